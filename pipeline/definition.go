@@ -1,0 +1,126 @@
+package pipeline
+
+import "time"
+
+// Pipeline is a checked, normalized pipeline as it is stored with a run:
+// variables have their values, everything that can be known at submission is
+// known, and what depends on results is kept as the source of its expression.
+type Pipeline struct {
+	Name        string   `json:"name"`
+	Description string   `json:"description,omitempty"`
+	Tags        []string `json:"tags,omitempty"`
+	// Modules stand in the order of the source.
+	Modules []Module `json:"modules"`
+	// Scope holds what late expressions may name besides results.
+	Scope Scope `json:"scope"`
+}
+
+// Scope is what the expressions of a run see besides module results. Values
+// are JSON texts with their type as language.encodeValue writes them.
+type Scope struct {
+	// Variables by name.
+	Variables map[string]string `json:"variables,omitempty"`
+	// Locals by name: the ones known at submission.
+	Locals map[string]string `json:"locals,omitempty"`
+	// LateLocals by name: the sources of those that name a module.
+	LateLocals map[string]string `json:"lateLocals,omitempty"`
+	// Git facts of the workspace at submission.
+	Git Git `json:"git"`
+	// RunID, RunNumber and Submitter are what expressions see as run.*.
+	RunID     string `json:"runId,omitempty"`
+	RunNumber uint64 `json:"runNumber,omitempty"`
+	Submitter string `json:"submitter,omitempty"`
+}
+
+// Git is what expressions see as git.*; empty where there is no repository.
+type Git struct {
+	SHA    string `json:"sha,omitempty"`
+	Branch string `json:"branch,omitempty"`
+	Tag    string `json:"tag,omitempty"`
+	Dirty  bool   `json:"dirty,omitempty"`
+}
+
+// Module is one unit of work of a pipeline.
+type Module struct {
+	Name        string `json:"name"`
+	Description string `json:"description,omitempty"`
+	// DependsOn names the modules it waits for, explicit and implied, sorted.
+	DependsOn []string `json:"dependsOn,omitempty"`
+	// Exactly one of Command and Script is set, or has its source in Late.
+	Command []string `json:"command,omitempty"`
+	Script  string   `json:"script,omitempty"`
+	// Env is the pipeline's env with the module's own over it.
+	Env map[string]string `json:"env,omitempty"`
+	// Late holds HCL sources of expressions that name other modules, by
+	// attribute: "command", "script", or "env.NAME".
+	Late map[string]string `json:"late,omitempty"`
+	// Expensive is set where a late expression is more than literals,
+	// traversals and templates, so that it is evaluated in a bounded helper.
+	Expensive bool `json:"expensive,omitempty"`
+	// Inputs are globs over the workspace; with InputsAll the whole of it.
+	Inputs    []string `json:"inputs,omitempty"`
+	InputsAll bool     `json:"inputsAll,omitempty"`
+	// Outputs and OutputsOptional are globs in the module's folder.
+	Outputs         []string `json:"outputs,omitempty"`
+	OutputsOptional []string `json:"outputsOptional,omitempty"`
+	// Timeout bounds one attempt; 0 means none. Grace is between TERM and KILL.
+	Timeout time.Duration `json:"timeout,omitempty"`
+	Grace   time.Duration `json:"grace,omitempty"`
+	Retry   Retry         `json:"retry"`
+	// Caches are names of folders kept by the worker between runs.
+	Caches []string `json:"caches,omitempty"`
+	// Requires is what a worker must have.
+	Requires Requires `json:"requires"`
+	// WorkingDir is relative to and inside the module's folder.
+	WorkingDir string `json:"workingDir,omitempty"`
+	// Layout is "" (outputs of dependencies at their own paths) or "by-module".
+	Layout string `json:"layout,omitempty"`
+	// Line is where the module stands in its source, for messages.
+	Line int `json:"line,omitempty"`
+}
+
+// Retry is the module's own budget for failures (rule 6); losses of workers
+// are counted apart and bounded by MaxLosses.
+type Retry struct {
+	// Attempts is the number of tries in all; 0 and 1 mean no retry.
+	Attempts int `json:"attempts,omitempty"`
+	// Backoff is the first wait; it doubles, with jitter, up to MaxBackoff.
+	Backoff    time.Duration `json:"backoff,omitempty"`
+	MaxBackoff time.Duration `json:"maxBackoff,omitempty"`
+	// ExitCodes limits retries to these codes; empty means any failure.
+	ExitCodes []int `json:"exitCodes,omitempty"`
+}
+
+// Requires is what a module needs of its worker. All of it must hold;
+// comparisons ignore case.
+type Requires struct {
+	OS    string   `json:"os,omitempty"`
+	Arch  string   `json:"arch,omitempty"`
+	Tools []string `json:"tools,omitempty"`
+	Tags  []string `json:"tags,omitempty"`
+}
+
+// MaxLosses is how often an attempt may be lost with its worker before the
+// module fails.
+const MaxLosses = 5
+
+// MaxResultBytes bounds what a module may write to $PIPELINED_OUTPUT.
+const MaxResultBytes = 64 << 10
+
+// Defaults of a module's timing.
+const (
+	DefaultTimeout    = 30 * time.Minute
+	DefaultGrace      = 10 * time.Second
+	DefaultBackoff    = time.Second
+	DefaultMaxBackoff = time.Minute
+)
+
+// Module finds a module by name; nil where there is none.
+func (p *Pipeline) Module(name string) *Module {
+	for i := range p.Modules {
+		if p.Modules[i].Name == name {
+			return &p.Modules[i]
+		}
+	}
+	return nil
+}

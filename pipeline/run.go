@@ -1,0 +1,215 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Run is the head of one execution of a pipeline. Its modules are records of
+// their own (ModuleRecord), so that an outcome rewrites little.
+type Run struct {
+	ID       RunID    `json:"id"`
+	Number   uint64   `json:"number"`
+	Pipeline string   `json:"pipeline"`
+	State    RunState `json:"state"`
+	Reason   string   `json:"reason,omitempty"`
+	// Submitter is the token's name or the user that submitted.
+	Submitter   string    `json:"submitter,omitempty"`
+	SubmittedAt time.Time `json:"submittedAt"`
+	StartedAt   time.Time `json:"startedAt,omitzero"`
+	FinishedAt  time.Time `json:"finishedAt,omitzero"`
+	// Workspace is the digest of the workspace's tree; "" where there is none.
+	Workspace Digest `json:"workspace,omitempty"`
+	// Holders are nodes that had the workspace's blobs at submission.
+	Holders []NodeID `json:"holders,omitempty"`
+	// Modules is how many the run has, Done how many of them are final.
+	Modules int `json:"modules"`
+	Done    int `json:"done"`
+	// Failed counts the failed and the cancelled modules.
+	Failed int `json:"failed,omitempty"`
+	// Key is the idempotency key of the submission.
+	Key string `json:"key,omitempty"`
+	// PinWorker restricts every module to one node (execute with a token).
+	PinWorker NodeID `json:"pinWorker,omitempty"`
+	// Index is the raft index of the last change.
+	Index uint64 `json:"index,omitempty"`
+}
+
+// Attempt is one try of one module on one worker.
+type Attempt struct {
+	Number     int          `json:"number"`
+	Worker     NodeID       `json:"workerId,omitempty"`
+	WorkerName string       `json:"worker,omitempty"`
+	State      AttemptState `json:"state"`
+	Reason     string       `json:"reason,omitempty"`
+	ExitCode   *int         `json:"exitCode,omitempty"`
+	AssignedAt time.Time    `json:"assignedAt,omitzero"`
+	StartedAt  time.Time    `json:"startedAt,omitzero"`
+	FinishedAt time.Time    `json:"finishedAt,omitzero"`
+	// Fence is the raft index of the entry that assigned the attempt.
+	Fence uint64 `json:"fence,omitempty"`
+	// Incarnation is the worker's at assignment: a worker whose incarnation is
+	// another one has lost the attempt unless its journal knows better.
+	Incarnation string `json:"incarnation,omitempty"`
+	// Log is the whole output, LogSize its length in bytes.
+	Log     Digest `json:"log,omitempty"`
+	LogSize int64  `json:"logSize,omitempty"`
+	// Replicas is on how many nodes log and outputs were when it committed.
+	Replicas int `json:"replicas,omitempty"`
+	// Holders are the nodes that had log and outputs then.
+	Holders []NodeID `json:"holders,omitempty"`
+	// Evaluated holds what late expressions came to, nil where there were none.
+	Evaluated *Evaluated `json:"evaluated,omitempty"`
+}
+
+// Evaluated is what the late expressions of a module came to. It is committed
+// with the assignment, so that the next leader uses the same.
+type Evaluated struct {
+	Command []string          `json:"command,omitempty"`
+	Script  string            `json:"script,omitempty"`
+	Env     map[string]string `json:"env,omitempty"`
+}
+
+// ModuleRecord is a module of a run in the replicated state.
+type ModuleRecord struct {
+	Name   string      `json:"name"`
+	State  ModuleState `json:"state"`
+	Reason string      `json:"reason,omitempty"`
+	// Attempts stand in the order of their numbers.
+	Attempts []Attempt `json:"attempts,omitempty"`
+	// Failures and Losses count against the two budgets of rule 6.
+	Failures int `json:"failures,omitempty"`
+	Losses   int `json:"losses,omitempty"`
+	// NotBefore is when the next attempt may start (backoff).
+	NotBefore time.Time `json:"notBefore,omitzero"`
+	// Result is the JSON object that the module left, "" where none.
+	Result json.RawMessage `json:"result,omitempty"`
+	// Outputs is the digest of the tree of output files; OutputPaths lists
+	// their paths, cut at MaxOutputPaths (the tree has all).
+	Outputs     Digest   `json:"outputs,omitempty"`
+	OutputPaths []string `json:"outputPaths,omitempty"`
+	OutputCount int      `json:"outputCount,omitempty"`
+	OutputBytes int64    `json:"outputBytes,omitempty"`
+	ExitCode    *int     `json:"exitCode,omitempty"`
+	// StartedAt and FinishedAt are of the deciding attempt.
+	StartedAt  time.Time `json:"startedAt,omitzero"`
+	FinishedAt time.Time `json:"finishedAt,omitzero"`
+}
+
+// MaxOutputPaths is how many paths of outputs a record lists itself.
+const MaxOutputPaths = 256
+
+// Last is the newest attempt; nil where there is none.
+func (m *ModuleRecord) Last() *Attempt {
+	if len(m.Attempts) == 0 {
+		return nil
+	}
+	return &m.Attempts[len(m.Attempts)-1]
+}
+
+// Outcome is how an attempt ended, as its worker tells it.
+type Outcome struct {
+	ID     AttemptID `json:"id"`
+	Fence  uint64    `json:"fence,omitempty"`
+	Worker NodeID    `json:"worker"`
+	// State is final: succeeded, failed, timed_out, cancelled or lost.
+	State       AttemptState    `json:"state"`
+	Reason      string          `json:"reason,omitempty"`
+	ExitCode    *int            `json:"exitCode,omitempty"`
+	StartedAt   time.Time       `json:"startedAt,omitzero"`
+	FinishedAt  time.Time       `json:"finishedAt,omitzero"`
+	Result      json.RawMessage `json:"result,omitempty"`
+	Log         Digest          `json:"log,omitempty"`
+	LogSize     int64           `json:"logSize,omitempty"`
+	Outputs     Digest          `json:"outputs,omitempty"`
+	OutputPaths []string        `json:"outputPaths,omitempty"`
+	OutputCount int             `json:"outputCount,omitempty"`
+	OutputBytes int64           `json:"outputBytes,omitempty"`
+	// Holders are the nodes that have log and outputs now.
+	Holders []NodeID `json:"holders,omitempty"`
+}
+
+// Spec is everything a worker needs to execute an attempt. It is derived from
+// the state by the orchestrator at dispatch, the same for every dispatch of
+// the same attempt.
+type Spec struct {
+	ID       AttemptID `json:"id"`
+	Pipeline string    `json:"pipeline"`
+	// Fence is the raft index of the assignment, Term the leader's term.
+	Fence       uint64 `json:"fence"`
+	Term        uint64 `json:"term"`
+	Incarnation string `json:"incarnation,omitempty"`
+
+	Command []string          `json:"command,omitempty"`
+	Script  string            `json:"script,omitempty"`
+	Env     map[string]string `json:"env,omitempty"`
+
+	// Workspace, Inputs and InputsAll say which files are laid out first.
+	Workspace Digest   `json:"workspace,omitempty"`
+	Inputs    []string `json:"inputs,omitempty"`
+	InputsAll bool     `json:"inputsAll,omitempty"`
+	// Upstream are the outputs of direct dependencies, laid over them.
+	Upstream        []Upstream    `json:"upstream,omitempty"`
+	Layout          string        `json:"layout,omitempty"`
+	WorkingDir      string        `json:"workingDir,omitempty"`
+	Outputs         []string      `json:"outputs,omitempty"`
+	OutputsOptional []string      `json:"outputsOptional,omitempty"`
+	Timeout         time.Duration `json:"timeout,omitempty"`
+	Grace           time.Duration `json:"grace,omitempty"`
+	Caches          []string      `json:"caches,omitempty"`
+	// Holders are nodes likely to have the workspace.
+	Holders []NodeID `json:"holders,omitempty"`
+}
+
+// Upstream is what one dependency left.
+type Upstream struct {
+	Module  string   `json:"module"`
+	Outputs Digest   `json:"outputs"`
+	Holders []NodeID `json:"holders,omitempty"`
+}
+
+// TreeEntry is one file, link or empty folder of a tree. A tree is the sorted
+// list of its entries (by path, bytewise); its blob is their JSON array.
+type TreeEntry struct {
+	// Path is relative, slash-separated, clean, and never leaves its root.
+	Path string `json:"path"`
+	// Mode holds the permission bits (0o777); Dir marks an empty folder.
+	Mode uint32 `json:"mode"`
+	Size int64  `json:"size,omitempty"`
+	// Digest of the content; "" for links and folders.
+	Digest Digest `json:"digest,omitempty"`
+	// Link is a symbolic link's target, which stays inside the tree.
+	Link string `json:"link,omitempty"`
+	Dir  bool   `json:"dir,omitempty"`
+}
+
+// Worker is somebody who can execute modules, as the planner and the API see
+// it.
+type Worker struct {
+	ID           NodeID       `json:"id"`
+	Name         string       `json:"name"`
+	Endpoint     string       `json:"endpoint"`
+	Capabilities Capabilities `json:"capabilities"`
+	// Status is Online, Draining or Offline.
+	Status string `json:"status"`
+	// Outside marks one that registered over HTTP.
+	Outside     bool      `json:"outside,omitempty"`
+	CurrentLoad int       `json:"currentLoad"`
+	Since       time.Time `json:"since,omitzero"`
+}
+
+// Capabilities is what a worker offers, in the protocol's words.
+type Capabilities struct {
+	OS                 string   `json:"os"`
+	Arch               string   `json:"arch,omitempty"`
+	InstalledTools     []string `json:"installedTools"`
+	MaxParallelModules int      `json:"maxParallelModules"`
+	Tags               []string `json:"tags"`
+}
+
+// The states of a worker.
+const (
+	WorkerOnline   = "Online"
+	WorkerDraining = "Draining"
+	WorkerOffline  = "Offline"
+)
