@@ -1,0 +1,285 @@
+// Package wire holds the JSON documents of the HTTP protocol. They are shared
+// by the server (api), the typed client (api/client) and the command line;
+// field names are the contract of docs/http.md. It holds data only.
+package wire
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// Problem is an RFC 9457 problem document. Kind carries pipeline.Kind across
+// the network.
+type Problem struct {
+	Type      string `json:"type"`
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Detail    string `json:"detail,omitempty"`
+	Kind      string `json:"kind"`
+	RequestID string `json:"requestId,omitempty"`
+	// Diagnostics are the findings in a refused pipeline, one a mistake.
+	Diagnostics []Diagnostic `json:"diagnostics,omitempty"`
+}
+
+// Diagnostic is one mistake in a pipeline's source.
+type Diagnostic struct {
+	File       string `json:"file"`
+	Line       int    `json:"line"`
+	Column     int    `json:"column"`
+	EndColumn  int    `json:"endColumn,omitempty"`
+	Summary    string `json:"summary"`
+	Detail     string `json:"detail,omitempty"`
+	SourceLine string `json:"sourceLine,omitempty"`
+}
+
+// SubmitRequest asks for a run of a pipeline. It goes to POST /api/v1/runs
+// with an optional Idempotency-Key header.
+type SubmitRequest struct {
+	Source   string `json:"source"`
+	FileName string `json:"fileName"`
+	// Workspace is the digest of a tree whose blobs were sent before; empty
+	// where no files go along.
+	Workspace pipeline.Digest   `json:"workspace,omitempty"`
+	Variables map[string]string `json:"variables,omitempty"`
+	// Env is kept for env_from; modules do not see it otherwise.
+	Env     map[string]string `json:"env,omitempty"`
+	Git     *pipeline.Git     `json:"git,omitempty"`
+	Targets []string          `json:"targets,omitempty"`
+}
+
+// RunCreated answers a submission, once the run is committed.
+type RunCreated struct {
+	ID     pipeline.RunID `json:"id"`
+	Number uint64         `json:"number"`
+	// Repeated is set where the idempotency key was known and nothing was made.
+	Repeated bool `json:"repeated,omitempty"`
+}
+
+// Run is a run with its modules, as GET /api/v1/runs/{id} gives it.
+type Run struct {
+	RunSummary
+	Modules []Module `json:"modules"`
+	// Index is the raft index of the newest change in the answer; ask with
+	// ?index=N&wait=30s to be answered when there is a newer one, and with
+	// ?since=N to get only the modules that changed after N.
+	Index uint64 `json:"index"`
+}
+
+// RunSummary is a run as lists show it.
+type RunSummary struct {
+	ID          pipeline.RunID    `json:"id"`
+	Number      uint64            `json:"number"`
+	Pipeline    string            `json:"pipeline"`
+	State       pipeline.RunState `json:"state"`
+	Reason      string            `json:"reason,omitempty"`
+	Submitter   string            `json:"submitter,omitempty"`
+	SubmittedAt time.Time         `json:"submittedAt"`
+	StartedAt   *time.Time        `json:"startedAt,omitempty"`
+	FinishedAt  *time.Time        `json:"finishedAt,omitempty"`
+	Workspace   pipeline.Digest   `json:"workspace,omitempty"`
+	// ModuleCount and ModulesDone count over the whole run.
+	ModuleCount int `json:"moduleCount"`
+	ModulesDone int `json:"modulesDone"`
+}
+
+// Module is a module of a run.
+type Module struct {
+	Name      string               `json:"name"`
+	State     pipeline.ModuleState `json:"state"`
+	Reason    string               `json:"reason"`
+	Worker    string               `json:"worker"`
+	DependsOn []string             `json:"dependsOn,omitempty"`
+	Result    json.RawMessage      `json:"result,omitempty"`
+	ExitCode  *int                 `json:"exitCode"`
+	Outputs   []string             `json:"outputs"`
+	// OutputBytes is the size of all outputs.
+	OutputBytes int64 `json:"outputBytes,omitempty"`
+	// StartedAt and FinishedAt are of the deciding attempt; DurationSeconds
+	// lies between them.
+	StartedAt       *time.Time `json:"startedAt,omitempty"`
+	FinishedAt      *time.Time `json:"finishedAt,omitempty"`
+	DurationSeconds float64    `json:"durationSeconds,omitempty"`
+	NotBefore       *time.Time `json:"notBefore,omitempty"`
+	Attempts        []Attempt  `json:"attempts"`
+}
+
+// Attempt is one try of a module. Worker is a node name.
+type Attempt struct {
+	Number     int                   `json:"number"`
+	Worker     string                `json:"worker"`
+	State      pipeline.AttemptState `json:"state"`
+	Reason     string                `json:"reason"`
+	ExitCode   *int                  `json:"exitCode"`
+	AssignedAt *time.Time            `json:"assignedAt,omitempty"`
+	StartedAt  *time.Time            `json:"startedAt"`
+	FinishedAt *time.Time            `json:"finishedAt"`
+	LogSize    int64                 `json:"logSize"`
+	// Replicas says on how many nodes log and outputs were at commit.
+	Replicas int `json:"replicas,omitempty"`
+}
+
+// RunList answers GET /api/v1/runs?limit=N&cursor=C&state=S&pipeline=P, newest
+// first. Cursor is empty on the last page.
+type RunList struct {
+	Runs   []RunSummary `json:"runs"`
+	Cursor string       `json:"cursor,omitempty"`
+}
+
+// CancelRequest goes to POST /api/v1/runs/{id}/cancel. The answer is the run's
+// RunSummary.
+type CancelRequest struct {
+	Reason string `json:"reason,omitempty"`
+}
+
+// LogEvent is one piece of output in a followed log (the data of a
+// server-sent event). Text holds whole or partial lines; bytes that are no
+// UTF-8 arrive as U+FFFD there and exactly in Raw.
+type LogEvent struct {
+	Module  string `json:"module"`
+	Attempt int    `json:"attempt"`
+	// Offset of the first byte of the piece in the attempt's output.
+	Offset int64  `json:"offset"`
+	Text   string `json:"text,omitempty"`
+	Raw    []byte `json:"raw,omitempty"`
+	// End is set on the last event of an attempt; State is how it ended.
+	End   bool                  `json:"end,omitempty"`
+	State pipeline.AttemptState `json:"state,omitempty"`
+	// RunEnd is set on the last event of a run's stream: all logs were sent.
+	RunEnd bool              `json:"runEnd,omitempty"`
+	Run    pipeline.RunState `json:"run,omitempty"`
+}
+
+// LogPosition says how much of a module's output a follower has.
+type LogPosition struct {
+	Attempt int   `json:"attempt"`
+	Offset  int64 `json:"offset"`
+	// Ended is set where the follower has seen the attempt's End.
+	Ended bool `json:"ended,omitempty"`
+}
+
+// FollowRequest goes to POST /api/v1/runs/{id}/logs: server-sent LogEvents of
+// all modules (or of Modules), from Positions on, until the run has ended and
+// every log was sent.
+type FollowRequest struct {
+	Modules   []string               `json:"modules,omitempty"`
+	Positions map[string]LogPosition `json:"positions,omitempty"`
+	// Follow false: what is there now, then the end.
+	Follow bool `json:"follow"`
+}
+
+// Artifact is one output file of a module.
+type Artifact struct {
+	Module string          `json:"module"`
+	Path   string          `json:"path"`
+	Size   int64           `json:"size"`
+	Mode   uint32          `json:"mode"`
+	Digest pipeline.Digest `json:"digest,omitempty"`
+	Link   string          `json:"link,omitempty"`
+}
+
+// ArtifactList answers GET /api/v1/runs/{id}/artifacts[?module=M].
+type ArtifactList struct {
+	Artifacts []Artifact `json:"artifacts"`
+}
+
+// MissingRequest asks which blobs the node lacks: POST /api/v1/blobs/missing.
+type MissingRequest struct {
+	Digests []pipeline.Digest `json:"digests"`
+}
+
+// MissingResponse lists them.
+type MissingResponse struct {
+	Missing []pipeline.Digest `json:"missing"`
+}
+
+// BundleResponse answers POST /api/v1/blobs, a bundle as storage.WriteBundle
+// makes it, once all its blobs are durable here.
+type BundleResponse struct {
+	Stored int `json:"stored"`
+}
+
+// Member is a node of the cluster. Times are RFC 3339.
+type Member struct {
+	ID   pipeline.NodeID `json:"id"`
+	Name string          `json:"name"`
+	// Addr is the host; the ports follow.
+	Addr   string        `json:"addr"`
+	HTTP   string        `json:"http"`
+	Peer   string        `json:"peer"`
+	Gossip string        `json:"gossip"`
+	Mode   pipeline.Mode `json:"mode"`
+	// Status is alive, suspect, failed, left or away.
+	Status string `json:"status"`
+	// Role is leader, voter, standby, worker.
+	Role        string    `json:"role"`
+	Draining    bool      `json:"draining,omitempty"`
+	Version     string    `json:"version,omitempty"`
+	MaxLoad     int       `json:"maxLoad"`
+	CurrentLoad int       `json:"currentLoad"`
+	AwayUntil   time.Time `json:"awayUntil,omitzero"`
+}
+
+// MemberList answers GET /api/v1/members.
+type MemberList struct {
+	ClusterID string   `json:"clusterId"`
+	Leader    string   `json:"leader"`
+	Members   []Member `json:"members"`
+}
+
+// DrainRequest goes to POST /api/v1/members/{name}/drain.
+type DrainRequest struct {
+	Off bool `json:"off,omitempty"`
+	// DeadlineSeconds after which what still runs is stopped and repeated
+	// elsewhere; 0 waits for ever.
+	DeadlineSeconds float64 `json:"deadlineSeconds,omitempty"`
+}
+
+// RaftInfo answers GET /api/v1/raft.
+type RaftInfo struct {
+	Term         uint64       `json:"term"`
+	CommitIndex  uint64       `json:"commitIndex"`
+	AppliedIndex uint64       `json:"appliedIndex"`
+	LastIndex    uint64       `json:"lastIndex"`
+	Leader       string       `json:"leader"`
+	State        string       `json:"state"`
+	Servers      []RaftServer `json:"servers"`
+}
+
+// RaftServer is one server of raft's configuration.
+type RaftServer struct {
+	ID       pipeline.NodeID `json:"id"`
+	Name     string          `json:"name"`
+	Address  string          `json:"address"`
+	Suffrage string          `json:"suffrage"` // voter or standby
+	Leader   bool            `json:"leader,omitempty"`
+}
+
+// TokenRequest goes to POST /api/v1/tokens; TokenCreated answers, and is the
+// only time that the token itself is seen.
+type TokenRequest struct {
+	Name       string  `json:"name,omitempty"`
+	Role       string  `json:"role"`
+	TTLSeconds float64 `json:"ttlSeconds,omitempty"`
+}
+
+// TokenCreated is a new token.
+type TokenCreated struct {
+	TokenInfo
+	Token string `json:"token"`
+}
+
+// TokenInfo is what is kept of a token.
+type TokenInfo struct {
+	ID        string     `json:"id"`
+	Name      string     `json:"name,omitempty"`
+	Role      string     `json:"role"`
+	CreatedAt time.Time  `json:"createdAt"`
+	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
+}
+
+// TokenList answers GET /api/v1/tokens.
+type TokenList struct {
+	Tokens []TokenInfo `json:"tokens"`
+}
