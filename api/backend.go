@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -55,8 +56,8 @@ type Backend interface {
 	Authenticate(ctx context.Context, token, remote string) (Subject, error)
 
 	// Submit runs on the node that was asked: it checks the source, sees to the
-	// copies of the workspace and commits the run. A *language.Diagnostics
-	// error is an invalid pipeline.
+	// copies of the workspace and commits the run. A *SourceError is an invalid
+	// pipeline.
 	Submit(ctx context.Context, by Subject, key string, in wire.SubmitRequest) (wire.RunCreated, error)
 	// Runs, Run: leader, or any node that has the state with stale.
 	Runs(ctx context.Context, q RunQuery) (wire.RunList, error)
@@ -130,4 +131,23 @@ type LogInfo struct {
 type Blob interface {
 	io.ReadSeekCloser
 	Size() int64
+}
+
+// SourceError is a refused pipeline: kind Invalid, with every mistake and its
+// place. The problem document carries the diagnostics.
+type SourceError struct {
+	Diagnostics []wire.Diagnostic
+}
+
+// Error gives the first mistake and the number of the others.
+func (e *SourceError) Error() string {
+	if len(e.Diagnostics) == 0 {
+		return "invalid pipeline"
+	}
+	d := e.Diagnostics[0]
+	s := fmt.Sprintf("%s:%d:%d: %s", d.File, d.Line, d.Column, d.Summary)
+	if n := len(e.Diagnostics) - 1; n > 0 {
+		s += fmt.Sprintf(" (and %d more)", n)
+	}
+	return s
 }
