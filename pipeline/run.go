@@ -94,6 +94,8 @@ type ModuleRecord struct {
 	// StartedAt and FinishedAt are of the deciding attempt.
 	StartedAt  time.Time `json:"startedAt,omitzero"`
 	FinishedAt time.Time `json:"finishedAt,omitzero"`
+	// Index is the raft index of the last change.
+	Index uint64 `json:"index,omitempty"`
 }
 
 // MaxOutputPaths is how many paths of outputs a record lists itself.
