@@ -9,6 +9,11 @@ type Pipeline struct {
 	Name        string   `json:"name"`
 	Description string   `json:"description,omitempty"`
 	Tags        []string `json:"tags,omitempty"`
+	// File is the name of the source, for messages about late expressions.
+	File string `json:"file,omitempty"`
+	// MaxParallel bounds how many modules of a run execute at once, over the
+	// whole cluster; 0 means no limit.
+	MaxParallel int `json:"maxParallel,omitempty"`
 	// Modules stand in the order of the source.
 	Modules []Module `json:"modules"`
 	// Scope holds what late expressions may name besides results.
@@ -20,16 +25,27 @@ type Pipeline struct {
 type Scope struct {
 	// Variables by name.
 	Variables map[string]string `json:"variables,omitempty"`
-	// Locals by name: the ones known at submission.
+	// Sensitive names the variables whose values are masked wherever they show.
+	Sensitive []string `json:"sensitive,omitempty"`
+	// Locals by name: those known at submission that a late expression names.
 	Locals map[string]string `json:"locals,omitempty"`
-	// LateLocals by name: the sources of those that name a module.
-	LateLocals map[string]string `json:"lateLocals,omitempty"`
+	// LateLocals by name: the sources of those that are known only later.
+	LateLocals map[string]LateExpr `json:"lateLocals,omitempty"`
 	// Git facts of the workspace at submission.
 	Git Git `json:"git"`
 	// RunID, RunNumber and Submitter are what expressions see as run.*.
 	RunID     string `json:"runId,omitempty"`
 	RunNumber uint64 `json:"runNumber,omitempty"`
 	Submitter string `json:"submitter,omitempty"`
+}
+
+// LateExpr is the HCL source of an expression that is evaluated when the
+// results it names are known, and where it begins in Pipeline.File.
+type LateExpr struct {
+	Source string `json:"source"`
+	// Line and Column count from 1, the column in characters.
+	Line   int `json:"line,omitempty"`
+	Column int `json:"column,omitempty"`
 }
 
 // Git is what expressions see as git.*; empty where there is no repository.
@@ -44,6 +60,8 @@ type Git struct {
 type Module struct {
 	Name        string `json:"name"`
 	Description string `json:"description,omitempty"`
+	// Tags are what a selection of modules goes by; workers' tags are Requires.
+	Tags []string `json:"tags,omitempty"`
 	// DependsOn names the modules it waits for, explicit and implied, sorted.
 	DependsOn []string `json:"dependsOn,omitempty"`
 	// Exactly one of Command and Script is set, or has its source in Late.
@@ -51,9 +69,11 @@ type Module struct {
 	Script  string   `json:"script,omitempty"`
 	// Env is the pipeline's env with the module's own over it.
 	Env map[string]string `json:"env,omitempty"`
-	// Late holds HCL sources of expressions that name other modules, by
-	// attribute: "command", "script", or "env.NAME".
-	Late map[string]string `json:"late,omitempty"`
+	// Late holds the expressions that are known only when the module may
+	// start (they name other modules, or the run's id or number), by attribute:
+	// "command", "script", "env.NAME", or "env" where the whole object is one
+	// expression. language.Evaluate turns them into Evaluated.
+	Late map[string]LateExpr `json:"late,omitempty"`
 	// Expensive is set where a late expression is more than literals,
 	// traversals and templates, so that it is evaluated in a bounded helper.
 	Expensive bool `json:"expensive,omitempty"`
