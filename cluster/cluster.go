@@ -1,0 +1,137 @@
+// Package cluster joins gossip and consensus: who is here, who decides, and how
+// nodes reach each other. It turns gossip's membership into raft's
+// configuration, keeps the cluster's identity, owns the peer port and the keys.
+//
+// It must not know what the commands it applies mean, nor import raft or
+// memberlist itself. Everything exported is safe for concurrent use.
+package cluster
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pipelined/pipelined/cluster/consensus"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// Config is what a node needs to be part of a cluster.
+type Config struct {
+	// NodeID is this node's, random, one per data directory for ever.
+	NodeID pipeline.NodeID
+	// Name is what people call the node.
+	Name string
+	// Version of the program, told to the others.
+	Version string
+	// ClusterID is the remembered cluster, "" on a node without state.
+	ClusterID string
+	// Key is the cluster key, 32 bytes.
+	Key []byte
+	// Mode is the node's part. Standalone refuses every other node.
+	Mode pipeline.Mode
+	// BindAddr is the IP to listen on, AdvertiseAddr what others are told;
+	// "" means BindAddr.
+	BindAddr, AdvertiseAddr string
+	// GossipPort and PeerPort: 0 takes a free one.
+	GossipPort, PeerPort int
+	// Join are hosts (host or host:port of gossip) of the cluster to join.
+	// Own addresses among them are ignored.
+	Join []string
+	// Expect is how many fresh nodes must see each other before one of them
+	// begins the cluster; 0 means that Join decides.
+	Expect int
+	// RaftDir is the folder of raft's log and snapshots; it is made if missing.
+	RaftDir string
+	// RememberedPeers are gossip addresses of former members, tried first.
+	RememberedPeers []string
+	// FSM is the replicated state machine, empty at Open: log and snapshots
+	// are replayed into it. Nodes of mode worker need none.
+	FSM consensus.FSM
+	// Logger takes everything this package has to say.
+	Logger hclog.Logger
+	// Timings of raft; the zero value means consensus.DefaultTimings.
+	Timings consensus.Timings
+	// Empty reports whether the state holds no runs, schedules or secrets, so
+	// that a cluster of one may give way to the one that Join names. nil means
+	// never.
+	Empty func() bool
+	// SaveIdentity makes the cluster id and the gossip addresses of the
+	// members durable before it returns.
+	SaveIdentity func(clusterID string, peers []string) error
+	// Meta is asked for what others should know of this node; see Refresh. It
+	// must return at once.
+	Meta func() Meta
+	// PeerHandler serves node-to-node HTTP; paths below /cluster/ are the
+	// cluster's own. PeerFrom tells who asks.
+	PeerHandler http.Handler
+}
+
+// Meta is the part of a member's description that the node itself supplies.
+type Meta struct {
+	// Slots is how many modules it runs at most, Load how many it runs now.
+	Slots, Load int
+	// Incarnation is the life of its keeper.
+	Incarnation string
+	// HTTPAddr is host:port of its public HTTP port.
+	HTTPAddr string
+	// HTTPS reports that the HTTP port speaks TLS.
+	HTTPS bool
+	// Draining nodes take no new work.
+	Draining bool
+}
+
+// The states of a member as gossip sees it. Failed and left members stay in
+// the list for a while.
+const (
+	StatusAlive  = "alive"
+	StatusFailed = "failed"
+	StatusLeft   = "left"
+)
+
+// The roles of a member in raft.
+const (
+	RoleLeader  = "leader"
+	RoleVoter   = "voter"
+	RoleStandby = "standby"
+	RoleNone    = "none"
+)
+
+// Member is one node of the cluster as this node knows it.
+type Member struct {
+	ID   pipeline.NodeID `json:"id"`
+	Name string          `json:"name"`
+	// Addr is host:port of gossip, PeerAddr of the peer port.
+	Addr     string        `json:"addr"`
+	PeerAddr string        `json:"peerAddr"`
+	HTTPAddr string        `json:"httpAddr"`
+	HTTPS    bool          `json:"https,omitempty"`
+	Mode     pipeline.Mode `json:"mode"`
+	// Status is one of the Status constants, RaftRole one of the Role ones.
+	Status      string `json:"status"`
+	RaftRole    string `json:"raftRole"`
+	Slots       int    `json:"slots"`
+	Load        int    `json:"load"`
+	Incarnation string `json:"incarnation,omitempty"`
+	Draining    bool   `json:"draining,omitempty"`
+	Leaving     bool   `json:"leaving,omitempty"`
+	Version     string `json:"version,omitempty"`
+}
+
+// Peer is who is at the other end of a connection to the peer port, as its
+// certificate says.
+type Peer struct {
+	ID   pipeline.NodeID
+	Mode pipeline.Mode
+	Name string
+}
+
+// RaftInfo is what `/api/v1/raft` shows.
+type RaftInfo struct {
+	consensus.Status
+	ClusterID string `json:"clusterId"`
+}
+
+// LeadFunc is the leader's duty for one term. It must end soon after ctx is
+// done; the next term begins only when it has returned.
+type LeadFunc = func(ctx context.Context, term uint64) error

@@ -1,0 +1,122 @@
+// Package consensus runs one raft node: its stores on disk, its transport over
+// connections that others have authenticated, bootstrap, apply, membership and
+// leadership as a function.
+//
+// It knows nothing of gossip, of the cluster's rules of membership, or of what
+// the commands mean. Everything exported is safe for concurrent use unless it
+// says otherwise.
+package consensus
+
+import (
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// FSM is the replicated state machine. One that implements raft.BatchingFSM as
+// well is given its entries in batches.
+type FSM = raft.FSM
+
+// MaxCommand is the largest command that Apply takes, in bytes. Larger entries
+// would delay heartbeats (reliability P17, H18).
+const MaxCommand = 256 << 10
+
+// Timings are the durations that raft runs by. All nodes of a cluster use the
+// same ones. A zero field means that of DefaultTimings.
+type Timings struct {
+	// Heartbeat is how long a follower waits for its leader, and a candidate
+	// for votes, before the next election; both are stretched at random up to
+	// twice as long.
+	Heartbeat time.Duration
+	// Lease is how long a leader that reaches no majority goes on. It is
+	// below Heartbeat.
+	Lease time.Duration
+	// Commit is how soon followers learn of a commit that nothing follows.
+	Commit time.Duration
+	// Stall is how long a write to the log may take before the node stops its
+	// heartbeats, so that another takes over; after twice as long it gives up.
+	Stall time.Duration
+	// RPC bounds one exchange between two nodes, and dialling.
+	RPC time.Duration
+	// SnapshotInterval and SnapshotThreshold say how often and after how many
+	// entries the log is compacted; Trailing is how many entries stay.
+	SnapshotInterval  time.Duration
+	SnapshotThreshold uint64
+	Trailing          uint64
+}
+
+// DefaultTimings suit nodes in one building: a dead leader is replaced in well
+// under a second.
+func DefaultTimings() Timings {
+	return Timings{Heartbeat: 300 * time.Millisecond, Lease: 100 * time.Millisecond,
+		Commit: 50 * time.Millisecond, Stall: 5 * time.Second, RPC: 5 * time.Second,
+		SnapshotInterval: 30 * time.Second, SnapshotThreshold: 16384, Trailing: 10240}
+}
+
+// CalmTimings suit busy or slower machines.
+func CalmTimings() Timings {
+	t := DefaultTimings()
+	t.Heartbeat, t.Lease = 500*time.Millisecond, 250*time.Millisecond
+	return t
+}
+
+// WANTimings suit nodes that are far apart.
+func WANTimings() Timings {
+	t := DefaultTimings()
+	t.Heartbeat, t.Lease = 2500*time.Millisecond, time.Second
+	t.RPC = 10 * time.Second
+	return t
+}
+
+// withDefaults fills the zero fields from DefaultTimings.
+func (t Timings) withDefaults() Timings {
+	d := DefaultTimings()
+	for _, f := range []struct{ got, def *time.Duration }{
+		{&t.Heartbeat, &d.Heartbeat}, {&t.Lease, &d.Lease}, {&t.Commit, &d.Commit},
+		{&t.Stall, &d.Stall}, {&t.RPC, &d.RPC}, {&t.SnapshotInterval, &d.SnapshotInterval},
+	} {
+		if *f.got <= 0 {
+			*f.got = *f.def
+		}
+	}
+	if t.SnapshotThreshold == 0 {
+		t.SnapshotThreshold = d.SnapshotThreshold
+	}
+	if t.Trailing == 0 {
+		t.Trailing = d.Trailing
+	}
+	return t
+}
+
+// Suffrage says what part a server of the configuration takes.
+type Suffrage string
+
+// Voters decide, standbys only follow.
+const (
+	Voter   Suffrage = "voter"
+	Standby Suffrage = "standby"
+)
+
+// Server is one member of raft's configuration.
+type Server struct {
+	ID       string   `json:"id"`
+	Suffrage Suffrage `json:"suffrage"`
+}
+
+// Status is where a node stands.
+type Status struct {
+	// State is follower, candidate, leader or shutdown.
+	State string `json:"state"`
+	Term  uint64 `json:"term"`
+	// Leader is the node that this one follows, "" while there is none.
+	Leader    string `json:"leader,omitempty"`
+	LastIndex uint64 `json:"lastIndex"`
+	Commit    uint64 `json:"commitIndex"`
+	Applied   uint64 `json:"appliedIndex"`
+	// Snapshot is the index of the newest snapshot.
+	Snapshot uint64 `json:"snapshotIndex"`
+	// ConfigIndex is the log index of the latest configuration, Servers are
+	// its members; it may not be committed yet.
+	ConfigIndex uint64   `json:"configIndex"`
+	Servers     []Server `json:"servers"`
+}
