@@ -1,0 +1,67 @@
+# Everything a developer or the CI does. `make` alone builds.
+# Needs Go (the version in go.mod or newer); the rest is fetched by Go itself.
+
+GO      ?= go
+BIN     := bin/pipelined
+LDFLAGS := -s -w
+PKGS    := ./...
+TIMEOUT := 25m
+# The race detector needs cgo, and so a C compiler.
+CC_FOUND := $(shell command -v "$$($(GO) env CC | cut -d' ' -f1)" 2>/dev/null)
+RACE     := $(if $(CC_FOUND),-race,)
+
+.DEFAULT_GOAL := build
+.PHONY: build test race lint arch e2e examples bench check cover cross clean help
+
+build: ## the binary, stripped, into bin/
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $(BIN) ./cmd/pipelined
+
+test: ## every test; with the race detector where a C compiler is there
+ifeq ($(RACE),)
+	@echo "no C compiler ($$($(GO) env CC)) is here: the tests run without the race detector"
+	CGO_ENABLED=0 $(GO) test -timeout $(TIMEOUT) $(PKGS)
+else
+	CGO_ENABLED=1 $(GO) test -race -timeout $(TIMEOUT) $(PKGS)
+endif
+
+race: ## every test with the race detector, afresh; an error without a C compiler
+	@test -n "$(RACE)" || { echo "make race: the race detector needs a C compiler, and $$($(GO) env CC) is not here" >&2; exit 2; }
+	CGO_ENABLED=1 $(GO) test -race -count=1 -timeout $(TIMEOUT) $(PKGS)
+
+lint: ## gofmt, go vet, staticcheck (its version is pinned in tools.mod)
+	@out=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go' | while read -r f; do test -f "$$f" && echo "$$f"; done)); \
+	  if [ -n "$$out" ]; then echo "not formatted; run gofmt -w on:" >&2; echo "$$out" >&2; exit 1; fi
+	$(GO) vet $(PKGS)
+	$(GO) tool -modfile=tools.mod staticcheck $(PKGS)
+
+arch: ## the rules about rooms, arrows and habits
+	$(GO) test -count=1 ./test/arch
+
+e2e: ## the tests that drive real binaries, afresh
+	$(GO) test -count=1 -timeout $(TIMEOUT) ./test/...
+
+examples: build ## runs every example with the built binary, in a state folder of its own
+	@sh .ci/examples $(BIN)
+
+bench: build ## the benchmark of docs/performance.md, with its floors and peers
+	$(GO) run ./test/bench -bin $(BIN) $(BENCHFLAGS)
+
+cross: ## what must build: the agent on both Linux platforms, the command line on macOS
+	GOOS=linux GOARCH=amd64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/pipelined
+	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/pipelined
+	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/pipelined
+
+check: lint arch cross test examples ## all that must hold before a change goes in; what CI runs
+
+cover: ## statement coverage of the tests, in total and as a page
+	@mkdir -p bin
+	$(GO) test -timeout $(TIMEOUT) -coverpkg=./... -coverprofile=bin/cover.out $(PKGS)
+	$(GO) tool cover -html=bin/cover.out -o bin/cover.html
+	@$(GO) tool cover -func=bin/cover.out | tail -n 1
+
+clean: ## removes what was built
+	rm -rf bin
+
+help: ## this list
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /\1\t/' | expand -t 10

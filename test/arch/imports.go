@@ -1,0 +1,122 @@
+package arch
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+// pkg is what `go list -json` says of a package, as far as the rules ask.
+type pkg struct {
+	ImportPath string
+	Dir        string
+	Doc        string
+	Imports    []string
+	GoFiles    []string
+}
+
+// load lists the packages under dir for a platform, also the broken ones.
+func load(dir, goos string) ([]pkg, error) {
+	cmd := exec.Command("go", "list", "-e", "-json=ImportPath,Dir,Doc,Imports,GoFiles", "./...")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOOS="+goos, "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOWORK=off")
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go list in %s: %w\n%s", dir, err, errs.Bytes())
+	}
+	var pkgs []pkg
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return pkgs, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("read the answer of go list: %w", err)
+		}
+		pkgs = append(pkgs, p)
+	}
+}
+
+// roomOf finds the room that a package of this module belongs to: the one with
+// the longest path that holds it.
+func roomOf(importPath string) (room, bool) {
+	rel := strings.TrimPrefix(importPath, module+"/")
+	var best room
+	for _, r := range rooms {
+		if within(rel, r.path) && len(r.path) > len(best.path) {
+			best = r
+		}
+	}
+	return best, best.path != ""
+}
+
+// within reports whether path is root or lies below it.
+func within(path, root string) bool {
+	return path == root || strings.HasPrefix(path, root+"/")
+}
+
+// checkImports gives every wrong arrow among pkgs, a sentence each.
+func checkImports(pkgs []pkg) []string {
+	var wrong []string
+	for _, p := range pkgs {
+		r, ok := roomOf(p.ImportPath)
+		if !ok {
+			wrong = append(wrong, fmt.Sprintf("%s belongs to no room: draw it in test/arch/rooms.go", p.ImportPath))
+			continue
+		}
+		for _, imp := range p.Imports {
+			if why := checkImport(r, imp); why != "" {
+				wrong = append(wrong, fmt.Sprintf("%s imports %s: %s", p.ImportPath, imp, why))
+			}
+		}
+	}
+	return wrong
+}
+
+// checkImport says what is wrong with an import by a package of r; "" if
+// nothing is.
+func checkImport(r room, imp string) string {
+	if imp == "C" {
+		return "the project is built without cgo"
+	}
+	if within(imp, module) {
+		to, ok := roomOf(imp)
+		switch {
+		case !ok:
+			return "what it imports belongs to no room"
+		case to.path == r.path, slices.Contains(r.may, to.path), slices.Contains(r.may, "*"):
+			return ""
+		case len(r.may) == 0:
+			return fmt.Sprintf("room %s may import no other room", r.path)
+		}
+		return fmt.Sprintf("room %s may import only %s", r.path, strings.Join(r.may, ", "))
+	}
+	if first, _, _ := strings.Cut(imp, "/"); !strings.Contains(first, ".") {
+		for _, f := range forbidden[r.path] {
+			if within(imp, f) {
+				return fmt.Sprintf("room %s may not touch it: it does no I/O and knows no clock, no chance and no other goroutine", r.path)
+			}
+		}
+		return ""
+	}
+	if r.stdOnly {
+		return fmt.Sprintf("room %s may import the standard library only", r.path)
+	}
+	for _, l := range limited {
+		// "raft" must not match "raft-boltdb", which has a row of its own.
+		if within(imp, l.prefix) {
+			if !slices.Contains(l.rooms, r.path) {
+				return fmt.Sprintf("only %s may import it", strings.Join(l.rooms, ", "))
+			}
+			return ""
+		}
+	}
+	return ""
+}

@@ -1,0 +1,65 @@
+package arch
+
+// module is the path of this Go module.
+const module = "github.com/pipelined/pipelined"
+
+// room is a part of the code with a duty of its own: a folder and everything
+// below it that is not a room itself.
+type room struct {
+	// path below the module.
+	path string
+	// may lists the rooms that it may import; "*" stands for all of them.
+	// A room may always import its own packages.
+	may []string
+	// stdOnly forbids everything that is neither the standard library nor ours.
+	stdOnly bool
+}
+
+// rooms are the arrows of the architecture. They point one way; a package
+// that belongs to no room is an error, so that new rooms are drawn here first.
+var rooms = []room{
+	{path: "pipeline", stdOnly: true},
+	{path: "pipeline/language", may: []string{"pipeline"}},
+	{path: "storage", may: []string{"pipeline"}},
+	{path: "fsm", may: []string{"pipeline"}},
+	{path: "scheduler", may: []string{"pipeline"}, stdOnly: true},
+	{path: "executor", may: []string{"pipeline", "storage"}},
+	{path: "cluster/gossip", may: []string{"pipeline"}},
+	{path: "cluster/consensus", may: []string{"pipeline"}},
+	{path: "cluster/keys", may: []string{"pipeline"}},
+	{path: "cluster", may: []string{"pipeline", "cluster/gossip", "cluster/consensus", "cluster/keys"}},
+	{path: "internal/orchestrator", may: []string{"pipeline", "pipeline/language", "fsm", "scheduler", "api/wire"}},
+	{path: "internal/worker", may: []string{"pipeline", "storage", "executor", "api/wire"}},
+	{path: "api", may: []string{"pipeline", "pipeline/language", "storage", "api/wire"}},
+	{path: "api/wire", may: []string{"pipeline"}},
+	{path: "api/client", may: []string{"pipeline", "storage", "api/wire"}},
+	{path: "internal/node", may: []string{"*"}},
+	{path: "cmd/pipelined", may: []string{"pipeline", "pipeline/language", "storage", "executor",
+		"api/wire", "api/client", "cluster/keys", "internal/node"}},
+	{path: "test", may: []string{"*"}},
+}
+
+// limited are libraries that only some rooms may import: a prefix of an import
+// path and the rooms. What is not named here is open to every room that is not
+// stdOnly.
+var limited = []struct {
+	prefix string
+	rooms  []string
+}{
+	{"github.com/hashicorp/memberlist", []string{"cluster/gossip"}},
+	{"github.com/hashicorp/raft-autopilot", []string{"cluster"}},
+	{"github.com/hashicorp/raft-boltdb", []string{"cluster/consensus", "fsm", "test"}},
+	{"github.com/hashicorp/raft", []string{"cluster/consensus", "fsm", "test"}},
+	{"go.etcd.io/bbolt", []string{"cluster/consensus", "fsm", "storage", "test"}},
+	{"github.com/hashicorp/hcl", []string{"pipeline/language", "cmd/pipelined"}},
+	{"github.com/zclconf/go-cty", []string{"pipeline/language"}},
+	{"github.com/urfave/cli", []string{"cmd/pipelined"}},
+	{"golang.org/x/term", []string{"cmd/pipelined"}},
+}
+
+// forbidden are packages of the standard library that a room may not import,
+// because they read a clock, the machine or chance.
+var forbidden = map[string][]string{
+	"pipeline":  {"os", "net", "math/rand", "crypto/rand", "io/ioutil", "syscall"},
+	"scheduler": {"os", "net", "math/rand", "crypto/rand", "sync", "log", "syscall"},
+}

@@ -1,0 +1,135 @@
+package arch
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// maxLines is how long a file may be. Most should stay below 400.
+const maxLines = 600
+
+// file is a parsed source file of the repository.
+type file struct {
+	// path is relative to the repository, with slashes.
+	path  string
+	fset  *token.FileSet
+	ast   *ast.File
+	lines int
+}
+
+// at gives the place of a node as path:line.
+func (f *file) at(n ast.Node) string {
+	return f.path + ":" + strconv.Itoa(f.fset.Position(n.Pos()).Line)
+}
+
+// isTest reports whether the file is only compiled for tests.
+func (f *file) isTest() bool { return strings.HasSuffix(f.path, "_test.go") }
+
+// parseTree parses every Go file below root but for testdata and hidden folders.
+func parseTree(root string) ([]*file, error) {
+	var files []*file
+	err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := d.Name()
+		if d.IsDir() {
+			if path != root && (strings.HasPrefix(name, ".") || name == "testdata" || name == "vendor" || name == "bin") {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(name, ".go") || strings.HasPrefix(name, ".") {
+			return nil
+		}
+		src, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		f, err := parseFile(filepath.ToSlash(rel), src)
+		if err != nil {
+			return err
+		}
+		files = append(files, f)
+		return nil
+	})
+	return files, err
+}
+
+// parseFile parses one file.
+func parseFile(path string, src []byte) (*file, error) {
+	fset := token.NewFileSet()
+	a, err := parser.ParseFile(fset, path, src, parser.ParseComments)
+	if err != nil {
+		return nil, fmt.Errorf("parse %s: %w", path, err)
+	}
+	return &file{path: path, fset: fset, ast: a, lines: strings.Count(string(src), "\n")}, nil
+}
+
+// pure reports whether the file must give the same on every node: the planner,
+// and what applies entries to the replicated state.
+func pure(path string) bool {
+	if strings.HasSuffix(path, "_test.go") {
+		return false
+	}
+	dir, base := filepath.Split(path)
+	return within(path, "scheduler") || within(path, "pipeline") && !within(path, "pipeline/language") ||
+		dir == "fsm/" && (strings.HasPrefix(base, "apply") || strings.HasPrefix(base, "state"))
+}
+
+// clock are the functions of package time that read or wait for a clock.
+var clock = []string{"Now", "Since", "Until", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker", "Sleep"}
+
+// checkPurity gives what a pure file does that depends on where and when it
+// runs.
+func checkPurity(f *file) []string {
+	if !pure(f.path) {
+		return nil
+	}
+	var wrong []string
+	for _, imp := range f.ast.Imports {
+		path, _ := strconv.Unquote(imp.Path.Value)
+		if slices.ContainsFunc([]string{"os", "net", "math/rand", "crypto/rand", "syscall"}, func(p string) bool { return within(path, p) }) {
+			wrong = append(wrong, fmt.Sprintf("%s: imports %s, whose answers differ from node to node", f.at(imp), path))
+		}
+	}
+	ast.Inspect(f.ast, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.GoStmt:
+			wrong = append(wrong, f.at(n)+": starts a goroutine, whose turn depends on chance")
+		case *ast.SelectorExpr:
+			if isPkg(n.X, "time") && slices.Contains(clock, n.Sel.Name) {
+				wrong = append(wrong, fmt.Sprintf("%s: time.%s reads this node's clock; the proposer sends times along", f.at(n), n.Sel.Name))
+			}
+		}
+		return true
+	})
+	return wrong
+}
+
+// isPkg reports whether e is the name of a package.
+func isPkg(e ast.Expr, name string) bool {
+	id, ok := e.(*ast.Ident)
+	return ok && id.Name == name
+}
+
+// isCall reports whether e calls one of pkg's functions; no names means any.
+func isCall(e ast.Node, pkg string, names ...string) bool {
+	call, ok := e.(*ast.CallExpr)
+	if !ok {
+		return false
+	}
+	sel, ok := call.Fun.(*ast.SelectorExpr)
+	return ok && isPkg(sel.X, pkg) && (len(names) == 0 || slices.Contains(names, sel.Sel.Name))
+}
