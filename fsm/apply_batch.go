@@ -1,0 +1,221 @@
+package fsm
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// refusal is "" where the element took effect.
+type refusal struct {
+	reason    string
+	duplicate bool
+}
+
+func (st *state) applyBatch(c *Command, ch *change) BatchResult {
+	var res BatchResult
+	note := func(p Part, at int, id pipeline.RunID, r refusal) {
+		if r.reason != "" {
+			res.Refused = append(res.Refused, Refusal{Part: p, At: at, Reason: r.reason, Duplicate: r.duplicate})
+			return
+		}
+		ch.run(id, false)
+	}
+	b := c.Batch
+	for i := range b.Starts {
+		note(PartStart, i, b.Starts[i].ID.Run, st.applyStart(&b.Starts[i]))
+	}
+	for i := range b.Outcomes {
+		note(PartOutcome, i, b.Outcomes[i].Outcome.ID.Run, st.applyOutcome(&b.Outcomes[i]))
+	}
+	for i := range b.Ends {
+		note(PartEnd, i, b.Ends[i].Run, st.applyEnd(&b.Ends[i], c.At))
+	}
+	for i := range b.Assigns {
+		note(PartAssign, i, b.Assigns[i].ID.Run, st.applyAssign(&b.Assigns[i], c.At))
+	}
+	for i := range b.Runs {
+		note(PartRun, i, b.Runs[i].Run, st.applyRunEnd(&b.Runs[i], c.At))
+	}
+	for i := range b.Copies {
+		note(PartCopies, i, b.Copies[i].ID.Run, st.applyCopies(&b.Copies[i]))
+	}
+	return res
+}
+
+// live finds the run and the attempt of id where both may still change.
+func (st *state) attempt(id pipeline.AttemptID) (*pipeline.Run, *pipeline.ModuleRecord, *pipeline.Attempt, refusal) {
+	r := st.run(id.Run)
+	if r == nil {
+		return nil, nil, nil, refusal{reason: "no such run"}
+	}
+	m := st.module(id.Run, id.Module)
+	if id.Attempt < 1 || id.Attempt > len(m.Attempts) {
+		return r, m, nil, refusal{reason: fmt.Sprintf("attempt %d was never assigned", id.Attempt)}
+	}
+	return r, m, &m.Attempts[id.Attempt-1], refusal{}
+}
+
+func (st *state) applyStart(s *Start) refusal {
+	r, m, a, no := st.attempt(s.ID)
+	switch {
+	case no.reason != "":
+		return no
+	case a.State != pipeline.AttemptAssigned:
+		return refusal{reason: "attempt is " + string(a.State), duplicate: a.State == pipeline.AttemptRunning}
+	}
+	a.State, a.StartedAt = pipeline.AttemptRunning, s.At
+	m.StartedAt = s.At
+	st.putModule(r.ID, m)
+	st.touch(r)
+	return refusal{}
+}
+
+func (st *state) applyOutcome(op *Outcome) refusal {
+	o := &op.Outcome
+	r, m, a, no := st.attempt(o.ID)
+	switch {
+	case no.reason != "":
+		return no
+	case a.State == pipeline.AttemptLost && o.State != pipeline.AttemptLost:
+		// The attempt was given up and came back: kept, never applied (P3).
+		reason := a.Reason
+		record(a, o)
+		a.State, a.Reason = pipeline.AttemptSuperseded, reason
+		st.putModule(r.ID, m)
+		st.touch(r)
+		return refusal{reason: "superseded: the attempt was given up before its outcome came"}
+	case a.State.Final():
+		return refusal{reason: "attempt is " + string(a.State), duplicate: true}
+	case m.State.Final() || r.State.Final():
+		return refusal{reason: "module is " + string(m.State)}
+	case o.Worker != "" && o.Worker != a.Worker:
+		return refusal{reason: "attempt is another worker's"}
+	}
+	record(a, o)
+	switch o.State {
+	case pipeline.AttemptLost:
+		m.Losses++
+	case pipeline.AttemptFailed, pipeline.AttemptTimedOut:
+		m.Failures++
+	}
+	m.State, m.Reason, m.NotBefore = op.Next, op.Reason, op.NotBefore
+	if m.State.Final() {
+		m.Result, m.Outputs, m.ExitCode = o.Result, o.Outputs, o.ExitCode
+		m.OutputPaths, m.OutputCount, m.OutputBytes = o.OutputPaths, o.OutputCount, o.OutputBytes
+		m.StartedAt, m.FinishedAt = a.StartedAt, a.FinishedAt
+		r.Done++
+		if m.State == pipeline.ModuleFailed || m.State == pipeline.ModuleCancelled {
+			r.Failed++
+		}
+	}
+	st.putModule(r.ID, m)
+	st.touch(r)
+	return refusal{}
+}
+
+// record copies what the worker told into the attempt.
+func record(a *pipeline.Attempt, o *pipeline.Outcome) {
+	a.State, a.Reason, a.ExitCode = o.State, o.Reason, o.ExitCode
+	if !o.StartedAt.IsZero() {
+		a.StartedAt = o.StartedAt
+	}
+	a.FinishedAt = o.FinishedAt
+	a.Log, a.LogSize = o.Log, o.LogSize
+	a.Holders, a.Replicas = o.Holders, len(o.Holders)
+	a.Evaluated = nil // served its purpose
+}
+
+func (st *state) applyEnd(e *End, at time.Time) refusal {
+	r := st.run(e.Run)
+	if r == nil {
+		return refusal{reason: "no such run"}
+	}
+	m := st.module(e.Run, e.Module)
+	last := m.Last()
+	switch {
+	case r.State.Final() || m.State.Final():
+		return refusal{reason: "module is " + string(m.State), duplicate: m.State == e.State}
+	case !e.State.Final():
+		return refusal{reason: "not a final state"}
+	case last != nil && !last.State.Final():
+		return refusal{reason: "an attempt is live"}
+	}
+	m.State, m.Reason, m.FinishedAt, m.NotBefore = e.State, e.Reason, at, time.Time{}
+	r.Done++
+	if m.State == pipeline.ModuleFailed || m.State == pipeline.ModuleCancelled {
+		r.Failed++
+	}
+	st.putModule(r.ID, m)
+	st.touch(r)
+	return refusal{}
+}
+
+func (st *state) applyAssign(op *Assign, at time.Time) refusal {
+	r := st.run(op.ID.Run)
+	switch {
+	case r == nil:
+		return refusal{reason: "no such run"}
+	case r.State != pipeline.RunWaiting && r.State != pipeline.RunRunning:
+		return refusal{reason: "run is " + string(r.State)}
+	}
+	m := st.module(op.ID.Run, op.ID.Module)
+	last := m.Last()
+	switch {
+	case m.State != pipeline.ModuleWaiting || last != nil && !last.State.Final():
+		return refusal{reason: "module is " + string(m.State)}
+	case op.ID.Attempt != len(m.Attempts)+1:
+		return refusal{reason: fmt.Sprintf("next attempt is %d", len(m.Attempts)+1)}
+	}
+	for _, n := range op.Needs {
+		if !st.module(op.ID.Run, n).State.Final() {
+			return refusal{reason: "waits for " + n}
+		}
+	}
+	m.Attempts = append(m.Attempts, pipeline.Attempt{
+		Number: op.ID.Attempt, Worker: op.Worker, WorkerName: op.WorkerName, State: pipeline.AttemptAssigned,
+		AssignedAt: at, Fence: st.index, Incarnation: op.Incarnation, Evaluated: op.Evaluated,
+	})
+	m.State, m.Reason, m.NotBefore = pipeline.ModuleRunning, "", time.Time{}
+	if r.State == pipeline.RunWaiting {
+		r.State, r.StartedAt = pipeline.RunRunning, at
+	}
+	st.putModule(r.ID, m)
+	st.touch(r)
+	return refusal{}
+}
+
+func (st *state) applyRunEnd(e *RunEnd, at time.Time) refusal {
+	r := st.run(e.Run)
+	switch {
+	case r == nil:
+		return refusal{reason: "no such run"}
+	case r.State.Final():
+		return refusal{reason: "run is " + string(r.State), duplicate: r.State == e.State}
+	case !e.State.Final():
+		return refusal{reason: "not a final state"}
+	case r.Done < r.Modules:
+		return refusal{reason: fmt.Sprintf("%d modules are not done", r.Modules-r.Done)}
+	}
+	r.State, r.FinishedAt = e.State, at
+	if e.Reason != "" {
+		r.Reason = e.Reason
+	}
+	if r.StartedAt.IsZero() {
+		r.StartedAt = at
+	}
+	st.touch(r)
+	return refusal{}
+}
+
+func (st *state) applyCopies(op *Copies) refusal {
+	r, m, a, no := st.attempt(op.ID)
+	if no.reason != "" {
+		return no
+	}
+	a.Holders, a.Replicas = op.Holders, len(op.Holders)
+	st.putModule(r.ID, m)
+	st.touch(r)
+	return refusal{}
+}

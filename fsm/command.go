@@ -1,0 +1,249 @@
+package fsm
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// Version is the newest version of the command encoding that this binary
+// writes and reads.
+const Version = 1
+
+// MaxCommandBytes bounds one encoded command (reliability P17).
+const MaxCommandBytes = 256 << 10
+
+// Command is one entry of the log. Exactly one of the pointers is set.
+type Command struct {
+	Version uint8     `cbor:"1,keyasint"`
+	At      time.Time `cbor:"2,keyasint"` // the proposer's clock
+	Submit  *Submit   `cbor:"3,keyasint,omitempty"`
+	Batch   *Batch    `cbor:"4,keyasint,omitempty"`
+	Cancel  *Cancel   `cbor:"5,keyasint,omitempty"`
+	Worker  *Worker   `cbor:"6,keyasint,omitempty"`
+	Token   *Token    `cbor:"7,keyasint,omitempty"`
+	Forget  *Forget   `cbor:"8,keyasint,omitempty"`
+}
+
+// Submit makes a run exist. A key that is known answers with the run it made.
+type Submit struct {
+	Run pipeline.Run `cbor:"1,keyasint"`
+	// Definition is the pipeline as EncodeDefinition makes it.
+	Definition []byte `cbor:"2,keyasint"`
+	// Fingerprint is the digest of the request: the same key with another
+	// fingerprint is a conflict.
+	Fingerprint pipeline.Digest `cbor:"3,keyasint,omitempty"`
+}
+
+// Batch is what the orchestrator decided at one moment: outcomes that came in
+// and what follows from them. Its parts are applied in the order of the
+// fields; each is accepted or refused by itself.
+type Batch struct {
+	Starts   []Start   `cbor:"1,keyasint,omitempty"`
+	Outcomes []Outcome `cbor:"2,keyasint,omitempty"`
+	Ends     []End     `cbor:"3,keyasint,omitempty"`
+	Assigns  []Assign  `cbor:"4,keyasint,omitempty"`
+	Runs     []RunEnd  `cbor:"5,keyasint,omitempty"`
+	Copies   []Copies  `cbor:"6,keyasint,omitempty"`
+}
+
+// Start records that an attempt's process runs.
+type Start struct {
+	ID pipeline.AttemptID `cbor:"1,keyasint"`
+	At time.Time          `cbor:"2,keyasint"`
+}
+
+// Outcome ends an attempt. Next is what becomes of its module: a final state,
+// or waiting, not before NotBefore.
+type Outcome struct {
+	Outcome   pipeline.Outcome     `cbor:"1,keyasint"`
+	Next      pipeline.ModuleState `cbor:"2,keyasint"`
+	Reason    string               `cbor:"3,keyasint,omitempty"`
+	NotBefore time.Time            `cbor:"4,keyasint,omitempty"`
+}
+
+// End ends a module that has no live attempt: skipped, cancelled or failed.
+type End struct {
+	Run    pipeline.RunID       `cbor:"1,keyasint"`
+	Module string               `cbor:"2,keyasint"`
+	State  pipeline.ModuleState `cbor:"3,keyasint"`
+	Reason string               `cbor:"4,keyasint,omitempty"`
+}
+
+// Assign gives a module to a worker as its next attempt. It is refused unless
+// Attempt is the next number, the module waits, the run is live, and every
+// module of Needs is final (those whose outcome was still on its way when this
+// was proposed; settled 28).
+type Assign struct {
+	ID          pipeline.AttemptID  `cbor:"1,keyasint"`
+	Worker      pipeline.NodeID     `cbor:"2,keyasint"`
+	WorkerName  string              `cbor:"3,keyasint"`
+	Incarnation string              `cbor:"4,keyasint,omitempty"`
+	Evaluated   *pipeline.Evaluated `cbor:"5,keyasint,omitempty"`
+	Needs       []string            `cbor:"6,keyasint,omitempty"`
+}
+
+// RunEnd ends a run; refused while a module of it is not final.
+type RunEnd struct {
+	Run    pipeline.RunID    `cbor:"1,keyasint"`
+	State  pipeline.RunState `cbor:"2,keyasint"`
+	Reason string            `cbor:"3,keyasint,omitempty"`
+}
+
+// Copies notes where log and outputs of an attempt are by now (repair).
+type Copies struct {
+	ID      pipeline.AttemptID `cbor:"1,keyasint"`
+	Holders []pipeline.NodeID  `cbor:"2,keyasint"`
+}
+
+// Cancel asks for the end of a run. The orchestrator carries it out.
+type Cancel struct {
+	Run    pipeline.RunID `cbor:"1,keyasint"`
+	Reason string         `cbor:"2,keyasint,omitempty"`
+}
+
+// Worker sets or removes what is kept of a node or an outside worker.
+type Worker struct {
+	Record WorkerRecord `cbor:"1,keyasint"`
+	Delete bool         `cbor:"2,keyasint,omitempty"`
+	// Only names the fields that are set on an existing record: "drain",
+	// "away", or "" for all of it.
+	Only string `cbor:"3,keyasint,omitempty"`
+}
+
+// WorkerRecord is what is kept of a worker: wishes about members, and outside
+// workers whole.
+type WorkerRecord struct {
+	ID   pipeline.NodeID `cbor:"1,keyasint"`
+	Name string          `cbor:"2,keyasint,omitempty"`
+	// Draining workers get nothing new.
+	Draining bool `cbor:"3,keyasint,omitempty"`
+	// DrainDeadline is when what still runs is stopped; zero: never.
+	DrainDeadline time.Time `cbor:"4,keyasint,omitempty"`
+	// AwayUntil lengthens lease and grace of a daemon that restarts.
+	AwayUntil time.Time `cbor:"5,keyasint,omitempty"`
+	// The rest is of outside workers.
+	Outside      bool                  `cbor:"6,keyasint,omitempty"`
+	Endpoint     string                `cbor:"7,keyasint,omitempty"`
+	Secret       string                `cbor:"8,keyasint,omitempty"`
+	Token        string                `cbor:"9,keyasint,omitempty"`
+	Capabilities pipeline.Capabilities `cbor:"10,keyasint,omitempty"`
+	Since        time.Time             `cbor:"11,keyasint,omitempty"`
+	Incarnation  string                `cbor:"12,keyasint,omitempty"`
+}
+
+// Token sets or removes a token. The token itself is never here.
+type Token struct {
+	Record TokenRecord `cbor:"1,keyasint"`
+	Delete bool        `cbor:"2,keyasint,omitempty"`
+}
+
+// TokenRecord is what is kept of a token. Hash is the SHA-256 of the whole
+// token.
+type TokenRecord struct {
+	ID        string    `cbor:"1,keyasint"`
+	Name      string    `cbor:"2,keyasint,omitempty"`
+	Role      string    `cbor:"3,keyasint"`
+	Hash      []byte    `cbor:"4,keyasint"`
+	CreatedAt time.Time `cbor:"5,keyasint"`
+	ExpiresAt time.Time `cbor:"6,keyasint,omitempty"`
+	CreatedBy string    `cbor:"7,keyasint,omitempty"`
+}
+
+// Forget removes finished runs with all that hangs on them, and idempotency
+// keys that are older than KeysBefore. The proposer keeps the steps small.
+type Forget struct {
+	Runs       []pipeline.RunID `cbor:"1,keyasint,omitempty"`
+	KeysBefore time.Time        `cbor:"2,keyasint,omitempty"`
+}
+
+// SubmitResult answers Submit.
+type SubmitResult struct {
+	Run      pipeline.Run
+	Repeated bool
+	Err      error
+}
+
+// BatchResult answers Batch: refusals only, by part and position.
+type BatchResult struct {
+	Refused []Refusal
+}
+
+// Part names a field of Batch.
+type Part uint8
+
+// The parts of a batch.
+const (
+	PartStart Part = iota
+	PartOutcome
+	PartEnd
+	PartAssign
+	PartRun
+	PartCopies
+)
+
+// Refusal says that one element of a batch did not take effect and why.
+// Duplicate marks one that had taken effect before.
+type Refusal struct {
+	Part      Part
+	At        int
+	Reason    string
+	Duplicate bool
+}
+
+// Result answers the other commands; Err is a *pipeline.Error or nil.
+type Result struct {
+	Run pipeline.Run
+	Err error
+}
+
+var (
+	encMode = mustEnc(cbor.EncOptions{Sort: cbor.SortBytewiseLexical, Time: cbor.TimeUnixMicro, TimeTag: cbor.EncTagNone})
+	decMode = mustDec(cbor.DecOptions{MaxNestedLevels: 16, MaxArrayElements: 1 << 20, MaxMapPairs: 1 << 20,
+		DupMapKey: cbor.DupMapKeyEnforcedAPF})
+)
+
+func mustEnc(o cbor.EncOptions) cbor.EncMode {
+	m, err := o.EncMode()
+	if err != nil {
+		panic(err)
+	}
+	return m
+}
+
+func mustDec(o cbor.DecOptions) cbor.DecMode {
+	m, err := o.DecMode()
+	if err != nil {
+		panic(err)
+	}
+	return m
+}
+
+// Encode gives the bytes of a command for the log. The caller sets all fields
+// but Version. Kind TooLarge beyond MaxCommandBytes.
+func Encode(c *Command) ([]byte, error) {
+	c.Version = Version
+	b, err := encMode.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("encode command: %w", err)
+	}
+	if len(b) > MaxCommandBytes {
+		return nil, pipeline.Errorf(pipeline.TooLarge, "command of %d bytes: at most %d", len(b), MaxCommandBytes)
+	}
+	return b, nil
+}
+
+// Decode reads a command. An error means that this version must not go on.
+func Decode(b []byte) (*Command, error) {
+	var c Command
+	if err := decMode.Unmarshal(b, &c); err != nil {
+		return nil, fmt.Errorf("decode command: %w", err)
+	}
+	if c.Version == 0 || c.Version > Version {
+		return nil, fmt.Errorf("command version %d: this binary knows up to %d; upgrade this node", c.Version, Version)
+	}
+	return &c, nil
+}

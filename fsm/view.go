@@ -1,0 +1,243 @@
+package fsm
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// View reads the state at one index. It is valid only inside Store.View.
+type View struct {
+	tx   *bolt.Tx
+	defs *definitionCache
+}
+
+// Index is the index of the last entry in this view.
+func (v *View) Index() uint64 { return u64(v.tx.Bucket(bMeta).Get(kIndex)) }
+
+// Term is the term of that entry.
+func (v *View) Term() uint64 { return u64(v.tx.Bucket(bMeta).Get(kTerm)) }
+
+// Run finds a run.
+func (v *View) Run(id pipeline.RunID) (pipeline.Run, bool) {
+	var r pipeline.Run
+	return r, v.get(bRuns, []byte(id), &r)
+}
+
+// RunByKey finds the run that an idempotency key made.
+func (v *View) RunByKey(key string) (pipeline.Run, bool) {
+	var k keyRecord
+	if !v.get(bKeys, []byte(key), &k) {
+		return pipeline.Run{}, false
+	}
+	return v.Run(k.Run)
+}
+
+// Module gives the record of a module; one that nothing happened to yet waits.
+func (v *View) Module(run pipeline.RunID, name string) pipeline.ModuleRecord {
+	m := pipeline.ModuleRecord{Name: name, State: pipeline.ModuleWaiting}
+	v.get(bModules, moduleKey(run, name), &m)
+	return m
+}
+
+// Modules gives the records there are of a run, by name.
+func (v *View) Modules(run pipeline.RunID) map[string]*pipeline.ModuleRecord {
+	out := map[string]*pipeline.ModuleRecord{}
+	prefix := moduleKey(run, "")
+	c := v.tx.Bucket(bModules).Cursor()
+	for k, b := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, b = c.Next() {
+		m := new(pipeline.ModuleRecord)
+		mustUnmarshal(b, m)
+		out[m.Name] = m
+	}
+	return out
+}
+
+// Definition gives the pipeline of a run; shared, not to be changed.
+func (v *View) Definition(id pipeline.RunID) (*pipeline.Pipeline, error) {
+	if p := v.defs.get(id); p != nil {
+		return p, nil
+	}
+	b := v.tx.Bucket(bDefs).Get([]byte(id))
+	if b == nil {
+		return nil, pipeline.Errorf(pipeline.NotFound, "no run %s", id)
+	}
+	p, err := DecodeDefinition(b)
+	if err != nil {
+		return nil, fmt.Errorf("definition of run %s: %w", id, err)
+	}
+	v.defs.put(id, p)
+	return p, nil
+}
+
+// Active lists the runs that are not final, oldest first.
+func (v *View) Active() []pipeline.Run {
+	var out []pipeline.Run
+	c := v.tx.Bucket(bActive).Cursor()
+	for k, _ := c.First(); k != nil; k, _ = c.Next() {
+		var r pipeline.Run
+		if v.get(bRuns, k, &r) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// Runs calls fn with runs, newest first, from the one before number on (0:
+// from the newest), until it returns false.
+func (v *View) Runs(before uint64, fn func(pipeline.Run) bool) {
+	c := v.tx.Bucket(bOrder).Cursor()
+	var k, id []byte
+	if before == 0 {
+		k, id = c.Last()
+	} else if k, id = c.Seek(be64(before)); k == nil {
+		k, id = c.Last()
+	} else {
+		k, id = c.Prev()
+	}
+	for ; k != nil; k, id = c.Prev() {
+		var r pipeline.Run
+		if v.get(bRuns, id, &r) && !fn(r) {
+			return
+		}
+	}
+}
+
+// Oldest lists the ids of finished runs beyond the newest keep, oldest first,
+// at most limit.
+func (v *View) Oldest(keep, limit int) []pipeline.RunID {
+	total := v.tx.Bucket(bOrder).Stats().KeyN
+	var out []pipeline.RunID
+	c := v.tx.Bucket(bOrder).Cursor()
+	for k, id := c.First(); k != nil && total > keep && len(out) < limit; k, id = c.Next() {
+		total--
+		if v.tx.Bucket(bActive).Get(id) == nil {
+			out = append(out, pipeline.RunID(id))
+		}
+	}
+	return out
+}
+
+// Worker finds what is kept of a worker.
+func (v *View) Worker(id pipeline.NodeID) (WorkerRecord, bool) {
+	var w WorkerRecord
+	return w, v.get(bWorkers, []byte(id), &w)
+}
+
+// Workers lists what is kept of workers, by id.
+func (v *View) Workers() []WorkerRecord {
+	var out []WorkerRecord
+	_ = v.tx.Bucket(bWorkers).ForEach(func(_, b []byte) error { // the callback never fails
+		var w WorkerRecord
+		mustUnmarshal(b, &w)
+		out = append(out, w)
+		return nil
+	})
+	return out
+}
+
+// Token finds a token by its id.
+func (v *View) Token(id string) (TokenRecord, bool) {
+	var t TokenRecord
+	return t, v.get(bTokens, []byte(id), &t)
+}
+
+// Tokens lists the tokens, by id.
+func (v *View) Tokens() []TokenRecord {
+	var out []TokenRecord
+	_ = v.tx.Bucket(bTokens).ForEach(func(_, b []byte) error { // the callback never fails
+		var t TokenRecord
+		mustUnmarshal(b, &t)
+		out = append(out, t)
+		return nil
+	})
+	return out
+}
+
+// Empty reports whether the state holds nothing that a user would miss, so
+// that a cluster of one may give way to another (settled 9).
+func (v *View) Empty() bool {
+	for _, b := range [][]byte{bRuns, bTokens} {
+		if k, _ := v.tx.Bucket(b).Cursor().First(); k != nil {
+			return false
+		}
+	}
+	return true
+}
+
+func (v *View) get(bucket, key []byte, into any) bool {
+	b := v.tx.Bucket(bucket).Get(key)
+	if b == nil {
+		return false
+	}
+	mustUnmarshal(b, into)
+	return true
+}
+
+// EncodeDefinition gives a pipeline as the state keeps it: JSON under zstd.
+func EncodeDefinition(p *pipeline.Pipeline) ([]byte, error) {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return nil, fmt.Errorf("encode definition: %w", err)
+	}
+	return zstdWriter.EncodeAll(b, nil), nil
+}
+
+// DecodeDefinition reads what EncodeDefinition gave.
+func DecodeDefinition(b []byte) (*pipeline.Pipeline, error) {
+	b, err := zstdReader.DecodeAll(b, nil)
+	if err != nil {
+		return nil, fmt.Errorf("unpack definition: %w", err)
+	}
+	p := new(pipeline.Pipeline)
+	if err := json.Unmarshal(b, p); err != nil {
+		return nil, fmt.Errorf("decode definition: %w", err)
+	}
+	return p, nil
+}
+
+// EncodeAll and DecodeAll of these are safe for concurrent use; neither starts
+// a goroutine.
+var (
+	zstdWriter, _ = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
+	zstdReader, _ = zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(64<<20))
+)
+
+// definitionCache keeps the last definitions decoded. They never change, so
+// there is nothing to invalidate.
+type definitionCache struct {
+	mu    sync.Mutex // guards following
+	max   int
+	byID  map[pipeline.RunID]*pipeline.Pipeline
+	order []pipeline.RunID
+}
+
+func newDefinitionCache(max int) *definitionCache {
+	return &definitionCache{max: max, byID: map[pipeline.RunID]*pipeline.Pipeline{}}
+}
+
+func (c *definitionCache) get(id pipeline.RunID) *pipeline.Pipeline {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.byID[id]
+}
+
+func (c *definitionCache) put(id pipeline.RunID, p *pipeline.Pipeline) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byID[id] != nil {
+		return
+	}
+	if len(c.order) >= c.max {
+		delete(c.byID, c.order[0])
+		c.order = c.order[1:]
+	}
+	c.byID[id] = p
+	c.order = append(c.order, id)
+}

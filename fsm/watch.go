@@ -1,0 +1,151 @@
+package fsm
+
+import (
+	"sync"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// change collects what a batch changed.
+type change struct {
+	Index   uint64
+	Runs    map[pipeline.RunID]bool // value: changed by another than the orchestrator's batches
+	Workers bool
+}
+
+func newChange() *change { return &change{Runs: map[pipeline.RunID]bool{}} }
+
+func (c *change) run(id pipeline.RunID, outside bool) { c.Runs[id] = c.Runs[id] || outside }
+
+// Changes says what changed since it was last taken.
+type Changes struct {
+	// Runs that were submitted, cancelled or forgotten.
+	Runs []pipeline.RunID
+	// Workers is set where the kept facts about workers changed.
+	Workers bool
+	// All is set where the whole state was replaced.
+	All bool
+}
+
+type watchers struct {
+	mu sync.Mutex // guards following
+	// waiting holds a channel for each run somebody waits for; closed and
+	// dropped at the run's next change.
+	waiting map[pipeline.RunID]chan struct{}
+	subs    map[*Subscription]struct{}
+	closed  bool
+}
+
+func newWatchers() *watchers {
+	return &watchers{waiting: map[pipeline.RunID]chan struct{}{}, subs: map[*Subscription]struct{}{}}
+}
+
+// Changed gives a channel that is closed at the next change of the run (or of
+// the whole state). Take it before reading the run.
+func (s *Store) Changed(id pipeline.RunID) <-chan struct{} {
+	w := s.watch
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	ch := w.waiting[id]
+	if ch == nil {
+		ch = make(chan struct{})
+		if w.closed {
+			close(ch)
+			return ch
+		}
+		w.waiting[id] = ch
+	}
+	return ch
+}
+
+// Subscription tells one reader about changes that others than the
+// orchestrator's batches made.
+type Subscription struct {
+	w *watchers
+	// C has an element when there is something to take.
+	C    chan struct{}
+	runs map[pipeline.RunID]struct{} // guarded by w.mu, as the next two
+	wks  bool
+	all  bool
+}
+
+// Subscribe begins a subscription; Close ends it.
+func (s *Store) Subscribe() *Subscription {
+	sub := &Subscription{w: s.watch, C: make(chan struct{}, 1), runs: map[pipeline.RunID]struct{}{}}
+	s.watch.mu.Lock()
+	defer s.watch.mu.Unlock()
+	s.watch.subs[sub] = struct{}{}
+	return sub
+}
+
+// Close ends the subscription. Idempotent.
+func (sub *Subscription) Close() {
+	sub.w.mu.Lock()
+	defer sub.w.mu.Unlock()
+	delete(sub.w.subs, sub)
+}
+
+// Take gives what changed since the last Take.
+func (sub *Subscription) Take() Changes {
+	sub.w.mu.Lock()
+	defer sub.w.mu.Unlock()
+	c := Changes{Workers: sub.wks, All: sub.all}
+	for id := range sub.runs {
+		c.Runs = append(c.Runs, id)
+	}
+	sub.runs, sub.wks, sub.all = map[pipeline.RunID]struct{}{}, false, false
+	return c
+}
+
+func (w *watchers) publish(c *change) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	outside := c.Workers
+	for id, out := range c.Runs {
+		if ch := w.waiting[id]; ch != nil {
+			close(ch)
+			delete(w.waiting, id)
+		}
+		outside = outside || out
+	}
+	if !outside {
+		return
+	}
+	for sub := range w.subs {
+		for id, out := range c.Runs {
+			if out {
+				sub.runs[id] = struct{}{}
+			}
+		}
+		sub.wks = sub.wks || c.Workers
+		sub.poke()
+	}
+}
+
+func (sub *Subscription) poke() {
+	select {
+	case sub.C <- struct{}{}:
+	default:
+	}
+}
+
+// replaced wakes everybody: the whole state is another one.
+func (w *watchers) replaced() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id, ch := range w.waiting {
+		close(ch)
+		delete(w.waiting, id)
+	}
+	for sub := range w.subs {
+		sub.all = true
+		sub.poke()
+	}
+}
+
+func (w *watchers) close() {
+	w.replaced()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+}
