@@ -1,0 +1,137 @@
+package scheduler
+
+import (
+	"container/heap"
+	"sort"
+	"strings"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// Class is what modules have in common that can go to the same workers. Two
+// modules with equal classes are interchangeable for placement.
+type Class struct {
+	// OS, Arch, Tools, Tags are lower-case; Tools and Tags are sorted and
+	// joined with a zero byte.
+	OS, Arch    string
+	Tools, Tags string
+	// Pin restricts the class to one worker.
+	Pin pipeline.NodeID
+	// Avoid is a worker to pass over where another one has a free slot: the one
+	// that lost or failed the attempt before.
+	Avoid pipeline.NodeID
+}
+
+// ClassOf gives the class of a module's requirements.
+func ClassOf(r pipeline.Requires, pin pipeline.NodeID) Class {
+	return Class{OS: strings.ToLower(r.OS), Arch: strings.ToLower(r.Arch), Tools: joined(r.Tools), Tags: joined(r.Tags), Pin: pin}
+}
+
+func joined(s []string) string {
+	if len(s) == 0 {
+		return ""
+	}
+	l := make([]string, len(s))
+	for i := range s {
+		l[i] = strings.ToLower(s[i])
+	}
+	sort.Strings(l)
+	return strings.Join(l, "\x00")
+}
+
+// Module is a ready module. Rank is the length of the longest path that hangs
+// on it, Order its place in the source.
+type Module struct {
+	Name  string
+	Rank  int
+	Order int
+	Class Class
+}
+
+// before says which of two modules of a run goes first.
+func (m *Module) before(o *Module) bool {
+	if m.Rank != o.Rank {
+		return m.Rank > o.Rank
+	}
+	return m.Order < o.Order
+}
+
+// Run is the ready modules of one run and what bounds them. The zero Run with
+// an ID is empty and ready to use.
+type Run struct {
+	ID pipeline.RunID
+	// Number orders runs by age.
+	Number uint64
+	// Priority: higher goes first.
+	Priority int
+	// Running is how many modules of the run are assigned or running.
+	Running int
+	// MaxParallel bounds Running; 0 means no bound.
+	MaxParallel int
+
+	queues  []*queue
+	byClass map[Class]*queue
+	n       int
+}
+
+type queue struct {
+	class   Class
+	modules moduleHeap
+}
+
+type moduleHeap []*Module
+
+func (h moduleHeap) Len() int           { return len(h) }
+func (h moduleHeap) Less(i, j int) bool { return h[i].before(h[j]) }
+func (h moduleHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+
+// Push and Pop are container/heap's.
+func (h *moduleHeap) Push(x any) { *h = append(*h, x.(*Module)) }
+
+// Pop takes the last element off.
+func (h *moduleHeap) Pop() any {
+	old := *h
+	m := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return m
+}
+
+// Add makes a module ready. The caller adds a module once.
+func (r *Run) Add(m *Module) {
+	if r.byClass == nil {
+		r.byClass = map[Class]*queue{}
+	}
+	q := r.byClass[m.Class]
+	if q == nil {
+		q = &queue{class: m.Class}
+		r.byClass[m.Class] = q
+		r.queues = append(r.queues, q)
+	}
+	heap.Push(&q.modules, m)
+	r.n++
+}
+
+// Len is the number of ready modules.
+func (r *Run) Len() int { return r.n }
+
+// Clear takes all ready modules out.
+func (r *Run) Clear() { r.queues, r.byClass, r.n = nil, nil, 0 }
+
+// full reports whether MaxParallel allows nothing more.
+func (r *Run) full() bool { return r.MaxParallel > 0 && r.Running >= r.MaxParallel }
+
+func (r *Run) pop(q *queue) *Module {
+	r.n--
+	m := heap.Pop(&q.modules).(*Module)
+	if len(q.modules) == 0 {
+		delete(r.byClass, q.class)
+		for i := range r.queues {
+			if r.queues[i] == q {
+				r.queues = append(r.queues[:i], r.queues[i+1:]...)
+				break
+			}
+		}
+	}
+	return m
+}
