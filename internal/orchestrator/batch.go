@@ -1,0 +1,214 @@
+package orchestrator
+
+import (
+	"time"
+
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/peer"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// softLimit is when a batch is proposed before it is complete, so that an
+// entry stays below fsm.MaxCommandBytes: one element adds at most a result of
+// 64 KiB or an evaluated command.
+const softLimit = 96 << 10
+
+// batch is an entry in the making, and what is to happen with the fate of each
+// of its elements.
+type batch struct {
+	fsm.Batch
+	size    int
+	starts  []*live
+	ended   []*live // of Outcomes
+	ends    []*mod
+	assigns []*live
+	runs    map[*run]struct{}
+}
+
+func (b *batch) empty() bool {
+	return len(b.Starts)+len(b.Outcomes)+len(b.Ends)+len(b.Assigns)+len(b.Runs)+len(b.Copies) == 0
+}
+
+func (b *batch) touch(r *run, size int) {
+	if b.runs == nil {
+		b.runs = map[*run]struct{}{}
+	}
+	b.runs[r] = struct{}{}
+	b.size += size
+}
+
+func (b *batch) start(l *live, at time.Time) {
+	b.Starts = append(b.Starts, fsm.Start{ID: l.id, At: at})
+	b.starts = append(b.starts, l)
+	b.touch(l.mod.run, 100)
+}
+
+func (b *batch) outcome(l *live, o fsm.Outcome) {
+	b.Outcomes = append(b.Outcomes, o)
+	b.ended = append(b.ended, l)
+	n := 400 + len(o.Outcome.Result) + len(o.Reason) + len(o.Outcome.Reason)
+	for _, p := range o.Outcome.OutputPaths {
+		n += len(p) + 2
+	}
+	b.touch(l.mod.run, n)
+}
+
+func (b *batch) end(m *mod, reason string) {
+	b.Ends = append(b.Ends, fsm.End{Run: m.run.head.ID, Module: m.def.Name, State: m.state, Reason: reason})
+	b.ends = append(b.ends, m)
+	b.touch(m.run, 120+len(reason))
+}
+
+func (b *batch) assign(l *live, name string) {
+	a := fsm.Assign{ID: l.id, Worker: l.worker, WorkerName: name, Incarnation: l.incarnation, Evaluated: l.evaluated}
+	n := 250
+	for _, d := range l.mod.deps {
+		if !d.settled {
+			a.Needs = append(a.Needs, d.def.Name)
+			n += len(d.def.Name) + 2
+		}
+	}
+	if e := l.evaluated; e != nil {
+		n += len(e.Script)
+		for _, s := range e.Command {
+			n += len(s) + 3
+		}
+		for k, v := range e.Env {
+			n += len(k) + len(v) + 6
+		}
+	}
+	b.Assigns = append(b.Assigns, a)
+	b.assigns = append(b.assigns, l)
+	b.touch(l.mod.run, n)
+}
+
+func (b *batch) runEnd(r *run, s pipeline.RunState, reason string) {
+	b.Runs = append(b.Runs, fsm.RunEnd{Run: r.head.ID, State: s, Reason: reason})
+	b.touch(r, 100+len(reason))
+}
+
+// full reports whether the batch should be proposed before anything is added.
+func (b *batch) full() bool { return b.size >= softLimit }
+
+// flush proposes the batch, if there is anything in it.
+func (t *term) flush() {
+	b := t.batch
+	if b.empty() {
+		return
+	}
+	t.batch = &batch{}
+	for r := range b.runs {
+		r.inflight++
+	}
+	cmd, err := fsm.Encode(&fsm.Command{At: time.Now().UTC(), Batch: &b.Batch})
+	if err != nil {
+		// Cannot happen below the limits; the runs are read anew and go on.
+		t.log.Error("encode decisions", "error", err)
+		t.committed(b, 0, nil, err)
+		return
+	}
+	t.flights++
+	p := t.cfg.Log.Propose(cmd)
+	t.group.Go(func() error {
+		index, reply, err := p.Wait()
+		t.post(func() {
+			t.flights--
+			t.committed(b, index, reply, err)
+		})
+		return nil
+	})
+}
+
+// committed deals with the fate of a proposal.
+func (t *term) committed(b *batch, index uint64, reply any, err error) {
+	for r := range b.runs {
+		r.inflight--
+	}
+	res, _ := reply.(fsm.BatchResult)
+	if err != nil {
+		t.log.Warn("proposal", "error", err)
+		for r := range b.runs {
+			r.stale = true
+		}
+		for _, l := range b.ended {
+			l.answer(peer.Ack{}, err)
+		}
+		t.reloadStale(b)
+		return
+	}
+	refused := map[[2]int]fsm.Refusal{}
+	for _, f := range res.Refused {
+		refused[[2]int{int(f.Part), f.At}] = f
+	}
+	t.settleOutcomes(b, refused)
+	for i, m := range b.ends {
+		f, no := refused[[2]int{int(fsm.PartEnd), i}]
+		m.settled = true
+		t.stale(m.run, "end of "+m.def.Name, f, no)
+	}
+	for i, l := range b.assigns {
+		f, no := refused[[2]int{int(fsm.PartAssign), i}]
+		if no {
+			t.stale(l.mod.run, "assignment "+l.id.String(), f, no)
+			continue
+		}
+		l.fence = index
+		t.dispatch(l)
+	}
+	for i := range b.Runs {
+		f, no := refused[[2]int{int(fsm.PartRun), i}]
+		id := b.Runs[i].Run
+		if r := t.runs[id]; r != nil {
+			if no && !f.Duplicate {
+				t.stale(r, "end of the run", f, no)
+				continue
+			}
+			delete(t.runs, id)
+		}
+	}
+	t.reloadStale(b)
+}
+
+func (t *term) settleOutcomes(b *batch, refused map[[2]int]fsm.Refusal) {
+	for i, l := range b.ended {
+		f, no := refused[[2]int{int(fsm.PartOutcome), i}]
+		l.mod.settled = true
+		switch {
+		case no && !f.Duplicate:
+			t.stale(l.mod.run, "outcome of "+l.id.String(), f, no)
+			l.answer(peer.Ack{Done: true, Refused: f.Reason}, nil)
+		default:
+			l.answer(peer.Ack{Done: true}, nil)
+		}
+	}
+}
+
+// stale marks a run for reading anew, because the state machine refused what
+// the model thought possible.
+func (t *term) stale(r *run, what string, f fsm.Refusal, refused bool) {
+	if refused && !f.Duplicate {
+		t.log.Warn("refused", "run", r.head.ID, "what", what, "reason", f.Reason)
+		r.stale = true
+		r.queue.Clear()
+	}
+}
+
+func (t *term) reloadStale(b *batch) {
+	for r := range b.runs {
+		if r.stale && r.inflight == 0 && t.runs[r.head.ID] == r {
+			t.reload(r)
+		}
+	}
+}
+
+// answer tells those who wait for the fate of the attempt's outcome.
+func (l *live) answer(a peer.Ack, err error) {
+	for _, w := range l.waiters {
+		if err != nil {
+			w.w.fail(err)
+		} else {
+			w.w.ack(w.i, a)
+		}
+	}
+	l.waiters = nil
+}

@@ -1,0 +1,249 @@
+package orchestrator
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/scheduler"
+)
+
+// run is the model of a live run: the state, ahead by what is in flight.
+type run struct {
+	head pipeline.Run
+	def  *pipeline.Pipeline
+	mods map[string]*mod
+	list []*mod // in the order of the source
+	// queue holds what is ready; queue.Running counts what is live.
+	queue     scheduler.Run
+	remaining int // modules that are not final
+	failed    int
+	cancelled int
+	// stopping names the failed module after which nothing new starts.
+	stopping string
+	// inflight counts proposals that touch the run; while stale, the run waits
+	// for them and is then read anew.
+	inflight int
+	stale    bool
+	ended    bool // its end is proposed
+	why      map[scheduler.Class]scheduler.Why
+}
+
+func (r *run) cancelling() bool { return r.head.State == pipeline.RunCancelling }
+
+// mod is the model of one module.
+type mod struct {
+	run   *run
+	def   *pipeline.Module
+	order int
+	rank  int
+
+	state      pipeline.ModuleState
+	attempts   int
+	failures   int
+	losses     int
+	notBefore  time.Time
+	avoid      pipeline.NodeID
+	waits      int // dependencies that are not final
+	deps       []*mod
+	dependents []*mod
+	live       *live
+	queued     bool
+	// settled is set once the final state is known to be applied; until then
+	// assignments name it in their Needs.
+	settled bool
+
+	// What dependents need of it.
+	outputs     pipeline.Digest
+	outputPaths []string
+	holders     []pipeline.NodeID
+	result      []byte
+	exitCode    *int
+	duration    time.Duration
+
+	evaluated  *pipeline.Evaluated
+	evaluating bool
+}
+
+// live is an attempt that is assigned or running.
+type live struct {
+	mod         *mod
+	id          pipeline.AttemptID
+	worker      pipeline.NodeID
+	incarnation string
+	fence       uint64 // 0 until the assignment is applied
+	assignedAt  time.Time
+	startedAt   time.Time
+	evaluated   *pipeline.Evaluated
+	// sent is when the last dispatch of it was answered; zero before. queued
+	// while it waits in its link.
+	sent   time.Time
+	queued bool
+	// stop is why it is being stopped, "" where it is not.
+	stop string
+	// ending holds those who wait for the fate of an outcome that is in flight.
+	ending  bool
+	waiters []waiting
+}
+
+type waiting struct {
+	w *waiter
+	i int
+}
+
+// loadRun builds the model of a run from the state.
+func loadRun(v *fsm.View, head pipeline.Run) (*run, error) {
+	def, err := v.Definition(head.ID)
+	if err != nil {
+		return nil, err
+	}
+	if len(def.Modules) != head.Modules {
+		return nil, fmt.Errorf("run %s: definition has %d modules, its head says %d", head.ID, len(def.Modules), head.Modules)
+	}
+	r := &run{head: head, def: def, mods: make(map[string]*mod, len(def.Modules)), remaining: len(def.Modules)}
+	r.queue.ID, r.queue.Number, r.queue.MaxParallel = head.ID, head.Number, def.MaxParallel
+	ranks := scheduler.Ranks(def)
+	for i := range def.Modules {
+		m := &mod{run: r, def: &def.Modules[i], order: i, rank: ranks[i], state: pipeline.ModuleWaiting}
+		r.mods[m.def.Name] = m
+		r.list = append(r.list, m)
+	}
+	for _, m := range r.list {
+		for _, name := range m.def.DependsOn {
+			d := r.mods[name]
+			if d == nil {
+				return nil, fmt.Errorf("run %s: module %s depends on %s, which it does not have", head.ID, m.def.Name, name)
+			}
+			m.deps = append(m.deps, d)
+			d.dependents = append(d.dependents, m)
+		}
+		m.waits = len(m.deps)
+	}
+	for name, rec := range v.Modules(head.ID) {
+		if m := r.mods[name]; m != nil {
+			m.load(rec)
+		}
+	}
+	return r, nil
+}
+
+// load takes a record of the state into the model.
+func (m *mod) load(rec *pipeline.ModuleRecord) {
+	m.state, m.attempts = rec.State, len(rec.Attempts)
+	m.failures, m.losses, m.notBefore = rec.Failures, rec.Losses, rec.NotBefore
+	last := rec.Last()
+	if last != nil && last.State == pipeline.AttemptLost {
+		m.avoid = last.Worker
+	}
+	if m.state.Final() {
+		m.keep(rec.Outputs, rec.OutputPaths, rec.Result, rec.ExitCode, rec.FinishedAt.Sub(rec.StartedAt))
+		if last != nil {
+			m.holders = last.Holders
+		}
+		m.settled = true
+		m.countFinal()
+		return
+	}
+	if last != nil && !last.State.Final() {
+		m.live = &live{mod: m, id: pipeline.AttemptID{Run: m.run.head.ID, Module: m.def.Name, Attempt: last.Number},
+			worker: last.Worker, incarnation: last.Incarnation, fence: last.Fence, evaluated: last.Evaluated,
+			assignedAt: last.AssignedAt, startedAt: last.StartedAt}
+		m.run.queue.Running++
+	}
+}
+
+// keep notes what dependents may ask of a module that ended. Results are kept
+// only where an expression may need them.
+func (m *mod) keep(outputs pipeline.Digest, paths []string, result []byte, exit *int, d time.Duration) {
+	m.outputs, m.exitCode, m.duration = outputs, exit, d
+	for _, dep := range m.dependents {
+		if len(dep.def.Late) > 0 {
+			m.result, m.outputPaths = result, paths
+			break
+		}
+	}
+}
+
+// countFinal adjusts the run's counters for a module that became final, and
+// those of its dependents.
+func (m *mod) countFinal() {
+	r := m.run
+	r.remaining--
+	switch m.state {
+	case pipeline.ModuleFailed:
+		r.failed++
+		if r.stopping == "" {
+			r.stopping = m.def.Name
+		}
+	case pipeline.ModuleCancelled:
+		r.cancelled++
+	}
+	for _, d := range m.dependents {
+		d.waits--
+	}
+}
+
+// class is where the module may go.
+func (m *mod) class() scheduler.Class {
+	c := scheduler.ClassOf(m.def.Requires, m.run.head.PinWorker)
+	c.Avoid = m.avoid
+	return c
+}
+
+// blocked says for the sake of which dependency the module must be skipped; ""
+// where there is none.
+func (m *mod) blocked() string {
+	for _, d := range m.deps {
+		switch d.state {
+		case pipeline.ModuleFailed:
+			return fmt.Sprintf("dependency %s failed", d.def.Name)
+		case pipeline.ModuleSkipped, pipeline.ModuleCancelled:
+			return fmt.Sprintf("dependency %s was %s", d.def.Name, d.state)
+		}
+	}
+	return ""
+}
+
+// spec is what the worker of a live attempt is told. The same for every
+// dispatch of it.
+func (l *live) spec(term uint64) pipeline.Spec {
+	m, r := l.mod, l.mod.run
+	d := m.def
+	s := pipeline.Spec{ID: l.id, Pipeline: r.head.Pipeline, Fence: l.fence, Term: term, Incarnation: l.incarnation,
+		Command: d.Command, Script: d.Script, Env: d.Env,
+		Workspace: r.head.Workspace, Inputs: d.Inputs, InputsAll: d.InputsAll, Layout: d.Layout, WorkingDir: d.WorkingDir,
+		Outputs: d.Outputs, OutputsOptional: d.OutputsOptional, Timeout: d.Timeout, Grace: d.Grace, Caches: d.Caches,
+		Holders: r.head.Holders}
+	if e := l.evaluated; e != nil {
+		if e.Command != nil {
+			s.Command = e.Command
+		}
+		if e.Script != "" {
+			s.Script = e.Script
+		}
+		if e.Env != nil {
+			s.Env = merged(d.Env, e.Env)
+		}
+	}
+	for _, dep := range m.deps {
+		if dep.outputs != "" {
+			s.Upstream = append(s.Upstream, pipeline.Upstream{Module: dep.def.Name, Outputs: dep.outputs, Holders: dep.holders})
+		}
+	}
+	return s
+}
+
+func merged(a, b map[string]string) map[string]string {
+	if len(a) == 0 {
+		return b
+	}
+	out := make(map[string]string, len(a)+len(b))
+	for k, v := range a {
+		out[k] = v
+	}
+	for k, v := range b {
+		out[k] = v
+	}
+	return out
+}

@@ -1,0 +1,220 @@
+package orchestrator
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/peer"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// reports takes what a worker tells. Each report is answered when its fate is
+// committed, or at once where nothing is to be committed.
+func (t *term) reports(in peer.ReportRequest, w *waiter) {
+	if l := t.links[in.Worker]; l != nil {
+		l.heard(time.Now())
+	}
+	for i := range in.Reports {
+		rep := &in.Reports[i]
+		r := t.runs[rep.ID.Run]
+		if r == nil {
+			w.ack(i, t.ofOldRun(rep))
+			continue
+		}
+		if r.stale {
+			// The model is about to be read anew; the worker repeats.
+			w.fail(pipeline.Errorf(pipeline.Unavailable, "run %s is being read anew", rep.ID.Run))
+			continue
+		}
+		m := r.mods[rep.ID.Module]
+		switch {
+		case m == nil:
+			w.ack(i, peer.Ack{Done: true, Refused: "no such module"})
+		case m.live == nil || m.live.id.Attempt != rep.ID.Attempt || m.live.worker != in.Worker:
+			t.late(m, in.Worker, rep, w, i)
+		case rep.Outcome == nil:
+			t.started(m.live, rep.StartedAt)
+			w.ack(i, peer.Ack{Done: true})
+		case m.live.ending:
+			m.live.waiters = append(m.live.waiters, waiting{w, i})
+		default:
+			m.live.waiters = append(m.live.waiters, waiting{w, i})
+			t.outcome(m.live, *rep.Outcome)
+		}
+		if t.batch.full() {
+			t.flush()
+		}
+	}
+}
+
+// ofOldRun answers a report about a run that is over or unknown.
+func (t *term) ofOldRun(rep *peer.Report) peer.Ack {
+	if rep.Outcome == nil {
+		return peer.Ack{Done: true}
+	}
+	reason := "no such run"
+	err := t.cfg.Store.View(func(v *fsm.View) error {
+		m := v.Module(rep.ID.Run, rep.ID.Module)
+		if n := rep.ID.Attempt; n >= 1 && n <= len(m.Attempts) {
+			reason = "attempt is " + string(m.Attempts[n-1].State)
+			if m.Attempts[n-1].State == rep.Outcome.State {
+				reason = ""
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return peer.Ack{}
+	}
+	return peer.Ack{Done: true, Refused: reason}
+}
+
+// late deals with a report of an attempt that is not the live one: the state
+// machine keeps its outcome as superseded, or knows it already.
+func (t *term) late(m *mod, worker pipeline.NodeID, rep *peer.Report, w *waiter, i int) {
+	if rep.Outcome == nil {
+		w.ack(i, peer.Ack{Done: true, Refused: "not the live attempt"})
+		return
+	}
+	o := *rep.Outcome
+	o.Worker = worker
+	l := &live{mod: m, id: rep.ID, worker: worker, ending: true, waiters: []waiting{{w, i}}}
+	t.batch.lateOutcome(l, fsm.Outcome{Outcome: o, Next: m.state})
+}
+
+// lateOutcome adds an outcome that cannot change its module.
+func (b *batch) lateOutcome(l *live, o fsm.Outcome) { b.outcome(l, o) }
+
+// started notes that the process of an attempt runs.
+func (t *term) started(l *live, at time.Time) {
+	if l.ending || !l.startedAt.IsZero() || l.fence == 0 || l.mod.run.stale {
+		return
+	}
+	l.startedAt = at
+	t.batch.start(l, at)
+}
+
+// outcome ends a live attempt and decides what becomes of its module.
+func (t *term) outcome(l *live, o pipeline.Outcome) {
+	m, r := l.mod, l.mod.run
+	o.ID, o.Fence = l.id, l.fence
+	if o.Worker == "" {
+		o.Worker = l.worker
+	}
+	if !o.State.Final() || o.State == pipeline.AttemptSuperseded {
+		o.State, o.Reason = pipeline.AttemptFailed, "the worker reported no final state"
+	}
+	l.ending = true
+	op := fsm.Outcome{Outcome: o}
+	t.decide(l, &op)
+	m.live, m.state = nil, op.Next
+	m.notBefore = op.NotBefore
+	r.queue.Running--
+	if link := t.links[l.worker]; link != nil {
+		link.used--
+	}
+	t.dirty = true
+	t.batch.outcome(l, op)
+	if t.batch.full() {
+		defer t.flush()
+	}
+	if !m.state.Final() {
+		m.settled = false
+		m.evaluated = l.evaluated
+		t.advance(m)
+		return
+	}
+	m.holders = o.Holders
+	m.settled = false
+	m.keep(o.Outputs, o.OutputPaths, o.Result, o.ExitCode, o.FinishedAt.Sub(o.StartedAt))
+	t.finish(m)
+}
+
+// decide sets what the module becomes: final, or waiting for another attempt.
+// It may change the outcome's state: what was stopped because its worker is
+// being emptied counts as lost, not as cancelled.
+func (t *term) decide(l *live, op *fsm.Outcome) {
+	m, r, o := l.mod, l.mod.run, &op.Outcome
+	m.avoid = ""
+	if o.State == pipeline.AttemptCancelled && !r.cancelling() {
+		o.State = pipeline.AttemptLost
+	}
+	switch o.State {
+	case pipeline.AttemptSucceeded:
+		op.Next = pipeline.ModuleSucceeded
+		return
+	case pipeline.AttemptCancelled:
+		op.Next, op.Reason = pipeline.ModuleCancelled, o.Reason
+		return
+	case pipeline.AttemptLost:
+		m.losses++
+		m.avoid = l.worker
+		if m.losses >= pipeline.MaxLosses {
+			op.Next = pipeline.ModuleFailed
+			op.Reason = fmt.Sprintf("lost %d times, the last time: %s", m.losses, o.Reason)
+			return
+		}
+	default:
+		m.failures++
+		if !m.mayRetry(o) {
+			op.Next, op.Reason = pipeline.ModuleFailed, o.Reason
+			return
+		}
+		op.NotBefore = time.Now().Add(m.backoff()).UTC()
+	}
+	if r.cancelling() {
+		op.Next, op.Reason = pipeline.ModuleCancelled, "the run was cancelled"
+		return
+	}
+	op.Next = pipeline.ModuleWaiting
+	op.Reason = fmt.Sprintf("attempt %d was %s: %s", l.id.Attempt, o.State, o.Reason)
+	if o.State == pipeline.AttemptFailed {
+		op.Reason = fmt.Sprintf("attempt %d failed: %s", l.id.Attempt, o.Reason)
+	}
+	if r.stopping != "" {
+		op.Next, op.Reason = pipeline.ModuleSkipped, "the run stopped after "+r.stopping+" failed"
+		if o.State != pipeline.AttemptLost {
+			op.Next, op.Reason = pipeline.ModuleFailed, o.Reason
+		}
+	}
+}
+
+// mayRetry reports whether the module's own budget allows another attempt.
+func (m *mod) mayRetry(o *pipeline.Outcome) bool {
+	if m.failures >= m.def.Retry.Attempts {
+		return false
+	}
+	if codes := m.def.Retry.ExitCodes; len(codes) > 0 {
+		return o.ExitCode != nil && slices.Contains(codes, *o.ExitCode)
+	}
+	return true
+}
+
+// backoff is the wait before the next attempt: doubled for each failure, at
+// most MaxBackoff, less up to a quarter at random so that modules that failed
+// together do not return together.
+func (m *mod) backoff() time.Duration {
+	d, limit := m.def.Retry.Backoff, m.def.Retry.MaxBackoff
+	if d <= 0 {
+		d = pipeline.DefaultBackoff
+	}
+	if limit <= 0 {
+		limit = pipeline.DefaultMaxBackoff
+	}
+	for i := 1; i < m.failures && d < limit; i++ {
+		d *= 2
+	}
+	d = min(d, limit)
+	return d - time.Duration(rand.Int64N(int64(d)/4+1))
+}
+
+// lost ends a live attempt whose worker is gone.
+func (t *term) lost(l *live, reason string) {
+	if l.ending || l.mod.run.stale {
+		return
+	}
+	t.outcome(l, pipeline.Outcome{State: pipeline.AttemptLost, Reason: reason, StartedAt: l.startedAt, FinishedAt: time.Now().UTC()})
+}

@@ -1,0 +1,141 @@
+package orchestrator
+
+import (
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/scheduler"
+)
+
+// plan places what is ready.
+func (t *term) plan() {
+	t.dirty = false
+	t.wakeDelayed()
+	v := scheduler.View{Workers: t.planWorkers()}
+	for _, r := range t.runs {
+		if r.queue.Len() > 0 && !r.stale && r.stopping == "" && !r.cancelling() {
+			v.Runs = append(v.Runs, &r.queue)
+			r.why = nil
+		}
+	}
+	if len(v.Runs) == 0 {
+		return
+	}
+	// The order of a map is not the planner's business, but its input is: the
+	// same view gives the same plan.
+	sort.Slice(v.Runs, func(i, j int) bool { return v.Runs[i].Number < v.Runs[j].Number })
+	placed, why := scheduler.Plan(&v)
+	for _, e := range why {
+		r := t.runs[e.Run]
+		if r.why == nil {
+			r.why = map[scheduler.Class]scheduler.Why{}
+		}
+		r.why[e.Class] = e.Why
+	}
+	for _, p := range placed {
+		t.assign(p)
+		if t.batch.full() {
+			t.flush()
+		}
+	}
+}
+
+func (t *term) assign(p scheduler.Placement) {
+	m := t.runs[p.Run].mods[p.Module.Name]
+	link := t.links[p.Worker]
+	m.queued = false
+	m.attempts++
+	m.state = pipeline.ModuleRunning
+	l := &live{mod: m, id: pipeline.AttemptID{Run: p.Run, Module: m.def.Name, Attempt: m.attempts}, worker: p.Worker,
+		incarnation: link.incarnation, evaluated: m.evaluated, assignedAt: time.Now()}
+	m.live = l
+	link.used++
+	t.batch.assign(l, p.WorkerName)
+}
+
+// planWorkers gives the planner's view of the workers.
+func (t *term) planWorkers() []*scheduler.Worker {
+	out := make([]*scheduler.Worker, 0, len(t.links))
+	now := time.Now()
+	for _, l := range t.links {
+		if l.caps == nil {
+			continue // not heard of in this term: what it has is not known yet
+		}
+		l.sched.Slots, l.sched.Used = l.caps.MaxParallelModules, l.used
+		l.sched.Closed = !t.open(l, now)
+		out = append(out, &l.sched)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].ID < out[j].ID })
+	return out
+}
+
+// open reports whether a worker may be given something new.
+func (t *term) open(l *link, now time.Time) bool {
+	rec := t.records[l.id]
+	return !l.closed && !l.refused && !rec.Draining && rec.AwayUntil.Before(now) && now.Sub(l.lastHeard) < t.leaseOf(l)/2 && (l.alive || l.outside)
+}
+
+// waiting says why ready modules of a run are not placed.
+func (t *term) waiting(id pipeline.RunID) map[string]string {
+	r := t.runs[id]
+	if r == nil {
+		return nil
+	}
+	out := map[string]string{}
+	for _, m := range r.list {
+		if m.state != pipeline.ModuleWaiting {
+			continue
+		}
+		switch {
+		case m.waits > 0:
+			out[m.def.Name] = "waits for " + m.waitsFor()
+		case m.evaluating:
+			out[m.def.Name] = "its expressions are being evaluated"
+		case m.notBefore.After(time.Now()):
+			out[m.def.Name] = "waits until " + m.notBefore.UTC().Format(time.RFC3339) + " for its next attempt"
+		case r.why[scheduler.Class{}] == scheduler.AtLimit:
+			out[m.def.Name] = "the run has as many modules running as max_parallel allows"
+		case r.why[m.class()] == scheduler.NoWorker:
+			out[m.def.Name] = "no worker here has " + needs(m.def.Requires)
+		case r.why[m.class()] == scheduler.NoSlot:
+			out[m.def.Name] = "waits for a free slot"
+		}
+	}
+	return out
+}
+
+func (m *mod) waitsFor() string {
+	var names []string
+	for _, d := range m.deps {
+		if !d.state.Final() {
+			names = append(names, d.def.Name)
+		}
+		if len(names) == 4 {
+			names[3] = "…"
+			break
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+func needs(r pipeline.Requires) string {
+	var s []string
+	if r.OS != "" {
+		s = append(s, "os "+r.OS)
+	}
+	if r.Arch != "" {
+		s = append(s, "arch "+r.Arch)
+	}
+	for _, x := range r.Tools {
+		s = append(s, "tool "+x)
+	}
+	for _, x := range r.Tags {
+		s = append(s, "tag "+x)
+	}
+	if len(s) == 0 {
+		return "a slot"
+	}
+	return strings.Join(s, ", ")
+}

@@ -1,0 +1,454 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/scheduler"
+)
+
+// maxInflight is how many proposals may be on their way at once. More than one
+// hides the latency of a commit; a bound lets entries fill under load.
+const maxInflight = 8
+
+// tick is how often leases, deadlines and retention are looked at.
+const tick = 250 * time.Millisecond
+
+// term is one time of leading. All fields below the inbox belong to the loop.
+type term struct {
+	o      *Orchestrator
+	cfg    *Config
+	log    hclog.Logger
+	number uint64
+	ended  chan struct{} // closed when the loop has ended
+
+	mu    sync.Mutex // guards following
+	inbox []func()
+	shut  bool
+	wake  chan struct{}
+
+	runs    map[pipeline.RunID]*run
+	links   map[pipeline.NodeID]*link
+	group   *errgroup.Group // links and waits for proposals
+	ctx     context.Context // of the term
+	batch   *batch
+	flights int
+	// dirty says that something happened that may allow a placement.
+	dirty   bool
+	delayed []*mod // waiting for their backoff
+	records map[pipeline.NodeID]fsm.WorkerRecord
+	swept   time.Time
+}
+
+func newTerm(o *Orchestrator, number uint64) *term {
+	return &term{o: o, cfg: &o.cfg, log: o.cfg.Logger, number: number, ended: make(chan struct{}), wake: make(chan struct{}, 1),
+		runs: map[pipeline.RunID]*run{}, links: map[pipeline.NodeID]*link{}, batch: &batch{}, dirty: true,
+		records: map[pipeline.NodeID]fsm.WorkerRecord{}}
+}
+
+// post gives the loop something to do; false once the term has ended.
+func (t *term) post(fn func()) bool {
+	t.mu.Lock()
+	if t.shut {
+		t.mu.Unlock()
+		return false
+	}
+	t.inbox = append(t.inbox, fn)
+	t.mu.Unlock()
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+func (t *term) take() []func() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	in := t.inbox
+	t.inbox = nil
+	return in
+}
+
+// rebuild reads the live runs and the kept facts about workers.
+func (t *term) rebuild() error {
+	return t.cfg.Store.View(func(v *fsm.View) error {
+		for _, head := range v.Active() {
+			r, err := loadRun(v, head)
+			if err != nil {
+				return err
+			}
+			t.runs[head.ID] = r
+		}
+		t.readRecords(v)
+		return nil
+	})
+}
+
+func (t *term) readRecords(v *fsm.View) {
+	t.records = map[pipeline.NodeID]fsm.WorkerRecord{}
+	for _, w := range v.Workers() {
+		t.records[w.ID] = w
+	}
+}
+
+// run is the loop. It returns when ctx has ended and everything it started has.
+func (t *term) run(ctx context.Context, sub *fsm.Subscription) error {
+	defer close(t.ended)
+	// A proposal's wait may outlast the term a little; links end at once.
+	linkCtx, cancel := context.WithCancel(ctx)
+	t.group, t.ctx = &errgroup.Group{}, linkCtx
+	defer func() {
+		cancel()
+		_ = t.group.Wait() // their functions return nil
+		t.close()
+	}()
+	t.log.Info("leading", "term", t.number, "runs", len(t.runs))
+	t.updateMembers()
+	for _, r := range t.runs {
+		t.resume(r)
+	}
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		t.step()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.wake:
+			for _, fn := range t.take() {
+				fn()
+			}
+		case <-sub.C:
+			t.changed(sub.Take())
+		case <-t.cfg.Members.Changes():
+			t.updateMembers()
+		case <-ticker.C:
+			t.tick(time.Now())
+		case <-t.nextDelayed():
+			t.dirty = true
+		}
+	}
+}
+
+// close answers everybody who still waits: the fate of what is in flight is
+// not known to this node.
+func (t *term) close() {
+	t.mu.Lock()
+	t.shut = true
+	t.inbox = nil
+	t.mu.Unlock()
+}
+
+// step plans and proposes what the last events made possible.
+func (t *term) step() {
+	if t.flights >= maxInflight {
+		return
+	}
+	if t.dirty {
+		t.plan()
+	}
+	t.flush()
+}
+
+// changed takes what others than the planner did: submissions, cancellations,
+// facts about workers.
+func (t *term) changed(c fsm.Changes) {
+	err := t.cfg.Store.View(func(v *fsm.View) error {
+		if c.Workers || c.All {
+			t.readRecords(v)
+		}
+		for _, id := range c.Runs {
+			head, ok := v.Run(id)
+			r := t.runs[id]
+			switch {
+			case r != nil && r.stale:
+				// Is about to be read anew, and then sees this too.
+			case !ok:
+				delete(t.runs, id)
+			case r == nil && !head.State.Final():
+				n, err := loadRun(v, head)
+				if err != nil {
+					t.log.Error("read run", "run", id, "error", err)
+					continue
+				}
+				t.runs[id] = n
+				t.resume(n)
+			case r != nil && head.State == pipeline.RunCancelling && !r.cancelling():
+				r.head.State, r.head.Reason = head.State, head.Reason
+				t.cancel(r)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.log.Error("read changes", "error", err)
+	}
+	if c.Workers || c.All {
+		t.updateMembers()
+	}
+	t.dirty = true
+}
+
+// resume brings a run that was read from the state to where it can go on.
+func (t *term) resume(r *run) {
+	if r.cancelling() {
+		t.cancel(r)
+		return
+	}
+	for _, m := range r.list {
+		if m.live == nil && !m.state.Final() {
+			t.advance(m)
+		}
+	}
+	if r.stopping != "" {
+		t.stopRun(r)
+	}
+	t.maybeEnd(r)
+	t.dirty = true
+}
+
+// reload reads a run anew after something about it was refused.
+func (t *term) reload(r *run) {
+	err := t.cfg.Store.View(func(v *fsm.View) error {
+		head, ok := v.Run(r.head.ID)
+		if !ok || head.State.Final() {
+			delete(t.runs, r.head.ID)
+			return nil
+		}
+		n, err := loadRun(v, head)
+		if err != nil {
+			return err
+		}
+		for name, m := range n.mods {
+			if old := r.mods[name]; m.live != nil && old.live != nil && old.live.id == m.live.id {
+				m.live.sent, m.live.queued, m.live.stop = old.live.sent, old.live.queued, old.live.stop
+			}
+		}
+		t.runs[r.head.ID] = n
+		t.resume(n)
+		return nil
+	})
+	if err != nil {
+		t.log.Error("read run anew", "run", r.head.ID, "error", err)
+	}
+	t.recount()
+}
+
+// recount counts the live attempts of each worker from the model.
+func (t *term) recount() {
+	for _, l := range t.links {
+		l.used = 0
+	}
+	for _, r := range t.runs {
+		if r.queue.Running == 0 {
+			continue
+		}
+		for _, m := range r.list {
+			if m.live != nil && t.links[m.live.worker] != nil {
+				t.links[m.live.worker].used++
+			}
+		}
+	}
+}
+
+// advance makes a waiting module ready, or ends it, if its dependencies allow.
+func (t *term) advance(m *mod) {
+	r := m.run
+	if m.state.Final() || m.live != nil || m.queued || r.stale {
+		return
+	}
+	if reason := m.blocked(); reason != "" {
+		t.end(m, pipeline.ModuleSkipped, reason)
+		return
+	}
+	if r.stopping != "" || r.cancelling() || m.waits > 0 {
+		return
+	}
+	if len(m.def.Late) > 0 && m.evaluated == nil {
+		t.evaluate(m)
+		return
+	}
+	if wait := time.Until(m.notBefore); wait > 0 {
+		t.delay(m)
+		return
+	}
+	m.queued = true
+	r.queue.Add(&scheduler.Module{Name: m.def.Name, Rank: m.rank, Order: m.order, Class: m.class()})
+	t.dirty = true
+}
+
+// finish notes a final state in the model and lets dependents go on.
+func (t *term) finish(m *mod) {
+	m.queued = false
+	m.countFinal()
+	for _, d := range m.dependents {
+		if d.waits == 0 || !m.state.Success() {
+			t.advance(d)
+		}
+	}
+	if m.state == pipeline.ModuleFailed {
+		t.stopRun(m.run)
+	}
+	t.maybeEnd(m.run)
+}
+
+// end ends a module that has no live attempt.
+func (t *term) end(m *mod, s pipeline.ModuleState, reason string) {
+	m.state = s
+	t.batch.end(m, reason)
+	if t.batch.full() {
+		t.flush()
+	}
+	t.finish(m)
+}
+
+// stopRun ends what has not started of a run in which a module failed.
+func (t *term) stopRun(r *run) {
+	r.queue.Clear()
+	for _, m := range r.list {
+		if m.live == nil && !m.state.Final() {
+			reason := m.blocked()
+			if reason == "" {
+				reason = "the run stopped after " + r.stopping + " failed"
+			}
+			t.end(m, pipeline.ModuleSkipped, reason)
+		}
+	}
+}
+
+// cancel ends what waits and stops what runs.
+func (t *term) cancel(r *run) {
+	r.queue.Clear()
+	reason := "the run was cancelled"
+	if r.head.Reason != "" {
+		reason += ": " + r.head.Reason
+	}
+	for _, m := range r.list {
+		switch {
+		case m.live != nil:
+			t.stopAttempt(m.live, reason)
+		case !m.state.Final():
+			t.end(m, pipeline.ModuleCancelled, reason)
+		}
+	}
+	t.maybeEnd(r)
+	t.dirty = true
+}
+
+// maybeEnd ends a run whose modules are all final.
+func (t *term) maybeEnd(r *run) {
+	if r.remaining > 0 || r.ended {
+		return
+	}
+	r.ended = true
+	state, reason := pipeline.RunSucceeded, ""
+	switch {
+	case r.cancelling() && r.cancelled > 0:
+		state, reason = pipeline.RunCancelled, r.head.Reason
+	case r.failed > 0 || r.cancelled > 0:
+		state = pipeline.RunFailed
+		if r.stopping != "" {
+			reason = r.stopping + " failed"
+		}
+	}
+	t.batch.runEnd(r, state, reason)
+}
+
+// delay lets a module wait for its backoff.
+func (t *term) delay(m *mod) {
+	for _, d := range t.delayed {
+		if d == m {
+			return
+		}
+	}
+	t.delayed = append(t.delayed, m)
+}
+
+// nextDelayed gives a channel that fires when the next backoff ends; nil, which
+// never does, where there is none.
+func (t *term) nextDelayed() <-chan time.Time {
+	var first time.Time
+	for _, m := range t.delayed {
+		if first.IsZero() || m.notBefore.Before(first) {
+			first = m.notBefore
+		}
+	}
+	if first.IsZero() {
+		return nil
+	}
+	return time.After(time.Until(first))
+}
+
+// wakeDelayed makes modules ready whose backoff is over.
+func (t *term) wakeDelayed() {
+	if len(t.delayed) == 0 {
+		return
+	}
+	now := time.Now()
+	was := t.delayed
+	t.delayed = nil
+	for _, m := range was {
+		if t.runs[m.run.head.ID] != m.run {
+			continue // the run ended or was read anew
+		}
+		if m.notBefore.After(now) {
+			t.delayed = append(t.delayed, m)
+			continue
+		}
+		t.advance(m)
+	}
+}
+
+// evaluate works out the late expressions of a module whose dependencies are
+// final: here where that is cheap, in a bounded helper where not.
+func (t *term) evaluate(m *mod) {
+	if m.evaluating {
+		return
+	}
+	m.evaluating = true
+	deps := make(map[string]Upstream, len(m.deps))
+	for _, d := range m.deps {
+		deps[d.def.Name] = Upstream{State: d.state, Result: d.result, Outputs: d.outputPaths, ExitCode: d.exitCode, Duration: d.duration}
+	}
+	def := m.run.def
+	if def.Scope.RunNumber == 0 && m.run.head.Number != 0 {
+		c := *def
+		c.Scope.RunNumber = m.run.head.Number
+		def = &c
+	}
+	if !m.def.Expensive {
+		e, err := t.cfg.Evaluate(t.ctx, def, m.def.Name, deps)
+		t.evaluatedTo(m, e, err)
+		return
+	}
+	t.group.Go(func() error {
+		e, err := t.cfg.Evaluate(t.ctx, def, m.def.Name, deps)
+		if err != nil && errors.Is(err, context.Canceled) {
+			return nil
+		}
+		t.post(func() {
+			if t.runs[m.run.head.ID] == m.run && !m.state.Final() {
+				t.evaluatedTo(m, e, err)
+			}
+		})
+		return nil
+	})
+}
+
+func (t *term) evaluatedTo(m *mod, e *pipeline.Evaluated, err error) {
+	m.evaluating = false
+	if err != nil {
+		t.end(m, pipeline.ModuleFailed, "expression: "+err.Error())
+		return
+	}
+	m.evaluated = e
+	t.advance(m)
+}

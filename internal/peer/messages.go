@@ -1,0 +1,93 @@
+// Package peer holds what nodes say to each other over the peer port about
+// attempts: the orchestrator dispatches, stops and compares; workers report.
+// The messages travel as CBOR over HTTP/2 under mutual TLS. It holds data and
+// its encoding only.
+package peer
+
+import (
+	"time"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// DispatchRequest hands attempts to a worker. Every spec is a committed
+// assignment. Repeating one is harmless.
+type DispatchRequest struct {
+	Term   uint64          `cbor:"1,keyasint"`
+	Leader pipeline.NodeID `cbor:"2,keyasint"`
+	Specs  []pipeline.Spec `cbor:"3,keyasint"`
+}
+
+// DispatchResponse answers it. Attempts that the worker will never start come
+// back as reports of their own, not here.
+type DispatchResponse struct {
+	Incarnation string `cbor:"1,keyasint"`
+}
+
+// StopRequest ends attempts: TERM, grace, KILL.
+type StopRequest struct {
+	Term   uint64               `cbor:"1,keyasint"`
+	IDs    []pipeline.AttemptID `cbor:"2,keyasint"`
+	Reason string               `cbor:"3,keyasint"`
+}
+
+// SyncRequest renews the worker's lease and asks what it has.
+type SyncRequest struct {
+	Term   uint64          `cbor:"1,keyasint"`
+	Leader pipeline.NodeID `cbor:"2,keyasint"`
+	// Lease is how long the worker may go on without another sync.
+	Lease time.Duration `cbor:"3,keyasint"`
+}
+
+// SyncResponse says what a worker is and has.
+type SyncResponse struct {
+	Incarnation  string                `cbor:"1,keyasint"`
+	Name         string                `cbor:"2,keyasint"`
+	Capabilities pipeline.Capabilities `cbor:"3,keyasint"`
+	Attempts     []Held                `cbor:"4,keyasint"`
+	// Closed workers take nothing new; Reason says why.
+	Closed bool   `cbor:"5,keyasint,omitempty"`
+	Reason string `cbor:"6,keyasint,omitempty"`
+}
+
+// Held is an attempt that a worker has taken and whose outcome is not
+// committed yet.
+type Held struct {
+	ID    pipeline.AttemptID `cbor:"1,keyasint"`
+	Fence uint64             `cbor:"2,keyasint"`
+	// StartedAt is zero until the process runs.
+	StartedAt time.Time `cbor:"3,keyasint,omitempty"`
+	// Ended attempts have an outcome that the worker reports by itself.
+	Ended bool `cbor:"4,keyasint,omitempty"`
+}
+
+// Report tells of one attempt: that it started (Outcome nil) or how it ended.
+type Report struct {
+	ID        pipeline.AttemptID `cbor:"1,keyasint"`
+	StartedAt time.Time          `cbor:"2,keyasint,omitempty"`
+	Outcome   *pipeline.Outcome  `cbor:"3,keyasint,omitempty"`
+	// Blobs are log and outputs up to MaxInlineBlob that the receiver stores
+	// before the outcome is proposed.
+	Blobs [][]byte `cbor:"4,keyasint,omitempty"`
+}
+
+// MaxInlineBlob is the largest blob that travels inside a report.
+const MaxInlineBlob = 256 << 10
+
+// ReportRequest carries reports to the orchestrator.
+type ReportRequest struct {
+	Worker  pipeline.NodeID `cbor:"1,keyasint"`
+	Reports []Report        `cbor:"2,keyasint"`
+}
+
+// ReportResponse has an answer for each report, in their order.
+type ReportResponse struct {
+	Acks []Ack `cbor:"1,keyasint"`
+}
+
+// Ack says that a report is dealt with: the worker may forget the attempt.
+// Refused says why it had no effect.
+type Ack struct {
+	Done    bool   `cbor:"1,keyasint"`
+	Refused string `cbor:"2,keyasint,omitempty"`
+}
