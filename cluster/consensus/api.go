@@ -113,10 +113,7 @@ type Status struct {
 	LastIndex uint64 `json:"lastIndex"`
 	Commit    uint64 `json:"commitIndex"`
 	Applied   uint64 `json:"appliedIndex"`
-	// Snapshot is the index of the newest snapshot.
-	Snapshot uint64 `json:"snapshotIndex"`
-	// ConfigIndex is the log index of the latest configuration, Servers are
-	// its members; it may not be committed yet.
-	ConfigIndex uint64   `json:"configIndex"`
-	Servers     []Server `json:"servers"`
+	// Servers are the members of the latest configuration, which may not be
+	// committed yet. It is empty on a node that no cluster has taken in.
+	Servers []Server `json:"servers"`
 }

@@ -1,0 +1,312 @@
+package consensus
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-metrics"
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"go.etcd.io/bbolt"
+)
+
+var (
+	// ErrCorrupt is returned where an entry of the log is not what was written.
+	ErrCorrupt = errors.New("raft's log is damaged")
+	// ErrStorageStalled ends a node whose log takes no writes any more.
+	ErrStorageStalled = errors.New("raft's log has stalled")
+)
+
+// The names raft gives its keys.
+const (
+	keyVoteTerm = "LastVoteTerm"
+	keyVoteCand = "LastVoteCand"
+)
+
+// keyVote holds both halves of a vote in one value, so that they change in one
+// transaction (reliability H19); keyProbe is written to see whether the disk
+// takes writes again.
+var (
+	keyVote  = []byte("pipelined.vote")
+	keyProbe = []byte("pipelined.probe")
+)
+
+// sumLen is the length of the checksum's trailer: a tag and a CRC32C.
+const (
+	sumTag = 0xC5
+	sumLen = 5
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// logStore keeps raft's log and its few stable values in one bbolt file. It
+// adds a checksum to every entry, which travels to the followers with it,
+// knows how long the write under way has taken, and remembers failures.
+type logStore struct {
+	bolt   *raftboltdb.BoltStore
+	log    hclog.Logger
+	closed chan struct{}
+	once   sync.Once
+
+	// began is when the write under way began, in nanoseconds since start; 0
+	// while there is none.
+	began atomic.Int64
+	start time.Time
+	// failing is set by a failed write and cleared by a probe.
+	failing atomic.Bool
+	// damaged holds the first corruption found.
+	damaged atomic.Pointer[error]
+
+	mu sync.Mutex // guards following
+	// voteTerm and voteCand are the vote as raft sees it. A term that was set
+	// without its candidate is not on disk yet: no vote has been answered.
+	voteTerm uint64
+	voteCand []byte
+	// pending is a term that waits for its candidate.
+	pending    uint64
+	hasPending bool
+}
+
+// openLogStore opens or makes the file. A file that another process holds is
+// an error within a second, and so is one that bbolt cannot make sense of.
+func openLogStore(path string, log hclog.Logger) (s *logStore, err error) {
+	defer func() {
+		// bbolt panics on pages it cannot read (H20c).
+		if p := recover(); p != nil {
+			s, err = nil, fmt.Errorf("open %s: %w: %v", path, ErrCorrupt, p)
+		}
+	}()
+	bolt, err := raftboltdb.New(raftboltdb.Options{
+		Path: path,
+		BoltOptions: &bbolt.Options{
+			Timeout: time.Second, NoFreelistSync: true,
+			FreelistType: bbolt.FreelistMapType, InitialMmapSize: 64 << 20,
+		},
+		MsgpackUseNewTimeFormat: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open raft's log %s: %w", path, err)
+	}
+	s = &logStore{bolt: bolt, log: log, closed: make(chan struct{}), start: time.Now()}
+	vote, err := bolt.Get(keyVote)
+	switch {
+	case errors.Is(err, raftboltdb.ErrKeyNotFound):
+	case err != nil:
+		bolt.Close()
+		return nil, fmt.Errorf("read raft's vote: %w", err)
+	case len(vote) < 8:
+		bolt.Close()
+		return nil, fmt.Errorf("read raft's vote: %w", ErrCorrupt)
+	default:
+		s.voteTerm, s.voteCand = binary.BigEndian.Uint64(vote), vote[8:]
+	}
+	return s, nil
+}
+
+// Close lets waiting writes go and closes the file.
+func (s *logStore) Close() error {
+	var err error
+	s.once.Do(func() {
+		close(s.closed)
+		err = s.bolt.Close()
+	})
+	return err
+}
+
+func (s *logStore) FirstIndex() (uint64, error) { return s.bolt.FirstIndex() }
+func (s *logStore) LastIndex() (uint64, error)  { return s.bolt.LastIndex() }
+
+// GetLog reads an entry and checks it.
+func (s *logStore) GetLog(index uint64, log *raft.Log) error {
+	if err := s.bolt.GetLog(index, log); err != nil {
+		if !errors.Is(err, raft.ErrLogNotFound) {
+			err = s.corrupt(fmt.Errorf("read entry %d: %w: %w", index, ErrCorrupt, err))
+		}
+		return err
+	}
+	if log.Index != index || !checked(log) {
+		return s.corrupt(fmt.Errorf("read entry %d: %w", index, ErrCorrupt))
+	}
+	return nil
+}
+
+func (s *logStore) corrupt(err error) error {
+	s.damaged.CompareAndSwap(nil, &err)
+	return err
+}
+
+// StoreLog writes one entry.
+func (s *logStore) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raft.Log{log}) }
+
+// StoreLogs writes entries, synced. Entries that come from a leader carry their
+// checksum already and are refused if it is wrong.
+func (s *logStore) StoreLogs(logs []*raft.Log) error {
+	for _, l := range logs {
+		if hasSum(l) {
+			if !checked(l) {
+				return fmt.Errorf("store entry %d: arrived damaged", l.Index)
+			}
+			continue
+		}
+		l.Extensions = appendSum(l)
+	}
+	return s.write(func() error { return s.bolt.StoreLogs(logs) })
+}
+
+// DeleteRange removes entries, both ends included.
+func (s *logStore) DeleteRange(lo, hi uint64) error {
+	return s.write(func() error { return s.bolt.DeleteRange(lo, hi) })
+}
+
+// write times a write and remembers its failure.
+func (s *logStore) write(f func() error) error {
+	began := time.Now()
+	s.began.Store(int64(began.Sub(s.start)) + 1)
+	err := f()
+	s.began.Store(0)
+	metrics.MeasureSince([]string{"raft", "log", "write"}, began)
+	if err != nil && !s.isClosed() {
+		s.failing.Store(true)
+		s.log.Error("cannot write raft's log", "error", err)
+	}
+	return err
+}
+
+// stalled is how long the write under way has taken, 0 where there is none.
+func (s *logStore) stalled() time.Duration {
+	began := s.began.Load()
+	if began == 0 {
+		return 0
+	}
+	return time.Since(s.start) - time.Duration(began)
+}
+
+// probe writes something and reports whether the disk takes it.
+func (s *logStore) probe() error {
+	if err := s.bolt.Set(keyProbe, []byte(time.Now().UTC().Format(time.RFC3339))); err != nil {
+		return err
+	}
+	s.failing.Store(false)
+	return nil
+}
+
+func (s *logStore) isClosed() bool {
+	select {
+	case <-s.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// Set keeps a value of raft's; the candidate of a vote is written together
+// with its term.
+func (s *logStore) Set(key, val []byte) error {
+	if string(key) != keyVoteCand {
+		return s.write(func() error { return s.bolt.Set(key, val) })
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	term := s.voteTerm
+	if s.hasPending {
+		term = s.pending
+	}
+	s.hasPending = false
+	vote := append(binary.BigEndian.AppendUint64(nil, term), val...)
+	if err := s.write(func() error { return s.bolt.Set(keyVote, vote) }); err != nil {
+		return err
+	}
+	s.voteTerm, s.voteCand = term, vote[8:]
+	return nil
+}
+
+// Get reads a value of raft's.
+func (s *logStore) Get(key []byte) ([]byte, error) {
+	if string(key) != keyVoteCand {
+		return s.bolt.Get(key)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.voteCand == nil {
+		return nil, raftboltdb.ErrKeyNotFound
+	}
+	return s.voteCand, nil
+}
+
+// SetUint64 keeps a number of raft's. raft panics where its term cannot be
+// written, so a failing write is repeated until the disk takes it or the node
+// is closed; the watchdog ends a node that hangs here.
+func (s *logStore) SetUint64(key []byte, val uint64) error {
+	if string(key) == keyVoteTerm {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.pending, s.hasPending = val, true
+		return nil
+	}
+	began := time.Now()
+	for {
+		s.began.Store(int64(began.Sub(s.start)) + 1)
+		err := s.bolt.SetUint64(key, val)
+		if err == nil || s.isClosed() {
+			s.began.Store(0)
+			return nil
+		}
+		s.failing.Store(true)
+		s.log.Error("cannot write raft's term, trying again", "error", err)
+		select {
+		case <-s.closed:
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// GetUint64 reads a number of raft's.
+func (s *logStore) GetUint64(key []byte) (uint64, error) {
+	if string(key) != keyVoteTerm {
+		return s.bolt.GetUint64(key)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.voteCand == nil {
+		return 0, raftboltdb.ErrKeyNotFound
+	}
+	return s.voteTerm, nil
+}
+
+// sum is the CRC32C of what the entry means: its place, kind and content.
+func sum(l *raft.Log, extensions []byte) uint32 {
+	var head [17]byte
+	binary.BigEndian.PutUint64(head[0:], l.Index)
+	binary.BigEndian.PutUint64(head[8:], l.Term)
+	head[16] = byte(l.Type)
+	c := crc32.Update(0, castagnoli, head[:])
+	c = crc32.Update(c, castagnoli, l.Data)
+	return crc32.Update(c, castagnoli, extensions)
+}
+
+func appendSum(l *raft.Log) []byte {
+	c := sum(l, l.Extensions)
+	ext := make([]byte, 0, len(l.Extensions)+sumLen)
+	ext = append(append(ext, l.Extensions...), sumTag)
+	return binary.BigEndian.AppendUint32(ext, c)
+}
+
+func hasSum(l *raft.Log) bool {
+	n := len(l.Extensions)
+	return n >= sumLen && l.Extensions[n-sumLen] == sumTag
+}
+
+// checked reports whether the entry has a checksum and it is right.
+func checked(l *raft.Log) bool {
+	if !hasSum(l) {
+		return false
+	}
+	n := len(l.Extensions) - sumLen
+	return binary.BigEndian.Uint32(l.Extensions[n+1:]) == sum(l, l.Extensions[:n])
+}
