@@ -1,0 +1,229 @@
+package language
+
+import (
+	"fmt"
+	"path"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/bmatcuk/doublestar/v4"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// problem is what is wrong with a value and what would be right; nil is none.
+type problem struct{ summary, detail string }
+
+func wrong(detail, format string, args ...any) *problem {
+	return &problem{summary: fmt.Sprintf(format, args...), detail: detail}
+}
+
+// quote shows a value in a message, cut where it is long.
+func quote(s string) string {
+	const most = 60
+	if len(s) > most {
+		s = s[:most]
+		for !utf8.ValidString(s) {
+			s = s[:len(s)-1]
+		}
+		s += "…"
+	}
+	return fmt.Sprintf("%q", s)
+}
+
+const (
+	nameRule = "a name has letters, digits, _ and -, begins with no -, and has at most 63 of them"
+	// maxArgument is what Linux takes as one argument or variable, its end included.
+	maxArgument = 128<<10 - 1
+)
+
+func checkName(s string) *problem {
+	if !pipeline.ValidName(s) {
+		return wrong(nameRule, "invalid name %s", quote(s))
+	}
+	return nil
+}
+
+// checkIdentifier is for names that expressions use without quotes.
+func checkIdentifier(s string) *problem {
+	if !pipeline.ValidName(s) || (s[0] >= '0' && s[0] <= '9') {
+		return wrong("it has letters, digits, _ and -, begins with a letter or _, and has at most 63 of them", "invalid name %s", quote(s))
+	}
+	return nil
+}
+
+// checkWord is for tags and tools: what compares with what a worker offers.
+func checkWord(s string) *problem {
+	if s == "" || len(s) > 128 || strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) || strings.Contains(s, ",") {
+		return wrong("it has from 1 to 128 characters, and no space or comma", "invalid word %s", quote(s))
+	}
+	return nil
+}
+
+// checkText is for what reaches a process.
+func checkText(s string) *problem {
+	if i := strings.IndexByte(s, 0); i >= 0 {
+		return wrong("no argument, script or variable of a process can hold one", "NUL character in the value")
+	}
+	return nil
+}
+
+func checkArgument(s string) *problem {
+	if len(s) > maxArgument {
+		return wrong("put it into a script or a file of the workspace", "argument of %d KiB is longer than the 128 KiB that the kernel takes", len(s)>>10)
+	}
+	return checkText(s)
+}
+
+// checkEnvName is for names of variables of a process.
+func checkEnvName(s string) *problem {
+	switch {
+	case s == "":
+		return wrong("", "empty name of an environment variable")
+	case len(s) > 255:
+		return wrong("it has at most 255 characters", "name of an environment variable is too long")
+	case strings.ContainsAny(s, "=\x00") || strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }):
+		return wrong("it holds no =, no space and no control character", "invalid name of an environment variable %s", quote(s))
+	case s[0] >= '0' && s[0] <= '9':
+		return wrong("it begins with a letter or _", "invalid name of an environment variable %s", quote(s))
+	case strings.HasPrefix(s, "PIPELINED_"):
+		return wrong("names that begin with PIPELINED_ are set by the worker", "reserved name of an environment variable %s", quote(s))
+	}
+	return nil
+}
+
+// checkPath is for paths inside a folder.
+func checkPath(s string) *problem {
+	const rule = "write a path inside the folder, relative to it, such as \"dir/file\""
+	switch {
+	case s == "":
+		return wrong(rule, "empty path")
+	case len(s) > 1024:
+		return wrong(rule, "path of more than 1024 characters")
+	case strings.IndexFunc(s, unicode.IsControl) >= 0:
+		return wrong(rule, "control character in path %s", quote(s))
+	case strings.Contains(s, `\`):
+		return wrong("folders are separated by /", "backslash in path %s", quote(s))
+	case s[0] == '/' || (len(s) > 1 && s[1] == ':' && unicode.IsLetter(rune(s[0]))):
+		return wrong(rule, "absolute path %s", quote(s))
+	case s[0] == '~':
+		return wrong("a path is relative to the folder, and ~ has no meaning in it; write ./~ for a file of that name", "path %s begins with ~", quote(s))
+	}
+	for part := range strings.SplitSeq(s, "/") {
+		if part == ".." {
+			return wrong(rule, "path %s leaves the folder", quote(s))
+		}
+	}
+	return nil
+}
+
+// The complexity of one pattern: matching ** and {} backtracks.
+const (
+	maxGlobStars  = 8
+	maxGlobBraces = 8
+	maxPatterns   = 1000
+)
+
+// checkGlob is for patterns of files inside a folder.
+func checkGlob(s string) *problem {
+	if p := checkPath(s); p != nil {
+		return p
+	}
+	switch {
+	case s[0] == '!':
+		return wrong("write the pattern of what is wanted", "pattern %s begins with !, which excludes nothing here", quote(s))
+	case !doublestar.ValidatePattern(s):
+		return wrong("*, **, ?, [a-z] and {a,b} are what a pattern may have, and each bracket needs its end", "invalid pattern %s", quote(s))
+	case strings.Count(s, "**") > maxGlobStars:
+		return wrong("", "pattern %s has more than %d **", quote(s), maxGlobStars)
+	case strings.Count(s, "{") > maxGlobBraces:
+		return wrong("write several patterns", "pattern %s has more than %d {}", quote(s), maxGlobBraces)
+	}
+	return nil
+}
+
+// cleanGlob makes "./a" into "a" and "dir/" into all that is in the folder.
+func cleanGlob(s string) string {
+	for strings.HasPrefix(s, "./") {
+		s = strings.TrimLeft(s[2:], "/")
+	}
+	if s == "" || s == "." {
+		return "**"
+	}
+	if strings.HasSuffix(s, "/") {
+		s = strings.TrimRight(s, "/") + "/**"
+	}
+	return s
+}
+
+// cleanPath gives the shortest form of a path that checkPath took; "" is the
+// folder itself.
+func cleanPath(s string) string {
+	if s = path.Clean(s); s == "." {
+		return ""
+	}
+	return s
+}
+
+// checkRoot is for workspace.root: the pipeline's own folder, one inside it,
+// or one above.
+func checkRoot(s string) *problem {
+	rest := s
+	for rest == ".." || strings.HasPrefix(rest, "../") {
+		rest = strings.TrimPrefix(strings.TrimPrefix(rest, ".."), "/")
+	}
+	if rest == "" && s != "" {
+		return nil
+	}
+	if p := checkPath(rest); p != nil {
+		return &problem{p.summary, `root is relative to the pipeline's file: ".", "dir", or ".." and "../.." for folders above`}
+	}
+	return nil
+}
+
+// maxDuration is a year.
+const maxDuration = 8760 * time.Hour
+
+// parseDuration reads a duration in Go's syntax. zero says what "0" is for, or
+// is "" where it is not allowed.
+func parseDuration(s, zero string) (time.Duration, *problem) {
+	const syntax = `write a number and a unit, such as "90s", "10m" or "1h30m"`
+	d, err := time.ParseDuration(s)
+	switch {
+	case err != nil && strings.Trim(s, "0123456789") == "" && s != "":
+		return 0, wrong(fmt.Sprintf("did you mean \"%.10ss\"? %s", s, syntax), "duration %s has no unit", quote(s))
+	case err != nil:
+		return 0, wrong(syntax, "invalid duration %s", quote(s))
+	case d < 0 && zero != "":
+		return 0, wrong(syntax+`; "0" is `+zero, "negative duration %s", quote(s))
+	case d < 0:
+		return 0, wrong(syntax, "negative duration %s", quote(s))
+	case d > maxDuration && zero != "":
+		return 0, wrong(`the most is "8760h", a year; "0" is `+zero, "duration %s is too long", quote(s))
+	case d > maxDuration:
+		return 0, wrong(`the most is "8760h", a year`, "duration %s is too long", quote(s))
+	case d == 0 && zero == "":
+		return 0, wrong(`write a duration above zero, such as "1s"`, "duration %s is none", quote(s))
+	}
+	return d, nil
+}
+
+func oneOf(words ...string) func(string) *problem {
+	return func(s string) *problem {
+		for _, w := range words {
+			if s == w {
+				return nil
+			}
+		}
+		detail := didYouMean(s, words)
+		if detail == "" {
+			detail = fmt.Sprintf("write %q", words[0])
+			for _, w := range words[1:] {
+				detail += fmt.Sprintf(" or %q", w)
+			}
+		}
+		return wrong(detail, "invalid value %s", quote(s))
+	}
+}

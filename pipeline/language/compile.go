@@ -1,0 +1,412 @@
+package language
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// Inputs is what a submission adds to a source.
+type Inputs struct {
+	// Variables in ascending precedence: of several for one variable the last
+	// counts.
+	Variables []VariableInput `json:"variables,omitempty"`
+	// Git facts of the workspace; zero where there is no repository.
+	Git pipeline.Git `json:"git"`
+	// RunID is "" where it is not known yet: then what names run.id is late, as
+	// what names run.number always is.
+	RunID     string `json:"runId,omitempty"`
+	RunNumber uint64 `json:"runNumber,omitempty"`
+	Submitter string `json:"submitter,omitempty"`
+	// Evaluator evaluates what is expensive. Without one such a pipeline is
+	// refused.
+	Evaluator Evaluator `json:"-"`
+}
+
+// Compile gives the variables their values, checks them, evaluates what is
+// known at submission and keeps the source of the rest. All mistakes come at
+// once; with any the pipeline is nil. A pipeline with an expensive expression is
+// compiled as a whole behind the evaluator, in one call; any other needs none
+// and does not look at ctx.
+func (f *File) Compile(ctx context.Context, in Inputs) (*pipeline.Pipeline, Diagnostics) {
+	if len(f.expensive) == 0 {
+		return f.compile(in)
+	}
+	if in.Evaluator == nil {
+		return nil, f.expensiveDiagnostics("expression cannot be evaluated here", "calls, conditions, operators and for are evaluated only where a bounded helper process is at hand")
+	}
+	out, err := ask(ctx, in.Evaluator, request{Compile: &compileRequest{FileName: f.src.name, Source: f.src.text, Inputs: in}})
+	switch {
+	case errors.Is(err, ErrTooExpensive):
+		return nil, f.expensiveDiagnostics(tooExpensive, "the expressions of a pipeline may take 1 s and some memory, all together")
+	case err != nil:
+		return nil, Diagnostics{{File: f.src.name, Summary: "evaluate the pipeline's expressions: " + err.Error()}}
+	case len(out.Diagnostics) > 0:
+		return nil, out.Diagnostics
+	case out.Pipeline == nil:
+		return nil, Diagnostics{{File: f.src.name, Summary: "evaluate the pipeline's expressions: the helper gave no answer"}}
+	}
+	return out.Pipeline, nil
+}
+
+// expensiveDiagnostics is one mistake at the first expensive expression; the
+// others are named in the detail.
+func (f *File) expensiveDiagnostics(summary, detail string) Diagnostics {
+	first := f.expensive[0].Range()
+	var lines []string
+	for _, e := range f.expensive {
+		line, _ := f.src.position(e.Range().Start.Byte)
+		if text := fmt.Sprint(line); !slices.Contains(lines, text) && len(lines) < 8 {
+			lines = append(lines, text)
+		}
+		if e.Range().Start.Byte < first.Start.Byte {
+			first = e.Range()
+		}
+	}
+	if len(lines) > 1 {
+		detail += "\nit may be one of those at lines " + strings.Join(lines, ", ")
+	}
+	return Diagnostics{f.src.diagnostic(first, summary, detail)}
+}
+
+// compilation is one call of Compile.
+type compilation struct {
+	evaluation
+	file *File
+	in   Inputs
+	// variables and locals by name; a value that could not be had is unknown,
+	// so that what names it is passed over in silence.
+	variables map[string]cty.Value
+	locals    map[string]cty.Value
+	// roots are what all expressions see.
+	roots map[string]cty.Value
+	out   *pipeline.Pipeline
+}
+
+func (f *File) compile(in Inputs) (*pipeline.Pipeline, Diagnostics) {
+	c := &compilation{evaluation: evaluation{report: &report{src: f.src}}, file: f, in: in,
+		variables: map[string]cty.Value{}, locals: map[string]cty.Value{}}
+	out := f.pipeline
+	c.out = &out
+	outside := c.inputs()
+	c.roots = rootValues(in.Git, f.pipeline.Name, in.RunID, 0, in.Submitter)
+	c.roots["var"] = cty.ObjectVal(c.variables)
+	c.validate()
+	for _, i := range f.localOrder {
+		c.local(f.locals[i])
+	}
+	c.roots["local"] = cty.ObjectVal(c.locals)
+	c.settings()
+	env, late := c.environment(&f.env, nil, nil)
+	for _, m := range f.modules {
+		if c.total > maxTotal {
+			break
+		}
+		c.module(m, env, late)
+	}
+	c.scope()
+	if d := append(outside, c.done()...); len(d) > 0 {
+		return nil, d
+	}
+	return c.out, nil
+}
+
+// rootValues are the parts of the scope that are the same for all expressions.
+// Of the run's number 0, and of its id "", is "not known".
+func rootValues(git pipeline.Git, name, runID string, number uint64, submitter string) map[string]cty.Value {
+	run := map[string]cty.Value{"submitter": cty.StringVal(submitter), "id": cty.DynamicVal, "number": cty.DynamicVal}
+	if runID != "" {
+		run["id"] = cty.StringVal(runID)
+	}
+	if number > 0 {
+		run["number"] = cty.NumberUIntVal(number)
+	}
+	return map[string]cty.Value{
+		"run": cty.ObjectVal(run),
+		"git": cty.ObjectVal(map[string]cty.Value{"sha": cty.StringVal(git.SHA), "branch": cty.StringVal(git.Branch),
+			"tag": cty.StringVal(git.Tag), "dirty": cty.BoolVal(git.Dirty)}),
+		"pipeline": cty.ObjectVal(map[string]cty.Value{"name": cty.StringVal(name)}),
+	}
+}
+
+// context is the scope of every expression but the locals'.
+func (c *compilation) context() *hcl.EvalContext {
+	return &hcl.EvalContext{Variables: c.roots, Functions: functions}
+}
+
+// inputs gives the variables their values. The mistakes that have no place in
+// the source are returned.
+func (c *compilation) inputs() (outside Diagnostics) {
+	f := c.file
+	given := map[string]VariableInput{}
+	for _, x := range c.in.Variables {
+		if _, ok := f.variableIndex[x.Name]; !ok {
+			if !strings.HasPrefix(x.Origin, envOrigin) && len(outside) < maxDiagnostics {
+				names := namesOf(f.variables, func(v *variable) string { return v.name })
+				detail := didYouMean(x.Name, names)
+				if detail == "" {
+					detail = "the pipeline declares " + orNone(strings.Join(names, ", "))
+				}
+				outside = append(outside, Diagnostic{File: origin(x), Summary: "unknown variable " + quote(x.Name), Detail: detail})
+			}
+			continue
+		}
+		given[x.Name] = x
+	}
+	for _, v := range f.variables {
+		value := v.value
+		if x, ok := given[v.name]; ok {
+			var bad *problem
+			if value, bad = v.given(x.Text); bad != nil {
+				outside = append(outside, Diagnostic{File: origin(x), Summary: fmt.Sprintf("variable %q: %s", v.name, bad.summary), Detail: bad.detail})
+				value = cty.DynamicVal
+			}
+		} else if value == cty.NilVal {
+			c.add(v.at, fmt.Sprintf("give it: -var %s=…, or %s%s in the environment, or a default", v.name, envOrigin, v.name), "variable %q has no value", v.name)
+			value = cty.DynamicVal
+		}
+		c.variables[v.name] = value
+		c.spend(size(value, maxTotal), v.at)
+	}
+	return outside
+}
+
+func origin(x VariableInput) string {
+	if x.Origin == "" {
+		return "variable"
+	}
+	return x.Origin
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// validate evaluates the conditions of the variables.
+func (c *compilation) validate() {
+	for _, v := range c.file.variables {
+		for _, x := range v.validations {
+			ok, done := c.value(x.condition, c.context())
+			if !done || !ok.IsKnown() {
+				continue
+			}
+			if ok.IsNull() || ok.Type() != cty.Bool {
+				c.add(x.condition.Range(), "", "condition: want true or false, not %s", friendly(ok))
+				continue
+			}
+			if ok.True() {
+				continue
+			}
+			text := "the value does not meet the condition"
+			if m, done := c.value(x.message, c.context()); done {
+				if s, bad := textOf(m); bad == nil && s != "" {
+					text = s
+				}
+			}
+			detail := ""
+			for _, in := range c.in.Variables {
+				if in.Name == v.name {
+					detail = "its value comes from " + origin(in)
+				}
+			}
+			c.add(x.condition.Range(), detail, "variable %q: %s", v.name, text)
+		}
+	}
+}
+
+// late reports whether an expression is evaluated at dispatch.
+func (c *compilation) late(l *lateable) bool { return l.late(c.in.RunID != "") }
+
+// local evaluates one local; those it names are done.
+func (c *compilation) local(l *local) {
+	if c.late(&l.value) {
+		return
+	}
+	roots := maps.Clone(c.roots)
+	named := map[string]cty.Value{}
+	for _, x := range l.value.refs.locals {
+		if v, ok := c.locals[x.name]; ok {
+			named[x.name] = v
+		}
+	}
+	roots["local"] = cty.ObjectVal(named)
+	v, _ := c.value(l.value.expr, &hcl.EvalContext{Variables: roots, Functions: functions})
+	c.locals[l.name] = v
+}
+
+// settings evaluates the pipeline's own attributes.
+func (c *compilation) settings() {
+	for i := range c.file.pending {
+		apply(c, c.out, &c.file.pending[i])
+	}
+}
+
+// apply evaluates an attribute and puts it where it belongs.
+func apply[T any](c *compilation, target *T, p *pending[T]) {
+	if v, ok := c.value(p.expr, c.context()); ok {
+		if x, ok := p.spec.read(c.report, p.name, p.expr, v); ok {
+			p.spec.set(target, x)
+		}
+	}
+}
+
+// environment evaluates an env attribute over that of the pipeline, and gives
+// what of it is late. The maps it is given are not changed.
+func (c *compilation) environment(e *environment, base map[string]string, baseLate map[string]*lateable) (map[string]string, map[string]*lateable) {
+	if len(e.static) == 0 && len(e.entries) == 0 && e.whole == nil {
+		return base, baseLate
+	}
+	env, late := maps.Clone(base), maps.Clone(baseLate)
+	if env == nil {
+		env = map[string]string{}
+	}
+	if late == nil {
+		late = map[string]*lateable{}
+	}
+	set := func(name, value string) {
+		env[name] = value
+		delete(late, "env."+name)
+	}
+	for name, value := range e.static {
+		set(name, value)
+	}
+	for _, entry := range e.entries {
+		name := strings.TrimPrefix(entry.name, "env.")
+		if c.late(entry) {
+			delete(env, name)
+			late[entry.name] = entry
+		} else if v, ok := c.value(entry.expr, c.context()); ok {
+			set(name, variableOf(c.report, name, entry.expr.Range(), v))
+		}
+	}
+	if e.whole != nil {
+		if c.late(e.whole) {
+			late["env"] = e.whole
+		} else if v, ok := c.value(e.whole.expr, c.context()); ok {
+			for name, value := range environmentOf(c.report, e.whole.expr, v) {
+				set(name, value)
+			}
+		}
+	}
+	return env, late
+}
+
+// module compiles one module.
+func (c *compilation) module(m *module, env map[string]string, late map[string]*lateable) {
+	out := m.static
+	for i := range m.pending {
+		apply(c, &out, &m.pending[i])
+	}
+	if m.retryAt != nil {
+		finishRetry(c.report, &out, *m.retryAt)
+	}
+	own, waiting := c.environment(&m.env, env, late)
+	out.Env = own
+	n := 0
+	for name, value := range own {
+		n += 2*overhead + len(name) + len(value)
+	}
+	c.spend(n, m.at)
+	if m.command != nil {
+		if c.late(m.command) {
+			c.wait(&out, m.command)
+		} else if v, ok := c.value(m.command.expr, c.context()); ok {
+			out.Command = commandOf(c.report, m.command.expr, v)
+		}
+	}
+	if m.script != nil {
+		if c.late(m.script) {
+			c.wait(&out, m.script)
+		} else if v, ok := c.value(m.script.expr, c.context()); ok {
+			out.Script = scriptOf(c.report, m.script.expr, v)
+		}
+	}
+	for _, l := range waiting {
+		c.wait(&out, l)
+	}
+	c.out.Modules = append(c.out.Modules, out)
+}
+
+// wait keeps an expression for later.
+func (c *compilation) wait(m *pipeline.Module, l *lateable) {
+	if m.Late == nil {
+		m.Late = map[string]pipeline.LateExpr{}
+	}
+	x := c.lateExpr(l.expr)
+	m.Late[l.name] = x
+	c.spend(len(x.Source), l.expr.Range())
+	m.Expensive = m.Expensive || Expensive(l.expr)
+	for _, local := range c.file.named(l.refs) {
+		m.Expensive = m.Expensive || (local.expensive && c.late(&local.value))
+		c.keep(local)
+	}
+}
+
+func (c *compilation) lateExpr(expr hclsyntax.Expression) pipeline.LateExpr {
+	at := expr.Range()
+	line, column := c.src.position(at.Start.Byte)
+	return pipeline.LateExpr{Source: string(c.src.slice(at)), Line: line, Column: column}
+}
+
+// keep puts a local that a late expression names, and the locals that this one
+// names, into the scope.
+func (c *compilation) keep(l *local) {
+	s := &c.out.Scope
+	if !c.late(&l.value) {
+		if _, done := s.Locals[l.name]; !done {
+			if s.Locals == nil {
+				s.Locals = map[string]string{}
+			}
+			s.Locals[l.name] = c.encode(c.locals[l.name], l.at)
+		}
+		return
+	}
+	if _, done := s.LateLocals[l.name]; done {
+		return
+	}
+	if s.LateLocals == nil {
+		s.LateLocals = map[string]pipeline.LateExpr{}
+	}
+	s.LateLocals[l.name] = c.lateExpr(l.value.expr)
+	for _, next := range c.file.named(l.value.refs) {
+		c.keep(next)
+	}
+}
+
+func (c *compilation) encode(v cty.Value, at hcl.Range) string {
+	if !v.IsWhollyKnown() {
+		return "" // a mistake was recorded where it arose
+	}
+	text, err := encodeValue(v)
+	if err != nil {
+		c.add(at, "", "value cannot be kept: %v", err)
+	}
+	return text
+}
+
+// scope keeps what late expressions may name besides locals.
+func (c *compilation) scope() {
+	s := &c.out.Scope
+	s.Git, s.RunID, s.RunNumber, s.Submitter = c.in.Git, c.in.RunID, c.in.RunNumber, c.in.Submitter
+	for _, v := range c.file.variables {
+		if s.Variables == nil {
+			s.Variables = map[string]string{}
+		}
+		s.Variables[v.name] = c.encode(c.variables[v.name], v.at)
+		if v.sensitive {
+			s.Sensitive = append(s.Sensitive, v.name)
+		}
+	}
+}

@@ -1,0 +1,121 @@
+package language
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// Evaluator does work of this package in a place that may be killed. Compile
+// and Evaluate call it from their own goroutine, for expensive expressions
+// only. The request is what RunHelper reads, the answer what it wrote. Do
+// returns ErrTooExpensive (wrapped or not) where the work went beyond a limit,
+// ctx's error where that ended, and any other error where the helper could not
+// be run. It must be safe for concurrent use. Package bounded has the one that
+// production uses.
+type Evaluator interface {
+	Do(ctx context.Context, request []byte) ([]byte, error)
+}
+
+// ErrTooExpensive is returned where expressions went beyond the limits of time
+// or memory, or where a value would be too large.
+var ErrTooExpensive = errors.New(tooExpensive)
+
+// HelperTooLarge is the exit code of a helper that found itself beyond its
+// memory.
+const HelperTooLarge = 43
+
+// maxMessage bounds what goes to a helper and what comes back.
+const maxMessage = 64 << 20
+
+// request is what a helper is asked; one field is set.
+type request struct {
+	Compile  *compileRequest  `json:"compile,omitempty"`
+	Evaluate *evaluateRequest `json:"evaluate,omitempty"`
+}
+
+type compileRequest struct {
+	FileName string `json:"fileName"`
+	Source   []byte `json:"source"`
+	Inputs   Inputs `json:"inputs"`
+}
+
+// evaluateRequest carries a pipeline of the one module only.
+type evaluateRequest struct {
+	Pipeline pipeline.Pipeline   `json:"pipeline"`
+	Module   string              `json:"module"`
+	Deps     map[string]Upstream `json:"deps"`
+}
+
+// answer is what a helper says.
+type answer struct {
+	Pipeline    *pipeline.Pipeline  `json:"pipeline,omitempty"`
+	Diagnostics Diagnostics         `json:"diagnostics,omitempty"`
+	Evaluated   *pipeline.Evaluated `json:"evaluated,omitempty"`
+}
+
+// ask sends a request through an evaluator.
+func ask(ctx context.Context, e Evaluator, in request) (answer, error) {
+	var out answer
+	b, err := json.Marshal(in)
+	if err != nil {
+		return out, fmt.Errorf("encode a request to the helper: %w", err)
+	}
+	if b, err = e.Do(ctx, b); err != nil {
+		return out, err
+	}
+	if err := json.Unmarshal(b, &out); err != nil {
+		return out, fmt.Errorf("decode the helper's answer: %w", err)
+	}
+	return out, nil
+}
+
+// RunHelper is the whole life of a helper process: it limits its own memory and
+// processor time, reads one request, does the work and writes the answer. The
+// process is expected to end when it returns, and ends without an answer where
+// the work goes beyond the limits. Call it from a process that does nothing
+// else: the limits cannot be taken back.
+func RunHelper(stdin io.Reader, stdout io.Writer) error {
+	stop, err := limitProcess()
+	if err != nil {
+		return fmt.Errorf("limit the helper: %w", err)
+	}
+	defer stop()
+	b, err := io.ReadAll(io.LimitReader(stdin, maxMessage+1))
+	if err != nil {
+		return fmt.Errorf("read the request: %w", err)
+	}
+	if len(b) > maxMessage {
+		return fmt.Errorf("read the request: longer than %d MiB", maxMessage>>20)
+	}
+	var in request
+	if err := json.Unmarshal(b, &in); err != nil {
+		return fmt.Errorf("decode the request: %w", err)
+	}
+	if b, err = json.Marshal(serve(in)); err != nil {
+		return fmt.Errorf("encode the answer: %w", err)
+	}
+	if _, err := stdout.Write(b); err != nil {
+		return fmt.Errorf("write the answer: %w", err)
+	}
+	return nil
+}
+
+// serve does what a helper is asked.
+func serve(in request) (out answer) {
+	switch {
+	case in.Compile != nil:
+		f, diags := Parse(in.Compile.FileName, in.Compile.Source)
+		if len(diags) == 0 {
+			out.Pipeline, diags = f.compile(in.Compile.Inputs)
+		}
+		out.Diagnostics = diags
+	case in.Evaluate != nil:
+		out.Evaluated, out.Diagnostics = evaluate(&in.Evaluate.Pipeline, in.Evaluate.Module, in.Evaluate.Deps)
+	}
+	return out
+}

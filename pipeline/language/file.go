@@ -1,0 +1,125 @@
+package language
+
+import (
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// File is a pipeline's source, decoded and checked as far as that is possible
+// without the values of its variables. Make one with Parse. It never changes.
+type File struct {
+	src       *source
+	nameAt    hcl.Range
+	workspace Workspace
+
+	// pipeline and pending: what is known already, and what needs variables.
+	pipeline pipeline.Pipeline
+	pending  []pending[pipeline.Pipeline]
+	env      environment
+
+	variables []*variable
+	locals    []*local
+	// localOrder has each local after those it names.
+	localOrder []int
+	modules    []*module
+
+	variableIndex map[string]int
+	localIndex    map[string]int
+	moduleIndex   map[string]int
+
+	// expensive are the expressions whose cost is not known beforehand and that
+	// Compile has to evaluate.
+	expensive []hclsyntax.Expression
+}
+
+// Workspace is what a pipeline says of the files that go along with it.
+type Workspace struct {
+	// Root is relative to the folder of the pipeline's file: ".", a folder in
+	// it, or one above ("..").
+	Root string
+	// Exclude are globs of what stays behind.
+	Exclude []string
+	// Declared is set where the pipeline has a workspace block.
+	Declared bool
+}
+
+// Workspace gives what the pipeline says of its files; without a block that is
+// its own folder.
+func (f *File) Workspace() Workspace { return f.workspace }
+
+// Name is the pipeline's name.
+func (f *File) Name() string { return f.pipeline.Name }
+
+// FileName is the name that Parse was given.
+func (f *File) FileName() string { return f.src.name }
+
+// ModuleNames are the names of the modules in the order of the source.
+func (f *File) ModuleNames() []string {
+	names := make([]string, len(f.modules))
+	for i, m := range f.modules {
+		names[i] = m.static.Name
+	}
+	return names
+}
+
+// pending is an attribute that is known at submission but not before.
+type pending[T any] struct {
+	name string
+	spec *spec[T]
+	expr hclsyntax.Expression
+	refs *references
+}
+
+// lateable is an attribute that may have to wait for results.
+type lateable struct {
+	// name is the key in pipeline.Module.Late.
+	name string
+	expr hclsyntax.Expression
+	refs *references
+	// waits is set where it names a module or the run's number, itself or
+	// through a local; waitsForID where it names the run's id.
+	waits, waitsForID bool
+}
+
+// late reports whether the attribute is evaluated at dispatch.
+func (l *lateable) late(runIDKnown bool) bool { return l.waits || (l.waitsForID && !runIDKnown) }
+
+// environment is an env attribute.
+type environment struct {
+	at hcl.Range
+	// static are the entries whose values are constants.
+	static map[string]string
+	// entries are the others, by name; whole is set instead where the names
+	// themselves are not written out.
+	entries []*lateable
+	whole   *lateable
+}
+
+// local is one name of a locals block.
+type local struct {
+	name  string
+	at    hcl.Range
+	value lateable
+	// modules are the indexes of those it names, itself or through locals, in
+	// ascending order.
+	modules []int
+	// expensive is set where it, or a local that it names, is.
+	expensive bool
+}
+
+// module is one module block.
+type module struct {
+	at      hcl.Range // its label
+	static  pipeline.Module
+	pending []pending[pipeline.Module]
+	// command and script are set where they are given and no constants.
+	command, script *lateable
+	env             environment
+	retryAt         *hcl.Range
+	// depends are the names that depends_on lists.
+	depends []reference
+	// needs are the indexes of the modules it depends on, in ascending order.
+	needs []int
+}

@@ -1,0 +1,115 @@
+package language
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// Upstream is what a late expression sees of a module that is final.
+type Upstream struct {
+	Status pipeline.ModuleState `json:"status"`
+	// Result is the JSON object the module left; empty where it left none.
+	Result json.RawMessage `json:"result,omitempty"`
+	// Outputs are the paths of its output files.
+	Outputs []string `json:"outputs,omitempty"`
+	// ExitCode is nil where the process did not end by itself.
+	ExitCode *int `json:"exitCode,omitempty"`
+	// Duration is the deciding attempt's; expressions see seconds.
+	Duration time.Duration `json:"duration,omitempty"`
+	Cached   bool          `json:"cached,omitempty"`
+}
+
+// Evaluate computes the late expressions of one module. deps holds at least the
+// modules that it depends on. What comes back holds only what was late: a
+// command or script where that was, and the variables of the environment that
+// go over Module.Env. Where nothing is late it is an empty Evaluated.
+//
+// Cheap expressions are evaluated at once and need no evaluator; e may then be
+// nil. An error of kind Invalid means that the expressions have no value, ever,
+// and names the attribute and its place; any other kind that it is worth
+// another try.
+func Evaluate(ctx context.Context, e Evaluator, p *pipeline.Pipeline, module string, deps map[string]Upstream) (*pipeline.Evaluated, error) {
+	m := p.Module(module)
+	if m == nil {
+		return nil, pipeline.Errorf(pipeline.NotFound, "pipeline %s has no module %q", p.Name, module)
+	}
+	if len(m.Late) == 0 {
+		return &pipeline.Evaluated{}, nil
+	}
+	if !m.Expensive {
+		out, diags := evaluateInline(p, module, deps)
+		if len(diags) == 0 {
+			return out, nil
+		}
+		return nil, lateError(diags)
+	}
+	if e == nil {
+		return nil, pipeline.Errorf(pipeline.Internal, "evaluate module %q: its expressions need a helper process, and there is none", module)
+	}
+	only := *p
+	only.Modules = []pipeline.Module{*m}
+	out, err := ask(ctx, e, request{Evaluate: &evaluateRequest{Pipeline: only, Module: module, Deps: deps}})
+	switch {
+	case errors.Is(err, ErrTooExpensive):
+		return nil, lateError(tooExpensiveLate(p, m))
+	case err != nil && ctx.Err() != nil:
+		return nil, pipeline.Errorf(pipeline.Canceled, "evaluate module %q: %w", module, err)
+	case err != nil:
+		return nil, pipeline.Errorf(pipeline.Unavailable, "evaluate module %q: %w", module, err)
+	case len(out.Diagnostics) > 0:
+		return nil, lateError(out.Diagnostics)
+	case out.Evaluated == nil:
+		return nil, pipeline.Errorf(pipeline.Unavailable, "evaluate module %q: the helper gave no answer", module)
+	}
+	return out.Evaluated, nil
+}
+
+// lateError makes one error of the mistakes: a module's reason is a line.
+func lateError(diags Diagnostics) error {
+	texts := make([]string, 0, len(diags))
+	for _, d := range diags {
+		s := d.Summary
+		if d.Detail != "" {
+			s += " (" + strings.ReplaceAll(d.Detail, "\n", "; ") + ")"
+		}
+		if place := d.place(); place != "" {
+			s = place + ": " + s
+		}
+		texts = append(texts, printable(s))
+	}
+	err := pipeline.Errorf(pipeline.Invalid, "%s", strings.Join(texts, "; "))
+	if slices.ContainsFunc(diags, func(d Diagnostic) bool { return strings.Contains(d.Summary, tooExpensive) }) {
+		err = &pipeline.Error{Kind: pipeline.Invalid, Message: strings.Join(texts, "; "), Err: ErrTooExpensive}
+	}
+	return err
+}
+
+// tooExpensiveLate tells that the helper went beyond its limits.
+func tooExpensiveLate(p *pipeline.Pipeline, m *pipeline.Module) Diagnostics {
+	names := slices.Sorted(maps.Keys(m.Late))
+	at := m.Late[names[0]]
+	return Diagnostics{{File: p.File, Line: at.Line, Column: at.Column,
+		Summary: fmt.Sprintf("%s: %s", strings.Join(names, ", "), tooExpensive),
+		Detail:  "the expressions of a module may take 1 s and some memory, all together"}}
+}
+
+// evaluateInline evaluates in this process, and refuses what is expensive
+// whatever the module says of itself.
+func evaluateInline(p *pipeline.Pipeline, module string, deps map[string]Upstream) (*pipeline.Evaluated, Diagnostics) {
+	s := &lateScope{pipeline: p, deps: deps, refuse: true}
+	return s.module(module)
+}
+
+// evaluate evaluates in a helper.
+func evaluate(p *pipeline.Pipeline, module string, deps map[string]Upstream) (*pipeline.Evaluated, Diagnostics) {
+	s := &lateScope{pipeline: p, deps: deps}
+	return s.module(module)
+}

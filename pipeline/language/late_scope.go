@@ -1,0 +1,254 @@
+package language
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// lateScope evaluates the late expressions of a module. It decodes only what
+// they name.
+type lateScope struct {
+	pipeline *pipeline.Pipeline
+	deps     map[string]Upstream
+	// refuse makes an expensive expression a mistake.
+	refuse bool
+
+	total     int
+	variables map[string]cty.Value
+	locals    map[string]cty.Value
+	modules   map[string]cty.Value
+	// open are the late locals that are being evaluated, against circles.
+	open []string
+	list Diagnostics
+}
+
+// module evaluates all of a module's late expressions.
+func (s *lateScope) module(name string) (*pipeline.Evaluated, Diagnostics) {
+	m := s.pipeline.Module(name)
+	out := &pipeline.Evaluated{}
+	if m == nil {
+		return out, nil
+	}
+	s.variables, s.locals, s.modules = map[string]cty.Value{}, map[string]cty.Value{}, map[string]cty.Value{}
+	env := func(name, value string) {
+		if out.Env == nil {
+			out.Env = map[string]string{}
+		}
+		out.Env[name] = value
+	}
+	names := slices.Sorted(maps.Keys(m.Late))
+	// "env" is the module's own and goes over the pipeline's "env.NAME".
+	if i := slices.Index(names, "env"); i >= 0 {
+		names = append(slices.Delete(names, i, i+1), "env")
+	}
+	for _, attribute := range names {
+		v, expr, r := s.expression(attribute, m.Late[attribute])
+		if expr == nil {
+			continue
+		}
+		switch {
+		case attribute == "command":
+			out.Command = commandOf(r, expr, v)
+		case attribute == "script":
+			out.Script = scriptOf(r, expr, v)
+		case attribute == "env":
+			for name, value := range environmentOf(r, expr, v) {
+				env(name, value)
+			}
+		case strings.HasPrefix(attribute, "env."):
+			name := strings.TrimPrefix(attribute, "env.")
+			env(name, variableOf(r, name, expr.Range(), v))
+		}
+		if !v.IsKnown() && len(r.list) == 0 {
+			r.add(expr.Range(), "", "%s: value is not known", attribute)
+		}
+		s.take(r, attribute)
+	}
+	if len(s.list) > 0 {
+		return nil, s.list
+	}
+	return out, nil
+}
+
+// expression parses and evaluates one late expression. expr is nil where a
+// mistake was kept.
+func (s *lateScope) expression(attribute string, late pipeline.LateExpr) (cty.Value, hclsyntax.Expression, *report) {
+	r := &report{src: lateSource(s.pipeline.File, late)}
+	expr := s.parse(r, late)
+	if expr != nil {
+		if v, ok := s.value(r, expr); ok {
+			return v, expr, r
+		}
+	}
+	s.take(r, attribute)
+	return cty.NilVal, nil, r
+}
+
+// parse parses a late expression under the limits of the prescan: the pipeline
+// may come from another node.
+func (s *lateScope) parse(r *report, late pipeline.LateExpr) hclsyntax.Expression {
+	if len(late.Source) > MaxSourceBytes {
+		r.add(hcl.Range{}, "", "expression is longer than %d KiB", MaxSourceBytes>>10)
+		return nil
+	}
+	if r.prescan(); len(r.list) > 0 {
+		return nil
+	}
+	expr := parseExpression(r, hcl.InitialPos)
+	if expr != nil && s.refuse && Expensive(expr) {
+		r.add(expr.Range(), "", tooExpensive+" to be evaluated outside a helper")
+		return nil
+	}
+	return expr
+}
+
+// value evaluates an expression in a scope of what it names.
+func (s *lateScope) value(r *report, expr hclsyntax.Expression) (cty.Value, bool) {
+	refs := scan(r, expr, false)
+	if len(r.list) > 0 {
+		return cty.NilVal, false
+	}
+	p := s.pipeline
+	roots := rootValues(p.Scope.Git, p.Name, p.Scope.RunID, p.Scope.RunNumber, p.Scope.Submitter)
+	if refs.allVars {
+		refs.variables = append(refs.variables, namesAt(maps.Keys(p.Scope.Variables), expr)...)
+	}
+	if refs.allLocals {
+		refs.locals = append(refs.locals, namesAt(maps.Keys(p.Scope.Locals), expr)...)
+		refs.locals = append(refs.locals, namesAt(maps.Keys(p.Scope.LateLocals), expr)...)
+	}
+	ok := true
+	for _, group := range []struct {
+		root string
+		refs []reference
+		get  func(*report, reference) (cty.Value, bool)
+	}{{"var", refs.variables, s.variable}, {"local", refs.locals, s.local}, {"module", refs.modules, s.upstream}} {
+		if len(group.refs) == 0 {
+			continue
+		}
+		values := make(map[string]cty.Value, len(group.refs))
+		for _, x := range group.refs {
+			v, found := group.get(r, x)
+			values[x.name] = v
+			ok = ok && found
+		}
+		roots[group.root] = cty.ObjectVal(values)
+	}
+	if !ok {
+		return cty.NilVal, false
+	}
+	e := evaluation{report: r, total: s.total}
+	v, ok := e.value(expr, &hcl.EvalContext{Variables: roots, Functions: functions})
+	s.total = e.total
+	return v, ok
+}
+
+func namesAt(names func(func(string) bool), expr hclsyntax.Expression) []reference {
+	var list []reference
+	for name := range names {
+		list = append(list, reference{name, expr.Range()})
+	}
+	return list
+}
+
+func (s *lateScope) variable(r *report, x reference) (cty.Value, bool) {
+	return decoded(r, x, "variable", s.variables, s.pipeline.Scope.Variables)
+}
+
+// decoded gives a value of the scope, decoded once.
+func decoded(r *report, x reference, what string, cache map[string]cty.Value, texts map[string]string) (cty.Value, bool) {
+	if v, ok := cache[x.name]; ok {
+		return v, true
+	}
+	text, ok := texts[x.name]
+	if !ok {
+		r.add(x.at, "", "unknown %s %s", what, quote(x.name))
+		return cty.DynamicVal, false
+	}
+	v, err := decodeValue(text)
+	if err != nil {
+		r.add(x.at, "", "%s %s: %v", what, quote(x.name), err)
+		return cty.DynamicVal, false
+	}
+	cache[x.name] = v
+	return v, true
+}
+
+func (s *lateScope) local(r *report, x reference) (cty.Value, bool) {
+	late, ok := s.pipeline.Scope.LateLocals[x.name]
+	if !ok {
+		return decoded(r, x, "local", s.locals, s.pipeline.Scope.Locals)
+	}
+	if v, ok := s.locals[x.name]; ok {
+		return v, true
+	}
+	if slices.Contains(s.open, x.name) || len(s.open) > maxLocalChain {
+		r.add(x.at, "", "local %s names itself", quote(x.name))
+		return cty.DynamicVal, false
+	}
+	s.open = append(s.open, x.name)
+	v, expr, _ := s.expression("local."+x.name, late)
+	s.open = s.open[:len(s.open)-1]
+	if expr == nil {
+		return cty.DynamicVal, false
+	}
+	s.locals[x.name] = v
+	return v, true
+}
+
+// upstream gives what an expression sees of a module.
+func (s *lateScope) upstream(r *report, x reference) (cty.Value, bool) {
+	if v, ok := s.modules[x.name]; ok {
+		return v, true
+	}
+	u, ok := s.deps[x.name]
+	if !ok {
+		r.add(x.at, "", "module.%s is not known here", x.name)
+		return cty.DynamicVal, false
+	}
+	result, err := resultValue(u.Result)
+	if err != nil {
+		r.add(x.at, "", "module.%s.result: %v", x.name, err)
+		return cty.DynamicVal, false
+	}
+	status, exit := u.Status, cty.NullVal(cty.Number)
+	if status == pipeline.ModuleCached {
+		status = pipeline.ModuleSucceeded
+	}
+	if u.ExitCode != nil {
+		exit = cty.NumberIntVal(int64(*u.ExitCode))
+	}
+	outputs := cty.ListValEmpty(cty.String)
+	if len(u.Outputs) > 0 {
+		list := make([]cty.Value, len(u.Outputs))
+		for i, path := range u.Outputs {
+			list[i] = cty.StringVal(path)
+		}
+		outputs = cty.ListVal(list)
+	}
+	v := cty.ObjectVal(map[string]cty.Value{
+		"status": cty.StringVal(string(status)), "result": result, "outputs": outputs, "exit_code": exit,
+		"duration": cty.NumberFloatVal(float64(u.Duration.Milliseconds()) / 1000),
+		"cached":   cty.BoolVal(u.Cached || u.Status == pipeline.ModuleCached),
+	})
+	s.modules[x.name] = v
+	return v, true
+}
+
+// take keeps the mistakes of one expression under the attribute's name.
+func (s *lateScope) take(r *report, attribute string) {
+	for _, d := range r.done() {
+		if !strings.HasPrefix(d.Summary, attribute) {
+			d.Summary = attribute + ": " + d.Summary
+		}
+		s.list = append(s.list, d)
+	}
+	r.list = nil
+}

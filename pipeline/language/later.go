@@ -1,0 +1,35 @@
+package language
+
+import "github.com/hashicorp/hcl/v2"
+
+// laterFormat is what is said of a name of the language that this version does
+// not run yet. Such a name is never ignored: a pipeline that relies on it would
+// do something else than it says.
+const laterFormat = "%s is part of the language but this version does not run it yet"
+
+// The names of the language that this version refuses, in the one place where
+// they stand. To support one: remove it here, add it to the tables of schema.go.
+var (
+	laterPipeline = set("timeout", "env_from", "requirement", "schedule", "hooks", "template", "secrets")
+	laterModule   = set("matrix", "for_each", "when", "always_run", "ignore_failure", "not_in_parallel",
+		"on_disconnect", "on_lost", "secrets", "cache", "cache_key", "resources", "optional_depends_on",
+		"priority", "idle_timeout", "hooks", "use", "image", "env_from")
+	laterRoots     = set("matrix", "each")
+	laterOnFailure = set("continue")
+)
+
+func set(names ...string) map[string]bool {
+	m := make(map[string]bool, len(names))
+	for _, n := range names {
+		m[n] = true
+	}
+	return m
+}
+
+// later records a name that this version refuses and reports whether it is one.
+func (r *report) later(names map[string]bool, name string, at hcl.Range) bool {
+	if names[name] {
+		r.add(at, "", laterFormat, name)
+	}
+	return names[name]
+}

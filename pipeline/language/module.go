@@ -1,0 +1,373 @@
+package language
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+var (
+	moduleNamesAll = append(slices.Sorted(maps.Keys(moduleSpecs)), "command", "script", "depends_on", "env", "requires", "retry")
+	retryNames     = slices.Sorted(maps.Keys(retrySpecs))
+	requiresNames  = slices.Sorted(maps.Keys(requiresSpecs))
+)
+
+// module decodes a module block.
+func (p *parser) module(b *hclsyntax.Block) {
+	f := p.file
+	index := len(f.modules)
+	name, at, ok := p.label(b, "module", checkName)
+	line, _ := p.src.position(b.TypeRange.Start.Byte)
+	m := &module{at: at, static: pipeline.Module{Name: name, Line: line, InputsAll: true,
+		Timeout: pipeline.DefaultTimeout, Grace: pipeline.DefaultGrace}}
+	f.modules = append(f.modules, m)
+	if ok {
+		if first, twice := f.moduleIndex[name]; twice {
+			p.add(at, "the first is at "+p.placeText(f.modules[first].at), "second module %q", name)
+		} else {
+			f.moduleIndex[name] = index
+		}
+	}
+	var command, script *hclsyntax.Attribute
+	for _, a := range attributes(b.Body) {
+		switch a.Name {
+		case "command":
+			command = a
+			p.command(m, a, index)
+		case "script":
+			script = a
+			p.script(m, a, index)
+		case "env":
+			m.env = p.environment(a, index)
+		case "depends_on":
+			p.dependsOn(m, a.Expr)
+		case "requires":
+			p.requires(m, a.Expr, index)
+		default:
+			p.moduleAttribute(m, a, index)
+		}
+	}
+	switch {
+	case command != nil && script != nil:
+		later := script
+		if command.NameRange.Start.Byte > script.NameRange.Start.Byte {
+			later = command
+		}
+		p.add(later.NameRange, "keep one of them: command is a list and runs without a shell, script is run by sh", "module %q has both command and script", name)
+	case command == nil && script == nil:
+		p.absent(b.TypeRange, `write command = ["program", "argument"] or script = "…"`, "module %q has neither command nor script", name)
+	}
+	p.moduleBlocks(m, b, index)
+}
+
+func (p *parser) moduleAttribute(m *module, a *hclsyntax.Attribute, index int) {
+	switch s, known := moduleSpecs[a.Name]; {
+	case known:
+		m.pending = settle(p, m.pending, &m.static, a.Name, a.Expr, s, index)
+	case a.Name == "retry":
+		p.add(a.NameRange, "write retry { attempts = … } without =", "retry is a block")
+	case p.later(laterModule, a.Name, a.NameRange):
+	default:
+		p.unknown("attribute", a.Name, a.NameRange, "module", moduleNamesAll)
+	}
+}
+
+// moduleBlocks decodes the blocks in a module.
+func (p *parser) moduleBlocks(m *module, b *hclsyntax.Block, index int) {
+	declared := map[string]*hclsyntax.Block{}
+	for _, inner := range b.Body.Blocks {
+		switch {
+		case inner.Type == "retry":
+			if p.once(declared, inner) {
+				p.retry(m, inner, index)
+			}
+		case slices.Contains(moduleNamesAll, inner.Type):
+			p.add(inner.TypeRange, fmt.Sprintf("write %s = …", inner.Type), "%s is an attribute, not a block", inner.Type)
+		case p.later(laterModule, inner.Type, inner.TypeRange):
+		default:
+			p.unknown("block", inner.Type, inner.TypeRange, "module", moduleNamesAll)
+		}
+	}
+}
+
+func (p *parser) retry(m *module, b *hclsyntax.Block, index int) {
+	m.retryAt = &b.TypeRange
+	p.noBlocks(b.Body, "retry", retryNames)
+	for _, a := range attributes(b.Body) {
+		if s, known := retrySpecs[a.Name]; known {
+			m.pending = settle(p, m.pending, &m.static, a.Name, a.Expr, s, index)
+		} else {
+			p.unknown("attribute", a.Name, a.NameRange, "retry", retryNames)
+		}
+	}
+	if _, given := b.Body.Attributes["attempts"]; !given {
+		p.absent(b.TypeRange, "write how many tries there are in all: attempts = 3", "retry without attempts")
+	}
+}
+
+// finishRetry fills in what the retry block leaves out, once its attributes
+// are known.
+func finishRetry(r *report, m *pipeline.Module, at hcl.Range) {
+	x := &m.Retry
+	if x.Backoff == 0 {
+		x.Backoff = pipeline.DefaultBackoff
+	}
+	if x.MaxBackoff == 0 {
+		x.MaxBackoff = max(pipeline.DefaultMaxBackoff, x.Backoff)
+	}
+	if x.MaxBackoff < x.Backoff {
+		r.add(at, fmt.Sprintf("backoff %s grows up to max_backoff", x.Backoff), "max_backoff %s is below backoff %s", x.MaxBackoff, x.Backoff)
+	}
+}
+
+// requires decodes an object whose keys are written out.
+func (p *parser) requires(m *module, expr hclsyntax.Expression, index int) {
+	object, ok := expr.(*hclsyntax.ObjectConsExpr)
+	if !ok {
+		p.absent(expr.Range(), `write requires = { os = "linux", tools = ["go"] }`, "requires is an object that is written out")
+		return
+	}
+	seen := map[string]bool{}
+	for _, item := range object.Items {
+		key, ok := literalKey(item.KeyExpr)
+		at := item.KeyExpr.Range()
+		switch s, known := requiresSpecs[key]; {
+		case !ok:
+			p.add(at, "requires has os, arch, tools and tags", "a name in requires is written out")
+		case seen[key]:
+			p.add(at, "", "second %q in requires", key)
+		case !known:
+			p.unknown("attribute", key, at, "requires", requiresNames)
+		default:
+			seen[key] = true
+			m.pending = settle(p, m.pending, &m.static, "requires."+key, item.ValueExpr, s, index)
+		}
+	}
+}
+
+// literalKey gives the key of an object's item where it is written out.
+func literalKey(expr hclsyntax.Expression) (string, bool) {
+	key, ok := expr.(*hclsyntax.ObjectConsKeyExpr)
+	if !ok {
+		return "", false
+	}
+	if word := hcl.ExprAsKeyword(key.Wrapped); word != "" && !key.ForceNonLiteral {
+		return word, true
+	}
+	if !constantExpr(key.Wrapped) {
+		return "", false
+	}
+	v, diags := value(key, nil)
+	if diags.HasErrors() {
+		return "", false
+	}
+	text, bad := textOf(v)
+	return text, bad == nil && v.IsKnown()
+}
+
+// dependsOn reads a list of module.NAME, or "NAME".
+func (p *parser) dependsOn(m *module, expr hclsyntax.Expression) {
+	const rule = "write depends_on = [module.NAME, …]"
+	list, ok := expr.(*hclsyntax.TupleConsExpr)
+	if !ok {
+		p.absent(expr.Range(), rule, "depends_on is a list of modules that is written out")
+		return
+	}
+	for _, e := range list.Exprs {
+		at := e.Range()
+		if t, ok := e.(*hclsyntax.ScopeTraversalExpr); ok {
+			kind, name := step(t.Traversal, 1)
+			switch root := t.Traversal.RootName(); {
+			case root == "module" && kind == stepName && len(t.Traversal) == 2:
+				m.depends = append(m.depends, reference{name, at})
+			case root == "module" && kind == stepName:
+				p.add(at, fmt.Sprintf("write module.%s", name), "depends_on names modules, not what they leave")
+			case len(t.Traversal) == 1:
+				p.add(at, fmt.Sprintf("write module.%s", root), "depends_on[…]: %q is no module", root)
+			default:
+				p.add(at, rule, "depends_on names modules only")
+			}
+			continue
+		}
+		if constantExpr(e) {
+			if v, diags := value(e, nil); !diags.HasErrors() && v.Type() == cty.String && v.IsKnown() && !v.IsNull() {
+				m.depends = append(m.depends, reference{v.AsString(), at})
+				continue
+			}
+		}
+		p.absent(at, rule, "depends_on names modules only, written out")
+	}
+}
+
+// lateUse notes an expression that may wait for results and gives what the
+// file keeps of it. constant is set where it needs nothing at all.
+func (p *parser) lateUse(name string, expr hclsyntax.Expression, script bool, owner int) (l *lateable, constant bool) {
+	refs := scan(p.report, expr, script)
+	l = &lateable{name: name, expr: expr, refs: &refs}
+	if refs.none() && !Expensive(expr) {
+		return l, true
+	}
+	p.use(use{name: name, expr: expr, refs: &refs, mode: useLate, module: owner, local: -1, lateable: l})
+	return l, false
+}
+
+func (p *parser) command(m *module, a *hclsyntax.Attribute, index int) {
+	l, constant := p.lateUse("command", a.Expr, false, index)
+	if !constant {
+		m.command = l
+		if t, ok := a.Expr.(*hclsyntax.TupleConsExpr); ok {
+			for i, e := range t.Exprs {
+				if constantExpr(e) {
+					if v, diags := value(e, nil); !diags.HasErrors() {
+						commandElement(p.report, i, e.Range(), v)
+					}
+				}
+			}
+		}
+		return
+	}
+	if v, ok := literal(p.report, a.Expr); ok {
+		m.static.Command = commandOf(p.report, a.Expr, v)
+	}
+}
+
+// commandOf reads a command from its value; nil where it is unknown or wrong.
+func commandOf(r *report, expr hclsyntax.Expression, v cty.Value) []string {
+	elements, ok := elementsOf(r, "command", expr, v)
+	if !ok {
+		return nil
+	}
+	if len(elements) == 0 {
+		r.add(expr.Range(), `write command = ["program", "argument"]`, "command is empty")
+		return nil
+	}
+	command := make([]string, len(elements))
+	for i, e := range elements {
+		s, ok2 := commandElement(r, i, elementRange(expr, i), e)
+		command[i], ok = s, ok && ok2
+	}
+	if !ok {
+		return nil
+	}
+	return command
+}
+
+func commandElement(r *report, i int, at hcl.Range, v cty.Value) (string, bool) {
+	s, bad := textOf(v)
+	if bad == nil && v.IsKnown() {
+		if bad = checkArgument(s); bad == nil && i == 0 && s == "" {
+			bad = wrong("the first element is the program", "empty text")
+		}
+	}
+	if bad != nil {
+		r.add(at, bad.detail, "command[%d]: %s", i, bad.summary)
+	}
+	return s, bad == nil && v.IsKnown()
+}
+
+func (p *parser) script(m *module, a *hclsyntax.Attribute, index int) {
+	l, constant := p.lateUse("script", a.Expr, true, index)
+	if !constant {
+		m.script = l
+		return
+	}
+	if v, ok := literal(p.report, a.Expr); ok {
+		m.static.Script = scriptOf(p.report, a.Expr, v)
+	}
+}
+
+func scriptOf(r *report, expr hclsyntax.Expression, v cty.Value) string {
+	s, bad := textOf(v)
+	if bad == nil && v.IsKnown() {
+		if bad = checkText(s); bad == nil && s == "" {
+			bad = wrong(`write script = "…", or command = […]`, "empty text")
+		}
+	}
+	if bad != nil {
+		r.add(expr.Range(), bad.detail, "script: %s", bad.summary)
+	}
+	return s
+}
+
+// environment decodes env = { NAME = value }.
+func (p *parser) environment(a *hclsyntax.Attribute, owner int) environment {
+	env := environment{at: a.NameRange, static: map[string]string{}}
+	object, ok := a.Expr.(*hclsyntax.ObjectConsExpr)
+	for i := 0; ok && i < len(object.Items); i++ {
+		if _, written := literalKey(object.Items[i].KeyExpr); !written {
+			ok = false
+		}
+	}
+	if !ok {
+		l, constant := p.lateUse("env", a.Expr, false, owner)
+		if !constant {
+			env.whole = l
+		} else if v, ok := literal(p.report, a.Expr); ok {
+			env.static = environmentOf(p.report, a.Expr, v)
+		}
+		return env
+	}
+	places := map[string]hcl.Range{}
+	for _, item := range object.Items {
+		name, _ := literalKey(item.KeyExpr)
+		at := item.KeyExpr.Range()
+		if first, twice := places[name]; twice {
+			p.add(at, "the first is at "+p.placeText(first), "second %q in env", name)
+			continue
+		}
+		places[name] = at
+		if bad := checkEnvName(name); bad != nil {
+			p.add(at, bad.detail, "env: %s", bad.summary)
+			continue
+		}
+		l, constant := p.lateUse("env."+name, item.ValueExpr, false, owner)
+		if !constant {
+			env.entries = append(env.entries, l)
+			continue
+		}
+		if v, ok := literal(p.report, item.ValueExpr); ok {
+			env.static[name] = variableOf(p.report, name, item.ValueExpr.Range(), v)
+		}
+	}
+	return env
+}
+
+// environmentOf reads a whole object as variables of a process.
+func environmentOf(r *report, expr hclsyntax.Expression, v cty.Value) map[string]string {
+	if !v.IsKnown() {
+		return nil
+	}
+	if t := v.Type(); v.IsNull() || !(t.IsObjectType() || t.IsMapType()) {
+		r.add(expr.Range(), "write env = { NAME = value }", "env: want an object, not %s", friendly(v))
+		return nil
+	}
+	env := make(map[string]string, v.LengthInt())
+	for it := v.ElementIterator(); it.Next(); {
+		key, element := it.Element()
+		name := key.AsString()
+		if bad := checkEnvName(name); bad != nil {
+			r.add(expr.Range(), bad.detail, "env: %s", bad.summary)
+			continue
+		}
+		env[name] = variableOf(r, name, expr.Range(), element)
+	}
+	return env
+}
+
+// variableOf reads one variable of a process.
+func variableOf(r *report, name string, at hcl.Range, v cty.Value) string {
+	s, bad := textOf(v)
+	if bad == nil && v.IsKnown() {
+		bad = checkArgument(s)
+	}
+	if bad != nil {
+		r.add(at, bad.detail, "env.%s: %s", name, bad.summary)
+	}
+	return s
+}

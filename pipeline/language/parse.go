@@ -1,0 +1,349 @@
+package language
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// maxModules is the most modules a pipeline may have.
+const maxModules = 10_000
+
+// Parse decodes a pipeline and checks everything that does not need the value
+// of a variable. fileName is only for messages. All mistakes come at once; with
+// any the File is nil.
+func Parse(fileName string, src []byte) (*File, Diagnostics) {
+	if d := checkSize(fileName, src); d != nil {
+		return nil, d
+	}
+	r := &report{src: newSource(fileName, normalize(src))}
+	if r.prescan(); len(r.list) > 0 {
+		return nil, r.done()
+	}
+	body := parseBody(r)
+	if body == nil {
+		return nil, r.done()
+	}
+	p := &parser{report: r, file: &File{
+		src: r.src, workspace: Workspace{Root: "."},
+		variableIndex: map[string]int{}, localIndex: map[string]int{}, moduleIndex: map[string]int{},
+	}}
+	p.top(body)
+	p.link()
+	if d := r.done(); len(d) > 0 {
+		return nil, d
+	}
+	return p.file, nil
+}
+
+// parseBody runs HCL's parser over a source that passed the prescan. It gives
+// what could be understood even where there are mistakes.
+func parseBody(r *report) (body *hclsyntax.Body) {
+	defer func() {
+		if e := recover(); e != nil {
+			r.add(hcl.Range{}, "", "the HCL parser gave up: %v", e)
+			body = nil
+		}
+	}()
+	f, diags := hclsyntax.ParseConfig(r.src.text, r.src.name, hcl.InitialPos)
+	if diags.HasErrors() {
+		r.broken = true
+		r.addHCL(diags, r.syntaxHint())
+	}
+	if f == nil {
+		return nil
+	}
+	body, _ = f.Body.(*hclsyntax.Body)
+	return body
+}
+
+// syntaxHint gives the function that explains a syntax error inside ${…} of a
+// text: there it is mostly a shell's.
+func (r *report) syntaxHint() func(*hcl.Diagnostic) string {
+	var inside []hcl.Range // computed when first needed
+	computed := false
+	return func(d *hcl.Diagnostic) string {
+		if d.Subject == nil {
+			return ""
+		}
+		if !computed {
+			inside, computed = interpolations(r.src), true
+		}
+		for _, in := range inside {
+			if in.Start.Byte <= d.Subject.Start.Byte && d.Subject.Start.Byte <= in.End.Byte {
+				return shellHint
+			}
+		}
+		return ""
+	}
+}
+
+// interpolations gives the ranges of ${…} and %{…} in the texts of a source.
+func interpolations(src *source) []hcl.Range {
+	tokens, _ := hclsyntax.LexConfig(src.text, src.name, hcl.InitialPos)
+	var open, out []hcl.Range
+	for _, t := range tokens {
+		switch t.Type {
+		case hclsyntax.TokenTemplateInterp, hclsyntax.TokenTemplateControl:
+			open = append(open, t.Range)
+		case hclsyntax.TokenTemplateSeqEnd, hclsyntax.TokenEOF:
+			if n := len(open); n > 0 {
+				out = append(out, hcl.RangeBetween(open[n-1], t.Range))
+				open = open[:n-1]
+			}
+		}
+	}
+	return out
+}
+
+// parser decodes one file.
+type parser struct {
+	*report
+	file *File
+	uses []use
+}
+
+// use is an expression with what it may name.
+type use struct {
+	name string
+	expr hclsyntax.Expression
+	refs *references
+	mode useMode
+	// module and local are the index of its owner; -1 is none.
+	module, local int
+	lateable      *lateable
+}
+
+type useMode int
+
+const (
+	useSubmit    useMode = iota // known at submission
+	useLate                     // may wait for results
+	useVariables                // variables only (validation)
+)
+
+// top decodes the outermost level.
+func (p *parser) top(body *hclsyntax.Body) {
+	for _, a := range attributes(body) {
+		p.add(a.NameRange, `everything stands inside a block: pipeline "NAME" { … }`, "attribute %q outside the pipeline", a.Name)
+	}
+	var first *hclsyntax.Block
+	for _, b := range body.Blocks {
+		switch {
+		case b.Type != "pipeline":
+			detail := didYouMean(b.Type, []string{"pipeline"})
+			if pipelineBlocks[b.Type] || laterPipeline[b.Type] {
+				detail = `it stands inside pipeline "NAME" { … }`
+			}
+			p.add(b.TypeRange, detail, "block %q outside the pipeline", b.Type)
+		case first != nil:
+			p.add(b.TypeRange, "a file holds exactly one; the first is at "+p.placeText(first.TypeRange), "second pipeline in the file")
+		default:
+			first = b
+			p.pipeline(b)
+		}
+	}
+	if first == nil {
+		p.absent(hcl.Range{}, `write pipeline "NAME" { … }`, "the file has no pipeline")
+	}
+}
+
+// placeText gives "line:column" of a range, for a second place in a message.
+func (p *parser) placeText(at hcl.Range) string {
+	line, column := p.src.position(at.Start.Byte)
+	return fmt.Sprintf("%s:%d:%d", p.src.name, line, column)
+}
+
+var (
+	pipelineBlocks = set("variable", "locals", "workspace", "module")
+	pipelineNames  = append(slices.Sorted(maps.Keys(pipelineSpecs)), "env", "variable", "locals", "workspace", "module")
+)
+
+// pipeline decodes the pipeline block.
+func (p *parser) pipeline(b *hclsyntax.Block) {
+	f := p.file
+	if name, at, ok := p.label(b, "pipeline", checkName); ok {
+		f.pipeline.Name, f.nameAt = name, at
+	}
+	f.pipeline.File = p.src.name
+	for _, a := range attributes(b.Body) {
+		switch s, known := pipelineSpecs[a.Name]; {
+		case known:
+			f.pending = settle(p, f.pending, &f.pipeline, a.Name, a.Expr, s, -1)
+		case a.Name == "env":
+			f.env = p.environment(a, -1)
+		case pipelineBlocks[a.Name]:
+			p.add(a.NameRange, fmt.Sprintf("write %s { … } without =", a.Name), "%s is a block", a.Name)
+		case p.later(laterPipeline, a.Name, a.NameRange):
+		default:
+			p.unknown("attribute", a.Name, a.NameRange, "pipeline", pipelineNames)
+		}
+	}
+	declared := map[string]*hclsyntax.Block{}
+	for _, inner := range b.Body.Blocks {
+		switch inner.Type {
+		case "variable":
+			p.variable(inner)
+		case "locals":
+			p.localsBlock(inner)
+		case "workspace":
+			if p.once(declared, inner) {
+				p.workspace(inner)
+			}
+		case "module":
+			p.module(inner)
+		default:
+			if _, attribute := pipelineSpecs[inner.Type]; attribute || inner.Type == "env" {
+				p.add(inner.TypeRange, fmt.Sprintf("write %s = …", inner.Type), "%s is an attribute, not a block", inner.Type)
+			} else if !p.later(laterPipeline, inner.Type, inner.TypeRange) {
+				p.unknown("block", inner.Type, inner.TypeRange, "pipeline", pipelineNames)
+			}
+		}
+	}
+	if len(f.modules) == 0 {
+		p.absent(b.TypeRange, `write module "NAME" { command = […] }`, "the pipeline has no module")
+	}
+	if n := len(f.modules); n > maxModules {
+		p.add(f.modules[maxModules].at, "", "%d modules are more than the limit of %d", n, maxModules)
+	}
+}
+
+// once records a second block of a type that may stand only once.
+func (p *parser) once(seen map[string]*hclsyntax.Block, b *hclsyntax.Block) bool {
+	if first := seen[b.Type]; first != nil {
+		p.add(b.TypeRange, "the first is at "+p.placeText(first.TypeRange), "second %s block", b.Type)
+		return false
+	}
+	seen[b.Type] = b
+	p.noLabels(b)
+	return true
+}
+
+func (p *parser) noLabels(b *hclsyntax.Block) {
+	if len(b.Labels) > 0 {
+		p.add(b.LabelRanges[0], fmt.Sprintf("write %s { … }", b.Type), "%s has no name", b.Type)
+	}
+}
+
+// label gives the one label of a block.
+func (p *parser) label(b *hclsyntax.Block, what string, check func(string) *problem) (string, hcl.Range, bool) {
+	switch len(b.Labels) {
+	case 0:
+		p.add(b.TypeRange, fmt.Sprintf(`write %s "NAME" { … }`, what), "%s without a name", what)
+		return "", b.TypeRange, false
+	case 1:
+	default:
+		p.add(b.LabelRanges[1], fmt.Sprintf(`write %s "NAME" { … }`, what), "%s with more than one name", what)
+	}
+	name, at := b.Labels[0], b.LabelRanges[0]
+	if bad := check(name); bad != nil {
+		p.add(at, bad.detail, "%s: %s", what, bad.summary)
+		return name, at, false
+	}
+	return name, at, true
+}
+
+// unknown records a name that the language does not have.
+func (p *parser) unknown(what, name string, at hcl.Range, where string, names []string) {
+	detail := didYouMean(name, names)
+	if detail == "" {
+		detail = where + " has " + strings.Join(names, ", ")
+	}
+	p.add(at, detail, "unknown %s %q in %s", what, name, where)
+}
+
+// noBlocks records the blocks of a body that has attributes only.
+func (p *parser) noBlocks(body *hclsyntax.Body, where string, names []string) {
+	for _, b := range body.Blocks {
+		if slices.Contains(names, b.Type) {
+			p.add(b.TypeRange, fmt.Sprintf("write %s = …", b.Type), "%s is an attribute, not a block", b.Type)
+		} else {
+			p.unknown("block", b.Type, b.TypeRange, where, names)
+		}
+	}
+}
+
+// workspace decodes the workspace block, which is needed before any variable
+// has a value.
+func (p *parser) workspace(b *hclsyntax.Block) {
+	p.file.workspace.Declared = true
+	names := slices.Sorted(maps.Keys(workspaceSpecs))
+	p.noBlocks(b.Body, "workspace", names)
+	for _, a := range attributes(b.Body) {
+		s, known := workspaceSpecs[a.Name]
+		if !known {
+			p.unknown("attribute", a.Name, a.NameRange, "workspace", names)
+			continue
+		}
+		if v, ok := p.constant("workspace."+a.Name, a.Expr); ok {
+			if x, ok := s.read(p.report, a.Name, a.Expr, v); ok {
+				s.set(&p.file.workspace, x)
+			}
+		}
+	}
+}
+
+// constant evaluates an expression that must not name anything.
+func (p *parser) constant(name string, expr hclsyntax.Expression) (cty.Value, bool) {
+	refs := scan(p.report, expr, false)
+	if !refs.none() || Expensive(expr) {
+		p.add(expr.Range(), "write the value itself", "%s is read before variables have values and can name none", name)
+		return cty.NilVal, false
+	}
+	return literal(p.report, expr)
+}
+
+// literal evaluates an expression that names nothing and is not expensive.
+func literal(r *report, expr hclsyntax.Expression) (cty.Value, bool) {
+	v, diags := value(expr, nil)
+	r.addHCL(diags, nil)
+	return v, !diags.HasErrors()
+}
+
+// settle reads an attribute into target if it is a constant, else appends it
+// to what Compile has to do.
+func settle[T any](p *parser, list []pending[T], target *T, name string, expr hclsyntax.Expression, s spec[T], owner int) []pending[T] {
+	refs := scan(p.report, expr, false)
+	if refs.none() && !Expensive(expr) {
+		if v, ok := literal(p.report, expr); ok {
+			if x, ok := s.read(p.report, name, expr, v); ok {
+				s.set(target, x)
+			}
+		}
+		return list
+	}
+	// What of a list can be checked now is.
+	if t, ok := expr.(*hclsyntax.TupleConsExpr); ok && (s.kind == kindTexts || s.kind == kindNumbers) {
+		for i, e := range t.Exprs {
+			if constantExpr(e) {
+				if v, diags := value(e, nil); !diags.HasErrors() {
+					s.one(p.report, fmt.Sprintf("%s[%d]", name, i), e.Range(), v)
+				}
+			}
+		}
+	}
+	p.use(use{name: name, expr: expr, refs: &refs, mode: useSubmit, module: owner, local: -1})
+	return append(list, pending[T]{name: name, spec: &s, expr: expr, refs: &refs})
+}
+
+// constantExpr reports an expression that is evaluated without any scope.
+func constantExpr(e hclsyntax.Expression) bool {
+	return len(e.Variables()) == 0 && !Expensive(e)
+}
+
+func (p *parser) use(u use) { p.uses = append(p.uses, u) }
+
+// attributes gives those of a body in the order of the source.
+func attributes(body *hclsyntax.Body) []*hclsyntax.Attribute {
+	list := make([]*hclsyntax.Attribute, 0, len(body.Attributes))
+	for _, a := range body.Attributes {
+		list = append(list, a)
+	}
+	slices.SortFunc(list, func(a, b *hclsyntax.Attribute) int { return a.NameRange.Start.Byte - b.NameRange.Start.Byte })
+	return list
+}

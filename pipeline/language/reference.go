@@ -1,0 +1,174 @@
+package language
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// reference is one name that an expression takes from its scope.
+type reference struct {
+	name string
+	at   hcl.Range
+}
+
+// references are the names that an expression takes from its scope.
+type references struct {
+	variables []reference
+	allVars   bool
+	locals    []reference
+	allLocals bool
+	modules   []reference
+	runID     bool
+	runNumber bool
+	other     bool // git, run.submitter, pipeline: always known
+}
+
+// none reports an expression that needs no scope at all.
+func (x *references) none() bool {
+	return len(x.variables)+len(x.locals)+len(x.modules) == 0 &&
+		!x.allVars && !x.allLocals && !x.runID && !x.runNumber && !x.other
+}
+
+// The names that expressions see, by their first part.
+var (
+	rootNames   = []string{"var", "local", "run", "git", "pipeline", "module"}
+	runNames    = []string{"id", "number", "submitter"}
+	gitNames    = []string{"sha", "branch", "tag", "dirty"}
+	moduleNames = []string{"status", "result", "outputs", "exit_code", "duration", "cached"}
+)
+
+// scan finds the names of an expression. What is no name that expressions see
+// is recorded in r; whether the variables, locals and modules exist is checked
+// by whoever has them.
+func scan(r *report, expr hclsyntax.Expression, script bool) references {
+	var x references
+	switch expr.(type) {
+	case *hclsyntax.LiteralValueExpr:
+		return x
+	}
+	for _, t := range hclsyntax.Variables(expr) {
+		x.take(r, t, script)
+	}
+	checkFunctions(r, expr)
+	return x
+}
+
+// take sorts one traversal in.
+func (x *references) take(r *report, t hcl.Traversal, script bool) {
+	root, at := t.RootName(), t.SourceRange()
+	second, name := step(t, 1)
+	switch root {
+	case "var":
+		x.allVars = x.allVars || second == stepNone
+		if second == stepName {
+			x.variables = append(x.variables, reference{name, at})
+		}
+	case "local":
+		x.allLocals = x.allLocals || second == stepNone
+		if second == stepName {
+			x.locals = append(x.locals, reference{name, at})
+		}
+	case "module":
+		if second != stepName {
+			r.add(at, "write module.NAME, or module[\"NAME\"]", "module needs the name of one")
+			return
+		}
+		x.modules = append(x.modules, reference{name, at})
+		if third, attribute := step(t, 2); third == stepName && !slices.Contains(moduleNames, attribute) {
+			detail := didYouMean(attribute, moduleNames)
+			if detail == "" {
+				detail = "a module has " + strings.Join(moduleNames, ", ") + "; what it wrote itself is in .result"
+			}
+			r.add(at, detail, "unknown attribute %q of module.%s", attribute, name)
+		}
+	case "run":
+		x.runID = x.runID || second == stepNone || name == "id"
+		x.runNumber = x.runNumber || second == stepNone || name == "number"
+		x.other = true
+		known(r, at, second, name, root, runNames)
+	case "git":
+		x.other = true
+		known(r, at, second, name, root, gitNames)
+	case "pipeline":
+		x.other = true
+		known(r, at, second, name, root, []string{"name"})
+	default:
+		unknownRoot(r, at, root, script)
+	}
+}
+
+func known(r *report, at hcl.Range, kind stepKind, name, root string, names []string) {
+	if kind == stepName && !slices.Contains(names, name) {
+		detail := didYouMean(name, names)
+		if detail == "" {
+			detail = root + " has " + strings.Join(names, ", ")
+		}
+		r.add(at, detail, "unknown name %s.%s", root, name)
+	}
+}
+
+const shellHint = "a shell's ${…} must be written $${…} in HCL (and %{ as %%{)"
+
+func unknownRoot(r *report, at hcl.Range, root string, script bool) {
+	if laterRoots[root] {
+		r.add(at, "", laterFormat, root)
+		return
+	}
+	detail := didYouMean(root, rootNames)
+	before := bytes.TrimRight(r.src.text[:min(max(at.Start.Byte, 0), len(r.src.text))], " ~")
+	switch {
+	case script, bytes.HasSuffix(before, []byte("${")), bytes.HasSuffix(before, []byte("%{")):
+		detail = strings.TrimSpace(detail + "\n" + shellHint)
+	case detail == "":
+		detail = "text goes in quotes; expressions see " + strings.Join(rootNames, ", ")
+	}
+	r.add(at, detail, "unknown variable %q", root)
+}
+
+type stepKind int
+
+const (
+	stepNone    stepKind = iota // the traversal ends before
+	stepName                    // .name or ["name"]
+	stepDynamic                 // anything else
+)
+
+// step gives the i-th part of a traversal.
+func step(t hcl.Traversal, i int) (stepKind, string) {
+	if i >= len(t) {
+		return stepNone, ""
+	}
+	switch s := t[i].(type) {
+	case hcl.TraverseAttr:
+		return stepName, s.Name
+	case hcl.TraverseIndex:
+		if s.Key.IsKnown() && !s.Key.IsNull() && s.Key.Type() == cty.String {
+			return stepName, s.Key.AsString()
+		}
+	}
+	return stepDynamic, ""
+}
+
+// checkFunctions records the functions of an expression that do not exist.
+func checkFunctions(r *report, expr hclsyntax.Expression) {
+	hclsyntax.VisitAll(expr, func(node hclsyntax.Node) hcl.Diagnostics {
+		call, ok := node.(*hclsyntax.FunctionCallExpr)
+		if !ok {
+			return nil
+		}
+		if _, exists := functions[call.Name]; exists {
+			return nil
+		}
+		if why := missingFunctions[call.Name]; why != "" {
+			r.add(call.NameRange, why, "there is no function %q", call.Name)
+			return nil
+		}
+		r.add(call.NameRange, didYouMean(call.Name, functionNames()), "unknown function %q", call.Name)
+		return nil
+	})
+}

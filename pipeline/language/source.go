@@ -1,0 +1,118 @@
+package language
+
+import (
+	"bytes"
+	"sort"
+	"unicode/utf8"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// source is a text with its name and the offsets of its lines, for places.
+type source struct {
+	name  string
+	text  []byte
+	lines []int
+	// line1 and column1 are where the text begins in its file, where it is only
+	// a part of it; 0 is at the beginning.
+	line1, column1 int
+}
+
+// newSource takes the text as normalize left it.
+func newSource(name string, text []byte) *source {
+	s := &source{name: name, text: text, lines: []int{0}}
+	for i := 0; ; {
+		n := bytes.IndexByte(text[i:], '\n')
+		if n < 0 {
+			return s
+		}
+		i += n + 1
+		s.lines = append(s.lines, i)
+	}
+}
+
+// lateSource is the text of a late expression at its place in the file.
+func lateSource(file string, late pipeline.LateExpr) *source {
+	s := newSource(file, []byte(late.Source))
+	s.line1, s.column1 = late.Line, late.Column
+	return s
+}
+
+var byteOrderMark = []byte{0xEF, 0xBB, 0xBF}
+
+// normalize drops a leading byte order mark and makes line ends those of Unix,
+// so that a script written on Windows runs. Lines and columns stay as they are.
+func normalize(text []byte) []byte {
+	text = bytes.TrimPrefix(text, byteOrderMark)
+	if bytes.Contains(text, []byte("\r\n")) {
+		text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
+	}
+	return text
+}
+
+// position gives the line and the column, both from 1 and the column in
+// characters, of a byte offset.
+func (s *source) position(offset int) (line, column int) {
+	offset = min(max(offset, 0), len(s.text))
+	line = sort.SearchInts(s.lines, offset+1)
+	return line, utf8.RuneCount(s.text[s.lines[line-1]:offset]) + 1
+}
+
+// line gives the text of a line without its end.
+func (s *source) line(n int) []byte {
+	if n < 1 || n > len(s.lines) {
+		return nil
+	}
+	text := s.text[s.lines[n-1]:]
+	if end := bytes.IndexByte(text, '\n'); end >= 0 {
+		text = text[:end]
+	}
+	return text
+}
+
+// slice gives the text of a range.
+func (s *source) slice(r hcl.Range) []byte {
+	if r.Start.Byte < 0 || r.End.Byte > len(s.text) || r.Start.Byte > r.End.Byte {
+		return nil
+	}
+	return s.text[r.Start.Byte:r.End.Byte]
+}
+
+// diagnostic describes what is wrong at a range of the source.
+func (s *source) diagnostic(r hcl.Range, summary, detail string) Diagnostic {
+	line, column := s.position(r.Start.Byte)
+	endLine, endColumn := s.position(r.End.Byte)
+	text := s.line(line)
+	if endLine != line {
+		endLine, endColumn = line, utf8.RuneCount(text)+1
+	}
+	if s.line1 > 0 {
+		// Only a part of the line is known, so it is not shown.
+		text = nil
+		if line == 1 {
+			column += s.column1 - 1
+		}
+		if endLine == 1 {
+			endColumn += s.column1 - 1
+		}
+		line += s.line1 - 1
+	}
+	d := Diagnostic{File: s.name, Line: line, Column: column,
+		EndColumn: max(endColumn, column+1), Summary: summary, Detail: detail}
+	d.SourceLine, d.SourceStart = excerpt(text, column)
+	return d
+}
+
+// excerpt cuts a very long line to a window around a column; the second result
+// is how many characters it left out at the front.
+func excerpt(line []byte, column int) (string, int) {
+	const window = 200
+	if len(line) <= window {
+		return string(line), 0
+	}
+	runes := []rune(string(line))
+	start := max(0, min(column-1-window/4, len(runes)-window))
+	return string(runes[start:min(len(runes), start+window)]), start
+}
