@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -125,6 +124,8 @@ type LogInfo struct {
 	Attempt int
 	Size    int64
 	Final   bool
+	// Digest of the whole output, where it is final and known; "" otherwise.
+	Digest pipeline.Digest
 }
 
 // Blob is an open blob: seekable, so that ranges can be served.
@@ -135,19 +136,4 @@ type Blob interface {
 
 // SourceError is a refused pipeline: kind Invalid, with every mistake and its
 // place. The problem document carries the diagnostics.
-type SourceError struct {
-	Diagnostics []wire.Diagnostic
-}
-
-// Error gives the first mistake and the number of the others.
-func (e *SourceError) Error() string {
-	if len(e.Diagnostics) == 0 {
-		return "invalid pipeline"
-	}
-	d := e.Diagnostics[0]
-	s := fmt.Sprintf("%s:%d:%d: %s", d.File, d.Line, d.Column, d.Summary)
-	if n := len(e.Diagnostics) - 1; n > 0 {
-		s += fmt.Sprintf(" (and %d more)", n)
-	}
-	return s
-}
+type SourceError = wire.SourceError

@@ -1,0 +1,100 @@
+package api
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// maxToken bounds a bearer token, in bytes.
+const maxToken = 4 << 10
+
+// rank orders the roles; RoleWorker stands beside them and has none.
+var rank = map[Role]int{RoleRead: 1, RoleSubmit: 2, RoleAdmin: 3}
+
+// allows reports whether a role may use the route.
+func (rt *Route) allows(role Role) bool {
+	if role == RoleWorker {
+		return rt.Worker
+	}
+	return rank[role] > 0 && rank[role] >= rank[rt.Role]
+}
+
+// authenticate finds out who calls and whether the route is for them.
+func (s *Server) authenticate(c *call) error {
+	if c.route.Role == "" {
+		c.authenticated = true
+		return nil
+	}
+	var err error
+	if c.peer {
+		c.by, err = s.peerSubject(c.r)
+	} else {
+		c.by, err = s.tokenSubject(c)
+	}
+	if err != nil {
+		return err
+	}
+	if !c.route.allows(c.by.Role) {
+		return pipeline.Errorf(pipeline.Forbidden, "%s %s: it needs the role %s; yours is %s", c.route.Method, c.route.Pattern, c.route.Role, c.by.Role)
+	}
+	c.authenticated = true
+	return nil
+}
+
+func (s *Server) tokenSubject(c *call) (Subject, error) {
+	challenge := `Bearer realm="pipelined"`
+	header := c.r.Header.Get("Authorization")
+	if header == "" {
+		c.w.Header().Set("WWW-Authenticate", challenge)
+		return Subject{}, pipeline.Errorf(pipeline.Unauthenticated, "no token: send one in the header Authorization: Bearer TOKEN (pipelined token create makes one)")
+	}
+	scheme, token, _ := strings.Cut(header, " ")
+	token = strings.TrimSpace(token)
+	if !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > maxToken {
+		c.w.Header().Set("WWW-Authenticate", challenge+`, error="invalid_request"`)
+		return Subject{}, pipeline.Errorf(pipeline.Unauthenticated, "Authorization: want Bearer and a token of at most %d bytes", maxToken)
+	}
+	by, err := s.backend.Authenticate(c.r.Context(), token, c.r.RemoteAddr)
+	if err != nil && kindOf(err) == pipeline.Unauthenticated {
+		c.w.Header().Set("WWW-Authenticate", challenge+`, error="invalid_token"`)
+	}
+	return by, err
+}
+
+// peerSubject is the verified node itself, or whoever it speaks for.
+func (s *Server) peerSubject(r *http.Request) (Subject, error) {
+	_, name, ok := s.cfg.PeerIdentity(r)
+	if !ok {
+		return Subject{}, pipeline.Errorf(pipeline.Unauthenticated, "this port is for the cluster's nodes: the connection carries no identity of one")
+	}
+	encoded := r.Header.Get(wire.HeaderSubject)
+	role := Role(r.Header.Get(wire.HeaderRole))
+	if encoded == "" && role == "" {
+		return Subject{Name: name, Role: RoleAdmin}, nil
+	}
+	subject, err := url.QueryUnescape(encoded)
+	if err != nil || role != RoleWorker && rank[role] == 0 {
+		return Subject{}, invalid("%s, %s: node %s passed on a caller that cannot be read", wire.HeaderSubject, wire.HeaderRole, name)
+	}
+	worker, err := url.QueryUnescape(r.Header.Get(wire.HeaderWorker))
+	if err != nil {
+		return Subject{}, invalid("%s: node %s passed on a caller that cannot be read", wire.HeaderWorker, name)
+	}
+	return Subject{Name: subject, Role: role, Worker: pipeline.NodeID(worker)}, nil
+}
+
+// setSubject writes the headers that peerSubject reads.
+func setSubject(h http.Header, by Subject) {
+	if by.Role == "" {
+		return
+	}
+	h.Set(wire.HeaderSubject, url.QueryEscape(by.Name))
+	h.Set(wire.HeaderRole, string(by.Role))
+	if by.Worker != "" {
+		h.Set(wire.HeaderWorker, url.QueryEscape(string(by.Worker)))
+	}
+}

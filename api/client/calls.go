@@ -1,0 +1,239 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// path joins escaped segments.
+func path(segments ...string) string {
+	var b strings.Builder
+	for _, s := range segments {
+		b.WriteByte('/')
+		b.WriteString(url.PathEscape(s))
+	}
+	return b.String()
+}
+
+const runsPath = "/api/v1/runs"
+
+// Health asks one node how it is. A node without a leader answers too: see
+// Status, Leader and Quorum.
+func (c *Client) Health(ctx context.Context) (wire.Health, error) {
+	return do[wire.Health](ctx, c, &request{method: http.MethodGet, path: "/api/health", safe: true, accept: bare(http.StatusServiceUnavailable)}, nil)
+}
+
+// bare accepts a status of a call that has a meaning of its own for it, which
+// answers without a kind.
+func bare(status int) func(*http.Response) bool {
+	return func(r *http.Response) bool { return r.StatusCode == status && r.Header.Get(wire.HeaderKind) == "" }
+}
+
+// Submit asks for a run. With the same key it makes the same run only once; an
+// empty key is replaced by a new one. The workspace's blobs must be at the node
+// that is asked: SubmitWith sees to that.
+func (c *Client) Submit(ctx context.Context, key string, in wire.SubmitRequest) (wire.RunCreated, error) {
+	if key == "" {
+		key = NewKey()
+	}
+	return do[wire.RunCreated](ctx, c, &request{method: http.MethodPost, path: runsPath, safe: true, timeout: time.Minute,
+		header: http.Header{wire.HeaderIdempotencyKey: {key}}}, in)
+}
+
+// SubmitWith uploads and submits at one and the same node, and begins again at
+// another one when that node goes away. upload gets a client of that node; it
+// may be called several times.
+func (c *Client) SubmitWith(ctx context.Context, key string, in wire.SubmitRequest, upload func(ctx context.Context, at *Client) error) (wire.RunCreated, error) {
+	if key == "" {
+		key = NewKey()
+	}
+	// Without the other addresses the call works as well, as long as the node.
+	_ = c.Learn(ctx)
+	start := time.Now()
+	for {
+		var last error
+		for _, node := range c.nodes.all() {
+			one := &nodes{list: []*url.URL{node}, worked: true}
+			at := &Client{cfg: c.cfg, http: c.http, nodes: one, pinned: true}
+			err := upload(ctx, at)
+			if err == nil {
+				var out wire.RunCreated
+				if out, err = at.Submit(ctx, key, in); err == nil {
+					c.nodes.answered(node)
+					return out, nil
+				}
+			}
+			if kind := pipeline.KindOf(err); kind != pipeline.Unavailable && kind != pipeline.Unknown || ctx.Err() != nil {
+				return wire.RunCreated{}, err
+			}
+			c.nodes.failed(node)
+			last = err
+		}
+		if time.Since(start) > c.cfg.RetryFor || !c.nodes.everWorked() {
+			return wire.RunCreated{}, last
+		}
+		if !sleep(ctx, time.Second) {
+			return wire.RunCreated{}, contextError(ctx)
+		}
+	}
+}
+
+// ListOptions select runs. Zero values select everything; Stale takes an
+// answer that may be behind.
+type ListOptions struct {
+	Limit    int
+	Cursor   string
+	State    pipeline.RunState
+	Pipeline string
+	Stale    bool
+}
+
+// Runs lists runs, newest first, a page at a time.
+func (c *Client) Runs(ctx context.Context, o ListOptions) (wire.RunList, error) {
+	q := url.Values{}
+	set := func(name, value string) {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	if o.Limit > 0 {
+		q.Set("limit", strconv.Itoa(o.Limit))
+	}
+	set("cursor", o.Cursor)
+	set("state", string(o.State))
+	set("pipeline", o.Pipeline)
+	if o.Stale {
+		q.Set("stale", "1")
+	}
+	return do[wire.RunList](ctx, c, &request{method: http.MethodGet, path: runsPath, query: q, safe: true}, nil)
+}
+
+// Run gives a run with its modules.
+func (c *Client) Run(ctx context.Context, id pipeline.RunID) (wire.Run, error) {
+	return do[wire.Run](ctx, c, &request{method: http.MethodGet, path: runsPath + path(string(id)), safe: true}, nil)
+}
+
+// WaitRun gives a run once its index is past index, or after wait (at most 5
+// minutes) as it is then; with since above 0 only the modules that changed
+// after it.
+func (c *Client) WaitRun(ctx context.Context, id pipeline.RunID, index uint64, wait time.Duration, since uint64) (wire.Run, error) {
+	q := url.Values{"index": {strconv.FormatUint(index, 10)}, "wait": {wait.String()}}
+	if since > 0 {
+		q.Set("since", strconv.FormatUint(since, 10))
+	}
+	return do[wire.Run](ctx, c, &request{method: http.MethodGet, path: runsPath + path(string(id)), query: q, safe: true, timeout: wait + c.cfg.CallTimeout}, nil)
+}
+
+// Cancel stops a run. Cancelling what is over is a Conflict.
+func (c *Client) Cancel(ctx context.Context, id pipeline.RunID, reason string) (wire.RunSummary, error) {
+	return do[wire.RunSummary](ctx, c, &request{method: http.MethodPost, path: runsPath + path(string(id), "cancel"), safe: true}, wire.CancelRequest{Reason: reason})
+}
+
+// Artifacts lists the output files of a run, or of one module of it.
+func (c *Client) Artifacts(ctx context.Context, id pipeline.RunID, module string) (wire.ArtifactList, error) {
+	q := url.Values{}
+	if module != "" {
+		q.Set("module", module)
+	}
+	return do[wire.ArtifactList](ctx, c, &request{method: http.MethodGet, path: runsPath + path(string(id), "artifacts"), query: q, safe: true}, nil)
+}
+
+// Execute runs one module, and waits for it unless async is set; done is false
+// where it has not ended. A module that failed is an answer with Success false
+// and no error.
+func (c *Client) Execute(ctx context.Context, in wire.ExecuteRequest, async bool) (out wire.ExecuteResponse, done bool, err error) {
+	rq := &request{method: http.MethodPost, path: "/api/execution/execute", safe: true, timeout: -1,
+		accept: bare(http.StatusInternalServerError),
+		seen:   func(r *http.Response) { done = r.StatusCode != http.StatusAccepted }}
+	if async {
+		rq.header, rq.timeout = http.Header{"Prefer": {"respond-async"}}, 0
+	}
+	out, err = do[wire.ExecuteResponse](ctx, c, rq, in)
+	return out, done && err == nil, err
+}
+
+// CancelExecution stops an execution; NotFound where there is none.
+func (c *Client) CancelExecution(ctx context.Context, in wire.CancelExecution) error {
+	return call(ctx, c, http.MethodPost, "/api/execution/cancel", true, in)
+}
+
+// Result hands in how an execution ended. Repeat it until Committed.
+func (c *Client) Result(ctx context.Context, in wire.ExecuteResponse) (wire.ResultResponse, error) {
+	return do[wire.ResultResponse](ctx, c, &request{method: http.MethodPost, path: "/api/execution/result", safe: true}, in)
+}
+
+// Register joins as an outside worker.
+func (c *Client) Register(ctx context.Context, in wire.RegisterRequest) (wire.RegisterResponse, error) {
+	return do[wire.RegisterResponse](ctx, c, &request{method: http.MethodPost, path: "/api/workers/register", safe: true}, in)
+}
+
+// Heartbeat says that an outside worker is there.
+func (c *Client) Heartbeat(ctx context.Context, in wire.HeartbeatRequest) (wire.HeartbeatResponse, error) {
+	return do[wire.HeartbeatResponse](ctx, c, &request{method: http.MethodPost, path: "/api/workers/heartbeat", safe: true}, in)
+}
+
+// Workers lists who can execute modules.
+func (c *Client) Workers(ctx context.Context) (wire.WorkerList, error) {
+	return do[wire.WorkerList](ctx, c, &request{method: http.MethodGet, path: "/api/workers", safe: true}, nil)
+}
+
+// ForgetWorker removes an outside worker.
+func (c *Client) ForgetWorker(ctx context.Context, id string) error {
+	return call(ctx, c, http.MethodDelete, "/api/workers"+path(id), true, nil)
+}
+
+// Members lists the nodes of the cluster, and learns their addresses.
+func (c *Client) Members(ctx context.Context) (wire.MemberList, error) {
+	list, err := do[wire.MemberList](ctx, c, &request{method: http.MethodGet, path: "/api/v1/members", safe: true}, nil)
+	if err == nil {
+		c.learn(list)
+	}
+	return list, err
+}
+
+// Raft describes the consensus group.
+func (c *Client) Raft(ctx context.Context) (wire.RaftInfo, error) {
+	return do[wire.RaftInfo](ctx, c, &request{method: http.MethodGet, path: "/api/v1/raft", safe: true}, nil)
+}
+
+// Drain empties a node of work, or with Off takes it into use again.
+func (c *Client) Drain(ctx context.Context, node string, in wire.DrainRequest) error {
+	return call(ctx, c, http.MethodPost, "/api/v1/members"+path(node, "drain"), true, in)
+}
+
+// Leave takes a node out of the cluster for good; "" is the node that answers.
+func (c *Client) Leave(ctx context.Context, node string) error {
+	if node == "" {
+		return call(ctx, c, http.MethodPost, "/api/v1/leave", false, nil)
+	}
+	return call(ctx, c, http.MethodPost, "/api/v1/members"+path(node, "leave"), false, nil)
+}
+
+// CreateToken makes a token. An Unknown error leaves it open whether there is
+// one more; Tokens tells.
+func (c *Client) CreateToken(ctx context.Context, in wire.TokenRequest) (wire.TokenCreated, error) {
+	return do[wire.TokenCreated](ctx, c, &request{method: http.MethodPost, path: "/api/v1/tokens"}, in)
+}
+
+// Tokens lists the tokens, without their secrets.
+func (c *Client) Tokens(ctx context.Context) (wire.TokenList, error) {
+	return do[wire.TokenList](ctx, c, &request{method: http.MethodGet, path: "/api/v1/tokens", safe: true}, nil)
+}
+
+// DeleteToken revokes a token.
+func (c *Client) DeleteToken(ctx context.Context, id string) error {
+	return call(ctx, c, http.MethodDelete, "/api/v1/tokens"+path(id), true, nil)
+}
+
+// call is do for calls whose answer says nothing more.
+func call(ctx context.Context, c *Client, method, path string, safe bool, in any) error {
+	_, err := do[none](ctx, c, &request{method: method, path: path, safe: safe}, in)
+	return err
+}

@@ -1,0 +1,146 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// Config says where and how a Client calls. The zero value of a duration means
+// its default.
+type Config struct {
+	// Addresses are tried in turn: HOST:PORT or URLs. A bare one is reached over
+	// plain HTTP on loopback, elsewhere over TLS where TLS is set.
+	Addresses []string
+	// Token is the bearer token; TokenSource makes one for each request instead,
+	// and is asked again, with Refused(ctx) true, when a node refused the last
+	// one. With neither nothing is sent (between nodes).
+	Token       string
+	TokenSource func(ctx context.Context, address string) (string, error)
+	// TLS is used for https addresses; nil is the system's default.
+	TLS *tls.Config
+	// UserAgent is sent along.
+	UserAgent string
+	// Transport replaces the client's own, for nodes that have one.
+	Transport http.RoundTripper
+	// RetryFor is how long a call is repeated while the cluster has no leader or
+	// its nodes are away (30 s); ConnectFor is the same while no node ever
+	// answered this client (2 s); FollowFor while a stream or a watch that was
+	// under way finds nobody to go on with (5 min).
+	RetryFor, ConnectFor, FollowFor time.Duration
+	// CallTimeout bounds one try of a call that does not wait by itself (20 s).
+	CallTimeout time.Duration
+	// StreamIdle is how long a stream may be silent before it counts as broken
+	// (25 s; nodes beat every 10 s).
+	StreamIdle time.Duration
+	// OnRetry is told each time that a call will be repeated, and after how long.
+	OnRetry func(err error, wait time.Duration)
+}
+
+// Client calls the API of a cluster.
+type Client struct {
+	cfg   Config
+	http  http.RoundTripper
+	nodes *nodes
+	// pinned marks a client of one node, which moves to no other.
+	pinned bool
+}
+
+// New makes a client. It does no I/O. An address that cannot be read is an
+// error of kind Invalid.
+func New(cfg Config) (*Client, error) {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	def(&cfg.RetryFor, 30*time.Second)
+	def(&cfg.ConnectFor, 2*time.Second)
+	def(&cfg.FollowFor, 5*time.Minute)
+	def(&cfg.CallTimeout, 20*time.Second)
+	def(&cfg.StreamIdle, 25*time.Second)
+	if cfg.UserAgent == "" {
+		cfg.UserAgent = "pipelined-client"
+	}
+	c := &Client{cfg: cfg, http: cfg.Transport, nodes: &nodes{}}
+	for _, a := range cfg.Addresses {
+		base, err := parseAddress(a, cfg.TLS != nil)
+		if err != nil {
+			return nil, err
+		}
+		c.nodes.add(base, false)
+	}
+	if c.nodes.len() == 0 {
+		return nil, pipeline.Errorf(pipeline.Invalid, "no address: want at least one HOST:PORT or URL")
+	}
+	if c.http == nil {
+		c.http = &http.Transport{
+			DialContext:         (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+			TLSHandshakeTimeout: 5 * time.Second,
+			TLSClientConfig:     cfg.TLS,
+			ForceAttemptHTTP2:   true,
+			MaxIdleConnsPerHost: 16,
+			IdleConnTimeout:     time.Minute,
+			DisableCompression:  true, // answers are decompressed here, zstd too
+		}
+	}
+	return c, nil
+}
+
+// Address is the base URL of the node that is asked first.
+func (c *Client) Address() string { return c.nodes.first().String() }
+
+// Addresses are the base URLs of all nodes that the client knows, the one that
+// is asked first in front.
+func (c *Client) Addresses() []string {
+	var out []string
+	for _, u := range c.nodes.all() {
+		out = append(out, u.String())
+	}
+	return out
+}
+
+// At gives a client that calls one node only: an address, or a base URL of
+// Addresses.
+func (c *Client) At(address string) (*Client, error) {
+	base, err := parseAddress(address, c.cfg.TLS != nil)
+	if err != nil {
+		return nil, err
+	}
+	one := &nodes{}
+	one.add(base, false)
+	return &Client{cfg: c.cfg, http: c.http, nodes: one, pinned: true}, nil
+}
+
+// CloseIdle closes connections that are kept for later.
+func (c *Client) CloseIdle() {
+	if t, ok := c.http.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
+	}
+}
+
+// NewKey makes an idempotency key.
+func NewKey() string { return strings.ToLower(rand.Text()) }
+
+type refusedKey struct{}
+
+// Refused reports, in a TokenSource, that the node refused the token it was
+// given before, so that a kept one must be made anew.
+func Refused(ctx context.Context) bool {
+	refused, _ := ctx.Value(refusedKey{}).(bool)
+	return refused
+}
+
+// token finds the bearer token for a node; "" for none.
+func (c *Client) token(ctx context.Context, address string) (string, error) {
+	if c.cfg.TokenSource != nil {
+		return c.cfg.TokenSource(ctx, address)
+	}
+	return c.cfg.Token, nil
+}

@@ -1,0 +1,265 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"time"
+
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// FollowOptions say what of a run's output is wanted.
+type FollowOptions struct {
+	// Modules limits it to these; empty means all.
+	Modules []string
+	// Positions is what the caller has already.
+	Positions map[string]wire.LogPosition
+	// Once takes what is there now and ends.
+	Once bool
+}
+
+// FollowRun gives the output of a run to fn, in order for each module, until
+// the run has ended and everything was given (the last event has RunEnd set),
+// fn fails, or ctx ends. When a node goes away it goes on at another one at the
+// same byte: no byte is given twice or left out. fn is called from this
+// goroutine; its error is returned as it is.
+func (c *Client) FollowRun(ctx context.Context, id pipeline.RunID, o FollowOptions, fn func(wire.LogEvent) error) error {
+	_ = c.Learn(ctx) // for later; without it there is one address less to go to
+	f := &follower{c: c, id: id, once: o.Once, modules: o.Modules, positions: maps.Clone(o.Positions), fn: fn}
+	if f.positions == nil {
+		f.positions = map[string]wire.LogPosition{}
+	}
+	last, backoff := time.Now(), 50*time.Millisecond
+	for {
+		progress, err := f.stream(ctx)
+		var stop *stopError
+		switch {
+		case err == nil:
+			return nil
+		case errors.As(err, &stop):
+			return stop.err
+		case ctx.Err() != nil:
+			return contextError(ctx)
+		case !f.connected || !passing(err):
+			return err
+		}
+		if progress {
+			last, backoff = time.Now(), 50*time.Millisecond
+		} else if time.Since(last) > c.cfg.FollowFor {
+			return err
+		}
+		if c.cfg.OnRetry != nil {
+			c.cfg.OnRetry(err, backoff)
+		}
+		if !sleep(ctx, backoff) {
+			return contextError(ctx)
+		}
+		backoff = min(2*backoff, 2*time.Second)
+		_ = c.Learn(ctx)
+	}
+}
+
+// passing reports whether going on elsewhere may help a stream that was under
+// way. A run that was there may be news to a node that is behind.
+func passing(err error) bool {
+	switch pipeline.KindOf(err) {
+	case pipeline.Unavailable, pipeline.Unknown, pipeline.NotFound, pipeline.Timeout, pipeline.Internal:
+		return true
+	}
+	return false
+}
+
+// stopError is an error of the caller's function.
+type stopError struct{ err error }
+
+func (e *stopError) Error() string { return e.err.Error() }
+
+// errBye is a node that sends its followers elsewhere.
+var errBye = &pipeline.Error{Kind: pipeline.Unavailable, Message: "the node stops"}
+
+// errGap is a stream that leaves bytes out: it is asked for again.
+var errGap = &pipeline.Error{Kind: pipeline.Unavailable, Message: "the stream left bytes out"}
+
+// follower is the state of one FollowRun.
+type follower struct {
+	c         *Client
+	id        pipeline.RunID
+	once      bool
+	modules   []string
+	positions map[string]wire.LogPosition
+	fn        func(wire.LogEvent) error
+	// connected is set once any stream was opened.
+	connected bool
+	// gaps counts streams in a row that left bytes out.
+	gaps int
+}
+
+// maxGaps is how often in a row a stream with a gap is asked for again.
+const maxGaps = 5
+
+// stream follows at one node until the end (nil) or until it breaks. progress
+// says whether any event came.
+func (f *follower) stream(ctx context.Context) (progress bool, err error) {
+	body, err := json.Marshal(wire.FollowRequest{Modules: f.modules, Positions: f.positions, Follow: !f.once})
+	if err != nil {
+		return false, pipeline.Errorf(pipeline.Internal, "encode positions: %w", err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	resp, node, err := f.c.send(ctx, &request{method: http.MethodPost, path: runsPath + path(string(f.id), "logs"), body: body, safe: true,
+		header: http.Header{"Accept": {"text/event-stream"}}})
+	if err != nil {
+		return false, err
+	}
+	defer resp.Body.Close()
+	f.connected = true
+	idle := time.AfterFunc(f.c.cfg.StreamIdle, func() { cancel(errSlow) })
+	defer idle.Stop()
+	in := newEvents(resp.Body, func() { idle.Reset(f.c.cfg.StreamIdle) })
+	for {
+		ev, err := in.next()
+		if err != nil {
+			f.c.nodes.failed(node)
+			if errors.Is(err, io.ErrUnexpectedEOF) && f.once {
+				return progress, nil
+			}
+			return progress, pipeline.Errorf(pipeline.Unavailable, "follow at %s: %w", node.Host, err)
+		}
+		// Being called by fn takes as long as it takes.
+		idle.Stop()
+		done, err := f.take(ev)
+		idle.Reset(f.c.cfg.StreamIdle)
+		if err != nil || done {
+			if err != nil {
+				f.c.nodes.failed(node)
+			}
+			return progress, err
+		}
+		progress = true
+	}
+}
+
+// take handles one event of the stream.
+func (f *follower) take(ev event) (done bool, err error) {
+	switch ev.kind {
+	case wire.EventBye:
+		return false, errBye
+	case wire.EventError:
+		var p wire.Problem
+		if json.Unmarshal(ev.data, &p) != nil {
+			return false, errGap
+		}
+		return false, &pipeline.Error{Kind: pipeline.ParseKind(p.Kind), Message: p.Detail}
+	case wire.EventLog, wire.EventEnd, wire.EventRunEnd:
+	default:
+		return false, nil // of a newer node
+	}
+	var e wire.LogEvent
+	if err := json.Unmarshal(ev.data, &e); err != nil {
+		return false, pipeline.Errorf(pipeline.Unavailable, "read an event: %w", err)
+	}
+	if e.RunEnd {
+		return true, f.give(e)
+	}
+	at := f.positions[e.Module]
+	switch {
+	case e.Attempt < at.Attempt, e.Attempt == at.Attempt && at.Ended:
+		return false, nil // told before
+	case e.Attempt > at.Attempt:
+		at = wire.LogPosition{Attempt: e.Attempt}
+	}
+	if e.Offset > at.Offset {
+		f.positions[e.Module] = at
+		if f.gaps++; f.gaps > maxGaps {
+			return false, &stopError{pipeline.Errorf(pipeline.Internal, "follow %s: the nodes leave out its output from byte %d of attempt %d on", e.Module, at.Offset, at.Attempt)}
+		}
+		return false, errGap
+	}
+	if e.Offset+e.Len() < at.Offset {
+		return false, nil // the whole piece was given before, and its end is not this one
+	}
+	if e = e.From(at.Offset); e.Len() == 0 && !e.End {
+		return false, nil
+	}
+	if err := f.give(e); err != nil {
+		return false, err
+	}
+	f.positions[e.Module] = e.Next()
+	f.gaps = 0
+	return false, nil
+}
+
+func (f *follower) give(e wire.LogEvent) error {
+	if err := f.fn(e); err != nil {
+		return &stopError{err}
+	}
+	return nil
+}
+
+// WatchRun gives a run to fn, whole, now and whenever it changed, until it is
+// over (that state is given too), fn fails, or ctx ends. fn is called from this
+// goroutine; its error is returned as it is.
+func (c *Client) WatchRun(ctx context.Context, id pipeline.RunID, fn func(wire.Run) error) error {
+	const wait = 30 * time.Second
+	_ = c.Learn(ctx)
+	run, err := c.Run(ctx, id)
+	if err != nil {
+		return err
+	}
+	last := time.Now()
+	for {
+		if err := fn(run); err != nil {
+			return err
+		}
+		if run.State.Final() {
+			return nil
+		}
+		for {
+			var next wire.Run
+			next, err = c.WaitRun(ctx, id, run.Index, wait, run.Index)
+			if err == nil && next.Index < run.Index {
+				next, err = c.Run(ctx, id) // another history: a restored state
+			} else if err == nil && next.Index == run.Index && next.State == run.State {
+				last = time.Now()
+				continue
+			} else if err == nil {
+				next.Modules = merge(run.Modules, next.Modules)
+			}
+			if err == nil {
+				run, last = next, time.Now()
+				break
+			}
+			if ctx.Err() != nil {
+				return contextError(ctx)
+			}
+			if !passing(err) || time.Since(last) > c.cfg.FollowFor {
+				return err
+			}
+			if !sleep(ctx, 250*time.Millisecond) {
+				return contextError(ctx)
+			}
+		}
+	}
+}
+
+// merge puts changed modules over those that are known, in their places.
+func merge(have, changed []wire.Module) []wire.Module {
+	out := append(make([]wire.Module, 0, len(have)), have...)
+	place := make(map[string]int, len(out))
+	for i := range out {
+		place[out[i].Name] = i
+	}
+	for _, m := range changed {
+		if i, ok := place[m.Name]; ok {
+			out[i] = m
+		} else {
+			out = append(out, m)
+		}
+	}
+	return out
+}

@@ -1,0 +1,165 @@
+package client
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+const (
+	// learnEvery is how long the members' addresses are taken as known.
+	learnEvery = 15 * time.Second
+	// maxNodes bounds how many addresses are kept.
+	maxNodes = 64
+)
+
+// nodes are the addresses that a client knows.
+type nodes struct {
+	mu sync.Mutex // guards following
+	// list is in the order of arrival; good is the index of the one to ask
+	// first.
+	list []*url.URL
+	good int
+	// worked is set once any node answered. plain allows learned addresses
+	// without TLS beyond loopback, since the user gave one like it.
+	worked, plain bool
+	learned       time.Time
+}
+
+// parseAddress reads HOST:PORT or a URL.
+func parseAddress(a string, secure bool) (*url.URL, error) {
+	bad := func() (*url.URL, error) {
+		return nil, pipeline.Errorf(pipeline.Invalid, "address %.200q: want HOST:PORT, or a URL that begins with http:// or https://", a)
+	}
+	a = strings.TrimSpace(a)
+	if !strings.Contains(a, "://") {
+		host, port, err := net.SplitHostPort(a)
+		if err != nil || host == "" || port == "" {
+			return bad()
+		}
+		scheme := "http"
+		if secure && !loopback(host) {
+			scheme = "https"
+		}
+		a = scheme + "://" + a
+	}
+	u, err := url.Parse(strings.TrimRight(a, "/"))
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return bad()
+	}
+	return u, nil
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
+
+// add keeps an address, unless it is known. A learned one is only trusted with
+// a token over TLS, on loopback, or where the user named a plain one himself.
+func (n *nodes) add(u *url.URL, learned bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	open := u.Scheme == "http" && !loopback(u.Hostname())
+	if learned && open && !n.plain {
+		return
+	}
+	n.plain = n.plain || open
+	for _, have := range n.list {
+		if have.String() == u.String() {
+			return
+		}
+	}
+	if len(n.list) < maxNodes {
+		n.list = append(n.list, u)
+	}
+}
+
+func (n *nodes) len() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.list)
+}
+
+func (n *nodes) first() *url.URL {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.list[n.good]
+}
+
+func (n *nodes) all() []*url.URL {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return append(slices.Clone(n.list[n.good:]), n.list[:n.good]...)
+}
+
+// answered remembers a node that works.
+func (n *nodes) answered(u *url.URL) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.worked = true
+	if i := slices.Index(n.list, u); i >= 0 {
+		n.good = i
+	}
+}
+
+// failed moves on from a node, if it is still the first.
+func (n *nodes) failed(u *url.URL) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.list[n.good] == u {
+		n.good = (n.good + 1) % len(n.list)
+	}
+}
+
+func (n *nodes) everWorked() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.worked
+}
+
+// Learn asks for the members of the cluster and keeps their addresses, so that
+// the client survives the node it was given. It does nothing where it did so a
+// moment ago.
+func (c *Client) Learn(ctx context.Context) error {
+	if c.pinned {
+		return nil
+	}
+	c.nodes.mu.Lock()
+	fresh := time.Since(c.nodes.learned) < learnEvery
+	c.nodes.mu.Unlock()
+	if fresh {
+		return nil
+	}
+	_, err := c.Members(ctx)
+	return err
+}
+
+// learn keeps what a list of members tells.
+func (c *Client) learn(list wire.MemberList) {
+	if c.pinned {
+		return
+	}
+	for _, m := range list.Members {
+		if m.HTTP == "" || m.Status == "left" || m.Status == "failed" {
+			continue
+		}
+		if u, err := parseAddress(m.HTTP, c.cfg.TLS != nil); err == nil {
+			c.nodes.add(u, true)
+		}
+	}
+	c.nodes.mu.Lock()
+	defer c.nodes.mu.Unlock()
+	c.nodes.learned = time.Now()
+}

@@ -1,0 +1,131 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// statusClosed is what a request ends with that its caller gave up. Nobody
+// reads it; it stands in the access log.
+const statusClosed = 499
+
+// statusOfKind is the single table from kinds to statuses.
+var statusOfKind = map[pipeline.Kind]int{
+	pipeline.Internal:        http.StatusInternalServerError,
+	pipeline.Invalid:         http.StatusBadRequest,
+	pipeline.Unauthenticated: http.StatusUnauthorized,
+	pipeline.Forbidden:       http.StatusForbidden,
+	pipeline.NotFound:        http.StatusNotFound,
+	pipeline.Conflict:        http.StatusConflict,
+	pipeline.TooLarge:        http.StatusRequestEntityTooLarge,
+	pipeline.Unavailable:     http.StatusServiceUnavailable,
+	pipeline.Unknown:         http.StatusServiceUnavailable,
+	pipeline.Canceled:        statusClosed,
+	pipeline.Timeout:         http.StatusGatewayTimeout,
+}
+
+// statusError is an error whose status is a matter of HTTP alone: a method, a
+// media type, a range.
+type statusError struct {
+	status int
+	err    error
+}
+
+func (e *statusError) Error() string { return e.err.Error() }
+func (e *statusError) Unwrap() error { return e.err }
+
+// withStatus makes an error of a kind that is answered with its own status.
+func withStatus(status int, k pipeline.Kind, format string, args ...any) error {
+	return &statusError{status: status, err: pipeline.Errorf(k, format, args...)}
+}
+
+// invalid makes the error for input that cannot work as it stands.
+func invalid(format string, args ...any) error {
+	return pipeline.Errorf(pipeline.Invalid, format, args...)
+}
+
+// kindOf gives an error's kind; errors of the standard library that say what
+// happened to the connection have one too.
+func kindOf(err error) pipeline.Kind {
+	var e *pipeline.Error
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &e):
+		return e.Kind
+	case errors.As(err, &tooLarge):
+		return pipeline.TooLarge
+	case errors.Is(err, context.Canceled):
+		return pipeline.Canceled
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return pipeline.Timeout
+	}
+	return pipeline.Internal
+}
+
+// problemOf turns an error into the document that is sent for it. What an
+// internal error says stays in the log.
+func problemOf(err error, requestID, node string) wire.Problem {
+	kind := kindOf(err)
+	status := statusOfKind[kind]
+	p := wire.Problem{Kind: kind.String(), Type: "urn:pipelined:problem:" + kind.String(), RequestID: requestID}
+	var source *wire.SourceError
+	var own *statusError
+	switch {
+	case errors.As(err, &source):
+		status, p.Diagnostics = http.StatusUnprocessableEntity, source.Diagnostics
+	case errors.As(err, &own):
+		status = own.status
+	}
+	p.Status, p.Title, p.Detail = status, http.StatusText(status), messageOf(err, kind, requestID, node)
+	if p.Title == "" {
+		p.Title = "Client Closed Request"
+	}
+	return p
+}
+
+// messageOf is what a caller is told of an error.
+func messageOf(err error, kind pipeline.Kind, requestID, node string) string {
+	if kind == pipeline.Internal {
+		return "internal error: the log of node " + node + " has the details under request " + requestID
+	}
+	return err.Error()
+}
+
+// fail answers with an error. Where bytes of another answer went out already
+// it breaks the connection instead, so that the caller sees that it was cut.
+func (s *Server) fail(c *call, err error) {
+	p := problemOf(err, c.id, s.backend.NodeName())
+	switch {
+	case p.Status == http.StatusInternalServerError:
+		s.log.Error("request failed", "request", c.id, "method", c.r.Method, "path", c.r.URL.Path, "error", err)
+	case s.log.IsDebug():
+		s.log.Debug("request refused", "request", c.id, "method", c.r.Method, "path", c.r.URL.Path, "status", p.Status, "error", err)
+	}
+	if c.w.status != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	h := c.w.Header()
+	for _, name := range [...]string{"Etag", "Content-Length", "Content-Encoding", "Content-Disposition", "Accept-Ranges", "Last-Modified"} {
+		h.Del(name)
+	}
+	h.Set("Cache-Control", "no-store")
+	h.Set(wire.HeaderKind, p.Kind)
+	if p.Status == http.StatusServiceUnavailable {
+		h.Set("Retry-After", "1")
+	}
+	if errors.Is(err, pipeline.ErrNotLeader) || errors.Is(err, pipeline.ErrNoLeader) {
+		h.Set(wire.HeaderNotExecuted, "1")
+	}
+	if c.route != nil && c.route.failure != nil && c.authenticated {
+		if status, body := c.route.failure(s, c, p); body != nil {
+			s.writeJSON(c, status, "application/json", body)
+			return
+		}
+	}
+	s.writeJSON(c, p.Status, "application/problem+json", p)
+}
