@@ -90,8 +90,8 @@ class Execution(threading.Thread):  # alive until the cluster has committed its 
         return "", ""
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    def reply(self, status, **doc):
-        self.send_response(status), self.send_header("Content-Type", "application/json"), self.end_headers()
+    def reply(self, code, **doc):
+        self.send_response(code), self.send_header("Content-Type", "application/json"), self.end_headers()
         self.wfile.write(json.dumps(doc).encode())
     def do_GET(self): self.reply(200 if self.path == "/api/health" else 404, status="healthy", nodeId=me["id"], mode="worker")
     def do_POST(self):
