@@ -85,6 +85,7 @@ func TestCheckErrorText(t *testing.T) {
 		`if "x" != err.Error() {}`:                 true,
 		`switch err.Error() {}`:                    true,
 		`if strings.Contains(err.Error(), "x") {}`: true,
+		`if err.Error() != nil {}`:                 false,
 		`print(err.Error())`:                       false,
 		`if strings.Contains(s, "x") {}`:           false,
 		"// arch:allow-error-text x has no typed errors\nif err.Error() == \"\" {}": false,
