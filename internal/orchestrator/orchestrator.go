@@ -44,8 +44,9 @@ type Member struct {
 // Members tells who is here.
 type Members interface {
 	Workers() []Member
-	// Changes has an element after the list may have changed.
-	Changes() <-chan struct{}
+	// Changes gives a channel that has an element after the list may have
+	// changed, until stop is called.
+	Changes() (changes <-chan struct{}, stop func())
 }
 
 // Evaluate evaluates the late expressions of a module (language.Evaluate).

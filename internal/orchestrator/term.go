@@ -117,6 +117,8 @@ func (t *term) run(ctx context.Context, sub *fsm.Subscription) error {
 	}
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
+	members, stop := t.cfg.Members.Changes()
+	defer stop()
 	for {
 		t.step()
 		select {
@@ -128,7 +130,7 @@ func (t *term) run(ctx context.Context, sub *fsm.Subscription) error {
 			}
 		case <-sub.C:
 			t.changed(sub.Take())
-		case <-t.cfg.Members.Changes():
+		case <-members:
 			t.updateMembers()
 		case <-ticker.C:
 			t.tick(time.Now())

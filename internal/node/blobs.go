@@ -1,0 +1,134 @@
+package node
+
+import (
+	"context"
+	"io"
+
+	"github.com/pipelined/pipelined/api"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
+)
+
+// openBlob opens a blob, after fetching it where it is not here.
+func (n *Node) openBlob(ctx context.Context, hints []pipeline.NodeID, d pipeline.Digest) (api.Blob, error) {
+	if err := n.fetch(ctx, hints, []pipeline.Digest{d}); err != nil {
+		return nil, err
+	}
+	return n.blobs.Open(d)
+}
+
+// OpenBlob opens a blob of this node, or of any.
+func (b *backend) OpenBlob(ctx context.Context, d pipeline.Digest, local bool) (api.Blob, error) {
+	n := b.node()
+	if local && !n.blobs.Has(d) {
+		return nil, pipeline.Errorf(pipeline.NotFound, "blob %s is not on this node", d)
+	}
+	return n.openBlob(ctx, nil, d)
+}
+
+// PutBlob stores a blob here.
+func (b *backend) PutBlob(ctx context.Context, d pipeline.Digest, r io.Reader) error {
+	_, err := b.blobs.PutExpect(ctx, d, r)
+	return err
+}
+
+// MissingBlobs says which blobs this node lacks.
+func (b *backend) MissingBlobs(_ context.Context, d []pipeline.Digest) ([]pipeline.Digest, error) {
+	for _, x := range d {
+		if _, err := pipeline.ParseDigest(string(x)); err != nil {
+			return nil, pipeline.Errorf(pipeline.Invalid, "%w", err)
+		}
+	}
+	missing := b.blobs.Missing(d)
+	if missing == nil {
+		missing = []pipeline.Digest{}
+	}
+	return missing, nil
+}
+
+// PutBundle stores many blobs here.
+func (b *backend) PutBundle(ctx context.Context, r io.Reader) (int, error) {
+	return b.node().receiveCount(ctx, r)
+}
+
+// Artifacts lists the outputs of a run, or of one module of it.
+func (b *backend) Artifacts(ctx context.Context, id pipeline.RunID, module string) (wire.ArtifactList, error) {
+	n := b.node()
+	n.freshen(ctx)
+	out := wire.ArtifactList{Artifacts: []wire.Artifact{}}
+	type source struct {
+		module  string
+		tree    pipeline.Digest
+		holders []pipeline.NodeID
+	}
+	var from []source
+	err := n.store.View(func(v *fsm.View) error {
+		if _, ok := v.Run(id); !ok {
+			return noRun(id)
+		}
+		def, err := v.Definition(id)
+		if err != nil {
+			return err
+		}
+		if module != "" && def.Module(module) == nil {
+			return noModule(id, module, def)
+		}
+		recs := v.Modules(id)
+		for i := range def.Modules {
+			name := def.Modules[i].Name
+			rec := recs[name]
+			if rec == nil || rec.Outputs == "" || module != "" && name != module {
+				continue
+			}
+			from = append(from, source{name, rec.Outputs, rec.Last().Holders})
+		}
+		return nil
+	})
+	if err != nil {
+		return out, err
+	}
+	for _, s := range from {
+		tree, err := n.readTree(ctx, s.holders, s.tree)
+		if err != nil {
+			return out, err
+		}
+		for i := range tree {
+			if e := &tree[i]; !e.Dir {
+				out.Artifacts = append(out.Artifacts, wire.Artifact{Module: s.module, Path: e.Path, Size: e.Size, Mode: e.Mode, Digest: e.Digest, Link: e.Link})
+			}
+		}
+	}
+	return out, nil
+}
+
+func (n *Node) readTree(ctx context.Context, hints []pipeline.NodeID, d pipeline.Digest) (storage.Tree, error) {
+	if err := n.fetch(ctx, hints, []pipeline.Digest{d}); err != nil {
+		return nil, err
+	}
+	raw, err := n.blobs.ReadAll(d, 256<<20)
+	if err != nil {
+		return nil, err
+	}
+	return storage.DecodeTree(raw)
+}
+
+// OpenArtifact opens one output file.
+func (b *backend) OpenArtifact(ctx context.Context, id pipeline.RunID, module, path string) (api.Blob, wire.Artifact, error) {
+	list, err := b.Artifacts(ctx, id, module)
+	if err != nil {
+		return nil, wire.Artifact{}, err
+	}
+	for _, a := range list.Artifacts {
+		if a.Path != path {
+			continue
+		}
+		if a.Link != "" {
+			return nil, a, pipeline.Errorf(pipeline.Invalid, "%s is a link to %s: ask for that", path, a.Link)
+		}
+		blob, err := b.node().openBlob(ctx, nil, a.Digest)
+		return blob, a, err
+	}
+	return nil, wire.Artifact{}, pipeline.Errorf(pipeline.NotFound, "module %s of run %s has no output %q", module, id, path)
+}

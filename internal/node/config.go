@@ -1,0 +1,158 @@
+package node
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pipelined/pipelined/cluster/consensus"
+	"github.com/pipelined/pipelined/internal/orchestrator"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// Config says what node to open. The zero value of a field means its default.
+type Config struct {
+	// DataDir holds everything the node keeps.
+	DataDir string
+	// Name is what people call the node; default: the host's name, with the
+	// address where several nodes share a host.
+	Name string
+	// Bind is the IP for all ports, Advertise what others are told.
+	Bind, Advertise string
+	// HTTPPort, PeerPort, GossipPort: 0 takes a free one.
+	HTTPPort, PeerPort, GossipPort int
+	Join                           []string
+	Expect                         int
+	Mode                           pipeline.Mode
+	// Slots is how many modules run at once; default: the number of cores.
+	Slots int
+	Tags  []string
+	// KeyFile holds the cluster key; Key, where it is set, stands for it.
+	KeyFile string
+	Key     []byte
+	// ModuleEnv names variables of this process that modules see.
+	ModuleEnv []string
+	// HTTPPlain turns TLS off on an address other than loopback.
+	HTTPPlain       bool
+	TLSCert, TLSKey string
+	// HTTPHosts are names by which the HTTP port may be called.
+	HTTPHosts []string
+	// DrainOnStop lets the node's modules end before it stops.
+	DrainOnStop bool
+	// KeepWork keeps the folders of failed attempts.
+	KeepWork bool
+	// Embedded is `pipelined run`: modules are children of this process and end
+	// with it, so there is no keeper.
+	Embedded bool
+	// Executable is this binary, for the keeper and the evaluator; default
+	// os.Executable.
+	Executable string
+	Logger     hclog.Logger
+	Version    string
+	// Raft and Timing are for tests and other networks.
+	Raft   consensus.Timings
+	Timing orchestrator.Timing
+	// OnStopped is called when another process asked this node to leave.
+	OnStopped func()
+}
+
+func (c *Config) defaults() error {
+	if c.Bind == "" {
+		c.Bind = "127.0.0.1"
+	}
+	ip := net.ParseIP(c.Bind)
+	if ip == nil {
+		return pipeline.Errorf(pipeline.Invalid, "-bind %q: want an IP address", c.Bind)
+	}
+	if ip.IsUnspecified() && c.Advertise == "" {
+		return pipeline.Errorf(pipeline.Invalid, "-bind %s listens everywhere: say with -advertise which address the other nodes are to use", c.Bind)
+	}
+	if c.Mode == "" {
+		c.Mode = pipeline.ModeAuto
+	}
+	if !c.Mode.Valid() {
+		return pipeline.Errorf(pipeline.Invalid, "-mode %q: want auto, orchestrator, worker or standalone", c.Mode)
+	}
+	if c.Slots == 0 {
+		c.Slots = runtime.GOMAXPROCS(0)
+	}
+	if c.Slots < 0 || c.Slots > 10_000 {
+		return pipeline.Errorf(pipeline.Invalid, "-max-parallel %d: want 1 to 10000", c.Slots)
+	}
+	if c.Mode == pipeline.ModeOrchestrator {
+		c.Slots = 0
+	}
+	if c.Name == "" {
+		c.Name = defaultName(c.Bind, ip)
+	}
+	if len(c.Name) > 63 || strings.ContainsAny(c.Name, " /\\\x00\n\r\t") {
+		return pipeline.Errorf(pipeline.Invalid, "-name %.80q: at most 63 characters without spaces or slashes", c.Name)
+	}
+	if c.Executable == "" {
+		exe, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("find own executable: %w", err)
+		}
+		c.Executable = exe
+	}
+	if c.Logger == nil {
+		c.Logger = hclog.NewNullLogger()
+	}
+	if c.Version == "" {
+		c.Version = "dev"
+	}
+	return nil
+}
+
+// defaultName is the host's name; nodes on loopback addresses other than the
+// first add theirs, since they share the host.
+func defaultName(bind string, ip net.IP) string {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "node"
+	}
+	host, _, _ = strings.Cut(host, ".")
+	if ip.IsLoopback() && bind != "127.0.0.1" {
+		return host + "-" + strings.NewReplacer(".", "-", ":", "-").Replace(strings.TrimPrefix(bind, "127.0.0."))
+	}
+	return host
+}
+
+// maxTools bounds how many tools a worker tells of.
+const maxTools = 8192
+
+// findTools lists the programs in PATH.
+func findTools() []string {
+	seen := map[string]bool{}
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue // PATH often names folders that do not exist
+		}
+		for _, e := range entries {
+			if len(seen) >= maxTools || e.IsDir() || seen[e.Name()] {
+				continue
+			}
+			if _, err := exec.LookPath(filepath.Join(dir, e.Name())); err == nil {
+				seen[e.Name()] = true
+			}
+		}
+	}
+	tools := make([]string, 0, len(seen))
+	for t := range seen {
+		tools = append(tools, t)
+	}
+	sort.Strings(tools)
+	return tools
+}
+
+// awayTime is how long a node that was told to stop is waited for (settled 6).
+const awayTime = 60 * time.Second

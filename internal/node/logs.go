@@ -1,0 +1,469 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pipelined/pipelined/api"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// tailPause is how often a growing file is looked at.
+const tailPause = 40 * time.Millisecond
+
+// pieceSize bounds one piece of output that is sent.
+const pieceSize = 64 << 10
+
+// tailHere sends the output of an attempt of this node from offset on: as far
+// as it is, or until its process has ended.
+func (n *Node) tailHere(ctx context.Context, id pipeline.AttemptID, offset int64, follow bool, send func([]byte) error) error {
+	buf := make([]byte, pieceSize)
+	var f *os.File
+	defer func() {
+		if f != nil {
+			f.Close()
+		}
+	}()
+	for {
+		path, live, ok := n.worker.LogFile(id)
+		if f == nil {
+			if !ok {
+				return pipeline.Errorf(pipeline.NotFound, "attempt %s is not here", id)
+			}
+			var err error
+			if f, err = os.Open(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("open output: %w", err)
+			}
+		}
+		for f != nil {
+			k, err := f.ReadAt(buf, offset)
+			if k > 0 {
+				if err := send(buf[:k]); err != nil {
+					return err
+				}
+				offset += int64(k)
+			}
+			if err != nil {
+				if err == io.EOF {
+					break
+				}
+				return fmt.Errorf("read output: %w", err)
+			}
+		}
+		// live was read before the file: what was written before the end is sent.
+		if !follow || !live || !ok {
+			return nil
+		}
+		if !sleep(ctx, tailPause) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// tail sends the output of a live attempt, wherever it runs.
+func (n *Node) tail(ctx context.Context, worker pipeline.NodeID, id pipeline.AttemptID, offset int64, follow bool, send func([]byte) error) error {
+	if worker == n.id {
+		return n.tailHere(ctx, id, offset, follow, send)
+	}
+	if isOutside(worker) {
+		return pipeline.Errorf(pipeline.NotFound, "the output of an outside worker comes when the module has ended")
+	}
+	f := "0"
+	if follow {
+		f = "1"
+	}
+	q := url.Values{"id": {id.String()}, "offset": {fmt.Sprint(offset)}, "follow": {f}}
+	res, err := n.request(ctx, worker, http.MethodGet, "/peer/log?"+q.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	buf := make([]byte, pieceSize)
+	for {
+		k, err := res.Body.Read(buf)
+		if k > 0 {
+			if err := send(buf[:k]); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return unreachable(worker, err)
+		}
+	}
+}
+
+// Follow sends the logs of a run: of each module its attempts in order.
+func (b *backend) Follow(ctx context.Context, id pipeline.RunID, in wire.FollowRequest, send func(wire.LogEvent) error) error {
+	n := b.node()
+	n.freshen(ctx)
+	f := &follower{n: n, id: id, in: in, at: map[string]*place{}, poke: make(chan struct{}, 1)}
+	for m, p := range in.Positions {
+		f.at[m] = &place{LogPosition: p}
+	}
+	var cancel context.CancelFunc
+	ctx, cancel = context.WithCancel(ctx)
+	f.send = func(e wire.LogEvent) error {
+		f.sending.Lock()
+		defer f.sending.Unlock()
+		return send(e)
+	}
+	f.group.SetLimit(64)
+	err := f.run(ctx)
+	cancel()
+	_ = f.group.Wait() // its functions return nil
+	return err
+}
+
+// follower is one Follow call.
+type follower struct {
+	n     *Node
+	id    pipeline.RunID
+	in    wire.FollowRequest
+	send  func(wire.LogEvent) error
+	group errgroup.Group
+	poke  chan struct{}
+
+	sending sync.Mutex // one event at a time
+
+	mu  sync.Mutex // guards following
+	at  map[string]*place
+	err error
+}
+
+// place is how far one module's output was sent. busy while a goroutine works
+// on it; the other fields are that goroutine's then.
+type place struct {
+	wire.LogPosition
+	busy bool
+}
+
+func (f *follower) run(ctx context.Context) error {
+	for {
+		changed := f.n.store.Changed(f.id)
+		head, mods, err := f.read()
+		if err != nil {
+			return err
+		}
+		idle := f.start(ctx, mods)
+		if idle && (head.State.Final() || !f.in.Follow) {
+			return f.finish(head)
+		}
+		retry := time.NewTimer(time.Second) // a worker that could not be asked is asked again
+		select {
+		case <-changed:
+		case <-f.poke:
+		case <-retry.C:
+		case <-ctx.Done():
+			retry.Stop()
+			return context.Cause(ctx)
+		}
+		retry.Stop()
+		if err := f.failed(); err != nil {
+			return err
+		}
+	}
+}
+
+func (f *follower) failed() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
+func (f *follower) finish(head pipeline.Run) error {
+	if err := f.failed(); err != nil {
+		return err
+	}
+	return f.send(wire.LogEvent{RunEnd: head.State.Final(), Run: head.State})
+}
+
+func (f *follower) read() (head pipeline.Run, mods []*pipeline.ModuleRecord, err error) {
+	err = f.n.store.View(func(v *fsm.View) error {
+		var ok bool
+		if head, ok = v.Run(f.id); !ok {
+			return noRun(f.id)
+		}
+		def, err := v.Definition(f.id)
+		if err != nil {
+			return err
+		}
+		for _, name := range f.in.Modules {
+			if def.Module(name) == nil {
+				return pipeline.Errorf(pipeline.NotFound, "run %s has no module %q", f.id, name)
+			}
+		}
+		recs := v.Modules(f.id)
+		for i := range def.Modules {
+			name := def.Modules[i].Name
+			if rec := recs[name]; rec != nil && (len(f.in.Modules) == 0 || contains(f.in.Modules, name)) {
+				mods = append(mods, rec)
+			}
+		}
+		return nil
+	})
+	return head, mods, err
+}
+
+func contains(list []string, s string) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}
+
+// start sets goroutines on the modules that have something to send; idle when
+// there is none and none is at work.
+func (f *follower) start(ctx context.Context, mods []*pipeline.ModuleRecord) (idle bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	idle = true
+	for _, rec := range mods {
+		p := f.at[rec.Name]
+		if p == nil {
+			p = &place{}
+			f.at[rec.Name] = p
+		}
+		if p.busy {
+			idle = false
+			continue
+		}
+		if p.Attempt == 0 {
+			p.Attempt = 1
+		}
+		if p.Ended {
+			if p.Attempt >= len(rec.Attempts) {
+				continue
+			}
+			p.LogPosition = wire.LogPosition{Attempt: p.Attempt + 1}
+		}
+		if p.Attempt > len(rec.Attempts) {
+			continue
+		}
+		a := rec.Attempts[p.Attempt-1]
+		if !a.State.Final() && !f.in.Follow && p.Offset > 0 {
+			continue // what was there is sent
+		}
+		idle = false
+		p.busy = true
+		if !f.group.TryGo(func() error { f.module(ctx, rec.Name, p, a); return nil }) {
+			p.busy = false // many at work: one that ends pokes
+		}
+	}
+	return idle
+}
+
+// module sends one attempt's output from the place on.
+func (f *follower) module(ctx context.Context, name string, p *place, a pipeline.Attempt) {
+	err := f.attempt(ctx, name, p, a)
+	f.mu.Lock()
+	p.busy = false
+	if err != nil && f.err == nil && ctx.Err() == nil {
+		f.err = err
+	}
+	f.mu.Unlock()
+	select {
+	case f.poke <- struct{}{}:
+	default:
+	}
+}
+
+func (f *follower) attempt(ctx context.Context, name string, p *place, a pipeline.Attempt) error {
+	var sendErr error
+	cut := &cutter{}
+	piece := func(b []byte) error {
+		for len(b) > 0 {
+			part := b[:min(len(b), pieceSize)]
+			b = b[len(part):]
+			e := wire.LogEvent{Module: name, Attempt: a.Number, Offset: p.Offset}
+			e.Text, e.Raw = textOf(part)
+			if sendErr = f.send(e); sendErr != nil {
+				return sendErr
+			}
+			p.Offset += int64(len(part))
+		}
+		return nil
+	}
+	if !a.State.Final() {
+		id := pipeline.AttemptID{Run: f.id, Module: name, Attempt: a.Number}
+		// An error means that the worker forgot it or died: the state tells how it
+		// goes on, and the next round reads on from the same byte.
+		_ = f.n.tail(ctx, a.Worker, id, p.Offset, f.in.Follow, func(b []byte) error { return piece(cut.add(b)) })
+		if sendErr == nil {
+			_ = piece(cut.rest()) // sets sendErr
+		}
+		if !f.in.Follow {
+			p.Ended = true
+		} else if sendErr == nil {
+			sleep(ctx, tailPause)
+		}
+		return sendErr
+	}
+	if err := f.logged(ctx, a, p, cut, piece); err != nil {
+		if sendErr != nil || ctx.Err() != nil {
+			return err
+		}
+		note := fmt.Sprintf("[the rest of this output cannot be had: %v]\n", err)
+		if err := f.send(wire.LogEvent{Module: name, Attempt: a.Number, Offset: p.Offset, Text: note}); err != nil {
+			return err
+		}
+	}
+	p.Ended = true
+	return f.send(wire.LogEvent{Module: name, Attempt: a.Number, Offset: p.Offset, End: true, State: a.State})
+}
+
+// logged sends what is left of the log of an attempt that is over.
+func (f *follower) logged(ctx context.Context, a pipeline.Attempt, p *place, cut *cutter, piece func([]byte) error) error {
+	if a.Log == "" || a.LogSize <= p.Offset {
+		return nil
+	}
+	blob, err := f.n.openBlob(ctx, a.Holders, a.Log)
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
+	if _, err := blob.Seek(p.Offset, io.SeekStart); err != nil {
+		return err
+	}
+	buf := make([]byte, pieceSize)
+	for {
+		k, err := blob.Read(buf)
+		if k > 0 {
+			if err := piece(cut.add(buf[:k])); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return piece(cut.rest())
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// cutter keeps the beginning of a character back until its rest has come, so
+// that pieces are whole UTF-8 where the output is.
+type cutter struct{ kept []byte }
+
+func (c *cutter) add(b []byte) []byte {
+	b = append(c.kept, b...)
+	c.kept = nil
+	for i := 1; i < utf8.UTFMax && i <= len(b); i++ {
+		if t := b[len(b)-i:]; utf8.RuneStart(t[0]) {
+			if !utf8.FullRune(t) {
+				c.kept = append([]byte(nil), t...)
+				return b[:len(b)-i]
+			}
+			break
+		}
+	}
+	return b
+}
+
+func (c *cutter) rest() []byte {
+	b := c.kept
+	c.kept = nil
+	return b
+}
+
+func textOf(b []byte) (string, []byte) {
+	if utf8.Valid(b) {
+		return string(b), nil
+	}
+	return strings.ToValidUTF8(string(b), "\uFFFD"), append([]byte(nil), b...)
+}
+
+// Log opens the output of one attempt.
+func (b *backend) Log(ctx context.Context, id pipeline.RunID, module string, attempt int, offset int64) (io.ReadCloser, api.LogInfo, error) {
+	n := b.node()
+	n.freshen(ctx)
+	a, err := n.findAttempt(id, module, attempt)
+	if err != nil {
+		return nil, api.LogInfo{}, err
+	}
+	info := api.LogInfo{Attempt: a.Number, Size: a.LogSize, Final: a.State.Final()}
+	if info.Final {
+		if a.Log == "" || a.LogSize == 0 {
+			return io.NopCloser(strings.NewReader("")), info, nil
+		}
+		blob, err := n.openBlob(ctx, a.Holders, a.Log)
+		if err != nil {
+			return nil, info, err
+		}
+		if _, err := blob.Seek(min(offset, a.LogSize), io.SeekStart); err != nil {
+			blob.Close()
+			return nil, info, err
+		}
+		return blob, info, nil
+	}
+	pr, pw := io.Pipe()
+	go func() { // ends when the reader closes or everything there is was read
+		err := n.tail(ctx, a.Worker, pipeline.AttemptID{Run: id, Module: module, Attempt: a.Number}, offset, false,
+			func(p []byte) error { _, err := pw.Write(p); return err })
+		if pipeline.KindOf(err) == pipeline.NotFound {
+			err = nil // nothing yet
+		}
+		pw.CloseWithError(err)
+	}()
+	info.Size = -1
+	return pr, info, nil
+}
+
+// findAttempt finds an attempt of a module; 0 means the newest. One that has
+// none yet gives the zero attempt.
+func (n *Node) findAttempt(id pipeline.RunID, module string, attempt int) (a pipeline.Attempt, err error) {
+	err = n.store.View(func(v *fsm.View) error {
+		if _, ok := v.Run(id); !ok {
+			return noRun(id)
+		}
+		def, err := v.Definition(id)
+		if err != nil {
+			return err
+		}
+		if def.Module(module) == nil {
+			return noModule(id, module, def)
+		}
+		rec := v.Module(id, module)
+		switch {
+		case attempt > len(rec.Attempts):
+			return pipeline.Errorf(pipeline.NotFound, "module %s has %d attempts, not %d", module, len(rec.Attempts), attempt)
+		case attempt > 0:
+			a = rec.Attempts[attempt-1]
+		case len(rec.Attempts) > 0:
+			a = *rec.Last()
+		default:
+			a.State = pipeline.AttemptCancelled // nothing ran: an empty log that will not grow for this attempt
+		}
+		return nil
+	})
+	return a, err
+}
+
+func noModule(id pipeline.RunID, module string, def *pipeline.Pipeline) error {
+	var names []string
+	for i := range def.Modules {
+		if names = append(names, def.Modules[i].Name); len(names) == 20 {
+			names = append(names, "…")
+			break
+		}
+	}
+	return pipeline.Errorf(pipeline.NotFound, "run %s has no module %q: it has %s", id, module, strings.Join(names, ", "))
+}

@@ -1,0 +1,350 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pipelined/pipelined/api"
+	"github.com/pipelined/pipelined/cluster"
+	"github.com/pipelined/pipelined/cluster/keys"
+	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/orchestrator"
+	"github.com/pipelined/pipelined/internal/worker"
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/language"
+	"github.com/pipelined/pipelined/pipeline/language/bounded"
+	"github.com/pipelined/pipelined/storage"
+)
+
+// Node is one node of a cluster.
+type Node struct {
+	cfg Config
+	log hclog.Logger
+	id  pipeline.NodeID
+
+	dir     *storage.DataDir
+	blobs   *storage.Blobs
+	journal *storage.Journal
+	runner  executor.Runner
+	key     []byte
+	keys    *keys.Keys
+	store   *fsm.Store
+	cluster *cluster.Cluster
+	orch    *orchestrator.Orchestrator
+	worker  *worker.Worker
+	eval    language.Evaluator
+
+	listener net.Listener
+	server   *http.Server
+	api      *api.Server
+	https    bool
+
+	ready     chan struct{}
+	readyOnce sync.Once
+	leaving   chan struct{} // closed when the node was told to leave
+	leaveOnce sync.Once
+	fetching  fetches
+}
+
+// Open builds a node: it locks the data directory, reads or makes its
+// identity, and binds its ports. Nothing runs before Run. On an error
+// everything is closed again.
+func Open(ctx context.Context, cfg Config) (n *Node, err error) {
+	if err := cfg.defaults(); err != nil {
+		return nil, err
+	}
+	n = &Node{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), leaving: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			n.close()
+			n = nil
+		}
+	}()
+	if n.dir, err = storage.OpenDataDir(cfg.DataDir); err != nil {
+		return n, err
+	}
+	for _, w := range n.dir.Warnings() {
+		n.log.Warn(w)
+	}
+	identity, err := n.identify()
+	if err != nil {
+		return n, err
+	}
+	if err = n.openStores(ctx); err != nil {
+		return n, err
+	}
+	n.eval = bounded.New(cfg.Executable)
+	if err = n.openHTTP(); err != nil {
+		return n, err
+	}
+	if err = n.openCluster(identity); err != nil {
+		return n, err
+	}
+	n.orch = orchestrator.New(orchestrator.Config{Self: n.id, Log: consensusLog{n.cluster}, Store: n.store,
+		Transport: transport{n}, Members: members{n}, Evaluate: n.evaluate, Logger: n.log.Named("orchestrator"),
+		Timing: cfg.Timing, NodeName: n.nodeName})
+	n.worker, err = worker.Open(ctx, worker.Config{Self: n.id, Name: cfg.Name, Capabilities: n.capabilities(),
+		Runner: n.runner, Blobs: n.blobs, Journal: n.journal, WorkDir: n.dir.WorkDir(), CachesDir: n.dir.CachesDir(),
+		ModuleEnv: cfg.ModuleEnv, KeepWork: cfg.KeepWork, Fetch: n.fetch, Copy: n.copyAway, Report: n.report,
+		Logger: n.log.Named("worker")})
+	return n, err
+}
+
+// identify reads node.json and the cluster key, or makes them. With state
+// there, another key than before is an error, never a new key.
+func (n *Node) identify() (storage.NodeFile, error) {
+	file, known, err := n.dir.ReadNode()
+	if err != nil {
+		return file, err
+	}
+	key := n.cfg.Key
+	if key == nil {
+		load := func(path string) ([]byte, error) { k, _, err := storage.LoadOrCreateKey(path); return k, err }
+		if known && file.KeyFingerprint != "" {
+			load = storage.LoadKey
+		}
+		path := n.cfg.KeyFile
+		if path == "" {
+			path = storage.DefaultKeyFile()
+		}
+		if key, err = load(path); err != nil {
+			return file, err
+		}
+	}
+	print := storage.KeyFingerprint(key)
+	if known && file.KeyFingerprint != "" && file.KeyFingerprint != print {
+		return file, pipeline.Errorf(pipeline.Invalid, "the state in %s belongs to the cluster key %s, and the key given is %s: "+
+			"give that key, or another -data-dir to start anew", n.dir.Path(), file.KeyFingerprint, print)
+	}
+	if !known {
+		file = storage.NodeFile{ID: pipeline.NodeID(randomHex(16))}
+	}
+	file.KeyFingerprint, file.Name = print, n.cfg.Name
+	if err := n.dir.WriteNode(file); err != nil {
+		return file, err
+	}
+	n.id = file.ID
+	n.key = key
+	n.keys, err = keys.New(key)
+	return file, err
+}
+
+func (n *Node) openStores(ctx context.Context) (err error) {
+	n.blobs, err = storage.OpenBlobs(n.dir.BlobsDir(), storage.BlobOptions{
+		OnCorrupt: func(d pipeline.Digest) { n.log.Error("a blob was corrupt and is put aside", "blob", d) }})
+	if err != nil {
+		return err
+	}
+	if err = storage.Mark(n.dir.WorkDir()); err != nil {
+		return err
+	}
+	if n.journal, err = storage.OpenJournal(n.dir.JournalPath()); err != nil {
+		return err
+	}
+	if n.store, err = fsm.Open(n.dir.StateDir(), n.log.Named("fsm")); err != nil {
+		return err
+	}
+	if n.cfg.Embedded {
+		n.runner, err = executor.NewLocal(executor.Config{DataDir: n.dir.KeeperDir(), Logger: n.log.Named("executor")})
+	} else {
+		n.runner, err = executor.Connect(ctx, executor.Config{DataDir: n.dir.KeeperDir(), Executable: n.cfg.Executable, Logger: n.log.Named("keeper")})
+	}
+	return err
+}
+
+func (n *Node) openCluster(file storage.NodeFile) (err error) {
+	n.cluster, err = cluster.Open(cluster.Config{NodeID: n.id, Name: n.cfg.Name, Version: n.cfg.Version, ClusterID: file.ClusterID,
+		Key: n.key, Mode: n.cfg.Mode, BindAddr: n.cfg.Bind, AdvertiseAddr: n.cfg.Advertise,
+		GossipPort: n.cfg.GossipPort, PeerPort: n.cfg.PeerPort, Join: n.cfg.Join, Expect: n.cfg.Expect,
+		RaftDir: n.dir.RaftDir(), RememberedPeers: file.Peers, FSM: n.store, Logger: n.log.Named("cluster"), Timings: n.cfg.Raft,
+		Empty:        func() bool { return n.stateEmpty() },
+		SaveIdentity: func(id string, peers []string) error { return n.saveIdentity(id, peers) },
+		Meta:         n.meta, PeerHandler: n.peerHandler()})
+	return err
+}
+
+func (n *Node) stateEmpty() bool {
+	empty := true
+	_ = n.store.View(func(v *fsm.View) error { empty = v.Empty(); return nil }) // closed: nothing to lose
+	return empty
+}
+
+func (n *Node) saveIdentity(id string, peers []string) error {
+	file, known, err := n.dir.ReadNode()
+	if err != nil || !known {
+		return errors.Join(err, errUnless(known, "node.json is gone"))
+	}
+	file.ClusterID, file.Peers = id, peers
+	return n.dir.WriteNode(file)
+}
+
+func errUnless(ok bool, text string) error {
+	if ok {
+		return nil
+	}
+	return errors.New(text)
+}
+
+func (n *Node) meta() cluster.Meta {
+	m := cluster.Meta{Slots: n.cfg.Slots, HTTPAddr: n.HTTPAddr(), HTTPS: n.https}
+	if n.runner != nil {
+		m.Incarnation = n.runner.Incarnation()
+	}
+	if w := n.worker; w != nil {
+		m.Load = w.Load()
+	}
+	return m
+}
+
+func (n *Node) capabilities() pipeline.Capabilities {
+	tags := n.cfg.Tags
+	if tags == nil {
+		tags = []string{}
+	}
+	return pipeline.Capabilities{OS: runtime.GOOS, Arch: runtime.GOARCH, InstalledTools: findTools(), MaxParallelModules: n.cfg.Slots, Tags: tags}
+}
+
+// Ready is closed when the node can serve: it belongs to a cluster and knows a
+// leader.
+func (n *Node) Ready() <-chan struct{} { return n.ready }
+
+// HTTPAddr is host:port of the HTTP port.
+func (n *Node) HTTPAddr() string { return n.listener.Addr().String() }
+
+// HTTPS reports whether the HTTP port speaks TLS.
+func (n *Node) HTTPS() bool { return n.https }
+
+// Backend is what the API serves.
+func (n *Node) Backend() api.Backend { return (*backend)(n) }
+
+// ID is the node's.
+func (n *Node) ID() pipeline.NodeID { return n.id }
+
+// Name is the node's.
+func (n *Node) Name() string { return n.cfg.Name }
+
+// ClusterKey is the cluster's key, for the command line's own token.
+func (n *Node) ClusterKey() []byte { return n.key }
+
+// Run runs the node until ctx ends or it was told to leave, or something that
+// it cannot go on without fails. It stops in order: no new work, no new calls,
+// leadership handed over, gossip, raft, the state.
+func (n *Node) Run(ctx context.Context) error {
+	defer n.close()
+	core, stopCore := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopCore()
+	g, core := errgroup.WithContext(core)
+	g.Go(func() error { return wrap("cluster", n.cluster.Run(core)) })
+	g.Go(func() error { return wrap("worker", n.worker.Run(core)) })
+	g.Go(func() error { return wrap("journal", n.journal.Run(core)) })
+	g.Go(func() error { return wrap("http", n.serve(core)) })
+	g.Go(func() error { return wrap("orchestrator", n.cluster.Lead(core, n.orch.Lead)) })
+	g.Go(func() error { n.announce(core); return nil })
+	select {
+	case <-ctx.Done():
+		n.goAway()
+	case <-n.leaving:
+		n.goForGood()
+	case <-core.Done(): // a part failed
+	}
+	stopCore()
+	err := g.Wait()
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return err
+}
+
+func wrap(what string, err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// announce says when the node can serve, and takes back what it said when it
+// went away.
+func (n *Node) announce(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-n.cluster.Ready():
+	}
+	if err := n.writeAgentFile(); err != nil {
+		n.log.Error("write agent.json", "error", err)
+	}
+	n.readyOnce.Do(func() { close(n.ready) })
+	call, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if err := n.returned(call); err != nil && ctx.Err() == nil {
+		n.log.Warn("tell the cluster that this node is back", "error", err)
+	}
+}
+
+func (n *Node) writeAgentFile() error {
+	if n.cfg.Embedded {
+		return nil
+	}
+	scheme := "http"
+	if n.https {
+		scheme = "https"
+	}
+	return n.dir.WriteAgent(storage.AgentFile{PID: pid(), Name: n.cfg.Name, ID: n.id, HTTP: n.HTTPAddr(),
+		Peer: n.cluster.Addresses().Peer, Gossip: n.cluster.Addresses().Gossip, HTTPScheme: scheme, StartedAt: time.Now().UTC()})
+}
+
+// close releases what Open took, in reverse; safe on a half-built node.
+func (n *Node) close() {
+	if n.listener != nil {
+		_ = n.listener.Close() // closed by the server before, usually
+	}
+	if n.cluster != nil {
+		_ = n.cluster.Close() // idempotent; Run reported its error
+	}
+	for _, c := range n.closers() {
+		if err := c(); err != nil {
+			n.log.Warn("close", "error", err)
+		}
+	}
+}
+
+func (n *Node) closers() []func() error {
+	var fs []func() error
+	if n.runner != nil {
+		fs = append(fs, n.runner.Close)
+	}
+	if n.blobs != nil {
+		fs = append(fs, n.blobs.Close)
+	}
+	if n.store != nil {
+		fs = append(fs, n.store.Close)
+	}
+	if n.journal != nil {
+		fs = append(fs, n.journal.Close)
+	}
+	if n.dir != nil {
+		if !n.cfg.Embedded {
+			fs = append(fs, n.dir.RemoveAgent)
+		}
+		fs = append(fs, n.dir.Close)
+	}
+	return fs
+}
+
+func randomHex(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails (crypto/rand)
+	return hex.EncodeToString(b)
+}

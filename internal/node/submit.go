@@ -1,0 +1,359 @@
+package node
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/pipelined/pipelined/api"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/orchestrator"
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/language"
+	"github.com/pipelined/pipelined/storage"
+)
+
+// newRunID makes an id that sorts by time.
+func newRunID() pipeline.RunID {
+	u, err := uuid.NewV7()
+	if err != nil {
+		u = uuid.New() // no clock sequence; sorts anywhere, is as unique
+	}
+	return pipeline.RunID(strings.ReplaceAll(u.String(), "-", ""))
+}
+
+// Submit checks a pipeline, sees to the copies of its workspace and commits a
+// run of it.
+func (b *backend) Submit(ctx context.Context, by api.Subject, key string, in wire.SubmitRequest) (wire.RunCreated, error) {
+	n := b.node()
+	id := newRunID()
+	def, err := n.compile(ctx, by, id, in)
+	if err != nil {
+		return wire.RunCreated{}, err
+	}
+	holders, err := n.secureWorkspace(ctx, in.Workspace)
+	if err != nil {
+		return wire.RunCreated{}, err
+	}
+	raw, err := json.Marshal(in)
+	if err != nil {
+		return wire.RunCreated{}, fmt.Errorf("encode request: %w", err)
+	}
+	return n.commitRun(ctx, def, pipeline.Run{ID: id, Key: key, Submitter: by.Name, Workspace: in.Workspace, Holders: holders}, raw)
+}
+
+// commitRun makes a run exist. Without a key of the caller's it gets one of its
+// own, so that a proposal can be repeated.
+func (n *Node) commitRun(ctx context.Context, def *pipeline.Pipeline, run pipeline.Run, request []byte) (wire.RunCreated, error) {
+	raw, err := fsm.EncodeDefinition(def)
+	if err != nil {
+		return wire.RunCreated{}, err
+	}
+	run.Pipeline, run.Modules = def.Name, len(def.Modules)
+	if run.Key == "" {
+		run.Key = "run:" + string(run.ID)
+	}
+	sum := sha256.Sum256(request)
+	res, err := n.propose(ctx, &fsm.Command{At: time.Now().UTC(), Submit: &fsm.Submit{Run: run, Definition: raw,
+		Fingerprint: pipeline.Digest(hex.EncodeToString(sum[:]))}})
+	if pipeline.KindOf(err) == pipeline.TooLarge {
+		return wire.RunCreated{}, pipeline.Errorf(pipeline.TooLarge, "the pipeline is too large: packed it has %d bytes, and %d fit", len(raw), fsm.MaxCommandBytes)
+	}
+	if err == nil {
+		err = res.Err()
+	}
+	if err != nil {
+		return wire.RunCreated{}, err
+	}
+	repeated := res.Repeated && res.Run.ID != run.ID
+	return wire.RunCreated{ID: res.Run.ID, Number: res.Run.Number, Repeated: repeated}, nil
+}
+
+// compile turns a source into the pipeline that is stored.
+func (n *Node) compile(ctx context.Context, by api.Subject, id pipeline.RunID, in wire.SubmitRequest) (*pipeline.Pipeline, error) {
+	if in.FileName == "" {
+		in.FileName = "pipeline.hcl"
+	}
+	if len(in.Targets) > 0 {
+		return nil, pipeline.Errorf(pipeline.Invalid, "targets: this version runs whole pipelines only")
+	}
+	inputs := language.Inputs{RunID: string(id), Submitter: by.Name}
+	if in.Git != nil {
+		inputs.Git = *in.Git
+	}
+	for name, text := range in.Variables {
+		inputs.Variables = append(inputs.Variables, language.VariableInput{Name: name, Text: text, Origin: "the submission"})
+	}
+	sort.Slice(inputs.Variables, func(i, j int) bool { return inputs.Variables[i].Name < inputs.Variables[j].Name })
+	inputs.Evaluator = n.eval
+	file, diags := language.Parse(in.FileName, []byte(in.Source))
+	if len(diags) > 0 {
+		return nil, sourceError(diags)
+	}
+	def, diags := file.Compile(ctx, inputs)
+	if len(diags) > 0 {
+		return nil, sourceError(diags)
+	}
+	return def, nil
+}
+
+func sourceError(diags language.Diagnostics) error {
+	e := &api.SourceError{}
+	for _, d := range diags {
+		e.Diagnostics = append(e.Diagnostics, wire.Diagnostic{File: d.File, Line: d.Line, Column: d.Column, EndColumn: d.EndColumn,
+			Summary: d.Summary, Detail: d.Detail, SourceLine: d.SourceLine})
+	}
+	return e
+}
+
+// secureWorkspace sees to it that every blob of a workspace is here and on a
+// second node, where there is one, and names the holders (settled 1).
+func (n *Node) secureWorkspace(ctx context.Context, root pipeline.Digest) ([]pipeline.NodeID, error) {
+	if root == "" {
+		return nil, nil
+	}
+	if _, err := pipeline.ParseDigest(string(root)); err != nil {
+		return nil, pipeline.Errorf(pipeline.Invalid, "workspace: %w", err)
+	}
+	if err := n.fetch(ctx, nil, []pipeline.Digest{root}); err != nil {
+		return nil, notSent(err)
+	}
+	raw, err := n.blobs.ReadAll(root, 256<<20)
+	if err != nil {
+		return nil, err
+	}
+	tree, err := storage.DecodeTree(raw)
+	if err != nil {
+		return nil, pipeline.Errorf(pipeline.Invalid, "workspace %s: %w", root, err)
+	}
+	all := append(tree.Digests(), root)
+	if err := n.fetch(ctx, nil, all); err != nil {
+		return nil, notSent(err)
+	}
+	holders := []pipeline.NodeID{n.id}
+	if n.others() == 0 {
+		return holders, nil
+	}
+	var hints []pipeline.NodeID
+	if leader, err := n.leaderID(); err == nil {
+		hints = append(hints, leader)
+	}
+	var last error
+	for _, to := range n.sources(hints) {
+		if last = n.push(ctx, to, all); last == nil {
+			return append(holders, to), nil
+		}
+	}
+	if n.others() == 0 {
+		return holders, nil // they died meanwhile
+	}
+	return nil, pipeline.Errorf(pipeline.Unavailable, "no second node took the workspace: %w", last)
+}
+
+func notSent(err error) error {
+	if pipeline.KindOf(err) != pipeline.NotFound {
+		return err
+	}
+	return pipeline.Errorf(pipeline.Invalid, "the workspace is not here: send its blobs first (POST /api/v1/blobs/missing tells which): %w", err)
+}
+
+// evaluate is the orchestrator's way to language.Evaluate.
+func (n *Node) evaluate(ctx context.Context, p *pipeline.Pipeline, module string, deps map[string]orchestrator.Upstream) (*pipeline.Evaluated, error) {
+	up := make(map[string]language.Upstream, len(deps))
+	for name, d := range deps {
+		up[name] = language.Upstream{Status: d.State, Result: d.Result, Outputs: d.Outputs, ExitCode: d.ExitCode,
+			Duration: d.Duration, Cached: d.State == pipeline.ModuleCached}
+	}
+	return language.Evaluate(ctx, n.eval, p, module, up)
+}
+
+// Runs lists runs, newest first.
+func (b *backend) Runs(_ context.Context, q api.RunQuery) (wire.RunList, error) {
+	out := wire.RunList{Runs: []wire.RunSummary{}}
+	if q.Limit <= 0 || q.Limit > 1000 {
+		q.Limit = 100
+	}
+	before, err := parseCursor(q.Cursor)
+	if err != nil {
+		return out, err
+	}
+	err = b.store.View(func(v *fsm.View) error {
+		v.Runs(before, func(r pipeline.Run) bool {
+			if q.State != "" && r.State != q.State || q.Pipeline != "" && r.Pipeline != q.Pipeline {
+				return true
+			}
+			if len(out.Runs) == q.Limit {
+				out.Cursor = fmt.Sprintf("%x", out.Runs[q.Limit-1].Number)
+				return false
+			}
+			out.Runs = append(out.Runs, summary(r))
+			return true
+		})
+		return nil
+	})
+	return out, err
+}
+
+func parseCursor(s string) (uint64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	var n uint64
+	if _, err := fmt.Sscanf(s, "%x", &n); err != nil || n == 0 || fmt.Sprintf("%x", n) != s {
+		return 0, pipeline.Errorf(pipeline.Invalid, "cursor %.40q: use the one of the page before", s)
+	}
+	return n, nil
+}
+
+func summary(r pipeline.Run) wire.RunSummary {
+	return wire.RunSummary{ID: r.ID, Number: r.Number, Pipeline: r.Pipeline, State: r.State, Reason: r.Reason, Submitter: r.Submitter,
+		SubmittedAt: r.SubmittedAt.UTC(), StartedAt: timeOf(r.StartedAt), FinishedAt: timeOf(r.FinishedAt), Workspace: r.Workspace,
+		ModuleCount: r.Modules, ModulesDone: r.Done}
+}
+
+func timeOf(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+// Run gives a run with its modules, when its index is past afterIndex or wait
+// is over.
+func (b *backend) Run(ctx context.Context, id pipeline.RunID, afterIndex uint64, wait time.Duration, since uint64) (wire.Run, error) {
+	n := b.node()
+	ctx, cancel := context.WithTimeout(ctx, wait+10*time.Second)
+	defer cancel()
+	var timeout <-chan time.Time
+	if wait > 0 {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		timeout = t.C
+	}
+	for {
+		changed := n.store.Changed(id)
+		out, err := n.readRun(id, since)
+		if err != nil || out.Index > afterIndex || wait == 0 || out.State.Final() {
+			if err == nil {
+				n.explainWaiting(ctx, &out)
+			}
+			return out, err
+		}
+		select {
+		case <-changed:
+		case <-timeout:
+			n.explainWaiting(ctx, &out)
+			return out, nil
+		case <-ctx.Done():
+			return out, context.Cause(ctx)
+		}
+	}
+}
+
+func (n *Node) readRun(id pipeline.RunID, since uint64) (wire.Run, error) {
+	var out wire.Run
+	err := n.store.View(func(v *fsm.View) error {
+		r, ok := v.Run(id)
+		if !ok {
+			return noRun(id)
+		}
+		def, err := v.Definition(id)
+		if err != nil {
+			return err
+		}
+		recs := v.Modules(id)
+		out = wire.Run{RunSummary: summary(r), Index: r.Index, Modules: []wire.Module{}}
+		for i := range def.Modules {
+			m := &def.Modules[i]
+			rec := recs[m.Name]
+			if rec == nil {
+				rec = &pipeline.ModuleRecord{Name: m.Name, State: pipeline.ModuleWaiting}
+			}
+			if since > 0 && rec.Index <= since {
+				continue
+			}
+			out.Modules = append(out.Modules, moduleOf(m, rec))
+		}
+		return nil
+	})
+	return out, err
+}
+
+func noRun(id pipeline.RunID) error { return pipeline.Errorf(pipeline.NotFound, "no run %s", id) }
+
+func moduleOf(def *pipeline.Module, rec *pipeline.ModuleRecord) wire.Module {
+	m := wire.Module{Name: rec.Name, State: rec.State, Reason: rec.Reason, DependsOn: def.DependsOn, Result: rec.Result,
+		ExitCode: rec.ExitCode, Outputs: rec.OutputPaths, OutputBytes: rec.OutputBytes, StartedAt: timeOf(rec.StartedAt),
+		FinishedAt: timeOf(rec.FinishedAt), NotBefore: timeOf(rec.NotBefore), Attempts: []wire.Attempt{}}
+	if m.Outputs == nil {
+		m.Outputs = []string{}
+	}
+	if len(m.Result) == 0 {
+		m.Result = nil
+	}
+	if !rec.StartedAt.IsZero() && !rec.FinishedAt.IsZero() {
+		m.DurationSeconds = rec.FinishedAt.Sub(rec.StartedAt).Seconds()
+	}
+	for i := range rec.Attempts {
+		a := &rec.Attempts[i]
+		m.Worker = a.WorkerName
+		m.Attempts = append(m.Attempts, wire.Attempt{Number: a.Number, Worker: a.WorkerName, State: a.State, Reason: a.Reason,
+			ExitCode: a.ExitCode, AssignedAt: timeOf(a.AssignedAt), StartedAt: timeOf(a.StartedAt), FinishedAt: timeOf(a.FinishedAt),
+			LogSize: a.LogSize, Replicas: a.Replicas})
+	}
+	return m
+}
+
+// explainWaiting fills in why modules wait, where the orchestrator is here.
+func (n *Node) explainWaiting(ctx context.Context, r *wire.Run) {
+	if r.State.Final() {
+		return
+	}
+	why, err := n.orch.Waiting(ctx, r.ID)
+	if err != nil {
+		return // not the leader, or it stops: the states are right without reasons
+	}
+	for i := range r.Modules {
+		m := &r.Modules[i]
+		if m.State == pipeline.ModuleWaiting && m.Reason == "" {
+			m.Reason = why[m.Name]
+		}
+	}
+}
+
+// Cancel asks for the end of a run.
+func (b *backend) Cancel(ctx context.Context, by api.Subject, id pipeline.RunID, reason string) (wire.RunSummary, error) {
+	if reason == "" {
+		reason = "by " + by.Name
+	}
+	res, err := b.node().propose(ctx, &fsm.Command{At: time.Now().UTC(), Cancel: &fsm.Cancel{Run: id, Reason: reason}})
+	if err == nil {
+		err = res.Err()
+	}
+	if err != nil {
+		return wire.RunSummary{}, err
+	}
+	if res.Run.State.Final() {
+		return summary(res.Run), pipeline.Errorf(pipeline.Conflict, "run %s is over: it %s", id, over(res.Run.State))
+	}
+	return summary(res.Run), nil
+}
+
+func over(s pipeline.RunState) string {
+	switch s {
+	case pipeline.RunCancelled:
+		return "was cancelled"
+	case pipeline.RunWarnings:
+		return "succeeded with warnings"
+	}
+	return string(s)
+}

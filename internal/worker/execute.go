@@ -1,0 +1,333 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/internal/peer"
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
+)
+
+// execute takes an attempt from its files to its outcome.
+func (w *Worker) execute(a *attempt) {
+	if err := w.begin(a); err != nil {
+		if w.life.Err() != nil {
+			return // the daemon stops; the journal has the attempt
+		}
+		w.conclude(a, w.notStarted(a, err), nil)
+		return
+	}
+	w.await(a)
+}
+
+// begin lays out the folder and starts the process.
+func (w *Worker) begin(a *attempt) error {
+	if err := a.ctx.Err(); err != nil {
+		return err
+	}
+	if err := executor.Prepare(a.dir); err != nil {
+		return err
+	}
+	if err := w.layout(a.ctx, a); err != nil {
+		return err
+	}
+	proc, err := w.process(a)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	if a.stop != "" {
+		w.mu.Unlock()
+		return context.Canceled
+	}
+	a.running = true
+	w.mu.Unlock()
+	err = w.cfg.Runner.Start(w.life, []executor.Process{proc})
+	if errors.Is(err, executor.ErrSeen) {
+		return nil // started before this daemon did; its exit comes or has come
+	}
+	if err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
+	now := time.Now().UTC()
+	w.mu.Lock()
+	a.startedAt = now
+	stop := a.stop
+	w.mu.Unlock()
+	if stop != "" { // came between the two locks
+		return w.cfg.Runner.Stop(w.life, a.key, stop, a.spec.Grace)
+	}
+	return nil
+}
+
+// process says what to start.
+func (w *Worker) process(a *attempt) (executor.Process, error) {
+	s := &a.spec
+	argv := s.Command
+	if s.Script != "" {
+		var err error
+		if argv, err = executor.WriteScript(a.dir, s.Script); err != nil {
+			return executor.Process{}, err
+		}
+	}
+	env, err := w.environ(a)
+	if err != nil {
+		return executor.Process{}, err
+	}
+	dir := executor.WorkPath(a.dir)
+	if s.WorkingDir != "" {
+		dir = filepath.Join(dir, filepath.FromSlash(s.WorkingDir))
+	}
+	meta, err := json.Marshal(s)
+	if err != nil {
+		return executor.Process{}, fmt.Errorf("encode attempt: %w", err)
+	}
+	return executor.Process{ID: a.key, Dir: a.dir, WorkDir: dir, Argv: argv, Env: env,
+		Timeout: s.Timeout, Grace: s.Grace, Meta: meta}, nil
+}
+
+func (w *Worker) environ(a *attempt) ([]string, error) {
+	s := &a.spec
+	cache := ""
+	if len(s.Caches) > 0 {
+		cache = filepath.Join(w.cfg.CachesDir)
+		for _, c := range s.Caches {
+			if err := os.MkdirAll(filepath.Join(cache, c), 0o755); err != nil {
+				return nil, fmt.Errorf("make cache folder: %w", err)
+			}
+		}
+	}
+	return executor.Environ(executor.EnvConfig{Dir: a.dir, Run: string(s.ID.Run), Pipeline: s.Pipeline, Module: s.ID.Module,
+		Attempt: s.ID.Attempt, Worker: w.cfg.Name, Cache: cache, PassThrough: w.cfg.ModuleEnv, Declared: s.Env})
+}
+
+// layout brings the attempt's files here and lays them out: the workspace,
+// then what its dependencies left.
+func (w *Worker) layout(ctx context.Context, a *attempt) error {
+	s := &a.spec
+	var base storage.Tree
+	if s.Workspace != "" && (s.InputsAll || len(s.Inputs) > 0) {
+		t, err := w.tree(ctx, s.Workspace, s.Holders)
+		if err != nil {
+			return fmt.Errorf("workspace: %w", err)
+		}
+		if !s.InputsAll {
+			t = t.Filter(s.Inputs)
+		}
+		base = t
+	}
+	hints := s.Holders
+	var overlays []storage.NamedTree
+	for _, u := range s.Upstream {
+		t, err := w.tree(ctx, u.Outputs, u.Holders)
+		if err != nil {
+			return fmt.Errorf("outputs of %s: %w", u.Module, err)
+		}
+		if s.Layout == "by-module" {
+			t = t.Below(u.Module)
+		}
+		overlays = append(overlays, storage.NamedTree{Name: u.Module, Tree: t})
+		hints = append(hints[:len(hints):len(hints)], u.Holders...)
+	}
+	if len(base) == 0 && len(overlays) == 0 {
+		return nil
+	}
+	all, err := storage.Merge(base, overlays...)
+	if err != nil {
+		return err
+	}
+	if err := w.need(ctx, hints, all.Digests()); err != nil {
+		return err
+	}
+	return storage.Layout(ctx, all, executor.WorkPath(a.dir), w.cfg.Blobs)
+}
+
+func (w *Worker) need(ctx context.Context, hints []pipeline.NodeID, want []pipeline.Digest) error {
+	missing := w.cfg.Blobs.Missing(want)
+	if len(missing) == 0 {
+		return nil
+	}
+	return w.cfg.Fetch(ctx, hints, missing)
+}
+
+// maxTreeBytes bounds a tree's listing.
+const maxTreeBytes = 256 << 20
+
+func (w *Worker) tree(ctx context.Context, d pipeline.Digest, hints []pipeline.NodeID) (storage.Tree, error) {
+	if err := w.need(ctx, hints, []pipeline.Digest{d}); err != nil {
+		return nil, err
+	}
+	b, err := w.cfg.Blobs.ReadAll(d, maxTreeBytes)
+	if err != nil {
+		return nil, err
+	}
+	return storage.DecodeTree(b)
+}
+
+// notStarted is the outcome of an attempt whose process never ran.
+func (w *Worker) notStarted(a *attempt, err error) *pipeline.Outcome {
+	o := &pipeline.Outcome{State: pipeline.AttemptFailed, Reason: err.Error(), FinishedAt: time.Now().UTC()}
+	w.mu.Lock()
+	stop := a.stop
+	w.mu.Unlock()
+	switch k := pipeline.KindOf(err); {
+	case stop != "":
+		o.State, o.Reason = pipeline.AttemptCancelled, stop
+	case k == pipeline.Unavailable || k == pipeline.NotFound || k == pipeline.Timeout:
+		// Files could not be had, or the disk is low: not the module's fault.
+		o.State = pipeline.AttemptLost
+	}
+	return o
+}
+
+// await waits for the process to end, reports its start if it runs for a
+// while, and captures what it left.
+func (w *Worker) await(a *attempt) {
+	started := time.NewTimer(w.cfg.StartReport)
+	defer started.Stop()
+	for {
+		select {
+		case <-w.life.Done():
+			return
+		case <-started.C:
+			w.mu.Lock()
+			if a.outcome == nil {
+				w.reports = append(w.reports, peer.Report{ID: a.id, StartedAt: a.startedAt})
+				w.wake()
+			}
+			w.mu.Unlock()
+		case st := <-a.exit:
+			w.mu.Lock()
+			if !st.StartedAt.IsZero() {
+				a.startedAt = st.StartedAt.UTC()
+			}
+			w.mu.Unlock()
+			o, blobs := w.capture(a, st)
+			if o == nil {
+				return // the daemon stops
+			}
+			w.conclude(a, o, blobs)
+			return
+		}
+	}
+}
+
+// conclude writes the outcome into the journal and queues its report.
+func (w *Worker) conclude(a *attempt, o *pipeline.Outcome, blobs []pipeline.Digest) {
+	o.ID, o.Fence, o.Worker = a.id, a.spec.Fence, w.cfg.Self
+	inline := w.secure(a.spec.ID, o, blobs)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if o.StartedAt.IsZero() {
+		o.StartedAt = a.startedAt
+	}
+	a.outcome = o
+	if err := w.cfg.Journal.Outcome(*o); err != nil {
+		w.log.Error("write outcome to the journal", "attempt", a.key, "error", err)
+	}
+	w.pendLocked(a, inline)
+}
+
+// secure sees to the second copy of log and outputs: small ones go with the
+// report, larger ones to another node now.
+func (w *Worker) secure(id pipeline.AttemptID, o *pipeline.Outcome, blobs []pipeline.Digest) [][]byte {
+	o.Holders = []pipeline.NodeID{w.cfg.Self}
+	var total int64
+	for _, d := range blobs {
+		n, err := w.cfg.Blobs.Size(d)
+		if err != nil {
+			w.log.Error("size of blob", "attempt", id.String(), "error", err)
+			continue
+		}
+		total += n
+	}
+	if total > peer.MaxInlineBlob {
+		if n := w.cfg.Copy(w.life, blobs); n != "" {
+			o.Holders = append(o.Holders, n)
+		}
+		return nil
+	}
+	var inline [][]byte
+	for _, d := range blobs {
+		b, err := w.cfg.Blobs.ReadAll(d, peer.MaxInlineBlob)
+		if err != nil {
+			w.log.Error("read blob", "attempt", id.String(), "error", err)
+			continue
+		}
+		inline = append(inline, b)
+	}
+	return inline
+}
+
+// recover takes up what an earlier daemon left: attempts whose outcome waits,
+// that run, that ended meanwhile, or that had not begun.
+func (w *Worker) recover(ctx context.Context) error {
+	list, err := w.cfg.Runner.List(ctx)
+	if err != nil {
+		return fmt.Errorf("list attempts of the keeper: %w", err)
+	}
+	has := map[string]executor.Status{}
+	for _, s := range list {
+		has[s.ID] = s
+	}
+	inc := w.cfg.Runner.Incarnation()
+	for _, e := range w.cfg.Journal.All() {
+		var spec pipeline.Spec
+		if err := json.Unmarshal(e.Spec, &spec); err != nil {
+			return fmt.Errorf("journal entry %s: %w", e.ID, err)
+		}
+		a := w.newAttempt(spec)
+		st, known := has[a.key]
+		delete(has, a.key)
+		w.attempts[a.id] = a
+		a.running = known
+		switch {
+		case e.Outcome != nil:
+			a.outcome = e.Outcome
+			w.mu.Lock()
+			w.pendLocked(a, nil)
+			w.mu.Unlock()
+		case known:
+			a.startedAt = st.StartedAt.UTC()
+			if st.State == executor.Exited {
+				a.exit <- st
+			}
+			w.group.Go(func() error { w.await(a); return nil })
+		case e.Incarnation == inc:
+			w.group.Go(func() error { w.execute(a); return nil })
+		default:
+			w.group.Go(func() error {
+				w.conclude(a, w.lostWithKeeper(a), nil)
+				return nil
+			})
+		}
+	}
+	return w.dropStrangers(ctx, has)
+}
+
+// lostWithKeeper is the outcome of an attempt whose keeper died. One whose
+// exit reached the disk ended, whoever died after it.
+func (w *Worker) lostWithKeeper(a *attempt) *pipeline.Outcome {
+	return &pipeline.Outcome{State: pipeline.AttemptLost, FinishedAt: time.Now().UTC(),
+		Reason: "the keeper of worker " + w.cfg.Name + " died, and its processes with it"}
+}
+
+// dropStrangers ends processes that no journal entry knows.
+func (w *Worker) dropStrangers(ctx context.Context, has map[string]executor.Status) error {
+	for key, s := range has {
+		w.log.Warn("the keeper has an attempt that the journal does not know", "attempt", key)
+		if s.State == executor.Running {
+			if err := w.cfg.Runner.Stop(ctx, key, "unknown to this node", 0); err != nil {
+				return fmt.Errorf("stop unknown attempt %s: %w", key, err)
+			}
+		}
+	}
+	return nil
+}

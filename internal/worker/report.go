@@ -1,0 +1,150 @@
+package worker
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"github.com/pipelined/pipelined/internal/peer"
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
+)
+
+// pendLocked queues the report of an attempt that ended. w.mu is held.
+func (w *Worker) pendLocked(a *attempt, blobs [][]byte) {
+	w.pending[a.id] = a
+	w.reports = append(w.reports, peer.Report{ID: a.id, StartedAt: a.outcome.StartedAt, Outcome: a.outcome, Blobs: blobs})
+	w.wake()
+}
+
+func (w *Worker) wake() {
+	select {
+	case w.poke <- struct{}{}:
+	default:
+	}
+}
+
+// maxReportBytes bounds what travels in one call.
+const maxReportBytes = 4 << 20
+
+// takeReports takes what is queued, up to the bound.
+func (w *Worker) takeReports() []peer.Report {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n, size := 0, 0
+	for ; n < len(w.reports); n++ {
+		for _, b := range w.reports[n].Blobs {
+			size += len(b)
+		}
+		if n > 0 && size > maxReportBytes {
+			break
+		}
+	}
+	out := w.reports[:n:n]
+	w.reports = w.reports[n:]
+	if len(w.reports) > 0 {
+		w.wake()
+	}
+	return out
+}
+
+// maxCalls is how many reports may wait for their commit at once: while one
+// does, the next outcome need not.
+const maxCalls = 4
+
+// reporter sends what is queued, again and again until it is acknowledged.
+func (w *Worker) reporter() {
+	slots := make(chan struct{}, maxCalls)
+	for {
+		select {
+		case <-w.life.Done():
+			return
+		case <-w.poke:
+		}
+		for batch := w.takeReports(); len(batch) > 0; batch = w.takeReports() {
+			select {
+			case slots <- struct{}{}:
+			case <-w.life.Done():
+				return
+			}
+			w.group.Go(func() error {
+				defer func() { <-slots }()
+				w.send(batch)
+				return nil
+			})
+		}
+	}
+}
+
+// send repeats a batch until every report in it is dealt with.
+func (w *Worker) send(batch []peer.Report) {
+	pause := 20 * time.Millisecond
+	for tries := 0; len(batch) > 0; tries++ {
+		ctx, cancel := context.WithTimeout(w.life, 10*time.Second)
+		acks, err := w.cfg.Report(ctx, batch)
+		cancel()
+		if w.life.Err() != nil {
+			return
+		}
+		var rest []peer.Report
+		if err == nil && len(acks) == len(batch) {
+			for i := range batch {
+				if acks[i].Done {
+					w.acknowledged(&batch[i], acks[i])
+				} else {
+					rest = append(rest, batch[i])
+				}
+			}
+			batch = rest
+			if len(rest) == 0 {
+				return
+			}
+		} else if tries == 5 {
+			w.log.Info("outcomes wait for a leader", "count", len(batch), "error", err)
+		}
+		select {
+		case <-w.life.Done():
+			return
+		case <-time.After(pause):
+		}
+		pause = min(pause*2, 500*time.Millisecond)
+	}
+}
+
+// acknowledged forgets an attempt whose outcome is dealt with.
+func (w *Worker) acknowledged(rep *peer.Report, ack peer.Ack) {
+	if rep.Outcome == nil {
+		return
+	}
+	if ack.Refused != "" {
+		w.log.Info("outcome had no effect", "attempt", rep.ID.String(), "reason", ack.Refused)
+	}
+	w.mu.Lock()
+	a := w.attempts[rep.ID]
+	delete(w.attempts, rep.ID)
+	delete(w.pending, rep.ID)
+	w.done.add(rep.ID)
+	w.mu.Unlock()
+	if err := w.cfg.Journal.Forget(rep.ID); err != nil {
+		w.log.Error("forget in journal", "attempt", rep.ID.String(), "error", err)
+	}
+	if a == nil {
+		return
+	}
+	a.cancel()
+	if a.running {
+		if err := w.cfg.Runner.Forget(w.life, a.key); err != nil && w.life.Err() == nil {
+			w.log.Warn("forget attempt", "attempt", a.key, "error", err)
+		}
+	}
+	w.removeDir(a)
+}
+
+func (w *Worker) removeDir(a *attempt) {
+	if w.cfg.KeepWork && a.outcome.State != pipeline.AttemptSucceeded {
+		return
+	}
+	if err := storage.RemoveAll(w.cfg.WorkDir, a.dir); err != nil && !os.IsNotExist(err) {
+		w.log.Warn("remove folder", "dir", a.dir, "error", err)
+	}
+}

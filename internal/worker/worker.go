@@ -1,0 +1,323 @@
+// Package worker is the worker's duty: take attempts from the orchestrator,
+// lay out their files, run them through the executor, capture what they leave,
+// and keep each outcome until the orchestrator has committed it.
+//
+// An attempt is in the journal from the moment it is taken. A daemon that
+// starts again goes through its journal and its runner and takes up every
+// attempt where it was.
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/internal/peer"
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
+)
+
+// Config is what a worker needs.
+type Config struct {
+	Self         pipeline.NodeID
+	Name         string
+	Capabilities pipeline.Capabilities
+	Runner       executor.Runner
+	Blobs        *storage.Blobs
+	Journal      *storage.Journal
+	// WorkDir holds the attempts' folders, CachesDir the named caches.
+	WorkDir, CachesDir string
+	// ModuleEnv names variables of this machine that modules see.
+	ModuleEnv []string
+	// KeepWork keeps the folders of failed attempts.
+	KeepWork bool
+	// Fetch makes blobs present here, from hints or from whoever has them. Its
+	// error is pipeline.NotFound where no node that answers has one of them.
+	Fetch func(ctx context.Context, hints []pipeline.NodeID, want []pipeline.Digest) error
+	// Copy sends blobs that are too large for a report to another node and
+	// tells which; "" where there is none, or none answered in time.
+	Copy func(ctx context.Context, blobs []pipeline.Digest) pipeline.NodeID
+	// Report hands reports to the orchestrator, wherever it is.
+	Report func(ctx context.Context, reports []peer.Report) ([]peer.Ack, error)
+	Logger hclog.Logger
+	// StartReport is how long a process runs before its start is reported; most
+	// end sooner, and their outcome tells both. 0 means 150 ms.
+	StartReport time.Duration
+}
+
+// Worker does the worker's duty of one node. Its methods are safe for
+// concurrent use.
+type Worker struct {
+	cfg Config
+	log hclog.Logger
+
+	group  errgroup.Group
+	life   context.Context
+	cancel context.CancelFunc
+
+	mu       sync.Mutex // guards following
+	attempts map[pipeline.AttemptID]*attempt
+	// done remembers attempts that are dealt with, against a dispatch that was
+	// under way for long.
+	done    *recent
+	term    uint64
+	lease   time.Time
+	closed  bool
+	reports []peer.Report
+	pending map[pipeline.AttemptID]*attempt // reported, not yet acknowledged
+	poke    chan struct{}
+}
+
+// attempt is one attempt that this node has taken.
+type attempt struct {
+	id   pipeline.AttemptID
+	key  string
+	spec pipeline.Spec
+	dir  string
+	// exit has the status of its process, once.
+	exit chan executor.Status
+	// ctx ends when the attempt is to be stopped before its process runs.
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	// guarded by Worker.mu
+	startedAt time.Time
+	running   bool // its process is with the runner
+	stop      string
+	outcome   *pipeline.Outcome
+}
+
+// Open takes up what the journal and the runner have. Run must follow.
+func Open(ctx context.Context, cfg Config) (*Worker, error) {
+	if cfg.StartReport <= 0 {
+		cfg.StartReport = 150 * time.Millisecond
+	}
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	w := &Worker{cfg: cfg, log: cfg.Logger, life: life, cancel: cancel, attempts: map[pipeline.AttemptID]*attempt{},
+		done: newRecent(1 << 16), pending: map[pipeline.AttemptID]*attempt{}, poke: make(chan struct{}, 1)}
+	if err := w.recover(ctx); err != nil {
+		cancel()
+		return nil, err
+	}
+	return w, nil
+}
+
+// Run reports outcomes until ctx ends, then waits for what is under way here.
+// Processes with a keeper go on without this.
+func (w *Worker) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, w.cancel)
+	defer stop()
+	w.group.Go(func() error { w.routeExits(); return nil })
+	w.group.Go(func() error { w.reporter(); return nil })
+	<-ctx.Done()
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	w.cancel()
+	return w.group.Wait()
+}
+
+// Close makes the worker refuse new attempts.
+func (w *Worker) Close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+}
+
+// Take accepts committed assignments. Known ones are left alone, so that
+// repeating is harmless. It returns when they are in the journal.
+func (w *Worker) Take(in peer.DispatchRequest) (peer.DispatchResponse, error) {
+	res := peer.DispatchResponse{Incarnation: w.cfg.Runner.Incarnation()}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if in.Term < w.term {
+		return res, pipeline.Errorf(pipeline.Conflict, "term %d is over: this worker follows term %d", in.Term, w.term)
+	}
+	w.term = in.Term
+	if w.closed {
+		return res, pipeline.Errorf(pipeline.Unavailable, "node %s is stopping", w.cfg.Name)
+	}
+	for i := range in.Specs {
+		s := &in.Specs[i]
+		if w.attempts[s.ID] != nil || w.done.has(s.ID) {
+			continue
+		}
+		if s.Incarnation != "" && s.Incarnation != res.Incarnation {
+			w.refuseLocked(s)
+			continue
+		}
+		raw, err := json.Marshal(s)
+		if err != nil {
+			return res, fmt.Errorf("encode %s for the journal: %w", s.ID, err)
+		}
+		a := w.newAttempt(*s)
+		if err := w.cfg.Journal.Take(storage.JournalEntry{ID: s.ID, Fence: s.Fence, Incarnation: res.Incarnation, Spec: raw, Dir: a.dir}); err != nil {
+			return res, fmt.Errorf("take %s: %w", s.ID, err)
+		}
+		w.attempts[s.ID] = a
+		w.group.Go(func() error { w.execute(a); return nil })
+	}
+	return res, nil
+}
+
+// refuseLocked reports an attempt of an earlier life of this worker as lost.
+func (w *Worker) refuseLocked(s *pipeline.Spec) {
+	a := w.newAttempt(*s)
+	a.outcome = &pipeline.Outcome{ID: s.ID, Fence: s.Fence, Worker: w.cfg.Self, State: pipeline.AttemptLost,
+		Reason: "worker " + w.cfg.Name + " was started anew and has lost its processes", FinishedAt: time.Now().UTC()}
+	w.attempts[s.ID] = a
+	w.pendLocked(a, nil)
+}
+
+func (w *Worker) newAttempt(s pipeline.Spec) *attempt {
+	ctx, cancel := context.WithCancel(w.life)
+	key := s.ID.String()
+	return &attempt{id: s.ID, key: key, spec: s, dir: attemptDir(w.cfg.WorkDir, s.ID), exit: make(chan executor.Status, 1), ctx: ctx, cancel: cancel}
+}
+
+// Stop ends attempts; those this node does not have are passed over.
+func (w *Worker) Stop(ctx context.Context, in peer.StopRequest) error {
+	w.mu.Lock()
+	if in.Term < w.term {
+		w.mu.Unlock()
+		return pipeline.Errorf(pipeline.Conflict, "term %d is over: this worker follows term %d", in.Term, w.term)
+	}
+	w.term = in.Term
+	var running []*attempt
+	for _, id := range in.IDs {
+		a := w.attempts[id]
+		if a == nil || a.outcome != nil {
+			continue
+		}
+		if a.stop == "" {
+			a.stop = in.Reason
+		}
+		if a.running {
+			running = append(running, a)
+		} else {
+			a.cancel()
+		}
+	}
+	w.mu.Unlock()
+	for _, a := range running {
+		if err := w.cfg.Runner.Stop(ctx, a.key, in.Reason, a.spec.Grace); err != nil {
+			return fmt.Errorf("stop %s: %w", a.id, err)
+		}
+	}
+	return nil
+}
+
+// Sync renews the lease and tells what this node is and has.
+func (w *Worker) Sync(ctx context.Context, in peer.SyncRequest) (peer.SyncResponse, error) {
+	w.mu.Lock()
+	if in.Term < w.term {
+		w.mu.Unlock()
+		return peer.SyncResponse{}, pipeline.Errorf(pipeline.Conflict, "term %d is over: this worker follows term %d", in.Term, w.term)
+	}
+	w.term = in.Term
+	w.lease = time.Now().Add(in.Lease)
+	res := peer.SyncResponse{Incarnation: w.cfg.Runner.Incarnation(), Name: w.cfg.Name, Capabilities: w.cfg.Capabilities, Closed: w.closed}
+	for _, a := range w.attempts {
+		res.Attempts = append(res.Attempts, peer.Held{ID: a.id, Fence: a.spec.Fence, StartedAt: a.startedAt, Ended: a.outcome != nil})
+	}
+	w.mu.Unlock()
+	return res, w.cfg.Runner.Renew(ctx, in.Lease)
+}
+
+// Load is how many attempts are here and not ended.
+func (w *Worker) Load() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := 0
+	for _, a := range w.attempts {
+		if a.outcome == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// Lease is until when the orchestrator trusts this worker without a word.
+func (w *Worker) Lease() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.lease
+}
+
+// LogFile says where the output of an attempt is while this node has it: the
+// file may not exist before the first byte. live is false once the process has
+// ended and the file will not grow.
+func (w *Worker) LogFile(id pipeline.AttemptID) (path string, live, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a := w.attempts[id]
+	if a == nil {
+		return "", false, false
+	}
+	return executor.LogPath(a.dir), a.outcome == nil, true
+}
+
+// routeExits hands each exit to its attempt.
+func (w *Worker) routeExits() {
+	for {
+		select {
+		case <-w.life.Done():
+			return
+		case s, ok := <-w.cfg.Runner.Exits():
+			if !ok {
+				return
+			}
+			w.route(s)
+		}
+	}
+}
+
+func (w *Worker) route(s executor.Status) {
+	id, err := pipeline.ParseAttemptID(s.ID)
+	w.mu.Lock()
+	a := w.attempts[id]
+	w.mu.Unlock()
+	if err != nil || a == nil {
+		// Dealt with before: a runner tells an exit until it is forgotten.
+		if err := w.cfg.Runner.Forget(w.life, s.ID); err != nil && w.life.Err() == nil {
+			w.log.Warn("forget attempt", "attempt", s.ID, "error", err)
+		}
+		return
+	}
+	select {
+	case a.exit <- s:
+	default: // told twice
+	}
+}
+
+// recent is a set of the last attempts that were dealt with.
+type recent struct {
+	set  map[pipeline.AttemptID]struct{}
+	ring []pipeline.AttemptID
+	next int
+}
+
+func newRecent(n int) *recent {
+	return &recent{set: map[pipeline.AttemptID]struct{}{}, ring: make([]pipeline.AttemptID, 0, 64), next: n}
+}
+
+func (r *recent) has(id pipeline.AttemptID) bool { _, ok := r.set[id]; return ok }
+
+// add forgets the oldest half when it holds as many as it may.
+func (r *recent) add(id pipeline.AttemptID) {
+	if len(r.ring) >= r.next {
+		half := len(r.ring) / 2
+		for _, old := range r.ring[:half] {
+			delete(r.set, old)
+		}
+		r.ring = append(r.ring[:0], r.ring[half:]...)
+	}
+	r.ring = append(r.ring, id)
+	r.set[id] = struct{}{}
+}
