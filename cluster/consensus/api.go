@@ -17,6 +17,16 @@ import (
 // well is given its entries in batches.
 type FSM = raft.FSM
 
+// What an FSM is made of, for those that must not know raft.
+type (
+	// Log is one entry as the state machine is given it.
+	Log = raft.Log
+	// Snapshot is a state captured for writing.
+	Snapshot = raft.FSMSnapshot
+	// SnapshotSink is what it is written to.
+	SnapshotSink = raft.SnapshotSink
+)
+
 // MaxCommand is the largest command that Apply takes, in bytes. Larger entries
 // would delay heartbeats (reliability P17, H18).
 const MaxCommand = 256 << 10

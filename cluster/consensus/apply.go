@@ -234,3 +234,10 @@ func (n *Node) Snapshot(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Refused is a proposal that was answered with an error before it was made.
+func Refused(err error) *Future {
+	f := &Future{done: make(chan struct{}), err: err}
+	close(f.done)
+	return f
+}

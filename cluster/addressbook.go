@@ -1,0 +1,70 @@
+package cluster
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/google/renameio/v2"
+)
+
+// maxBook is how many addresses are remembered.
+const maxBook = 64
+
+// addressBook remembers where the peer ports of other nodes are, so that raft
+// finds its voters after a cold start before gossip does. It is safe for
+// concurrent use.
+type addressBook struct {
+	path string
+
+	mu    sync.Mutex // guards following
+	addrs map[string]string
+}
+
+// openAddressBook reads the book; a missing or broken one is empty, as it is
+// only a help.
+func openAddressBook(path string) (*addressBook, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("make raft's folder: %w", err)
+	}
+	b := &addressBook{path: path, addrs: map[string]string{}}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return b, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the peers' addresses: %w", err)
+	}
+	if json.Unmarshal(data, &b.addrs) != nil || b.addrs == nil {
+		b.addrs = map[string]string{}
+	}
+	return b, nil
+}
+
+func (b *addressBook) get(id string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.addrs[id]
+}
+
+// put remembers exactly the given addresses and writes them where they differ.
+func (b *addressBook) put(addrs map[string]string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if maps.Equal(b.addrs, addrs) || len(addrs) > maxBook {
+		return nil
+	}
+	data, err := json.Marshal(addrs)
+	if err != nil {
+		return fmt.Errorf("write the peers' addresses: %w", err)
+	}
+	if err := renameio.WriteFile(b.path, data, 0o600); err != nil {
+		return fmt.Errorf("write the peers' addresses: %w", err)
+	}
+	b.addrs = addrs
+	return nil
+}

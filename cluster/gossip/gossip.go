@@ -1,0 +1,386 @@
+// Package gossip tells who is here: a thin wrapper of memberlist that keeps the
+// list of members, carries each node's description, refuses nodes of other
+// clusters, and joins.
+//
+// What it tells is a hint and authorizes nothing. It knows nothing of raft.
+// Everything exported is safe for concurrent use; callbacks come on
+// memberlist's goroutines and must not block.
+package gossip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/memberlist"
+)
+
+const (
+	// keepGone is how long members that failed or left are remembered, and
+	// maxGone how many of them.
+	keepGone = 24 * time.Hour
+	maxGone  = 1000
+	// updateWait bounds the wait for a description to be sent on.
+	updateWait = 2 * time.Second
+	// calmUpdates is how often a description goes out that is not urgent.
+	calmUpdates = time.Second
+	// smallCluster is up to how many nodes failures are looked for twice as
+	// often (settled.md, 3).
+	probeInterval = 500 * time.Millisecond
+)
+
+// Config is what gossip needs.
+type Config struct {
+	// ID is the node's and serves as its name among the members.
+	ID string
+	// BindAddr and AdvertiseAddr are IPs; AdvertiseAddr "" means BindAddr.
+	BindAddr, AdvertiseAddr string
+	// Port of both TCP and UDP; 0 takes a free one.
+	Port int
+	// Key encrypts, Label marks what is ours.
+	Key   []byte
+	Label string
+	// Meta is the node's first description.
+	Meta Meta
+	// Admit may refuse a node of another cluster, with the reason. self is
+	// our description of the moment. nil admits all.
+	Admit func(self Meta, other Member) error
+	// Conflict is told that another address uses our id.
+	Conflict func(other Member)
+	Logger   hclog.Logger
+}
+
+// Status is what gossip knows of a member's life.
+type Status int
+
+// The states of a member.
+const (
+	Alive Status = iota
+	Failed
+	Left
+)
+
+// Member is a node as the others know it.
+type Member struct {
+	ID string
+	// Addr is host:port of gossip, IP its host.
+	Addr   string
+	IP     string
+	Meta   Meta
+	Status Status
+	// Since is when Status began, by this node's clock.
+	Since time.Time
+}
+
+// PeerAddr is host:port of the member's peer port, "" where it has none.
+func (m Member) PeerAddr() string {
+	if m.Meta.PeerPort == 0 {
+		return ""
+	}
+	return net.JoinHostPort(m.IP, strconv.Itoa(m.Meta.PeerPort))
+}
+
+// Gossip is this node's part in the membership. Open binds its port, Start
+// lets it take part, Close ends it.
+type Gossip struct {
+	cfg   Config
+	log   hclog.Logger
+	trans *memberlist.NetTransport
+	port  int
+	poke  chan struct{}
+	// urgent and calm ask the updater to send our description.
+	urgent, calm chan struct{}
+	stop         chan struct{}
+	wg           sync.WaitGroup
+	once         sync.Once
+
+	// metaMu stands apart from mu: memberlist asks for the description while
+	// it holds its own lock.
+	metaMu sync.RWMutex // guards following
+	meta   Meta
+
+	mu      sync.Mutex // guards following
+	ml      *memberlist.Memberlist
+	members map[string]Member
+}
+
+// Open binds the port for TCP and UDP.
+func Open(cfg Config) (*Gossip, error) {
+	g := &Gossip{cfg: cfg, log: cfg.Logger, meta: cfg.Meta, members: map[string]Member{},
+		poke: make(chan struct{}, 1), urgent: make(chan struct{}, 1), calm: make(chan struct{}, 1),
+		stop: make(chan struct{})}
+	if g.log == nil {
+		g.log = hclog.NewNullLogger()
+	}
+	if _, err := cfg.Meta.encode(); err != nil {
+		return nil, err
+	}
+	var err error
+	for range 10 {
+		// The free port of TCP may be taken for UDP: try another.
+		g.trans, err = memberlist.NewNetTransport(&memberlist.NetTransportConfig{
+			BindAddrs: []string{cfg.BindAddr}, BindPort: cfg.Port, Logger: bridge(g.log)})
+		if err == nil || cfg.Port != 0 {
+			break
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen for gossip on %s: %w", net.JoinHostPort(cfg.BindAddr, strconv.Itoa(cfg.Port)), err)
+	}
+	g.port = g.trans.GetAutoBindPort()
+	return g, nil
+}
+
+// Port is the one that is bound.
+func (g *Gossip) Port() int { return g.port }
+
+// Start takes part in the membership, alone until Join.
+func (g *Gossip) Start() error {
+	c := memberlist.DefaultLANConfig()
+	c.Name = g.cfg.ID
+	c.Transport = g.trans
+	c.BindAddr, c.BindPort = g.cfg.BindAddr, g.port
+	c.AdvertiseAddr, c.AdvertisePort = g.cfg.AdvertiseAddr, g.port
+	if c.AdvertiseAddr == "" {
+		c.AdvertiseAddr = g.cfg.BindAddr
+	}
+	c.SecretKey, c.Label = g.cfg.Key, g.cfg.Label
+	c.GossipVerifyIncoming, c.GossipVerifyOutgoing = true, true
+	c.EnableCompression = false
+	c.MsgpackUseNewTimeFormat = true
+	c.TCPTimeout = 3 * time.Second
+	c.SuspicionMult = 4
+	c.ProbeInterval, c.ProbeTimeout = probeInterval, probeInterval/2
+	c.GossipInterval = 100 * time.Millisecond
+	c.PushPullInterval = 15 * time.Second
+	c.DeadNodeReclaimTime = 10 * time.Second
+	c.DelegateProtocolMin, c.DelegateProtocolMax, c.DelegateProtocolVersion = metaVersion, metaVersion, metaVersion
+	c.Logger = bridge(g.log)
+	d := &delegate{g}
+	c.Delegate, c.Events, c.Alive, c.Merge, c.Conflict = d, d, d, d, d
+	ml, err := memberlist.Create(c)
+	if err != nil {
+		return fmt.Errorf("start gossip: %w", err)
+	}
+	g.mu.Lock()
+	g.ml = ml
+	g.mu.Unlock()
+	g.wg.Go(g.update)
+	return nil
+}
+
+func (g *Gossip) list() *memberlist.Memberlist {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.ml
+}
+
+// Changed is poked, with room for one poke, when the members may have changed.
+func (g *Gossip) Changed() <-chan struct{} { return g.poke }
+
+func (g *Gossip) changed() {
+	select {
+	case g.poke <- struct{}{}:
+	default:
+	}
+}
+
+// Members are all known nodes, this one included, by id.
+func (g *Gossip) Members() []Member {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.SortedFunc(maps.Values(g.members), func(a, b Member) int {
+		if a.ID < b.ID {
+			return -1
+		}
+		return 1
+	})
+}
+
+// Member finds a node by id.
+func (g *Gossip) Member(id string) (Member, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	m, ok := g.members[id]
+	return m, ok
+}
+
+// Meta is our own description.
+func (g *Gossip) Meta() Meta {
+	g.metaMu.RLock()
+	defer g.metaMu.RUnlock()
+	return g.meta
+}
+
+// UpdateMeta changes our description and tells the others: soon where it is
+// urgent, within about a second otherwise. A change of nothing costs nothing.
+// The description of which the encoding does not fit is refused.
+func (g *Gossip) UpdateMeta(urgent bool, change func(*Meta)) error {
+	g.metaMu.Lock()
+	m := g.meta
+	change(&m)
+	if m == g.meta {
+		g.metaMu.Unlock()
+		return nil
+	}
+	if _, err := m.encode(); err != nil {
+		g.metaMu.Unlock()
+		return err
+	}
+	g.meta = m
+	g.metaMu.Unlock()
+	ch := g.calm
+	if urgent {
+		ch = g.urgent
+	}
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// update sends our description on, one at a time: memberlist waits until it
+// has gone out.
+func (g *Gossip) update() {
+	var last time.Time
+	var later <-chan time.Time
+	for {
+		select {
+		case <-g.stop:
+			return
+		case <-g.urgent:
+		case <-g.calm:
+			if wait := calmUpdates - time.Since(last); wait > 0 {
+				if later == nil {
+					later = time.After(wait)
+				}
+				continue
+			}
+		case <-later:
+		}
+		last, later = time.Now(), nil
+		if err := g.list().UpdateNode(updateWait); err != nil {
+			g.log.Debug("the node's description goes out slowly", "error", err)
+		}
+	}
+}
+
+// Join exchanges members with the node at a gossip address, host:port with an
+// IP as its host.
+func (g *Gossip) Join(ctx context.Context, addr string) error {
+	ml := g.list()
+	if ml == nil {
+		return errors.New("gossip has not started")
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := ml.Join([]string{addr})
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return explain(addr, err)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Leave tells the others that this node goes for good.
+func (g *Gossip) Leave(timeout time.Duration) error {
+	ml := g.list()
+	if ml == nil {
+		return nil
+	}
+	if err := ml.Leave(timeout); err != nil {
+		return fmt.Errorf("leave gossip: %w", err)
+	}
+	return nil
+}
+
+// Close ends the node's part without telling the others. It is idempotent.
+func (g *Gossip) Close() error {
+	var err error
+	g.once.Do(func() {
+		close(g.stop)
+		g.wg.Wait()
+		if ml := g.list(); ml != nil {
+			err = ml.Shutdown()
+			return
+		}
+		err = g.trans.Shutdown()
+	})
+	return err
+}
+
+// Forget drops the members that are not alive and are not of the cluster.
+func (g *Gossip) Forget(id string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if m, ok := g.members[id]; ok && m.Status != Alive {
+		delete(g.members, id)
+	}
+}
+
+// note keeps what has become of a node.
+func (g *Gossip) note(n *memberlist.Node, status Status) {
+	m, err := memberOf(n)
+	if err != nil {
+		return // NotifyAlive has refused it
+	}
+	m.Status, m.Since = status, time.Now()
+	g.mu.Lock()
+	old, known := g.members[m.ID]
+	if status == Failed && (old.Meta.Leaving || m.Meta.Leaving) {
+		m.Status = Left
+	}
+	if known && old.Status == m.Status {
+		m.Since = old.Since
+	}
+	g.members[m.ID] = m
+	g.trimLocked()
+	g.mu.Unlock()
+	g.changed()
+}
+
+// trimLocked forgets those that have been gone for long.
+func (g *Gossip) trimLocked() {
+	gone, oldest := 0, Member{}
+	for id, m := range g.members {
+		if m.Status == Alive {
+			continue
+		}
+		if time.Since(m.Since) > keepGone {
+			delete(g.members, id)
+			continue
+		}
+		if gone++; oldest.ID == "" || m.Since.Before(oldest.Since) {
+			oldest = m
+		}
+	}
+	if gone > maxGone {
+		delete(g.members, oldest.ID)
+	}
+}
+
+func memberOf(n *memberlist.Node) (Member, error) {
+	if n.Name == "" || len(n.Name) > maxNodeID {
+		return Member{}, fmt.Errorf("%w: id %.80q", errMeta, n.Name)
+	}
+	meta, err := decodeMeta(n.Meta)
+	if err != nil {
+		return Member{}, err
+	}
+	if n.Addr.IsUnspecified() || n.Addr.IsMulticast() || n.Port == 0 {
+		return Member{}, fmt.Errorf("%w: address %s:%d", errMeta, n.Addr, n.Port)
+	}
+	ip := n.Addr.String()
+	return Member{ID: n.Name, IP: ip, Addr: net.JoinHostPort(ip, strconv.Itoa(int(n.Port))), Meta: meta}, nil
+}

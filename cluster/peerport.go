@@ -1,0 +1,353 @@
+package cluster
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/pipelined/pipelined/cluster/consensus"
+	"github.com/pipelined/pipelined/cluster/keys"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+const (
+	// maxConns bounds the connections to the peer port, maxPeerConns those of
+	// one peer.
+	maxConns     = 4096
+	maxPeerConns = 64
+	// handshakeTimeout bounds what happens before a peer is known.
+	handshakeTimeout = 5 * time.Second
+	// peerIdle closes HTTP connections that nobody uses.
+	peerIdle = 5 * time.Minute
+	// askTimeout bounds the cluster's own questions to a peer.
+	askTimeout = 2 * time.Second
+)
+
+// peerPort is the one listener that nodes reach each other by: mutual TLS,
+// HTTP/2 and raft told apart by ALPN.
+type peerPort struct {
+	c      *Cluster
+	ln     net.Listener
+	srv    *http.Server
+	client *http.Client
+	trans  *http.Transport
+
+	mu    sync.Mutex // guards following
+	conns int
+	peers map[pipeline.NodeID]int
+}
+
+// peerConn counts against its peer's limit once the peer is known.
+type peerConn struct {
+	net.Conn
+	port *peerPort
+
+	// The port's mutex guards the following.
+	peer   pipeline.NodeID // "" until the handshake
+	closed bool
+}
+
+// Close gives the place back.
+func (p *peerConn) Close() error {
+	p.port.release(p)
+	return p.Conn.Close()
+}
+
+// countingListener refuses what is beyond all bounds.
+type countingListener struct {
+	net.Listener
+	port *peerPort
+}
+
+// Accept waits for the next connection within the bounds.
+func (l countingListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		l.port.mu.Lock()
+		full := l.port.conns >= maxConns
+		if !full {
+			l.port.conns++
+		}
+		l.port.mu.Unlock()
+		if full {
+			conn.Close()
+			continue
+		}
+		return &peerConn{Conn: conn, port: l.port}, nil
+	}
+}
+
+// take counts a connection whose peer is known now.
+func (p *peerPort) take(conn *peerConn, id pipeline.NodeID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if conn.closed || conn.peer != "" || p.peers[id] >= maxPeerConns {
+		return false
+	}
+	conn.peer = id
+	p.peers[id]++
+	return true
+}
+
+func (p *peerPort) release(conn *peerConn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if conn.closed {
+		return
+	}
+	conn.closed = true
+	p.conns--
+	if conn.peer == "" {
+		return
+	}
+	if p.peers[conn.peer]--; p.peers[conn.peer] <= 0 {
+		delete(p.peers, conn.peer)
+	}
+}
+
+func listenPeers(c *Cluster) (*peerPort, error) {
+	addr := net.JoinHostPort(c.cfg.BindAddr, strconv.Itoa(c.cfg.PeerPort))
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen for peers on %s: %w", addr, err)
+	}
+	p := &peerPort{c: c, peers: map[pipeline.NodeID]int{}}
+	p.ln = countingListener{ln, p}
+	var protos http.Protocols
+	protos.SetHTTP2(true)
+	p.srv = &http.Server{
+		Handler: p.handler(), Protocols: &protos,
+		// It bounds the handshake as well.
+		ReadHeaderTimeout: handshakeTimeout, IdleTimeout: peerIdle, MaxHeaderBytes: 64 << 10,
+		HTTP2:     &http.HTTP2Config{MaxConcurrentStreams: 1000, SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{keys.ProtoHTTP, keys.ProtoRaft}, GetConfigForClient: p.config},
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){
+			keys.ProtoRaft: func(_ *http.Server, conn *tls.Conn, _ http.Handler) { p.serveRaft(conn) },
+		},
+		ErrorLog: log.New(p, "", 0),
+	}
+	p.trans = &http.Transport{
+		DialTLSContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			id, _, err := net.SplitHostPort(addr)
+			if err != nil {
+				return nil, err
+			}
+			return c.dial(ctx, pipeline.NodeID(id), keys.ProtoHTTP)
+		},
+		Protocols: &protos, ForceAttemptHTTP2: true, IdleConnTimeout: peerIdle, DisableCompression: true,
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second},
+	}
+	p.client = &http.Client{Transport: p.trans,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return p, nil
+}
+
+func (p *peerPort) port() int { return p.ln.Addr().(*net.TCPAddr).Port }
+
+// Write takes what http.Server has to say: refused handshakes mostly.
+func (p *peerPort) Write(line []byte) (int, error) {
+	p.c.log.Debug("peer port", "says", string(line[:max(0, len(line)-1)]))
+	return len(line), nil
+}
+
+// config makes the TLS configuration of one connection, which knows it: the
+// peer is checked and counted before its first byte is read.
+func (p *peerPort) config(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	conn, ok := hello.Conn.(*peerConn)
+	if !ok {
+		return nil, errors.New("not a connection of the peer port")
+	}
+	return p.c.identity.PeerServer(func(proto string, s keys.Subject) error {
+		if proto == keys.ProtoRaft {
+			if err := p.c.admitRaft(s); err != nil {
+				p.c.log.Debug("refused a raft connection", "from", conn.RemoteAddr(), "node", s.Node, "reason", err)
+				return err
+			}
+		}
+		if !p.take(conn, s.Node) {
+			return fmt.Errorf("node %s has %d connections already", s.Node, maxPeerConns)
+		}
+		return nil
+	}), nil
+}
+
+// serveRaft gives raft a connection that admitRaft has let in.
+func (p *peerPort) serveRaft(conn *tls.Conn) {
+	if node, _ := p.c.current(); node != nil {
+		// http.Server has set deadlines for the handshake.
+		if conn.SetDeadline(time.Time{}) == nil {
+			node.Serve(conn)
+		}
+	}
+}
+
+// serve answers until ctx is done.
+func (p *peerPort) serve(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { p.srv.Close() })
+	defer stop()
+	if err := p.srv.ServeTLS(p.ln, "", ""); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve peers: %w", err)
+	}
+	return nil
+}
+
+func (p *peerPort) close() error {
+	p.trans.CloseIdleConnections()
+	err := p.srv.Close()
+	// Close closes the listener only where Serve has begun.
+	if e := p.ln.Close(); e != nil && !errors.Is(e, net.ErrClosed) && err == nil {
+		err = e
+	}
+	return err
+}
+
+type peerKey struct{}
+
+// PeerFrom tells who sent a request to the peer port. ok is false for requests
+// that came in elsewhere.
+func PeerFrom(ctx context.Context) (Peer, bool) {
+	p, ok := ctx.Value(peerKey{}).(Peer)
+	return p, ok
+}
+
+// handler puts the peer into the request's context and answers the cluster's
+// own questions.
+func (p *peerPort) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /cluster/leader", func(w http.ResponseWriter, _ *http.Request) { answer(w, p.c.leaderAnswer()) })
+	mux.HandleFunc("GET /cluster/status", func(w http.ResponseWriter, _ *http.Request) {
+		if node, _ := p.c.current(); node != nil {
+			answer(w, node.Status())
+			return
+		}
+		http.Error(w, "no raft here", http.StatusNotFound)
+	})
+	if p.c.cfg.PeerHandler != nil {
+		mux.Handle("/", p.c.cfg.PeerHandler)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+			http.Error(w, "no certificate", http.StatusForbidden)
+			return
+		}
+		s, err := keys.SubjectOf(r.TLS.PeerCertificates[0])
+		if err != nil {
+			http.Error(w, "no node's certificate", http.StatusForbidden)
+			return
+		}
+		ctx := context.WithValue(r.Context(), peerKey{}, Peer{ID: s.Node, Mode: s.Mode, Name: s.Name})
+		mux.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+func answer(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(v) // the peer has gone if this fails
+}
+
+// Client reaches another node over the peer port: requests go to the returned
+// base URL, over one connection that stays, to no other node than this one. It
+// is an error if nobody knows where the node is. The client is shared and has
+// no timeout of its own: bound each request by its context.
+func (c *Cluster) Client(id pipeline.NodeID) (client *http.Client, baseURL string, err error) {
+	if c.peerAddr(string(id)) == "" {
+		return nil, "", pipeline.Errorf(pipeline.NotFound, "node %s: nobody knows where it is", id)
+	}
+	return c.peers.client, "https://" + string(id), nil
+}
+
+// ask puts one of the cluster's own questions to a node.
+func (c *Cluster) ask(ctx context.Context, id, path string, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+id+path, nil)
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", id, err)
+	}
+	resp, err := c.peers.client.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", id, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("ask %s: %s", id, resp.Status)
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(out); err != nil {
+		return fmt.Errorf("ask %s: %w", id, err)
+	}
+	return nil
+}
+
+// peerAddr is where a node's peer port is, "" if nobody knows.
+func (c *Cluster) peerAddr(id string) string {
+	if m, ok := c.gossip.Member(id); ok && m.PeerAddr() != "" {
+		return m.PeerAddr()
+	}
+	return c.book.get(id)
+}
+
+// dial connects to a node's peer port; whoever answers must be that node.
+func (c *Cluster) dial(ctx context.Context, id pipeline.NodeID, proto string) (net.Conn, error) {
+	addr := c.peerAddr(string(id))
+	if addr == "" {
+		return nil, fmt.Errorf("connect to %s: nobody knows where it is", id)
+	}
+	return c.dialAt(ctx, addr, id, proto)
+}
+
+func (c *Cluster) dialAt(ctx context.Context, addr string, id pipeline.NodeID, proto string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	d := tls.Dialer{NetDialer: &net.Dialer{}, Config: c.identity.PeerClient(id, proto)}
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s at %s: %w", id, addr, err)
+	}
+	return conn, nil
+}
+
+// dialRaft is how raft reaches the node with an id.
+func (c *Cluster) dialRaft(ctx context.Context, id string) (net.Conn, error) {
+	return c.dial(ctx, pipeline.NodeID(id), keys.ProtoRaft)
+}
+
+// admitRaft decides who may speak raft to us (settled.md, 11): a voter of our
+// configuration, or the leader that a member has named.
+func (c *Cluster) admitRaft(s keys.Subject) error {
+	node, _ := c.current()
+	if node == nil {
+		return errors.New("this node takes no part in raft")
+	}
+	if s.Mode != pipeline.ModeAuto && s.Mode != pipeline.ModeOrchestrator {
+		return fmt.Errorf("a node of mode %s takes no part in raft", s.Mode)
+	}
+	if m, ok := c.gossip.Member(string(s.Node)); ok && m.Status == gossipLeft {
+		return errors.New("it has left the cluster")
+	}
+	for _, sv := range node.Servers() {
+		if sv.ID == string(s.Node) && sv.Suffrage == consensus.Voter {
+			return nil
+		}
+	}
+	c.mu.Lock()
+	named := c.named.Leader
+	c.mu.Unlock()
+	if named == s.Node && named != "" {
+		return nil
+	}
+	// Perhaps it has become the leader since we asked.
+	c.askSoon()
+	return errors.New("it is neither a voter we know nor the leader we were told")
+}
