@@ -1,0 +1,397 @@
+package storage
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// BlobOptions say how a store of blobs behaves.
+type BlobOptions struct {
+	// NoSync leaves it to the system when bytes reach the disk: for a client's
+	// spool, which is worth nothing after a power cut. Without it a blob is
+	// durable when the call that put it returns.
+	NoSync bool
+	// LowWater is how many bytes stay free: a put that would go below is
+	// refused. 0 means 512 MiB or 5 % of the disk, whichever is less; negative
+	// means none.
+	LowWater int64
+	// OnCorrupt is told of each blob whose bytes were bad, after the copy was
+	// put aside. It is called by whoever read the blob and must not block.
+	OnCorrupt func(pipeline.Digest)
+}
+
+// Blobs is a store of blobs: bytes under their digest, each in a file of its
+// own. It is safe for concurrent use, by several processes too.
+type Blobs struct {
+	dir  string
+	opts BlobOptions
+
+	tmp     string // this store's own folder for files under way
+	tmpLock int    // open on tmp and locked while the store is open
+	next    atomic.Uint64
+
+	// mu is held by readers while a file gets its name, by writers while one
+	// loses it: what looked good is then not replaced by what was found bad.
+	mu sync.RWMutex
+
+	root   dirState
+	shards [256]dirState
+
+	broken  atomic.Pointer[error]
+	buffers sync.Pool // *[]byte of smallBlob
+	codecs  sync.Pool // *bundleEncoder
+	trees   treeCache
+
+	closeOnce sync.Once
+
+	// Replaced in tests.
+	space func(string) (free, total uint64, err error)
+	hook  func(point string) error
+}
+
+// dirState follows which names of a directory are durable.
+type dirState struct {
+	made    atomic.Bool
+	renamed atomic.Uint64 // names given so far
+	mu      sync.Mutex    // one sync at a time: those who wait need none of their own
+	synced  atomic.Uint64 // names that are durable
+}
+
+const (
+	tmpDir     = "tmp"
+	corruptDir = "corrupt"
+	// smallBlob is up to what size a blob is read into memory at once.
+	smallBlob = 64 << 10
+	// copyChunk is how much of a large blob is in memory.
+	copyChunk = 256 << 10
+	// spaceEvery is after how many bytes of a large blob the free space is
+	// looked at again.
+	spaceEvery = 16 << 20
+	// maxLowWater bounds the default of BlobOptions.LowWater.
+	maxLowWater = 512 << 20
+)
+
+// OpenBlobs opens a store, makes it where there is none, and removes what
+// processes that died have left half-written in it.
+func OpenBlobs(dir string, opts BlobOptions) (*Blobs, error) {
+	b := &Blobs{dir: dir, opts: opts, tmpLock: -1, space: diskSpace}
+	b.buffers.New = func() any { buf := make([]byte, smallBlob+1); return &buf }
+	for _, d := range []string{dir, filepath.Join(dir, tmpDir), filepath.Join(dir, corruptDir)} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return nil, fmt.Errorf("open blobs: %w", diskError(err))
+		}
+	}
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open blobs: %w", err)
+	}
+	for _, n := range names {
+		if i, ok := shardIndex(n.Name()); ok && n.IsDir() {
+			// An earlier life may have died between rename and sync.
+			b.shards[i].made.Store(true)
+			b.shards[i].renamed.Store(1)
+		}
+	}
+	b.root.renamed.Store(1)
+	b.cleanTemp()
+	if err := b.makeTemp(); err != nil {
+		return nil, fmt.Errorf("open blobs: %w", diskError(err))
+	}
+	return b, nil
+}
+
+// cleanTemp removes the folders of stores that nobody has open any more.
+func (b *Blobs) cleanTemp() {
+	base := filepath.Join(b.dir, tmpDir)
+	names, err := os.ReadDir(base)
+	if err != nil {
+		return
+	}
+	for _, n := range names {
+		path := filepath.Join(base, n.Name())
+		fd, err := openFD(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+		if err != nil {
+			os.Remove(path)
+			continue
+		}
+		if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) == nil {
+			os.RemoveAll(path)
+		}
+		unix.Close(fd)
+	}
+}
+
+// makeTemp makes and locks this store's folder for files under way. Another
+// process that cleans up may remove it before it is locked, hence the loop.
+func (b *Blobs) makeTemp() error {
+	for range 100 {
+		path := filepath.Join(b.dir, tmpDir, rand.Text())
+		if err := os.Mkdir(path, 0o700); err != nil {
+			return err
+		}
+		fd, err := openFD(path, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		lockErr := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+		if _, err := os.Lstat(path); err == nil && lockErr == nil {
+			b.tmp, b.tmpLock = path, fd
+			return nil
+		}
+		unix.Close(fd)
+	}
+	return errors.New("another process keeps removing our temporary folder")
+}
+
+// Close removes what is half-written. Nothing may be put after it; blobs that
+// are open stay readable. It may be called more than once.
+func (b *Blobs) Close() error {
+	var err error
+	b.closeOnce.Do(func() {
+		err = os.RemoveAll(b.tmp)
+		unix.Close(b.tmpLock)
+	})
+	return err
+}
+
+// path is where the file of a blob lies. One level of 256 folders: a second one
+// would cost a folder and a sync for nearly every blob of a workspace.
+func (b *Blobs) path(d pipeline.Digest) string {
+	return b.dir + "/" + string(d[:2]) + "/" + string(d)
+}
+
+func shardIndex(name string) (int, bool) {
+	if len(name) != 2 || strings.ToLower(name) != name {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(name, 16, 8)
+	return int(n), err == nil
+}
+
+func shardOf(d pipeline.Digest) int { return hexDigit(d[0])<<4 | hexDigit(d[1]) }
+
+func hexDigit(c byte) int {
+	if c <= '9' {
+		return int(c - '0')
+	}
+	return int(c-'a') + 10
+}
+
+// valid guards every path that is made of a digest.
+func valid(d pipeline.Digest) error {
+	if len(d) == 64 {
+		if _, err := pipeline.ParseDigest(string(d)); err == nil {
+			return nil
+		}
+	}
+	return pipeline.Errorf(pipeline.Invalid, "digest %.80q: want 64 lower-case hexadecimal digits", string(d))
+}
+
+// DigestOf gives the digest of bytes.
+func DigestOf(p []byte) pipeline.Digest {
+	if len(p) == 0 {
+		return pipeline.EmptyDigest
+	}
+	sum := sha256.Sum256(p)
+	return encodeDigest(sum[:])
+}
+
+func encodeDigest(sum []byte) pipeline.Digest {
+	var text [64]byte
+	hex.Encode(text[:], sum)
+	return pipeline.Digest(text[:])
+}
+
+// present reports whether the blob is here in its whole length, and says by its
+// file's time that it is wanted, so that a sweep leaves it alone.
+func (b *Blobs) present(d pipeline.Digest, size int64) bool {
+	var st unix.Stat_t
+	path := b.path(d)
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if unix.Lstat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || size >= 0 && st.Size != size {
+		return false
+	}
+	sec, _ := st.Mtim.Unix()
+	now := time.Now()
+	if age := now.Unix() - sec; age > 60 || age < -60 {
+		os.Chtimes(path, now, now)
+	}
+	return true
+}
+
+// Has reports whether the blob is here. The empty blob always is.
+func (b *Blobs) Has(d pipeline.Digest) bool {
+	_, err := b.Size(d)
+	return err == nil
+}
+
+// Size gives the length of a blob in bytes, or a *MissingError.
+func (b *Blobs) Size(d pipeline.Digest) (int64, error) {
+	if d == pipeline.EmptyDigest {
+		return 0, nil
+	}
+	if err := valid(d); err != nil {
+		return 0, err
+	}
+	var st unix.Stat_t
+	err := retryEINTR(func() error { return unix.Lstat(b.path(d), &st) })
+	if err == unix.ENOENT || err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return 0, &MissingError{Digest: d}
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look for blob %s: %w", d, err)
+	}
+	return st.Size, nil
+}
+
+// Missing gives those of the digests that are not here, each once, in their
+// order. Those that are here count as wanted from now on, see DeleteUnused.
+func (b *Blobs) Missing(digests []pipeline.Digest) []pipeline.Digest {
+	var missing []pipeline.Digest
+	seen := make(map[pipeline.Digest]struct{}, len(digests))
+	for _, d := range digests {
+		if _, dup := seen[d]; dup || d == pipeline.EmptyDigest {
+			continue
+		}
+		seen[d] = struct{}{}
+		if valid(d) != nil || !b.present(d, -1) {
+			missing = append(missing, d)
+		}
+	}
+	return missing
+}
+
+// Delete removes a blob. One that is not here is no error.
+func (b *Blobs) Delete(d pipeline.Digest) error {
+	if err := valid(d); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := os.Remove(b.path(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("delete blob: %w", err)
+	}
+	return nil
+}
+
+// DeleteUnused removes a blob unless it was put, or asked for with Missing,
+// since the given time. It reports whether it removed it.
+func (b *Blobs) DeleteUnused(d pipeline.Digest, since time.Time) (bool, error) {
+	if err := valid(d); err != nil {
+		return false, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	info, err := os.Lstat(b.path(d))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.ModTime().Before(since) {
+		return false, nil
+	}
+	if err == nil {
+		err = os.Remove(b.path(d))
+	}
+	if err != nil {
+		return false, fmt.Errorf("delete blob: %w", err)
+	}
+	return true, nil
+}
+
+// BlobInfo is what Walk tells of a blob.
+type BlobInfo struct {
+	Digest pipeline.Digest
+	Size   int64
+	// UsedAt is when it was last put or asked for with Missing, to the minute.
+	UsedAt time.Time
+}
+
+// Walk calls f for each blob that has a file, by digest, until f returns an
+// error, which it returns. Blobs that come and go meanwhile may be missed.
+func (b *Blobs) Walk(ctx context.Context, f func(BlobInfo) error) error {
+	for i := range b.shards {
+		if !b.shards[i].made.Load() {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		names, err := os.ReadDir(filepath.Join(b.dir, fmt.Sprintf("%02x", i)))
+		if err != nil {
+			return fmt.Errorf("list blobs: %w", err)
+		}
+		for _, n := range names {
+			d, err := pipeline.ParseDigest(n.Name())
+			if err != nil || len(n.Name()) != 64 || shardOf(d) != i {
+				continue
+			}
+			info, err := n.Info()
+			if err != nil || !info.Mode().IsRegular() {
+				continue
+			}
+			if err := f(BlobInfo{Digest: d, Size: info.Size(), UsedAt: info.ModTime()}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// FreeBytes gives what may still be written on the store's disk, and its size;
+// 0 and 0 where that is unknown.
+func (b *Blobs) FreeBytes() (free, total uint64) {
+	free, total, err := b.space(b.dir)
+	if err != nil {
+		return 0, 0
+	}
+	return free, total
+}
+
+// LowWater is how many bytes must stay free, see BlobOptions.
+func (b *Blobs) LowWater() uint64 {
+	if b.opts.LowWater != 0 {
+		return uint64(max(b.opts.LowWater, 0))
+	}
+	_, total := b.FreeBytes()
+	return min(maxLowWater, total/20)
+}
+
+// admit refuses what would take the disk below its low-water mark.
+func (b *Blobs) admit(size int64) error {
+	if err := b.broken.Load(); err != nil {
+		return *err
+	}
+	if b.opts.LowWater < 0 {
+		return nil
+	}
+	free, total, err := b.space(b.dir)
+	if err != nil {
+		return nil // cannot tell; the write will
+	}
+	low := uint64(b.opts.LowWater)
+	if low == 0 {
+		low = min(maxLowWater, total/20)
+	}
+	if need := low + uint64(max(size, 0)); free < need {
+		return pipeline.Errorf(pipeline.Unavailable, "disk low: %d MiB are free for %s, %d MiB must stay free: remove files, or move the data directory to a larger disk",
+			free>>20, b.dir, low>>20)
+	}
+	return nil
+}

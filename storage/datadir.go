@@ -1,0 +1,286 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// FormatVersion is the version of the data directory's layout that this
+// package writes. A directory of a newer one is refused.
+const FormatVersion = 1
+
+// Names at the top of a data directory.
+const (
+	formatFile  = "format"
+	lockFile    = "lock"
+	nodeFile    = "node.json"
+	agentFile   = "agent.json"
+	journalFile = "journal.db"
+	raftDir     = "raft"
+	stateDir    = "state"
+	blobsDir    = "blobs"
+	workDir     = "work"
+	cachesDir   = "caches"
+	keeperDir   = "keeper"
+)
+
+// formatWord is the first word of the format file; the second is the version.
+const formatWord = "pipelined"
+
+// DataDir is an open and locked data directory. One process at a time has it.
+type DataDir struct {
+	path     string
+	warnings []string
+
+	mu sync.Mutex
+	// guards following
+	lock *os.File
+}
+
+// LockedError says that another process has the data directory open.
+type LockedError struct {
+	// Path of the data directory, links resolved.
+	Path string
+	// PID of the holder; 0 where it could not be read.
+	PID int
+	// Command is the holder's command line; "" where unknown.
+	Command string
+}
+
+// Error names the holder and what to do about it.
+func (e *LockedError) Error() string {
+	holder := "another process"
+	if e.PID != 0 {
+		holder = "process " + strconv.Itoa(e.PID)
+	}
+	if e.Command != "" {
+		holder += " (" + e.Command + ")"
+	}
+	return fmt.Sprintf("data directory %s is in use by %s: stop it first, or give this one a -data-dir of its own", e.Path, holder)
+}
+
+// OpenDataDir opens a data directory and locks it, and makes it, with mode
+// 0700, where there is none. A link is followed once, so that the lock lies
+// with the real directory. Errors: *LockedError where another process has it; a
+// directory of a newer version, or one that holds something else, is refused
+// and left as it is.
+func OpenDataDir(path string) (*DataDir, error) {
+	real, err := makeDataDir(path)
+	if err != nil {
+		return nil, err
+	}
+	// Looked at before the lock file is made, so that a foreign directory
+	// stays untouched; looked at again under the lock.
+	if _, err := readFormat(real); err != nil {
+		return nil, err
+	}
+	lock, err := lockDataDir(real)
+	if err != nil {
+		return nil, err
+	}
+	d := &DataDir{path: real, lock: lock}
+	if err := d.prepare(); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// makeDataDir creates the directory if need be and gives its real path.
+func makeDataDir(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("find data directory %s: %w", path, err)
+	}
+	if err := os.MkdirAll(abs, 0o700); err != nil {
+		return "", fmt.Errorf("make data directory %s: %w: choose another with -data-dir", abs, err)
+	}
+	real, err := filepath.EvalSymlinks(abs)
+	if err != nil {
+		return "", fmt.Errorf("resolve data directory %s: %w", abs, err)
+	}
+	info, err := os.Stat(real)
+	if err != nil {
+		return "", fmt.Errorf("look at data directory %s: %w", real, err)
+	}
+	if st, ok := info.Sys().(*unixStat); ok && os.Geteuid() != 0 && int(st.Uid) != os.Geteuid() {
+		return "", fmt.Errorf("data directory %s belongs to user %d, not to user %d who runs this: choose another with -data-dir, or change its owner", real, st.Uid, os.Geteuid())
+	}
+	return real, nil
+}
+
+// readFormat gives the version of a data directory, 0 for a fresh one.
+func readFormat(dir string) (int, error) {
+	path := filepath.Join(dir, formatFile)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, refuseForeign(dir)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read data directory: %w", err)
+	}
+	words := strings.Fields(string(text))
+	if len(words) != 2 || words[0] != formatWord {
+		return 0, fmt.Errorf("data directory %s: its file %q is not one of ours: choose another directory with -data-dir", dir, formatFile)
+	}
+	version, err := strconv.Atoi(words[1])
+	if err != nil || version < 1 {
+		return 0, fmt.Errorf("data directory %s: its file %q names no version: restore that file (%q) or choose another directory with -data-dir", dir, formatFile, formatWord+" 1")
+	}
+	if version > FormatVersion {
+		return 0, fmt.Errorf("data directory %s has format %d and this program knows formats up to %d: use the newer program that wrote it, or another -data-dir", dir, version, FormatVersion)
+	}
+	return version, nil
+}
+
+// refuseForeign accepts a directory without our format file only if it holds
+// nothing, or what an opening that was cut short leaves behind.
+func refuseForeign(dir string) error {
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("read data directory: %w", err)
+	}
+	for _, n := range names {
+		name := n.Name()
+		if name == lockFile || name == "lost+found" || strings.HasPrefix(name, "."+formatFile+".") {
+			continue
+		}
+		return fmt.Errorf("data directory %s is not empty and not one of ours (it holds %q): choose an empty or a new one with -data-dir", dir, name)
+	}
+	return nil
+}
+
+// lockDataDir takes the lock or says who has it.
+func lockDataDir(dir string) (*os.File, error) {
+	path := filepath.Join(dir, lockFile)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock data directory %s: %w", dir, diskError(err))
+	}
+	err = retryEINTR(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
+	if err != nil {
+		defer f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			pid, command := readHolder(f)
+			return nil, &LockedError{Path: dir, PID: pid, Command: command}
+		}
+		return nil, fmt.Errorf("lock data directory %s: %w", dir, err)
+	}
+	text := fmt.Sprintf("%d\n%s\n", os.Getpid(), holderCommand())
+	if err = f.Truncate(0); err == nil {
+		_, err = f.WriteAt([]byte(text), 0)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock data directory %s: %w", dir, diskError(err))
+	}
+	return f, nil
+}
+
+// holderCommand is what a second opener is told about this process: the
+// program and its first argument, since later ones may be secret.
+func holderCommand() string {
+	words := []string{filepath.Base(os.Args[0])}
+	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-") {
+		words = append(words, os.Args[1])
+	}
+	return strings.Join(strings.Fields(strings.Join(words, " ")), " ")
+}
+
+// readHolder reads what the holder of the lock wrote; it may be in the middle
+// of doing so.
+func readHolder(f *os.File) (pid int, command string) {
+	buf := make([]byte, 4096)
+	n, _ := f.ReadAt(buf, 0)
+	first, rest, _ := strings.Cut(string(buf[:n]), "\n")
+	pid, _ = strconv.Atoi(first)
+	command, _, _ = strings.Cut(rest, "\n")
+	return max(pid, 0), command
+}
+
+// prepare brings a locked directory to the layout of FormatVersion.
+func (d *DataDir) prepare() error {
+	version, err := readFormat(d.path)
+	if err != nil {
+		return err
+	}
+	if info, err := os.Stat(d.path); err == nil && info.Mode().Perm()&0o077 != 0 {
+		if err := os.Chmod(d.path, 0o700); err != nil {
+			return fmt.Errorf("close data directory %s to other users: %w", d.path, err)
+		}
+	}
+	for _, name := range []string{raftDir, stateDir, blobsDir, workDir, cachesDir, keeperDir} {
+		if err := os.MkdirAll(filepath.Join(d.path, name), 0o700); err != nil {
+			return fmt.Errorf("make data directory: %w", diskError(err))
+		}
+	}
+	for _, name := range []string{workDir, cachesDir} {
+		if err := Mark(filepath.Join(d.path, name)); err != nil {
+			return err
+		}
+	}
+	if kind := networkFilesystem(d.path); kind != "" {
+		d.warnings = append(d.warnings, fmt.Sprintf("data directory %s is on %s: locks and syncs may not hold there, a local disk is safer", d.path, kind))
+	}
+	if version == FormatVersion {
+		return nil
+	}
+	text := fmt.Sprintf("%s %d\n", formatWord, FormatVersion)
+	if err := writeFileAtomic(filepath.Join(d.path, formatFile), []byte(text), 0o600, true); err != nil {
+		return fmt.Errorf("mark data directory: %w", err)
+	}
+	return nil
+}
+
+// Close gives the lock up. It may be called more than once.
+func (d *DataDir) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.lock == nil {
+		return nil
+	}
+	// The file stays: removing it would let a third process lock a new file
+	// while a second one waits on this one.
+	err := d.lock.Close()
+	d.lock = nil
+	return err
+}
+
+// Warnings are things about the directory that its owner should know, for the
+// log.
+func (d *DataDir) Warnings() []string { return d.warnings }
+
+// Path is the directory itself, links resolved.
+func (d *DataDir) Path() string { return d.path }
+
+// RaftDir holds raft's log and snapshots.
+func (d *DataDir) RaftDir() string { return filepath.Join(d.path, raftDir) }
+
+// StateDir holds the replicated state's file.
+func (d *DataDir) StateDir() string { return filepath.Join(d.path, stateDir) }
+
+// BlobsDir holds the blobs, see OpenBlobs.
+func (d *DataDir) BlobsDir() string { return filepath.Join(d.path, blobsDir) }
+
+// WorkDir holds the folders of attempts; it is marked, see RemoveAll.
+func (d *DataDir) WorkDir() string { return filepath.Join(d.path, workDir) }
+
+// CachesDir holds the folders that modules keep between runs; it is marked.
+func (d *DataDir) CachesDir() string { return filepath.Join(d.path, cachesDir) }
+
+// KeeperDir holds the socket and the files of the keeper.
+func (d *DataDir) KeeperDir() string { return filepath.Join(d.path, keeperDir) }
+
+// JournalPath is the file of the attempts' journal, see OpenJournal.
+func (d *DataDir) JournalPath() string { return filepath.Join(d.path, journalFile) }
+
+// AgentPath is the file that tells others the addresses of the agent.
+func (d *DataDir) AgentPath() string { return filepath.Join(d.path, agentFile) }

@@ -1,0 +1,324 @@
+package storage
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"runtime"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// LayoutTime is the modification time of every file that is laid out, so that
+// the same tree is the same folder everywhere: 2000-01-01 UTC.
+var LayoutTime = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// Fetch makes blobs present in the store it belongs to.
+type Fetch func(ctx context.Context, want []pipeline.Digest) error
+
+// LayoutOptions say how a tree is laid out.
+type LayoutOptions struct {
+	// Fetch gets blobs that are missing or turn out to be corrupt. Without it
+	// they are an error.
+	Fetch Fetch
+	// Overwrite replaces files that are in the way. Without it they are an
+	// error (fs.ErrExist).
+	Overwrite bool
+}
+
+// Layout writes the files of a tree into an existing folder, which the tree
+// cannot leave whatever lies in it. Files are copies: what a module does to
+// them never reaches the store. Each blob is verified while it is copied; a
+// missing one is a *MissingError, a corrupt one a *CorruptError. After an error
+// a part of the tree may be there.
+func Layout(ctx context.Context, t Tree, dir string, b *Blobs) error {
+	return LayoutWith(ctx, t, dir, b, LayoutOptions{})
+}
+
+// LayoutWith is Layout with options.
+func LayoutWith(ctx context.Context, t Tree, dir string, b *Blobs, opts LayoutOptions) error {
+	if len(t) == 0 {
+		return nil
+	}
+	if err := t.check(); err != nil {
+		return fmt.Errorf("lay out: %w", err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("lay out: %w", err)
+	}
+	defer root.Close()
+	l := &layout{root: root, blobs: b, opts: opts}
+	folders, err := l.makeFolders(ctx, t)
+	if err != nil {
+		return fmt.Errorf("lay out: %w", diskError(err))
+	}
+	left, err := l.files(ctx, t, opts.Fetch != nil)
+	if err == nil && len(left) > 0 {
+		if err = opts.Fetch(ctx, left.Digests()); err == nil {
+			_, err = l.files(ctx, left, false)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("lay out: %w", diskError(err))
+	}
+	return l.finishFolders(t, folders)
+}
+
+type layout struct {
+	root  *os.Root
+	blobs *Blobs
+	opts  LayoutOptions
+}
+
+// makeFolders makes every folder of the tree, each once, and lists them.
+func (l *layout) makeFolders(ctx context.Context, t Tree) ([]string, error) {
+	var made []string
+	seen := map[string]struct{}{"": {}}
+	var need func(dir string) error
+	need = func(dir string) error {
+		if _, ok := seen[dir]; ok {
+			return nil
+		}
+		if err := need(parent(dir)); err != nil {
+			return err
+		}
+		seen[dir] = struct{}{}
+		err := l.root.Mkdir(dir, 0o755)
+		if errors.Is(err, fs.ErrExist) {
+			return l.reuseFolder(dir)
+		}
+		if err == nil {
+			made = append(made, dir)
+		}
+		return err
+	}
+	for i := range t {
+		if i%1024 == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		dir := parent(t[i].Path)
+		if t[i].Dir {
+			dir = t[i].Path
+		}
+		if err := need(dir); err != nil {
+			return nil, err
+		}
+	}
+	return made, nil
+}
+
+// reuseFolder accepts a real folder that was there before; a link to one would
+// put files where the tree does not say.
+func (l *layout) reuseFolder(dir string) error {
+	info, err := l.root.Lstat(dir)
+	if err != nil || info.IsDir() {
+		return err
+	}
+	if !l.opts.Overwrite {
+		return &fs.PathError{Op: "mkdir", Path: dir, Err: fs.ErrExist}
+	}
+	if err := l.root.Remove(dir); err != nil {
+		return err
+	}
+	return l.root.Mkdir(dir, 0o755)
+}
+
+// finishFolders sets the modes and times of folders, when nothing is written
+// into them any more.
+func (l *layout) finishFolders(t Tree, made []string) error {
+	for i := range t {
+		if t[i].Dir && t[i].Mode != 0o755 {
+			if err := l.root.Chmod(t[i].Path, fs.FileMode(t[i].Mode)); err != nil {
+				return fmt.Errorf("lay out: %w", err)
+			}
+		}
+	}
+	for _, dir := range made {
+		if err := l.root.Chtimes(dir, LayoutTime, LayoutTime); err != nil {
+			return fmt.Errorf("lay out: %w", err)
+		}
+	}
+	return nil
+}
+
+// files writes files and links. With tolerant it goes on where a blob is missing
+// or corrupt and gives the entries left over.
+func (l *layout) files(ctx context.Context, t Tree, tolerant bool) (left Tree, err error) {
+	const chunk = 64 // fewer files are not worth a goroutine
+	workers := min(runtime.GOMAXPROCS(0), len(t)/chunk)
+	if workers <= 1 {
+		return l.filesIn(ctx, t, tolerant)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	parts := make([]Tree, workers)
+	for i := range workers {
+		// Neighbours share folders: each worker takes one stretch of the tree.
+		part := t[i*len(t)/workers : (i+1)*len(t)/workers]
+		g.Go(func() (err error) {
+			parts[i], err = l.filesIn(ctx, part, tolerant)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return slices.Concat(parts...), nil
+}
+
+func (l *layout) filesIn(ctx context.Context, t Tree, tolerant bool) (left Tree, err error) {
+	w := layoutWriter{layout: l, buf: l.blobs.buffers.Get().(*[]byte), dir: l.root}
+	defer w.close()
+	for i := range t {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if t[i].Dir {
+			continue
+		}
+		err := w.write(&t[i])
+		var missing *MissingError
+		var corrupt *CorruptError
+		if tolerant && (errors.As(err, &missing) || errors.As(err, &corrupt)) {
+			left = append(left, t[i])
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return left, nil
+}
+
+// layoutWriter writes entries one after the other and keeps the folder of the
+// last one open: each step of a path costs two system calls.
+type layoutWriter struct {
+	*layout
+	buf *[]byte
+	at  string
+	dir *os.Root
+}
+
+func (w *layoutWriter) close() {
+	if w.dir != w.root {
+		w.dir.Close()
+	}
+	w.blobs.buffers.Put(w.buf)
+}
+
+func (w *layoutWriter) enter(dir string) error {
+	if dir == w.at {
+		return nil
+	}
+	next := w.root
+	if dir != "" {
+		var err error
+		if next, err = w.root.OpenRoot(dir); err != nil {
+			return err
+		}
+	}
+	if w.dir != w.root {
+		w.dir.Close()
+	}
+	w.at, w.dir = dir, next
+	return nil
+}
+
+func (w *layoutWriter) write(e *pipeline.TreeEntry) error {
+	if err := w.enter(parent(e.Path)); err != nil {
+		return err
+	}
+	name := path.Base(e.Path)
+	if e.Link != "" {
+		err := w.dir.Symlink(e.Link, name)
+		if w.opts.Overwrite && errors.Is(err, fs.ErrExist) {
+			if err = w.dir.RemoveAll(name); err == nil {
+				err = w.dir.Symlink(e.Link, name)
+			}
+		}
+		return err
+	}
+	src, err := w.blobs.Open(e.Digest)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	if src.size != e.Size {
+		if e.Digest == pipeline.EmptyDigest || w.blobs.Verify(e.Digest) == nil {
+			return pipeline.Errorf(pipeline.Invalid, "tree entry %q says %d bytes and its blob has %d", e.Path, e.Size, src.size)
+		}
+		return src.corrupt()
+	}
+	return w.file(name, e, src)
+}
+
+func (w *layoutWriter) file(name string, e *pipeline.TreeEntry, src *Blob) (err error) {
+	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL | unix.O_NOFOLLOW
+	f, err := w.dir.OpenFile(name, flags, 0o600)
+	if w.opts.Overwrite && errors.Is(err, fs.ErrExist) {
+		if err = w.dir.RemoveAll(name); err == nil {
+			f, err = w.dir.OpenFile(name, flags, 0o600)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := f.Close(); err == nil {
+			err = cerr
+		}
+		if err == nil {
+			err = w.dir.Chtimes(name, LayoutTime, LayoutTime)
+		}
+		if err != nil {
+			w.dir.Remove(name)
+		}
+	}()
+	if err := w.copy(f, src); err != nil {
+		return err
+	}
+	return f.Chmod(fs.FileMode(e.Mode))
+}
+
+// copy writes the bytes of a blob and verifies them.
+func (w *layoutWriter) copy(f *os.File, src *Blob) error {
+	if src.size <= int64(len(*w.buf)) {
+		p := (*w.buf)[:src.size]
+		if err := src.readWhole(p); err != nil {
+			return err
+		}
+		_, err := f.Write(p)
+		return err
+	}
+	sum, buf, sent := sha256.New(), make([]byte, copyChunk), int64(0)
+	for sent < src.size {
+		n, err := src.f.Read(buf)
+		if n > 0 {
+			sum.Write(buf[:n])
+			if _, err := f.Write(buf[:n]); err != nil {
+				return err
+			}
+			sent += int64(n)
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("read blob %s: %w", src.digest, err)
+		}
+	}
+	if sent != src.size || encodeDigest(sum.Sum(nil)) != src.digest {
+		return src.corrupt()
+	}
+	return nil
+}

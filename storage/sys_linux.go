@@ -1,0 +1,36 @@
+package storage
+
+import "golang.org/x/sys/unix"
+
+// fdatasync makes the content of an open file durable, and of its metadata
+// what is needed to read it back.
+func fdatasync(fd int) error {
+	return retryEINTR(func() error { return unix.Fdatasync(fd) })
+}
+
+// syncFilesystem makes durable whatever the filesystem of fd holds in memory.
+// ok is false where the platform has no such call.
+func syncFilesystem(fd int) (ok bool, err error) {
+	return true, retryEINTR(func() error { return unix.Syncfs(fd) })
+}
+
+// networkFilesystem names the kind of network filesystem that path lies on;
+// "" for a local one.
+func networkFilesystem(path string) string {
+	var st unix.Statfs_t
+	if unix.Statfs(path, &st) != nil {
+		return ""
+	}
+	switch int64(st.Type) & 0xffffffff {
+	case unix.NFS_SUPER_MAGIC:
+		return "NFS"
+	case unix.SMB_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC:
+		return "SMB"
+	}
+	return ""
+}
+
+// renameNew renames unless the new name is taken (fs.ErrExist).
+func renameNew(from, to string) error {
+	return unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+}

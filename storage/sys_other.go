@@ -1,0 +1,19 @@
+//go:build !linux
+
+package storage
+
+import "golang.org/x/sys/unix"
+
+// fdatasync makes the content of an open file durable.
+func fdatasync(fd int) error {
+	return retryEINTR(func() error { return unix.Fsync(fd) })
+}
+
+// syncFilesystem is not offered by this platform.
+func syncFilesystem(int) (ok bool, err error) { return false, nil }
+
+// networkFilesystem is only known on Linux.
+func networkFilesystem(string) string { return "" }
+
+// renameNew renames unless the new name is taken.
+func renameNew(string, string) error { return unix.ENOTSUP }

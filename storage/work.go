@@ -1,0 +1,93 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// markerFile marks a folder whose children are ours to remove.
+const markerFile = ".pipelined"
+
+// Mark makes dir if need be and marks it as one whose children RemoveAll may
+// remove. It may be called again.
+func Mark(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make work folder: %w", diskError(err))
+	}
+	f, err := os.OpenFile(filepath.Join(dir, markerFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("mark work folder: %w", diskError(err))
+	}
+	return f.Close()
+}
+
+// RemoveAll removes the folder dir and all below it, read-only folders
+// included. root must hold dir and be marked with Mark: nothing else is ever
+// removed. No link is followed, and a folder that is gone already is no error.
+func RemoveAll(root, dir string) error {
+	name, err := filepath.Rel(root, dir)
+	if err != nil || !filepath.IsLocal(name) || name == "." || name == markerFile {
+		return fmt.Errorf("remove folder %s: not a folder in %s", dir, root)
+	}
+	parent, err := os.OpenRoot(root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("remove folder: %w", err)
+	}
+	defer parent.Close()
+	if info, err := parent.Lstat(markerFile); err != nil || !info.Mode().IsRegular() {
+		return fmt.Errorf("remove folder %s: %s is not a work folder (it holds no file %q)", dir, root, markerFile)
+	}
+	// A process that nobody could end may still make files: the second and the
+	// third pass are for those.
+	for range 3 {
+		if err = parent.RemoveAll(name); err == nil {
+			return nil
+		}
+		openUp(parent, name)
+	}
+	return fmt.Errorf("remove folder: %w", err)
+}
+
+// openUp gives its owner access to every folder below name. What cannot be
+// changed shows in the removal that follows.
+func openUp(root *os.Root, name string) {
+	info, err := root.Lstat(name)
+	if err != nil || !info.IsDir() {
+		return
+	}
+	if info.Mode().Perm()&0o700 != 0o700 {
+		if root.Chmod(name, info.Mode().Perm()|0o700) != nil {
+			return
+		}
+	}
+	sub, err := root.OpenRoot(name)
+	if err != nil {
+		return
+	}
+	defer sub.Close()
+	dir, err := sub.Open(".")
+	if err != nil {
+		return
+	}
+	defer dir.Close()
+	for {
+		names, err := dir.ReadDir(256)
+		for _, n := range names {
+			if n.IsDir() {
+				openUp(sub, n.Name())
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
