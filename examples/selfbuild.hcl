@@ -12,7 +12,6 @@
 
 pipeline "selfbuild" {
   description = "Vet, test, build and package this repository"
-  timeout     = "30m"
 
   variable "version" {
     type        = string
