@@ -47,7 +47,7 @@ func (w *Worker) begin(a *attempt) error {
 		w.mu.Unlock()
 		return context.Canceled
 	}
-	a.running = true
+	a.running, a.keeper = true, w.cfg.Runner.Incarnation()
 	w.mu.Unlock()
 	err = w.cfg.Runner.Start(w.life, []executor.Process{proc})
 	if errors.Is(err, executor.ErrSeen) {
@@ -62,7 +62,9 @@ func (w *Worker) begin(a *attempt) error {
 	stop := a.stop
 	w.mu.Unlock()
 	if stop != "" { // came between the two locks
-		return w.cfg.Runner.Stop(w.life, a.key, stop, a.spec.Grace)
+		if err := w.cfg.Runner.Stop(w.life, a.key, stop, a.spec.Grace); err != nil && !errors.Is(err, executor.ErrNotFound) {
+			w.log.Warn("stop attempt", "attempt", a.key, "error", err)
+		}
 	}
 	return nil
 }
@@ -180,8 +182,9 @@ func (w *Worker) notStarted(a *attempt, err error) *pipeline.Outcome {
 	switch k := pipeline.KindOf(err); {
 	case stop != "":
 		o.State, o.Reason = pipeline.AttemptCancelled, stop
-	case k == pipeline.Unavailable || k == pipeline.NotFound || k == pipeline.Timeout:
-		// Files could not be had, or the disk is low: not the module's fault.
+	case k == pipeline.Unavailable || k == pipeline.NotFound || k == pipeline.Timeout || k == pipeline.Unknown:
+		// Files could not be had, the disk is low, or the keeper died: not the
+		// module's fault.
 		o.State = pipeline.AttemptLost
 	}
 	return o
@@ -203,6 +206,9 @@ func (w *Worker) await(a *attempt) {
 				w.wake()
 			}
 			w.mu.Unlock()
+		case <-a.gone:
+			w.conclude(a, w.lostWithKeeper(a), nil)
+			return
 		case st := <-a.exit:
 			w.mu.Lock()
 			if !st.StartedAt.IsZero() {
@@ -287,7 +293,7 @@ func (w *Worker) recover(ctx context.Context) error {
 		st, known := has[a.key]
 		delete(has, a.key)
 		w.attempts[a.id] = a
-		a.running = known
+		a.running, a.keeper = known, inc
 		switch {
 		case e.Outcome != nil:
 			a.outcome = e.Outcome

@@ -2,12 +2,11 @@ package worker
 
 import (
 	"context"
-	"os"
 	"time"
 
+	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
 )
 
 // pendLocked queues the report of an attempt that ended. w.mu is held.
@@ -144,7 +143,7 @@ func (w *Worker) removeDir(a *attempt) {
 	if w.cfg.KeepWork && a.outcome.State != pipeline.AttemptSucceeded {
 		return
 	}
-	if err := storage.RemoveAll(w.cfg.WorkDir, a.dir); err != nil && !os.IsNotExist(err) {
+	if err := executor.Remove(a.dir); err != nil {
 		w.log.Warn("remove folder", "dir", a.dir, "error", err)
 	}
 }

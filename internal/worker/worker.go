@@ -10,6 +10,7 @@ package worker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -82,13 +83,17 @@ type attempt struct {
 	dir  string
 	// exit has the status of its process, once.
 	exit chan executor.Status
+	// gone is closed when the keeper that had its process is no more.
+	gone chan struct{}
 	// ctx ends when the attempt is to be stopped before its process runs.
 	ctx    context.Context
 	cancel context.CancelFunc
 
 	// guarded by Worker.mu
 	startedAt time.Time
-	running   bool // its process is with the runner
+	running   bool   // its process is with the runner
+	keeper    string // the incarnation that was given the process
+	lost      bool   // gone is closed
 	stop      string
 	outcome   *pipeline.Outcome
 }
@@ -115,6 +120,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer stop()
 	w.group.Go(func() error { w.routeExits(); return nil })
 	w.group.Go(func() error { w.reporter(); return nil })
+	w.group.Go(func() error { w.watchKeeper(); return nil })
 	<-ctx.Done()
 	w.mu.Lock()
 	w.closed = true
@@ -178,7 +184,7 @@ func (w *Worker) refuseLocked(s *pipeline.Spec) {
 func (w *Worker) newAttempt(s pipeline.Spec) *attempt {
 	ctx, cancel := context.WithCancel(w.life)
 	key := s.ID.String()
-	return &attempt{id: s.ID, key: key, spec: s, dir: attemptDir(w.cfg.WorkDir, s.ID), exit: make(chan executor.Status, 1), ctx: ctx, cancel: cancel}
+	return &attempt{id: s.ID, key: key, spec: s, dir: attemptDir(w.cfg.WorkDir, s.ID), exit: make(chan executor.Status, 1), gone: make(chan struct{}), ctx: ctx, cancel: cancel}
 }
 
 // Stop ends attempts; those this node does not have are passed over.
@@ -206,7 +212,8 @@ func (w *Worker) Stop(ctx context.Context, in peer.StopRequest) error {
 	}
 	w.mu.Unlock()
 	for _, a := range running {
-		if err := w.cfg.Runner.Stop(ctx, a.key, in.Reason, a.spec.Grace); err != nil {
+		err := w.cfg.Runner.Stop(ctx, a.key, in.Reason, a.spec.Grace)
+		if err != nil && !errors.Is(err, executor.ErrNotFound) { // not found: begin sees the stop
 			return fmt.Errorf("stop %s: %w", a.id, err)
 		}
 	}
@@ -294,6 +301,50 @@ func (w *Worker) route(s executor.Status) {
 	case a.exit <- s:
 	default: // told twice
 	}
+}
+
+// watchKeeper gives up the attempts of a keeper that died while this daemon
+// lived. Whoever started the new one swept what the old one left.
+func (w *Worker) watchKeeper() {
+	t := time.NewTicker(500 * time.Millisecond)
+	defer t.Stop()
+	was := w.cfg.Runner.Incarnation()
+	for {
+		select {
+		case <-w.life.Done():
+			return
+		case <-t.C:
+		}
+		now := w.cfg.Runner.Incarnation()
+		if now == was {
+			continue
+		}
+		if err := w.giveUp(now); err != nil {
+			w.log.Warn("compare with the new keeper", "error", err)
+			continue
+		}
+		was = now
+	}
+}
+
+func (w *Worker) giveUp(incarnation string) error {
+	list, err := w.cfg.Runner.List(w.life)
+	if err != nil {
+		return err
+	}
+	has := map[string]bool{}
+	for _, s := range list {
+		has[s.ID] = true
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, a := range w.attempts {
+		if a.running && a.keeper != incarnation && a.outcome == nil && !a.lost && !has[a.key] {
+			a.lost = true
+			close(a.gone)
+		}
+	}
+	return nil
 }
 
 // recent is a set of the last attempts that were dealt with.
