@@ -5,8 +5,8 @@ import signal, subprocess, sys, tempfile, threading, time, urllib.request
 flags = argparse.ArgumentParser(description=__doc__, epilog="PIPELINED_TOKEN holds a token of role worker.")
 flags.add_argument("nodes", nargs="+", help="http://HOST:PORT of several nodes; https ones need SSL_CERT_FILE")
 flags.add_argument("--bind", default="127.0.0.1:9090", help="HOST:PORT where the cluster reaches this program")
-flags.add_argument("--name", default="python-" + platform.node(), help="under which it registers")
-flags.add_argument("--tag", action="append", default=[], help="what modules ask for with requires.tags")
+flags.add_argument("--name", default="python-" + platform.node().split(".")[0], help="under which it registers")
+flags.add_argument("--tag", action="append", required=True, help="what modules ask for with requires.tags; may be repeated")
 flags.add_argument("--slots", type=int, default=2, help="modules at the same time")
 args = flags.parse_args()
 nodes, executions, me, TOKEN = list(args.nodes), {}, {"id": None, "secret": os.urandom(32), "every": 1}, os.environ["PIPELINED_TOKEN"]
@@ -50,9 +50,9 @@ def collect(globs, root):  # the outputs' files as blobs, and their list as a tr
     return put(json.dumps([{"path": p, "mode": f.stat().st_mode & 0o777, "size": f.stat().st_size, "digest": put(f.read_bytes())}
                            for p, f in sorted(kept.items())]).encode()) if kept else ""
 def results(text):  # of $PIPELINED_OUTPUT: one JSON object, or key=value and key<<END … END
+    if len(text) > 64 << 10: raise ValueError("the results have more than 64 KiB")
     if text.lstrip().startswith("{"): return json.loads(text)
     return {k: many[:-1] if end else one for k, one, end, many in re.findall(r"^([^=<\s]+)(?:=(.*)|<<(\S+)\n((?:.*\n)*?)\3)$", text, re.M)}
-
 class Execution(threading.Thread):  # alive until the cluster has committed its answer
     def __init__(self, req):
         super().__init__(daemon=True)
@@ -60,14 +60,14 @@ class Execution(threading.Thread):  # alive until the cluster has committed its 
     def run(self):
         start, base, module, committed = now(), pathlib.Path(tempfile.mkdtemp(prefix="pipelined-")), self.req["serializedModule"], False
         try: error, kind = self.execute(base, json.loads(module) if isinstance(module, str) else module)
-        except Exception as e: error, kind = str(e), "failed"  # whatever went wrong is the module's answer, not our end
+        except Exception as e: error, kind = str(e), "Failed"  # whatever went wrong is the module's answer, not our end
         shutil.rmtree(base, ignore_errors=True)
         answer = {"executionId": self.req["executionId"], "workerId": me["id"], "success": not error, "errorMessage": error,
                   "exceptionType": kind, "startTime": start.isoformat(), "endTime": now().isoformat(),
                   "duration": "0" + str(now() - start), "serializedResult": json.dumps(self.told)}
         while not committed:
             try: committed = post("/api/execution/result", **answer)["committed"] or time.sleep(0.3)
-            except NETWORK as e: committed = getattr(e, "code", 503) in (404, 409)  # nobody waits for it any more
+            except NETWORK as e: committed = getattr(e, "code", 503) in (404, 409) or time.sleep(1)  # nobody waits any more
     def execute(self, base, m):
         work, env = base / "work", {"PATH": os.environ["PATH"], **(self.req.get("environmentVariables") or {})}
         env.update(HOME=str(base / "home"), TMPDIR=str(base / "tmp"), PIPELINED_OUTPUT=str(base / "output"))
@@ -80,12 +80,12 @@ class Execution(threading.Thread):  # alive until the cluster has committed its 
                 cwd=inside(work, self.req.get("workingDirectory") or "."), start_new_session=True)
         late, grace = time.monotonic() + (seconds(m.get("timeout")) or 1e9), seconds(m.get("grace")) or 10
         while p.poll() is None and time.monotonic() < late and not self.cancelled.wait(0.02): pass
-        stopped = "cancelled" if self.cancelled.is_set() else "timed_out" if p.poll() is None else ""
+        stopped = "Cancelled" if self.cancelled.is_set() else "TimedOut" if p.poll() is None else ""
         for sig, wait in ((signal.SIGTERM, grace), (signal.SIGKILL, 10)):  # also after a good end: nothing stays behind
             try: os.killpg(p.pid, sig), p.wait(wait)
             except (ProcessLookupError, subprocess.TimeoutExpired): pass
         self.told.update(exitCode=p.wait(), log=put((base / "log").read_bytes()))
-        if stopped or p.returncode: return stopped or "exit code %d" % p.returncode, stopped or "failed"
+        if stopped or p.returncode: return stopped or "exit code %d" % p.returncode, stopped or "Failed"
         self.told.update(result=results((base / "output").read_text()), outputs=collect(m.get("outputs") or [], work))
         return "", ""
 

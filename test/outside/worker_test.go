@@ -245,8 +245,9 @@ func TestWorker_failures(t *testing.T) {
 		want string
 		code int
 	}{
+		{"big", wire.SerializedModule{Script: `head -c 70000 /dev/zero | tr "\\0" x > "$PIPELINED_OUTPUT"`}, "64 KiB", 0},
 		{"exit", wire.SerializedModule{Script: "echo why; exit 7"}, "exit code 7", 7},
-		{"slow", wire.SerializedModule{Command: []string{"sleep", "60"}, Timeout: wire.Clock(300 * time.Millisecond)}, "timed_out", -15},
+		{"slow", wire.SerializedModule{Command: []string{"sleep", "60"}, Timeout: wire.Clock(300 * time.Millisecond)}, "TimedOut", -15},
 		{"glob", wire.SerializedModule{Command: []string{"true"}, Outputs: []string{"none/*"}}, "matches no file", 0},
 		{"command", wire.SerializedModule{Command: []string{"/no/such/command"}}, "No such file", -999},
 		{"interpreter", wire.SerializedModule{Script: "#!/usr/bin/env python3\nimport sys\nsys.exit(3)"}, "exit code 3", 3},
@@ -282,7 +283,7 @@ func TestWorker_cancels(t *testing.T) {
 	if code := post(t, w.url+"/api/execution/cancel", secret, wire.CancelExecution{ExecutionID: "long", Reason: "enough"}, &s); code != http.StatusOK || !s.Success {
 		t.Fatalf("cancel: %d, %+v", code, s)
 	}
-	if got, _ := c.waitResult(t, "long"); got.Success || got.ErrorMessage != "cancelled" {
+	if got, _ := c.waitResult(t, "long"); got.Success || got.ExceptionType != "Cancelled" {
 		t.Errorf("result: %+v", got)
 	}
 	eventually(t, 10*time.Second, func() error {
