@@ -32,6 +32,14 @@ type run struct {
 
 func (r *run) cancelling() bool { return r.head.State == pipeline.RunCancelling }
 
+// cancelReason is what modules of a cancelled run are told.
+func (r *run) cancelReason() string {
+	if r.head.Reason == "" {
+		return "the run was cancelled"
+	}
+	return "the run was cancelled: " + r.head.Reason
+}
+
 // mod is the model of one module.
 type mod struct {
 	run   *run

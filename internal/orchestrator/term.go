@@ -267,11 +267,15 @@ func (t *term) advance(m *mod) {
 	if m.state.Final() || m.live != nil || m.queued || r.stale {
 		return
 	}
+	if r.cancelling() {
+		t.end(m, pipeline.ModuleCancelled, r.cancelReason())
+		return
+	}
 	if reason := m.blocked(); reason != "" {
 		t.end(m, pipeline.ModuleSkipped, reason)
 		return
 	}
-	if r.stopping != "" || r.cancelling() || m.waits > 0 {
+	if r.stopping != "" || m.waits > 0 {
 		return
 	}
 	if len(m.def.Late) > 0 && m.evaluated == nil {
@@ -329,10 +333,7 @@ func (t *term) stopRun(r *run) {
 // cancel ends what waits and stops what runs.
 func (t *term) cancel(r *run) {
 	r.queue.Clear()
-	reason := "the run was cancelled"
-	if r.head.Reason != "" {
-		reason += ": " + r.head.Reason
-	}
+	reason := r.cancelReason()
 	for _, m := range r.list {
 		switch {
 		case m.live != nil:

@@ -1,0 +1,271 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/peer"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// eventually waits until fn gives no error.
+func eventually(tb testing.TB, fn func() error) {
+	tb.Helper()
+	end := time.Now().Add(20 * time.Second)
+	for {
+		err := fn()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			tb.Fatal(err)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// directLog applies proposals to a store at once, in order.
+type directLog struct {
+	mu    sync.Mutex // guards following
+	store *fsm.Store
+	index uint64
+	fail  error // of the next proposals
+}
+
+type done struct {
+	index uint64
+	reply any
+	err   error
+}
+
+func (d done) Wait() (uint64, any, error) { return d.index, d.reply, d.err }
+
+func (l *directLog) Propose(cmd []byte) Pending {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.fail != nil {
+		return done{err: l.fail}
+	}
+	l.index++
+	return done{l.index, l.store.Apply(&raft.Log{Index: l.index, Term: 1, Type: raft.LogCommand, Data: cmd}), nil}
+}
+
+func (l *directLog) Barrier(context.Context) error { return nil }
+
+// fakeWorker executes attempts by a function; nil leaves them running.
+type fakeWorker struct {
+	id      pipeline.NodeID
+	slots   int
+	alive   bool
+	silent  bool
+	held    map[pipeline.AttemptID]pipeline.Spec
+	started []pipeline.AttemptID
+	stopped []pipeline.AttemptID
+}
+
+// cluster is an orchestrator with fake workers.
+type cluster struct {
+	tb      testing.TB
+	log     *directLog
+	store   *fsm.Store
+	orch    atomic.Pointer[Orchestrator]
+	changes chan struct{}
+	execute func(w *fakeWorker, s pipeline.Spec) *pipeline.Outcome
+
+	mu      sync.Mutex // guards following, and the workers' fields
+	workers map[pipeline.NodeID]*fakeWorker
+	busy    int // attempts that execute
+	most    int // of them at once
+
+	group sync.WaitGroup
+	ctx   context.Context
+}
+
+func newCluster(tb testing.TB, slots ...int) *cluster {
+	store, err := fsm.Open(tb.TempDir(), hclog.NewNullLogger())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	c := &cluster{tb: tb, store: store, log: &directLog{store: store}, changes: make(chan struct{}, 1), workers: map[pipeline.NodeID]*fakeWorker{}}
+	for i, n := range slots {
+		id := pipeline.NodeID(fmt.Sprintf("w%d", i+1))
+		c.workers[id] = &fakeWorker{id: id, slots: n, alive: true, held: map[pipeline.AttemptID]pipeline.Spec{}}
+	}
+	c.execute = func(_ *fakeWorker, _ pipeline.Spec) *pipeline.Outcome {
+		return &pipeline.Outcome{State: pipeline.AttemptSucceeded}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	c.ctx = ctx
+	tb.Cleanup(func() {
+		cancel()
+		c.group.Wait()
+		store.Close()
+	})
+	return c
+}
+
+// lead starts a term; the function it gives ends it and waits for its end.
+func (c *cluster) lead(timing Timing) (end func()) {
+	o := New(Config{Self: "w1", Log: c.log, Store: c.store, Transport: c, Members: c, Logger: hclog.NewNullLogger(), Timing: timing,
+		NodeName: func(id pipeline.NodeID) string { return string(id) },
+		Evaluate: func(_ context.Context, _ *pipeline.Pipeline, module string, deps map[string]Upstream) (*pipeline.Evaluated, error) {
+			if module == "broken" {
+				return nil, errors.New("no such attribute")
+			}
+			return &pipeline.Evaluated{Command: []string{"echo", string(deps["first"].Result)}}, nil
+		}})
+	c.orch.Store(o)
+	ctx, cancel := context.WithCancel(c.ctx)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		if err := o.Lead(ctx, 1); err != nil {
+			c.tb.Errorf("lead: %v", err)
+		}
+	}()
+	eventually(c.tb, func() error {
+		if !o.Leading() {
+			return errors.New("not leading")
+		}
+		return nil
+	})
+	return func() { cancel(); <-over }
+}
+
+func (c *cluster) Workers() []Member {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []Member
+	for _, w := range c.workers {
+		out = append(out, Member{ID: w.id, Name: string(w.id), Alive: w.alive, Slots: w.slots})
+	}
+	return out
+}
+
+func (c *cluster) Changes() (<-chan struct{}, func()) { return c.changes, func() {} }
+
+func (c *cluster) Dispatch(_ context.Context, id pipeline.NodeID, in peer.DispatchRequest) (peer.DispatchResponse, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := c.workers[id]
+	if w.silent {
+		return peer.DispatchResponse{}, errors.New("dial: connection refused")
+	}
+	for _, s := range in.Specs {
+		if _, known := w.held[s.ID]; known {
+			continue
+		}
+		w.held[s.ID] = s
+		w.started = append(w.started, s.ID)
+		c.busy++
+		c.most = max(c.most, c.busy)
+		c.group.Go(func() { c.work(w, s) })
+	}
+	return peer.DispatchResponse{Incarnation: "i-" + string(id)}, nil
+}
+
+func (c *cluster) work(w *fakeWorker, s pipeline.Spec) {
+	if o := c.execute(w, s); o != nil {
+		c.mu.Lock()
+		c.busy--
+		c.mu.Unlock()
+		c.finish(w, s.ID, o)
+	}
+}
+
+// finish reports an outcome until it is acknowledged.
+func (c *cluster) finish(w *fakeWorker, id pipeline.AttemptID, o *pipeline.Outcome) peer.Ack {
+	o.ID = id
+	for c.ctx.Err() == nil {
+		res, err := c.orch.Load().Report(c.ctx, peer.ReportRequest{Worker: w.id, Reports: []peer.Report{{ID: id, Outcome: o}}})
+		if err == nil && res.Acks[0].Done {
+			c.mu.Lock()
+			delete(w.held, id)
+			c.mu.Unlock()
+			return res.Acks[0]
+		}
+	}
+	return peer.Ack{}
+}
+
+func (c *cluster) Stop(_ context.Context, id pipeline.NodeID, in peer.StopRequest) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := c.workers[id]
+	for _, a := range in.IDs {
+		if _, ok := w.held[a]; !ok {
+			continue
+		}
+		w.stopped = append(w.stopped, a)
+		c.group.Go(func() {
+			c.finish(w, a, &pipeline.Outcome{State: pipeline.AttemptCancelled, Reason: in.Reason})
+		})
+	}
+	return nil
+}
+
+func (c *cluster) Sync(_ context.Context, id pipeline.NodeID, _ peer.SyncRequest) (peer.SyncResponse, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := c.workers[id]
+	if w == nil || w.silent {
+		return peer.SyncResponse{}, errors.New("dial: connection refused")
+	}
+	res := peer.SyncResponse{Incarnation: "i-" + string(id), Name: string(id),
+		Capabilities: pipeline.Capabilities{OS: "linux", Arch: "amd64", MaxParallelModules: w.slots}}
+	for a, s := range w.held {
+		res.Attempts = append(res.Attempts, peer.Held{ID: a, Fence: s.Fence})
+	}
+	return res, nil
+}
+
+// submit commits a run of the modules.
+func (c *cluster) submit(id string, p pipeline.Pipeline) pipeline.RunID {
+	c.tb.Helper()
+	raw, err := fsm.EncodeDefinition(&p)
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	v, err := c.orch.Load().Propose(c.ctx, &fsm.Command{At: time.Now(), Submit: &fsm.Submit{Definition: raw,
+		Run: pipeline.Run{ID: pipeline.RunID(id), Pipeline: p.Name, Modules: len(p.Modules)}}})
+	if err != nil || v.(fsm.SubmitResult).Err != nil {
+		c.tb.Fatal(err, v)
+	}
+	return pipeline.RunID(id)
+}
+
+func (c *cluster) run(id pipeline.RunID) (r pipeline.Run, mods map[string]*pipeline.ModuleRecord) {
+	_ = c.store.View(func(v *fsm.View) error {
+		r, _ = v.Run(id)
+		mods = v.Modules(id)
+		return nil
+	})
+	return r, mods
+}
+
+// ends waits for the end of a run.
+func (c *cluster) ends(id pipeline.RunID, want pipeline.RunState) map[string]*pipeline.ModuleRecord {
+	c.tb.Helper()
+	var mods map[string]*pipeline.ModuleRecord
+	eventually(c.tb, func() error {
+		var r pipeline.Run
+		r, mods = c.run(id)
+		if !r.State.Final() {
+			return fmt.Errorf("run is %s with %d of %d done", r.State, r.Done, r.Modules)
+		}
+		if r.State != want {
+			c.tb.Fatalf("run is %s (%s), want %s", r.State, r.Reason, want)
+		}
+		return nil
+	})
+	return mods
+}
