@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/urfave/cli/v3"
+
+	"github.com/pipelined/pipelined/storage"
+)
+
+func (p *program) agentCommand() *cli.Command {
+	return &cli.Command{
+		Name: "agent", Usage: "starts a node of a cluster", Category: categoryCluster,
+		Description: "Alone it is a cluster of one. With -join it becomes part of another one. TERM or Ctrl-C stop it: modules that run go on and are taken up again when it is started within a minute; a second signal ends it at once.",
+		Flags:       agentFlags(),
+		Action:      p.action(0, 0, p.agent),
+	}
+}
+
+func (p *program) agent(ctx context.Context, cmd *cli.Command) error {
+	if err := platform("agent"); err != nil {
+		return err
+	}
+	s, err := p.resolve(cmd)
+	if err != nil {
+		return err
+	}
+	signals, back := p.signals()
+	defer back()
+	logger := hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.LevelFromString(s.logLevel), JSONFormat: s.logJSON, Output: flushed{p.stderr}})
+	cfg, remove, err := p.nodeConfig(&s, logger)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	n, err := p.open(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	return p.serve(ctx, n, &s, signals, logger)
+}
+
+// nodeConfig completes the node's configuration. remove takes away what is only
+// there for this life.
+func (p *program) nodeConfig(s *agentSettings, logger hclog.Logger) (cfg nodeConfig, remove func(), err error) {
+	cfg, remove = s.nodeConfig, func() {}
+	var told string
+	if cfg.Bind, told, err = resolveBind(s.bind, cfg.Join); err != nil {
+		return cfg, remove, err
+	}
+	if told != "" {
+		logger.Info(told)
+	}
+	if (cfg.TLSCert == "") != (cfg.TLSKey == "") {
+		return cfg, remove, usagef("-tls-cert and -tls-key belong together")
+	}
+	if cfg.HTTPPlain && cfg.TLSCert != "" {
+		return cfg, remove, usagef("-http-plain and -tls-cert exclude each other")
+	}
+	if err := p.nodeKey(&cfg, s.keyFile); err != nil {
+		return cfg, remove, err
+	}
+	switch {
+	case s.dev && cfg.DataDir != "":
+		return cfg, remove, usagef("-dev and -data-dir exclude each other")
+	case s.dev:
+		if cfg.DataDir, err = devDir(); err != nil {
+			return cfg, remove, err
+		}
+		dir := cfg.DataDir
+		remove = func() { _ = os.RemoveAll(dir) } // in memory; nothing depends on it
+		cfg.Embedded = true
+	case cfg.DataDir == "":
+		cfg.DataDir = storage.DefaultDataDir(cfg.Bind)
+	}
+	cfg.Logger, cfg.Version = logger, readBuildInfo().Version
+	return cfg, remove, nil
+}
+
+// nodeKey says where the cluster key is: a file that was named, the
+// environment, or the user's own file, which is made where it is not there.
+func (p *program) nodeKey(cfg *nodeConfig, file string) error {
+	cfg.KeyFile = file
+	if file != "" {
+		return nil
+	}
+	if text := p.getenv("PIPELINED_KEY"); text != "" {
+		key, err := storage.ParseKey(text)
+		if err != nil {
+			return usagef("PIPELINED_KEY: %w", err)
+		}
+		cfg.Key = key
+		return nil
+	}
+	cfg.KeyFile = storage.DefaultKeyFile()
+	return nil
+}
+
+// serve runs a node until it ends or a signal does it.
+func (p *program) serve(ctx context.Context, n clusterNode, s *agentSettings, signals <-chan os.Signal, logger hclog.Logger) error {
+	running, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	ended := make(chan error, 1)
+	go func() { ended <- n.Run(running) }()
+	socket := p.getenv("NOTIFY_SOCKET")
+	notify := func(state string) {
+		if err := sdNotify(socket, state); err != nil {
+			logger.Warn("tell systemd", "error", err)
+		}
+	}
+	ready := n.Ready()
+	stopping := false
+	for {
+		select {
+		case <-ready:
+			ready = nil
+			scheme := "http"
+			if n.HTTPS() {
+				scheme = "https"
+			}
+			logger.Info("ready", "node", n.Name(), "http", scheme+"://"+n.HTTPAddr(), "version", readBuildInfo().Version)
+			notify("READY=1")
+		case sig := <-signals:
+			if stopping {
+				// The keeper has the modules; the next start finds everything.
+				return failf(exitInterrupted, "stopped hard by a second signal")
+			}
+			stopping = true
+			notify("STOPPING=1")
+			p.farewell(ctx, n, s, sig)
+			stop(errInterrupted)
+		case err := <-ended:
+			if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+				return context.Cause(ctx)
+			}
+			return err
+		}
+	}
+}
+
+// farewell says on a terminal what becomes of the modules that run here.
+func (p *program) farewell(ctx context.Context, n clusterNode, s *agentSettings, sig os.Signal) {
+	if sig == syscall.SIGTERM || !p.stderr.terminal {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	load := n.Load(ctx)
+	modules := fmt.Sprintf("%d modules run", load)
+	if load == 1 {
+		modules = "1 module runs"
+	}
+	switch {
+	case load == 0:
+		p.say("stopping; no module runs here")
+	case s.dev:
+		p.say("stopping; %s here and end now (-dev)", modules)
+	case s.DrainOnStop:
+		p.say("stopping when what runs here has ended: %s (-drain-on-stop); Ctrl-C again stops at once", modules)
+	default:
+		p.say("stopping; %s here and go on; start the agent within a minute and they stay, else they are repeated elsewhere; Ctrl-C again stops at once", modules)
+	}
+}
+
+// say prints a line on stderr, -quiet or not.
+func (p *program) say(format string, args ...any) {
+	fmt.Fprintf(p.stderr, "%s\n", clean(fmt.Sprintf(format, args...)))
+	p.stderr.Flush()
+}
+
+// flushed hands every write on at once: log lines are read while they happen.
+type flushed struct{ *stream }
+
+// Write implements io.Writer.
+func (f flushed) Write(b []byte) (int, error) {
+	n, err := f.stream.Write(b)
+	f.stream.Flush()
+	return n, err
+}
+
+// platform refuses what needs Linux elsewhere.
+func platform(what string) error {
+	if runtime.GOOS == "linux" {
+		return nil
+	}
+	return failf(exitFailed, "%s: nodes run on Linux; here on %s the commands that talk to a cluster work, with -address", what, runtime.GOOS)
+}

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"context"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/pipelined/pipelined/cluster/keys"
+)
+
+func (p *program) caCommand() *cli.Command {
+	return &cli.Command{
+		Name: "ca", Usage: "prints the certificate of the cluster's authority", Category: categoryMore,
+		Description: "Nodes that serve HTTPS without a certificate of their own use one of this authority. It follows from the cluster key, so no cluster has to run.",
+		Action: p.action(0, 0, func(context.Context, *cli.Command) error {
+			key, err := p.clusterKey()
+			if err != nil {
+				return usagef("%w", err)
+			}
+			k, err := keys.New(key)
+			if err != nil {
+				return err
+			}
+			_, err = p.stdout.Write(k.CACertPEM())
+			return err
+		}),
+	}
+}

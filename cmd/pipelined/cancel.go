@@ -1,0 +1,37 @@
+package main
+
+import (
+	"context"
+
+	"github.com/urfave/cli/v3"
+)
+
+func (p *program) cancelCommand() *cli.Command {
+	return &cli.Command{
+		Name: "cancel", Usage: "stops a run for real", ArgsUsage: "RUN", Category: categoryRun,
+		Description: "Every process of the run gets TERM, and KILL after its module's grace. It does not wait for that: pipelined wait RUN does.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that is kept with the run", Local: true},
+			jsonFlag(),
+		},
+		Action: p.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
+			id, err := runArg(cmd, 0)
+			if err != nil {
+				return err
+			}
+			c, err := p.connect(ctx)
+			if err != nil {
+				return err
+			}
+			run, err := c.Cancel(ctx, id, cmd.String("reason"))
+			if err != nil {
+				return err
+			}
+			if cmd.Bool("json") {
+				return p.printJSON(run)
+			}
+			p.tell("run %s: %s", run.ID, words(string(run.State)))
+			return nil
+		}),
+	}
+}

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/user"
+	"strings"
+	"time"
+
+	"github.com/pipelined/pipelined/api/client"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/cluster/keys"
+	"github.com/pipelined/pipelined/storage"
+)
+
+const (
+	// localAddress is where an agent listens that nobody told otherwise.
+	localAddress = "127.0.0.1:8080"
+	// defaultPort is taken for an address without one.
+	defaultPort = "8080"
+	// probeLimit bounds the question whether an agent is there.
+	probeLimit = 2 * time.Second
+)
+
+// connect finds the cluster and a way to prove who asks.
+func (p *program) connect(ctx context.Context) (*client.Client, error) {
+	token, err := p.givenToken()
+	if err != nil {
+		return nil, err
+	}
+	var own *ownToken
+	cfg := client.Config{Token: token, UserAgent: "pipelined/" + readBuildInfo().Version, OnRetry: p.retries.retrying,
+		TLS: &tls.Config{MinVersion: tls.VersionTLS12}}
+	if token == "" {
+		if own, err = p.newOwnToken(); err != nil {
+			return nil, err
+		}
+		cfg.TokenSource = own.token
+		cfg.TLS = own.tls()
+	} else if key, err := p.clusterKey(); err == nil {
+		// A token may go to any server that the system or the cluster vouches for.
+		if k, err := keys.New(key); err == nil {
+			cfg.TLS.RootCAs = poolWith(k)
+		}
+	}
+	if cfg.Addresses, err = p.addresses(ctx, cfg.TLS); err != nil {
+		return nil, err
+	}
+	return client.New(cfg)
+}
+
+// givenToken is what -token, -token-file or their variables say; "" for none.
+func (p *program) givenToken() (string, error) {
+	if p.tokenFile == "" || p.token != "" {
+		return strings.TrimSpace(p.token), nil
+	}
+	text, err := os.ReadFile(p.tokenFile)
+	if err != nil {
+		return "", usagef("read token: %w", err)
+	}
+	token := strings.TrimSpace(string(text))
+	if token == "" || strings.ContainsAny(token, " \n\r\t") {
+		return "", usagef("read token %s: want one token and nothing else", p.tokenFile)
+	}
+	return token, nil
+}
+
+// clusterKey reads the cluster key, which is never made here.
+func (p *program) clusterKey() ([]byte, error) {
+	if p.keyFile == "" {
+		if text := p.getenv("PIPELINED_KEY"); text != "" {
+			key, err := storage.ParseKey(text)
+			return key, wrap("PIPELINED_KEY", err)
+		}
+	}
+	return storage.LoadKey(p.keyPath())
+}
+
+// keyPath is the file of the cluster key.
+func (p *program) keyPath() string {
+	if p.keyFile != "" {
+		return p.keyFile
+	}
+	return storage.DefaultKeyFile()
+}
+
+// addresses are the nodes to try: those that were given, or the agent of this
+// machine.
+func (p *program) addresses(ctx context.Context, tlsConfig *tls.Config) ([]string, error) {
+	if p.address != "" {
+		var list []string
+		for a := range strings.SplitSeq(p.address, ",") {
+			if a = strings.TrimSpace(a); a != "" {
+				list = append(list, withPort(a))
+			}
+		}
+		if len(list) == 0 {
+			return nil, usagef("-address %q: want host:port or a URL", p.address)
+		}
+		return list, nil
+	}
+	probe := func(address string) error { return probeAgent(ctx, address, tlsConfig) }
+	found := p.agents()
+	localErr := probe(p.local)
+	if localErr == nil {
+		return []string{p.local}, nil
+	}
+	switch len(found) {
+	case 1:
+		return []string{agentURL(found[0])}, nil
+	case 0:
+		return nil, failf(exitUnavailable, "no cluster: %s; no agent of yours runs on this machine (no agent.json below %s): start one with `pipelined agent`, or name one with -address",
+			probeText(p.local, localErr), storage.DefaultRoot())
+	}
+	var names []string
+	for _, a := range found {
+		names = append(names, fmt.Sprintf("%s (%s)", a.HTTP, a.Name))
+	}
+	return nil, failf(exitUnavailable, "no cluster chosen: %s, and several agents run on this machine: name one with -address: %s",
+		probeText(p.local, localErr), strings.Join(names, ", "))
+}
+
+func agentURL(a storage.AgentFile) string {
+	scheme := a.HTTPScheme
+	if scheme == "" {
+		scheme = "http"
+	}
+	return scheme + "://" + a.HTTP
+}
+
+// localAgents reads what the agents of this machine say of themselves.
+func localAgents() []storage.AgentFile {
+	var list []storage.AgentFile
+	for _, path := range storage.AgentFiles() {
+		if a, err := storage.ReadAgentFile(path); err == nil && a.HTTP != "" {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// withPort adds the usual port to an address that has none.
+func withPort(a string) string {
+	if strings.Contains(a, "://") {
+		return a
+	}
+	if _, _, err := net.SplitHostPort(a); err == nil {
+		return a
+	}
+	return net.JoinHostPort(strings.Trim(a, "[]"), defaultPort)
+}
+
+var errNotOurs = errors.New("what answers there is not a pipelined agent")
+
+// probeAgent asks an address whether an agent is there. One without a leader is.
+func probeAgent(ctx context.Context, address string, tlsConfig *tls.Config) error {
+	_, err := askHealth(ctx, address, tlsConfig)
+	return err
+}
+
+// askHealth asks one node how it is, without a token.
+func askHealth(ctx context.Context, address string, tlsConfig *tls.Config) (wire.Health, error) {
+	ctx, cancel := context.WithTimeout(ctx, probeLimit)
+	defer cancel()
+	c, err := client.New(client.Config{Addresses: []string{address}, TLS: tlsConfig, RetryFor: time.Millisecond, ConnectFor: time.Millisecond})
+	if err != nil {
+		return wire.Health{}, err
+	}
+	defer c.CloseIdle()
+	h, err := c.Health(ctx)
+	if err == nil && h.NodeID == "" {
+		err = errNotOurs
+	}
+	return h, err
+}
+
+// probeText says why nobody was found at an address.
+func probeText(address string, err error) string {
+	var op *net.OpError
+	switch {
+	case errors.As(err, &op) && op.Op == "dial":
+		return "nothing answers at " + address
+	case errors.Is(err, errNotOurs):
+		return address + ": " + err.Error()
+	}
+	return fmt.Sprintf("%s does not answer as an agent does (%v)", address, err)
+}
+
+// whoami names the person for the audit.
+func whoami() string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return u.Username
+	}
+	return "cli"
+}
+
+// noKeyText says what a command line without key and token can do.
+func noKeyText(path string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return failf(exitForbidden, "no token, and no cluster key to make one from (%s is not there): give -token, -token-file or -key-file", path)
+	}
+	return failf(exitForbidden, "no token, and no cluster key to make one from: %w", err)
+}

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pipelined/pipelined/api/client"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// How a run is watched: the state is asked for at most once a statePause, each
+// question waiting up to stateWait for news, and the live display moves every
+// liveTick.
+const (
+	statePause = 100 * time.Millisecond
+	stateWait  = 30 * time.Second
+	liveTick   = 500 * time.Millisecond
+)
+
+// followed is what a follower needs of a cluster.
+type followed interface {
+	// WaitRun gives a run: once its index is past index, or wait has passed;
+	// only the modules that changed after since.
+	WaitRun(ctx context.Context, id pipeline.RunID, index uint64, wait time.Duration, since uint64) (wire.Run, error)
+	// FollowRun gives every piece of output once, also through the death of the
+	// node that it talks to, and returns nil after the event with RunEnd.
+	FollowRun(ctx context.Context, id pipeline.RunID, o client.FollowOptions, fn func(wire.LogEvent) error) error
+}
+
+// follower follows one run to its end: output to stdout, progress to stderr.
+type follower struct {
+	cluster followed
+	id      pipeline.RunID
+	console *console
+	// silent leaves the output out.
+	silent bool
+	// notes are lines of progress from elsewhere; may be nil.
+	notes <-chan string
+	// each gets every state of the run; may be nil.
+	each func(wire.Run) error
+	// signals are asked about by interrupt, which returns an error to stop
+	// following with; both may be nil.
+	signals   <-chan os.Signal
+	interrupt func(ctx context.Context, s os.Signal) error
+}
+
+// errNoMore is how the display ends where nothing more comes; the reason is the
+// stream's or the context's.
+var errNoMore = errors.New("nothing more comes")
+
+// run returns when the run has ended and all of its output was shown, and gives
+// the run with all of its modules.
+func (f *follower) run(ctx context.Context) (wire.Run, error) {
+	events := make(chan wire.LogEvent, 256) // a batch, so that lines are shown together
+	updates := make(chan wire.Run)
+	feed, stop := context.WithCancel(ctx)
+	defer stop()
+	g, feed := errgroup.WithContext(feed)
+	g.Go(func() error {
+		defer close(events)
+		return f.cluster.FollowRun(feed, f.id, client.FollowOptions{}, func(e wire.LogEvent) error {
+			select {
+			case events <- e:
+				return nil
+			case <-feed.Done():
+				return context.Cause(feed)
+			}
+		})
+	})
+	if !f.console.quiet || f.each != nil {
+		g.Go(func() error { f.poll(feed, updates); return nil })
+	}
+	err := f.loop(ctx, events, updates)
+	stop()
+	streamErr := g.Wait()
+	if errors.Is(err, errNoMore) {
+		err = streamErr
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		} else if err == nil {
+			err = pipeline.Errorf(pipeline.Unavailable, "follow run %s: the output ended before the run did", f.id)
+		}
+	}
+	if err != nil {
+		f.console.close()
+		return wire.Run{}, err
+	}
+	return f.end(ctx)
+}
+
+// loop shows what comes until the output is complete.
+func (f *follower) loop(ctx context.Context, events <-chan wire.LogEvent, updates <-chan wire.Run) error {
+	c := f.console
+	lines := newLineSplitter(c.output, nil)
+	defer lines.end()
+	var ticks <-chan time.Time
+	if c.live {
+		t := time.NewTicker(liveTick)
+		defer t.Stop()
+		ticks = t.C
+	}
+	for {
+		select {
+		case e, ok := <-events:
+			done, err := f.batch(lines, events, e, ok)
+			if done || err != nil {
+				return err
+			}
+		case r := <-updates:
+			if err := f.show(r); err != nil {
+				return err
+			}
+		case <-ticks:
+			c.tick()
+		case text := <-f.notes:
+			c.note("%s", text)
+		case s := <-f.signals:
+			c.erase()
+			if err := f.interrupt(ctx, s); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return errNoMore
+		}
+		c.flush()
+		if err := c.out.Err(); err != nil {
+			return err
+		}
+	}
+}
+
+// batch takes an event and those that wait behind it, so that a burst of
+// output costs one write. done is set when the run's last event was among them.
+func (f *follower) batch(lines *lineSplitter, events <-chan wire.LogEvent, e wire.LogEvent, ok bool) (done bool, err error) {
+	for n := 0; ; n++ {
+		if !ok {
+			return false, errNoMore
+		}
+		if !f.silent {
+			lines.add(&e)
+		}
+		if e.RunEnd || n == cap(events) {
+			return e.RunEnd, nil
+		}
+		select {
+		case e, ok = <-events:
+		default:
+			return false, nil
+		}
+	}
+}
+
+// show displays a state of the run.
+func (f *follower) show(r wire.Run) error {
+	f.console.update(r)
+	if f.each != nil {
+		return f.each(r)
+	}
+	return nil
+}
+
+// poll asks for the run's state again and again. Its errors are passed over:
+// the stream of output, which meets the same ones, decides when to give up.
+func (f *follower) poll(ctx context.Context, updates chan<- wire.Run) {
+	var index uint64
+	var wait time.Duration
+	for {
+		pause := statePause
+		r, err := f.cluster.WaitRun(ctx, f.id, index, wait, index)
+		if err != nil {
+			pause = time.Second
+		} else {
+			index, wait = r.Index, stateWait
+			select {
+			case updates <- r:
+			case <-ctx.Done():
+				return
+			}
+			if r.State.Final() {
+				return
+			}
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// passing reports an error that the same call may not meet again.
+func passing(err error) bool {
+	switch pipeline.KindOf(err) {
+	case pipeline.Unavailable, pipeline.Unknown, pipeline.Timeout:
+		return true
+	}
+	return false
+}
+
+// end fetches and shows how the run ended.
+func (f *follower) end(ctx context.Context) (wire.Run, error) {
+	r, err := finalRun(ctx, f.cluster, f.id)
+	if err != nil {
+		f.console.close()
+		return r, err
+	}
+	if err := f.show(r); err != nil {
+		return r, err
+	}
+	f.console.note("%s", summary(&r.RunSummary, f.console.view.counts()))
+	f.console.close()
+	return r, nil
+}
+
+// finalRun waits until a run has ended and gives it whole.
+func finalRun(ctx context.Context, cluster followed, id pipeline.RunID) (wire.Run, error) {
+	var index uint64
+	var wait time.Duration
+	whole := true // the answer holds all modules
+	for failures := 0; ; {
+		r, err := cluster.WaitRun(ctx, id, index, wait, index)
+		pause := statePause
+		switch {
+		case err == nil && r.State.Final() && whole:
+			return r, nil
+		case err == nil && r.State.Final():
+			index, wait, whole, pause = 0, 0, true, 0
+		case err == nil:
+			index, wait, whole, failures = r.Index, stateWait, false, 0
+		default:
+			if failures++; !passing(err) || failures > 30 {
+				return r, err
+			}
+			pause = time.Second
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return r, context.Cause(ctx)
+		}
+	}
+}

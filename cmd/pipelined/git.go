@@ -1,0 +1,60 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// gitLimit bounds how long git may take to tell the facts of a workspace.
+const gitLimit = 2 * time.Second
+
+// gitFacts asks git about the working tree at dir. Without git, outside a
+// repository, or when git takes too long, the facts that are missing stay
+// empty: they never stop a submission.
+func gitFacts(ctx context.Context, dir string, environ []string) pipeline.Git {
+	ctx, cancel := context.WithTimeout(ctx, gitLimit)
+	defer cancel()
+	git := func(args ...string) (string, bool) {
+		cmd := exec.CommandContext(ctx, "git", args...)
+		cmd.Dir = dir
+		// No lock is taken and nobody is asked for a password.
+		cmd.Env = append(environ[:len(environ):len(environ)], "GIT_OPTIONAL_LOCKS=0", "GIT_TERMINAL_PROMPT=0", "LC_ALL=C")
+		cmd.WaitDelay = 100 * time.Millisecond
+		var out bytes.Buffer
+		cmd.Stdout = &out
+		err := cmd.Run()
+		return strings.TrimRight(out.String(), "\n"), err == nil
+	}
+	var facts pipeline.Git
+	// One process tells the commit, the branch and the changes.
+	status, ok := git("status", "--porcelain=v2", "--branch", "--untracked-files=normal")
+	if !ok {
+		return facts
+	}
+	for line := range strings.Lines(status) {
+		line = strings.TrimRight(line, "\n")
+		switch {
+		case strings.HasPrefix(line, "# branch.oid "):
+			if oid := line[len("# branch.oid "):]; oid != "(initial)" {
+				facts.SHA = oid
+			}
+		case strings.HasPrefix(line, "# branch.head "):
+			if head := line[len("# branch.head "):]; head != "(detached)" {
+				facts.Branch = head
+			}
+		case line != "" && !strings.HasPrefix(line, "#"):
+			facts.Dirty = true
+		}
+	}
+	if facts.SHA != "" {
+		if tag, ok := git("describe", "--tags", "--exact-match", "HEAD"); ok {
+			facts.Tag = tag
+		}
+	}
+	return facts
+}

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/pipeline/language"
+	"github.com/pipelined/pipelined/pipeline/language/bounded"
+)
+
+// hidden runs the commands that only this program itself calls: the keeper of a
+// node's modules, and the helper that evaluates expensive expressions. They are
+// looked at before anything else is set up: one of them is started for every
+// evaluation.
+func (p *program) hidden(ctx context.Context, args []string) (code int, ok bool) {
+	if len(args) == 0 {
+		return 0, false
+	}
+	var err error
+	switch args[0] {
+	case executor.KeeperCommand:
+		err = executor.KeeperMain(ctx, args[1:])
+	case bounded.Command:
+		err = language.RunHelper(p.stdin, flushed{p.stdout})
+	default:
+		return 0, false
+	}
+	if err != nil {
+		fmt.Fprintf(p.stderr, "pipelined %s: %s\n", args[0], oneLine(err.Error()))
+		p.stderr.Flush()
+	}
+	return exitCode(err), true
+}

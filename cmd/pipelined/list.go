@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/pipelined/pipelined/api/client"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// runStates are what -state takes.
+var runStates = []string{string(pipeline.RunWaiting), string(pipeline.RunRunning), string(pipeline.RunCancelling),
+	string(pipeline.RunSucceeded), string(pipeline.RunWarnings), string(pipeline.RunFailed), string(pipeline.RunCancelled)}
+
+// listPage is how many runs are asked for at once.
+const listPage = 200
+
+func (p *program) listCommand() *cli.Command {
+	return &cli.Command{
+		Name: "list", Usage: "lists runs, newest first", Category: categoryLook,
+		Flags: []cli.Flag{
+			&cli.IntFlag{Name: "limit", Usage: "`N` runs at most; 0 for all", Value: 20, Local: true},
+			&cli.StringFlag{Name: "state", Usage: "only runs in this `STATE`: " + strings.Join(runStates, ", "), Local: true},
+			&cli.StringFlag{Name: "pipeline", Usage: "only runs of this pipeline (`NAME`)", Local: true},
+			jsonFlag(),
+		},
+		Action: p.action(0, 0, p.list),
+	}
+}
+
+func (p *program) list(ctx context.Context, cmd *cli.Command) error {
+	limit, state := cmd.Int("limit"), cmd.String("state")
+	if limit < 0 {
+		return usagef("-limit %d: want 0 or more", limit)
+	}
+	if state != "" && !slices.Contains(runStates, state) {
+		return usagef("-state %q: want one of %s%s", state, strings.Join(runStates, ", "), didYouMean(state, runStates))
+	}
+	c, err := p.connect(ctx)
+	if err != nil {
+		return err
+	}
+	list, err := listRuns(ctx, c, limit, client.ListOptions{State: pipeline.RunState(state), Pipeline: cmd.String("pipeline")})
+	if err != nil {
+		return err
+	}
+	if cmd.Bool("json") {
+		return p.printJSON(list)
+	}
+	return p.runTable(list.Runs)
+}
+
+// listRuns collects pages until there are limit runs; 0 takes all.
+func listRuns(ctx context.Context, c *client.Client, limit int, o client.ListOptions) (wire.RunList, error) {
+	out := wire.RunList{Runs: []wire.RunSummary{}}
+	for {
+		o.Limit = listPage
+		if limit > 0 {
+			o.Limit = min(listPage, limit-len(out.Runs))
+		}
+		page, err := c.Runs(ctx, o)
+		if err != nil {
+			return out, err
+		}
+		out.Runs = append(out.Runs, page.Runs...)
+		out.Cursor = page.Cursor
+		if page.Cursor == "" || limit > 0 && len(out.Runs) >= limit {
+			return out, nil
+		}
+		o.Cursor = page.Cursor
+	}
+}
+
+// runTable prints runs.
+func (p *program) runTable(runs []wire.RunSummary) error {
+	t := newTable(p.stdout, "RUN", "NUMBER", "PIPELINE", "STATE", "MODULES", "SUBMITTED", "TOOK")
+	now := p.now()
+	for i := range runs {
+		r := &runs[i]
+		t.row(string(r.ID), fmt.Sprint(r.Number), r.Pipeline, words(string(r.State)), fmt.Sprintf("%d/%d", r.ModulesDone, r.ModuleCount),
+			ago(r.SubmittedAt, now), runTook(r, now))
+	}
+	return t.flush()
+}
+
+// runTook is how long a run took, or has taken so far.
+func runTook(r *wire.RunSummary, now time.Time) string {
+	if r.FinishedAt != nil {
+		now = *r.FinishedAt
+	}
+	return shortDuration(now.Sub(r.SubmittedAt))
+}

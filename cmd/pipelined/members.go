@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/pipelined/pipelined/api/wire"
+)
+
+func (p *program) membersCommand() *cli.Command {
+	return &cli.Command{
+		Name: "members", Usage: "lists the nodes of the cluster", Category: categoryCluster,
+		Flags: []cli.Flag{jsonFlag()},
+		Action: p.action(0, 0, func(ctx context.Context, cmd *cli.Command) error {
+			c, err := p.connect(ctx)
+			if err != nil {
+				return err
+			}
+			list, err := c.Members(ctx)
+			if err != nil {
+				return err
+			}
+			if cmd.Bool("json") {
+				if list.Members == nil {
+					list.Members = []wire.Member{}
+				}
+				return p.printJSON(list)
+			}
+			return p.memberTable(list.Members)
+		}),
+	}
+}
+
+func (p *program) memberTable(members []wire.Member) error {
+	t := newTable(p.stdout, "NODE", "STATUS", "ROLE", "MODE", "LOAD", "HTTP", "VERSION")
+	for _, m := range members {
+		status := m.Status
+		if m.Draining {
+			status += ", draining"
+		}
+		if left := m.AwayUntil.Sub(p.now()); !m.AwayUntil.IsZero() && left > 0 {
+			status += ", back within " + shortDuration(left)
+		}
+		t.row(m.Name, status, m.Role, string(m.Mode), fmt.Sprintf("%d/%d", m.CurrentLoad, m.MaxLoad), m.HTTP, m.Version)
+	}
+	return t.flush()
+}
+
+func (p *program) workersCommand() *cli.Command {
+	return &cli.Command{
+		Name: "workers", Usage: "lists who can execute modules", Category: categoryCluster,
+		Flags: []cli.Flag{jsonFlag()},
+		Action: p.action(0, 0, func(ctx context.Context, cmd *cli.Command) error {
+			c, err := p.connect(ctx)
+			if err != nil {
+				return err
+			}
+			list, err := c.Workers(ctx)
+			if err != nil {
+				return err
+			}
+			if cmd.Bool("json") {
+				if list.Workers == nil {
+					list.Workers = []wire.WorkerNode{}
+				}
+				return p.printJSON(list)
+			}
+			t := newTable(p.stdout, "WORKER", "STATUS", "LOAD", "OS", "ARCH", "TAGS", "TOOLS", "ENDPOINT")
+			for _, w := range list.Workers {
+				name := w.Name
+				if name == "" {
+					name = w.ID
+				}
+				if w.Outside {
+					name += " (outside)"
+				}
+				tags := slices.Sorted(slices.Values(w.Capabilities.Tags))
+				t.row(name, w.Status, fmt.Sprintf("%d/%d", w.CurrentLoad, w.Capabilities.MaxParallelModules),
+					w.Capabilities.OS, w.Capabilities.Arch, strings.Join(tags, ","), fmt.Sprint(len(w.Capabilities.InstalledTools)), w.Endpoint)
+			}
+			return t.flush()
+		}),
+	}
+}

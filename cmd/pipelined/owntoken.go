@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net/netip"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/pipelined/pipelined/api/client"
+	"github.com/pipelined/pipelined/cluster/keys"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// ownTokenLife is how long a token that was made here is used. The server takes
+// it for keys.TokenLife; the rest is for the way.
+const ownTokenLife = keys.TokenLife - 15*time.Second
+
+// ownToken makes tokens from the cluster key, one for each server (settled 13).
+// It is safe for concurrent use.
+type ownToken struct {
+	keys    *keys.Keys
+	subject string
+	now     func() time.Time
+
+	mu sync.Mutex
+	// guards following
+	made map[string]madeToken
+}
+
+type madeToken struct {
+	token string
+	until time.Time
+}
+
+// newOwnToken reads the cluster key.
+func (p *program) newOwnToken() (*ownToken, error) {
+	key, err := p.clusterKey()
+	if err != nil {
+		return nil, noKeyText(p.keyPath(), err)
+	}
+	k, err := keys.New(key)
+	if err != nil {
+		return nil, noKeyText(p.keyPath(), err)
+	}
+	return &ownToken{keys: k, subject: whoami(), now: p.now, made: map[string]madeToken{}}, nil
+}
+
+// tls trusts the cluster's authority alone: a token that proves the cluster key
+// goes to holders of that key only.
+func (o *ownToken) tls() *tls.Config { return o.keys.HTTPClient() }
+
+// token is a client.Config's TokenSource.
+func (o *ownToken) token(ctx context.Context, address string) (string, error) {
+	if token, ok := o.kept(address); ok && !client.Refused(ctx) {
+		return token, nil
+	}
+	if err := mayProve(address); err != nil {
+		return "", err
+	}
+	h, err := askHealth(ctx, address, o.tls())
+	if err != nil {
+		if ctx.Err() == nil {
+			// Another node may answer.
+			err = pipeline.Errorf(pipeline.Unavailable, "ask %s who it is: %w", address, err)
+		}
+		return "", err
+	}
+	token, err := o.keys.MintToken(keys.Claims{Subject: o.subject, Role: "admin", Node: h.NodeID, Nonce: h.Nonce,
+		Expires: h.Timestamp.Add(keys.TokenLife).Unix()})
+	if err != nil {
+		return "", err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.made[address] = madeToken{token: token, until: o.now().Add(ownTokenLife)}
+	return token, nil
+}
+
+// kept gives a token that was made before and is still good.
+func (o *ownToken) kept(address string) (string, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	m, ok := o.made[address]
+	return m.token, ok && o.now().Before(m.until)
+}
+
+// mayProve refuses to send a proof of the cluster key where others may listen.
+func mayProve(address string) error {
+	u, err := url.Parse(address)
+	if err != nil {
+		return usagef("address %q: %w", address, err)
+	}
+	host := u.Hostname()
+	ip, ipErr := netip.ParseAddr(host)
+	if u.Scheme == "https" || host == "localhost" || ipErr == nil && ip.IsLoopback() {
+		return nil
+	}
+	return failf(exitForbidden, "%s speaks plain HTTP over the network: a token made from the cluster key is not sent there: use https://, or give a token with -token", address)
+}
+
+// poolWith gives the system's authorities and the cluster's.
+func poolWith(k *keys.Keys) *x509.CertPool {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	pool.AppendCertsFromPEM(k.CACertPEM())
+	return pool
+}

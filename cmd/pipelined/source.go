@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline/language"
+	"github.com/pipelined/pipelined/pipeline/language/bounded"
+)
+
+// maxSource bounds what is read of a pipeline or of a file of values; the
+// language refuses far less.
+const maxSource = 8 << 20
+
+// varEnv begins the names of variables of the environment that give values to
+// variables of a pipeline.
+const varEnv = "PIPELINED_VAR_"
+
+// source is a pipeline's file as it was given on the command line.
+type source struct {
+	// name is the file's name, for messages; dir the folder it stands in.
+	name, dir string
+	text      []byte
+	file      *language.File
+	inputs    []language.VariableInput
+}
+
+// varFlags give values to a pipeline's variables.
+func varFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "var", Usage: "value of a variable, as `NAME=VALUE`; may be repeated (also " + varEnv + "NAME in the environment)", Local: true},
+		&cli.StringSliceFlag{Name: "var-file", Usage: "`FILE` of values, NAME = value a line; may be repeated, the last counts", TakesFile: true, Local: true},
+	}
+}
+
+// readSource reads and decodes a pipeline and the values of its variables; "-"
+// reads standard input. A pipeline with mistakes is a *wire.SourceError.
+func (p *program) readSource(cmd *cli.Command) (*source, error) {
+	s := &source{name: cmd.Args().First()}
+	var err error
+	if s.text, err = p.readFile(s.name); err != nil {
+		return nil, usagef("read pipeline: %w", err)
+	}
+	if s.name == "-" {
+		s.name, s.dir = "stdin", "."
+	} else {
+		s.dir = filepath.Dir(s.name)
+	}
+	if s.inputs, err = p.readInputs(cmd); err != nil {
+		return nil, err
+	}
+	file, diags := language.Parse(s.name, s.text)
+	if len(diags) > 0 {
+		return nil, sourceError(diags)
+	}
+	s.file = file
+	return s, nil
+}
+
+// readFile reads a file argument; "-" is standard input.
+func (p *program) readFile(name string) ([]byte, error) {
+	var in io.Reader = p.stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, fileError(err)
+		}
+		defer f.Close()
+		if info, err := f.Stat(); err == nil && info.IsDir() {
+			return nil, fmt.Errorf("%s is a folder", name)
+		}
+		in = f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, maxSource+1))
+	if err != nil {
+		return nil, fileError(err)
+	}
+	if len(text) > maxSource {
+		return nil, fmt.Errorf("%s is longer than %d MiB", name, maxSource>>20)
+	}
+	return text, nil
+}
+
+// fileError words an error of the file system without the name of the call.
+func fileError(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return fmt.Errorf("%s: %w", path.Path, path.Err)
+	}
+	return err
+}
+
+// readInputs collects what was given for variables, in ascending precedence:
+// the environment, files, flags.
+func (p *program) readInputs(cmd *cli.Command) ([]language.VariableInput, error) {
+	var list []language.VariableInput
+	environ := p.environ()
+	slices.Sort(environ)
+	for _, kv := range environ {
+		name, value, _ := strings.Cut(kv, "=")
+		if v, ok := strings.CutPrefix(name, varEnv); ok && v != "" {
+			list = append(list, language.VariableInput{Name: v, Text: value, Origin: name})
+		}
+	}
+	for _, name := range cmd.StringSlice("var-file") {
+		text, err := p.readFile(name)
+		if err != nil {
+			return nil, usagef("-var-file: %w", err)
+		}
+		values, diags := language.ParseVarFile(name, text)
+		if len(diags) > 0 {
+			return nil, sourceError(diags)
+		}
+		list = append(list, values...)
+	}
+	for _, kv := range cmd.StringSlice("var") {
+		name, value, ok := strings.Cut(kv, "=")
+		if !ok || name == "" {
+			return nil, usagef("-var %q: want NAME=VALUE", kv)
+		}
+		list = append(list, language.VariableInput{Name: name, Text: value, Origin: "-var"})
+	}
+	return list, nil
+}
+
+// check compiles the pipeline as the cluster will, so that mistakes are told
+// before anything is sent.
+func (s *source) check(ctx context.Context, in language.Inputs) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return wrap("find own executable", err)
+	}
+	in.Variables, in.Evaluator = s.inputs, bounded.New(exe)
+	if _, diags := s.file.Compile(ctx, in); len(diags) > 0 {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return sourceError(diags)
+	}
+	return nil
+}
+
+// variables are the values to send: those of variables that the pipeline
+// declares.
+func (s *source) variables() map[string]string {
+	declared := map[string]bool{}
+	for _, v := range s.file.Variables() {
+		declared[v.Name] = true
+	}
+	values := map[string]string{}
+	for _, in := range s.inputs {
+		if declared[in.Name] {
+			values[in.Name] = in.Text
+		}
+	}
+	return values
+}
+
+// sourceError makes an error of mistakes.
+func sourceError(diags language.Diagnostics) error {
+	e := &wire.SourceError{}
+	for _, d := range diags {
+		e.Diagnostics = append(e.Diagnostics, wire.Diagnostic{File: d.File, Line: d.Line, Column: d.Column, EndColumn: d.EndColumn,
+			Summary: d.Summary, Detail: d.Detail, SourceLine: d.SourceLine})
+	}
+	return &diagnosedError{SourceError: e, shown: diags}
+}
+
+// diagnosedError is a refused pipeline whose mistakes were found here.
+type diagnosedError struct {
+	*wire.SourceError
+	shown language.Diagnostics
+}
+
+func (e *diagnosedError) Unwrap() error { return e.SourceError }
+
+// explain prints the mistakes of a refused pipeline with their places, carets
+// and all, and gives the error that ends the command. Other errors stay.
+func (p *program) explain(err error) error {
+	var local *diagnosedError
+	var remote *wire.SourceError
+	var list language.Diagnostics
+	switch {
+	case errors.As(err, &local):
+		list = local.shown
+	case errors.As(err, &remote) && len(remote.Diagnostics) > 0:
+		for _, d := range remote.Diagnostics {
+			list = append(list, language.Diagnostic{File: d.File, Line: d.Line, Column: d.Column, EndColumn: d.EndColumn,
+				Summary: d.Summary, Detail: d.Detail, SourceLine: d.SourceLine})
+		}
+	default:
+		return err
+	}
+	list.Write(p.stderr, p.color(p.stderr))
+	fmt.Fprintln(p.stderr)
+	what := "1 mistake"
+	if len(list) != 1 {
+		what = fmt.Sprintf("%d mistakes", len(list))
+	}
+	return failf(exitUsage, "invalid pipeline: %s", what)
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/pipelined/pipelined/api/client"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// recentRuns is how many runs the summary of a cluster shows.
+const recentRuns = 5
+
+func (p *program) statusCommand() *cli.Command {
+	return &cli.Command{
+		Name: "status", Usage: "shows the cluster, or a run with its modules", ArgsUsage: "[RUN]", Category: categoryLook,
+		Flags: []cli.Flag{jsonFlag()},
+		Action: p.action(0, 1, func(ctx context.Context, cmd *cli.Command) error {
+			if cmd.Args().Len() == 0 {
+				return p.clusterStatus(ctx, cmd.Bool("json"))
+			}
+			id, err := runArg(cmd, 0)
+			if err != nil {
+				return err
+			}
+			c, err := p.connect(ctx)
+			if err != nil {
+				return err
+			}
+			run, err := c.Run(ctx, id)
+			if err != nil {
+				return err
+			}
+			if cmd.Bool("json") {
+				return p.printJSON(complete(run))
+			}
+			return p.printRun(run)
+		}),
+	}
+}
+
+// complete gives lists that are lists also where they are empty.
+func complete(r wire.Run) wire.Run {
+	if r.Modules == nil {
+		r.Modules = []wire.Module{}
+	}
+	for i := range r.Modules {
+		m := &r.Modules[i]
+		if m.Outputs == nil {
+			m.Outputs = []string{}
+		}
+		if m.Attempts == nil {
+			m.Attempts = []wire.Attempt{}
+		}
+	}
+	return r
+}
+
+// printRun prints a run and a table of its modules.
+func (p *program) printRun(r wire.Run) error {
+	now := p.now()
+	fmt.Fprintf(p.stdout, "run       %s (number %d)\n", clean(string(r.ID)), r.Number)
+	fmt.Fprintf(p.stdout, "pipeline  %s\n", clean(r.Pipeline))
+	fmt.Fprintf(p.stdout, "state     %s%s\n", words(string(r.State)), clean(because(r.Reason)))
+	submitted := r.SubmittedAt.Local().Format("2006-01-02 15:04:05")
+	if r.Submitter != "" {
+		submitted += " by " + clean(r.Submitter)
+	}
+	fmt.Fprintf(p.stdout, "submitted %s\n", submitted)
+	fmt.Fprintf(p.stdout, "took      %s\n", runTook(&r.RunSummary, now))
+	if n := countModules(r.Modules); n.total() > 0 {
+		fmt.Fprintf(p.stdout, "modules   %s\n", n)
+	}
+	fmt.Fprintln(p.stdout)
+	t := newTable(p.stdout, "MODULE", "STATE", "WORKER", "ATTEMPTS", "EXIT", "TOOK", "REASON")
+	for i := range r.Modules {
+		m := &r.Modules[i]
+		code := ""
+		if m.ExitCode != nil {
+			code = fmt.Sprint(*m.ExitCode)
+		}
+		t.row(m.Name, words(string(m.State)), moduleWorker(m), fmt.Sprint(len(m.Attempts)), code, moduleTook(m, now), moduleReason(m, now))
+	}
+	return t.flush()
+}
+
+func moduleWorker(m *wire.Module) string {
+	if m.Worker != "" {
+		return m.Worker
+	}
+	if a := lastAttempt(m); a != nil && !a.State.Final() {
+		return a.Worker
+	}
+	return ""
+}
+
+// moduleTook is how long a module took, or has been running.
+func moduleTook(m *wire.Module, now time.Time) string {
+	if m.State == pipeline.ModuleRunning {
+		if a := lastAttempt(m); a != nil && a.StartedAt != nil {
+			return shortDuration(now.Sub(*a.StartedAt))
+		}
+	}
+	if m.StartedAt == nil || m.FinishedAt == nil {
+		return ""
+	}
+	return shortDuration(m.FinishedAt.Sub(*m.StartedAt))
+}
+
+// moduleReason is why a module stands where it does.
+func moduleReason(m *wire.Module, now time.Time) string {
+	if m.Reason != "" || m.State != pipeline.ModuleWaiting {
+		return m.Reason
+	}
+	if m.NotBefore != nil && m.NotBefore.After(now) {
+		return "tried again in " + shortDuration(m.NotBefore.Sub(now))
+	}
+	return ""
+}
+
+// clusterState is what `status -json` prints without a run.
+type clusterState struct {
+	Health  wire.Health       `json:"health"`
+	Members []wire.Member     `json:"members"`
+	Runs    []wire.RunSummary `json:"runs"`
+}
+
+func (p *program) clusterStatus(ctx context.Context, asJSON bool) error {
+	c, err := p.connect(ctx)
+	if err != nil {
+		return err
+	}
+	var s clusterState
+	if s.Health, err = c.Health(ctx); err != nil {
+		return err
+	}
+	members, err := c.Members(ctx)
+	if err != nil {
+		return err
+	}
+	s.Members = append([]wire.Member{}, members.Members...)
+	runs, err := listRuns(ctx, c, recentRuns, client.ListOptions{})
+	if err != nil {
+		return err
+	}
+	s.Runs = runs.Runs
+	if asJSON {
+		return p.printJSON(s)
+	}
+	h := &s.Health
+	leader := h.Leader
+	if leader == "" {
+		leader = "none"
+	}
+	slots, load := 0, 0
+	for _, m := range s.Members {
+		slots, load = slots+m.MaxLoad, load+m.CurrentLoad
+	}
+	fmt.Fprintf(p.stdout, "cluster  %s%s\n", h.Status, clean(because(strings.Join(h.Reasons, ", "))))
+	fmt.Fprintf(p.stdout, "asked    %s at %s (%s, version %s)\n", clean(h.Node), c.Address(), h.Role, clean(h.Version))
+	fmt.Fprintf(p.stdout, "leader   %s (term %d), voters %s\n", clean(leader), h.Term, clean(strings.Join(h.Voters, ", ")))
+	fmt.Fprintf(p.stdout, "nodes    %d, %d of %d slots in use\n\n", len(s.Members), load, slots)
+	if err := p.memberTable(s.Members); err != nil {
+		return err
+	}
+	if len(s.Runs) == 0 {
+		return nil
+	}
+	fmt.Fprintln(p.stdout)
+	return p.runTable(s.Runs)
+}

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/pipelined/pipelined/api/client"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/language"
+)
+
+func (p *program) submitCommand() *cli.Command {
+	return &cli.Command{
+		Name: "submit", Usage: "sends a pipeline and its files to the cluster, and follows the run", ArgsUsage: "FILE", Category: categoryRun,
+		Description: "Ends as the run does. Interrupted, it leaves the run alone.",
+		Flags: append(varFlags(),
+			&cli.BoolFlag{Name: "detach", Usage: "print the run's id and leave", HideDefault: true, Local: true},
+			&cli.StringSliceFlag{Name: "target", Usage: "only this module (`NAME`) and what it needs; may be repeated", Local: true},
+			jsonFlag(),
+		),
+		Action: p.action(1, 1, p.submit),
+	}
+}
+
+func (p *program) submit(ctx context.Context, cmd *cli.Command) error {
+	job, err := p.prepareRun(ctx, cmd)
+	if err != nil {
+		return p.explain(err)
+	}
+	defer job.close()
+	signals, back := p.signals()
+	defer back()
+	sending, cancel := untilSignal(ctx, signals)
+	defer cancel(nil)
+	c, err := p.connect(sending)
+	if err != nil {
+		return cause(sending, err)
+	}
+	created, err := job.submit(sending, c)
+	if err != nil {
+		return p.explain(cause(sending, err))
+	}
+	cancel(nil)
+	if errors.Is(context.Cause(sending), errInterrupted) {
+		return left(created.ID)
+	}
+	if cmd.Bool("detach") {
+		if cmd.Bool("json") {
+			return p.printJSON(created)
+		}
+		fmt.Fprintln(p.stdout, created.ID)
+		return nil
+	}
+	// Where submit is interrupted the run goes on, so its name must be known.
+	p.tell("run %s (number %d) of %s", created.ID, created.Number, job.source.file.Name())
+	return p.watchRun(ctx, c, created.ID, watchOptions{json: cmd.Bool("json"), signals: signals,
+		interrupt: func(ctx context.Context, _ os.Signal) error { return p.detachOrCancel(ctx, c, created.ID, signals) }})
+}
+
+// job is a run that is ready to be submitted.
+type job struct {
+	source    *source
+	workspace *workspace
+	request   wire.SubmitRequest
+	key       string
+}
+
+// prepareRun reads and checks the pipeline and takes the snapshot of its files.
+func (p *program) prepareRun(ctx context.Context, cmd *cli.Command) (*job, error) {
+	j, err := p.checkRun(ctx, cmd)
+	if err == nil {
+		err = j.takeFiles(ctx, p)
+	}
+	return j, err
+}
+
+// checkRun reads and checks the pipeline.
+func (p *program) checkRun(ctx context.Context, cmd *cli.Command) (*job, error) {
+	s, err := p.readSource(cmd)
+	if err != nil {
+		return nil, err
+	}
+	git := gitFacts(ctx, s.dir, p.environ())
+	if err := s.check(ctx, language.Inputs{Git: git}); err != nil {
+		return nil, err
+	}
+	j := &job{source: s, workspace: &workspace{}, key: client.NewKey()}
+	j.request = wire.SubmitRequest{Source: string(s.text), FileName: s.name, Variables: s.variables(), Targets: cmd.StringSlice("target")}
+	if git != (pipeline.Git{}) {
+		j.request.Git = &git
+	}
+	return j, nil
+}
+
+// takeFiles takes the snapshot of the files that go along.
+func (j *job) takeFiles(ctx context.Context, p *program) error {
+	w, err := p.takeWorkspace(ctx, j.source)
+	if err != nil {
+		return err
+	}
+	j.workspace, j.request.Workspace = w, w.digest
+	return nil
+}
+
+// submit sends the files and then asks for the run, both at one node; where
+// that dies, at another one. The same key makes one run of it.
+func (j *job) submit(ctx context.Context, c *client.Client) (wire.RunCreated, error) {
+	return c.SubmitWith(ctx, j.key, j.request, j.workspace.send)
+}
+
+func (j *job) close() { j.workspace.close() }
+
+// signals catches what ends a command from the keyboard or by kill.
+func (p *program) signals() (<-chan os.Signal, func()) {
+	c := make(chan os.Signal, 2) // the second one counts too
+	p.notify(c, os.Interrupt, syscall.SIGTERM)
+	return c, func() { p.unnotify(c) }
+}
+
+// untilSignal gives a context that the first signal ends.
+func untilSignal(ctx context.Context, signals <-chan os.Signal) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-signals:
+			cancel(errInterrupted)
+		case <-ctx.Done():
+		}
+	}()
+	// Whoever cancels has waited for the goroutine, so that no later signal is
+	// lost to it.
+	return ctx, func(why error) {
+		cancel(why)
+		<-done
+	}
+}
+
+// watchOptions say how a run is followed.
+type watchOptions struct {
+	// json prints the finished run instead of the output.
+	json bool
+	// each is told every state of the run; may be nil.
+	each      func(wire.Run) error
+	signals   <-chan os.Signal
+	interrupt func(context.Context, os.Signal) error
+}
+
+// watchRun follows a run to its end and ends as the run did.
+func (p *program) watchRun(ctx context.Context, c followed, id pipeline.RunID, o watchOptions) error {
+	notes, back := p.retries.take()
+	defer back()
+	f := &follower{cluster: c, id: id, console: p.newConsole(), silent: o.json, notes: notes, each: o.each, signals: o.signals, interrupt: o.interrupt}
+	run, err := f.run(ctx)
+	if errors.Is(err, errTimedOut) {
+		return failf(exitTimeout, "timed out (-timeout); run %s goes on: pipelined watch %[1]s", id)
+	}
+	if err != nil {
+		return err
+	}
+	if o.json && o.each == nil {
+		if err := p.printJSON(complete(run)); err != nil {
+			return err
+		}
+	}
+	return exit(stateExits[run.State])
+}
+
+// detachOrCancel is what Ctrl-C does to a command that follows a run: one
+// question where somebody can answer it, else it leaves the run alone.
+func (p *program) detachOrCancel(ctx context.Context, c *client.Client, id pipeline.RunID, signals <-chan os.Signal) error {
+	if !p.interactive {
+		return left(id)
+	}
+	fmt.Fprintf(p.stderr, "\nrun %s goes on without you. [d]etach, [c]ancel it, or go on watching [enter]? ", id)
+	p.stderr.Flush()
+	answer, err := p.ask(ctx, signals)
+	if err != nil {
+		return left(id)
+	}
+	switch {
+	case strings.HasPrefix(answer, "d"):
+		return left(id)
+	case strings.HasPrefix(answer, "c"):
+		if _, err := c.Cancel(ctx, id, "cancelled from the keyboard"); err != nil && pipeline.KindOf(err) != pipeline.Conflict {
+			return err
+		}
+	}
+	return nil
+}
+
+// left ends a command that was interrupted and leaves its run alone.
+func left(id pipeline.RunID) error {
+	return failf(exitInterrupted, "interrupted; run %s goes on: pipelined watch %[1]s", id)
+}
+
+// ask reads an answer of one line; a signal, or the end of ctx or of the input,
+// is an error. The reader stays behind then, as a terminal's cannot be stopped,
+// and the process ends soon.
+func (p *program) ask(ctx context.Context, signals <-chan os.Signal) (string, error) {
+	type reply struct {
+		text string
+		err  error
+	}
+	replies := make(chan reply, 1)
+	go func() {
+		text, err := bufio.NewReader(io.LimitReader(p.stdin, 1024)).ReadString('\n')
+		replies <- reply{text, err}
+	}()
+	select {
+	case r := <-replies:
+		return strings.ToLower(strings.TrimSpace(r.text)), r.err
+	case <-signals:
+		return "", errInterrupted
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline/language"
+)
+
+func (p *program) validateCommand() *cli.Command {
+	return &cli.Command{
+		Name: "validate", Usage: "checks a pipeline; needs no cluster", ArgsUsage: "FILE", Category: categoryRun,
+		Description: "All mistakes are told at once, with their places. Variables without a value are no mistake: what needs them is not checked then. With -strict they are one.",
+		Flags: append(varFlags(),
+			&cli.BoolFlag{Name: "strict", Usage: "every variable must have a value", HideDefault: true, Local: true},
+			jsonFlag(),
+		),
+		Action: p.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
+			report, err := p.validate(ctx, cmd)
+			if cmd.Bool("json") {
+				return p.printReport(report, err)
+			}
+			if err != nil {
+				return p.explain(err)
+			}
+			if len(report.Missing) > 0 {
+				p.tell("no value for %s: what needs it was not checked (give -var, or -strict)", strings.Join(report.Missing, ", "))
+			}
+			fmt.Fprintf(p.stdout, "%s: pipeline %s is valid (%d modules)\n", clean(report.File), report.Pipeline, len(report.Modules))
+			return nil
+		}),
+	}
+}
+
+// validation is what `validate -json` prints.
+type validation struct {
+	Valid    bool     `json:"valid"`
+	File     string   `json:"file"`
+	Pipeline string   `json:"pipeline,omitempty"`
+	Modules  []string `json:"modules"`
+	// Missing are variables without a value: what needs them was not checked.
+	Missing     []string          `json:"missing"`
+	Diagnostics []wire.Diagnostic `json:"diagnostics"`
+}
+
+// validate checks all that can be checked.
+func (p *program) validate(ctx context.Context, cmd *cli.Command) (validation, error) {
+	v := validation{File: cmd.Args().First(), Modules: []string{}, Missing: []string{}, Diagnostics: []wire.Diagnostic{}}
+	s, err := p.readSource(cmd)
+	if err != nil {
+		return v, err
+	}
+	v.Pipeline, v.Modules = s.file.Name(), s.file.ModuleNames()
+	given := map[string]bool{}
+	for _, in := range s.inputs {
+		given[in.Name] = true
+	}
+	declared := map[string]bool{}
+	for _, x := range s.file.Variables() {
+		declared[x.Name] = true
+		if x.Required && !given[x.Name] {
+			v.Missing = append(v.Missing, x.Name)
+		}
+	}
+	if len(v.Missing) > 0 && !cmd.Bool("strict") {
+		return v, unknownVariables(s.inputs, declared)
+	}
+	if err := s.check(ctx, language.Inputs{Git: gitFacts(ctx, s.dir, p.environ())}); err != nil {
+		return v, err
+	}
+	v.Missing = []string{}
+	return v, nil
+}
+
+// unknownVariables refuses values for variables that the pipeline does not
+// declare; those of the environment may be meant for another one.
+func unknownVariables(inputs []language.VariableInput, declared map[string]bool) error {
+	var names []string
+	for name := range declared {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	var diags language.Diagnostics
+	for _, in := range inputs {
+		if !declared[in.Name] && !strings.HasPrefix(in.Origin, varEnv) {
+			diags = append(diags, language.Diagnostic{File: in.Origin, Summary: fmt.Sprintf("the pipeline has no variable %q%s", in.Name, didYouMean(in.Name, names))})
+		}
+	}
+	if len(diags) == 0 {
+		return nil
+	}
+	return sourceError(diags)
+}
+
+// printReport prints the report, mistakes included.
+func (p *program) printReport(v validation, err error) error {
+	var bad *wire.SourceError
+	switch {
+	case err == nil:
+		v.Valid = true
+		return p.printJSON(v)
+	case errors.As(err, &bad):
+		v.Diagnostics = bad.Diagnostics
+		if err := p.printJSON(v); err != nil {
+			return err
+		}
+		return exit(exitUsage)
+	}
+	return err
+}
