@@ -126,7 +126,10 @@ func ask(tb testing.TB, base, what, body string, headers ...string) *http.Respon
 		req.Body, req.ContentLength = http.NoBody, 0
 	}
 	for _, h := range headers {
-		name, value, _ := strings.Cut(h, ": ")
+		name, value, ok := strings.Cut(h, ": ")
+		if !ok {
+			continue
+		}
 		if name == "Host" {
 			req.Host = value
 			continue
@@ -210,3 +213,5 @@ func (g gate) wait(ctx context.Context) error {
 var errBoom = errors.New("boom: a secret detail")
 
 func sprint(v any) string { return fmt.Sprintf("%+v", v) }
+
+func clientList(limit int) client.ListOptions { return client.ListOptions{Limit: limit} }
