@@ -10,6 +10,7 @@ import (
 
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language"
+	"github.com/pipelined/pipelined/pipeline/language/bounded"
 )
 
 // compile compiles a source as a submission would. Variables without a default
@@ -21,7 +22,11 @@ func compile(t *testing.T, name string, src []byte) *pipeline.Pipeline {
 		t.Errorf("%s: %v", name, diags)
 		return nil
 	}
-	in := language.Inputs{RunID: "example", RunNumber: 1}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := language.Inputs{RunID: "example", RunNumber: 1, Evaluator: bounded.New(self)}
 	for _, v := range f.Variables() {
 		if v.Required {
 			in.Variables = append(in.Variables, language.VariableInput{Name: v.Name, Text: "x"})
