@@ -89,7 +89,10 @@ type compilation struct {
 	locals    map[string]cty.Value
 	// roots are what all expressions see.
 	roots map[string]cty.Value
-	out   *pipeline.Pipeline
+	// excused is set where a variable has no value because of a mistake that is
+	// not in the list.
+	excused bool
+	out     *pipeline.Pipeline
 }
 
 func (f *File) compile(in Inputs) (*pipeline.Pipeline, Diagnostics) {
@@ -98,6 +101,7 @@ func (f *File) compile(in Inputs) (*pipeline.Pipeline, Diagnostics) {
 	out := f.pipeline
 	c.out = &out
 	outside := c.inputs()
+	c.excused = len(outside) > 0
 	c.roots = rootValues(in.Git, f.pipeline.Name, in.RunID, 0, in.Submitter)
 	c.roots["var"] = cty.ObjectVal(c.variables)
 	c.validate()
@@ -141,6 +145,22 @@ func rootValues(git pipeline.Git, name, runID string, number uint64, submitter s
 // context is the scope of every expression but the locals'.
 func (c *compilation) context() *hcl.EvalContext {
 	return &hcl.EvalContext{Variables: c.roots, Functions: functions}
+}
+
+// eval evaluates an expression that is known at submission.
+func (c *compilation) eval(expr hclsyntax.Expression) (cty.Value, bool) {
+	return c.known(expr, c.context())
+}
+
+// known evaluates an expression. An unknown value is a mistake, unless it comes
+// of one that was recorded.
+func (c *compilation) known(expr hclsyntax.Expression, ctx *hcl.EvalContext) (cty.Value, bool) {
+	v, ok := c.value(expr, ctx)
+	if ok && !c.excused && len(c.list) == 0 && !v.IsWhollyKnown() {
+		c.add(expr.Range(), "", "value is not known at submission")
+		return v, false
+	}
+	return v, ok
 }
 
 // inputs gives the variables their values. The mistakes that have no place in
@@ -198,7 +218,7 @@ func orNone(s string) string {
 func (c *compilation) validate() {
 	for _, v := range c.file.variables {
 		for _, x := range v.validations {
-			ok, done := c.value(x.condition, c.context())
+			ok, done := c.eval(x.condition)
 			if !done || !ok.IsKnown() {
 				continue
 			}
@@ -210,7 +230,7 @@ func (c *compilation) validate() {
 				continue
 			}
 			text := "the value does not meet the condition"
-			if m, done := c.value(x.message, c.context()); done {
+			if m, done := c.eval(x.message); done {
 				if s, bad := textOf(m); bad == nil && s != "" {
 					text = s
 				}
@@ -242,7 +262,7 @@ func (c *compilation) local(l *local) {
 		}
 	}
 	roots["local"] = cty.ObjectVal(named)
-	v, _ := c.value(l.value.expr, &hcl.EvalContext{Variables: roots, Functions: functions})
+	v, _ := c.known(l.value.expr, &hcl.EvalContext{Variables: roots, Functions: functions})
 	c.locals[l.name] = v
 }
 
@@ -255,7 +275,7 @@ func (c *compilation) settings() {
 
 // apply evaluates an attribute and puts it where it belongs.
 func apply[T any](c *compilation, target *T, p *pending[T]) {
-	if v, ok := c.value(p.expr, c.context()); ok {
+	if v, ok := c.eval(p.expr); ok {
 		if x, ok := p.spec.read(c.report, p.name, p.expr, v); ok {
 			p.spec.set(target, x)
 		}
@@ -287,14 +307,14 @@ func (c *compilation) environment(e *environment, base map[string]string, baseLa
 		if c.late(entry) {
 			delete(env, name)
 			late[entry.name] = entry
-		} else if v, ok := c.value(entry.expr, c.context()); ok {
+		} else if v, ok := c.eval(entry.expr); ok {
 			set(name, variableOf(c.report, name, entry.expr.Range(), v))
 		}
 	}
 	if e.whole != nil {
 		if c.late(e.whole) {
 			late["env"] = e.whole
-		} else if v, ok := c.value(e.whole.expr, c.context()); ok {
+		} else if v, ok := c.eval(e.whole.expr); ok {
 			for name, value := range environmentOf(c.report, e.whole.expr, v) {
 				set(name, value)
 			}
@@ -322,14 +342,14 @@ func (c *compilation) module(m *module, env map[string]string, late map[string]*
 	if m.command != nil {
 		if c.late(m.command) {
 			c.wait(&out, m.command)
-		} else if v, ok := c.value(m.command.expr, c.context()); ok {
+		} else if v, ok := c.eval(m.command.expr); ok {
 			out.Command = commandOf(c.report, m.command.expr, v)
 		}
 	}
 	if m.script != nil {
 		if c.late(m.script) {
 			c.wait(&out, m.script)
-		} else if v, ok := c.value(m.script.expr, c.context()); ok {
+		} else if v, ok := c.eval(m.script.expr); ok {
 			out.Script = scriptOf(c.report, m.script.expr, v)
 		}
 	}
@@ -344,20 +364,13 @@ func (c *compilation) wait(m *pipeline.Module, l *lateable) {
 	if m.Late == nil {
 		m.Late = map[string]pipeline.LateExpr{}
 	}
-	x := c.lateExpr(l.expr)
-	m.Late[l.name] = x
-	c.spend(len(x.Source), l.expr.Range())
+	m.Late[l.name] = l.text
+	c.spend(len(l.text.Source)+len(l.name)+4*overhead, l.expr.Range())
 	m.Expensive = m.Expensive || Expensive(l.expr)
 	for _, local := range c.file.named(l.refs) {
 		m.Expensive = m.Expensive || (local.expensive && c.late(&local.value))
 		c.keep(local)
 	}
-}
-
-func (c *compilation) lateExpr(expr hclsyntax.Expression) pipeline.LateExpr {
-	at := expr.Range()
-	line, column := c.src.position(at.Start.Byte)
-	return pipeline.LateExpr{Source: string(c.src.slice(at)), Line: line, Column: column}
 }
 
 // keep puts a local that a late expression names, and the locals that this one
@@ -379,7 +392,7 @@ func (c *compilation) keep(l *local) {
 	if s.LateLocals == nil {
 		s.LateLocals = map[string]pipeline.LateExpr{}
 	}
-	s.LateLocals[l.name] = c.lateExpr(l.value.expr)
+	s.LateLocals[l.name] = l.value.text
 	for _, next := range c.file.named(l.value.refs) {
 		c.keep(next)
 	}

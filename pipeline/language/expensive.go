@@ -137,7 +137,11 @@ func sizeAt(v cty.Value, limit, depth int) int {
 		return overhead + len(v.AsString())
 	case t == cty.Number:
 		// The decimal digits of a binary exponent: up to 646 million of them.
-		exponent := v.AsBigFloat().MantExp(nil)
+		f := v.AsBigFloat()
+		if f.IsInf() {
+			return limit + overhead
+		}
+		exponent := f.MantExp(nil)
 		return overhead + max(exponent, -exponent)/3
 	case t.IsCollectionType() || t.IsTupleType() || t.IsObjectType():
 		total := overhead

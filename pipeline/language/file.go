@@ -78,6 +78,8 @@ type lateable struct {
 	name string
 	expr hclsyntax.Expression
 	refs *references
+	// text is the source of expr and its place.
+	text pipeline.LateExpr
 	// waits is set where it names a module or the run's number, itself or
 	// through a local; waitsForID where it names the run's id.
 	waits, waitsForID bool

@@ -24,6 +24,9 @@ type lateScope struct {
 	variables map[string]cty.Value
 	locals    map[string]cty.Value
 	modules   map[string]cty.Value
+	// failed are the late locals whose mistake is kept already: without this
+	// two names for each local would ask for it 2^n times.
+	failed map[string]bool
 	// open are the late locals that are being evaluated, against circles.
 	open []string
 	list Diagnostics
@@ -37,6 +40,7 @@ func (s *lateScope) module(name string) (*pipeline.Evaluated, Diagnostics) {
 		return out, nil
 	}
 	s.variables, s.locals, s.modules = map[string]cty.Value{}, map[string]cty.Value{}, map[string]cty.Value{}
+	s.failed = map[string]bool{}
 	env := func(name, value string) {
 		if out.Env == nil {
 			out.Env = map[string]string{}
@@ -193,10 +197,14 @@ func (s *lateScope) local(r *report, x reference) (cty.Value, bool) {
 		r.add(x.at, "", "local %s names itself", quote(x.name))
 		return cty.DynamicVal, false
 	}
+	if s.failed[x.name] {
+		return cty.DynamicVal, false
+	}
 	s.open = append(s.open, x.name)
 	v, expr, _ := s.expression("local."+x.name, late)
 	s.open = s.open[:len(s.open)-1]
 	if expr == nil {
+		s.failed[x.name] = true
 		return cty.DynamicVal, false
 	}
 	s.locals[x.name] = v

@@ -35,7 +35,7 @@ func (p *parser) localsBlock(b *hclsyntax.Block) {
 		}
 		f.localIndex[a.Name] = len(f.locals)
 		refs := scan(p.report, a.Expr, false)
-		l := &local{name: a.Name, at: a.NameRange, value: lateable{name: "local." + a.Name, expr: a.Expr, refs: &refs}}
+		l := &local{name: a.Name, at: a.NameRange, value: lateable{name: "local." + a.Name, expr: a.Expr, refs: &refs, text: p.lateExpr(a.Expr)}}
 		p.use(use{name: "local." + a.Name, expr: a.Expr, refs: &refs, mode: useLate, module: -1, local: len(f.locals), lateable: &l.value})
 		f.locals = append(f.locals, l)
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	moduleNamesAll = append(slices.Sorted(maps.Keys(moduleSpecs)), "command", "script", "depends_on", "env", "requires", "retry")
+	moduleNamesAll = append([]string{"command", "script", "depends_on", "env", "requires", "retry"}, slices.Sorted(maps.Keys(moduleSpecs))...)
 	retryNames     = slices.Sorted(maps.Keys(retrySpecs))
 	requiresNames  = slices.Sorted(maps.Keys(requiresSpecs))
 )
@@ -213,8 +213,16 @@ func (p *parser) lateUse(name string, expr hclsyntax.Expression, script bool, ow
 	if refs.none() && !Expensive(expr) {
 		return l, true
 	}
+	l.text = p.lateExpr(expr)
 	p.use(use{name: name, expr: expr, refs: &refs, mode: useLate, module: owner, local: -1, lateable: l})
 	return l, false
+}
+
+// lateExpr is the text of an expression with its place.
+func (p *parser) lateExpr(expr hclsyntax.Expression) pipeline.LateExpr {
+	at := expr.Range()
+	line, column := p.src.position(at.Start.Byte)
+	return pipeline.LateExpr{Source: string(p.src.slice(at)), Line: line, Column: column}
 }
 
 func (p *parser) command(m *module, a *hclsyntax.Attribute, index int) {

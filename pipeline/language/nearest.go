@@ -11,9 +11,9 @@ func didYouMean(name string, candidates []string) string {
 }
 
 // nearest gives the candidate that takes the fewest edits to reach, if that is
-// at most a third of the name; the first of several.
+// at most a third of the name and not all of it; the first of several.
 func nearest(name string, candidates []string) string {
-	if len(name) > 64 {
+	if len(name) < 2 || len(name) > 64 {
 		return ""
 	}
 	best, limit := "", max(1, (len(name)+1)/3)

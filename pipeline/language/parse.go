@@ -41,66 +41,6 @@ func Parse(fileName string, src []byte) (*File, Diagnostics) {
 	return p.file, nil
 }
 
-// parseBody runs HCL's parser over a source that passed the prescan. It gives
-// what could be understood even where there are mistakes.
-func parseBody(r *report) (body *hclsyntax.Body) {
-	defer func() {
-		if e := recover(); e != nil {
-			r.add(hcl.Range{}, "", "the HCL parser gave up: %v", e)
-			body = nil
-		}
-	}()
-	f, diags := hclsyntax.ParseConfig(r.src.text, r.src.name, hcl.InitialPos)
-	if diags.HasErrors() {
-		r.broken = true
-		r.addHCL(diags, r.syntaxHint())
-	}
-	if f == nil {
-		return nil
-	}
-	body, _ = f.Body.(*hclsyntax.Body)
-	return body
-}
-
-// syntaxHint gives the function that explains a syntax error inside ${…} of a
-// text: there it is mostly a shell's.
-func (r *report) syntaxHint() func(*hcl.Diagnostic) string {
-	var inside []hcl.Range // computed when first needed
-	computed := false
-	return func(d *hcl.Diagnostic) string {
-		if d.Subject == nil {
-			return ""
-		}
-		if !computed {
-			inside, computed = interpolations(r.src), true
-		}
-		for _, in := range inside {
-			if in.Start.Byte <= d.Subject.Start.Byte && d.Subject.Start.Byte <= in.End.Byte {
-				return shellHint
-			}
-		}
-		return ""
-	}
-}
-
-// interpolations gives the ranges of ${…} and %{…} in the texts of a source.
-func interpolations(src *source) []hcl.Range {
-	tokens, _ := hclsyntax.LexConfig(src.text, src.name, hcl.InitialPos)
-	var open, out []hcl.Range
-	for _, t := range tokens {
-		switch t.Type {
-		case hclsyntax.TokenTemplateInterp, hclsyntax.TokenTemplateControl:
-			open = append(open, t.Range)
-		case hclsyntax.TokenTemplateSeqEnd, hclsyntax.TokenEOF:
-			if n := len(open); n > 0 {
-				out = append(out, hcl.RangeBetween(open[n-1], t.Range))
-				open = open[:n-1]
-			}
-		}
-	}
-	return out
-}
-
 // parser decodes one file.
 type parser struct {
 	*report
@@ -155,13 +95,16 @@ func (p *parser) top(body *hclsyntax.Body) {
 
 // placeText gives "line:column" of a range, for a second place in a message.
 func (p *parser) placeText(at hcl.Range) string {
+	if p.full() {
+		return "" // nobody reads it
+	}
 	line, column := p.src.position(at.Start.Byte)
 	return fmt.Sprintf("%s:%d:%d", p.src.name, line, column)
 }
 
 var (
 	pipelineBlocks = set("variable", "locals", "workspace", "module")
-	pipelineNames  = append(slices.Sorted(maps.Keys(pipelineSpecs)), "env", "variable", "locals", "workspace", "module")
+	pipelineNames  = append([]string{"module", "variable", "locals", "env", "workspace"}, slices.Sorted(maps.Keys(pipelineSpecs))...)
 )
 
 // pipeline decodes the pipeline block.
@@ -250,6 +193,10 @@ func (p *parser) label(b *hclsyntax.Block, what string, check func(string) *prob
 
 // unknown records a name that the language does not have.
 func (p *parser) unknown(what, name string, at hcl.Range, where string, names []string) {
+	if p.full() {
+		p.more++
+		return
+	}
 	detail := didYouMean(name, names)
 	if detail == "" {
 		detail = where + " has " + strings.Join(names, ", ")

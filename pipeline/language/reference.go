@@ -2,12 +2,14 @@ package language
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
 )
 
 // reference is one name that an expression takes from its scope.
@@ -26,12 +28,13 @@ type references struct {
 	runID     bool
 	runNumber bool
 	other     bool // git, run.submitter, pipeline: always known
+	unknown   bool // a name that expressions do not see
 }
 
 // none reports an expression that needs no scope at all.
 func (x *references) none() bool {
 	return len(x.variables)+len(x.locals)+len(x.modules) == 0 &&
-		!x.allVars && !x.allLocals && !x.runID && !x.runNumber && !x.other
+		!x.allVars && !x.allLocals && !x.runID && !x.runNumber && !x.other && !x.unknown
 }
 
 // The names that expressions see, by their first part.
@@ -75,6 +78,7 @@ func (x *references) take(r *report, t hcl.Traversal, script bool) {
 		}
 	case "module":
 		if second != stepName {
+			x.unknown = true
 			r.add(at, "write module.NAME, or module[\"NAME\"]", "module needs the name of one")
 			return
 		}
@@ -98,6 +102,7 @@ func (x *references) take(r *report, t hcl.Traversal, script bool) {
 		x.other = true
 		known(r, at, second, name, root, []string{"name"})
 	default:
+		x.unknown = true
 		unknownRoot(r, at, root, script)
 	}
 }
@@ -154,21 +159,41 @@ func step(t hcl.Traversal, i int) (stepKind, string) {
 	return stepDynamic, ""
 }
 
-// checkFunctions records the functions of an expression that do not exist.
+// checkFunctions records the calls of an expression that cannot work.
 func checkFunctions(r *report, expr hclsyntax.Expression) {
 	hclsyntax.VisitAll(expr, func(node hclsyntax.Node) hcl.Diagnostics {
 		call, ok := node.(*hclsyntax.FunctionCallExpr)
 		if !ok {
 			return nil
 		}
-		if _, exists := functions[call.Name]; exists {
-			return nil
+		f, exists := functions[call.Name]
+		switch {
+		case exists:
+			checkArguments(r, call, f)
+		case r.full():
+			r.more++
+		case missingFunctions[call.Name] != "":
+			r.add(call.NameRange, missingFunctions[call.Name], "there is no function %q", call.Name)
+		default:
+			r.add(call.NameRange, didYouMean(call.Name, functionNames()), "unknown function %q", call.Name)
 		}
-		if why := missingFunctions[call.Name]; why != "" {
-			r.add(call.NameRange, why, "there is no function %q", call.Name)
-			return nil
-		}
-		r.add(call.NameRange, didYouMean(call.Name, functionNames()), "unknown function %q", call.Name)
 		return nil
 	})
+}
+
+// checkArguments looks at the number of arguments of a call.
+func checkArguments(r *report, call *hclsyntax.FunctionCallExpr, f function.Function) {
+	want, n := len(f.Params()), len(call.Args)
+	variadic := f.VarParam() != nil
+	if call.ExpandFinal || n == want || (variadic && n > want) {
+		return
+	}
+	names := make([]string, 0, want+1)
+	for _, p := range f.Params() {
+		names = append(names, p.Name)
+	}
+	if variadic {
+		names = append(names, f.VarParam().Name+"…")
+	}
+	r.add(call.Range(), fmt.Sprintf("write %s(%s)", call.Name, strings.Join(names, ", ")), "function %s does not take %d arguments", call.Name, n)
 }

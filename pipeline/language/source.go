@@ -15,6 +15,9 @@ type source struct {
 	name  string
 	text  []byte
 	lines []int
+	// runes has the number of characters before each block of the text, so that
+	// a place in a very long line costs no more than another.
+	runes []int
 	// line1 and column1 are where the text begins in its file, where it is only
 	// a part of it; 0 is at the beginning.
 	line1, column1 int
@@ -23,6 +26,10 @@ type source struct {
 // newSource takes the text as normalize left it.
 func newSource(name string, text []byte) *source {
 	s := &source{name: name, text: text, lines: []int{0}}
+	for at, n := 0, 0; at <= len(text); at += runeBlock {
+		s.runes = append(s.runes, n)
+		n += utf8.RuneCount(text[at:min(at+runeBlock, len(text))])
+	}
 	for i := 0; ; {
 		n := bytes.IndexByte(text[i:], '\n')
 		if n < 0 {
@@ -31,6 +38,15 @@ func newSource(name string, text []byte) *source {
 		i += n + 1
 		s.lines = append(s.lines, i)
 	}
+}
+
+const runeBlock = 4 << 10
+
+// runesBefore counts the characters before an offset. One that a block's end
+// cuts counts as more than one, which moves a column in a very long line.
+func (s *source) runesBefore(offset int) int {
+	block := offset / runeBlock
+	return s.runes[block] + utf8.RuneCount(s.text[block*runeBlock:offset])
 }
 
 // lateSource is the text of a late expression at its place in the file.
@@ -57,7 +73,11 @@ func normalize(text []byte) []byte {
 func (s *source) position(offset int) (line, column int) {
 	offset = min(max(offset, 0), len(s.text))
 	line = sort.SearchInts(s.lines, offset+1)
-	return line, utf8.RuneCount(s.text[s.lines[line-1]:offset]) + 1
+	start := s.lines[line-1]
+	if offset-start < runeBlock {
+		return line, utf8.RuneCount(s.text[start:offset]) + 1
+	}
+	return line, s.runesBefore(offset) - s.runesBefore(start) + 1
 }
 
 // line gives the text of a line without its end.

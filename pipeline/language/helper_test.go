@@ -1,0 +1,181 @@
+package language_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/language"
+	"github.com/pipelined/pipelined/pipeline/language/bounded"
+)
+
+// expensiveExpressions would take minutes or gigabytes.
+var expensiveExpressions = map[string]string{
+	"nested for":        `length([for a in range(1000): [for b in range(1000): [for c in range(1000): [for d in range(1000): 1]]]])`,
+	"time without size": `length([for a in range(1000): length([for b in range(1000): length([for c in range(1000): 1])])])`,
+	"for over strings":  `join("", [for a in range(1000): join("", [for b in range(1000): join("", [for c in range(1000): "xxxxxxxxxx"])])])`,
+	"set product":       `length(setproduct(range(1000), range(1000), range(1000)))`,
+	"template for":      `"%{for a in range(1000)}%{for b in range(1000)}%{for c in range(1000)}x%{endfor}%{endfor}%{endfor}"`,
+	"replace":           `length(replace(replace(replace(replace(format("%1000s", "a"), " ", format("%1000s", "b")), " ", format("%1000s", "c")), " ", format("%1000s", "c")), " ", "x"))`,
+}
+
+func TestCompile_tooExpensive(t *testing.T) {
+	for name, expr := range expensiveExpressions {
+		t.Run(name, func(t *testing.T) {
+			src := body("locals {\n x = " + expr + "\n}\nmodule \"m\" {\n command = [\"echo\", local.x]\n}")
+			before := memory()
+			start := time.Now()
+			got := mistakes(t, src, language.Inputs{})
+			if took := time.Since(start); took > 4*time.Second*raceFactor {
+				t.Errorf("it took %v", took)
+			} else {
+				t.Logf("%v: %v", took, got)
+			}
+			if len(got) != 1 || !strings.Contains(got[0], "expression too expensive") || !strings.HasPrefix(got[0], "3:6 ") {
+				t.Errorf("got %v", got)
+			}
+			if more := int64(memory()) - int64(before); more > 16<<20 {
+				t.Errorf("this process took %d MiB", more>>20)
+			}
+		})
+	}
+}
+
+func memory() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+func TestEvaluate_tooExpensive(t *testing.T) {
+	for name, expr := range expensiveExpressions {
+		t.Run(name, func(t *testing.T) {
+			src := body("module \"a\" {\n command = [\"true\"]\n}\nmodule \"m\" {\n command = [\"echo\", module.a.status, " + expr + "]\n}")
+			p := compile(t, src, language.Inputs{})
+			if !p.Module("m").Expensive {
+				t.Fatal("the module is not marked expensive")
+			}
+			start := time.Now()
+			_, err := language.Evaluate(context.Background(), newEvaluator(t), p, "m", map[string]language.Upstream{"a": {Status: pipeline.ModuleSucceeded}})
+			if took := time.Since(start); took > 4*time.Second*raceFactor {
+				t.Errorf("it took %v", took)
+			}
+			if !errors.Is(err, language.ErrTooExpensive) || pipeline.KindOf(err) != pipeline.Invalid || !strings.HasPrefix(err.Error(), "p.hcl:6:12: command") {
+				t.Errorf("got %v (%v)", err, pipeline.KindOf(err))
+			}
+		})
+	}
+}
+
+// Templates alone can double a text again and again: they are evaluated in the
+// process that asks, and must be refused before they have any size.
+func TestCompile_doubling(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("locals {\n x0 = \"0123456789\"\n")
+	for i := range 40 {
+		fmt.Fprintf(&b, " x%d = \"${local.x%d}${local.x%d}\"\n", i+1, i, i)
+	}
+	b.WriteString("}\nmodule \"m\" {\n command = [local.x40]\n}")
+	lists := strings.ReplaceAll(strings.ReplaceAll(b.String(), `"${local.`, `[local.`), `}"`, `]`)
+	lists = strings.ReplaceAll(lists, "}${", ", ")
+	for name, src := range map[string]string{"texts": b.String(), "lists": lists} {
+		t.Run(name, func(t *testing.T) {
+			before := memory()
+			start := time.Now()
+			f := parse(t, body(src))
+			_, diags := f.Compile(context.Background(), language.Inputs{})
+			if len(diags) == 0 || !strings.Contains(diags[0].Summary, "expression too expensive") {
+				t.Errorf("got %v", diags)
+			}
+			if took, more := time.Since(start), int64(memory())-int64(before); took > time.Second*raceFactor || more > 16<<20 {
+				t.Errorf("it took %v and %d MiB", took, more>>20)
+			}
+		})
+	}
+}
+
+func TestEvaluate_doubling(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("module \"a\" {\n command = [\"true\"]\n}\nlocals {\n x0 = module.a.result.x\n")
+	for i := range 40 {
+		fmt.Fprintf(&b, " x%d = \"${local.x%d}${local.x%d}\"\n", i+1, i, i)
+	}
+	b.WriteString("}\nmodule \"m\" {\n command = [local.x40]\n}")
+	p := compile(t, body(b.String()), language.Inputs{})
+	deps := map[string]language.Upstream{"a": {Result: json.RawMessage(`{"x":"0123456789"}`)}}
+	_, err := language.Evaluate(context.Background(), nil, p, "m", deps)
+	if !errors.Is(err, language.ErrTooExpensive) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestCompile_withoutEvaluator(t *testing.T) {
+	f := parse(t, body("locals {\n x = upper(\"a\")\n}\nmodule \"m\" {\n command = [local.x]\n}"))
+	_, diags := f.Compile(context.Background(), language.Inputs{})
+	if len(diags) != 1 || !strings.Contains(diags[0].Summary, "cannot be evaluated here") {
+		t.Errorf("got %v", diags)
+	}
+}
+
+func TestCompile_oneHelper(t *testing.T) {
+	e := &countingEvaluator{Evaluator: newEvaluator(t)}
+	p := compile(t, body("locals {\n x = upper(\"a\")\n y = lower(\"B\")\n}\nmodule \"m\" {\n command = [local.x, local.y, max(1, 2)]\n}"), language.Inputs{Evaluator: e})
+	if got := strings.Join(p.Modules[0].Command, " "); got != "A b 2" {
+		t.Errorf("got %q", got)
+	}
+	if e.n != 1 {
+		t.Errorf("%d helpers", e.n)
+	}
+	compile(t, body("module \"m\" {\n command = [\"a\", \"${1}\"]\n}"), language.Inputs{Evaluator: e})
+	if e.n != 1 {
+		t.Errorf("a cheap pipeline took a helper")
+	}
+}
+
+type countingEvaluator struct {
+	language.Evaluator
+	n int
+}
+
+func (e *countingEvaluator) Do(ctx context.Context, request []byte) ([]byte, error) {
+	e.n++
+	return e.Evaluator.Do(ctx, request)
+}
+
+func TestEvaluator_broken(t *testing.T) {
+	p := compile(t, body("module \"a\" {\n command = [\"true\"]\n}\nmodule \"m\" {\n command = [upper(module.a.status)]\n}"), language.Inputs{})
+	deps := map[string]language.Upstream{"a": {Status: pipeline.ModuleSucceeded}}
+	noHelper := filepath.Join(t.TempDir(), "none")
+	script := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\necho broken >&2\nexit 7\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{noHelper, script} {
+		_, err := language.Evaluate(context.Background(), bounded.New(path), p, "m", deps)
+		if pipeline.KindOf(err) != pipeline.Unavailable {
+			t.Errorf("%s: %v (%v)", path, err, pipeline.KindOf(err))
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := language.Evaluate(ctx, newEvaluator(t), p, "m", deps); pipeline.KindOf(err) != pipeline.Canceled || !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled: %v", err)
+	}
+	if _, err := language.Evaluate(context.Background(), nil, p, "m", deps); pipeline.KindOf(err) != pipeline.Internal {
+		t.Errorf("no evaluator: %v", err)
+	}
+	// Whatever the stored pipeline says of itself.
+	p.Module("m").Expensive = false
+	if _, err := language.Evaluate(context.Background(), nil, p, "m", deps); !errors.Is(err, language.ErrTooExpensive) {
+		t.Errorf("not marked: %v", err)
+	}
+}

@@ -1,0 +1,267 @@
+package language_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pipelined/pipelined/pipeline/language"
+)
+
+var update = flag.Bool("update", false, "write the golden files of this package anew")
+
+// Every file in testdata/mistakes stands beside what is said of it.
+func TestParse_mistakes(t *testing.T) {
+	files, err := filepath.Glob("testdata/mistakes/*.hcl")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no files", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			src, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, diags := language.Parse(filepath.Base(file), src)
+			if len(diags) == 0 {
+				_, diags = f.Compile(context.Background(), language.Inputs{})
+			}
+			if len(diags) == 0 {
+				t.Fatal("no mistakes")
+			}
+			got := diags.Error() + "\n"
+			golden := strings.TrimSuffix(file, ".hcl") + ".txt"
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(string(want), got); d != "" {
+				t.Errorf("-want +got:\n%s", d)
+			}
+		})
+	}
+}
+
+// One mistake each: what is said of it, at which place.
+func TestParse_oneMistake(t *testing.T) {
+	type row struct{ src, want string }
+	rows := []row{
+		{"", `1:1 the file has no pipeline | write pipeline "NAME" { … }`},
+		{"a = 1\npipeline \"p\" {\nmodule \"m\" {\n command=[\"a\"]\n}\n}", `1:1 attribute "a" outside the pipeline | everything stands inside a block: pipeline "NAME" { … }`},
+		{"pipelin \"p\" {\n}", `1:1 block "pipelin" outside the pipeline | did you mean "pipeline"?; 1:1 the file has no pipeline | write pipeline "NAME" { … }`},
+		{"pipeline {\nmodule \"m\" {\n command=[\"a\"]\n}\n}", `1:1 pipeline without a name | write pipeline "NAME" { … }`},
+		{"pipeline \"a b\" {\nmodule \"m\" {\n command=[\"a\"]\n}\n}", `1:10 pipeline: invalid name "a b" | a name has letters, digits, _ and -, begins with no -, and has at most 63 of them`},
+		{"pipeline \"a\" \"b\" {\nmodule \"m\" {\n command=[\"a\"]\n}\n}", `1:14 pipeline with more than one name | write pipeline "NAME" { … }`},
+		{body(""), `1:1 the pipeline has no module | write module "NAME" { command = […] }`},
+		{body("module \"m\" {\n command=[\"a\"]\n}") + body("module \"m\" {\n command=[\"a\"]\n}"), `6:1 second pipeline in the file | a file holds exactly one; the first is at p.hcl:1:1`},
+		{moduleWith(``), `2:1 module "m" has neither command nor script | write command = ["program", "argument"] or script = "…"`},
+		{moduleWith("command = [\"a\"]\nscript = \"a\""), `4:1 module "m" has both command and script | keep one of them: command is a list and runs without a shell, script is run by sh`},
+		{moduleWith(`comand = ["a"]`), `2:1 module "m" has neither command nor script | write command = ["program", "argument"] or script = "…"; 3:1 unknown attribute "comand" in module | did you mean "command"?`},
+		{moduleWith("command = []"), `3:11 command is empty | write command = ["program", "argument"]`},
+		{moduleWith("command = \"go build\""), `3:11 command: want a list, not text | write ["go build"]`},
+		{moduleWith("command = [\"a\", null]"), `3:17 command[1]: value is null | leave the attribute out, or give a value`},
+		{moduleWith("command = [\"a\", [\"b\"]]"), `3:17 command[1]: want text, not a list`},
+		{moduleWith("command = [\"\"]"), `3:12 command[0]: empty text | the first element is the program`},
+		{moduleWith("command = [\"a\", \"\\u0000\"]"), `3:17 command[1]: NUL character in the value | no argument, script or variable of a process can hold one`},
+		{moduleWith("command = [go, \"build\"]"), `3:12 unknown variable "go" | text goes in quotes; expressions see var, local, run, git, pipeline, module`},
+		{moduleWith("command = [\"echo\", \"${HOME}\"]"), `3:23 unknown variable "HOME" | a shell's ${…} must be written $${…} in HCL (and %{ as %%{)`},
+		{moduleWith("script = \"echo ${HOME}\""), `3:18 unknown variable "HOME" | a shell's ${…} must be written $${…} in HCL (and %{ as %%{)`},
+		{moduleWith("script = \"\""), `3:10 script: empty text | write script = "…", or command = […]`},
+		{moduleWith("command=[\"a\"]\ntimeout = \"10\""), `4:11 timeout: duration "10" has no unit | did you mean "10s"? write a number and a unit, such as "90s", "10m" or "1h30m"`},
+		{moduleWith("command=[\"a\"]\ntimeout = 10"), `4:11 timeout: duration "10" has no unit | did you mean "10s"? write a number and a unit, such as "90s", "10m" or "1h30m"`},
+		{moduleWith("command=[\"a\"]\ntimeout = \"-5s\""), `4:11 timeout: negative duration "-5s" | write a number and a unit, such as "90s", "10m" or "1h30m"; "0" is no timeout`},
+		{moduleWith("command=[\"a\"]\ntimeout = \"9999999h\""), `4:11 timeout: invalid duration "9999999h" | write a number and a unit, such as "90s", "10m" or "1h30m"`},
+		{moduleWith("command=[\"a\"]\ntimeout = \"8761h\""), `4:11 timeout: duration "8761h" is too long | the most is "8760h", a year; "0" is no timeout`},
+		{moduleWith("command=[\"a\"]\ngrace = \"0\""), `4:9 grace: duration "0" is none | write a duration above zero, such as "1s"`},
+		{moduleWith("command=[\"a\"]\ninputs = [\"../a\"]"), `4:11 inputs[0]: path "../a" leaves the folder | write a path inside the folder, relative to it, such as "dir/file"`},
+		{moduleWith("command=[\"a\"]\ninputs = [\"a\", \"/a\"]"), `4:16 inputs[1]: absolute path "/a" | write a path inside the folder, relative to it, such as "dir/file"`},
+		{moduleWith("command=[\"a\"]\noutputs = [\"a\\\\b\"]"), `4:12 outputs[0]: backslash in path "a\\b" | folders are separated by /`},
+		{moduleWith("command=[\"a\"]\noutputs = [\"~/a\"]"), `4:12 outputs[0]: path "~/a" begins with ~ | a path is relative to the folder, and ~ has no meaning in it; write ./~ for a file of that name`},
+		{moduleWith("command=[\"a\"]\noutputs = [\"[a\"]"), `4:12 outputs[0]: invalid pattern "[a" | *, **, ?, [a-z] and {a,b} are what a pattern may have, and each bracket needs its end`},
+		{moduleWith("command=[\"a\"]\noutputs = [\"!a\"]"), `4:12 outputs[0]: pattern "!a" begins with !, which excludes nothing here | write the pattern of what is wanted`},
+		{moduleWith("command=[\"a\"]\noutputs = \"a\""), `4:11 outputs: want a list, not text | write ["a"]`},
+		{moduleWith("command=[\"a\"]\nworking_dir = \"a/../../b\""), `4:15 working_dir: path "a/../../b" leaves the folder | write a path inside the folder, relative to it, such as "dir/file"`},
+		{moduleWith("command=[\"a\"]\nlayout = \"by_module\""), `4:10 layout: invalid value "by_module" | did you mean "by-module"?`},
+		{moduleWith("command=[\"a\"]\ncaches = [\"a/b\"]"), `4:11 caches[0]: invalid name "a/b" | a name has letters, digits, _ and -, begins with no -, and has at most 63 of them`},
+		{moduleWith("command=[\"a\"]\nenv = { PIPELINED_X = 1 }"), `4:9 env: reserved name of an environment variable "PIPELINED_X" | names that begin with PIPELINED_ are set by the worker`},
+		{moduleWith("command=[\"a\"]\nenv = { \"A=B\" = 1 }"), `4:9 env: invalid name of an environment variable "A=B" | it holds no =, no space and no control character`},
+		{moduleWith("command=[\"a\"]\nenv = { \"1A\" = 1 }"), `4:9 env: invalid name of an environment variable "1A" | it begins with a letter or _`},
+		{moduleWith("command=[\"a\"]\nenv = { A = null }"), `4:13 env.A: value is null | leave the attribute out, or give a value`},
+		{moduleWith("command=[\"a\"]\nenv = { A = 1, A = 2 }"), `4:16 second "A" in env | the first is at p.hcl:4:9`},
+		{moduleWith("command=[\"a\"]\nenv {\n A = 1\n}"), `4:1 env is an attribute, not a block | write env = …`},
+		{moduleWith("command=[\"a\"]\nretry = { attempts = 3 }"), `4:1 retry is a block | write retry { attempts = … } without =`},
+		{moduleWith("command=[\"a\"]\nretry {\n attempts = 0\n}"), `5:13 attempts: number out of range | write a whole number from 1 to 1000`},
+		{moduleWith("command=[\"a\"]\nretry {\n attempts = 2.5\n}"), `5:13 attempts: number out of range | write a whole number from 1 to 1000`},
+		{moduleWith("command=[\"a\"]\nretry {\n attempts = \"two\"\n}"), `5:13 attempts: want a number, not text | write a whole number from 1 to 1000`},
+		{moduleWith("command=[\"a\"]\nretry {\n backoff = \"1s\"\n}"), `4:1 retry without attempts | write how many tries there are in all: attempts = 3`},
+		{moduleWith("command=[\"a\"]\nretry {\n attempts = 2\n backoff = \"1h\"\n max_backoff=\"1m\"\n}"), `4:1 max_backoff 1m0s is below backoff 1h0m0s | backoff 1h0m0s grows up to max_backoff`},
+		{moduleWith("command=[\"a\"]\nretry {\n attempts = 2\n exit_codes=[0,300]\n}"), `6:14 exit_codes[0]: number out of range | write a whole number from 1 to 255; 6:16 exit_codes[1]: number out of range | write a whole number from 1 to 255`},
+		{moduleWith("command=[\"a\"]\nretry {\n attempts=1\n}\nretry {\n attempts=1\n}"), `7:1 second retry block | the first is at p.hcl:4:1`},
+		{moduleWith("command=[\"a\"]\nretry {\n attempts=1\n delay=1\n}"), `6:2 unknown attribute "delay" in retry | retry has attempts, backoff, exit_codes, max_backoff`},
+		{moduleWith("command=[\"a\"]\nrequires = { os = \"\" }"), `4:19 requires.os: invalid word "" | it has from 1 to 128 characters, and no space or comma`},
+		{moduleWith("command=[\"a\"]\nrequires = { tool = [\"go\"] }"), `4:14 unknown attribute "tool" in requires | did you mean "tools"?`},
+		{moduleWith("command=[\"a\"]\nrequires = \"linux\""), `4:12 requires is an object that is written out | write requires = { os = "linux", tools = ["go"] }`},
+		{moduleWith("command=[\"a\"]\ndepends_on = [b]"), `4:15 depends_on[…]: "b" is no module | write module.b`},
+		{moduleWith("command=[\"a\"]\ndepends_on = module.b"), `4:14 depends_on is a list of modules that is written out | write depends_on = [module.NAME, …]`},
+		{moduleWith("command=[\"a\"]\ndepends_on = [module.b.status]"), `4:15 depends_on names modules, not what they leave | write module.b`},
+		{moduleWith("command=[\"a\"]\ndepends_on = [\"n\"]"), `4:15 unknown module "n" | there are m`},
+		{moduleWith("command=[\"a\"]\ndepends_on = [module.m]"), `4:15 module "m" depends on itself`},
+		{moduleWith("command=[module.m.status]"), `3:10 module "m" depends on itself`},
+		{moduleWith("command=[module.x.status]"), `3:10 unknown module "x" | there are m`},
+		{moduleWith("command=[var.x]"), `3:10 unknown variable "x" | declare it: variable "x" { type = string }`},
+		{moduleWith("command=[local.x]"), `3:10 unknown local "x" | declare it: locals { x = … }`},
+		{moduleWith("command=[git.shaa]"), `3:10 unknown name git.shaa | did you mean "sha"?`},
+		{moduleWith("command=[run.x]"), `3:10 unknown name run.x | run has id, number, submitter`},
+		{moduleWith("command=[module]"), `3:10 module needs the name of one | write module.NAME, or module["NAME"]`},
+		{moduleWith("command=[matrix.os]"), `3:10 matrix is part of the language but this version does not run it yet`},
+		{moduleWith("command=[uper(\"a\")]"), `3:10 unknown function "uper" | did you mean "upper"?`},
+		{moduleWith("command=[upper()]"), `3:10 function upper does not take 0 arguments | write upper(str)`},
+		{moduleWith("command=[lookup(1)]"), `3:10 function lookup does not take 1 arguments | write lookup(map, key, default…)`},
+		{moduleWith("command=[uuid()]"), `3:10 there is no function "uuid" | an expression has the same value whenever it is evaluated: use run.id, or let the module make it`},
+		{moduleWith("command=[file(\"a\")]"), `3:10 there is no function "file" | expressions read no files and no environment: let the module read it, or pass it as a variable`},
+		{moduleWith("command=[\"a\"]\ntimeout = run.id"), `4:11 timeout must be known at submission and cannot name run.id | what waits for results or for the run's id may stand in command, script and a module's env`},
+		{moduleWith("command=[\"a\"]\nwhen = true"), `4:1 when is part of the language but this version does not run it yet`},
+		{moduleWith("command=[\"a\"]\nhooks {\n}"), `4:1 hooks is part of the language but this version does not run it yet`},
+		{body("on_failure = \"continue\"\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:14 on_failure: "continue" is part of the language but this version does not run it yet`},
+		{body("on_failure = \"go on\"\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:14 on_failure: invalid value "go on" | write "stop"`},
+		{body("max_parallel = 0\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:16 max_parallel: number out of range | write a whole number from 1 to 1000000`},
+		{body("schedule {\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:1 schedule is part of the language but this version does not run it yet`},
+		{body("modul \"m\" {\n command=[\"a\"]\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:1 unknown block "modul" in pipeline | did you mean "module"?`},
+		{body("workspace {\n root = \"/a\"\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `3:9 root: absolute path "/a" | root is relative to the pipeline's file: ".", "dir", or ".." and "../.." for folders above`},
+		{body("variable \"v\" {\n}\nworkspace {\n root = var.v\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `5:9 workspace.root is read before variables have values and can name none | write the value itself`},
+		{body("env = { A = module.m.status }\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:13 env.A of the pipeline is for every module and can name none | set it in the modules that need it`},
+		{body("variable \"1v\" {\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:10 variable: invalid name "1v" | it has letters, digits, _ and -, begins with a letter or _, and has at most 63 of them`},
+		{body("variable \"v\" {\n type = strin\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `3:9 invalid type specification | The keyword "strin" is not a valid type specification. | a type is string, number, bool, any, list(T), set(T), map(T), tuple([T, …]) or object({ name = T })`},
+		{body("variable \"v\" {\n type = number\n default = \"x\"\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `4:12 default: wrong type: a number is required | want number`},
+		{body("variable \"v\" {\n validation {\n  condition = true\n }\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `3:2 validation needs a condition and an error_message | write condition = … and error_message = "…"`},
+		{body("variable \"v\" {\n validation {\n  condition = git.dirty\n  error_message = \"x\"\n }\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `4:15 a validation sees var only | variables are checked before anything else has a value`},
+		{body("locals {\n a = local.b\n b = local.a\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `3:6 locals name each other in a circle: local.a -> local.b -> local.a | take one of these away`},
+		{body("locals {\n a = module.m.status\n}\nmodule \"m\" {\n command=[\"a\"]\n tags = [local.a]\n}"), `7:9 tags must be known at submission and cannot name local.a, which waits for it | what waits for results or for the run's id may stand in command, script and a module's env`},
+		{body("module \"m\" {\n command=[\"a\"]\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `5:8 second module "m" | the first is at p.hcl:2:8`},
+		{"pipeline \"p\" {\n # \x00\n}", `2:4 NUL byte in the source | a pipeline is a text in UTF-8`},
+		{"pipeline \"p\" {\n # \xff\n}", `2:4 byte 0xff is not UTF-8 | a pipeline is a text in UTF-8`},
+		{"pipeline \"p\" {\n # \u202e\n}", `2:4 bidirectional control character U+202E | it makes the text look other than it is; where a value needs it, write the escape "\u202e"`},
+		{moduleWith("script = \"echo ${HOME:-/root}\""), `3:22 extra characters after interpolation expression | Template interpolation doesn't expect a colon at this location. Did you intend this to be a literal sequence to be processed as part of another language? If so, you can escape it by starting with "$${" instead of just "${". | a shell's ${…} must be written $${…} in HCL (and %{ as %%{)`},
+	}
+	for _, row := range rows {
+		got := strings.Join(mistakes(t, row.src, language.Inputs{}), "; ")
+		if got != row.want {
+			t.Errorf("%s\n got %s\nwant %s", row.src, got, row.want)
+		}
+	}
+}
+
+func TestParse_cycle(t *testing.T) {
+	src := body(`module "a" {
+  command = ["x", module.b.status]
+}
+module "b" {
+  depends_on = [module.c]
+  command = ["x"]
+}
+locals {
+  s = "${module.a.status}"
+}
+module "c" {
+  command = ["x", local.s]
+}
+module "d" {
+  depends_on = [module.a, "d"]
+  command = ["x"]
+}`)
+	want := []string{
+		`3:19 modules depend on each other in a circle: a -> b -> c -> a | take one of these away`,
+		`16:27 module "d" depends on itself`,
+	}
+	if d := cmp.Diff(want, mistakes(t, src, language.Inputs{})); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+}
+
+func TestParse_manyModules(t *testing.T) {
+	src := "pipeline \"p\" {\n" + strings.Repeat("module a{\n}\n", 10_001) + "}\n"
+	got := mistakes(t, src, language.Inputs{})
+	if !strings.Contains(strings.Join(got, "\n"), "and ") || len(got) != 101 {
+		t.Errorf("got %d: %v", len(got), got[len(got)-1])
+	}
+	var b strings.Builder
+	b.WriteString("pipeline \"p\" {\n")
+	for i := range 10_001 {
+		fmt.Fprintf(&b, "module m%x{script=\":\"}\n", i)
+	}
+	b.WriteString("}\n")
+	if b.Len() > language.MaxSourceBytes {
+		t.Fatalf("%d bytes", b.Len())
+	}
+	want := []string{"10002:8 10001 modules are more than the limit of 10000"}
+	if d := cmp.Diff(want, mistakes(t, b.String(), language.Inputs{})); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+}
+
+// Short sources can name very many dependencies.
+func TestParse_manyNeeds(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("pipeline \"p\" {\nlocals {\n all = [")
+	const n = 1500
+	for i := range n {
+		fmt.Fprintf(&b, "module.m%d.status, ", i)
+	}
+	b.WriteString("]\n}\n")
+	for i := range n {
+		fmt.Fprintf(&b, "module m%d {\n script = \":\"\n}\nmodule x%d {\n command = local.all\n}\n", i, i)
+	}
+	b.WriteString("}\n")
+	got := mistakes(t, b.String(), language.Inputs{})
+	if len(got) != 1 || !strings.Contains(got[0], "more than 200000 dependencies") {
+		t.Errorf("got %v", got)
+	}
+}
+
+// A byte order mark and the line ends of Windows are taken, and scripts get
+// those of Unix.
+func TestParse_windows(t *testing.T) {
+	src := "\ufeff" + strings.ReplaceAll(moduleWith("script = <<-SH\n  a\n  b\nSH"), "\n", "\r\n")
+	if got, want := compile(t, src, language.Inputs{}).Modules[0].Script, "a\nb\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	got := mistakes(t, "\ufeff"+strings.ReplaceAll(moduleWith("comand = 1\ncommand=[\"a\"]"), "\n", "\r\n"), language.Inputs{})
+	if len(got) != 1 || !strings.HasPrefix(got[0], "3:1 ") {
+		t.Errorf("got %v", got)
+	}
+}
+
+// A name of the language that is not run yet is refused wherever it stands.
+func TestParse_laterNames(t *testing.T) {
+	for _, name := range []string{"matrix", "for_each", "when", "always_run", "ignore_failure", "not_in_parallel", "on_disconnect",
+		"on_lost", "secrets", "cache", "cache_key", "resources", "optional_depends_on", "priority", "idle_timeout", "hooks", "use", "image", "env_from"} {
+		for _, form := range []string{" = 1", " {\n}"} {
+			got := mistakes(t, moduleWith("command=[\"a\"]\n"+name+form), language.Inputs{})
+			want := []string{"4:1 " + name + " is part of the language but this version does not run it yet"}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: got %v", name, got)
+			}
+		}
+	}
+	for _, name := range []string{"timeout", "env_from", "requirement", "schedule", "hooks", "template"} {
+		for _, form := range []string{" = 1", " {\n}"} {
+			got := mistakes(t, body(name+form+"\nmodule \"m\" {\n command=[\"a\"]\n}"), language.Inputs{})
+			want := []string{"2:1 " + name + " is part of the language but this version does not run it yet"}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: got %v", name, got)
+			}
+		}
+	}
+}

@@ -1,0 +1,173 @@
+package language
+
+import (
+	"bytes"
+	"regexp"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+)
+
+// maxParses bounds how often a source with syntax errors is parsed again, and
+// maxParsedBytes how much text that may be in all.
+const (
+	maxParses      = 20
+	maxParsedBytes = 1 << 20
+)
+
+// parseBody runs HCL's parser over a source that passed the prescan. It gives
+// what could be understood even where there are mistakes.
+//
+// After a syntax error HCL's parser often understands nothing of what follows.
+// So the definition that holds the first error is blanked out and the rest is
+// parsed again: the next mistakes are then found as well, and what was only a
+// consequence of the first is not told.
+func parseBody(r *report) *hclsyntax.Body {
+	text, parsed := r.src.text, 0
+	for i := 1; ; i++ {
+		body, diags := parseConfig(r.src.name, text)
+		if !diags.HasErrors() {
+			return body
+		}
+		r.broken = true
+		parsed += len(text)
+		at := firstError(diags)
+		first, last := definition(text, at)
+		next := blank(text, first, last)
+		if i == maxParses || parsed > maxParsedBytes || next == nil || !nests(r.src.name, next) {
+			r.addHCL(diags, r.syntaxHint())
+			return body
+		}
+		var here hcl.Diagnostics
+		seen := map[int]bool{} // several at one place are one mistake
+		for _, d := range diags {
+			if d.Subject != nil && !seen[d.Subject.Start.Byte] && d.Subject.Start.Byte >= min(first, at) && d.Subject.Start.Byte <= max(last, at) {
+				seen[d.Subject.Start.Byte] = true
+				here = append(here, d)
+			}
+		}
+		r.addHCL(here, r.syntaxHint())
+		text = next
+	}
+}
+
+// parseConfig is HCL's parser without panics.
+func parseConfig(name string, text []byte) (body *hclsyntax.Body, diags hcl.Diagnostics) {
+	defer func() {
+		if recover() != nil {
+			body, diags = nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "The HCL parser gave up"}}
+		}
+	}()
+	f, diags := hclsyntax.ParseConfig(text, name, hcl.InitialPos)
+	if f == nil {
+		return nil, diags
+	}
+	body, _ = f.Body.(*hclsyntax.Body)
+	return body, diags
+}
+
+// nests reports whether a text holds the limits of the prescan.
+func nests(name string, text []byte) bool {
+	r := &report{src: newSource(name, text)}
+	return r.nesting(text)
+}
+
+// firstError gives the offset of the first error, or -1.
+func firstError(diags hcl.Diagnostics) int {
+	first := -1
+	for _, d := range diags {
+		if d.Subject != nil && (first < 0 || d.Subject.Start.Byte < first) {
+			first = d.Subject.Start.Byte
+		}
+	}
+	return first
+}
+
+var (
+	definitionStart = regexp.MustCompile(`^[ \t]*[\pL_][\pL\pN_-]*[ \t]*=([^=>]|$)`)
+	definitionEnd   = regexp.MustCompile(`^[ \t]*(}|[\pL_][\pL\pN_-]*([ \t]+("[^"]*"|[\pL_][\pL\pN_-]*))*[ \t]*\{|[\pL_][\pL\pN_-]*[ \t]*=([^=>]|$))`)
+)
+
+// definition gives the lines, by offsets, of the NAME = … that an offset is
+// in, as far as lines alone tell; none where that is nowhere to be seen.
+func definition(text []byte, at int) (first, last int) {
+	if at < 0 || at > len(text) {
+		return 0, 0
+	}
+	start := lineStart(text, at)
+	for !definitionStart.Match(lineAt(text, start)) {
+		if start == 0 {
+			return 0, 0
+		}
+		start = lineStart(text, start-1)
+	}
+	end := start + len(lineAt(text, start)) + 1
+	for end < len(text) && !definitionEnd.Match(lineAt(text, end)) {
+		end += len(lineAt(text, end)) + 1
+	}
+	return start, min(end, len(text))
+}
+
+func lineStart(text []byte, at int) int { return bytes.LastIndexByte(text[:at], '\n') + 1 }
+
+func lineAt(text []byte, start int) []byte {
+	line := text[start:]
+	if i := bytes.IndexByte(line, '\n'); i >= 0 {
+		line = line[:i]
+	}
+	return line
+}
+
+// blank gives the text with a part of it made empty, lines and offsets kept;
+// nil where there is nothing to blank.
+func blank(text []byte, first, last int) []byte {
+	if len(bytes.TrimSpace(text[first:last])) == 0 {
+		return nil
+	}
+	out := bytes.Clone(text)
+	for i := first; i < last; i++ {
+		if out[i] != '\n' {
+			out[i] = ' '
+		}
+	}
+	return out
+}
+
+// syntaxHint gives the function that explains a syntax error inside ${…} of a
+// text: there it is mostly a shell's.
+func (r *report) syntaxHint() func(*hcl.Diagnostic) string {
+	var inside []hcl.Range // computed when first needed
+	computed := false
+	return func(d *hcl.Diagnostic) string {
+		if d.Subject == nil {
+			return ""
+		}
+		if !computed {
+			inside, computed = interpolations(r.src), true
+		}
+		for _, in := range inside {
+			if in.Start.Byte <= d.Subject.Start.Byte && d.Subject.Start.Byte <= in.End.Byte {
+				return shellHint
+			}
+		}
+		return ""
+	}
+}
+
+// interpolations gives the ranges of ${…} and %{…} in the texts of a source.
+func interpolations(src *source) []hcl.Range {
+	tokens, _ := hclsyntax.LexConfig(src.text, src.name, hcl.InitialPos)
+	var open, out []hcl.Range
+	for _, t := range tokens {
+		switch t.Type {
+		case hclsyntax.TokenTemplateInterp, hclsyntax.TokenTemplateControl:
+			open = append(open, t.Range)
+		case hclsyntax.TokenTemplateSeqEnd, hclsyntax.TokenEOF:
+			if n := len(open); n > 0 {
+				out = append(out, hcl.RangeBetween(open[n-1], t.Range))
+				open = open[:n-1]
+			}
+		}
+	}
+	return out
+}

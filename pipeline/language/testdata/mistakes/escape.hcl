@@ -1,0 +1,5 @@
+pipeline "p" {
+  module "a" {
+    command = ["echo", "[31mred", x]
+  }
+}
