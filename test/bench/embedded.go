@@ -1,7 +1,7 @@
 package main
 
 import (
-	"errors"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
 )
 
 // timeEmbedded runs a shape with `pipelined run`, on the node inside that very
@@ -23,8 +24,20 @@ func (p *product) timeEmbedded(s shape, argv []string) (time.Duration, error) {
 	if err := os.WriteFile(file, []byte(hcl(s, argv)), 0o600); err != nil {
 		return 0, err
 	}
-	out, err := commandEnv(5*time.Minute, p.env, dir, p.bin, "run", file)
-	return 0, errors.Join(err, errors.New(out))
+	out, err := commandEnv(5*time.Minute, p.env, dir, p.bin, "run", "-json", "-quiet", file)
+	if err != nil {
+		return 0, err
+	}
+	// A line for each change; the last one is the end.
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	var r wire.Run
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &r); err != nil {
+		return 0, fmt.Errorf("read the last line of run -json: %w", err)
+	}
+	if r.State != pipeline.RunSucceeded || r.FinishedAt == nil {
+		return 0, fmt.Errorf("the last line of run -json says %s, want the run's end", r.State)
+	}
+	return r.FinishedAt.Sub(r.SubmittedAt), nil
 }
 
 // lastEnd waits until all runs have succeeded and gives the end of the last.
