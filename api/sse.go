@@ -119,10 +119,10 @@ func (e *eventStream) keepAlive(every time.Duration, gone context.CancelCauseFun
 			timer.Reset(every)
 		}
 	}()
-	return func() {
+	return sync.OnceFunc(func() {
 		close(done)
 		<-ended
-	}
+	})
 }
 
 // follow streams the logs of a run until it has ended, the caller is gone, or
@@ -142,6 +142,7 @@ func (s *Server) follow(c *call, id pipeline.RunID, in wire.FollowRequest) error
 	defer cancel(nil)
 	stream := &eventStream{c: c}
 	stop := stream.keepAlive(s.cfg.KeepAlive, cancel)
+	defer stop() // a panic below must not leave it with a writer that is gone
 	err := s.backend.Follow(ctx, id, in, func(e wire.LogEvent) error {
 		return stream.send(eventOf(e))
 	})
