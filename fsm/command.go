@@ -65,7 +65,8 @@ type Outcome struct {
 	NotBefore time.Time            `cbor:"4,keyasint,omitempty"`
 }
 
-// End ends a module that has no live attempt: skipped, cancelled or failed.
+// End ends a module that has no live attempt: skipped, cancelled, failed or
+// cached.
 type End struct {
 	Run    pipeline.RunID       `cbor:"1,keyasint"`
 	Module string               `cbor:"2,keyasint"`
@@ -75,8 +76,8 @@ type End struct {
 
 // Assign gives a module to a worker as its next attempt. It is refused unless
 // Attempt is the next number, the module waits, the run is live, and every
-// module of Needs is final (those whose outcome was still on its way when this
-// was proposed; settled 28).
+// module of Needs has succeeded (those whose outcome was still on its way when
+// this was proposed: if the outcome is refused, so is the assignment).
 type Assign struct {
 	ID          pipeline.AttemptID  `cbor:"1,keyasint"`
 	Worker      pipeline.NodeID     `cbor:"2,keyasint"`
@@ -135,7 +136,8 @@ type WorkerRecord struct {
 	Incarnation  string                `cbor:"12,keyasint,omitempty"`
 }
 
-// Token sets or removes a token. The token itself is never here.
+// Token adds or removes a token. The token itself is never here. Adding one
+// that is there with the same hash changes nothing.
 type Token struct {
 	Record TokenRecord `cbor:"1,keyasint"`
 	Delete bool        `cbor:"2,keyasint,omitempty"`
@@ -154,7 +156,8 @@ type TokenRecord struct {
 }
 
 // Forget removes finished runs with all that hangs on them, and idempotency
-// keys that are older than KeysBefore. The proposer keeps the steps small.
+// keys that are older than KeysBefore. One command looks at a part of the keys
+// and the next one goes on from there. The proposer keeps the list of runs short.
 type Forget struct {
 	Runs       []pipeline.RunID `cbor:"1,keyasint,omitempty"`
 	KeysBefore time.Time        `cbor:"2,keyasint,omitempty"`
@@ -200,10 +203,13 @@ type Result struct {
 	Err error
 }
 
+// Times are texts in UTC, so that what is read is what was written, on every
+// machine. Strings are bytes: a reason or a path that is not UTF-8 was written
+// without complaint and must not stop those who read it.
 var (
-	encMode = mustEnc(cbor.EncOptions{Sort: cbor.SortBytewiseLexical, Time: cbor.TimeUnixMicro, TimeTag: cbor.EncTagNone})
-	decMode = mustDec(cbor.DecOptions{MaxNestedLevels: 16, MaxArrayElements: 1 << 20, MaxMapPairs: 1 << 20,
-		DupMapKey: cbor.DupMapKeyEnforcedAPF})
+	encMode = mustEnc(cbor.EncOptions{Sort: cbor.SortBytewiseLexical, Time: cbor.TimeRFC3339NanoUTC, TimeTag: cbor.EncTagNone})
+	decMode = mustDec(cbor.DecOptions{MaxNestedLevels: 16, MaxArrayElements: 1 << 16, MaxMapPairs: 1 << 16,
+		DupMapKey: cbor.DupMapKeyEnforcedAPF, UTF8: cbor.UTF8DecodeInvalid})
 )
 
 func mustEnc(o cbor.EncOptions) cbor.EncMode {
@@ -223,9 +229,15 @@ func mustDec(o cbor.DecOptions) cbor.DecMode {
 }
 
 // Encode gives the bytes of a command for the log. The caller sets all fields
-// but Version. Kind TooLarge beyond MaxCommandBytes.
+// but Version. A time beyond the years 0 to 9999, which no text can hold, becomes the
+// zero time in c too. Kind TooLarge beyond MaxCommandBytes, kind Invalid where
+// not exactly one of the pointers is set.
 func Encode(c *Command) ([]byte, error) {
+	if n := c.parts(); n != 1 {
+		return nil, pipeline.Errorf(pipeline.Invalid, "a command of %d parts: want one", n)
+	}
 	c.Version = Version
+	c.eachTime(keepable)
 	b, err := encMode.Marshal(c)
 	if err != nil {
 		return nil, fmt.Errorf("encode command: %w", err)
@@ -245,5 +257,58 @@ func Decode(b []byte) (*Command, error) {
 	if c.Version == 0 || c.Version > Version {
 		return nil, fmt.Errorf("command version %d: this binary knows up to %d; upgrade this node", c.Version, Version)
 	}
+	c.eachTime(keepable)
 	return &c, nil
+}
+
+func (c *Command) parts() int {
+	n := 0
+	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil} {
+		if set {
+			n++
+		}
+	}
+	return n
+}
+
+// keepable drops a time that cannot be written. Every time of a command passes
+// through it on the way in and on the way out, so that no record of the state
+// can fail to be written.
+func keepable(t *time.Time) {
+	if y := t.UTC().Year(); y < 0 || y > 9999 {
+		*t = time.Time{}
+	}
+}
+
+// eachTime calls fn with every time of the command.
+func (c *Command) eachTime(fn func(*time.Time)) {
+	fn(&c.At)
+	if s := c.Submit; s != nil {
+		fn(&s.Run.SubmittedAt)
+		fn(&s.Run.StartedAt)
+		fn(&s.Run.FinishedAt)
+	}
+	if b := c.Batch; b != nil {
+		for i := range b.Starts {
+			fn(&b.Starts[i].At)
+		}
+		for i := range b.Outcomes {
+			o := &b.Outcomes[i]
+			fn(&o.NotBefore)
+			fn(&o.Outcome.StartedAt)
+			fn(&o.Outcome.FinishedAt)
+		}
+	}
+	if w := c.Worker; w != nil {
+		fn(&w.Record.DrainDeadline)
+		fn(&w.Record.AwayUntil)
+		fn(&w.Record.Since)
+	}
+	if t := c.Token; t != nil {
+		fn(&t.Record.CreatedAt)
+		fn(&t.Record.ExpiresAt)
+	}
+	if f := c.Forget; f != nil {
+		fn(&f.KeysBefore)
+	}
 }
