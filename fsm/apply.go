@@ -1,7 +1,9 @@
 package fsm
 
 import (
+	"bytes"
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/raft"
 	bolt "go.etcd.io/bbolt"
@@ -19,8 +21,7 @@ func (s *Store) Apply(l *raft.Log) any { return s.ApplyBatch([]*raft.Log{l})[0] 
 func (s *Store) ApplyBatch(logs []*raft.Log) []any {
 	replies := make([]any, len(logs))
 	changed := newChange()
-	s.mu.RLock()
-	err := s.db.Update(func(tx *bolt.Tx) error {
+	err := s.update(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bMeta)
 		applied := u64(meta.Get(kIndex))
 		st := newState(tx)
@@ -29,7 +30,7 @@ func (s *Store) ApplyBatch(logs []*raft.Log) []any {
 			if l.Index <= applied {
 				continue
 			}
-			last = l
+			last, applied = l, l.Index
 			if l.Type != raft.LogCommand {
 				continue
 			}
@@ -49,12 +50,17 @@ func (s *Store) ApplyBatch(logs []*raft.Log) []any {
 		changed.Index = last.Index
 		return nil
 	})
-	s.mu.RUnlock()
 	if err != nil {
 		panic(fmt.Sprintf("fsm: commit the state: %v", err))
 	}
 	s.watch.publish(changed)
 	return replies
+}
+
+func (s *Store) update(fn func(*bolt.Tx) error) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.db.Update(fn)
 }
 
 func (st *state) apply(c *Command, ch *change) any {
@@ -72,11 +78,44 @@ func (st *state) apply(c *Command, ch *change) any {
 	case c.Forget != nil:
 		return st.applyForget(c.Forget, ch)
 	}
-	return Result{}
+	return Result{Err: pipeline.Errorf(pipeline.Invalid, "the command says nothing that this version knows")}
+}
+
+// maxNameBytes bounds every id and name that becomes part of a key. The file
+// takes longer ones and a snapshot must give back whatever the file took, so
+// two of them together stay below maxKeyBytes.
+const maxNameBytes = 1 << 10
+
+// badName says what keeps s from being part of a key; "" where nothing does.
+func badName(what, s string) string {
+	switch {
+	case s == "":
+		return what + " is empty"
+	case len(s) > maxNameBytes:
+		return fmt.Sprintf("%s has %d bytes; at most %d fit", what, len(s), maxNameBytes)
+	}
+	return ""
+}
+
+// badSubmit says what keeps a run from being kept; "" where nothing does.
+func badSubmit(r *pipeline.Run) string {
+	if _, err := pipeline.ParseRunID(string(r.ID)); err != nil {
+		return err.Error() // also keeps the zero byte out, which ends it in the keys of modules
+	}
+	if r.Modules < 0 {
+		return fmt.Sprintf("a run of %d modules", r.Modules)
+	}
+	if r.Key == "" {
+		return ""
+	}
+	return badName("the idempotency key", r.Key)
 }
 
 func (st *state) applySubmit(c *Command, ch *change) SubmitResult {
 	r := c.Submit.Run
+	if why := badSubmit(&r); why != "" {
+		return SubmitResult{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
+	}
 	if r.Key != "" {
 		if b := st.tx.Bucket(bKeys).Get([]byte(r.Key)); b != nil {
 			var k keyRecord
@@ -94,7 +133,8 @@ func (st *state) applySubmit(c *Command, ch *change) SubmitResult {
 		return SubmitResult{Err: pipeline.Errorf(pipeline.Conflict, "run %s exists", r.ID)}
 	}
 	number := u64(st.tx.Bucket(bMeta).Get(kNumber)) + 1
-	r.Number, r.State, r.SubmittedAt = number, pipeline.RunWaiting, c.At
+	r.Number, r.State, r.Reason, r.SubmittedAt = number, pipeline.RunWaiting, "", c.At
+	r.StartedAt, r.FinishedAt = time.Time{}, time.Time{}
 	r.Done, r.Failed = 0, 0
 	st.touch(&r)
 	st.putRaw(bMeta, kNumber, be64(number))
@@ -123,13 +163,16 @@ func (st *state) applyCancel(c *Command, ch *change) Result {
 }
 
 func (st *state) applyWorker(w *Worker, ch *change) Result {
+	if why := badName("the worker's id", string(w.Record.ID)); why != "" {
+		return Result{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
+	}
 	key := []byte(w.Record.ID)
-	ch.Workers = true
 	if w.Delete {
 		if st.tx.Bucket(bWorkers).Get(key) == nil {
 			return Result{Err: pipeline.Errorf(pipeline.NotFound, "no worker %s", w.Record.ID)}
 		}
 		st.del(bWorkers, key)
+		ch.Workers = true
 		return Result{}
 	}
 	rec := w.Record
@@ -143,13 +186,19 @@ func (st *state) applyWorker(w *Worker, ch *change) Result {
 			rec.Draining, rec.DrainDeadline = w.Record.Draining, w.Record.DrainDeadline
 		case "away":
 			rec.AwayUntil = w.Record.AwayUntil
+		default:
+			return Result{Err: pipeline.Errorf(pipeline.Invalid, "only %.80q: want drain, away or nothing", w.Only)}
 		}
 	}
 	st.put(bWorkers, key, rec)
+	ch.Workers = true
 	return Result{}
 }
 
 func (st *state) applyToken(t *Token) Result {
+	if why := badName("the token's id", t.Record.ID); why != "" {
+		return Result{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
+	}
 	key := []byte(t.Record.ID)
 	if t.Delete {
 		if st.tx.Bucket(bTokens).Get(key) == nil {
@@ -158,7 +207,12 @@ func (st *state) applyToken(t *Token) Result {
 		st.del(bTokens, key)
 		return Result{}
 	}
-	if st.tx.Bucket(bTokens).Get(key) != nil {
+	if b := st.tx.Bucket(bTokens).Get(key); b != nil {
+		var old TokenRecord
+		mustUnmarshal(b, &old)
+		if len(old.Hash) > 0 && bytes.Equal(old.Hash, t.Record.Hash) {
+			return Result{} // a repeat of the proposal that made it
+		}
 		return Result{Err: pipeline.Errorf(pipeline.Conflict, "token %s exists", t.Record.ID)}
 	}
 	st.put(bTokens, key, t.Record)
@@ -174,11 +228,12 @@ func (st *state) applyForget(f *Forget, ch *change) Result {
 		st.del(bRuns, []byte(id))
 		st.del(bDefs, []byte(id))
 		st.del(bOrder, be64(r.Number))
+		st.del(bActive, []byte(id)) // still there where it ended in this same transaction
 		prefix := moduleKey(id, "")
 		var keys [][]byte
 		c := st.tx.Bucket(bModules).Cursor()
-		for k, _ := c.Seek(prefix); k != nil && len(k) >= len(prefix) && string(k[:len(prefix)]) == string(prefix); k, _ = c.Next() {
-			keys = append(keys, append([]byte(nil), k...))
+		for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+			keys = append(keys, bytes.Clone(k))
 		}
 		for _, k := range keys {
 			st.del(bModules, k)
@@ -193,18 +248,28 @@ func (st *state) applyForget(f *Forget, ch *change) Result {
 	return Result{}
 }
 
-// maxForgetKeys bounds what one entry may remove, so that Apply stays short.
+// maxForgetKeys bounds how many keys one entry looks at, so that Apply stays
+// short however many there are.
 const maxForgetKeys = 2000
 
+// forgetKeys goes on where the entry before it stopped, and begins anew behind
+// the last key.
 func (st *state) forgetKeys(f *Forget) {
 	var old [][]byte
 	c := st.tx.Bucket(bKeys).Cursor()
-	for k, v := c.First(); k != nil && len(old) < maxForgetKeys; k, v = c.Next() {
+	k, v := c.Seek(st.tx.Bucket(bMeta).Get(kSwept))
+	for n := 0; k != nil && n < maxForgetKeys; k, v = c.Next() {
+		n++
 		var rec keyRecord
 		mustUnmarshal(v, &rec)
 		if rec.At.Before(f.KeysBefore) {
-			old = append(old, append([]byte(nil), k...))
+			old = append(old, bytes.Clone(k))
 		}
+	}
+	if k != nil {
+		st.putRaw(bMeta, kSwept, bytes.Clone(k))
+	} else {
+		st.del(bMeta, kSwept)
 	}
 	for _, k := range old {
 		st.del(bKeys, k)

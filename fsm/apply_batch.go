@@ -7,10 +7,12 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// refusal is "" where the element took effect.
+// refusal has no reason where the element took effect.
 type refusal struct {
 	reason    string
 	duplicate bool
+	// kept marks one that changed no more than the history.
+	kept bool
 }
 
 func (st *state) applyBatch(c *Command, ch *change) BatchResult {
@@ -18,7 +20,9 @@ func (st *state) applyBatch(c *Command, ch *change) BatchResult {
 	note := func(p Part, at int, id pipeline.RunID, r refusal) {
 		if r.reason != "" {
 			res.Refused = append(res.Refused, Refusal{Part: p, At: at, Reason: r.reason, Duplicate: r.duplicate})
-			return
+			if !r.kept {
+				return
+			}
 		}
 		ch.run(id, false)
 	}
@@ -44,7 +48,7 @@ func (st *state) applyBatch(c *Command, ch *change) BatchResult {
 	return res
 }
 
-// live finds the run and the attempt of id where both may still change.
+// attempt finds the run, the module and the attempt of id.
 func (st *state) attempt(id pipeline.AttemptID) (*pipeline.Run, *pipeline.ModuleRecord, *pipeline.Attempt, refusal) {
 	r := st.run(id.Run)
 	if r == nil {
@@ -78,6 +82,12 @@ func (st *state) applyOutcome(op *Outcome) refusal {
 	switch {
 	case no.reason != "":
 		return no
+	case !ends(o.State):
+		return refusal{reason: fmt.Sprintf("no attempt ends %.40q", o.State)}
+	case o.Worker != "" && o.Worker != a.Worker:
+		return refusal{reason: "attempt is another worker's"}
+	case o.Fence != 0 && o.Fence != a.Fence:
+		return refusal{reason: fmt.Sprintf("attempt was assigned at %d, not at %d", a.Fence, o.Fence)}
 	case a.State == pipeline.AttemptLost && o.State != pipeline.AttemptLost:
 		// The attempt was given up and came back: kept, never applied (P3).
 		reason := a.Reason
@@ -85,13 +95,14 @@ func (st *state) applyOutcome(op *Outcome) refusal {
 		a.State, a.Reason = pipeline.AttemptSuperseded, reason
 		st.putModule(r.ID, m)
 		st.touch(r)
-		return refusal{reason: "superseded: the attempt was given up before its outcome came"}
+		return refusal{reason: "superseded: the attempt was given up before its outcome came", kept: true}
 	case a.State.Final():
-		return refusal{reason: "attempt is " + string(a.State), duplicate: true}
+		return refusal{reason: "attempt is " + string(a.State),
+			duplicate: a.State == o.State || a.State == pipeline.AttemptSuperseded}
 	case m.State.Final() || r.State.Final():
 		return refusal{reason: "module is " + string(m.State)}
-	case o.Worker != "" && o.Worker != a.Worker:
-		return refusal{reason: "attempt is another worker's"}
+	case op.Next != pipeline.ModuleWaiting && !op.Next.Final():
+		return refusal{reason: fmt.Sprintf("an outcome makes no module %.40q", op.Next)}
 	}
 	record(a, o)
 	switch o.State {
@@ -102,6 +113,7 @@ func (st *state) applyOutcome(op *Outcome) refusal {
 	}
 	m.State, m.Reason, m.NotBefore = op.Next, op.Reason, op.NotBefore
 	if m.State.Final() {
+		m.NotBefore = time.Time{}
 		m.Result, m.Outputs, m.ExitCode = o.Result, o.Outputs, o.ExitCode
 		m.OutputPaths, m.OutputCount, m.OutputBytes = o.OutputPaths, o.OutputCount, o.OutputBytes
 		m.StartedAt, m.FinishedAt = a.StartedAt, a.FinishedAt
@@ -113,6 +125,16 @@ func (st *state) applyOutcome(op *Outcome) refusal {
 	st.putModule(r.ID, m)
 	st.touch(r)
 	return refusal{}
+}
+
+// ends reports whether an attempt may end in a state by its worker's word.
+// Superseded is the state machine's own.
+func ends(s pipeline.AttemptState) bool {
+	switch s {
+	case pipeline.AttemptSucceeded, pipeline.AttemptFailed, pipeline.AttemptTimedOut, pipeline.AttemptCancelled, pipeline.AttemptLost:
+		return true
+	}
+	return false
 }
 
 // record copies what the worker told into the attempt.
@@ -132,13 +154,16 @@ func (st *state) applyEnd(e *End, at time.Time) refusal {
 	if r == nil {
 		return refusal{reason: "no such run"}
 	}
+	if why := badName("the module's name", e.Module); why != "" {
+		return refusal{reason: why}
+	}
 	m := st.module(e.Run, e.Module)
 	last := m.Last()
 	switch {
 	case r.State.Final() || m.State.Final():
 		return refusal{reason: "module is " + string(m.State), duplicate: m.State == e.State}
-	case !e.State.Final():
-		return refusal{reason: "not a final state"}
+	case !e.State.Final() || e.State == pipeline.ModuleSucceeded:
+		return refusal{reason: fmt.Sprintf("no module ends %.40q without an outcome", e.State)}
 	case last != nil && !last.State.Final():
 		return refusal{reason: "an attempt is live"}
 	}
@@ -159,6 +184,11 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 		return refusal{reason: "no such run"}
 	case r.State != pipeline.RunWaiting && r.State != pipeline.RunRunning:
 		return refusal{reason: "run is " + string(r.State)}
+	case op.Worker == "":
+		return refusal{reason: "no worker is named"}
+	}
+	if why := badName("the module's name", op.ID.Module); why != "" {
+		return refusal{reason: why}
 	}
 	m := st.module(op.ID.Run, op.ID.Module)
 	last := m.Last()
@@ -169,7 +199,7 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 		return refusal{reason: fmt.Sprintf("next attempt is %d", len(m.Attempts)+1)}
 	}
 	for _, n := range op.Needs {
-		if !st.module(op.ID.Run, n).State.Final() {
+		if !st.module(op.ID.Run, n).State.Success() {
 			return refusal{reason: "waits for " + n}
 		}
 	}
@@ -194,7 +224,7 @@ func (st *state) applyRunEnd(e *RunEnd, at time.Time) refusal {
 	case r.State.Final():
 		return refusal{reason: "run is " + string(r.State), duplicate: r.State == e.State}
 	case !e.State.Final():
-		return refusal{reason: "not a final state"}
+		return refusal{reason: fmt.Sprintf("no run ends %.40q", e.State)}
 	case r.Done < r.Modules:
 		return refusal{reason: fmt.Sprintf("%d modules are not done", r.Modules-r.Done)}
 	}

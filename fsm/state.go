@@ -28,6 +28,7 @@ var (
 	kIndex  = []byte("index")
 	kTerm   = []byte("term")
 	kNumber = []byte("number")
+	kSwept  = []byte("swept") // the first idempotency key that the next Forget looks at
 )
 
 func makeBuckets(tx *bolt.Tx) error {
