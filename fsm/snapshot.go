@@ -104,34 +104,32 @@ func (s *Store) Restore(in io.ReadCloser) error {
 	if err != nil {
 		return err
 	}
-	err = readSnapshot(db, in)
-	if err = errors.Join(err, db.Close()); err != nil {
-		return errors.Join(fmt.Errorf("restore state: %w", err), os.Remove(tmp))
+	if err := readSnapshot(db, in); err != nil {
+		return errors.Join(fmt.Errorf("restore state: %w", err), db.Close(), os.Remove(tmp))
 	}
-	s.mu.Lock()
-	err = s.swapLocked(tmp)
-	s.mu.Unlock()
+	old, err := s.swap(tmp, db)
 	if err != nil {
-		return fmt.Errorf("swap in restored state: %w", err)
+		return errors.Join(fmt.Errorf("swap in restored state: %w", err), db.Close(), os.Remove(tmp))
 	}
 	s.watch.replaced()
+	// Waits for a snapshot of the old state that is still being written; readers
+	// have the new one by now.
+	if err := old.Close(); err != nil {
+		return fmt.Errorf("close replaced state: %w", err)
+	}
 	return nil
 }
 
-func (s *Store) swapLocked(tmp string) error {
-	if err := s.db.Close(); err != nil {
-		return err
+// swap puts the open file db in the place of the present one and returns that.
+// The file is renamed while it is open, so that nothing can fail afterwards.
+func (s *Store) swap(path string, db *bolt.DB) (old *bolt.DB, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := os.Rename(path, s.path); err != nil {
+		return nil, err
 	}
-	if err := os.Rename(tmp, s.path); err != nil {
-		return err
-	}
-	db, err := openBolt(s.path)
-	if err != nil {
-		return err
-	}
-	s.db = db
-	s.defs = newDefinitionCache(256)
-	return nil
+	old, s.db = s.db, db
+	return old, nil
 }
 
 // hashReader counts what is read into a hash.
@@ -148,10 +146,16 @@ func (h *hashReader) ReadByte() (byte, error) {
 	return b, err
 }
 
+// read takes memory only as the bytes come: a length that lies costs nothing.
 func (h *hashReader) read(n uint64) ([]byte, error) {
-	b := make([]byte, n)
-	if _, err := io.ReadFull(h.r, b); err != nil {
-		return nil, err
+	const step = 1 << 20
+	b := make([]byte, 0, min(n, step))
+	for uint64(len(b)) < n {
+		from := len(b)
+		b = append(b, make([]byte, min(n-uint64(from), step))...)
+		if _, err := io.ReadFull(h.r, b[from:]); err != nil {
+			return nil, fmt.Errorf("the snapshot is cut off: %w", err)
+		}
 	}
 	h.sum.Write(b)
 	return b, nil
@@ -201,12 +205,17 @@ func readSnapshot(db *bolt.DB, in io.Reader) error {
 	if _, err := io.ReadFull(h.r, got); err != nil || string(got) != string(want) {
 		return errors.Join(errors.New("the snapshot's checksum does not match"), err)
 	}
+	// The end also verifies the checksum of the compression.
+	if _, err := h.r.ReadByte(); err != io.EOF {
+		return errors.Join(errors.New("the snapshot goes on behind its end"), err)
+	}
 	return nil
 }
 
-// readPairs reads up to 10,000 pairs into one transaction.
+// readPairs reads up to 10,000 pairs, or some 16 MiB, into one transaction,
+// which keeps them in memory until it is committed.
 func readPairs(h *hashReader, tx *bolt.Tx, n *uint64) (done bool, err error) {
-	for range 10_000 {
+	for size := 0; size < 16<<20; {
 		tag, err := h.ReadByte()
 		if err != nil {
 			return false, err
@@ -231,6 +240,7 @@ func readPairs(h *hashReader, tx *bolt.Tx, n *uint64) (done bool, err error) {
 			return false, err
 		}
 		*n++
+		size += len(k) + len(v) + (16<<20)/10_000
 	}
 	return false, nil
 }
