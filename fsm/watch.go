@@ -40,8 +40,12 @@ func newWatchers() *watchers {
 	return &watchers{waiting: map[pipeline.RunID]chan struct{}{}, subs: map[*Subscription]struct{}{}}
 }
 
+// maxWaiting bounds the channels that wait. Beyond it all are closed: whoever
+// waits reads again, and runs that never change do not fill the memory.
+const maxWaiting = 1 << 16
+
 // Changed gives a channel that is closed at the next change of the run (or of
-// the whole state). Take it before reading the run.
+// the whole state), at the latest. Take it before reading the run.
 func (s *Store) Changed(id pipeline.RunID) <-chan struct{} {
 	w := s.watch
 	w.mu.Lock()
@@ -52,6 +56,9 @@ func (s *Store) Changed(id pipeline.RunID) <-chan struct{} {
 		if w.closed {
 			close(ch)
 			return ch
+		}
+		if len(w.waiting) >= maxWaiting {
+			w.wakeLocked()
 		}
 		w.waiting[id] = ch
 	}
@@ -133,10 +140,18 @@ func (sub *Subscription) poke() {
 func (w *watchers) replaced() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.replacedLocked()
+}
+
+func (w *watchers) wakeLocked() {
 	for id, ch := range w.waiting {
 		close(ch)
 		delete(w.waiting, id)
 	}
+}
+
+func (w *watchers) replacedLocked() {
+	w.wakeLocked()
 	for sub := range w.subs {
 		sub.all = true
 		sub.poke()
@@ -144,8 +159,8 @@ func (w *watchers) replaced() {
 }
 
 func (w *watchers) close() {
-	w.replaced()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.closed = true
+	w.closed = true // before anybody can ask for a channel that nothing would close
+	w.replacedLocked()
 }
