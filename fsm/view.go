@@ -2,8 +2,10 @@ package fsm
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -61,18 +63,18 @@ func (v *View) Modules(run pipeline.RunID) map[string]*pipeline.ModuleRecord {
 
 // Definition gives the pipeline of a run; shared, not to be changed.
 func (v *View) Definition(id pipeline.RunID) (*pipeline.Pipeline, error) {
-	if p := v.defs.get(id); p != nil {
-		return p, nil
-	}
 	b := v.tx.Bucket(bDefs).Get([]byte(id))
 	if b == nil {
 		return nil, pipeline.Errorf(pipeline.NotFound, "no run %s", id)
+	}
+	if p := v.defs.get(id, b); p != nil {
+		return p, nil
 	}
 	p, err := DecodeDefinition(b)
 	if err != nil {
 		return nil, fmt.Errorf("definition of run %s: %w", id, err)
 	}
-	v.defs.put(id, p)
+	v.defs.put(id, b, p)
 	return p, nil
 }
 
@@ -86,6 +88,7 @@ func (v *View) Active() []pipeline.Run {
 			out = append(out, r)
 		}
 	}
+	slices.SortFunc(out, func(a, b pipeline.Run) int { return cmp.Compare(a.Number, b.Number) })
 	return out
 }
 
@@ -209,35 +212,43 @@ var (
 	zstdReader, _ = zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(64<<20))
 )
 
-// definitionCache keeps the last definitions decoded. They never change, so
-// there is nothing to invalidate.
+// definitionCache keeps the last definitions decoded, with the bytes that they
+// were decoded from: a run that is forgotten may come again with others.
 type definitionCache struct {
 	mu    sync.Mutex // guards following
 	max   int
-	byID  map[pipeline.RunID]*pipeline.Pipeline
+	byID  map[pipeline.RunID]cachedDefinition
 	order []pipeline.RunID
 }
 
+type cachedDefinition struct {
+	raw string
+	def *pipeline.Pipeline
+}
+
 func newDefinitionCache(max int) *definitionCache {
-	return &definitionCache{max: max, byID: map[pipeline.RunID]*pipeline.Pipeline{}}
+	return &definitionCache{max: max, byID: map[pipeline.RunID]cachedDefinition{}}
 }
 
-func (c *definitionCache) get(id pipeline.RunID) *pipeline.Pipeline {
+func (c *definitionCache) get(id pipeline.RunID, raw []byte) *pipeline.Pipeline {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.byID[id]
+	d, ok := c.byID[id]
+	c.mu.Unlock()
+	if !ok || d.raw != string(raw) {
+		return nil
+	}
+	return d.def
 }
 
-func (c *definitionCache) put(id pipeline.RunID, p *pipeline.Pipeline) {
+func (c *definitionCache) put(id pipeline.RunID, raw []byte, p *pipeline.Pipeline) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.byID[id] != nil {
-		return
+	if _, ok := c.byID[id]; !ok {
+		if len(c.order) >= c.max {
+			delete(c.byID, c.order[0])
+			c.order = c.order[1:]
+		}
+		c.order = append(c.order, id)
 	}
-	if len(c.order) >= c.max {
-		delete(c.byID, c.order[0])
-		c.order = c.order[1:]
-	}
-	c.byID[id] = p
-	c.order = append(c.order, id)
+	c.byID[id] = cachedDefinition{raw: string(raw), def: p}
 }
