@@ -217,6 +217,13 @@ func (d *DataDir) prepare() error {
 			return fmt.Errorf("close data directory %s to other users: %w", d.path, err)
 		}
 	}
+	// First of all: whatever follows a crash here, the directory is ours.
+	if version != FormatVersion {
+		text := fmt.Sprintf("%s %d\n", formatWord, FormatVersion)
+		if err := writeFileAtomic(filepath.Join(d.path, formatFile), []byte(text), 0o600, true); err != nil {
+			return fmt.Errorf("mark data directory: %w", err)
+		}
+	}
 	for _, name := range []string{raftDir, stateDir, blobsDir, workDir, cachesDir, keeperDir} {
 		if err := os.MkdirAll(filepath.Join(d.path, name), 0o700); err != nil {
 			return fmt.Errorf("make data directory: %w", diskError(err))
@@ -229,13 +236,6 @@ func (d *DataDir) prepare() error {
 	}
 	if kind := networkFilesystem(d.path); kind != "" {
 		d.warnings = append(d.warnings, fmt.Sprintf("data directory %s is on %s: locks and syncs may not hold there, a local disk is safer", d.path, kind))
-	}
-	if version == FormatVersion {
-		return nil
-	}
-	text := fmt.Sprintf("%s %d\n", formatWord, FormatVersion)
-	if err := writeFileAtomic(filepath.Join(d.path, formatFile), []byte(text), 0o600, true); err != nil {
-		return fmt.Errorf("mark data directory: %w", err)
 	}
 	return nil
 }

@@ -15,9 +15,11 @@ type ignoreRule struct {
 	dirOnly bool
 	// nameOnly rules are matched against the last name of a path alone.
 	nameOnly bool
-	// literal patterns have no special characters; suffix ones are "*" and then
-	// none. Both are by far the most common and need no matcher.
-	literal, suffix bool
+	// fixed is how many bytes stand before the first special character. Patterns
+	// without any, and those that are "*" and then none (suffix), are by far the
+	// most common and need no matcher.
+	fixed  int
+	suffix bool
 }
 
 // parseIgnore reads the lines of a .gitignore that lies in base. Lines mean what
@@ -53,7 +55,9 @@ func parseIgnoreLine(line, base string) (ignoreRule, bool) {
 		return ignoreRule{}, false
 	}
 	r.pattern = line
-	r.literal = !strings.ContainsAny(line, `*?[\`)
+	if r.fixed = strings.IndexAny(line, `*?[\`); r.fixed < 0 {
+		r.fixed = len(line)
+	}
 	if r.nameOnly && line[0] == '*' && !strings.ContainsAny(line[1:], `*?[\`) {
 		r.suffix = true
 	}
@@ -83,7 +87,7 @@ func (r *ignoreRule) matches(path, name string, isDir bool) bool {
 	}
 	if r.nameOnly {
 		switch {
-		case r.literal:
+		case r.fixed == len(r.pattern):
 			return name == r.pattern
 		case r.suffix:
 			return strings.HasSuffix(name, r.pattern[1:])
@@ -93,10 +97,10 @@ func (r *ignoreRule) matches(path, name string, isDir bool) bool {
 	if r.base != "" {
 		path = path[len(r.base)+1:] // a file's rules are only asked below it
 	}
-	if r.literal {
-		return path == r.pattern
-	}
-	return wildmatch(r.pattern, path)
+	// As git does it, the fixed part is taken off first. So "a**/b", where the
+	// stars are no whole part of a path, is nevertheless "a" and then "**/b".
+	rest, ok := strings.CutPrefix(path, r.pattern[:r.fixed])
+	return ok && wildmatch(r.pattern[r.fixed:], rest)
 }
 
 // ignoreList is the rules that hold in a folder, those of the root first. A

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/bmatcuk/doublestar/v4"
@@ -48,10 +49,20 @@ func Merge(base Tree, overlays ...NamedTree) (Tree, error) {
 	if len(m.clashes) > 0 {
 		return nil, m.err()
 	}
+	filled := map[string]struct{}{} // empty in an overlay, but not in the base
 	for i := range base {
-		if !m.covers(&base[i]) {
-			all = append(all, base[i])
+		if m.covers(&base[i]) {
+			continue
 		}
+		all = append(all, base[i])
+		for dir := parent(base[i].Path); dir != ""; dir = parent(dir) {
+			if _, ok := m.at[dir]; ok {
+				filled[dir] = struct{}{}
+			}
+		}
+	}
+	if len(filled) > 0 {
+		all = slices.DeleteFunc(all, func(e pipeline.TreeEntry) bool { _, ok := filled[e.Path]; return ok })
 	}
 	sortTree(all)
 	if len(all) > MaxTreeEntries {
