@@ -70,7 +70,7 @@ func (s *lateScope) module(name string) (*pipeline.Evaluated, Diagnostics) {
 			name := strings.TrimPrefix(attribute, "env.")
 			env(name, variableOf(r, name, expr.Range(), v))
 		}
-		if !v.IsKnown() && len(r.list) == 0 {
+		if !v.IsWhollyKnown() && len(r.list) == 0 {
 			r.add(expr.Range(), "", "%s: value is not known", attribute)
 		}
 		s.take(r, attribute)
@@ -102,8 +102,12 @@ func (s *lateScope) parse(r *report, late pipeline.LateExpr) hclsyntax.Expressio
 		r.add(hcl.Range{}, "", "expression is longer than %d KiB", MaxSourceBytes>>10)
 		return nil
 	}
-	if r.prescan(); len(r.list) > 0 {
-		return nil
+	// What is shorter than this cannot be nested dangerously.
+	const short = 256
+	if len(late.Source) > short {
+		if r.prescan(); len(r.list) > 0 {
+			return nil
+		}
 	}
 	expr := parseExpression(r, hcl.InitialPos)
 	if expr != nil && s.refuse && Expensive(expr) {

@@ -49,6 +49,10 @@ func (e *evaluation) value(expr hclsyntax.Expression, ctx *hcl.EvalContext) (cty
 	}
 	n := size(v, maxValue)
 	if n > maxValue {
+		if v.Type() == cty.Number && v.AsBigFloat().IsInf() {
+			e.add(expr.Range(), "was something divided by zero?", "value is an infinite number")
+			return cty.DynamicVal, false
+		}
 		e.tooLarge(expr)
 		return cty.DynamicVal, false
 	}

@@ -1,0 +1,101 @@
+package language_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/language"
+)
+
+func thousand() string {
+	var b strings.Builder
+	b.WriteString("pipeline \"p\" {\nvariable \"v\" {\n default = \"x\"\n}\nlocals {\n l = \"${var.v}y\"\n}\nenv = { A = \"1\" }\n")
+	for i := range 1000 {
+		fmt.Fprintf(&b, "module \"module-%d\" {\n command = [\"echo\", \"hello\", local.l]\n timeout = \"10m\"\n inputs = [\"src/**\"]\n", i)
+		if i > 0 {
+			fmt.Fprintf(&b, " depends_on = [module.module-%d]\n", i-1)
+		}
+		b.WriteString("}\n")
+	}
+	b.WriteString("}\n")
+	return b.String()
+}
+
+func BenchmarkParseCompile_1000(b *testing.B) {
+	src := []byte(thousand())
+	b.ReportAllocs()
+	for b.Loop() {
+		f, diags := language.Parse("p.hcl", src)
+		if len(diags) > 0 {
+			b.Fatal(diags)
+		}
+		if _, diags := f.Compile(context.Background(), language.Inputs{}); len(diags) > 0 {
+			b.Fatal(diags)
+		}
+	}
+}
+
+func lateModule(tb testing.TB) *pipeline.Pipeline {
+	return compile(tb, body("module \"a\" {\n command = [\"x\"]\n}\nmodule \"m\" {\n command = [\"echo\", \"passed ${module.a.result.passed} of ${module.a.result.all}\"]\n}"), language.Inputs{})
+}
+
+func BenchmarkEvaluate_template(b *testing.B) {
+	p := lateModule(b)
+	deps := upstreams(`{"passed": 3, "all": 4}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := language.Evaluate(context.Background(), nil, p, "m", deps); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkEvaluate_helper(b *testing.B) {
+	p := compile(b, body("module \"a\" {\n command = [\"x\"]\n}\nmodule \"m\" {\n command = [upper(module.a.status)]\n}"), language.Inputs{})
+	e, deps := newEvaluator(b), upstreams(`{}`)
+	for b.Loop() {
+		if _, err := language.Evaluate(context.Background(), e, p, "m", deps); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// The bounds are the ones that the plan of the whole system counts on, three
+// times over: the machine of a test is never idle.
+func TestSpeed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures")
+	}
+	src := []byte(thousand())
+	best := time.Hour
+	for range 3 {
+		start := time.Now()
+		f, diags := language.Parse("p.hcl", src)
+		if len(diags) > 0 {
+			t.Fatal(diags)
+		}
+		if _, diags := f.Compile(context.Background(), language.Inputs{}); len(diags) > 0 {
+			t.Fatal(diags)
+		}
+		best = min(best, time.Since(start))
+	}
+	if best > 3*150*time.Millisecond*raceFactor {
+		t.Errorf("1000 modules took %v", best)
+	}
+	p, deps := lateModule(t), map[string]language.Upstream{"a": {Result: json.RawMessage(`{"passed": 3, "all": 4}`)}}
+	const n = 200
+	start := time.Now()
+	for range n {
+		if _, err := language.Evaluate(context.Background(), nil, p, "m", deps); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if each := time.Since(start) / n; each > 3*100*time.Microsecond*raceFactor {
+		t.Errorf("a late template took %v", each)
+	}
+}
