@@ -17,7 +17,7 @@ import (
 
 func (p *program) agentCommand() *cli.Command {
 	return &cli.Command{
-		Name: "agent", Usage: "starts a node of a cluster", Category: categoryCluster,
+		Name: "agent", Usage: "starts a node of a cluster",
 		Description: "Alone it is a cluster of one. With -join it becomes part of another one. TERM or Ctrl-C stop it: modules that run go on and are taken up again when it is started within a minute; a second signal ends it at once.",
 		Flags:       agentFlags(),
 		Action:      p.action(0, 0, p.agent),

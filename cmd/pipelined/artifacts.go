@@ -28,7 +28,7 @@ const artifactStreams = 4
 
 func (p *program) artifactsCommand() *cli.Command {
 	return &cli.Command{
-		Name: "artifacts", Usage: "lists the output files of a run, or fetches them", ArgsUsage: "RUN [MODULE]", Category: categoryLook,
+		Name: "artifacts", Usage: "lists the output files of a run, or fetches them", ArgsUsage: "RUN [MODULE]",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "o", Usage: "write them into this `DIR`, as DIR/<module>/<path>", Local: true},
 			jsonFlag(),

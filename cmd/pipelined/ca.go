@@ -10,7 +10,7 @@ import (
 
 func (p *program) caCommand() *cli.Command {
 	return &cli.Command{
-		Name: "ca", Usage: "prints the certificate of the cluster's authority", Category: categoryMore,
+		Name: "ca", Usage: "prints the certificate of the cluster's authority",
 		Description: "Nodes that serve HTTPS without a certificate of their own use one of this authority. It follows from the cluster key, so no cluster has to run.",
 		Action: p.action(0, 0, func(context.Context, *cli.Command) error {
 			key, err := p.clusterKey()

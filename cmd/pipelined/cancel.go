@@ -8,7 +8,7 @@ import (
 
 func (p *program) cancelCommand() *cli.Command {
 	return &cli.Command{
-		Name: "cancel", Usage: "stops a run for real", ArgsUsage: "RUN", Category: categoryRun,
+		Name: "cancel", Usage: "stops a run for real", ArgsUsage: "RUN",
 		Description: "Every process of the run gets TERM, and KILL after its module's grace. It does not wait for that: pipelined wait RUN does.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that is kept with the run", Local: true},

@@ -14,7 +14,6 @@ import (
 
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
-	"github.com/pipelined/pipelined/cluster/keys"
 	"github.com/pipelined/pipelined/storage"
 )
 
@@ -29,27 +28,23 @@ const (
 
 // connect finds the cluster and a way to prove who asks.
 func (p *program) connect(ctx context.Context) (*client.Client, error) {
-	token, err := p.givenToken()
-	if err != nil {
-		return nil, err
-	}
-	var own *ownToken
-	cfg := client.Config{Token: token, UserAgent: "pipelined/" + readBuildInfo().Version, OnRetry: p.retries.retrying,
+	cfg := client.Config{UserAgent: "pipelined/" + readBuildInfo().Version, OnRetry: p.retries.retrying,
 		TLS: &tls.Config{MinVersion: tls.VersionTLS12}}
-	if token == "" {
-		if own, err = p.newOwnToken(); err != nil {
-			return nil, err
-		}
-		cfg.TokenSource = own.token
-		cfg.TLS = own.tls()
-	} else if key, err := p.clusterKey(); err == nil {
-		// A token may go to any server that the system or the cluster vouches for.
-		if k, err := keys.New(key); err == nil {
-			cfg.TLS.RootCAs = poolWith(k)
-		}
-	}
-	if cfg.Addresses, err = p.addresses(ctx, cfg.TLS); err != nil {
+	var err error
+	if cfg.Token, err = p.givenToken(); err != nil {
 		return nil, err
+	}
+	if cfg.Addresses, err = p.addresses(ctx); err != nil {
+		return nil, err
+	}
+	own := p.newOwnToken()
+	switch {
+	case cfg.Token == "":
+		cfg.TokenSource, cfg.TLS = own.token, own.tls()
+	case own.keys != nil:
+		// A token that was given may go to any server that the system or the
+		// cluster vouches for.
+		cfg.TLS.RootCAs = poolWith(own.keys)
 	}
 	return client.New(cfg)
 }
@@ -91,7 +86,7 @@ func (p *program) keyPath() string {
 
 // addresses are the nodes to try: those that were given, or the agent of this
 // machine.
-func (p *program) addresses(ctx context.Context, tlsConfig *tls.Config) ([]string, error) {
+func (p *program) addresses(ctx context.Context) ([]string, error) {
 	if p.address != "" {
 		var list []string
 		for a := range strings.SplitSeq(p.address, ",") {
@@ -104,12 +99,11 @@ func (p *program) addresses(ctx context.Context, tlsConfig *tls.Config) ([]strin
 		}
 		return list, nil
 	}
-	probe := func(address string) error { return probeAgent(ctx, address, tlsConfig) }
-	found := p.agents()
-	localErr := probe(p.local)
+	_, localErr := askHealth(ctx, p.local, nil) // one without a leader is an agent too
 	if localErr == nil {
 		return []string{p.local}, nil
 	}
+	found := p.agents()
 	switch len(found) {
 	case 1:
 		return []string{agentURL(found[0])}, nil
@@ -156,12 +150,6 @@ func withPort(a string) string {
 }
 
 var errNotOurs = errors.New("what answers there is not a pipelined agent")
-
-// probeAgent asks an address whether an agent is there. One without a leader is.
-func probeAgent(ctx context.Context, address string, tlsConfig *tls.Config) error {
-	_, err := askHealth(ctx, address, tlsConfig)
-	return err
-}
 
 // askHealth asks one node how it is, without a token.
 func askHealth(ctx context.Context, address string, tlsConfig *tls.Config) (wire.Health, error) {

@@ -14,7 +14,7 @@ import (
 
 func (p *program) drainCommand() *cli.Command {
 	return &cli.Command{
-		Name: "drain", Usage: "gives a node no more work", ArgsUsage: "NODE", Category: categoryCluster,
+		Name: "drain", Usage: "gives a node no more work", ArgsUsage: "NODE",
 		Description: "What runs on the node goes on to its end; with -deadline, what still runs then is stopped and repeated elsewhere. The node stays a member.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "off", Usage: "take the node into use again", HideDefault: true, Local: true},
@@ -49,7 +49,7 @@ func (p *program) drainCommand() *cli.Command {
 
 func (p *program) leaveCommand() *cli.Command {
 	return &cli.Command{
-		Name: "leave", Usage: "takes the node that is asked out of its cluster, for good", Category: categoryCluster,
+		Name: "leave", Usage: "takes the node that is asked out of its cluster, for good",
 		Description: "The node is emptied, removed from the voters and forgotten; its agent ends. To stop it for a while, stop the agent instead.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "yes", Usage: "do not ask", HideDefault: true, Local: true},

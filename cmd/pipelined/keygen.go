@@ -14,7 +14,7 @@ import (
 
 func (p *program) keygenCommand() *cli.Command {
 	return &cli.Command{
-		Name: "keygen", Usage: "prints a new cluster key", Category: categoryMore,
+		Name: "keygen", Usage: "prints a new cluster key",
 		Description: "Whoever has the cluster key is an admin of the cluster. The agents of one user on one machine share a key without help; copy the file to join from another machine.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "o", Usage: "write it to this `FILE` (mode 0600) instead; a file that is there is never replaced", TakesFile: true, Local: true},

@@ -23,7 +23,7 @@ const listPage = 200
 
 func (p *program) listCommand() *cli.Command {
 	return &cli.Command{
-		Name: "list", Usage: "lists runs, newest first", Category: categoryLook,
+		Name: "list", Usage: "lists runs, newest first",
 		Flags: []cli.Flag{
 			&cli.IntFlag{Name: "limit", Usage: "`N` runs at most; 0 for all", Value: 20, Local: true},
 			&cli.StringFlag{Name: "state", Usage: "only runs in this `STATE`: " + strings.Join(runStates, ", "), Local: true},

@@ -16,7 +16,7 @@ import (
 
 func (p *program) logsCommand() *cli.Command {
 	return &cli.Command{
-		Name: "logs", Usage: "prints the output of a run or of a module, live or of long ago", ArgsUsage: "RUN [MODULE]", Category: categoryLook,
+		Name: "logs", Usage: "prints the output of a run or of a module, live or of long ago", ArgsUsage: "RUN [MODULE]",
 		Description: "Without MODULE every line is printed as `module | text`. With MODULE the output comes as it was written, of the newest attempt, or with -f of every attempt in turn.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "f", Aliases: []string{"follow"}, Usage: "go on until the run has ended", HideDefault: true, Local: true},

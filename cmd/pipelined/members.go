@@ -13,7 +13,7 @@ import (
 
 func (p *program) membersCommand() *cli.Command {
 	return &cli.Command{
-		Name: "members", Usage: "lists the nodes of the cluster", Category: categoryCluster,
+		Name: "members", Usage: "lists the nodes of the cluster",
 		Flags: []cli.Flag{jsonFlag()},
 		Action: p.action(0, 0, func(ctx context.Context, cmd *cli.Command) error {
 			c, err := p.connect(ctx)
@@ -52,7 +52,7 @@ func (p *program) memberTable(members []wire.Member) error {
 
 func (p *program) workersCommand() *cli.Command {
 	return &cli.Command{
-		Name: "workers", Usage: "lists who can execute modules", Category: categoryCluster,
+		Name: "workers", Usage: "lists who can execute modules",
 		Flags: []cli.Flag{jsonFlag()},
 		Action: p.action(0, 0, func(ctx context.Context, cmd *cli.Command) error {
 			c, err := p.connect(ctx)

@@ -21,7 +21,8 @@ const ownTokenLife = keys.TokenLife - 15*time.Second
 // ownToken makes tokens from the cluster key, one for each server (settled 13).
 // It is safe for concurrent use.
 type ownToken struct {
-	keys    *keys.Keys
+	keys    *keys.Keys // nil where err says why there is no key
+	err     error
 	subject string
 	now     func() time.Time
 
@@ -35,22 +36,28 @@ type madeToken struct {
 	until time.Time
 }
 
-// newOwnToken reads the cluster key.
-func (p *program) newOwnToken() (*ownToken, error) {
+// newOwnToken reads the cluster key. That there is none matters only where a
+// token is wanted.
+func (p *program) newOwnToken() *ownToken {
+	o := &ownToken{subject: whoami(), now: p.now, made: map[string]madeToken{}}
 	key, err := p.clusterKey()
-	if err != nil {
-		return nil, noKeyText(p.keyPath(), err)
+	if err == nil {
+		o.keys, err = keys.New(key)
 	}
-	k, err := keys.New(key)
 	if err != nil {
-		return nil, noKeyText(p.keyPath(), err)
+		o.err = noKeyText(p.keyPath(), err)
 	}
-	return &ownToken{keys: k, subject: whoami(), now: p.now, made: map[string]madeToken{}}, nil
+	return o
 }
 
 // tls trusts the cluster's authority alone: a token that proves the cluster key
 // goes to holders of that key only.
-func (o *ownToken) tls() *tls.Config { return o.keys.HTTPClient() }
+func (o *ownToken) tls() *tls.Config {
+	if o.keys == nil {
+		return &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	return o.keys.HTTPClient()
+}
 
 // token is a client.Config's TokenSource.
 func (o *ownToken) token(ctx context.Context, address string) (string, error) {
@@ -67,6 +74,9 @@ func (o *ownToken) token(ctx context.Context, address string) (string, error) {
 			err = pipeline.Errorf(pipeline.Unavailable, "ask %s who it is: %w", address, err)
 		}
 		return "", err
+	}
+	if o.keys == nil {
+		return "", o.err
 	}
 	token, err := o.keys.MintToken(keys.Claims{Subject: o.subject, Role: "admin", Node: h.NodeID, Nonce: h.Nonce,
 		Expires: h.Timestamp.Add(keys.TokenLife).Unix()})

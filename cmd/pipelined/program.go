@@ -72,13 +72,13 @@ func (p *program) command() *cli.Command {
 	root := &cli.Command{
 		Name:            "pipelined",
 		Usage:           "runs pipelines on a cluster that needs nothing but itself",
-		ArgsUsage:       "COMMAND",
+		UsageText:       "pipelined [flags] COMMAND [flags] [arguments]",
 		HideVersion:     true,
 		HideHelpCommand: true,
 		Writer:          p.stdout,
 		ErrWriter:       p.stderr,
 		Reader:          p.stdin,
-		Flags:           p.sharedFlags(),
+		Flags:           append(p.sharedFlags(), &cli.BoolFlag{Name: "version", Usage: "print what this binary is", HideDefault: true, Local: true}),
 		ExitErrHandler:  func(context.Context, *cli.Command, error) {},
 		Commands: []*cli.Command{
 			p.runCommand(), p.agentCommand(),
@@ -89,7 +89,13 @@ func (p *program) command() *cli.Command {
 			p.tokenCommand(), p.keygenCommand(), p.caCommand(),
 			p.versionCommand(), p.helpCommand(),
 		},
-		Action: noCommand,
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			if cmd.Bool("version") {
+				fmt.Fprintf(p.stdout, "pipelined %s\n", readBuildInfo())
+				return nil
+			}
+			return noCommand(ctx, cmd)
+		},
 	}
 	prepare(root)
 	return root

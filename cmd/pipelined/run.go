@@ -26,7 +26,7 @@ const (
 
 func (p *program) runCommand() *cli.Command {
 	return &cli.Command{
-		Name: "run", Usage: "runs a pipeline here and now, in a cluster of this one process", ArgsUsage: "FILE", Category: categoryRun,
+		Name: "run", Usage: "runs a pipeline here and now, in a cluster of this one process", ArgsUsage: "FILE",
 		Description: "Nothing else has to run, and nothing is left behind but history. Ctrl-C cancels the run, twice kills it.",
 		Flags: append(varFlags(),
 			&cli.StringSliceFlag{Name: "target", Usage: "only this module (`NAME`) and what it needs; may be repeated", Local: true},

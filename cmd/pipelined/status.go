@@ -18,7 +18,7 @@ const recentRuns = 5
 
 func (p *program) statusCommand() *cli.Command {
 	return &cli.Command{
-		Name: "status", Usage: "shows the cluster, or a run with its modules", ArgsUsage: "[RUN]", Category: categoryLook,
+		Name: "status", Usage: "shows the cluster, or a run with its modules", ArgsUsage: "[RUN]",
 		Flags: []cli.Flag{jsonFlag()},
 		Action: p.action(0, 1, func(ctx context.Context, cmd *cli.Command) error {
 			if cmd.Args().Len() == 0 {

@@ -20,7 +20,7 @@ import (
 
 func (p *program) submitCommand() *cli.Command {
 	return &cli.Command{
-		Name: "submit", Usage: "sends a pipeline and its files to the cluster, and follows the run", ArgsUsage: "FILE", Category: categoryRun,
+		Name: "submit", Usage: "sends a pipeline and its files to the cluster, and follows the run", ArgsUsage: "FILE",
 		Description: "Ends as the run does. Interrupted, it leaves the run alone.",
 		Flags: append(varFlags(),
 			&cli.BoolFlag{Name: "detach", Usage: "print the run's id and leave", HideDefault: true, Local: true},

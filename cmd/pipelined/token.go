@@ -17,7 +17,7 @@ var tokenRoles = []string{"read", "submit", "worker", "admin"}
 
 func (p *program) tokenCommand() *cli.Command {
 	return &cli.Command{
-		Name: "token", Usage: "makes, lists and revokes tokens", ArgsUsage: "create, ls or rm", Category: categoryCluster,
+		Name: "token", Usage: "makes, lists and revokes tokens", ArgsUsage: "create, ls or rm",
 		Action: noCommand,
 		Commands: []*cli.Command{
 			{

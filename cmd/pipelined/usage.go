@@ -87,6 +87,7 @@ func flagHelp(f cli.Flag) string {
 
 // usageError turns what urfave/cli says of a command line into one clear line.
 func usageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
+	// urfave/cli has no types for these errors, only texts.
 	text := err.Error()
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
 		where := ""
@@ -98,7 +99,35 @@ func usageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 	if name, ok := strings.CutPrefix(text, "flag needs an argument: "); ok {
 		return usagef("flag -%s needs a value", strings.TrimLeft(name, "-"))
 	}
+	if rest, ok := strings.CutPrefix(text, "invalid value "); ok {
+		value, rest, _ := strings.Cut(rest, " for flag -")
+		name, why, _ := strings.Cut(rest, ": ")
+		if want := wanted(cmd, name); want != "" {
+			why = "want " + want
+		}
+		return usagef("-%s %s: %s", name, value, why)
+	}
 	return usagef("%w", err)
+}
+
+// wanted says what a flag's value looks like.
+func wanted(cmd *cli.Command, name string) string {
+	for _, c := range cmd.Lineage() {
+		for _, f := range c.Flags {
+			if !slices.Contains(f.Names(), name) {
+				continue
+			}
+			switch f.(type) {
+			case *cli.IntFlag:
+				return "a whole number"
+			case *cli.DurationFlag:
+				return "a duration such as 90s or 5m"
+			case *cli.BoolFlag:
+				return "true or false"
+			}
+		}
+	}
+	return ""
 }
 
 // flagNames lists the flags that a command takes, with a dash.

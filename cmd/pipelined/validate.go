@@ -15,7 +15,7 @@ import (
 
 func (p *program) validateCommand() *cli.Command {
 	return &cli.Command{
-		Name: "validate", Usage: "checks a pipeline; needs no cluster", ArgsUsage: "FILE", Category: categoryRun,
+		Name: "validate", Usage: "checks a pipeline; needs no cluster", ArgsUsage: "FILE",
 		Description: "All mistakes are told at once, with their places. Variables without a value are no mistake: what needs them is not checked then. With -strict they are one.",
 		Flags: append(varFlags(),
 			&cli.BoolFlag{Name: "strict", Usage: "every variable must have a value", HideDefault: true, Local: true},

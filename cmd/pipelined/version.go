@@ -70,7 +70,7 @@ func (b buildInfo) String() string {
 
 func (p *program) versionCommand() *cli.Command {
 	return &cli.Command{
-		Name: "version", Usage: "prints what this binary is", Category: categoryMore,
+		Name: "version", Usage: "prints what this binary is",
 		Flags: []cli.Flag{jsonFlag()},
 		Action: p.action(0, 0, func(_ context.Context, cmd *cli.Command) error {
 			b := readBuildInfo()
@@ -82,14 +82,6 @@ func (p *program) versionCommand() *cli.Command {
 		}),
 	}
 }
-
-// The groups of commands in the help.
-const (
-	categoryRun     = "Run"
-	categoryLook    = "Look"
-	categoryCluster = "Cluster"
-	categoryMore    = "More"
-)
 
 // jsonFlag is -json, of every command that reads.
 func jsonFlag() cli.Flag {

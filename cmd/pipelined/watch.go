@@ -12,7 +12,7 @@ import (
 
 func (p *program) watchCommand() *cli.Command {
 	return &cli.Command{
-		Name: "watch", Usage: "follows a run live, as submit does", ArgsUsage: "RUN", Category: categoryLook,
+		Name: "watch", Usage: "follows a run live, as submit does", ArgsUsage: "RUN",
 		Description: "Ends as the run does. With -json it prints a line of JSON at each change: the run, with the modules that changed.",
 		Flags:       []cli.Flag{jsonFlag()},
 		Action: p.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
@@ -43,7 +43,7 @@ func (p *program) watchCommand() *cli.Command {
 
 func (p *program) waitCommand() *cli.Command {
 	return &cli.Command{
-		Name: "wait", Usage: "waits until a run has ended, and ends as it did", ArgsUsage: "RUN", Category: categoryLook,
+		Name: "wait", Usage: "waits until a run has ended, and ends as it did", ArgsUsage: "RUN",
 		Description: "With -timeout it gives up with exit code 6; the run goes on.",
 		Flags:       []cli.Flag{jsonFlag()},
 		Action: p.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {

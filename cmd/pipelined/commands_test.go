@@ -1,0 +1,396 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
+)
+
+// TestUsage_errors wants one clear line and exit code 2 for every mistake.
+func TestUsage_errors(t *testing.T) {
+	for _, tc := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"statsu"}, `unknown command "statsu": did you mean "status"?`},
+		{[]string{"zzzzzz"}, `unknown command "zzzzzz": pipelined help lists them`},
+		{[]string{"token"}, "token: it wants create, ls or rm (pipelined token -help tells more)"},
+		{[]string{"token", "crate"}, `unknown token command "crate": did you mean "create"?`},
+		{[]string{"help", "submti"}, `unknown command "submti": did you mean "submit"?`},
+		{[]string{"status", "-jsno"}, `unknown flag -jsno of status: did you mean "-json"?`},
+		{[]string{"status", "--adress", "x"}, `unknown flag -adress of status: did you mean "-address"?`},
+		{[]string{"-tokn", "x", "status"}, `unknown flag -tokn: did you mean "-token"?`},
+		{[]string{"status", "-address"}, "flag -address needs a value"},
+		{[]string{"list", "-limit", "many"}, `-limit "many": want a whole number`},
+		{[]string{"list", "-limit", "-3"}, "-limit -3: want 0 or more"},
+		{[]string{"list", "-state", "faild"}, `-state "faild": want one of waiting, running, cancelling, succeeded, succeeded_with_warnings, failed, cancelled: did you mean "failed"?`},
+		{[]string{"list", "extra"}, `list: "extra" is one argument too many: it wants no argument`},
+		{[]string{"wait", "r1", "-timeout", "soon"}, `-timeout "soon": want a duration such as 90s or 5m`},
+		{[]string{"wait", "r1", "-timeout", "-1s"}, "-timeout -1s: want a positive duration such as 90s"},
+		{[]string{"submit"}, "submit: it wants FILE (pipelined submit -help tells more)"},
+		{[]string{"submit", "nofile.hcl"}, "read pipeline: nofile.hcl: no such file or directory"},
+		{[]string{"submit", "."}, "read pipeline: . is a folder"},
+		{[]string{"validate", "-var", "x", "f"}, "read pipeline: f: no such file or directory"},
+		{[]string{"status", "No Run"}, `run id "No Run": want at most 63 of a-z, 0-9, _ and -`},
+		{[]string{"logs", "r1", "-attempt", "2"}, "logs: -attempt needs a MODULE"},
+		{[]string{"logs", "r1", "a b"}, `logs: "a b" cannot be the name of a module`},
+		{[]string{"logs", "r1", "build", "-attempt=-1"}, "-attempt -1: attempts are counted from 1"},
+		{[]string{"artifacts", "r1", "-o", ""}, "artifacts: -o names no folder"},
+		{[]string{"drain"}, "drain: it wants NODE (pipelined drain -help tells more)"},
+		{[]string{"drain", "n", "-off", "-deadline", "5s"}, "drain: -off and -deadline exclude each other"},
+		{[]string{"token", "create"}, "token create: give -role: read, submit, worker, admin"},
+		{[]string{"token", "create", "-role", "admn"}, `-role "admn": want one of read, submit, worker, admin: did you mean "admin"?`},
+		{[]string{"token", "create", "-role", "read", "-ttl", "1ms"}, "-ttl 1ms: want at least a second"},
+		{[]string{"status", "-address", "http://a:b:c"}, `address "http://a:b:c": want HOST:PORT, or a URL that begins with http:// or https://`},
+		{[]string{"agent", "extra"}, `agent: "extra" is one argument too many: it wants no argument`},
+	} {
+		c := newCommand(t, nil)
+		c.env["PIPELINED_TOKEN"] = "x"
+		code, stdout, stderr := c.exec(tc.args...)
+		if code != exitUsage || stdout != "" || stderr != "pipelined: "+tc.want+"\n" {
+			t.Errorf("%q: exit %d, stdout %q, stderr\n%swant\npipelined: %s", tc.args, code, stdout, stderr, tc.want)
+		}
+	}
+}
+
+func TestUsage_help(t *testing.T) {
+	for _, args := range [][]string{{"help"}, {"-help"}, {"--help"}, {"help", "agent"}, {"agent", "-h"}, {"token", "-help"}, {"help", "token", "create"}} {
+		code, stdout, stderr := newCommand(t, nil).exec(args...)
+		if code != 0 || stderr != "" || !strings.Contains(stdout, "USAGE:") || strings.Contains(stdout, "--") {
+			t.Errorf("%q: exit %d, stderr %q, stdout\n%s", args, code, stderr, stdout)
+		}
+	}
+	code, stdout, stderr := newCommand(t, nil).exec()
+	if code != exitUsage || stdout != "" || !strings.Contains(stderr, "submit") {
+		t.Errorf("without a command: exit %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+}
+
+// TestExitCodes sends every kind of refusal through a command.
+func TestExitCodes(t *testing.T) {
+	for kind, want := range map[pipeline.Kind]struct{ status, code int }{
+		pipeline.Internal: {500, 1}, pipeline.Invalid: {400, 2}, pipeline.Unauthenticated: {401, 4}, pipeline.Forbidden: {403, 4},
+		pipeline.NotFound: {404, 2}, pipeline.Conflict: {409, 1}, pipeline.TooLarge: {413, 2}, pipeline.Timeout: {504, 6},
+	} {
+		f := newFakeCluster(t)
+		f.refuse["GET /api/v1/runs/r1"] = wire.Problem{Status: want.status, Kind: kind.String(), Detail: "no,\nbecause \x1b[31mof this"}
+		code, stdout, stderr := newCommand(t, f).exec("status", "r1")
+		if code != want.code || stdout != "" || stderr != "pipelined: no,; because [31mof this\n" {
+			t.Errorf("%s: exit %d, want %d; stdout %q, stderr %q", kind, code, want.code, stdout, stderr)
+		}
+	}
+}
+
+func TestStatus_run(t *testing.T) {
+	f := newFakeCluster(t)
+	f.add(finished("r1", pipeline.RunFailed))
+	c := newCommand(t, f)
+	code, stdout, stderr := c.exec("status", "r1", "-address", f.address())
+	if code != 0 || stderr != "" {
+		t.Fatalf("exit %d, stderr %q", code, stderr)
+	}
+	for _, want := range []string{"run       r1 (number 7)", "state     failed", "modules   1 succeeded, 1 failed", "by ada",
+		"MODULE  STATE      WORKER  ATTEMPTS  EXIT  TOOK  REASON", "test    failed     node-2  1         3     3.0s  exit code 3"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("%q is not in\n%s", want, stdout)
+		}
+	}
+	code, stdout, _ = c.exec("-json=true", "status", "r1")
+	if code != exitUsage {
+		t.Errorf("-json before the command: exit %d", code)
+	}
+	code, stdout, _ = c.exec("status", "-json", "r1")
+	var doc map[string]any
+	if err := json.Unmarshal([]byte(stdout), &doc); err != nil || code != 0 {
+		t.Fatalf("exit %d, %v in %s", code, err, stdout)
+	}
+	module := doc["modules"].([]any)[1].(map[string]any)
+	for _, key := range []string{"name", "state", "reason", "worker", "exitCode", "outputs", "attempts"} {
+		if _, ok := module[key]; !ok || module[key] == nil {
+			t.Errorf("module has no %q: %v", key, module)
+		}
+	}
+	if code, _, stderr := c.exec("status", "r9"); code != exitUsage || stderr != "pipelined: no run \"r9\"\n" {
+		t.Errorf("unknown run: exit %d, %q", code, stderr)
+	}
+}
+
+func TestStatus_cluster(t *testing.T) {
+	f := newFakeCluster(t)
+	f.add(finished("r1", pipeline.RunSucceeded))
+	c := newCommand(t, f)
+	code, stdout, stderr := c.exec("status")
+	if code != 0 || stderr != "" {
+		t.Fatalf("exit %d, stderr %q", code, stderr)
+	}
+	for _, want := range []string{"cluster  healthy", "leader   node-1 (term 3), voters node-1", "nodes    1, 1 of 4 slots in use",
+		"node-1  alive   leader  auto  1/4", "r1   7       release   succeeded  2/2      10s ago    5.0s"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("%q is not in\n%s", want, stdout)
+		}
+	}
+	_, stdout, _ = c.exec("status", "-json")
+	var doc clusterState
+	if err := json.Unmarshal([]byte(stdout), &doc); err != nil || doc.Health.Node != "node-1" || len(doc.Runs) != 1 || len(doc.Members) != 1 {
+		t.Errorf("%v: %+v", err, doc)
+	}
+}
+
+func TestList(t *testing.T) {
+	f := newFakeCluster(t)
+	for i := range 450 {
+		r := finished(pipeline.RunID("r"+string(rune('a'+i%26))+strings.Repeat("x", i/26)), pipeline.RunSucceeded)
+		f.add(r)
+	}
+	f.add(finished("bad", pipeline.RunFailed))
+	c := newCommand(t, f)
+	for _, tc := range []struct {
+		args []string
+		want int
+	}{
+		{nil, 20}, {[]string{"-limit", "3"}, 3}, {[]string{"-limit", "0"}, 451}, {[]string{"-limit", "300"}, 300}, {[]string{"-state", "failed"}, 1},
+	} {
+		code, stdout, stderr := c.exec(append([]string{"list", "-json"}, tc.args...)...)
+		var out wire.RunList
+		if err := json.Unmarshal([]byte(stdout), &out); err != nil || code != 0 || len(out.Runs) != tc.want {
+			t.Errorf("%q: exit %d, %v, %d runs, want %d; %s", tc.args, code, err, len(out.Runs), tc.want, stderr)
+		}
+	}
+	_, stdout, _ := c.exec("list", "-limit", "1")
+	want := "RUN  NUMBER  PIPELINE  STATE   MODULES  SUBMITTED  TOOK\nbad  7       release   failed  2/2      10s ago    5.0s\n"
+	if diff := cmp.Diff(want, stdout); diff != "" {
+		t.Error(diff)
+	}
+	if _, stdout, _ := newCommand(t, newFakeCluster(t)).exec("list", "-json"); stdout != "{\n  \"runs\": []\n}\n" {
+		t.Errorf("no runs: %s", stdout)
+	}
+}
+
+func TestMembersWorkers(t *testing.T) {
+	f := newFakeCluster(t)
+	f.members[0].Draining = true
+	f.members[0].AwayUntil = start.Add(40 * time.Second)
+	f.workers = []wire.WorkerNode{
+		{ID: "n1", Name: "node-1", Endpoint: "http://h", Status: "Online", CurrentLoad: 1, Capabilities: pipeline.Capabilities{OS: "linux", Arch: "amd64", MaxParallelModules: 4, Tags: []string{"big", "a\x1b[2J"}}},
+		{ID: "ext-py", Outside: true, Status: "Offline", Capabilities: pipeline.Capabilities{OS: "linux", MaxParallelModules: 1}},
+	}
+	c := newCommand(t, f)
+	code, stdout, _ := c.exec("members")
+	if code != 0 || !strings.Contains(stdout, "alive, draining, back within 30s") {
+		t.Errorf("exit %d\n%s", code, stdout)
+	}
+	code, stdout, _ = c.exec("workers")
+	if code != 0 || !strings.Contains(stdout, "a,big") || !strings.Contains(stdout, "ext-py (outside)  Offline  0/1") {
+		t.Errorf("exit %d\n%s", code, stdout)
+	}
+	for _, name := range []string{"members", "workers"} {
+		code, stdout, _ = c.exec(name, "-json")
+		var doc map[string]any
+		if err := json.Unmarshal([]byte(stdout), &doc); err != nil || code != 0 || doc[name] == nil {
+			t.Errorf("%s -json: exit %d, %v, %s", name, code, err, stdout)
+		}
+	}
+}
+
+func TestDrainLeave(t *testing.T) {
+	f := newFakeCluster(t)
+	c := newCommand(t, f)
+	code, stdout, stderr := c.exec("drain", "node-2", "-deadline", "90s")
+	if code != 0 || stdout != "" || stderr != "node-2 gets no more work\n" {
+		t.Errorf("drain: exit %d, %q, %q", code, stdout, stderr)
+	}
+	if got := f.body("POST /api/v1/members/node-2/drain"); got != `{"deadlineSeconds":90}` {
+		t.Errorf("drain sent %s", got)
+	}
+	if code, _, stderr = c.exec("drain", "node-2", "-off", "-quiet"); code != 0 || stderr != "" {
+		t.Errorf("drain -off: exit %d, %q", code, stderr)
+	}
+	if got := f.body("POST /api/v1/members/node-2/drain"); got != `{"off":true}` {
+		t.Errorf("drain -off sent %s", got)
+	}
+	if code, _, stderr = c.exec("leave"); code != exitUsage || !strings.Contains(stderr, "give -yes") {
+		t.Errorf("leave without anybody to ask: exit %d, %q", code, stderr)
+	}
+	c.interactive, c.stdin = true, strings.NewReader("n\n")
+	if code, _, stderr = c.exec("leave"); code != exitFailed || !strings.Contains(stderr, "nothing was changed") {
+		t.Errorf("leave, no: exit %d, %q", code, stderr)
+	}
+	if got := f.asked(); strings.Contains(strings.Join(got, "\n"), "leave") {
+		t.Errorf("the node was told to leave: %q", got)
+	}
+	if code, _, stderr = c.exec("leave", "-yes"); code != 0 || !strings.Contains(stderr, "node-1 leaves the cluster") {
+		t.Errorf("leave -yes: exit %d, %q", code, stderr)
+	}
+	if got := f.asked(); got[len(got)-1] != "POST /api/v1/leave" {
+		t.Errorf("asked %q", got)
+	}
+}
+
+func TestToken(t *testing.T) {
+	f := newFakeCluster(t)
+	f.tokens = []wire.TokenInfo{{ID: "t1", Name: "ci", Role: "submit", CreatedAt: start}, {ID: "t2", Role: "read", CreatedAt: start, ExpiresAt: at(70)}}
+	c := newCommand(t, f)
+	code, stdout, stderr := c.exec("token", "create", "-role", "read", "-ttl", "1h", "-name", "x")
+	if code != 0 || stdout != "pd_t9_secret\n" || stderr != "" {
+		t.Errorf("create: exit %d, %q, %q", code, stdout, stderr)
+	}
+	if got := f.body("POST /api/v1/tokens"); got != `{"name":"x","role":"read","ttlSeconds":3600}` {
+		t.Errorf("create sent %s", got)
+	}
+	_, stdout, _ = c.exec("token", "ls")
+	want := "ID  NAME  ROLE    CREATED  EXPIRES\nt1  ci    submit  10s ago  never\nt2  -     read    10s ago  in 1m00s\n"
+	if diff := cmp.Diff(want, stdout); diff != "" {
+		t.Error(diff)
+	}
+	if code, _, stderr = c.exec("token", "rm", "t1"); code != 0 || stderr != "token t1 is revoked\n" {
+		t.Errorf("rm: exit %d, %q", code, stderr)
+	}
+	if code, _, stderr = c.exec("token", "rm", "t1"); code != exitUsage || stderr != "pipelined: no token t1\n" {
+		t.Errorf("rm again: exit %d, %q", code, stderr)
+	}
+}
+
+func TestKeygen(t *testing.T) {
+	c := newCommand(t, nil)
+	_, one, _ := c.exec("keygen")
+	_, two, _ := c.exec("keygen")
+	if _, err := storage.ParseKey(one); err != nil || one == two {
+		t.Errorf("%v; %q and %q", err, one, two)
+	}
+	path := filepath.Join(t.TempDir(), "k")
+	if code, stdout, stderr := c.exec("keygen", "-o", path); code != 0 || stdout != "" || stderr != "" {
+		t.Errorf("exit %d, %q, %q", code, stdout, stderr)
+	}
+	if _, err := storage.LoadKey(path); err != nil {
+		t.Error(err)
+	}
+	before, _ := os.ReadFile(path)
+	if code, _, stderr := c.exec("keygen", "-o", path); code != exitUsage || !strings.Contains(stderr, "never replaced") {
+		t.Errorf("again: exit %d, %q", code, stderr)
+	}
+	if after, _ := os.ReadFile(path); string(before) != string(after) {
+		t.Error("the key was replaced")
+	}
+}
+
+func TestCA(t *testing.T) {
+	c := newCommand(t, nil)
+	if code, _, stderr := c.exec("ca"); code != exitUsage || !strings.Contains(stderr, "no such file") {
+		t.Errorf("without a key: exit %d, %q", code, stderr)
+	}
+	path := filepath.Join(t.TempDir(), "k")
+	c.exec("keygen", "-o", path)
+	code, stdout, _ := c.exec("ca", "-key-file", path)
+	_, again, _ := c.exec("-key-file", path, "ca")
+	if code != 0 || !strings.HasPrefix(stdout, "-----BEGIN CERTIFICATE-----\n") || again != stdout {
+		t.Errorf("exit %d, %s", code, stdout)
+	}
+	c.env["PIPELINED_KEY_FILE"] = ""
+	c.env["PIPELINED_KEY"] = "nonsense"
+	if code, _, stderr := c.exec("ca"); code != exitUsage || !strings.Contains(stderr, "PIPELINED_KEY: not a cluster key") {
+		t.Errorf("exit %d, %q", code, stderr)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	c := newCommand(t, nil)
+	_, stdout, _ := c.exec("version")
+	_, flag, _ := c.exec("-version")
+	if !strings.HasPrefix(stdout, "pipelined ") || flag != stdout {
+		t.Errorf("%q, -version %q", stdout, flag)
+	}
+	_, stdout, _ = c.exec("version", "-json")
+	var b buildInfo
+	if err := json.Unmarshal([]byte(stdout), &b); err != nil || b.Version == "" || b.Go == "" {
+		t.Errorf("%v: %s", err, stdout)
+	}
+}
+
+func TestCancel(t *testing.T) {
+	f := newFakeCluster(t)
+	r := finished("r1", pipeline.RunRunning)
+	r.run.FinishedAt = nil
+	f.add(r)
+	c := newCommand(t, f)
+	code, stdout, stderr := c.exec("cancel", "r1", "-reason", "wrong branch")
+	if code != 0 || stdout != "" || stderr != "run r1: cancelled\n" {
+		t.Errorf("exit %d, %q, %q", code, stdout, stderr)
+	}
+	if got := f.body("POST /api/v1/runs/r1/cancel"); got != `{"reason":"wrong branch"}` {
+		t.Errorf("sent %s", got)
+	}
+	if code, _, stderr = c.exec("cancel", "r1"); code != exitFailed || stderr != "pipelined: the run is over\n" {
+		t.Errorf("again: exit %d, %q", code, stderr)
+	}
+}
+
+func TestArtifacts(t *testing.T) {
+	f := newFakeCluster(t)
+	r := finished("r1", pipeline.RunSucceeded)
+	r.artifacts = []wire.Artifact{
+		{Module: "build", Path: "bin/app", Size: 6, Mode: 0o755, Digest: digest("binary")},
+		{Module: "build", Path: "bin/latest", Link: "app"},
+		{Module: "test", Path: "report.txt", Size: 3, Mode: 0o640, Digest: digest("all")},
+	}
+	r.files = map[string]string{"build/bin/app": "binary", "test/report.txt": "all"}
+	f.add(r)
+	c := newCommand(t, f)
+	_, stdout, _ := c.exec("artifacts", "r1")
+	want := "MODULE  PATH               SIZE  MODE\nbuild   bin/app            6 B   0755\nbuild   bin/latest -> app  0 B   0000\ntest    report.txt         3 B   0640\n"
+	if diff := cmp.Diff(want, stdout); diff != "" {
+		t.Error(diff)
+	}
+	dir := filepath.Join(t.TempDir(), "out")
+	code, stdout, stderr := c.exec("artifacts", "r1", "-o", dir)
+	if code != 0 || stdout != "" || stderr != "3 files (9 B) in "+dir+"\n" {
+		t.Errorf("exit %d, %q, %q", code, stdout, stderr)
+	}
+	info, err := os.Stat(filepath.Join(dir, "build/bin/app"))
+	if err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "build/bin/latest")); err != nil || string(text) != "binary" {
+		t.Errorf("through the link: %q, %v", text, err)
+	}
+	// Once more over what is there, and only one module.
+	if code, stdout, _ = c.exec("artifacts", "r1", "test", "-o", dir, "-json"); code != 0 || strings.Contains(stdout, "build") || !strings.Contains(stdout, "report.txt") {
+		t.Errorf("exit %d, %s", code, stdout)
+	}
+}
+
+func TestArtifacts_hostile(t *testing.T) {
+	for name, a := range map[string]wire.Artifact{
+		"path outside":   {Module: "build", Path: "../../evil"},
+		"absolute path":  {Module: "build", Path: "/etc/evil"},
+		"module outside": {Module: "..", Path: "evil"},
+		"link outside":   {Module: "build", Path: "a/link", Link: "../../evil"},
+		"absolute link":  {Module: "build", Path: "link", Link: "/etc/passwd"},
+		"wrong bytes":    {Module: "build", Path: "bad", Digest: digest("other")},
+	} {
+		f := newFakeCluster(t)
+		r := finished("r1", pipeline.RunSucceeded)
+		r.artifacts = []wire.Artifact{a}
+		r.files = map[string]string{"build/bad": "bytes", "build/../../evil": "x"}
+		f.add(r)
+		base := t.TempDir()
+		code, _, stderr := newCommand(t, f).exec("artifacts", "r1", "-o", filepath.Join(base, "out"))
+		if code != exitFailed || !strings.HasPrefix(stderr, "pipelined: ") {
+			t.Errorf("%s: exit %d, %q", name, code, stderr)
+		}
+		filepath.Walk(base, func(path string, info os.FileInfo, err error) error {
+			if err == nil && !info.IsDir() {
+				t.Errorf("%s: %s was written", name, path)
+			}
+			return nil
+		})
+	}
+}
