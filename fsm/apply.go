@@ -24,6 +24,7 @@ func (s *Store) ApplyBatch(logs []*raft.Log) []any {
 	err := s.update(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bMeta)
 		applied := u64(meta.Get(kIndex))
+		before := applied
 		st := newState(tx)
 		var last *raft.Log
 		for i, l := range logs {
@@ -48,6 +49,8 @@ func (s *Store) ApplyBatch(logs []*raft.Log) []any {
 		st.putRaw(bMeta, kIndex, be64(last.Index))
 		st.putRaw(bMeta, kTerm, be64(last.Term))
 		changed.Index = last.Index
+		// Before the commit: a reader of the old state passes over what is newer.
+		s.recent.add(st.changes, before)
 		return nil
 	})
 	if err != nil {

@@ -23,7 +23,8 @@ type Store struct {
 	mu sync.RWMutex // guards following; held for reading during every transaction
 	db *bolt.DB
 	// defs caches decoded definitions; they never change.
-	defs *definitionCache
+	defs   *definitionCache
+	recent *recentChanges
 }
 
 // fileName is the state's file below the state directory.
@@ -50,7 +51,7 @@ func Open(dir string, log hclog.Logger) (*Store, error) {
 		db.Close()
 		return nil, fmt.Errorf("make state buckets: %w", err)
 	}
-	return &Store{path: path, log: log, watch: newWatchers(), db: db, defs: newDefinitionCache(256)}, nil
+	return &Store{path: path, log: log, watch: newWatchers(), db: db, defs: newDefinitionCache(256), recent: newRecentChanges()}, nil
 }
 
 // openBolt opens a state file. Nothing is synced: raft's log is the truth.
@@ -80,7 +81,7 @@ func (s *Store) View(fn func(*View) error) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.db.View(func(tx *bolt.Tx) error {
-		return fn(&View{tx: tx, defs: s.defs})
+		return fn(&View{tx: tx, defs: s.defs, recent: s.recent})
 	})
 }
 

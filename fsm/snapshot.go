@@ -111,6 +111,7 @@ func (s *Store) Restore(in io.ReadCloser) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("swap in restored state: %w", err), db.Close(), os.Remove(tmp))
 	}
+	s.recent.clear()
 	s.watch.replaced()
 	// Waits for a snapshot of the old state that is still being written; readers
 	// have the new one by now.

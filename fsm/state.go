@@ -70,6 +70,8 @@ type state struct {
 	index uint64
 	runs  map[pipeline.RunID]*pipeline.Run
 	dirty map[pipeline.RunID]bool
+	// changes lists the records that were written.
+	changes []moduleChange
 }
 
 func newState(tx *bolt.Tx) *state {
@@ -109,6 +111,7 @@ func (s *state) module(run pipeline.RunID, name string) *pipeline.ModuleRecord {
 func (s *state) putModule(run pipeline.RunID, m *pipeline.ModuleRecord) {
 	m.Index = s.index
 	s.put(bModules, moduleKey(run, m.Name), m)
+	s.changes = append(s.changes, moduleChange{run: run, module: m.Name, index: s.index})
 }
 
 // flush writes the runs that changed.

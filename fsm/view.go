@@ -18,6 +18,8 @@ import (
 type View struct {
 	tx   *bolt.Tx
 	defs *definitionCache
+	// recent tells which modules changed lately.
+	recent *recentChanges
 }
 
 // Index is the index of the last entry in this view.

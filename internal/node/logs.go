@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -112,7 +113,8 @@ func (n *Node) tail(ctx context.Context, worker pipeline.NodeID, id pipeline.Att
 func (b *backend) Follow(ctx context.Context, id pipeline.RunID, in wire.FollowRequest, send func(wire.LogEvent) error) error {
 	n := b.node()
 	n.freshen(ctx)
-	f := &follower{n: n, id: id, in: in, at: map[string]*place{}, poke: make(chan struct{}, 1)}
+	f := &follower{n: n, id: id, in: in, at: map[string]*place{}, poke: make(chan struct{}, 1),
+		open: map[string]*pipeline.ModuleRecord{}}
 	for m, p := range in.Positions {
 		f.at[m] = &place{LogPosition: p}
 	}
@@ -144,6 +146,10 @@ type follower struct {
 	mu  sync.Mutex // guards following
 	at  map[string]*place
 	err error
+
+	// What was read so far belongs to run alone.
+	index uint64
+	open  map[string]*pipeline.ModuleRecord // modules that have or may get something to send
 }
 
 // place is how far one module's output was sent. busy while a goroutine works
@@ -156,17 +162,20 @@ type place struct {
 func (f *follower) run(ctx context.Context) error {
 	for {
 		changed := f.n.store.Changed(f.id)
-		head, mods, err := f.read()
+		head, err := f.read()
 		if err != nil {
 			return err
 		}
-		idle := f.start(ctx, mods)
+		idle := f.start(ctx)
 		if idle && (head.State.Final() || !f.in.Follow) {
 			return f.finish(head)
 		}
 		retry := time.NewTimer(time.Second) // a worker that could not be asked is asked again
 		select {
 		case <-changed:
+			if !head.State.Final() {
+				f.n.settle(ctx, f.id)
+			}
 		case <-f.poke:
 		case <-retry.C:
 		case <-ctx.Done():
@@ -193,49 +202,42 @@ func (f *follower) finish(head pipeline.Run) error {
 	return f.send(wire.LogEvent{RunEnd: head.State.Final(), Run: head.State})
 }
 
-func (f *follower) read() (head pipeline.Run, mods []*pipeline.ModuleRecord, err error) {
+// read takes what changed since the last read into open.
+func (f *follower) read() (head pipeline.Run, err error) {
 	err = f.n.store.View(func(v *fsm.View) error {
 		var ok bool
 		if head, ok = v.Run(f.id); !ok {
 			return noRun(f.id)
 		}
-		def, err := v.Definition(f.id)
-		if err != nil {
-			return err
-		}
-		for _, name := range f.in.Modules {
-			if def.Module(name) == nil {
-				return pipeline.Errorf(pipeline.NotFound, "run %s has no module %q", f.id, name)
+		if f.index == 0 {
+			def, err := v.Definition(f.id)
+			if err != nil {
+				return err
+			}
+			for _, name := range f.in.Modules {
+				if def.Module(name) == nil {
+					return noModule(f.id, name, def)
+				}
 			}
 		}
-		recs := v.Modules(f.id)
-		for i := range def.Modules {
-			name := def.Modules[i].Name
-			if rec := recs[name]; rec != nil && (len(f.in.Modules) == 0 || contains(f.in.Modules, name)) {
-				mods = append(mods, rec)
+		for name, rec := range v.ModulesSince(f.id, f.index) {
+			if len(f.in.Modules) == 0 || slices.Contains(f.in.Modules, name) {
+				f.open[name] = rec
 			}
 		}
+		f.index = head.Index
 		return nil
 	})
-	return head, mods, err
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
+	return head, err
 }
 
 // start sets goroutines on the modules that have something to send; idle when
 // there is none and none is at work.
-func (f *follower) start(ctx context.Context, mods []*pipeline.ModuleRecord) (idle bool) {
+func (f *follower) start(ctx context.Context) (idle bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	idle = true
-	for _, rec := range mods {
+	for _, rec := range f.open {
 		p := f.at[rec.Name]
 		if p == nil {
 			p = &place{}
@@ -250,6 +252,9 @@ func (f *follower) start(ctx context.Context, mods []*pipeline.ModuleRecord) (id
 		}
 		if p.Ended {
 			if p.Attempt >= len(rec.Attempts) {
+				if rec.State.Final() {
+					delete(f.open, rec.Name)
+				}
 				continue
 			}
 			p.LogPosition = wire.LogPosition{Attempt: p.Attempt + 1}

@@ -250,11 +250,40 @@ func (b *backend) Run(ctx context.Context, id pipeline.RunID, afterIndex uint64,
 		}
 		select {
 		case <-changed:
+			n.settle(ctx, id)
 		case <-timeout:
 			n.explainWaiting(ctx, &out)
 			return out, nil
 		case <-ctx.Done():
 			return out, context.Cause(ctx)
+		}
+	}
+}
+
+// settleTime is for how long changes of a run are gathered before those who
+// wait for them read it: people see no difference, and a run of a thousand
+// short modules is not read a thousand times.
+const settleTime = 40 * time.Millisecond
+
+// settle waits for settleTime, or less where the run ends.
+func (n *Node) settle(ctx context.Context, id pipeline.RunID) {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	for {
+		changed := n.store.Changed(id)
+		var over bool
+		_ = n.store.View(func(v *fsm.View) error { // closed: whoever reads next is told
+			r, ok := v.Run(id)
+			over = !ok || r.State.Final()
+			return nil
+		})
+		if over {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
 		}
 	}
 }
@@ -270,16 +299,16 @@ func (n *Node) readRun(id pipeline.RunID, since uint64) (wire.Run, error) {
 		if err != nil {
 			return err
 		}
-		recs := v.Modules(id)
+		recs := v.ModulesSince(id, since)
 		out = wire.Run{RunSummary: summary(r), Index: r.Index, Modules: []wire.Module{}}
 		for i := range def.Modules {
 			m := &def.Modules[i]
 			rec := recs[m.Name]
+			if rec == nil && since > 0 {
+				continue
+			}
 			if rec == nil {
 				rec = &pipeline.ModuleRecord{Name: m.Name, State: pipeline.ModuleWaiting}
-			}
-			if since > 0 && rec.Index <= since {
-				continue
 			}
 			out.Modules = append(out.Modules, moduleOf(m, rec))
 		}
