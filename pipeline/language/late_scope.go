@@ -124,7 +124,10 @@ func (s *lateScope) value(r *report, expr hclsyntax.Expression) (cty.Value, bool
 		return cty.NilVal, false
 	}
 	p := s.pipeline
-	roots := rootValues(p.Scope.Git, p.Name, p.Scope.RunID, p.Scope.RunNumber, p.Scope.Submitter)
+	roots := map[string]cty.Value{}
+	if refs.runID || refs.runNumber || refs.other {
+		roots = rootValues(p.Scope.Git, p.Name, p.Scope.RunID, p.Scope.RunNumber, p.Scope.Submitter)
+	}
 	if refs.allVars {
 		refs.variables = append(refs.variables, namesAt(maps.Keys(p.Scope.Variables), expr)...)
 	}

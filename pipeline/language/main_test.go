@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -45,8 +46,8 @@ func TestMain(m *testing.M) {
 type probed struct {
 	// Prescan and Parse are the mistakes that each found.
 	Prescan, Parse language.Diagnostics
-	PrescanTime    time.Duration
-	ParseTime      time.Duration
+	// The times are of the processor: the machine of a test is never idle.
+	PrescanTime, ParseTime time.Duration
 	// Memory is the most that was resident, in bytes, after the prescan and
 	// after the parse; 0 where the system does not tell.
 	PrescanMemory, ParseMemory int64
@@ -58,13 +59,22 @@ func probe() {
 	if err != nil {
 		panic(err)
 	}
-	start := time.Now()
+	start := processorTime()
 	out.Prescan = language.Prescan("bomb.hcl", src)
-	out.PrescanTime, out.PrescanMemory = time.Since(start), peakMemory()
-	start = time.Now()
+	out.PrescanTime, out.PrescanMemory = processorTime()-start, peakMemory()
+	start = processorTime()
 	_, out.Parse = language.Parse("bomb.hcl", src)
-	out.ParseTime, out.ParseMemory = time.Since(start), peakMemory()
+	out.ParseTime, out.ParseMemory = processorTime()-start, peakMemory()
 	json.NewEncoder(os.Stdout).Encode(out)
+}
+
+// processorTime is what this process used so far, the collector included.
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func peakMemory() int64 {

@@ -12,7 +12,7 @@ import (
 // maxParsedBytes how much text that may be in all.
 const (
 	maxParses      = 20
-	maxParsedBytes = 1 << 20
+	maxParsedBytes = 384 << 10
 )
 
 // parseBody runs HCL's parser over a source that passed the prescan. It gives
