@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"container/heap"
 	"strings"
 
 	"github.com/pipelined/pipelined/pipeline"
@@ -62,48 +61,46 @@ type Explanation struct {
 }
 
 // Plan places as many ready modules as there are slots. Its cost follows the
-// number of placements and the number of distinct classes, not the backlog.
+// number of placements and, for each distinct class, the number of workers with
+// a free slot; it does not follow the backlog.
 func Plan(v *View) ([]Placement, []Explanation) {
-	p := &planner{view: v, pools: map[Class]*pool{}}
-	h := make(runHeap, 0, len(v.Runs))
+	p := &planner{view: v, pools: map[Class]*pool{}, shared: map[string]*pool{}, none: map[Class]bool{}}
+	for _, w := range v.Workers {
+		if !w.Closed && w.Used < w.Slots {
+			p.open = append(p.open, w)
+		}
+	}
+	h := make(minHeap[*Run], 0, len(v.Runs))
 	for _, r := range v.Runs {
 		if r.Len() > 0 {
 			h = append(h, r)
 		}
 	}
-	heap.Init(&h)
+	h.build()
 	for len(h) > 0 {
-		r := h[0]
-		if r.Len() == 0 {
-			heap.Pop(&h)
-			continue
-		}
-		if r.full() {
+		switch r := h[0]; {
+		case r.Len() == 0:
+			h.pop()
+		case r.full():
 			p.explain(r, Class{}, AtLimit)
-			heap.Pop(&h)
-			continue
+			h.pop()
+		case !p.placeOne(r):
+			h.pop()
+		default:
+			h.down(0)
 		}
-		if !p.placeOne(r) {
-			heap.Pop(&h)
-			continue
-		}
-		heap.Fix(&h, 0)
 	}
 	return p.placed, p.why
 }
 
 type planner struct {
 	view   *View
-	pools  map[Class]*pool
+	open   []*Worker        // had a free slot when the plan began
+	pools  map[Class]*pool  // by class without Avoid
+	shared map[string]*pool // by the set of workers in it
+	none   map[Class]bool
 	placed []Placement
 	why    []Explanation
-}
-
-// pool is the workers that can take a class, least loaded first as far as
-// next looks; none says that nobody can whatever the load.
-type pool struct {
-	workers []*Worker
-	none    bool
 }
 
 // placeOne places the first module of the run that has somewhere to go, and
@@ -122,7 +119,7 @@ func (p *planner) placeOne(r *Run) bool {
 	if best == nil {
 		for _, q := range r.queues {
 			why := NoSlot
-			if p.pool(q.class).none {
+			if p.nobody(q.class) {
 				why = NoWorker
 			}
 			p.explain(r, q.class, why)
@@ -140,64 +137,9 @@ func (p *planner) explain(r *Run, c Class, why Why) {
 	p.why = append(p.why, Explanation{Run: r.ID, Class: c, Why: why})
 }
 
-// free gives the worker with the smallest share of its slots in use; ties go
-// to the one with more free slots, then to the smaller id.
-func (p *planner) free(c Class) *Worker {
-	pl := p.pool(c)
-	var best, avoided *Worker
-	live := pl.workers[:0]
-	for _, w := range pl.workers {
-		if w.Used >= w.Slots {
-			continue // full for the rest of this plan: drop it from the pool
-		}
-		live = append(live, w)
-		if w.ID == c.Avoid {
-			avoided = w
-			continue
-		}
-		if best == nil || w.lessLoaded(best) {
-			best = w
-		}
-	}
-	pl.workers = live
-	if best == nil {
-		return avoided
-	}
-	return best
-}
-
-func (w *Worker) lessLoaded(o *Worker) bool {
-	a, b := w.Used*o.Slots, o.Used*w.Slots
-	if a != b {
-		return a < b
-	}
-	if fw, fo := w.Slots-w.Used, o.Slots-o.Used; fw != fo {
-		return fw > fo
-	}
-	return w.ID < o.ID
-}
-
-func (p *planner) pool(c Class) *pool {
-	if pl, ok := p.pools[c]; ok {
-		return pl
-	}
-	pl := &pool{none: true}
-	for _, w := range p.view.Workers {
-		if !Fits(w, c) {
-			continue
-		}
-		pl.none = false
-		if !w.Closed && w.Used < w.Slots {
-			pl.workers = append(pl.workers, w)
-		}
-	}
-	p.pools[c] = pl
-	return pl
-}
-
 // Fits reports whether a worker has what a class requires, whatever its load.
 func Fits(w *Worker, c Class) bool {
-	if c.Pin != "" && c.Pin != w.ID || w.Slots == 0 {
+	if c.Pin != "" && c.Pin != w.ID || w.Slots <= 0 {
 		return false
 	}
 	if c.OS != "" && c.OS != strings.ToLower(w.OS) || c.Arch != "" && c.Arch != strings.ToLower(w.Arch) {
@@ -233,29 +175,16 @@ func anyIn(list string, have map[string]bool) bool {
 	return false
 }
 
-// runHeap orders runs by priority, fewest running, age.
-type runHeap []*Run
-
-func (h runHeap) Len() int { return len(h) }
-func (h runHeap) Less(i, j int) bool {
-	a, b := h[i], h[j]
-	if a.Priority != b.Priority {
-		return a.Priority > b.Priority
+// before orders runs by priority, fewest running, age.
+func (r *Run) before(o *Run) bool {
+	if r.Priority != o.Priority {
+		return r.Priority > o.Priority
 	}
-	if a.Running != b.Running {
-		return a.Running < b.Running
+	if r.Running != o.Running {
+		return r.Running < o.Running
 	}
-	return a.Number < b.Number
-}
-func (h runHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-
-// Push and Pop are container/heap's.
-func (h *runHeap) Push(x any) { *h = append(*h, x.(*Run)) }
-
-// Pop takes the last element off.
-func (h *runHeap) Pop() any {
-	old := *h
-	r := old[len(old)-1]
-	*h = old[:len(old)-1]
-	return r
+	if r.Number != o.Number {
+		return r.Number < o.Number
+	}
+	return r.ID < o.ID
 }

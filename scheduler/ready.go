@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"container/heap"
 	"sort"
 	"strings"
 
@@ -48,14 +47,6 @@ type Module struct {
 	Class Class
 }
 
-// before says which of two modules of a run goes first.
-func (m *Module) before(o *Module) bool {
-	if m.Rank != o.Rank {
-		return m.Rank > o.Rank
-	}
-	return m.Order < o.Order
-}
-
 // Run is the ready modules of one run and what bounds them. The zero Run with
 // an ID is empty and ready to use.
 type Run struct {
@@ -74,30 +65,29 @@ type Run struct {
 	n       int
 }
 
+// queue is the ready modules of a run that have the same class.
 type queue struct {
 	class   Class
-	modules moduleHeap
+	modules minHeap[ready]
 }
 
-type moduleHeap []*Module
-
-func (h moduleHeap) Len() int           { return len(h) }
-func (h moduleHeap) Less(i, j int) bool { return h[i].before(h[j]) }
-func (h moduleHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-
-// Push and Pop are container/heap's.
-func (h *moduleHeap) Push(x any) { *h = append(*h, x.(*Module)) }
-
-// Pop takes the last element off.
-func (h *moduleHeap) Pop() any {
-	old := *h
-	m := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	return m
+// ready is a module with the key of its place, so that ordering touches no
+// other memory.
+type ready struct {
+	rank, order int
+	module      *Module
 }
 
-// Add makes a module ready. The caller adds a module once.
+// before says which of two modules of a run goes first.
+func (a ready) before(b ready) bool {
+	if a.rank != b.rank {
+		return a.rank > b.rank
+	}
+	return a.order < b.order
+}
+
+// Add makes a module ready. The caller adds a module once and does not change
+// it afterwards.
 func (r *Run) Add(m *Module) {
 	if r.byClass == nil {
 		r.byClass = map[Class]*queue{}
@@ -108,7 +98,7 @@ func (r *Run) Add(m *Module) {
 		r.byClass[m.Class] = q
 		r.queues = append(r.queues, q)
 	}
-	heap.Push(&q.modules, m)
+	q.modules.push(ready{m.Rank, m.Order, m})
 	r.n++
 }
 
@@ -123,7 +113,7 @@ func (r *Run) full() bool { return r.MaxParallel > 0 && r.Running >= r.MaxParall
 
 func (r *Run) pop(q *queue) *Module {
 	r.n--
-	m := heap.Pop(&q.modules).(*Module)
+	m := q.modules.pop().module
 	if len(q.modules) == 0 {
 		delete(r.byClass, q.class)
 		for i := range r.queues {

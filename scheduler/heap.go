@@ -1,0 +1,55 @@
+package scheduler
+
+// minHeap is a binary heap of values, the first at 0. Unlike container/heap it
+// takes and gives values without boxing them: a plan moves one for each
+// module it places.
+type minHeap[T interface{ before(T) bool }] []T
+
+// build orders what lies in any order.
+func (h minHeap[T]) build() {
+	for i := len(h)/2 - 1; i >= 0; i-- {
+		h.down(i)
+	}
+}
+
+func (h *minHeap[T]) push(v T) {
+	*h = append(*h, v)
+	a := *h
+	for i := len(a) - 1; i > 0; {
+		parent := (i - 1) / 2
+		if !a[i].before(a[parent]) {
+			return
+		}
+		a[i], a[parent] = a[parent], a[i]
+		i = parent
+	}
+}
+
+// pop takes the first off.
+func (h *minHeap[T]) pop() T {
+	a := *h
+	first, last := a[0], len(a)-1
+	a[0] = a[last]
+	var none T
+	a[last] = none // holds nothing back from the collector
+	*h = a[:last]
+	h.down(0)
+	return first
+}
+
+// down moves the element at i to its place after its key has grown.
+func (h minHeap[T]) down(i int) {
+	for {
+		least := i
+		for c := 2*i + 1; c <= 2*i+2 && c < len(h); c++ {
+			if h[c].before(h[least]) {
+				least = c
+			}
+		}
+		if least == i {
+			return
+		}
+		h[i], h[least] = h[least], h[i]
+		i = least
+	}
+}
