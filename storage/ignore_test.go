@@ -96,6 +96,9 @@ func makeFiles(tb testing.TB, dir string, files map[string]string) {
 	for path, text := range files {
 		full := filepath.Join(dir, path)
 		if target, ok := strings.CutPrefix(text, "->"); ok {
+			if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+				tb.Fatal(err)
+			}
 			if err := os.Symlink(target, full); err != nil {
 				tb.Fatal(err)
 			}

@@ -87,8 +87,10 @@ func testRoundTrip(t *testing.T, s Store) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := iotest.TestReader(r, p); err != nil {
-			t.Errorf("reader of %d bytes: %v", n, err)
+		if n <= 8<<10 { // it reads byte by byte
+			if err := iotest.TestReader(r, p); err != nil {
+				t.Errorf("reader of %d bytes: %v", n, err)
+			}
 		}
 		r.Close()
 	}
