@@ -186,14 +186,13 @@ func (s *scan) object(t reflect.Type, path string) error {
 		}
 		inner := elem
 		if fields != nil {
-			name, ft := known(fields, key)
+			name, ft, ok := known(fields, key)
 			switch {
-			case name == key:
-			case name != "" && s.strict:
-				return invalid("body: %q: unknown field; did you mean %q?", at, name)
-			case s.strict:
+			case s.strict && !ok:
 				return invalid("body: %q: unknown field", at)
-			case name != "":
+			case s.strict && name != key:
+				return invalid("body: %q: unknown field; did you mean %q?", at, name)
+			case ok:
 				key = name // decoded into the same field, so it counts as the same key
 			}
 			inner = ft
@@ -314,16 +313,16 @@ func fieldsOf(t reflect.Type) map[string]reflect.Type {
 
 // known finds a key among the fields: exactly, or as encoding/json would,
 // whatever its case.
-func known(fields map[string]reflect.Type, key string) (string, reflect.Type) {
+func known(fields map[string]reflect.Type, key string) (name string, t reflect.Type, ok bool) {
 	if t, ok := fields[key]; ok {
-		return key, t
+		return key, t, true
 	}
 	for name, t := range fields {
 		if strings.EqualFold(name, key) {
-			return name, t
+			return name, t, true
 		}
 	}
-	return "", nil
+	return "", nil, false
 }
 
 // idempotencyKey checks the header that makes a repeated POST harmless.

@@ -44,6 +44,7 @@ func TestDecode_classes(t *testing.T) {
 		{"the same field in two cases", `{"source":"x","SOURCE":"y"}`, `did you mean`, "given twice"},
 		{"folded by Unicode", `{"ſource":"x"}`, `did you mean "source"`, ""},
 		{"unknown field", `{"sauce":"x"}`, `"sauce": unknown field`, ""},
+		{"empty name", `{"":{}}`, `"": unknown field`, ""},
 		{"unknown field inside", `{"git":{"shaa":"x"}}`, `"git.shaa": unknown field`, ""},
 		{"wrong type: number", `{"source":1}`, "source: got a JSON number, want a string", "source: got"},
 		{"wrong type: object", `{"targets":{}}`, "targets: got a JSON object, want an array", "targets: got"},

@@ -132,7 +132,7 @@ func TestForward_noLeader(t *testing.T) {
 	if r.Header.Get("Retry-After") != "1" {
 		t.Errorf("got %v", r.Header)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
 	defer cancel()
 	_, err := newClient(t, "admin", n.public.URL).CreateToken(ctx, wire.TokenRequest{Role: "read"})
 	if pipeline.KindOf(err) != pipeline.Timeout && !errors.Is(err, pipeline.ErrNoLeader) {

@@ -54,8 +54,9 @@ func (c *Client) SubmitWith(ctx context.Context, key string, in wire.SubmitReque
 	if key == "" {
 		key = NewKey()
 	}
-	// Without the other addresses the call works as well, as long as the node.
-	_ = c.Learn(ctx)
+	if err := c.meet(ctx); err != nil {
+		return wire.RunCreated{}, err
+	}
 	start := time.Now()
 	for {
 		var last error

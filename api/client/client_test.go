@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -82,12 +83,14 @@ func TestSend_nobody(t *testing.T) {
 // A submission whose answer was lost is repeated with the same key; a call that
 // has none is not, and says that its outcome is unknown.
 func TestSend_lostAnswers(t *testing.T) {
+	var mu sync.Mutex
 	var keys []string
 	var tokens atomic.Int32
 	b := &apitest.Backend{
 		SubmitFunc: func(_ context.Context, _ api.Subject, key string, _ wire.SubmitRequest) (wire.RunCreated, error) {
-			keys = append(keys, key)
-			if len(keys) < 3 {
+			mu.Lock()
+			defer mu.Unlock()
+			if keys = append(keys, key); len(keys) < 3 {
 				panic(http.ErrAbortHandler)
 			}
 			return wire.RunCreated{ID: "r1", Repeated: true}, nil
@@ -306,32 +309,40 @@ func TestPutBlob_repeats(t *testing.T) {
 
 // The blobs and the run go to one node; when it goes away, both go to another.
 func TestSubmitWith(t *testing.T) {
+	var mu sync.Mutex
 	var log []string
+	note := func(s string) {
+		mu.Lock()
+		defer mu.Unlock()
+		log = append(log, s)
+	}
 	first := serve(t, &apitest.Backend{
 		MembersFunc: func(context.Context) (wire.MemberList, error) { return wire.MemberList{}, nil },
 		SubmitFunc: func(context.Context, api.Subject, string, wire.SubmitRequest) (wire.RunCreated, error) {
-			log = append(log, "submit 1")
+			note("submit 1")
 			panic(http.ErrAbortHandler)
 		},
 	}, nil)
 	second := serve(t, &apitest.Backend{SubmitFunc: func(_ context.Context, _ api.Subject, key string, in wire.SubmitRequest) (wire.RunCreated, error) {
-		log = append(log, "submit 2")
+		note("submit 2")
 		return wire.RunCreated{ID: pipeline.RunID(key + "-" + in.Source)}, nil
 	}}, nil)
 	c := newClient(t, client.Config{RetryFor: 200 * time.Millisecond}, first, second)
 	out, err := c.SubmitWith(t.Context(), "k", wire.SubmitRequest{Source: "s"}, func(_ context.Context, at *client.Client) error {
 		switch at.Address() {
 		case first.URL:
-			log = append(log, "upload 1")
+			note("upload 1")
 		case second.URL:
-			log = append(log, "upload 2")
+			note("upload 2")
 		}
 		return nil
 	})
 	if err != nil || out.ID != "k-s" || c.Address() != second.URL {
 		t.Errorf("got %+v, %v", out, err)
 	}
+	mu.Lock()
 	got := strings.Join(log, ", ")
+	mu.Unlock()
 	if !strings.HasPrefix(got, "upload 1, submit 1") || !strings.HasSuffix(got, "upload 2, submit 2") {
 		t.Errorf("got %s", got)
 	}

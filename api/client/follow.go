@@ -29,14 +29,17 @@ type FollowOptions struct {
 // same byte: no byte is given twice or left out. fn is called from this
 // goroutine; its error is returned as it is.
 func (c *Client) FollowRun(ctx context.Context, id pipeline.RunID, o FollowOptions, fn func(wire.LogEvent) error) error {
-	_ = c.Learn(ctx) // for later; without it there is one address less to go to
+	if err := c.meet(ctx); err != nil {
+		return err
+	}
 	f := &follower{c: c, id: id, once: o.Once, modules: o.Modules, positions: maps.Clone(o.Positions), fn: fn}
 	if f.positions == nil {
 		f.positions = map[string]wire.LogPosition{}
 	}
-	last, backoff := time.Now(), 50*time.Millisecond
+	last, backoff, idle := time.Now(), 50*time.Millisecond, 0
 	for {
-		progress, err := f.stream(ctx)
+		before := f.given
+		err := f.stream(ctx)
 		var stop *stopError
 		switch {
 		case err == nil:
@@ -48,10 +51,15 @@ func (c *Client) FollowRun(ctx context.Context, id pipeline.RunID, o FollowOptio
 		case !f.connected || !passing(err):
 			return err
 		}
-		if progress {
-			last, backoff = time.Now(), 50*time.Millisecond
+		if f.given > before {
+			// It went well until it broke.
+			last, backoff, idle = time.Now(), 50*time.Millisecond, 0
 		} else if time.Since(last) > c.cfg.FollowFor {
 			return err
+		}
+		// Every node is tried once without a pause.
+		if idle++; idle <= c.nodes.len() {
+			continue
 		}
 		if c.cfg.OnRetry != nil {
 			c.cfg.OnRetry(err, backoff)
@@ -60,7 +68,6 @@ func (c *Client) FollowRun(ctx context.Context, id pipeline.RunID, o FollowOptio
 			return contextError(ctx)
 		}
 		backoff = min(2*backoff, 2*time.Second)
-		_ = c.Learn(ctx)
 	}
 }
 
@@ -95,6 +102,8 @@ type follower struct {
 	fn        func(wire.LogEvent) error
 	// connected is set once any stream was opened.
 	connected bool
+	// given counts the events that fn got.
+	given int
 	// gaps counts streams in a row that left bytes out.
 	gaps int
 }
@@ -102,22 +111,22 @@ type follower struct {
 // maxGaps is how often in a row a stream with a gap is asked for again.
 const maxGaps = 5
 
-// stream follows at one node until the end (nil) or until it breaks. progress
-// says whether any event came.
-func (f *follower) stream(ctx context.Context) (progress bool, err error) {
+// stream follows at one node until the end (nil) or until it breaks.
+func (f *follower) stream(ctx context.Context) error {
 	body, err := json.Marshal(wire.FollowRequest{Modules: f.modules, Positions: f.positions, Follow: !f.once})
 	if err != nil {
-		return false, pipeline.Errorf(pipeline.Internal, "encode positions: %w", err)
+		return pipeline.Errorf(pipeline.Internal, "encode positions: %w", err)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	resp, node, err := f.c.send(ctx, &request{method: http.MethodPost, path: runsPath + path(string(f.id), "logs"), body: body, safe: true,
 		header: http.Header{"Accept": {"text/event-stream"}}})
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer resp.Body.Close()
 	f.connected = true
+	f.c.learnSoon(ctx)
 	idle := time.AfterFunc(f.c.cfg.StreamIdle, func() { cancel(errSlow) })
 	defer idle.Stop()
 	in := newEvents(resp.Body, func() { idle.Reset(f.c.cfg.StreamIdle) })
@@ -126,9 +135,9 @@ func (f *follower) stream(ctx context.Context) (progress bool, err error) {
 		if err != nil {
 			f.c.nodes.failed(node)
 			if errors.Is(err, io.ErrUnexpectedEOF) && f.once {
-				return progress, nil
+				return nil
 			}
-			return progress, pipeline.Errorf(pipeline.Unavailable, "follow at %s: %w", node.Host, err)
+			return pipeline.Errorf(pipeline.Unavailable, "follow at %s: %w", node.Host, err)
 		}
 		// Being called by fn takes as long as it takes.
 		idle.Stop()
@@ -138,9 +147,8 @@ func (f *follower) stream(ctx context.Context) (progress bool, err error) {
 			if err != nil {
 				f.c.nodes.failed(node)
 			}
-			return progress, err
+			return err
 		}
-		progress = true
 	}
 }
 
@@ -198,6 +206,7 @@ func (f *follower) give(e wire.LogEvent) error {
 	if err := f.fn(e); err != nil {
 		return &stopError{err}
 	}
+	f.given++
 	return nil
 }
 
@@ -206,7 +215,9 @@ func (f *follower) give(e wire.LogEvent) error {
 // goroutine; its error is returned as it is.
 func (c *Client) WatchRun(ctx context.Context, id pipeline.RunID, fn func(wire.Run) error) error {
 	const wait = 30 * time.Second
-	_ = c.Learn(ctx)
+	if err := c.meet(ctx); err != nil {
+		return err
+	}
 	run, err := c.Run(ctx, id)
 	if err != nil {
 		return err
@@ -230,6 +241,7 @@ func (c *Client) WatchRun(ctx context.Context, id pipeline.RunID, fn func(wire.R
 			} else if err == nil {
 				next.Modules = merge(run.Modules, next.Modules)
 			}
+			c.learnSoon(ctx)
 			if err == nil {
 				run, last = next, time.Now()
 				break

@@ -179,7 +179,7 @@ func TestFollowRun_survivesItsNode(t *testing.T) {
 			}}, nil
 		},
 	}, nil)
-	c := newClient(t, client.Config{}, first)
+	c := newClient(t, client.Config{FollowFor: 10 * time.Second, RetryFor: 5 * time.Second}, first)
 	killed := make(chan struct{})
 	go func() {
 		defer close(killed)

@@ -17,6 +17,8 @@ import (
 const (
 	// learnEvery is how long the members' addresses are taken as known.
 	learnEvery = 15 * time.Second
+	// learnWithin is how long a call waits to learn them by the way.
+	learnWithin = 2 * time.Second
 	// maxNodes bounds how many addresses are kept.
 	maxNodes = 64
 )
@@ -144,6 +146,23 @@ func (c *Client) Learn(ctx context.Context) error {
 	}
 	_, err := c.Members(ctx)
 	return err
+}
+
+// learnSoon is Learn for calls that go on without it, with what they know. It
+// is called while a node answers, and so as a rule takes no time to speak of.
+func (c *Client) learnSoon(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, learnWithin)
+	defer cancel()
+	_ = c.Learn(ctx) // there is one address less to go to, at worst
+}
+
+// meet is learnSoon at the beginning of something long. It fails where nobody
+// ever answered, which is better said at once.
+func (c *Client) meet(ctx context.Context) error {
+	if err := c.Learn(ctx); err != nil && (ctx.Err() != nil || !c.pinned && !c.nodes.everWorked()) {
+		return err
+	}
+	return nil
 }
 
 // learn keeps what a list of members tells.
