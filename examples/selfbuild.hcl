@@ -74,7 +74,7 @@ pipeline "selfbuild" {
     timeout  = "15m"
     script   = <<-SH
       ${local.go}
-      go test ./pipeline/...
+      go test ./scheduler
     SH
   }
 

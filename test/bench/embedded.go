@@ -2,7 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,18 +26,23 @@ func (p *product) timeEmbedded(s shape, argv []string) (time.Duration, error) {
 	if err := os.WriteFile(file, []byte(hcl(s, argv)), 0o600); err != nil {
 		return 0, err
 	}
-	out, err := commandEnv(5*time.Minute, p.env, dir, p.bin, "run", "-json", "-quiet", file)
+	out, err := commandEnv(5*time.Minute, p.env, dir, p.bin, "run", "-json", "-quiet", "-data-dir", filepath.Join(p.dir, "run"), file)
 	if err != nil {
 		return 0, err
 	}
-	// A line for each change; the last one is the end.
-	lines := strings.Split(strings.TrimSpace(out), "\n")
+	// A document for each change; the last one is the end.
 	var r wire.Run
-	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &r); err != nil {
-		return 0, fmt.Errorf("read the last line of run -json: %w", err)
+	for dec := json.NewDecoder(strings.NewReader(out)); ; {
+		var next wire.Run
+		if err := dec.Decode(&next); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return 0, fmt.Errorf("read what run -json printed: %w", err)
+		}
+		r = next
 	}
 	if r.State != pipeline.RunSucceeded || r.FinishedAt == nil {
-		return 0, fmt.Errorf("the last line of run -json says %s, want the run's end", r.State)
+		return 0, fmt.Errorf("run -json says %q at last, want the run's end", r.State)
 	}
 	return r.FinishedAt.Sub(r.SubmittedAt), nil
 }

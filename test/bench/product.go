@@ -26,7 +26,8 @@ type product struct {
 	http     *http.Client
 }
 
-// newProduct makes the folders; the first process makes the cluster key.
+// newProduct makes the folders and a cluster key, so that nothing of the
+// user's, or of root's, is touched.
 func newProduct(bin, dir string) (*product, error) {
 	p := &product{bin: bin, dir: dir, http: newHTTP()}
 	home := filepath.Join(dir, "home")
@@ -35,6 +36,11 @@ func newProduct(bin, dir string) (*product, error) {
 	}
 	p.env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "LANG=C.UTF-8",
 		"XDG_CONFIG_HOME=" + filepath.Join(home, "config"), "XDG_STATE_HOME=" + filepath.Join(home, "state")}
+	key, err := commandEnv(30*time.Second, p.env, dir, bin, "keygen")
+	if err != nil {
+		return nil, err
+	}
+	p.env = append(p.env, "PIPELINED_KEY="+strings.TrimSpace(key))
 	return p, nil
 }
 
