@@ -65,6 +65,9 @@ func (c *Cluster) improve(ctx context.Context, node *consensus.Node, term uint64
 	case changeAdd:
 		err = node.AddStandby(ctx, s.id, in.servers)
 	case changePromote:
+		if !c.allKnow(ctx, node, in) {
+			return false
+		}
 		err = node.AddVoter(ctx, s.id, in.servers)
 	case changeDemote:
 		err = node.Demote(ctx, s.id, in.servers)
@@ -135,6 +138,36 @@ func (c *Cluster) caughtUp(ctx context.Context, node *consensus.Node, id string,
 		return false
 	}
 	return s.Term == term && s.Leader == string(c.cfg.NodeID) && s.LastIndex+nearly >= last
+}
+
+// allKnow waits, not for long, until every voter that answers has heard of the
+// configuration that is now. A leader that dies between two changes leaves no
+// voter behind, then, that knows nothing of both.
+func (c *Cluster) allKnow(ctx context.Context, node *consensus.Node, in planInput) bool {
+	now := node.Status()
+	want := now.Configured
+	if want == 0 {
+		want = now.LastIndex
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	for _, s := range in.servers {
+		if s.Suffrage != consensus.Voter || s.ID == in.self || !in.nodes[s.ID].alive {
+			continue
+		}
+		for {
+			var v consensus.Status
+			if err := c.ask(ctx, s.ID, "/cluster/status", &v); err != nil || v.LastIndex >= want {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return false
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}
+	return ctx.Err() == nil
 }
 
 // TransferLeadership hands leadership over, if this node has it and there is

@@ -14,7 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pipelined/pipelined/cluster/consensus"
 	"github.com/pipelined/pipelined/cluster/keys"
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -323,8 +322,9 @@ func (c *Cluster) dialRaft(ctx context.Context, id string) (net.Conn, error) {
 	return c.dial(ctx, pipeline.NodeID(id), keys.ProtoRaft)
 }
 
-// admitRaft decides who may speak raft to us (settled.md, 11): a voter of our
-// configuration, or the leader that a member has named.
+// admitRaft decides who may speak raft to us (settled.md, 11): a server of our
+// configuration, or the leader that a member has named. Standbys count: one may
+// have been made a voter since we last heard.
 func (c *Cluster) admitRaft(s keys.Subject) error {
 	node, _ := c.current()
 	if node == nil {
@@ -336,10 +336,8 @@ func (c *Cluster) admitRaft(s keys.Subject) error {
 	if m, ok := c.gossip.Member(string(s.Node)); ok && m.Status == gossipLeft {
 		return errors.New("it has left the cluster")
 	}
-	for _, sv := range node.Servers() {
-		if sv.ID == string(s.Node) && sv.Suffrage == consensus.Voter {
-			return nil
-		}
+	if inServers(node.Servers(), string(s.Node)) {
+		return nil
 	}
 	c.mu.Lock()
 	named := c.named.Leader
@@ -349,5 +347,5 @@ func (c *Cluster) admitRaft(s keys.Subject) error {
 	}
 	// Perhaps it has become the leader since we asked.
 	c.askSoon()
-	return errors.New("it is neither a voter we know nor the leader we were told")
+	return errors.New("it is neither in raft's configuration nor the leader we were told")
 }

@@ -123,6 +123,9 @@ type Status struct {
 	LastIndex uint64 `json:"lastIndex"`
 	Commit    uint64 `json:"commitIndex"`
 	Applied   uint64 `json:"appliedIndex"`
+	// Configured is the index of the newest entry with a configuration that
+	// this process has written or read; 0 where it has met none.
+	Configured uint64 `json:"configuredIndex"`
 	// Servers are the members of the latest configuration, which may not be
 	// committed yet. It is empty on a node that no cluster has taken in.
 	Servers []Server `json:"servers"`

@@ -54,12 +54,18 @@ type logStore struct {
 	closed chan struct{}
 	once   sync.Once
 
-	// began is when the write under way began, in nanoseconds since start; 0
-	// while there is none.
-	began atomic.Int64
-	start time.Time
+	// underWay are the writes that have not ended, by number, with when they
+	// began.
+	writesMu sync.Mutex // guards following
+	underWay map[uint64]time.Time
+	writes   uint64
+
 	// failing is set by a failed write and cleared by a probe.
 	failing atomic.Bool
+	// configured is the highest index of a configuration that went through.
+	configured atomic.Uint64
+	// gate is held by tests to make writes hang.
+	gate sync.RWMutex
 	// damaged holds the first corruption found.
 	damaged atomic.Pointer[error]
 
@@ -93,7 +99,7 @@ func openLogStore(path string, log hclog.Logger) (s *logStore, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open raft's log %s: %w", path, err)
 	}
-	s = &logStore{bolt: bolt, log: log, closed: make(chan struct{}), start: time.Now()}
+	s = &logStore{bolt: bolt, log: log, closed: make(chan struct{}), underWay: map[uint64]time.Time{}}
 	vote, err := bolt.Get(keyVote)
 	switch {
 	case errors.Is(err, raftboltdb.ErrKeyNotFound):
@@ -133,7 +139,23 @@ func (s *logStore) GetLog(index uint64, log *raft.Log) error {
 	if log.Index != index || !checked(log) {
 		return s.corrupt(fmt.Errorf("read entry %d: %w", index, ErrCorrupt))
 	}
+	s.noteConfiguration(log)
 	return nil
+}
+
+// noteConfiguration remembers the newest configuration. One that a later leader
+// takes back is remembered all the same: whoever waits for it waits in vain
+// until the next.
+func (s *logStore) noteConfiguration(l *raft.Log) {
+	if l.Type != raft.LogConfiguration {
+		return
+	}
+	for {
+		old := s.configured.Load()
+		if l.Index <= old || s.configured.CompareAndSwap(old, l.Index) {
+			return
+		}
+	}
 }
 
 func (s *logStore) corrupt(err error) error {
@@ -148,6 +170,7 @@ func (s *logStore) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raft.Lo
 // checksum already and are refused if it is wrong.
 func (s *logStore) StoreLogs(logs []*raft.Log) error {
 	for _, l := range logs {
+		s.noteConfiguration(l)
 		if hasSum(l) {
 			if !checked(l) {
 				return fmt.Errorf("store entry %d: arrived damaged", l.Index)
@@ -167,9 +190,7 @@ func (s *logStore) DeleteRange(lo, hi uint64) error {
 // write times a write and remembers its failure.
 func (s *logStore) write(f func() error) error {
 	began := time.Now()
-	s.began.Store(int64(began.Sub(s.start)) + 1)
-	err := f()
-	s.began.Store(0)
+	err := s.timed(f)
 	metrics.MeasureSince([]string{"raft", "log", "write"}, began)
 	if err != nil && !s.isClosed() {
 		s.failing.Store(true)
@@ -178,13 +199,34 @@ func (s *logStore) write(f func() error) error {
 	return err
 }
 
-// stalled is how long the write under way has taken, 0 where there is none.
+// timed counts a write as under way while f runs. Heartbeats may write the term
+// beside a write of the log, so there may be two.
+func (s *logStore) timed(f func() error) error {
+	s.writesMu.Lock()
+	s.writes++
+	id := s.writes
+	s.underWay[id] = time.Now()
+	s.writesMu.Unlock()
+	defer func() {
+		s.writesMu.Lock()
+		delete(s.underWay, id)
+		s.writesMu.Unlock()
+	}()
+	s.gate.RLock()
+	defer s.gate.RUnlock()
+	return f()
+}
+
+// stalled is how long the oldest write under way has taken, 0 where there is
+// none.
 func (s *logStore) stalled() time.Duration {
-	began := s.began.Load()
-	if began == 0 {
-		return 0
+	s.writesMu.Lock()
+	defer s.writesMu.Unlock()
+	var d time.Duration
+	for _, began := range s.underWay {
+		d = max(d, time.Since(began))
 	}
-	return time.Since(s.start) - time.Duration(began)
+	return d
 }
 
 // probe writes something and reports whether the disk takes it.
@@ -249,21 +291,20 @@ func (s *logStore) SetUint64(key []byte, val uint64) error {
 		s.pending, s.hasPending = val, true
 		return nil
 	}
-	began := time.Now()
-	for {
-		s.began.Store(int64(began.Sub(s.start)) + 1)
-		err := s.bolt.SetUint64(key, val)
-		if err == nil || s.isClosed() {
-			s.began.Store(0)
-			return nil
+	return s.timed(func() error {
+		for {
+			err := s.bolt.SetUint64(key, val)
+			if err == nil || s.isClosed() {
+				return nil
+			}
+			s.failing.Store(true)
+			s.log.Error("cannot write raft's term, trying again", "error", err)
+			select {
+			case <-s.closed:
+			case <-time.After(100 * time.Millisecond):
+			}
 		}
-		s.failing.Store(true)
-		s.log.Error("cannot write raft's term, trying again", "error", err)
-		select {
-		case <-s.closed:
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
+	})
 }
 
 // GetUint64 reads a number of raft's.

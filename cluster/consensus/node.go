@@ -107,12 +107,14 @@ func Open(cfg Config) (*Node, error) {
 	n.streams = newStreams(cfg.ID, cfg.Dial)
 	n.trans = newTransport(n.streams, n.timings.RPC, quiet(n.log.Named("transport")))
 	if n.raft, err = n.start(); err != nil {
+		if damaged := store.damaged.Load(); damaged != nil {
+			err = fmt.Errorf("start raft: %w", *damaged)
+		}
 		n.trans.Close()
 		store.Close()
 		return nil, err
 	}
-	term := func() uint64 { return n.raft.CurrentTerm() }
-	n.trans.term.Store(&term)
+	n.trans.own.Store(&ownState{term: n.raft.CurrentTerm, voter: n.someVoter})
 	n.wg.Go(n.watchLeadership)
 	n.wg.Go(n.watchHealth)
 	n.elect()
@@ -222,12 +224,22 @@ func (n *Node) Servers() []Server {
 	return out
 }
 
+// someVoter is the first voter of the latest configuration.
+func (n *Node) someVoter() raft.ServerID {
+	for _, s := range n.Servers() {
+		if s.Suffrage == Voter {
+			return raft.ServerID(s.ID)
+		}
+	}
+	return ""
+}
+
 // Status tells where the node stands.
 func (n *Node) Status() Status {
 	_, leader := n.raft.LeaderWithID()
 	s := Status{State: "follower", Term: n.raft.CurrentTerm(), Leader: string(leader),
 		LastIndex: n.raft.LastIndex(), Commit: n.raft.CommitIndex(), Applied: n.raft.AppliedIndex(),
-		Servers: n.Servers()}
+		Configured: n.store.configured.Load(), Servers: n.Servers()}
 	switch n.raft.State() {
 	case raft.Leader:
 		s.State = "leader"

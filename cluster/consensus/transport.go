@@ -177,11 +177,18 @@ type transport struct {
 	stopped chan struct{}
 	once    sync.Once
 
-	// term gives our term; nil until raft runs.
-	term atomic.Pointer[func() uint64]
+	// own is what raft knows of itself; nil until it runs.
+	own atomic.Pointer[ownState]
 	// muted holds back everything a leader sends, votesHeld what a candidate
 	// sends.
 	muted, votesHeld atomic.Bool
+}
+
+// ownState is what the checks ask of raft.
+type ownState struct {
+	term func() uint64
+	// voter gives the id of some voter of our configuration, "" without one.
+	voter func() raft.ServerID
 }
 
 func newTransport(s *streams, timeout time.Duration, log hclog.Logger) *transport {
@@ -266,7 +273,15 @@ func (t *transport) Close() error {
 	return nil
 }
 
-// check refuses what raft would panic on (D2) and terms from nowhere.
+// check refuses what raft would panic on (D2) and terms from nowhere, and
+// opens the way for candidates.
+//
+// raft refuses its vote to a candidate that is no voter in *our* configuration.
+// That is not in the paper, and it can stop a cluster for ever: where a leader
+// dies right after it has made c a voter, and b has not heard of that, b
+// refuses c, and can win no election itself. A candidate's right to a vote
+// follows from its log alone, and that it may speak to us at all was decided
+// when it connected. So the id, on which raft decides, is taken away.
 func (t *transport) check(cmd any) error {
 	var term uint64
 	switch m := cmd.(type) {
@@ -295,12 +310,17 @@ func (t *transport) check(cmd any) error {
 			return err
 		}
 	case *raft.RequestVoteRequest:
-		term = m.Term
+		term, m.ID = m.Term, nil
 	case *raft.RequestPreVoteRequest:
 		term = m.Term
+		if own := t.own.Load(); own != nil {
+			if v := own.voter(); v != "" {
+				m.ID = []byte(v)
+			}
+		}
 	}
-	if own := t.term.Load(); own != nil {
-		if have := (*own)(); term > have && term-have > maxTermJump {
+	if own := t.own.Load(); own != nil {
+		if have := own.term(); term > have && term-have > maxTermJump {
 			return fmt.Errorf("%w: term %d when ours is %d", errBadMessage, term, have)
 		}
 	}

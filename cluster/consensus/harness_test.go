@@ -1,0 +1,168 @@
+package consensus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// testFSM keeps every command, in batches as they come.
+type testFSM struct {
+	mu   sync.Mutex
+	cmds []string
+}
+
+func (f *testFSM) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
+
+func (f *testFSM) ApplyBatch(logs []*raft.Log) []any {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := make([]any, len(logs))
+	for i, l := range logs {
+		if l.Type == raft.LogCommand {
+			f.cmds = append(f.cmds, string(l.Data))
+			out[i] = string(l.Data) + " done"
+		}
+	}
+	return out
+}
+
+func (f *testFSM) Snapshot() (raft.FSMSnapshot, error) { return testSnapshot(f.all()), nil }
+
+func (f *testFSM) Restore(r io.ReadCloser) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return json.NewDecoder(r).Decode(&f.cmds)
+}
+
+func (f *testFSM) all() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]string{}, f.cmds...)
+}
+
+type testSnapshot []string
+
+func (s testSnapshot) Persist(sink raft.SnapshotSink) error {
+	if err := json.NewEncoder(sink).Encode([]string(s)); err != nil {
+		return errors.Join(err, sink.Cancel())
+	}
+	return sink.Close()
+}
+func (testSnapshot) Release() {}
+
+// network connects nodes by pipes and can cut them off.
+type network struct {
+	mu    sync.Mutex
+	nodes map[string]*Node
+	cut   map[string]bool
+	conns map[string][]net.Conn
+	wg    sync.WaitGroup
+}
+
+func newNetwork(tb testing.TB) *network {
+	n := &network{nodes: map[string]*Node{}, cut: map[string]bool{}, conns: map[string][]net.Conn{}}
+	tb.Cleanup(n.wg.Wait)
+	return n
+}
+
+func (n *network) dialer(from string) func(context.Context, string) (net.Conn, error) {
+	return func(_ context.Context, to string) (net.Conn, error) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		node := n.nodes[to]
+		if node == nil || n.cut[from] || n.cut[to] {
+			return nil, fmt.Errorf("%s cannot reach %s", from, to)
+		}
+		a, b := net.Pipe()
+		for _, id := range []string{from, to} {
+			n.conns[id] = append(n.conns[id], a, b)
+		}
+		n.wg.Go(func() { node.Serve(b) })
+		return a, nil
+	}
+}
+
+// isolate cuts a node off, or lets it back.
+func (n *network) isolate(id string, on bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cut[id] = on
+	if on {
+		for _, c := range n.conns[id] {
+			c.Close()
+		}
+		n.conns[id] = nil
+	}
+}
+
+func (n *network) open(tb testing.TB, id, dir string) (*Node, *testFSM) {
+	tb.Helper()
+	log := hclog.NewNullLogger()
+	if l := os.Getenv("CLUSTER_TEST_LOG"); l != "" {
+		log = hclog.New(&hclog.LoggerOptions{Name: id, Level: hclog.LevelFromString(l), Output: os.Stderr, TimeFormat: "05.000"})
+	}
+	fsm := &testFSM{}
+	node, err := Open(Config{ID: id, Dir: dir, FSM: fsm, Dial: n.dialer(id), Logger: log, Timings: Timings{Heartbeat: 500 * time.Millisecond, Lease: 400 * time.Millisecond, RPC: 500 * time.Millisecond, Stall: time.Second}})
+	if err != nil {
+		tb.Fatalf("open %s: %v", id, err)
+	}
+	n.mu.Lock()
+	n.nodes[id] = node
+	n.mu.Unlock()
+	tb.Cleanup(func() { node.Close() })
+	return node, fsm
+}
+
+// three makes a cluster of three voters, the first of which leads.
+func three(tb testing.TB, n *network) (nodes []*Node, fsms []*testFSM) {
+	tb.Helper()
+	for _, id := range []string{"a", "b", "c"} {
+		node, fsm := n.open(tb, id, tb.TempDir())
+		nodes, fsms = append(nodes, node), append(fsms, fsm)
+	}
+	ctx := tb.Context()
+	if err := nodes[0].Bootstrap(ctx); err != nil {
+		tb.Fatal(err)
+	}
+	eventually(tb, 5*time.Second, func() error { return nodes[0].Barrier(ctx) })
+	for _, id := range []string{"b", "c"} {
+		if err := nodes[0].AddStandby(ctx, id, nodes[0].Servers()); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	for _, id := range []string{"b", "c"} {
+		if err := nodes[0].AddVoter(ctx, id, nodes[0].Servers()); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return nodes, fsms
+}
+
+// eventually waits until f returns nil and fails with its last error.
+func eventually(tb testing.TB, within time.Duration, f func() error) {
+	tb.Helper()
+	for end := time.Now().Add(within); ; {
+		err := f()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			tb.Fatalf("after %v: %v", within, err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}

@@ -1,0 +1,588 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+func TestNode_single(t *testing.T) {
+	net, dir := newNetwork(t), t.TempDir()
+	n, fsm := net.open(t, "a", dir)
+	if n.HasState() {
+		t.Error("state in an empty folder")
+	}
+	if _, _, err := n.Apply(t.Context(), []byte("x")); !errors.Is(err, pipeline.ErrNotLeader) {
+		t.Errorf("apply without a cluster: %v", err)
+	}
+	if err := n.Bootstrap(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 200*time.Millisecond, func() error { return n.Barrier(t.Context()) })
+	i, resp, err := n.Apply(t.Context(), []byte("x"))
+	if err != nil || resp != "x done" || i == 0 {
+		t.Fatalf("got %d, %v, %v", i, resp, err)
+	}
+	if _, _, err := n.Apply(t.Context(), make([]byte, MaxCommand+1)); pipeline.KindOf(err) != pipeline.TooLarge {
+		t.Errorf("a command too large: %v", err)
+	}
+	if err := n.Bootstrap(t.Context()); err == nil {
+		t.Error("began a second cluster")
+	}
+	if err := n.VerifyLeader(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := Open(Config{ID: "a", Dir: dir, FSM: &testFSM{}}); !errors.Is(err, ErrInUse) {
+		t.Errorf("a second node in the folder: %v", err)
+	}
+	if err := n.Snapshot(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := n.Apply(t.Context(), []byte("y")); err != nil {
+		t.Error(err)
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := n.Apply(t.Context(), []byte("z")); !errors.Is(err, pipeline.ErrNotLeader) {
+		t.Errorf("apply after the end: %v", err)
+	}
+	if got := fsm.all(); !slices.Equal(got, []string{"x", "y"}) {
+		t.Errorf("applied %q", got)
+	}
+	n, fsm = net.open(t, "a", dir)
+	eventually(t, time.Second, func() error { return n.Barrier(t.Context()) })
+	if got := fsm.all(); !slices.Equal(got, []string{"x", "y"}) {
+		t.Errorf("replayed %q", got)
+	}
+}
+
+func TestNode_ApplyAsync_keepsOrder(t *testing.T) {
+	nodes, fsms := three(t, newNetwork(t))
+	var futures []*Future
+	var want []string
+	for i := range 500 {
+		cmd := fmt.Sprint(i)
+		want = append(want, cmd)
+		futures = append(futures, nodes[0].ApplyAsync([]byte(cmd)))
+	}
+	var last uint64
+	for i, f := range futures {
+		index, resp, err := f.Wait(t.Context())
+		if err != nil || resp != want[i]+" done" || index <= last {
+			t.Fatalf("%d: %d after %d, %v, %v", i, index, last, resp, err)
+		}
+		last = index
+	}
+	for i, f := range fsms {
+		eventually(t, 5*time.Second, func() error {
+			if got := f.all(); !slices.Equal(got, want) {
+				return fmt.Errorf("node %d has %d commands", i, len(got))
+			}
+			return nil
+		})
+	}
+}
+
+func TestNode_Apply_leadershipLost(t *testing.T) {
+	net := newNetwork(t)
+	nodes, fsms := three(t, net)
+	net.isolate("a", true)
+	// The leader does not know yet: it takes the command, and cannot tell.
+	_, _, err := nodes[0].Apply(t.Context(), []byte("lost"))
+	if !errors.Is(err, pipeline.ErrUnknownOutcome) || pipeline.KindOf(err) != pipeline.Unknown {
+		t.Fatalf("got %v, want an unknown outcome", err)
+	}
+	if !errors.Is(err, raft.ErrLeadershipLost) {
+		t.Errorf("the cause is %v", errors.Unwrap(err))
+	}
+	if _, _, err := nodes[0].Apply(t.Context(), []byte("refused")); !errors.Is(err, pipeline.ErrNotLeader) {
+		t.Errorf("after the loss: %v", err)
+	}
+	var next *Node
+	eventually(t, 5*time.Second, func() error {
+		for _, n := range nodes[1:] {
+			if _, _, err := n.Apply(t.Context(), []byte("kept")); err == nil {
+				next = n
+				return nil
+			}
+		}
+		return errors.New("no leader")
+	})
+	net.isolate("a", false)
+	eventually(t, 5*time.Second, func() error {
+		if got := fsms[0].all(); !slices.Equal(got, []string{"kept"}) {
+			return fmt.Errorf("the old leader has %q", got)
+		}
+		return nil
+	})
+	if id, _, ok := nodes[0].Leader(); !ok || id != next.cfg.ID {
+		t.Errorf("the old leader follows %q", id)
+	}
+}
+
+func TestNode_Apply_canceled(t *testing.T) {
+	net := newNetwork(t)
+	nodes, _ := three(t, net)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	f := nodes[0].ApplyAsync([]byte("x"))
+	if _, _, err := f.Wait(ctx); err != nil && !errors.Is(err, pipeline.ErrUnknownOutcome) {
+		t.Errorf("given up: %v", err)
+	}
+	if _, _, err := f.Wait(t.Context()); err != nil {
+		t.Errorf("waited again: %v", err)
+	}
+}
+
+func TestNode_Lead(t *testing.T) {
+	net := newNetwork(t)
+	nodes, _ := three(t, net)
+	ctx, cancel := context.WithCancel(t.Context())
+	var leading atomic.Int32
+	terms := make(chan uint64, 100)
+	done := make(chan error, 3)
+	for _, n := range nodes {
+		go func() {
+			done <- n.Lead(ctx, func(ctx context.Context, term uint64) error {
+				leading.Add(1)
+				defer leading.Add(-1)
+				terms <- term
+				<-ctx.Done()
+				return nil
+			})
+		}()
+	}
+	first := <-terms
+	net.isolate("a", true)
+	if second := <-terms; second <= first {
+		t.Errorf("term %d after %d", second, first)
+	}
+	eventually(t, 5*time.Second, func() error {
+		if n := leading.Load(); n != 1 {
+			return fmt.Errorf("%d lead", n)
+		}
+		return nil
+	})
+	cancel()
+	for range nodes {
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if n := leading.Load(); n != 0 {
+		t.Errorf("%d still lead", n)
+	}
+}
+
+func TestNode_change_expectsConfiguration(t *testing.T) {
+	nodes, _ := three(t, newNetwork(t))
+	old := nodes[0].Servers()
+	if err := nodes[0].Demote(t.Context(), "c", old); err != nil {
+		t.Fatal(err)
+	}
+	if err := nodes[0].Remove(t.Context(), "c", old); pipeline.KindOf(err) != pipeline.Conflict {
+		t.Errorf("a change of something else: %v", err)
+	}
+	if err := nodes[0].Remove(t.Context(), "c", nodes[0].Servers()); err != nil {
+		t.Error(err)
+	}
+	if err := nodes[1].Remove(t.Context(), "a", nodes[1].Servers()); !errors.Is(err, pipeline.ErrNotLeader) && pipeline.KindOf(err) != pipeline.Conflict {
+		t.Errorf("a change by a follower: %v", err)
+	}
+}
+
+// TestNode_electsVoterThatOthersDoNotKnow: the leader dies when one of the two
+// others has not yet heard that the last one is a voter now.
+func TestNode_electsVoterThatOthersDoNotKnow(t *testing.T) {
+	net := newNetwork(t)
+	a, _ := net.open(t, "a", t.TempDir())
+	b, _ := net.open(t, "b", t.TempDir())
+	c, _ := net.open(t, "c", t.TempDir())
+	if err := a.Bootstrap(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 5*time.Second, func() error { return a.Barrier(t.Context()) })
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(a.AddStandby(t.Context(), "b", a.Servers()))
+	must(a.AddStandby(t.Context(), "c", a.Servers()))
+	must(a.AddVoter(t.Context(), "b", a.Servers()))
+	eventually(t, 5*time.Second, func() error {
+		if !slices.Equal(b.Servers(), a.Servers()) || !slices.Equal(c.Servers(), a.Servers()) {
+			return errors.New("not yet everywhere")
+		}
+		return nil
+	})
+	net.isolate("b", true)
+	must(a.AddVoter(t.Context(), "c", a.Servers()))
+	net.isolate("a", true)
+	net.isolate("b", false)
+	eventually(t, 5*time.Second, func() error {
+		if !c.IsLeader() {
+			return errors.New("c does not lead")
+		}
+		return nil
+	})
+}
+
+func TestNode_snapshotReachesStraggler(t *testing.T) {
+	net := newNetwork(t)
+	nodes, fsms := three(t, net)
+	net.isolate("c", true)
+	rc := nodes[0].raft.ReloadableConfig()
+	rc.TrailingLogs = 5
+	if err := nodes[0].raft.ReloadConfig(rc); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		if _, _, err := nodes[0].Apply(t.Context(), []byte(fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := nodes[0].Snapshot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	net.isolate("c", false)
+	eventually(t, 5*time.Second, func() error {
+		if got := fsms[2].all(); len(got) != 50 {
+			return fmt.Errorf("the straggler has %d", len(got))
+		}
+		return nil
+	})
+}
+
+func TestNode_TransferLeadership(t *testing.T) {
+	nodes, _ := three(t, newNetwork(t))
+	if err := nodes[0].TransferLeadership(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 2*time.Second, func() error {
+		if nodes[1].IsLeader() == nodes[2].IsLeader() {
+			return errors.New("nobody took over")
+		}
+		return nil
+	})
+}
+
+func TestOutcome(t *testing.T) {
+	for _, c := range []struct {
+		in, want error
+	}{
+		{nil, nil},
+		{raft.ErrNotLeader, pipeline.ErrNotLeader},
+		{raft.ErrEnqueueTimeout, pipeline.ErrNotLeader},
+		{raft.ErrLeadershipTransferInProgress, pipeline.ErrNotLeader},
+		{raft.ErrLeadershipLost, pipeline.ErrUnknownOutcome},
+		{raft.ErrRaftShutdown, pipeline.ErrUnknownOutcome},
+		{raft.ErrAbortedByRestore, pipeline.ErrUnknownOutcome},
+		{errors.New("no space left on device"), pipeline.ErrUnknownOutcome},
+	} {
+		got := outcome(c.in)
+		if !errors.Is(got, c.want) || c.in != nil && !errors.Is(got, c.in) {
+			t.Errorf("%v: got %v, want %v", c.in, got, c.want)
+		}
+	}
+}
+
+// TestEpochs_flap plays raft's LeaderCh, which keeps only the newest value: two
+// wins in a row are two epochs, and the second begins when the first has ended.
+func TestEpochs_flap(t *testing.T) {
+	var e epochs
+	e.init()
+	var term atomic.Uint64
+	ctx, cancel := context.WithCancel(t.Context())
+	type span struct {
+		term uint64
+		end  bool
+	}
+	events := make(chan span, 10)
+	release := make(chan struct{})
+	done := make(chan error)
+	go func() {
+		done <- e.run(ctx, func() (uint64, bool) { return term.Load(), true },
+			func(ctx context.Context, term uint64) error {
+				events <- span{term, false}
+				<-ctx.Done()
+				<-release // slow to end
+				events <- span{term, true}
+				return nil
+			}, func(error) {})
+	}()
+	term.Store(1)
+	e.set(true)
+	if got := <-events; got != (span{1, false}) {
+		t.Fatalf("got %+v", got)
+	}
+	term.Store(3)
+	e.set(true) // the false between them went by unseen
+	select {
+	case got := <-events:
+		t.Fatalf("%+v before the first epoch had ended", got)
+	case release <- struct{}{}:
+	}
+	for _, want := range []span{{1, true}, {3, false}} {
+		if got := <-events; got != want {
+			t.Fatalf("got %+v, want %+v", got, want)
+		}
+	}
+	e.set(false)
+	release <- struct{}{}
+	if got := <-events; got != (span{3, true}) {
+		t.Fatalf("got %+v", got)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestEpochs_retriesWithinTerm(t *testing.T) {
+	var e epochs
+	e.init()
+	e.set(true)
+	ctx, cancel := context.WithCancel(t.Context())
+	calls := 0
+	err := e.run(ctx, func() (uint64, bool) { return 1, true }, func(context.Context, uint64) error {
+		if calls++; calls == 3 {
+			cancel()
+		}
+		return errors.New("not yet")
+	}, func(error) {})
+	if !errors.Is(err, context.Canceled) || calls != 3 {
+		t.Errorf("%d calls, %v", calls, err)
+	}
+}
+
+func TestLogStore_detectsDamage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log.db")
+	s, err := openLogStore(path, hclog.NewNullLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	entry := &raft.Log{Index: 1, Term: 2, Type: raft.LogCommand, Data: []byte("some command")}
+	if err := s.StoreLog(entry); err != nil {
+		t.Fatal(err)
+	}
+	var got raft.Log
+	if err := s.GetLog(1, &got); err != nil || string(got.Data) != "some command" {
+		t.Fatalf("got %q, %v", got.Data, err)
+	}
+	// Any change below the wrapper is seen.
+	for name, change := range map[string]func(*raft.Log){
+		"data":  func(l *raft.Log) { l.Data[3] ^= 1 },
+		"term":  func(l *raft.Log) { l.Term++ },
+		"index": func(l *raft.Log) { l.Index = 7 },
+		"type":  func(l *raft.Log) { l.Type = raft.LogNoop },
+		"sum":   func(l *raft.Log) { l.Extensions = nil },
+	} {
+		bad := raft.Log{Index: 1, Term: 2, Type: raft.LogCommand, Data: []byte("some command"), Extensions: slices.Clone(entry.Extensions)}
+		change(&bad)
+		at := bad.Index
+		if err := s.bolt.StoreLog(&bad); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.GetLog(at, &got); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: got %v", name, err)
+		}
+		// An entry that was damaged on its way is not stored.
+		if name == "data" || name == "term" {
+			if err := s.StoreLog(&bad); err == nil {
+				t.Errorf("%s: stored", name)
+			}
+		}
+	}
+	if s.damaged.Load() == nil {
+		t.Error("nobody was told")
+	}
+	if err := s.GetLog(99, &got); !errors.Is(err, raft.ErrLogNotFound) {
+		t.Errorf("a missing entry: %v", err)
+	}
+}
+
+func TestOpen_refusesDamagedLog(t *testing.T) {
+	net, dir := newNetwork(t), t.TempDir()
+	n, _ := net.open(t, "a", dir)
+	if err := n.Bootstrap(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, time.Second, func() error { return n.Barrier(t.Context()) })
+	i, _, err := n.Apply(t.Context(), []byte("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Close()
+	s, err := openLogStore(filepath.Join(dir, logFile), hclog.NewNullLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var l raft.Log
+	if err := s.bolt.GetLog(i, &l); err != nil {
+		t.Fatal(err)
+	}
+	l.Data = []byte("y")
+	if err := s.bolt.StoreLog(&l); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	if _, err := Open(Config{ID: "a", Dir: dir, FSM: &testFSM{}}); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("opened a damaged log: %v", err)
+	}
+}
+
+// TestLogStore_vote: term and candidate of a vote are on disk together or not
+// at all.
+func TestLogStore_vote(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log.db")
+	open := func() *logStore {
+		s, err := openLogStore(path, hclog.NewNullLogger())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	want := func(s *logStore, term uint64, cand string) {
+		t.Helper()
+		got, err := s.GetUint64([]byte(keyVoteTerm))
+		c, cerr := s.Get([]byte(keyVoteCand))
+		if term == 0 {
+			if err == nil || err.Error() != "not found" || cerr == nil {
+				t.Errorf("got %d, %q, %v", got, c, err)
+			}
+			return
+		}
+		if err != nil || cerr != nil || got != term || string(c) != cand {
+			t.Errorf("got %d, %q, %v, %v; want %d, %q", got, c, err, cerr, term, cand)
+		}
+	}
+	s := open()
+	want(s, 0, "")
+	if err := errors.Join(s.SetUint64([]byte(keyVoteTerm), 4), s.Set([]byte(keyVoteCand), []byte("b"))); err != nil {
+		t.Fatal(err)
+	}
+	want(s, 4, "b")
+	// A crash between the two writes of the next vote.
+	if err := s.SetUint64([]byte(keyVoteTerm), 5); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	s = open()
+	defer s.Close()
+	want(s, 4, "b")
+}
+
+func TestTransport_check(t *testing.T) {
+	tr := &transport{}
+	tr.own.Store(&ownState{term: func() uint64 { return 10 }, voter: func() raft.ServerID { return "v" }})
+	good := raft.EncodeConfiguration(raft.Configuration{})
+	for name, c := range map[string]struct {
+		cmd any
+		ok  bool
+	}{
+		"heartbeat":       {&raft.AppendEntriesRequest{Term: 11}, true},
+		"far term":        {&raft.AppendEntriesRequest{Term: 1 << 40}, false},
+		"last term":       {&raft.RequestVoteRequest{Term: 1<<64 - 1}, false},
+		"far pre-vote":    {&raft.RequestPreVoteRequest{Term: 1 << 40}, false},
+		"configuration":   {&raft.AppendEntriesRequest{Term: 10, Entries: []*raft.Log{{Type: raft.LogConfiguration, Data: good}}}, true},
+		"no config":       {&raft.AppendEntriesRequest{Term: 10, Entries: []*raft.Log{{Type: raft.LogConfiguration, Data: []byte{0xff}}}}, false},
+		"nil entry":       {&raft.AppendEntriesRequest{Term: 10, Entries: []*raft.Log{nil}}, false},
+		"old entry":       {&raft.AppendEntriesRequest{Term: 10, Entries: []*raft.Log{{Type: raft.LogAddPeerDeprecated}}}, false},
+		"snapshot":        {&raft.InstallSnapshotRequest{SnapshotVersion: 1, Term: 10, Configuration: good}, true},
+		"snapshot config": {&raft.InstallSnapshotRequest{SnapshotVersion: 1, Term: 10, Configuration: []byte("x")}, false},
+		"snapshot size":   {&raft.InstallSnapshotRequest{SnapshotVersion: 1, Term: 10, Configuration: good, Size: -1}, false},
+		"old snapshot":    {&raft.InstallSnapshotRequest{SnapshotVersion: 0, Term: 10}, false},
+	} {
+		if err := tr.check(c.cmd); (err == nil) != c.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func FuzzDecodable(f *testing.F) {
+	f.Add(raft.EncodeConfiguration(raft.Configuration{Servers: []raft.Server{{ID: "a", Address: "a"}}}))
+	f.Add([]byte{0x81, 0xa7})
+	f.Fuzz(func(_ *testing.T, b []byte) { _ = decodable(b) })
+}
+
+// TestWatchdog_stalledDisk: a leader whose log hangs goes silent, so that
+// another takes over, and gives up in the end.
+func TestWatchdog_stalledDisk(t *testing.T) {
+	nodes, _ := three(t, newNetwork(t))
+	a := nodes[0]
+	a.store.gate.Lock()
+	defer a.store.gate.Unlock()
+	a.ApplyAsync([]byte("hangs"))
+	eventually(t, 10*time.Second, func() error {
+		if nodes[1].IsLeader() == nodes[2].IsLeader() {
+			return errors.New("nobody took over")
+		}
+		return nil
+	})
+	select {
+	case err := <-a.Fatal():
+		if !errors.Is(err, ErrStorageStalled) {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it does not give up")
+	}
+}
+
+// TestWatchdog_failingDisk: a node whose log fails is not elected until the
+// disk takes writes again.
+func TestWatchdog_failingDisk(t *testing.T) {
+	nodes, _ := three(t, newNetwork(t))
+	b := nodes[1]
+	b.trans.votesHeld.Store(true)
+	if err := b.trans.RequestPreVote("a", "a", &raft.RequestPreVoteRequest{}, &raft.RequestPreVoteResponse{}); !errors.Is(err, errVotesHeld) {
+		t.Errorf("asked for a vote: %v", err)
+	}
+	b.store.failing.Store(true)
+	eventually(t, 5*time.Second, func() error {
+		if b.trans.votesHeld.Load() || b.store.failing.Load() {
+			return errors.New("it has not noticed that the disk is well")
+		}
+		return nil
+	})
+}
+
+func TestWatchdog_endlessTransfer(t *testing.T) {
+	nodes, _ := three(t, newNetwork(t))
+	nodes[0].noteRefusal(raft.ErrLeadershipTransferInProgress)
+	select {
+	case err := <-nodes[0].Fatal():
+		if !strings.Contains(err.Error(), "transfer") {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it does not give up")
+	}
+}
+
+func TestCapture(t *testing.T) {
+	f := &testFSM{}
+	blank, err := Capture(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.ApplyBatch([]*raft.Log{{Type: raft.LogCommand, Data: []byte("x")}})
+	if err := ResetTo(f, blank); err != nil || len(f.all()) != 0 {
+		t.Errorf("%v, %q", err, f.all())
+	}
+}
