@@ -33,6 +33,9 @@ func (st *state) applyBatch(c *Command, ch *change) BatchResult {
 	for i := range b.Outcomes {
 		note(PartOutcome, i, b.Outcomes[i].Outcome.ID.Run, st.applyOutcome(&b.Outcomes[i]))
 	}
+	for i := range b.Reopens {
+		note(PartReopen, i, b.Reopens[i].Run, st.applyReopen(&b.Reopens[i]))
+	}
 	for i := range b.Ends {
 		note(PartEnd, i, b.Ends[i].Run, st.applyEnd(&b.Ends[i], c.At))
 	}
@@ -245,6 +248,31 @@ func (st *state) applyCopies(op *Copies) refusal {
 		return no
 	}
 	a.Holders, a.Replicas = op.Holders, len(op.Holders)
+	st.putModule(r.ID, m)
+	st.touch(r)
+	return refusal{}
+}
+
+func (st *state) applyReopen(op *Reopen) refusal {
+	r := st.run(op.Run)
+	if r == nil {
+		return refusal{reason: "no such run"}
+	}
+	if why := badName("the module's name", op.Module); why != "" {
+		return refusal{reason: why}
+	}
+	m := st.module(op.Run, op.Module)
+	switch {
+	case r.State != pipeline.RunRunning:
+		return refusal{reason: "run is " + string(r.State)}
+	case m.State != pipeline.ModuleSucceeded:
+		return refusal{reason: "module is " + string(m.State), duplicate: m.State == pipeline.ModuleWaiting}
+	}
+	m.State, m.Reason = pipeline.ModuleWaiting, op.Reason
+	m.Result, m.Outputs, m.OutputPaths, m.OutputCount, m.OutputBytes, m.ExitCode = nil, "", nil, 0, 0, nil
+	m.StartedAt, m.FinishedAt, m.NotBefore = time.Time{}, time.Time{}, time.Time{}
+	m.Losses++
+	r.Done--
 	st.putModule(r.ID, m)
 	st.touch(r)
 	return refusal{}

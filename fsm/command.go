@@ -48,6 +48,7 @@ type Batch struct {
 	Assigns  []Assign  `cbor:"4,keyasint,omitempty"`
 	Runs     []RunEnd  `cbor:"5,keyasint,omitempty"`
 	Copies   []Copies  `cbor:"6,keyasint,omitempty"`
+	Reopens  []Reopen  `cbor:"7,keyasint,omitempty"`
 }
 
 // Start records that an attempt's process runs.
@@ -92,6 +93,14 @@ type RunEnd struct {
 	Run    pipeline.RunID    `cbor:"1,keyasint"`
 	State  pipeline.RunState `cbor:"2,keyasint"`
 	Reason string            `cbor:"3,keyasint,omitempty"`
+}
+
+// Reopen makes a module that succeeded wait again, because what it left is
+// gone everywhere. Its attempts stay in the history.
+type Reopen struct {
+	Run    pipeline.RunID `cbor:"1,keyasint"`
+	Module string         `cbor:"2,keyasint"`
+	Reason string         `cbor:"3,keyasint"`
 }
 
 // Copies notes where log and outputs of an attempt are by now (repair).
@@ -186,6 +195,7 @@ const (
 	PartAssign
 	PartRun
 	PartCopies
+	PartReopen
 )
 
 // Refusal says that one element of a batch did not take effect and why.

@@ -129,6 +129,9 @@ type Outcome struct {
 	OutputBytes int64           `json:"outputBytes,omitempty"`
 	// Holders are the nodes that have log and outputs now.
 	Holders []NodeID `json:"holders,omitempty"`
+	// LostOutputs names dependencies whose outputs are on no node that answers;
+	// State is AttemptLost then, and they are run again.
+	LostOutputs []string `json:"lostOutputs,omitempty"`
 }
 
 // Spec is everything a worker needs to execute an attempt. It is derived from

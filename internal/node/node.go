@@ -86,6 +86,9 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 		return n, err
 	}
 	n.eval = bounded.New(cfg.Executable)
+	if !cfg.Embedded && !SetPriority(daemonNice) {
+		n.log.Debug("this user may not raise the daemon's priority over its modules'")
+	}
 	if err = n.openHTTP(); err != nil {
 		return n, err
 	}
@@ -250,7 +253,7 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { return wrap("worker", n.worker.Run(core)) })
 	g.Go(func() error { return wrap("journal", n.journal.Run(core)) })
 	g.Go(func() error { return wrap("http", n.serve(core)) })
-	g.Go(func() error { return wrap("orchestrator", n.cluster.Lead(core, n.orch.Lead)) })
+	g.Go(func() error { return wrap("orchestrator", n.cluster.Lead(core, n.lead)) })
 	g.Go(func() error { n.announce(core); return nil })
 	select {
 	case <-ctx.Done():

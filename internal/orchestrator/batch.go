@@ -26,7 +26,7 @@ type batch struct {
 }
 
 func (b *batch) empty() bool {
-	return len(b.Starts)+len(b.Outcomes)+len(b.Ends)+len(b.Assigns)+len(b.Runs)+len(b.Copies) == 0
+	return len(b.Starts)+len(b.Outcomes)+len(b.Ends)+len(b.Assigns)+len(b.Runs)+len(b.Copies)+len(b.Reopens) == 0
 }
 
 func (b *batch) touch(r *run, size int) {
@@ -85,6 +85,11 @@ func (b *batch) assign(l *live, name string) {
 func (b *batch) runEnd(r *run, s pipeline.RunState, reason string) {
 	b.Runs = append(b.Runs, fsm.RunEnd{Run: r.head.ID, State: s, Reason: reason})
 	b.touch(r, 100+len(reason))
+}
+
+func (b *batch) reopen(m *mod, reason string) {
+	b.Reopens = append(b.Reopens, fsm.Reopen{Run: m.run.head.ID, Module: m.def.Name, Reason: reason})
+	b.touch(m.run, 120+len(reason))
 }
 
 // full reports whether the batch should be proposed before anything is added.

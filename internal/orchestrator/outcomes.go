@@ -124,6 +124,9 @@ func (t *term) outcome(l *live, o pipeline.Outcome) {
 	if !m.state.Final() {
 		m.settled = false
 		m.evaluated = l.evaluated
+		if t.reopen(m, o.LostOutputs) {
+			return
+		}
 		t.advance(m)
 		return
 	}
@@ -131,6 +134,25 @@ func (t *term) outcome(l *live, o pipeline.Outcome) {
 	m.settled = false
 	m.keep(o.Outputs, o.OutputPaths, o.Result, o.ExitCode, o.FinishedAt.Sub(o.StartedAt))
 	t.finish(m)
+}
+
+// reopen lets the modules run again whose outputs are gone everywhere. The run
+// is read anew once that is committed: what depends on them waits again.
+func (t *term) reopen(m *mod, names []string) bool {
+	found := false
+	for _, d := range m.deps {
+		if !slices.Contains(names, d.def.Name) || d.state != pipeline.ModuleSucceeded || d.losses >= pipeline.MaxLosses {
+			continue
+		}
+		t.log.Warn("outputs are lost; the module runs again", "run", m.run.head.ID, "module", d.def.Name)
+		t.batch.reopen(d, "output_lost: what it left is on no node that answers")
+		found = true
+	}
+	if found {
+		m.run.stale = true
+		m.run.queue.Clear()
+	}
+	return found
 }
 
 // decide sets what the module becomes: final, or waiting for another attempt.

@@ -130,6 +130,9 @@ func (w *Worker) layout(ctx context.Context, a *attempt) error {
 	for _, u := range s.Upstream {
 		t, err := w.tree(ctx, u.Outputs, u.Holders)
 		if err != nil {
+			if pipeline.KindOf(err) == pipeline.NotFound {
+				return &lostOutputs{error: err, modules: []string{u.Module}}
+			}
 			return fmt.Errorf("outputs of %s: %w", u.Module, err)
 		}
 		if s.Layout == "by-module" {
@@ -146,17 +149,57 @@ func (w *Worker) layout(ctx context.Context, a *attempt) error {
 		return err
 	}
 	if err := w.need(ctx, hints, all.Digests()); err != nil {
-		return err
+		return w.whoseAreLost(err, overlays)
 	}
 	return storage.Layout(ctx, all, executor.WorkPath(a.dir), w.cfg.Blobs)
 }
 
-func (w *Worker) need(ctx context.Context, hints []pipeline.NodeID, want []pipeline.Digest) error {
-	missing := w.cfg.Blobs.Missing(want)
-	if len(missing) == 0 {
-		return nil
+// lostOutputs says that outputs of dependencies are on no node that answers.
+type lostOutputs struct {
+	error
+	modules []string
+}
+
+// Unwrap gives the cause.
+func (e *lostOutputs) Unwrap() error { return e.error }
+
+func (w *Worker) whoseAreLost(err error, from []storage.NamedTree) error {
+	if pipeline.KindOf(err) != pipeline.NotFound {
+		return err
 	}
-	return w.cfg.Fetch(ctx, hints, missing)
+	lost := &lostOutputs{error: err}
+	for _, t := range from {
+		if len(w.cfg.Blobs.Missing(t.Tree.Digests())) > 0 {
+			lost.modules = append(lost.modules, t.Name)
+		}
+	}
+	return lost
+}
+
+// fetchPatience is how long files are looked for before an attempt is given
+// back: a node that restarts is there again by then.
+const fetchPatience = 15 * time.Second
+
+func (w *Worker) need(ctx context.Context, hints []pipeline.NodeID, want []pipeline.Digest) error {
+	var err error
+	for began := time.Now(); ; {
+		missing := w.cfg.Blobs.Missing(want)
+		if len(missing) == 0 {
+			return nil
+		}
+		if err = w.cfg.Fetch(ctx, hints, missing); err == nil || time.Since(began) > fetchPatience {
+			break
+		}
+		if k := pipeline.KindOf(err); k != pipeline.NotFound && k != pipeline.Unavailable && k != pipeline.Unknown {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+	return err
 }
 
 // maxTreeBytes bounds a tree's listing.
@@ -179,7 +222,10 @@ func (w *Worker) notStarted(a *attempt, err error) *pipeline.Outcome {
 	w.mu.Lock()
 	stop := a.stop
 	w.mu.Unlock()
+	var gone *lostOutputs
 	switch k := pipeline.KindOf(err); {
+	case errors.As(err, &gone) && stop == "":
+		o.State, o.LostOutputs = pipeline.AttemptLost, gone.modules
 	case stop != "":
 		o.State, o.Reason = pipeline.AttemptCancelled, stop
 	case k == pipeline.Unavailable || k == pipeline.NotFound || k == pipeline.Timeout || k == pipeline.Unknown:

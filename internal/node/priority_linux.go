@@ -1,0 +1,30 @@
+package node
+
+import (
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// daemonNice is the daemon's priority where it may choose: before the modules
+// it runs, so that they cannot starve its heartbeats (reliability H24).
+const daemonNice = -10
+
+// SetPriority gives every thread of this process a priority; threads made later
+// inherit it. Linux has it by thread, whatever POSIX says. It reports whether
+// the machine allowed it: only root, or who has CAP_SYS_NICE, may go below 0.
+func SetPriority(nice int) bool {
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return false
+	}
+	ok := true
+	for _, t := range tasks {
+		tid, err := strconv.Atoi(t.Name())
+		if err == nil && unix.Setpriority(unix.PRIO_PROCESS, tid, nice) != nil {
+			ok = false
+		}
+	}
+	return ok
+}
