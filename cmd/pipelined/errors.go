@@ -113,7 +113,7 @@ func cause(ctx context.Context, err error) error {
 		return err
 	}
 	var e *exitError
-	if errors.As(err, &e) {
+	if errors.As(err, &e) && !errors.Is(err, context.Cause(ctx)) {
 		return err
 	}
 	return context.Cause(ctx)

@@ -181,7 +181,7 @@ var errKilled = failf(exitInterrupted, "killed")
 func (p *program) followEmbedded(ctx context.Context, e *embedded, c *client.Client, id pipeline.RunID, o watchOptions) error {
 	following, abort := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer abort(nil)
-	merged := make(chan os.Signal, 2)
+	signals, merged := o.signals, make(chan os.Signal, 2)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -189,7 +189,7 @@ func (p *program) followEmbedded(ctx context.Context, e *embedded, c *client.Cli
 		for {
 			var s os.Signal
 			select {
-			case s = <-o.signals:
+			case s = <-signals:
 			case <-timeout:
 				s, timeout = syscall.SIGALRM, nil
 			case <-ended:

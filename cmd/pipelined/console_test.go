@@ -1,0 +1,229 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+var update = flag.Bool("update", false, "write the golden files of testdata anew")
+
+// golden compares with a file of testdata. Escapes are written out, so that the
+// file can be read.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	got = strings.NewReplacer("\x1b", "<ESC>", "\r", "<CR>").Replace(got)
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-update writes it anew):\n%s", path, diff)
+	}
+}
+
+// story is a run with everything that can be told of one.
+func story() []wire.Run {
+	attempt := func(n int, worker string, s pipeline.AttemptState, from, to float64, reason string) wire.Attempt {
+		a := wire.Attempt{Number: n, Worker: worker, State: s, Reason: reason, StartedAt: at(from)}
+		if s.Final() {
+			a.FinishedAt = at(to)
+		}
+		return a
+	}
+	head := wire.RunSummary{ID: "r1", Number: 7, Pipeline: "release", State: pipeline.RunRunning, SubmittedAt: start, ModuleCount: 5}
+	over := head
+	over.State, over.FinishedAt = pipeline.RunFailed, at(20)
+	return []wire.Run{
+		{RunSummary: head, Index: 1, Modules: []wire.Module{
+			{Name: "build", State: pipeline.ModuleWaiting}, {Name: "test", State: pipeline.ModuleWaiting, DependsOn: []string{"build"}},
+			{Name: "lint", State: pipeline.ModuleWaiting}, {Name: "pack", State: pipeline.ModuleWaiting, DependsOn: []string{"test", "lint"}},
+			{Name: "docs", State: pipeline.ModuleWaiting}}},
+		{RunSummary: head, Index: 2, Modules: []wire.Module{
+			{Name: "build", State: pipeline.ModuleRunning, Attempts: []wire.Attempt{attempt(1, "node-1", pipeline.AttemptRunning, 1, 0, "")}},
+			{Name: "lint", State: pipeline.ModuleRunning, Attempts: []wire.Attempt{attempt(1, "node-2", pipeline.AttemptAssigned, 0, 0, "")}}}},
+		{RunSummary: head, Index: 3, Modules: []wire.Module{
+			{Name: "docs", State: pipeline.ModuleSucceeded, Worker: "node-2", StartedAt: at(1), FinishedAt: at(1.25), Attempts: []wire.Attempt{attempt(1, "node-2", pipeline.AttemptSucceeded, 1, 1.25, "")}},
+			{Name: "build", State: pipeline.ModuleRunning, Attempts: []wire.Attempt{
+				attempt(1, "node-1", pipeline.AttemptLost, 1, 3, "its worker died"), attempt(2, "node-2", pipeline.AttemptRunning, 4, 0, "")}},
+			{Name: "lint", State: pipeline.ModuleWaiting, NotBefore: at(5.5), Attempts: []wire.Attempt{attempt(1, "node-2", pipeline.AttemptFailed, 2, 4.5, "exit code 75")}}}},
+		{RunSummary: over, Index: 4, Modules: []wire.Module{
+			{Name: "build", State: pipeline.ModuleSucceeded, Worker: "node-2", StartedAt: at(4), FinishedAt: at(9), Attempts: []wire.Attempt{
+				attempt(1, "node-1", pipeline.AttemptLost, 1, 3, "its worker died"), attempt(2, "node-2", pipeline.AttemptSucceeded, 4, 9, "")}},
+			{Name: "lint", State: pipeline.ModuleFailed, Worker: "node-1", Reason: "exit code 75", StartedAt: at(6), FinishedAt: at(7), Attempts: []wire.Attempt{
+				attempt(1, "node-2", pipeline.AttemptFailed, 2, 4.5, "exit code 75"), attempt(2, "node-1", pipeline.AttemptFailed, 6, 7, "exit code 75")}},
+			{Name: "test", State: pipeline.ModuleCancelled, Worker: "node-2", Reason: "the run failed", StartedAt: at(9), FinishedAt: at(10)},
+			{Name: "pack", State: pipeline.ModuleSkipped, Reason: "lint failed"}}},
+	}
+}
+
+// tell plays the story to a console, with output between its parts.
+func tell(c *console, clock *time.Time) {
+	for i, r := range story() {
+		*clock = start.Add(time.Duration(i) * 4 * time.Second)
+		c.update(r)
+		if i > 0 {
+			c.output("build", fmt.Appendf(nil, "line %d", i))
+			c.output("lint", []byte("\x1b[31mred"))
+		}
+		c.flush()
+		if i == 1 {
+			*clock = clock.Add(liveTick)
+			c.tick()
+		}
+	}
+	c.note("%s", summary(&c.view.run, c.view.counts()))
+	c.close()
+}
+
+func TestConsole_plain(t *testing.T) {
+	var out, err bytes.Buffer
+	var clock time.Time
+	c := &console{out: newStream(&out), err: newStream(&err), now: func() time.Time { return clock }, view: newRunView(), prefixes: map[string]string{}}
+	tell(c, &clock)
+	golden(t, "plain.stdout", out.String())
+	golden(t, "plain.stderr", err.String())
+}
+
+// TestConsole_live has both streams on one terminal: what is written there, in
+// its order.
+func TestConsole_live(t *testing.T) {
+	for _, color := range []bool{false, true} {
+		var terminal bytes.Buffer
+		var clock time.Time
+		c := &console{out: newStream(&terminal), err: newStream(&terminal), now: func() time.Time { return clock }, view: newRunView(), prefixes: map[string]string{},
+			live: true, safe: true, colorOut: color, colorErr: color}
+		tell(c, &clock)
+		golden(t, fmt.Sprintf("live-color-%v", color), terminal.String())
+		if !color {
+			golden(t, "live.screen", screen(terminal.String()))
+		}
+	}
+}
+
+// screen is what stands on a terminal at the end: it knows the few sequences
+// that the live display uses.
+func screen(s string) string {
+	lines := []string{""}
+	for len(s) > 0 {
+		var n int
+		switch {
+		case strings.HasPrefix(s, "\r"):
+			s = s[1:]
+		case strings.HasPrefix(s, "\x1b[J"):
+			s = s[3:]
+		case strings.HasPrefix(s, "\x1b["):
+			fmt.Sscanf(s, "\x1b[%dA", &n)
+			lines = lines[:len(lines)-n]
+			lines[len(lines)-1] = ""
+			_, s, _ = strings.Cut(s, "A")
+		case s[0] == '\n':
+			lines = append(lines, "")
+			s = s[1:]
+		default:
+			lines[len(lines)-1] += s[:1]
+			s = s[1:]
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+func TestConsole_quiet(t *testing.T) {
+	var out, err bytes.Buffer
+	var clock time.Time
+	c := &console{out: newStream(&out), err: newStream(&err), now: func() time.Time { return clock }, view: newRunView(), prefixes: map[string]string{}, quiet: true}
+	tell(c, &clock)
+	if err.String() != "" || !strings.Contains(out.String(), "build | line 1\n") {
+		t.Errorf("stderr %q, stdout %q", err.String(), out.String())
+	}
+}
+
+// TestConsole_narrow cuts lines to the terminal and lists only so many modules.
+func TestConsole_narrow(t *testing.T) {
+	var terminal bytes.Buffer
+	c := &console{out: newStream(&terminal), err: newStream(&terminal), now: func() time.Time { return start }, view: newRunView(), prefixes: map[string]string{}, live: true}
+	c.err.width = func() int { return 24 }
+	r := wire.Run{Index: 1}
+	for i := range maxLiveModules + 3 {
+		r.Modules = append(r.Modules, wire.Module{Name: fmt.Sprintf("module-with-a-long-name-%d", i), State: pipeline.ModuleRunning})
+	}
+	c.update(r)
+	c.flush()
+	lines := strings.Split(strings.TrimSpace(terminal.String()), "\n")
+	if len(lines) != maxLiveModules+2 || strings.TrimSpace(lines[maxLiveModules]) != "and 3 more" {
+		t.Errorf("%d lines: %q", len(lines), lines)
+	}
+	for _, l := range lines {
+		if len(l) > 23 {
+			t.Errorf("%q is wider than the terminal", l)
+		}
+	}
+}
+
+func TestRunView_order(t *testing.T) {
+	v := newRunView()
+	s := story()
+	v.apply(s[2])
+	if got := v.apply(s[1]); got != nil || v.index != 3 {
+		t.Errorf("an older answer changed the view: %+v", got)
+	}
+	if got := v.apply(s[2]); len(got) != 0 {
+		t.Errorf("what was told is told again: %+v", got)
+	}
+}
+
+func TestEstimate(t *testing.T) {
+	done := func(name string, seconds float64) wire.Module {
+		return wire.Module{Name: name, State: pipeline.ModuleSucceeded, StartedAt: at(0), FinishedAt: at(seconds)}
+	}
+	runs := func(name string, since float64) wire.Module {
+		return wire.Module{Name: name, State: pipeline.ModuleRunning, Attempts: []wire.Attempt{{StartedAt: at(since)}}}
+	}
+	waits := func(name string, deps ...string) wire.Module {
+		return wire.Module{Name: name, State: pipeline.ModuleWaiting, DependsOn: deps}
+	}
+	now := start.Add(10 * time.Second)
+	for _, tc := range []struct {
+		name    string
+		modules []wire.Module
+		want    float64
+	}{
+		{"nothing known", []wire.Module{waits("a"), runs("b", 9)}, -1},
+		{"all done", []wire.Module{done("a", 4)}, 0},
+		{"a chain", []wire.Module{done("a", 4), waits("b", "a"), waits("c", "b"), waits("d", "c")}, 12},
+		{"side by side", []wire.Module{done("a", 4), runs("b", 9), runs("c", 9), waits("d"), waits("e")}, 7},
+		{"one runs long", []wire.Module{done("a", 4), runs("b", -10)}, 5},
+		{"a diamond", []wire.Module{done("a", 2), waits("b", "a"), waits("c", "a"), waits("d", "b", "c"), runs("e", 10), runs("f", 10)}, 5},
+		{"a cycle", []wire.Module{done("a", 2), waits("b", "c"), waits("c", "b")}, 4},
+	} {
+		left, ok := estimate(tc.modules, now)
+		if tc.want < 0 != !ok || ok && left.Seconds() != tc.want {
+			t.Errorf("%s: %s, %v, want %v s", tc.name, left, ok, tc.want)
+		}
+	}
+}
+
+func TestShortDuration(t *testing.T) {
+	for seconds, want := range map[float64]string{-1: "0.00s", 0: "0.00s", 0.034: "0.03s", 0.994: "0.99s", 0.996: "1.0s", 1.25: "1.2s", 9.97: "10s", 42.4: "42s", 59.6: "1m00s",
+		185: "3m05s", 3599.7: "1h00m", 7440: "2h04m", 266400: "3d2h"} {
+		if got := shortDuration(time.Duration(seconds * float64(time.Second))); got != want {
+			t.Errorf("%v s: %s, want %s", seconds, got, want)
+		}
+	}
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+func TestSDNotify(t *testing.T) {
+	dir, err := os.MkdirTemp("", "n") // a socket's path is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	for _, name := range []string{filepath.Join(dir, "s"), "@pipelined-test-" + filepath.Base(dir)} {
+		conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := sdNotify(name, "READY=1"); err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 64)
+		n, err := conn.Read(buf)
+		if err != nil || string(buf[:n]) != "READY=1" {
+			t.Errorf("%s: %q, %v", name, buf[:n], err)
+		}
+	}
+	if err := sdNotify("", "READY=1"); err != nil {
+		t.Error(err)
+	}
+	for _, bad := range []string{"relative", filepath.Join(dir, "nobody")} {
+		if err := sdNotify(bad, "READY=1"); err == nil {
+			t.Errorf("%s: no error", bad)
+		}
+	}
+}
+
+func TestGitFacts(t *testing.T) {
+	ctx, dir := context.Background(), t.TempDir()
+	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "GIT_CONFIG_NOSYSTEM=1", "GIT_CEILING_DIRECTORIES=" + filepath.Dir(dir),
+		"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b"}
+	if got := gitFacts(ctx, dir, env); got != (pipeline.Git{}) {
+		t.Errorf("outside a repository: %+v", got)
+	}
+	if got := gitFacts(ctx, dir, []string{"PATH=/nowhere"}); got != (pipeline.Git{}) {
+		t.Errorf("%+v", got)
+	}
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("git is not here")
+	}
+	git := func(args ...string) {
+		t.Helper()
+		cmd := exec.Command("git", args...)
+		cmd.Dir, cmd.Env = dir, env
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("git %q: %v: %s", args, err, out)
+		}
+	}
+	git("init", "-q", "-b", "trunk")
+	if got := gitFacts(ctx, dir, env); got != (pipeline.Git{Branch: "trunk"}) {
+		t.Errorf("before a commit: %+v", got)
+	}
+	write(t, dir, "a", "1")
+	git("add", ".")
+	git("commit", "-q", "-m", "one")
+	clean := gitFacts(ctx, dir, env)
+	if len(clean.SHA) < 40 || clean.Branch != "trunk" || clean.Dirty || clean.Tag != "" {
+		t.Errorf("%+v", clean)
+	}
+	git("tag", "v1")
+	write(t, dir, "b", "2")
+	git("checkout", "-q", "--detach")
+	want := pipeline.Git{SHA: clean.SHA, Tag: "v1", Dirty: true}
+	if diff := cmp.Diff(want, gitFacts(ctx, dir, env)); diff != "" {
+		t.Error(diff)
+	}
+	done, cancel := context.WithCancel(ctx)
+	cancel()
+	if got := gitFacts(done, dir, env); got != (pipeline.Git{}) {
+		t.Errorf("too late: %+v", got)
+	}
+}
+
+func TestNearest(t *testing.T) {
+	names := []string{"status", "submit", "list", "logs", "wait", "watch"}
+	for in, want := range map[string]string{"statsu": "status", "sumbit": "submit", "wach": "watch", "lst": "list", "x": "", "": "", "status": "", "zzzzzz": ""} {
+		if got := nearest(in, names); got != want {
+			t.Errorf("%s: %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestLineSplitter(t *testing.T) {
+	var got []string
+	s := newLineSplitter(func(m string, line []byte) { got = append(got, m+"|"+string(line)) }, func(m string, n int) { got = append(got, m+"#"+string(rune('0'+n))) })
+	for _, e := range []wire.LogEvent{
+		{Module: "a", Attempt: 1, Text: "one\n\ntw"}, {Module: "b", Attempt: 1, Text: "other\n"}, {Module: "a", Attempt: 1, Text: "o\nrest"},
+		{Module: "a", Attempt: 2, Text: "again"}, {Module: "a", Attempt: 2, Text: "\n", End: true}, {Module: "b", Attempt: 1, Text: "open"}, {RunEnd: true},
+		{Module: "c", Attempt: 3, Raw: []byte("\xff\n")},
+	} {
+		s.add(&e)
+	}
+	s.end()
+	want := []string{"a|one", "a|", "b|other", "a|two", "a|rest", "a#2", "a|again", "c#3", "c|\xff", "b|open"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	got = nil
+	for range 5 {
+		s.add(&wire.LogEvent{Module: "z", Attempt: 1, Text: string(make([]byte, maxLine/2))})
+	}
+	if len(got) != 1 || len(s.open["z"].rest) > maxLine {
+		t.Errorf("%d pieces, %d bytes are kept", len(got), len(s.open["z"].rest))
+	}
+}
+
+func TestValidate(t *testing.T) {
+	c := newCommand(t, nil)
+	dir := t.TempDir()
+	file := write(t, dir, "p.hcl", hello)
+	code, stdout, stderr := c.exec("validate", file)
+	if code != 0 || stdout != file+": pipeline release is valid (2 modules)\n" || stderr != "no value for who: what needs it was not checked (give -var, or -strict)\n" {
+		t.Errorf("exit %d, %q, %q", code, stdout, stderr)
+	}
+	for _, args := range [][]string{{"-strict"}, {"-var", "nobody=x"}, {"-strict", "-json"}} {
+		if code, _, stderr := c.exec(append([]string{"validate", file}, args...)...); code != exitUsage {
+			t.Errorf("%q: exit %d, %s", args, code, stderr)
+		}
+	}
+	if code, _, stderr = c.exec("validate", file, "-strict", "-var=who=x"); code != 0 || stderr != "" {
+		t.Errorf("exit %d, %s", code, stderr)
+	}
+	bad := write(t, dir, "bad.hcl", "pipeline \"x\" {\n  module \"a\" {\n    depends_on = [module.a]\n    command = [\"x\"]\n  }\n}\n")
+	code, stdout, stderr = c.exec("validate", "-json", bad)
+	if code != exitUsage || stderr != "" {
+		t.Errorf("exit %d, %s", code, stderr)
+	}
+	golden(t, "validate.json", string(cutDir([]byte(stdout), dir)))
+}
+
+// cutDir takes a temporary folder out of a text.
+func cutDir(text []byte, dir string) []byte {
+	for i := 0; i+len(dir) <= len(text); i++ {
+		if string(text[i:i+len(dir)]) == dir {
+			text = append(text[:i:i], text[i+len(dir):]...)
+		}
+	}
+	return text
+}
