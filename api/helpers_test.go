@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -179,22 +178,6 @@ func problem(tb testing.TB, r *http.Response, status int, kind pipeline.Kind) wi
 	return p
 }
 
-// eventually waits for a condition and reports its last error.
-func eventually(tb testing.TB, what string, f func() error) {
-	tb.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			tb.Fatalf("%s: %v", what, err)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
 // gate lets a test wait for a handler, and a handler for the test.
 type gate struct{ entered, release chan struct{} }
 
@@ -211,7 +194,5 @@ func (g gate) wait(ctx context.Context) error {
 }
 
 var errBoom = errors.New("boom: a secret detail")
-
-func sprint(v any) string { return fmt.Sprintf("%+v", v) }
 
 func clientList(limit int) client.ListOptions { return client.ListOptions{Limit: limit} }

@@ -27,7 +27,7 @@ func TestHTTP2(t *testing.T) {
 	b := &apitest.Backend{Name: "leader"}
 	blobStore(b, have)
 	b.RunFunc = func(ctx context.Context, id pipeline.RunID, _ uint64, wait time.Duration, _ uint64) (wire.Run, error) {
-		select { // longer than WriteTimeout and BodyGrace
+		select { // longer than WriteTimeout
 		case <-time.After(wait):
 			return wire.Run{Index: 7}, nil
 		case <-ctx.Done():
@@ -48,7 +48,7 @@ func TestHTTP2(t *testing.T) {
 		return send(wire.LogEvent{RunEnd: true})
 	}
 	short := func(c *api.Config) {
-		c.WriteTimeout, c.BodyGrace, c.KeepAlive = 100*time.Millisecond, 100*time.Millisecond, 30*time.Millisecond
+		c.WriteTimeout, c.KeepAlive = 200*time.Millisecond, 30*time.Millisecond
 	}
 	leader := newNode(t, b, short)
 	h := leader.PeerHandler()
@@ -69,7 +69,8 @@ func TestHTTP2(t *testing.T) {
 	fb := &apitest.Backend{Name: "follower", LeaderFunc: to, StatefulFunc: to}
 	fb.Follower.Store(true)
 	fb.Stateless.Store(true)
-	follower := newNode(t, fb, short)
+	// The stream outlives the grace of its request's body.
+	follower := newNode(t, fb, short, func(c *api.Config) { c.BodyGrace = 300 * time.Millisecond })
 
 	r := ask(t, follower.public.URL, "GET /api/v1/runs/r1?index=3&wait=300ms", "", asRead)
 	if r.StatusCode != 200 || r.Header.Get("X-Pipelined-Index") != "7" {

@@ -96,6 +96,7 @@ func (s story) follow(rnd *rand.Rand, overlap bool) func(context.Context, pipeli
 // However the connections break, the follower gets every byte of every attempt
 // once, in order, and each end once.
 func TestFollowRun_byteExact(t *testing.T) {
+	cuts := 0
 	for seed := range uint64(60) {
 		rnd := rand.New(rand.NewPCG(seed, 7))
 		want := newStory(rnd)
@@ -148,6 +149,14 @@ func TestFollowRun_byteExact(t *testing.T) {
 			}
 		}
 		c.CloseIdle()
+		for _, cut := range cutters {
+			cut.mu.Lock()
+			cuts += cut.cuts
+			cut.mu.Unlock()
+		}
+	}
+	if cuts < 60 {
+		t.Errorf("only %d connections were cut", cuts)
 	}
 }
 
