@@ -1,0 +1,127 @@
+package executor_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+	"testing"
+
+	"github.com/pipelined/pipelined/executor"
+)
+
+// benchParallel is how many processes run at once in the benchmarks, as in the
+// workloads of the project's targets.
+const benchParallel = 2
+
+// BenchmarkSpawnFloor is what nobody can go below: fork, exec, captured output
+// and wait, without anything kept or watched.
+func BenchmarkSpawnFloor(b *testing.B) {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer null.Close()
+	work := make(chan struct{}, b.N)
+	for range b.N {
+		work <- struct{}{}
+	}
+	close(work)
+	b.ResetTimer()
+	errs := make(chan error, benchParallel)
+	for range benchParallel {
+		go func() {
+			var err error
+			for range work {
+				err = spawnAndWait(null)
+				if err != nil {
+					break
+				}
+			}
+			errs <- err
+		}()
+	}
+	for range benchParallel {
+		if err := <-errs; err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func spawnAndWait(null *os.File) error {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	pid, err := syscall.ForkExec("/bin/true", []string{"/bin/true"},
+		&syscall.ProcAttr{Env: []string{"PATH=/usr/bin:/bin"}, Files: []uintptr{null.Fd(), w.Fd(), w.Fd()}})
+	w.Close()
+	if err != nil {
+		r.Close()
+		return err
+	}
+	_, err = io.Copy(io.Discard, r)
+	r.Close()
+	if err != nil {
+		return err
+	}
+	var ws syscall.WaitStatus
+	for {
+		_, err = syscall.Wait4(pid, &ws, 0, nil)
+		if err != syscall.EINTR {
+			return err
+		}
+	}
+}
+
+func benchRunner(b *testing.B, r executor.Runner, argv ...string) {
+	b.Helper()
+	ctx, dir := context.Background(), b.TempDir()
+	start := func(i int) error {
+		return r.Start(ctx, []executor.Process{{ID: fmt.Sprintf("%s/%d/1", b.Name(), i), Dir: dir, WorkDir: dir,
+			Argv: argv, Env: []string{"PATH=/usr/bin:/bin"}, Timeout: 1 << 40, Grace: 1 << 30}})
+	}
+	b.ResetTimer()
+	next := 0
+	for ; next < min(benchParallel, b.N); next++ {
+		if err := start(next); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for done := 0; done < b.N; done++ {
+		st := <-r.Exits()
+		if st.StartError != "" || st.ExitCode != 0 {
+			b.Fatalf("exit %+v", st)
+		}
+		if next < b.N {
+			if err := start(next); err != nil {
+				b.Fatal(err)
+			}
+			next++
+		}
+		if err := r.Forget(ctx, st.ID); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkLocalTrue runs a module that does nothing in this process.
+func BenchmarkLocalTrue(b *testing.B) {
+	r, err := executor.NewLocal(executor.Config{DataDir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	benchRunner(b, r, "/bin/true")
+}
+
+// BenchmarkLocalSweepTrue is the same without control groups.
+func BenchmarkLocalSweepTrue(b *testing.B) {
+	r, err := executor.NewLocal(executor.Config{DataDir: b.TempDir(), NoCgroups: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	benchRunner(b, r, "/bin/true")
+}

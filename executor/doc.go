@@ -1,0 +1,30 @@
+// Package executor runs attempts on this machine: it starts a module's process
+// in a folder that its caller prepared, takes its output to disk from the first
+// byte, stops it (TERM, grace, KILL of the whole tree), and tells how it ended.
+//
+// Two runners share one engine. Local keeps the processes as children of the
+// calling process and ends with it; `pipelined run` uses it. Client speaks to a
+// keeper, one small process a data directory, which outlives the daemon: a
+// daemon that starts again finds its keeper, and through it every attempt,
+// running or ended. KeeperMain is the body of that process.
+//
+// An attempt is over only when its whole tree is dead. Who belongs to a tree is
+// told by a cgroup (version 2) where the machine offers one, else by session,
+// ancestry and an environment cookie, swept until two passes find nothing. What
+// evades both, a process of the same user that leaves its session, clears its
+// environment and lets its parents die between two looks while other attempts
+// run, is killed when the last attempt of the runner has ended.
+//
+// The package knows nothing of runs, of the cluster, or of where files come
+// from. Helpers build what a Process needs: Prepare and Remove the folder,
+// Environ the environment, WriteScript the script; ReadResult takes what the
+// module wrote to $PIPELINED_OUTPUT. Everything exported may be used from many goroutines.
+//
+// A runner changes its process: files above standard error become close-on-exec,
+// core dumps are turned off, the umask becomes 022, and threads that start
+// modules give up gaining privileges (no_new_privs) unless told otherwise.
+//
+// A keeper lives in the control group of the daemon that started it. Under
+// systemd the unit therefore needs KillMode=process (else a restart kills the
+// keeper and its modules) and, where the daemon is not root, Delegate=yes.
+package executor

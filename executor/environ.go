@@ -1,0 +1,124 @@
+package executor
+
+import (
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// CookieVariable is the one variable that a runner adds to an environment: it
+// marks every descendant as a member of its attempt. Nested pipelines add
+// theirs after a blank, so that the outer runner still finds them.
+const CookieVariable = "PIPELINED_ATTEMPT_COOKIE"
+
+// ReservedPrefix begins the names of variables that modules cannot set.
+const ReservedPrefix = "PIPELINED_"
+
+// DefaultPath is a module's PATH where the machine's has none.
+const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// EnvConfig is what Environ builds a module's environment from. Empty strings
+// leave their variable out, save Path.
+type EnvConfig struct {
+	// Dir is the attempt's folder; HOME, TMPDIR, PIPELINED_WORKSPACE and
+	// PIPELINED_OUTPUT follow from it.
+	Dir string
+	// Path is the module's PATH; "" means the daemon's, else DefaultPath.
+	Path string
+	// TraceParent is the W3C trace context of the attempt.
+	TraceParent string
+
+	Run, Pipeline, Module string
+	// Attempt is the attempt's number; 0 leaves the variable out.
+	Attempt int
+	// Worker is the node's name.
+	Worker string
+	// Cache is the folder that holds the module's caches.
+	Cache string
+
+	// PassThrough names variables of this machine that modules see
+	// (-module-env). A name that is not set here is left out.
+	PassThrough []string
+	// Declared is what the pipeline declares; it wins over all but the
+	// reserved names.
+	Declared map[string]string
+	// Lookup reads this machine's environment; nil means os.LookupEnv.
+	Lookup func(name string) (string, bool)
+}
+
+// Environ builds the complete environment of a module as KEY=VALUE: what
+// language rule 7 names, then the machine's variables that were asked for, then
+// what the pipeline declares, each once; the later wins. Names that begin with
+// PIPELINED_ are the system's: neither the machine nor the pipeline can set
+// them. A declared name or value that no environment can hold (empty, with "="
+// or a zero byte) is an error of kind Invalid.
+func Environ(c EnvConfig) ([]string, error) {
+	lookup := c.Lookup
+	if lookup == nil {
+		lookup = os.LookupEnv
+	}
+	out := make([]string, 0, 16+len(c.PassThrough)+len(c.Declared))
+	for name, value := range c.Declared {
+		if name == "" || strings.ContainsAny(name, "=\x00") || strings.IndexByte(value, 0) >= 0 {
+			return nil, pipeline.Errorf(pipeline.Invalid, "env %.60q: a name or value that no environment can hold", name)
+		}
+		if !reserved(name) {
+			out = append(out, name+"="+value)
+		}
+	}
+	slices.Sort(out) // a map's order is none: the same module has the same list
+	for i, name := range c.PassThrough {
+		if _, declared := c.Declared[name]; declared || name == "" || reserved(name) || slices.Contains(c.PassThrough[:i], name) {
+			continue
+		}
+		if value, set := lookup(name); set {
+			out = append(out, name+"="+value)
+		}
+	}
+	before := len(out)
+	add := func(name, value string) {
+		if value != "" && (reserved(name) || !hasName(out[:before], name)) {
+			out = append(out, name+"="+value)
+		}
+	}
+	add("PATH", modulePath(c.Path, lookup))
+	add("HOME", HomePath(c.Dir))
+	add("TMPDIR", TmpPath(c.Dir))
+	add("CI", "true")
+	add("TRACEPARENT", c.TraceParent)
+	add("PIPELINED_RUN_ID", c.Run)
+	add("PIPELINED_PIPELINE", c.Pipeline)
+	add("PIPELINED_MODULE", c.Module)
+	if c.Attempt > 0 {
+		add("PIPELINED_ATTEMPT", strconv.Itoa(c.Attempt))
+	}
+	add("PIPELINED_WORKER", c.Worker)
+	add("PIPELINED_OUTPUT", resultPath(c.Dir))
+	add("PIPELINED_WORKSPACE", WorkPath(c.Dir))
+	add("PIPELINED_CACHE", c.Cache)
+	return out, nil
+}
+
+func reserved(name string) bool { return strings.HasPrefix(name, ReservedPrefix) }
+
+func hasName(env []string, name string) bool {
+	for _, kv := range env {
+		if len(kv) > len(name) && kv[len(name)] == '=' && kv[:len(name)] == name {
+			return true
+		}
+	}
+	return false
+}
+
+func modulePath(path string, lookup func(string) (string, bool)) string {
+	if path != "" {
+		return path
+	}
+	if p, _ := lookup("PATH"); p != "" {
+		return p
+	}
+	return DefaultPath
+}

@@ -1,0 +1,126 @@
+package executor
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// Bounds of waiting for a peer on the same machine.
+const (
+	helloTimeout = 5 * time.Second
+	sendTimeout  = 10 * time.Second
+)
+
+// keeperConn is one daemon at the keeper.
+type keeperConn struct {
+	k    *keeper
+	conn *net.UnixConn
+
+	mu sync.Mutex // guards writing
+}
+
+func (c *keeperConn) send(m *message) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return sendTimed(c.conn, m)
+}
+
+// sendTimed writes a message; a peer that does not read is given up.
+func sendTimed(conn *net.UnixConn, m *message) error {
+	if err := conn.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
+		return err
+	}
+	return writeFrame(conn, m)
+}
+
+// serve greets, then answers until the daemon goes.
+func (c *keeperConn) serve() error {
+	if err := checkPeer(c.conn); err != nil {
+		return err
+	}
+	if err := c.conn.SetReadDeadline(time.Now().Add(helloTimeout)); err != nil {
+		return err
+	}
+	r := bufio.NewReaderSize(c.conn, 64<<10)
+	m, scratch, err := readFrame(r, nil)
+	if err != nil {
+		return fmt.Errorf("hello: %w", err)
+	}
+	version, err := c.greet(m)
+	if err != nil {
+		_ = c.send(&message{Kind: kindWelcome, PID: os.Getpid(), Errors: wireErrors(err)})
+		return err
+	}
+	if err := c.conn.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	// The welcome goes first: from take on, exits go to this daemon.
+	err = c.send(&message{Kind: kindWelcome, Magic: protoMagic, Max: version, PID: os.Getpid(), Incarnation: c.k.e.incarnation})
+	if err != nil {
+		return err
+	}
+	c.k.take(c)
+	c.k.e.republish()
+	for {
+		if m, scratch, err = readFrame(r, scratch); err != nil {
+			return err
+		}
+		if err := c.answer(m); err != nil {
+			return err
+		}
+	}
+}
+
+// greet checks a hello and chooses the version.
+func (c *keeperConn) greet(m *message) (int, error) {
+	switch {
+	case m.Kind != kindHello || m.Magic != protoMagic:
+		return 0, pipeline.Errorf(pipeline.Invalid, "this is the keeper of a pipelined agent; the caller speaks something else")
+	case m.DataDir != c.k.cfg.DataDir:
+		return 0, pipeline.Errorf(pipeline.Invalid, "this keeper holds %s, not %s", c.k.cfg.DataDir, m.DataDir)
+	case m.Min > protoMax || m.Max < protoMin:
+		return 0, pipeline.Errorf(pipeline.Conflict, "the keeper (pid %d) speaks versions %d to %d of its protocol and this program %d to %d: "+
+			"let its attempts end, then stop it with TERM", os.Getpid(), protoMin, protoMax, m.Min, m.Max)
+	}
+	return min(m.Max, protoMax), nil
+}
+
+// answer does what one message asks.
+func (c *keeperConn) answer(m *message) error {
+	e := c.k.e
+	reply := &message{Kind: kindReply, Seq: m.Seq}
+	switch m.Kind {
+	case kindStart:
+		if m.Incarnation != e.incarnation {
+			reply.Errors = wireErrors(ErrUnknownStart)
+		} else {
+			reply.Errors = wireErrors(e.start(m.Processes))
+		}
+	case kindStop:
+		for _, id := range m.IDs {
+			if err := e.stop(id, m.Reason, m.Duration); err != nil {
+				reply.Errors = append(reply.Errors, toWire(err))
+			}
+		}
+	case kindForget:
+		e.forget(m.IDs)
+		if m.Seq == 0 {
+			return nil // nobody waits
+		}
+	case kindRenew:
+		reply.Errors = wireErrors(e.lease.renew(m.Duration, e.lapse))
+	case kindList:
+		return cutStatuses(e.list(), func(part []Status, more bool) error {
+			return c.send(&message{Kind: kindReply, Seq: m.Seq, Statuses: part, More: more})
+		})
+	default:
+		reply.Errors = wireErrors(pipeline.Errorf(pipeline.Invalid, "the keeper does not know message %d", m.Kind))
+	}
+	return c.send(reply)
+}

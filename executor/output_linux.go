@@ -1,0 +1,105 @@
+package executor
+
+import (
+	"fmt"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// readBuffers are lent to whoever has something to read, and only while there
+// is: a thousand silent modules hold none.
+var readBuffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
+
+// output takes what a process says to its file. It is used by one goroutine;
+// its figures are read after that has ended.
+type output struct {
+	path  string
+	limit int64
+
+	fd      int // -1 before the first byte and after the end
+	size    int64
+	dropped int64
+	err     error
+}
+
+// drain reads from the pipe until nobody holds its other end, or until the
+// pipe's deadline has passed; then it reports true.
+func (o *output) drain(r *os.File) (held bool) {
+	conn, err := r.SyscallConn()
+	if err != nil {
+		return true
+	}
+	return conn.Read(func(fd uintptr) bool { return o.readAvailable(int(fd)) }) != nil
+}
+
+// readAvailable reads what is there and reports whether that was the end.
+func (o *output) readAvailable(fd int) (eof bool) {
+	buf := readBuffers.Get().(*[64 << 10]byte)
+	defer readBuffers.Put(buf)
+	for {
+		n, err := unix.Read(fd, buf[:])
+		switch {
+		case n > 0:
+			o.write(buf[:n])
+		case err == unix.EINTR:
+		case err == unix.EAGAIN:
+			return false
+		default:
+			return true
+		}
+	}
+}
+
+// write never fails: a module must not stop because our disk is full. What
+// cannot be kept is counted.
+func (o *output) write(b []byte) {
+	if o.err != nil || o.dropped > 0 {
+		o.dropped += int64(len(b))
+		return
+	}
+	if o.fd < 0 {
+		fd, err := unix.Open(o.path, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_APPEND|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o644)
+		if err != nil {
+			o.fail(err, b)
+			return
+		}
+		o.fd = fd
+	}
+	if room := o.limit - o.size; o.limit > 0 && int64(len(b)) > room {
+		o.dropped = int64(len(b)) - room
+		o.put(b[:room])
+		o.put(fmt.Appendf(nil, "\n[pipelined: the output is longer than its limit of %d bytes; the rest is dropped]\n", o.limit))
+		return
+	}
+	o.put(b)
+}
+
+func (o *output) put(b []byte) {
+	for len(b) > 0 && o.err == nil {
+		n, err := unix.Write(o.fd, b)
+		if n > 0 {
+			o.size += int64(n)
+			b = b[n:]
+		}
+		if err != nil && err != unix.EINTR {
+			o.fail(err, b)
+		}
+	}
+}
+
+func (o *output) fail(err error, lost []byte) {
+	o.err = fmt.Errorf("write output: %w", err)
+	o.dropped += int64(len(lost))
+}
+
+func (o *output) close() {
+	if o.fd < 0 {
+		return
+	}
+	if err := unix.Close(o.fd); err != nil && o.err == nil {
+		o.err = fmt.Errorf("write output: %w", err)
+	}
+	o.fd = -1
+}
