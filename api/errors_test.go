@@ -174,7 +174,9 @@ func TestErrors_protocolBodies(t *testing.T) {
 		{"POST /api/execution/execute", `{"executionId":"fails"}`, 500, `"errorMessage":"exit code 3","exceptionType":"failed","stackTrace":"…"`},
 		{"POST /api/execution/execute", `{"executionId":"bad"}`, 409, `"errorMessage":"it runs already with another module","exceptionType":"conflict"`},
 		{"POST /api/execution/execute", `{"executionId":"bad`, 400, `"exceptionType":"invalid"`},
-		{"POST /api/execution/execute", `{"executionId":"../x"}`, 400, `"success":false`},
+		{"POST /api/execution/execute", `{"executionId":"a\u0000"}`, 400, `"success":false`},
+		{"POST /api/execution/execute", `{"moduleTypeName":"m"}`, 400, `"errorMessage":"executionId: want`},
+		{"POST /api/execution/execute", `{"executionId":"r1/build[a,b]/2"}`, 200, `"executionId":"r1/build[a,b]/2"`},
 		{"POST /api/execution/cancel", `{"executionId":"e1"}`, 404, `{"success":false,"errorMessage":"execution e1: there is none"}`},
 		{"POST /api/workers/register", `{"workerNode":{"id":"w1"}}`, 400, `{"success":false,"errorMessage":"endpoint: want a URL"}`},
 	} {

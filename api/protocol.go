@@ -45,8 +45,8 @@ func (s *Server) execute(c *call) error {
 	if err != nil {
 		return err
 	}
-	if !token(in.ExecutionID, 128) {
-		return invalid("executionId: want 1 to 128 letters, digits and '.', '_', ':', '-'")
+	if err := checkExecution(in.ExecutionID); err != nil {
+		return err
 	}
 	async := prefersAsync(c.r.Header.Values("Prefer"))
 	if async {
@@ -64,6 +64,20 @@ func (s *Server) execute(c *call) error {
 		status = http.StatusInternalServerError
 	}
 	s.writeJSON(c, status, "application/json", out)
+	return nil
+}
+
+// checkExecution bounds an execution's id. It may be a caller's own or an
+// attempt's ("run/module/attempt"); what else it must be the backend knows.
+func checkExecution(id string) error {
+	if id == "" || len(id) > wire.MaxModuleName+128 {
+		return invalid("executionId: want 1 to %d bytes", wire.MaxModuleName+128)
+	}
+	for _, c := range id {
+		if c < 0x20 || c == 0x7f {
+			return invalid("executionId: a control character is not allowed")
+		}
+	}
 	return nil
 }
 
@@ -106,8 +120,8 @@ func (s *Server) cancelExecution(c *call) error {
 	if err != nil {
 		return err
 	}
-	if !token(in.ExecutionID, 128) {
-		return invalid("executionId: want 1 to 128 letters, digits and '.', '_', ':', '-'")
+	if err := checkExecution(in.ExecutionID); err != nil {
+		return err
 	}
 	if err := s.backend.CancelExecution(c.r.Context(), c.by, in); err != nil {
 		return err

@@ -89,13 +89,15 @@ func (c *cutter) wrap(h http.Handler) http.Handler {
 			return
 		}
 		cut := &cutWriter{ResponseWriter: w, left: left}
+		defer func() { // the handler may have given up by itself
+			if cut.done {
+				c.mu.Lock()
+				c.cuts++
+				c.mu.Unlock()
+				panic(http.ErrAbortHandler)
+			}
+		}()
 		h.ServeHTTP(cut, r)
-		if cut.done {
-			c.mu.Lock()
-			c.cuts++
-			c.mu.Unlock()
-			panic(http.ErrAbortHandler)
-		}
 	})
 }
 
