@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/internal/node"
 	"github.com/pipelined/pipelined/pipeline/language"
 	"github.com/pipelined/pipelined/pipeline/language/bounded"
 )
@@ -18,8 +20,10 @@ func (p *program) hidden(ctx context.Context, args []string) (code int, ok bool)
 	}
 	var err error
 	switch args[0] {
-	case "__keeper":
-		err = nil
+	case executor.KeeperCommand:
+		// The daemon may run before others; its keeper and their modules do not.
+		node.SetPriority(0)
+		err = executor.KeeperMain(ctx, args[1:])
 	case bounded.Command:
 		err = language.RunHelper(p.stdin, flushed{p.stdout})
 	default:

@@ -231,13 +231,49 @@ func (f *follower) read() (head pipeline.Run, err error) {
 	return head, err
 }
 
+// inlineLog is how much of an attempt that is over is sent at once, in the
+// order in which the attempts ended, rather than beside the others.
+const inlineLog = 256 << 10
+
+// inOrder lists what is open: what ended, in the order of the ends, then what
+// runs, in the order of the beginnings.
+func (f *follower) inOrder() []*pipeline.ModuleRecord {
+	list := make([]*pipeline.ModuleRecord, 0, len(f.open))
+	for _, rec := range f.open {
+		list = append(list, rec)
+	}
+	at := func(r *pipeline.ModuleRecord) (bool, time.Time) {
+		if a := r.Last(); a != nil {
+			if a.State.Final() {
+				return true, a.FinishedAt
+			}
+			return false, a.AssignedAt
+		}
+		return true, r.FinishedAt
+	}
+	slices.SortFunc(list, func(x, y *pipeline.ModuleRecord) int {
+		xe, xt := at(x)
+		ye, yt := at(y)
+		switch {
+		case xe != ye && xe:
+			return -1
+		case xe != ye:
+			return 1
+		case !xt.Equal(yt):
+			return xt.Compare(yt)
+		}
+		return strings.Compare(x.Name, y.Name)
+	})
+	return list
+}
+
 // start sets goroutines on the modules that have something to send; idle when
 // there is none and none is at work.
 func (f *follower) start(ctx context.Context) (idle bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	idle = true
-	for _, rec := range f.open {
+	for _, rec := range f.inOrder() {
 		p := f.at[rec.Name]
 		if p == nil {
 			p = &place{}
@@ -268,6 +304,12 @@ func (f *follower) start(ctx context.Context) (idle bool) {
 		}
 		idle = false
 		p.busy = true
+		if a.State.Final() && a.LogSize <= inlineLog {
+			f.mu.Unlock()
+			f.module(ctx, rec.Name, p, a)
+			f.mu.Lock()
+			continue
+		}
 		if !f.group.TryGo(func() error { f.module(ctx, rec.Name, p, a); return nil }) {
 			p.busy = false // many at work: one that ends pokes
 		}

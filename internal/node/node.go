@@ -159,12 +159,26 @@ func (n *Node) openStores(ctx context.Context) (err error) {
 	if n.store, err = fsm.Open(n.dir.StateDir(), n.log.Named("fsm")); err != nil {
 		return err
 	}
+	return n.openRunner(ctx)
+}
+
+// openRunner finds or starts the keeper; `pipelined run` needs none.
+func (n *Node) openRunner(ctx context.Context) error {
+	cfg := executor.Config{DataDir: n.dir.KeeperDir(), Executable: n.cfg.Executable, Logger: n.log.Named("keeper")}
 	if n.cfg.Embedded {
-		n.runner, err = executor.NewLocal(executor.Config{DataDir: n.dir.KeeperDir(), Logger: n.log.Named("executor")})
-	} else {
-		n.runner, err = executor.Connect(ctx, executor.Config{DataDir: n.dir.KeeperDir(), Executable: n.cfg.Executable, Logger: n.log.Named("keeper")})
+		r, err := executor.NewLocal(cfg)
+		if err != nil {
+			return fmt.Errorf("open executor: %w", err)
+		}
+		n.runner = r
+		return nil
 	}
-	return err
+	r, err := executor.Connect(ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("connect to the keeper: %w", err)
+	}
+	n.runner = r
+	return nil
 }
 
 func (n *Node) openCluster(file storage.NodeFile) (err error) {
