@@ -127,7 +127,7 @@ func newNode(tb testing.TB, name string, change ...func(*cluster.Config)) *testN
 	n.cfg = cluster.Config{NodeID: pipeline.NodeID("node-" + name), Name: name, Version: "test", Key: testKey,
 		Mode: pipeline.ModeAuto, BindAddr: freeIP(), RaftDir: filepath.Join(n.dir, "raft"),
 		Logger:  hclog.New(&hclog.LoggerOptions{Name: name, Level: level, Output: os.Stderr, TimeFormat: "05.000"}),
-		Timings: consensus.Timings{RPC: 2 * time.Second},
+		Timings: consensus.Timings{Heartbeat: 500 * time.Millisecond, Lease: 400 * time.Millisecond, RPC: 2 * time.Second},
 		SaveIdentity: func(id string, peers []string) error {
 			n.mu.Lock()
 			defer n.mu.Unlock()

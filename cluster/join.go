@@ -221,7 +221,7 @@ func (c *Cluster) waitToRetry(ctx context.Context, pause time.Duration, changed 
 // sayRefused tells people what only they can mend, seldom enough.
 func (c *Cluster) sayRefused(err error) {
 	text := err.Error()
-	if !errors.Is(err, gossip.ErrWrongKey) && !strings.HasPrefix(text, "refused ") {
+	if !errors.Is(err, gossip.ErrWrongKey) && !strings.HasPrefix(text, "refused ") || strings.HasSuffix(text, givesUp) {
 		return
 	}
 	c.mu.Lock()
@@ -278,6 +278,9 @@ func (c *Cluster) wanted(ctx context.Context, all bool) []string {
 	return out
 }
 
+// givesUp ends the refusals that pass by themselves.
+const givesUp = " gives up its own empty cluster first"
+
 // admitMember refuses nodes of other clusters. It is called with memberlist's
 // locks held.
 func (c *Cluster) admitMember(self gossip.Meta, other gossip.Member) error {
@@ -294,9 +297,9 @@ func (c *Cluster) admitMember(self gossip.Meta, other gossip.Member) error {
 		case c.giveWayTo <- o.Cluster:
 		default:
 		}
-		return errors.New("this node gives up its own empty cluster first")
+		return errors.New("this node" + givesUp)
 	case o.Yields:
-		return errors.New("it gives up its own empty cluster first")
+		return errors.New("it" + givesUp)
 	}
 	return &mismatchError{own: self.Cluster, other: o.Cluster}
 }

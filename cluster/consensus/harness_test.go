@@ -116,7 +116,7 @@ func (n *network) open(tb testing.TB, id, dir string) (*Node, *testFSM) {
 		log = hclog.New(&hclog.LoggerOptions{Name: id, Level: hclog.LevelFromString(l), Output: os.Stderr, TimeFormat: "05.000"})
 	}
 	fsm := &testFSM{}
-	node, err := Open(Config{ID: id, Dir: dir, FSM: fsm, Dial: n.dialer(id), Logger: log, Timings: Timings{Heartbeat: 500 * time.Millisecond, Lease: 400 * time.Millisecond, RPC: 500 * time.Millisecond, Stall: time.Second}})
+	node, err := Open(Config{ID: id, Dir: dir, FSM: fsm, Dial: n.dialer(id), Logger: log, Timings: Timings{Heartbeat: 800 * time.Millisecond, Lease: 800 * time.Millisecond, RPC: 800 * time.Millisecond, Stall: time.Second}})
 	if err != nil {
 		tb.Fatalf("open %s: %v", id, err)
 	}
@@ -138,7 +138,7 @@ func three(tb testing.TB, n *network) (nodes []*Node, fsms []*testFSM) {
 	if err := nodes[0].Bootstrap(ctx); err != nil {
 		tb.Fatal(err)
 	}
-	eventually(tb, 5*time.Second, func() error { return nodes[0].Barrier(ctx) })
+	eventually(tb, 20*time.Second, func() error { return nodes[0].Barrier(ctx) })
 	for _, id := range []string{"b", "c"} {
 		if err := nodes[0].AddStandby(ctx, id, nodes[0].Servers()); err != nil {
 			tb.Fatal(err)

@@ -29,7 +29,7 @@ func TestNode_single(t *testing.T) {
 	if err := n.Bootstrap(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 200*time.Millisecond, func() error { return n.Barrier(t.Context()) })
+	eventually(t, 5*time.Second, func() error { return n.Barrier(t.Context()) })
 	i, resp, err := n.Apply(t.Context(), []byte("x"))
 	if err != nil || resp != "x done" || i == 0 {
 		t.Fatalf("got %d, %v, %v", i, resp, err)
@@ -62,7 +62,7 @@ func TestNode_single(t *testing.T) {
 		t.Errorf("applied %q", got)
 	}
 	n, fsm = net.open(t, "a", dir)
-	eventually(t, time.Second, func() error { return n.Barrier(t.Context()) })
+	eventually(t, 20*time.Second, func() error { return n.Barrier(t.Context()) })
 	if got := fsm.all(); !slices.Equal(got, []string{"x", "y"}) {
 		t.Errorf("replayed %q", got)
 	}
@@ -86,7 +86,7 @@ func TestNode_ApplyAsync_keepsOrder(t *testing.T) {
 		last = index
 	}
 	for i, f := range fsms {
-		eventually(t, 5*time.Second, func() error {
+		eventually(t, 20*time.Second, func() error {
 			if got := f.all(); !slices.Equal(got, want) {
 				return fmt.Errorf("node %d has %d commands", i, len(got))
 			}
@@ -111,7 +111,7 @@ func TestNode_Apply_leadershipLost(t *testing.T) {
 		t.Errorf("after the loss: %v", err)
 	}
 	var next *Node
-	eventually(t, 5*time.Second, func() error {
+	eventually(t, 20*time.Second, func() error {
 		for _, n := range nodes[1:] {
 			if _, _, err := n.Apply(t.Context(), []byte("kept")); err == nil {
 				next = n
@@ -121,7 +121,7 @@ func TestNode_Apply_leadershipLost(t *testing.T) {
 		return errors.New("no leader")
 	})
 	net.isolate("a", false)
-	eventually(t, 5*time.Second, func() error {
+	eventually(t, 20*time.Second, func() error {
 		if got := fsms[0].all(); !slices.Equal(got, []string{"kept"}) {
 			return fmt.Errorf("the old leader has %q", got)
 		}
@@ -169,7 +169,7 @@ func TestNode_Lead(t *testing.T) {
 	if second := <-terms; second <= first {
 		t.Errorf("term %d after %d", second, first)
 	}
-	eventually(t, 5*time.Second, func() error {
+	eventually(t, 20*time.Second, func() error {
 		if n := leading.Load(); n != 1 {
 			return fmt.Errorf("%d lead", n)
 		}
@@ -213,7 +213,7 @@ func TestNode_electsVoterThatOthersDoNotKnow(t *testing.T) {
 	if err := a.Bootstrap(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 5*time.Second, func() error { return a.Barrier(t.Context()) })
+	eventually(t, 20*time.Second, func() error { return a.Barrier(t.Context()) })
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -223,7 +223,7 @@ func TestNode_electsVoterThatOthersDoNotKnow(t *testing.T) {
 	must(a.AddStandby(t.Context(), "b", a.Servers()))
 	must(a.AddStandby(t.Context(), "c", a.Servers()))
 	must(a.AddVoter(t.Context(), "b", a.Servers()))
-	eventually(t, 5*time.Second, func() error {
+	eventually(t, 20*time.Second, func() error {
 		if !slices.Equal(b.Servers(), a.Servers()) || !slices.Equal(c.Servers(), a.Servers()) {
 			return errors.New("not yet everywhere")
 		}
@@ -233,7 +233,7 @@ func TestNode_electsVoterThatOthersDoNotKnow(t *testing.T) {
 	must(a.AddVoter(t.Context(), "c", a.Servers()))
 	net.isolate("a", true)
 	net.isolate("b", false)
-	eventually(t, 5*time.Second, func() error {
+	eventually(t, 20*time.Second, func() error {
 		if !c.IsLeader() {
 			return errors.New("c does not lead")
 		}
@@ -252,14 +252,14 @@ func TestNode_snapshotReachesStraggler(t *testing.T) {
 	}
 	for i := range 50 {
 		if _, _, err := nodes[0].Apply(t.Context(), []byte(fmt.Sprint(i))); err != nil {
-			t.Fatal(err)
+			t.Fatal(err, errors.Unwrap(err))
 		}
 	}
 	if err := nodes[0].Snapshot(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	net.isolate("c", false)
-	eventually(t, 5*time.Second, func() error {
+	eventually(t, 20*time.Second, func() error {
 		if got := fsms[2].all(); len(got) != 50 {
 			return fmt.Errorf("the straggler has %d", len(got))
 		}
@@ -272,7 +272,7 @@ func TestNode_TransferLeadership(t *testing.T) {
 	if err := nodes[0].TransferLeadership(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 2*time.Second, func() error {
+	eventually(t, 20*time.Second, func() error {
 		if nodes[1].IsLeader() == nodes[2].IsLeader() {
 			return errors.New("nobody took over")
 		}
@@ -422,7 +422,7 @@ func TestOpen_refusesDamagedLog(t *testing.T) {
 	if err := n.Bootstrap(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, time.Second, func() error { return n.Barrier(t.Context()) })
+	eventually(t, 20*time.Second, func() error { return n.Barrier(t.Context()) })
 	i, _, err := n.Apply(t.Context(), []byte("x"))
 	if err != nil {
 		t.Fatal(err)
@@ -528,7 +528,7 @@ func TestWatchdog_stalledDisk(t *testing.T) {
 	a.store.gate.Lock()
 	defer a.store.gate.Unlock()
 	a.ApplyAsync([]byte("hangs"))
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, 20*time.Second, func() error {
 		if nodes[1].IsLeader() == nodes[2].IsLeader() {
 			return errors.New("nobody took over")
 		}
@@ -539,7 +539,7 @@ func TestWatchdog_stalledDisk(t *testing.T) {
 		if !errors.Is(err, ErrStorageStalled) {
 			t.Error(err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("it does not give up")
 	}
 }
@@ -554,7 +554,7 @@ func TestWatchdog_failingDisk(t *testing.T) {
 		t.Errorf("asked for a vote: %v", err)
 	}
 	b.store.failing.Store(true)
-	eventually(t, 5*time.Second, func() error {
+	eventually(t, 20*time.Second, func() error {
 		if b.trans.votesHeld.Load() || b.store.failing.Load() {
 			return errors.New("it has not noticed that the disk is well")
 		}
@@ -570,7 +570,7 @@ func TestWatchdog_endlessTransfer(t *testing.T) {
 		if !strings.Contains(err.Error(), "transfer") {
 			t.Error(err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("it does not give up")
 	}
 }

@@ -293,11 +293,18 @@ func (g *Gossip) Join(ctx context.Context, addr string) error {
 	}
 }
 
-// Leave tells the others that this node goes for good.
+// Leave tells the others that this node goes for good. memberlist's own word
+// for it does not reach its events, so the description says it first.
 func (g *Gossip) Leave(timeout time.Duration) error {
 	ml := g.list()
 	if ml == nil {
 		return nil
+	}
+	if err := g.UpdateMeta(true, func(m *Meta) { m.Leaving = true }); err != nil {
+		return err
+	}
+	if err := ml.UpdateNode(timeout); err != nil {
+		g.log.Debug("the word of leaving goes out slowly", "error", err)
 	}
 	if err := ml.Leave(timeout); err != nil {
 		return fmt.Errorf("leave gossip: %w", err)
