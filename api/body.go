@@ -86,6 +86,20 @@ func (b *progressBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// maxDiscard is how much of a refused body is still read, in bytes.
+const maxDiscard = 8 << 20
+
+// discard reads on what a refused caller is still sending, if that is not much:
+// a caller whose connection closes while it writes never sees the answer. One
+// that waits to be asked for its body (Expect) is not asked.
+func discard(r *http.Request) {
+	b, ok := r.Body.(*progressBody)
+	if !ok || b.ended || r.ContentLength > maxDiscard || b.n == 0 && r.Header.Get("Expect") != "" {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, b, maxDiscard) // bounded by the body's own deadline
+}
+
 // limitedReader fails with kind TooLarge when there is more than max.
 type limitedReader struct {
 	r    io.Reader

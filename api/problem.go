@@ -109,6 +109,9 @@ func (s *Server) fail(c *call, err error) {
 	if c.w.status != 0 {
 		panic(http.ErrAbortHandler)
 	}
+	if c.authenticated {
+		discard(c.r)
+	}
 	h := c.w.Header()
 	for _, name := range [...]string{"Etag", "Content-Length", "Content-Encoding", "Content-Disposition", "Accept-Ranges", "Last-Modified"} {
 		h.Del(name)
