@@ -109,6 +109,7 @@ func OpenBlobs(dir string, opts BlobOptions) (*Blobs, error) {
 		}
 	}
 	b.root.renamed.Store(1)
+	spreadFolders(filepath.Join(dir, tmpDir))
 	b.cleanTemp()
 	if err := b.makeTemp(); err != nil {
 		return nil, fmt.Errorf("open blobs: %w", diskError(err))

@@ -34,3 +34,23 @@ func networkFilesystem(path string) string {
 func renameNew(from, to string) error {
 	return unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
 }
+
+// topDir is FS_TOPDIR_FL of linux/fs.h.
+const topDir = 0x20000
+
+// spreadFolders asks the filesystem to place each new folder of dir apart from
+// the others. On ext4 files lie near their folder, and to make one costs a look
+// at every neighbour that was deleted in the last minutes: where folders come
+// and go all the time, making a file takes half a millisecond otherwise.
+// Filesystems that know no such thing refuse, which does no harm.
+func spreadFolders(dir string) {
+	fd, err := openFD(dir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	flags, err := unix.IoctlGetUint32(fd, unix.FS_IOC_GETFLAGS)
+	if err == nil && flags&topDir == 0 {
+		_ = unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, int(flags|topDir))
+	}
+}

@@ -17,3 +17,6 @@ func networkFilesystem(string) string { return "" }
 
 // renameNew renames unless the new name is taken.
 func renameNew(string, string) error { return unix.ENOTSUP }
+
+// spreadFolders is for ext4.
+func spreadFolders(string) {}

@@ -12,11 +12,13 @@ import (
 const markerFile = ".pipelined"
 
 // Mark makes dir if need be and marks it as one whose children RemoveAll may
-// remove. It may be called again.
+// remove. It is for folders whose children come and go, and tells the filesystem
+// so. It may be called again.
 func Mark(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make work folder: %w", diskError(err))
 	}
+	spreadFolders(dir)
 	f, err := os.OpenFile(filepath.Join(dir, markerFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return nil

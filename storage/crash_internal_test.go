@@ -1,0 +1,331 @@
+package storage
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+func newBlobs(tb testing.TB, dir string) *Blobs {
+	tb.Helper()
+	b, err := OpenBlobs(dir, BlobOptions{LowWater: -1})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { b.Close() })
+	return b
+}
+
+var errCrash = errors.New("crash")
+
+// Whatever step a put dies at, the next life of the store has the whole blob or
+// none, and a put brings it.
+func TestBlobs_crashPoints(t *testing.T) {
+	puts := map[string]func(*Blobs, []byte) error{
+		"PutBytes": func(b *Blobs, p []byte) error { _, err := b.PutBytes(t.Context(), p); return err },
+		"Put":      func(b *Blobs, p []byte) error { _, _, err := b.Put(t.Context(), bytes.NewReader(p)); return err },
+		"Batch": func(b *Blobs, p []byte) error {
+			batch := b.NewBatch()
+			_, _, err := batch.Put(t.Context(), bytes.NewReader(p))
+			return errors.Join(err, batch.Commit(t.Context()))
+		},
+	}
+	for name, put := range puts {
+		for _, point := range []string{"written", "renamed"} {
+			for _, size := range []int{100, 300 << 10} {
+				dir, p := t.TempDir(), bytes.Repeat([]byte("z"), size)
+				b := newBlobs(t, dir)
+				b.hook = func(at string) error {
+					if at == point {
+						return errCrash
+					}
+					return nil
+				}
+				if err := put(b, p); !errors.Is(err, errCrash) {
+					t.Errorf("%s at %s: got %v, want the crash", name, point, err)
+				}
+				// Not closed: the process is gone, its lock with it.
+				unix.Flock(b.tmpLock, unix.LOCK_UN)
+				next := newBlobs(t, dir)
+				d := DigestOf(p)
+				if err := next.Verify(d); err != nil && next.Has(d) {
+					t.Errorf("%s at %s: a part of the blob is there: %v", name, point, err)
+				}
+				if point == "written" && next.Has(d) {
+					t.Errorf("%s: there before it was renamed", name)
+				}
+				if left, _ := filepath.Glob(filepath.Join(dir, tmpDir, "*", "*")); len(left) > 0 {
+					t.Errorf("%s at %s: left over: %v", name, point, left)
+				}
+				if err := put(next, p); err != nil || next.Verify(d) != nil {
+					t.Errorf("%s at %s: put again: %v", name, point, err)
+				}
+			}
+		}
+	}
+}
+
+// A blob that is found in its place may have been renamed by a life that died
+// before the sync: the next put of it syncs its folder.
+func TestBlobs_settlesWhatItFinds(t *testing.T) {
+	dir, p := t.TempDir(), []byte("found")
+	b := newBlobs(t, dir)
+	b.hook = func(at string) error {
+		if at == "renamed" {
+			return errCrash
+		}
+		return nil
+	}
+	if _, err := b.PutBytes(t.Context(), p); !errors.Is(err, errCrash) {
+		t.Fatal(err)
+	}
+	d := DigestOf(p)
+	for name, next := range map[string]*Blobs{"same life": b, "next life": newBlobs(t, dir)} {
+		next.hook = nil
+		shard := &next.shards[shardOf(d)]
+		if shard.synced.Load() >= shard.renamed.Load() {
+			t.Errorf("%s: the name counts as durable before any sync", name)
+		}
+		batch := next.NewBatch()
+		if _, err := batch.PutBytes(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+		if err := batch.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if shard.synced.Load() < shard.renamed.Load() {
+			t.Errorf("%s: the name is not durable after a put", name)
+		}
+	}
+}
+
+// After a failed sync of a folder nothing that the store says can be trusted: it
+// takes nothing more.
+func TestBlobs_failedSyncIsFinal(t *testing.T) {
+	dir := t.TempDir()
+	b := newBlobs(t, dir)
+	p := []byte("x")
+	shard := &b.shards[shardOf(DigestOf(p))]
+	// A folder that is gone fails to sync as a bad disk does.
+	b.hook = func(at string) error {
+		if at == "renamed" {
+			return os.Rename(filepath.Join(dir, string(DigestOf(p)[:2])), filepath.Join(dir, "gone"))
+		}
+		return nil
+	}
+	if _, err := b.PutBytes(t.Context(), p); pipeline.KindOf(err) != pipeline.Unavailable || !strings.Contains(err.Error(), "storage failed") {
+		t.Fatalf("got %v, want storage failed", err)
+	}
+	b.hook = nil
+	if shard.synced.Load() >= shard.renamed.Load() {
+		t.Error("the name counts as durable")
+	}
+	if _, err := b.PutBytes(t.Context(), []byte("another")); pipeline.KindOf(err) != pipeline.Unavailable {
+		t.Errorf("the next put: got %v, want it refused", err)
+	}
+}
+
+// A disk that fills up in the middle of a blob, and gets room again.
+func TestBlobs_fillsUp(t *testing.T) {
+	b, err := OpenBlobs(t.TempDir(), BlobOptions{NoSync: true, LowWater: 100 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	free, read := uint64(120<<20), uint64(0)
+	b.space = func(string) (uint64, uint64, error) { return free - min(free, read), 1 << 40, nil }
+	r := readFunc(func(p []byte) (int, error) {
+		if read += uint64(len(p)); read > 64<<20 {
+			return 0, io.EOF
+		}
+		return len(p), nil
+	})
+	if _, _, err := b.Put(t.Context(), r); pipeline.KindOf(err) != pipeline.Unavailable || read > 48<<20 {
+		t.Errorf("got %v after %d MiB, want disk low soon after 20", err, read>>20)
+	}
+	if left, _ := os.ReadDir(b.tmp); len(left) > 0 {
+		t.Errorf("left over: %v", left)
+	}
+	read = 0
+	if _, err := b.PutBytes(t.Context(), []byte("x")); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
+}
+
+type readFunc func([]byte) (int, error)
+
+func (f readFunc) Read(p []byte) (int, error) { return f(p) }
+
+func TestTreeCache_bounded(t *testing.T) {
+	var c treeCache
+	big := make(Tree, maxCachedEntries/4)
+	for i := range 20 {
+		c.add(pipeline.Digest(fmt.Sprint(i)), big)
+		c.add(pipeline.Digest(fmt.Sprint(i)), big)
+		if i >= 3 {
+			continue
+		}
+		if _, ok := c.get("0"); !ok {
+			t.Error("gone too early")
+		}
+	}
+	if len(c.trees) > 4 || len(c.trees) != len(c.order) || c.entries > maxCachedEntries {
+		t.Errorf("%d trees, %d in order, %d entries", len(c.trees), len(c.order), c.entries)
+	}
+	if _, ok := c.get("0"); ok {
+		t.Error("the oldest is there")
+	}
+	c.add("huge", make(Tree, maxCachedEntries))
+	if _, ok := c.get("huge"); ok {
+		t.Error("one that is too large is kept")
+	}
+}
+
+func journalID(i int) pipeline.AttemptID {
+	return pipeline.AttemptID{Run: "r", Module: fmt.Sprintf("m%d", i), Attempt: 1}
+}
+
+// What is appended while a compacted file is written is in the new file.
+func TestJournal_compactMeanwhile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	j, err := OpenJournal(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1) // one answer
+	go func() {
+		for ctx.Err() == nil {
+			if err := j.compact(); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	for i := range 2000 {
+		if err := j.Take(JournalEntry{ID: journalID(i), Spec: []byte("spec")}); err != nil {
+			t.Fatal(err)
+		}
+		if i%4 != 0 {
+			if err := j.Forget(journalID(i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := OpenJournal(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if got := again.All(); len(got) != 500 || got[499].ID != journalID(1996) {
+		t.Errorf("%d attempts, want 500", len(got))
+	}
+	if info, err := os.Stat(path); err != nil || info.Size() != j.size {
+		t.Errorf("size %d, the journal believes %d", info.Size(), j.size)
+	}
+}
+
+// Run compacts by itself, and the file's size is followed truly.
+func TestJournal_compactIfDead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	j, err := OpenJournal(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	spec := bytes.Repeat([]byte("s"), 64<<10)
+	for i := range 80 {
+		if err := j.Take(JournalEntry{ID: journalID(i), Spec: spec}); err != nil {
+			t.Fatal(err)
+		}
+		if err := j.Forget(journalID(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if j.state.live != 0 {
+		t.Errorf("%d live bytes and no attempts", j.state.live)
+	}
+	if err := j.compactIfDead(); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Size() != int64(len(journalHeader)) {
+		t.Errorf("size after compaction: %d, %v", info.Size(), err)
+	}
+}
+
+// A write that fails leaves no half record behind.
+func TestJournal_failedWrite(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	j, err := OpenJournal(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Take(JournalEntry{ID: journalID(1)}); err != nil {
+		t.Fatal(err)
+	}
+	// Only readable: every write fails, and so does the mending.
+	real := j.f
+	if j.f, err = os.Open(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Take(JournalEntry{ID: journalID(2)}); err == nil {
+		t.Fatal("a failed write was no error")
+	}
+	j.f.Close()
+	j.f = real
+	if err := j.Take(JournalEntry{ID: journalID(3)}); err == nil || !strings.Contains(err.Error(), "cannot be mended") {
+		t.Errorf("after a write that could not be mended: got %v", err)
+	}
+	if got := j.All(); len(got) != 1 {
+		t.Errorf("%d attempts, want 1", len(got))
+	}
+	if _, err := appendTake(nil, &JournalEntry{ID: journalID(1), Spec: make([]byte, maxRecord+1)}); pipeline.KindOf(err) != pipeline.TooLarge {
+		t.Errorf("a record that is too large: got %v", err)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func FuzzIgnore(f *testing.F) {
+	f.Add("*.o\n!/a/**/b\n[a-z]\\ ", "a/x/b")
+	f.Add("**/**/**/a*a*a*[!", "aaaaaaaaaaaaaaaaaaaaaaaaaaaa/b")
+	f.Fuzz(func(t *testing.T, rules, path string) {
+		if checkPath(path) != "" {
+			return
+		}
+		var l *ignoreList
+		l.with(parseIgnore([]byte(rules), "")).decide(path, false)
+	})
+}
+
+func FuzzGitIndex(f *testing.F) {
+	f.Add([]byte("DIRC\x00\x00\x00\x02\x00\x00\x00\x01" + strings.Repeat("x", 100)))
+	f.Add([]byte("DIRC\x00\x00\x00\x04\xff\xff\xff\xff" + strings.Repeat("\x80", 100)))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		into := map[string]struct{}{}
+		if rest, err := parseIndex(data, into); err == nil {
+			sharedIndex(rest)
+		}
+	})
+}
