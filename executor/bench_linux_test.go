@@ -125,3 +125,23 @@ func BenchmarkLocalSweepTrue(b *testing.B) {
 	defer r.Close()
 	benchRunner(b, r, "/bin/true")
 }
+
+// BenchmarkKeeperTrue is the same through a keeper.
+func BenchmarkKeeperTrue(b *testing.B) {
+	r, err := executor.Connect(context.Background(), executor.Config{DataDir: keeperDir(b), Executable: os.Args[0]})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	benchRunner(b, r, "/bin/true")
+}
+
+// BenchmarkLocalEcho has one line of output, and so a file.
+func BenchmarkLocalEcho(b *testing.B) {
+	r, err := executor.NewLocal(executor.Config{DataDir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	benchRunner(b, r, "/bin/echo", "text")
+}

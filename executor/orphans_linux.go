@@ -199,12 +199,12 @@ func sweepEarlier(dataDir, mark, boot string, log hclog.Logger) error {
 	if t.Cgroup != "" && filepath.Base(t.Cgroup) == "pipelined-"+mark && !killCgroup(t.Cgroup, sweepWait) {
 		return fmt.Errorf("processes in %s do not die", t.Cgroup)
 	}
-	return sweepCookie(mark+".", log)
+	return sweepCookie(mark, log)
 }
 
-// sweepCookie kills every process that carries a cookie with the prefix, until
+// sweepCookie kills every process that carries a cookie of the data dir, until
 // two looks find none.
-func sweepCookie(prefix string, log hclog.Logger) error {
+func sweepCookie(mark string, log hclog.Logger) error {
 	spared := lineage()
 	deadline := time.Now().Add(sweepWait)
 	for empty := 0; empty < 2; {
@@ -214,7 +214,7 @@ func sweepCookie(prefix string, log hclog.Logger) error {
 		}
 		n := 0
 		for _, p := range procs {
-			if p.zombie || p.ppid == 2 || p.pid == 2 || spared[p.pid] || !hasCookie(cookieOf(p.pid), prefix) {
+			if p.zombie || p.ppid == 2 || p.pid == 2 || spared[p.pid] || !hasCookieOf(cookieOf(p.pid), mark) {
 				continue
 			}
 			n++

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -96,14 +97,16 @@ func cookieOf(pid int) string {
 	return ""
 }
 
-// hasCookie reports whether one of the marks in a cookie begins with prefix.
-func hasCookie(cookie, prefix string) bool {
-	for _, mark := range strings.Fields(cookie) {
-		if strings.HasPrefix(mark, prefix) {
-			return true
-		}
-	}
-	return false
+// hasCookie reports whether a cookie holds this very mark.
+func hasCookie(cookie, mark string) bool {
+	return slices.Contains(strings.Fields(cookie), mark)
+}
+
+// hasCookieOf reports whether a cookie holds a mark of the data dir.
+func hasCookieOf(cookie, dataDirMark string) bool {
+	return slices.ContainsFunc(strings.Fields(cookie), func(mark string) bool {
+		return strings.HasPrefix(mark, dataDirMark+".")
+	})
 }
 
 // children gives the pids that have this process's first thread for parent:

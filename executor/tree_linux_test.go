@@ -18,7 +18,7 @@ var escapes = map[string]string{
 	"setsid":      `setsid sh -c 'echo $$ >$DIR/child; exec sleep 1000' >/dev/null 2>&1 & while [ ! -s $DIR/child ]; do sleep 0.01; done`,
 	"double fork": `(setsid sh -c '(sh -c "echo \$\$ >$DIR/child; exec sleep 1000" &) ; exit 0' &) ; while [ ! -s $DIR/child ]; do sleep 0.01; done`,
 	"holds pipe":  `setsid sh -c 'echo $$ >$DIR/child; exec sleep 1000' & while [ ! -s $DIR/child ]; do sleep 0.01; done`,
-	"no term":     `sh -c 'trap "" TERM; echo $$ >$DIR/child; while :; do sleep 0.05; done' & while [ ! -s $DIR/child ]; do sleep 0.01; done`,
+	"no term":     `sh -c 'trap "" TERM; echo $$ >$DIR/child; while :; do sleep 0.05; done' >/dev/null 2>&1 & while [ ! -s $DIR/child ]; do sleep 0.01; done`,
 	"no cookie":   `env -i DIR=$DIR sh -c 'echo $$ >$DIR/child; exec sleep 1000' & while [ ! -s $DIR/child ]; do sleep 0.01; done`,
 	"no session":  `env -i DIR=$DIR setsid sh -c 'echo $$ >$DIR/child; exec sleep 1000' & while [ ! -s $DIR/child ]; do sleep 0.01; done; sleep 1.3`,
 }
@@ -63,7 +63,7 @@ func TestRunner_stopEndsTree(t *testing.T) {
 		code         int
 	}{
 		{"term", `sleep 1000 & echo $! >$DIR/child; wait`, testTimeout, "SIGTERM", 143},
-		{"term is handled", `trap 'echo bye; exit 3' TERM; sleep 1000 & echo $! >$DIR/child; wait`, testTimeout, "", 3},
+		{"term is handled", `trap 'echo bye; exit 3' TERM; sh -c 'echo $$ >$DIR/child; exec sleep 1000' & wait`, testTimeout, "", 3},
 		{"kill at once", `trap '' TERM; sleep 1000 & echo $! >$DIR/child; wait`, 0, "SIGKILL", 137},
 		{"all ignore term", `trap '' TERM; setsid sh -c 'trap "" TERM; echo $$ >$DIR/child; while :; do sleep 0.05; done' & while :; do sleep 0.05; done`,
 			200 * time.Millisecond, "SIGKILL", 137},
