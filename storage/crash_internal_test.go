@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -305,6 +306,42 @@ func TestJournal_failedWrite(t *testing.T) {
 	if err := j.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// FuzzOpenJournal: what is accepted is accepted again, and means the same,
+// without its torn tail.
+func FuzzOpenJournal(f *testing.F) {
+	seed := []byte(journalHeader)
+	for i := range 3 {
+		seed, _ = appendTake(seed, &JournalEntry{ID: journalID(i), Fence: 7, Spec: []byte("{}"), Dir: "d", Incarnation: "i"})
+	}
+	seed, _ = appendOutcome(seed, &pipeline.Outcome{ID: journalID(1), State: pipeline.AttemptFailed})
+	seed, _ = appendForget(seed, journalID(0))
+	f.Add(seed)
+	f.Add(seed[:len(seed)-3])
+	f.Add([]byte(journalHeader + "\xa7J\x01\x00\x00\x00"))
+	replay := func(data []byte) (*Journal, int64, error) {
+		j := &Journal{path: "journal", state: journalState{entries: map[pipeline.AttemptID]*journalEntry{}}}
+		end, err := j.replay(data)
+		return j, end, err
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		j, end, err := replay(data)
+		if err != nil {
+			var damage *JournalError
+			if !errors.As(err, &damage) || damage.Offset < 0 || damage.Offset > int64(len(data)) {
+				t.Fatalf("got %v, want a *JournalError in the file", err)
+			}
+			return
+		}
+		if end < 0 || end > int64(len(data)) || j.state.live < 0 || j.state.live > end {
+			t.Fatalf("end %d, %d live bytes, of %d", end, j.state.live, len(data))
+		}
+		again, twice, err := replay(data[:end])
+		if err != nil || twice != end || !reflect.DeepEqual(j.All(), again.All()) {
+			t.Fatalf("replayed again: end %d, %v, want %d", twice, err, end)
+		}
+	})
 }
 
 func FuzzIgnore(f *testing.F) {

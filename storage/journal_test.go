@@ -284,32 +284,3 @@ func TestOpenJournal_compacts(t *testing.T) {
 		t.Errorf("beside the journal: %v", left)
 	}
 }
-
-func FuzzOpenJournal(f *testing.F) {
-	data, _ := sample(f)
-	f.Add(data)
-	f.Add(data[:len(data)-3])
-	f.Add([]byte("pipelined journal 1\n\xa7J\x01\x00\x00\x00"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		path := filepath.Join(t.TempDir(), "journal.db")
-		must(t, os.WriteFile(path, data, 0o600))
-		j, err := storage.OpenJournal(path)
-		if err != nil {
-			var damage *storage.JournalError
-			if !errors.As(err, &damage) {
-				t.Fatalf("got %v, want a *JournalError", err)
-			}
-			return
-		}
-		want := j.All()
-		must(t, j.Close())
-		again, err := storage.OpenJournal(path)
-		if err != nil {
-			t.Fatalf("what was opened does not open again: %v", err)
-		}
-		if got := again.All(); !cmp.Equal(got, want) {
-			t.Fatal(cmp.Diff(got, want))
-		}
-		must(t, again.Close())
-	})
-}

@@ -21,7 +21,7 @@ import (
 
 // LayoutTime is the modification time of every file that is laid out, so that
 // the same tree is the same folder everywhere: 2000-01-01 UTC.
-var LayoutTime = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+func LayoutTime() time.Time { return time.Unix(946_684_800, 0).UTC() }
 
 // Fetch makes blobs present in the store it belongs to.
 type Fetch func(ctx context.Context, want []pipeline.Digest) error
@@ -145,7 +145,7 @@ func (l *layout) finishFolders(t Tree, made []string) error {
 		}
 	}
 	for _, dir := range made {
-		if err := l.root.Chtimes(dir, LayoutTime, LayoutTime); err != nil {
+		if err := l.root.Chtimes(dir, LayoutTime(), LayoutTime()); err != nil {
 			return fmt.Errorf("lay out: %w", err)
 		}
 	}
@@ -278,7 +278,7 @@ func (w *layoutWriter) file(name string, e *pipeline.TreeEntry, src *Blob) (err 
 			err = cerr
 		}
 		if err == nil {
-			err = w.dir.Chtimes(name, LayoutTime, LayoutTime)
+			err = w.dir.Chtimes(name, LayoutTime(), LayoutTime())
 		}
 		if err != nil {
 			w.dir.Remove(name)

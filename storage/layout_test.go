@@ -38,8 +38,8 @@ func TestLayout(t *testing.T) {
 		if err != nil || info.Mode() != want {
 			t.Errorf("%s: got %v, %v, want %v", path, info.Mode(), err, want)
 		}
-		if !info.ModTime().Equal(storage.LayoutTime) {
-			t.Errorf("%s: time %v, want %v", path, info.ModTime(), storage.LayoutTime)
+		if !info.ModTime().Equal(storage.LayoutTime()) {
+			t.Errorf("%s: time %v, want %v", path, info.ModTime(), storage.LayoutTime())
 		}
 	}
 	if got, err := os.ReadFile(filepath.Join(out, "l")); err != nil || string(got) != "x" {
@@ -85,7 +85,7 @@ func TestLayout_plantedLinks(t *testing.T) {
 			left, _ := os.ReadDir(outside)
 			got, _ := os.ReadFile(filepath.Join(outside, "victim"))
 			info, _ := os.Stat(outside)
-			if len(left) != 1 || string(got) != "good" || info.ModTime().Equal(storage.LayoutTime) {
+			if len(left) != 1 || string(got) != "good" || info.ModTime().Equal(storage.LayoutTime()) {
 				t.Errorf("%s, overwrite %v: the folder outside was changed: %v, %q", name, overwrite, left, got)
 			}
 		}
