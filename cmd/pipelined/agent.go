@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"syscall"
 	"time"
@@ -44,6 +45,7 @@ func (p *program) agent(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+	s.DataDir = cfg.DataDir
 	return p.serve(ctx, n, &s, signals, logger)
 }
 
@@ -125,7 +127,11 @@ func (p *program) serve(ctx context.Context, n clusterNode, s *agentSettings, si
 			if n.HTTPS() {
 				scheme = "https"
 			}
-			logger.Info("ready", "node", n.Name(), "http", scheme+"://"+n.HTTPAddr(), "version", readBuildInfo().Version)
+			where := []any{"node", n.Name(), "http", scheme + "://" + n.HTTPAddr()}
+			if a, err := storage.ReadAgentFile(filepath.Join(s.DataDir, "agent.json")); err == nil { // none with -dev
+				where = append(where, "peer", a.Peer, "gossip", a.Gossip)
+			}
+			logger.Info("ready", append(where, "data", s.DataDir, "version", readBuildInfo().Version)...)
 			notify("READY=1")
 		case sig := <-signals:
 			if stopping {

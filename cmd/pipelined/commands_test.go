@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/language/bounded"
 	"github.com/pipelined/pipelined/storage"
 )
 
@@ -62,6 +64,14 @@ func TestUsage_errors(t *testing.T) {
 	}
 }
 
+// TestMain lets this binary be its own helper for expensive expressions.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == bounded.Command {
+		os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
+
 func TestUsage_help(t *testing.T) {
 	for _, args := range [][]string{{"help"}, {"-help"}, {"--help"}, {"help", "agent"}, {"agent", "-h"}, {"token", "-help"}, {"help", "token", "create"}} {
 		code, stdout, stderr := newCommand(t, nil).exec(args...)
@@ -104,8 +114,7 @@ func TestStatus_run(t *testing.T) {
 			t.Errorf("%q is not in\n%s", want, stdout)
 		}
 	}
-	code, stdout, _ = c.exec("-json=true", "status", "r1")
-	if code != exitUsage {
+	if code, _, _ = c.exec("-json=true", "status", "r1"); code != exitUsage {
 		t.Errorf("-json before the command: exit %d", code)
 	}
 	code, stdout, _ = c.exec("status", "-json", "r1")

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"syscall"
 	"time"
 )
 
@@ -15,13 +16,19 @@ func main() {
 // run executes one command line and returns the exit code. args begin with the
 // command; the environment and the signals are the process's own.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	// A reader that went away makes writes fail, so that commands end in order:
+	// the default would kill this process, and leave behind what a run started.
+	// Children do not inherit this.
+	pipes := make(chan os.Signal, 1)
+	signal.Notify(pipes, syscall.SIGPIPE)
+	defer signal.Stop(pipes)
 	p := &program{
 		stdin:   stdin,
 		stdout:  newStream(stdout),
 		stderr:  newStream(stderr),
 		getenv:  os.Getenv,
 		environ: os.Environ,
-		notify:  signal.Notify,
+		notify:  notify,
 		unnotify: func(c chan<- os.Signal) {
 			signal.Stop(c)
 		},
@@ -31,4 +38,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	p.interactive = isTerminal(stdin)
 	return p.run(ctx, args)
+}
+
+// notify is signal.Notify, but for a HUP that is ignored already: whoever used
+// nohup wants this process to stay.
+func notify(c chan<- os.Signal, signals ...os.Signal) {
+	for _, s := range signals {
+		if s != syscall.SIGHUP || !signal.Ignored(s) {
+			signal.Notify(c, s)
+		}
+	}
 }

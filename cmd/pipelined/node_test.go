@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -278,5 +280,48 @@ func TestAgent_fails(t *testing.T) {
 	}
 	if code, _, stderr := c.exec("agent"); code != exitFailed || !strings.Contains(stderr, "process 12 (pipelined agent)") {
 		t.Errorf("exit %d, %q", code, stderr)
+	}
+}
+
+// TestAgent_systemd is told when the node can serve and when it stops.
+func TestAgent_systemd(t *testing.T) {
+	dir, err := os.MkdirTemp("", "n") // a socket's path is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	socket := &net.UnixAddr{Name: filepath.Join(dir, "s"), Net: "unixgram"}
+	conn, err := net.ListenUnixgram("unixgram", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	told := func() string {
+		buf := make([]byte, 64)
+		n, err := conn.Read(buf)
+		if err != nil {
+			t.Error(err)
+		}
+		return string(buf[:n])
+	}
+	c := newCommand(t, nil)
+	c.env["NOTIFY_SOCKET"] = socket.Name
+	c.withNode(newFakeNode(newFakeCluster(t)), nil)
+	data := t.TempDir()
+	write(t, data, "agent.json", `{"pid":1,"http":"h:1","peer":"h:2","gossip":"h:3"}`)
+	done := make(chan string)
+	go func() {
+		_, _, stderr := c.exec("agent", "-data-dir", data)
+		done <- stderr
+	}()
+	if got := told(); got != "READY=1" {
+		t.Errorf("%q", got)
+	}
+	c.signal <- syscall.SIGTERM
+	if got := told(); got != "STOPPING=1" {
+		t.Errorf("%q", got)
+	}
+	if stderr := <-done; !strings.Contains(stderr, "peer=h:2 gossip=h:3") {
+		t.Errorf("the ready line: %q", stderr)
 	}
 }

@@ -69,8 +69,8 @@ func (o *ownToken) token(ctx context.Context, address string) (string, error) {
 	}
 	h, err := askHealth(ctx, address, o.tls())
 	if err != nil {
-		if ctx.Err() == nil {
-			// Another node may answer.
+		if ctx.Err() == nil && pipeline.KindOf(err) != pipeline.Unavailable {
+			// Another node may answer as it should.
 			err = pipeline.Errorf(pipeline.Unavailable, "ask %s who it is: %w", address, err)
 		}
 		return "", err

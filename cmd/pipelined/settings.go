@@ -2,9 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -299,92 +296,4 @@ func configError(diags hcl.Diagnostics) error {
 		list = append(list, place+strings.TrimSuffix(d.Summary, "."))
 	}
 	return usagef("%s", strings.Join(list, "; "))
-}
-
-// devDir makes a data folder in memory where there is a filesystem for that.
-func devDir() (string, error) {
-	base := ""
-	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
-		base = "/dev/shm"
-	}
-	dir, err := os.MkdirTemp(base, "pipelined-dev-*")
-	if err != nil {
-		dir, err = os.MkdirTemp("", "pipelined-dev-*")
-	}
-	if err != nil {
-		return "", wrap("make a data folder in memory", err)
-	}
-	return filepath.Clean(dir), nil
-}
-
-// resolveBind turns -bind into an IP. told is what people should know of the
-// choice, "" for nothing.
-func resolveBind(bind string, join []string) (ip, told string, err error) {
-	switch bind {
-	case "":
-		for _, host := range join {
-			if ip := routeTo(host); ip != "" {
-				return ip, fmt.Sprintf("-join names another machine: binding %s, the address of the route to %s (-bind chooses another)", ip, host), nil
-			}
-		}
-		return "127.0.0.1", "", nil
-	case "private", "public":
-		ip, err := interfaceAddress(bind == "private")
-		if err != nil {
-			return "", "", usagef("-bind %s: %w", bind, err)
-		}
-		return ip, "binding " + ip, nil
-	}
-	if net.ParseIP(bind) == nil {
-		return "", "", usagef("-bind %q: want an IP address, private or public", bind)
-	}
-	return bind, "", nil
-}
-
-// routeTo gives the own address of the route to another machine; "" where the
-// host is this machine, or cannot be found now.
-func routeTo(host string) string {
-	if _, _, err := net.SplitHostPort(host); err != nil {
-		host = net.JoinHostPort(strings.Trim(host, "[]"), "7946")
-	}
-	conn, err := net.Dial("udp", host) // sends nothing
-	if err != nil {
-		return ""
-	}
-	defer conn.Close()
-	local, ok := conn.LocalAddr().(*net.UDPAddr)
-	remote, ok2 := conn.RemoteAddr().(*net.UDPAddr)
-	if !ok || !ok2 || local.IP.IsLoopback() || local.IP.Equal(remote.IP) {
-		return ""
-	}
-	return local.IP.String()
-}
-
-// interfaceAddress gives the first address of this machine that is private, or
-// that is not; IPv4 first.
-func interfaceAddress(private bool) (string, error) {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return "", wrap("list the addresses of this machine", err)
-	}
-	var found []net.IP
-	for _, a := range addrs {
-		n, ok := a.(*net.IPNet)
-		if ok && n.IP.IsGlobalUnicast() && n.IP.IsPrivate() == private {
-			found = append(found, n.IP)
-		}
-	}
-	slices.SortStableFunc(found, func(a, b net.IP) int {
-		is6 := func(ip net.IP) int {
-			if ip.To4() == nil {
-				return 1
-			}
-			return 0
-		}
-		return is6(a) - is6(b)
-	})
-	if len(found) == 0 {
-		return "", fmt.Errorf("this machine has no such address")
-	}
-	return found[0].String(), nil
 }

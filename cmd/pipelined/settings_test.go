@@ -126,6 +126,9 @@ func TestResolveBind(t *testing.T) {
 			t.Errorf("-join %q: %s, %q, %v", join, ip, told, err)
 		}
 	}
+	if ip, told, err := resolveBind("", []string{"no such host"}); ip != "127.0.0.1" || !strings.Contains(told, "no route to no such host") || err != nil {
+		t.Errorf("%s, %q, %v", ip, told, err)
+	}
 	if ip, _, err := resolveBind("0.0.0.0", nil); ip != "0.0.0.0" || err != nil {
 		t.Errorf("%s, %v", ip, err)
 	}

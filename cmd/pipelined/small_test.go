@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -140,6 +141,10 @@ func TestValidate(t *testing.T) {
 	if code, _, stderr = c.exec("validate", file, "-strict", "-var=who=x"); code != 0 || stderr != "" {
 		t.Errorf("exit %d, %s", code, stderr)
 	}
+	costly := write(t, dir, "costly.hcl", "pipeline \"x\" {\n  module \"a\" { command = [for i in range(3) : upper(\"x${i}\")] }\n}\n")
+	if code, _, stderr = c.exec("validate", costly); code != 0 {
+		t.Errorf("an expression for the helper process: exit %d, %s", code, stderr)
+	}
 	bad := write(t, dir, "bad.hcl", "pipeline \"x\" {\n  module \"a\" {\n    depends_on = [module.a]\n    command = [\"x\"]\n  }\n}\n")
 	code, stdout, stderr = c.exec("validate", "-json", bad)
 	if code != exitUsage || stderr != "" {
@@ -156,4 +161,27 @@ func cutDir(text []byte, dir string) []byte {
 		}
 	}
 	return text
+}
+
+// brokenWriter fails from its first byte on.
+type brokenWriter struct{ err error }
+
+func (w brokenWriter) Write([]byte) (int, error) { return 0, w.err }
+
+// TestStream_broken: a reader that went away ends a command silently, anything
+// else is told.
+func TestStream_broken(t *testing.T) {
+	f := newFakeCluster(t)
+	f.add(finished("r1", pipeline.RunSucceeded))
+	for _, args := range [][]string{{"status", "r1"}, {"status", "-json", "r1"}, {"logs", "r1"}, {"logs", "r1", "build"}, {"watch", "-quiet", "r1"}, {"keygen"}} {
+		c := newCommand(t, f)
+		c.stdout = newStream(brokenWriter{&os.PathError{Op: "write", Path: "|1", Err: syscall.EPIPE}})
+		if code, _, stderr := c.exec(args...); code != exitFailed || stderr != "" {
+			t.Errorf("%q: exit %d, %q", args, code, stderr)
+		}
+		c.stdout = newStream(brokenWriter{syscall.ENOSPC})
+		if code, _, stderr := c.exec(args...); code != exitFailed || stderr != "pipelined: write output: no space left on device\n" {
+			t.Errorf("%q: exit %d, %q", args, code, stderr)
+		}
+	}
 }

@@ -2,9 +2,11 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"os"
 	"sync"
+	"syscall"
 
 	"golang.org/x/term"
 )
@@ -50,8 +52,7 @@ func (s *stream) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n, err := s.buf.Write(b)
-	s.note(err)
-	return n, err
+	return n, s.note(err)
 }
 
 // WriteString is Write without a copy.
@@ -59,15 +60,14 @@ func (s *stream) WriteString(text string) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n, err := s.buf.WriteString(text)
-	s.note(err)
-	return n, err
+	return n, s.note(err)
 }
 
 // Flush hands everything to the device.
 func (s *stream) Flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.note(s.buf.Flush())
+	_ = s.note(s.buf.Flush()) // see Err
 }
 
 // Err is the first error of the device, nil where all went well.
@@ -77,8 +77,17 @@ func (s *stream) Err() error {
 	return s.err
 }
 
-func (s *stream) note(err error) {
-	if err != nil && s.err == nil {
+// note keeps the first error; its answer is what a writer returns.
+func (s *stream) note(err error) error {
+	switch {
+	case err == nil || s.err != nil:
+	case errors.Is(err, syscall.EPIPE):
+		s.err = exit(exitFailed) // the reader has seen enough
+	default:
 		s.err = &exitError{code: exitFailed, err: wrap("write output", err)}
 	}
+	if err != nil {
+		return s.err
+	}
+	return nil
 }

@@ -24,7 +24,6 @@ func (p *program) submitCommand() *cli.Command {
 		Description: "Ends as the run does. Interrupted, it leaves the run alone.",
 		Flags: append(varFlags(),
 			&cli.BoolFlag{Name: "detach", Usage: "print the run's id and leave", HideDefault: true, Local: true},
-			&cli.StringSliceFlag{Name: "target", Usage: "only this module (`NAME`) and what it needs; may be repeated", Local: true},
 			jsonFlag(),
 		),
 		Action: p.action(1, 1, p.submit),
@@ -94,7 +93,7 @@ func (p *program) checkRun(ctx context.Context, cmd *cli.Command) (*job, error) 
 		return nil, err
 	}
 	j := &job{source: s, workspace: &workspace{}, key: client.NewKey()}
-	j.request = wire.SubmitRequest{Source: string(s.text), FileName: s.name, Variables: s.variables(), Targets: cmd.StringSlice("target")}
+	j.request = wire.SubmitRequest{Source: string(s.text), FileName: s.name, Variables: s.variables()}
 	if git != (pipeline.Git{}) {
 		j.request.Git = &git
 	}
@@ -119,10 +118,11 @@ func (j *job) submit(ctx context.Context, c *client.Client) (wire.RunCreated, er
 
 func (j *job) close() { j.workspace.close() }
 
-// signals catches what ends a command from the keyboard or by kill.
+// signals catches what ends a command: from the keyboard, by kill, or with its
+// terminal.
 func (p *program) signals() (<-chan os.Signal, func()) {
 	c := make(chan os.Signal, 2) // the second one counts too
-	p.notify(c, os.Interrupt, syscall.SIGTERM)
+	p.notify(c, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	return c, func() { p.unnotify(c) }
 }
 
