@@ -120,6 +120,9 @@ const overhead = 16
 // maxNesting is how deep lists and objects may stand in each other in a value.
 const maxNesting = 128
 
+// maxExponentBits bounds numbers, in either direction; 10^1233 is the largest.
+const maxExponentBits = 4096
+
 // size counts the bytes of a value as text would show it, elements as often as
 // they occur. It stops once it is beyond limit; a value that is nested too deep
 // is beyond it.
@@ -136,12 +139,13 @@ func sizeAt(v cty.Value, limit, depth int) int {
 	case t == cty.String:
 		return overhead + len(v.AsString())
 	case t == cty.Number:
-		// The decimal digits of a binary exponent: up to 646 million of them.
+		// As text a number has a digit for each three bits of its exponent, of
+		// which there may be two thousand million, and making them is slow.
 		f := v.AsBigFloat()
-		if f.IsInf() {
+		exponent := f.MantExp(nil)
+		if f.IsInf() || max(exponent, -exponent) > maxExponentBits {
 			return limit + overhead
 		}
-		exponent := f.MantExp(nil)
 		return overhead + max(exponent, -exponent)/3
 	case t.IsCollectionType() || t.IsTupleType() || t.IsObjectType():
 		total := overhead

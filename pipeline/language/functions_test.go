@@ -61,7 +61,7 @@ func TestFunctions_mistakes(t *testing.T) {
 		`coalesce(null, "")`:       "all arguments are null or empty",
 		`length(1)`:                "must be a text, list, set, map or object",
 		`replace("a", "/(/", "b")`: "missing closing )",
-		`1 / 0`:                    "infinite number",
+		`1 / 0`:                    "number out of range",
 		`regex("(", "a")`:          "missing closing )",
 	} {
 		got := mistakes(t, body("locals {\n x = "+expr+"\n}\nmodule \"m\" {\n command = [\"x\", local.x]\n}"), language.Inputs{})

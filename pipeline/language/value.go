@@ -49,8 +49,8 @@ func (e *evaluation) value(expr hclsyntax.Expression, ctx *hcl.EvalContext) (cty
 	}
 	n := size(v, maxValue)
 	if n > maxValue {
-		if v.Type() == cty.Number && v.AsBigFloat().IsInf() {
-			e.add(expr.Range(), "was something divided by zero?", "value is an infinite number")
+		if v.Type() == cty.Number {
+			e.add(expr.Range(), "was something divided by zero?", "number out of range")
 			return cty.DynamicVal, false
 		}
 		e.tooLarge(expr)

@@ -70,16 +70,18 @@ func (e *Evaluator) Do(ctx context.Context, request []byte) ([]byte, error) {
 	cmd.WaitDelay = time.Second
 	err := cmd.Run()
 	switch {
-	case err == nil:
-		return stdout.Bytes(), nil
+	case err == nil && !stdout.over:
+		return stdout.kept.Bytes(), nil
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case limited.Err() != nil:
 		return nil, fmt.Errorf("evaluation helper: no answer after %s, this machine is too busy", wallLimit)
-	case beyondLimit(err, stderr.String()):
+	case stdout.over:
+		return nil, fmt.Errorf("%w: %w", language.ErrTooExpensive, errTooLong)
+	case beyondLimit(err, stderr.kept.String()):
 		return nil, language.ErrTooExpensive
 	}
-	return nil, fmt.Errorf("evaluation helper: %w: %s", err, firstLine(stderr.String()))
+	return nil, fmt.Errorf("evaluation helper: %w: %s", err, firstLine(stderr.kept.String()))
 }
 
 // beyondLimit tells a helper that went beyond its limits from one that is
@@ -97,7 +99,7 @@ func beyondLimit(err error, stderr string) bool {
 		}
 	}
 	return exit.ExitCode() == language.HelperTooLarge ||
-		strings.Contains(stderr, "out of memory") || strings.Contains(stderr, "cannot allocate memory") ||
+		strings.Contains(stderr, "out of memory") || strings.Contains(stderr, "cannot allocate memory") || strings.Contains(stderr, "address space") ||
 		strings.Contains(stderr, "stack overflow") || strings.Contains(stderr, "stack exceeds")
 }
 
@@ -106,21 +108,28 @@ func firstLine(s string) string {
 	return line
 }
 
-// limitedBuffer keeps at most max bytes; more is an error, or dropped.
+// limitedBuffer keeps at most max bytes; more is an error, or dropped. It does
+// not embed the buffer, whose ReadFrom would go past the limit.
 type limitedBuffer struct {
-	bytes.Buffer
+	kept bytes.Buffer
 	max  int
 	drop bool
+	// over is set once something did not fit.
+	over bool
 }
 
+// Write implements io.Writer.
 func (b *limitedBuffer) Write(p []byte) (int, error) {
-	room := b.max - b.Len()
+	room := b.max - b.kept.Len()
 	if len(p) <= room {
-		return b.Buffer.Write(p)
+		return b.kept.Write(p)
 	}
+	b.over = true
 	if !b.drop {
-		return 0, errors.New("the answer is too long")
+		return 0, errTooLong
 	}
-	b.Buffer.Write(p[:max(room, 0)])
+	b.kept.Write(p[:max(room, 0)])
 	return len(p), nil
 }
+
+var errTooLong = errors.New("the answer is too long")

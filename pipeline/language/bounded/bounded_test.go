@@ -1,0 +1,67 @@
+package bounded_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/pipelined/pipelined/pipeline/language"
+	"github.com/pipelined/pipelined/pipeline/language/bounded"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// program writes a shell script that stands for a helper.
+func program(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "helper")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestEvaluator_Do(t *testing.T) {
+	got, err := bounded.New(program(t, `[ "$1" = __eval ] && [ -z "$HOME" ] && cat`)).Do(context.Background(), []byte("hello"))
+	if err != nil || string(got) != "hello" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestEvaluator_Do_failures(t *testing.T) {
+	for _, row := range []struct {
+		program   string
+		expensive bool
+		want      string
+	}{
+		{`kill -KILL $$`, true, ""},
+		{`echo "fatal error: runtime: out of memory" >&2; exit 2`, true, ""},
+		{`echo "runtime: goroutine stack exceeds 250000000-byte limit" >&2; exit 2`, true, ""},
+		{`exit 43`, true, ""},
+		{`echo "decode the request: bad" >&2; exit 1`, false, "exit status 1: decode the request: bad"},
+		{`kill -SEGV $$`, false, "signal: segmentation fault"},
+		{`head -c 70000000 /dev/zero`, true, "answer is too long"},
+	} {
+		_, err := bounded.New(program(t, row.program)).Do(context.Background(), nil)
+		if err == nil || errors.Is(err, language.ErrTooExpensive) != row.expensive || !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%s: got %v, want %s", row.program, err, row.want)
+		}
+	}
+	if _, err := bounded.New(filepath.Join(t.TempDir(), "none")).Do(context.Background(), nil); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no program: %v", err)
+	}
+}
+
+func TestEvaluator_Do_canceled(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := bounded.New(program(t, `exec sleep 60`)).Do(ctx, nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
