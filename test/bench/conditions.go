@@ -14,7 +14,7 @@ func conditions(dir, bin string) []string {
 	out := []string{
 		fmt.Sprintf("%s, %d cores (%s), %s", time.Now().UTC().Format("2006-01-02 15:04 UTC"), runtime.NumCPU(), cpuModel(), memory()),
 		fmt.Sprintf("%s/%s, kernel %s, %s", runtime.GOOS, runtime.GOARCH, readTrim("/proc/sys/kernel/osrelease"), runtime.Version()),
-		"load before the start " + readTrim("/proc/loadavg"),
+		"load before the start " + readTrim("/proc/loadavg") + privileges(),
 	}
 	if lo, hi, err := fsync(dir, 100); err != nil {
 		out = append(out, "fsync could not be measured: "+err.Error())
@@ -48,6 +48,15 @@ func fsync(dir string, n int) (p50, p99 time.Duration, err error) {
 		ds = append(ds, time.Since(start))
 	}
 	return median(ds), percentile(ds, 99), nil
+}
+
+// privileges says so where the product may raise its own priority, which the
+// floors do not. It matters only on a machine that does other things, too.
+func privileges() string {
+	if os.Geteuid() == 0 {
+		return "; run as root, so the product's daemons raise their priority above modules and floors"
+	}
+	return ""
 }
 
 func cpuModel() string {

@@ -334,8 +334,10 @@ func (b *bench) idleCosts() error {
 	if _, err := c.timeRun(wider, noop); err != nil {
 		return err
 	}
-	if _, err := floor.work(wider, noop); err != nil {
-		return err
+	for range wider.modules() / wide.modules() {
+		if _, err := floor.work(wide, noop); err != nil {
+			return err
+		}
 	}
 	lead, err := c.leader()
 	if err != nil {
