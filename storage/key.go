@@ -18,12 +18,15 @@ import (
 // KeySize is the length of a cluster key in bytes.
 const KeySize = 32
 
-// DefaultKeyFile is where the cluster key lies when nobody says otherwise: for
-// root /etc/pipelined/cluster.key, or below /var/lib/pipelined where /etc
-// cannot be written and holds none; else $XDG_CONFIG_HOME/pipelined/cluster.key,
-// which is ~/.config/pipelined/cluster.key where it is not set.
+// DefaultKeyFile is where the cluster key lies when nobody says otherwise:
+// $XDG_CONFIG_HOME/pipelined/cluster.key; where that is not set, for root
+// /etc/pipelined/cluster.key, or below DefaultRoot where /etc cannot be written
+// and holds none, and for others ~/.config/pipelined/cluster.key.
 func DefaultKeyFile() string {
 	const name = "cluster.key"
+	if dir := os.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "pipelined", name)
+	}
 	if os.Geteuid() == 0 {
 		const etc = "/etc/pipelined"
 		path := filepath.Join(etc, name)
@@ -31,9 +34,6 @@ func DefaultKeyFile() string {
 			return path
 		}
 		return filepath.Join(DefaultRoot(), name)
-	}
-	if dir := os.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "pipelined", name)
 	}
 	if home, err := os.UserHomeDir(); err == nil && filepath.IsAbs(home) {
 		return filepath.Join(home, ".config", "pipelined", name)

@@ -155,15 +155,15 @@ func writeJSON(path string, v any, durable bool) error {
 // agentsDir is where the data directories of agents lie below DefaultRoot.
 const agentsDir = "agents"
 
-// DefaultRoot is where data directories lie when nobody says otherwise: for
-// root /var/lib/pipelined, else $XDG_STATE_HOME/pipelined, which is
-// ~/.local/state/pipelined where it is not set.
+// DefaultRoot is where data directories lie when nobody says otherwise:
+// $XDG_STATE_HOME/pipelined; where that is not set /var/lib/pipelined for root
+// and ~/.local/state/pipelined for others.
 func DefaultRoot() string {
-	if os.Geteuid() == 0 {
-		return "/var/lib/pipelined"
-	}
 	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "pipelined")
+	}
+	if os.Geteuid() == 0 {
+		return "/var/lib/pipelined"
 	}
 	if home, err := os.UserHomeDir(); err == nil && filepath.IsAbs(home) {
 		return filepath.Join(home, ".local", "state", "pipelined")

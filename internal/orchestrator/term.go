@@ -448,6 +448,12 @@ func (t *term) evaluate(m *mod) {
 
 func (t *term) evaluatedTo(m *mod, e *pipeline.Evaluated, err error) {
 	m.evaluating = false
+	if pipeline.KindOf(err) == pipeline.Unavailable {
+		t.log.Warn("evaluate expressions", "run", m.run.head.ID, "module", m.def.Name, "error", err)
+		m.notBefore = time.Now().Add(500 * time.Millisecond)
+		t.delay(m)
+		return
+	}
 	if err != nil {
 		t.end(m, pipeline.ModuleFailed, "expression: "+err.Error())
 		return

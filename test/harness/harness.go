@@ -96,8 +96,7 @@ func New(tb testing.TB) *Cluster {
 		tb.Fatal(err)
 	}
 	c.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "LANG=C.UTF-8", "GOFLAGS=" + os.Getenv("GOFLAGS"),
-		"XDG_CONFIG_HOME=" + home + "/config", "XDG_STATE_HOME=" + home + "/state", "XDG_RUNTIME_DIR=" + home,
-		"PIPELINED_KEY_FILE=" + home + "/config/pipelined/cluster.key"}
+		"XDG_CONFIG_HOME=" + home + "/config", "XDG_STATE_HOME=" + home + "/state", "XDG_RUNTIME_DIR=" + home}
 	tb.Cleanup(c.stopAll)
 	return c
 }
@@ -448,4 +447,17 @@ func (c *Cluster) WriteFile(name, text string) string {
 		c.tb.Fatal(err)
 	}
 	return path
+}
+
+// SetJoin changes whom the agent joins at its next start; "" for nobody.
+func (n *Node) SetJoin(addr string) {
+	for i := 0; i+1 < len(n.args); i++ {
+		if n.args[i] == "-join" {
+			n.args = append(n.args[:i:i], n.args[i+2:]...)
+			break
+		}
+	}
+	if addr != "" {
+		n.args = append(n.args, "-join", addr)
+	}
 }
