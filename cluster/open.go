@@ -150,7 +150,7 @@ func (c *Cluster) open() error {
 
 func (c *Cluster) openNode() (*consensus.Node, error) {
 	return consensus.Open(consensus.Config{ID: string(c.cfg.NodeID), Dir: c.cfg.RaftDir, FSM: c.cfg.FSM,
-		Logger: c.log.Named("raft"), Timings: c.cfg.Timings, Dial: c.dialRaft})
+		Logger: c.log.Named("raft"), Timings: c.cfg.Timings, Dial: c.dialRaft, Gone: c.gone})
 }
 
 // check refuses configurations that cannot work.

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/pipelined/pipelined/cluster/keys"
@@ -187,7 +188,9 @@ func (p *peerPort) serveRaft(conn *tls.Conn) {
 	if node, _ := p.c.current(); node != nil {
 		// http.Server has set deadlines for the handshake.
 		if conn.SetDeadline(time.Time{}) == nil {
-			node.Serve(conn)
+			if s, err := keys.SubjectOf(conn.ConnectionState().PeerCertificates[0]); err == nil {
+				node.Serve(conn, string(s.Node))
+			}
 		}
 	}
 }
@@ -320,6 +323,20 @@ func (c *Cluster) dialAt(ctx context.Context, addr string, id pipeline.NodeID, p
 // dialRaft is how raft reaches the node with an id.
 func (c *Cluster) dialRaft(ctx context.Context, id string) (net.Conn, error) {
 	return c.dial(ctx, pipeline.NodeID(id), keys.ProtoRaft)
+}
+
+// gone reports that nobody listens any more where a node's peer port was.
+func (c *Cluster) gone(ctx context.Context, id string) bool {
+	addr := c.peerAddr(id)
+	if addr == "" {
+		return false
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return errors.Is(err, syscall.ECONNREFUSED)
+	}
+	conn.Close()
+	return false
 }
 
 // admitRaft decides who may speak raft to us (settled.md, 11): a server of our

@@ -86,7 +86,6 @@ func TestPlan(t *testing.T) {
 		{"a voter leaves, nobody for it", "ABC", []string{"a", "b", "c."}, "", "remove c"},
 		{"two are left: one vote", "AB", []string{"a", "b"}, "", "voter to standby b"},
 		{"two stay, one of them down: it loses its vote first", "ABC", []string{"a", "b-", "c."}, "", "voter to standby b"},
-		{"no quorum without it: stays", "AB", []string{"a", "b-"}, "", "none"},
 		{"the leader leaves two nodes", "Ab", []string{"a.", "b"}, "", "voter b"},
 		{"the leader hands over", "AB", []string{"a.", "b"}, "", "hand over a"},
 		{"a dead standby goes", "ABCd", []string{"a", "b", "c", "d!"}, "", "remove d"},

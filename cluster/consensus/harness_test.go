@@ -71,6 +71,7 @@ type network struct {
 	cut   map[string]bool
 	conns map[string][]net.Conn
 	wg    sync.WaitGroup
+	gone  func(context.Context, string) bool
 }
 
 func newNetwork(tb testing.TB) *network {
@@ -91,7 +92,7 @@ func (n *network) dialer(from string) func(context.Context, string) (net.Conn, e
 		for _, id := range []string{from, to} {
 			n.conns[id] = append(n.conns[id], a, b)
 		}
-		n.wg.Go(func() { node.Serve(b) })
+		n.wg.Go(func() { node.Serve(b, from) })
 		return a, nil
 	}
 }
@@ -116,7 +117,7 @@ func (n *network) open(tb testing.TB, id, dir string) (*Node, *testFSM) {
 		log = hclog.New(&hclog.LoggerOptions{Name: id, Level: hclog.LevelFromString(l), Output: os.Stderr, TimeFormat: "05.000"})
 	}
 	fsm := &testFSM{}
-	node, err := Open(Config{ID: id, Dir: dir, FSM: fsm, Dial: n.dialer(id), Logger: log, Timings: Timings{Heartbeat: 800 * time.Millisecond, Lease: 800 * time.Millisecond, RPC: 800 * time.Millisecond, Stall: time.Second}})
+	node, err := Open(Config{ID: id, Dir: dir, FSM: fsm, Dial: n.dialer(id), Gone: n.gone, Logger: log, Timings: Timings{Heartbeat: 800 * time.Millisecond, Lease: 800 * time.Millisecond, RPC: 800 * time.Millisecond, Stall: time.Second}})
 	if err != nil {
 		tb.Fatalf("open %s: %v", id, err)
 	}

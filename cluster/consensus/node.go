@@ -49,6 +49,9 @@ type Config struct {
 	// Dial connects to the node with an id, over a connection on which both
 	// ends know each other. It ends with its context.
 	Dial func(ctx context.Context, id string) (net.Conn, error)
+	// Gone reports that the process of a node has surely ended: its host
+	// answers and nobody listens. nil means that this can never be told.
+	Gone func(ctx context.Context, id string) bool
 }
 
 // Node is one raft node. Open starts it, Close ends it.
@@ -117,6 +120,9 @@ func Open(cfg Config) (*Node, error) {
 	n.trans.own.Store(&ownState{term: n.raft.CurrentTerm, voter: n.someVoter})
 	n.wg.Go(n.watchLeadership)
 	n.wg.Go(n.watchHealth)
+	if cfg.Gone != nil {
+		n.wg.Go(n.watchEnds)
+	}
 	n.elect()
 	return n, nil
 }
@@ -165,9 +171,9 @@ func (n *Node) config() *raft.Config {
 	return c
 }
 
-// Serve hands over a connection from another node, whose right to speak raft
-// has been checked, and returns when it has ended.
-func (n *Node) Serve(conn net.Conn) { n.streams.serve(conn) }
+// Serve hands over a connection from the node with an id, whose right to speak
+// raft has been checked, and returns when it has ended.
+func (n *Node) Serve(conn net.Conn, id string) { n.streams.serve(conn, id) }
 
 // HasState reports whether the node has ever been part of a cluster.
 func (n *Node) HasState() bool { return n.raft.LastIndex() > 0 || len(n.Servers()) > 0 }
@@ -201,10 +207,7 @@ func (n *Node) elect() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(n.cfg.ID), Addr: []byte(n.cfg.ID)}
-	if err := n.trans.inject(ctx, &raft.TimeoutNowRequest{RPCHeader: header}); err != nil {
-		n.log.Debug("cannot speed up the election", "error", err)
-	}
+	n.stand(ctx)
 }
 
 // Servers is the latest configuration; empty while no cluster has this node.

@@ -586,3 +586,44 @@ func TestCapture(t *testing.T) {
 		t.Errorf("%v, %q", err, f.all())
 	}
 }
+
+// TestNode_succeedsAtOnce: a leader whose process is gone is followed without
+// waiting for its heartbeats; one that only lost its connections is not.
+func TestNode_succeedsAtOnce(t *testing.T) {
+	net := newNetwork(t)
+	var gone atomic.Bool
+	net.gone = func(context.Context, string) bool { return gone.Load() }
+	nodes, _ := three(t, net)
+	term := nodes[0].Status().Term
+	eventually(t, 20*time.Second, func() error {
+		for _, n := range nodes[1:] {
+			if id, _, _ := n.Leader(); id != "a" {
+				return fmt.Errorf("%s follows %q", n.cfg.ID, id)
+			}
+		}
+		return nodes[0].VerifyLeader(t.Context())
+	})
+	net.isolate("a", true)
+	net.isolate("a", false)
+	if err := nodes[0].Barrier(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if now := nodes[0].Status().Term; now != term {
+		t.Errorf("term %d after %d: a leader was deposed that was there", now, term)
+	}
+	gone.Store(true)
+	began := time.Now()
+	net.isolate("a", true)
+	eventually(t, 20*time.Second, func() error {
+		if nodes[1].IsLeader() == nodes[2].IsLeader() {
+			return errors.New("nobody took over")
+		}
+		return nil
+	})
+	d := time.Since(began)
+	t.Logf("a new leader after %v", d)
+	// raft alone takes a heartbeat timeout at least.
+	if d > 800*time.Millisecond {
+		t.Errorf("a new leader after %v only", d)
+	}
+}

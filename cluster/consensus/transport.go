@@ -42,7 +42,11 @@ type streams struct {
 	self     nodeAddr
 	dial     func(ctx context.Context, id string) (net.Conn, error)
 	incoming chan *stream
-	closed   chan struct{}
+	// ended tells of connections from peers that have ended. It has room for
+	// those of several peers at once; one that does not fit is no loss, as the
+	// leader has more than one and raft has its timers.
+	ended  chan string
+	closed chan struct{}
 	// life ends with Close; dialling goes no further then.
 	life context.Context
 	end  context.CancelFunc
@@ -63,7 +67,7 @@ type stream struct {
 
 func newStreams(self string, dial func(context.Context, string) (net.Conn, error)) *streams {
 	life, end := context.WithCancel(context.Background())
-	return &streams{self: nodeAddr(self), dial: dial, incoming: make(chan *stream),
+	return &streams{self: nodeAddr(self), dial: dial, incoming: make(chan *stream), ended: make(chan string, 16),
 		closed: make(chan struct{}), life: life, end: end, open: map[*stream]struct{}{}}
 }
 
@@ -113,7 +117,7 @@ func (l *streams) Accept() (net.Conn, error) {
 }
 
 // serve hands an authenticated connection to raft and returns at its end.
-func (l *streams) serve(conn net.Conn) {
+func (l *streams) serve(conn net.Conn, id string) {
 	s, err := l.track(conn, idleLimit)
 	if err != nil {
 		return
@@ -126,6 +130,10 @@ func (l *streams) serve(conn net.Conn) {
 	}
 	select {
 	case <-s.closed:
+		select {
+		case l.ended <- id:
+		default:
+		}
 	case <-l.closed:
 	}
 }

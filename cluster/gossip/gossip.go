@@ -28,11 +28,10 @@ const (
 	keepGone = 24 * time.Hour
 	maxGone  = 1000
 	// updateWait bounds the wait for a description to be sent on.
-	updateWait = 2 * time.Second
+	updateWait = 500 * time.Millisecond
 	// calmUpdates is how often a description goes out that is not urgent.
 	calmUpdates = time.Second
-	// smallCluster is up to how many nodes failures are looked for twice as
-	// often (settled.md, 3).
+	// probeInterval is how often one other node is probed (settled.md, 3).
 	probeInterval = 500 * time.Millisecond
 )
 
@@ -100,6 +99,10 @@ type Gossip struct {
 	stop         chan struct{}
 	wg           sync.WaitGroup
 	once         sync.Once
+
+	// sending is held while our description goes out: one that overtakes
+	// another takes its place, and a farewell that of both.
+	sending sync.Mutex
 
 	// metaMu stands apart from mu: memberlist asks for the description while
 	// it holds its own lock.
@@ -267,9 +270,16 @@ func (g *Gossip) update() {
 		case <-later:
 		}
 		last, later = time.Now(), nil
-		if err := g.list().UpdateNode(updateWait); err != nil {
-			g.log.Debug("the node's description goes out slowly", "error", err)
-		}
+		g.send(updateWait)
+	}
+}
+
+// send sends our description and waits until it has gone out.
+func (g *Gossip) send(wait time.Duration) {
+	g.sending.Lock()
+	defer g.sending.Unlock()
+	if err := g.list().UpdateNode(wait); err != nil {
+		g.log.Debug("the node's description goes out slowly", "error", err)
 	}
 }
 
@@ -303,9 +313,9 @@ func (g *Gossip) Leave(timeout time.Duration) error {
 	if err := g.UpdateMeta(true, func(m *Meta) { m.Leaving = true }); err != nil {
 		return err
 	}
-	if err := ml.UpdateNode(timeout); err != nil {
-		g.log.Debug("the word of leaving goes out slowly", "error", err)
-	}
+	g.send(timeout)
+	g.sending.Lock()
+	defer g.sending.Unlock()
 	if err := ml.Leave(timeout); err != nil {
 		return fmt.Errorf("leave gossip: %w", err)
 	}
