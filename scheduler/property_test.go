@@ -57,7 +57,7 @@ var tagSets = [][]string{nil, nil, {"gpu"}, {"big"}, {"big", "gpu"}}
 func drawScene(t *rapid.T) *scene {
 	s := &scene{}
 	tags := rapid.SampledFrom(tagSets)
-	for i := range rapid.IntRange(0, 6).Draw(t, "workers") {
+	for i := range rapid.IntRange(0, 5).Draw(t, "workers") {
 		w := scheduler.Worker{ID: pipeline.NodeID(fmt.Sprintf("w%d", i)), Slots: rapid.IntRange(0, 4).Draw(t, "slots"), Tags: map[string]bool{},
 			OS: rapid.SampledFrom([]string{"linux", "darwin"}).Draw(t, "os")}
 		w.Used = rapid.IntRange(0, w.Slots+1).Draw(t, "used")
@@ -69,9 +69,9 @@ func drawScene(t *rapid.T) *scene {
 		s.Workers = append(s.Workers, w)
 	}
 	someone := rapid.SampledFrom([]pipeline.NodeID{"", "", "", "w0", "w1", "w2", "w9"})
-	for i := range rapid.IntRange(0, 5).Draw(t, "runs") {
-		r := sceneRun{Head: scheduler.Run{ID: pipeline.RunID(fmt.Sprintf("r%d", i)), Number: uint64(rapid.IntRange(1, 4).Draw(t, "number")),
-			Priority: rapid.IntRange(0, 1).Draw(t, "priority"), Running: rapid.IntRange(0, 3).Draw(t, "running"),
+	for i := range rapid.IntRange(0, 6).Draw(t, "runs") {
+		r := sceneRun{Head: scheduler.Run{ID: pipeline.RunID(fmt.Sprintf("r%d", i)), Number: uint64(rapid.IntRange(1, 2).Draw(t, "number")),
+			Priority: rapid.IntRange(0, 1).Draw(t, "priority"), Running: rapid.IntRange(0, 2).Draw(t, "running"),
 			MaxParallel: rapid.IntRange(0, 5).Draw(t, "max")}}
 		pin := someone.Draw(t, "pin")
 		for j := range rapid.IntRange(0, 8).Draw(t, "modules") {
