@@ -1,0 +1,323 @@
+package fsm_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+	"pgregory.net/rapid"
+
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// machine makes a random log of legal and illegal commands, applies it entry by
+// entry and looks at what must always hold. At the end the same log goes
+// through another store in batches, and through a snapshot in its middle.
+type machine struct {
+	tb   testing.TB
+	s    *fsm.Store
+	logs []*raft.Log
+	// seen is what was final before: it never changes.
+	modules map[string]pipeline.ModuleRecord
+	runs    map[pipeline.RunID]pipeline.Run
+	// fences by attempt.
+	fences map[pipeline.AttemptID]uint64
+}
+
+var (
+	someRuns    = rapid.SampledFrom([]string{"r0", "r0", "r0", "r0", "r0", "r1", "r1", "gone"})
+	someModules = rapid.SampledFrom([]string{"m0", "m1", "m2"})
+	someWorkers = rapid.SampledFrom([]pipeline.NodeID{"w1", "w1", "w1", "w1", "w1", "w2", ""})
+	someEnds    = rapid.SampledFrom([]pipeline.AttemptState{ok, ok, failed, timedOut, lost, lost, cancelled,
+		pipeline.AttemptRunning, pipeline.AttemptSuperseded, "", "odd"})
+	someStates = rapid.SampledFrom([]pipeline.ModuleState{pipeline.ModuleSkipped, pipeline.ModuleFailed, pipeline.ModuleCancelled,
+		pipeline.ModuleCached, pipeline.ModuleSucceeded, pipeline.ModuleRunning, pipeline.ModuleWaiting, ""})
+	someRunStates = rapid.SampledFrom([]pipeline.RunState{pipeline.RunSucceeded, pipeline.RunFailed, pipeline.RunCancelled,
+		pipeline.RunWarnings, pipeline.RunRunning, ""})
+)
+
+const perRun = 3 // modules
+
+// attemptOf draws an attempt of a module: mostly its last or its next.
+func (m *machine) attemptOf(t *rapid.T, ahead int) (pipeline.AttemptID, *pipeline.Attempt) {
+	id := attempt(someRuns.Draw(t, "run"), someModules.Draw(t, "module"), 0)
+	var rec pipeline.ModuleRecord
+	view(t, m.s, func(v *fsm.View) { rec = v.Module(id.Run, id.Module) })
+	id.Attempt = len(rec.Attempts) + ahead + rapid.SampledFrom([]int{0, 0, 0, 0, 0, -1, 1}).Draw(t, "off")
+	if id.Attempt >= 1 && id.Attempt <= len(rec.Attempts) {
+		return id, &rec.Attempts[id.Attempt-1]
+	}
+	return id, nil
+}
+
+func (m *machine) part(t *rapid.T) any {
+	switch rapid.SampledFrom([]string{"start", "outcome", "outcome", "outcome", "assign", "assign", "assign", "end", "run", "run", "copies", "late"}).Draw(t, "part") {
+	case "start":
+		id, _ := m.attemptOf(t, 0)
+		return fsm.Start{ID: id, At: at}
+	case "outcome":
+		id, a := m.attemptOf(t, 0)
+		o := fsm.Outcome{Next: rapid.OneOf(rapid.Just(pipeline.ModuleWaiting), rapid.Just(pipeline.ModuleSucceeded), someStates).Draw(t, "next"), Reason: "why",
+			Outcome: pipeline.Outcome{ID: id, Worker: someWorkers.Draw(t, "worker"), State: someEnds.Draw(t, "state"), Result: []byte(`{}`)}}
+		if a != nil && rapid.Bool().Draw(t, "fenced") {
+			o.Outcome.Fence = a.Fence + uint64(rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(t, "fence"))
+		}
+		return o
+	case "late":
+		id, _ := m.attemptOf(t, 0)
+		view(t, m.s, func(v *fsm.View) {
+			for _, a := range v.Module(id.Run, id.Module).Attempts {
+				if a.State == lost {
+					id.Attempt = a.Number
+				}
+			}
+		})
+		return outcome(string(id.Run), id.Module, id.Attempt, rapid.SampledFrom([]pipeline.AttemptState{ok, failed, lost}).Draw(t, "state"))
+	case "assign":
+		id, _ := m.attemptOf(t, 1)
+		a := fsm.Assign{ID: id, Worker: someWorkers.Draw(t, "worker"), WorkerName: "x", Incarnation: "i"}
+		if rapid.IntRange(0, 2).Draw(t, "needs") == 0 {
+			a.Needs = []string{someModules.Draw(t, "need")}
+		}
+		return a
+	case "end":
+		return end(someRuns.Draw(t, "run"), someModules.Draw(t, "module"), someStates.Draw(t, "state"))
+	case "run":
+		return runEnd(someRuns.Draw(t, "run"), someRunStates.Draw(t, "state"))
+	default:
+		id, _ := m.attemptOf(t, 0)
+		return fsm.Copies{ID: id, Holders: []pipeline.NodeID{"n1", "n2"}}
+	}
+}
+
+func (m *machine) command(t *rapid.T) *fsm.Command {
+	switch rapid.SampledFrom([]string{"batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "submit", "submit", "submit", "cancel", "forget", "worker", "token"}).Draw(t, "command") {
+	case "submit":
+		c := submit(t, someRuns.Draw(t, "run"), perRun)
+		c.Submit.Run.Key = rapid.SampledFrom([]string{"", "", "k1", "k2"}).Draw(t, "key")
+		c.Submit.Fingerprint = rapid.SampledFrom([]pipeline.Digest{"f", "g"}).Draw(t, "fingerprint")
+		return c
+	case "cancel":
+		return cancel(someRuns.Draw(t, "run"))
+	case "forget":
+		f := forget(pipeline.RunID(someRuns.Draw(t, "run")))
+		if rapid.Bool().Draw(t, "keys too") {
+			f.Forget.KeysBefore = at.Add(1)
+		}
+		return f
+	case "worker":
+		return &fsm.Command{Worker: &fsm.Worker{Record: fsm.WorkerRecord{ID: someWorkers.Draw(t, "worker"), Draining: true, AwayUntil: at},
+			Only: rapid.SampledFrom([]string{"", "drain", "away", "odd"}).Draw(t, "only"), Delete: rapid.Bool().Draw(t, "delete")}}
+	case "token":
+		return &fsm.Command{Token: &fsm.Token{Delete: rapid.Bool().Draw(t, "delete"),
+			Record: fsm.TokenRecord{ID: rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "id"), Hash: []byte{1}}}}
+	}
+	var parts []any
+	for range rapid.IntRange(1, 5).Draw(t, "parts") {
+		parts = append(parts, m.part(t))
+	}
+	return batch(parts...)
+}
+
+// step adds some entries, so that logs get long enough for runs to end.
+func (m *machine) step(t *rapid.T) {
+	for range rapid.IntRange(1, 8).Draw(t, "entries") {
+		m.add(t)
+		m.check(t)
+	}
+}
+
+func (m *machine) add(t *rapid.T) {
+	index := uint64(len(m.logs) + 1)
+	l := &raft.Log{Index: index, Term: 1, Type: raft.LogConfiguration}
+	if rapid.IntRange(0, 15).Draw(t, "no command") > 0 {
+		l = entry(t, index, m.command(t))
+	}
+	m.logs = append(m.logs, l)
+	m.s.Apply(l)
+}
+
+// check looks at everything that must hold after every entry.
+func (m *machine) check(t *rapid.T) {
+	view(t, m.s, func(v *fsm.View) {
+		active := map[pipeline.RunID]bool{}
+		for _, run := range v.Active() {
+			active[run.ID] = true
+		}
+		var last uint64
+		v.Runs(0, func(run pipeline.Run) bool {
+			if last != 0 && run.Number >= last {
+				t.Fatalf("run %s has number %d after %d", run.ID, run.Number, last)
+			}
+			last = run.Number
+			if active[run.ID] == run.State.Final() {
+				t.Fatalf("run %s is %s, active: %v", run.ID, run.State, active[run.ID])
+			}
+			delete(active, run.ID)
+			m.checkRun(t, v, run)
+			return true
+		})
+		if len(active) > 0 {
+			t.Fatalf("active and not there: %v", active)
+		}
+	})
+}
+
+func (m *machine) checkRun(t *rapid.T, v *fsm.View, run pipeline.Run) {
+	done, bad, newest := 0, 0, uint64(0)
+	for name, rec := range v.Modules(run.ID) {
+		if rec.State.Final() {
+			done++
+		}
+		if rec.State == pipeline.ModuleFailed || rec.State == pipeline.ModuleCancelled {
+			bad++
+		}
+		newest = max(newest, rec.Index)
+		m.checkModule(t, run, name, *rec)
+	}
+	switch {
+	case run.Done != done || run.Failed != bad:
+		t.Fatalf("run %s counts %d done and %d failed; its records say %d and %d", run.ID, run.Done, run.Failed, done, bad)
+	case run.State.Final() && done != run.Modules:
+		t.Fatalf("run %s is %s with %d of %d modules done", run.ID, run.State, done, run.Modules)
+	case run.State.Final() == run.FinishedAt.IsZero():
+		t.Fatalf("run %s is %s, and finished at %v", run.ID, run.State, run.FinishedAt)
+	case run.Index < newest:
+		t.Fatalf("run %s has index %d, a module of it %d", run.ID, run.Index, newest)
+	}
+	key := pipeline.RunID(fmt.Sprintf("%s/%d", run.ID, run.Number))
+	run.Index = 0 // moves with what is added to the history
+	if before, was := m.runs[key]; was {
+		if diff := cmp.Diff(before, run); diff != "" {
+			t.Fatalf("run %s was final, and changed:\n%s", run.ID, diff)
+		}
+	}
+	if run.State.Final() {
+		m.runs[key] = run
+	}
+}
+
+func (m *machine) checkModule(t *rapid.T, run pipeline.Run, name string, rec pipeline.ModuleRecord) {
+	where := fmt.Sprintf("%s/%d/%s", run.ID, run.Number, name)
+	failures, losses, live := 0, 0, 0
+	for i, a := range rec.Attempts {
+		if a.Number != i+1 {
+			t.Fatalf("%s: attempt %d stands at place %d", where, a.Number, i+1)
+		}
+		switch a.State {
+		case failed, timedOut:
+			failures++
+		case lost, pipeline.AttemptSuperseded:
+			losses++
+		case pipeline.AttemptAssigned, pipeline.AttemptRunning:
+			live++
+			if i != len(rec.Attempts)-1 {
+				t.Fatalf("%s: attempt %d is %s, and not the last", where, a.Number, a.State)
+			}
+		case ok, cancelled:
+		default:
+			t.Fatalf("%s: attempt %d is %q", where, a.Number, a.State)
+		}
+		id := pipeline.AttemptID{Run: pipeline.RunID(where), Attempt: a.Number}
+		if fence, was := m.fences[id]; was && fence != a.Fence || a.Fence == 0 || a.Worker == "" {
+			t.Fatalf("%s: attempt %d of %q has fence %d, had %d", where, a.Number, a.Worker, a.Fence, fence)
+		}
+		m.fences[id] = a.Fence
+	}
+	switch {
+	case live > 1 || live == 1 != (rec.State == pipeline.ModuleRunning):
+		t.Fatalf("%s is %s with %d live attempts", where, rec.State, live)
+	case rec.Failures != failures || rec.Losses != losses:
+		t.Fatalf("%s counts %d failures and %d losses, its attempts say %d and %d", where, rec.Failures, rec.Losses, failures, losses)
+	case !rec.State.Final() && rec.State != pipeline.ModuleWaiting && rec.State != pipeline.ModuleRunning:
+		t.Fatalf("%s is %q", where, rec.State)
+	}
+	rec.Attempts, rec.Index = nil, 0 // the history may grow: copies, late outcomes
+	if before, was := m.modules[where]; was {
+		if diff := cmp.Diff(before, rec); diff != "" {
+			t.Fatalf("%s was final, and changed:\n%s", where, diff)
+		}
+	}
+	if rec.State.Final() {
+		m.modules[where] = rec
+	}
+}
+
+// replay sends the log through other stores, in random batches, with a snapshot
+// and a restore between two of them.
+func (m *machine) replay(t *rapid.T) {
+	want := walk(t, m.s)
+	other, restored := m.open(t), m.open(t)
+	defer other.Close()
+	defer restored.Close()
+	k := rapid.IntRange(0, len(m.logs)).Draw(t, "snapshot after")
+	for from := 0; from < len(m.logs); {
+		to := min(from+rapid.IntRange(1, 12).Draw(t, "size"), len(m.logs))
+		if from < k && k <= to {
+			to = k
+		}
+		if n := len(other.ApplyBatch(m.logs[from:to])); n != to-from {
+			t.Fatalf("%d replies to %d entries", n, to-from)
+		}
+		from = to
+		if to == k {
+			if err := restore(restored, capture(t, other)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	wantEqual(t, "one by one against batches", want, walk(t, other))
+	restored.ApplyBatch(m.logs) // what the snapshot holds is skipped
+	wantEqual(t, fmt.Sprintf("a snapshot after entry %d and the rest", k), want, walk(t, restored))
+}
+
+func (m *machine) open(t tester) *fsm.Store {
+	s, err := fsm.Open(m.tb.TempDir(), hclog.NewNullLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestApply_machine(t *testing.T) {
+	reached := map[string]int{}
+	rapid.Check(t, func(rt *rapid.T) {
+		m := &machine{tb: t, modules: map[string]pipeline.ModuleRecord{}, runs: map[pipeline.RunID]pipeline.Run{}, fences: map[pipeline.AttemptID]uint64{}}
+		m.s = m.open(rt)
+		defer m.s.Close()
+		rt.Repeat(map[string]func(*rapid.T){"entries": m.step})
+		m.replay(rt)
+		m.tally(reached)
+	})
+	// The log must be worth something: it has to get far in the life of a run.
+	for _, state := range []string{"module succeeded", "module running", "run cancelling", "attempt superseded", "attempt running", "run final"} {
+		if reached[state] == 0 {
+			t.Errorf("no random log ever came to %q: %v", state, reached)
+		}
+	}
+}
+
+// tally counts what states the log reached.
+func (m *machine) tally(count map[string]int) {
+	for _, r := range m.runs {
+		if r.State.Final() {
+			count["run final"]++
+		}
+	}
+	view(m.tb, m.s, func(v *fsm.View) {
+		v.Runs(0, func(run pipeline.Run) bool {
+			count["run "+strings.ToLower(string(run.State))]++
+			for _, rec := range v.Modules(run.ID) {
+				count["module "+string(rec.State)]++
+				for _, a := range rec.Attempts {
+					count["attempt "+string(a.State)]++
+				}
+			}
+			return true
+		})
+	})
+}

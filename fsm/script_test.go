@@ -1,0 +1,58 @@
+package fsm_test
+
+import (
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// script is a log with every command in it, taken and refused, and with
+// entries between them that are no commands.
+func script(tb tester) []*raft.Log {
+	tb.Helper()
+	worker := fsm.WorkerRecord{ID: "w1", Name: "one", Outside: true, Capabilities: pipeline.Capabilities{OS: "linux", Tags: []string{"x"}}}
+	odd := outcome("b", "m1", 1, failed)
+	odd.Outcome.Reason, odd.Outcome.OutputPaths = "no such file: caf\xe9", []string{"\xff\xfe"}
+	odd.Next = pipeline.ModuleFailed
+	cmds := []*fsm.Command{
+		{Worker: &fsm.Worker{Record: worker}},
+		submit(tb, "a", 3), submit(tb, "b", 2), submit(tb, "a", 3), withFingerprint(submit(tb, "b", 2), "other"),
+		nil, // a change of raft's configuration
+		batch(assign("a", "m0", 1), assign("b", "m0", 1), assign("a", "m1", 1, "m0")),
+		batch(start("a", "m0", 1), start("b", "m0", 1), start("b", "m0", 1)),
+		batch(outcome("a", "m0", 1, ok), assign("a", "m1", 1, "m0"), assign("a", "m2", 1)),
+		batch(outcome("b", "m0", 1, lost)), batch(assign("b", "m0", 2)), batch(outcome("b", "m0", 1, ok)),
+		{Token: &fsm.Token{Record: fsm.TokenRecord{ID: "t", Role: "read", Hash: []byte("h"), CreatedAt: at}}},
+		batch(outcome("b", "m0", 2, ok), assign("b", "m1", 1, "m0")), batch(odd, runEnd("b", pipeline.RunFailed)),
+		nil,
+		batch(outcome("a", "m1", 1, timedOut)), cancel("a"), batch(assign("a", "m1", 2)),
+		{Worker: &fsm.Worker{Only: "drain", Record: fsm.WorkerRecord{ID: "w1", Draining: true, DrainDeadline: at.Add(time.Hour)}}},
+		{Worker: &fsm.Worker{Only: "away", Record: fsm.WorkerRecord{ID: "w2", AwayUntil: at}}},
+		batch(outcome("a", "m2", 1, cancelled), end("a", "m1", pipeline.ModuleCancelled), runEnd("a", pipeline.RunCancelled)),
+		batch(fsm.Copies{ID: attempt("a", "m0", 1), Holders: []pipeline.NodeID{"n1", "n2", "n3"}}),
+		forget("a", "nobody"), submit(tb, "a", 1), submit(tb, "c", 0), batch(runEnd("c", pipeline.RunSucceeded)), forget("c"),
+		{Forget: &fsm.Forget{KeysBefore: at.Add(time.Hour)}},
+		{Token: &fsm.Token{Delete: true, Record: fsm.TokenRecord{ID: "t"}}},
+		{Worker: &fsm.Worker{Delete: true, Record: fsm.WorkerRecord{ID: "w2"}}},
+		withKey(submit(tb, "d", 2), "again"), batch(assign("d", "m0", 1)),
+	}
+	var logs []*raft.Log
+	for i, c := range cmds {
+		if c == nil {
+			logs = append(logs, &raft.Log{Index: uint64(i + 1), Term: 1, Type: raft.LogConfiguration, Data: []byte{0xc1}})
+			continue
+		}
+		logs = append(logs, entry(tb, uint64(i+1), c))
+	}
+	return logs
+}
+
+// play applies entries one by one.
+func play(s *fsm.Store, logs []*raft.Log) {
+	for _, l := range logs {
+		s.Apply(l)
+	}
+}
