@@ -267,7 +267,13 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { return wrap("worker", n.worker.Run(core)) })
 	g.Go(func() error { return wrap("journal", n.journal.Run(core)) })
 	g.Go(func() error { return wrap("http", n.serve(core)) })
-	g.Go(func() error { return wrap("orchestrator", n.cluster.Lead(core, n.lead)) })
+	g.Go(func() error {
+		err := n.cluster.Lead(core, n.lead)
+		if core.Err() != nil {
+			return nil // its end belongs to the stop
+		}
+		return wrap("orchestrator", err)
+	})
 	g.Go(func() error { n.announce(core); return nil })
 	select {
 	case <-ctx.Done():

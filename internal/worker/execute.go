@@ -32,7 +32,7 @@ func (w *Worker) begin(a *attempt) error {
 	if err := a.ctx.Err(); err != nil {
 		return err
 	}
-	if err := executor.Prepare(a.dir); err != nil {
+	if err := w.dirs.Prepare(a.dir); err != nil {
 		return err
 	}
 	if err := w.layout(a.ctx, a); err != nil {

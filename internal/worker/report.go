@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -143,7 +142,7 @@ func (w *Worker) removeDir(a *attempt) {
 	if w.cfg.KeepWork && a.outcome.State != pipeline.AttemptSucceeded {
 		return
 	}
-	if err := executor.Remove(a.dir); err != nil {
+	if err := w.dirs.Remove(a.dir); err != nil {
 		w.log.Warn("remove folder", "dir", a.dir, "error", err)
 	}
 }

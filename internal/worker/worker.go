@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -61,6 +62,7 @@ type Worker struct {
 	group  errgroup.Group
 	life   context.Context
 	cancel context.CancelFunc
+	dirs   *executor.Folders
 
 	mu       sync.Mutex // guards following
 	attempts map[pipeline.AttemptID]*attempt
@@ -103,8 +105,12 @@ func Open(ctx context.Context, cfg Config) (*Worker, error) {
 	if cfg.StartReport <= 0 {
 		cfg.StartReport = 150 * time.Millisecond
 	}
+	dirs, err := executor.NewFolders(filepath.Join(cfg.WorkDir, "spare"), cfg.Capabilities.MaxParallelModules+4)
+	if err != nil {
+		return nil, err
+	}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	w := &Worker{cfg: cfg, log: cfg.Logger, life: life, cancel: cancel, attempts: map[pipeline.AttemptID]*attempt{},
+	w := &Worker{cfg: cfg, log: cfg.Logger, life: life, cancel: cancel, dirs: dirs, attempts: map[pipeline.AttemptID]*attempt{},
 		done: newRecent(1 << 16), pending: map[pipeline.AttemptID]*attempt{}, poke: make(chan struct{}, 1)}
 	if err := w.recover(ctx); err != nil {
 		cancel()
