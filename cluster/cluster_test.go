@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -185,4 +187,81 @@ func TestCluster_members(t *testing.T) {
 	see(func(m cluster.Member) bool { return m.Load == 3 && m.Draining })
 	b.kill()
 	see(func(m cluster.Member) bool { return m.Status == cluster.StatusFailed })
+}
+
+func TestCluster_workerFollowsElection(t *testing.T) {
+	nodes := three(t)
+	worker := newNode(t, "w", join(nodes[0]), mode(pipeline.ModeWorker)).start()
+	wantRoles(t, append(slices.Clone(nodes), worker), 3, 0, 1)
+	leader := leaderOf(t, append(slices.Clone(nodes), worker)...)
+	rest := slices.DeleteFunc(slices.Clone(nodes), func(n *testNode) bool { return n == leader })
+	changed, stop := worker.c.Changes()
+	defer stop()
+	began := time.Now()
+	leader.kill()
+	leaderOf(t, rest...)
+	voters := time.Since(began)
+	leaderOf(t, append(rest, worker)...)
+	t.Logf("voters knew after %v, the worker after %v", voters, time.Since(began))
+	select {
+	case <-changed:
+	case <-time.After(10 * time.Second):
+		t.Error("nobody told the listener")
+	}
+}
+
+// TestCluster_copiedDataDirectory: two processes with one id are found out.
+func TestCluster_copiedDataDirectory(t *testing.T) {
+	a := newNode(t, "a").start()
+	waitReady(t, a)
+	b := newNode(t, "b", join(a)).start()
+	waitReady(t, b)
+	clone := newNode(t, "b", join(a))
+	clone.id, clone.peers = b.c.ID(), []string{a.c.Addresses().Gossip}
+	if err := clone.open(); err != nil {
+		t.Fatal(err)
+	}
+	clone.run()
+	var err error
+	select {
+	case err = <-clone.done:
+	case err = <-b.done:
+		b.stop()
+		b.stop = nil
+	case <-time.After(30 * time.Second):
+		t.Fatal("nobody noticed")
+	}
+	if err == nil || !strings.Contains(err.Error(), "same id") && !strings.Contains(err.Error(), "lost raft's log") {
+		t.Errorf("got %v", err)
+	}
+	if clone.stop != nil && err != nil {
+		clone.stop()
+		clone.stop = nil
+	}
+}
+
+func TestCluster_lostLogOfVoter(t *testing.T) {
+	nodes := three(t)
+	wantRoles(t, nodes, 3, 0, 0)
+	leader := leaderOf(t, nodes...)
+	victim := nodes[0]
+	if victim == leader {
+		victim = nodes[1]
+	}
+	victim.freeze()
+	victim.kill()
+	if err := os.RemoveAll(victim.cfg.RaftDir); err != nil {
+		t.Fatal(err)
+	}
+	victim.start()
+	select {
+	case err := <-victim.done:
+		if err == nil || !strings.Contains(err.Error(), "lost raft's log") {
+			t.Errorf("got %v", err)
+		}
+		victim.stop()
+		victim.stop = nil
+	case <-time.After(30 * time.Second):
+		t.Fatal("a voter without memory was taken back")
+	}
 }

@@ -30,13 +30,15 @@ func (c *Cluster) loop(ctx context.Context) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	var seen memory
-	for {
+	for heard := true; ; {
 		node, nodeChanged := c.current()
+		// Listening begins before looking, so that nothing is missed.
 		pokes, stop, fatal := follow(node)
-		if err := c.look(ctx, &seen); err != nil {
+		if err := c.look(ctx, &seen, heard); err != nil {
 			stop()
 			return err
 		}
+		heard = true
 		var err error
 		select {
 		case <-ctx.Done():
@@ -47,6 +49,7 @@ func (c *Cluster) loop(ctx context.Context) error {
 		case <-nodeChanged:
 		case <-c.poke:
 		case <-tick.C:
+			heard = false
 		case err = <-fatal:
 		case other := <-c.conflicts:
 			err = c.checkConflict(ctx, other)
@@ -130,6 +133,9 @@ func (c *Cluster) become(_ context.Context, id string) error {
 	// the leader that comes for us is refused.
 	c.identity.SetCluster(id)
 	c.mu.Lock()
+	if c.id != id {
+		c.named = leaderAnswer{}
+	}
 	c.id = id
 	c.mu.Unlock()
 	c.peers.trans.CloseIdleConnections()
@@ -139,8 +145,9 @@ func (c *Cluster) become(_ context.Context, id string) error {
 	})
 }
 
-// look does what is to be done now.
-func (c *Cluster) look(ctx context.Context, seen *memory) error {
+// look does what is to be done now, and tells the listeners where anything was
+// heard or has become of it.
+func (c *Cluster) look(ctx context.Context, seen *memory, heard bool) error {
 	if c.ID() == "" {
 		if err := c.lookFresh(ctx); err != nil {
 			return err
@@ -153,7 +160,7 @@ func (c *Cluster) look(ctx context.Context, seen *memory) error {
 	if ok && (leader != seen.leader || term != seen.term) {
 		m, _ := c.Member(leader)
 		c.log.Info("the cluster has a leader", "leader", m.Name, "node", leader, "term", term)
-		seen.leader, seen.term = leader, term
+		seen.leader, seen.term, heard = leader, term, true
 	}
 	if c.ID() != "" {
 		if !ok && !c.IsLeader() {
@@ -164,7 +171,9 @@ func (c *Cluster) look(ctx context.Context, seen *memory) error {
 		}
 		c.remember(seen)
 	}
-	c.notify()
+	if heard {
+		c.notify()
+	}
 	return nil
 }
 
@@ -351,106 +360,6 @@ func (c *Cluster) remember(seen *memory) {
 			}
 		}
 	}
-}
-
-// leaderAnswer is what a node says when asked who leads.
-type leaderAnswer struct {
-	Cluster string             `json:"cluster"`
-	Leader  pipeline.NodeID    `json:"leader,omitempty"`
-	Term    uint64             `json:"term"`
-	Servers []consensus.Server `json:"servers,omitempty"`
-}
-
-func (c *Cluster) leaderAnswer() leaderAnswer {
-	a := leaderAnswer{Cluster: c.ID()}
-	if id, term, ok := c.leader(); ok {
-		a.Leader, a.Term = id, term
-	}
-	if node, _ := c.current(); node != nil {
-		a.Servers = node.Servers()
-	}
-	return a
-}
-
-// askSoon makes the node ask the others who leads.
-func (c *Cluster) askSoon() {
-	select {
-	case c.askNow <- struct{}{}:
-	default:
-	}
-}
-
-// askLoop asks others who leads whenever that is wanted, at most every now and
-// then. Their answer comes over mutual TLS, so that raft may rely on it.
-func (c *Cluster) askLoop(ctx context.Context) error {
-	const pause = 100 * time.Millisecond
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-c.askNow:
-		}
-		if c.ID() != "" {
-			if err := c.askAround(ctx); err != nil {
-				return err
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(pause):
-		}
-	}
-}
-
-// askAround takes the answer with the highest term of a few members.
-func (c *Cluster) askAround(ctx context.Context) error {
-	const enough = 5
-	members := c.gossip.Members()
-	sort.SliceStable(members, func(i, j int) bool { return rank(members[i]) < rank(members[j]) })
-	asked := 0
-	for _, m := range members {
-		if m.ID == string(c.cfg.NodeID) || m.Status != gossip.Alive || m.Meta.Cluster != c.ID() || asked >= enough {
-			continue
-		}
-		asked++
-		var a leaderAnswer
-		if err := c.ask(ctx, m.ID, "/cluster/leader", &a); err != nil {
-			c.log.Debug("cannot ask who leads", "error", err)
-			continue
-		}
-		if a.Cluster != c.ID() || a.Leader == "" {
-			continue
-		}
-		if err := c.checkLost(a); err != nil {
-			return err
-		}
-		c.mu.Lock()
-		newer := a.Term > c.named.Term || a.Term == c.named.Term && a.Leader != c.named.Leader
-		if newer {
-			c.named = a
-		}
-		c.mu.Unlock()
-		if newer {
-			c.Refresh()
-		}
-	}
-	return nil
-}
-
-// checkLost recognizes a voter that has lost its log. It would vote and
-// acknowledge again what it has forgotten (reliability H14).
-func (c *Cluster) checkLost(a leaderAnswer) error {
-	node, _ := c.current()
-	if node == nil || node.HasState() {
-		return nil
-	}
-	for _, s := range a.Servers {
-		if s.ID == string(c.cfg.NodeID) && s.Suffrage == consensus.Voter {
-			return errors.New("this node is a voter of the cluster and has lost raft's log: remove the whole data directory; it joins as a new node then, and the old one is replaced")
-		}
-	}
-	return nil
 }
 
 // checkConflict finds out whether another process really uses our id, or only

@@ -1,7 +1,7 @@
 package executor
 
 import (
-	"os"
+	"fmt"
 	"sync"
 	"time"
 
@@ -9,8 +9,8 @@ import (
 )
 
 // attempt is one process from its acceptance until it is forgotten. One
-// goroutine, run, takes it from start to end; another reads its output; a
-// third exists only while it is being stopped.
+// goroutine, run, takes it from start to end; another exists only while it is
+// being stopped.
 type attempt struct {
 	e      *engine
 	p      Process
@@ -72,6 +72,10 @@ func (a *attempt) run() Status {
 		s, c, err = nil, again, errAgain
 	}
 	<-a.e.forks
+	var w *watcher
+	if err == nil {
+		w, err = a.watch(&c)
+	}
 	if err != nil {
 		close(a.reapedCh)
 		failure := explain(&a.p, err)
@@ -87,7 +91,40 @@ func (a *attempt) run() Status {
 		})
 		defer timer.Stop()
 	}
-	return a.follow(c)
+	defer a.e.watchers.put(w)
+	return a.follow(c, w)
+}
+
+// watch begins to watch a process that was just started. One that cannot be
+// watched (there are no handles left) is killed: it was never told of.
+func (a *attempt) watch(c *child) (w *watcher, err error) {
+	if c.pidfd < 0 {
+		c.pidfd, err = watchable(c.pid)
+	}
+	if err == nil {
+		w, err = a.e.watchers.get()
+	}
+	if err == nil {
+		err = firstError(w.add(c.out, watchOutput), w.add(c.pidfd, watchProcess))
+	}
+	if err == nil {
+		return w, nil
+	}
+	_ = unix.Kill(-c.pid, unix.SIGKILL)
+	for {
+		if _, waitErr := unix.Wait4(c.pid, nil, 0, nil); waitErr != unix.EINTR {
+			break
+		}
+	}
+	a.e.removeMain(c.pid)
+	unix.Close(c.out)
+	if c.pidfd >= 0 {
+		unix.Close(c.pidfd)
+	}
+	if w != nil {
+		w.file.Close()
+	}
+	return nil, &startError{message: fmt.Sprintf("the process was started but cannot be watched, and was killed: %v", err), code: 126}
 }
 
 // stoppedBeforeStart answers for what was stopped while it waited for its turn.
@@ -119,44 +156,31 @@ func (a *attempt) started(c child, s *slot) {
 	}
 }
 
-// shortRun is how long a process is followed by a thread that does nothing
-// else. Most modules that end sooner would spend more on goroutines and the
-// poller than on anything but their fork.
-const shortRun = 20 * time.Millisecond
+// reapSoon is how long a thread waits for the end of a process that has closed
+// its output. Nearly all that do are ending; parking would cost more.
+const reapSoon = 1 // ms
 
 // follow waits for the end of the main process, then of its tree, then of its
 // output.
-func (a *attempt) follow(c child) Status {
-	out := output{path: LogPath(a.p.Dir), limit: a.p.LogLimit, fd: -1}
-	defer out.close()
-	var exitedAt time.Time
-	var leftover int
-	var held bool
-	eof, exited := a.followShort(c, &out)
-	if exited && eof {
-		exitedAt = time.Now()
-		close(a.reapedCh)
-		leftover = a.endTree()
-		unix.Close(c.out)
-	} else {
-		pipe := os.NewFile(uintptr(c.out), "output")
-		drained := make(chan bool, 1)
-		go func() { drained <- out.drain(pipe) }()
-		if !exited {
-			a.awaitMain(c.pidfd)
+func (a *attempt) follow(c child, w *watcher) Status {
+	out := output{path: LogPath(a.p.Dir), limit: a.p.LogLimit, pipe: c.out, watcher: w, fd: -1}
+	for exited := false; !exited; {
+		readable, ended := w.wait()
+		if readable && out.read() {
+			poll := [1]unix.PollFd{{Fd: int32(c.pidfd), Events: unix.POLLIN}}
+			n, _ := unix.Poll(poll[:], reapSoon)
+			ended = n > 0
 		}
-		exitedAt = time.Now()
-		close(a.reapedCh)
-		leftover = a.endTree()
-		// Nobody of ours can write any more. What is still open is held by
-		// somebody who was handed the pipe, and is not waited for.
-		_ = pipe.SetReadDeadline(time.Now().Add(a.e.cfg.DrainWait))
-		held = <-drained
-		pipe.Close()
+		exited = ended && a.tryReap()
 	}
-	if c.pidfd >= 0 {
-		unix.Close(c.pidfd)
-	}
+	w.remove(c.pidfd)
+	unix.Close(c.pidfd)
+	exitedAt := time.Now()
+	close(a.reapedCh)
+	leftover := a.endTree(&out)
+	// Nobody of ours can write any more. What is still open is held by
+	// somebody who was handed the pipe, and is not waited for.
+	held := !out.read() && !out.readUntil(time.Now().Add(a.e.cfg.DrainWait))
 	out.close()
 
 	a.mu.Lock()
@@ -171,58 +195,6 @@ func (a *attempt) follow(c child) Status {
 		st.LogError = out.err.Error()
 	}
 	return st
-}
-
-// followShort reads output and waits for the end on this thread, for a short
-// time. It tells whether the output has ended and whether the main process was
-// reaped.
-func (a *attempt) followShort(c child, out *output) (eof, exited bool) {
-	if c.pidfd < 0 {
-		return false, false
-	}
-	fds := [2]unix.PollFd{{Fd: int32(c.pidfd), Events: unix.POLLIN}, {Fd: int32(c.out), Events: unix.POLLIN}}
-	for left := shortRun; left > 0 && !(eof && exited); left = shortRun - time.Since(a.startedAt) {
-		_, err := unix.Poll(fds[:], int(left/time.Millisecond)+1)
-		if err != nil && err != unix.EINTR {
-			return eof, exited
-		}
-		if fds[1].Revents != 0 {
-			if eof = out.readAvailable(c.out); eof {
-				fds[1].Fd = -1 // ignored from now on
-			}
-		}
-		if fds[0].Revents != 0 && a.tryReap() {
-			exited = true
-			fds[0].Fd = -1
-			if !eof && a.tree.alive() {
-				return eof, exited // somebody else may hold the pipe for long
-			}
-		}
-	}
-	return eof, exited
-}
-
-// awaitMain waits for the main process through the runtime's poller, which
-// costs no thread, and reaps it.
-func (a *attempt) awaitMain(pidfd int) {
-	if pidfd >= 0 && unix.SetNonblock(pidfd, true) == nil {
-		// A handle of its own, since closing it is the file's business.
-		if fd, err := unix.FcntlInt(uintptr(pidfd), unix.F_DUPFD_CLOEXEC, 0); err == nil {
-			f := os.NewFile(uintptr(fd), "pidfd")
-			defer f.Close()
-			if conn, err := f.SyscallConn(); err == nil && conn.Read(func(uintptr) bool { return a.tryReap() }) == nil {
-				return
-			}
-		}
-	}
-	for !a.tryReap() {
-		// Wait without reaping: that is done under the lock.
-		err := unix.Waitid(unix.P_PID, a.pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-		if err != nil && err != unix.EINTR {
-			a.e.log.Error("wait for process", "attempt", a.p.ID, "pid", a.pid, "error", err)
-			return
-		}
-	}
 }
 
 // tryReap reaps the main process if it is dead. It holds the lock, so that no
@@ -255,7 +227,7 @@ func (a *attempt) tryReap() bool {
 
 // endTree kills what the main process left behind, and counts it. It returns
 // when nobody is left: an outcome must not be told before.
-func (a *attempt) endTree() int {
+func (a *attempt) endTree(out *output) int {
 	if !a.tree.alive() {
 		return 0
 	}
@@ -286,7 +258,7 @@ func (a *attempt) endTree() int {
 			a.e.log.Warn("processes do not die", "attempt", a.p.ID, "count", a.tree.signal(0, 0))
 			nextWord = now.Add(time.Minute)
 		}
-		time.Sleep(wait)
+		out.readUntil(now.Add(wait))
 	}
 	a.e.reapOrphans()
 	return n

@@ -36,10 +36,11 @@ type engine struct {
 	// atIdle is called when the last process has ended; it must not block.
 	atIdle func()
 
-	groups *cgroups // nil where there are none
-	null   int
-	exits  *exitLog // nil where exits are not kept on disk
-	lease  lease
+	groups   *cgroups // nil where there are none
+	watchers watchers
+	null     int
+	exits    *exitLog // nil where exits are not kept on disk
+	lease    lease
 	// forks bounds how many starts are under way at once: each holds a thread.
 	forks chan struct{}
 	// forking counts starts from before the fork until the child is known.
@@ -402,6 +403,7 @@ func (e *engine) close(ctx context.Context) error {
 
 func (e *engine) release() {
 	unix.Close(e.null)
+	e.watchers.close()
 	e.groups.close()
 }
 

@@ -2,8 +2,8 @@ package executor
 
 import (
 	"fmt"
-	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,34 +12,29 @@ import (
 // is: a thousand silent modules hold none.
 var readBuffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
 
-// output takes what a process says to its file. It is used by one goroutine;
-// its figures are read after that has ended.
+// output takes what a process says to its file. It is used by one goroutine.
 type output struct {
 	path  string
 	limit int64
+	// pipe is where it comes from, watched by watcher; -1 after its end.
+	pipe    int
+	watcher *watcher
 
-	fd      int // -1 before the first byte and after the end
+	fd      int // of the file; -1 before the first byte and after the end
 	size    int64
 	dropped int64
 	err     error
 }
 
-// drain reads from the pipe until nobody holds its other end, or until the
-// pipe's deadline has passed; then it reports true.
-func (o *output) drain(r *os.File) (held bool) {
-	conn, err := r.SyscallConn()
-	if err != nil {
+// read takes what is there, and reports whether the output has ended.
+func (o *output) read() (ended bool) {
+	if o.pipe < 0 {
 		return true
 	}
-	return conn.Read(func(fd uintptr) bool { return o.readAvailable(int(fd)) }) != nil
-}
-
-// readAvailable reads what is there and reports whether that was the end.
-func (o *output) readAvailable(fd int) (eof bool) {
 	buf := readBuffers.Get().(*[64 << 10]byte)
 	defer readBuffers.Put(buf)
 	for {
-		n, err := unix.Read(fd, buf[:])
+		n, err := unix.Read(o.pipe, buf[:])
 		switch {
 		case n > 0:
 			o.write(buf[:n])
@@ -47,9 +42,39 @@ func (o *output) readAvailable(fd int) (eof bool) {
 		case err == unix.EAGAIN:
 			return false
 		default:
+			o.closePipe()
 			return true
 		}
 	}
+}
+
+// readUntil takes what comes until a time, and reports whether the output has
+// ended before.
+func (o *output) readUntil(t time.Time) (ended bool) {
+	if o.pipe < 0 {
+		time.Sleep(time.Until(t))
+		return true
+	}
+	o.watcher.until(t)
+	defer o.watcher.until(time.Time{})
+	for {
+		readable, _ := o.watcher.wait()
+		if !readable {
+			return false
+		}
+		if o.read() {
+			return true
+		}
+		if !time.Now().Before(t) {
+			return false
+		}
+	}
+}
+
+func (o *output) closePipe() {
+	o.watcher.remove(o.pipe)
+	unix.Close(o.pipe)
+	o.pipe = -1
 }
 
 // write never fails: a module must not stop because our disk is full. What
@@ -94,7 +119,11 @@ func (o *output) fail(err error, lost []byte) {
 	o.dropped += int64(len(lost))
 }
 
+// close ends the reading, whoever still writes.
 func (o *output) close() {
+	if o.pipe >= 0 {
+		o.closePipe()
+	}
 	if o.fd < 0 {
 		return
 	}

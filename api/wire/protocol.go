@@ -88,8 +88,10 @@ type SerializedModule struct {
 	// of {path, mode, size, digest}); its files are laid out before the start.
 	Inputs  pipeline.Digest `json:"inputs,omitempty"`
 	Outputs []string        `json:"outputs,omitempty"`
-	Timeout Clock           `json:"timeout,omitempty"`
-	Grace   Clock           `json:"grace,omitempty"`
+	// OutputsOptional are globs that may match nothing.
+	OutputsOptional []string `json:"outputsOptional,omitempty"`
+	Timeout         Clock    `json:"timeout,omitempty"`
+	Grace           Clock    `json:"grace,omitempty"`
 }
 
 // ExecuteResponse is the result of an execution: 200 where it succeeded, 500

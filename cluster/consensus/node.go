@@ -99,6 +99,7 @@ func Open(cfg Config) (*Node, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make raft's folder: %w", err)
 	}
+	compactLog(filepath.Join(cfg.Dir, logFile), compactFrom, n.log)
 	store, err := openLogStore(filepath.Join(cfg.Dir, logFile), n.log)
 	if errors.Is(err, bbolt.ErrTimeout) {
 		return nil, fmt.Errorf("%w: %s", ErrInUse, cfg.Dir)
@@ -322,12 +323,15 @@ func (n *Node) Close() error {
 		go func() { down <- n.raft.Shutdown().Error() }()
 		select {
 		case n.closeErr = <-down:
+			n.trans.Close()
+			if err := n.store.Close(); n.closeErr == nil {
+				n.closeErr = err
+			}
 		case <-time.After(2 * n.timings.RPC):
+			// A write that hangs holds the file: only the end of the process
+			// lets go of it.
+			n.trans.Close()
 			n.closeErr = errors.New("stop raft: it hangs")
-		}
-		n.trans.Close()
-		if err := n.store.Close(); n.closeErr == nil {
-			n.closeErr = err
 		}
 		n.wg.Wait()
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -625,5 +626,70 @@ func TestNode_succeedsAtOnce(t *testing.T) {
 	// raft alone takes a heartbeat timeout at least.
 	if d > 800*time.Millisecond {
 		t.Errorf("a new leader after %v only", d)
+	}
+}
+
+func TestCompactLog(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log.db")
+	open := func() *logStore {
+		s, err := openLogStore(path, hclog.NewNullLogger())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := open()
+	var logs []*raft.Log
+	for i := range 400 {
+		logs = append(logs, &raft.Log{Index: uint64(i + 1), Term: 1, Data: make([]byte, 100<<10)})
+	}
+	if err := s.StoreLogs(logs); err != nil {
+		t.Fatal(err)
+	}
+	size := func() int64 {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	full := size()
+	// Dense as it is, it stays as it is.
+	compactLog(path, 0, hclog.NewNullLogger())
+	if size() < full/2 {
+		t.Errorf("%d bytes of %d", size(), full)
+	}
+	s = open()
+	if err := s.DeleteRange(1, 390); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	compactLog(path, 1<<40, hclog.NewNullLogger())
+	if size() < full {
+		t.Error("compacted a small file")
+	}
+	compactLog(path, 0, hclog.NewNullLogger())
+	if size() > full/2 {
+		t.Errorf("still %d of %d bytes", size(), full)
+	}
+	s = open()
+	defer s.Close()
+	var l raft.Log
+	if err := s.GetLog(395, &l); err != nil || len(l.Data) != 100<<10 {
+		t.Errorf("%d bytes, %v", len(l.Data), err)
+	}
+	// A file that is none is left alone.
+	bad := filepath.Join(t.TempDir(), "bad.db")
+	if err := os.WriteFile(bad, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	compactLog(bad, 0, hclog.NewNullLogger())
+	if _, err := openLogStore(bad, hclog.NewNullLogger()); err == nil {
+		t.Error("opened a file of zeros")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -76,13 +77,13 @@ func moduleOfExecution(in wire.ExecuteRequest) (*pipeline.Pipeline, pipeline.Dig
 	case m.Timeout < 0 || m.Grace < 0 || in.Timeout < 0:
 		return nil, "", pipeline.Errorf(pipeline.Invalid, "timeout and grace must not be negative")
 	}
-	for _, p := range append(append([]string{}, m.Outputs...), in.WorkingDirectory) {
+	for _, p := range slices.Concat(m.Outputs, m.OutputsOptional, []string{in.WorkingDirectory}) {
 		if strings.HasPrefix(p, "/") || strings.Contains("/"+p+"/", "/../") || strings.ContainsAny(p, "\\\x00") {
 			return nil, "", pipeline.Errorf(pipeline.Invalid, "path %.200q: want one below the module's folder", p)
 		}
 	}
 	mod := pipeline.Module{Name: m.Name, Command: m.Command, Script: m.Script, Env: map[string]string{}, InputsAll: true,
-		Outputs: m.Outputs, Timeout: time.Duration(m.Timeout), Grace: time.Duration(m.Grace), WorkingDir: in.WorkingDirectory}
+		Outputs: m.Outputs, OutputsOptional: m.OutputsOptional, Timeout: time.Duration(m.Timeout), Grace: time.Duration(m.Grace), WorkingDir: in.WorkingDirectory}
 	if in.Timeout > 0 {
 		mod.Timeout = time.Duration(in.Timeout)
 	}

@@ -196,7 +196,7 @@ func (n *Node) executionOf(ctx context.Context, s *pipeline.Spec) (*wire.Execute
 		return nil, err
 	}
 	mod, err := json.Marshal(wire.SerializedModule{Name: s.ID.Module, Command: s.Command, Script: s.Script, Inputs: inputs,
-		Outputs: append(append([]string{}, s.Outputs...), s.OutputsOptional...), Timeout: wire.Clock(s.Timeout), Grace: wire.Clock(s.Grace)})
+		Outputs: s.Outputs, OutputsOptional: s.OutputsOptional, Timeout: wire.Clock(s.Timeout), Grace: wire.Clock(s.Grace)})
 	if err != nil {
 		return nil, err
 	}

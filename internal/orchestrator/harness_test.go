@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -158,7 +159,7 @@ func (c *cluster) Dispatch(_ context.Context, id pipeline.NodeID, in peer.Dispat
 	defer c.mu.Unlock()
 	w := c.workers[id]
 	if w.silent {
-		return peer.DispatchResponse{}, errors.New("dial: connection refused")
+		return peer.DispatchResponse{}, fmt.Errorf("dial: %w", syscall.ECONNREFUSED)
 	}
 	for _, s := range in.Specs {
 		if _, known := w.held[s.ID]; known {
@@ -218,7 +219,7 @@ func (c *cluster) Sync(_ context.Context, id pipeline.NodeID, _ peer.SyncRequest
 	defer c.mu.Unlock()
 	w := c.workers[id]
 	if w == nil || w.silent {
-		return peer.SyncResponse{}, errors.New("dial: connection refused")
+		return peer.SyncResponse{}, fmt.Errorf("dial: %w", syscall.ECONNREFUSED)
 	}
 	res := peer.SyncResponse{Incarnation: "i-" + string(id), Name: string(id),
 		Capabilities: pipeline.Capabilities{OS: "linux", Arch: "amd64", MaxParallelModules: w.slots}}

@@ -157,9 +157,7 @@ func (t *term) deliver(ctx context.Context, l *link, queue []*live, specs []pipe
 	}
 }
 
-func refusedBy(err error) bool {
-	return errors.Is(err, syscall.ECONNREFUSED) || strings.Contains(err.Error(), "connection refused")
-}
+func refusedBy(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
 
 // sync renews the lease and compares, at once and then at the interval.
 func (t *term) sync(ctx context.Context, l *link) {

@@ -134,7 +134,7 @@ func TestOrchestrator_cancel(t *testing.T) {
 func TestOrchestrator_terms(t *testing.T) {
 	c := newCluster(t, 2, 2)
 	c.execute = func(*fakeWorker, pipeline.Spec) *pipeline.Outcome {
-		time.Sleep(time.Millisecond) // the work
+		<-time.After(time.Millisecond) // the work
 		return &pipeline.Outcome{State: pipeline.AttemptSucceeded}
 	}
 	end := c.lead(fast)
