@@ -101,6 +101,7 @@ func TestJoin_emptyClusterGivesWay(t *testing.T) {
 		return nil
 	})
 	// It has given way for good.
+	b.freeze()
 	b.kill()
 	b.start()
 	wantRoles(t, []*testNode{a, b}, 1, 1, 0)

@@ -163,7 +163,7 @@ func (c *Cluster) look(ctx context.Context, seen *memory, heard bool) error {
 		seen.leader, seen.term, heard = leader, term, true
 	}
 	if c.ID() != "" {
-		if !ok && !c.IsLeader() {
+		if !ok && !c.IsLeader() || ok && c.mustHearOf(leader) {
 			c.askSoon()
 		}
 		if ok {
@@ -175,6 +175,18 @@ func (c *Cluster) look(ctx context.Context, seen *memory, heard bool) error {
 		c.notify()
 	}
 	return nil
+}
+
+// mustHearOf reports whether raft waits for this leader to take it in: gossip's
+// word is not enough to let the leader's connections in.
+func (c *Cluster) mustHearOf(leader pipeline.NodeID) bool {
+	node, _ := c.current()
+	if node == nil || inServers(node.Servers(), string(c.cfg.NodeID)) {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.named.Leader != leader
 }
 
 // lookFresh adopts the first cluster that is met, or begins one where this node

@@ -139,7 +139,7 @@ func TestClient_rightNodeOnly(t *testing.T) {
 	a := newNode(t, "a").start()
 	waitReady(t, a)
 	b := newNode(t, "b", join(a)).start()
-	waitReady(t, b)
+	wantRoles(t, []*testNode{a, b}, 1, 1, 0)
 	if _, _, err := a.c.Client("nobody"); pipeline.KindOf(err) != pipeline.NotFound {
 		t.Errorf("got %v", err)
 	}

@@ -107,7 +107,7 @@ var lowered = []string{
 	"failed to get previous log", "rejecting pre-vote request", "rejecting vote request",
 	"no known peers, aborting election", "not part of stable configuration",
 	"heartbeat timeout reached, not part", "failed to accept connection",
-	"Election timeout reached",
+	"Election timeout reached", "peer has newer term",
 }
 
 func isLowered(msg string) bool {

@@ -50,6 +50,7 @@ func (w *bridgeWriter) Write(p []byte) (int, error) {
 	case strings.Contains(line, "unacceptable label"), strings.Contains(line, "no installed keys could decrypt"),
 		strings.Contains(line, "remote state is not encrypted"), strings.Contains(line, "packet label header"):
 		level, line = hclog.Warn, speaker(line)+" does not speak with our cluster key"
+	case strings.Contains(line, "gives up its own empty cluster"):
 	case strings.Contains(line, "refused "):
 		level = hclog.Warn
 		if i := strings.Index(line, "refused "); i >= 0 {
