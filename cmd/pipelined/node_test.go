@@ -142,6 +142,35 @@ func TestRun_locked(t *testing.T) {
 	}
 }
 
+// TestRun_leftovers cancels what a killed process left behind, and its own run
+// where nobody reads the output any more.
+func TestRun_leftovers(t *testing.T) {
+	f := newFakeCluster(t)
+	f.onSubmit = func(wire.SubmitRequest) *fakeRun { return live() }
+	old := live()
+	old.run.ID = "old"
+	f.add(old)
+	f.add(finished("done", pipeline.RunFailed))
+	r := live()
+	r.events = []wire.LogEvent{{Module: "build", Attempt: 1, Text: "x\n"}}
+	f.onSubmit = func(wire.SubmitRequest) *fakeRun { return r }
+	c := newCommand(t, nil)
+	c.withNode(newFakeNode(f), nil)
+	c.stdout = newStream(brokenWriter{syscall.EPIPE})
+	if code, _, stderr := c.exec("run", write(t, t.TempDir(), "p.hcl", hello), "-var=who=x", "-quiet"); code != exitFailed || stderr != "" {
+		t.Errorf("exit %d, %q", code, stderr)
+	}
+	if got := f.body("POST /api/v1/runs/old/cancel"); got != `{"reason":"its process was killed"}` {
+		t.Errorf("the old run: %q", got)
+	}
+	if got := f.body("POST /api/v1/runs/r1/cancel"); got != `{"reason":"its process ended"}` {
+		t.Errorf("the own run: %q", got)
+	}
+	if strings.Contains(strings.Join(f.asked(), " "), "/done/cancel") {
+		t.Error("a run that was over was cancelled")
+	}
+}
+
 func TestRun_nodeFails(t *testing.T) {
 	f := newFakeCluster(t)
 	n := newFakeNode(f)

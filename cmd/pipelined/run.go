@@ -22,6 +22,11 @@ const (
 	readyLimit = time.Minute
 	// stopLimit bounds its end; the processes of modules are dead long before.
 	stopLimit = 15 * time.Second
+	// cancelLimit bounds the last word about a run that is given up.
+	cancelLimit = 2 * time.Second
+	// leftoverRuns is among how many runs those are looked for that a killed
+	// process left behind; they are the newest.
+	leftoverRuns = 50
 )
 
 func (p *program) runCommand() *cli.Command {
@@ -59,9 +64,18 @@ func (p *program) runPipeline(ctx context.Context, cmd *cli.Command) error {
 	defer j.close()
 	// The node starts while the files are read.
 	var e *embedded
+	var c *client.Client
 	g, gctx := errgroup.WithContext(starting)
-	g.Go(func() (err error) { return j.takeFiles(gctx, p) })
-	g.Go(func() (err error) { e, err = p.startEmbedded(starting, cfg); return err })
+	g.Go(func() error { return j.takeFiles(gctx, p) })
+	g.Go(func() (err error) {
+		if e, err = p.startEmbedded(starting, cfg); err != nil {
+			return err
+		}
+		if c, err = e.node.Client(whoami()); err != nil {
+			return err
+		}
+		return cancelLeftovers(gctx, c)
+	})
 	err = g.Wait()
 	if e != nil {
 		defer e.stop()
@@ -69,17 +83,14 @@ func (p *program) runPipeline(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return cause(starting, err)
 	}
-	c, err := e.node.Client(whoami())
-	if err != nil {
-		return err
-	}
 	created, err := j.submit(starting, c)
 	if err != nil {
 		return p.explain(cause(starting, err))
 	}
 	cancel(nil)
 	if errors.Is(context.Cause(starting), errInterrupted) {
-		return errInterrupted // nothing of it has run yet, or dies with the node
+		e.cancelRun(c, created.ID, "interrupted")
+		return errInterrupted
 	}
 	return p.followEmbedded(ctx, e, c, created.ID, watchOptions{json: cmd.Bool("json"), signals: signals})
 }
@@ -227,12 +238,46 @@ func (p *program) followEmbedded(ctx context.Context, e *embedded, c *client.Cli
 		}
 		return err
 	}
-	err := p.watchRun(following, c, id, o)
+	ended, err := p.watchRun(following, c, id, o)
 	abort(nil)
 	<-done
-	var ended *exitError
-	if first != nil && (err == nil || errors.As(err, &ended) && ended.err == nil) {
+	if ended && first != nil {
 		return first
 	}
+	if !ended {
+		// Else it would go on in the next run's node.
+		e.cancelRun(c, id, "its process ended")
+	}
 	return err
+}
+
+// cancelRun cancels a run that nobody follows any more, as far as that can be
+// done.
+func (e *embedded) cancelRun(c *client.Client, id pipeline.RunID, reason string) {
+	select {
+	case <-e.done:
+		return
+	default:
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), cancelLimit)
+	defer cancel()
+	_, _ = c.Cancel(ctx, id, reason) // cancelled before, or left for the next run to cancel
+}
+
+// cancelLeftovers cancels runs that a process left behind that was killed:
+// `run` is here and now, and the node would go on with them.
+func cancelLeftovers(ctx context.Context, c *client.Client) error {
+	list, err := c.Runs(ctx, client.ListOptions{Limit: leftoverRuns})
+	if err != nil {
+		return err
+	}
+	for _, r := range list.Runs {
+		if r.State.Final() || r.State == pipeline.RunCancelling {
+			continue
+		}
+		if _, err := c.Cancel(ctx, r.ID, "its process was killed"); err != nil && pipeline.KindOf(err) != pipeline.Conflict {
+			return err
+		}
+	}
+	return nil
 }

@@ -61,8 +61,9 @@ func (p *program) submit(ctx context.Context, cmd *cli.Command) error {
 	}
 	// Where submit is interrupted the run goes on, so its name must be known.
 	p.tell("run %s (number %d) of %s", created.ID, created.Number, job.source.file.Name())
-	return p.watchRun(ctx, c, created.ID, watchOptions{json: cmd.Bool("json"), signals: signals,
+	_, err = p.watchRun(ctx, c, created.ID, watchOptions{json: cmd.Bool("json"), signals: signals,
 		interrupt: func(ctx context.Context, _ os.Signal) error { return p.detachOrCancel(ctx, c, created.ID, signals) }})
+	return err
 }
 
 // job is a run that is ready to be submitted.
@@ -156,24 +157,25 @@ type watchOptions struct {
 	interrupt func(context.Context, os.Signal) error
 }
 
-// watchRun follows a run to its end and ends as the run did.
-func (p *program) watchRun(ctx context.Context, c followed, id pipeline.RunID, o watchOptions) error {
+// watchRun follows a run to its end and ends as the run did. ended is false
+// where it went away before.
+func (p *program) watchRun(ctx context.Context, c followed, id pipeline.RunID, o watchOptions) (ended bool, err error) {
 	notes, back := p.retries.take()
 	defer back()
 	f := &follower{cluster: c, id: id, console: p.newConsole(), silent: o.json, notes: notes, each: o.each, signals: o.signals, interrupt: o.interrupt}
 	run, err := f.run(ctx)
 	if errors.Is(err, errTimedOut) {
-		return failf(exitTimeout, "timed out (-timeout); run %s goes on: pipelined watch %[1]s", id)
+		return false, failf(exitTimeout, "timed out (-timeout); run %s goes on: pipelined watch %[1]s", id)
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	if o.json && o.each == nil {
 		if err := p.printJSON(complete(run)); err != nil {
-			return err
+			return true, err
 		}
 	}
-	return exit(stateExits[run.State])
+	return true, exit(stateExits[run.State])
 }
 
 // detachOrCancel is what Ctrl-C does to a command that follows a run: one

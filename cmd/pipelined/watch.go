@@ -36,7 +36,8 @@ func (p *program) watchCommand() *cli.Command {
 					return wrap("write output", err)
 				}
 			}
-			return p.watchRun(ctx, c, id, o)
+			_, err = p.watchRun(ctx, c, id, o)
+			return err
 		}),
 	}
 }
