@@ -362,8 +362,8 @@ func (c *Cluster) remember(seen *memory) {
 	if node, _ := c.current(); node != nil {
 		book := map[string]string{}
 		for _, s := range node.Servers() {
-			if a := c.peerAddr(s.ID); a != "" && s.ID != string(c.cfg.NodeID) {
-				book[s.ID] = a
+			if a := c.peerAddrs(s.ID); len(a) > 0 && s.ID != string(c.cfg.NodeID) {
+				book[s.ID] = a[0]
 			}
 		}
 		if len(book) > 0 {

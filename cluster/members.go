@@ -105,7 +105,7 @@ func (c *Cluster) Leader() (m Member, term uint64, ok bool) {
 		return Member{}, 0, false
 	}
 	if m, ok = c.Member(id); !ok {
-		m = Member{ID: id, PeerAddr: c.book.get(string(id)), RaftRole: RoleLeader}
+		m = Member{ID: id, RaftRole: RoleLeader}
 	}
 	return m, term, true
 }

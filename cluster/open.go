@@ -67,6 +67,8 @@ type Cluster struct {
 	// named is the leader that a member named over the peer port.
 	named leaderAnswer
 	subs  map[chan struct{}]struct{}
+	// told is where nodes have told us themselves, by id, that they are.
+	told map[string]string
 	// refusedSaid is when a refusal was told to people last.
 	refusedSaid map[string]time.Time
 	// unseen is since when a server of raft's configuration is unknown to
@@ -87,7 +89,7 @@ func Open(cfg Config) (*Cluster, error) {
 	c := &Cluster{cfg: cfg, log: cfg.Logger, id: cfg.ClusterID,
 		ready: make(chan struct{}), done: make(chan struct{}), nodeChanged: make(chan struct{}),
 		poke: make(chan struct{}, 1), giveWayTo: make(chan string, 1), conflicts: make(chan gossip.Member, 1),
-		askNow: make(chan struct{}, 1), subs: map[chan struct{}]struct{}{}, refusedSaid: map[string]time.Time{}, unseen: map[string]time.Time{}}
+		askNow: make(chan struct{}, 1), subs: map[chan struct{}]struct{}{}, told: map[string]string{}, refusedSaid: map[string]time.Time{}, unseen: map[string]time.Time{}}
 	if c.log == nil {
 		c.log = hclog.NewNullLogger()
 	}

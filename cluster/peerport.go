@@ -10,6 +10,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -30,6 +31,10 @@ const (
 	peerIdle = 5 * time.Minute
 	// askTimeout bounds the cluster's own questions to a peer.
 	askTimeout = 2 * time.Second
+	// addrHeader tells a peer where we are.
+	addrHeader = "Pipelined-Peer-Addr"
+	// maxTold is how many nodes' addresses are kept that they told us.
+	maxTold = 4096
 )
 
 // peerPort is the one listener that nodes reach each other by: mutual TLS,
@@ -249,6 +254,9 @@ func (p *peerPort) handler() http.Handler {
 			http.Error(w, "no node's certificate", http.StatusForbidden)
 			return
 		}
+		if a := r.Header.Get(addrHeader); a != "" {
+			p.c.noteAddr(s.Node, a)
+		}
 		ctx := context.WithValue(r.Context(), peerKey{}, Peer{ID: s.Node, Mode: s.Mode, Name: s.Name})
 		mux.ServeHTTP(w, r.WithContext(ctx))
 	})
@@ -264,7 +272,7 @@ func answer(w http.ResponseWriter, v any) {
 // is an error if nobody knows where the node is. The client is shared and has
 // no timeout of its own: bound each request by its context.
 func (c *Cluster) Client(id pipeline.NodeID) (client *http.Client, baseURL string, err error) {
-	if c.peerAddr(string(id)) == "" {
+	if len(c.peerAddrs(string(id))) == 0 {
 		return nil, "", pipeline.Errorf(pipeline.NotFound, "node %s: nobody knows where it is", id)
 	}
 	return c.peers.client, "https://" + string(id), nil
@@ -278,6 +286,7 @@ func (c *Cluster) ask(ctx context.Context, id, path string, out any) error {
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", id, err)
 	}
+	req.Header.Set(addrHeader, c.Addresses().Peer)
 	resp, err := c.peers.client.Do(req)
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", id, err)
@@ -292,21 +301,50 @@ func (c *Cluster) ask(ctx context.Context, id, path string, out any) error {
 	return nil
 }
 
-// peerAddr is where a node's peer port is, "" if nobody knows.
-func (c *Cluster) peerAddr(id string) string {
-	if m, ok := c.gossip.Member(id); ok && m.PeerAddr() != "" {
-		return m.PeerAddr()
+// peerAddrs are where a node's peer port may be: what the node has told us
+// itself, what gossip says, and what we remember from before. A node that comes
+// back at another port is not believed by gossip for a while.
+func (c *Cluster) peerAddrs(id string) []string {
+	var out []string
+	add := func(a string) {
+		if a != "" && !slices.Contains(out, a) {
+			out = append(out, a)
+		}
 	}
-	return c.book.get(id)
+	c.mu.Lock()
+	add(c.told[id])
+	c.mu.Unlock()
+	if m, ok := c.gossip.Member(id); ok {
+		add(m.PeerAddr())
+	}
+	add(c.book.get(id))
+	return out
+}
+
+// noteAddr keeps what a node has said, with its certificate, of where it is.
+func (c *Cluster) noteAddr(id pipeline.NodeID, addr string) {
+	host, port, err := net.SplitHostPort(addr)
+	if n, e := strconv.Atoi(port); err != nil || e != nil || n < 1 || n > 65535 || net.ParseIP(host) == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.told) >= maxTold {
+		clear(c.told)
+	}
+	c.told[string(id)] = addr
 }
 
 // dial connects to a node's peer port; whoever answers must be that node.
 func (c *Cluster) dial(ctx context.Context, id pipeline.NodeID, proto string) (net.Conn, error) {
-	addr := c.peerAddr(string(id))
-	if addr == "" {
-		return nil, fmt.Errorf("connect to %s: nobody knows where it is", id)
+	err := fmt.Errorf("connect to %s: nobody knows where it is", id)
+	for _, addr := range c.peerAddrs(string(id)) {
+		var conn net.Conn
+		if conn, err = c.dialAt(ctx, addr, id, proto); err == nil {
+			return conn, nil
+		}
 	}
-	return c.dialAt(ctx, addr, id, proto)
+	return nil, err
 }
 
 func (c *Cluster) dialAt(ctx context.Context, addr string, id pipeline.NodeID, proto string) (net.Conn, error) {
@@ -325,18 +363,19 @@ func (c *Cluster) dialRaft(ctx context.Context, id string) (net.Conn, error) {
 	return c.dial(ctx, pipeline.NodeID(id), keys.ProtoRaft)
 }
 
-// gone reports that nobody listens any more where a node's peer port was.
+// gone reports that nobody listens any more wherever a node's peer port was.
 func (c *Cluster) gone(ctx context.Context, id string) bool {
-	addr := c.peerAddr(id)
-	if addr == "" {
-		return false
+	addrs := c.peerAddrs(id)
+	for _, addr := range addrs {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+		if err == nil {
+			conn.Close()
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			return false
+		}
 	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
-	if err != nil {
-		return errors.Is(err, syscall.ECONNREFUSED)
-	}
-	conn.Close()
-	return false
+	return len(addrs) > 0
 }
 
 // admitRaft decides who may speak raft to us (settled.md, 11): a server of our
