@@ -160,6 +160,7 @@ func (c *Client) read(s *session) error {
 		scratch = buf
 		switch m.Kind {
 		case kindExits:
+			s.deliver(m)
 			c.exits.add(m.Statuses)
 		case kindReply:
 			s.deliver(m)
@@ -312,8 +313,11 @@ func (c *Client) List(ctx context.Context) ([]Status, error) {
 // Exits implements Runner.
 func (c *Client) Exits() <-chan Status { return c.exits.out }
 
-// Forget implements Runner. It does not wait: what is not forgotten comes
-// again, and is forgotten then.
+// forgetDelay is how long forgetting may wait for a request to go along with.
+const forgetDelay = 20 * time.Millisecond
+
+// Forget implements Runner. It does not wait for the keeper: what is not
+// forgotten, because the connection was lost, comes again and is forgotten then.
 func (c *Client) Forget(ctx context.Context, ids ...string) error {
 	if len(ids) == 0 {
 		return nil
@@ -322,12 +326,8 @@ func (c *Client) Forget(ctx context.Context, ids ...string) error {
 	if err != nil {
 		return err
 	}
-	err = s.send(&message{Kind: kindForget, IDs: ids})
-	if err != nil && !errors.Is(err, errFrame) {
-		c.lose(s)
-		return nil
-	}
-	return err
+	s.forget(ids)
+	return nil
 }
 
 // Renew implements Runner.
@@ -343,6 +343,7 @@ func (c *Client) Close() error {
 		c.end()
 		c.mu.Lock()
 		if c.session != nil {
+			c.session.sendForgets()
 			c.session.conn.Close()
 		}
 		c.mu.Unlock()

@@ -298,7 +298,7 @@ func (k *keeper) take(c *keeperConn) {
 }
 
 func (k *keeper) drop(c *keeperConn) {
-	c.conn.Close()
+	c.close()
 	k.mu.Lock()
 	delete(k.all, c)
 	if k.current == c {

@@ -22,13 +22,59 @@ type keeperConn struct {
 	k    *keeper
 	conn *net.UnixConn
 
-	mu sync.Mutex // guards writing
+	mu sync.Mutex // guards writing and following
+	// accepted are starts that the daemon has not been told of yet, delayed is
+	// set while a timer sees to it.
+	accepted []uint64
+	delayed  bool
+	// closed: the connection is gone, and timers have nothing to do.
+	closed bool
 }
 
+// ackDelay is how long the word that a start was accepted may wait for a message
+// to go along with. Modules that do nothing have ended by then.
+const ackDelay = time.Millisecond
+
+// send sends a message, and what waits for one.
 func (c *keeperConn) send(m *message) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if len(c.accepted) > 0 && m.Kind != kindReplaced {
+		m.Accepted, c.accepted = c.accepted, nil
+	}
 	return sendTimed(c.conn, m)
+}
+
+// accept has the daemon told of a start before long.
+func (c *keeperConn) accept(seq uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.accepted = append(c.accepted, seq)
+	if c.delayed || c.closed {
+		return
+	}
+	c.delayed = true
+	time.AfterFunc(ackDelay, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.delayed = false
+		if len(c.accepted) == 0 || c.closed {
+			return
+		}
+		m := &message{Kind: kindReply, Accepted: c.accepted}
+		c.accepted = nil
+		if err := sendTimed(c.conn, m); err != nil {
+			c.conn.Close() // serve ends
+		}
+	})
+}
+
+// close ends the connection; nothing is sent any more.
+func (c *keeperConn) close() {
+	c.conn.Close()
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
 }
 
 // sendTimed writes a message; a peer that does not read is given up.
@@ -94,13 +140,19 @@ func (c *keeperConn) greet(m *message) (int, error) {
 // answer does what one message asks.
 func (c *keeperConn) answer(m *message) error {
 	e := c.k.e
+	if len(m.Forget) > 0 {
+		e.forget(m.Forget)
+	}
 	reply := &message{Kind: kindReply, Seq: m.Seq}
 	switch m.Kind {
 	case kindStart:
 		if m.Incarnation != e.incarnation {
 			reply.Errors = wireErrors(ErrUnknownStart)
+		} else if err := e.start(m.Processes); err == nil {
+			c.accept(m.Seq)
+			return nil
 		} else {
-			reply.Errors = wireErrors(e.start(m.Processes))
+			reply.Errors = wireErrors(err)
 		}
 	case kindStop:
 		for _, id := range m.IDs {
@@ -109,10 +161,7 @@ func (c *keeperConn) answer(m *message) error {
 			}
 		}
 	case kindForget:
-		e.forget(m.IDs)
-		if m.Seq == 0 {
-			return nil // nobody waits
-		}
+		return nil // nobody waits
 	case kindRenew:
 		reply.Errors = wireErrors(e.lease.renew(m.Duration, e.lapse))
 	case kindList:

@@ -43,7 +43,7 @@ const (
 	kindStart
 	kindStop
 	kindList
-	kindForget
+	kindForget // nothing but the field Forget
 	kindRenew
 	kindReply
 	kindExits
@@ -73,6 +73,11 @@ type message struct {
 	Errors   []wireError `cbor:"14,keyasint,omitempty"`
 	// More says that the reply goes on in another message.
 	More bool `cbor:"15,keyasint,omitempty"`
+	// Accepted are numbers of starts whose processes were all accepted; it
+	// stands for their replies.
+	Accepted []uint64 `cbor:"16,keyasint,omitempty"`
+	// Forget goes along with any request.
+	Forget []string `cbor:"17,keyasint,omitempty"`
 }
 
 // wireError is an error on its way.

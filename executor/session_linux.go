@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 )
 
 // session is one connection to a keeper.
@@ -16,7 +17,11 @@ type session struct {
 	incarnation string
 	pid         int
 
-	writing sync.Mutex // one frame at a time
+	writing sync.Mutex // guards writing and following
+	// forgets go along with the next request, or by themselves before long:
+	// then delayed is set. gone: the session is closed.
+	forgets       []string
+	delayed, gone bool
 
 	mu sync.Mutex // guards following
 	// calls wait for their replies; nil once the session is closed.
@@ -33,7 +38,37 @@ type pendingCall struct {
 func (s *session) send(m *message) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
+	m.Forget, s.forgets = s.forgets, nil
 	return sendTimed(s.conn, m)
+}
+
+// forget has exits forgotten before long.
+func (s *session) forget(ids []string) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.forgets = append(s.forgets, ids...)
+	if s.delayed || s.gone {
+		return
+	}
+	s.delayed = true
+	time.AfterFunc(forgetDelay, s.sendForgets)
+}
+
+// sendForgets sends what has found no request to go along with. Where that
+// fails, the exits come again.
+func (s *session) sendForgets() {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.delayed = false
+	for len(s.forgets) > 0 && !s.gone {
+		n := min(len(s.forgets), 1<<14) // far below a frame
+		m := &message{Kind: kindForget, Forget: s.forgets[:n:n]}
+		s.forgets = s.forgets[n:]
+		if err := sendTimed(s.conn, m); err != nil {
+			s.conn.Close() // its reader ends
+			return
+		}
+	}
 }
 
 // exchange sends a request and waits for the reply.
@@ -84,7 +119,13 @@ func (s *session) call(ctx context.Context, m *message) (*message, error) {
 func (s *session) deliver(m *message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.calls[m.Seq]
+	for _, seq := range m.Accepted {
+		if p := s.calls[seq]; p != nil {
+			delete(s.calls, seq)
+			p.done <- &message{Kind: kindReply, Seq: seq}
+		}
+	}
+	p := s.calls[m.Seq] // none has the number 0
 	if p == nil {
 		return // its caller has gone
 	}
@@ -100,6 +141,9 @@ func (s *session) deliver(m *message) {
 // close ends all calls.
 func (s *session) close() {
 	s.conn.Close()
+	s.writing.Lock()
+	s.gone = true
+	s.writing.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range s.calls {
