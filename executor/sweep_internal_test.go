@@ -4,7 +4,9 @@ package executor
 
 import (
 	"os"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -91,5 +93,40 @@ func TestSweepEarlier(t *testing.T) {
 		if err := sweepEarlier(dir, "none", "boot", log); err != nil {
 			t.Errorf("%s: %v", text, err)
 		}
+	}
+}
+
+// TestWatchable covers kernels without pidfds: a thread waits in their place.
+func TestWatchable(t *testing.T) {
+	w, err := newWatcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.file.Close()
+	pid, err := syscall.ForkExec("/bin/sh", []string{"sh", "-c", "exit 7"}, &syscall.ProcAttr{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := watchable(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.add(fd, watchProcess); err != nil {
+		t.Fatal(err)
+	}
+	if output, process := w.wait(); output || !process {
+		t.Errorf("wait gave %v, %v", output, process)
+	}
+	w.remove(fd)
+	if err := syscall.Close(fd); err != nil {
+		t.Fatal(err)
+	}
+	var ws syscall.WaitStatus
+	if got, err := syscall.Wait4(pid, &ws, 0, nil); got != pid || ws.ExitStatus() != 7 {
+		t.Errorf("wait4 gave %d, %v, %v: the child must be left to be reaped", got, ws.ExitStatus(), err)
+	}
+	w.until(time.Now())
+	if output, process := w.wait(); output || process {
+		t.Errorf("after the deadline: %v, %v", output, process)
 	}
 }
