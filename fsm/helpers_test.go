@@ -190,6 +190,16 @@ func restore(s *fsm.Store, snapshot []byte) error {
 	return s.Restore(io.NopCloser(bytes.NewReader(snapshot)))
 }
 
+// within waits for a channel to be closed.
+func within(tb tester, what string, ch <-chan struct{}) {
+	tb.Helper()
+	select {
+	case <-ch:
+	case <-time.After(30 * time.Second):
+		tb.Fatalf("waited 30 s for %s", what)
+	}
+}
+
 // Builders of commands.
 
 func definition(tb tester, modules int) []byte {

@@ -53,7 +53,11 @@ func TestApply_twice(t *testing.T) {
 	for _, l := range logs {
 		twice = append(twice, l, l)
 	}
-	doubled.ApplyBatch(twice)
+	for i, reply := range doubled.ApplyBatch(twice) {
+		if i%2 == 1 && reply != nil {
+			t.Errorf("entry %d was applied again in its own batch: %+v", twice[i].Index, reply)
+		}
+	}
 	wantEqual(t, "each entry twice in one batch", want, walk(t, doubled))
 }
 

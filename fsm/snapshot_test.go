@@ -13,6 +13,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/klauspost/compress/zstd"
@@ -222,14 +223,19 @@ func TestSnapshot_applyGoesOn(t *testing.T) {
 	sink := &gatedSink{gate: newGate()}
 	done := make(chan error, 1)
 	go func() { done <- snap.Persist(sink) }()
-	<-sink.reached
+	within(t, "the snapshot's first write", sink.reached)
 	for i := range 500 {
 		r.must(submit(t, fmt.Sprintf("x%d", i), 1))
 	}
 	r.must(cancel("x0"))
 	close(sink.open)
-	if err := <-done; err != nil {
-		t.Fatal(err)
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("waited 30 s for the end")
 	}
 	snap.Release()
 	snap.Release() // harmless
@@ -277,7 +283,7 @@ func TestRestore_readersGoOn(t *testing.T) {
 	in := &gatedReader{Reader: bytes.NewReader(good), gate: newGate()}
 	done := make(chan error, 1)
 	go func() { done <- s.Restore(io.NopCloser(in)) }()
-	<-in.reached
+	within(t, "the restore's first read", in.reached)
 	wantEqual(t, "while the new state comes in", oldWalk, walk(t, s))
 	swapped := s.Changed("anything")
 	// A reader in the middle of its transaction keeps the old state to its end.
@@ -291,7 +297,7 @@ func TestRestore_readersGoOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	<-swapped
+	within(t, "the swap", swapped)
 	wantEqual(t, "after the swap, before the old snapshot is released", walk(t, source), walk(t, s))
 	var sink memorySink
 	if err := snap.Persist(&sink); err != nil {
@@ -301,8 +307,13 @@ func TestRestore_readersGoOn(t *testing.T) {
 		t.Error("a snapshot of the replaced state has another content")
 	}
 	snap.Release()
-	if err := <-done; err != nil {
-		t.Fatal(err)
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("waited 30 s for the end")
 	}
 }
 
