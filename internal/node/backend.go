@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"sort"
 	"strings"
 	"time"
 
@@ -147,6 +148,7 @@ func (b *backend) Health(context.Context) wire.Health {
 			h.Role = m.RaftRole
 		}
 	}
+	sort.Strings(h.Voters)
 	h.Quorum = known
 	if !known {
 		h.Status, h.Reasons = "degraded", append(h.Reasons, "no leader: this node cannot reach a majority, or an election is under way")
@@ -195,6 +197,7 @@ func (b *backend) Members(context.Context) (wire.MemberList, error) {
 		}
 		out.Members = append(out.Members, x)
 	}
+	sort.Slice(out.Members, func(i, j int) bool { return out.Members[i].Name < out.Members[j].Name })
 	return out, nil
 }
 

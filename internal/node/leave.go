@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/fsm"
-	"github.com/pipelined/pipelined/pipeline"
 )
 
 func pid() int { return os.Getpid() }
@@ -106,7 +105,3 @@ func (n *Node) setWorker(ctx context.Context, only string, rec fsm.WorkerRecord)
 	}
 	return res.Err()
 }
-
-// errWorkerOnly is returned by calls that need the state on a node that has
-// none.
-var errWorkerOnly = pipeline.Errorf(pipeline.Unavailable, "this node is a worker and holds no state")
