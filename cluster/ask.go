@@ -39,16 +39,25 @@ func (c *Cluster) askSoon() {
 }
 
 // askLoop asks others who leads whenever that is wanted, at most every now and
-// then. Their answer comes over mutual TLS, so that raft may rely on it.
+// then. Their answer comes over mutual TLS, so that raft may rely on it. A node
+// without a part in raft asks from time to time, too, as gossip may be late.
 func (c *Cluster) askLoop(ctx context.Context) error {
-	const pause = 100 * time.Millisecond
+	const (
+		pause    = 100 * time.Millisecond
+		outsider = 3 * time.Second
+	)
+	tick := time.NewTicker(outsider)
+	defer tick.Stop()
 	for {
+		around := true
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-c.askNow:
+		case <-tick.C:
+			around = !c.leaderHolds(ctx)
 		}
-		if c.ID() != "" {
+		if around && c.ID() != "" {
 			if err := c.askAround(ctx); err != nil {
 				return err
 			}
@@ -59,6 +68,28 @@ func (c *Cluster) askLoop(ctx context.Context) error {
 		case <-time.After(pause):
 		}
 	}
+}
+
+// leaderHolds reports whether there is no need to ask around: this node has a
+// part in raft, or the one it takes for the leader says so, too.
+func (c *Cluster) leaderHolds(ctx context.Context) bool {
+	if c.inRaft() || c.ID() == "" {
+		return true
+	}
+	id, term, ok := c.leader()
+	if !ok {
+		return false
+	}
+	var a leaderAnswer
+	err := c.ask(ctx, string(id), "/cluster/leader", &a)
+	return err == nil && a.Leader == id && a.Term == term
+}
+
+// inRaft reports whether this node is in raft's configuration, as far as it
+// knows.
+func (c *Cluster) inRaft() bool {
+	node, _ := c.current()
+	return node != nil && inServers(node.Servers(), string(c.cfg.NodeID))
 }
 
 // askAround takes the answer with the highest term of a few members.

@@ -180,8 +180,7 @@ func (c *Cluster) look(ctx context.Context, seen *memory, heard bool) error {
 // mustHearOf reports whether raft waits for this leader to take it in: gossip's
 // word is not enough to let the leader's connections in.
 func (c *Cluster) mustHearOf(leader pipeline.NodeID) bool {
-	node, _ := c.current()
-	if node == nil || inServers(node.Servers(), string(c.cfg.NodeID)) {
+	if node, _ := c.current(); node == nil || c.inRaft() {
 		return false
 	}
 	c.mu.Lock()

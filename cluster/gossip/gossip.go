@@ -162,7 +162,9 @@ func (g *Gossip) Start() error {
 	c.SuspicionMult = 4
 	c.ProbeInterval, c.ProbeTimeout = probeInterval, probeInterval/2
 	c.GossipInterval = 100 * time.Millisecond
-	c.PushPullInterval = 15 * time.Second
+	// What a node missed of the descriptions it gets with the next exchange;
+	// memberlist stretches the interval itself in large clusters.
+	c.PushPullInterval = 5 * time.Second
 	c.DeadNodeReclaimTime = 10 * time.Second
 	c.DelegateProtocolMin, c.DelegateProtocolMax, c.DelegateProtocolVersion = metaVersion, metaVersion, metaVersion
 	c.Logger = bridge(g.log)
