@@ -145,7 +145,7 @@ func (a *attempt) stoppedBeforeStart() (Status, bool) {
 func (a *attempt) started(c child, s *slot) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.pid, a.startedAt = c.pid, time.Now()
+	a.pid, a.startedAt = c.pid, c.at
 	if s != nil {
 		a.tree = s
 	} else {

@@ -60,6 +60,12 @@ func TestKeeper_adoption(t *testing.T) {
 		daemon, incarnation := startDaemon(t, cfg.DataDir, dir,
 			`echo $$ >>$DIR/starts; echo one; while [ ! -e $DIR/go ]; do echo tick; sleep 0.01; done; echo last; exit 42`)
 		pid := pidIn(t, dir+"/starts")
+		eventually(t, testTimeout, func() error {
+			if text, err := os.ReadFile(executor.LogPath(dir)); !strings.Contains(string(text), "tick") {
+				return fmt.Errorf("output %q, %v", text, err)
+			}
+			return nil
+		})
 		kill(daemon)
 		if !alive(pid) {
 			t.Fatal("the process died with the daemon")

@@ -175,15 +175,20 @@ func TestRunner_list(t *testing.T) {
 		b.start(long, short)
 		b.wait(short.ID)
 		pid := pidIn(t, long.Dir+"/pid")
-		list, err := b.r.List(ctx)
-		if err != nil || len(list) != 2 || list[0].ID != long.ID || list[0].State != executor.Running || list[0].PID != pid ||
-			string(list[0].Meta) != "meta" || list[1].State != executor.Exited || list[1].ExitCode != 5 {
-			t.Fatalf("list: %+v, %v", list, err)
-		}
+		// The child may run before its starter has come to note the pid.
+		eventually(t, testTimeout, func() error {
+			list, err := b.r.List(ctx)
+			if err != nil || len(list) != 2 || list[0].ID != long.ID || list[0].State != executor.Running || list[0].PID != pid ||
+				string(list[0].Meta) != "meta" || list[1].State != executor.Exited || list[1].ExitCode != 5 {
+				return fmt.Errorf("list: %+v, %w", list, err)
+			}
+			return nil
+		})
 		if err := b.r.Forget(ctx, short.ID, long.ID); err != nil {
 			t.Fatal(err)
 		}
-		if list, err = b.r.List(ctx); err != nil || len(list) != 1 || list[0].ID != long.ID {
+		// Forgetting waits for a message to go along with: List is one.
+		if list, err := b.r.List(ctx); err != nil || len(list) != 1 || list[0].ID != long.ID {
 			t.Errorf("after forgetting: %+v, %v", list, err)
 		}
 		b.stop(long.ID, 0)

@@ -21,6 +21,9 @@ type child struct {
 	pidfd int
 	// out is the end of the pipe to read from; it does not block.
 	out int
+	// at is when it was forked: the clock is read before, since on a busy
+	// machine this process may not run for long after.
+	at time.Time
 }
 
 // startError is why nothing was started, in words for the user.
@@ -58,6 +61,7 @@ func (e *engine) spawn(p *Process, cookie string, s *slot) (child, error) {
 	}
 	attr := syscall.ProcAttr{Dir: p.WorkDir, Env: env, Sys: &sys,
 		Files: []uintptr{uintptr(e.null), uintptr(pipe[1]), uintptr(pipe[1])}}
+	c.at = time.Now()
 	c.pid, err = e.fork(path, p.Argv, &attr)
 	if err != nil {
 		unix.Close(pipe[0])
