@@ -1,21 +1,16 @@
 package consensus
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
-
-	"github.com/pipelined/pipelined/pipeline"
 )
 
 func TestLogStore_detectsDamage(t *testing.T) {
