@@ -19,9 +19,53 @@ import (
 // the test.
 func openTest(tb testing.TB) (*Node, *client.Client) {
 	tb.Helper()
-	log := hclog.New(&hclog.LoggerOptions{Level: hclog.Warn, Output: os.Stderr})
-	n, err := Open(tb.Context(), Config{DataDir: tb.TempDir(), Name: "n1", Key: []byte(strings.Repeat("k", 32)), Embedded: true,
-		Slots: 2, Logger: log})
+	return openNode(tb, Config{Name: "n1"})
+}
+
+// openCluster opens n nodes in this process and waits until all of them vote.
+func openCluster(tb testing.TB, n int) []*client.Client {
+	tb.Helper()
+	first, c := openNode(tb, Config{Name: "n1"})
+	clients := []*client.Client{c}
+	for i := 1; i < n; i++ {
+		_, c := openNode(tb, Config{Name: fmt.Sprintf("n%d", i+1), Join: []string{first.cluster.Addresses().Gossip}})
+		clients = append(clients, c)
+	}
+	eventually(tb, func() error {
+		if h := first.Backend().Health(tb.Context()); len(h.Voters) != n {
+			return fmt.Errorf("voters are %v", h.Voters)
+		}
+		return nil
+	})
+	return clients
+}
+
+// eventually waits until fn gives no error.
+func eventually(tb testing.TB, fn func() error) {
+	tb.Helper()
+	end := time.Now().Add(30 * time.Second)
+	for {
+		err := fn()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			tb.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// openNode opens an embedded node as cfg says and runs it until the end of the
+// test.
+func openNode(tb testing.TB, cfg Config) (*Node, *client.Client) {
+	tb.Helper()
+	cfg.DataDir, cfg.Key, cfg.Embedded = tb.TempDir(), []byte(strings.Repeat("k", 32)), true
+	cfg.Logger = hclog.New(&hclog.LoggerOptions{Name: cfg.Name, Level: hclog.Error, Output: os.Stderr})
+	if cfg.Slots == 0 {
+		cfg.Slots = 2
+	}
+	n, err := Open(tb.Context(), cfg)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -86,14 +130,25 @@ func runToEnd(tb testing.TB, c *client.Client, source string) wire.Run {
 	}
 	var index uint64
 	for {
-		r, err := c.WaitRun(ctx, made.ID, index, time.Minute, 0)
+		r, err := c.WaitRun(ctx, made.ID, index, time.Minute, index)
 		if err != nil {
 			tb.Fatal(err)
 		}
 		if r.State.Final() {
+			if r, err = c.Run(ctx, made.ID); err != nil {
+				tb.Fatal(err)
+			}
 			return r
 		}
 		index = r.Index
+	}
+}
+
+func TestNode_cluster(t *testing.T) {
+	for _, c := range openCluster(t, 3) {
+		if r := runToEnd(t, c, chain(3)); r.State != pipeline.RunSucceeded {
+			t.Errorf("run is %s: %s", r.State, r.Reason)
+		}
 	}
 }
 
@@ -105,8 +160,8 @@ func TestNode_run(t *testing.T) {
 	}
 }
 
-func benchmark(b *testing.B, source string, modules int) {
-	_, c := openTest(b)
+func benchmark(b *testing.B, nodes int, source string, modules int) {
+	c := openCluster(b, nodes)[0]
 	var total time.Duration
 	for b.Loop() {
 		r := runToEnd(b, c, source)
@@ -121,6 +176,8 @@ func benchmark(b *testing.B, source string, modules int) {
 // BenchmarkRun measures a node in this process from the acceptance of a run to
 // its end: the whole way through HTTP, raft, disk and real processes.
 func BenchmarkRun(b *testing.B) {
-	b.Run("independent200", func(b *testing.B) { benchmark(b, independent(200), 200) })
-	b.Run("chain50", func(b *testing.B) { benchmark(b, chain(50), 50) })
+	for _, nodes := range []int{1, 3} {
+		b.Run(fmt.Sprintf("independent200/nodes%d", nodes), func(b *testing.B) { benchmark(b, nodes, independent(200), 200) })
+		b.Run(fmt.Sprintf("chain50/nodes%d", nodes), func(b *testing.B) { benchmark(b, nodes, chain(50), 50) })
+	}
 }
