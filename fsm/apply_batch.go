@@ -267,6 +267,8 @@ func (st *state) applyReopen(op *Reopen) refusal {
 		return refusal{reason: "run is " + string(r.State)}
 	case m.State != pipeline.ModuleSucceeded:
 		return refusal{reason: "module is " + string(m.State), duplicate: m.State == pipeline.ModuleWaiting}
+	case op.Attempt != 0 && op.Attempt != len(m.Attempts):
+		return refusal{reason: fmt.Sprintf("attempt %d has taken its place", len(m.Attempts))}
 	}
 	m.State, m.Reason = pipeline.ModuleWaiting, op.Reason
 	m.Result, m.Outputs, m.OutputPaths, m.OutputCount, m.OutputBytes, m.ExitCode = nil, "", nil, 0, 0, nil

@@ -96,11 +96,14 @@ type RunEnd struct {
 }
 
 // Reopen makes a module that succeeded wait again, because what it left is
-// gone everywhere. Its attempts stay in the history.
+// gone everywhere. Its attempts stay in the history. Attempt is the one whose
+// outputs are gone: where another has succeeded since, nothing is lost and the
+// reopening is refused. 0 means whichever was last.
 type Reopen struct {
-	Run    pipeline.RunID `cbor:"1,keyasint"`
-	Module string         `cbor:"2,keyasint"`
-	Reason string         `cbor:"3,keyasint"`
+	Run     pipeline.RunID `cbor:"1,keyasint"`
+	Module  string         `cbor:"2,keyasint"`
+	Reason  string         `cbor:"3,keyasint"`
+	Attempt int            `cbor:"4,keyasint,omitempty"`
 }
 
 // Copies notes where log and outputs of an attempt are by now (repair).
