@@ -114,6 +114,18 @@ func TestApply_batch(t *testing.T) {
 		{"end of the run that is none", []*fsm.Command{allDone}, runEnd("r", pipeline.RunCancelling), `no run ends "cancelling"`},
 		{"end of no run", nil, runEnd("q", pipeline.RunFailed), "no such run"},
 
+		{"reopen", isDone, reopen("r", "m0", 1), ""},
+		{"reopen whichever was last", isDone, reopen("r", "m0", 0), ""},
+		{"reopen again", append(isDone, batch(reopen("r", "m0", 1))), reopen("r", "m0", 1), "duplicate: module is waiting"},
+		{"reopen after another has succeeded", append(isDone, batch(reopen("r", "m0", 1)), batch(assign("r", "m0", 2)), batch(outcome("r", "m0", 2, ok))),
+			reopen("r", "m0", 1), "attempt 2 has taken its place"},
+		{"reopen what runs", running, reopen("r", "m0", 1), "module is running"},
+		{"reopen what did not succeed", []*fsm.Command{assigned, allDone}, reopen("r", "m1", 0), "module is skipped"},
+		{"reopen in a run that is cancelled", append(isDone, cancel("r")), reopen("r", "m0", 1), "run is cancelling"},
+		{"reopen after the run", isOver, reopen("r", "m0", 1), "run is failed"},
+		{"reopen a module without a name", isDone, reopen("r", "", 1), "the module's name is empty"},
+		{"reopen in no run", nil, reopen("q", "m0", 1), "no such run"},
+
 		{"copies", isDone, fsm.Copies{ID: attempt("r", "m0", 1), Holders: []pipeline.NodeID{"a", "b", "c"}}, ""},
 		{"copies of no attempt", isDone, fsm.Copies{ID: attempt("r", "m0", 2)}, "attempt 2 was never assigned"},
 		{"copies in no run", nil, fsm.Copies{ID: attempt("q", "m0", 1)}, "no such run"},
@@ -239,6 +251,27 @@ func TestApply_refusedOutcome(t *testing.T) {
 		t.Errorf("refused: %+v; want the outcome and the assignment", res.Refused)
 	}
 	r.must(batch(assign("r", "m0", 2)), batch(outcome("r", "m0", 2, ok), assign("r", "m1", 1, "m0")))
+}
+
+// TestApply_reopen: a module whose outputs are gone runs again, and what needs
+// it does not start before.
+func TestApply_reopen(t *testing.T) {
+	r := newRig(t)
+	r.must(submit(t, "r", 2), batch(assign("r", "m0", 1)), batch(outcome("r", "m0", 1, ok)))
+	res := r.do(batch(reopen("r", "m0", 1), assign("r", "m1", 1, "m0"), end("r", "m1", pipeline.ModuleSkipped), runEnd("r", pipeline.RunFailed))).(fsm.BatchResult)
+	want := []fsm.Refusal{{Part: fsm.PartAssign, Reason: "module is skipped"}, {Part: fsm.PartRun, Reason: "1 modules are not done"}}
+	if diff := cmp.Diff(want, res.Refused); diff != "" {
+		t.Errorf("refused (-want +got):\n%s", diff)
+	}
+	m := r.module("r", "m0")
+	m.Attempts = nil
+	if diff := cmp.Diff(pipeline.ModuleRecord{Name: "m0", State: pipeline.ModuleWaiting, Reason: "what it left is gone", Losses: 1, Index: 4}, m); diff != "" {
+		t.Errorf("module (-want +got):\n%s", diff)
+	}
+	if run := r.run("r"); run.Done != 1 || run.State != pipeline.RunRunning {
+		t.Errorf("%d done, %s; want 1, running", run.Done, run.State)
+	}
+	r.must(batch(assign("r", "m0", 2)), batch(outcome("r", "m0", 2, ok), runEnd("r", pipeline.RunWarnings)))
 }
 
 func TestApply_empty(t *testing.T) {

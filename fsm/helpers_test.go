@@ -93,12 +93,13 @@ func refused(reply any) string {
 			return pipeline.KindOf(v.Err).String() + ": " + v.Err.Error()
 		}
 	case fsm.BatchResult:
-		for _, f := range v.Refused {
-			if f.Duplicate {
-				return "duplicate: " + f.Reason
-			}
-			return f.Reason
+		if len(v.Refused) == 0 {
+			return ""
 		}
+		if f := v.Refused[0]; f.Duplicate {
+			return "duplicate: " + f.Reason
+		}
+		return v.Refused[0].Reason
 	default:
 		return fmt.Sprintf("a reply of type %T", reply)
 	}
@@ -238,6 +239,8 @@ func batch(parts ...any) *fsm.Command {
 			b.Runs = append(b.Runs, p)
 		case fsm.Copies:
 			b.Copies = append(b.Copies, p)
+		case fsm.Reopen:
+			b.Reopens = append(b.Reopens, p)
 		default:
 			panic(fmt.Sprintf("no part of a batch: %T", p))
 		}
@@ -281,6 +284,10 @@ func end(run, module string, s pipeline.ModuleState) fsm.End {
 
 func runEnd(run string, s pipeline.RunState) fsm.RunEnd {
 	return fsm.RunEnd{Run: pipeline.RunID(run), State: s}
+}
+
+func reopen(run, module string, n int) fsm.Reopen {
+	return fsm.Reopen{Run: pipeline.RunID(run), Module: module, Attempt: n, Reason: "what it left is gone"}
 }
 
 func cancel(run string) *fsm.Command {

@@ -26,6 +26,8 @@ type machine struct {
 	runs    map[pipeline.RunID]pipeline.Run
 	// fences by attempt.
 	fences map[pipeline.AttemptID]uint64
+	// reopened counts how often each module was.
+	reopened map[string]int
 }
 
 var (
@@ -55,7 +57,7 @@ func (m *machine) attemptOf(t *rapid.T, ahead int) (pipeline.AttemptID, *pipelin
 }
 
 func (m *machine) part(t *rapid.T) any {
-	switch rapid.SampledFrom([]string{"start", "outcome", "outcome", "outcome", "assign", "assign", "assign", "end", "run", "run", "copies", "late"}).Draw(t, "part") {
+	switch rapid.SampledFrom([]string{"start", "outcome", "outcome", "outcome", "assign", "assign", "assign", "end", "run", "run", "copies", "late", "reopen"}).Draw(t, "part") {
 	case "start":
 		id, _ := m.attemptOf(t, 0)
 		return fsm.Start{ID: id, At: at}
@@ -88,6 +90,9 @@ func (m *machine) part(t *rapid.T) any {
 		return end(someRuns.Draw(t, "run"), someModules.Draw(t, "module"), someStates.Draw(t, "state"))
 	case "run":
 		return runEnd(someRuns.Draw(t, "run"), someRunStates.Draw(t, "state"))
+	case "reopen":
+		id, _ := m.attemptOf(t, 0)
+		return reopen(string(id.Run), id.Module, id.Attempt)
 	default:
 		id, _ := m.attemptOf(t, 0)
 		return fsm.Copies{ID: id, Holders: []pipeline.NodeID{"n1", "n2"}}
@@ -134,11 +139,35 @@ func (m *machine) step(t *rapid.T) {
 func (m *machine) add(t *rapid.T) {
 	index := uint64(len(m.logs) + 1)
 	l := &raft.Log{Index: index, Term: 1, Type: raft.LogConfiguration}
+	c := &fsm.Command{}
 	if rapid.IntRange(0, 15).Draw(t, "no command") > 0 {
-		l = entry(t, index, m.command(t))
+		c = m.command(t)
+		l = entry(t, index, c)
 	}
 	m.logs = append(m.logs, l)
-	m.s.Apply(l)
+	reply := m.s.Apply(l)
+	if c.Batch != nil {
+		m.noteReopened(t, c.Batch, reply.(fsm.BatchResult))
+	}
+}
+
+// noteReopened lets go of what was final and is not any more.
+func (m *machine) noteReopened(t *rapid.T, b *fsm.Batch, res fsm.BatchResult) {
+	no := map[int]bool{}
+	for _, f := range res.Refused {
+		if f.Part == fsm.PartReopen {
+			no[f.At] = true
+		}
+	}
+	view(t, m.s, func(v *fsm.View) {
+		for i, op := range b.Reopens {
+			if run, found := v.Run(op.Run); found && !no[i] {
+				where := fmt.Sprintf("%s/%d/%s", run.ID, run.Number, op.Module)
+				m.reopened[where]++
+				delete(m.modules, where)
+			}
+		}
+	})
 }
 
 // check looks at everything that must hold after every entry.
@@ -168,6 +197,7 @@ func (m *machine) check(t *rapid.T) {
 }
 
 func (m *machine) checkRun(t *rapid.T, v *fsm.View, run pipeline.Run) {
+	checkSince(t, v, run.ID, uint64(rapid.IntRange(0, len(m.logs)).Draw(t, "since")))
 	done, bad, newest := 0, 0, uint64(0)
 	for name, rec := range v.Modules(run.ID) {
 		if rec.State.Final() {
@@ -231,7 +261,7 @@ func (m *machine) checkModule(t *rapid.T, run pipeline.Run, name string, rec pip
 	switch {
 	case live > 1 || live == 1 != (rec.State == pipeline.ModuleRunning):
 		t.Fatalf("%s is %s with %d live attempts", where, rec.State, live)
-	case rec.Failures != failures || rec.Losses != losses:
+	case rec.Failures != failures || rec.Losses != losses+m.reopened[where]:
 		t.Fatalf("%s counts %d failures and %d losses, its attempts say %d and %d", where, rec.Failures, rec.Losses, failures, losses)
 	case !rec.State.Final() && rec.State != pipeline.ModuleWaiting && rec.State != pipeline.ModuleRunning:
 		t.Fatalf("%s is %q", where, rec.State)
@@ -286,7 +316,7 @@ func (m *machine) open(t tester) *fsm.Store {
 func TestApply_machine(t *testing.T) {
 	reached := map[string]int{}
 	rapid.Check(t, func(rt *rapid.T) {
-		m := &machine{tb: t, modules: map[string]pipeline.ModuleRecord{}, runs: map[pipeline.RunID]pipeline.Run{}, fences: map[pipeline.AttemptID]uint64{}}
+		m := &machine{tb: t, modules: map[string]pipeline.ModuleRecord{}, runs: map[pipeline.RunID]pipeline.Run{}, fences: map[pipeline.AttemptID]uint64{}, reopened: map[string]int{}}
 		m.s = m.open(rt)
 		defer m.s.Close()
 		rt.Repeat(map[string]func(*rapid.T){"entries": m.step})

@@ -29,7 +29,9 @@ func TestSnapshot_everywhere(t *testing.T) {
 			t.Fatalf("snapshot after entry %d: %v", k, err)
 		}
 		wantEqual(t, fmt.Sprintf("restored from the snapshot after entry %d", k), walk(t, source), walk(t, target.Store))
+		sinceEverywhere(t, target.Store)
 		play(target.Store, logs[k:])
+		sinceEverywhere(t, target.Store)
 		wantEqual(t, fmt.Sprintf("snapshot after entry %d, and the rest", k), want, walk(t, target.Store))
 	}
 }

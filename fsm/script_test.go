@@ -37,7 +37,8 @@ func script(tb tester) []*raft.Log {
 		{Forget: &fsm.Forget{KeysBefore: at.Add(time.Hour)}},
 		{Token: &fsm.Token{Delete: true, Record: fsm.TokenRecord{ID: "t"}}},
 		{Worker: &fsm.Worker{Delete: true, Record: fsm.WorkerRecord{ID: "w2"}}},
-		withKey(submit(tb, "d", 2), "again"), batch(assign("d", "m0", 1)),
+		withKey(submit(tb, "d", 2), "again"), batch(assign("d", "m0", 1)), batch(outcome("d", "m0", 1, ok), reopen("d", "m0", 0)),
+		batch(reopen("d", "m0", 1), assign("d", "m0", 2)),
 	}
 	var logs []*raft.Log
 	for i, c := range cmds {

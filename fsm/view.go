@@ -101,7 +101,7 @@ func (v *View) Runs(before uint64, fn func(pipeline.Run) bool) {
 	var k, id []byte
 	if before == 0 {
 		k, id = c.Last()
-	} else if k, id = c.Seek(be64(before)); k == nil {
+	} else if k, _ = c.Seek(be64(before)); k == nil {
 		k, id = c.Last()
 	} else {
 		k, id = c.Prev()
