@@ -1,9 +1,18 @@
 package scheduler
 
+// ordered is what knows its place among its like.
+type ordered[T any] interface{ before(T) bool }
+
+var (
+	_ ordered[*Run]      = (*Run)(nil)
+	_ ordered[ready]     = ready{}
+	_ ordered[candidate] = candidate{}
+)
+
 // minHeap is a binary heap of values, the first at 0. Unlike container/heap it
 // takes and gives values without boxing them: a plan moves one for each
 // module it places.
-type minHeap[T interface{ before(T) bool }] []T
+type minHeap[T ordered[T]] []T
 
 // build orders what lies in any order.
 func (h minHeap[T]) build() {
