@@ -50,7 +50,7 @@ func TestView_ModulesSince_bounds(t *testing.T) {
 	r.must(batch(all...))
 	for range 24 { // 9,600 changes, each entry more of them than before the last cut
 		var copies []any
-		for i := range wide {
+		for i := range wide - 10 { // the last ones changed once, long ago
 			copies = append(copies, fsm.Copies{ID: attempt("wide", fmt.Sprintf("m%d", i), 1), Holders: []pipeline.NodeID{"n"}})
 		}
 		r.must(batch(copies...))
@@ -75,4 +75,21 @@ func TestView_ModulesSince_bounds(t *testing.T) {
 			checkSince(t, v, "wide", i)
 		}
 	})
+}
+
+// TestView_ModulesSince_restored: what was remembered of the replaced state
+// says nothing about the one that came.
+func TestView_ModulesSince_restored(t *testing.T) {
+	r, ahead := newRig(t), newRig(t)
+	for _, s := range []*rig{r, ahead} {
+		s.must(submit(t, "r", 3), batch(assign("r", "m0", 1)))
+	}
+	ahead.must(batch(start("r", "m0", 1)), batch(assign("r", "m1", 1)), batch(assign("r", "m2", 1)))
+	if err := restore(r.Store, capture(t, ahead.Store)); err != nil {
+		t.Fatal(err)
+	}
+	sinceEverywhere(t, r.Store)
+	r.index = ahead.index
+	r.must(batch(start("r", "m2", 1)))
+	sinceEverywhere(t, r.Store)
 }
