@@ -208,7 +208,7 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 	}
 	m.Attempts = append(m.Attempts, pipeline.Attempt{
 		Number: op.ID.Attempt, Worker: op.Worker, WorkerName: op.WorkerName, State: pipeline.AttemptAssigned,
-		AssignedAt: at, Fence: st.index, Incarnation: op.Incarnation, Evaluated: op.Evaluated,
+		AssignedAt: at, Fence: st.index, Incarnation: op.Incarnation, Evaluated: op.Evaluated, After: op.After,
 	})
 	m.State, m.Reason, m.NotBefore = pipeline.ModuleRunning, "", time.Time{}
 	if r.State == pipeline.RunWaiting {

@@ -86,6 +86,8 @@ type Assign struct {
 	Incarnation string              `cbor:"4,keyasint,omitempty"`
 	Evaluated   *pipeline.Evaluated `cbor:"5,keyasint,omitempty"`
 	Needs       []string            `cbor:"6,keyasint,omitempty"`
+	// After is the attempt behind which the worker queues this one.
+	After *pipeline.AttemptID `cbor:"7,keyasint,omitempty"`
 }
 
 // RunEnd ends a run; refused while a module of it is not final.

@@ -51,6 +51,9 @@ type Attempt struct {
 	// Incarnation is the worker's at assignment: a worker whose incarnation is
 	// another one has lost the attempt unless its journal knows better.
 	Incarnation string `json:"incarnation,omitempty"`
+	// After is the attempt of the run on the same worker behind which this one
+	// was queued; nil where it was given a free slot.
+	After *AttemptID `json:"after,omitempty"`
 	// Log is the whole output, LogSize its length in bytes.
 	Log     Digest `json:"log,omitempty"`
 	LogSize int64  `json:"logSize,omitempty"`
@@ -144,6 +147,9 @@ type Spec struct {
 	Fence       uint64 `json:"fence"`
 	Term        uint64 `json:"term"`
 	Incarnation string `json:"incarnation,omitempty"`
+	// After is an attempt on the same worker: this one starts when that one has
+	// succeeded there, and is given back where it did not. nil: at once.
+	After *AttemptID `json:"after,omitempty"`
 
 	Command []string          `json:"command,omitempty"`
 	Script  string            `json:"script,omitempty"`

@@ -105,6 +105,21 @@ func (r *Run) Add(m *Module) {
 // Len is the number of ready modules.
 func (r *Run) Len() int { return r.n }
 
+// Next takes out the first ready module whose class fits; nil where there is
+// none. It is for work that is queued behind work: counters stay as they are.
+func (r *Run) Next(fits func(Class) bool) *Module {
+	var best *queue
+	for _, q := range r.queues {
+		if (best == nil || q.modules[0].before(best.modules[0])) && fits(q.class) {
+			best = q
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	return r.pop(best)
+}
+
 // Clear takes all ready modules out.
 func (r *Run) Clear() { r.queues, r.byClass, r.n = nil, nil, 0 }
 

@@ -61,6 +61,9 @@ func (b *batch) end(m *mod, reason string) {
 
 func (b *batch) assign(l *live, name string) {
 	a := fsm.Assign{ID: l.id, Worker: l.worker, WorkerName: name, Incarnation: l.incarnation, Evaluated: l.evaluated}
+	if l.after != nil {
+		a.After = &l.after.id
+	}
 	n := 250
 	for _, d := range l.mod.deps {
 		if !d.settled {
@@ -88,7 +91,7 @@ func (b *batch) runEnd(r *run, s pipeline.RunState, reason string) {
 }
 
 func (b *batch) reopen(m *mod, reason string) {
-	b.Reopens = append(b.Reopens, fsm.Reopen{Run: m.run.head.ID, Module: m.def.Name, Reason: reason})
+	b.Reopens = append(b.Reopens, fsm.Reopen{Run: m.run.head.ID, Module: m.def.Name, Attempt: m.attempts, Reason: reason})
 	b.touch(m.run, 120+len(reason))
 }
 
@@ -177,8 +180,12 @@ func (t *term) committed(b *batch, index uint64, reply any, err error) {
 func (t *term) settleOutcomes(b *batch, refused map[[2]int]fsm.Refusal) {
 	for i, l := range b.ended {
 		f, no := refused[[2]int{int(fsm.PartOutcome), i}]
-		l.mod.settled = true
+		if !l.late {
+			l.mod.settled = true
+		}
 		switch {
+		case no && l.late:
+			l.answer(peer.Ack{Done: true, Refused: f.Reason}, nil)
 		case no && !f.Duplicate:
 			t.stale(l.mod.run, "outcome of "+l.id.String(), f, no)
 			l.answer(peer.Ack{Done: true, Refused: f.Reason}, nil)
@@ -200,7 +207,10 @@ func (t *term) stale(r *run, what string, f fsm.Refusal, refused bool) {
 
 func (t *term) reloadStale(b *batch) {
 	for r := range b.runs {
-		if r.stale && r.inflight == 0 && t.runs[r.head.ID] == r {
+		// What is decided and not proposed yet counts too: the state does not have
+		// it. Its own commit comes by here again.
+		_, pending := t.batch.runs[r]
+		if r.stale && r.inflight == 0 && !pending && t.runs[r.head.ID] == r {
 			t.reload(r)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -162,8 +163,8 @@ func (c *cluster) Dispatch(_ context.Context, id pipeline.NodeID, in peer.Dispat
 		return peer.DispatchResponse{}, fmt.Errorf("dial: %w", syscall.ECONNREFUSED)
 	}
 	for _, s := range in.Specs {
-		if _, known := w.held[s.ID]; known {
-			continue
+		if slices.Contains(w.started, s.ID) {
+			continue // a real worker remembers too
 		}
 		w.held[s.ID] = s
 		w.started = append(w.started, s.ID)

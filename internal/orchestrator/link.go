@@ -51,7 +51,7 @@ func (t *term) openLink(id pipeline.NodeID, name string, outside bool) *link {
 	l.sched = scheduler.Worker{ID: id, Name: name, Outside: outside}
 	for _, r := range t.runs {
 		for _, m := range r.list {
-			if m.live != nil && m.live.worker == id {
+			if m.runsOn(id) {
 				l.used++
 			}
 		}
@@ -209,9 +209,6 @@ func (t *term) synced(l *link, began time.Time, res peer.SyncResponse) {
 	first := l.caps == nil
 	l.heard(time.Now())
 	l.incarnation, l.closed = res.Incarnation, res.Closed
-	if res.Name != "" {
-		l.name = res.Name
-	}
 	l.setCaps(res.Capabilities)
 	has := make(map[pipeline.AttemptID]*peer.Held, len(res.Attempts))
 	for i := range res.Attempts {
@@ -257,6 +254,9 @@ func (t *term) compareHeld(l *link, h *peer.Held) {
 		}
 		if a.stop != "" && !h.Ended {
 			t.stopID(l.id, h.ID, a.stop)
+		}
+		if h.Waiting && a.after == nil && !a.ending {
+			t.dispatch(a) // what it waits for is over: the spec says so
 		}
 	}
 }

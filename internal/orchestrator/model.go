@@ -20,6 +20,11 @@ type run struct {
 	remaining int // modules that are not final
 	failed    int
 	cancelled int
+	// heads are the attempts that occupy a slot.
+	heads []*live
+	// pace is the recent duration of the run's attempts, over paced of them.
+	pace  time.Duration
+	paced int
 	// stopping names the failed module after which nothing new starts.
 	stopping string
 	// inflight counts proposals that touch the run; while stale, the run waits
@@ -88,8 +93,14 @@ type live struct {
 	// while it waits in its link.
 	sent   time.Time
 	queued bool
+	// after is the live attempt behind which it is queued on the same worker,
+	// next the one that is queued behind it. counted says that it occupies a slot.
+	after, next *live
+	counted     bool
 	// stop is why it is being stopped, "" where it is not.
 	stop string
+	// late marks one that is not the module's live attempt.
+	late bool
 	// ending holds those who wait for the fate of an outcome that is in flight.
 	ending  bool
 	waiters []waiting
@@ -128,11 +139,13 @@ func loadRun(v *fsm.View, head pipeline.Run) (*run, error) {
 		}
 		m.waits = len(m.deps)
 	}
-	for name, rec := range v.Modules(head.ID) {
+	recs := v.Modules(head.ID)
+	for name, rec := range recs {
 		if m := r.mods[name]; m != nil {
 			m.load(rec)
 		}
 	}
+	r.linkQueued(recs)
 	return r, nil
 }
 
@@ -157,8 +170,48 @@ func (m *mod) load(rec *pipeline.ModuleRecord) {
 		m.live = &live{mod: m, id: pipeline.AttemptID{Run: m.run.head.ID, Module: m.def.Name, Attempt: last.Number},
 			worker: last.Worker, incarnation: last.Incarnation, fence: last.Fence, evaluated: last.Evaluated,
 			assignedAt: last.AssignedAt, startedAt: last.StartedAt}
-		m.run.queue.Running++
 	}
+}
+
+// linkQueued finds, once all modules are loaded, which attempts wait behind
+// which. One whose predecessor is over has the slot.
+func (r *run) linkQueued(recs map[string]*pipeline.ModuleRecord) {
+	for name, rec := range recs {
+		m := r.mods[name]
+		if m == nil || m.live == nil {
+			continue
+		}
+		if after := rec.Last().After; after != nil {
+			if p := r.mods[after.Module]; p != nil && p.live != nil && p.live.id == *after && p.live.worker == m.live.worker {
+				m.live.after, p.live.next = p.live, m.live
+				continue
+			}
+		}
+		r.occupy(m.live)
+		r.queue.Running++
+	}
+}
+
+// occupy and vacate keep heads; the counters are the caller's.
+func (r *run) occupy(l *live) {
+	l.counted = true
+	r.heads = append(r.heads, l)
+}
+
+func (r *run) vacate(l *live) {
+	l.counted = false
+	for i, h := range r.heads {
+		if h == l {
+			r.heads = append(r.heads[:i], r.heads[i+1:]...)
+			return
+		}
+	}
+}
+
+// runsOn reports whether the module has a live attempt that occupies a slot of
+// a worker.
+func (m *mod) runsOn(id pipeline.NodeID) bool {
+	return m.live != nil && m.live.counted && m.live.worker == id
 }
 
 // keep notes what dependents may ask of a module that ended. Results are kept
@@ -223,6 +276,9 @@ func (l *live) spec(term uint64) pipeline.Spec {
 		Workspace: r.head.Workspace, Inputs: d.Inputs, InputsAll: d.InputsAll, Layout: d.Layout, WorkingDir: d.WorkingDir,
 		Outputs: d.Outputs, OutputsOptional: d.OutputsOptional, Timeout: d.Timeout, Grace: d.Grace, Caches: d.Caches,
 		Holders: r.head.Holders}
+	if l.after != nil {
+		s.After = &l.after.id
+	}
 	if e := l.evaluated; e != nil {
 		if e.Command != nil {
 			s.Command = e.Command

@@ -163,7 +163,7 @@ func TestOrchestrator_terms(t *testing.T) {
 	}
 	for name, m := range c.ends(id, pipeline.RunSucceeded) {
 		if len(m.Attempts) != 1 || seen[pipeline.AttemptID{Run: id, Module: name, Attempt: 1}] != 1 {
-			t.Errorf("%s: %d attempts", name, len(m.Attempts))
+			t.Errorf("%s: %d attempts, %d starts: %+v", name, len(m.Attempts), seen[pipeline.AttemptID{Run: id, Module: name, Attempt: 1}], m.Attempts)
 		}
 	}
 }

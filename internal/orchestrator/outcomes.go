@@ -81,7 +81,7 @@ func (t *term) late(m *mod, worker pipeline.NodeID, rep *peer.Report, w *waiter,
 	}
 	o := *rep.Outcome
 	o.Worker = worker
-	l := &live{mod: m, id: rep.ID, worker: worker, ending: true, waiters: []waiting{{w, i}}}
+	l := &live{mod: m, id: rep.ID, worker: worker, ending: true, late: true, waiters: []waiting{{w, i}}}
 	t.batch.lateOutcome(l, fsm.Outcome{Outcome: o, Next: m.state})
 }
 
@@ -112,10 +112,8 @@ func (t *term) outcome(l *live, o pipeline.Outcome) {
 	t.decide(l, &op)
 	m.live, m.state = nil, op.Next
 	m.notBefore = op.NotBefore
-	r.queue.Running--
-	if link := t.links[l.worker]; link != nil {
-		link.used--
-	}
+	t.passOn(l, o.State == pipeline.AttemptSucceeded)
+	r.keepPace(&o)
 	t.dirty = true
 	t.batch.outcome(l, op)
 	if t.batch.full() {
@@ -134,6 +132,45 @@ func (t *term) outcome(l *live, o pipeline.Outcome) {
 	m.settled = false
 	m.keep(o.Outputs, o.OutputPaths, o.Result, o.ExitCode, o.FinishedAt.Sub(o.StartedAt))
 	t.finish(m)
+}
+
+// passOn gives the slot of an attempt that ended back, or to the one that is
+// queued behind it and starts where this one succeeded. Else the worker gives
+// that one back by itself.
+func (t *term) passOn(l *live, success bool) {
+	next, before := l.next, l.after
+	l.next, l.after = nil, nil
+	if next != nil {
+		next.after = before
+	}
+	if before != nil {
+		// Told before the one in front of it, which has the slot still.
+		before.next = next
+	}
+	if !l.counted {
+		return
+	}
+	l.mod.run.vacate(l)
+	if next != nil && success {
+		l.mod.run.occupy(next)
+		return
+	}
+	l.mod.run.queue.Running--
+	if link := t.links[l.worker]; link != nil {
+		link.used--
+	}
+}
+
+// keepPace notes how long the run's attempts take.
+func (r *run) keepPace(o *pipeline.Outcome) {
+	if o.State != pipeline.AttemptSucceeded || o.StartedAt.IsZero() {
+		return
+	}
+	d := max(0, o.FinishedAt.Sub(o.StartedAt))
+	if r.paced++; r.paced == 1 {
+		r.pace = d
+	}
+	r.pace += (d - r.pace) / 4
 }
 
 // reopen lets the modules run again whose outputs are gone everywhere. The run
@@ -162,6 +199,11 @@ func (t *term) decide(l *live, op *fsm.Outcome) {
 	m, r, o := l.mod, l.mod.run, &op.Outcome
 	m.avoid = ""
 	if o.State == pipeline.AttemptCancelled && !r.cancelling() {
+		if o.StartedAt.IsZero() && l.stop == "" && r.stopping == "" {
+			// Given back: what it was queued behind did not succeed.
+			op.Next = pipeline.ModuleWaiting
+			return
+		}
 		o.State = pipeline.AttemptLost
 	}
 	switch o.State {

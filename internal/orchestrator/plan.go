@@ -40,6 +40,9 @@ func (t *term) plan() {
 			t.flush()
 		}
 	}
+	if len(v.Runs) == 1 {
+		t.queueBehind(t.runs[v.Runs[0].ID])
+	}
 }
 
 func (t *term) assign(p scheduler.Placement) {
@@ -51,8 +54,66 @@ func (t *term) assign(p scheduler.Placement) {
 	l := &live{mod: m, id: pipeline.AttemptID{Run: p.Run, Module: m.def.Name, Attempt: m.attempts}, worker: p.Worker,
 		incarnation: link.incarnation, evaluated: m.evaluated, assignedAt: time.Now()}
 	m.live = l
+	m.run.occupy(l)
 	link.used++
 	t.batch.assign(l, p.WorkerName)
+}
+
+const (
+	// queueAhead is how much work is queued behind a running attempt: enough to
+	// hide a commit and a call, too little for another run to wait for.
+	queueAhead = 20 * time.Millisecond
+	// maxQueued bounds the attempts behind one.
+	maxQueued = 8
+)
+
+// queueBehind assigns modules of a run whose attempts are short to workers that
+// are busy with it, each behind an attempt that runs there: they start when
+// that one has succeeded, without waiting for a commit. Only where no other
+// run waits for a slot, since what is queued cannot be taken back.
+func (t *term) queueBehind(r *run) {
+	if r.queue.Len() == 0 || r.paced < 2 || r.pace >= queueAhead {
+		return
+	}
+	depth := min(maxQueued, int(queueAhead/max(r.pace, time.Millisecond)))
+	now := time.Now()
+	for _, head := range r.heads {
+		if head.stop != "" || head.ending {
+			continue
+		}
+		link := t.links[head.worker]
+		if link == nil || link.caps == nil || link.outside || !t.open(link, now) {
+			continue
+		}
+		tail, queued := head, 0
+		for tail.next != nil {
+			tail, queued = tail.next, queued+1
+		}
+		if queued > depth/2 {
+			continue // refilled in one go later: fewer, fuller entries
+		}
+		for ; queued < depth; queued++ {
+			next := r.queue.Next(func(c scheduler.Class) bool { return c.Avoid != head.worker && scheduler.Fits(&link.sched, c) })
+			if next == nil {
+				break
+			}
+			tail = t.assignBehind(r.mods[next.Name], tail, link)
+			if t.batch.full() {
+				t.flush()
+			}
+		}
+	}
+}
+
+func (t *term) assignBehind(m *mod, before *live, link *link) *live {
+	m.queued = false
+	m.attempts++
+	m.state = pipeline.ModuleRunning
+	l := &live{mod: m, id: pipeline.AttemptID{Run: m.run.head.ID, Module: m.def.Name, Attempt: m.attempts}, worker: link.id,
+		incarnation: link.incarnation, evaluated: m.evaluated, assignedAt: time.Now(), after: before}
+	before.next, m.live = l, l
+	t.batch.assign(l, link.name)
+	return l
 }
 
 // planWorkers gives the planner's view of the workers.

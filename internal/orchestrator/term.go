@@ -254,7 +254,7 @@ func (t *term) recount() {
 			continue
 		}
 		for _, m := range r.list {
-			if m.live != nil && t.links[m.live.worker] != nil {
+			if m.live != nil && m.live.counted && t.links[m.live.worker] != nil {
 				t.links[m.live.worker].used++
 			}
 		}

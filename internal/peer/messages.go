@@ -59,6 +59,8 @@ type Held struct {
 	StartedAt time.Time `cbor:"3,keyasint,omitempty"`
 	// Ended attempts have an outcome that the worker reports by itself.
 	Ended bool `cbor:"4,keyasint,omitempty"`
+	// Waiting attempts are queued behind another one.
+	Waiting bool `cbor:"5,keyasint,omitempty"`
 }
 
 // Report tells of one attempt: that it started (Outcome nil) or how it ended.

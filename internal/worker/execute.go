@@ -42,6 +42,13 @@ func (w *Worker) begin(a *attempt) error {
 	if err != nil {
 		return err
 	}
+	if a.turn != nil {
+		select {
+		case <-a.turn:
+		case <-a.ctx.Done():
+			return a.ctx.Err()
+		}
+	}
 	w.mu.Lock()
 	if a.stop != "" {
 		w.mu.Unlock()
@@ -274,9 +281,13 @@ func (w *Worker) await(a *attempt) {
 // conclude writes the outcome into the journal and queues its report.
 func (w *Worker) conclude(a *attempt, o *pipeline.Outcome, blobs []pipeline.Digest) {
 	o.ID, o.Fence, o.Worker = a.id, a.spec.Fence, w.cfg.Self
+	w.mu.Lock()
+	lazy := w.followLocked(a, o.State == pipeline.AttemptSucceeded)
+	w.mu.Unlock()
 	inline := w.secure(a.spec.ID, o, blobs)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.followLocked(a, o.State == pipeline.AttemptSucceeded) // who came meanwhile
 	if o.StartedAt.IsZero() {
 		o.StartedAt = a.startedAt
 	}
@@ -284,7 +295,7 @@ func (w *Worker) conclude(a *attempt, o *pipeline.Outcome, blobs []pipeline.Dige
 	if err := w.cfg.Journal.Outcome(*o); err != nil {
 		w.log.Error("write outcome to the journal", "attempt", a.key, "error", err)
 	}
-	w.pendLocked(a, inline)
+	w.pendLocked(a, inline, lazy)
 }
 
 // secure sees to the second copy of log and outputs: small ones go with the
@@ -330,6 +341,7 @@ func (w *Worker) recover(ctx context.Context) error {
 		has[s.ID] = s
 	}
 	inc := w.cfg.Runner.Incarnation()
+	var begin []*attempt // taken, not begun
 	for _, e := range w.cfg.Journal.All() {
 		var spec pipeline.Spec
 		if err := json.Unmarshal(e.Spec, &spec); err != nil {
@@ -344,7 +356,7 @@ func (w *Worker) recover(ctx context.Context) error {
 		case e.Outcome != nil:
 			a.outcome = e.Outcome
 			w.mu.Lock()
-			w.pendLocked(a, nil)
+			w.pendLocked(a, nil, false)
 			w.mu.Unlock()
 		case known:
 			a.startedAt = st.StartedAt.UTC()
@@ -353,13 +365,21 @@ func (w *Worker) recover(ctx context.Context) error {
 			}
 			w.group.Go(func() error { w.await(a); return nil })
 		case e.Incarnation == inc:
-			w.group.Go(func() error { w.execute(a); return nil })
+			begin = append(begin, a)
 		default:
 			w.group.Go(func() error {
 				w.conclude(a, w.lostWithKeeper(a), nil)
 				return nil
 			})
 		}
+	}
+	w.mu.Lock()
+	for _, a := range begin {
+		w.queueLocked(a)
+	}
+	w.mu.Unlock()
+	for _, a := range begin {
+		w.group.Go(func() error { w.execute(a); return nil })
 	}
 	return w.dropStrangers(ctx, has)
 }

@@ -8,12 +8,21 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// pendLocked queues the report of an attempt that ended. w.mu is held.
-func (w *Worker) pendLocked(a *attempt, blobs [][]byte) {
+// pendLocked queues the report of an attempt that ended; a lazy one may wait
+// for others. w.mu is held.
+func (w *Worker) pendLocked(a *attempt, blobs [][]byte, lazy bool) {
 	w.pending[a.id] = a
 	w.reports = append(w.reports, peer.Report{ID: a.id, StartedAt: a.outcome.StartedAt, Outcome: a.outcome, Blobs: blobs})
-	w.wake()
+	if !lazy {
+		w.wake()
+	} else if len(w.reports) == 1 {
+		time.AfterFunc(gatherTime, w.wake) // wake never blocks, so nobody need wait for it
+	}
 }
+
+// gatherTime is for how long outcomes are gathered that nothing waits for: the
+// next attempt has begun already.
+const gatherTime = 4 * time.Millisecond
 
 func (w *Worker) wake() {
 	select {
@@ -121,7 +130,7 @@ func (w *Worker) acknowledged(rep *peer.Report, ack peer.Ack) {
 	a := w.attempts[rep.ID]
 	delete(w.attempts, rep.ID)
 	delete(w.pending, rep.ID)
-	w.done.add(rep.ID)
+	w.done.add(rep.ID, rep.Outcome.State == pipeline.AttemptSucceeded)
 	w.mu.Unlock()
 	if err := w.cfg.Journal.Forget(rep.ID); err != nil {
 		w.log.Error("forget in journal", "attempt", rep.ID.String(), "error", err)

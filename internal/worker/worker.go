@@ -87,6 +87,9 @@ type attempt struct {
 	exit chan executor.Status
 	// gone is closed when the keeper that had its process is no more.
 	gone chan struct{}
+	// turn is closed when what it is queued behind has succeeded; nil where it
+	// is queued behind nothing.
+	turn chan struct{}
 	// ctx ends when the attempt is to be stopped before its process runs.
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -96,6 +99,8 @@ type attempt struct {
 	running   bool   // its process is with the runner
 	keeper    string // the incarnation that was given the process
 	lost      bool   // gone is closed
+	waiting   bool   // for its turn
+	followers []*attempt
 	stop      string
 	outcome   *pipeline.Outcome
 }
@@ -157,7 +162,13 @@ func (w *Worker) Take(in peer.DispatchRequest) (peer.DispatchResponse, error) {
 	}
 	for i := range in.Specs {
 		s := &in.Specs[i]
-		if w.attempts[s.ID] != nil || w.done.has(s.ID) {
+		if a := w.attempts[s.ID]; a != nil {
+			if s.After == nil {
+				a.beginTurnLocked()
+			}
+			continue
+		}
+		if w.done.has(s.ID) {
 			continue
 		}
 		if s.Incarnation != "" && s.Incarnation != res.Incarnation {
@@ -173,6 +184,7 @@ func (w *Worker) Take(in peer.DispatchRequest) (peer.DispatchResponse, error) {
 			return res, fmt.Errorf("take %s: %w", s.ID, err)
 		}
 		w.attempts[s.ID] = a
+		w.queueLocked(a)
 		w.group.Go(func() error { w.execute(a); return nil })
 	}
 	return res, nil
@@ -184,7 +196,59 @@ func (w *Worker) refuseLocked(s *pipeline.Spec) {
 	a.outcome = &pipeline.Outcome{ID: s.ID, Fence: s.Fence, Worker: w.cfg.Self, State: pipeline.AttemptLost,
 		Reason: "worker " + w.cfg.Name + " was started anew and has lost its processes", FinishedAt: time.Now().UTC()}
 	w.attempts[s.ID] = a
-	w.pendLocked(a, nil)
+	w.pendLocked(a, nil, false)
+}
+
+// queueLocked puts an attempt behind the one its spec names. w.mu is held.
+func (w *Worker) queueLocked(a *attempt) {
+	after := a.spec.After
+	if after == nil {
+		return
+	}
+	a.turn, a.waiting = make(chan struct{}), true
+	switch before := w.attempts[*after]; {
+	case before != nil && before.outcome == nil:
+		before.followers = append(before.followers, a)
+	case before != nil && before.outcome.State != pipeline.AttemptSucceeded:
+		a.giveBackLocked(*after)
+	case before != nil || w.done.succeeded(*after):
+		a.beginTurnLocked()
+	}
+	// Else it is not known here how that one ended, or it has not come yet: the
+	// orchestrator tells at its next comparison.
+}
+
+// beginTurnLocked lets an attempt start that was queued. Worker.mu is held.
+func (a *attempt) beginTurnLocked() {
+	if a.waiting {
+		a.waiting = false
+		close(a.turn)
+	}
+}
+
+// giveBackLocked ends an attempt that was queued behind one that did not
+// succeed. Worker.mu is held.
+func (a *attempt) giveBackLocked(after pipeline.AttemptID) {
+	if a.waiting {
+		a.waiting = false
+		a.stop = "not started: " + after.String() + ", behind which it was queued, did not succeed"
+		a.cancel()
+	}
+}
+
+// followLocked lets those begin that are queued behind an attempt that ended;
+// it reports whether there are any. w.mu is held.
+func (w *Worker) followLocked(a *attempt, success bool) bool {
+	followers := a.followers
+	a.followers = nil
+	for _, f := range followers {
+		if success {
+			f.beginTurnLocked()
+		} else {
+			f.giveBackLocked(a.id)
+		}
+	}
+	return success && len(followers) > 0
 }
 
 func (w *Worker) newAttempt(s pipeline.Spec) *attempt {
@@ -237,7 +301,7 @@ func (w *Worker) Sync(ctx context.Context, in peer.SyncRequest) (peer.SyncRespon
 	w.lease = time.Now().Add(in.Lease)
 	res := peer.SyncResponse{Incarnation: w.cfg.Runner.Incarnation(), Name: w.cfg.Name, Capabilities: w.cfg.Capabilities, Closed: w.closed}
 	for _, a := range w.attempts {
-		res.Attempts = append(res.Attempts, peer.Held{ID: a.id, Fence: a.spec.Fence, StartedAt: a.startedAt, Ended: a.outcome != nil})
+		res.Attempts = append(res.Attempts, peer.Held{ID: a.id, Fence: a.spec.Fence, StartedAt: a.startedAt, Ended: a.outcome != nil, Waiting: a.waiting})
 	}
 	w.mu.Unlock()
 	return res, w.cfg.Runner.Renew(ctx, in.Lease)
@@ -249,7 +313,7 @@ func (w *Worker) Load() int {
 	defer w.mu.Unlock()
 	n := 0
 	for _, a := range w.attempts {
-		if a.outcome == nil {
+		if a.outcome == nil && !a.waiting {
 			n++
 		}
 	}
@@ -353,21 +417,24 @@ func (w *Worker) giveUp(incarnation string) error {
 	return nil
 }
 
-// recent is a set of the last attempts that were dealt with.
+// recent is a set of the last attempts that were dealt with, and whether they
+// succeeded.
 type recent struct {
-	set  map[pipeline.AttemptID]struct{}
+	set  map[pipeline.AttemptID]bool
 	ring []pipeline.AttemptID
 	next int
 }
 
 func newRecent(n int) *recent {
-	return &recent{set: map[pipeline.AttemptID]struct{}{}, ring: make([]pipeline.AttemptID, 0, 64), next: n}
+	return &recent{set: map[pipeline.AttemptID]bool{}, ring: make([]pipeline.AttemptID, 0, 64), next: n}
 }
 
 func (r *recent) has(id pipeline.AttemptID) bool { _, ok := r.set[id]; return ok }
 
+func (r *recent) succeeded(id pipeline.AttemptID) bool { return r.set[id] }
+
 // add forgets the oldest half when it holds as many as it may.
-func (r *recent) add(id pipeline.AttemptID) {
+func (r *recent) add(id pipeline.AttemptID, succeeded bool) {
 	if len(r.ring) >= r.next {
 		half := len(r.ring) / 2
 		for _, old := range r.ring[:half] {
@@ -376,5 +443,5 @@ func (r *recent) add(id pipeline.AttemptID) {
 		r.ring = append(r.ring[:0], r.ring[half:]...)
 	}
 	r.ring = append(r.ring, id)
-	r.set[id] = struct{}{}
+	r.set[id] = succeeded
 }
