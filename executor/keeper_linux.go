@@ -277,7 +277,7 @@ func (k *keeper) accept() {
 		k.all[c] = struct{}{}
 		k.mu.Unlock()
 		k.conns.Go(func() {
-			if err := c.serve(); err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+			if err := c.serve(); !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 				k.log.Warn("daemon's connection", "error", err)
 			}
 			k.drop(c)

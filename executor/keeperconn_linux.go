@@ -85,7 +85,8 @@ func sendTimed(conn *net.UnixConn, m *message) error {
 	return writeFrame(conn, m)
 }
 
-// serve greets, then answers until the daemon goes.
+// serve greets, then answers until the daemon goes; its error, never nil, says
+// how that ended.
 func (c *keeperConn) serve() error {
 	if err := checkPeer(c.conn); err != nil {
 		return err

@@ -54,7 +54,12 @@ func (t *sweepTree) alive() bool {
 		return false
 	}
 	// One look can miss a child whose mother died between two lines of it.
-	return len(t.members()) > 0 || len(t.members()) > 0
+	for range 2 {
+		if len(t.members()) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (t *sweepTree) signal(sig unix.Signal, skip int) int {
