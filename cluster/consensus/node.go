@@ -15,7 +15,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
-	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 const (
@@ -101,7 +101,7 @@ func Open(cfg Config) (*Node, error) {
 	}
 	compactLog(filepath.Join(cfg.Dir, logFile), compactFrom, n.log)
 	store, err := openLogStore(filepath.Join(cfg.Dir, logFile), n.log)
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("%w: %s", ErrInUse, cfg.Dir)
 	}
 	if err != nil {
