@@ -108,7 +108,6 @@ func TestCheckImport(t *testing.T) {
 		{"fsm", "github.com/hashicorp/raft", true},
 		{"fsm", module + "/pipeline/language", false},
 		{"cluster", "github.com/hashicorp/raft", false},
-		{"cluster", "github.com/hashicorp/raft-autopilot", true},
 		{"cluster/consensus", "github.com/hashicorp/raft-boltdb/v2", true},
 		{"cluster/consensus", "github.com/hashicorp/memberlist", false},
 		{"cluster/gossip", "github.com/hashicorp/memberlist", true},

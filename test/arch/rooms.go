@@ -48,7 +48,6 @@ var limited = []struct {
 	rooms  []string
 }{
 	{"github.com/hashicorp/memberlist", []string{"cluster/gossip"}},
-	{"github.com/hashicorp/raft-autopilot", []string{"cluster"}},
 	{"github.com/hashicorp/raft-boltdb", []string{"cluster/consensus", "fsm", "test"}},
 	{"github.com/hashicorp/raft", []string{"cluster/consensus", "fsm", "test"}},
 	{"go.etcd.io/bbolt", []string{"cluster/consensus", "fsm", "storage", "test"}},
