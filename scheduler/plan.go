@@ -19,6 +19,8 @@ type Worker struct {
 	Slots, Used int
 	// Closed workers get nothing: draining, away, not heard of yet.
 	Closed bool
+	// Near is the worker on the orchestrator's own node: it needs no call.
+	Near bool
 	// Outside workers get only modules that require a tag of theirs.
 	Outside bool
 }

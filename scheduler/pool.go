@@ -13,7 +13,7 @@ type candidate struct {
 }
 
 // before orders by the share of slots in use; ties go to the worker with more
-// free slots, then to the smaller id.
+// free slots, then to the near one, then to the smaller id.
 func (c candidate) before(o candidate) bool {
 	slots, others := c.worker.Slots, o.worker.Slots
 	if a, b := c.used*others, o.used*slots; a != b {
@@ -21,6 +21,9 @@ func (c candidate) before(o candidate) bool {
 	}
 	if a, b := slots-c.used, others-o.used; a != b {
 		return a > b
+	}
+	if c.worker.Near != o.worker.Near {
+		return c.worker.Near
 	}
 	return c.worker.ID < o.worker.ID
 }
