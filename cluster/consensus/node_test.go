@@ -366,12 +366,6 @@ func TestEpochs_retriesWithinTerm(t *testing.T) {
 	}
 }
 
-// TestLogStore_vote: term and candidate of a vote are on disk together or not
-// at all.
-// TestWatchdog_stalledDisk: a leader whose log hangs goes silent, so that
-// another takes over, and gives up in the end.
-// TestWatchdog_failingDisk: a node whose log fails is not elected until the
-// disk takes writes again.
 // TestNode_succeedsAtOnce: a leader whose process is gone is followed without
 // waiting for its heartbeats; one that only lost its connections is not.
 func TestNode_succeedsAtOnce(t *testing.T) {

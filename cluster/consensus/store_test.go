@@ -90,6 +90,8 @@ func TestOpen_refusesDamagedLog(t *testing.T) {
 	}
 }
 
+// TestLogStore_vote: term and candidate of a vote are on disk together or not
+// at all.
 func TestLogStore_vote(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log.db")
 	open := func() *logStore {
@@ -162,6 +164,8 @@ func FuzzDecodable(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, b []byte) { _ = decodable(b) })
 }
 
+// TestWatchdog_stalledDisk: a leader whose log hangs goes silent, so that
+// another takes over, and gives up in the end.
 func TestWatchdog_stalledDisk(t *testing.T) {
 	nodes, _ := three(t, newNetwork(t))
 	a := nodes[0]
@@ -184,6 +188,8 @@ func TestWatchdog_stalledDisk(t *testing.T) {
 	}
 }
 
+// TestWatchdog_failingDisk: a node whose log fails is not elected until the
+// disk takes writes again.
 func TestWatchdog_failingDisk(t *testing.T) {
 	nodes, _ := three(t, newNetwork(t))
 	b := nodes[1]
