@@ -44,7 +44,8 @@ type term struct {
 	dirty   bool
 	delayed []*mod // waiting for their backoff
 	records map[pipeline.NodeID]fsm.WorkerRecord
-	swept   time.Time
+	// swept and keysSwept are when retention was last looked at.
+	swept, keysSwept time.Time
 }
 
 func newTerm(o *Orchestrator, number uint64) *term {

@@ -169,9 +169,12 @@ func (t *term) retain(now time.Time) {
 		old = v.Oldest(t.cfg.Retain, 100)
 		return nil
 	})
-	if err != nil || len(old) == 0 {
+	// Keys are looked at once an hour; runs whenever there are too many.
+	keys := now.Sub(t.keysSwept) > time.Hour
+	if err != nil || len(old) == 0 && !keys {
 		return
 	}
+	t.keysSwept = now
 	b, err := fsm.Encode(&fsm.Command{At: now.UTC(), Forget: &fsm.Forget{Runs: old, KeysBefore: now.Add(-25 * time.Hour).UTC()}})
 	if err != nil {
 		t.log.Error("encode retention", "error", err)
