@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -60,7 +61,18 @@ func eventually(tb testing.TB, fn func() error) {
 // test.
 func openNode(tb testing.TB, cfg Config) (*Node, *client.Client) {
 	tb.Helper()
-	cfg.DataDir, cfg.Key, cfg.Embedded = tb.TempDir(), []byte(strings.Repeat("k", 32)), true
+	n, c, stop := startNode(tb, cfg)
+	tb.Cleanup(stop)
+	return n, c
+}
+
+// startNode is openNode with a function that stops the node.
+func startNode(tb testing.TB, cfg Config) (*Node, *client.Client, func()) {
+	tb.Helper()
+	if cfg.DataDir == "" {
+		cfg.DataDir = tb.TempDir()
+	}
+	cfg.Key, cfg.Embedded = []byte(strings.Repeat("k", 32)), true
 	cfg.Logger = hclog.New(&hclog.LoggerOptions{Name: cfg.Name, Level: hclog.Error, Output: os.Stderr})
 	if cfg.Slots == 0 {
 		cfg.Slots = 2
@@ -72,7 +84,7 @@ func openNode(tb testing.TB, cfg Config) (*Node, *client.Client) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- n.Run(ctx) }()
-	tb.Cleanup(func() {
+	stop := func() {
 		cancel()
 		select {
 		case err := <-ended:
@@ -82,7 +94,7 @@ func openNode(tb testing.TB, cfg Config) (*Node, *client.Client) {
 		case <-time.After(30 * time.Second):
 			tb.Error("the node does not stop")
 		}
-	})
+	}
 	select {
 	case <-n.Ready():
 	case err := <-ended:
@@ -94,7 +106,31 @@ func openNode(tb testing.TB, cfg Config) (*Node, *client.Client) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return n, c
+	return n, c, stop
+}
+
+// The node of `pipelined run` is a cluster of one like any other: what it did
+// is on the disk, in the log and the state that every node has, and is there
+// when it is opened again.
+func TestNode_keepsItsState(t *testing.T) {
+	dir := t.TempDir()
+	_, c, stop := startNode(t, Config{Name: "n1", DataDir: dir})
+	first := runToEnd(t, c, "pipeline \"p\" {\n  module \"m\" { command = [\"echo\", \"kept\"] }\n}\n")
+	stop()
+	for _, pattern := range []string{"raft/*.db", "state/*.db", "journal.db"} {
+		if files, err := filepath.Glob(filepath.Join(dir, pattern)); err != nil || len(files) != 1 {
+			t.Errorf("%s: %v, %v", pattern, files, err)
+		}
+	}
+	_, c, stop = startNode(t, Config{Name: "n1", DataDir: dir})
+	defer stop()
+	again, err := c.Run(t.Context(), first.ID)
+	if err != nil || again.State != pipeline.RunSucceeded || len(again.Modules) != 1 || again.Modules[0].Attempts[0].LogSize != 5 {
+		t.Errorf("read again: %+v, %v", again, err)
+	}
+	if r := runToEnd(t, c, "pipeline \"p\" {\n  module \"m\" { command = [\"true\"] }\n}\n"); r.Number != first.Number+1 {
+		t.Errorf("the next run has the number %d after %d", r.Number, first.Number)
+	}
 }
 
 // independent is a pipeline of n modules that do nothing, two at a time.

@@ -72,6 +72,7 @@ type fakeWorker struct {
 	held    map[pipeline.AttemptID]pipeline.Spec
 	started []pipeline.AttemptID
 	stopped []pipeline.AttemptID
+	ended   map[pipeline.AttemptID]pipeline.AttemptState
 }
 
 // cluster is an orchestrator with fake workers.
@@ -100,7 +101,7 @@ func newCluster(tb testing.TB, slots ...int) *cluster {
 	c := &cluster{tb: tb, store: store, log: &directLog{store: store}, changes: make(chan struct{}, 1), workers: map[pipeline.NodeID]*fakeWorker{}}
 	for i, n := range slots {
 		id := pipeline.NodeID(fmt.Sprintf("w%d", i+1))
-		c.workers[id] = &fakeWorker{id: id, slots: n, alive: true, held: map[pipeline.AttemptID]pipeline.Spec{}}
+		c.workers[id] = &fakeWorker{id: id, slots: n, alive: true, held: map[pipeline.AttemptID]pipeline.Spec{}, ended: map[pipeline.AttemptID]pipeline.AttemptState{}}
 	}
 	c.execute = func(_ *fakeWorker, _ pipeline.Spec) *pipeline.Outcome {
 		return &pipeline.Outcome{State: pipeline.AttemptSucceeded}
@@ -168,14 +169,20 @@ func (c *cluster) Dispatch(_ context.Context, id pipeline.NodeID, in peer.Dispat
 		}
 		w.held[s.ID] = s
 		w.started = append(w.started, s.ID)
-		c.busy++
-		c.most = max(c.most, c.busy)
 		c.group.Go(func() { c.work(w, s) })
 	}
 	return peer.DispatchResponse{Incarnation: "i-" + string(id)}, nil
 }
 
 func (c *cluster) work(w *fakeWorker, s pipeline.Spec) {
+	if s.After != nil && !c.turn(w, *s.After) {
+		c.finish(w, s.ID, &pipeline.Outcome{State: pipeline.AttemptCancelled, Reason: "not started"})
+		return
+	}
+	c.mu.Lock()
+	c.busy++
+	c.most = max(c.most, c.busy)
+	c.mu.Unlock()
 	if o := c.execute(w, s); o != nil {
 		c.mu.Lock()
 		c.busy--
@@ -184,9 +191,27 @@ func (c *cluster) work(w *fakeWorker, s pipeline.Spec) {
 	}
 }
 
+// turn waits for the end of what an attempt is queued behind; false where it
+// did not succeed.
+func (c *cluster) turn(w *fakeWorker, after pipeline.AttemptID) bool {
+	for c.ctx.Err() == nil {
+		c.mu.Lock()
+		state := w.ended[after]
+		c.mu.Unlock()
+		if state != "" {
+			return state == pipeline.AttemptSucceeded
+		}
+		<-time.After(100 * time.Microsecond)
+	}
+	return false
+}
+
 // finish reports an outcome until it is acknowledged.
 func (c *cluster) finish(w *fakeWorker, id pipeline.AttemptID, o *pipeline.Outcome) peer.Ack {
 	o.ID = id
+	c.mu.Lock()
+	w.ended[id] = o.State
+	c.mu.Unlock()
 	for c.ctx.Err() == nil {
 		res, err := c.orch.Load().Report(c.ctx, peer.ReportRequest{Worker: w.id, Reports: []peer.Report{{ID: id, Outcome: o}}})
 		if err == nil && res.Acks[0].Done {
@@ -204,7 +229,7 @@ func (c *cluster) Stop(_ context.Context, id pipeline.NodeID, in peer.StopReques
 	defer c.mu.Unlock()
 	w := c.workers[id]
 	for _, a := range in.IDs {
-		if _, ok := w.held[a]; !ok {
+		if _, ok := w.held[a]; !ok || w.ended[a] != "" {
 			continue
 		}
 		w.stopped = append(w.stopped, a)
@@ -225,7 +250,7 @@ func (c *cluster) Sync(_ context.Context, id pipeline.NodeID, _ peer.SyncRequest
 	res := peer.SyncResponse{Incarnation: "i-" + string(id), Name: string(id),
 		Capabilities: pipeline.Capabilities{OS: "linux", Arch: "amd64", MaxParallelModules: w.slots}}
 	for a, s := range w.held {
-		res.Attempts = append(res.Attempts, peer.Held{ID: a, Fence: s.Fence})
+		res.Attempts = append(res.Attempts, peer.Held{ID: a, Fence: s.Fence, Ended: w.ended[a] != ""})
 	}
 	return res, nil
 }

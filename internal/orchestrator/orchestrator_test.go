@@ -213,3 +213,73 @@ func TestOrchestrator_lostWorker(t *testing.T) {
 		t.Error("a late outcome was taken")
 	}
 }
+
+// quick is an attempt that took a millisecond.
+func quick(state pipeline.AttemptState) *pipeline.Outcome {
+	now := time.Now()
+	return &pipeline.Outcome{State: state, StartedAt: now.Add(-time.Millisecond), FinishedAt: now}
+}
+
+// Short modules are queued behind those that run, and no more run at once for
+// it than may.
+func TestOrchestrator_queued(t *testing.T) {
+	c := newCluster(t, 2, 2)
+	c.execute = func(*fakeWorker, pipeline.Spec) *pipeline.Outcome { return quick(pipeline.AttemptSucceeded) }
+	defer c.lead(fast)()
+	p := layers(1, 200)
+	p.MaxParallel = 2
+	queued := 0
+	for _, m := range c.ends(c.submit("r1", p), pipeline.RunSucceeded) {
+		if len(m.Attempts) != 1 {
+			t.Errorf("%s has %d attempts, the first %s: %s", m.Name, len(m.Attempts), m.Attempts[0].State, m.Attempts[0].Reason)
+		}
+		if m.Attempts[0].After != nil {
+			queued++
+		}
+	}
+	if queued < 100 {
+		t.Errorf("%d of 200 were queued behind another", queued)
+	}
+	if c.most > 2 {
+		t.Errorf("%d at once, want at most 2", c.most)
+	}
+}
+
+// What is queued behind an attempt that fails is given back and runs as another
+// attempt, outside of both budgets.
+func TestOrchestrator_givenBack(t *testing.T) {
+	c := newCluster(t, 2)
+	failed := map[string]bool{}
+	c.execute = func(_ *fakeWorker, s pipeline.Spec) *pipeline.Outcome {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if s.ID.Attempt == 1 && len(s.ID.Module)%2 == 0 && !failed[s.ID.Module] {
+			failed[s.ID.Module] = true
+			return quick(pipeline.AttemptFailed)
+		}
+		return quick(pipeline.AttemptSucceeded)
+	}
+	defer c.lead(fast)()
+	p := layers(1, 120)
+	p.MaxParallel = 2
+	for i := range p.Modules {
+		p.Modules[i].Retry = pipeline.Retry{Attempts: 2, Backoff: time.Millisecond, MaxBackoff: time.Millisecond}
+	}
+	back := 0
+	for _, m := range c.ends(c.submit("r1", p), pipeline.RunSucceeded) {
+		if m.Losses != 0 {
+			t.Errorf("%s counts %d losses", m.Name, m.Losses)
+		}
+		for _, a := range m.Attempts {
+			if a.State == pipeline.AttemptCancelled {
+				back++
+			}
+		}
+	}
+	if back == 0 {
+		t.Error("nothing was given back: the test shows nothing")
+	}
+	if c.most > 2 {
+		t.Errorf("%d at once, want at most 2", c.most)
+	}
+}
