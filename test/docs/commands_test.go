@@ -46,8 +46,7 @@ func shell(t *testing.T, script string) (string, error) {
 }
 
 // environment is that of this process, without what would lead the binary to
-// the user's own cluster. Root has its key and its runs in fixed places, which no
-// variable moves; there they are used as a reader would use them.
+// the user's own cluster.
 func environment(t *testing.T) []string {
 	t.Helper()
 	home := t.TempDir()
