@@ -275,6 +275,7 @@ func (n *Node) Run(ctx context.Context) error {
 		return wrap("orchestrator", err)
 	})
 	g.Go(func() error { n.announce(core); return nil })
+	g.Go(func() error { n.breathe(core); return nil })
 	select {
 	case <-ctx.Done():
 		n.goAway()
