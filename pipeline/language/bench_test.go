@@ -2,11 +2,9 @@ package language_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language"
@@ -62,40 +60,5 @@ func BenchmarkEvaluate_helper(b *testing.B) {
 		if _, err := language.Evaluate(context.Background(), e, p, "m", deps); err != nil {
 			b.Fatal(err)
 		}
-	}
-}
-
-// The bounds are the ones that the plan of the whole system counts on, in time
-// of the processor.
-func TestSpeed(t *testing.T) {
-	if testing.Short() {
-		t.Skip("measures")
-	}
-	src := []byte(thousand())
-	best := time.Hour
-	for range 3 {
-		start := processorTime()
-		f, diags := language.Parse("p.hcl", src)
-		if len(diags) > 0 {
-			t.Fatal(diags)
-		}
-		if _, diags := f.Compile(context.Background(), language.Inputs{}); len(diags) > 0 {
-			t.Fatal(diags)
-		}
-		best = min(best, processorTime()-start)
-	}
-	if best > 2*150*time.Millisecond*raceFactor {
-		t.Errorf("1000 modules took %v", best)
-	}
-	p, deps := lateModule(t), map[string]language.Upstream{"a": {Result: json.RawMessage(`{"passed": 3, "all": 4}`)}}
-	const n = 200
-	start := processorTime()
-	for range n {
-		if _, err := language.Evaluate(context.Background(), nil, p, "m", deps); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if each := (processorTime() - start) / n; each > 100*time.Microsecond*raceFactor {
-		t.Errorf("a late template took %v", each)
 	}
 }
