@@ -273,6 +273,7 @@ func (f *follower) start(ctx context.Context) (idle bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	idle = true
+	hold := false // an attempt that ended before is still being sent
 	for _, rec := range f.inOrder() {
 		p := f.at[rec.Name]
 		if p == nil {
@@ -281,6 +282,8 @@ func (f *follower) start(ctx context.Context) (idle bool) {
 		}
 		if p.busy {
 			idle = false
+			last := rec.Last()
+			hold = hold || last != nil && last.State.Final()
 			continue
 		}
 		if p.Attempt == 0 {
@@ -303,6 +306,9 @@ func (f *follower) start(ctx context.Context) (idle bool) {
 			continue // what was there is sent
 		}
 		idle = false
+		if hold && a.State.Final() {
+			continue // in its turn: the one at work pokes when it is through
+		}
 		p.busy = true
 		if a.State.Final() && a.LogSize <= inlineLog {
 			f.mu.Unlock()
