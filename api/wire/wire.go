@@ -91,7 +91,7 @@ type Module struct {
 	Reason    string               `json:"reason"`
 	Worker    string               `json:"worker"`
 	DependsOn []string             `json:"dependsOn,omitempty"`
-	Result    json.RawMessage      `json:"result,omitempty"`
+	Result    json.RawMessage      `json:"result"`
 	ExitCode  *int                 `json:"exitCode"`
 	Outputs   []string             `json:"outputs"`
 	// OutputBytes is the size of all outputs.

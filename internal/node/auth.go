@@ -160,6 +160,12 @@ func (b *backend) Drain(ctx context.Context, _ api.Subject, node string, in wire
 // Leave makes this node leave its cluster, soon after the call.
 func (b *backend) Leave(context.Context, api.Subject) error {
 	n := b.node()
-	n.leaveOnce.Do(func() { close(n.leaving) })
+	if n.others() == 0 {
+		return pipeline.Errorf(pipeline.Conflict, "%s is the only node of its cluster that answers: nobody could go on; stop it instead, or remove its data directory to start anew", n.cfg.Name)
+	}
+	select {
+	case n.leaving <- struct{}{}:
+	default: // asked for already
+	}
 	return nil
 }

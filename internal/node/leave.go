@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"os"
 	"time"
 
@@ -20,10 +21,14 @@ func (n *Node) goAway() {
 		n.worker.Close()
 		return
 	}
-	if n.cfg.DrainOnStop {
-		n.drainFirst()
-	}
+	drained := n.cfg.DrainOnStop && n.drainFirst()
 	n.worker.Close()
+	if drained {
+		// It is empty: from here on it is away, and takes work when it is back.
+		if err := n.setWorker(ctx, "drain", fsm.WorkerRecord{ID: n.id, Name: n.cfg.Name}); err != nil {
+			n.log.Warn("end the drain", "error", err)
+		}
+	}
 	if len(n.cluster.Members()) > 1 {
 		err := n.setWorker(ctx, "away", fsm.WorkerRecord{ID: n.id, Name: n.cfg.Name, AwayUntil: time.Now().Add(awayTime).UTC()})
 		if err != nil {
@@ -39,14 +44,23 @@ func (n *Node) goAway() {
 }
 
 // drainFirst waits, without bound but for a second signal, until nothing runs
-// here.
-func (n *Node) drainFirst() {
+// here. It reports whether the drain is its own: one that an operator asked for
+// stays.
+func (n *Node) drainFirst() bool {
 	ctx := context.Background()
+	n.freshen(ctx)
+	asked := false
+	_ = n.store.View(func(v *fsm.View) error { // closed: the proposal below fails
+		w, ok := v.Worker(n.id)
+		asked = ok && w.Draining
+		return nil
+	})
 	if err := n.setWorker(ctx, "drain", fsm.WorkerRecord{ID: n.id, Name: n.cfg.Name, Draining: true}); err != nil {
 		n.log.Warn("drain before stopping", "error", err)
-		return
+		return false
 	}
 	n.waitIdle(ctx)
+	return !asked
 }
 
 // waitIdle returns when nothing runs here.
@@ -62,41 +76,48 @@ func (n *Node) waitIdle(ctx context.Context) {
 	}
 }
 
-// returned takes back what goAway said.
-func (n *Node) returned(ctx context.Context) error {
-	if n.store == nil || n.cfg.Embedded {
-		return nil
+// returned takes back what goAway said, again and again until that is
+// committed. It does not look whether there is anything to take back: the state
+// here may be older than what this node said last.
+func (n *Node) returned(ctx context.Context) {
+	if n.cfg.Embedded || !n.known {
+		return
 	}
-	var away bool
-	_ = n.store.View(func(v *fsm.View) error { // closed: nothing to take back
-		w, ok := v.Worker(n.id)
-		away = ok && !w.AwayUntil.IsZero()
-		return nil
-	})
-	if !away {
-		return nil
+	for {
+		err := n.setWorker(ctx, "away", fsm.WorkerRecord{ID: n.id, Name: n.cfg.Name})
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		n.log.Warn("tell the cluster that this node is back", "error", err)
+		if !sleep(ctx, time.Second) {
+			return
+		}
 	}
-	return n.setWorker(ctx, "away", fsm.WorkerRecord{ID: n.id, Name: n.cfg.Name})
 }
 
 // goForGood removes the node from its cluster: it is emptied, then leaves raft
-// and gossip.
-func (n *Node) goForGood() {
+// and gossip. Where that is refused the node goes on as before.
+func (n *Node) goForGood() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	err := n.setWorker(ctx, "drain", fsm.WorkerRecord{ID: n.id, Name: n.cfg.Name, Draining: true, DrainDeadline: time.Now().Add(30 * time.Second).UTC()})
+	err := n.setWorker(ctx, "drain", fsm.WorkerRecord{ID: n.id, Name: n.cfg.Name, Draining: true, DrainDeadline: time.Now().Add(leaveGrace).UTC()})
 	if err != nil {
 		n.log.Warn("drain before leaving", "error", err)
 	}
 	n.waitIdle(ctx)
-	n.worker.Close()
 	if err := n.cluster.Leave(ctx); err != nil {
-		n.log.Error("leave the cluster", "error", err)
+		return errors.Join(err, n.setWorker(ctx, "drain", fsm.WorkerRecord{ID: n.id, Name: n.cfg.Name}))
 	}
+	n.worker.Close()
 	if n.cfg.OnStopped != nil {
 		n.cfg.OnStopped()
 	}
+	return nil
 }
+
+// leaveGrace is how long modules of a node that leaves may go on; what still
+// runs then is stopped and runs again elsewhere.
+const leaveGrace = 30 * time.Second
 
 func (n *Node) setWorker(ctx context.Context, only string, rec fsm.WorkerRecord) error {
 	res, err := n.propose(ctx, &fsm.Command{At: time.Now().UTC(), Worker: &fsm.Worker{Record: rec, Only: only}})

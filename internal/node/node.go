@@ -53,8 +53,8 @@ type Node struct {
 
 	ready     chan struct{}
 	readyOnce sync.Once
-	leaving   chan struct{} // closed when the node was told to leave
-	leaveOnce sync.Once
+	leaving   chan struct{} // has an element when the node was told to leave
+	known     bool          // the data directory was used before
 	fetching  fetches
 }
 
@@ -65,7 +65,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	if err := cfg.defaults(); err != nil {
 		return nil, err
 	}
-	n = &Node{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), leaving: make(chan struct{})}
+	n = &Node{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), leaving: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			n.close()
@@ -82,7 +82,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	if err != nil {
 		return n, err
 	}
-	if err = n.openStores(ctx); err != nil {
+	if err = n.openStores(); err != nil {
 		return n, err
 	}
 	n.eval = bounded.New(cfg.Executable)
@@ -95,6 +95,11 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	if err = n.openCluster(identity); err != nil {
 		return n, err
 	}
+	// Last of what may fail: a keeper outlives the daemon that started it.
+	if err = n.openRunner(ctx); err != nil {
+		return n, err
+	}
+	n.cluster.Refresh()
 	n.orch = orchestrator.New(orchestrator.Config{Self: n.id, Log: consensusLog{n.cluster}, Store: n.store,
 		Transport: transport{n}, Members: members{n}, Evaluate: n.evaluate, Logger: n.log.Named("orchestrator"),
 		Timing: cfg.Timing, NodeName: n.nodeName})
@@ -134,6 +139,7 @@ func (n *Node) identify() (storage.NodeFile, error) {
 	if !known {
 		file = storage.NodeFile{ID: pipeline.NodeID(randomHex(16))}
 	}
+	n.known = known
 	file.KeyFingerprint, file.Name = print, n.cfg.Name
 	if err := n.dir.WriteNode(file); err != nil {
 		return file, err
@@ -144,7 +150,7 @@ func (n *Node) identify() (storage.NodeFile, error) {
 	return file, err
 }
 
-func (n *Node) openStores(ctx context.Context) (err error) {
+func (n *Node) openStores() (err error) {
 	n.blobs, err = storage.OpenBlobs(n.dir.BlobsDir(), storage.BlobOptions{
 		OnCorrupt: func(d pipeline.Digest) { n.log.Error("a blob was corrupt and is put aside", "blob", d) }})
 	if err != nil {
@@ -156,10 +162,8 @@ func (n *Node) openStores(ctx context.Context) (err error) {
 	if n.journal, err = storage.OpenJournal(n.dir.JournalPath()); err != nil {
 		return err
 	}
-	if n.store, err = fsm.Open(n.dir.StateDir(), n.log.Named("fsm")); err != nil {
-		return err
-	}
-	return n.openRunner(ctx)
+	n.store, err = fsm.Open(n.dir.StateDir(), n.log.Named("fsm"))
+	return err
 }
 
 // openRunner finds or starts the keeper; `pipelined run` needs none.
@@ -276,12 +280,20 @@ func (n *Node) Run(ctx context.Context) error {
 	})
 	g.Go(func() error { n.announce(core); return nil })
 	g.Go(func() error { n.breathe(core); return nil })
-	select {
-	case <-ctx.Done():
-		n.goAway()
-	case <-n.leaving:
-		n.goForGood()
-	case <-core.Done(): // a part failed
+	for serving := true; serving; {
+		select {
+		case <-ctx.Done():
+			n.goAway()
+			serving = false
+		case <-n.leaving:
+			err := n.goForGood()
+			serving = err != nil
+			if err != nil {
+				n.log.Error("leave the cluster; this node goes on", "error", err)
+			}
+		case <-core.Done(): // a part failed
+			serving = false
+		}
 	}
 	stopCore()
 	err := g.Wait()
@@ -310,11 +322,7 @@ func (n *Node) announce(ctx context.Context) {
 		n.log.Error("write agent.json", "error", err)
 	}
 	n.readyOnce.Do(func() { close(n.ready) })
-	call, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	if err := n.returned(call); err != nil && ctx.Err() == nil {
-		n.log.Warn("tell the cluster that this node is back", "error", err)
-	}
+	n.returned(ctx)
 }
 
 func (n *Node) writeAgentFile() error {

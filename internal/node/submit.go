@@ -327,7 +327,7 @@ func moduleOf(def *pipeline.Module, rec *pipeline.ModuleRecord) wire.Module {
 		m.Outputs = []string{}
 	}
 	if len(m.Result) == 0 {
-		m.Result = nil
+		m.Result = []byte("{}")
 	}
 	if !rec.StartedAt.IsZero() && !rec.FinishedAt.IsZero() {
 		m.DurationSeconds = rec.FinishedAt.Sub(rec.StartedAt).Seconds()

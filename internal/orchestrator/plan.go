@@ -161,10 +161,34 @@ func (t *term) waiting(id pipeline.RunID) map[string]string {
 		case r.why[m.class()] == scheduler.NoWorker:
 			out[m.def.Name] = "no worker here has " + needs(m.def.Requires)
 		case r.why[m.class()] == scheduler.NoSlot:
-			out[m.def.Name] = "waits for a free slot"
+			out[m.def.Name] = t.noSlot(m)
 		}
 	}
 	return out
+}
+
+// noSlot says why none of the workers that could take a module does.
+func (t *term) noSlot(m *mod) string {
+	now := time.Now()
+	var shut []string
+	for _, l := range t.links {
+		if l.caps == nil || !scheduler.Fits(&l.sched, m.class()) {
+			continue
+		}
+		rec := t.records[l.id]
+		switch {
+		case rec.AwayUntil.After(now):
+			shut = append(shut, l.name+" is away until "+rec.AwayUntil.UTC().Format(time.RFC3339))
+		case rec.Draining || l.closed:
+			shut = append(shut, l.name+" is draining")
+		case !t.open(l, now):
+			shut = append(shut, l.name+" does not answer")
+		default:
+			return "waits for a free slot"
+		}
+	}
+	sort.Strings(shut)
+	return "no worker takes work: " + strings.Join(shut, ", ")
 }
 
 func (m *mod) waitsFor() string {

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -102,6 +103,13 @@ func (w *Worker) process(a *attempt) (executor.Process, error) {
 		Timeout: s.Timeout, Grace: s.Grace, Meta: meta}, nil
 }
 
+// traceParent is the W3C trace context of an attempt: one trace a run, one span
+// an attempt, both known from their ids alone.
+func traceParent(id pipeline.AttemptID) string {
+	trace, span := sha256.Sum256([]byte(id.Run)), sha256.Sum256([]byte(id.String()))
+	return fmt.Sprintf("00-%x-%x-01", trace[:16], span[:8])
+}
+
 func (w *Worker) environ(a *attempt) ([]string, error) {
 	s := &a.spec
 	cache := ""
@@ -114,7 +122,7 @@ func (w *Worker) environ(a *attempt) ([]string, error) {
 		}
 	}
 	return executor.Environ(executor.EnvConfig{Dir: a.dir, Run: string(s.ID.Run), Pipeline: s.Pipeline, Module: s.ID.Module,
-		Attempt: s.ID.Attempt, Worker: w.cfg.Name, Cache: cache, PassThrough: w.cfg.ModuleEnv, Declared: s.Env})
+		Attempt: s.ID.Attempt, Worker: w.cfg.Name, TraceParent: traceParent(s.ID), Cache: cache, PassThrough: w.cfg.ModuleEnv, Declared: s.Env})
 }
 
 // layout brings the attempt's files here and lays them out: the workspace,

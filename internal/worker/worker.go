@@ -231,7 +231,9 @@ func (a *attempt) beginTurnLocked() {
 func (a *attempt) giveBackLocked(after pipeline.AttemptID) {
 	if a.waiting {
 		a.waiting = false
-		a.stop = "not started: " + after.String() + ", behind which it was queued, did not succeed"
+		if a.stop == "" {
+			a.stop = "not started: " + after.String() + ", behind which it was queued, did not succeed"
+		}
 		a.cancel()
 	}
 }

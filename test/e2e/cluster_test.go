@@ -312,3 +312,25 @@ func TestStrangersAreRefused(t *testing.T) {
 		return nil
 	})
 }
+
+// The only node of a cluster cannot leave it; one of several can, and what it
+// left goes on.
+func TestLeave(t *testing.T) {
+	c := harness.Start(t, 3)
+	leader := c.Leader()
+	gone := c.Others(leader)[0]
+	c.OK("leave", "-yes", "-address", gone.URL)
+	harness.Eventually(t, harness.Wait, func() error {
+		if gone.Running() {
+			return fmt.Errorf("%s runs", gone.Name)
+		}
+		return nil
+	})
+	c.OK("submit", "-quiet", "-address", leader.URL, filepath.Join(root(t), "examples/hello.hcl"))
+
+	alone := harness.Start(t, 1)
+	if r := alone.CLI("leave", "-yes", "-address", alone.Nodes[0].URL); r.Code == 0 || !strings.Contains(r.Stderr, "only node") {
+		t.Errorf("leave of the only node: exit %d, %q", r.Code, r.Stderr)
+	}
+	alone.OK("submit", "-quiet", "-address", alone.Nodes[0].URL, filepath.Join(root(t), "examples/hello.hcl"))
+}

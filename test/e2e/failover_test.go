@@ -297,6 +297,13 @@ func TestRollingRestart(t *testing.T) {
 		n.Term()
 		n.Start()
 		c.Whole()
+		// It is back, and takes work again.
+		harness.Eventually(t, 5*time.Second, func() error {
+			if out := c.OK("members", "-json", "-address", n.URL); strings.Contains(out, "awayUntil") {
+				return fmt.Errorf("%s is still away: %s", n.Name, out)
+			}
+			return nil
+		})
 	}
 	if r := c.CLI("wait", "-address", c.Nodes[0].URL, id); r.Code != 0 {
 		t.Fatalf("wait: exit %d %s", r.Code, r.Stderr)
