@@ -97,7 +97,11 @@ func (s *Server) try(c *call, repeat bool) (again bool, err error) {
 		h := s.backend.Health(c.r.Context())
 		c.w.Header().Set(wire.HeaderStale, "true")
 		c.w.Header().Set(wire.HeaderIndex, strconv.FormatUint(h.AppliedIndex, 10))
-		c.w.Header().Set(wire.HeaderLag, strconv.FormatUint(max(h.CommitIndex, h.AppliedIndex)-h.AppliedIndex, 10))
+		lag := "unknown" // without a leader nobody tells what this node has missed
+		if h.Quorum {
+			lag = strconv.FormatUint(max(h.CommitIndex, h.AppliedIndex)-h.AppliedIndex, 10)
+		}
+		c.w.Header().Set(wire.HeaderLag, lag)
 	}
 	err = c.route.serve(s, c)
 	switch {

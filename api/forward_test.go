@@ -251,11 +251,14 @@ func TestForward_leaderIsAway(t *testing.T) {
 }
 
 func TestForward_stale(t *testing.T) {
+	var cutOff atomic.Bool
 	follower := &apitest.Backend{
 		RunFunc: func(_ context.Context, id pipeline.RunID, _ uint64, _ time.Duration, _ uint64) (wire.Run, error) {
 			return wire.Run{RunSummary: wire.RunSummary{ID: id, Reason: "old news"}}, nil
 		},
-		HealthFunc: func(context.Context) wire.Health { return wire.Health{AppliedIndex: 40, CommitIndex: 42} },
+		HealthFunc: func(context.Context) wire.Health {
+			return wire.Health{AppliedIndex: 40, CommitIndex: 42, Quorum: !cutOff.Load()}
+		},
 	}
 	f, l := pair(t, follower, &apitest.Backend{
 		RunFunc: func(_ context.Context, id pipeline.RunID, _ uint64, _ time.Duration, _ uint64) (wire.Run, error) {
@@ -273,6 +276,12 @@ func TestForward_stale(t *testing.T) {
 			t.Errorf("%s: %v", q, r.Header)
 		}
 	}
+	// A node that is cut off cannot know what it has missed.
+	cutOff.Store(true)
+	if r = ask(t, f.public.URL, "GET /api/v1/runs/r1?stale=1", "", asRead); r.Header.Get("X-Pipelined-Lag") != "unknown" {
+		t.Errorf("cut off: %v", r.Header)
+	}
+	cutOff.Store(false)
 	r = ask(t, f.public.URL, "GET /api/v1/runs/r1?stale=0", "", asRead)
 	if !strings.Contains(text(t, r), `"news"`) {
 		t.Errorf("stale=0: %v", r.Header)

@@ -25,7 +25,7 @@ func attempt(i int) pipeline.AttemptID {
 }
 
 func entry(i int) storage.JournalEntry {
-	return storage.JournalEntry{ID: attempt(i), Fence: uint64(1000 + i), Incarnation: "inc", Dir: fmt.Sprintf("/work/%d", i),
+	return storage.JournalEntry{ID: attempt(i), Fence: uint64(1000 + i), Incarnation: "inc", Dir: fmt.Sprintf("/attempts/%d", i),
 		Spec: fmt.Appendf(nil, `{"n":%d}`, i)}
 }
 
