@@ -80,6 +80,8 @@ func (st *state) apply(c *Command, ch *change) any {
 		return st.applyToken(c.Token)
 	case c.Forget != nil:
 		return st.applyForget(c.Forget, ch)
+	case c.Retry != nil:
+		return st.applyRetry(c, ch)
 	}
 	return Result{Err: pipeline.Errorf(pipeline.Invalid, "the command says nothing that this version knows")}
 }
@@ -156,11 +158,73 @@ func (st *state) applyCancel(c *Command, ch *change) Result {
 	switch {
 	case r == nil:
 		return Result{Err: pipeline.Errorf(pipeline.NotFound, "no run %s", c.Cancel.Run)}
-	case r.State.Final(), r.State == pipeline.RunCancelling:
+	case r.State.Final():
 		return Result{Run: *r}
+	case c.Cancel.TimedOut && (r.State == pipeline.RunCancelling || c.Cancel.Tries != r.Tries):
+		return Result{Run: *r}
+	case r.State == pipeline.RunCancelling:
+		// Only another request is a second wish; the same one came twice.
+		if c.Cancel.Request == "" || c.Cancel.Request == r.CancelledBy || r.Forced {
+			return Result{Run: *r}
+		}
+		r.Forced = true
+	default:
+		r.State, r.Reason = pipeline.RunCancelling, c.Cancel.Reason
+		r.TimedOut, r.CancelledBy = c.Cancel.TimedOut, c.Cancel.Request
 	}
-	r.State, r.Reason = pipeline.RunCancelling, c.Cancel.Reason
 	st.touch(r)
+	ch.run(r.ID, true)
+	return Result{Run: *r}
+}
+
+// applyRetry makes a run that is over go on.
+func (st *state) applyRetry(c *Command, ch *change) Result {
+	op := c.Retry
+	r := st.run(op.Run)
+	switch {
+	case r == nil:
+		return Result{Err: pipeline.Errorf(pipeline.NotFound, "no run %s", op.Run)}
+	case r.Tries == op.Tries+1 && !r.State.Final():
+		return Result{Run: *r} // a repeat of the proposal that did it
+	case !r.State.Final():
+		return Result{Err: pipeline.Errorf(pipeline.Conflict, "run %s is not over: it is %s", op.Run, r.State)}
+	case r.Tries != op.Tries:
+		return Result{Err: pipeline.Errorf(pipeline.Conflict, "run %s was retried meanwhile", op.Run)}
+	case len(op.Modules) == 0:
+		return Result{Err: pipeline.Errorf(pipeline.Conflict, "run %s has nothing to retry: every module succeeded", op.Run)}
+	}
+	modules := make([]*pipeline.ModuleRecord, len(op.Modules))
+	for i, name := range op.Modules {
+		if why := badName("the module's name", name); why != "" {
+			return Result{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
+		}
+		if modules[i] = st.module(op.Run, name); !modules[i].State.Final() {
+			return Result{Err: pipeline.Errorf(pipeline.Conflict, "module %s has not ended", name)}
+		}
+	}
+	for _, m := range modules {
+		if !m.State.Final() {
+			continue // named twice
+		}
+		switch m.State {
+		case pipeline.ModuleFailed, pipeline.ModuleCancelled:
+			if m.Ignored {
+				r.Warnings--
+			} else {
+				r.Failed--
+			}
+		}
+		r.Done--
+		kept := pipeline.ModuleRecord{Name: m.Name, State: pipeline.ModuleWaiting, Attempts: m.Attempts, Tried: len(m.Attempts)}
+		*m = kept
+		st.putModule(r.ID, m)
+	}
+	r.State, r.Reason, r.FinishedAt = pipeline.RunRunning, "", time.Time{}
+	r.Forced, r.TimedOut, r.CancelledBy = false, false, ""
+	r.Tries++
+	r.RetriedAt = c.At
+	st.touch(r)
+	st.putRaw(bActive, []byte(r.ID), []byte{})
 	ch.run(r.ID, true)
 	return Result{Run: *r}
 }

@@ -94,7 +94,7 @@ func (st *state) applyOutcome(op *Outcome) refusal {
 	case a.State == pipeline.AttemptLost && o.State != pipeline.AttemptLost:
 		// The attempt was given up and came back: kept, never applied (P3).
 		reason := a.Reason
-		record(a, o)
+		st.record(a, o, o.ID)
 		a.State, a.Reason = pipeline.AttemptSuperseded, reason
 		st.putModule(r.ID, m)
 		st.touch(r)
@@ -107,7 +107,7 @@ func (st *state) applyOutcome(op *Outcome) refusal {
 	case op.Next != pipeline.ModuleWaiting && !op.Next.Final():
 		return refusal{reason: fmt.Sprintf("an outcome makes no module %.40q", op.Next)}
 	}
-	record(a, o)
+	st.record(a, o, o.ID)
 	switch o.State {
 	case pipeline.AttemptLost:
 		m.Losses++
@@ -120,14 +120,23 @@ func (st *state) applyOutcome(op *Outcome) refusal {
 		m.Result, m.Outputs, m.ExitCode = o.Result, o.Outputs, o.ExitCode
 		m.OutputPaths, m.OutputCount, m.OutputBytes = o.OutputPaths, o.OutputCount, o.OutputBytes
 		m.StartedAt, m.FinishedAt = a.StartedAt, a.FinishedAt
-		r.Done++
-		if m.State == pipeline.ModuleFailed || m.State == pipeline.ModuleCancelled {
-			r.Failed++
-		}
+		countEnd(r, m, op.Ignored)
 	}
 	st.putModule(r.ID, m)
 	st.touch(r)
 	return refusal{}
+}
+
+// countEnd counts a module that became final.
+func countEnd(r *pipeline.Run, m *pipeline.ModuleRecord, ignored bool) {
+	r.Done++
+	m.Ignored = ignored && m.State == pipeline.ModuleFailed
+	switch {
+	case m.Ignored:
+		r.Warnings++
+	case m.State == pipeline.ModuleFailed, m.State == pipeline.ModuleCancelled:
+		r.Failed++
+	}
 }
 
 // ends reports whether an attempt may end in a state by its worker's word.
@@ -140,8 +149,10 @@ func ends(s pipeline.AttemptState) bool {
 	return false
 }
 
-// record copies what the worker told into the attempt.
-func record(a *pipeline.Attempt, o *pipeline.Outcome) {
+// record copies what the worker told into the attempt, and lets go of its
+// locks.
+func (st *state) record(a *pipeline.Attempt, o *pipeline.Outcome, id pipeline.AttemptID) {
+	st.unlock(a, id)
 	a.State, a.Reason, a.ExitCode = o.State, o.Reason, o.ExitCode
 	if !o.StartedAt.IsZero() {
 		a.StartedAt = o.StartedAt
@@ -171,10 +182,7 @@ func (st *state) applyEnd(e *End, at time.Time) refusal {
 		return refusal{reason: "an attempt is live"}
 	}
 	m.State, m.Reason, m.FinishedAt, m.NotBefore = e.State, e.Reason, at, time.Time{}
-	r.Done++
-	if m.State == pipeline.ModuleFailed || m.State == pipeline.ModuleCancelled {
-		r.Failed++
-	}
+	countEnd(r, m, e.Ignored)
 	st.putModule(r.ID, m)
 	st.touch(r)
 	return refusal{}
@@ -185,8 +193,11 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 	switch {
 	case r == nil:
 		return refusal{reason: "no such run"}
+	case r.State == pipeline.RunCancelling && op.Always && !r.Forced:
 	case r.State != pipeline.RunWaiting && r.State != pipeline.RunRunning:
 		return refusal{reason: "run is " + string(r.State)}
+	}
+	switch {
 	case op.Worker == "":
 		return refusal{reason: "no worker is named"}
 	}
@@ -202,13 +213,17 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 		return refusal{reason: fmt.Sprintf("next attempt is %d", len(m.Attempts)+1)}
 	}
 	for _, n := range op.Needs {
-		if !st.module(op.ID.Run, n).State.Success() {
+		if s := st.module(op.ID.Run, n).State; !s.Success() && !(op.Always && s.Final()) {
 			return refusal{reason: "waits for " + n}
 		}
+	}
+	if why := st.lock(op); why != "" {
+		return refusal{reason: why}
 	}
 	m.Attempts = append(m.Attempts, pipeline.Attempt{
 		Number: op.ID.Attempt, Worker: op.Worker, WorkerName: op.WorkerName, State: pipeline.AttemptAssigned,
 		AssignedAt: at, Fence: st.index, Incarnation: op.Incarnation, Evaluated: op.Evaluated, After: op.After,
+		Locks: op.Locks,
 	})
 	m.State, m.Reason, m.NotBefore = pipeline.ModuleRunning, "", time.Time{}
 	if r.State == pipeline.RunWaiting {

@@ -11,7 +11,7 @@ import (
 
 // Version is the newest version of the command encoding that this binary
 // writes and reads.
-const Version = 1
+const Version = 2
 
 // MaxCommandBytes bounds one encoded command (reliability P17).
 const MaxCommandBytes = 256 << 10
@@ -26,6 +26,7 @@ type Command struct {
 	Worker  *Worker   `cbor:"6,keyasint,omitempty"`
 	Token   *Token    `cbor:"7,keyasint,omitempty"`
 	Forget  *Forget   `cbor:"8,keyasint,omitempty"`
+	Retry   *Retry    `cbor:"9,keyasint,omitempty"`
 }
 
 // Submit makes a run exist. A key that is known answers with the run it made.
@@ -64,6 +65,8 @@ type Outcome struct {
 	Next      pipeline.ModuleState `cbor:"2,keyasint"`
 	Reason    string               `cbor:"3,keyasint,omitempty"`
 	NotBefore time.Time            `cbor:"4,keyasint,omitempty"`
+	// Ignored marks a failure that leaves its run succeeded with warnings.
+	Ignored bool `cbor:"5,keyasint,omitempty"`
 }
 
 // End ends a module that has no live attempt: skipped, cancelled, failed or
@@ -73,6 +76,8 @@ type End struct {
 	Module string               `cbor:"2,keyasint"`
 	State  pipeline.ModuleState `cbor:"3,keyasint"`
 	Reason string               `cbor:"4,keyasint,omitempty"`
+	// Ignored marks a failure that leaves its run succeeded with warnings.
+	Ignored bool `cbor:"5,keyasint,omitempty"`
 }
 
 // Assign gives a module to a worker as its next attempt. It is refused unless
@@ -88,6 +93,11 @@ type Assign struct {
 	Needs       []string            `cbor:"6,keyasint,omitempty"`
 	// After is the attempt behind which the worker queues this one.
 	After *pipeline.AttemptID `cbor:"7,keyasint,omitempty"`
+	// Locks are keys that the attempt holds until it ends. The assignment is
+	// refused where another module holds one of them.
+	Locks []string `cbor:"8,keyasint,omitempty"`
+	// Always marks a module that runs although its run is being cancelled.
+	Always bool `cbor:"9,keyasint,omitempty"`
 }
 
 // RunEnd ends a run; refused while a module of it is not final.
@@ -114,10 +124,29 @@ type Copies struct {
 	Holders []pipeline.NodeID  `cbor:"2,keyasint"`
 }
 
-// Cancel asks for the end of a run. The orchestrator carries it out.
+// Cancel asks for the end of a run. The orchestrator carries it out. A second
+// one, of a run that is being cancelled, forces it: modules that always run are
+// stopped too.
 type Cancel struct {
 	Run    pipeline.RunID `cbor:"1,keyasint"`
 	Reason string         `cbor:"2,keyasint,omitempty"`
+	// TimedOut says that the run's time is over: it ends as failed. Refused where
+	// Tries is not the run's, and without effect on one that is being cancelled.
+	TimedOut bool `cbor:"3,keyasint,omitempty"`
+	Tries    int  `cbor:"4,keyasint,omitempty"`
+	// Request is the id of the caller's request, so that a repeat of it does not
+	// count as a second cancellation; "" forces nothing.
+	Request string `cbor:"5,keyasint,omitempty"`
+}
+
+// Retry makes a run that is over go on: the modules that are named wait again,
+// with fresh budgets; what they did stays in their history. Refused where the
+// run is not over, or a name is a module that has not ended. Tries is the run's
+// before, so that a repeat changes nothing.
+type Retry struct {
+	Run     pipeline.RunID `cbor:"1,keyasint"`
+	Modules []string       `cbor:"2,keyasint"`
+	Tries   int            `cbor:"3,keyasint"`
 }
 
 // Worker sets or removes what is kept of a node or an outside worker.
@@ -278,7 +307,7 @@ func Decode(b []byte) (*Command, error) {
 
 func (c *Command) parts() int {
 	n := 0
-	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil} {
+	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil} {
 		if set {
 			n++
 		}
@@ -302,6 +331,7 @@ func (c *Command) eachTime(fn func(*time.Time)) {
 		fn(&s.Run.SubmittedAt)
 		fn(&s.Run.StartedAt)
 		fn(&s.Run.FinishedAt)
+		fn(&s.Run.RetriedAt)
 	}
 	if b := c.Batch; b != nil {
 		for i := range b.Starts {

@@ -105,7 +105,7 @@ func TestRestore_damaged(t *testing.T) {
 		"no magic":               sealed("", one, 1),
 		"wrong count":            sealed(head, one, 2),
 		"no end":                 append([]byte(head), one...),
-		"unknown bucket":         sealed(head, pair(10, "k", "v"), 1),
+		"unknown bucket":         sealed(head, pair(100, "k", "v"), 1),
 		"last bucket of all":     sealed(head, pair(255, "k", "v"), 1),
 		"empty key":              sealed(head, pair(2, "", "v"), 1),
 		"long key":               sealed(head, pair(2, string(make([]byte, 5000)), "v"), 1),

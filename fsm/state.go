@@ -22,8 +22,9 @@ var (
 	bKeys    = []byte("keys")
 	bWorkers = []byte("workers")
 	bTokens  = []byte("tokens")
+	bLocks   = []byte("locks")
 
-	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens}
+	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens, bLocks}
 
 	kIndex  = []byte("index")
 	kTerm   = []byte("term")

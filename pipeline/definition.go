@@ -14,6 +14,12 @@ type Pipeline struct {
 	// MaxParallel bounds how many modules of a run execute at once, over the
 	// whole cluster; 0 means no limit.
 	MaxParallel int `json:"maxParallel,omitempty"`
+	// Timeout bounds the whole run from the start of its first module on; 0
+	// means none.
+	Timeout time.Duration `json:"timeout,omitempty"`
+	// OnFailure is "" or OnFailureStop (nothing new is started once a module has
+	// failed) or OnFailureContinue (what does not depend on the failure runs).
+	OnFailure string `json:"onFailure,omitempty"`
 	// Modules stand in the order of the source.
 	Modules []Module `json:"modules"`
 	// Scope holds what late expressions may name besides results.
@@ -71,8 +77,8 @@ type Module struct {
 	Env map[string]string `json:"env,omitempty"`
 	// Late holds the expressions that are known only when the module may
 	// start (they name other modules, or the run's id or number), by attribute:
-	// "command", "script", "env.NAME", or "env" where the whole object is one
-	// expression. language.Evaluate turns them into Evaluated.
+	// "command", "script", "when", "env.NAME", or "env" where the whole object is
+	// one expression. language.Evaluate turns them into Evaluated.
 	Late map[string]LateExpr `json:"late,omitempty"`
 	// Expensive is set where a late expression is more than literals,
 	// traversals and templates, so that it is evaluated in a bounded helper.
@@ -97,6 +103,64 @@ type Module struct {
 	Layout string `json:"layout,omitempty"`
 	// Line is where the module stands in its source, for messages.
 	Line int `json:"line,omitempty"`
+
+	// Of is the name of the module block that this is an instance of, Key what
+	// stands in brackets behind it in Name; both "" without matrix or for_each.
+	Of  string `json:"of,omitempty"`
+	Key string `json:"key,omitempty"`
+	// Matrix and Each are what expressions see as matrix.* and each.*, encoded as
+	// the values of Scope are.
+	Matrix map[string]string `json:"matrix,omitempty"`
+	Each   map[string]string `json:"each,omitempty"`
+
+	// Skip is why the module is not to run, where its condition is known to be
+	// false at submission. A condition that waits for results is Late["when"].
+	Skip string `json:"skip,omitempty"`
+	// AlwaysRun modules run whatever became of what they depend on, also when
+	// the run fails or is cancelled.
+	AlwaysRun bool `json:"alwaysRun,omitempty"`
+	// IgnoreFailure leaves the run "succeeded with warnings" where the module
+	// fails.
+	IgnoreFailure bool `json:"ignoreFailure,omitempty"`
+	// Priority: higher goes first among what is ready.
+	Priority int `json:"priority,omitempty"`
+	// Locks are the keys of not_in_parallel, sorted: held over the whole cluster
+	// while an attempt is live.
+	Locks []string `json:"locks,omitempty"`
+	// OnDisconnect is "" or DisconnectKeep, or DisconnectKill: a worker that lost
+	// the cluster stops the module.
+	OnDisconnect string `json:"onDisconnect,omitempty"`
+	// OnLost is "" or LostRerun, or LostFail: an attempt that was lost with its
+	// worker is not repeated.
+	OnLost string `json:"onLost,omitempty"`
+	// IdleTimeout stops an attempt that writes nothing for so long; 0 means
+	// never.
+	IdleTimeout time.Duration `json:"idleTimeout,omitempty"`
+	// Failure is what is said, in the place of the exit code, where the module
+	// fails; "" means the usual.
+	Failure string `json:"failure,omitempty"`
+}
+
+// What Pipeline.OnFailure, Module.OnDisconnect and Module.OnLost may hold.
+const (
+	OnFailureStop     = "stop"
+	OnFailureContinue = "continue"
+	DisconnectKeep    = "keep"
+	DisconnectKill    = "kill"
+	LostRerun         = "rerun"
+	LostFail          = "fail"
+)
+
+// Instances gives the modules that a block became: the one of that name, or
+// its instances in the order of the source; nil where there are none.
+func (p *Pipeline) Instances(block string) []*Module {
+	var list []*Module
+	for i := range p.Modules {
+		if m := &p.Modules[i]; m.Name == block || m.Of == block {
+			list = append(list, m)
+		}
+	}
+	return list
 }
 
 // Retry is the module's own budget for failures (rule 6); losses of workers

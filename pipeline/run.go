@@ -31,6 +31,20 @@ type Run struct {
 	Key string `json:"key,omitempty"`
 	// PinWorker restricts every module to one node (execute with a token).
 	PinWorker NodeID `json:"pinWorker,omitempty"`
+	// Forced marks a run that was cancelled a second time: what would run all the
+	// same is stopped too.
+	Forced bool `json:"forced,omitempty"`
+	// CancelledBy is the id of the request that cancelled it first.
+	CancelledBy string `json:"cancelledBy,omitempty"`
+	// TimedOut marks one that is being ended because its time is over: it ends as
+	// failed.
+	TimedOut bool `json:"timedOut,omitempty"`
+	// Warnings counts the failed modules whose failure is ignored.
+	Warnings int `json:"warnings,omitempty"`
+	// Tries is how often the run was retried after it had ended, RetriedAt when
+	// the last time; the run's timeout counts from there.
+	Tries     int       `json:"tries,omitempty"`
+	RetriedAt time.Time `json:"retriedAt,omitzero"`
 	// Index is the raft index of the last change.
 	Index uint64 `json:"index,omitempty"`
 }
@@ -63,6 +77,8 @@ type Attempt struct {
 	Holders []NodeID `json:"holders,omitempty"`
 	// Evaluated holds what late expressions came to, nil where there were none.
 	Evaluated *Evaluated `json:"evaluated,omitempty"`
+	// Locks are the keys that the attempt holds until it ends.
+	Locks []string `json:"locks,omitempty"`
 }
 
 // Evaluated is what the late expressions of a module came to. It is committed
@@ -71,6 +87,8 @@ type Evaluated struct {
 	Command []string          `json:"command,omitempty"`
 	Script  string            `json:"script,omitempty"`
 	Env     map[string]string `json:"env,omitempty"`
+	// Skip is why the module is not to run: its condition is false. "" else.
+	Skip string `json:"skip,omitempty"`
 }
 
 // ModuleRecord is a module of a run in the replicated state.
@@ -83,6 +101,10 @@ type ModuleRecord struct {
 	// Failures and Losses count against the two budgets of rule 6.
 	Failures int `json:"failures,omitempty"`
 	Losses   int `json:"losses,omitempty"`
+	// Ignored marks a failure that leaves the run succeeded with warnings.
+	Ignored bool `json:"ignored,omitempty"`
+	// Tried is how many attempts were made before the run was last retried.
+	Tried int `json:"tried,omitempty"`
 	// NotBefore is when the next attempt may start (backoff).
 	NotBefore time.Time `json:"notBefore,omitzero"`
 	// Result is the JSON object that the module left, "" where none.
