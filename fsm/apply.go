@@ -206,15 +206,8 @@ func (st *state) applyRetry(c *Command, ch *change) Result {
 		if !m.State.Final() {
 			continue // named twice
 		}
-		switch m.State {
-		case pipeline.ModuleFailed, pipeline.ModuleCancelled:
-			if m.Ignored {
-				r.Warnings--
-			} else {
-				r.Failed--
-			}
-		}
-		r.Done--
+		uncount(r, m)
+		st.collapse(r, m)
 		kept := pipeline.ModuleRecord{Name: m.Name, State: pipeline.ModuleWaiting, Attempts: m.Attempts, Tried: len(m.Attempts)}
 		*m = kept
 		st.putModule(r.ID, m)

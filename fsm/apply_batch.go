@@ -36,6 +36,9 @@ func (st *state) applyBatch(c *Command, ch *change) BatchResult {
 	for i := range b.Reopens {
 		note(PartReopen, i, b.Reopens[i].Run, st.applyReopen(&b.Reopens[i]))
 	}
+	for i := range b.Expands {
+		note(PartExpand, i, b.Expands[i].Run, st.applyExpand(&b.Expands[i], c.At))
+	}
 	for i := range b.Ends {
 		note(PartEnd, i, b.Ends[i].Run, st.applyEnd(&b.Ends[i], c.At))
 	}

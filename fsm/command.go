@@ -50,6 +50,18 @@ type Batch struct {
 	Runs     []RunEnd  `cbor:"5,keyasint,omitempty"`
 	Copies   []Copies  `cbor:"6,keyasint,omitempty"`
 	Reopens  []Reopen  `cbor:"7,keyasint,omitempty"`
+	// Expands come before Ends and Assigns.
+	Expands []Expand `cbor:"8,keyasint,omitempty"`
+}
+
+// Expand ends a module with a late for_each as what it is to be run for: each
+// instance is a module of the run from then on. Refused unless the module waits
+// and every module of Needs has ended.
+type Expand struct {
+	Run       pipeline.RunID      `cbor:"1,keyasint"`
+	Module    string              `cbor:"2,keyasint"`
+	Instances []pipeline.Instance `cbor:"3,keyasint,omitempty"`
+	Needs     []string            `cbor:"4,keyasint,omitempty"`
 }
 
 // Start records that an attempt's process runs.
@@ -230,6 +242,7 @@ const (
 	PartRun
 	PartCopies
 	PartReopen
+	PartExpand
 )
 
 // Refusal says that one element of a batch did not take effect and why.

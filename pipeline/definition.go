@@ -70,6 +70,9 @@ type Module struct {
 	Tags []string `json:"tags,omitempty"`
 	// DependsOn names the modules it waits for, explicit and implied, sorted.
 	DependsOn []string `json:"dependsOn,omitempty"`
+	// Wishes are modules that it waits for only where the run includes them:
+	// those that are left after the selection are in DependsOn too.
+	Wishes []string `json:"wishes,omitempty"`
 	// Exactly one of Command and Script is set, or has its source in Late.
 	Command []string `json:"command,omitempty"`
 	Script  string   `json:"script,omitempty"`
@@ -108,6 +111,9 @@ type Module struct {
 	// stands in brackets behind it in Name; both "" without matrix or for_each.
 	Of  string `json:"of,omitempty"`
 	Key string `json:"key,omitempty"`
+	// Dynamic marks a module whose for_each waits for results (Late["for_each"]):
+	// it becomes its instances when these are known.
+	Dynamic bool `json:"dynamic,omitempty"`
 	// Matrix and Each are what expressions see as matrix.* and each.*, encoded as
 	// the values of Scope are.
 	Matrix map[string]string `json:"matrix,omitempty"`
@@ -150,6 +156,28 @@ const (
 	LostRerun         = "rerun"
 	LostFail          = "fail"
 )
+
+// InstanceName is what the instance of a block is called.
+func InstanceName(block, key string) string { return block + "[" + key + "]" }
+
+// Selects reports whether a name that a user gives means a module: its own, or
+// that of the block that it is an instance of.
+func Selects(given, module string) bool {
+	return given == module || len(module) > len(given) && module[:len(given)] == given && module[len(given)] == '['
+}
+
+// Instance gives one of the modules that a dynamic one became.
+func (m *Module) Instance(x Instance) Module {
+	out := *m
+	out.Name, out.Of, out.Key, out.Each, out.Dynamic = InstanceName(m.Name, x.Key), m.Name, x.Key, x.Each, false
+	out.Late = make(map[string]LateExpr, len(m.Late))
+	for name, late := range m.Late {
+		if name != "for_each" {
+			out.Late[name] = late
+		}
+	}
+	return out
+}
 
 // Instances gives the modules that a block became: the one of that name, or
 // its instances in the order of the source; nil where there are none.

@@ -89,6 +89,17 @@ type Evaluated struct {
 	Env     map[string]string `json:"env,omitempty"`
 	// Skip is why the module is not to run: its condition is false. "" else.
 	Skip string `json:"skip,omitempty"`
+	// Instances are what a module with a late for_each is to be run for; Expanded
+	// tells none from not asked.
+	Instances []Instance `json:"instances,omitempty"`
+	Expanded  bool       `json:"expanded,omitempty"`
+}
+
+// Instance is one of what a module with a late for_each is run for.
+type Instance struct {
+	Key string `json:"key"`
+	// Each is Module.Each.
+	Each map[string]string `json:"each"`
 }
 
 // ModuleRecord is a module of a run in the replicated state.
@@ -103,6 +114,10 @@ type ModuleRecord struct {
 	Losses   int `json:"losses,omitempty"`
 	// Ignored marks a failure that leaves the run succeeded with warnings.
 	Ignored bool `json:"ignored,omitempty"`
+	// Instances are what a module with a late for_each became; Expanded is set
+	// once they are known.
+	Instances []Instance `json:"instances,omitempty"`
+	Expanded  bool       `json:"expanded,omitempty"`
 	// Tried is how many attempts were made before the run was last retried.
 	Tried int `json:"tried,omitempty"`
 	// NotBefore is when the next attempt may start (backoff).
@@ -190,6 +205,11 @@ type Spec struct {
 	Timeout         time.Duration `json:"timeout,omitempty"`
 	Grace           time.Duration `json:"grace,omitempty"`
 	Caches          []string      `json:"caches,omitempty"`
+	// IdleTimeout stops an attempt that writes nothing for so long; 0: never.
+	IdleTimeout time.Duration `json:"idleTimeout,omitempty"`
+	// OnDisconnect is DisconnectKill where the worker is to stop the attempt when
+	// it has lost the cluster.
+	OnDisconnect string `json:"onDisconnect,omitempty"`
 	// Holders are nodes likely to have the workspace.
 	Holders []NodeID `json:"holders,omitempty"`
 }

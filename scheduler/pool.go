@@ -49,7 +49,7 @@ func (p *planner) free(c Class) *Worker {
 // Classes that the same workers can take share a pool, whatever they ask for
 // and avoid, so that a placement outdates one heap and not many.
 func (p *planner) pool(c Class) *pool {
-	c.Avoid = ""
+	c.Avoid, c.Alone = "", false
 	if pl, ok := p.pools[c]; ok {
 		return pl
 	}
@@ -98,7 +98,7 @@ func (pl *pool) top() *Worker {
 
 // nobody reports whether no worker can take the class, whatever the load.
 func (p *planner) nobody(c Class) bool {
-	c.Avoid = ""
+	c.Avoid, c.Alone = "", false
 	if no, ok := p.none[c]; ok {
 		return no
 	}

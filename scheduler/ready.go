@@ -19,6 +19,9 @@ type Class struct {
 	// Avoid is a worker to pass over where another one has a free slot: the one
 	// that lost or failed the attempt before.
 	Avoid pipeline.NodeID
+	// Alone modules are never queued behind another: they hold locks, and must
+	// not hold them while they wait.
+	Alone bool
 }
 
 // ClassOf gives the class of a module's requirements.
@@ -39,12 +42,14 @@ func joined(s []string) string {
 }
 
 // Module is a ready module. Rank is the length of the longest path that hangs
-// on it, Order its place in the source.
+// on it, Order its place in the source. Of what is ready in a run the highest
+// Priority goes first, then the highest Rank, then the lowest Order.
 type Module struct {
-	Name  string
-	Rank  int
-	Order int
-	Class Class
+	Name     string
+	Priority int
+	Rank     int
+	Order    int
+	Class    Class
 }
 
 // Run is the ready modules of one run and what bounds them. The zero Run with
@@ -74,12 +79,15 @@ type queue struct {
 // ready is a module with the key of its place, so that ordering touches no
 // other memory.
 type ready struct {
-	rank, order int
-	module      *Module
+	priority, rank, order int
+	module                *Module
 }
 
 // before says which of two modules of a run goes first.
 func (a ready) before(b ready) bool {
+	if a.priority != b.priority {
+		return a.priority > b.priority
+	}
 	if a.rank != b.rank {
 		return a.rank > b.rank
 	}
@@ -98,8 +106,19 @@ func (r *Run) Add(m *Module) {
 		r.byClass[m.Class] = q
 		r.queues = append(r.queues, q)
 	}
-	q.modules.push(ready{m.Rank, m.Order, m})
+	q.modules.push(ready{m.Priority, m.Rank, m.Order, m})
 	r.n++
+}
+
+// Top is the highest priority of what is ready; 0 where nothing is.
+func (r *Run) Top() int {
+	top, any := 0, false
+	for _, q := range r.queues {
+		if p := q.modules[0].priority; !any || p > top {
+			top, any = p, true
+		}
+	}
+	return top
 }
 
 // Len is the number of ready modules.

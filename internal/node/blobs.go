@@ -68,18 +68,18 @@ func (b *backend) Artifacts(ctx context.Context, id pipeline.RunID, module strin
 		if _, ok := v.Run(id); !ok {
 			return noRun(id)
 		}
-		def, err := v.Definition(id)
+		mods, err := v.RunModules(id)
 		if err != nil {
 			return err
 		}
-		if module != "" && def.Module(module) == nil {
-			return noModule(id, module, def)
+		if module != "" && !selected(mods, module) {
+			return noModule(id, module, mods)
 		}
 		recs := v.Modules(id)
-		for i := range def.Modules {
-			name := def.Modules[i].Name
+		for i := range mods {
+			name := mods[i].Name
 			rec := recs[name]
-			if rec == nil || rec.Outputs == "" || module != "" && name != module {
+			if rec == nil || rec.Outputs == "" || module != "" && !pipeline.Selects(module, name) {
 				continue
 			}
 			from = append(from, source{name, rec.Outputs, rec.Last().Holders})

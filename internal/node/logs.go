@@ -210,18 +210,18 @@ func (f *follower) read() (head pipeline.Run, err error) {
 			return noRun(f.id)
 		}
 		if f.index == 0 {
-			def, err := v.Definition(f.id)
+			mods, err := v.RunModules(f.id)
 			if err != nil {
 				return err
 			}
 			for _, name := range f.in.Modules {
-				if def.Module(name) == nil {
-					return noModule(f.id, name, def)
+				if !selected(mods, name) {
+					return noModule(f.id, name, mods)
 				}
 			}
 		}
 		for name, rec := range v.ModulesSince(f.id, f.index) {
-			if len(f.in.Modules) == 0 || slices.Contains(f.in.Modules, name) {
+			if len(f.in.Modules) == 0 || slices.ContainsFunc(f.in.Modules, func(given string) bool { return pipeline.Selects(given, name) }) {
 				f.open[name] = rec
 			}
 		}
@@ -487,12 +487,12 @@ func (n *Node) findAttempt(id pipeline.RunID, module string, attempt int) (a pip
 		if _, ok := v.Run(id); !ok {
 			return noRun(id)
 		}
-		def, err := v.Definition(id)
+		mods, err := v.RunModules(id)
 		if err != nil {
 			return err
 		}
-		if def.Module(module) == nil {
-			return noModule(id, module, def)
+		if !slices.ContainsFunc(mods, func(m pipeline.Module) bool { return m.Name == module }) {
+			return noModule(id, module, mods)
 		}
 		rec := v.Module(id, module)
 		switch {
@@ -510,10 +510,15 @@ func (n *Node) findAttempt(id pipeline.RunID, module string, attempt int) (a pip
 	return a, err
 }
 
-func noModule(id pipeline.RunID, module string, def *pipeline.Pipeline) error {
+// selected reports whether a name that was given means a module of the run.
+func selected(mods []pipeline.Module, given string) bool {
+	return slices.ContainsFunc(mods, func(m pipeline.Module) bool { return m.Of == given || pipeline.Selects(given, m.Name) })
+}
+
+func noModule(id pipeline.RunID, module string, mods []pipeline.Module) error {
 	var names []string
-	for i := range def.Modules {
-		if names = append(names, def.Modules[i].Name); len(names) == 20 {
+	for i := range mods {
+		if names = append(names, mods[i].Name); len(names) == 20 {
 			names = append(names, "…")
 			break
 		}

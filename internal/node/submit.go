@@ -166,13 +166,13 @@ func notSent(err error) error {
 }
 
 // evaluate is the orchestrator's way to language.Evaluate.
-func (n *Node) evaluate(ctx context.Context, p *pipeline.Pipeline, module string, deps map[string]orchestrator.Upstream) (*pipeline.Evaluated, error) {
+func (n *Node) evaluate(ctx context.Context, p *pipeline.Pipeline, m *pipeline.Module, deps map[string]orchestrator.Upstream) (*pipeline.Evaluated, error) {
 	up := make(map[string]language.Upstream, len(deps))
 	for name, d := range deps {
 		up[name] = language.Upstream{Status: d.State, Result: d.Result, Outputs: d.Outputs, ExitCode: d.ExitCode,
-			Duration: d.Duration, Cached: d.State == pipeline.ModuleCached}
+			Duration: d.Duration, Cached: d.State == pipeline.ModuleCached, Manifold: d.Manifold}
 	}
-	return language.Evaluate(ctx, n.eval, p, module, up)
+	return language.Evaluate(ctx, n.eval, p, m, up)
 }
 
 // Runs lists runs, newest first.
@@ -295,14 +295,14 @@ func (n *Node) readRun(id pipeline.RunID, since uint64) (wire.Run, error) {
 		if !ok {
 			return noRun(id)
 		}
-		def, err := v.Definition(id)
+		mods, err := v.RunModules(id)
 		if err != nil {
 			return err
 		}
 		recs := v.ModulesSince(id, since)
 		out = wire.Run{RunSummary: summary(r), Index: r.Index, Modules: []wire.Module{}}
-		for i := range def.Modules {
-			m := &def.Modules[i]
+		for i := range mods {
+			m := &mods[i]
 			rec := recs[m.Name]
 			if rec == nil && since > 0 {
 				continue

@@ -21,12 +21,13 @@ type batch struct {
 	starts  []*live
 	ended   []*live // of Outcomes
 	ends    []*mod
+	expands []*mod
 	assigns []*live
 	runs    map[*run]struct{}
 }
 
 func (b *batch) empty() bool {
-	return len(b.Starts)+len(b.Outcomes)+len(b.Ends)+len(b.Assigns)+len(b.Runs)+len(b.Copies)+len(b.Reopens) == 0
+	return len(b.Starts)+len(b.Outcomes)+len(b.Ends)+len(b.Assigns)+len(b.Runs)+len(b.Copies)+len(b.Reopens)+len(b.Expands) == 0
 }
 
 func (b *batch) touch(r *run, size int) {
@@ -54,21 +55,48 @@ func (b *batch) outcome(l *live, o fsm.Outcome) {
 }
 
 func (b *batch) end(m *mod, reason string) {
-	b.Ends = append(b.Ends, fsm.End{Run: m.run.head.ID, Module: m.def.Name, State: m.state, Reason: reason})
+	b.Ends = append(b.Ends, fsm.End{Run: m.run.head.ID, Module: m.def.Name, State: m.state, Reason: reason,
+		Ignored: m.def.IgnoreFailure})
 	b.ends = append(b.ends, m)
 	b.touch(m.run, 120+len(reason))
 }
 
+func (b *batch) expand(m *mod, list []pipeline.Instance) {
+	e := fsm.Expand{Run: m.run.head.ID, Module: m.def.Name, Instances: list, Needs: m.unsettled()}
+	b.Expands = append(b.Expands, e)
+	b.expands = append(b.expands, m)
+	n := 120
+	for i := range list {
+		n += len(list[i].Key) + 8
+		for name, value := range list[i].Each {
+			n += len(name) + len(value) + 8
+		}
+	}
+	b.touch(m.run, n)
+}
+
+// unsettled names the dependencies whose end is not known to be applied.
+func (m *mod) unsettled() []string {
+	var names []string
+	for _, d := range m.deps {
+		if !d.settled {
+			names = append(names, d.def.Name)
+		}
+	}
+	return names
+}
+
 func (b *batch) assign(l *live, name string) {
-	a := fsm.Assign{ID: l.id, Worker: l.worker, WorkerName: name, Incarnation: l.incarnation, Evaluated: l.evaluated}
+	d := l.mod.def
+	a := fsm.Assign{ID: l.id, Worker: l.worker, WorkerName: name, Incarnation: l.incarnation, Evaluated: l.evaluated,
+		Locks: d.Locks, Always: d.AlwaysRun, Needs: l.mod.unsettled()}
 	if l.after != nil {
 		a.After = &l.after.id
 	}
 	n := 250
-	for _, d := range l.mod.deps {
-		if !d.settled {
-			a.Needs = append(a.Needs, d.def.Name)
-			n += len(d.def.Name) + 2
+	for _, list := range [][]string{a.Needs, a.Locks} {
+		for _, s := range list {
+			n += len(s) + 2
 		}
 	}
 	if e := l.evaluated; e != nil {
@@ -153,6 +181,11 @@ func (t *term) committed(b *batch, index uint64, reply any, err error) {
 		f, no := refused[[2]int{int(fsm.PartEnd), i}]
 		m.settled = true
 		t.stale(m.run, "end of "+m.def.Name, f, no)
+	}
+	for i, m := range b.expands {
+		f, no := refused[[2]int{int(fsm.PartExpand), i}]
+		m.settled = true
+		t.stale(m.run, "instances of "+m.def.Name, f, no)
 	}
 	for i, l := range b.assigns {
 		f, no := refused[[2]int{int(fsm.PartAssign), i}]

@@ -120,8 +120,8 @@ func newCluster(tb testing.TB, slots ...int) *cluster {
 func (c *cluster) lead(timing Timing) (end func()) {
 	o := New(Config{Self: "w1", Log: c.log, Store: c.store, Transport: c, Members: c, Logger: hclog.NewNullLogger(), Timing: timing,
 		NodeName: func(id pipeline.NodeID) string { return string(id) },
-		Evaluate: func(_ context.Context, _ *pipeline.Pipeline, module string, deps map[string]Upstream) (*pipeline.Evaluated, error) {
-			if module == "broken" {
+		Evaluate: func(_ context.Context, _ *pipeline.Pipeline, m *pipeline.Module, deps map[string]Upstream) (*pipeline.Evaluated, error) {
+			if m.Name == "broken" {
 				return nil, errors.New("no such attribute")
 			}
 			return &pipeline.Evaluated{Command: []string{"echo", string(deps["first"].Result)}}, nil

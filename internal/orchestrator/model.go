@@ -25,21 +25,50 @@ type run struct {
 	// pace is the recent duration of the run's attempts, over paced of them.
 	pace  time.Duration
 	paced int
+	// warnings counts the failures that are ignored, broken is the first module
+	// whose failure is not.
+	warnings int
+	broken   string
 	// stopping names the failed module after which nothing new starts.
 	stopping string
+	// lockers are the modules that need locks.
+	lockers []*mod
+	// waitingSince is since when something is ready and nothing of the run was
+	// placed; zero where that is not so.
+	waitingSince time.Time
 	// inflight counts proposals that touch the run; while stale, the run waits
 	// for them and is then read anew.
 	inflight int
 	stale    bool
 	ended    bool // its end is proposed
+	expiring bool // its end for the sake of its timeout is proposed
 	why      map[scheduler.Class]scheduler.Why
 }
 
 func (r *run) cancelling() bool { return r.head.State == pipeline.RunCancelling }
 
+// deadline is when the run's time is over; zero where it has no timeout or has
+// not started.
+func (r *run) deadline() time.Time {
+	from := r.head.StartedAt
+	if r.head.RetriedAt.After(from) {
+		from = r.head.RetriedAt
+	}
+	if r.def.Timeout <= 0 || from.IsZero() {
+		return time.Time{}
+	}
+	return from.Add(r.def.Timeout)
+}
+
+// spared reports whether the module runs although its run is being cancelled.
+func (m *mod) spared() bool { return m.def.AlwaysRun && !m.run.head.Forced }
+
 // cancelReason is what modules of a cancelled run are told.
 func (r *run) cancelReason() string {
-	if r.head.Reason == "" {
+	switch {
+	case r.head.TimedOut:
+		return r.head.Reason
+	case r.head.Reason == "":
 		return "the run was cancelled"
 	}
 	return "the run was cancelled: " + r.head.Reason
@@ -77,6 +106,12 @@ type mod struct {
 
 	evaluated  *pipeline.Evaluated
 	evaluating bool
+
+	// wants is set while the module is ready but for its locks, granted from when
+	// it has been given them until its attempt ends. endedAt is when it, or its
+	// last attempt, ended.
+	wants, granted bool
+	endedAt        time.Time
 }
 
 // live is an attempt that is assigned or running.
@@ -117,16 +152,14 @@ func loadRun(v *fsm.View, head pipeline.Run) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(def.Modules) != head.Modules {
+	if len(def.Modules) > head.Modules {
 		return nil, fmt.Errorf("run %s: definition has %d modules, its head says %d", head.ID, len(def.Modules), head.Modules)
 	}
 	r := &run{head: head, def: def, mods: make(map[string]*mod, len(def.Modules)), remaining: len(def.Modules)}
 	r.queue.ID, r.queue.Number, r.queue.MaxParallel = head.ID, head.Number, def.MaxParallel
 	ranks := scheduler.Ranks(def)
 	for i := range def.Modules {
-		m := &mod{run: r, def: &def.Modules[i], order: i, rank: ranks[i], state: pipeline.ModuleWaiting}
-		r.mods[m.def.Name] = m
-		r.list = append(r.list, m)
+		r.add(&mod{run: r, def: &def.Modules[i], order: i, rank: ranks[i], state: pipeline.ModuleWaiting})
 	}
 	for _, m := range r.list {
 		for _, name := range m.def.DependsOn {
@@ -140,6 +173,11 @@ func loadRun(v *fsm.View, head pipeline.Run) (*run, error) {
 		m.waits = len(m.deps)
 	}
 	recs := v.Modules(head.ID)
+	for _, m := range r.list {
+		if rec := recs[m.def.Name]; rec != nil && rec.Expanded {
+			m.expand(rec.Instances)
+		}
+	}
 	for name, rec := range recs {
 		if m := r.mods[name]; m != nil {
 			m.load(rec)
@@ -149,6 +187,37 @@ func loadRun(v *fsm.View, head pipeline.Run) (*run, error) {
 	return r, nil
 }
 
+func (r *run) add(m *mod) {
+	r.mods[m.def.Name] = m
+	r.list = append(r.list, m)
+	if len(m.def.Locks) > 0 {
+		r.lockers = append(r.lockers, m)
+	}
+}
+
+// expand adds the instances of a module: they depend on what it depends on, and
+// what depends on it waits for them too.
+func (m *mod) expand(list []pipeline.Instance) []*mod {
+	r := m.run
+	added := make([]*mod, 0, len(list))
+	for _, x := range list {
+		def := m.def.Instance(x)
+		one := &mod{run: r, def: &def, order: m.order, rank: m.rank, state: pipeline.ModuleWaiting, deps: m.deps, waits: m.waits}
+		one.dependents = append([]*mod(nil), m.dependents...)
+		r.add(one)
+		added = append(added, one)
+		r.remaining++
+	}
+	for _, d := range m.deps {
+		d.dependents = append(d.dependents, added...)
+	}
+	for _, d := range m.dependents {
+		d.deps = append(d.deps, added...)
+		d.waits += len(added)
+	}
+	return added
+}
+
 // load takes a record of the state into the model.
 func (m *mod) load(rec *pipeline.ModuleRecord) {
 	m.state, m.attempts = rec.State, len(rec.Attempts)
@@ -156,6 +225,10 @@ func (m *mod) load(rec *pipeline.ModuleRecord) {
 	last := rec.Last()
 	if last != nil && last.State == pipeline.AttemptLost {
 		m.avoid = last.Worker
+	}
+	m.endedAt = rec.FinishedAt
+	if last != nil && last.FinishedAt.After(m.endedAt) {
+		m.endedAt = last.FinishedAt
 	}
 	if m.state.Final() {
 		m.keep(rec.Outputs, rec.OutputPaths, rec.Result, rec.ExitCode, rec.FinishedAt.Sub(rec.StartedAt))
@@ -170,6 +243,7 @@ func (m *mod) load(rec *pipeline.ModuleRecord) {
 		m.live = &live{mod: m, id: pipeline.AttemptID{Run: m.run.head.ID, Module: m.def.Name, Attempt: last.Number},
 			worker: last.Worker, incarnation: last.Incarnation, fence: last.Fence, evaluated: last.Evaluated,
 			assignedAt: last.AssignedAt, startedAt: last.StartedAt}
+		m.granted = len(last.Locks) > 0
 	}
 }
 
@@ -233,8 +307,15 @@ func (m *mod) countFinal() {
 	r.remaining--
 	switch m.state {
 	case pipeline.ModuleFailed:
+		if m.def.IgnoreFailure {
+			r.warnings++
+			break
+		}
 		r.failed++
-		if r.stopping == "" {
+		if r.broken == "" {
+			r.broken = m.def.Name
+		}
+		if r.stopping == "" && r.def.OnFailure != pipeline.OnFailureContinue {
 			r.stopping = m.def.Name
 		}
 	case pipeline.ModuleCancelled:
@@ -248,13 +329,16 @@ func (m *mod) countFinal() {
 // class is where the module may go.
 func (m *mod) class() scheduler.Class {
 	c := scheduler.ClassOf(m.def.Requires, m.run.head.PinWorker)
-	c.Avoid = m.avoid
+	c.Avoid, c.Alone = m.avoid, len(m.def.Locks) > 0
 	return c
 }
 
 // blocked says for the sake of which dependency the module must be skipped; ""
 // where there is none.
 func (m *mod) blocked() string {
+	if m.def.AlwaysRun {
+		return ""
+	}
 	for _, d := range m.deps {
 		switch d.state {
 		case pipeline.ModuleFailed:
@@ -275,6 +359,7 @@ func (l *live) spec(term uint64) pipeline.Spec {
 		Command: d.Command, Script: d.Script, Env: d.Env,
 		Workspace: r.head.Workspace, Inputs: d.Inputs, InputsAll: d.InputsAll, Layout: d.Layout, WorkingDir: d.WorkingDir,
 		Outputs: d.Outputs, OutputsOptional: d.OutputsOptional, Timeout: d.Timeout, Grace: d.Grace, Caches: d.Caches,
+		IdleTimeout: d.IdleTimeout, OnDisconnect: d.OnDisconnect,
 		Holders: r.head.Holders}
 	if l.after != nil {
 		s.After = &l.after.id

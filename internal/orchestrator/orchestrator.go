@@ -50,7 +50,7 @@ type Members interface {
 }
 
 // Evaluate evaluates the late expressions of a module (language.Evaluate).
-type Evaluate func(ctx context.Context, p *pipeline.Pipeline, module string, deps map[string]Upstream) (*pipeline.Evaluated, error)
+type Evaluate func(ctx context.Context, p *pipeline.Pipeline, m *pipeline.Module, deps map[string]Upstream) (*pipeline.Evaluated, error)
 
 // Upstream is what expressions see of a dependency.
 type Upstream struct {
@@ -59,6 +59,8 @@ type Upstream struct {
 	Outputs  []string
 	ExitCode *int
 	Duration time.Duration
+	// Manifold marks a module whose instances are modules of their own.
+	Manifold bool
 }
 
 // Timing is how long the orchestrator waits for what. Zero fields mean

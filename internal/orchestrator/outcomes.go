@@ -108,9 +108,13 @@ func (t *term) outcome(l *live, o pipeline.Outcome) {
 		o.State, o.Reason = pipeline.AttemptFailed, "the worker reported no final state"
 	}
 	l.ending = true
-	op := fsm.Outcome{Outcome: o}
+	op := fsm.Outcome{Outcome: o, Ignored: m.def.IgnoreFailure}
 	t.decide(l, &op)
+	if op.Next == pipeline.ModuleFailed && m.def.Failure != "" {
+		op.Reason = m.def.Failure + " (" + op.Reason + ")"
+	}
 	m.live, m.state = nil, op.Next
+	m.granted, m.endedAt = false, o.FinishedAt
 	m.notBefore = op.NotBefore
 	t.passOn(l, o.State == pipeline.AttemptSucceeded)
 	r.keepPace(&o)
@@ -198,7 +202,7 @@ func (t *term) reopen(m *mod, names []string) bool {
 func (t *term) decide(l *live, op *fsm.Outcome) {
 	m, r, o := l.mod, l.mod.run, &op.Outcome
 	m.avoid = ""
-	if o.State == pipeline.AttemptCancelled && !r.cancelling() {
+	if o.State == pipeline.AttemptCancelled && (!r.cancelling() || m.spared()) {
 		if o.StartedAt.IsZero() && l.stop == "" && r.stopping == "" {
 			// Given back: what it was queued behind did not succeed.
 			op.Next = pipeline.ModuleWaiting
@@ -221,6 +225,10 @@ func (t *term) decide(l *live, op *fsm.Outcome) {
 			op.Reason = fmt.Sprintf("lost %d times, the last time: %s", m.losses, o.Reason)
 			return
 		}
+		if m.def.OnLost == pipeline.LostFail && (!o.StartedAt.IsZero() || !l.sent.IsZero() || l.fence == 0) {
+			op.Next, op.Reason = pipeline.ModuleFailed, `lost, and not repeated (on_lost = "fail"): `+o.Reason
+			return
+		}
 	default:
 		m.failures++
 		if !m.mayRetry(o) {
@@ -229,8 +237,8 @@ func (t *term) decide(l *live, op *fsm.Outcome) {
 		}
 		op.NotBefore = time.Now().Add(m.backoff()).UTC()
 	}
-	if r.cancelling() {
-		op.Next, op.Reason = pipeline.ModuleCancelled, "the run was cancelled"
+	if r.cancelling() && !m.spared() {
+		op.Next, op.Reason = pipeline.ModuleCancelled, r.cancelReason()
 		return
 	}
 	op.Next = pipeline.ModuleWaiting
@@ -238,7 +246,7 @@ func (t *term) decide(l *live, op *fsm.Outcome) {
 	if o.State == pipeline.AttemptFailed {
 		op.Reason = fmt.Sprintf("attempt %d failed: %s", l.id.Attempt, o.Reason)
 	}
-	if r.stopping != "" {
+	if r.stopping != "" && !m.def.AlwaysRun {
 		op.Next, op.Reason = pipeline.ModuleSkipped, "the run stopped after "+r.stopping+" failed"
 		if o.State != pipeline.AttemptLost {
 			op.Next, op.Reason = pipeline.ModuleFailed, o.Reason

@@ -14,8 +14,11 @@ func (t *term) plan() {
 	t.dirty = false
 	t.wakeDelayed()
 	v := scheduler.View{Workers: t.planWorkers()}
+	t.grantLocks(v.Workers)
+	now := time.Now()
 	for _, r := range t.runs {
-		if r.queue.Len() > 0 && !r.stale && r.stopping == "" && !r.cancelling() {
+		if r.queue.Len() > 0 && !r.stale {
+			r.queue.Priority = r.priority(now)
 			v.Runs = append(v.Runs, &r.queue)
 			r.why = nil
 		}
@@ -45,6 +48,18 @@ func (t *term) plan() {
 	}
 }
 
+// patience is how long a run waits for a priority to count for one more.
+const patience = 15 * time.Second
+
+// priority is that of the first ready module of the run. It grows while nothing
+// of the run is placed, so that nothing waits for ever.
+func (r *run) priority(now time.Time) int {
+	if r.waitingSince.IsZero() {
+		r.waitingSince = now
+	}
+	return r.queue.Top() + int(now.Sub(r.waitingSince)/patience)
+}
+
 func (t *term) assign(p scheduler.Placement) {
 	m := t.runs[p.Run].mods[p.Module.Name]
 	link := t.links[p.Worker]
@@ -54,6 +69,10 @@ func (t *term) assign(p scheduler.Placement) {
 	l := &live{mod: m, id: pipeline.AttemptID{Run: p.Run, Module: m.def.Name, Attempt: m.attempts}, worker: p.Worker,
 		incarnation: link.incarnation, evaluated: m.evaluated, assignedAt: time.Now()}
 	m.live = l
+	m.run.waitingSince = time.Time{}
+	if m.run.head.StartedAt.IsZero() {
+		m.run.head.StartedAt = l.assignedAt
+	}
 	m.run.occupy(l)
 	link.used++
 	t.batch.assign(l, p.WorkerName)
@@ -93,7 +112,7 @@ func (t *term) queueBehind(r *run) {
 			continue // refilled in one go later: fewer, fuller entries
 		}
 		for ; queued < depth; queued++ {
-			next := r.queue.Next(func(c scheduler.Class) bool { return c.Avoid != head.worker && scheduler.Fits(&link.sched, c) })
+			next := r.queue.Next(func(c scheduler.Class) bool { return !c.Alone && c.Avoid != head.worker && scheduler.Fits(&link.sched, c) })
 			if next == nil {
 				break
 			}
@@ -152,6 +171,8 @@ func (t *term) waiting(id pipeline.RunID) map[string]string {
 		switch {
 		case m.waits > 0:
 			out[m.def.Name] = "waits for " + m.waitsFor()
+		case m.wants:
+			out[m.def.Name] = t.waitsForLock(m)
 		case m.evaluating:
 			out[m.def.Name] = "its expressions are being evaluated"
 		case m.notBefore.After(time.Now()):

@@ -185,7 +185,10 @@ func (t *term) changed(c fsm.Changes) {
 				t.runs[id] = n
 				t.resume(n)
 			case r != nil && head.State == pipeline.RunCancelling && !r.cancelling():
-				r.head.State, r.head.Reason = head.State, head.Reason
+				r.head = head
+				t.cancel(r)
+			case r != nil && head.Forced && !r.head.Forced:
+				r.head.Forced = true
 				t.cancel(r)
 			}
 		}
@@ -231,7 +234,7 @@ func (t *term) reload(r *run) {
 			return err
 		}
 		for name, m := range n.mods {
-			if old := r.mods[name]; m.live != nil && old.live != nil && old.live.id == m.live.id {
+			if old := r.mods[name]; m.live != nil && old != nil && old.live != nil && old.live.id == m.live.id {
 				m.live.sent, m.live.queued, m.live.stop = old.live.sent, old.live.queued, old.live.stop
 			}
 		}
@@ -265,43 +268,89 @@ func (t *term) recount() {
 // advance makes a waiting module ready, or ends it, if its dependencies allow.
 func (t *term) advance(m *mod) {
 	r := m.run
-	if m.state.Final() || m.live != nil || m.queued || r.stale {
+	if m.state.Final() || m.live != nil || m.queued || m.wants || r.stale {
 		return
 	}
-	if r.cancelling() {
+	if r.cancelling() && !m.spared() {
 		t.end(m, pipeline.ModuleCancelled, r.cancelReason())
+		return
+	}
+	if m.def.Skip != "" {
+		t.end(m, pipeline.ModuleSkipped, m.def.Skip)
 		return
 	}
 	if reason := m.blocked(); reason != "" {
 		t.end(m, pipeline.ModuleSkipped, reason)
 		return
 	}
-	if r.stopping != "" || m.waits > 0 {
+	if r.stopping != "" && !m.def.AlwaysRun || m.waits > 0 {
 		return
 	}
-	if len(m.def.Late) > 0 && m.evaluated == nil {
-		t.evaluate(m)
-		return
+	if len(m.def.Late) > 0 {
+		switch {
+		case m.evaluated == nil:
+			t.evaluate(m)
+			return
+		case m.evaluated.Skip != "":
+			t.end(m, pipeline.ModuleSkipped, m.evaluated.Skip)
+			return
+		case m.def.Dynamic:
+			t.expand(m)
+			return
+		}
 	}
 	if wait := time.Until(m.notBefore); wait > 0 {
 		t.delay(m)
 		return
 	}
-	m.queued = true
-	r.queue.Add(&scheduler.Module{Name: m.def.Name, Rank: m.rank, Order: m.order, Class: m.class()})
 	t.dirty = true
+	if len(m.def.Locks) > 0 {
+		m.wants = true
+		return
+	}
+	m.enqueue()
+}
+
+// enqueue makes a module ready for the planner.
+func (m *mod) enqueue() {
+	m.queued, m.wants = true, false
+	m.run.queue.Add(&scheduler.Module{Name: m.def.Name, Priority: m.def.Priority, Rank: m.rank, Order: m.order, Class: m.class()})
+}
+
+// unready takes back that a module is ready.
+func (m *mod) unready() {
+	m.queued, m.wants = false, false
+	if m.live == nil {
+		m.granted = false
+	}
+}
+
+// expand turns a module into its instances.
+func (t *term) expand(m *mod) {
+	list := m.evaluated.Instances
+	m.evaluated = nil
+	m.state, m.endedAt = pipeline.ModuleSucceeded, time.Now().UTC()
+	t.batch.expand(m, list)
+	added := m.expand(list)
+	if t.batch.full() {
+		defer t.flush()
+	}
+	for _, one := range added {
+		t.advance(one)
+	}
+	t.finish(m)
 }
 
 // finish notes a final state in the model and lets dependents go on.
 func (t *term) finish(m *mod) {
-	m.queued = false
+	m.unready()
 	m.countFinal()
 	for _, d := range m.dependents {
 		if d.waits == 0 || !m.state.Success() {
 			t.advance(d)
 		}
 	}
-	if m.state == pipeline.ModuleFailed {
+	if m.state == pipeline.ModuleFailed && m.run.stopping != "" {
 		t.stopRun(m.run)
 	}
 	t.maybeEnd(m.run)
@@ -309,7 +358,7 @@ func (t *term) finish(m *mod) {
 
 // end ends a module that has no live attempt.
 func (t *term) end(m *mod, s pipeline.ModuleState, reason string) {
-	m.state = s
+	m.state, m.endedAt = s, time.Now().UTC()
 	t.batch.end(m, reason)
 	if t.batch.full() {
 		t.flush()
@@ -317,11 +366,17 @@ func (t *term) end(m *mod, s pipeline.ModuleState, reason string) {
 	t.finish(m)
 }
 
-// stopRun ends what has not started of a run in which a module failed.
+// stopRun ends what has not started of a run in which a module failed, but for
+// what always runs.
 func (t *term) stopRun(r *run) {
 	r.queue.Clear()
 	for _, m := range r.list {
 		if m.live == nil && !m.state.Final() {
+			m.unready()
+			if m.def.AlwaysRun {
+				t.advance(m)
+				continue
+			}
 			reason := m.blocked()
 			if reason == "" {
 				reason = "the run stopped after " + r.stopping + " failed"
@@ -337,10 +392,16 @@ func (t *term) cancel(r *run) {
 	reason := r.cancelReason()
 	for _, m := range r.list {
 		switch {
-		case m.live != nil:
+		case m.state.Final():
+		case m.live != nil && !m.spared():
 			t.stopAttempt(m.live, reason)
-		case !m.state.Final():
-			t.end(m, pipeline.ModuleCancelled, reason)
+		case m.live == nil:
+			m.unready()
+			if m.spared() {
+				t.advance(m)
+			} else {
+				t.end(m, pipeline.ModuleCancelled, reason)
+			}
 		}
 	}
 	t.maybeEnd(r)
@@ -357,11 +418,19 @@ func (t *term) maybeEnd(r *run) {
 	switch {
 	case r.cancelling() && r.cancelled > 0:
 		state, reason = pipeline.RunCancelled, r.head.Reason
+		if r.head.TimedOut {
+			state = pipeline.RunFailed
+		}
 	case r.failed > 0 || r.cancelled > 0:
 		state = pipeline.RunFailed
-		if r.stopping != "" {
-			reason = r.stopping + " failed"
+		if r.broken != "" {
+			reason = r.broken + " failed"
+			if why := r.mods[r.broken].def.Failure; why != "" {
+				reason = why
+			}
 		}
+	case r.warnings > 0:
+		state = pipeline.RunWarnings
 	}
 	t.batch.runEnd(r, state, reason)
 }
@@ -420,7 +489,8 @@ func (t *term) evaluate(m *mod) {
 	m.evaluating = true
 	deps := make(map[string]Upstream, len(m.deps))
 	for _, d := range m.deps {
-		deps[d.def.Name] = Upstream{State: d.state, Result: d.result, Outputs: d.outputPaths, ExitCode: d.exitCode, Duration: d.duration}
+		deps[d.def.Name] = Upstream{State: d.state, Result: d.result, Outputs: d.outputPaths, ExitCode: d.exitCode, Duration: d.duration,
+			Manifold: d.def.Dynamic}
 	}
 	def := m.run.def
 	if def.Scope.RunNumber == 0 && m.run.head.Number != 0 {
@@ -429,12 +499,12 @@ func (t *term) evaluate(m *mod) {
 		def = &c
 	}
 	if !m.def.Expensive {
-		e, err := t.cfg.Evaluate(t.ctx, def, m.def.Name, deps)
+		e, err := t.cfg.Evaluate(t.ctx, def, m.def, deps)
 		t.evaluatedTo(m, e, err)
 		return
 	}
 	t.group.Go(func() error {
-		e, err := t.cfg.Evaluate(t.ctx, def, m.def.Name, deps)
+		e, err := t.cfg.Evaluate(t.ctx, def, m.def, deps)
 		if err != nil && errors.Is(err, context.Canceled) {
 			return nil
 		}

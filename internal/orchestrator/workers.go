@@ -89,6 +89,31 @@ func (t *term) redispatch(l *link) {
 	}
 }
 
+// timeouts asks for the end of runs whose time is over.
+func (t *term) timeouts(now time.Time) {
+	for _, r := range t.runs {
+		end := r.deadline()
+		if end.IsZero() || now.Before(end) || r.cancelling() || r.ended || r.expiring {
+			continue
+		}
+		r.expiring = true
+		b, err := fsm.Encode(&fsm.Command{At: now.UTC(), Cancel: &fsm.Cancel{Run: r.head.ID, TimedOut: true, Tries: r.head.Tries,
+			Reason: "the run's timeout of " + r.def.Timeout.String() + " is over"}})
+		if err != nil {
+			t.log.Error("encode a run's timeout", "run", r.head.ID, "error", err)
+			continue
+		}
+		p := t.cfg.Log.Propose(b)
+		t.group.Go(func() error {
+			if _, _, err := p.Wait(); err != nil {
+				t.log.Warn("end a run whose time is over", "run", r.head.ID, "error", err)
+				t.post(func() { r.expiring = false })
+			}
+			return nil
+		})
+	}
+}
+
 func (t *term) leaseOf(l *link) time.Duration {
 	if l.outside {
 		return 3 * t.cfg.Timing.Heartbeat
@@ -106,6 +131,7 @@ func (t *term) tick(now time.Time) {
 		}
 	}
 	t.wakeDelayed()
+	t.timeouts(now)
 	if now.Sub(t.swept) > 10*time.Second {
 		t.swept = now
 		t.retain(now)
@@ -128,6 +154,9 @@ func (t *term) checkLease(l *link, now time.Time) {
 	}
 	t.log.Warn("worker is lost", "worker", l.name, "silent", now.Sub(l.lastHeard).Round(time.Millisecond), "attempts", l.used)
 	for _, a := range t.liveOn(l.id) {
+		if a.mod.def.OnDisconnect == pipeline.DisconnectKill && expired < killTime {
+			continue // may still be there: it is being stopped
+		}
 		t.lost(a, "worker "+l.name+" was lost: no word from it for "+now.Sub(l.lastHeard).Round(100*time.Millisecond).String())
 	}
 }

@@ -47,7 +47,7 @@ func BenchmarkEvaluate_template(b *testing.B) {
 	deps := upstreams(`{"passed": 3, "all": 4}`)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := language.Evaluate(context.Background(), nil, p, "m", deps); err != nil {
+		if _, err := language.Evaluate(context.Background(), nil, p, p.Module("m"), deps); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -57,7 +57,7 @@ func BenchmarkEvaluate_helper(b *testing.B) {
 	p := compile(b, body("module \"a\" {\n command = [\"x\"]\n}\nmodule \"m\" {\n command = [upper(module.a.status)]\n}"), language.Inputs{})
 	e, deps := newEvaluator(b), upstreams(`{}`)
 	for b.Loop() {
-		if _, err := language.Evaluate(context.Background(), e, p, "m", deps); err != nil {
+		if _, err := language.Evaluate(context.Background(), e, p, p.Module("m"), deps); err != nil {
 			b.Fatal(err)
 		}
 	}

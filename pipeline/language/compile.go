@@ -27,6 +27,15 @@ type Inputs struct {
 	RunID     string `json:"runId,omitempty"`
 	RunNumber uint64 `json:"runNumber,omitempty"`
 	Submitter string `json:"submitter,omitempty"`
+	// Env holds variables of the environment that the submission was made in;
+	// env_from takes from them.
+	Env map[string]string `json:"env,omitempty"`
+	// Targets are the modules that are wanted, Tags the tags of modules that are:
+	// with either the run has these and what they need. Skip are modules that
+	// are not to run. A name is a block's or an instance's.
+	Targets []string `json:"targets,omitempty"`
+	Tags    []string `json:"tags,omitempty"`
+	Skip    []string `json:"skip,omitempty"`
 	// Evaluator evaluates what is expensive. Without one such a pipeline is
 	// refused.
 	Evaluator Evaluator `json:"-"`
@@ -93,6 +102,13 @@ type compilation struct {
 	// not in the list.
 	excused bool
 	out     *pipeline.Pipeline
+	// names are what the modules of the source became, by their index.
+	names [][]string
+	// unknownEach is set while a module is compiled whose for_each waits for
+	// results.
+	unknownEach bool
+	// outside are mistakes that have no place in the source.
+	outside Diagnostics
 }
 
 func (f *File) compile(in Inputs) (*pipeline.Pipeline, Diagnostics) {
@@ -111,13 +127,18 @@ func (f *File) compile(in Inputs) (*pipeline.Pipeline, Diagnostics) {
 	c.roots["local"] = cty.ObjectVal(c.locals)
 	c.settings()
 	env, late := c.environment(&f.env, nil, nil)
-	for _, m := range f.modules {
+	c.names = make([][]string, len(f.modules))
+	for i, m := range f.modules {
 		if c.total > maxTotal {
 			break
 		}
-		c.module(m, env, late)
+		c.module(i, m, env, late)
 	}
+	c.dependencies()
+	c.require()
 	c.scope()
+	c.choose()
+	outside = append(outside, c.outside...)
 	if d := append(outside, c.done()...); len(d) > 0 {
 		return nil, d
 	}
@@ -247,7 +268,9 @@ func (c *compilation) validate() {
 }
 
 // late reports whether an expression is evaluated at dispatch.
-func (c *compilation) late(l *lateable) bool { return l.late(c.in.RunID != "") }
+func (c *compilation) late(l *lateable) bool {
+	return l.late(c.in.RunID != "") || c.unknownEach && l.refs.instance()
+}
 
 // local evaluates one local; those it names are done.
 func (c *compilation) local(l *local) {
@@ -275,6 +298,10 @@ func (c *compilation) settings() {
 
 // apply evaluates an attribute and puts it where it belongs.
 func apply[T any](c *compilation, target *T, p *pending[T]) {
+	if c.unknownEach && p.refs.instance() {
+		c.add(p.expr.Range(), "where for_each waits for results, command, script, when and env may name each", "%s must be known at submission and cannot name each", p.name)
+		return
+	}
 	if v, ok := c.eval(p.expr); ok {
 		if x, ok := p.spec.read(c.report, p.name, p.expr, v); ok {
 			p.spec.set(target, x)

@@ -2,6 +2,8 @@ package language
 
 import (
 	"maps"
+	"path"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -51,40 +53,141 @@ func (c *compilation) environment(e *environment, base map[string]string, baseLa
 	return env, late
 }
 
-// module compiles one module.
-func (c *compilation) module(m *module, env map[string]string, late map[string]*lateable) {
+// module compiles one module block, into as many modules as it has instances.
+func (c *compilation) module(index int, m *module, env map[string]string, late map[string]*lateable) {
+	list, _ := c.expand(m)
+	c.unknownEach = m.dynamic(c.in.RunID != "")
+	defer func() { c.unknownEach = false }()
+	for i := range list {
+		if c.total > maxTotal {
+			return
+		}
+		x := &list[i]
+		if x.matrix != nil {
+			c.roots["matrix"] = cty.ObjectVal(x.matrix)
+		}
+		if x.each != nil {
+			c.roots["each"] = cty.ObjectVal(x.each)
+		}
+		c.instance(m, x, env, late)
+		delete(c.roots, "matrix")
+		delete(c.roots, "each")
+		c.names[index] = append(c.names[index], x.name(m.static.Name))
+	}
+	if len(c.out.Modules) > maxModules && len(list) > 1 {
+		c.add(m.at, "", "more than %d modules", maxModules)
+		c.total = maxTotal + 1
+	}
+}
+
+// instance compiles one instance of a module.
+func (c *compilation) instance(m *module, x *instance, env map[string]string, late map[string]*lateable) {
 	out := m.static
+	if x.key != "" {
+		out.Of, out.Key, out.Name = out.Name, x.key, x.name(out.Name)
+		c.encodeInstance(&out, x, m.at)
+	}
 	for i := range m.pending {
 		apply(c, &out, &m.pending[i])
+	}
+	if len(out.Locks) > 0 {
+		out.OnDisconnect = pipeline.DisconnectKill
 	}
 	if m.retryAt != nil {
 		finishRetry(c.report, &out, *m.retryAt)
 	}
-	own, waiting := c.environment(&m.env, env, late)
+	own, waiting := c.environment(&m.base, c.taken(m, env), late)
+	own, waiting = c.environment(&m.env, own, waiting)
 	out.Env = own
 	n := 0
 	for name, value := range own {
 		n += 2*overhead + len(name) + len(value)
 	}
 	c.spend(n, m.at)
-	if m.command != nil {
-		if c.late(m.command) {
-			c.wait(&out, m.command)
-		} else if v, ok := c.eval(m.command.expr); ok {
-			out.Command = commandOf(c.report, m.command.expr, v)
+	if l := m.command; l != nil {
+		if c.late(l) {
+			c.wait(&out, l)
+		} else if v, ok := c.eval(l.expr); ok {
+			out.Command = commandOf(c.report, l.expr, v)
 		}
 	}
-	if m.script != nil {
-		if c.late(m.script) {
-			c.wait(&out, m.script)
-		} else if v, ok := c.eval(m.script.expr); ok {
-			out.Script = scriptOf(c.report, m.script.expr, v)
+	if l := m.script; l != nil {
+		if c.late(l) {
+			c.wait(&out, l)
+		} else if v, ok := c.eval(l.expr); ok {
+			out.Script = scriptOf(c.report, l.expr, v)
 		}
+	}
+	if l := m.when; l != nil {
+		if c.late(l) {
+			c.wait(&out, l)
+		} else if v, ok := c.eval(l.expr); ok {
+			if yes, ok := conditionOf(c.report, l.expr, v); ok && !yes {
+				out.Skip = whenFalse(l.text.Source)
+			}
+		}
+	}
+	if m.dynamic(c.in.RunID != "") {
+		out.Dynamic = true
+		c.wait(&out, m.instances.each)
 	}
 	for _, l := range waiting {
 		c.wait(&out, l)
 	}
 	c.out.Modules = append(c.out.Modules, out)
+}
+
+// taken adds the variables that env_from names to those of the pipeline.
+func (c *compilation) taken(m *module, env map[string]string) map[string]string {
+	patterns := append(slices.Clone(c.file.envFrom), m.envFrom...)
+	if len(patterns) == 0 {
+		return env
+	}
+	out := map[string]string{}
+	for name, value := range c.in.Env {
+		if checkEnvName(name) == nil && MatchesEnv(patterns, name) {
+			out[name] = value
+		}
+	}
+	maps.Copy(out, env)
+	return out
+}
+
+// MatchesEnv reports whether a variable's name fits one of the patterns of
+// env_from, in which * stands for anything.
+func MatchesEnv(patterns []string, name string) bool {
+	for _, p := range patterns {
+		if ok, err := path.Match(p, name); err == nil && ok {
+			return true
+		}
+	}
+	return false
+}
+
+// dependencies names for each module the instances that it depends on.
+func (c *compilation) dependencies() {
+	total, at := 0, 0
+	for i, m := range c.file.modules {
+		var names []string
+		for _, j := range m.needs {
+			names = append(names, c.names[j]...)
+		}
+		var wishes []string
+		for _, j := range m.wishes {
+			wishes = append(wishes, c.names[j]...)
+		}
+		slices.Sort(names)
+		for range c.names[i] {
+			if total += len(names) + len(wishes); total > maxNeeds {
+				c.add(m.at, "", "more than %d dependencies", maxNeeds)
+				return
+			}
+			if at < len(c.out.Modules) {
+				c.out.Modules[at].DependsOn, c.out.Modules[at].Wishes = names, wishes
+			}
+			at++
+		}
+	}
 }
 
 // wait keeps an expression for later.

@@ -1,6 +1,8 @@
 package language
 
 import (
+	"slices"
+
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
@@ -18,6 +20,10 @@ type File struct {
 	pipeline pipeline.Pipeline
 	pending  []pending[pipeline.Pipeline]
 	env      environment
+
+	templates    map[string]*template
+	requirements []*requirement
+	envFrom      []string
 
 	variables []*variable
 	locals    []*local
@@ -51,6 +57,17 @@ func (f *File) Workspace() Workspace { return f.workspace }
 
 // Name is the pipeline's name.
 func (f *File) Name() string { return f.pipeline.Name }
+
+// EnvFrom are the patterns of the variables that the pipeline takes from the
+// environment that it is submitted from, sorted.
+func (f *File) EnvFrom() []string {
+	list := slices.Clone(f.envFrom)
+	for _, m := range f.modules {
+		list = append(list, m.envFrom...)
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
 
 // FileName is the name that Parse was given.
 func (f *File) FileName() string { return f.src.name }
@@ -116,12 +133,21 @@ type module struct {
 	at      hcl.Range // its label
 	static  pipeline.Module
 	pending []pending[pipeline.Module]
-	// command and script are set where they are given and no constants.
-	command, script *lateable
-	env             environment
-	retryAt         *hcl.Range
+	// command, script and when are set where they are given and no constants.
+	command, script, when *lateable
+	// base is the env of the template that the module uses, env its own.
+	base, env environment
+	// instances says what the module is run for; nil where it is run once.
+	instances *instances
+	// lockAt and disconnectAt are where not_in_parallel and on_disconnect stand.
+	lockAt, disconnectAt *hcl.Range
+	envFrom              []string
+	retryAt              *hcl.Range
 	// depends are the names that depends_on lists.
 	depends []reference
+	// optional are those of optional_depends_on; wishes are their indexes.
+	optional []reference
+	wishes   []int
 	// needs are the indexes of the modules it depends on, in ascending order.
 	needs []int
 }

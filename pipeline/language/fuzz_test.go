@@ -145,7 +145,7 @@ func checkPipeline(t *testing.T, p *pipeline.Pipeline) {
 
 func checkEvaluated(t *testing.T, p *pipeline.Pipeline, module string, deps map[string]language.Upstream) {
 	t.Helper()
-	out, err := language.Evaluate(context.Background(), nil, p, module, deps)
+	out, err := language.Evaluate(context.Background(), nil, p, p.Module(module), deps)
 	if (out == nil) != (err != nil) {
 		t.Fatalf("a value and an error, or neither: %v", err)
 	}

@@ -66,7 +66,7 @@ func TestEvaluate_tooExpensive(t *testing.T) {
 				t.Fatal("the module is not marked expensive")
 			}
 			start := time.Now()
-			_, err := language.Evaluate(context.Background(), newEvaluator(t), p, "m", map[string]language.Upstream{"a": {Status: pipeline.ModuleSucceeded}})
+			_, err := language.Evaluate(context.Background(), newEvaluator(t), p, p.Module("m"), map[string]language.Upstream{"a": {Status: pipeline.ModuleSucceeded}})
 			if took := time.Since(start); took > 10*time.Second*raceFactor {
 				t.Errorf("it took %v", took)
 			}
@@ -113,7 +113,7 @@ func TestEvaluate_doubling(t *testing.T) {
 	b.WriteString("}\nmodule \"m\" {\n command = [local.x40]\n}")
 	p := compile(t, body(b.String()), language.Inputs{})
 	deps := map[string]language.Upstream{"a": {Result: json.RawMessage(`{"x":"0123456789"}`)}}
-	_, err := language.Evaluate(context.Background(), nil, p, "m", deps)
+	_, err := language.Evaluate(context.Background(), nil, p, p.Module("m"), deps)
 	if !errors.Is(err, language.ErrTooExpensive) {
 		t.Errorf("got %v", err)
 	}
@@ -161,22 +161,22 @@ func TestEvaluator_broken(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{noHelper, script} {
-		_, err := language.Evaluate(context.Background(), bounded.New(path), p, "m", deps)
+		_, err := language.Evaluate(context.Background(), bounded.New(path), p, p.Module("m"), deps)
 		if pipeline.KindOf(err) != pipeline.Unavailable {
 			t.Errorf("%s: %v (%v)", path, err, pipeline.KindOf(err))
 		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := language.Evaluate(ctx, newEvaluator(t), p, "m", deps); pipeline.KindOf(err) != pipeline.Canceled || !errors.Is(err, context.Canceled) {
+	if _, err := language.Evaluate(ctx, newEvaluator(t), p, p.Module("m"), deps); pipeline.KindOf(err) != pipeline.Canceled || !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v", err)
 	}
-	if _, err := language.Evaluate(context.Background(), nil, p, "m", deps); pipeline.KindOf(err) != pipeline.Internal {
+	if _, err := language.Evaluate(context.Background(), nil, p, p.Module("m"), deps); pipeline.KindOf(err) != pipeline.Internal {
 		t.Errorf("no evaluator: %v", err)
 	}
 	// Whatever the stored pipeline says of itself.
 	p.Module("m").Expensive = false
-	if _, err := language.Evaluate(context.Background(), nil, p, "m", deps); !errors.Is(err, language.ErrTooExpensive) {
+	if _, err := language.Evaluate(context.Background(), nil, p, p.Module("m"), deps); !errors.Is(err, language.ErrTooExpensive) {
 		t.Errorf("not marked: %v", err)
 	}
 }

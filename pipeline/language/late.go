@@ -25,27 +25,33 @@ type Upstream struct {
 	// Duration is the deciding attempt's; expressions see seconds.
 	Duration time.Duration `json:"duration,omitempty"`
 	Cached   bool          `json:"cached,omitempty"`
+	// Manifold marks a module with a for_each whose instances are modules of their
+	// own: it has no result itself.
+	Manifold bool `json:"manifold,omitempty"`
 }
 
 // Evaluate computes the late expressions of one module. deps holds at least the
 // modules that it depends on. What comes back holds only what was late: a
 // command or script where that was, and the variables of the environment that
-// go over Module.Env. Where nothing is late it is an empty Evaluated.
+// go over Module.Env. Where nothing is late it is an empty Evaluated; of a
+// dynamic module it holds the instances and nothing else.
 //
 // Cheap expressions are evaluated at once and need no evaluator; e may then be
 // nil. An error of kind Invalid means that the expressions have no value, ever,
 // and names the attribute and its place; any other kind that it is worth
 // another try.
-func Evaluate(ctx context.Context, e Evaluator, p *pipeline.Pipeline, module string, deps map[string]Upstream) (*pipeline.Evaluated, error) {
-	m := p.Module(module)
+func Evaluate(ctx context.Context, e Evaluator, p *pipeline.Pipeline, m *pipeline.Module, deps map[string]Upstream) (*pipeline.Evaluated, error) {
 	if m == nil {
-		return nil, pipeline.Errorf(pipeline.NotFound, "pipeline %s has no module %q", p.Name, module)
+		return nil, pipeline.Errorf(pipeline.NotFound, "pipeline %s has no such module", p.Name)
 	}
 	if len(m.Late) == 0 {
 		return &pipeline.Evaluated{}, nil
 	}
+	module := m.Name
+	only := *p
+	only.Modules = []pipeline.Module{*m}
 	if !m.Expensive {
-		out, diags := evaluateInline(p, module, deps)
+		out, diags := evaluateInline(&only, module, deps)
 		if len(diags) == 0 {
 			return out, nil
 		}
@@ -54,8 +60,6 @@ func Evaluate(ctx context.Context, e Evaluator, p *pipeline.Pipeline, module str
 	if e == nil {
 		return nil, pipeline.Errorf(pipeline.Internal, "evaluate module %q: its expressions need a helper process, and there is none", module)
 	}
-	only := *p
-	only.Modules = []pipeline.Module{*m}
 	out, err := ask(ctx, e, request{Evaluate: &evaluateRequest{Pipeline: only, Module: module, Deps: deps}})
 	switch {
 	case errors.Is(err, ErrTooExpensive):

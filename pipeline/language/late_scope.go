@@ -30,6 +30,7 @@ type lateScope struct {
 	// open are the late locals that are being evaluated, against circles.
 	open []string
 	list Diagnostics
+	self *pipeline.Module
 }
 
 // module evaluates all of a module's late expressions.
@@ -52,12 +53,22 @@ func (s *lateScope) module(name string) (*pipeline.Evaluated, Diagnostics) {
 	if i := slices.Index(names, "env"); i >= 0 {
 		names = append(slices.Delete(names, i, i+1), "env")
 	}
+	s.self = m
+	if m.Dynamic {
+		names = []string{"for_each"}
+	}
 	for _, attribute := range names {
 		v, expr, r := s.expression(attribute, m.Late[attribute])
 		if expr == nil {
 			continue
 		}
 		switch {
+		case attribute == "when":
+			if yes, ok := conditionOf(r, expr, v); ok && !yes {
+				out.Skip = whenFalse(m.Late[attribute].Source)
+			}
+		case attribute == "for_each":
+			s.each(r, expr, v, out)
 		case attribute == "command":
 			out.Command = commandOf(r, expr, v)
 		case attribute == "script":
@@ -135,7 +146,7 @@ func (s *lateScope) value(r *report, expr hclsyntax.Expression) (cty.Value, bool
 		refs.locals = append(refs.locals, namesAt(maps.Keys(p.Scope.Locals), expr)...)
 		refs.locals = append(refs.locals, namesAt(maps.Keys(p.Scope.LateLocals), expr)...)
 	}
-	ok := true
+	ok := s.own(r, &refs, roots)
 	for _, group := range []struct {
 		root string
 		refs []reference
@@ -164,7 +175,7 @@ func (s *lateScope) value(r *report, expr hclsyntax.Expression) (cty.Value, bool
 func namesAt(names func(func(string) bool), expr hclsyntax.Expression) []reference {
 	var list []reference
 	for name := range names {
-		list = append(list, reference{name, expr.Range()})
+		list = append(list, reference{name: name, at: expr.Range()})
 	}
 	return list
 }
@@ -224,10 +235,87 @@ func (s *lateScope) upstream(r *report, x reference) (cty.Value, bool) {
 		return v, true
 	}
 	u, ok := s.deps[x.name]
-	if !ok {
-		r.add(x.at, "", "module.%s is not known here", x.name)
-		return cty.DynamicVal, false
+	if !ok || u.Manifold {
+		v, found := s.manifold(r, x)
+		if !found && !ok {
+			r.add(x.at, "", "module.%s is not known here", x.name)
+		}
+		s.modules[x.name] = v
+		return v, found || ok
 	}
+	v, ok := upstreamValue(r, x, u)
+	if ok {
+		s.modules[x.name] = v
+	}
+	return v, ok
+}
+
+// manifold gives a module with instances as an object by their keys.
+func (s *lateScope) manifold(r *report, x reference) (cty.Value, bool) {
+	values := map[string]cty.Value{}
+	all := true
+	for name, u := range s.deps {
+		key, ok := strings.CutPrefix(name, x.name+"[")
+		if !ok {
+			continue
+		}
+		v, ok := upstreamValue(r, x, u)
+		values[strings.TrimSuffix(key, "]")] = v
+		all = all && ok
+	}
+	return cty.ObjectVal(values), all && len(values) > 0
+}
+
+// own adds what differs between the instances of a module.
+func (s *lateScope) own(r *report, refs *references, roots map[string]cty.Value) bool {
+	if !refs.instance() || s.self == nil {
+		return true
+	}
+	ok := true
+	for root, texts := range map[string]map[string]string{"matrix": s.self.Matrix, "each": s.self.Each} {
+		if len(texts) == 0 {
+			continue
+		}
+		values := make(map[string]cty.Value, len(texts))
+		for name, text := range texts {
+			v, err := decodeValue(text)
+			if err != nil {
+				r.add(hcl.Range{}, "", "%s.%s: %v", root, name, err)
+				ok = false
+			}
+			values[name] = v
+		}
+		roots[root] = cty.ObjectVal(values)
+	}
+	return ok
+}
+
+// each takes what a for_each came to.
+func (s *lateScope) each(r *report, expr hclsyntax.Expression, v cty.Value, out *pipeline.Evaluated) {
+	if !v.IsWhollyKnown() {
+		return
+	}
+	list := eachOf(r, expr, v)
+	if len(r.list) > 0 {
+		return
+	}
+	out.Expanded = true
+	for i := range list {
+		x := pipeline.Instance{Key: list[i].key, Each: map[string]string{}}
+		for name, value := range list[i].each {
+			text, err := encodeValue(value)
+			if err != nil {
+				r.add(expr.Range(), "", "for_each: value cannot be kept: %v", err)
+				return
+			}
+			x.Each[name] = text
+		}
+		out.Instances = append(out.Instances, x)
+	}
+}
+
+// upstreamValue gives what an expression sees of one module.
+func upstreamValue(r *report, x reference, u Upstream) (cty.Value, bool) {
 	result, err := resultValue(u.Result)
 	if err != nil {
 		r.add(x.at, "", "module.%s.result: %v", x.name, err)
@@ -253,7 +341,6 @@ func (s *lateScope) upstream(r *report, x reference) (cty.Value, bool) {
 		"duration": cty.NumberFloatVal(float64(u.Duration.Milliseconds()) / 1000),
 		"cached":   cty.BoolVal(u.Cached || u.Status == pipeline.ModuleCached),
 	})
-	s.modules[x.name] = v
 	return v, true
 }
 

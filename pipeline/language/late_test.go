@@ -37,7 +37,7 @@ func evaluate(t *testing.T, preamble, attributes string, deps map[string]languag
 		t.Fatal(err)
 	}
 	stored.Scope.RunID, stored.Scope.RunNumber = "r", 12
-	return language.Evaluate(context.Background(), newEvaluator(t), &stored, "m", deps)
+	return language.Evaluate(context.Background(), newEvaluator(t), &stored, stored.Module("m"), deps)
 }
 
 func TestEvaluate_values(t *testing.T) {
@@ -149,7 +149,7 @@ func TestEvaluate_mistakes(t *testing.T) {
 			`p.hcl:7:23: command: invalid function argument (Invalid value for "str" parameter: string required, but have tuple.)`},
 	} {
 		p := compile(t, body("locals {\n l = \"${module.a.result.gone}\"\n}\nmodule \"a\" { command = [\"true\"] }\nmodule \"m\" {\n"+row.attributes+"\n}"), language.Inputs{})
-		_, err := language.Evaluate(context.Background(), newEvaluator(t), p, "m", upstreams(row.result))
+		_, err := language.Evaluate(context.Background(), newEvaluator(t), p, p.Module("m"), upstreams(row.result))
 		if err == nil || err.Error() != row.want || pipeline.KindOf(err) != pipeline.Invalid {
 			t.Errorf("%s with %.40s:\n got %v\nwant %s", row.attributes, row.result, err, row.want)
 		}
@@ -158,15 +158,15 @@ func TestEvaluate_mistakes(t *testing.T) {
 
 func TestEvaluate_incomplete(t *testing.T) {
 	p := compile(t, body("module \"a\" {\n command = [\"true\"]\n}\nmodule \"m\" {\n command = [\"${module.a.status}\", \"${run.number}\"]\n}"), language.Inputs{})
-	_, err := language.Evaluate(context.Background(), nil, p, "x", nil)
+	_, err := language.Evaluate(context.Background(), nil, p, p.Module("x"), nil)
 	if pipeline.KindOf(err) != pipeline.NotFound {
 		t.Error(err)
 	}
-	_, err = language.Evaluate(context.Background(), nil, p, "m", nil)
+	_, err = language.Evaluate(context.Background(), nil, p, p.Module("m"), nil)
 	if err == nil || !strings.Contains(err.Error(), "module.a is not known here") {
 		t.Error(err)
 	}
-	_, err = language.Evaluate(context.Background(), nil, p, "m", upstreams("{}"))
+	_, err = language.Evaluate(context.Background(), nil, p, p.Module("m"), upstreams("{}"))
 	if err == nil || !strings.Contains(err.Error(), "value is not known") {
 		t.Errorf("without a run number: %v", err)
 	}
@@ -175,7 +175,7 @@ func TestEvaluate_incomplete(t *testing.T) {
 		m.Late = map[string]pipeline.LateExpr{"command": {Source: source, Line: 1, Column: 1}}
 		p.Scope.LateLocals = map[string]pipeline.LateExpr{"c1": {Source: "local.c2"}, "c2": {Source: "local.c1"}}
 		p.Scope.Variables = map[string]string{"v": strings.Repeat("[", 100000)}
-		if _, err = language.Evaluate(context.Background(), nil, p, "m", upstreams("{}")); pipeline.KindOf(err) != pipeline.Invalid {
+		if _, err = language.Evaluate(context.Background(), nil, p, p.Module("m"), upstreams("{}")); pipeline.KindOf(err) != pipeline.Invalid {
 			t.Errorf("%.20s: %v", source, err)
 		}
 	}

@@ -10,12 +10,8 @@ const laterFormat = "%s is part of the language but this version does not run it
 // The names of the language that this version refuses, in the one place where
 // they stand. To support one: remove it here, add it to the tables of schema.go.
 var (
-	laterPipeline = set("timeout", "env_from", "requirement", "schedule", "hooks", "template", "secrets")
-	laterModule   = set("matrix", "for_each", "when", "always_run", "ignore_failure", "not_in_parallel",
-		"on_disconnect", "on_lost", "secrets", "cache", "cache_key", "resources", "optional_depends_on",
-		"priority", "idle_timeout", "hooks", "use", "image", "env_from")
-	laterRoots     = set("matrix", "each")
-	laterOnFailure = set("continue")
+	laterPipeline = set("schedule", "hooks", "secrets", "concurrency", "approval")
+	laterModule   = set("secrets", "cache", "cache_key", "resources", "hooks", "image", "approval")
 )
 
 func set(names ...string) map[string]bool {

@@ -87,6 +87,7 @@ func (p *parser) resolve(u *use) {
 	for _, x := range u.refs.modules {
 		p.resolveModule(x)
 	}
+	p.resolveInstance(u)
 	if u.local >= 0 && u.refs.allLocals {
 		p.add(u.expr.Range(), "write local.NAME", "a local names other locals one by one")
 	}
@@ -104,6 +105,15 @@ func (p *parser) resolveModule(x reference) (int, bool) {
 		p.missing(x, "module", "", func() []string {
 			return namesOf(f.modules, func(m *module) string { return m.static.Name })
 		})
+		return i, ok
+	}
+	// Behind a module with instances comes the key of one.
+	if x.third != "" && f.modules[i].instances == nil && !slices.Contains(moduleNames, x.third) {
+		detail := didYouMean(x.third, moduleNames)
+		if detail == "" {
+			detail = "a module has " + strings.Join(moduleNames, ", ") + "; what it wrote itself is in .result"
+		}
+		p.add(x.at, detail, "unknown attribute %q of module.%s", x.third, x.name)
 	}
 	return i, ok
 }
@@ -227,7 +237,7 @@ func (p *parser) linkUse(u *use, edges [][]edge[hcl.Range], needs *int) {
 	}
 	named := f.named(u.refs)
 	if u.mode == useSubmit && (l.waits || l.waitsForID) {
-		p.add(u.expr.Range(), "what waits for results or for the run's id may stand in command, script and a module's env", "%s must be known at submission%s", u.name, p.because(u.refs, named))
+		p.add(u.expr.Range(), "what waits for results or for the run's id may stand in command, script, when, for_each and a module's env", "%s must be known at submission%s", u.name, p.because(u.refs, named))
 		return
 	}
 	if u.local >= 0 || u.mode != useLate || *needs > maxNeeds {
@@ -236,7 +246,7 @@ func (p *parser) linkUse(u *use, edges [][]edge[hcl.Range], needs *int) {
 	var places []edge[hcl.Range]
 	for _, x := range u.refs.modules {
 		if i, ok := f.moduleIndex[x.name]; ok {
-			places = append(places, edge[hcl.Range]{i, x.at})
+			places = append(places, edge[hcl.Range]{to: i, place: x.at})
 		}
 	}
 	for _, x := range named {
@@ -281,12 +291,26 @@ func (p *parser) explicit(edges [][]edge[hcl.Range]) {
 				edges[i] = append(edges[i], edge[hcl.Range]{j, x.at})
 			}
 		}
+		for _, x := range m.optional {
+			if j, ok := p.resolveModule(x); ok {
+				m.wishes = append(m.wishes, j)
+			}
+		}
 	}
 }
 
 // linkModules records cycles and keeps the dependencies.
 func (p *parser) linkModules(edges [][]edge[hcl.Range]) {
 	f := p.file
+	// What a module waits for where the run includes it may close a circle too.
+	all := make([][]edge[hcl.Range], len(edges))
+	for i, m := range f.modules {
+		all[i] = slices.Clip(edges[i])
+		for k, j := range m.wishes {
+			all[i] = append(all[i], edge[hcl.Range]{j, m.optional[min(k, len(m.optional)-1)].at})
+		}
+	}
+	edges, required := all, edges
 	for _, group := range components(edges) {
 		cycle := cycleIn(edges, group)
 		switch {
@@ -298,15 +322,13 @@ func (p *parser) linkModules(edges [][]edge[hcl.Range]) {
 		}
 	}
 	for i, m := range f.modules {
-		for _, e := range edges[i] {
+		for _, e := range required[i] {
 			m.needs = append(m.needs, e.to)
 		}
 		slices.Sort(m.needs)
 		m.needs = slices.Compact(m.needs)
-		for _, j := range m.needs {
-			m.static.DependsOn = append(m.static.DependsOn, f.modules[j].static.Name)
-		}
-		slices.Sort(m.static.DependsOn)
+		slices.Sort(m.wishes)
+		m.wishes = slices.Compact(m.wishes)
 	}
 }
 

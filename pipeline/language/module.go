@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -13,9 +14,10 @@ import (
 )
 
 var (
-	moduleNamesAll = append([]string{"command", "script", "depends_on", "env", "requires", "retry"}, slices.Sorted(maps.Keys(moduleSpecs))...)
-	retryNames     = slices.Sorted(maps.Keys(retrySpecs))
-	requiresNames  = slices.Sorted(maps.Keys(requiresSpecs))
+	moduleNamesAll = append([]string{"command", "script", "depends_on", "optional_depends_on", "env", "env_from", "requires", "retry",
+		"when", "matrix", "for_each", "use"}, slices.Sorted(maps.Keys(moduleSpecs))...)
+	retryNames    = slices.Sorted(maps.Keys(retrySpecs))
+	requiresNames = slices.Sorted(maps.Keys(requiresSpecs))
 )
 
 // module decodes a module block.
@@ -34,8 +36,9 @@ func (p *parser) module(b *hclsyntax.Block) {
 			f.moduleIndex[name] = index
 		}
 	}
+	body := p.useTemplate(m, b.Body, index)
 	var command, script *hclsyntax.Attribute
-	for _, a := range attributes(b.Body) {
+	for _, a := range attributes(body) {
 		switch a.Name {
 		case "command":
 			command = a
@@ -46,13 +49,22 @@ func (p *parser) module(b *hclsyntax.Block) {
 		case "env":
 			m.env = p.environment(a, index)
 		case "depends_on":
-			p.dependsOn(m, a.Expr)
+			m.depends = append(m.depends, p.dependsOn(a)...)
+		case "optional_depends_on":
+			m.optional = p.dependsOn(a)
 		case "requires":
 			p.requires(m, a.Expr, index)
+		case "when":
+			p.when(m, a, index)
+		case "matrix", "for_each":
+			p.manifold(m, a, index)
+		case "env_from":
+			m.envFrom = p.envFrom(a)
 		default:
 			p.moduleAttribute(m, a, index)
 		}
 	}
+	p.checkLocks(m)
 	switch {
 	case command != nil && script != nil:
 		later := script
@@ -63,10 +75,82 @@ func (p *parser) module(b *hclsyntax.Block) {
 	case command == nil && script == nil:
 		p.absent(b.TypeRange, `write command = ["program", "argument"] or script = "…"`, "module %q has neither command nor script", name)
 	}
-	p.moduleBlocks(m, b, index)
+	p.moduleBlocks(m, body, index)
+}
+
+// checkLocks sees to it that what holds a lock is stopped where its worker has
+// lost the cluster: else the lock could pass on while it still runs.
+func (p *parser) checkLocks(m *module) {
+	if m.lockAt == nil {
+		return
+	}
+	if m.disconnectAt != nil && m.static.OnDisconnect == pipeline.DisconnectKeep {
+		p.add(*m.disconnectAt, `leave it out: a module with not_in_parallel is stopped where its worker has lost the cluster`,
+			`on_disconnect = "keep" cannot stand beside not_in_parallel`)
+	}
+	m.static.OnDisconnect = pipeline.DisconnectKill
+}
+
+// when decodes the condition of a module.
+func (p *parser) when(m *module, a *hclsyntax.Attribute, index int) {
+	l, constant := p.lateUse("when", a.Expr, false, index)
+	if !constant {
+		m.when = l
+		return
+	}
+	if v, ok := literal(p.report, a.Expr); ok {
+		if yes, ok := conditionOf(p.report, a.Expr, v); ok && !yes {
+			m.static.Skip = whenFalse(l.exprText(p.src))
+		}
+	}
+}
+
+func (l *lateable) exprText(src *source) string { return string(src.slice(l.expr.Range())) }
+
+// whenFalse is the reason of a module whose condition is false.
+func whenFalse(source string) string {
+	source = strings.Join(strings.Fields(source), " ")
+	if len(source) > 200 {
+		source = strings.ToValidUTF8(source[:200], "") + "…"
+	}
+	return "when is false: " + source
+}
+
+// conditionOf reads the value of a condition.
+func conditionOf(r *report, expr hclsyntax.Expression, v cty.Value) (value, ok bool) {
+	value, bad := flagOf(v)
+	if bad != nil {
+		r.add(expr.Range(), bad.detail, "when: %s", bad.summary)
+	}
+	return value, bad == nil && v.IsKnown()
+}
+
+// envFrom reads patterns of names of variables: letters, digits, _ and *.
+func (p *parser) envFrom(a *hclsyntax.Attribute) []string {
+	v, ok := p.constant("env_from", a.Expr)
+	if !ok {
+		return nil
+	}
+	s := spec[module]{kind: kindTexts, check: checkEnvPattern}
+	x, _ := s.read(p.report, "env_from", a.Expr, v)
+	return unique(x.texts)
+}
+
+func checkEnvPattern(s string) *problem {
+	name := strings.ReplaceAll(s, "*", "")
+	if name == "" && s != "" {
+		return wrong(`name what is wanted, such as "GITHUB_*"`, "pattern %s takes every variable", quote(s))
+	}
+	return checkEnvName(name)
 }
 
 func (p *parser) moduleAttribute(m *module, a *hclsyntax.Attribute, index int) {
+	switch a.Name {
+	case "not_in_parallel":
+		m.lockAt = &a.NameRange
+	case "on_disconnect":
+		m.disconnectAt = &a.NameRange
+	}
 	switch s, known := moduleSpecs[a.Name]; {
 	case known:
 		m.pending = settle(p, m.pending, &m.static, a.Name, a.Expr, s, index)
@@ -79,9 +163,9 @@ func (p *parser) moduleAttribute(m *module, a *hclsyntax.Attribute, index int) {
 }
 
 // moduleBlocks decodes the blocks in a module.
-func (p *parser) moduleBlocks(m *module, b *hclsyntax.Block, index int) {
+func (p *parser) moduleBlocks(m *module, body *hclsyntax.Body, index int) {
 	declared := map[string]*hclsyntax.Block{}
-	for _, inner := range b.Body.Blocks {
+	for _, inner := range body.Blocks {
 		switch {
 		case inner.Type == "retry":
 			if p.once(declared, inner) {
@@ -172,12 +256,13 @@ func literalKey(expr hclsyntax.Expression) (string, bool) {
 }
 
 // dependsOn reads a list of module.NAME, or "NAME".
-func (p *parser) dependsOn(m *module, expr hclsyntax.Expression) {
-	const rule = "write depends_on = [module.NAME, …]"
+func (p *parser) dependsOn(a *hclsyntax.Attribute) (out []reference) {
+	rule := fmt.Sprintf("write %s = [module.NAME, …]", a.Name)
+	expr := a.Expr
 	list, ok := expr.(*hclsyntax.TupleConsExpr)
 	if !ok {
-		p.absent(expr.Range(), rule, "depends_on is a list of modules that is written out")
-		return
+		p.absent(expr.Range(), rule, "%s is a list of modules that is written out", a.Name)
+		return nil
 	}
 	for _, e := range list.Exprs {
 		at := e.Range()
@@ -185,24 +270,25 @@ func (p *parser) dependsOn(m *module, expr hclsyntax.Expression) {
 			kind, name := step(t.Traversal, 1)
 			switch root := t.Traversal.RootName(); {
 			case root == "module" && kind == stepName && len(t.Traversal) == 2:
-				m.depends = append(m.depends, reference{name, at})
+				out = append(out, reference{name: name, at: at})
 			case root == "module" && kind == stepName:
-				p.add(at, fmt.Sprintf("write module.%s", name), "depends_on names modules, not what they leave")
+				p.add(at, fmt.Sprintf("write module.%s", name), "%s names modules, not what they leave", a.Name)
 			case len(t.Traversal) == 1:
-				p.add(at, fmt.Sprintf("write module.%s", root), "depends_on[…]: %q is no module", root)
+				p.add(at, fmt.Sprintf("write module.%s", root), "%s[…]: %q is no module", a.Name, root)
 			default:
-				p.add(at, rule, "depends_on names modules only")
+				p.add(at, rule, "%s names modules only", a.Name)
 			}
 			continue
 		}
 		if constantExpr(e) {
 			if v, diags := value(e, nil); !diags.HasErrors() && v.Type() == cty.String && v.IsKnown() && !v.IsNull() {
-				m.depends = append(m.depends, reference{v.AsString(), at})
+				out = append(out, reference{name: v.AsString(), at: at})
 				continue
 			}
 		}
-		p.absent(at, rule, "depends_on names modules only, written out")
+		p.absent(at, rule, "%s names modules only, written out", a.Name)
 	}
+	return out
 }
 
 // lateUse notes an expression that may wait for results and gives what the

@@ -103,8 +103,8 @@ func (p *parser) placeText(at hcl.Range) string {
 }
 
 var (
-	pipelineBlocks = set("variable", "locals", "workspace", "module")
-	pipelineNames  = append([]string{"module", "variable", "locals", "env", "workspace"}, slices.Sorted(maps.Keys(pipelineSpecs))...)
+	pipelineBlocks = set("variable", "locals", "workspace", "module", "template", "requirement")
+	pipelineNames  = append([]string{"module", "variable", "locals", "env", "env_from", "workspace", "template", "requirement"}, slices.Sorted(maps.Keys(pipelineSpecs))...)
 )
 
 // pipeline decodes the pipeline block.
@@ -120,6 +120,8 @@ func (p *parser) pipeline(b *hclsyntax.Block) {
 			f.pending = settle(p, f.pending, &f.pipeline, a.Name, a.Expr, s, -1)
 		case a.Name == "env":
 			f.env = p.environment(a, -1)
+		case a.Name == "env_from":
+			f.envFrom = p.envFrom(a)
 		case pipelineBlocks[a.Name]:
 			p.add(a.NameRange, fmt.Sprintf("write %s { … } without =", a.Name), "%s is a block", a.Name)
 		case p.later(laterPipeline, a.Name, a.NameRange):
@@ -127,9 +129,13 @@ func (p *parser) pipeline(b *hclsyntax.Block) {
 			p.unknown("attribute", a.Name, a.NameRange, "pipeline", pipelineNames)
 		}
 	}
+	p.templates(b)
 	declared := map[string]*hclsyntax.Block{}
 	for _, inner := range b.Body.Blocks {
 		switch inner.Type {
+		case "template": // read before
+		case "requirement":
+			p.requirement(inner)
 		case "variable":
 			p.variable(inner)
 		case "locals":
@@ -141,7 +147,7 @@ func (p *parser) pipeline(b *hclsyntax.Block) {
 		case "module":
 			p.module(inner)
 		default:
-			if _, attribute := pipelineSpecs[inner.Type]; attribute || inner.Type == "env" {
+			if _, attribute := pipelineSpecs[inner.Type]; attribute || inner.Type == "env" || inner.Type == "env_from" {
 				p.add(inner.TypeRange, fmt.Sprintf("write %s = …", inner.Type), "%s is an attribute, not a block", inner.Type)
 			} else if !p.later(laterPipeline, inner.Type, inner.TypeRange) {
 				p.unknown("block", inner.Type, inner.TypeRange, "pipeline", pipelineNames)

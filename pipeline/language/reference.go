@@ -16,6 +16,8 @@ import (
 type reference struct {
 	name string
 	at   hcl.Range
+	// third is the name behind that of a module, "" where there is none.
+	third string
 }
 
 // references are the names that an expression takes from its scope.
@@ -25,6 +27,11 @@ type references struct {
 	locals    []reference
 	allLocals bool
 	modules   []reference
+	// matrix are the axes of the module's own matrix, each the names of each.*.
+	matrix    []reference
+	allMatrix bool
+	each      []reference
+	allEach   bool
 	runID     bool
 	runNumber bool
 	other     bool // git, run.submitter, pipeline: always known
@@ -33,13 +40,20 @@ type references struct {
 
 // none reports an expression that needs no scope at all.
 func (x *references) none() bool {
-	return len(x.variables)+len(x.locals)+len(x.modules) == 0 &&
+	return len(x.variables)+len(x.locals)+len(x.modules) == 0 && !x.instance() &&
 		!x.allVars && !x.allLocals && !x.runID && !x.runNumber && !x.other && !x.unknown
+}
+
+// instance reports an expression that names what differs between the instances
+// of a module.
+func (x *references) instance() bool {
+	return len(x.matrix)+len(x.each) > 0 || x.allMatrix || x.allEach
 }
 
 // The names that expressions see, by their first part.
 var (
-	rootNames   = []string{"var", "local", "run", "git", "pipeline", "module"}
+	rootNames   = []string{"var", "local", "run", "git", "pipeline", "module", "matrix", "each"}
+	eachNames   = []string{"key", "value"}
 	runNames    = []string{"id", "number", "submitter"}
 	gitNames    = []string{"sha", "branch", "tag", "dirty"}
 	moduleNames = []string{"status", "result", "outputs", "exit_code", "duration", "cached"}
@@ -69,12 +83,12 @@ func (x *references) take(r *report, t hcl.Traversal, script bool) {
 	case "var":
 		x.allVars = x.allVars || second == stepNone
 		if second == stepName {
-			x.variables = append(x.variables, reference{name, at})
+			x.variables = append(x.variables, reference{name: name, at: at})
 		}
 	case "local":
 		x.allLocals = x.allLocals || second == stepNone
 		if second == stepName {
-			x.locals = append(x.locals, reference{name, at})
+			x.locals = append(x.locals, reference{name: name, at: at})
 		}
 	case "module":
 		if second != stepName {
@@ -82,14 +96,22 @@ func (x *references) take(r *report, t hcl.Traversal, script bool) {
 			r.add(at, "write module.NAME, or module[\"NAME\"]", "module needs the name of one")
 			return
 		}
-		x.modules = append(x.modules, reference{name, at})
-		if third, attribute := step(t, 2); third == stepName && !slices.Contains(moduleNames, attribute) {
-			detail := didYouMean(attribute, moduleNames)
-			if detail == "" {
-				detail = "a module has " + strings.Join(moduleNames, ", ") + "; what it wrote itself is in .result"
-			}
-			r.add(at, detail, "unknown attribute %q of module.%s", attribute, name)
+		ref := reference{name: name, at: at}
+		if third, attribute := step(t, 2); third == stepName {
+			ref.third = attribute
 		}
+		x.modules = append(x.modules, ref)
+	case "matrix":
+		x.allMatrix = x.allMatrix || second != stepName
+		if second == stepName {
+			x.matrix = append(x.matrix, reference{name: name, at: at})
+		}
+	case "each":
+		x.allEach = x.allEach || second != stepName
+		if second == stepName {
+			x.each = append(x.each, reference{name: name, at: at})
+		}
+		known(r, at, second, name, root, eachNames)
 	case "run":
 		x.runID = x.runID || second == stepNone || name == "id"
 		x.runNumber = x.runNumber || second == stepNone || name == "number"
@@ -120,10 +142,6 @@ func known(r *report, at hcl.Range, kind stepKind, name, root string, names []st
 const shellHint = "a shell's ${…} must be written $${…} in HCL (and %{ as %%{)"
 
 func unknownRoot(r *report, at hcl.Range, root string, script bool) {
-	if laterRoots[root] {
-		r.add(at, "", laterFormat, root)
-		return
-	}
 	detail := didYouMean(root, rootNames)
 	before := bytes.TrimRight(r.src.text[:min(max(at.Start.Byte, 0), len(r.src.text))], " ~")
 	switch {

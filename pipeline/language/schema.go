@@ -3,6 +3,7 @@ package language
 import (
 	"fmt"
 	"math/big"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -22,6 +23,7 @@ const (
 	kindNumber        // whole number
 	kindNumbers       // list of whole numbers
 	kindDuration      // text in Go's syntax
+	kindFlag          // true or false
 )
 
 // reading is a value as its kind reads it.
@@ -31,6 +33,7 @@ type reading struct {
 	number   int
 	numbers  []int
 	duration time.Duration
+	flag     bool
 }
 
 // spec says how an attribute is read, checked and kept. T is what it is kept
@@ -53,7 +56,8 @@ var (
 		"description":  {kind: kindText, check: checkText, set: func(p *pipeline.Pipeline, r reading) { p.Description = r.text }},
 		"tags":         {kind: kindTexts, check: checkWord, set: func(p *pipeline.Pipeline, r reading) { p.Tags = unique(r.texts) }},
 		"max_parallel": {kind: kindNumber, low: 1, high: 1_000_000, set: func(p *pipeline.Pipeline, r reading) { p.MaxParallel = r.number }},
-		"on_failure":   {kind: kindText, check: checkOnFailure, set: func(*pipeline.Pipeline, reading) {}},
+		"on_failure":   {kind: kindText, check: oneOf(pipeline.OnFailureStop, pipeline.OnFailureContinue), set: func(p *pipeline.Pipeline, r reading) { p.OnFailure = r.text }},
+		"timeout":      {kind: kindDuration, zero: "no timeout", set: func(p *pipeline.Pipeline, r reading) { p.Timeout = r.duration }},
 	}
 
 	moduleSpecs = map[string]spec[pipeline.Module]{
@@ -69,6 +73,16 @@ var (
 		"caches":           {kind: kindTexts, check: checkName, set: func(m *pipeline.Module, r reading) { m.Caches = unique(r.texts) }},
 		"working_dir":      {kind: kindText, check: checkPath, set: func(m *pipeline.Module, r reading) { m.WorkingDir = cleanPath(r.text) }},
 		"layout":           {kind: kindText, check: oneOf("by-module"), set: func(m *pipeline.Module, r reading) { m.Layout = r.text }},
+		"always_run":       {kind: kindFlag, set: func(m *pipeline.Module, r reading) { m.AlwaysRun = r.flag }},
+		"ignore_failure":   {kind: kindFlag, set: func(m *pipeline.Module, r reading) { m.IgnoreFailure = r.flag }},
+		"priority":         {kind: kindNumber, low: -1000, high: 1000, set: func(m *pipeline.Module, r reading) { m.Priority = r.number }},
+		"not_in_parallel": {kind: kindTexts, check: checkWord, set: func(m *pipeline.Module, r reading) {
+			m.Locks = unique(r.texts)
+			slices.Sort(m.Locks)
+		}},
+		"on_disconnect": {kind: kindText, check: oneOf(pipeline.DisconnectKeep, pipeline.DisconnectKill), set: func(m *pipeline.Module, r reading) { m.OnDisconnect = r.text }},
+		"on_lost":       {kind: kindText, check: oneOf(pipeline.LostRerun, pipeline.LostFail), set: func(m *pipeline.Module, r reading) { m.OnLost = r.text }},
+		"idle_timeout":  {kind: kindDuration, zero: "no limit", set: func(m *pipeline.Module, r reading) { m.IdleTimeout = r.duration }},
 	}
 
 	retrySpecs = map[string]spec[pipeline.Module]{
@@ -90,13 +104,6 @@ var (
 		"exclude": {kind: kindTexts, check: checkGlob, set: func(w *Workspace, r reading) { w.Exclude = globs(r.texts) }},
 	}
 )
-
-func checkOnFailure(s string) *problem {
-	if laterOnFailure[s] {
-		return wrong("", laterFormat, quote(s))
-	}
-	return oneOf("stop")(s)
-}
 
 func unique(list []string) []string {
 	seen, out := map[string]bool{}, list[:0:0]
@@ -150,6 +157,8 @@ func (s *spec[T]) one(r *report, name string, at hcl.Range, v cty.Value) (readin
 	switch s.kind {
 	case kindNumber, kindNumbers:
 		out.number, p = wholeNumber(v, s.low, s.high)
+	case kindFlag:
+		out.flag, p = flagOf(v)
 	default:
 		out.text, p = textOf(v)
 		if p == nil && v.IsKnown() {
@@ -182,6 +191,21 @@ func textOf(v cty.Value) (string, *problem) {
 		return "", wrong("", "want text, not %s", friendly(v))
 	}
 	return text.AsString(), nil
+}
+
+// flagOf reads true or false.
+func flagOf(v cty.Value) (bool, *problem) {
+	switch {
+	case !v.IsKnown():
+		return false, nil
+	case v.IsNull():
+		return false, wrong("write true or false", "value is null")
+	}
+	b, err := convert.Convert(v, cty.Bool)
+	if err != nil || !b.IsKnown() || b.IsNull() {
+		return false, wrong("write true or false", "want true or false, not %s", friendly(v))
+	}
+	return b.True(), nil
 }
 
 func wholeNumber(v cty.Value, low, high int) (int, *problem) {

@@ -1,0 +1,102 @@
+package fsm
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// maxInstances bounds what one module becomes.
+const maxInstances = 1 << 13
+
+func (st *state) applyExpand(e *Expand, at time.Time) refusal {
+	r := st.run(e.Run)
+	if r == nil {
+		return refusal{reason: "no such run"}
+	}
+	if why := badName("the module's name", e.Module); why != "" {
+		return refusal{reason: why}
+	}
+	m := st.module(e.Run, e.Module)
+	switch {
+	case r.State.Final() || m.State != pipeline.ModuleWaiting:
+		return refusal{reason: "module is " + string(m.State), duplicate: m.Expanded}
+	case m.Last() != nil:
+		return refusal{reason: "module has attempts"}
+	case len(e.Instances) > maxInstances:
+		return refusal{reason: fmt.Sprintf("%d instances are more than %d", len(e.Instances), maxInstances)}
+	}
+	for _, n := range e.Needs {
+		if !st.module(e.Run, n).State.Final() {
+			return refusal{reason: "waits for " + n}
+		}
+	}
+	for i := range e.Instances {
+		if why := badName("the instance's key", e.Instances[i].Key); why != "" {
+			return refusal{reason: why}
+		}
+	}
+	m.Instances, m.Expanded = e.Instances, true
+	m.State, m.FinishedAt = pipeline.ModuleSucceeded, at
+	m.Reason = "for_each over nothing"
+	if n := len(e.Instances); n > 0 {
+		m.Reason = fmt.Sprintf("became %d instances", n)
+	}
+	r.Modules += len(e.Instances)
+	if r.State == pipeline.RunWaiting {
+		r.State, r.StartedAt = pipeline.RunRunning, at
+	}
+	countEnd(r, m, false)
+	st.putModule(r.ID, m)
+	st.touch(r)
+	return refusal{}
+}
+
+// collapse takes the instances of a module out of its run again.
+func (st *state) collapse(r *pipeline.Run, m *pipeline.ModuleRecord) {
+	for i := range m.Instances {
+		name := pipeline.InstanceName(m.Name, m.Instances[i].Key)
+		one := st.module(r.ID, name)
+		uncount(r, one)
+		st.del(bModules, moduleKey(r.ID, name))
+		r.Modules--
+	}
+}
+
+// uncount takes back what countEnd counted.
+func uncount(r *pipeline.Run, m *pipeline.ModuleRecord) {
+	if !m.State.Final() {
+		return
+	}
+	r.Done--
+	switch {
+	case m.Ignored:
+		r.Warnings--
+	case m.State == pipeline.ModuleFailed, m.State == pipeline.ModuleCancelled:
+		r.Failed--
+	}
+}
+
+// RunModules gives the modules of a run, with those that became instances in the place of the module
+// that they are of, where there is at least one. The list is the caller's.
+func (v *View) RunModules(id pipeline.RunID) ([]pipeline.Module, error) {
+	def, err := v.Definition(id)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]pipeline.Module, 0, len(def.Modules))
+	for i := range def.Modules {
+		m := &def.Modules[i]
+		if m.Dynamic {
+			if rec := v.Module(id, m.Name); len(rec.Instances) > 0 {
+				for _, x := range rec.Instances {
+					out = append(out, m.Instance(x))
+				}
+				continue
+			}
+		}
+		out = append(out, *m)
+	}
+	return out, nil
+}
