@@ -64,7 +64,13 @@ type Backend interface {
 	// leaves out modules that did not change after since.
 	Run(ctx context.Context, id pipeline.RunID, afterIndex uint64, wait time.Duration, since uint64) (wire.Run, error)
 	// Cancel: leader.
-	Cancel(ctx context.Context, by Subject, id pipeline.RunID, reason string) (wire.RunSummary, error)
+	Cancel(ctx context.Context, by Subject, id pipeline.RunID, in wire.CancelRequest) (wire.RunSummary, error)
+	// Retry: leader. It makes a run that is over go on.
+	Retry(ctx context.Context, by Subject, id pipeline.RunID, in wire.RetryRequest) (wire.RunSummary, error)
+	// Why: leader. An empty module means all of them.
+	Why(ctx context.Context, id pipeline.RunID, module string) (wire.Why, error)
+	// Locks: leader.
+	Locks(ctx context.Context) (wire.LockList, error)
 
 	// Follow sends the logs of a run (needs the state). It returns after the
 	// RunEnd event, when send fails, or when ctx ends.

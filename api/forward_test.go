@@ -33,8 +33,8 @@ func TestForward_toLeader(t *testing.T) {
 	var by api.Subject
 	var reason string
 	f, _ := pair(t, &apitest.Backend{}, &apitest.Backend{
-		CancelFunc: func(_ context.Context, s api.Subject, id pipeline.RunID, why string) (wire.RunSummary, error) {
-			by, reason = s, why
+		CancelFunc: func(_ context.Context, s api.Subject, id pipeline.RunID, in wire.CancelRequest) (wire.RunSummary, error) {
+			by, reason = s, in.Reason
 			return wire.RunSummary{ID: id, State: pipeline.RunCancelling}, nil
 		},
 		RunsFunc: func(_ context.Context, q api.RunQuery) (wire.RunList, error) {
@@ -145,7 +145,7 @@ func TestForward_noLeader(t *testing.T) {
 func TestForward_leaderDiesWithRequest(t *testing.T) {
 	g := newGate()
 	dying := &apitest.Backend{Name: "dying",
-		CancelFunc: func(ctx context.Context, _ api.Subject, id pipeline.RunID, _ string) (wire.RunSummary, error) {
+		CancelFunc: func(ctx context.Context, _ api.Subject, id pipeline.RunID, _ wire.CancelRequest) (wire.RunSummary, error) {
 			return wire.RunSummary{}, g.wait(ctx)
 		},
 		RunsFunc: func(ctx context.Context, _ api.RunQuery) (wire.RunList, error) {
@@ -228,7 +228,7 @@ func TestForward_leaderIsAway(t *testing.T) {
 	gone := "http://" + l.Addr().String()
 	l.Close()
 	done := make(chan string, 1)
-	next := newNode(t, &apitest.Backend{Name: "next", CancelFunc: func(_ context.Context, by api.Subject, id pipeline.RunID, _ string) (wire.RunSummary, error) {
+	next := newNode(t, &apitest.Backend{Name: "next", CancelFunc: func(_ context.Context, by api.Subject, id pipeline.RunID, _ wire.CancelRequest) (wire.RunSummary, error) {
 		done <- by.Name
 		return wire.RunSummary{ID: id}, nil
 	}})

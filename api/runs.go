@@ -149,6 +149,45 @@ func (s *Server) cancel(c *call) error {
 	if err != nil {
 		return err
 	}
-	out, err := s.backend.Cancel(c.r.Context(), c.by, id, in.Reason)
+	if len(in.Request) > maxCursor {
+		return invalid("request: longer than %d bytes", maxCursor)
+	}
+	out, err := s.backend.Cancel(c.r.Context(), c.by, id, in)
+	return okOr(s, c, out, err)
+}
+
+func (s *Server) retry(c *call) error {
+	id, err := c.runID()
+	if err != nil {
+		return err
+	}
+	in, err := document[wire.RetryRequest](c)
+	if err != nil {
+		return err
+	}
+	for _, m := range in.From {
+		if !wire.ValidModule(m) {
+			return badModule(m)
+		}
+	}
+	out, err := s.backend.Retry(c.r.Context(), c.by, id, in)
+	return okOr(s, c, out, err)
+}
+
+func (s *Server) why(c *call) error {
+	id, err := c.runID()
+	if err != nil {
+		return err
+	}
+	module := c.r.URL.Query().Get("module")
+	if module != "" && !wire.ValidModule(module) {
+		return badModule(module)
+	}
+	out, err := s.backend.Why(c.r.Context(), id, module)
+	return okOr(s, c, out, err)
+}
+
+func (s *Server) locks(c *call) error {
+	out, err := s.backend.Locks(c.r.Context())
 	return okOr(s, c, out, err)
 }

@@ -35,7 +35,10 @@ type Backend struct {
 	SubmitFunc               func(context.Context, api.Subject, string, wire.SubmitRequest) (wire.RunCreated, error)
 	RunsFunc                 func(context.Context, api.RunQuery) (wire.RunList, error)
 	RunFunc                  func(context.Context, pipeline.RunID, uint64, time.Duration, uint64) (wire.Run, error)
-	CancelFunc               func(context.Context, api.Subject, pipeline.RunID, string) (wire.RunSummary, error)
+	CancelFunc               func(context.Context, api.Subject, pipeline.RunID, wire.CancelRequest) (wire.RunSummary, error)
+	RetryFunc                func(context.Context, api.Subject, pipeline.RunID, wire.RetryRequest) (wire.RunSummary, error)
+	WhyFunc                  func(context.Context, pipeline.RunID, string) (wire.Why, error)
+	LocksFunc                func(context.Context) (wire.LockList, error)
 	FollowFunc               func(context.Context, pipeline.RunID, wire.FollowRequest, func(wire.LogEvent) error) error
 	LogFunc                  func(context.Context, pipeline.RunID, string, int, int64) (io.ReadCloser, api.LogInfo, error)
 	ArtifactsFunc            func(context.Context, pipeline.RunID, string) (wire.ArtifactList, error)
@@ -152,11 +155,35 @@ func (b *Backend) Run(ctx context.Context, id pipeline.RunID, after uint64, wait
 	return b.RunFunc(ctx, id, after, wait, since)
 }
 
-func (b *Backend) Cancel(ctx context.Context, by api.Subject, id pipeline.RunID, reason string) (wire.RunSummary, error) {
+func (b *Backend) Cancel(ctx context.Context, by api.Subject, id pipeline.RunID, in wire.CancelRequest) (wire.RunSummary, error) {
 	if b.CancelFunc == nil {
 		return wire.RunSummary{}, unset("Cancel")
 	}
-	return b.CancelFunc(ctx, by, id, reason)
+	return b.CancelFunc(ctx, by, id, in)
+}
+
+// Retry calls RetryFunc.
+func (b *Backend) Retry(ctx context.Context, by api.Subject, id pipeline.RunID, in wire.RetryRequest) (wire.RunSummary, error) {
+	if b.RetryFunc == nil {
+		return wire.RunSummary{}, unset("Retry")
+	}
+	return b.RetryFunc(ctx, by, id, in)
+}
+
+// Why calls WhyFunc.
+func (b *Backend) Why(ctx context.Context, id pipeline.RunID, module string) (wire.Why, error) {
+	if b.WhyFunc == nil {
+		return wire.Why{}, unset("Why")
+	}
+	return b.WhyFunc(ctx, id, module)
+}
+
+// Locks calls LocksFunc.
+func (b *Backend) Locks(ctx context.Context) (wire.LockList, error) {
+	if b.LocksFunc == nil {
+		return wire.LockList{}, unset("Locks")
+	}
+	return b.LocksFunc(ctx)
 }
 
 func (b *Backend) Follow(ctx context.Context, id pipeline.RunID, in wire.FollowRequest, send func(wire.LogEvent) error) error {

@@ -134,7 +134,27 @@ func (c *Client) WaitRun(ctx context.Context, id pipeline.RunID, index uint64, w
 
 // Cancel stops a run. Cancelling what is over is a Conflict.
 func (c *Client) Cancel(ctx context.Context, id pipeline.RunID, reason string) (wire.RunSummary, error) {
-	return do[wire.RunSummary](ctx, c, &request{method: http.MethodPost, path: runsPath + path(string(id), "cancel"), safe: true}, wire.CancelRequest{Reason: reason})
+	return do[wire.RunSummary](ctx, c, &request{method: http.MethodPost, path: runsPath + path(string(id), "cancel"), safe: true}, wire.CancelRequest{Reason: reason, Request: NewKey()})
+}
+
+// Retry makes a run that is over go on: with what did not succeed, or with the
+// modules of from and all that depends on them.
+func (c *Client) Retry(ctx context.Context, id pipeline.RunID, from []string) (wire.RunSummary, error) {
+	return do[wire.RunSummary](ctx, c, &request{method: http.MethodPost, path: runsPath + path(string(id), "retry")}, wire.RetryRequest{From: from})
+}
+
+// Why explains a run, or one module of it.
+func (c *Client) Why(ctx context.Context, id pipeline.RunID, module string) (wire.Why, error) {
+	q := url.Values{}
+	if module != "" {
+		q.Set("module", module)
+	}
+	return do[wire.Why](ctx, c, &request{method: http.MethodGet, path: runsPath + path(string(id), "why"), query: q, safe: true}, nil)
+}
+
+// Locks lists the locks that are held or waited for.
+func (c *Client) Locks(ctx context.Context) (wire.LockList, error) {
+	return do[wire.LockList](ctx, c, &request{method: http.MethodGet, path: "/api/v1/locks", safe: true}, nil)
 }
 
 // Artifacts lists the output files of a run, or of one module of it.

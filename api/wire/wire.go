@@ -44,9 +44,13 @@ type SubmitRequest struct {
 	Workspace pipeline.Digest   `json:"workspace,omitempty"`
 	Variables map[string]string `json:"variables,omitempty"`
 	// Env is kept for env_from; modules do not see it otherwise.
-	Env     map[string]string `json:"env,omitempty"`
-	Git     *pipeline.Git     `json:"git,omitempty"`
-	Targets []string          `json:"targets,omitempty"`
+	Env map[string]string `json:"env,omitempty"`
+	Git *pipeline.Git     `json:"git,omitempty"`
+	// Targets, Tags and Skip select modules: with Targets or Tags the run has
+	// those and what they need; Skip names modules that are skipped.
+	Targets []string `json:"targets,omitempty"`
+	Tags    []string `json:"tags,omitempty"`
+	Skip    []string `json:"skip,omitempty"`
 }
 
 // RunCreated answers a submission, once the run is committed.
@@ -86,7 +90,9 @@ type RunSummary struct {
 
 // Module is a module of a run.
 type Module struct {
-	Name      string               `json:"name"`
+	Name string `json:"name"`
+	// Of is the block that the module is an instance of (matrix, for_each).
+	Of        string               `json:"of,omitempty"`
 	State     pipeline.ModuleState `json:"state"`
 	Reason    string               `json:"reason"`
 	Worker    string               `json:"worker"`
@@ -131,6 +137,50 @@ type RunList struct {
 // RunSummary.
 type CancelRequest struct {
 	Reason string `json:"reason,omitempty"`
+	// Request is an id of the caller's choice. A second cancellation with another
+	// one stops what runs on cancel too (always_run).
+	Request string `json:"request,omitempty"`
+}
+
+// RetryRequest goes to POST /api/v1/runs/{id}/retry: the run goes on with what
+// did not succeed, or, with From, with these modules and all that depends on
+// them. The answer is the run's RunSummary.
+type RetryRequest struct {
+	From []string `json:"from,omitempty"`
+}
+
+// Why explains a run, or one module of it.
+type Why struct {
+	Run    RunSummary  `json:"run"`
+	Module []WhyModule `json:"modules"`
+}
+
+// WhyModule says why a module is where it is: a sentence for each fact.
+type WhyModule struct {
+	Name    string               `json:"name"`
+	State   pipeline.ModuleState `json:"state"`
+	Because []string             `json:"because"`
+}
+
+// LockList answers GET /api/v1/locks: the keys of not_in_parallel that are held
+// or waited for.
+type LockList struct {
+	Locks []Lock `json:"locks"`
+}
+
+// Lock is one key. Waiters stand in the order in which they get it.
+type Lock struct {
+	Key     string     `json:"key"`
+	Holder  *LockUser  `json:"holder"`
+	Waiters []LockUser `json:"waiters"`
+}
+
+// LockUser is a module that holds a lock or waits for it, since when.
+type LockUser struct {
+	Run    pipeline.RunID `json:"run"`
+	Module string         `json:"module"`
+	Worker string         `json:"worker,omitempty"`
+	Since  time.Time      `json:"since"`
 }
 
 // LogEvent is one piece of output in a followed log (the data of a

@@ -82,10 +82,10 @@ func (p *program) command() *cli.Command {
 		ExitErrHandler:  func(context.Context, *cli.Command, error) {},
 		Commands: []*cli.Command{
 			p.runCommand(), p.agentCommand(),
-			p.submitCommand(), p.validateCommand(),
+			p.submitCommand(), p.validateCommand(), p.formatCommand(), p.planCommand(), p.graphCommand(),
 			p.listCommand(), p.statusCommand(), p.watchCommand(), p.waitCommand(), p.logsCommand(),
-			p.cancelCommand(), p.artifactsCommand(),
-			p.workersCommand(), p.membersCommand(), p.drainCommand(), p.leaveCommand(),
+			p.cancelCommand(), p.againCommand(), p.whyCommand(), p.artifactsCommand(),
+			p.workersCommand(), p.membersCommand(), p.drainCommand(), p.leaveCommand(), p.locksCommand(),
 			p.tokenCommand(), p.keygenCommand(), p.caCommand(),
 			p.versionCommand(), p.helpCommand(),
 		},

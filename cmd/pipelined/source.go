@@ -43,6 +43,31 @@ func varFlags() []cli.Flag {
 	}
 }
 
+// selectFlags select modules of a pipeline.
+func selectFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "target", Usage: "only this `MODULE` and what it needs; may be repeated", Local: true},
+		&cli.StringSliceFlag{Name: "tag", Usage: "only modules with this `TAG` and what they need; may be repeated", Local: true},
+		&cli.StringSliceFlag{Name: "skip", Usage: "skip this `MODULE`; may be repeated", Local: true},
+	}
+}
+
+// inputsOf is what a submission from here adds to the source.
+func (p *program) inputsOf(ctx context.Context, cmd *cli.Command, s *source) language.Inputs {
+	in := language.Inputs{Git: gitFacts(ctx, s.dir, p.environ()), Targets: cmd.StringSlice("target"), Tags: cmd.StringSlice("tag"), Skip: cmd.StringSlice("skip")}
+	patterns := s.file.EnvFrom()
+	for _, kv := range p.environ() {
+		name, value, _ := strings.Cut(kv, "=")
+		if language.MatchesEnv(patterns, name) {
+			if in.Env == nil {
+				in.Env = map[string]string{}
+			}
+			in.Env[name] = value
+		}
+	}
+	return in
+}
+
 // readSource reads and decodes a pipeline and the values of its variables; "-"
 // reads standard input. A pipeline with mistakes is a *wire.SourceError.
 func (p *program) readSource(cmd *cli.Command) (*source, error) {

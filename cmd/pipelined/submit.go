@@ -15,14 +15,13 @@ import (
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/pipeline/language"
 )
 
 func (p *program) submitCommand() *cli.Command {
 	return &cli.Command{
 		Name: "submit", Usage: "sends a pipeline and its files to the cluster, and follows the run", ArgsUsage: "FILE",
 		Description: "Ends as the run does. Interrupted, it leaves the run alone.",
-		Flags: append(varFlags(),
+		Flags: append(append(varFlags(), selectFlags()...),
 			&cli.BoolFlag{Name: "detach", Usage: "print the run's id and leave", HideDefault: true, Local: true},
 			jsonFlag(),
 		),
@@ -89,14 +88,15 @@ func (p *program) checkRun(ctx context.Context, cmd *cli.Command) (*job, error) 
 	if err != nil {
 		return nil, err
 	}
-	git := gitFacts(ctx, s.dir, p.environ())
-	if err := s.check(ctx, language.Inputs{Git: git}); err != nil {
+	in := p.inputsOf(ctx, cmd, s)
+	if err := s.check(ctx, in); err != nil {
 		return nil, err
 	}
 	j := &job{source: s, workspace: &workspace{}, key: client.NewKey()}
-	j.request = wire.SubmitRequest{Source: string(s.text), FileName: s.name, Variables: s.variables()}
-	if git != (pipeline.Git{}) {
-		j.request.Git = &git
+	j.request = wire.SubmitRequest{Source: string(s.text), FileName: s.name, Variables: s.variables(),
+		Env: in.Env, Targets: in.Targets, Tags: in.Tags, Skip: in.Skip}
+	if in.Git != (pipeline.Git{}) {
+		j.request.Git = &in.Git
 	}
 	return j, nil
 }

@@ -60,6 +60,7 @@ func (v *runView) apply(r wire.Run) []change {
 	for _, m := range r.Modules {
 		i, ok := v.at[m.Name]
 		if !ok {
+			v.replace(m.Of)
 			i = len(v.modules)
 			v.at[m.Name] = i
 			v.modules = append(v.modules, m)
@@ -69,6 +70,22 @@ func (v *runView) apply(r wire.Run) []change {
 		changes = v.changes(changes, &m)
 	}
 	return changes
+}
+
+// replace forgets a module that became instances.
+func (v *runView) replace(name string) {
+	i, ok := v.at[name]
+	if !ok || name == "" {
+		return
+	}
+	v.modules = append(v.modules[:i], v.modules[i+1:]...)
+	delete(v.at, name)
+	delete(v.told, name)
+	for other, at := range v.at {
+		if at > i {
+			v.at[other] = at - 1
+		}
+	}
 }
 
 // changes appends what was not said of a module yet.

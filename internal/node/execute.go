@@ -199,6 +199,6 @@ func (b *backend) CancelExecution(ctx context.Context, by api.Subject, in wire.C
 	if err != nil {
 		return err
 	}
-	_, err = b.Cancel(ctx, by, id, in.Reason)
+	_, err = b.Cancel(ctx, by, id, wire.CancelRequest{Reason: in.Reason})
 	return err
 }

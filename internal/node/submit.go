@@ -82,10 +82,7 @@ func (n *Node) compile(ctx context.Context, by api.Subject, id pipeline.RunID, i
 	if in.FileName == "" {
 		in.FileName = "pipeline.hcl"
 	}
-	if len(in.Targets) > 0 {
-		return nil, pipeline.Errorf(pipeline.Invalid, "targets: this version runs whole pipelines only")
-	}
-	inputs := language.Inputs{RunID: string(id), Submitter: by.Name}
+	inputs := language.Inputs{RunID: string(id), Submitter: by.Name, Env: in.Env, Targets: in.Targets, Tags: in.Tags, Skip: in.Skip}
 	if in.Git != nil {
 		inputs.Git = *in.Git
 	}
@@ -320,7 +317,7 @@ func (n *Node) readRun(id pipeline.RunID, since uint64) (wire.Run, error) {
 func noRun(id pipeline.RunID) error { return pipeline.Errorf(pipeline.NotFound, "no run %s", id) }
 
 func moduleOf(def *pipeline.Module, rec *pipeline.ModuleRecord) wire.Module {
-	m := wire.Module{Name: rec.Name, State: rec.State, Reason: rec.Reason, DependsOn: def.DependsOn, Result: rec.Result,
+	m := wire.Module{Name: rec.Name, Of: def.Of, State: rec.State, Reason: rec.Reason, DependsOn: def.DependsOn, Result: rec.Result,
 		ExitCode: rec.ExitCode, Outputs: rec.OutputPaths, OutputBytes: rec.OutputBytes, StartedAt: timeOf(rec.StartedAt),
 		FinishedAt: timeOf(rec.FinishedAt), NotBefore: timeOf(rec.NotBefore), Attempts: []wire.Attempt{}}
 	if m.Outputs == nil {
@@ -360,11 +357,12 @@ func (n *Node) explainWaiting(ctx context.Context, r *wire.Run) {
 }
 
 // Cancel asks for the end of a run.
-func (b *backend) Cancel(ctx context.Context, by api.Subject, id pipeline.RunID, reason string) (wire.RunSummary, error) {
+func (b *backend) Cancel(ctx context.Context, by api.Subject, id pipeline.RunID, in wire.CancelRequest) (wire.RunSummary, error) {
+	reason := in.Reason
 	if reason == "" {
 		reason = "by " + by.Name
 	}
-	res, err := b.node().propose(ctx, &fsm.Command{At: time.Now().UTC(), Cancel: &fsm.Cancel{Run: id, Reason: reason}})
+	res, err := b.node().propose(ctx, &fsm.Command{At: time.Now().UTC(), Cancel: &fsm.Cancel{Run: id, Reason: reason, Request: in.Request}})
 	if err == nil {
 		err = res.Err()
 	}

@@ -112,7 +112,9 @@ func (t *term) queueBehind(r *run) {
 			continue // refilled in one go later: fewer, fuller entries
 		}
 		for ; queued < depth; queued++ {
-			next := r.queue.Next(func(c scheduler.Class) bool { return !c.Alone && c.Avoid != head.worker && scheduler.Fits(&link.sched, c) })
+			next := r.queue.Next(func(c scheduler.Class) bool {
+				return !c.Alone && c.Avoid != head.worker && scheduler.Fits(&link.sched, c)
+			})
 			if next == nil {
 				break
 			}

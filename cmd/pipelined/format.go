@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/renameio/v2"
+	"github.com/urfave/cli/v3"
+
+	"github.com/pipelined/pipelined/pipeline/language"
+)
+
+func (p *program) formatCommand() *cli.Command {
+	return &cli.Command{
+		Name: "fmt", Usage: "writes pipelines in the usual form; needs no cluster", ArgsUsage: "[FILE|DIR]...",
+		Description: "Without an argument it takes the folder it is in. The names of files that were not in the usual form are printed. `-` formats standard input to standard output.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "check", Usage: "change nothing; exit 1 where a file is not in the usual form", HideDefault: true, Local: true},
+			&cli.BoolFlag{Name: "diff", Usage: "print what would change", HideDefault: true, Local: true},
+			&cli.BoolFlag{Name: "recursive", Usage: "go into folders below", HideDefault: true, Local: true},
+		},
+		Action: p.action(0, -1, p.format),
+	}
+}
+
+func (p *program) format(_ context.Context, cmd *cli.Command) error {
+	args := cmd.Args().Slice()
+	if len(args) == 0 {
+		args = []string{"."}
+	}
+	check, diff := cmd.Bool("check"), cmd.Bool("diff")
+	changed := 0
+	for _, arg := range args {
+		files, err := pipelineFiles(arg, cmd.Bool("recursive"))
+		if err != nil {
+			return usagef("fmt: %w", fileError(err))
+		}
+		for _, name := range files {
+			old, err := p.readFile(name)
+			if err != nil {
+				return usagef("fmt: %w", err)
+			}
+			formatted, diags := language.Format(name, old)
+			if len(diags) > 0 {
+				return p.explain(sourceError(diags))
+			}
+			same := bytes.Equal(old, formatted)
+			if !same {
+				changed++
+			}
+			if err := p.formatted(name, old, formatted, check, diff); err != nil {
+				return err
+			}
+		}
+	}
+	if check && changed > 0 {
+		return exit(exitFailed)
+	}
+	return nil
+}
+
+// formatted writes or shows what became of one file.
+func (p *program) formatted(name string, old, text []byte, check, diff bool) error {
+	if name == "-" && !check && !diff {
+		_, err := p.stdout.Write(text)
+		return err
+	}
+	if bytes.Equal(old, text) {
+		return nil
+	}
+	if name == "-" {
+		name = "stdin"
+	}
+	if diff {
+		writeDiff(p.stdout, clean(name), old, text)
+	} else {
+		fmt.Fprintln(p.stdout, clean(name))
+	}
+	if check || diff || name == "stdin" {
+		return nil
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return fileError(err)
+	}
+	// Whole or not at all: a pipeline is never half written.
+	return wrap("write "+name, renameio.WriteFile(name, text, info.Mode().Perm()))
+}
+
+// pipelineFiles lists what an argument means: itself, or the .hcl files of a
+// folder.
+func pipelineFiles(arg string, recursive bool) ([]string, error) {
+	if arg == "-" {
+		return []string{arg}, nil
+	}
+	info, err := os.Stat(arg)
+	if err != nil || !info.IsDir() {
+		return []string{arg}, err
+	}
+	var list []string
+	err = filepath.WalkDir(arg, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != arg && (!recursive || strings.HasPrefix(d.Name(), ".")):
+			return fs.SkipDir
+		case d.Type().IsRegular() && strings.HasSuffix(path, ".hcl"):
+			list = append(list, path)
+		}
+		return nil
+	})
+	return list, err
+}
+
+// maxDiff bounds the lines of a file of which a difference is worked out; the
+// work grows with their square.
+const maxDiff = 4000
+
+// writeDiff prints the lines that differ, each with - or + before it and the
+// number that it has in its version.
+func writeDiff(w interface{ Write([]byte) (int, error) }, name string, a, b []byte) {
+	fmt.Fprintf(w, "--- %s\n+++ %s (formatted)\n", name, name)
+	old, now := strings.Split(string(a), "\n"), strings.Split(string(b), "\n")
+	if len(old) > maxDiff || len(now) > maxDiff {
+		fmt.Fprintf(w, "%d lines became %d\n", len(old), len(now))
+		return
+	}
+	// common[i][j] is the length of the longest common part of old[i:] and now[j:].
+	common := make([][]int, len(old)+1)
+	for i := range common {
+		common[i] = make([]int, len(now)+1)
+	}
+	for i := len(old) - 1; i >= 0; i-- {
+		for j := len(now) - 1; j >= 0; j-- {
+			if old[i] == now[j] {
+				common[i][j] = common[i+1][j+1] + 1
+			} else {
+				common[i][j] = max(common[i+1][j], common[i][j+1])
+			}
+		}
+	}
+	for i, j := 0, 0; i < len(old) || j < len(now); {
+		switch {
+		case i < len(old) && j < len(now) && old[i] == now[j]:
+			i, j = i+1, j+1
+		case j == len(now) || i < len(old) && common[i+1][j] >= common[i][j+1]:
+			fmt.Fprintf(w, "-%d: %s\n", i+1, clean(old[i]))
+			i++
+		default:
+			fmt.Fprintf(w, "+%d: %s\n", j+1, clean(now[j]))
+			j++
+		}
+	}
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v3"
+)
+
+// graphForms are what `graph -o` takes.
+var graphForms = []string{"text", "dot", "mermaid", "svg"}
+
+func (p *program) graphCommand() *cli.Command {
+	return &cli.Command{
+		Name: "graph", Usage: "draws the modules of a pipeline and what they depend on; needs no cluster", ArgsUsage: "FILE",
+		Flags: append(append(varFlags(), selectFlags()...),
+			&cli.StringFlag{Name: "o", Usage: "the `FORM`: " + strings.Join(graphForms, ", "), Value: "text", Local: true}),
+		Action: p.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
+			form := cmd.String("o")
+			if !slices.Contains(graphForms, form) {
+				return usagef("-o %q: want one of %s%s", form, strings.Join(graphForms, ", "), didYouMean(form, graphForms))
+			}
+			def, err := p.compiled(ctx, cmd)
+			if err != nil {
+				return p.explain(err)
+			}
+			plan := planOf(def)
+			switch form {
+			case "dot":
+				writeDot(p.stdout, plan)
+			case "mermaid":
+				writeMermaid(p.stdout, plan)
+			case "svg":
+				writeSVG(p.stdout, plan)
+			default:
+				writeGraph(p.stdout, plan)
+			}
+			return nil
+		}),
+	}
+}
+
+// writeGraph prints each module with what it depends on, first things first.
+func writeGraph(w io.Writer, plan runPlan) {
+	modules := slices.Clone(plan.Modules)
+	slices.SortStableFunc(modules, func(a, b plannedModule) int { return depth(a) - depth(b) })
+	for _, m := range modules {
+		text := clean(m.Name)
+		if len(m.DependsOn) > 0 {
+			text += " <- " + clean(strings.Join(m.DependsOn, ", "))
+		}
+		if m.Skipped != "" {
+			text += " (skipped: " + clean(m.Skipped) + ")"
+		}
+		fmt.Fprintln(w, text)
+	}
+}
+
+// depth orders modules by their wave, those that do not run last.
+func depth(m plannedModule) int {
+	if m.Wave == 0 {
+		return 1 << 30
+	}
+	return m.Wave
+}
+
+func writeDot(w io.Writer, plan runPlan) {
+	fmt.Fprintf(w, "digraph %q {\n  rankdir=LR\n  node [shape=box]\n", plan.Pipeline)
+	for _, m := range plan.Modules {
+		style := ""
+		if m.Skipped != "" {
+			style = " [style=dashed]"
+		}
+		fmt.Fprintf(w, "  %q%s\n", m.Name, style)
+		for _, d := range m.DependsOn {
+			fmt.Fprintf(w, "  %q -> %q\n", d, m.Name)
+		}
+	}
+	fmt.Fprintln(w, "}")
+}
+
+func writeMermaid(w io.Writer, plan runPlan) {
+	ids := map[string]string{}
+	fmt.Fprintln(w, "flowchart LR")
+	for i, m := range plan.Modules {
+		ids[m.Name] = fmt.Sprintf("m%d", i)
+		fmt.Fprintf(w, "  m%d[\"%s\"]\n", i, strings.NewReplacer(`"`, "#quot;", "\n", " ").Replace(clean(m.Name)))
+	}
+	for _, m := range plan.Modules {
+		for _, d := range m.DependsOn {
+			fmt.Fprintf(w, "  %s --> %s\n", ids[d], ids[m.Name])
+		}
+	}
+}
+
+// The measures of the picture, in its units.
+const (
+	boxHeight = 28
+	boxGap    = 16
+	layerGap  = 70
+	margin    = 20
+	charWidth = 7.5
+)
+
+// writeSVG draws the waves from left to right.
+func writeSVG(w io.Writer, plan runPlan) {
+	layers := slices.Clone(plan.Waves)
+	var skipped []string
+	for _, m := range plan.Modules {
+		if m.Wave == 0 {
+			skipped = append(skipped, m.Name)
+		}
+	}
+	if len(skipped) > 0 {
+		layers = append(layers, skipped)
+	}
+	type box struct{ x, y, width float64 }
+	boxes := map[string]box{}
+	x, height := float64(margin), 0.0
+	for _, layer := range layers {
+		width := 0.0
+		for _, name := range layer {
+			width = max(width, float64(len([]rune(name)))*charWidth+20)
+		}
+		for i, name := range layer {
+			y := float64(margin + i*(boxHeight+boxGap))
+			boxes[name] = box{x, y, width}
+			height = max(height, y+boxHeight)
+		}
+		x += width + layerGap
+	}
+	fmt.Fprintf(w, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" font-family=\"monospace\" font-size=\"12\">\n", x-layerGap+margin, height+margin)
+	for _, m := range plan.Modules {
+		to := boxes[m.Name]
+		for _, d := range m.DependsOn {
+			from, ok := boxes[d]
+			if !ok {
+				continue
+			}
+			x1, y1, x2, y2 := from.x+from.width, from.y+boxHeight/2, to.x, to.y+boxHeight/2
+			fmt.Fprintf(w, "  <path d=\"M%.1f %.1f C%.1f %.1f %.1f %.1f %.1f %.1f\" fill=\"none\" stroke=\"#888\"/>\n",
+				x1, y1, x1+layerGap/2, y1, x2-layerGap/2, y2, x2, y2)
+		}
+	}
+	for _, m := range plan.Modules {
+		b := boxes[m.Name]
+		dash := ""
+		if m.Skipped != "" {
+			dash = " stroke-dasharray=\"4 3\""
+		}
+		fmt.Fprintf(w, "  <rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%d\" rx=\"4\" fill=\"#fff\" stroke=\"#333\"%s/>\n", b.x, b.y, b.width, boxHeight, dash)
+		fmt.Fprintf(w, "  <text x=\"%.1f\" y=\"%.1f\">", b.x+10, b.y+18)
+		_ = xml.EscapeText(w, []byte(clean(m.Name))) // the stream keeps its error itself
+		fmt.Fprintln(w, "</text>")
+	}
+	fmt.Fprintln(w, "</svg>")
+}

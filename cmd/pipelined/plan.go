@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/language"
+	"github.com/pipelined/pipelined/pipeline/language/bounded"
+)
+
+func (p *program) planCommand() *cli.Command {
+	return &cli.Command{
+		Name: "plan", Usage: "shows what a pipeline would do; needs no cluster", ArgsUsage: "FILE",
+		Description: "Waves of modules that may run at the same time, what is skipped and why, what is known only when results are, and the longest path.",
+		Flags:       append(append(varFlags(), selectFlags()...), jsonFlag()),
+		Action: p.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
+			def, err := p.compiled(ctx, cmd)
+			if err != nil {
+				return p.explain(err)
+			}
+			plan := planOf(def)
+			if cmd.Bool("json") {
+				return p.printJSON(plan)
+			}
+			p.printPlan(plan)
+			return nil
+		}),
+	}
+}
+
+// compiled reads a pipeline and compiles it as a submission would.
+func (p *program) compiled(ctx context.Context, cmd *cli.Command) (*pipeline.Pipeline, error) {
+	s, err := p.readSource(cmd)
+	if err != nil {
+		return nil, err
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, wrap("find own executable", err)
+	}
+	in := p.inputsOf(ctx, cmd, s)
+	in.Variables, in.Evaluator = s.inputs, bounded.New(exe)
+	def, diags := s.file.Compile(ctx, in)
+	if len(diags) > 0 {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, sourceError(diags)
+	}
+	return def, nil
+}
+
+// runPlan is what `plan -json` prints.
+type runPlan struct {
+	Pipeline string     `json:"pipeline"`
+	Waves    [][]string `json:"waves"`
+	// CriticalPath is the longest chain of modules.
+	CriticalPath []string        `json:"criticalPath"`
+	Modules      []plannedModule `json:"modules"`
+}
+
+// plannedModule is one module of a plan.
+type plannedModule struct {
+	Name string `json:"name"`
+	// Wave counts from 1; 0 where the module does not run.
+	Wave      int      `json:"wave"`
+	DependsOn []string `json:"dependsOn"`
+	// Skipped says why it does not run.
+	Skipped string `json:"skipped,omitempty"`
+	Command string `json:"command,omitempty"`
+	// Unknown names what is known only when results are: attribute, and the
+	// modules that it waits for.
+	Unknown  map[string]string `json:"unknown,omitempty"`
+	Requires string            `json:"requires,omitempty"`
+	Locks    []string          `json:"notInParallel,omitempty"`
+	Always   bool              `json:"alwaysRun,omitempty"`
+}
+
+// planOf works out the waves of a pipeline.
+func planOf(def *pipeline.Pipeline) runPlan {
+	plan := runPlan{Pipeline: def.Name, Waves: [][]string{}, CriticalPath: []string{}, Modules: []plannedModule{}}
+	index := map[string]int{}
+	for i := range def.Modules {
+		index[def.Modules[i].Name] = i
+	}
+	planned := make([]plannedModule, len(def.Modules))
+	before := make([]int, len(def.Modules)) // the dependency on the longest path, -1 for none
+	var visit func(i int) *plannedModule
+	visit = func(i int) *plannedModule {
+		m, x := &def.Modules[i], &planned[i]
+		if x.Name != "" {
+			return x
+		}
+		*x = plannedModule{Name: m.Name, DependsOn: m.DependsOn, Skipped: m.Skip, Command: commandText(m), Requires: requirements(m.Requires),
+			Locks: m.Locks, Always: m.AlwaysRun}
+		before[i] = -1
+		for name, late := range m.Late {
+			if x.Unknown == nil {
+				x.Unknown = map[string]string{}
+			}
+			x.Unknown[name] = "(known after " + knownAfter(m, late.Source) + ")"
+		}
+		wave := 1
+		for _, d := range m.DependsOn {
+			j, ok := index[d]
+			if !ok {
+				continue
+			}
+			up := visit(j)
+			if up.Skipped != "" && !m.AlwaysRun && x.Skipped == "" {
+				x.Skipped = "dependency " + d + " is skipped"
+			}
+			if up.Wave+1 > wave {
+				wave, before[i] = up.Wave+1, j
+			}
+		}
+		if x.Skipped == "" {
+			x.Wave = wave
+		}
+		if x.DependsOn == nil {
+			x.DependsOn = []string{}
+		}
+		return x
+	}
+	last := -1
+	for i := range def.Modules {
+		x := visit(i)
+		for x.Wave > len(plan.Waves) {
+			plan.Waves = append(plan.Waves, []string{})
+		}
+		if x.Wave > 0 {
+			plan.Waves[x.Wave-1] = append(plan.Waves[x.Wave-1], x.Name)
+			if last < 0 || x.Wave > planned[last].Wave {
+				last = i
+			}
+		}
+	}
+	for i := last; i >= 0; i = before[i] {
+		plan.CriticalPath = append(plan.CriticalPath, planned[i].Name)
+	}
+	slices.Reverse(plan.CriticalPath)
+	plan.Modules = planned
+	return plan
+}
+
+func commandText(m *pipeline.Module) string {
+	switch {
+	case len(m.Command) > 0:
+		return strings.Join(m.Command, " ")
+	case m.Script != "":
+		line, rest, _ := strings.Cut(strings.TrimSpace(m.Script), "\n")
+		if rest != "" {
+			line += " …"
+		}
+		return line
+	}
+	return ""
+}
+
+func requirements(r pipeline.Requires) string {
+	var parts []string
+	if r.OS != "" {
+		parts = append(parts, r.OS)
+	}
+	if r.Arch != "" {
+		parts = append(parts, r.Arch)
+	}
+	for _, t := range r.Tools {
+		parts = append(parts, "tool "+t)
+	}
+	for _, t := range r.Tags {
+		parts = append(parts, "tag "+t)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// knownAfter names what an expression of a module waits for.
+func knownAfter(m *pipeline.Module, source string) string {
+	names := language.ModulesIn(source)
+	if len(names) == 0 && m.Dynamic {
+		return "for_each"
+	}
+	if len(names) == 0 {
+		for _, d := range m.DependsOn {
+			names = append(names, strings.SplitN(d, "[", 2)[0])
+		}
+		names = slices.Compact(names)
+	}
+	if len(names) == 0 {
+		return "the run has begun"
+	}
+	for i := range names {
+		names[i] = "module." + names[i]
+	}
+	return strings.Join(names, ", ")
+}
+
+func (p *program) printPlan(plan runPlan) {
+	w := p.stdout
+	byName := map[string]*plannedModule{}
+	for i := range plan.Modules {
+		byName[plan.Modules[i].Name] = &plan.Modules[i]
+	}
+	fmt.Fprintf(w, "pipeline %s: %d modules in %d waves\n", clean(plan.Pipeline), len(plan.Modules), len(plan.Waves))
+	for i, wave := range plan.Waves {
+		fmt.Fprintf(w, "\nwave %d\n", i+1)
+		for _, name := range wave {
+			p.printPlanned(byName[name])
+		}
+	}
+	header := "\nskipped\n"
+	for i := range plan.Modules {
+		if m := &plan.Modules[i]; m.Skipped != "" {
+			fmt.Fprintf(w, "%s  %s: %s\n", header, clean(m.Name), clean(m.Skipped))
+			header = ""
+		}
+	}
+	if len(plan.CriticalPath) > 0 {
+		fmt.Fprintf(w, "\nlongest path: %s\n", clean(strings.Join(plan.CriticalPath, " -> ")))
+	}
+}
+
+func (p *program) printPlanned(m *plannedModule) {
+	text := clean(m.Name)
+	if m.Command != "" {
+		text += ": " + clean(m.Command)
+	}
+	fmt.Fprintf(p.stdout, "  %s\n", text)
+	var unknown []string
+	for name, after := range m.Unknown {
+		unknown = append(unknown, name+" "+after)
+	}
+	slices.Sort(unknown)
+	for _, u := range unknown {
+		fmt.Fprintf(p.stdout, "      %s\n", clean(u))
+	}
+	if len(m.DependsOn) > 0 {
+		fmt.Fprintf(p.stdout, "      after %s\n", clean(strings.Join(m.DependsOn, ", ")))
+	}
+	if m.Requires != "" {
+		fmt.Fprintf(p.stdout, "      needs %s\n", clean(m.Requires))
+	}
+	if len(m.Locks) > 0 {
+		fmt.Fprintf(p.stdout, "      holds %s\n", clean(strings.Join(m.Locks, ", ")))
+	}
+}

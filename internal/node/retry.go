@@ -1,0 +1,223 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pipelined/pipelined/api"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/orchestrator"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// Retry makes a run that is over go on.
+func (b *backend) Retry(ctx context.Context, _ api.Subject, id pipeline.RunID, in wire.RetryRequest) (wire.RunSummary, error) {
+	n := b.node()
+	var op fsm.Retry
+	err := n.store.View(func(v *fsm.View) error {
+		r, ok := v.Run(id)
+		if !ok {
+			return noRun(id)
+		}
+		if !r.State.Final() {
+			return pipeline.Errorf(pipeline.Conflict, "run %s is not over: it is %s", id, r.State)
+		}
+		def, err := v.Definition(id)
+		if err != nil {
+			return err
+		}
+		names, err := retryOf(def, v.Modules(id), in.From)
+		op = fsm.Retry{Run: id, Modules: names, Tries: r.Tries}
+		return err
+	})
+	if err != nil {
+		return wire.RunSummary{}, err
+	}
+	res, err := n.propose(ctx, &fsm.Command{At: time.Now().UTC(), Retry: &op})
+	if err == nil {
+		err = res.Err()
+	}
+	if err != nil {
+		return wire.RunSummary{}, err
+	}
+	return summary(res.Run), nil
+}
+
+// retryOf names the modules that are to run again: those that did not succeed,
+// or those of from, and all that depends on either. A module that became
+// instances runs again as a whole where what it depends on does; else its
+// instances are taken one by one.
+func retryOf(def *pipeline.Pipeline, recs map[string]*pipeline.ModuleRecord, from []string) ([]string, error) {
+	again := map[string]bool{}
+	for _, given := range from {
+		found := false
+		for i := range def.Modules {
+			m := &def.Modules[i]
+			if pipeline.Selects(given, m.Name) || m.Of == given {
+				again[m.Name], found = true, true
+			}
+			if rec := recs[m.Name]; rec != nil {
+				for _, x := range rec.Instances {
+					if name := pipeline.InstanceName(m.Name, x.Key); name == given {
+						again[name], found = true, true
+					}
+				}
+			}
+		}
+		if !found {
+			return nil, pipeline.Errorf(pipeline.NotFound, "the run has no module %q", given)
+		}
+	}
+	broken := func(name string) bool {
+		rec := recs[name]
+		return rec == nil || !rec.State.Success()
+	}
+	// A module stands behind all that it depends on only in the graph: go on
+	// until nothing is added.
+	for changed := true; changed; {
+		changed = false
+		for i := range def.Modules {
+			m := &def.Modules[i]
+			if again[m.Name] {
+				continue
+			}
+			if len(from) == 0 && broken(m.Name) || slices.ContainsFunc(m.DependsOn, func(d string) bool { return again[d] || anyInstance(again, recs, d) }) {
+				again[m.Name], changed = true, true
+			}
+		}
+		for i := range def.Modules {
+			m := &def.Modules[i]
+			rec := recs[m.Name]
+			if rec == nil || again[m.Name] {
+				continue
+			}
+			for _, x := range rec.Instances {
+				if name := pipeline.InstanceName(m.Name, x.Key); len(from) == 0 && broken(name) && !again[name] {
+					again[name], changed = true, true
+				}
+			}
+		}
+	}
+	names := make([]string, 0, len(again))
+	for name := range again {
+		if base, _, ok := strings.Cut(name, "["); ok && again[base] && recs[base] != nil && recs[base].Expanded {
+			continue // goes with the module that it is of
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// anyInstance reports whether an instance of a module runs again.
+func anyInstance(again map[string]bool, recs map[string]*pipeline.ModuleRecord, name string) bool {
+	rec := recs[name]
+	return rec != nil && slices.ContainsFunc(rec.Instances, func(x pipeline.Instance) bool { return again[pipeline.InstanceName(name, x.Key)] })
+}
+
+// Locks lists the keys of not_in_parallel that are held or waited for.
+func (b *backend) Locks(ctx context.Context) (wire.LockList, error) {
+	out := wire.LockList{Locks: []wire.Lock{}}
+	list, err := b.node().orch.Locks(ctx)
+	for _, l := range list {
+		w := wire.Lock{Key: l.Key, Waiters: []wire.LockUser{}}
+		if l.Holder != nil {
+			u := lockUser(*l.Holder)
+			w.Holder = &u
+		}
+		for _, u := range l.Waiters {
+			w.Waiters = append(w.Waiters, lockUser(u))
+		}
+		out.Locks = append(out.Locks, w)
+	}
+	return out, err
+}
+
+func lockUser(u orchestrator.LockUser) wire.LockUser {
+	return wire.LockUser{Run: u.Run, Module: u.Module, Worker: u.Worker, Since: u.Since.UTC()}
+}
+
+// Why explains a run, or one module of it.
+func (b *backend) Why(ctx context.Context, id pipeline.RunID, module string) (wire.Why, error) {
+	n := b.node()
+	run, err := n.readRun(id, 0)
+	if err != nil {
+		return wire.Why{}, err
+	}
+	n.explainWaiting(ctx, &run)
+	out := wire.Why{Run: run.RunSummary, Module: []wire.WhyModule{}}
+	for i := range run.Modules {
+		m := &run.Modules[i]
+		if module != "" && m.Of != module && !pipeline.Selects(module, m.Name) {
+			continue
+		}
+		out.Module = append(out.Module, wire.WhyModule{Name: m.Name, State: m.State, Because: because(&run, m)})
+	}
+	if module != "" && len(out.Module) == 0 {
+		return out, n.store.View(func(v *fsm.View) error {
+			mods, err := v.RunModules(id)
+			if err != nil {
+				return err
+			}
+			return noModule(id, module, mods)
+		})
+	}
+	return out, nil
+}
+
+// because says what is known of why a module is where it is.
+func because(run *wire.Run, m *wire.Module) []string {
+	facts := []string{}
+	say := func(format string, args ...any) { facts = append(facts, fmt.Sprintf(format, args...)) }
+	if len(m.DependsOn) > 0 {
+		states := map[string]pipeline.ModuleState{}
+		for i := range run.Modules {
+			states[run.Modules[i].Name] = run.Modules[i].State
+		}
+		var parts []string
+		for i, d := range m.DependsOn {
+			if i == 8 {
+				parts = append(parts, fmt.Sprintf("and %d more", len(m.DependsOn)-i))
+				break
+			}
+			state := states[d]
+			if state == "" {
+				state = pipeline.ModuleSucceeded // became instances
+			}
+			parts = append(parts, fmt.Sprintf("%s (%s)", d, state))
+		}
+		say("it depends on %s", strings.Join(parts, ", "))
+	}
+	for i := range m.Attempts {
+		a := &m.Attempts[i]
+		text := fmt.Sprintf("attempt %d ran on %s", a.Number, a.Worker)
+		switch {
+		case a.StartedAt == nil && a.State == pipeline.AttemptCancelled:
+			text = fmt.Sprintf("attempt %d was queued on %s and given back unstarted", a.Number, a.Worker)
+		case !a.State.Final():
+			text = fmt.Sprintf("attempt %d is %s on %s", a.Number, a.State, a.Worker)
+		default:
+			text += " and was " + strings.ReplaceAll(string(a.State), "_", " ")
+			if a.State == pipeline.AttemptFailed || a.State == pipeline.AttemptSucceeded {
+				text = fmt.Sprintf("attempt %d %s on %s", a.Number, a.State, a.Worker)
+			}
+		}
+		if a.Reason != "" {
+			text += ": " + a.Reason
+		}
+		say("%s", text)
+	}
+	switch {
+	case m.Reason != "":
+		say("%s: %s", m.State, m.Reason)
+	case m.State == pipeline.ModuleWaiting:
+		say("waiting: it has not been placed yet")
+	case len(facts) == 0:
+		say("%s", m.State)
+	}
+	return facts
+}
