@@ -31,7 +31,7 @@ func TestFile_Compile_whole(t *testing.T) {
 		Variables: []language.VariableInput{{Name: "version", Text: "1"}, {Name: "version", Text: "2"}}})
 	build := pipeline.LateExpr{Source: `"${run.number}"`, Line: 21, Column: 19}
 	want := &pipeline.Pipeline{
-		Name: "release", Description: "Build, test and package the app", Tags: []string{"ci"}, File: "p.hcl", MaxParallel: 16,
+		Name: "release", Description: "Build, test and package the app", Tags: []string{"ci"}, File: "p.hcl", MaxParallel: 16, OnFailure: "stop",
 		Modules: []pipeline.Module{
 			{
 				Name: "build", Command: []string{"go", "build", "-trimpath", "-o", "bin/app-2"},

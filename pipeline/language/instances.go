@@ -93,6 +93,11 @@ func (p *parser) resolveInstance(u *use) {
 		return
 	}
 	at := u.expr.Range()
+	if len(r.matrix) > 0 {
+		at = r.matrix[0].at
+	} else if len(r.each) > 0 {
+		at = r.each[0].at
+	}
 	if u.local >= 0 || u.module < 0 || u.mode == useVariables {
 		p.add(at, "use them in the modules themselves", "%s is the same for all modules: matrix and each are of one", u.name)
 		return

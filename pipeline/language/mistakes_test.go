@@ -75,7 +75,7 @@ func TestParse_oneMistake(t *testing.T) {
 		{moduleWith("command = [\"a\", [\"b\"]]"), `3:17 command[1]: want text, not a list`},
 		{moduleWith("command = [\"\"]"), `3:12 command[0]: empty text | the first element is the program`},
 		{moduleWith("command = [\"a\", \"\\u0000\"]"), `3:17 command[1]: NUL character in the value | no argument, script or variable of a process can hold one`},
-		{moduleWith("command = [go, \"build\"]"), `3:12 unknown variable "go" | text goes in quotes; expressions see var, local, run, git, pipeline, module`},
+		{moduleWith("command = [go, \"build\"]"), `3:12 unknown variable "go" | text goes in quotes; expressions see var, local, run, git, pipeline, module, matrix, each`},
 		{moduleWith("command = [\"echo\", \"${HOME}\"]"), `3:23 unknown variable "HOME" | a shell's ${…} must be written $${…} in HCL (and %{ as %%{)`},
 		{moduleWith("script = \"echo ${HOME}\""), `3:18 unknown variable "HOME" | a shell's ${…} must be written $${…} in HCL (and %{ as %%{)`},
 		{moduleWith("script = \"\""), `3:10 script: empty text | write script = "…", or command = […]`},
@@ -125,17 +125,30 @@ func TestParse_oneMistake(t *testing.T) {
 		{moduleWith("command=[git.shaa]"), `3:10 unknown name git.shaa | did you mean "sha"?`},
 		{moduleWith("command=[run.x]"), `3:10 unknown name run.x | run has id, number, submitter`},
 		{moduleWith("command=[module]"), `3:10 module needs the name of one | write module.NAME, or module["NAME"]`},
-		{moduleWith("command=[matrix.os]"), `3:10 matrix is part of the language but this version does not run it yet`},
+		{moduleWith("command=[matrix.os]"), `3:10 module "m" has no matrix | write matrix = { NAME = [ … ] }`},
 		{moduleWith("command=[uper(\"a\")]"), `3:10 unknown function "uper" | did you mean "upper"?`},
 		{moduleWith("command=[upper()]"), `3:10 function upper does not take 0 arguments | write upper(str)`},
 		{moduleWith("command=[lookup(1)]"), `3:10 function lookup does not take 1 arguments | write lookup(map, key, default…)`},
 		{moduleWith("command=[uuid()]"), `3:10 there is no function "uuid" | an expression has the same value whenever it is evaluated: use run.id, or let the module make it`},
 		{moduleWith("command=[file(\"a\")]"), `3:10 there is no function "file" | expressions read no files and no environment: let the module read it, or pass it as a variable`},
-		{moduleWith("command=[\"a\"]\ntimeout = run.id"), `4:11 timeout must be known at submission and cannot name run.id | what waits for results or for the run's id may stand in command, script and a module's env`},
-		{moduleWith("command=[\"a\"]\nwhen = true"), `4:1 when is part of the language but this version does not run it yet`},
+		{moduleWith("command=[\"a\"]\ntimeout = run.id"), `4:11 timeout must be known at submission and cannot name run.id | what waits for results or for the run's id may stand in command, script, when, for_each and a module's env`},
+		{moduleWith("command=[\"a\"]\nwhen = 1"), `4:8 when: want true or false, not a number | write true or false`},
+		{moduleWith("command=[\"a\"]\nmatrix = { os = [\"x\", \"x\"] }"), `4:10 matrix gives two instances the key "x" | each instance has a name of its own`},
+		{moduleWith("command=[\"a\"]\nmatrix = { os = [] }"), `4:10 matrix.os is empty | give it a value, or leave it out`},
+		{moduleWith("command=[matrix.arch]\nmatrix = { os = [\"x\"] }"), `3:10 unknown name matrix.arch | the matrix has os`},
+		{moduleWith("command=[each.key]"), `3:10 module "m" has no for_each | write for_each = [ … ]`},
+		{moduleWith("command=[\"a\"]\nfor_each = 3"), `4:12 for_each: want a list or an object, not a number | write for_each = ["a", "b"] or for_each = { NAME = value }`},
+		{moduleWith("command=[\"a\"]\nfor_each = [1]\nmatrix = { a = [1] }"), `5:1 module "m" has both matrix and for_each | keep one of them`},
+		{moduleWith("command=[\"a\"]\nnot_in_parallel = [\"k\"]\non_disconnect = \"keep\""), `5:1 on_disconnect = "keep" cannot stand beside not_in_parallel | leave it out: a module with not_in_parallel is stopped where its worker has lost the cluster`},
+		{moduleWith("command=[\"a\"]\non_lost = \"again\""), `4:11 on_lost: invalid value "again" | write "rerun" or "fail"`},
+		{moduleWith("command=[\"a\"]\nuse = template.x"), `4:7 unknown template "x" | declare it: template "x" { … }`},
+		{moduleWith("command=[\"a\"]\nenv_from = [\"*\"]"), `4:13 env_from[0]: pattern "*" takes every variable | name what is wanted, such as "GITHUB_*"`},
+		{moduleWith("command=[\"a\"]\noptional_depends_on = [module.x]"), `4:24 unknown module "x" | there are m`},
+		{body("locals {\n a = each.key\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `3:6 local.a is the same for all modules: matrix and each are of one | use them in the modules themselves`},
+		{body("requirement \"x\" {\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:1 requirement "x" has no command | write command = ["program", "argument"]`},
+		{body("template \"t\" {\n comand = 1\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `3:2 unknown attribute "comand" in template | did you mean "command"?`},
 		{moduleWith("command=[\"a\"]\nhooks {\n}"), `4:1 hooks is part of the language but this version does not run it yet`},
-		{body("on_failure = \"continue\"\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:14 on_failure: "continue" is part of the language but this version does not run it yet`},
-		{body("on_failure = \"go on\"\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:14 on_failure: invalid value "go on" | write "stop"`},
+		{body("on_failure = \"go on\"\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:14 on_failure: invalid value "go on" | write "stop" or "continue"`},
 		{body("max_parallel = 0\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:16 max_parallel: number out of range | write a whole number from 1 to 1000000`},
 		{body("schedule {\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:1 schedule is part of the language but this version does not run it yet`},
 		{body("modul \"m\" {\n command=[\"a\"]\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:1 unknown block "modul" in pipeline | did you mean "module"?`},
@@ -148,7 +161,7 @@ func TestParse_oneMistake(t *testing.T) {
 		{body("variable \"v\" {\n validation {\n  condition = true\n }\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `3:2 validation needs a condition and an error_message | write condition = … and error_message = "…"`},
 		{body("variable \"v\" {\n validation {\n  condition = git.dirty\n  error_message = \"x\"\n }\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `4:15 a validation sees var only | variables are checked before anything else has a value`},
 		{body("locals {\n a = local.b\n b = local.a\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `3:6 locals name each other in a circle: local.a -> local.b -> local.a | take one of these away`},
-		{body("locals {\n a = module.m.status\n}\nmodule \"m\" {\n command=[\"a\"]\n tags = [local.a]\n}"), `7:9 tags must be known at submission and cannot name local.a, which waits for it | what waits for results or for the run's id may stand in command, script and a module's env`},
+		{body("locals {\n a = module.m.status\n}\nmodule \"m\" {\n command=[\"a\"]\n tags = [local.a]\n}"), `7:9 tags must be known at submission and cannot name local.a, which waits for it | what waits for results or for the run's id may stand in command, script, when, for_each and a module's env`},
 		{body("module \"m\" {\n command=[\"a\"]\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `5:8 second module "m" | the first is at p.hcl:2:8`},
 		{"pipeline \"p\" {\n # \x00\n}", `2:4 NUL byte in the source | a pipeline is a text in UTF-8`},
 		{"pipeline \"p\" {\n # \xff\n}", `2:4 byte 0xff is not UTF-8 | a pipeline is a text in UTF-8`},
@@ -245,8 +258,7 @@ func TestParse_windows(t *testing.T) {
 
 // A name of the language that is not run yet is refused wherever it stands.
 func TestParse_laterNames(t *testing.T) {
-	for _, name := range []string{"matrix", "for_each", "when", "always_run", "ignore_failure", "not_in_parallel", "on_disconnect",
-		"on_lost", "secrets", "cache", "cache_key", "resources", "optional_depends_on", "priority", "idle_timeout", "hooks", "use", "image", "env_from"} {
+	for _, name := range []string{"secrets", "cache", "cache_key", "resources", "hooks", "image", "approval"} {
 		for _, form := range []string{" = 1", " {\n}"} {
 			got := mistakes(t, moduleWith("command=[\"a\"]\n"+name+form), language.Inputs{})
 			want := []string{"4:1 " + name + " is part of the language but this version does not run it yet"}
@@ -255,7 +267,7 @@ func TestParse_laterNames(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"timeout", "env_from", "requirement", "schedule", "hooks", "template"} {
+	for _, name := range []string{"schedule", "hooks", "concurrency"} {
 		for _, form := range []string{" = 1", " {\n}"} {
 			got := mistakes(t, body(name+form+"\nmodule \"m\" {\n command=[\"a\"]\n}"), language.Inputs{})
 			want := []string{"2:1 " + name + " is part of the language but this version does not run it yet"}
