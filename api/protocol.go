@@ -59,7 +59,9 @@ func (s *Server) execute(c *call) error {
 	status := http.StatusOK
 	switch {
 	case !done:
-		status = http.StatusAccepted
+		// Nothing else is known of it yet.
+		s.writeJSON(c, http.StatusAccepted, "application/json", wire.ExecuteAccepted{ExecutionID: out.ExecutionID, WorkerID: out.WorkerID})
+		return nil
 	case !out.Success:
 		status = http.StatusInternalServerError
 	}

@@ -94,6 +94,13 @@ type SerializedModule struct {
 	Grace           Clock    `json:"grace,omitempty"`
 }
 
+// ExecuteAccepted answers an execution with Prefer: respond-async that has not
+// ended: the same execution again tells how it stands.
+type ExecuteAccepted struct {
+	ExecutionID string `json:"executionId"`
+	WorkerID    string `json:"workerId,omitempty"`
+}
+
 // ExecuteResponse is the result of an execution: 200 where it succeeded, 500
 // with the error's fields where not, and the body of POST
 // /api/execution/result. With 202 only ExecutionID and WorkerID are set.

@@ -49,7 +49,7 @@ func (p *program) artifacts(ctx context.Context, cmd *cli.Command) error {
 	case cmd.IsSet("o") && dir == "":
 		return usagef("artifacts: -o names no folder")
 	}
-	c, err := p.connect(ctx)
+	c, err := p.connectRead(ctx)
 	if err != nil {
 		return err
 	}

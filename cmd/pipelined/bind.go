@@ -16,9 +16,9 @@ func devDir() (string, error) {
 	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
 		base = "/dev/shm"
 	}
-	dir, err := os.MkdirTemp(base, "pipelined-dev-*")
+	dir, err := tempFolder(base, "dev")
 	if err != nil {
-		dir, err = os.MkdirTemp("", "pipelined-dev-*")
+		dir, err = tempFolder("", "dev")
 	}
 	if err != nil {
 		return "", wrap("make a data folder in memory", err)

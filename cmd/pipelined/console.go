@@ -78,6 +78,17 @@ func (c *console) note(format string, args ...any) {
 	c.say(format, args...)
 }
 
+// failures tells, whatever is quiet, which modules failed and how the run ended.
+func (c *console) failures(r *wire.Run) {
+	for i := range r.Modules {
+		if m := &r.Modules[i]; m.State == pipeline.ModuleFailed {
+			text, _ := finalText(m)
+			c.say("%s: %s", m.Name, text)
+		}
+	}
+	c.say("%s", summary(&r.RunSummary, countModules(r.Modules)))
+}
+
 // say prints a line on stderr, -quiet or not.
 func (c *console) say(format string, args ...any) {
 	c.erase()

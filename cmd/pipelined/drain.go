@@ -3,9 +3,12 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v3"
 
@@ -80,10 +83,38 @@ func (p *program) leaveCommand() *cli.Command {
 				return err
 			}
 			p.tell("%s leaves the cluster", h.Node)
-			return nil
+			return p.waitGone(ctx, c.Address(), h)
 		}),
 	}
 }
+
+// leaveLimit bounds how long a node that leaves is waited for: it first lets
+// what runs there end, and stops what does not.
+const leaveLimit = 2 * time.Minute
+
+// waitGone waits until the agent of a node that leaves has ended.
+func (p *program) waitGone(ctx context.Context, address string, was wire.Health) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, leaveLimit, failf(exitTimeout, "%s has not ended within %s; it goes on leaving", was.Node, leaveLimit))
+	defer cancel()
+	t := time.NewTicker(100 * time.Millisecond)
+	defer t.Stop()
+	tlsConfig := p.newOwnToken().tls()
+	for {
+		h, err := askHealth(ctx, address, tlsConfig)
+		if ctx.Err() == nil && (err != nil && !passing(err) || refused(err) || err == nil && h.NodeID != was.NodeID) {
+			p.tell("%s has left", was.Node)
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-t.C:
+		}
+	}
+}
+
+// refused reports that nobody listens where a call went.
+func refused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
 
 // tell prints a line of progress on stderr.
 func (p *program) tell(format string, args ...any) {

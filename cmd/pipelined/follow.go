@@ -212,6 +212,9 @@ func (f *follower) end(ctx context.Context) (wire.Run, error) {
 	if err := f.show(r); err != nil {
 		return r, err
 	}
+	if f.console.quiet && stateExits[r.State] != 0 {
+		f.console.failures(&r)
+	}
 	f.console.note("%s", summary(&r.RunSummary, f.console.view.counts()))
 	f.console.close()
 	return r, nil

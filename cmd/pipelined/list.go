@@ -42,7 +42,7 @@ func (p *program) list(ctx context.Context, cmd *cli.Command) error {
 	if state != "" && !slices.Contains(runStates, state) {
 		return usagef("-state %q: want one of %s%s", state, strings.Join(runStates, ", "), didYouMean(state, runStates))
 	}
-	c, err := p.connect(ctx)
+	c, err := p.connectRead(ctx)
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func (p *program) logs(ctx context.Context, cmd *cli.Command) error {
 	case attempt > 0 && module == "":
 		return usagef("logs: -attempt needs a MODULE")
 	}
-	c, err := p.connect(ctx)
+	c, err := p.connectRead(ctx)
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,8 @@ type program struct {
 	local   string
 	agents  func() []storage.AgentFile
 	retries retryNotes
+	// atEnd is called when the command has ended, the last one first.
+	atEnd []func()
 
 	// What the shared flags say.
 	address, token, tokenFile, keyFile string
@@ -54,6 +56,9 @@ func (p *program) run(ctx context.Context, args []string) int {
 	}
 	root := p.command()
 	err := root.Run(ctx, append([]string{root.Name}, args...))
+	for i := len(p.atEnd) - 1; i >= 0; i-- {
+		p.atEnd[i]()
+	}
 	p.stdout.Flush()
 	if err == nil {
 		err = p.stdout.Err()

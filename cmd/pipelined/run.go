@@ -126,25 +126,35 @@ type embedded struct {
 // folder is the one that all runs of the user share; where another run has
 // that, one of its own.
 func (p *program) startEmbedded(ctx context.Context, cfg nodeConfig) (*embedded, error) {
-	e := &embedded{done: make(chan struct{}), remove: func() {}}
 	shared := cfg.DataDir == ""
 	if shared {
 		cfg.DataDir = storage.DefaultRunDir()
 	}
-	n, err := p.open(ctx, cfg)
+	e, err := p.startNode(ctx, cfg)
 	var locked *storage.LockedError
-	if shared && errors.As(err, &locked) {
-		dir, terr := os.MkdirTemp("", "pipelined-run-*")
-		if terr != nil {
-			return nil, wrap("make a data folder", terr)
-		}
-		e.remove = func() { _ = os.RemoveAll(dir) } // temporary; nothing depends on it
-		p.tell("another run is under way (process %d): this one keeps no history", locked.PID)
-		cfg.DataDir = dir
-		n, err = p.open(ctx, cfg)
+	if !shared || !errors.As(err, &locked) {
+		return e, err
 	}
+	dir, err := tempFolder("", "run")
 	if err != nil {
-		e.remove()
+		return nil, wrap("make a data folder", err)
+	}
+	remove := func() { _ = os.RemoveAll(dir) } // temporary; nothing depends on it
+	p.tell("another run is under way (process %d): this one keeps no history", locked.PID)
+	cfg.DataDir = dir
+	if e, err = p.startNode(ctx, cfg); err != nil {
+		remove()
+		return nil, err
+	}
+	e.remove = remove
+	return e, nil
+}
+
+// startNode builds and starts a node and waits until it can serve.
+func (p *program) startNode(ctx context.Context, cfg nodeConfig) (*embedded, error) {
+	e := &embedded{done: make(chan struct{}), remove: func() {}}
+	n, err := p.open(ctx, cfg)
+	if err != nil {
 		return nil, err
 	}
 	// Not the caller's context: a node is stopped in order, after what it runs.

@@ -39,7 +39,7 @@ func (p *program) takeWorkspace(ctx context.Context, s *source) (w *workspace, e
 			w.close()
 		}
 	}()
-	if w.dir, err = os.MkdirTemp("", "pipelined-submit-*"); err != nil {
+	if w.dir, err = tempFolder("", "submit"); err != nil {
 		return w, wrap("make a spool for the workspace", err)
 	}
 	if w.blobs, err = storage.OpenBlobs(w.dir, storage.BlobOptions{NoSync: true, LowWater: -1}); err != nil {

@@ -28,7 +28,7 @@ func (p *program) statusCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			c, err := p.connect(ctx)
+			c, err := p.connectRead(ctx)
 			if err != nil {
 				return err
 			}
@@ -131,7 +131,7 @@ type clusterState struct {
 }
 
 func (p *program) clusterStatus(ctx context.Context, asJSON bool) error {
-	c, err := p.connect(ctx)
+	c, err := p.connectRead(ctx)
 	if err != nil {
 		return err
 	}

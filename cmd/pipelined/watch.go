@@ -20,7 +20,7 @@ func (p *program) watchCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			c, err := p.connect(ctx)
+			c, err := p.connectRead(ctx)
 			if err != nil {
 				return err
 			}
@@ -52,7 +52,7 @@ func (p *program) waitCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			c, err := p.connect(ctx)
+			c, err := p.connectRead(ctx)
 			if err != nil {
 				return err
 			}

@@ -71,7 +71,7 @@ func (p *program) whyCommand() *cli.Command {
 			if cmd.Args().Len() == 2 && !wire.ValidModule(module) {
 				return usagef("why: %.80q cannot be the name of a module", module)
 			}
-			c, err := p.connect(ctx)
+			c, err := p.connectRead(ctx)
 			if err != nil {
 				return err
 			}

@@ -52,6 +52,8 @@ type Config struct {
 	// Embedded is `pipelined run`: modules are children of this process and end
 	// with it, so there is no keeper.
 	Embedded bool
+	// Idle nodes take no modules: they are started to look at what they keep.
+	Idle bool
 	// Executable is this binary, for the keeper and the evaluator; default
 	// os.Executable.
 	Executable string
@@ -87,7 +89,7 @@ func (c *Config) defaults() error {
 	if c.Slots < 0 || c.Slots > 10_000 {
 		return pipeline.Errorf(pipeline.Invalid, "-max-parallel %d: want 1 to 10000", c.Slots)
 	}
-	if c.Mode == pipeline.ModeOrchestrator {
+	if c.Mode == pipeline.ModeOrchestrator || c.Idle {
 		c.Slots = 0
 	}
 	if c.Name == "" {

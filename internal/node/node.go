@@ -326,9 +326,6 @@ func (n *Node) announce(ctx context.Context) {
 }
 
 func (n *Node) writeAgentFile() error {
-	if n.cfg.Embedded {
-		return nil
-	}
 	scheme := "http"
 	if n.https {
 		scheme = "https"
@@ -367,9 +364,7 @@ func (n *Node) closers() []func() error {
 		fs = append(fs, n.journal.Close)
 	}
 	if n.dir != nil {
-		if !n.cfg.Embedded {
-			fs = append(fs, n.dir.RemoveAgent)
-		}
+		fs = append(fs, n.dir.RemoveAgent)
 		fs = append(fs, n.dir.Close)
 	}
 	return fs
