@@ -87,7 +87,7 @@ func (a *attempt) run() Status {
 	a.started(c, s)
 	if a.p.Timeout > 0 {
 		timer := time.AfterFunc(a.p.Timeout, func() {
-			a.requestStop(stopOrder{timedOut: true, reason: "timeout of " + a.p.Timeout.String()}, a.p.Grace)
+			a.requestStop(stopOrder{timedOut: true, reason: "timed out after " + a.p.Timeout.String()}, a.p.Grace)
 		})
 		defer timer.Stop()
 	}
@@ -164,8 +164,16 @@ const reapSoon = 1 // ms
 // output.
 func (a *attempt) follow(c child, w *watcher) Status {
 	out := output{path: LogPath(a.p.Dir), limit: a.p.LogLimit, pipe: c.out, watcher: w, fd: -1}
+	spoken := time.Now()
 	for exited := false; !exited; {
+		w.until(a.silentUntil(spoken))
 		readable, ended := w.wait()
+		if readable {
+			spoken = time.Now()
+		} else if !ended {
+			a.checkSilence(spoken)
+			continue
+		}
 		if readable && out.read() {
 			poll := [1]unix.PollFd{{Fd: int32(c.pidfd), Events: unix.POLLIN}}
 			n, _ := unix.Poll(poll[:], reapSoon)
@@ -173,6 +181,7 @@ func (a *attempt) follow(c child, w *watcher) Status {
 		}
 		exited = ended && a.tryReap()
 	}
+	w.until(time.Time{})
 	w.remove(c.pidfd)
 	unix.Close(c.pidfd)
 	exitedAt := time.Now()
@@ -195,6 +204,27 @@ func (a *attempt) follow(c child, w *watcher) Status {
 		st.LogError = out.err.Error()
 	}
 	return st
+}
+
+// silentUntil is when a process that last wrote something then has been silent
+// for too long; the zero time where it may be silent, or is being stopped.
+func (a *attempt) silentUntil(spoken time.Time) time.Time {
+	if a.p.IdleTimeout <= 0 {
+		return time.Time{}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.stop != nil {
+		return time.Time{}
+	}
+	return spoken.Add(a.p.IdleTimeout)
+}
+
+// checkSilence stops a process that has been silent for too long.
+func (a *attempt) checkSilence(spoken time.Time) {
+	if a.p.IdleTimeout > 0 && time.Since(spoken) >= a.p.IdleTimeout {
+		a.requestStop(stopOrder{timedOut: true, reason: "no output for " + a.p.IdleTimeout.String() + " (idle_timeout)"}, a.p.Grace)
+	}
 }
 
 // tryReap reaps the main process if it is dead. It holds the lock, so that no

@@ -38,6 +38,9 @@ type Process struct {
 	// KillOnLapse has the process stopped when the lease of the runner lapses
 	// (see Runner.Renew), with a grace of at most MaxLapseGrace.
 	KillOnLapse bool `cbor:"9,keyasint,omitempty"`
+	// IdleTimeout stops the process when it has written nothing for so long; 0
+	// means never.
+	IdleTimeout time.Duration `cbor:"11,keyasint,omitempty"`
 	// Meta is opaque; Status gives it back, also to a later daemon.
 	Meta []byte `cbor:"10,keyasint,omitempty"`
 }

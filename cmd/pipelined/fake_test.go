@@ -146,6 +146,9 @@ func (f *fakeCluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case key == "GET /api/v1/members":
 		f.json(w, wire.MemberList{ClusterID: "c1", Leader: "node-1", Members: f.members})
 	case strings.HasPrefix(key, "POST /api/v1/members/"), key == "POST /api/v1/leave":
+		if key == "POST /api/v1/leave" {
+			f.health.NodeID = "gone"
+		}
 		f.json(w, wire.Success{Success: true})
 	case key == "GET /api/v1/tokens":
 		f.json(w, wire.TokenList{Tokens: f.tokens})

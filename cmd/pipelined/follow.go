@@ -212,7 +212,7 @@ func (f *follower) end(ctx context.Context) (wire.Run, error) {
 	if err := f.show(r); err != nil {
 		return r, err
 	}
-	if f.console.quiet && stateExits[r.State] != 0 {
+	if f.console.quiet && !f.silent && stateExits[r.State] != 0 {
 		f.console.failures(&r)
 	}
 	f.console.note("%s", summary(&r.RunSummary, f.console.view.counts()))

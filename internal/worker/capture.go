@@ -69,7 +69,7 @@ func (w *Worker) judge(a *attempt, st executor.Status, o *pipeline.Outcome) {
 		o.State, o.Reason = pipeline.AttemptFailed, st.StartError
 		return
 	case st.TimedOut:
-		o.State, o.Reason = pipeline.AttemptTimedOut, "timed out after "+a.spec.Timeout.String()
+		o.State, o.Reason = pipeline.AttemptTimedOut, st.Reason
 	case st.Stopped:
 		o.State, o.Reason = pipeline.AttemptCancelled, st.Reason
 	case st.Signal != "":

@@ -100,7 +100,7 @@ func (w *Worker) process(a *attempt) (executor.Process, error) {
 		return executor.Process{}, fmt.Errorf("encode attempt: %w", err)
 	}
 	return executor.Process{ID: a.key, Dir: a.dir, WorkDir: dir, Argv: argv, Env: env,
-		Timeout: s.Timeout, Grace: s.Grace, KillOnLapse: s.OnDisconnect == pipeline.DisconnectKill, Meta: meta}, nil
+		Timeout: s.Timeout, IdleTimeout: s.IdleTimeout, Grace: s.Grace, KillOnLapse: s.OnDisconnect == pipeline.DisconnectKill, Meta: meta}, nil
 }
 
 // traceParent is the W3C trace context of an attempt: one trace a run, one span
