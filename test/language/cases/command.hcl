@@ -1,0 +1,12 @@
+# run: succeeded
+# kill
+# a: succeeded
+# log a: x $HOME y
+pipeline "command" {
+  workspace {
+    exclude = ["**"]
+  }
+  module "a" {
+    command = ["echo", "x", "$HOME", "y"]
+  }
+}

@@ -1,0 +1,12 @@
+# run: succeeded
+# a: succeeded
+# log a: from outside -
+pipeline "env_from" {
+  workspace {
+    exclude = ["**"]
+  }
+  env_from = ["CASE_V*"]
+  module "a" {
+    script = "echo $CASE_VAR $${CASE_OTHER:--}"
+  }
+}

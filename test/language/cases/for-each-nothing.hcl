@@ -1,0 +1,15 @@
+# run: succeeded
+# b: succeeded
+pipeline "for_each_nothing" {
+  workspace {
+    exclude = ["**"]
+  }
+  module "a" {
+    for_each = []
+    command  = ["true"]
+  }
+  module "b" {
+    depends_on = [module.a]
+    command    = ["true"]
+  }
+}

@@ -1,0 +1,23 @@
+# run: succeeded
+# kill
+# gen: succeeded
+# w: succeeded "for_each over nothing"
+# c: succeeded
+# log c: 0
+pipeline "for_each_result_nothing" {
+  workspace {
+    exclude = ["**"]
+  }
+  module "gen" {
+    script = <<-S
+      echo '{"l": []}' > $PIPELINED_OUTPUT
+    S
+  }
+  module "w" {
+    for_each = module.gen.result.l
+    command  = ["false"]
+  }
+  module "c" {
+    command = ["echo", tostring(length(module.w))]
+  }
+}

@@ -1,0 +1,16 @@
+# run: failed
+# gen: failed
+# w: skipped "dependency gen failed"
+pipeline "for_each_result_upstream_fails" {
+  workspace {
+    exclude = ["**"]
+  }
+  on_failure = "continue"
+  module "gen" {
+    command = ["false"]
+  }
+  module "w" {
+    for_each = module.gen.result.l
+    command  = ["true"]
+  }
+}

@@ -1,0 +1,15 @@
+# run: failed
+# gen: succeeded
+# w: failed "want a list or an object"
+pipeline "for_each_result_wrong" {
+  workspace {
+    exclude = ["**"]
+  }
+  module "gen" {
+    script = "echo l=x >> $PIPELINED_OUTPUT"
+  }
+  module "w" {
+    for_each = module.gen.result.l
+    command  = ["true"]
+  }
+}

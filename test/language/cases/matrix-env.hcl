@@ -1,0 +1,14 @@
+# run: succeeded
+# b[1]: succeeded
+# b[2]: succeeded
+# log b[2]: n=2
+pipeline "matrix_env" {
+  workspace {
+    exclude = ["**"]
+  }
+  module "b" {
+    matrix = { n = [1, 2] }
+    env    = { N = matrix.n }
+    script = "echo n=$N"
+  }
+}

@@ -1,0 +1,12 @@
+# run: succeeded
+# kill
+# a: succeeded
+pipeline "on_disconnect" {
+  workspace {
+    exclude = ["**"]
+  }
+  module "a" {
+    on_disconnect = "kill"
+    command       = ["sleep", "0.5"]
+  }
+}

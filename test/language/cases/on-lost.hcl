@@ -1,0 +1,11 @@
+# run: succeeded
+# a: succeeded
+pipeline "on_lost" {
+  workspace {
+    exclude = ["**"]
+  }
+  module "a" {
+    on_lost = "fail"
+    command = ["true"]
+  }
+}

@@ -1,0 +1,11 @@
+# run: failed
+# a: failed "x.txt"
+pipeline "outputs_missing" {
+  workspace {
+    exclude = ["**"]
+  }
+  module "a" {
+    command = ["true"]
+    outputs = ["x.txt"]
+  }
+}

@@ -1,0 +1,11 @@
+# run: succeeded
+# a: succeeded
+pipeline "outputs_optional" {
+  workspace {
+    exclude = ["**"]
+  }
+  module "a" {
+    command          = ["true"]
+    outputs_optional = ["x.txt"]
+  }
+}

@@ -1,0 +1,17 @@
+# run: failed
+# a: cancelled
+# b: cancelled
+pipeline "requires_nobody" {
+  workspace {
+    exclude = ["**"]
+  }
+  timeout = "1s"
+  module "b" {
+    command = ["sleep", "60"]
+    grace   = "1s"
+  }
+  module "a" {
+    requires = { tags = ["no-such-worker"] }
+    command  = ["true"]
+  }
+}

@@ -1,0 +1,11 @@
+# run: succeeded
+# a: succeeded
+pipeline "requires_tools" {
+  workspace {
+    exclude = ["**"]
+  }
+  module "a" {
+    requires = { os = "LINUX", tools = ["sh"] }
+    command  = ["true"]
+  }
+}

@@ -1,0 +1,13 @@
+# run: failed
+# a: failed
+pipeline "result_both_forms" {
+  workspace {
+    exclude = ["**"]
+  }
+  module "a" {
+    script = <<-S
+      echo '{"a": 1}' >> $PIPELINED_OUTPUT
+      echo b=2 >> $PIPELINED_OUTPUT
+    S
+  }
+}

@@ -1,0 +1,16 @@
+# run: failed
+# kill
+# a: failed
+# attempts a: 3
+pipeline "retry" {
+  workspace {
+    exclude = ["**"]
+  }
+  module "a" {
+    command = ["false"]
+    retry {
+      attempts = 3
+      backoff  = "50ms"
+    }
+  }
+}

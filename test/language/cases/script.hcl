@@ -1,0 +1,11 @@
+# run: succeeded
+# a: succeeded
+# log a: 3
+pipeline "script" {
+  workspace {
+    exclude = ["**"]
+  }
+  module "a" {
+    script = "echo $((1+2))"
+  }
+}

@@ -1,0 +1,12 @@
+# run: succeeded
+# flags: -target a[x]
+# a[x]: succeeded
+pipeline "target_instance" {
+  workspace {
+    exclude = ["**"]
+  }
+  module "a" {
+    matrix = { k = ["x", "y"] }
+    script = "test ${matrix.k} = x"
+  }
+}

@@ -1,0 +1,18 @@
+# run: failed
+# a: failed
+# attempts a: 3
+pipeline "template_retry" {
+  workspace {
+    exclude = ["**"]
+  }
+  template "t" {
+    retry {
+      attempts = 3
+      backoff  = "10ms"
+    }
+  }
+  module "a" {
+    use     = template.t
+    command = ["false"]
+  }
+}

@@ -1,0 +1,11 @@
+# run: succeeded
+# a: succeeded
+pipeline "when_true" {
+  workspace {
+    exclude = ["**"]
+  }
+  module "a" {
+    when    = 1 < 2
+    command = ["true"]
+  }
+}

@@ -1,0 +1,279 @@
+package language
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/test/harness"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	harness.Clean()
+	os.Exit(code)
+}
+
+// expected is what a case says of one module.
+type expected struct {
+	state, reason string
+}
+
+// testCase is one file of cases/.
+type testCase struct {
+	name, path string
+	run        string
+	flags      []string
+	kill       bool
+	modules    map[string]expected
+	attempts   map[string]int
+	logs       map[string][]string
+}
+
+// cases reads all files.
+func cases(t *testing.T) []testCase {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("cases", "*.hcl"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	var list []testCase
+	for _, path := range files {
+		list = append(list, readCase(t, path))
+	}
+	return list
+}
+
+func readCase(t *testing.T, path string) testCase {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		t.Fatal(err)
+	}
+	c := testCase{name: strings.TrimSuffix(filepath.Base(path), ".hcl"), path: path,
+		modules: map[string]expected{}, attempts: map[string]int{}, logs: map[string][]string{}}
+	for line := range strings.Lines(string(text)) {
+		line, ok := strings.CutPrefix(strings.TrimSpace(line), "# ")
+		if !ok {
+			continue
+		}
+		key, value, _ := strings.Cut(line, ": ")
+		switch what, name, _ := strings.Cut(key, " "); {
+		case line == "kill":
+			c.kill = true
+		case key == "run":
+			c.run = value
+		case key == "flags":
+			c.flags = strings.Fields(value)
+		case what == "attempts":
+			n, err := strconv.Atoi(value)
+			if err != nil {
+				t.Fatalf("%s: %q", path, line)
+			}
+			c.attempts[name] = n
+		case what == "log":
+			c.logs[name] = append(c.logs[name], value)
+		default:
+			state, reason, _ := strings.Cut(value, " ")
+			c.modules[key] = expected{state, strings.Trim(reason, `"`)}
+		}
+	}
+	if c.run == "" || len(c.modules) == 0 {
+		t.Fatalf("%s says nothing of the run or of its modules", path)
+	}
+	return c
+}
+
+// check compares a finished run, and the lines of its output, with the case.
+func (c *testCase) check(r wire.Run, lines []string) error {
+	var wrong []string
+	add := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
+	if string(r.State) != c.run {
+		add("the run is %s (%s), want %s", r.State, r.Reason, c.run)
+	}
+	seen := map[string]bool{}
+	for _, m := range r.Modules {
+		seen[m.Name] = true
+		want, ok := c.modules[m.Name]
+		switch {
+		case !ok:
+			add("module %s (%s: %s) is not expected", m.Name, m.State, m.Reason)
+		case string(m.State) != want.state || !strings.Contains(m.Reason, want.reason):
+			add("%s is %s (%q), want %s (%q)", m.Name, m.State, m.Reason, want.state, want.reason)
+		}
+		// An attempt that was given back unstarted is no try.
+		tries := 0
+		for _, a := range m.Attempts {
+			if a.StartedAt != nil && a.State != pipeline.AttemptLost {
+				tries++
+			}
+		}
+		if n, ok := c.attempts[m.Name]; ok && n != tries {
+			add("%s had %d attempts, want %d: %+v", m.Name, tries, n, m.Attempts)
+		}
+	}
+	for name := range c.modules {
+		if !seen[name] {
+			add("module %s is not there", name)
+		}
+	}
+	for name, want := range c.logs {
+		for _, text := range want {
+			if !slices.Contains(lines, name+" | "+text) {
+				add("%s did not write %q; the output is %q", name, text, lines)
+			}
+		}
+	}
+	if len(wrong) > 0 {
+		return fmt.Errorf("%s: %s", c.name, strings.Join(wrong, "\n  "))
+	}
+	return nil
+}
+
+// exitOf is the exit code that follows from the state of a run.
+func exitOf(state string) int {
+	switch state {
+	case "failed":
+		return 1
+	case "cancelled":
+		return 3
+	}
+	return 0
+}
+
+// TestRun runs every case with `run`, each with a state folder of its own.
+func TestRun(t *testing.T) {
+	t.Parallel()
+	bin := harness.Binary(t)
+	g := errgroup.Group{}
+	g.SetLimit(4)
+	for _, c := range cases(t) {
+		dir := t.TempDir()
+		g.Go(func() error {
+			run := func(args ...string) ([]byte, error) {
+				cmd := exec.Command(bin, args...)
+				cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+dir, "XDG_CONFIG_HOME="+dir, "CASE_VAR=from outside", "CASE_OTHER=x")
+				out, err := cmd.Output()
+				if exit, ok := err.(*exec.ExitError); ok && exit.ExitCode() == exitOf(c.run) {
+					err = nil
+				}
+				return out, err
+			}
+			out, err := run(append([]string{"run", "-json", "-timeout", "90s"}, append(c.flags, c.path)...)...)
+			if err != nil {
+				t.Errorf("%s: run: %v: %s", c.name, err, out)
+				return nil
+			}
+			var r wire.Run
+			if err := json.Unmarshal(out, &r); err != nil {
+				t.Errorf("%s: %v in %s", c.name, err, out)
+				return nil
+			}
+			logs, err := run("-address", "run", "logs", string(r.ID))
+			if err == nil || exitOf(c.run) != 0 {
+				err = c.check(r, strings.Split(strings.TrimSpace(string(logs)), "\n"))
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // every failure was told
+}
+
+// submit runs a case on a cluster and gives what is wrong.
+func submit(cl *harness.Cluster, c testCase) error {
+	args := append([]string{"submit", "-json", "-timeout", "120s"}, append(c.flags, c.path)...)
+	res := cl.CLI(args...)
+	if res.Code != exitOf(c.run) {
+		return fmt.Errorf("%s: submit ended %d, want %d: %s", c.name, res.Code, exitOf(c.run), res.Stderr)
+	}
+	var r wire.Run
+	if err := json.Unmarshal([]byte(res.Stdout), &r); err != nil {
+		return fmt.Errorf("%s: %w in %s", c.name, err, res.Stdout)
+	}
+	logs := cl.CLI("logs", string(r.ID))
+	return c.check(r, strings.Split(strings.TrimSpace(logs.Stdout), "\n"))
+}
+
+// TestCluster runs every case on three nodes.
+func TestCluster(t *testing.T) {
+	t.Setenv("CASE_VAR", "from outside")
+	t.Setenv("CASE_OTHER", "x")
+	cl := harness.Start(t, 3)
+	g := errgroup.Group{}
+	g.SetLimit(6)
+	for _, c := range cases(t) {
+		g.Go(func() error {
+			if err := submit(cl, c); err != nil {
+				t.Error(err)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // every failure was told
+}
+
+// TestCluster_leaderKilled runs the cases that ask for it while one leader after
+// another is killed and started again. Outcomes are the same.
+func TestCluster_leaderKilled(t *testing.T) {
+	t.Setenv("CASE_VAR", "from outside")
+	t.Setenv("CASE_OTHER", "x")
+	cl := harness.Start(t, 3)
+	var todo []testCase
+	for _, c := range cases(t) {
+		if c.kill {
+			todo = append(todo, c)
+		}
+	}
+	if len(todo) < 20 {
+		t.Errorf("%d cases ask for kills, want 20", len(todo))
+	}
+	done := make(chan struct{})
+	var killer sync.WaitGroup
+	killer.Go(func() {
+		tick := time.NewTicker(1500 * time.Millisecond)
+		defer tick.Stop()
+		for kills := 0; kills < 8; kills++ {
+			select {
+			case <-done:
+				t.Logf("%d leaders were killed", kills)
+				return
+			case <-tick.C:
+			}
+			n := cl.Leader()
+			n.Kill()
+			n.Start()
+			cl.Whole()
+		}
+	})
+	g := errgroup.Group{}
+	g.SetLimit(4)
+	for _, c := range todo {
+		g.Go(func() error {
+			if err := submit(cl, c); err != nil {
+				t.Error(err)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // every failure was told
+	close(done)
+	killer.Wait()
+}
