@@ -15,6 +15,9 @@ type attempt struct {
 	e      *engine
 	p      Process
 	cookie string
+	// silence ends the process when it says nothing for too long; nil where it
+	// may. It belongs to run's goroutine.
+	silence *silence
 
 	mu sync.Mutex // guards following
 	// pid is set once the process has started. From the moment reaped is set
@@ -40,9 +43,9 @@ type attempt struct {
 
 // stopOrder is why and until when a process is asked to end.
 type stopOrder struct {
-	timedOut bool
-	reason   string
-	killAt   time.Time
+	timedOut, lapsed bool
+	reason           string
+	killAt           time.Time
 }
 
 func newAttempt(e *engine, p Process) *attempt {
@@ -87,9 +90,15 @@ func (a *attempt) run() Status {
 	a.started(c, s)
 	if a.p.Timeout > 0 {
 		timer := time.AfterFunc(a.p.Timeout, func() {
-			a.requestStop(stopOrder{timedOut: true, reason: "timeout of " + a.p.Timeout.String()}, a.p.Grace)
+			a.requestStop(stopOrder{timedOut: true, reason: "timed out after " + a.p.Timeout.String()}, a.p.Grace)
 		})
 		defer timer.Stop()
+	}
+	if limit := a.p.IdleTimeout; limit > 0 {
+		a.silence = newSilence(limit, func() {
+			a.requestStop(stopOrder{timedOut: true, reason: "no output for " + limit.String() + " (idle_timeout)"}, a.p.Grace)
+		})
+		defer a.silence.end()
 	}
 	defer a.e.watchers.put(w)
 	return a.follow(c, w)
@@ -137,7 +146,6 @@ func (a *attempt) stoppedBeforeStart() (Status, bool) {
 	}
 	st := a.status()
 	st.State, st.ExitedAt, st.ExitCode = Exited, time.Now(), -1
-	st.Stopped, st.Reason = true, stop.reason
 	return st, true
 }
 
@@ -163,7 +171,7 @@ const reapSoon = 1 // ms
 // follow waits for the end of the main process, then of its tree, then of its
 // output.
 func (a *attempt) follow(c child, w *watcher) Status {
-	out := output{path: LogPath(a.p.Dir), limit: a.p.LogLimit, pipe: c.out, watcher: w, fd: -1}
+	out := output{path: LogPath(a.p.Dir), limit: a.p.LogLimit, pipe: c.out, watcher: w, fd: -1, silence: a.silence}
 	for exited := false; !exited; {
 		readable, ended := w.wait()
 		if readable && out.read() {
@@ -352,7 +360,7 @@ func (a *attempt) statusLocked() Status {
 	st := Status{ID: a.p.ID, Dir: a.p.Dir, State: Running, Incarnation: a.e.incarnation,
 		PID: a.pid, StartedAt: a.startedAt, Meta: a.p.Meta}
 	if a.stop != nil {
-		st.Stopped, st.TimedOut, st.Reason = !a.stop.timedOut, a.stop.timedOut, a.stop.reason
+		st.Stopped, st.TimedOut, st.Lapsed, st.Reason = !a.stop.timedOut, a.stop.timedOut, a.stop.lapsed, a.stop.reason
 	}
 	return st
 }

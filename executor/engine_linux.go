@@ -357,7 +357,7 @@ func (e *engine) lapse() {
 	e.mu.Unlock()
 	for _, a := range hit {
 		e.log.Warn("lease lapsed: stopping attempt", "attempt", a.p.ID)
-		a.requestStop(stopOrder{reason: "this worker was cut off from its leader"}, min(a.p.Grace, MaxLapseGrace))
+		a.requestStop(stopOrder{lapsed: true, reason: ReasonLapsed}, min(a.p.Grace, MaxLapseGrace))
 	}
 }
 

@@ -24,6 +24,8 @@ type output struct {
 	size    int64
 	dropped int64
 	err     error
+	// silence is told of every byte; nil where nobody asks.
+	silence *silence
 }
 
 // read takes what is there, and reports whether the output has ended.
@@ -37,6 +39,7 @@ func (o *output) read() (ended bool) {
 		n, err := unix.Read(o.pipe, buf[:])
 		switch {
 		case n > 0:
+			o.silence.broken()
 			o.write(buf[:n])
 		case err == unix.EINTR:
 		case err == unix.EAGAIN:

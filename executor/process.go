@@ -40,7 +40,13 @@ type Process struct {
 	KillOnLapse bool `cbor:"9,keyasint,omitempty"`
 	// Meta is opaque; Status gives it back, also to a later daemon.
 	Meta []byte `cbor:"10,keyasint,omitempty"`
+	// IdleTimeout stops the process when it has written nothing for so long; 0
+	// means never.
+	IdleTimeout time.Duration `cbor:"11,keyasint,omitempty"`
 }
+
+// ReasonLapsed is the reason of what was stopped because the lease lapsed.
+const ReasonLapsed = "lost contact with the cluster"
 
 // MaxLapseGrace bounds the time between TERM and KILL when a lease lapses.
 const MaxLapseGrace = 2 * time.Second
@@ -92,7 +98,7 @@ type Status struct {
 	ExitCode int `cbor:"8,keyasint"`
 	// Signal names the signal that ended the main process, as in "SIGKILL".
 	Signal string `cbor:"9,keyasint,omitempty"`
-	// TimedOut says that its timeout ended it, Stopped that Stop or a lapsed
+	// TimedOut says that a timeout ended it, Stopped that Stop or a lapsed
 	// lease did; Reason says why.
 	TimedOut bool   `cbor:"10,keyasint,omitempty"`
 	Stopped  bool   `cbor:"11,keyasint,omitempty"`
@@ -114,6 +120,9 @@ type Status struct {
 	CPU    time.Duration `cbor:"19,keyasint,omitempty"`
 	MaxRSS int64         `cbor:"20,keyasint,omitempty"`
 	Meta   []byte        `cbor:"21,keyasint,omitempty"`
+	// Lapsed says that it was stopped because the lease lapsed; Stopped is set
+	// too.
+	Lapsed bool `cbor:"22,keyasint,omitempty"`
 }
 
 // Runner runs processes. All methods may be called from many goroutines.

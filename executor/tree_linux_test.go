@@ -165,7 +165,7 @@ func TestRunner_timeout(t *testing.T) {
 		p := b.shell(`trap '' TERM; (trap '' TERM; while :; do sleep 0.05; done) & echo $! >$DIR/child; wait; while :; do sleep 0.05; done`)
 		p.Timeout, p.Grace = 300*time.Millisecond, 100*time.Millisecond
 		st := b.run(p)
-		if !st.TimedOut || st.Stopped || st.Signal != "SIGKILL" || st.Reason != "timeout of 300ms" {
+		if !st.TimedOut || st.Stopped || st.Signal != "SIGKILL" || st.Reason != "timed out after 300ms" {
 			t.Errorf("status %+v", st)
 		}
 		mustBeDead(t, pidIn(t, p.Dir+"/child"))
@@ -205,7 +205,7 @@ func TestRunner_lease(t *testing.T) {
 		if err := b.r.Renew(ctx, 50*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
-		if st := b.wait(bound.ID); !st.Stopped || st.Signal != "SIGKILL" || st.Reason == "" {
+		if st := b.wait(bound.ID); !st.Stopped || !st.Lapsed || st.Signal != "SIGKILL" || st.Reason != executor.ReasonLapsed {
 			t.Errorf("bound: %+v", st)
 		}
 		if !alive(freePID) {

@@ -167,10 +167,25 @@ type Spec struct {
 	OutputsOptional []string      `json:"outputsOptional,omitempty"`
 	Timeout         time.Duration `json:"timeout,omitempty"`
 	Grace           time.Duration `json:"grace,omitempty"`
-	Caches          []string      `json:"caches,omitempty"`
+	// IdleTimeout ends an attempt that has written nothing to standard output
+	// or error for so long, as a timeout does; 0 means never.
+	IdleTimeout time.Duration `json:"idleTimeout,omitempty"`
+	// OnDisconnect is DisconnectKeep ("" means the same) or DisconnectKill.
+	OnDisconnect string   `json:"onDisconnect,omitempty"`
+	Caches       []string `json:"caches,omitempty"`
 	// Holders are nodes likely to have the workspace.
 	Holders []NodeID `json:"holders,omitempty"`
 }
+
+// What becomes of an attempt whose worker loses contact with the cluster: the
+// values of Spec.OnDisconnect.
+const (
+	// DisconnectKeep lets it go on; the cluster may meanwhile run it elsewhere.
+	DisconnectKeep = "keep"
+	// DisconnectKill ends it when the worker's lease lapses: TERM, and KILL after
+	// the grace, but no later than 2 s.
+	DisconnectKill = "kill"
+)
 
 // Upstream is what one dependency left.
 type Upstream struct {

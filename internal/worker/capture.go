@@ -28,7 +28,7 @@ func (w *Worker) capture(a *attempt, st executor.Status) (*pipeline.Outcome, []p
 	if o.FinishedAt.IsZero() {
 		o.FinishedAt = time.Now().UTC()
 	}
-	w.judge(a, st, o)
+	judge(st, o)
 	var blobs []pipeline.Digest
 	if err := w.captureLog(a, o, &blobs); err != nil {
 		return w.captureFailed(o, "log", err), blobs
@@ -62,14 +62,17 @@ func (w *Worker) captureFailed(o *pipeline.Outcome, what string, err error) *pip
 }
 
 // judge sets state, reason and exit code from how the process ended.
-func (w *Worker) judge(a *attempt, st executor.Status, o *pipeline.Outcome) {
+func judge(st executor.Status, o *pipeline.Outcome) {
 	code := st.ExitCode
 	switch {
 	case st.StartError != "":
 		o.State, o.Reason = pipeline.AttemptFailed, st.StartError
 		return
 	case st.TimedOut:
-		o.State, o.Reason = pipeline.AttemptTimedOut, "timed out after "+a.spec.Timeout.String()
+		o.State, o.Reason = pipeline.AttemptTimedOut, st.Reason
+	case st.Lapsed:
+		// Nobody asked for its end: it is for the cluster to run it again.
+		o.State, o.Reason = pipeline.AttemptLost, st.Reason
 	case st.Stopped:
 		o.State, o.Reason = pipeline.AttemptCancelled, st.Reason
 	case st.Signal != "":

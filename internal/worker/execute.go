@@ -95,12 +95,9 @@ func (w *Worker) process(a *attempt) (executor.Process, error) {
 	if s.WorkingDir != "" {
 		dir = filepath.Join(dir, filepath.FromSlash(s.WorkingDir))
 	}
-	meta, err := json.Marshal(s)
-	if err != nil {
-		return executor.Process{}, fmt.Errorf("encode attempt: %w", err)
-	}
 	return executor.Process{ID: a.key, Dir: a.dir, WorkDir: dir, Argv: argv, Env: env,
-		Timeout: s.Timeout, Grace: s.Grace, Meta: meta}, nil
+		Timeout: s.Timeout, IdleTimeout: s.IdleTimeout, Grace: s.Grace,
+		KillOnLapse: s.OnDisconnect == pipeline.DisconnectKill}, nil
 }
 
 // traceParent is the W3C trace context of an attempt: one trace a run, one span
