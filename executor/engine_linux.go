@@ -381,7 +381,7 @@ func (e *engine) close(ctx context.Context) error {
 	live = slices.DeleteFunc(live, func(a *attempt) bool { return a.final != nil })
 	e.mu.Unlock()
 	for _, a := range live {
-		a.requestStop(stopOrder{reason: "the runner was closed"}, 0)
+		a.requestStop(stopOrder{closing: true, reason: "the runner was closed"}, 0)
 	}
 	e.lease.close()
 	close(e.quit)

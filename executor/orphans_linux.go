@@ -61,10 +61,16 @@ func (e *engine) track() {
 			continue
 		}
 		a.mu.Lock()
-		if t, ok := a.tree.(*sweepTree); ok {
+		ph := a.cur
+		a.mu.Unlock()
+		if ph == nil {
+			continue
+		}
+		ph.mu.Lock()
+		if t, ok := ph.tree.(*sweepTree); ok {
 			trees = append(trees, t)
 		}
-		a.mu.Unlock()
+		ph.mu.Unlock()
 	}
 	e.mu.Unlock()
 	if len(trees) == 0 {

@@ -43,6 +43,12 @@ type Process struct {
 	// IdleTimeout stops the process when it has written nothing for so long; 0
 	// means never.
 	IdleTimeout time.Duration `cbor:"11,keyasint,omitempty"`
+	// Mask holds values that are hidden (package mask) in the output, in the
+	// result file and in what Status says, before any of it reaches the disk.
+	// A runner keeps them in memory only.
+	Mask []string `cbor:"12,keyasint,omitempty"`
+	// Hooks run before and after the process; see Hook.
+	Hooks []Hook `cbor:"13,keyasint,omitempty"`
 }
 
 // ReasonLapsed is the reason of what was stopped because the lease lapsed.
@@ -88,8 +94,8 @@ type Status struct {
 	Incarnation string `cbor:"4,keyasint,omitempty"`
 	// PID is the main process's; 0 where none was started (yet).
 	PID int `cbor:"5,keyasint,omitempty"`
-	// StartedAt is the time of exec, ExitedAt that of the end of the main
-	// process; zero where there was none.
+	// StartedAt is the time of the first exec, ExitedAt that of the end of the
+	// last process, be it a hook's; zero where there was none.
 	StartedAt time.Time `cbor:"6,keyasint,omitzero"`
 	ExitedAt  time.Time `cbor:"7,keyasint,omitzero"`
 	// ExitCode is that of the main process; 128 and the signal's number where
@@ -98,6 +104,10 @@ type Status struct {
 	ExitCode int `cbor:"8,keyasint"`
 	// Signal names the signal that ended the main process, as in "SIGKILL".
 	Signal string `cbor:"9,keyasint,omitempty"`
+	// HookFailed says which hook failed, and how, where that made the attempt
+	// fail; ExitCode is that of the hook only where the main process was not
+	// started for it.
+	HookFailed string `cbor:"23,keyasint,omitempty"`
 	// TimedOut says that a timeout ended it, Stopped that Stop or a lapsed
 	// lease did; Reason says why.
 	TimedOut bool   `cbor:"10,keyasint,omitempty"`
@@ -115,8 +125,8 @@ type Status struct {
 	// PipeHeld says that somebody outside the tree kept the output open, so
 	// that reading it was given up.
 	PipeHeld bool `cbor:"18,keyasint,omitempty"`
-	// CPU is user and system time of the main process and of those of its
-	// descendants that were waited for; MaxRSS the largest of them in bytes.
+	// CPU is user and system time of the main process, the hooks, and those of
+	// their descendants that were waited for; MaxRSS the largest in bytes.
 	CPU    time.Duration `cbor:"19,keyasint,omitempty"`
 	MaxRSS int64         `cbor:"20,keyasint,omitempty"`
 	Meta   []byte        `cbor:"21,keyasint,omitempty"`
@@ -171,6 +181,9 @@ var (
 	ErrClosed = &pipeline.Error{Kind: pipeline.Unavailable, Message: "the runner is closed"}
 	// ErrReplaced is returned by a Client whose keeper serves a newer daemon.
 	ErrReplaced = &pipeline.Error{Kind: pipeline.Conflict, Message: "another daemon has taken over the keeper"}
+	// ErrOldKeeper refuses a process with a Mask, Hooks or IdleTimeout where an
+	// earlier version of this program serves as keeper.
+	ErrOldKeeper = &pipeline.Error{Kind: pipeline.Unavailable, Message: "the keeper is of an earlier version that knows neither secrets, hooks nor idle timeouts: let its attempts end, then stop it with TERM"}
 	// ErrUnknownStart is wrapped where a keeper was lost before it answered:
 	// the processes may have been started in the former incarnation, and must
 	// be taken for lost.
@@ -234,6 +247,11 @@ func (p *Process) validate() error {
 		return pipeline.Errorf(pipeline.Invalid, "process %s: empty command", p.ID)
 	case p.Dir == "" || p.WorkDir == "":
 		return pipeline.Errorf(pipeline.Invalid, "process %s: no folder", p.ID)
+	}
+	for i := range p.Hooks {
+		if h := &p.Hooks[i]; !h.When.valid() || len(h.Argv) == 0 || h.Argv[0] == "" || h.WorkDir == "" {
+			return pipeline.Errorf(pipeline.Invalid, "process %s: hook %q cannot be started", p.ID, h.When)
+		}
 	}
 	return nil
 }

@@ -173,6 +173,16 @@ type Spec struct {
 	// OnDisconnect is DisconnectKeep ("" means the same) or DisconnectKill.
 	OnDisconnect string   `json:"onDisconnect,omitempty"`
 	Caches       []string `json:"caches,omitempty"`
+	Hooks        Hooks    `json:"hooks,omitzero"`
+	// Secrets are added to the environment under their names, over Env. Mask
+	// holds further values that, as those of Secrets, become *** wherever they
+	// would show: in output, results and reasons. Neither is ever written to
+	// disk: a worker's journal has the rest, with Sealed set.
+	Secrets map[string]string `json:"secrets,omitempty"`
+	Mask    []string          `json:"mask,omitempty"`
+	// Sealed says that Secrets and Mask were taken out. What is sealed cannot be
+	// started.
+	Sealed bool `json:"sealed,omitempty"`
 	// Holders are nodes likely to have the workspace.
 	Holders []NodeID `json:"holders,omitempty"`
 }

@@ -32,11 +32,11 @@ func addForms(to map[string]struct{}, value string) {
 			to[p] = struct{}{}
 		}
 	}
-	// The value without its last newline is what a shell makes of it.
+	// The value without its last newline is what a shell makes of it, and white
+	// space around it is no secret: it stays as it is.
 	add(trimmed)
 	addEncoded(add, trimmed)
 	if value != trimmed {
-		add(value)
 		addEncoded(add, value)
 	}
 	if strings.Contains(trimmed, "\n") {

@@ -49,7 +49,7 @@ func TestSet_forms(t *testing.T) {
 func TestSet_lines(t *testing.T) {
 	s := New([]string{"first line\n  second \nabc\r\n"})
 	for text, want := range map[string]string{
-		"x first line y": "x *** y", "+ second": "+ ***", "abc": "abc", "first line\n  second \nabc\r\nz": "***z",
+		"x first line y": "x *** y", "+ second": "+ ***", "abc": "abc", "first line\n  second \nabc\r\nz": "***\r\nz",
 		`{"v":"first line\n  second \nabc"}`: `{"v":"***"}`,
 	} {
 		if got := s.String(text); got != want {

@@ -75,6 +75,8 @@ func judge(st executor.Status, o *pipeline.Outcome) {
 		o.State, o.Reason = pipeline.AttemptLost, st.Reason
 	case st.Stopped:
 		o.State, o.Reason = pipeline.AttemptCancelled, st.Reason
+	case st.HookFailed != "":
+		o.State, o.Reason = pipeline.AttemptFailed, st.HookFailed
 	case st.Signal != "":
 		o.State, o.Reason = pipeline.AttemptFailed, "killed by "+st.Signal
 	case code == 0:
