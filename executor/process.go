@@ -92,7 +92,8 @@ type Status struct {
 	// Incarnation is the life of the runner that started the process. It
 	// differs from Runner.Incarnation for exits that an earlier keeper left.
 	Incarnation string `cbor:"4,keyasint,omitempty"`
-	// PID is the main process's; 0 where none was started (yet).
+	// PID is that of the process that runs or ran last, a hook's included; 0
+	// where none was started (yet).
 	PID int `cbor:"5,keyasint,omitempty"`
 	// StartedAt is the time of the first exec, ExitedAt that of the end of the
 	// last process, be it a hook's; zero where there was none.
