@@ -90,6 +90,7 @@ func (a *attempt) told() Status {
 	}
 	st.ExitCode, st.Signal, st.StartError, st.HookFailed = end.ExitCode, end.Signal, end.StartError, end.HookFailed
 	st.CPU, st.MaxRSS, st.Leftover, st.PipeHeld = end.CPU, end.MaxRSS, end.Leftover, end.PipeHeld
+	st.OutOfMemory = end.OutOfMemory
 	st.LogSize, st.LogDropped = a.out.size, a.out.dropped
 	if a.out.err != nil {
 		st.LogError = a.out.err.Error()
@@ -126,6 +127,9 @@ func (a *attempt) runPhase(argv []string, dir string, env []string, main bool) (
 		return r, false, nil
 	}
 	s := e.groups.get()
+	if err := s.limit(&a.p); err != nil {
+		e.log.Warn("start without limits", "attempt", a.p.ID, "error", err)
+	}
 	c, err := e.spawn(p, a.cookieEnv(), s)
 	if err != nil && s != nil {
 		// Was it the group or the program? Without a group the program's error
@@ -156,6 +160,9 @@ func (a *attempt) runPhase(argv []string, dir string, env []string, main bool) (
 	defer e.watchers.put(w)
 	a.out.begin(c.out, w)
 	r = ph.follow(c, w, &a.out)
+	if r.code != 0 {
+		a.end.OutOfMemory = a.end.OutOfMemory || s.outOfMemory()
+	}
 	r.bound = r.signal == "SIGKILL" && ph.timeIsOver()
 	a.end.ExitedAt, a.end.CPU, a.end.MaxRSS = r.endedAt, a.end.CPU+r.cpu, max(a.end.MaxRSS, r.maxRSS)
 	a.end.Leftover, a.end.PipeHeld = a.end.Leftover+r.leftover, a.end.PipeHeld || r.held

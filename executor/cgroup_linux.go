@@ -38,6 +38,8 @@ type slot struct {
 	// whatever is cloned into a group that was ever killed, because it compares
 	// the group's count of kills with that of the parent's group.
 	killed atomic.Bool
+	// limited slots are not used again either.
+	limited bool
 }
 
 // openCgroups makes the runner's folder. Its error says why there are none to
@@ -51,14 +53,22 @@ func openCgroups(mark string) (*cgroups, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cgroups{base: filepath.Join(mount, own, "pipelined-"+mark)}
-	if err := os.Mkdir(c.base, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+	c := &cgroups{}
+	for _, parent := range limitParents(filepath.Join(mount, own), mount) {
+		c.base = filepath.Join(parent, "pipelined-"+mark)
+		if err = os.Mkdir(c.base, 0o755); err == nil || errors.Is(err, os.ErrExist) {
+			err = nil
+			break
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	if _, err := os.Stat(c.base + "/cgroup.kill"); err != nil {
 		os.Remove(c.base)
 		return nil, fmt.Errorf("the kernel has no cgroup.kill: %w", err)
 	}
+	enableControllers(c.base)
 	return c, nil
 }
 
@@ -147,7 +157,7 @@ func (c *cgroups) put(s *slot) {
 	if s == nil {
 		return
 	}
-	clean := !s.killed.Load() && s.state() == slotClean
+	clean := !s.killed.Load() && !s.limited && s.state() == slotClean
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if clean && !c.off {

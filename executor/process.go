@@ -49,6 +49,11 @@ type Process struct {
 	Mask []string `cbor:"12,keyasint,omitempty"`
 	// Hooks run before and after the process; see Hook.
 	Hooks []Hook `cbor:"13,keyasint,omitempty"`
+	// Memory bounds what the process and all that it starts hold, in bytes, and
+	// CPU how many processors they use on average; 0 means no bound. Each hook
+	// has the same bounds. They have no effect where EnforcedLimits says so.
+	Memory int64   `cbor:"14,keyasint,omitempty"`
+	CPU    float64 `cbor:"15,keyasint,omitempty"`
 }
 
 // ReasonLapsed is the reason of what was stopped because the lease lapsed.
@@ -134,6 +139,9 @@ type Status struct {
 	// Lapsed says that it was stopped because the lease lapsed; Stopped is set
 	// too.
 	Lapsed bool `cbor:"22,keyasint,omitempty"`
+	// OutOfMemory says that the kernel killed a process of it for want of
+	// memory, be it the limit's or the machine's.
+	OutOfMemory bool `cbor:"24,keyasint,omitempty"`
 }
 
 // Runner runs processes. All methods may be called from many goroutines.

@@ -120,6 +120,17 @@ type Requires struct {
 	Tags  []string `json:"tags,omitempty"`
 }
 
+// Resources are what a module needs of a worker's machine while it runs:
+// reservations that the planner counts, so that together the modules on a worker
+// ask for no more than it has. Where the machine can (control groups of version
+// 2 with these controllers), a module is also held to them.
+type Resources struct {
+	// CPU is a number of processors, which may be a fraction; 0 means unsaid.
+	CPU float64 `json:"cpu,omitempty"`
+	// Memory is in bytes; 0 means unsaid.
+	Memory int64 `json:"memory,omitempty"`
+}
+
 // Hooks are shell scripts that run around a module's process on its worker, in
 // the module's folder, with the same environment and PIPELINED_STATUS: running,
 // succeeded, failed, timed_out or cancelled. "" means none.

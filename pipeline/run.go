@@ -174,6 +174,8 @@ type Spec struct {
 	OnDisconnect string   `json:"onDisconnect,omitempty"`
 	Caches       []string `json:"caches,omitempty"`
 	Hooks        Hooks    `json:"hooks,omitzero"`
+	// Resources bound the module, and each hook, where the machine can.
+	Resources Resources `json:"resources,omitzero"`
 	// Secrets are added to the environment under their names, over Env. Mask
 	// holds further values that, as those of Secrets, become *** wherever they
 	// would show: in output, results and reasons. Neither is ever written to

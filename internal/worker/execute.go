@@ -102,7 +102,8 @@ func (w *Worker) process(a *attempt) (executor.Process, error) {
 	}
 	return executor.Process{ID: a.key, Dir: a.dir, WorkDir: dir, Argv: argv, Env: env,
 		Timeout: s.Timeout, IdleTimeout: s.IdleTimeout, Grace: s.Grace,
-		KillOnLapse: s.OnDisconnect == pipeline.DisconnectKill, Hooks: hooks, Mask: hidden(s)}, nil
+		KillOnLapse: s.OnDisconnect == pipeline.DisconnectKill, Hooks: hooks, Mask: hidden(s),
+		Memory: s.Resources.Memory, CPU: s.Resources.CPU}, nil
 }
 
 // traceParent is the W3C trace context of an attempt: one trace a run, one span
