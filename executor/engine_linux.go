@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -95,11 +96,7 @@ func openEngine(cfg Config, o engineOptions) (*engine, error) {
 		return nil, fmt.Errorf("open runner: %w", err)
 	}
 	if !cfg.NoCgroups {
-		groups, err := openCgroups(e.mark)
-		if err != nil {
-			e.log.Info("no control groups; members of a tree are told by session and cookie", "reason", err)
-		}
-		e.groups = groups
+		e.groups = e.openGroups()
 	}
 	if o.alone || e.groups == nil {
 		e.becomeReaper()
@@ -114,6 +111,26 @@ func openEngine(cfg Config, o engineOptions) (*engine, error) {
 	e.wg.Go(e.janitor)
 	return e, nil
 }
+
+// openGroups gives the best kind of control groups; nil where there are none.
+func (e *engine) openGroups() *cgroups {
+	err := errNamedOnly
+	var groups *cgroups
+	if !e.cfg.namedOnly {
+		groups, err = openCgroups(e.mark)
+	}
+	if err == nil {
+		return groups
+	}
+	e.log.Info("no control groups of version 2", "reason", err)
+	if groups, err = openNamed(e.mark); err == nil {
+		return groups
+	}
+	e.log.Info("no control groups; members of a tree are told by session and cookie", "reason", err)
+	return nil
+}
+
+var errNamedOnly = errors.New("left out")
 
 // prepareProcess sets what children inherit.
 func (e *engine) prepareProcess() error {

@@ -32,7 +32,7 @@ func TestSlot_limit(t *testing.T) {
 		{Process{CPU: 0.0001}, "max", "0", "1000 100000"},
 		{Process{CPU: 1e300, Memory: 1}, "1", "1", "100000000000 100000"},
 	} {
-		s := &slot{path: fakeGroup(t, map[string]string{"memory.max": "", "memory.oom.group": "", "cpu.max": ""})}
+		s := &slot{tasks: -1, path: fakeGroup(t, map[string]string{"memory.max": "", "memory.oom.group": "", "cpu.max": ""})}
 		for name, text := range map[string]string{"memory.max": "max", "memory.oom.group": "0", "cpu.max": "max 100000"} {
 			if err := os.WriteFile(filepath.Join(s.path, name), []byte(text), 0o644); err != nil {
 				t.Fatal(err)
@@ -64,7 +64,7 @@ func TestSlot_outOfMemory(t *testing.T) {
 		"low 0\nhigh 0\nmax 3\noom 1\noom_kill 2\noom_group_kill 1\n": true,
 		"": false,
 	} {
-		s := &slot{path: fakeGroup(t, map[string]string{"memory.events": text})}
+		s := &slot{tasks: -1, path: fakeGroup(t, map[string]string{"memory.events": text})}
 		if got := s.outOfMemory(); got != want || s.limited != want {
 			t.Errorf("%q: %v, limited %v", text, got, s.limited)
 		}

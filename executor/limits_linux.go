@@ -88,7 +88,7 @@ const cpuPeriod = 100_000
 // limit bounds a group that nobody is in yet, as far as the machine can. It
 // gives what could not be done.
 func (s *slot) limit(p *Process) error {
-	if s == nil || p.Memory <= 0 && p.CPU <= 0 {
+	if s == nil || s.tasks >= 0 || p.Memory <= 0 && p.CPU <= 0 {
 		return nil
 	}
 	s.limited = true
