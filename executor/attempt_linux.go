@@ -5,32 +5,35 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/pipelined/pipelined/internal/mask"
 )
 
-// attempt is one process from its acceptance until it is forgotten. One
-// goroutine, run, takes it from start to end; another exists only while it is
-// being stopped.
+// attempt is one attempt from its acceptance until it is forgotten. One
+// goroutine, run, takes its processes, the main one and those of the hooks, from
+// start to end.
 type attempt struct {
 	e      *engine
 	p      Process
 	cookie string
 
-	mu sync.Mutex // guards following
-	// pid is set once the process has started. From the moment reaped is set
-	// the number may be another's, so signals are sent under mu only.
-	pid       int
-	startedAt time.Time
-	reaped    bool
-	tree      tree
-	stop      *stopOrder
-	wait      unix.WaitStatus
-	usage     unix.Rusage
+	// These belong to run's goroutine.
+	mask    *mask.Set // nil where nothing is to be hidden
+	out     output
+	timeout *time.Timer // of HookBefore and the main process; nil where there is none
+	end     Status      // what is known of the end so far
 
-	// reapedCh is closed when reaped is set, and when nothing was started.
-	reapedCh chan struct{}
-	// hurry has a token when the end of the grace was moved.
-	hurry chan struct{}
+	mu sync.Mutex // guards following
+	// cur is the process that runs or ran last; nil before the first one.
+	cur       *phase
+	startedAt time.Time
+	// stop is why the main process was to end early.
+	stop *stopOrder
+	// late says that the main process is over; only hooks follow, until the
+	// time hooksUntil, which is zero where they have all the time.
+	late       bool
+	hooksUntil time.Time
+	// lateStop is what came then.
+	lateStop *stopOrder
 
 	// final is set, under the engine's lock, when all is over.
 	final *Status
@@ -38,329 +41,216 @@ type attempt struct {
 	kept bool
 }
 
-// stopOrder is why and until when a process is asked to end.
+// stopOrder is why and until when an attempt is asked to end.
 type stopOrder struct {
-	timedOut bool
-	reason   string
-	killAt   time.Time
+	timedOut, lapsed, closing bool
+	reason                    string
+	killAt                    time.Time
+	// hookTime is for how long hooks may run after the end; 0: until killAt.
+	hookTime time.Duration
 }
 
 func newAttempt(e *engine, p Process) *attempt {
-	return &attempt{e: e, p: p, cookie: e.nextCookie(), reapedCh: make(chan struct{}), hurry: make(chan struct{}, 1)}
+	return &attempt{e: e, p: p, cookie: e.nextCookie()}
 }
 
-// run starts the process and returns how all of it ended.
+// run takes the attempt from start to end.
 func (a *attempt) run() Status {
-	a.e.forks <- struct{}{}
-	if st, stopped := a.stoppedBeforeStart(); stopped {
-		<-a.e.forks
-		close(a.reapedCh)
-		return st
+	a.mask = mask.New(a.p.Mask)
+	a.out = output{path: LogPath(a.p.Dir), limit: a.p.LogLimit, pipe: -1, fd: -1, mask: a.mask.Stream()}
+	a.end = Status{ExitCode: -1}
+	ok := true
+	if h := a.p.hook(HookBefore); h != nil {
+		ok = a.before(h)
 	}
-	s := a.e.groups.get()
-	c, err := a.e.spawn(&a.p, a.cookieEnv(), s)
-	if err != nil && s != nil {
-		// Was it the group or the program? Without a group the program's error
-		// is the same, and a start that works is the first.
-		a.e.groups.put(s)
-		again, errAgain := a.e.spawn(&a.p, a.cookieEnv(), nil)
-		if errAgain == nil {
-			a.e.log.Warn("control groups cannot be used; falling back to sessions and cookies", "error", err)
-			a.e.groups.disable()
-			a.e.becomeReaper()
-		}
-		s, c, err = nil, again, errAgain
+	if ok {
+		a.main()
 	}
-	<-a.e.forks
-	var w *watcher
-	if err == nil {
-		w, err = a.watch(&c)
+	if a.timeout != nil {
+		a.timeout.Stop()
 	}
-	if err != nil {
-		close(a.reapedCh)
-		failure := explain(&a.p, err)
-		st := a.status()
-		st.State, st.ExitedAt, st.ExitCode, st.StartError = Exited, time.Now(), failure.code, failure.message
-		return st
+	a.out.silence.end()
+	a.out.silence = nil
+	if len(a.p.Hooks) > 0 {
+		a.lateHooks()
 	}
-	defer a.e.groups.put(s)
-	a.started(c, s)
-	if a.p.Timeout > 0 {
-		timer := time.AfterFunc(a.p.Timeout, func() {
-			a.requestStop(stopOrder{timedOut: true, reason: "timed out after " + a.p.Timeout.String()}, a.p.Grace)
-		})
-		defer timer.Stop()
-	}
-	defer a.e.watchers.put(w)
-	return a.follow(c, w)
+	a.out.close()
+	return a.told()
 }
 
-// watch begins to watch a process that was just started. One that cannot be
-// watched (there are no handles left) is killed: it was never told of.
-func (a *attempt) watch(c *child) (w *watcher, err error) {
-	if c.pidfd < 0 {
-		c.pidfd, err = watchable(c.pid)
-	}
-	if err == nil {
-		w, err = a.e.watchers.get()
-	}
-	if err == nil {
-		err = firstError(w.add(c.out, watchOutput), w.add(c.pidfd, watchProcess))
-	}
-	if err == nil {
-		return w, nil
-	}
-	_ = unix.Kill(-c.pid, unix.SIGKILL)
-	for {
-		if _, waitErr := unix.Wait4(c.pid, nil, 0, nil); waitErr != unix.EINTR {
-			break
-		}
-	}
-	a.e.removeMain(c.pid)
-	unix.Close(c.out)
-	if c.pidfd >= 0 {
-		unix.Close(c.pidfd)
-	}
-	if w != nil {
-		w.file.Close()
-	}
-	return nil, &startError{message: fmt.Sprintf("the process was started but cannot be watched, and was killed: %v", err), code: 126}
-}
-
-// stoppedBeforeStart answers for what was stopped while it waited for its turn.
-func (a *attempt) stoppedBeforeStart() (Status, bool) {
+// told puts together how the attempt ended.
+func (a *attempt) told() Status {
 	a.mu.Lock()
-	stop := a.stop
-	a.mu.Unlock()
-	if stop == nil {
-		return Status{}, false
-	}
-	st := a.status()
-	st.State, st.ExitedAt, st.ExitCode = Exited, time.Now(), -1
-	st.Stopped, st.Reason = true, stop.reason
-	return st, true
-}
-
-// started publishes the process, and carries out a Stop that came meanwhile.
-func (a *attempt) started(c child, s *slot) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.pid, a.startedAt = c.pid, c.at
-	if s != nil {
-		a.tree = s
-	} else {
-		a.tree = &sweepTree{e: a.e, cookie: a.cookie, main: c.pid, seen: map[int]uint64{}}
-	}
-	if a.stop != nil {
-		a.e.wg.Go(a.carryOutStop)
-	}
-}
-
-// reapSoon is how long a thread waits for the end of a process that has closed
-// its output. Nearly all that do are ending; parking would cost more.
-const reapSoon = 1 // ms
-
-// follow waits for the end of the main process, then of its tree, then of its
-// output.
-func (a *attempt) follow(c child, w *watcher) Status {
-	out := output{path: LogPath(a.p.Dir), limit: a.p.LogLimit, pipe: c.out, watcher: w, fd: -1}
-	spoken := time.Now()
-	for exited := false; !exited; {
-		w.until(a.silentUntil(spoken))
-		readable, ended := w.wait()
-		if readable {
-			spoken = time.Now()
-		} else if !ended {
-			a.checkSilence(spoken)
-			continue
-		}
-		if readable && out.read() {
-			poll := [1]unix.PollFd{{Fd: int32(c.pidfd), Events: unix.POLLIN}}
-			n, _ := unix.Poll(poll[:], reapSoon)
-			ended = n > 0
-		}
-		exited = ended && a.tryReap()
-	}
-	w.until(time.Time{})
-	w.remove(c.pidfd)
-	unix.Close(c.pidfd)
-	exitedAt := time.Now()
-	close(a.reapedCh)
-	leftover := a.endTree(&out)
-	// Nobody of ours can write any more. What is still open is held by
-	// somebody who was handed the pipe, and is not waited for.
-	held := !out.read() && !out.readUntil(time.Now().Add(a.e.cfg.DrainWait))
-	out.close()
-
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	st := a.statusLocked()
-	st.State, st.ExitedAt = Exited, exitedAt
-	st.ExitCode, st.Signal = decodeWait(a.wait)
-	st.CPU = time.Duration(a.usage.Utime.Nano() + a.usage.Stime.Nano())
-	st.MaxRSS = a.usage.Maxrss << 10
-	st.LogSize, st.LogDropped, st.Leftover, st.PipeHeld = out.size, out.dropped, leftover, held
-	if out.err != nil {
-		st.LogError = out.err.Error()
+	a.mu.Unlock()
+	end := &a.end
+	st.State, st.ExitedAt = Exited, end.ExitedAt
+	if st.ExitedAt.IsZero() {
+		st.ExitedAt = time.Now()
+	}
+	st.ExitCode, st.Signal, st.StartError, st.HookFailed = end.ExitCode, end.Signal, end.StartError, end.HookFailed
+	st.CPU, st.MaxRSS, st.Leftover, st.PipeHeld = end.CPU, end.MaxRSS, end.Leftover, end.PipeHeld
+	st.OutOfMemory = end.OutOfMemory
+	st.LogSize, st.LogDropped = a.out.size, a.out.dropped
+	if a.out.err != nil {
+		st.LogError = a.out.err.Error()
+	}
+	if a.mask != nil {
+		st.Reason, st.StartError, st.HookFailed = a.mask.String(st.Reason), a.mask.String(st.StartError), a.mask.String(st.HookFailed)
+		if err := maskResult(a.p.Dir, a.mask); err != nil {
+			a.e.log.Error("mask result", "attempt", a.p.ID, "error", err)
+		}
 	}
 	return st
 }
 
-// silentUntil is when a process that last wrote something then has been silent
-// for too long; the zero time where it may be silent, or is being stopped.
-func (a *attempt) silentUntil(spoken time.Time) time.Time {
-	if a.p.IdleTimeout <= 0 {
-		return time.Time{}
+// main runs the main process.
+func (a *attempt) main() {
+	r, ran, err := a.runPhase(a.p.Argv, a.p.WorkDir, a.p.Env, true)
+	switch {
+	case err != nil:
+		a.end.ExitCode, a.end.StartError = err.code, err.message
+	case ran:
+		a.end.ExitCode, a.end.Signal = r.code, r.signal
 	}
+}
+
+// runPhase runs one process and waits until its tree is dead. ran is false where
+// the attempt was stopped before, or the time of the hooks is over.
+func (a *attempt) runPhase(argv []string, dir string, env []string, main bool) (r result, ran bool, failure *startError) {
+	e := a.e
+	p := &Process{ID: a.p.ID, Argv: argv, WorkDir: dir, Env: env}
+	e.forks <- struct{}{}
+	ph, until := a.nextPhase(main)
+	if ph == nil {
+		<-e.forks
+		return r, false, nil
+	}
+	s := e.groups.get()
+	if err := s.limit(&a.p); err != nil {
+		e.log.Warn("start without limits", "attempt", a.p.ID, "error", err)
+	}
+	c, err := e.spawn(p, a.cookieEnv(), s)
+	if err != nil && s != nil {
+		// Was it the group or the program? Without a group the program's error
+		// is the same, and a start that works is the first.
+		e.groups.put(s)
+		again, errAgain := e.spawn(p, a.cookieEnv(), nil)
+		if errAgain == nil {
+			e.log.Warn("control groups cannot be used; falling back to sessions and cookies", "error", err)
+			e.groups.disable()
+			e.becomeReaper()
+		}
+		s, c, err = nil, again, errAgain
+	}
+	<-e.forks
+	var w *watcher
+	if err == nil {
+		w, err = ph.watch(&c)
+	}
+	if err != nil {
+		return r, false, explain(p, err)
+	}
+	defer e.groups.put(s)
+	a.begun(c.at)
+	if !until.IsZero() {
+		ph.stop(until, false)
+	}
+	ph.started(c, s)
+	defer e.watchers.put(w)
+	a.out.begin(c.out, w)
+	r = ph.follow(c, w, &a.out)
+	if r.code != 0 {
+		a.end.OutOfMemory = a.end.OutOfMemory || s.outOfMemory()
+	}
+	r.bound = r.signal == "SIGKILL" && ph.timeIsOver()
+	a.end.ExitedAt, a.end.CPU, a.end.MaxRSS = r.endedAt, a.end.CPU+r.cpu, max(a.end.MaxRSS, r.maxRSS)
+	a.end.Leftover, a.end.PipeHeld = a.end.Leftover+r.leftover, a.end.PipeHeld || r.held
+	return r, true, nil
+}
+
+// nextPhase makes the next process's phase known to whoever stops the attempt;
+// nil where it must not start any more. until bounds it.
+func (a *attempt) nextPhase(main bool) (ph *phase, until time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.stop != nil {
-		return time.Time{}
+	if !a.late && a.stop != nil || a.late && !a.hooksUntil.IsZero() && !time.Now().Before(a.hooksUntil) {
+		return nil, until
 	}
-	return spoken.Add(a.p.IdleTimeout)
+	a.cur = newPhase(a, main)
+	return a.cur, a.hooksUntil
 }
 
-// checkSilence stops a process that has been silent for too long.
-func (a *attempt) checkSilence(spoken time.Time) {
-	if a.p.IdleTimeout > 0 && time.Since(spoken) >= a.p.IdleTimeout {
-		a.requestStop(stopOrder{timedOut: true, reason: "no output for " + a.p.IdleTimeout.String() + " (idle_timeout)"}, a.p.Grace)
-	}
-}
-
-// tryReap reaps the main process if it is dead. It holds the lock, so that no
-// signal is sent to a number that is free.
-func (a *attempt) tryReap() bool {
+// begun starts the clocks with the first process.
+func (a *attempt) begun(at time.Time) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.reaped {
-		return true
+	first := a.startedAt.IsZero()
+	if first {
+		a.startedAt = at
 	}
-	for {
-		pid, err := unix.Wait4(a.pid, &a.wait, unix.WNOHANG, &a.usage)
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err != nil: // ECHILD: somebody in this process waits for all children
-			a.e.log.Error("reap process", "attempt", a.p.ID, "pid", a.pid, "error", err)
-			a.wait = 0xff00
-		case pid == 0:
-			return false
-		}
-		a.reaped = true
-		a.e.removeMain(a.pid)
-		if t, ok := a.tree.(*sweepTree); ok {
-			t.mainReaped()
-		}
-		return true
-	}
-}
-
-// endTree kills what the main process left behind, and counts it. It returns
-// when nobody is left: an outcome must not be told before.
-func (a *attempt) endTree(out *output) int {
-	if !a.tree.alive() {
-		return 0
-	}
-	// KILL follows, if TERM does not do, when the grace of a stop is over, or
-	// else soon: the module itself has said that it is done.
-	n := 0
-	a.mu.Lock()
-	stopping := a.stop != nil
+	late := a.late
 	a.mu.Unlock()
-	killAt := time.Now().Add(a.e.cfg.LeftoverWait)
-	if !stopping {
-		n = a.tree.signal(unix.SIGTERM, 0)
-	} else {
-		n = a.tree.signal(0, 0) // they have had it
+	if !first || late {
+		return
 	}
-	nextWord := time.Now().Add(10 * time.Second)
-	for wait := 500 * time.Microsecond; a.tree.alive(); wait = min(2*wait, 20*time.Millisecond) {
-		a.mu.Lock()
-		if a.stop != nil {
-			killAt = a.stop.killAt
-		}
-		a.mu.Unlock()
-		now := time.Now()
-		if !now.Before(killAt) {
-			a.tree.kill()
-		}
-		if now.After(nextWord) {
-			a.e.log.Warn("processes do not die", "attempt", a.p.ID, "count", a.tree.signal(0, 0))
-			nextWord = now.Add(time.Minute)
-		}
-		out.readUntil(now.Add(wait))
+	if limit := a.p.Timeout; limit > 0 {
+		a.timeout = time.AfterFunc(limit, func() {
+			a.requestStop(stopOrder{timedOut: true, reason: "timed out after " + limit.String()}, a.p.Grace)
+		})
 	}
-	a.e.reapOrphans()
-	return n
+	if limit := a.p.IdleTimeout; limit > 0 {
+		a.out.silence = newSilence(limit, func() {
+			a.requestStop(stopOrder{timedOut: true, reason: "no output for " + limit.String() + " (idle_timeout)"}, a.p.Grace)
+		})
+	}
 }
 
 // requestStop asks for the end: TERM now, KILL after grace. The first reason
 // stays, the earliest KILL counts.
 func (a *attempt) requestStop(order stopOrder, grace time.Duration) {
-	order.killAt = time.Now().Add(max(grace, 0))
+	now := time.Now()
+	order.killAt = now.Add(max(grace, 0))
+	if !order.lapsed && !order.closing {
+		order.hookTime = max(grace, MinHookTime)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.stop != nil {
-		if order.killAt.Before(a.stop.killAt) {
-			a.stop.killAt = order.killAt
-			select {
-			case a.hurry <- struct{}{}:
-			default:
-			}
+	switch {
+	case a.late || a.stop == nil && a.cur != nil && a.cur.main && a.cur.ended():
+		// It came to its end by itself; only hooks may be left.
+		if order.timedOut {
+			return // fired at the very end
+		}
+		if a.lateStop == nil {
+			a.lateStop = &order
+		}
+		a.boundHooksLocked(&order, now)
+		if a.cur != nil && !a.cur.main {
+			a.cur.stop(a.hooksUntil, false)
 		}
 		return
-	}
-	if a.reaped {
-		return // it came to its end by itself; what it left is being killed
-	}
-	a.stop = &order
-	if a.pid != 0 {
-		a.e.wg.Go(a.carryOutStop)
-	}
-}
-
-// carryOutStop works on the tree while the main process lives. What outlives
-// it is endTree's.
-func (a *attempt) carryOutStop() {
-	a.mu.Lock()
-	killAt := a.stop.killAt
-	a.mu.Unlock()
-	if time.Now().Before(killAt) {
-		a.signalTree(unix.SIGTERM)
-	}
-	for {
-		a.mu.Lock()
-		left := time.Until(a.stop.killAt)
-		a.mu.Unlock()
-		if left <= 0 {
-			a.signalTree(unix.SIGKILL)
-			left = 50 * time.Millisecond // again, for those that were born meanwhile
-		}
-		timer := time.NewTimer(left)
-		select {
-		case <-a.reapedCh:
-			timer.Stop()
+	case a.stop == nil:
+		a.stop = &order
+	default:
+		a.stop.hookTime = min(a.stop.hookTime, order.hookTime)
+		if !order.killAt.Before(a.stop.killAt) {
 			return
-		case <-a.hurry:
-			timer.Stop()
-		case <-timer.C:
 		}
+		a.stop.killAt = order.killAt
+	}
+	if a.cur != nil {
+		a.cur.stop(a.stop.killAt, true)
 	}
 }
 
-// signalTree signals everybody while the main process is not reaped: so long
-// its number and its control group are sure to be this attempt's.
-func (a *attempt) signalTree(sig unix.Signal) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.reaped {
-		return
+// boundHooksLocked lets the hooks end as an order says, at the latest.
+func (a *attempt) boundHooksLocked(o *stopOrder, now time.Time) {
+	until := o.killAt
+	if o.hookTime > 0 {
+		until = now.Add(o.hookTime)
 	}
-	_ = unix.Kill(-a.pid, sig) // the group as a whole, whoever is being forked
-	if sig == unix.SIGKILL {
-		a.tree.kill()
-	} else {
-		a.tree.signal(sig, a.pid)
+	if a.hooksUntil.IsZero() || until.Before(a.hooksUntil) {
+		a.hooksUntil = until
 	}
 }
 
@@ -379,18 +269,32 @@ func (a *attempt) status() Status {
 }
 
 func (a *attempt) statusLocked() Status {
-	st := Status{ID: a.p.ID, Dir: a.p.Dir, State: Running, Incarnation: a.e.incarnation,
-		PID: a.pid, StartedAt: a.startedAt, Meta: a.p.Meta}
-	if a.stop != nil {
-		st.Stopped, st.TimedOut, st.Reason = !a.stop.timedOut, a.stop.timedOut, a.stop.reason
+	st := Status{ID: a.p.ID, Dir: a.p.Dir, State: Running, Incarnation: a.e.incarnation, StartedAt: a.startedAt, Meta: a.p.Meta}
+	if a.cur != nil {
+		st.PID = a.cur.number()
+	}
+	if o := a.stop; o != nil {
+		st.Stopped, st.TimedOut, st.Lapsed, st.Reason = !o.timedOut, o.timedOut, o.lapsed, o.reason
 	}
 	return st
 }
 
-// decodeWait gives the exit code as shells have it, and the signal's name.
-func decodeWait(w unix.WaitStatus) (code int, signal string) {
-	if w.Signaled() {
-		return 128 + int(w.Signal()), unix.SignalName(w.Signal())
+// hookError says how a hook failed; "" where it did not.
+func (a *attempt) hookError(h *Hook, r result, ran bool, failure *startError) string {
+	what := ""
+	switch {
+	case failure != nil:
+		what = failure.message
+	case !ran:
+		what = "not started: the time for hooks was over"
+	case r.bound:
+		what = "its time was over"
+	case r.signal != "":
+		what = "killed by " + r.signal
+	case r.code != 0:
+		what = fmt.Sprintf("exit code %d", r.code)
+	default:
+		return ""
 	}
-	return w.ExitStatus(), ""
+	return "hook " + string(h.When) + ": " + what
 }

@@ -15,12 +15,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cgroups are the control groups (version 2) of a runner: one folder below the
+// cgroups are the control groups of a runner, of version 2 or in a named hierarchy
+// of version 1: one folder below the
 // runner's own group, and below it one group for each process that runs at the
 // same time. Groups are used again, since making and removing one costs as
 // much as a good part of a start.
 type cgroups struct {
 	base string
+	// named is set for groups of the named hierarchy; see namedcgroup_linux.go.
+	named *os.File
+	group string // base in the named hierarchy
 
 	mu   sync.Mutex // guards following
 	free []*slot
@@ -38,6 +42,10 @@ type slot struct {
 	// whatever is cloned into a group that was ever killed, because it compares
 	// the group's count of kills with that of the parent's group.
 	killed atomic.Bool
+	// limited slots are not used again either.
+	limited bool
+	// tasks is where threads enter a group of the named hierarchy; -1 in version 2.
+	tasks int
 }
 
 // openCgroups makes the runner's folder. Its error says why there are none to
@@ -51,14 +59,22 @@ func openCgroups(mark string) (*cgroups, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cgroups{base: filepath.Join(mount, own, "pipelined-"+mark)}
-	if err := os.Mkdir(c.base, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+	c := &cgroups{}
+	for _, parent := range limitParents(filepath.Join(mount, own), mount) {
+		c.base = filepath.Join(parent, "pipelined-"+mark)
+		if err = os.Mkdir(c.base, 0o755); err == nil || errors.Is(err, os.ErrExist) {
+			err = nil
+			break
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	if _, err := os.Stat(c.base + "/cgroup.kill"); err != nil {
 		os.Remove(c.base)
 		return nil, fmt.Errorf("the kernel has no cgroup.kill: %w", err)
 	}
+	enableControllers(c.base)
 	return c, nil
 }
 
@@ -113,7 +129,11 @@ func (c *cgroups) get() *slot {
 	}
 	for range 100 { // a name may be taken by what an earlier runner left
 		c.made++
-		s, err := openSlot(c.base + "/" + strconv.Itoa(c.made))
+		open := openSlot
+		if c.named != nil {
+			open = openNamedSlot
+		}
+		s, err := open(c.base + "/" + strconv.Itoa(c.made))
 		if err == nil {
 			c.all = append(c.all, s)
 			return s
@@ -138,7 +158,7 @@ func openSlot(path string) (*slot, error) {
 		unix.Close(dir)
 		return nil, err
 	}
-	return &slot{path: path, dir: dir, events: events}, nil
+	return &slot{path: path, dir: dir, events: events, tasks: -1}, nil
 }
 
 // put gives a group back. One that is not as it was made is never used again:
@@ -147,7 +167,7 @@ func (c *cgroups) put(s *slot) {
 	if s == nil {
 		return
 	}
-	clean := !s.killed.Load() && s.state() == slotClean
+	clean := (!s.killed.Load() || s.tasks >= 0) && !s.limited && s.state() == slotClean
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if clean && !c.off {
@@ -183,11 +203,17 @@ func (c *cgroups) close() {
 	}
 	c.all, c.free = nil, nil
 	removeCgroup(c.base)
+	if c.named != nil {
+		c.named.Close()
+	}
 }
 
 func (s *slot) close() {
-	unix.Close(s.events)
-	unix.Close(s.dir)
+	for _, fd := range []int{s.events, s.dir, s.tasks} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
 	removeCgroup(s.path)
 }
 
@@ -203,6 +229,9 @@ var cleanEvents = []byte("populated 0\nfrozen 0\n")
 
 // state reads one line of the kernel's: no list of processes, whatever runs.
 func (s *slot) state() slotState {
+	if s.tasks >= 0 {
+		return s.namedState()
+	}
 	var buf [128]byte
 	n, err := unix.Pread(s.events, buf[:], 0)
 	switch got := buf[:max(n, 0)]; {
@@ -223,6 +252,10 @@ func (s *slot) alive() bool { return s.state() == slotPopulated }
 // once, and whoever is being forked meanwhile.
 func (s *slot) kill() {
 	s.killed.Store(true)
+	if s.tasks >= 0 {
+		s.signal(unix.SIGKILL, 0)
+		return
+	}
 	_ = os.WriteFile(s.path+"/cgroup.kill", []byte("1"), 0) // tried until nobody is left
 }
 
@@ -230,9 +263,10 @@ func (s *slot) kill() {
 // which has it already.
 func (s *slot) signal(sig unix.Signal, skip int) int {
 	n := 0
+	self := os.Getpid() // one of its threads may be in there to fork
 	for _, pid := range cgroupProcs(s.path) {
 		p, ok := readProc(pid)
-		if !ok || p.zombie {
+		if !ok || p.zombie || pid == self {
 			continue
 		}
 		n++

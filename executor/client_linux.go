@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -275,6 +276,9 @@ func (c *Client) startSome(ctx context.Context, ps []Process, refused *RefusedEr
 		if s.incarnation != m.Incarnation {
 			return refused, ErrUnknownStart
 		}
+		if m.Processes, refused = bearable(m.Processes, s.version, refused); len(m.Processes) == 0 {
+			return refused, nil
+		}
 		reply, err := s.exchange(ctx, &m)
 		if errors.Is(err, errSessionLost) {
 			c.lose(s)
@@ -293,6 +297,25 @@ func (c *Client) startSome(ctx context.Context, ps []Process, refused *RefusedEr
 		}
 		return refused, nil
 	}
+}
+
+// bearable leaves out what a keeper of an older version would start wrongly.
+func bearable(ps []Process, version int, refused *RefusedError) ([]Process, *RefusedError) {
+	for i := range ps {
+		if ps[i].version() <= version {
+			continue
+		}
+		kept := slices.Clone(ps[:i])
+		for _, p := range ps[i:] {
+			if p.version() <= version {
+				kept = append(kept, p)
+			} else {
+				refused = refused.refuse(p.ID, ErrOldKeeper)
+			}
+		}
+		return kept, refused
+	}
+	return ps, refused
 }
 
 // Stop implements Runner.

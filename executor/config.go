@@ -45,6 +45,9 @@ type Config struct {
 	// has connected to a keeper of another incarnation than before: all that
 	// ran is gone, save exits that come again.
 	OnIncarnation func(incarnation string)
+
+	// namedOnly leaves version 2 out, for tests of the named hierarchy.
+	namedOnly bool
 }
 
 // KeeperCommand is the hidden command, the first argument of Config.Executable,

@@ -136,7 +136,18 @@ func openUp(dir string) {
 // file itself where the script begins with "#!". Only its owner can read it,
 // since scripts may hold what others should not see.
 func WriteScript(dir, script string) ([]string, error) {
-	path := ScriptPath(dir)
+	return writeScript(ScriptPath(dir), script)
+}
+
+// hookPrefix begins the names of hooks' scripts in an attempt's folder.
+const hookPrefix = "hook-"
+
+// WriteHook does the same for a hook's script.
+func WriteHook(dir string, when When, script string) ([]string, error) {
+	return writeScript(dir+"/"+hookPrefix+string(when), script)
+}
+
+func writeScript(path, script string) ([]string, error) {
 	mode, argv := os.FileMode(0o600), []string{Shell, "-eu", path}
 	if strings.HasPrefix(script, "#!") {
 		mode, argv = 0o700, []string{path}

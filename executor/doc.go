@@ -9,11 +9,14 @@
 // running or ended. KeeperMain is the body of that process.
 //
 // An attempt is over only when its whole tree is dead. Who belongs to a tree is
-// told by a cgroup (version 2) where the machine offers one, else by session,
-// ancestry and an environment cookie, swept until two passes find nothing. What
-// evades both, a process of the same user that leaves its session, clears its
+// told by a cgroup (version 2, else a named hierarchy of version 1 that root can
+// mount), else by session, ancestry and an environment cookie, swept until two
+// passes find nothing. What evades the latter, a process of the same user that leaves its session, clears its
 // environment and lets its parents die between two looks while other attempts
 // run, is killed when the last attempt of the runner has ended.
+//
+// Hooks run around the process, values can be hidden in all that it says, and
+// silence, time, memory and processors can be bounded; see Process.
 //
 // The package knows nothing of runs, of the cluster, or of where files come
 // from. Helpers build what a Process needs: Prepare and Remove the folder,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -95,11 +96,7 @@ func openEngine(cfg Config, o engineOptions) (*engine, error) {
 		return nil, fmt.Errorf("open runner: %w", err)
 	}
 	if !cfg.NoCgroups {
-		groups, err := openCgroups(e.mark)
-		if err != nil {
-			e.log.Info("no control groups; members of a tree are told by session and cookie", "reason", err)
-		}
-		e.groups = groups
+		e.groups = e.openGroups()
 	}
 	if o.alone || e.groups == nil {
 		e.becomeReaper()
@@ -114,6 +111,26 @@ func openEngine(cfg Config, o engineOptions) (*engine, error) {
 	e.wg.Go(e.janitor)
 	return e, nil
 }
+
+// openGroups gives the best kind of control groups; nil where there are none.
+func (e *engine) openGroups() *cgroups {
+	err := errNamedOnly
+	var groups *cgroups
+	if !e.cfg.namedOnly {
+		groups, err = openCgroups(e.mark)
+	}
+	if err == nil {
+		return groups
+	}
+	e.log.Info("no control groups of version 2", "reason", err)
+	if groups, err = openNamed(e.mark); err == nil {
+		return groups
+	}
+	e.log.Info("no control groups; members of a tree are told by session and cookie", "reason", err)
+	return nil
+}
+
+var errNamedOnly = errors.New("left out")
 
 // prepareProcess sets what children inherit.
 func (e *engine) prepareProcess() error {
@@ -357,7 +374,7 @@ func (e *engine) lapse() {
 	e.mu.Unlock()
 	for _, a := range hit {
 		e.log.Warn("lease lapsed: stopping attempt", "attempt", a.p.ID)
-		a.requestStop(stopOrder{reason: "this worker was cut off from its leader"}, min(a.p.Grace, MaxLapseGrace))
+		a.requestStop(stopOrder{lapsed: true, reason: ReasonLapsed}, min(a.p.Grace, MaxLapseGrace))
 	}
 }
 
@@ -381,7 +398,7 @@ func (e *engine) close(ctx context.Context) error {
 	live = slices.DeleteFunc(live, func(a *attempt) bool { return a.final != nil })
 	e.mu.Unlock()
 	for _, a := range live {
-		a.requestStop(stopOrder{reason: "the runner was closed"}, 0)
+		a.requestStop(stopOrder{closing: true, reason: "the runner was closed"}, 0)
 	}
 	e.lease.close()
 	close(e.quit)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 )
@@ -91,10 +92,10 @@ func (f *Folders) pristine(dir string) bool {
 	}
 	kept := 0
 	for _, name := range names {
-		switch name {
-		case "work", "home", "tmp":
+		switch {
+		case name == "work" || name == "home" || name == "tmp":
 			kept++
-		case LogName, filepath.Base(ScriptPath(dir)):
+		case name == LogName || name == filepath.Base(ScriptPath(dir)) || strings.HasPrefix(name, hookPrefix):
 			if err := unlink(dir + "/" + name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return false
 			}

@@ -61,10 +61,16 @@ func (e *engine) track() {
 			continue
 		}
 		a.mu.Lock()
-		if t, ok := a.tree.(*sweepTree); ok {
+		ph := a.cur
+		a.mu.Unlock()
+		if ph == nil {
+			continue
+		}
+		ph.mu.Lock()
+		if t, ok := ph.tree.(*sweepTree); ok {
 			trees = append(trees, t)
 		}
-		a.mu.Unlock()
+		ph.mu.Unlock()
 	}
 	e.mu.Unlock()
 	if len(trees) == 0 {
@@ -160,6 +166,8 @@ type trace struct {
 	Boot   string `json:"boot"`
 	PID    int    `json:"pid"`
 	Cgroup string `json:"cgroup,omitempty"`
+	// Named is the group in the named hierarchy, where that is used.
+	Named string `json:"named,omitempty"`
 }
 
 func tracePath(dataDir string) string { return filepath.Join(dataDir, "runner.json") }
@@ -167,7 +175,9 @@ func tracePath(dataDir string) string { return filepath.Join(dataDir, "runner.js
 func (e *engine) writeTrace(boot string) error {
 	t := trace{Boot: boot, PID: os.Getpid()}
 	if e.groups != nil {
-		t.Cgroup = e.groups.base
+		if t.Named = e.groups.group; t.Named == "" {
+			t.Cgroup = e.groups.base
+		}
 	}
 	b, err := json.Marshal(t)
 	if err != nil {
@@ -198,6 +208,11 @@ func sweepEarlier(dataDir, mark, boot string, log hclog.Logger) error {
 	log.Info("an earlier runner ended without order; killing what it left", "pid", t.PID)
 	if t.Cgroup != "" && filepath.Base(t.Cgroup) == "pipelined-"+mark && !killCgroup(t.Cgroup, sweepWait) {
 		return fmt.Errorf("processes in %s do not die", t.Cgroup)
+	}
+	if filepath.Base(t.Named) == "pipelined-"+mark {
+		if err := killNamed(t.Named, log); err != nil {
+			return err
+		}
 	}
 	return sweepCookie(mark, log)
 }

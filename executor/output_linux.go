@@ -6,13 +6,16 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pipelined/pipelined/internal/mask"
 )
 
 // readBuffers are lent to whoever has something to read, and only while there
 // is: a thousand silent modules hold none.
 var readBuffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
 
-// output takes what a process says to its file. It is used by one goroutine.
+// output takes what the processes of an attempt say to its file, one after the
+// other. It is used by one goroutine.
 type output struct {
 	path  string
 	limit int64
@@ -24,6 +27,13 @@ type output struct {
 	size    int64
 	dropped int64
 	err     error
+	// silence is told of every byte; nil where nobody asks.
+	silence *silence
+	// mask hides secrets before anything is written; nil where there are none.
+	mask   *mask.Stream
+	masked []byte
+	// open says that the last line has no end yet.
+	open bool
 }
 
 // read takes what is there, and reports whether the output has ended.
@@ -37,7 +47,13 @@ func (o *output) read() (ended bool) {
 		n, err := unix.Read(o.pipe, buf[:])
 		switch {
 		case n > 0:
-			o.write(buf[:n])
+			o.silence.broken()
+			if o.mask == nil {
+				o.write(buf[:n])
+			} else {
+				o.masked = o.mask.Append(o.masked[:0], buf[:n])
+				o.write(o.masked)
+			}
 		case err == unix.EINTR:
 		case err == unix.EAGAIN:
 			return false
@@ -77,9 +93,37 @@ func (o *output) closePipe() {
 	o.pipe = -1
 }
 
+// begin takes the output of another process.
+func (o *output) begin(pipe int, w *watcher) { o.pipe, o.watcher = pipe, w }
+
+// endPipe ends the reading from a process, whoever still writes, and gives what
+// was held back.
+func (o *output) endPipe() {
+	if o.pipe >= 0 {
+		o.closePipe()
+	}
+	if o.mask != nil {
+		o.write(o.mask.Close(o.masked[:0]))
+		o.masked = nil
+	}
+}
+
+// announce writes a line of our own, on a line of its own.
+func (o *output) announce(text string) {
+	line := "[pipelined: " + text + "]\n"
+	if o.open {
+		line = "\n" + line
+	}
+	o.write([]byte(line))
+}
+
 // write never fails: a module must not stop because our disk is full. What
 // cannot be kept is counted.
 func (o *output) write(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	o.open = b[len(b)-1] != '\n'
 	if o.err != nil || o.dropped > 0 {
 		o.dropped += int64(len(b))
 		return
@@ -119,11 +163,8 @@ func (o *output) fail(err error, lost []byte) {
 	o.dropped += int64(len(lost))
 }
 
-// close ends the reading, whoever still writes.
+// close ends the writing.
 func (o *output) close() {
-	if o.pipe >= 0 {
-		o.closePipe()
-	}
 	if o.fd < 0 {
 		return
 	}

@@ -38,12 +38,26 @@ type Process struct {
 	// KillOnLapse has the process stopped when the lease of the runner lapses
 	// (see Runner.Renew), with a grace of at most MaxLapseGrace.
 	KillOnLapse bool `cbor:"9,keyasint,omitempty"`
+	// Meta is opaque; Status gives it back, also to a later daemon.
+	Meta []byte `cbor:"10,keyasint,omitempty"`
 	// IdleTimeout stops the process when it has written nothing for so long; 0
 	// means never.
 	IdleTimeout time.Duration `cbor:"11,keyasint,omitempty"`
-	// Meta is opaque; Status gives it back, also to a later daemon.
-	Meta []byte `cbor:"10,keyasint,omitempty"`
+	// Mask holds values that are hidden (package mask) in the output, in the
+	// result file and in what Status says, before any of it reaches the disk.
+	// A runner keeps them in memory only.
+	Mask []string `cbor:"12,keyasint,omitempty"`
+	// Hooks run before and after the process; see Hook.
+	Hooks []Hook `cbor:"13,keyasint,omitempty"`
+	// Memory bounds what the process and all that it starts hold, in bytes, and
+	// CPU how many processors they use on average; 0 means no bound. Each hook
+	// has the same bounds. They have no effect where EnforcedLimits says so.
+	Memory int64   `cbor:"14,keyasint,omitempty"`
+	CPU    float64 `cbor:"15,keyasint,omitempty"`
 }
+
+// ReasonLapsed is the reason of what was stopped because the lease lapsed.
+const ReasonLapsed = "lost contact with the cluster"
 
 // MaxLapseGrace bounds the time between TERM and KILL when a lease lapses.
 const MaxLapseGrace = 2 * time.Second
@@ -83,10 +97,11 @@ type Status struct {
 	// Incarnation is the life of the runner that started the process. It
 	// differs from Runner.Incarnation for exits that an earlier keeper left.
 	Incarnation string `cbor:"4,keyasint,omitempty"`
-	// PID is the main process's; 0 where none was started (yet).
+	// PID is that of the process that runs or ran last, a hook's included; 0
+	// where none was started (yet).
 	PID int `cbor:"5,keyasint,omitempty"`
-	// StartedAt is the time of exec, ExitedAt that of the end of the main
-	// process; zero where there was none.
+	// StartedAt is the time of the first exec, ExitedAt that of the end of the
+	// last process, be it a hook's; zero where there was none.
 	StartedAt time.Time `cbor:"6,keyasint,omitzero"`
 	ExitedAt  time.Time `cbor:"7,keyasint,omitzero"`
 	// ExitCode is that of the main process; 128 and the signal's number where
@@ -95,7 +110,11 @@ type Status struct {
 	ExitCode int `cbor:"8,keyasint"`
 	// Signal names the signal that ended the main process, as in "SIGKILL".
 	Signal string `cbor:"9,keyasint,omitempty"`
-	// TimedOut says that its timeout ended it, Stopped that Stop or a lapsed
+	// HookFailed says which hook failed, and how, where that made the attempt
+	// fail; ExitCode is that of the hook only where the main process was not
+	// started for it.
+	HookFailed string `cbor:"23,keyasint,omitempty"`
+	// TimedOut says that a timeout ended it, Stopped that Stop or a lapsed
 	// lease did; Reason says why.
 	TimedOut bool   `cbor:"10,keyasint,omitempty"`
 	Stopped  bool   `cbor:"11,keyasint,omitempty"`
@@ -112,11 +131,17 @@ type Status struct {
 	// PipeHeld says that somebody outside the tree kept the output open, so
 	// that reading it was given up.
 	PipeHeld bool `cbor:"18,keyasint,omitempty"`
-	// CPU is user and system time of the main process and of those of its
-	// descendants that were waited for; MaxRSS the largest of them in bytes.
+	// CPU is user and system time of the main process, the hooks, and those of
+	// their descendants that were waited for; MaxRSS the largest in bytes.
 	CPU    time.Duration `cbor:"19,keyasint,omitempty"`
 	MaxRSS int64         `cbor:"20,keyasint,omitempty"`
 	Meta   []byte        `cbor:"21,keyasint,omitempty"`
+	// Lapsed says that it was stopped because the lease lapsed; Stopped is set
+	// too.
+	Lapsed bool `cbor:"22,keyasint,omitempty"`
+	// OutOfMemory says that the kernel killed a process of it for want of
+	// memory, be it the limit's or the machine's.
+	OutOfMemory bool `cbor:"24,keyasint,omitempty"`
 }
 
 // Runner runs processes. All methods may be called from many goroutines.
@@ -165,6 +190,9 @@ var (
 	ErrClosed = &pipeline.Error{Kind: pipeline.Unavailable, Message: "the runner is closed"}
 	// ErrReplaced is returned by a Client whose keeper serves a newer daemon.
 	ErrReplaced = &pipeline.Error{Kind: pipeline.Conflict, Message: "another daemon has taken over the keeper"}
+	// ErrOldKeeper refuses a process with a Mask, Hooks or IdleTimeout where an
+	// earlier version of this program serves as keeper.
+	ErrOldKeeper = &pipeline.Error{Kind: pipeline.Unavailable, Message: "the keeper is of an earlier version that knows neither secrets, hooks nor idle timeouts: let its attempts end, then stop it with TERM"}
 	// ErrUnknownStart is wrapped where a keeper was lost before it answered:
 	// the processes may have been started in the former incarnation, and must
 	// be taken for lost.
@@ -228,6 +256,11 @@ func (p *Process) validate() error {
 		return pipeline.Errorf(pipeline.Invalid, "process %s: empty command", p.ID)
 	case p.Dir == "" || p.WorkDir == "":
 		return pipeline.Errorf(pipeline.Invalid, "process %s: no folder", p.ID)
+	}
+	for i := range p.Hooks {
+		if h := &p.Hooks[i]; !h.When.valid() || len(h.Argv) == 0 || h.Argv[0] == "" || h.WorkDir == "" {
+			return pipeline.Errorf(pipeline.Invalid, "process %s: hook %q cannot be started", p.ID, h.When)
+		}
 	}
 	return nil
 }

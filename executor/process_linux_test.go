@@ -14,24 +14,6 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// A process that writes nothing for its idle timeout is stopped; one that goes on
-// writing is not, however long it takes.
-func TestRunner_idleTimeout(t *testing.T) {
-	everyRunner(t, executor.Config{}, func(t *testing.T, b *bench) {
-		p := b.shell("echo begins; sleep 60")
-		p.IdleTimeout, p.Grace = 200*time.Millisecond, time.Second
-		st := b.run(p)
-		if !st.TimedOut || st.Stopped || st.Reason != "no output for 200ms (idle_timeout)" || output(t, st) != "begins\n" {
-			t.Errorf("silent: status %+v", st)
-		}
-		p = b.shell("for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.1; done")
-		p.IdleTimeout = 700 * time.Millisecond
-		if st = b.run(p); st.TimedOut || st.ExitCode != 0 {
-			t.Errorf("talking: status %+v", st)
-		}
-	})
-}
-
 func TestRunner_exits(t *testing.T) {
 	everyRunner(t, executor.Config{}, func(t *testing.T, b *bench) {
 		for _, tc := range []struct {

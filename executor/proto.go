@@ -24,7 +24,10 @@ import (
 const (
 	protoMagic = "pipelined-keeper"
 	protoMin   = 1
-	protoMax   = 1
+	protoMax   = 2
+	// protoPhases is the version from which on keepers know Process.Mask, Hooks
+	// and IdleTimeout. An older one would start the process without them.
+	protoPhases = 2
 	// maxFrame bounds a message. Longer lists are cut into several.
 	maxFrame = 16 << 20
 	// softFrame is where lists are cut.
@@ -204,7 +207,24 @@ func sizeOf(p *Process) int {
 	for _, s := range p.Env {
 		n += len(s) + 5
 	}
+	for _, s := range p.Mask {
+		n += len(s) + 5
+	}
+	for i := range p.Hooks {
+		n += 64 + len(p.Hooks[i].WorkDir)
+		for _, s := range p.Hooks[i].Argv {
+			n += len(s) + 5
+		}
+	}
 	return n
+}
+
+// version is that of the protocol which a process needs.
+func (p *Process) version() int {
+	if len(p.Mask) > 0 || len(p.Hooks) > 0 || p.IdleTimeout > 0 {
+		return protoPhases
+	}
+	return protoMin
 }
 
 // cutStatuses calls send with parts of list that fit into a message each; more

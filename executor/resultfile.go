@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/pipelined/pipelined/internal/mask"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -70,6 +72,92 @@ func ReadResult(dir string) (json.RawMessage, error) {
 		return nil, err
 	}
 	return ParseResult(data)
+}
+
+// maskResult hides values in the result that a module left, where it lies, so
+// that ReadResult gives nothing that must not be seen, also to a later daemon
+// that does not know the values. Numbers in which a value is found become text.
+func maskResult(dir string, set *mask.Set) error {
+	path := resultPath(dir)
+	st, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		path = diskResultPath(dir)
+		st, err = os.Lstat(path)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("mask result: %w", err)
+	}
+	was := st.Size()
+	data, err := takeFile(path)
+	var text []byte
+	size := int64(-1)
+	var tooLarge *pipeline.Error
+	switch {
+	case errors.As(err, &tooLarge) && tooLarge.Kind == pipeline.TooLarge:
+		size = was // ReadResult finds the same
+	case err != nil:
+		text = []byte(set.String(err.Error())) // no result, and ReadResult says so
+	default:
+		text = maskText(data, set)
+	}
+	fd, err := syscall.Open(path, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL|syscall.O_CLOEXEC|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return fmt.Errorf("write masked result: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), path)
+	_, err = f.Write(text)
+	if err == nil && size >= 0 {
+		err = f.Truncate(size)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// maskText hides values in the text of a result. In a JSON object it does so
+// value by value, since a mark in the place of a number would be no JSON.
+func maskText(data []byte, set *mask.Set) []byte {
+	if trimmed := bytes.TrimSpace(data); len(trimmed) == 0 || trimmed[0] != '{' {
+		return set.Bytes(data)
+	}
+	object, err := ParseResult(data)
+	if err != nil {
+		return set.Bytes(data) // ReadResult finds the same fault
+	}
+	dec := json.NewDecoder(bytes.NewReader(object))
+	dec.UseNumber()
+	var v any
+	if err := dec.Decode(&v); err != nil {
+		return set.Bytes(data)
+	}
+	text, err := json.Marshal(maskValue(v, set))
+	if err != nil || len(text) > pipeline.MaxResultBytes {
+		return set.Bytes(data)
+	}
+	return text
+}
+
+func maskValue(v any, set *mask.Set) any {
+	switch v := v.(type) {
+	case string:
+		return set.String(v)
+	case json.Number:
+		if text := set.String(v.String()); text != v.String() {
+			return text
+		}
+	case []any:
+		for i := range v {
+			v[i] = maskValue(v[i], set)
+		}
+	case map[string]any:
+		masked := make(map[string]any, len(v))
+		for key, value := range v {
+			masked[set.String(key)] = maskValue(value, set)
+		}
+		return masked
+	}
+	return v
 }
 
 // takeFile reads and deletes a file that a module made. It follows no link,

@@ -49,7 +49,7 @@ func (e *engine) spawn(p *Process, cookie string, s *slot) (child, error) {
 	defer unix.Close(pipe[1])
 	c := child{pidfd: -1}
 	sys := syscall.SysProcAttr{Setsid: true, PidFD: &c.pidfd}
-	if s != nil {
+	if s != nil && s.tasks < 0 {
 		sys.UseCgroupFD, sys.CgroupFD = true, s.dir
 	}
 	env := make([]string, 0, len(p.Env)+1)
@@ -62,7 +62,7 @@ func (e *engine) spawn(p *Process, cookie string, s *slot) (child, error) {
 	attr := syscall.ProcAttr{Dir: p.WorkDir, Env: env, Sys: &sys,
 		Files: []uintptr{uintptr(e.null), uintptr(pipe[1]), uintptr(pipe[1])}}
 	c.at = time.Now()
-	c.pid, err = e.fork(path, p.Argv, &attr)
+	c.pid, err = e.forkWithin(s, func() (int, error) { return e.fork(path, p.Argv, &attr) })
 	if err != nil {
 		unix.Close(pipe[0])
 		return child{}, err

@@ -121,7 +121,7 @@ func (c *Client) hello(ctx context.Context, s *session) (*session, error) {
 	if !stop() {
 		return nil, ctx.Err()
 	}
-	s.incarnation, s.pid = m.Incarnation, m.PID
+	s.incarnation, s.pid, s.version = m.Incarnation, m.PID, m.Max
 	return s, s.conn.SetReadDeadline(time.Time{})
 }
 

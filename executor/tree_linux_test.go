@@ -205,7 +205,7 @@ func TestRunner_lease(t *testing.T) {
 		if err := b.r.Renew(ctx, 50*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
-		if st := b.wait(bound.ID); !st.Stopped || st.Signal != "SIGKILL" || st.Reason == "" {
+		if st := b.wait(bound.ID); !st.Stopped || !st.Lapsed || st.Signal != "SIGKILL" || st.Reason != executor.ReasonLapsed {
 			t.Errorf("bound: %+v", st)
 		}
 		if !alive(freePID) {

@@ -54,3 +54,6 @@ func (unsupported) Renew(context.Context, time.Duration) error { return ErrUnsup
 
 // Close does nothing.
 func (unsupported) Close() error { return nil }
+
+// EnforcedLimits gives none.
+func EnforcedLimits(string) Limits { return Limits{} }

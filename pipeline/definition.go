@@ -212,6 +212,34 @@ type Requires struct {
 	Tags  []string `json:"tags,omitempty"`
 }
 
+// Resources are what a module needs of a worker's machine while it runs:
+// reservations that the planner counts, so that together the modules on a worker
+// ask for no more than it has. Where the machine can (control groups of version
+// 2 with these controllers), a module is also held to them.
+type Resources struct {
+	// CPU is a number of processors, which may be a fraction; 0 means unsaid.
+	CPU float64 `json:"cpu,omitempty"`
+	// Memory is in bytes; 0 means unsaid.
+	Memory int64 `json:"memory,omitempty"`
+}
+
+// Hooks are shell scripts that run around a module's process on its worker, in
+// the module's folder, with the same environment and PIPELINED_STATUS: running,
+// succeeded, failed, timed_out or cancelled. "" means none.
+//
+// Each is an end in itself: what it leaves running ends with it. Outputs are
+// captured after the last one.
+type Hooks struct {
+	// Before runs first, within the module's timeouts. Where it fails, the
+	// attempt has failed and the module is not started.
+	Before string `json:"before,omitempty"`
+	// After runs last, in any case. OnSuccess and OnFailure run before it. Where
+	// After or OnSuccess fails, an attempt that had succeeded has failed.
+	After     string `json:"after,omitempty"`
+	OnSuccess string `json:"onSuccess,omitempty"`
+	OnFailure string `json:"onFailure,omitempty"`
+}
+
 // MaxLosses is how often an attempt may be lost with its worker before the
 // module fails.
 const MaxLosses = 5

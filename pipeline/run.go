@@ -204,12 +204,24 @@ type Spec struct {
 	OutputsOptional []string      `json:"outputsOptional,omitempty"`
 	Timeout         time.Duration `json:"timeout,omitempty"`
 	Grace           time.Duration `json:"grace,omitempty"`
-	Caches          []string      `json:"caches,omitempty"`
-	// IdleTimeout stops an attempt that writes nothing for so long; 0: never.
+	// IdleTimeout ends an attempt that has written nothing to standard output
+	// or error for so long, as a timeout does; 0 means never.
 	IdleTimeout time.Duration `json:"idleTimeout,omitempty"`
-	// OnDisconnect is DisconnectKill where the worker is to stop the attempt when
-	// it has lost the cluster.
-	OnDisconnect string `json:"onDisconnect,omitempty"`
+	// OnDisconnect is DisconnectKeep ("" means the same) or DisconnectKill.
+	OnDisconnect string   `json:"onDisconnect,omitempty"`
+	Caches       []string `json:"caches,omitempty"`
+	Hooks        Hooks    `json:"hooks,omitzero"`
+	// Resources bound the module, and each hook, where the machine can.
+	Resources Resources `json:"resources,omitzero"`
+	// Secrets are added to the environment under their names, over Env. Mask
+	// holds further values that, as those of Secrets, become *** wherever they
+	// would show: in output, results and reasons. Neither is ever written to
+	// disk: a worker's journal has the rest, with Sealed set.
+	Secrets map[string]string `json:"secrets,omitempty"`
+	Mask    []string          `json:"mask,omitempty"`
+	// Sealed says that Secrets and Mask were taken out. What is sealed cannot be
+	// started.
+	Sealed bool `json:"sealed,omitempty"`
 	// Holders are nodes likely to have the workspace.
 	Holders []NodeID `json:"holders,omitempty"`
 }

@@ -69,6 +69,7 @@ type fakeWorker struct {
 	slots   int
 	alive   bool
 	silent  bool
+	life    string // distinguishes its keepers
 	held    map[pipeline.AttemptID]pipeline.Spec
 	started []pipeline.AttemptID
 	stopped []pipeline.AttemptID
@@ -171,7 +172,7 @@ func (c *cluster) Dispatch(_ context.Context, id pipeline.NodeID, in peer.Dispat
 		w.started = append(w.started, s.ID)
 		c.group.Go(func() { c.work(w, s) })
 	}
-	return peer.DispatchResponse{Incarnation: "i-" + string(id)}, nil
+	return peer.DispatchResponse{Incarnation: "i-" + string(id) + w.life}, nil
 }
 
 func (c *cluster) work(w *fakeWorker, s pipeline.Spec) {
@@ -247,7 +248,7 @@ func (c *cluster) Sync(_ context.Context, id pipeline.NodeID, _ peer.SyncRequest
 	if w == nil || w.silent {
 		return peer.SyncResponse{}, fmt.Errorf("dial: %w", syscall.ECONNREFUSED)
 	}
-	res := peer.SyncResponse{Incarnation: "i-" + string(id), Name: string(id),
+	res := peer.SyncResponse{Incarnation: "i-" + string(id) + w.life, Name: string(id),
 		Capabilities: pipeline.Capabilities{OS: "linux", Arch: "amd64", MaxParallelModules: w.slots}}
 	for a, s := range w.held {
 		res.Attempts = append(res.Attempts, peer.Held{ID: a, Fence: s.Fence, Ended: w.ended[a] != ""})

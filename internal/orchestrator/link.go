@@ -133,7 +133,7 @@ func (t *term) send(ctx context.Context, l *link) {
 
 func (t *term) deliver(ctx context.Context, l *link, queue []*live, specs []pipeline.Spec) {
 	call, cancel := context.WithTimeout(ctx, t.cfg.Timing.Call)
-	_, err := t.cfg.Transport.Dispatch(call, l.id, peer.DispatchRequest{Term: t.number, Leader: t.cfg.Self, Specs: specs})
+	res, err := t.cfg.Transport.Dispatch(call, l.id, peer.DispatchRequest{Term: t.number, Leader: t.cfg.Self, Specs: specs})
 	cancel()
 	if err != nil && ctx.Err() == nil {
 		t.log.Warn("dispatch", "worker", l.name, "attempts", len(specs), "error", err)
@@ -148,6 +148,11 @@ func (t *term) deliver(ctx context.Context, l *link, queue []*live, specs []pipe
 		}
 		if err == nil {
 			l.heard(now)
+			if res.Incarnation != "" {
+				// Else each attempt until the next comparison would be refused, and
+				// a module could use up all its losses within that second.
+				l.incarnation = res.Incarnation
+			}
 		} else {
 			l.refused = refusedBy(err)
 		}

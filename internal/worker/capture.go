@@ -28,7 +28,7 @@ func (w *Worker) capture(a *attempt, st executor.Status) (*pipeline.Outcome, []p
 	if o.FinishedAt.IsZero() {
 		o.FinishedAt = time.Now().UTC()
 	}
-	w.judge(a, st, o)
+	judge(st, a.spec.Resources.Memory, o)
 	var blobs []pipeline.Digest
 	if err := w.captureLog(a, o, &blobs); err != nil {
 		return w.captureFailed(o, "log", err), blobs
@@ -61,8 +61,9 @@ func (w *Worker) captureFailed(o *pipeline.Outcome, what string, err error) *pip
 	return o
 }
 
-// judge sets state, reason and exit code from how the process ended.
-func (w *Worker) judge(a *attempt, st executor.Status, o *pipeline.Outcome) {
+// judge sets state, reason and exit code from how the process ended; limit is
+// that of its memory.
+func judge(st executor.Status, limit int64, o *pipeline.Outcome) {
 	code := st.ExitCode
 	switch {
 	case st.StartError != "":
@@ -70,14 +71,25 @@ func (w *Worker) judge(a *attempt, st executor.Status, o *pipeline.Outcome) {
 		return
 	case st.TimedOut:
 		o.State, o.Reason = pipeline.AttemptTimedOut, st.Reason
+	case st.Lapsed:
+		// Nobody asked for its end: it is for the cluster to run it again.
+		o.State, o.Reason = pipeline.AttemptLost, st.Reason
 	case st.Stopped:
 		o.State, o.Reason = pipeline.AttemptCancelled, st.Reason
+	case st.HookFailed != "":
+		o.State, o.Reason = pipeline.AttemptFailed, st.HookFailed
 	case st.Signal != "":
 		o.State, o.Reason = pipeline.AttemptFailed, "killed by "+st.Signal
 	case code == 0:
 		o.State = pipeline.AttemptSucceeded
 	default:
 		o.State, o.Reason = pipeline.AttemptFailed, fmt.Sprintf("exit code %d", code)
+	}
+	if st.OutOfMemory && o.State == pipeline.AttemptFailed {
+		o.Reason += ": out of memory"
+		if limit > 0 {
+			o.Reason += fmt.Sprintf(" (resources: memory = %d bytes)", limit)
+		}
 	}
 	o.ExitCode = &code
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/internal/mask"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
@@ -95,12 +96,14 @@ func (w *Worker) process(a *attempt) (executor.Process, error) {
 	if s.WorkingDir != "" {
 		dir = filepath.Join(dir, filepath.FromSlash(s.WorkingDir))
 	}
-	meta, err := json.Marshal(s)
+	hooks, err := writeHooks(a.dir, &s.Hooks)
 	if err != nil {
-		return executor.Process{}, fmt.Errorf("encode attempt: %w", err)
+		return executor.Process{}, err
 	}
 	return executor.Process{ID: a.key, Dir: a.dir, WorkDir: dir, Argv: argv, Env: env,
-		Timeout: s.Timeout, IdleTimeout: s.IdleTimeout, Grace: s.Grace, KillOnLapse: s.OnDisconnect == pipeline.DisconnectKill, Meta: meta}, nil
+		Timeout: s.Timeout, IdleTimeout: s.IdleTimeout, Grace: s.Grace,
+		KillOnLapse: s.OnDisconnect == pipeline.DisconnectKill, Hooks: hooks, Mask: hidden(s),
+		Memory: s.Resources.Memory, CPU: s.Resources.CPU}, nil
 }
 
 // traceParent is the W3C trace context of an attempt: one trace a run, one span
@@ -122,7 +125,7 @@ func (w *Worker) environ(a *attempt) ([]string, error) {
 		}
 	}
 	return executor.Environ(executor.EnvConfig{Dir: a.dir, Run: string(s.ID.Run), Pipeline: s.Pipeline, Module: s.ID.Module,
-		Attempt: s.ID.Attempt, Worker: w.cfg.Name, TraceParent: traceParent(s.ID), Cache: cache, PassThrough: w.cfg.ModuleEnv, Declared: s.Env})
+		Attempt: s.ID.Attempt, Worker: w.cfg.Name, TraceParent: traceParent(s.ID), Cache: cache, PassThrough: w.cfg.ModuleEnv, Declared: withSecrets(s)})
 }
 
 // layout brings the attempt's files here and lays them out: the workspace,
@@ -289,6 +292,9 @@ func (w *Worker) await(a *attempt) {
 // conclude writes the outcome into the journal and queues its report.
 func (w *Worker) conclude(a *attempt, o *pipeline.Outcome, blobs []pipeline.Digest) {
 	o.ID, o.Fence, o.Worker = a.id, a.spec.Fence, w.cfg.Self
+	if o.Reason != "" { // the runner's part of it is masked already
+		o.Reason = mask.New(hidden(&a.spec)).String(o.Reason)
+	}
 	w.mu.Lock()
 	lazy := w.followLocked(a, o.State == pipeline.AttemptSucceeded)
 	w.mu.Unlock()
@@ -372,6 +378,13 @@ func (w *Worker) recover(ctx context.Context) error {
 				a.exit <- st
 			}
 			w.group.Go(func() error { w.await(a); return nil })
+		case e.Incarnation == inc && spec.Sealed:
+			// Not begun, and its secrets are not here any more: whoever assigned
+			// it misses it at the next comparison, and sends all of it again.
+			delete(w.attempts, a.id)
+			if err := w.cfg.Journal.Forget(a.id); err != nil {
+				return fmt.Errorf("forget %s: %w", a.key, err)
+			}
 		case e.Incarnation == inc:
 			begin = append(begin, a)
 		default:

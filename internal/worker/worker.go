@@ -9,7 +9,6 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -175,7 +174,7 @@ func (w *Worker) Take(in peer.DispatchRequest) (peer.DispatchResponse, error) {
 			w.refuseLocked(s)
 			continue
 		}
-		raw, err := json.Marshal(s)
+		raw, err := sealed(s)
 		if err != nil {
 			return res, fmt.Errorf("encode %s for the journal: %w", s.ID, err)
 		}

@@ -1,0 +1,109 @@
+package mask
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"net/url"
+	"strings"
+)
+
+// maxForms is up to which length other forms than the plain one are made.
+const maxForms = 16 << 10
+
+// wraps are the line lengths that common tools break base64 at.
+var wraps = []int{64, 76}
+
+// TooShort reports whether a value cannot be masked: without the white space
+// around it, it is shorter than MinLength. Nothing needs masking in an empty one.
+func TooShort(value string) bool {
+	n := len(strings.TrimSpace(value))
+	return n > 0 && n < MinLength
+}
+
+// addForms adds everything that a value may look like.
+func addForms(to map[string]struct{}, value string) {
+	trimmed := strings.TrimSpace(value)
+	if len(trimmed) < MinLength {
+		return
+	}
+	add := func(p string) {
+		if len(p) >= MinLength {
+			to[p] = struct{}{}
+		}
+	}
+	// The value without its last newline is what a shell makes of it, and white
+	// space around it is no secret: it stays as it is.
+	add(trimmed)
+	addEncoded(add, trimmed)
+	if value != trimmed {
+		addEncoded(add, value)
+	}
+	if strings.Contains(trimmed, "\n") {
+		for line := range strings.Lines(trimmed) {
+			add(strings.TrimSpace(line))
+		}
+	}
+}
+
+// addEncoded adds the encodings of a text.
+func addEncoded(add func(string), text string) {
+	if len(text) > maxForms {
+		return
+	}
+	for _, enc := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+		addBase64(add, enc, text)
+	}
+	for _, escaped := range []string{url.QueryEscape(text), url.PathEscape(text)} {
+		add(escaped)
+		add(lowerEscapes(escaped))
+	}
+	lower := hex.EncodeToString([]byte(text))
+	add(lower)
+	add(strings.ToUpper(lower))
+	for _, html := range []bool{true, false} {
+		var b strings.Builder
+		enc := json.NewEncoder(&b)
+		enc.SetEscapeHTML(html)
+		if enc.Encode(text) == nil {
+			quoted := strings.TrimSuffix(b.String(), "\n")
+			add(quoted[1 : len(quoted)-1])
+		}
+	}
+}
+
+// lowerEscapes gives percent escapes the other case: %2F becomes %2f.
+func lowerEscapes(s string) string {
+	b := []byte(s)
+	for i := 0; i+2 < len(b); i++ {
+		if b[i] == '%' {
+			copy(b[i+1:], strings.ToLower(s[i+1:i+3]))
+			i += 2
+		}
+	}
+	return string(b)
+}
+
+// addBase64 adds what a text looks like in base64 wherever it begins in a group
+// of three bytes: the characters that it alone decides, and at the end of the
+// data also the last one, with and without padding.
+func addBase64(add func(string), enc *base64.Encoding, text string) {
+	for before, skip := range []int{0, 2, 3} {
+		data := append(make([]byte, before), text...)
+		all := enc.EncodeToString(data)
+		core := all[skip : len(data)*8/6]
+		add(core)
+		if rest := len(data) % 3; rest > 0 {
+			add(all[skip:])
+			add(all[skip:] + "=="[:3-rest])
+		}
+		if before > 0 {
+			continue
+		}
+		for _, n := range wraps {
+			for i := 0; len(all) > n && i < len(all); i += n {
+				add(all[i:min(i+n, len(all))])
+			}
+		}
+	}
+}
