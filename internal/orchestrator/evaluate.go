@@ -1,0 +1,62 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// evaluate works out the late expressions of a module whose dependencies are
+// final: here where that is cheap, in a bounded helper where not.
+func (t *term) evaluate(m *mod) {
+	if m.evaluating {
+		return
+	}
+	m.evaluating = true
+	deps := make(map[string]Upstream, len(m.deps))
+	for _, d := range m.deps {
+		deps[d.def.Name] = Upstream{State: d.state, Result: d.result, Outputs: d.outputPaths, ExitCode: d.exitCode, Duration: d.duration,
+			Manifold: d.def.Dynamic}
+	}
+	def := m.run.def
+	if def.Scope.RunNumber == 0 && m.run.head.Number != 0 {
+		c := *def
+		c.Scope.RunNumber = m.run.head.Number
+		def = &c
+	}
+	if !m.def.Expensive {
+		e, err := t.cfg.Evaluate(t.ctx, def, m.def, deps)
+		t.evaluatedTo(m, e, err)
+		return
+	}
+	t.group.Go(func() error {
+		e, err := t.cfg.Evaluate(t.ctx, def, m.def, deps)
+		if err != nil && errors.Is(err, context.Canceled) {
+			return nil
+		}
+		t.post(func() {
+			if t.runs[m.run.head.ID] == m.run && !m.state.Final() {
+				t.evaluatedTo(m, e, err)
+			}
+		})
+		return nil
+	})
+}
+
+func (t *term) evaluatedTo(m *mod, e *pipeline.Evaluated, err error) {
+	m.evaluating = false
+	if pipeline.KindOf(err) == pipeline.Unavailable {
+		t.log.Warn("evaluate expressions", "run", m.run.head.ID, "module", m.def.Name, "error", err)
+		m.notBefore = time.Now().Add(500 * time.Millisecond)
+		t.delay(m)
+		return
+	}
+	if err != nil {
+		t.end(m, pipeline.ModuleFailed, "expression: "+err.Error())
+		return
+	}
+	m.evaluated = e
+	t.advance(m)
+}
