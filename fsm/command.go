@@ -11,7 +11,7 @@ import (
 
 // Version is the newest version of the command encoding that this binary
 // writes and reads.
-const Version = 2
+const Version = 3
 
 // MaxCommandBytes bounds one encoded command (reliability P17).
 const MaxCommandBytes = 256 << 10
@@ -27,6 +27,9 @@ type Command struct {
 	Token   *Token    `cbor:"7,keyasint,omitempty"`
 	Forget  *Forget   `cbor:"8,keyasint,omitempty"`
 	Retry   *Retry    `cbor:"9,keyasint,omitempty"`
+
+	Schedule *ScheduleChange `cbor:"30,keyasint,omitempty"`
+	Fire     *Fire           `cbor:"31,keyasint,omitempty"`
 }
 
 // Submit makes a run exist. A key that is known answers with the run it made.
@@ -320,7 +323,7 @@ func Decode(b []byte) (*Command, error) {
 
 func (c *Command) parts() int {
 	n := 0
-	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil} {
+	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil, c.Schedule != nil, c.Fire != nil} {
 		if set {
 			n++
 		}
@@ -345,6 +348,7 @@ func (c *Command) eachTime(fn func(*time.Time)) {
 		fn(&s.Run.StartedAt)
 		fn(&s.Run.FinishedAt)
 		fn(&s.Run.RetriedAt)
+		fn(&s.Run.Tick)
 	}
 	if b := c.Batch; b != nil {
 		for i := range b.Starts {
@@ -365,6 +369,20 @@ func (c *Command) eachTime(fn func(*time.Time)) {
 	if t := c.Token; t != nil {
 		fn(&t.Record.CreatedAt)
 		fn(&t.Record.ExpiresAt)
+	}
+	if s := c.Schedule; s != nil {
+		fn(&s.Record.RegisteredAt)
+		fn(&s.Record.Next)
+		fn(&s.Record.Last)
+		for i := range s.Record.Ticks {
+			fn(&s.Record.Ticks[i].Tick)
+			fn(&s.Record.Ticks[i].At)
+		}
+	}
+	if f := c.Fire; f != nil {
+		fn(&f.Due)
+		fn(&f.Tick)
+		fn(&f.Next)
 	}
 	if f := c.Forget; f != nil {
 		fn(&f.KeysBefore)

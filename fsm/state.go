@@ -24,7 +24,13 @@ var (
 	bTokens  = []byte("tokens")
 	bLocks   = []byte("locks")
 
-	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens, bLocks}
+	// Schedules by name, what they run by name, and the lines that runs wait in
+	// (lines.go).
+	bSchedules    = []byte("schedules")
+	bScheduleDefs = []byte("scheduledefs")
+	bLines        = []byte("lines")
+
+	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens, bLocks, bSchedules, bScheduleDefs, bLines}
 
 	kIndex  = []byte("index")
 	kTerm   = []byte("term")

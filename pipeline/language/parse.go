@@ -103,8 +103,8 @@ func (p *parser) placeText(at hcl.Range) string {
 }
 
 var (
-	pipelineBlocks = set("variable", "locals", "workspace", "module", "template", "requirement", hookBlock)
-	pipelineNames  = append([]string{"module", "variable", "locals", "env", "env_from", "workspace", "template", "requirement", hookBlock}, slices.Sorted(maps.Keys(pipelineSpecs))...)
+	pipelineBlocks = set("variable", "locals", "workspace", "module", "template", "requirement", hookBlock, scheduleBlock, concurrencyBlock)
+	pipelineNames  = append([]string{"module", "variable", "locals", "env", "env_from", "workspace", "template", "requirement", hookBlock, scheduleBlock, concurrencyBlock}, slices.Sorted(maps.Keys(pipelineSpecs))...)
 )
 
 // pipeline decodes the pipeline block.
@@ -147,6 +147,14 @@ func (p *parser) pipeline(b *hclsyntax.Block) {
 		case hookBlock:
 			if p.once(declared, inner) {
 				p.ownHooks(inner)
+			}
+		case scheduleBlock:
+			if p.once(declared, inner) {
+				p.schedule(inner)
+			}
+		case concurrencyBlock:
+			if p.once(declared, inner) {
+				p.concurrency(inner)
 			}
 		case "module":
 			p.module(inner)
