@@ -99,6 +99,8 @@ type Fire struct {
 	// By triggers a run by hand: whose it is. Revision, Due, Tick and Next say
 	// nothing then.
 	By string `cbor:"10,keyasint,omitempty"`
+	// Key is the idempotency key of what was triggered by hand.
+	Key string `cbor:"11,keyasint,omitempty"`
 }
 
 // FireResult answers Fire with the schedule as it is now. Run has no id where
@@ -106,6 +108,8 @@ type Fire struct {
 type FireResult struct {
 	Schedule ScheduleRecord
 	Run      pipeline.Run
+	// Repeated is set where the run was there before.
+	Repeated bool
 	Err      error
 }
 
@@ -225,17 +229,48 @@ func (st *state) applyFire(c *Command, ch *change) FireResult {
 
 // trigger makes a run of a schedule that no tick asked for.
 func (st *state) trigger(c *Command, rec *ScheduleRecord, ch *change) FireResult {
-	if old := st.run(c.Fire.Run); old != nil && old.Schedule == rec.Name {
-		return FireResult{Schedule: *rec, Run: *old} // a repeat of the proposal that made it
+	if old := st.triggered(c.Fire); old != nil {
+		return FireResult{Schedule: *rec, Run: *old, Repeated: true}
 	}
 	if busy := st.first(lineSchedule, rec.Name); busy != "" && rec.Schedule.Overlap == pipeline.OverlapSkip {
 		return FireResult{Schedule: *rec, Err: pipeline.Errorf(pipeline.Conflict, "run %s of the schedule is not over, and its overlap is skip", busy)}
 	}
 	r := rec.run(c.Fire.Run, c.Fire.By)
+	r.Key = triggerKey(c.Fire)
 	if err := st.scheduledRun(&r, c.At, ch); err != nil {
 		return FireResult{Schedule: *rec, Err: err}
 	}
+	if r.Key != "" {
+		st.put(bKeys, []byte(r.Key), keyRecord{Run: r.ID, At: c.At})
+	}
 	return FireResult{Schedule: *rec, Run: r}
+}
+
+// triggerKey is the key under which what was triggered is found again.
+func triggerKey(f *Fire) string {
+	if f.Key == "" {
+		return ""
+	}
+	return "trigger:" + f.Schedule + ":" + f.Key
+}
+
+// triggered finds the run that the same request has made; nil where there is
+// none.
+func (st *state) triggered(f *Fire) *pipeline.Run {
+	if old := st.run(f.Run); old != nil && old.Schedule == f.Schedule {
+		return old // a repeat of the proposal
+	}
+	key := triggerKey(f)
+	if key == "" || len(key) > maxNameBytes {
+		return nil
+	}
+	b := st.tx.Bucket(bKeys).Get([]byte(key))
+	if b == nil {
+		return nil
+	}
+	var k keyRecord
+	mustUnmarshal(b, &k)
+	return st.run(k.Run)
 }
 
 // run gives a run of a schedule.

@@ -133,7 +133,7 @@ func (t *term) tick(now time.Time) {
 	t.wakeDelayed()
 	t.timeouts(now)
 	if now.Sub(t.swept) > 10*time.Second {
-		t.swept = now
+		t.swept, t.moved = now, true
 		t.retain(now)
 	}
 }

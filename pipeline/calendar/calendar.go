@@ -229,3 +229,67 @@ func instant(n time.Time, zone *time.Location) (at time.Time, skipped bool) {
 	}
 	return found.UTC(), false
 }
+
+// maxWalk bounds how many ticks are walked over to count them.
+const maxWalk = 100_000
+
+// Due gives the newest ticks from one on, which is the first of them, up to now:
+// at most keep, in order, and how many there are in all. Where there are very
+// many, exact is false and count is a lower bound.
+func (c *Calendar) Due(from, now time.Time, keep int) (newest []time.Time, count int, exact bool) {
+	newest, count, exact = c.walk(from, now, keep)
+	if exact {
+		return newest, count, true
+	}
+	// So long ago that only the end of it is looked at. Between a time after which
+	// there are too many and one after which there is none lies one that will do.
+	low, high := from, now.Add(time.Second)
+	for window := time.Minute; ; window *= 4 {
+		start := now.Add(-window)
+		if !start.After(low) {
+			break
+		}
+		newest, n, whole := c.walk(c.Next(start), now, keep)
+		switch {
+		case !whole:
+			low = start
+		case n >= keep:
+			return newest, count, false
+		case n == 0:
+			high = start
+			continue
+		default:
+			continue
+		}
+		break
+	}
+	for {
+		middle := low.Add(high.Sub(low) / 2)
+		newest, n, whole := c.walk(c.Next(middle), now, keep)
+		switch {
+		case !whole:
+			low = middle
+		case n == 0:
+			high = middle
+		default:
+			return newest, count, false
+		}
+	}
+}
+
+// walk counts the ticks from one on up to now, as far as maxWalk.
+func (c *Calendar) walk(from, now time.Time, keep int) (newest []time.Time, count int, whole bool) {
+	for at := from; !at.IsZero() && !at.After(now); at = c.Next(at) {
+		if count == maxWalk {
+			return newest, count, false
+		}
+		count++
+		if newest = append(newest, at); len(newest) > 2*keep {
+			newest = append(newest[:0], newest[len(newest)-keep:]...)
+		}
+	}
+	if len(newest) > keep {
+		newest = newest[len(newest)-keep:]
+	}
+	return newest, count, true
+}

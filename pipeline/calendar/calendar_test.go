@@ -249,3 +249,37 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestDue(t *testing.T) {
+	from := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		cron  string
+		now   time.Time
+		count int
+		exact bool
+		last  time.Time
+		n     int
+	}{
+		{"* * * * *", from, 1, true, from, 1},
+		{"* * * * *", from.Add(10*time.Minute + time.Second), 11, true, from.Add(10 * time.Minute), 11},
+		{"* * * * *", from.Add(24 * time.Hour), 1441, true, from.Add(24 * time.Hour), 100},
+		{"*/2 * * * * *", from.Add(300 * 24 * time.Hour), 100_000, false, from.Add(300 * 24 * time.Hour), 100},
+		// Every second of a month, which is over for ten days.
+		{"* * * * 1 *", time.Date(2026, 2, 10, 0, 0, 0, 0, time.UTC), 100_000, false, time.Date(2026, 1, 31, 23, 59, 59, 0, time.UTC), 100},
+	} {
+		t.Run(c.cron+" "+c.now.Format(time.DateOnly), func(t *testing.T) {
+			newest, count, exact := parse(t, "", c.cron).Due(from, c.now, 100)
+			if count != c.count || exact != c.exact || len(newest) == 0 || len(newest) > 100 || c.exact && len(newest) != c.n {
+				t.Fatalf("got %d of %d, %v; want %d of %d, %v", len(newest), count, exact, c.n, c.count, c.exact)
+			}
+			if last := newest[len(newest)-1]; !last.Equal(c.last) {
+				t.Errorf("the last is %s, want %s", last, c.last)
+			}
+			for i := 1; i < len(newest); i++ {
+				if !newest[i].After(newest[i-1]) {
+					t.Errorf("%s after %s", newest[i], newest[i-1])
+				}
+			}
+		})
+	}
+}
