@@ -107,6 +107,16 @@ type mod struct {
 	evaluated  *pipeline.Evaluated
 	evaluating bool
 
+	// note is set once no recorded result was found; blind where none was looked
+	// for. again is set where the module had succeeded and is to run once more.
+	note         *pipeline.CacheNote
+	blind, again bool
+	// looking while a recorded result is looked for, behind while another module
+	// does the same work. ownedAt is since when this one does it.
+	looking bool
+	behind  *mod
+	ownedAt time.Time
+
 	// wants is set while the module is ready but for its locks, granted from when
 	// it has been given them until its attempt ends. endedAt is when it, or its
 	// last attempt, ended.
@@ -124,6 +134,7 @@ type live struct {
 	assignedAt  time.Time
 	startedAt   time.Time
 	evaluated   *pipeline.Evaluated
+	note        *pipeline.CacheNote // of the assignment
 	// sent is when the last dispatch of it was answered; zero before. queued
 	// while it waits in its link.
 	sent   time.Time
@@ -230,8 +241,13 @@ func (m *mod) load(rec *pipeline.ModuleRecord) {
 	if last != nil && last.FinishedAt.After(m.endedAt) {
 		m.endedAt = last.FinishedAt
 	}
+	m.again = rec.Tried > 0 && rec.Tried <= len(rec.Attempts) && rec.Attempts[rec.Tried-1].State == pipeline.AttemptSucceeded
 	if m.state.Final() {
-		m.keep(rec.Outputs, rec.OutputPaths, rec.Result, rec.ExitCode, rec.FinishedAt.Sub(rec.StartedAt))
+		took := rec.FinishedAt.Sub(rec.StartedAt)
+		if m.state == pipeline.ModuleCached {
+			took = rec.Recorded
+		}
+		m.keep(rec.Outputs, rec.OutputPaths, rec.Result, rec.ExitCode, took)
 		if last != nil {
 			m.holders = last.Holders
 		}
@@ -244,6 +260,7 @@ func (m *mod) load(rec *pipeline.ModuleRecord) {
 			worker: last.Worker, incarnation: last.Incarnation, fence: last.Fence, evaluated: last.Evaluated,
 			assignedAt: last.AssignedAt, startedAt: last.StartedAt}
 		m.granted = len(last.Locks) > 0
+		m.note = last.Cache
 	}
 }
 
