@@ -13,9 +13,13 @@ import (
 
 // Limits of the recorded results. When one is passed those that were not used
 // for the longest time go, down to 15 of 16 parts, so that it is done seldom.
+// The first two are variables for tests alone: replicas must agree on them.
+var (
+	maxCacheEntries       = 20_000
+	maxCacheBytes   int64 = 64 << 20
+)
+
 const (
-	maxCacheEntries = 20_000
-	maxCacheBytes   = 64 << 20
 	// maxCacheNames is how many of the newest results of a module are found by
 	// its name, to tell what changed since.
 	maxCacheNames = 4

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 )
 
@@ -89,7 +90,14 @@ func (w *CacheWork) Parts(salt []byte) []CachePart {
 		add(fmt.Sprintf("cache_key[%d]", i), value)
 	}
 	for i := range w.Upstream {
-		add(PartUpstream+w.Upstream[i].Module, string(w.Upstream[i].Outputs))
+		// Named after their modules for people. For the module they are files at
+		// their own paths, whoever made them, unless the layout says otherwise.
+		u := &w.Upstream[i]
+		in := PartUpstream
+		if w.Layout != "" {
+			in += u.Module
+		}
+		parts = append(parts, CachePart{Name: PartUpstream + u.Module, Sum: cacheSum(salt, in, []string{string(u.Outputs)})})
 	}
 	add(PartFiles, w.Files)
 	for name, list := range map[string][]string{"outputs": w.Outputs, "outputs_optional": w.OutputsOptional} {
@@ -118,10 +126,16 @@ func (w *CacheWork) Parts(salt []byte) []CachePart {
 // With an empty platform it stands for the work on any.
 func CacheKey(salt []byte, parts []CachePart, os, arch string) Digest {
 	list := make([]string, 0, 2*len(parts)+3)
-	list = append(list, fmt.Sprint(CacheFormat), os, arch)
+	var upstream []string
 	for _, p := range parts {
+		if strings.HasPrefix(p.Name, PartUpstream) {
+			upstream = append(upstream, p.Sum)
+			continue
+		}
 		list = append(list, p.Name, p.Sum)
 	}
+	slices.Sort(upstream)
+	list = append(append(list, fmt.Sprint(CacheFormat), os, arch), upstream...)
 	return Digest(hex.EncodeToString(cacheHash(salt, "key", list)))
 }
 

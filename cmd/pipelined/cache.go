@@ -1,8 +1,14 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v3"
 
+	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -26,4 +32,130 @@ func cacheMode(cmd *cli.Command) (string, error) {
 		return pipeline.CacheRefresh, nil
 	}
 	return "", nil
+}
+
+func (p *program) cacheCommand() *cli.Command {
+	pipelineFlag := func() cli.Flag {
+		return &cli.StringFlag{Name: "pipeline", Usage: "of this pipeline (`NAME`) only", Local: true}
+	}
+	return &cli.Command{
+		Name: "cache", Usage: "lists, counts and removes the recorded results of modules with cache = true", ArgsUsage: "ls, stats or prune",
+		Description: "Without an agent on this machine it looks at what `pipelined run` has kept, as -address run does.",
+		Action:      noCommand,
+		Commands: []*cli.Command{
+			{
+				Name: "ls", Usage: "lists recorded results",
+				Flags:  []cli.Flag{pipelineFlag(), jsonFlag()},
+				Action: p.action(0, 0, p.listCache),
+			},
+			{
+				Name: "stats", Usage: "counts recorded results, and how often they were taken",
+				Flags:  []cli.Flag{jsonFlag()},
+				Action: p.action(0, 0, p.cacheStats),
+			},
+			{
+				Name: "prune", Usage: "removes recorded results",
+				Description: "At least one of the flags says which go. Their files go with the next sweep, unless a run still has them.",
+				Flags: []cli.Flag{
+					pipelineFlag(),
+					&cli.DurationFlag{Name: "unused", Usage: "those that were not used for this `DURATION`", HideDefault: true, Local: true},
+					&cli.StringFlag{Name: "max-size", Usage: "those used longest ago, until the rest is no more than `SIZE` (such as 10GiB)", Local: true},
+					&cli.BoolFlag{Name: "all", Usage: "all of them", HideDefault: true, Local: true},
+					&cli.BoolFlag{Name: "dry-run", Usage: "tell what would go, and remove nothing", HideDefault: true, Local: true},
+					jsonFlag(),
+				},
+				Action: p.action(0, 0, p.pruneCache),
+			},
+		},
+	}
+}
+
+func (p *program) listCache(ctx context.Context, cmd *cli.Command) error {
+	c, err := p.connectRead(ctx)
+	if err != nil {
+		return err
+	}
+	all := wire.CacheList{Entries: []wire.CacheEntry{}}
+	for cursor := ""; ; {
+		page, err := c.Cache(ctx, cmd.String("pipeline"), 1000, cursor)
+		if err != nil {
+			return err
+		}
+		all.Entries = append(all.Entries, page.Entries...)
+		if cursor = page.Cursor; cursor == "" {
+			break
+		}
+	}
+	if cmd.Bool("json") {
+		return p.printJSON(all)
+	}
+	t := newTable(p.stdout, "KEY", "PIPELINE", "MODULE", "RUN", "SIZE", "TOOK", "MADE", "USED", "HITS")
+	now := p.now()
+	for _, e := range all.Entries {
+		t.row(string(e.Key[:min(len(e.Key), 12)]), clean(e.Pipeline), clean(e.Module), string(e.Run), humanize.IBytes(uint64(max(e.Bytes, 0))),
+			shortDuration(seconds(e.DurationSeconds)), since(e.MadeAt, now)+" ago", since(e.UsedAt, now)+" ago", fmt.Sprint(e.Hits))
+	}
+	return t.flush()
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+func (p *program) cacheStats(ctx context.Context, cmd *cli.Command) error {
+	c, err := p.connectRead(ctx)
+	if err != nil {
+		return err
+	}
+	s, err := c.CacheStats(ctx)
+	if err != nil {
+		return err
+	}
+	if cmd.Bool("json") {
+		return p.printJSON(s)
+	}
+	fmt.Fprintf(p.stdout, "recorded   %d results, %s\n", s.Entries, humanize.IBytes(uint64(max(s.Bytes, 0))))
+	fmt.Fprintf(p.stdout, "in state   %s\n", humanize.IBytes(uint64(max(s.StateBytes, 0))))
+	rate := ""
+	if n := s.Hits + s.Misses; n > 0 {
+		rate = fmt.Sprintf(" (%d %% of %d)", s.Hits*100/n, n)
+	}
+	fmt.Fprintf(p.stdout, "taken      %d%s\n", s.Hits, rate)
+	fmt.Fprintf(p.stdout, "run        %d\n", s.Misses)
+	fmt.Fprintf(p.stdout, "saved      %s of work\n", shortDuration(seconds(s.SavedSeconds)))
+	fmt.Fprintf(p.stdout, "displaced  %d\n", s.Evicted)
+	return nil
+}
+
+func (p *program) pruneCache(ctx context.Context, cmd *cli.Command) error {
+	in := wire.CachePrune{Pipeline: cmd.String("pipeline"), UnusedSeconds: cmd.Duration("unused").Seconds(), All: cmd.Bool("all"), DryRun: cmd.Bool("dry-run")}
+	if in.UnusedSeconds < 0 {
+		return usagef("-unused %s: want a duration above zero", cmd.Duration("unused"))
+	}
+	if text := cmd.String("max-size"); text != "" {
+		n, err := humanize.ParseBytes(text)
+		if err != nil || n > 1<<62 {
+			return usagef("-max-size %.40q: want a number and a unit, such as 10GiB", text)
+		}
+		size := int64(n)
+		in.MaxBytes = &size
+	}
+	if !in.All && in.UnusedSeconds == 0 && in.MaxBytes == nil && in.Pipeline == "" {
+		return usagef("cache prune: say which results go: -unused, -max-size, -pipeline or -all")
+	}
+	c, err := p.connectRead(ctx)
+	if err != nil {
+		return err
+	}
+	out, err := c.CachePrune(ctx, in)
+	if err != nil {
+		return err
+	}
+	if cmd.Bool("json") {
+		return p.printJSON(out)
+	}
+	what := "removed"
+	if in.DryRun {
+		what = "would remove"
+	}
+	fmt.Fprintf(p.stdout, "%s %d results (%s)\n", what, out.Removed, humanize.IBytes(uint64(max(out.Bytes, 0))))
+	return nil
 }
