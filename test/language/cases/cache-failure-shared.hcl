@@ -1,4 +1,5 @@
 # run: failed
+# rules: 8
 # a: failed
 # b: failed
 # attempts b: 1

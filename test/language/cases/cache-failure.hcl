@@ -1,4 +1,5 @@
 # run: succeeded_with_warnings
+# rules: 8
 # a: failed
 # b: failed
 # attempts b: 1

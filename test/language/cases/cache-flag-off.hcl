@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 8
 # flags: -no-cache
 # a: succeeded
 # b: succeeded

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 8
 # flags: -refresh
 # a: succeeded
 # b: succeeded

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 8 s23
 # list: succeeded
 # each[0]: succeeded
 # each[1]: cached "result of each[0] of run"

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 8 s26
 # a: succeeded
 # key: succeeded
 # env: succeeded

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 8 s23
 # kill
 # a: succeeded
 # b: cached "result of a of run"

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 8
 # one: succeeded
 # two: succeeded
 # three: succeeded
