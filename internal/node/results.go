@@ -64,7 +64,11 @@ func remembered[T any](r *results, in *map[string]T, name string, ask func() (T,
 	return v, nil
 }
 
-// Files gives a digest of paths, modes and contents.
+// execBit is what counts of a file's permissions, as it does for git: the others
+// follow from the umask of whoever checked it out.
+const execBit = 0o100
+
+// Files gives a digest of paths, contents, and what can be executed.
 func (r *results) Files(ctx context.Context, f orchestrator.Files) (string, error) {
 	return remembered(r, &r.files, nameOf(f), func() (string, error) {
 		tree, err := r.tree(ctx, f)
@@ -97,7 +101,7 @@ func digestTree(t storage.Tree) string {
 		e := &t[i]
 		b = binary.AppendUvarint(b[:0], uint64(len(e.Path)))
 		b = append(b, e.Path...)
-		b = binary.AppendUvarint(b, uint64(e.Mode))
+		b = binary.AppendUvarint(b, uint64(e.Mode&execBit))
 		b = binary.AppendUvarint(b, uint64(len(e.Link)))
 		b = append(b, e.Link...)
 		b = append(b, e.Digest...)
@@ -153,8 +157,10 @@ func diffTrees(was, is storage.Tree, limit int) []string {
 			switch {
 			case a.Digest != b.Digest || a.Link != b.Link || a.Dir != b.Dir:
 				say(a.Path, "changed")
-			case a.Mode != b.Mode:
-				say(a.Path, fmt.Sprintf("has mode %o, not %o", b.Mode, a.Mode))
+			case a.Mode&execBit > b.Mode&execBit:
+				say(a.Path, "cannot be executed any more")
+			case a.Mode&execBit != b.Mode&execBit:
+				say(a.Path, "can be executed now")
 			}
 			was, is = was[1:], is[1:]
 		}
