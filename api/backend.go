@@ -75,6 +75,9 @@ type Backend interface {
 	// The list begins behind the key after. CachePrune: leader.
 	CacheList(ctx context.Context, pipeline string, limit int, after pipeline.Digest) (wire.CacheList, error)
 	CacheStats(ctx context.Context) (wire.CacheStats, error)
+	// CacheLookup: leader. It says which modules of a submission would take a
+	// recorded result.
+	CacheLookup(ctx context.Context, by Subject, in wire.SubmitRequest) (wire.CacheForecast, error)
 	CachePrune(ctx context.Context, by Subject, in wire.CachePrune) (wire.CachePruned, error)
 
 	// Follow sends the logs of a run (needs the state). It returns after the

@@ -11,6 +11,8 @@ func cacheRoutes() []Route {
 			Query: []string{"pipeline", "limit", "cursor", "stale"}, Response: doc[wire.CacheList](), serve: (*Server).cacheList},
 		{Method: "GET", Pattern: "/api/v1/cache/stats", Summary: "how many results are recorded and how often they were taken", Role: RoleRead, Where: OnLeader, Stale: true,
 			Query: []string{"stale"}, Response: doc[wire.CacheStats](), serve: (*Server).cacheStats},
+		{Method: "POST", Pattern: "/api/v1/cache/lookup", Summary: "which modules of a pipeline would take a recorded result", Role: RoleSubmit, Where: OnLeader, Body: JSONBody, MaxBody: maxRunDoc,
+			Request: doc[wire.SubmitRequest](), Response: doc[wire.CacheForecast](), serve: (*Server).cacheLookup},
 		{Method: "POST", Pattern: "/api/v1/cache/prune", Summary: "remove recorded results", Role: RoleAdmin, Where: OnLeader, Body: JSONBody,
 			Request: doc[wire.CachePrune](), Response: doc[wire.CachePruned](), serve: (*Server).cachePrune},
 	}
@@ -55,5 +57,17 @@ func (s *Server) cachePrune(c *call) error {
 		return invalid("say which results go: unusedSeconds, maxBytes, pipeline or all")
 	}
 	out, err := s.backend.CachePrune(c.r.Context(), c.by, in)
+	return okOr(s, c, out, err)
+}
+
+func (s *Server) cacheLookup(c *call) error {
+	in, err := document[wire.SubmitRequest](c)
+	if err != nil {
+		return err
+	}
+	out, err := s.backend.CacheLookup(c.r.Context(), c.by, in)
+	if out.Modules == nil {
+		out.Modules = []wire.ModuleForecast{}
+	}
 	return okOr(s, c, out, err)
 }

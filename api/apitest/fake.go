@@ -41,6 +41,7 @@ type Backend struct {
 	LocksFunc                func(context.Context) (wire.LockList, error)
 	CacheListFunc            func(context.Context, string, int, pipeline.Digest) (wire.CacheList, error)
 	CacheStatsFunc           func(context.Context) (wire.CacheStats, error)
+	CacheLookupFunc          func(context.Context, api.Subject, wire.SubmitRequest) (wire.CacheForecast, error)
 	CachePruneFunc           func(context.Context, api.Subject, wire.CachePrune) (wire.CachePruned, error)
 	FollowFunc               func(context.Context, pipeline.RunID, wire.FollowRequest, func(wire.LogEvent) error) error
 	LogFunc                  func(context.Context, pipeline.RunID, string, int, int64) (io.ReadCloser, api.LogInfo, error)
@@ -365,4 +366,12 @@ func (b *Backend) CachePrune(ctx context.Context, by api.Subject, in wire.CacheP
 		return wire.CachePruned{}, unset("CachePrune")
 	}
 	return b.CachePruneFunc(ctx, by, in)
+}
+
+// CacheLookup calls CacheLookupFunc.
+func (b *Backend) CacheLookup(ctx context.Context, by api.Subject, in wire.SubmitRequest) (wire.CacheForecast, error) {
+	if b.CacheLookupFunc == nil {
+		return wire.CacheForecast{}, unset("CacheLookup")
+	}
+	return b.CacheLookupFunc(ctx, by, in)
 }

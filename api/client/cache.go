@@ -35,3 +35,9 @@ func (c *Client) CacheStats(ctx context.Context) (wire.CacheStats, error) {
 func (c *Client) CachePrune(ctx context.Context, in wire.CachePrune) (wire.CachePruned, error) {
 	return do[wire.CachePruned](ctx, c, &request{method: http.MethodPost, path: cachePath + "/prune", safe: true}, in)
 }
+
+// CacheLookup says which modules of a submission would take a recorded result.
+// Only the listing of the workspace need be at the cluster.
+func (c *Client) CacheLookup(ctx context.Context, in wire.SubmitRequest) (wire.CacheForecast, error) {
+	return do[wire.CacheForecast](ctx, c, &request{method: http.MethodPost, path: cachePath + "/lookup", safe: true}, in)
+}

@@ -61,3 +61,18 @@ type CachePruned struct {
 	Removed int   `json:"removed"`
 	Bytes   int64 `json:"bytes"`
 }
+
+// CacheForecast answers POST /api/v1/cache/lookup, whose body is a
+// SubmitRequest: what would become of the modules with cache = true.
+type CacheForecast struct {
+	Modules []ModuleForecast `json:"modules"`
+}
+
+// ModuleForecast says whose recorded result a module would take, or why none, or
+// what must be known first. One of the three is set.
+type ModuleForecast struct {
+	Name       string      `json:"name"`
+	CachedFrom *CachedFrom `json:"cachedFrom,omitempty"`
+	Missed     []string    `json:"missed,omitempty"`
+	Unknown    string      `json:"unknown,omitempty"`
+}

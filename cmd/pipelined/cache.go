@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v3"
 
+	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -32,6 +34,70 @@ func cacheMode(cmd *cli.Command) (string, error) {
 		return pipeline.CacheRefresh, nil
 	}
 	return "", nil
+}
+
+// foresee adds to a plan which modules would take a recorded result: those of
+// the cluster, or of what `run` has kept. Without either a plan is a plan.
+func (p *program) foresee(ctx context.Context, cmd *cli.Command, def *pipeline.Pipeline, plan *runPlan) {
+	if !slices.ContainsFunc(def.Modules, func(m pipeline.Module) bool { return m.Cache }) {
+		return
+	}
+	c, err := p.connectRead(ctx)
+	if err != nil {
+		if p.address != "" {
+			p.tell("recorded results are not shown: %v", err)
+		}
+		return
+	}
+	found, err := p.lookUp(ctx, cmd, c)
+	if err != nil {
+		p.tell("recorded results are not shown: %v", err)
+		return
+	}
+	for i := range found.Modules {
+		for j := range plan.Modules {
+			if plan.Modules[j].Name == found.Modules[i].Name {
+				plan.Modules[j].Cache = &found.Modules[i]
+			}
+		}
+	}
+}
+
+// lookUp sends the listing of the files, without the files, and asks.
+func (p *program) lookUp(ctx context.Context, cmd *cli.Command, c *client.Client) (wire.CacheForecast, error) {
+	j, err := p.checkRun(ctx, cmd)
+	if err != nil {
+		return wire.CacheForecast{}, err
+	}
+	defer j.close()
+	if err := j.takeFiles(ctx, p); err != nil {
+		return wire.CacheForecast{}, err
+	}
+	if w := j.workspace; w.digest != "" {
+		listing, err := w.blobs.Open(w.digest)
+		if err != nil {
+			return wire.CacheForecast{}, wrap("read the listing of the workspace", err)
+		}
+		defer listing.Close()
+		if err := c.PutBlob(ctx, w.digest, listing); err != nil {
+			return wire.CacheForecast{}, err
+		}
+	}
+	return c.CacheLookup(ctx, j.request)
+}
+
+func (p *program) printForecast(f *wire.ModuleForecast) {
+	switch {
+	case f == nil:
+	case f.CachedFrom != nil:
+		fmt.Fprintf(p.stdout, "      cached: result of run %s\n", f.CachedFrom.Run)
+	case f.Unknown != "":
+		fmt.Fprintf(p.stdout, "      cached or not: %s\n", clean(f.Unknown))
+	default:
+		for _, why := range f.Missed {
+			fmt.Fprintf(p.stdout, "      not cached: %s\n", clean(why))
+		}
+	}
 }
 
 func (p *program) cacheCommand() *cli.Command {

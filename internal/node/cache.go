@@ -111,3 +111,26 @@ func (n *Node) prunable(in wire.CachePrune) (keys []pipeline.Digest, bytes int64
 	}
 	return keys, bytes, err
 }
+
+// CacheLookup says which modules of a submission would take a recorded result.
+func (b *backend) CacheLookup(ctx context.Context, by api.Subject, in wire.SubmitRequest) (wire.CacheForecast, error) {
+	n := b.node()
+	out := wire.CacheForecast{Modules: []wire.ModuleForecast{}}
+	if _, err := pipeline.ParseDigest(string(in.Workspace)); in.Workspace != "" && err != nil {
+		return out, pipeline.Errorf(pipeline.Invalid, "workspace: %w", err)
+	}
+	id := newRunID()
+	def, err := n.compile(ctx, by, id, in)
+	if err != nil {
+		return out, err
+	}
+	list, err := n.orch.Forecast(ctx, pipeline.Run{ID: id, Pipeline: def.Name, Modules: len(def.Modules), Workspace: in.Workspace, Cache: in.Cache}, def)
+	for _, f := range list {
+		m := wire.ModuleForecast{Name: f.Module, Missed: f.Missed, Unknown: f.Unknown}
+		if e := f.Entry; e != nil {
+			m.CachedFrom = &wire.CachedFrom{Run: e.From.Run, Module: e.From.Module, Attempt: e.From.Attempt, Worker: e.Worker, DurationSeconds: e.Duration.Seconds()}
+		}
+		out.Modules = append(out.Modules, m)
+	}
+	return out, err
+}

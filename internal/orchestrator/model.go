@@ -166,6 +166,27 @@ func loadRun(v *fsm.View, head pipeline.Run) (*run, error) {
 	if len(def.Modules) > head.Modules {
 		return nil, fmt.Errorf("run %s: definition has %d modules, its head says %d", head.ID, len(def.Modules), head.Modules)
 	}
+	r, err := newRun(head, def)
+	if err != nil {
+		return nil, err
+	}
+	recs := v.Modules(head.ID)
+	for _, m := range r.list {
+		if rec := recs[m.def.Name]; rec != nil && rec.Expanded {
+			m.expand(rec.Instances)
+		}
+	}
+	for name, rec := range recs {
+		if m := r.mods[name]; m != nil {
+			m.load(rec)
+		}
+	}
+	r.linkQueued(recs)
+	return r, nil
+}
+
+// newRun builds the model of a run to which nothing has happened.
+func newRun(head pipeline.Run, def *pipeline.Pipeline) (*run, error) {
 	r := &run{head: head, def: def, mods: make(map[string]*mod, len(def.Modules)), remaining: len(def.Modules)}
 	r.queue.ID, r.queue.Number, r.queue.MaxParallel = head.ID, head.Number, def.MaxParallel
 	ranks := scheduler.Ranks(def)
@@ -183,18 +204,6 @@ func loadRun(v *fsm.View, head pipeline.Run) (*run, error) {
 		}
 		m.waits = len(m.deps)
 	}
-	recs := v.Modules(head.ID)
-	for _, m := range r.list {
-		if rec := recs[m.def.Name]; rec != nil && rec.Expanded {
-			m.expand(rec.Instances)
-		}
-	}
-	for name, rec := range recs {
-		if m := r.mods[name]; m != nil {
-			m.load(rec)
-		}
-	}
-	r.linkQueued(recs)
 	return r, nil
 }
 

@@ -127,7 +127,9 @@ func (t *term) lookUp() {
 			left = append(left, m)
 			continue
 		}
-		jobs = append(jobs, t.newLookup(m, list))
+		j := t.newLookup(m, list)
+		j.seq = t.results.seq
+		jobs = append(jobs, j)
 	}
 	t.results.wanted = left
 	if len(jobs) == 0 {
@@ -160,7 +162,7 @@ func (t *term) platforms(c scheduler.Class) []platform {
 
 func (t *term) newLookup(m *mod, platforms []platform) *lookup {
 	d, r := m.def, m.run
-	j := &lookup{m: m, platforms: platforms, seq: t.results.seq,
+	j := &lookup{m: m, platforms: platforms,
 		files: Files{Workspace: r.head.Workspace, Holders: r.head.Holders, Globs: d.Inputs, All: d.InputsAll},
 		work: pipeline.CacheWork{Command: d.Command, Script: d.Script, Env: d.Env, CacheKey: d.CacheKey,
 			Outputs: d.Outputs, OutputsOptional: d.OutputsOptional, WorkingDir: d.WorkingDir, Layout: d.Layout,
@@ -278,7 +280,7 @@ func (t *term) missed(ctx context.Context, j *lookup, near []*pipeline.CacheEntr
 	against := fmt.Sprintf("against run %s: ", best.From.Run)
 	changed, added, removed := pipeline.DiffParts(best.Parts, j.note.Parts)
 	if fewest == 0 {
-		return []string{against + "the result is of another platform"}
+		return []string{against + "the same work, for another platform or by another version of pipelined"}
 	}
 	var lines []string
 	for _, name := range changed {
@@ -298,6 +300,9 @@ func (t *term) missed(ctx context.Context, j *lookup, near []*pipeline.CacheEntr
 	}
 	for _, name := range removed {
 		lines = append(lines, name+" is gone")
+	}
+	if len(lines) == 0 {
+		lines = []string{"keys are made otherwise by now"}
 	}
 	if len(lines) > maxMissed {
 		lines = append(lines[:maxMissed-1], fmt.Sprintf("and %d more", len(lines)-maxMissed+1))

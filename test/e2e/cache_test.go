@@ -96,6 +96,10 @@ func TestCache(t *testing.T) {
 	}
 
 	c.WriteFile("p/more.txt", "other\n")
+	plan := c.OK("plan", "-address", c.Nodes[2].URL, file)
+	if !strings.Contains(plan, "cached: result of run "+first) || !strings.Contains(plan, "file more.txt changed") {
+		t.Errorf("plan: %s", plan)
+	}
 	id := submitted(c, c.Nodes[1], file)
 	if got := cacheStates(t, c, id); got != "make cached, use succeeded" {
 		t.Errorf("after a change: %s", got)
