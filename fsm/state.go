@@ -23,6 +23,11 @@ var (
 	bWorkers = []byte("workers")
 	bTokens  = []byte("tokens")
 	bLocks   = []byte("locks")
+	// Recorded results: by key; their use by key; the keys of a module's newest
+	// by pipeline, a zero byte and the module's name.
+	bCache      = []byte("cache")
+	bCacheUse   = []byte("cacheuse")
+	bCacheNames = []byte("cachenames")
 
 	// Schedules by name, what they run by name, and the lines that runs wait in
 	// (lines.go).
@@ -30,7 +35,7 @@ var (
 	bScheduleDefs = []byte("scheduledefs")
 	bLines        = []byte("lines")
 
-	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens, bLocks, bSchedules, bScheduleDefs, bLines}
+	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens, bLocks, bCache, bCacheUse, bCacheNames, bSchedules, bScheduleDefs, bLines}
 
 	kIndex  = []byte("index")
 	kTerm   = []byte("term")
@@ -75,10 +80,14 @@ type keyRecord struct {
 type state struct {
 	tx    *bolt.Tx
 	index uint64
+	at    time.Time // of the command that is applied
 	runs  map[pipeline.RunID]*pipeline.Run
 	dirty map[pipeline.RunID]bool
 	// changes lists the records that were written.
 	changes []moduleChange
+	// cache holds the counters of the recorded results, once something asked for
+	// them.
+	cache *pipeline.CacheStats
 }
 
 func newState(tx *bolt.Tx) *state {
@@ -121,8 +130,11 @@ func (s *state) putModule(run pipeline.RunID, m *pipeline.ModuleRecord) {
 	s.changes = append(s.changes, moduleChange{run: run, module: m.Name, index: s.index})
 }
 
-// flush writes the runs that changed.
+// flush writes the runs and the counters that changed.
 func (s *state) flush() {
+	if s.cache != nil {
+		s.put(bMeta, kCache, s.cache)
+	}
 	for id := range s.dirty {
 		r := s.runs[id]
 		s.put(bRuns, []byte(id), r)

@@ -20,10 +20,15 @@ func (r *run) unstarted() bool {
 
 // drop takes a run out of the model.
 func (t *term) drop(id pipeline.RunID) {
-	if r := t.runs[id]; r != nil && r.head.Place != 0 {
+	r := t.runs[id]
+	if r == nil {
+		return
+	}
+	if r.head.Place != 0 {
 		t.moved = true
 	}
 	delete(t.runs, id)
+	t.disownAll(r)
 }
 
 // admit lets runs begin whose turn has come.

@@ -94,8 +94,10 @@ type Config struct {
 	Transport Transport
 	Members   Members
 	Evaluate  Evaluate
-	Logger    hclog.Logger
-	Timing    Timing
+	// Results lets modules take recorded results; nil runs everything.
+	Results Results
+	Logger  hclog.Logger
+	Timing  Timing
 	// Retain is how many finished runs are kept; 0 keeps DefaultRetain.
 	Retain int
 	// Now is the clock that schedules go by; nil means time.Now.

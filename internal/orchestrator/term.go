@@ -49,12 +49,13 @@ type term struct {
 	schedules map[string]*schedule
 	alarm     time.Time
 	// moved says that a run has left a line, so that another's turn may have come.
-	moved bool
+	moved   bool
+	results results
 }
 
 func newTerm(o *Orchestrator, number uint64) *term {
 	return &term{o: o, cfg: &o.cfg, log: o.cfg.Logger, number: number, ended: make(chan struct{}), wake: make(chan struct{}, 1),
-		runs: map[pipeline.RunID]*run{}, links: map[pipeline.NodeID]*link{}, batch: &batch{}, dirty: true,
+		runs: map[pipeline.RunID]*run{}, links: map[pipeline.NodeID]*link{}, batch: &batch{}, dirty: true, results: newResults(),
 		records: map[pipeline.NodeID]fsm.WorkerRecord{}}
 }
 
@@ -165,6 +166,7 @@ func (t *term) step() {
 	if t.flights >= maxInflight {
 		return
 	}
+	t.lookUp()
 	if t.dirty {
 		t.plan()
 	}
@@ -218,6 +220,11 @@ func (t *term) changed(c fsm.Changes) {
 
 // resume brings a run that was read from the state to where it can go on.
 func (t *term) resume(r *run) {
+	for _, m := range r.list {
+		if m.live != nil {
+			t.own(m)
+		}
+	}
 	if r.cancelling() {
 		t.cancel(r)
 		return
@@ -252,6 +259,7 @@ func (t *term) reload(r *run) {
 			}
 		}
 		t.runs[r.head.ID] = n
+		t.disownAll(r)
 		t.resume(n)
 		return nil
 	})
@@ -281,7 +289,7 @@ func (t *term) recount() {
 // advance makes a waiting module ready, or ends it, if its dependencies allow.
 func (t *term) advance(m *mod) {
 	r := m.run
-	if m.state.Final() || m.live != nil || m.queued || m.wants || r.stale {
+	if m.state.Final() || m.live != nil || m.queued || m.wants || m.looking || m.behind != nil || r.stale {
 		return
 	}
 	if r.cancelling() && !m.spared() {
@@ -321,6 +329,10 @@ func (t *term) advance(m *mod) {
 	}
 	if wait := time.Until(m.notBefore); wait > 0 {
 		t.delay(m)
+		return
+	}
+	if m.note == nil && t.cacheable(m) {
+		t.lookFor(m)
 		return
 	}
 	t.dirty = true
@@ -365,6 +377,9 @@ func (t *term) expand(m *mod) {
 func (t *term) finish(m *mod) {
 	m.unready()
 	m.countFinal()
+	if m.state != pipeline.ModuleSucceeded {
+		t.disown(m) // else once it is recorded
+	}
 	for _, d := range m.dependents {
 		if d.waits == 0 || !m.state.Success() {
 			t.advance(d)
