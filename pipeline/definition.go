@@ -145,6 +145,9 @@ type Module struct {
 	// Failure is what is said, in the place of the exit code, where the module
 	// fails; "" means the usual.
 	Failure string `json:"failure,omitempty"`
+	// Approval is set where the module waits for a person and runs nothing: it has
+	// neither Command nor Script then.
+	Approval *Approval `json:"approval,omitempty"`
 }
 
 // What Pipeline.OnFailure, Module.OnDisconnect and Module.OnLost may hold.

@@ -93,6 +93,8 @@ type Evaluated struct {
 	// tells none from not asked.
 	Instances []Instance `json:"instances,omitempty"`
 	Expanded  bool       `json:"expanded,omitempty"`
+	// Message is what an approval asks.
+	Message string `json:"message,omitempty"`
 }
 
 // Instance is one of what a module with a late for_each is run for.
@@ -118,6 +120,8 @@ type ModuleRecord struct {
 	// once they are known.
 	Instances []Instance `json:"instances,omitempty"`
 	Expanded  bool       `json:"expanded,omitempty"`
+	// Gate is set once a module with an approval waits for it, and stays.
+	Gate *Gate `json:"gate,omitempty"`
 	// Tried is how many attempts were made before the run was last retried.
 	Tried int `json:"tried,omitempty"`
 	// NotBefore is when the next attempt may start (backoff).

@@ -299,7 +299,7 @@ func (c *compilation) settings() {
 // apply evaluates an attribute and puts it where it belongs.
 func apply[T any](c *compilation, target *T, p *pending[T]) {
 	if c.unknownEach && p.refs.instance() {
-		c.add(p.expr.Range(), "where for_each waits for results, command, script, when and env may name each", "%s must be known at submission and cannot name each", p.name)
+		c.add(p.expr.Range(), "where for_each waits for results, command, script, when, env and an approval's message may name each", "%s must be known at submission and cannot name each", p.name)
 		return
 	}
 	if v, ok := c.eval(p.expr); ok {

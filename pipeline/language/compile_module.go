@@ -87,6 +87,7 @@ func (c *compilation) instance(m *module, x *instance, env map[string]string, la
 		out.Of, out.Key, out.Name = out.Name, x.key, x.name(out.Name)
 		c.encodeInstance(&out, x, m.at)
 	}
+	ownApproval(&out)
 	for i := range m.pending {
 		apply(c, &out, &m.pending[i])
 	}
@@ -96,7 +97,13 @@ func (c *compilation) instance(m *module, x *instance, env map[string]string, la
 	if m.retryAt != nil {
 		finishRetry(c.report, &out, *m.retryAt)
 	}
-	own, waiting := c.environment(&m.base, c.taken(m, env), late)
+	if out.Approval != nil {
+		env, late = nil, nil // nobody sees it
+		c.approval(m, &out)
+	} else {
+		env = c.taken(m, env)
+	}
+	own, waiting := c.environment(&m.base, env, late)
 	own, waiting = c.environment(&m.env, own, waiting)
 	out.Env = own
 	n := 0

@@ -135,6 +135,8 @@ type module struct {
 	pending []pending[pipeline.Module]
 	// command, script and when are set where they are given and no constants.
 	command, script, when *lateable
+	// message is what an approval asks, where that is no constant.
+	message *lateable
 	// base is the env of the template that the module uses, env its own.
 	base, env environment
 	// instances says what the module is run for; nil where it is run once.

@@ -237,7 +237,7 @@ func (p *parser) linkUse(u *use, edges [][]edge[hcl.Range], needs *int) {
 	}
 	named := f.named(u.refs)
 	if u.mode == useSubmit && (l.waits || l.waitsForID) {
-		p.add(u.expr.Range(), "what waits for results or for the run's id may stand in command, script, when, for_each and a module's env", "%s must be known at submission%s", u.name, p.because(u.refs, named))
+		p.add(u.expr.Range(), "what waits for results or for the run's id may stand in command, script, when, for_each, a module's env and an approval's message", "%s must be known at submission%s", u.name, p.because(u.refs, named))
 		return
 	}
 	if u.local >= 0 || u.mode != useLate || *needs > maxNeeds {

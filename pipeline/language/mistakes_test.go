@@ -131,7 +131,7 @@ func TestParse_oneMistake(t *testing.T) {
 		{moduleWith("command=[lookup(1)]"), `3:10 function lookup does not take 1 arguments | write lookup(map, key, default…)`},
 		{moduleWith("command=[uuid()]"), `3:10 there is no function "uuid" | an expression has the same value whenever it is evaluated: use run.id, or let the module make it`},
 		{moduleWith("command=[file(\"a\")]"), `3:10 there is no function "file" | expressions read no files and no environment: let the module read it, or pass it as a variable`},
-		{moduleWith("command=[\"a\"]\ntimeout = run.id"), `4:11 timeout must be known at submission and cannot name run.id | what waits for results or for the run's id may stand in command, script, when, for_each and a module's env`},
+		{moduleWith("command=[\"a\"]\ntimeout = run.id"), `4:11 timeout must be known at submission and cannot name run.id | what waits for results or for the run's id may stand in command, script, when, for_each, a module's env and an approval's message`},
 		{moduleWith("command=[\"a\"]\nwhen = 1"), `4:8 when: want true or false, not a number | write true or false`},
 		{moduleWith("command=[\"a\"]\nmatrix = { os = [\"x\", \"x\"] }"), `4:10 matrix gives two instances the key "x" | each instance has a name of its own`},
 		{moduleWith("command=[\"a\"]\nmatrix = { os = [] }"), `4:10 matrix.os is empty | give it a value, or leave it out`},
@@ -161,7 +161,7 @@ func TestParse_oneMistake(t *testing.T) {
 		{body("variable \"v\" {\n validation {\n  condition = true\n }\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `3:2 validation needs a condition and an error_message | write condition = … and error_message = "…"`},
 		{body("variable \"v\" {\n validation {\n  condition = git.dirty\n  error_message = \"x\"\n }\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `4:15 a validation sees var only | variables are checked before anything else has a value`},
 		{body("locals {\n a = local.b\n b = local.a\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `3:6 locals name each other in a circle: local.a -> local.b -> local.a | take one of these away`},
-		{body("locals {\n a = module.m.status\n}\nmodule \"m\" {\n command=[\"a\"]\n tags = [local.a]\n}"), `7:9 tags must be known at submission and cannot name local.a, which waits for it | what waits for results or for the run's id may stand in command, script, when, for_each and a module's env`},
+		{body("locals {\n a = module.m.status\n}\nmodule \"m\" {\n command=[\"a\"]\n tags = [local.a]\n}"), `7:9 tags must be known at submission and cannot name local.a, which waits for it | what waits for results or for the run's id may stand in command, script, when, for_each, a module's env and an approval's message`},
 		{body("module \"m\" {\n command=[\"a\"]\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `5:8 second module "m" | the first is at p.hcl:2:8`},
 		{"pipeline \"p\" {\n # \x00\n}", `2:4 NUL byte in the source | a pipeline is a text in UTF-8`},
 		{"pipeline \"p\" {\n # \xff\n}", `2:4 byte 0xff is not UTF-8 | a pipeline is a text in UTF-8`},
@@ -258,7 +258,7 @@ func TestParse_windows(t *testing.T) {
 
 // A name of the language that is not run yet is refused wherever it stands.
 func TestParse_laterNames(t *testing.T) {
-	for _, name := range []string{"secrets", "cache", "cache_key", "resources", "hooks", "image", "approval"} {
+	for _, name := range []string{"secrets", "cache", "cache_key", "resources", "hooks", "image"} {
 		for _, form := range []string{" = 1", " {\n}"} {
 			got := mistakes(t, moduleWith("command=[\"a\"]\n"+name+form), language.Inputs{})
 			want := []string{"4:1 " + name + " is part of the language but this version does not run it yet"}

@@ -15,7 +15,7 @@ import (
 
 var (
 	moduleNamesAll = append([]string{"command", "script", "depends_on", "optional_depends_on", "env", "env_from", "requires", "retry",
-		"when", "matrix", "for_each", "use"}, slices.Sorted(maps.Keys(moduleSpecs))...)
+		"when", "matrix", "for_each", "use", "approval"}, slices.Sorted(maps.Keys(moduleSpecs))...)
 	retryNames    = slices.Sorted(maps.Keys(retrySpecs))
 	requiresNames = slices.Sorted(maps.Keys(requiresSpecs))
 )
@@ -65,6 +65,7 @@ func (p *parser) module(b *hclsyntax.Block) {
 		}
 	}
 	p.checkLocks(m)
+	approval := approvalOf(body)
 	switch {
 	case command != nil && script != nil:
 		later := script
@@ -72,6 +73,8 @@ func (p *parser) module(b *hclsyntax.Block) {
 			later = command
 		}
 		p.add(later.NameRange, "keep one of them: command is a list and runs without a shell, script is run by sh", "module %q has both command and script", name)
+	case approval != nil:
+		p.approval(m, approval, body, index)
 	case command == nil && script == nil:
 		p.absent(b.TypeRange, `write command = ["program", "argument"] or script = "…"`, "module %q has neither command nor script", name)
 	}
@@ -156,6 +159,8 @@ func (p *parser) moduleAttribute(m *module, a *hclsyntax.Attribute, index int) {
 		m.pending = settle(p, m.pending, &m.static, a.Name, a.Expr, s, index)
 	case a.Name == "retry":
 		p.add(a.NameRange, "write retry { attempts = … } without =", "retry is a block")
+	case a.Name == "approval":
+		p.add(a.NameRange, `write approval { message = "…" } without =`, "approval is a block")
 	case p.later(laterModule, a.Name, a.NameRange):
 	default:
 		p.unknown("attribute", a.Name, a.NameRange, "module", moduleNamesAll)
@@ -171,6 +176,8 @@ func (p *parser) moduleBlocks(m *module, body *hclsyntax.Body, index int) {
 			if p.once(declared, inner) {
 				p.retry(m, inner, index)
 			}
+		case inner.Type == "approval":
+			p.once(declared, inner)
 		case slices.Contains(moduleNamesAll, inner.Type):
 			p.add(inner.TypeRange, fmt.Sprintf("write %s = …", inner.Type), "%s is an attribute, not a block", inner.Type)
 		case p.later(laterModule, inner.Type, inner.TypeRange):
