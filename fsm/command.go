@@ -11,7 +11,7 @@ import (
 
 // Version is the newest version of the command encoding that this binary
 // writes and reads.
-const Version = 2
+const Version = 3
 
 // MaxCommandBytes bounds one encoded command (reliability P17).
 const MaxCommandBytes = 256 << 10
@@ -27,6 +27,7 @@ type Command struct {
 	Token   *Token    `cbor:"7,keyasint,omitempty"`
 	Forget  *Forget   `cbor:"8,keyasint,omitempty"`
 	Retry   *Retry    `cbor:"9,keyasint,omitempty"`
+	Decide  *Decide   `cbor:"20,keyasint,omitempty"`
 }
 
 // Submit makes a run exist. A key that is known answers with the run it made.
@@ -52,6 +53,9 @@ type Batch struct {
 	Reopens  []Reopen  `cbor:"7,keyasint,omitempty"`
 	// Expands come before Ends and Assigns.
 	Expands []Expand `cbor:"8,keyasint,omitempty"`
+	// Awaits and Decides are of approvals; they come before Ends.
+	Awaits  []Await  `cbor:"20,keyasint,omitempty"`
+	Decides []Decide `cbor:"21,keyasint,omitempty"`
 }
 
 // Expand ends a module with a late for_each as what it is to be run for: each
@@ -243,6 +247,8 @@ const (
 	PartCopies
 	PartReopen
 	PartExpand
+	PartAwait
+	PartDecide
 )
 
 // Refusal says that one element of a batch did not take effect and why.
@@ -320,7 +326,7 @@ func Decode(b []byte) (*Command, error) {
 
 func (c *Command) parts() int {
 	n := 0
-	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil} {
+	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil, c.Decide != nil} {
 		if set {
 			n++
 		}
@@ -355,6 +361,9 @@ func (c *Command) eachTime(fn func(*time.Time)) {
 			fn(&o.NotBefore)
 			fn(&o.Outcome.StartedAt)
 			fn(&o.Outcome.FinishedAt)
+		}
+		for i := range b.Awaits {
+			fn(&b.Awaits[i].Deadline)
 		}
 	}
 	if w := c.Worker; w != nil {

@@ -52,8 +52,10 @@ func (st *state) applyAwait(op *Await, at time.Time) refusal {
 	}
 	m := st.module(op.Run, op.Module)
 	switch {
-	case m.State != pipeline.ModuleWaiting || m.Last() != nil && len(m.Attempts) > m.Tried:
+	case m.State != pipeline.ModuleWaiting:
 		return refusal{reason: "module is " + string(m.State)}
+	case m.Last() != nil:
+		return refusal{reason: "module has attempts"}
 	case m.Gate != nil:
 		return refusal{reason: "module waits for its approval", duplicate: true}
 	}
@@ -131,7 +133,7 @@ func (st *state) applyTimeUp(op *Decide, at time.Time) refusal {
 	changed, err := st.applyDecide(op, at)
 	switch {
 	case err != nil:
-		return refusal{reason: pipeline.MessageOf(err)}
+		return refusal{reason: err.Error()}
 	case !changed:
 		return refusal{reason: "decided before", duplicate: true}
 	}
