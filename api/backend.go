@@ -67,6 +67,10 @@ type Backend interface {
 	Cancel(ctx context.Context, by Subject, id pipeline.RunID, in wire.CancelRequest) (wire.RunSummary, error)
 	// Retry: leader. It makes a run that is over go on.
 	Retry(ctx context.Context, by Subject, id pipeline.RunID, in wire.RetryRequest) (wire.RunSummary, error)
+	// Decide: leader. It takes a person's word about a module that waits for an
+	// approval. The same decision again changes nothing; another one is a
+	// Conflict.
+	Decide(ctx context.Context, by Subject, id pipeline.RunID, module string, d pipeline.Decision, comment string) (wire.Module, error)
 	// Why: leader. An empty module means all of them.
 	Why(ctx context.Context, id pipeline.RunID, module string) (wire.Why, error)
 	// Locks: leader.

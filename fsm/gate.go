@@ -94,11 +94,14 @@ func (st *state) applyDecide(op *Decide, at time.Time) (changed bool, err error)
 	case g != nil && g.Decision == op.Decision:
 		return false, nil
 	case g != nil && g.Decision != "":
-		return false, pipeline.Errorf(pipeline.Conflict, "%s was %s before: %s", op.Module, g.Decision, m.Reason)
+		return false, pipeline.Errorf(pipeline.Conflict, "%s was decided before: %s", op.Module, m.Reason)
 	case m.State.Final() || r.State.Final():
 		return false, pipeline.Errorf(pipeline.Conflict, "%s is over: it is %s%s", op.Module, m.State, because(m.Reason))
 	case g == nil || m.State != pipeline.ModuleWaiting:
 		return false, pipeline.Errorf(pipeline.Conflict, "%s does not wait for an approval now: it is %s%s", op.Module, m.State, because(m.Reason))
+	}
+	if op.By == "" && !g.Deadline.IsZero() {
+		at = g.Deadline
 	}
 	g.Decision, g.By, g.Comment, g.DecidedAt = op.Decision, op.By, op.Comment, at
 	m.State, m.Reason, m.FinishedAt, m.NotBefore = next, op.Reason, at, time.Time{}

@@ -57,7 +57,7 @@ func (m *machine) attemptOf(t *rapid.T, ahead int) (pipeline.AttemptID, *pipelin
 }
 
 func (m *machine) part(t *rapid.T) any {
-	switch rapid.SampledFrom([]string{"start", "outcome", "outcome", "outcome", "assign", "assign", "assign", "end", "run", "run", "copies", "late", "reopen"}).Draw(t, "part") {
+	switch rapid.SampledFrom([]string{"start", "outcome", "outcome", "outcome", "assign", "assign", "assign", "end", "run", "run", "copies", "late", "reopen", "await", "decide"}).Draw(t, "part") {
 	case "start":
 		id, _ := m.attemptOf(t, 0)
 		return fsm.Start{ID: id, At: at}
@@ -90,6 +90,10 @@ func (m *machine) part(t *rapid.T) any {
 		return end(someRuns.Draw(t, "run"), someModules.Draw(t, "module"), someStates.Draw(t, "state"))
 	case "run":
 		return runEnd(someRuns.Draw(t, "run"), someRunStates.Draw(t, "state"))
+	case "await":
+		return await(someRuns.Draw(t, "run"), someModules.Draw(t, "module"), rapid.SampledFrom([][]string{nil, nil, {"m0"}}).Draw(t, "needs")...)
+	case "decide":
+		return m.decide(t)
 	case "reopen":
 		id, _ := m.attemptOf(t, 0)
 		return reopen(string(id.Run), id.Module, id.Attempt)
@@ -99,8 +103,13 @@ func (m *machine) part(t *rapid.T) any {
 	}
 }
 
+func (m *machine) decide(t *rapid.T) fsm.Decide {
+	return decide(someRuns.Draw(t, "run"), someModules.Draw(t, "module"),
+		rapid.SampledFrom([]pipeline.Decision{pipeline.Approved, pipeline.Rejected, pipeline.Skipped, "odd", ""}).Draw(t, "decision"))
+}
+
 func (m *machine) command(t *rapid.T) *fsm.Command {
-	switch rapid.SampledFrom([]string{"batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "submit", "submit", "submit", "cancel", "forget", "worker", "token"}).Draw(t, "command") {
+	switch rapid.SampledFrom([]string{"batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "submit", "submit", "submit", "cancel", "forget", "worker", "token", "decide"}).Draw(t, "command") {
 	case "submit":
 		c := submit(t, someRuns.Draw(t, "run"), perRun)
 		c.Submit.Run.Key = rapid.SampledFrom([]string{"", "", "k1", "k2"}).Draw(t, "key")
@@ -108,6 +117,8 @@ func (m *machine) command(t *rapid.T) *fsm.Command {
 		return c
 	case "cancel":
 		return cancel(someRuns.Draw(t, "run"))
+	case "decide":
+		return decision(m.decide(t))
 	case "forget":
 		f := forget(pipeline.RunID(someRuns.Draw(t, "run")))
 		if rapid.Bool().Draw(t, "keys too") {
@@ -263,6 +274,8 @@ func (m *machine) checkModule(t *rapid.T, run pipeline.Run, name string, rec pip
 		t.Fatalf("%s is %s with %d live attempts", where, rec.State, live)
 	case rec.Failures != failures || rec.Losses != losses+m.reopened[where]:
 		t.Fatalf("%s counts %d failures and %d losses, its attempts say %d and %d", where, rec.Failures, rec.Losses, failures, losses)
+	case rec.Gate != nil && (len(rec.Attempts) > 0 || rec.Gate.Decision != "" && rec.State != rec.Gate.Decision.State()):
+		t.Fatalf("%s is %s with %d attempts and the decision %+v", where, rec.State, len(rec.Attempts), rec.Gate)
 	case !rec.State.Final() && rec.State != pipeline.ModuleWaiting && rec.State != pipeline.ModuleRunning:
 		t.Fatalf("%s is %q", where, rec.State)
 	}

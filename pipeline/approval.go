@@ -59,6 +59,9 @@ type Gate struct {
 	DecidedAt time.Time `json:"decidedAt,omitzero"`
 }
 
+// WaitsForApproval is the reason of a module that waits for one.
+func WaitsForApproval(message string) string { return "waits for approval: " + message }
+
 // Decision is how the wait for an approval ended.
 type Decision string
 

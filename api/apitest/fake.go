@@ -36,6 +36,7 @@ type Backend struct {
 	RunsFunc                 func(context.Context, api.RunQuery) (wire.RunList, error)
 	RunFunc                  func(context.Context, pipeline.RunID, uint64, time.Duration, uint64) (wire.Run, error)
 	CancelFunc               func(context.Context, api.Subject, pipeline.RunID, wire.CancelRequest) (wire.RunSummary, error)
+	DecideFunc               func(context.Context, api.Subject, pipeline.RunID, string, pipeline.Decision, string) (wire.Module, error)
 	RetryFunc                func(context.Context, api.Subject, pipeline.RunID, wire.RetryRequest) (wire.RunSummary, error)
 	WhyFunc                  func(context.Context, pipeline.RunID, string) (wire.Why, error)
 	LocksFunc                func(context.Context) (wire.LockList, error)
@@ -160,6 +161,14 @@ func (b *Backend) Cancel(ctx context.Context, by api.Subject, id pipeline.RunID,
 		return wire.RunSummary{}, unset("Cancel")
 	}
 	return b.CancelFunc(ctx, by, id, in)
+}
+
+// Decide calls DecideFunc.
+func (b *Backend) Decide(ctx context.Context, by api.Subject, id pipeline.RunID, module string, d pipeline.Decision, comment string) (wire.Module, error) {
+	if b.DecideFunc == nil {
+		return wire.Module{}, unset("Decide")
+	}
+	return b.DecideFunc(ctx, by, id, module, d, comment)
 }
 
 // Retry calls RetryFunc.

@@ -137,6 +137,17 @@ func (c *Client) Cancel(ctx context.Context, id pipeline.RunID, reason string) (
 	return do[wire.RunSummary](ctx, c, &request{method: http.MethodPost, path: runsPath + path(string(id), "cancel"), safe: true}, wire.CancelRequest{Reason: reason, Request: NewKey()})
 }
 
+// Approve approves what a module waits for. Approving it again changes nothing;
+// where it was decided otherwise, or does not wait, that is a Conflict.
+func (c *Client) Approve(ctx context.Context, id pipeline.RunID, module, comment string) (wire.Module, error) {
+	return do[wire.Module](ctx, c, &request{method: http.MethodPost, path: runsPath + path(string(id), "modules", module, "approve"), safe: true}, wire.ApproveRequest{Comment: comment})
+}
+
+// Reject rejects what a module waits for, as Approve approves it.
+func (c *Client) Reject(ctx context.Context, id pipeline.RunID, module, reason string) (wire.Module, error) {
+	return do[wire.Module](ctx, c, &request{method: http.MethodPost, path: runsPath + path(string(id), "modules", module, "reject"), safe: true}, wire.RejectRequest{Reason: reason})
+}
+
 // Retry makes a run that is over go on: with what did not succeed, or with the
 // modules of from and all that depends on them.
 func (c *Client) Retry(ctx context.Context, id pipeline.RunID, from []string) (wire.RunSummary, error) {

@@ -108,7 +108,9 @@ type Module struct {
 	FinishedAt      *time.Time `json:"finishedAt,omitempty"`
 	DurationSeconds float64    `json:"durationSeconds,omitempty"`
 	NotBefore       *time.Time `json:"notBefore,omitempty"`
-	Attempts        []Attempt  `json:"attempts"`
+	// Approval is of a module that waits for a person.
+	Approval *Approval `json:"approval,omitempty"`
+	Attempts []Attempt `json:"attempts"`
 }
 
 // Attempt is one try of a module. Worker is a node name.

@@ -28,6 +28,8 @@ type console struct {
 	safe, colorOut, colorErr bool
 
 	view *runView
+	// question stands below the live block.
+	question string
 	// drawn is how many lines of the live block stand on the terminal.
 	drawn    int
 	dirty    bool
@@ -160,6 +162,14 @@ func (c *console) erase() {
 	c.err.Flush()
 }
 
+// typed takes note of the end of a line that was typed below the live block.
+func (c *console) typed() {
+	if c.drawn > 0 {
+		c.drawn++
+	}
+	c.dirty = true
+}
+
 // draw prints the live block anew.
 func (c *console) draw() {
 	lines := c.block()
@@ -202,7 +212,11 @@ func (c *console) block() []string {
 	if more := running - len(lines); more > 0 {
 		lines = append(lines, fmt.Sprintf("  and %d more", more))
 	}
-	return append(lines, c.footer(now))
+	lines = append(lines, c.footer(now))
+	if c.question != "" {
+		lines = append(lines, c.question)
+	}
+	return lines
 }
 
 // footer counts, and guesses what is left.

@@ -92,7 +92,18 @@ func (p *program) runPipeline(ctx context.Context, cmd *cli.Command) error {
 		e.cancelRun(c, created.ID, "interrupted")
 		return errInterrupted
 	}
-	return p.followEmbedded(ctx, e, c, created.ID, watchOptions{json: cmd.Bool("json"), signals: signals})
+	o := watchOptions{json: cmd.Bool("json"), signals: signals, address: e.address}
+	if p.interactive && p.stderr.terminal {
+		o.asker = &asker{me: whoami(), stdin: p.stdin, decide: func(ctx context.Context, module string, yes bool) error {
+			call := c.Reject
+			if yes {
+				call = c.Approve
+			}
+			_, err := call(ctx, created.ID, module, "")
+			return err
+		}}
+	}
+	return p.followEmbedded(ctx, e, c, created.ID, o)
 }
 
 // embeddedConfig is the node that a run brings along.
@@ -120,6 +131,8 @@ type embedded struct {
 	done   chan struct{}
 	err    error
 	remove func()
+	// address is what -address takes to reach the node from another shell.
+	address string
 }
 
 // startEmbedded builds and starts a node and waits until it can serve. Its data
@@ -133,6 +146,11 @@ func (p *program) startEmbedded(ctx context.Context, cfg nodeConfig) (*embedded,
 	e, err := p.startNode(ctx, cfg)
 	var locked *storage.LockedError
 	if !shared || !errors.As(err, &locked) {
+		if err == nil {
+			if e.address = runAddress; !shared {
+				e.address = e.node.HTTPAddr()
+			}
+		}
 		return e, err
 	}
 	dir, err := tempFolder("", "run")
@@ -146,7 +164,7 @@ func (p *program) startEmbedded(ctx context.Context, cfg nodeConfig) (*embedded,
 		remove()
 		return nil, err
 	}
-	e.remove = remove
+	e.remove, e.address = remove, e.node.HTTPAddr()
 	return e, nil
 }
 

@@ -320,6 +320,10 @@ func moduleOf(def *pipeline.Module, rec *pipeline.ModuleRecord) wire.Module {
 	m := wire.Module{Name: rec.Name, Of: def.Of, State: rec.State, Reason: rec.Reason, DependsOn: def.DependsOn, Result: rec.Result,
 		ExitCode: rec.ExitCode, Outputs: rec.OutputPaths, OutputBytes: rec.OutputBytes, StartedAt: timeOf(rec.StartedAt),
 		FinishedAt: timeOf(rec.FinishedAt), NotBefore: timeOf(rec.NotBefore), Attempts: []wire.Attempt{}}
+	m.Approval = gateOf(def, rec)
+	if rec.Gate != nil && rec.State == pipeline.ModuleWaiting && m.Reason == "" {
+		m.Reason = pipeline.WaitsForApproval(rec.Gate.Message)
+	}
 	if m.Outputs == nil {
 		m.Outputs = []string{}
 	}

@@ -19,10 +19,9 @@ func (t *term) end(m *mod, s pipeline.ModuleState, reason string) {
 // stopRun ends what has not started of a run in which a module failed, but for
 // what always runs.
 func (t *term) stopRun(r *run) {
-	r.queue.Clear()
+	r.unready()
 	for _, m := range r.list {
 		if m.live == nil && !m.state.Final() {
-			m.unready()
 			if m.def.AlwaysRun {
 				t.advance(m)
 				continue
@@ -36,9 +35,20 @@ func (t *term) stopRun(r *run) {
 	}
 }
 
+// unready takes back that modules are ready, all of them before the first one
+// is dealt with: the end of one makes others ready anew.
+func (r *run) unready() {
+	r.queue.Clear()
+	for _, m := range r.list {
+		if m.live == nil && !m.state.Final() {
+			m.unready()
+		}
+	}
+}
+
 // cancel ends what waits and stops what runs.
 func (t *term) cancel(r *run) {
-	r.queue.Clear()
+	r.unready()
 	reason := r.cancelReason()
 	for _, m := range r.list {
 		switch {
@@ -46,7 +56,6 @@ func (t *term) cancel(r *run) {
 		case m.live != nil && !m.spared():
 			t.stopAttempt(m.live, reason)
 		case m.live == nil:
-			m.unready()
 			if m.spared() {
 				t.advance(m)
 			} else {

@@ -33,6 +33,8 @@ type run struct {
 	stopping string
 	// lockers are the modules that need locks.
 	lockers []*mod
+	// gates are the modules that wait for an approval, and some that did.
+	gates []*mod
 	// waitingSince is since when something is ready and nothing of the run was
 	// placed; zero where that is not so.
 	waitingSince time.Time
@@ -106,6 +108,9 @@ type mod struct {
 
 	evaluated  *pipeline.Evaluated
 	evaluating bool
+
+	// gate is set from when the module waits for its approval.
+	gate *gate
 
 	// wants is set while the module is ready but for its locks, granted from when
 	// it has been given them until its attempt ends. endedAt is when it, or its
@@ -226,6 +231,7 @@ func (m *mod) load(rec *pipeline.ModuleRecord) {
 	if last != nil && last.State == pipeline.AttemptLost {
 		m.avoid = last.Worker
 	}
+	m.loadGate(rec)
 	m.endedAt = rec.FinishedAt
 	if last != nil && last.FinishedAt.After(m.endedAt) {
 		m.endedAt = last.FinishedAt

@@ -173,6 +173,8 @@ func (t *term) waiting(id pipeline.RunID) map[string]string {
 		switch {
 		case m.waits > 0:
 			out[m.def.Name] = "waits for " + m.waitsFor()
+		case m.gate != nil:
+			out[m.def.Name] = pipeline.WaitsForApproval(m.gate.message)
 		case m.wants:
 			out[m.def.Name] = t.waitsForLock(m)
 		case m.evaluating:

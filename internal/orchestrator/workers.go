@@ -132,6 +132,7 @@ func (t *term) tick(now time.Time) {
 	}
 	t.wakeDelayed()
 	t.timeouts(now)
+	t.gatesDue(now)
 	if now.Sub(t.swept) > 10*time.Second {
 		t.swept = now
 		t.retain(now)

@@ -9,6 +9,8 @@
 //	# flags: -target a                flags of run and submit
 //	# kill                            is run while leaders are killed too
 //	# NAME: skipped "part of reason"  the state of a module, and its reason
+//	# approve NAME: comment          is approved as soon as it waits for that
+//	# reject NAME: reason            or rejected
 //	# attempts NAME: 2                how many attempts it had
 //	# log NAME: text                  a line of its output
 //

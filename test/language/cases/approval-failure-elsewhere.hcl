@@ -1,0 +1,13 @@
+# run: failed
+# gate: skipped "the run stopped after bad failed"
+# bad: failed
+pipeline "approval-failure-elsewhere" {
+  module "gate" {
+    approval {
+      message = "Ship it?"
+    }
+  }
+  module "bad" {
+    command = ["false"]
+  }
+}

@@ -1,0 +1,15 @@
+# run: failed
+# gate: failed "nobody approved it within 1s"
+# ship: skipped "dependency gate failed"
+pipeline "approval-timeout" {
+  module "gate" {
+    approval {
+      message = "Ship it?"
+      timeout = "1s"
+    }
+  }
+  module "ship" {
+    depends_on = [module.gate]
+    command    = ["true"]
+  }
+}
