@@ -74,6 +74,8 @@ type plannedModule struct {
 	// Skipped says why it does not run.
 	Skipped string `json:"skipped,omitempty"`
 	Command string `json:"command,omitempty"`
+	// Approval is what an approval asks, where that is known.
+	Approval string `json:"approval,omitempty"`
 	// Unknown names what is known only when results are: attribute, and the
 	// modules that it waits for.
 	Unknown  map[string]string `json:"unknown,omitempty"`
@@ -99,6 +101,9 @@ func planOf(def *pipeline.Pipeline) runPlan {
 		}
 		*x = plannedModule{Name: m.Name, DependsOn: m.DependsOn, Skipped: m.Skip, Command: commandText(m), Requires: requirements(m.Requires),
 			Locks: m.Locks, Always: m.AlwaysRun}
+		if m.Approval != nil {
+			x.Approval = m.Approval.Message
+		}
 		before[i] = -1
 		for name, late := range m.Late {
 			if x.Unknown == nil {
@@ -230,6 +235,9 @@ func (p *program) printPlanned(m *plannedModule) {
 	text := clean(m.Name)
 	if m.Command != "" {
 		text += ": " + clean(m.Command)
+	}
+	if m.Approval != "" {
+		text += " asks: " + clean(m.Approval)
 	}
 	fmt.Fprintf(p.stdout, "  %s\n", text)
 	var unknown []string
