@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -234,7 +235,7 @@ func (c *console) footer(now time.Time) string {
 	if !c.view.run.SubmittedAt.IsZero() {
 		text += ", " + shortDuration(now.Sub(c.view.run.SubmittedAt))
 	}
-	if left, ok := estimate(c.view.modules, now); ok && !c.view.run.State.Final() {
+	if left, ok := estimate(c.view.modules, now); ok && !c.view.run.State.Final() && !slices.ContainsFunc(c.view.modules, func(m wire.Module) bool { return asks(&m) }) {
 		text += ", about " + shortDuration(left.Round(time.Second)) + " left"
 	}
 	if c.view.run.State == pipeline.RunCancelling {
