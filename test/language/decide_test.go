@@ -53,12 +53,21 @@ type lockedText struct {
 	text bytes.Buffer
 }
 
+// Write takes a piece.
 func (b *lockedText) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.text.Write(p)
 }
 
+// Reset empties it.
+func (b *lockedText) Reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.text.Reset()
+}
+
+// String is everything so far.
 func (b *lockedText) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -1,4 +1,5 @@
 # run: failed
+# rules: 5 approval
 # gate: skipped "the run stopped after bad failed"
 # bad: failed
 pipeline "approval-failure-elsewhere" {

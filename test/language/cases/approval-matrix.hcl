@@ -1,4 +1,5 @@
 # run: succeeded_with_warnings
+# rules: 5 approval
 # to[eu]: succeeded "approved by"
 # approve to[eu]: ok
 # to[us]: failed "later"

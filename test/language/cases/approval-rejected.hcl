@@ -1,5 +1,6 @@
 # kill
 # run: failed
+# rules: 5 approval
 # gate: failed "not on a Friday"
 # reject gate: not on a Friday
 # ship: skipped "dependency gate failed"

@@ -1,4 +1,5 @@
 # run: failed
+# rules: 5 approval
 # gate: cancelled "the run's timeout of 1s is over"
 # last: succeeded
 pipeline "approval-run-timeout" {

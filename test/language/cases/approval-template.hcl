@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 5 approval
 # list: succeeded
 # gate[0]: succeeded "yes"
 # approve gate[0]: yes

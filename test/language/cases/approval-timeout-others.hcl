@@ -1,5 +1,6 @@
 # kill
 # run: succeeded
+# rules: 5 approval
 # pass: succeeded "nobody decided within 1s"
 # drop: skipped "nobody approved it within 1s"
 # after-pass: succeeded

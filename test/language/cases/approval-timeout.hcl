@@ -1,4 +1,5 @@
 # run: failed
+# rules: 5 approval
 # gate: failed "nobody approved it within 1s"
 # ship: skipped "dependency gate failed"
 pipeline "approval-timeout" {

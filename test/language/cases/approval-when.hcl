@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 5 approval
 # gate: skipped "when is false"
 # ship: skipped "dependency gate was skipped"
 # other: succeeded

@@ -1,5 +1,6 @@
 # kill
 # run: succeeded
+# rules: 5 approval
 # build: succeeded
 # gate: succeeded "looks good"
 # attempts gate: 0
