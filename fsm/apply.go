@@ -82,6 +82,8 @@ func (st *state) apply(c *Command, ch *change) any {
 		return st.applyForget(c.Forget, ch)
 	case c.Retry != nil:
 		return st.applyRetry(c, ch)
+	case c.Secret != nil:
+		return st.applySecret(c.Secret)
 	}
 	return Result{Err: pipeline.Errorf(pipeline.Invalid, "the command says nothing that this version knows")}
 }

@@ -11,7 +11,7 @@ import (
 
 // Version is the newest version of the command encoding that this binary
 // writes and reads.
-const Version = 2
+const Version = 3
 
 // MaxCommandBytes bounds one encoded command (reliability P17).
 const MaxCommandBytes = 256 << 10
@@ -27,6 +27,7 @@ type Command struct {
 	Token   *Token    `cbor:"7,keyasint,omitempty"`
 	Forget  *Forget   `cbor:"8,keyasint,omitempty"`
 	Retry   *Retry    `cbor:"9,keyasint,omitempty"`
+	Secret  *Secret   `cbor:"20,keyasint,omitempty"`
 }
 
 // Submit makes a run exist. A key that is known answers with the run it made.
@@ -210,6 +211,24 @@ type TokenRecord struct {
 	CreatedBy string    `cbor:"7,keyasint,omitempty"`
 }
 
+// Secret sets or removes a secret of the cluster. Its value is sealed before it
+// comes here, by the node that took it. Setting one that is there replaces it.
+type Secret struct {
+	Record SecretRecord `cbor:"1,keyasint"`
+	Delete bool         `cbor:"2,keyasint,omitempty"`
+}
+
+// SecretRecord is what is kept of a secret.
+type SecretRecord struct {
+	Name string `cbor:"1,keyasint"`
+	// Sealed is the value under a key that follows from the cluster key.
+	Sealed []byte    `cbor:"2,keyasint,omitempty"`
+	SetAt  time.Time `cbor:"3,keyasint"`
+	SetBy  string    `cbor:"4,keyasint,omitempty"`
+	// Unmasked says that the value is too short to be masked.
+	Unmasked bool `cbor:"5,keyasint,omitempty"`
+}
+
 // Forget removes finished runs with all that hangs on them, and idempotency
 // keys that are older than KeysBefore. One command looks at a part of the keys
 // and the next one goes on from there. The proposer keeps the list of runs short.
@@ -320,7 +339,7 @@ func Decode(b []byte) (*Command, error) {
 
 func (c *Command) parts() int {
 	n := 0
-	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil} {
+	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil, c.Secret != nil} {
 		if set {
 			n++
 		}
@@ -365,6 +384,9 @@ func (c *Command) eachTime(fn func(*time.Time)) {
 	if t := c.Token; t != nil {
 		fn(&t.Record.CreatedAt)
 		fn(&t.Record.ExpiresAt)
+	}
+	if x := c.Secret; x != nil {
+		fn(&x.Record.SetAt)
 	}
 	if f := c.Forget; f != nil {
 		fn(&f.KeysBefore)

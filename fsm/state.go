@@ -23,8 +23,9 @@ var (
 	bWorkers = []byte("workers")
 	bTokens  = []byte("tokens")
 	bLocks   = []byte("locks")
+	bSecrets = []byte("secrets")
 
-	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens, bLocks}
+	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens, bLocks, bSecrets}
 
 	kIndex  = []byte("index")
 	kTerm   = []byte("term")
