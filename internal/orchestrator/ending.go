@@ -64,23 +64,56 @@ func (t *term) maybeEnd(r *run) {
 		return
 	}
 	r.ended = true
-	state, reason := pipeline.RunSucceeded, ""
+	state, reason := r.outcome()
+	t.batch.runEnd(r, state, reason)
+}
+
+// outcome is how the run has gone so far, as if what has not ended were not
+// there.
+func (r *run) outcome() (pipeline.RunState, string) {
 	switch {
 	case r.cancelling() && r.cancelled > 0:
-		state, reason = pipeline.RunCancelled, r.head.Reason
 		if r.head.TimedOut {
-			state = pipeline.RunFailed
+			return pipeline.RunFailed, r.head.Reason
 		}
+		return pipeline.RunCancelled, r.head.Reason
 	case r.failed > 0 || r.cancelled > 0:
-		state = pipeline.RunFailed
-		if r.broken != "" {
-			reason = r.broken + " failed"
-			if why := r.mods[r.broken].def.Failure; why != "" {
-				reason = why
-			}
+		switch {
+		case r.broken == "":
+			return pipeline.RunFailed, ""
+		case r.mods[r.broken].def.Failure != "":
+			return pipeline.RunFailed, r.mods[r.broken].def.Failure
 		}
+		return pipeline.RunFailed, r.broken + " failed"
 	case r.warnings > 0:
-		state = pipeline.RunWarnings
+		return pipeline.RunWarnings, ""
 	}
-	t.batch.runEnd(r, state, reason)
+	return pipeline.RunSucceeded, ""
+}
+
+// unfit is why a hook of the pipeline has nothing to do, after a run that went
+// as this one did; "" where it has.
+func (m *mod) unfit() string {
+	state, _ := m.run.outcome()
+	success := state == pipeline.RunSucceeded || state == pipeline.RunWarnings
+	switch m.def.Hook {
+	case pipeline.HookSuccess:
+		if !success {
+			return "the run has not succeeded"
+		}
+	case pipeline.HookFailure:
+		if state != pipeline.RunFailed {
+			return "the run has not failed"
+		}
+	}
+	return ""
+}
+
+// hookStatus is what a hook of the pipeline sees as PIPELINED_STATUS.
+func (m *mod) hookStatus() string {
+	if m.def.Hook == pipeline.HookBefore {
+		return string(pipeline.RunRunning)
+	}
+	state, _ := m.run.outcome()
+	return string(state)
 }
