@@ -93,6 +93,9 @@ type Evaluated struct {
 	// tells none from not asked.
 	Instances []Instance `json:"instances,omitempty"`
 	Expanded  bool       `json:"expanded,omitempty"`
+	// Sealed stands for Command, Script and Env where a sensitive variable went
+	// into them: their JSON, under the cluster's key.
+	Sealed []byte `json:"sealed,omitempty"`
 }
 
 // Instance is one of what a module with a late for_each is run for.
@@ -219,11 +222,11 @@ type Spec struct {
 	// Secrets are added to the environment under their names, over Env. Mask
 	// holds further values that, as those of Secrets, become *** wherever they
 	// would show: in output, results and reasons. Neither is ever written to
-	// disk: a worker's journal has the rest, with Sealed set.
+	// disk, nor, where there are any, Command, Script, Env and Hooks, which they
+	// may be part of: a worker's journal has the rest, with Sealed set.
 	Secrets map[string]string `json:"secrets,omitempty"`
 	Mask    []string          `json:"mask,omitempty"`
-	// Sealed says that Secrets and Mask were taken out. What is sealed cannot be
-	// started.
+	// Sealed says that all this was taken out. What is sealed cannot be started.
 	Sealed bool `json:"sealed,omitempty"`
 	// Holders are nodes likely to have the workspace.
 	Holders []NodeID `json:"holders,omitempty"`

@@ -101,10 +101,17 @@ type lateable struct {
 	// waits is set where it names a module or the run's number, itself or
 	// through a local; waitsForID where it names the run's id.
 	waits, waitsForID bool
+	// sensitive is set where it names a sensitive variable, itself or through a
+	// local.
+	sensitive bool
 }
 
-// late reports whether the attribute is evaluated at dispatch.
-func (l *lateable) late(runIDKnown bool) bool { return l.waits || (l.waitsForID && !runIDKnown) }
+// unknown reports whether the attribute has no value before dispatch.
+func (l *lateable) unknown(runIDKnown bool) bool { return l.waits || (l.waitsForID && !runIDKnown) }
+
+// late reports whether the attribute is evaluated at dispatch: where it is not
+// known before, or where what it comes to must not be kept.
+func (l *lateable) late(runIDKnown bool) bool { return l.sensitive || l.unknown(runIDKnown) }
 
 // environment is an env attribute.
 type environment struct {
