@@ -115,6 +115,12 @@ type Backend interface {
 	CreateToken(ctx context.Context, by Subject, in wire.TokenRequest) (wire.TokenCreated, error)
 	Tokens(ctx context.Context) (wire.TokenList, error)
 	DeleteToken(ctx context.Context, by Subject, id string) error
+
+	// SetSecret, DeleteSecret: any node; what it is told is sealed there, before
+	// anything leaves it. Secrets: leader.
+	SetSecret(ctx context.Context, by Subject, name string, in wire.SecretRequest) (wire.SecretInfo, error)
+	Secrets(ctx context.Context) (wire.SecretList, error)
+	DeleteSecret(ctx context.Context, by Subject, name string) error
 }
 
 // RunQuery selects runs.

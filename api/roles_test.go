@@ -47,6 +47,9 @@ var table = map[string][2]string{
 	"POST /api/v1/tokens":                                {"a", "CreateToken"},
 	"GET /api/v1/tokens":                                 {"a", "Tokens"},
 	"DELETE /api/v1/tokens/{id}":                         {"a", "DeleteToken"},
+	"PUT /api/v1/secrets/{name}":                         {"a", "SetSecret"},
+	"GET /api/v1/secrets":                                {"sa", "Secrets"},
+	"DELETE /api/v1/secrets/{name}":                      {"a", "DeleteSecret"},
 }
 
 // Every role against every route. What is let through ends otherwise (the

@@ -131,33 +131,11 @@ func maskText(data []byte, set *mask.Set) []byte {
 	if err := dec.Decode(&v); err != nil {
 		return set.Bytes(data)
 	}
-	text, err := json.Marshal(maskValue(v, set))
+	text, err := json.Marshal(set.Value(v))
 	if err != nil || len(text) > pipeline.MaxResultBytes {
 		return set.Bytes(data)
 	}
 	return text
-}
-
-func maskValue(v any, set *mask.Set) any {
-	switch v := v.(type) {
-	case string:
-		return set.String(v)
-	case json.Number:
-		if text := set.String(v.String()); text != v.String() {
-			return text
-		}
-	case []any:
-		for i := range v {
-			v[i] = maskValue(v[i], set)
-		}
-	case map[string]any:
-		masked := make(map[string]any, len(v))
-		for key, value := range v {
-			masked[set.String(key)] = maskValue(value, set)
-		}
-		return masked
-	}
-	return v
 }
 
 // takeFile reads and deletes a file that a module made. It follows no link,

@@ -226,6 +226,9 @@ type Spec struct {
 	// may be part of: a worker's journal has the rest, with Sealed set.
 	Secrets map[string]string `json:"secrets,omitempty"`
 	Mask    []string          `json:"mask,omitempty"`
+	// Private marks a specification that holds secrets, or what was made of
+	// sensitive variables.
+	Private bool `json:"private,omitempty"`
 	// Sealed says that all this was taken out. What is sealed cannot be started.
 	Sealed bool `json:"sealed,omitempty"`
 	// Holders are nodes likely to have the workspace.

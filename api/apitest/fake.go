@@ -61,6 +61,9 @@ type Backend struct {
 	CreateTokenFunc          func(context.Context, api.Subject, wire.TokenRequest) (wire.TokenCreated, error)
 	TokensFunc               func(context.Context) (wire.TokenList, error)
 	DeleteTokenFunc          func(context.Context, api.Subject, string) error
+	SetSecretFunc            func(context.Context, api.Subject, string, wire.SecretRequest) (wire.SecretInfo, error)
+	SecretsFunc              func(context.Context) (wire.SecretList, error)
+	DeleteSecretFunc         func(context.Context, api.Subject, string) error
 }
 
 var _ api.Backend = (*Backend)(nil)
@@ -338,4 +341,25 @@ func (b *Backend) DeleteToken(ctx context.Context, by api.Subject, id string) er
 		return unset("DeleteToken")
 	}
 	return b.DeleteTokenFunc(ctx, by, id)
+}
+
+func (b *Backend) SetSecret(ctx context.Context, by api.Subject, name string, in wire.SecretRequest) (wire.SecretInfo, error) {
+	if b.SetSecretFunc == nil {
+		return wire.SecretInfo{}, unset("SetSecret")
+	}
+	return b.SetSecretFunc(ctx, by, name, in)
+}
+
+func (b *Backend) Secrets(ctx context.Context) (wire.SecretList, error) {
+	if b.SecretsFunc == nil {
+		return wire.SecretList{}, unset("Secrets")
+	}
+	return b.SecretsFunc(ctx)
+}
+
+func (b *Backend) DeleteSecret(ctx context.Context, by api.Subject, name string) error {
+	if b.DeleteSecretFunc == nil {
+		return unset("DeleteSecret")
+	}
+	return b.DeleteSecretFunc(ctx, by, name)
 }

@@ -74,8 +74,8 @@ type plannedModule struct {
 	// Skipped says why it does not run.
 	Skipped string `json:"skipped,omitempty"`
 	Command string `json:"command,omitempty"`
-	// Unknown names what is known only when results are: attribute, and the
-	// modules that it waits for.
+	// Unknown names what is known only when results are, or not shown since it is
+	// sensitive: attribute, and the modules that it waits for.
 	Unknown  map[string]string `json:"unknown,omitempty"`
 	Requires string            `json:"requires,omitempty"`
 	Locks    []string          `json:"notInParallel,omitempty"`
@@ -105,6 +105,9 @@ func planOf(def *pipeline.Pipeline) runPlan {
 				x.Unknown = map[string]string{}
 			}
 			x.Unknown[name] = "(known after " + knownAfter(m, late.Source) + ")"
+			if late.Sensitive && len(language.ModulesIn(late.Source)) == 0 {
+				x.Unknown[name] = "(sensitive)"
+			}
 		}
 		wave := 1
 		for _, d := range m.DependsOn {

@@ -91,7 +91,7 @@ func (p *program) command() *cli.Command {
 			p.listCommand(), p.statusCommand(), p.watchCommand(), p.waitCommand(), p.logsCommand(),
 			p.cancelCommand(), p.againCommand(), p.whyCommand(), p.artifactsCommand(),
 			p.workersCommand(), p.membersCommand(), p.drainCommand(), p.leaveCommand(), p.locksCommand(),
-			p.tokenCommand(), p.keygenCommand(), p.caCommand(),
+			p.secretsCommand(), p.tokenCommand(), p.keygenCommand(), p.caCommand(),
 			p.versionCommand(), p.helpCommand(),
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error {

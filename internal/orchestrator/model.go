@@ -43,6 +43,8 @@ type run struct {
 	ended    bool // its end is proposed
 	expiring bool // its end for the sake of its timeout is proposed
 	why      map[scheduler.Class]scheduler.Why
+	// confidential runs need the vault.
+	confidential bool
 }
 
 func (r *run) cancelling() bool { return r.head.State == pipeline.RunCancelling }
@@ -155,7 +157,7 @@ func loadRun(v *fsm.View, head pipeline.Run) (*run, error) {
 	if len(def.Modules) > head.Modules {
 		return nil, fmt.Errorf("run %s: definition has %d modules, its head says %d", head.ID, len(def.Modules), head.Modules)
 	}
-	r := &run{head: head, def: def, mods: make(map[string]*mod, len(def.Modules)), remaining: len(def.Modules)}
+	r := &run{head: head, def: def, mods: make(map[string]*mod, len(def.Modules)), remaining: len(def.Modules), confidential: confidential(def)}
 	r.queue.ID, r.queue.Number, r.queue.MaxParallel = head.ID, head.Number, def.MaxParallel
 	ranks := scheduler.Ranks(def)
 	for i := range def.Modules {
@@ -329,7 +331,7 @@ func (m *mod) countFinal() {
 // class is where the module may go.
 func (m *mod) class() scheduler.Class {
 	c := scheduler.ClassOf(m.def.Requires, m.run.head.PinWorker)
-	c.Avoid, c.Alone = m.avoid, len(m.def.Locks) > 0
+	c.Avoid, c.Alone, c.Private = m.avoid, len(m.def.Locks) > 0, m.private()
 	return c
 }
 
@@ -350,9 +352,9 @@ func (m *mod) blocked() string {
 	return ""
 }
 
-// spec is what the worker of a live attempt is told. The same for every
-// dispatch of it.
-func (l *live) spec(term uint64) pipeline.Spec {
+// spec is what the worker of a live attempt is told, with what its late
+// expressions came to. The same for every dispatch of it.
+func (l *live) spec(term uint64, e *pipeline.Evaluated) pipeline.Spec {
 	m, r := l.mod, l.mod.run
 	d := m.def
 	s := pipeline.Spec{ID: l.id, Pipeline: r.head.Pipeline, Fence: l.fence, Term: term, Incarnation: l.incarnation,
@@ -364,7 +366,7 @@ func (l *live) spec(term uint64) pipeline.Spec {
 	if l.after != nil {
 		s.After = &l.after.id
 	}
-	if e := l.evaluated; e != nil {
+	if e != nil {
 		if e.Command != nil {
 			s.Command = e.Command
 		}

@@ -17,6 +17,7 @@ func sealed(s *pipeline.Spec) ([]byte, error) {
 	}
 	c := *s
 	c.Secrets, c.Mask, c.Sealed = nil, nil, true
+	c.Command, c.Script, c.Env, c.Hooks = nil, "", nil, pipeline.Hooks{}
 	return json.Marshal(&c)
 }
 

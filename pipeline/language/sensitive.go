@@ -161,3 +161,30 @@ func SensitiveValues(s *pipeline.Scope) []string {
 	list = slices.Compact(list)
 	return slices.DeleteFunc(list, func(v string) bool { return strings.TrimSpace(v) == "" })
 }
+
+// MissingSecrets gives a mistake for each module that names a secret which is
+// not among those that are set. how says what to do about one.
+func MissingSecrets(p *pipeline.Pipeline, set []string, how func(name string) string) Diagnostics {
+	var list Diagnostics
+	seen := map[string]bool{}
+	for i := range p.Modules {
+		m := &p.Modules[i]
+		for _, name := range m.Secrets {
+			block := m.Name
+			if m.Of != "" {
+				block = m.Of
+			}
+			key := block + "\x00" + name
+			if slices.Contains(set, name) || seen[key] || len(list) >= maxDiagnostics {
+				continue
+			}
+			seen[key] = true
+			detail := how(name)
+			if near := didYouMean(name, set); near != "" {
+				detail = near + "\n" + detail
+			}
+			list = append(list, Diagnostic{File: p.File, Line: m.Line, Summary: fmt.Sprintf("module %q: secret %s is not set", block, quote(name)), Detail: detail})
+		}
+	}
+	return list
+}
