@@ -110,7 +110,7 @@ func (p *program) embeddedConfig(cmd *cli.Command) (nodeConfig, error) {
 	cfg := nodeConfig{Name: "local", Bind: "127.0.0.1", Mode: pipeline.ModeStandalone, Embedded: true, Slots: slots,
 		ModuleEnv: split(cmd.StringSlice("module-env")), KeepWork: cmd.Bool("keep-work"), DataDir: cmd.String("data-dir"),
 		Version: readBuildInfo().Version, Secrets: p.ownSecrets(),
-		Logger:  hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.LevelFromString(s.logLevel), Output: flushed{p.stderr}})}
+		Logger: hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.LevelFromString(s.logLevel), Output: flushed{p.stderr}})}
 	return cfg, p.nodeKey(&cfg, p.keyFile)
 }
 

@@ -86,12 +86,12 @@ func (n *Node) secretNames() ([]string, error) {
 
 // checkSecrets refuses a pipeline that names a secret which is not set. One that
 // this node does not know of may have been set a moment ago.
-func (n *Node) checkSecrets(ctx context.Context, p *pipeline.Pipeline) error {
+func (n *Node) checkSecrets(ctx context.Context, f *language.File, p *pipeline.Pipeline) error {
 	missing := func(names []string, err error) (language.Diagnostics, error) {
 		if err != nil {
 			return nil, err
 		}
-		return language.MissingSecrets(p, names, n.howToSet), nil
+		return f.MissingSecrets(p, names, n.howToSet), nil
 	}
 	needs := slices.ContainsFunc(p.Modules, func(m pipeline.Module) bool { return len(m.Secrets) > 0 })
 	if !needs {

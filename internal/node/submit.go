@@ -100,7 +100,7 @@ func (n *Node) compile(ctx context.Context, by api.Subject, id pipeline.RunID, i
 	if len(diags) > 0 {
 		return nil, sourceError(diags)
 	}
-	return def, n.checkSecrets(ctx, def)
+	return def, n.checkSecrets(ctx, file, def)
 }
 
 func sourceError(diags language.Diagnostics) error {

@@ -149,6 +149,8 @@ type module struct {
 	instances *instances
 	// lockAt and disconnectAt are where not_in_parallel and on_disconnect stand.
 	lockAt, disconnectAt *hcl.Range
+	// secretsAt is where secrets stands.
+	secretsAt *hcl.Range
 	envFrom              []string
 	retryAt              *hcl.Range
 	// depends are the names that depends_on lists.

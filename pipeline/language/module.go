@@ -153,6 +153,8 @@ func (p *parser) moduleAttribute(m *module, a *hclsyntax.Attribute, index int) {
 		m.lockAt = &a.NameRange
 	case "on_disconnect":
 		m.disconnectAt = &a.NameRange
+	case "secrets":
+		m.secretsAt = &a.NameRange
 	}
 	switch s, known := moduleSpecs[a.Name]; {
 	case known:

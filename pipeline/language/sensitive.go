@@ -162,29 +162,32 @@ func SensitiveValues(s *pipeline.Scope) []string {
 	return slices.DeleteFunc(list, func(v string) bool { return strings.TrimSpace(v) == "" })
 }
 
-// MissingSecrets gives a mistake for each module that names a secret which is
-// not among those that are set. how says what to do about one.
-func MissingSecrets(p *pipeline.Pipeline, set []string, how func(name string) string) Diagnostics {
-	var list Diagnostics
-	seen := map[string]bool{}
+// MissingSecrets gives a mistake for each module of what the file was compiled to
+// that names a secret which is not among those that are set. how says what to do
+// about one.
+func (f *File) MissingSecrets(p *pipeline.Pipeline, set []string, how func(name string) string) Diagnostics {
+	r := &report{src: f.src}
 	for i := range p.Modules {
 		m := &p.Modules[i]
+		block := m.Name
+		if m.Of != "" {
+			block = m.Of
+		}
+		j, ok := f.moduleIndex[block]
 		for _, name := range m.Secrets {
-			block := m.Name
-			if m.Of != "" {
-				block = m.Of
-			}
-			key := block + "\x00" + name
-			if slices.Contains(set, name) || seen[key] || len(list) >= maxDiagnostics {
+			if !ok || slices.Contains(set, name) {
 				continue
 			}
-			seen[key] = true
 			detail := how(name)
 			if near := didYouMean(name, set); near != "" {
 				detail = near + "\n" + detail
 			}
-			list = append(list, Diagnostic{File: p.File, Line: m.Line, Summary: fmt.Sprintf("module %q: secret %s is not set", block, quote(name)), Detail: detail})
+			at := f.modules[j].at
+			if f.modules[j].secretsAt != nil {
+				at = *f.modules[j].secretsAt
+			}
+			r.add(at, detail, "module %q: secret %s is not set", block, quote(name)) // once, for all instances: see done
 		}
 	}
-	return list
+	return r.done()
 }
