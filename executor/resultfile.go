@@ -169,9 +169,13 @@ func takeFile(path string) ([]byte, error) {
 	return data, nil
 }
 
-// removeResult deletes a result that nobody read.
+// scriptSuffix ends the name of a script that lies beside the results.
+const scriptSuffix = ".script"
+
+// removeResult deletes a result that nobody read, and a script beside it.
 func removeResult(dir string) {
 	if folder, ok := resultFolder(); ok {
+		_ = unlink(folder + "/" + resultName(dir) + scriptSuffix) // mostly there is none
 		if err := unlink(folder + "/" + resultName(dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			_ = os.RemoveAll(folder + "/" + resultName(dir)) // a folder, then; nothing else can be done
 		}

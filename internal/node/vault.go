@@ -13,7 +13,7 @@ import (
 	"github.com/pipelined/pipelined/pipeline/language"
 )
 
-// What the state holds sealed, and what each is sealed for (docs/adr/0009).
+// What the state holds sealed, and what each is sealed for (docs/adr/0008).
 const (
 	sealScope     = "scope of "     // of a pipeline, by its name
 	sealEvaluated = "evaluated of " // a module of a pipeline
@@ -218,9 +218,5 @@ func hide(s *pipeline.Scope, err error) error {
 	if err == nil || len(s.Sensitive) == 0 {
 		return err
 	}
-	text := mask.New(language.SensitiveValues(s)).String(err.Error())
-	if text == err.Error() {
-		return err
-	}
-	return &pipeline.Error{Kind: pipeline.KindOf(err), Message: text}
+	return &pipeline.Error{Kind: pipeline.KindOf(err), Message: mask.New(language.SensitiveValues(s)).String(err.Error())}
 }

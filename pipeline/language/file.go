@@ -151,8 +151,8 @@ type module struct {
 	lockAt, disconnectAt *hcl.Range
 	// secretsAt is where secrets stands.
 	secretsAt *hcl.Range
-	envFrom              []string
-	retryAt              *hcl.Range
+	envFrom   []string
+	retryAt   *hcl.Range
 	// depends are the names that depends_on lists.
 	depends []reference
 	// optional are those of optional_depends_on; wishes are their indexes.
