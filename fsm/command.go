@@ -27,7 +27,9 @@ type Command struct {
 	Token   *Token    `cbor:"7,keyasint,omitempty"`
 	Forget  *Forget   `cbor:"8,keyasint,omitempty"`
 	Retry   *Retry    `cbor:"9,keyasint,omitempty"`
-	Secret  *Secret   `cbor:"20,keyasint,omitempty"`
+	Secret  *Secret   `cbor:"21,keyasint,omitempty"`
+	// CacheDelete removes recorded results.
+	CacheDelete *CacheDelete `cbor:"20,keyasint,omitempty"`
 }
 
 // Submit makes a run exist. A key that is known answers with the run it made.
@@ -91,6 +93,17 @@ type End struct {
 	Reason string               `cbor:"4,keyasint,omitempty"`
 	// Ignored marks a failure that leaves its run succeeded with warnings.
 	Ignored bool `cbor:"5,keyasint,omitempty"`
+	// Cache names the recorded result that a cached module takes. Refused where
+	// that is gone or another by then.
+	Cache *CacheTake `cbor:"16,keyasint,omitempty"`
+}
+
+// CacheTake names a recorded result: its key, and the attempt that made it.
+type CacheTake struct {
+	Key  pipeline.Digest    `cbor:"1,keyasint"`
+	From pipeline.AttemptID `cbor:"2,keyasint"`
+	// Needs are modules that must have succeeded, as those of Assign.
+	Needs []string `cbor:"3,keyasint,omitempty"`
 }
 
 // Assign gives a module to a worker as its next attempt. It is refused unless
@@ -111,6 +124,8 @@ type Assign struct {
 	Locks []string `cbor:"8,keyasint,omitempty"`
 	// Always marks a module that runs although its run is being cancelled.
 	Always bool `cbor:"9,keyasint,omitempty"`
+	// Cache is set where the result is to be recorded if it succeeds.
+	Cache *pipeline.CacheNote `cbor:"16,keyasint,omitempty"`
 }
 
 // RunEnd ends a run; refused while a module of it is not final.
@@ -339,7 +354,7 @@ func Decode(b []byte) (*Command, error) {
 
 func (c *Command) parts() int {
 	n := 0
-	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil, c.Secret != nil} {
+	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil, c.CacheDelete != nil, c.Secret != nil} {
 		if set {
 			n++
 		}

@@ -86,7 +86,7 @@ type Module struct {
 	Env map[string]string `json:"env,omitempty"`
 	// Late holds the expressions that are known only when the module may
 	// start (they name other modules, or the run's id or number), by attribute:
-	// "command", "script", "when", "env.NAME", or "env" where the whole object is
+	// "command", "script", "when", "cache_key", "env.NAME", or "env" where the whole object is
 	// one expression. language.Evaluate turns them into Evaluated.
 	Late map[string]LateExpr `json:"late,omitempty"`
 	// Expensive is set where a late expression is more than literals,
@@ -151,6 +151,12 @@ type Module struct {
 	// OnLost is "" or LostRerun, or LostFail: an attempt that was lost with its
 	// worker is not repeated.
 	OnLost string `json:"onLost,omitempty"`
+	// Cache takes the recorded result of the same work where there is one, and
+	// records this module's where it succeeds. CacheKey is added to what says
+	// what the same work is: values as language.encodeValue writes them. It may
+	// be Late["cache_key"].
+	Cache    bool     `json:"cache,omitempty"`
+	CacheKey []string `json:"cacheKey,omitempty"`
 	// IdleTimeout stops an attempt that writes nothing for so long; 0 means
 	// never.
 	IdleTimeout time.Duration `json:"idleTimeout,omitempty"`

@@ -29,6 +29,8 @@ type Run struct {
 	Failed int `json:"failed,omitempty"`
 	// Key is the idempotency key of the submission.
 	Key string `json:"key,omitempty"`
+	// Cache is "", CacheOff or CacheRefresh.
+	Cache string `json:"cache,omitempty"`
 	// PinWorker restricts every module to one node (execute with a token).
 	PinWorker NodeID `json:"pinWorker,omitempty"`
 	// Forced marks a run that was cancelled a second time: what would run all the
@@ -79,6 +81,11 @@ type Attempt struct {
 	Evaluated *Evaluated `json:"evaluated,omitempty"`
 	// Locks are the keys that the attempt holds until it ends.
 	Locks []string `json:"locks,omitempty"`
+	// Cache is set where the result may be, or was, recorded.
+	Cache *CacheNote `json:"cache,omitempty"`
+	// From is the attempt whose recorded result was taken in the place of running
+	// anything; nil for one that was run.
+	From *AttemptID `json:"from,omitempty"`
 }
 
 // Evaluated is what the late expressions of a module came to. It is committed
@@ -87,13 +94,15 @@ type Evaluated struct {
 	Command []string          `json:"command,omitempty"`
 	Script  string            `json:"script,omitempty"`
 	Env     map[string]string `json:"env,omitempty"`
+	// CacheKey is what Module.CacheKey is.
+	CacheKey []string `json:"cacheKey,omitempty"`
 	// Skip is why the module is not to run: its condition is false. "" else.
 	Skip string `json:"skip,omitempty"`
 	// Instances are what a module with a late for_each is to be run for; Expanded
 	// tells none from not asked.
 	Instances []Instance `json:"instances,omitempty"`
 	Expanded  bool       `json:"expanded,omitempty"`
-	// Sealed stands for Command, Script and Env where a sensitive variable went
+	// Sealed stands for Command, Script, Env and CacheKey where a sensitive variable went
 	// into them: their JSON, under the cluster's key.
 	Sealed []byte `json:"sealed,omitempty"`
 }
@@ -137,6 +146,8 @@ type ModuleRecord struct {
 	// StartedAt and FinishedAt are of the deciding attempt.
 	StartedAt  time.Time `json:"startedAt,omitzero"`
 	FinishedAt time.Time `json:"finishedAt,omitzero"`
+	// Recorded is how long what a cached module took its result from took.
+	Recorded time.Duration `json:"recorded,omitempty"`
 	// Index is the raft index of the last change.
 	Index uint64 `json:"index,omitempty"`
 }

@@ -51,6 +51,9 @@ type SubmitRequest struct {
 	Targets []string `json:"targets,omitempty"`
 	Tags    []string `json:"tags,omitempty"`
 	Skip    []string `json:"skip,omitempty"`
+	// Cache is "" (modules with cache = true take recorded results and record
+	// theirs), "refresh" (they take none) or "off" (neither).
+	Cache string `json:"cache,omitempty"`
 }
 
 // RunCreated answers a submission, once the run is committed.
@@ -109,6 +112,18 @@ type Module struct {
 	DurationSeconds float64    `json:"durationSeconds,omitempty"`
 	NotBefore       *time.Time `json:"notBefore,omitempty"`
 	Attempts        []Attempt  `json:"attempts"`
+	// CachedFrom says whose recorded result a cached module has.
+	CachedFrom *CachedFrom `json:"cachedFrom,omitempty"`
+}
+
+// CachedFrom names the attempt that made a result, on a worker of that name,
+// and how long it took.
+type CachedFrom struct {
+	Run             pipeline.RunID `json:"run"`
+	Module          string         `json:"module"`
+	Attempt         int            `json:"attempt"`
+	Worker          string         `json:"worker,omitempty"`
+	DurationSeconds float64        `json:"durationSeconds"`
 }
 
 // Attempt is one try of a module. Worker is a node name.

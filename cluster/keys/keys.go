@@ -29,6 +29,7 @@ const (
 	purposeLabel       = "pipelined gossip label v1"
 	purposeCA          = "pipelined ca key v1"
 	purposeSeal        = "pipelined seal key v1"
+	purposeResults     = "pipelined result keys v1"
 	purposeToken       = "pipelined token key v1"
 	purposeFingerprint = "pipelined key fingerprint v1"
 )
@@ -39,6 +40,7 @@ type Keys struct {
 	label       string
 	seal        []byte
 	sealer      cipher.AEAD
+	results     []byte
 	token       []byte
 	fingerprint string
 	ca          *authority
@@ -67,7 +69,7 @@ func New(clusterKey []byte) (*Keys, error) {
 		return out
 	}
 	k := &Keys{
-		gossip: derive(purposeGossip, 32), seal: derive(purposeSeal, 32), token: derive(purposeToken, 32),
+		gossip: derive(purposeGossip, 32), seal: derive(purposeSeal, 32), results: derive(purposeResults, 32), token: derive(purposeToken, 32),
 		label:       "pipelined-" + hex.EncodeToString(derive(purposeLabel, 8)),
 		fingerprint: hex.EncodeToString(derive(purposeFingerprint, 8)),
 	}
@@ -107,6 +109,9 @@ func (k *Keys) GossipLabel() string { return k.label }
 
 // SealKey encrypts secrets in the replicated state: 32 bytes.
 func (k *Keys) SealKey() []byte { return k.seal }
+
+// ResultsKey keys the digests by which recorded results are found.
+func (k *Keys) ResultsKey() []byte { return k.results }
 
 // Fingerprint tells cluster keys apart without telling anything of them.
 func (k *Keys) Fingerprint() string { return k.fingerprint }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language"
 	"github.com/pipelined/pipelined/pipeline/language/bounded"
@@ -16,15 +17,16 @@ import (
 
 func (p *program) planCommand() *cli.Command {
 	return &cli.Command{
-		Name: "plan", Usage: "shows what a pipeline would do; needs no cluster", ArgsUsage: "FILE",
+		Name: "plan", Usage: "shows what a pipeline would do; needs no cluster, but asks one for recorded results where there is one", ArgsUsage: "FILE",
 		Description: "Waves of modules that may run at the same time, what is skipped and why, what is known only when results are, and the longest path.",
-		Flags:       append(append(varFlags(), selectFlags()...), jsonFlag()),
+		Flags:       append(append(append(varFlags(), selectFlags()...), cacheFlags()...), jsonFlag()),
 		Action: p.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
 			def, err := p.compiled(ctx, cmd)
 			if err != nil {
 				return p.explain(err)
 			}
 			plan := planOf(def)
+			p.foresee(ctx, cmd, def, &plan)
 			if cmd.Bool("json") {
 				return p.printJSON(plan)
 			}
@@ -80,6 +82,8 @@ type plannedModule struct {
 	Requires string            `json:"requires,omitempty"`
 	Locks    []string          `json:"notInParallel,omitempty"`
 	Always   bool              `json:"alwaysRun,omitempty"`
+	// Cache is what recorded results have to do with it, where that is known.
+	Cache *wire.ModuleForecast `json:"cache,omitempty"`
 }
 
 // planOf works out the waves of a pipeline.
@@ -243,6 +247,7 @@ func (p *program) printPlanned(m *plannedModule) {
 	for _, u := range unknown {
 		fmt.Fprintf(p.stdout, "      %s\n", clean(u))
 	}
+	p.printForecast(m.Cache)
 	if len(m.DependsOn) > 0 {
 		fmt.Fprintf(p.stdout, "      after %s\n", clean(strings.Join(m.DependsOn, ", ")))
 	}

@@ -38,6 +38,9 @@ func (n *Node) peerHandler() http.Handler {
 	mux.Handle("POST /peer/missing", message(func(_ context.Context, want []pipeline.Digest) ([]pipeline.Digest, error) {
 		return n.blobs.Missing(want), nil
 	}))
+	mux.Handle("POST /peer/blobs/clean", message(func(_ context.Context, want []pipeline.Digest) ([]pipeline.Digest, error) {
+		return n.blobs.Clean(want), nil
+	}))
 	mux.HandleFunc("GET /peer/log", n.servePeerLog)
 	mux.HandleFunc("POST /peer/bundle", n.servePeerBundle)
 	mux.HandleFunc("POST /peer/blobs/get", n.servePeerGetBlobs)

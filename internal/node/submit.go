@@ -33,6 +33,9 @@ func newRunID() pipeline.RunID {
 func (b *backend) Submit(ctx context.Context, by api.Subject, key string, in wire.SubmitRequest) (wire.RunCreated, error) {
 	n := b.node()
 	id := newRunID()
+	if in.Cache != "" && in.Cache != pipeline.CacheOff && in.Cache != pipeline.CacheRefresh {
+		return wire.RunCreated{}, pipeline.Errorf(pipeline.Invalid, "cache %.40q: want %q, %q or nothing", in.Cache, pipeline.CacheRefresh, pipeline.CacheOff)
+	}
 	def, err := n.compile(ctx, by, id, in)
 	if err != nil {
 		return wire.RunCreated{}, err
@@ -45,7 +48,7 @@ func (b *backend) Submit(ctx context.Context, by api.Subject, key string, in wir
 	if err != nil {
 		return wire.RunCreated{}, fmt.Errorf("encode request: %w", err)
 	}
-	return n.commitRun(ctx, def, pipeline.Run{ID: id, Key: key, Submitter: by.Name, Workspace: in.Workspace, Holders: holders}, raw)
+	return n.commitRun(ctx, def, pipeline.Run{ID: id, Key: key, Submitter: by.Name, Workspace: in.Workspace, Holders: holders, Cache: in.Cache}, raw)
 }
 
 // commitRun makes a run exist. Without a key of the caller's it gets one of its
@@ -345,6 +348,13 @@ func moduleOf(def *pipeline.Module, rec *pipeline.ModuleRecord) wire.Module {
 	}
 	for i := range rec.Attempts {
 		a := &rec.Attempts[i]
+		if a.From != nil { // nothing was tried
+			if i == len(rec.Attempts)-1 && rec.State == pipeline.ModuleCached {
+				m.CachedFrom = &wire.CachedFrom{Run: a.From.Run, Module: a.From.Module, Attempt: a.From.Attempt, Worker: a.WorkerName,
+					DurationSeconds: rec.Recorded.Seconds()}
+			}
+			continue
+		}
 		m.Worker = a.WorkerName
 		m.Attempts = append(m.Attempts, wire.Attempt{Number: a.Number, Worker: a.WorkerName, State: a.State, Reason: a.Reason,
 			ExitCode: a.ExitCode, AssignedAt: timeOf(a.AssignedAt), StartedAt: timeOf(a.StartedAt), FinishedAt: timeOf(a.FinishedAt),

@@ -70,15 +70,15 @@ func (n *Node) openScope(p *pipeline.Pipeline) (pipeline.Scope, error) {
 
 // sealEvaluatedOf hides what sensitive variables went into.
 func (n *Node) sealEvaluatedOf(p *pipeline.Pipeline, m *pipeline.Module, e *pipeline.Evaluated) (*pipeline.Evaluated, error) {
-	if !m.Sensitive || e.Command == nil && e.Script == "" && e.Env == nil {
+	if !m.Sensitive || e.Command == nil && e.Script == "" && e.Env == nil && e.CacheKey == nil {
 		return e, nil
 	}
-	raw, err := json.Marshal(pipeline.Evaluated{Command: e.Command, Script: e.Script, Env: e.Env})
+	raw, err := json.Marshal(pipeline.Evaluated{Command: e.Command, Script: e.Script, Env: e.Env, CacheKey: e.CacheKey})
 	if err != nil {
 		return nil, fmt.Errorf("encode what was evaluated: %w", err)
 	}
 	c := *e
-	c.Command, c.Script, c.Env = nil, "", nil
+	c.Command, c.Script, c.Env, c.CacheKey = nil, "", nil, nil
 	c.Sealed = n.keys.Seal(sealEvaluated+p.Name+"/"+m.Name, raw)
 	return &c, nil
 }

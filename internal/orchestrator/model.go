@@ -109,6 +109,16 @@ type mod struct {
 	evaluated  *pipeline.Evaluated
 	evaluating bool
 
+	// note is set once no recorded result was found; blind where none was looked
+	// for. again is set where the module had succeeded and is to run once more.
+	note         *pipeline.CacheNote
+	blind, again bool
+	// looking while a recorded result is looked for, behind while another module
+	// does the same work. ownedAt is since when this one does it.
+	looking bool
+	behind  *mod
+	ownedAt time.Time
+
 	// wants is set while the module is ready but for its locks, granted from when
 	// it has been given them until its attempt ends. endedAt is when it, or its
 	// last attempt, ended.
@@ -126,6 +136,7 @@ type live struct {
 	assignedAt  time.Time
 	startedAt   time.Time
 	evaluated   *pipeline.Evaluated
+	note        *pipeline.CacheNote // of the assignment
 	// sent is when the last dispatch of it was answered; zero before. queued
 	// while it waits in its link.
 	sent   time.Time
@@ -157,6 +168,27 @@ func loadRun(v *fsm.View, head pipeline.Run) (*run, error) {
 	if len(def.Modules) > head.Modules {
 		return nil, fmt.Errorf("run %s: definition has %d modules, its head says %d", head.ID, len(def.Modules), head.Modules)
 	}
+	r, err := newRun(head, def)
+	if err != nil {
+		return nil, err
+	}
+	recs := v.Modules(head.ID)
+	for _, m := range r.list {
+		if rec := recs[m.def.Name]; rec != nil && rec.Expanded {
+			m.expand(rec.Instances)
+		}
+	}
+	for name, rec := range recs {
+		if m := r.mods[name]; m != nil {
+			m.load(rec)
+		}
+	}
+	r.linkQueued(recs)
+	return r, nil
+}
+
+// newRun builds the model of a run to which nothing has happened.
+func newRun(head pipeline.Run, def *pipeline.Pipeline) (*run, error) {
 	r := &run{head: head, def: def, mods: make(map[string]*mod, len(def.Modules)), remaining: len(def.Modules), confidential: confidential(def)}
 	r.queue.ID, r.queue.Number, r.queue.MaxParallel = head.ID, head.Number, def.MaxParallel
 	ranks := scheduler.Ranks(def)
@@ -174,18 +206,6 @@ func loadRun(v *fsm.View, head pipeline.Run) (*run, error) {
 		}
 		m.waits = len(m.deps)
 	}
-	recs := v.Modules(head.ID)
-	for _, m := range r.list {
-		if rec := recs[m.def.Name]; rec != nil && rec.Expanded {
-			m.expand(rec.Instances)
-		}
-	}
-	for name, rec := range recs {
-		if m := r.mods[name]; m != nil {
-			m.load(rec)
-		}
-	}
-	r.linkQueued(recs)
 	return r, nil
 }
 
@@ -232,8 +252,13 @@ func (m *mod) load(rec *pipeline.ModuleRecord) {
 	if last != nil && last.FinishedAt.After(m.endedAt) {
 		m.endedAt = last.FinishedAt
 	}
+	m.again = rec.Tried > 0 && rec.Tried <= len(rec.Attempts) && rec.Attempts[rec.Tried-1].State == pipeline.AttemptSucceeded
 	if m.state.Final() {
-		m.keep(rec.Outputs, rec.OutputPaths, rec.Result, rec.ExitCode, rec.FinishedAt.Sub(rec.StartedAt))
+		took := rec.FinishedAt.Sub(rec.StartedAt)
+		if m.state == pipeline.ModuleCached {
+			took = rec.Recorded
+		}
+		m.keep(rec.Outputs, rec.OutputPaths, rec.Result, rec.ExitCode, took)
 		if last != nil {
 			m.holders = last.Holders
 		}
@@ -246,6 +271,7 @@ func (m *mod) load(rec *pipeline.ModuleRecord) {
 			worker: last.Worker, incarnation: last.Incarnation, fence: last.Fence, evaluated: last.Evaluated,
 			assignedAt: last.AssignedAt, startedAt: last.StartedAt}
 		m.granted = len(last.Locks) > 0
+		m.note = last.Cache
 	}
 }
 

@@ -95,9 +95,11 @@ type Config struct {
 	Members   Members
 	Evaluate  Evaluate
 	// Vault opens what is sealed; nil where nothing is.
-	Vault  Vault
-	Logger hclog.Logger
-	Timing Timing
+	Vault Vault
+	// Results lets modules take recorded results; nil runs everything.
+	Results Results
+	Logger  hclog.Logger
+	Timing  Timing
 	// Retain is how many finished runs are kept; 0 keeps DefaultRetain.
 	Retain int
 	// NodeName names a node for people.

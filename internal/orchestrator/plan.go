@@ -77,12 +77,19 @@ func (r *run) priority(now time.Time) int {
 func (t *term) assign(p scheduler.Placement) {
 	m := t.runs[p.Run].mods[p.Module.Name]
 	link := t.links[p.Worker]
+	if t.waitBehind(m, true) {
+		m.run.queue.Running--
+		t.dirty = true // the slot is free still
+		return
+	}
 	m.queued = false
 	m.attempts++
 	m.state = pipeline.ModuleRunning
 	l := &live{mod: m, id: pipeline.AttemptID{Run: p.Run, Module: m.def.Name, Attempt: m.attempts}, worker: p.Worker,
 		incarnation: link.incarnation, evaluated: m.evaluated, assignedAt: time.Now()}
+	l.note = t.noteFor(m, link)
 	m.live = l
+	t.own(m)
 	m.run.waitingSince = time.Time{}
 	if m.run.head.StartedAt.IsZero() {
 		m.run.head.StartedAt = l.assignedAt
@@ -132,7 +139,9 @@ func (t *term) queueBehind(r *run) {
 			if next == nil {
 				break
 			}
-			tail = t.assignBehind(r.mods[next.Name], tail, link)
+			if m := r.mods[next.Name]; !t.waitBehind(m, true) {
+				tail = t.assignBehind(m, tail, link)
+			}
 			if t.batch.full() {
 				t.flush()
 			}
@@ -146,7 +155,9 @@ func (t *term) assignBehind(m *mod, before *live, link *link) *live {
 	m.state = pipeline.ModuleRunning
 	l := &live{mod: m, id: pipeline.AttemptID{Run: m.run.head.ID, Module: m.def.Name, Attempt: m.attempts}, worker: link.id,
 		incarnation: link.incarnation, evaluated: m.evaluated, assignedAt: time.Now(), after: before}
+	l.note = t.noteFor(m, link)
 	before.next, m.live = l, l
+	t.own(m)
 	t.batch.assign(l, link.name)
 	return l
 }
@@ -187,6 +198,8 @@ func (t *term) waiting(id pipeline.RunID) map[string]string {
 		switch {
 		case m.waits > 0:
 			out[m.def.Name] = "waits for " + m.waitsFor()
+		case t.waitsForResult(m) != "":
+			out[m.def.Name] = t.waitsForResult(m)
 		case m.wants:
 			out[m.def.Name] = t.waitsForLock(m)
 		case m.evaluating:

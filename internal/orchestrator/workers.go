@@ -134,6 +134,7 @@ func (t *term) tick(now time.Time) {
 	}
 	t.wakeDelayed()
 	t.timeouts(now)
+	t.impatient(now)
 	if now.Sub(t.swept) > 10*time.Second {
 		t.swept = now
 		t.retain(now)

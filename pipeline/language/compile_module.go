@@ -137,6 +137,7 @@ func (c *compilation) instance(m *module, x *instance, env map[string]string, la
 			}
 		}
 	}
+	c.cacheKey(&out, m.cacheKey)
 	if m.dynamic(c.in.RunID != "") {
 		out.Dynamic = true
 		c.wait(&out, m.instances.each)

@@ -141,8 +141,9 @@ type module struct {
 	at      hcl.Range // its label
 	static  pipeline.Module
 	pending []pending[pipeline.Module]
-	// command, script and when are set where they are given and no constants.
-	command, script, when *lateable
+	// command, script, when and cacheKey are set where they are given and no
+	// constants.
+	command, script, when, cacheKey *lateable
 	// base is the env of the template that the module uses, env its own.
 	base, env environment
 	// instances says what the module is run for; nil where it is run once.

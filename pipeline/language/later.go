@@ -11,7 +11,7 @@ const laterFormat = "%s is part of the language but this version does not run it
 // they stand. To support one: remove it here, add it to the tables of schema.go.
 var (
 	laterPipeline = set("schedule", "concurrency", "approval")
-	laterModule   = set("cache", "cache_key", "image", "approval")
+	laterModule   = set("image", "approval")
 )
 
 func set(names ...string) map[string]bool {
