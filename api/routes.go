@@ -81,7 +81,7 @@ type Route struct {
 // Routes is the table of all calls, in the order of the documentation.
 func Routes() []Route {
 	var all []Route
-	for _, group := range [...]func() []Route{protocolRoutes, runRoutes, blobRoutes, clusterRoutes} {
+	for _, group := range [...]func() []Route{protocolRoutes, runRoutes, blobRoutes, cacheRoutes, clusterRoutes} {
 		all = append(all, group()...)
 	}
 	return all
@@ -178,5 +178,10 @@ func clusterRoutes() []Route {
 			Response: doc[wire.TokenList](), serve: (*Server).tokens},
 		{Method: "DELETE", Pattern: "/api/v1/tokens/{id}", Summary: "revoke a token", Role: RoleAdmin, Where: OnLeader,
 			serve: (*Server).deleteToken},
+		{Method: "PUT", Pattern: "/api/v1/secrets/{name}", Summary: "set a secret, or replace it", Role: RoleAdmin, Body: JSONBody,
+			Request: doc[wire.SecretRequest](), Response: doc[wire.SecretInfo](), serve: (*Server).setSecret},
+		{Method: "GET", Pattern: "/api/v1/secrets", Summary: "the names of the secrets, never their values", Role: RoleSubmit, Where: OnLeader,
+			Response: doc[wire.SecretList](), serve: (*Server).secrets},
+		{Method: "DELETE", Pattern: "/api/v1/secrets/{name}", Summary: "remove a secret", Role: RoleAdmin, serve: (*Server).deleteSecret},
 	}
 }

@@ -27,7 +27,10 @@ type Command struct {
 	Token   *Token    `cbor:"7,keyasint,omitempty"`
 	Forget  *Forget   `cbor:"8,keyasint,omitempty"`
 	Retry   *Retry    `cbor:"9,keyasint,omitempty"`
-	Decide  *Decide   `cbor:"20,keyasint,omitempty"`
+	Decide  *Decide   `cbor:"22,keyasint,omitempty"`
+	Secret  *Secret   `cbor:"21,keyasint,omitempty"`
+	// CacheDelete removes recorded results.
+	CacheDelete *CacheDelete `cbor:"20,keyasint,omitempty"`
 }
 
 // Submit makes a run exist. A key that is known answers with the run it made.
@@ -94,6 +97,17 @@ type End struct {
 	Reason string               `cbor:"4,keyasint,omitempty"`
 	// Ignored marks a failure that leaves its run succeeded with warnings.
 	Ignored bool `cbor:"5,keyasint,omitempty"`
+	// Cache names the recorded result that a cached module takes. Refused where
+	// that is gone or another by then.
+	Cache *CacheTake `cbor:"16,keyasint,omitempty"`
+}
+
+// CacheTake names a recorded result: its key, and the attempt that made it.
+type CacheTake struct {
+	Key  pipeline.Digest    `cbor:"1,keyasint"`
+	From pipeline.AttemptID `cbor:"2,keyasint"`
+	// Needs are modules that must have succeeded, as those of Assign.
+	Needs []string `cbor:"3,keyasint,omitempty"`
 }
 
 // Assign gives a module to a worker as its next attempt. It is refused unless
@@ -114,6 +128,8 @@ type Assign struct {
 	Locks []string `cbor:"8,keyasint,omitempty"`
 	// Always marks a module that runs although its run is being cancelled.
 	Always bool `cbor:"9,keyasint,omitempty"`
+	// Cache is set where the result is to be recorded if it succeeds.
+	Cache *pipeline.CacheNote `cbor:"16,keyasint,omitempty"`
 }
 
 // RunEnd ends a run; refused while a module of it is not final.
@@ -212,6 +228,24 @@ type TokenRecord struct {
 	CreatedAt time.Time `cbor:"5,keyasint"`
 	ExpiresAt time.Time `cbor:"6,keyasint,omitempty"`
 	CreatedBy string    `cbor:"7,keyasint,omitempty"`
+}
+
+// Secret sets or removes a secret of the cluster. Its value is sealed before it
+// comes here, by the node that took it. Setting one that is there replaces it.
+type Secret struct {
+	Record SecretRecord `cbor:"1,keyasint"`
+	Delete bool         `cbor:"2,keyasint,omitempty"`
+}
+
+// SecretRecord is what is kept of a secret.
+type SecretRecord struct {
+	Name string `cbor:"1,keyasint"`
+	// Sealed is the value under a key that follows from the cluster key.
+	Sealed []byte    `cbor:"2,keyasint,omitempty"`
+	SetAt  time.Time `cbor:"3,keyasint"`
+	SetBy  string    `cbor:"4,keyasint,omitempty"`
+	// Unmasked says that the value is too short to be masked.
+	Unmasked bool `cbor:"5,keyasint,omitempty"`
 }
 
 // Forget removes finished runs with all that hangs on them, and idempotency
@@ -326,7 +360,7 @@ func Decode(b []byte) (*Command, error) {
 
 func (c *Command) parts() int {
 	n := 0
-	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil, c.Decide != nil} {
+	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil, c.CacheDelete != nil, c.Secret != nil, c.Decide != nil} {
 		if set {
 			n++
 		}
@@ -374,6 +408,9 @@ func (c *Command) eachTime(fn func(*time.Time)) {
 	if t := c.Token; t != nil {
 		fn(&t.Record.CreatedAt)
 		fn(&t.Record.ExpiresAt)
+	}
+	if x := c.Secret; x != nil {
+		fn(&x.Record.SetAt)
 	}
 	if f := c.Forget; f != nil {
 		fn(&f.KeysBefore)

@@ -47,7 +47,9 @@ func everyCommand() map[string]*fsm.Command {
 		"worker, removed": {At: at, Worker: &fsm.Worker{Delete: true, Record: fsm.WorkerRecord{ID: "w"}}},
 		"token": {At: at, Token: &fsm.Token{Record: fsm.TokenRecord{ID: "t", Name: "ci", Role: "submit", Hash: []byte{1, 2}, CreatedAt: at,
 			ExpiresAt: later, CreatedBy: "ann"}}},
-		"forget": {At: at, Forget: &fsm.Forget{Runs: []pipeline.RunID{"r1", "r2"}, KeysBefore: at}},
+		"secret":          {At: at, Secret: &fsm.Secret{Record: fsm.SecretRecord{Name: "KEY", Sealed: []byte{1, 2}, SetAt: at, SetBy: "ann", Unmasked: true}}},
+		"secret, removed": {At: at, Secret: &fsm.Secret{Delete: true, Record: fsm.SecretRecord{Name: "KEY"}}},
+		"forget":          {At: at, Forget: &fsm.Forget{Runs: []pipeline.RunID{"r1", "r2"}, KeysBefore: at}},
 	}
 }
 

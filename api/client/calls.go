@@ -269,3 +269,18 @@ func call(ctx context.Context, c *Client, method, path string, safe bool, in any
 	_, err := do[none](ctx, c, &request{method: method, path: path, safe: safe}, in)
 	return err
 }
+
+// SetSecret sets a secret, or replaces it. Repeating it is harmless.
+func (c *Client) SetSecret(ctx context.Context, name, value string) (wire.SecretInfo, error) {
+	return do[wire.SecretInfo](ctx, c, &request{method: http.MethodPut, path: "/api/v1/secrets" + path(name), safe: true}, wire.SecretRequest{Value: value})
+}
+
+// Secrets lists the secrets, without their values.
+func (c *Client) Secrets(ctx context.Context) (wire.SecretList, error) {
+	return do[wire.SecretList](ctx, c, &request{method: http.MethodGet, path: "/api/v1/secrets", safe: true}, nil)
+}
+
+// DeleteSecret removes a secret.
+func (c *Client) DeleteSecret(ctx context.Context, name string) error {
+	return call(ctx, c, http.MethodDelete, "/api/v1/secrets"+path(name), true, nil)
+}

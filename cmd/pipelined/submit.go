@@ -21,7 +21,7 @@ func (p *program) submitCommand() *cli.Command {
 	return &cli.Command{
 		Name: "submit", Usage: "sends a pipeline and its files to the cluster, and follows the run", ArgsUsage: "FILE",
 		Description: "Ends as the run does. Interrupted, it leaves the run alone.",
-		Flags: append(append(varFlags(), selectFlags()...),
+		Flags: append(append(append(varFlags(), selectFlags()...), cacheFlags()...),
 			&cli.BoolFlag{Name: "detach", Usage: "print the run's id and leave", HideDefault: true, Local: true},
 			jsonFlag(),
 		),
@@ -88,13 +88,17 @@ func (p *program) checkRun(ctx context.Context, cmd *cli.Command) (*job, error) 
 	if err != nil {
 		return nil, err
 	}
+	cache, err := cacheMode(cmd)
+	if err != nil {
+		return nil, err
+	}
 	in := p.inputsOf(ctx, cmd, s)
 	if err := s.check(ctx, in); err != nil {
 		return nil, err
 	}
 	j := &job{source: s, workspace: &workspace{}, key: client.NewKey()}
 	j.request = wire.SubmitRequest{Source: string(s.text), FileName: s.name, Variables: s.variables(),
-		Env: in.Env, Targets: in.Targets, Tags: in.Tags, Skip: in.Skip}
+		Env: in.Env, Targets: in.Targets, Tags: in.Tags, Skip: in.Skip, Cache: cache}
 	if in.Git != (pipeline.Git{}) {
 		j.request.Git = &in.Git
 	}

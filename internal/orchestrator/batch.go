@@ -91,7 +91,7 @@ func (m *mod) unsettled() []string {
 func (b *batch) assign(l *live, name string) {
 	d := l.mod.def
 	a := fsm.Assign{ID: l.id, Worker: l.worker, WorkerName: name, Incarnation: l.incarnation, Evaluated: l.evaluated,
-		Locks: d.Locks, Always: d.AlwaysRun, Needs: l.mod.unsettled()}
+		Locks: d.Locks, Always: d.AlwaysRun, Needs: l.mod.unsettled(), Cache: l.note}
 	if l.after != nil {
 		a.After = &l.after.id
 	}
@@ -99,6 +99,17 @@ func (b *batch) assign(l *live, name string) {
 	for _, list := range [][]string{a.Needs, a.Locks} {
 		for _, s := range list {
 			n += len(s) + 2
+		}
+	}
+	if c := l.note; c != nil {
+		n += 200
+		for _, x := range c.Parts {
+			n += len(x.Name) + len(x.Sum) + 8
+		}
+		for _, list := range [][]string{c.Missed, c.Inputs} {
+			for _, s := range list {
+				n += len(s) + 3
+			}
 		}
 	}
 	if e := l.evaluated; e != nil {
@@ -218,6 +229,9 @@ func (t *term) settleOutcomes(b *batch, refused map[[2]int]fsm.Refusal) {
 		f, no := refused[[2]int{int(fsm.PartOutcome), i}]
 		if !l.late {
 			l.mod.settled = true
+			if b.Outcomes[i].Next == pipeline.ModuleSucceeded {
+				t.recorded(l.mod)
+			}
 		}
 		switch {
 		case no && l.late:

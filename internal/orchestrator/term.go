@@ -45,11 +45,12 @@ type term struct {
 	records map[pipeline.NodeID]fsm.WorkerRecord
 	// swept and keysSwept are when retention was last looked at.
 	swept, keysSwept time.Time
+	results          results
 }
 
 func newTerm(o *Orchestrator, number uint64) *term {
 	return &term{o: o, cfg: &o.cfg, log: o.cfg.Logger, number: number, ended: make(chan struct{}), wake: make(chan struct{}, 1),
-		runs: map[pipeline.RunID]*run{}, links: map[pipeline.NodeID]*link{}, batch: &batch{}, dirty: true,
+		runs: map[pipeline.RunID]*run{}, links: map[pipeline.NodeID]*link{}, batch: &batch{}, dirty: true, results: newResults(),
 		records: map[pipeline.NodeID]fsm.WorkerRecord{}}
 }
 
@@ -154,6 +155,7 @@ func (t *term) step() {
 	if t.flights >= maxInflight {
 		return
 	}
+	t.lookUp()
 	if t.dirty {
 		t.plan()
 	}
@@ -175,6 +177,9 @@ func (t *term) changed(c fsm.Changes) {
 				// Is about to be read anew, and then sees this too.
 			case !ok:
 				delete(t.runs, id)
+				if r != nil {
+					t.disownAll(r)
+				}
 			case r == nil && !head.State.Final():
 				n, err := loadRun(v, head)
 				if err != nil {
@@ -206,6 +211,11 @@ func (t *term) changed(c fsm.Changes) {
 
 // resume brings a run that was read from the state to where it can go on.
 func (t *term) resume(r *run) {
+	for _, m := range r.list {
+		if m.live != nil {
+			t.own(m)
+		}
+	}
 	if r.cancelling() {
 		t.cancel(r)
 		return
@@ -228,6 +238,7 @@ func (t *term) reload(r *run) {
 		head, ok := v.Run(r.head.ID)
 		if !ok || head.State.Final() {
 			delete(t.runs, r.head.ID)
+			t.disownAll(r)
 			return nil
 		}
 		n, err := loadRun(v, head)
@@ -240,6 +251,7 @@ func (t *term) reload(r *run) {
 			}
 		}
 		t.runs[r.head.ID] = n
+		t.disownAll(r)
 		t.resume(n)
 		return nil
 	})
@@ -269,7 +281,7 @@ func (t *term) recount() {
 // advance makes a waiting module ready, or ends it, if its dependencies allow.
 func (t *term) advance(m *mod) {
 	r := m.run
-	if m.state.Final() || m.live != nil || m.queued || m.wants || r.stale {
+	if m.state.Final() || m.live != nil || m.queued || m.wants || m.looking || m.behind != nil || r.stale {
 		return
 	}
 	if r.cancelling() && !m.spared() {
@@ -310,6 +322,10 @@ func (t *term) advance(m *mod) {
 	}
 	if wait := time.Until(m.notBefore); wait > 0 {
 		t.delay(m)
+		return
+	}
+	if m.note == nil && t.cacheable(m) {
+		t.lookFor(m)
 		return
 	}
 	t.dirty = true
@@ -354,6 +370,9 @@ func (t *term) expand(m *mod) {
 func (t *term) finish(m *mod) {
 	m.unready()
 	m.countFinal()
+	if m.state != pipeline.ModuleSucceeded {
+		t.disown(m) // else once it is recorded
+	}
 	for _, d := range m.dependents {
 		if d.waits == 0 || !m.state.Success() {
 			t.advance(d)

@@ -75,6 +75,8 @@ func (s *lateScope) module(name string) (*pipeline.Evaluated, Diagnostics) {
 			out.Command = commandOf(r, expr, v)
 		case attribute == "script":
 			out.Script = scriptOf(r, expr, v)
+		case attribute == cacheKeyName:
+			out.CacheKey = cacheKeyOf(r, expr, v)
 		case attribute == "env":
 			for name, value := range environmentOf(r, expr, v) {
 				env(name, value)

@@ -158,6 +158,14 @@ func TestParse_oneMistake(t *testing.T) {
 		{moduleWith("command=[\"a\"]\nresources = { memory = \"much\" }"), `4:24 resources.memory: invalid size "much" | write a number and a unit, such as "512MiB" or "2GiB"`},
 		{body("hooks {\n}\nhooks {\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `4:1 second hooks block | the first is at p.hcl:2:1`},
 		{body("hooks {\n after = \"true\"\n}\nmodule \"hooks\" {\n command=[\"a\"]\n}"), `1:10 a module cannot be named hooks beside the pipeline's hooks block | name the module differently`},
+		{body("secrets = [\"A\"]\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:1 secrets are given to modules, not to a whole pipeline | write secrets = ["NAME"] in the modules that need them, or in a template that they use`},
+		{moduleWith("command=[\"a\"]\nsecrets = [\"A-B\"]"), `4:12 secrets[0]: invalid name of a secret "A-B" | a name has letters, digits and _, begins with no digit, and is not one that the worker sets`},
+		{moduleWith("command=[\"a\"]\nsecrets = [\"PATH\"]"), `4:12 secrets[0]: reserved name of a secret "PATH" | a name has letters, digits and _, begins with no digit, and is not one that the worker sets`},
+		{moduleWith("command=[\"a\"]\nsecrets = \"KEY\""), `4:11 secrets: want a list, not text | write ["KEY"]`},
+		{sensitive("module \"m\" {\n command=[\"a\"]\n outputs=[local.l]\n}"), `12:10 outputs cannot name local.l, which holds a sensitive variable | what it comes to is kept and shown: give the value in env to the modules that need it`},
+		{sensitive("module \"m\" {\n command=[\"a\"]\n matrix={ a = [var.s] }\n}"), `12:9 matrix cannot name var.s, which is sensitive | what it comes to is kept and shown: give the value in env to the modules that need it`},
+		{sensitive("module \"m\" {\n command=[\"a\"]\n for_each=[var.s]\n}"), `12:11 for_each cannot name var.s, which is sensitive | what it comes to is kept and shown: give the value in env to the modules that need it`},
+		{sensitive("module \"m\" {\n command=[var.s, []]\n}"), `11:18 command[1]: want text, not a list`},
 		{body("on_failure = \"go on\"\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:14 on_failure: invalid value "go on" | write "stop" or "continue"`},
 		{body("max_parallel = 0\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:16 max_parallel: number out of range | write a whole number from 1 to 1000000`},
 		{body("schedule {\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:1 schedule is part of the language but this version does not run it yet`},
@@ -268,7 +276,7 @@ func TestParse_windows(t *testing.T) {
 
 // A name of the language that is not run yet is refused wherever it stands.
 func TestParse_laterNames(t *testing.T) {
-	for _, name := range []string{"secrets", "cache", "cache_key", "image"} {
+	for _, name := range []string{"image"} {
 		for _, form := range []string{" = 1", " {\n}"} {
 			got := mistakes(t, moduleWith("command=[\"a\"]\n"+name+form), language.Inputs{})
 			want := []string{"4:1 " + name + " is part of the language but this version does not run it yet"}

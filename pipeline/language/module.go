@@ -15,7 +15,7 @@ import (
 
 var (
 	moduleNamesAll = append([]string{"command", "script", "depends_on", "optional_depends_on", "env", "env_from", "requires", "resources", "retry", hookBlock,
-		"when", "matrix", "for_each", "use", "approval"}, slices.Sorted(maps.Keys(moduleSpecs))...)
+		"when", "matrix", "for_each", "use", "approval", "cache_key"}, slices.Sorted(maps.Keys(moduleSpecs))...)
 	retryNames    = slices.Sorted(maps.Keys(retrySpecs))
 	requiresNames = slices.Sorted(maps.Keys(requiresSpecs))
 	resourceNames = slices.Sorted(maps.Keys(resourceSpecs))
@@ -59,6 +59,8 @@ func (p *parser) module(b *hclsyntax.Block) {
 			p.object(m, a, index, resourceSpecs, resourceNames, `{ cpu = 2, memory = "1GiB" }`)
 		case "when":
 			p.when(m, a, index)
+		case "cache_key":
+			p.cacheKey(m, a, index)
 		case "matrix", "for_each":
 			p.manifold(m, a, index)
 		case "env_from":
@@ -68,6 +70,7 @@ func (p *parser) module(b *hclsyntax.Block) {
 		}
 	}
 	p.checkLocks(m)
+	p.checkCache(body)
 	approval := approvalOf(body)
 	switch {
 	case command != nil && script != nil:
@@ -156,6 +159,8 @@ func (p *parser) moduleAttribute(m *module, a *hclsyntax.Attribute, index int) {
 		m.lockAt = &a.NameRange
 	case "on_disconnect":
 		m.disconnectAt = &a.NameRange
+	case "secrets":
+		m.secretsAt = &a.NameRange
 	}
 	switch s, known := moduleSpecs[a.Name]; {
 	case known:

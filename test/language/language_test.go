@@ -1,7 +1,6 @@
 package language
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
