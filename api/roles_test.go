@@ -28,6 +28,8 @@ var table = map[string][2]string{
 	"GET /api/v1/runs/{id}":                              {"rsa", "Run"},
 	"POST /api/v1/runs/{id}/cancel":                      {"sa", "Cancel"},
 	"POST /api/v1/runs/{id}/retry":                       {"sa", "Retry"},
+	"POST /api/v1/runs/{id}/modules/{module}/approve":    {"sa", "Approve"},
+	"POST /api/v1/runs/{id}/modules/{module}/reject":     {"sa", "Reject"},
 	"GET /api/v1/runs/{id}/why":                          {"rsa", "Why"},
 	"POST /api/v1/schedules":                             {"sa", "RegisterSchedule"},
 	"GET /api/v1/schedules":                              {"rsa", "Schedules"},
@@ -58,6 +60,9 @@ var table = map[string][2]string{
 	"POST /api/v1/tokens":                                {"a", "CreateToken"},
 	"GET /api/v1/tokens":                                 {"a", "Tokens"},
 	"DELETE /api/v1/tokens/{id}":                         {"a", "DeleteToken"},
+	"PUT /api/v1/secrets/{name}":                         {"a", "SetSecret"},
+	"GET /api/v1/secrets":                                {"sa", "Secrets"},
+	"DELETE /api/v1/secrets/{name}":                      {"a", "DeleteSecret"},
 }
 
 // Every role against every route. What is let through ends otherwise (the

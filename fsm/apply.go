@@ -87,6 +87,10 @@ func (st *state) apply(c *Command, ch *change) any {
 		return st.applySchedule(c, ch)
 	case c.Fire != nil:
 		return st.applyFire(c, ch)
+	case c.Decide != nil:
+		return st.applyDecision(c, ch)
+	case c.Secret != nil:
+		return st.applySecret(c.Secret)
 	case c.CacheDelete != nil:
 		return st.applyCacheDelete(c.CacheDelete)
 	}

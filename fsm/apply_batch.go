@@ -39,6 +39,12 @@ func (st *state) applyBatch(c *Command, ch *change) BatchResult {
 	for i := range b.Expands {
 		note(PartExpand, i, b.Expands[i].Run, st.applyExpand(&b.Expands[i], c.At))
 	}
+	for i := range b.Awaits {
+		note(PartAwait, i, b.Awaits[i].Run, st.applyAwait(&b.Awaits[i], c.At))
+	}
+	for i := range b.Decides {
+		note(PartDecide, i, b.Decides[i].Run, st.applyTimeUp(&b.Decides[i], c.At))
+	}
 	for i := range b.Ends {
 		note(PartEnd, i, b.Ends[i].Run, st.applyEnd(&b.Ends[i], c.At))
 	}
@@ -225,6 +231,8 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 	switch {
 	case m.State != pipeline.ModuleWaiting || last != nil && !last.State.Final():
 		return refusal{reason: "module is " + string(m.State)}
+	case m.Gate != nil:
+		return refusal{reason: "module waits for an approval"}
 	case op.ID.Attempt != len(m.Attempts)+1:
 		return refusal{reason: fmt.Sprintf("next attempt is %d", len(m.Attempts)+1)}
 	}
@@ -300,6 +308,8 @@ func (st *state) applyReopen(op *Reopen) refusal {
 		return refusal{reason: "run is " + string(r.State)}
 	case m.State != pipeline.ModuleSucceeded && m.State != pipeline.ModuleCached:
 		return refusal{reason: "module is " + string(m.State), duplicate: m.State == pipeline.ModuleWaiting}
+	case m.Gate != nil:
+		return refusal{reason: "module is an approval, which leaves nothing that could be gone"}
 	case op.Attempt != 0 && op.Attempt != len(m.Attempts):
 		return refusal{reason: fmt.Sprintf("attempt %d has taken its place", len(m.Attempts))}
 	}

@@ -30,6 +30,8 @@ type Command struct {
 
 	Schedule *ScheduleChange `cbor:"30,keyasint,omitempty"`
 	Fire     *Fire           `cbor:"31,keyasint,omitempty"`
+	Decide   *Decide         `cbor:"22,keyasint,omitempty"`
+	Secret   *Secret         `cbor:"21,keyasint,omitempty"`
 	// CacheDelete removes recorded results.
 	CacheDelete *CacheDelete `cbor:"20,keyasint,omitempty"`
 }
@@ -57,6 +59,9 @@ type Batch struct {
 	Reopens  []Reopen  `cbor:"7,keyasint,omitempty"`
 	// Expands come before Ends and Assigns.
 	Expands []Expand `cbor:"8,keyasint,omitempty"`
+	// Awaits and Decides are of approvals; they come before Ends.
+	Awaits  []Await  `cbor:"20,keyasint,omitempty"`
+	Decides []Decide `cbor:"21,keyasint,omitempty"`
 }
 
 // Expand ends a module with a late for_each as what it is to be run for: each
@@ -228,6 +233,24 @@ type TokenRecord struct {
 	CreatedBy string    `cbor:"7,keyasint,omitempty"`
 }
 
+// Secret sets or removes a secret of the cluster. Its value is sealed before it
+// comes here, by the node that took it. Setting one that is there replaces it.
+type Secret struct {
+	Record SecretRecord `cbor:"1,keyasint"`
+	Delete bool         `cbor:"2,keyasint,omitempty"`
+}
+
+// SecretRecord is what is kept of a secret.
+type SecretRecord struct {
+	Name string `cbor:"1,keyasint"`
+	// Sealed is the value under a key that follows from the cluster key.
+	Sealed []byte    `cbor:"2,keyasint,omitempty"`
+	SetAt  time.Time `cbor:"3,keyasint"`
+	SetBy  string    `cbor:"4,keyasint,omitempty"`
+	// Unmasked says that the value is too short to be masked.
+	Unmasked bool `cbor:"5,keyasint,omitempty"`
+}
+
 // Forget removes finished runs with all that hangs on them, and idempotency
 // keys that are older than KeysBefore. One command looks at a part of the keys
 // and the next one goes on from there. The proposer keeps the list of runs short.
@@ -261,6 +284,8 @@ const (
 	PartCopies
 	PartReopen
 	PartExpand
+	PartAwait
+	PartDecide
 )
 
 // Refusal says that one element of a batch did not take effect and why.
@@ -338,7 +363,7 @@ func Decode(b []byte) (*Command, error) {
 
 func (c *Command) parts() int {
 	n := 0
-	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil, c.CacheDelete != nil, c.Schedule != nil, c.Fire != nil} {
+	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil, c.CacheDelete != nil, c.Secret != nil, c.Decide != nil, c.Schedule != nil, c.Fire != nil} {
 		if set {
 			n++
 		}
@@ -375,6 +400,9 @@ func (c *Command) eachTime(fn func(*time.Time)) {
 			fn(&o.Outcome.StartedAt)
 			fn(&o.Outcome.FinishedAt)
 		}
+		for i := range b.Awaits {
+			fn(&b.Awaits[i].Deadline)
+		}
 	}
 	if w := c.Worker; w != nil {
 		fn(&w.Record.DrainDeadline)
@@ -398,6 +426,9 @@ func (c *Command) eachTime(fn func(*time.Time)) {
 		fn(&f.Due)
 		fn(&f.Tick)
 		fn(&f.Next)
+	}
+	if x := c.Secret; x != nil {
+		fn(&x.Record.SetAt)
 	}
 	if f := c.Forget; f != nil {
 		fn(&f.KeysBefore)

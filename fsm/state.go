@@ -23,6 +23,8 @@ var (
 	bWorkers = []byte("workers")
 	bTokens  = []byte("tokens")
 	bLocks   = []byte("locks")
+	bSecrets = []byte("secrets")
+
 	// Recorded results: by key; their use by key; the keys of a module's newest
 	// by pipeline, a zero byte and the module's name.
 	bCache      = []byte("cache")
@@ -35,7 +37,8 @@ var (
 	bScheduleDefs = []byte("scheduledefs")
 	bLines        = []byte("lines")
 
-	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens, bLocks, bCache, bCacheUse, bCacheNames, bSchedules, bScheduleDefs, bLines}
+	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens, bLocks, bCache, bCacheUse, bCacheNames, bSecrets,
+		bSchedules, bScheduleDefs, bLines}
 
 	kIndex  = []byte("index")
 	kTerm   = []byte("term")

@@ -35,7 +35,11 @@ type Scope struct {
 	// Variables by name.
 	Variables map[string]string `json:"variables,omitempty"`
 	// Sensitive names the variables whose values are masked wherever they show.
+	// What is made of them is late, so that no value of theirs stands anywhere
+	// but in Variables; where the state keeps the pipeline they are in Sealed
+	// instead: the JSON of the same map, under the cluster's key.
 	Sensitive []string `json:"sensitive,omitempty"`
+	Sealed    []byte   `json:"sealed,omitempty"`
 	// Locals by name: those known at submission that a late expression names.
 	Locals map[string]string `json:"locals,omitempty"`
 	// LateLocals by name: the sources of those that are known only later.
@@ -55,6 +59,8 @@ type LateExpr struct {
 	// Line and Column count from 1, the column in characters.
 	Line   int `json:"line,omitempty"`
 	Column int `json:"column,omitempty"`
+	// Sensitive is set where it names a sensitive variable.
+	Sensitive bool `json:"sensitive,omitempty"`
 }
 
 // Git is what expressions see as git.*; empty where there is no repository.
@@ -99,6 +105,12 @@ type Module struct {
 	Timeout time.Duration `json:"timeout,omitempty"`
 	Grace   time.Duration `json:"grace,omitempty"`
 	Retry   Retry         `json:"retry"`
+	// Secrets are names of the cluster's secrets that the module sees as variables
+	// of its environment.
+	Secrets []string `json:"secrets,omitempty"`
+	// Sensitive is set where a late expression names a sensitive variable: what
+	// it comes to is kept sealed.
+	Sensitive bool `json:"sensitive,omitempty"`
 	// Caches are names of folders kept by the worker between runs.
 	Caches []string `json:"caches,omitempty"`
 	// Requires is what a worker must have.
@@ -160,6 +172,9 @@ type Module struct {
 	// Failure is what is said, in the place of the exit code, where the module
 	// fails; "" means the usual.
 	Failure string `json:"failure,omitempty"`
+	// Approval is set where the module waits for a person and runs nothing: it has
+	// neither Command nor Script then.
+	Approval *Approval `json:"approval,omitempty"`
 }
 
 // What Pipeline.OnFailure, Module.OnDisconnect and Module.OnLost may hold.

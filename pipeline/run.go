@@ -115,6 +115,11 @@ type Evaluated struct {
 	// tells none from not asked.
 	Instances []Instance `json:"instances,omitempty"`
 	Expanded  bool       `json:"expanded,omitempty"`
+	// Message is what an approval asks.
+	Message string `json:"message,omitempty"`
+	// Sealed stands for Command, Script, Env and CacheKey where a sensitive variable went
+	// into them: their JSON, under the cluster's key.
+	Sealed []byte `json:"sealed,omitempty"`
 }
 
 // Instance is one of what a module with a late for_each is run for.
@@ -140,6 +145,8 @@ type ModuleRecord struct {
 	// once they are known.
 	Instances []Instance `json:"instances,omitempty"`
 	Expanded  bool       `json:"expanded,omitempty"`
+	// Gate is set once a module with an approval waits for it, and stays.
+	Gate *Gate `json:"gate,omitempty"`
 	// Tried is how many attempts were made before the run was last retried.
 	Tried int `json:"tried,omitempty"`
 	// NotBefore is when the next attempt may start (backoff).
@@ -243,11 +250,14 @@ type Spec struct {
 	// Secrets are added to the environment under their names, over Env. Mask
 	// holds further values that, as those of Secrets, become *** wherever they
 	// would show: in output, results and reasons. Neither is ever written to
-	// disk: a worker's journal has the rest, with Sealed set.
+	// disk, nor, where there are any, Command, Script, Env and Hooks, which they
+	// may be part of: a worker's journal has the rest, with Sealed set.
 	Secrets map[string]string `json:"secrets,omitempty"`
 	Mask    []string          `json:"mask,omitempty"`
-	// Sealed says that Secrets and Mask were taken out. What is sealed cannot be
-	// started.
+	// Private marks a specification that holds secrets, or what was made of
+	// sensitive variables.
+	Private bool `json:"private,omitempty"`
+	// Sealed says that all this was taken out. What is sealed cannot be started.
 	Sealed bool `json:"sealed,omitempty"`
 	// Holders are nodes likely to have the workspace.
 	Holders []NodeID `json:"holders,omitempty"`

@@ -7,6 +7,7 @@
 package keys
 
 import (
+	"crypto/cipher"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/hkdf"
@@ -38,6 +39,7 @@ type Keys struct {
 	gossip      []byte
 	label       string
 	seal        []byte
+	sealer      cipher.AEAD
 	results     []byte
 	token       []byte
 	fingerprint string
@@ -70,6 +72,10 @@ func New(clusterKey []byte) (*Keys, error) {
 		gossip: derive(purposeGossip, 32), seal: derive(purposeSeal, 32), results: derive(purposeResults, 32), token: derive(purposeToken, 32),
 		label:       "pipelined-" + hex.EncodeToString(derive(purposeLabel, 8)),
 		fingerprint: hex.EncodeToString(derive(purposeFingerprint, 8)),
+	}
+	var err error
+	if k.sealer, err = newSealer(k.seal); err != nil {
+		return nil, err
 	}
 	caKey, err := scalar(derive(purposeCA, 48))
 	if err != nil {

@@ -76,8 +76,10 @@ type plannedModule struct {
 	// Skipped says why it does not run.
 	Skipped string `json:"skipped,omitempty"`
 	Command string `json:"command,omitempty"`
-	// Unknown names what is known only when results are: attribute, and the
-	// modules that it waits for.
+	// Approval is what an approval asks, where that is known.
+	Approval string `json:"approval,omitempty"`
+	// Unknown names what is known only when results are, or not shown since it is
+	// sensitive: attribute, and the modules that it waits for.
 	Unknown  map[string]string `json:"unknown,omitempty"`
 	Requires string            `json:"requires,omitempty"`
 	Locks    []string          `json:"notInParallel,omitempty"`
@@ -103,12 +105,18 @@ func planOf(def *pipeline.Pipeline) runPlan {
 		}
 		*x = plannedModule{Name: m.Name, DependsOn: m.DependsOn, Skipped: m.Skip, Command: commandText(m), Requires: requirements(m.Requires),
 			Locks: m.Locks, Always: m.AlwaysRun}
+		if m.Approval != nil {
+			x.Approval = m.Approval.Message
+		}
 		before[i] = -1
 		for name, late := range m.Late {
 			if x.Unknown == nil {
 				x.Unknown = map[string]string{}
 			}
 			x.Unknown[name] = "(known after " + knownAfter(m, late.Source) + ")"
+			if late.Sensitive && len(language.ModulesIn(late.Source)) == 0 {
+				x.Unknown[name] = "(sensitive)"
+			}
 		}
 		wave := 1
 		for _, d := range m.DependsOn {
@@ -234,6 +242,9 @@ func (p *program) printPlanned(m *plannedModule) {
 	text := clean(m.Name)
 	if m.Command != "" {
 		text += ": " + clean(m.Command)
+	}
+	if m.Approval != "" {
+		text += " asks: " + clean(m.Approval)
 	}
 	fmt.Fprintf(p.stdout, "  %s\n", text)
 	var unknown []string

@@ -170,6 +170,11 @@ type watchOptions struct {
 	each      func(wire.Run) error
 	signals   <-chan os.Signal
 	interrupt func(context.Context, os.Signal) error
+	// asker asks what modules wait for; may be nil.
+	asker *asker
+	// address is what reaches the run's node from another shell, as -address
+	// takes it; "" where nothing has to be given.
+	address string
 }
 
 // watchRun follows a run to its end and ends as the run did. ended is false
@@ -177,7 +182,10 @@ type watchOptions struct {
 func (p *program) watchRun(ctx context.Context, c followed, id pipeline.RunID, o watchOptions) (ended bool, err error) {
 	notes, back := p.retries.take()
 	defer back()
-	f := &follower{cluster: c, id: id, console: p.newConsole(), silent: o.json, notes: notes, each: o.each, signals: o.signals, interrupt: o.interrupt}
+	f := &follower{cluster: c, id: id, console: p.newConsole(), silent: o.json, notes: notes, each: o.each, signals: o.signals, interrupt: o.interrupt, asker: o.asker}
+	if o.address != "" {
+		f.console.view.address = "-address " + o.address + " "
+	}
 	run, err := f.run(ctx)
 	if errors.Is(err, errTimedOut) {
 		return false, failf(exitTimeout, "timed out (-timeout); run %s goes on: pipelined watch %[1]s", id)

@@ -19,6 +19,9 @@ import (
 // commits its schedule. The runs are made of what is stored here.
 func (b *backend) RegisterSchedule(ctx context.Context, by api.Subject, key string, in wire.SubmitRequest) (wire.Schedule, error) {
 	n := b.node()
+	if in.Cache != "" {
+		return wire.Schedule{}, pipeline.Errorf(pipeline.Invalid, "whether recorded results are taken (%.40q) is said of one run, not of a schedule", in.Cache)
+	}
 	// Without a run's id: what names it is evaluated in each run.
 	def, err := n.compile(ctx, by, "", in)
 	if err != nil {
@@ -29,6 +32,9 @@ func (b *backend) RegisterSchedule(ctx context.Context, by api.Subject, key stri
 	}
 	holders, err := n.secureWorkspace(ctx, in.Workspace)
 	if err != nil {
+		return wire.Schedule{}, err
+	}
+	if def, err = n.sealDefinition(def); err != nil {
 		return wire.Schedule{}, err
 	}
 	raw, err := fsm.EncodeDefinition(def)

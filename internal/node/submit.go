@@ -2,8 +2,6 @@ package node
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"sort"
@@ -56,6 +54,10 @@ func (b *backend) Submit(ctx context.Context, by api.Subject, key string, in wir
 // commitRun makes a run exist. Without a key of the caller's it gets one of its
 // own, so that a proposal can be repeated.
 func (n *Node) commitRun(ctx context.Context, def *pipeline.Pipeline, run pipeline.Run, request []byte) (wire.RunCreated, error) {
+	def, err := n.sealDefinition(def)
+	if err != nil {
+		return wire.RunCreated{}, err
+	}
 	raw, err := fsm.EncodeDefinition(def)
 	if err != nil {
 		return wire.RunCreated{}, err
@@ -67,9 +69,8 @@ func (n *Node) commitRun(ctx context.Context, def *pipeline.Pipeline, run pipeli
 	if run.Key == "" {
 		run.Key = "run:" + string(run.ID)
 	}
-	sum := sha256.Sum256(request)
 	res, err := n.propose(ctx, &fsm.Command{At: time.Now().UTC(), Submit: &fsm.Submit{Run: run, Definition: raw,
-		Fingerprint: pipeline.Digest(hex.EncodeToString(sum[:]))}})
+		Fingerprint: n.requestDigest(request)}})
 	if pipeline.KindOf(err) == pipeline.TooLarge {
 		return wire.RunCreated{}, pipeline.Errorf(pipeline.TooLarge, "the pipeline is too large: packed it has %d bytes, and %d fit", len(raw), fsm.MaxCommandBytes)
 	}
@@ -105,7 +106,7 @@ func (n *Node) compile(ctx context.Context, by api.Subject, id pipeline.RunID, i
 	if len(diags) > 0 {
 		return nil, sourceError(diags)
 	}
-	return def, nil
+	return def, n.checkSecrets(ctx, file, def)
 }
 
 func sourceError(diags language.Diagnostics) error {
@@ -175,7 +176,20 @@ func (n *Node) evaluate(ctx context.Context, p *pipeline.Pipeline, m *pipeline.M
 		up[name] = language.Upstream{Status: d.State, Result: d.Result, Outputs: d.Outputs, ExitCode: d.ExitCode,
 			Duration: d.Duration, Cached: d.State == pipeline.ModuleCached, Manifold: d.Manifold}
 	}
-	return language.Evaluate(ctx, n.eval, p, m, up)
+	if !m.Sensitive {
+		return language.Evaluate(ctx, n.eval, p, m, up)
+	}
+	scope, err := n.openScope(p)
+	if err != nil {
+		return nil, pipeline.Errorf(pipeline.Invalid, "%w", err)
+	}
+	open := *p
+	open.Scope = scope
+	e, err := language.Evaluate(ctx, n.eval, &open, m, up)
+	if err != nil {
+		return nil, hide(&scope, err)
+	}
+	return n.sealEvaluatedOf(p, m, e)
 }
 
 // Runs lists runs, newest first.
@@ -337,6 +351,10 @@ func moduleOf(def *pipeline.Module, rec *pipeline.ModuleRecord) wire.Module {
 	m := wire.Module{Name: rec.Name, Of: def.Of, State: rec.State, Reason: rec.Reason, DependsOn: def.DependsOn, Result: rec.Result,
 		ExitCode: rec.ExitCode, Outputs: rec.OutputPaths, OutputBytes: rec.OutputBytes, StartedAt: timeOf(rec.StartedAt),
 		FinishedAt: timeOf(rec.FinishedAt), NotBefore: timeOf(rec.NotBefore), Attempts: []wire.Attempt{}}
+	m.Approval = gateOf(def, rec)
+	if rec.Gate != nil && rec.State == pipeline.ModuleWaiting && m.Reason == "" {
+		m.Reason = pipeline.WaitsForApproval(rec.Gate.Message)
+	}
 	if m.Outputs == nil {
 		m.Outputs = []string{}
 	}

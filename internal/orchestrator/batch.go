@@ -22,12 +22,14 @@ type batch struct {
 	ended   []*live // of Outcomes
 	ends    []*mod
 	expands []*mod
+	awaits  []*mod
+	decides []*mod
 	assigns []*live
 	runs    map[*run]struct{}
 }
 
 func (b *batch) empty() bool {
-	return len(b.Starts)+len(b.Outcomes)+len(b.Ends)+len(b.Assigns)+len(b.Runs)+len(b.Copies)+len(b.Reopens)+len(b.Expands) == 0
+	return len(b.Starts)+len(b.Outcomes)+len(b.Ends)+len(b.Assigns)+len(b.Runs)+len(b.Copies)+len(b.Reopens)+len(b.Expands)+len(b.Awaits)+len(b.Decides) == 0
 }
 
 func (b *batch) touch(r *run, size int) {
@@ -198,6 +200,7 @@ func (t *term) committed(b *batch, index uint64, reply any, err error) {
 		m.settled = true
 		t.stale(m.run, "instances of "+m.def.Name, f, no)
 	}
+	t.settleGates(b, refused)
 	for i, l := range b.assigns {
 		f, no := refused[[2]int{int(fsm.PartAssign), i}]
 		if no {

@@ -33,6 +33,8 @@ type run struct {
 	stopping string
 	// lockers are the modules that need locks.
 	lockers []*mod
+	// gates are the modules that wait for an approval, and some that did.
+	gates []*mod
 	// waitingSince is since when something is ready and nothing of the run was
 	// placed; zero where that is not so.
 	waitingSince time.Time
@@ -45,6 +47,8 @@ type run struct {
 	why      map[scheduler.Class]scheduler.Why
 	// held is why the run waits for its turn; "" where it does not.
 	held string
+	// confidential runs need the vault.
+	confidential bool
 }
 
 func (r *run) cancelling() bool { return r.head.State == pipeline.RunCancelling }
@@ -112,6 +116,8 @@ type mod struct {
 	evaluated  *pipeline.Evaluated
 	evaluating bool
 
+	// gate is set from when the module waits for its approval.
+	gate *gate
 	// note is set once no recorded result was found; blind where none was looked
 	// for. again is set where the module had succeeded and is to run once more.
 	note         *pipeline.CacheNote
@@ -193,7 +199,7 @@ func loadRun(v *fsm.View, head pipeline.Run) (*run, error) {
 
 // newRun builds the model of a run to which nothing has happened.
 func newRun(head pipeline.Run, def *pipeline.Pipeline) (*run, error) {
-	r := &run{head: head, def: def, mods: make(map[string]*mod, len(def.Modules)), remaining: len(def.Modules)}
+	r := &run{head: head, def: def, mods: make(map[string]*mod, len(def.Modules)), remaining: len(def.Modules), confidential: confidential(def)}
 	r.queue.ID, r.queue.Number, r.queue.MaxParallel = head.ID, head.Number, def.MaxParallel
 	ranks := scheduler.Ranks(def)
 	for i := range def.Modules {
@@ -252,6 +258,7 @@ func (m *mod) load(rec *pipeline.ModuleRecord) {
 	if last != nil && last.State == pipeline.AttemptLost {
 		m.avoid = last.Worker
 	}
+	m.loadGate(rec)
 	m.endedAt = rec.FinishedAt
 	if last != nil && last.FinishedAt.After(m.endedAt) {
 		m.endedAt = last.FinishedAt
@@ -361,7 +368,7 @@ func (m *mod) countFinal() {
 // class is where the module may go.
 func (m *mod) class() scheduler.Class {
 	c := scheduler.ClassOf(m.def.Requires, m.run.head.PinWorker)
-	c.Avoid, c.Alone = m.avoid, len(m.def.Locks) > 0
+	c.Avoid, c.Alone, c.Private = m.avoid, len(m.def.Locks) > 0, m.private()
 	return c
 }
 
@@ -382,9 +389,9 @@ func (m *mod) blocked() string {
 	return ""
 }
 
-// spec is what the worker of a live attempt is told. The same for every
-// dispatch of it.
-func (l *live) spec(term uint64) pipeline.Spec {
+// spec is what the worker of a live attempt is told, with what its late
+// expressions came to. The same for every dispatch of it.
+func (l *live) spec(term uint64, e *pipeline.Evaluated) pipeline.Spec {
 	m, r := l.mod, l.mod.run
 	d := m.def
 	s := pipeline.Spec{ID: l.id, Pipeline: r.head.Pipeline, Fence: l.fence, Term: term, Incarnation: l.incarnation,
@@ -396,7 +403,7 @@ func (l *live) spec(term uint64) pipeline.Spec {
 	if l.after != nil {
 		s.After = &l.after.id
 	}
-	if e := l.evaluated; e != nil {
+	if e != nil {
 		if e.Command != nil {
 			s.Command = e.Command
 		}

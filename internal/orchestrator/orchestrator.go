@@ -94,6 +94,8 @@ type Config struct {
 	Transport Transport
 	Members   Members
 	Evaluate  Evaluate
+	// Vault opens what is sealed; nil where nothing is.
+	Vault Vault
 	// Results lets modules take recorded results; nil runs everything.
 	Results Results
 	Logger  hclog.Logger

@@ -37,10 +37,24 @@ func (t *term) plan() {
 		}
 		r.why[e.Class] = e.Why
 	}
+	denied := map[*mod]string{}
 	for _, p := range placed {
+		m := t.runs[p.Run].mods[p.Module.Name]
+		if why := t.deny(m); why != "" {
+			m.run.queue.Running--
+			m.unready()
+			denied[m] = why
+			continue
+		}
 		t.assign(p)
 		if t.batch.full() {
 			t.flush()
+		}
+	}
+	for m, why := range denied { // after the others: their run may stop for it
+		if !m.state.Final() {
+			t.dirty = true
+			t.end(m, pipeline.ModuleFailed, why)
 		}
 	}
 	if len(v.Runs) == 1 {
@@ -120,7 +134,7 @@ func (t *term) queueBehind(r *run) {
 		}
 		for ; queued < depth; queued++ {
 			next := r.queue.Next(func(c scheduler.Class) bool {
-				return !c.Alone && c.Avoid != head.worker && scheduler.Fits(&link.sched, c)
+				return !c.Alone && !c.Private && c.Avoid != head.worker && scheduler.Fits(&link.sched, c)
 			})
 			if next == nil {
 				break
@@ -186,6 +200,8 @@ func (t *term) waiting(id pipeline.RunID) map[string]string {
 			out[m.def.Name] = "the run " + r.held
 		case m.waits > 0:
 			out[m.def.Name] = "waits for " + m.waitsFor()
+		case m.gate != nil:
+			out[m.def.Name] = pipeline.WaitsForApproval(m.gate.message)
 		case t.waitsForResult(m) != "":
 			out[m.def.Name] = t.waitsForResult(m)
 		case m.wants:
@@ -197,12 +213,26 @@ func (t *term) waiting(id pipeline.RunID) map[string]string {
 		case r.why[scheduler.Class{}] == scheduler.AtLimit:
 			out[m.def.Name] = "the run has as many modules running as max_parallel allows"
 		case r.why[m.class()] == scheduler.NoWorker:
-			out[m.def.Name] = "no worker here has " + needs(m.def.Requires)
+			out[m.def.Name] = t.noWorker(m)
 		case r.why[m.class()] == scheduler.NoSlot:
 			out[m.def.Name] = t.noSlot(m)
 		}
 	}
 	return out
+}
+
+// noWorker says why a module fits no worker that there is.
+func (t *term) noWorker(m *mod) string {
+	c := m.class()
+	if c.Private {
+		c.Private = false
+		for _, l := range t.links {
+			if l.caps != nil && scheduler.Fits(&l.sched, c) {
+				return "its secrets are not sent over plain http, and worker " + l.name + " has no https endpoint"
+			}
+		}
+	}
+	return "no worker here has " + needs(m.def.Requires)
 }
 
 // noSlot says why none of the workers that could take a module does.

@@ -85,7 +85,9 @@ type lookup struct {
 	platforms []platform
 	// blind says why no recorded result is taken; "" where one is.
 	blind string
-	seq   uint64
+	// unknown says why the work cannot be told; "" where it can.
+	unknown string
+	seq     uint64
 
 	note  pipeline.CacheNote
 	entry *pipeline.CacheEntry
@@ -164,10 +166,19 @@ func (t *term) newLookup(m *mod, platforms []platform) *lookup {
 	d, r := m.def, m.run
 	j := &lookup{m: m, platforms: platforms,
 		files: Files{Workspace: r.head.Workspace, Holders: r.head.Holders, Globs: d.Inputs, All: d.InputsAll},
-		work: pipeline.CacheWork{Command: d.Command, Script: d.Script, Env: d.Env, CacheKey: d.CacheKey,
+		work: pipeline.CacheWork{Command: d.Command, Script: d.Script, Env: d.Env, CacheKey: d.CacheKey, Secrets: d.Secrets,
 			Outputs: d.Outputs, OutputsOptional: d.OutputsOptional, WorkingDir: d.WorkingDir, Layout: d.Layout,
 			HookBefore: d.Hooks.Before, HookAfter: d.Hooks.After, HookOK: d.Hooks.OnSuccess, HookFailed: d.Hooks.OnFailure}}
-	if e := m.evaluated; e != nil {
+	e := m.evaluated
+	if d.Sensitive && e != nil && t.cfg.Vault != nil {
+		open, err := t.cfg.Vault.Open(r.def, d, e)
+		if err != nil {
+			j.unknown = "what its expressions came to cannot be opened, so nothing is recorded: " + err.Error()
+			return j
+		}
+		e = open.Evaluated
+	}
+	if e != nil {
 		if e.Command != nil {
 			j.work.Command = e.Command
 		}
@@ -199,6 +210,10 @@ func (t *term) newLookup(m *mod, platforms []platform) *lookup {
 func (t *term) find(ctx context.Context, jobs []*lookup) {
 	salt := t.cfg.Results.Salt()
 	for _, j := range jobs {
+		if j.unknown != "" {
+			j.note.Missed = []string{j.unknown}
+			continue
+		}
 		digest, err := t.cfg.Results.Files(ctx, j.files)
 		if err != nil {
 			j.note.Missed = []string{"its input files cannot be told, so nothing is recorded: " + err.Error()}

@@ -205,6 +205,8 @@ func (t *term) changed(c fsm.Changes) {
 			case r != nil && head.Forced && !r.head.Forced:
 				r.head.Forced = true
 				t.cancel(r)
+			case r != nil && len(r.gates) > 0:
+				t.decided(r, v)
 			}
 		}
 		return nil
@@ -307,7 +309,7 @@ func (t *term) advance(m *mod) {
 		t.end(m, pipeline.ModuleSkipped, reason)
 		return
 	}
-	if r.stopping != "" && !m.def.AlwaysRun || m.waits > 0 {
+	if r.stopping != "" && !m.def.AlwaysRun || m.waits > 0 || m.gate != nil {
 		return
 	}
 	if reason := m.unfit(); reason != "" {
@@ -326,6 +328,10 @@ func (t *term) advance(m *mod) {
 			t.expand(m)
 			return
 		}
+	}
+	if m.def.Approval != nil {
+		t.await(m)
+		return
 	}
 	if wait := time.Until(m.notBefore); wait > 0 {
 		t.delay(m)

@@ -69,6 +69,8 @@ func (s *lateScope) module(name string) (*pipeline.Evaluated, Diagnostics) {
 			}
 		case attribute == "for_each":
 			s.each(r, expr, v, out)
+		case attribute == pipeline.LateMessage:
+			out.Message = messageOf(r, expr, v)
 		case attribute == "command":
 			out.Command = commandOf(r, expr, v)
 		case attribute == "script":

@@ -77,7 +77,7 @@ func (p *parser) top(body *hclsyntax.Body) {
 		switch {
 		case b.Type != "pipeline":
 			detail := didYouMean(b.Type, []string{"pipeline"})
-			if pipelineBlocks[b.Type] || laterPipeline[b.Type] {
+			if pipelineBlocks[b.Type] {
 				detail = `it stands inside pipeline "NAME" { … }`
 			}
 			p.add(b.TypeRange, detail, "block %q outside the pipeline", b.Type)
@@ -124,7 +124,8 @@ func (p *parser) pipeline(b *hclsyntax.Block) {
 			f.envFrom = p.envFrom(a)
 		case pipelineBlocks[a.Name]:
 			p.add(a.NameRange, fmt.Sprintf("write %s { … } without =", a.Name), "%s is a block", a.Name)
-		case p.later(laterPipeline, a.Name, a.NameRange):
+		case a.Name == "secrets":
+			p.add(a.NameRange, `write secrets = ["NAME"] in the modules that need them, or in a template that they use`, "secrets are given to modules, not to a whole pipeline")
 		default:
 			p.unknown("attribute", a.Name, a.NameRange, "pipeline", pipelineNames)
 		}
@@ -161,7 +162,7 @@ func (p *parser) pipeline(b *hclsyntax.Block) {
 		default:
 			if _, attribute := pipelineSpecs[inner.Type]; attribute || inner.Type == "env" || inner.Type == "env_from" {
 				p.add(inner.TypeRange, fmt.Sprintf("write %s = …", inner.Type), "%s is an attribute, not a block", inner.Type)
-			} else if !p.later(laterPipeline, inner.Type, inner.TypeRange) {
+			} else {
 				p.unknown("block", inner.Type, inner.TypeRange, "pipeline", pipelineNames)
 			}
 		}
