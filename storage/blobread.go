@@ -99,7 +99,7 @@ func (r *Blob) prepare() error {
 
 // makeSums verifies the blob as a whole and keeps its checksums.
 func (r *Blob) makeSums() error {
-	buf := make([]byte, blockSize)
+	buf := make([]byte, BlockSize)
 	d, sums, err := measure(r.f, r.size, buf)
 	if err != nil {
 		return fmt.Errorf("read blob %s: %w", r.digest, err)
@@ -114,8 +114,8 @@ func (r *Blob) makeSums() error {
 
 // readBlock gives a block, verified, in buf.
 func (r *Blob) readBlock(i int, buf []byte) ([]byte, error) {
-	off := int64(i) * blockSize
-	p := buf[:min(blockSize, r.size-off)]
+	off := int64(i) * BlockSize
+	p := buf[:min(BlockSize, r.size-off)]
 	n, err := r.f.ReadAt(p, off)
 	if n < len(p) && err != nil && err != io.EOF {
 		return nil, fmt.Errorf("read blob %s: %w", r.digest, err)
@@ -147,9 +147,9 @@ func (r *Blob) ReadAt(p []byte, off int64) (int, error) {
 	var buf []byte
 	n := 0
 	for n < len(p) && off < r.size {
-		i := int(off / blockSize)
-		start := int64(i) * blockSize
-		if whole := min(blockSize, r.size-start); off == start && int64(len(p)-n) >= whole {
+		i := int(off / BlockSize)
+		start := int64(i) * BlockSize
+		if whole := min(BlockSize, r.size-start); off == start && int64(len(p)-n) >= whole {
 			b, err := r.readBlock(i, p[n:n+int(whole)])
 			if err != nil {
 				return n, err
@@ -158,7 +158,7 @@ func (r *Blob) ReadAt(p []byte, off int64) (int, error) {
 			continue
 		}
 		if buf == nil {
-			buf = make([]byte, blockSize)
+			buf = make([]byte, BlockSize)
 		}
 		b, err := r.readBlock(i, buf)
 		if err != nil {
@@ -211,16 +211,16 @@ func (r *Blob) Read(p []byte) (int, error) {
 		r.pos += int64(n)
 		return n, nil
 	}
-	i := int(r.pos / blockSize)
-	start := int64(i) * blockSize
-	if whole := min(blockSize, r.size-start); r.pos == start && int64(len(p)) >= whole {
+	i := int(r.pos / BlockSize)
+	start := int64(i) * BlockSize
+	if whole := min(BlockSize, r.size-start); r.pos == start && int64(len(p)) >= whole {
 		b, err := r.readBlock(i, p)
 		r.pos += int64(len(b))
 		return len(b), err
 	}
 	if r.block == nil || r.at != i {
 		if r.block == nil {
-			r.block = make([]byte, 0, blockSize)
+			r.block = make([]byte, 0, BlockSize)
 		}
 		b, err := r.readBlock(i, r.block[:cap(r.block)])
 		if err != nil {

@@ -80,7 +80,7 @@ func (b *Blobs) Partial(d pipeline.Digest, size int64) (*Partial, error) {
 		p.shut()
 		return nil, err
 	}
-	if err := b.admit(int64(p.left) * blockSize); err != nil {
+	if err := b.admit(int64(p.left) * BlockSize); err != nil {
 		p.shut()
 		return nil, err
 	}
@@ -119,7 +119,7 @@ func (p *Partial) load() (err error) {
 		return fmt.Errorf("read partial blob: %w", err)
 	}
 	for i, c := range marks[:k] {
-		if c == 1 && info.Size() >= min(int64(i+1)*blockSize, p.size) {
+		if c == 1 && info.Size() >= min(int64(i+1)*BlockSize, p.size) {
 			p.have[i] = true
 			p.left--
 		}
@@ -139,7 +139,7 @@ func (p *Partial) Arrived() int64 {
 	if i < 0 {
 		return p.size
 	}
-	return int64(i) * blockSize
+	return int64(i) * BlockSize
 }
 
 // Complete reports whether every byte is here; Commit tells if they are the
@@ -162,8 +162,8 @@ func (p *Partial) Claim(max int64) (from, to int64) {
 		if first < 0 && !free {
 			continue
 		}
-		if first >= 0 && (!free || int64(i-first+1)*blockSize > max) {
-			return int64(first) * blockSize, int64(i) * blockSize
+		if first >= 0 && (!free || int64(i-first+1)*BlockSize > max) {
+			return int64(first) * BlockSize, int64(i) * BlockSize
 		}
 		if first < 0 {
 			first = i
@@ -173,14 +173,14 @@ func (p *Partial) Claim(max int64) (from, to int64) {
 	if first < 0 {
 		return 0, 0
 	}
-	return int64(first) * blockSize, p.size
+	return int64(first) * BlockSize, p.size
 }
 
 // Release ends a claim.
 func (p *Partial) Release(from, to int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i := from / blockSize; i < int64(blocks(to)); i++ {
+	for i := from / BlockSize; i < int64(blocks(to)); i++ {
 		p.taken[i] = false
 	}
 }
@@ -189,16 +189,16 @@ func (p *Partial) Release(from, to int64) {
 // to. It gives up to where it came: from there another source may go on. Whole
 // blocks are kept whatever happens next.
 func (p *Partial) Fill(ctx context.Context, from, to int64, r io.Reader) (int64, error) {
-	if from%blockSize != 0 || to > p.size {
-		return from, pipeline.Errorf(pipeline.Invalid, "bytes %d to %d of a blob of %d: want them to begin with a block of %d", from, to, p.size, blockSize)
+	if from%BlockSize != 0 || to > p.size {
+		return from, pipeline.Errorf(pipeline.Invalid, "bytes %d to %d of a blob of %d: want them to begin with a block of %d", from, to, p.size, BlockSize)
 	}
-	buf := make([]byte, blockSize)
+	buf := make([]byte, BlockSize)
 	unchecked := 0
 	for from < to {
 		if err := ctx.Err(); err != nil {
 			return from, context.Cause(ctx)
 		}
-		piece := buf[:min(blockSize, to-from)]
+		piece := buf[:min(BlockSize, to-from)]
 		n, err := readUpTo(r, piece)
 		if n < len(piece) {
 			if err == nil || err == io.EOF {
@@ -209,7 +209,7 @@ func (p *Partial) Fill(ctx context.Context, from, to int64, r io.Reader) (int64,
 		if _, err := p.f.WriteAt(piece, from); err != nil {
 			return from, fmt.Errorf("write partial blob: %w", diskError(err))
 		}
-		if err := p.mark(int(from / blockSize)); err != nil {
+		if err := p.mark(int(from / BlockSize)); err != nil {
 			return from, err
 		}
 		from += int64(len(piece))
@@ -253,10 +253,10 @@ func (p *Partial) sumUp(most int) error {
 			return nil
 		}
 		if buf == nil {
-			buf = make([]byte, blockSize)
+			buf = make([]byte, BlockSize)
 		}
-		off := int64(p.next) * blockSize
-		piece := buf[:min(blockSize, p.size-off)]
+		off := int64(p.next) * BlockSize
+		piece := buf[:min(BlockSize, p.size-off)]
 		if _, err := p.f.ReadAt(piece, off); err != nil {
 			return fmt.Errorf("read partial blob: %w", err)
 		}
@@ -362,9 +362,20 @@ func (b *Blobs) Arrived(d pipeline.Digest) (arrived, size int64) {
 		if n < 0 {
 			n = len(marks)
 		}
-		return min(int64(n)*blockSize, size), size
+		return min(int64(n)*BlockSize, size), size
 	}
 	return 0, 0
+}
+
+// Arriving reports whether there may be partial blobs at all.
+func (b *Blobs) Arriving() bool {
+	f, err := os.Open(filepath.Join(b.dir, partialDir))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	names, _ := f.Readdirnames(1) // an empty folder is an error, too
+	return len(names) > 0
 }
 
 // cleanPartials removes what has arrived of blobs that nobody went on with

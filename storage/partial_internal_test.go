@@ -39,7 +39,7 @@ func noise(n int) []byte {
 func TestPartial_resume(t *testing.T) {
 	dir := t.TempDir()
 	b := openTestBlobs(t, dir)
-	data := noise(5*blockSize + 17)
+	data := noise(5*BlockSize + 17)
 	d := DigestOf(data)
 	p, err := b.Partial(d, int64(len(data)))
 	if err != nil {
@@ -48,9 +48,9 @@ func TestPartial_resume(t *testing.T) {
 	if _, err := b.Partial(d, int64(len(data))); !errors.Is(err, ErrArriving) {
 		t.Errorf("a second opening: %v", err)
 	}
-	cut := io.MultiReader(bytes.NewReader(data[:2*blockSize+99]), iotest.ErrReader(io.ErrUnexpectedEOF))
+	cut := io.MultiReader(bytes.NewReader(data[:2*BlockSize+99]), iotest.ErrReader(io.ErrUnexpectedEOF))
 	at, err := p.Fill(t.Context(), 0, int64(len(data)), cut)
-	if !errors.Is(err, io.ErrUnexpectedEOF) || at != 2*blockSize {
+	if !errors.Is(err, io.ErrUnexpectedEOF) || at != 2*BlockSize {
 		t.Fatalf("cut: at %d, %v", at, err)
 	}
 	p.Close()
@@ -58,17 +58,17 @@ func TestPartial_resume(t *testing.T) {
 		t.Fatal(err)
 	}
 	b = openTestBlobs(t, dir)
-	if n, size := b.Arrived(d); n != 2*blockSize || size != int64(len(data)) {
+	if n, size := b.Arrived(d); n != 2*BlockSize || size != int64(len(data)) {
 		t.Fatalf("after a restart %d of %d bytes are here", n, size)
 	}
 	if p, err = b.Partial(d, int64(len(data))); err != nil {
 		t.Fatal(err)
 	}
-	from, to := p.Claim(2 * blockSize)
-	if from != 2*blockSize || to != 4*blockSize {
+	from, to := p.Claim(2 * BlockSize)
+	if from != 2*BlockSize || to != 4*BlockSize {
 		t.Fatalf("claimed %d to %d", from, to)
 	}
-	if from2, to2 := p.Claim(100 * blockSize); from2 != 4*blockSize || to2 != int64(len(data)) {
+	if from2, to2 := p.Claim(100 * BlockSize); from2 != 4*BlockSize || to2 != int64(len(data)) {
 		t.Fatalf("claimed %d to %d", from2, to2)
 	} else if _, err := p.Fill(t.Context(), from2, to2, bytes.NewReader(data[from2:])); err != nil {
 		t.Fatal(err)
@@ -96,7 +96,7 @@ func TestPartial_resume(t *testing.T) {
 
 func TestPartial_parallel(t *testing.T) {
 	b := openTestBlobs(t, t.TempDir())
-	data := noise(40*blockSize + 1)
+	data := noise(40*BlockSize + 1)
 	d := DigestOf(data)
 	p, err := b.Partial(d, int64(len(data)))
 	if err != nil {
@@ -106,7 +106,7 @@ func TestPartial_parallel(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for {
-				from, to := p.Claim(3 * blockSize)
+				from, to := p.Claim(3 * BlockSize)
 				if from == to {
 					return
 				}
@@ -130,10 +130,10 @@ func TestPartial_parallel(t *testing.T) {
 // way of the right ones.
 func TestPartial_mismatch(t *testing.T) {
 	b := openTestBlobs(t, t.TempDir())
-	data := noise(3 * blockSize)
+	data := noise(3 * BlockSize)
 	d := DigestOf(data)
 	bad := bytes.Clone(data)
-	bad[blockSize+5] ^= 1
+	bad[BlockSize+5] ^= 1
 	for _, in := range [][]byte{bad, data} {
 		p, err := b.Partial(d, int64(len(data)))
 		if err != nil {
@@ -146,7 +146,7 @@ func TestPartial_mismatch(t *testing.T) {
 			t.Fatal(err)
 		}
 		var mismatch *MismatchError
-		if err := p.Commit(t.Context()); errors.As(err, &mismatch) != (in[blockSize+5] == bad[blockSize+5]) {
+		if err := p.Commit(t.Context()); errors.As(err, &mismatch) != (in[BlockSize+5] == bad[BlockSize+5]) {
 			t.Fatalf("commit: %v", err)
 		}
 	}
@@ -158,7 +158,7 @@ func TestPartial_mismatch(t *testing.T) {
 // A byte flipped anywhere in a blob's file is never given out, from wherever it
 // is read, and whatever became of the checksums beside it.
 func TestBlob_neverServesCorrupt(t *testing.T) {
-	for _, size := range []int{1, 4096, smallBlob, smallBlob + 1, 3*blockSize + 11} {
+	for _, size := range []int{1, 4096, smallBlob, smallBlob + 1, 3*BlockSize + 11} {
 		for _, sums := range []string{"kept", "gone", "bad"} {
 			dir := t.TempDir()
 			var told []pipeline.Digest

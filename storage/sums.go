@@ -18,14 +18,15 @@ import (
 // at the end that the beginning was bad. They follow from the blob's bytes, so
 // they can be made again at any time, and need not be durable.
 const (
-	// blockSize is how many bytes one checksum covers.
-	blockSize  = 256 << 10
+	// BlockSize is how many bytes one checksum covers, and the unit in which
+	// the bytes of a partial blob arrive.
+	BlockSize  = 256 << 10
 	sumsSuffix = ".crc"
 	sumsMagic  = "PLC1"
 )
 
 // blocks is how many blocks so many bytes have.
-func blocks(size int64) int { return int((size + blockSize - 1) / blockSize) }
+func blocks(size int64) int { return int((size + BlockSize - 1) / BlockSize) }
 
 // blockSums makes the checksums of bytes that come in order.
 type blockSums struct {
@@ -36,11 +37,11 @@ type blockSums struct {
 
 func (s *blockSums) write(p []byte) {
 	for len(p) > 0 {
-		k := min(len(p), blockSize-s.n)
+		k := min(len(p), BlockSize-s.n)
 		s.crc = crc32.Update(s.crc, castagnoli, p[:k])
 		s.n += k
 		p = p[k:]
-		if s.n == blockSize {
+		if s.n == BlockSize {
 			s.cut()
 		}
 	}

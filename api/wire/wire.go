@@ -242,6 +242,9 @@ type MissingRequest struct {
 // MissingResponse lists them.
 type MissingResponse struct {
 	Missing []pipeline.Digest `json:"missing"`
+	// Arrived tells, for missing blobs of which an upload was cut, how many
+	// bytes are here: PUT with Content-Range goes on from there.
+	Arrived map[pipeline.Digest]int64 `json:"arrived,omitempty"`
 }
 
 // BundleResponse answers POST /api/v1/blobs, a bundle as storage.WriteBundle
