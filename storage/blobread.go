@@ -302,6 +302,40 @@ func (r *Blob) readWhole(p []byte) error {
 	return nil
 }
 
+// VerifyAt is Verify at a pace: wait is called before each piece is read, with
+// its length in bytes, and its error ends the reading.
+func (b *Blobs) VerifyAt(d pipeline.Digest, wait func(n int) error) error {
+	r, err := b.Open(d)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if r.f == nil {
+		return nil
+	}
+	got, _, err := measure(&pacedFile{r.f, wait}, r.size, make([]byte, min(r.size+1, BlockSize)))
+	if err != nil {
+		return err
+	}
+	if got != d {
+		return r.corrupt()
+	}
+	return nil
+}
+
+// pacedFile asks before each read.
+type pacedFile struct {
+	f    *os.File
+	wait func(n int) error
+}
+
+func (p *pacedFile) ReadAt(b []byte, off int64) (int, error) {
+	if err := p.wait(len(b)); err != nil {
+		return 0, err
+	}
+	return p.f.ReadAt(b, off)
+}
+
 // Verify reads a blob to its end. Where its bytes are bad the error is a
 // *CorruptError and the copy has been put aside.
 func (b *Blobs) Verify(d pipeline.Digest) error {

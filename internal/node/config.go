@@ -59,6 +59,8 @@ type Config struct {
 	Executable string
 	Logger     hclog.Logger
 	Version    string
+	// Limits say what is kept, and for how long.
+	Limits Limits
 	// Raft and Timing are for tests and other networks.
 	Raft   consensus.Timings
 	Timing orchestrator.Timing
@@ -111,7 +113,7 @@ func (c *Config) defaults() error {
 	if c.Version == "" {
 		c.Version = "dev"
 	}
-	return nil
+	return c.Limits.defaults()
 }
 
 // defaultName is the host's name; nodes on loopback addresses other than the

@@ -70,6 +70,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	}
 	n = &Node{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), leaving: make(chan struct{}, 1),
 		mend: mender{open: map[pipeline.Digest]time.Time{}, poke: make(chan struct{}, 1)}}
+	n.repairPace.rate = max(cfg.Limits.RepairRate, 0)
 	defer func() {
 		if err != nil {
 			n.close()
@@ -285,6 +286,7 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { n.announce(core); return nil })
 	g.Go(func() error { n.breathe(core); return nil })
 	g.Go(func() error { n.mendBlobs(core); return nil })
+	g.Go(func() error { n.scrub(core); return nil })
 	for serving := true; serving; {
 		select {
 		case <-ctx.Done():

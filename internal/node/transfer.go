@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -58,17 +59,26 @@ func (n *Node) fetchLarge(ctx context.Context, d pipeline.Digest, size int64, ho
 		return err
 	}
 	defer part.Close()
+	began, had := time.Now(), part.Arrived()
 	t := &transfer{n: n, part: part, digest: d, holders: holders, failed: map[pipeline.NodeID]bool{}}
 	streams := min(len(holders), maxStreams, int(size/stretch)+1)
 	g, gctx := errgroup.WithContext(ctx)
 	for i := range streams {
 		g.Go(func() error { return t.bring(gctx, i) })
 	}
-	if err := g.Wait(); err != nil {
-		return err
+	err = g.Wait()
+	if err == nil {
+		err = part.Commit(ctx)
 	}
-	return part.Commit(ctx)
+	if size >= toldSize {
+		n.log.Info("transfer of a large blob ended", "blob", d[:12], "size", size, "here before", had, "came", t.came.Load(), "streams", streams,
+			"took", time.Since(began).Round(time.Millisecond), "error", err)
+	}
+	return err
 }
+
+// toldSize is from what size on a transfer has a line in the log.
+const toldSize = 64 << 20
 
 // transfer is a large blob that is being fetched.
 type transfer struct {
@@ -76,6 +86,8 @@ type transfer struct {
 	part    *storage.Partial
 	digest  pipeline.Digest
 	holders []pipeline.NodeID
+
+	came atomic.Int64 // bytes
 
 	mu     sync.Mutex // guards following
 	failed map[pipeline.NodeID]bool
@@ -129,6 +141,7 @@ func (t *transfer) stretch(ctx context.Context, from int, at, end int64) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		t.came.Add(next - at)
 		if err != nil && !fromHolder {
 			return err // this disk's
 		}
