@@ -142,6 +142,17 @@ func (p *Partial) Arrived() int64 {
 	return int64(i) * BlockSize
 }
 
+// Bytes is how many bytes are here in all.
+func (p *Partial) Bytes() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := int64(len(p.have)-p.left) * BlockSize
+	if last := len(p.have) - 1; p.have[last] {
+		n -= int64(len(p.have))*BlockSize - p.size
+	}
+	return n
+}
+
 // Complete reports whether every byte is here; Commit tells if they are the
 // right ones.
 func (p *Partial) Complete() bool {

@@ -59,7 +59,7 @@ func (n *Node) fetchLarge(ctx context.Context, d pipeline.Digest, size int64, ho
 		return err
 	}
 	defer part.Close()
-	began, had := time.Now(), part.Arrived()
+	began, had := time.Now(), part.Bytes()
 	t := &transfer{n: n, part: part, digest: d, holders: holders, failed: map[pipeline.NodeID]bool{}}
 	streams := min(len(holders), maxStreams, int(size/stretch)+1)
 	g, gctx := errgroup.WithContext(ctx)
