@@ -36,6 +36,8 @@ type EnvConfig struct {
 	Attempt int
 	// Worker is the node's name.
 	Worker string
+	// Status is how the run has gone, for a hook of its pipeline.
+	Status string
 	// Cache is the folder that holds the module's caches.
 	Cache string
 
@@ -96,6 +98,7 @@ func Environ(c EnvConfig) ([]string, error) {
 		add("PIPELINED_ATTEMPT", strconv.Itoa(c.Attempt))
 	}
 	add("PIPELINED_WORKER", c.Worker)
+	add(StatusVariable, c.Status)
 	add("PIPELINED_OUTPUT", resultPath(c.Dir))
 	add("PIPELINED_WORKSPACE", WorkPath(c.Dir))
 	add("PIPELINED_CACHE", c.Cache)

@@ -239,6 +239,8 @@ func batch(parts ...any) *fsm.Command {
 			b.Runs = append(b.Runs, p)
 		case fsm.Copies:
 			b.Copies = append(b.Copies, p)
+		case fsm.Expand:
+			b.Expands = append(b.Expands, p)
 		case fsm.Reopen:
 			b.Reopens = append(b.Reopens, p)
 		default:
@@ -255,6 +257,8 @@ func attempt(run, module string, n int) pipeline.AttemptID {
 func assign(run, module string, n int, needs ...string) fsm.Assign {
 	return fsm.Assign{ID: attempt(run, module, n), Worker: "w1", WorkerName: "one", Incarnation: "i1", Needs: needs}
 }
+
+func locked(a fsm.Assign, keys ...string) fsm.Assign { a.Locks = keys; return a }
 
 func start(run, module string, n int) fsm.Start {
 	return fsm.Start{ID: attempt(run, module, n), At: at.Add(time.Second)}

@@ -142,6 +142,12 @@ type Module struct {
 	// IdleTimeout stops an attempt that writes nothing for so long; 0 means
 	// never.
 	IdleTimeout time.Duration `json:"idleTimeout,omitempty"`
+	// Hooks run around the module's process, Resources bound it.
+	Hooks     Hooks     `json:"hooks,omitzero"`
+	Resources Resources `json:"resources,omitzero"`
+	// Hook says which of the pipeline's own hooks the module is; "" for those
+	// that are none.
+	Hook Hook `json:"hook,omitempty"`
 	// Failure is what is said, in the place of the exit code, where the module
 	// fails; "" means the usual.
 	Failure string `json:"failure,omitempty"`
@@ -155,6 +161,20 @@ const (
 	DisconnectKill    = "kill"
 	LostRerun         = "rerun"
 	LostFail          = "fail"
+)
+
+// Hook says when a hook of a pipeline runs.
+type Hook string
+
+// The hooks of a pipeline. Each is a module of the run: HookBefore goes before
+// all others, and the rest follow when all others have ended, whatever became of
+// them: HookSuccess or HookFailure by how the run went, and HookAfter at the very
+// end.
+const (
+	HookBefore  Hook = "before"
+	HookSuccess Hook = "on_success"
+	HookFailure Hook = "on_failure"
+	HookAfter   Hook = "after"
 )
 
 // InstanceName is what the instance of a block is called.

@@ -211,6 +211,9 @@ type Spec struct {
 	OnDisconnect string   `json:"onDisconnect,omitempty"`
 	Caches       []string `json:"caches,omitempty"`
 	Hooks        Hooks    `json:"hooks,omitzero"`
+	// Status is how the run has gone so far, for a hook of its pipeline; "" for
+	// other modules.
+	Status string `json:"status,omitempty"`
 	// Resources bound the module, and each hook, where the machine can.
 	Resources Resources `json:"resources,omitzero"`
 	// Secrets are added to the environment under their names, over Env. Mask

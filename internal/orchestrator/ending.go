@@ -16,17 +16,27 @@ func (t *term) end(m *mod, s pipeline.ModuleState, reason string) {
 	t.finish(m)
 }
 
-// stopRun ends what has not started of a run in which a module failed, but for
-// what always runs.
-func (t *term) stopRun(r *run) {
+// clear takes back that anything of the run is ready.
+func (r *run) clear() {
 	r.queue.Clear()
 	for _, m := range r.list {
 		if m.live == nil && !m.state.Final() {
 			m.unready()
-			if m.def.AlwaysRun {
-				t.advance(m)
-				continue
-			}
+		}
+	}
+}
+
+// stopRun ends what has not started of a run in which a module failed, but for
+// what always runs.
+func (t *term) stopRun(r *run) {
+	// All of it before anything else: ending a module may make another ready.
+	r.clear()
+	for _, m := range r.list {
+		switch {
+		case m.live != nil || m.state.Final():
+		case m.def.AlwaysRun:
+			t.advance(m)
+		default:
 			reason := m.blocked()
 			if reason == "" {
 				reason = "the run stopped after " + r.stopping + " failed"
@@ -38,20 +48,19 @@ func (t *term) stopRun(r *run) {
 
 // cancel ends what waits and stops what runs.
 func (t *term) cancel(r *run) {
-	r.queue.Clear()
+	r.clear()
 	reason := r.cancelReason()
 	for _, m := range r.list {
 		switch {
 		case m.state.Final():
-		case m.live != nil && !m.spared():
-			t.stopAttempt(m.live, reason)
-		case m.live == nil:
-			m.unready()
-			if m.spared() {
-				t.advance(m)
-			} else {
-				t.end(m, pipeline.ModuleCancelled, reason)
+		case m.live != nil:
+			if !m.spared() {
+				t.stopAttempt(m.live, reason)
 			}
+		case m.spared():
+			t.advance(m)
+		default:
+			t.end(m, pipeline.ModuleCancelled, reason)
 		}
 	}
 	t.maybeEnd(r)
@@ -64,23 +73,56 @@ func (t *term) maybeEnd(r *run) {
 		return
 	}
 	r.ended = true
-	state, reason := pipeline.RunSucceeded, ""
+	state, reason := r.outcome()
+	t.batch.runEnd(r, state, reason)
+}
+
+// outcome is how the run has gone so far, as if what has not ended were not
+// there.
+func (r *run) outcome() (pipeline.RunState, string) {
 	switch {
 	case r.cancelling() && r.cancelled > 0:
-		state, reason = pipeline.RunCancelled, r.head.Reason
 		if r.head.TimedOut {
-			state = pipeline.RunFailed
+			return pipeline.RunFailed, r.head.Reason
 		}
+		return pipeline.RunCancelled, r.head.Reason
 	case r.failed > 0 || r.cancelled > 0:
-		state = pipeline.RunFailed
-		if r.broken != "" {
-			reason = r.broken + " failed"
-			if why := r.mods[r.broken].def.Failure; why != "" {
-				reason = why
-			}
+		switch {
+		case r.broken == "":
+			return pipeline.RunFailed, ""
+		case r.mods[r.broken].def.Failure != "":
+			return pipeline.RunFailed, r.mods[r.broken].def.Failure
 		}
+		return pipeline.RunFailed, r.broken + " failed"
 	case r.warnings > 0:
-		state = pipeline.RunWarnings
+		return pipeline.RunWarnings, ""
 	}
-	t.batch.runEnd(r, state, reason)
+	return pipeline.RunSucceeded, ""
+}
+
+// unfit is why a hook of the pipeline has nothing to do, after a run that went
+// as this one did; "" where it has.
+func (m *mod) unfit() string {
+	state, _ := m.run.outcome()
+	success := state == pipeline.RunSucceeded || state == pipeline.RunWarnings
+	switch m.def.Hook {
+	case pipeline.HookSuccess:
+		if !success {
+			return "the run has not succeeded"
+		}
+	case pipeline.HookFailure:
+		if state != pipeline.RunFailed {
+			return "the run has not failed"
+		}
+	}
+	return ""
+}
+
+// hookStatus is what a hook of the pipeline sees as PIPELINED_STATUS.
+func (m *mod) hookStatus() string {
+	if m.def.Hook == pipeline.HookBefore {
+		return string(pipeline.RunRunning)
+	}
+	state, _ := m.run.outcome()
+	return string(state)
 }

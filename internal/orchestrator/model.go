@@ -359,7 +359,7 @@ func (l *live) spec(term uint64) pipeline.Spec {
 		Command: d.Command, Script: d.Script, Env: d.Env,
 		Workspace: r.head.Workspace, Inputs: d.Inputs, InputsAll: d.InputsAll, Layout: d.Layout, WorkingDir: d.WorkingDir,
 		Outputs: d.Outputs, OutputsOptional: d.OutputsOptional, Timeout: d.Timeout, Grace: d.Grace, Caches: d.Caches,
-		IdleTimeout: d.IdleTimeout, OnDisconnect: d.OnDisconnect,
+		IdleTimeout: d.IdleTimeout, OnDisconnect: d.OnDisconnect, Hooks: d.Hooks, Resources: d.Resources,
 		Holders: r.head.Holders}
 	if l.after != nil {
 		s.After = &l.after.id
@@ -374,6 +374,11 @@ func (l *live) spec(term uint64) pipeline.Spec {
 		if e.Env != nil {
 			s.Env = merged(d.Env, e.Env)
 		}
+	}
+	if d.Hook != "" {
+		// A hook depends on all modules, but not for the sake of their files.
+		s.Status = m.hookStatus()
+		return s
 	}
 	for _, dep := range m.deps {
 		if dep.outputs != "" {

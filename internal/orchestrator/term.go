@@ -285,6 +285,10 @@ func (t *term) advance(m *mod) {
 	if r.stopping != "" && !m.def.AlwaysRun || m.waits > 0 {
 		return
 	}
+	if reason := m.unfit(); reason != "" {
+		t.end(m, pipeline.ModuleSkipped, reason)
+		return
+	}
 	if len(m.def.Late) > 0 {
 		switch {
 		case m.evaluated == nil:

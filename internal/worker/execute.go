@@ -124,7 +124,7 @@ func (w *Worker) environ(a *attempt) ([]string, error) {
 			}
 		}
 	}
-	return executor.Environ(executor.EnvConfig{Dir: a.dir, Run: string(s.ID.Run), Pipeline: s.Pipeline, Module: s.ID.Module,
+	return executor.Environ(executor.EnvConfig{Dir: a.dir, Status: s.Status, Run: string(s.ID.Run), Pipeline: s.Pipeline, Module: s.ID.Module,
 		Attempt: s.ID.Attempt, Worker: w.cfg.Name, TraceParent: traceParent(s.ID), Cache: cache, PassThrough: w.cfg.ModuleEnv, Declared: withSecrets(s)})
 }
 

@@ -138,6 +138,7 @@ func (f *File) compile(in Inputs) (*pipeline.Pipeline, Diagnostics) {
 	c.require()
 	c.scope()
 	c.choose()
+	c.hooks(env, late)
 	outside = append(outside, c.outside...)
 	if d := append(outside, c.done()...); len(d) > 0 {
 		return nil, d

@@ -23,6 +23,7 @@ type File struct {
 
 	templates    map[string]*template
 	requirements []*requirement
+	hooks        ownHooks
 	envFrom      []string
 
 	variables []*variable

@@ -147,7 +147,17 @@ func TestParse_oneMistake(t *testing.T) {
 		{body("locals {\n a = each.key\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `3:6 local.a is the same for all modules: matrix and each are of one | use them in the modules themselves`},
 		{body("requirement \"x\" {\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:1 requirement "x" has no command | write command = ["program", "argument"]`},
 		{body("template \"t\" {\n comand = 1\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `3:2 unknown attribute "comand" in template | did you mean "command"?`},
-		{moduleWith("command=[\"a\"]\nhooks {\n}"), `4:1 hooks is part of the language but this version does not run it yet`},
+		{moduleWith("command=[\"a\"]\nhooks = 1"), `4:1 hooks is a block | write hooks { after = … } without =`},
+		{moduleWith("command=[\"a\"]\nhooks {\n afer = \"x\"\n}"), `5:2 unknown attribute "afer" in hooks | did you mean "after"?`},
+		{moduleWith("command=[\"a\"]\nhooks {\n after = \"\"\n}"), `5:10 hooks.after: empty text | write a script, or leave the attribute out`},
+		{moduleWith("command=[\"a\"]\nresources = 2"), `4:13 resources is an object that is written out | write resources = { cpu = 2, memory = "1GiB" }`},
+		{moduleWith("command=[\"a\"]\nresources = { cpus = 2 }"), `4:15 unknown attribute "cpus" in resources | did you mean "cpu"?`},
+		{moduleWith("command=[\"a\"]\nresources = { cpu = 0 }"), `4:21 resources.cpu: number of processors out of range | write a number from 0.001 to 100000`},
+		{moduleWith("command=[\"a\"]\nresources = { cpu = \"two\" }"), `4:21 resources.cpu: invalid number of processors "two" | write how many processors, such as 2 or 0.5`},
+		{moduleWith("command=[\"a\"]\nresources = { memory = 1024 }"), `4:24 resources.memory: size "1024" has no unit | write a number and a unit, such as "512MiB" or "2GiB"`},
+		{moduleWith("command=[\"a\"]\nresources = { memory = \"much\" }"), `4:24 resources.memory: invalid size "much" | write a number and a unit, such as "512MiB" or "2GiB"`},
+		{body("hooks {\n}\nhooks {\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `4:1 second hooks block | the first is at p.hcl:2:1`},
+		{body("hooks {\n after = \"true\"\n}\nmodule \"hooks\" {\n command=[\"a\"]\n}"), `1:10 a module cannot be named hooks beside the pipeline's hooks block | name the module differently`},
 		{body("on_failure = \"go on\"\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:14 on_failure: invalid value "go on" | write "stop" or "continue"`},
 		{body("max_parallel = 0\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:16 max_parallel: number out of range | write a whole number from 1 to 1000000`},
 		{body("schedule {\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:1 schedule is part of the language but this version does not run it yet`},
@@ -258,7 +268,7 @@ func TestParse_windows(t *testing.T) {
 
 // A name of the language that is not run yet is refused wherever it stands.
 func TestParse_laterNames(t *testing.T) {
-	for _, name := range []string{"secrets", "cache", "cache_key", "resources", "hooks", "image", "approval"} {
+	for _, name := range []string{"secrets", "cache", "cache_key", "image", "approval"} {
 		for _, form := range []string{" = 1", " {\n}"} {
 			got := mistakes(t, moduleWith("command=[\"a\"]\n"+name+form), language.Inputs{})
 			want := []string{"4:1 " + name + " is part of the language but this version does not run it yet"}
@@ -267,7 +277,7 @@ func TestParse_laterNames(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"schedule", "hooks", "concurrency"} {
+	for _, name := range []string{"schedule", "concurrency"} {
 		for _, form := range []string{" = 1", " {\n}"} {
 			got := mistakes(t, body(name+form+"\nmodule \"m\" {\n command=[\"a\"]\n}"), language.Inputs{})
 			want := []string{"2:1 " + name + " is part of the language but this version does not run it yet"}

@@ -14,10 +14,11 @@ import (
 )
 
 var (
-	moduleNamesAll = append([]string{"command", "script", "depends_on", "optional_depends_on", "env", "env_from", "requires", "retry",
+	moduleNamesAll = append([]string{"command", "script", "depends_on", "optional_depends_on", "env", "env_from", "requires", "resources", "retry", hookBlock,
 		"when", "matrix", "for_each", "use"}, slices.Sorted(maps.Keys(moduleSpecs))...)
 	retryNames    = slices.Sorted(maps.Keys(retrySpecs))
 	requiresNames = slices.Sorted(maps.Keys(requiresSpecs))
+	resourceNames = slices.Sorted(maps.Keys(resourceSpecs))
 )
 
 // module decodes a module block.
@@ -53,7 +54,9 @@ func (p *parser) module(b *hclsyntax.Block) {
 		case "optional_depends_on":
 			m.optional = p.dependsOn(a)
 		case "requires":
-			p.requires(m, a.Expr, index)
+			p.object(m, a, index, requiresSpecs, requiresNames, `{ os = "linux", tools = ["go"] }`)
+		case "resources":
+			p.object(m, a, index, resourceSpecs, resourceNames, `{ cpu = 2, memory = "1GiB" }`)
 		case "when":
 			p.when(m, a, index)
 		case "matrix", "for_each":
@@ -156,6 +159,8 @@ func (p *parser) moduleAttribute(m *module, a *hclsyntax.Attribute, index int) {
 		m.pending = settle(p, m.pending, &m.static, a.Name, a.Expr, s, index)
 	case a.Name == "retry":
 		p.add(a.NameRange, "write retry { attempts = … } without =", "retry is a block")
+	case a.Name == hookBlock:
+		p.add(a.NameRange, "write hooks { after = … } without =", "hooks is a block")
 	case p.later(laterModule, a.Name, a.NameRange):
 	default:
 		p.unknown("attribute", a.Name, a.NameRange, "module", moduleNamesAll)
@@ -170,6 +175,10 @@ func (p *parser) moduleBlocks(m *module, body *hclsyntax.Body, index int) {
 		case inner.Type == "retry":
 			if p.once(declared, inner) {
 				p.retry(m, inner, index)
+			}
+		case inner.Type == hookBlock:
+			if p.once(declared, inner) {
+				m.pending = hookAttributes(p, m.pending, &m.static, inner, moduleHookSpecs, index)
 			}
 		case slices.Contains(moduleNamesAll, inner.Type):
 			p.add(inner.TypeRange, fmt.Sprintf("write %s = …", inner.Type), "%s is an attribute, not a block", inner.Type)
@@ -210,27 +219,28 @@ func finishRetry(r *report, m *pipeline.Module, at hcl.Range) {
 	}
 }
 
-// requires decodes an object whose keys are written out.
-func (p *parser) requires(m *module, expr hclsyntax.Expression, index int) {
-	object, ok := expr.(*hclsyntax.ObjectConsExpr)
+// object decodes an attribute that is an object whose keys are written out, each
+// with a spec. example is what one looks like.
+func (p *parser) object(m *module, a *hclsyntax.Attribute, index int, specs map[string]spec[pipeline.Module], names []string, example string) {
+	object, ok := a.Expr.(*hclsyntax.ObjectConsExpr)
 	if !ok {
-		p.absent(expr.Range(), `write requires = { os = "linux", tools = ["go"] }`, "requires is an object that is written out")
+		p.absent(a.Expr.Range(), "write "+a.Name+" = "+example, "%s is an object that is written out", a.Name)
 		return
 	}
 	seen := map[string]bool{}
 	for _, item := range object.Items {
 		key, ok := literalKey(item.KeyExpr)
 		at := item.KeyExpr.Range()
-		switch s, known := requiresSpecs[key]; {
+		switch s, known := specs[key]; {
 		case !ok:
-			p.add(at, "requires has os, arch, tools and tags", "a name in requires is written out")
+			p.add(at, a.Name+" has "+strings.Join(names, ", "), "a name in %s is written out", a.Name)
 		case seen[key]:
-			p.add(at, "", "second %q in requires", key)
+			p.add(at, "", "second %q in %s", key, a.Name)
 		case !known:
-			p.unknown("attribute", key, at, "requires", requiresNames)
+			p.unknown("attribute", key, at, a.Name, names)
 		default:
 			seen[key] = true
-			m.pending = settle(p, m.pending, &m.static, "requires."+key, item.ValueExpr, s, index)
+			m.pending = settle(p, m.pending, &m.static, a.Name+"."+key, item.ValueExpr, s, index)
 		}
 	}
 }

@@ -103,8 +103,8 @@ func (p *parser) placeText(at hcl.Range) string {
 }
 
 var (
-	pipelineBlocks = set("variable", "locals", "workspace", "module", "template", "requirement")
-	pipelineNames  = append([]string{"module", "variable", "locals", "env", "env_from", "workspace", "template", "requirement"}, slices.Sorted(maps.Keys(pipelineSpecs))...)
+	pipelineBlocks = set("variable", "locals", "workspace", "module", "template", "requirement", hookBlock)
+	pipelineNames  = append([]string{"module", "variable", "locals", "env", "env_from", "workspace", "template", "requirement", hookBlock}, slices.Sorted(maps.Keys(pipelineSpecs))...)
 )
 
 // pipeline decodes the pipeline block.
@@ -143,6 +143,10 @@ func (p *parser) pipeline(b *hclsyntax.Block) {
 		case "workspace":
 			if p.once(declared, inner) {
 				p.workspace(inner)
+			}
+		case hookBlock:
+			if p.once(declared, inner) {
+				p.ownHooks(inner)
 			}
 		case "module":
 			p.module(inner)
@@ -261,7 +265,7 @@ func literal(r *report, expr hclsyntax.Expression) (cty.Value, bool) {
 // settle reads an attribute into target if it is a constant, else appends it
 // to what Compile has to do.
 func settle[T any](p *parser, list []pending[T], target *T, name string, expr hclsyntax.Expression, s spec[T], owner int) []pending[T] {
-	refs := scan(p.report, expr, false)
+	refs := scan(p.report, expr, s.script)
 	if refs.none() && !Expensive(expr) {
 		if v, ok := literal(p.report, expr); ok {
 			if x, ok := s.read(p.report, name, expr, v); ok {

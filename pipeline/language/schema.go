@@ -42,6 +42,8 @@ type spec[T any] struct {
 	kind kind
 	// check looks at a text, or at each of a list.
 	check func(string) *problem
+	// script marks text for a shell, whose own ${} has to be escaped.
+	script bool
 	// low and high bound a number, or each of a list.
 	low, high int
 	// zero says what the duration "0" is for; "" refuses it.
@@ -50,7 +52,7 @@ type spec[T any] struct {
 }
 
 // The attributes that are known at submission. The ones that need more than a
-// spec (command, script, env, depends_on, requires) stand in module.go.
+// spec (command, script, env, depends_on, requires, hooks) stand in module.go.
 var (
 	pipelineSpecs = map[string]spec[pipeline.Pipeline]{
 		"description":  {kind: kindText, check: checkText, set: func(p *pipeline.Pipeline, r reading) { p.Description = r.text }},
@@ -97,6 +99,11 @@ var (
 		"arch":  {kind: kindText, check: checkWord, set: func(m *pipeline.Module, r reading) { m.Requires.Arch = r.text }},
 		"tools": {kind: kindTexts, check: checkWord, set: func(m *pipeline.Module, r reading) { m.Requires.Tools = unique(r.texts) }},
 		"tags":  {kind: kindTexts, check: checkWord, set: func(m *pipeline.Module, r reading) { m.Requires.Tags = unique(r.texts) }},
+	}
+
+	resourceSpecs = map[string]spec[pipeline.Module]{
+		"cpu":    {kind: kindText, check: checkCPU, set: func(m *pipeline.Module, r reading) { m.Resources.CPU, _ = parseCPU(r.text) }},
+		"memory": {kind: kindText, check: checkMemory, set: func(m *pipeline.Module, r reading) { m.Resources.Memory, _ = parseMemory(r.text) }},
 	}
 
 	workspaceSpecs = map[string]spec[Workspace]{

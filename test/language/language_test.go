@@ -1,6 +1,7 @@
 package language
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -38,9 +39,13 @@ type testCase struct {
 	run        string
 	flags      []string
 	kill       bool
-	modules    map[string]expected
-	attempts   map[string]int
-	logs       map[string][]string
+	// rules are the rules of the language that the case is of.
+	rules []string
+	// errors is what is said of a case that is invalid.
+	errors   []string
+	modules  map[string]expected
+	attempts map[string]int
+	logs     map[string][]string
 }
 
 // cases reads all files.
@@ -79,6 +84,10 @@ func readCase(t *testing.T, path string) testCase {
 			c.kill = true
 		case key == "run":
 			c.run = value
+		case key == "rules":
+			c.rules = strings.Fields(value)
+		case key == "error":
+			c.errors = append(c.errors, value)
 		case key == "flags":
 			c.flags = strings.Fields(value)
 		case what == "attempts":
@@ -94,8 +103,8 @@ func readCase(t *testing.T, path string) testCase {
 			c.modules[key] = expected{state, strings.Trim(reason, `"`)}
 		}
 	}
-	if c.run == "" || len(c.modules) == 0 {
-		t.Fatalf("%s says nothing of the run or of its modules", path)
+	if c.run == "" || len(c.modules)+len(c.errors) == 0 || len(c.rules) == 0 {
+		t.Fatalf("%s says nothing of the run, of its modules or of the rules that it is of", path)
 	}
 	return c
 }
@@ -146,11 +155,26 @@ func (c *testCase) check(r wire.Run, lines []string) error {
 	return nil
 }
 
+// invalid is the state of what never becomes a run.
+const invalid = "invalid"
+
+// refused compares what is said of an invalid case.
+func (c *testCase) refused(stderr string) error {
+	for _, text := range c.errors {
+		if !strings.Contains(stderr, text) {
+			return fmt.Errorf("%s: %q is not said in %s", c.name, text, stderr)
+		}
+	}
+	return nil
+}
+
 // exitOf is the exit code that follows from the state of a run.
 func exitOf(state string) int {
 	switch state {
 	case "failed":
 		return 1
+	case invalid:
+		return 2
 	case "cancelled":
 		return 3
 	}
@@ -166,9 +190,12 @@ func TestRun(t *testing.T) {
 	for _, c := range cases(t) {
 		dir := t.TempDir()
 		g.Go(func() error {
+			var stderr bytes.Buffer
 			run := func(args ...string) ([]byte, error) {
 				cmd := exec.Command(bin, args...)
 				cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+dir, "XDG_CONFIG_HOME="+dir, "CASE_VAR=from outside", "CASE_OTHER=x")
+				stderr.Reset()
+				cmd.Stderr = &stderr
 				out, err := cmd.Output()
 				if exit, ok := err.(*exec.ExitError); ok && exit.ExitCode() == exitOf(c.run) {
 					err = nil
@@ -177,7 +204,13 @@ func TestRun(t *testing.T) {
 			}
 			out, err := run(append([]string{"run", "-json", "-timeout", "90s"}, append(c.flags, c.path)...)...)
 			if err != nil {
-				t.Errorf("%s: run: %v: %s", c.name, err, out)
+				t.Errorf("%s: run: %v: %s%s", c.name, err, out, &stderr)
+				return nil
+			}
+			if c.run == invalid {
+				if err := c.refused(stderr.String()); err != nil {
+					t.Error(err)
+				}
 				return nil
 			}
 			var r wire.Run
@@ -218,6 +251,9 @@ func submit(cl *harness.Cluster, c testCase) error {
 	res := cl.CLI(args...)
 	if res.Code != exitOf(c.run) {
 		return fmt.Errorf("%s: submit ended %d, want %d: %s", c.name, res.Code, exitOf(c.run), res.Stderr)
+	}
+	if c.run == invalid {
+		return c.refused(res.Stderr)
 	}
 	var r wire.Run
 	if err := json.Unmarshal([]byte(res.Stdout), &r); err != nil {
@@ -294,5 +330,25 @@ func TestCluster_leaderKilled(t *testing.T) {
 	killer.Wait()
 	if n := kills.Load(); n < wanted {
 		t.Errorf("%d leaders were killed, want %d", n, wanted)
+	}
+}
+
+// TestCases_rules wants two cases at least of each rule of the language.
+func TestCases_rules(t *testing.T) {
+	count := map[string]int{}
+	for _, c := range cases(t) {
+		for _, r := range c.rules {
+			count[r]++
+		}
+	}
+	for _, r := range strings.Fields("1 2 3 4 5 6 7 9 10 s21 s22 s23 s24 s25 s26 s27 s28 s29") {
+		if count[r] < 2 {
+			t.Errorf("rule %s has %d cases, want 2", r, count[r])
+		}
+		delete(count, r)
+	}
+	delete(count, "8")
+	for r := range count {
+		t.Errorf("there is no rule %s", r)
 	}
 }
