@@ -11,11 +11,11 @@ import (
 
 // plan places what is ready.
 func (t *term) plan() {
-	t.dirty = false
+	t.dirty, t.kept = false, nil
 	t.wakeDelayed()
-	v := scheduler.View{Workers: t.planWorkers()}
-	t.grantLocks(v.Workers)
 	now := time.Now()
+	v := scheduler.View{Workers: t.planWorkers(), Now: now, Patience: patience}
+	t.grantLocks(v.Workers)
 	for _, r := range t.runs {
 		if r.queue.Len() > 0 && !r.stale {
 			r.queue.Priority = r.priority(now)
@@ -30,6 +30,7 @@ func (t *term) plan() {
 	// same view gives the same plan.
 	sort.Slice(v.Runs, func(i, j int) bool { return v.Runs[i].Number < v.Runs[j].Number })
 	placed, why := scheduler.Plan(&v)
+	t.kept = v.Kept
 	for _, e := range why {
 		r := t.runs[e.Run]
 		if r.why == nil {
@@ -74,7 +75,7 @@ func (t *term) assign(p scheduler.Placement) {
 		m.run.head.StartedAt = l.assignedAt
 	}
 	m.run.occupy(l)
-	link.used++
+	link.take(m)
 	t.batch.assign(l, p.WorkerName)
 }
 
@@ -101,7 +102,7 @@ func (t *term) queueBehind(r *run) {
 			continue
 		}
 		link := t.links[head.worker]
-		if link == nil || link.caps == nil || link.outside || !t.open(link, now) {
+		if link == nil || link.caps == nil || link.outside || !t.open(link, now) || t.kept != nil && t.kept.Worker == &link.sched {
 			continue
 		}
 		tail, queued := head, 0
@@ -113,7 +114,8 @@ func (t *term) queueBehind(r *run) {
 		}
 		for ; queued < depth; queued++ {
 			next := r.queue.Next(func(c scheduler.Class) bool {
-				return !c.Alone && c.Avoid != head.worker && scheduler.Fits(&link.sched, c)
+				// What it leaves free may go to others as soon as it has ended.
+				return !c.Alone && c.Avoid != head.worker && scheduler.Fits(&link.sched, c) && c.Within(tail.mod.class())
 			})
 			if next == nil {
 				break
@@ -146,6 +148,7 @@ func (t *term) planWorkers() []*scheduler.Worker {
 			continue // not heard of in this term: what it has is not known yet
 		}
 		l.sched.Slots, l.sched.Used = l.caps.MaxParallelModules, l.used
+		l.sched.UsedCPU, l.sched.UsedMemory = l.cpu, l.memory
 		l.sched.Closed = !t.open(l, now)
 		out = append(out, &l.sched)
 	}
