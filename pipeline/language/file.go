@@ -109,10 +109,6 @@ type lateable struct {
 // unknown reports whether the attribute has no value before dispatch.
 func (l *lateable) unknown(runIDKnown bool) bool { return l.waits || (l.waitsForID && !runIDKnown) }
 
-// late reports whether the attribute is evaluated at dispatch: where it is not
-// known before, or where what it comes to must not be kept.
-func (l *lateable) late(runIDKnown bool) bool { return l.sensitive || l.unknown(runIDKnown) }
-
 // environment is an env attribute.
 type environment struct {
 	at hcl.Range
