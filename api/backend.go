@@ -67,10 +67,22 @@ type Backend interface {
 	Cancel(ctx context.Context, by Subject, id pipeline.RunID, in wire.CancelRequest) (wire.RunSummary, error)
 	// Retry: leader. It makes a run that is over go on.
 	Retry(ctx context.Context, by Subject, id pipeline.RunID, in wire.RetryRequest) (wire.RunSummary, error)
+	// Decide: leader. It takes a person's word about a module that waits for an
+	// approval. The same decision again changes nothing; another one is a
+	// Conflict.
+	Decide(ctx context.Context, by Subject, id pipeline.RunID, module string, d pipeline.Decision, comment string) (wire.Module, error)
 	// Why: leader. An empty module means all of them.
 	Why(ctx context.Context, id pipeline.RunID, module string) (wire.Why, error)
 	// Locks: leader.
 	Locks(ctx context.Context) (wire.LockList, error)
+	// CacheList, CacheStats: leader, or any node that has the state with stale.
+	// The list begins behind the key after. CachePrune: leader.
+	CacheList(ctx context.Context, pipeline string, limit int, after pipeline.Digest) (wire.CacheList, error)
+	CacheStats(ctx context.Context) (wire.CacheStats, error)
+	// CacheLookup: leader. It says which modules of a submission would take a
+	// recorded result.
+	CacheLookup(ctx context.Context, by Subject, in wire.SubmitRequest) (wire.CacheForecast, error)
+	CachePrune(ctx context.Context, by Subject, in wire.CachePrune) (wire.CachePruned, error)
 
 	// Follow sends the logs of a run (needs the state). It returns after the
 	// RunEnd event, when send fails, or when ctx ends.
@@ -115,6 +127,12 @@ type Backend interface {
 	CreateToken(ctx context.Context, by Subject, in wire.TokenRequest) (wire.TokenCreated, error)
 	Tokens(ctx context.Context) (wire.TokenList, error)
 	DeleteToken(ctx context.Context, by Subject, id string) error
+
+	// SetSecret, DeleteSecret: any node; what it is told is sealed there, before
+	// anything leaves it. Secrets: leader.
+	SetSecret(ctx context.Context, by Subject, name string, in wire.SecretRequest) (wire.SecretInfo, error)
+	Secrets(ctx context.Context) (wire.SecretList, error)
+	DeleteSecret(ctx context.Context, by Subject, name string) error
 }
 
 // RunQuery selects runs.

@@ -28,8 +28,14 @@ var table = map[string][2]string{
 	"GET /api/v1/runs/{id}":                              {"rsa", "Run"},
 	"POST /api/v1/runs/{id}/cancel":                      {"sa", "Cancel"},
 	"POST /api/v1/runs/{id}/retry":                       {"sa", "Retry"},
+	"POST /api/v1/runs/{id}/modules/{module}/approve":    {"sa", "Approve"},
+	"POST /api/v1/runs/{id}/modules/{module}/reject":     {"sa", "Reject"},
 	"GET /api/v1/runs/{id}/why":                          {"rsa", "Why"},
 	"GET /api/v1/locks":                                  {"rsa", "Locks"},
+	"GET /api/v1/cache":                                  {"rsa", "Cache"},
+	"GET /api/v1/cache/stats":                            {"rsa", "CacheStats"},
+	"POST /api/v1/cache/lookup":                          {"sa", "CacheLookup"},
+	"POST /api/v1/cache/prune":                           {"a", "CachePrune"},
 	"GET /api/v1/runs/{id}/logs":                         {"rsa", "FollowRun"},
 	"POST /api/v1/runs/{id}/logs":                        {"rsa", "FollowRun"},
 	"GET /api/v1/runs/{id}/modules/{module}/logs":        {"rsa", "Log"},
@@ -47,6 +53,9 @@ var table = map[string][2]string{
 	"POST /api/v1/tokens":                                {"a", "CreateToken"},
 	"GET /api/v1/tokens":                                 {"a", "Tokens"},
 	"DELETE /api/v1/tokens/{id}":                         {"a", "DeleteToken"},
+	"PUT /api/v1/secrets/{name}":                         {"a", "SetSecret"},
+	"GET /api/v1/secrets":                                {"sa", "Secrets"},
+	"DELETE /api/v1/secrets/{name}":                      {"a", "DeleteSecret"},
 }
 
 // Every role against every route. What is let through ends otherwise (the

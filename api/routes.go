@@ -81,7 +81,7 @@ type Route struct {
 // Routes is the table of all calls, in the order of the documentation.
 func Routes() []Route {
 	var all []Route
-	for _, group := range [...]func() []Route{protocolRoutes, runRoutes, blobRoutes, clusterRoutes} {
+	for _, group := range [...]func() []Route{protocolRoutes, runRoutes, blobRoutes, cacheRoutes, clusterRoutes} {
 		all = append(all, group()...)
 	}
 	return all
@@ -127,6 +127,10 @@ func runRoutes() []Route {
 			Request: doc[wire.CancelRequest](), Response: doc[wire.RunSummary](), serve: (*Server).cancel},
 		{Method: "POST", Pattern: "/api/v1/runs/{id}/retry", Summary: "make a run that is over go on", Role: RoleSubmit, Where: OnLeader, Body: OptionalBody,
 			Request: doc[wire.RetryRequest](), Response: doc[wire.RunSummary](), serve: (*Server).retry},
+		{Method: "POST", Pattern: "/api/v1/runs/{id}/modules/{module}/approve", Summary: "approve what a module waits for", Role: RoleSubmit, Where: OnLeader, Body: OptionalBody,
+			Request: doc[wire.ApproveRequest](), Response: doc[wire.Module](), serve: (*Server).approve},
+		{Method: "POST", Pattern: "/api/v1/runs/{id}/modules/{module}/reject", Summary: "reject what a module waits for", Role: RoleSubmit, Where: OnLeader, Body: OptionalBody,
+			Request: doc[wire.RejectRequest](), Response: doc[wire.Module](), serve: (*Server).reject},
 		{Method: "GET", Pattern: "/api/v1/runs/{id}/why", Summary: "why a run or a module is where it is", Role: RoleRead, Where: OnLeader,
 			Query: []string{"module"}, Response: doc[wire.Why](), serve: (*Server).why},
 		{Method: "GET", Pattern: "/api/v1/runs/{id}/logs", Summary: "the output of all modules, as events", Role: RoleRead, Where: OnState, Long: true,
@@ -174,5 +178,10 @@ func clusterRoutes() []Route {
 			Response: doc[wire.TokenList](), serve: (*Server).tokens},
 		{Method: "DELETE", Pattern: "/api/v1/tokens/{id}", Summary: "revoke a token", Role: RoleAdmin, Where: OnLeader,
 			serve: (*Server).deleteToken},
+		{Method: "PUT", Pattern: "/api/v1/secrets/{name}", Summary: "set a secret, or replace it", Role: RoleAdmin, Body: JSONBody,
+			Request: doc[wire.SecretRequest](), Response: doc[wire.SecretInfo](), serve: (*Server).setSecret},
+		{Method: "GET", Pattern: "/api/v1/secrets", Summary: "the names of the secrets, never their values", Role: RoleSubmit, Where: OnLeader,
+			Response: doc[wire.SecretList](), serve: (*Server).secrets},
+		{Method: "DELETE", Pattern: "/api/v1/secrets/{name}", Summary: "remove a secret", Role: RoleAdmin, serve: (*Server).deleteSecret},
 	}
 }

@@ -139,6 +139,31 @@ func WriteScript(dir, script string) ([]string, error) {
 	return writeScript(ScriptPath(dir), script)
 }
 
+// WriteHiddenScript is WriteScript for a script in which there is what must not
+// reach a disk: it lies where results do. It is run by the interpreter that it
+// names, since files there may not be executable themselves.
+func WriteHiddenScript(dir, script string) ([]string, error) {
+	folder, ok := resultFolder()
+	if !ok {
+		return WriteScript(dir, script)
+	}
+	path := folder + "/" + resultName(dir) + scriptSuffix
+	if err := os.RemoveAll(path); err != nil {
+		return nil, fmt.Errorf("write script: %w", err)
+	}
+	argv, err := writeScript(path, script)
+	if first, _, _ := strings.Cut(script, "\n"); err == nil && strings.HasPrefix(first, "#!") {
+		// As the kernel reads it: the interpreter, and at most one argument.
+		program, rest, _ := strings.Cut(strings.TrimSpace(first[2:]), " ")
+		argv = []string{program}
+		if rest = strings.TrimSpace(rest); rest != "" {
+			argv = append(argv, rest)
+		}
+		argv = append(argv, path)
+	}
+	return argv, err
+}
+
 // hookPrefix begins the names of hooks' scripts in an attempt's folder.
 const hookPrefix = "hook-"
 

@@ -40,6 +40,7 @@ func (s *Store) ApplyBatch(logs []*raft.Log) []any {
 			if err != nil {
 				panic(fmt.Sprintf("fsm: entry %d: %v", l.Index, err))
 			}
+			st.at = cmd.At
 			replies[i] = st.apply(cmd, changed)
 		}
 		if last == nil {
@@ -82,6 +83,12 @@ func (st *state) apply(c *Command, ch *change) any {
 		return st.applyForget(c.Forget, ch)
 	case c.Retry != nil:
 		return st.applyRetry(c, ch)
+	case c.Decide != nil:
+		return st.applyDecision(c, ch)
+	case c.Secret != nil:
+		return st.applySecret(c.Secret)
+	case c.CacheDelete != nil:
+		return st.applyCacheDelete(c.CacheDelete)
 	}
 	return Result{Err: pipeline.Errorf(pipeline.Invalid, "the command says nothing that this version knows")}
 }
@@ -193,18 +200,30 @@ func (st *state) applyRetry(c *Command, ch *change) Result {
 	case len(op.Modules) == 0:
 		return Result{Err: pipeline.Errorf(pipeline.Conflict, "run %s has nothing to retry: every module succeeded", op.Run)}
 	}
-	modules := make([]*pipeline.ModuleRecord, len(op.Modules))
-	for i, name := range op.Modules {
+	modules := make([]*pipeline.ModuleRecord, 0, len(op.Modules))
+	seen := make(map[string]bool, len(op.Modules))
+	for _, name := range op.Modules {
 		if why := badName("the module's name", name); why != "" {
 			return Result{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
 		}
-		if modules[i] = st.module(op.Run, name); !modules[i].State.Final() {
+		m := st.module(op.Run, name)
+		switch {
+		case !m.State.Final():
 			return Result{Err: pipeline.Errorf(pipeline.Conflict, "module %s has not ended", name)}
+		case !seen[name]:
+			seen[name] = true
+			modules = append(modules, m)
+		}
+	}
+	gone := map[string]bool{}
+	for _, m := range modules {
+		for i := range m.Instances {
+			gone[pipeline.InstanceName(m.Name, m.Instances[i].Key)] = true
 		}
 	}
 	for _, m := range modules {
-		if !m.State.Final() {
-			continue // named twice
+		if gone[m.Name] {
+			continue // goes with the module that it is of
 		}
 		uncount(r, m)
 		st.collapse(r, m)

@@ -32,10 +32,16 @@ func (st *state) applyExpand(e *Expand, at time.Time) refusal {
 			return refusal{reason: "waits for " + n}
 		}
 	}
+	seen := make(map[string]bool, len(e.Instances))
 	for i := range e.Instances {
-		if why := badName("the instance's key", e.Instances[i].Key); why != "" {
+		key := e.Instances[i].Key
+		if why := badName("the instance's key", key); why != "" {
 			return refusal{reason: why}
 		}
+		if seen[key] {
+			return refusal{reason: fmt.Sprintf("two instances have the key %q", key)}
+		}
+		seen[key] = true
 	}
 	m.Instances, m.Expanded = e.Instances, true
 	m.State, m.FinishedAt = pipeline.ModuleSucceeded, at

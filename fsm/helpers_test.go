@@ -239,8 +239,14 @@ func batch(parts ...any) *fsm.Command {
 			b.Runs = append(b.Runs, p)
 		case fsm.Copies:
 			b.Copies = append(b.Copies, p)
+		case fsm.Expand:
+			b.Expands = append(b.Expands, p)
 		case fsm.Reopen:
 			b.Reopens = append(b.Reopens, p)
+		case fsm.Await:
+			b.Awaits = append(b.Awaits, p)
+		case fsm.Decide:
+			b.Decides = append(b.Decides, p)
 		default:
 			panic(fmt.Sprintf("no part of a batch: %T", p))
 		}
@@ -255,6 +261,8 @@ func attempt(run, module string, n int) pipeline.AttemptID {
 func assign(run, module string, n int, needs ...string) fsm.Assign {
 	return fsm.Assign{ID: attempt(run, module, n), Worker: "w1", WorkerName: "one", Incarnation: "i1", Needs: needs}
 }
+
+func locked(a fsm.Assign, keys ...string) fsm.Assign { a.Locks = keys; return a }
 
 func start(run, module string, n int) fsm.Start {
 	return fsm.Start{ID: attempt(run, module, n), At: at.Add(time.Second)}
@@ -289,6 +297,16 @@ func runEnd(run string, s pipeline.RunState) fsm.RunEnd {
 func reopen(run, module string, n int) fsm.Reopen {
 	return fsm.Reopen{Run: pipeline.RunID(run), Module: module, Attempt: n, Reason: "what it left is gone"}
 }
+
+func await(run, module string, needs ...string) fsm.Await {
+	return fsm.Await{Run: pipeline.RunID(run), Module: module, Message: "go?", Deadline: at.Add(time.Hour), Needs: needs}
+}
+
+func decide(run, module string, d pipeline.Decision) fsm.Decide {
+	return fsm.Decide{Run: pipeline.RunID(run), Module: module, Decision: d, By: "ann", Reason: string(d) + " by ann"}
+}
+
+func decision(d fsm.Decide) *fsm.Command { return &fsm.Command{Decide: &d} }
 
 func cancel(run string) *fsm.Command {
 	return &fsm.Command{Cancel: &fsm.Cancel{Run: pipeline.RunID(run), Reason: "stop it"}}

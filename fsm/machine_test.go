@@ -2,6 +2,7 @@ package fsm_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -42,11 +43,17 @@ var (
 		pipeline.RunWarnings, pipeline.RunRunning, ""})
 )
 
+var (
+	someLocks     = rapid.SampledFrom([][]string{{"k1"}, {"k1", "k2"}, {"k2"}, {""}})
+	someInstances = rapid.SampledFrom([][]pipeline.Instance{nil, {{Key: "a"}}, {{Key: "a"}, {Key: "b"}}, {{Key: ""}}})
+)
+
 const perRun = 3 // modules
 
 // attemptOf draws an attempt of a module: mostly its last or its next.
 func (m *machine) attemptOf(t *rapid.T, ahead int) (pipeline.AttemptID, *pipeline.Attempt) {
-	id := attempt(someRuns.Draw(t, "run"), someModules.Draw(t, "module"), 0)
+	id := attempt(someRuns.Draw(t, "run"), "", 0)
+	id.Module = m.moduleOf(t, id.Run)
 	var rec pipeline.ModuleRecord
 	view(t, m.s, func(v *fsm.View) { rec = v.Module(id.Run, id.Module) })
 	id.Attempt = len(rec.Attempts) + ahead + rapid.SampledFrom([]int{0, 0, 0, 0, 0, -1, 1}).Draw(t, "off")
@@ -56,8 +63,19 @@ func (m *machine) attemptOf(t *rapid.T, ahead int) (pipeline.AttemptID, *pipelin
 	return id, nil
 }
 
+// moduleOf draws a module of a run, or an instance where there are some.
+func (m *machine) moduleOf(t *rapid.T, run pipeline.RunID) string {
+	name := someModules.Draw(t, "module")
+	view(t, m.s, func(v *fsm.View) {
+		if list := v.Module(run, name).Instances; len(list) > 0 && rapid.IntRange(0, 3).Draw(t, "block") > 0 {
+			name = pipeline.InstanceName(name, rapid.SampledFrom(list).Draw(t, "instance").Key)
+		}
+	})
+	return name
+}
+
 func (m *machine) part(t *rapid.T) any {
-	switch rapid.SampledFrom([]string{"start", "outcome", "outcome", "outcome", "assign", "assign", "assign", "end", "run", "run", "copies", "late", "reopen"}).Draw(t, "part") {
+	switch rapid.SampledFrom([]string{"expand", "start", "outcome", "outcome", "outcome", "assign", "assign", "assign", "end", "run", "run", "copies", "late", "reopen", "await", "decide"}).Draw(t, "part") {
 	case "start":
 		id, _ := m.attemptOf(t, 0)
 		return fsm.Start{ID: id, At: at}
@@ -85,11 +103,22 @@ func (m *machine) part(t *rapid.T) any {
 		if rapid.IntRange(0, 2).Draw(t, "needs") == 0 {
 			a.Needs = []string{someModules.Draw(t, "need")}
 		}
+		if rapid.IntRange(0, 2).Draw(t, "locks") == 0 {
+			a.Locks = someLocks.Draw(t, "keys")
+		}
 		return a
+	case "expand":
+		return fsm.Expand{Run: pipeline.RunID(someRuns.Draw(t, "run")), Module: rapid.SampledFrom([]string{"m1", "m2", ""}).Draw(t, "module"),
+			Instances: someInstances.Draw(t, "instances")}
 	case "end":
-		return end(someRuns.Draw(t, "run"), someModules.Draw(t, "module"), someStates.Draw(t, "state"))
+		id := pipeline.RunID(someRuns.Draw(t, "run"))
+		return end(string(id), m.moduleOf(t, id), someStates.Draw(t, "state"))
 	case "run":
 		return runEnd(someRuns.Draw(t, "run"), someRunStates.Draw(t, "state"))
+	case "await":
+		return await(someRuns.Draw(t, "run"), someModules.Draw(t, "module"), rapid.SampledFrom([][]string{nil, nil, {"m0"}}).Draw(t, "needs")...)
+	case "decide":
+		return m.decide(t)
 	case "reopen":
 		id, _ := m.attemptOf(t, 0)
 		return reopen(string(id.Run), id.Module, id.Attempt)
@@ -99,15 +128,27 @@ func (m *machine) part(t *rapid.T) any {
 	}
 }
 
+func (m *machine) decide(t *rapid.T) fsm.Decide {
+	return decide(someRuns.Draw(t, "run"), someModules.Draw(t, "module"),
+		rapid.SampledFrom([]pipeline.Decision{pipeline.Approved, pipeline.Rejected, pipeline.Skipped, "odd", ""}).Draw(t, "decision"))
+}
+
 func (m *machine) command(t *rapid.T) *fsm.Command {
-	switch rapid.SampledFrom([]string{"batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "submit", "submit", "submit", "cancel", "forget", "worker", "token"}).Draw(t, "command") {
+	switch rapid.SampledFrom([]string{"batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "submit", "submit", "submit", "cancel", "retry", "retry", "forget", "worker", "token", "decide"}).Draw(t, "command") {
 	case "submit":
 		c := submit(t, someRuns.Draw(t, "run"), perRun)
 		c.Submit.Run.Key = rapid.SampledFrom([]string{"", "", "k1", "k2"}).Draw(t, "key")
 		c.Submit.Fingerprint = rapid.SampledFrom([]pipeline.Digest{"f", "g"}).Draw(t, "fingerprint")
 		return c
 	case "cancel":
-		return cancel(someRuns.Draw(t, "run"))
+		c := cancel(someRuns.Draw(t, "run"))
+		c.Cancel.Request = rapid.SampledFrom([]string{"", "q1", "q2"}).Draw(t, "request")
+		c.Cancel.TimedOut = rapid.IntRange(0, 3).Draw(t, "timed out") == 0
+		return c
+	case "decide":
+		return decision(m.decide(t))
+	case "retry":
+		return &fsm.Command{Retry: m.retry(t)}
 	case "forget":
 		f := forget(pipeline.RunID(someRuns.Draw(t, "run")))
 		if rapid.Bool().Draw(t, "keys too") {
@@ -146,8 +187,71 @@ func (m *machine) add(t *rapid.T) {
 	}
 	m.logs = append(m.logs, l)
 	reply := m.s.Apply(l)
+	if c.Retry != nil && refused(reply) == "" {
+		m.noteRetried(t, c.Retry)
+	}
 	if c.Batch != nil {
 		m.noteReopened(t, c.Batch, reply.(fsm.BatchResult))
+	}
+}
+
+// retry draws a retry: mostly of a run that is over, of some of its modules.
+func (m *machine) retry(t *rapid.T) *fsm.Retry {
+	op := &fsm.Retry{Run: pipeline.RunID(someRuns.Draw(t, "run"))}
+	view(t, m.s, func(v *fsm.View) {
+		run, _ := v.Run(op.Run)
+		op.Tries = run.Tries + rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(t, "tries")
+		for range rapid.IntRange(0, 3).Draw(t, "names") {
+			op.Modules = append(op.Modules, m.moduleOf(t, op.Run))
+		}
+	})
+	return op
+}
+
+// noteRetried lets go of what a retry made wait again.
+func (m *machine) noteRetried(t *rapid.T, op *fsm.Retry) {
+	view(t, m.s, func(v *fsm.View) {
+		run, _ := v.Run(op.Run)
+		prefix := fmt.Sprintf("%s/%d", run.ID, run.Number)
+		delete(m.runs, pipeline.RunID(prefix))
+		for _, name := range op.Modules {
+			where := prefix + "/" + name
+			delete(m.modules, where)
+			delete(m.reopened, where)
+			for key := range m.modules {
+				if strings.HasPrefix(key, where+"[") {
+					delete(m.modules, key)
+				}
+			}
+			for id := range m.fences {
+				if strings.HasPrefix(string(id.Run), where+"[") {
+					delete(m.fences, id)
+				}
+			}
+		}
+	})
+}
+
+// checkLocks: a key has one holder, which is a live attempt that says so.
+func checkLocks(t *rapid.T, v *fsm.View) {
+	held := map[string]pipeline.AttemptID{}
+	for _, l := range v.Locks() {
+		held[l.Key] = l.Holder
+		rec := v.Module(l.Holder.Run, l.Holder.Module)
+		if a := rec.Last(); a == nil || a.Number != l.Holder.Attempt || a.State.Final() || !slices.Contains(a.Locks, l.Key) {
+			t.Fatalf("%q is held by %s, whose module is %+v", l.Key, l.Holder, rec)
+		}
+	}
+	for _, run := range v.Active() {
+		for name, rec := range v.Modules(run.ID) {
+			if a := rec.Last(); a != nil && !a.State.Final() {
+				for _, key := range a.Locks {
+					if id := (pipeline.AttemptID{Run: run.ID, Module: name, Attempt: a.Number}); held[key] != id {
+						t.Fatalf("%s runs with %q, which %s holds", id, key, held[key])
+					}
+				}
+			}
+		}
 	}
 }
 
@@ -177,6 +281,7 @@ func (m *machine) check(t *rapid.T) {
 		for _, run := range v.Active() {
 			active[run.ID] = true
 		}
+		checkLocks(t, v)
 		var last uint64
 		v.Runs(0, func(run pipeline.Run) bool {
 			if last != 0 && run.Number >= last {
@@ -235,6 +340,9 @@ func (m *machine) checkModule(t *rapid.T, run pipeline.Run, name string, rec pip
 	where := fmt.Sprintf("%s/%d/%s", run.ID, run.Number, name)
 	failures, losses, live := 0, 0, 0
 	for i, a := range rec.Attempts {
+		if i < rec.Tried && (a.State.Final() || a.Number != i+1) {
+			continue // of an earlier try of the run
+		}
 		if a.Number != i+1 {
 			t.Fatalf("%s: attempt %d stands at place %d", where, a.Number, i+1)
 		}
@@ -263,6 +371,8 @@ func (m *machine) checkModule(t *rapid.T, run pipeline.Run, name string, rec pip
 		t.Fatalf("%s is %s with %d live attempts", where, rec.State, live)
 	case rec.Failures != failures || rec.Losses != losses+m.reopened[where]:
 		t.Fatalf("%s counts %d failures and %d losses, its attempts say %d and %d", where, rec.Failures, rec.Losses, failures, losses)
+	case rec.Gate != nil && (len(rec.Attempts) > 0 || rec.Gate.Decision != "" && rec.State != rec.Gate.Decision.State()):
+		t.Fatalf("%s is %s with %d attempts and the decision %+v", where, rec.State, len(rec.Attempts), rec.Gate)
 	case !rec.State.Final() && rec.State != pipeline.ModuleWaiting && rec.State != pipeline.ModuleRunning:
 		t.Fatalf("%s is %q", where, rec.State)
 	}
@@ -324,7 +434,7 @@ func TestApply_machine(t *testing.T) {
 		m.tally(reached)
 	})
 	// The log must be worth something: it has to get far in the life of a run.
-	for _, state := range []string{"module succeeded", "module running", "run cancelling", "attempt superseded", "attempt running", "run final"} {
+	for _, state := range []string{"module succeeded", "module running", "run cancelling", "attempt superseded", "attempt running", "run final", "expanded", "retried", "locked", "forced"} {
 		if reached[state] == 0 {
 			t.Errorf("no random log ever came to %q: %v", state, reached)
 		}
@@ -339,10 +449,20 @@ func (m *machine) tally(count map[string]int) {
 		}
 	}
 	view(m.tb, m.s, func(v *fsm.View) {
+		count["locked"] += len(v.Locks())
 		v.Runs(0, func(run pipeline.Run) bool {
 			count["run "+strings.ToLower(string(run.State))]++
+			if run.Tries > 0 {
+				count["retried"]++
+			}
+			if run.Forced {
+				count["forced"]++
+			}
 			for _, rec := range v.Modules(run.ID) {
 				count["module "+string(rec.State)]++
+				if len(rec.Instances) > 0 {
+					count["expanded"]++
+				}
 				for _, a := range rec.Attempts {
 					count["attempt "+string(a.State)]++
 				}

@@ -39,6 +39,14 @@ func script(tb tester) []*raft.Log {
 		{Worker: &fsm.Worker{Delete: true, Record: fsm.WorkerRecord{ID: "w2"}}},
 		withKey(submit(tb, "d", 2), "again"), batch(assign("d", "m0", 1)), batch(outcome("d", "m0", 1, ok), reopen("d", "m0", 0)),
 		batch(reopen("d", "m0", 1), assign("d", "m0", 2)),
+		submit(tb, "g", 3), batch(await("g", "m0"), await("g", "m1", "m0"), await("g", "m0")), decision(decide("g", "m0", pipeline.Approved)),
+		batch(await("g", "m1", "m0"), assign("g", "m1", 1)), decision(decide("g", "m0", pipeline.Rejected)), decision(decide("g", "m0", pipeline.Approved)),
+		batch(decide("g", "m1", pipeline.Rejected), await("g", "m2"), assign("g", "m2", 1)), batch(decide("g", "m2", pipeline.Skipped), runEnd("g", pipeline.RunFailed)),
+		submit(tb, "e", 3), batch(fsm.Expand{Run: "e", Module: "m0", Instances: []pipeline.Instance{{Key: "x"}, {Key: "y"}}}, locked(assign("e", "m0[x]", 1), "k")),
+		batch(locked(assign("e", "m1", 1), "k")), {Cancel: &fsm.Cancel{Run: "e", Request: "q1"}}, {Cancel: &fsm.Cancel{Run: "e", Request: "q2"}},
+		batch(outcome("e", "m0[x]", 1, cancelled), end("e", "m0[y]", pipeline.ModuleCancelled), end("e", "m1", pipeline.ModuleCancelled),
+			end("e", "m2", pipeline.ModuleCancelled), runEnd("e", pipeline.RunCancelled)),
+		{Retry: &fsm.Retry{Run: "e", Modules: []string{"m0", "m2"}}},
 	}
 	var logs []*raft.Log
 	for i, c := range cmds {

@@ -29,6 +29,8 @@ type Worker struct {
 	Near bool
 	// Outside workers get only modules that require a tag of theirs.
 	Outside bool
+	// Plain workers are reached over plain HTTP.
+	Plain bool
 }
 
 // View is what the planner looks at. Plan changes it: placed modules leave
@@ -249,6 +251,9 @@ func able(w *Worker, c Class) bool {
 		return false
 	}
 	if c.OS != "" && c.OS != strings.ToLower(w.OS) || c.Arch != "" && c.Arch != strings.ToLower(w.Arch) {
+		return false
+	}
+	if w.Plain && c.Private {
 		return false
 	}
 	if w.Outside && c.Pin == "" && !anyIn(c.Tags, w.Tags) {

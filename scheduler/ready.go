@@ -27,6 +27,10 @@ type Class struct {
 	// Alone modules are never queued behind another: they hold locks, and must
 	// not hold them while they wait.
 	Alone bool
+	// Private modules are given secrets, and go to no worker that would get them
+	// over plain HTTP; nor are they queued behind another, so that it is known
+	// when they are placed that their secrets are there.
+	Private bool
 }
 
 // ClassOf gives the class of a module by what it requires and reserves.

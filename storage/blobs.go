@@ -57,6 +57,8 @@ type Blobs struct {
 	buffers sync.Pool // *[]byte of smallBlob
 	codecs  sync.Pool // *bundleEncoder
 	trees   treeCache
+	// verified tells what Clean need not read again.
+	verified cleanBlobs
 
 	closeOnce sync.Once
 
@@ -235,7 +237,7 @@ func (b *Blobs) present(d pipeline.Digest, size int64) bool {
 	sec, _ := st.Mtim.Unix()
 	now := time.Now()
 	if age := now.Unix() - sec; age > 60 || age < -60 {
-		os.Chtimes(path, now, now)
+		b.touch(d, func() error { return os.Chtimes(path, now, now) })
 	}
 	return true
 }

@@ -51,6 +51,9 @@ type SubmitRequest struct {
 	Targets []string `json:"targets,omitempty"`
 	Tags    []string `json:"tags,omitempty"`
 	Skip    []string `json:"skip,omitempty"`
+	// Cache is "" (modules with cache = true take recorded results and record
+	// theirs), "refresh" (they take none) or "off" (neither).
+	Cache string `json:"cache,omitempty"`
 }
 
 // RunCreated answers a submission, once the run is committed.
@@ -108,7 +111,21 @@ type Module struct {
 	FinishedAt      *time.Time `json:"finishedAt,omitempty"`
 	DurationSeconds float64    `json:"durationSeconds,omitempty"`
 	NotBefore       *time.Time `json:"notBefore,omitempty"`
-	Attempts        []Attempt  `json:"attempts"`
+	// Approval is of a module that waits for a person.
+	Approval *Approval `json:"approval,omitempty"`
+	Attempts []Attempt `json:"attempts"`
+	// CachedFrom says whose recorded result a cached module has.
+	CachedFrom *CachedFrom `json:"cachedFrom,omitempty"`
+}
+
+// CachedFrom names the attempt that made a result, on a worker of that name,
+// and how long it took.
+type CachedFrom struct {
+	Run             pipeline.RunID `json:"run"`
+	Module          string         `json:"module"`
+	Attempt         int            `json:"attempt"`
+	Worker          string         `json:"worker,omitempty"`
+	DurationSeconds float64        `json:"durationSeconds"`
 }
 
 // Attempt is one try of a module. Worker is a node name.
@@ -327,6 +344,26 @@ type TokenInfo struct {
 	Role      string     `json:"role"`
 	CreatedAt time.Time  `json:"createdAt"`
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
+}
+
+// SecretRequest goes to PUT /api/v1/secrets/{name}. No answer ever holds the
+// value.
+type SecretRequest struct {
+	Value string `json:"value"`
+}
+
+// SecretInfo is what is told of a secret. Unmasked says that its value is too
+// short to be masked in output.
+type SecretInfo struct {
+	Name     string    `json:"name"`
+	SetAt    time.Time `json:"setAt"`
+	SetBy    string    `json:"setBy,omitempty"`
+	Unmasked bool      `json:"unmasked,omitempty"`
+}
+
+// SecretList answers GET /api/v1/secrets.
+type SecretList struct {
+	Secrets []SecretInfo `json:"secrets"`
 }
 
 // TokenList answers GET /api/v1/tokens.

@@ -54,6 +54,9 @@ type Config struct {
 	DrainOnStop bool
 	// KeepWork keeps the folders of failed attempts.
 	KeepWork bool
+	// Secrets, where it is not nil, stands for the secrets of the state: they are
+	// kept in memory alone.
+	Secrets map[string]string
 	// Embedded is `pipelined run`: modules are children of this process and end
 	// with it, so there is no keeper.
 	Embedded bool

@@ -101,7 +101,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	}
 	n.cluster.Refresh()
 	n.orch = orchestrator.New(orchestrator.Config{Self: n.id, Log: consensusLog{n.cluster}, Store: n.store,
-		Transport: transport{n}, Members: members{n}, Evaluate: n.evaluate, Logger: n.log.Named("orchestrator"),
+		Transport: transport{n}, Members: members{n}, Evaluate: n.evaluate, Results: &results{n: n}, Vault: vault{n}, Logger: n.log.Named("orchestrator"),
 		Timing: cfg.Timing, NodeName: n.nodeName})
 	n.worker, err = worker.Open(ctx, worker.Config{Self: n.id, Name: cfg.Name, Capabilities: n.capabilities(),
 		Runner: n.runner, Blobs: n.blobs, Journal: n.journal, WorkDir: n.dir.WorkDir(), CachesDir: n.dir.CachesDir(),

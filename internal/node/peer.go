@@ -34,8 +34,12 @@ func (n *Node) peerHandler() http.Handler {
 	mux.HandleFunc("POST /peer/propose", n.servePeerPropose)
 	mux.Handle("POST /peer/index", message(func(context.Context, struct{}) (uint64, error) { return n.leaderIndex() }))
 	mux.Handle("POST /peer/token", message(func(_ context.Context, id string) (fsm.TokenRecord, error) { return n.tokenHere(id) }))
+	mux.Handle("POST /peer/secrets", message(func(context.Context, struct{}) ([]string, error) { return n.secretNames() }))
 	mux.Handle("POST /peer/missing", message(func(_ context.Context, want []pipeline.Digest) ([]pipeline.Digest, error) {
 		return n.blobs.Missing(want), nil
+	}))
+	mux.Handle("POST /peer/blobs/clean", message(func(_ context.Context, want []pipeline.Digest) ([]pipeline.Digest, error) {
+		return n.blobs.Clean(want), nil
 	}))
 	mux.HandleFunc("GET /peer/log", n.servePeerLog)
 	mux.HandleFunc("POST /peer/bundle", n.servePeerBundle)

@@ -16,17 +16,27 @@ func (t *term) end(m *mod, s pipeline.ModuleState, reason string) {
 	t.finish(m)
 }
 
-// stopRun ends what has not started of a run in which a module failed, but for
-// what always runs.
-func (t *term) stopRun(r *run) {
+// clear takes back that anything of the run is ready.
+func (r *run) clear() {
 	r.queue.Clear()
 	for _, m := range r.list {
 		if m.live == nil && !m.state.Final() {
 			m.unready()
-			if m.def.AlwaysRun {
-				t.advance(m)
-				continue
-			}
+		}
+	}
+}
+
+// stopRun ends what has not started of a run in which a module failed, but for
+// what always runs.
+func (t *term) stopRun(r *run) {
+	// All of it before anything else: ending a module may make another ready.
+	r.clear()
+	for _, m := range r.list {
+		switch {
+		case m.live != nil || m.state.Final():
+		case m.def.AlwaysRun:
+			t.advance(m)
+		default:
 			reason := m.blocked()
 			if reason == "" {
 				reason = "the run stopped after " + r.stopping + " failed"
@@ -38,20 +48,19 @@ func (t *term) stopRun(r *run) {
 
 // cancel ends what waits and stops what runs.
 func (t *term) cancel(r *run) {
-	r.queue.Clear()
+	r.clear()
 	reason := r.cancelReason()
 	for _, m := range r.list {
 		switch {
 		case m.state.Final():
-		case m.live != nil && !m.spared():
-			t.stopAttempt(m.live, reason)
-		case m.live == nil:
-			m.unready()
-			if m.spared() {
-				t.advance(m)
-			} else {
-				t.end(m, pipeline.ModuleCancelled, reason)
+		case m.live != nil:
+			if !m.spared() {
+				t.stopAttempt(m.live, reason)
 			}
+		case m.spared():
+			t.advance(m)
+		default:
+			t.end(m, pipeline.ModuleCancelled, reason)
 		}
 	}
 	t.maybeEnd(r)

@@ -84,6 +84,8 @@ type cluster struct {
 	orch    atomic.Pointer[Orchestrator]
 	changes chan struct{}
 	execute func(w *fakeWorker, s pipeline.Spec) *pipeline.Outcome
+	// evaluate is in the place of the usual one where it is set.
+	evaluate func(ctx context.Context, m *pipeline.Module) *pipeline.Evaluated
 
 	mu      sync.Mutex // guards following, and the workers' fields
 	workers map[pipeline.NodeID]*fakeWorker
@@ -121,7 +123,10 @@ func newCluster(tb testing.TB, slots ...int) *cluster {
 func (c *cluster) lead(timing Timing) (end func()) {
 	o := New(Config{Self: "w1", Log: c.log, Store: c.store, Transport: c, Members: c, Logger: hclog.NewNullLogger(), Timing: timing,
 		NodeName: func(id pipeline.NodeID) string { return string(id) },
-		Evaluate: func(_ context.Context, _ *pipeline.Pipeline, m *pipeline.Module, deps map[string]Upstream) (*pipeline.Evaluated, error) {
+		Evaluate: func(ctx context.Context, _ *pipeline.Pipeline, m *pipeline.Module, deps map[string]Upstream) (*pipeline.Evaluated, error) {
+			if c.evaluate != nil {
+				return c.evaluate(ctx, m), nil
+			}
 			if m.Name == "broken" {
 				return nil, errors.New("no such attribute")
 			}

@@ -78,8 +78,11 @@ func (t *term) dispatch(a *live) {
 	if l == nil || a.queued || a.ending {
 		return // no link: the lease decides
 	}
+	s, ok := t.fill(a)
+	if !ok {
+		return
+	}
 	a.queued = true
-	s := a.spec(t.number)
 	l.mu.Lock()
 	l.queue = append(l.queue, a)
 	l.specs = append(l.specs, s)

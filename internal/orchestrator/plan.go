@@ -38,10 +38,24 @@ func (t *term) plan() {
 		}
 		r.why[e.Class] = e.Why
 	}
+	denied := map[*mod]string{}
 	for _, p := range placed {
+		m := t.runs[p.Run].mods[p.Module.Name]
+		if why := t.deny(m); why != "" {
+			m.run.queue.Running--
+			m.unready()
+			denied[m] = why
+			continue
+		}
 		t.assign(p)
 		if t.batch.full() {
 			t.flush()
+		}
+	}
+	for m, why := range denied { // after the others: their run may stop for it
+		if !m.state.Final() {
+			t.dirty = true
+			t.end(m, pipeline.ModuleFailed, why)
 		}
 	}
 	if len(v.Runs) == 1 {
@@ -64,12 +78,19 @@ func (r *run) priority(now time.Time) int {
 func (t *term) assign(p scheduler.Placement) {
 	m := t.runs[p.Run].mods[p.Module.Name]
 	link := t.links[p.Worker]
+	if t.waitBehind(m, true) {
+		m.run.queue.Running--
+		t.dirty = true // the slot is free still
+		return
+	}
 	m.queued = false
 	m.attempts++
 	m.state = pipeline.ModuleRunning
 	l := &live{mod: m, id: pipeline.AttemptID{Run: p.Run, Module: m.def.Name, Attempt: m.attempts}, worker: p.Worker,
 		incarnation: link.incarnation, evaluated: m.evaluated, assignedAt: time.Now()}
+	l.note = t.noteFor(m, link)
 	m.live = l
+	t.own(m)
 	m.run.waitingSince = time.Time{}
 	if m.run.head.StartedAt.IsZero() {
 		m.run.head.StartedAt = l.assignedAt
@@ -115,12 +136,14 @@ func (t *term) queueBehind(r *run) {
 		for ; queued < depth; queued++ {
 			next := r.queue.Next(func(c scheduler.Class) bool {
 				// What it leaves free may go to others as soon as it has ended.
-				return !c.Alone && c.Avoid != head.worker && scheduler.Fits(&link.sched, c) && c.Within(tail.mod.class())
+				return !c.Alone && !c.Private && c.Avoid != head.worker && scheduler.Fits(&link.sched, c) && c.Within(tail.mod.class())
 			})
 			if next == nil {
 				break
 			}
-			tail = t.assignBehind(r.mods[next.Name], tail, link)
+			if m := r.mods[next.Name]; !t.waitBehind(m, true) {
+				tail = t.assignBehind(m, tail, link)
+			}
 			if t.batch.full() {
 				t.flush()
 			}
@@ -134,7 +157,9 @@ func (t *term) assignBehind(m *mod, before *live, link *link) *live {
 	m.state = pipeline.ModuleRunning
 	l := &live{mod: m, id: pipeline.AttemptID{Run: m.run.head.ID, Module: m.def.Name, Attempt: m.attempts}, worker: link.id,
 		incarnation: link.incarnation, evaluated: m.evaluated, assignedAt: time.Now(), after: before}
+	l.note = t.noteFor(m, link)
 	before.next, m.live = l, l
+	t.own(m)
 	t.batch.assign(l, link.name)
 	return l
 }
@@ -176,6 +201,10 @@ func (t *term) waiting(id pipeline.RunID) map[string]string {
 		switch {
 		case m.waits > 0:
 			out[m.def.Name] = "waits for " + m.waitsFor()
+		case m.gate != nil:
+			out[m.def.Name] = pipeline.WaitsForApproval(m.gate.message)
+		case t.waitsForResult(m) != "":
+			out[m.def.Name] = t.waitsForResult(m)
 		case m.wants:
 			out[m.def.Name] = t.waitsForLock(m)
 		case m.evaluating:
@@ -185,12 +214,33 @@ func (t *term) waiting(id pipeline.RunID) map[string]string {
 		case r.why[scheduler.Class{}] == scheduler.AtLimit:
 			out[m.def.Name] = "the run has as many modules running as max_parallel allows"
 		case r.why[m.class()] == scheduler.NoWorker:
-			out[m.def.Name] = "no worker here has " + needs(m.def.Requires)
+			out[m.def.Name] = t.noWorker(m)
 		case r.why[m.class()] == scheduler.NoSlot:
 			out[m.def.Name] = t.noSlot(m)
+		case r.why[m.class()] == scheduler.NoRoom:
+			out[m.def.Name] = t.noRoom(m)
+		case r.why[m.class()] == scheduler.Holding:
+			out[m.def.Name] = t.holding()
 		}
 	}
 	return out
+}
+
+// noWorker says why a module fits no worker that there is.
+func (t *term) noWorker(m *mod) string {
+	c := m.class()
+	if c.Private {
+		c.Private = false
+		for _, l := range t.links {
+			if l.caps != nil && scheduler.Fits(&l.sched, c) {
+				return "its secrets are not sent over plain http, and worker " + l.name + " has no https endpoint"
+			}
+		}
+	}
+	if s := t.tooSmall(m); s != "" {
+		return s
+	}
+	return "no worker here has " + needs(m.def.Requires)
 }
 
 // noSlot says why none of the workers that could take a module does.

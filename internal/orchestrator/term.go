@@ -47,11 +47,12 @@ type term struct {
 	records map[pipeline.NodeID]fsm.WorkerRecord
 	// swept and keysSwept are when retention was last looked at.
 	swept, keysSwept time.Time
+	results          results
 }
 
 func newTerm(o *Orchestrator, number uint64) *term {
 	return &term{o: o, cfg: &o.cfg, log: o.cfg.Logger, number: number, ended: make(chan struct{}), wake: make(chan struct{}, 1),
-		runs: map[pipeline.RunID]*run{}, links: map[pipeline.NodeID]*link{}, batch: &batch{}, dirty: true,
+		runs: map[pipeline.RunID]*run{}, links: map[pipeline.NodeID]*link{}, batch: &batch{}, dirty: true, results: newResults(),
 		records: map[pipeline.NodeID]fsm.WorkerRecord{}}
 }
 
@@ -156,6 +157,7 @@ func (t *term) step() {
 	if t.flights >= maxInflight {
 		return
 	}
+	t.lookUp()
 	if t.dirty {
 		t.plan()
 	}
@@ -177,6 +179,9 @@ func (t *term) changed(c fsm.Changes) {
 				// Is about to be read anew, and then sees this too.
 			case !ok:
 				delete(t.runs, id)
+				if r != nil {
+					t.disownAll(r)
+				}
 			case r == nil && !head.State.Final():
 				n, err := loadRun(v, head)
 				if err != nil {
@@ -191,6 +196,8 @@ func (t *term) changed(c fsm.Changes) {
 			case r != nil && head.Forced && !r.head.Forced:
 				r.head.Forced = true
 				t.cancel(r)
+			case r != nil && len(r.gates) > 0:
+				t.decided(r, v)
 			}
 		}
 		return nil
@@ -206,6 +213,11 @@ func (t *term) changed(c fsm.Changes) {
 
 // resume brings a run that was read from the state to where it can go on.
 func (t *term) resume(r *run) {
+	for _, m := range r.list {
+		if m.live != nil {
+			t.own(m)
+		}
+	}
 	if r.cancelling() {
 		t.cancel(r)
 		return
@@ -228,6 +240,7 @@ func (t *term) reload(r *run) {
 		head, ok := v.Run(r.head.ID)
 		if !ok || head.State.Final() {
 			delete(t.runs, r.head.ID)
+			t.disownAll(r)
 			return nil
 		}
 		n, err := loadRun(v, head)
@@ -240,6 +253,7 @@ func (t *term) reload(r *run) {
 			}
 		}
 		t.runs[r.head.ID] = n
+		t.disownAll(r)
 		t.resume(n)
 		return nil
 	})
@@ -269,7 +283,7 @@ func (t *term) recount() {
 // advance makes a waiting module ready, or ends it, if its dependencies allow.
 func (t *term) advance(m *mod) {
 	r := m.run
-	if m.state.Final() || m.live != nil || m.queued || m.wants || r.stale {
+	if m.state.Final() || m.live != nil || m.queued || m.wants || m.looking || m.behind != nil || r.stale {
 		return
 	}
 	if r.cancelling() && !m.spared() {
@@ -284,7 +298,7 @@ func (t *term) advance(m *mod) {
 		t.end(m, pipeline.ModuleSkipped, reason)
 		return
 	}
-	if r.stopping != "" && !m.def.AlwaysRun || m.waits > 0 {
+	if r.stopping != "" && !m.def.AlwaysRun || m.waits > 0 || m.gate != nil {
 		return
 	}
 	if reason := m.unfit(); reason != "" {
@@ -304,8 +318,16 @@ func (t *term) advance(m *mod) {
 			return
 		}
 	}
+	if m.def.Approval != nil {
+		t.await(m)
+		return
+	}
 	if wait := time.Until(m.notBefore); wait > 0 {
 		t.delay(m)
+		return
+	}
+	if m.note == nil && t.cacheable(m) {
+		t.lookFor(m)
 		return
 	}
 	t.dirty = true
@@ -350,6 +372,9 @@ func (t *term) expand(m *mod) {
 func (t *term) finish(m *mod) {
 	m.unready()
 	m.countFinal()
+	if m.state != pipeline.ModuleSucceeded {
+		t.disown(m) // else once it is recorded
+	}
 	for _, d := range m.dependents {
 		if d.waits == 0 || !m.state.Success() {
 			t.advance(d)

@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/pipelined/pipelined/fsm"
@@ -38,6 +39,7 @@ func (t *term) updateMembers() {
 		}
 		l.incarnation = rec.Incarnation
 		l.setCaps(rec.Capabilities)
+		l.sched.Plain = !strings.HasPrefix(rec.Endpoint, "https://")
 		t.redispatch(l)
 	}
 	for id, l := range t.links {
@@ -132,6 +134,8 @@ func (t *term) tick(now time.Time) {
 	}
 	t.wakeDelayed()
 	t.timeouts(now)
+	t.gatesDue(now)
+	t.impatient(now)
 	if now.Sub(t.swept) > 10*time.Second {
 		t.swept = now
 		t.retain(now)

@@ -37,16 +37,29 @@ func (c *compilation) environment(e *environment, base map[string]string, baseLa
 		if c.late(entry) {
 			delete(env, name)
 			late[entry.name] = entry
-		} else if v, ok := c.eval(entry.expr); ok {
-			set(name, variableOf(c.report, name, entry.expr.Range(), v))
+		}
+		if c.unknown(entry) {
+			continue
+		}
+		if v, ok := c.eval(entry.expr); ok {
+			if text := variableOf(c.report, name, entry.expr.Range(), v); !c.late(entry) {
+				set(name, text)
+			}
 		}
 	}
 	if e.whole != nil {
 		if c.late(e.whole) {
 			late["env"] = e.whole
-		} else if v, ok := c.eval(e.whole.expr); ok {
-			for name, value := range environmentOf(c.report, e.whole.expr, v) {
-				set(name, value)
+		}
+		if c.unknown(e.whole) {
+			return env, late
+		}
+		if v, ok := c.eval(e.whole.expr); ok {
+			all := environmentOf(c.report, e.whole.expr, v)
+			for name, value := range all {
+				if !c.late(e.whole) {
+					set(name, value)
+				}
 			}
 		}
 	}
@@ -87,6 +100,7 @@ func (c *compilation) instance(m *module, x *instance, env map[string]string, la
 		out.Of, out.Key, out.Name = out.Name, x.key, x.name(out.Name)
 		c.encodeInstance(&out, x, m.at)
 	}
+	ownApproval(&out)
 	for i := range m.pending {
 		apply(c, &out, &m.pending[i])
 	}
@@ -96,7 +110,13 @@ func (c *compilation) instance(m *module, x *instance, env map[string]string, la
 	if m.retryAt != nil {
 		finishRetry(c.report, &out, *m.retryAt)
 	}
-	own, waiting := c.environment(&m.base, c.taken(m, env), late)
+	if out.Approval != nil {
+		env, late = nil, nil // nobody sees it
+		c.approval(m, &out)
+	} else {
+		env = c.taken(m, env)
+	}
+	own, waiting := c.environment(&m.base, env, late)
 	own, waiting = c.environment(&m.env, own, waiting)
 	out.Env = own
 	n := 0
@@ -104,22 +124,19 @@ func (c *compilation) instance(m *module, x *instance, env map[string]string, la
 		n += 2*overhead + len(name) + len(value)
 	}
 	c.spend(n, m.at)
-	if l := m.command; l != nil {
-		if c.late(l) {
-			c.wait(&out, l)
-		} else if v, ok := c.eval(l.expr); ok {
-			out.Command = commandOf(c.report, l.expr, v)
+	c.attribute(&out, m.command, func(v cty.Value, keep bool) {
+		if command := commandOf(c.report, m.command.expr, v); keep {
+			out.Command = command
 		}
-	}
-	if l := m.script; l != nil {
-		if c.late(l) {
-			c.wait(&out, l)
-		} else if v, ok := c.eval(l.expr); ok {
-			out.Script = scriptOf(c.report, l.expr, v)
+	})
+	c.attribute(&out, m.script, func(v cty.Value, keep bool) {
+		if script := scriptOf(c.report, m.script.expr, v); keep {
+			out.Script = script
 		}
-	}
+	})
 	if l := m.when; l != nil {
-		if c.late(l) {
+		// Nothing of a sensitive value is in a yes or no.
+		if c.unknown(l) {
 			c.wait(&out, l)
 		} else if v, ok := c.eval(l.expr); ok {
 			if yes, ok := conditionOf(c.report, l.expr, v); ok && !yes {
@@ -127,6 +144,7 @@ func (c *compilation) instance(m *module, x *instance, env map[string]string, la
 			}
 		}
 	}
+	c.cacheKey(&out, m.cacheKey)
 	if m.dynamic(c.in.RunID != "") {
 		out.Dynamic = true
 		c.wait(&out, m.instances.each)
@@ -195,9 +213,12 @@ func (c *compilation) wait(m *pipeline.Module, l *lateable) {
 	if m.Late == nil {
 		m.Late = map[string]pipeline.LateExpr{}
 	}
-	m.Late[l.name] = l.text
+	text := l.text
+	text.Sensitive = l.sensitive
+	m.Late[l.name] = text
 	c.spend(len(l.text.Source)+len(l.name)+4*overhead, l.expr.Range())
 	m.Expensive = m.Expensive || Expensive(l.expr)
+	m.Sensitive = m.Sensitive || l.sensitive
 	for _, local := range c.file.named(l.refs) {
 		m.Expensive = m.Expensive || (local.expensive && c.late(&local.value))
 		c.keep(local)

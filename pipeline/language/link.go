@@ -7,6 +7,8 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/pipelined/pipelined/pipeline"
 )
 
 const (
@@ -62,7 +64,7 @@ func (p *parser) link() {
 		return
 	}
 	p.linkModules(edges)
-	if w := p.file.env.whole; w != nil && (w.waits || w.waitsForID) {
+	if w := p.file.env.whole; w != nil && (w.waits || w.waitsForID || w.sensitive) {
 		p.add(w.expr.Range(), "write env = { NAME = value }", "the pipeline's env is known at submission only where its names are written out")
 	}
 }
@@ -204,7 +206,9 @@ func (p *parser) inherit(l *lateable) {
 	for _, x := range p.file.named(r) {
 		l.waits = l.waits || x.value.waits
 		l.waitsForID = l.waitsForID || x.value.waitsForID
+		l.sensitive = l.sensitive || x.value.sensitive
 	}
+	l.sensitive = l.sensitive || p.file.namesSensitive(r)
 }
 
 // named gives the locals that an expression names.
@@ -237,7 +241,11 @@ func (p *parser) linkUse(u *use, edges [][]edge[hcl.Range], needs *int) {
 	}
 	named := f.named(u.refs)
 	if u.mode == useSubmit && (l.waits || l.waitsForID) {
-		p.add(u.expr.Range(), "what waits for results or for the run's id may stand in command, script, when, for_each and a module's env", "%s must be known at submission%s", u.name, p.because(u.refs, named))
+		p.add(u.expr.Range(), "what waits for results or for the run's id may stand in command, script, when, for_each, a module's env and an approval's message", "%s must be known at submission%s", u.name, p.because(u.refs, named))
+		return
+	}
+	if l.sensitive && (u.mode == useSubmit || u.name == "for_each" || u.name == pipeline.LateMessage) {
+		p.add(u.expr.Range(), "what it comes to is kept and shown: give the value in env to the modules that need it", "%s cannot name %s", u.name, p.whichSensitive(u.refs, named))
 		return
 	}
 	if u.local >= 0 || u.mode != useLate || *needs > maxNeeds {

@@ -15,7 +15,7 @@ import (
 
 var (
 	moduleNamesAll = append([]string{"command", "script", "depends_on", "optional_depends_on", "env", "env_from", "requires", "resources", "retry", hookBlock,
-		"when", "matrix", "for_each", "use"}, slices.Sorted(maps.Keys(moduleSpecs))...)
+		"when", "matrix", "for_each", "use", "approval", "cache_key"}, slices.Sorted(maps.Keys(moduleSpecs))...)
 	retryNames    = slices.Sorted(maps.Keys(retrySpecs))
 	requiresNames = slices.Sorted(maps.Keys(requiresSpecs))
 	resourceNames = slices.Sorted(maps.Keys(resourceSpecs))
@@ -59,6 +59,8 @@ func (p *parser) module(b *hclsyntax.Block) {
 			p.object(m, a, index, resourceSpecs, resourceNames, `{ cpu = 2, memory = "1GiB" }`)
 		case "when":
 			p.when(m, a, index)
+		case "cache_key":
+			p.cacheKey(m, a, index)
 		case "matrix", "for_each":
 			p.manifold(m, a, index)
 		case "env_from":
@@ -68,6 +70,8 @@ func (p *parser) module(b *hclsyntax.Block) {
 		}
 	}
 	p.checkLocks(m)
+	p.checkCache(body)
+	approval := approvalOf(body)
 	switch {
 	case command != nil && script != nil:
 		later := script
@@ -75,6 +79,8 @@ func (p *parser) module(b *hclsyntax.Block) {
 			later = command
 		}
 		p.add(later.NameRange, "keep one of them: command is a list and runs without a shell, script is run by sh", "module %q has both command and script", name)
+	case approval != nil:
+		p.approval(m, approval, body, index)
 	case command == nil && script == nil:
 		p.absent(b.TypeRange, `write command = ["program", "argument"] or script = "…"`, "module %q has neither command nor script", name)
 	}
@@ -153,12 +159,16 @@ func (p *parser) moduleAttribute(m *module, a *hclsyntax.Attribute, index int) {
 		m.lockAt = &a.NameRange
 	case "on_disconnect":
 		m.disconnectAt = &a.NameRange
+	case "secrets":
+		m.secretsAt = &a.NameRange
 	}
 	switch s, known := moduleSpecs[a.Name]; {
 	case known:
 		m.pending = settle(p, m.pending, &m.static, a.Name, a.Expr, s, index)
 	case a.Name == "retry":
 		p.add(a.NameRange, "write retry { attempts = … } without =", "retry is a block")
+	case a.Name == "approval":
+		p.add(a.NameRange, `write approval { message = "…" } without =`, "approval is a block")
 	case a.Name == hookBlock:
 		p.add(a.NameRange, "write hooks { after = … } without =", "hooks is a block")
 	case p.later(laterModule, a.Name, a.NameRange):
@@ -176,6 +186,8 @@ func (p *parser) moduleBlocks(m *module, body *hclsyntax.Body, index int) {
 			if p.once(declared, inner) {
 				p.retry(m, inner, index)
 			}
+		case inner.Type == "approval":
+			p.once(declared, inner)
 		case inner.Type == hookBlock:
 			if p.once(declared, inner) {
 				m.pending = hookAttributes(p, m.pending, &m.static, inner, moduleHookSpecs, index)

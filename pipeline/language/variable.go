@@ -10,6 +10,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
+
+	"github.com/pipelined/pipelined/internal/mask"
 )
 
 // variable is one variable block.
@@ -49,6 +51,9 @@ func (f *File) Variables() []VariableInfo {
 			Required: v.value == cty.NilVal, Sensitive: v.sensitive}
 		if v.value != cty.NilVal {
 			text := valueText(v.value)
+			if v.sensitive {
+				text = mask.Mark
+			}
 			list[i].Default = &text
 		}
 	}

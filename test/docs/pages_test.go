@@ -15,8 +15,17 @@ const root = "../.."
 type block struct {
 	page string
 	line int
-	// info is what follows the fence: "sh", "sh run", "hcl".
+	// info is what follows the fence: "sh", "sh run", "hcl", "hcl check".
 	info, text string
+}
+
+// pipeline gives a block of the language as a whole pipeline: as it is, or
+// inside of one.
+func (b *block) pipeline() []byte {
+	if strings.HasPrefix(b.text, "pipeline \"") {
+		return []byte(b.text)
+	}
+	return []byte("pipeline \"example\" {\n" + b.text + "\n}\n")
 }
 
 // pages finds the project's own Markdown files.

@@ -3,10 +3,11 @@ package docs
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
+	"time"
 
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language"
@@ -71,17 +72,41 @@ func TestExamples_compile(t *testing.T) {
 func TestPages_pipelinesCompile(t *testing.T) {
 	n := 0
 	for _, b := range blocks(t) {
-		if b.info != "hcl" {
+		if b.info != "hcl" && b.info != "hcl check" {
 			continue
 		}
 		n++
-		src := b.text
-		if !strings.Contains(src, "pipeline \"") {
-			src = "pipeline \"example\" {\n" + src + "\n}\n"
-		}
-		compile(t, b.page+" (block)", []byte(src))
+		compile(t, b.page+" (block)", b.pipeline())
 	}
 	if n == 0 {
 		t.Error("no page shows a pipeline")
+	}
+}
+
+// TestLanguage_examplesRun runs what the page of the language shows: each block
+// that is marked `hcl` succeeds as it stands, in an empty folder. Those that need
+// something first are marked `hcl check` and are compiled only.
+func TestLanguage_examplesRun(t *testing.T) {
+	env := append(environment(t), "PIPELINED_SECRET_DEPLOY_KEY=what the page's example asks for")
+	n := 0
+	for _, b := range blocks(t) {
+		if b.info != "hcl" || b.page != "docs/language.md" {
+			continue
+		}
+		n++
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "pipeline.hcl"), b.pipeline(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		cmd := exec.CommandContext(ctx, filepath.Join(binary(t), "pipelined"), "run", "pipeline.hcl")
+		cmd.Dir, cmd.Env, cmd.WaitDelay = dir, env, 10*time.Second
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s:%d: %v\n%s", b.page, b.line, err, out)
+		}
+		cancel()
+	}
+	if n < 10 {
+		t.Errorf("the page shows %d pipelines that run, want 10 at least", n)
 	}
 }

@@ -5,12 +5,22 @@
 //
 // What is expected stands in comments:
 //
-//	# run: failed                     the state of the run
+//	# run: failed                     the state of the run, or "invalid"
+//	# rules: 5 s23                    the rules that it is an example of
+//	# error: part of a message        what is said of an invalid one
 //	# flags: -target a                flags of run and submit
 //	# kill                            is run while leaders are killed too
 //	# NAME: skipped "part of reason"  the state of a module, and its reason
+//	# approve NAME: comment           is approved as soon as it waits for that
+//	# reject NAME: reason             or rejected
 //	# attempts NAME: 2                how many attempts it had
 //	# log NAME: text                  a line of its output
 //
 // Every module of the run is named once; a file that names none is wrong.
+// Rules are numbered as in the design of the language: 1 a command or a script,
+// 2 dependencies, 3 expressions, 4 results, 5 outcomes, 6 the two budgets of
+// retries, 7 what a module sees, 8 the cache, 9 selection, 10 mistakes; and s21
+// scripts, s22 forms of results, s23 instances, s24 outputs, s25 hooks and
+// on_failure, s26 caches, s27 expensive expressions, s28 what follows from an
+// outcome in the same entry, s29 the order of things; approval the wait for a person.
 package language

@@ -38,10 +38,19 @@ type testCase struct {
 	run        string
 	flags      []string
 	kill       bool
-	modules    map[string]expected
-	attempts   map[string]int
-	logs       map[string][]string
+	// rules are the rules of the language that the case is of.
+	rules []string
+	// errors is what is said of a case that is invalid.
+	errors   []string
+	modules  map[string]expected
+	attempts map[string]int
+	logs     map[string][]string
+	// words are the decisions about modules that wait for an approval.
+	words map[string]word
 }
+
+// word is a decision: approve or reject, and what is said with it.
+type word struct{ verb, text string }
 
 // cases reads all files.
 func cases(t *testing.T) []testCase {
@@ -67,7 +76,7 @@ func readCase(t *testing.T, path string) testCase {
 		t.Fatal(err)
 	}
 	c := testCase{name: strings.TrimSuffix(filepath.Base(path), ".hcl"), path: path,
-		modules: map[string]expected{}, attempts: map[string]int{}, logs: map[string][]string{}}
+		modules: map[string]expected{}, attempts: map[string]int{}, logs: map[string][]string{}, words: map[string]word{}}
 	for line := range strings.Lines(string(text)) {
 		line, ok := strings.CutPrefix(strings.TrimSpace(line), "# ")
 		if !ok {
@@ -79,6 +88,10 @@ func readCase(t *testing.T, path string) testCase {
 			c.kill = true
 		case key == "run":
 			c.run = value
+		case key == "rules":
+			c.rules = strings.Fields(value)
+		case key == "error":
+			c.errors = append(c.errors, value)
 		case key == "flags":
 			c.flags = strings.Fields(value)
 		case what == "attempts":
@@ -87,6 +100,8 @@ func readCase(t *testing.T, path string) testCase {
 				t.Fatalf("%s: %q", path, line)
 			}
 			c.attempts[name] = n
+		case what == "approve" || what == "reject":
+			c.words[name] = word{what, value}
 		case what == "log":
 			c.logs[name] = append(c.logs[name], value)
 		default:
@@ -94,8 +109,8 @@ func readCase(t *testing.T, path string) testCase {
 			c.modules[key] = expected{state, strings.Trim(reason, `"`)}
 		}
 	}
-	if c.run == "" || len(c.modules) == 0 {
-		t.Fatalf("%s says nothing of the run or of its modules", path)
+	if c.run == "" || len(c.modules)+len(c.errors) == 0 || len(c.rules) == 0 {
+		t.Fatalf("%s says nothing of the run, of its modules or of the rules that it is of", path)
 	}
 	return c
 }
@@ -146,11 +161,26 @@ func (c *testCase) check(r wire.Run, lines []string) error {
 	return nil
 }
 
+// invalid is the state of what never becomes a run.
+const invalid = "invalid"
+
+// refused compares what is said of an invalid case.
+func (c *testCase) refused(stderr string) error {
+	for _, text := range c.errors {
+		if !strings.Contains(stderr, text) {
+			return fmt.Errorf("%s: %q is not said in %s", c.name, text, stderr)
+		}
+	}
+	return nil
+}
+
 // exitOf is the exit code that follows from the state of a run.
 func exitOf(state string) int {
 	switch state {
 	case "failed":
 		return 1
+	case invalid:
+		return 2
 	case "cancelled":
 		return 3
 	}
@@ -166,10 +196,23 @@ func TestRun(t *testing.T) {
 	for _, c := range cases(t) {
 		dir := t.TempDir()
 		g.Go(func() error {
+			var stderr lockedText
 			run := func(args ...string) ([]byte, error) {
 				cmd := exec.Command(bin, args...)
 				cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+dir, "XDG_CONFIG_HOME="+dir, "CASE_VAR=from outside", "CASE_OTHER=x")
+				stderr.Reset()
+				cmd.Stderr = &stderr
+				stop := c.decide(stderr.String, func(args ...string) error {
+					cmd := exec.Command(bin, args...)
+					cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+					out, err := cmd.CombinedOutput()
+					if err != nil {
+						t.Errorf("%s: %v: %s", c.name, args, out)
+					}
+					return err
+				})
 				out, err := cmd.Output()
+				stop()
 				if exit, ok := err.(*exec.ExitError); ok && exit.ExitCode() == exitOf(c.run) {
 					err = nil
 				}
@@ -177,7 +220,13 @@ func TestRun(t *testing.T) {
 			}
 			out, err := run(append([]string{"run", "-json", "-timeout", "90s"}, append(c.flags, c.path)...)...)
 			if err != nil {
-				t.Errorf("%s: run: %v: %s", c.name, err, out)
+				t.Errorf("%s: run: %v: %s%s", c.name, err, out, &stderr)
+				return nil
+			}
+			if c.run == invalid {
+				if err := c.refused(stderr.String()); err != nil {
+					t.Error(err)
+				}
 				return nil
 			}
 			var r wire.Run
@@ -215,9 +264,25 @@ func submit(cl *harness.Cluster, c testCase) error {
 	}
 	address := strings.Join(nodes, ",")
 	args := append([]string{"submit", "-json", "-timeout", "120s", "-address", address}, append(c.flags, c.path)...)
-	res := cl.CLI(args...)
+	running := cl.Command(cl.Dir, 5*time.Minute, args...)
+	var failed error
+	stop := c.decide(running.Stderr, func(args ...string) error {
+		res := cl.CLI(append(args, "-address", address)...)
+		if res.Code != 0 {
+			failed = fmt.Errorf("%s: %v ended %d: %s", c.name, args, res.Code, res.Stderr)
+		}
+		return failed
+	})
+	res := running.Wait()
+	stop()
+	if failed != nil {
+		return failed
+	}
 	if res.Code != exitOf(c.run) {
 		return fmt.Errorf("%s: submit ended %d, want %d: %s", c.name, res.Code, exitOf(c.run), res.Stderr)
+	}
+	if c.run == invalid {
+		return c.refused(res.Stderr)
 	}
 	var r wire.Run
 	if err := json.Unmarshal([]byte(res.Stdout), &r); err != nil {
@@ -294,5 +359,25 @@ func TestCluster_leaderKilled(t *testing.T) {
 	killer.Wait()
 	if n := kills.Load(); n < wanted {
 		t.Errorf("%d leaders were killed, want %d", n, wanted)
+	}
+}
+
+// TestCases_rules wants two cases at least of each rule of the language.
+func TestCases_rules(t *testing.T) {
+	count := map[string]int{}
+	for _, c := range cases(t) {
+		for _, r := range c.rules {
+			count[r]++
+		}
+	}
+	for _, r := range strings.Fields("1 2 3 4 5 6 7 9 10 s21 s22 s23 s24 s25 s26 s27 s28 s29 approval") {
+		if count[r] < 2 {
+			t.Errorf("rule %s has %d cases, want 2", r, count[r])
+		}
+		delete(count, r)
+	}
+	delete(count, "8")
+	for r := range count {
+		t.Errorf("there is no rule %s", r)
 	}
 }

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 5
 # a: skipped
 # b: succeeded
 # log b: skipped

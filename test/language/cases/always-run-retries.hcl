@@ -1,4 +1,5 @@
 # run: failed
+# rules: 5
 # a: failed
 # b: failed
 # attempts b: 2

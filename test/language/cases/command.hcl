@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 1
 # kill
 # a: succeeded
 # log a: x $HOME y

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 7
 # a: succeeded
 # log a: p m
 pipeline "env" {

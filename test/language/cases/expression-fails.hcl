@@ -1,4 +1,5 @@
 # run: failed
+# rules: 3
 # a: succeeded
 # b: failed "expression"
 pipeline "expression_fails" {

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 3
 # a: succeeded
 pipeline "expression_late_run_number" {
   workspace {

@@ -1,4 +1,5 @@
 # run: failed
+# rules: 3 5
 # kill
 # a: succeeded
 # b: failed

@@ -1,4 +1,5 @@
 # run: failed
+# rules: 5
 # kill
 # a: failed
 # b: succeeded

@@ -1,4 +1,5 @@
 # run: failed
+# rules: 5
 # a: failed
 # b: succeeded
 # c: skipped "stopped after a failed"

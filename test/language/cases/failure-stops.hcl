@@ -1,4 +1,5 @@
 # run: failed
+# rules: 5
 # kill
 # a: failed "exit code 1"
 # b: skipped "a failed"

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 3 s23
 # a[0]: succeeded
 # a[1]: succeeded
 # log a[1]: 1 y

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 3 s23
 # a[k]: succeeded
 # a[l]: succeeded
 # log a[l]: l 2

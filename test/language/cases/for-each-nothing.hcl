@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 3 s23
 # b: succeeded
 pipeline "for_each_nothing" {
   workspace {

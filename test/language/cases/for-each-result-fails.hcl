@@ -1,4 +1,5 @@
 # run: failed
+# rules: 3 s23
 # gen: succeeded
 # w[0]: succeeded
 # w[1]: failed

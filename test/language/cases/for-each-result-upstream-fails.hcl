@@ -1,4 +1,5 @@
 # run: failed
+# rules: 3 s23
 # gen: failed
 # w: skipped "dependency gen failed"
 pipeline "for_each_result_upstream_fails" {

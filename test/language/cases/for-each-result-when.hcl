@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 3 s23
 # gen: succeeded
 # w[0]: skipped "when is false"
 # w[1]: succeeded

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 3 s23
 # kill
 # gen: succeeded
 # w[0]: succeeded

@@ -1,4 +1,5 @@
 # run: failed
+# rules: s25
 # before: failed "before"
 # later: failed "after"
 # dependent: skipped "later failed"

@@ -1,4 +1,5 @@
 # run: failed
+# rules: s25
 # good: succeeded
 # bad: failed "exit code 3"
 # after: succeeded

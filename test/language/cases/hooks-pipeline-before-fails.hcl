@@ -1,4 +1,5 @@
 # run: failed
+# rules: s25
 # requirement[a shell]: succeeded
 # hooks[before]: failed
 # each[0]: skipped "hooks[before] failed"

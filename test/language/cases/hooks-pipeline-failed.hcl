@@ -1,4 +1,5 @@
 # run: failed
+# rules: s25
 # a: failed
 # b: skipped "a failed"
 # hooks[on_success]: skipped "has not succeeded"

@@ -1,4 +1,5 @@
 # run: succeeded_with_warnings
+# rules: s25
 # flags: -target a
 # a: failed
 # hooks[on_success]: succeeded

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: s25
 # kill
 # hooks[before]: succeeded
 # a: succeeded

@@ -1,4 +1,5 @@
 # run: failed
+# rules: 6
 # a: failed "no output for 200ms"
 # attempts a: 2
 pipeline "idle_timeout_retry" {

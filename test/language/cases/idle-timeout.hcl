@@ -1,4 +1,5 @@
 # run: failed
+# rules: 6
 # a: failed "no output for 300ms"
 # b: succeeded
 pipeline "idle_timeout" {

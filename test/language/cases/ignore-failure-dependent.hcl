@@ -1,4 +1,5 @@
 # run: succeeded_with_warnings
+# rules: 5
 # a: failed
 # b: skipped "dependency a failed"
 pipeline "ignore_failure_dependent" {

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 2
 # kill
 # a: succeeded
 # b: succeeded

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 3
 # a: succeeded
 # b: succeeded
 # log b: n is 7

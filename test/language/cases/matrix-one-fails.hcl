@@ -1,4 +1,5 @@
 # run: failed
+# rules: 3 s23
 # b[1]: succeeded
 # b[2]: failed
 # c: skipped "dependency b[2] failed"

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 3 s23
 # b[1]: succeeded
 # b[2]: succeeded
 # c: succeeded

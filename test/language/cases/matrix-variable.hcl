@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 3 s23
 # b[x,1]: succeeded
 # b[x,2]: succeeded
 pipeline "matrix_variable" {

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 3 s23
 # kill
 # b[linux,amd64]: succeeded
 # b[linux,arm64]: succeeded

@@ -1,4 +1,5 @@
 # run: failed
+# rules: s28
 # a: failed
 # attempts a: 2
 # b: succeeded

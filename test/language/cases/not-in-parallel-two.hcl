@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: s28
 # a: succeeded
 # b: succeeded
 # c: succeeded

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: s28
 # kill
 # a[1]: succeeded
 # a[2]: succeeded

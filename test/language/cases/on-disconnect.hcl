@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 6
 # kill
 # a: succeeded
 pipeline "on_disconnect" {

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 6
 # a: succeeded
 pipeline "on_lost" {
   workspace {

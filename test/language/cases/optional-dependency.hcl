@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 2
 # a: succeeded
 # b: succeeded
 pipeline "optional_dependency" {

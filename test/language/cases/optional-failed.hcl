@@ -1,4 +1,5 @@
 # run: failed
+# rules: 2
 # a: failed
 # b: skipped "dependency a failed"
 pipeline "optional_failed" {

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 2
 # flags: -target b
 # b: succeeded
 pipeline "optional_not_included" {

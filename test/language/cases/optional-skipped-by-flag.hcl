@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 2
 # flags: -skip a
 # a: skipped "-skip"
 # b: succeeded

@@ -1,4 +1,5 @@
 # run: failed
+# rules: s24
 # a: succeeded
 # b: succeeded
 # c: failed "x"

@@ -1,4 +1,5 @@
 # run: failed
+# rules: s24
 # a: failed "x.txt"
 pipeline "outputs_missing" {
   workspace {

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: s24
 # a: succeeded
 pipeline "outputs_optional" {
   workspace {

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: s24
 # a: succeeded
 # b: succeeded
 # log b: d/x.txt

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 5
 # requirement[sh is here]: succeeded
 # a: succeeded
 pipeline "requirement_met" {

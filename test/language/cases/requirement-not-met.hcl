@@ -1,4 +1,5 @@
 # run: failed
+# rules: 5
 # kill
 # requirement[x]: failed "install x"
 # a: skipped

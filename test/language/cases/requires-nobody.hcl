@@ -1,4 +1,5 @@
 # run: failed
+# rules: 5
 # a: cancelled
 # b: cancelled
 pipeline "requires_nobody" {

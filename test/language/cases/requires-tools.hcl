@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 5
 # a: succeeded
 pipeline "requires_tools" {
   workspace {

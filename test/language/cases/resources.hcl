@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: s29
 # small[32MiB]: succeeded
 # small[64 MB]: succeeded
 # unsaid: succeeded

@@ -1,4 +1,5 @@
 # run: failed
+# rules: 4 s22
 # a: failed
 pipeline "result_both_forms" {
   workspace {

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 4 s22
 # a: succeeded
 # b: succeeded
 # log b: 5 two

@@ -1,4 +1,5 @@
 # run: failed
+# rules: 4 s22
 # a: failed "64 KiB"
 pipeline "result_too_large" {
   workspace {

@@ -1,4 +1,5 @@
 # run: failed
+# rules: 6
 # a: failed
 # b: failed
 # attempts a: 1

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 6
 # a: succeeded
 # attempts a: 2
 # log a: 2

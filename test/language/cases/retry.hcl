@@ -1,4 +1,5 @@
 # run: failed
+# rules: 6
 # kill
 # a: failed
 # attempts a: 3

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 3
 # a: succeeded
 # log a: run_values yes
 pipeline "run_values" {

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 1 s21
 # a: succeeded
 # log a: hello
 pipeline "script_own_shell" {

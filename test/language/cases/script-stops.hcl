@@ -1,4 +1,5 @@
 # run: failed
+# rules: 1 s21
 # a: failed "exit code"
 pipeline "script_stops" {
   workspace {

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 1 s21
 # a: succeeded
 # log a: 3
 pipeline "script" {

@@ -1,4 +1,5 @@
 # run: failed
+# rules: 5
 # a: failed
 # b: skipped "dependency a failed"
 # c: skipped "dependency b was skipped"

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 9
 # flags: -skip b
 # a: succeeded
 # b: skipped "-skip"

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 3 5
 # a: succeeded
 # b: succeeded
 # log b: succeeded 0 false

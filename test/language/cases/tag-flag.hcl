@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 9
 # flags: -tag fast
 # a: succeeded
 # b: succeeded

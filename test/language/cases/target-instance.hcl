@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 9
 # flags: -target a[x]
 # a[x]: succeeded
 pipeline "target_instance" {

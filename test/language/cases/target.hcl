@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 9
 # flags: -target b
 # a: succeeded
 # b: succeeded

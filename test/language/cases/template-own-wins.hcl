@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 7
 # a: succeeded
 # log a: own
 pipeline "template_own_wins" {

@@ -1,4 +1,5 @@
 # run: failed
+# rules: 7
 # a: failed
 # attempts a: 3
 pipeline "template_retry" {

@@ -1,4 +1,5 @@
 # run: failed
+# rules: 5
 # a: cancelled
 # b: succeeded
 pipeline "timeout_run_always" {

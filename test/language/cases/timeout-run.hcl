@@ -1,4 +1,5 @@
 # run: failed
+# rules: 5
 # a: cancelled "timeout"
 # b: cancelled "timeout"
 pipeline "timeout_run" {

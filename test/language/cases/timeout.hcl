@@ -1,4 +1,5 @@
 # run: failed
+# rules: 5
 # a: failed "timed out after 300ms"
 pipeline "timeout" {
   workspace {

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 3
 # flags: -var n=3 -var l=["a","b"]
 # a: succeeded
 # log a: 4 b true

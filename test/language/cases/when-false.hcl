@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 5
 # kill
 # a: skipped "when is false"
 # b: skipped "dependency a was skipped"

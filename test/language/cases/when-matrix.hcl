@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 5
 # a[1]: succeeded
 # a[2]: skipped "when is false"
 pipeline "when_matrix" {

@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 5
 # kill
 # a: succeeded
 # b: succeeded

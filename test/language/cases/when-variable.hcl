@@ -1,4 +1,5 @@
 # run: succeeded
+# rules: 5
 # flags: -var v=prod
 # a: succeeded
 # b: skipped "when is false: var.v == "

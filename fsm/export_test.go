@@ -1,0 +1,9 @@
+package fsm
+
+// SetCacheLimits lowers the limits of recorded results; the function that it
+// gives sets them back.
+func SetCacheLimits(entries int, bytes int64) func() {
+	e, b := maxCacheEntries, maxCacheBytes
+	maxCacheEntries, maxCacheBytes = entries, bytes
+	return func() { maxCacheEntries, maxCacheBytes = e, b }
+}

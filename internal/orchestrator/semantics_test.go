@@ -1,0 +1,281 @@
+package orchestrator
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// keys notes where two modules have a key at the same time.
+type keys struct {
+	mu   sync.Mutex // guards following
+	held map[string]string
+	bad  []string
+}
+
+func (k *keys) take(s pipeline.Spec, key string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if other := k.held[key]; other != "" {
+		k.bad = append(k.bad, fmt.Sprintf("%s and %s had %q", other, s.ID, key))
+	}
+	k.held[key] = s.ID.String()
+}
+
+func (k *keys) release(key string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.held, key)
+}
+
+// Modules of several runs share keys, while leaders come and go: one has a key
+// at a time, and all get theirs.
+func TestOrchestrator_locks(t *testing.T) {
+	c := newCluster(t, 4, 4)
+	k := &keys{held: map[string]string{}}
+	c.execute = func(_ *fakeWorker, s pipeline.Spec) *pipeline.Outcome {
+		wants := []string{"k" + s.ID.Module[1:2]}
+		if s.ID.Module[1] == '2' {
+			wants = []string{"k0", "k1"}
+		}
+		for _, key := range wants {
+			k.take(s, key)
+		}
+		<-time.After(200 * time.Microsecond) // the work
+		for _, key := range wants {
+			k.release(key)
+		}
+		return quick(pipeline.AttemptSucceeded)
+	}
+	end := c.lead(fast)
+	var ids []pipeline.RunID
+	for i := range 4 {
+		p := layers(1, 0)
+		for j := range 24 {
+			m := aModule(fmt.Sprintf("m%d-%d", j%3, j))
+			m.Locks = []string{fmt.Sprintf("k%d", j%3)}
+			if j%3 == 2 {
+				m.Locks = []string{"k0", "k1"}
+			}
+			m.OnDisconnect = pipeline.DisconnectKill
+			p.Modules = append(p.Modules, m)
+		}
+		ids = append(ids, c.submit(fmt.Sprintf("r%d", i), p))
+	}
+	for range 3 {
+		r, _ := c.run(ids[3])
+		eventually(t, func() error {
+			if now, _ := c.run(ids[3]); now.Done < r.Done+4 && !now.State.Final() {
+				return fmt.Errorf("%d done", now.Done)
+			}
+			return nil
+		})
+		end()
+		end = c.lead(fast)
+	}
+	defer func() { end() }()
+	for _, id := range ids {
+		c.ends(id, pipeline.RunSucceeded)
+	}
+	if len(k.bad) > 0 {
+		t.Errorf("%d times two had a key: %s", len(k.bad), k.bad[0])
+	}
+	_ = c.store.View(func(v *fsm.View) error {
+		if l := v.Locks(); len(l) > 0 {
+			t.Errorf("held at the end: %+v", l)
+		}
+		return nil
+	})
+}
+
+// A run's time is over: what runs is stopped, what always runs still does, and
+// the run has failed.
+func TestOrchestrator_runTimeout(t *testing.T) {
+	c := newCluster(t, 2)
+	c.execute = func(_ *fakeWorker, s pipeline.Spec) *pipeline.Outcome {
+		if s.ID.Module == "forever" {
+			return nil
+		}
+		return quick(pipeline.AttemptSucceeded)
+	}
+	defer c.lead(fast)()
+	p := pipeline.Pipeline{Name: "p", Timeout: 300 * time.Millisecond,
+		Modules: []pipeline.Module{aModule("forever"), aModule("after", "forever"), aModule("always", "after")}}
+	p.Modules[2].AlwaysRun = true
+	id := c.submit("r1", p)
+	mods := c.ends(id, pipeline.RunFailed)
+	for name, want := range map[string]pipeline.ModuleState{"forever": pipeline.ModuleCancelled, "after": pipeline.ModuleCancelled, "always": pipeline.ModuleSucceeded} {
+		if mods[name].State != want {
+			t.Errorf("%s is %s, want %s", name, mods[name].State, want)
+		}
+	}
+	if r, _ := c.run(id); r.Reason != "the run's timeout of 300ms is over" {
+		t.Errorf("reason %q", r.Reason)
+	}
+}
+
+// The first cancellation spares what always runs, the second does not.
+func TestOrchestrator_cancelForced(t *testing.T) {
+	for _, times := range []int{1, 2} {
+		t.Run(fmt.Sprint(times), func(t *testing.T) {
+			c := newCluster(t, 2)
+			release := make(chan struct{})
+			c.execute = func(_ *fakeWorker, s pipeline.Spec) *pipeline.Outcome {
+				if s.ID.Module == "main" {
+					return nil
+				}
+				if times == 1 {
+					<-release
+					return quick(pipeline.AttemptSucceeded)
+				}
+				return nil
+			}
+			defer c.lead(fast)()
+			p := pipeline.Pipeline{Name: "p", Modules: []pipeline.Module{aModule("main"), aModule("always", "main")}}
+			p.Modules[1].AlwaysRun = true
+			id := c.submit("r1", p)
+			running := func(name string) {
+				eventually(t, func() error {
+					c.mu.Lock()
+					defer c.mu.Unlock()
+					if !slices.ContainsFunc(c.workers["w1"].started, func(a pipeline.AttemptID) bool { return a.Module == name }) {
+						return fmt.Errorf("%s is not running", name)
+					}
+					return nil
+				})
+			}
+			running("main")
+			for i := range times {
+				if _, err := c.orch.Load().Propose(c.ctx, &fsm.Command{At: time.Now(), Cancel: &fsm.Cancel{Run: id, Request: fmt.Sprint("q", i)}}); err != nil {
+					t.Fatal(err)
+				}
+				running("always")
+			}
+			close(release)
+			want := pipeline.ModuleSucceeded
+			if times == 2 {
+				want = pipeline.ModuleCancelled
+			}
+			mods := c.ends(id, pipeline.RunCancelled)
+			if mods["main"].State != pipeline.ModuleCancelled || mods["always"].State != want {
+				t.Errorf("main is %s, always is %s; want cancelled, %s", mods["main"].State, mods["always"].State, want)
+			}
+		})
+	}
+}
+
+// The hooks of a pipeline frame its modules, and know how it went.
+func TestOrchestrator_hooks(t *testing.T) {
+	for _, tc := range []struct {
+		bad    string
+		state  pipeline.RunState
+		status map[string]string // what each hook was told; "" for one that is skipped
+	}{
+		{"", pipeline.RunSucceeded, map[string]string{"before": "running", "on_success": "succeeded", "on_failure": "", "after": "succeeded"}},
+		{"main", pipeline.RunFailed, map[string]string{"before": "running", "on_success": "", "on_failure": "failed", "after": "failed"}},
+		{"before", pipeline.RunFailed, map[string]string{"before": "running", "on_success": "", "on_failure": "failed", "after": "failed"}},
+		{"on_success", pipeline.RunFailed, map[string]string{"before": "running", "on_success": "succeeded", "on_failure": "", "after": "failed"}},
+	} {
+		t.Run("bad "+tc.bad, func(t *testing.T) {
+			c := newCluster(t, 2)
+			told := map[string]string{}
+			c.execute = func(_ *fakeWorker, s pipeline.Spec) *pipeline.Outcome {
+				c.mu.Lock()
+				told[s.ID.Module] = s.Status
+				c.mu.Unlock()
+				if s.ID.Module == tc.bad {
+					return quick(pipeline.AttemptFailed)
+				}
+				return quick(pipeline.AttemptSucceeded)
+			}
+			defer c.lead(fast)()
+			hook := func(h pipeline.Hook, deps ...string) pipeline.Module {
+				m := aModule(string(h), deps...)
+				m.Hook, m.AlwaysRun = h, h != pipeline.HookBefore
+				return m
+			}
+			p := pipeline.Pipeline{Name: "p", Modules: []pipeline.Module{hook("before"), aModule("main", "before"),
+				hook("on_success", "before", "main"), hook("on_failure", "before", "main"), hook("after", "before", "main", "on_success", "on_failure")}}
+			mods := c.ends(c.submit("r1", p), tc.state)
+			for name, want := range tc.status {
+				c.mu.Lock()
+				got, ran := told[name]
+				c.mu.Unlock()
+				if got != want || ran != (want != "") {
+					t.Errorf("%s ran %v and was told %q, want %q", name, ran, got, want)
+				}
+				if want == "" && mods[name].State != pipeline.ModuleSkipped {
+					t.Errorf("%s is %s, want skipped", name, mods[name].State)
+				}
+			}
+		})
+	}
+}
+
+// What a list of an earlier module's result becomes is committed once: leaders
+// that change in the middle evaluate nothing again and run each instance once.
+func TestOrchestrator_expand(t *testing.T) {
+	c := newCluster(t, 2, 2)
+	c.execute = func(_ *fakeWorker, s pipeline.Spec) *pipeline.Outcome {
+		<-time.After(200 * time.Microsecond) // the work
+		return quick(pipeline.AttemptSucceeded)
+	}
+	evaluations := 0
+	c.evaluate = func(_ context.Context, m *pipeline.Module) *pipeline.Evaluated {
+		if !m.Dynamic {
+			return &pipeline.Evaluated{}
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		evaluations++
+		e := &pipeline.Evaluated{Expanded: true}
+		for i := range 100 {
+			e.Instances = append(e.Instances, pipeline.Instance{Key: fmt.Sprint(i)})
+		}
+		return e
+	}
+	end := c.lead(fast)
+	p := pipeline.Pipeline{Name: "p", Modules: []pipeline.Module{aModule("first"), aModule("many", "first"), aModule("last", "many")}}
+	p.Modules[1].Dynamic = true
+	p.Modules[1].Late = map[string]pipeline.LateExpr{"for_each": {Source: "x"}}
+	id := c.submit("r1", p)
+	for _, n := range []int{10, 60} {
+		eventually(t, func() error {
+			if now, _ := c.run(id); now.Done < n {
+				return fmt.Errorf("%d done", now.Done)
+			}
+			return nil
+		})
+		end()
+		end = c.lead(fast)
+	}
+	defer func() { end() }()
+	mods := c.ends(id, pipeline.RunSucceeded)
+	if len(mods) != 103 {
+		t.Fatalf("%d modules, want 103", len(mods))
+	}
+	for name, m := range mods {
+		want := 1
+		if name == "many" {
+			want = 0
+		}
+		if len(m.Attempts) != want || m.State != pipeline.ModuleSucceeded {
+			t.Errorf("%s is %s after %d attempts", name, m.State, len(m.Attempts))
+		}
+	}
+	last := mods["last"].Attempts[0].AssignedAt
+	for i := range 100 {
+		if m := mods[fmt.Sprintf("many[%d]", i)]; m.FinishedAt.After(last) {
+			t.Errorf("last was assigned before %s ended", m.Name)
+		}
+	}
+	if evaluations != 1 {
+		t.Errorf("the list was evaluated %d times", evaluations)
+	}
+}

@@ -1,0 +1,14 @@
+# run: succeeded
+# rules: s26
+# a: succeeded
+# log a: no cache
+pipeline "caches_not_the_folder" {
+  workspace {
+    exclude = ["**"]
+  }
+  module "a" {
+    script = <<-SH
+      test -z "$${PIPELINED_CACHE-}" && echo "no cache"
+    SH
+  }
+}
