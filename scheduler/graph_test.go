@@ -31,10 +31,28 @@ func TestRanks(t *testing.T) {
 		{"a cycle ends", []pipeline.Module{mod("a", "b"), mod("b", "a"), mod("c", "c")}, []int{1, 1, 1}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if diff := cmp.Diff(tc.want, scheduler.Ranks(&pipeline.Pipeline{Modules: tc.mods})); diff != "" {
+			if diff := cmp.Diff(tc.want, scheduler.Ranks(&pipeline.Pipeline{Modules: tc.mods}, nil)); diff != "" {
 				t.Errorf("ranks (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestRanks_expected(t *testing.T) {
+	p := &pipeline.Pipeline{Modules: []pipeline.Module{{Name: "a"}, {Name: "b", DependsOn: []string{"a"}}, {Name: "slow"}, {Name: "none"}}}
+	got := scheduler.Ranks(p, []time.Duration{2 * time.Millisecond, 3 * time.Millisecond, 50 * time.Millisecond, 0})
+	if diff := cmp.Diff([]int{5, 3, 50, 1}, got); diff != "" {
+		t.Errorf("ranks (-want +got):\n%s", diff)
+	}
+}
+
+func TestGuess(t *testing.T) {
+	got := scheduler.Guess([]time.Duration{2, 0, 4})
+	if diff := cmp.Diff([]time.Duration{2, 3, 4}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got := scheduler.Guess([]time.Duration{0, 0}); got != nil {
+		t.Errorf("from nothing: %v", got)
 	}
 }
 
@@ -55,7 +73,7 @@ func TestRanks_property(t *testing.T) {
 			p.Modules[names[i]] = m
 		}
 		rank := map[string]int{}
-		for i, r := range scheduler.Ranks(p) {
+		for i, r := range scheduler.Ranks(p, nil) {
 			rank[p.Modules[i].Name] = r
 		}
 		want := map[string]int{}
@@ -87,7 +105,7 @@ func TestRanks_large(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			start := cpuTime(t)
-			ranks := scheduler.Ranks(tc.p)
+			ranks := scheduler.Ranks(tc.p, nil)
 			if took := cpuTime(t) - start; took > bound {
 				t.Errorf("took %v, want less than %v", took, bound)
 			}
