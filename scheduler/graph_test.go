@@ -98,10 +98,10 @@ func TestRanks_large(t *testing.T) {
 		p          *pipeline.Pipeline
 		first, end int
 	}{
-		{"a chain of 100,000", layered(100_000, 1, 1), 100_000, 1},
-		{"100 layers of 1,000", layered(100, 1000, 3), 100, 1},
-		{"two layers of 50,000", layered(2, 50_000, 5), 2, 1},
-		{"100,000 side by side", layered(1, 100_000, 0), 1, 1},
+		{"a chain of 25,000", layered(25_000, 1, 1), 25_000, 1},
+		{"100 layers of 250", layered(100, 250, 3), 100, 1},
+		{"two layers of 12,500", layered(2, 12_500, 5), 2, 1},
+		{"25,000 side by side", layered(1, 25_000, 0), 1, 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			start := cpuTime(t)
