@@ -328,17 +328,17 @@ func (w *Worker) Lease() time.Time {
 	return w.lease
 }
 
-// LogFile says where the output of an attempt is while this node has it: the
-// file may not exist before the first byte. live is false once the process has
+// LogFile says where the output of an attempt is while this node has it, and the
+// times of that output: the files may not exist before the first byte. live is false once the process has
 // ended and the file will not grow.
-func (w *Worker) LogFile(id pipeline.AttemptID) (path string, live, ok bool) {
+func (w *Worker) LogFile(id pipeline.AttemptID) (path, times string, live, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	a := w.attempts[id]
 	if a == nil {
-		return "", false, false
+		return "", "", false, false
 	}
-	return executor.LogPath(a.dir), a.outcome == nil, true
+	return executor.LogPath(a.dir), executor.TimesPath(a.dir), a.outcome == nil, true
 }
 
 // routeExits hands each exit to its attempt.
