@@ -283,9 +283,11 @@ type Worker struct {
 	// Status is Online, Draining or Offline.
 	Status string `json:"status"`
 	// Outside marks one that registered over HTTP.
-	Outside     bool      `json:"outside,omitempty"`
-	CurrentLoad int       `json:"currentLoad"`
-	Since       time.Time `json:"since,omitzero"`
+	Outside     bool `json:"outside,omitempty"`
+	CurrentLoad int  `json:"currentLoad"`
+	// Reserved is what its modules have asked for together.
+	Reserved Resources `json:"reserved,omitzero"`
+	Since    time.Time `json:"since,omitzero"`
 }
 
 // Capabilities is what a worker offers, in the protocol's words.
@@ -295,6 +297,10 @@ type Capabilities struct {
 	InstalledTools     []string `json:"installedTools"`
 	MaxParallelModules int      `json:"maxParallelModules"`
 	Tags               []string `json:"tags"`
+	// CPU is a number of processors, Memory is in bytes: what modules may reserve
+	// together. 0 means that it is not known; then nothing can be reserved.
+	CPU    float64 `json:"cpu,omitempty"`
+	Memory int64   `json:"memory,omitempty"`
 }
 
 // The states of a worker.

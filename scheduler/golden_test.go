@@ -106,7 +106,7 @@ func (a *actor) makeReady() {
 		}
 		if ready {
 			a.added[m.Name] = true
-			a.queue.Add(&scheduler.Module{Name: m.Name, Rank: a.ranks[i], Order: i, Class: scheduler.ClassOf(m.Requires, "")})
+			a.queue.Add(&scheduler.Module{Name: m.Name, Rank: a.ranks[i], Order: i, Class: scheduler.ClassOf(m.Requires, m.Resources, "")})
 		}
 	}
 }

@@ -184,7 +184,9 @@ type WorkerNode struct {
 	Endpoint     string                `json:"endpoint"`
 	Capabilities pipeline.Capabilities `json:"capabilities"`
 	CurrentLoad  int                   `json:"currentLoad"`
-	Status       string                `json:"status"`
+	// Reserved is what its modules have asked for together.
+	Reserved pipeline.Resources `json:"reserved,omitzero"`
+	Status   string             `json:"status"`
 	Outside      bool                  `json:"outside,omitempty"`
 }
 

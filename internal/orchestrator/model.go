@@ -361,7 +361,7 @@ func (m *mod) countFinal() {
 
 // class is where the module may go.
 func (m *mod) class() scheduler.Class {
-	c := scheduler.ClassOf(m.def.Requires, m.run.head.PinWorker)
+	c := scheduler.ClassOf(m.def.Requires, m.def.Resources, m.run.head.PinWorker)
 	c.Avoid, c.Alone, c.Private = m.avoid, len(m.def.Locks) > 0, m.private()
 	return c
 }
