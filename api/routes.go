@@ -139,6 +139,8 @@ func runRoutes() []Route {
 			Body: OptionalBody, MaxBody: maxPositions, Request: doc[wire.FollowRequest](), Produces: mediaEvents, serve: (*Server).followFrom},
 		{Method: "GET", Pattern: "/api/v1/runs/{id}/modules/{module}/logs", Summary: "the output of one attempt, or with follow the module's as events", Role: RoleRead, Where: OnState, Long: true,
 			Query: []string{"attempt", "offset", "tail", "follow", "lines", "since", "timestamps"}, Produces: mediaText, serve: (*Server).moduleLog},
+		{Method: "POST", Pattern: "/api/v1/runs/{id}/modules/{module}/exec", Summary: "a process in the module's folder, over an upgraded connection", Role: RoleAdmin, Long: true,
+			Body: OptionalBody, Request: doc[wire.ExecRequest](), Produces: wire.ExecProtocol, serve: (*Server).exec},
 		{Method: "GET", Pattern: "/api/v1/runs/{id}/artifacts", Summary: "output files", Role: RoleRead, Where: OnLeader, Stale: true,
 			Query: []string{"module", "stale"}, Response: doc[wire.ArtifactList](), serve: (*Server).artifacts},
 		{Method: "GET", Pattern: "/api/v1/runs/{id}/artifacts/{module}/{path...}", Summary: "one output file", Role: RoleRead, Where: OnState,

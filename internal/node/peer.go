@@ -42,6 +42,7 @@ func (n *Node) peerHandler() http.Handler {
 		return n.blobs.Clean(want), nil
 	}))
 	mux.HandleFunc("GET /peer/log", n.servePeerLog)
+	mux.HandleFunc("POST /peer/exec", n.servePeerExec)
 	mux.Handle("POST /peer/log/place", message(n.logPlaceHere))
 	mux.HandleFunc("POST /peer/bundle", n.servePeerBundle)
 	mux.HandleFunc("POST /peer/blobs/get", n.servePeerGetBlobs)

@@ -74,6 +74,7 @@ type Worker struct {
 	reports []peer.Report
 	pending map[pipeline.AttemptID]*attempt // reported, not yet acknowledged
 	poke    chan struct{}
+	visits  map[pipeline.AttemptID]*visitors
 }
 
 // attempt is one attempt that this node has taken.
@@ -115,7 +116,7 @@ func Open(ctx context.Context, cfg Config) (*Worker, error) {
 	}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	w := &Worker{cfg: cfg, log: cfg.Logger, life: life, cancel: cancel, dirs: dirs, attempts: map[pipeline.AttemptID]*attempt{},
-		done: newRecent(1 << 16), pending: map[pipeline.AttemptID]*attempt{}, poke: make(chan struct{}, 1)}
+		done: newRecent(1 << 16), pending: map[pipeline.AttemptID]*attempt{}, poke: make(chan struct{}, 1), visits: map[pipeline.AttemptID]*visitors{}}
 	if err := w.recover(ctx); err != nil {
 		cancel()
 		return nil, err
