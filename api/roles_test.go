@@ -40,6 +40,7 @@ var table = map[string][2]string{
 	"GET /api/v1/runs/{id}/logs":                         {"rsa", "FollowRun"},
 	"POST /api/v1/runs/{id}/logs":                        {"rsa", "FollowRun"},
 	"GET /api/v1/runs/{id}/modules/{module}/logs":        {"rsa", "Log"},
+	"POST /api/v1/runs/{id}/modules/{module}/exec":       {"a", "Exec"},
 	"GET /api/v1/runs/{id}/artifacts":                    {"rsa", "Artifacts"},
 	"GET /api/v1/runs/{id}/artifacts/{module}/{path...}": {"rsa", "OpenArtifact"},
 	"GET /api/v1/blobs/{digest}":                         {"rswa", "Blob"},

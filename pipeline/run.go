@@ -70,7 +70,8 @@ type Attempt struct {
 	// After is the attempt of the run on the same worker behind which this one
 	// was queued; nil where it was given a free slot.
 	After *AttemptID `json:"after,omitempty"`
-	// Log is the whole output, LogSize its length in bytes.
+	// Log is the whole output, LogSize its length in bytes. The blob may hold
+	// more: when it was written (LogMarks), behind the output.
 	Log     Digest `json:"log,omitempty"`
 	LogSize int64  `json:"logSize,omitempty"`
 	// Replicas is on how many nodes log and outputs were when it committed.
