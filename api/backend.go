@@ -67,10 +67,24 @@ type Backend interface {
 	Cancel(ctx context.Context, by Subject, id pipeline.RunID, in wire.CancelRequest) (wire.RunSummary, error)
 	// Retry: leader. It makes a run that is over go on.
 	Retry(ctx context.Context, by Subject, id pipeline.RunID, in wire.RetryRequest) (wire.RunSummary, error)
+	// Decide: leader. It takes a person's word about a module that waits for an
+	// approval. The same decision again changes nothing; another one is a
+	// Conflict.
+	Decide(ctx context.Context, by Subject, id pipeline.RunID, module string, d pipeline.Decision, comment string) (wire.Module, error)
 	// Why: leader. An empty module means all of them.
 	Why(ctx context.Context, id pipeline.RunID, module string) (wire.Why, error)
 	// Locks: leader.
 	Locks(ctx context.Context) (wire.LockList, error)
+	// CacheList, CacheStats: leader, or any node that has the state with stale.
+	// The list begins behind the key after. CachePrune: leader.
+	CacheList(ctx context.Context, pipeline string, limit int, after pipeline.Digest) (wire.CacheList, error)
+	CacheStats(ctx context.Context) (wire.CacheStats, error)
+	// Estimate: leader. It says how long a run of a submission would take.
+	Estimate(ctx context.Context, by Subject, in wire.SubmitRequest) (wire.Estimate, error)
+	// CacheLookup: leader. It says which modules of a submission would take a
+	// recorded result.
+	CacheLookup(ctx context.Context, by Subject, in wire.SubmitRequest) (wire.CacheForecast, error)
+	CachePrune(ctx context.Context, by Subject, in wire.CachePrune) (wire.CachePruned, error)
 
 	// Follow sends the logs of a run (needs the state). It returns after the
 	// RunEnd event, when send fails, or when ctx ends.
@@ -79,6 +93,9 @@ type Backend interface {
 	// reads what is there now. size is what there is, final whether it will not
 	// grow.
 	Log(ctx context.Context, id pipeline.RunID, module string, attempt int, offset int64) (r io.ReadCloser, info LogInfo, err error)
+	// Exec starts a process in the folder of an attempt, wherever that is, and
+	// gives the stream of its wire.ExecFrames. Closing it ends the process.
+	Exec(ctx context.Context, by Subject, id pipeline.RunID, module string, in wire.ExecRequest) (io.ReadWriteCloser, error)
 	// Artifacts lists outputs; OpenArtifact reads one from whichever node has it.
 	Artifacts(ctx context.Context, id pipeline.RunID, module string) (wire.ArtifactList, error)
 	OpenArtifact(ctx context.Context, id pipeline.RunID, module, path string) (Blob, wire.Artifact, error)
@@ -120,6 +137,12 @@ type Backend interface {
 	CreateToken(ctx context.Context, by Subject, in wire.TokenRequest) (wire.TokenCreated, error)
 	Tokens(ctx context.Context) (wire.TokenList, error)
 	DeleteToken(ctx context.Context, by Subject, id string) error
+
+	// SetSecret, DeleteSecret: any node; what it is told is sealed there, before
+	// anything leaves it. Secrets: leader.
+	SetSecret(ctx context.Context, by Subject, name string, in wire.SecretRequest) (wire.SecretInfo, error)
+	Secrets(ctx context.Context) (wire.SecretList, error)
+	DeleteSecret(ctx context.Context, by Subject, name string) error
 }
 
 // RunQuery selects runs.

@@ -56,7 +56,11 @@ pipeline "selfbuild" {
     exclude = ["bin/**", "dist/**"]
   }
 
+  # Every module has cache = true: what was done for the same files is not done
+  # again. A newer Go is no change of the files; -refresh runs everything anew.
   module "vet" {
+    inputs   = concat(local.sources, ["test/**"])
+    cache    = true
     caches   = ["go"]
     requires = { tools = ["go"] }
     timeout  = "15m"
@@ -69,6 +73,7 @@ pipeline "selfbuild" {
 
   module "test" {
     inputs   = local.sources
+    cache    = true
     caches   = ["go"]
     requires = { tools = ["go"] }
     timeout  = "15m"
@@ -80,6 +85,7 @@ pipeline "selfbuild" {
 
   module "build-amd64" {
     inputs   = local.sources
+    cache    = true
     outputs  = ["bin/*"]
     caches   = ["go"]
     requires = { tools = ["go"] }
@@ -90,6 +96,7 @@ pipeline "selfbuild" {
 
   module "build-arm64" {
     inputs   = local.sources
+    cache    = true
     outputs  = ["bin/*"]
     caches   = ["go"]
     requires = { tools = ["go"] }
@@ -102,6 +109,7 @@ pipeline "selfbuild" {
     depends_on = [module.vet, module.test]
     inputs     = ["LICENSE", "README.md", "CHANGELOG.md", "docs/**", "examples/**"]
     outputs    = ["dist/*"]
+    cache      = true
     env = {
       VERSION = var.version
       AMD64   = module.build-amd64.result.sha256
@@ -130,5 +138,6 @@ pipeline "selfbuild" {
       "packed ${module.package.result.packages} packages; the binaries have ${module.build-amd64.result.bytes} and ${module.build-arm64.result.bytes} bytes",
     ]
     inputs = []
+    cache  = true
   }
 }

@@ -4,6 +4,10 @@
 #   pipelined run examples/wordcount.hcl
 #   pipelined artifacts RUN reduce -o out
 #
+# Run it twice, and the second time nothing is counted: every module takes the
+# recorded result of the first (cache = true). Change a text, and what depends
+# on it runs again.
+#
 # The counts travel as files (`outputs`); the few numbers that are worth
 # showing travel as results.
 
@@ -38,6 +42,7 @@ pipeline "wordcount" {
     outputs = ["counts/*.tsv"]
     env     = { TEXT = "bakery" }
     script  = local.count
+    cache   = true
   }
 
   module "clockmaker" {
@@ -45,6 +50,7 @@ pipeline "wordcount" {
     outputs = ["counts/*.tsv"]
     env     = { TEXT = "clockmaker" }
     script  = local.count
+    cache   = true
   }
 
   module "garden" {
@@ -52,6 +58,7 @@ pipeline "wordcount" {
     outputs = ["counts/*.tsv"]
     env     = { TEXT = "garden" }
     script  = local.count
+    cache   = true
   }
 
   module "lighthouse" {
@@ -59,6 +66,7 @@ pipeline "wordcount" {
     outputs = ["counts/*.tsv"]
     env     = { TEXT = "lighthouse" }
     script  = local.count
+    cache   = true
   }
 
   module "river" {
@@ -66,6 +74,7 @@ pipeline "wordcount" {
     outputs = ["counts/*.tsv"]
     env     = { TEXT = "river" }
     script  = local.count
+    cache   = true
   }
 
   # The five files of counts are laid out in its folder, because it depends on
@@ -74,6 +83,7 @@ pipeline "wordcount" {
     depends_on = [module.bakery, module.clockmaker, module.garden, module.lighthouse, module.river]
     inputs     = []
     outputs    = ["totals.tsv"]
+    cache      = true
     script     = <<-SH
       awk -F '\t' '{ n[$1] += $2 } END { for (w in n) print w "\t" n[w] }' counts/*.tsv |
         sort -k2,2nr -k1,1 > totals.tsv
@@ -89,6 +99,7 @@ pipeline "wordcount" {
 
   module "report" {
     inputs = []
+    cache  = true
     env = {
       BAKERY     = module.bakery.result.words
       CLOCKMAKER = module.clockmaker.result.words

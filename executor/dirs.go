@@ -9,7 +9,7 @@ import (
 )
 
 // An attempt's folder holds: work, the module's folder; home and tmp, its HOME
-// and TMPDIR; script; and output.log. They are joined by hand because the
+// and TMPDIR; script; output.log and output.times. They are joined by hand because the
 // attempt's folder is clean already and these are built for every attempt.
 
 // WorkPath is the module's folder in the attempt's folder dir.
@@ -24,6 +24,11 @@ func TmpPath(dir string) string { return dir + "/tmp" }
 // LogPath is the file of the module's output. It does not exist before the
 // first byte of output.
 func LogPath(dir string) string { return dir + "/" + LogName }
+
+// TimesPath is the file that says when the output was written, as
+// pipeline.LogMarks makes it. It is there only where the output did not come at
+// once.
+func TimesPath(dir string) string { return dir + "/" + TimesName }
 
 // ScriptPath is the file of the module's script; it lies outside its folder.
 func ScriptPath(dir string) string { return dir + "/script" }
@@ -96,7 +101,7 @@ func removeSmall(dir string) bool {
 	if rmdir(dir) == nil {
 		return true
 	}
-	for _, file := range []string{LogPath(dir), ScriptPath(dir)} {
+	for _, file := range []string{LogPath(dir), ScriptPath(dir), TimesPath(dir)} {
 		if err := unlink(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return false
 		}
@@ -137,6 +142,31 @@ func openUp(dir string) {
 // since scripts may hold what others should not see.
 func WriteScript(dir, script string) ([]string, error) {
 	return writeScript(ScriptPath(dir), script)
+}
+
+// WriteHiddenScript is WriteScript for a script in which there is what must not
+// reach a disk: it lies where results do. It is run by the interpreter that it
+// names, since files there may not be executable themselves.
+func WriteHiddenScript(dir, script string) ([]string, error) {
+	folder, ok := resultFolder()
+	if !ok {
+		return WriteScript(dir, script)
+	}
+	path := folder + "/" + resultName(dir) + scriptSuffix
+	if err := os.RemoveAll(path); err != nil {
+		return nil, fmt.Errorf("write script: %w", err)
+	}
+	argv, err := writeScript(path, script)
+	if first, _, _ := strings.Cut(script, "\n"); err == nil && strings.HasPrefix(first, "#!") {
+		// As the kernel reads it: the interpreter, and at most one argument.
+		program, rest, _ := strings.Cut(strings.TrimSpace(first[2:]), " ")
+		argv = []string{program}
+		if rest = strings.TrimSpace(rest); rest != "" {
+			argv = append(argv, rest)
+		}
+		argv = append(argv, path)
+	}
+	return argv, err
 }
 
 // hookPrefix begins the names of hooks' scripts in an attempt's folder.

@@ -131,33 +131,11 @@ func maskText(data []byte, set *mask.Set) []byte {
 	if err := dec.Decode(&v); err != nil {
 		return set.Bytes(data)
 	}
-	text, err := json.Marshal(maskValue(v, set))
+	text, err := json.Marshal(set.Value(v))
 	if err != nil || len(text) > pipeline.MaxResultBytes {
 		return set.Bytes(data)
 	}
 	return text
-}
-
-func maskValue(v any, set *mask.Set) any {
-	switch v := v.(type) {
-	case string:
-		return set.String(v)
-	case json.Number:
-		if text := set.String(v.String()); text != v.String() {
-			return text
-		}
-	case []any:
-		for i := range v {
-			v[i] = maskValue(v[i], set)
-		}
-	case map[string]any:
-		masked := make(map[string]any, len(v))
-		for key, value := range v {
-			masked[set.String(key)] = maskValue(value, set)
-		}
-		return masked
-	}
-	return v
 }
 
 // takeFile reads and deletes a file that a module made. It follows no link,
@@ -191,9 +169,13 @@ func takeFile(path string) ([]byte, error) {
 	return data, nil
 }
 
-// removeResult deletes a result that nobody read.
+// scriptSuffix ends the name of a script that lies beside the results.
+const scriptSuffix = ".script"
+
+// removeResult deletes a result that nobody read, and a script beside it.
 func removeResult(dir string) {
 	if folder, ok := resultFolder(); ok {
+		_ = unlink(folder + "/" + resultName(dir) + scriptSuffix) // mostly there is none
 		if err := unlink(folder + "/" + resultName(dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			_ = os.RemoveAll(folder + "/" + resultName(dir)) // a folder, then; nothing else can be done
 		}

@@ -1,6 +1,9 @@
 package executor_test
 
 import (
+	"errors"
+	"io/fs"
+	"os"
 	"strings"
 	"testing"
 
@@ -10,6 +13,11 @@ import (
 // TestRunner_scriptAndResult goes the way of a module: prepared folder, script,
 // environment, result.
 func TestRunner_scriptAndResult(t *testing.T) {
+	t.Run("on disk", func(t *testing.T) { scriptAndResult(t, executor.WriteScript) })
+	t.Run("hidden", func(t *testing.T) { scriptAndResult(t, executor.WriteHiddenScript) })
+}
+
+func scriptAndResult(t *testing.T, write func(dir, script string) ([]string, error)) {
 	everyRunner(t, executor.Config{}, func(t *testing.T, b *bench) {
 		for _, tc := range []struct {
 			script, result, out string
@@ -22,7 +30,7 @@ func TestRunner_scriptAndResult(t *testing.T) {
 			{"pwd", "", "WORK\n", 0},
 		} {
 			id, dir := b.prepare()
-			argv, err := executor.WriteScript(dir, tc.script)
+			argv, err := write(dir, tc.script)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -41,6 +49,9 @@ func TestRunner_scriptAndResult(t *testing.T) {
 			}
 			if err := executor.Remove(dir); err != nil {
 				t.Error(err)
+			}
+			if _, err := os.Stat(argv[len(argv)-1]); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the script is left behind: %v", err)
 			}
 		}
 	})

@@ -40,6 +40,7 @@ func (s *Store) ApplyBatch(logs []*raft.Log) []any {
 			if err != nil {
 				panic(fmt.Sprintf("fsm: entry %d: %v", l.Index, err))
 			}
+			st.at = cmd.At
 			replies[i] = st.apply(cmd, changed)
 		}
 		if last == nil {
@@ -82,6 +83,12 @@ func (st *state) apply(c *Command, ch *change) any {
 		return st.applyForget(c.Forget, ch)
 	case c.Retry != nil:
 		return st.applyRetry(c, ch)
+	case c.Decide != nil:
+		return st.applyDecision(c, ch)
+	case c.Secret != nil:
+		return st.applySecret(c.Secret)
+	case c.CacheDelete != nil:
+		return st.applyCacheDelete(c.CacheDelete)
 	}
 	return Result{Err: pipeline.Errorf(pipeline.Invalid, "the command says nothing that this version knows")}
 }

@@ -39,6 +39,12 @@ func (st *state) applyBatch(c *Command, ch *change) BatchResult {
 	for i := range b.Expands {
 		note(PartExpand, i, b.Expands[i].Run, st.applyExpand(&b.Expands[i], c.At))
 	}
+	for i := range b.Awaits {
+		note(PartAwait, i, b.Awaits[i].Run, st.applyAwait(&b.Awaits[i], c.At))
+	}
+	for i := range b.Decides {
+		note(PartDecide, i, b.Decides[i].Run, st.applyTimeUp(&b.Decides[i], c.At))
+	}
 	for i := range b.Ends {
 		note(PartEnd, i, b.Ends[i].Run, st.applyEnd(&b.Ends[i], c.At))
 	}
@@ -110,6 +116,9 @@ func (st *state) applyOutcome(op *Outcome) refusal {
 	case op.Next != pipeline.ModuleWaiting && !op.Next.Final():
 		return refusal{reason: fmt.Sprintf("an outcome makes no module %.40q", op.Next)}
 	}
+	if a.Cache != nil && o.State == pipeline.AttemptSucceeded && op.Next == pipeline.ModuleSucceeded {
+		st.recordResult(r, m, a, o)
+	}
 	st.record(a, o, o.ID)
 	switch o.State {
 	case pipeline.AttemptLost:
@@ -124,6 +133,7 @@ func (st *state) applyOutcome(op *Outcome) refusal {
 		m.OutputPaths, m.OutputCount, m.OutputBytes = o.OutputPaths, o.OutputCount, o.OutputBytes
 		m.StartedAt, m.FinishedAt = a.StartedAt, a.FinishedAt
 		countEnd(r, m, op.Ignored)
+		st.remember(r, m)
 	}
 	st.putModule(r.ID, m)
 	st.touch(r)
@@ -164,6 +174,9 @@ func (st *state) record(a *pipeline.Attempt, o *pipeline.Outcome, id pipeline.At
 	a.Log, a.LogSize = o.Log, o.LogSize
 	a.Holders, a.Replicas = o.Holders, len(o.Holders)
 	a.Evaluated = nil // served its purpose
+	if a.Cache != nil {
+		a.Cache.Parts, a.Cache.Inputs = nil, nil // so did these
+	}
 }
 
 func (st *state) applyEnd(e *End, at time.Time) refusal {
@@ -183,6 +196,11 @@ func (st *state) applyEnd(e *End, at time.Time) refusal {
 		return refusal{reason: fmt.Sprintf("no module ends %.40q without an outcome", e.State)}
 	case last != nil && !last.State.Final():
 		return refusal{reason: "an attempt is live"}
+	}
+	if e.State == pipeline.ModuleCached {
+		if why := st.takeResult(r, m, e); why != "" {
+			return refusal{reason: why}
+		}
 	}
 	m.State, m.Reason, m.FinishedAt, m.NotBefore = e.State, e.Reason, at, time.Time{}
 	countEnd(r, m, e.Ignored)
@@ -212,6 +230,8 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 	switch {
 	case m.State != pipeline.ModuleWaiting || last != nil && !last.State.Final():
 		return refusal{reason: "module is " + string(m.State)}
+	case m.Gate != nil:
+		return refusal{reason: "module waits for an approval"}
 	case op.ID.Attempt != len(m.Attempts)+1:
 		return refusal{reason: fmt.Sprintf("next attempt is %d", len(m.Attempts)+1)}
 	}
@@ -226,7 +246,7 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 	m.Attempts = append(m.Attempts, pipeline.Attempt{
 		Number: op.ID.Attempt, Worker: op.Worker, WorkerName: op.WorkerName, State: pipeline.AttemptAssigned,
 		AssignedAt: at, Fence: st.index, Incarnation: op.Incarnation, Evaluated: op.Evaluated, After: op.After,
-		Locks: op.Locks,
+		Locks: op.Locks, Cache: op.Cache,
 	})
 	m.State, m.Reason, m.NotBefore = pipeline.ModuleRunning, "", time.Time{}
 	if r.State == pipeline.RunWaiting {
@@ -266,6 +286,7 @@ func (st *state) applyCopies(op *Copies) refusal {
 		return no
 	}
 	a.Holders, a.Replicas = op.Holders, len(op.Holders)
+	st.moveResult(a, op.ID, op.Holders)
 	st.putModule(r.ID, m)
 	st.touch(r)
 	return refusal{}
@@ -283,14 +304,16 @@ func (st *state) applyReopen(op *Reopen) refusal {
 	switch {
 	case r.State != pipeline.RunRunning:
 		return refusal{reason: "run is " + string(r.State)}
-	case m.State != pipeline.ModuleSucceeded:
+	case m.State != pipeline.ModuleSucceeded && m.State != pipeline.ModuleCached:
 		return refusal{reason: "module is " + string(m.State), duplicate: m.State == pipeline.ModuleWaiting}
+	case m.Gate != nil:
+		return refusal{reason: "module is an approval, which leaves nothing that could be gone"}
 	case op.Attempt != 0 && op.Attempt != len(m.Attempts):
 		return refusal{reason: fmt.Sprintf("attempt %d has taken its place", len(m.Attempts))}
 	}
 	m.State, m.Reason = pipeline.ModuleWaiting, op.Reason
 	m.Result, m.Outputs, m.OutputPaths, m.OutputCount, m.OutputBytes, m.ExitCode = nil, "", nil, 0, 0, nil
-	m.StartedAt, m.FinishedAt, m.NotBefore = time.Time{}, time.Time{}, time.Time{}
+	m.StartedAt, m.FinishedAt, m.NotBefore, m.Recorded = time.Time{}, time.Time{}, time.Time{}, 0
 	m.Losses++
 	r.Done--
 	st.putModule(r.ID, m)

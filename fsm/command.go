@@ -11,7 +11,7 @@ import (
 
 // Version is the newest version of the command encoding that this binary
 // writes and reads.
-const Version = 2
+const Version = 3
 
 // MaxCommandBytes bounds one encoded command (reliability P17).
 const MaxCommandBytes = 256 << 10
@@ -27,6 +27,10 @@ type Command struct {
 	Token   *Token    `cbor:"7,keyasint,omitempty"`
 	Forget  *Forget   `cbor:"8,keyasint,omitempty"`
 	Retry   *Retry    `cbor:"9,keyasint,omitempty"`
+	Decide  *Decide   `cbor:"22,keyasint,omitempty"`
+	Secret  *Secret   `cbor:"21,keyasint,omitempty"`
+	// CacheDelete removes recorded results.
+	CacheDelete *CacheDelete `cbor:"20,keyasint,omitempty"`
 }
 
 // Submit makes a run exist. A key that is known answers with the run it made.
@@ -52,6 +56,9 @@ type Batch struct {
 	Reopens  []Reopen  `cbor:"7,keyasint,omitempty"`
 	// Expands come before Ends and Assigns.
 	Expands []Expand `cbor:"8,keyasint,omitempty"`
+	// Awaits and Decides are of approvals; they come before Ends.
+	Awaits  []Await  `cbor:"20,keyasint,omitempty"`
+	Decides []Decide `cbor:"21,keyasint,omitempty"`
 }
 
 // Expand ends a module with a late for_each as what it is to be run for: each
@@ -90,6 +97,17 @@ type End struct {
 	Reason string               `cbor:"4,keyasint,omitempty"`
 	// Ignored marks a failure that leaves its run succeeded with warnings.
 	Ignored bool `cbor:"5,keyasint,omitempty"`
+	// Cache names the recorded result that a cached module takes. Refused where
+	// that is gone or another by then.
+	Cache *CacheTake `cbor:"16,keyasint,omitempty"`
+}
+
+// CacheTake names a recorded result: its key, and the attempt that made it.
+type CacheTake struct {
+	Key  pipeline.Digest    `cbor:"1,keyasint"`
+	From pipeline.AttemptID `cbor:"2,keyasint"`
+	// Needs are modules that must have succeeded, as those of Assign.
+	Needs []string `cbor:"3,keyasint,omitempty"`
 }
 
 // Assign gives a module to a worker as its next attempt. It is refused unless
@@ -110,6 +128,8 @@ type Assign struct {
 	Locks []string `cbor:"8,keyasint,omitempty"`
 	// Always marks a module that runs although its run is being cancelled.
 	Always bool `cbor:"9,keyasint,omitempty"`
+	// Cache is set where the result is to be recorded if it succeeds.
+	Cache *pipeline.CacheNote `cbor:"16,keyasint,omitempty"`
 }
 
 // RunEnd ends a run; refused while a module of it is not final.
@@ -210,6 +230,24 @@ type TokenRecord struct {
 	CreatedBy string    `cbor:"7,keyasint,omitempty"`
 }
 
+// Secret sets or removes a secret of the cluster. Its value is sealed before it
+// comes here, by the node that took it. Setting one that is there replaces it.
+type Secret struct {
+	Record SecretRecord `cbor:"1,keyasint"`
+	Delete bool         `cbor:"2,keyasint,omitempty"`
+}
+
+// SecretRecord is what is kept of a secret.
+type SecretRecord struct {
+	Name string `cbor:"1,keyasint"`
+	// Sealed is the value under a key that follows from the cluster key.
+	Sealed []byte    `cbor:"2,keyasint,omitempty"`
+	SetAt  time.Time `cbor:"3,keyasint"`
+	SetBy  string    `cbor:"4,keyasint,omitempty"`
+	// Unmasked says that the value is too short to be masked.
+	Unmasked bool `cbor:"5,keyasint,omitempty"`
+}
+
 // Forget removes finished runs with all that hangs on them, and idempotency
 // keys that are older than KeysBefore. One command looks at a part of the keys
 // and the next one goes on from there. The proposer keeps the list of runs short.
@@ -243,6 +281,8 @@ const (
 	PartCopies
 	PartReopen
 	PartExpand
+	PartAwait
+	PartDecide
 )
 
 // Refusal says that one element of a batch did not take effect and why.
@@ -320,7 +360,7 @@ func Decode(b []byte) (*Command, error) {
 
 func (c *Command) parts() int {
 	n := 0
-	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil} {
+	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil, c.CacheDelete != nil, c.Secret != nil, c.Decide != nil} {
 		if set {
 			n++
 		}
@@ -356,6 +396,9 @@ func (c *Command) eachTime(fn func(*time.Time)) {
 			fn(&o.Outcome.StartedAt)
 			fn(&o.Outcome.FinishedAt)
 		}
+		for i := range b.Awaits {
+			fn(&b.Awaits[i].Deadline)
+		}
 	}
 	if w := c.Worker; w != nil {
 		fn(&w.Record.DrainDeadline)
@@ -365,6 +408,9 @@ func (c *Command) eachTime(fn func(*time.Time)) {
 	if t := c.Token; t != nil {
 		fn(&t.Record.CreatedAt)
 		fn(&t.Record.ExpiresAt)
+	}
+	if x := c.Secret; x != nil {
+		fn(&x.Record.SetAt)
 	}
 	if f := c.Forget; f != nil {
 		fn(&f.KeysBefore)

@@ -36,7 +36,10 @@ func everyCommand() map[string]*fsm.Command {
 				Evaluated: &pipeline.Evaluated{Command: []string{"sh"}, Script: "x", Env: map[string]string{"A": "1", "B": ""}}}},
 			Runs:    []fsm.RunEnd{{Run: "r0", State: pipeline.RunFailed, Reason: "why"}},
 			Copies:  []fsm.Copies{{ID: attempt("r1", "a", 1), Holders: []pipeline.NodeID{"n", "m"}}},
-			Reopens: []fsm.Reopen{{Run: "r1", Module: "a", Reason: "lost", Attempt: 3}}}},
+			Reopens: []fsm.Reopen{{Run: "r1", Module: "a", Reason: "lost", Attempt: 3}},
+			Awaits:  []fsm.Await{{Run: "r1", Module: "g", Message: "go?", Deadline: later, Needs: []string{"a"}, Always: true}},
+			Decides: []fsm.Decide{{Run: "r1", Module: "g", Decision: pipeline.Skipped, Reason: "too late", Ignored: true}}}},
+		"decide": {At: at, Decide: &fsm.Decide{Run: "r1", Module: "g", Decision: pipeline.Approved, By: "ann", Comment: "fine", Reason: "approved by ann"}},
 		"cancel": {At: at, Cancel: &fsm.Cancel{Run: "r1", Reason: "stop"}},
 		"worker": {At: at, Worker: &fsm.Worker{Only: "drain", Record: fsm.WorkerRecord{ID: "w", Name: "one", Draining: true, DrainDeadline: later,
 			AwayUntil: later, Outside: true, Endpoint: "http://x", Secret: "s", Token: "t", Since: at, Incarnation: "i",
@@ -44,7 +47,9 @@ func everyCommand() map[string]*fsm.Command {
 		"worker, removed": {At: at, Worker: &fsm.Worker{Delete: true, Record: fsm.WorkerRecord{ID: "w"}}},
 		"token": {At: at, Token: &fsm.Token{Record: fsm.TokenRecord{ID: "t", Name: "ci", Role: "submit", Hash: []byte{1, 2}, CreatedAt: at,
 			ExpiresAt: later, CreatedBy: "ann"}}},
-		"forget": {At: at, Forget: &fsm.Forget{Runs: []pipeline.RunID{"r1", "r2"}, KeysBefore: at}},
+		"secret":          {At: at, Secret: &fsm.Secret{Record: fsm.SecretRecord{Name: "KEY", Sealed: []byte{1, 2}, SetAt: at, SetBy: "ann", Unmasked: true}}},
+		"secret, removed": {At: at, Secret: &fsm.Secret{Delete: true, Record: fsm.SecretRecord{Name: "KEY"}}},
+		"forget":          {At: at, Forget: &fsm.Forget{Runs: []pipeline.RunID{"r1", "r2"}, KeysBefore: at}},
 	}
 }
 

@@ -91,6 +91,7 @@ func readAll(tb tester, s *fsm.Store) {
 		}
 		v.Workers()
 		v.Tokens()
+		v.Secrets()
 		v.Oldest(0, 100)
 		v.Empty()
 	})

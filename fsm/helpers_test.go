@@ -243,6 +243,10 @@ func batch(parts ...any) *fsm.Command {
 			b.Expands = append(b.Expands, p)
 		case fsm.Reopen:
 			b.Reopens = append(b.Reopens, p)
+		case fsm.Await:
+			b.Awaits = append(b.Awaits, p)
+		case fsm.Decide:
+			b.Decides = append(b.Decides, p)
 		default:
 			panic(fmt.Sprintf("no part of a batch: %T", p))
 		}
@@ -293,6 +297,16 @@ func runEnd(run string, s pipeline.RunState) fsm.RunEnd {
 func reopen(run, module string, n int) fsm.Reopen {
 	return fsm.Reopen{Run: pipeline.RunID(run), Module: module, Attempt: n, Reason: "what it left is gone"}
 }
+
+func await(run, module string, needs ...string) fsm.Await {
+	return fsm.Await{Run: pipeline.RunID(run), Module: module, Message: "go?", Deadline: at.Add(time.Hour), Needs: needs}
+}
+
+func decide(run, module string, d pipeline.Decision) fsm.Decide {
+	return fsm.Decide{Run: pipeline.RunID(run), Module: module, Decision: d, By: "ann", Reason: string(d) + " by ann"}
+}
+
+func decision(d fsm.Decide) *fsm.Command { return &fsm.Command{Decide: &d} }
 
 func cancel(run string) *fsm.Command {
 	return &fsm.Command{Cancel: &fsm.Cancel{Run: pipeline.RunID(run), Reason: "stop it"}}

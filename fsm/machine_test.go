@@ -75,7 +75,7 @@ func (m *machine) moduleOf(t *rapid.T, run pipeline.RunID) string {
 }
 
 func (m *machine) part(t *rapid.T) any {
-	switch rapid.SampledFrom([]string{"expand", "start", "outcome", "outcome", "outcome", "assign", "assign", "assign", "end", "run", "run", "copies", "late", "reopen"}).Draw(t, "part") {
+	switch rapid.SampledFrom([]string{"expand", "start", "outcome", "outcome", "outcome", "assign", "assign", "assign", "end", "run", "run", "copies", "late", "reopen", "await", "decide"}).Draw(t, "part") {
 	case "start":
 		id, _ := m.attemptOf(t, 0)
 		return fsm.Start{ID: id, At: at}
@@ -115,6 +115,10 @@ func (m *machine) part(t *rapid.T) any {
 		return end(string(id), m.moduleOf(t, id), someStates.Draw(t, "state"))
 	case "run":
 		return runEnd(someRuns.Draw(t, "run"), someRunStates.Draw(t, "state"))
+	case "await":
+		return await(someRuns.Draw(t, "run"), someModules.Draw(t, "module"), rapid.SampledFrom([][]string{nil, nil, {"m0"}}).Draw(t, "needs")...)
+	case "decide":
+		return m.decide(t)
 	case "reopen":
 		id, _ := m.attemptOf(t, 0)
 		return reopen(string(id.Run), id.Module, id.Attempt)
@@ -124,8 +128,13 @@ func (m *machine) part(t *rapid.T) any {
 	}
 }
 
+func (m *machine) decide(t *rapid.T) fsm.Decide {
+	return decide(someRuns.Draw(t, "run"), someModules.Draw(t, "module"),
+		rapid.SampledFrom([]pipeline.Decision{pipeline.Approved, pipeline.Rejected, pipeline.Skipped, "odd", ""}).Draw(t, "decision"))
+}
+
 func (m *machine) command(t *rapid.T) *fsm.Command {
-	switch rapid.SampledFrom([]string{"batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "submit", "submit", "submit", "cancel", "retry", "retry", "forget", "worker", "token"}).Draw(t, "command") {
+	switch rapid.SampledFrom([]string{"batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "batch", "submit", "submit", "submit", "cancel", "retry", "retry", "forget", "worker", "token", "decide"}).Draw(t, "command") {
 	case "submit":
 		c := submit(t, someRuns.Draw(t, "run"), perRun)
 		c.Submit.Run.Key = rapid.SampledFrom([]string{"", "", "k1", "k2"}).Draw(t, "key")
@@ -136,6 +145,8 @@ func (m *machine) command(t *rapid.T) *fsm.Command {
 		c.Cancel.Request = rapid.SampledFrom([]string{"", "q1", "q2"}).Draw(t, "request")
 		c.Cancel.TimedOut = rapid.IntRange(0, 3).Draw(t, "timed out") == 0
 		return c
+	case "decide":
+		return decision(m.decide(t))
 	case "retry":
 		return &fsm.Command{Retry: m.retry(t)}
 	case "forget":
@@ -360,6 +371,8 @@ func (m *machine) checkModule(t *rapid.T, run pipeline.Run, name string, rec pip
 		t.Fatalf("%s is %s with %d live attempts", where, rec.State, live)
 	case rec.Failures != failures || rec.Losses != losses+m.reopened[where]:
 		t.Fatalf("%s counts %d failures and %d losses, its attempts say %d and %d", where, rec.Failures, rec.Losses, failures, losses)
+	case rec.Gate != nil && (len(rec.Attempts) > 0 || rec.Gate.Decision != "" && rec.State != rec.Gate.Decision.State()):
+		t.Fatalf("%s is %s with %d attempts and the decision %+v", where, rec.State, len(rec.Attempts), rec.Gate)
 	case !rec.State.Final() && rec.State != pipeline.ModuleWaiting && rec.State != pipeline.ModuleRunning:
 		t.Fatalf("%s is %q", where, rec.State)
 	}

@@ -23,8 +23,18 @@ var (
 	bWorkers = []byte("workers")
 	bTokens  = []byte("tokens")
 	bLocks   = []byte("locks")
+	bSecrets = []byte("secrets")
 
-	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens, bLocks}
+	// Recorded results: by key; their use by key; the keys of a module's newest
+	// by pipeline, a zero byte and the module's name.
+	bCache      = []byte("cache")
+	bCacheUse   = []byte("cacheuse")
+	bCacheNames = []byte("cachenames")
+
+	// Histories of modules, by pipeline, a zero byte and the module's name.
+	bHistory = []byte("history")
+
+	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens, bLocks, bCache, bCacheUse, bCacheNames, bSecrets, bHistory}
 
 	kIndex  = []byte("index")
 	kTerm   = []byte("term")
@@ -69,10 +79,14 @@ type keyRecord struct {
 type state struct {
 	tx    *bolt.Tx
 	index uint64
+	at    time.Time // of the command that is applied
 	runs  map[pipeline.RunID]*pipeline.Run
 	dirty map[pipeline.RunID]bool
 	// changes lists the records that were written.
 	changes []moduleChange
+	// cache holds the counters of the recorded results, once something asked for
+	// them.
+	cache *pipeline.CacheStats
 }
 
 func newState(tx *bolt.Tx) *state {
@@ -115,8 +129,11 @@ func (s *state) putModule(run pipeline.RunID, m *pipeline.ModuleRecord) {
 	s.changes = append(s.changes, moduleChange{run: run, module: m.Name, index: s.index})
 }
 
-// flush writes the runs that changed.
+// flush writes the runs and the counters that changed.
 func (s *state) flush() {
+	if s.cache != nil {
+		s.put(bMeta, kCache, s.cache)
+	}
 	for id := range s.dirty {
 		r := s.runs[id]
 		s.put(bRuns, []byte(id), r)

@@ -32,7 +32,11 @@ type Scope struct {
 	// Variables by name.
 	Variables map[string]string `json:"variables,omitempty"`
 	// Sensitive names the variables whose values are masked wherever they show.
+	// What is made of them is late, so that no value of theirs stands anywhere
+	// but in Variables; where the state keeps the pipeline they are in Sealed
+	// instead: the JSON of the same map, under the cluster's key.
 	Sensitive []string `json:"sensitive,omitempty"`
+	Sealed    []byte   `json:"sealed,omitempty"`
 	// Locals by name: those known at submission that a late expression names.
 	Locals map[string]string `json:"locals,omitempty"`
 	// LateLocals by name: the sources of those that are known only later.
@@ -52,6 +56,8 @@ type LateExpr struct {
 	// Line and Column count from 1, the column in characters.
 	Line   int `json:"line,omitempty"`
 	Column int `json:"column,omitempty"`
+	// Sensitive is set where it names a sensitive variable.
+	Sensitive bool `json:"sensitive,omitempty"`
 }
 
 // Git is what expressions see as git.*; empty where there is no repository.
@@ -80,7 +86,7 @@ type Module struct {
 	Env map[string]string `json:"env,omitempty"`
 	// Late holds the expressions that are known only when the module may
 	// start (they name other modules, or the run's id or number), by attribute:
-	// "command", "script", "when", "env.NAME", or "env" where the whole object is
+	// "command", "script", "when", "cache_key", "env.NAME", or "env" where the whole object is
 	// one expression. language.Evaluate turns them into Evaluated.
 	Late map[string]LateExpr `json:"late,omitempty"`
 	// Expensive is set where a late expression is more than literals,
@@ -96,6 +102,12 @@ type Module struct {
 	Timeout time.Duration `json:"timeout,omitempty"`
 	Grace   time.Duration `json:"grace,omitempty"`
 	Retry   Retry         `json:"retry"`
+	// Secrets are names of the cluster's secrets that the module sees as variables
+	// of its environment.
+	Secrets []string `json:"secrets,omitempty"`
+	// Sensitive is set where a late expression names a sensitive variable: what
+	// it comes to is kept sealed.
+	Sensitive bool `json:"sensitive,omitempty"`
 	// Caches are names of folders kept by the worker between runs.
 	Caches []string `json:"caches,omitempty"`
 	// Requires is what a worker must have.
@@ -139,6 +151,12 @@ type Module struct {
 	// OnLost is "" or LostRerun, or LostFail: an attempt that was lost with its
 	// worker is not repeated.
 	OnLost string `json:"onLost,omitempty"`
+	// Cache takes the recorded result of the same work where there is one, and
+	// records this module's where it succeeds. CacheKey is added to what says
+	// what the same work is: values as language.encodeValue writes them. It may
+	// be Late["cache_key"].
+	Cache    bool     `json:"cache,omitempty"`
+	CacheKey []string `json:"cacheKey,omitempty"`
 	// IdleTimeout stops an attempt that writes nothing for so long; 0 means
 	// never.
 	IdleTimeout time.Duration `json:"idleTimeout,omitempty"`
@@ -151,6 +169,9 @@ type Module struct {
 	// Failure is what is said, in the place of the exit code, where the module
 	// fails; "" means the usual.
 	Failure string `json:"failure,omitempty"`
+	// Approval is set where the module waits for a person and runs nothing: it has
+	// neither Command nor Script then.
+	Approval *Approval `json:"approval,omitempty"`
 }
 
 // What Pipeline.OnFailure, Module.OnDisconnect and Module.OnLost may hold.

@@ -29,6 +29,8 @@ type Run struct {
 	Failed int `json:"failed,omitempty"`
 	// Key is the idempotency key of the submission.
 	Key string `json:"key,omitempty"`
+	// Cache is "", CacheOff or CacheRefresh.
+	Cache string `json:"cache,omitempty"`
 	// PinWorker restricts every module to one node (execute with a token).
 	PinWorker NodeID `json:"pinWorker,omitempty"`
 	// Forced marks a run that was cancelled a second time: what would run all the
@@ -68,7 +70,8 @@ type Attempt struct {
 	// After is the attempt of the run on the same worker behind which this one
 	// was queued; nil where it was given a free slot.
 	After *AttemptID `json:"after,omitempty"`
-	// Log is the whole output, LogSize its length in bytes.
+	// Log is the whole output, LogSize its length in bytes. The blob may hold
+	// more: when it was written (LogMarks), behind the output.
 	Log     Digest `json:"log,omitempty"`
 	LogSize int64  `json:"logSize,omitempty"`
 	// Replicas is on how many nodes log and outputs were when it committed.
@@ -79,6 +82,11 @@ type Attempt struct {
 	Evaluated *Evaluated `json:"evaluated,omitempty"`
 	// Locks are the keys that the attempt holds until it ends.
 	Locks []string `json:"locks,omitempty"`
+	// Cache is set where the result may be, or was, recorded.
+	Cache *CacheNote `json:"cache,omitempty"`
+	// From is the attempt whose recorded result was taken in the place of running
+	// anything; nil for one that was run.
+	From *AttemptID `json:"from,omitempty"`
 }
 
 // Evaluated is what the late expressions of a module came to. It is committed
@@ -87,12 +95,19 @@ type Evaluated struct {
 	Command []string          `json:"command,omitempty"`
 	Script  string            `json:"script,omitempty"`
 	Env     map[string]string `json:"env,omitempty"`
+	// CacheKey is what Module.CacheKey is.
+	CacheKey []string `json:"cacheKey,omitempty"`
 	// Skip is why the module is not to run: its condition is false. "" else.
 	Skip string `json:"skip,omitempty"`
 	// Instances are what a module with a late for_each is to be run for; Expanded
 	// tells none from not asked.
 	Instances []Instance `json:"instances,omitempty"`
 	Expanded  bool       `json:"expanded,omitempty"`
+	// Message is what an approval asks.
+	Message string `json:"message,omitempty"`
+	// Sealed stands for Command, Script, Env and CacheKey where a sensitive variable went
+	// into them: their JSON, under the cluster's key.
+	Sealed []byte `json:"sealed,omitempty"`
 }
 
 // Instance is one of what a module with a late for_each is run for.
@@ -118,6 +133,8 @@ type ModuleRecord struct {
 	// once they are known.
 	Instances []Instance `json:"instances,omitempty"`
 	Expanded  bool       `json:"expanded,omitempty"`
+	// Gate is set once a module with an approval waits for it, and stays.
+	Gate *Gate `json:"gate,omitempty"`
 	// Tried is how many attempts were made before the run was last retried.
 	Tried int `json:"tried,omitempty"`
 	// NotBefore is when the next attempt may start (backoff).
@@ -134,6 +151,8 @@ type ModuleRecord struct {
 	// StartedAt and FinishedAt are of the deciding attempt.
 	StartedAt  time.Time `json:"startedAt,omitzero"`
 	FinishedAt time.Time `json:"finishedAt,omitzero"`
+	// Recorded is how long what a cached module took its result from took.
+	Recorded time.Duration `json:"recorded,omitempty"`
 	// Index is the raft index of the last change.
 	Index uint64 `json:"index,omitempty"`
 }
@@ -219,11 +238,14 @@ type Spec struct {
 	// Secrets are added to the environment under their names, over Env. Mask
 	// holds further values that, as those of Secrets, become *** wherever they
 	// would show: in output, results and reasons. Neither is ever written to
-	// disk: a worker's journal has the rest, with Sealed set.
+	// disk, nor, where there are any, Command, Script, Env and Hooks, which they
+	// may be part of: a worker's journal has the rest, with Sealed set.
 	Secrets map[string]string `json:"secrets,omitempty"`
 	Mask    []string          `json:"mask,omitempty"`
-	// Sealed says that Secrets and Mask were taken out. What is sealed cannot be
-	// started.
+	// Private marks a specification that holds secrets, or what was made of
+	// sensitive variables.
+	Private bool `json:"private,omitempty"`
+	// Sealed says that all this was taken out. What is sealed cannot be started.
 	Sealed bool `json:"sealed,omitempty"`
 	// Holders are nodes likely to have the workspace.
 	Holders []NodeID `json:"holders,omitempty"`
@@ -261,9 +283,11 @@ type Worker struct {
 	// Status is Online, Draining or Offline.
 	Status string `json:"status"`
 	// Outside marks one that registered over HTTP.
-	Outside     bool      `json:"outside,omitempty"`
-	CurrentLoad int       `json:"currentLoad"`
-	Since       time.Time `json:"since,omitzero"`
+	Outside     bool `json:"outside,omitempty"`
+	CurrentLoad int  `json:"currentLoad"`
+	// Reserved is what its modules have asked for together.
+	Reserved Resources `json:"reserved,omitzero"`
+	Since    time.Time `json:"since,omitzero"`
 }
 
 // Capabilities is what a worker offers, in the protocol's words.
@@ -273,6 +297,10 @@ type Capabilities struct {
 	InstalledTools     []string `json:"installedTools"`
 	MaxParallelModules int      `json:"maxParallelModules"`
 	Tags               []string `json:"tags"`
+	// CPU is a number of processors, Memory is in bytes: what modules may reserve
+	// together. 0 means that it is not known; then nothing can be reserved.
+	CPU    float64 `json:"cpu,omitempty"`
+	Memory int64   `json:"memory,omitempty"`
 }
 
 // The states of a worker.

@@ -56,9 +56,10 @@ type Blobs struct {
 	broken  atomic.Pointer[error]
 	buffers sync.Pool // *[]byte of smallBlob
 	codecs  sync.Pool // *bundleEncoder
-
+	trees   treeCache
+	// verified tells what Clean need not read again.
+	verified cleanBlobs
 	arriving partials
-	trees    treeCache
 	aside    atomic.Int64 // bad copies that were kept
 
 	closeOnce sync.Once
@@ -246,7 +247,7 @@ func (b *Blobs) present(d pipeline.Digest, size int64) bool {
 	sec, _ := st.Mtim.Unix()
 	now := time.Now()
 	if age := now.Unix() - sec; age > 60 || age < -60 {
-		os.Chtimes(path, now, now)
+		b.touch(d, func() error { return os.Chtimes(path, now, now) })
 	}
 	return true
 }

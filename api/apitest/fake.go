@@ -36,11 +36,18 @@ type Backend struct {
 	RunsFunc                 func(context.Context, api.RunQuery) (wire.RunList, error)
 	RunFunc                  func(context.Context, pipeline.RunID, uint64, time.Duration, uint64) (wire.Run, error)
 	CancelFunc               func(context.Context, api.Subject, pipeline.RunID, wire.CancelRequest) (wire.RunSummary, error)
+	DecideFunc               func(context.Context, api.Subject, pipeline.RunID, string, pipeline.Decision, string) (wire.Module, error)
 	RetryFunc                func(context.Context, api.Subject, pipeline.RunID, wire.RetryRequest) (wire.RunSummary, error)
 	WhyFunc                  func(context.Context, pipeline.RunID, string) (wire.Why, error)
 	LocksFunc                func(context.Context) (wire.LockList, error)
+	CacheListFunc            func(context.Context, string, int, pipeline.Digest) (wire.CacheList, error)
+	CacheStatsFunc           func(context.Context) (wire.CacheStats, error)
+	EstimateFunc             func(context.Context, api.Subject, wire.SubmitRequest) (wire.Estimate, error)
+	CacheLookupFunc          func(context.Context, api.Subject, wire.SubmitRequest) (wire.CacheForecast, error)
+	CachePruneFunc           func(context.Context, api.Subject, wire.CachePrune) (wire.CachePruned, error)
 	FollowFunc               func(context.Context, pipeline.RunID, wire.FollowRequest, func(wire.LogEvent) error) error
 	LogFunc                  func(context.Context, pipeline.RunID, string, int, int64) (io.ReadCloser, api.LogInfo, error)
+	ExecFunc                 func(context.Context, api.Subject, pipeline.RunID, string, wire.ExecRequest) (io.ReadWriteCloser, error)
 	ArtifactsFunc            func(context.Context, pipeline.RunID, string) (wire.ArtifactList, error)
 	OpenArtifactFunc         func(context.Context, pipeline.RunID, string, string) (api.Blob, wire.Artifact, error)
 	OpenBlobFunc             func(context.Context, pipeline.Digest, bool) (api.Blob, error)
@@ -63,6 +70,9 @@ type Backend struct {
 	CreateTokenFunc          func(context.Context, api.Subject, wire.TokenRequest) (wire.TokenCreated, error)
 	TokensFunc               func(context.Context) (wire.TokenList, error)
 	DeleteTokenFunc          func(context.Context, api.Subject, string) error
+	SetSecretFunc            func(context.Context, api.Subject, string, wire.SecretRequest) (wire.SecretInfo, error)
+	SecretsFunc              func(context.Context) (wire.SecretList, error)
+	DeleteSecretFunc         func(context.Context, api.Subject, string) error
 }
 
 var _ api.Backend = (*Backend)(nil)
@@ -162,6 +172,22 @@ func (b *Backend) Cancel(ctx context.Context, by api.Subject, id pipeline.RunID,
 		return wire.RunSummary{}, unset("Cancel")
 	}
 	return b.CancelFunc(ctx, by, id, in)
+}
+
+// Decide calls DecideFunc.
+func (b *Backend) Decide(ctx context.Context, by api.Subject, id pipeline.RunID, module string, d pipeline.Decision, comment string) (wire.Module, error) {
+	if b.DecideFunc == nil {
+		return wire.Module{}, unset("Decide")
+	}
+	return b.DecideFunc(ctx, by, id, module, d, comment)
+}
+
+// Exec calls ExecFunc.
+func (b *Backend) Exec(ctx context.Context, by api.Subject, id pipeline.RunID, module string, in wire.ExecRequest) (io.ReadWriteCloser, error) {
+	if b.ExecFunc == nil {
+		return nil, unset("Exec")
+	}
+	return b.ExecFunc(ctx, by, id, module, in)
 }
 
 // Retry calls RetryFunc.
@@ -360,4 +386,68 @@ func (b *Backend) DeleteToken(ctx context.Context, by api.Subject, id string) er
 		return unset("DeleteToken")
 	}
 	return b.DeleteTokenFunc(ctx, by, id)
+}
+
+// SetSecret calls SetSecretFunc.
+func (b *Backend) SetSecret(ctx context.Context, by api.Subject, name string, in wire.SecretRequest) (wire.SecretInfo, error) {
+	if b.SetSecretFunc == nil {
+		return wire.SecretInfo{}, unset("SetSecret")
+	}
+	return b.SetSecretFunc(ctx, by, name, in)
+}
+
+// Secrets calls SecretsFunc.
+func (b *Backend) Secrets(ctx context.Context) (wire.SecretList, error) {
+	if b.SecretsFunc == nil {
+		return wire.SecretList{}, unset("Secrets")
+	}
+	return b.SecretsFunc(ctx)
+}
+
+// DeleteSecret calls DeleteSecretFunc.
+func (b *Backend) DeleteSecret(ctx context.Context, by api.Subject, name string) error {
+	if b.DeleteSecretFunc == nil {
+		return unset("DeleteSecret")
+	}
+	return b.DeleteSecretFunc(ctx, by, name)
+}
+
+// CacheList calls CacheListFunc.
+func (b *Backend) CacheList(ctx context.Context, name string, limit int, after pipeline.Digest) (wire.CacheList, error) {
+	if b.CacheListFunc == nil {
+		return wire.CacheList{}, unset("CacheList")
+	}
+	return b.CacheListFunc(ctx, name, limit, after)
+}
+
+// CacheStats calls CacheStatsFunc.
+func (b *Backend) CacheStats(ctx context.Context) (wire.CacheStats, error) {
+	if b.CacheStatsFunc == nil {
+		return wire.CacheStats{}, unset("CacheStats")
+	}
+	return b.CacheStatsFunc(ctx)
+}
+
+// CachePrune calls CachePruneFunc.
+func (b *Backend) CachePrune(ctx context.Context, by api.Subject, in wire.CachePrune) (wire.CachePruned, error) {
+	if b.CachePruneFunc == nil {
+		return wire.CachePruned{}, unset("CachePrune")
+	}
+	return b.CachePruneFunc(ctx, by, in)
+}
+
+// Estimate calls EstimateFunc.
+func (b *Backend) Estimate(ctx context.Context, by api.Subject, in wire.SubmitRequest) (wire.Estimate, error) {
+	if b.EstimateFunc == nil {
+		return wire.Estimate{}, unset("Estimate")
+	}
+	return b.EstimateFunc(ctx, by, in)
+}
+
+// CacheLookup calls CacheLookupFunc.
+func (b *Backend) CacheLookup(ctx context.Context, by api.Subject, in wire.SubmitRequest) (wire.CacheForecast, error) {
+	if b.CacheLookupFunc == nil {
+		return wire.CacheForecast{}, unset("CacheLookup")
+	}
+	return b.CacheLookupFunc(ctx, by, in)
 }

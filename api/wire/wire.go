@@ -51,6 +51,9 @@ type SubmitRequest struct {
 	Targets []string `json:"targets,omitempty"`
 	Tags    []string `json:"tags,omitempty"`
 	Skip    []string `json:"skip,omitempty"`
+	// Cache is "" (modules with cache = true take recorded results and record
+	// theirs), "refresh" (they take none) or "off" (neither).
+	Cache string `json:"cache,omitempty"`
 }
 
 // RunCreated answers a submission, once the run is committed.
@@ -107,8 +110,25 @@ type Module struct {
 	StartedAt       *time.Time `json:"startedAt,omitempty"`
 	FinishedAt      *time.Time `json:"finishedAt,omitempty"`
 	DurationSeconds float64    `json:"durationSeconds,omitempty"`
+	// ExpectedSeconds is how long earlier runs say that a module takes that has not
+	// ended; unset where there were none.
+	ExpectedSeconds float64    `json:"expectedSeconds,omitempty"`
 	NotBefore       *time.Time `json:"notBefore,omitempty"`
-	Attempts        []Attempt  `json:"attempts"`
+	// Approval is of a module that waits for a person.
+	Approval *Approval `json:"approval,omitempty"`
+	Attempts []Attempt `json:"attempts"`
+	// CachedFrom says whose recorded result a cached module has.
+	CachedFrom *CachedFrom `json:"cachedFrom,omitempty"`
+}
+
+// CachedFrom names the attempt that made a result, on a worker of that name,
+// and how long it took.
+type CachedFrom struct {
+	Run             pipeline.RunID `json:"run"`
+	Module          string         `json:"module"`
+	Attempt         int            `json:"attempt"`
+	Worker          string         `json:"worker,omitempty"`
+	DurationSeconds float64        `json:"durationSeconds"`
 }
 
 // Attempt is one try of a module. Worker is a node name.
@@ -193,6 +213,9 @@ type LogEvent struct {
 	Offset int64  `json:"offset"`
 	Text   string `json:"text,omitempty"`
 	Raw    []byte `json:"raw,omitempty"`
+	// Time is when the piece was written, by its worker's clock, where the
+	// request wants times; as exact as pipeline.LogMarks is.
+	Time time.Time `json:"time,omitzero"`
 	// End is set on the last event of an attempt; State is how it ended.
 	End   bool                  `json:"end,omitempty"`
 	State pipeline.AttemptState `json:"state,omitempty"`
@@ -217,6 +240,13 @@ type FollowRequest struct {
 	Positions map[string]LogPosition `json:"positions,omitempty"`
 	// Follow false: what is there now, then the end.
 	Follow bool `json:"follow"`
+	// Lines, where above 0, begins each module with the last so many lines of its
+	// newest attempt. A position that is behind an attempt's beginning wins.
+	Lines int `json:"lines,omitempty"`
+	// Since leaves out what was written before that time.
+	Since time.Time `json:"since,omitzero"`
+	// Times wants pieces that have a Time.
+	Times bool `json:"times,omitempty"`
 }
 
 // Artifact is one output file of a module.
@@ -330,6 +360,26 @@ type TokenInfo struct {
 	Role      string     `json:"role"`
 	CreatedAt time.Time  `json:"createdAt"`
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
+}
+
+// SecretRequest goes to PUT /api/v1/secrets/{name}. No answer ever holds the
+// value.
+type SecretRequest struct {
+	Value string `json:"value"`
+}
+
+// SecretInfo is what is told of a secret. Unmasked says that its value is too
+// short to be masked in output.
+type SecretInfo struct {
+	Name     string    `json:"name"`
+	SetAt    time.Time `json:"setAt"`
+	SetBy    string    `json:"setBy,omitempty"`
+	Unmasked bool      `json:"unmasked,omitempty"`
+}
+
+// SecretList answers GET /api/v1/secrets.
+type SecretList struct {
+	Secrets []SecretInfo `json:"secrets"`
 }
 
 // TokenList answers GET /api/v1/tokens.

@@ -7,6 +7,7 @@
 package keys
 
 import (
+	"crypto/cipher"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/hkdf"
@@ -28,6 +29,7 @@ const (
 	purposeLabel       = "pipelined gossip label v1"
 	purposeCA          = "pipelined ca key v1"
 	purposeSeal        = "pipelined seal key v1"
+	purposeResults     = "pipelined result keys v1"
 	purposeToken       = "pipelined token key v1"
 	purposeFingerprint = "pipelined key fingerprint v1"
 )
@@ -37,6 +39,8 @@ type Keys struct {
 	gossip      []byte
 	label       string
 	seal        []byte
+	sealer      cipher.AEAD
+	results     []byte
 	token       []byte
 	fingerprint string
 	ca          *authority
@@ -65,9 +69,13 @@ func New(clusterKey []byte) (*Keys, error) {
 		return out
 	}
 	k := &Keys{
-		gossip: derive(purposeGossip, 32), seal: derive(purposeSeal, 32), token: derive(purposeToken, 32),
+		gossip: derive(purposeGossip, 32), seal: derive(purposeSeal, 32), results: derive(purposeResults, 32), token: derive(purposeToken, 32),
 		label:       "pipelined-" + hex.EncodeToString(derive(purposeLabel, 8)),
 		fingerprint: hex.EncodeToString(derive(purposeFingerprint, 8)),
+	}
+	var err error
+	if k.sealer, err = newSealer(k.seal); err != nil {
+		return nil, err
 	}
 	caKey, err := scalar(derive(purposeCA, 48))
 	if err != nil {
@@ -101,6 +109,9 @@ func (k *Keys) GossipLabel() string { return k.label }
 
 // SealKey encrypts secrets in the replicated state: 32 bytes.
 func (k *Keys) SealKey() []byte { return k.seal }
+
+// ResultsKey keys the digests by which recorded results are found.
+func (k *Keys) ResultsKey() []byte { return k.results }
 
 // Fingerprint tells cluster keys apart without telling anything of them.
 func (k *Keys) Fingerprint() string { return k.fingerprint }

@@ -32,8 +32,9 @@ func TestNew_deterministic(t *testing.T) {
 	for name, get := range map[string]func(*keys.Keys) string{
 		"gossip": func(k *keys.Keys) string { return string(k.GossipKey()) },
 		"label":  (*keys.Keys).GossipLabel, "fingerprint": (*keys.Keys).Fingerprint,
-		"seal": func(k *keys.Keys) string { return string(k.SealKey()) },
-		"ca":   func(k *keys.Keys) string { return string(k.CACertPEM()) },
+		"seal":    func(k *keys.Keys) string { return string(k.SealKey()) },
+		"results": func(k *keys.Keys) string { return string(k.ResultsKey()) },
+		"ca":      func(k *keys.Keys) string { return string(k.CACertPEM()) },
 	} {
 		if get(a) != get(b) {
 			t.Errorf("%s: two nodes differ", name)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -28,6 +29,8 @@ type console struct {
 	safe, colorOut, colorErr bool
 
 	view *runView
+	// question stands below the live block.
+	question string
 	// drawn is how many lines of the live block stand on the terminal.
 	drawn    int
 	dirty    bool
@@ -160,6 +163,14 @@ func (c *console) erase() {
 	c.err.Flush()
 }
 
+// typed takes note of the end of a line that was typed below the live block.
+func (c *console) typed() {
+	if c.drawn > 0 {
+		c.drawn++
+	}
+	c.dirty = true
+}
+
 // draw prints the live block anew.
 func (c *console) draw() {
 	lines := c.block()
@@ -202,7 +213,11 @@ func (c *console) block() []string {
 	if more := running - len(lines); more > 0 {
 		lines = append(lines, fmt.Sprintf("  and %d more", more))
 	}
-	return append(lines, c.footer(now))
+	lines = append(lines, c.footer(now))
+	if c.question != "" {
+		lines = append(lines, c.question)
+	}
+	return lines
 }
 
 // footer counts, and guesses what is left.
@@ -220,7 +235,7 @@ func (c *console) footer(now time.Time) string {
 	if !c.view.run.SubmittedAt.IsZero() {
 		text += ", " + shortDuration(now.Sub(c.view.run.SubmittedAt))
 	}
-	if left, ok := estimate(c.view.modules, now); ok && !c.view.run.State.Final() {
+	if left, ok := estimate(c.view.modules, now); ok && !c.view.run.State.Final() && !slices.ContainsFunc(c.view.modules, func(m wire.Module) bool { return asks(&m) }) {
 		text += ", about " + shortDuration(left.Round(time.Second)) + " left"
 	}
 	if c.view.run.State == pipeline.RunCancelling {

@@ -43,6 +43,8 @@ type follower struct {
 	notes <-chan string
 	// each gets every state of the run; may be nil.
 	each func(wire.Run) error
+	// asker asks the person at the terminal; may be nil.
+	asker *asker
 	// signals are asked about by interrupt, which returns an error to stop
 	// following with; both may be nil.
 	signals   <-chan os.Signal
@@ -72,7 +74,7 @@ func (f *follower) run(ctx context.Context) (wire.Run, error) {
 			}
 		})
 	})
-	if !f.console.quiet || f.each != nil {
+	if !f.console.quiet || f.each != nil || f.asker != nil {
 		g.Go(func() error { f.poll(feed, updates); return nil })
 	}
 	err := f.loop(ctx, events, updates)
@@ -115,6 +117,11 @@ func (f *follower) loop(ctx context.Context, events <-chan wire.LogEvent, update
 			if err := f.show(r); err != nil {
 				return err
 			}
+			if f.asker != nil {
+				f.asker.update(ctx, c)
+			}
+		case line, ok := <-f.asker.input():
+			f.asker.answer(ctx, c, line, ok)
 		case <-ticks:
 			c.tick()
 		case text := <-f.notes:

@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"math/big"
 	"slices"
 	"strings"
 
@@ -29,6 +30,9 @@ func (p *program) graphCommand() *cli.Command {
 				return p.explain(err)
 			}
 			plan := planOf(def)
+			if form != "text" {
+				plan.Modules = direct(plan.Modules)
+			}
 			switch form {
 			case "dot":
 				writeDot(p.stdout, plan)
@@ -66,6 +70,46 @@ func depth(m plannedModule) int {
 		return 1 << 30
 	}
 	return m.Wave
+}
+
+// direct gives the modules without the dependencies that follow from their
+// others: a picture shows the same order with fewer lines.
+func direct(modules []plannedModule) []plannedModule {
+	index := make(map[string]int, len(modules))
+	for i := range modules {
+		index[modules[i].Name] = i
+	}
+	// behind[i] has a bit for each module that i waits for, by way of others too.
+	behind := make([]*big.Int, len(modules))
+	var visit func(i int) *big.Int
+	visit = func(i int) *big.Int {
+		if behind[i] == nil {
+			behind[i] = new(big.Int)
+			for _, d := range modules[i].DependsOn {
+				if j, ok := index[d]; ok {
+					behind[i].Or(behind[i], visit(j))
+					behind[i].SetBit(behind[i], j, 1)
+				}
+			}
+		}
+		return behind[i]
+	}
+	out := slices.Clone(modules)
+	for i := range out {
+		further := new(big.Int)
+		for _, d := range modules[i].DependsOn {
+			if j, ok := index[d]; ok {
+				further.Or(further, visit(j))
+			}
+		}
+		out[i].DependsOn = nil
+		for _, d := range modules[i].DependsOn {
+			if j, ok := index[d]; ok && further.Bit(j) == 0 {
+				out[i].DependsOn = append(out[i].DependsOn, d)
+			}
+		}
+	}
+	return out
 }
 
 func writeDot(w io.Writer, plan runPlan) {

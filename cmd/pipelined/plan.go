@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language"
 	"github.com/pipelined/pipelined/pipeline/language/bounded"
@@ -16,15 +17,16 @@ import (
 
 func (p *program) planCommand() *cli.Command {
 	return &cli.Command{
-		Name: "plan", Usage: "shows what a pipeline would do; needs no cluster", ArgsUsage: "FILE",
-		Description: "Waves of modules that may run at the same time, what is skipped and why, what is known only when results are, and the longest path.",
-		Flags:       append(append(varFlags(), selectFlags()...), jsonFlag()),
+		Name: "plan", Usage: "shows what a pipeline would do; needs no cluster, but asks one for durations and recorded results where there is one", ArgsUsage: "FILE",
+		Description: "Waves of modules that may run at the same time, what is skipped and why, what is known only when results are, and the longest path. Where there is a cluster also on which workers the modules would run were those idle, and how long they take by what earlier runs took.",
+		Flags:       append(append(append(varFlags(), selectFlags()...), cacheFlags()...), jsonFlag()),
 		Action: p.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
 			def, err := p.compiled(ctx, cmd)
 			if err != nil {
 				return p.explain(err)
 			}
 			plan := planOf(def)
+			p.foresee(ctx, cmd, def, &plan)
 			if cmd.Bool("json") {
 				return p.printJSON(plan)
 			}
@@ -60,9 +62,13 @@ func (p *program) compiled(ctx context.Context, cmd *cli.Command) (*pipeline.Pip
 type runPlan struct {
 	Pipeline string     `json:"pipeline"`
 	Waves    [][]string `json:"waves"`
-	// CriticalPath is the longest chain of modules.
+	// CriticalPath is the longest chain of modules: by the time that they are
+	// expected to take, or by their number where that is not known.
 	CriticalPath []string        `json:"criticalPath"`
 	Modules      []plannedModule `json:"modules"`
+	// Estimate is how long the run would take on the workers there are, where
+	// that is known.
+	Estimate *wire.Estimate `json:"estimate,omitempty"`
 }
 
 // plannedModule is one module of a plan.
@@ -74,12 +80,18 @@ type plannedModule struct {
 	// Skipped says why it does not run.
 	Skipped string `json:"skipped,omitempty"`
 	Command string `json:"command,omitempty"`
-	// Unknown names what is known only when results are: attribute, and the
-	// modules that it waits for.
+	// Approval is what an approval asks, where that is known.
+	Approval string `json:"approval,omitempty"`
+	// Unknown names what is known only when results are, or not shown since it is
+	// sensitive: attribute, and the modules that it waits for.
 	Unknown  map[string]string `json:"unknown,omitempty"`
 	Requires string            `json:"requires,omitempty"`
 	Locks    []string          `json:"notInParallel,omitempty"`
 	Always   bool              `json:"alwaysRun,omitempty"`
+	// Cache is what recorded results have to do with it, where that is known.
+	Cache *wire.ModuleForecast `json:"cache,omitempty"`
+	// Expected is how long it takes and where it would run, where that is known.
+	Expected *wire.ModuleEstimate `json:"expected,omitempty"`
 }
 
 // planOf works out the waves of a pipeline.
@@ -99,12 +111,18 @@ func planOf(def *pipeline.Pipeline) runPlan {
 		}
 		*x = plannedModule{Name: m.Name, DependsOn: m.DependsOn, Skipped: m.Skip, Command: commandText(m), Requires: requirements(m.Requires),
 			Locks: m.Locks, Always: m.AlwaysRun}
+		if m.Approval != nil {
+			x.Approval = m.Approval.Message
+		}
 		before[i] = -1
 		for name, late := range m.Late {
 			if x.Unknown == nil {
 				x.Unknown = map[string]string{}
 			}
 			x.Unknown[name] = "(known after " + knownAfter(m, late.Source) + ")"
+			if late.Sensitive && len(language.ModulesIn(late.Source)) == 0 {
+				x.Unknown[name] = "(sensitive)"
+			}
 		}
 		wave := 1
 		for _, d := range m.DependsOn {
@@ -221,7 +239,9 @@ func (p *program) printPlan(plan runPlan) {
 			header = ""
 		}
 	}
-	if len(plan.CriticalPath) > 0 {
+	if e := plan.Estimate; e != nil && e.Known {
+		p.printEstimate(e)
+	} else if len(plan.CriticalPath) > 0 {
 		fmt.Fprintf(w, "\nlongest path: %s\n", clean(strings.Join(plan.CriticalPath, " -> ")))
 	}
 }
@@ -230,6 +250,9 @@ func (p *program) printPlanned(m *plannedModule) {
 	text := clean(m.Name)
 	if m.Command != "" {
 		text += ": " + clean(m.Command)
+	}
+	if m.Approval != "" {
+		text += " asks: " + clean(m.Approval)
 	}
 	fmt.Fprintf(p.stdout, "  %s\n", text)
 	var unknown []string
@@ -240,6 +263,8 @@ func (p *program) printPlanned(m *plannedModule) {
 	for _, u := range unknown {
 		fmt.Fprintf(p.stdout, "      %s\n", clean(u))
 	}
+	p.printExpected(m.Expected)
+	p.printForecast(m.Cache)
 	if len(m.DependsOn) > 0 {
 		fmt.Fprintf(p.stdout, "      after %s\n", clean(strings.Join(m.DependsOn, ", ")))
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pipelined/pipelined/api/client"
+	"github.com/pipelined/pipelined/internal/node"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 )
@@ -32,8 +33,9 @@ const (
 func (p *program) runCommand() *cli.Command {
 	return &cli.Command{
 		Name: "run", Usage: "runs a pipeline here and now, in a cluster of this one process", ArgsUsage: "FILE",
-		Description: "Nothing else has to run, and nothing is left behind but history. Ctrl-C cancels the run, twice kills it.",
-		Flags: append(append(varFlags(), selectFlags()...),
+		Description: "Nothing else has to run, and nothing is left behind but history. Ctrl-C cancels the run, twice kills it. " +
+			"The secrets that modules name come from " + node.SecretPrefix + "NAME in the environment.",
+		Flags: append(append(append(varFlags(), selectFlags()...), cacheFlags()...),
 			&cli.IntFlag{Name: "max-parallel", Usage: "`N` modules at once (default: the number of cores)", HideDefault: true, Sources: p.env("PIPELINED_MAX_PARALLEL"), Local: true},
 			&cli.StringSliceFlag{Name: "module-env", Usage: "`NAMES` of variables of this machine that modules see", Sources: p.env("PIPELINED_MODULE_ENV"), Local: true},
 			&cli.BoolFlag{Name: "keep-work", Usage: "keep the folders of failed attempts", HideDefault: true, Sources: p.env("PIPELINED_KEEP_WORK"), Local: true},
@@ -92,7 +94,18 @@ func (p *program) runPipeline(ctx context.Context, cmd *cli.Command) error {
 		e.cancelRun(c, created.ID, "interrupted")
 		return errInterrupted
 	}
-	return p.followEmbedded(ctx, e, c, created.ID, watchOptions{json: cmd.Bool("json"), signals: signals})
+	o := watchOptions{json: cmd.Bool("json"), signals: signals, address: e.address}
+	if p.interactive && p.stderr.terminal {
+		o.asker = &asker{me: whoami(), stdin: p.stdin, decide: func(ctx context.Context, module string, yes bool) error {
+			call := c.Reject
+			if yes {
+				call = c.Approve
+			}
+			_, err := call(ctx, created.ID, module, "")
+			return err
+		}}
+	}
+	return p.followEmbedded(ctx, e, c, created.ID, o)
 }
 
 // embeddedConfig is the node that a run brings along.
@@ -107,8 +120,8 @@ func (p *program) embeddedConfig(cmd *cli.Command) (nodeConfig, error) {
 	}
 	cfg := nodeConfig{Name: "local", Bind: "127.0.0.1", Mode: pipeline.ModeStandalone, Embedded: true, Slots: slots,
 		ModuleEnv: split(cmd.StringSlice("module-env")), KeepWork: cmd.Bool("keep-work"), DataDir: cmd.String("data-dir"),
-		Version: readBuildInfo().Version,
-		Logger:  hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.LevelFromString(s.logLevel), Output: flushed{p.stderr}})}
+		Version: readBuildInfo().Version, Secrets: p.ownSecrets(),
+		Logger: hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.LevelFromString(s.logLevel), Output: flushed{p.stderr}})}
 	return cfg, p.nodeKey(&cfg, p.keyFile)
 }
 
@@ -120,6 +133,8 @@ type embedded struct {
 	done   chan struct{}
 	err    error
 	remove func()
+	// address is what -address takes to reach the node from another shell.
+	address string
 }
 
 // startEmbedded builds and starts a node and waits until it can serve. Its data
@@ -133,6 +148,11 @@ func (p *program) startEmbedded(ctx context.Context, cfg nodeConfig) (*embedded,
 	e, err := p.startNode(ctx, cfg)
 	var locked *storage.LockedError
 	if !shared || !errors.As(err, &locked) {
+		if err == nil {
+			if e.address = runAddress; !shared {
+				e.address = e.node.HTTPAddr()
+			}
+		}
 		return e, err
 	}
 	dir, err := tempFolder("", "run")
@@ -146,7 +166,7 @@ func (p *program) startEmbedded(ctx context.Context, cfg nodeConfig) (*embedded,
 		remove()
 		return nil, err
 	}
-	e.remove = remove
+	e.remove, e.address = remove, e.node.HTTPAddr()
 	return e, nil
 }
 

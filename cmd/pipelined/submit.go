@@ -21,7 +21,7 @@ func (p *program) submitCommand() *cli.Command {
 	return &cli.Command{
 		Name: "submit", Usage: "sends a pipeline and its files to the cluster, and follows the run", ArgsUsage: "FILE",
 		Description: "Ends as the run does. Interrupted, it leaves the run alone.",
-		Flags: append(append(varFlags(), selectFlags()...),
+		Flags: append(append(append(varFlags(), selectFlags()...), cacheFlags()...),
 			&cli.BoolFlag{Name: "detach", Usage: "print the run's id and leave", HideDefault: true, Local: true},
 			jsonFlag(),
 		),
@@ -88,13 +88,17 @@ func (p *program) checkRun(ctx context.Context, cmd *cli.Command) (*job, error) 
 	if err != nil {
 		return nil, err
 	}
+	cache, err := cacheMode(cmd)
+	if err != nil {
+		return nil, err
+	}
 	in := p.inputsOf(ctx, cmd, s)
 	if err := s.check(ctx, in); err != nil {
 		return nil, err
 	}
 	j := &job{source: s, workspace: &workspace{}, key: client.NewKey()}
 	j.request = wire.SubmitRequest{Source: string(s.text), FileName: s.name, Variables: s.variables(),
-		Env: in.Env, Targets: in.Targets, Tags: in.Tags, Skip: in.Skip}
+		Env: in.Env, Targets: in.Targets, Tags: in.Tags, Skip: in.Skip, Cache: cache}
 	if in.Git != (pipeline.Git{}) {
 		j.request.Git = &in.Git
 	}
@@ -155,6 +159,11 @@ type watchOptions struct {
 	each      func(wire.Run) error
 	signals   <-chan os.Signal
 	interrupt func(context.Context, os.Signal) error
+	// asker asks what modules wait for; may be nil.
+	asker *asker
+	// address is what reaches the run's node from another shell, as -address
+	// takes it; "" where nothing has to be given.
+	address string
 }
 
 // watchRun follows a run to its end and ends as the run did. ended is false
@@ -162,7 +171,10 @@ type watchOptions struct {
 func (p *program) watchRun(ctx context.Context, c followed, id pipeline.RunID, o watchOptions) (ended bool, err error) {
 	notes, back := p.retries.take()
 	defer back()
-	f := &follower{cluster: c, id: id, console: p.newConsole(), silent: o.json, notes: notes, each: o.each, signals: o.signals, interrupt: o.interrupt}
+	f := &follower{cluster: c, id: id, console: p.newConsole(), silent: o.json, notes: notes, each: o.each, signals: o.signals, interrupt: o.interrupt, asker: o.asker}
+	if o.address != "" {
+		f.console.view.address = "-address " + o.address + " "
+	}
 	run, err := f.run(ctx)
 	if errors.Is(err, errTimedOut) {
 		return false, failf(exitTimeout, "timed out (-timeout); run %s goes on: pipelined watch %[1]s", id)

@@ -17,12 +17,16 @@ type runView struct {
 	modules []wire.Module
 	at      map[string]int
 	told    map[string]*toldModule
+	// address is what has to be given to reach the run's node from elsewhere;
+	// "" for nothing.
+	address string
 }
 
 // toldModule is what was already said of a module.
 type toldModule struct {
 	started, ended int // attempts
 	final          bool
+	asked          bool // for an approval
 }
 
 // change is one thing to tell: a line without its module's name, and whether it
@@ -122,6 +126,10 @@ func (v *runView) changes(list []change, m *wire.Module) []change {
 			add(odd, false, "attempt %d %s on %s%s%s; %s", a.Number, words(string(a.State)), a.Worker, took(a.StartedAt, a.FinishedAt), because(a.Reason), retry)
 		}
 	}
+	if asks(m) && !told.asked {
+		told.asked = true
+		add(odd, false, "waits for approval: %s (pipelined approve %s%s %s)", m.Approval.Message, v.address, v.run.ID, m.Name)
+	}
 	if m.State.Final() && !told.final {
 		told.final = true
 		text, mood := finalText(m)
@@ -133,6 +141,13 @@ func (v *runView) changes(list []change, m *wire.Module) []change {
 // finalText says how a module ended.
 func finalText(m *wire.Module) (string, mood) {
 	text := string(m.State)
+	if m.Approval != nil && m.Reason != "" {
+		text = m.Reason
+		if m.State == pipeline.ModuleSucceeded {
+			return text, good
+		}
+		return string(m.State) + ": " + text, map[bool]mood{true: bad, false: odd}[m.State == pipeline.ModuleFailed]
+	}
 	ran := m.StartedAt != nil && m.Worker != ""
 	if ran && m.State != pipeline.ModuleCached && m.State != pipeline.ModuleSkipped {
 		text += " on " + m.Worker + took(m.StartedAt, m.FinishedAt)

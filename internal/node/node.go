@@ -106,7 +106,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	}
 	n.cluster.Refresh()
 	n.orch = orchestrator.New(orchestrator.Config{Self: n.id, Log: consensusLog{n.cluster}, Store: n.store,
-		Transport: transport{n}, Members: members{n}, Evaluate: n.evaluate, Logger: n.log.Named("orchestrator"),
+		Transport: transport{n}, Members: members{n}, Evaluate: n.evaluate, Results: &results{n: n}, Vault: vault{n}, Logger: n.log.Named("orchestrator"),
 		Timing: cfg.Timing, NodeName: n.nodeName})
 	n.worker, err = worker.Open(ctx, worker.Config{Self: n.id, Name: cfg.Name, Capabilities: n.capabilities(),
 		Runner: n.runner, Blobs: n.blobs, Journal: n.journal, WorkDir: n.dir.WorkDir(), CachesDir: n.dir.CachesDir(),
@@ -239,7 +239,8 @@ func (n *Node) capabilities() pipeline.Capabilities {
 	if tags == nil {
 		tags = []string{}
 	}
-	return pipeline.Capabilities{OS: runtime.GOOS, Arch: runtime.GOARCH, InstalledTools: findTools(), MaxParallelModules: n.cfg.Slots, Tags: tags}
+	return pipeline.Capabilities{OS: runtime.GOOS, Arch: runtime.GOARCH, InstalledTools: findTools(), MaxParallelModules: n.cfg.Slots, Tags: tags,
+		CPU: n.cfg.CPU, Memory: n.cfg.Memory}
 }
 
 // Ready is closed when the node can serve: it belongs to a cluster and knows a

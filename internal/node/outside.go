@@ -80,6 +80,9 @@ func checkRegistration(w wire.WorkerNode) error {
 	if c.MaxParallelModules < 1 || c.MaxParallelModules > 10_000 {
 		return pipeline.Errorf(pipeline.Invalid, "workerNode.capabilities.maxParallelModules %d: want 1 to 10000", c.MaxParallelModules)
 	}
+	if !(c.CPU >= 0 && c.CPU <= maxCPU) || c.Memory < 0 {
+		return pipeline.Errorf(pipeline.Invalid, "workerNode.capabilities: cpu %v and memory %d: want a number of processors up to %d and a number of bytes", c.CPU, c.Memory, maxCPU)
+	}
 	if len(c.Tags) == 0 {
 		return pipeline.Errorf(pipeline.Invalid, "workerNode.capabilities.tags is empty: only modules that require one of them would come")
 	}
@@ -147,7 +150,7 @@ func (b *backend) Workers(ctx context.Context) (wire.WorkerList, error) {
 			e = endpoint[w.ID]
 		}
 		out.Workers = append(out.Workers, wire.WorkerNode{ID: strings.TrimPrefix(string(w.ID), outsidePrefix), Name: w.Name, Endpoint: e,
-			Capabilities: w.Capabilities, CurrentLoad: w.CurrentLoad, Status: w.Status, Outside: w.Outside})
+			Capabilities: w.Capabilities, CurrentLoad: w.CurrentLoad, Reserved: w.Reserved, Status: w.Status, Outside: w.Outside})
 	}
 	return out, nil
 }
@@ -177,6 +180,10 @@ func (n *Node) dispatchOutside(ctx context.Context, id pipeline.NodeID, in peer.
 	}
 	for i := range in.Specs {
 		s := &in.Specs[i]
+		if s.Private && !strings.HasPrefix(w.Endpoint, "https://") {
+			// The planner does not place them there either.
+			return pipeline.Errorf(pipeline.Forbidden, "%s holds secrets, which are not sent to %s over plain http", s.ID, w.Name)
+		}
 		body, err := n.executionOf(ctx, s)
 		if err != nil {
 			return err
@@ -203,6 +210,9 @@ func (n *Node) executionOf(ctx context.Context, s *pipeline.Spec) (*wire.Execute
 	env := map[string]string{"CI": "true", "PIPELINED_RUN_ID": string(s.ID.Run), "PIPELINED_PIPELINE": s.Pipeline,
 		"PIPELINED_MODULE": s.ID.Module, "PIPELINED_ATTEMPT": fmt.Sprint(s.ID.Attempt)}
 	for k, v := range s.Env {
+		env[k] = v
+	}
+	for k, v := range s.Secrets {
 		env[k] = v
 	}
 	return &wire.ExecuteRequest{ExecutionID: s.ID.String(), SerializedModule: mod, ModuleTypeName: s.ID.Module,
@@ -321,6 +331,9 @@ func (n *Node) outcomeOf(ctx context.Context, id pipeline.AttemptID, worker pipe
 	}
 	if len(res.Result) > pipeline.MaxResultBytes {
 		return nil, pipeline.Errorf(pipeline.TooLarge, "result of %d bytes: at most %d", len(res.Result), pipeline.MaxResultBytes)
+	}
+	if err := n.hideFromRun(id.Run, &res, &in); err != nil {
+		return nil, err
 	}
 	o := &pipeline.Outcome{ID: id, Worker: worker, State: pipeline.AttemptSucceeded, Reason: in.ErrorMessage, ExitCode: res.ExitCode,
 		StartedAt: in.StartTime.UTC(), FinishedAt: in.EndTime.UTC(), Result: res.Result, Holders: []pipeline.NodeID{n.id}, Log: res.Log, Outputs: res.Outputs}

@@ -155,7 +155,7 @@ func (b *backend) Why(ctx context.Context, id pipeline.RunID, module string) (wi
 		if module != "" && m.Of != module && !pipeline.Selects(module, m.Name) {
 			continue
 		}
-		out.Module = append(out.Module, wire.WhyModule{Name: m.Name, State: m.State, Because: because(&run, m)})
+		out.Module = append(out.Module, wire.WhyModule{Name: m.Name, State: m.State, Because: append(because(&run, m), n.cacheFacts(id, m.Name)...)})
 	}
 	if module != "" && len(out.Module) == 0 {
 		return out, n.store.View(func(v *fsm.View) error {

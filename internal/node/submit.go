@@ -2,8 +2,6 @@ package node
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"sort"
@@ -35,6 +33,9 @@ func newRunID() pipeline.RunID {
 func (b *backend) Submit(ctx context.Context, by api.Subject, key string, in wire.SubmitRequest) (wire.RunCreated, error) {
 	n := b.node()
 	id := newRunID()
+	if in.Cache != "" && in.Cache != pipeline.CacheOff && in.Cache != pipeline.CacheRefresh {
+		return wire.RunCreated{}, pipeline.Errorf(pipeline.Invalid, "cache %.40q: want %q, %q or nothing", in.Cache, pipeline.CacheRefresh, pipeline.CacheOff)
+	}
 	def, err := n.compile(ctx, by, id, in)
 	if err != nil {
 		return wire.RunCreated{}, err
@@ -47,12 +48,16 @@ func (b *backend) Submit(ctx context.Context, by api.Subject, key string, in wir
 	if err != nil {
 		return wire.RunCreated{}, fmt.Errorf("encode request: %w", err)
 	}
-	return n.commitRun(ctx, def, pipeline.Run{ID: id, Key: key, Submitter: by.Name, Workspace: in.Workspace, Holders: holders}, raw)
+	return n.commitRun(ctx, def, pipeline.Run{ID: id, Key: key, Submitter: by.Name, Workspace: in.Workspace, Holders: holders, Cache: in.Cache}, raw)
 }
 
 // commitRun makes a run exist. Without a key of the caller's it gets one of its
 // own, so that a proposal can be repeated.
 func (n *Node) commitRun(ctx context.Context, def *pipeline.Pipeline, run pipeline.Run, request []byte) (wire.RunCreated, error) {
+	def, err := n.sealDefinition(def)
+	if err != nil {
+		return wire.RunCreated{}, err
+	}
 	raw, err := fsm.EncodeDefinition(def)
 	if err != nil {
 		return wire.RunCreated{}, err
@@ -61,9 +66,8 @@ func (n *Node) commitRun(ctx context.Context, def *pipeline.Pipeline, run pipeli
 	if run.Key == "" {
 		run.Key = "run:" + string(run.ID)
 	}
-	sum := sha256.Sum256(request)
 	res, err := n.propose(ctx, &fsm.Command{At: time.Now().UTC(), Submit: &fsm.Submit{Run: run, Definition: raw,
-		Fingerprint: pipeline.Digest(hex.EncodeToString(sum[:]))}})
+		Fingerprint: n.requestDigest(request)}})
 	if pipeline.KindOf(err) == pipeline.TooLarge {
 		return wire.RunCreated{}, pipeline.Errorf(pipeline.TooLarge, "the pipeline is too large: packed it has %d bytes, and %d fit", len(raw), fsm.MaxCommandBytes)
 	}
@@ -99,7 +103,7 @@ func (n *Node) compile(ctx context.Context, by api.Subject, id pipeline.RunID, i
 	if len(diags) > 0 {
 		return nil, sourceError(diags)
 	}
-	return def, nil
+	return def, n.checkSecrets(ctx, file, def)
 }
 
 func sourceError(diags language.Diagnostics) error {
@@ -166,7 +170,20 @@ func (n *Node) evaluate(ctx context.Context, p *pipeline.Pipeline, m *pipeline.M
 		up[name] = language.Upstream{Status: d.State, Result: d.Result, Outputs: d.Outputs, ExitCode: d.ExitCode,
 			Duration: d.Duration, Cached: d.State == pipeline.ModuleCached, Manifold: d.Manifold}
 	}
-	return language.Evaluate(ctx, n.eval, p, m, up)
+	if !m.Sensitive {
+		return language.Evaluate(ctx, n.eval, p, m, up)
+	}
+	scope, err := n.openScope(p)
+	if err != nil {
+		return nil, pipeline.Errorf(pipeline.Invalid, "%w", err)
+	}
+	open := *p
+	open.Scope = scope
+	e, err := language.Evaluate(ctx, n.eval, &open, m, up)
+	if err != nil {
+		return nil, hide(&scope, err)
+	}
+	return n.sealEvaluatedOf(p, m, e)
 }
 
 // Runs lists runs, newest first.
@@ -295,6 +312,8 @@ func (n *Node) readRun(id pipeline.RunID, since uint64) (wire.Run, error) {
 		}
 		recs := v.ModulesSince(id, since)
 		out = wire.Run{RunSummary: summary(r), Index: r.Index, Modules: []wire.Module{}}
+		var ahead []pipeline.Module // those that have not ended
+		var places []int
 		for i := range mods {
 			m := &mods[i]
 			rec := recs[m.Name]
@@ -305,6 +324,13 @@ func (n *Node) readRun(id pipeline.RunID, since uint64) (wire.Run, error) {
 				rec = &pipeline.ModuleRecord{Name: m.Name, State: pipeline.ModuleWaiting}
 			}
 			out.Modules = append(out.Modules, moduleOf(m, rec))
+			if !rec.State.Final() {
+				ahead = append(ahead, *m)
+				places = append(places, len(out.Modules)-1)
+			}
+		}
+		for i, d := range v.Expected(r.Pipeline, ahead) {
+			out.Modules[places[i]].ExpectedSeconds = d.Seconds()
 		}
 		return nil
 	})
@@ -317,6 +343,10 @@ func moduleOf(def *pipeline.Module, rec *pipeline.ModuleRecord) wire.Module {
 	m := wire.Module{Name: rec.Name, Of: def.Of, State: rec.State, Reason: rec.Reason, DependsOn: def.DependsOn, Result: rec.Result,
 		ExitCode: rec.ExitCode, Outputs: rec.OutputPaths, OutputBytes: rec.OutputBytes, StartedAt: timeOf(rec.StartedAt),
 		FinishedAt: timeOf(rec.FinishedAt), NotBefore: timeOf(rec.NotBefore), Attempts: []wire.Attempt{}}
+	m.Approval = gateOf(def, rec)
+	if rec.Gate != nil && rec.State == pipeline.ModuleWaiting && m.Reason == "" {
+		m.Reason = pipeline.WaitsForApproval(rec.Gate.Message)
+	}
 	if m.Outputs == nil {
 		m.Outputs = []string{}
 	}
@@ -328,6 +358,13 @@ func moduleOf(def *pipeline.Module, rec *pipeline.ModuleRecord) wire.Module {
 	}
 	for i := range rec.Attempts {
 		a := &rec.Attempts[i]
+		if a.From != nil { // nothing was tried
+			if i == len(rec.Attempts)-1 && rec.State == pipeline.ModuleCached {
+				m.CachedFrom = &wire.CachedFrom{Run: a.From.Run, Module: a.From.Module, Attempt: a.From.Attempt, Worker: a.WorkerName,
+					DurationSeconds: rec.Recorded.Seconds()}
+			}
+			continue
+		}
 		m.Worker = a.WorkerName
 		m.Attempts = append(m.Attempts, wire.Attempt{Number: a.Number, Worker: a.WorkerName, State: a.State, Reason: a.Reason,
 			ExitCode: a.ExitCode, AssignedAt: timeOf(a.AssignedAt), StartedAt: timeOf(a.StartedAt), FinishedAt: timeOf(a.FinishedAt),

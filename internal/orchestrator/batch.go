@@ -22,12 +22,14 @@ type batch struct {
 	ended   []*live // of Outcomes
 	ends    []*mod
 	expands []*mod
+	awaits  []*mod
+	decides []*mod
 	assigns []*live
 	runs    map[*run]struct{}
 }
 
 func (b *batch) empty() bool {
-	return len(b.Starts)+len(b.Outcomes)+len(b.Ends)+len(b.Assigns)+len(b.Runs)+len(b.Copies)+len(b.Reopens)+len(b.Expands) == 0
+	return len(b.Starts)+len(b.Outcomes)+len(b.Ends)+len(b.Assigns)+len(b.Runs)+len(b.Copies)+len(b.Reopens)+len(b.Expands)+len(b.Awaits)+len(b.Decides) == 0
 }
 
 func (b *batch) touch(r *run, size int) {
@@ -89,7 +91,7 @@ func (m *mod) unsettled() []string {
 func (b *batch) assign(l *live, name string) {
 	d := l.mod.def
 	a := fsm.Assign{ID: l.id, Worker: l.worker, WorkerName: name, Incarnation: l.incarnation, Evaluated: l.evaluated,
-		Locks: d.Locks, Always: d.AlwaysRun, Needs: l.mod.unsettled()}
+		Locks: d.Locks, Always: d.AlwaysRun, Needs: l.mod.unsettled(), Cache: l.note}
 	if l.after != nil {
 		a.After = &l.after.id
 	}
@@ -97,6 +99,17 @@ func (b *batch) assign(l *live, name string) {
 	for _, list := range [][]string{a.Needs, a.Locks} {
 		for _, s := range list {
 			n += len(s) + 2
+		}
+	}
+	if c := l.note; c != nil {
+		n += 200
+		for _, x := range c.Parts {
+			n += len(x.Name) + len(x.Sum) + 8
+		}
+		for _, list := range [][]string{c.Missed, c.Inputs} {
+			for _, s := range list {
+				n += len(s) + 3
+			}
 		}
 	}
 	if e := l.evaluated; e != nil {
@@ -187,6 +200,7 @@ func (t *term) committed(b *batch, index uint64, reply any, err error) {
 		m.settled = true
 		t.stale(m.run, "instances of "+m.def.Name, f, no)
 	}
+	t.settleGates(b, refused)
 	for i, l := range b.assigns {
 		f, no := refused[[2]int{int(fsm.PartAssign), i}]
 		if no {
@@ -215,6 +229,9 @@ func (t *term) settleOutcomes(b *batch, refused map[[2]int]fsm.Refusal) {
 		f, no := refused[[2]int{int(fsm.PartOutcome), i}]
 		if !l.late {
 			l.mod.settled = true
+			if b.Outcomes[i].Next == pipeline.ModuleSucceeded {
+				t.recorded(l.mod)
+			}
 		}
 		switch {
 		case no && l.late:

@@ -33,6 +33,8 @@ type run struct {
 	stopping string
 	// lockers are the modules that need locks.
 	lockers []*mod
+	// gates are the modules that wait for an approval, and some that did.
+	gates []*mod
 	// waitingSince is since when something is ready and nothing of the run was
 	// placed; zero where that is not so.
 	waitingSince time.Time
@@ -43,6 +45,8 @@ type run struct {
 	ended    bool // its end is proposed
 	expiring bool // its end for the sake of its timeout is proposed
 	why      map[scheduler.Class]scheduler.Why
+	// confidential runs need the vault.
+	confidential bool
 }
 
 func (r *run) cancelling() bool { return r.head.State == pipeline.RunCancelling }
@@ -107,6 +111,18 @@ type mod struct {
 	evaluated  *pipeline.Evaluated
 	evaluating bool
 
+	// gate is set from when the module waits for its approval.
+	gate *gate
+	// note is set once no recorded result was found; blind where none was looked
+	// for. again is set where the module had succeeded and is to run once more.
+	note         *pipeline.CacheNote
+	blind, again bool
+	// looking while a recorded result is looked for, behind while another module
+	// does the same work. ownedAt is since when this one does it.
+	looking bool
+	behind  *mod
+	ownedAt time.Time
+
 	// wants is set while the module is ready but for its locks, granted from when
 	// it has been given them until its attempt ends. endedAt is when it, or its
 	// last attempt, ended.
@@ -124,6 +140,7 @@ type live struct {
 	assignedAt  time.Time
 	startedAt   time.Time
 	evaluated   *pipeline.Evaluated
+	note        *pipeline.CacheNote // of the assignment
 	// sent is when the last dispatch of it was answered; zero before. queued
 	// while it waits in its link.
 	sent   time.Time
@@ -155,9 +172,31 @@ func loadRun(v *fsm.View, head pipeline.Run) (*run, error) {
 	if len(def.Modules) > head.Modules {
 		return nil, fmt.Errorf("run %s: definition has %d modules, its head says %d", head.ID, len(def.Modules), head.Modules)
 	}
-	r := &run{head: head, def: def, mods: make(map[string]*mod, len(def.Modules)), remaining: len(def.Modules)}
+	r, err := newRun(head, def, v.Expected(head.Pipeline, def.Modules))
+	if err != nil {
+		return nil, err
+	}
+	recs := v.Modules(head.ID)
+	for _, m := range r.list {
+		if rec := recs[m.def.Name]; rec != nil && rec.Expanded {
+			m.expand(rec.Instances)
+		}
+	}
+	for name, rec := range recs {
+		if m := r.mods[name]; m != nil {
+			m.load(rec)
+		}
+	}
+	r.linkQueued(recs)
+	return r, nil
+}
+
+// newRun builds the model of a run to which nothing has happened. expected is
+// how long its modules take, as far as that is known; nil is nothing.
+func newRun(head pipeline.Run, def *pipeline.Pipeline, expected []time.Duration) (*run, error) {
+	r := &run{head: head, def: def, mods: make(map[string]*mod, len(def.Modules)), remaining: len(def.Modules), confidential: confidential(def)}
 	r.queue.ID, r.queue.Number, r.queue.MaxParallel = head.ID, head.Number, def.MaxParallel
-	ranks := scheduler.Ranks(def)
+	ranks := scheduler.Ranks(def, scheduler.Guess(expected))
 	for i := range def.Modules {
 		r.add(&mod{run: r, def: &def.Modules[i], order: i, rank: ranks[i], state: pipeline.ModuleWaiting})
 	}
@@ -172,18 +211,6 @@ func loadRun(v *fsm.View, head pipeline.Run) (*run, error) {
 		}
 		m.waits = len(m.deps)
 	}
-	recs := v.Modules(head.ID)
-	for _, m := range r.list {
-		if rec := recs[m.def.Name]; rec != nil && rec.Expanded {
-			m.expand(rec.Instances)
-		}
-	}
-	for name, rec := range recs {
-		if m := r.mods[name]; m != nil {
-			m.load(rec)
-		}
-	}
-	r.linkQueued(recs)
 	return r, nil
 }
 
@@ -226,12 +253,18 @@ func (m *mod) load(rec *pipeline.ModuleRecord) {
 	if last != nil && last.State == pipeline.AttemptLost {
 		m.avoid = last.Worker
 	}
+	m.loadGate(rec)
 	m.endedAt = rec.FinishedAt
 	if last != nil && last.FinishedAt.After(m.endedAt) {
 		m.endedAt = last.FinishedAt
 	}
+	m.again = rec.Tried > 0 && rec.Tried <= len(rec.Attempts) && rec.Attempts[rec.Tried-1].State == pipeline.AttemptSucceeded
 	if m.state.Final() {
-		m.keep(rec.Outputs, rec.OutputPaths, rec.Result, rec.ExitCode, rec.FinishedAt.Sub(rec.StartedAt))
+		took := rec.FinishedAt.Sub(rec.StartedAt)
+		if m.state == pipeline.ModuleCached {
+			took = rec.Recorded
+		}
+		m.keep(rec.Outputs, rec.OutputPaths, rec.Result, rec.ExitCode, took)
 		if last != nil {
 			m.holders = last.Holders
 		}
@@ -244,6 +277,7 @@ func (m *mod) load(rec *pipeline.ModuleRecord) {
 			worker: last.Worker, incarnation: last.Incarnation, fence: last.Fence, evaluated: last.Evaluated,
 			assignedAt: last.AssignedAt, startedAt: last.StartedAt}
 		m.granted = len(last.Locks) > 0
+		m.note = last.Cache
 	}
 }
 
@@ -328,8 +362,8 @@ func (m *mod) countFinal() {
 
 // class is where the module may go.
 func (m *mod) class() scheduler.Class {
-	c := scheduler.ClassOf(m.def.Requires, m.run.head.PinWorker)
-	c.Avoid, c.Alone = m.avoid, len(m.def.Locks) > 0
+	c := scheduler.ClassOf(m.def.Requires, m.def.Resources, m.run.head.PinWorker)
+	c.Avoid, c.Alone, c.Private = m.avoid, len(m.def.Locks) > 0, m.private()
 	return c
 }
 
@@ -350,9 +384,9 @@ func (m *mod) blocked() string {
 	return ""
 }
 
-// spec is what the worker of a live attempt is told. The same for every
-// dispatch of it.
-func (l *live) spec(term uint64) pipeline.Spec {
+// spec is what the worker of a live attempt is told, with what its late
+// expressions came to. The same for every dispatch of it.
+func (l *live) spec(term uint64, e *pipeline.Evaluated) pipeline.Spec {
 	m, r := l.mod, l.mod.run
 	d := m.def
 	s := pipeline.Spec{ID: l.id, Pipeline: r.head.Pipeline, Fence: l.fence, Term: term, Incarnation: l.incarnation,
@@ -364,7 +398,7 @@ func (l *live) spec(term uint64) pipeline.Spec {
 	if l.after != nil {
 		s.After = &l.after.id
 	}
-	if e := l.evaluated; e != nil {
+	if e != nil {
 		if e.Command != nil {
 			s.Command = e.Command
 		}

@@ -94,8 +94,12 @@ type Config struct {
 	Transport Transport
 	Members   Members
 	Evaluate  Evaluate
-	Logger    hclog.Logger
-	Timing    Timing
+	// Vault opens what is sealed; nil where nothing is.
+	Vault Vault
+	// Results lets modules take recorded results; nil runs everything.
+	Results Results
+	Logger  hclog.Logger
+	Timing  Timing
 	// Retain is how many finished runs are kept; 0 keeps DefaultRetain.
 	Retain int
 	// NodeName names a node for people.

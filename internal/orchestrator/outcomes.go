@@ -126,6 +126,8 @@ func (t *term) outcome(l *live, o pipeline.Outcome) {
 	if !m.state.Final() {
 		m.settled = false
 		m.evaluated = l.evaluated
+		t.disown(m)
+		m.note = nil // looked up again: others may have done it meanwhile
 		if t.reopen(m, o.LostOutputs) {
 			return
 		}
@@ -155,14 +157,18 @@ func (t *term) passOn(l *live, success bool) {
 		return
 	}
 	l.mod.run.vacate(l)
+	link := t.links[l.worker]
+	if link != nil {
+		link.give(l.mod)
+	}
 	if next != nil && success {
 		l.mod.run.occupy(next)
+		if link != nil {
+			link.take(next.mod)
+		}
 		return
 	}
 	l.mod.run.queue.Running--
-	if link := t.links[l.worker]; link != nil {
-		link.used--
-	}
 }
 
 // keepPace notes how long the run's attempts take.
@@ -182,7 +188,7 @@ func (r *run) keepPace(o *pipeline.Outcome) {
 func (t *term) reopen(m *mod, names []string) bool {
 	found := false
 	for _, d := range m.deps {
-		if !slices.Contains(names, d.def.Name) || d.state != pipeline.ModuleSucceeded || d.losses >= pipeline.MaxLosses {
+		if !slices.Contains(names, d.def.Name) || !d.state.Success() || d.losses >= pipeline.MaxLosses {
 			continue
 		}
 		t.log.Warn("outputs are lost; the module runs again", "run", m.run.head.ID, "module", d.def.Name)

@@ -11,11 +11,11 @@ import (
 
 // plan places what is ready.
 func (t *term) plan() {
-	t.dirty = false
+	t.dirty, t.kept = false, nil
 	t.wakeDelayed()
-	v := scheduler.View{Workers: t.planWorkers()}
-	t.grantLocks(v.Workers)
 	now := time.Now()
+	v := scheduler.View{Workers: t.planWorkers(), Now: now, Patience: patience}
+	t.grantLocks(v.Workers)
 	for _, r := range t.runs {
 		if r.queue.Len() > 0 && !r.stale {
 			r.queue.Priority = r.priority(now)
@@ -30,6 +30,7 @@ func (t *term) plan() {
 	// same view gives the same plan.
 	sort.Slice(v.Runs, func(i, j int) bool { return v.Runs[i].Number < v.Runs[j].Number })
 	placed, why := scheduler.Plan(&v)
+	t.kept = v.Kept
 	for _, e := range why {
 		r := t.runs[e.Run]
 		if r.why == nil {
@@ -37,10 +38,24 @@ func (t *term) plan() {
 		}
 		r.why[e.Class] = e.Why
 	}
+	denied := map[*mod]string{}
 	for _, p := range placed {
+		m := t.runs[p.Run].mods[p.Module.Name]
+		if why := t.deny(m); why != "" {
+			m.run.queue.Running--
+			m.unready()
+			denied[m] = why
+			continue
+		}
 		t.assign(p)
 		if t.batch.full() {
 			t.flush()
+		}
+	}
+	for m, why := range denied { // after the others: their run may stop for it
+		if !m.state.Final() {
+			t.dirty = true
+			t.end(m, pipeline.ModuleFailed, why)
 		}
 	}
 	if len(v.Runs) == 1 {
@@ -63,18 +78,25 @@ func (r *run) priority(now time.Time) int {
 func (t *term) assign(p scheduler.Placement) {
 	m := t.runs[p.Run].mods[p.Module.Name]
 	link := t.links[p.Worker]
+	if t.waitBehind(m, true) {
+		m.run.queue.Running--
+		t.dirty = true // the slot is free still
+		return
+	}
 	m.queued = false
 	m.attempts++
 	m.state = pipeline.ModuleRunning
 	l := &live{mod: m, id: pipeline.AttemptID{Run: p.Run, Module: m.def.Name, Attempt: m.attempts}, worker: p.Worker,
 		incarnation: link.incarnation, evaluated: m.evaluated, assignedAt: time.Now()}
+	l.note = t.noteFor(m, link)
 	m.live = l
+	t.own(m)
 	m.run.waitingSince = time.Time{}
 	if m.run.head.StartedAt.IsZero() {
 		m.run.head.StartedAt = l.assignedAt
 	}
 	m.run.occupy(l)
-	link.used++
+	link.take(m)
 	t.batch.assign(l, p.WorkerName)
 }
 
@@ -101,7 +123,7 @@ func (t *term) queueBehind(r *run) {
 			continue
 		}
 		link := t.links[head.worker]
-		if link == nil || link.caps == nil || link.outside || !t.open(link, now) {
+		if link == nil || link.caps == nil || link.outside || !t.open(link, now) || t.kept != nil && t.kept.Worker == &link.sched {
 			continue
 		}
 		tail, queued := head, 0
@@ -113,12 +135,15 @@ func (t *term) queueBehind(r *run) {
 		}
 		for ; queued < depth; queued++ {
 			next := r.queue.Next(func(c scheduler.Class) bool {
-				return !c.Alone && c.Avoid != head.worker && scheduler.Fits(&link.sched, c)
+				// What it leaves free may go to others as soon as it has ended.
+				return !c.Alone && !c.Private && c.Avoid != head.worker && scheduler.Fits(&link.sched, c) && c.Within(tail.mod.class())
 			})
 			if next == nil {
 				break
 			}
-			tail = t.assignBehind(r.mods[next.Name], tail, link)
+			if m := r.mods[next.Name]; !t.waitBehind(m, true) {
+				tail = t.assignBehind(m, tail, link)
+			}
 			if t.batch.full() {
 				t.flush()
 			}
@@ -132,7 +157,9 @@ func (t *term) assignBehind(m *mod, before *live, link *link) *live {
 	m.state = pipeline.ModuleRunning
 	l := &live{mod: m, id: pipeline.AttemptID{Run: m.run.head.ID, Module: m.def.Name, Attempt: m.attempts}, worker: link.id,
 		incarnation: link.incarnation, evaluated: m.evaluated, assignedAt: time.Now(), after: before}
+	l.note = t.noteFor(m, link)
 	before.next, m.live = l, l
+	t.own(m)
 	t.batch.assign(l, link.name)
 	return l
 }
@@ -146,6 +173,7 @@ func (t *term) planWorkers() []*scheduler.Worker {
 			continue // not heard of in this term: what it has is not known yet
 		}
 		l.sched.Slots, l.sched.Used = l.caps.MaxParallelModules, l.used
+		l.sched.UsedCPU, l.sched.UsedMemory = l.cpu, l.memory
 		l.sched.Closed = !t.open(l, now)
 		out = append(out, &l.sched)
 	}
@@ -173,6 +201,10 @@ func (t *term) waiting(id pipeline.RunID) map[string]string {
 		switch {
 		case m.waits > 0:
 			out[m.def.Name] = "waits for " + m.waitsFor()
+		case m.gate != nil:
+			out[m.def.Name] = pipeline.WaitsForApproval(m.gate.message)
+		case t.waitsForResult(m) != "":
+			out[m.def.Name] = t.waitsForResult(m)
 		case m.wants:
 			out[m.def.Name] = t.waitsForLock(m)
 		case m.evaluating:
@@ -182,12 +214,33 @@ func (t *term) waiting(id pipeline.RunID) map[string]string {
 		case r.why[scheduler.Class{}] == scheduler.AtLimit:
 			out[m.def.Name] = "the run has as many modules running as max_parallel allows"
 		case r.why[m.class()] == scheduler.NoWorker:
-			out[m.def.Name] = "no worker here has " + needs(m.def.Requires)
+			out[m.def.Name] = t.noWorker(m)
 		case r.why[m.class()] == scheduler.NoSlot:
 			out[m.def.Name] = t.noSlot(m)
+		case r.why[m.class()] == scheduler.NoRoom:
+			out[m.def.Name] = t.noRoom(m)
+		case r.why[m.class()] == scheduler.Holding:
+			out[m.def.Name] = t.holding()
 		}
 	}
 	return out
+}
+
+// noWorker says why a module fits no worker that there is.
+func (t *term) noWorker(m *mod) string {
+	c := m.class()
+	if c.Private {
+		c.Private = false
+		for _, l := range t.links {
+			if l.caps != nil && scheduler.Fits(&l.sched, c) {
+				return "its secrets are not sent over plain http, and worker " + l.name + " has no https endpoint"
+			}
+		}
+	}
+	if s := t.tooSmall(m); s != "" {
+		return s
+	}
+	return "no worker here has " + needs(m.def.Requires)
 }
 
 // noSlot says why none of the workers that could take a module does.

@@ -42,14 +42,17 @@ type term struct {
 	// dirty says that something happened that may allow a placement.
 	dirty   bool
 	delayed []*mod // waiting for their backoff
+	// kept is what the last plan kept a worker free for; nil where it did not.
+	kept    *scheduler.Kept
 	records map[pipeline.NodeID]fsm.WorkerRecord
 	// swept and keysSwept are when retention was last looked at.
 	swept, keysSwept time.Time
+	results          results
 }
 
 func newTerm(o *Orchestrator, number uint64) *term {
 	return &term{o: o, cfg: &o.cfg, log: o.cfg.Logger, number: number, ended: make(chan struct{}), wake: make(chan struct{}, 1),
-		runs: map[pipeline.RunID]*run{}, links: map[pipeline.NodeID]*link{}, batch: &batch{}, dirty: true,
+		runs: map[pipeline.RunID]*run{}, links: map[pipeline.NodeID]*link{}, batch: &batch{}, dirty: true, results: newResults(),
 		records: map[pipeline.NodeID]fsm.WorkerRecord{}}
 }
 
@@ -154,6 +157,7 @@ func (t *term) step() {
 	if t.flights >= maxInflight {
 		return
 	}
+	t.lookUp()
 	if t.dirty {
 		t.plan()
 	}
@@ -175,6 +179,9 @@ func (t *term) changed(c fsm.Changes) {
 				// Is about to be read anew, and then sees this too.
 			case !ok:
 				delete(t.runs, id)
+				if r != nil {
+					t.disownAll(r)
+				}
 			case r == nil && !head.State.Final():
 				n, err := loadRun(v, head)
 				if err != nil {
@@ -189,6 +196,8 @@ func (t *term) changed(c fsm.Changes) {
 			case r != nil && head.Forced && !r.head.Forced:
 				r.head.Forced = true
 				t.cancel(r)
+			case r != nil && len(r.gates) > 0:
+				t.decided(r, v)
 			}
 		}
 		return nil
@@ -204,6 +213,11 @@ func (t *term) changed(c fsm.Changes) {
 
 // resume brings a run that was read from the state to where it can go on.
 func (t *term) resume(r *run) {
+	for _, m := range r.list {
+		if m.live != nil {
+			t.own(m)
+		}
+	}
 	if r.cancelling() {
 		t.cancel(r)
 		return
@@ -226,6 +240,7 @@ func (t *term) reload(r *run) {
 		head, ok := v.Run(r.head.ID)
 		if !ok || head.State.Final() {
 			delete(t.runs, r.head.ID)
+			t.disownAll(r)
 			return nil
 		}
 		n, err := loadRun(v, head)
@@ -238,6 +253,7 @@ func (t *term) reload(r *run) {
 			}
 		}
 		t.runs[r.head.ID] = n
+		t.disownAll(r)
 		t.resume(n)
 		return nil
 	})
@@ -250,7 +266,7 @@ func (t *term) reload(r *run) {
 // recount counts the live attempts of each worker from the model.
 func (t *term) recount() {
 	for _, l := range t.links {
-		l.used = 0
+		l.used, l.cpu, l.memory = 0, 0, 0
 	}
 	for _, r := range t.runs {
 		if r.queue.Running == 0 {
@@ -258,7 +274,7 @@ func (t *term) recount() {
 		}
 		for _, m := range r.list {
 			if m.live != nil && m.live.counted && t.links[m.live.worker] != nil {
-				t.links[m.live.worker].used++
+				t.links[m.live.worker].take(m)
 			}
 		}
 	}
@@ -267,7 +283,7 @@ func (t *term) recount() {
 // advance makes a waiting module ready, or ends it, if its dependencies allow.
 func (t *term) advance(m *mod) {
 	r := m.run
-	if m.state.Final() || m.live != nil || m.queued || m.wants || r.stale {
+	if m.state.Final() || m.live != nil || m.queued || m.wants || m.looking || m.behind != nil || r.stale {
 		return
 	}
 	if r.cancelling() && !m.spared() {
@@ -282,7 +298,7 @@ func (t *term) advance(m *mod) {
 		t.end(m, pipeline.ModuleSkipped, reason)
 		return
 	}
-	if r.stopping != "" && !m.def.AlwaysRun || m.waits > 0 {
+	if r.stopping != "" && !m.def.AlwaysRun || m.waits > 0 || m.gate != nil {
 		return
 	}
 	if reason := m.unfit(); reason != "" {
@@ -302,8 +318,16 @@ func (t *term) advance(m *mod) {
 			return
 		}
 	}
+	if m.def.Approval != nil {
+		t.await(m)
+		return
+	}
 	if wait := time.Until(m.notBefore); wait > 0 {
 		t.delay(m)
+		return
+	}
+	if m.note == nil && t.cacheable(m) {
+		t.lookFor(m)
 		return
 	}
 	t.dirty = true
@@ -348,6 +372,9 @@ func (t *term) expand(m *mod) {
 func (t *term) finish(m *mod) {
 	m.unready()
 	m.countFinal()
+	if m.state != pipeline.ModuleSucceeded {
+		t.disown(m) // else once it is recorded
+	}
 	for _, d := range m.dependents {
 		if d.waits == 0 || !m.state.Success() {
 			t.advance(d)

@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/pipelined/pipelined/fsm"
@@ -38,6 +39,7 @@ func (t *term) updateMembers() {
 		}
 		l.incarnation = rec.Incarnation
 		l.setCaps(rec.Capabilities)
+		l.sched.Plain = !strings.HasPrefix(rec.Endpoint, "https://")
 		t.redispatch(l)
 	}
 	for id, l := range t.links {
@@ -132,6 +134,8 @@ func (t *term) tick(now time.Time) {
 	}
 	t.wakeDelayed()
 	t.timeouts(now)
+	t.gatesDue(now)
+	t.impatient(now)
 	if now.Sub(t.swept) > 10*time.Second {
 		t.swept = now
 		t.retain(now)
@@ -241,6 +245,7 @@ func (t *term) listWorkers() []pipeline.Worker {
 		}
 		rec := t.records[l.id]
 		w := pipeline.Worker{ID: l.id, Name: l.name, Capabilities: *l.caps, Outside: l.outside, CurrentLoad: l.used,
+			Reserved: pipeline.Resources{CPU: float64(l.cpu) / 1000, Memory: l.memory},
 			Endpoint: rec.Endpoint, Since: rec.Since, Status: pipeline.WorkerOnline}
 		switch {
 		case now.Sub(l.lastHeard) > t.leaseOf(l) || !l.alive:

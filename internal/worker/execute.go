@@ -83,8 +83,11 @@ func (w *Worker) process(a *attempt) (executor.Process, error) {
 	s := &a.spec
 	argv := s.Command
 	if s.Script != "" {
-		var err error
-		if argv, err = executor.WriteScript(a.dir, s.Script); err != nil {
+		write, err := executor.WriteScript, error(nil)
+		if shows(s, s.Script) {
+			write = executor.WriteHiddenScript
+		}
+		if argv, err = write(a.dir, s.Script); err != nil {
 			return executor.Process{}, err
 		}
 	}

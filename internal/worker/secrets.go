@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/internal/mask"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -17,6 +18,7 @@ func sealed(s *pipeline.Spec) ([]byte, error) {
 	}
 	c := *s
 	c.Secrets, c.Mask, c.Sealed = nil, nil, true
+	c.Command, c.Script, c.Env, c.Hooks = nil, "", nil, pipeline.Hooks{}
 	return json.Marshal(&c)
 }
 
@@ -26,6 +28,11 @@ func hidden(s *pipeline.Spec) []string {
 		return s.Mask
 	}
 	return slices.AppendSeq(slices.Clip(s.Mask), maps.Values(s.Secrets))
+}
+
+// shows reports whether a text holds what must not show.
+func shows(s *pipeline.Spec, text string) bool {
+	return mask.New(hidden(s)).String(text) != text
 }
 
 // withSecrets gives what the pipeline declares as environment.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/ext/typeexpr"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 
@@ -48,7 +49,7 @@ type Inputs struct {
 // and does not look at ctx.
 func (f *File) Compile(ctx context.Context, in Inputs) (*pipeline.Pipeline, Diagnostics) {
 	if len(f.expensive) == 0 {
-		return f.compile(in)
+		return f.compile(in) // masks by itself
 	}
 	if in.Evaluator == nil {
 		return nil, f.expensiveDiagnostics("expression cannot be evaluated here", "calls, conditions, operators and for are evaluated only where a bounded helper process is at hand")
@@ -141,7 +142,7 @@ func (f *File) compile(in Inputs) (*pipeline.Pipeline, Diagnostics) {
 	c.hooks(env, late)
 	outside = append(outside, c.outside...)
 	if d := append(outside, c.done()...); len(d) > 0 {
-		return nil, d
+		return nil, f.masked(in, d)
 	}
 	return c.out, nil
 }
@@ -209,6 +210,9 @@ func (c *compilation) inputs() (outside Diagnostics) {
 		if x, ok := given[v.name]; ok {
 			var bad *problem
 			if value, bad = v.given(x.Text); bad != nil {
+				if v.sensitive { // a message may show a part of it
+					bad = wrong("want "+typeexpr.TypeString(v.typ), "the value that was given does not fit; it is sensitive, and not shown")
+				}
 				outside = append(outside, Diagnostic{File: origin(x), Summary: fmt.Sprintf("variable %q: %s", v.name, bad.summary), Detail: bad.detail})
 				value = cty.DynamicVal
 			}
@@ -269,13 +273,33 @@ func (c *compilation) validate() {
 }
 
 // late reports whether an expression is evaluated at dispatch.
-func (c *compilation) late(l *lateable) bool {
-	return l.late(c.in.RunID != "") || c.unknownEach && l.refs.instance()
+func (c *compilation) late(l *lateable) bool { return l.sensitive || c.unknown(l) }
+
+// unknown reports whether an expression has no value yet.
+func (c *compilation) unknown(l *lateable) bool {
+	return l.unknown(c.in.RunID != "") || c.unknownEach && l.refs.instance()
+}
+
+// attribute compiles an attribute that may be late. take is given its value
+// where that is known: what is late although it is known, since it is sensitive,
+// is evaluated all the same, for the sake of its mistakes.
+func (c *compilation) attribute(m *pipeline.Module, l *lateable, take func(v cty.Value, keep bool)) {
+	if l == nil {
+		return
+	}
+	if c.late(l) {
+		c.wait(m, l)
+	}
+	if !c.unknown(l) {
+		if v, ok := c.eval(l.expr); ok {
+			take(v, !c.late(l))
+		}
+	}
 }
 
 // local evaluates one local; those it names are done.
 func (c *compilation) local(l *local) {
-	if c.late(&l.value) {
+	if c.unknown(&l.value) {
 		return
 	}
 	roots := maps.Clone(c.roots)
@@ -300,7 +324,7 @@ func (c *compilation) settings() {
 // apply evaluates an attribute and puts it where it belongs.
 func apply[T any](c *compilation, target *T, p *pending[T]) {
 	if c.unknownEach && p.refs.instance() {
-		c.add(p.expr.Range(), "where for_each waits for results, command, script, when and env may name each", "%s must be known at submission and cannot name each", p.name)
+		c.add(p.expr.Range(), "where for_each waits for results, command, script, when, env and an approval's message may name each", "%s must be known at submission and cannot name each", p.name)
 		return
 	}
 	if v, ok := c.eval(p.expr); ok {

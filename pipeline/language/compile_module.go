@@ -37,16 +37,29 @@ func (c *compilation) environment(e *environment, base map[string]string, baseLa
 		if c.late(entry) {
 			delete(env, name)
 			late[entry.name] = entry
-		} else if v, ok := c.eval(entry.expr); ok {
-			set(name, variableOf(c.report, name, entry.expr.Range(), v))
+		}
+		if c.unknown(entry) {
+			continue
+		}
+		if v, ok := c.eval(entry.expr); ok {
+			if text := variableOf(c.report, name, entry.expr.Range(), v); !c.late(entry) {
+				set(name, text)
+			}
 		}
 	}
 	if e.whole != nil {
 		if c.late(e.whole) {
 			late["env"] = e.whole
-		} else if v, ok := c.eval(e.whole.expr); ok {
-			for name, value := range environmentOf(c.report, e.whole.expr, v) {
-				set(name, value)
+		}
+		if c.unknown(e.whole) {
+			return env, late
+		}
+		if v, ok := c.eval(e.whole.expr); ok {
+			all := environmentOf(c.report, e.whole.expr, v)
+			for name, value := range all {
+				if !c.late(e.whole) {
+					set(name, value)
+				}
 			}
 		}
 	}
@@ -87,6 +100,7 @@ func (c *compilation) instance(m *module, x *instance, env map[string]string, la
 		out.Of, out.Key, out.Name = out.Name, x.key, x.name(out.Name)
 		c.encodeInstance(&out, x, m.at)
 	}
+	ownApproval(&out)
 	for i := range m.pending {
 		apply(c, &out, &m.pending[i])
 	}
@@ -96,7 +110,13 @@ func (c *compilation) instance(m *module, x *instance, env map[string]string, la
 	if m.retryAt != nil {
 		finishRetry(c.report, &out, *m.retryAt)
 	}
-	own, waiting := c.environment(&m.base, c.taken(m, env), late)
+	if out.Approval != nil {
+		env, late = nil, nil // nobody sees it
+		c.approval(m, &out)
+	} else {
+		env = c.taken(m, env)
+	}
+	own, waiting := c.environment(&m.base, env, late)
 	own, waiting = c.environment(&m.env, own, waiting)
 	out.Env = own
 	n := 0
@@ -104,22 +124,19 @@ func (c *compilation) instance(m *module, x *instance, env map[string]string, la
 		n += 2*overhead + len(name) + len(value)
 	}
 	c.spend(n, m.at)
-	if l := m.command; l != nil {
-		if c.late(l) {
-			c.wait(&out, l)
-		} else if v, ok := c.eval(l.expr); ok {
-			out.Command = commandOf(c.report, l.expr, v)
+	c.attribute(&out, m.command, func(v cty.Value, keep bool) {
+		if command := commandOf(c.report, m.command.expr, v); keep {
+			out.Command = command
 		}
-	}
-	if l := m.script; l != nil {
-		if c.late(l) {
-			c.wait(&out, l)
-		} else if v, ok := c.eval(l.expr); ok {
-			out.Script = scriptOf(c.report, l.expr, v)
+	})
+	c.attribute(&out, m.script, func(v cty.Value, keep bool) {
+		if script := scriptOf(c.report, m.script.expr, v); keep {
+			out.Script = script
 		}
-	}
+	})
 	if l := m.when; l != nil {
-		if c.late(l) {
+		// Nothing of a sensitive value is in a yes or no.
+		if c.unknown(l) {
 			c.wait(&out, l)
 		} else if v, ok := c.eval(l.expr); ok {
 			if yes, ok := conditionOf(c.report, l.expr, v); ok && !yes {
@@ -127,6 +144,7 @@ func (c *compilation) instance(m *module, x *instance, env map[string]string, la
 			}
 		}
 	}
+	c.cacheKey(&out, m.cacheKey)
 	if m.dynamic(c.in.RunID != "") {
 		out.Dynamic = true
 		c.wait(&out, m.instances.each)
@@ -164,17 +182,48 @@ func MatchesEnv(patterns []string, name string) bool {
 	return false
 }
 
+// among gives the instances of a module: all, or only those that are named.
+func (c *compilation) among(j int, only []reference) []string {
+	all := c.names[j]
+	m := c.file.modules[j]
+	if len(only) == 0 || len(all) == 0 || m.dynamic(c.in.RunID != "") {
+		if len(only) > 0 && m.dynamic(true) {
+			c.add(only[0].at, "write module."+m.static.Name+", which waits for all of them", "the instances of module %q are known only when its for_each is: none can be named", m.static.Name)
+		}
+		return all
+	}
+	var names []string
+	for _, x := range only {
+		name := pipeline.InstanceName(m.static.Name, x.key)
+		if !slices.Contains(all, name) {
+			detail := didYouMean(name, all)
+			if detail == "" {
+				detail = "it has " + strings.Join(all[:min(len(all), 10)], ", ")
+				if len(all) > 10 {
+					detail += ", …"
+				}
+			}
+			c.add(x.at, detail, "module %q has no instance %s", m.static.Name, quote(x.key))
+			continue
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // dependencies names for each module the instances that it depends on.
 func (c *compilation) dependencies() {
 	total, at := 0, 0
 	for i, m := range c.file.modules {
 		var names []string
 		for _, j := range m.needs {
-			names = append(names, c.names[j]...)
+			names = append(names, c.among(j, m.only[j])...)
 		}
 		var wishes []string
 		for _, j := range m.wishes {
-			wishes = append(wishes, c.names[j]...)
+			wishes = append(wishes, c.among(j, m.onlyWished[j])...)
 		}
 		slices.Sort(names)
 		for range c.names[i] {
@@ -195,9 +244,12 @@ func (c *compilation) wait(m *pipeline.Module, l *lateable) {
 	if m.Late == nil {
 		m.Late = map[string]pipeline.LateExpr{}
 	}
-	m.Late[l.name] = l.text
+	text := l.text
+	text.Sensitive = l.sensitive
+	m.Late[l.name] = text
 	c.spend(len(l.text.Source)+len(l.name)+4*overhead, l.expr.Range())
 	m.Expensive = m.Expensive || Expensive(l.expr)
+	m.Sensitive = m.Sensitive || l.sensitive
 	for _, local := range c.file.named(l.refs) {
 		m.Expensive = m.Expensive || (local.expensive && c.late(&local.value))
 		c.keep(local)

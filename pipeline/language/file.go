@@ -101,10 +101,13 @@ type lateable struct {
 	// waits is set where it names a module or the run's number, itself or
 	// through a local; waitsForID where it names the run's id.
 	waits, waitsForID bool
+	// sensitive is set where it names a sensitive variable, itself or through a
+	// local.
+	sensitive bool
 }
 
-// late reports whether the attribute is evaluated at dispatch.
-func (l *lateable) late(runIDKnown bool) bool { return l.waits || (l.waitsForID && !runIDKnown) }
+// unknown reports whether the attribute has no value before dispatch.
+func (l *lateable) unknown(runIDKnown bool) bool { return l.waits || (l.waitsForID && !runIDKnown) }
 
 // environment is an env attribute.
 type environment struct {
@@ -134,18 +137,26 @@ type module struct {
 	at      hcl.Range // its label
 	static  pipeline.Module
 	pending []pending[pipeline.Module]
-	// command, script and when are set where they are given and no constants.
-	command, script, when *lateable
+	// message is what an approval asks, where that is no constant.
+	message *lateable
+	// command, script, when and cacheKey are set where they are given and no
+	// constants.
+	command, script, when, cacheKey *lateable
 	// base is the env of the template that the module uses, env its own.
 	base, env environment
 	// instances says what the module is run for; nil where it is run once.
 	instances *instances
 	// lockAt and disconnectAt are where not_in_parallel and on_disconnect stand.
 	lockAt, disconnectAt *hcl.Range
-	envFrom              []string
-	retryAt              *hcl.Range
+	// secretsAt is where secrets stands.
+	secretsAt *hcl.Range
+	envFrom   []string
+	retryAt   *hcl.Range
 	// depends are the names that depends_on lists.
 	depends []reference
+	// only are the instances that depends_on or optional_depends_on names of
+	// modules that are needed, or wished for, by no other word; by index.
+	only, onlyWished map[int][]reference
 	// optional are those of optional_depends_on; wishes are their indexes.
 	optional []reference
 	wishes   []int

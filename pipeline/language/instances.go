@@ -82,7 +82,7 @@ func (p *parser) manifold(m *module, a *hclsyntax.Attribute, index int) {
 
 // dynamic reports whether the instances are known only when results are.
 func (m *module) dynamic(runIDKnown bool) bool {
-	return m.instances != nil && m.instances.each != nil && m.instances.each.late(runIDKnown)
+	return m.instances != nil && m.instances.each != nil && m.instances.each.unknown(runIDKnown)
 }
 
 // resolveInstance records names of matrix and each that the owner of an

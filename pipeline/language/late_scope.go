@@ -69,10 +69,14 @@ func (s *lateScope) module(name string) (*pipeline.Evaluated, Diagnostics) {
 			}
 		case attribute == "for_each":
 			s.each(r, expr, v, out)
+		case attribute == pipeline.LateMessage:
+			out.Message = messageOf(r, expr, v)
 		case attribute == "command":
 			out.Command = commandOf(r, expr, v)
 		case attribute == "script":
 			out.Script = scriptOf(r, expr, v)
+		case attribute == cacheKeyName:
+			out.CacheKey = cacheKeyOf(r, expr, v)
 		case attribute == "env":
 			for name, value := range environmentOf(r, expr, v) {
 				env(name, value)

@@ -7,6 +7,8 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/pipelined/pipelined/pipeline"
 )
 
 const (
@@ -62,7 +64,7 @@ func (p *parser) link() {
 		return
 	}
 	p.linkModules(edges)
-	if w := p.file.env.whole; w != nil && (w.waits || w.waitsForID) {
+	if w := p.file.env.whole; w != nil && (w.waits || w.waitsForID || w.sensitive) {
 		p.add(w.expr.Range(), "write env = { NAME = value }", "the pipeline's env is known at submission only where its names are written out")
 	}
 }
@@ -204,7 +206,9 @@ func (p *parser) inherit(l *lateable) {
 	for _, x := range p.file.named(r) {
 		l.waits = l.waits || x.value.waits
 		l.waitsForID = l.waitsForID || x.value.waitsForID
+		l.sensitive = l.sensitive || x.value.sensitive
 	}
+	l.sensitive = l.sensitive || p.file.namesSensitive(r)
 }
 
 // named gives the locals that an expression names.
@@ -237,7 +241,11 @@ func (p *parser) linkUse(u *use, edges [][]edge[hcl.Range], needs *int) {
 	}
 	named := f.named(u.refs)
 	if u.mode == useSubmit && (l.waits || l.waitsForID) {
-		p.add(u.expr.Range(), "what waits for results or for the run's id may stand in command, script, when, for_each and a module's env", "%s must be known at submission%s", u.name, p.because(u.refs, named))
+		p.add(u.expr.Range(), "what waits for results or for the run's id may stand in command, script, when, for_each, a module's env and an approval's message", "%s must be known at submission%s", u.name, p.because(u.refs, named))
+		return
+	}
+	if l.sensitive && (u.mode == useSubmit || u.name == "for_each" || u.name == pipeline.LateMessage) {
+		p.add(u.expr.Range(), "what it comes to is kept and shown: give the value in env to the modules that need it", "%s cannot name %s", u.name, p.whichSensitive(u.refs, named))
 		return
 	}
 	if u.local >= 0 || u.mode != useLate || *needs > maxNeeds {
@@ -286,16 +294,39 @@ func (p *parser) because(r *references, named []*local) string {
 // explicit adds what depends_on says.
 func (p *parser) explicit(edges [][]edge[hcl.Range]) {
 	for i, m := range p.file.modules {
+		m.only, m.onlyWished = map[int][]reference{}, map[int][]reference{}
+		whole := map[int]bool{}
+		for _, e := range edges[i] { // those of expressions, which see a module whole
+			whole[e.to] = true
+		}
 		for _, x := range m.depends {
 			if j, ok := p.resolveModule(x); ok {
 				edges[i] = append(edges[i], edge[hcl.Range]{j, x.at})
+				p.narrow(m.only, whole, j, x)
 			}
 		}
+		wished := map[int]bool{}
 		for _, x := range m.optional {
 			if j, ok := p.resolveModule(x); ok {
 				m.wishes = append(m.wishes, j)
+				p.narrow(m.onlyWished, wished, j, x)
 			}
 		}
+	}
+}
+
+// narrow notes whether a module is named whole, or one instance of it.
+func (p *parser) narrow(only map[int][]reference, whole map[int]bool, j int, x reference) {
+	switch {
+	case x.key == "":
+		whole[j] = true
+	case p.file.modules[j].instances == nil:
+		p.add(x.at, "write module."+x.name, "module %q has neither matrix nor for_each, and so no instance %s", x.name, quote(x.key))
+	default:
+		only[j] = append(only[j], x)
+	}
+	if whole[j] {
+		delete(only, j)
 	}
 }
 

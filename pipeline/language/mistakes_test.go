@@ -117,6 +117,9 @@ func TestParse_oneMistake(t *testing.T) {
 		{moduleWith("command=[\"a\"]\ndepends_on = module.b"), `4:14 depends_on is a list of modules that is written out | write depends_on = [module.NAME, …]`},
 		{moduleWith("command=[\"a\"]\ndepends_on = [module.b.status]"), `4:15 depends_on names modules, not what they leave | write module.b`},
 		{moduleWith("command=[\"a\"]\ndepends_on = [\"n\"]"), `4:15 unknown module "n" | there are m`},
+		{moduleWith("command=[\"a\"]\n}\nmodule \"n\" {\ncommand=[\"a\"]\ndepends_on = [module.m[\"k\"]]"), `7:15 module "m" has neither matrix nor for_each, and so no instance "k" | write module.m`},
+		{moduleWith("command=[\"a\"]\nmatrix={a=[1]}\n}\nmodule \"n\" {\ncommand=[\"a\"]\ndepends_on = [\"m[2]\"]"), `8:15 module "m" has no instance "2" | did you mean "m[1]"?`},
+		{moduleWith("command=[\"a\"]\nmatrix={a=[1]}\ndepends_on = [module.m[1]]"), `5:15 module "m" depends on itself`},
 		{moduleWith("command=[\"a\"]\ndepends_on = [module.m]"), `4:15 module "m" depends on itself`},
 		{moduleWith("command=[module.m.status]"), `3:10 module "m" depends on itself`},
 		{moduleWith("command=[module.x.status]"), `3:10 unknown module "x" | there are m`},
@@ -131,7 +134,7 @@ func TestParse_oneMistake(t *testing.T) {
 		{moduleWith("command=[lookup(1)]"), `3:10 function lookup does not take 1 arguments | write lookup(map, key, default…)`},
 		{moduleWith("command=[uuid()]"), `3:10 there is no function "uuid" | an expression has the same value whenever it is evaluated: use run.id, or let the module make it`},
 		{moduleWith("command=[file(\"a\")]"), `3:10 there is no function "file" | expressions read no files and no environment: let the module read it, or pass it as a variable`},
-		{moduleWith("command=[\"a\"]\ntimeout = run.id"), `4:11 timeout must be known at submission and cannot name run.id | what waits for results or for the run's id may stand in command, script, when, for_each and a module's env`},
+		{moduleWith("command=[\"a\"]\ntimeout = run.id"), `4:11 timeout must be known at submission and cannot name run.id | what waits for results or for the run's id may stand in command, script, when, for_each, a module's env and an approval's message`},
 		{moduleWith("command=[\"a\"]\nwhen = 1"), `4:8 when: want true or false, not a number | write true or false`},
 		{moduleWith("command=[\"a\"]\nmatrix = { os = [\"x\", \"x\"] }"), `4:10 matrix gives two instances the key "x" | each instance has a name of its own`},
 		{moduleWith("command=[\"a\"]\nmatrix = { os = [] }"), `4:10 matrix.os is empty | give it a value, or leave it out`},
@@ -158,6 +161,14 @@ func TestParse_oneMistake(t *testing.T) {
 		{moduleWith("command=[\"a\"]\nresources = { memory = \"much\" }"), `4:24 resources.memory: invalid size "much" | write a number and a unit, such as "512MiB" or "2GiB"`},
 		{body("hooks {\n}\nhooks {\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `4:1 second hooks block | the first is at p.hcl:2:1`},
 		{body("hooks {\n after = \"true\"\n}\nmodule \"hooks\" {\n command=[\"a\"]\n}"), `1:10 a module cannot be named hooks beside the pipeline's hooks block | name the module differently`},
+		{body("secrets = [\"A\"]\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:1 secrets are given to modules, not to a whole pipeline | write secrets = ["NAME"] in the modules that need them, or in a template that they use`},
+		{moduleWith("command=[\"a\"]\nsecrets = [\"A-B\"]"), `4:12 secrets[0]: invalid name of a secret "A-B" | a name has letters, digits and _, begins with no digit, and is not one that the worker sets`},
+		{moduleWith("command=[\"a\"]\nsecrets = [\"PATH\"]"), `4:12 secrets[0]: reserved name of a secret "PATH" | a name has letters, digits and _, begins with no digit, and is not one that the worker sets`},
+		{moduleWith("command=[\"a\"]\nsecrets = \"KEY\""), `4:11 secrets: want a list, not text | write ["KEY"]`},
+		{sensitive("module \"m\" {\n command=[\"a\"]\n outputs=[local.l]\n}"), `12:10 outputs cannot name local.l, which holds a sensitive variable | what it comes to is kept and shown: give the value in env to the modules that need it`},
+		{sensitive("module \"m\" {\n command=[\"a\"]\n matrix={ a = [var.s] }\n}"), `12:9 matrix cannot name var.s, which is sensitive | what it comes to is kept and shown: give the value in env to the modules that need it`},
+		{sensitive("module \"m\" {\n command=[\"a\"]\n for_each=[var.s]\n}"), `12:11 for_each cannot name var.s, which is sensitive | what it comes to is kept and shown: give the value in env to the modules that need it`},
+		{sensitive("module \"m\" {\n command=[var.s, []]\n}"), `11:18 command[1]: want text, not a list`},
 		{body("on_failure = \"go on\"\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:14 on_failure: invalid value "go on" | write "stop" or "continue"`},
 		{body("max_parallel = 0\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:16 max_parallel: number out of range | write a whole number from 1 to 1000000`},
 		{body("schedule {\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `2:1 schedule is part of the language but this version does not run it yet`},
@@ -171,7 +182,7 @@ func TestParse_oneMistake(t *testing.T) {
 		{body("variable \"v\" {\n validation {\n  condition = true\n }\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `3:2 validation needs a condition and an error_message | write condition = … and error_message = "…"`},
 		{body("variable \"v\" {\n validation {\n  condition = git.dirty\n  error_message = \"x\"\n }\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `4:15 a validation sees var only | variables are checked before anything else has a value`},
 		{body("locals {\n a = local.b\n b = local.a\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `3:6 locals name each other in a circle: local.a -> local.b -> local.a | take one of these away`},
-		{body("locals {\n a = module.m.status\n}\nmodule \"m\" {\n command=[\"a\"]\n tags = [local.a]\n}"), `7:9 tags must be known at submission and cannot name local.a, which waits for it | what waits for results or for the run's id may stand in command, script, when, for_each and a module's env`},
+		{body("locals {\n a = module.m.status\n}\nmodule \"m\" {\n command=[\"a\"]\n tags = [local.a]\n}"), `7:9 tags must be known at submission and cannot name local.a, which waits for it | what waits for results or for the run's id may stand in command, script, when, for_each, a module's env and an approval's message`},
 		{body("module \"m\" {\n command=[\"a\"]\n}\nmodule \"m\" {\n command=[\"a\"]\n}"), `5:8 second module "m" | the first is at p.hcl:2:8`},
 		{"pipeline \"p\" {\n # \x00\n}", `2:4 NUL byte in the source | a pipeline is a text in UTF-8`},
 		{"pipeline \"p\" {\n # \xff\n}", `2:4 byte 0xff is not UTF-8 | a pipeline is a text in UTF-8`},
@@ -268,7 +279,7 @@ func TestParse_windows(t *testing.T) {
 
 // A name of the language that is not run yet is refused wherever it stands.
 func TestParse_laterNames(t *testing.T) {
-	for _, name := range []string{"secrets", "cache", "cache_key", "image", "approval"} {
+	for _, name := range []string{"image"} {
 		for _, form := range []string{" = 1", " {\n}"} {
 			got := mistakes(t, moduleWith("command=[\"a\"]\n"+name+form), language.Inputs{})
 			want := []string{"4:1 " + name + " is part of the language but this version does not run it yet"}

@@ -15,7 +15,7 @@ import (
 
 var (
 	moduleNamesAll = append([]string{"command", "script", "depends_on", "optional_depends_on", "env", "env_from", "requires", "resources", "retry", hookBlock,
-		"when", "matrix", "for_each", "use"}, slices.Sorted(maps.Keys(moduleSpecs))...)
+		"when", "matrix", "for_each", "use", "approval", "cache_key"}, slices.Sorted(maps.Keys(moduleSpecs))...)
 	retryNames    = slices.Sorted(maps.Keys(retrySpecs))
 	requiresNames = slices.Sorted(maps.Keys(requiresSpecs))
 	resourceNames = slices.Sorted(maps.Keys(resourceSpecs))
@@ -59,6 +59,8 @@ func (p *parser) module(b *hclsyntax.Block) {
 			p.object(m, a, index, resourceSpecs, resourceNames, `{ cpu = 2, memory = "1GiB" }`)
 		case "when":
 			p.when(m, a, index)
+		case "cache_key":
+			p.cacheKey(m, a, index)
 		case "matrix", "for_each":
 			p.manifold(m, a, index)
 		case "env_from":
@@ -68,6 +70,8 @@ func (p *parser) module(b *hclsyntax.Block) {
 		}
 	}
 	p.checkLocks(m)
+	p.checkCache(body)
+	approval := approvalOf(body)
 	switch {
 	case command != nil && script != nil:
 		later := script
@@ -75,6 +79,8 @@ func (p *parser) module(b *hclsyntax.Block) {
 			later = command
 		}
 		p.add(later.NameRange, "keep one of them: command is a list and runs without a shell, script is run by sh", "module %q has both command and script", name)
+	case approval != nil:
+		p.approval(m, approval, body, index)
 	case command == nil && script == nil:
 		p.absent(b.TypeRange, `write command = ["program", "argument"] or script = "…"`, "module %q has neither command nor script", name)
 	}
@@ -153,12 +159,16 @@ func (p *parser) moduleAttribute(m *module, a *hclsyntax.Attribute, index int) {
 		m.lockAt = &a.NameRange
 	case "on_disconnect":
 		m.disconnectAt = &a.NameRange
+	case "secrets":
+		m.secretsAt = &a.NameRange
 	}
 	switch s, known := moduleSpecs[a.Name]; {
 	case known:
 		m.pending = settle(p, m.pending, &m.static, a.Name, a.Expr, s, index)
 	case a.Name == "retry":
 		p.add(a.NameRange, "write retry { attempts = … } without =", "retry is a block")
+	case a.Name == "approval":
+		p.add(a.NameRange, `write approval { message = "…" } without =`, "approval is a block")
 	case a.Name == hookBlock:
 		p.add(a.NameRange, "write hooks { after = … } without =", "hooks is a block")
 	case p.later(laterModule, a.Name, a.NameRange):
@@ -176,6 +186,8 @@ func (p *parser) moduleBlocks(m *module, body *hclsyntax.Body, index int) {
 			if p.once(declared, inner) {
 				p.retry(m, inner, index)
 			}
+		case inner.Type == "approval":
+			p.once(declared, inner)
 		case inner.Type == hookBlock:
 			if p.once(declared, inner) {
 				m.pending = hookAttributes(p, m.pending, &m.static, inner, moduleHookSpecs, index)
@@ -265,7 +277,22 @@ func literalKey(expr hclsyntax.Expression) (string, bool) {
 	return text, bad == nil && v.IsKnown()
 }
 
-// dependsOn reads a list of module.NAME, or "NAME".
+// indexKey is the key of an instance in module.NAME["KEY"] or module.NAME[0]; ""
+// where it is none.
+func indexKey(t hcl.Traverser) string {
+	index, ok := t.(hcl.TraverseIndex)
+	if !ok {
+		return ""
+	}
+	text, bad := textOf(index.Key)
+	if bad != nil {
+		return ""
+	}
+	return text
+}
+
+// dependsOn reads a list of module.NAME or "NAME", or of instances:
+// module.NAME["KEY"] or "NAME[KEY]".
 func (p *parser) dependsOn(a *hclsyntax.Attribute) (out []reference) {
 	rule := fmt.Sprintf("write %s = [module.NAME, …]", a.Name)
 	expr := a.Expr
@@ -281,6 +308,8 @@ func (p *parser) dependsOn(a *hclsyntax.Attribute) (out []reference) {
 			switch root := t.Traversal.RootName(); {
 			case root == "module" && kind == stepName && len(t.Traversal) == 2:
 				out = append(out, reference{name: name, at: at})
+			case root == "module" && kind == stepName && len(t.Traversal) == 3 && indexKey(t.Traversal[2]) != "":
+				out = append(out, reference{name: name, at: at, key: indexKey(t.Traversal[2])})
 			case root == "module" && kind == stepName:
 				p.add(at, fmt.Sprintf("write module.%s", name), "%s names modules, not what they leave", a.Name)
 			case len(t.Traversal) == 1:
@@ -292,7 +321,11 @@ func (p *parser) dependsOn(a *hclsyntax.Attribute) (out []reference) {
 		}
 		if constantExpr(e) {
 			if v, diags := value(e, nil); !diags.HasErrors() && v.Type() == cty.String && v.IsKnown() && !v.IsNull() {
-				out = append(out, reference{name: v.AsString(), at: at})
+				name, key := v.AsString(), ""
+				if block, rest, ok := strings.Cut(name, "["); ok && strings.HasSuffix(rest, "]") {
+					name, key = block, strings.TrimSuffix(rest, "]")
+				}
+				out = append(out, reference{name: name, at: at, key: key})
 				continue
 			}
 		}

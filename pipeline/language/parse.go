@@ -124,6 +124,8 @@ func (p *parser) pipeline(b *hclsyntax.Block) {
 			f.envFrom = p.envFrom(a)
 		case pipelineBlocks[a.Name]:
 			p.add(a.NameRange, fmt.Sprintf("write %s { … } without =", a.Name), "%s is a block", a.Name)
+		case a.Name == "secrets":
+			p.add(a.NameRange, `write secrets = ["NAME"] in the modules that need them, or in a template that they use`, "secrets are given to modules, not to a whole pipeline")
 		case p.later(laterPipeline, a.Name, a.NameRange):
 		default:
 			p.unknown("attribute", a.Name, a.NameRange, "pipeline", pipelineNames)

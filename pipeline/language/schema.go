@@ -84,6 +84,8 @@ var (
 		}},
 		"on_disconnect": {kind: kindText, check: oneOf(pipeline.DisconnectKeep, pipeline.DisconnectKill), set: func(m *pipeline.Module, r reading) { m.OnDisconnect = r.text }},
 		"on_lost":       {kind: kindText, check: oneOf(pipeline.LostRerun, pipeline.LostFail), set: func(m *pipeline.Module, r reading) { m.OnLost = r.text }},
+		"secrets":       {kind: kindTexts, check: checkSecretName, set: func(m *pipeline.Module, r reading) { m.Secrets = unique(r.texts) }},
+		"cache":         {kind: kindFlag, set: func(m *pipeline.Module, r reading) { m.Cache = r.flag }},
 		"idle_timeout":  {kind: kindDuration, zero: "no limit", set: func(m *pipeline.Module, r reading) { m.IdleTimeout = r.duration }},
 	}
 

@@ -10,6 +10,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
+
+	"github.com/pipelined/pipelined/internal/mask"
 )
 
 // variable is one variable block.
@@ -49,13 +51,19 @@ func (f *File) Variables() []VariableInfo {
 			Required: v.value == cty.NilVal, Sensitive: v.sensitive}
 		if v.value != cty.NilVal {
 			text := valueText(v.value)
+			if v.sensitive {
+				text = mask.Mark
+			}
 			list[i].Default = &text
 		}
 	}
 	return list
 }
 
-var variableNames = []string{"type", "default", "description", "sensitive", "validation"}
+var (
+	variableNames   = []string{"type", "default", "description", "sensitive", "validation"}
+	validationNames = []string{"condition", "error_message"}
+)
 
 // variable decodes a variable block.
 func (p *parser) variable(b *hclsyntax.Block) {
@@ -159,8 +167,7 @@ func (v *variable) convert(x cty.Value) (out cty.Value, bad *problem) {
 }
 
 func (p *parser) validation(v *variable, b *hclsyntax.Block) {
-	names := []string{"condition", "error_message"}
-	p.noBlocks(b.Body, "validation", names)
+	p.noBlocks(b.Body, "validation", validationNames)
 	var x validation
 	for _, a := range attributes(b.Body) {
 		switch a.Name {
@@ -169,7 +176,7 @@ func (p *parser) validation(v *variable, b *hclsyntax.Block) {
 		case "error_message":
 			x.message = a.Expr
 		default:
-			p.unknown("attribute", a.Name, a.NameRange, "validation", names)
+			p.unknown("attribute", a.Name, a.NameRange, "validation", validationNames)
 			continue
 		}
 		refs := scan(p.report, a.Expr, false)

@@ -87,7 +87,7 @@ func TestPages_pipelinesCompile(t *testing.T) {
 // that is marked `hcl` succeeds as it stands, in an empty folder. Those that need
 // something first are marked `hcl check` and are compiled only.
 func TestLanguage_examplesRun(t *testing.T) {
-	env := environment(t)
+	env := append(environment(t), "PIPELINED_SECRET_DEPLOY_KEY=what the page's example asks for")
 	n := 0
 	for _, b := range blocks(t) {
 		if b.info != "hcl" || b.page != "docs/language.md" {

@@ -381,11 +381,34 @@ func (c *Cluster) OK(args ...string) string {
 	return r.Stdout
 }
 
+// buffer takes what a process writes while others read it.
+type buffer struct {
+	mu   sync.Mutex // guards following
+	text bytes.Buffer
+}
+
+// Write takes a piece.
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+// String is everything so far.
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// Stderr is what the command has written to its standard error so far.
+func (r *Running) Stderr() string { return r.err.String() }
+
 // Running is a command line under way.
 type Running struct {
 	tb       testing.TB
 	cmd      *exec.Cmd
-	out, err bytes.Buffer
+	out, err buffer
 	began    time.Time
 	done     chan error
 	timeout  time.Duration

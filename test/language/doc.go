@@ -11,6 +11,8 @@
 //	# flags: -target a                flags of run and submit
 //	# kill                            is run while leaders are killed too
 //	# NAME: skipped "part of reason"  the state of a module, and its reason
+//	# approve NAME: comment           is approved as soon as it waits for that
+//	# reject NAME: reason             or rejected
 //	# attempts NAME: 2                how many attempts it had
 //	# log NAME: text                  a line of its output
 //
@@ -20,5 +22,5 @@
 // retries, 7 what a module sees, 8 the cache, 9 selection, 10 mistakes; and s21
 // scripts, s22 forms of results, s23 instances, s24 outputs, s25 hooks and
 // on_failure, s26 caches, s27 expensive expressions, s28 what follows from an
-// outcome in the same entry, s29 the order of things.
+// outcome in the same entry, s29 the order of things; approval the wait for a person.
 package language

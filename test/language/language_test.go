@@ -1,7 +1,6 @@
 package language
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -46,7 +45,12 @@ type testCase struct {
 	modules  map[string]expected
 	attempts map[string]int
 	logs     map[string][]string
+	// words are the decisions about modules that wait for an approval.
+	words map[string]word
 }
+
+// word is a decision: approve or reject, and what is said with it.
+type word struct{ verb, text string }
 
 // cases reads all files.
 func cases(t *testing.T) []testCase {
@@ -72,7 +76,7 @@ func readCase(t *testing.T, path string) testCase {
 		t.Fatal(err)
 	}
 	c := testCase{name: strings.TrimSuffix(filepath.Base(path), ".hcl"), path: path,
-		modules: map[string]expected{}, attempts: map[string]int{}, logs: map[string][]string{}}
+		modules: map[string]expected{}, attempts: map[string]int{}, logs: map[string][]string{}, words: map[string]word{}}
 	for line := range strings.Lines(string(text)) {
 		line, ok := strings.CutPrefix(strings.TrimSpace(line), "# ")
 		if !ok {
@@ -96,6 +100,8 @@ func readCase(t *testing.T, path string) testCase {
 				t.Fatalf("%s: %q", path, line)
 			}
 			c.attempts[name] = n
+		case what == "approve" || what == "reject":
+			c.words[name] = word{what, value}
 		case what == "log":
 			c.logs[name] = append(c.logs[name], value)
 		default:
@@ -190,13 +196,23 @@ func TestRun(t *testing.T) {
 	for _, c := range cases(t) {
 		dir := t.TempDir()
 		g.Go(func() error {
-			var stderr bytes.Buffer
+			var stderr lockedText
 			run := func(args ...string) ([]byte, error) {
 				cmd := exec.Command(bin, args...)
 				cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+dir, "XDG_CONFIG_HOME="+dir, "CASE_VAR=from outside", "CASE_OTHER=x")
 				stderr.Reset()
 				cmd.Stderr = &stderr
+				stop := c.decide(stderr.String, func(args ...string) error {
+					cmd := exec.Command(bin, args...)
+					cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+					out, err := cmd.CombinedOutput()
+					if err != nil {
+						t.Errorf("%s: %v: %s", c.name, args, out)
+					}
+					return err
+				})
 				out, err := cmd.Output()
+				stop()
 				if exit, ok := err.(*exec.ExitError); ok && exit.ExitCode() == exitOf(c.run) {
 					err = nil
 				}
@@ -248,7 +264,20 @@ func submit(cl *harness.Cluster, c testCase) error {
 	}
 	address := strings.Join(nodes, ",")
 	args := append([]string{"submit", "-json", "-timeout", "120s", "-address", address}, append(c.flags, c.path)...)
-	res := cl.CLI(args...)
+	running := cl.Command(cl.Dir, 5*time.Minute, args...)
+	var failed error
+	stop := c.decide(running.Stderr, func(args ...string) error {
+		res := cl.CLI(append(args, "-address", address)...)
+		if res.Code != 0 {
+			failed = fmt.Errorf("%s: %v ended %d: %s", c.name, args, res.Code, res.Stderr)
+		}
+		return failed
+	})
+	res := running.Wait()
+	stop()
+	if failed != nil {
+		return failed
+	}
 	if res.Code != exitOf(c.run) {
 		return fmt.Errorf("%s: submit ended %d, want %d: %s", c.name, res.Code, exitOf(c.run), res.Stderr)
 	}
@@ -341,7 +370,7 @@ func TestCases_rules(t *testing.T) {
 			count[r]++
 		}
 	}
-	for _, r := range strings.Fields("1 2 3 4 5 6 7 9 10 s21 s22 s23 s24 s25 s26 s27 s28 s29") {
+	for _, r := range strings.Fields("1 2 3 4 5 6 7 9 10 s21 s22 s23 s24 s25 s26 s27 s28 s29 approval") {
 		if count[r] < 2 {
 			t.Errorf("rule %s has %d cases, want 2", r, count[r])
 		}

@@ -1,0 +1,73 @@
+package api
+
+import (
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+func cacheRoutes() []Route {
+	return []Route{
+		{Method: "GET", Pattern: "/api/v1/cache", Summary: "recorded results", Role: RoleRead, Where: OnLeader, Stale: true,
+			Query: []string{"pipeline", "limit", "cursor", "stale"}, Response: doc[wire.CacheList](), serve: (*Server).cacheList},
+		{Method: "GET", Pattern: "/api/v1/cache/stats", Summary: "how many results are recorded and how often they were taken", Role: RoleRead, Where: OnLeader, Stale: true,
+			Query: []string{"stale"}, Response: doc[wire.CacheStats](), serve: (*Server).cacheStats},
+		{Method: "POST", Pattern: "/api/v1/cache/lookup", Summary: "which modules of a pipeline would take a recorded result", Role: RoleSubmit, Where: OnLeader, Body: JSONBody, MaxBody: maxRunDoc,
+			Request: doc[wire.SubmitRequest](), Response: doc[wire.CacheForecast](), serve: (*Server).cacheLookup},
+		{Method: "POST", Pattern: "/api/v1/cache/prune", Summary: "remove recorded results", Role: RoleAdmin, Where: OnLeader, Body: JSONBody,
+			Request: doc[wire.CachePrune](), Response: doc[wire.CachePruned](), serve: (*Server).cachePrune},
+	}
+}
+
+func (s *Server) cacheList(c *call) error {
+	q := c.r.URL.Query()
+	limit, err := count(q, "limit", 100)
+	if err != nil {
+		return err
+	}
+	if limit < 1 || limit > maxList {
+		return invalid("limit=%d: want 1 to %d", limit, maxList)
+	}
+	cursor := q.Get("cursor")
+	if _, err := pipeline.ParseDigest(cursor); cursor != "" && err != nil {
+		return invalid("cursor %.80q: use the one of the page before", cursor)
+	}
+	out, err := s.backend.CacheList(c.r.Context(), q.Get("pipeline"), int(limit), pipeline.Digest(cursor))
+	if out.Entries == nil {
+		out.Entries = []wire.CacheEntry{}
+	}
+	return okOr(s, c, out, err)
+}
+
+func (s *Server) cacheStats(c *call) error {
+	out, err := s.backend.CacheStats(c.r.Context())
+	return okOr(s, c, out, err)
+}
+
+func (s *Server) cachePrune(c *call) error {
+	in, err := document[wire.CachePrune](c)
+	if err != nil {
+		return err
+	}
+	switch {
+	case in.UnusedSeconds < 0 || in.UnusedSeconds > 1e10:
+		return invalid("unusedSeconds: want 0 or more")
+	case in.MaxBytes != nil && *in.MaxBytes < 0:
+		return invalid("maxBytes: want 0 or more")
+	case !in.All && in.UnusedSeconds == 0 && in.MaxBytes == nil && in.Pipeline == "":
+		return invalid("say which results go: unusedSeconds, maxBytes, pipeline or all")
+	}
+	out, err := s.backend.CachePrune(c.r.Context(), c.by, in)
+	return okOr(s, c, out, err)
+}
+
+func (s *Server) cacheLookup(c *call) error {
+	in, err := document[wire.SubmitRequest](c)
+	if err != nil {
+		return err
+	}
+	out, err := s.backend.CacheLookup(c.r.Context(), c.by, in)
+	if out.Modules == nil {
+		out.Modules = []wire.ModuleForecast{}
+	}
+	return okOr(s, c, out, err)
+}

@@ -1,0 +1,49 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/pipelined/pipelined/api/wire"
+)
+
+const cachePath = "/api/v1/cache"
+
+// Cache lists recorded results: those of a pipeline where one is named, at most
+// limit (0: a default), from a cursor on.
+func (c *Client) Cache(ctx context.Context, pipeline string, limit int, cursor string) (wire.CacheList, error) {
+	q := url.Values{}
+	for name, value := range map[string]string{"pipeline": pipeline, "cursor": cursor} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	if limit > 0 {
+		q.Set("limit", strconv.Itoa(limit))
+	}
+	return do[wire.CacheList](ctx, c, &request{method: http.MethodGet, path: cachePath, query: q, safe: true}, nil)
+}
+
+// CacheStats counts recorded results and their use.
+func (c *Client) CacheStats(ctx context.Context) (wire.CacheStats, error) {
+	return do[wire.CacheStats](ctx, c, &request{method: http.MethodGet, path: cachePath + "/stats", safe: true}, nil)
+}
+
+// CachePrune removes recorded results.
+func (c *Client) CachePrune(ctx context.Context, in wire.CachePrune) (wire.CachePruned, error) {
+	return do[wire.CachePruned](ctx, c, &request{method: http.MethodPost, path: cachePath + "/prune", safe: true}, in)
+}
+
+// Estimate says how long a run of a submission would take, and where its modules
+// would run. The files of the workspace are not looked at.
+func (c *Client) Estimate(ctx context.Context, in wire.SubmitRequest) (wire.Estimate, error) {
+	return do[wire.Estimate](ctx, c, &request{method: http.MethodPost, path: "/api/v1/estimate", safe: true}, in)
+}
+
+// CacheLookup says which modules of a submission would take a recorded result.
+// Only the listing of the workspace need be at the cluster.
+func (c *Client) CacheLookup(ctx context.Context, in wire.SubmitRequest) (wire.CacheForecast, error) {
+	return do[wire.CacheForecast](ctx, c, &request{method: http.MethodPost, path: cachePath + "/lookup", safe: true}, in)
+}

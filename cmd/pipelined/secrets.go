@@ -1,0 +1,162 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v3"
+	"golang.org/x/term"
+
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/node"
+)
+
+// maxSecret bounds what is read as the value of a secret; the cluster takes less.
+const maxSecret = 1 << 20
+
+func (p *program) secretsCommand() *cli.Command {
+	return &cli.Command{
+		Name: "secrets", Usage: "sets, lists and removes the secrets that modules are given", ArgsUsage: "set, ls or rm",
+		Action: noCommand,
+		Commands: []*cli.Command{
+			{
+				Name: "set", Usage: "sets a secret, or replaces it", ArgsUsage: "NAME",
+				Description: "The value comes from standard input, without the line break at its end, or from a file, with every byte. It is never given on the " +
+					"command line, where others on the machine could read it.",
+				Flags: []cli.Flag{
+					&cli.StringFlag{Name: "file", Usage: "read the value from `FILE` instead of standard input", Local: true},
+					jsonFlag(),
+				},
+				Action: p.action(1, 1, p.setSecret),
+			},
+			{
+				Name: "ls", Usage: "lists the names of the secrets, when they were set, and by whom", Flags: []cli.Flag{jsonFlag()},
+				Action: p.action(0, 0, p.listSecrets),
+			},
+			{
+				Name: "rm", Usage: "removes a secret", ArgsUsage: "NAME",
+				Action: p.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
+					c, err := p.connect(ctx)
+					if err != nil {
+						return err
+					}
+					name := cmd.Args().First()
+					if err := c.DeleteSecret(ctx, name); err != nil {
+						return err
+					}
+					p.tell("secret %s is removed", name)
+					return nil
+				}),
+			},
+		},
+	}
+}
+
+func (p *program) setSecret(ctx context.Context, cmd *cli.Command) error {
+	name := cmd.Args().First()
+	if name, _, given := strings.Cut(name, "="); given {
+		return usagef("secrets set: the value comes from standard input or -file, not from the command line: pipelined secrets set %.80s", name)
+	}
+	value, err := p.readSecret(cmd, name)
+	if err != nil {
+		return err
+	}
+	if value == "" {
+		return usagef("secrets set: the value of %s is empty", name)
+	}
+	c, err := p.connect(ctx)
+	if err != nil {
+		return err
+	}
+	out, err := c.SetSecret(ctx, name, value)
+	if err != nil {
+		return err
+	}
+	if out.Unmasked {
+		p.tell("warning: the value is shorter than 6 bytes: it is not masked where it shows, since it would be found everywhere")
+	}
+	if cmd.Bool("json") {
+		return p.printJSON(out)
+	}
+	p.tell("secret %s is set", out.Name)
+	return nil
+}
+
+// readSecret reads the value of a secret. On a terminal it asks for it, and does
+// not show what is typed.
+func (p *program) readSecret(cmd *cli.Command, name string) (string, error) {
+	in := p.stdin
+	if cmd.IsSet("file") {
+		file := cmd.String("file")
+		f, err := os.Open(file)
+		if err != nil {
+			return "", usagef("read the secret: %w", fileError(err))
+		}
+		defer f.Close()
+		in = f
+	} else if p.interactive {
+		fmt.Fprintf(p.stderr, "value of %s (not shown): ", name)
+		p.stderr.Flush()
+		text, err := term.ReadPassword(int(p.stdin.(*os.File).Fd()))
+		fmt.Fprintln(p.stderr)
+		if err != nil {
+			return "", wrap("read the secret", err)
+		}
+		return string(text), nil
+	}
+	text, err := io.ReadAll(io.LimitReader(in, maxSecret+1))
+	if err != nil {
+		return "", usagef("read the secret: %w", fileError(err))
+	}
+	if len(text) > maxSecret {
+		return "", usagef("secrets set: the value of %s is longer than %d KiB", name, maxSecret>>10)
+	}
+	if !cmd.IsSet("file") {
+		text = bytes.TrimRight(text, "\r\n")
+	}
+	return string(text), nil
+}
+
+func (p *program) listSecrets(ctx context.Context, cmd *cli.Command) error {
+	c, err := p.connect(ctx)
+	if err != nil {
+		return err
+	}
+	list, err := c.Secrets(ctx)
+	if err != nil {
+		return err
+	}
+	if cmd.Bool("json") {
+		if list.Secrets == nil {
+			list.Secrets = []wire.SecretInfo{}
+		}
+		return p.printJSON(list)
+	}
+	now := p.now()
+	t := newTable(p.stdout, "NAME", "SET", "BY", "NOTE")
+	for _, s := range list.Secrets {
+		note := ""
+		if s.Unmasked {
+			note = "too short to be masked"
+		}
+		t.row(s.Name, ago(s.SetAt, now), s.SetBy, note)
+	}
+	return t.flush()
+}
+
+// ownSecrets are what `run` gives its modules: from the environment, in memory
+// alone.
+func (p *program) ownSecrets() map[string]string {
+	secrets := map[string]string{}
+	for _, kv := range p.environ() {
+		name, value, _ := strings.Cut(kv, "=")
+		if name, ok := strings.CutPrefix(name, node.SecretPrefix); ok && name != "" {
+			secrets[name] = value
+		}
+	}
+	return secrets
+}

@@ -1,0 +1,16 @@
+package fsm
+
+// SetCacheLimits lowers the limits of recorded results; the function that it
+// gives sets them back.
+func SetCacheLimits(entries int, bytes int64) func() {
+	e, b := maxCacheEntries, maxCacheBytes
+	maxCacheEntries, maxCacheBytes = entries, bytes
+	return func() { maxCacheEntries, maxCacheBytes = e, b }
+}
+
+// SetHistoryLimit does so for histories.
+func SetHistoryLimit(n int) func() {
+	old := maxHistory
+	maxHistory = n
+	return func() { maxHistory = old }
+}

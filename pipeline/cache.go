@@ -1,0 +1,241 @@
+package pipeline
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+)
+
+// CacheFormat is the version of the keys of results. Whoever changes what a key
+// is made of, or how, counts it up: old results are then no longer found.
+const CacheFormat = 1
+
+// What Run.Cache may hold.
+const (
+	// CacheOff neither takes recorded results nor records any.
+	CacheOff = "off"
+	// CacheRefresh runs everything and records it.
+	CacheRefresh = "refresh"
+)
+
+// CacheWork is the work of a module, as far as its result depends on it: what
+// the key of the result is made of, but for the platform.
+type CacheWork struct {
+	Command, CacheKey []string
+	Script            string
+	Env               map[string]string
+	// Secrets are names. The values are in no key: a key is kept and shown, and
+	// a new password is no other work. A module whose result does depend on one
+	// says so with cache_key.
+	Secrets []string
+	// Files is the digest of the files of the workspace that the module sees.
+	Files string
+	// Upstream are the outputs that are laid out beside them.
+	Upstream                                  []Upstream
+	Outputs, OutputsOptional                  []string
+	WorkingDir, Layout                        string
+	HookBefore, HookAfter, HookOK, HookFailed string
+}
+
+// CachePart is one component of a key, by name.
+type CachePart struct {
+	Name string `json:"n"`
+	// Sum tells one value of the component from another: the first 32
+	// hexadecimal digits of its digest.
+	Sum string `json:"s"`
+}
+
+// MaxCacheParts bounds the components that are kept of a key; those beyond it
+// count as one.
+const MaxCacheParts = 256
+
+// The names of components, as people read them. Those of env, secret and
+// outputs go on with what they are of.
+const (
+	PartFiles    = "files"
+	PartCommand  = "command"
+	PartScript   = "script"
+	PartEnv      = "env."
+	PartUpstream = "outputs of "
+)
+
+// Parts gives the components of the work's key, by name. The digests are keyed
+// by salt, which is the cluster's: whoever sees one cannot find out a short
+// secret by trying.
+func (w *CacheWork) Parts(salt []byte) []CachePart {
+	var parts []CachePart
+	add := func(name string, values ...string) {
+		parts = append(parts, CachePart{Name: name, Sum: cacheSum(salt, name, values)})
+	}
+	if w.Command != nil {
+		add(PartCommand, w.Command...)
+	}
+	if w.Script != "" {
+		add(PartScript, w.Script)
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.Env)) {
+		add(PartEnv+name, w.Env[name])
+	}
+	for _, name := range w.Secrets {
+		add("secret " + name)
+	}
+	for i, value := range w.CacheKey {
+		add(fmt.Sprintf("cache_key[%d]", i), value)
+	}
+	for i := range w.Upstream {
+		// Named after their modules for people. For the module they are files at
+		// their own paths, whoever made them, unless the layout says otherwise.
+		u := &w.Upstream[i]
+		in := PartUpstream
+		if w.Layout != "" {
+			in += u.Module
+		}
+		parts = append(parts, CachePart{Name: PartUpstream + u.Module, Sum: cacheSum(salt, in, []string{string(u.Outputs)})})
+	}
+	add(PartFiles, w.Files)
+	for name, list := range map[string][]string{"outputs": w.Outputs, "outputs_optional": w.OutputsOptional} {
+		if len(list) > 0 {
+			add(name, list...)
+		}
+	}
+	for name, value := range map[string]string{"working_dir": w.WorkingDir, "layout": w.Layout, "hooks.before": w.HookBefore,
+		"hooks.after": w.HookAfter, "hooks.on_success": w.HookOK, "hooks.on_failure": w.HookFailed} {
+		if value != "" {
+			add(name, value)
+		}
+	}
+	sort.Slice(parts, func(i, j int) bool { return parts[i].Name < parts[j].Name })
+	if len(parts) > MaxCacheParts {
+		rest := make([]string, 0, 2*(len(parts)-MaxCacheParts+1))
+		for _, p := range parts[MaxCacheParts-1:] {
+			rest = append(rest, p.Name, p.Sum)
+		}
+		parts = append(parts[:MaxCacheParts-1:MaxCacheParts-1], CachePart{Name: "the rest", Sum: cacheSum(salt, "the rest", rest)})
+	}
+	return parts
+}
+
+// CacheKey is the key of a result: of the work with these parts, on a platform.
+// With an empty platform it stands for the work on any.
+func CacheKey(salt []byte, parts []CachePart, os, arch string) Digest {
+	list := make([]string, 0, 2*len(parts)+3)
+	var upstream []string
+	for _, p := range parts {
+		if strings.HasPrefix(p.Name, PartUpstream) {
+			upstream = append(upstream, p.Sum)
+			continue
+		}
+		list = append(list, p.Name, p.Sum)
+	}
+	slices.Sort(upstream)
+	list = append(append(list, fmt.Sprint(CacheFormat), os, arch), upstream...)
+	return Digest(hex.EncodeToString(cacheHash(salt, "key", list)))
+}
+
+func cacheSum(salt []byte, name string, values []string) string {
+	return hex.EncodeToString(cacheHash(salt, name, values)[:16])
+}
+
+// cacheHash is a keyed digest of texts, each with its length.
+func cacheHash(salt []byte, name string, values []string) []byte {
+	h := hmac.New(sha256.New, salt)
+	var n [8]byte
+	write := func(s string) {
+		binary.BigEndian.PutUint64(n[:], uint64(len(s)))
+		h.Write(n[:])
+		h.Write([]byte(s))
+	}
+	write(name)
+	for _, s := range values {
+		write(s)
+	}
+	return h.Sum(nil)
+}
+
+// CacheNote is what is kept of a module's key with its attempt. A module that
+// succeeds is recorded under Key.
+type CacheNote struct {
+	Key Digest `json:"key,omitempty"`
+	// Work is the key without a platform: what does the same work at the same
+	// time has the same.
+	Work  Digest      `json:"work,omitempty"`
+	Parts []CachePart `json:"parts,omitempty"`
+	// Inputs are the module's globs, nil where all of the workspace counts.
+	Inputs []string `json:"inputs,omitempty"`
+	// Missed says why no recorded result was taken: a sentence for each reason.
+	Missed []string `json:"missed,omitempty"`
+}
+
+// CacheEntry is a recorded result.
+type CacheEntry struct {
+	Key      Digest `json:"key"`
+	Pipeline string `json:"pipeline"`
+	// From is the attempt whose result it is.
+	From     AttemptID     `json:"from"`
+	Worker   string        `json:"worker,omitempty"`
+	MadeAt   time.Time     `json:"madeAt"`
+	Duration time.Duration `json:"duration"`
+
+	Result      []byte   `json:"result,omitempty"`
+	ExitCode    *int     `json:"exitCode,omitempty"`
+	Log         Digest   `json:"log,omitempty"`
+	LogSize     int64    `json:"logSize,omitempty"`
+	Outputs     Digest   `json:"outputs,omitempty"`
+	OutputPaths []string `json:"outputPaths,omitempty"`
+	OutputCount int      `json:"outputCount,omitempty"`
+	OutputBytes int64    `json:"outputBytes,omitempty"`
+	// Holders are nodes that had log and outputs when they were last looked for.
+	Holders []NodeID `json:"holders,omitempty"`
+
+	// Parts are the components of the key; Workspace is the tree whose files
+	// were part of it, and Inputs (all of it where nil) which of them.
+	Parts     []CachePart `json:"parts,omitempty"`
+	Workspace Digest      `json:"workspace,omitempty"`
+	Inputs    []string    `json:"inputs,omitempty"`
+}
+
+// CacheUse says how often a recorded result was taken and when last.
+type CacheUse struct {
+	Hits int       `json:"hits,omitempty"`
+	Last time.Time `json:"last"`
+}
+
+// CacheStats counts over the life of a cluster's state.
+type CacheStats struct {
+	Entries int `json:"entries"`
+	// StateBytes is what the entries take of the replicated state.
+	StateBytes int64 `json:"stateBytes"`
+	Hits       int64 `json:"hits"`
+	Misses     int64 `json:"misses"`
+	// Saved is what the results took to make that were not made again.
+	Saved time.Duration `json:"saved"`
+	// Evicted counts entries that went because there were too many.
+	Evicted int64 `json:"evicted"`
+}
+
+// DiffParts names the components in which two keys differ, sorted: changed,
+// new, and gone ones.
+func DiffParts(old, now []CachePart) (changed, added, removed []string) {
+	was := make(map[string]string, len(old))
+	for _, p := range old {
+		was[p.Name] = p.Sum
+	}
+	for _, p := range now {
+		sum, ok := was[p.Name]
+		switch {
+		case !ok:
+			added = append(added, p.Name)
+		case sum != p.Sum:
+			changed = append(changed, p.Name)
+		}
+		delete(was, p.Name)
+	}
+	return changed, added, slices.Sorted(maps.Keys(was))
+}

@@ -1,0 +1,193 @@
+package language
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+
+	"github.com/pipelined/pipelined/internal/mask"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// A sensitive variable's value must stand in nothing that is kept or shown. So
+// whatever names one is late: what is kept is its source, and what it comes to is
+// worked out when the module is dispatched. Where that is not possible, since the
+// value itself is kept and shown (names, labels, files, times), naming one is a
+// mistake. A condition is evaluated as any other: all that is left of it is a
+// yes or no.
+
+// checkSecretName is for names of secrets, which become variables of a process.
+func checkSecretName(s string) *problem {
+	if bad := CheckSecretName(s); bad != "" {
+		return wrong("a name has letters, digits and _, begins with no digit, and is not one that the worker sets", "%s", bad)
+	}
+	return nil
+}
+
+// CheckSecretName says what is wrong with the name of a secret; "" where nothing
+// is.
+func CheckSecretName(s string) string {
+	ok := s != "" && len(s) <= 128 && (s[0] < '0' || s[0] > '9')
+	for _, c := range []byte(s) {
+		ok = ok && (c == '_' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z')
+	}
+	switch {
+	case !ok:
+		return "invalid name of a secret " + quote(s)
+	case checkEnvName(s) != nil, slices.Contains([]string{"PATH", "HOME", "TMPDIR", "CI", "TRACEPARENT"}, s):
+		return "reserved name of a secret " + quote(s)
+	}
+	return ""
+}
+
+// namesSensitive reports whether an expression itself names a sensitive
+// variable.
+func (f *File) namesSensitive(r *references) bool {
+	return f.sensitiveIn(r) != ""
+}
+
+// sensitiveIn is the first sensitive variable that an expression names itself.
+func (f *File) sensitiveIn(r *references) string {
+	if r.allVars {
+		for _, v := range f.variables {
+			if v.sensitive {
+				return v.name
+			}
+		}
+	}
+	for _, x := range r.variables {
+		if i, ok := f.variableIndex[x.name]; ok && f.variables[i].sensitive {
+			return x.name
+		}
+	}
+	return ""
+}
+
+// whichSensitive tells what makes an expression sensitive.
+func (p *parser) whichSensitive(r *references, named []*local) string {
+	if name := p.file.sensitiveIn(r); name != "" {
+		return "var." + name + ", which is sensitive"
+	}
+	for _, l := range named {
+		if l.value.sensitive {
+			return fmt.Sprintf("local.%s, which holds a sensitive variable", l.name)
+		}
+	}
+	return "a sensitive variable"
+}
+
+// shown is up to which length quote shows a value whole.
+const shown = 60
+
+// masked hides the values of sensitive variables in messages.
+func (f *File) masked(in Inputs, list Diagnostics) Diagnostics {
+	var values []string
+	for _, v := range f.variables {
+		if !v.sensitive {
+			continue
+		}
+		value := v.value
+		for _, x := range in.Variables {
+			if x.Name == v.name {
+				values = append(values, x.Text)
+				if given, bad := v.given(x.Text); bad == nil {
+					value = given
+				}
+			}
+		}
+		if value != cty.NilVal {
+			values = textsOf(value, values)
+		}
+	}
+	if len(values) == 0 {
+		return list
+	}
+	// Messages cut long values.
+	for _, v := range slices.Clone(values) {
+		if len(v) > shown {
+			v = v[:shown]
+			for !utf8.ValidString(v) {
+				v = v[:len(v)-1]
+			}
+			values = append(values, v)
+		}
+	}
+	set := mask.New(values)
+	for i := range list {
+		d := &list[i]
+		d.Summary, d.Detail, d.SourceLine = set.String(d.Summary), set.String(d.Detail), set.String(d.SourceLine)
+	}
+	return list
+}
+
+// textsOf adds the texts that a value is made of, and its numbers, to list.
+func textsOf(v cty.Value, list []string) []string {
+	if v.IsNull() || !v.IsKnown() {
+		return list
+	}
+	switch t := v.Type(); {
+	case t == cty.String:
+		return append(list, v.AsString())
+	case t == cty.Number:
+		if text, err := convert.Convert(v, cty.String); err == nil {
+			return append(list, text.AsString())
+		}
+	case v.CanIterateElements():
+		for it := v.ElementIterator(); it.Next(); {
+			key, element := it.Element()
+			if t.IsMapType() {
+				list = textsOf(key, list)
+			}
+			list = textsOf(element, list)
+		}
+	}
+	return list
+}
+
+// SensitiveValues gives the texts that must not show, of a scope that is not
+// sealed: those that the values of its sensitive variables are made of.
+func SensitiveValues(s *pipeline.Scope) []string {
+	var list []string
+	for _, name := range s.Sensitive {
+		if v, err := decodeValue(s.Variables[name]); err == nil {
+			list = textsOf(v, list)
+		}
+	}
+	slices.Sort(list)
+	list = slices.Compact(list)
+	return slices.DeleteFunc(list, func(v string) bool { return strings.TrimSpace(v) == "" })
+}
+
+// MissingSecrets gives a mistake for each module of what the file was compiled to
+// that names a secret which is not among those that are set. how says what to do
+// about one.
+func (f *File) MissingSecrets(p *pipeline.Pipeline, set []string, how func(name string) string) Diagnostics {
+	r := &report{src: f.src}
+	for i := range p.Modules {
+		m := &p.Modules[i]
+		block := m.Name
+		if m.Of != "" {
+			block = m.Of
+		}
+		j, ok := f.moduleIndex[block]
+		for _, name := range m.Secrets {
+			if !ok || slices.Contains(set, name) {
+				continue
+			}
+			detail := how(name)
+			if near := didYouMean(name, set); near != "" {
+				detail = near + "\n" + detail
+			}
+			at := f.modules[j].at
+			if f.modules[j].secretsAt != nil {
+				at = *f.modules[j].secretsAt
+			}
+			r.add(at, detail, "module %q: secret %s is not set", block, quote(name)) // once, for all instances: see done
+		}
+	}
+	return r.done()
+}

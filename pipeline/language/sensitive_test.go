@@ -1,0 +1,121 @@
+package language_test
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/language"
+)
+
+// hiddenValue is longer than what a message shows of a value.
+const hiddenValue = "0123456789-hidden-0123456789-hidden-0123456789-hidden-0123456789-hidden"
+
+// sensitive wraps lines into a pipeline with a sensitive variable and locals
+// that hold it; they begin at line 10.
+func sensitive(lines string) string {
+	return body("variable \"s\" {\n sensitive = true\n default = \"" + hiddenValue + "\"\n}\nlocals {\n l = \"<${local.k}>\"\n k = var.s\n}\n" + lines)
+}
+
+// Whatever names a sensitive variable is kept as its source; what it comes to is
+// what it would have been.
+func TestCompile_sensitive(t *testing.T) {
+	source := sensitive(`env = { TOP = var.s, PLAIN = "x" }
+module "m" {
+ command = ["echo", local.l]
+ env     = { A = upper(local.l), B = "b" }
+ when    = var.s != ""
+}
+module "n" {
+ command = ["true"]
+ env     = merge({ WHOLE = var.s }, { MORE = "1" })
+ when    = local.l == ""
+}
+module "o" {
+ script = "echo ${var["s"]} ${jsonencode(var)}"
+}`)
+	p := compile(t, source, language.Inputs{RunID: "r1"})
+	scope := p.Scope
+	scope.Variables = nil
+	kept, err := json.Marshal(struct {
+		Modules []pipeline.Module
+		Scope   pipeline.Scope
+	}{p.Modules, scope})
+	if err != nil || strings.Contains(strings.ToLower(string(kept)), "hidden") {
+		t.Errorf("%v: the value is kept in %s", err, kept)
+	}
+	if !slices.Equal(p.Scope.Sensitive, []string{"s"}) || !slices.Equal(language.SensitiveValues(&p.Scope), []string{hiddenValue}) {
+		t.Errorf("sensitive %v: %v", p.Scope.Sensitive, language.SensitiveValues(&p.Scope))
+	}
+	if skip := p.Modules[1].Skip; !strings.Contains(skip, `local.l == ""`) || p.Modules[0].Skip != "" {
+		t.Errorf("skipped for %q and %q", p.Modules[0].Skip, skip)
+	}
+	want := []pipeline.Evaluated{
+		{Command: []string{"echo", "<" + hiddenValue + ">"}, Env: map[string]string{"A": strings.ToUpper("<" + hiddenValue + ">"), "TOP": hiddenValue}},
+		{Env: map[string]string{"WHOLE": hiddenValue, "MORE": "1", "TOP": hiddenValue}},
+		{Script: "echo " + hiddenValue + ` {"s":"` + hiddenValue + `"}`, Env: map[string]string{"TOP": hiddenValue}},
+	}
+	for i := range p.Modules {
+		m := &p.Modules[i]
+		if !m.Sensitive {
+			t.Errorf("%s is not marked", m.Name)
+		}
+		e, err := language.Evaluate(t.Context(), newEvaluator(t), p, m, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := encoded(t, e), encoded(t, want[i]); got != want {
+			t.Errorf("%s: %s, want %s", m.Name, got, want)
+		}
+	}
+	if env := p.Modules[0].Env; env["PLAIN"] != "x" || env["B"] != "b" || len(env) != 2 {
+		t.Errorf("env %v", env)
+	}
+}
+
+func encoded(t *testing.T, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// No message shows the value, or a part of it.
+func TestCompile_sensitiveMessages(t *testing.T) {
+	list := func(typ string) string {
+		return body("variable \"s\" {\n type = " + typ + "\n sensitive = true\n validation {\n condition = false\n error_message = \"got ${jsonencode(var.s)}\"\n }\n}\nmodule \"m\" {\n command = [regex(\"[\", jsonencode(var.s))]\n env = { A = [var.s] }\n}")
+	}
+	for _, c := range []struct{ source, given string }{
+		{list("string"), hiddenValue},
+		{list("number"), hiddenValue},
+		{list("bool"), hiddenValue},
+		{list("list(number)"), `["` + hiddenValue + `"]`},
+		{list("map(string)"), `{"a": "` + hiddenValue + `"`},
+		{list("map(string)"), `{"a": "` + hiddenValue + `"}`},
+		{list("object({a = list(string)})"), `{"a": ["x", "` + hiddenValue + `"]}`},
+		{sensitive("module \"m\" {\n command = [1 + var.s]\n env = { A = parseint(var.s, 10) }\n}"), hiddenValue},
+		{sensitive("module \"m\" {\n command = var.s\n script = lookup({}, var.s)\n}"), hiddenValue},
+	} {
+		f, diags := language.Parse("p.hcl", []byte(c.source))
+		if f != nil {
+			_, diags = f.Compile(t.Context(), language.Inputs{Evaluator: newEvaluator(t), Variables: []language.VariableInput{{Name: "s", Text: c.given, Origin: "-var"}}})
+		}
+		if text := diags.Error(); len(diags) == 0 || strings.Contains(text, hiddenValue[:20]) {
+			t.Errorf("%s\n%s", c.source, text)
+		}
+	}
+}
+
+func TestVariables_sensitive(t *testing.T) {
+	f, diags := language.Parse("p.hcl", []byte(sensitive("module \"m\" {\n command = [\"true\"]\n}")))
+	if len(diags) > 0 {
+		t.Fatal(diags)
+	}
+	if v := f.Variables()[0]; !v.Sensitive || v.Required || *v.Default != "***" {
+		t.Errorf("%+v, default %v", v, *v.Default)
+	}
+}

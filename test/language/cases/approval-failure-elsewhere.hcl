@@ -1,0 +1,14 @@
+# run: failed
+# rules: 5 approval
+# gate: skipped "the run stopped after bad failed"
+# bad: failed
+pipeline "approval-failure-elsewhere" {
+  module "gate" {
+    approval {
+      message = "Ship it?"
+    }
+  }
+  module "bad" {
+    command = ["false"]
+  }
+}

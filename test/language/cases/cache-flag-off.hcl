@@ -1,0 +1,22 @@
+# run: succeeded
+# rules: 8
+# flags: -no-cache
+# a: succeeded
+# b: succeeded
+# attempts b: 1
+pipeline "cache_flag_off" {
+  workspace {
+    exclude = ["**"]
+  }
+  module "a" {
+    command   = ["true"]
+    cache     = true
+    cache_key = [run.id]
+  }
+  module "b" {
+    depends_on = [module.a]
+    command    = ["true"]
+    cache      = true
+    cache_key  = [run.id]
+  }
+}
