@@ -21,7 +21,7 @@ type Reference struct {
 }
 
 // References calls fn with every blob that the state names: workspaces, logs
-// and outputs of runs. It stops at an error of fn and returns it. The same blob
+// and outputs of runs, and recorded results. It stops at an error of fn and returns it. The same blob
 // may come several times. Everything that keeps a digest in the state belongs
 // in here, or its bytes are swept.
 func (v *View) References(fn func(Reference) error) error {
@@ -36,7 +36,7 @@ func (v *View) References(fn func(Reference) error) error {
 	if err != nil {
 		return err
 	}
-	return v.tx.Bucket(bModules).ForEach(func(k, b []byte) error {
+	err = v.tx.Bucket(bModules).ForEach(func(k, b []byte) error {
 		run, _, ok := bytes.Cut(k, []byte{0})
 		if !ok {
 			return fmt.Errorf("key %q of a module's record has no run", k)
@@ -45,6 +45,28 @@ func (v *View) References(fn func(Reference) error) error {
 		mustUnmarshal(b, &m)
 		return referencesOf(pipeline.RunID(run), &m, fn)
 	})
+	if err != nil {
+		return err
+	}
+	return v.tx.Bucket(bCache).ForEach(func(_, b []byte) error {
+		var e pipeline.CacheEntry
+		mustUnmarshal(b, &e)
+		return referencesOfResult(&e, fn)
+	})
+}
+
+// referencesOfResult calls fn with the blobs that a recorded result names. They
+// are the attempt's that made it, which is gone where its run was forgotten.
+func referencesOfResult(e *pipeline.CacheEntry, fn func(Reference) error) error {
+	if named(e.Log) {
+		if err := fn(Reference{Digest: e.Log, Attempt: e.From, Holders: e.Holders}); err != nil {
+			return err
+		}
+	}
+	if named(e.Outputs) {
+		return fn(Reference{Digest: e.Outputs, Tree: true, Attempt: e.From, Holders: e.Holders})
+	}
+	return nil
 }
 
 // referencesOf calls fn with the blobs that a module's record names.

@@ -67,7 +67,7 @@ type Config struct {
 	Executable string
 	Logger     hclog.Logger
 	Version    string
-	// Limits say what is kept, and for how long.
+	// Limits say how fast what nobody waits for may go.
 	Limits Limits
 	// Raft and Timing are for tests and other networks.
 	Raft   consensus.Timings
@@ -131,7 +131,8 @@ func (c *Config) defaults() error {
 	if c.Version == "" {
 		c.Version = "dev"
 	}
-	return c.Limits.defaults()
+	c.Limits.defaults()
+	return nil
 }
 
 // defaultName is the host's name; nodes on loopback addresses other than the

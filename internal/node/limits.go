@@ -1,32 +1,11 @@
 package node
 
-import (
-	"fmt"
-	"time"
+import "time"
 
-	"github.com/pipelined/pipelined/pipeline"
-)
-
-// Limits say what is kept and how fast what nobody waits for may go. Those of
-// runs, logs and artifacts hold for the whole cluster, and the leader's are in
-// force: give all nodes the same. 0 takes the default, or is no limit where
-// there is none.
+// Limits say how fast what nobody waits for may go. 0 takes the default.
 type Limits struct {
-	// KeepRuns is how many finished runs are kept, KeepRunsFor for how long.
-	KeepRuns    int
-	KeepRunsFor time.Duration
-	// Artifacts (with workspaces) and logs of finished runs go after so long, or
-	// when all of them have so many bytes together, the oldest first.
-	KeepArtifactsFor, KeepLogsFor time.Duration
-	MaxArtifacts, MaxLogs         int64
-	// Quota bounds logs and artifacts of one pipeline together, by its name.
-	Quota map[string]int64
-	// SweepGrace is for how long a blob that nothing names is kept.
-	SweepGrace time.Duration
-	// LogLimit is how much of an attempt's output is kept, in bytes.
-	LogLimit int64
 	// RepairRate bounds second copies, ScrubRate the reading of blobs for damage,
-	// in bytes a second on each node; negative means no copying bound, and no
+	// in bytes a second on each node; negative means no bound for copying, and no
 	// scrubbing. ScrubEvery is the pause between two times through the store.
 	RepairRate, ScrubRate int64
 	ScrubEvery            time.Duration
@@ -34,22 +13,12 @@ type Limits struct {
 
 // Defaults of Limits.
 const (
-	defaultSweepGrace = time.Hour
 	defaultRepairRate = 64 << 20
 	defaultScrubRate  = 8 << 20
 	defaultScrubEvery = 6 * time.Hour
-	// minSweepGrace must be longer than anything takes from asking whether a blob
-	// is there to naming it in the state.
-	minSweepGrace = time.Minute
 )
 
-func (l *Limits) defaults() error {
-	if l.SweepGrace == 0 {
-		l.SweepGrace = defaultSweepGrace
-	}
-	if l.SweepGrace < minSweepGrace {
-		return pipeline.Errorf(pipeline.Invalid, "-sweep-grace %v: want at least %v", l.SweepGrace, minSweepGrace)
-	}
+func (l *Limits) defaults() {
 	if l.RepairRate == 0 {
 		l.RepairRate = defaultRepairRate
 	}
@@ -59,10 +28,4 @@ func (l *Limits) defaults() error {
 	if l.ScrubEvery == 0 {
 		l.ScrubEvery = defaultScrubEvery
 	}
-	for name, size := range l.Quota {
-		if name == "" || size <= 0 {
-			return pipeline.Errorf(pipeline.Invalid, "-pipeline-quota: %s", fmt.Sprintf("%q=%d: want NAME=SIZE", name, size))
-		}
-	}
-	return nil
 }
