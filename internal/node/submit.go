@@ -230,7 +230,7 @@ func parseCursor(s string) (uint64, error) {
 func summary(r pipeline.Run) wire.RunSummary {
 	return wire.RunSummary{ID: r.ID, Number: r.Number, Pipeline: r.Pipeline, State: r.State, Reason: r.Reason, Submitter: r.Submitter,
 		SubmittedAt: r.SubmittedAt.UTC(), StartedAt: timeOf(r.StartedAt), FinishedAt: timeOf(r.FinishedAt), Workspace: r.Workspace,
-		ModuleCount: r.Modules, ModulesDone: r.Done}
+		ModuleCount: r.Modules - r.Replaced, ModulesDone: r.Done - r.Replaced}
 }
 
 func timeOf(t time.Time) *time.Time {
