@@ -79,6 +79,8 @@ type Backend interface {
 	// The list begins behind the key after. CachePrune: leader.
 	CacheList(ctx context.Context, pipeline string, limit int, after pipeline.Digest) (wire.CacheList, error)
 	CacheStats(ctx context.Context) (wire.CacheStats, error)
+	// Estimate: leader. It says how long a run of a submission would take.
+	Estimate(ctx context.Context, by Subject, in wire.SubmitRequest) (wire.Estimate, error)
 	// CacheLookup: leader. It says which modules of a submission would take a
 	// recorded result.
 	CacheLookup(ctx context.Context, by Subject, in wire.SubmitRequest) (wire.CacheForecast, error)
@@ -91,6 +93,9 @@ type Backend interface {
 	// reads what is there now. size is what there is, final whether it will not
 	// grow.
 	Log(ctx context.Context, id pipeline.RunID, module string, attempt int, offset int64) (r io.ReadCloser, info LogInfo, err error)
+	// Exec starts a process in the folder of an attempt, wherever that is, and
+	// gives the stream of its wire.ExecFrames. Closing it ends the process.
+	Exec(ctx context.Context, by Subject, id pipeline.RunID, module string, in wire.ExecRequest) (io.ReadWriteCloser, error)
 	// Artifacts lists outputs; OpenArtifact reads one from whichever node has it.
 	Artifacts(ctx context.Context, id pipeline.RunID, module string) (wire.ArtifactList, error)
 	OpenArtifact(ctx context.Context, id pipeline.RunID, module, path string) (Blob, wire.Artifact, error)

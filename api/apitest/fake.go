@@ -42,10 +42,12 @@ type Backend struct {
 	LocksFunc                func(context.Context) (wire.LockList, error)
 	CacheListFunc            func(context.Context, string, int, pipeline.Digest) (wire.CacheList, error)
 	CacheStatsFunc           func(context.Context) (wire.CacheStats, error)
+	EstimateFunc             func(context.Context, api.Subject, wire.SubmitRequest) (wire.Estimate, error)
 	CacheLookupFunc          func(context.Context, api.Subject, wire.SubmitRequest) (wire.CacheForecast, error)
 	CachePruneFunc           func(context.Context, api.Subject, wire.CachePrune) (wire.CachePruned, error)
 	FollowFunc               func(context.Context, pipeline.RunID, wire.FollowRequest, func(wire.LogEvent) error) error
 	LogFunc                  func(context.Context, pipeline.RunID, string, int, int64) (io.ReadCloser, api.LogInfo, error)
+	ExecFunc                 func(context.Context, api.Subject, pipeline.RunID, string, wire.ExecRequest) (io.ReadWriteCloser, error)
 	ArtifactsFunc            func(context.Context, pipeline.RunID, string) (wire.ArtifactList, error)
 	OpenArtifactFunc         func(context.Context, pipeline.RunID, string, string) (api.Blob, wire.Artifact, error)
 	OpenBlobFunc             func(context.Context, pipeline.Digest, bool) (api.Blob, error)
@@ -176,6 +178,14 @@ func (b *Backend) Decide(ctx context.Context, by api.Subject, id pipeline.RunID,
 		return wire.Module{}, unset("Decide")
 	}
 	return b.DecideFunc(ctx, by, id, module, d, comment)
+}
+
+// Exec calls ExecFunc.
+func (b *Backend) Exec(ctx context.Context, by api.Subject, id pipeline.RunID, module string, in wire.ExecRequest) (io.ReadWriteCloser, error) {
+	if b.ExecFunc == nil {
+		return nil, unset("Exec")
+	}
+	return b.ExecFunc(ctx, by, id, module, in)
 }
 
 // Retry calls RetryFunc.
@@ -402,6 +412,14 @@ func (b *Backend) CachePrune(ctx context.Context, by api.Subject, in wire.CacheP
 		return wire.CachePruned{}, unset("CachePrune")
 	}
 	return b.CachePruneFunc(ctx, by, in)
+}
+
+// Estimate calls EstimateFunc.
+func (b *Backend) Estimate(ctx context.Context, by api.Subject, in wire.SubmitRequest) (wire.Estimate, error) {
+	if b.EstimateFunc == nil {
+		return wire.Estimate{}, unset("Estimate")
+	}
+	return b.EstimateFunc(ctx, by, in)
 }
 
 // CacheLookup calls CacheLookupFunc.

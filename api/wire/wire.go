@@ -110,6 +110,9 @@ type Module struct {
 	StartedAt       *time.Time `json:"startedAt,omitempty"`
 	FinishedAt      *time.Time `json:"finishedAt,omitempty"`
 	DurationSeconds float64    `json:"durationSeconds,omitempty"`
+	// ExpectedSeconds is how long earlier runs say that a module takes that has not
+	// ended; unset where there were none.
+	ExpectedSeconds float64    `json:"expectedSeconds,omitempty"`
 	NotBefore       *time.Time `json:"notBefore,omitempty"`
 	// Approval is of a module that waits for a person.
 	Approval *Approval `json:"approval,omitempty"`
@@ -210,6 +213,9 @@ type LogEvent struct {
 	Offset int64  `json:"offset"`
 	Text   string `json:"text,omitempty"`
 	Raw    []byte `json:"raw,omitempty"`
+	// Time is when the piece was written, by its worker's clock, where the
+	// request wants times; as exact as pipeline.LogMarks is.
+	Time time.Time `json:"time,omitzero"`
 	// End is set on the last event of an attempt; State is how it ended.
 	End   bool                  `json:"end,omitempty"`
 	State pipeline.AttemptState `json:"state,omitempty"`
@@ -234,6 +240,13 @@ type FollowRequest struct {
 	Positions map[string]LogPosition `json:"positions,omitempty"`
 	// Follow false: what is there now, then the end.
 	Follow bool `json:"follow"`
+	// Lines, where above 0, begins each module with the last so many lines of its
+	// newest attempt. A position that is behind an attempt's beginning wins.
+	Lines int `json:"lines,omitempty"`
+	// Since leaves out what was written before that time.
+	Since time.Time `json:"since,omitzero"`
+	// Times wants pieces that have a Time.
+	Times bool `json:"times,omitempty"`
 }
 
 // Artifact is one output file of a module.

@@ -234,7 +234,8 @@ func (n *Node) capabilities() pipeline.Capabilities {
 	if tags == nil {
 		tags = []string{}
 	}
-	return pipeline.Capabilities{OS: runtime.GOOS, Arch: runtime.GOARCH, InstalledTools: findTools(), MaxParallelModules: n.cfg.Slots, Tags: tags}
+	return pipeline.Capabilities{OS: runtime.GOOS, Arch: runtime.GOARCH, InstalledTools: findTools(), MaxParallelModules: n.cfg.Slots, Tags: tags,
+		CPU: n.cfg.CPU, Memory: n.cfg.Memory}
 }
 
 // Ready is closed when the node can serve: it belongs to a cluster and knows a

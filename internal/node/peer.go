@@ -42,6 +42,8 @@ func (n *Node) peerHandler() http.Handler {
 		return n.blobs.Clean(want), nil
 	}))
 	mux.HandleFunc("GET /peer/log", n.servePeerLog)
+	mux.HandleFunc("POST /peer/exec", n.servePeerExec)
+	mux.Handle("POST /peer/log/place", message(n.logPlaceHere))
 	mux.HandleFunc("POST /peer/bundle", n.servePeerBundle)
 	mux.HandleFunc("POST /peer/blobs/get", n.servePeerGetBlobs)
 	mux.Handle("/", n.api.PeerHandler())
@@ -200,7 +202,7 @@ func (n *Node) servePeerLog(w http.ResponseWriter, r *http.Request) {
 		writeError(w, pipeline.Errorf(pipeline.Invalid, "offset %q: want a number from 0 on", q.Get("offset")))
 		return
 	}
-	if _, _, ok := n.worker.LogFile(id); !ok {
+	if _, _, _, ok := n.worker.LogFile(id); !ok {
 		writeError(w, pipeline.Errorf(pipeline.NotFound, "attempt %s is not here", id))
 		return
 	}

@@ -154,6 +154,9 @@ type module struct {
 	retryAt   *hcl.Range
 	// depends are the names that depends_on lists.
 	depends []reference
+	// only are the instances that depends_on or optional_depends_on names of
+	// modules that are needed, or wished for, by no other word; by index.
+	only, onlyWished map[int][]reference
 	// optional are those of optional_depends_on; wishes are their indexes.
 	optional []reference
 	wishes   []int
