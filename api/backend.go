@@ -79,6 +79,8 @@ type Backend interface {
 	// The list begins behind the key after. CachePrune: leader.
 	CacheList(ctx context.Context, pipeline string, limit int, after pipeline.Digest) (wire.CacheList, error)
 	CacheStats(ctx context.Context) (wire.CacheStats, error)
+	// Estimate: leader. It says how long a run of a submission would take.
+	Estimate(ctx context.Context, by Subject, in wire.SubmitRequest) (wire.Estimate, error)
 	// CacheLookup: leader. It says which modules of a submission would take a
 	// recorded result.
 	CacheLookup(ctx context.Context, by Subject, in wire.SubmitRequest) (wire.CacheForecast, error)

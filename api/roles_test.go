@@ -34,6 +34,7 @@ var table = map[string][2]string{
 	"GET /api/v1/locks":                                  {"rsa", "Locks"},
 	"GET /api/v1/cache":                                  {"rsa", "Cache"},
 	"GET /api/v1/cache/stats":                            {"rsa", "CacheStats"},
+	"POST /api/v1/estimate":                              {"sa", "Estimate"},
 	"POST /api/v1/cache/lookup":                          {"sa", "CacheLookup"},
 	"POST /api/v1/cache/prune":                           {"a", "CachePrune"},
 	"GET /api/v1/runs/{id}/logs":                         {"rsa", "FollowRun"},

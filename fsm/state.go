@@ -31,7 +31,10 @@ var (
 	bCacheUse   = []byte("cacheuse")
 	bCacheNames = []byte("cachenames")
 
-	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens, bLocks, bCache, bCacheUse, bCacheNames, bSecrets}
+	// Histories of modules, by pipeline, a zero byte and the module's name.
+	bHistory = []byte("history")
+
+	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens, bLocks, bCache, bCacheUse, bCacheNames, bSecrets, bHistory}
 
 	kIndex  = []byte("index")
 	kTerm   = []byte("term")

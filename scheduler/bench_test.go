@@ -127,6 +127,6 @@ func BenchmarkRanks(b *testing.B) {
 	p := layered(100, 1000, 3)
 	b.ResetTimer()
 	for range b.N {
-		scheduler.Ranks(p)
+		scheduler.Ranks(p, nil)
 	}
 }

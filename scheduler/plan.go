@@ -183,6 +183,13 @@ func (w *Worker) Take(c Class) {
 	w.UsedMemory += c.Memory
 }
 
+// Leave gives back what Take reserved.
+func (w *Worker) Leave(c Class) {
+	w.Used--
+	w.UsedCPU -= c.CPU
+	w.UsedMemory -= c.Memory
+}
+
 // room reports whether a worker has a free slot, and the processors and the
 // memory that a class reserves.
 func (w *Worker) room(c Class) bool {

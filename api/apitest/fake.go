@@ -42,6 +42,7 @@ type Backend struct {
 	LocksFunc                func(context.Context) (wire.LockList, error)
 	CacheListFunc            func(context.Context, string, int, pipeline.Digest) (wire.CacheList, error)
 	CacheStatsFunc           func(context.Context) (wire.CacheStats, error)
+	EstimateFunc             func(context.Context, api.Subject, wire.SubmitRequest) (wire.Estimate, error)
 	CacheLookupFunc          func(context.Context, api.Subject, wire.SubmitRequest) (wire.CacheForecast, error)
 	CachePruneFunc           func(context.Context, api.Subject, wire.CachePrune) (wire.CachePruned, error)
 	FollowFunc               func(context.Context, pipeline.RunID, wire.FollowRequest, func(wire.LogEvent) error) error
@@ -411,6 +412,14 @@ func (b *Backend) CachePrune(ctx context.Context, by api.Subject, in wire.CacheP
 		return wire.CachePruned{}, unset("CachePrune")
 	}
 	return b.CachePruneFunc(ctx, by, in)
+}
+
+// Estimate calls EstimateFunc.
+func (b *Backend) Estimate(ctx context.Context, by api.Subject, in wire.SubmitRequest) (wire.Estimate, error) {
+	if b.EstimateFunc == nil {
+		return wire.Estimate{}, unset("Estimate")
+	}
+	return b.EstimateFunc(ctx, by, in)
 }
 
 // CacheLookup calls CacheLookupFunc.

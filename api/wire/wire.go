@@ -110,6 +110,9 @@ type Module struct {
 	StartedAt       *time.Time `json:"startedAt,omitempty"`
 	FinishedAt      *time.Time `json:"finishedAt,omitempty"`
 	DurationSeconds float64    `json:"durationSeconds,omitempty"`
+	// ExpectedSeconds is how long earlier runs say that a module takes that has not
+	// ended; unset where there were none.
+	ExpectedSeconds float64    `json:"expectedSeconds,omitempty"`
 	NotBefore       *time.Time `json:"notBefore,omitempty"`
 	// Approval is of a module that waits for a person.
 	Approval *Approval `json:"approval,omitempty"`

@@ -198,6 +198,7 @@ func TestEstimate(t *testing.T) {
 	waits := func(name string, deps ...string) wire.Module {
 		return wire.Module{Name: name, State: pipeline.ModuleWaiting, DependsOn: deps}
 	}
+	expects := func(m wire.Module, seconds float64) wire.Module { m.ExpectedSeconds = seconds; return m }
 	now := start.Add(10 * time.Second)
 	for _, tc := range []struct {
 		name    string
@@ -210,6 +211,9 @@ func TestEstimate(t *testing.T) {
 		{"side by side", []wire.Module{done("a", 4), runs("b", 9), runs("c", 9), waits("d"), waits("e")}, 7},
 		{"one runs long", []wire.Module{done("a", 4), runs("b", -10)}, 5},
 		{"a diamond", []wire.Module{done("a", 2), waits("b", "a"), waits("c", "a"), waits("d", "b", "c"), runs("e", 10), runs("f", 10)}, 5},
+		{"what earlier runs took", []wire.Module{expects(runs("a", 8), 6), expects(waits("b", "a"), 3)}, 7},
+		{"one that is new", []wire.Module{expects(runs("a", 8), 6), waits("b", "a")}, 10},
+		{"nothing runs yet", []wire.Module{expects(waits("a"), 6), expects(waits("b"), 4)}, 6},
 		{"a cycle", []wire.Module{done("a", 2), waits("b", "c"), waits("c", "b")}, 4},
 	} {
 		left, ok := estimate(tc.modules, now)

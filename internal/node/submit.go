@@ -315,6 +315,8 @@ func (n *Node) readRun(id pipeline.RunID, since uint64) (wire.Run, error) {
 		}
 		recs := v.ModulesSince(id, since)
 		out = wire.Run{RunSummary: summary(r), Index: r.Index, Modules: []wire.Module{}}
+		var ahead []pipeline.Module // those that have not ended
+		var places []int
 		for i := range mods {
 			m := &mods[i]
 			rec := recs[m.Name]
@@ -325,6 +327,13 @@ func (n *Node) readRun(id pipeline.RunID, since uint64) (wire.Run, error) {
 				rec = &pipeline.ModuleRecord{Name: m.Name, State: pipeline.ModuleWaiting}
 			}
 			out.Modules = append(out.Modules, moduleOf(m, rec))
+			if !rec.State.Final() {
+				ahead = append(ahead, *m)
+				places = append(places, len(out.Modules)-1)
+			}
+		}
+		for i, d := range v.Expected(r.Pipeline, ahead) {
+			out.Modules[places[i]].ExpectedSeconds = d.Seconds()
 		}
 		return nil
 	})

@@ -22,7 +22,7 @@ func (o *Orchestrator) Forecast(ctx context.Context, head pipeline.Run, def *pip
 	if o.cfg.Results == nil || head.Cache == pipeline.CacheOff {
 		return nil, nil
 	}
-	r, err := newRun(head, def)
+	r, err := newRun(head, def, nil)
 	if err != nil {
 		return nil, err
 	}
