@@ -387,8 +387,12 @@ func (n *Node) explainWaiting(ctx context.Context, r *wire.Run) {
 	}
 	for i := range r.Modules {
 		m := &r.Modules[i]
-		if m.State == pipeline.ModuleWaiting && m.Reason == "" {
-			m.Reason = why[m.Name]
+		switch now := why[m.Name]; {
+		case m.State != pipeline.ModuleWaiting || now == "" || now == m.Reason:
+		case m.Reason == "":
+			m.Reason = now
+		default: // why it waits again, and for what
+			m.Reason += "; " + now
 		}
 	}
 }
