@@ -25,6 +25,9 @@ type Run struct {
 	// Modules is how many the run has, Done how many of them are final.
 	Modules int `json:"modules"`
 	Done    int `json:"done"`
+	// Replaced counts those of them that became instances: the instances count
+	// too, and people are shown these in their place.
+	Replaced int `json:"replaced,omitempty"`
 	// Failed counts the failed and the cancelled modules.
 	Failed int `json:"failed,omitempty"`
 	// Key is the idempotency key of the submission.

@@ -86,7 +86,8 @@ type RunSummary struct {
 	StartedAt   *time.Time        `json:"startedAt,omitempty"`
 	FinishedAt  *time.Time        `json:"finishedAt,omitempty"`
 	Workspace   pipeline.Digest   `json:"workspace,omitempty"`
-	// ModuleCount and ModulesDone count over the whole run.
+	// ModuleCount and ModulesDone count over the whole run; a block that became
+	// instances does not count beside them.
 	ModuleCount int `json:"moduleCount"`
 	ModulesDone int `json:"modulesDone"`
 }

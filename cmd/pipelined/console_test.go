@@ -231,3 +231,29 @@ func TestShortDuration(t *testing.T) {
 		}
 	}
 }
+
+// TestTries: what was queued behind another and given back was no try.
+func TestTries(t *testing.T) {
+	began := time.Unix(1, 0)
+	back := wire.Attempt{Number: 1, State: pipeline.AttemptCancelled}
+	ok := wire.Attempt{Number: 2, State: pipeline.AttemptSucceeded, StartedAt: &began}
+	bad := wire.Attempt{Number: 1, State: pipeline.AttemptFailed, StartedAt: &began}
+	lost := wire.Attempt{Number: 1, State: pipeline.AttemptLost}
+	for _, tc := range []struct {
+		list []wire.Attempt
+		n    int
+		note string
+	}{
+		{[]wire.Attempt{back, ok}, 1, ""},
+		{[]wire.Attempt{bad, ok}, 2, " (attempt 2)"},
+		{[]wire.Attempt{lost, ok}, 2, " (attempt 2)"},
+		{[]wire.Attempt{back}, 0, ""},
+	} {
+		if n := tries(tc.list); n != tc.n {
+			t.Errorf("%+v: %d tries, want %d", tc.list, n, tc.n)
+		}
+		if note := attemptNote(&wire.Module{Attempts: tc.list}, len(tc.list)-1); note != tc.note {
+			t.Errorf("%+v: %q, want %q", tc.list, note, tc.note)
+		}
+	}
+}

@@ -227,7 +227,7 @@ func parseCursor(s string) (uint64, error) {
 func summary(r pipeline.Run) wire.RunSummary {
 	return wire.RunSummary{ID: r.ID, Number: r.Number, Pipeline: r.Pipeline, State: r.State, Reason: r.Reason, Submitter: r.Submitter,
 		SubmittedAt: r.SubmittedAt.UTC(), StartedAt: timeOf(r.StartedAt), FinishedAt: timeOf(r.FinishedAt), Workspace: r.Workspace,
-		ModuleCount: r.Modules, ModulesDone: r.Done}
+		ModuleCount: r.Modules - r.Replaced, ModulesDone: r.Done - r.Replaced}
 }
 
 func timeOf(t time.Time) *time.Time {
@@ -384,8 +384,12 @@ func (n *Node) explainWaiting(ctx context.Context, r *wire.Run) {
 	}
 	for i := range r.Modules {
 		m := &r.Modules[i]
-		if m.State == pipeline.ModuleWaiting && m.Reason == "" {
-			m.Reason = why[m.Name]
+		switch now := why[m.Name]; {
+		case m.State != pipeline.ModuleWaiting || now == "" || now == m.Reason:
+		case m.Reason == "":
+			m.Reason = now
+		default: // why it waits again, and for what
+			m.Reason += "; " + now
 		}
 	}
 }

@@ -133,7 +133,7 @@ func (f *forecast) one(ctx context.Context, m *mod, x *Forecast) *lookup {
 		x.Unknown = "known after its for_each"
 		return nil
 	case len(f.platforms[m.class()]) == 0:
-		x.Unknown = "no worker here has " + needs(m.def.Requires)
+		x.Unknown = f.t.lacking(m.def.Requires)
 		return nil
 	}
 	if late {

@@ -210,7 +210,7 @@ func (t *term) waiting(id pipeline.RunID) map[string]string {
 		case m.evaluating:
 			out[m.def.Name] = "its expressions are being evaluated"
 		case m.notBefore.After(time.Now()):
-			out[m.def.Name] = "waits until " + m.notBefore.UTC().Format(time.RFC3339) + " for its next attempt"
+			out[m.def.Name] = m.nextAttempt(time.Now())
 		case r.why[scheduler.Class{}] == scheduler.AtLimit:
 			out[m.def.Name] = "the run has as many modules running as max_parallel allows"
 		case r.why[m.class()] == scheduler.NoWorker:
@@ -240,7 +240,7 @@ func (t *term) noWorker(m *mod) string {
 	if s := t.tooSmall(m); s != "" {
 		return s
 	}
-	return "no worker here has " + needs(m.def.Requires)
+	return t.lacking(m.def.Requires)
 }
 
 // noSlot says why none of the workers that could take a module does.
@@ -260,7 +260,7 @@ func (t *term) noSlot(m *mod) string {
 		case !t.open(l, now):
 			shut = append(shut, l.name+" does not answer")
 		default:
-			return "waits for a free slot"
+			return t.busy(m)
 		}
 	}
 	sort.Strings(shut)
