@@ -86,6 +86,8 @@ type Backend interface {
 	// The list begins behind the key after. CachePrune: leader.
 	CacheList(ctx context.Context, pipeline string, limit int, after pipeline.Digest) (wire.CacheList, error)
 	CacheStats(ctx context.Context) (wire.CacheStats, error)
+	// Estimate: leader. It says how long a run of a submission would take.
+	Estimate(ctx context.Context, by Subject, in wire.SubmitRequest) (wire.Estimate, error)
 	// CacheLookup: leader. It says which modules of a submission would take a
 	// recorded result.
 	CacheLookup(ctx context.Context, by Subject, in wire.SubmitRequest) (wire.CacheForecast, error)
@@ -98,6 +100,9 @@ type Backend interface {
 	// reads what is there now. size is what there is, final whether it will not
 	// grow.
 	Log(ctx context.Context, id pipeline.RunID, module string, attempt int, offset int64) (r io.ReadCloser, info LogInfo, err error)
+	// Exec starts a process in the folder of an attempt, wherever that is, and
+	// gives the stream of its wire.ExecFrames. Closing it ends the process.
+	Exec(ctx context.Context, by Subject, id pipeline.RunID, module string, in wire.ExecRequest) (io.ReadWriteCloser, error)
 	// Artifacts lists outputs; OpenArtifact reads one from whichever node has it.
 	Artifacts(ctx context.Context, id pipeline.RunID, module string) (wire.ArtifactList, error)
 	OpenArtifact(ctx context.Context, id pipeline.RunID, module, path string) (Blob, wire.Artifact, error)
@@ -106,6 +111,11 @@ type Backend interface {
 	// local is false.
 	OpenBlob(ctx context.Context, d pipeline.Digest, local bool) (Blob, error)
 	PutBlob(ctx context.Context, d pipeline.Digest, r io.Reader) error
+	// PutBlobPart takes what r gives of a blob of total bytes, from an offset on
+	// up to its end. What arrived is kept when r breaks off; ArrivedBlobs tells
+	// how much that is, of those of the blobs of which there is something.
+	PutBlobPart(ctx context.Context, d pipeline.Digest, from, total int64, r io.Reader) error
+	ArrivedBlobs(ctx context.Context, d []pipeline.Digest) map[pipeline.Digest]int64
 	MissingBlobs(ctx context.Context, d []pipeline.Digest) ([]pipeline.Digest, error)
 	PutBundle(ctx context.Context, r io.Reader) (int, error)
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"time"
 
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
@@ -22,6 +23,9 @@ func (s *Server) followAll(c *call) error {
 	if in.Follow, err = flag(q, "follow"); err != nil {
 		return err
 	}
+	if err := part(q, time.Now(), &in); err != nil {
+		return err
+	}
 	return s.follow(c, id, in)
 }
 
@@ -36,6 +40,9 @@ func (s *Server) followFrom(c *call) error {
 		if in, err = document[wire.FollowRequest](c); err != nil {
 			return err
 		}
+	}
+	if err := checkPart(&in); err != nil {
+		return err
 	}
 	return s.follow(c, id, in)
 }
@@ -67,8 +74,18 @@ func (s *Server) moduleLog(c *call) error {
 	if err != nil {
 		return err
 	}
+	var in wire.FollowRequest
+	if err := part(q, time.Now(), &in); err != nil {
+		return err
+	}
 	if following {
-		return s.followModule(c, id, module, wire.LogPosition{Attempt: int(attempt), Offset: int64(offset)})
+		return s.followModule(c, id, module, wire.LogPosition{Attempt: int(attempt), Offset: int64(offset)}, in)
+	}
+	if in.Lines > 0 || !in.Since.IsZero() || in.Times {
+		if q.Has("tail") || q.Has("offset") || c.r.Header.Get("Range") != "" {
+			return invalid("lines, since and timestamps exclude offset, tail and the header Range")
+		}
+		return s.moduleText(c, id, module, int(attempt), in)
 	}
 	if q.Has("tail") && q.Has("offset") || c.r.Header.Get("Range") != "" && (q.Has("tail") || q.Has("offset")) {
 		return invalid("offset, tail and the header Range exclude one another")
@@ -102,7 +119,7 @@ func (s *Server) moduleLog(c *call) error {
 	return s.serveContent(c, &section{r: l, base: base, size: l.info.Size - base}, l.info.Size-base, etag)
 }
 
-func (s *Server) followModule(c *call, id pipeline.RunID, module string, from wire.LogPosition) error {
+func (s *Server) followModule(c *call, id pipeline.RunID, module string, from wire.LogPosition, in wire.FollowRequest) error {
 	if last := c.r.Header.Get("Last-Event-ID"); last != "" {
 		m, p, err := wire.ParsePosition(last)
 		if err != nil {
@@ -113,7 +130,7 @@ func (s *Server) followModule(c *call, id pipeline.RunID, module string, from wi
 		}
 		from = p
 	}
-	in := wire.FollowRequest{Modules: []string{module}, Follow: true}
+	in.Modules, in.Follow = []string{module}, true
 	if from.Attempt > 0 {
 		in.Positions = map[string]wire.LogPosition{module: from}
 	} else if from.Offset > 0 {

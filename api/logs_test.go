@@ -345,3 +345,53 @@ func TestHealth(t *testing.T) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }
+
+func TestLog_part(t *testing.T) {
+	var asked wire.FollowRequest
+	b := oneLog(true)
+	b.FollowFunc = func(_ context.Context, _ pipeline.RunID, in wire.FollowRequest, send func(wire.LogEvent) error) error {
+		asked = in
+		at := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
+		for _, e := range []wire.LogEvent{
+			{Module: "build[linux,amd64]", Attempt: 2, Offset: 9, Text: "one\nt", Time: at},
+			{Module: "build[linux,amd64]", Attempt: 2, Offset: 14, Text: "wo\nthree", Time: at.Add(time.Second)},
+			{Module: "build[linux,amd64]", Attempt: 2, Offset: 22, End: true},
+			{Module: "build[linux,amd64]", Attempt: 3, Text: "of the next attempt"},
+		} {
+			if err := send(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	n := newNode(t, b)
+	base := "GET /api/v1/runs/r1/modules/build%5Blinux%2Camd64%5D/logs"
+	for _, tc := range []struct {
+		query, header string
+		status        int
+		want          string
+		lines         int
+	}{
+		{"?lines=3", "", 200, "one\ntwo\nthree", 3},
+		{"?lines=3&timestamps=1&attempt=2", "", 200, "2026-01-02T03:04:05.6Z one\n2026-01-02T03:04:05.6Z two\n2026-01-02T03:04:06.6Z three", 3},
+		{"?since=10m", "", 200, "one\ntwo\nthree", 0},
+		{"?since=2026-01-02T03:04:05Z", "", 200, "one\ntwo\nthree", 0},
+		{"?since=yesterday", "", 400, "", 0},
+		{"?since=-5s", "", 400, "", 0},
+		{"?lines=0", "", 400, "", 0},
+		{"?lines=1000001", "", 400, "", 0},
+		{"?lines=1&tail=3", "", 400, "", 0},
+		{"?lines=1&attempt=3", "", 404, "", 0},
+		{"?timestamps=1", "Range: bytes=0-", 400, "", 0},
+	} {
+		resp := ask(t, n.public.URL, base+tc.query, "", asRead, tc.header)
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != tc.status || tc.status == 200 && string(body) != tc.want {
+			t.Errorf("%s %s: %d, %v, %q", tc.query, tc.header, resp.StatusCode, err, body)
+		}
+		if p := asked.Positions["build[linux,amd64]"]; tc.status == 200 && (asked.Lines != tc.lines || p.Attempt != 2 || p.Offset != 0) {
+			t.Errorf("%s: the backend was asked for %+v", tc.query, asked)
+		}
+	}
+	problem(t, ask(t, n.public.URL, "POST /api/v1/runs/r1/logs", `{"follow": true, "lines": -1}`, asRead, "Content-Type: application/json"), 400, pipeline.Invalid)
+}

@@ -81,7 +81,7 @@ type Route struct {
 // Routes is the table of all calls, in the order of the documentation.
 func Routes() []Route {
 	var all []Route
-	for _, group := range [...]func() []Route{protocolRoutes, runRoutes, scheduleRoutes, blobRoutes, cacheRoutes, clusterRoutes} {
+	for _, group := range [...]func() []Route{protocolRoutes, runRoutes, scheduleRoutes, blobRoutes, cacheRoutes, estimateRoutes, clusterRoutes} {
 		all = append(all, group()...)
 	}
 	return all
@@ -134,11 +134,13 @@ func runRoutes() []Route {
 		{Method: "GET", Pattern: "/api/v1/runs/{id}/why", Summary: "why a run or a module is where it is", Role: RoleRead, Where: OnLeader,
 			Query: []string{"module"}, Response: doc[wire.Why](), serve: (*Server).why},
 		{Method: "GET", Pattern: "/api/v1/runs/{id}/logs", Summary: "the output of all modules, as events", Role: RoleRead, Where: OnState, Long: true,
-			Query: []string{"follow", "module"}, Produces: mediaEvents, serve: (*Server).followAll},
+			Query: []string{"follow", "module", "lines", "since", "timestamps"}, Produces: mediaEvents, serve: (*Server).followAll},
 		{Method: "POST", Pattern: "/api/v1/runs/{id}/logs", Summary: "the output of all modules from given positions on, as events", Role: RoleRead, Where: OnState, Long: true,
 			Body: OptionalBody, MaxBody: maxPositions, Request: doc[wire.FollowRequest](), Produces: mediaEvents, serve: (*Server).followFrom},
 		{Method: "GET", Pattern: "/api/v1/runs/{id}/modules/{module}/logs", Summary: "the output of one attempt, or with follow the module's as events", Role: RoleRead, Where: OnState, Long: true,
-			Query: []string{"attempt", "offset", "tail", "follow"}, Produces: mediaText, serve: (*Server).moduleLog},
+			Query: []string{"attempt", "offset", "tail", "follow", "lines", "since", "timestamps"}, Produces: mediaText, serve: (*Server).moduleLog},
+		{Method: "POST", Pattern: "/api/v1/runs/{id}/modules/{module}/exec", Summary: "a process in the module's folder, over an upgraded connection", Role: RoleAdmin, Long: true,
+			Body: OptionalBody, Request: doc[wire.ExecRequest](), Produces: wire.ExecProtocol, serve: (*Server).exec},
 		{Method: "GET", Pattern: "/api/v1/runs/{id}/artifacts", Summary: "output files", Role: RoleRead, Where: OnLeader, Stale: true,
 			Query: []string{"module", "stale"}, Response: doc[wire.ArtifactList](), serve: (*Server).artifacts},
 		{Method: "GET", Pattern: "/api/v1/runs/{id}/artifacts/{module}/{path...}", Summary: "one output file", Role: RoleRead, Where: OnState,

@@ -9,7 +9,7 @@ import (
 )
 
 // An attempt's folder holds: work, the module's folder; home and tmp, its HOME
-// and TMPDIR; script; and output.log. They are joined by hand because the
+// and TMPDIR; script; output.log and output.times. They are joined by hand because the
 // attempt's folder is clean already and these are built for every attempt.
 
 // WorkPath is the module's folder in the attempt's folder dir.
@@ -24,6 +24,11 @@ func TmpPath(dir string) string { return dir + "/tmp" }
 // LogPath is the file of the module's output. It does not exist before the
 // first byte of output.
 func LogPath(dir string) string { return dir + "/" + LogName }
+
+// TimesPath is the file that says when the output was written, as
+// pipeline.LogMarks makes it. It is there only where the output did not come at
+// once.
+func TimesPath(dir string) string { return dir + "/" + TimesName }
 
 // ScriptPath is the file of the module's script; it lies outside its folder.
 func ScriptPath(dir string) string { return dir + "/script" }
@@ -96,7 +101,7 @@ func removeSmall(dir string) bool {
 	if rmdir(dir) == nil {
 		return true
 	}
-	for _, file := range []string{LogPath(dir), ScriptPath(dir)} {
+	for _, file := range []string{LogPath(dir), ScriptPath(dir), TimesPath(dir)} {
 		if err := unlink(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return false
 		}

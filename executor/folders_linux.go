@@ -95,7 +95,7 @@ func (f *Folders) pristine(dir string) bool {
 		switch {
 		case name == "work" || name == "home" || name == "tmp":
 			kept++
-		case name == LogName || name == filepath.Base(ScriptPath(dir)) || strings.HasPrefix(name, hookPrefix):
+		case name == LogName || name == TimesName || name == filepath.Base(ScriptPath(dir)) || strings.HasPrefix(name, hookPrefix):
 			if err := unlink(dir + "/" + name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return false
 			}

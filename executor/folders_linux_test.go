@@ -13,6 +13,7 @@ func TestFolders(t *testing.T) {
 		pooled bool
 	}{
 		"nothing":       {func(string) error { return nil }, true},
+		"times":         {func(d string) error { return os.WriteFile(TimesPath(d), []byte("x"), 0o600) }, true},
 		"output":        {func(d string) error { return os.WriteFile(LogPath(d), []byte("x"), 0o600) }, true},
 		"script":        {func(d string) error { _, err := WriteScript(d, "true"); return err }, true},
 		"a file":        {func(d string) error { return os.WriteFile(WorkPath(d)+"/f", nil, 0o600) }, false},

@@ -362,13 +362,37 @@ func TestConnect_errors(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	// The signal has been sent, but until one of the threads has taken it the
+	// others go on.
+	eventually(t, testTimeout, func() error { return stopped(pid) })
 	cfg.Executable, cfg.ConnectTimeout = os.Args[0], 100*time.Millisecond
 	if c, err := executor.Connect(ctx, cfg); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("stopped keeper: %v, %v", c, err)
+		t.Errorf("stopped keeper: a client %t, %v", c != nil, err)
+		if c != nil {
+			c.Close()
+		}
 	}
 	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// stopped says which thread of a process is not stopped.
+func stopped(pid int) error {
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(stats) == 0 {
+		return fmt.Errorf("no threads of %d: %w", pid, err)
+	}
+	for _, name := range stats {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if _, state, _ := strings.Cut(string(b), ") "); !strings.HasPrefix(state, "T") {
+			return fmt.Errorf("%s: %s", name, b)
+		}
+	}
+	return nil
 }
 
 func TestKeeper_largeBatch(t *testing.T) {

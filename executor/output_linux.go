@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pipelined/pipelined/internal/mask"
+	"github.com/pipelined/pipelined/pipeline"
 )
 
 // readBuffers are lent to whoever has something to read, and only while there
@@ -27,6 +28,11 @@ type output struct {
 	size    int64
 	dropped int64
 	err     error
+	// marks are written to timesPath: when which byte came. timesFD is -1 before
+	// the first mark, and -2 once they cannot be written.
+	marks     pipeline.LogMarks
+	timesPath string
+	timesFD   int
 	// silence is told of every byte; nil where nobody asks.
 	silence *silence
 	// mask hides secrets before anything is written; nil where there are none.
@@ -146,6 +152,7 @@ func (o *output) write(b []byte) {
 }
 
 func (o *output) put(b []byte) {
+	o.mark()
 	for len(b) > 0 && o.err == nil {
 		n, err := unix.Write(o.fd, b)
 		if n > 0 {
@@ -158,6 +165,29 @@ func (o *output) put(b []byte) {
 	}
 }
 
+// mark keeps the time of what is written next, before it is written, so that
+// whoever sees the output finds its time. Output whose time cannot be kept is
+// output all the same.
+func (o *output) mark() {
+	var buf [32]byte
+	b := o.marks.Mark(buf[:0], o.size, time.Now())
+	if len(b) == 0 || o.timesFD == -2 {
+		return
+	}
+	if o.timesFD == -1 {
+		fd, err := unix.Open(o.timesPath, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_APPEND|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o644)
+		if err != nil {
+			o.timesFD = -2
+			return
+		}
+		o.timesFD = fd
+	}
+	if n, err := unix.Write(o.timesFD, b); err != nil || n < len(b) {
+		unix.Close(o.timesFD)
+		o.timesFD = -2
+	}
+}
+
 func (o *output) fail(err error, lost []byte) {
 	o.err = fmt.Errorf("write output: %w", err)
 	o.dropped += int64(len(lost))
@@ -165,6 +195,10 @@ func (o *output) fail(err error, lost []byte) {
 
 // close ends the writing.
 func (o *output) close() {
+	if o.timesFD >= 0 {
+		unix.Close(o.timesFD) // what it holds is a help, not a promise
+		o.timesFD = -2
+	}
 	if o.fd < 0 {
 		return
 	}

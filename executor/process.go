@@ -66,6 +66,9 @@ const MaxLapseGrace = 2 * time.Second
 // error as they came. It does not exist while there is no output.
 const LogName = "output.log"
 
+// TimesName is the file in Process.Dir that says when the output was written.
+const TimesName = "output.times"
+
 // State says whether a process runs.
 type State int
 

@@ -133,6 +133,7 @@ func (st *state) applyOutcome(op *Outcome) refusal {
 		m.OutputPaths, m.OutputCount, m.OutputBytes = o.OutputPaths, o.OutputCount, o.OutputBytes
 		m.StartedAt, m.FinishedAt = a.StartedAt, a.FinishedAt
 		countEnd(r, m, op.Ignored)
+		st.remember(r, m)
 	}
 	st.putModule(r.ID, m)
 	st.touch(r)

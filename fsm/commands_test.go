@@ -235,13 +235,13 @@ func TestApply_forget(t *testing.T) {
 	r.must(cancel("live"), batch(end("live", "m0", pipeline.ModuleCancelled), runEnd("live", pipeline.RunCancelled)), forget("live"))
 	var left []string
 	for _, l := range content(walk(t, r.Store)) {
-		if !strings.HasPrefix(l, "keys ") && !strings.HasPrefix(l, "meta ") {
+		if !strings.HasPrefix(l, "keys ") && !strings.HasPrefix(l, "meta ") && !strings.HasPrefix(l, "history ") {
 			left = append(left, l)
 		}
 	}
 	var want []string
 	for _, l := range kept {
-		if !strings.HasPrefix(l, "keys ") && !strings.HasPrefix(l, "meta ") {
+		if !strings.HasPrefix(l, "keys ") && !strings.HasPrefix(l, "meta ") && !strings.HasPrefix(l, "history ") {
 			want = append(want, l)
 		}
 	}

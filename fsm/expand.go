@@ -48,6 +48,7 @@ func (st *state) applyExpand(e *Expand, at time.Time) refusal {
 	m.Reason = "for_each over nothing"
 	if n := len(e.Instances); n > 0 {
 		m.Reason = fmt.Sprintf("became %d instances", n)
+		r.Replaced++
 	}
 	r.Modules += len(e.Instances)
 	if r.State == pipeline.RunWaiting {
@@ -61,6 +62,9 @@ func (st *state) applyExpand(e *Expand, at time.Time) refusal {
 
 // collapse takes the instances of a module out of its run again.
 func (st *state) collapse(r *pipeline.Run, m *pipeline.ModuleRecord) {
+	if len(m.Instances) > 0 {
+		r.Replaced = max(0, r.Replaced-1) // 0: it was expanded before there was a counter
+	}
 	for i := range m.Instances {
 		name := pipeline.InstanceName(m.Name, m.Instances[i].Key)
 		one := st.module(r.ID, name)

@@ -7,3 +7,10 @@ func SetCacheLimits(entries int, bytes int64) func() {
 	maxCacheEntries, maxCacheBytes = entries, bytes
 	return func() { maxCacheEntries, maxCacheBytes = e, b }
 }
+
+// SetHistoryLimit does so for histories.
+func SetHistoryLimit(n int) func() {
+	old := maxHistory
+	maxHistory = n
+	return func() { maxHistory = old }
+}

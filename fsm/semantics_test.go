@@ -105,7 +105,7 @@ func TestApply_expand(t *testing.T) {
 			if m.State != pipeline.ModuleSucceeded || !m.Expanded || len(m.Instances) != len(tc.op.Instances) {
 				t.Errorf("the module is %+v", m)
 			}
-			if run.Modules != 2+len(tc.op.Instances) || run.Done != 1 || run.State != pipeline.RunRunning {
+			if run.Modules != 2+len(tc.op.Instances) || run.Replaced != min(1, len(tc.op.Instances)) || run.Done != 1 || run.State != pipeline.RunRunning {
 				t.Errorf("the run is %+v", run)
 			}
 		})
@@ -148,7 +148,7 @@ func TestApply_retry(t *testing.T) {
 				return
 			}
 			run := r.run("r")
-			if run.State != pipeline.RunRunning || run.Modules != tc.modules || run.Done != tc.done || run.Failed != tc.failed || run.Tries != 1 || !run.FinishedAt.IsZero() {
+			if run.State != pipeline.RunRunning || run.Modules != tc.modules || run.Done != tc.done || run.Failed != tc.failed || run.Replaced != max(0, tc.modules-3) || run.Tries != 1 || !run.FinishedAt.IsZero() {
 				t.Errorf("the run is %+v", run)
 			}
 			after := content(walk(t, r.Store))

@@ -37,7 +37,10 @@ var (
 	bScheduleDefs = []byte("scheduledefs")
 	bLines        = []byte("lines")
 
-	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens, bLocks, bCache, bCacheUse, bCacheNames, bSecrets,
+	// Histories of modules, by pipeline, a zero byte and the module's name.
+	bHistory = []byte("history")
+
+	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens, bLocks, bCache, bCacheUse, bCacheNames, bSecrets, bHistory,
 		bSchedules, bScheduleDefs, bLines}
 
 	kIndex  = []byte("index")

@@ -25,6 +25,9 @@ type Run struct {
 	// Modules is how many the run has, Done how many of them are final.
 	Modules int `json:"modules"`
 	Done    int `json:"done"`
+	// Replaced counts those of them that became instances: the instances count
+	// too, and people are shown these in their place.
+	Replaced int `json:"replaced,omitempty"`
 	// Failed counts the failed and the cancelled modules.
 	Failed int `json:"failed,omitempty"`
 	// Key is the idempotency key of the submission.
@@ -83,7 +86,8 @@ type Attempt struct {
 	// After is the attempt of the run on the same worker behind which this one
 	// was queued; nil where it was given a free slot.
 	After *AttemptID `json:"after,omitempty"`
-	// Log is the whole output, LogSize its length in bytes.
+	// Log is the whole output, LogSize its length in bytes. The blob may hold
+	// more: when it was written (LogMarks), behind the output.
 	Log     Digest `json:"log,omitempty"`
 	LogSize int64  `json:"logSize,omitempty"`
 	// Replicas is on how many nodes log and outputs were when it committed.
@@ -295,9 +299,11 @@ type Worker struct {
 	// Status is Online, Draining or Offline.
 	Status string `json:"status"`
 	// Outside marks one that registered over HTTP.
-	Outside     bool      `json:"outside,omitempty"`
-	CurrentLoad int       `json:"currentLoad"`
-	Since       time.Time `json:"since,omitzero"`
+	Outside     bool `json:"outside,omitempty"`
+	CurrentLoad int  `json:"currentLoad"`
+	// Reserved is what its modules have asked for together.
+	Reserved Resources `json:"reserved,omitzero"`
+	Since    time.Time `json:"since,omitzero"`
 }
 
 // Capabilities is what a worker offers, in the protocol's words.
@@ -307,6 +313,10 @@ type Capabilities struct {
 	InstalledTools     []string `json:"installedTools"`
 	MaxParallelModules int      `json:"maxParallelModules"`
 	Tags               []string `json:"tags"`
+	// CPU is a number of processors, Memory is in bytes: what modules may reserve
+	// together. 0 means that it is not known; then nothing can be reserved.
+	CPU    float64 `json:"cpu,omitempty"`
+	Memory int64   `json:"memory,omitempty"`
 }
 
 // The states of a worker.

@@ -107,7 +107,7 @@ func backlogView(workers, runs, modules, classes int) *scheduler.View {
 	for i := range list {
 		tag := fmt.Sprintf("tag-%d", i)
 		tags[tag] = true
-		list[i] = scheduler.ClassOf(pipeline.Requires{OS: "linux", Tags: []string{tag}}, "")
+		list[i] = scheduler.ClassOf(pipeline.Requires{OS: "linux", Tags: []string{tag}}, pipeline.Resources{}, "")
 	}
 	v := &scheduler.View{}
 	for i := range workers {
@@ -127,6 +127,6 @@ func BenchmarkRanks(b *testing.B) {
 	p := layered(100, 1000, 3)
 	b.ResetTimer()
 	for range b.N {
-		scheduler.Ranks(p)
+		scheduler.Ranks(p, nil)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -23,6 +24,7 @@ func TestPlan_traces(t *testing.T) {
 	for name, play := range map[string]func(*stage){
 		"fair-share": playFairShare, "critical-path": playCriticalPath, "requirements": playRequirements,
 		"limit": playLimit, "retry-elsewhere": playRetry, "worker-leaves": playWorkerLeaves,
+		"durations": playDurations,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &stage{tb: t}
@@ -55,6 +57,8 @@ type stage struct {
 	view    scheduler.View
 	runs    map[pipeline.RunID]*actor
 	onStage []scheduler.Placement
+	// expected is how long the modules of the next run take; nil is not known.
+	expected []time.Duration
 }
 
 // actor is a run on the stage.
@@ -90,7 +94,7 @@ func (s *stage) submit(r *scheduler.Run, modules ...string) {
 	if s.runs == nil {
 		s.runs = map[pipeline.RunID]*actor{}
 	}
-	a := &actor{queue: r, def: p, ranks: scheduler.Ranks(p), done: map[string]bool{}, added: map[string]bool{}}
+	a := &actor{queue: r, def: p, ranks: scheduler.Ranks(p, s.expected), done: map[string]bool{}, added: map[string]bool{}}
 	s.runs[r.ID] = a
 	s.view.Runs = append(s.view.Runs, r)
 	fmt.Fprintf(&s.trace, "run %s: %s\n", r.ID, strings.Join(modules, " "))
@@ -106,7 +110,7 @@ func (a *actor) makeReady() {
 		}
 		if ready {
 			a.added[m.Name] = true
-			a.queue.Add(&scheduler.Module{Name: m.Name, Rank: a.ranks[i], Order: i, Class: scheduler.ClassOf(m.Requires, "")})
+			a.queue.Add(&scheduler.Module{Name: m.Name, Rank: a.ranks[i], Order: i, Class: scheduler.ClassOf(m.Requires, m.Resources, "")})
 		}
 	}
 }
@@ -180,6 +184,14 @@ func playFairShare(s *stage) {
 func playCriticalPath(s *stage) {
 	s.worker(worker("w1", 2))
 	s.submit(run("r", 1, 0), "lint", "fetch", "build<fetch", "unit<build", "e2e<build", "ship<unit,e2e")
+	s.all()
+}
+
+// playDurations: a single long module goes before a chain of short ones.
+func playDurations(s *stage) {
+	s.worker(worker("w1", 1))
+	s.expected = []time.Duration{time.Second, time.Second, time.Second, time.Minute}
+	s.submit(&scheduler.Run{ID: "r", Number: 1}, "a", "b<a", "c<b", "long")
 	s.all()
 }
 

@@ -1,11 +1,22 @@
 package scheduler
 
-import "github.com/pipelined/pipelined/pipeline"
+import (
+	"time"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
 
 // Ranks gives for each module of a pipeline, in its order, the length of the
-// longest path that hangs on it, itself included. The graph has no cycle: the
+// longest path that hangs on it, itself included: in milliseconds by how long
+// each is expected to take, or in modules where expected is nil. The graph has no cycle: the
 // language refuses one. An unknown name in DependsOn is ignored.
-func Ranks(p *pipeline.Pipeline) []int {
+func Ranks(p *pipeline.Pipeline, expected []time.Duration) []int {
+	weight := func(i int) int {
+		if expected == nil {
+			return 1
+		}
+		return max(1, int(expected[i].Milliseconds()))
+	}
 	index := make(map[string]int, len(p.Modules))
 	for i := range p.Modules {
 		index[p.Modules[i].Name] = i
@@ -21,7 +32,7 @@ func Ranks(p *pipeline.Pipeline) []int {
 	rank := make([]int, len(p.Modules))
 	var queue []int
 	for i, n := range waiting {
-		rank[i] = 1
+		rank[i] = weight(i)
 		if n == 0 {
 			queue = append(queue, i)
 		}
@@ -34,7 +45,7 @@ func Ranks(p *pipeline.Pipeline) []int {
 			if !ok {
 				continue
 			}
-			rank[j] = max(rank[j], rank[i]+1)
+			rank[j] = max(rank[j], rank[i]+weight(j))
 			if waiting[j]--; waiting[j] == 0 {
 				queue = append(queue, j)
 			}

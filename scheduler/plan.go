@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"strings"
+	"time"
 
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -17,6 +18,11 @@ type Worker struct {
 	Tags  map[string]bool
 	// Slots is how many modules it takes at once, Used how many it has.
 	Slots, Used int
+	// CPU, in thousandths of a processor, and Memory, in bytes, are what the
+	// machine has; 0 means that it is not known, and that nothing may be asked
+	// of it. UsedCPU and UsedMemory are what is reserved for the modules it has.
+	CPU, UsedCPU       int64
+	Memory, UsedMemory int64
 	// Closed workers get nothing: draining, away, not heard of yet.
 	Closed bool
 	// Near is the worker on the orchestrator's own node: it needs no call.
@@ -32,6 +38,31 @@ type Worker struct {
 type View struct {
 	Runs    []*Run
 	Workers []*Worker
+	// Now is the caller's time, Patience how long a class may wait for processors
+	// or memory before a worker is kept free for it; 0 means for ever.
+	Now      time.Time
+	Patience time.Duration
+	// Kept is set by Plan where it keeps a worker free; nil else.
+	Kept *Kept
+}
+
+// Kept is a worker that gets nothing that would prolong the wait of a class
+// which needs more of it than is free now.
+type Kept struct {
+	Run    pipeline.RunID
+	Class  Class
+	Worker *Worker
+}
+
+// Allows reports whether a class may go to the worker all the same: it takes
+// nothing of what is waited for, or there is enough for both.
+func (k *Kept) Allows(w *Worker, c Class) bool {
+	if k == nil || k.Worker != w {
+		return true
+	}
+	both := func(used, want, kept, total int64) bool { return want == 0 || kept == 0 || used+want+kept <= total }
+	return both(int64(w.Used), 1, 1, int64(w.Slots)) && both(w.UsedCPU, c.CPU, k.Class.CPU, w.CPU) &&
+		both(w.UsedMemory, c.Memory, k.Class.Memory, w.Memory)
 }
 
 // Placement gives a module to a worker.
@@ -54,6 +85,12 @@ const (
 	NoWorker
 	// AtLimit: the run has as many running as it may.
 	AtLimit
+	// NoRoom: workers with a free slot have too few processors or too little
+	// memory left.
+	NoRoom
+	// Holding: there is room, but only on a worker that is kept free for another
+	// class (View.Kept).
+	Holding
 )
 
 // Explanation says why what is ready in a run was not placed. Class is the
@@ -68,7 +105,7 @@ type Explanation struct {
 // number of placements and, for each distinct class, the number of workers with
 // a free slot; it does not follow the backlog.
 func Plan(v *View) ([]Placement, []Explanation) {
-	p := &planner{view: v, pools: map[Class]*pool{}, shared: map[string]*pool{}, none: map[Class]bool{}}
+	p := &planner{view: v, pools: map[Class]*pool{}, shared: map[poolKey]*pool{}, hopes: map[Class]bool{}}
 	for _, w := range v.Workers {
 		if !w.Closed && w.Used < w.Slots {
 			p.open = append(p.open, w)
@@ -77,6 +114,7 @@ func Plan(v *View) ([]Placement, []Explanation) {
 	h := make(minHeap[*Run], 0, len(v.Runs))
 	for _, r := range v.Runs {
 		if r.Len() > 0 {
+			r.stamp(v.Now)
 			h = append(h, r)
 		}
 	}
@@ -94,25 +132,29 @@ func Plan(v *View) ([]Placement, []Explanation) {
 			h.down(0)
 		}
 	}
+	p.reasons()
 	return p.placed, p.why
 }
 
 type planner struct {
 	view   *View
-	open   []*Worker        // had a free slot when the plan began
-	pools  map[Class]*pool  // by class without Avoid
-	shared map[string]*pool // by the set of workers in it
-	none   map[Class]bool
+	open   []*Worker       // had a free slot when the plan began
+	pools  map[Class]*pool // by class without Avoid
+	shared map[poolKey]*pool
+	hopes  map[Class]bool // see hope
 	placed []Placement
 	why    []Explanation
 }
 
 // placeOne places the first module of the run that has somewhere to go, and
-// explains the run where there is none.
+// notes the classes of the run where there is none.
 func (p *planner) placeOne(r *Run) bool {
-	var best *queue
-	var where *Worker
+	best, where := p.overdue(r)
+	first := best != nil
 	for _, q := range r.queues {
+		if first {
+			break
+		}
 		if best != nil && !q.modules[0].before(best.modules[0]) {
 			continue
 		}
@@ -122,27 +164,96 @@ func (p *planner) placeOne(r *Run) bool {
 	}
 	if best == nil {
 		for _, q := range r.queues {
-			why := NoSlot
-			if p.nobody(q.class) {
-				why = NoWorker
-			}
-			p.explain(r, q.class, why)
+			p.explain(r, q.class, 0) // see reasons
 		}
 		return false
 	}
+	best.since = p.view.Now
 	m := r.pop(best)
-	where.Used++
+	where.Take(m.Class)
 	r.Running++
 	p.placed = append(p.placed, Placement{Run: r.ID, Module: m, Worker: where.ID, WorkerName: where.Name})
 	return true
+}
+
+// Take reserves on a worker what a module of the class needs.
+func (w *Worker) Take(c Class) {
+	w.Used++
+	w.UsedCPU += c.CPU
+	w.UsedMemory += c.Memory
+}
+
+// Leave gives back what Take reserved.
+func (w *Worker) Leave(c Class) {
+	w.Used--
+	w.UsedCPU -= c.CPU
+	w.UsedMemory -= c.Memory
+}
+
+// room reports whether a worker has a free slot, and the processors and the
+// memory that a class reserves.
+func (w *Worker) room(c Class) bool {
+	return w.Used < w.Slots && w.roomy(c)
+}
+
+func (w *Worker) roomy(c Class) bool {
+	return (c.CPU == 0 || w.UsedCPU+c.CPU <= w.CPU) && (c.Memory == 0 || w.UsedMemory+c.Memory <= w.Memory)
 }
 
 func (p *planner) explain(r *Run, c Class, why Why) {
 	p.why = append(p.why, Explanation{Run: r.ID, Class: c, Why: why})
 }
 
+// reasons says of each class that has nowhere to go why, by how the workers
+// stand in the end.
+func (p *planner) reasons() {
+	known := map[Class]Why{}
+	for i := range p.why {
+		e := &p.why[i]
+		if e.Why != 0 {
+			continue
+		}
+		c := e.Class
+		c.Avoid, c.Alone = "", false
+		why, ok := known[c]
+		if !ok {
+			why = p.reason(c)
+			known[c] = why
+		}
+		e.Why = why
+	}
+}
+
+func (p *planner) reason(c Class) Why {
+	why := NoWorker
+	plain := c.CPU == 0 && c.Memory == 0 && p.view.Kept == nil
+	for _, w := range p.view.Workers {
+		switch {
+		case !Fits(w, c):
+		case plain:
+			return NoSlot // with nothing reserved and nothing kept no slot is left
+		case !w.Closed && w.room(c):
+			return Holding
+		case !w.Closed && w.Used < w.Slots:
+			why = NoRoom
+		case why == NoWorker:
+			why = NoSlot
+		}
+	}
+	return why
+}
+
 // Fits reports whether a worker has what a class requires, whatever its load.
 func Fits(w *Worker, c Class) bool {
+	return able(w, c) && c.CPU <= w.CPU && c.Memory <= w.Memory
+}
+
+// FitsButFor reports whether a worker has what a class requires but for the
+// processors or the memory.
+func FitsButFor(w *Worker, c Class) bool { return able(w, c) && !Fits(w, c) }
+
+// able is Fits without resources.
+func able(w *Worker, c Class) bool {
 	if c.Pin != "" && c.Pin != w.ID || w.Slots <= 0 {
 		return false
 	}

@@ -15,37 +15,43 @@ func TestFits(t *testing.T) {
 	linux := worker("w", 2)
 	outside := worker("ext-1", 2, "gpu")
 	outside.Outside = true
+	none := pipeline.Resources{}
 	for _, tc := range []struct {
 		name string
 		w    *scheduler.Worker
 		req  pipeline.Requires
 		pin  pipeline.NodeID
 		want bool
+		res  pipeline.Resources
 	}{
-		{"nothing asked", linux, pipeline.Requires{}, "", true},
-		{"os", linux, pipeline.Requires{OS: "linux"}, "", true},
-		{"os, other case", linux, pipeline.Requires{OS: "LINUX"}, "", true},
-		{"other os", linux, pipeline.Requires{OS: "darwin"}, "", false},
-		{"arch", linux, pipeline.Requires{Arch: "amd64"}, "", true},
-		{"other arch", linux, pipeline.Requires{Arch: "arm64"}, "", false},
-		{"tool", linux, pipeline.Requires{Tools: []string{"Git"}}, "", true},
-		{"tools, one missing", linux, pipeline.Requires{Tools: []string{"git", "docker"}}, "", false},
-		{"tag missing", linux, pipeline.Requires{Tags: []string{"gpu"}}, "", false},
-		{"tags in any order, twice", worker("w", 1, "a", "b"), pipeline.Requires{Tags: []string{"B", "a", "b"}}, "", true},
-		{"pinned here", linux, pipeline.Requires{}, "w", true},
-		{"pinned elsewhere", linux, pipeline.Requires{}, "v", false},
-		{"pinned here, lacks a tool", linux, pipeline.Requires{Tools: []string{"docker"}}, "w", false},
-		{"no slots at all", worker("w", 0), pipeline.Requires{}, "", false},
-		{"slots below zero", worker("w", -1), pipeline.Requires{}, "", false},
-		{"full is no matter", &scheduler.Worker{ID: "w", Slots: 1, Used: 1}, pipeline.Requires{}, "", true},
-		{"outside, no tag asked", outside, pipeline.Requires{}, "", false},
-		{"outside, only a tool asked", outside, pipeline.Requires{Tools: []string{"git"}}, "", false},
-		{"outside, its tag", outside, pipeline.Requires{Tags: []string{"gpu"}}, "", true},
-		{"outside, its tag and another", outside, pipeline.Requires{Tags: []string{"gpu", "big"}}, "", false},
-		{"outside, pinned", outside, pipeline.Requires{}, "ext-1", true},
+		{"nothing asked", linux, pipeline.Requires{}, "", true, none},
+		{"os", linux, pipeline.Requires{OS: "linux"}, "", true, none},
+		{"os, other case", linux, pipeline.Requires{OS: "LINUX"}, "", true, none},
+		{"other os", linux, pipeline.Requires{OS: "darwin"}, "", false, none},
+		{"arch", linux, pipeline.Requires{Arch: "amd64"}, "", true, none},
+		{"other arch", linux, pipeline.Requires{Arch: "arm64"}, "", false, none},
+		{"tool", linux, pipeline.Requires{Tools: []string{"Git"}}, "", true, none},
+		{"tools, one missing", linux, pipeline.Requires{Tools: []string{"git", "docker"}}, "", false, none},
+		{"tag missing", linux, pipeline.Requires{Tags: []string{"gpu"}}, "", false, none},
+		{"tags in any order, twice", worker("w", 1, "a", "b"), pipeline.Requires{Tags: []string{"B", "a", "b"}}, "", true, none},
+		{"pinned here", linux, pipeline.Requires{}, "w", true, none},
+		{"pinned elsewhere", linux, pipeline.Requires{}, "v", false, none},
+		{"pinned here, lacks a tool", linux, pipeline.Requires{Tools: []string{"docker"}}, "w", false, none},
+		{"no slots at all", worker("w", 0), pipeline.Requires{}, "", false, none},
+		{"slots below zero", worker("w", -1), pipeline.Requires{}, "", false, none},
+		{"full is no matter", &scheduler.Worker{ID: "w", Slots: 1, Used: 1}, pipeline.Requires{}, "", true, none},
+		{"outside, no tag asked", outside, pipeline.Requires{}, "", false, none},
+		{"outside, only a tool asked", outside, pipeline.Requires{Tools: []string{"git"}}, "", false, none},
+		{"outside, its tag", outside, pipeline.Requires{Tags: []string{"gpu"}}, "", true, none},
+		{"outside, its tag and another", outside, pipeline.Requires{Tags: []string{"gpu", "big"}}, "", false, none},
+		{"outside, pinned", outside, pipeline.Requires{}, "ext-1", true, none},
+		{"as much as it has", sized(worker("w", 1), 4, 8), pipeline.Requires{}, "", true, pipeline.Resources{CPU: 4, Memory: 8}},
+		{"more processors than it has", sized(worker("w", 1), 4, 8), pipeline.Requires{}, "", false, pipeline.Resources{CPU: 4.001}},
+		{"more memory than it has", sized(worker("w", 1), 4, 8), pipeline.Requires{}, "", false, pipeline.Resources{Memory: 9}},
+		{"memory of one that does not say what it has", linux, pipeline.Requires{}, "", false, pipeline.Resources{Memory: 1}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := scheduler.Fits(tc.w, scheduler.ClassOf(tc.req, tc.pin)); got != tc.want {
+			if got := scheduler.Fits(tc.w, scheduler.ClassOf(tc.req, tc.res, tc.pin)); got != tc.want {
 				t.Errorf("Fits = %v, want %v", got, tc.want)
 			}
 		})
@@ -53,8 +59,8 @@ func TestFits(t *testing.T) {
 }
 
 func TestClassOf_equal(t *testing.T) {
-	a := scheduler.ClassOf(pipeline.Requires{OS: "Linux", Tools: []string{"Go", "git"}, Tags: []string{"b", "a"}}, "w")
-	b := scheduler.ClassOf(pipeline.Requires{OS: "linux", Tools: []string{"git", "go"}, Tags: []string{"A", "B"}}, "w")
+	a := scheduler.ClassOf(pipeline.Requires{OS: "Linux", Tools: []string{"Go", "git"}, Tags: []string{"b", "a"}}, pipeline.Resources{}, "w")
+	b := scheduler.ClassOf(pipeline.Requires{OS: "linux", Tools: []string{"git", "go"}, Tags: []string{"A", "B"}}, pipeline.Resources{}, "w")
 	if a != b {
 		t.Errorf("the same requirements in another spelling are another class:\n%+v\n%+v", a, b)
 	}
@@ -84,6 +90,13 @@ func TestPlan(t *testing.T) {
 		{"longest path first", view(ranked("a", 1, 1, 3, 2, 3), worker("w", 3)), "a/m1>w a/m3>w a/m2>w a: no slot"},
 		{"a class without room holds no other up", view(withClass(ranked("a", 1, 1), "late", 9, class("gpu")), worker("w", 2)),
 			"a/m0>w a[gpu]: no worker"},
+		{"no more processors and memory than there are", view(needing("a", 3, 2, 1), sized(worker("w", 9), 4, 9), sized(worker("v", 9), 9, 1)),
+			"a/m0>v a/m1>w a/m2>w"},
+		{"no room", view(needing("a", 3, 2, 3), sized(worker("w", 9), 4, 5)), "a/m0>w a: no room"},
+		{"no room beside what is there", view(needing("a", 1, 2, 0), busy(sized(worker("w", 9), 4, 4), 1, 2.5, 0)), "a: no room"},
+		{"nobody is large enough", view(needing("a", 1, 0, 64), sized(worker("w", 9), 4, 4)), "a: no worker"},
+		{"room but no slot", view(needing("a", 1, 1, 1), busy(sized(worker("w", 1), 4, 4), 1, 0, 0)), "a: no slot"},
+		{"the emptiest by what is used most", view(run("a", 1, 1), busy(sized(worker("v", 9), 4, 4), 1, 3, 1), used(worker("w", 2), 1)), "a/m0>w"},
 		{"avoided, another is free", view(avoiding("a", "v"), worker("v", 4), used(worker("w", 2), 1)), "a/m0>w"},
 		{"avoided, no other is free", view(avoiding("a", "v"), worker("v", 4), used(worker("w", 2), 2)), "a/m0>v"},
 		{"avoided, no other fits", view(avoiding("a", "v"), worker("v", 4)), "a/m0>v"},
@@ -122,6 +135,31 @@ func worker(id string, slots int, tags ...string) *scheduler.Worker {
 	return w
 }
 
+// sized has so many processors, and so much memory.
+func sized(w *scheduler.Worker, cpu, memory int64) *scheduler.Worker {
+	w.CPU, w.Memory = cpu*1000, memory
+	return w
+}
+
+// busy has n modules that reserve so much together.
+func busy(w *scheduler.Worker, n int, cpu float64, memory int64) *scheduler.Worker {
+	w.Used, w.UsedCPU, w.UsedMemory = n, scheduler.Thousandths(cpu), memory
+	return w
+}
+
+// needing has n modules that reserve so much each.
+func needing(id string, n int, cpu float64, memory int64) *scheduler.Run {
+	r := &scheduler.Run{ID: pipeline.RunID(id), Number: 1}
+	for i := range n {
+		withClass(r, fmt.Sprintf("m%d", i), 0, reserving(cpu, memory))
+	}
+	return r
+}
+
+func reserving(cpu float64, memory int64) scheduler.Class {
+	return scheduler.ClassOf(pipeline.Requires{}, pipeline.Resources{CPU: cpu, Memory: memory}, "")
+}
+
 func closed(w *scheduler.Worker) *scheduler.Worker      { w.Closed = true; return w }
 func used(w *scheduler.Worker, n int) *scheduler.Worker { w.Used = n; return w }
 func limit(r *scheduler.Run, n int) *scheduler.Run      { r.MaxParallel = n; return r }
@@ -129,7 +167,7 @@ func running(r *scheduler.Run, n int) *scheduler.Run    { r.Running = n; return 
 func priority(r *scheduler.Run, n int) *scheduler.Run   { r.Priority = n; return r }
 
 func class(tags ...string) scheduler.Class {
-	return scheduler.ClassOf(pipeline.Requires{Tags: tags}, "")
+	return scheduler.ClassOf(pipeline.Requires{Tags: tags}, pipeline.Resources{}, "")
 }
 
 // run has n modules of equal rank, m0 on.
@@ -168,7 +206,8 @@ func view(parts ...any) *scheduler.View {
 	return v
 }
 
-var whyNames = map[scheduler.Why]string{scheduler.NoSlot: "no slot", scheduler.NoWorker: "no worker", scheduler.AtLimit: "at limit"}
+var whyNames = map[scheduler.Why]string{scheduler.NoSlot: "no slot", scheduler.NoWorker: "no worker", scheduler.AtLimit: "at limit",
+	scheduler.NoRoom: "no room", scheduler.Holding: "holding"}
 
 func brief(placed []scheduler.Placement, why []scheduler.Explanation) string {
 	var out []string

@@ -2,10 +2,12 @@ package scheduler_test
 
 import (
 	"fmt"
+	"math/big"
 	"math/rand/v2"
 	"slices"
 	"sort"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -18,17 +20,22 @@ import (
 type scene struct {
 	Workers []scheduler.Worker
 	Runs    []sceneRun
+	// Patience is View's.
+	Patience time.Duration
 }
 
 type sceneRun struct {
 	Head    scheduler.Run
 	Modules []scheduler.Module
+	// Waits is for how long the class of each module has waited; the first of a
+	// class counts.
+	Waits []time.Duration
 }
 
 // build makes a fresh view; shuffle, where it is not nil, mixes the order of
 // the input.
 func (s *scene) build(shuffle *rand.Rand) *scheduler.View {
-	v := &scheduler.View{}
+	v := &scheduler.View{Now: time.Unix(1000, 0), Patience: s.Patience}
 	for i := range s.Workers {
 		w := s.Workers[i]
 		v.Workers = append(v.Workers, &w)
@@ -37,11 +44,20 @@ func (s *scene) build(shuffle *rand.Rand) *scheduler.View {
 		h := &s.Runs[i].Head
 		r := &scheduler.Run{ID: h.ID, Number: h.Number, Priority: h.Priority, Running: h.Running, MaxParallel: h.MaxParallel}
 		mods := slices.Clone(s.Runs[i].Modules)
+		waits := map[scheduler.Class]time.Duration{}
+		for j := range mods {
+			if _, ok := waits[mods[j].Class]; !ok {
+				waits[mods[j].Class] = s.Runs[i].Waits[j]
+			}
+		}
 		if shuffle != nil {
 			shuffle.Shuffle(len(mods), func(i, j int) { mods[i], mods[j] = mods[j], mods[i] })
 		}
 		for j := range mods {
 			r.Add(&mods[j])
+		}
+		for c, d := range waits {
+			r.Waited(c, v.Now.Add(-d))
 		}
 		v.Runs = append(v.Runs, r)
 	}
@@ -55,7 +71,7 @@ func (s *scene) build(shuffle *rand.Rand) *scheduler.View {
 var tagSets = [][]string{nil, nil, {"gpu"}, {"big"}, {"big", "gpu"}}
 
 func drawScene(t *rapid.T) *scene {
-	s := &scene{}
+	s := &scene{Patience: time.Duration(rapid.IntRange(0, 2).Draw(t, "patience")) * time.Second}
 	tags := rapid.SampledFrom(tagSets)
 	for i := range rapid.IntRange(0, 5).Draw(t, "workers") {
 		w := scheduler.Worker{ID: pipeline.NodeID(fmt.Sprintf("w%d", i)), Slots: rapid.IntRange(0, 4).Draw(t, "slots"), Tags: map[string]bool{},
@@ -63,6 +79,8 @@ func drawScene(t *rapid.T) *scene {
 		w.Used = rapid.IntRange(0, w.Slots+1).Draw(t, "used")
 		w.Closed = rapid.IntRange(0, 4).Draw(t, "closed") == 0
 		w.Outside = rapid.IntRange(0, 3).Draw(t, "outside") == 0
+		w.CPU, w.Memory = int64(rapid.IntRange(0, 4).Draw(t, "cpu"))*1000, int64(rapid.IntRange(0, 8).Draw(t, "memory"))
+		w.UsedCPU, w.UsedMemory = rapid.Int64Range(0, w.CPU+500).Draw(t, "used cpu"), rapid.Int64Range(0, w.Memory).Draw(t, "used memory")
 		for _, tag := range tags.Draw(t, "has") {
 			w.Tags[tag] = true
 		}
@@ -76,8 +94,11 @@ func drawScene(t *rapid.T) *scene {
 		pin := someone.Draw(t, "pin")
 		for j := range rapid.IntRange(0, 8).Draw(t, "modules") {
 			c := scheduler.ClassOf(pipeline.Requires{Tags: tags.Draw(t, "wants"),
-				OS: rapid.SampledFrom([]string{"", "", "linux", "darwin"}).Draw(t, "wants os")}, pin)
+				OS: rapid.SampledFrom([]string{"", "", "linux", "darwin"}).Draw(t, "wants os")},
+				pipeline.Resources{CPU: rapid.SampledFrom([]float64{0, 0, 0.5, 1, 2, 3}).Draw(t, "reserves cpu"),
+					Memory: rapid.SampledFrom([]int64{0, 0, 1, 2, 6}).Draw(t, "reserves memory")}, pin)
 			c.Avoid = someone.Draw(t, "avoid")
+			r.Waits = append(r.Waits, time.Duration(rapid.IntRange(0, 3).Draw(t, "waits"))*time.Second)
 			r.Modules = append(r.Modules, scheduler.Module{Name: fmt.Sprintf("m%d", j), Rank: rapid.IntRange(1, 3).Draw(t, "rank"), Order: j, Class: c})
 		}
 		s.Runs = append(s.Runs, r)
@@ -88,8 +109,9 @@ func drawScene(t *rapid.T) *scene {
 func TestPlan_properties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawScene(t)
-		placed, why := scheduler.Plan(s.build(nil))
-		if err := newReferee(s).check(placed, why); err != nil {
+		v := s.build(nil)
+		placed, why := scheduler.Plan(v)
+		if err := newReferee(s, v.Kept).check(placed, why); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -127,16 +149,31 @@ type referee struct {
 	workers map[pipeline.NodeID]*scheduler.Worker
 	runs    map[pipeline.RunID]*scheduler.Run
 	ready   map[pipeline.RunID][]scheduler.Module
+	// kept is what the plan kept free, from some moment on: the rules about who
+	// is first do not hold for what may not go there.
+	kept *scheduler.Kept
+	// overdue is what has waited too long for what it reserves: it may come first.
+	overdue map[string]bool
 }
 
-func newReferee(s *scene) *referee {
-	f := &referee{workers: map[pipeline.NodeID]*scheduler.Worker{}, runs: map[pipeline.RunID]*scheduler.Run{}, ready: map[pipeline.RunID][]scheduler.Module{}}
+func newReferee(s *scene, kept *scheduler.Kept) *referee {
+	f := &referee{overdue: map[string]bool{}, workers: map[pipeline.NodeID]*scheduler.Worker{}, runs: map[pipeline.RunID]*scheduler.Run{}, ready: map[pipeline.RunID][]scheduler.Module{}}
 	v := s.build(nil)
 	for _, w := range v.Workers {
 		f.workers[w.ID] = w
 	}
 	for i, r := range v.Runs {
 		f.runs[r.ID], f.ready[r.ID] = r, slices.Clone(s.Runs[i].Modules)
+		seen := map[scheduler.Class]bool{}
+		for j, m := range s.Runs[i].Modules {
+			if !seen[m.Class] && s.Patience > 0 && s.Runs[i].Waits[j] >= s.Patience && m.Class.CPU+m.Class.Memory > 0 {
+				f.overdue[fmt.Sprint(r.ID, m.Class)] = true
+			}
+			seen[m.Class] = true
+		}
+	}
+	if kept != nil {
+		f.kept = &scheduler.Kept{Run: kept.Run, Class: kept.Class, Worker: f.workers[kept.Worker.ID]}
 	}
 	return f
 }
@@ -164,6 +201,8 @@ func (f *referee) place(p scheduler.Placement) error {
 		return fmt.Errorf("it is closed")
 	case !f.mayTake(w, m.Class):
 		return fmt.Errorf("it lacks what %+v asks for", m.Class)
+	case m.Class.CPU > 0 && w.UsedCPU+m.Class.CPU > w.CPU || m.Class.Memory > 0 && w.UsedMemory+m.Class.Memory > w.Memory:
+		return fmt.Errorf("it has %d of %d and %d of %d in use", w.UsedCPU, w.CPU, w.UsedMemory, w.Memory)
 	case f.full(r):
 		return fmt.Errorf("%d run, at most %d may", r.Running, r.MaxParallel)
 	}
@@ -172,12 +211,14 @@ func (f *referee) place(p scheduler.Placement) error {
 		case o.ID == w.ID || !f.hasRoom(o, m.Class):
 		case w.ID == m.Class.Avoid:
 			return fmt.Errorf("it is to be avoided, and %s is free", o.ID)
-		case o.ID != m.Class.Avoid && o.Used*w.Slots < w.Used*o.Slots:
+		case o.ID != m.Class.Avoid && load(o).Cmp(load(w)) < 0:
 			return fmt.Errorf("%s is less loaded", o.ID)
 		}
 	}
+	overdue := fmt.Sprint(r.ID, m.Class)
 	for i, o := range f.ready[p.Run] {
-		if f.anywhere(o.Class) && (o.Rank > m.Rank || o.Rank == m.Rank && o.Order < m.Order) {
+		same := o.Class == m.Class
+		if (same || !f.overdue[overdue]) && f.anywhere(o.Class) && (o.Rank > m.Rank || o.Rank == m.Rank && o.Order < m.Order) {
 			return fmt.Errorf("%s has a longer path or stands first", f.ready[p.Run][i].Name)
 		}
 	}
@@ -186,7 +227,8 @@ func (f *referee) place(p scheduler.Placement) error {
 			return fmt.Errorf("it was the turn of %s", o.ID)
 		}
 	}
-	w.Used++
+	delete(f.overdue, overdue)
+	w.Take(m.Class)
 	r.Running++
 	f.ready[p.Run] = slices.Delete(f.ready[p.Run], at, at+1)
 	return nil
@@ -217,7 +259,13 @@ func (f *referee) rest(why []scheduler.Explanation) error {
 			}
 			want := scheduler.NoWorker
 			for _, w := range f.workers {
-				if f.mayTake(w, m.Class) {
+				switch {
+				case !f.mayTake(w, m.Class):
+				case f.roomFor(w, m.Class):
+					want = scheduler.Holding
+				case !w.Closed && w.Used < w.Slots && want != scheduler.Holding:
+					want = scheduler.NoRoom
+				case want == scheduler.NoWorker:
 					want = scheduler.NoSlot
 				}
 			}
@@ -231,7 +279,7 @@ func (f *referee) rest(why []scheduler.Explanation) error {
 
 // mayTake is Fits, written again.
 func (f *referee) mayTake(w *scheduler.Worker, c scheduler.Class) bool {
-	if w.Slots < 1 || c.OS != "" && c.OS != w.OS {
+	if w.Slots < 1 || c.OS != "" && c.OS != w.OS || c.CPU > w.CPU || c.Memory > w.Memory {
 		return false
 	}
 	tags := map[string]bool{}
@@ -249,8 +297,25 @@ func (f *referee) mayTake(w *scheduler.Worker, c scheduler.Class) bool {
 	return !w.Outside || len(tags) > 0
 }
 
+// hasRoom leaves out what is kept free.
 func (f *referee) hasRoom(w *scheduler.Worker, c scheduler.Class) bool {
-	return !w.Closed && w.Used < w.Slots && f.mayTake(w, c)
+	return f.roomFor(w, c) && f.kept.Allows(w, c)
+}
+
+func (f *referee) roomFor(w *scheduler.Worker, c scheduler.Class) bool {
+	return !w.Closed && w.Used < w.Slots && f.mayTake(w, c) &&
+		(c.CPU == 0 || w.UsedCPU+c.CPU <= w.CPU) && (c.Memory == 0 || w.UsedMemory+c.Memory <= w.Memory)
+}
+
+// load is the part in use of what is used most.
+func load(w *scheduler.Worker) *big.Rat {
+	most := big.NewRat(int64(w.Used), int64(w.Slots))
+	for _, part := range [][2]int64{{w.UsedCPU, w.CPU}, {w.UsedMemory, w.Memory}} {
+		if part[1] > 0 && big.NewRat(part[0], part[1]).Cmp(most) > 0 {
+			most = big.NewRat(part[0], part[1])
+		}
+	}
+	return most
 }
 
 func (f *referee) anywhere(c scheduler.Class) bool {

@@ -1,8 +1,10 @@
 package scheduler
 
 import (
+	"math"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -19,6 +21,9 @@ type Class struct {
 	// Avoid is a worker to pass over where another one has a free slot: the one
 	// that lost or failed the attempt before.
 	Avoid pipeline.NodeID
+	// CPU (in thousandths of a processor) and Memory (in bytes) are reserved on
+	// the worker while the module runs.
+	CPU, Memory int64
 	// Alone modules are never queued behind another: they hold locks, and must
 	// not hold them while they wait.
 	Alone bool
@@ -28,10 +33,18 @@ type Class struct {
 	Private bool
 }
 
-// ClassOf gives the class of a module's requirements.
-func ClassOf(r pipeline.Requires, pin pipeline.NodeID) Class {
-	return Class{OS: strings.ToLower(r.OS), Arch: strings.ToLower(r.Arch), Tools: joined(r.Tools), Tags: joined(r.Tags), Pin: pin}
+// ClassOf gives the class of a module by what it requires and reserves.
+func ClassOf(r pipeline.Requires, res pipeline.Resources, pin pipeline.NodeID) Class {
+	return Class{OS: strings.ToLower(r.OS), Arch: strings.ToLower(r.Arch), Tools: joined(r.Tools), Tags: joined(r.Tags), Pin: pin,
+		CPU: Thousandths(res.CPU), Memory: max(0, res.Memory)}
 }
+
+// Thousandths gives a number of processors as the planner counts them.
+func Thousandths(cpu float64) int64 { return int64(math.Round(max(0, min(cpu, 1e9)) * 1000)) }
+
+// Within reports whether a module of this class takes no more of a worker than
+// one of the other.
+func (c Class) Within(o Class) bool { return c.CPU <= o.CPU && c.Memory <= o.Memory }
 
 func joined(s []string) string {
 	if len(s) == 0 {
@@ -76,7 +89,9 @@ type Run struct {
 
 // queue is the ready modules of a run that have the same class.
 type queue struct {
-	class   Class
+	class Class
+	// since is since when nothing of it was placed; set by Plan.
+	since   time.Time
 	modules minHeap[ready]
 }
 
@@ -140,7 +155,17 @@ func (r *Run) Next(fits func(Class) bool) *Module {
 	if best == nil {
 		return nil
 	}
+	best.since = time.Time{}
 	return r.pop(best)
+}
+
+// stamp notes since when what is new waits.
+func (r *Run) stamp(now time.Time) {
+	for _, q := range r.queues {
+		if q.since.IsZero() {
+			q.since = now
+		}
+	}
 }
 
 // Clear takes all ready modules out.

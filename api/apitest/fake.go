@@ -44,14 +44,18 @@ type Backend struct {
 	LocksFunc                func(context.Context) (wire.LockList, error)
 	CacheListFunc            func(context.Context, string, int, pipeline.Digest) (wire.CacheList, error)
 	CacheStatsFunc           func(context.Context) (wire.CacheStats, error)
+	EstimateFunc             func(context.Context, api.Subject, wire.SubmitRequest) (wire.Estimate, error)
 	CacheLookupFunc          func(context.Context, api.Subject, wire.SubmitRequest) (wire.CacheForecast, error)
 	CachePruneFunc           func(context.Context, api.Subject, wire.CachePrune) (wire.CachePruned, error)
 	FollowFunc               func(context.Context, pipeline.RunID, wire.FollowRequest, func(wire.LogEvent) error) error
 	LogFunc                  func(context.Context, pipeline.RunID, string, int, int64) (io.ReadCloser, api.LogInfo, error)
+	ExecFunc                 func(context.Context, api.Subject, pipeline.RunID, string, wire.ExecRequest) (io.ReadWriteCloser, error)
 	ArtifactsFunc            func(context.Context, pipeline.RunID, string) (wire.ArtifactList, error)
 	OpenArtifactFunc         func(context.Context, pipeline.RunID, string, string) (api.Blob, wire.Artifact, error)
 	OpenBlobFunc             func(context.Context, pipeline.Digest, bool) (api.Blob, error)
 	PutBlobFunc              func(context.Context, pipeline.Digest, io.Reader) error
+	PutBlobPartFunc          func(context.Context, pipeline.Digest, int64, int64, io.Reader) error
+	ArrivedBlobsFunc         func(context.Context, []pipeline.Digest) map[pipeline.Digest]int64
 	MissingBlobsFunc         func(context.Context, []pipeline.Digest) ([]pipeline.Digest, error)
 	PutBundleFunc            func(context.Context, io.Reader) (int, error)
 	ExecuteFunc              func(context.Context, api.Subject, wire.ExecuteRequest, bool) (wire.ExecuteResponse, bool, error)
@@ -180,6 +184,14 @@ func (b *Backend) Decide(ctx context.Context, by api.Subject, id pipeline.RunID,
 	return b.DecideFunc(ctx, by, id, module, d, comment)
 }
 
+// Exec calls ExecFunc.
+func (b *Backend) Exec(ctx context.Context, by api.Subject, id pipeline.RunID, module string, in wire.ExecRequest) (io.ReadWriteCloser, error) {
+	if b.ExecFunc == nil {
+		return nil, unset("Exec")
+	}
+	return b.ExecFunc(ctx, by, id, module, in)
+}
+
 // Retry calls RetryFunc.
 func (b *Backend) Retry(ctx context.Context, by api.Subject, id pipeline.RunID, in wire.RetryRequest) (wire.RunSummary, error) {
 	if b.RetryFunc == nil {
@@ -246,6 +258,26 @@ func (b *Backend) PutBlob(ctx context.Context, d pipeline.Digest, r io.Reader) e
 	return b.PutBlobFunc(ctx, d, r)
 }
 
+// PutBlobPart calls the field; without it a whole blob goes to PutBlob.
+func (b *Backend) PutBlobPart(ctx context.Context, d pipeline.Digest, from, total int64, r io.Reader) error {
+	if b.PutBlobPartFunc == nil && from == 0 {
+		return b.PutBlob(ctx, d, r)
+	}
+	if b.PutBlobPartFunc == nil {
+		return unset("PutBlobPart")
+	}
+	return b.PutBlobPartFunc(ctx, d, from, total, r)
+}
+
+// ArrivedBlobs calls the field; without it nothing has arrived.
+func (b *Backend) ArrivedBlobs(ctx context.Context, d []pipeline.Digest) map[pipeline.Digest]int64 {
+	if b.ArrivedBlobsFunc == nil {
+		return nil
+	}
+	return b.ArrivedBlobsFunc(ctx, d)
+}
+
+// MissingBlobs calls the field.
 func (b *Backend) MissingBlobs(ctx context.Context, d []pipeline.Digest) ([]pipeline.Digest, error) {
 	if b.MissingBlobsFunc == nil {
 		return nil, unset("MissingBlobs")
@@ -404,6 +436,14 @@ func (b *Backend) CachePrune(ctx context.Context, by api.Subject, in wire.CacheP
 		return wire.CachePruned{}, unset("CachePrune")
 	}
 	return b.CachePruneFunc(ctx, by, in)
+}
+
+// Estimate calls EstimateFunc.
+func (b *Backend) Estimate(ctx context.Context, by api.Subject, in wire.SubmitRequest) (wire.Estimate, error) {
+	if b.EstimateFunc == nil {
+		return wire.Estimate{}, unset("Estimate")
+	}
+	return b.EstimateFunc(ctx, by, in)
 }
 
 // CacheLookup calls CacheLookupFunc.

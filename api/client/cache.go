@@ -36,6 +36,12 @@ func (c *Client) CachePrune(ctx context.Context, in wire.CachePrune) (wire.Cache
 	return do[wire.CachePruned](ctx, c, &request{method: http.MethodPost, path: cachePath + "/prune", safe: true}, in)
 }
 
+// Estimate says how long a run of a submission would take, and where its modules
+// would run. The files of the workspace are not looked at.
+func (c *Client) Estimate(ctx context.Context, in wire.SubmitRequest) (wire.Estimate, error) {
+	return do[wire.Estimate](ctx, c, &request{method: http.MethodPost, path: "/api/v1/estimate", safe: true}, in)
+}
+
 // CacheLookup says which modules of a submission would take a recorded result.
 // Only the listing of the workspace need be at the cluster.
 func (c *Client) CacheLookup(ctx context.Context, in wire.SubmitRequest) (wire.CacheForecast, error) {

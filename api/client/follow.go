@@ -21,6 +21,10 @@ type FollowOptions struct {
 	Positions map[string]wire.LogPosition
 	// Once takes what is there now and ends.
 	Once bool
+	// Lines, Since and Times are those of wire.FollowRequest.
+	Lines int
+	Since time.Time
+	Times bool
 }
 
 // FollowRun gives the output of a run to fn, in order for each module, until
@@ -32,7 +36,8 @@ func (c *Client) FollowRun(ctx context.Context, id pipeline.RunID, o FollowOptio
 	if err := c.meet(ctx); err != nil {
 		return err
 	}
-	f := &follower{c: c, id: id, once: o.Once, modules: o.Modules, positions: maps.Clone(o.Positions), fn: fn}
+	f := &follower{c: c, id: id, positions: maps.Clone(o.Positions), fn: fn, begun: map[string]bool{},
+		request: wire.FollowRequest{Modules: o.Modules, Follow: !o.Once, Lines: o.Lines, Since: o.Since, Times: o.Times}}
 	if f.positions == nil {
 		f.positions = map[string]wire.LogPosition{}
 	}
@@ -96,10 +101,12 @@ var errGap = &pipeline.Error{Kind: pipeline.Unavailable, Message: "the stream le
 type follower struct {
 	c         *Client
 	id        pipeline.RunID
-	once      bool
-	modules   []string
+	request   wire.FollowRequest // but for the positions
 	positions map[string]wire.LogPosition
 	fn        func(wire.LogEvent) error
+	// begun are the modules of which something was given: only what comes first
+	// may begin behind the beginning, where the request wants that.
+	begun map[string]bool
 	// connected is set once any stream was opened.
 	connected bool
 	// given counts the events that fn got.
@@ -113,7 +120,8 @@ const maxGaps = 5
 
 // stream follows at one node until the end (nil) or until it breaks.
 func (f *follower) stream(ctx context.Context) error {
-	body, err := json.Marshal(wire.FollowRequest{Modules: f.modules, Positions: f.positions, Follow: !f.once})
+	f.request.Positions = f.positions
+	body, err := json.Marshal(f.request)
 	if err != nil {
 		return pipeline.Errorf(pipeline.Internal, "encode positions: %w", err)
 	}
@@ -134,7 +142,7 @@ func (f *follower) stream(ctx context.Context) error {
 		ev, err := in.next()
 		if err != nil {
 			f.c.nodes.failed(node)
-			if errors.Is(err, io.ErrUnexpectedEOF) && f.once {
+			if errors.Is(err, io.ErrUnexpectedEOF) && !f.request.Follow {
 				return nil
 			}
 			return pipeline.Errorf(pipeline.Unavailable, "follow at %s: %w", node.Host, err)
@@ -181,6 +189,10 @@ func (f *follower) take(ev event) (done bool, err error) {
 	case e.Attempt > at.Attempt:
 		at = wire.LogPosition{Attempt: e.Attempt}
 	}
+	if at.Offset == 0 && !f.begun[e.Module] && (f.request.Lines > 0 || !f.request.Since.IsZero()) {
+		at.Offset = e.Offset
+	}
+	f.begun[e.Module] = true
 	if e.Offset > at.Offset {
 		f.positions[e.Module] = at
 		if f.gaps++; f.gaps > maxGaps {

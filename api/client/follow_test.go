@@ -309,3 +309,34 @@ func TestWatchRun(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// Where only the last lines are wanted, what comes first may begin anywhere, and
+// nothing after it.
+func TestFollowRun_lines(t *testing.T) {
+	second := int64(3)
+	b := &apitest.Backend{
+		MembersFunc: func(context.Context) (wire.MemberList, error) { return wire.MemberList{}, nil },
+		FollowFunc: func(_ context.Context, _ pipeline.RunID, in wire.FollowRequest, send func(wire.LogEvent) error) error {
+			if in.Lines != 2 || !in.Times {
+				t.Errorf("asked for %+v", in)
+			}
+			for _, e := range []wire.LogEvent{{Module: "m", Attempt: 2, Offset: 10, Text: "x"}, {Module: "m", Attempt: 2, Offset: 11, End: true},
+				{Module: "m", Attempt: 3, Offset: second, Text: "y"}, {RunEnd: true}} {
+				if err := send(e); err != nil {
+					return err
+				}
+			}
+			return nil
+		}}
+	c := newClient(t, client.Config{FollowFor: 100 * time.Millisecond}, serve(t, b, nil))
+	var got strings.Builder
+	take := func(e wire.LogEvent) error { got.WriteString(e.Text); return nil }
+	if err := c.FollowRun(t.Context(), "r1", client.FollowOptions{Lines: 2, Times: true}, take); err == nil || got.String() != "x" {
+		t.Errorf("a gap in a later attempt: %q, %v", got.String(), err)
+	}
+	second = 0
+	got.Reset()
+	if err := c.FollowRun(t.Context(), "r1", client.FollowOptions{Lines: 2, Times: true}, take); err != nil || got.String() != "xy" {
+		t.Errorf("got %q, %v", got.String(), err)
+	}
+}

@@ -184,8 +184,10 @@ type WorkerNode struct {
 	Endpoint     string                `json:"endpoint"`
 	Capabilities pipeline.Capabilities `json:"capabilities"`
 	CurrentLoad  int                   `json:"currentLoad"`
-	Status       string                `json:"status"`
-	Outside      bool                  `json:"outside,omitempty"`
+	// Reserved is what its modules have asked for together.
+	Reserved pipeline.Resources `json:"reserved,omitzero"`
+	Status   string             `json:"status"`
+	Outside  bool               `json:"outside,omitempty"`
 }
 
 // RegisterResponse answers a registration. Secret is presented by the leader

@@ -91,7 +91,8 @@ type RunSummary struct {
 	Schedule string     `json:"schedule,omitempty"`
 	Tick     *time.Time `json:"tick,omitempty"`
 	Group    string     `json:"group,omitempty"`
-	// ModuleCount and ModulesDone count over the whole run.
+	// ModuleCount and ModulesDone count over the whole run; a block that became
+	// instances does not count beside them.
 	ModuleCount int `json:"moduleCount"`
 	ModulesDone int `json:"modulesDone"`
 }
@@ -115,6 +116,9 @@ type Module struct {
 	StartedAt       *time.Time `json:"startedAt,omitempty"`
 	FinishedAt      *time.Time `json:"finishedAt,omitempty"`
 	DurationSeconds float64    `json:"durationSeconds,omitempty"`
+	// ExpectedSeconds is how long earlier runs say that a module takes that has not
+	// ended; unset where there were none.
+	ExpectedSeconds float64    `json:"expectedSeconds,omitempty"`
 	NotBefore       *time.Time `json:"notBefore,omitempty"`
 	// Approval is of a module that waits for a person.
 	Approval *Approval `json:"approval,omitempty"`
@@ -215,6 +219,9 @@ type LogEvent struct {
 	Offset int64  `json:"offset"`
 	Text   string `json:"text,omitempty"`
 	Raw    []byte `json:"raw,omitempty"`
+	// Time is when the piece was written, by its worker's clock, where the
+	// request wants times; as exact as pipeline.LogMarks is.
+	Time time.Time `json:"time,omitzero"`
 	// End is set on the last event of an attempt; State is how it ended.
 	End   bool                  `json:"end,omitempty"`
 	State pipeline.AttemptState `json:"state,omitempty"`
@@ -239,6 +246,13 @@ type FollowRequest struct {
 	Positions map[string]LogPosition `json:"positions,omitempty"`
 	// Follow false: what is there now, then the end.
 	Follow bool `json:"follow"`
+	// Lines, where above 0, begins each module with the last so many lines of its
+	// newest attempt. A position that is behind an attempt's beginning wins.
+	Lines int `json:"lines,omitempty"`
+	// Since leaves out what was written before that time.
+	Since time.Time `json:"since,omitzero"`
+	// Times wants pieces that have a Time.
+	Times bool `json:"times,omitempty"`
 }
 
 // Artifact is one output file of a module.
@@ -264,6 +278,9 @@ type MissingRequest struct {
 // MissingResponse lists them.
 type MissingResponse struct {
 	Missing []pipeline.Digest `json:"missing"`
+	// Arrived tells, for missing blobs of which an upload was cut, how many
+	// bytes are here: PUT with Content-Range goes on from there.
+	Arrived map[pipeline.Digest]int64 `json:"arrived,omitempty"`
 }
 
 // BundleResponse answers POST /api/v1/blobs, a bundle as storage.WriteBundle

@@ -39,14 +39,15 @@ func cacheMode(cmd *cli.Command) (string, error) {
 // foresee adds to a plan which modules would take a recorded result: those of
 // the cluster, or of what `run` has kept. Without either a plan is a plan.
 func (p *program) foresee(ctx context.Context, cmd *cli.Command, def *pipeline.Pipeline, plan *runPlan) {
-	if !slices.ContainsFunc(def.Modules, func(m pipeline.Module) bool { return m.Cache }) {
-		return
-	}
 	c, err := p.connectRead(ctx)
 	if err != nil {
 		if p.address != "" {
-			p.tell("recorded results are not shown: %v", err)
+			p.tell("expected durations and recorded results are not shown: %v", err)
 		}
+		return
+	}
+	p.reckon(ctx, cmd, c, plan)
+	if !slices.ContainsFunc(def.Modules, func(m pipeline.Module) bool { return m.Cache }) {
 		return
 	}
 	found, err := p.lookUp(ctx, cmd, c)

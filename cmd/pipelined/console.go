@@ -206,7 +206,7 @@ func (c *console) block() []string {
 			if a.StartedAt != nil {
 				elapsed = shortDuration(now.Sub(*a.StartedAt))
 			}
-			where = a.Worker + attemptNote(a.Number)
+			where = a.Worker + attemptNote(m, len(m.Attempts)-1)
 		}
 		lines = append(lines, fmt.Sprintf("  %-*s  %6s  %s", widest, clean(m.Name), elapsed, clean(where)))
 	}

@@ -198,6 +198,7 @@ func TestEstimate(t *testing.T) {
 	waits := func(name string, deps ...string) wire.Module {
 		return wire.Module{Name: name, State: pipeline.ModuleWaiting, DependsOn: deps}
 	}
+	expects := func(m wire.Module, seconds float64) wire.Module { m.ExpectedSeconds = seconds; return m }
 	now := start.Add(10 * time.Second)
 	for _, tc := range []struct {
 		name    string
@@ -210,6 +211,9 @@ func TestEstimate(t *testing.T) {
 		{"side by side", []wire.Module{done("a", 4), runs("b", 9), runs("c", 9), waits("d"), waits("e")}, 7},
 		{"one runs long", []wire.Module{done("a", 4), runs("b", -10)}, 5},
 		{"a diamond", []wire.Module{done("a", 2), waits("b", "a"), waits("c", "a"), waits("d", "b", "c"), runs("e", 10), runs("f", 10)}, 5},
+		{"what earlier runs took", []wire.Module{expects(runs("a", 8), 6), expects(waits("b", "a"), 3)}, 7},
+		{"one that is new", []wire.Module{expects(runs("a", 8), 6), waits("b", "a")}, 10},
+		{"nothing runs yet", []wire.Module{expects(waits("a"), 6), expects(waits("b"), 4)}, 6},
 		{"a cycle", []wire.Module{done("a", 2), waits("b", "c"), waits("c", "b")}, 4},
 	} {
 		left, ok := estimate(tc.modules, now)
@@ -224,6 +228,32 @@ func TestShortDuration(t *testing.T) {
 		185: "3m05s", 3599.7: "1h00m", 7440: "2h04m", 266400: "3d2h"} {
 		if got := shortDuration(time.Duration(seconds * float64(time.Second))); got != want {
 			t.Errorf("%v s: %s, want %s", seconds, got, want)
+		}
+	}
+}
+
+// TestTries: what was queued behind another and given back was no try.
+func TestTries(t *testing.T) {
+	began := time.Unix(1, 0)
+	back := wire.Attempt{Number: 1, State: pipeline.AttemptCancelled}
+	ok := wire.Attempt{Number: 2, State: pipeline.AttemptSucceeded, StartedAt: &began}
+	bad := wire.Attempt{Number: 1, State: pipeline.AttemptFailed, StartedAt: &began}
+	lost := wire.Attempt{Number: 1, State: pipeline.AttemptLost}
+	for _, tc := range []struct {
+		list []wire.Attempt
+		n    int
+		note string
+	}{
+		{[]wire.Attempt{back, ok}, 1, ""},
+		{[]wire.Attempt{bad, ok}, 2, " (attempt 2)"},
+		{[]wire.Attempt{lost, ok}, 2, " (attempt 2)"},
+		{[]wire.Attempt{back}, 0, ""},
+	} {
+		if n := tries(tc.list); n != tc.n {
+			t.Errorf("%+v: %d tries, want %d", tc.list, n, tc.n)
+		}
+		if note := attemptNote(&wire.Module{Attempts: tc.list}, len(tc.list)-1); note != tc.note {
+			t.Errorf("%+v: %q, want %q", tc.list, note, tc.note)
 		}
 	}
 }

@@ -7,22 +7,15 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// estimate guesses how long a run still takes, from what its own modules took
-// so far: what is left needs at least its longest chain, and at least its sum
-// over as many modules as run side by side. ok is false while nothing is known.
+// estimate guesses how long a run still takes, from what its modules took in
+// earlier runs, and for those that are new from what the others took. What is left
+// needs at least its longest chain, and at least its sum over as many modules as
+// run side by side. ok is false while nothing is known.
 func estimate(modules []wire.Module, now time.Time) (left time.Duration, ok bool) {
-	var sum time.Duration
-	n := 0
-	for i := range modules {
-		if m := &modules[i]; m.State == pipeline.ModuleSucceeded && m.StartedAt != nil && m.FinishedAt != nil {
-			sum += m.FinishedAt.Sub(*m.StartedAt)
-			n++
-		}
-	}
-	if n == 0 {
+	mean, ok := typical(modules)
+	if !ok {
 		return 0, false
 	}
-	mean := sum / time.Duration(n)
 	need := make(map[string]time.Duration, len(modules))
 	deps := make(map[string][]string, len(modules))
 	var total time.Duration
@@ -30,21 +23,54 @@ func estimate(modules []wire.Module, now time.Time) (left time.Duration, ok bool
 	for i := range modules {
 		m := &modules[i]
 		deps[m.Name] = m.DependsOn
+		whole := mean
+		if m.ExpectedSeconds > 0 {
+			whole = seconds(m.ExpectedSeconds)
+		}
 		switch m.State {
 		case pipeline.ModuleWaiting:
-			need[m.Name] = mean
+			need[m.Name] = whole
 		case pipeline.ModuleRunning:
 			running++
-			need[m.Name] = mean
+			need[m.Name] = whole
 			if a := lastAttempt(m); a != nil && a.StartedAt != nil {
 				// One that takes longer than most may take as long again.
 				gone := now.Sub(*a.StartedAt)
-				need[m.Name] = max(mean-gone, gone/4, 0)
+				need[m.Name] = max(whole-gone, gone/4, 0)
 			}
 		}
 		total += need[m.Name]
 	}
-	return max(longestChain(need, deps), total/time.Duration(max(running, 1))), true
+	chain := longestChain(need, deps)
+	if running == 0 {
+		return chain, true // how many will run side by side is not known yet
+	}
+	return max(chain, total/time.Duration(running)), true
+}
+
+// typical is what a module takes of which nothing is known: the mean of those that
+// have ended, or of what is expected of the others.
+func typical(modules []wire.Module) (mean time.Duration, ok bool) {
+	var took, expected time.Duration
+	var ended, ahead int
+	for i := range modules {
+		m := &modules[i]
+		switch {
+		case m.State == pipeline.ModuleSucceeded && m.StartedAt != nil && m.FinishedAt != nil:
+			took += m.FinishedAt.Sub(*m.StartedAt)
+			ended++
+		case m.ExpectedSeconds > 0:
+			expected += seconds(m.ExpectedSeconds)
+			ahead++
+		}
+	}
+	switch {
+	case ended > 0:
+		return took / time.Duration(ended), true
+	case ahead > 0:
+		return expected / time.Duration(ahead), true
+	}
+	return 0, false
 }
 
 // longestChain is the greatest sum of needs along dependencies.

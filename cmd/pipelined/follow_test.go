@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"strings"
 	"syscall"
@@ -420,6 +421,35 @@ func TestLogs_attempts(t *testing.T) {
 	}
 	if _, stdout, _ = c.exec("logs", "r1", "build", "-attempt", "2", "-f"); stdout != "again\n" {
 		t.Errorf("attempt 2: %q", stdout)
+	}
+}
+
+func TestLogs_timestamps(t *testing.T) {
+	f := newFakeCluster(t)
+	r := finished("r1", pipeline.RunSucceeded)
+	r.events = []wire.LogEvent{
+		{Module: "build", Attempt: 1, Text: "one\ntw", Time: *at(0)},
+		{Module: "build", Attempt: 1, Offset: 6, Text: "o\nthree", Time: *at(1.5)},
+		{Module: "build", Attempt: 1, Offset: 13, End: true, State: pipeline.AttemptSucceeded},
+	}
+	f.add(r)
+	c := newCommand(t, f)
+	stamp := func(seconds float64) string { return at(seconds).UTC().Format("2006-01-02T15:04:05.0Z") }
+	want := fmt.Sprintf("build | %s one\nbuild | %[1]s two\nbuild | %s three\n", stamp(0), stamp(1.5))
+	if code, stdout, stderr := c.exec("logs", "r1", "-timestamps"); code != 0 || stdout != want {
+		t.Errorf("exit %d, %s%s", code, stdout, stderr)
+	}
+	want = strings.ReplaceAll(want, "build | ", "")
+	if code, stdout, stderr := c.exec("logs", "r1", "build", "-t", "-f", "-tail", "5"); code != 0 || stdout != want {
+		t.Errorf("exit %d, %s%s", code, stdout, stderr)
+	}
+	if body := f.body("POST /api/v1/runs/r1/logs"); !strings.Contains(body, `"lines":5`) || !strings.Contains(body, `"times":true`) {
+		t.Errorf("asked with %s", body)
+	}
+	for _, args := range [][]string{{"-tail", "0"}, {"-since", "yesterday"}, {"-since=-5m"}} {
+		if code, _, stderr := c.exec(append([]string{"logs", "r1"}, args...)...); code != exitUsage || !strings.Contains(stderr, args[0][:5]) {
+			t.Errorf("%v: exit %d, %s", args, code, stderr)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"time"
 
 	"github.com/pipelined/pipelined/api/wire"
 )
@@ -19,10 +20,13 @@ type lineSplitter struct {
 	attempt func(module string, number int)
 
 	open map[string]*openLine
+	// at is when the line that emit gets began.
+	at time.Time
 }
 
 type openLine struct {
 	attempt int
+	at      time.Time
 	rest    []byte
 }
 
@@ -56,12 +60,15 @@ func (s *lineSplitter) add(e *wire.LogEvent) {
 		}
 		if len(o.rest) > 0 {
 			o.rest = append(o.rest, text[:i]...)
-			s.emit(e.Module, o.rest)
-			o.rest = o.rest[:0]
+			s.flush(e.Module, o)
 		} else {
+			s.at = e.Time
 			s.emit(e.Module, text[:i])
 		}
 		text = text[i+1:]
+	}
+	if len(o.rest) == 0 {
+		o.at = e.Time
 	}
 	if o.rest = append(o.rest, text...); len(o.rest) > maxLine {
 		s.flush(e.Module, o)
@@ -79,6 +86,7 @@ func (s *lineSplitter) tell(e *wire.LogEvent) {
 
 func (s *lineSplitter) flush(module string, o *openLine) {
 	if len(o.rest) > 0 {
+		s.at = o.at
 		s.emit(module, o.rest)
 		o.rest = o.rest[:0]
 	}

@@ -21,6 +21,9 @@ func (p *program) logsCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "f", Aliases: []string{"follow"}, Usage: "go on until the run has ended", HideDefault: true, Local: true},
 			&cli.IntFlag{Name: "attempt", Usage: "the attempt with this number (`N`); needs MODULE", HideDefault: true, Local: true},
+			&cli.IntFlag{Name: "tail", Usage: "begin with the last `N` lines of each module", HideDefault: true, Local: true},
+			&cli.StringFlag{Name: "since", Usage: "only what was written since `TIME`: a duration before now such as 10m, or as 2006-01-02T15:04:05Z", Local: true},
+			&cli.BoolFlag{Name: "timestamps", Aliases: []string{"t"}, Usage: "print when each line was written", HideDefault: true, Local: true},
 			&cli.BoolFlag{Name: "json", Usage: "print a line of JSON for each piece of output", HideDefault: true, Local: true},
 		},
 		Action: p.action(1, 2, p.logs),
@@ -32,7 +35,7 @@ func (p *program) logs(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	module, attempt, follow := cmd.Args().Get(1), cmd.Int("attempt"), cmd.Bool("f")
+	module, attempt := cmd.Args().Get(1), cmd.Int("attempt")
 	switch {
 	case cmd.Args().Len() == 2 && !wire.ValidModule(module):
 		return usagef("logs: %.80q cannot be the name of a module", module)
@@ -40,6 +43,10 @@ func (p *program) logs(ctx context.Context, cmd *cli.Command) error {
 		return usagef("-attempt %d: attempts are counted from 1", attempt)
 	case attempt > 0 && module == "":
 		return usagef("logs: -attempt needs a MODULE")
+	}
+	o, err := p.logPart(cmd)
+	if err != nil {
+		return err
 	}
 	c, err := p.connectRead(ctx)
 	if err != nil {
@@ -49,22 +56,45 @@ func (p *program) logs(ctx context.Context, cmd *cli.Command) error {
 	defer back()
 	ctx, cancel := untilSignal(ctx, signals)
 	defer cancel(nil)
-	if !follow && module != "" && !cmd.Bool("json") {
+	if o.Once && module != "" && !cmd.Bool("json") && o.Lines == 0 && o.Since.IsZero() && !o.Times {
 		return cause(ctx, p.printLog(ctx, c, id, module, attempt))
 	}
-	o := client.FollowOptions{Once: !follow}
+	if o.Once && module != "" && attempt == 0 {
+		// Of one module, without -f, it is the newest attempt.
+		r, info, err := c.Log(ctx, id, module, client.LogOptions{})
+		if err != nil {
+			return cause(ctx, err)
+		}
+		_ = r.Close() // only its number was wanted
+		attempt = info.Attempt
+	}
 	if module != "" {
 		o.Modules = []string{module}
 	}
 	if attempt > 0 {
 		o.Positions = map[string]wire.LogPosition{module: {Attempt: attempt}}
 	}
-	w := &logWriter{p: p, attempt: attempt, raw: module != ""}
+	w := &logWriter{p: p, attempt: attempt, raw: module != "", times: o.Times}
 	if cmd.Bool("json") {
 		w.json = json.NewEncoder(p.stdout)
 		w.json.SetEscapeHTML(false)
 	}
 	return cause(ctx, w.follow(ctx, c, id, o))
+}
+
+// logPart reads which part of the output is wanted.
+func (p *program) logPart(cmd *cli.Command) (client.FollowOptions, error) {
+	o := client.FollowOptions{Once: !cmd.Bool("f"), Lines: cmd.Int("tail"), Times: cmd.Bool("timestamps")}
+	if cmd.IsSet("tail") && (o.Lines < 1 || o.Lines > 1_000_000) {
+		return o, usagef("-tail %d: want from 1 to 1000000 lines", o.Lines)
+	}
+	if text := cmd.String("since"); cmd.IsSet("since") {
+		var err error
+		if o.Since, err = wire.ParseSince(text, p.now()); err != nil {
+			return o, usagef("-%w", err)
+		}
+	}
+	return o, nil
 }
 
 // printLog copies the output of one attempt as far as it is there.
@@ -107,19 +137,32 @@ type logWriter struct {
 	// raw prints one module's output as it is, without its name.
 	raw  bool
 	json *json.Encoder
+	// times prints when each line was written.
+	times bool
 }
 
 func (w *logWriter) follow(ctx context.Context, c *client.Client, id pipeline.RunID, o client.FollowOptions) error {
 	// Announcements of attempts would be part of a live display.
 	con := w.p.newConsole()
 	con.live = false
-	lines := newLineSplitter(func(module string, line []byte) {
+	lines := newLineSplitter(nil, func(module string, number int) {
+		if w.attempt == 0 {
+			con.note("%s: attempt %d", module, number)
+		}
+	})
+	var stamped []byte
+	lines.emit = func(module string, line []byte) {
+		if w.times {
+			stamped = append(lines.at.UTC().AppendFormat(stamped[:0], wire.LogTimeLayout), ' ')
+			stamped = append(stamped, line...)
+			line = stamped
+		}
 		if w.raw {
 			con.text(line)
 			return
 		}
 		con.output(module, line)
-	}, func(module string, number int) { con.note("%s: attempt %d", module, number) })
+	}
 	err := c.FollowRun(ctx, id, o, func(e wire.LogEvent) error {
 		switch {
 		case w.attempt > 0 && e.Attempt > w.attempt:
@@ -128,7 +171,7 @@ func (w *logWriter) follow(ctx context.Context, c *client.Client, id pipeline.Ru
 			if err := w.json.Encode(e); err != nil {
 				return wrap("write output", err)
 			}
-		case w.raw && !con.safe:
+		case w.raw && !con.safe && !w.times:
 			if _, err := con.out.Write(e.Bytes()); err != nil {
 				return wrap("write output", err)
 			}

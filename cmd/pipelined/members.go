@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
 )
 
 func (p *program) membersCommand() *cli.Command {
@@ -69,7 +70,7 @@ func (p *program) workersCommand() *cli.Command {
 				}
 				return p.printJSON(list)
 			}
-			t := newTable(p.stdout, "WORKER", "STATUS", "LOAD", "OS", "ARCH", "TAGS", "TOOLS", "ENDPOINT")
+			t := newTable(p.stdout, "WORKER", "STATUS", "LOAD", "CPU", "MEMORY", "OS", "ARCH", "TAGS", "TOOLS", "ENDPOINT")
 			for _, w := range list.Workers {
 				name := w.Name
 				if name == "" {
@@ -80,9 +81,20 @@ func (p *program) workersCommand() *cli.Command {
 				}
 				tags := slices.Sorted(slices.Values(w.Capabilities.Tags))
 				t.row(name, w.Status, fmt.Sprintf("%d/%d", w.CurrentLoad, w.Capabilities.MaxParallelModules),
+					reservedOf(w.Capabilities.CPU > 0, fmt.Sprintf("%v/%v", w.Reserved.CPU, w.Capabilities.CPU)),
+					reservedOf(w.Capabilities.Memory > 0, fmt.Sprintf("%s/%s", pipeline.FormatBytes(w.Reserved.Memory), pipeline.FormatBytes(w.Capabilities.Memory))),
 					w.Capabilities.OS, w.Capabilities.Arch, strings.Join(tags, ","), fmt.Sprint(len(w.Capabilities.InstalledTools)), w.Endpoint)
 			}
 			return t.flush()
 		}),
 	}
+}
+
+// reservedOf is how much of something is reserved, where it is known how much
+// there is.
+func reservedOf(known bool, text string) string {
+	if !known {
+		return "unknown"
+	}
+	return text
 }

@@ -17,8 +17,8 @@ import (
 
 func (p *program) planCommand() *cli.Command {
 	return &cli.Command{
-		Name: "plan", Usage: "shows what a pipeline would do; needs no cluster, but asks one for recorded results where there is one", ArgsUsage: "FILE",
-		Description: "Waves of modules that may run at the same time, what is skipped and why, what is known only when results are, and the longest path.",
+		Name: "plan", Usage: "shows what a pipeline would do; needs no cluster, but asks one for durations and recorded results where there is one", ArgsUsage: "FILE",
+		Description: "Waves of modules that may run at the same time, what is skipped and why, what is known only when results are, and the longest path. Where there is a cluster also on which workers the modules would run were those idle, and how long they take by what earlier runs took.",
 		Flags:       append(append(append(varFlags(), selectFlags()...), cacheFlags()...), jsonFlag()),
 		Action: p.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
 			def, err := p.compiled(ctx, cmd)
@@ -62,9 +62,13 @@ func (p *program) compiled(ctx context.Context, cmd *cli.Command) (*pipeline.Pip
 type runPlan struct {
 	Pipeline string     `json:"pipeline"`
 	Waves    [][]string `json:"waves"`
-	// CriticalPath is the longest chain of modules.
+	// CriticalPath is the longest chain of modules: by the time that they are
+	// expected to take, or by their number where that is not known.
 	CriticalPath []string        `json:"criticalPath"`
 	Modules      []plannedModule `json:"modules"`
+	// Estimate is how long the run would take on the workers there are, where
+	// that is known.
+	Estimate *wire.Estimate `json:"estimate,omitempty"`
 }
 
 // plannedModule is one module of a plan.
@@ -86,6 +90,8 @@ type plannedModule struct {
 	Always   bool              `json:"alwaysRun,omitempty"`
 	// Cache is what recorded results have to do with it, where that is known.
 	Cache *wire.ModuleForecast `json:"cache,omitempty"`
+	// Expected is how long it takes and where it would run, where that is known.
+	Expected *wire.ModuleEstimate `json:"expected,omitempty"`
 }
 
 // planOf works out the waves of a pipeline.
@@ -233,7 +239,9 @@ func (p *program) printPlan(plan runPlan) {
 			header = ""
 		}
 	}
-	if len(plan.CriticalPath) > 0 {
+	if e := plan.Estimate; e != nil && e.Known {
+		p.printEstimate(e)
+	} else if len(plan.CriticalPath) > 0 {
 		fmt.Fprintf(w, "\nlongest path: %s\n", clean(strings.Join(plan.CriticalPath, " -> ")))
 	}
 }
@@ -255,6 +263,7 @@ func (p *program) printPlanned(m *plannedModule) {
 	for _, u := range unknown {
 		fmt.Fprintf(p.stdout, "      %s\n", clean(u))
 	}
+	p.printExpected(m.Expected)
 	p.printForecast(m.Cache)
 	if len(m.DependsOn) > 0 {
 		fmt.Fprintf(p.stdout, "      after %s\n", clean(strings.Join(m.DependsOn, ", ")))

@@ -87,11 +87,11 @@ func (p *program) command() *cli.Command {
 		ExitErrHandler:  func(context.Context, *cli.Command, error) {},
 		Commands: []*cli.Command{
 			p.runCommand(), p.agentCommand(),
-			p.submitCommand(), p.validateCommand(), p.formatCommand(), p.planCommand(), p.graphCommand(),
+			p.submitCommand(), p.validateCommand(), p.formatCommand(), p.planCommand(), p.graphCommand(), p.schemaCommand(),
 			p.listCommand(), p.statusCommand(), p.watchCommand(), p.waitCommand(), p.logsCommand(),
-			p.cancelCommand(), p.againCommand(), p.approveCommand(), p.rejectCommand(), p.whyCommand(), p.artifactsCommand(),
-			p.workersCommand(), p.membersCommand(), p.drainCommand(), p.leaveCommand(), p.locksCommand(), p.schedulesCommand(),
-			p.cacheCommand(), p.secretsCommand(), p.tokenCommand(), p.keygenCommand(), p.caCommand(),
+			p.cancelCommand(), p.againCommand(), p.approveCommand(), p.rejectCommand(), p.whyCommand(), p.artifactsCommand(), p.execCommand(),
+			p.workersCommand(), p.membersCommand(), p.drainCommand(), p.leaveCommand(), p.locksCommand(), p.schedulesCommand(), p.cacheCommand(),
+			p.secretsCommand(), p.tokenCommand(), p.keygenCommand(), p.caCommand(),
 			p.versionCommand(), p.helpCommand(),
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
@@ -101,6 +101,8 @@ func (p *program) command() *cli.Command {
 			}
 			return noCommand(ctx, cmd)
 		},
+		EnableShellCompletion:           true,
+		ConfigureShellCompletionCommand: completionCommand,
 	}
 	prepare(root)
 	return root

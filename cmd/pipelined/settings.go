@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/dustin/go-humanize"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
 	"github.com/hashicorp/hcl/v2/hclparse"
@@ -95,6 +96,8 @@ var agentTable = []setting{
 	{"expect", kindNumber, "begin a cluster once `N` fresh nodes see each other", "", number(0, 99, func(s *agentSettings) *int { return &s.Expect })},
 	{"mode", kindText, "part in the cluster (`MODE`): auto, orchestrator, worker or standalone", "auto", setMode},
 	{"max-parallel", kindNumber, "`N` modules at once", "the number of cores", number(1, 10_000, func(s *agentSettings) *int { return &s.Slots })},
+	{"cpu", kindText, "`N` processors that modules can reserve; may be a fraction", "what the machine or the agent's control group has", setCPU},
+	{"memory", kindText, "memory that modules can reserve together, such as 8GiB (`SIZE`)", "what the machine or the agent's control group has", setMemory},
 	{"tag", kindList, "`TAG` that modules can require; may be repeated", "", list(func(s *agentSettings) *[]string { return &s.Tags })},
 	{"module-env", kindList, "`NAMES` of variables of this machine that modules see", "", list(func(s *agentSettings) *[]string { return &s.ModuleEnv })},
 	{"key-file", kindText, "", "", text(func(s *agentSettings) *string { return &s.keyFile })}, // a shared flag
@@ -114,6 +117,24 @@ func setMode(s *agentSettings, v []string) error {
 		modes := []string{"auto", "orchestrator", "worker", "standalone"}
 		return fmt.Errorf("want one of %s%s", strings.Join(modes, ", "), didYouMean(v[0], modes))
 	}
+	return nil
+}
+
+func setCPU(s *agentSettings, v []string) error {
+	n, err := strconv.ParseFloat(v[0], 64)
+	if err != nil || !(n >= 0.001 && n <= 100_000) {
+		return fmt.Errorf("want a number of processors, such as 4 or 0.5")
+	}
+	s.CPU = n
+	return nil
+}
+
+func setMemory(s *agentSettings, v []string) error {
+	n, err := humanize.ParseBytes(v[0])
+	if _, bare := strconv.ParseFloat(v[0], 64); err != nil || bare == nil || n < 1<<20 || n > 1<<50 {
+		return fmt.Errorf("want a number and a unit, such as 8GiB or 512MiB")
+	}
+	s.Memory = int64(n)
 	return nil
 }
 

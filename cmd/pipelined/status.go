@@ -84,7 +84,7 @@ func (p *program) printRun(r wire.Run) error {
 		if m.ExitCode != nil {
 			code = fmt.Sprint(*m.ExitCode)
 		}
-		t.row(m.Name, words(string(m.State)), moduleWorker(m), fmt.Sprint(len(m.Attempts)), code, moduleTook(m, now), moduleReason(m, now))
+		t.row(m.Name, words(string(m.State)), moduleWorker(m), fmt.Sprint(tries(m.Attempts)), code, moduleTook(m, now), moduleReason(m, now))
 	}
 	return t.flush()
 }

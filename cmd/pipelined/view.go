@@ -105,7 +105,7 @@ func (v *runView) changes(list []change, m *wire.Module) []change {
 			told.started = a.Number
 			// What is over already is told with its end alone.
 			if !a.State.Final() {
-				add(neutral, true, "started on %s%s", a.Worker, attemptNote(a.Number))
+				add(neutral, true, "started on %s%s", a.Worker, attemptNote(m, i))
 			}
 		}
 		if !a.State.Final() || a.Number <= told.ended {
@@ -154,8 +154,8 @@ func finalText(m *wire.Module) (string, mood) {
 	}
 	switch m.State {
 	case pipeline.ModuleSucceeded, pipeline.ModuleCached:
-		if n := len(m.Attempts); n > 1 {
-			text += fmt.Sprintf(" (attempt %d)", m.Attempts[n-1].Number)
+		if n := len(m.Attempts); n > 0 {
+			text += attemptNote(m, n-1)
 		}
 		return text, good
 	case pipeline.ModuleFailed:
@@ -243,11 +243,24 @@ func because(reason string) string {
 	return ": " + reason
 }
 
-func attemptNote(n int) string {
-	if n < 2 {
+// attemptNote names an attempt where others were tried before it.
+func attemptNote(m *wire.Module, i int) string {
+	if tries(m.Attempts[:i]) == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" (attempt %d)", n)
+	return fmt.Sprintf(" (attempt %d)", m.Attempts[i].Number)
+}
+
+// tries counts attempts, but for those that were queued behind another, never
+// started, and given back.
+func tries(list []wire.Attempt) int {
+	n := 0
+	for i := range list {
+		if list[i].State != pipeline.AttemptCancelled || list[i].StartedAt != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // took gives " in 1.2s" where both times are known.

@@ -34,7 +34,12 @@ type Config struct {
 	Mode                           pipeline.Mode
 	// Slots is how many modules run at once; default: the number of cores.
 	Slots int
-	Tags  []string
+	// CPU (a number of processors) and Memory (in bytes) are what modules here may
+	// reserve together; default: what the machine, or this process's control
+	// group, has.
+	CPU    float64
+	Memory int64
+	Tags   []string
 	// KeyFile holds the cluster key; Key, where it is set, stands for it.
 	KeyFile string
 	Key     []byte
@@ -62,6 +67,8 @@ type Config struct {
 	Executable string
 	Logger     hclog.Logger
 	Version    string
+	// Limits say how fast what nobody waits for may go.
+	Limits Limits
 	// Raft and Timing are for tests and other networks.
 	Raft   consensus.Timings
 	Timing orchestrator.Timing
@@ -92,6 +99,16 @@ func (c *Config) defaults() error {
 	if c.Slots < 0 || c.Slots > 10_000 {
 		return pipeline.Errorf(pipeline.Invalid, "-max-parallel %d: want 1 to 10000", c.Slots)
 	}
+	has := findMachine("/")
+	if c.CPU == 0 {
+		c.CPU = has.cpu
+	}
+	if c.Memory == 0 {
+		c.Memory = has.memory
+	}
+	if c.CPU < 0 || c.CPU > maxCPU || c.Memory < 0 {
+		return pipeline.Errorf(pipeline.Invalid, "-cpu %v, -memory %d: want 0.001 to %d processors, and a size", c.CPU, c.Memory, maxCPU)
+	}
 	if c.Mode == pipeline.ModeOrchestrator || c.Idle {
 		c.Slots = 0
 	}
@@ -114,6 +131,7 @@ func (c *Config) defaults() error {
 	if c.Version == "" {
 		c.Version = "dev"
 	}
+	c.Limits.defaults()
 	return nil
 }
 
@@ -130,6 +148,9 @@ func defaultName(bind string, ip net.IP) string {
 	}
 	return host
 }
+
+// maxCPU is the most processors that a node can be said to have.
+const maxCPU = 100_000
 
 // maxTools bounds how many tools a worker tells of.
 const maxTools = 8192

@@ -16,7 +16,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/pipeline"
@@ -39,7 +38,7 @@ func (n *Node) tailHere(ctx context.Context, id pipeline.AttemptID, offset int64
 		}
 	}()
 	for {
-		path, live, ok := n.worker.LogFile(id)
+		path, _, live, ok := n.worker.LogFile(id)
 		if f == nil {
 			if !ok {
 				return pipeline.Errorf(pipeline.NotFound, "attempt %s is not here", id)
@@ -116,7 +115,7 @@ func (b *backend) Follow(ctx context.Context, id pipeline.RunID, in wire.FollowR
 	f := &follower{n: n, id: id, in: in, at: map[string]*place{}, poke: make(chan struct{}, 1),
 		open: map[string]*pipeline.ModuleRecord{}}
 	for m, p := range in.Positions {
-		f.at[m] = &place{LogPosition: p}
+		f.at[m] = &place{LogPosition: p, begun: p.Offset > 0 || p.Ended}
 	}
 	var cancel context.CancelFunc
 	ctx, cancel = context.WithCancel(ctx)
@@ -157,6 +156,14 @@ type follower struct {
 type place struct {
 	wire.LogPosition
 	busy bool
+	// begun is set once it is settled where in the first attempt to begin.
+	begun bool
+	// times is what is known of when the attempt with the number timed wrote, whole
+	// where all of it is, and at the same, read.
+	times []byte
+	timed int
+	whole bool
+	dates pipeline.LogTimes
 }
 
 func (f *follower) run(ctx context.Context) error {
@@ -287,7 +294,7 @@ func (f *follower) start(ctx context.Context) (idle bool) {
 			continue
 		}
 		if p.Attempt == 0 {
-			p.Attempt = 1
+			p.Attempt = f.firstAttempt(rec)
 		}
 		if p.Ended {
 			if p.Attempt >= len(rec.Attempts) {
@@ -343,9 +350,8 @@ func (f *follower) attempt(ctx context.Context, name string, p *place, a pipelin
 	cut := &cutter{}
 	piece := func(b []byte) error {
 		for len(b) > 0 {
-			part := b[:min(len(b), pieceSize)]
+			e, part := f.dated(wire.LogEvent{Module: name, Attempt: a.Number, Offset: p.Offset}, p, b[:min(len(b), pieceSize)])
 			b = b[len(part):]
-			e := wire.LogEvent{Module: name, Attempt: a.Number, Offset: p.Offset}
 			e.Text, e.Raw = textOf(part)
 			if sendErr = f.send(e); sendErr != nil {
 				return sendErr
@@ -354,11 +360,25 @@ func (f *follower) attempt(ctx context.Context, name string, p *place, a pipelin
 		}
 		return nil
 	}
+	if err := f.begin(ctx, name, p, &a); err != nil && !a.State.Final() {
+		// Nothing is known yet, or its worker died: as below.
+		p.Ended = !f.in.Follow
+		if f.in.Follow {
+			sleep(ctx, tailPause)
+		}
+		return nil
+	}
+	p.begun = true
 	if !a.State.Final() {
 		id := pipeline.AttemptID{Run: f.id, Module: name, Attempt: a.Number}
 		// An error means that the worker forgot it or died: the state tells how it
 		// goes on, and the next round reads on from the same byte.
-		_ = f.n.tail(ctx, a.Worker, id, p.Offset, f.in.Follow, func(b []byte) error { return piece(cut.add(b)) })
+		_ = f.n.tail(ctx, a.Worker, id, p.Offset, f.in.Follow, func(b []byte) error {
+			if f.in.Times {
+				_ = f.begin(ctx, name, p, &a) // where it fails the last known time counts
+			}
+			return piece(cut.add(b))
+		})
 		if sendErr == nil {
 			_ = piece(cut.rest()) // sets sendErr
 		}
@@ -395,9 +415,10 @@ func (f *follower) logged(ctx context.Context, a pipeline.Attempt, p *place, cut
 	if _, err := blob.Seek(p.Offset, io.SeekStart); err != nil {
 		return err
 	}
+	in := io.LimitReader(blob, a.LogSize-p.Offset) // behind it stand the times
 	buf := make([]byte, pieceSize)
 	for {
-		k, err := blob.Read(buf)
+		k, err := in.Read(buf)
 		if k > 0 {
 			if err := piece(cut.add(buf[:k])); err != nil {
 				return err
@@ -442,86 +463,4 @@ func textOf(b []byte) (string, []byte) {
 		return string(b), nil
 	}
 	return strings.ToValidUTF8(string(b), "\uFFFD"), append([]byte(nil), b...)
-}
-
-// Log opens the output of one attempt.
-func (b *backend) Log(ctx context.Context, id pipeline.RunID, module string, attempt int, offset int64) (io.ReadCloser, api.LogInfo, error) {
-	n := b.node()
-	n.freshen(ctx)
-	a, err := n.findAttempt(id, module, attempt)
-	if err != nil {
-		return nil, api.LogInfo{}, err
-	}
-	info := api.LogInfo{Attempt: a.Number, Size: a.LogSize, Final: a.State.Final()}
-	if info.Final {
-		if a.Log == "" || a.LogSize == 0 {
-			return io.NopCloser(strings.NewReader("")), info, nil
-		}
-		blob, err := n.openBlob(ctx, a.Holders, a.Log)
-		if err != nil {
-			return nil, info, err
-		}
-		if _, err := blob.Seek(min(offset, a.LogSize), io.SeekStart); err != nil {
-			blob.Close()
-			return nil, info, err
-		}
-		return blob, info, nil
-	}
-	pr, pw := io.Pipe()
-	go func() { // ends when the reader closes or everything there is was read
-		err := n.tail(ctx, a.Worker, pipeline.AttemptID{Run: id, Module: module, Attempt: a.Number}, offset, false,
-			func(p []byte) error { _, err := pw.Write(p); return err })
-		if pipeline.KindOf(err) == pipeline.NotFound {
-			err = nil // nothing yet
-		}
-		pw.CloseWithError(err)
-	}()
-	info.Size = -1
-	return pr, info, nil
-}
-
-// findAttempt finds an attempt of a module; 0 means the newest. One that has
-// none yet gives the zero attempt.
-func (n *Node) findAttempt(id pipeline.RunID, module string, attempt int) (a pipeline.Attempt, err error) {
-	err = n.store.View(func(v *fsm.View) error {
-		if _, ok := v.Run(id); !ok {
-			return noRun(id)
-		}
-		mods, err := v.RunModules(id)
-		if err != nil {
-			return err
-		}
-		if !slices.ContainsFunc(mods, func(m pipeline.Module) bool { return m.Name == module }) {
-			return noModule(id, module, mods)
-		}
-		rec := v.Module(id, module)
-		switch {
-		case attempt > len(rec.Attempts):
-			return pipeline.Errorf(pipeline.NotFound, "module %s has %d attempts, not %d", module, len(rec.Attempts), attempt)
-		case attempt > 0:
-			a = rec.Attempts[attempt-1]
-		case len(rec.Attempts) > 0:
-			a = *rec.Last()
-		default:
-			a.State = pipeline.AttemptCancelled // nothing ran: an empty log that will not grow for this attempt
-		}
-		return nil
-	})
-	return a, err
-}
-
-// selected reports whether a name that was given means a module of the run.
-func selected(mods []pipeline.Module, given string) bool {
-	return slices.ContainsFunc(mods, func(m pipeline.Module) bool { return m.Of == given || pipeline.Selects(given, m.Name) })
-}
-
-func noModule(id pipeline.RunID, module string, mods []pipeline.Module) error {
-	var names []string
-	for i := range mods {
-		if names = append(names, mods[i].Name); len(names) == 20 {
-			names = append(names, "…")
-			break
-		}
-	}
-	return pipeline.Errorf(pipeline.NotFound, "run %s has no module %q: it has %s", id, module, strings.Join(names, ", "))
 }

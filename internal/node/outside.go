@@ -80,6 +80,9 @@ func checkRegistration(w wire.WorkerNode) error {
 	if c.MaxParallelModules < 1 || c.MaxParallelModules > 10_000 {
 		return pipeline.Errorf(pipeline.Invalid, "workerNode.capabilities.maxParallelModules %d: want 1 to 10000", c.MaxParallelModules)
 	}
+	if !(c.CPU >= 0 && c.CPU <= maxCPU) || c.Memory < 0 {
+		return pipeline.Errorf(pipeline.Invalid, "workerNode.capabilities: cpu %v and memory %d: want a number of processors up to %d and a number of bytes", c.CPU, c.Memory, maxCPU)
+	}
 	if len(c.Tags) == 0 {
 		return pipeline.Errorf(pipeline.Invalid, "workerNode.capabilities.tags is empty: only modules that require one of them would come")
 	}
@@ -147,7 +150,7 @@ func (b *backend) Workers(ctx context.Context) (wire.WorkerList, error) {
 			e = endpoint[w.ID]
 		}
 		out.Workers = append(out.Workers, wire.WorkerNode{ID: strings.TrimPrefix(string(w.ID), outsidePrefix), Name: w.Name, Endpoint: e,
-			Capabilities: w.Capabilities, CurrentLoad: w.CurrentLoad, Status: w.Status, Outside: w.Outside})
+			Capabilities: w.Capabilities, CurrentLoad: w.CurrentLoad, Reserved: w.Reserved, Status: w.Status, Outside: w.Outside})
 	}
 	return out, nil
 }

@@ -38,10 +38,15 @@ func (n *Node) peerHandler() http.Handler {
 	mux.Handle("POST /peer/missing", message(func(_ context.Context, want []pipeline.Digest) ([]pipeline.Digest, error) {
 		return n.blobs.Missing(want), nil
 	}))
+	mux.Handle("POST /peer/sizes", message(func(_ context.Context, want []pipeline.Digest) ([]int64, error) { return n.sizes(want), nil }))
+	mux.Handle("POST /peer/take", message(n.take))
+	mux.HandleFunc("GET /peer/blob", n.servePeerBlob)
 	mux.Handle("POST /peer/blobs/clean", message(func(_ context.Context, want []pipeline.Digest) ([]pipeline.Digest, error) {
 		return n.blobs.Clean(want), nil
 	}))
 	mux.HandleFunc("GET /peer/log", n.servePeerLog)
+	mux.HandleFunc("POST /peer/exec", n.servePeerExec)
+	mux.Handle("POST /peer/log/place", message(n.logPlaceHere))
 	mux.HandleFunc("POST /peer/bundle", n.servePeerBundle)
 	mux.HandleFunc("POST /peer/blobs/get", n.servePeerGetBlobs)
 	mux.Handle("/", n.api.PeerHandler())
@@ -200,7 +205,7 @@ func (n *Node) servePeerLog(w http.ResponseWriter, r *http.Request) {
 		writeError(w, pipeline.Errorf(pipeline.Invalid, "offset %q: want a number from 0 on", q.Get("offset")))
 		return
 	}
-	if _, _, ok := n.worker.LogFile(id); !ok {
+	if _, _, _, ok := n.worker.LogFile(id); !ok {
 		writeError(w, pipeline.Errorf(pipeline.NotFound, "attempt %s is not here", id))
 		return
 	}

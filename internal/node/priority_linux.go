@@ -28,3 +28,8 @@ func SetPriority(nice int) bool {
 	}
 	return ok
 }
+
+// unpreferred gives a process that was just started the priority of modules.
+func unpreferred(pid int) {
+	_ = unix.Setpriority(unix.PRIO_PROCESS, pid, 0) // it may have ended
+}

@@ -7,3 +7,5 @@ const daemonNice = 0
 
 // SetPriority does nothing on this system.
 func SetPriority(int) bool { return false }
+
+func unpreferred(int) {}

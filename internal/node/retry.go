@@ -149,13 +149,28 @@ func (b *backend) Why(ctx context.Context, id pipeline.RunID, module string) (wi
 		return wire.Why{}, err
 	}
 	n.explainWaiting(ctx, &run)
+	defs := map[string]*pipeline.Module{}
+	err = n.store.View(func(v *fsm.View) error {
+		mods, err := v.RunModules(id)
+		for i := range mods {
+			defs[mods[i].Name] = &mods[i]
+		}
+		return err
+	})
+	if err != nil {
+		return wire.Why{}, err
+	}
 	out := wire.Why{Run: run.RunSummary, Module: []wire.WhyModule{}}
 	for i := range run.Modules {
 		m := &run.Modules[i]
 		if module != "" && m.Of != module && !pipeline.Selects(module, m.Name) {
 			continue
 		}
-		out.Module = append(out.Module, wire.WhyModule{Name: m.Name, State: m.State, Because: append(because(&run, m), n.cacheFacts(id, m.Name)...)})
+		facts := because(&run, m)
+		if fact := n.whyThere(ctx, defs[m.Name], m); fact != "" {
+			facts = append(facts, fact)
+		}
+		out.Module = append(out.Module, wire.WhyModule{Name: m.Name, State: m.State, Because: append(facts, n.cacheFacts(id, m.Name)...)})
 	}
 	if module != "" && len(out.Module) == 0 {
 		return out, n.store.View(func(v *fsm.View) error {
@@ -167,6 +182,33 @@ func (b *backend) Why(ctx context.Context, id pipeline.RunID, module string) (wi
 		})
 	}
 	return out, nil
+}
+
+// whyThere says why a module ran where it did: who could have taken it, and
+// what decides among them. "" where it did not run, or the worker is not here
+// any more.
+func (n *Node) whyThere(ctx context.Context, def *pipeline.Module, m *wire.Module) string {
+	if def == nil || len(m.Attempts) == 0 {
+		return ""
+	}
+	last := &m.Attempts[len(m.Attempts)-1]
+	able, of, err := n.orch.Able(ctx, def)
+	if err != nil || !slices.Contains(able, last.Worker) {
+		return ""
+	}
+	asks := orchestrator.Needs(def)
+	const rule = "of these the least busy one takes it"
+	switch {
+	case of == 1:
+		return ""
+	case len(able) == 1:
+		return fmt.Sprintf("%s is the only one of %d workers that has %s", last.Worker, of, asks)
+	case asks == "":
+		return fmt.Sprintf("it asks for nothing special, so each of %d workers can take it: %s", of, rule)
+	case len(able) > 8:
+		return fmt.Sprintf("%d of %d workers have %s: %s", len(able), of, asks, rule)
+	}
+	return fmt.Sprintf("%s of %d workers have %s: %s", strings.Join(able, ", "), of, asks, rule)
 }
 
 // because says what is known of why a module is where it is.

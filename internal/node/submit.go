@@ -127,12 +127,9 @@ func (n *Node) secureWorkspace(ctx context.Context, root pipeline.Digest) ([]pip
 	if _, err := pipeline.ParseDigest(string(root)); err != nil {
 		return nil, pipeline.Errorf(pipeline.Invalid, "workspace: %w", err)
 	}
-	if err := n.fetch(ctx, nil, []pipeline.Digest{root}); err != nil {
-		return nil, notSent(err)
-	}
-	raw, err := n.blobs.ReadAll(root, 256<<20)
+	raw, err := n.readBlob(ctx, nil, root, 256<<20)
 	if err != nil {
-		return nil, err
+		return nil, notSent(err)
 	}
 	tree, err := storage.DecodeTree(raw)
 	if err != nil {
@@ -233,7 +230,7 @@ func parseCursor(s string) (uint64, error) {
 func summary(r pipeline.Run) wire.RunSummary {
 	return wire.RunSummary{ID: r.ID, Number: r.Number, Pipeline: r.Pipeline, State: r.State, Reason: r.Reason, Submitter: r.Submitter,
 		SubmittedAt: r.SubmittedAt.UTC(), StartedAt: timeOf(r.StartedAt), FinishedAt: timeOf(r.FinishedAt), Workspace: r.Workspace,
-		ModuleCount: r.Modules, ModulesDone: r.Done, Schedule: r.Schedule, Tick: timeOf(r.Tick), Group: r.Group}
+		ModuleCount: r.Modules - r.Replaced, ModulesDone: r.Done - r.Replaced, Schedule: r.Schedule, Tick: timeOf(r.Tick), Group: r.Group}
 }
 
 // summaryIn is summary with the reason why a run waits for its turn.
@@ -329,6 +326,8 @@ func (n *Node) readRun(id pipeline.RunID, since uint64) (wire.Run, error) {
 		}
 		recs := v.ModulesSince(id, since)
 		out = wire.Run{RunSummary: summaryIn(v, r), Index: r.Index, Modules: []wire.Module{}}
+		var ahead []pipeline.Module // those that have not ended
+		var places []int
 		for i := range mods {
 			m := &mods[i]
 			rec := recs[m.Name]
@@ -339,6 +338,13 @@ func (n *Node) readRun(id pipeline.RunID, since uint64) (wire.Run, error) {
 				rec = &pipeline.ModuleRecord{Name: m.Name, State: pipeline.ModuleWaiting}
 			}
 			out.Modules = append(out.Modules, moduleOf(m, rec))
+			if !rec.State.Final() {
+				ahead = append(ahead, *m)
+				places = append(places, len(out.Modules)-1)
+			}
+		}
+		for i, d := range v.Expected(r.Pipeline, ahead) {
+			out.Modules[places[i]].ExpectedSeconds = d.Seconds()
 		}
 		return nil
 	})
@@ -392,8 +398,12 @@ func (n *Node) explainWaiting(ctx context.Context, r *wire.Run) {
 	}
 	for i := range r.Modules {
 		m := &r.Modules[i]
-		if m.State == pipeline.ModuleWaiting && m.Reason == "" {
-			m.Reason = why[m.Name]
+		switch now := why[m.Name]; {
+		case m.State != pipeline.ModuleWaiting || now == "" || now == m.Reason:
+		case m.Reason == "":
+			m.Reason = now
+		default: // why it waits again, and for what
+			m.Reason += "; " + now
 		}
 	}
 }

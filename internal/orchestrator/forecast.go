@@ -22,7 +22,7 @@ func (o *Orchestrator) Forecast(ctx context.Context, head pipeline.Run, def *pip
 	if o.cfg.Results == nil || head.Cache == pipeline.CacheOff {
 		return nil, nil
 	}
-	r, err := newRun(head, def)
+	r, err := newRun(head, def, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +133,7 @@ func (f *forecast) one(ctx context.Context, m *mod, x *Forecast) *lookup {
 		x.Unknown = "known after its for_each"
 		return nil
 	case len(f.platforms[m.class()]) == 0:
-		x.Unknown = "no worker here has " + needs(m.def.Requires)
+		x.Unknown = f.t.lacking(m.def.Requires)
 		return nil
 	}
 	if late {

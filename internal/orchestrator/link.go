@@ -28,8 +28,9 @@ type link struct {
 	caps        *pipeline.Capabilities // nil until heard of in this term
 	sched       scheduler.Worker
 	closed      bool
-	used        int // live attempts, those in flight included
-	load        int // as an outside worker told
+	used        int   // live attempts, those in flight included
+	cpu, memory int64 // what they reserve, as the planner counts it
+	load        int   // as an outside worker told
 	cancel      context.CancelFunc
 
 	mu    sync.Mutex // guards following
@@ -52,7 +53,7 @@ func (t *term) openLink(id pipeline.NodeID, name string, outside bool) *link {
 	for _, r := range t.runs {
 		for _, m := range r.list {
 			if m.runsOn(id) {
-				l.used++
+				l.take(m)
 			}
 		}
 	}
@@ -291,6 +292,18 @@ func (l *link) setCaps(c pipeline.Capabilities) {
 	l.caps = &c
 	l.sched.Name, l.sched.OS, l.sched.Arch = l.name, c.OS, c.Arch
 	l.sched.Tools, l.sched.Tags = set(c.InstalledTools), set(c.Tags)
+	l.sched.CPU, l.sched.Memory = scheduler.Thousandths(c.CPU), c.Memory
+}
+
+// take and give count an attempt that occupies a slot of the worker.
+func (l *link) take(m *mod) { l.count(m, 1) }
+
+func (l *link) give(m *mod) { l.count(m, -1) }
+
+func (l *link) count(m *mod, n int) {
+	l.used += n
+	l.cpu += int64(n) * scheduler.Thousandths(m.def.Resources.CPU)
+	l.memory += int64(n) * m.def.Resources.Memory
 }
 
 func set(names []string) map[string]bool {

@@ -109,7 +109,7 @@ func (t *term) waitsForLock(m *mod) string {
 			return "waits for its locks: others are ahead of it"
 		}
 	}
-	return "no worker here has " + needs(m.def.Requires)
+	return t.lacking(m.def.Requires)
 }
 
 // Lock is a key of not_in_parallel that is held or waited for.

@@ -177,7 +177,7 @@ func loadRun(v *fsm.View, head pipeline.Run) (*run, error) {
 	if len(def.Modules) > head.Modules {
 		return nil, fmt.Errorf("run %s: definition has %d modules, its head says %d", head.ID, len(def.Modules), head.Modules)
 	}
-	r, err := newRun(head, def)
+	r, err := newRun(head, def, v.Expected(head.Pipeline, def.Modules))
 	if err != nil {
 		return nil, err
 	}
@@ -197,11 +197,12 @@ func loadRun(v *fsm.View, head pipeline.Run) (*run, error) {
 	return r, nil
 }
 
-// newRun builds the model of a run to which nothing has happened.
-func newRun(head pipeline.Run, def *pipeline.Pipeline) (*run, error) {
+// newRun builds the model of a run to which nothing has happened. expected is
+// how long its modules take, as far as that is known; nil is nothing.
+func newRun(head pipeline.Run, def *pipeline.Pipeline, expected []time.Duration) (*run, error) {
 	r := &run{head: head, def: def, mods: make(map[string]*mod, len(def.Modules)), remaining: len(def.Modules), confidential: confidential(def)}
 	r.queue.ID, r.queue.Number, r.queue.MaxParallel = head.ID, head.Number, def.MaxParallel
-	ranks := scheduler.Ranks(def)
+	ranks := scheduler.Ranks(def, scheduler.Guess(expected))
 	for i := range def.Modules {
 		r.add(&mod{run: r, def: &def.Modules[i], order: i, rank: ranks[i], state: pipeline.ModuleWaiting})
 	}
@@ -367,7 +368,7 @@ func (m *mod) countFinal() {
 
 // class is where the module may go.
 func (m *mod) class() scheduler.Class {
-	c := scheduler.ClassOf(m.def.Requires, m.run.head.PinWorker)
+	c := scheduler.ClassOf(m.def.Requires, m.def.Resources, m.run.head.PinWorker)
 	c.Avoid, c.Alone, c.Private = m.avoid, len(m.def.Locks) > 0, m.private()
 	return c
 }

@@ -157,14 +157,18 @@ func (t *term) passOn(l *live, success bool) {
 		return
 	}
 	l.mod.run.vacate(l)
+	link := t.links[l.worker]
+	if link != nil {
+		link.give(l.mod)
+	}
 	if next != nil && success {
 		l.mod.run.occupy(next)
+		if link != nil {
+			link.take(next.mod)
+		}
 		return
 	}
 	l.mod.run.queue.Running--
-	if link := t.links[l.worker]; link != nil {
-		link.used--
-	}
 }
 
 // keepPace notes how long the run's attempts take.

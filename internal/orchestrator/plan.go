@@ -11,11 +11,11 @@ import (
 
 // plan places what is ready.
 func (t *term) plan() {
-	t.dirty = false
+	t.dirty, t.kept = false, nil
 	t.wakeDelayed()
-	v := scheduler.View{Workers: t.planWorkers()}
-	t.grantLocks(v.Workers)
 	now := time.Now()
+	v := scheduler.View{Workers: t.planWorkers(), Now: now, Patience: patience}
+	t.grantLocks(v.Workers)
 	for _, r := range t.runs {
 		if r.queue.Len() > 0 && !r.stale {
 			r.queue.Priority = r.priority(now)
@@ -30,6 +30,7 @@ func (t *term) plan() {
 	// same view gives the same plan.
 	sort.Slice(v.Runs, func(i, j int) bool { return v.Runs[i].Number < v.Runs[j].Number })
 	placed, why := scheduler.Plan(&v)
+	t.kept = v.Kept
 	for _, e := range why {
 		r := t.runs[e.Run]
 		if r.why == nil {
@@ -95,7 +96,7 @@ func (t *term) assign(p scheduler.Placement) {
 		m.run.head.StartedAt = l.assignedAt
 	}
 	m.run.occupy(l)
-	link.used++
+	link.take(m)
 	t.batch.assign(l, p.WorkerName)
 }
 
@@ -122,7 +123,7 @@ func (t *term) queueBehind(r *run) {
 			continue
 		}
 		link := t.links[head.worker]
-		if link == nil || link.caps == nil || link.outside || !t.open(link, now) {
+		if link == nil || link.caps == nil || link.outside || !t.open(link, now) || t.kept != nil && t.kept.Worker == &link.sched {
 			continue
 		}
 		tail, queued := head, 0
@@ -134,7 +135,8 @@ func (t *term) queueBehind(r *run) {
 		}
 		for ; queued < depth; queued++ {
 			next := r.queue.Next(func(c scheduler.Class) bool {
-				return !c.Alone && !c.Private && c.Avoid != head.worker && scheduler.Fits(&link.sched, c)
+				// What it leaves free may go to others as soon as it has ended.
+				return !c.Alone && !c.Private && c.Avoid != head.worker && scheduler.Fits(&link.sched, c) && c.Within(tail.mod.class())
 			})
 			if next == nil {
 				break
@@ -171,6 +173,7 @@ func (t *term) planWorkers() []*scheduler.Worker {
 			continue // not heard of in this term: what it has is not known yet
 		}
 		l.sched.Slots, l.sched.Used = l.caps.MaxParallelModules, l.used
+		l.sched.UsedCPU, l.sched.UsedMemory = l.cpu, l.memory
 		l.sched.Closed = !t.open(l, now)
 		out = append(out, &l.sched)
 	}
@@ -209,13 +212,17 @@ func (t *term) waiting(id pipeline.RunID) map[string]string {
 		case m.evaluating:
 			out[m.def.Name] = "its expressions are being evaluated"
 		case m.notBefore.After(time.Now()):
-			out[m.def.Name] = "waits until " + m.notBefore.UTC().Format(time.RFC3339) + " for its next attempt"
+			out[m.def.Name] = m.nextAttempt(time.Now())
 		case r.why[scheduler.Class{}] == scheduler.AtLimit:
 			out[m.def.Name] = "the run has as many modules running as max_parallel allows"
 		case r.why[m.class()] == scheduler.NoWorker:
 			out[m.def.Name] = t.noWorker(m)
 		case r.why[m.class()] == scheduler.NoSlot:
 			out[m.def.Name] = t.noSlot(m)
+		case r.why[m.class()] == scheduler.NoRoom:
+			out[m.def.Name] = t.noRoom(m)
+		case r.why[m.class()] == scheduler.Holding:
+			out[m.def.Name] = t.holding()
 		}
 	}
 	return out
@@ -232,7 +239,10 @@ func (t *term) noWorker(m *mod) string {
 			}
 		}
 	}
-	return "no worker here has " + needs(m.def.Requires)
+	if s := t.tooSmall(m); s != "" {
+		return s
+	}
+	return t.lacking(m.def.Requires)
 }
 
 // noSlot says why none of the workers that could take a module does.
@@ -252,7 +262,7 @@ func (t *term) noSlot(m *mod) string {
 		case !t.open(l, now):
 			shut = append(shut, l.name+" does not answer")
 		default:
-			return "waits for a free slot"
+			return t.busy(m)
 		}
 	}
 	sort.Strings(shut)

@@ -497,7 +497,7 @@ func (t *term) waitsForResult(m *mod) string {
 	case m.behind != nil:
 		return fmt.Sprintf("waits for %s of run %s, which does the same work", m.behind.def.Name, m.behind.run.head.ID)
 	case m.looking && len(t.platforms(m.class())) == 0:
-		return "no worker here has " + needs(m.def.Requires)
+		return t.lacking(m.def.Requires)
 	case m.looking:
 		return "its recorded result is being looked for"
 	}

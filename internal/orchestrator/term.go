@@ -42,6 +42,8 @@ type term struct {
 	// dirty says that something happened that may allow a placement.
 	dirty   bool
 	delayed []*mod // waiting for their backoff
+	// kept is what the last plan kept a worker free for; nil where it did not.
+	kept    *scheduler.Kept
 	records map[pipeline.NodeID]fsm.WorkerRecord
 	// swept and keysSwept are when retention was last looked at.
 	swept, keysSwept time.Time
@@ -274,7 +276,7 @@ func (t *term) reload(r *run) {
 // recount counts the live attempts of each worker from the model.
 func (t *term) recount() {
 	for _, l := range t.links {
-		l.used = 0
+		l.used, l.cpu, l.memory = 0, 0, 0
 	}
 	for _, r := range t.runs {
 		if r.queue.Running == 0 {
@@ -282,7 +284,7 @@ func (t *term) recount() {
 		}
 		for _, m := range r.list {
 			if m.live != nil && m.live.counted && t.links[m.live.worker] != nil {
-				t.links[m.live.worker].used++
+				t.links[m.live.worker].take(m)
 			}
 		}
 	}

@@ -245,6 +245,7 @@ func (t *term) listWorkers() []pipeline.Worker {
 		}
 		rec := t.records[l.id]
 		w := pipeline.Worker{ID: l.id, Name: l.name, Capabilities: *l.caps, Outside: l.outside, CurrentLoad: l.used,
+			Reserved: pipeline.Resources{CPU: float64(l.cpu) / 1000, Memory: l.memory},
 			Endpoint: rec.Endpoint, Since: rec.Since, Status: pipeline.WorkerOnline}
 		switch {
 		case now.Sub(l.lastHeard) > t.leaseOf(l) || !l.alive:

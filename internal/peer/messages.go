@@ -93,3 +93,22 @@ type Ack struct {
 	Done    bool   `cbor:"1,keyasint"`
 	Refused string `cbor:"2,keyasint,omitempty"`
 }
+
+// LogQuery asks a worker about the output of an attempt that it has.
+type LogQuery struct {
+	ID pipeline.AttemptID `cbor:"1,keyasint"`
+	// Lines, where above 0, asks where the last so many lines begin.
+	Lines int `cbor:"2,keyasint,omitempty"`
+	// TimesFrom is how much of the record of times is known; -1 wants none.
+	TimesFrom int64 `cbor:"3,keyasint,omitempty"`
+}
+
+// LogPlace answers it.
+type LogPlace struct {
+	// Size is how long the output is now, in bytes.
+	Size int64 `cbor:"1,keyasint,omitempty"`
+	// Tail is where the lines that were asked for begin.
+	Tail int64 `cbor:"2,keyasint,omitempty"`
+	// Times is what pipeline.LogMarks made, from TimesFrom on.
+	Times []byte `cbor:"3,keyasint,omitempty"`
+}

@@ -1,9 +1,11 @@
 package worker
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -104,7 +106,18 @@ func (w *Worker) captureLog(a *attempt, o *pipeline.Outcome, blobs *[]pipeline.D
 		return err
 	}
 	defer f.Close()
-	o.Log, o.LogSize, err = w.cfg.Blobs.Put(w.life, f)
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	o.LogSize = st.Size()
+	all := io.Reader(io.LimitReader(f, o.LogSize))
+	// When it was written stands in the same blob, behind it: a second one for
+	// each attempt would cost more than it tells.
+	if times, err := os.ReadFile(executor.TimesPath(a.dir)); err == nil {
+		all = io.MultiReader(all, bytes.NewReader(times))
+	}
+	o.Log, _, err = w.cfg.Blobs.Put(w.life, all)
 	if err == nil && o.LogSize > 0 {
 		*blobs = append(*blobs, o.Log)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -149,6 +150,14 @@ func (w *Worker) acknowledged(rep *peer.Report, ack peer.Ack) {
 
 func (w *Worker) removeDir(a *attempt) {
 	if w.cfg.KeepWork && a.outcome.State != pipeline.AttemptSucceeded {
+		w.keep(a)
+		return
+	}
+	if w.turnOut(a.id) {
+		// Somebody may be in it for a moment longer: no other attempt gets it.
+		if err := executor.Remove(a.dir); err != nil {
+			w.log.Warn("remove folder", "dir", a.dir, "error", err)
+		}
 		return
 	}
 	if err := w.dirs.Remove(a.dir); err != nil {

@@ -74,6 +74,7 @@ type Worker struct {
 	reports []peer.Report
 	pending map[pipeline.AttemptID]*attempt // reported, not yet acknowledged
 	poke    chan struct{}
+	visits  map[pipeline.AttemptID]*visitors
 }
 
 // attempt is one attempt that this node has taken.
@@ -115,7 +116,7 @@ func Open(ctx context.Context, cfg Config) (*Worker, error) {
 	}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	w := &Worker{cfg: cfg, log: cfg.Logger, life: life, cancel: cancel, dirs: dirs, attempts: map[pipeline.AttemptID]*attempt{},
-		done: newRecent(1 << 16), pending: map[pipeline.AttemptID]*attempt{}, poke: make(chan struct{}, 1)}
+		done: newRecent(1 << 16), pending: map[pipeline.AttemptID]*attempt{}, poke: make(chan struct{}, 1), visits: map[pipeline.AttemptID]*visitors{}}
 	if err := w.recover(ctx); err != nil {
 		cancel()
 		return nil, err
@@ -328,17 +329,17 @@ func (w *Worker) Lease() time.Time {
 	return w.lease
 }
 
-// LogFile says where the output of an attempt is while this node has it: the
-// file may not exist before the first byte. live is false once the process has
+// LogFile says where the output of an attempt is while this node has it, and the
+// times of that output: the files may not exist before the first byte. live is false once the process has
 // ended and the file will not grow.
-func (w *Worker) LogFile(id pipeline.AttemptID) (path string, live, ok bool) {
+func (w *Worker) LogFile(id pipeline.AttemptID) (path, times string, live, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	a := w.attempts[id]
 	if a == nil {
-		return "", false, false
+		return "", "", false, false
 	}
-	return executor.LogPath(a.dir), a.outcome == nil, true
+	return executor.LogPath(a.dir), executor.TimesPath(a.dir), a.outcome == nil, true
 }
 
 // routeExits hands each exit to its attempt.

@@ -32,17 +32,15 @@ func (p *parser) checkCache(body *hclsyntax.Body) {
 
 // cacheKey evaluates what a module adds to its key.
 func (c *compilation) cacheKey(out *pipeline.Module, l *lateable) {
-	switch {
-	case !out.Cache:
+	if !out.Cache {
 		out.CacheKey = nil
-	case l == nil:
-	case c.late(l):
-		c.wait(out, l)
-	default:
-		if v, ok := c.eval(l.expr); ok {
-			out.CacheKey = cacheKeyOf(c.report, l.expr, v)
-		}
+		return
 	}
+	c.attribute(out, l, func(v cty.Value, keep bool) {
+		if key := cacheKeyOf(c.report, l.expr, v); keep {
+			out.CacheKey = key
+		}
+	})
 }
 
 // cacheKeyOf reads what is added to a key, each value as the text that the

@@ -14,7 +14,11 @@ import (
 )
 
 // problem is what is wrong with a value and what would be right; nil is none.
-type problem struct{ summary, detail string }
+type problem struct {
+	summary, detail string
+	// choices are the words that would be right, where there are only some.
+	choices []string
+}
 
 func wrong(detail, format string, args ...any) *problem {
 	return &problem{summary: fmt.Sprintf(format, args...), detail: detail}
@@ -178,7 +182,7 @@ func checkRoot(s string) *problem {
 		return nil
 	}
 	if p := checkPath(rest); p != nil {
-		return &problem{p.summary, `root is relative to the pipeline's file: ".", "dir", or ".." and "../.." for folders above`}
+		return &problem{summary: p.summary, detail: `root is relative to the pipeline's file: ".", "dir", or ".." and "../.." for folders above`}
 	}
 	return nil
 }
@@ -224,6 +228,8 @@ func oneOf(words ...string) func(string) *problem {
 				detail += fmt.Sprintf(" or %q", w)
 			}
 		}
-		return wrong(detail, "invalid value %s", quote(s))
+		bad := wrong(detail, "invalid value %s", quote(s))
+		bad.choices = words
+		return bad
 	}
 }

@@ -182,17 +182,48 @@ func MatchesEnv(patterns []string, name string) bool {
 	return false
 }
 
+// among gives the instances of a module: all, or only those that are named.
+func (c *compilation) among(j int, only []reference) []string {
+	all := c.names[j]
+	m := c.file.modules[j]
+	if len(only) == 0 || len(all) == 0 || m.dynamic(c.in.RunID != "") {
+		if len(only) > 0 && m.dynamic(true) {
+			c.add(only[0].at, "write module."+m.static.Name+", which waits for all of them", "the instances of module %q are known only when its for_each is: none can be named", m.static.Name)
+		}
+		return all
+	}
+	var names []string
+	for _, x := range only {
+		name := pipeline.InstanceName(m.static.Name, x.key)
+		if !slices.Contains(all, name) {
+			detail := didYouMean(name, all)
+			if detail == "" {
+				detail = "it has " + strings.Join(all[:min(len(all), 10)], ", ")
+				if len(all) > 10 {
+					detail += ", …"
+				}
+			}
+			c.add(x.at, detail, "module %q has no instance %s", m.static.Name, quote(x.key))
+			continue
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // dependencies names for each module the instances that it depends on.
 func (c *compilation) dependencies() {
 	total, at := 0, 0
 	for i, m := range c.file.modules {
 		var names []string
 		for _, j := range m.needs {
-			names = append(names, c.names[j]...)
+			names = append(names, c.among(j, m.only[j])...)
 		}
 		var wishes []string
 		for _, j := range m.wishes {
-			wishes = append(wishes, c.names[j]...)
+			wishes = append(wishes, c.among(j, m.onlyWished[j])...)
 		}
 		slices.Sort(names)
 		for range c.names[i] {

@@ -111,10 +111,6 @@ type lateable struct {
 // unknown reports whether the attribute has no value before dispatch.
 func (l *lateable) unknown(runIDKnown bool) bool { return l.waits || (l.waitsForID && !runIDKnown) }
 
-// late reports whether the attribute is evaluated at dispatch: where it is not
-// known before, or where what it comes to must not be kept.
-func (l *lateable) late(runIDKnown bool) bool { return l.sensitive || l.unknown(runIDKnown) }
-
 // environment is an env attribute.
 type environment struct {
 	at hcl.Range
@@ -160,6 +156,9 @@ type module struct {
 	retryAt   *hcl.Range
 	// depends are the names that depends_on lists.
 	depends []reference
+	// only are the instances that depends_on or optional_depends_on names of
+	// modules that are needed, or wished for, by no other word; by index.
+	only, onlyWished map[int][]reference
 	// optional are those of optional_depends_on; wishes are their indexes.
 	optional []reference
 	wishes   []int

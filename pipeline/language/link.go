@@ -294,16 +294,39 @@ func (p *parser) because(r *references, named []*local) string {
 // explicit adds what depends_on says.
 func (p *parser) explicit(edges [][]edge[hcl.Range]) {
 	for i, m := range p.file.modules {
+		m.only, m.onlyWished = map[int][]reference{}, map[int][]reference{}
+		whole := map[int]bool{}
+		for _, e := range edges[i] { // those of expressions, which see a module whole
+			whole[e.to] = true
+		}
 		for _, x := range m.depends {
 			if j, ok := p.resolveModule(x); ok {
 				edges[i] = append(edges[i], edge[hcl.Range]{j, x.at})
+				p.narrow(m.only, whole, j, x)
 			}
 		}
+		wished := map[int]bool{}
 		for _, x := range m.optional {
 			if j, ok := p.resolveModule(x); ok {
 				m.wishes = append(m.wishes, j)
+				p.narrow(m.onlyWished, wished, j, x)
 			}
 		}
+	}
+}
+
+// narrow notes whether a module is named whole, or one instance of it.
+func (p *parser) narrow(only map[int][]reference, whole map[int]bool, j int, x reference) {
+	switch {
+	case x.key == "":
+		whole[j] = true
+	case p.file.modules[j].instances == nil:
+		p.add(x.at, "write module."+x.name, "module %q has neither matrix nor for_each, and so no instance %s", x.name, quote(x.key))
+	default:
+		only[j] = append(only[j], x)
+	}
+	if whole[j] {
+		delete(only, j)
 	}
 }
 

@@ -277,7 +277,22 @@ func literalKey(expr hclsyntax.Expression) (string, bool) {
 	return text, bad == nil && v.IsKnown()
 }
 
-// dependsOn reads a list of module.NAME, or "NAME".
+// indexKey is the key of an instance in module.NAME["KEY"] or module.NAME[0]; ""
+// where it is none.
+func indexKey(t hcl.Traverser) string {
+	index, ok := t.(hcl.TraverseIndex)
+	if !ok {
+		return ""
+	}
+	text, bad := textOf(index.Key)
+	if bad != nil {
+		return ""
+	}
+	return text
+}
+
+// dependsOn reads a list of module.NAME or "NAME", or of instances:
+// module.NAME["KEY"] or "NAME[KEY]".
 func (p *parser) dependsOn(a *hclsyntax.Attribute) (out []reference) {
 	rule := fmt.Sprintf("write %s = [module.NAME, …]", a.Name)
 	expr := a.Expr
@@ -293,6 +308,8 @@ func (p *parser) dependsOn(a *hclsyntax.Attribute) (out []reference) {
 			switch root := t.Traversal.RootName(); {
 			case root == "module" && kind == stepName && len(t.Traversal) == 2:
 				out = append(out, reference{name: name, at: at})
+			case root == "module" && kind == stepName && len(t.Traversal) == 3 && indexKey(t.Traversal[2]) != "":
+				out = append(out, reference{name: name, at: at, key: indexKey(t.Traversal[2])})
 			case root == "module" && kind == stepName:
 				p.add(at, fmt.Sprintf("write module.%s", name), "%s names modules, not what they leave", a.Name)
 			case len(t.Traversal) == 1:
@@ -304,7 +321,11 @@ func (p *parser) dependsOn(a *hclsyntax.Attribute) (out []reference) {
 		}
 		if constantExpr(e) {
 			if v, diags := value(e, nil); !diags.HasErrors() && v.Type() == cty.String && v.IsKnown() && !v.IsNull() {
-				out = append(out, reference{name: v.AsString(), at: at})
+				name, key := v.AsString(), ""
+				if block, rest, ok := strings.Cut(name, "["); ok && strings.HasSuffix(rest, "]") {
+					name, key = block, strings.TrimSuffix(rest, "]")
+				}
+				out = append(out, reference{name: name, at: at, key: key})
 				continue
 			}
 		}

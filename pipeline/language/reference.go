@@ -18,6 +18,9 @@ type reference struct {
 	at   hcl.Range
 	// third is the name behind that of a module, "" where there is none.
 	third string
+	// key is that of the one instance that depends_on names; "" where it names
+	// all of them.
+	key string
 }
 
 // references are the names that an expression takes from its scope.

@@ -60,7 +60,10 @@ func (f *File) Variables() []VariableInfo {
 	return list
 }
 
-var variableNames = []string{"type", "default", "description", "sensitive", "validation"}
+var (
+	variableNames   = []string{"type", "default", "description", "sensitive", "validation"}
+	validationNames = []string{"condition", "error_message"}
+)
 
 // variable decodes a variable block.
 func (p *parser) variable(b *hclsyntax.Block) {
@@ -164,8 +167,7 @@ func (v *variable) convert(x cty.Value) (out cty.Value, bad *problem) {
 }
 
 func (p *parser) validation(v *variable, b *hclsyntax.Block) {
-	names := []string{"condition", "error_message"}
-	p.noBlocks(b.Body, "validation", names)
+	p.noBlocks(b.Body, "validation", validationNames)
 	var x validation
 	for _, a := range attributes(b.Body) {
 		switch a.Name {
@@ -174,7 +176,7 @@ func (p *parser) validation(v *variable, b *hclsyntax.Block) {
 		case "error_message":
 			x.message = a.Expr
 		default:
-			p.unknown("attribute", a.Name, a.NameRange, "validation", names)
+			p.unknown("attribute", a.Name, a.NameRange, "validation", validationNames)
 			continue
 		}
 		refs := scan(p.report, a.Expr, false)

@@ -39,6 +39,8 @@ const (
 type Evaluator struct {
 	executable string
 	slots      chan struct{}
+	// limit bounds an answer, in bytes; a test has a smaller one.
+	limit int
 }
 
 var _ language.Evaluator = (*Evaluator)(nil)
@@ -46,7 +48,7 @@ var _ language.Evaluator = (*Evaluator)(nil)
 // New gives an evaluator that runs an executable, which is normally
 // os.Executable(). It starts nothing.
 func New(executable string) *Evaluator {
-	return &Evaluator{executable: executable, slots: make(chan struct{}, max(2, runtime.NumCPU()))}
+	return &Evaluator{executable: executable, slots: make(chan struct{}, max(2, runtime.NumCPU())), limit: maxAnswer}
 }
 
 // Do implements language.Evaluator.
@@ -65,7 +67,7 @@ func (e *Evaluator) Do(ctx context.Context, request []byte) ([]byte, error) {
 	cmd.Env = []string{"GOMAXPROCS=1", "GOTRACEBACK=none"}
 	cmd.Dir = os.TempDir()
 	cmd.Stdin = bytes.NewReader(request)
-	stdout, stderr := &limitedBuffer{max: maxAnswer}, &limitedBuffer{max: maxErrors, drop: true}
+	stdout, stderr := &limitedBuffer{max: e.limit}, &limitedBuffer{max: maxErrors, drop: true}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	cmd.WaitDelay = time.Second
 	err := cmd.Run()
@@ -74,10 +76,10 @@ func (e *Evaluator) Do(ctx context.Context, request []byte) ([]byte, error) {
 		return stdout.kept.Bytes(), nil
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
-	case limited.Err() != nil:
-		return nil, fmt.Errorf("evaluation helper: no answer after %s, this machine is too busy", wallLimit)
 	case stdout.over:
 		return nil, fmt.Errorf("%w: %w", language.ErrTooExpensive, errTooLong)
+	case limited.Err() != nil:
+		return nil, fmt.Errorf("evaluation helper: no answer after %s, this machine is too busy", wallLimit)
 	case beyondLimit(err, stderr.kept.String()):
 		return nil, language.ErrTooExpensive
 	}

@@ -46,9 +46,9 @@ func TestEvaluator_Do_failures(t *testing.T) {
 		{`exit 43`, true, ""},
 		{`echo "decode the request: bad" >&2; exit 1`, false, "exit status 1: decode the request: bad"},
 		{`kill -SEGV $$`, false, "signal: segmentation fault"},
-		{`head -c 70000000 /dev/zero`, true, "answer is too long"},
+		{`head -c 1000001 /dev/zero`, true, "answer is too long"},
 	} {
-		_, err := bounded.New(program(t, row.program)).Do(context.Background(), nil)
+		_, err := bounded.WithLimit(program(t, row.program), 1_000_000).Do(context.Background(), nil)
 		if err == nil || errors.Is(err, language.ErrTooExpensive) != row.expensive || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%s: got %v, want %s", row.program, err, row.want)
 		}

@@ -1,0 +1,102 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// The bounds of a command.
+const (
+	maxExecWords = 4096
+	maxExecBytes = 128 << 10
+)
+
+// exec runs a process in the folder of a module, and makes of the connection its
+// stream of frames.
+func (s *Server) exec(c *call) error {
+	id, err := c.runID()
+	if err != nil {
+		return err
+	}
+	module := c.r.PathValue("module")
+	if !wire.ValidModule(module) {
+		return badModule(module)
+	}
+	in, err := document[wire.ExecRequest](c)
+	if err != nil {
+		return err
+	}
+	if err := checkExec(&in); err != nil {
+		return err
+	}
+	if c.r.ProtoMajor != 1 || !headerHas(c.r.Header, "Connection", "upgrade") || !headerHas(c.r.Header, "Upgrade", wire.ExecProtocol) {
+		c.w.Header().Set("Upgrade", wire.ExecProtocol)
+		return withStatus(http.StatusUpgradeRequired, pipeline.Invalid, "exec: want an HTTP/1.1 request with Connection: Upgrade and Upgrade: %s", wire.ExecProtocol)
+	}
+	stream, err := s.backend.Exec(c.r.Context(), c.by, id, module, in)
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	conn, rw, err := c.w.rc.Hijack()
+	if err != nil {
+		return fmt.Errorf("exec: take over the connection: %w", err)
+	}
+	defer conn.Close()
+	c.w.status = http.StatusSwitchingProtocols
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		return nil // the caller is gone
+	}
+	if _, err := fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n%s: %s\r\n\r\n", wire.ExecProtocol, wire.HeaderRequestID, c.id); err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(c.r.Context())
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { conn.Close() })() // where this node stops
+	go func() {                                             // ends with either side, and both are closed at the end
+		_, _ = io.Copy(stream, rw)
+		_ = stream.Close() // the process ends with who asked for it
+	}()
+	_, _ = io.Copy(conn, stream) // its last frame tells how it ended
+	return nil
+}
+
+func checkExec(in *wire.ExecRequest) error {
+	total := len(in.Term)
+	for _, word := range in.Command {
+		total += len(word)
+		if strings.ContainsRune(word, 0) {
+			return invalid("command: a NUL character in it")
+		}
+	}
+	switch {
+	case len(in.Command) > maxExecWords || total > maxExecBytes:
+		return invalid("command: more than %d words or %d bytes", maxExecWords, maxExecBytes)
+	case len(in.Command) > 0 && in.Command[0] == "":
+		return invalid("command: the first word is the program, and it is empty")
+	case strings.ContainsAny(in.Term, "\x00="):
+		return invalid("term: %q cannot be a terminal's name", in.Term)
+	case in.Attempt < 0:
+		return invalid("attempt: %d: attempts are counted from 1", in.Attempt)
+	}
+	return nil
+}
+
+// headerHas reports whether a header lists a word; case does not count.
+func headerHas(h http.Header, name, word string) bool {
+	for _, v := range h.Values(name) {
+		for part := range strings.SplitSeq(v, ",") {
+			if strings.EqualFold(strings.TrimSpace(part), word) {
+				return true
+			}
+		}
+	}
+	return false
+}

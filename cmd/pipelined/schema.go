@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/pipelined/pipelined/pipeline/language"
+)
+
+func (p *program) schemaCommand() *cli.Command {
+	return &cli.Command{
+		Name: "schema", Usage: "prints the blocks and attributes of the pipeline language", ArgsUsage: "[BLOCK]",
+		Description: "Each attribute with its type, its default and what it is for. BLOCK is one of the blocks, such as module or module.retry; without it all are printed.",
+		Flags:       []cli.Flag{jsonFlag()},
+		Action: p.action(0, 1, func(_ context.Context, cmd *cli.Command) error {
+			schema := language.DescribeLanguage()
+			if name := cmd.Args().First(); name != "" {
+				found, paths := findBlocks(schema.Blocks, "", name)
+				if len(found) == 0 {
+					return usagef("schema: the language has no block %q%s", name, didYouMean(name, paths))
+				}
+				schema.Blocks = found
+			}
+			if cmd.Bool("json") {
+				return p.printJSON(schema)
+			}
+			return p.printBlocks(schema.Blocks, "", cmd.Args().Len() == 0)
+		}),
+	}
+}
+
+// findBlocks gives the blocks that a name means, by themselves or with the
+// blocks around them (module.retry), and what could have been meant.
+func findBlocks(blocks []language.SchemaBlock, outer, name string) (found []language.SchemaBlock, paths []string) {
+	for _, b := range blocks {
+		path := strings.TrimPrefix(outer+"."+b.Name, ".")
+		paths = append(paths, b.Name, path)
+		if name == path || name == b.Name || strings.HasSuffix(path, "."+name) {
+			found = append(found, b)
+		}
+		inner, more := findBlocks(b.Blocks, path, name)
+		found, paths = append(found, inner...), append(paths, more...)
+	}
+	return found, paths
+}
+
+// printBlocks prints blocks, each with its attributes, and with inner also
+// those that stand in them.
+func (p *program) printBlocks(blocks []language.SchemaBlock, outer string, inner bool) error {
+	for i := range blocks {
+		b := &blocks[i]
+		if i > 0 || outer != "" {
+			fmt.Fprintln(p.stdout)
+		}
+		fmt.Fprintf(p.stdout, "%s\n", blockLine(b, outer))
+		t := newTable(p.stdout, "  NAME", "TYPE", "DEFAULT", "DESCRIPTION")
+		attributeRows(t, "  ", b.Attributes)
+		for j := range b.Blocks {
+			x := &b.Blocks[j]
+			kind := "block"
+			if x.Repeatable {
+				kind = "blocks"
+			}
+			t.row("  "+x.Name, kind, "", x.Description)
+		}
+		if len(b.Attributes)+len(b.Blocks) > 0 {
+			if err := t.flush(); err != nil {
+				return err
+			}
+		}
+		if inner {
+			if err := p.printBlocks(b.Blocks, b.Name, true); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// blockLine shows how a block is written, and what it is for.
+func blockLine(b *language.SchemaBlock, outer string) string {
+	line := b.Name
+	if b.Labelled {
+		line += ` "NAME"`
+	}
+	line += " { … }"
+	if outer != "" {
+		line += " in " + outer
+	}
+	line += ": " + b.Description
+	if b.Like != "" {
+		line += "; it has what a " + b.Like + " has"
+	}
+	return line
+}
+
+func attributeRows(t *table, indent string, list []language.SchemaAttribute) {
+	for i := range list {
+		a := &list[i]
+		fallback := a.Default
+		if a.Required {
+			fallback = "required"
+		}
+		t.row(indent+a.Name, typeText(a), fallback, a.Description)
+		attributeRows(t, indent+"  .", a.Attributes)
+	}
+}
+
+// typeText is the type of an attribute with the words or numbers that it takes.
+func typeText(a *language.SchemaAttribute) string {
+	switch {
+	case len(a.Choices) > 0:
+		words := make([]string, len(a.Choices))
+		for i, c := range a.Choices {
+			words[i] = fmt.Sprintf("%q", c)
+		}
+		return strings.Join(words, ", ")
+	case a.Minimum != nil && a.Maximum != nil:
+		return fmt.Sprintf("%s from %d to %d", a.Type, *a.Minimum, *a.Maximum)
+	}
+	return a.Type
+}

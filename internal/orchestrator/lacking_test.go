@@ -1,0 +1,45 @@
+package orchestrator
+
+import (
+	"testing"
+
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/scheduler"
+)
+
+func TestNoWorkerHas(t *testing.T) {
+	set := func(names ...string) map[string]bool {
+		m := map[string]bool{}
+		for _, n := range names {
+			m[n] = true
+		}
+		return m
+	}
+	workers := func() []*scheduler.Worker {
+		return []*scheduler.Worker{
+			{Name: "n2", OS: "linux", Arch: "amd64", Tools: set("sh", "docker"), Tags: set("slow")},
+			{Name: "n1", OS: "linux", Arch: "amd64", Tools: set("sh", "docker", "go"), Tags: set("fast", "gpus")},
+		}
+	}
+	for _, c := range []struct {
+		want string
+		r    pipeline.Requires
+	}{
+		{"no worker here has tool dokcer (the nearest is docker, on n1, n2), nor tag gpu (the nearest is gpus, on n1)",
+			pipeline.Requires{OS: "Linux", Tools: []string{"sh", "dokcer"}, Tags: []string{"gpu"}}},
+		{"no worker here has os windows (there is linux)", pipeline.Requires{OS: "windows"}},
+		{"no worker here has tag eu (there is fast, gpus, slow)", pipeline.Requires{Tags: []string{"eu"}}},
+		{"no worker here has tool bazel", pipeline.Requires{Tools: []string{"bazel"}}},
+		{"no worker here has tool go, tag slow together: n1 lacks tag slow, n2 lacks tool go", pipeline.Requires{Tools: []string{"go"}, Tags: []string{"slow"}}},
+		{"no worker here has tag fast, tag gpus, tag slow together: n1 lacks tag slow, n2 lacks tag fast and tag gpus", pipeline.Requires{Tags: []string{"fast", "gpus", "slow"}}},
+		// What is in the way is something else: a pin, or that it is outside.
+		{"no worker here has os linux", pipeline.Requires{OS: "linux"}},
+	} {
+		if got := noWorkerHas(workers(), c.r); got != c.want {
+			t.Errorf("got  %s\nwant %s", got, c.want)
+		}
+	}
+	if got := noWorkerHas(nil, pipeline.Requires{OS: "linux"}); got != "no worker is here" {
+		t.Errorf("without workers: %s", got)
+	}
+}

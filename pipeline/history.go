@@ -1,0 +1,48 @@
+package pipeline
+
+import (
+	"slices"
+	"time"
+)
+
+// MaxPast is how many of the newest outcomes of a module are kept.
+const MaxPast = 8
+
+// ModuleHistory is what is kept of a module over all runs of its pipeline.
+type ModuleHistory struct {
+	// Succeeded, Failed and Other count outcomes; Other has the cancelled ones.
+	Succeeded, Failed, Other int
+	// At is when the newest one came.
+	At time.Time
+	// Past has the newest outcomes, newest first, at most MaxPast.
+	Past []PastOutcome
+}
+
+// PastOutcome is how an attempt decided its module, and how long it took, in
+// whole milliseconds.
+type PastOutcome struct {
+	State ModuleState
+	Took  time.Duration
+}
+
+// Expected guesses how long the module takes: the median of what the newest
+// successes took. ok is false where there is none.
+func (h *ModuleHistory) Expected() (d time.Duration, ok bool) {
+	var took []time.Duration
+	for _, p := range h.Past {
+		if p.State == ModuleSucceeded {
+			took = append(took, p.Took)
+		}
+	}
+	return Median(took)
+}
+
+// Median gives the middle one of the durations, the lower where there are two;
+// ok is false where there is none.
+func Median(list []time.Duration) (d time.Duration, ok bool) {
+	if len(list) == 0 {
+		return 0, false
+	}
+	list = slices.Sorted(slices.Values(list))
+	return list[(len(list)-1)/2], true
+}

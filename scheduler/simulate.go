@@ -1,0 +1,211 @@
+package scheduler
+
+import (
+	"slices"
+	"time"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// Guess fills in what is not known of how long modules take (0) with the mean of
+// what is; nil where nothing is known.
+func Guess(expected []time.Duration) []time.Duration {
+	var sum time.Duration
+	n := 0
+	for _, d := range expected {
+		if d > 0 {
+			sum += d
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	out := make([]time.Duration, len(expected))
+	for i, d := range expected {
+		if out[i] = d; d <= 0 {
+			out[i] = sum / time.Duration(n)
+		}
+	}
+	return out
+}
+
+// Simulated is when and where a module would run. Worker is "" for what needs
+// none: approvals and what is skipped.
+type Simulated struct {
+	Worker     string
+	Start, End time.Duration
+	// Skipped modules do not run: by themselves, or for what they depend on.
+	Skipped bool
+	// Stuck modules would not start on the workers there are, or wait for one that
+	// would not.
+	Stuck bool
+}
+
+// Simulate plays a run on workers, each module as long as it is expected to
+// take, without failures. Classes gives where the modules may go. The workers are
+// changed. Approvals take no time.
+func Simulate(p *pipeline.Pipeline, expected []time.Duration, classes []Class, workers []*Worker) []Simulated {
+	s := &simulation{p: p, expected: expected, classes: classes, out: make([]Simulated, len(p.Modules)), held: map[string]bool{},
+		workers: map[pipeline.NodeID]*Worker{}, index: make(map[string]int, len(p.Modules))}
+	s.run.ID, s.run.MaxParallel = "simulated", p.MaxParallel
+	s.ranks = Ranks(p, expected)
+	for _, w := range workers {
+		s.workers[w.ID] = w
+	}
+	for i := range p.Modules {
+		s.index[p.Modules[i].Name], s.out[i].Stuck = i, true
+	}
+	s.waits = make([]int, len(p.Modules))
+	s.dependents = make([][]int, len(p.Modules))
+	for i := range p.Modules {
+		for _, d := range p.Modules[i].DependsOn {
+			if j, ok := s.index[d]; ok {
+				s.waits[i]++
+				s.dependents[j] = append(s.dependents[j], i)
+			}
+		}
+	}
+	for i, n := range s.waits {
+		if n == 0 {
+			s.open = append(s.open, i)
+		}
+	}
+	s.play(workers)
+	return s.out
+}
+
+type simulation struct {
+	p          *pipeline.Pipeline
+	expected   []time.Duration
+	classes    []Class
+	ranks      []int
+	index      map[string]int
+	waits      []int
+	dependents [][]int
+	workers    map[pipeline.NodeID]*Worker
+	run        Run
+	out        []Simulated
+	now        time.Duration
+	// open modules wait for nothing but perhaps locks, which held has.
+	open []int
+	held map[string]bool
+	ends minHeap[simulatedEnd]
+}
+
+// simulatedEnd is a module that runs.
+type simulatedEnd struct {
+	at     time.Duration
+	module int
+	worker *Worker
+}
+
+func (e simulatedEnd) before(o simulatedEnd) bool {
+	if e.at != o.at {
+		return e.at < o.at
+	}
+	return e.module < o.module
+}
+
+func (s *simulation) play(workers []*Worker) {
+	for {
+		s.offer()
+		placed, _ := Plan(&View{Runs: []*Run{&s.run}, Workers: workers})
+		for _, x := range placed {
+			i := x.Module.Order
+			s.out[i] = Simulated{Worker: x.WorkerName, Start: s.now, End: s.now + s.expected[i]}
+			s.ends.push(simulatedEnd{s.out[i].End, i, s.workers[x.Worker]})
+		}
+		if len(s.ends) == 0 {
+			return
+		}
+		for s.now = s.ends[0].at; len(s.ends) > 0 && s.ends[0].at == s.now; {
+			e := s.ends.pop()
+			e.worker.Leave(s.classes[e.module])
+			s.run.Running--
+			for _, key := range s.p.Modules[e.module].Locks {
+				delete(s.held, key)
+			}
+			s.done(e.module)
+		}
+	}
+}
+
+// offer makes ready what is open and has its locks.
+func (s *simulation) offer() {
+	var kept []int
+	for n := 0; n < len(s.open); n++ { // done opens more
+		i := s.open[n]
+		m := &s.p.Modules[i]
+		switch {
+		case s.skipped(m) || m.Approval != nil:
+			s.out[i] = Simulated{Start: s.now, End: s.now, Skipped: s.skipped(m)}
+			s.done(i)
+		case s.locked(m):
+			kept = append(kept, i)
+		default:
+			for _, key := range m.Locks {
+				s.held[key] = true
+			}
+			s.run.Add(&Module{Name: m.Name, Rank: s.ranks[i], Order: i, Class: s.classes[i], Priority: m.Priority})
+		}
+	}
+	s.open = kept
+}
+
+func (s *simulation) skipped(m *pipeline.Module) bool {
+	if m.Skip != "" {
+		return true
+	}
+	return !m.AlwaysRun && slices.ContainsFunc(m.DependsOn, func(d string) bool {
+		j, ok := s.index[d]
+		return ok && s.out[j].Skipped
+	})
+}
+
+func (s *simulation) locked(m *pipeline.Module) bool {
+	for _, key := range m.Locks {
+		if s.held[key] {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *simulation) done(i int) {
+	for _, d := range s.dependents[i] {
+		if s.waits[d]--; s.waits[d] == 0 {
+			s.open = append(s.open, d)
+		}
+	}
+}
+
+// LongestPath gives the chain of modules that takes longest, by their places in
+// the pipeline, and how long it takes.
+func LongestPath(p *pipeline.Pipeline, expected []time.Duration) (path []int, length time.Duration) {
+	ranks := Ranks(p, expected)
+	dependents := make(map[string][]int, len(p.Modules))
+	for i := range p.Modules {
+		for _, d := range p.Modules[i].DependsOn {
+			dependents[d] = append(dependents[d], i)
+		}
+	}
+	best := func(list []int) int {
+		at := -1
+		for _, i := range list {
+			if at < 0 || ranks[i] > ranks[at] {
+				at = i
+			}
+		}
+		return at
+	}
+	all := make([]int, len(ranks))
+	for i := range all {
+		all[i] = i
+	}
+	for at := best(all); at >= 0 && len(path) < len(all); at = best(dependents[p.Modules[at].Name]) {
+		path = append(path, at)
+		length += expected[at]
+	}
+	return path, length
+}
