@@ -173,6 +173,9 @@ type CancelRequest struct {
 // them. The answer is the run's RunSummary.
 type RetryRequest struct {
 	From []string `json:"from,omitempty"`
+	// Request is an id of the caller's choice, or the call's Idempotency-Key: the
+	// same one again changes nothing.
+	Request string `json:"request,omitempty"`
 }
 
 // Why explains a run, or one module of it.
