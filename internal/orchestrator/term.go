@@ -47,7 +47,12 @@ type term struct {
 	records map[pipeline.NodeID]fsm.WorkerRecord
 	// swept and keysSwept are when retention was last looked at.
 	swept, keysSwept time.Time
-	results          results
+	// schedules by name, and when a tick of one is to be decided next.
+	schedules map[string]*schedule
+	alarm     time.Time
+	// moved says that a run has left a line, so that another's turn may have come.
+	moved   bool
+	results results
 }
 
 func newTerm(o *Orchestrator, number uint64) *term {
@@ -91,6 +96,7 @@ func (t *term) rebuild() error {
 			t.runs[head.ID] = r
 		}
 		t.readRecords(v)
+		t.readSchedules(v)
 		return nil
 	})
 }
@@ -139,6 +145,7 @@ func (t *term) run(ctx context.Context, sub *fsm.Subscription) error {
 			t.tick(time.Now())
 		case <-t.nextDelayed():
 			t.dirty = true
+		case <-t.nextTick():
 		}
 	}
 }
@@ -154,6 +161,10 @@ func (t *term) close() {
 
 // step plans and proposes what the last events made possible.
 func (t *term) step() {
+	if t.moved {
+		t.admit()
+	}
+	t.fireDue()
 	if t.flights >= maxInflight {
 		return
 	}
@@ -171,6 +182,9 @@ func (t *term) changed(c fsm.Changes) {
 		if c.Workers || c.All {
 			t.readRecords(v)
 		}
+		if c.Schedules || c.All {
+			t.readSchedules(v)
+		}
 		for _, id := range c.Runs {
 			head, ok := v.Run(id)
 			r := t.runs[id]
@@ -178,10 +192,7 @@ func (t *term) changed(c fsm.Changes) {
 			case r != nil && r.stale:
 				// Is about to be read anew, and then sees this too.
 			case !ok:
-				delete(t.runs, id)
-				if r != nil {
-					t.disownAll(r)
-				}
+				t.drop(id)
 			case r == nil && !head.State.Final():
 				n, err := loadRun(v, head)
 				if err != nil {
@@ -239,8 +250,7 @@ func (t *term) reload(r *run) {
 	err := t.cfg.Store.View(func(v *fsm.View) error {
 		head, ok := v.Run(r.head.ID)
 		if !ok || head.State.Final() {
-			delete(t.runs, r.head.ID)
-			t.disownAll(r)
+			t.drop(r.head.ID)
 			return nil
 		}
 		n, err := loadRun(v, head)
@@ -289,6 +299,9 @@ func (t *term) advance(m *mod) {
 	if r.cancelling() && !m.spared() {
 		t.end(m, pipeline.ModuleCancelled, r.cancelReason())
 		return
+	}
+	if r.held != "" {
+		return // until its turn comes
 	}
 	if m.def.Skip != "" {
 		t.end(m, pipeline.ModuleSkipped, m.def.Skip)
