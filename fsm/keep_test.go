@@ -60,3 +60,16 @@ func TestReferences_results(t *testing.T) {
 		t.Errorf("%d blobs are named, %d with the run", n, before)
 	}
 }
+
+// A schedule keeps the workspace that its runs are made of, whatever becomes of them.
+func TestReferences_schedules(t *testing.T) {
+	r := newRig(t)
+	r.must(register(t, "s", "skip"))
+	if n := named(r); n != 1 {
+		t.Errorf("%d blobs are named", n)
+	}
+	r.must(change("s", fsm.ScheduleRemove))
+	if n := named(r); n != 0 {
+		t.Errorf("%d blobs are named by a schedule that is gone", n)
+	}
+}
