@@ -17,6 +17,7 @@ import (
 
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/cluster"
+	"github.com/pipelined/pipelined/cluster/consensus"
 	"github.com/pipelined/pipelined/cluster/keys"
 	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/fsm"
@@ -59,6 +60,7 @@ type Node struct {
 	// repairPace bounds copies that nobody waits for.
 	repairPace pacer
 	mend       mender
+	disk       disk
 }
 
 // Open builds a node: it locks the data directory, reads or makes its
@@ -111,6 +113,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	n.worker, err = worker.Open(ctx, worker.Config{Self: n.id, Name: cfg.Name, Capabilities: n.capabilities(),
 		Runner: n.runner, Blobs: n.blobs, Journal: n.journal, WorkDir: n.dir.WorkDir(), CachesDir: n.dir.CachesDir(),
 		ModuleEnv: cfg.ModuleEnv, KeepWork: cfg.KeepWork, Fetch: n.fetch, Copy: n.copyAway, Report: n.report,
+		LogLimit: cfg.Limits.LogLimit, Full: n.whyFull,
 		Logger: n.log.Named("worker")})
 	return n, err
 }
@@ -157,7 +160,7 @@ func (n *Node) identify() (storage.NodeFile, error) {
 
 func (n *Node) openStores() (err error) {
 	n.blobs, err = storage.OpenBlobs(n.dir.BlobsDir(), storage.BlobOptions{
-		OnCorrupt: n.corrupt})
+		OnCorrupt: n.corrupt, LowWater: n.cfg.Limits.LowWater})
 	if err != nil {
 		return err
 	}
@@ -190,11 +193,25 @@ func (n *Node) openRunner(ctx context.Context) error {
 	return nil
 }
 
-func (n *Node) openCluster(file storage.NodeFile) (err error) {
+// openCluster opens the cluster from what raft's folder holds, or as a new node
+// where that is damaged and others hold it.
+func (n *Node) openCluster(file storage.NodeFile) error {
+	err := n.openClusterAs(file)
+	var damage *consensus.DamageError
+	if !errors.As(err, &damage) {
+		return err
+	}
+	if file, err = n.setRaftAside(file, damage); err != nil {
+		return err
+	}
+	return n.openClusterAs(file)
+}
+
+func (n *Node) openClusterAs(file storage.NodeFile) (err error) {
 	n.cluster, err = cluster.Open(cluster.Config{NodeID: n.id, Name: n.cfg.Name, Version: n.cfg.Version, ClusterID: file.ClusterID,
 		Key: n.key, Mode: n.cfg.Mode, BindAddr: n.cfg.Bind, AdvertiseAddr: n.cfg.Advertise,
 		GossipPort: n.cfg.GossipPort, PeerPort: n.cfg.PeerPort, Join: n.cfg.Join, Expect: n.cfg.Expect,
-		RaftDir: n.dir.RaftDir(), RememberedPeers: file.Peers, FSM: n.store, Logger: n.log.Named("cluster"), Timings: n.cfg.Raft,
+		RaftDir: n.dir.RaftDir(), CheckLog: n.checkLog, RememberedPeers: file.Peers, FSM: n.store, Logger: n.log.Named("cluster"), Timings: n.cfg.Raft,
 		Empty:        func() bool { return n.stateEmpty() },
 		SaveIdentity: func(id string, peers []string) error { return n.saveIdentity(id, peers) },
 		Meta:         n.meta, PeerHandler: n.peerHandler()})
@@ -288,6 +305,8 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { n.breathe(core); return nil })
 	g.Go(func() error { n.mendBlobs(core); return nil })
 	g.Go(func() error { n.scrub(core); return nil })
+	g.Go(func() error { n.sweeper(core); return nil })
+	g.Go(func() error { n.watchDisk(core); return nil })
 	for serving := true; serving; {
 		select {
 		case <-ctx.Done():
