@@ -34,7 +34,7 @@ const (
 
 // parser reads expressions of 5 fields, or 6 with the seconds first. Where both
 // day fields are given one of them is enough, as in every cron since Vixie's.
-var parser = cron.NewParser(cron.SecondOptional | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow |
+var parser = cron.MustNewParser(cron.SecondOptional | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow |
 	cron.Descriptor | cron.Extended | cron.DowOrDom).WithMaxSearchYears(searchYears)
 
 // Calendar is a schedule's expressions in its zone. It never changes.
