@@ -248,6 +248,9 @@ func because(run *wire.Run, m *wire.Module) []string {
 				text = fmt.Sprintf("attempt %d %s on %s", a.Number, a.State, a.Worker)
 			}
 		}
+		if a.NearBytes > 0 {
+			text += fmt.Sprintf(" (which had %s more of its inputs than a worker with less to do)", pipeline.FormatBytes(a.NearBytes))
+		}
 		if a.Reason != "" {
 			text += ": " + a.Reason
 		}
