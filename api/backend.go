@@ -104,6 +104,11 @@ type Backend interface {
 	// local is false.
 	OpenBlob(ctx context.Context, d pipeline.Digest, local bool) (Blob, error)
 	PutBlob(ctx context.Context, d pipeline.Digest, r io.Reader) error
+	// PutBlobPart takes what r gives of a blob of total bytes, from an offset on
+	// up to its end. What arrived is kept when r breaks off; ArrivedBlobs tells
+	// how much that is, of those of the blobs of which there is something.
+	PutBlobPart(ctx context.Context, d pipeline.Digest, from, total int64, r io.Reader) error
+	ArrivedBlobs(ctx context.Context, d []pipeline.Digest) map[pipeline.Digest]int64
 	MissingBlobs(ctx context.Context, d []pipeline.Digest) ([]pipeline.Digest, error)
 	PutBundle(ctx context.Context, r io.Reader) (int, error)
 

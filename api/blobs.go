@@ -3,6 +3,7 @@ package api
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -43,8 +44,27 @@ func (s *Server) blob(c *call) error {
 	return s.serveContent(c, b, b.Size(), d)
 }
 
+// partFrom is from what length on the part of an upload that came is kept.
+const partFrom = 1 << 20
+
+// contentRange reads the header of an upload that goes on: "bytes FROM-TO/SIZE"
+// where TO is the last byte of the blob.
+func contentRange(r *http.Request) (from, size int64, err error) {
+	text := r.Header.Get("Content-Range")
+	var to int64
+	if _, err := fmt.Sscanf(text, "bytes %d-%d/%d", &from, &to, &size); err != nil || from < 0 || to != size-1 || from > to ||
+		text != fmt.Sprintf("bytes %d-%d/%d", from, to, size) {
+		return 0, 0, invalid("Content-Range %.60q: want bytes FROM-LAST/SIZE, up to the end of the blob", text)
+	}
+	if r.Header.Get("Content-Encoding") != "" || r.ContentLength >= 0 && r.ContentLength != size-from {
+		return 0, 0, invalid("Content-Range %.60q: want just these bytes, without Content-Encoding", text)
+	}
+	return from, size, nil
+}
+
 // putBlob stores a blob: 201, or 200 where it was there. Other bytes than the
-// digest says are a 422, and nothing is kept.
+// digest says are a 422, and nothing is kept. With Content-Range it goes on
+// where an upload was cut.
 func (s *Server) putBlob(c *call) error {
 	d, err := digest(c.r.PathValue("digest"))
 	if err != nil {
@@ -66,10 +86,26 @@ func (s *Server) putBlob(c *call) error {
 	}
 	in := &bodyReader{r: body}
 	status := http.StatusCreated
-	if len(lacking) == 0 {
+	from, size := int64(0), c.r.ContentLength
+	if c.r.Header.Get("Content-Range") != "" {
+		if from, size, err = contentRange(c.r); err != nil {
+			return err
+		}
+		if size > s.cfg.MaxBlob {
+			return pipeline.Errorf(pipeline.TooLarge, "a blob of %d bytes is announced, at most %d are taken", size, s.cfg.MaxBlob)
+		}
+	} else if c.r.Header.Get("Content-Encoding") != "" || size < partFrom {
+		size = -1
+	}
+	switch {
+	case len(lacking) == 0 && from > 0:
+		return okOr(s, c, struct{}{}, nil)
+	case len(lacking) == 0:
 		status = http.StatusOK
 		err = drain(d, in)
-	} else {
+	case size >= 0:
+		err = s.backend.PutBlobPart(c.r.Context(), d, from, size, in)
+	default:
 		err = s.backend.PutBlob(c.r.Context(), d, in)
 	}
 	switch {
@@ -127,7 +163,11 @@ func (s *Server) missing(c *call) error {
 	if lacking == nil {
 		lacking = []pipeline.Digest{}
 	}
-	return okOr(s, c, wire.MissingResponse{Missing: lacking}, err)
+	out := wire.MissingResponse{Missing: lacking}
+	if err == nil && len(lacking) > 0 {
+		out.Arrived = s.backend.ArrivedBlobs(c.r.Context(), lacking)
+	}
+	return okOr(s, c, out, err)
 }
 
 func (s *Server) putBundle(c *call) error {

@@ -165,6 +165,12 @@ func (s *Server) retry(c *call) error {
 	if err != nil {
 		return err
 	}
+	if in.Request == "" {
+		in.Request = c.key
+	}
+	if len(in.Request) > wire.MaxIdempotencyKey {
+		return invalid("request: longer than %d bytes", wire.MaxIdempotencyKey)
+	}
 	for _, m := range in.From {
 		if !wire.ValidModule(m) {
 			return badModule(m)

@@ -139,6 +139,7 @@ func (c *Cluster) become(_ context.Context, id string) error {
 	c.id = id
 	c.mu.Unlock()
 	c.peers.trans.CloseIdleConnections()
+	c.peers.bulkTrans.CloseIdleConnections()
 	c.askSoon()
 	return c.gossip.UpdateMeta(true, func(m *gossip.Meta) {
 		m.Cluster, m.Expect, m.Sees, m.Pledge, m.Yields = id, 0, 0, "", false

@@ -45,6 +45,9 @@ type peerPort struct {
 	srv    *http.Server
 	client *http.Client
 	trans  *http.Transport
+	// bulk has connections of its own, so that no message waits behind a file.
+	bulk      *http.Client
+	bulkTrans *http.Transport
 
 	mu    sync.Mutex // guards following
 	conns int
@@ -154,8 +157,10 @@ func listenPeers(c *Cluster) (*peerPort, error) {
 		Protocols: &protos, ForceAttemptHTTP2: true, IdleConnTimeout: peerIdle, DisableCompression: true,
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second},
 	}
-	p.client = &http.Client{Transport: p.trans,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	noRedirect := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	p.client = &http.Client{Transport: p.trans, CheckRedirect: noRedirect}
+	p.bulkTrans = p.trans.Clone()
+	p.bulk = &http.Client{Transport: p.bulkTrans, CheckRedirect: noRedirect}
 	return p, nil
 }
 
@@ -212,6 +217,7 @@ func (p *peerPort) serve(ctx context.Context) error {
 
 func (p *peerPort) close() error {
 	p.trans.CloseIdleConnections()
+	p.bulkTrans.CloseIdleConnections()
 	err := p.srv.Close()
 	// Close closes the listener only where Serve has begun.
 	if e := p.ln.Close(); e != nil && !errors.Is(e, net.ErrClosed) && err == nil {
@@ -276,6 +282,13 @@ func (c *Cluster) Client(id pipeline.NodeID) (client *http.Client, baseURL strin
 		return nil, "", pipeline.Errorf(pipeline.NotFound, "node %s: nobody knows where it is", id)
 	}
 	return c.peers.client, "https://" + string(id), nil
+}
+
+// BulkClient is Client for what takes long: files. Its connections carry
+// nothing else, so that heartbeats and assignments do not queue behind them.
+func (c *Cluster) BulkClient(id pipeline.NodeID) (client *http.Client, baseURL string, err error) {
+	_, baseURL, err = c.Client(id)
+	return c.peers.bulk, baseURL, err
 }
 
 // ask puts one of the cluster's own questions to a node.

@@ -3,6 +3,7 @@ package fsm
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -191,6 +192,8 @@ func (st *state) applyRetry(c *Command, ch *change) Result {
 	switch {
 	case r == nil:
 		return Result{Err: pipeline.Errorf(pipeline.NotFound, "no run %s", op.Run)}
+	case op.Request != "" && slices.Contains(r.RetryKeys, op.Request):
+		return Result{Run: *r} // the same request again
 	case r.Tries == op.Tries+1 && !r.State.Final():
 		return Result{Run: *r} // a repeat of the proposal that did it
 	case !r.State.Final():
@@ -233,6 +236,10 @@ func (st *state) applyRetry(c *Command, ch *change) Result {
 	}
 	r.State, r.Reason, r.FinishedAt = pipeline.RunRunning, "", time.Time{}
 	r.Forced, r.TimedOut, r.CancelledBy = false, false, ""
+	if op.Request != "" {
+		keys := append(slices.Clone(r.RetryKeys), op.Request)
+		r.RetryKeys = keys[max(0, len(keys)-maxRetryKeys):]
+	}
 	r.Tries++
 	r.RetriedAt = c.At
 	st.touch(r)

@@ -182,7 +182,13 @@ type Retry struct {
 	Run     pipeline.RunID `cbor:"1,keyasint"`
 	Modules []string       `cbor:"2,keyasint"`
 	Tries   int            `cbor:"3,keyasint"`
+	// Request is the id of the caller's request: one that is known changes
+	// nothing. "" is none.
+	Request string `cbor:"4,keyasint,omitempty"`
 }
+
+// maxRetryKeys is how many requests a run remembers.
+const maxRetryKeys = 8
 
 // Worker sets or removes what is kept of a node or an outside worker.
 type Worker struct {

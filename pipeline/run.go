@@ -46,6 +46,9 @@ type Run struct {
 	TimedOut bool `json:"timedOut,omitempty"`
 	// Warnings counts the failed modules whose failure is ignored.
 	Warnings int `json:"warnings,omitempty"`
+	// RetryKeys are the ids of the newest requests that retried it, so that a
+	// repeat of one changes nothing.
+	RetryKeys []string `json:"retryKeys,omitempty"`
 	// Tries is how often the run was retried after it had ended, RetriedAt when
 	// the last time; the run's timeout counts from there.
 	Tries     int       `json:"tries,omitempty"`

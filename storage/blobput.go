@@ -34,6 +34,7 @@ type staged struct {
 	digest pipeline.Digest
 	size   int64
 	tmp    string // "" where the blob was here already
+	sums   []uint32
 }
 
 // Put stores all that r gives. Memory is bounded whatever its length. Errors of
@@ -152,7 +153,9 @@ func (b *Blobs) stageLarge(ctx context.Context, head []byte, r io.Reader, sync b
 		return staged{}, err
 	}
 	h := sha256.New()
+	var sums blockSums
 	h.Write(head)
+	sums.write(head)
 	size, err := int64(len(head)), writeFD(fd, head)
 	chunk, unchecked := make([]byte, copyChunk), 0
 	for err == nil {
@@ -163,6 +166,7 @@ func (b *Blobs) stageLarge(ctx context.Context, head []byte, r io.Reader, sync b
 		n, err = r.Read(chunk)
 		if n > 0 {
 			h.Write(chunk[:n])
+			sums.write(chunk[:n])
 			if werr := writeFD(fd, chunk[:n]); werr != nil {
 				err = werr
 			}
@@ -175,7 +179,7 @@ func (b *Blobs) stageLarge(ctx context.Context, head []byte, r io.Reader, sync b
 	if err == io.EOF {
 		err = nil
 	}
-	s := staged{digest: encodeDigest(h.Sum(nil)), size: size}
+	s := staged{digest: encodeDigest(h.Sum(nil)), size: size, sums: sums.done()}
 	if err == nil && b.present(s.digest, size) {
 		unix.Close(fd)
 		os.Remove(name)
@@ -272,6 +276,9 @@ func (b *Blobs) name(shard int, s staged) error {
 		}
 		b.root.renamed.Add(1)
 		state.made.Store(true)
+	}
+	if s.size > smallBlob {
+		b.saveSums(s.digest, s.sums)
 	}
 	b.mu.RLock()
 	err := retryEINTR(func() error { return unix.Rename(s.tmp, b.path(s.digest)) })

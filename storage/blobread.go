@@ -1,24 +1,24 @@
 package storage
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// Blob is an open blob. Read from the start to the end, it verifies the bytes:
-// where they are not those of the digest the last read gives no bytes but a
-// *CorruptError. ReadAt, and reading after a seek, verify nothing.
+// Blob is an open blob. Whatever it gives was verified: bytes that are not the
+// blob's never come out of it, from wherever they are read; then the error is a
+// *CorruptError.
 //
 // ReadAt is safe for concurrent use; the rest is for one goroutine.
 type Blob struct {
@@ -27,8 +27,17 @@ type Blob struct {
 	digest pipeline.Digest
 	size   int64
 	pos    int64
-	sum    hash.Hash
-	hashed int64 // so many bytes from the start are in sum
+
+	once sync.Once
+	// Set by once: the whole blob where it is small, else the checksums of its
+	// blocks; or why there are none.
+	small []byte
+	sums  []uint32
+	err   error
+
+	// block is what Read has read ahead, the block number at.
+	block []byte
+	at    int
 }
 
 var _ interface {
@@ -71,12 +80,101 @@ func (r *Blob) Close() error {
 	return r.f.Close()
 }
 
-// ReadAt reads without verifying.
+// prepare makes reading possible: it loads a small blob, and finds or makes the
+// checksums of another.
+func (r *Blob) prepare() error {
+	r.once.Do(func() {
+		if r.size <= smallBlob {
+			r.small = make([]byte, r.size)
+			r.err = r.readWhole(r.small)
+			return
+		}
+		if r.sums = r.store.loadSums(r.digest, r.size); r.sums != nil {
+			return
+		}
+		r.err = r.makeSums()
+	})
+	return r.err
+}
+
+// makeSums verifies the blob as a whole and keeps its checksums.
+func (r *Blob) makeSums() error {
+	buf := make([]byte, BlockSize)
+	d, sums, err := measure(r.f, r.size, buf)
+	if err != nil {
+		return fmt.Errorf("read blob %s: %w", r.digest, err)
+	}
+	if d != r.digest {
+		return r.corrupt()
+	}
+	r.sums = sums
+	r.store.saveSums(r.digest, sums)
+	return nil
+}
+
+// readBlock gives a block, verified, in buf.
+func (r *Blob) readBlock(i int, buf []byte) ([]byte, error) {
+	off := int64(i) * BlockSize
+	p := buf[:min(BlockSize, r.size-off)]
+	n, err := r.f.ReadAt(p, off)
+	if n < len(p) && err != nil && err != io.EOF {
+		return nil, fmt.Errorf("read blob %s: %w", r.digest, err)
+	}
+	if n == len(p) && crc32.Checksum(p, castagnoli) == r.sums[i] {
+		return p, nil
+	}
+	return nil, r.corrupt()
+}
+
+// ReadAt reads and verifies the blocks that it touches.
 func (r *Blob) ReadAt(p []byte, off int64) (int, error) {
-	if r.f == nil {
+	if off < 0 {
+		return 0, errors.New("read blob: negative offset")
+	}
+	if r.f != nil && r.size == 0 {
+		return 0, r.corrupt()
+	}
+	if r.f == nil || off >= r.size {
 		return 0, io.EOF
 	}
-	return r.f.ReadAt(p, off)
+	if err := r.prepare(); err != nil {
+		return 0, err
+	}
+	if r.small != nil {
+		n := copy(p, r.small[off:])
+		return n, eofIf(n < len(p))
+	}
+	var buf []byte
+	n := 0
+	for n < len(p) && off < r.size {
+		i := int(off / BlockSize)
+		start := int64(i) * BlockSize
+		if whole := min(BlockSize, r.size-start); off == start && int64(len(p)-n) >= whole {
+			b, err := r.readBlock(i, p[n:n+int(whole)])
+			if err != nil {
+				return n, err
+			}
+			n, off = n+len(b), off+int64(len(b))
+			continue
+		}
+		if buf == nil {
+			buf = make([]byte, BlockSize)
+		}
+		b, err := r.readBlock(i, buf)
+		if err != nil {
+			return n, err
+		}
+		k := copy(p[n:], b[off-start:])
+		n, off = n+k, off+int64(k)
+	}
+	return n, eofIf(n < len(p))
+}
+
+func eofIf(end bool) error {
+	if end {
+		return io.EOF
+	}
+	return nil
 }
 
 // Seek moves to another place.
@@ -94,34 +192,44 @@ func (r *Blob) Seek(offset int64, whence int) (int64, error) {
 	return offset, nil
 }
 
-// Read reads on, and verifies when it has read everything in turn.
+// Read reads on.
 func (r *Blob) Read(p []byte) (int, error) {
+	if r.f != nil && r.size == 0 {
+		return 0, r.corrupt() // only the empty blob has no bytes
+	}
 	if r.f == nil || r.pos >= r.size {
-		if r.f != nil && r.size == 0 {
-			return 0, r.corrupt() // only the empty blob has no bytes
-		}
 		return 0, io.EOF
 	}
 	if len(p) == 0 {
 		return 0, nil
 	}
-	n, err := r.f.ReadAt(p[:min(int64(len(p)), r.size-r.pos)], r.pos)
-	if n == 0 {
-		if err == nil || err == io.EOF { // shorter than when it was opened
-			return 0, r.corrupt()
-		}
-		return 0, fmt.Errorf("read blob %s: %w", r.digest, err)
+	if err := r.prepare(); err != nil {
+		return 0, err
 	}
-	if r.pos == r.hashed {
-		if r.sum == nil {
-			r.sum = sha256.New()
-		}
-		r.sum.Write(p[:n])
-		r.hashed += int64(n)
-		if r.hashed == r.size && encodeDigest(r.sum.Sum(nil)) != r.digest {
-			return 0, r.corrupt()
-		}
+	if r.small != nil {
+		n := copy(p, r.small[r.pos:])
+		r.pos += int64(n)
+		return n, nil
 	}
+	i := int(r.pos / BlockSize)
+	start := int64(i) * BlockSize
+	if whole := min(BlockSize, r.size-start); r.pos == start && int64(len(p)) >= whole {
+		b, err := r.readBlock(i, p)
+		r.pos += int64(len(b))
+		return len(b), err
+	}
+	if r.block == nil || r.at != i {
+		if r.block == nil {
+			r.block = make([]byte, 0, BlockSize)
+		}
+		b, err := r.readBlock(i, r.block[:cap(r.block)])
+		if err != nil {
+			r.block = nil
+			return 0, err
+		}
+		r.block, r.at = b, i
+	}
+	n := copy(p, r.block[r.pos-start:])
 	r.pos += int64(n)
 	return n, nil
 }
@@ -150,6 +258,9 @@ func (b *Blobs) moveAside(d pipeline.Digest, bad *os.File) bool {
 	now, err := os.Lstat(b.path(d))
 	if err != nil || !os.SameFile(badInfo, now) {
 		return false
+	}
+	if badInfo.Size() > maxAsideBytes || b.aside.Add(1) > maxAside {
+		return os.Remove(b.path(d)) == nil
 	}
 	aside := filepath.Join(b.dir, corruptDir, string(d)+"."+strconv.FormatUint(b.next.Add(1), 36))
 	if os.Rename(b.path(d), aside) == nil {
@@ -191,6 +302,40 @@ func (r *Blob) readWhole(p []byte) error {
 	return nil
 }
 
+// VerifyAt is Verify at a pace: wait is called before each piece is read, with
+// its length in bytes, and its error ends the reading.
+func (b *Blobs) VerifyAt(d pipeline.Digest, wait func(n int) error) error {
+	r, err := b.Open(d)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if r.f == nil {
+		return nil
+	}
+	got, _, err := measure(&pacedFile{r.f, wait}, r.size, make([]byte, min(r.size+1, BlockSize)))
+	if err != nil {
+		return err
+	}
+	if got != d {
+		return r.corrupt()
+	}
+	return nil
+}
+
+// pacedFile asks before each read.
+type pacedFile struct {
+	f    *os.File
+	wait func(n int) error
+}
+
+func (p *pacedFile) ReadAt(b []byte, off int64) (int, error) {
+	if err := p.wait(len(b)); err != nil {
+		return 0, err
+	}
+	return p.f.ReadAt(b, off)
+}
+
 // Verify reads a blob to its end. Where its bytes are bad the error is a
 // *CorruptError and the copy has been put aside.
 func (b *Blobs) Verify(d pipeline.Digest) error {
@@ -199,13 +344,11 @@ func (b *Blobs) Verify(d pipeline.Digest) error {
 		return err
 	}
 	defer r.Close()
-	buf := b.buffers.Get().(*[]byte)
-	defer b.buffers.Put(buf)
-	for {
-		if _, err := r.Read(*buf); err == io.EOF {
-			return nil
-		} else if err != nil {
-			return err
-		}
+	if r.f == nil {
+		return nil
 	}
+	if r.size <= smallBlob {
+		return r.prepare()
+	}
+	return r.makeSums()
 }

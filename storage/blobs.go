@@ -59,6 +59,8 @@ type Blobs struct {
 	trees   treeCache
 	// verified tells what Clean need not read again.
 	verified cleanBlobs
+	arriving partials
+	aside    atomic.Int64 // bad copies that were kept
 
 	closeOnce sync.Once
 
@@ -78,6 +80,7 @@ type dirState struct {
 const (
 	tmpDir     = "tmp"
 	corruptDir = "corrupt"
+	partialDir = "partial"
 	// smallBlob is up to what size a blob is read into memory at once.
 	smallBlob = 64 << 10
 	// copyChunk is how much of a large blob is in memory.
@@ -85,6 +88,9 @@ const (
 	// spaceEvery is after how many bytes of a large blob the free space is
 	// looked at again.
 	spaceEvery = 16 << 20
+	// maxAside is how many bad copies are kept for a look, and maxAsideBytes how
+	// long one may be: a failing disk must not fill itself with them.
+	maxAside, maxAsideBytes = 64, 1 << 20
 	// maxLowWater bounds the default of BlobOptions.LowWater.
 	maxLowWater = 512 << 20
 )
@@ -94,7 +100,7 @@ const (
 func OpenBlobs(dir string, opts BlobOptions) (*Blobs, error) {
 	b := &Blobs{dir: dir, opts: opts, tmpLock: -1, space: diskSpace}
 	b.buffers.New = func() any { buf := make([]byte, smallBlob+1); return &buf }
-	for _, d := range []string{dir, filepath.Join(dir, tmpDir), filepath.Join(dir, corruptDir)} {
+	for _, d := range []string{dir, filepath.Join(dir, tmpDir), filepath.Join(dir, corruptDir), filepath.Join(dir, partialDir)} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, fmt.Errorf("open blobs: %w", diskError(err))
 		}
@@ -113,6 +119,10 @@ func OpenBlobs(dir string, opts BlobOptions) (*Blobs, error) {
 	b.root.renamed.Store(1)
 	spreadFolders(filepath.Join(dir, tmpDir))
 	b.cleanTemp()
+	b.cleanPartials(time.Now().Add(-partialLife))
+	if aside, err := os.ReadDir(filepath.Join(dir, corruptDir)); err == nil {
+		b.aside.Store(int64(len(aside)))
+	}
 	if err := b.makeTemp(); err != nil {
 		return nil, fmt.Errorf("open blobs: %w", diskError(err))
 	}
@@ -294,6 +304,7 @@ func (b *Blobs) Delete(d pipeline.Digest) error {
 	if err := os.Remove(b.path(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("delete blob: %w", err)
 	}
+	os.Remove(b.sumsPath(d)) // small blobs have none
 	return nil
 }
 
@@ -311,6 +322,7 @@ func (b *Blobs) DeleteUnused(d pipeline.Digest, since time.Time) (bool, error) {
 	}
 	if err == nil {
 		err = os.Remove(b.path(d))
+		os.Remove(b.sumsPath(d)) // small blobs have none
 	}
 	if err != nil {
 		return false, fmt.Errorf("delete blob: %w", err)

@@ -52,6 +52,8 @@ type Backend struct {
 	OpenArtifactFunc         func(context.Context, pipeline.RunID, string, string) (api.Blob, wire.Artifact, error)
 	OpenBlobFunc             func(context.Context, pipeline.Digest, bool) (api.Blob, error)
 	PutBlobFunc              func(context.Context, pipeline.Digest, io.Reader) error
+	PutBlobPartFunc          func(context.Context, pipeline.Digest, int64, int64, io.Reader) error
+	ArrivedBlobsFunc         func(context.Context, []pipeline.Digest) map[pipeline.Digest]int64
 	MissingBlobsFunc         func(context.Context, []pipeline.Digest) ([]pipeline.Digest, error)
 	PutBundleFunc            func(context.Context, io.Reader) (int, error)
 	ExecuteFunc              func(context.Context, api.Subject, wire.ExecuteRequest, bool) (wire.ExecuteResponse, bool, error)
@@ -254,6 +256,26 @@ func (b *Backend) PutBlob(ctx context.Context, d pipeline.Digest, r io.Reader) e
 	return b.PutBlobFunc(ctx, d, r)
 }
 
+// PutBlobPart calls the field; without it a whole blob goes to PutBlob.
+func (b *Backend) PutBlobPart(ctx context.Context, d pipeline.Digest, from, total int64, r io.Reader) error {
+	if b.PutBlobPartFunc == nil && from == 0 {
+		return b.PutBlob(ctx, d, r)
+	}
+	if b.PutBlobPartFunc == nil {
+		return unset("PutBlobPart")
+	}
+	return b.PutBlobPartFunc(ctx, d, from, total, r)
+}
+
+// ArrivedBlobs calls the field; without it nothing has arrived.
+func (b *Backend) ArrivedBlobs(ctx context.Context, d []pipeline.Digest) map[pipeline.Digest]int64 {
+	if b.ArrivedBlobsFunc == nil {
+		return nil
+	}
+	return b.ArrivedBlobsFunc(ctx, d)
+}
+
+// MissingBlobs calls the field.
 func (b *Backend) MissingBlobs(ctx context.Context, d []pipeline.Digest) ([]pipeline.Digest, error) {
 	if b.MissingBlobsFunc == nil {
 		return nil, unset("MissingBlobs")

@@ -80,9 +80,67 @@ func (c *Client) Missing(ctx context.Context, digests []pipeline.Digest) ([]pipe
 	return lacking, nil
 }
 
+// resumeFrom is from what length on an upload that was cut goes on where it
+// was, in bytes. Shorter ones are sent again.
+const resumeFrom = 4 << 20
+
 // PutBlob stores a blob. It is repeated where that is needed and r is an
-// io.Seeker too. Bytes of another digest are Invalid, and not kept.
+// io.Seeker too; a long one goes on where it was cut, or where an earlier
+// process was. Bytes of another digest are Invalid, and not kept.
 func (c *Client) PutBlob(ctx context.Context, d pipeline.Digest, r io.Reader) error {
+	if s, ok := r.(io.ReadSeeker); ok {
+		if u := newUpload(r); u.size >= resumeFrom {
+			return c.putLarge(ctx, d, s, u.start, u.size)
+		}
+	}
+	return c.putWhole(ctx, d, r)
+}
+
+// putLarge uploads from where the node that answers says it has bytes up to.
+func (c *Client) putLarge(ctx context.Context, d pipeline.Digest, r io.ReadSeeker, start, size int64) error {
+	var last error
+	arrived, stuck := int64(-1), 0
+	for {
+		out, err := do[wire.MissingResponse](ctx, c, &request{method: http.MethodPost, path: blobsPath + "/missing", safe: true},
+			wire.MissingRequest{Digests: []pipeline.Digest{d}})
+		if err != nil {
+			return err
+		}
+		if len(out.Missing) == 0 {
+			return nil
+		}
+		from := out.Arrived[d]
+		if from < 0 || from >= size {
+			from = 0
+		}
+		if stuck++; from > arrived {
+			arrived, stuck = from, 0
+		}
+		if stuck > maxReopens {
+			return last
+		}
+		if _, err := r.Seek(start+from, io.SeekStart); err != nil {
+			return err
+		}
+		rq := &request{method: http.MethodPut, path: blobsPath + path(string(d)), safe: true, header: http.Header{},
+			upload: &upload{r: onlyReader{io.LimitReader(r, size-from)}, size: size - from}}
+		if from > 0 {
+			rq.header.Set("Content-Range", "bytes "+strconv.FormatInt(from, 10)+"-"+strconv.FormatInt(size-1, 10)+"/"+strconv.FormatInt(size, 10))
+		}
+		_, last = do[none](ctx, c, rq, nil)
+		if k := pipeline.KindOf(last); last == nil || k != pipeline.Unavailable && k != pipeline.Conflict || ctx.Err() != nil {
+			return last
+		}
+		if !sleep(ctx, 200*time.Millisecond) {
+			return contextError(ctx)
+		}
+	}
+}
+
+// onlyReader cannot be rewound: the upload is begun anew from what arrived.
+type onlyReader struct{ io.Reader }
+
+func (c *Client) putWhole(ctx context.Context, d pipeline.Digest, r io.Reader) error {
 	_, err := do[none](ctx, c, &request{method: http.MethodPut, path: blobsPath + path(string(d)), upload: newUpload(r), safe: true}, nil)
 	return err
 }

@@ -151,7 +151,7 @@ func (c *Client) Reject(ctx context.Context, id pipeline.RunID, module, reason s
 // Retry makes a run that is over go on: with what did not succeed, or with the
 // modules of from and all that depends on them.
 func (c *Client) Retry(ctx context.Context, id pipeline.RunID, from []string) (wire.RunSummary, error) {
-	return do[wire.RunSummary](ctx, c, &request{method: http.MethodPost, path: runsPath + path(string(id), "retry")}, wire.RetryRequest{From: from})
+	return do[wire.RunSummary](ctx, c, &request{method: http.MethodPost, path: runsPath + path(string(id), "retry"), safe: true}, wire.RetryRequest{From: from, Request: NewKey()})
 }
 
 // Why explains a run, or one module of it.

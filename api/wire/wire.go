@@ -171,6 +171,9 @@ type CancelRequest struct {
 // them. The answer is the run's RunSummary.
 type RetryRequest struct {
 	From []string `json:"from,omitempty"`
+	// Request is an id of the caller's choice, or the call's Idempotency-Key: the
+	// same one again changes nothing.
+	Request string `json:"request,omitempty"`
 }
 
 // Why explains a run, or one module of it.
@@ -276,6 +279,9 @@ type MissingRequest struct {
 // MissingResponse lists them.
 type MissingResponse struct {
 	Missing []pipeline.Digest `json:"missing"`
+	// Arrived tells, for missing blobs of which an upload was cut, how many
+	// bytes are here: PUT with Content-Range goes on from there.
+	Arrived map[pipeline.Digest]int64 `json:"arrived,omitempty"`
 }
 
 // BundleResponse answers POST /api/v1/blobs, a bundle as storage.WriteBundle

@@ -37,6 +37,8 @@ type follower struct {
 	cluster followed
 	id      pipeline.RunID
 	console *console
+	// positions is the output that is known already, and is not shown again.
+	positions map[string]wire.LogPosition
 	// silent leaves the output out.
 	silent bool
 	// notes are lines of progress from elsewhere; may be nil.
@@ -65,7 +67,7 @@ func (f *follower) run(ctx context.Context) (wire.Run, error) {
 	g, feed := errgroup.WithContext(feed)
 	g.Go(func() error {
 		defer close(events)
-		return f.cluster.FollowRun(feed, f.id, client.FollowOptions{}, func(e wire.LogEvent) error {
+		return f.cluster.FollowRun(feed, f.id, client.FollowOptions{Positions: f.positions}, func(e wire.LogEvent) error {
 			select {
 			case events <- e:
 				return nil

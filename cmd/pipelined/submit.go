@@ -157,6 +157,7 @@ type watchOptions struct {
 	json bool
 	// each is told every state of the run; may be nil.
 	each      func(wire.Run) error
+	positions map[string]wire.LogPosition // of output that is not shown again
 	signals   <-chan os.Signal
 	interrupt func(context.Context, os.Signal) error
 	// asker asks what modules wait for; may be nil.
@@ -171,7 +172,7 @@ type watchOptions struct {
 func (p *program) watchRun(ctx context.Context, c followed, id pipeline.RunID, o watchOptions) (ended bool, err error) {
 	notes, back := p.retries.take()
 	defer back()
-	f := &follower{cluster: c, id: id, console: p.newConsole(), silent: o.json, notes: notes, each: o.each, signals: o.signals, interrupt: o.interrupt, asker: o.asker}
+	f := &follower{cluster: c, id: id, console: p.newConsole(), silent: o.json, positions: o.positions, notes: notes, each: o.each, signals: o.signals, interrupt: o.interrupt, asker: o.asker}
 	if o.address != "" {
 		f.console.view.address = "-address " + o.address + " "
 	}

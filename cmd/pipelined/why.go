@@ -38,6 +38,10 @@ func (p *program) again(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+	before, err := c.Run(ctx, id)
+	if err != nil {
+		return err
+	}
 	run, err := c.Retry(ctx, id, cmd.StringSlice("from"))
 	if err != nil {
 		return err
@@ -52,9 +56,21 @@ func (p *program) again(ctx context.Context, cmd *cli.Command) error {
 	p.tell("run %s goes on: %d of %d modules are done", run.ID, run.ModulesDone, run.ModuleCount)
 	signals, back := p.signals()
 	defer back()
-	_, err = p.watchRun(ctx, c, id, watchOptions{json: cmd.Bool("json"), signals: signals,
+	_, err = p.watchRun(ctx, c, id, watchOptions{json: cmd.Bool("json"), positions: shown(&before), signals: signals,
 		interrupt: func(ctx context.Context, _ os.Signal) error { return p.detachOrCancel(ctx, c, id, signals) }})
 	return err
+}
+
+// shown are the positions behind all output of a run that is over.
+func shown(r *wire.Run) map[string]wire.LogPosition {
+	at := map[string]wire.LogPosition{}
+	for i := range r.Modules {
+		m := &r.Modules[i]
+		if n := len(m.Attempts); n > 0 {
+			at[m.Name] = wire.LogPosition{Attempt: m.Attempts[n-1].Number, Offset: m.Attempts[n-1].LogSize, Ended: true}
+		}
+	}
+	return at
 }
 
 func (p *program) whyCommand() *cli.Command {

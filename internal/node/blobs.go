@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/pipelined/pipelined/api"
@@ -10,14 +11,6 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 )
-
-// openBlob opens a blob, after fetching it where it is not here.
-func (n *Node) openBlob(ctx context.Context, hints []pipeline.NodeID, d pipeline.Digest) (api.Blob, error) {
-	if err := n.fetch(ctx, hints, []pipeline.Digest{d}); err != nil {
-		return nil, err
-	}
-	return n.blobs.Open(d)
-}
 
 // OpenBlob opens a blob of this node, or of any.
 func (b *backend) OpenBlob(ctx context.Context, d pipeline.Digest, local bool) (api.Blob, error) {
@@ -32,6 +25,40 @@ func (b *backend) OpenBlob(ctx context.Context, d pipeline.Digest, local bool) (
 func (b *backend) PutBlob(ctx context.Context, d pipeline.Digest, r io.Reader) error {
 	_, err := b.blobs.PutExpect(ctx, d, r)
 	return err
+}
+
+// PutBlobPart takes a blob, or what is still to come of it.
+func (b *backend) PutBlobPart(ctx context.Context, d pipeline.Digest, from, total int64, r io.Reader) error {
+	part, err := b.blobs.Partial(d, total)
+	if errors.Is(err, storage.ErrArriving) {
+		// The connection that was cut may not be known to be; or it is being fetched.
+		return pipeline.Errorf(pipeline.Unavailable, "blob %.12s is arriving already: ask again which blobs are missing", d)
+	}
+	if err != nil {
+		return err
+	}
+	defer part.Close()
+	if have := part.Arrived(); from > have || from%storage.BlockSize != 0 && from != have {
+		return pipeline.Errorf(pipeline.Conflict, "the upload is to go on at byte %d, and %d bytes are here", from, have)
+	}
+	if _, err := part.Fill(ctx, from, total, r); err != nil {
+		return err
+	}
+	return part.Commit(ctx)
+}
+
+// ArrivedBlobs says how much is here of blobs whose upload was cut.
+func (b *backend) ArrivedBlobs(_ context.Context, list []pipeline.Digest) map[pipeline.Digest]int64 {
+	if !b.blobs.Arriving() {
+		return nil
+	}
+	out := map[pipeline.Digest]int64{}
+	for _, d := range list {
+		if n, _ := b.blobs.Arrived(d); n > 0 {
+			out[d] = n
+		}
+	}
+	return out
 }
 
 // MissingBlobs says which blobs this node lacks.
@@ -104,10 +131,7 @@ func (b *backend) Artifacts(ctx context.Context, id pipeline.RunID, module strin
 }
 
 func (n *Node) readTree(ctx context.Context, hints []pipeline.NodeID, d pipeline.Digest) (storage.Tree, error) {
-	if err := n.fetch(ctx, hints, []pipeline.Digest{d}); err != nil {
-		return nil, err
-	}
-	raw, err := n.blobs.ReadAll(d, 256<<20)
+	raw, err := n.readBlob(ctx, hints, d, 256<<20)
 	if err != nil {
 		return nil, err
 	}

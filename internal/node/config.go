@@ -67,6 +67,8 @@ type Config struct {
 	Executable string
 	Logger     hclog.Logger
 	Version    string
+	// Limits say how fast what nobody waits for may go.
+	Limits Limits
 	// Raft and Timing are for tests and other networks.
 	Raft   consensus.Timings
 	Timing orchestrator.Timing
@@ -129,6 +131,7 @@ func (c *Config) defaults() error {
 	if c.Version == "" {
 		c.Version = "dev"
 	}
+	c.Limits.defaults()
 	return nil
 }
 

@@ -56,6 +56,9 @@ type Node struct {
 	leaving   chan struct{} // has an element when the node was told to leave
 	known     bool          // the data directory was used before
 	fetching  fetches
+	// repairPace bounds copies that nobody waits for.
+	repairPace pacer
+	mend       mender
 }
 
 // Open builds a node: it locks the data directory, reads or makes its
@@ -65,7 +68,9 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	if err := cfg.defaults(); err != nil {
 		return nil, err
 	}
-	n = &Node{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), leaving: make(chan struct{}, 1)}
+	n = &Node{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), leaving: make(chan struct{}, 1),
+		mend: mender{open: map[pipeline.Digest]time.Time{}, poke: make(chan struct{}, 1)}}
+	n.repairPace.rate = max(cfg.Limits.RepairRate, 0)
 	defer func() {
 		if err != nil {
 			n.close()
@@ -152,7 +157,7 @@ func (n *Node) identify() (storage.NodeFile, error) {
 
 func (n *Node) openStores() (err error) {
 	n.blobs, err = storage.OpenBlobs(n.dir.BlobsDir(), storage.BlobOptions{
-		OnCorrupt: func(d pipeline.Digest) { n.log.Error("a blob was corrupt and is put aside", "blob", d) }})
+		OnCorrupt: n.corrupt})
 	if err != nil {
 		return err
 	}
@@ -281,6 +286,8 @@ func (n *Node) Run(ctx context.Context) error {
 	})
 	g.Go(func() error { n.announce(core); return nil })
 	g.Go(func() error { n.breathe(core); return nil })
+	g.Go(func() error { n.mendBlobs(core); return nil })
+	g.Go(func() error { n.scrub(core); return nil })
 	for serving := true; serving; {
 		select {
 		case <-ctx.Done():

@@ -180,6 +180,19 @@ func (n *Node) request(ctx context.Context, to pipeline.NodeID, method, path str
 	if err != nil {
 		return nil, err
 	}
+	return doRequest(ctx, client, base, to, method, path, body)
+}
+
+// bulk is request for files, which must not stand in the way of messages.
+func (n *Node) bulk(ctx context.Context, to pipeline.NodeID, method, path string, body io.Reader) (*http.Response, error) {
+	client, base, err := n.cluster.BulkClient(to)
+	if err != nil {
+		return nil, err
+	}
+	return doRequest(ctx, client, base, to, method, path, body)
+}
+
+func doRequest(ctx context.Context, client *http.Client, base string, to pipeline.NodeID, method, path string, body io.Reader) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, base+path, body)
 	if err != nil {
 		return nil, err

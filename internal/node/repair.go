@@ -19,6 +19,10 @@ import (
 const (
 	repairEvery = 5 * time.Second
 	repairRuns  = 2000
+	// auditEvery is how often every copy is looked for, auditDelay how long after
+	// a change of the membership the first time.
+	auditEvery = 10 * time.Minute
+	auditDelay = 10 * time.Second
 )
 
 // lead is the leader's duty: the orchestrator's, and the repair of copies.
@@ -34,21 +38,36 @@ type thin struct {
 	id      pipeline.AttemptID
 	log     pipeline.Digest
 	outputs pipeline.Digest
+	bytes   int64
 	holders []pipeline.NodeID // those alive
 }
 
-// repair restores second copies until ctx ends. Everything is looked at again
-// after each change of the membership; in between only runs that changed.
+// repair restores second copies until ctx ends: of new outcomes soon after they
+// are committed; of everything that the state names when the membership has
+// changed, and every auditEvery, by asking each node what it really has.
 func (n *Node) repair(ctx context.Context) {
 	var seen uint64
 	var alive string
+	changed, audited := time.Now(), time.Now()
+	due := true
 	for sleep(ctx, repairEvery) {
 		now := n.aliveNodes()
+		if list := joinIDs(now); list != alive {
+			alive, changed, due = list, time.Now(), true
+		}
 		if len(now) < 2 {
 			continue
 		}
-		if list := joinIDs(now); list != alive {
-			alive, seen = list, 0
+		// A node that only restarts is there again by then.
+		if (due || time.Since(audited) > auditEvery) && time.Since(changed) > auditDelay {
+			whole, err := n.audit(ctx, now)
+			if err != nil {
+				if ctx.Err() != nil {
+					return
+				}
+				n.log.Warn("check the copies of logs and outputs", "error", err)
+			}
+			due, audited = !whole, time.Now()
 		}
 		list, index, err := n.findThin(now, seen)
 		if err != nil {
@@ -56,7 +75,7 @@ func (n *Node) repair(ctx context.Context) {
 		}
 		whole := true
 		for i := range list {
-			if !n.thicken(ctx, &list[i]) {
+			if !n.thicken(ctx, &list[i], now) {
 				whole = false
 			}
 		}
@@ -123,10 +142,11 @@ func thinAttempts(id pipeline.RunID, name string, rec *pipeline.ModuleRecord, al
 		a := &rec.Attempts[i]
 		t := thin{id: pipeline.AttemptID{Run: id, Module: name, Attempt: a.Number}}
 		if a.Log != pipeline.EmptyDigest {
-			t.log = a.Log
+			t.log, t.bytes = a.Log, a.LogSize
 		}
 		if i == len(rec.Attempts)-1 {
 			t.outputs = rec.Outputs
+			t.bytes += rec.OutputBytes
 		}
 		if !a.State.Final() || t.log == "" && t.outputs == "" {
 			continue
@@ -143,12 +163,13 @@ func thinAttempts(id pipeline.RunID, name string, rec *pipeline.ModuleRecord, al
 	return out
 }
 
-// thicken brings a second copy of an attempt's blobs to another node, through
-// this one, and notes where they are now.
-func (n *Node) thicken(ctx context.Context, t *thin) bool {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+// thicken has a second copy of an attempt's blobs made by another node, and
+// notes where they are now.
+func (n *Node) thicken(ctx context.Context, t *thin, alive []pipeline.NodeID) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Hour)
 	defer cancel()
 	var want []pipeline.Digest
+	key := t.log
 	if t.log != "" {
 		want = append(want, t.log)
 	}
@@ -158,20 +179,14 @@ func (n *Node) thicken(ctx context.Context, t *thin) bool {
 			n.log.Warn("repair: read outputs", "attempt", t.id.String(), "error", err)
 			return false
 		}
-		want = append(append(want, t.outputs), tree.Digests()...)
+		want, key = append(append(want, t.outputs), tree.Digests()...), t.outputs
 	}
-	if err := n.fetch(ctx, t.holders, want); err != nil {
-		n.log.Warn("repair: fetch", "attempt", t.id.String(), "error", err)
+	to := targetOf(key, alive, t.holders)
+	if err := n.tellTake(ctx, to, t.holders, want, t.bytes); err != nil {
+		n.log.Warn("repair: copy", "attempt", t.id.String(), "to", n.nodeName(to), "error", err)
 		return false
 	}
-	holders := append(slices.Clone(t.holders), n.id)
-	if t.holders[0] == n.id {
-		to := n.copyAway(ctx, want)
-		if to == "" {
-			return false
-		}
-		holders = []pipeline.NodeID{n.id, to}
-	}
+	holders := append(slices.Clone(t.holders), to)
 	_, err := n.orch.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Batch: &fsm.Batch{Copies: []fsm.Copies{{ID: t.id, Holders: holders}}}})
 	if err != nil {
 		n.log.Warn("repair: note copies", "attempt", t.id.String(), "error", err)

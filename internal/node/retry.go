@@ -18,10 +18,15 @@ import (
 func (b *backend) Retry(ctx context.Context, _ api.Subject, id pipeline.RunID, in wire.RetryRequest) (wire.RunSummary, error) {
 	n := b.node()
 	var op fsm.Retry
+	var done *pipeline.Run
 	err := n.store.View(func(v *fsm.View) error {
 		r, ok := v.Run(id)
 		if !ok {
 			return noRun(id)
+		}
+		if in.Request != "" && slices.Contains(r.RetryKeys, in.Request) {
+			done = &r
+			return nil
 		}
 		if !r.State.Final() {
 			return pipeline.Errorf(pipeline.Conflict, "run %s is not over: it is %s", id, r.State)
@@ -31,11 +36,14 @@ func (b *backend) Retry(ctx context.Context, _ api.Subject, id pipeline.RunID, i
 			return err
 		}
 		names, err := retryOf(def, v.Modules(id), in.From)
-		op = fsm.Retry{Run: id, Modules: names, Tries: r.Tries}
+		op = fsm.Retry{Run: id, Modules: names, Tries: r.Tries, Request: in.Request}
 		return err
 	})
 	if err != nil {
 		return wire.RunSummary{}, err
+	}
+	if done != nil {
+		return summary(*done), nil
 	}
 	res, err := n.propose(ctx, &fsm.Command{At: time.Now().UTC(), Retry: &op})
 	if err == nil {
@@ -69,7 +77,11 @@ func retryOf(def *pipeline.Pipeline, recs map[string]*pipeline.ModuleRecord, fro
 			}
 		}
 		if !found {
-			return nil, pipeline.Errorf(pipeline.NotFound, "the run has no module %q", given)
+			hint := ""
+			if near := pipeline.Nearest(given, namesIn(def, recs)); near != "" {
+				hint = fmt.Sprintf(": did you mean %q?", near)
+			}
+			return nil, pipeline.Errorf(pipeline.NotFound, "the run has no module %q%s", given, hint)
 		}
 	}
 	broken := func(name string) bool {
@@ -111,6 +123,21 @@ func retryOf(def *pipeline.Pipeline, recs map[string]*pipeline.ModuleRecord, fro
 	}
 	slices.Sort(names)
 	return names, nil
+}
+
+// namesIn are the names that a module of a run can be called by.
+func namesIn(def *pipeline.Pipeline, recs map[string]*pipeline.ModuleRecord) []string {
+	var names []string
+	for i := range def.Modules {
+		m := &def.Modules[i]
+		names = append(names, m.Name)
+		if rec := recs[m.Name]; rec != nil {
+			for _, x := range rec.Instances {
+				names = append(names, pipeline.InstanceName(m.Name, x.Key))
+			}
+		}
+	}
+	return names
 }
 
 // anyInstance reports whether an instance of a module runs again.

@@ -124,12 +124,9 @@ func (n *Node) secureWorkspace(ctx context.Context, root pipeline.Digest) ([]pip
 	if _, err := pipeline.ParseDigest(string(root)); err != nil {
 		return nil, pipeline.Errorf(pipeline.Invalid, "workspace: %w", err)
 	}
-	if err := n.fetch(ctx, nil, []pipeline.Digest{root}); err != nil {
-		return nil, notSent(err)
-	}
-	raw, err := n.blobs.ReadAll(root, 256<<20)
+	raw, err := n.readBlob(ctx, nil, root, 256<<20)
 	if err != nil {
-		return nil, err
+		return nil, notSent(err)
 	}
 	tree, err := storage.DecodeTree(raw)
 	if err != nil {

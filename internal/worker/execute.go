@@ -172,7 +172,10 @@ func (w *Worker) layout(ctx context.Context, a *attempt) error {
 	if err := w.need(ctx, hints, all.Digests()); err != nil {
 		return w.whoseAreLost(err, overlays)
 	}
-	return storage.Layout(ctx, all, executor.WorkPath(a.dir), w.cfg.Blobs)
+	// A blob may turn out bad while it is laid out: then another copy is fetched.
+	again := func(ctx context.Context, want []pipeline.Digest) error { return w.need(ctx, hints, want) }
+	err = storage.LayoutWith(ctx, all, executor.WorkPath(a.dir), w.cfg.Blobs, storage.LayoutOptions{Fetch: again})
+	return w.whoseAreLost(err, overlays)
 }
 
 // lostOutputs says that outputs of dependencies are on no node that answers.
@@ -223,18 +226,16 @@ func (w *Worker) need(ctx context.Context, hints []pipeline.NodeID, want []pipel
 	return err
 }
 
-// maxTreeBytes bounds a tree's listing.
-const maxTreeBytes = 256 << 20
-
 func (w *Worker) tree(ctx context.Context, d pipeline.Digest, hints []pipeline.NodeID) (storage.Tree, error) {
-	if err := w.need(ctx, hints, []pipeline.Digest{d}); err != nil {
-		return nil, err
+	for tries := 0; ; tries++ {
+		if err := w.need(ctx, hints, []pipeline.Digest{d}); err != nil {
+			return nil, err
+		}
+		t, err := w.cfg.Blobs.Tree(d)
+		if err == nil || tries == 2 || pipeline.KindOf(err) != pipeline.NotFound {
+			return t, err // NotFound: bad, and put aside
+		}
 	}
-	b, err := w.cfg.Blobs.ReadAll(d, maxTreeBytes)
-	if err != nil {
-		return nil, err
-	}
-	return storage.DecodeTree(b)
 }
 
 // notStarted is the outcome of an attempt whose process never ran.

@@ -484,3 +484,9 @@ func (n *Node) SetJoin(addr string) {
 		n.args = append(n.args, "-join", addr)
 	}
 }
+
+// LogFile is where the daemon logs.
+func (n *Node) LogFile() string { return n.log }
+
+// Rearg adds arguments for the next start; later ones win over earlier ones.
+func (n *Node) Rearg(args ...string) { n.args = append(n.args, args...) }

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+)
+
+// limitsTable lists the settings about how fast what nobody waits for may go.
+var limitsTable = []setting{
+	{"repair-rate", kindText, "make second copies at this `SIZE` a second; off for no bound", "64MiB", rate(func(s *agentSettings) *int64 { return &s.Limits.RepairRate })},
+	{"scrub-rate", kindText, "look for damaged blobs at this `SIZE` a second; off for never", "8MiB", rate(func(s *agentSettings) *int64 { return &s.Limits.ScrubRate })},
+	{"scrub-every", kindText, "pause for this `TIME` between two looks for damaged blobs", "6h", span(func(s *agentSettings) *time.Duration { return &s.Limits.ScrubEvery })},
+}
+
+func init() { agentTable = append(agentTable, limitsTable...) }
+
+// span takes a time above 0: 90m, 36h, 30d.
+func span(to func(*agentSettings) *time.Duration) func(*agentSettings, []string) error {
+	return func(s *agentSettings, v []string) error {
+		d, err := parseSpan(v[0])
+		if err != nil {
+			return err
+		}
+		*to(s) = d
+		return nil
+	}
+}
+
+func parseSpan(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	var days float64
+	if n, ok := strings.CutSuffix(text, "d"); ok && err != nil {
+		if _, err = fmt.Sscanf(n+" ", "%f ", &days); err == nil && days < 100_000 {
+			d = time.Duration(days * 24 * float64(time.Hour))
+		}
+	}
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("want a time such as 90m, 36h or 30d")
+	}
+	return d, nil
+}
+
+// sized takes a size above 0: 500MB, 20GiB.
+func sized(to func(*agentSettings) *int64) func(*agentSettings, []string) error {
+	return func(s *agentSettings, v []string) error {
+		n, err := parseSize(v[0])
+		if err != nil {
+			return err
+		}
+		*to(s) = n
+		return nil
+	}
+}
+
+func parseSize(text string) (int64, error) {
+	n, err := humanize.ParseBytes(text)
+	if err != nil || n == 0 || n > math.MaxInt64 {
+		return 0, fmt.Errorf("want a size such as 500MB or 20GiB")
+	}
+	return int64(n), nil
+}
+
+// rate is a size, or off.
+func rate(to func(*agentSettings) *int64) func(*agentSettings, []string) error {
+	return func(s *agentSettings, v []string) error {
+		if v[0] == "off" {
+			*to(s) = -1
+			return nil
+		}
+		return sized(to)(s, v)
+	}
+}

@@ -1,0 +1,95 @@
+package fsm
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// Reference is a blob that the state names. What no reference leads to may be
+// swept.
+type Reference struct {
+	Digest pipeline.Digest
+	// Tree marks the listing of a tree: the files in it are referenced as well.
+	Tree bool
+	// Run is whose it is, and Attempt too for logs and outputs: then Module is
+	// not "".
+	Attempt pipeline.AttemptID
+	// Holders are nodes that had it when that was last noted: a hint.
+	Holders []pipeline.NodeID
+}
+
+// References calls fn with every blob that the state names: workspaces, logs
+// and outputs of runs, and recorded results. It stops at an error of fn and returns it. The same blob
+// may come several times. Everything that keeps a digest in the state belongs
+// in here, or its bytes are swept.
+func (v *View) References(fn func(Reference) error) error {
+	err := v.tx.Bucket(bRuns).ForEach(func(k, b []byte) error {
+		var r pipeline.Run
+		mustUnmarshal(b, &r)
+		if !named(r.Workspace) {
+			return nil
+		}
+		return fn(Reference{Digest: r.Workspace, Tree: true, Attempt: pipeline.AttemptID{Run: r.ID}, Holders: r.Holders})
+	})
+	if err != nil {
+		return err
+	}
+	err = v.tx.Bucket(bModules).ForEach(func(k, b []byte) error {
+		run, _, ok := bytes.Cut(k, []byte{0})
+		if !ok {
+			return fmt.Errorf("key %q of a module's record has no run", k)
+		}
+		var m pipeline.ModuleRecord
+		mustUnmarshal(b, &m)
+		return referencesOf(pipeline.RunID(run), &m, fn)
+	})
+	if err != nil {
+		return err
+	}
+	return v.tx.Bucket(bCache).ForEach(func(_, b []byte) error {
+		var e pipeline.CacheEntry
+		mustUnmarshal(b, &e)
+		return referencesOfResult(&e, fn)
+	})
+}
+
+// referencesOfResult calls fn with the blobs that a recorded result names. They
+// are the attempt's that made it, which is gone where its run was forgotten.
+func referencesOfResult(e *pipeline.CacheEntry, fn func(Reference) error) error {
+	if named(e.Log) {
+		if err := fn(Reference{Digest: e.Log, Attempt: e.From, Holders: e.Holders}); err != nil {
+			return err
+		}
+	}
+	if named(e.Outputs) {
+		return fn(Reference{Digest: e.Outputs, Tree: true, Attempt: e.From, Holders: e.Holders})
+	}
+	return nil
+}
+
+// referencesOf calls fn with the blobs that a module's record names.
+func referencesOf(run pipeline.RunID, m *pipeline.ModuleRecord, fn func(Reference) error) error {
+	for i := range m.Attempts {
+		a := &m.Attempts[i]
+		id := pipeline.AttemptID{Run: run, Module: m.Name, Attempt: a.Number}
+		if named(a.Log) {
+			if err := fn(Reference{Digest: a.Log, Attempt: id, Holders: a.Holders}); err != nil {
+				return err
+			}
+		}
+		if i == len(m.Attempts)-1 && named(m.Outputs) {
+			if err := fn(Reference{Digest: m.Outputs, Tree: true, Attempt: id, Holders: a.Holders}); err != nil {
+				return err
+			}
+		}
+	}
+	if len(m.Attempts) == 0 && named(m.Outputs) {
+		return fn(Reference{Digest: m.Outputs, Tree: true, Attempt: pipeline.AttemptID{Run: run, Module: m.Name}})
+	}
+	return nil
+}
+
+// named reports whether a digest leads to bytes that somebody must keep.
+func named(d pipeline.Digest) bool { return d != "" && d != pipeline.EmptyDigest }
