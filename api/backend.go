@@ -73,6 +73,13 @@ type Backend interface {
 	Decide(ctx context.Context, by Subject, id pipeline.RunID, module string, d pipeline.Decision, comment string) (wire.Module, error)
 	// Why: leader. An empty module means all of them.
 	Why(ctx context.Context, id pipeline.RunID, module string) (wire.Why, error)
+	// RegisterSchedule: as Submit; the same key again changes nothing. Schedules and
+	// Schedule: leader, or any node that has the state with stale. The rest: leader.
+	RegisterSchedule(ctx context.Context, by Subject, key string, in wire.SubmitRequest) (wire.Schedule, error)
+	Schedules(ctx context.Context) (wire.ScheduleList, error)
+	Schedule(ctx context.Context, name string) (wire.Schedule, error)
+	ChangeSchedule(ctx context.Context, by Subject, name string, change ScheduleChange) (wire.Schedule, error)
+	TriggerSchedule(ctx context.Context, by Subject, key, name string) (wire.RunCreated, error)
 	// Locks: leader.
 	Locks(ctx context.Context) (wire.LockList, error)
 	// CacheList, CacheStats: leader, or any node that has the state with stale.

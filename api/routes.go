@@ -81,7 +81,7 @@ type Route struct {
 // Routes is the table of all calls, in the order of the documentation.
 func Routes() []Route {
 	var all []Route
-	for _, group := range [...]func() []Route{protocolRoutes, runRoutes, blobRoutes, cacheRoutes, estimateRoutes, clusterRoutes} {
+	for _, group := range [...]func() []Route{protocolRoutes, runRoutes, scheduleRoutes, blobRoutes, cacheRoutes, estimateRoutes, clusterRoutes} {
 		all = append(all, group()...)
 	}
 	return all

@@ -17,8 +17,8 @@ func (s *Store) Apply(l *raft.Log) any { return s.ApplyBatch([]*raft.Log{l})[0] 
 
 // ApplyBatch applies entries in one transaction, with index and term. Entries
 // at or below the stored index are skipped. raft panics where the number of
-// replies differs, so every entry has one, of type SubmitResult, BatchResult
-// or Result; a configuration entry's is nil.
+// replies differs, so every entry has one, of type SubmitResult, BatchResult,
+// FireResult or Result; a configuration entry's is nil.
 func (s *Store) ApplyBatch(logs []*raft.Log) []any {
 	replies := make([]any, len(logs))
 	changed := newChange()
@@ -84,6 +84,10 @@ func (st *state) apply(c *Command, ch *change) any {
 		return st.applyForget(c.Forget, ch)
 	case c.Retry != nil:
 		return st.applyRetry(c, ch)
+	case c.Schedule != nil:
+		return st.applySchedule(c, ch)
+	case c.Fire != nil:
+		return st.applyFire(c, ch)
 	case c.Decide != nil:
 		return st.applyDecision(c, ch)
 	case c.Secret != nil:
@@ -118,6 +122,9 @@ func badSubmit(r *pipeline.Run) string {
 	if r.Modules < 0 {
 		return fmt.Sprintf("a run of %d modules", r.Modules)
 	}
+	if why := badLine(r.Group); why != "" {
+		return why
+	}
 	if r.Key == "" {
 		return ""
 	}
@@ -145,20 +152,28 @@ func (st *state) applySubmit(c *Command, ch *change) SubmitResult {
 	if st.run(r.ID) != nil {
 		return SubmitResult{Err: pipeline.Errorf(pipeline.Conflict, "run %s exists", r.ID)}
 	}
-	number := u64(st.tx.Bucket(bMeta).Get(kNumber)) + 1
-	r.Number, r.State, r.Reason, r.SubmittedAt = number, pipeline.RunWaiting, "", c.At
-	r.StartedAt, r.FinishedAt = time.Time{}, time.Time{}
-	r.Done, r.Failed = 0, 0
-	st.touch(&r)
-	st.putRaw(bMeta, kNumber, be64(number))
-	st.putRaw(bOrder, be64(number), []byte(r.ID))
-	st.putRaw(bDefs, []byte(r.ID), c.Submit.Definition)
-	st.putRaw(bActive, []byte(r.ID), []byte{})
+	r.Schedule, r.InTurn, r.Tick = "", false, time.Time{} // those of schedules are made by Fire
+	st.makeRun(&r, c.Submit.Definition, c.At, ch)
 	if r.Key != "" {
 		st.put(bKeys, []byte(r.Key), keyRecord{Run: r.ID, Fingerprint: c.Submit.Fingerprint, At: c.At})
 	}
-	ch.run(r.ID, true)
 	return SubmitResult{Run: r}
+}
+
+// makeRun makes a run exist.
+func (st *state) makeRun(r *pipeline.Run, definition []byte, at time.Time, ch *change) {
+	number := u64(st.tx.Bucket(bMeta).Get(kNumber)) + 1
+	r.Number, r.State, r.Reason, r.SubmittedAt = number, pipeline.RunWaiting, "", at
+	r.StartedAt, r.FinishedAt = time.Time{}, time.Time{}
+	r.Done, r.Failed = 0, 0
+	st.supersede(r, ch)
+	st.enter(r)
+	st.touch(r)
+	st.putRaw(bMeta, kNumber, be64(number))
+	st.putRaw(bOrder, be64(number), []byte(r.ID))
+	st.putRaw(bDefs, []byte(r.ID), definition)
+	st.putRaw(bActive, []byte(r.ID), []byte{})
+	ch.run(r.ID, true)
 }
 
 func (st *state) applyCancel(c *Command, ch *change) Result {
@@ -242,6 +257,12 @@ func (st *state) applyRetry(c *Command, ch *change) Result {
 	}
 	r.Tries++
 	r.RetriedAt = c.At
+	if r.Group != "" || r.InTurn {
+		// It goes to the end of its lines, and has not started until its turn comes.
+		r.State, r.StartedAt = pipeline.RunWaiting, time.Time{}
+	}
+	st.supersede(r, ch)
+	st.enter(r)
 	st.touch(r)
 	st.putRaw(bActive, []byte(r.ID), []byte{})
 	ch.run(r.ID, true)

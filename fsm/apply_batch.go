@@ -218,9 +218,11 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 	case r.State != pipeline.RunWaiting && r.State != pipeline.RunRunning:
 		return refusal{reason: "run is " + string(r.State)}
 	}
-	switch {
-	case op.Worker == "":
+	if op.Worker == "" {
 		return refusal{reason: "no worker is named"}
+	}
+	if _, why := waitsFor(st.tx.Bucket(bLines), r); why != "" {
+		return refusal{reason: "run " + why}
 	}
 	if why := badName("the module's name", op.ID.Module); why != "" {
 		return refusal{reason: why}
@@ -277,6 +279,7 @@ func (st *state) applyRunEnd(e *RunEnd, at time.Time) refusal {
 	if r.StartedAt.IsZero() {
 		r.StartedAt = at
 	}
+	st.leave(r)
 	st.touch(r)
 	return refusal{}
 }

@@ -27,8 +27,11 @@ type Command struct {
 	Token   *Token    `cbor:"7,keyasint,omitempty"`
 	Forget  *Forget   `cbor:"8,keyasint,omitempty"`
 	Retry   *Retry    `cbor:"9,keyasint,omitempty"`
-	Decide  *Decide   `cbor:"22,keyasint,omitempty"`
-	Secret  *Secret   `cbor:"21,keyasint,omitempty"`
+
+	Schedule *ScheduleChange `cbor:"30,keyasint,omitempty"`
+	Fire     *Fire           `cbor:"31,keyasint,omitempty"`
+	Decide   *Decide         `cbor:"22,keyasint,omitempty"`
+	Secret   *Secret         `cbor:"21,keyasint,omitempty"`
 	// CacheDelete removes recorded results.
 	CacheDelete *CacheDelete `cbor:"20,keyasint,omitempty"`
 }
@@ -369,7 +372,7 @@ func Decode(b []byte) (*Command, error) {
 
 func (c *Command) parts() int {
 	n := 0
-	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil, c.CacheDelete != nil, c.Secret != nil, c.Decide != nil} {
+	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil, c.CacheDelete != nil, c.Secret != nil, c.Decide != nil, c.Schedule != nil, c.Fire != nil} {
 		if set {
 			n++
 		}
@@ -394,6 +397,7 @@ func (c *Command) eachTime(fn func(*time.Time)) {
 		fn(&s.Run.StartedAt)
 		fn(&s.Run.FinishedAt)
 		fn(&s.Run.RetriedAt)
+		fn(&s.Run.Tick)
 	}
 	if b := c.Batch; b != nil {
 		for i := range b.Starts {
@@ -417,6 +421,20 @@ func (c *Command) eachTime(fn func(*time.Time)) {
 	if t := c.Token; t != nil {
 		fn(&t.Record.CreatedAt)
 		fn(&t.Record.ExpiresAt)
+	}
+	if s := c.Schedule; s != nil {
+		fn(&s.Record.RegisteredAt)
+		fn(&s.Record.Next)
+		fn(&s.Record.Last)
+		for i := range s.Record.Ticks {
+			fn(&s.Record.Ticks[i].Tick)
+			fn(&s.Record.Ticks[i].At)
+		}
+	}
+	if f := c.Fire; f != nil {
+		fn(&f.Due)
+		fn(&f.Tick)
+		fn(&f.Next)
 	}
 	if x := c.Secret; x != nil {
 		fn(&x.Record.SetAt)

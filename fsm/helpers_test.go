@@ -92,6 +92,10 @@ func refused(reply any) string {
 		if v.Err != nil {
 			return pipeline.KindOf(v.Err).String() + ": " + v.Err.Error()
 		}
+	case fsm.FireResult:
+		if v.Err != nil {
+			return pipeline.KindOf(v.Err).String() + ": " + v.Err.Error()
+		}
 	case fsm.BatchResult:
 		if len(v.Refused) == 0 {
 			return ""

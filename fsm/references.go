@@ -13,15 +13,15 @@ type Reference struct {
 	Digest pipeline.Digest
 	// Tree marks the listing of a tree: the files in it are referenced as well.
 	Tree bool
-	// Run is whose it is, and Attempt too for logs and outputs: then Module is
-	// not "".
+	// Attempt tells whose it is: its Run is "" for what is a schedule's, its
+	// Module is not "" for logs and outputs.
 	Attempt pipeline.AttemptID
 	// Holders are nodes that had it when that was last noted: a hint.
 	Holders []pipeline.NodeID
 }
 
-// References calls fn with every blob that the state names: workspaces, logs
-// and outputs of runs, and recorded results. It stops at an error of fn and returns it. The same blob
+// References calls fn with every blob that the state names: workspaces of runs
+// and schedules, logs and outputs of runs, and recorded results. It stops at an error of fn and returns it. The same blob
 // may come several times. Everything that keeps a digest in the state belongs
 // in here, or its bytes are swept.
 func (v *View) References(fn func(Reference) error) error {
@@ -32,6 +32,17 @@ func (v *View) References(fn func(Reference) error) error {
 			return nil
 		}
 		return fn(Reference{Digest: r.Workspace, Tree: true, Attempt: pipeline.AttemptID{Run: r.ID}, Holders: r.Holders})
+	})
+	if err != nil {
+		return err
+	}
+	err = v.tx.Bucket(bSchedules).ForEach(func(_, b []byte) error {
+		var s ScheduleRecord
+		mustUnmarshal(b, &s)
+		if !named(s.Workspace) {
+			return nil
+		}
+		return fn(Reference{Digest: s.Workspace, Tree: true, Holders: s.Holders})
 	})
 	if err != nil {
 		return err

@@ -39,6 +39,12 @@ func script(tb tester) []*raft.Log {
 		{Worker: &fsm.Worker{Delete: true, Record: fsm.WorkerRecord{ID: "w2"}}},
 		withKey(submit(tb, "d", 2), "again"), batch(assign("d", "m0", 1)), batch(outcome("d", "m0", 1, ok), reopen("d", "m0", 0)),
 		batch(reopen("d", "m0", 1), assign("d", "m0", 2)),
+		register(tb, "s", "skip"), plan("s", tickAt(0)), fire("s", 0, "t0"), fire("s", 0, "again"), fire("s", 1, "t1"), skip("s", 2, 3),
+		batch(assign("t0", "m0", 1)), batch(outcome("t0", "m0", 1, ok), runEnd("t0", pipeline.RunSucceeded)), fire("s", 5, "t5"),
+		change("s", fsm.SchedulePause), fire("s", 6, "t6"), trigger("s", "t7"), change("s", fsm.ScheduleResume), register(tb, "s", "queue"), trigger("s", "t7"), trigger("s", "t8"),
+		withGroup(submit(tb, "g1", 1), false), withGroup(submit(tb, "g2", 1), false), batch(assign("g2", "m0", 1)), withGroup(submit(tb, "g3", 1), true),
+		batch(end("g1", "m0", pipeline.ModuleCancelled), runEnd("g1", pipeline.RunCancelled), end("g2", "m0", pipeline.ModuleCancelled), runEnd("g2", pipeline.RunCancelled)),
+		{Retry: &fsm.Retry{Run: "g1", Modules: []string{"m0"}}}, batch(assign("g3", "m0", 1), assign("g1", "m0", 1)), change("s", fsm.ScheduleRemove), change("s", fsm.SchedulePause),
 		submit(tb, "g", 3), batch(await("g", "m0"), await("g", "m1", "m0"), await("g", "m0")), decision(decide("g", "m0", pipeline.Approved)),
 		batch(await("g", "m1", "m0"), assign("g", "m1", 1)), decision(decide("g", "m0", pipeline.Rejected)), decision(decide("g", "m0", pipeline.Approved)),
 		batch(decide("g", "m1", pipeline.Rejected), await("g", "m2"), assign("g", "m2", 1)), batch(decide("g", "m2", pipeline.Skipped), runEnd("g", pipeline.RunFailed)),
@@ -49,7 +55,14 @@ func script(tb tester) []*raft.Log {
 		{Retry: &fsm.Retry{Run: "e", Modules: []string{"m0", "m2"}}},
 	}
 	var logs []*raft.Log
+	var revision uint64 // of the only schedule
 	for i, c := range cmds {
+		switch {
+		case c != nil && c.Schedule != nil && c.Schedule.Do == fsm.ScheduleRegister:
+			revision = uint64(i + 1)
+		case c != nil && c.Fire != nil:
+			c.Fire.Revision = revision
+		}
 		if c == nil {
 			logs = append(logs, &raft.Log{Index: uint64(i + 1), Term: 1, Type: raft.LogConfiguration, Data: []byte{0xc1}})
 			continue

@@ -31,10 +31,17 @@ var (
 	bCacheUse   = []byte("cacheuse")
 	bCacheNames = []byte("cachenames")
 
+	// Schedules by name, what they run by name, and the lines that runs wait in
+	// (lines.go).
+	bSchedules    = []byte("schedules")
+	bScheduleDefs = []byte("scheduledefs")
+	bLines        = []byte("lines")
+
 	// Histories of modules, by pipeline, a zero byte and the module's name.
 	bHistory = []byte("history")
 
-	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens, bLocks, bCache, bCacheUse, bCacheNames, bSecrets, bHistory}
+	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens, bLocks, bCache, bCacheUse, bCacheNames, bSecrets, bHistory,
+		bSchedules, bScheduleDefs, bLines}
 
 	kIndex  = []byte("index")
 	kTerm   = []byte("term")

@@ -168,7 +168,7 @@ func (v *View) Tokens() []TokenRecord {
 // Empty reports whether the state holds nothing that a user would miss, so
 // that a cluster of one may give way to another (settled 9).
 func (v *View) Empty() bool {
-	for _, b := range [][]byte{bRuns, bTokens, bSecrets} {
+	for _, b := range [][]byte{bRuns, bTokens, bSecrets, bSchedules} {
 		if k, _ := v.tx.Bucket(b).Cursor().First(); k != nil {
 			return false
 		}

@@ -11,6 +11,8 @@ type change struct {
 	Index   uint64
 	Runs    map[pipeline.RunID]bool // value: changed by another than the orchestrator's batches
 	Workers bool
+	// Schedules is set where a schedule changed.
+	Schedules bool
 }
 
 func newChange() *change { return &change{Runs: map[pipeline.RunID]bool{}} }
@@ -23,6 +25,8 @@ type Changes struct {
 	Runs []pipeline.RunID
 	// Workers is set where the kept facts about workers changed.
 	Workers bool
+	// Schedules is set where a schedule changed.
+	Schedules bool
 	// All is set where the whole state was replaced.
 	All bool
 }
@@ -71,8 +75,9 @@ type Subscription struct {
 	w *watchers
 	// C has an element when there is something to take.
 	C    chan struct{}
-	runs map[pipeline.RunID]struct{} // guarded by w.mu, as the next two
+	runs map[pipeline.RunID]struct{} // guarded by w.mu, as the rest
 	wks  bool
+	sch  bool
 	all  bool
 }
 
@@ -96,18 +101,18 @@ func (sub *Subscription) Close() {
 func (sub *Subscription) Take() Changes {
 	sub.w.mu.Lock()
 	defer sub.w.mu.Unlock()
-	c := Changes{Workers: sub.wks, All: sub.all}
+	c := Changes{Workers: sub.wks, Schedules: sub.sch, All: sub.all}
 	for id := range sub.runs {
 		c.Runs = append(c.Runs, id)
 	}
-	sub.runs, sub.wks, sub.all = map[pipeline.RunID]struct{}{}, false, false
+	sub.runs, sub.wks, sub.sch, sub.all = map[pipeline.RunID]struct{}{}, false, false, false
 	return c
 }
 
 func (w *watchers) publish(c *change) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	outside := c.Workers
+	outside := c.Workers || c.Schedules
 	for id, out := range c.Runs {
 		if ch := w.waiting[id]; ch != nil {
 			close(ch)
@@ -125,6 +130,7 @@ func (w *watchers) publish(c *change) {
 			}
 		}
 		sub.wks = sub.wks || c.Workers
+		sub.sch = sub.sch || c.Schedules
 		sub.poke()
 	}
 }

@@ -20,6 +20,9 @@ type Pipeline struct {
 	// OnFailure is "" or OnFailureStop (nothing new is started once a module has
 	// failed) or OnFailureContinue (what does not depend on the failure runs).
 	OnFailure string `json:"onFailure,omitempty"`
+	// Schedule and Concurrency are nil where the pipeline says nothing of them.
+	Schedule    *Schedule    `json:"schedule,omitempty"`
+	Concurrency *Concurrency `json:"concurrency,omitempty"`
 	// Modules stand in the order of the source.
 	Modules []Module `json:"modules"`
 	// Scope holds what late expressions may name besides results.

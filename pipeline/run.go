@@ -53,6 +53,19 @@ type Run struct {
 	// the last time; the run's timeout counts from there.
 	Tries     int       `json:"tries,omitempty"`
 	RetriedAt time.Time `json:"retriedAt,omitzero"`
+	// Schedule names the schedule that the run is of, Tick is when it was due (zero
+	// where it was triggered by hand). InTurn says that it waits for the schedule's
+	// earlier runs.
+	Schedule string    `json:"schedule,omitempty"`
+	Tick     time.Time `json:"tick,omitzero"`
+	InTurn   bool      `json:"inTurn,omitempty"`
+	// Group is the concurrency group: one run of it goes at a time. Cancels says
+	// that the run cancels those that were there before it.
+	Group   string `json:"group,omitempty"`
+	Cancels bool   `json:"cancels,omitempty"`
+	// Place is the run's place in the lines of its group and its schedule: the
+	// raft index at which it was made or last retried. 0 where it has neither.
+	Place uint64 `json:"place,omitempty"`
 	// Index is the raft index of the last change.
 	Index uint64 `json:"index,omitempty"`
 }

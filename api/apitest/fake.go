@@ -28,6 +28,8 @@ type Backend struct {
 	// Subjects are the callers by token.
 	Subjects map[string]api.Subject
 
+	ScheduleFuncs
+
 	LeaderFunc, StatefulFunc func(context.Context) (http.RoundTripper, *url.URL, error)
 	NodeFunc                 func(context.Context, string) (http.RoundTripper, *url.URL, error)
 	HealthFunc               func(context.Context) wire.Health

@@ -54,8 +54,15 @@ func (c *Client) SubmitWith(ctx context.Context, key string, in wire.SubmitReque
 	if key == "" {
 		key = NewKey()
 	}
+	return sendWith(ctx, c, upload, func(ctx context.Context, at *Client) (wire.RunCreated, error) { return at.Submit(ctx, key, in) })
+}
+
+// sendWith uploads and then calls, both at one node, and begins again at another
+// one when that node goes away.
+func sendWith[T any](ctx context.Context, c *Client, upload func(context.Context, *Client) error, call func(context.Context, *Client) (T, error)) (T, error) {
+	var none T
 	if err := c.meet(ctx); err != nil {
-		return wire.RunCreated{}, err
+		return none, err
 	}
 	start := time.Now()
 	for {
@@ -65,23 +72,23 @@ func (c *Client) SubmitWith(ctx context.Context, key string, in wire.SubmitReque
 			at := &Client{cfg: c.cfg, http: c.http, nodes: one, pinned: true}
 			err := upload(ctx, at)
 			if err == nil {
-				var out wire.RunCreated
-				if out, err = at.Submit(ctx, key, in); err == nil {
+				var out T
+				if out, err = call(ctx, at); err == nil {
 					c.nodes.answered(node)
 					return out, nil
 				}
 			}
 			if kind := pipeline.KindOf(err); kind != pipeline.Unavailable && kind != pipeline.Unknown || ctx.Err() != nil {
-				return wire.RunCreated{}, err
+				return none, err
 			}
 			c.nodes.failed(node)
 			last = err
 		}
 		if time.Since(start) > c.cfg.RetryFor || !c.nodes.everWorked() {
-			return wire.RunCreated{}, last
+			return none, last
 		}
 		if !sleep(ctx, time.Second) {
-			return wire.RunCreated{}, contextError(ctx)
+			return none, contextError(ctx)
 		}
 	}
 }

@@ -86,6 +86,11 @@ type RunSummary struct {
 	StartedAt   *time.Time        `json:"startedAt,omitempty"`
 	FinishedAt  *time.Time        `json:"finishedAt,omitempty"`
 	Workspace   pipeline.Digest   `json:"workspace,omitempty"`
+	// Schedule is the schedule that the run is of, Tick when it was due (nil where
+	// it was triggered by hand). Group is its concurrency group.
+	Schedule string     `json:"schedule,omitempty"`
+	Tick     *time.Time `json:"tick,omitempty"`
+	Group    string     `json:"group,omitempty"`
 	// ModuleCount and ModulesDone count over the whole run; a block that became
 	// instances does not count beside them.
 	ModuleCount int `json:"moduleCount"`

@@ -85,6 +85,7 @@ func (p *program) runPipeline(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return cause(starting, err)
 	}
+	p.onceOnly(j)
 	created, err := j.submit(starting, c)
 	if err != nil {
 		return p.explain(cause(starting, err))

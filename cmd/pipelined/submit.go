@@ -23,6 +23,7 @@ func (p *program) submitCommand() *cli.Command {
 		Description: "Ends as the run does. Interrupted, it leaves the run alone.",
 		Flags: append(append(append(varFlags(), selectFlags()...), cacheFlags()...),
 			&cli.BoolFlag{Name: "detach", Usage: "print the run's id and leave", HideDefault: true, Local: true},
+			&cli.BoolFlag{Name: "register", Usage: "register the pipeline for its schedule, or replace it, and run nothing now", HideDefault: true, Local: true},
 			jsonFlag(),
 		),
 		Action: p.action(1, 1, p.submit),
@@ -30,11 +31,17 @@ func (p *program) submitCommand() *cli.Command {
 }
 
 func (p *program) submit(ctx context.Context, cmd *cli.Command) error {
+	if cmd.Bool("register") && cmd.Bool("detach") {
+		return usagef("submit: -register runs nothing, so there is nothing to detach from: leave -detach out")
+	}
 	job, err := p.prepareRun(ctx, cmd)
 	if err != nil {
 		return p.explain(err)
 	}
 	defer job.close()
+	if cmd.Bool("register") && !job.source.file.Scheduled() {
+		return usagef("submit: -register: %s has no schedule: write schedule { cron = \"…\" } in it", job.source.name)
+	}
 	signals, back := p.signals()
 	defer back()
 	sending, cancel := untilSignal(ctx, signals)
@@ -43,6 +50,10 @@ func (p *program) submit(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return cause(sending, err)
 	}
+	if cmd.Bool("register") {
+		return p.register(sending, c, job, cmd.Bool("json"))
+	}
+	p.onceOnly(job)
 	created, err := job.submit(sending, c)
 	if err != nil {
 		return p.explain(cause(sending, err))

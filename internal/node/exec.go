@@ -58,7 +58,11 @@ func (b *backend) Exec(ctx context.Context, by api.Subject, id pipeline.RunID, m
 		}()
 		return closing{here, cancel}, nil
 	}
-	return n.execAt(ctx, a.Worker, start)
+	stream, err := n.execAt(ctx, a.Worker, start)
+	if pipeline.KindOf(err) == pipeline.Unknown {
+		err = pipeline.Errorf(pipeline.Unavailable, "worker %s, which has the folder of attempt %s, does not answer", a.WorkerName, start.ID)
+	}
+	return stream, err
 }
 
 // closing is a stream that also ends something when it is closed.

@@ -53,6 +53,8 @@ type reply struct {
 	Refused bool   `cbor:"3,keyasint,omitempty"`
 	Kind    string `cbor:"4,keyasint,omitempty"`
 	Message string `cbor:"5,keyasint,omitempty"`
+	// Schedule is what a schedule is then.
+	Schedule *fsm.ScheduleRecord `cbor:"30,keyasint,omitempty"`
 }
 
 // Err is the refusal as an error.
@@ -69,6 +71,8 @@ func replyOf(v any) reply {
 	switch v := v.(type) {
 	case fsm.SubmitResult:
 		out.Run, out.Repeated, err = v.Run, v.Repeated, v.Err
+	case fsm.FireResult:
+		out.Run, out.Repeated, out.Schedule, err = v.Run, v.Repeated, &v.Schedule, v.Err
 	case fsm.Result:
 		out.Run, err = v.Run, v.Err
 	}

@@ -63,6 +63,9 @@ func (n *Node) commitRun(ctx context.Context, def *pipeline.Pipeline, run pipeli
 		return wire.RunCreated{}, err
 	}
 	run.Pipeline, run.Modules = def.Name, len(def.Modules)
+	if x := def.Concurrency; x != nil {
+		run.Group, run.Cancels = x.Group, x.CancelInProgress
+	}
 	if run.Key == "" {
 		run.Key = "run:" + string(run.ID)
 	}
@@ -205,7 +208,7 @@ func (b *backend) Runs(_ context.Context, q api.RunQuery) (wire.RunList, error) 
 				out.Cursor = fmt.Sprintf("%x", out.Runs[q.Limit-1].Number)
 				return false
 			}
-			out.Runs = append(out.Runs, summary(r))
+			out.Runs = append(out.Runs, summaryIn(v, r))
 			return true
 		})
 		return nil
@@ -227,7 +230,18 @@ func parseCursor(s string) (uint64, error) {
 func summary(r pipeline.Run) wire.RunSummary {
 	return wire.RunSummary{ID: r.ID, Number: r.Number, Pipeline: r.Pipeline, State: r.State, Reason: r.Reason, Submitter: r.Submitter,
 		SubmittedAt: r.SubmittedAt.UTC(), StartedAt: timeOf(r.StartedAt), FinishedAt: timeOf(r.FinishedAt), Workspace: r.Workspace,
-		ModuleCount: r.Modules - r.Replaced, ModulesDone: r.Done - r.Replaced}
+		ModuleCount: r.Modules - r.Replaced, ModulesDone: r.Done - r.Replaced, Schedule: r.Schedule, Tick: timeOf(r.Tick), Group: r.Group}
+}
+
+// summaryIn is summary with the reason why a run waits for its turn.
+func summaryIn(v *fsm.View, r pipeline.Run) wire.RunSummary {
+	out := summary(r)
+	if r.State == pipeline.RunWaiting {
+		if _, why := v.WaitsFor(&r); why != "" {
+			out.Reason = why
+		}
+	}
+	return out
 }
 
 func timeOf(t time.Time) *time.Time {
@@ -311,7 +325,7 @@ func (n *Node) readRun(id pipeline.RunID, since uint64) (wire.Run, error) {
 			return err
 		}
 		recs := v.ModulesSince(id, since)
-		out = wire.Run{RunSummary: summary(r), Index: r.Index, Modules: []wire.Module{}}
+		out = wire.Run{RunSummary: summaryIn(v, r), Index: r.Index, Modules: []wire.Module{}}
 		var ahead []pipeline.Module // those that have not ended
 		var places []int
 		for i := range mods {

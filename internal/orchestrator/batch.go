@@ -218,7 +218,7 @@ func (t *term) committed(b *batch, index uint64, reply any, err error) {
 				t.stale(r, "end of the run", f, no)
 				continue
 			}
-			delete(t.runs, id)
+			t.drop(id)
 		}
 	}
 	t.reloadStale(b)

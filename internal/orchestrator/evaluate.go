@@ -21,9 +21,9 @@ func (t *term) evaluate(m *mod) {
 			Manifold: d.def.Dynamic}
 	}
 	def := m.run.def
-	if def.Scope.RunNumber == 0 && m.run.head.Number != 0 {
+	if def.Scope.RunNumber == 0 || def.Scope.RunID == "" {
 		c := *def
-		c.Scope.RunNumber = m.run.head.Number
+		c.Scope.RunNumber, c.Scope.RunID = m.run.head.Number, string(m.run.head.ID)
 		def = &c
 	}
 	if !m.def.Expensive {

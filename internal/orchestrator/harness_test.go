@@ -41,6 +41,9 @@ type directLog struct {
 	store *fsm.Store
 	index uint64
 	fail  error // of the next proposals
+	// forget makes the fate of the next proposal of a tick unknown, although it is
+	// applied.
+	forget bool
 }
 
 type done struct {
@@ -58,6 +61,11 @@ func (l *directLog) Propose(cmd []byte) Pending {
 		return done{err: l.fail}
 	}
 	l.index++
+	if c, err := fsm.Decode(cmd); err == nil && c.Fire != nil && l.forget {
+		l.forget = false
+		l.store.Apply(&raft.Log{Index: l.index, Term: 1, Type: raft.LogCommand, Data: cmd})
+		return done{err: pipeline.ErrUnknownOutcome}
+	}
 	return done{l.index, l.store.Apply(&raft.Log{Index: l.index, Term: 1, Type: raft.LogCommand, Data: cmd}), nil}
 }
 
@@ -84,6 +92,8 @@ type cluster struct {
 	orch    atomic.Pointer[Orchestrator]
 	changes chan struct{}
 	execute func(w *fakeWorker, s pipeline.Spec) *pipeline.Outcome
+	// now is the clock that schedules go by; nil means the real one.
+	now func() time.Time
 	// evaluate is in the place of the usual one where it is set.
 	evaluate func(ctx context.Context, m *pipeline.Module) *pipeline.Evaluated
 
@@ -121,7 +131,7 @@ func newCluster(tb testing.TB, slots ...int) *cluster {
 
 // lead starts a term; the function it gives ends it and waits for its end.
 func (c *cluster) lead(timing Timing) (end func()) {
-	o := New(Config{Self: "w1", Log: c.log, Store: c.store, Transport: c, Members: c, Logger: hclog.NewNullLogger(), Timing: timing,
+	o := New(Config{Self: "w1", Log: c.log, Store: c.store, Transport: c, Members: c, Logger: hclog.NewNullLogger(), Timing: timing, Now: c.now,
 		NodeName: func(id pipeline.NodeID) string { return string(id) },
 		Evaluate: func(ctx context.Context, _ *pipeline.Pipeline, m *pipeline.Module, deps map[string]Upstream) (*pipeline.Evaluated, error) {
 			if c.evaluate != nil {

@@ -49,6 +49,8 @@ type run struct {
 	// module of the run has large inputs.
 	near  map[string]scheduler.Near
 	large bool
+	// held is why the run waits for its turn; "" where it does not.
+	held string
 	// confidential runs need the vault.
 	confidential bool
 }
@@ -59,6 +61,9 @@ func (r *run) cancelling() bool { return r.head.State == pipeline.RunCancelling 
 // not started.
 func (r *run) deadline() time.Time {
 	from := r.head.StartedAt
+	if r.unstarted() {
+		return time.Time{} // its turn has not come
+	}
 	if r.head.RetriedAt.After(from) {
 		from = r.head.RetriedAt
 	}
@@ -69,7 +74,7 @@ func (r *run) deadline() time.Time {
 }
 
 // spared reports whether the module runs although its run is being cancelled.
-func (m *mod) spared() bool { return m.def.AlwaysRun && !m.run.head.Forced }
+func (m *mod) spared() bool { return m.def.AlwaysRun && !m.run.head.Forced && !m.run.unstarted() }
 
 // cancelReason is what modules of a cancelled run are told.
 func (r *run) cancelReason() string {
@@ -188,6 +193,7 @@ func loadRun(v *fsm.View, head pipeline.Run) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
+	_, r.held = v.WaitsFor(&head)
 	recs := v.Modules(head.ID)
 	for _, m := range r.list {
 		if rec := recs[m.def.Name]; rec != nil && rec.Expanded {

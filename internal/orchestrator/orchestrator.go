@@ -102,6 +102,8 @@ type Config struct {
 	Timing  Timing
 	// Retain is how many finished runs are kept; 0 keeps DefaultRetain.
 	Retain int
+	// Now is the clock that schedules go by; nil means time.Now.
+	Now func() time.Time
 	// NodeName names a node for people.
 	NodeName func(pipeline.NodeID) string
 }
@@ -128,6 +130,9 @@ func New(cfg Config) *Orchestrator {
 	}
 	if cfg.Retain <= 0 {
 		cfg.Retain = DefaultRetain
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	return &Orchestrator{cfg: cfg}
 }

@@ -212,6 +212,8 @@ func (t *term) waiting(id pipeline.RunID) map[string]string {
 			continue
 		}
 		switch {
+		case r.held != "":
+			out[m.def.Name] = "the run " + r.held
 		case m.waits > 0:
 			out[m.def.Name] = "waits for " + m.waitsFor()
 		case m.gate != nil:

@@ -50,7 +50,12 @@ type term struct {
 	records map[pipeline.NodeID]fsm.WorkerRecord
 	// swept and keysSwept are when retention was last looked at.
 	swept, keysSwept time.Time
-	results          results
+	// schedules by name, and when a tick of one is to be decided next.
+	schedules map[string]*schedule
+	alarm     time.Time
+	// moved says that a run has left a line, so that another's turn may have come.
+	moved   bool
+	results results
 }
 
 func newTerm(o *Orchestrator, number uint64) *term {
@@ -94,6 +99,7 @@ func (t *term) rebuild() error {
 			t.runs[head.ID] = r
 		}
 		t.readRecords(v)
+		t.readSchedules(v)
 		return nil
 	})
 }
@@ -142,6 +148,7 @@ func (t *term) run(ctx context.Context, sub *fsm.Subscription) error {
 			t.tick(time.Now())
 		case <-t.nextDelayed():
 			t.dirty = true
+		case <-t.nextTick():
 		}
 	}
 }
@@ -157,6 +164,10 @@ func (t *term) close() {
 
 // step plans and proposes what the last events made possible.
 func (t *term) step() {
+	if t.moved {
+		t.admit()
+	}
+	t.fireDue()
 	if t.flights >= maxInflight {
 		return
 	}
@@ -174,6 +185,9 @@ func (t *term) changed(c fsm.Changes) {
 		if c.Workers || c.All {
 			t.readRecords(v)
 		}
+		if c.Schedules || c.All {
+			t.readSchedules(v)
+		}
 		for _, id := range c.Runs {
 			head, ok := v.Run(id)
 			r := t.runs[id]
@@ -181,10 +195,7 @@ func (t *term) changed(c fsm.Changes) {
 			case r != nil && r.stale:
 				// Is about to be read anew, and then sees this too.
 			case !ok:
-				delete(t.runs, id)
-				if r != nil {
-					t.disownAll(r)
-				}
+				t.drop(id)
 			case r == nil && !head.State.Final():
 				n, err := loadRun(v, head)
 				if err != nil {
@@ -242,8 +253,7 @@ func (t *term) reload(r *run) {
 	err := t.cfg.Store.View(func(v *fsm.View) error {
 		head, ok := v.Run(r.head.ID)
 		if !ok || head.State.Final() {
-			delete(t.runs, r.head.ID)
-			t.disownAll(r)
+			t.drop(r.head.ID)
 			return nil
 		}
 		n, err := loadRun(v, head)
@@ -292,6 +302,9 @@ func (t *term) advance(m *mod) {
 	if r.cancelling() && !m.spared() {
 		t.end(m, pipeline.ModuleCancelled, r.cancelReason())
 		return
+	}
+	if r.held != "" {
+		return // until its turn comes
 	}
 	if m.def.Skip != "" {
 		t.end(m, pipeline.ModuleSkipped, m.def.Skip)

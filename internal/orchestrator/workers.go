@@ -138,7 +138,7 @@ func (t *term) tick(now time.Time) {
 	t.gatesDue(now)
 	t.impatient(now)
 	if now.Sub(t.swept) > 10*time.Second {
-		t.swept = now
+		t.swept, t.moved = now, true
 		t.retain(now)
 	}
 }

@@ -127,6 +127,7 @@ func (f *File) compile(in Inputs) (*pipeline.Pipeline, Diagnostics) {
 	}
 	c.roots["local"] = cty.ObjectVal(c.locals)
 	c.settings()
+	c.runs()
 	env, late := c.environment(&f.env, nil, nil)
 	c.names = make([][]string, len(f.modules))
 	for i, m := range f.modules {

@@ -76,6 +76,8 @@ func DescribeLanguage() Schema {
 			{Name: "workspace", Attributes: describeSpecs("workspace", workspaceSpecs, nil)},
 			{Name: requirementBlock, Labelled: true, Repeatable: true, Attributes: describeSpecs(requirementBlock, requirementSpecs, nil)},
 			{Name: hookBlock, Attributes: describeSpecs(hookBlock, ownHookSpecs, nil)},
+			{Name: scheduleBlock, Attributes: describeSpecs(scheduleBlock, scheduleSpecs, nil)},
+			{Name: concurrencyBlock, Attributes: describeSpecs(concurrencyBlock, concurrencySpecs, nil)},
 			{Name: "template", Labelled: true, Repeatable: true, Like: "module"},
 			module,
 		}}
@@ -159,6 +161,8 @@ var blockTexts = map[string]string{
 	"requirement":    "a command that must succeed before anything else is run",
 	"pipeline.hooks": "scripts around the whole run, each a module of its own",
 	"module.hooks":   "scripts around a module, on its worker, in its folder",
+	"schedule":       "when the cluster makes runs of the pipeline by itself, once it is registered with submit -register",
+	"concurrency":    "runs of one group go one at a time",
 	"template":       "settings that modules take with use; the module's own win",
 	"module":         "one unit of work: one command or one script, or the wait for a person",
 	"retry":          "tries after failures of the module itself",
@@ -187,6 +191,14 @@ var attributeTexts = map[string]text{
 	"requirement.command": {what: "run as it is, without a shell", required: true},
 	"requirement.message": {what: "with what the run fails where the command does"},
 	"requirement.timeout": {what: "of the command", fallback: span(pipeline.DefaultTimeout)},
+
+	"schedule.cron":     {what: "when it is due: minute, hour, day of month, month and day of week, or @daily, or @every 90s; several are allowed", required: true, typ: "text, or list of texts"},
+	"schedule.timezone": {what: "the zone of cron, by its name in the IANA database", fallback: "UTC"},
+	"schedule.overlap":  {what: "what becomes of a tick while a run of an earlier one goes on", fallback: "skip; queue with catch_up = \"all\""},
+	"schedule.catch_up": {what: "which of the ticks that were missed, while no leader was there, make a run after all", fallback: pipeline.CatchUpLast},
+
+	"concurrency.group":              {what: "the name of the group, which pipelines may share", fallback: "the pipeline's name"},
+	"concurrency.cancel_in_progress": {what: "a new run cancels those of its group, and does not wait for them in line", fallback: "false"},
 
 	"hooks.before":     {what: "before it; what depends on it is not run where this fails", typ: "script"},
 	"hooks.on_success": {what: "after success", typ: "script"},

@@ -25,6 +25,8 @@ type File struct {
 	requirements []*requirement
 	hooks        ownHooks
 	envFrom      []string
+	schedule     settings[pipeline.Schedule]
+	concurrency  settings[pipeline.Concurrency]
 
 	variables []*variable
 	locals    []*local

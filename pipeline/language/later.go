@@ -9,10 +9,7 @@ const laterFormat = "%s is part of the language but this version does not run it
 
 // The names of the language that this version refuses, in the one place where
 // they stand. To support one: remove it here, add it to the tables of schema.go.
-var (
-	laterPipeline = set("schedule", "concurrency")
-	laterModule   = set("image")
-)
+var laterModule = set("image")
 
 func set(names ...string) map[string]bool {
 	m := make(map[string]bool, len(names))

@@ -77,7 +77,7 @@ func (p *parser) top(body *hclsyntax.Body) {
 		switch {
 		case b.Type != "pipeline":
 			detail := didYouMean(b.Type, []string{"pipeline"})
-			if pipelineBlocks[b.Type] || laterPipeline[b.Type] {
+			if pipelineBlocks[b.Type] {
 				detail = `it stands inside pipeline "NAME" { … }`
 			}
 			p.add(b.TypeRange, detail, "block %q outside the pipeline", b.Type)
@@ -103,8 +103,8 @@ func (p *parser) placeText(at hcl.Range) string {
 }
 
 var (
-	pipelineBlocks = set("variable", "locals", "workspace", "module", "template", "requirement", hookBlock)
-	pipelineNames  = append([]string{"module", "variable", "locals", "env", "env_from", "workspace", "template", "requirement", hookBlock}, slices.Sorted(maps.Keys(pipelineSpecs))...)
+	pipelineBlocks = set("variable", "locals", "workspace", "module", "template", "requirement", hookBlock, scheduleBlock, concurrencyBlock)
+	pipelineNames  = append([]string{"module", "variable", "locals", "env", "env_from", "workspace", "template", "requirement", hookBlock, scheduleBlock, concurrencyBlock}, slices.Sorted(maps.Keys(pipelineSpecs))...)
 )
 
 // pipeline decodes the pipeline block.
@@ -126,7 +126,6 @@ func (p *parser) pipeline(b *hclsyntax.Block) {
 			p.add(a.NameRange, fmt.Sprintf("write %s { … } without =", a.Name), "%s is a block", a.Name)
 		case a.Name == "secrets":
 			p.add(a.NameRange, `write secrets = ["NAME"] in the modules that need them, or in a template that they use`, "secrets are given to modules, not to a whole pipeline")
-		case p.later(laterPipeline, a.Name, a.NameRange):
 		default:
 			p.unknown("attribute", a.Name, a.NameRange, "pipeline", pipelineNames)
 		}
@@ -150,12 +149,20 @@ func (p *parser) pipeline(b *hclsyntax.Block) {
 			if p.once(declared, inner) {
 				p.ownHooks(inner)
 			}
+		case scheduleBlock:
+			if p.once(declared, inner) {
+				p.schedule(inner)
+			}
+		case concurrencyBlock:
+			if p.once(declared, inner) {
+				p.concurrency(inner)
+			}
 		case "module":
 			p.module(inner)
 		default:
 			if _, attribute := pipelineSpecs[inner.Type]; attribute || inner.Type == "env" || inner.Type == "env_from" {
 				p.add(inner.TypeRange, fmt.Sprintf("write %s = …", inner.Type), "%s is an attribute, not a block", inner.Type)
-			} else if !p.later(laterPipeline, inner.Type, inner.TypeRange) {
+			} else {
 				p.unknown("block", inner.Type, inner.TypeRange, "pipeline", pipelineNames)
 			}
 		}

@@ -44,6 +44,8 @@ type spec[T any] struct {
 	check func(string) *problem
 	// script marks text for a shell, whose own ${} has to be escaped.
 	script bool
+	// alone lets a single text stand for a list of it.
+	alone bool
 	// low and high bound a number, or each of a list.
 	low, high int
 	// zero says what the duration "0" is for; "" refuses it.
@@ -140,6 +142,11 @@ func (s *spec[T]) read(r *report, name string, expr hclsyntax.Expression, v cty.
 	var out reading
 	switch s.kind {
 	case kindTexts, kindNumbers:
+		if s.alone && v.Type() == cty.String && !v.IsNull() {
+			one, ok := s.one(r, name, expr.Range(), v)
+			out.texts = []string{one.text}
+			return out, ok
+		}
 		elements, ok := elementsOf(r, name, expr, v)
 		if !ok {
 			return out, false

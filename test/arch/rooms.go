@@ -19,7 +19,8 @@ type room struct {
 // that belongs to no room is an error, so that new rooms are drawn here first.
 var rooms = []room{
 	{path: "pipeline", stdOnly: true},
-	{path: "pipeline/language", may: []string{"pipeline", "internal/mask"}},
+	{path: "pipeline/calendar"},
+	{path: "pipeline/language", may: []string{"pipeline", "pipeline/calendar", "internal/mask"}},
 	{path: "storage", may: []string{"pipeline"}},
 	{path: "fsm", may: []string{"pipeline"}},
 	{path: "scheduler", may: []string{"pipeline"}, stdOnly: true},
@@ -30,7 +31,7 @@ var rooms = []room{
 	{path: "cluster/keys", may: []string{"pipeline"}},
 	{path: "cluster", may: []string{"pipeline", "cluster/gossip", "cluster/consensus", "cluster/keys"}},
 	{path: "internal/peer", may: []string{"pipeline"}},
-	{path: "internal/orchestrator", may: []string{"pipeline", "fsm", "scheduler", "internal/peer"}},
+	{path: "internal/orchestrator", may: []string{"pipeline", "pipeline/calendar", "fsm", "scheduler", "internal/peer"}},
 	{path: "internal/worker", may: []string{"pipeline", "storage", "executor", "internal/peer", "internal/mask"}},
 	{path: "api", may: []string{"pipeline", "api/wire"}},
 	{path: "api/wire", may: []string{"pipeline"}},
@@ -54,6 +55,7 @@ var limited = []struct {
 	{"go.etcd.io/bbolt", []string{"cluster/consensus", "fsm", "storage", "test"}},
 	{"github.com/hashicorp/hcl", []string{"pipeline/language", "cmd/pipelined"}},
 	{"github.com/zclconf/go-cty", []string{"pipeline/language"}},
+	{"github.com/netresearch/go-cron", []string{"pipeline/calendar"}},
 	{"github.com/urfave/cli", []string{"cmd/pipelined"}},
 	{"golang.org/x/term", []string{"cmd/pipelined"}},
 }
@@ -61,8 +63,9 @@ var limited = []struct {
 // forbidden are packages of the standard library that a room may not import,
 // because they read a clock, the machine or chance.
 var forbidden = map[string][]string{
-	"pipeline":  {"os", "net", "math/rand", "crypto/rand", "io/ioutil", "syscall"},
-	"scheduler": {"os", "net", "math/rand", "crypto/rand", "sync", "log", "syscall"},
+	"pipeline/calendar": {"os", "net", "math/rand", "crypto/rand", "sync", "syscall"},
+	"pipeline":          {"os", "net", "math/rand", "crypto/rand", "io/ioutil", "syscall"},
+	"scheduler":         {"os", "net", "math/rand", "crypto/rand", "sync", "log", "syscall"},
 }
 
 // exits are files outside of the commands that may end the process, and why.

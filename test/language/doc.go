@@ -22,5 +22,6 @@
 // retries, 7 what a module sees, 8 the cache, 9 selection, 10 mistakes; and s21
 // scripts, s22 forms of results, s23 instances, s24 outputs, s25 hooks and
 // on_failure, s26 caches, s27 expensive expressions, s28 what follows from an
-// outcome in the same entry, s29 the order of things; approval the wait for a person.
+// outcome in the same entry, s29 the order of things; approval the wait for a
+// person, runs schedules and concurrency groups.
 package language

@@ -1,0 +1,52 @@
+package wire
+
+import (
+	"time"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// ScheduleList answers GET /api/v1/schedules, by name.
+type ScheduleList struct {
+	Schedules []Schedule `json:"schedules"`
+}
+
+// Schedule is a pipeline that is registered for its schedule.
+type Schedule struct {
+	// Name is the pipeline's.
+	Name     string   `json:"name"`
+	Cron     []string `json:"cron"`
+	Timezone string   `json:"timezone"`
+	Overlap  string   `json:"overlap"`
+	CatchUp  string   `json:"catchUp"`
+	Paused   bool     `json:"paused"`
+	// Next is the next tick; nil where it is paused.
+	Next *time.Time `json:"next"`
+	// Last is what became of the last tick, Ticks of the last ones, newest first.
+	// A list of schedules leaves Ticks out.
+	Last  *Tick  `json:"last"`
+	Ticks []Tick `json:"ticks,omitempty"`
+	// Fired and Skipped count ticks.
+	Fired   uint64 `json:"fired"`
+	Skipped uint64 `json:"skipped"`
+	// Group is the concurrency group of its runs.
+	Group        string          `json:"group,omitempty"`
+	ModuleCount  int             `json:"moduleCount"`
+	Workspace    pipeline.Digest `json:"workspace,omitempty"`
+	Submitter    string          `json:"submitter,omitempty"`
+	RegisteredAt time.Time       `json:"registeredAt"`
+}
+
+// Tick is what became of a tick: a run, or nothing for a reason.
+type Tick struct {
+	Tick time.Time `json:"tick"`
+	// At is when it was decided.
+	At time.Time `json:"at"`
+	// Run was made for it. State is the run's; "" where it is no longer kept.
+	Run   pipeline.RunID    `json:"run,omitempty"`
+	State pipeline.RunState `json:"state,omitempty"`
+	// Skipped says why there is no run. Count is how many ticks, of which this is
+	// the last, were skipped with it.
+	Skipped string `json:"skipped,omitempty"`
+	Count   uint64 `json:"count,omitempty"`
+}

@@ -1,0 +1,304 @@
+package fsm
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// ScheduleChange registers, pauses, resumes or removes a schedule. Repeating one
+// changes nothing.
+type ScheduleChange struct {
+	Name string     `cbor:"1,keyasint"`
+	Do   ScheduleDo `cbor:"2,keyasint"`
+	// Record is the whole schedule and Definition its pipeline, as
+	// EncodeDefinition makes it, where it is registered.
+	Record     ScheduleRecord `cbor:"3,keyasint,omitempty"`
+	Definition []byte         `cbor:"4,keyasint,omitempty"`
+}
+
+// ScheduleDo says what a ScheduleChange does.
+type ScheduleDo uint8
+
+// What is done to schedules.
+const (
+	ScheduleRegister ScheduleDo = iota + 1
+	SchedulePause
+	ScheduleResume
+	ScheduleRemove
+)
+
+// ScheduleRecord is a schedule that is registered.
+type ScheduleRecord struct {
+	// Name is that of its pipeline.
+	Name     string            `cbor:"1,keyasint"`
+	Schedule pipeline.Schedule `cbor:"2,keyasint"`
+	// Registration is an id of the registration; the same one again is a repeat.
+	Registration string `cbor:"3,keyasint,omitempty"`
+	// Revision is the index of the entry that registered or resumed it. Ticks are
+	// decided for a revision.
+	Revision uint64 `cbor:"4,keyasint"`
+	// What its runs are made of. Workspace is kept for as long as the schedule is
+	// there, as the workspaces of runs are; Holders had its blobs.
+	Modules   int               `cbor:"5,keyasint"`
+	Workspace pipeline.Digest   `cbor:"6,keyasint,omitempty"`
+	Holders   []pipeline.NodeID `cbor:"7,keyasint,omitempty"`
+	Submitter string            `cbor:"8,keyasint,omitempty"`
+	// Group and Cancels are Run's.
+	Group        string    `cbor:"9,keyasint,omitempty"`
+	Cancels      bool      `cbor:"10,keyasint,omitempty"`
+	RegisteredAt time.Time `cbor:"11,keyasint"`
+	// Paused schedules decide nothing; what is due meanwhile is passed over.
+	Paused bool `cbor:"12,keyasint,omitempty"`
+	// Next is the tick that is decided next. Zero: the leader finds out which.
+	Next time.Time `cbor:"13,keyasint,omitempty"`
+	// Last is the newest tick that was decided, Ticks the last decisions, at most
+	// maxTicks, oldest first.
+	Last  time.Time    `cbor:"14,keyasint,omitempty"`
+	Ticks []TickRecord `cbor:"15,keyasint,omitempty"`
+	// Fired and Skipped count ticks since the name was first registered.
+	Fired   uint64 `cbor:"16,keyasint,omitempty"`
+	Skipped uint64 `cbor:"17,keyasint,omitempty"`
+}
+
+// maxTicks bounds the decisions that a schedule remembers.
+const maxTicks = 32
+
+// TickRecord is what became of a tick, or, where several were skipped together,
+// of the last of them.
+type TickRecord struct {
+	Tick time.Time `cbor:"1,keyasint"`
+	At   time.Time `cbor:"2,keyasint"`
+	// Run is the run that was made; "" where it was skipped, and Skipped says why.
+	Run     pipeline.RunID `cbor:"3,keyasint,omitempty"`
+	Skipped string         `cbor:"4,keyasint,omitempty"`
+	// Count is how many ticks were skipped; 0 for one that was not.
+	Count uint64 `cbor:"5,keyasint,omitempty"`
+}
+
+// Fire decides ticks of a schedule: it makes a run for one, or skips some, and
+// sets the next one, all in this entry. It is refused unless Revision and Due are
+// what the schedule has, so that each tick is decided once.
+type Fire struct {
+	Schedule string    `cbor:"1,keyasint"`
+	Revision uint64    `cbor:"2,keyasint,omitempty"`
+	Due      time.Time `cbor:"3,keyasint,omitempty"`
+	// Tick is the newest tick that is decided; zero where there is none and only
+	// Next is set.
+	Tick time.Time `cbor:"4,keyasint,omitempty"`
+	Next time.Time `cbor:"5,keyasint,omitempty"`
+	// Run is the id of the run; "" skips Count ticks, for the reason in Skip.
+	Run   pipeline.RunID `cbor:"6,keyasint,omitempty"`
+	Skip  string         `cbor:"7,keyasint,omitempty"`
+	Count uint64         `cbor:"8,keyasint,omitempty"`
+	// Missed marks a tick that is caught up with: its run waits for earlier ones
+	// where overlapping runs are otherwise skipped.
+	Missed bool `cbor:"9,keyasint,omitempty"`
+	// By triggers a run by hand: whose it is. Revision, Due, Tick and Next say
+	// nothing then.
+	By string `cbor:"10,keyasint,omitempty"`
+	// Key is the idempotency key of what was triggered by hand.
+	Key string `cbor:"11,keyasint,omitempty"`
+}
+
+// FireResult answers Fire with the schedule as it is now. Run has no id where
+// none was made.
+type FireResult struct {
+	Schedule ScheduleRecord
+	Run      pipeline.Run
+	// Repeated is set where the run was there before.
+	Repeated bool
+	Err      error
+}
+
+func (st *state) schedule(name string) *ScheduleRecord {
+	b := st.tx.Bucket(bSchedules).Get([]byte(name))
+	if b == nil {
+		return nil
+	}
+	rec := new(ScheduleRecord)
+	mustUnmarshal(b, rec)
+	return rec
+}
+
+func noSchedule(name string) error {
+	return pipeline.Errorf(pipeline.NotFound, "no schedule %.80q is registered", name)
+}
+
+func (st *state) applySchedule(c *Command, ch *change) FireResult {
+	op := c.Schedule
+	if !pipeline.ValidName(op.Name) {
+		return FireResult{Err: pipeline.Errorf(pipeline.Invalid, "schedule %.80q: want the name of a pipeline", op.Name)}
+	}
+	old := st.schedule(op.Name)
+	if old == nil && op.Do != ScheduleRegister {
+		return FireResult{Err: noSchedule(op.Name)}
+	}
+	var rec ScheduleRecord
+	switch op.Do {
+	case ScheduleRegister:
+		if old != nil && old.Registration != "" && old.Registration == op.Record.Registration {
+			return FireResult{Schedule: *old}
+		}
+		if why := badLine(op.Record.Group); why != "" {
+			return FireResult{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
+		}
+		rec = st.registered(op, old, c.At)
+		st.putRaw(bScheduleDefs, []byte(op.Name), op.Definition)
+	case SchedulePause:
+		rec = *old
+		rec.Paused, rec.Next = true, time.Time{}
+	case ScheduleResume:
+		rec = *old
+		if rec.Paused {
+			rec.Paused, rec.Next, rec.Revision = false, time.Time{}, st.index
+		}
+	case ScheduleRemove:
+		st.del(bSchedules, []byte(op.Name))
+		st.del(bScheduleDefs, []byte(op.Name))
+		ch.Schedules = true
+		return FireResult{Schedule: *old}
+	default:
+		return FireResult{Err: pipeline.Errorf(pipeline.Invalid, "a change of a schedule that this version does not know")}
+	}
+	st.put(bSchedules, []byte(op.Name), rec)
+	ch.Schedules = true
+	return FireResult{Schedule: rec}
+}
+
+// registered gives the record of a registration. One that replaces another keeps
+// what was decided, whether it is paused, and, where the times are the same, the
+// next tick.
+func (st *state) registered(op *ScheduleChange, old *ScheduleRecord, at time.Time) ScheduleRecord {
+	rec := op.Record
+	rec.Name, rec.Revision, rec.RegisteredAt = op.Name, st.index, at
+	rec.Paused, rec.Next, rec.Last, rec.Ticks, rec.Fired, rec.Skipped = false, time.Time{}, time.Time{}, nil, 0, 0
+	if old == nil {
+		return rec
+	}
+	rec.Paused, rec.Last, rec.Ticks, rec.Fired, rec.Skipped = old.Paused, old.Last, old.Ticks, old.Fired, old.Skipped
+	if old.Schedule.Timezone == rec.Schedule.Timezone && strings.Join(old.Schedule.Cron, "\n") == strings.Join(rec.Schedule.Cron, "\n") {
+		rec.Next = old.Next
+	}
+	return rec
+}
+
+func (st *state) applyFire(c *Command, ch *change) FireResult {
+	f := c.Fire
+	rec := st.schedule(f.Schedule)
+	switch {
+	case rec == nil:
+		return FireResult{Err: noSchedule(f.Schedule)}
+	case f.By != "":
+		return st.trigger(c, rec, ch)
+	case rec.Paused || f.Revision != rec.Revision || !f.Due.Equal(rec.Next):
+		return FireResult{Schedule: *rec, Err: pipeline.Errorf(pipeline.Conflict, "what was due was decided before")}
+	case f.Next.IsZero() || !f.Next.After(f.Tick):
+		return FireResult{Schedule: *rec, Err: pipeline.Errorf(pipeline.Invalid, "the next tick is not after the last")}
+	}
+	var made pipeline.Run
+	if !f.Tick.IsZero() {
+		t := TickRecord{Tick: f.Tick, At: c.At, Run: f.Run, Skipped: f.Skip, Count: f.Count}
+		if f.Run != "" {
+			t.Skipped, t.Count = "", 0
+			if busy := st.first(lineSchedule, rec.Name); busy != "" && rec.Schedule.Overlap == pipeline.OverlapSkip && !f.Missed {
+				t.Run, t.Skipped, t.Count = "", fmt.Sprintf("run %s was not over", busy), 1
+			} else {
+				r := rec.run(f.Run, rec.Submitter)
+				r.Tick, r.InTurn = f.Tick, r.InTurn || f.Missed && rec.Schedule.Overlap == pipeline.OverlapSkip
+				if err := st.scheduledRun(&r, c.At, ch); err != nil {
+					return FireResult{Schedule: *rec, Err: err}
+				}
+				made = r
+				rec.Fired++
+			}
+		}
+		rec.Skipped += t.Count
+		rec.Last = f.Tick
+		if rec.Ticks = append(rec.Ticks, t); len(rec.Ticks) > maxTicks {
+			rec.Ticks = rec.Ticks[len(rec.Ticks)-maxTicks:]
+		}
+	}
+	rec.Next = f.Next
+	st.put(bSchedules, []byte(rec.Name), rec)
+	ch.Schedules = true
+	return FireResult{Schedule: *rec, Run: made}
+}
+
+// trigger makes a run of a schedule that no tick asked for.
+func (st *state) trigger(c *Command, rec *ScheduleRecord, ch *change) FireResult {
+	if old := st.triggered(c.Fire); old != nil {
+		return FireResult{Schedule: *rec, Run: *old, Repeated: true}
+	}
+	if busy := st.first(lineSchedule, rec.Name); busy != "" && rec.Schedule.Overlap == pipeline.OverlapSkip {
+		return FireResult{Schedule: *rec, Err: pipeline.Errorf(pipeline.Conflict, "run %s of the schedule is not over, and its overlap is skip", busy)}
+	}
+	r := rec.run(c.Fire.Run, c.Fire.By)
+	r.Key = triggerKey(c.Fire)
+	if err := st.scheduledRun(&r, c.At, ch); err != nil {
+		return FireResult{Schedule: *rec, Err: err}
+	}
+	if r.Key != "" {
+		st.put(bKeys, []byte(r.Key), keyRecord{Run: r.ID, At: c.At})
+	}
+	return FireResult{Schedule: *rec, Run: r}
+}
+
+// triggerKey is the key under which what was triggered is found again.
+func triggerKey(f *Fire) string {
+	if f.Key == "" {
+		return ""
+	}
+	return "trigger:" + f.Schedule + ":" + f.Key
+}
+
+// triggered finds the run that the same request has made; nil where there is
+// none.
+func (st *state) triggered(f *Fire) *pipeline.Run {
+	if old := st.run(f.Run); old != nil && old.Schedule == f.Schedule {
+		return old // a repeat of the proposal
+	}
+	key := triggerKey(f)
+	if key == "" || len(key) > maxNameBytes {
+		return nil
+	}
+	b := st.tx.Bucket(bKeys).Get([]byte(key))
+	if b == nil {
+		return nil
+	}
+	var k keyRecord
+	mustUnmarshal(b, &k)
+	return st.run(k.Run)
+}
+
+// run gives a run of a schedule.
+func (rec *ScheduleRecord) run(id pipeline.RunID, submitter string) pipeline.Run {
+	return pipeline.Run{ID: id, Pipeline: rec.Name, Modules: rec.Modules, Workspace: rec.Workspace, Holders: rec.Holders, Submitter: submitter,
+		Schedule: rec.Name, InTurn: rec.Schedule.Overlap == pipeline.OverlapQueue, Group: rec.Group, Cancels: rec.Cancels}
+}
+
+func (st *state) scheduledRun(r *pipeline.Run, at time.Time, ch *change) error {
+	if why := badSubmit(r); why != "" {
+		return pipeline.Errorf(pipeline.Invalid, "%s", why)
+	}
+	if st.run(r.ID) != nil {
+		return pipeline.Errorf(pipeline.Conflict, "run %s exists", r.ID)
+	}
+	st.makeRun(r, append([]byte(nil), st.tx.Bucket(bScheduleDefs).Get([]byte(r.Schedule))...), at, ch)
+	return nil
+}
+
+// Schedules lists the schedules that are registered, by name.
+func (v *View) Schedules() []ScheduleRecord {
+	var out []ScheduleRecord
+	_ = eachRecord(v.tx.Bucket(bSchedules), func(rec ScheduleRecord) { out = append(out, rec) }) // the callback never fails
+	return out
+}
+
+// Schedule finds a schedule by its name.
+func (v *View) Schedule(name string) (ScheduleRecord, bool) {
+	var rec ScheduleRecord
+	return rec, v.get(bSchedules, []byte(name), &rec)
+}

@@ -1,0 +1,295 @@
+// Package calendar says when a schedule is due: cron expressions in a time zone.
+// It is pure: no clock, no goroutine, and what it gives follows from its
+// arguments and the database of time zones, which is built in.
+//
+// The parser is a library's. Time zones are not its business: it is only ever
+// asked about UTC, and what its answers mean where clocks are set forward or back
+// is decided here, by two rules.
+//
+//   - An expression whose hour is * (every hour) follows the time that passes: it
+//     is due whenever the clock on the wall shows a time that it names.
+//   - Any other names times of day, and is due at each once a day. A time that the
+//     clock skips is due that much later, one that it shows twice the first time.
+package calendar
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	_ "time/tzdata" // zones are the same on every machine, also where none are installed
+
+	"github.com/netresearch/go-cron"
+)
+
+const (
+	// MaxExpressions bounds the expressions of one schedule.
+	MaxExpressions = 32
+	// maxEvery bounds @every.
+	maxEvery = 366 * 24 * time.Hour
+	// searchYears is how far ahead a tick is looked for: February 29 may be eight
+	// years away.
+	searchYears = 9
+)
+
+// parser reads expressions of 5 fields, or 6 with the seconds first. Where both
+// day fields are given one of them is enough, as in every cron since Vixie's.
+var parser = cron.NewParser(cron.SecondOptional | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow |
+	cron.Descriptor | cron.Extended | cron.DowOrDom).WithMaxSearchYears(searchYears)
+
+// Calendar is a schedule's expressions in its zone. It never changes.
+type Calendar struct {
+	zone  *time.Location
+	rules []rule
+}
+
+// rule is one expression.
+type rule struct {
+	spec cron.Schedule // in UTC
+	// every is set instead of spec for @every.
+	every time.Duration
+	// hourly marks one that follows the time that passes.
+	hourly bool
+}
+
+// Zone finds a time zone by its name in the IANA database; "" is UTC.
+func Zone(name string) (*time.Location, error) {
+	if name == "" {
+		return time.UTC, nil
+	}
+	if strings.EqualFold(name, "local") {
+		return nil, errors.New("every node has a local time of its own")
+	}
+	zone, err := time.LoadLocation(name)
+	if err != nil {
+		return nil, fmt.Errorf("no time zone is called %.80q", name)
+	}
+	return zone, nil
+}
+
+// Check says what is wrong with an expression; nil where nothing is.
+func Check(expression string) error {
+	_, err := parse(expression)
+	return err
+}
+
+// Parse reads a schedule: it is due when one of its expressions is.
+func Parse(expressions []string, zone string) (*Calendar, error) {
+	loc, err := Zone(zone)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(expressions); n == 0 || n > MaxExpressions {
+		return nil, fmt.Errorf("%d expressions: want 1 to %d", n, MaxExpressions)
+	}
+	c := &Calendar{zone: loc}
+	for _, text := range expressions {
+		r, err := parse(text)
+		if err != nil {
+			return nil, err
+		}
+		c.rules = append(c.rules, r)
+	}
+	return c, nil
+}
+
+func parse(text string) (rule, error) {
+	text = strings.TrimSpace(text)
+	fields := strings.Fields(text)
+	switch {
+	case len(fields) == 0:
+		return rule{}, errors.New("the expression is empty")
+	case strings.HasPrefix(fields[0], "TZ=") || strings.HasPrefix(fields[0], "CRON_TZ="):
+		return rule{}, errors.New("the time zone stands in timezone, not in the expression")
+	case strings.HasPrefix(text, "@every"):
+		return parseEvery(strings.TrimSpace(strings.TrimPrefix(text, "@every")))
+	case fields[0][0] != '@' && len(fields) != 5 && len(fields) != 6:
+		return rule{}, fmt.Errorf("%d fields: want 5 (minute, hour, day of month, month, day of week), or 6 with the seconds first", len(fields))
+	}
+	spec, err := parser.Parse(text)
+	if err != nil {
+		return rule{}, err
+	}
+	if spec.Next(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
+		return rule{}, errors.New("there is no such day: it would never be due")
+	}
+	hourly := text == "@hourly"
+	if fields[0][0] != '@' {
+		hourly = fields[len(fields)-4] == "*"
+	}
+	return rule{spec: spec, hourly: hourly}, nil
+}
+
+func parseEvery(text string) (rule, error) {
+	d, err := time.ParseDuration(text)
+	switch {
+	case err != nil:
+		return rule{}, fmt.Errorf("@every %.40q: want a duration such as @every 90s or @every 1h30m", text)
+	case d < time.Second || d%time.Second != 0 || d > maxEvery:
+		return rule{}, fmt.Errorf("@every %s: want whole seconds, from 1s to a year", text)
+	}
+	return rule{every: d}, nil
+}
+
+// Next is the first tick after a time, in whole seconds, in UTC; zero where there
+// is none within the next years.
+func (c *Calendar) Next(after time.Time) time.Time {
+	var first time.Time
+	for _, r := range c.rules {
+		if at := r.next(after, c.zone); !at.IsZero() && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	return first
+}
+
+func (r rule) next(after time.Time, zone *time.Location) time.Time {
+	after = time.Unix(after.Unix(), 0).In(zone)
+	switch {
+	case r.every > 0:
+		return after.Truncate(r.every).Add(r.every).UTC()
+	case r.hourly:
+		return r.passing(after)
+	}
+	return r.daily(after)
+}
+
+// wall is what the clock shows at t, as if it were UTC.
+func wall(t time.Time, offset int) time.Time { return time.Unix(t.Unix()+int64(offset), 0).UTC() }
+
+func offsetAt(t time.Time) int {
+	_, offset := t.Zone()
+	return offset
+}
+
+// maxTransitions bounds how many changes of the clock are passed in a search.
+const maxTransitions = 64
+
+// passing finds the next tick of an expression that follows the time that
+// passes: between two changes of the clock that is the next one in its offset.
+func (r rule) passing(after time.Time) time.Time {
+	shown := wall(after, offsetAt(after))
+	for range maxTransitions {
+		offset := offsetAt(after)
+		n := r.spec.Next(shown)
+		if n.IsZero() {
+			return n
+		}
+		at := time.Unix(n.Unix()-int64(offset), 0)
+		_, end := after.ZoneBounds()
+		if end.IsZero() || at.Before(end) {
+			return at.UTC()
+		}
+		after = end
+		shown = wall(end, offsetAt(end)).Add(-time.Second) // end itself may be a tick
+	}
+	return time.Time{}
+}
+
+// daily finds the next tick of an expression that names times of day.
+func (r rule) daily(after time.Time) time.Time {
+	zone := after.Location()
+	shown := wall(after, offsetAt(after))
+	// What was skipped in the last hours is due later than the clock shows.
+	if skipped := offsetAt(after) - offsetAt(after.Add(-26*time.Hour)); skipped > 0 {
+		shown = shown.Add(-2 * time.Duration(skipped) * time.Second)
+	}
+	var first time.Time
+	for {
+		n := r.spec.Next(shown)
+		if n.IsZero() {
+			return first
+		}
+		at, skipped := instant(n, zone)
+		if at.After(after) && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+		// One that was moved may come after one behind it that was not.
+		if !first.IsZero() && !skipped {
+			return first
+		}
+		shown = n
+	}
+}
+
+// instant is when the clock shows a time, the first time that it does; skipped
+// where it never does, and then it is as much later as the clock was set forward.
+func instant(n time.Time, zone *time.Location) (at time.Time, skipped bool) {
+	before := offsetAt(n.Add(-24 * time.Hour).In(zone))
+	behind := offsetAt(n.Add(24 * time.Hour).In(zone))
+	var found time.Time
+	for _, offset := range [...]int{before, behind} {
+		t := time.Unix(n.Unix()-int64(offset), 0)
+		if offsetAt(t.In(zone)) == offset && (found.IsZero() || t.Before(found)) {
+			found = t
+		}
+	}
+	if found.IsZero() {
+		return time.Unix(n.Unix()-int64(before), 0).UTC(), true
+	}
+	return found.UTC(), false
+}
+
+// maxWalk bounds how many ticks are walked over to count them.
+const maxWalk = 100_000
+
+// Due gives the newest ticks from one on, which is the first of them, up to now:
+// at most keep, in order, and how many there are in all. Where there are very
+// many, exact is false and count is a lower bound.
+func (c *Calendar) Due(from, now time.Time, keep int) (newest []time.Time, count int, exact bool) {
+	newest, count, exact = c.walk(from, now, keep)
+	if exact {
+		return newest, count, true
+	}
+	// So long ago that only the end of it is looked at. Between a time after which
+	// there are too many and one after which there is none lies one that will do.
+	low, high := from, now.Add(time.Second)
+	for window := time.Minute; ; window *= 4 {
+		start := now.Add(-window)
+		if !start.After(low) {
+			break
+		}
+		newest, n, whole := c.walk(c.Next(start), now, keep)
+		switch {
+		case !whole:
+			low = start
+		case n >= keep:
+			return newest, count, false
+		case n == 0:
+			high = start
+			continue
+		default:
+			continue
+		}
+		break
+	}
+	for {
+		middle := low.Add(high.Sub(low) / 2)
+		newest, n, whole := c.walk(c.Next(middle), now, keep)
+		switch {
+		case !whole:
+			low = middle
+		case n == 0:
+			high = middle
+		default:
+			return newest, count, false
+		}
+	}
+}
+
+// walk counts the ticks from one on up to now, as far as maxWalk.
+func (c *Calendar) walk(from, now time.Time, keep int) (newest []time.Time, count int, whole bool) {
+	for at := from; !at.IsZero() && !at.After(now); at = c.Next(at) {
+		if count == maxWalk {
+			return newest, count, false
+		}
+		count++
+		if newest = append(newest, at); len(newest) > 2*keep {
+			newest = append(newest[:0], newest[len(newest)-keep:]...)
+		}
+	}
+	if len(newest) > keep {
+		newest = newest[len(newest)-keep:]
+	}
+	return newest, count, true
+}

@@ -1,0 +1,35 @@
+package pipeline
+
+// Schedule says when the cluster makes runs of a pipeline that is registered
+// for it.
+type Schedule struct {
+	// Cron are expressions; the schedule is due when one of them is.
+	Cron []string `json:"cron"`
+	// Timezone is the name of the zone whose clock they are read off.
+	Timezone string `json:"timezone"`
+	// Overlap is what becomes of a tick while an earlier run of the schedule is
+	// not over, CatchUp what becomes of ticks that passed without a leader.
+	Overlap string `json:"overlap"`
+	CatchUp string `json:"catchUp"`
+}
+
+// What Schedule.Overlap and Schedule.CatchUp may hold.
+const (
+	OverlapSkip  = "skip"
+	OverlapQueue = "queue"
+	OverlapAllow = "allow"
+	CatchUpNone  = "none"
+	CatchUpLast  = "last"
+	CatchUpAll   = "all"
+)
+
+// Concurrency lets one run of a group go at a time, over the whole cluster.
+type Concurrency struct {
+	Group string `json:"group"`
+	// CancelInProgress cancels what is there of the group in favour of a new run;
+	// else the new run waits until its turn comes.
+	CancelInProgress bool `json:"cancelInProgress,omitempty"`
+}
+
+// MaxGroupBytes bounds the name of a group.
+const MaxGroupBytes = 255
