@@ -224,7 +224,10 @@ func (n *Node) whyThere(ctx context.Context, def *pipeline.Module, m *wire.Modul
 		return ""
 	}
 	asks := orchestrator.Needs(def)
-	const rule = "of these the least busy one takes it"
+	rule := "of these the least busy one takes it"
+	if last.NearBytes > 0 {
+		rule = "of these it is the one that has its inputs"
+	}
 	switch {
 	case of == 1:
 		return ""
