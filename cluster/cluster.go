@@ -43,6 +43,9 @@ type Config struct {
 	Expect int
 	// RaftDir is the folder of raft's log and snapshots; it is made if missing.
 	RaftDir string
+	// CheckLog looks at raft's log in a process of its own after an unclean end,
+	// see consensus.Config.Check; nil leaves that out.
+	CheckLog func(dir string) error
 	// RememberedPeers are gossip addresses of former members, tried first.
 	RememberedPeers []string
 	// FSM is the replicated state machine, empty at Open: log and snapshots

@@ -84,7 +84,7 @@ type Addresses struct {
 
 // Open checks the configuration, binds the ports and starts raft from its
 // folder. Nothing is told to others before Run. The caller must call Run or
-// Close.
+// Close. A consensus.DamageError means that the folder cannot be used.
 func Open(cfg Config) (*Cluster, error) {
 	c := &Cluster{cfg: cfg, log: cfg.Logger, id: cfg.ClusterID,
 		ready: make(chan struct{}), done: make(chan struct{}), nodeChanged: make(chan struct{}),
@@ -152,7 +152,7 @@ func (c *Cluster) open() error {
 
 func (c *Cluster) openNode() (*consensus.Node, error) {
 	return consensus.Open(consensus.Config{ID: string(c.cfg.NodeID), Dir: c.cfg.RaftDir, FSM: c.cfg.FSM,
-		Logger: c.log.Named("raft"), Timings: c.cfg.Timings, Dial: c.dialRaft, Gone: c.gone})
+		Logger: c.log.Named("raft"), Timings: c.cfg.Timings, Dial: c.dialRaft, Gone: c.gone, Check: c.cfg.CheckLog})
 }
 
 // check refuses configurations that cannot work.

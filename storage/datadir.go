@@ -6,9 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -263,6 +265,34 @@ func (d *DataDir) Path() string { return d.path }
 
 // RaftDir holds raft's log and snapshots.
 func (d *DataDir) RaftDir() string { return filepath.Join(d.path, raftDir) }
+
+// SetRaftAside moves raft's folder out of the way and gives its new path beside
+// the old one. Of those moved before, the newest two stay. It is durable when it
+// returns.
+func (d *DataDir) SetRaftAside(now time.Time) (string, error) {
+	to := d.RaftDir() + raftAside + now.UTC().Format("20060102T150405.000")
+	if err := os.Rename(d.RaftDir(), to); err != nil {
+		return "", fmt.Errorf("set raft's folder aside: %w", err)
+	}
+	old, err := filepath.Glob(d.RaftDir() + raftAside + "*")
+	if err != nil {
+		return "", fmt.Errorf("set raft's folder aside: %w", err)
+	}
+	slices.Sort(old)
+	for ; len(old) > maxRaftAside; old = old[1:] {
+		if err := os.RemoveAll(old[0]); err != nil {
+			return "", fmt.Errorf("remove an old raft folder: %w", err)
+		}
+	}
+	return to, syncDir(d.path)
+}
+
+// raftAside stands behind the name of raft's folder where it was set aside, and
+// a time behind that; maxRaftAside is how many of them are kept.
+const (
+	raftAside    = ".damaged-"
+	maxRaftAside = 3
+)
 
 // StateDir holds the replicated state's file.
 func (d *DataDir) StateDir() string { return filepath.Join(d.path, stateDir) }

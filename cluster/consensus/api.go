@@ -48,6 +48,8 @@ type Timings struct {
 	Stall time.Duration
 	// RPC bounds one exchange between two nodes, and dialling.
 	RPC time.Duration
+	// Progress is how long the transfer of a snapshot may stand still.
+	Progress time.Duration
 	// SnapshotInterval and SnapshotThreshold say how often and after how many
 	// entries the log is compacted; Trailing is how many entries stay.
 	SnapshotInterval  time.Duration
@@ -60,7 +62,7 @@ type Timings struct {
 // died is replaced at once, whatever these say.
 func DefaultTimings() Timings {
 	return Timings{Heartbeat: 500 * time.Millisecond, Lease: 250 * time.Millisecond,
-		Commit: 50 * time.Millisecond, Stall: 5 * time.Second, RPC: 5 * time.Second,
+		Commit: 50 * time.Millisecond, Stall: 5 * time.Second, RPC: 5 * time.Second, Progress: 30 * time.Second,
 		SnapshotInterval: 30 * time.Second, SnapshotThreshold: 16384, Trailing: 10240}
 }
 
@@ -85,7 +87,7 @@ func (t Timings) withDefaults() Timings {
 	d := DefaultTimings()
 	for _, f := range []struct{ got, def *time.Duration }{
 		{&t.Heartbeat, &d.Heartbeat}, {&t.Lease, &d.Lease}, {&t.Commit, &d.Commit},
-		{&t.Stall, &d.Stall}, {&t.RPC, &d.RPC}, {&t.SnapshotInterval, &d.SnapshotInterval},
+		{&t.Stall, &d.Stall}, {&t.RPC, &d.RPC}, {&t.Progress, &d.Progress}, {&t.SnapshotInterval, &d.SnapshotInterval},
 	} {
 		if *f.got <= 0 {
 			*f.got = *f.def

@@ -17,7 +17,12 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(checkEnv); dir != "" {
+		os.Exit(checkMain(dir))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // testFSM keeps every command, in batches as they come.
 type testFSM struct {

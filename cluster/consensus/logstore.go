@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,6 +67,9 @@ type logStore struct {
 	configured atomic.Uint64
 	// gate is held by tests to make writes hang.
 	gate sync.RWMutex
+	// floor tells up to where entries may be thrown away; nil for no limit.
+	// It is set before raft's first snapshot.
+	floor func() uint64
 	// damaged holds the first corruption found.
 	damaged atomic.Pointer[error]
 
@@ -82,6 +86,8 @@ type logStore struct {
 // openLogStore opens or makes the file. A file that another process holds is
 // an error within a second, and so is one that bbolt cannot make sense of.
 func openLogStore(path string, log hclog.Logger) (s *logStore, err error) {
+	// A file that was cut off is mapped beyond its end.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		// bbolt panics on pages it cannot read (H20c).
 		if p := recover(); p != nil {
@@ -130,16 +136,33 @@ func (s *logStore) LastIndex() (uint64, error)  { return s.bolt.LastIndex() }
 
 // GetLog reads an entry and checks it.
 func (s *logStore) GetLog(index uint64, log *raft.Log) error {
-	if err := s.bolt.GetLog(index, log); err != nil {
-		if !errors.Is(err, raft.ErrLogNotFound) {
-			err = s.corrupt(fmt.Errorf("read entry %d: %w: %w", index, ErrCorrupt, err))
+	if err := s.read(index, log); err != nil {
+		if errors.Is(err, ErrCorrupt) {
+			s.damaged.CompareAndSwap(nil, &err)
 		}
 		return err
 	}
-	if log.Index != index || !checked(log) {
-		return s.corrupt(fmt.Errorf("read entry %d: %w", index, ErrCorrupt))
-	}
 	s.noteConfiguration(log)
+	return nil
+}
+
+// read is GetLog without consequences.
+func (s *logStore) read(index uint64, log *raft.Log) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("read entry %d: %w: %v", index, ErrCorrupt, p)
+		}
+	}()
+	if err := s.bolt.GetLog(index, log); err != nil {
+		if errors.Is(err, raft.ErrLogNotFound) {
+			return err // as it is: raft compares it
+		}
+		return fmt.Errorf("read entry %d: %w: %w", index, ErrCorrupt, err)
+	}
+	if log.Index != index || !checked(log) {
+		return fmt.Errorf("read entry %d: %w", index, ErrCorrupt)
+	}
 	return nil
 }
 
@@ -156,11 +179,6 @@ func (s *logStore) noteConfiguration(l *raft.Log) {
 			return
 		}
 	}
-}
-
-func (s *logStore) corrupt(err error) error {
-	s.damaged.CompareAndSwap(nil, &err)
-	return err
 }
 
 // StoreLog writes one entry.
@@ -182,8 +200,25 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 	return s.write(func() error { return s.bolt.StoreLogs(logs) })
 }
 
-// DeleteRange removes entries, both ends included.
+// DeleteRange removes entries, both ends included. From the beginning of the
+// log no more are removed than the snapshots stand for twice; the end, which
+// another leader has replaced, goes whole.
 func (s *logStore) DeleteRange(lo, hi uint64) error {
+	if s.floor != nil {
+		first, err := s.bolt.FirstIndex()
+		if err != nil {
+			return err
+		}
+		last, err := s.bolt.LastIndex()
+		if err != nil {
+			return err
+		}
+		if lo <= first && hi < last {
+			if hi = min(hi, s.floor()); hi < lo {
+				return nil
+			}
+		}
+	}
 	return s.write(func() error { return s.bolt.DeleteRange(lo, hi) })
 }
 

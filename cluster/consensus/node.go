@@ -15,7 +15,6 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
-	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 const (
@@ -49,6 +48,10 @@ type Config struct {
 	// Dial connects to the node with an id, over a connection on which both
 	// ends know each other. It ends with its context.
 	Dial func(ctx context.Context, id string) (net.Conn, error)
+	// Check looks at the log below the folder in a process of its own, where it
+	// is not as it was closed: bbolt ends the process on pages it cannot read.
+	// An error means that the log is damaged. nil leaves that check out.
+	Check func(dir string) error
 	// Gone reports that the process of a node has surely ended: its host
 	// answers and nobody listens. nil means that this can never be told.
 	Gone func(ctx context.Context, id string) bool
@@ -62,6 +65,7 @@ type Node struct {
 	store   *logStore
 	trans   *transport
 	streams *streams
+	snaps   *snapshots
 	raft    *raft.Raft
 
 	fatal    chan error
@@ -83,6 +87,9 @@ type Node struct {
 	// changing serializes changes of the configuration.
 	changing sync.Mutex
 
+	noted        sync.Mutex // guards following
+	notedServers []Server
+
 	subMu sync.Mutex // guards following
 	subs  map[chan struct{}]struct{}
 }
@@ -99,20 +106,16 @@ func Open(cfg Config) (*Node, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make raft's folder: %w", err)
 	}
-	compactLog(filepath.Join(cfg.Dir, logFile), compactFrom, n.log)
-	store, err := openLogStore(filepath.Join(cfg.Dir, logFile), n.log)
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("%w: %s", ErrInUse, cfg.Dir)
-	}
+	store, err := n.openStore()
 	if err != nil {
 		return nil, err
 	}
 	n.store = store
-	n.streams = newStreams(cfg.ID, cfg.Dial)
+	n.streams = newStreams(cfg.ID, n.timings, cfg.Dial)
 	n.trans = newTransport(n.streams, n.timings.RPC, quiet(n.log.Named("transport")))
-	if n.raft, err = n.start(); err != nil {
+	if n.raft, err = n.startState(); err != nil {
 		if damaged := store.damaged.Load(); damaged != nil {
-			err = fmt.Errorf("start raft: %w", *damaged)
+			err = n.damage(*damaged)
 		}
 		n.trans.Close()
 		store.Close()
@@ -121,6 +124,7 @@ func Open(cfg Config) (*Node, error) {
 	n.trans.own.Store(&ownState{term: n.raft.CurrentTerm, voter: n.someVoter})
 	n.wg.Go(n.watchLeadership)
 	n.wg.Go(n.watchHealth)
+	n.wg.Go(func() { n.snaps.verifyRest(n.stop) })
 	if cfg.Gone != nil {
 		n.wg.Go(n.watchEnds)
 	}
@@ -128,8 +132,8 @@ func Open(cfg Config) (*Node, error) {
 	return n, nil
 }
 
-// start builds the raft node proper. raft panics on entries it cannot read.
-func (n *Node) start() (r *raft.Raft, err error) {
+// newRaft builds the raft node proper. raft panics on entries it cannot read.
+func (n *Node) newRaft(fsm FSM, snaps raft.SnapshotStore) (r *raft.Raft, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			r, err = nil, fmt.Errorf("start raft: %v", p)
@@ -138,15 +142,11 @@ func (n *Node) start() (r *raft.Raft, err error) {
 			}
 		}
 	}()
-	snaps, err := raft.NewFileSnapshotStoreWithLogger(n.cfg.Dir, retainSnapshots, n.log.Named("snapshot"))
-	if err != nil {
-		return nil, fmt.Errorf("open raft's snapshots: %w", err)
-	}
 	cache, err := raft.NewLogCache(cachedEntries, n.store)
 	if err != nil {
 		return nil, fmt.Errorf("make raft's cache: %w", err)
 	}
-	r, err = raft.NewRaft(n.config(), n.cfg.FSM, cache, n.store, snaps, n.trans)
+	r, err = raft.NewRaft(n.config(), fsm, cache, n.store, snaps, n.trans)
 	if err != nil {
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
@@ -315,6 +315,7 @@ func (n *Node) Close() error {
 		for end := time.Now().Add(250 * time.Millisecond); n.waiting.Load() > 0 && time.Now().Before(end); {
 			time.Sleep(time.Millisecond)
 		}
+		n.noteServers()
 		n.lead.close()
 		close(n.stop)
 		// The connections go first: raft waits for exchanges under way.
@@ -324,7 +325,7 @@ func (n *Node) Close() error {
 		select {
 		case n.closeErr = <-down:
 			n.trans.Close()
-			if err := n.store.Close(); n.closeErr == nil {
+			if err := n.closeStore(); n.closeErr == nil {
 				n.closeErr = err
 			}
 		case <-time.After(2 * n.timings.RPC):
@@ -338,13 +339,33 @@ func (n *Node) Close() error {
 	return n.closeErr
 }
 
+// closeStore closes the log and notes that it was.
+func (n *Node) closeStore() error {
+	if err := n.store.Close(); err != nil {
+		return err
+	}
+	if n.store.damaged.Load() != nil || n.store.failing.Load() {
+		return nil // the next start looks closely
+	}
+	stamp, err := stampLog(n.cfg.Dir)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(n.cfg.Dir, closedMark), []byte(stamp), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("note that raft's log is closed: %w", err)
+	}
+	return nil
+}
+
 // Wipe removes log and snapshots below a folder that no node uses.
 func Wipe(dir string) error {
 	if err := os.RemoveAll(filepath.Join(dir, snapshotDir)); err != nil {
 		return fmt.Errorf("remove raft's snapshots: %w", err)
 	}
-	if err := os.Remove(filepath.Join(dir, logFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("remove raft's log: %w", err)
+	for _, name := range []string{logFile, closedMark, serversFile} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove raft's log: %w", err)
+		}
 	}
 	return nil
 }

@@ -40,6 +40,7 @@ func (a nodeAddr) String() string  { return string(a) }
 // streams is raft's StreamLayer: it dials by node id and is handed what comes.
 type streams struct {
 	self     nodeAddr
+	timings  Timings
 	dial     func(ctx context.Context, id string) (net.Conn, error)
 	incoming chan *stream
 	// ended tells of connections from peers that have ended. It has room for
@@ -54,27 +55,31 @@ type streams struct {
 	mu   sync.Mutex // guards following
 	open map[*stream]struct{}
 	done bool
+	// hasty counts the transfers that come from each peer.
+	hasty map[string]int
 }
 
 // stream is one connection. Closing it tells who waits for its end.
 type stream struct {
 	net.Conn
-	layer  *streams
-	idle   time.Duration
-	once   sync.Once
-	closed chan struct{}
+	layer *streams
+	// peer is the node at the other end; incoming says who called.
+	peer     string
+	incoming bool
+	once     sync.Once
+	closed   chan struct{}
 }
 
-func newStreams(self string, dial func(context.Context, string) (net.Conn, error)) *streams {
+func newStreams(self string, timings Timings, dial func(context.Context, string) (net.Conn, error)) *streams {
 	life, end := context.WithCancel(context.Background())
-	return &streams{self: nodeAddr(self), dial: dial, incoming: make(chan *stream), ended: make(chan string, 16),
+	return &streams{self: nodeAddr(self), timings: timings, dial: dial, hasty: map[string]int{}, incoming: make(chan *stream), ended: make(chan string, 16),
 		closed: make(chan struct{}), life: life, end: end, open: map[*stream]struct{}{}}
 }
 
 // Read bounds how long a peer may stay silent.
 func (s *stream) Read(p []byte) (int, error) {
-	if s.idle > 0 {
-		if err := s.SetReadDeadline(time.Now().Add(s.idle)); err != nil {
+	if s.incoming {
+		if err := s.SetReadDeadline(time.Now().Add(s.layer.patience(s.peer))); err != nil {
 			return 0, err
 		}
 	}
@@ -94,8 +99,8 @@ func (s *stream) Close() error {
 	return err
 }
 
-func (l *streams) track(conn net.Conn, idle time.Duration) (*stream, error) {
-	s := &stream{Conn: conn, layer: l, idle: idle, closed: make(chan struct{})}
+func (l *streams) track(conn net.Conn, peer string, incoming bool) (*stream, error) {
+	s := &stream{Conn: conn, layer: l, peer: peer, incoming: incoming, closed: make(chan struct{})}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.done {
@@ -118,7 +123,7 @@ func (l *streams) Accept() (net.Conn, error) {
 
 // serve hands an authenticated connection to raft and returns at its end.
 func (l *streams) serve(conn net.Conn, id string) {
-	s, err := l.track(conn, idleLimit)
+	s, err := l.track(conn, id, true)
 	if err != nil {
 		return
 	}
@@ -146,7 +151,7 @@ func (l *streams) Dial(address raft.ServerAddress, timeout time.Duration) (net.C
 	if err != nil {
 		return nil, err
 	}
-	return l.track(conn, 0)
+	return l.track(conn, string(address), false)
 }
 
 // Addr is the node's id.
@@ -178,12 +183,17 @@ func (l *streams) Close() error {
 // and repeats votes that a dead pooled connection swallowed.
 type transport struct {
 	*raft.NetworkTransport
+	// bulk carries snapshots, see transfer.go.
+	bulk    *raft.NetworkTransport
 	streams *streams
-	log     hclog.Logger
-	rpcs    chan raft.RPC
-	stop    chan struct{}
-	stopped chan struct{}
-	once    sync.Once
+	// peers is what the followers acknowledge.
+	peers     progress
+	receivers sync.WaitGroup
+	log       hclog.Logger
+	rpcs      chan raft.RPC
+	stop      chan struct{}
+	stopped   chan struct{}
+	once      sync.Once
 
 	// own is what raft knows of itself; nil until it runs.
 	own atomic.Pointer[ownState]
@@ -208,6 +218,7 @@ func newTransport(s *streams, timeout time.Duration, log hclog.Logger) *transpor
 		// while heartbeats look healthy (H5).
 		MaxRPCsInFlight: 1, MsgpackUseNewTimeFormat: true,
 	})
+	t.bulk = newBulk(s, log)
 	go t.pump()
 	return t
 }
@@ -225,6 +236,9 @@ func (t *transport) pump() {
 				t.log.Error("refused a message from a peer", "error", err)
 				rpc.Respond(nil, err)
 				continue
+			}
+			if m, ok := rpc.Command.(*raft.InstallSnapshotRequest); ok {
+				rpc = t.receiving(rpc, m)
 			}
 			select {
 			case t.rpcs <- rpc:
@@ -274,9 +288,11 @@ func (t *transport) Close() error {
 	t.once.Do(func() {
 		close(t.stop)
 		t.NetworkTransport.Close()
+		t.bulk.Close()
 		t.CloseStreams()
 		t.streams.Close()
 		<-t.stopped
+		t.receivers.Wait()
 	})
 	return nil
 }
@@ -311,7 +327,7 @@ func (t *transport) check(cmd any) error {
 		}
 	case *raft.InstallSnapshotRequest:
 		term = m.Term
-		if m.SnapshotVersion != raft.SnapshotVersionMax || m.Size < 0 {
+		if m.SnapshotVersion != raft.SnapshotVersionMax || m.Size < 0 || m.Size > maxSnapshot {
 			return fmt.Errorf("%w: snapshot of version %d and %d bytes", errBadMessage, m.SnapshotVersion, m.Size)
 		}
 		if err := decodable(m.Configuration); err != nil {
@@ -351,7 +367,11 @@ func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, a
 	if t.muted.Load() {
 		return errMuted
 	}
-	return t.NetworkTransport.AppendEntries(id, target, args, resp)
+	err := t.NetworkTransport.AppendEntries(id, target, args, resp)
+	if err == nil {
+		t.peers.note(id, args, resp)
+	}
+	return err
 }
 
 // RequestVote asks for a vote.

@@ -12,7 +12,8 @@ import (
 const watchEvery = 500 * time.Millisecond
 
 // watchHealth looks for what raft does not notice itself: a disk that hangs or
-// fails, a leader that commits nothing, a transfer that never ends.
+// fails, a leader that commits nothing, a follower that is stuck, a transfer
+// that never ends.
 func (n *Node) watchHealth() {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -25,6 +26,8 @@ func (n *Node) watchHealth() {
 			n.watchDisk()
 			n.watchTransfer(now)
 			n.watchCommits(&progress, now)
+			n.watchFollowers(now)
+			n.noteServers()
 			if err := n.store.damaged.Load(); err != nil {
 				n.fail(*err)
 			}

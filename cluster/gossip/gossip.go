@@ -334,9 +334,26 @@ func (g *Gossip) Close() error {
 			err = ml.Shutdown()
 			return
 		}
-		err = g.trans.Shutdown()
+		err = g.shutdownUnstarted()
 	})
 	return err
+}
+
+// shutdownUnstarted closes the ports of a transport that nobody reads from.
+// Whoever has knocked meanwhile is sent away: memberlist's listeners wait until
+// what they took is read, and its Shutdown waits for them.
+func (g *Gossip) shutdownUnstarted() error {
+	done := make(chan error, 1)
+	go func() { done <- g.trans.Shutdown() }()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case conn := <-g.trans.StreamCh():
+			conn.Close()
+		case <-g.trans.PacketCh():
+		}
+	}
 }
 
 // Forget drops the members that are not alive and are not of the cluster.

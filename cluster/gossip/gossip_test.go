@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -271,5 +273,37 @@ func TestBridge(t *testing.T) {
 	want := "[WARN]  127.0.0.9:1000 does not speak with our cluster key\n[WARN]  refused x at 1.2.3.4:5: it belongs to another cluster\n"
 	if got := buf.String(); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
+// TestClose_unstarted: a node that is closed before it began is not held up by
+// others that have called it already.
+func TestClose_unstarted(t *testing.T) {
+	g, err := Open(Config{ID: "n", BindAddr: "127.0.0.1", Key: make([]byte, 32), Meta: Meta{Name: "n", Mode: pipeline.ModeAuto, Role: "none"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(g.Port()))
+	for _, network := range []string{"tcp", "udp"} {
+		for range 3 {
+			c, err := net.Dial(network, addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if _, err := c.Write([]byte("hello")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	done := make(chan error, 1)
+	go func() { done <- g.Close() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it hangs")
 	}
 }

@@ -11,7 +11,8 @@ import (
 )
 
 // hidden runs the commands that only this program itself calls: the keeper of a
-// node's modules, and the helper that evaluates expensive expressions. They are
+// node's modules, the helper that evaluates expensive expressions, and the one
+// that looks at a log which may end the process that does. They are
 // looked at before anything else is set up: one of them is started for every
 // evaluation.
 func (p *program) hidden(ctx context.Context, args []string) (code int, ok bool) {
@@ -24,6 +25,8 @@ func (p *program) hidden(ctx context.Context, args []string) (code int, ok bool)
 		// The daemon may run before others; its keeper and their modules do not.
 		node.SetPriority(0)
 		err = executor.KeeperMain(ctx, args[1:])
+	case node.CheckLogCommand:
+		err = node.CheckLogMain(args[1:])
 	case bounded.Command:
 		err = language.RunHelper(p.stdin, flushed{p.stdout})
 	default:

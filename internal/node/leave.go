@@ -11,6 +11,11 @@ import (
 
 func pid() int { return os.Getpid() }
 
+// awayLimit bounds how long a node that is told to stop looks for a leader to
+// tell: longer than an election takes. Where all nodes are told at the same time
+// the last of them find none.
+const awayLimit = 3 * time.Second
+
 // goAway is what a node does when it is told to stop: it takes no more work,
 // tells the cluster for how long to wait for it, and hands leadership over as
 // its last act. What runs goes on with the keeper (settled 6).
@@ -30,7 +35,9 @@ func (n *Node) goAway() {
 		}
 	}
 	if len(n.cluster.Members()) > 1 {
-		err := n.setWorker(ctx, "away", fsm.WorkerRecord{ID: n.id, Name: n.cfg.Name, AwayUntil: time.Now().Add(awayTime).UTC()})
+		short, cancel := context.WithTimeout(ctx, awayLimit)
+		err := n.setWorker(short, "away", fsm.WorkerRecord{ID: n.id, Name: n.cfg.Name, AwayUntil: time.Now().Add(awayTime).UTC()})
+		cancel()
 		if err != nil {
 			n.log.Warn("tell the cluster that this node goes away", "error", err)
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/cluster"
+	"github.com/pipelined/pipelined/cluster/consensus"
 	"github.com/pipelined/pipelined/cluster/keys"
 	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/fsm"
@@ -190,11 +191,25 @@ func (n *Node) openRunner(ctx context.Context) error {
 	return nil
 }
 
-func (n *Node) openCluster(file storage.NodeFile) (err error) {
+// openCluster opens the cluster from what raft's folder holds, or as a new node
+// where that is damaged and others hold it.
+func (n *Node) openCluster(file storage.NodeFile) error {
+	err := n.openClusterAs(file)
+	var damage *consensus.DamageError
+	if !errors.As(err, &damage) {
+		return err
+	}
+	if file, err = n.setRaftAside(file, damage); err != nil {
+		return err
+	}
+	return n.openClusterAs(file)
+}
+
+func (n *Node) openClusterAs(file storage.NodeFile) (err error) {
 	n.cluster, err = cluster.Open(cluster.Config{NodeID: n.id, Name: n.cfg.Name, Version: n.cfg.Version, ClusterID: file.ClusterID,
 		Key: n.key, Mode: n.cfg.Mode, BindAddr: n.cfg.Bind, AdvertiseAddr: n.cfg.Advertise,
 		GossipPort: n.cfg.GossipPort, PeerPort: n.cfg.PeerPort, Join: n.cfg.Join, Expect: n.cfg.Expect,
-		RaftDir: n.dir.RaftDir(), RememberedPeers: file.Peers, FSM: n.store, Logger: n.log.Named("cluster"), Timings: n.cfg.Raft,
+		RaftDir: n.dir.RaftDir(), CheckLog: n.checkLog, RememberedPeers: file.Peers, FSM: n.store, Logger: n.log.Named("cluster"), Timings: n.cfg.Raft,
 		Empty:        func() bool { return n.stateEmpty() },
 		SaveIdentity: func(id string, peers []string) error { return n.saveIdentity(id, peers) },
 		Meta:         n.meta, PeerHandler: n.peerHandler()})

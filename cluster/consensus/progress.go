@@ -1,0 +1,112 @@
+package consensus
+
+import (
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// peerProgress is what a leader's own messages tell of a follower.
+type peerProgress struct {
+	// heartbeat is when the last one was answered.
+	heartbeat time.Time
+	// match is the last entry that it has acknowledged, since when.
+	match uint64
+	since time.Time
+	// transfers counts snapshots on their way to it.
+	transfers int
+	// recycled is when its connections were last made anew because of this.
+	recycled time.Time
+}
+
+// progress watches the followers of this node as a leader. raft tells whether
+// it hears from them, which heartbeats alone settle; it does not tell of one
+// whose replication is wedged (reliability H5), and as long as a majority goes
+// on nobody else notices.
+type progress struct {
+	mu    sync.Mutex // guards following
+	peers map[raft.ServerID]*peerProgress
+}
+
+func (p *progress) peer(id raft.ServerID) *peerProgress {
+	if p.peers == nil {
+		p.peers = map[raft.ServerID]*peerProgress{}
+	}
+	if p.peers[id] == nil {
+		p.peers[id] = &peerProgress{since: time.Now()}
+	}
+	return p.peers[id]
+}
+
+// note takes an answer to a message of the leader.
+func (p *progress) note(id raft.ServerID, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f, now := p.peer(id), time.Now()
+	if isHeartbeat(args) {
+		f.heartbeat = now
+		return
+	}
+	if !resp.Success {
+		// It looks for where its log agrees with ours: that is progress too.
+		f.since = now
+		return
+	}
+	match := args.PrevLogEntry
+	if n := len(args.Entries); n > 0 {
+		match = args.Entries[n-1].Index
+	}
+	if match != f.match {
+		f.match, f.since = match, now
+	}
+}
+
+func isHeartbeat(m *raft.AppendEntriesRequest) bool {
+	return m.PrevLogEntry == 0 && m.PrevLogTerm == 0 && len(m.Entries) == 0 && m.LeaderCommitIndex == 0
+}
+
+func (p *progress) transfer(id raft.ServerID, by int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f := p.peer(id)
+	f.transfers += by
+	f.since = time.Now()
+}
+
+// reset forgets everything: another node leads, or this one again.
+func (p *progress) reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.peers = nil
+}
+
+// stuck lists followers that answer heartbeats but have acknowledged nothing
+// for the time given although the log has gone on to last. Each is listed once
+// in that time.
+func (p *progress) stuck(now time.Time, last uint64, after time.Duration) (out []raft.ServerID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, f := range p.peers {
+		if f.match >= last {
+			f.since = now
+		}
+		if f.transfers == 0 && f.match < last && now.Sub(f.heartbeat) < after/2 && now.Sub(f.since) > after && now.Sub(f.recycled) > after {
+			f.recycled = now
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// watchFollowers connects anew to followers that are stuck.
+func (n *Node) watchFollowers(now time.Time) {
+	if !n.IsLeader() {
+		n.trans.peers.reset()
+		return
+	}
+	for _, id := range n.trans.peers.stuck(now, n.raft.LastIndex(), 2*n.timings.Stall) {
+		n.log.Error("a follower answers heartbeats but takes no entries: connecting to it anew", "node", id, "for", 2*n.timings.Stall)
+		n.trans.streams.hangUp(string(id))
+	}
+}

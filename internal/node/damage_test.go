@@ -1,0 +1,106 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pipelined/pipelined/cluster/consensus"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// TestMain makes the test's binary what production starts of itself to look at
+// a log.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == CheckLogCommand {
+		if err := CheckLogMain(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// spoilLog cuts the log of a node that does not run, and gives its id.
+func spoilLog(t *testing.T, dir string) (id string) {
+	t.Helper()
+	raft := filepath.Join(dir, "raft")
+	if err := os.Truncate(filepath.Join(raft, "log.db"), 9000); err != nil {
+		t.Fatal(err)
+	}
+	return nodeFile(t, dir)
+}
+
+func nodeFile(t *testing.T, dir string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, "node.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// A follower whose log is damaged becomes a new member, which takes the old
+// one's place as a voter (reliability H13, H14).
+func TestNode_damagedRaft(t *testing.T) {
+	first, c := openNode(t, Config{Name: "n1"})
+	join := []string{first.cluster.Addresses().Gossip}
+	openNode(t, Config{Name: "n2", Join: join})
+	dir := t.TempDir()
+	third, _, stop := startNode(t, Config{Name: "n3", Join: join, DataDir: dir})
+	old := third.id
+	voters := func() error {
+		if h := first.Backend().Health(t.Context()); len(h.Voters) != 3 || !slices.Contains(h.Voters, "n3") {
+			return fmt.Errorf("voters are %v", h.Voters)
+		}
+		return nil
+	}
+	eventually(t, voters)
+	made := runToEnd(t, c, independent(3))
+	stop()
+	spoilLog(t, dir)
+	third, c, stop = startNode(t, Config{Name: "n3", Join: join, DataDir: dir})
+	defer stop()
+	if third.id == old || !strings.Contains(nodeFile(t, dir), string(third.id)) {
+		t.Errorf("it is %s after %s, and has written down %s", third.id, old, nodeFile(t, dir))
+	}
+	if aside, err := filepath.Glob(filepath.Join(dir, "raft.damaged-*")); err != nil || len(aside) != 1 {
+		t.Errorf("set aside: %v, %v", aside, err)
+	}
+	eventually(t, func() error {
+		if h := third.Backend().Health(t.Context()); h.Role != "voter" && h.Role != "leader" {
+			return fmt.Errorf("it is a %s", h.Role)
+		}
+		return voters()
+	})
+	if again, err := c.Run(t.Context(), made.ID); err != nil || again.State != pipeline.RunSucceeded {
+		t.Errorf("what was before: %+v, %v", again, err)
+	}
+}
+
+// A node that nobody can replace keeps what it has.
+func TestNode_damagedRaftAlone(t *testing.T) {
+	dir := t.TempDir()
+	_, c, stop := startNode(t, Config{Name: "n1", DataDir: dir})
+	runToEnd(t, c, independent(1))
+	stop()
+	before := spoilLog(t, dir)
+	for range 2 {
+		_, err := Open(t.Context(), Config{Name: "n1", DataDir: dir, Key: []byte(strings.Repeat("k", 32)), Embedded: true, Slots: 1})
+		var damage *consensus.DamageError
+		if !errors.As(err, &damage) || !strings.Contains(err.Error(), "no other node can make up for it") {
+			t.Fatalf("got %v", err)
+		}
+	}
+	if now := nodeFile(t, dir); now != before {
+		t.Errorf("node.json was %s and is %s", before, now)
+	}
+	if aside, err := filepath.Glob(filepath.Join(dir, "raft.damaged-*")); err != nil || len(aside) != 0 {
+		t.Errorf("set aside: %v, %v", aside, err)
+	}
+}

@@ -1,0 +1,129 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/test/harness"
+)
+
+// tickEvery is the time between the ticks of the schedule.
+const tickEvery = 2 * time.Second
+
+// A schedule of every two seconds whose leaders are killed one after the other:
+// each tick makes exactly one run, and the module of each run is started exactly
+// once, which the modules witness themselves. PIPELINED_TICKS says over how many
+// ticks; of six of them, one sees a kill.
+func TestSchedule_oneRunATick(t *testing.T) {
+	ticks := 8
+	if text := os.Getenv("PIPELINED_TICKS"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 4 {
+			t.Fatalf("PIPELINED_TICKS=%q: want a number, 4 at least", text)
+		}
+		ticks = n
+	}
+	c := harness.Start(t, 3)
+	dir := filepath.Join(c.Dir, "ran")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	file := c.WriteFile("ticks.hcl", fmt.Sprintf(`pipeline "ticks" {
+  workspace {
+    exclude = ["**"]
+  }
+  schedule {
+    cron     = "*/2 * * * * *"
+    catch_up = "all"
+  }
+  module "m" {
+    script = "echo x >> %s/$PIPELINED_RUN_ID"
+  }
+}
+`, dir))
+	c.OK("submit", "-register", "-address", c.Nodes[1].URL, file)
+	kills := max(2, ticks/6)
+	for i := range kills {
+		waitForTicks(t, c, (i+1)*ticks/(kills+1))
+		n := c.Leader()
+		n.Kill()
+		n.Start()
+		c.Whole()
+	}
+	waitForTicks(t, c, ticks)
+	c.OK("schedules", "pause", "-address", c.Nodes[0].URL, "ticks")
+
+	runs := runsOf(t, c, "ticks")
+	var rows strings.Builder
+	for i := range runs {
+		r := &runs[i]
+		harness.Eventually(t, harness.Wait, func() error {
+			now, err := c.Run(string(r.ID))
+			if err == nil && !now.State.Final() {
+				err = fmt.Errorf("run %s is %s", r.ID, now.State)
+			}
+			r.State = now.State
+			return err
+		})
+		if r.State != pipeline.RunSucceeded || r.Schedule != "ticks" || r.Tick == nil {
+			t.Fatalf("run %s is %s, of schedule %q, tick %v", r.ID, r.State, r.Schedule, r.Tick)
+		}
+		b, err := os.ReadFile(filepath.Join(dir, string(r.ID)))
+		if starts := strings.Count(string(b), "\n"); err != nil || starts != 1 {
+			t.Errorf("the module of run %s was started %d times: %v", r.ID, starts, err)
+		}
+		if i > 0 && r.Tick.Sub(*runs[i-1].Tick) != tickEvery {
+			t.Errorf("between the ticks %s and %s lie %s, want %s", runs[i-1].Tick, r.Tick, r.Tick.Sub(*runs[i-1].Tick), tickEvery)
+		}
+		fmt.Fprintf(&rows, "| %s | %d ms |\n", r.Tick.Format(time.TimeOnly), r.SubmittedAt.Sub(*r.Tick).Milliseconds())
+	}
+	t.Logf("%d ticks, %d kills\n| tick | its run was made after |\n|---|---|\n%s", len(runs), kills, rows.String())
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != len(runs) {
+		t.Errorf("modules of %d runs ran, of %d: %v", len(entries), len(runs), err)
+	}
+}
+
+// runsOf gives the runs of a pipeline, in the order of their ticks.
+func runsOf(t *testing.T, c *harness.Cluster, name string) []wire.RunSummary {
+	t.Helper()
+	var list struct {
+		Runs []wire.RunSummary `json:"runs"`
+	}
+	out := c.OK("list", "-json", "-limit", "1000", "-pipeline", name, "-address", liveURL(c))
+	if err := json.Unmarshal([]byte(out), &list); err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(list.Runs, func(a, b wire.RunSummary) int { return a.Tick.Compare(*b.Tick) })
+	return list.Runs
+}
+
+// waitForTicks waits until the schedule has made so many runs.
+func waitForTicks(t *testing.T, c *harness.Cluster, n int) {
+	t.Helper()
+	harness.Eventually(t, time.Duration(n)*tickEvery+harness.Wait, func() error {
+		r := c.CLI("schedules", "show", "-json", "-address", liveURL(c), "ticks")
+		if r.Code != 0 {
+			return fmt.Errorf("exit %d: %s", r.Code, r.Stderr)
+		}
+		var s wire.Schedule
+		if err := json.Unmarshal([]byte(r.Stdout), &s); err != nil {
+			return err
+		}
+		if s.Skipped > 0 {
+			t.Fatalf("%d ticks were skipped: %s", s.Skipped, r.Stdout)
+		}
+		if s.Fired < uint64(n) {
+			return fmt.Errorf("%d ticks of %d have made runs", s.Fired, n)
+		}
+		return nil
+	})
+}
