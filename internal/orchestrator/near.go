@@ -67,7 +67,11 @@ func (t *term) freeIn(now time.Time) {
 			if link == nil || l.startedAt.IsZero() || l.next != nil || l.mod.expected <= 0 {
 				continue
 			}
-			left := l.mod.expected - now.Sub(l.startedAt)
+			gone := now.Sub(l.startedAt)
+			left := l.mod.expected - gone
+			if gone < l.mod.expected*3/2 {
+				left = max(left, l.mod.expected/10) // a little late is soon over
+			}
 			if left > 0 && (link.sched.FreeIn == 0 || left < link.sched.FreeIn) {
 				link.sched.FreeIn = left
 			}
