@@ -249,6 +249,7 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 		Number: op.ID.Attempt, Worker: op.Worker, WorkerName: op.WorkerName, State: pipeline.AttemptAssigned,
 		AssignedAt: at, Fence: st.index, Incarnation: op.Incarnation, Evaluated: op.Evaluated, After: op.After,
 		Locks: op.Locks, Cache: op.Cache,
+		Near: max(0, op.Near),
 	})
 	m.State, m.Reason, m.NotBefore = pipeline.ModuleRunning, "", time.Time{}
 	if r.State == pipeline.RunWaiting {

@@ -136,6 +136,9 @@ type Assign struct {
 	Always bool `cbor:"9,keyasint,omitempty"`
 	// Cache is set where the result is to be recorded if it succeeds.
 	Cache *pipeline.CacheNote `cbor:"16,keyasint,omitempty"`
+	// Near is how many bytes more of its inputs the worker has than another that
+	// had less to do, where that decided.
+	Near int64 `cbor:"17,keyasint,omitempty"`
 }
 
 // RunEnd ends a run; refused while a module of it is not final.

@@ -95,6 +95,9 @@ type Attempt struct {
 	// After is the attempt of the run on the same worker behind which this one
 	// was queued; nil where it was given a free slot.
 	After *AttemptID `json:"after,omitempty"`
+	// Near is how many bytes more of its inputs the worker had than another that had
+	// less to do, where that decided; else 0.
+	Near int64 `json:"near,omitempty"`
 	// Log is the whole output, LogSize its length in bytes. The blob may hold
 	// more: when it was written (LogMarks), behind the output.
 	Log     Digest `json:"log,omitempty"`

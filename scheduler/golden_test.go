@@ -24,7 +24,7 @@ func TestPlan_traces(t *testing.T) {
 	for name, play := range map[string]func(*stage){
 		"fair-share": playFairShare, "critical-path": playCriticalPath, "requirements": playRequirements,
 		"limit": playLimit, "retry-elsewhere": playRetry, "worker-leaves": playWorkerLeaves,
-		"durations": playDurations,
+		"durations": playDurations, "locality": playLocality,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &stage{tb: t}
@@ -193,6 +193,33 @@ func playDurations(s *stage) {
 	s.expected = []time.Duration{time.Second, time.Second, time.Second, time.Minute}
 	s.submit(&scheduler.Run{ID: "r", Number: 1}, "a", "b<a", "c<b", "long")
 	s.all()
+}
+
+// playLocality: who has the bytes goes before who has less to do, a slot there is
+// waited for where that is sooner than moving them, and small inputs do not count.
+func playLocality(s *stage) {
+	busy := used(worker("has", 2), 1)
+	s.worker(busy)
+	s.worker(worker("idle", 4))
+	r := run("r", 1, 0)
+	s.submit(r)
+	ready := func(name string, megabytes int64, freeIn time.Duration) {
+		busy.FreeIn = freeIn
+		in := &scheduler.Inputs{Bytes: megabytes << 20, Held: []scheduler.Held{{Worker: "has", Bytes: megabytes << 20}}}
+		fmt.Fprintf(&s.trace, "ready: %s, %d MiB on has, which has %d of %d slots in use and one free in %s\n", name, megabytes, busy.Used, busy.Slots, freeIn)
+		r.Add(&scheduler.Module{Name: name, Class: class(), Inputs: in})
+		s.plan()
+		for _, n := range s.view.Near {
+			fmt.Fprintf(&s.trace, "  waits: %s/%s for a slot of %s\n", n.Run, n.Module, n.Worker.ID)
+		}
+		r.Clear()
+		s.view.Near = nil
+	}
+	ready("small", 1, 0)
+	ready("large", 500, 0)
+	ready("soon", 500, 2*time.Second)
+	ready("late", 500, 9*time.Second)
+	ready("unknown", 500, 0)
 }
 
 func playRequirements(s *stage) {

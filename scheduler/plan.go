@@ -23,6 +23,9 @@ type Worker struct {
 	// of it. UsedCPU and UsedMemory are what is reserved for the modules it has.
 	CPU, UsedCPU       int64
 	Memory, UsedMemory int64
+	// FreeIn is how long it is expected to be until it has a free slot; 0 where that
+	// is not known. Only that of a worker without one counts.
+	FreeIn time.Duration
 	// Closed workers get nothing: draining, away, not heard of yet.
 	Closed bool
 	// Near is the worker on the orchestrator's own node: it needs no call.
@@ -42,6 +45,10 @@ type View struct {
 	// or memory before a worker is kept free for it; 0 means for ever.
 	Now      time.Time
 	Patience time.Duration
+	// Rate is how many bytes a second move from node to node; 0 is DefaultRate.
+	Rate int64
+	// Near is set by Plan: what waits for a slot of a worker that has its inputs.
+	Near []Near
 	// Kept is set by Plan where it keeps a worker free; nil else.
 	Kept *Kept
 }
@@ -72,6 +79,9 @@ type Placement struct {
 	Worker pipeline.NodeID
 	// WorkerName is for people.
 	WorkerName string
+	// Near is how many bytes more of its inputs are there than on the least loaded
+	// worker, where that decided; else 0.
+	Near int64
 }
 
 // Why says why ready modules of a class were not placed.
@@ -133,6 +143,7 @@ func Plan(v *View) ([]Placement, []Explanation) {
 		}
 	}
 	p.reasons()
+	p.putBack()
 	return p.placed, p.why
 }
 
@@ -142,6 +153,8 @@ type planner struct {
 	pools  map[Class]*pool // by class without Avoid
 	shared map[poolKey]*pool
 	hopes  map[Class]bool // see hope
+	byID   map[pipeline.NodeID]*Worker
+	aside  []aside
 	placed []Placement
 	why    []Explanation
 }
@@ -168,11 +181,20 @@ func (p *planner) placeOne(r *Run) bool {
 		}
 		return false
 	}
+	var gain int64
+	if m := best.modules[0].module; m.Inputs != nil {
+		near, n, wait := p.near(m, where, !first)
+		if wait {
+			p.setAside(r, best, near)
+			return true
+		}
+		where, gain = near, n
+	}
 	best.since = p.view.Now
 	m := r.pop(best)
 	where.Take(m.Class)
 	r.Running++
-	p.placed = append(p.placed, Placement{Run: r.ID, Module: m, Worker: where.ID, WorkerName: where.Name})
+	p.placed = append(p.placed, Placement{Run: r.ID, Module: m, Worker: where.ID, WorkerName: where.Name, Near: gain})
 	return true
 }
 

@@ -67,6 +67,10 @@ type Module struct {
 	Rank     int
 	Order    int
 	Class    Class
+	// Inputs is nil where what it needs is too small to count.
+	Inputs *Inputs
+	// aside is since when it waits for a worker that has them; set by Plan.
+	aside time.Time
 }
 
 // Run is the ready modules of one run and what bounds them. The zero Run with

@@ -224,7 +224,10 @@ func (n *Node) whyThere(ctx context.Context, def *pipeline.Module, m *wire.Modul
 		return ""
 	}
 	asks := orchestrator.Needs(def)
-	const rule = "of these the least busy one takes it"
+	rule := "of these the least busy one takes it"
+	if last.NearBytes > 0 {
+		rule = "of these it is the one that has its inputs"
+	}
 	switch {
 	case of == 1:
 		return ""
@@ -274,6 +277,9 @@ func because(run *wire.Run, m *wire.Module) []string {
 			if a.State == pipeline.AttemptFailed || a.State == pipeline.AttemptSucceeded {
 				text = fmt.Sprintf("attempt %d %s on %s", a.Number, a.State, a.Worker)
 			}
+		}
+		if a.NearBytes > 0 {
+			text += fmt.Sprintf(" (which had %s more of its inputs than a worker with less to do)", pipeline.FormatBytes(a.NearBytes))
 		}
 		if a.Reason != "" {
 			text += ": " + a.Reason

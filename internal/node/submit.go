@@ -383,7 +383,7 @@ func moduleOf(def *pipeline.Module, rec *pipeline.ModuleRecord) wire.Module {
 		m.Worker = a.WorkerName
 		m.Attempts = append(m.Attempts, wire.Attempt{Number: a.Number, Worker: a.WorkerName, State: a.State, Reason: a.Reason,
 			ExitCode: a.ExitCode, AssignedAt: timeOf(a.AssignedAt), StartedAt: timeOf(a.StartedAt), FinishedAt: timeOf(a.FinishedAt),
-			LogSize: a.LogSize, Replicas: a.Replicas})
+			LogSize: a.LogSize, Replicas: a.Replicas, NearBytes: a.Near})
 	}
 	return m
 }

@@ -45,6 +45,10 @@ type run struct {
 	ended    bool // its end is proposed
 	expiring bool // its end for the sake of its timeout is proposed
 	why      map[scheduler.Class]scheduler.Why
+	// near has what waits for a slot where its inputs are; large is set once a
+	// module of the run has large inputs.
+	near  map[string]scheduler.Near
+	large bool
 	// held is why the run waits for its turn; "" where it does not.
 	held string
 	// confidential runs need the vault.
@@ -109,12 +113,19 @@ type mod struct {
 	outputs     pipeline.Digest
 	outputPaths []string
 	holders     []pipeline.NodeID
+	outputBytes int64
+	at          []pipeline.NodeID // nodes that have the outputs, as far as is known
 	result      []byte
 	exitCode    *int
 	duration    time.Duration
 
 	evaluated  *pipeline.Evaluated
 	evaluating bool
+
+	// expected is how long it takes by earlier runs; 0 where that is not known.
+	expected time.Duration
+	// inputs is set when it becomes ready, where they are large.
+	inputs *scheduler.Inputs
 
 	// gate is set from when the module waits for its approval.
 	gate *gate
@@ -146,6 +157,7 @@ type live struct {
 	startedAt   time.Time
 	evaluated   *pipeline.Evaluated
 	note        *pipeline.CacheNote // of the assignment
+	near        int64               // fsm.Assign's
 	// sent is when the last dispatch of it was answered; zero before. queued
 	// while it waits in its link.
 	sent   time.Time
@@ -204,7 +216,11 @@ func newRun(head pipeline.Run, def *pipeline.Pipeline, expected []time.Duration)
 	r.queue.ID, r.queue.Number, r.queue.MaxParallel = head.ID, head.Number, def.MaxParallel
 	ranks := scheduler.Ranks(def, scheduler.Guess(expected))
 	for i := range def.Modules {
-		r.add(&mod{run: r, def: &def.Modules[i], order: i, rank: ranks[i], state: pipeline.ModuleWaiting})
+		m := &mod{run: r, def: &def.Modules[i], order: i, rank: ranks[i], state: pipeline.ModuleWaiting}
+		if expected != nil {
+			m.expected = expected[i]
+		}
+		r.add(m)
 	}
 	for _, m := range r.list {
 		for _, name := range m.def.DependsOn {
@@ -235,7 +251,8 @@ func (m *mod) expand(list []pipeline.Instance) []*mod {
 	added := make([]*mod, 0, len(list))
 	for _, x := range list {
 		def := m.def.Instance(x)
-		one := &mod{run: r, def: &def, order: m.order, rank: m.rank, state: pipeline.ModuleWaiting, deps: m.deps, waits: m.waits}
+		one := &mod{run: r, def: &def, order: m.order, rank: m.rank, state: pipeline.ModuleWaiting, deps: m.deps, waits: m.waits,
+			expected: m.expected}
 		one.dependents = append([]*mod(nil), m.dependents...)
 		r.add(one)
 		added = append(added, one)
@@ -273,6 +290,7 @@ func (m *mod) load(rec *pipeline.ModuleRecord) {
 		m.keep(rec.Outputs, rec.OutputPaths, rec.Result, rec.ExitCode, took)
 		if last != nil {
 			m.holders = last.Holders
+			m.left(rec.OutputBytes, last.Holders)
 		}
 		m.settled = true
 		m.countFinal()
@@ -369,7 +387,7 @@ func (m *mod) countFinal() {
 // class is where the module may go.
 func (m *mod) class() scheduler.Class {
 	c := scheduler.ClassOf(m.def.Requires, m.def.Resources, m.run.head.PinWorker)
-	c.Avoid, c.Alone, c.Private = m.avoid, len(m.def.Locks) > 0, m.private()
+	c.Avoid, c.Alone, c.Private = m.avoid, len(m.def.Locks) > 0 || m.inputs != nil, m.private()
 	return c
 }
 

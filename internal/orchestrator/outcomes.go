@@ -135,6 +135,10 @@ func (t *term) outcome(l *live, o pipeline.Outcome) {
 		return
 	}
 	m.holders = o.Holders
+	m.left(o.OutputBytes, o.Holders)
+	if o.State == pipeline.AttemptSucceeded {
+		m.fetched(l.worker)
+	}
 	m.settled = false
 	m.keep(o.Outputs, o.OutputPaths, o.Result, o.ExitCode, o.FinishedAt.Sub(o.StartedAt))
 	t.finish(m)

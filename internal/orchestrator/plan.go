@@ -11,16 +11,18 @@ import (
 
 // plan places what is ready.
 func (t *term) plan() {
-	t.dirty, t.kept = false, nil
+	t.dirty, t.kept, t.nearby = false, nil, false
 	t.wakeDelayed()
 	now := time.Now()
 	v := scheduler.View{Workers: t.planWorkers(), Now: now, Patience: patience}
 	t.grantLocks(v.Workers)
+	large := false
 	for _, r := range t.runs {
 		if r.queue.Len() > 0 && !r.stale {
 			r.queue.Priority = r.priority(now)
 			v.Runs = append(v.Runs, &r.queue)
-			r.why = nil
+			r.why, r.near = nil, nil
+			large = large || r.large
 		}
 	}
 	if len(v.Runs) == 0 {
@@ -29,8 +31,18 @@ func (t *term) plan() {
 	// The order of a map is not the planner's business, but its input is: the
 	// same view gives the same plan.
 	sort.Slice(v.Runs, func(i, j int) bool { return v.Runs[i].Number < v.Runs[j].Number })
+	if large {
+		t.freeIn(now)
+	}
 	placed, why := scheduler.Plan(&v)
-	t.kept = v.Kept
+	t.kept, t.nearby = v.Kept, len(v.Near) > 0
+	for _, n := range v.Near {
+		r := t.runs[n.Run]
+		if r.near == nil {
+			r.near = map[string]scheduler.Near{}
+		}
+		r.near[n.Module] = n
+	}
 	for _, e := range why {
 		r := t.runs[e.Run]
 		if r.why == nil {
@@ -88,7 +100,7 @@ func (t *term) assign(p scheduler.Placement) {
 	m.state = pipeline.ModuleRunning
 	l := &live{mod: m, id: pipeline.AttemptID{Run: p.Run, Module: m.def.Name, Attempt: m.attempts}, worker: p.Worker,
 		incarnation: link.incarnation, evaluated: m.evaluated, assignedAt: time.Now()}
-	l.note = t.noteFor(m, link)
+	l.note, l.near = t.noteFor(m, link), p.Near
 	m.live = l
 	t.own(m)
 	m.run.waitingSince = time.Time{}
@@ -173,6 +185,7 @@ func (t *term) planWorkers() []*scheduler.Worker {
 			continue // not heard of in this term: what it has is not known yet
 		}
 		l.sched.Slots, l.sched.Used = l.caps.MaxParallelModules, l.used
+		l.sched.FreeIn = 0
 		l.sched.UsedCPU, l.sched.UsedMemory = l.cpu, l.memory
 		l.sched.Closed = !t.open(l, now)
 		out = append(out, &l.sched)
@@ -213,6 +226,8 @@ func (t *term) waiting(id pipeline.RunID) map[string]string {
 			out[m.def.Name] = "its expressions are being evaluated"
 		case m.notBefore.After(time.Now()):
 			out[m.def.Name] = m.nextAttempt(time.Now())
+		case r.near[m.def.Name].Worker != nil:
+			out[m.def.Name] = waitsForSlotOf(r.near[m.def.Name])
 		case r.why[scheduler.Class{}] == scheduler.AtLimit:
 			out[m.def.Name] = "the run has as many modules running as max_parallel allows"
 		case r.why[m.class()] == scheduler.NoWorker:

@@ -368,6 +368,7 @@ func (t *term) takeResult(m *mod, e *pipeline.CacheEntry) {
 	m.state, m.endedAt = pipeline.ModuleCached, time.Now().UTC()
 	m.attempts++
 	m.holders = e.Holders
+	m.left(e.OutputBytes, e.Holders)
 	m.keep(e.Outputs, e.OutputPaths, e.Result, e.ExitCode, e.Duration)
 	reason := fmt.Sprintf("result of run %s", e.From.Run)
 	if e.Pipeline != m.run.head.Pipeline || e.From.Module != m.def.Name {

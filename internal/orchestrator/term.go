@@ -43,7 +43,10 @@ type term struct {
 	dirty   bool
 	delayed []*mod // waiting for their backoff
 	// kept is what the last plan kept a worker free for; nil where it did not.
-	kept    *scheduler.Kept
+	kept *scheduler.Kept
+	// nearby says that something waits for a slot where its inputs are, and may
+	// have waited long enough.
+	nearby  bool
 	records map[pipeline.NodeID]fsm.WorkerRecord
 	// swept and keysSwept are when retention was last looked at.
 	swept, keysSwept time.Time
@@ -354,7 +357,9 @@ func (t *term) advance(m *mod) {
 // enqueue makes a module ready for the planner.
 func (m *mod) enqueue() {
 	m.queued, m.wants = true, false
-	m.run.queue.Add(&scheduler.Module{Name: m.def.Name, Priority: m.def.Priority, Rank: m.rank, Order: m.order, Class: m.class()})
+	m.inputs = inputsOf(m)
+	m.run.large = m.run.large || m.inputs != nil
+	m.run.queue.Add(&scheduler.Module{Name: m.def.Name, Priority: m.def.Priority, Rank: m.rank, Order: m.order, Class: m.class(), Inputs: m.inputs})
 }
 
 // unready takes back that a module is ready.

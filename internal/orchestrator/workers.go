@@ -125,6 +125,7 @@ func (t *term) leaseOf(l *link) time.Duration {
 
 // tick looks at leases, deadlines and retention.
 func (t *term) tick(now time.Time) {
+	t.dirty = t.dirty || t.nearby
 	for _, l := range t.links {
 		t.checkLease(l, now)
 		t.checkDrain(l, now)
