@@ -4,8 +4,11 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // maxForms is up to which length other forms than the plain one are made.
@@ -54,10 +57,7 @@ func addEncoded(add func(string), text string) {
 	for _, enc := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
 		addBase64(add, enc, text)
 	}
-	for _, escaped := range []string{url.QueryEscape(text), url.PathEscape(text)} {
-		add(escaped)
-		add(lowerEscapes(escaped))
-	}
+	addURL(add, text)
 	lower := hex.EncodeToString([]byte(text))
 	add(lower)
 	add(strings.ToUpper(lower))
@@ -67,8 +67,65 @@ func addEncoded(add func(string), text string) {
 		enc.SetEscapeHTML(html)
 		if enc.Encode(text) == nil {
 			quoted := strings.TrimSuffix(b.String(), "\n")
-			add(quoted[1 : len(quoted)-1])
+			addJSON(add, quoted[1:len(quoted)-1])
 		}
+	}
+}
+
+// urlSafe are the marks, beside letters, digits and "-_.", that one or another
+// writer of URLs leaves as they are: nothing else (forms in browsers, Java), "~"
+// (RFC 3986, curl), "~/" (Python's quote), and encodeURIComponent, encodeURI,
+// and Go's for a path.
+var urlSafe = []string{"*", "~", "~/", "~!'()*", "~!'()*;,/?:@&=+$#", "~$&+,/:;=@"}
+
+// addURL adds the ways to write a text in a URL.
+func addURL(add func(string), text string) {
+	add2 := func(escaped string) {
+		add(escaped)
+		add(lowerEscapes(escaped))
+	}
+	add2(url.QueryEscape(text))
+	add2(url.PathEscape(text))
+	for _, safe := range urlSafe {
+		escaped := escapeURL(text, safe)
+		add2(escaped)
+		add2(strings.ReplaceAll(escaped, "%20", "+"))
+	}
+}
+
+// escapeURL escapes all bytes but letters, digits, "-_." and what is safe.
+func escapeURL(text, safe string) string {
+	const digits = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(text) {
+		c := text[i]
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-_.", c) >= 0 || strings.IndexByte(safe, c) >= 0 {
+			b.WriteByte(c)
+		} else {
+			b.Write([]byte{'%', digits[c>>4], digits[c&15]})
+		}
+	}
+	return b.String()
+}
+
+// addJSON adds a text that is escaped for JSON already, and how it looks from
+// writers that escape what is not ASCII (Python) and slashes too (PHP).
+func addJSON(add func(string), quoted string) {
+	var ascii strings.Builder
+	for _, r := range quoted {
+		switch {
+		case r < utf8.RuneSelf:
+			ascii.WriteRune(r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&ascii, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&ascii, `\u%04x`, r)
+		}
+	}
+	for _, q := range []string{quoted, ascii.String()} {
+		add(q)
+		add(strings.ReplaceAll(q, "/", `\/`))
 	}
 }
 

@@ -20,6 +20,10 @@ func TestSet_forms(t *testing.T) {
 		"plain": value, "query": url.QueryEscape(value), "path": url.PathEscape(value), "lower query": lowerEscapes(url.QueryEscape(value)),
 		"hex": hex.EncodeToString([]byte(value)), "HEX": strings.ToUpper(hex.EncodeToString([]byte(value))),
 		"json": strings.Trim(string(quoted), `"`),
+		// As the tools of others write them.
+		"Python quote": `s3cr%22et/%2B%3C%26%3E%5C%C3%BC%20value%3F`, "encodeURIComponent": `s3cr%22et%2F%2B%3C%26%3E%5C%C3%BC%20value%3F`,
+		"encodeURI": `s3cr%22et/+%3C&%3E%5C%C3%BC%20value?`, "form": `s3cr%22et%2F%2B%3C%26%3E%5C%C3%BC+value%3F`,
+		"Python json": `s3cr\"et/+<&>\\\u00fc value?`, "PHP json": `s3cr\"et\/+<&>\\\u00fc value?`,
 	}
 	for name, form := range forms {
 		if got := s.String("[" + form + "]"); got != "["+Mark+"]" {

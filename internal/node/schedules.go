@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -130,20 +129,36 @@ func (b *backend) Schedule(_ context.Context, name string) (out wire.Schedule, e
 	return out, err
 }
 
+// noSchedule is the error of a name that no schedule has.
 func noSchedule(v *fsm.View, name string) error {
-	for _, rec := range v.Schedules() {
-		if strings.EqualFold(rec.Name, name) {
-			return pipeline.Errorf(pipeline.NotFound, "no schedule %q is registered; there is %q", name, rec.Name)
-		}
+	recs := v.Schedules()
+	names := make([]string, len(recs))
+	for i := range recs {
+		names[i] = recs[i].Name
+	}
+	if near := pipeline.Nearest(name, names); near != "" {
+		return pipeline.Errorf(pipeline.NotFound, "no schedule %q is registered: did you mean %q?", name, near)
 	}
 	return pipeline.Errorf(pipeline.NotFound, "no schedule %q is registered", name)
+}
+
+// nameNearest adds the name that comes nearest, where a change found no schedule.
+func (b *backend) nameNearest(err error, name string) error {
+	if pipeline.KindOf(err) == pipeline.NotFound {
+		_ = b.store.View(func(v *fsm.View) error { // keeps err where it fails
+			err = noSchedule(v, name)
+			return nil
+		})
+	}
+	return err
 }
 
 // ChangeSchedule pauses, resumes or removes a schedule.
 func (b *backend) ChangeSchedule(ctx context.Context, _ api.Subject, name string, change api.ScheduleChange) (wire.Schedule, error) {
 	do := map[api.ScheduleChange]fsm.ScheduleDo{api.SchedulePause: fsm.SchedulePause, api.ScheduleResume: fsm.ScheduleResume,
 		api.ScheduleRemove: fsm.ScheduleRemove}[change]
-	return b.node().proposeSchedule(ctx, &fsm.Command{Schedule: &fsm.ScheduleChange{Name: name, Do: do}})
+	out, err := b.node().proposeSchedule(ctx, &fsm.Command{Schedule: &fsm.ScheduleChange{Name: name, Do: do}})
+	return out, b.nameNearest(err, name)
 }
 
 // TriggerSchedule makes a run of a schedule now. The same key makes the same run.
@@ -157,7 +172,7 @@ func (b *backend) TriggerSchedule(ctx context.Context, by api.Subject, key, name
 		err = res.Err()
 	}
 	if err != nil {
-		return wire.RunCreated{}, err
+		return wire.RunCreated{}, b.nameNearest(err, name)
 	}
 	return wire.RunCreated{ID: res.Run.ID, Number: res.Run.Number, Repeated: res.Repeated}, nil
 }
