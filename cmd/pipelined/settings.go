@@ -271,7 +271,7 @@ func parseConfig(path string, src []byte) (map[string]fileValue, error) {
 	for key, attr := range attrs {
 		name := strings.ReplaceAll(key, "_", "-")
 		i := slices.Index(names, name)
-		place := fmt.Sprintf("%s:%d,%d", path, attr.NameRange.Start.Line, attr.NameRange.Start.Column)
+		place := fmt.Sprintf("%s:%d:%d", path, attr.NameRange.Start.Line, attr.NameRange.Start.Column)
 		if i < 0 {
 			return nil, usagef("%s: unknown setting %q%s", place, key, didYouMean(name, names))
 		}
@@ -312,7 +312,7 @@ func configError(diags hcl.Diagnostics) error {
 	for _, d := range diags {
 		place := ""
 		if d.Subject != nil {
-			place = fmt.Sprintf("%s:%d,%d: ", d.Subject.Filename, d.Subject.Start.Line, d.Subject.Start.Column)
+			place = fmt.Sprintf("%s:%d:%d: ", d.Subject.Filename, d.Subject.Start.Line, d.Subject.Start.Column)
 		}
 		list = append(list, place+strings.TrimSuffix(d.Summary, "."))
 	}

@@ -133,6 +133,10 @@ func TestValidate(t *testing.T) {
 	if code != 0 || stdout != file+": pipeline release is valid (2 modules)\n" || stderr != "no value for who: what needs it was not checked (give -var, or -strict)\n" {
 		t.Errorf("exit %d, %q, %q", code, stdout, stderr)
 	}
+	one := write(t, dir, "one.hcl", "pipeline \"one\" {\n  module \"a\" { command = [\"a\"] }\n}\n")
+	if _, stdout, _ := c.exec("validate", one); stdout != one+": pipeline one is valid (1 module)\n" {
+		t.Errorf("got %q", stdout)
+	}
 	for _, args := range [][]string{{"-strict"}, {"-var", "nobody=x"}, {"-strict", "-json"}} {
 		if code, _, stderr := c.exec(append([]string{"validate", file}, args...)...); code != exitUsage {
 			t.Errorf("%q: exit %d, %s", args, code, stderr)

@@ -32,7 +32,7 @@ func (p *program) validateCommand() *cli.Command {
 			if len(report.Missing) > 0 {
 				p.tell("no value for %s: what needs it was not checked (give -var, or -strict)", strings.Join(report.Missing, ", "))
 			}
-			fmt.Fprintf(p.stdout, "%s: pipeline %s is valid (%d modules)\n", clean(report.File), report.Pipeline, len(report.Modules))
+			fmt.Fprintf(p.stdout, "%s: pipeline %s is valid (%s)\n", clean(report.File), report.Pipeline, numberOf(len(report.Modules), "module"))
 			return nil
 		}),
 	}
@@ -113,4 +113,12 @@ func (p *program) printReport(v validation, err error) error {
 		return exit(exitUsage)
 	}
 	return err
+}
+
+// numberOf is n things, by a noun that takes an s.
+func numberOf(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
 }

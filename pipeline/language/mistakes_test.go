@@ -99,6 +99,7 @@ func TestParse_oneMistake(t *testing.T) {
 		{moduleWith("command=[\"a\"]\nenv = { \"A=B\" = 1 }"), `4:9 env: invalid name of an environment variable "A=B" | it holds no =, no space and no control character`},
 		{moduleWith("command=[\"a\"]\nenv = { \"1A\" = 1 }"), `4:9 env: invalid name of an environment variable "1A" | it begins with a letter or _`},
 		{moduleWith("command=[\"a\"]\nenv = { A = null }"), `4:13 env.A: value is null | leave the attribute out, or give a value`},
+		{moduleWith("command=[\"a\"]\ntimeout = \"1s\"\ntimeout = \"2s\""), `5:1 attribute redefined | The argument "timeout" was already set at p.hcl:4,1-8. Each argument may be set only once.`},
 		{moduleWith("command=[\"a\"]\nenv = { A = 1, A = 2 }"), `4:16 second "A" in env | the first is at p.hcl:4:9`},
 		{moduleWith("command=[\"a\"]\nenv {\n A = 1\n}"), `4:1 env is an attribute, not a block | write env = …`},
 		{moduleWith("command=[\"a\"]\nretry = { attempts = 3 }"), `4:1 retry is a block | write retry { attempts = … } without =`},
