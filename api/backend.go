@@ -63,6 +63,8 @@ type Backend interface {
 	// Run waits until the run's index is past afterIndex, at most wait, and
 	// leaves out modules that did not change after since.
 	Run(ctx context.Context, id pipeline.RunID, afterIndex uint64, wait time.Duration, since uint64) (wire.Run, error)
+	// Pin keeps a run whole, or lets the limits hold for it again: leader.
+	Pin(ctx context.Context, by Subject, id pipeline.RunID, pinned bool) (wire.RunSummary, error)
 	// Cancel: leader.
 	Cancel(ctx context.Context, by Subject, id pipeline.RunID, in wire.CancelRequest) (wire.RunSummary, error)
 	// Retry: leader. It makes a run that is over go on.

@@ -28,6 +28,8 @@ var table = map[string][2]string{
 	"GET /api/v1/runs/{id}":                              {"rsa", "Run"},
 	"POST /api/v1/runs/{id}/cancel":                      {"sa", "Cancel"},
 	"POST /api/v1/runs/{id}/retry":                       {"sa", "Retry"},
+	"POST /api/v1/runs/{id}/pin":                         {"sa", "Pin"},
+	"POST /api/v1/runs/{id}/unpin":                       {"sa", "Pin"},
 	"POST /api/v1/runs/{id}/modules/{module}/approve":    {"sa", "Approve"},
 	"POST /api/v1/runs/{id}/modules/{module}/reject":     {"sa", "Reject"},
 	"GET /api/v1/runs/{id}/why":                          {"rsa", "Why"},

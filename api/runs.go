@@ -156,6 +156,15 @@ func (s *Server) cancel(c *call) error {
 	return okOr(s, c, out, err)
 }
 
+func (s *Server) pin(c *call, pinned bool) error {
+	id, err := c.runID()
+	if err != nil {
+		return err
+	}
+	out, err := s.backend.Pin(c.r.Context(), c.by, id, pinned)
+	return okOr(s, c, out, err)
+}
+
 func (s *Server) retry(c *call) error {
 	id, err := c.runID()
 	if err != nil {

@@ -58,7 +58,7 @@ func newAttempt(e *engine, p Process) *attempt {
 // run takes the attempt from start to end.
 func (a *attempt) run() Status {
 	a.mask = mask.New(a.p.Mask)
-	a.out = output{path: LogPath(a.p.Dir), limit: a.p.LogLimit, pipe: -1, fd: -1, mask: a.mask.Stream(),
+	a.out = output{path: LogPath(a.p.Dir), limit: a.p.LogLimit, pipe: -1, fd: -1, tail: -1, mask: a.mask.Stream(),
 		timesPath: TimesPath(a.p.Dir), timesFD: -1, marks: pipeline.LogMarks{Begin: time.Now()}}
 	a.end = Status{ExitCode: -1}
 	ok := true

@@ -27,7 +27,11 @@ type output struct {
 	fd      int // of the file; -1 before the first byte and after the end
 	size    int64
 	dropped int64
-	err     error
+	// tail is the file that what comes behind the head goes round in, -1 before;
+	// over counts the bytes that came behind the head.
+	tail int
+	over int64
+	err  error
 	// marks are written to timesPath: when which byte came. timesFD is -1 before
 	// the first mark, and -2 once they cannot be written.
 	marks     pipeline.LogMarks
@@ -130,8 +134,12 @@ func (o *output) write(b []byte) {
 		return
 	}
 	o.open = b[len(b)-1] != '\n'
-	if o.err != nil || o.dropped > 0 {
+	if o.err != nil {
 		o.dropped += int64(len(b))
+		return
+	}
+	if o.over > 0 {
+		o.putTail(b)
 		return
 	}
 	if o.fd < 0 {
@@ -142,10 +150,9 @@ func (o *output) write(b []byte) {
 		}
 		o.fd = fd
 	}
-	if room := o.limit - o.size; o.limit > 0 && int64(len(b)) > room {
-		o.dropped = int64(len(b)) - room
+	if room := o.limit - o.tailSize() - o.size; o.limit > 0 && int64(len(b)) > room {
 		o.put(b[:room])
-		o.put(fmt.Appendf(nil, "\n[pipelined: the output is longer than its limit of %d bytes; the rest is dropped]\n", o.limit))
+		o.putTail(b[room:])
 		return
 	}
 	o.put(b)
@@ -195,6 +202,7 @@ func (o *output) fail(err error, lost []byte) {
 
 // close ends the writing.
 func (o *output) close() {
+	o.endTail()
 	if o.timesFD >= 0 {
 		unix.Close(o.timesFD) // what it holds is a help, not a promise
 		o.timesFD = -2

@@ -32,8 +32,9 @@ type Process struct {
 	// Grace is between TERM and KILL on a timeout and on Stop with a negative
 	// grace; 0 means KILL at once.
 	Grace time.Duration `cbor:"7,keyasint,omitempty"`
-	// LogLimit bounds output.log in bytes; what comes after is counted and
-	// dropped. 0 means no limit.
+	// LogLimit bounds output.log in bytes: of longer output its beginning and its
+	// end are kept, half of the limit each, and what is between is counted and
+	// dropped; the end is written when the process has ended. 0 means no limit.
 	LogLimit int64 `cbor:"8,keyasint,omitempty"`
 	// KillOnLapse has the process stopped when the lease of the runner lapses
 	// (see Runner.Renew), with a grace of at most MaxLapseGrace.

@@ -210,11 +210,25 @@ func TestRunner_output(t *testing.T) {
 		st = b.run(p)
 		got := output(t, st)
 		if st.ExitCode != 0 || st.LogDropped != 100000000-1000 || st.LogSize != int64(len(got)) ||
-			!strings.HasSuffix(got, "longer than its limit of 1000 bytes; the rest is dropped]\n") || strings.Count(got, "\x00") != 1000 {
+			!strings.Contains(got, "longer than its limit of 1000 bytes; 99999000 bytes are left out here]\n") || strings.Count(got, "\x00") != 1000 {
 			t.Errorf("limited: %d bytes, %+v", len(got), st)
 		}
 		if _, err := os.Stat(p.Dir + "/done"); err != nil {
 			t.Errorf("the module was held up: %v", err)
+		}
+		p = b.shell("seq 1 100000")
+		p.LogLimit = 1000
+		st = b.run(p)
+		got = output(t, st)
+		head, tail, cut := strings.Cut(got, "\n[pipelined: the output is longer than its limit of 1000 bytes; ")
+		if !cut || !strings.HasPrefix(head, "1\n2\n") || len(head) != 500 || !strings.HasSuffix(tail, "99999\n100000\n") ||
+			!strings.HasPrefix(tail, fmt.Sprintf("%d bytes are left out here]\n9", st.LogDropped)) || st.LogSize != int64(len(got)) || len(got) > 1150 {
+			t.Errorf("head and tail: %d bytes, %+v\n%s", len(got), st, got)
+		}
+		p = b.shell("seq 1 200") // between the halves: nothing is left out
+		p.LogLimit = 1000
+		if st = b.run(p); st.LogDropped != 0 || !strings.HasSuffix(output(t, st), "\n199\n200\n") || st.LogSize != 692 {
+			t.Errorf("between the halves: %+v", st)
 		}
 		p = b.shell("echo lost; exit 6")
 		if err := os.Mkdir(executor.LogPath(p.Dir), 0o755); err != nil {

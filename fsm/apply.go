@@ -94,6 +94,10 @@ func (st *state) apply(c *Command, ch *change) any {
 		return st.applySecret(c.Secret)
 	case c.CacheDelete != nil:
 		return st.applyCacheDelete(c.CacheDelete)
+	case c.Expire != nil:
+		return st.applyExpire(c.Expire, ch)
+	case c.Pin != nil:
+		return st.applyPin(c.Pin, ch)
 	}
 	return Result{Err: pipeline.Errorf(pipeline.Invalid, "the command says nothing that this version knows")}
 }
@@ -215,6 +219,8 @@ func (st *state) applyRetry(c *Command, ch *change) Result {
 		return Result{Err: pipeline.Errorf(pipeline.Conflict, "run %s is not over: it is %s", op.Run, r.State)}
 	case r.Tries != op.Tries:
 		return Result{Err: pipeline.Errorf(pipeline.Conflict, "run %s was retried meanwhile", op.Run)}
+	case r.ArtifactsGone:
+		return Result{Err: pipeline.Errorf(pipeline.Conflict, "run %s cannot go on: its workspace and artifacts are no longer kept; submit it again", op.Run)}
 	case len(op.Modules) == 0:
 		return Result{Err: pipeline.Errorf(pipeline.Conflict, "run %s has nothing to retry: every module succeeded", op.Run)}
 	}
@@ -251,6 +257,7 @@ func (st *state) applyRetry(c *Command, ch *change) Result {
 	}
 	r.State, r.Reason, r.FinishedAt = pipeline.RunRunning, "", time.Time{}
 	r.Forced, r.TimedOut, r.CancelledBy = false, false, ""
+	r.LogsGone = false // it makes new ones
 	if op.Request != "" {
 		keys := append(slices.Clone(r.RetryKeys), op.Request)
 		r.RetryKeys = keys[max(0, len(keys)-maxRetryKeys):]
@@ -329,7 +336,7 @@ func (st *state) applyToken(t *Token) Result {
 func (st *state) applyForget(f *Forget, ch *change) Result {
 	for _, id := range f.Runs {
 		r := st.run(id)
-		if r == nil || !r.State.Final() {
+		if r == nil || !r.State.Final() || r.Pinned {
 			continue
 		}
 		st.del(bRuns, []byte(id))

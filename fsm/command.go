@@ -34,6 +34,9 @@ type Command struct {
 	Secret   *Secret         `cbor:"21,keyasint,omitempty"`
 	// CacheDelete removes recorded results.
 	CacheDelete *CacheDelete `cbor:"20,keyasint,omitempty"`
+	// Expire lets bytes of runs go, Pin keeps a run whole.
+	Expire *Expire `cbor:"23,keyasint,omitempty"`
+	Pin    *Pin    `cbor:"24,keyasint,omitempty"`
 }
 
 // Submit makes a run exist. A key that is known answers with the run it made.
@@ -369,7 +372,7 @@ func Decode(b []byte) (*Command, error) {
 
 func (c *Command) parts() int {
 	n := 0
-	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil, c.CacheDelete != nil, c.Secret != nil, c.Decide != nil, c.Schedule != nil, c.Fire != nil} {
+	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil, c.CacheDelete != nil, c.Secret != nil, c.Decide != nil, c.Schedule != nil, c.Fire != nil, c.Expire != nil, c.Pin != nil} {
 		if set {
 			n++
 		}

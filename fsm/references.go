@@ -75,7 +75,12 @@ func referencesOfResult(e *pipeline.CacheEntry, fn func(Reference) error) error 
 		}
 	}
 	if named(e.Outputs) {
-		return fn(Reference{Digest: e.Outputs, Tree: true, Attempt: e.From, Holders: e.Holders})
+		if err := fn(Reference{Digest: e.Outputs, Tree: true, Attempt: e.From, Holders: e.Holders}); err != nil {
+			return err
+		}
+	}
+	if named(e.Workspace) { // the listing alone: which files have changed since is told from it
+		return fn(Reference{Digest: e.Workspace, Attempt: pipeline.AttemptID{Run: e.From.Run}})
 	}
 	return nil
 }

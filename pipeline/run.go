@@ -68,6 +68,12 @@ type Run struct {
 	Place uint64 `json:"place,omitempty"`
 	// Index is the raft index of the last change.
 	Index uint64 `json:"index,omitempty"`
+	// Pinned runs are kept whole whatever the limits say.
+	Pinned bool `json:"pinned,omitempty"`
+	// ArtifactsGone and LogsGone say that they were let go by a limit; with the
+	// artifacts the workspace.
+	ArtifactsGone bool `json:"artifactsGone,omitempty"`
+	LogsGone      bool `json:"logsGone,omitempty"`
 }
 
 // Attempt is one try of one module on one worker.

@@ -389,6 +389,10 @@ func (b *Blobs) Arriving() bool {
 	return len(names) > 0
 }
 
+// CleanPartials removes what has arrived of blobs that nobody went on with for a
+// day.
+func (b *Blobs) CleanPartials() { b.cleanPartials(time.Now().Add(-partialLife)) }
+
 // cleanPartials removes what has arrived of blobs that nobody went on with
 // since a time.
 func (b *Blobs) cleanPartials(since time.Time) {

@@ -37,6 +37,7 @@ type Backend struct {
 	SubmitFunc               func(context.Context, api.Subject, string, wire.SubmitRequest) (wire.RunCreated, error)
 	RunsFunc                 func(context.Context, api.RunQuery) (wire.RunList, error)
 	RunFunc                  func(context.Context, pipeline.RunID, uint64, time.Duration, uint64) (wire.Run, error)
+	PinFunc                  func(context.Context, api.Subject, pipeline.RunID, bool) (wire.RunSummary, error)
 	CancelFunc               func(context.Context, api.Subject, pipeline.RunID, wire.CancelRequest) (wire.RunSummary, error)
 	DecideFunc               func(context.Context, api.Subject, pipeline.RunID, string, pipeline.Decision, string) (wire.Module, error)
 	RetryFunc                func(context.Context, api.Subject, pipeline.RunID, wire.RetryRequest) (wire.RunSummary, error)
@@ -174,6 +175,14 @@ func (b *Backend) Cancel(ctx context.Context, by api.Subject, id pipeline.RunID,
 		return wire.RunSummary{}, unset("Cancel")
 	}
 	return b.CancelFunc(ctx, by, id, in)
+}
+
+// Pin calls PinFunc.
+func (b *Backend) Pin(ctx context.Context, by api.Subject, id pipeline.RunID, pinned bool) (wire.RunSummary, error) {
+	if b.PinFunc == nil {
+		return wire.RunSummary{}, unset("Pin")
+	}
+	return b.PinFunc(ctx, by, id, pinned)
 }
 
 // Decide calls DecideFunc.

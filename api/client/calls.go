@@ -144,6 +144,16 @@ func (c *Client) Cancel(ctx context.Context, id pipeline.RunID, reason string) (
 	return do[wire.RunSummary](ctx, c, &request{method: http.MethodPost, path: runsPath + path(string(id), "cancel"), safe: true}, wire.CancelRequest{Reason: reason, Request: NewKey()})
 }
 
+// Pin keeps a run whole whatever the limits say, Unpin takes that back.
+func (c *Client) Pin(ctx context.Context, id pipeline.RunID) (wire.RunSummary, error) {
+	return do[wire.RunSummary](ctx, c, &request{method: http.MethodPost, path: runsPath + path(string(id), "pin"), safe: true}, nil)
+}
+
+// Unpin lets the limits hold for a run again.
+func (c *Client) Unpin(ctx context.Context, id pipeline.RunID) (wire.RunSummary, error) {
+	return do[wire.RunSummary](ctx, c, &request{method: http.MethodPost, path: runsPath + path(string(id), "unpin"), safe: true}, nil)
+}
+
 // Approve approves what a module waits for. Approving it again changes nothing;
 // where it was decided otherwise, or does not wait, that is a Conflict.
 func (c *Client) Approve(ctx context.Context, id pipeline.RunID, module, comment string) (wire.Module, error) {

@@ -95,6 +95,11 @@ type RunSummary struct {
 	// instances does not count beside them.
 	ModuleCount int `json:"moduleCount"`
 	ModulesDone int `json:"modulesDone"`
+	// Pinned runs are kept whole whatever the limits say.
+	Pinned bool `json:"pinned,omitempty"`
+	// ArtifactsGone and LogsGone: a limit let them go.
+	ArtifactsGone bool `json:"artifactsGone,omitempty"`
+	LogsGone      bool `json:"logsGone,omitempty"`
 }
 
 // Module is a module of a run.

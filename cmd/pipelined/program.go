@@ -89,7 +89,7 @@ func (p *program) command() *cli.Command {
 			p.runCommand(), p.agentCommand(),
 			p.submitCommand(), p.validateCommand(), p.formatCommand(), p.planCommand(), p.graphCommand(), p.schemaCommand(),
 			p.listCommand(), p.statusCommand(), p.watchCommand(), p.waitCommand(), p.logsCommand(),
-			p.cancelCommand(), p.againCommand(), p.approveCommand(), p.rejectCommand(), p.whyCommand(), p.artifactsCommand(), p.execCommand(),
+			p.cancelCommand(), p.againCommand(), p.pinCommand(), p.unpinCommand(), p.approveCommand(), p.rejectCommand(), p.whyCommand(), p.artifactsCommand(), p.execCommand(),
 			p.workersCommand(), p.membersCommand(), p.drainCommand(), p.leaveCommand(), p.locksCommand(), p.schedulesCommand(), p.cacheCommand(),
 			p.secretsCommand(), p.tokenCommand(), p.keygenCommand(), p.caCommand(),
 			p.versionCommand(), p.helpCommand(),

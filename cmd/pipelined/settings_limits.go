@@ -9,8 +9,20 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// limitsTable lists the settings about how fast what nobody waits for may go.
+// limitsTable lists the settings about what is kept, and for how long.
 var limitsTable = []setting{
+	{"keep-runs", kindNumber, "keep `N` finished runs", "10000", number(1, math.MaxInt32, func(s *agentSettings) *int { return &s.Limits.KeepRuns })},
+	{"keep-runs-for", kindText, "keep finished runs for this `TIME`", "for ever", span(func(s *agentSettings) *time.Duration { return &s.Limits.KeepRunsFor })},
+	{"keep-artifacts-for", kindText, "keep artifacts of finished runs for this `TIME`", "as long as the run", span(func(s *agentSettings) *time.Duration { return &s.Limits.KeepArtifactsFor })},
+	{"keep-logs-for", kindText, "keep logs of finished runs for this `TIME`", "as long as the run", span(func(s *agentSettings) *time.Duration { return &s.Limits.KeepLogsFor })},
+	{"max-artifacts", kindText, "keep artifacts of finished runs of this `SIZE` in all, the newest", "no limit", sized(func(s *agentSettings) *int64 { return &s.Limits.MaxArtifacts })},
+	{"max-logs", kindText, "keep logs of finished runs of this `SIZE` in all, the newest", "no limit", sized(func(s *agentSettings) *int64 { return &s.Limits.MaxLogs })},
+	{"keep-cache-for", kindText, "keep recorded results that are not taken for this `TIME`", "no limit", span(func(s *agentSettings) *time.Duration { return &s.Limits.KeepCacheFor })},
+	{"max-cache", kindText, "keep recorded results of this `SIZE` in all, those taken last", "no limit", sized(func(s *agentSettings) *int64 { return &s.Limits.MaxCache })},
+	{"low-water", kindText, "take no work and no blobs with less than this `SIZE` free on the disk", "512MiB or 5 % of the disk, whichever is less", sized(func(s *agentSettings) *int64 { return &s.Limits.LowWater })},
+	{"pipeline-quota", kindList, "`PIPELINE=SIZE` of its artifacts and logs together; may be repeated", "", quotas},
+	{"sweep-grace", kindText, "keep blobs that nothing needs for this `TIME`", "1h", span(func(s *agentSettings) *time.Duration { return &s.Limits.SweepGrace })},
+	{"log-limit", kindText, "keep this `SIZE` of an attempt's output: its beginning and its end", "256MiB", sized(func(s *agentSettings) *int64 { return &s.Limits.LogLimit })},
 	{"repair-rate", kindText, "make second copies at this `SIZE` a second; off for no bound", "64MiB", rate(func(s *agentSettings) *int64 { return &s.Limits.RepairRate })},
 	{"scrub-rate", kindText, "look for damaged blobs at this `SIZE` a second; off for never", "8MiB", rate(func(s *agentSettings) *int64 { return &s.Limits.ScrubRate })},
 	{"scrub-every", kindText, "pause for this `TIME` between two looks for damaged blobs", "6h", span(func(s *agentSettings) *time.Duration { return &s.Limits.ScrubEvery })},
@@ -73,4 +85,17 @@ func rate(to func(*agentSettings) *int64) func(*agentSettings, []string) error {
 		}
 		return sized(to)(s, v)
 	}
+}
+
+func quotas(s *agentSettings, v []string) error {
+	s.Limits.Quota = map[string]int64{}
+	for _, item := range v {
+		name, size, ok := strings.Cut(item, "=")
+		n, err := parseSize(size)
+		if !ok || name == "" || err != nil {
+			return fmt.Errorf("want PIPELINE=SIZE, such as build=20GiB")
+		}
+		s.Limits.Quota[name] = n
+	}
+	return nil
 }

@@ -156,6 +156,9 @@ func (b *backend) Health(context.Context) wire.Health {
 		h.Quorum = false
 		h.Status, h.Reasons = "degraded", append(h.Reasons, "the leader is taking up its duty")
 	}
+	if why := n.whyFull(); why != "" {
+		h.Status, h.Reasons = "degraded", append(h.Reasons, why)
+	}
 	return h
 }
 

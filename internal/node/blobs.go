@@ -92,8 +92,12 @@ func (b *backend) Artifacts(ctx context.Context, id pipeline.RunID, module strin
 	}
 	var from []source
 	err := n.store.View(func(v *fsm.View) error {
-		if _, ok := v.Run(id); !ok {
+		r, ok := v.Run(id)
+		if !ok {
 			return noRun(id)
+		}
+		if r.ArtifactsGone {
+			return pipeline.Errorf(pipeline.NotFound, "the artifacts of run %s are no longer kept: a limit of the cluster let them go (pipelined pin RUN keeps a run's)", id)
 		}
 		mods, err := v.RunModules(id)
 		if err != nil {

@@ -67,7 +67,8 @@ type Config struct {
 	Executable string
 	Logger     hclog.Logger
 	Version    string
-	// Limits say how fast what nobody waits for may go.
+	// Limits say what is kept, for how long, and how fast what nobody waits for may
+	// go.
 	Limits Limits
 	// Raft and Timing are for tests and other networks.
 	Raft   consensus.Timings
@@ -131,8 +132,7 @@ func (c *Config) defaults() error {
 	if c.Version == "" {
 		c.Version = "dev"
 	}
-	c.Limits.defaults()
-	return nil
+	return c.Limits.defaults()
 }
 
 // defaultName is the host's name; nodes on loopback addresses other than the

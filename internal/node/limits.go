@@ -1,11 +1,39 @@
 package node
 
-import "time"
+import (
+	"time"
 
-// Limits say how fast what nobody waits for may go. 0 takes the default.
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// Limits say what is kept and how fast what nobody waits for may go. Those of
+// runs, logs and artifacts hold for the whole cluster, and the leader's are in
+// force: give all nodes the same. 0 takes the default, or is no limit where
+// there is none.
 type Limits struct {
+	// KeepRuns is how many finished runs are kept, KeepRunsFor for how long.
+	// 0 keeps 10,000.
+	KeepRuns    int
+	KeepRunsFor time.Duration
+	// Artifacts (with workspaces) and logs of finished runs go after so long, or
+	// when all of them have so many bytes together, the oldest first.
+	KeepArtifactsFor, KeepLogsFor time.Duration
+	MaxArtifacts, MaxLogs         int64
+	// Recorded results go when they were not taken for KeepCacheFor, or when all of
+	// them have MaxCache bytes together, those that were taken longest ago first.
+	KeepCacheFor time.Duration
+	MaxCache     int64
+	// LowWater is how many bytes must stay free on the disk of the data directory
+	// for the node to take work and blobs.
+	LowWater int64
+	// Quota bounds logs and artifacts of one pipeline together, by its name.
+	Quota map[string]int64
+	// SweepGrace is for how long a blob that nothing names is kept.
+	SweepGrace time.Duration
+	// LogLimit is how much of an attempt's output is kept, in bytes.
+	LogLimit int64
 	// RepairRate bounds second copies, ScrubRate the reading of blobs for damage,
-	// in bytes a second on each node; negative means no bound for copying, and no
+	// in bytes a second on each node; negative means no copying bound, and no
 	// scrubbing. ScrubEvery is the pause between two times through the store.
 	RepairRate, ScrubRate int64
 	ScrubEvery            time.Duration
@@ -13,12 +41,31 @@ type Limits struct {
 
 // Defaults of Limits.
 const (
+	defaultKeepRuns   = 10_000
+	defaultSweepGrace = time.Hour
+	defaultLogLimit   = 256 << 20
 	defaultRepairRate = 64 << 20
 	defaultScrubRate  = 8 << 20
 	defaultScrubEvery = 6 * time.Hour
+	// minSweepGrace must be longer than anything takes from asking whether a blob
+	// is there to naming it in the state; that somebody asked is kept to the minute.
+	minLogLimit   = 1 << 10
+	minSweepGrace = 5 * time.Minute
 )
 
-func (l *Limits) defaults() {
+func (l *Limits) defaults() error {
+	if l.KeepRuns == 0 {
+		l.KeepRuns = defaultKeepRuns
+	}
+	if l.LogLimit == 0 {
+		l.LogLimit = defaultLogLimit
+	}
+	if l.SweepGrace == 0 {
+		l.SweepGrace = defaultSweepGrace
+	}
+	if l.SweepGrace < minSweepGrace {
+		return pipeline.Errorf(pipeline.Invalid, "-sweep-grace %v: want at least %v", l.SweepGrace, minSweepGrace)
+	}
 	if l.RepairRate == 0 {
 		l.RepairRate = defaultRepairRate
 	}
@@ -28,4 +75,13 @@ func (l *Limits) defaults() {
 	if l.ScrubEvery == 0 {
 		l.ScrubEvery = defaultScrubEvery
 	}
+	if l.LogLimit < minLogLimit {
+		return pipeline.Errorf(pipeline.Invalid, "-log-limit %d bytes: want at least %d", l.LogLimit, minLogLimit)
+	}
+	for name, size := range l.Quota {
+		if name == "" || size <= 0 {
+			return pipeline.Errorf(pipeline.Invalid, "-pipeline-quota %q=%d: want NAME=SIZE", name, size)
+		}
+	}
+	return nil
 }

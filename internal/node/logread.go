@@ -16,6 +16,9 @@ import (
 func (b *backend) Log(ctx context.Context, id pipeline.RunID, module string, attempt int, offset int64) (io.ReadCloser, api.LogInfo, error) {
 	n := b.node()
 	n.freshen(ctx)
+	if err := n.logsGone(id); err != nil {
+		return nil, api.LogInfo{}, err
+	}
 	a, err := n.findAttempt(id, module, attempt)
 	if err != nil {
 		return nil, api.LogInfo{}, err
@@ -57,6 +60,16 @@ func (b *backend) Log(ctx context.Context, id pipeline.RunID, module string, att
 		pw.CloseWithError(err)
 	}()
 	return pr, info, nil
+}
+
+// logsGone says so where a limit let the logs of a run go.
+func (n *Node) logsGone(id pipeline.RunID) error {
+	return n.store.View(func(v *fsm.View) error {
+		if r, ok := v.Run(id); ok && r.LogsGone {
+			return pipeline.Errorf(pipeline.NotFound, "the logs of run %s are no longer kept: a limit of the cluster let them go (pipelined pin RUN keeps a run's)", id)
+		}
+		return nil
+	})
 }
 
 // findAttempt finds an attempt of a module; 0 means the newest. One that has

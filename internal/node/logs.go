@@ -112,6 +112,9 @@ func (n *Node) tail(ctx context.Context, worker pipeline.NodeID, id pipeline.Att
 func (b *backend) Follow(ctx context.Context, id pipeline.RunID, in wire.FollowRequest, send func(wire.LogEvent) error) error {
 	n := b.node()
 	n.freshen(ctx)
+	if err := n.logsGone(id); err != nil {
+		return err
+	}
 	f := &follower{n: n, id: id, in: in, at: map[string]*place{}, poke: make(chan struct{}, 1),
 		open: map[string]*pipeline.ModuleRecord{}}
 	for m, p := range in.Positions {

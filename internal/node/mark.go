@@ -37,12 +37,16 @@ func (s digestSet) has(d pipeline.Digest) bool { _, ok := s[shorten(d)]; return 
 
 // references lists what the state names, each blob once, at one index.
 func (n *Node) references() (list []fsm.Reference, index uint64, err error) {
-	seen := digestSet{}
+	seen, trees := digestSet{}, digestSet{}
 	err = n.store.View(func(v *fsm.View) error {
 		index = v.Index()
 		return v.References(func(r fsm.Reference) error {
-			if len(r.Digest) == 64 && seen.add(r.Digest) {
+			// The same bytes may be named as a listing and as a file.
+			if len(r.Digest) == 64 && (seen.add(r.Digest) || r.Tree && !trees.has(r.Digest)) {
 				list = append(list, r)
+			}
+			if r.Tree && len(r.Digest) == 64 {
+				trees.add(r.Digest)
 			}
 			return nil
 		})

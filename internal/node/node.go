@@ -60,6 +60,7 @@ type Node struct {
 	// repairPace bounds copies that nobody waits for.
 	repairPace pacer
 	mend       mender
+	disk       disk
 }
 
 // Open builds a node: it locks the data directory, reads or makes its
@@ -112,6 +113,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	n.worker, err = worker.Open(ctx, worker.Config{Self: n.id, Name: cfg.Name, Capabilities: n.capabilities(),
 		Runner: n.runner, Blobs: n.blobs, Journal: n.journal, WorkDir: n.dir.WorkDir(), CachesDir: n.dir.CachesDir(),
 		ModuleEnv: cfg.ModuleEnv, KeepWork: cfg.KeepWork, Fetch: n.fetch, Copy: n.copyAway, Report: n.report,
+		LogLimit: cfg.Limits.LogLimit, Full: n.whyFull,
 		Logger: n.log.Named("worker")})
 	return n, err
 }
@@ -158,7 +160,7 @@ func (n *Node) identify() (storage.NodeFile, error) {
 
 func (n *Node) openStores() (err error) {
 	n.blobs, err = storage.OpenBlobs(n.dir.BlobsDir(), storage.BlobOptions{
-		OnCorrupt: n.corrupt})
+		OnCorrupt: n.corrupt, LowWater: n.cfg.Limits.LowWater})
 	if err != nil {
 		return err
 	}
@@ -303,6 +305,8 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { n.breathe(core); return nil })
 	g.Go(func() error { n.mendBlobs(core); return nil })
 	g.Go(func() error { n.scrub(core); return nil })
+	g.Go(func() error { n.sweeper(core); return nil })
+	g.Go(func() error { n.watchDisk(core); return nil })
 	for serving := true; serving; {
 		select {
 		case <-ctx.Done():

@@ -30,6 +30,7 @@ func (n *Node) lead(ctx context.Context, term uint64) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return n.orch.Lead(ctx, term) })
 	g.Go(func() error { n.repair(ctx); return nil })
+	g.Go(func() error { n.retain(ctx); return nil })
 	return g.Wait()
 }
 

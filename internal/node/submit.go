@@ -230,7 +230,8 @@ func parseCursor(s string) (uint64, error) {
 func summary(r pipeline.Run) wire.RunSummary {
 	return wire.RunSummary{ID: r.ID, Number: r.Number, Pipeline: r.Pipeline, State: r.State, Reason: r.Reason, Submitter: r.Submitter,
 		SubmittedAt: r.SubmittedAt.UTC(), StartedAt: timeOf(r.StartedAt), FinishedAt: timeOf(r.FinishedAt), Workspace: r.Workspace,
-		ModuleCount: r.Modules - r.Replaced, ModulesDone: r.Done - r.Replaced, Schedule: r.Schedule, Tick: timeOf(r.Tick), Group: r.Group}
+		ModuleCount: r.Modules - r.Replaced, ModulesDone: r.Done - r.Replaced, Schedule: r.Schedule, Tick: timeOf(r.Tick), Group: r.Group,
+		Pinned: r.Pinned, ArtifactsGone: r.ArtifactsGone, LogsGone: r.LogsGone}
 }
 
 // summaryIn is summary with the reason why a run waits for its turn.

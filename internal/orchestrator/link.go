@@ -28,9 +28,10 @@ type link struct {
 	caps        *pipeline.Capabilities // nil until heard of in this term
 	sched       scheduler.Worker
 	closed      bool
-	used        int   // live attempts, those in flight included
-	cpu, memory int64 // what they reserve, as the planner counts it
-	load        int   // as an outside worker told
+	why         string // it is closed; "" where it drains
+	used        int    // live attempts, those in flight included
+	cpu, memory int64  // what they reserve, as the planner counts it
+	load        int    // as an outside worker told
 	cancel      context.CancelFunc
 
 	mu    sync.Mutex // guards following
@@ -217,7 +218,7 @@ func (t *term) synced(l *link, began time.Time, res peer.SyncResponse) {
 	}
 	first := l.caps == nil
 	l.heard(time.Now())
-	l.incarnation, l.closed = res.Incarnation, res.Closed
+	l.incarnation, l.closed, l.why = res.Incarnation, res.Closed, res.Reason
 	l.setCaps(res.Capabilities)
 	has := make(map[pipeline.AttemptID]*peer.Held, len(res.Attempts))
 	for i := range res.Attempts {

@@ -257,6 +257,8 @@ func (t *term) noSlot(m *mod) string {
 		switch {
 		case rec.AwayUntil.After(now):
 			shut = append(shut, l.name+" is away until "+rec.AwayUntil.UTC().Format(time.RFC3339))
+		case l.closed && l.why != "":
+			shut = append(shut, l.name+": "+l.why)
 		case rec.Draining || l.closed:
 			shut = append(shut, l.name+" is draining")
 		case !t.open(l, now):

@@ -105,7 +105,7 @@ func (w *Worker) process(a *attempt) (executor.Process, error) {
 	}
 	return executor.Process{ID: a.key, Dir: a.dir, WorkDir: dir, Argv: argv, Env: env,
 		Timeout: s.Timeout, IdleTimeout: s.IdleTimeout, Grace: s.Grace,
-		KillOnLapse: s.OnDisconnect == pipeline.DisconnectKill, Hooks: hooks, Mask: hidden(s),
+		KillOnLapse: s.OnDisconnect == pipeline.DisconnectKill, Hooks: hooks, Mask: hidden(s), LogLimit: w.cfg.LogLimit,
 		Memory: s.Resources.Memory, CPU: s.Resources.CPU}, nil
 }
 

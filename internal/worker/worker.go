@@ -46,6 +46,11 @@ type Config struct {
 	Copy func(ctx context.Context, blobs []pipeline.Digest) pipeline.NodeID
 	// Report hands reports to the orchestrator, wherever it is.
 	Report func(ctx context.Context, reports []peer.Report) ([]peer.Ack, error)
+	// LogLimit is how much of an attempt's output is kept, in bytes; 0: all.
+	LogLimit int64
+	// Full says why the node has no room for more work; "" where it has. nil: it
+	// always has.
+	Full   func() string
 	Logger hclog.Logger
 	// StartReport is how long a process runs before its start is reported; most
 	// end sooner, and their outcome tells both. 0 means 150 ms.
@@ -302,6 +307,10 @@ func (w *Worker) Sync(ctx context.Context, in peer.SyncRequest) (peer.SyncRespon
 	w.term = in.Term
 	w.lease = time.Now().Add(in.Lease)
 	res := peer.SyncResponse{Incarnation: w.cfg.Runner.Incarnation(), Name: w.cfg.Name, Capabilities: w.cfg.Capabilities, Closed: w.closed}
+	if w.cfg.Full != nil && !w.closed {
+		res.Reason = w.cfg.Full()
+		res.Closed = res.Reason != ""
+	}
 	for _, a := range w.attempts {
 		res.Attempts = append(res.Attempts, peer.Held{ID: a.id, Fence: a.spec.Fence, StartedAt: a.startedAt, Ended: a.outcome != nil, Waiting: a.waiting})
 	}

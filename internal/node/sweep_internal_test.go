@@ -1,0 +1,229 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
+)
+
+// past makes blobs look as if nobody had asked for them for an hour.
+func past(tb testing.TB, n *Node, list ...pipeline.Digest) {
+	tb.Helper()
+	old := time.Now().Add(-time.Hour)
+	for _, d := range list {
+		err := os.Chtimes(filepath.Join(n.dir.BlobsDir(), string(d[:2]), string(d)), old, old)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			tb.Error(err)
+		}
+	}
+}
+
+// putRun commits a run that is over, with a workspace of one file. As a client
+// does, it asks which blobs are missing, and sends those.
+func putRun(tb testing.TB, n *Node, id pipeline.RunID, text string) []pipeline.Digest {
+	tb.Helper()
+	ctx := tb.Context()
+	file := []byte(text)
+	tree := storage.Tree{{Path: "f", Mode: 0o644, Size: int64(len(file)), Digest: storage.DigestOf(file)}}
+	listing, err := storage.EncodeTree(tree)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	all := map[pipeline.Digest][]byte{storage.DigestOf(file): file, storage.DigestOf(listing): listing}
+	digests := []pipeline.Digest{storage.DigestOf(file), storage.DigestOf(listing)}
+	batch := n.blobs.NewBatch()
+	defer batch.Discard()
+	for _, d := range n.blobs.Missing(digests) {
+		if _, err := batch.PutBytes(ctx, all[d]); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	if err := batch.Commit(ctx); err != nil {
+		tb.Fatal(err)
+	}
+	def, err := fsm.EncodeDefinition(&pipeline.Pipeline{Name: "p"})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	run := pipeline.Run{ID: id, Pipeline: "p", Workspace: storage.DigestOf(listing), Holders: []pipeline.NodeID{n.id}}
+	now := time.Now().UTC()
+	if _, err := n.orch.Propose(ctx, &fsm.Command{At: now, Submit: &fsm.Submit{Run: run, Definition: def}}); err != nil {
+		tb.Fatal(err)
+	}
+	if _, err := n.orch.Propose(ctx, &fsm.Command{At: now, Batch: &fsm.Batch{Runs: []fsm.RunEnd{{Run: id, State: pipeline.RunSucceeded}}}}); err != nil {
+		tb.Fatal(err)
+	}
+	return digests
+}
+
+// Runs come and go by a limit while the sweep runs without a pause, and what was
+// swept or is about to be is named again all the time: nothing that is named is
+// ever lost, and the rest goes. PIPELINED_SWEEP_RUNS is how many runs.
+func TestSweep_underLoad(t *testing.T) {
+	total := 600
+	if v, err := strconv.Atoi(os.Getenv("PIPELINED_SWEEP_RUNS")); err == nil {
+		total = v
+	}
+	const writers, keep = 8, 100
+	n, _ := openNode(t, Config{Name: "n1", Limits: Limits{KeepRuns: keep}})
+	eventually(t, func() error {
+		if !n.orch.Leading() {
+			return errors.New("it does not lead yet")
+		}
+		return nil
+	})
+	began := time.Now()
+	sweeping, stop := context.WithCancel(t.Context())
+	defer stop()
+	var sweeps, removed int
+	var took time.Duration
+	// Time passes between sweeps: what is committed becomes old then, and only then.
+	var clock sync.RWMutex
+	var mu sync.Mutex
+	var committed []pipeline.Digest
+	age := func() {
+		clock.Lock()
+		defer clock.Unlock()
+		past(t, n, committed...)
+		committed = nil
+	}
+	var g, background errgroup.Group
+	background.Go(func() error {
+		for sweeping.Err() == nil {
+			if err := n.retainOnce(sweeping, time.Now()); err != nil && sweeping.Err() == nil {
+				return err
+			}
+			age()
+			at := time.Now()
+			s, err := n.sweep(sweeping, minSweepGrace)
+			if err != nil && sweeping.Err() == nil {
+				return err
+			}
+			took = max(took, time.Since(at))
+			sweeps, removed = sweeps+1, removed+s.Removed
+		}
+		return nil
+	})
+	for w := range writers {
+		g.Go(func() error {
+			for i := range total / writers {
+				// Every text comes again after a while, when its runs may be gone.
+				text := fmt.Sprintf("%d-%d", w, i%max(keep/2, total/writers/4))
+				clock.RLock()
+				list := putRun(t, n, newRunID(), text)
+				mu.Lock()
+				committed = append(committed, list...)
+				mu.Unlock()
+				clock.RUnlock()
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+	stop()
+	if err := background.Wait(); err != nil {
+		t.Error(err)
+	}
+	if err := n.retainOnce(t.Context(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	var all []pipeline.Digest // the sweeps have read the listings: that is use, too
+	err := n.blobs.Walk(t.Context(), func(i storage.BlobInfo) error { all = append(all, i.Digest); return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	past(t, n, all...)
+	s, err := n.sweep(t.Context(), minSweepGrace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	removed += s.Removed
+	refs, _, err := n.references()
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	_, err = n.walkBlobs(t.Context(), refs, func(d pipeline.Digest, _ *fsm.Reference) error {
+		named++
+		return n.blobs.Verify(d)
+	}, func(_ *fsm.Reference, err error) error { return err })
+	if err != nil {
+		t.Errorf("a blob that the state names: %v", err)
+	}
+	left := s.Blobs - s.Removed
+	t.Logf("%d runs in %v: %d sweeps, the longest %v, removed %d blobs; %d are left and %d named", total, time.Since(began).Round(time.Millisecond),
+		sweeps, took.Round(time.Millisecond), removed, left, named)
+	if len(refs) > keep || left > 2*keep || removed == 0 || left < named {
+		t.Errorf("%d blobs left, %d named by %d references; %d removed in %d sweeps", left, named, len(refs), removed, sweeps)
+	}
+}
+
+// What the limits let go, by the age, number and bytes of runs.
+func TestCounter(t *testing.T) {
+	now := time.Now()
+	runs := []pipeline.Run{} // newest first, an hour apart
+	for i := range 6 {
+		runs = append(runs, pipeline.Run{ID: pipeline.RunID(strconv.Itoa(i)), Pipeline: []string{"a", "b"}[i%2], FinishedAt: now.Add(-time.Duration(i) * time.Hour)})
+	}
+	runs[4].Pinned = true
+	for name, tc := range map[string]struct {
+		l                     Limits
+		runs, artifacts, logs []pipeline.RunID
+	}{
+		"none":      {l: Limits{KeepRuns: 100}},
+		"number":    {l: Limits{KeepRuns: 3}, runs: []pipeline.RunID{"3", "5"}},
+		"age":       {l: Limits{KeepRuns: 100, KeepRunsFor: 150 * time.Minute}, runs: []pipeline.RunID{"3", "5"}},
+		"logs":      {l: Limits{KeepRuns: 100, MaxLogs: 20}, logs: []pipeline.RunID{"2", "3", "5"}},
+		"artifacts": {l: Limits{KeepRuns: 100, MaxArtifacts: 350}, artifacts: []pipeline.RunID{"3", "5"}},
+		"ages": {l: Limits{KeepRuns: 100, KeepLogsFor: 270 * time.Minute, KeepArtifactsFor: 90 * time.Minute}, logs: []pipeline.RunID{"5"},
+			artifacts: []pipeline.RunID{"2", "3", "5"}},
+		"quota": {l: Limits{KeepRuns: 100, Quota: map[string]int64{"b": 150}}, artifacts: []pipeline.RunID{"3", "5"}, logs: []pipeline.RunID{"3", "5"}},
+	} {
+		c := counter{l: &tc.l, now: now, quota: map[string]int64{}}
+		for i := range runs {
+			c.look(i, &runs[i], 10, 100)
+		}
+		if !slices.Equal(c.gone.runs, tc.runs) || !slices.Equal(c.gone.artifacts, tc.artifacts) || !slices.Equal(c.gone.logs, tc.logs) {
+			t.Errorf("%s: %+v", name, c.gone)
+		}
+	}
+}
+
+// A disk below its mark closes the node, and it opens by itself.
+func TestDisk_low(t *testing.T) {
+	n, c := openNode(t, Config{Name: "n1", Limits: Limits{LowWater: 1 << 20}})
+	n.lookAtDisk()
+	if n.whyFull() != "" {
+		t.Skip("less than 1 MiB is free here")
+	}
+	low := &disk{}
+	why := "disk low"
+	low.reason.Store(&why)
+	n.disk.reason.Store(&why)
+	n.disk.low.Store(true)
+	h, err := c.Health(t.Context())
+	if err != nil || h.Status != "degraded" || !slices.Contains(h.Reasons, why) {
+		t.Errorf("health: %+v, %v", h, err)
+	}
+	eventually(t, func() error { // the next look opens it again
+		if h, err := c.Health(t.Context()); err != nil || h.Status != "healthy" {
+			return fmt.Errorf("health: %+v, %w", h, err)
+		}
+		return nil
+	})
+}
