@@ -245,10 +245,10 @@ func (n *Node) leaderIndex() (uint64, error) {
 }
 
 // freshen waits until this node's state has everything that was acknowledged
-// before the call. Without a leader it reads what there is after two seconds.
-func (n *Node) freshen(ctx context.Context) {
+// before the call. Without a leader it gives up after two seconds: false.
+func (n *Node) freshen(ctx context.Context) bool {
 	if n.orch.Leading() {
-		return
+		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -257,12 +257,19 @@ func (n *Node) freshen(ctx context.Context) {
 		if leader, err := n.leaderID(); err == nil && leader != n.id && n.call(ctx, leader, "/peer/index", struct{}{}, &want) == nil {
 			break
 		}
-		if !sleep(ctx, 20*time.Millisecond) || n.orch.Leading() {
-			return
+		if n.orch.Leading() {
+			return true
+		}
+		if !sleep(ctx, 20*time.Millisecond) {
+			return false
 		}
 	}
-	for n.store.Index() < want && sleep(ctx, 2*time.Millisecond) {
+	for n.store.Index() < want {
+		if !sleep(ctx, 2*time.Millisecond) {
+			return false
+		}
 	}
+	return true
 }
 
 // sleep waits; false when ctx ended first.

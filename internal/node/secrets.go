@@ -101,8 +101,10 @@ func (n *Node) checkSecrets(ctx context.Context, f *language.File, p *pipeline.P
 	var err error
 	if n.cfg.Secrets != nil || n.hasState() {
 		if diags, err = missing(n.secretNames()); err == nil && len(diags) > 0 && n.cfg.Secrets == nil {
-			n.freshen(ctx)
-			diags, err = missing(n.secretNames())
+			fresh := n.freshen(ctx)
+			if diags, err = missing(n.secretNames()); err == nil && len(diags) > 0 && !fresh {
+				return pipeline.Errorf(pipeline.Unavailable, "whether the secrets of the pipeline are set cannot be told: this node has not caught up with the leader")
+			}
 		}
 	} else {
 		var leader pipeline.NodeID
