@@ -204,13 +204,29 @@ func (c *Client) call(ctx context.Context, m message) (*message, error) {
 		if !errors.Is(err, errSessionLost) {
 			return reply, err
 		}
-		c.lose(s)
+		c.abandon(s)
 	}
 }
 
-// lose drops a session that a call found dead, before run has noticed.
+// lastWords is for how long a session that a call found dead is read on.
+const lastWords = time.Second
+
+// abandon drops a session that a call found dead, before run has noticed. What
+// the keeper has still said is read first: that another daemon took over may be
+// among it, and a client that missed it would take over in its turn.
+func (c *Client) abandon(s *session) {
+	_ = s.conn.SetReadDeadline(time.Now().Add(lastWords)) // closed: the reader has ended
+	c.drop(s)
+}
+
+// lose ends a session.
 func (c *Client) lose(s *session) {
 	s.conn.Close()
+	c.drop(s)
+}
+
+// drop lets calls wait for the next session.
+func (c *Client) drop(s *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.session == s {
@@ -281,7 +297,7 @@ func (c *Client) startSome(ctx context.Context, ps []Process, refused *RefusedEr
 		}
 		reply, err := s.exchange(ctx, &m)
 		if errors.Is(err, errSessionLost) {
-			c.lose(s)
+			c.abandon(s)
 			continue
 		}
 		if err != nil {
