@@ -90,7 +90,7 @@ func (v verified) same(o verified) bool {
 // identity tells the file of a blob from what it was before.
 func (b *Blobs) identity(d pipeline.Digest) (verified, bool) {
 	var st unix.Stat_t
-	if unix.Lstat(b.path(d), &st) != nil {
+	if _, _, err := b.find(d, &st); err != nil {
 		return verified{}, false
 	}
 	return verified{ino: st.Ino, size: st.Size, mtim: st.Mtim.Nano(), ctim: st.Ctim.Nano()}, true
