@@ -37,6 +37,11 @@ type Limits struct {
 	// scrubbing. ScrubEvery is the pause between two times through the store.
 	RepairRate, ScrubRate int64
 	ScrubEvery            time.Duration
+	// PackAfter is for how long nobody has asked for a blob that is packed on the
+	// disk; negative packs nothing, logs neither. PackRate bounds packing in bytes a
+	// second; negative means no bound.
+	PackAfter time.Duration
+	PackRate  int64
 }
 
 // Defaults of Limits.
@@ -47,6 +52,8 @@ const (
 	defaultRepairRate = 64 << 20
 	defaultScrubRate  = 8 << 20
 	defaultScrubEvery = 6 * time.Hour
+	defaultPackAfter  = time.Hour
+	defaultPackRate   = 32 << 20
 	// minSweepGrace must be longer than anything takes from asking whether a blob
 	// is there to naming it in the state; that somebody asked is kept to the minute.
 	minLogLimit   = 1 << 10
@@ -74,6 +81,12 @@ func (l *Limits) defaults() error {
 	}
 	if l.ScrubEvery == 0 {
 		l.ScrubEvery = defaultScrubEvery
+	}
+	if l.PackAfter == 0 {
+		l.PackAfter = defaultPackAfter
+	}
+	if l.PackRate == 0 {
+		l.PackRate = defaultPackRate
 	}
 	if l.LogLimit < minLogLimit {
 		return pipeline.Errorf(pipeline.Invalid, "-log-limit %d bytes: want at least %d", l.LogLimit, minLogLimit)

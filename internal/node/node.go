@@ -10,12 +10,14 @@ import (
 	"net/http"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pipelined/pipelined/api"
+	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/cluster/consensus"
 	"github.com/pipelined/pipelined/cluster/keys"
@@ -61,6 +63,8 @@ type Node struct {
 	repairPace pacer
 	mend       mender
 	disk       disk
+	// blobUse is how much the blobs took when they were last counted.
+	blobUse atomic.Pointer[wire.BlobUse]
 }
 
 // Open builds a node: it locks the data directory, reads or makes its
@@ -306,6 +310,7 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { n.mendBlobs(core); return nil })
 	g.Go(func() error { n.scrub(core); return nil })
 	g.Go(func() error { n.sweeper(core); return nil })
+	g.Go(func() error { n.packBlobs(core); return nil })
 	g.Go(func() error { n.watchDisk(core); return nil })
 	for serving := true; serving; {
 		select {
