@@ -27,7 +27,7 @@ var limitsTable = []setting{
 	{"scrub-rate", kindText, "look for damaged blobs at this `SIZE` a second; off for never", "8MiB", rate(func(s *agentSettings) *int64 { return &s.Limits.ScrubRate })},
 	{"scrub-every", kindText, "pause for this `TIME` between two looks for damaged blobs", "6h", span(func(s *agentSettings) *time.Duration { return &s.Limits.ScrubEvery })},
 	{"pack-after", kindText, "pack blobs on the disk that nobody asked for in this `TIME`, and logs when their run has ended; off for never", "1h", spanOrOff(func(s *agentSettings) *time.Duration { return &s.Limits.PackAfter })},
-	{"pack-rate", kindText, "pack this `SIZE` a second, a quarter of it while modules run; off for no bound", "32MiB", rate(func(s *agentSettings) *int64 { return &s.Limits.PackRate })},
+	{"pack-rate", kindText, "pack this `SIZE` a second, a quarter of it while modules run; off for no bound", "16MiB", rate(func(s *agentSettings) *int64 { return &s.Limits.PackRate })},
 }
 
 func init() { agentTable = append(agentTable, limitsTable...) }

@@ -53,7 +53,7 @@ const (
 	defaultScrubRate  = 8 << 20
 	defaultScrubEvery = 6 * time.Hour
 	defaultPackAfter  = time.Hour
-	defaultPackRate   = 32 << 20
+	defaultPackRate   = 16 << 20
 	// minSweepGrace must be longer than anything takes from asking whether a blob
 	// is there to naming it in the state; that somebody asked is kept to the minute.
 	minLogLimit   = 1 << 10
