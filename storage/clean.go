@@ -62,25 +62,30 @@ func (b *Blobs) Clean(digests []pipeline.Digest) []pipeline.Digest {
 }
 
 func (b *Blobs) clean(d pipeline.Digest) bool {
-	if valid(d) != nil || !b.present(d, -1) {
+	if valid(d) != nil {
 		return false
 	}
-	now, ok := b.identity(d)
-	if !ok {
-		return false
+	for range 3 { // it may be packed meanwhile
+		if !b.present(d, -1) {
+			return false
+		}
+		now, ok := b.identity(d)
+		if !ok {
+			return false
+		}
+		if was := b.verified.get(d); was.same(now) && time.Since(was.at) < cleanAge {
+			return true
+		}
+		if b.Verify(d) != nil {
+			return false
+		}
+		if after, ok := b.identity(d); ok && after.same(now) {
+			now.at = time.Now()
+			b.verified.put(d, now)
+			return true
+		} // else replaced or written to while it was read
 	}
-	if was := b.verified.get(d); was.same(now) && time.Since(was.at) < cleanAge {
-		return true
-	}
-	if b.Verify(d) != nil {
-		return false
-	}
-	if after, ok := b.identity(d); !ok || !after.same(now) {
-		return false // replaced or written to while it was read
-	}
-	now.at = time.Now()
-	b.verified.put(d, now)
-	return true
+	return false
 }
 
 func (v verified) same(o verified) bool {

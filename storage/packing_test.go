@@ -479,7 +479,8 @@ func TestBlobs_packConcurrent(t *testing.T) {
 		})
 	}
 	each(func(_ int, d pipeline.Digest, p []byte) error {
-		if b.Missing([]pipeline.Digest{d}) != nil || len(b.Clean([]pipeline.Digest{d})) != 1 {
+		b.Clean([]pipeline.Digest{d}) // while the file changes all the time it may say no
+		if b.Missing([]pipeline.Digest{d}) != nil || b.Verify(d) != nil {
 			return fmt.Errorf("blob of %d bytes is missing", len(p))
 		}
 		return b.Walk(t.Context(), func(storage.BlobInfo) error { return nil })
