@@ -59,6 +59,7 @@ type Node struct {
 	leaving   chan struct{} // has an element when the node was told to leave
 	known     bool          // the data directory was used before
 	fetching  fetches
+	parsed    parsedFiles
 	// repairPace bounds copies that nobody waits for.
 	repairPace pacer
 	mend       mender
@@ -368,6 +369,7 @@ func (n *Node) writeAgentFile() error {
 
 // close releases what Open took, in reverse; safe on a half-built node.
 func (n *Node) close() {
+	n.parsed.clear()
 	if n.listener != nil {
 		_ = n.listener.Close() // closed by the server before, usually
 	}
