@@ -38,7 +38,7 @@ func (p *program) planCommand() *cli.Command {
 
 // compiled reads a pipeline and compiles it as a submission would.
 func (p *program) compiled(ctx context.Context, cmd *cli.Command) (*pipeline.Pipeline, error) {
-	s, err := p.readSource(cmd)
+	s, err := p.readSource(ctx, cmd)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func (p *program) compiled(ctx context.Context, cmd *cli.Command) (*pipeline.Pip
 	if err != nil {
 		return nil, wrap("find own executable", err)
 	}
-	in := p.inputsOf(ctx, cmd, s)
+	in := p.inputsOf(cmd, s)
 	in.Variables, in.Evaluator = s.inputs, bounded.New(exe)
 	def, diags := s.file.Compile(ctx, in)
 	if len(diags) > 0 {

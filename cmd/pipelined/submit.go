@@ -99,7 +99,7 @@ func (p *program) prepareRun(ctx context.Context, cmd *cli.Command) (*job, error
 
 // checkRun reads and checks the pipeline.
 func (p *program) checkRun(ctx context.Context, cmd *cli.Command) (*job, error) {
-	s, err := p.readSource(cmd)
+	s, err := p.readSource(ctx, cmd)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +107,7 @@ func (p *program) checkRun(ctx context.Context, cmd *cli.Command) (*job, error) 
 	if err != nil {
 		return nil, err
 	}
-	in := p.inputsOf(ctx, cmd, s)
+	in := p.inputsOf(cmd, s)
 	if err := s.check(ctx, in); err != nil {
 		return nil, err
 	}

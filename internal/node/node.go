@@ -57,6 +57,7 @@ type Node struct {
 	leaving   chan struct{} // has an element when the node was told to leave
 	known     bool          // the data directory was used before
 	fetching  fetches
+	parsed    parsedFiles
 	// repairPace bounds copies that nobody waits for.
 	repairPace pacer
 	mend       mender
@@ -113,7 +114,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	n.worker, err = worker.Open(ctx, worker.Config{Self: n.id, Name: cfg.Name, Capabilities: n.capabilities(),
 		Runner: n.runner, Blobs: n.blobs, Journal: n.journal, WorkDir: n.dir.WorkDir(), CachesDir: n.dir.CachesDir(),
 		ModuleEnv: cfg.ModuleEnv, KeepWork: cfg.KeepWork, Fetch: n.fetch, Copy: n.copyAway, Report: n.report,
-		LogLimit: cfg.Limits.LogLimit, Full: n.whyFull,
+		LogLimit: cfg.Limits.LogLimit, Full: n.whyFull, Filled: n.lookAtDisk,
 		Logger: n.log.Named("worker")})
 	return n, err
 }
@@ -363,6 +364,7 @@ func (n *Node) writeAgentFile() error {
 
 // close releases what Open took, in reverse; safe on a half-built node.
 func (n *Node) close() {
+	n.parsed.clear()
 	if n.listener != nil {
 		_ = n.listener.Close() // closed by the server before, usually
 	}

@@ -264,7 +264,7 @@ func (t transport) Sync(ctx context.Context, w pipeline.NodeID, in peer.SyncRequ
 // report brings a worker's reports to the orchestrator. Where that is this
 // node, the second copy of what they carry goes to another node first.
 func (n *Node) report(ctx context.Context, reports []peer.Report) ([]peer.Ack, error) {
-	in := peer.ReportRequest{Worker: n.id, Reports: reports}
+	in := peer.ReportRequest{Worker: n.id, Reports: reports, Full: n.whyFull()}
 	if n.orch.Leading() {
 		n.copyReported(ctx, reports)
 		out, err := n.orch.Report(ctx, in)

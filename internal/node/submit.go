@@ -97,7 +97,7 @@ func (n *Node) compile(ctx context.Context, by api.Subject, id pipeline.RunID, i
 	}
 	sort.Slice(inputs.Variables, func(i, j int) bool { return inputs.Variables[i].Name < inputs.Variables[j].Name })
 	inputs.Evaluator = n.eval
-	file, diags := language.Parse(in.FileName, []byte(in.Source))
+	file, diags := n.parsed.parse(in.FileName, []byte(in.Source))
 	if len(diags) > 0 {
 		return nil, sourceError(diags)
 	}
