@@ -62,6 +62,7 @@ type Blobs struct {
 	// verified tells what Clean need not read again.
 	verified cleanBlobs
 	arriving partials
+	whole    wholeTrees
 	aside    atomic.Int64 // bad copies that were kept
 
 	closeOnce sync.Once
@@ -346,6 +347,7 @@ func (b *Blobs) Delete(d pipeline.Digest) error {
 
 // deleteLocked removes all that is there of a blob.
 func (b *Blobs) deleteLocked(d pipeline.Digest) error {
+	b.whole.lost()
 	for _, path := range []string{b.path(d), b.packedPath(d)} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("delete blob: %w", err)

@@ -118,7 +118,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	n.worker, err = worker.Open(ctx, worker.Config{Self: n.id, Name: cfg.Name, Capabilities: n.capabilities(),
 		Runner: n.runner, Blobs: n.blobs, Journal: n.journal, WorkDir: n.dir.WorkDir(), CachesDir: n.dir.CachesDir(),
 		ModuleEnv: cfg.ModuleEnv, KeepWork: cfg.KeepWork, Fetch: n.fetch, Copy: n.copyAway, Report: n.report,
-		LogLimit: cfg.Limits.LogLimit, Full: n.whyFull,
+		LogLimit: cfg.Limits.LogLimit, Full: n.whyFull, Filled: n.lookAtDisk,
 		Logger: n.log.Named("worker")})
 	return n, err
 }

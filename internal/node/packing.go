@@ -173,7 +173,11 @@ func (p *packer) unused(ctx context.Context, after time.Duration) {
 	before := began.Add(-after)
 	var old []pipeline.Digest
 	var use wire.BlobUse
-	err := p.n.blobs.Walk(ctx, func(i storage.BlobInfo) error {
+	end, err := p.n.blobs.BeginSweep() // the files of trees that were asked for say so now
+	if err != nil {
+		p.n.log.Debug("a tree that was asked for cannot be read", "error", err)
+	}
+	err = p.n.blobs.Walk(ctx, func(i storage.BlobInfo) error {
 		use.Blobs++
 		use.Bytes += i.Size
 		use.StoredBytes += i.Stored
@@ -185,6 +189,7 @@ func (p *packer) unused(ctx context.Context, after time.Duration) {
 		}
 		return nil
 	})
+	end()
 	if err != nil {
 		if ctx.Err() == nil {
 			p.n.log.Warn("list the blobs to pack", "error", err)
