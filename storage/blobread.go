@@ -56,6 +56,7 @@ func (b *Blobs) Open(d pipeline.Digest) (*Blob, error) {
 	}
 	f, err := os.OpenFile(b.path(d), os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, fs.ErrNotExist) {
+		b.whole.lost() // maybe somebody removed it by hand
 		return nil, &MissingError{Digest: d}
 	}
 	if err != nil {
@@ -259,6 +260,7 @@ func (b *Blobs) moveAside(d pipeline.Digest, bad *os.File) bool {
 	if err != nil || !os.SameFile(badInfo, now) {
 		return false
 	}
+	b.whole.lost()
 	if badInfo.Size() > maxAsideBytes || b.aside.Add(1) > maxAside {
 		return os.Remove(b.path(d)) == nil
 	}

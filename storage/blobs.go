@@ -60,6 +60,7 @@ type Blobs struct {
 	// verified tells what Clean need not read again.
 	verified cleanBlobs
 	arriving partials
+	whole    wholeTrees
 	aside    atomic.Int64 // bad copies that were kept
 
 	closeOnce sync.Once
@@ -304,6 +305,7 @@ func (b *Blobs) Delete(d pipeline.Digest) error {
 	if err := os.Remove(b.path(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("delete blob: %w", err)
 	}
+	b.whole.lost()
 	os.Remove(b.sumsPath(d)) // small blobs have none
 	return nil
 }
@@ -321,6 +323,7 @@ func (b *Blobs) DeleteUnused(d pipeline.Digest, since time.Time) (bool, error) {
 		return false, nil
 	}
 	if err == nil {
+		b.whole.lost()
 		err = os.Remove(b.path(d))
 		os.Remove(b.sumsPath(d)) // small blobs have none
 	}

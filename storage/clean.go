@@ -99,8 +99,12 @@ func (b *Blobs) identity(d pipeline.Digest) (verified, bool) {
 // touch sets a file's time to now, and keeps what is known of its bytes.
 func (b *Blobs) touch(d pipeline.Digest, set func() error) {
 	was := b.verified.get(d)
+	if was.at.IsZero() {
+		_ = set() // nothing is known that could be lost
+		return
+	}
 	before, ok := b.identity(d)
-	if set() != nil || !ok || was.at.IsZero() || !was.same(before) {
+	if set() != nil || !ok || !was.same(before) {
 		return
 	}
 	if after, ok := b.identity(d); ok && after.ino == before.ino && after.size == before.size {

@@ -19,7 +19,7 @@ func (p *program) planCommand() *cli.Command {
 	return &cli.Command{
 		Name: "plan", Usage: "shows what a pipeline would do; needs no cluster, but asks one for durations and recorded results where there is one", ArgsUsage: "FILE",
 		Description: "Waves of modules that may run at the same time, what is skipped and why, what is known only when results are, and the longest path. Where there is a cluster also on which workers the modules would run were those idle, and how long they take by what earlier runs took.",
-		Flags:       append(append(append(varFlags(), selectFlags()...), cacheFlags()...), jsonFlag()),
+		Flags:       append(append(append(varFlags(), selectFlags()...), append(cacheFlags(), p.snapshotFlags()...)...), jsonFlag()),
 		Action: p.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
 			def, err := p.compiled(ctx, cmd)
 			if err != nil {

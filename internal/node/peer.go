@@ -38,6 +38,9 @@ func (n *Node) peerHandler() http.Handler {
 	mux.Handle("POST /peer/missing", message(func(_ context.Context, want []pipeline.Digest) ([]pipeline.Digest, error) {
 		return n.blobs.Missing(want), nil
 	}))
+	mux.Handle("POST /peer/missing/tree", message(func(_ context.Context, tree pipeline.Digest) ([]pipeline.Digest, error) {
+		return n.blobs.MissingOf(tree)
+	}))
 	mux.Handle("POST /peer/sizes", message(func(_ context.Context, want []pipeline.Digest) ([]int64, error) { return n.sizes(want), nil }))
 	mux.Handle("POST /peer/take", message(n.take))
 	mux.HandleFunc("GET /peer/blob", n.servePeerBlob)
