@@ -58,6 +58,7 @@ type Blobs struct {
 	buffers sync.Pool // *[]byte of smallBlob
 	codecs  sync.Pool // *bundleEncoder
 	pack    packers
+	chunks  chunkIndex
 	trees   treeCache
 	// verified tells what Clean need not read again.
 	verified cleanBlobs
@@ -105,6 +106,7 @@ func OpenBlobs(dir string, opts BlobOptions) (*Blobs, error) {
 	b := &Blobs{dir: dir, opts: opts, tmpLock: -1, space: diskSpace}
 	b.buffers.New = func() any { buf := make([]byte, smallBlob+1); return &buf }
 	b.pack.init()
+	b.chunks.init()
 	for _, d := range []string{dir, filepath.Join(dir, tmpDir), filepath.Join(dir, corruptDir), filepath.Join(dir, partialDir)} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, fmt.Errorf("open blobs: %w", diskError(err))
@@ -354,6 +356,7 @@ func (b *Blobs) deleteLocked(d pipeline.Digest) error {
 		}
 	}
 	os.Remove(b.sumsPath(d)) // small blobs have none
+	os.Remove(b.chunksPath(d))
 	return nil
 }
 
