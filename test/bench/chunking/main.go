@@ -1,13 +1,12 @@
 // Command chunking measures what content-defined chunks would save when a file
-// moves to a node that has an older version of it: bytes on the wire, processor
-// time, and time at several speeds of the network. docs/adr has what followed.
+// moves to a node that has an older version of it: bytes on the wire and processor
+// time. docs/adr/0009 has what followed.
 //
 //	go run ./test/bench/chunking NAME=OLD,NEW ...
 package main
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -24,7 +23,7 @@ const (
 	block   = storage.BlockSize
 	stretch = 16 << 20 // what one request for a part of a large blob asks for
 	sample  = 64 << 10
-	// entry is what a chunk costs in a list: half a digest and a length.
+	// entry is what a chunk has in a list: half a digest and a length.
 	entry = 20
 )
 
@@ -39,8 +38,8 @@ func main() {
 }
 
 func run(args []string) error {
-	fmt.Println("| file | size | today: whole, packed | average | chunks | missing chunks, packed | missing blocks, packed | of today | list | s/GiB to cut and hash | today at 1 Gbit/s | chunks | today at 10 Gbit/s | chunks | today, loopback | chunks |")
-	fmt.Println("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
+	fmt.Println("| file | size | today: whole, packed | average | chunks | missing chunks, packed | missing blocks, packed | of today | s/GiB to cut and hash | s/GiB to pack and unpack the whole |")
+	fmt.Println("|---|---|---|---|---|---|---|---|---|---|")
 	for _, arg := range args {
 		name, files, ok := strings.Cut(arg, "=")
 		from, to, ok2 := strings.Cut(files, ",")
@@ -64,28 +63,12 @@ func run(args []string) error {
 
 // cost is what moving some bytes takes.
 type cost struct {
-	wire           int
-	pack, unpack   time.Duration
-	copied, stored time.Duration // reading local parts; writing and hashing the file
-}
-
-// at is the time for a speed in bytes a second, 0 for none that bounds: the wire,
-// the sender and the receiver work at the same time.
-func (c cost) at(speed float64) time.Duration {
-	wire := time.Duration(0)
-	if speed > 0 {
-		wire = time.Duration(float64(c.wire) / speed * float64(time.Second))
-	}
-	return max(c.pack, wire, c.unpack+c.copied+c.stored)
+	wire int
+	cpu  time.Duration // to pack and unpack
 }
 
 func compare(name string, before, after []byte) error {
-	stored, err := store(after)
-	if err != nil {
-		return err
-	}
 	var whole cost
-	whole.stored = stored
 	for at := 0; at < len(after); at += stretch {
 		if err := send(after[at:min(at+stretch, len(after))], &whole); err != nil {
 			return err
@@ -98,7 +81,6 @@ func compare(name string, before, after []byte) error {
 		each(c, before, func(_ int, p []byte) { have[sha256.Sum256(p)] = true })
 		took := time.Since(began)
 		var exact, blocks cost
-		exact.stored, blocks.stored = stored, stored
 		n, missing := 0, [][2]int{}
 		each(c, after, func(at int, p []byte) {
 			n++
@@ -123,16 +105,9 @@ func compare(name string, before, after []byte) error {
 		}
 		blocks.wire += n * entry
 		exact.wire += n * entry
-		began = time.Now()
-		copy(make([]byte, len(after)), after)
-		blocks.copied = time.Since(began)
-		perGiB := took.Seconds() / float64(len(before)) * (1 << 30)
-		fmt.Printf("| %s | %s | %s | %d KiB | %d | %s | %s | %.1f %% | %d KiB | %.2f |", name, size(len(after)), size(whole.wire), average>>10, n, size(exact.wire), size(blocks.wire),
-			100*float64(blocks.wire)/float64(whole.wire), n*entry>>10, perGiB)
-		for _, speed := range []float64{125e6, 1250e6, 0} {
-			fmt.Printf(" %s | %s |", whole.at(speed).Round(time.Millisecond), blocks.at(speed).Round(time.Millisecond))
-		}
-		fmt.Println()
+		perGiB := func(d time.Duration, n int) float64 { return d.Seconds() / float64(n) * (1 << 30) }
+		fmt.Printf("| %s | %s | %s | %d KiB | %d | %s | %s | %.1f %% | %.2f | %.2f |\n", name, size(len(after)), size(whole.wire), average>>10, n, size(exact.wire), size(blocks.wire),
+			100*float64(blocks.wire)/float64(whole.wire), perGiB(took, len(before)), perGiB(whole.cpu, len(after)))
 	}
 	return nil
 }
@@ -172,13 +147,11 @@ func send(p []byte, c *cost) error {
 		head := part[:min(len(part), sample)]
 		if len(encoder.EncodeAll(head, nil)) >= len(head)*7/8 {
 			c.wire += len(part)
-			c.pack += time.Since(began)
+			c.cpu += time.Since(began)
 			continue
 		}
 		packed := encoder.EncodeAll(part, nil)
-		c.pack += time.Since(began)
 		c.wire += len(packed)
-		began = time.Now()
 		z, err := zstd.NewReader(bytes.NewReader(packed), zstd.WithDecoderConcurrency(1))
 		if err != nil {
 			return err
@@ -187,33 +160,7 @@ func send(p []byte, c *cost) error {
 			return err
 		}
 		z.Close()
-		c.unpack += time.Since(began)
+		c.cpu += time.Since(began)
 	}
 	return nil
-}
-
-// store is the time that writing and hashing a file takes that has arrived.
-func store(p []byte) (time.Duration, error) {
-	dir, err := os.MkdirTemp("", "chunking-")
-	if err != nil {
-		return 0, err
-	}
-	defer os.RemoveAll(dir)
-	b, err := storage.OpenBlobs(dir, storage.BlobOptions{LowWater: -1})
-	if err != nil {
-		return 0, err
-	}
-	defer b.Close()
-	ctx := context.Background()
-	d := storage.DigestOf(p)
-	began := time.Now()
-	part, err := b.Partial(d, int64(len(p)))
-	if err != nil {
-		return 0, err
-	}
-	if _, err := part.Fill(ctx, 0, int64(len(p)), bytes.NewReader(p)); err != nil {
-		return 0, err
-	}
-	err = part.Commit(ctx)
-	return time.Since(began), err
 }
