@@ -405,8 +405,8 @@ func (b *Blobs) admit(size int64) error {
 		low = min(maxLowWater, total/20)
 	}
 	if need := low + uint64(max(size, 0)); free < need {
-		return pipeline.Errorf(pipeline.Unavailable, "disk low: %d MiB are free for %s, %d MiB must stay free: remove files, or move the data directory to a larger disk",
-			free>>20, b.dir, low>>20)
+		return &FullError{Reason: fmt.Sprintf("disk low: %d MiB are free for %s, %d MiB must stay free: remove files, or move the data directory to a larger disk",
+			free>>20, b.dir, low>>20)}
 	}
 	return nil
 }
