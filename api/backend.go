@@ -121,6 +121,9 @@ type Backend interface {
 	PutBlobPart(ctx context.Context, d pipeline.Digest, from, total int64, r io.Reader) error
 	ArrivedBlobs(ctx context.Context, d []pipeline.Digest) map[pipeline.Digest]int64
 	MissingBlobs(ctx context.Context, d []pipeline.Digest) ([]pipeline.Digest, error)
+	// MissingOfTree tells which blobs of a tree and its files this node lacks: the
+	// tree alone where it lacks that.
+	MissingOfTree(ctx context.Context, tree pipeline.Digest) ([]pipeline.Digest, error)
 	PutBundle(ctx context.Context, r io.Reader) (int, error)
 
 	// Execute: any node; the run of one module is placed on this node. With

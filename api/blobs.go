@@ -159,7 +159,7 @@ func (s *Server) missing(c *call) error {
 			return err
 		}
 	}
-	lacking, err := s.backend.MissingBlobs(c.r.Context(), in.Digests)
+	lacking, err := s.lacking(c, in)
 	if lacking == nil {
 		lacking = []pipeline.Digest{}
 	}
@@ -168,6 +168,20 @@ func (s *Server) missing(c *call) error {
 		out.Arrived = s.backend.ArrivedBlobs(c.r.Context(), lacking)
 	}
 	return okOr(s, c, out, err)
+}
+
+func (s *Server) lacking(c *call, in wire.MissingRequest) ([]pipeline.Digest, error) {
+	if in.Tree == "" {
+		return s.backend.MissingBlobs(c.r.Context(), in.Digests)
+	}
+	tree, err := digest(string(in.Tree))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(in.Digests) > 0:
+		return nil, pipeline.Errorf(pipeline.Invalid, "tree and digests exclude each other: ask for a tree with all its files, or for single blobs")
+	}
+	return s.backend.MissingOfTree(c.r.Context(), tree)
 }
 
 func (s *Server) putBundle(c *call) error {

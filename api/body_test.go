@@ -248,6 +248,17 @@ func TestBlobs(t *testing.T) {
 	if stored, err := c.PutBundle(t.Context(), strings.NewReader("abc")); err != nil || stored != 3 {
 		t.Errorf("bundle: %d, %v", stored, err)
 	}
+	b.MissingOfTreeFunc = func(_ context.Context, tree pipeline.Digest) ([]pipeline.Digest, error) {
+		return []pipeline.Digest{tree}, nil
+	}
+	if lacking, err := c.MissingOf(t.Context(), d); err != nil || len(lacking) != 1 || lacking[0] != d {
+		t.Errorf("missing of a tree: %v, %v", lacking, err)
+	}
+	for _, body := range []string{`{"tree":"xyz"}`, `{"tree":"` + string(d) + `","digests":["` + string(d) + `"]}`} {
+		if r := ask(t, n.public.URL, "POST /api/v1/blobs/missing", body, asSubmit, isJSON); r.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: got %d", body, r.StatusCode)
+		}
+	}
 	if r := ask(t, n.public.URL, "POST /api/v1/blobs/missing", `{"digests":["xyz"]}`, asSubmit, isJSON); r.StatusCode != http.StatusBadRequest {
 		t.Errorf("bad digest: got %d", r.StatusCode)
 	}

@@ -51,7 +51,7 @@ func (v *View) missing(in *Inputs, w *Worker) time.Duration {
 }
 
 // near chooses for a module with inputs: least, the least loaded of those that
-// have room; or one that has more of the inputs; or nobody for now, where a worker
+// have room; or one that has more of the inputs; or nobody yet, where a worker
 // that has more of them will have a slot sooner than the rest could be moved. gain
 // is how many bytes more it has than the least loaded.
 func (p *planner) near(m *Module, least *Worker, mayWait bool) (where *Worker, gain int64, wait bool) {

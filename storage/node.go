@@ -188,5 +188,17 @@ func DefaultDataDir(bind string) string {
 	return filepath.Join(DefaultRoot(), agentsDir, name)
 }
 
+// snapshotsDir is where StatCaches lie, below DefaultRoot or in a data directory.
+const snapshotsDir = "snapshots"
+
+// SnapshotsDir is where OpenStatCache finds what is remembered of workspaces: in
+// a data directory, or, where that is "", in DefaultRoot.
+func SnapshotsDir(dataDir string) string {
+	if dataDir == "" {
+		dataDir = DefaultRoot()
+	}
+	return filepath.Join(dataDir, snapshotsDir)
+}
+
 // DefaultRunDir is the data directory that `run` keeps.
 func DefaultRunDir() string { return filepath.Join(DefaultRoot(), "run") }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"golang.org/x/sync/errgroup"
@@ -31,6 +32,10 @@ type SnapshotOptions struct {
 	// Warn is told, one line each, what was left out or is doubtful. It is
 	// called before Snapshot returns, from its goroutine. It may be nil.
 	Warn func(string)
+	// Cache is what is remembered of the folder since its last snapshot; it
+	// learns from this one. Files that it knows are not read, and not stored: see
+	// Refill. It may be nil.
+	Cache *StatCache
 }
 
 // Snapshot reads a folder into a tree and its files into a store (for many
@@ -41,18 +46,42 @@ type SnapshotOptions struct {
 //
 // Each file is read once: what was hashed is what was stored. One that changes
 // meanwhile is taken as it was read, with a warning. A file or folder that
-// cannot be read is an error.
+// cannot be read is an error. Of files that opts.Cache knows only the digest is
+// taken.
 func Snapshot(ctx context.Context, root string, into Putter, opts SnapshotOptions) (Tree, error) {
-	abs, err := filepath.Abs(root)
+	abs, err := realPath(root)
 	if err != nil {
-		return nil, fmt.Errorf("snapshot of %s: %w", root, err)
-	}
-	if abs, err = filepath.EvalSymlinks(abs); err != nil {
 		return nil, fmt.Errorf("snapshot of %s: %w", root, err)
 	}
 	put, commit, discard := collect(into)
 	defer discard()
-	s := &snapshot{root: abs, into: put, exclude: newFilter(opts.Exclude), skip: map[string]bool{}, skipFiles: map[fileID]bool{}}
+	s := newSnapshot(abs, put, opts)
+	tree, err := s.run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := commit(ctx); err != nil {
+		return nil, fmt.Errorf("snapshot of %s: %w", root, err)
+	}
+	s.tell(opts.Warn)
+	return tree, nil
+}
+
+// realPath is absolute and without links.
+func realPath(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(abs)
+}
+
+func newSnapshot(root string, into Putter, opts SnapshotOptions) *snapshot {
+	s := &snapshot{root: root, into: into, exclude: newFilter(opts.Exclude), skip: map[string]bool{}, skipFiles: map[fileID]bool{}}
+	if s.cache = opts.Cache; s.cache == nil {
+		s.cache = &StatCache{now: time.Now}
+	}
+	s.began = s.cache.now()
 	for _, path := range opts.Skip {
 		s.skip[filepath.Clean(path)] = true
 		if real, err := filepath.EvalSymlinks(path); err == nil {
@@ -63,19 +92,7 @@ func Snapshot(ctx context.Context, root string, into Putter, opts SnapshotOption
 			s.skipFiles[idOf(&st)] = true
 		}
 	}
-	tree, err := s.run(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := commit(ctx); err != nil {
-		return nil, fmt.Errorf("snapshot of %s: %w", root, err)
-	}
-	if opts.Warn != nil {
-		for _, w := range s.warnings() {
-			opts.Warn(w)
-		}
-	}
-	return tree, nil
+	return s
 }
 
 // collect gives a batch where into is a store, and how to end it.
@@ -93,15 +110,27 @@ type fileID struct{ dev, ino uint64 }
 
 func idOf(st *unix.Stat_t) fileID { return fileID{uint64(st.Dev), st.Ino} }
 
+// snapshotEntry is an entry of the tree to be. A reader completes it where it
+// is a file; one that is no part of the workspace after all loses its path.
+type snapshotEntry struct {
+	pipeline.TreeEntry
+	stat fileStat
+	// hit says that the cache knew it, learn that the next one may.
+	hit, learn bool
+}
+
 type snapshot struct {
 	root      string
 	into      Putter
 	exclude   *filter
 	skip      map[string]bool
 	skipFiles map[fileID]bool
+	cache     *StatCache
+	began     time.Time
 
-	entries []*pipeline.TreeEntry // in the order of the walk; the walker's alone
-	files   chan *pipeline.TreeEntry
+	entries []*snapshotEntry // in the order of the walk; the walker's alone
+	batch   []*snapshotEntry // files that go to a reader next; the walker's alone
+	files   chan []*snapshotEntry
 
 	mu sync.Mutex
 	// guards following
@@ -113,12 +142,14 @@ type snapshot struct {
 func (s *snapshot) run(ctx context.Context) (Tree, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	// Listing is quicker than reading: a short queue keeps readers busy.
-	s.files = make(chan *pipeline.TreeEntry, 256)
+	s.files = make(chan []*snapshotEntry, 16)
 	for range max(2, runtime.GOMAXPROCS(0)) {
 		g.Go(func() error {
-			for e := range s.files {
-				if err := s.read(ctx, e); err != nil {
-					return err
+			for batch := range s.files {
+				for _, e := range batch {
+					if err := s.look(ctx, e); err != nil {
+						return err
+					}
 				}
 			}
 			return nil
@@ -131,8 +162,10 @@ func (s *snapshot) run(ctx context.Context) (Tree, error) {
 			return err
 		}
 		s.warn(warning)
-		_, err = s.walk(ctx, top, "", false)
-		return err
+		if _, err = s.walk(ctx, top, "", false); err != nil {
+			return err
+		}
+		return s.flush(ctx)
 	})
 	if err := g.Wait(); err != nil {
 		return nil, err
@@ -140,11 +173,39 @@ func (s *snapshot) run(ctx context.Context) (Tree, error) {
 	tree := make(Tree, 0, len(s.entries))
 	for _, e := range s.entries {
 		if e.Path != "" { // vanished before it was read
-			tree = append(tree, *e)
+			tree = append(tree, e.TreeEntry)
+			s.learn(e)
 		}
 	}
 	sortTree(tree)
 	return tree, nil
+}
+
+// learn lets the cache remember a file.
+func (s *snapshot) learn(e *snapshotEntry) {
+	if e.hit {
+		s.cache.hits++
+	}
+	if e.hit || e.learn {
+		s.cache.next = append(s.cache.next, statRecord{e.Path, e.stat, e.Digest})
+	}
+}
+
+// readBatch is how many files a reader gets at once.
+const readBatch = 64
+
+// flush hands the files that were listed to a reader.
+func (s *snapshot) flush(ctx context.Context) error {
+	if len(s.batch) == 0 {
+		return nil
+	}
+	select {
+	case s.files <- s.batch:
+		s.batch = make([]*snapshotEntry, 0, readBatch)
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // walk goes through a folder and reports how many entries it has.
@@ -180,7 +241,7 @@ func (s *snapshot) walk(ctx context.Context, up *folder, rel string, trackedOnly
 			s.change(rel)
 			return 0, nil
 		}
-		return 1, s.add(&pipeline.TreeEntry{Path: rel, Dir: true, Mode: uint32(info.Mode().Perm())})
+		return 1, s.add(&snapshotEntry{TreeEntry: pipeline.TreeEntry{Path: rel, Dir: true, Mode: uint32(info.Mode().Perm())}})
 	}
 	return count, nil
 }
@@ -210,16 +271,14 @@ func (s *snapshot) entry(ctx context.Context, f *folder, dir string, n fs.DirEnt
 	case n.IsDir():
 		return s.walk(ctx, f, rel, trackedOnly)
 	case n.Type().IsRegular():
-		e := &pipeline.TreeEntry{Path: rel}
+		e := &snapshotEntry{TreeEntry: pipeline.TreeEntry{Path: rel}}
 		if err := s.add(e); err != nil {
 			return 0, err
 		}
-		select {
-		case s.files <- e:
+		if s.batch = append(s.batch, e); len(s.batch) < readBatch {
 			return 1, nil
-		case <-ctx.Done():
-			return 0, context.Cause(ctx)
 		}
+		return 1, s.flush(ctx)
 	case n.Type() == fs.ModeSymlink:
 		return s.link(rel, abs)
 	}
@@ -227,7 +286,7 @@ func (s *snapshot) entry(ctx context.Context, f *folder, dir string, n fs.DirEnt
 	return 0, nil
 }
 
-func (s *snapshot) add(e *pipeline.TreeEntry) error {
+func (s *snapshot) add(e *snapshotEntry) error {
 	if len(s.entries) == MaxTreeEntries {
 		return pipeline.Errorf(pipeline.TooLarge, "workspace %s holds more than %d files: leave some out with %s", s.root, MaxTreeEntries, ownIgnoreFile)
 	}
@@ -245,12 +304,36 @@ func (s *snapshot) link(rel, abs string) (int, error) {
 		s.warn(fmt.Sprintf("left out %q: %s", rel, reason))
 		return 0, nil
 	}
-	return 1, s.add(&pipeline.TreeEntry{Path: rel, Link: target, Mode: 0o777})
+	return 1, s.add(&snapshotEntry{TreeEntry: pipeline.TreeEntry{Path: rel, Link: target, Mode: 0o777}})
+}
+
+// look completes the entry of a file: by what is remembered of it where it has
+// not changed since, else by reading it.
+func (s *snapshot) look(ctx context.Context, e *snapshotEntry) error {
+	if len(s.cache.old) == 0 {
+		return s.read(ctx, e)
+	}
+	var st unix.Stat_t
+	err := retryEINTR(func() error { return unix.Lstat(s.path(e), &st) })
+	if err != nil || s.skipFiles[idOf(&st)] {
+		return s.read(ctx, e)
+	}
+	d, ok := s.cache.find(e.Path, &st)
+	if !ok {
+		return s.read(ctx, e)
+	}
+	e.Digest, e.Size, e.Mode = d, st.Size, uint32(st.Mode)&0o777
+	e.stat, e.hit = statOf(&st), true
+	return ctx.Err()
+}
+
+func (s *snapshot) path(e *snapshotEntry) string {
+	return s.root + "/" + filepath.FromSlash(e.Path)
 }
 
 // read stores a file and completes its entry.
-func (s *snapshot) read(ctx context.Context, e *pipeline.TreeEntry) error {
-	path := filepath.Join(s.root, filepath.FromSlash(e.Path))
+func (s *snapshot) read(ctx context.Context, e *snapshotEntry) error {
+	path := s.path(e)
 	// It may have become a link or a pipe since it was listed.
 	fd, err := openFD(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ELOOP) {
@@ -278,10 +361,13 @@ func (s *snapshot) read(ctx context.Context, e *pipeline.TreeEntry) error {
 		}
 		return fmt.Errorf("store workspace file %s: %w", path, err)
 	}
-	e.Mode = uint32(before.Mode) & 0o777
-	if err := unix.Fstat(fd, &after); err != nil || e.Size != before.Size || after.Size != before.Size || after.Mtim != before.Mtim {
+	e.Mode, e.stat = uint32(before.Mode)&0o777, statOf(&before)
+	err = unix.Fstat(fd, &after)
+	if err != nil || e.Size != before.Size || after.Size != before.Size || after.Mtim != before.Mtim {
 		s.change(e.Path)
+		return nil
 	}
+	e.learn = e.stat == statOf(&after) && s.cache.reliable(&before, s.began)
 	return nil
 }
 
@@ -327,6 +413,16 @@ func (s *snapshot) change(rel string) {
 	s.changed = append(s.changed, rel)
 }
 
+// tell hands the warnings on.
+func (s *snapshot) tell(warn func(string)) {
+	if warn == nil {
+		return
+	}
+	for _, w := range s.warnings() {
+		warn(w)
+	}
+}
+
 // warnings gives one line for everything that changed, and one for each thing
 // that was left out, but not hundreds.
 func (s *snapshot) warnings() []string {
@@ -337,8 +433,9 @@ func (s *snapshot) warnings() []string {
 		more := len(lines) - many
 		lines = append(lines[:many:many], fmt.Sprintf("%d more were left out", more))
 	}
+	slices.Sort(s.changed)
+	s.changed = slices.Compact(s.changed)
 	if n := len(s.changed); n > 0 {
-		slices.Sort(s.changed)
 		shown := s.changed[:min(n, 5)]
 		text := fmt.Sprintf("changed while it was read, taken as read: %s", strings.Join(shown, ", "))
 		if n > len(shown) {

@@ -30,6 +30,27 @@ func networkFilesystem(path string) string {
 	return ""
 }
 
+// localFilesystem reports whether path lies on a filesystem that surely sets a
+// file's times by this machine's clock. What is not known is none.
+func localFilesystem(path string) bool {
+	var st unix.Statfs_t
+	if unix.Statfs(path, &st) != nil {
+		return false
+	}
+	switch int64(st.Type) & 0xffffffff {
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC, unix.TMPFS_MAGIC, unix.OVERLAYFS_SUPER_MAGIC,
+		zfsMagic, bcachefsMagic:
+		return true
+	}
+	return false
+}
+
+// Magic numbers of filesystems that golang.org/x/sys/unix does not name.
+const (
+	zfsMagic      = 0x2fc12fc1
+	bcachefsMagic = 0xca451a4e
+)
+
 // renameNew renames unless the new name is taken (fs.ErrExist).
 func renameNew(from, to string) error {
 	return unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)

@@ -15,6 +15,12 @@ func syncFilesystem(int) (ok bool, err error) { return false, nil }
 // networkFilesystem is only known on Linux.
 func networkFilesystem(string) string { return "" }
 
+// localFilesystem reports whether path lies on a disk of this machine.
+func localFilesystem(path string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(path, &st) == nil && uint64(st.Flags)&unix.MNT_LOCAL != 0
+}
+
 // renameNew renames unless the new name is taken.
 func renameNew(string, string) error { return unix.ENOTSUP }
 

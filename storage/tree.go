@@ -61,21 +61,26 @@ func EncodeTree(t Tree) ([]byte, error) {
 	if err := t.check(); err != nil {
 		return nil, err
 	}
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if t == nil {
-		t = Tree{}
+	size := 2
+	for i := range t {
+		size += len(t[i].Path) + len(t[i].Link) + 128
 	}
-	if err := enc.Encode(t); err != nil {
+	out, err := appendTree(make([]byte, 0, size), t)
+	if err != nil {
 		return nil, fmt.Errorf("encode tree: %w", err)
 	}
-	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+	return out, nil
 }
 
 // DecodeTree reads the blob of a tree and checks all of it: what it returns can
 // be laid out without leaving its folder. A *TreeError says what is wrong.
 func DecodeTree(blob []byte) (Tree, error) {
+	if t, ok := parseTree(blob); ok {
+		if err := t.check(); err != nil {
+			return nil, err
+		}
+		return t, nil
+	}
 	dec := json.NewDecoder(bytes.NewReader(blob))
 	dec.DisallowUnknownFields()
 	if tok, err := dec.Token(); err != nil || tok != json.Delim('[') {

@@ -59,6 +59,7 @@ type Backend struct {
 	PutBlobPartFunc          func(context.Context, pipeline.Digest, int64, int64, io.Reader) error
 	ArrivedBlobsFunc         func(context.Context, []pipeline.Digest) map[pipeline.Digest]int64
 	MissingBlobsFunc         func(context.Context, []pipeline.Digest) ([]pipeline.Digest, error)
+	MissingOfTreeFunc        func(context.Context, pipeline.Digest) ([]pipeline.Digest, error)
 	PutBundleFunc            func(context.Context, io.Reader) (int, error)
 	ExecuteFunc              func(context.Context, api.Subject, wire.ExecuteRequest, bool) (wire.ExecuteResponse, bool, error)
 	CancelExecutionFunc      func(context.Context, api.Subject, wire.CancelExecution) error
@@ -285,6 +286,14 @@ func (b *Backend) ArrivedBlobs(ctx context.Context, d []pipeline.Digest) map[pip
 		return nil
 	}
 	return b.ArrivedBlobsFunc(ctx, d)
+}
+
+// MissingOfTree calls the field.
+func (b *Backend) MissingOfTree(ctx context.Context, d pipeline.Digest) ([]pipeline.Digest, error) {
+	if b.MissingOfTreeFunc == nil {
+		return nil, unset("MissingOfTree")
+	}
+	return b.MissingOfTreeFunc(ctx, d)
 }
 
 // MissingBlobs calls the field.

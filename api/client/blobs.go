@@ -80,6 +80,14 @@ func (c *Client) Missing(ctx context.Context, digests []pipeline.Digest) ([]pipe
 	return lacking, nil
 }
 
+// MissingOf tells which blobs of a tree and its files the node that answers
+// lacks: the tree alone where it lacks that. A node of an earlier version says
+// pipeline.Invalid.
+func (c *Client) MissingOf(ctx context.Context, tree pipeline.Digest) ([]pipeline.Digest, error) {
+	out, err := do[wire.MissingResponse](ctx, c, &request{method: http.MethodPost, path: blobsPath + "/missing", safe: true}, wire.MissingRequest{Tree: tree})
+	return out.Missing, err
+}
+
 // resumeFrom is from what length on an upload that was cut goes on where it
 // was, in bytes. Shorter ones are sent again.
 const resumeFrom = 4 << 20

@@ -49,12 +49,12 @@ func (c *Client) Submit(ctx context.Context, key string, in wire.SubmitRequest) 
 
 // SubmitWith uploads and submits at one and the same node, and begins again at
 // another one when that node goes away. upload gets a client of that node; it
-// may be called several times.
-func (c *Client) SubmitWith(ctx context.Context, key string, in wire.SubmitRequest, upload func(ctx context.Context, at *Client) error) (wire.RunCreated, error) {
+// may be called several times, and may change in, which is sent after it.
+func (c *Client) SubmitWith(ctx context.Context, key string, in *wire.SubmitRequest, upload func(ctx context.Context, at *Client) error) (wire.RunCreated, error) {
 	if key == "" {
 		key = NewKey()
 	}
-	return sendWith(ctx, c, upload, func(ctx context.Context, at *Client) (wire.RunCreated, error) { return at.Submit(ctx, key, in) })
+	return sendWith(ctx, c, upload, func(ctx context.Context, at *Client) (wire.RunCreated, error) { return at.Submit(ctx, key, *in) })
 }
 
 // sendWith uploads and then calls, both at one node, and begins again at another

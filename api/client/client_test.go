@@ -328,7 +328,7 @@ func TestSubmitWith(t *testing.T) {
 		return wire.RunCreated{ID: pipeline.RunID(key + "-" + in.Source)}, nil
 	}}, nil)
 	c := newClient(t, client.Config{RetryFor: 200 * time.Millisecond}, first, second)
-	out, err := c.SubmitWith(t.Context(), "k", wire.SubmitRequest{Source: "s"}, func(_ context.Context, at *client.Client) error {
+	out, err := c.SubmitWith(t.Context(), "k", &wire.SubmitRequest{Source: "s"}, func(_ context.Context, at *client.Client) error {
 		switch at.Address() {
 		case first.URL:
 			note("upload 1")
@@ -347,7 +347,7 @@ func TestSubmitWith(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 	stop := pipeline.Errorf(pipeline.Invalid, "workspace: too large")
-	if _, err := c.SubmitWith(t.Context(), "k", wire.SubmitRequest{}, func(context.Context, *client.Client) error { return stop }); !errors.Is(err, stop) {
+	if _, err := c.SubmitWith(t.Context(), "k", &wire.SubmitRequest{}, func(context.Context, *client.Client) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -12,11 +12,13 @@ const schedulesPath = "/api/v1/schedules"
 
 // RegisterWith uploads a pipeline's files and registers it for its schedule, as
 // SubmitWith submits it: both at one and the same node.
-func (c *Client) RegisterWith(ctx context.Context, key string, in wire.SubmitRequest, upload func(ctx context.Context, at *Client) error) (wire.Schedule, error) {
+func (c *Client) RegisterWith(ctx context.Context, key string, in *wire.SubmitRequest, upload func(ctx context.Context, at *Client) error) (wire.Schedule, error) {
 	if key == "" {
 		key = NewKey()
 	}
-	return sendWith(ctx, c, upload, func(ctx context.Context, at *Client) (wire.Schedule, error) { return at.RegisterSchedule(ctx, key, in) })
+	return sendWith(ctx, c, upload, func(ctx context.Context, at *Client) (wire.Schedule, error) {
+		return at.RegisterSchedule(ctx, key, *in)
+	})
 }
 
 // RegisterSchedule registers a pipeline for its schedule, or replaces it. The

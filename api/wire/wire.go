@@ -282,8 +282,11 @@ type ArtifactList struct {
 }
 
 // MissingRequest asks which blobs the node lacks: POST /api/v1/blobs/missing.
+// Instead of digests it may name one tree: then the answer lists that where it
+// is lacking, else those of its files' blobs that are.
 type MissingRequest struct {
-	Digests []pipeline.Digest `json:"digests"`
+	Digests []pipeline.Digest `json:"digests,omitempty"`
+	Tree    pipeline.Digest   `json:"tree,omitempty"`
 }
 
 // MissingResponse lists them.

@@ -39,6 +39,7 @@ func (n *Node) succeed(leader string) {
 	if !voter {
 		return
 	}
+	term := n.raft.CurrentTerm()
 	ctx, cancel := context.WithTimeout(context.Background(), goneTimeout)
 	defer cancel()
 	if !n.cfg.Gone(ctx, leader) {
@@ -50,6 +51,11 @@ func (n *Node) succeed(leader string) {
 	case <-time.After(time.Duration(rank) * turn):
 	}
 	if _, now := n.raft.LeaderWithID(); now != "" && string(now) != leader || n.raft.State() != raft.Follower {
+		return
+	}
+	// Whoever has voted for another must not take the votes back from it: the
+	// term would have no leader, and the next one begins with raft's timers.
+	if n.raft.CurrentTerm() != term {
 		return
 	}
 	n.log.Info("the leader's process is gone: standing for election", "leader", leader)

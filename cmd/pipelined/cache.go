@@ -75,6 +75,7 @@ func (p *program) lookUp(ctx context.Context, cmd *cli.Command, c *client.Client
 	if err := j.takeFiles(ctx, p); err != nil {
 		return wire.CacheForecast{}, err
 	}
+	j.workspace.remember()
 	if w := j.workspace; w.digest != "" {
 		listing, err := w.blobs.Open(w.digest)
 		if err != nil {

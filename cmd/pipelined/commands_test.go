@@ -70,7 +70,20 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == bounded.Command {
 		os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
-	os.Exit(m.Run())
+	os.Exit(runTests(m))
+}
+
+// runTests runs the tests with a state folder of their own.
+func runTests(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "pipelined-test-state-*")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Setenv("XDG_STATE_HOME", dir); err != nil {
+		panic(err)
+	}
+	return m.Run()
 }
 
 func TestUsage_help(t *testing.T) {

@@ -59,6 +59,9 @@ type fakeCluster struct {
 	onSubmit func(wire.SubmitRequest) *fakeRun
 	// breakAfter cuts a stream of output after so many events, once.
 	breakAfter int
+	// noTrees makes it one of an earlier version, which knows no question about a
+	// tree.
+	noTrees bool
 }
 
 // fakeRun is a run and its output.
@@ -207,7 +210,15 @@ func (f *fakeCluster) serveBlobs(w http.ResponseWriter, r *http.Request, rest []
 		if err := json.Unmarshal(body, &in); err != nil {
 			f.tb.Error(err)
 		}
-		f.json(w, wire.MissingResponse{Missing: f.blobs.Missing(in.Digests)})
+		missing := f.blobs.Missing(in.Digests)
+		if in.Tree != "" {
+			var err error
+			if missing, err = f.blobs.MissingOf(in.Tree); err != nil || f.noTrees {
+				f.problem(w, wire.Problem{Status: 400, Kind: "invalid", Detail: "unknown field tree"})
+				return
+			}
+		}
+		f.json(w, wire.MissingResponse{Missing: missing})
 	case r.Method == "POST":
 		batch := f.blobs.NewBatch()
 		defer batch.Discard()

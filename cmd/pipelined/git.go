@@ -3,7 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -12,6 +16,37 @@ import (
 
 // gitLimit bounds how long git may take to tell the facts of a workspace.
 const gitLimit = 2 * time.Second
+
+// inRepository reports whether git might know of a repository around dir. It
+// says so wherever that cannot be told from the folders alone.
+func inRepository(dir string, environ []string) bool {
+	for _, kv := range environ {
+		if strings.HasPrefix(kv, "GIT_DIR=") || strings.HasPrefix(kv, "GIT_WORK_TREE=") {
+			return true
+		}
+	}
+	at, err := filepath.Abs(dir)
+	if err == nil {
+		at, err = filepath.EvalSymlinks(at)
+	}
+	if err != nil {
+		return true
+	}
+	for {
+		if _, err := os.Lstat(filepath.Join(at, ".git")); !errors.Is(err, fs.ErrNotExist) {
+			return true
+		}
+		// A bare repository is known by its contents.
+		if _, err := os.Lstat(filepath.Join(at, "HEAD")); err == nil {
+			return true
+		}
+		up := filepath.Dir(at)
+		if up == at {
+			return false
+		}
+		at = up
+	}
+}
 
 // gitFacts asks git about the working tree at dir. Without git, outside a
 // repository, or when git takes too long, the facts that are missing stay
@@ -31,6 +66,9 @@ func gitFacts(ctx context.Context, dir string, environ []string) pipeline.Git {
 		return strings.TrimRight(out.String(), "\n"), err == nil
 	}
 	var facts pipeline.Git
+	if !inRepository(dir, environ) {
+		return facts // git would say the same, and take some milliseconds for it
+	}
 	// One process tells the commit, the branch and the changes.
 	status, ok := git("status", "--porcelain=v2", "--branch", "--untracked-files=normal")
 	if !ok {

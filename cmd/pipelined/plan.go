@@ -19,7 +19,7 @@ func (p *program) planCommand() *cli.Command {
 	return &cli.Command{
 		Name: "plan", Usage: "shows what a pipeline would do; needs no cluster, but asks one for durations and recorded results where there is one", ArgsUsage: "FILE",
 		Description: "Waves of modules that may run at the same time, what is skipped and why, what is known only when results are, and the longest path. Where there is a cluster also on which workers the modules would run were those idle, and how long they take by what earlier runs took.",
-		Flags:       append(append(append(varFlags(), selectFlags()...), cacheFlags()...), jsonFlag()),
+		Flags:       append(append(append(varFlags(), selectFlags()...), append(cacheFlags(), p.snapshotFlags()...)...), jsonFlag()),
 		Action: p.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
 			def, err := p.compiled(ctx, cmd)
 			if err != nil {
@@ -38,7 +38,7 @@ func (p *program) planCommand() *cli.Command {
 
 // compiled reads a pipeline and compiles it as a submission would.
 func (p *program) compiled(ctx context.Context, cmd *cli.Command) (*pipeline.Pipeline, error) {
-	s, err := p.readSource(cmd)
+	s, err := p.readSource(ctx, cmd)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func (p *program) compiled(ctx context.Context, cmd *cli.Command) (*pipeline.Pip
 	if err != nil {
 		return nil, wrap("find own executable", err)
 	}
-	in := p.inputsOf(ctx, cmd, s)
+	in := p.inputsOf(cmd, s)
 	in.Variables, in.Evaluator = s.inputs, bounded.New(exe)
 	def, diags := s.file.Compile(ctx, in)
 	if len(diags) > 0 {

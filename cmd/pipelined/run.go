@@ -35,7 +35,7 @@ func (p *program) runCommand() *cli.Command {
 		Name: "run", Usage: "runs a pipeline here and now, in a cluster of this one process", ArgsUsage: "FILE",
 		Description: "Nothing else has to run, and nothing is left behind but history. Ctrl-C cancels the run, twice kills it. " +
 			"The secrets that modules name come from " + node.SecretPrefix + "NAME in the environment.",
-		Flags: append(append(append(varFlags(), selectFlags()...), cacheFlags()...),
+		Flags: append(append(append(varFlags(), selectFlags()...), append(cacheFlags(), p.snapshotFlags()...)...),
 			&cli.IntFlag{Name: "max-parallel", Usage: "`N` modules at once (default: the number of cores)", HideDefault: true, Sources: p.env("PIPELINED_MAX_PARALLEL"), Local: true},
 			&cli.StringSliceFlag{Name: "module-env", Usage: "`NAMES` of variables of this machine that modules see", Sources: p.env("PIPELINED_MODULE_ENV"), Local: true},
 			&cli.BoolFlag{Name: "keep-work", Usage: "keep the folders of failed attempts", HideDefault: true, Sources: p.env("PIPELINED_KEEP_WORK"), Local: true},
@@ -87,6 +87,7 @@ func (p *program) runPipeline(ctx context.Context, cmd *cli.Command) error {
 	}
 	p.onceOnly(j)
 	created, err := j.submit(starting, c)
+	j.workspace.remember()
 	if err != nil {
 		return p.explain(cause(starting, err))
 	}

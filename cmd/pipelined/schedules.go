@@ -167,7 +167,8 @@ func (p *program) clock(t time.Time, zone string) string {
 
 // register registers a pipeline for its schedule, in the place of submitting it.
 func (p *program) register(ctx context.Context, c *client.Client, j *job, asJSON bool) error {
-	s, err := c.RegisterWith(ctx, j.key, j.request, j.workspace.send)
+	s, err := c.RegisterWith(ctx, j.key, &j.request, j.send)
+	j.workspace.remember()
 	if err != nil {
 		return p.explain(cause(ctx, err))
 	}

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/urfave/cli/v3"
+
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
@@ -18,6 +20,8 @@ const (
 	// bundleBytes is when a bundle is full. It is kept in memory, so that it can
 	// be sent again.
 	bundleBytes = 8 << 20
+	// fewFiles is up to how many files are named one by one.
+	fewFiles = 1000
 )
 
 // workspace is a snapshot of the files that go along with a run. The zero value
@@ -25,15 +29,24 @@ const (
 type workspace struct {
 	digest pipeline.Digest
 	tree   storage.Tree
-	sizes  map[pipeline.Digest]int64
-	blobs  *storage.Blobs
+	root   string
+	rules  storage.SnapshotOptions
+	blobs  *storage.Blobs // what was read of it, and its listing
 	dir    string
 }
 
-// takeWorkspace reads the files that the pipeline wants along into a spool of
-// its own. Close removes it.
-func (p *program) takeWorkspace(ctx context.Context, s *source) (w *workspace, err error) {
-	w = &workspace{}
+// snapshotFlags say how the snapshot is taken.
+func (p *program) snapshotFlags() []cli.Flag {
+	return []cli.Flag{&cli.BoolFlag{Name: "no-stat-cache", Usage: "read every file of the workspace, also those that have not changed since the last snapshot",
+		HideDefault: true, Sources: p.env("PIPELINED_NO_STAT_CACHE"), Local: true}}
+}
+
+// takeWorkspace takes a snapshot of the files that the pipeline wants along.
+// What it has to read goes into a spool of its own; close removes that. What the
+// folder known remembers from earlier snapshots is not read; "" remembers nothing.
+func (p *program) takeWorkspace(ctx context.Context, s *source, known string) (w *workspace, err error) {
+	rules := s.file.Workspace()
+	w = &workspace{root: filepath.Join(s.dir, rules.Root)}
 	defer func() {
 		if err != nil {
 			w.close()
@@ -45,15 +58,19 @@ func (p *program) takeWorkspace(ctx context.Context, s *source) (w *workspace, e
 	if w.blobs, err = storage.OpenBlobs(w.dir, storage.BlobOptions{NoSync: true, LowWater: -1}); err != nil {
 		return w, wrap("make a spool for the workspace", err)
 	}
-	rules := s.file.Workspace()
-	batch := w.blobs.NewBatch()
-	defer batch.Discard()
-	w.tree, err = storage.Snapshot(ctx, filepath.Join(s.dir, rules.Root), batch, storage.SnapshotOptions{
+	w.rules = storage.SnapshotOptions{
 		Exclude: rules.Exclude,
 		Skip:    append(p.ownOutputs(), w.dir),
 		Warn:    func(text string) { p.tell("warning: %s", text) },
-	})
-	if err != nil {
+	}
+	if root, err := filepath.Abs(w.root); err == nil && known != "" {
+		if root, err = filepath.EvalSymlinks(root); err == nil {
+			w.rules.Cache = storage.OpenStatCache(known, root)
+		}
+	}
+	batch := w.blobs.NewBatch()
+	defer batch.Discard()
+	if w.tree, err = storage.Snapshot(ctx, w.root, batch, w.rules); err != nil {
 		return w, err
 	}
 	if len(w.tree) == 0 {
@@ -62,16 +79,15 @@ func (p *program) takeWorkspace(ctx context.Context, s *source) (w *workspace, e
 	if w.digest, err = storage.PutTree(ctx, batch, w.tree); err != nil {
 		return w, wrap("take the workspace", err)
 	}
-	if err = batch.Commit(ctx); err != nil {
-		return w, wrap("take the workspace", err)
+	return w, wrap("take the workspace", batch.Commit(ctx))
+}
+
+// remember keeps what is known of the files for the next snapshot. Where it
+// cannot be kept, that one reads everything.
+func (w *workspace) remember() {
+	if w.rules.Cache != nil {
+		_ = w.rules.Cache.Save()
 	}
-	w.sizes = make(map[pipeline.Digest]int64, len(w.tree)+1)
-	for i := range w.tree {
-		w.sizes[w.tree[i].Digest] = w.tree[i].Size
-	}
-	size, err := w.blobs.Size(w.digest)
-	w.sizes[w.digest] = size
-	return w, err
 }
 
 // ownOutputs are the files that this process writes to: they would change while
@@ -86,15 +102,54 @@ func (p *program) ownOutputs() []string {
 	return list
 }
 
-// send uploads what a node lacks of the workspace.
+// send uploads what a node lacks of the workspace. Files that were not read so
+// far are read now, and only then; where they are not what they were, the
+// workspace has another digest afterwards.
 func (w *workspace) send(ctx context.Context, at *client.Client) error {
 	if w.digest == "" {
 		return nil
 	}
-	missing, err := at.Missing(ctx, append(w.tree.Digests(), w.digest))
-	if err != nil {
-		return err
+	for {
+		missing, err := w.lacking(ctx, at)
+		if err != nil || len(missing) == 0 {
+			return err
+		}
+		tree, changed, err := storage.Refill(ctx, w.root, w.tree, missing, w.blobs, w.rules)
+		if err != nil {
+			return err
+		}
+		if changed {
+			w.tree = tree
+			if w.digest, err = storage.PutTree(ctx, w.blobs, w.tree); err != nil {
+				return wrap("take the workspace", err)
+			}
+			continue // what is missing of the mended one is another question
+		}
+		if err := w.upload(ctx, at, missing); err != nil {
+			return err
+		}
+		if len(w.tree) <= fewFiles || len(missing) > 1 || missing[0] != w.digest {
+			return nil
+		}
+		// It could not say what it lacks before it had the listing.
 	}
+}
+
+// lacking asks a node what it lacks. Of many files it is asked by their listing,
+// which it may know: to name each of them takes longer than all the rest.
+func (w *workspace) lacking(ctx context.Context, at *client.Client) ([]pipeline.Digest, error) {
+	if len(w.tree) > fewFiles {
+		missing, err := at.MissingOf(ctx, w.digest)
+		if pipeline.KindOf(err) != pipeline.Invalid {
+			return missing, err
+		}
+		// A node of an earlier version does not know the question.
+	}
+	return at.Missing(ctx, append(w.tree.Digests(), w.digest))
+}
+
+// upload sends blobs, small ones together.
+func (w *workspace) upload(ctx context.Context, at *client.Client, blobs []pipeline.Digest) error {
 	var bundle []pipeline.Digest
 	var total int64
 	flush := func() error {
@@ -109,9 +164,9 @@ func (w *workspace) send(ctx context.Context, at *client.Client) error {
 		_, err := at.PutBundle(ctx, bytes.NewReader(buf.Bytes()))
 		return wrap("send the workspace", err)
 	}
-	for _, d := range missing {
-		size, known := w.sizes[d]
-		if !known {
+	for _, d := range blobs {
+		size, err := w.blobs.Size(d)
+		if err != nil {
 			return fmt.Errorf("send the workspace: the node asks for %s, which is no part of it", d)
 		}
 		if size > bundledBlob {

@@ -8,12 +8,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/urfave/cli/v3"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language"
 	"github.com/pipelined/pipelined/pipeline/language/bounded"
 )
@@ -33,6 +36,8 @@ type source struct {
 	text      []byte
 	file      *language.File
 	inputs    []language.VariableInput
+	// git waits for the facts of the working tree that the file stands in.
+	git func() pipeline.Git
 }
 
 // varFlags give values to a pipeline's variables.
@@ -53,8 +58,8 @@ func selectFlags() []cli.Flag {
 }
 
 // inputsOf is what a submission from here adds to the source.
-func (p *program) inputsOf(ctx context.Context, cmd *cli.Command, s *source) language.Inputs {
-	in := language.Inputs{Git: gitFacts(ctx, s.dir, p.environ()), Targets: cmd.StringSlice("target"), Tags: cmd.StringSlice("tag"), Skip: cmd.StringSlice("skip")}
+func (p *program) inputsOf(cmd *cli.Command, s *source) language.Inputs {
+	in := language.Inputs{Git: s.git(), Targets: cmd.StringSlice("target"), Tags: cmd.StringSlice("tag"), Skip: cmd.StringSlice("skip")}
 	patterns := s.file.EnvFrom()
 	for _, kv := range p.environ() {
 		name, value, _ := strings.Cut(kv, "=")
@@ -70,9 +75,8 @@ func (p *program) inputsOf(ctx context.Context, cmd *cli.Command, s *source) lan
 
 // readSource reads and decodes a pipeline and the values of its variables; "-"
 // reads standard input. A pipeline with mistakes is a *wire.SourceError.
-func (p *program) readSource(cmd *cli.Command) (*source, error) {
+func (p *program) readSource(ctx context.Context, cmd *cli.Command) (_ *source, err error) {
 	s := &source{name: cmd.Args().First()}
-	var err error
 	if s.text, err = p.readFile(s.name); err != nil {
 		return nil, usagef("read pipeline: %w", err)
 	}
@@ -84,12 +88,39 @@ func (p *program) readSource(cmd *cli.Command) (*source, error) {
 	if s.inputs, err = p.readInputs(cmd); err != nil {
 		return nil, err
 	}
+	// git takes about as long as the parser: they run side by side.
+	ctx, cancel := context.WithCancel(ctx)
+	facts := make(chan pipeline.Git, 1)
+	go func() { facts <- gitFacts(ctx, s.dir, p.environ()) }()
+	s.git = sync.OnceValue(func() pipeline.Git {
+		defer cancel()
+		return <-facts
+	})
+	defer func() {
+		if err != nil {
+			cancel()
+			<-facts
+		}
+	}()
+	defer sparingly()()
 	file, diags := language.Parse(s.name, s.text)
 	if len(diags) > 0 {
 		return nil, sourceError(diags)
 	}
 	s.file = file
 	return s, nil
+}
+
+// sparingly makes the collection of garbage rare until what it gives is
+// called. A parser makes much garbage from a small text, and with the usual
+// share the collector takes half of the time that it runs for.
+func sparingly() (back func()) {
+	before := debug.SetGCPercent(800)
+	if 0 <= before && before < 800 {
+		return func() { debug.SetGCPercent(before) }
+	}
+	debug.SetGCPercent(before) // the user's GOGC is rarer still
+	return func() {}
 }
 
 // readFile reads a file argument; "-" is standard input.
@@ -166,6 +197,7 @@ func (s *source) check(ctx context.Context, in language.Inputs) error {
 		return wrap("find own executable", err)
 	}
 	in.Variables, in.Evaluator = s.inputs, bounded.New(exe)
+	defer sparingly()()
 	if _, diags := s.file.Compile(ctx, in); len(diags) > 0 {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

@@ -15,13 +15,14 @@ import (
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
 )
 
 func (p *program) submitCommand() *cli.Command {
 	return &cli.Command{
 		Name: "submit", Usage: "sends a pipeline and its files to the cluster, and follows the run", ArgsUsage: "FILE",
 		Description: "Ends as the run does. Interrupted, it leaves the run alone.",
-		Flags: append(append(append(varFlags(), selectFlags()...), cacheFlags()...),
+		Flags: append(append(append(varFlags(), selectFlags()...), append(cacheFlags(), p.snapshotFlags()...)...),
 			&cli.BoolFlag{Name: "detach", Usage: "print the run's id and leave", HideDefault: true, Local: true},
 			&cli.BoolFlag{Name: "register", Usage: "register the pipeline for its schedule, or replace it, and run nothing now", HideDefault: true, Local: true},
 			jsonFlag(),
@@ -55,6 +56,7 @@ func (p *program) submit(ctx context.Context, cmd *cli.Command) error {
 	}
 	p.onceOnly(job)
 	created, err := job.submit(sending, c)
+	job.workspace.remember()
 	if err != nil {
 		return p.explain(cause(sending, err))
 	}
@@ -82,6 +84,8 @@ type job struct {
 	workspace *workspace
 	request   wire.SubmitRequest
 	key       string
+	// known is where earlier snapshots are remembered; "" where none are.
+	known string
 }
 
 // prepareRun reads and checks the pipeline and takes the snapshot of its files.
@@ -95,7 +99,7 @@ func (p *program) prepareRun(ctx context.Context, cmd *cli.Command) (*job, error
 
 // checkRun reads and checks the pipeline.
 func (p *program) checkRun(ctx context.Context, cmd *cli.Command) (*job, error) {
-	s, err := p.readSource(cmd)
+	s, err := p.readSource(ctx, cmd)
 	if err != nil {
 		return nil, err
 	}
@@ -103,11 +107,14 @@ func (p *program) checkRun(ctx context.Context, cmd *cli.Command) (*job, error) 
 	if err != nil {
 		return nil, err
 	}
-	in := p.inputsOf(ctx, cmd, s)
+	in := p.inputsOf(cmd, s)
 	if err := s.check(ctx, in); err != nil {
 		return nil, err
 	}
 	j := &job{source: s, workspace: &workspace{}, key: client.NewKey()}
+	if !cmd.Bool("no-stat-cache") {
+		j.known = storage.SnapshotsDir(cmd.String("data-dir"))
+	}
 	j.request = wire.SubmitRequest{Source: string(s.text), FileName: s.name, Variables: s.variables(),
 		Env: in.Env, Targets: in.Targets, Tags: in.Tags, Skip: in.Skip, Cache: cache}
 	if in.Git != (pipeline.Git{}) {
@@ -118,7 +125,7 @@ func (p *program) checkRun(ctx context.Context, cmd *cli.Command) (*job, error) 
 
 // takeFiles takes the snapshot of the files that go along.
 func (j *job) takeFiles(ctx context.Context, p *program) error {
-	w, err := p.takeWorkspace(ctx, j.source)
+	w, err := p.takeWorkspace(ctx, j.source, j.known)
 	if err != nil {
 		return err
 	}
@@ -129,7 +136,15 @@ func (j *job) takeFiles(ctx context.Context, p *program) error {
 // submit sends the files and then asks for the run, both at one node; where
 // that dies, at another one. The same key makes one run of it.
 func (j *job) submit(ctx context.Context, c *client.Client) (wire.RunCreated, error) {
-	return c.SubmitWith(ctx, j.key, j.request, j.workspace.send)
+	return c.SubmitWith(ctx, j.key, &j.request, j.send)
+}
+
+// send sends the files; those that changed since the snapshot make another
+// workspace.
+func (j *job) send(ctx context.Context, at *client.Client) error {
+	err := j.workspace.send(ctx, at)
+	j.request.Workspace = j.workspace.digest
+	return err
 }
 
 func (j *job) close() { j.workspace.close() }

@@ -52,7 +52,7 @@ type validation struct {
 // validate checks all that can be checked.
 func (p *program) validate(ctx context.Context, cmd *cli.Command) (validation, error) {
 	v := validation{File: cmd.Args().First(), Modules: []string{}, Missing: []string{}, Diagnostics: []wire.Diagnostic{}}
-	s, err := p.readSource(cmd)
+	s, err := p.readSource(ctx, cmd)
 	if err != nil {
 		return v, err
 	}
@@ -71,7 +71,7 @@ func (p *program) validate(ctx context.Context, cmd *cli.Command) (validation, e
 	if len(v.Missing) > 0 && !cmd.Bool("strict") {
 		return v, unknownVariables(s.inputs, declared)
 	}
-	if err := s.check(ctx, language.Inputs{Git: gitFacts(ctx, s.dir, p.environ())}); err != nil {
+	if err := s.check(ctx, language.Inputs{Git: s.git()}); err != nil {
 		return v, err
 	}
 	v.Missing = []string{}

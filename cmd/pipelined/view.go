@@ -170,11 +170,11 @@ func finalText(m *wire.Module) (string, mood) {
 
 // counts are the modules of a run by state.
 type counts struct {
-	waiting, running, succeeded, failed, skipped, cancelled int
+	waiting, running, succeeded, cached, failed, skipped, cancelled int
 }
 
 func (c counts) total() int {
-	return c.waiting + c.running + c.succeeded + c.failed + c.skipped + c.cancelled
+	return c.waiting + c.running + c.succeeded + c.cached + c.failed + c.skipped + c.cancelled
 }
 
 func (c counts) done() int { return c.total() - c.waiting - c.running }
@@ -188,6 +188,7 @@ func (c counts) String() string {
 		}
 	}
 	add(c.succeeded, "succeeded")
+	add(c.cached, "cached")
 	add(c.failed, "failed")
 	add(c.skipped, "skipped")
 	add(c.cancelled, "cancelled")
@@ -204,8 +205,10 @@ func countModules(modules []wire.Module) counts {
 		switch modules[i].State {
 		case pipeline.ModuleRunning:
 			c.running++
-		case pipeline.ModuleSucceeded, pipeline.ModuleCached:
+		case pipeline.ModuleSucceeded:
 			c.succeeded++
+		case pipeline.ModuleCached:
+			c.cached++
 		case pipeline.ModuleFailed:
 			c.failed++
 		case pipeline.ModuleSkipped:

@@ -75,6 +75,11 @@ func (b *backend) MissingBlobs(_ context.Context, d []pipeline.Digest) ([]pipeli
 	return missing, nil
 }
 
+// MissingOfTree says which blobs of a tree this node lacks.
+func (b *backend) MissingOfTree(_ context.Context, tree pipeline.Digest) ([]pipeline.Digest, error) {
+	return b.blobs.MissingOf(tree)
+}
+
 // PutBundle stores many blobs here.
 func (b *backend) PutBundle(ctx context.Context, r io.Reader) (int, error) {
 	return b.node().receiveCount(ctx, r)

@@ -10,12 +10,14 @@ import (
 	"net/http"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pipelined/pipelined/api"
+	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/cluster/consensus"
 	"github.com/pipelined/pipelined/cluster/keys"
@@ -57,11 +59,14 @@ type Node struct {
 	leaving   chan struct{} // has an element when the node was told to leave
 	known     bool          // the data directory was used before
 	fetching  fetches
+	parsed    parsedFiles
 	// repairPace bounds copies that nobody waits for.
 	repairPace pacer
 	mend       mender
 	disk       disk
 	tools      tools
+	// blobUse is how much the blobs took when they were last counted.
+	blobUse atomic.Pointer[wire.BlobUse]
 }
 
 // Open builds a node: it locks the data directory, reads or makes its
@@ -115,7 +120,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	n.worker, err = worker.Open(ctx, worker.Config{Self: n.id, Name: cfg.Name, Capabilities: n.capabilities(),
 		Runner: n.runner, Blobs: n.blobs, Journal: n.journal, WorkDir: n.dir.WorkDir(), CachesDir: n.dir.CachesDir(),
 		ModuleEnv: cfg.ModuleEnv, KeepWork: cfg.KeepWork, Fetch: n.fetch, Copy: n.copyAway, Report: n.report,
-		LogLimit: cfg.Limits.LogLimit, Full: n.whyFull,
+		LogLimit: cfg.Limits.LogLimit, Full: n.whyFull, Filled: n.lookAtDisk,
 		Logger: n.log.Named("worker")})
 	return n, err
 }
@@ -308,6 +313,7 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { n.mendBlobs(core); return nil })
 	g.Go(func() error { n.scrub(core); return nil })
 	g.Go(func() error { n.sweeper(core); return nil })
+	g.Go(func() error { n.packBlobs(core); return nil })
 	g.Go(func() error { n.watchDisk(core); return nil })
 	g.Go(func() error { n.toolDuties(core); return nil })
 	for serving := true; serving; {
@@ -366,6 +372,7 @@ func (n *Node) writeAgentFile() error {
 
 // close releases what Open took, in reverse; safe on a half-built node.
 func (n *Node) close() {
+	n.parsed.clear()
 	if n.listener != nil {
 		_ = n.listener.Close() // closed by the server before, usually
 	}

@@ -38,6 +38,9 @@ func (n *Node) peerHandler() http.Handler {
 	mux.Handle("POST /peer/missing", message(func(_ context.Context, want []pipeline.Digest) ([]pipeline.Digest, error) {
 		return n.blobs.Missing(want), nil
 	}))
+	mux.Handle("POST /peer/missing/tree", message(func(_ context.Context, tree pipeline.Digest) ([]pipeline.Digest, error) {
+		return n.blobs.MissingOf(tree)
+	}))
 	mux.Handle("POST /peer/sizes", message(func(_ context.Context, want []pipeline.Digest) ([]int64, error) { return n.sizes(want), nil }))
 	mux.Handle("POST /peer/take", message(n.take))
 	mux.Handle("POST /peer/tools", message(func(_ context.Context, keys []pipeline.ToolKey) ([]*pipeline.ToolEntry, error) {
@@ -264,7 +267,7 @@ func (t transport) Sync(ctx context.Context, w pipeline.NodeID, in peer.SyncRequ
 // report brings a worker's reports to the orchestrator. Where that is this
 // node, the second copy of what they carry goes to another node first.
 func (n *Node) report(ctx context.Context, reports []peer.Report) ([]peer.Ack, error) {
-	in := peer.ReportRequest{Worker: n.id, Reports: reports}
+	in := peer.ReportRequest{Worker: n.id, Reports: reports, Full: n.whyFull()}
 	if n.orch.Leading() {
 		n.copyReported(ctx, reports)
 		out, err := n.orch.Report(ctx, in)

@@ -16,7 +16,6 @@ import (
 	"github.com/pipelined/pipelined/internal/orchestrator"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language"
-	"github.com/pipelined/pipelined/storage"
 )
 
 // newRunID makes an id that sorts by time.
@@ -98,7 +97,7 @@ func (n *Node) compile(ctx context.Context, by api.Subject, id pipeline.RunID, i
 	}
 	sort.Slice(inputs.Variables, func(i, j int) bool { return inputs.Variables[i].Name < inputs.Variables[j].Name })
 	inputs.Evaluator = n.eval
-	file, diags := language.Parse(in.FileName, []byte(in.Source))
+	file, diags := n.parsed.parse(in.FileName, []byte(in.Source))
 	if len(diags) > 0 {
 		return nil, sourceError(diags)
 	}
@@ -127,17 +126,17 @@ func (n *Node) secureWorkspace(ctx context.Context, root pipeline.Digest) ([]pip
 	if _, err := pipeline.ParseDigest(string(root)); err != nil {
 		return nil, pipeline.Errorf(pipeline.Invalid, "workspace: %w", err)
 	}
-	raw, err := n.readBlob(ctx, nil, root, 256<<20)
-	if err != nil {
-		return nil, notSent(err)
-	}
-	tree, err := storage.DecodeTree(raw)
-	if err != nil {
-		return nil, pipeline.Errorf(pipeline.Invalid, "workspace %s: %w", root, err)
-	}
-	all := append(tree.Digests(), root)
-	if err := n.fetch(ctx, nil, all); err != nil {
-		return nil, notSent(err)
+	if missing, err := n.blobs.MissingOf(root); err != nil || len(missing) > 0 {
+		tree, err := n.readTree(ctx, nil, root)
+		if err != nil && pipeline.KindOf(err) == pipeline.Invalid {
+			return nil, pipeline.Errorf(pipeline.Invalid, "workspace %s: %w", root, err)
+		}
+		if err == nil {
+			err = n.fetch(ctx, nil, append(tree.Digests(), root))
+		}
+		if err != nil {
+			return nil, notSent(err)
+		}
 	}
 	holders := []pipeline.NodeID{n.id}
 	if n.others() == 0 {
@@ -149,7 +148,7 @@ func (n *Node) secureWorkspace(ctx context.Context, root pipeline.Digest) ([]pip
 	}
 	var last error
 	for _, to := range n.sources(hints) {
-		if last = n.push(ctx, to, all); last == nil {
+		if last = n.pushTree(ctx, to, root); last == nil {
 			return append(holders, to), nil
 		}
 	}
@@ -157,6 +156,26 @@ func (n *Node) secureWorkspace(ctx context.Context, root pipeline.Digest) ([]pip
 		return holders, nil // they died meanwhile
 	}
 	return nil, pipeline.Errorf(pipeline.Unavailable, "no second node took the workspace: %w", last)
+}
+
+// pushTree sends a node what it lacks of a tree and its files.
+func (n *Node) pushTree(ctx context.Context, to pipeline.NodeID, root pipeline.Digest) error {
+	var missing []pipeline.Digest
+	call, cancel := context.WithTimeout(ctx, copyTimeout)
+	err := n.call(call, to, "/peer/missing/tree", root, &missing)
+	cancel()
+	if err == nil && len(missing) == 0 {
+		return nil
+	}
+	if err != nil || len(missing) == 1 && missing[0] == root {
+		// It cannot tell what else: it lacks the tree, or is of an earlier version.
+		tree, err := n.blobs.Tree(root)
+		if err != nil {
+			return err
+		}
+		missing = append(tree.Digests(), root)
+	}
+	return n.push(ctx, to, missing)
 }
 
 func notSent(err error) error {

@@ -87,6 +87,11 @@ func (n *Node) sweep(ctx context.Context, grace time.Duration) (swept, error) {
 	if err != nil {
 		return s, err
 	}
+	endSweep, err := n.blobs.BeginSweep()
+	defer endSweep()
+	if err != nil {
+		return s, err
+	}
 	var old []storage.BlobInfo
 	before := began.Add(-grace)
 	s.Needed = len(needed)

@@ -87,7 +87,8 @@ type transfer struct {
 	digest  pipeline.Digest
 	holders []pipeline.NodeID
 
-	came atomic.Int64 // bytes
+	came   atomic.Int64 // bytes
+	coding coding
 
 	mu     sync.Mutex // guards following
 	failed map[pipeline.NodeID]bool
@@ -137,7 +138,7 @@ func (t *transfer) stretch(ctx context.Context, from int, at, end int64) error {
 			defer t.mu.Unlock()
 			return pipeline.Errorf(pipeline.Unavailable, "fetch blob %.12s: every node that has it failed, the last with: %w", t.digest, t.last)
 		}
-		next, fromHolder, err := t.n.pullPart(ctx, h, t.part, t.digest, at, end)
+		next, fromHolder, err := t.n.pullPart(ctx, h, t, at, end)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -156,10 +157,14 @@ func (t *transfer) stretch(ctx context.Context, from int, at, end int64) error {
 
 // pullPart asks one node for a part of a blob, and tells how far it came and,
 // with an error, whether that node was at fault.
-func (n *Node) pullPart(ctx context.Context, from pipeline.NodeID, part *storage.Partial, d pipeline.Digest, at, end int64) (next int64, theirs bool, err error) {
+func (n *Node) pullPart(ctx context.Context, from pipeline.NodeID, t *transfer, at, end int64) (next int64, theirs bool, err error) {
 	ctx, moved, stop := stall(ctx, transferIdle)
 	defer stop()
-	q := url.Values{"digest": {string(d)}, "from": {strconv.FormatInt(at, 10)}, "to": {strconv.FormatInt(end, 10)}}
+	q := url.Values{"digest": {string(t.digest)}, "from": {strconv.FormatInt(at, 10)}, "to": {strconv.FormatInt(end, 10)}}
+	if t.coding.wantsPlain() {
+		q.Set("plain", "1")
+	}
+	began := time.Now()
 	res, err := n.bulk(ctx, from, http.MethodGet, "/peer/blob?"+q.Encode(), nil)
 	if err != nil {
 		return at, true, err
@@ -167,7 +172,8 @@ func (n *Node) pullPart(ctx context.Context, from pipeline.NodeID, part *storage
 	defer res.Body.Close()
 	in := &sourceReader{r: res.Body, moved: moved}
 	var r io.Reader = in
-	if res.Header.Get("Content-Encoding") == blobCoding {
+	packed := res.Header.Get("Content-Encoding") == blobCoding
+	if packed {
 		z, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(4<<20))
 		if err != nil {
 			return at, true, err
@@ -179,7 +185,8 @@ func (n *Node) pullPart(ctx context.Context, from pipeline.NodeID, part *storage
 	if p := paceOf(ctx); p != nil {
 		r = &pacedReader{ctx, r, p}
 	}
-	next, err = part.Fill(ctx, at, end, r)
+	next, err = t.part.Fill(ctx, at, end, r)
+	t.coding.came(packed, next-at, time.Since(began))
 	if err != nil && ctx.Err() != nil {
 		return next, true, context.Cause(ctx) // it stood still
 	}
@@ -208,7 +215,8 @@ func (s *sourceReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// servePeerBlob sends a part of a blob, under zstd where that makes it smaller.
+// servePeerBlob sends a part of a blob, under zstd where that makes it smaller
+// and the other side has not found plain bytes to be quicker.
 func (n *Node) servePeerBlob(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	d, err := pipeline.ParseDigest(q.Get("digest"))
@@ -234,7 +242,7 @@ func (n *Node) servePeerBlob(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
-	if err := n.sendPart(w, b, from, to, shrinks(head)); err != nil {
+	if err := n.sendPart(w, b, from, to, q.Get("plain") == "" && shrinks(head)); err != nil {
 		n.log.Warn("send blob", "blob", d[:12], "error", err)
 		panic(http.ErrAbortHandler) // the other side must not take it for whole
 	}
@@ -242,6 +250,10 @@ func (n *Node) servePeerBlob(w http.ResponseWriter, r *http.Request) {
 
 func (n *Node) sendPart(w http.ResponseWriter, b *storage.Blob, from, to int64, pack bool) error {
 	out := io.Writer(&movingWriter{w: w, rc: http.NewResponseController(w)})
+	if b.HasFrames(from, to) { // packed on the disk: it goes as it is
+		w.Header().Set("Content-Encoding", blobCoding)
+		return b.WriteFrames(out, from, to)
+	}
 	in := io.NewSectionReader(b, from, to-from)
 	buf := make([]byte, 256<<10) // a block of the store, read without another buffer
 	if !pack {

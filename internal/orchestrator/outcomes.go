@@ -16,6 +16,9 @@ import (
 func (t *term) reports(in peer.ReportRequest, w *waiter) {
 	if l := t.links[in.Worker]; l != nil {
 		l.heard(time.Now())
+		if in.Full != "" {
+			l.closed, l.why = true, in.Full // until its next answer to a sync
+		}
 	}
 	for i := range in.Reports {
 		rep := &in.Reports[i]

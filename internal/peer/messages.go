@@ -80,6 +80,9 @@ const MaxInlineBlob = 256 << 10
 type ReportRequest struct {
 	Worker  pipeline.NodeID `cbor:"1,keyasint"`
 	Reports []Report        `cbor:"2,keyasint"`
+	// Full says why the worker has no room for more work, so that what is placed
+	// because of these reports is not placed there; "" where it has.
+	Full string `cbor:"3,keyasint,omitempty"`
 }
 
 // ReportResponse has an answer for each report, in their order.

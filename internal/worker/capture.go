@@ -56,6 +56,9 @@ func (w *Worker) captureFailed(o *pipeline.Outcome, what string, err error) *pip
 		return nil
 	}
 	if pipeline.KindOf(err) == pipeline.Unavailable {
+		if w.cfg.Filled != nil {
+			w.cfg.Filled()
+		}
 		o.State, o.Reason = pipeline.AttemptLost, what+": "+err.Error()
 	} else if o.State == pipeline.AttemptSucceeded {
 		o.State, o.Reason = pipeline.AttemptFailed, what+": "+err.Error()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/pipelined/pipelined/executor"
@@ -254,8 +255,21 @@ func (w *Worker) notStarted(a *attempt, err error) *pipeline.Outcome {
 		// Files could not be had, the disk is low, or the keeper died: not the
 		// module's fault.
 		o.State = pipeline.AttemptLost
+	case w.filled(err):
+		o.State, o.Reason = pipeline.AttemptLost, "disk full: "+o.Reason
 	}
 	return o
+}
+
+// filled reports whether an error comes of a disk that the node now knows to be
+// full, so that nothing else is placed here. Where another file system is full
+// the attempt fails like any other: it would be repeated without an end.
+func (w *Worker) filled(err error) bool {
+	if w.cfg.Filled == nil || w.cfg.Full == nil || !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+		return false
+	}
+	w.cfg.Filled()
+	return w.cfg.Full() != ""
 }
 
 // await waits for the process to end, reports its start if it runs for a

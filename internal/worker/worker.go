@@ -50,7 +50,10 @@ type Config struct {
 	LogLimit int64
 	// Full says why the node has no room for more work; "" where it has. nil: it
 	// always has.
-	Full   func() string
+	Full func() string
+	// Filled is told that a write found the disk full, so that Full knows before
+	// the next attempt comes; may be nil.
+	Filled func()
 	Logger hclog.Logger
 	// StartReport is how long a process runs before its start is reported; most
 	// end sooner, and their outcome tells both. 0 means 150 ms.

@@ -71,6 +71,8 @@ var parts = []part{
 	{"one", "W1, W2 and W3 on one node, beside the spawn floor, make and ninja", (*bench).oneNode},
 	{"cluster", "W1, W2 and W3 on three nodes, beside the spawn and the durable floor", (*bench).threeNodes},
 	{"submit", "W4: 100 pipelines from 16 clients, beside raft behind HTTP and make", (*bench).manyRuns},
+	{"cached", "W5: everything is up to date, beside make and ninja", (*bench).upToDate},
+	{"bytes", "large files from node to node and to a client, beside curl from a file server", (*bench).transfers},
 	{"failover", "W6: the leader is killed, beside raft alone", (*bench).failovers},
 	{"idle", "W7: memory, idle CPU, size, and the time to the first submission", (*bench).costs},
 }

@@ -18,15 +18,17 @@ type tool struct {
 	// file is what it reads, and source makes it for a shape.
 	file   string
 	source func(shape) string
-	args   []string
+	// stamped is source with a file for each module, for what is up to date.
+	stamped func(shape) string
+	args    []string
 }
 
 // tools gives the peers that are installed, and the names of those that are
 // not.
 func tools() (found []tool, missing []string) {
 	for _, t := range []tool{
-		{name: "make", file: "Makefile", source: makefile, args: []string{"-s", fmt.Sprintf("-j%d", parallel)}},
-		{name: "ninja", file: "build.ninja", source: ninjafile, args: []string{"--quiet", fmt.Sprintf("-j%d", parallel)}},
+		{name: "make", file: "Makefile", source: makefile, stamped: stampedMake, args: []string{"-s", fmt.Sprintf("-j%d", parallel)}},
+		{name: "ninja", file: "build.ninja", source: ninjafile, stamped: stampedNinja, args: []string{"--quiet", fmt.Sprintf("-j%d", parallel)}},
 	} {
 		var err error
 		if t.path, err = exec.LookPath(t.name); err != nil {

@@ -1,8 +1,9 @@
 package e2e
 
 import (
-	"bytes"
 	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -16,167 +17,241 @@ import (
 	"github.com/pipelined/pipelined/test/harness"
 )
 
-// A secret of 40 characters and a sensitive variable, printed in pieces, in
-// base64, in a URL and inside JSON, put into a result and into an output file's
-// name, while the leader is killed: neither is found anywhere but in the
-// processes that were given it.
-func TestSecretsShowNowhere(t *testing.T) {
-	const secret = `s3cr3t/+"\quoted&=?%~0123456789abcdefXYZ`
-	const variable = "an open word that must not be seen 42"
-	c := harness.Start(t, 3)
-	c.OK("secrets", "set", "-address", c.Nodes[2].URL, "-file", c.WriteFile("given/token", secret), "TOKEN")
-	if err := os.RemoveAll(filepath.Join(c.Dir, "given")); err != nil {
-		t.Fatal(err)
+// What may be shown nowhere: 40 characters each, with some that URLs, JSON and
+// base64 write differently.
+const (
+	hiddenSecret    = `Kq7/zR"2+vL9&x=mT4<w\8Yc%dG5 nB1?hJ6;pS3`
+	hiddenSensitive = `Wf3'uE+8/bN"5&kQ=2rX<7\Zg%mV9 tC4?jH1;aD`
+)
+
+// windowLength is how much of a hidden value counts as shown. The module writes
+// longer pieces.
+const windowLength = 10
+
+// leaks are the texts by which a value is recognised, as a look-up by their first
+// windowLength bytes.
+func leaks(value string) map[string]string {
+	out := map[string]string{}
+	add := func(form, text string) {
+		for i := 0; i+windowLength <= len(text); i++ {
+			out[text[i:i+windowLength]] = form
+		}
 	}
-	gate := filepath.Join(c.Dir, "go")
-	file := c.WriteFile("p/leaks.hcl", fmt.Sprintf(`pipeline "leaks" {
-  workspace {
-    exclude = ["**"]
-  }
-  variable "word" {
+	add("as it is", value)
+	for _, enc := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+		for shift := range 3 {
+			// Only the characters that hold nothing but bits of the value.
+			text := enc.EncodeToString([]byte(strings.Repeat("\x00", shift) + value))
+			first, last := (shift*8+5)/6, (shift+len(value))*8/6
+			add(fmt.Sprintf("in base64, %d bytes after its start", shift), text[first:last])
+		}
+	}
+	add("in a URL", url.QueryEscape(value))
+	add("in a path", url.PathEscape(value))
+	add("in hexadecimal", hex.EncodeToString([]byte(value)))
+	for _, asJSON := range []func(any) ([]byte, error){json.Marshal, func(v any) ([]byte, error) {
+		var b strings.Builder
+		e := json.NewEncoder(&b)
+		e.SetEscapeHTML(false)
+		err := e.Encode(v)
+		return []byte(strings.TrimSpace(b.String())), err
+	}} {
+		if b, err := asJSON(value); err == nil {
+			add("in JSON", string(b[1:len(b)-1]))
+		}
+	}
+	return out
+}
+
+// shows tells in which form a text shows one of the values, or "".
+func shows(text string, hidden map[string]string) string {
+	for i := 0; i+windowLength <= len(text); i++ {
+		if form, ok := hidden[text[i:i+windowLength]]; ok {
+			return fmt.Sprintf("%s (%q)", form, text[i:i+windowLength])
+		}
+	}
+	return ""
+}
+
+// secretsPipeline prints the values in every way that masking promises to find:
+// in pieces with pauses, encoded, in results and in what becomes a reason. What
+// it may show, it shows as control-….
+const secretsPipeline = `pipeline "secrets" {
+  variable "token" {
     sensitive = true
+    default   = ""
   }
-  module "print" {
-    secrets = ["TOKEN"]
-    env     = { WORD = var.word }
-    timeout = "1m"
-    script  = <<-SH
-      echo "whole: $TOKEN and $WORD"
-      printf 'pieces: '
-      printf %%s "$TOKEN" | fold -w 7 | while IFS= read -r piece || test -n "$piece"; do printf %%s "$piece"; sleep 0.05; done
-      echo
-      for lead in '' a ab; do printf '%%s%%s' "$lead" "$TOKEN" | base64 -w 0; echo; done
-      for lead in '' a ab; do printf '%%s%%s' "$lead" "$WORD" | base64 | tr -d '\n'; echo; done
-      printf '%%s\n' '{"token": "s3cr3t/+\"\\quoted&=?%%~0123456789abcdefXYZ"}'
-      printf '%%s\n' 'https://example.com/?t=%[2]s'
-      until test -e %[1]s; do sleep 0.05; done
-      echo "shown=$TOKEN" >> "$PIPELINED_OUTPUT"
-      echo "after: $TOKEN" >&2
+  module "show" {
+    matrix         = { n = range(6) }
+    secrets        = ["HIDDEN"]
+    ignore_failure = true
+    env            = { TOKEN = var.token }
+    script         = <<-SH
+      #!/usr/bin/env python3
+      import base64, json, os, sys, time, urllib.parse
+      out = sys.stdout.buffer
+      def write(b, pause=0.0):
+          out.write(b)
+          out.flush()
+          time.sleep(pause)
+      write(b"control-" + b"output\n")
+      results = {}
+      for name in ("HIDDEN", "TOKEN"):
+          value = os.environ[name]
+          raw = value.encode()
+          for piece in (raw[:11], raw[11:24], raw[24:]):
+              write(piece, 0.6)
+          write(b"\n")
+          for shift in range(3):
+              coded = base64.b64encode(b"\x00" * shift + raw)
+              write(coded[:17], 0.1)
+              write(coded[17:] + b"\n")
+              results["%s_base64_%d" % (name, shift)] = coded.decode()
+          for text in (urllib.parse.quote(value), urllib.parse.quote_plus(value), urllib.parse.quote(value, safe=""),
+                       json.dumps({"key": value}), raw.hex()):
+              write(text[:9].encode(), 0.1)
+              write(text[9:].encode() + b"\n")
+          results[name] = "so " + value
+          results["%s_url" % name] = urllib.parse.quote(value)
+          results["%s_deep" % name] = {"list": [json.dumps(value)]}
+      results["control"] = "control-" + "result"
+      with open(os.environ["PIPELINED_OUTPUT"], "w") as f:
+          json.dump(results, f)
     SH
   }
-  module "use" {
-    command = ["echo", "got", module.print.result.shown, var.word]
-  }
-  module "fail" {
-    depends_on     = ["use"]
-    secrets        = ["TOKEN"]
+  module "broken" {
+    secrets        = ["HIDDEN"]
     ignore_failure = true
-    script         = "exec \"/nowhere/$TOKEN\""
+    script         = "printf 'control-%s %s\\n' reason \"$HIDDEN\" >> $PIPELINED_OUTPUT"
+  }
+  module "failing" {
+    secrets        = ["HIDDEN"]
+    ignore_failure = true
+    script         = "exec \"/nowhere/$HIDDEN\""
+  }
+  module "absent" {
+    ignore_failure = true
+    command        = ["control-${"command"} ${var.token}"]
+  }
+  module "used" {
+    command = ["echo", "control-${"later"}", jsonencode(module.show["0"].result), var.token]
   }
 }
-`, gate, url.QueryEscape(secret)))
-	values := c.WriteFile("vars/values.hcl", fmt.Sprintf("word = %q\n", variable))
-	id := strings.TrimSpace(c.OK("submit", "-detach", "-address", c.Nodes[0].URL, "-var-file", values, file))
-	if err := os.RemoveAll(filepath.Join(c.Dir, "vars")); err != nil {
+`
+
+// Secrets and sensitive variables, written by modules on all of three nodes in the
+// forms that other tools make of them, while the leader is killed, show in none
+// of them: in no file of a node, no answer, no list of processes. Any ten bytes
+// in a row count, and what may be seen must be seen.
+func TestSecretsShowNowhere(t *testing.T) {
+	hidden := leaks(hiddenSecret)
+	for text, form := range leaks(hiddenSensitive) {
+		hidden[text] = form
+	}
+	c := harness.Start(t, 3, "-max-parallel", "3", "-log-level", "debug")
+	file := c.WriteFile("secrets/pipeline.hcl", secretsPipeline)
+	value := c.WriteFile("value", hiddenSecret)
+	c.OK("secrets", "set", "-file", value, "-address", c.Nodes[1].URL, "HIDDEN")
+	if err := os.Remove(value); err != nil {
 		t.Fatal(err)
 	}
+	plain := c.Env
+	c.Env = append(append([]string{}, plain...), "PIPELINED_VAR_token="+hiddenSensitive)
+	id := strings.TrimSpace(c.OK("submit", "-detach", "-address", c.Nodes[2].URL, file))
+	c.Env = plain
+
 	harness.Eventually(t, harness.Wait, func() error {
-		r := c.CLI("logs", "-address", liveURL(c), id, "print")
-		if r.Code != 0 || !strings.Contains(r.Stdout, "example.com") {
-			return fmt.Errorf("exit %d: %s%s", r.Code, r.Stdout, r.Stderr)
+		if out := c.CLI("logs", "-address", liveURL(c), id).Stdout; !strings.Contains(out, "***") {
+			return fmt.Errorf("nothing is masked yet: %s", out)
 		}
 		return nil
 	})
-	found := needles(secret, variable)
-	found.commandLines(t)
+	noProcessShows(t, hidden)
 	leader := c.Leader()
 	leader.Kill()
-	c.WriteFile("go", "")
+	noProcessShows(t, hidden)
 	leader.Start()
 	c.Whole()
 	harness.Eventually(t, time.Minute, func() error {
 		r, err := c.Run(id)
 		if err == nil && !r.State.Final() {
-			err = fmt.Errorf("run %s is %s", id, r.State)
+			err = fmt.Errorf("the run is %s: %s", r.State, r.Reason)
 		}
 		if err == nil && r.State != pipeline.RunWarnings {
-			t.Fatalf("run %s is %s: %s", id, r.State, r.Reason)
+			t.Fatalf("the run is %s: %s", r.State, r.Reason)
 		}
 		return err
 	})
+	answersShowNothing(t, c, id, hidden)
 	for _, n := range c.Nodes {
-		for _, args := range [][]string{{"status", "-json", id}, {"status", id}, {"logs", id}, {"logs", id, "print"}, {"logs", id, "fail"}, {"why", id}, {"why", id, "print"},
-			{"list", "-json"}, {"secrets", "ls", "-json"}, {"artifacts", id}} {
-			r := c.CLI(append(args, "-address", n.URL)...)
-			found.in(t, strings.Join(args, " ")+" at "+n.Name, []byte(r.Stdout+r.Stderr))
-		}
+		n.Term() // all is on the disks
 	}
-	if out := c.OK("logs", "-address", c.Nodes[1].URL, id, "use"); !strings.Contains(out, "got *** ***") {
-		t.Errorf("the module that takes the result printed %q", out)
-	}
-	found.files(t, c.Dir)
+	filesShowNothing(t, c.Dir, hidden)
+}
+
+// answersShowNothing asks every node for all that is known of the run.
+func answersShowNothing(t *testing.T, c *harness.Cluster, id string, hidden map[string]string) {
+	t.Helper()
+	all := ""
 	for _, n := range c.Nodes {
-		n.Term()
-	}
-	found.files(t, c.Dir)
-}
-
-// needle is a form of a value that must not be found.
-type needle struct {
-	what string
-	text []byte
-}
-
-type haystack []needle
-
-// needles are the values as they are, in base64 wherever they may begin, in URLs
-// and in JSON, whole and in parts of 16 bytes.
-func needles(values ...string) haystack {
-	var list haystack
-	for i, v := range values {
-		for name, text := range map[string]string{"": v, " in a URL": url.QueryEscape(v), " in JSON": strings.ReplaceAll(strings.ReplaceAll(v, `\`, `\\`), `"`, `\"`)} {
-			list = append(list, needle{fmt.Sprintf("value %d%s", i, name), []byte(text)})
-		}
-		list = append(list, needle{fmt.Sprintf("the middle of value %d", i), []byte(v[12:28])})
-		for lead := range 3 {
-			text := base64.RawStdEncoding.EncodeToString([]byte(strings.Repeat("a", lead) + v))
-			list = append(list, needle{fmt.Sprintf("value %d in base64, %d bytes after a start", i, lead), []byte(text[4 : len(text)-4])})
+		for _, args := range [][]string{{"logs", id}, {"logs", "-timestamps", id, "show[0]"}, {"status", "-json", id}, {"why", "-json", id}, {"why", id, "broken"},
+			{"list", "-json"}, {"secrets", "ls", "-json"}, {"schedules", "-json"}, {"artifacts", id}, {"status", "-json"}} {
+			r := c.CLI(append([]string{"-address", n.URL}, args...)...)
+			all += r.Stdout + r.Stderr
+			if form := shows(r.Stdout+r.Stderr, hidden); form != "" {
+				t.Errorf("%s, asked for %v, shows it %s", n.Name, args, form)
+			}
 		}
 	}
-	return list
+	for _, control := range []string{"control-output", "control-result", "control-reason", "control-command", "control-later"} {
+		if !strings.Contains(all, control) {
+			t.Errorf("no answer has %s: the test looks in the wrong place", control)
+		}
+	}
 }
 
-func (h haystack) in(t *testing.T, place string, b []byte) {
+// noProcessShows looks at the command lines of all processes that there are.
+func noProcessShows(t *testing.T, hidden map[string]string) {
 	t.Helper()
-	for _, n := range h {
-		if i := bytes.Index(b, n.text); i >= 0 {
-			t.Errorf("%s shows %s: %q", place, n.what, b[max(0, i-60):min(len(b), i+len(n.text)+20)])
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue // it has ended
+		}
+		if form := shows(string(b), hidden); form != "" {
+			t.Errorf("%s shows it %s", f, form)
 		}
 	}
 }
 
-// files looks into everything that the agents have on disk.
-func (h haystack) files(t *testing.T, dir string) {
+// filesShowNothing looks into all that the nodes have written.
+func filesShowNothing(t *testing.T, dir string, hidden map[string]string) {
 	t.Helper()
+	found := map[string]int{"control-output": 0, "control-result": 0, "control-reason": 0}
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if os.IsNotExist(err) {
-			return nil // swept meanwhile
-		}
-		if err != nil || !d.Type().IsRegular() || strings.HasSuffix(path, "leaks.hcl") {
+		if err != nil || !d.Type().IsRegular() || strings.HasPrefix(path, filepath.Join(dir, "secrets")) {
 			return err
 		}
 		b, err := os.ReadFile(path)
-		if os.IsNotExist(err) {
-			return nil
+		if err != nil {
+			return err
 		}
-		h.in(t, path, b)
-		return err
+		text := string(b)
+		if form := shows(text, hidden); form != "" {
+			t.Errorf("%s shows it %s", path, form)
+		}
+		for control := range found {
+			found[control] += strings.Count(text, control)
+		}
+		return nil
 	})
 	if err != nil {
 		t.Error(err)
 	}
-}
-
-// commandLines looks at what ps shows of all processes.
-func (h haystack) commandLines(t *testing.T) {
-	t.Helper()
-	list, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil || len(list) == 0 {
-		t.Fatalf("no processes: %v", err)
-	}
-	for _, path := range list {
-		if b, err := os.ReadFile(path); err == nil {
-			h.in(t, path, b)
+	for control, n := range found {
+		if n == 0 {
+			t.Errorf("no file has %s: the test looks in the wrong place", control)
 		}
 	}
 }

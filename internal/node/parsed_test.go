@@ -1,0 +1,105 @@
+package node
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/language"
+)
+
+const parsedSource = `pipeline "p" {
+  variable "who" { default = "nobody" }
+  locals { greeting = "hello ${var.who}" }
+  template "t" { timeout = "1m" }
+  module "a" {
+    use     = template.t
+    matrix  = { os = ["linux", "plan9"] }
+    command = ["echo", local.greeting, matrix.os]
+  }
+  module "b" {
+    depends_on = [module.a]
+    env        = { RUN = run.id }
+    command    = ["echo", "%s"]
+  }
+}`
+
+// compiledAs compiles a file for a user.
+func compiledAs(t *testing.T, f *language.File, who string) *pipeline.Pipeline {
+	t.Helper()
+	p, diags := f.Compile(t.Context(), language.Inputs{RunID: who, Variables: []language.VariableInput{{Name: "who", Text: who, Origin: "test"}}})
+	if len(diags) > 0 {
+		t.Fatal(diags)
+	}
+	return p
+}
+
+// A file that is kept compiles as a fresh one does, for many at once and with
+// other inputs each time.
+func TestParsedFiles_sharedFileCompilesAsAFreshOne(t *testing.T) {
+	var kept parsedFiles
+	defer kept.clear()
+	text := []byte(fmt.Sprintf(parsedSource, "x"))
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			who := fmt.Sprintf("user%d", i)
+			shared, diags := kept.parse("p.hcl", text)
+			if len(diags) > 0 {
+				t.Error(diags)
+				return
+			}
+			fresh, _ := language.Parse("p.hcl", text)
+			if diff := cmp.Diff(compiledAs(t, fresh, who), compiledAs(t, shared, who)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	wg.Wait()
+	one, _ := kept.parse("p.hcl", text)
+	if again, _ := kept.parse("p.hcl", text); again != one {
+		t.Error("the file was parsed again")
+	}
+	if other, _ := kept.parse("q.hcl", text); other == one || other.FileName() != "q.hcl" {
+		t.Error("a file of another name was taken for this one")
+	}
+}
+
+// No more are kept than there is room for, and mistakes not at all.
+func TestParsedFiles_bounds(t *testing.T) {
+	var kept parsedFiles
+	defer kept.clear()
+	parse := func(i int) *language.File {
+		f, diags := kept.parse("p.hcl", []byte(fmt.Sprintf(parsedSource, fmt.Sprint(i))))
+		if len(diags) > 0 {
+			t.Fatal(diags)
+		}
+		return f
+	}
+	first, second := parse(0), parse(1)
+	for i := range parsedKept - 1 { // the first is asked for again and again
+		parse(i + 2)
+		if parse(0) != first {
+			t.Fatalf("the one in use went when number %d came", i+2)
+		}
+	}
+	if parse(1) == second {
+		t.Error("the one that was not asked for stayed")
+	}
+	if n := len(kept.byText); n != parsedKept {
+		t.Errorf("%d files are kept", n)
+	}
+	if _, diags := kept.parse("p.hcl", []byte("pipeline {")); len(diags) == 0 {
+		t.Error("a mistake was not found")
+	}
+	if n := len(kept.byText); n != parsedKept {
+		t.Errorf("%d files are kept after a mistake", n)
+	}
+	kept.clear()
+	if parse(0) == first {
+		t.Error("a file outlived clear")
+	}
+}
