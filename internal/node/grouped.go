@@ -50,6 +50,11 @@ func (g *grouped[T]) do(ctx context.Context, item T) error {
 		}
 		g.group(ctx)
 		<-g.turns
+		select {
+		case <-t.done: // whatever became of the caller meanwhile
+			return t.err
+		default:
+		}
 	}
 }
 
