@@ -22,8 +22,11 @@ import (
 //
 // ReadAt is safe for concurrent use; the rest is for one goroutine.
 type Blob struct {
-	store  *Blobs
-	f      *os.File // nil for the empty blob
+	store *Blobs
+	f     *os.File // nil for the empty blob
+	// in gives the plain bytes: f itself, or what unpacks it.
+	in     io.ReaderAt
+	packed *packedFile // nil where the file is plain
 	digest pipeline.Digest
 	size   int64
 	pos    int64
@@ -56,8 +59,7 @@ func (b *Blobs) Open(d pipeline.Digest) (*Blob, error) {
 	}
 	f, err := os.OpenFile(b.path(d), os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		b.whole.lost() // maybe somebody removed it by hand
-		return nil, &MissingError{Digest: d}
+		return b.openPacked(d)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open blob: %w", err)
@@ -67,7 +69,59 @@ func (b *Blobs) Open(d pipeline.Digest) (*Blob, error) {
 		f.Close()
 		return nil, fmt.Errorf("open blob: %w", err)
 	}
-	return &Blob{store: b, f: f, digest: d, size: info.Size()}, nil
+	return &Blob{store: b, f: f, in: f, digest: d, size: info.Size()}, nil
+}
+
+// openPacked opens the packed file of a blob. Where its index is damaged it is put
+// aside.
+func (b *Blobs) openPacked(d pipeline.Digest) (*Blob, error) {
+	f, err := os.OpenFile(b.packedPath(d), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		b.whole.lost() // maybe somebody removed it by hand
+		return nil, &MissingError{Digest: d}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open blob: %w", err)
+	}
+	packed, err := b.openPackedFile(f)
+	if err == nil {
+		return &Blob{store: b, f: f, in: packed, packed: packed, digest: d, size: packed.ix.size}, nil
+	}
+	defer f.Close()
+	if errors.Is(err, errDamaged) {
+		return nil, b.quarantine(d, b.packedPath(d), f)
+	}
+	return nil, fmt.Errorf("open blob: %w", err)
+}
+
+// damaged puts the packed file of a blob aside whose index was found damaged,
+// unless another look finds it whole.
+func (b *Blobs) damaged(d pipeline.Digest) error {
+	r, err := b.openPacked(d)
+	if err == nil {
+		r.Close()
+		return &MissingError{Digest: d} // another has come meanwhile; the next question finds it
+	}
+	return err
+}
+
+// packedSize gives the plain length of a packed file; errDamaged where its index
+// is.
+func packedSize(path string) (int64, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	ix, err := readIndex(f, info.Size())
+	if err != nil {
+		return 0, err
+	}
+	return ix.size, nil
 }
 
 // Size is the blob's length in bytes.
@@ -101,7 +155,7 @@ func (r *Blob) prepare() error {
 // makeSums verifies the blob as a whole and keeps its checksums.
 func (r *Blob) makeSums() error {
 	buf := make([]byte, BlockSize)
-	d, sums, err := measure(r.f, r.size, buf)
+	d, sums, err := measure(r.in, r.size, buf)
 	if err != nil {
 		return fmt.Errorf("read blob %s: %w", r.digest, err)
 	}
@@ -117,7 +171,7 @@ func (r *Blob) makeSums() error {
 func (r *Blob) readBlock(i int, buf []byte) ([]byte, error) {
 	off := int64(i) * BlockSize
 	p := buf[:min(BlockSize, r.size-off)]
-	n, err := r.f.ReadAt(p, off)
+	n, err := r.in.ReadAt(p, off)
 	if n < len(p) && err != nil && err != io.EOF {
 		return nil, fmt.Errorf("read blob %s: %w", r.digest, err)
 	}
@@ -236,40 +290,43 @@ func (r *Blob) Read(p []byte) (int, error) {
 }
 
 func (r *Blob) corrupt() error {
-	return r.store.quarantine(r.digest, r.f)
+	path := r.store.path(r.digest)
+	if r.packed != nil {
+		path = r.store.packedPath(r.digest)
+	}
+	return r.store.quarantine(r.digest, path, r.f)
 }
 
 // quarantine renames the bad file aside, unless another has taken its place.
-func (b *Blobs) quarantine(d pipeline.Digest, bad *os.File) error {
-	path := b.path(d)
+func (b *Blobs) quarantine(d pipeline.Digest, path string, bad *os.File) error {
 	err := &CorruptError{Digest: d, Path: path}
-	if moved := b.moveAside(d, bad); moved && b.opts.OnCorrupt != nil {
+	if moved := b.moveAside(path, bad); moved && b.opts.OnCorrupt != nil {
 		b.opts.OnCorrupt(d)
 	}
 	return err
 }
 
-func (b *Blobs) moveAside(d pipeline.Digest, bad *os.File) bool {
+func (b *Blobs) moveAside(path string, bad *os.File) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	badInfo, err := bad.Stat()
 	if err != nil {
 		return false
 	}
-	now, err := os.Lstat(b.path(d))
+	now, err := os.Lstat(path)
 	if err != nil || !os.SameFile(badInfo, now) {
 		return false
 	}
 	b.whole.lost()
 	if badInfo.Size() > maxAsideBytes || b.aside.Add(1) > maxAside {
-		return os.Remove(b.path(d)) == nil
+		return os.Remove(path) == nil
 	}
-	aside := filepath.Join(b.dir, corruptDir, string(d)+"."+strconv.FormatUint(b.next.Add(1), 36))
-	if os.Rename(b.path(d), aside) == nil {
+	aside := filepath.Join(b.dir, corruptDir, filepath.Base(path)+"."+strconv.FormatUint(b.next.Add(1), 36))
+	if os.Rename(path, aside) == nil {
 		return true
 	}
 	// Where it cannot be kept for a look it must go all the same.
-	return os.Remove(b.path(d)) == nil
+	return os.Remove(path) == nil
 }
 
 // ReadAll gives the verified bytes of a blob of at most limit bytes. A longer
@@ -295,10 +352,11 @@ func (r *Blob) readWhole(p []byte) error {
 	if r.f == nil {
 		return nil
 	}
-	if _, err := r.f.ReadAt(p, 0); err != nil && err != io.EOF {
+	n, err := r.in.ReadAt(p, 0)
+	if err != nil && err != io.EOF {
 		return fmt.Errorf("read blob %s: %w", r.digest, err)
 	}
-	if DigestOf(p) != r.digest {
+	if n < len(p) || DigestOf(p) != r.digest {
 		return r.corrupt()
 	}
 	return nil
@@ -312,14 +370,18 @@ func (b *Blobs) VerifyAt(d pipeline.Digest, wait func(n int) error) error {
 		return err
 	}
 	defer r.Close()
+	return r.verifyAt(wait)
+}
+
+func (r *Blob) verifyAt(wait func(n int) error) error {
 	if r.f == nil {
 		return nil
 	}
-	got, _, err := measure(&pacedFile{r.f, wait}, r.size, make([]byte, min(r.size+1, BlockSize)))
+	got, _, err := measure(&pacedFile{r.in, wait}, r.size, make([]byte, min(r.size+1, BlockSize)))
 	if err != nil {
 		return err
 	}
-	if got != d {
+	if got != r.digest {
 		return r.corrupt()
 	}
 	return nil
@@ -327,7 +389,7 @@ func (b *Blobs) VerifyAt(d pipeline.Digest, wait func(n int) error) error {
 
 // pacedFile asks before each read.
 type pacedFile struct {
-	f    *os.File
+	f    io.ReaderAt
 	wait func(n int) error
 }
 

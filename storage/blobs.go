@@ -37,7 +37,8 @@ type BlobOptions struct {
 }
 
 // Blobs is a store of blobs: bytes under their digest, each in a file of its
-// own. It is safe for concurrent use, by several processes too.
+// own, plain or packed (see Pack). It is safe for concurrent use, by several
+// processes too.
 type Blobs struct {
 	dir  string
 	opts BlobOptions
@@ -56,6 +57,7 @@ type Blobs struct {
 	broken  atomic.Pointer[error]
 	buffers sync.Pool // *[]byte of smallBlob
 	codecs  sync.Pool // *bundleEncoder
+	pack    packers
 	trees   treeCache
 	// verified tells what Clean need not read again.
 	verified cleanBlobs
@@ -66,8 +68,9 @@ type Blobs struct {
 	closeOnce sync.Once
 
 	// Replaced in tests.
-	space func(string) (free, total uint64, err error)
-	hook  func(point string) error
+	space   func(string) (free, total uint64, err error)
+	hook    func(point string) error
+	packAll bool // whether it pays or not
 }
 
 // dirState follows which names of a directory are durable.
@@ -101,6 +104,7 @@ const (
 func OpenBlobs(dir string, opts BlobOptions) (*Blobs, error) {
 	b := &Blobs{dir: dir, opts: opts, tmpLock: -1, space: diskSpace}
 	b.buffers.New = func() any { buf := make([]byte, smallBlob+1); return &buf }
+	b.pack.init()
 	for _, d := range []string{dir, filepath.Join(dir, tmpDir), filepath.Join(dir, corruptDir), filepath.Join(dir, partialDir)} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, fmt.Errorf("open blobs: %w", diskError(err))
@@ -187,10 +191,30 @@ func (b *Blobs) Close() error {
 	return err
 }
 
-// path is where the file of a blob lies. One level of 256 folders: a second one
+// path is where the plain file of a blob lies. One level of 256 folders: a second one
 // would cost a folder and a sync for nearly every blob of a workspace.
 func (b *Blobs) path(d pipeline.Digest) string {
 	return b.dir + "/" + string(d[:2]) + "/" + string(d)
+}
+
+// packedPath is where its packed file lies. Where both are there the plain one
+// counts. A packed file is there before the plain one goes, and goes only with the
+// blob: whoever looks for the plain one first misses none.
+func (b *Blobs) packedPath(d pipeline.Digest) string { return b.path(d) + packedSuffix }
+
+// find looks for the file of a blob, the plain one first; unix.ENOENT where there
+// is none.
+func (b *Blobs) find(d pipeline.Digest, st *unix.Stat_t) (path string, packed bool, err error) {
+	path = b.path(d)
+	err = retryEINTR(func() error { return unix.Lstat(path, st) })
+	if err == unix.ENOENT {
+		path, packed = b.packedPath(d), true
+		err = retryEINTR(func() error { return unix.Lstat(path, st) })
+	}
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		err = unix.ENOENT
+	}
+	return path, packed, err
 }
 
 func shardIndex(name string) (int, bool) {
@@ -238,12 +262,22 @@ func encodeDigest(sum []byte) pipeline.Digest {
 // present reports whether the blob is here in its whole length, and says by its
 // file's time that it is wanted, so that a sweep leaves it alone.
 func (b *Blobs) present(d pipeline.Digest, size int64) bool {
-	var st unix.Stat_t
-	path := b.path(d)
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	if unix.Lstat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || size >= 0 && st.Size != size {
+	return b.presentLocked(d, size)
+}
+
+// presentLocked is present; mu is held.
+func (b *Blobs) presentLocked(d pipeline.Digest, size int64) bool {
+	var st unix.Stat_t
+	path, packed, err := b.find(d, &st)
+	if err != nil || !packed && size >= 0 && st.Size != size {
 		return false
+	}
+	if packed && size >= 0 {
+		if n, err := packedSize(path); err != nil || n != size {
+			return false
+		}
 	}
 	sec, _ := st.Mtim.Unix()
 	now := time.Now()
@@ -268,8 +302,14 @@ func (b *Blobs) Size(d pipeline.Digest) (int64, error) {
 		return 0, err
 	}
 	var st unix.Stat_t
-	err := retryEINTR(func() error { return unix.Lstat(b.path(d), &st) })
-	if err == unix.ENOENT || err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+	path, packed, err := b.find(d, &st)
+	if err == nil && packed {
+		st.Size, err = packedSize(path)
+		if errors.Is(err, errDamaged) {
+			return 0, b.damaged(d)
+		}
+	}
+	if errors.Is(err, unix.ENOENT) {
 		return 0, &MissingError{Digest: d}
 	}
 	if err != nil {
@@ -302,10 +342,17 @@ func (b *Blobs) Delete(d pipeline.Digest) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if err := os.Remove(b.path(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("delete blob: %w", err)
-	}
+	return b.deleteLocked(d)
+}
+
+// deleteLocked removes all that is there of a blob.
+func (b *Blobs) deleteLocked(d pipeline.Digest) error {
 	b.whole.lost()
+	for _, path := range []string{b.path(d), b.packedPath(d)} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("delete blob: %w", err)
+		}
+	}
 	os.Remove(b.sumsPath(d)) // small blobs have none
 	return nil
 }
@@ -318,25 +365,32 @@ func (b *Blobs) DeleteUnused(d pipeline.Digest, since time.Time) (bool, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	info, err := os.Lstat(b.path(d))
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.ModTime().Before(since) {
+	here := false
+	for _, path := range []string{b.path(d), b.packedPath(d)} {
+		info, err := os.Lstat(path)
+		switch {
+		case err == nil && !info.ModTime().Before(since):
+			return false, nil
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			return false, fmt.Errorf("delete blob: %w", err)
+		}
+		here = here || err == nil
+	}
+	if !here {
 		return false, nil
 	}
-	if err == nil {
-		b.whole.lost()
-		err = os.Remove(b.path(d))
-		os.Remove(b.sumsPath(d)) // small blobs have none
-	}
-	if err != nil {
-		return false, fmt.Errorf("delete blob: %w", err)
-	}
-	return true, nil
+	return true, b.deleteLocked(d)
 }
 
 // BlobInfo is what Walk tells of a blob.
 type BlobInfo struct {
 	Digest pipeline.Digest
-	Size   int64
+	// Size is the length of its bytes, 0 where its packed file is damaged.
+	Size int64
+	// Stored is how many bytes its files have.
+	Stored int64
+	// Plain and Packed tell which files there are; both for a while, see Pack.
+	Plain, Packed bool
 	// UsedAt is when it was last put or asked for with Missing, to the minute.
 	UsedAt time.Time
 }
@@ -355,21 +409,49 @@ func (b *Blobs) Walk(ctx context.Context, f func(BlobInfo) error) error {
 		if err != nil {
 			return fmt.Errorf("list blobs: %w", err)
 		}
+		var at BlobInfo // its files are neighbours
 		for _, n := range names {
-			d, err := pipeline.ParseDigest(n.Name())
-			if err != nil || len(n.Name()) != 64 || shardOf(d) != i {
+			d, err := pipeline.ParseDigest(strings.TrimSuffix(n.Name(), packedSuffix))
+			if err != nil || len(d) != 64 || shardOf(d) != i {
 				continue
 			}
-			info, err := n.Info()
-			if err != nil || !info.Mode().IsRegular() {
-				continue
+			if at.Digest != d {
+				if at.Digest != "" {
+					if err := f(at); err != nil {
+						return err
+					}
+				}
+				at = BlobInfo{}
 			}
-			if err := f(BlobInfo{Digest: d, Size: info.Size(), UsedAt: info.ModTime()}); err != nil {
+			b.look(d, n, &at)
+		}
+		if at.Digest != "" {
+			if err := f(at); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// look adds a file of a blob to what is told of it.
+func (b *Blobs) look(d pipeline.Digest, file fs.DirEntry, to *BlobInfo) {
+	info, err := file.Info()
+	if err != nil || !info.Mode().IsRegular() {
+		return
+	}
+	to.Digest = d
+	to.Stored += info.Size()
+	if info.ModTime().After(to.UsedAt) {
+		to.UsedAt = info.ModTime()
+	}
+	if len(file.Name()) == len(d) {
+		to.Plain, to.Size = true, info.Size()
+		return
+	}
+	if to.Packed = true; !to.Plain {
+		to.Size, _ = packedSize(b.packedPath(d)) // 0 where it is damaged
+	}
 }
 
 // FreeBytes gives what may still be written on the store's disk, and its size;
@@ -408,8 +490,8 @@ func (b *Blobs) admit(size int64) error {
 		low = min(maxLowWater, total/20)
 	}
 	if need := low + uint64(max(size, 0)); free < need {
-		return pipeline.Errorf(pipeline.Unavailable, "disk low: %d MiB are free for %s, %d MiB must stay free: remove files, or move the data directory to a larger disk",
-			free>>20, b.dir, low>>20)
+		return &FullError{Reason: fmt.Sprintf("disk low: %d MiB are free for %s, %d MiB must stay free: remove files, or move the data directory to a larger disk",
+			free>>20, b.dir, low>>20)}
 	}
 	return nil
 }

@@ -15,9 +15,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FormatVersion is the version of the data directory's layout that this
-// package writes. A directory of a newer one is refused.
-const FormatVersion = 1
+// FormatVersion is the newest version of the data directory's layout that this
+// package knows. A directory of a newer one is refused. A fresh one has
+// firstFormat, which older programs read as well; packedFormat, the first with
+// packed blobs, when it has the first of them.
+const (
+	FormatVersion = packedFormat
+	packedFormat  = 2
+	firstFormat   = 1
+)
 
 // Names at the top of a data directory.
 const (
@@ -44,7 +50,8 @@ type DataDir struct {
 
 	mu sync.Mutex
 	// guards following
-	lock *os.File
+	lock   *os.File
+	format int
 }
 
 // LockedError says that another process has the data directory open.
@@ -208,7 +215,33 @@ func readHolder(f *os.File) (pid int, command string) {
 	return max(pid, 0), command
 }
 
-// prepare brings a locked directory to the layout of FormatVersion.
+// setFormat writes the version, durably.
+func (d *DataDir) setFormat(version int) error {
+	text := fmt.Sprintf("%s %d\n", formatWord, version)
+	if err := writeFileAtomic(filepath.Join(d.path, formatFile), []byte(text), 0o600, true); err != nil {
+		return fmt.Errorf("mark data directory: %w", err)
+	}
+	d.format = version
+	return nil
+}
+
+// NeedPackedFormat marks the directory as one with packed blobs: a program that
+// cannot read them refuses it from then on, and does not take them for missing.
+// It is to be called before the first of them is written, and costs nothing after
+// that.
+func (d *DataDir) NeedPackedFormat() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.format >= packedFormat {
+		return nil
+	}
+	if d.lock == nil {
+		return errors.New("mark data directory: it is closed")
+	}
+	return d.setFormat(packedFormat)
+}
+
+// prepare brings a locked directory to a layout that this program knows.
 func (d *DataDir) prepare() error {
 	version, err := readFormat(d.path)
 	if err != nil {
@@ -220,10 +253,9 @@ func (d *DataDir) prepare() error {
 		}
 	}
 	// First of all: whatever follows a crash here, the directory is ours.
-	if version != FormatVersion {
-		text := fmt.Sprintf("%s %d\n", formatWord, FormatVersion)
-		if err := writeFileAtomic(filepath.Join(d.path, formatFile), []byte(text), 0o600, true); err != nil {
-			return fmt.Errorf("mark data directory: %w", err)
+	if d.format = version; version == 0 {
+		if err := d.setFormat(firstFormat); err != nil {
+			return err
 		}
 	}
 	for _, name := range []string{raftDir, stateDir, blobsDir, workDir, cachesDir, keeperDir} {

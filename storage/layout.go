@@ -302,7 +302,7 @@ func (w *layoutWriter) copy(f *os.File, src *Blob) error {
 	}
 	sum, buf, sent := sha256.New(), make([]byte, copyChunk), int64(0)
 	for sent < src.size {
-		n, err := src.f.Read(buf)
+		n, err := src.in.ReadAt(buf[:min(copyChunk, src.size-sent)], sent)
 		if n > 0 {
 			sum.Write(buf[:n])
 			if _, err := f.Write(buf[:n]); err != nil {
@@ -310,10 +310,10 @@ func (w *layoutWriter) copy(f *os.File, src *Blob) error {
 			}
 			sent += int64(n)
 		}
-		if err == io.EOF {
+		if n == 0 && err == io.EOF {
 			break
 		}
-		if err != nil {
+		if err != nil && err != io.EOF {
 			return fmt.Errorf("read blob %s: %w", src.digest, err)
 		}
 	}

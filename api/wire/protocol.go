@@ -167,8 +167,21 @@ type Health struct {
 	Timestamp        time.Time       `json:"timestamp"`
 	// Reasons say why the status is degraded.
 	Reasons []string `json:"reasons,omitempty"`
+	// Blobs is what the node's blobs take; absent before they were first counted.
+	Blobs *BlobUse `json:"blobs,omitempty"`
 	// Nonce is what the command line's own token must name (settled 13).
 	Nonce string `json:"nonce,omitempty"`
+}
+
+// BlobUse is what the blobs of a node take on its disk.
+type BlobUse struct {
+	Blobs  int `json:"blobs"`
+	Packed int `json:"packed"`
+	// Bytes is how long they are, StoredBytes how long their files.
+	Bytes       int64 `json:"bytes"`
+	StoredBytes int64 `json:"storedBytes"`
+	// At is when they were counted.
+	At time.Time `json:"at"`
 }
 
 // RegisterRequest goes to POST /api/workers/register.

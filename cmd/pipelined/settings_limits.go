@@ -19,6 +19,9 @@ var limitsTable = []setting{
 	{"max-logs", kindText, "keep logs of finished runs of this `SIZE` in all, the newest", "no limit", sized(func(s *agentSettings) *int64 { return &s.Limits.MaxLogs })},
 	{"keep-cache-for", kindText, "keep recorded results that are not taken for this `TIME`", "no limit", span(func(s *agentSettings) *time.Duration { return &s.Limits.KeepCacheFor })},
 	{"max-cache", kindText, "keep recorded results of this `SIZE` in all, those taken last", "no limit", sized(func(s *agentSettings) *int64 { return &s.Limits.MaxCache })},
+	{"keep-tool-cache-for", kindText, "keep what ccache, Bazel and Turborepo put and do not take for this `TIME`", "no limit", span(func(s *agentSettings) *time.Duration { return &s.Limits.KeepToolCacheFor })},
+	{"max-tool-cache", kindText, "keep this `SIZE` of it in all, what was taken last; off for no limit", "10GiB", rate(func(s *agentSettings) *int64 { return &s.Limits.MaxToolCache })},
+	{"tool-cache-max-entry", kindText, "take entries of it up to this `SIZE`", "1GiB", sized(func(s *agentSettings) *int64 { return &s.Limits.MaxToolEntry })},
 	{"low-water", kindText, "take no work and no blobs with less than this `SIZE` free on the disk", "512MiB or 5 % of the disk, whichever is less", sized(func(s *agentSettings) *int64 { return &s.Limits.LowWater })},
 	{"pipeline-quota", kindList, "`PIPELINE=SIZE` of its artifacts and logs together; may be repeated", "", quotas},
 	{"sweep-grace", kindText, "keep blobs that nothing needs for this `TIME`", "1h", span(func(s *agentSettings) *time.Duration { return &s.Limits.SweepGrace })},
@@ -26,6 +29,8 @@ var limitsTable = []setting{
 	{"repair-rate", kindText, "make second copies at this `SIZE` a second; off for no bound", "64MiB", rate(func(s *agentSettings) *int64 { return &s.Limits.RepairRate })},
 	{"scrub-rate", kindText, "look for damaged blobs at this `SIZE` a second; off for never", "8MiB", rate(func(s *agentSettings) *int64 { return &s.Limits.ScrubRate })},
 	{"scrub-every", kindText, "pause for this `TIME` between two looks for damaged blobs", "6h", span(func(s *agentSettings) *time.Duration { return &s.Limits.ScrubEvery })},
+	{"pack-after", kindText, "pack blobs on the disk that nobody asked for in this `TIME`, and logs when their run has ended; off for never", "1h", spanOrOff(func(s *agentSettings) *time.Duration { return &s.Limits.PackAfter })},
+	{"pack-rate", kindText, "pack this `SIZE` a second, a quarter of it while modules run; off for no bound", "16MiB", rate(func(s *agentSettings) *int64 { return &s.Limits.PackRate })},
 }
 
 func init() { agentTable = append(agentTable, limitsTable...) }
@@ -39,6 +44,17 @@ func span(to func(*agentSettings) *time.Duration) func(*agentSettings, []string)
 		}
 		*to(s) = d
 		return nil
+	}
+}
+
+// spanOrOff is a time above 0, or off.
+func spanOrOff(to func(*agentSettings) *time.Duration) func(*agentSettings, []string) error {
+	return func(s *agentSettings, v []string) error {
+		if v[0] == "off" {
+			*to(s) = -1
+			return nil
+		}
+		return span(to)(s, v)
 	}
 }
 

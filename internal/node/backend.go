@@ -159,6 +159,7 @@ func (b *backend) Health(context.Context) wire.Health {
 	if why := n.whyFull(); why != "" {
 		h.Status, h.Reasons = "degraded", append(h.Reasons, why)
 	}
+	h.Blobs = n.blobUse.Load()
 	return h
 }
 

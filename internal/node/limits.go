@@ -23,6 +23,11 @@ type Limits struct {
 	// them have MaxCache bytes together, those that were taken longest ago first.
 	KeepCacheFor time.Duration
 	MaxCache     int64
+	// What other tools keep goes when it was not taken for KeepToolCacheFor, or when
+	// all of it has MaxToolCache bytes together, what was taken longest ago first; a
+	// negative one is no limit. MaxToolEntry bounds one entry, in bytes.
+	KeepToolCacheFor           time.Duration
+	MaxToolCache, MaxToolEntry int64
 	// LowWater is how many bytes must stay free on the disk of the data directory
 	// for the node to take work and blobs.
 	LowWater int64
@@ -37,6 +42,11 @@ type Limits struct {
 	// scrubbing. ScrubEvery is the pause between two times through the store.
 	RepairRate, ScrubRate int64
 	ScrubEvery            time.Duration
+	// PackAfter is for how long nobody has asked for a blob that is packed on the
+	// disk; negative packs nothing, logs neither. PackRate bounds packing in bytes a
+	// second; negative means no bound.
+	PackAfter time.Duration
+	PackRate  int64
 }
 
 // Defaults of Limits.
@@ -47,6 +57,12 @@ const (
 	defaultRepairRate = 64 << 20
 	defaultScrubRate  = 8 << 20
 	defaultScrubEvery = 6 * time.Hour
+	// Other tools fill whatever they are given: without a limit they would take the
+	// disk that modules need.
+	defaultMaxToolCache = 10 << 30
+	defaultMaxToolEntry = 1 << 30
+	defaultPackAfter    = time.Hour
+	defaultPackRate     = 16 << 20
 	// minSweepGrace must be longer than anything takes from asking whether a blob
 	// is there to naming it in the state; that somebody asked is kept to the minute.
 	minLogLimit   = 1 << 10
@@ -74,6 +90,18 @@ func (l *Limits) defaults() error {
 	}
 	if l.ScrubEvery == 0 {
 		l.ScrubEvery = defaultScrubEvery
+	}
+	if l.MaxToolCache == 0 {
+		l.MaxToolCache = defaultMaxToolCache
+	}
+	if l.MaxToolEntry == 0 {
+		l.MaxToolEntry = defaultMaxToolEntry
+	}
+	if l.PackAfter == 0 {
+		l.PackAfter = defaultPackAfter
+	}
+	if l.PackRate == 0 {
+		l.PackRate = defaultPackRate
 	}
 	if l.LogLimit < minLogLimit {
 		return pipeline.Errorf(pipeline.Invalid, "-log-limit %d bytes: want at least %d", l.LogLimit, minLogLimit)

@@ -10,12 +10,14 @@ import (
 	"net/http"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pipelined/pipelined/api"
+	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/cluster/consensus"
 	"github.com/pipelined/pipelined/cluster/keys"
@@ -62,6 +64,9 @@ type Node struct {
 	repairPace pacer
 	mend       mender
 	disk       disk
+	tools      tools
+	// blobUse is how much the blobs took when they were last counted.
+	blobUse atomic.Pointer[wire.BlobUse]
 }
 
 // Open builds a node: it locks the data directory, reads or makes its
@@ -73,6 +78,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	}
 	n = &Node{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), leaving: make(chan struct{}, 1),
 		mend: mender{open: map[pipeline.Digest]time.Time{}, poke: make(chan struct{}, 1)}}
+	n.openTools()
 	n.repairPace.rate = max(cfg.Limits.RepairRate, 0)
 	defer func() {
 		if err != nil {
@@ -307,7 +313,9 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { n.mendBlobs(core); return nil })
 	g.Go(func() error { n.scrub(core); return nil })
 	g.Go(func() error { n.sweeper(core); return nil })
+	g.Go(func() error { n.packBlobs(core); return nil })
 	g.Go(func() error { n.watchDisk(core); return nil })
+	g.Go(func() error { n.toolDuties(core); return nil })
 	for serving := true; serving; {
 		select {
 		case <-ctx.Done():

@@ -250,6 +250,10 @@ func (n *Node) servePeerBlob(w http.ResponseWriter, r *http.Request) {
 
 func (n *Node) sendPart(w http.ResponseWriter, b *storage.Blob, from, to int64, pack bool) error {
 	out := io.Writer(&movingWriter{w: w, rc: http.NewResponseController(w)})
+	if b.HasFrames(from, to) { // packed on the disk: it goes as it is
+		w.Header().Set("Content-Encoding", blobCoding)
+		return b.WriteFrames(out, from, to)
+	}
 	in := io.NewSectionReader(b, from, to-from)
 	buf := make([]byte, 256<<10) // a block of the store, read without another buffer
 	if !pack {
