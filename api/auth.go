@@ -54,6 +54,11 @@ func (s *Server) tokenSubject(c *call) (Subject, error) {
 	}
 	scheme, token, _ := strings.Cut(header, " ")
 	token = strings.TrimSpace(token)
+	if c.route.Basic && strings.EqualFold(scheme, "Basic") {
+		// It is never asked for: a browser would keep it, and send it by itself.
+		_, token, _ = c.r.BasicAuth()
+		scheme = "Bearer"
+	}
 	if !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > maxToken {
 		c.w.Header().Set("WWW-Authenticate", challenge+`, error="invalid_request"`)
 		return Subject{}, pipeline.Errorf(pipeline.Unauthenticated, "Authorization: want Bearer and a token of at most %d bytes", maxToken)

@@ -36,6 +36,8 @@ type Subject struct {
 // carry a pipeline.Kind. Methods marked leader are only called on the leader:
 // the API forwards the request there first.
 type Backend interface {
+	ToolBackend
+
 	// NodeID and NodeName say who this is.
 	NodeID() pipeline.NodeID
 	NodeName() string

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"slices"
+
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -43,12 +45,19 @@ func (s *Server) cacheStats(c *call) error {
 	return okOr(s, c, out, err)
 }
 
+// cacheKinds are those that can be pruned.
+var cacheKinds = []string{"", wire.KindResults, wire.KindBazel, wire.KindTurbo}
+
 func (s *Server) cachePrune(c *call) error {
 	in, err := document[wire.CachePrune](c)
 	if err != nil {
 		return err
 	}
 	switch {
+	case !slices.Contains(cacheKinds, in.Kind):
+		return invalid("kind %.40q: want %s, %s or %s", in.Kind, wire.KindResults, wire.KindBazel, wire.KindTurbo)
+	case in.Pipeline != "" && in.Kind != "" && in.Kind != wire.KindResults:
+		return invalid("pipeline: only results are a pipeline's, and kind is %s", in.Kind)
 	case in.UnusedSeconds < 0 || in.UnusedSeconds > 1e10:
 		return invalid("unusedSeconds: want 0 or more")
 	case in.MaxBytes != nil && *in.MaxBytes < 0:

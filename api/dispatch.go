@@ -106,6 +106,9 @@ func noRoute(c *call, routes []Route) error {
 				methods = append(methods, http.MethodHead)
 			}
 		}
+		if rt.Basic {
+			continue // short and full of wildcards, so near to everything
+		}
 		if d := distance(path, filled); d < best {
 			nearest, best = rt.Pattern, d
 		}

@@ -75,11 +75,14 @@ func problemOf(err error, requestID, node string) wire.Problem {
 	p := wire.Problem{Kind: kind.String(), Type: "urn:pipelined:problem:" + kind.String(), RequestID: requestID}
 	var source *wire.SourceError
 	var own *statusError
+	var full *NoRoomError
 	switch {
 	case errors.As(err, &source):
 		status, p.Diagnostics = http.StatusUnprocessableEntity, source.Diagnostics
 	case errors.As(err, &own):
 		status = own.status
+	case errors.As(err, &full):
+		status = http.StatusInsufficientStorage
 	}
 	p.Status, p.Title, p.Detail = status, http.StatusText(status), messageOf(err, kind, requestID, node)
 	if p.Title == "" {

@@ -13,7 +13,7 @@ import (
 )
 
 // who may do what: r(ead), s(ubmit), w(orker), a(dmin); * is everybody, and
-// the client's method for it.
+// the client's method for it, "" where programs call that are not ours.
 var table = map[string][2]string{
 	"GET /api/health":                                    {"*", "Health"},
 	"POST /api/execution/execute":                        {"sa", "Execute"},
@@ -43,6 +43,24 @@ var table = map[string][2]string{
 	"GET /api/v1/locks":                                  {"rsa", "Locks"},
 	"GET /api/v1/cache":                                  {"rsa", "Cache"},
 	"GET /api/v1/cache/stats":                            {"rsa", "CacheStats"},
+	"GET /api/v1/cache/tools":                            {"rsa", "CacheTools"},
+	"GET /ac/{key}":                                      {"rsa", ""},
+	"PUT /ac/{key}":                                      {"sa", ""},
+	"DELETE /ac/{key}":                                   {"sa", ""},
+	"GET /cas/{key}":                                     {"rsa", ""},
+	"PUT /cas/{key}":                                     {"sa", ""},
+	"DELETE /cas/{key}":                                  {"sa", ""},
+	"GET /{team}/ac/{key}":                               {"rsa", ""},
+	"PUT /{team}/ac/{key}":                               {"sa", ""},
+	"DELETE /{team}/ac/{key}":                            {"sa", ""},
+	"GET /{team}/cas/{key}":                              {"rsa", ""},
+	"PUT /{team}/cas/{key}":                              {"sa", ""},
+	"DELETE /{team}/cas/{key}":                           {"sa", ""},
+	"GET /v8/artifacts/{hash}":                           {"rsa", ""},
+	"PUT /v8/artifacts/{hash}":                           {"sa", ""},
+	"POST /v8/artifacts":                                 {"rsa", ""},
+	"GET /v8/artifacts/status":                           {"rsa", ""},
+	"POST /v8/artifacts/events":                          {"rsa", ""},
 	"POST /api/v1/estimate":                              {"sa", "Estimate"},
 	"POST /api/v1/cache/lookup":                          {"sa", "CacheLookup"},
 	"POST /api/v1/cache/prune":                           {"a", "CachePrune"},
@@ -108,7 +126,7 @@ func TestRoles(t *testing.T) {
 		if forwarded := rt.Where == api.OnLeader || rt.Where == api.OnState || rt.Where == api.OnNode; forwarded && rt.Body == api.StreamBody {
 			t.Errorf("%s: a stream is passed on, which could not be repeated", name)
 		}
-		if _, ok := reflect.TypeFor[*client.Client]().MethodByName(row[1]); !ok {
+		if _, ok := reflect.TypeFor[*client.Client]().MethodByName(row[1]); row[1] != "" && !ok {
 			t.Errorf("%s: the client has no method %s", name, row[1])
 		}
 	}

@@ -58,8 +58,11 @@ type Route struct {
 	// the route to tokens of outside workers too.
 	Role   Role
 	Worker bool
-	Where  Where
-	Stale  bool
+	// Basic takes a token as the password of basic authentication too: programs
+	// that are given an address take it from there.
+	Basic bool
+	Where Where
+	Stale bool
 	// Long marks calls that may wait or stream: a stopping node ends them.
 	Long bool
 	Body Body
@@ -81,7 +84,7 @@ type Route struct {
 // Routes is the table of all calls, in the order of the documentation.
 func Routes() []Route {
 	var all []Route
-	for _, group := range [...]func() []Route{protocolRoutes, runRoutes, scheduleRoutes, blobRoutes, cacheRoutes, estimateRoutes, clusterRoutes} {
+	for _, group := range [...]func() []Route{protocolRoutes, runRoutes, scheduleRoutes, blobRoutes, cacheRoutes, toolRoutes, estimateRoutes, clusterRoutes} {
 		all = append(all, group()...)
 	}
 	return all

@@ -40,8 +40,9 @@ type Config struct {
 	BodyGrace time.Duration
 	// WriteTimeout is how long a caller may not read its answer (30 s).
 	WriteTimeout time.Duration
-	// MaxBlob and MaxBundle bound uploads, in bytes (64 GiB and 16 GiB).
-	MaxBlob, MaxBundle int64
+	// MaxBlob and MaxBundle bound uploads, MaxTool entries of other tools, in bytes
+	// (64 GiB, 16 GiB and 1 GiB).
+	MaxBlob, MaxBundle, MaxTool int64
 }
 
 func (c *Config) defaults() {
@@ -59,6 +60,9 @@ func (c *Config) defaults() {
 	}
 	if c.MaxBundle <= 0 {
 		c.MaxBundle = 16 << 30
+	}
+	if c.MaxTool <= 0 {
+		c.MaxTool = 1 << 30
 	}
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
@@ -185,6 +189,11 @@ func (s *Server) entry(next http.Handler, peer bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		rc := http.NewResponseController(w)
+		if r.Header.Get("Expect") != "" {
+			// The server looks at its own request to see whether the body was asked for;
+			// under another body it would wait for one that nobody sends.
+			r = r.WithContext(r.Context())
+		}
 		c := &call{r: r, id: requestID(r), peer: peer}
 		c.w = &response{ResponseWriter: w, rc: rc, timeout: s.cfg.WriteTimeout}
 		h := w.Header()

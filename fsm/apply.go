@@ -98,6 +98,8 @@ func (st *state) apply(c *Command, ch *change) any {
 		return st.applyExpire(c.Expire, ch)
 	case c.Pin != nil:
 		return st.applyPin(c.Pin, ch)
+	case c.Tools != nil:
+		return st.applyTools(c)
 	}
 	return Result{Err: pipeline.Errorf(pipeline.Invalid, "the command says nothing that this version knows")}
 }

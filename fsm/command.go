@@ -11,7 +11,7 @@ import (
 
 // Version is the newest version of the command encoding that this binary
 // writes and reads.
-const Version = 3
+const Version = 4
 
 // MaxCommandBytes bounds one encoded command (reliability P17).
 const MaxCommandBytes = 256 << 10
@@ -37,6 +37,8 @@ type Command struct {
 	// Expire lets bytes of runs go, Pin keeps a run whole.
 	Expire *Expire `cbor:"23,keyasint,omitempty"`
 	Pin    *Pin    `cbor:"24,keyasint,omitempty"`
+	// Tools changes the cache of other tools.
+	Tools *Tools `cbor:"40,keyasint,omitempty"`
 }
 
 // Submit makes a run exist. A key that is known answers with the run it made.
@@ -375,7 +377,7 @@ func Decode(b []byte) (*Command, error) {
 
 func (c *Command) parts() int {
 	n := 0
-	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil, c.CacheDelete != nil, c.Secret != nil, c.Decide != nil, c.Schedule != nil, c.Fire != nil, c.Expire != nil, c.Pin != nil} {
+	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil, c.CacheDelete != nil, c.Secret != nil, c.Decide != nil, c.Schedule != nil, c.Fire != nil, c.Expire != nil, c.Pin != nil, c.Tools != nil} {
 		if set {
 			n++
 		}

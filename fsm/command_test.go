@@ -49,7 +49,9 @@ func everyCommand() map[string]*fsm.Command {
 			ExpiresAt: later, CreatedBy: "ann"}}},
 		"secret":          {At: at, Secret: &fsm.Secret{Record: fsm.SecretRecord{Name: "KEY", Sealed: []byte{1, 2}, SetAt: at, SetBy: "ann", Unmasked: true}}},
 		"secret, removed": {At: at, Secret: &fsm.Secret{Delete: true, Record: fsm.SecretRecord{Name: "KEY"}}},
-		"forget":          {At: at, Forget: &fsm.Forget{Runs: []pipeline.RunID{"r1", "r2"}, KeysBefore: at}},
+		"tools": {At: at, Tools: &fsm.Tools{Puts: []fsm.ToolPut{{Key: toolKey("turbo", "a", "k"), Digest: key(1), Size: 1 << 40, Tag: "t", Took: time.Second}},
+			Takes: []pipeline.ToolKey{toolKey("turbo", "", "l")}, Deletes: []fsm.ToolDelete{{Key: toolKey("ac", "b", "m"), Digest: key(2)}}}},
+		"forget": {At: at, Forget: &fsm.Forget{Runs: []pipeline.RunID{"r1", "r2"}, KeysBefore: at}},
 	}
 }
 

@@ -14,3 +14,11 @@ func SetHistoryLimit(n int) func() {
 	maxHistory = n
 	return func() { maxHistory = old }
 }
+
+// SetMaxTools lowers the limit of other tools' entries; the function that it gives
+// puts it back.
+func SetMaxTools(entries int) func() {
+	was := maxToolEntries
+	maxToolEntries = entries
+	return func() { maxToolEntries = was }
+}

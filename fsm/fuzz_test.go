@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/pipeline"
 )
 
 func seedCommands(f *testing.F) {
@@ -94,6 +95,12 @@ func readAll(tb tester, s *fsm.Store) {
 		v.Secrets()
 		v.Oldest(0, 100)
 		v.Empty()
+		v.Tools(pipeline.ToolKey{}, func(*pipeline.ToolEntry) bool { return true })
+		v.ToolsByAge(func(*pipeline.ToolEntry) bool { return true })
+		v.ToolStats()
+		if err := v.References(func(fsm.Reference) error { return nil }); err != nil {
+			tb.Fatal(err)
+		}
 	})
 }
 

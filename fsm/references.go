@@ -13,7 +13,7 @@ type Reference struct {
 	Digest pipeline.Digest
 	// Tree marks the listing of a tree: the files in it are referenced as well.
 	Tree bool
-	// Attempt tells whose it is: its Run is "" for what is a schedule's, its
+	// Attempt tells whose it is: its Run is "" for what is a schedule's or another tool's, its
 	// Module is not "" for logs and outputs.
 	Attempt pipeline.AttemptID
 	// Holders are nodes that had it when that was last noted: a hint.
@@ -21,8 +21,8 @@ type Reference struct {
 }
 
 // References calls fn with every blob that the state names: workspaces of runs
-// and schedules, logs and outputs of runs, and recorded results. It stops at an error of fn and returns it. The same blob
-// may come several times. Everything that keeps a digest in the state belongs
+// and schedules, logs and outputs of runs, recorded results, and what other tools
+// keep. It stops at an error of fn and returns it. The same blob may come several times. Everything that keeps a digest in the state belongs
 // in here, or its bytes are swept.
 func (v *View) References(fn func(Reference) error) error {
 	err := v.tx.Bucket(bRuns).ForEach(func(k, b []byte) error {
@@ -59,10 +59,19 @@ func (v *View) References(fn func(Reference) error) error {
 	if err != nil {
 		return err
 	}
-	return v.tx.Bucket(bCache).ForEach(func(_, b []byte) error {
+	err = v.tx.Bucket(bCache).ForEach(func(_, b []byte) error {
 		var e pipeline.CacheEntry
 		mustUnmarshal(b, &e)
 		return referencesOfResult(&e, fn)
+	})
+	if err != nil {
+		return err
+	}
+	return v.tx.Bucket(bTools).ForEach(func(k, b []byte) error {
+		if e := toolEntry(k, b); named(e.Digest) {
+			return fn(Reference{Digest: e.Digest})
+		}
+		return nil
 	})
 }
 

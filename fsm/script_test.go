@@ -53,6 +53,8 @@ func script(tb tester) []*raft.Log {
 		batch(outcome("e", "m0[x]", 1, cancelled), end("e", "m0[y]", pipeline.ModuleCancelled), end("e", "m1", pipeline.ModuleCancelled),
 			end("e", "m2", pipeline.ModuleCancelled), runEnd("e", pipeline.RunCancelled)),
 		{Retry: &fsm.Retry{Run: "e", Modules: []string{"m0", "m2"}}},
+		puts(toolPut("ac", "", 1, 1), toolPut("cas", "", 2, 2), toolPut("turbo", "team", 3, 3)), puts(toolPut("ac", "", 1, 4), toolPut("odd", "", 5, 5)),
+		takes(at.Add(time.Hour), toolPut("cas", "", 2, 2), toolPut("cas", "", 9, 9)), deletes(toolPut("turbo", "team", 3, 9), toolPut("ac", "", 1, 4)),
 	}
 	var logs []*raft.Log
 	var revision uint64 // of the only schedule

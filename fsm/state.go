@@ -40,8 +40,13 @@ var (
 	// Histories of modules, by pipeline, a zero byte and the module's name.
 	bHistory = []byte("history")
 
+	// Entries of other tools, by space, team and key with zero bytes between; and
+	// these keys behind the time at which each was taken last.
+	bTools    = []byte("tools")
+	bToolAges = []byte("toolages")
+
 	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens, bLocks, bCache, bCacheUse, bCacheNames, bSecrets, bHistory,
-		bSchedules, bScheduleDefs, bLines}
+		bSchedules, bScheduleDefs, bLines, bTools, bToolAges}
 
 	kIndex  = []byte("index")
 	kTerm   = []byte("term")
@@ -94,6 +99,8 @@ type state struct {
 	// cache holds the counters of the recorded results, once something asked for
 	// them.
 	cache *pipeline.CacheStats
+	// tools holds those of other tools' entries likewise.
+	tools *pipeline.ToolStats
 }
 
 func newState(tx *bolt.Tx) *state {
@@ -140,6 +147,9 @@ func (s *state) putModule(run pipeline.RunID, m *pipeline.ModuleRecord) {
 func (s *state) flush() {
 	if s.cache != nil {
 		s.put(bMeta, kCache, s.cache)
+	}
+	if s.tools != nil {
+		s.put(bMeta, kTools, s.tools)
 	}
 	for id := range s.dirty {
 		r := s.runs[id]

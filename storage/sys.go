@@ -9,8 +9,6 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/pipelined/pipelined/pipeline"
 )
 
 // retryEINTR repeats a system call that a signal interrupted.
@@ -77,7 +75,7 @@ func diskSpace(path string) (free, total uint64, err error) {
 // condition, everything else stays what it is.
 func diskError(err error) error {
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		return &pipeline.Error{Kind: pipeline.Unavailable, Message: "disk full: " + err.Error(), Err: err}
+		return &FullError{Reason: "disk full: " + err.Error(), Err: err}
 	}
 	return err
 }

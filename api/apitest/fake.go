@@ -29,6 +29,7 @@ type Backend struct {
 	Subjects map[string]api.Subject
 
 	ScheduleFuncs
+	ToolFuncs
 
 	LeaderFunc, StatefulFunc func(context.Context) (http.RoundTripper, *url.URL, error)
 	NodeFunc                 func(context.Context, string) (http.RoundTripper, *url.URL, error)

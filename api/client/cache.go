@@ -26,6 +26,21 @@ func (c *Client) Cache(ctx context.Context, pipeline string, limit int, cursor s
 	return do[wire.CacheList](ctx, c, &request{method: http.MethodGet, path: cachePath, query: q, safe: true}, nil)
 }
 
+// CacheTools lists what other tools keep: of one kind, or with "" of all, at most
+// limit (0: a default), from a cursor on.
+func (c *Client) CacheTools(ctx context.Context, kind string, limit int, cursor string) (wire.ToolList, error) {
+	q := url.Values{}
+	for name, value := range map[string]string{"kind": kind, "cursor": cursor} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	if limit > 0 {
+		q.Set("limit", strconv.Itoa(limit))
+	}
+	return do[wire.ToolList](ctx, c, &request{method: http.MethodGet, path: cachePath + "/tools", query: q, safe: true}, nil)
+}
+
 // CacheStats counts recorded results and their use.
 func (c *Client) CacheStats(ctx context.Context) (wire.CacheStats, error) {
 	return do[wire.CacheStats](ctx, c, &request{method: http.MethodGet, path: cachePath + "/stats", safe: true}, nil)

@@ -42,12 +42,18 @@ type CacheStats struct {
 	Misses       int64   `json:"misses"`
 	SavedSeconds float64 `json:"savedSeconds"`
 	Evicted      int64   `json:"evicted"`
+	// Tools counts what other tools keep, by kind; ToolsEvicted those of their
+	// entries that went because there were too many.
+	Tools        []ToolCount `json:"tools"`
+	ToolsEvicted int64       `json:"toolsEvicted"`
 }
 
 // CachePrune goes to POST /api/v1/cache/prune and says which recorded results
 // go: those that were not used for UnusedSeconds, the least recently used beyond
-// MaxBytes, or with All every one; of Pipeline only, where that is given.
+// MaxBytes, or with All every one; of Pipeline only, where that is given. Kind says
+// of what: "" is KindResults.
 type CachePrune struct {
+	Kind          string  `json:"kind,omitempty"`
 	Pipeline      string  `json:"pipeline,omitempty"`
 	UnusedSeconds float64 `json:"unusedSeconds,omitempty"`
 	MaxBytes      *int64  `json:"maxBytes,omitempty"`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -106,26 +107,29 @@ func (p *program) cacheCommand() *cli.Command {
 	pipelineFlag := func() cli.Flag {
 		return &cli.StringFlag{Name: "pipeline", Usage: "of this pipeline (`NAME`) only", Local: true}
 	}
+	kindFlag := func() cli.Flag {
+		return &cli.StringFlag{Name: "kind", Usage: "`KIND`: results (of modules), bazel (what Bazel and ccache keep) or turbo", Value: wire.KindResults, Local: true}
+	}
 	return &cli.Command{
-		Name: "cache", Usage: "lists, counts and removes the recorded results of modules with cache = true", ArgsUsage: "ls, stats or prune",
+		Name: "cache", Usage: "lists, counts and removes the recorded results of modules with cache = true, and what other tools keep", ArgsUsage: "ls, stats or prune",
 		Description: "Without an agent on this machine it looks at what `pipelined run` has kept, as -address run does.",
 		Action:      noCommand,
 		Commands: []*cli.Command{
 			{
-				Name: "ls", Usage: "lists recorded results",
-				Flags:  []cli.Flag{pipelineFlag(), jsonFlag()},
+				Name: "ls", Usage: "lists recorded results, or what other tools keep",
+				Flags:  []cli.Flag{kindFlag(), pipelineFlag(), jsonFlag()},
 				Action: p.action(0, 0, p.listCache),
 			},
 			{
-				Name: "stats", Usage: "counts recorded results, and how often they were taken",
+				Name: "stats", Usage: "counts recorded results, how often they were taken, and what other tools keep",
 				Flags:  []cli.Flag{jsonFlag()},
 				Action: p.action(0, 0, p.cacheStats),
 			},
 			{
-				Name: "prune", Usage: "removes recorded results",
+				Name: "prune", Usage: "removes recorded results, or what other tools keep",
 				Description: "At least one of the flags says which go. Their files go with the next sweep, unless a run still has them.",
 				Flags: []cli.Flag{
-					pipelineFlag(),
+					kindFlag(), pipelineFlag(),
 					&cli.DurationFlag{Name: "unused", Usage: "those that were not used for this `DURATION`", HideDefault: true, Local: true},
 					&cli.StringFlag{Name: "max-size", Usage: "those used longest ago, until the rest is no more than `SIZE` (such as 10GiB)", Local: true},
 					&cli.BoolFlag{Name: "all", Usage: "all of them", HideDefault: true, Local: true},
@@ -138,10 +142,30 @@ func (p *program) cacheCommand() *cli.Command {
 	}
 }
 
+// cacheKind reads -kind.
+func cacheKind(cmd *cli.Command) (string, error) {
+	kinds := []string{wire.KindResults, wire.KindBazel, wire.KindTurbo}
+	kind := cmd.String("kind")
+	switch {
+	case !slices.Contains(kinds, kind):
+		return "", usagef("-kind %.40q: want %s%s", kind, strings.Join(kinds, ", "), didYouMean(kind, kinds))
+	case kind != wire.KindResults && cmd.String("pipeline") != "":
+		return "", usagef("-pipeline selects recorded results, and -kind is %s", kind)
+	}
+	return kind, nil
+}
+
 func (p *program) listCache(ctx context.Context, cmd *cli.Command) error {
+	kind, err := cacheKind(cmd)
+	if err != nil {
+		return err
+	}
 	c, err := p.connectRead(ctx)
 	if err != nil {
 		return err
+	}
+	if kind != wire.KindResults {
+		return p.listTools(ctx, cmd, c, kind)
 	}
 	all := wire.CacheList{Entries: []wire.CacheEntry{}}
 	for cursor := ""; ; {
@@ -162,6 +186,31 @@ func (p *program) listCache(ctx context.Context, cmd *cli.Command) error {
 	for _, e := range all.Entries {
 		t.row(string(e.Key[:min(len(e.Key), 12)]), clean(e.Pipeline), clean(e.Module), string(e.Run), humanize.IBytes(uint64(max(e.Bytes, 0))),
 			shortDuration(seconds(e.DurationSeconds)), since(e.MadeAt, now)+" ago", since(e.UsedAt, now)+" ago", fmt.Sprint(e.Hits))
+	}
+	return t.flush()
+}
+
+// listTools lists what other tools keep.
+func (p *program) listTools(ctx context.Context, cmd *cli.Command, c *client.Client, kind string) error {
+	all := wire.ToolList{Entries: []wire.ToolEntry{}}
+	for cursor := ""; ; {
+		page, err := c.CacheTools(ctx, kind, 1000, cursor)
+		if err != nil {
+			return err
+		}
+		all.Entries = append(all.Entries, page.Entries...)
+		if cursor = page.Cursor; cursor == "" {
+			break
+		}
+	}
+	if cmd.Bool("json") {
+		return p.printJSON(all)
+	}
+	t := newTable(p.stdout, "SPACE", "TEAM", "KEY", "SIZE", "STORED", "TAKEN")
+	now := p.now()
+	for _, e := range all.Entries {
+		t.row(string(e.Space), clean(e.Team), clean(e.Key[:min(len(e.Key), 16)]), humanize.IBytes(uint64(max(e.Bytes, 0))),
+			since(e.StoredAt, now)+" ago", since(e.TakenAt, now)+" ago")
 	}
 	return t.flush()
 }
@@ -190,11 +239,21 @@ func (p *program) cacheStats(ctx context.Context, cmd *cli.Command) error {
 	fmt.Fprintf(p.stdout, "run        %d\n", s.Misses)
 	fmt.Fprintf(p.stdout, "saved      %s of work\n", shortDuration(seconds(s.SavedSeconds)))
 	fmt.Fprintf(p.stdout, "displaced  %d\n", s.Evicted)
+	for _, t := range s.Tools {
+		fmt.Fprintf(p.stdout, "%-10s %d entries, %s\n", clean(t.Kind), t.Entries, humanize.IBytes(uint64(max(t.Bytes, 0))))
+	}
+	if s.ToolsEvicted > 0 {
+		fmt.Fprintf(p.stdout, "displaced  %d entries of other tools\n", s.ToolsEvicted)
+	}
 	return nil
 }
 
 func (p *program) pruneCache(ctx context.Context, cmd *cli.Command) error {
-	in := wire.CachePrune{Pipeline: cmd.String("pipeline"), UnusedSeconds: cmd.Duration("unused").Seconds(), All: cmd.Bool("all"), DryRun: cmd.Bool("dry-run")}
+	kind, err := cacheKind(cmd)
+	if err != nil {
+		return err
+	}
+	in := wire.CachePrune{Kind: kind, Pipeline: cmd.String("pipeline"), UnusedSeconds: cmd.Duration("unused").Seconds(), All: cmd.Bool("all"), DryRun: cmd.Bool("dry-run")}
 	if in.UnusedSeconds < 0 {
 		return usagef("-unused %s: want a duration above zero", cmd.Duration("unused"))
 	}
@@ -224,6 +283,10 @@ func (p *program) pruneCache(ctx context.Context, cmd *cli.Command) error {
 	if in.DryRun {
 		what = "would remove"
 	}
-	fmt.Fprintf(p.stdout, "%s %d results (%s)\n", what, out.Removed, humanize.IBytes(uint64(max(out.Bytes, 0))))
+	things := "results"
+	if kind != wire.KindResults {
+		things = "entries of " + kind
+	}
+	fmt.Fprintf(p.stdout, "%s %d %s (%s)\n", what, out.Removed, things, humanize.IBytes(uint64(max(out.Bytes, 0))))
 	return nil
 }

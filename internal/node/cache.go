@@ -42,7 +42,8 @@ func (b *backend) CacheStats(context.Context) (wire.CacheStats, error) {
 	var out wire.CacheStats
 	err := b.store.View(func(v *fsm.View) error {
 		s := v.CacheStats()
-		out = wire.CacheStats{Entries: s.Entries, StateBytes: s.StateBytes, Hits: s.Hits, Misses: s.Misses,
+		t := v.ToolStats()
+		out = wire.CacheStats{Tools: toolCounts(&t), ToolsEvicted: t.Evicted, Entries: s.Entries, StateBytes: s.StateBytes, Hits: s.Hits, Misses: s.Misses,
 			SavedSeconds: s.Saved.Seconds(), Evicted: s.Evicted}
 		v.CacheEntries("", func(e *pipeline.CacheEntry, _ pipeline.CacheUse) bool {
 			out.Bytes += bytesOf(e)
@@ -61,6 +62,9 @@ const pruneStep = 1000
 func (b *backend) CachePrune(ctx context.Context, by api.Subject, in wire.CachePrune) (wire.CachePruned, error) {
 	var out wire.CachePruned
 	n := b.node()
+	if in.Kind != "" && in.Kind != wire.KindResults {
+		return n.pruneTools(ctx, by, in)
+	}
 	keys, bytes, err := n.prunable(in)
 	if err != nil || in.DryRun {
 		return wire.CachePruned{Removed: len(keys), Bytes: bytes}, err
@@ -78,6 +82,17 @@ func (b *backend) CachePrune(ctx context.Context, by api.Subject, in wire.CacheP
 	out.Bytes = bytes
 	n.log.Info("recorded results were removed", "by", by.Name, "results", out.Removed, "bytes", out.Bytes)
 	return out, nil
+}
+
+// pruneTools removes what other tools keep.
+func (n *Node) pruneTools(ctx context.Context, by api.Subject, in wire.CachePrune) (wire.CachePruned, error) {
+	list, bytes, err := n.prunableTools(in, time.Now(), 0)
+	if err == nil && !in.DryRun {
+		if err = n.dropTools(ctx, list); err == nil {
+			n.log.Info("entries of the cache of other tools were removed", "by", by.Name, "kind", in.Kind, "entries", len(list), "bytes", bytes)
+		}
+	}
+	return wire.CachePruned{Removed: len(list), Bytes: bytes}, err
 }
 
 // prunable lists the recorded results that are to go, and their bytes.

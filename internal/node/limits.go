@@ -23,6 +23,11 @@ type Limits struct {
 	// them have MaxCache bytes together, those that were taken longest ago first.
 	KeepCacheFor time.Duration
 	MaxCache     int64
+	// What other tools keep goes when it was not taken for KeepToolCacheFor, or when
+	// all of it has MaxToolCache bytes together, what was taken longest ago first; a
+	// negative one is no limit. MaxToolEntry bounds one entry, in bytes.
+	KeepToolCacheFor           time.Duration
+	MaxToolCache, MaxToolEntry int64
 	// LowWater is how many bytes must stay free on the disk of the data directory
 	// for the node to take work and blobs.
 	LowWater int64
@@ -52,8 +57,12 @@ const (
 	defaultRepairRate = 64 << 20
 	defaultScrubRate  = 8 << 20
 	defaultScrubEvery = 6 * time.Hour
-	defaultPackAfter  = time.Hour
-	defaultPackRate   = 16 << 20
+	// Other tools fill whatever they are given: without a limit they would take the
+	// disk that modules need.
+	defaultMaxToolCache = 10 << 30
+	defaultMaxToolEntry = 1 << 30
+	defaultPackAfter    = time.Hour
+	defaultPackRate     = 16 << 20
 	// minSweepGrace must be longer than anything takes from asking whether a blob
 	// is there to naming it in the state; that somebody asked is kept to the minute.
 	minLogLimit   = 1 << 10
@@ -81,6 +90,12 @@ func (l *Limits) defaults() error {
 	}
 	if l.ScrubEvery == 0 {
 		l.ScrubEvery = defaultScrubEvery
+	}
+	if l.MaxToolCache == 0 {
+		l.MaxToolCache = defaultMaxToolCache
+	}
+	if l.MaxToolEntry == 0 {
+		l.MaxToolEntry = defaultMaxToolEntry
 	}
 	if l.PackAfter == 0 {
 		l.PackAfter = defaultPackAfter

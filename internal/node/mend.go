@@ -104,7 +104,9 @@ func (m *mendingBlob) open() (err error) {
 		if err = m.n.fetch(m.ctx, m.hints, []pipeline.Digest{m.d}); err != nil {
 			return err
 		}
-		if m.b, err = m.n.blobs.Open(m.d); err == nil {
+		var b *storage.Blob
+		if b, err = m.n.blobs.Open(m.d); err == nil {
+			m.b = b
 			_, err = m.b.Seek(m.pos, io.SeekStart)
 			return err
 		}

@@ -64,6 +64,7 @@ type Node struct {
 	repairPace pacer
 	mend       mender
 	disk       disk
+	tools      tools
 	// blobUse is how much the blobs took when they were last counted.
 	blobUse atomic.Pointer[wire.BlobUse]
 }
@@ -77,6 +78,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	}
 	n = &Node{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), leaving: make(chan struct{}, 1),
 		mend: mender{open: map[pipeline.Digest]time.Time{}, poke: make(chan struct{}, 1)}}
+	n.openTools()
 	n.repairPace.rate = max(cfg.Limits.RepairRate, 0)
 	defer func() {
 		if err != nil {
@@ -313,6 +315,7 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { n.sweeper(core); return nil })
 	g.Go(func() error { n.packBlobs(core); return nil })
 	g.Go(func() error { n.watchDisk(core); return nil })
+	g.Go(func() error { n.toolDuties(core); return nil })
 	for serving := true; serving; {
 		select {
 		case <-ctx.Done():

@@ -72,7 +72,10 @@ func (n *Node) retainOnce(ctx context.Context, now time.Time) error {
 	if k := len(gone.runs) + len(gone.artifacts) + len(gone.logs); k > 0 {
 		n.log.Info("let go of what the limits say", "runs", len(gone.runs), "artifacts of", len(gone.artifacts), "logs of", len(gone.logs))
 	}
-	return n.retainCache(ctx)
+	if err := n.retainCache(ctx); err != nil {
+		return err
+	}
+	return n.retainTools(ctx, now)
 }
 
 func (n *Node) proposeKeeping(ctx context.Context, c *fsm.Command) error {

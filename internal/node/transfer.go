@@ -91,7 +91,7 @@ func (n *Node) bringLarge(ctx context.Context, d pipeline.Digest, size int64, ho
 		n.blobs.KeepChunks(d, list)
 	}
 	if size >= toldSize {
-		n.log.Info("transfer of a large blob ended", "blob", d[:12], "size", size, "here before", had, "taken over", filled, "came", t.came.Load(), "streams", streams,
+		n.log.Info("transfer of a large blob ended", "blob", d[:12], "size", size, "here before", had, "came", t.came.Load(), "taken over", filled, "streams", streams,
 			"took", time.Since(began).Round(time.Millisecond), "error", err)
 	}
 	return had + filled, err

@@ -40,9 +40,9 @@ func chunkedPipeline(at int) string {
 // transfers tells what the log of a node says of large blobs that it fetched.
 func transfers(t *testing.T, n *harness.Node) (takenOver, came []int64) {
 	t.Helper()
-	for _, m := range regexp.MustCompile(`transfer of a large blob ended:.*"?taken over"?=(\d+) came=(\d+)`).FindAllStringSubmatch(wholeLog(t, n), -1) {
-		old, _ := strconv.ParseInt(m[1], 10, 64)
-		n, _ := strconv.ParseInt(m[2], 10, 64) // digits, both
+	for _, m := range regexp.MustCompile(`transfer of a large blob ended:.* came=(\d+) "?taken over"?=(\d+)`).FindAllStringSubmatch(wholeLog(t, n), -1) {
+		n, _ := strconv.ParseInt(m[1], 10, 64) // digits, both
+		old, _ := strconv.ParseInt(m[2], 10, 64)
 		takenOver, came = append(takenOver, old), append(came, n)
 	}
 	return takenOver, came

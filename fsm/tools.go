@@ -1,0 +1,248 @@
+package fsm
+
+import (
+	"bytes"
+	"encoding/hex"
+	"time"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// maxToolEntries bounds the entries of other tools. Beyond it those go that were
+// taken longest ago. It is a variable for tests alone: replicas must agree on it.
+var maxToolEntries = 250_000
+
+// MaxToolChanges is how many changes a proposer may put into one Tools, so that
+// it fits into an entry whatever the names are.
+const MaxToolChanges = 128
+
+// Tools changes what other tools keep: the bytes are blobs, the state has which
+// key leads to which. The changes of many requests share one entry; the time of
+// all is the command's. They are made in the order of the fields. One that
+// cannot be is passed over, and the answer is the first that was.
+type Tools struct {
+	Puts    []ToolPut          `cbor:"1,keyasint,omitempty"`
+	Takes   []pipeline.ToolKey `cbor:"2,keyasint,omitempty"`
+	Deletes []ToolDelete       `cbor:"3,keyasint,omitempty"`
+}
+
+// ToolPut lets a key lead to a blob, in the place of what it led to.
+type ToolPut struct {
+	Key    pipeline.ToolKey `cbor:"1,keyasint"`
+	Digest pipeline.Digest  `cbor:"2,keyasint"`
+	Size   int64            `cbor:"3,keyasint,omitempty"`
+	Tag    string           `cbor:"4,keyasint,omitempty"`
+	Took   time.Duration    `cbor:"5,keyasint,omitempty"`
+}
+
+// ToolDelete removes an entry; with a digest only while it leads there. One that
+// is not there is passed over.
+type ToolDelete struct {
+	Key    pipeline.ToolKey `cbor:"1,keyasint"`
+	Digest pipeline.Digest  `cbor:"2,keyasint,omitempty"`
+}
+
+// check says what keeps an entry from being kept.
+func (p *ToolPut) check() error {
+	if err := p.Key.Check(); err != nil {
+		return err
+	}
+	_, err := pipeline.ParseDigest(string(p.Digest))
+	switch {
+	case err != nil || len(p.Digest) != digestLen:
+		return pipeline.Errorf(pipeline.Invalid, "%s leads to %.80q: want a digest", p.Key, p.Digest)
+	case p.Size < 0 || p.Took < 0:
+		return pipeline.Errorf(pipeline.Invalid, "%s has %d bytes that took %v: want numbers from 0 on", p.Key, p.Size, p.Took)
+	case len(p.Tag) > pipeline.MaxToolTag:
+		return pipeline.Errorf(pipeline.Invalid, "%s has a tag of %d bytes; at most %d fit", p.Key, len(p.Tag), pipeline.MaxToolTag)
+	}
+	return nil
+}
+
+// toolRecord is the value in bTools. Times are in seconds: there are many records.
+type toolRecord struct {
+	_             struct{} `cbor:",toarray"`
+	Digest        []byte
+	Size          int64
+	Stored, Taken int64
+	Tag           string
+	Took          time.Duration
+}
+
+// kTools is where bMeta holds the counters of these entries.
+var kTools = []byte("tools")
+
+// toolKey is the key in bTools. No part of it holds a zero byte.
+func toolKey(k pipeline.ToolKey) []byte {
+	b := make([]byte, 0, len(k.Space)+len(k.Team)+len(k.Key)+2)
+	b = append(append(b, k.Space...), 0)
+	b = append(append(b, k.Team...), 0)
+	return append(b, k.Key...)
+}
+
+func readToolKey(b []byte) (k pipeline.ToolKey) {
+	space, rest, _ := bytes.Cut(b, []byte{0})
+	team, key, _ := bytes.Cut(rest, []byte{0})
+	return pipeline.ToolKey{Space: pipeline.ToolSpace(space), Team: string(team), Key: string(key)}
+}
+
+// ageKey is the key in bToolAges, which are in the order in which entries were
+// taken: to find the oldest costs the same however many there are.
+func ageKey(taken int64, key []byte) []byte { return append(be64(uint64(taken)), key...) }
+
+// toolStats gives the counters for change; flush writes them.
+func (st *state) toolStats() *pipeline.ToolStats {
+	if st.tools == nil {
+		st.tools = new(pipeline.ToolStats)
+		if b := st.tx.Bucket(bMeta).Get(kTools); b != nil {
+			mustUnmarshal(b, st.tools)
+		}
+	}
+	return st.tools
+}
+
+func (st *state) applyTools(c *Command) Result {
+	var first error
+	refuse := func(err error) {
+		if first == nil {
+			first = err
+		}
+	}
+	now := max(0, c.At.Unix())
+	for i := range c.Tools.Puts {
+		p := &c.Tools.Puts[i]
+		if err := p.check(); err != nil {
+			refuse(err)
+			continue
+		}
+		st.putTool(p, now)
+	}
+	for _, k := range c.Tools.Takes {
+		if err := k.Check(); err != nil {
+			refuse(err)
+			continue
+		}
+		st.takeTool(k, now)
+	}
+	for i := range c.Tools.Deletes {
+		d := &c.Tools.Deletes[i]
+		if err := d.Key.Check(); err != nil {
+			refuse(err)
+			continue
+		}
+		st.dropTool(toolKey(d.Key), d.Digest)
+	}
+	return Result{Err: first}
+}
+
+func (st *state) putTool(p *ToolPut, now int64) {
+	key := toolKey(p.Key)
+	st.dropTool(key, "")
+	raw, err := hex.DecodeString(string(p.Digest))
+	if err != nil {
+		return // it was checked
+	}
+	st.put(bTools, key, toolRecord{Digest: raw, Size: p.Size, Stored: now, Taken: now, Tag: p.Tag, Took: p.Took})
+	st.putRaw(bToolAges, ageKey(now, key), []byte{})
+	s := st.toolStats()
+	n := s.Of(p.Key.Space)
+	n.Entries++
+	n.Bytes += p.Size
+	for s.Actions.Entries+s.Contents.Entries+s.Turbo.Entries > maxToolEntries {
+		oldest, _ := st.tx.Bucket(bToolAges).Cursor().First()
+		if len(oldest) < 8 || !st.dropTool(bytes.Clone(oldest[8:]), "") {
+			return
+		}
+		s.Evicted++
+	}
+}
+
+// takeTool notes that an entry was taken.
+func (st *state) takeTool(k pipeline.ToolKey, now int64) {
+	key := toolKey(k)
+	raw := st.tx.Bucket(bTools).Get(key)
+	if raw == nil {
+		return
+	}
+	var r toolRecord
+	mustUnmarshal(raw, &r)
+	if now <= r.Taken {
+		return
+	}
+	st.del(bToolAges, ageKey(r.Taken, key))
+	r.Taken = now
+	st.put(bTools, key, r)
+	st.putRaw(bToolAges, ageKey(now, key), []byte{})
+}
+
+// dropTool removes an entry, unless it leads elsewhere than to only, and reports
+// whether it did.
+func (st *state) dropTool(key []byte, only pipeline.Digest) bool {
+	raw := st.tx.Bucket(bTools).Get(key)
+	if raw == nil {
+		return false
+	}
+	var r toolRecord
+	mustUnmarshal(raw, &r)
+	if only != "" && hex.EncodeToString(r.Digest) != string(only) {
+		return false
+	}
+	st.del(bTools, key)
+	st.del(bToolAges, ageKey(r.Taken, key))
+	if n := st.toolStats().Of(readToolKey(key).Space); n != nil {
+		n.Entries--
+		n.Bytes -= r.Size
+	}
+	return true
+}
+
+func toolEntry(key, raw []byte) *pipeline.ToolEntry {
+	var r toolRecord
+	mustUnmarshal(raw, &r)
+	return &pipeline.ToolEntry{ToolKey: readToolKey(key), Digest: pipeline.Digest(hex.EncodeToString(r.Digest)), Size: r.Size, Tag: r.Tag,
+		Took: r.Took, StoredAt: time.Unix(r.Stored, 0).UTC(), TakenAt: time.Unix(r.Taken, 0).UTC()}
+}
+
+// Tool finds what another tool keeps under a key; nil where there is nothing.
+func (v *View) Tool(k pipeline.ToolKey) *pipeline.ToolEntry {
+	key := toolKey(k)
+	raw := v.tx.Bucket(bTools).Get(key)
+	if raw == nil {
+		return nil
+	}
+	return toolEntry(key, raw)
+}
+
+// Tools calls fn with the entries of other tools in the order of their keys,
+// those behind after, until it returns false.
+func (v *View) Tools(after pipeline.ToolKey, fn func(*pipeline.ToolEntry) bool) {
+	from := toolKey(after)
+	c := v.tx.Bucket(bTools).Cursor()
+	for k, raw := c.Seek(from); k != nil; k, raw = c.Next() {
+		if !bytes.Equal(k, from) && !fn(toolEntry(k, raw)) {
+			return
+		}
+	}
+}
+
+// ToolsByAge calls fn with the entries of other tools, those first that were
+// taken longest ago, until it returns false.
+func (v *View) ToolsByAge(fn func(*pipeline.ToolEntry) bool) {
+	entries := v.tx.Bucket(bTools)
+	c := v.tx.Bucket(bToolAges).Cursor()
+	for k, _ := c.First(); k != nil; k, _ = c.Next() {
+		if len(k) < 8 {
+			continue
+		}
+		if raw := entries.Get(k[8:]); raw != nil && !fn(toolEntry(k[8:], raw)) {
+			return
+		}
+	}
+}
+
+// ToolStats gives the counters.
+func (v *View) ToolStats() pipeline.ToolStats {
+	var s pipeline.ToolStats
+	v.get(bMeta, kTools, &s)
+	return s
+}

@@ -1,0 +1,429 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/pipelined/pipelined/api"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/cluster"
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
+)
+
+const (
+	// takenEvery is how exactly the state knows when an entry was taken last.
+	takenEvery = time.Hour
+	// toolDutyEvery is how often what was taken is told, and second copies are tried
+	// again that were not made in time.
+	toolDutyEvery = 10 * time.Second
+	// maxTaken and maxThin bound what a node remembers for that.
+	maxTaken, maxThin = 10_000, 10_000
+	// leaderWait is how long a miss waits for a leader that may know better, and
+	// leaderless for how long after that none waits again.
+	leaderWait, leaderless = 2 * time.Second, 5 * time.Second
+)
+
+// tools is what a node has to do with the cache of other tools beside the blobs
+// and the state.
+type tools struct {
+	// changes and copies let requests share entries of the log and messages.
+	changes *grouped[toolChange]
+	copies  *grouped[pipeline.Digest]
+
+	mu sync.Mutex
+	// guards following: entries that were taken and whose time in the state is old;
+	// blobs that are on this node alone; when no leader was found.
+	taken map[pipeline.ToolKey]struct{}
+	thin  map[pipeline.Digest]struct{}
+	alone time.Time
+}
+
+// toolChange is one of both.
+type toolChange struct {
+	put *fsm.ToolPut
+	del *fsm.ToolDelete
+}
+
+func (n *Node) openTools() {
+	n.tools.changes = newGrouped(1, fsm.MaxToolChanges, n.proposeTools)
+	n.tools.copies = newGrouped(2, pullSize, n.copyTools)
+	n.tools.taken, n.tools.thin = map[pipeline.ToolKey]struct{}{}, map[pipeline.Digest]struct{}{}
+}
+
+// proposeTools commits changes in one entry.
+func (n *Node) proposeTools(ctx context.Context, list []toolChange) error {
+	op := &fsm.Tools{}
+	for _, c := range list {
+		if c.put != nil {
+			op.Puts = append(op.Puts, *c.put)
+		} else {
+			op.Deletes = append(op.Deletes, *c.del)
+		}
+	}
+	return n.proposeKeeping(ctx, &fsm.Command{Tools: op})
+}
+
+// copyTools has a second node take blobs. Where none does in time that is made up
+// for later: nobody waits longer than this.
+func (n *Node) copyTools(ctx context.Context, blobs []pipeline.Digest) error {
+	var size int64
+	for _, d := range blobs {
+		if k, err := n.blobs.Size(d); err == nil {
+			size += k
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeFor(size))
+	defer cancel()
+	if n.others() == 0 || n.copyAway(ctx, blobs) != "" {
+		return nil
+	}
+	n.log.Warn("no second node took entries of the cache of other tools in time; they are on this node alone for now", "blobs", len(blobs))
+	n.tools.mu.Lock()
+	defer n.tools.mu.Unlock()
+	for _, d := range blobs {
+		if len(n.tools.thin) < maxThin { // beyond, the next check of all copies finds them
+			n.tools.thin[d] = struct{}{}
+		}
+	}
+	return nil
+}
+
+// PutTool keeps an entry. An entry that is there is not committed again.
+func (b *backend) PutTool(ctx context.Context, e pipeline.ToolEntry, r io.Reader) error {
+	n := b.node()
+	if why := n.whyFull(); why != "" {
+		return &api.NoRoomError{Reason: why}
+	}
+	p := fsm.ToolPut{Key: e.ToolKey, Digest: pipeline.Digest(e.Key), Tag: e.Tag, Took: e.Took}
+	var err error
+	if e.Space == pipeline.ToolContents {
+		p.Size, err = n.blobs.PutExpect(ctx, p.Digest, r)
+	} else {
+		p.Digest, p.Size, err = n.blobs.Put(ctx, r)
+	}
+	var full *storage.FullError
+	switch {
+	case errors.As(err, &full):
+		return &api.NoRoomError{Reason: full.Error()}
+	case err != nil:
+		return err
+	}
+	switch {
+	case p.Size == 0:
+	case p.Size > largeBlob:
+		_ = n.copyTools(ctx, []pipeline.Digest{p.Digest}) // it has no error
+	default:
+		if err := n.tools.copies.do(ctx, p.Digest); err != nil {
+			return err
+		}
+	}
+	if was := n.toolHere(p.Key); was != nil && was.Digest == p.Digest && was.Tag == p.Tag && was.Took == p.Took && time.Since(was.TakenAt) < takenEvery {
+		return nil
+	}
+	return n.tools.changes.do(ctx, toolChange{put: &p})
+}
+
+// DeleteTool removes an entry.
+func (b *backend) DeleteTool(ctx context.Context, k pipeline.ToolKey) error {
+	return b.tools.changes.do(ctx, toolChange{del: &fsm.ToolDelete{Key: k}})
+}
+
+// dropTool removes an entry whose bytes are nowhere. It may have been put anew.
+func (n *Node) dropTool(ctx context.Context, e *pipeline.ToolEntry) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), copyTimeout)
+	defer cancel()
+	n.log.Warn("an entry of the cache of other tools goes: its bytes are on no node that answers", "entry", e.ToolKey, "blob", e.Digest)
+	if err := n.tools.changes.do(ctx, toolChange{del: &fsm.ToolDelete{Key: e.ToolKey, Digest: e.Digest}}); err != nil {
+		n.log.Info("the entry could not be removed", "entry", e.ToolKey, "error", err)
+	}
+}
+
+// OpenTool opens an entry. Not one byte of it is answered before it is known that
+// they begin right.
+func (b *backend) OpenTool(ctx context.Context, k pipeline.ToolKey) (api.Blob, pipeline.ToolEntry, error) {
+	n := b.node()
+	found, err := n.findTools(ctx, []pipeline.ToolKey{k})
+	if err != nil {
+		return nil, pipeline.ToolEntry{}, err
+	}
+	e := found[0]
+	if e == nil {
+		return nil, pipeline.ToolEntry{}, pipeline.Errorf(pipeline.NotFound, "nothing is kept under %s", k.Key)
+	}
+	blob, err := n.openBlob(ctx, nil, e.Digest)
+	if err == nil {
+		if err = begins(blob); err == nil {
+			n.takeTool(e)
+			return &toolBlob{Blob: blob, n: n, ctx: ctx, e: e}, *e, nil
+		}
+		blob.Close()
+	}
+	if ctx.Err() != nil {
+		return nil, *e, context.Cause(ctx)
+	}
+	if pipeline.KindOf(err) == pipeline.NotFound {
+		n.dropTool(ctx, e)
+	}
+	// A node that may have it cannot be asked, or nobody has it: a miss.
+	return nil, *e, pipeline.Errorf(pipeline.NotFound, "the bytes of %s are not to be had: %w", k.Key, err)
+}
+
+// begins verifies the first byte, and with it the block that it is in.
+func begins(b api.Blob) error {
+	var first [1]byte
+	if _, err := io.ReadFull(b, first[:]); err != nil && !(err == io.EOF && b.Size() == 0) {
+		return err
+	}
+	_, err := b.Seek(0, io.SeekStart)
+	return err
+}
+
+// toolBlob removes its entry where its bytes turn out to be nowhere while they
+// are read.
+type toolBlob struct {
+	api.Blob
+	n    *Node
+	ctx  context.Context // of the request that reads
+	e    *pipeline.ToolEntry
+	lost bool
+}
+
+// Read reads on.
+func (t *toolBlob) Read(p []byte) (int, error) {
+	k, err := t.Blob.Read(p)
+	t.lost = t.lost || err != nil && err != io.EOF && pipeline.KindOf(err) == pipeline.NotFound
+	return k, err
+}
+
+// Close closes the blob.
+func (t *toolBlob) Close() error {
+	if t.lost {
+		t.n.dropTool(t.ctx, t.e)
+	}
+	return t.Blob.Close()
+}
+
+// FindTools looks for entries whose bytes are somewhere.
+func (b *backend) FindTools(ctx context.Context, keys []pipeline.ToolKey) ([]*pipeline.ToolEntry, error) {
+	n := b.node()
+	found, err := n.findTools(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	var elsewhere []pipeline.Digest
+	for _, e := range found {
+		if e != nil && !n.blobs.Has(e.Digest) {
+			elsewhere = append(elsewhere, e.Digest)
+		}
+	}
+	at := map[pipeline.Digest]located{}
+	if len(elsewhere) > 0 {
+		at, _ = n.locate(ctx, n.sources(nil), elsewhere) // a node that cannot be asked has nothing to give either
+	}
+	for i, e := range found {
+		if e == nil {
+			continue
+		}
+		if !n.blobs.Has(e.Digest) && len(at[e.Digest].holders) == 0 {
+			found[i] = nil
+			continue
+		}
+		n.takeTool(e)
+	}
+	return found, nil
+}
+
+// toolHere finds an entry in the state of this node, which may be behind.
+func (n *Node) toolHere(k pipeline.ToolKey) *pipeline.ToolEntry {
+	return n.toolsHere([]pipeline.ToolKey{k})[0]
+}
+
+func (n *Node) toolsHere(keys []pipeline.ToolKey) []*pipeline.ToolEntry {
+	out := make([]*pipeline.ToolEntry, len(keys))
+	_ = n.store.View(func(v *fsm.View) error { // closed: nothing is here
+		for i, k := range keys {
+			out[i] = v.Tool(k)
+		}
+		return nil
+	})
+	return out
+}
+
+// findTools finds entries in the state here. Those that are not there are asked
+// for at the leader: they may have been put through another node a moment ago, or
+// this one may hold no state. A node with state that reaches no leader answers
+// from what it has: a miss does no harm.
+func (n *Node) findTools(ctx context.Context, keys []pipeline.ToolKey) ([]*pipeline.ToolEntry, error) {
+	out := make([]*pipeline.ToolEntry, len(keys))
+	here := n.hasState()
+	if here {
+		out = n.toolsHere(keys)
+	}
+	var missing []pipeline.ToolKey
+	var at []int
+	for i, e := range out {
+		if e == nil {
+			missing, at = append(missing, keys[i]), append(at, i)
+		}
+	}
+	if len(missing) == 0 || here && n.orch.Leading() {
+		return out, nil
+	}
+	found, err := n.askLeader(ctx, missing)
+	if err != nil && !here {
+		found, err = n.askAnyone(ctx, missing)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case err == nil:
+		for i, e := range found {
+			out[at[i]] = e
+		}
+	case !here:
+		return nil, err
+	}
+	return out, nil
+}
+
+// askLeader asks the leader for entries, and while there is none waits a little.
+func (n *Node) askLeader(ctx context.Context, keys []pipeline.ToolKey) ([]*pipeline.ToolEntry, error) {
+	ctx, cancel := context.WithTimeout(ctx, leaderWait)
+	defer cancel()
+	for {
+		leader, err := n.leaderID()
+		if err == nil && leader != n.id {
+			var out []*pipeline.ToolEntry
+			if err = n.call(ctx, leader, "/peer/tools", keys, &out); err == nil && len(out) == len(keys) {
+				return out, nil
+			}
+		}
+		if n.orch.Leading() {
+			return n.toolsHere(keys), nil
+		}
+		if !n.tools.waits() || !sleep(ctx, 20*time.Millisecond) {
+			n.tools.gaveUp()
+			return nil, pipeline.ErrNoLeader
+		}
+	}
+}
+
+// waits reports whether a leader may turn up soon: it was not waited for in vain
+// just before.
+func (t *tools) waits() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return time.Since(t.alone) > leaderless
+}
+
+func (t *tools) gaveUp() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if time.Since(t.alone) > leaderless {
+		t.alone = time.Now()
+	}
+}
+
+// askAnyone asks nodes that hold the state, until one answers.
+func (n *Node) askAnyone(ctx context.Context, keys []pipeline.ToolKey) ([]*pipeline.ToolEntry, error) {
+	for _, m := range n.cluster.Members() {
+		if m.ID == n.id || m.Status != cluster.StatusAlive || m.RaftRole == cluster.RoleNone {
+			continue
+		}
+		call, cancel := context.WithTimeout(ctx, leaderWait)
+		var out []*pipeline.ToolEntry
+		err := n.call(call, m.ID, "/peer/tools", keys, &out)
+		cancel()
+		if err == nil && len(out) == len(keys) {
+			return out, nil
+		}
+	}
+	return nil, pipeline.ErrNoLeader
+}
+
+// takeTool remembers that an entry was taken, where the state does not know yet.
+func (n *Node) takeTool(e *pipeline.ToolEntry) {
+	if time.Since(e.TakenAt) < takenEvery {
+		return
+	}
+	n.tools.mu.Lock()
+	defer n.tools.mu.Unlock()
+	if len(n.tools.taken) < maxTaken { // beyond, it is told when it is taken again
+		n.tools.taken[e.ToolKey] = struct{}{}
+	}
+}
+
+// toolDuties tells the state what was taken and makes up for second copies, until
+// ctx ends.
+func (n *Node) toolDuties(ctx context.Context) {
+	for sleep(ctx, toolDutyEvery) {
+		if err := n.tellTaken(ctx); err != nil && ctx.Err() == nil {
+			n.log.Info("tell what was taken of the cache of other tools", "error", err)
+		}
+		n.copyThin(ctx)
+	}
+}
+
+func (n *Node) tellTaken(ctx context.Context) error {
+	n.tools.mu.Lock()
+	taken := n.tools.taken
+	n.tools.taken = map[pipeline.ToolKey]struct{}{}
+	n.tools.mu.Unlock()
+	op := &fsm.Tools{}
+	for k := range taken {
+		if op.Takes = append(op.Takes, k); len(op.Takes) == toolStep {
+			if err := n.proposeKeeping(ctx, &fsm.Command{Tools: op}); err != nil {
+				return err
+			}
+			op = &fsm.Tools{}
+		}
+	}
+	if len(op.Takes) == 0 {
+		return nil
+	}
+	return n.proposeKeeping(ctx, &fsm.Command{Tools: op})
+}
+
+func (n *Node) copyThin(ctx context.Context) {
+	n.tools.mu.Lock()
+	var list []pipeline.Digest
+	for d := range n.tools.thin {
+		list = append(list, d)
+	}
+	n.tools.mu.Unlock()
+	for len(list) > 0 && n.others() > 0 {
+		part := list[:min(len(list), pullSize)]
+		list = list[len(part):]
+		have := part[:0:0]
+		for _, d := range part {
+			if n.blobs.Has(d) {
+				have = append(have, d)
+			}
+		}
+		if len(have) > 0 && n.copyAway(ctx, have) == "" {
+			return
+		}
+		n.tools.mu.Lock()
+		for _, d := range part {
+			delete(n.tools.thin, d)
+		}
+		n.tools.mu.Unlock()
+	}
+}
+
+var _ api.ToolBackend = (*backend)(nil)
+
+// spacesOf lists the spaces of a kind; of "" all.
+func spacesOf(kind string) (list []pipeline.ToolSpace) {
+	for _, s := range pipeline.ToolSpaces {
+		if kind == "" || wire.KindOfTool(s) == kind {
+			list = append(list, s)
+		}
+	}
+	return list
+}
