@@ -24,7 +24,9 @@ type keeper struct {
 	cfg Config
 	log hclog.Logger
 	e   *engine
-	ln  *net.UnixListener
+	// ln and socket, its file, belong to run.
+	ln     *net.UnixListener
+	socket socketFile
 	// lock is held until all is over: a successor must not begin before.
 	lock  *os.File
 	conns sync.WaitGroup
@@ -161,7 +163,7 @@ func openKeeper(cfg Config) (k *keeper, err error) {
 	if k.e, err = openEngine(cfg, engineOptions{alone: true, exits: exits, publish: k.publish, atIdle: k.poke}); err != nil {
 		return nil, err
 	}
-	if k.ln, err = listenSocket(cfg.DataDir); err != nil {
+	if err = k.listen(); err != nil {
 		return nil, errors.Join(err, k.e.close(context.Background()))
 	}
 	return k, nil
@@ -174,8 +176,7 @@ func (k *keeper) run(ctx context.Context) error {
 	// Caught, not ignored: what is ignored stays so in modules.
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGPIPE)
 	defer signal.Stop(signals)
-	k.conns.Go(k.accept)
-	timer := time.NewTimer(k.cfg.IdleExit)
+	timer := time.NewTimer(min(k.cfg.IdleExit, guardEvery))
 	defer timer.Stop()
 	for {
 		select {
@@ -193,6 +194,9 @@ func (k *keeper) run(ctx context.Context) error {
 		case <-timer.C:
 		}
 		end, in := k.timeToEnd(time.Now())
+		if !end && k.alone() {
+			end, in = k.guard() && k.e.count() == 0, min(in, guardEvery)
+		}
 		if end {
 			return k.close()
 		}
@@ -254,9 +258,9 @@ func (k *keeper) close() error {
 }
 
 // accept takes connections until the listener is closed.
-func (k *keeper) accept() {
+func (k *keeper) accept(l *net.UnixListener) {
 	for wait := time.Millisecond; ; {
-		conn, err := k.ln.AcceptUnix()
+		conn, err := l.AcceptUnix()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}

@@ -339,6 +339,50 @@ func TestKeeper_refusesStrangers(t *testing.T) {
 	}
 }
 
+// A keeper whose socket was removed, by a cleaner of temporary files say, makes
+// it again: else no daemon would ever find what runs there.
+func TestKeeper_socketRemoved(t *testing.T) {
+	cfg := executor.Config{DataDir: keeperDir(t)}
+	b := connect(t, cfg)
+	p := b.shell("sleep 600")
+	b.start(p)
+	if err := b.r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"keeper.sock", "runner.json"} {
+		if err := os.Remove(filepath.Join(cfg.DataDir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := connect(t, cfg)
+	list, err := again.r.List(t.Context())
+	if err != nil || len(list) != 1 || list[0].ID != p.ID || list[0].State == executor.Exited {
+		t.Errorf("the attempt is not there: %+v, %v", list, err)
+	}
+	if _, err := os.Stat(filepath.Join(cfg.DataDir, "runner.json")); err != nil {
+		t.Error(err)
+	}
+}
+
+// Where the whole folder is gone nobody will ever come: the keeper ends.
+func TestKeeper_folderRemoved(t *testing.T) {
+	cfg := executor.Config{DataDir: filepath.Join(keeperDir(t), "keeper")}
+	b := connect(t, cfg)
+	pid := keeperPID(cfg.DataDir)
+	if err := b.r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(cfg.DataDir); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, testTimeout, func() error {
+		if line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && len(line) > 0 {
+			return fmt.Errorf("keeper %d lives", pid)
+		}
+		return nil
+	})
+}
+
 func TestConnect_errors(t *testing.T) {
 	ctx := context.Background()
 	if _, err := executor.Connect(ctx, executor.Config{DataDir: t.TempDir()}); pipeline.KindOf(errors.Unwrap(err)) == pipeline.Internal && err == nil {

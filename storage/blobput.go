@@ -287,6 +287,9 @@ func (b *Blobs) name(shard int, s staged) error {
 		return fmt.Errorf("put blob: %w", diskError(err))
 	}
 	state.renamed.Add(1)
+	if s.size >= ChunkedFrom {
+		b.chunks.put(s.digest)
+	}
 	return nil
 }
 

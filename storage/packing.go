@@ -205,7 +205,7 @@ func (p *packing) room() error {
 		low = min(maxLowWater, total/20)
 	}
 	if need := low/2 + uint64(p.out.Size); free < need {
-		return pipeline.Errorf(pipeline.Unavailable, "pack blob %s: %d MiB are free, and %d MiB are to be while it is packed", p.d, free>>20, need>>20)
+		return &FullError{Reason: fmt.Sprintf("pack blob %s: %d MiB are free, and %d MiB are to be while it is packed", p.d, free>>20, need>>20)}
 	}
 	return nil
 }

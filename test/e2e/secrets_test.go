@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/test/harness"
@@ -225,6 +228,23 @@ func noProcessShows(t *testing.T, hidden map[string]string) {
 	}
 }
 
+// unpacked gives what is in a file that may be packed: a blob.
+func unpacked(b []byte) []byte {
+	if !bytes.HasPrefix(b, []byte{0x28, 0xb5, 0x2f, 0xfd}) { // zstd's frames begin so
+		return b
+	}
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
+	if err != nil {
+		return b
+	}
+	defer z.Close()
+	plain, err := z.DecodeAll(b, nil)
+	if err != nil {
+		return b
+	}
+	return plain
+}
+
 // filesShowNothing looks into all that the nodes have written.
 func filesShowNothing(t *testing.T, dir string, hidden map[string]string) {
 	t.Helper()
@@ -237,7 +257,7 @@ func filesShowNothing(t *testing.T, dir string, hidden map[string]string) {
 		if err != nil {
 			return err
 		}
-		text := string(b)
+		text := string(unpacked(b))
 		if form := shows(text, hidden); form != "" {
 			t.Errorf("%s shows it %s", path, form)
 		}

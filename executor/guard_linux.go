@@ -1,0 +1,76 @@
+package executor
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// guardEvery is how often a keeper without a daemon looks whether one could
+// find it.
+const guardEvery = 2 * time.Second
+
+// socketFile tells one socket from another that was bound in its place.
+type socketFile struct{ dev, ino uint64 }
+
+func statSocket(dataDir string) (socketFile, error) {
+	var st unix.Stat_t
+	if err := unix.Lstat(filepath.Join(dataDir, socketName), &st); err != nil {
+		return socketFile{}, err
+	}
+	return socketFile{uint64(st.Dev), st.Ino}, nil
+}
+
+// guard makes the socket and the trace again where somebody has removed them: a
+// cleaner of temporary files, or a hand. Without them no daemon would find what
+// runs here, none could start as long as the lock is held, and nobody would end
+// what this process leaves behind. It reports whether the whole folder is gone,
+// so that nobody can ever come. It is called by run alone.
+func (k *keeper) guard() (gone bool) {
+	if now, err := statSocket(k.cfg.DataDir); err != nil || now != k.socket {
+		if _, err := os.Stat(k.cfg.DataDir); errors.Is(err, os.ErrNotExist) {
+			return true
+		}
+		if err := k.listen(); err != nil {
+			k.log.Warn("the keeper's socket is gone and cannot be made again", "error", err)
+			return false
+		}
+		k.log.Warn("the keeper's socket was gone and is made again")
+	}
+	if _, err := os.Lstat(tracePath(k.cfg.DataDir)); errors.Is(err, os.ErrNotExist) {
+		if err := k.e.writeTrace(bootID()); err != nil {
+			k.log.Warn("the keeper's trace is gone and cannot be made again", "error", err)
+		}
+	}
+	return false
+}
+
+// listen binds the socket, in the place of what is there, and leaves the former
+// one alone: nobody can reach it.
+func (k *keeper) listen() error {
+	l, err := listenSocket(k.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	socket, err := statSocket(k.cfg.DataDir)
+	if err != nil {
+		l.Close()
+		return err
+	}
+	if k.ln != nil {
+		k.ln.Close()
+	}
+	k.ln, k.socket = l, socket
+	k.conns.Go(func() { k.accept(l) })
+	return nil
+}
+
+// alone reports whether no daemon is connected.
+func (k *keeper) alone() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.current == nil
+}
