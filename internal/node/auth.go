@@ -10,6 +10,7 @@ import (
 
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -58,19 +59,51 @@ func (b *backend) Authenticate(ctx context.Context, token, remote string) (api.S
 }
 
 // findToken reads a token from the state, here or on a node that has it. One
-// that this node does not know may have been made a moment ago.
+// that this node does not know may have been made a moment ago, or its state may
+// not have caught up since its start: then the leader says. While there is none,
+// any node that has the token will do, and one that nobody has is looked for
+// again for a while.
 func (n *Node) findToken(ctx context.Context, id string) (fsm.TokenRecord, error) {
-	if n.hasState() {
-		if rec, err := n.tokenHere(id); err == nil || n.orch.Leading() {
+	ctx, cancel := context.WithTimeout(ctx, leaderWait)
+	defer cancel()
+	for {
+		if n.hasState() {
+			if rec, err := n.tokenHere(id); err == nil || n.orch.Leading() {
+				return rec, err
+			}
+		}
+		var rec fsm.TokenRecord
+		leader, err := n.leaderID()
+		if err == nil && leader == n.id {
+			err = pipeline.ErrNoLeader // elected, not ready yet
+		}
+		if err == nil {
+			call, cancel := context.WithTimeout(ctx, leaderWait/4) // one that stands still is not waited for
+			err = n.call(call, leader, "/peer/token", id, &rec)
+			cancel()
+			if err == nil || pipeline.KindOf(err) == pipeline.NotFound {
+				return rec, err
+			}
+		}
+		for _, other := range n.stateful() {
+			if other != leader && n.call(ctx, other, "/peer/token", id, &rec) == nil {
+				return rec, nil
+			}
+		}
+		if !sleep(ctx, 50*time.Millisecond) {
 			return rec, err
 		}
 	}
-	leader, err := n.leaderID()
-	if err != nil {
-		return fsm.TokenRecord{}, err
+}
+
+// stateful lists the other nodes that are alive and hold the state.
+func (n *Node) stateful() (list []pipeline.NodeID) {
+	for _, m := range n.cluster.Members() {
+		if m.ID != n.id && m.Status == cluster.StatusAlive && m.RaftRole != cluster.RoleNone {
+			list = append(list, m.ID)
+		}
 	}
-	var rec fsm.TokenRecord
-	return rec, n.call(ctx, leader, "/peer/token", id, &rec)
+	return list
 }
 
 func (n *Node) tokenHere(id string) (rec fsm.TokenRecord, err error) {

@@ -43,9 +43,7 @@ func (n *Node) peerHandler() http.Handler {
 	}))
 	mux.Handle("POST /peer/sizes", message(func(_ context.Context, want []pipeline.Digest) ([]int64, error) { return n.sizes(want), nil }))
 	mux.Handle("POST /peer/take", message(n.take))
-	mux.Handle("POST /peer/tools", message(func(_ context.Context, keys []pipeline.ToolKey) ([]*pipeline.ToolEntry, error) {
-		return n.toolsHere(keys), nil
-	}))
+	mux.Handle("POST /peer/tools", message(n.answerTools))
 	mux.HandleFunc("GET /peer/blob", n.servePeerBlob)
 	mux.Handle("POST /peer/chunks", message(n.chunksHere))
 	mux.Handle("POST /peer/blobs/clean", message(func(_ context.Context, want []pipeline.Digest) ([]pipeline.Digest, error) {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/wire"
-	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
@@ -291,6 +290,20 @@ func (n *Node) findTools(ctx context.Context, keys []pipeline.ToolKey) ([]*pipel
 	return out, nil
 }
 
+// toolQuestion asks a node for entries; with Leading only while it leads, since one
+// that was just elected may not have applied all that was acknowledged before.
+type toolQuestion struct {
+	Keys    []pipeline.ToolKey `cbor:"1,keyasint"`
+	Leading bool               `cbor:"2,keyasint,omitempty"`
+}
+
+func (n *Node) answerTools(_ context.Context, q toolQuestion) ([]*pipeline.ToolEntry, error) {
+	if q.Leading && !n.orch.Leading() {
+		return nil, pipeline.ErrNotLeader
+	}
+	return n.toolsHere(q.Keys), nil
+}
+
 // askLeader asks the leader for entries, and while there is none waits a little.
 func (n *Node) askLeader(ctx context.Context, keys []pipeline.ToolKey) ([]*pipeline.ToolEntry, error) {
 	ctx, cancel := context.WithTimeout(ctx, leaderWait)
@@ -299,7 +312,7 @@ func (n *Node) askLeader(ctx context.Context, keys []pipeline.ToolKey) ([]*pipel
 		leader, err := n.leaderID()
 		if err == nil && leader != n.id {
 			var out []*pipeline.ToolEntry
-			if err = n.call(ctx, leader, "/peer/tools", keys, &out); err == nil && len(out) == len(keys) {
+			if err = n.call(ctx, leader, "/peer/tools", toolQuestion{Keys: keys, Leading: true}, &out); err == nil && len(out) == len(keys) {
 				return out, nil
 			}
 		}
@@ -331,13 +344,10 @@ func (t *tools) gaveUp() {
 
 // askAnyone asks nodes that hold the state, until one answers.
 func (n *Node) askAnyone(ctx context.Context, keys []pipeline.ToolKey) ([]*pipeline.ToolEntry, error) {
-	for _, m := range n.cluster.Members() {
-		if m.ID == n.id || m.Status != cluster.StatusAlive || m.RaftRole == cluster.RoleNone {
-			continue
-		}
+	for _, id := range n.stateful() {
 		call, cancel := context.WithTimeout(ctx, leaderWait)
 		var out []*pipeline.ToolEntry
-		err := n.call(call, m.ID, "/peer/tools", keys, &out)
+		err := n.call(call, id, "/peer/tools", toolQuestion{Keys: keys}, &out)
 		cancel()
 		if err == nil && len(out) == len(keys) {
 			return out, nil
