@@ -125,6 +125,9 @@ type Backend interface {
 	// tree alone where it lacks that.
 	MissingOfTree(ctx context.Context, tree pipeline.Digest) ([]pipeline.Digest, error)
 	PutBundle(ctx context.Context, r io.Reader) (int, error)
+	// Bundle brings blobs here, as far as there are copies, and gives what writes
+	// those of up to wire.MaxBundledBlob bytes as a bundle.
+	Bundle(ctx context.Context, d []pipeline.Digest) (func(io.Writer) error, error)
 
 	// Execute: any node; the run of one module is placed on this node. With
 	// async it returns after the commit with done false.

@@ -204,6 +204,34 @@ func (s *Server) putBundle(c *call) error {
 	return okOr(s, c, wire.BundleResponse{Stored: n}, err)
 }
 
+// getBundle sends small blobs together. Where the writing fails in the middle the
+// connection is cut: the caller must not take a part for all.
+func (s *Server) getBundle(c *call) error {
+	in, err := document[wire.BundleRequest](c)
+	if err != nil {
+		return err
+	}
+	if n := len(in.Digests); n == 0 || n > wire.MaxBundledBlobs {
+		return invalid("digests: there are %d, want 1 to %d", n, wire.MaxBundledBlobs)
+	}
+	for i, d := range in.Digests {
+		if in.Digests[i], err = digest(string(d)); err != nil {
+			return err
+		}
+	}
+	write, err := s.backend.Bundle(c.r.Context(), in.Digests)
+	if err != nil {
+		return err
+	}
+	c.w.Header().Set("Content-Type", mediaBytes)
+	c.w.Header().Set("Cache-Control", "no-store")
+	if err := write(c.w); err != nil {
+		s.log.Warn("send a bundle of blobs", "request", c.id, "error", err)
+		panic(http.ErrAbortHandler)
+	}
+	return nil
+}
+
 func (s *Server) artifacts(c *call) error {
 	id, err := c.runID()
 	if err != nil {

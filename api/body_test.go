@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -247,6 +248,28 @@ func TestBlobs(t *testing.T) {
 	problem(t, ask(t, n.public.URL, "POST /api/v1/blobs", "damaged", asSubmit, octets), 422, pipeline.Invalid)
 	if stored, err := c.PutBundle(t.Context(), strings.NewReader("abc")); err != nil || stored != 3 {
 		t.Errorf("bundle: %d, %v", stored, err)
+	}
+	b.BundleFunc = func(_ context.Context, want []pipeline.Digest) (func(io.Writer) error, error) {
+		return func(w io.Writer) error {
+			if _, err := io.WriteString(w, "bundle of "+strconv.Itoa(len(want))); err != nil || len(want) == 1 {
+				return err
+			}
+			return io.ErrUnexpectedEOF
+		}, nil
+	}
+	if in, err := c.Bundle(t.Context(), []pipeline.Digest{d}); err != nil {
+		t.Error(err)
+	} else if got, err := io.ReadAll(in); err != nil || string(got) != "bundle of 1" || in.Close() != nil {
+		t.Errorf("bundle: %q, %v", got, err)
+	}
+	if in, err := c.Bundle(t.Context(), []pipeline.Digest{d, d}); err == nil {
+		if got, err := io.ReadAll(in); err == nil {
+			t.Errorf("a bundle that broke off: %q", got)
+		}
+		_ = in.Close()
+	}
+	for _, body := range []string{`{}`, `{"digests":["xyz"]}`, `{"digests":["` + strings.Repeat(string(d)+`","`, wire.MaxBundledBlobs) + string(d) + `"]}`} {
+		problem(t, ask(t, n.public.URL, "POST /api/v1/blobs/get", body, asRead, isJSON), 400, pipeline.Invalid)
 	}
 	b.MissingOfTreeFunc = func(_ context.Context, tree pipeline.Digest) ([]pipeline.Digest, error) {
 		return []pipeline.Digest{tree}, nil

@@ -74,6 +74,7 @@ var table = map[string][2]string{
 	"PUT /api/v1/blobs/{digest}":                         {"swa", "PutBlob"},
 	"POST /api/v1/blobs/missing":                         {"sa", "Missing"},
 	"POST /api/v1/blobs":                                 {"sa", "PutBundle"},
+	"POST /api/v1/blobs/get":                             {"rsa", "Bundle"},
 	"GET /api/v1/members":                                {"rsa", "Members"},
 	"POST /api/v1/members/{name}/drain":                  {"a", "Drain"},
 	"POST /api/v1/members/{name}/leave":                  {"a", "Leave"},

@@ -163,6 +163,8 @@ func blobRoutes() []Route {
 			serve: (*Server).putBlob},
 		{Method: "POST", Pattern: "/api/v1/blobs/missing", Summary: "which blobs this node lacks", Role: RoleSubmit, Body: JSONBody,
 			Request: doc[wire.MissingRequest](), Response: doc[wire.MissingResponse](), serve: (*Server).missing},
+		{Method: "POST", Pattern: "/api/v1/blobs/get", Summary: "small blobs as one bundle, from whichever node has them", Role: RoleRead, Body: JSONBody,
+			Request: doc[wire.BundleRequest](), Produces: mediaBytes, serve: (*Server).getBundle},
 		{Method: "POST", Pattern: "/api/v1/blobs", Summary: "store a bundle of blobs on this node", Role: RoleSubmit, Body: StreamBody,
 			Response: doc[wire.BundleResponse](), serve: (*Server).putBundle},
 	}

@@ -115,12 +115,18 @@ func writeBundled(w io.Writer, b *Blobs, d pipeline.Digest, buf []byte) error {
 	return err
 }
 
-// ReadBundle reads a bundle into a batch, which the caller commits, and gives
-// the digests in their order. Every blob is verified. Anything wrong with the
+// ExpectPutter takes bytes that must have a digest; a *MismatchError where they
+// have not. It must read them to their end.
+type ExpectPutter interface {
+	PutExpect(ctx context.Context, d pipeline.Digest, r io.Reader) (int64, error)
+}
+
+// ReadBundle reads a bundle, as a rule into a batch, which the caller commits, and
+// gives the digests in their order. Every blob is verified by who takes it. Anything wrong with the
 // bundle (cut short, corrupt, beyond a limit, more after its end) is a
 // *BundleError, bytes that do not fit their digest a *MismatchError; the caller
 // then discards the batch.
-func ReadBundle(ctx context.Context, r io.Reader, limits BundleLimits, into *Batch) ([]pipeline.Digest, error) {
+func ReadBundle(ctx context.Context, r io.Reader, limits BundleLimits, into ExpectPutter) ([]pipeline.Digest, error) {
 	limits = limits.orDefault()
 	raw := bufio.NewReader(r)
 	var magic [len(bundleMagic)]byte
@@ -159,7 +165,7 @@ type bundleReader struct {
 	ctx     context.Context
 	in      *bufio.Reader
 	limits  BundleLimits
-	into    *Batch
+	into    ExpectPutter
 	digests []pipeline.Digest
 	total   int64
 }

@@ -61,6 +61,7 @@ type Backend struct {
 	MissingBlobsFunc         func(context.Context, []pipeline.Digest) ([]pipeline.Digest, error)
 	MissingOfTreeFunc        func(context.Context, pipeline.Digest) ([]pipeline.Digest, error)
 	PutBundleFunc            func(context.Context, io.Reader) (int, error)
+	BundleFunc               func(context.Context, []pipeline.Digest) (func(io.Writer) error, error)
 	ExecuteFunc              func(context.Context, api.Subject, wire.ExecuteRequest, bool) (wire.ExecuteResponse, bool, error)
 	CancelExecutionFunc      func(context.Context, api.Subject, wire.CancelExecution) error
 	ResultFunc               func(context.Context, api.Subject, wire.ExecuteResponse) (wire.ResultResponse, error)
@@ -309,6 +310,14 @@ func (b *Backend) PutBundle(ctx context.Context, r io.Reader) (int, error) {
 		return 0, unset("PutBundle")
 	}
 	return b.PutBundleFunc(ctx, r)
+}
+
+// Bundle calls the field.
+func (b *Backend) Bundle(ctx context.Context, d []pipeline.Digest) (func(io.Writer) error, error) {
+	if b.BundleFunc == nil {
+		return nil, unset("Bundle")
+	}
+	return b.BundleFunc(ctx, d)
 }
 
 func (b *Backend) Execute(ctx context.Context, by api.Subject, in wire.ExecuteRequest, async bool) (wire.ExecuteResponse, bool, error) {

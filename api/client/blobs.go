@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"hash"
 	"io"
@@ -181,6 +182,56 @@ func (c *Client) Blob(ctx context.Context, d pipeline.Digest) (io.ReadCloser, er
 		return nil, err
 	}
 	return dl, nil
+}
+
+// BlobFrom is Blob for a blob of this size of which the first bytes are known: sum,
+// a SHA-256, has taken them in. Where it fails at the end they may be the wrong ones.
+func (c *Client) BlobFrom(ctx context.Context, d pipeline.Digest, size, from int64, sum hash.Hash) (io.ReadCloser, error) {
+	// With a header it counts as opened before: it goes on at pos.
+	dl := &download{c: c, ctx: ctx, path: blobsPath + path(string(d)), digest: d, header: http.Header{}, size: size, pos: from, sum: sum}
+	if err := dl.open(); err != nil {
+		return nil, err
+	}
+	return dl, nil
+}
+
+// Bundle reads small blobs from whichever node has them, at most
+// wire.MaxBundledBlobs: a stream for storage.ReadBundle, which tells if it broke
+// off. Those that no node has are not in it. A node of an earlier version does not
+// know the question.
+func (c *Client) Bundle(ctx context.Context, digests []pipeline.Digest) (io.ReadCloser, error) {
+	body, err := json.Marshal(wire.BundleRequest{Digests: digests})
+	if err != nil {
+		return nil, err
+	}
+	resp, _, err := c.send(ctx, &request{method: http.MethodPost, path: blobsPath + "/get", body: body, safe: true, timeout: time.Minute})
+	if err != nil {
+		return nil, err
+	}
+	a, ok := resp.Body.(*answer)
+	if !ok {
+		return resp.Body, nil
+	}
+	return &watched{ReadCloser: a, timer: time.AfterFunc(c.cfg.StreamIdle, func() { a.cancel(errSlow) }), every: c.cfg.StreamIdle}, nil
+}
+
+// watched is a body that must not stand still.
+type watched struct {
+	io.ReadCloser
+	timer *time.Timer
+	every time.Duration
+}
+
+// Read reads on.
+func (w *watched) Read(p []byte) (int, error) {
+	w.timer.Reset(w.every)
+	return w.ReadCloser.Read(p)
+}
+
+// Close ends it.
+func (w *watched) Close() error {
+	w.timer.Stop()
+	return w.ReadCloser.Close()
 }
 
 // OpenArtifact reads an output file, as Blob does.

@@ -297,6 +297,20 @@ type MissingResponse struct {
 	Arrived map[pipeline.Digest]int64 `json:"arrived,omitempty"`
 }
 
+// BundleRequest asks for many small blobs at once: POST /api/v1/blobs/get. The
+// answer is a bundle as storage.ReadBundle reads it. Blobs that no node has, and
+// those of more than MaxBundledBlob bytes, are not in it.
+type BundleRequest struct {
+	Digests []pipeline.Digest `json:"digests"`
+}
+
+const (
+	// MaxBundledBlobs is how many blobs one BundleRequest may name.
+	MaxBundledBlobs = 1000
+	// MaxBundledBlob is how long a blob in the answer may be, in bytes.
+	MaxBundledBlob = 256 << 10
+)
+
 // BundleResponse answers POST /api/v1/blobs, a bundle as storage.WriteBundle
 // makes it, once all its blobs are durable here.
 type BundleResponse struct {

@@ -219,6 +219,24 @@ func (f *fakeCluster) serveBlobs(w http.ResponseWriter, r *http.Request, rest []
 			}
 		}
 		f.json(w, wire.MissingResponse{Missing: missing})
+	case r.Method == "POST" && len(rest) == 1 && rest[0] == "get":
+		var in wire.BundleRequest
+		if err := json.Unmarshal(body, &in); err != nil {
+			f.tb.Error(err)
+		}
+		have := slices.DeleteFunc(in.Digests, func(d pipeline.Digest) bool { return !f.blobs.Has(d) })
+		if err := storage.WriteBundle(r.Context(), w, f.blobs, have); err != nil {
+			f.tb.Error(err)
+		}
+	case r.Method == "GET":
+		b, err := f.blobs.Open(pipeline.Digest(rest[0]))
+		if err != nil {
+			f.problem(w, wire.Problem{Status: 404, Kind: "not_found", Detail: err.Error()})
+			return
+		}
+		defer b.Close()
+		w.Header().Set("Etag", `"`+rest[0]+`"`)
+		http.ServeContent(w, r, "", time.Time{}, b)
 	case r.Method == "POST":
 		batch := f.blobs.NewBatch()
 		defer batch.Discard()

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/pipelined/pipelined/api"
@@ -85,17 +86,34 @@ func (b *backend) PutBundle(ctx context.Context, r io.Reader) (int, error) {
 	return b.node().receiveCount(ctx, r)
 }
 
-// Artifacts lists the outputs of a run, or of one module of it.
-func (b *backend) Artifacts(ctx context.Context, id pipeline.RunID, module string) (wire.ArtifactList, error) {
+// Bundle gives what writes small blobs as a bundle.
+func (b *backend) Bundle(ctx context.Context, want []pipeline.Digest) (func(io.Writer) error, error) {
 	n := b.node()
-	n.freshen(ctx)
-	out := wire.ArtifactList{Artifacts: []wire.Artifact{}}
-	type source struct {
-		module  string
-		tree    pipeline.Digest
-		holders []pipeline.NodeID
+	// What is found nowhere is not in the bundle; whoever asks for it by itself is
+	// told why.
+	if err := n.fetch(ctx, nil, want); err != nil && ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
-	var from []source
+	have := make([]pipeline.Digest, 0, len(want))
+	for i, size := range n.sizes(want) {
+		if size >= 0 && size <= wire.MaxBundledBlob {
+			have = append(have, want[i])
+		}
+	}
+	return func(w io.Writer) error { return storage.WriteBundle(ctx, w, n.blobs, have) }, nil
+}
+
+// outputs are the files that one module of a run left.
+type outputs struct {
+	module  string
+	tree    pipeline.Digest
+	holders []pipeline.NodeID
+}
+
+// outputsOf finds the outputs of a run, or of one module of it.
+func (n *Node) outputsOf(ctx context.Context, id pipeline.RunID, module string) ([]outputs, error) {
+	n.freshen(ctx)
+	var from []outputs
 	err := n.store.View(func(v *fsm.View) error {
 		r, ok := v.Run(id)
 		if !ok {
@@ -118,25 +136,55 @@ func (b *backend) Artifacts(ctx context.Context, id pipeline.RunID, module strin
 			if rec == nil || rec.Outputs == "" || module != "" && !pipeline.Selects(module, name) {
 				continue
 			}
-			from = append(from, source{name, rec.Outputs, rec.Last().Holders})
+			from = append(from, outputs{name, rec.Outputs, rec.Last().Holders})
 		}
 		return nil
 	})
+	return from, err
+}
+
+// Artifacts lists the outputs of a run, or of one module of it.
+func (b *backend) Artifacts(ctx context.Context, id pipeline.RunID, module string) (wire.ArtifactList, error) {
+	out := wire.ArtifactList{Artifacts: []wire.Artifact{}}
+	from, err := b.node().outputsOf(ctx, id, module)
 	if err != nil {
 		return out, err
 	}
 	for _, s := range from {
-		tree, err := n.readTree(ctx, s.holders, s.tree)
+		tree, err := b.node().listing(ctx, s.holders, s.tree)
 		if err != nil {
-			return out, err
+			return out, lostListing(s.module, err)
 		}
 		for i := range tree {
 			if e := &tree[i]; !e.Dir {
-				out.Artifacts = append(out.Artifacts, wire.Artifact{Module: s.module, Path: e.Path, Size: e.Size, Mode: e.Mode, Digest: e.Digest, Link: e.Link})
+				out.Artifacts = append(out.Artifacts, artifactOf(s.module, e))
 			}
 		}
 	}
 	return out, nil
+}
+
+func artifactOf(module string, e *pipeline.TreeEntry) wire.Artifact {
+	return wire.Artifact{Module: module, Path: e.Path, Size: e.Size, Mode: e.Mode, Digest: e.Digest, Link: e.Link}
+}
+
+// lostListing says of which module the listing of outputs is nowhere. That is a
+// loss and no wrong name, hence not NotFound.
+func lostListing(module string, err error) error {
+	if pipeline.KindOf(err) != pipeline.NotFound {
+		return err
+	}
+	return &pipeline.Error{Kind: pipeline.Conflict, Err: err,
+		Message: fmt.Sprintf("the listing of what module %s left is on no node that answers: start the nodes that are down, or run the module again", module)}
+}
+
+// lostOutput says the same of an output file.
+func lostOutput(module, path string, err error) error {
+	if pipeline.KindOf(err) != pipeline.NotFound {
+		return err
+	}
+	return &pipeline.Error{Kind: pipeline.Conflict, Err: err,
+		Message: fmt.Sprintf("the bytes of output %q of module %s are on no node that answers: start the nodes that are down, or run the module again", path, module)}
 }
 
 func (n *Node) readTree(ctx context.Context, hints []pipeline.NodeID, d pipeline.Digest) (storage.Tree, error) {
@@ -147,21 +195,45 @@ func (n *Node) readTree(ctx context.Context, hints []pipeline.NodeID, d pipeline
 	return storage.DecodeTree(raw)
 }
 
+// listing is readTree for who asks again and again: the last few are remembered,
+// so the caller must not change what it gets.
+func (n *Node) listing(ctx context.Context, hints []pipeline.NodeID, d pipeline.Digest) (storage.Tree, error) {
+	for tries := 0; ; tries++ {
+		tree, err := n.blobs.Tree(d)
+		if err == nil || tries == 3 || pipeline.KindOf(err) != pipeline.NotFound {
+			return tree, err
+		}
+		if err := n.fetch(ctx, hints, []pipeline.Digest{d}); err != nil {
+			return nil, err
+		}
+	}
+}
+
 // OpenArtifact opens one output file.
 func (b *backend) OpenArtifact(ctx context.Context, id pipeline.RunID, module, path string) (api.Blob, wire.Artifact, error) {
-	list, err := b.Artifacts(ctx, id, module)
+	n := b.node()
+	from, err := n.outputsOf(ctx, id, module)
 	if err != nil {
 		return nil, wire.Artifact{}, err
 	}
-	for _, a := range list.Artifacts {
-		if a.Path != path {
+	for _, s := range from {
+		tree, err := n.listing(ctx, s.holders, s.tree)
+		if err != nil {
+			return nil, wire.Artifact{}, lostListing(s.module, err)
+		}
+		e := tree.Find(path)
+		if e == nil || e.Dir {
 			continue
 		}
+		a := artifactOf(s.module, e)
 		if a.Link != "" {
 			return nil, a, pipeline.Errorf(pipeline.Invalid, "%s is a link to %s: ask for that", path, a.Link)
 		}
-		blob, err := b.node().openBlob(ctx, nil, a.Digest)
-		return blob, a, err
+		blob, err := n.openBlob(ctx, s.holders, a.Digest)
+		if err != nil {
+			return nil, a, lostOutput(s.module, path, err)
+		}
+		return blob, a, nil
 	}
 	return nil, wire.Artifact{}, pipeline.Errorf(pipeline.NotFound, "module %s of run %s has no output %q", module, id, path)
 }
