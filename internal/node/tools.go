@@ -30,9 +30,10 @@ const (
 // tools is what a node has to do with the cache of other tools beside the blobs
 // and the state.
 type tools struct {
-	// changes and copies let requests share entries of the log and messages.
+	// keeps and changes let requests share what is slow: syncs and messages to
+	// another node, entries of the log.
+	keeps   *grouped[keptTool]
 	changes *grouped[toolChange]
-	copies  *grouped[pipeline.Digest]
 
 	mu sync.Mutex
 	// guards following: entries that were taken and whose time in the state is old;
@@ -40,6 +41,12 @@ type tools struct {
 	taken map[pipeline.ToolKey]struct{}
 	thin  map[pipeline.Digest]struct{}
 	alone time.Time
+}
+
+// keptTool is a blob that has come, and is not durable yet.
+type keptTool struct {
+	batch  *storage.Batch
+	digest pipeline.Digest
 }
 
 // toolChange is one of both.
@@ -50,7 +57,9 @@ type toolChange struct {
 
 func (n *Node) openTools() {
 	n.tools.changes = newGrouped(1, fsm.MaxToolChanges, n.proposeTools)
-	n.tools.copies = newGrouped(2, pullSize, n.copyTools)
+	// One group at a time: syncs that begin together cost the disk about as much as
+	// one, and what comes meanwhile is the next group.
+	n.tools.keeps = newGrouped(1, pullSize, n.keepTools)
 	n.tools.taken, n.tools.thin = map[pipeline.ToolKey]struct{}{}, map[pipeline.Digest]struct{}{}
 }
 
@@ -67,9 +76,26 @@ func (n *Node) proposeTools(ctx context.Context, list []toolChange) error {
 	return n.proposeKeeping(ctx, &fsm.Command{Tools: op})
 }
 
+// keepTools makes blobs durable, here and on a second node.
+func (n *Node) keepTools(ctx context.Context, list []keptTool) error {
+	all, blobs := n.blobs.NewBatch(), make([]pipeline.Digest, 0, len(list))
+	defer all.Discard()
+	for _, k := range list {
+		all.Take(k.batch)
+		if k.digest != pipeline.EmptyDigest {
+			blobs = append(blobs, k.digest)
+		}
+	}
+	if err := all.Commit(ctx); err != nil || len(blobs) == 0 {
+		return err
+	}
+	n.copyTools(ctx, blobs)
+	return nil
+}
+
 // copyTools has a second node take blobs. Where none does in time that is made up
 // for later: nobody waits longer than this.
-func (n *Node) copyTools(ctx context.Context, blobs []pipeline.Digest) error {
+func (n *Node) copyTools(ctx context.Context, blobs []pipeline.Digest) {
 	var size int64
 	for _, d := range blobs {
 		if k, err := n.blobs.Size(d); err == nil {
@@ -79,7 +105,7 @@ func (n *Node) copyTools(ctx context.Context, blobs []pipeline.Digest) error {
 	ctx, cancel := context.WithTimeout(ctx, timeFor(size))
 	defer cancel()
 	if n.others() == 0 || n.copyAway(ctx, blobs) != "" {
-		return nil
+		return
 	}
 	n.log.Warn("no second node took entries of the cache of other tools in time; they are on this node alone for now", "blobs", len(blobs))
 	n.tools.mu.Lock()
@@ -89,7 +115,6 @@ func (n *Node) copyTools(ctx context.Context, blobs []pipeline.Digest) error {
 			n.tools.thin[d] = struct{}{}
 		}
 	}
-	return nil
 }
 
 // PutTool keeps an entry. An entry that is there is not committed again.
@@ -99,11 +124,18 @@ func (b *backend) PutTool(ctx context.Context, e pipeline.ToolEntry, r io.Reader
 		return &api.NoRoomError{Reason: why}
 	}
 	p := fsm.ToolPut{Key: e.ToolKey, Digest: pipeline.Digest(e.Key), Tag: e.Tag, Took: e.Took}
+	batch := n.blobs.NewBatch()
+	defer batch.Discard()
 	var err error
 	if e.Space == pipeline.ToolContents {
-		p.Size, err = n.blobs.PutExpect(ctx, p.Digest, r)
+		p.Size, err = batch.PutExpect(ctx, p.Digest, r)
 	} else {
-		p.Digest, p.Size, err = n.blobs.Put(ctx, r)
+		p.Digest, p.Size, err = batch.Put(ctx, r)
+	}
+	if kept := (keptTool{batch, p.Digest}); err == nil && p.Size > largeBlob {
+		err = n.keepTools(context.WithoutCancel(ctx), []keptTool{kept}) // it holds up no smaller one
+	} else if err == nil {
+		err = n.tools.keeps.do(ctx, kept)
 	}
 	var full *storage.FullError
 	switch {
@@ -111,15 +143,6 @@ func (b *backend) PutTool(ctx context.Context, e pipeline.ToolEntry, r io.Reader
 		return &api.NoRoomError{Reason: full.Error()}
 	case err != nil:
 		return err
-	}
-	switch {
-	case p.Size == 0:
-	case p.Size > largeBlob:
-		_ = n.copyTools(ctx, []pipeline.Digest{p.Digest}) // it has no error
-	default:
-		if err := n.tools.copies.do(ctx, p.Digest); err != nil {
-			return err
-		}
 	}
 	if was := n.toolHere(p.Key); was != nil && was.Digest == p.Digest && was.Tag == p.Tag && was.Took == p.Took && time.Since(was.TakenAt) < takenEvery {
 		return nil
