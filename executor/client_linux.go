@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -61,6 +62,24 @@ func Connect(ctx context.Context, cfg Config) (*Client, error) {
 	c.wg.Go(c.exits.run)
 	c.wg.Go(func() { c.run(s) })
 	return c, nil
+}
+
+// SameMounts reports whether the keeper, and with it the modules, see what this
+// process mounts: not where a service manager gave either a mount namespace of
+// its own. What cannot be found out counts as no.
+func (c *Client) SameMounts() bool {
+	c.mu.Lock()
+	s := c.session
+	c.mu.Unlock()
+	if s == nil {
+		return false
+	}
+	own, err := os.Readlink("/proc/self/ns/mnt")
+	if err != nil {
+		return false
+	}
+	keepers, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", s.pid))
+	return err == nil && own == keepers
 }
 
 // run reads from one session after the other until the client is closed.

@@ -101,6 +101,23 @@ func (b *Blobs) identity(d pipeline.Digest) (verified, bool) {
 	return verified{ino: st.Ino, size: st.Size, mtim: st.Mtim.Nano(), ctim: st.Ctim.Nano()}, true
 }
 
+// unchanged reports whether a blob that is open was verified lately and has not
+// changed since.
+func (b *Blobs) unchanged(r *Blob) bool {
+	now, ok := r.identity()
+	was := b.verified.get(r.digest)
+	return ok && was.same(now) && time.Since(was.at) < cleanAge
+}
+
+// identity is that of the file that is open, whatever has its name by now.
+func (r *Blob) identity() (verified, bool) {
+	var st unix.Stat_t
+	if r.f == nil || unix.Fstat(int(r.f.Fd()), &st) != nil {
+		return verified{}, false
+	}
+	return verified{ino: st.Ino, size: st.Size, mtim: st.Mtim.Nano(), ctim: st.Ctim.Nano()}, true
+}
+
 // touch sets a file's time to now, and keeps what is known of its bytes.
 func (b *Blobs) touch(d pipeline.Digest, set func() error) {
 	was := b.verified.get(d)

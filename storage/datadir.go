@@ -38,6 +38,7 @@ const (
 	workDir     = "work"
 	cachesDir   = "caches"
 	keeperDir   = "keeper"
+	layersDir   = "layers"
 )
 
 // formatWord is the first word of the format file; the second is the version.
@@ -334,6 +335,9 @@ func (d *DataDir) BlobsDir() string { return filepath.Join(d.path, blobsDir) }
 
 // WorkDir holds the folders of attempts; it is marked, see RemoveAll.
 func (d *DataDir) WorkDir() string { return filepath.Join(d.path, workDir) }
+
+// LayersDir holds what folders of attempts are made of, see Layouts.
+func (d *DataDir) LayersDir() string { return filepath.Join(d.path, layersDir) }
 
 // CachesDir holds the folders that modules keep between runs; it is marked.
 func (d *DataDir) CachesDir() string { return filepath.Join(d.path, cachesDir) }

@@ -34,6 +34,29 @@ type LayoutOptions struct {
 	// Overwrite replaces files that are in the way. Without it they are an
 	// error (fs.ErrExist).
 	Overwrite bool
+	// Reflink makes large files clones of their blobs, where the filesystem can.
+	Reflink bool
+
+	// link gives files that need no copy, since nobody ever writes into either.
+	link *linkSource
+	// retime sets the times of folders that were there before, too.
+	retime bool
+}
+
+// linkSource is a folder that holds a tree laid out.
+type linkSource struct {
+	dir  string
+	tree Tree
+}
+
+// link links a file of the source, if it has one of that content and mode at the
+// same place: two files of a tree must not become one.
+func (s *linkSource) link(e *pipeline.TreeEntry, to string) bool {
+	if s == nil || e.Link != "" {
+		return false
+	}
+	o := s.tree.Find(e.Path)
+	return o != nil && *o == *e && unix.Linkat(unix.AT_FDCWD, s.dir+"/"+e.Path, unix.AT_FDCWD, to+"/"+e.Path, 0) == nil
 }
 
 // Layout writes the files of a tree into an existing folder, which the tree
@@ -58,7 +81,7 @@ func LayoutWith(ctx context.Context, t Tree, dir string, b *Blobs, opts LayoutOp
 		return fmt.Errorf("lay out: %w", err)
 	}
 	defer root.Close()
-	l := &layout{root: root, blobs: b, opts: opts}
+	l := &layout{root: root, dir: dir, blobs: b, opts: opts}
 	folders, err := l.makeFolders(ctx, t)
 	if err != nil {
 		return fmt.Errorf("lay out: %w", diskError(err))
@@ -77,6 +100,7 @@ func LayoutWith(ctx context.Context, t Tree, dir string, b *Blobs, opts LayoutOp
 
 type layout struct {
 	root  *os.Root
+	dir   string
 	blobs *Blobs
 	opts  LayoutOptions
 }
@@ -95,10 +119,11 @@ func (l *layout) makeFolders(ctx context.Context, t Tree) ([]string, error) {
 		}
 		seen[dir] = struct{}{}
 		err := l.root.Mkdir(dir, 0o755)
-		if errors.Is(err, fs.ErrExist) {
-			return l.reuseFolder(dir)
+		reused := errors.Is(err, fs.ErrExist)
+		if reused {
+			err = l.reuseFolder(dir)
 		}
-		if err == nil {
+		if err == nil && (!reused || l.opts.retime) {
 			made = append(made, dir)
 		}
 		return err
@@ -177,7 +202,7 @@ func (l *layout) files(ctx context.Context, t Tree, tolerant bool) (left Tree, e
 }
 
 func (l *layout) filesIn(ctx context.Context, t Tree, tolerant bool) (left Tree, err error) {
-	w := layoutWriter{layout: l, buf: l.blobs.buffers.Get().(*[]byte), dir: l.root}
+	w := layoutWriter{layout: l, buf: l.blobs.buffers.Get().(*[]byte), folder: l.root}
 	defer w.close()
 	for i := range t {
 		if err := ctx.Err(); err != nil {
@@ -204,14 +229,14 @@ func (l *layout) filesIn(ctx context.Context, t Tree, tolerant bool) (left Tree,
 // last one open: each step of a path costs two system calls.
 type layoutWriter struct {
 	*layout
-	buf *[]byte
-	at  string
-	dir *os.Root
+	buf    *[]byte
+	at     string
+	folder *os.Root
 }
 
 func (w *layoutWriter) close() {
-	if w.dir != w.root {
-		w.dir.Close()
+	if w.folder != w.root {
+		w.folder.Close()
 	}
 	w.blobs.buffers.Put(w.buf)
 }
@@ -227,23 +252,26 @@ func (w *layoutWriter) enter(dir string) error {
 			return err
 		}
 	}
-	if w.dir != w.root {
-		w.dir.Close()
+	if w.folder != w.root {
+		w.folder.Close()
 	}
-	w.at, w.dir = dir, next
+	w.at, w.folder = dir, next
 	return nil
 }
 
 func (w *layoutWriter) write(e *pipeline.TreeEntry) error {
+	if w.opts.link.link(e, w.dir) {
+		return nil
+	}
 	if err := w.enter(parent(e.Path)); err != nil {
 		return err
 	}
 	name := path.Base(e.Path)
 	if e.Link != "" {
-		err := w.dir.Symlink(e.Link, name)
+		err := w.folder.Symlink(e.Link, name)
 		if w.opts.Overwrite && errors.Is(err, fs.ErrExist) {
-			if err = w.dir.RemoveAll(name); err == nil {
-				err = w.dir.Symlink(e.Link, name)
+			if err = w.folder.RemoveAll(name); err == nil {
+				err = w.folder.Symlink(e.Link, name)
 			}
 		}
 		return err
@@ -264,10 +292,10 @@ func (w *layoutWriter) write(e *pipeline.TreeEntry) error {
 
 func (w *layoutWriter) file(name string, e *pipeline.TreeEntry, src *Blob) (err error) {
 	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL | unix.O_NOFOLLOW
-	f, err := w.dir.OpenFile(name, flags, 0o600)
+	f, err := w.folder.OpenFile(name, flags, 0o600)
 	if w.opts.Overwrite && errors.Is(err, fs.ErrExist) {
-		if err = w.dir.RemoveAll(name); err == nil {
-			f, err = w.dir.OpenFile(name, flags, 0o600)
+		if err = w.folder.RemoveAll(name); err == nil {
+			f, err = w.folder.OpenFile(name, flags, 0o600)
 		}
 	}
 	if err != nil {
@@ -278,16 +306,47 @@ func (w *layoutWriter) file(name string, e *pipeline.TreeEntry, src *Blob) (err 
 			err = cerr
 		}
 		if err == nil {
-			err = w.dir.Chtimes(name, LayoutTime(), LayoutTime())
+			err = w.folder.Chtimes(name, LayoutTime(), LayoutTime())
 		}
 		if err != nil {
-			w.dir.Remove(name)
+			w.folder.Remove(name)
 		}
 	}()
-	if err := w.copy(f, src); err != nil {
+	if quick, err := w.quick(f, src); err != nil {
 		return err
+	} else if !quick {
+		if err := w.copy(f, src); err != nil {
+			return err
+		}
 	}
 	return f.Chmod(fs.FileMode(e.Mode))
+}
+
+// quick lets the kernel make a file of a large blob that was verified lately and
+// has not changed since. ok is false where that cannot be: the file is empty
+// then.
+func (w *layoutWriter) quick(f *os.File, src *Blob) (ok bool, err error) {
+	if src.size <= smallBlob || src.packed != nil {
+		return false, nil
+	}
+	if w.opts.Reflink && w.blobs.clean(src.digest) && w.blobs.unchanged(src) {
+		if cloneFile(f, src.f) == nil && w.blobs.unchanged(src) {
+			return true, nil
+		}
+	} else if w.blobs.unchanged(src) {
+		n, err := copyRange(f, src.f, src.size)
+		if n == src.size && err == nil && w.blobs.unchanged(src) {
+			return true, nil
+		}
+		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+			return false, err
+		}
+	}
+	if err := f.Truncate(0); err != nil {
+		return false, err
+	}
+	_, err = f.Seek(0, io.SeekStart)
+	return false, err
 }
 
 // copy writes the bytes of a blob and verifies them.
@@ -300,6 +359,7 @@ func (w *layoutWriter) copy(f *os.File, src *Blob) error {
 		_, err := f.Write(p)
 		return err
 	}
+	before, known := src.identity()
 	sum, buf, sent := sha256.New(), make([]byte, copyChunk), int64(0)
 	for sent < src.size {
 		n, err := src.in.ReadAt(buf[:min(copyChunk, src.size-sent)], sent)
@@ -319,6 +379,10 @@ func (w *layoutWriter) copy(f *os.File, src *Blob) error {
 	}
 	if sent != src.size || encodeDigest(sum.Sum(nil)) != src.digest {
 		return src.corrupt()
+	}
+	if after, ok := src.identity(); known && ok && after.same(before) {
+		before.at = time.Now()
+		w.blobs.verified.put(src.digest, before)
 	}
 	return nil
 }

@@ -38,6 +38,7 @@ func (p *program) runCommand() *cli.Command {
 		Flags: append(append(append(varFlags(), selectFlags()...), append(cacheFlags(), p.snapshotFlags()...)...),
 			&cli.IntFlag{Name: "max-parallel", Usage: "`N` modules at once (default: the number of cores)", HideDefault: true, Sources: p.env("PIPELINED_MAX_PARALLEL"), Local: true},
 			&cli.StringSliceFlag{Name: "module-env", Usage: "`NAMES` of variables of this machine that modules see", Sources: p.env("PIPELINED_MODULE_ENV"), Local: true},
+			&cli.StringFlag{Name: "folders", Usage: "how large folders of modules are laid out (`WAY`): auto, overlay, reflink or copy", DefaultText: "auto", Sources: p.env("PIPELINED_FOLDERS"), Local: true},
 			&cli.BoolFlag{Name: "keep-work", Usage: "keep the folders of failed attempts", HideDefault: true, Sources: p.env("PIPELINED_KEEP_WORK"), Local: true},
 			&cli.StringFlag{Name: "data-dir", Usage: "`DIR` for what is kept between runs (default: the user's state folder)", Local: true},
 			&cli.StringFlag{Name: "log-level", Usage: "what the node itself says (`LEVEL`): trace, debug, info, warn, error or off", Value: "error", Sources: p.env("PIPELINED_LOG_LEVEL"), Local: true},
@@ -116,12 +117,17 @@ func (p *program) embeddedConfig(cmd *cli.Command) (nodeConfig, error) {
 	if err := setLevel(&s, []string{cmd.String("log-level")}); err != nil {
 		return nodeConfig{}, usagef("-log-level %q: %w", cmd.String("log-level"), err)
 	}
+	if way := cmd.String("folders"); way != "" {
+		if err := setFolders(&s, []string{way}); err != nil {
+			return nodeConfig{}, usagef("-folders %q: %w", way, err)
+		}
+	}
 	slots := cmd.Int("max-parallel")
 	if slots < 0 || slots > 10_000 || cmd.IsSet("max-parallel") && slots == 0 {
 		return nodeConfig{}, usagef("-max-parallel %d: want a number from 1 to 10000", slots)
 	}
 	cfg := nodeConfig{Name: "local", Bind: "127.0.0.1", Mode: pipeline.ModeStandalone, Embedded: true, Slots: slots,
-		ModuleEnv: split(cmd.StringSlice("module-env")), KeepWork: cmd.Bool("keep-work"), DataDir: cmd.String("data-dir"),
+		ModuleEnv: split(cmd.StringSlice("module-env")), KeepWork: cmd.Bool("keep-work"), Folders: s.Folders, DataDir: cmd.String("data-dir"),
 		Version: readBuildInfo().Version, Secrets: p.ownSecrets(),
 		Logger: hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.LevelFromString(s.logLevel), Output: flushed{p.stderr}})}
 	return cfg, p.nodeKey(&cfg, p.keyFile)

@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
 )
 
 // agentSettings is everything that an agent can be told.
@@ -106,6 +107,7 @@ var agentTable = []setting{
 	{"tls-cert", kindText, "`FILE` with the certificate of the HTTP port", "one of the cluster's authority", text(func(s *agentSettings) *string { return &s.TLSCert })},
 	{"tls-key", kindText, "`FILE` with its key", "", text(func(s *agentSettings) *string { return &s.TLSKey })},
 	{"drain-on-stop", kindSwitch, "let modules end before the agent stops", "", toggle(func(s *agentSettings) *bool { return &s.DrainOnStop })},
+	{"folders", kindText, "how large folders of modules are laid out (`WAY`): auto, overlay, reflink or copy", "auto", setFolders},
 	{"keep-work", kindSwitch, "keep the folders of failed attempts", "", toggle(func(s *agentSettings) *bool { return &s.KeepWork })},
 	{"dev", kindSwitch, "forget everything at the end: a data folder in memory, modules end with the agent", "", toggle(func(s *agentSettings) *bool { return &s.dev })},
 	{"log-level", kindText, "`LEVEL`: trace, debug, info, warn, error or off", "info", setLevel},
@@ -117,6 +119,15 @@ func setMode(s *agentSettings, v []string) error {
 		modes := []string{"auto", "orchestrator", "worker", "standalone"}
 		return fmt.Errorf("want one of %s%s", strings.Join(modes, ", "), didYouMean(v[0], modes))
 	}
+	return nil
+}
+
+func setFolders(s *agentSettings, v []string) error {
+	ways := storage.FolderWays()
+	if !slices.Contains(ways, v[0]) {
+		return fmt.Errorf("want one of %s%s", strings.Join(ways, ", "), didYouMean(v[0], ways))
+	}
+	s.Folders = storage.FolderWay(v[0])
 	return nil
 }
 

@@ -8,10 +8,14 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/pipelined/pipelined/storage"
 )
 
 // tempFolder makes a temporary folder whose name tells whose it is, after it has
-// removed those that processes left behind which were killed.
+// removed those that processes left behind which were killed. It is locked as
+// long as this process lives: to one in another container, with which it shares
+// the folder for temporary files but no process numbers, it looks dead.
 func tempFolder(base, what string) (string, error) {
 	if base == "" {
 		base = os.TempDir()
@@ -26,8 +30,40 @@ func tempFolder(base, what string) (string, error) {
 		n, err := strconv.Atoi(pid)
 		// A number that another process has by now keeps the folder: harmless.
 		if ok && err == nil && n > 0 && errors.Is(syscall.Kill(n, 0), syscall.ESRCH) {
-			_ = os.RemoveAll(dir) // another user's stays
+			removeStale(dir)
 		}
 	}
-	return os.MkdirTemp(base, fmt.Sprintf("%s%d-*", prefix, os.Getpid()))
+	dir, err := os.MkdirTemp(base, fmt.Sprintf("%s%d-*", prefix, os.Getpid()))
+	if err != nil {
+		return "", err
+	}
+	// The descriptor stays open to the end of the process, which gives the lock up.
+	if fd, err := lockFolder(dir); err != nil && !errors.Is(err, syscall.ENOTSUP) && !errors.Is(err, syscall.ENOLCK) {
+		if fd >= 0 {
+			syscall.Close(fd)
+		}
+		return "", fmt.Errorf("lock %s: %w", dir, err)
+	}
+	return dir, nil
+}
+
+// removeStale removes a folder that nobody has locked. Another user's stays.
+func removeStale(dir string) {
+	fd, err := lockFolder(dir)
+	if fd >= 0 {
+		defer syscall.Close(fd)
+	}
+	// A run that was killed may have left mounts in it.
+	if err == nil && storage.UnmountBelow(dir) == nil {
+		_ = os.RemoveAll(dir)
+	}
+}
+
+// lockFolder opens and locks a folder; fd is -1 where it cannot be opened.
+func lockFolder(dir string) (fd int, err error) {
+	fd, err = syscall.Open(dir, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return -1, err
+	}
+	return fd, syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/pipelined/pipelined/cluster/consensus"
 	"github.com/pipelined/pipelined/internal/orchestrator"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
 )
 
 // Config says what node to open. The zero value of a field means its default.
@@ -52,6 +53,8 @@ type Config struct {
 	HTTPHosts []string
 	// DrainOnStop lets the node's modules end before it stops.
 	DrainOnStop bool
+	// Folders is how folders of modules are laid out; "" chooses.
+	Folders storage.FolderWay
 	// KeepWork keeps the folders of failed attempts.
 	KeepWork bool
 	// Secrets, where it is not nil, stands for the secrets of the state: they are

@@ -47,6 +47,7 @@ type Node struct {
 	cluster *cluster.Cluster
 	orch    *orchestrator.Orchestrator
 	worker  *worker.Worker
+	layouts *storage.Layouts
 	eval    language.Evaluator
 
 	listener net.Listener
@@ -118,11 +119,25 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 		Transport: transport{n}, Members: members{n}, Evaluate: n.evaluate, Results: &results{n: n}, Vault: vault{n}, Logger: n.log.Named("orchestrator"),
 		Timing: cfg.Timing, NodeName: n.nodeName})
 	n.worker, err = worker.Open(ctx, worker.Config{Self: n.id, Name: cfg.Name, Capabilities: n.capabilities(),
-		Runner: n.runner, Blobs: n.blobs, Journal: n.journal, WorkDir: n.dir.WorkDir(), CachesDir: n.dir.CachesDir(),
+		Runner: n.runner, Blobs: n.blobs, Journal: n.journal, WorkDir: n.dir.WorkDir(), CachesDir: n.dir.CachesDir(), Layouts: n.layouts,
 		ModuleEnv: cfg.ModuleEnv, KeepWork: cfg.KeepWork, Fetch: n.fetch, Copy: n.copyAway, Report: n.report,
 		LogLimit: cfg.Limits.LogLimit, Full: n.whyFull, Filled: n.lookAtDisk,
 		Logger: n.log.Named("worker")})
+	if err == nil && !cfg.Embedded {
+		// A run of this one process finds out when it needs to know.
+		n.tellFolders()
+	}
 	return n, err
+}
+
+// tellFolders logs how large folders of modules are laid out.
+func (n *Node) tellFolders() {
+	way, why := n.layouts.Way()
+	args := []any{"by", way}
+	if why != nil {
+		args = append(args, "since", why)
+	}
+	n.log.Info("folders of modules", args...)
 }
 
 // identify reads node.json and the cluster key, or makes them. With state
@@ -172,6 +187,9 @@ func (n *Node) openStores() (err error) {
 		return err
 	}
 	if err = storage.Mark(n.dir.WorkDir()); err != nil {
+		return err
+	}
+	if n.layouts, err = storage.OpenLayouts(storage.LayoutsConfig{Dir: n.dir.LayersDir(), WorkDir: n.dir.WorkDir(), Blobs: n.blobs, Way: n.cfg.Folders}); err != nil {
 		return err
 	}
 	if n.journal, err = storage.OpenJournal(n.dir.JournalPath()); err != nil {
@@ -390,6 +408,10 @@ func (n *Node) closers() []func() error {
 	var fs []func() error
 	if n.runner != nil {
 		fs = append(fs, n.runner.Close)
+	}
+	if n.worker != nil && n.cfg.Embedded {
+		// Its processes are gone by now.
+		fs = append(fs, func() error { n.worker.ReleaseFolders(true); return nil })
 	}
 	if n.blobs != nil {
 		fs = append(fs, n.blobs.Close)

@@ -83,17 +83,21 @@ func (p *packer) pack(ctx context.Context, d pipeline.Digest, unusedSince time.T
 	out, err := p.n.blobs.Pack(ctx, d, storage.PackOptions{UnusedSince: unusedSince,
 		Wait: func(n int) error { return p.wait(ctx, n) }, Before: p.n.dir.NeedPackedFormat})
 	var corrupt *storage.CorruptError
+	var full *storage.FullError
 	switch {
 	case ctx.Err() != nil:
 		return 0, false
 	case errors.As(err, &corrupt):
 		return 0, true // reported where it was found
-	case err != nil:
+	case errors.As(err, &full):
 		if !p.told {
 			p.told = true
-			p.n.log.Warn("blobs are not packed", "blob", d[:12], "error", err)
+			p.n.log.Warn("blobs are not packed while the disk is so full", "error", err)
 		}
 		return 0, false
+	case err != nil:
+		p.n.log.Warn("a blob is not packed", "blob", d[:12], "error", err)
+		out.Futile = true // not again in this life
 	}
 	p.told = false
 	if out.Futile {

@@ -32,6 +32,7 @@ func (n *Node) sweeper(ctx context.Context) {
 		if low {
 			wait = minSweepGrace
 		}
+		n.worker.TrimFolders()
 		if _, err := n.sweep(ctx, wait); err != nil && ctx.Err() == nil {
 			n.log.Info("no sweep of blobs", "error", err)
 		}

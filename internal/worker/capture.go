@@ -145,6 +145,9 @@ func (w *Worker) captureOutputs(a *attempt, o *pipeline.Outcome, blobs *[]pipeli
 	if len(required)+len(optional) == 0 {
 		return nil
 	}
+	if err := w.restore(a); err != nil {
+		return err
+	}
 	tree, missing, err := storage.Capture(w.life, executor.WorkPath(a.dir), required, optional, w.cfg.Blobs)
 	if err != nil {
 		return err

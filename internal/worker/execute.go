@@ -35,6 +35,9 @@ func (w *Worker) begin(a *attempt) error {
 	if err := a.ctx.Err(); err != nil {
 		return err
 	}
+	if err := w.release(a); err != nil { // of a daemon that died before the start
+		return err
+	}
 	if err := w.dirs.Prepare(a.dir); err != nil {
 		return err
 	}
@@ -130,53 +133,6 @@ func (w *Worker) environ(a *attempt) ([]string, error) {
 	}
 	return executor.Environ(executor.EnvConfig{Dir: a.dir, Status: s.Status, Run: string(s.ID.Run), Pipeline: s.Pipeline, Module: s.ID.Module,
 		Attempt: s.ID.Attempt, Worker: w.cfg.Name, TraceParent: traceParent(s.ID), Cache: cache, PassThrough: w.cfg.ModuleEnv, Declared: withSecrets(s)})
-}
-
-// layout brings the attempt's files here and lays them out: the workspace,
-// then what its dependencies left.
-func (w *Worker) layout(ctx context.Context, a *attempt) error {
-	s := &a.spec
-	var base storage.Tree
-	if s.Workspace != "" && (s.InputsAll || len(s.Inputs) > 0) {
-		t, err := w.tree(ctx, s.Workspace, s.Holders)
-		if err != nil {
-			return fmt.Errorf("workspace: %w", err)
-		}
-		if !s.InputsAll {
-			t = t.Filter(s.Inputs)
-		}
-		base = t
-	}
-	hints := s.Holders
-	var overlays []storage.NamedTree
-	for _, u := range s.Upstream {
-		t, err := w.tree(ctx, u.Outputs, u.Holders)
-		if err != nil {
-			if pipeline.KindOf(err) == pipeline.NotFound {
-				return &lostOutputs{error: err, modules: []string{u.Module}}
-			}
-			return fmt.Errorf("outputs of %s: %w", u.Module, err)
-		}
-		if s.Layout == "by-module" {
-			t = t.Below(u.Module)
-		}
-		overlays = append(overlays, storage.NamedTree{Name: u.Module, Tree: t})
-		hints = append(hints[:len(hints):len(hints)], u.Holders...)
-	}
-	if len(base) == 0 && len(overlays) == 0 {
-		return nil
-	}
-	all, err := storage.Merge(base, overlays...)
-	if err != nil {
-		return err
-	}
-	if err := w.need(ctx, hints, all.Digests()); err != nil {
-		return w.whoseAreLost(err, overlays)
-	}
-	// A blob may turn out bad while it is laid out: then another copy is fetched.
-	again := func(ctx context.Context, want []pipeline.Digest) error { return w.need(ctx, hints, want) }
-	err = storage.LayoutWith(ctx, all, executor.WorkPath(a.dir), w.cfg.Blobs, storage.LayoutOptions{Fetch: again})
-	return w.whoseAreLost(err, overlays)
 }
 
 // lostOutputs says that outputs of dependencies are on no node that answers.
@@ -392,6 +348,7 @@ func (w *Worker) recover(ctx context.Context) error {
 			w.mu.Unlock()
 		case known:
 			a.startedAt = st.StartedAt.UTC()
+			w.adopt(a)
 			if st.State == executor.Exited {
 				a.exit <- st
 			}
@@ -412,6 +369,7 @@ func (w *Worker) recover(ctx context.Context) error {
 			})
 		}
 	}
+	w.sweepFolders()
 	w.mu.Lock()
 	for _, a := range begin {
 		w.queueLocked(a)

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"path/filepath"
 	"time"
 
 	"github.com/pipelined/pipelined/executor"
@@ -149,6 +150,13 @@ func (w *Worker) acknowledged(rep *peer.Report, ack peer.Ack) {
 }
 
 func (w *Worker) removeDir(a *attempt) {
+	if w.cfg.Layouts.Attached(filepath.Base(a.dir)) {
+		if err := w.release(a); err != nil {
+			w.log.Warn("take a folder's overlay away", "dir", a.dir, "error", err)
+			return // the next start tries again; what is below must not go before
+		}
+		defer w.cfg.Layouts.Trim()
+	}
 	if w.cfg.KeepWork && a.outcome.State != pipeline.AttemptSucceeded {
 		w.keep(a)
 		return

@@ -34,6 +34,8 @@ type Config struct {
 	Journal      *storage.Journal
 	// WorkDir holds the attempts' folders, CachesDir the named caches.
 	WorkDir, CachesDir string
+	// Layouts lays out large folders; its WorkDir is the same.
+	Layouts *storage.Layouts
 	// ModuleEnv names variables of this machine that modules see.
 	ModuleEnv []string
 	// KeepWork keeps the folders of failed attempts.
@@ -125,6 +127,12 @@ func Open(ctx context.Context, cfg Config) (*Worker, error) {
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	w := &Worker{cfg: cfg, log: cfg.Logger, life: life, cancel: cancel, dirs: dirs, attempts: map[pipeline.AttemptID]*attempt{},
 		done: newRecent(1 << 16), pending: map[pipeline.AttemptID]*attempt{}, poke: make(chan struct{}, 1), visits: map[pipeline.AttemptID]*visitors{}}
+	if cfg.KeepWork {
+		cfg.Layouts.NoOverlays(errors.New("-keep-work: a folder that is kept must not need a mount"))
+	}
+	if !w.sharesMounts() {
+		cfg.Layouts.NoOverlays(errors.New("the keeper, which an earlier daemon started, does not see what this one mounts"))
+	}
 	if err := w.recover(ctx); err != nil {
 		cancel()
 		return nil, err
@@ -145,7 +153,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.closed = true
 	w.mu.Unlock()
 	w.cancel()
-	return w.group.Wait()
+	err := w.group.Wait()
+	w.ReleaseFolders(false)
+	return err
 }
 
 // Close makes the worker refuse new attempts.

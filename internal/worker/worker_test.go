@@ -63,9 +63,13 @@ func (b *bench) open() {
 	if err != nil {
 		b.tb.Fatal(err)
 	}
+	layouts, err := storage.OpenLayouts(storage.LayoutsConfig{Dir: filepath.Join(b.dir, "layers"), WorkDir: filepath.Join(b.dir, "work"), Blobs: blobs, MinFiles: 20})
+	if err != nil {
+		b.tb.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	b.w, err = Open(ctx, Config{Self: "w1", Name: "w1", Runner: b.run, Blobs: blobs, Journal: journal,
-		Capabilities: pipeline.Capabilities{MaxParallelModules: 2}, WorkDir: filepath.Join(b.dir, "work"),
+		Capabilities: pipeline.Capabilities{MaxParallelModules: 2}, WorkDir: filepath.Join(b.dir, "work"), Layouts: layouts,
 		CachesDir: filepath.Join(b.dir, "caches"), Logger: hclog.NewNullLogger(), Report: b.report,
 		Fetch: func(_ context.Context, _ []pipeline.NodeID, want []pipeline.Digest) error {
 			return pipeline.Errorf(pipeline.NotFound, "%d blobs are nowhere", len(want))

@@ -78,6 +78,7 @@ var parts = []part{
 	{"cached", "W5: everything is up to date, beside make and ninja", (*bench).upToDate},
 	{"bytes", "large files from node to node and to a client, beside curl from a file server", (*bench).transfers},
 	{"toolcache", "entries of other tools, put and got by 16 clients on three nodes, beside a file server", (*bench).toolCache},
+	{"folders", "a workspace of 50,000 files is read and laid out, beside cp and rsync", (*bench).folders},
 	{"failover", "W6: the leader is killed, beside raft alone", (*bench).failovers},
 	{"idle", "W7: memory, idle CPU, size, and the time to the first submission", (*bench).costs},
 }

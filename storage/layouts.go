@@ -1,0 +1,407 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// FolderWay is how the folders of attempts are laid out.
+type FolderWay string
+
+// The ways. Whatever it is, nothing that is done in a folder reaches the store
+// or another folder.
+const (
+	// FolderAuto takes an overlay for large trees and clones for large files,
+	// where these work.
+	FolderAuto FolderWay = "auto"
+	// FolderOverlay mounts an overlay over a folder that is kept prepared.
+	FolderOverlay FolderWay = "overlay"
+	// FolderReflink makes files that share blocks with the store until somebody
+	// writes to either.
+	FolderReflink FolderWay = "reflink"
+	// FolderCopy copies every byte.
+	FolderCopy FolderWay = "copy"
+)
+
+// FolderWays lists them.
+func FolderWays() []string {
+	return []string{string(FolderAuto), string(FolderOverlay), string(FolderReflink), string(FolderCopy)}
+}
+
+// LayoutsConfig is what Layouts need.
+type LayoutsConfig struct {
+	// Dir is theirs alone, WorkDir where the folders are, both links resolved and
+	// on one filesystem; WorkDir is marked.
+	Dir, WorkDir string
+	Blobs        *Blobs
+	// Way is one that is asked for; "" is FolderAuto. What does not work there is
+	// an error where it was asked for by name.
+	Way FolderWay
+	// MinFiles and MinBytes are from how many files, or bytes, on an overlay is
+	// used; 0 takes what was measured.
+	MinFiles int
+	MinBytes int64
+	// MaxBytes and MaxTrees bound what is kept prepared; 0 takes a tenth of the
+	// disk, 16 GiB at most, and 16.
+	MaxBytes int64
+	MaxTrees int
+}
+
+const (
+	// minOverlayFiles and minOverlayBytes are from where on a mount is cheaper
+	// than copies: it takes as long as some twenty small files, and what is kept
+	// prepared for it takes room.
+	minOverlayFiles = 128
+	minOverlayBytes = 16 << 20
+
+	layerTrees    = "trees"
+	layerAttempts = "attempts"
+	layerKey      = "key"
+)
+
+// Layouts lay trees out as folders, in the quickest way that is safe on their
+// disk. The folders that are overlays are written down: a process that starts
+// later finds them. They are safe for concurrent use.
+type Layouts struct {
+	cfg   LayoutsConfig
+	trees *preparedTrees
+
+	probing sync.Once
+	// set by probing
+	options   string // of an overlay; "" where there is none
+	reflink   bool
+	noOverlay error
+	noReflink error
+
+	mu sync.Mutex
+	// guards following
+	mounted map[string]string // by the name of the attempt's folder: what is below it
+	off     error             // why overlays are not used any more
+}
+
+// OpenLayouts takes up what an earlier process left. Nothing is mounted or
+// unmounted by it; see Sweep.
+func OpenLayouts(cfg LayoutsConfig) (*Layouts, error) {
+	if cfg.Way == "" {
+		cfg.Way = FolderAuto
+	}
+	if !slices.Contains(FolderWays(), string(cfg.Way)) {
+		return nil, pipeline.Errorf(pipeline.Invalid, "-folders %.40q: want one of %s", cfg.Way, strings.Join(FolderWays(), ", "))
+	}
+	cfg.defaults()
+	l := &Layouts{cfg: cfg, mounted: map[string]string{}}
+	for _, dir := range []string{cfg.Dir, l.attempts()} {
+		if err := Mark(dir); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if l.trees, err = openPrepared(filepath.Join(cfg.Dir, layerTrees), cfg.Blobs, cfg.MaxBytes, cfg.MaxTrees); err != nil {
+		return nil, err
+	}
+	names, err := os.ReadDir(l.attempts())
+	if err != nil {
+		return nil, fmt.Errorf("list layers: %w", err)
+	}
+	for _, n := range names {
+		if n.Name() == markerFile {
+			continue
+		}
+		key, err := os.ReadFile(filepath.Join(l.layer(n.Name()), layerKey))
+		if err == nil && l.trees.hold(string(key)) {
+			l.mounted[n.Name()] = string(key)
+		} else {
+			l.mounted[n.Name()] = "" // cannot be mounted again
+		}
+	}
+	if cfg.Way != FolderOverlay && cfg.Way != FolderReflink {
+		return l, nil // what works is found out when it is needed
+	}
+	l.probe()
+	if cfg.Way == FolderOverlay && l.noOverlay != nil {
+		return nil, pipeline.Errorf(pipeline.Invalid, "-folders overlay: overlays do not work in %s: %w: leave the choice to -folders auto", cfg.Dir, l.noOverlay)
+	}
+	if cfg.Way == FolderReflink && l.noReflink != nil {
+		return nil, pipeline.Errorf(pipeline.Invalid, "-folders reflink: files cannot be cloned in %s: %w: leave the choice to -folders auto", cfg.Dir, l.noReflink)
+	}
+	return l, nil
+}
+
+func (c *LayoutsConfig) defaults() {
+	if c.MinFiles <= 0 {
+		c.MinFiles = minOverlayFiles
+	}
+	if c.MinBytes <= 0 {
+		c.MinBytes = minOverlayBytes
+	}
+	if c.MaxTrees <= 0 {
+		c.MaxTrees = 16
+	}
+	if c.MaxBytes <= 0 {
+		_, total := c.Blobs.FreeBytes()
+		c.MaxBytes = int64(min(total/10, 16<<30))
+	}
+}
+
+func (l *Layouts) attempts() string { return filepath.Join(l.cfg.Dir, layerAttempts) }
+
+func (l *Layouts) layer(name string) string { return filepath.Join(l.attempts(), name) }
+
+// probe finds out, once, what works here.
+func (l *Layouts) probe() {
+	l.probing.Do(func() {
+		errUnwanted := fmt.Errorf("-folders %s", l.cfg.Way)
+		l.noOverlay, l.noReflink = errUnwanted, errUnwanted
+		if l.cfg.Way == FolderAuto || l.cfg.Way == FolderOverlay {
+			if l.options, l.noOverlay = probeOverlay(l.cfg.Dir); l.noOverlay == nil && bootID() == "" {
+				l.noOverlay = errors.New("the machine does not tell when it was started")
+			}
+		}
+		if l.cfg.Way == FolderAuto || l.cfg.Way == FolderReflink {
+			l.noReflink = probeReflink(l.cfg.Dir)
+		}
+		l.reflink = l.noReflink == nil
+	})
+}
+
+// Way tells how large trees are laid out, and why not in a better way: nil where
+// there is none, or none is wanted.
+func (l *Layouts) Way() (FolderWay, error) {
+	l.probe()
+	l.mu.Lock()
+	off := l.off
+	l.mu.Unlock()
+	switch {
+	case l.noOverlay == nil && off == nil:
+		return FolderOverlay, nil
+	case off == nil:
+		off = l.noOverlay
+	}
+	if l.reflink {
+		return FolderReflink, fmt.Errorf("no overlay: %w", off)
+	}
+	return FolderCopy, fmt.Errorf("no overlay: %w; no reflink: %w", off, l.noReflink)
+}
+
+// NoOverlays makes all folders from now on without overlays, for a reason.
+func (l *Layouts) NoOverlays(reason error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.off = reason
+}
+
+// Reflink reports whether large files can be clones.
+func (l *Layouts) Reflink() bool {
+	l.probe()
+	return l.reflink
+}
+
+// Pays reports whether a tree is to be an overlay.
+func (l *Layouts) Pays(t Tree) bool {
+	if len(t) < l.cfg.MinFiles && t.Size() < l.cfg.MinBytes {
+		return false
+	}
+	if l.cfg.Way != FolderOverlay && treeCost(t) > l.cfg.MaxBytes/2 {
+		return false // it would put out all others
+	}
+	way, _ := l.Way()
+	return way == FolderOverlay
+}
+
+// Prepared reports whether the tree of a key can be mounted at once.
+func (l *Layouts) Prepared(key string) bool {
+	l.trees.mu.Lock()
+	ok := l.trees.known[key] != nil
+	l.trees.mu.Unlock()
+	if !ok {
+		return false
+	}
+	way, _ := l.Way()
+	return way == FolderOverlay
+}
+
+// Attach lays a tree out at the empty folder at, by an overlay. name is that of
+// the attempt's folder, key what tells the tree from all others: 64 hexadecimal
+// digits. The tree is not needed where Prepared was true; it may be nil then, and
+// ErrNotPrepared says that it is needed after all. After any error the folder is
+// empty, and copies are the way.
+func (l *Layouts) Attach(ctx context.Context, name, at, key string, t Tree, fetch Fetch) error {
+	lower, ok := l.trees.take(key)
+	if !ok {
+		if t == nil {
+			return ErrNotPrepared
+		}
+		var err error
+		if lower, err = l.trees.prepare(ctx, key, t, LayoutOptions{Fetch: fetch, Reflink: l.Reflink()}); err != nil {
+			return err
+		}
+	}
+	l.mu.Lock()
+	l.mounted[name] = key
+	l.mu.Unlock()
+	err := l.mountNew(name, at, key, lower)
+	if err != nil {
+		err = errors.Join(err, l.Release(name, at))
+	}
+	return err
+}
+
+// ErrNotPrepared says that a prepared folder went away.
+var ErrNotPrepared = errors.New("the folder is not prepared")
+
+// mountNew makes the layer of an attempt and mounts it.
+func (l *Layouts) mountNew(name, at, key, lower string) error {
+	layer := l.layer(name)
+	if err := RemoveAll(l.attempts(), layer); err != nil {
+		return err
+	}
+	m := l.overlay(name, at, lower)
+	for _, dir := range []string{layer, m.upper, m.work} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return fmt.Errorf("make layer: %w", diskError(err))
+		}
+	}
+	if err := os.WriteFile(filepath.Join(layer, layerKey), []byte(key), 0o600); err != nil {
+		return fmt.Errorf("make layer: %w", diskError(err))
+	}
+	return m.mount()
+}
+
+func (l *Layouts) overlay(name, at, lower string) *overlayMount {
+	layer := l.layer(name)
+	return &overlayMount{lower: lower, upper: filepath.Join(layer, "upper"), work: filepath.Join(layer, "work"), at: at, options: l.options}
+}
+
+// Attached reports whether a folder is an overlay of ours, mounted or not.
+func (l *Layouts) Attached(name string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, ok := l.mounted[name]
+	return ok
+}
+
+// Restore sees to it that what an attempt left can be seen at its folder: where
+// the mount that an earlier process made cannot be seen from here it is made
+// again. A folder that is no overlay is as it is.
+func (l *Layouts) Restore(name, at string) error {
+	l.mu.Lock()
+	key, ok := l.mounted[name]
+	l.mu.Unlock()
+	if !ok || isOverlay(at) {
+		return nil
+	}
+	if l.probe(); key == "" || l.noOverlay != nil {
+		return pipeline.Errorf(pipeline.Unavailable, "the folder's overlay is not mounted any more, and cannot be mounted again: %v", l.noOverlay)
+	}
+	if err := l.overlay(name, at, l.trees.files(key)).mount(); err != nil {
+		return pipeline.Errorf(pipeline.Unavailable, "the folder's overlay is not mounted any more: %w", err)
+	}
+	return nil
+}
+
+// Release takes an overlay away, with all that was written into it. A folder that
+// is none is left alone.
+func (l *Layouts) Release(name, at string) error {
+	l.mu.Lock()
+	key, ok := l.mounted[name]
+	l.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	if err := unmountAll(at); err != nil {
+		return err
+	}
+	if err := RemoveAll(l.attempts(), l.layer(name)); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	_, ok = l.mounted[name]
+	delete(l.mounted, name)
+	l.mu.Unlock()
+	if ok && key != "" {
+		l.trees.put(key)
+	}
+	return nil
+}
+
+// Sweep takes away the overlays of all folders that are not among those to
+// keep, and whatever else is mounted below the folders of Layouts: a process that
+// was killed left them. at gives the folder of a name.
+func (l *Layouts) Sweep(keep func(name string) bool, at func(name string) string) error {
+	l.mu.Lock()
+	var stale []string
+	for name := range l.mounted {
+		if !keep(name) {
+			stale = append(stale, name)
+		}
+	}
+	l.mu.Unlock()
+	var errs []error
+	for _, name := range stale {
+		errs = append(errs, l.Release(name, at(name)))
+	}
+	for _, dir := range []string{l.cfg.WorkDir, l.cfg.Dir} {
+		for _, m := range mountsBelow(dir) {
+			rel, err := filepath.Rel(dir, m)
+			if err != nil {
+				continue
+			}
+			if name, _, _ := strings.Cut(rel, "/"); dir == l.cfg.Dir || !l.Attached(name) {
+				errs = append(errs, unmountAll(m))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Trim removes prepared folders beyond the limits, those whose bytes were verified
+// too long ago, and while the disk is low all that nobody uses.
+func (l *Layouts) Trim() { l.trees.trim(0) }
+
+// Complete brings a folder that holds base, writable, to what all says, which
+// Merge made of base and what lies over it.
+func Complete(ctx context.Context, base, all Tree, dir string, b *Blobs, opts LayoutOptions) error {
+	var more Tree
+	for i := range all {
+		if e := base.Find(all[i].Path); e == nil || *e != all[i] {
+			more = append(more, all[i])
+		}
+	}
+	if err := openFolders(base, all, dir); err != nil {
+		return fmt.Errorf("lay out: %w", err)
+	}
+	opts.Overwrite, opts.retime = true, true
+	return LayoutWith(ctx, more, dir, b, opts)
+}
+
+// openFolders gives folders that base has empty the mode that they have with
+// something in them: that of theirs comes with their entry, if there is one.
+func openFolders(base, all Tree, dir string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for i := range base {
+		e := &base[i]
+		if !e.Dir || e.Mode == 0o755 {
+			continue
+		}
+		if o := all.Find(e.Path); o != nil && *o == *e {
+			continue
+		}
+		if err := root.Chmod(e.Path, 0o755); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
