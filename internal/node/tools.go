@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/api"
-	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
@@ -144,10 +143,33 @@ func (b *backend) PutTool(ctx context.Context, e pipeline.ToolEntry, r io.Reader
 	case err != nil:
 		return err
 	}
-	if was := n.toolHere(p.Key); was != nil && was.Digest == p.Digest && was.Tag == p.Tag && was.Took == p.Took && time.Since(was.TakenAt) < takenEvery {
+	if n.keptAlready(ctx, &p) {
 		return nil
 	}
 	return n.tools.changes.do(ctx, toolChange{put: &p})
+}
+
+// keptAlready reports whether an entry is there as it would be put, by the leader's
+// word: the state here may not know yet that it was removed.
+func (n *Node) keptAlready(ctx context.Context, p *fsm.ToolPut) bool {
+	same := func(e *pipeline.ToolEntry) bool {
+		return e != nil && e.Digest == p.Digest && e.Tag == p.Tag && e.Took == p.Took && time.Since(e.TakenAt) < takenEvery
+	}
+	if !same(n.toolHere(p.Key)) {
+		return false
+	}
+	if n.orch.Leading() {
+		return true
+	}
+	leader, err := n.leaderID()
+	if err != nil || leader == n.id {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaderWait/4)
+	defer cancel()
+	var out []*pipeline.ToolEntry
+	err = n.call(ctx, leader, "/peer/tools", toolQuestion{Keys: []pipeline.ToolKey{p.Key}, Leading: true}, &out)
+	return err == nil && len(out) == 1 && same(out[0])
 }
 
 // DeleteTool removes an entry.
@@ -177,22 +199,43 @@ func (b *backend) OpenTool(ctx context.Context, k pipeline.ToolKey) (api.Blob, p
 	if e == nil {
 		return nil, pipeline.ToolEntry{}, pipeline.Errorf(pipeline.NotFound, "nothing is kept under %s", k.Key)
 	}
-	blob, err := n.openBlob(ctx, nil, e.Digest)
-	if err == nil {
-		if err = begins(blob); err == nil {
-			n.takeTool(e)
-			return &toolBlob{Blob: blob, n: n, ctx: ctx, e: e}, *e, nil
+	blob, err := n.openTool(ctx, e)
+	if err != nil {
+		return nil, *e, err
+	}
+	n.takeTool(e)
+	return &toolBlob{Blob: blob, n: n, ctx: ctx, e: e}, *e, nil
+}
+
+// openTries is how many copies may turn out to be bad before an entry that still
+// has others is called a miss.
+const openTries = 4
+
+// openTool opens the bytes of an entry, from whichever copy is good. Where it is
+// known that there is none the entry goes; where a node that may have one cannot
+// be asked it stays. Both are a miss.
+func (n *Node) openTool(ctx context.Context, e *pipeline.ToolEntry) (blob api.Blob, err error) {
+	for range openTries {
+		if blob, err = n.openBlob(ctx, nil, e.Digest); err == nil {
+			if err = begins(blob); err == nil {
+				return blob, nil
+			}
+			blob.Close()
 		}
-		blob.Close()
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		// Those who have a bad copy put it aside when they read it.
+		at, unasked := n.locate(ctx, n.sources(nil), []pipeline.Digest{e.Digest})
+		if len(at[e.Digest].holders) > 0 || n.blobs.Has(e.Digest) {
+			continue
+		}
+		if unasked == nil {
+			n.dropTool(ctx, e)
+		}
+		break
 	}
-	if ctx.Err() != nil {
-		return nil, *e, context.Cause(ctx)
-	}
-	if pipeline.KindOf(err) == pipeline.NotFound {
-		n.dropTool(ctx, e)
-	}
-	// A node that may have it cannot be asked, or nobody has it: a miss.
-	return nil, *e, pipeline.Errorf(pipeline.NotFound, "the bytes of %s are not to be had: %w", k.Key, err)
+	return nil, pipeline.Errorf(pipeline.NotFound, "the bytes of %s are not to be had: %w", e.Key, err)
 }
 
 // begins verifies the first byte, and with it the block that it is in.
@@ -379,84 +422,4 @@ func (n *Node) askAnyone(ctx context.Context, keys []pipeline.ToolKey) ([]*pipel
 	return nil, pipeline.ErrNoLeader
 }
 
-// takeTool remembers that an entry was taken, where the state does not know yet.
-func (n *Node) takeTool(e *pipeline.ToolEntry) {
-	if time.Since(e.TakenAt) < takenEvery {
-		return
-	}
-	n.tools.mu.Lock()
-	defer n.tools.mu.Unlock()
-	if len(n.tools.taken) < maxTaken { // beyond, it is told when it is taken again
-		n.tools.taken[e.ToolKey] = struct{}{}
-	}
-}
-
-// toolDuties tells the state what was taken and makes up for second copies, until
-// ctx ends.
-func (n *Node) toolDuties(ctx context.Context) {
-	for sleep(ctx, toolDutyEvery) {
-		if err := n.tellTaken(ctx); err != nil && ctx.Err() == nil {
-			n.log.Info("tell what was taken of the cache of other tools", "error", err)
-		}
-		n.copyThin(ctx)
-	}
-}
-
-func (n *Node) tellTaken(ctx context.Context) error {
-	n.tools.mu.Lock()
-	taken := n.tools.taken
-	n.tools.taken = map[pipeline.ToolKey]struct{}{}
-	n.tools.mu.Unlock()
-	op := &fsm.Tools{}
-	for k := range taken {
-		if op.Takes = append(op.Takes, k); len(op.Takes) == toolStep {
-			if err := n.proposeKeeping(ctx, &fsm.Command{Tools: op}); err != nil {
-				return err
-			}
-			op = &fsm.Tools{}
-		}
-	}
-	if len(op.Takes) == 0 {
-		return nil
-	}
-	return n.proposeKeeping(ctx, &fsm.Command{Tools: op})
-}
-
-func (n *Node) copyThin(ctx context.Context) {
-	n.tools.mu.Lock()
-	var list []pipeline.Digest
-	for d := range n.tools.thin {
-		list = append(list, d)
-	}
-	n.tools.mu.Unlock()
-	for len(list) > 0 && n.others() > 0 {
-		part := list[:min(len(list), pullSize)]
-		list = list[len(part):]
-		have := part[:0:0]
-		for _, d := range part {
-			if n.blobs.Has(d) {
-				have = append(have, d)
-			}
-		}
-		if len(have) > 0 && n.copyAway(ctx, have) == "" {
-			return
-		}
-		n.tools.mu.Lock()
-		for _, d := range part {
-			delete(n.tools.thin, d)
-		}
-		n.tools.mu.Unlock()
-	}
-}
-
 var _ api.ToolBackend = (*backend)(nil)
-
-// spacesOf lists the spaces of a kind; of "" all.
-func spacesOf(kind string) (list []pipeline.ToolSpace) {
-	for _, s := range pipeline.ToolSpaces {
-		if kind == "" || wire.KindOfTool(s) == kind {
-			list = append(list, s)
-		}
-	}
-	return list
-}
