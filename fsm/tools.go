@@ -35,11 +35,13 @@ type ToolPut struct {
 	Took   time.Duration    `cbor:"5,keyasint,omitempty"`
 }
 
-// ToolDelete removes an entry; with a digest only while it leads there. One that
-// is not there is passed over.
+// ToolDelete removes an entry; with a digest only while it leads there, with an
+// index only while it is the one that was put there. One that is not there is
+// passed over.
 type ToolDelete struct {
 	Key    pipeline.ToolKey `cbor:"1,keyasint"`
 	Digest pipeline.Digest  `cbor:"2,keyasint,omitempty"`
+	Index  uint64           `cbor:"3,keyasint,omitempty"`
 }
 
 // check says what keeps an entry from being kept.
@@ -67,6 +69,7 @@ type toolRecord struct {
 	Stored, Taken int64
 	Tag           string
 	Took          time.Duration
+	Index         uint64 // of the entry of the log that put it
 }
 
 // kTools is where bMeta holds the counters of these entries.
@@ -130,19 +133,19 @@ func (st *state) applyTools(c *Command) Result {
 			refuse(err)
 			continue
 		}
-		st.dropTool(toolKey(d.Key), d.Digest)
+		st.dropTool(toolKey(d.Key), d.Digest, d.Index)
 	}
 	return Result{Err: first}
 }
 
 func (st *state) putTool(p *ToolPut, now int64) {
 	key := toolKey(p.Key)
-	st.dropTool(key, "")
+	st.dropTool(key, "", 0)
 	raw, err := hex.DecodeString(string(p.Digest))
 	if err != nil {
 		return // it was checked
 	}
-	st.put(bTools, key, toolRecord{Digest: raw, Size: p.Size, Stored: now, Taken: now, Tag: p.Tag, Took: p.Took})
+	st.put(bTools, key, toolRecord{Digest: raw, Size: p.Size, Stored: now, Taken: now, Tag: p.Tag, Took: p.Took, Index: st.index})
 	st.putRaw(bToolAges, ageKey(now, key), []byte{})
 	s := st.toolStats()
 	n := s.Of(p.Key.Space)
@@ -150,7 +153,7 @@ func (st *state) putTool(p *ToolPut, now int64) {
 	n.Bytes += p.Size
 	for s.Actions.Entries+s.Contents.Entries+s.Turbo.Entries > maxToolEntries {
 		oldest, _ := st.tx.Bucket(bToolAges).Cursor().First()
-		if len(oldest) < 8 || !st.dropTool(bytes.Clone(oldest[8:]), "") {
+		if len(oldest) < 8 || !st.dropTool(bytes.Clone(oldest[8:]), "", 0) {
 			return
 		}
 		s.Evicted++
@@ -175,16 +178,16 @@ func (st *state) takeTool(k pipeline.ToolKey, now int64) {
 	st.putRaw(bToolAges, ageKey(now, key), []byte{})
 }
 
-// dropTool removes an entry, unless it leads elsewhere than to only, and reports
-// whether it did.
-func (st *state) dropTool(key []byte, only pipeline.Digest) bool {
+// dropTool removes an entry, unless it leads elsewhere than to only or was put by
+// another entry of the log than index, and reports whether it did.
+func (st *state) dropTool(key []byte, only pipeline.Digest, index uint64) bool {
 	raw := st.tx.Bucket(bTools).Get(key)
 	if raw == nil {
 		return false
 	}
 	var r toolRecord
 	mustUnmarshal(raw, &r)
-	if only != "" && hex.EncodeToString(r.Digest) != string(only) {
+	if only != "" && hex.EncodeToString(r.Digest) != string(only) || index != 0 && r.Index != index {
 		return false
 	}
 	st.del(bTools, key)
@@ -200,7 +203,7 @@ func toolEntry(key, raw []byte) *pipeline.ToolEntry {
 	var r toolRecord
 	mustUnmarshal(raw, &r)
 	return &pipeline.ToolEntry{ToolKey: readToolKey(key), Digest: pipeline.Digest(hex.EncodeToString(r.Digest)), Size: r.Size, Tag: r.Tag,
-		Took: r.Took, StoredAt: time.Unix(r.Stored, 0).UTC(), TakenAt: time.Unix(r.Taken, 0).UTC()}
+		Took: r.Took, StoredAt: time.Unix(r.Stored, 0).UTC(), TakenAt: time.Unix(r.Taken, 0).UTC(), Index: r.Index}
 }
 
 // Tool finds what another tool keeps under a key; nil where there is nothing.

@@ -108,6 +108,9 @@ type ToolEntry struct {
 	// StoredAt and TakenAt are exact to the second; TakenAt lags behind by up to an
 	// hour, so that reading costs no entry of the log.
 	StoredAt, TakenAt time.Time
+	// Index is of the entry of the log that put it: it tells one from the next
+	// under the same key.
+	Index uint64
 }
 
 // ToolCount counts entries of a space, and their bytes, each by itself.

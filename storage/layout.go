@@ -329,18 +329,23 @@ func (w *layoutWriter) quick(f *os.File, src *Blob) (ok bool, err error) {
 	if src.size <= smallBlob || src.packed != nil {
 		return false, nil
 	}
-	if w.opts.Reflink && w.blobs.clean(src.digest) && w.blobs.unchanged(src) {
-		if cloneFile(f, src.f) == nil && w.blobs.unchanged(src) {
-			return true, nil
-		}
-	} else if w.blobs.unchanged(src) {
+	if w.opts.Reflink {
+		w.blobs.clean(src.digest) // so that it is verified lately; if it cannot be, it is copied
+	}
+	if !w.blobs.unchanged(src) {
+		return false, nil
+	}
+	if !w.opts.Reflink || cloneFile(f, src.f) != nil {
 		n, err := copyRange(f, src.f, src.size)
-		if n == src.size && err == nil && w.blobs.unchanged(src) {
-			return true, nil
-		}
 		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 			return false, err
 		}
+		ok = err == nil && n == src.size
+	} else {
+		ok = true
+	}
+	if ok && w.blobs.unchanged(src) {
+		return true, nil
 	}
 	if err := f.Truncate(0); err != nil {
 		return false, err

@@ -28,7 +28,7 @@ const (
 	// FolderReflink makes files that share blocks with the store until somebody
 	// writes to either.
 	FolderReflink FolderWay = "reflink"
-	// FolderCopy copies every byte.
+	// FolderCopy makes copies; where a kernel copies by sharing blocks it may.
 	FolderCopy FolderWay = "copy"
 )
 

@@ -74,7 +74,7 @@ func (n *Node) prunableTools(in wire.CachePrune, now time.Time, most int) (list 
 			if !in.All && !(in.UnusedSeconds > 0 && e.TakenAt.Before(before)) && !(in.MaxBytes != nil && total > *in.MaxBytes) {
 				return false // those that follow were taken later
 			}
-			list = append(list, fsm.ToolDelete{Key: e.ToolKey, Digest: e.Digest})
+			list = append(list, fsm.ToolDelete{Key: e.ToolKey, Digest: e.Digest, Index: e.Index})
 			bytes += e.Size
 			total -= e.Size
 			return most == 0 || len(list) < most

@@ -143,33 +143,18 @@ func (b *backend) PutTool(ctx context.Context, e pipeline.ToolEntry, r io.Reader
 	case err != nil:
 		return err
 	}
-	if n.keptAlready(ctx, &p) {
+	// The state here may be behind, and the entry gone.
+	if n.toolStands(&p) && n.freshen(ctx) && n.toolStands(&p) {
 		return nil
 	}
 	return n.tools.changes.do(ctx, toolChange{put: &p})
 }
 
-// keptAlready reports whether an entry is there as it would be put, by the leader's
-// word: the state here may not know yet that it was removed.
-func (n *Node) keptAlready(ctx context.Context, p *fsm.ToolPut) bool {
-	same := func(e *pipeline.ToolEntry) bool {
-		return e != nil && e.Digest == p.Digest && e.Tag == p.Tag && e.Took == p.Took && time.Since(e.TakenAt) < takenEvery
-	}
-	if !same(n.toolHere(p.Key)) {
-		return false
-	}
-	if n.orch.Leading() {
-		return true
-	}
-	leader, err := n.leaderID()
-	if err != nil || leader == n.id {
-		return false
-	}
-	ctx, cancel := context.WithTimeout(ctx, leaderWait/4)
-	defer cancel()
-	var out []*pipeline.ToolEntry
-	err = n.call(ctx, leader, "/peer/tools", toolQuestion{Keys: []pipeline.ToolKey{p.Key}, Leading: true}, &out)
-	return err == nil && len(out) == 1 && same(out[0])
+// toolStands reports whether the state here has an entry as it is put, taken so
+// lately that it need not be renewed.
+func (n *Node) toolStands(p *fsm.ToolPut) bool {
+	was := n.toolHere(p.Key)
+	return was != nil && was.Digest == p.Digest && was.Tag == p.Tag && was.Took == p.Took && time.Since(was.TakenAt) < takenEvery
 }
 
 // DeleteTool removes an entry.
@@ -177,12 +162,13 @@ func (b *backend) DeleteTool(ctx context.Context, k pipeline.ToolKey) error {
 	return b.tools.changes.do(ctx, toolChange{del: &fsm.ToolDelete{Key: k}})
 }
 
-// dropTool removes an entry whose bytes are nowhere. It may have been put anew.
+// dropTool removes an entry whose bytes are nowhere, unless it was put anew: the
+// same bytes, even.
 func (n *Node) dropTool(ctx context.Context, e *pipeline.ToolEntry) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), copyTimeout)
 	defer cancel()
 	n.log.Warn("an entry of the cache of other tools goes: its bytes are on no node that answers", "entry", e.ToolKey, "blob", e.Digest)
-	if err := n.tools.changes.do(ctx, toolChange{del: &fsm.ToolDelete{Key: e.ToolKey, Digest: e.Digest}}); err != nil {
+	if err := n.tools.changes.do(ctx, toolChange{del: &fsm.ToolDelete{Key: e.ToolKey, Digest: e.Digest, Index: e.Index}}); err != nil {
 		n.log.Info("the entry could not be removed", "entry", e.ToolKey, "error", err)
 	}
 }

@@ -185,7 +185,7 @@ func (w *Worker) sharesMounts() bool {
 // to look into it. A mount that cannot be seen from here, but by the module, must
 // not be made a second time before that has ended.
 func (w *Worker) adopt(a *attempt) {
-	if !w.sharesMounts() {
+	if w.apart {
 		return
 	}
 	if err := w.restore(a); err != nil {

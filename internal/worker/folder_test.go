@@ -98,6 +98,10 @@ func TestWorker_overlays(t *testing.T) {
 		t.Errorf("filtered left %+v, %v", tree, err)
 	}
 	b.noMounts()
+	// Where somebody else still sees a mount its folder must not come again.
+	if spare, err := os.ReadDir(filepath.Join(b.dir, "work", "spare")); err != nil || len(spare) > 0 {
+		t.Errorf("folders that were mounts are kept for others: %v, %v", spare, err)
+	}
 }
 
 // A daemon that starts again finds the overlay of an attempt that goes on, sees

@@ -150,7 +150,8 @@ func (w *Worker) acknowledged(rep *peer.Report, ack peer.Ack) {
 }
 
 func (w *Worker) removeDir(a *attempt) {
-	if w.cfg.Layouts.Attached(filepath.Base(a.dir)) {
+	overlay := w.cfg.Layouts.Attached(filepath.Base(a.dir))
+	if overlay {
 		if err := w.release(a); err != nil {
 			w.log.Warn("take a folder's overlay away", "dir", a.dir, "error", err)
 			return // the next start tries again; what is below must not go before
@@ -161,8 +162,10 @@ func (w *Worker) removeDir(a *attempt) {
 		w.keep(a)
 		return
 	}
-	if w.turnOut(a.id) {
-		// Somebody may be in it for a moment longer: no other attempt gets it.
+	if w.turnOut(a.id) || overlay || w.apart {
+		// Somebody may be in it for a moment longer; or it is a mount still, where
+		// modules see it, though not from here. No other attempt gets it: with the
+		// folder such a mount goes, too.
 		if err := executor.Remove(a.dir); err != nil {
 			w.log.Warn("remove folder", "dir", a.dir, "error", err)
 		}

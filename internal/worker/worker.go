@@ -72,6 +72,9 @@ type Worker struct {
 	life   context.Context
 	cancel context.CancelFunc
 	dirs   *executor.Folders
+	// apart says that modules do not see what this process mounts, nor it what
+	// they see mounted.
+	apart bool
 
 	mu       sync.Mutex // guards following
 	attempts map[pipeline.AttemptID]*attempt
@@ -130,7 +133,7 @@ func Open(ctx context.Context, cfg Config) (*Worker, error) {
 	if cfg.KeepWork {
 		cfg.Layouts.NoOverlays(errors.New("-keep-work: a folder that is kept must not need a mount"))
 	}
-	if !w.sharesMounts() {
+	if w.apart = !w.sharesMounts(); w.apart {
 		cfg.Layouts.NoOverlays(errors.New("the keeper, which an earlier daemon started, does not see what this one mounts"))
 	}
 	if err := w.recover(ctx); err != nil {
