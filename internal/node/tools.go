@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,6 +41,8 @@ type tools struct {
 	taken map[pipeline.ToolKey]struct{}
 	thin  map[pipeline.Digest]struct{}
 	alone time.Time
+	// until when nodes come last that stood still.
+	slow map[pipeline.NodeID]time.Time
 }
 
 // keptTool is a blob that has come, and is not durable yet.
@@ -59,6 +62,7 @@ func (n *Node) openTools() {
 	// One group at a time: syncs that begin together cost the disk about as much as
 	// one, and what comes meanwhile is the next group.
 	n.tools.keeps = newGrouped(1, pullSize, n.keepTools)
+	n.tools.slow = map[pipeline.NodeID]time.Time{}
 	n.tools.taken, n.tools.thin = map[pipeline.ToolKey]struct{}{}, map[pipeline.Digest]struct{}{}
 }
 
@@ -103,7 +107,7 @@ func (n *Node) copyTools(ctx context.Context, blobs []pipeline.Digest) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeFor(size))
 	defer cancel()
-	if n.others() == 0 || n.copyAway(ctx, blobs) != "" {
+	if n.others() == 0 || n.copyTo(ctx, blobs) {
 		return
 	}
 	n.log.Warn("no second node took entries of the cache of other tools in time; they are on this node alone for now", "blobs", len(blobs))
@@ -114,6 +118,60 @@ func (n *Node) copyTools(ctx context.Context, blobs []pipeline.Digest) {
 			n.tools.thin[d] = struct{}{}
 		}
 	}
+}
+
+// slowFor is for how long a node comes last that let a copy stand still.
+const slowFor = 10 * time.Second
+
+// copyTo has another node take blobs, the leader first. Each is given half of the
+// time that is left, so that one which stands still costs no second copy.
+func (n *Node) copyTo(ctx context.Context, blobs []pipeline.Digest) bool {
+	var hints []pipeline.NodeID
+	if leader, err := n.leaderID(); err == nil {
+		hints = append(hints, leader)
+	}
+	for _, to := range n.tools.order(n.sources(hints), time.Now()) {
+		end, ok := ctx.Deadline()
+		if !ok || ctx.Err() != nil {
+			return false
+		}
+		call, cancel := context.WithTimeout(ctx, time.Until(end)/2)
+		err := n.push(call, to, blobs)
+		still := call.Err() != nil
+		cancel()
+		if err == nil {
+			return true
+		}
+		if still {
+			n.tools.mu.Lock()
+			n.tools.slow[to] = time.Now().Add(slowFor)
+			n.tools.mu.Unlock()
+		}
+	}
+	return false
+}
+
+// order puts those behind that stood still lately.
+func (t *tools) order(list []pipeline.NodeID, now time.Time) []pipeline.NodeID {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id, until := range t.slow {
+		if now.After(until) {
+			delete(t.slow, id)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b pipeline.NodeID) int {
+		_, slowA := t.slow[a]
+		_, slowB := t.slow[b]
+		switch {
+		case slowA == slowB:
+			return 0
+		case slowA:
+			return 1
+		}
+		return -1
+	})
+	return list
 }
 
 // PutTool keeps an entry. An entry that is there is not committed again.
