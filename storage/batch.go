@@ -142,9 +142,9 @@ func (b *Blobs) syncFiles(items []staged) error {
 		}
 	}
 	if n > syncOneByOne {
-		if ok, err := syncFilesystem(b.tmpLock); ok {
+		if ok, err := syncFilesystem(b.tmp.lock()); ok {
 			if err != nil {
-				return fmt.Errorf("put blobs: %w", diskError(err))
+				return fmt.Errorf("put blobs: %w", b.storeError(err))
 			}
 			return nil
 		}
