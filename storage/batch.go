@@ -98,6 +98,14 @@ func (t *Batch) take() []staged {
 	return items
 }
 
+// Take moves what another batch has collected into this one, so that both become
+// durable with the same syncs.
+func (t *Batch) Take(from *Batch) {
+	for _, s := range from.take() {
+		t.add(s)
+	}
+}
+
 // Commit makes the batch's blobs visible, and durable where the store syncs.
 // After an error some of them may be there; none may be relied on.
 func (t *Batch) Commit(ctx context.Context) error {
@@ -134,9 +142,9 @@ func (b *Blobs) syncFiles(items []staged) error {
 		}
 	}
 	if n > syncOneByOne {
-		if ok, err := syncFilesystem(b.tmpLock); ok {
+		if ok, err := syncFilesystem(b.tmp.lock()); ok {
 			if err != nil {
-				return fmt.Errorf("put blobs: %w", diskError(err))
+				return fmt.Errorf("put blobs: %w", b.storeError(err))
 			}
 			return nil
 		}

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"strconv"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -194,10 +194,9 @@ func (b *Blobs) stageLarge(ctx context.Context, head []byte, r io.Reader, sync b
 
 // createTemp opens a new file in the store's own folder.
 func (b *Blobs) createTemp() (int, string, error) {
-	name := b.tmp + "/" + strconv.FormatUint(b.next.Add(1), 36)
-	fd, err := openFD(name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, 0o400)
+	fd, name, err := b.openTemp(unix.O_WRONLY)
 	if err != nil {
-		return -1, "", fmt.Errorf("put blob: %w", diskError(err))
+		return -1, "", fmt.Errorf("put blob: %w", b.storeError(err))
 	}
 	return fd, name, nil
 }
@@ -219,7 +218,7 @@ func (b *Blobs) finishTemp(fd int, name string, err error, sync bool) error {
 	os.Remove(name)
 	var own unix.Errno
 	if errors.As(err, &own) {
-		return fmt.Errorf("put blob: %w", diskError(err))
+		return fmt.Errorf("put blob: %w", b.storeError(err))
 	}
 	return err
 }
@@ -272,7 +271,7 @@ func (b *Blobs) name(shard int, s staged) error {
 	if !state.made.Load() {
 		err := unix.Mkdir(b.dir+"/"+string(s.digest[:2]), 0o700)
 		if err != nil && err != unix.EEXIST {
-			return fmt.Errorf("put blob: %w", diskError(err))
+			return fmt.Errorf("put blob: %w", b.storeError(err))
 		}
 		b.root.renamed.Add(1)
 		state.made.Store(true)
@@ -282,9 +281,13 @@ func (b *Blobs) name(shard int, s staged) error {
 	}
 	b.mu.RLock()
 	err := retryEINTR(func() error { return unix.Rename(s.tmp, b.path(s.digest)) })
+	if err == unix.ENOENT && unix.Mkdir(b.dir+"/"+string(s.digest[:2]), 0o700) == nil { // somebody has removed it
+		b.root.renamed.Add(1)
+		err = unix.Rename(s.tmp, b.path(s.digest))
+	}
 	b.mu.RUnlock()
 	if err != nil {
-		return fmt.Errorf("put blob: %w", diskError(err))
+		return fmt.Errorf("put blob: %w", b.storeError(err))
 	}
 	state.renamed.Add(1)
 	if s.size >= ChunkedFrom {
@@ -342,7 +345,11 @@ func (b *Blobs) settle(s *dirState, path string) error {
 		return *err
 	}
 	have := s.renamed.Load()
-	if err := syncDir(path); err != nil {
+	err := syncDir(path)
+	if errors.Is(err, fs.ErrNotExist) { // somebody has removed it, and all in it
+		return fmt.Errorf("put blob: %w", b.storeError(err))
+	}
+	if err != nil {
 		// The kernel tells a failure once and then forgets it, so a second try
 		// would pass and prove nothing: the store is done for until it is opened
 		// again.

@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -42,9 +41,8 @@ type Blobs struct {
 	dir  string
 	opts BlobOptions
 
-	tmp     string // this store's own folder for files under way
-	tmpLock int    // open on tmp and locked while the store is open
-	next    atomic.Uint64
+	tmp  tempDir
+	next atomic.Uint64
 
 	// mu is held by readers while a file gets its name, by writers while one
 	// loses it: what looked good is then not replaced by what was found bad.
@@ -102,14 +100,12 @@ const (
 // OpenBlobs opens a store, makes it where there is none, and removes what
 // processes that died have left half-written in it.
 func OpenBlobs(dir string, opts BlobOptions) (*Blobs, error) {
-	b := &Blobs{dir: dir, opts: opts, tmpLock: -1, space: diskSpace}
+	b := &Blobs{dir: dir, opts: opts, space: diskSpace}
 	b.buffers.New = func() any { buf := make([]byte, smallBlob+1); return &buf }
 	b.pack.init()
 	b.chunks.init()
-	for _, d := range []string{dir, filepath.Join(dir, tmpDir), filepath.Join(dir, corruptDir), filepath.Join(dir, partialDir)} {
-		if err := os.MkdirAll(d, 0o700); err != nil {
-			return nil, fmt.Errorf("open blobs: %w", diskError(err))
-		}
+	if err := b.makeFolders(); err != nil {
+		return nil, fmt.Errorf("open blobs: %w", diskError(err))
 	}
 	names, err := os.ReadDir(dir)
 	if err != nil {
@@ -156,38 +152,12 @@ func (b *Blobs) cleanTemp() {
 	}
 }
 
-// makeTemp makes and locks this store's folder for files under way. Another
-// process that cleans up may remove it before it is locked, hence the loop.
-func (b *Blobs) makeTemp() error {
-	for range 100 {
-		path := filepath.Join(b.dir, tmpDir, rand.Text())
-		if err := os.Mkdir(path, 0o700); err != nil {
-			return err
-		}
-		fd, err := openFD(path, unix.O_RDONLY|unix.O_DIRECTORY, 0)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		lockErr := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
-		if _, err := os.Lstat(path); err == nil && lockErr == nil {
-			b.tmp, b.tmpLock = path, fd
-			return nil
-		}
-		unix.Close(fd)
-	}
-	return errors.New("another process keeps removing our temporary folder")
-}
-
 // Close removes what is half-written. Nothing may be put after it; blobs that
 // are open stay readable. It may be called more than once.
 func (b *Blobs) Close() error {
 	var err error
 	b.closeOnce.Do(func() {
-		err = os.RemoveAll(b.tmp)
-		unix.Close(b.tmpLock)
+		err = b.tmp.close()
 	})
 	return err
 }

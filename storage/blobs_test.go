@@ -273,3 +273,29 @@ func TestBlobs_largeBlobMemory(t *testing.T) {
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// What one batch takes from another is committed by it, and by the other no more.
+func TestBatch_Take(t *testing.T) {
+	b, _ := openBlobs(t, storage.BlobOptions{})
+	one, two := b.NewBatch(), b.NewBatch()
+	defer one.Discard()
+	var want []pipeline.Digest
+	for i, batch := range []*storage.Batch{one, two, two} {
+		d, err := batch.PutBytes(t.Context(), []byte{byte(i), 'x'})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, d)
+	}
+	if _, err := two.PutBytes(t.Context(), []byte{0, 'x'}); err != nil { // both have it
+		t.Fatal(err)
+	}
+	one.Take(two)
+	two.Discard()
+	if err := two.Commit(t.Context()); err != nil || len(b.Missing(want)) != 3 {
+		t.Errorf("before the commit %d of 3 are missing, %v", len(b.Missing(want)), err)
+	}
+	if err := one.Commit(t.Context()); err != nil || len(b.Missing(want)) != 0 {
+		t.Errorf("after the commit %d are missing, %v", len(b.Missing(want)), err)
+	}
+}

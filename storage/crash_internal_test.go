@@ -56,7 +56,7 @@ func TestBlobs_crashPoints(t *testing.T) {
 					t.Errorf("%s at %s: got %v, want the crash", name, point, err)
 				}
 				// Not closed: the process is gone, its lock with it.
-				unix.Flock(b.tmpLock, unix.LOCK_UN)
+				unix.Flock(b.tmp.lock(), unix.LOCK_UN)
 				next := newBlobs(t, dir)
 				d := DigestOf(p)
 				if err := next.Verify(d); err != nil && next.Has(d) {
@@ -117,10 +117,10 @@ func TestBlobs_failedSyncIsFinal(t *testing.T) {
 	b := newBlobs(t, dir)
 	p := []byte("x")
 	shard := &b.shards[shardOf(DigestOf(p))]
-	// A folder that is gone fails to sync as a bad disk does.
+	// A folder that is none any more fails to sync as a bad disk does.
 	b.hook = func(at string) error {
-		if at == "renamed" {
-			return os.Rename(filepath.Join(dir, string(DigestOf(p)[:2])), filepath.Join(dir, "gone"))
+		if path := filepath.Join(dir, string(DigestOf(p)[:2])); at == "renamed" {
+			return errors.Join(os.Rename(path, filepath.Join(dir, "gone")), os.WriteFile(path, nil, 0o600))
 		}
 		return nil
 	}
@@ -154,7 +154,7 @@ func TestBlobs_fillsUp(t *testing.T) {
 	if _, _, err := b.Put(t.Context(), r); pipeline.KindOf(err) != pipeline.Unavailable || read > 48<<20 {
 		t.Errorf("got %v after %d MiB, want disk low soon after 20", err, read>>20)
 	}
-	if left, _ := os.ReadDir(b.tmp); len(left) > 0 {
+	if left, _ := os.ReadDir(b.tmp.path); len(left) > 0 {
 		t.Errorf("left over: %v", left)
 	}
 	read = 0

@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -346,7 +345,7 @@ func (b *Blobs) Plain(ctx context.Context, d pipeline.Digest) (string, error) {
 	if err := b.admit(r.size); err != nil {
 		return "", err
 	}
-	name := b.tmp + "/" + strconv.FormatUint(b.next.Add(1), 36)
+	name := b.tempName()
 	if err := b.unpackTo(ctx, name, r); err != nil {
 		return "", err
 	}

@@ -40,7 +40,7 @@ func TestBlobs_packCrashPoints(t *testing.T) {
 			if _, err := b.Pack(t.Context(), d, PackOptions{}); !errors.Is(err, errCrash) {
 				t.Errorf("%s: got %v, want the crash", point, err)
 			}
-			unix.Flock(b.tmpLock, unix.LOCK_UN) // the process is gone, its lock with it
+			unix.Flock(b.tmp.lock(), unix.LOCK_UN) // the process is gone, its lock with it
 			next := newBlobs(t, dir)
 			for path, want := range map[string]bool{next.path(d): files.plain, next.packedPath(d): files.packed} {
 				if _, err := os.Lstat(path); (err == nil) != want {
@@ -81,7 +81,7 @@ func TestBlobs_plainCrash(t *testing.T) {
 	if _, err := b.Plain(t.Context(), d); !errors.Is(err, errCrash) {
 		t.Errorf("got %v, want the crash", err)
 	}
-	unix.Flock(b.tmpLock, unix.LOCK_UN)
+	unix.Flock(b.tmp.lock(), unix.LOCK_UN)
 	next := newBlobs(t, dir)
 	if _, err := os.Lstat(next.path(d)); err == nil || next.Verify(d) != nil {
 		t.Error("a part of the plain file is there, or the packed one is not")

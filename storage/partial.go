@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -97,15 +98,18 @@ func (b *Blobs) partialPath(d pipeline.Digest, size int64) string {
 
 func (p *Partial) load() (err error) {
 	const flags = os.O_RDWR | os.O_CREATE | unix.O_NOFOLLOW
-	if p.f, err = os.OpenFile(p.path, flags, 0o600); err != nil {
-		return fmt.Errorf("open partial blob: %w", diskError(err))
+	if p.f, err = os.OpenFile(p.path, flags, 0o600); errors.Is(err, fs.ErrNotExist) && p.b.makeFolders() == nil { // somebody has removed it
+		p.f, err = os.OpenFile(p.path, flags, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("open partial blob: %w", p.b.storeError(err))
 	}
 	// Another process, a client's or an old daemon's, may be at it.
 	if err := unix.Flock(int(p.f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return ErrArriving
 	}
 	if p.m, err = os.OpenFile(p.path+".map", flags, 0o600); err != nil {
-		return fmt.Errorf("open partial blob: %w", diskError(err))
+		return fmt.Errorf("open partial blob: %w", p.b.storeError(err))
 	}
 	n := blocks(p.size)
 	p.have, p.taken, p.left = make([]bool, n), make([]bool, n), n
@@ -218,7 +222,7 @@ func (p *Partial) Fill(ctx context.Context, from, to int64, r io.Reader) (int64,
 			return from, err
 		}
 		if _, err := p.f.WriteAt(piece, from); err != nil {
-			return from, fmt.Errorf("write partial blob: %w", diskError(err))
+			return from, fmt.Errorf("write partial blob: %w", p.b.storeError(err))
 		}
 		if err := p.mark(int(from / BlockSize)); err != nil {
 			return from, err
@@ -236,7 +240,7 @@ func (p *Partial) Fill(ctx context.Context, from, to int64, r io.Reader) (int64,
 
 func (p *Partial) mark(i int) error {
 	if _, err := p.m.WriteAt([]byte{1}, int64(i)); err != nil {
-		return fmt.Errorf("write partial blob: %w", diskError(err))
+		return fmt.Errorf("write partial blob: %w", p.b.storeError(err))
 	}
 	p.mu.Lock()
 	if !p.have[i] {
@@ -305,13 +309,13 @@ func (p *Partial) Commit(ctx context.Context) error {
 		err = fdatasync(int(p.f.Fd()))
 	}
 	if err != nil {
-		return fmt.Errorf("put blob: %w", diskError(err))
+		return fmt.Errorf("put blob: %w", p.b.storeError(err))
 	}
 	// The name is taken away first: a committed blob must not be removed by
 	// whoever cleans up what did not arrive.
-	s := staged{digest: p.digest, size: p.size, tmp: p.b.tmp + "/" + strconv.FormatUint(p.b.next.Add(1), 36), sums: p.sums.done()}
+	s := staged{digest: p.digest, size: p.size, tmp: p.b.tempName(), sums: p.sums.done()}
 	if err := os.Rename(p.path, s.tmp); err != nil {
-		return fmt.Errorf("put blob: %w", diskError(err))
+		return fmt.Errorf("put blob: %w", p.b.storeError(err))
 	}
 	os.Remove(p.path + ".map")
 	return p.b.publish([]staged{s})

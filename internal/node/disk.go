@@ -36,7 +36,11 @@ func (n *Node) lookAtDisk() {
 		mark += mark / 8
 	}
 	low := free < mark
-	if low {
+	if err := n.blobs.Probe(); err != nil {
+		low = true
+		text := fmt.Sprintf("%v; this node takes no work and no files until they can", err)
+		n.disk.reason.Store(&text)
+	} else if low {
 		text := fmt.Sprintf("disk low: %d MiB are free for %s and %d MiB must be; this node takes no work and no files until there is room",
 			free>>20, n.dir.Path(), mark>>20)
 		n.disk.reason.Store(&text)
@@ -46,7 +50,7 @@ func (n *Node) lookAtDisk() {
 	case low && !was:
 		n.log.Error(*n.disk.reason.Load())
 	case was && !low:
-		n.log.Info("there is room on the disk again: this node takes work and files", "free MiB", free>>20)
+		n.log.Info("the disk takes blobs again: this node takes work and files", "free MiB", free>>20)
 	}
 }
 

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -132,17 +131,30 @@ func (n *Node) servePeerReport(w http.ResponseWriter, r *http.Request) {
 		writeError(w, pipeline.ErrNotLeader)
 		return
 	}
-	if err := n.storeReported(r.Context(), in.Reports); err != nil {
-		writeError(w, err)
-		return
-	}
+	n.storeReported(r.Context(), in.Reports)
 	out, err := n.orch.Report(r.Context(), in)
 	writeMessage(w, out, err)
 }
 
-// storeReported keeps the blobs that came with reports and names this node
-// among their holders.
-func (n *Node) storeReported(ctx context.Context, reports []peer.Report) error {
+// storeReported keeps the blobs that came with reports and names this node among
+// their holders. Where the disk here does not take them the reports count all the
+// same, as where no second node is: the worker has the blobs, and repair finds a
+// second place for them. An outcome must not wait for a disk.
+func (n *Node) storeReported(ctx context.Context, reports []peer.Report) {
+	err := n.putReported(ctx, reports)
+	if err != nil {
+		n.log.Error("log and outputs of reports are on their worker alone: this node cannot keep them", "error", err)
+	}
+	for i := range reports {
+		o := reports[i].Outcome
+		if o != nil && len(o.Holders) == 1 && (err == nil && len(reports[i].Blobs) > 0 || nothingToCopy(o)) {
+			o.Holders = append(o.Holders, n.id)
+		}
+		reports[i].Blobs = nil
+	}
+}
+
+func (n *Node) putReported(ctx context.Context, reports []peer.Report) error {
 	batch := n.blobs.NewBatch()
 	defer batch.Discard()
 	for i := range reports {
@@ -152,17 +164,7 @@ func (n *Node) storeReported(ctx context.Context, reports []peer.Report) error {
 			}
 		}
 	}
-	if err := batch.Commit(ctx); err != nil {
-		return fmt.Errorf("store blobs of a report: %w", err)
-	}
-	for i := range reports {
-		o := reports[i].Outcome
-		if o != nil && len(o.Holders) == 1 && (len(reports[i].Blobs) > 0 || nothingToCopy(o)) {
-			o.Holders = append(o.Holders, n.id)
-		}
-		reports[i].Blobs = nil
-	}
-	return nil
+	return batch.Commit(ctx)
 }
 
 func nothingToCopy(o *pipeline.Outcome) bool {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -221,6 +222,36 @@ func TestDisk_low(t *testing.T) {
 		t.Errorf("health: %+v, %v", h, err)
 	}
 	eventually(t, func() error { // the next look opens it again
+		if h, err := c.Health(t.Context()); err != nil || h.Status != "healthy" {
+			return fmt.Errorf("health: %+v, %w", h, err)
+		}
+		return nil
+	})
+}
+
+// A node whose blobs cannot be written says so and takes no work; when they can be
+// again it goes on.
+func TestDisk_blobsCannotBeWritten(t *testing.T) {
+	n, c := openNode(t, Config{Name: "n1", Limits: Limits{LowWater: 1 << 20}})
+	dir := n.dir.BlobsDir()
+	away := filepath.Join(t.TempDir(), "away")
+	if err := errors.Join(os.Rename(dir, away), os.WriteFile(dir, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		h, err := c.Health(t.Context())
+		if err != nil || h.Status != "degraded" || len(h.Reasons) != 1 || !strings.Contains(h.Reasons[0], "cannot be written") {
+			return fmt.Errorf("health: %+v, %w", h, err)
+		}
+		return nil
+	})
+	if n.whyFull() == "" {
+		t.Error("it takes work")
+	}
+	if err := errors.Join(os.Remove(dir), os.Rename(away, dir)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
 		if h, err := c.Health(t.Context()); err != nil || h.Status != "healthy" {
 			return fmt.Errorf("health: %+v, %w", h, err)
 		}

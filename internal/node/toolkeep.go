@@ -115,3 +115,83 @@ func (n *Node) retainTools(ctx context.Context, now time.Time) error {
 	n.log.Info("entries of the cache of other tools went by the limits", "entries", len(list), "bytes", bytes)
 	return nil
 }
+
+// spacesOf lists the spaces of a kind; of "" all.
+func spacesOf(kind string) (list []pipeline.ToolSpace) {
+	for _, s := range pipeline.ToolSpaces {
+		if kind == "" || wire.KindOfTool(s) == kind {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// takeTool remembers that an entry was taken, where the state does not know yet.
+func (n *Node) takeTool(e *pipeline.ToolEntry) {
+	if time.Since(e.TakenAt) < takenEvery {
+		return
+	}
+	n.tools.mu.Lock()
+	defer n.tools.mu.Unlock()
+	if len(n.tools.taken) < maxTaken { // beyond, it is told when it is taken again
+		n.tools.taken[e.ToolKey] = struct{}{}
+	}
+}
+
+// toolDuties tells the state what was taken and makes up for second copies, until
+// ctx ends.
+func (n *Node) toolDuties(ctx context.Context) {
+	for sleep(ctx, toolDutyEvery) {
+		if err := n.tellTaken(ctx); err != nil && ctx.Err() == nil {
+			n.log.Info("tell what was taken of the cache of other tools", "error", err)
+		}
+		n.copyThin(ctx)
+	}
+}
+
+func (n *Node) tellTaken(ctx context.Context) error {
+	n.tools.mu.Lock()
+	taken := n.tools.taken
+	n.tools.taken = map[pipeline.ToolKey]struct{}{}
+	n.tools.mu.Unlock()
+	op := &fsm.Tools{}
+	for k := range taken {
+		if op.Takes = append(op.Takes, k); len(op.Takes) == toolStep {
+			if err := n.proposeKeeping(ctx, &fsm.Command{Tools: op}); err != nil {
+				return err
+			}
+			op = &fsm.Tools{}
+		}
+	}
+	if len(op.Takes) == 0 {
+		return nil
+	}
+	return n.proposeKeeping(ctx, &fsm.Command{Tools: op})
+}
+
+func (n *Node) copyThin(ctx context.Context) {
+	n.tools.mu.Lock()
+	var list []pipeline.Digest
+	for d := range n.tools.thin {
+		list = append(list, d)
+	}
+	n.tools.mu.Unlock()
+	for len(list) > 0 && n.others() > 0 {
+		part := list[:min(len(list), pullSize)]
+		list = list[len(part):]
+		have := part[:0:0]
+		for _, d := range part {
+			if n.blobs.Has(d) {
+				have = append(have, d)
+			}
+		}
+		if len(have) > 0 && n.copyAway(ctx, have) == "" {
+			return
+		}
+		n.tools.mu.Lock()
+		for _, d := range part {
+			delete(n.tools.thin, d)
+		}
+		n.tools.mu.Unlock()
+	}
+}

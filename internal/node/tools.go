@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/pipelined/pipelined/api"
-	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
@@ -30,9 +30,10 @@ const (
 // tools is what a node has to do with the cache of other tools beside the blobs
 // and the state.
 type tools struct {
-	// changes and copies let requests share entries of the log and messages.
+	// keeps and changes let requests share what is slow: syncs and messages to
+	// another node, entries of the log.
+	keeps   *grouped[keptTool]
 	changes *grouped[toolChange]
-	copies  *grouped[pipeline.Digest]
 
 	mu sync.Mutex
 	// guards following: entries that were taken and whose time in the state is old;
@@ -40,6 +41,14 @@ type tools struct {
 	taken map[pipeline.ToolKey]struct{}
 	thin  map[pipeline.Digest]struct{}
 	alone time.Time
+	// until when nodes come last that stood still.
+	slow map[pipeline.NodeID]time.Time
+}
+
+// keptTool is a blob that has come, and is not durable yet.
+type keptTool struct {
+	batch  *storage.Batch
+	digest pipeline.Digest
 }
 
 // toolChange is one of both.
@@ -50,7 +59,10 @@ type toolChange struct {
 
 func (n *Node) openTools() {
 	n.tools.changes = newGrouped(1, fsm.MaxToolChanges, n.proposeTools)
-	n.tools.copies = newGrouped(2, pullSize, n.copyTools)
+	// One group at a time: syncs that begin together cost the disk about as much as
+	// one, and what comes meanwhile is the next group.
+	n.tools.keeps = newGrouped(1, pullSize, n.keepTools)
+	n.tools.slow = map[pipeline.NodeID]time.Time{}
 	n.tools.taken, n.tools.thin = map[pipeline.ToolKey]struct{}{}, map[pipeline.Digest]struct{}{}
 }
 
@@ -67,9 +79,26 @@ func (n *Node) proposeTools(ctx context.Context, list []toolChange) error {
 	return n.proposeKeeping(ctx, &fsm.Command{Tools: op})
 }
 
+// keepTools makes blobs durable, here and on a second node.
+func (n *Node) keepTools(ctx context.Context, list []keptTool) error {
+	all, blobs := n.blobs.NewBatch(), make([]pipeline.Digest, 0, len(list))
+	defer all.Discard()
+	for _, k := range list {
+		all.Take(k.batch)
+		if k.digest != pipeline.EmptyDigest {
+			blobs = append(blobs, k.digest)
+		}
+	}
+	if err := all.Commit(ctx); err != nil || len(blobs) == 0 {
+		return err
+	}
+	n.copyTools(ctx, blobs)
+	return nil
+}
+
 // copyTools has a second node take blobs. Where none does in time that is made up
 // for later: nobody waits longer than this.
-func (n *Node) copyTools(ctx context.Context, blobs []pipeline.Digest) error {
+func (n *Node) copyTools(ctx context.Context, blobs []pipeline.Digest) {
 	var size int64
 	for _, d := range blobs {
 		if k, err := n.blobs.Size(d); err == nil {
@@ -78,8 +107,8 @@ func (n *Node) copyTools(ctx context.Context, blobs []pipeline.Digest) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeFor(size))
 	defer cancel()
-	if n.others() == 0 || n.copyAway(ctx, blobs) != "" {
-		return nil
+	if n.others() == 0 || n.copyTo(ctx, blobs) {
+		return
 	}
 	n.log.Warn("no second node took entries of the cache of other tools in time; they are on this node alone for now", "blobs", len(blobs))
 	n.tools.mu.Lock()
@@ -89,7 +118,60 @@ func (n *Node) copyTools(ctx context.Context, blobs []pipeline.Digest) error {
 			n.tools.thin[d] = struct{}{}
 		}
 	}
-	return nil
+}
+
+// slowFor is for how long a node comes last that let a copy stand still.
+const slowFor = 10 * time.Second
+
+// copyTo has another node take blobs, the leader first. Each is given half of the
+// time that is left, so that one which stands still costs no second copy.
+func (n *Node) copyTo(ctx context.Context, blobs []pipeline.Digest) bool {
+	var hints []pipeline.NodeID
+	if leader, err := n.leaderID(); err == nil {
+		hints = append(hints, leader)
+	}
+	for _, to := range n.tools.order(n.sources(hints), time.Now()) {
+		end, ok := ctx.Deadline()
+		if !ok || ctx.Err() != nil {
+			return false
+		}
+		call, cancel := context.WithTimeout(ctx, time.Until(end)/2)
+		err := n.push(call, to, blobs)
+		still := call.Err() != nil
+		cancel()
+		if err == nil {
+			return true
+		}
+		if still {
+			n.tools.mu.Lock()
+			n.tools.slow[to] = time.Now().Add(slowFor)
+			n.tools.mu.Unlock()
+		}
+	}
+	return false
+}
+
+// order puts those behind that stood still lately.
+func (t *tools) order(list []pipeline.NodeID, now time.Time) []pipeline.NodeID {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id, until := range t.slow {
+		if now.After(until) {
+			delete(t.slow, id)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b pipeline.NodeID) int {
+		_, slowA := t.slow[a]
+		_, slowB := t.slow[b]
+		switch {
+		case slowA == slowB:
+			return 0
+		case slowA:
+			return 1
+		}
+		return -1
+	})
+	return list
 }
 
 // PutTool keeps an entry. An entry that is there is not committed again.
@@ -99,11 +181,18 @@ func (b *backend) PutTool(ctx context.Context, e pipeline.ToolEntry, r io.Reader
 		return &api.NoRoomError{Reason: why}
 	}
 	p := fsm.ToolPut{Key: e.ToolKey, Digest: pipeline.Digest(e.Key), Tag: e.Tag, Took: e.Took}
+	batch := n.blobs.NewBatch()
+	defer batch.Discard()
 	var err error
 	if e.Space == pipeline.ToolContents {
-		p.Size, err = n.blobs.PutExpect(ctx, p.Digest, r)
+		p.Size, err = batch.PutExpect(ctx, p.Digest, r)
 	} else {
-		p.Digest, p.Size, err = n.blobs.Put(ctx, r)
+		p.Digest, p.Size, err = batch.Put(ctx, r)
+	}
+	if kept := (keptTool{batch, p.Digest}); err == nil && p.Size > largeBlob {
+		err = n.keepTools(context.WithoutCancel(ctx), []keptTool{kept}) // it holds up no smaller one
+	} else if err == nil {
+		err = n.tools.keeps.do(ctx, kept)
 	}
 	var full *storage.FullError
 	switch {
@@ -111,15 +200,6 @@ func (b *backend) PutTool(ctx context.Context, e pipeline.ToolEntry, r io.Reader
 		return &api.NoRoomError{Reason: full.Error()}
 	case err != nil:
 		return err
-	}
-	switch {
-	case p.Size == 0:
-	case p.Size > largeBlob:
-		_ = n.copyTools(ctx, []pipeline.Digest{p.Digest}) // it has no error
-	default:
-		if err := n.tools.copies.do(ctx, p.Digest); err != nil {
-			return err
-		}
 	}
 	// The state here may be behind, and the entry gone.
 	if n.toolStands(&p) && n.freshen(ctx) && n.toolStands(&p) {
@@ -163,22 +243,43 @@ func (b *backend) OpenTool(ctx context.Context, k pipeline.ToolKey) (api.Blob, p
 	if e == nil {
 		return nil, pipeline.ToolEntry{}, pipeline.Errorf(pipeline.NotFound, "nothing is kept under %s", k.Key)
 	}
-	blob, err := n.openBlob(ctx, nil, e.Digest)
-	if err == nil {
-		if err = begins(blob); err == nil {
-			n.takeTool(e)
-			return &toolBlob{Blob: blob, n: n, ctx: ctx, e: e}, *e, nil
+	blob, err := n.openTool(ctx, e)
+	if err != nil {
+		return nil, *e, err
+	}
+	n.takeTool(e)
+	return &toolBlob{Blob: blob, n: n, ctx: ctx, e: e}, *e, nil
+}
+
+// openTries is how many copies may turn out to be bad before an entry that still
+// has others is called a miss.
+const openTries = 4
+
+// openTool opens the bytes of an entry, from whichever copy is good. Where it is
+// known that there is none the entry goes; where a node that may have one cannot
+// be asked it stays. Both are a miss.
+func (n *Node) openTool(ctx context.Context, e *pipeline.ToolEntry) (blob api.Blob, err error) {
+	for range openTries {
+		if blob, err = n.openBlob(ctx, nil, e.Digest); err == nil {
+			if err = begins(blob); err == nil {
+				return blob, nil
+			}
+			blob.Close()
 		}
-		blob.Close()
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		// Those who have a bad copy put it aside when they read it.
+		at, unasked := n.locate(ctx, n.sources(nil), []pipeline.Digest{e.Digest})
+		if len(at[e.Digest].holders) > 0 || n.blobs.Has(e.Digest) {
+			continue
+		}
+		if unasked == nil {
+			n.dropTool(ctx, e)
+		}
+		break
 	}
-	if ctx.Err() != nil {
-		return nil, *e, context.Cause(ctx)
-	}
-	if pipeline.KindOf(err) == pipeline.NotFound {
-		n.dropTool(ctx, e)
-	}
-	// A node that may have it cannot be asked, or nobody has it: a miss.
-	return nil, *e, pipeline.Errorf(pipeline.NotFound, "the bytes of %s are not to be had: %w", k.Key, err)
+	return nil, pipeline.Errorf(pipeline.NotFound, "the bytes of %s are not to be had: %w", e.Key, err)
 }
 
 // begins verifies the first byte, and with it the block that it is in.
@@ -365,84 +466,4 @@ func (n *Node) askAnyone(ctx context.Context, keys []pipeline.ToolKey) ([]*pipel
 	return nil, pipeline.ErrNoLeader
 }
 
-// takeTool remembers that an entry was taken, where the state does not know yet.
-func (n *Node) takeTool(e *pipeline.ToolEntry) {
-	if time.Since(e.TakenAt) < takenEvery {
-		return
-	}
-	n.tools.mu.Lock()
-	defer n.tools.mu.Unlock()
-	if len(n.tools.taken) < maxTaken { // beyond, it is told when it is taken again
-		n.tools.taken[e.ToolKey] = struct{}{}
-	}
-}
-
-// toolDuties tells the state what was taken and makes up for second copies, until
-// ctx ends.
-func (n *Node) toolDuties(ctx context.Context) {
-	for sleep(ctx, toolDutyEvery) {
-		if err := n.tellTaken(ctx); err != nil && ctx.Err() == nil {
-			n.log.Info("tell what was taken of the cache of other tools", "error", err)
-		}
-		n.copyThin(ctx)
-	}
-}
-
-func (n *Node) tellTaken(ctx context.Context) error {
-	n.tools.mu.Lock()
-	taken := n.tools.taken
-	n.tools.taken = map[pipeline.ToolKey]struct{}{}
-	n.tools.mu.Unlock()
-	op := &fsm.Tools{}
-	for k := range taken {
-		if op.Takes = append(op.Takes, k); len(op.Takes) == toolStep {
-			if err := n.proposeKeeping(ctx, &fsm.Command{Tools: op}); err != nil {
-				return err
-			}
-			op = &fsm.Tools{}
-		}
-	}
-	if len(op.Takes) == 0 {
-		return nil
-	}
-	return n.proposeKeeping(ctx, &fsm.Command{Tools: op})
-}
-
-func (n *Node) copyThin(ctx context.Context) {
-	n.tools.mu.Lock()
-	var list []pipeline.Digest
-	for d := range n.tools.thin {
-		list = append(list, d)
-	}
-	n.tools.mu.Unlock()
-	for len(list) > 0 && n.others() > 0 {
-		part := list[:min(len(list), pullSize)]
-		list = list[len(part):]
-		have := part[:0:0]
-		for _, d := range part {
-			if n.blobs.Has(d) {
-				have = append(have, d)
-			}
-		}
-		if len(have) > 0 && n.copyAway(ctx, have) == "" {
-			return
-		}
-		n.tools.mu.Lock()
-		for _, d := range part {
-			delete(n.tools.thin, d)
-		}
-		n.tools.mu.Unlock()
-	}
-}
-
 var _ api.ToolBackend = (*backend)(nil)
-
-// spacesOf lists the spaces of a kind; of "" all.
-func spacesOf(kind string) (list []pipeline.ToolSpace) {
-	for _, s := range pipeline.ToolSpaces {
-		if kind == "" || wire.KindOfTool(s) == kind {
-			list = append(list, s)
-		}
-	}
-	return list
-}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -432,6 +433,18 @@ func TestTools_thin(t *testing.T) {
 	defer n.tools.mu.Unlock()
 	if len(n.tools.thin) != 0 {
 		t.Errorf("%d blobs still count as alone", len(n.tools.thin))
+	}
+}
+
+// A node that let a copy stand still comes last for a while.
+func TestTools_order(t *testing.T) {
+	now := time.Now()
+	x := &tools{slow: map[pipeline.NodeID]time.Time{"a": now.Add(time.Second), "c": now.Add(time.Minute)}}
+	for after, want := range map[time.Duration]string{0: "[b d a c]", 2 * time.Second: "[a b d c]", time.Hour: "[a b c d]"} {
+		x := &tools{slow: maps.Clone(x.slow)}
+		if got := fmt.Sprint(x.order([]pipeline.NodeID{"a", "b", "c", "d"}, now.Add(after))); got != want {
+			t.Errorf("after %v: %s, want %s", after, got, want)
+		}
 	}
 }
 

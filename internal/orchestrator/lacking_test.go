@@ -1,7 +1,9 @@
 package orchestrator
 
 import (
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/scheduler"
@@ -41,5 +43,15 @@ func TestNoWorkerHas(t *testing.T) {
 	}
 	if got := noWorkerHas(nil, pipeline.Requires{OS: "linux"}); got != "no worker is here" {
 		t.Errorf("without workers: %s", got)
+	}
+}
+
+func TestLossPause(t *testing.T) {
+	var got []time.Duration
+	for n := 1; n <= 6; n++ {
+		got = append(got, lossPause(n)/time.Second)
+	}
+	if want := []time.Duration{0, 2, 8, 32, 32, 32}; !slices.Equal(got, want) {
+		t.Errorf("pauses in seconds %v, want %v", got, want)
 	}
 }

@@ -242,6 +242,9 @@ func (t *term) decide(l *live, op *fsm.Outcome) {
 			op.Next, op.Reason = pipeline.ModuleFailed, `lost, and not repeated (on_lost = "fail"): `+o.Reason
 			return
 		}
+		if pause := lossPause(m.losses); pause > 0 {
+			op.NotBefore = time.Now().Add(pause).UTC()
+		}
 	default:
 		m.failures++
 		if !m.mayRetry(o) {
@@ -265,6 +268,16 @@ func (t *term) decide(l *live, op *fsm.Outcome) {
 			op.Next, op.Reason = pipeline.ModuleFailed, o.Reason
 		}
 	}
+}
+
+// lossPause is the wait before a lost module is repeated. The first time there is
+// none: a machine died. Again and again it may be the module that fills a disk,
+// which is free when it is gone.
+func lossPause(losses int) time.Duration {
+	if losses < 2 {
+		return 0
+	}
+	return 2 * time.Second << (2 * min(losses-2, 2))
 }
 
 // mayRetry reports whether the module's own budget allows another attempt.

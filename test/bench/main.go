@@ -29,6 +29,10 @@ func main() {
 		fail(runFloorNode(os.Args[2:]))
 		return
 	}
+	if len(os.Args) > 1 && os.Args[1] == fileServerCommand {
+		fail(runFileServer(os.Args[2:]))
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	fail(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
@@ -73,6 +77,7 @@ var parts = []part{
 	{"submit", "W4: 100 pipelines from 16 clients, beside raft behind HTTP and make", (*bench).manyRuns},
 	{"cached", "W5: everything is up to date, beside make and ninja", (*bench).upToDate},
 	{"bytes", "large files from node to node and to a client, beside curl from a file server", (*bench).transfers},
+	{"toolcache", "entries of other tools, put and got by 16 clients on three nodes, beside a file server", (*bench).toolCache},
 	{"folders", "a workspace of 50,000 files is read and laid out, beside cp and rsync", (*bench).folders},
 	{"failover", "W6: the leader is killed, beside raft alone", (*bench).failovers},
 	{"idle", "W7: memory, idle CPU, size, and the time to the first submission", (*bench).costs},
