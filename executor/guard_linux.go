@@ -30,21 +30,23 @@ func statSocket(dataDir string) (socketFile, error) {
 // what this process leaves behind. It reports whether the whole folder is gone,
 // so that nobody can ever come. It is called by run alone.
 func (k *keeper) guard() (gone bool) {
-	if now, err := statSocket(k.cfg.DataDir); err != nil || now != k.socket {
+	if _, err := os.Lstat(tracePath(k.cfg.DataDir)); errors.Is(err, os.ErrNotExist) {
 		if _, err := os.Stat(k.cfg.DataDir); errors.Is(err, os.ErrNotExist) {
 			return true
 		}
-		if err := k.listen(); err != nil {
-			k.log.Warn("the keeper's socket is gone and cannot be made again", "error", err)
-			return false
-		}
-		k.log.Warn("the keeper's socket was gone and is made again")
-	}
-	if _, err := os.Lstat(tracePath(k.cfg.DataDir)); errors.Is(err, os.ErrNotExist) {
 		if err := k.e.writeTrace(bootID()); err != nil {
 			k.log.Warn("the keeper's trace is gone and cannot be made again", "error", err)
 		}
 	}
+	if now, err := statSocket(k.cfg.DataDir); err == nil && now == k.socket {
+		return false
+	}
+	if err := k.listen(); err != nil {
+		k.log.Warn("the keeper's socket is gone and cannot be made again", "error", err)
+		return false
+	}
+	k.serve()
+	k.log.Warn("the keeper's socket was gone and is made again")
 	return false
 }
 
@@ -64,8 +66,13 @@ func (k *keeper) listen() error {
 		k.ln.Close()
 	}
 	k.ln, k.socket = l, socket
-	k.conns.Go(func() { k.accept(l) })
 	return nil
+}
+
+// serve takes connections of the socket that was bound last.
+func (k *keeper) serve() {
+	l := k.ln
+	k.conns.Go(func() { k.accept(l) })
 }
 
 // alone reports whether no daemon is connected.

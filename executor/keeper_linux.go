@@ -176,6 +176,7 @@ func (k *keeper) run(ctx context.Context) error {
 	// Caught, not ignored: what is ignored stays so in modules.
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGPIPE)
 	defer signal.Stop(signals)
+	k.serve() // nobody is connected before signals are caught
 	timer := time.NewTimer(min(k.cfg.IdleExit, guardEvery))
 	defer timer.Stop()
 	for {

@@ -140,7 +140,13 @@ func (t *term) fired(name string, reply any, err error) {
 	if err == nil {
 		err = res.Err
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+	case pipeline.KindOf(err) == pipeline.Conflict:
+		// It was paused, resumed or decided meanwhile: the state is read below, and
+		// says what is next.
+		t.log.Info("decide tick", "schedule", name, "error", err)
+	default:
 		t.log.Warn("decide tick", "schedule", name, "error", err)
 		s.notBefore = t.cfg.Now().Add(fireAgain)
 	}
