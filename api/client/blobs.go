@@ -108,7 +108,7 @@ func (c *Client) PutBlob(ctx context.Context, d pipeline.Digest, r io.Reader) er
 // putLarge uploads from where the node that answers says it has bytes up to.
 func (c *Client) putLarge(ctx context.Context, d pipeline.Digest, r io.ReadSeeker, start, size int64) error {
 	var last error
-	arrived, stuck := int64(-1), 0
+	arrived, stuck, anew := int64(-1), 0, false
 	for {
 		out, err := do[wire.MissingResponse](ctx, c, &request{method: http.MethodPost, path: blobsPath + "/missing", safe: true},
 			wire.MissingRequest{Digests: []pipeline.Digest{d}})
@@ -137,6 +137,11 @@ func (c *Client) putLarge(ctx context.Context, d pipeline.Digest, r io.ReadSeeke
 			rq.header.Set("Content-Range", "bytes "+strconv.FormatInt(from, 10)+"-"+strconv.FormatInt(size-1, 10)+"/"+strconv.FormatInt(size, 10))
 		}
 		_, last = do[none](ctx, c, rq, nil)
+		if from > 0 && !anew && pipeline.KindOf(last) == pipeline.Invalid && ctx.Err() == nil {
+			// What somebody had left there was something else, and is dropped now.
+			anew, arrived, stuck = true, -1, 0
+			continue
+		}
 		if k := pipeline.KindOf(last); last == nil || k != pipeline.Unavailable && k != pipeline.Conflict || ctx.Err() != nil {
 			return last
 		}

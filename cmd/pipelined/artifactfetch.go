@@ -211,7 +211,8 @@ func (f *artifactFetch) fetchBundle(ctx context.Context, b bundled) error {
 	p := &placing{f: f, left: b}
 	in, err := f.c.Bundle(ctx, digests)
 	if err == nil {
-		_, err = storage.ReadBundle(ctx, in, storage.BundleLimits{BlobBytes: wire.MaxBundledBlob, Blobs: len(b)}, p)
+		// Where it broke off, what is left is asked for below.
+		_, _ = storage.ReadBundle(ctx, in, storage.BundleLimits{BlobBytes: wire.MaxBundledBlob, Blobs: len(b)}, p)
 		_ = in.Close() // it was only read
 	}
 	if ctx.Err() != nil {

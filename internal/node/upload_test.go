@@ -1,0 +1,41 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"testing"
+
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
+)
+
+// What somebody left of another file under a blob's digest does not spoil the
+// upload of the real one; bytes that are wrong from the first on are refused.
+func TestPutBlob_leftovers(t *testing.T) {
+	n, c := openTest(t)
+	blob := bytes.Repeat([]byte("0123456789abcdef"), 9<<20/16)
+	d := storage.DigestOf(blob)
+	leave := func() {
+		t.Helper()
+		part, err := n.blobs.Partial(d, int64(len(blob)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer part.Close()
+		if _, err := part.Fill(context.Background(), 0, 6<<20, bytes.NewReader(make([]byte, 6<<20))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	leave()
+	wrong := bytes.Repeat([]byte("x"), len(blob))
+	if err := c.PutBlob(t.Context(), d, bytes.NewReader(wrong)); pipeline.KindOf(err) != pipeline.Invalid || n.blobs.Has(d) {
+		t.Errorf("wrong bytes: %v, stored: %v", err, n.blobs.Has(d))
+	}
+	leave()
+	if err := c.PutBlob(t.Context(), d, bytes.NewReader(blob)); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.blobs.Verify(d); err != nil {
+		t.Error(err)
+	}
+}
