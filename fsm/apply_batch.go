@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -166,7 +167,7 @@ func ends(s pipeline.AttemptState) bool {
 // locks.
 func (st *state) record(a *pipeline.Attempt, o *pipeline.Outcome, id pipeline.AttemptID) {
 	st.unlock(a, id)
-	a.State, a.Reason, a.ExitCode = o.State, o.Reason, o.ExitCode
+	a.State, a.Reason, a.ExitCode = o.State, cmp.Or(o.Reason, a.Reason), o.ExitCode
 	if !o.StartedAt.IsZero() {
 		a.StartedAt = o.StartedAt
 	}
@@ -245,7 +246,12 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 	if why := st.lock(op); why != "" {
 		return refusal{reason: why}
 	}
+	why := ""
+	if last != nil && last.State == pipeline.AttemptSucceeded || last == nil && m.Losses > 0 {
+		why = m.Reason // it had succeeded, and this is why that does not do
+	}
 	m.Attempts = append(m.Attempts, pipeline.Attempt{
+		Reason: why,
 		Number: op.ID.Attempt, Worker: op.Worker, WorkerName: op.WorkerName, State: pipeline.AttemptAssigned,
 		AssignedAt: at, Fence: st.index, Incarnation: op.Incarnation, Evaluated: op.Evaluated, After: op.After,
 		Locks: op.Locks, Cache: op.Cache,

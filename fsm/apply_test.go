@@ -272,6 +272,9 @@ func TestApply_reopen(t *testing.T) {
 		t.Errorf("%d done, %s; want 1, running", run.Done, run.State)
 	}
 	r.must(batch(assign("r", "m0", 2)), batch(outcome("r", "m0", 2, ok), runEnd("r", pipeline.RunWarnings)))
+	if list := r.module("r", "m0").Attempts; len(list) != 2 || list[0].Reason != "" || list[1].Reason != "what it left is gone" {
+		t.Errorf("attempts %+v: want the reason of the second", list)
+	}
 }
 
 func TestApply_empty(t *testing.T) {

@@ -22,7 +22,7 @@ var (
 const (
 	// maxCacheNames is how many of the newest results of a module are found by
 	// its name, to tell what changed since.
-	maxCacheNames = 4
+	maxCacheNames = 16
 )
 
 // CacheDelete removes recorded results. Keys that are not there are passed over.

@@ -116,22 +116,26 @@ func TestCache_reopen(t *testing.T) {
 // they are removed.
 func TestCache_names(t *testing.T) {
 	r := newRig(t)
-	for i := range 6 {
+	for i := range 18 {
 		recorded(r, fmt.Sprintf("r%d", i), key(i))
 	}
 	recorded(r, "again", key(4))
 	names := func() (list []string) {
 		view(t, r.Store, func(v *fsm.View) {
 			for _, e := range v.CacheOf("p", "m0") {
-				list = append(list, string(e.Key[63:]))
+				list = append(list, string(e.Key[62:]))
 			}
 		})
 		return list
 	}
-	if got := strings.Join(names(), ""); got != "4532" {
+	if got := strings.Join(names(), " "); got != "04 11 10 0f 0e 0d 0c 0b 0a 09 08 07 06 05 03 02" {
 		t.Errorf("got %s", got)
 	}
-	r.must(&fsm.Command{CacheDelete: &fsm.CacheDelete{Keys: []pipeline.Digest{key(5), key(9), "x", key(4), key(3), key(2), key(1), key(0)}}})
+	all := []pipeline.Digest{key(99), "x"}
+	for i := range 18 {
+		all = append(all, key(i))
+	}
+	r.must(&fsm.Command{CacheDelete: &fsm.CacheDelete{Keys: all}})
 	if got := names(); len(got) > 0 {
 		t.Errorf("left: %v", got)
 	}

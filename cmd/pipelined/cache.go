@@ -268,6 +268,9 @@ func (p *program) pruneCache(ctx context.Context, cmd *cli.Command) error {
 	if !in.All && in.UnusedSeconds == 0 && in.MaxBytes == nil && in.Pipeline == "" {
 		return usagef("cache prune: say which results go: -unused, -max-size, -pipeline or -all")
 	}
+	if in.All && (in.UnusedSeconds != 0 || in.MaxBytes != nil) {
+		return usagef("cache prune: -all removes every one, whatever -unused and -max-size say: leave it, or them, out")
+	}
 	c, err := p.connectRead(ctx)
 	if err != nil {
 		return err

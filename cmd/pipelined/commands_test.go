@@ -35,6 +35,8 @@ func TestUsage_errors(t *testing.T) {
 		{[]string{"status", "-address"}, "flag -address needs a value"},
 		{[]string{"list", "-limit", "many"}, `-limit "many": want a whole number`},
 		{[]string{"list", "-limit", "-3"}, "-limit -3: want 0 or more"},
+		{[]string{"cache", "prune", "-all", "-unused", "1h"}, "cache prune: -all removes every one, whatever -unused and -max-size say: leave it, or them, out"},
+		{[]string{"cache", "prune", "-all", "-max-size", "1GiB"}, "cache prune: -all removes every one, whatever -unused and -max-size say: leave it, or them, out"},
 		{[]string{"list", "-state", "faild"}, `-state "faild": want one of waiting, running, cancelling, succeeded, succeeded_with_warnings, failed, cancelled: did you mean "failed"?`},
 		{[]string{"list", "extra"}, `list: "extra" is one argument too many: it wants no argument`},
 		{[]string{"wait", "r1", "-timeout", "soon"}, `-timeout "soon": want a duration such as 90s or 5m`},

@@ -62,6 +62,9 @@ const pruneStep = 1000
 func (b *backend) CachePrune(ctx context.Context, by api.Subject, in wire.CachePrune) (wire.CachePruned, error) {
 	var out wire.CachePruned
 	n := b.node()
+	if in.All && (in.UnusedSeconds != 0 || in.MaxBytes != nil) {
+		return out, pipeline.Errorf(pipeline.Invalid, "all removes every one, whatever unusedSeconds and maxBytes say: leave it, or them, out")
+	}
 	if in.Kind != "" && in.Kind != wire.KindResults {
 		return n.pruneTools(ctx, by, in)
 	}

@@ -88,6 +88,13 @@ func TestOutputsLost(t *testing.T) {
 			t.Errorf("attempts of %s: %s, want %s", name, got, want)
 		}
 	}
+	again := moduleOf(t, run, "make").Attempts
+	if len(again) == 2 && !strings.HasPrefix(again[1].Reason, "output_lost") {
+		t.Errorf("make ran again because of %q", again[1].Reason)
+	}
+	if out := c.OK("why", "-address", n.URL, id, "make"); !strings.Contains(out, "output_lost") {
+		t.Errorf("why make:\n%s", out)
+	}
 	if s := w.starts(t); len(s) != 2 {
 		t.Errorf("make was started %d times", len(s))
 	}
