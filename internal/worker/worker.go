@@ -206,6 +206,7 @@ func (w *Worker) Take(in peer.DispatchRequest) (peer.DispatchResponse, error) {
 		}
 		w.attempts[s.ID] = a
 		w.queueLocked(a)
+		w.adoptLocked(a)
 		w.group.Go(func() error { w.execute(a); return nil })
 	}
 	return res, nil
@@ -235,8 +236,18 @@ func (w *Worker) queueLocked(a *attempt) {
 	case before != nil || w.done.succeeded(*after):
 		a.beginTurnLocked()
 	}
-	// Else it is not known here how that one ended, or it has not come yet: the
-	// orchestrator tells at its next comparison.
+	// Else it has not come yet, and finds this one when it does; or it is not known
+	// here how it ended: the orchestrator tells at its next comparison.
+}
+
+// adoptLocked finds those that are queued behind an attempt and came before it.
+// There are never more than a few attempts. w.mu is held.
+func (w *Worker) adoptLocked(a *attempt) {
+	for _, f := range w.attempts {
+		if f.waiting && f.spec.After != nil && *f.spec.After == a.id {
+			a.followers = append(a.followers, f)
+		}
+	}
 }
 
 // beginTurnLocked lets an attempt start that was queued. Worker.mu is held.
