@@ -110,7 +110,7 @@ func (n *Node) copyTools(ctx context.Context, blobs []pipeline.Digest) {
 	if n.others() == 0 || n.copyTo(ctx, blobs) {
 		return
 	}
-	n.log.Warn("no second node took entries of the cache of other tools in time; they are on this node alone for now", "blobs", len(blobs))
+	n.log.Warn("no second node took entries of the cache of other tools in time; they are on this node alone", "blobs", len(blobs))
 	n.tools.mu.Lock()
 	defer n.tools.mu.Unlock()
 	for _, d := range blobs {
