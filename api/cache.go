@@ -22,18 +22,15 @@ func cacheRoutes() []Route {
 
 func (s *Server) cacheList(c *call) error {
 	q := c.r.URL.Query()
-	limit, err := count(q, "limit", 100)
+	limit, err := listLimit(q)
 	if err != nil {
 		return err
-	}
-	if limit < 1 || limit > maxList {
-		return invalid("limit=%d: want 1 to %d", limit, maxList)
 	}
 	cursor := q.Get("cursor")
 	if _, err := pipeline.ParseDigest(cursor); cursor != "" && err != nil {
 		return invalid("cursor %.80q: use the one of the page before", cursor)
 	}
-	out, err := s.backend.CacheList(c.r.Context(), q.Get("pipeline"), int(limit), pipeline.Digest(cursor))
+	out, err := s.backend.CacheList(c.r.Context(), q.Get("pipeline"), limit, pipeline.Digest(cursor))
 	if out.Entries == nil {
 		out.Entries = []wire.CacheEntry{}
 	}

@@ -51,6 +51,18 @@ func count(q url.Values, name string, def uint64) (uint64, error) {
 	return n, nil
 }
 
+// listLimit is how many entries of a list are asked for; without a wish 100.
+func listLimit(q url.Values) (int, error) {
+	n, err := count(q, "limit", 100)
+	if err != nil {
+		return 0, err
+	}
+	if n < 1 || n > maxList {
+		return 0, invalid("limit=%d: want 1 to %d", n, maxList)
+	}
+	return int(n), nil
+}
+
 func (s *Server) submit(c *call) error {
 	in, err := document[wire.SubmitRequest](c)
 	if err != nil {

@@ -270,12 +270,9 @@ var toolKinds = []string{"", wire.KindBazel, wire.KindTurbo}
 
 func (s *Server) toolList(c *call) error {
 	q := c.r.URL.Query()
-	limit, err := count(q, "limit", 100)
+	limit, err := listLimit(q)
 	if err != nil {
 		return err
-	}
-	if limit < 1 || limit > maxList {
-		return invalid("limit=%d: want 1 to %d", limit, maxList)
 	}
 	kind := q.Get("kind")
 	if !slices.Contains(toolKinds, kind) {
@@ -287,7 +284,7 @@ func (s *Server) toolList(c *call) error {
 			return invalid("cursor %.80q: use the one of the page before", cursor)
 		}
 	}
-	out, err := s.backend.ListTools(c.r.Context(), kind, int(limit), after)
+	out, err := s.backend.ListTools(c.r.Context(), kind, limit, after)
 	if out.Entries == nil {
 		out.Entries = []wire.ToolEntry{}
 	}

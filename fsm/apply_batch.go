@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"cmp"
 	"fmt"
 	"time"
 
@@ -167,7 +166,10 @@ func ends(s pipeline.AttemptState) bool {
 // locks.
 func (st *state) record(a *pipeline.Attempt, o *pipeline.Outcome, id pipeline.AttemptID) {
 	st.unlock(a, id)
-	a.State, a.Reason, a.ExitCode = o.State, cmp.Or(o.Reason, a.Reason), o.ExitCode
+	if o.State != pipeline.AttemptSucceeded || o.Reason != "" {
+		a.Reason = o.Reason // else why it was made stays
+	}
+	a.State, a.ExitCode = o.State, o.ExitCode
 	if !o.StartedAt.IsZero() {
 		a.StartedAt = o.StartedAt
 	}

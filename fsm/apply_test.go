@@ -277,6 +277,17 @@ func TestApply_reopen(t *testing.T) {
 	}
 }
 
+// What an attempt was made for is no reason why it failed.
+func TestApply_reopenedFails(t *testing.T) {
+	r := newRig(t)
+	r.must(submit(t, "r", 1), batch(assign("r", "m0", 1)), batch(outcome("r", "m0", 1, ok)))
+	r.must(batch(reopen("r", "m0", 1), assign("r", "m0", 2)))
+	r.must(batch(outcome("r", "m0", 2, pipeline.AttemptFailed)))
+	if list := r.module("r", "m0").Attempts; len(list) != 2 || list[1].Reason != "" {
+		t.Errorf("attempts %+v: want no reason", list)
+	}
+}
+
 func TestApply_empty(t *testing.T) {
 	r := newRig(t)
 	before := walk(t, r.Store)

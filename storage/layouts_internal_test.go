@@ -275,13 +275,13 @@ func TestLayout_quick(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var st, now unix.Stat_t
+	var st, later unix.Stat_t
 	if err := unix.Lstat(path, &st); err != nil {
 		t.Fatal(err)
 	}
 	text[200_000] ^= 1
-	for now = st; now.Ctim == st.Ctim; { // until the clock ticks
-		if err := errors.Join(os.Chmod(path, 0o600), os.WriteFile(path, text, 0o600), os.Chtimes(path, info.ModTime(), info.ModTime()), unix.Lstat(path, &now)); err != nil {
+	for later = st; later.Ctim == st.Ctim; { // until the clock ticks
+		if err := errors.Join(os.Chmod(path, 0o600), os.WriteFile(path, text, 0o600), os.Chtimes(path, info.ModTime(), info.ModTime()), unix.Lstat(path, &later)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -150,7 +150,7 @@ func TestBlobs_Pack(t *testing.T) {
 // The zstd program opens a packed blob, where there is one on this machine.
 func TestBlobs_Pack_program(t *testing.T) {
 	if _, err := exec.LookPath("zstd"); err != nil {
-		t.Skip("no zstd program here")
+		t.Skip("the zstd program is not here")
 	}
 	b, dir := openBlobs(t, storage.BlobOptions{NoSync: true})
 	p := text(700 << 10)

@@ -155,7 +155,7 @@ func TestStatCache_timesRestored(t *testing.T) {
 			before := b.stat("a")
 			b.snapshot(time.Minute)
 			path, when := filepath.Join(b.root, "a"), time.Unix(before.Mtim.Unix())
-			for now := before; now.Ctim == before.Ctim; now = b.stat("a") { // until the clock ticks
+			for later := before; later.Ctim == before.Ctim; later = b.stat("a") { // until the clock ticks
 				if err := errors.Join(replace(path, "behind"), os.Chtimes(path, when, when)); err != nil {
 					t.Fatal(err)
 				}

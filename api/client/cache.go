@@ -14,23 +14,19 @@ const cachePath = "/api/v1/cache"
 // Cache lists recorded results: those of a pipeline where one is named, at most
 // limit (0: a default), from a cursor on.
 func (c *Client) Cache(ctx context.Context, pipeline string, limit int, cursor string) (wire.CacheList, error) {
-	q := url.Values{}
-	for name, value := range map[string]string{"pipeline": pipeline, "cursor": cursor} {
-		if value != "" {
-			q.Set(name, value)
-		}
-	}
-	if limit > 0 {
-		q.Set("limit", strconv.Itoa(limit))
-	}
-	return do[wire.CacheList](ctx, c, &request{method: http.MethodGet, path: cachePath, query: q, safe: true}, nil)
+	return do[wire.CacheList](ctx, c, &request{method: http.MethodGet, path: cachePath, query: listQuery("pipeline", pipeline, limit, cursor), safe: true}, nil)
 }
 
 // CacheTools lists what other tools keep: of one kind, or with "" of all, at most
 // limit (0: a default), from a cursor on.
 func (c *Client) CacheTools(ctx context.Context, kind string, limit int, cursor string) (wire.ToolList, error) {
+	return do[wire.ToolList](ctx, c, &request{method: http.MethodGet, path: cachePath + "/tools", query: listQuery("kind", kind, limit, cursor), safe: true}, nil)
+}
+
+// listQuery asks for a page of a list that one parameter narrows.
+func listQuery(name, value string, limit int, cursor string) url.Values {
 	q := url.Values{}
-	for name, value := range map[string]string{"kind": kind, "cursor": cursor} {
+	for name, value := range map[string]string{name: value, "cursor": cursor} {
 		if value != "" {
 			q.Set(name, value)
 		}
@@ -38,7 +34,7 @@ func (c *Client) CacheTools(ctx context.Context, kind string, limit int, cursor 
 	if limit > 0 {
 		q.Set("limit", strconv.Itoa(limit))
 	}
-	return do[wire.ToolList](ctx, c, &request{method: http.MethodGet, path: cachePath + "/tools", query: q, safe: true}, nil)
+	return q
 }
 
 // CacheStats counts recorded results and their use.

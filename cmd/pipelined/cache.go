@@ -167,16 +167,13 @@ func (p *program) listCache(ctx context.Context, cmd *cli.Command) error {
 	if kind != wire.KindResults {
 		return p.listTools(ctx, cmd, c, kind)
 	}
-	all := wire.CacheList{Entries: []wire.CacheEntry{}}
-	for cursor := ""; ; {
+	all := wire.CacheList{}
+	all.Entries, err = pages(func(cursor string) ([]wire.CacheEntry, string, error) {
 		page, err := c.Cache(ctx, cmd.String("pipeline"), 1000, cursor)
-		if err != nil {
-			return err
-		}
-		all.Entries = append(all.Entries, page.Entries...)
-		if cursor = page.Cursor; cursor == "" {
-			break
-		}
+		return page.Entries, page.Cursor, err
+	})
+	if err != nil {
+		return err
 	}
 	if cmd.Bool("json") {
 		return p.printJSON(all)
@@ -190,18 +187,31 @@ func (p *program) listCache(ctx context.Context, cmd *cli.Command) error {
 	return t.flush()
 }
 
-// listTools lists what other tools keep.
-func (p *program) listTools(ctx context.Context, cmd *cli.Command, c *client.Client, kind string) error {
-	all := wire.ToolList{Entries: []wire.ToolEntry{}}
+// pages gathers a list that comes in pages: each call gives one, and where the
+// next begins, which is "" behind the last. Without entries it is empty, not nil.
+func pages[T any](page func(cursor string) ([]T, string, error)) ([]T, error) {
+	all := []T{}
 	for cursor := ""; ; {
-		page, err := c.CacheTools(ctx, kind, 1000, cursor)
+		part, next, err := page(cursor)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		all.Entries = append(all.Entries, page.Entries...)
-		if cursor = page.Cursor; cursor == "" {
-			break
+		all = append(all, part...)
+		if cursor = next; cursor == "" {
+			return all, nil
 		}
+	}
+}
+
+// listTools lists what other tools keep.
+func (p *program) listTools(ctx context.Context, cmd *cli.Command, c *client.Client, kind string) (err error) {
+	all := wire.ToolList{}
+	all.Entries, err = pages(func(cursor string) ([]wire.ToolEntry, string, error) {
+		page, err := c.CacheTools(ctx, kind, 1000, cursor)
+		return page.Entries, page.Cursor, err
+	})
+	if err != nil {
+		return err
 	}
 	if cmd.Bool("json") {
 		return p.printJSON(all)
@@ -268,7 +278,7 @@ func (p *program) pruneCache(ctx context.Context, cmd *cli.Command) error {
 	if !in.All && in.UnusedSeconds == 0 && in.MaxBytes == nil && in.Pipeline == "" {
 		return usagef("cache prune: say which results go: -unused, -max-size, -pipeline or -all")
 	}
-	if in.All && (in.UnusedSeconds != 0 || in.MaxBytes != nil) {
+	if in.All && (cmd.IsSet("unused") || in.MaxBytes != nil) {
 		return usagef("cache prune: -all removes every one, whatever -unused and -max-size say: leave it, or them, out")
 	}
 	c, err := p.connectRead(ctx)

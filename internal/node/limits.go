@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/pipelined/pipelined/pipeline"
@@ -70,39 +71,19 @@ const (
 )
 
 func (l *Limits) defaults() error {
-	if l.KeepRuns == 0 {
-		l.KeepRuns = defaultKeepRuns
-	}
-	if l.LogLimit == 0 {
-		l.LogLimit = defaultLogLimit
-	}
-	if l.SweepGrace == 0 {
-		l.SweepGrace = defaultSweepGrace
-	}
+	l.KeepRuns = cmp.Or(l.KeepRuns, defaultKeepRuns)
+	l.LogLimit = cmp.Or(l.LogLimit, defaultLogLimit)
+	l.SweepGrace = cmp.Or(l.SweepGrace, defaultSweepGrace)
 	if l.SweepGrace < minSweepGrace {
 		return pipeline.Errorf(pipeline.Invalid, "-sweep-grace %v: want at least %v", l.SweepGrace, minSweepGrace)
 	}
-	if l.RepairRate == 0 {
-		l.RepairRate = defaultRepairRate
-	}
-	if l.ScrubRate == 0 {
-		l.ScrubRate = defaultScrubRate
-	}
-	if l.ScrubEvery == 0 {
-		l.ScrubEvery = defaultScrubEvery
-	}
-	if l.MaxToolCache == 0 {
-		l.MaxToolCache = defaultMaxToolCache
-	}
-	if l.MaxToolEntry == 0 {
-		l.MaxToolEntry = defaultMaxToolEntry
-	}
-	if l.PackAfter == 0 {
-		l.PackAfter = defaultPackAfter
-	}
-	if l.PackRate == 0 {
-		l.PackRate = defaultPackRate
-	}
+	l.RepairRate = cmp.Or(l.RepairRate, defaultRepairRate)
+	l.ScrubRate = cmp.Or(l.ScrubRate, defaultScrubRate)
+	l.ScrubEvery = cmp.Or(l.ScrubEvery, defaultScrubEvery)
+	l.MaxToolCache = cmp.Or(l.MaxToolCache, defaultMaxToolCache)
+	l.MaxToolEntry = cmp.Or(l.MaxToolEntry, defaultMaxToolEntry)
+	l.PackAfter = cmp.Or(l.PackAfter, defaultPackAfter)
+	l.PackRate = cmp.Or(l.PackRate, defaultPackRate)
 	if l.LogLimit < minLogLimit {
 		return pipeline.Errorf(pipeline.Invalid, "-log-limit %d bytes: want at least %d", l.LogLimit, minLogLimit)
 	}

@@ -94,7 +94,7 @@ func needOverlays(t *testing.T, n *harness.Node) {
 	for line := range strings.SplitSeq(n.Log(), "\n") {
 		if strings.Contains(line, "folders of modules") {
 			if !strings.Contains(line, "by=overlay") {
-				t.Skip(line)
+				t.Skipf("this machine mounts no overlays (it takes root and a kernel that allows it): %s", line)
 			}
 			return
 		}
@@ -159,7 +159,7 @@ func TestLargeFolder_runKilled(t *testing.T) {
 	data := filepath.Join(c.Dir, "data")
 	probe := c.Command(c.Dir, harness.Wait, "run", "-data-dir", data+"-probe", "-folders", "overlay", c.WriteFile("small/p.hcl", `pipeline "p" { module "m" { script = "true" } }`)).Wait()
 	if probe.Code != 0 {
-		t.Skip(probe.Stderr)
+		t.Skipf("this machine mounts no overlays (it takes root and a kernel that allows it): %s", probe.Stderr)
 	}
 	first := c.Command(c.Dir, harness.Wait, "run", "-data-dir", data, file)
 	untilMounted(t, data)
