@@ -5,8 +5,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/pipelined/pipelined/internal/mask"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/mask"
 )
 
 // attempt is one attempt from its acceptance until it is forgotten. One

@@ -7,8 +7,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/pipelined/pipelined/internal/mask"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/mask"
 )
 
 // readBuffers are lent to whoever has something to read, and only while there

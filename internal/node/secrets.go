@@ -11,9 +11,9 @@ import (
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/fsm"
-	"github.com/pipelined/pipelined/internal/mask"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language"
+	"github.com/pipelined/pipelined/pipeline/mask"
 )
 
 // SecretPrefix begins the variables of the environment that `run` takes its

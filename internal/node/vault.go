@@ -7,10 +7,10 @@ import (
 
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/fsm"
-	"github.com/pipelined/pipelined/internal/mask"
 	"github.com/pipelined/pipelined/internal/orchestrator"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language"
+	"github.com/pipelined/pipelined/pipeline/mask"
 )
 
 // What the state holds sealed, and what each is sealed for (docs/adr/0008).

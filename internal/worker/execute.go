@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/executor"
-	"github.com/pipelined/pipelined/internal/mask"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/mask"
 	"github.com/pipelined/pipelined/storage"
 )
 

@@ -6,8 +6,8 @@ import (
 	"slices"
 
 	"github.com/pipelined/pipelined/executor"
-	"github.com/pipelined/pipelined/internal/mask"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/mask"
 )
 
 // sealed encodes a specification for the journal: without what must not reach a

@@ -11,8 +11,8 @@ import (
 	"slices"
 
 	"github.com/pipelined/pipelined/executor"
-	"github.com/pipelined/pipelined/internal/mask"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/mask"
 )
 
 // keptName is the file in a folder that is kept beyond its attempt: what the

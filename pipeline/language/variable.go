@@ -11,7 +11,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
 
-	"github.com/pipelined/pipelined/internal/mask"
+	"github.com/pipelined/pipelined/pipeline/mask"
 )
 
 // variable is one variable block.

@@ -100,6 +100,9 @@ func checkPurity(f *file) []string {
 	var wrong []string
 	for _, imp := range f.ast.Imports {
 		path, _ := strconv.Unquote(imp.Path.Value)
+		if path == "net/url" {
+			continue // works on text alone, in spite of its place
+		}
 		if slices.ContainsFunc([]string{"os", "net", "math/rand", "crypto/rand", "syscall"}, func(p string) bool { return within(path, p) }) {
 			wrong = append(wrong, fmt.Sprintf("%s: imports %s, whose answers differ from node to node", f.at(imp), path))
 		}
