@@ -66,22 +66,6 @@ func DefaultTimings() Timings {
 		SnapshotInterval: 30 * time.Second, SnapshotThreshold: 16384, Trailing: 10240}
 }
 
-// BriskTimings suit machines that have processors to spare: on busy ones they
-// bring elections that nobody needs (docs/performance.md).
-func BriskTimings() Timings {
-	t := DefaultTimings()
-	t.Heartbeat, t.Lease = 300*time.Millisecond, 100*time.Millisecond
-	return t
-}
-
-// WANTimings suit nodes that are far apart.
-func WANTimings() Timings {
-	t := DefaultTimings()
-	t.Heartbeat, t.Lease = 2500*time.Millisecond, time.Second
-	t.RPC = 10 * time.Second
-	return t
-}
-
 // withDefaults fills the zero fields from DefaultTimings.
 func (t Timings) withDefaults() Timings {
 	d := DefaultTimings()
