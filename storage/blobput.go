@@ -290,9 +290,6 @@ func (b *Blobs) name(shard int, s staged) error {
 		return fmt.Errorf("put blob: %w", b.storeError(err))
 	}
 	state.renamed.Add(1)
-	if s.size >= ChunkedFrom {
-		b.chunks.put(s.digest)
-	}
 	return nil
 }
 

@@ -55,7 +55,6 @@ type Blobs struct {
 	buffers sync.Pool // *[]byte of smallBlob
 	codecs  sync.Pool // *bundleEncoder
 	pack    packers
-	chunks  chunkIndex
 	trees   treeCache
 	// verified tells what Clean need not read again.
 	verified cleanBlobs
@@ -103,7 +102,6 @@ func OpenBlobs(dir string, opts BlobOptions) (*Blobs, error) {
 	b := &Blobs{dir: dir, opts: opts, space: diskSpace}
 	b.buffers.New = func() any { buf := make([]byte, smallBlob+1); return &buf }
 	b.pack.init()
-	b.chunks.init()
 	if err := b.makeFolders(); err != nil {
 		return nil, fmt.Errorf("open blobs: %w", diskError(err))
 	}
@@ -325,7 +323,6 @@ func (b *Blobs) deleteLocked(d pipeline.Digest) error {
 		}
 	}
 	os.Remove(b.sumsPath(d)) // small blobs have none
-	os.Remove(b.chunksPath(d))
 	return nil
 }
 

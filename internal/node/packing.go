@@ -54,7 +54,6 @@ func (n *Node) packBlobs(ctx context.Context) {
 	}
 	var began time.Time
 	for sleep(ctx, min(packSoon, every)) {
-		p.listChunks(ctx, n.blobs.Unchunked())
 		if after > 0 {
 			p.endedRuns(ctx)
 		}
@@ -176,7 +175,7 @@ func logsAndListings(mods map[string]*pipeline.ModuleRecord) (list []pipeline.Di
 func (p *packer) unused(ctx context.Context, after time.Duration) {
 	began := time.Now()
 	before := began.Add(-after)
-	var old, large []pipeline.Digest
+	var old []pipeline.Digest
 	var use wire.BlobUse
 	end, err := p.n.blobs.BeginSweep() // the files of trees that were asked for say so now
 	if err != nil {
@@ -188,9 +187,6 @@ func (p *packer) unused(ctx context.Context, after time.Duration) {
 		use.StoredBytes += i.Stored
 		if i.Packed {
 			use.Packed++
-		}
-		if i.Size >= storage.ChunkedFrom && began.Sub(i.UsedAt) < chunksAge && p.n.blobs.KeptChunks(i.Digest, i.Size) == nil {
-			large = append(large, i.Digest)
 		}
 		if after > 0 && i.Plain && i.UsedAt.Before(before) && (i.Packed || i.Size > packBytes) && !p.futile.has(i.Digest) {
 			old = append(old, i.Digest)
@@ -204,7 +200,6 @@ func (p *packer) unused(ctx context.Context, after time.Duration) {
 		}
 		return
 	}
-	p.listChunks(ctx, large)
 	var packed int
 	var saved int64
 	for _, d := range old {

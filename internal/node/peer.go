@@ -44,7 +44,6 @@ func (n *Node) peerHandler() http.Handler {
 	mux.Handle("POST /peer/take", message(n.take))
 	mux.Handle("POST /peer/tools", message(n.answerTools))
 	mux.HandleFunc("GET /peer/blob", n.servePeerBlob)
-	mux.Handle("POST /peer/chunks", message(n.chunksHere))
 	mux.Handle("POST /peer/blobs/clean", message(func(_ context.Context, want []pipeline.Digest) ([]pipeline.Digest, error) {
 		return n.blobs.Clean(want), nil
 	}))

@@ -42,41 +42,25 @@ func stall(ctx context.Context, idle time.Duration) (_ context.Context, moved fu
 	return ctx, func() { t.Reset(idle) }, func() { t.Stop(); cancel(nil) }
 }
 
-// fetchLarge brings one large blob here from those who have it, all of them at
-// once. What arrived stays when it fails: the next try goes on from there.
+// fetchLarge downloads one large blob from those who have it, all of them at
+// once. What arrived stays when it fails: the next try resumes from there.
 func (n *Node) fetchLarge(ctx context.Context, d pipeline.Digest, size int64, holders []pipeline.NodeID) error {
-	old, err := n.bringLarge(ctx, d, size, holders, true)
-	var mismatch *storage.MismatchError
-	if old > 0 && errors.As(err, &mismatch) {
-		n.log.Warn("a blob that was put together from what was here has other bytes; it is fetched as a whole", "blob", d[:12], "were here", old)
-		_, err = n.bringLarge(ctx, d, size, holders, false)
-	}
-	return err
-}
-
-// bringLarge brings a large blob, with chunks by what is here of it in other blobs
-// and the rest from the holders. It gives how many of its bytes were here before.
-func (n *Node) bringLarge(ctx context.Context, d pipeline.Digest, size int64, holders []pipeline.NodeID, chunks bool) (old int64, err error) {
 	part, err := n.blobs.Partial(d, size)
 	for errors.Is(err, storage.ErrArriving) { // a client uploads it
 		if !sleep(ctx, 200*time.Millisecond) {
-			return 0, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 		if n.blobs.Has(d) {
-			return 0, nil
+			return nil
 		}
 		part, err = n.blobs.Partial(d, size)
 	}
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer part.Close()
+
 	began, had := time.Now(), part.Bytes()
-	var list []storage.Chunk
-	var filled int64
-	if chunks {
-		list, filled = n.takeOver(ctx, part, d, holders)
-	}
 	t := &transfer{n: n, part: part, digest: d, holders: holders, failed: map[pipeline.NodeID]bool{}}
 	streams := min(len(holders), maxStreams, int(size/stretch)+1)
 	g, gctx := errgroup.WithContext(ctx)
@@ -87,14 +71,12 @@ func (n *Node) bringLarge(ctx context.Context, d pipeline.Digest, size int64, ho
 	if err == nil {
 		err = part.Commit(ctx)
 	}
-	if err == nil && list != nil {
-		n.blobs.KeepChunks(d, list)
-	}
+
 	if size >= toldSize {
-		n.log.Info("transfer of a large blob ended", "blob", d[:12], "size", size, "here before", had, "came", t.came.Load(), "taken over", filled, "streams", streams,
+		n.log.Info("transfer of a large blob ended", "blob", d[:12], "size", size, "here before", had, "came", t.came.Load(), "streams", streams,
 			"took", time.Since(began).Round(time.Millisecond), "error", err)
 	}
-	return had + filled, err
+	return err
 }
 
 // toldSize is from what size on a transfer has a line in the log.
