@@ -87,9 +87,9 @@ type Meta struct {
 // The states of a member as gossip sees it. Failed and left members stay in
 // the list for a while.
 const (
-	StatusAlive  = "alive"
-	StatusFailed = "failed"
-	StatusLeft   = "left"
+	StatusAlive  = pipeline.MemberAlive
+	StatusFailed = pipeline.MemberFailed
+	StatusLeft   = pipeline.MemberLeft
 )
 
 // The roles of a member in raft.
@@ -100,26 +100,9 @@ const (
 	RoleNone    = "none"
 )
 
-// Member is one node of the cluster as this node knows it.
-type Member struct {
-	ID   pipeline.NodeID `json:"id"`
-	Name string          `json:"name"`
-	// Addr is host:port of gossip, PeerAddr of the peer port.
-	Addr     string        `json:"addr"`
-	PeerAddr string        `json:"peerAddr"`
-	HTTPAddr string        `json:"httpAddr"`
-	HTTPS    bool          `json:"https,omitempty"`
-	Mode     pipeline.Mode `json:"mode"`
-	// Status is one of the Status constants, RaftRole one of the Role ones.
-	Status      string `json:"status"`
-	RaftRole    string `json:"raftRole"`
-	Slots       int    `json:"slots"`
-	Load        int    `json:"load"`
-	Incarnation string `json:"incarnation,omitempty"`
-	Draining    bool   `json:"draining,omitempty"`
-	Leaving     bool   `json:"leaving,omitempty"`
-	Version     string `json:"version,omitempty"`
-}
+// Member is one node of the cluster as this node knows it. RaftRole is one of
+// the Role constants.
+type Member = pipeline.Member
 
 // Peer is who is at the other end of a connection to the peer port, as its
 // certificate says.

@@ -69,16 +69,8 @@ type CachePruned struct {
 }
 
 // CacheForecast answers POST /api/v1/cache/lookup, whose body is a
-// SubmitRequest: what would become of the modules with cache = true.
-type CacheForecast struct {
-	Modules []ModuleForecast `json:"modules"`
-}
-
-// ModuleForecast says whose recorded result a module would take, or why none, or
-// what must be known first. One of the three is set.
-type ModuleForecast struct {
-	Name       string      `json:"name"`
-	CachedFrom *CachedFrom `json:"cachedFrom,omitempty"`
-	Missed     []string    `json:"missed,omitempty"`
-	Unknown    string      `json:"unknown,omitempty"`
-}
+// SubmitRequest: what the result cache would do for its modules.
+type (
+	CacheForecast  = pipeline.CacheForecast
+	ModuleForecast = pipeline.ModuleForecast
+)

@@ -132,15 +132,8 @@ type Module struct {
 	CachedFrom *CachedFrom `json:"cachedFrom,omitempty"`
 }
 
-// CachedFrom names the attempt that made a result, on a worker of that name,
-// and how long it took.
-type CachedFrom struct {
-	Run             pipeline.RunID `json:"run"`
-	Module          string         `json:"module"`
-	Attempt         int            `json:"attempt"`
-	Worker          string         `json:"worker,omitempty"`
-	DurationSeconds float64        `json:"durationSeconds"`
-}
+// CachedFrom names the attempt that produced a cached result.
+type CachedFrom = pipeline.CachedFrom
 
 // Attempt is one try of a module. Worker is a node name.
 type Attempt struct {
@@ -205,20 +198,11 @@ type LockList struct {
 	Locks []Lock `json:"locks"`
 }
 
-// Lock is one key. Waiters stand in the order in which they get it.
-type Lock struct {
-	Key     string     `json:"key"`
-	Holder  *LockUser  `json:"holder"`
-	Waiters []LockUser `json:"waiters"`
-}
-
-// LockUser is a module that holds a lock or waits for it, since when.
-type LockUser struct {
-	Run    pipeline.RunID `json:"run"`
-	Module string         `json:"module"`
-	Worker string         `json:"worker,omitempty"`
-	Since  time.Time      `json:"since"`
-}
+// Lock and LockUser are the read models of the same names.
+type (
+	Lock     = pipeline.Lock
+	LockUser = pipeline.LockUser
+)
 
 // LogEvent is one piece of output in a followed log (the data of a
 // server-sent event). Text holds whole or partial lines; bytes that are no

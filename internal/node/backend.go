@@ -11,11 +11,8 @@ import (
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/fsm"
-	"github.com/pipelined/pipelined/internal/orchestrator"
 	"github.com/pipelined/pipelined/pipeline"
 )
-
-type orchestratorMember = orchestrator.Member
 
 // backend is the node as the API sees it.
 type backend Node

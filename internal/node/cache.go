@@ -143,12 +143,6 @@ func (b *backend) CacheLookup(ctx context.Context, by api.Subject, in wire.Submi
 		return out, err
 	}
 	list, err := n.orch.Forecast(ctx, pipeline.Run{ID: id, Pipeline: def.Name, Modules: len(def.Modules), Workspace: in.Workspace, Cache: in.Cache}, def)
-	for _, f := range list {
-		m := wire.ModuleForecast{Name: f.Module, Missed: f.Missed, Unknown: f.Unknown}
-		if e := f.Entry; e != nil {
-			m.CachedFrom = &wire.CachedFrom{Run: e.From.Run, Module: e.From.Module, Attempt: e.From.Attempt, Worker: e.Worker, DurationSeconds: e.Duration.Seconds()}
-		}
-		out.Modules = append(out.Modules, m)
-	}
+	out.Modules = append(out.Modules, list...)
 	return out, err
 }

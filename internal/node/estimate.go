@@ -16,13 +16,5 @@ func (b *backend) Estimate(ctx context.Context, by api.Subject, in wire.SubmitRe
 	if err != nil {
 		return wire.Estimate{}, err
 	}
-	e, err := n.orch.Estimate(ctx, pipeline.Run{ID: id, Pipeline: def.Name, Modules: len(def.Modules)}, def)
-	out := wire.Estimate{Known: e.Known, Seconds: e.Took.Seconds(), CriticalPath: e.Critical, CriticalPathSeconds: e.CriticalTook.Seconds()}
-	for i := range e.Modules {
-		m := &e.Modules[i]
-		out.Modules = append(out.Modules, wire.ModuleEstimate{Name: m.Name, ExpectedSeconds: m.Expected.Seconds(), StartSeconds: m.Start.Seconds(),
-			EndSeconds: m.End.Seconds(), Worker: m.Worker, Waits: m.Waits,
-			Succeeded: m.History.Succeeded, Failed: m.History.Failed, Other: m.History.Other})
-	}
-	return out, err
+	return n.orch.Estimate(ctx, pipeline.Run{ID: id, Pipeline: def.Name, Modules: len(def.Modules)}, def)
 }

@@ -289,13 +289,13 @@ func (n *Node) report(ctx context.Context, reports []peer.Report) ([]peer.Ack, e
 type members struct{ n *Node }
 
 // Workers lists members that run modules.
-func (m members) Workers() []orchestratorMember {
-	var out []orchestratorMember
+func (m members) Workers() []pipeline.Member {
+	var out []pipeline.Member
 	for _, x := range m.n.cluster.Members() {
 		if x.Mode == pipeline.ModeOrchestrator || x.Status == cluster.StatusLeft {
 			continue
 		}
-		out = append(out, orchestratorMember{ID: x.ID, Name: x.Name, Alive: x.Status == cluster.StatusAlive, Slots: x.Slots})
+		out = append(out, x)
 	}
 	return out
 }

@@ -148,24 +148,8 @@ func anyInstance(again map[string]bool, recs map[string]*pipeline.ModuleRecord, 
 
 // Locks lists the keys of not_in_parallel that are held or waited for.
 func (b *backend) Locks(ctx context.Context) (wire.LockList, error) {
-	out := wire.LockList{Locks: []wire.Lock{}}
 	list, err := b.node().orch.Locks(ctx)
-	for _, l := range list {
-		w := wire.Lock{Key: l.Key, Waiters: []wire.LockUser{}}
-		if l.Holder != nil {
-			u := lockUser(*l.Holder)
-			w.Holder = &u
-		}
-		for _, u := range l.Waiters {
-			w.Waiters = append(w.Waiters, lockUser(u))
-		}
-		out.Locks = append(out.Locks, w)
-	}
-	return out, err
-}
-
-func lockUser(u orchestrator.LockUser) wire.LockUser {
-	return wire.LockUser{Run: u.Run, Module: u.Module, Worker: u.Worker, Since: u.Since.UTC()}
+	return wire.LockList{Locks: append([]wire.Lock{}, list...)}, err
 }
 
 // Why explains a run, or one module of it.

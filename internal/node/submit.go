@@ -13,7 +13,6 @@ import (
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/fsm"
-	"github.com/pipelined/pipelined/internal/orchestrator"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language"
 )
@@ -186,14 +185,9 @@ func notSent(err error) error {
 }
 
 // evaluate is the orchestrator's way to language.Evaluate.
-func (n *Node) evaluate(ctx context.Context, p *pipeline.Pipeline, m *pipeline.Module, deps map[string]orchestrator.Upstream) (*pipeline.Evaluated, error) {
-	up := make(map[string]language.Upstream, len(deps))
-	for name, d := range deps {
-		up[name] = language.Upstream{Status: d.State, Result: d.Result, Outputs: d.Outputs, ExitCode: d.ExitCode,
-			Duration: d.Duration, Cached: d.State == pipeline.ModuleCached, Manifold: d.Manifold}
-	}
+func (n *Node) evaluate(ctx context.Context, p *pipeline.Pipeline, m *pipeline.Module, deps map[string]pipeline.UpstreamResult) (*pipeline.Evaluated, error) {
 	if !m.Sensitive {
-		return language.Evaluate(ctx, n.eval, p, m, up)
+		return language.Evaluate(ctx, n.eval, p, m, deps)
 	}
 	scope, err := n.openScope(p)
 	if err != nil {
@@ -201,7 +195,7 @@ func (n *Node) evaluate(ctx context.Context, p *pipeline.Pipeline, m *pipeline.M
 	}
 	open := *p
 	open.Scope = scope
-	e, err := language.Evaluate(ctx, n.eval, &open, m, up)
+	e, err := language.Evaluate(ctx, n.eval, &open, m, deps)
 	if err != nil {
 		return nil, hide(&scope, err)
 	}

@@ -10,50 +10,25 @@ import (
 	"github.com/pipelined/pipelined/scheduler"
 )
 
-// Estimate is what a run of a pipeline would look like on the workers there are,
-// were they idle.
-type Estimate struct {
-	Modules []ModuleEstimate
-	// Known says that something is known of how long modules take. Without it Took
-	// and the times of the modules mean nothing, and Critical is empty.
-	Known bool
-	Took  time.Duration
-	// Critical is the chain of modules that takes longest, CriticalTook how long.
-	Critical     []string
-	CriticalTook time.Duration
-}
-
-// ModuleEstimate is one module of an Estimate.
-type ModuleEstimate struct {
-	Name string
-	// Expected is how long it takes; 0 where no run of it is known, and Start and
-	// End are from guesses then.
-	Expected   time.Duration
-	History    pipeline.ModuleHistory
-	Worker     string
-	Start, End time.Duration
-	// Waits says why it would not start.
-	Waits string
-}
-
 // Estimate plays a run that does not exist, each module as long as those before it
 // took.
-func (o *Orchestrator) Estimate(ctx context.Context, head pipeline.Run, def *pipeline.Pipeline) (Estimate, error) {
+func (o *Orchestrator) Estimate(ctx context.Context, head pipeline.Run, def *pipeline.Pipeline) (pipeline.Estimate, error) {
 	r, err := newRun(head, def, nil)
 	if err != nil {
-		return Estimate{}, err
+		return pipeline.Estimate{}, err
 	}
-	e := Estimate{Modules: make([]ModuleEstimate, len(def.Modules))}
+	e := pipeline.Estimate{Modules: make([]pipeline.ModuleEstimate, len(def.Modules))}
 	var expected []time.Duration
 	err = o.cfg.Store.View(func(v *fsm.View) error {
 		expected = v.Expected(def.Name, def.Modules)
 		for i := range def.Modules {
-			e.Modules[i].History, _ = v.History(def.Name, def.Modules[i].Name)
+			h, _ := v.History(def.Name, def.Modules[i].Name)
+			e.Modules[i].Succeeded, e.Modules[i].Failed, e.Modules[i].Other = h.Succeeded, h.Failed, h.Other
 		}
 		return nil
 	})
 	if err != nil {
-		return Estimate{}, err
+		return pipeline.Estimate{}, err
 	}
 	classes := make([]scheduler.Class, len(r.list))
 	var workers []*scheduler.Worker
@@ -68,7 +43,7 @@ func (o *Orchestrator) Estimate(ctx context.Context, head pipeline.Run, def *pip
 		}
 	})
 	if err != nil {
-		return Estimate{}, err
+		return pipeline.Estimate{}, err
 	}
 	guess := scheduler.Guess(expected)
 	e.Known = guess != nil
@@ -78,23 +53,23 @@ func (o *Orchestrator) Estimate(ctx context.Context, head pipeline.Run, def *pip
 	sim := scheduler.Simulate(def, guess, classes, workers)
 	for i, s := range sim {
 		m := &e.Modules[i]
-		m.Name, m.Worker, m.Start, m.End = def.Modules[i].Name, s.Worker, s.Start, s.End
-		if m.Expected = expected[i]; s.Skipped {
-			m.Expected, guess[i] = 0, 0
+		m.Name, m.Worker, m.StartSeconds, m.EndSeconds = def.Modules[i].Name, s.Worker, s.Start.Seconds(), s.End.Seconds()
+		if m.ExpectedSeconds = expected[i].Seconds(); s.Skipped {
+			m.ExpectedSeconds, guess[i] = 0, 0
 		}
 		if s.Stuck {
 			m.Waits = why[classes[i]]
 		}
-		e.Took = max(e.Took, s.End)
+		e.Seconds = max(e.Seconds, s.End.Seconds())
 	}
 	if e.Known {
 		path, took := scheduler.LongestPath(def, guess)
 		for _, i := range path {
 			if !sim[i].Skipped {
-				e.Critical = append(e.Critical, def.Modules[i].Name)
+				e.CriticalPath = append(e.CriticalPath, def.Modules[i].Name)
 			}
 		}
-		e.CriticalTook = took
+		e.CriticalPathSeconds = took.Seconds()
 	}
 	return e, nil
 }

@@ -15,10 +15,9 @@ func (t *term) evaluate(m *mod) {
 		return
 	}
 	m.evaluating = true
-	deps := make(map[string]Upstream, len(m.deps))
+	deps := make(map[string]pipeline.UpstreamResult, len(m.deps))
 	for _, d := range m.deps {
-		deps[d.def.Name] = Upstream{State: d.state, Result: d.result, Outputs: d.outputPaths, ExitCode: d.exitCode, Duration: d.duration,
-			Manifold: d.def.Dynamic}
+		deps[d.def.Name] = d.upstreamResult()
 	}
 	def := m.run.def
 	if def.Scope.RunNumber == 0 || def.Scope.RunID == "" {
@@ -59,4 +58,10 @@ func (t *term) evaluatedTo(m *mod, e *pipeline.Evaluated, err error) {
 	}
 	m.evaluated = e
 	t.advance(m)
+}
+
+// upstreamResult is what expressions of other modules see of this one.
+func (m *mod) upstreamResult() pipeline.UpstreamResult {
+	return pipeline.UpstreamResult{Status: m.state, Result: m.result, Outputs: m.outputPaths, ExitCode: m.exitCode, Duration: m.duration,
+		Cached: m.state == pipeline.ModuleCached, Expanded: m.def.Dynamic}
 }

@@ -7,18 +7,9 @@ import (
 	"github.com/pipelined/pipelined/scheduler"
 )
 
-// Forecast says what the look-up of a module would come to now: whose result it
-// would take, why none, or what must be known first.
-type Forecast struct {
-	Module  string
-	Entry   *pipeline.CacheEntry
-	Missed  []string
-	Unknown string
-}
-
 // Forecast looks up the modules of a run that does not exist, as far as they can
 // be: one that depends on what would run is known only after that.
-func (o *Orchestrator) Forecast(ctx context.Context, head pipeline.Run, def *pipeline.Pipeline) ([]Forecast, error) {
+func (o *Orchestrator) Forecast(ctx context.Context, head pipeline.Run, def *pipeline.Pipeline) ([]pipeline.ModuleForecast, error) {
 	if o.cfg.Results == nil || head.Cache == pipeline.CacheOff {
 		return nil, nil
 	}
@@ -40,14 +31,14 @@ func (o *Orchestrator) Forecast(ctx context.Context, head pipeline.Run, def *pip
 	if err != nil {
 		return nil, err
 	}
-	f := &forecast{t: t, r: r, platforms: platforms, out: map[*mod]*Forecast{}}
+	f := &forecast{t: t, r: r, platforms: platforms, out: map[*mod]*pipeline.ModuleForecast{}}
 	for left := r.list; len(left) > 0; {
 		left = f.round(ctx, left)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 	}
-	var list []Forecast
+	var list []pipeline.ModuleForecast
 	for _, m := range r.list {
 		if x := f.out[m]; m.def.Cache && x != nil {
 			list = append(list, *x)
@@ -62,7 +53,7 @@ type forecast struct {
 	platforms map[scheduler.Class][]platform
 	// out has the modules that are decided; nil for those without a result of
 	// their own to look for.
-	out map[*mod]*Forecast
+	out map[*mod]*pipeline.ModuleForecast
 }
 
 // platformsHere lists those of the workers that a class may go to; where none
@@ -99,7 +90,7 @@ func (f *forecast) round(ctx context.Context, list []*mod) (left []*mod) {
 		now = append(now, m)
 	}
 	for _, m := range now {
-		f.out[m] = &Forecast{Module: m.def.Name}
+		f.out[m] = &pipeline.ModuleForecast{Name: m.def.Name}
 		if j := f.one(ctx, m, f.out[m]); j != nil {
 			jobs = append(jobs, j)
 		}
@@ -107,8 +98,9 @@ func (f *forecast) round(ctx context.Context, list []*mod) (left []*mod) {
 	f.t.find(ctx, jobs)
 	for _, j := range jobs {
 		x := f.out[j.m]
-		if x.Entry, x.Missed = j.entry, j.note.Missed; j.entry != nil {
-			e := j.entry
+		x.Missed = j.note.Missed
+		if e := j.entry; e != nil {
+			x.CachedFrom = &pipeline.CachedFrom{Run: e.From.Run, Module: e.From.Module, Attempt: e.From.Attempt, Worker: e.Worker, DurationSeconds: e.Duration.Seconds()}
 			j.m.state = pipeline.ModuleCached
 			j.m.outputs, j.m.outputPaths, j.m.result, j.m.exitCode, j.m.duration = e.Outputs, e.OutputPaths, e.Result, e.ExitCode, e.Duration
 		}
@@ -117,7 +109,7 @@ func (f *forecast) round(ctx context.Context, list []*mod) (left []*mod) {
 }
 
 // one prepares the look-up of a module; nil where there is none.
-func (f *forecast) one(ctx context.Context, m *mod, x *Forecast) *lookup {
+func (f *forecast) one(ctx context.Context, m *mod, x *pipeline.ModuleForecast) *lookup {
 	late := len(m.def.Late) > 0
 	for _, d := range m.deps {
 		leaves := len(d.def.Outputs)+len(d.def.OutputsOptional) > 0
@@ -137,9 +129,9 @@ func (f *forecast) one(ctx context.Context, m *mod, x *Forecast) *lookup {
 		return nil
 	}
 	if late {
-		deps := make(map[string]Upstream, len(m.deps))
+		deps := make(map[string]pipeline.UpstreamResult, len(m.deps))
 		for _, d := range m.deps {
-			deps[d.def.Name] = Upstream{State: d.state, Result: d.result, Outputs: d.outputPaths, ExitCode: d.exitCode, Duration: d.duration, Manifold: d.def.Dynamic}
+			deps[d.def.Name] = d.upstreamResult()
 		}
 		e, err := f.t.cfg.Evaluate(ctx, f.r.def, m.def, deps)
 		if err != nil {

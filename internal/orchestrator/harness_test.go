@@ -133,7 +133,7 @@ func newCluster(tb testing.TB, slots ...int) *cluster {
 func (c *cluster) lead(timing Timing) (end func()) {
 	o := New(Config{Self: "w1", Log: c.log, Store: c.store, Transport: c, Members: c, Logger: hclog.NewNullLogger(), Timing: timing, Now: c.now,
 		NodeName: func(id pipeline.NodeID) string { return string(id) },
-		Evaluate: func(ctx context.Context, _ *pipeline.Pipeline, m *pipeline.Module, deps map[string]Upstream) (*pipeline.Evaluated, error) {
+		Evaluate: func(ctx context.Context, _ *pipeline.Pipeline, m *pipeline.Module, deps map[string]pipeline.UpstreamResult) (*pipeline.Evaluated, error) {
 			if c.evaluate != nil {
 				return c.evaluate(ctx, m), nil
 			}
@@ -160,12 +160,16 @@ func (c *cluster) lead(timing Timing) (end func()) {
 	return func() { cancel(); <-over }
 }
 
-func (c *cluster) Workers() []Member {
+func (c *cluster) Workers() []pipeline.Member {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var out []Member
+	var out []pipeline.Member
 	for _, w := range c.workers {
-		out = append(out, Member{ID: w.id, Name: string(w.id), Alive: w.alive, Slots: w.slots})
+		status := pipeline.MemberAlive
+		if !w.alive {
+			status = pipeline.MemberFailed
+		}
+		out = append(out, pipeline.Member{ID: w.id, Name: string(w.id), Status: status, Slots: w.slots})
 	}
 	return out
 }

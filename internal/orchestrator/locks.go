@@ -112,35 +112,18 @@ func (t *term) waitsForLock(m *mod) string {
 	return t.lacking(m.def.Requires)
 }
 
-// Lock is a key of not_in_parallel that is held or waited for.
-type Lock struct {
-	Key string
-	// Holder is nil where the key is free for the moment.
-	Holder *LockUser
-	// Waiters stand in the order in which they get it.
-	Waiters []LockUser
-}
-
-// LockUser is a module that holds a key or waits for it.
-type LockUser struct {
-	Run    pipeline.RunID
-	Module string
-	Worker string
-	Since  time.Time
-}
-
 // Locks lists the keys that are held or waited for, in their order.
-func (o *Orchestrator) Locks(ctx context.Context) (out []Lock, err error) {
+func (o *Orchestrator) Locks(ctx context.Context) (out []pipeline.Lock, err error) {
 	err = o.ask(ctx, func(t *term) { out = t.listLocks() })
 	return out, err
 }
 
-func (t *term) listLocks() []Lock {
-	locks := map[string]*Lock{}
+func (t *term) listLocks() []pipeline.Lock {
+	locks := map[string]*pipeline.Lock{}
 	var waiting []*mod
-	get := func(key string) *Lock {
+	get := func(key string) *pipeline.Lock {
 		if locks[key] == nil {
-			locks[key] = &Lock{Key: key}
+			locks[key] = &pipeline.Lock{Key: key, Waiters: []pipeline.LockUser{}}
 		}
 		return locks[key]
 	}
@@ -148,9 +131,9 @@ func (t *term) listLocks() []Lock {
 		for _, m := range r.lockers {
 			switch {
 			case m.granted || m.live != nil:
-				u := &LockUser{Run: r.head.ID, Module: m.def.Name, Since: m.readySince()}
+				u := &pipeline.LockUser{Run: r.head.ID, Module: m.def.Name, Since: m.readySince().UTC()}
 				if m.live != nil {
-					u.Since, u.Worker = m.live.assignedAt, t.cfg.NodeName(m.live.worker)
+					u.Since, u.Worker = m.live.assignedAt.UTC(), t.cfg.NodeName(m.live.worker)
 				}
 				for _, key := range m.def.Locks {
 					get(key).Holder = u
@@ -164,10 +147,10 @@ func (t *term) listLocks() []Lock {
 	for _, m := range waiting {
 		for _, key := range m.def.Locks {
 			l := get(key)
-			l.Waiters = append(l.Waiters, LockUser{Run: m.run.head.ID, Module: m.def.Name, Since: m.readySince()})
+			l.Waiters = append(l.Waiters, pipeline.LockUser{Run: m.run.head.ID, Module: m.def.Name, Since: m.readySince().UTC()})
 		}
 	}
-	out := make([]Lock, 0, len(locks))
+	out := make([]pipeline.Lock, 0, len(locks))
 	for _, l := range locks {
 		out = append(out, *l)
 	}

@@ -33,35 +33,16 @@ type Transport interface {
 	Sync(ctx context.Context, worker pipeline.NodeID, in peer.SyncRequest) (peer.SyncResponse, error)
 }
 
-// Member is a node that may work, as gossip tells.
-type Member struct {
-	ID    pipeline.NodeID
-	Name  string
-	Alive bool
-	Slots int
-}
-
 // Members tells who is here.
 type Members interface {
-	Workers() []Member
+	Workers() []pipeline.Member
 	// Changes gives a channel that has an element after the list may have
 	// changed, until stop is called.
 	Changes() (changes <-chan struct{}, stop func())
 }
 
 // Evaluate evaluates the late expressions of a module (language.Evaluate).
-type Evaluate func(ctx context.Context, p *pipeline.Pipeline, m *pipeline.Module, deps map[string]Upstream) (*pipeline.Evaluated, error)
-
-// Upstream is what expressions see of a dependency.
-type Upstream struct {
-	State    pipeline.ModuleState
-	Result   []byte
-	Outputs  []string
-	ExitCode *int
-	Duration time.Duration
-	// Manifold marks a module whose instances are modules of their own.
-	Manifold bool
-}
+type Evaluate func(ctx context.Context, p *pipeline.Pipeline, m *pipeline.Module, deps map[string]pipeline.UpstreamResult) (*pipeline.Evaluated, error)
 
 // Timing is how long the orchestrator waits for what. Zero fields mean
 // DefaultTiming's.

@@ -15,15 +15,16 @@ func (t *term) updateMembers() {
 	seen := map[pipeline.NodeID]bool{}
 	for _, m := range t.cfg.Members.Workers() {
 		seen[m.ID] = true
+		alive := m.Status == pipeline.MemberAlive
 		l := t.links[m.ID]
 		if l == nil {
-			if !m.Alive {
+			if !alive {
 				continue
 			}
 			l = t.openLink(m.ID, m.Name, false)
 		}
-		if l.alive != m.Alive {
-			l.alive = m.Alive
+		if l.alive != alive {
+			l.alive = alive
 			poke(l.hurry)
 		}
 	}

@@ -46,9 +46,9 @@ type compileRequest struct {
 
 // evaluateRequest carries a pipeline of the one module only.
 type evaluateRequest struct {
-	Pipeline pipeline.Pipeline   `json:"pipeline"`
-	Module   string              `json:"module"`
-	Deps     map[string]Upstream `json:"deps"`
+	Pipeline pipeline.Pipeline                  `json:"pipeline"`
+	Module   string                             `json:"module"`
+	Deps     map[string]pipeline.UpstreamResult `json:"deps"`
 }
 
 // answer is what a helper says.

@@ -133,9 +133,9 @@ func checkPipeline(t *testing.T, p *pipeline.Pipeline) {
 		t.Error(err)
 	}
 	for i := range p.Modules {
-		deps := map[string]language.Upstream{}
+		deps := map[string]pipeline.UpstreamResult{}
 		for _, d := range p.Modules[i].DependsOn {
-			deps[d] = language.Upstream{Status: pipeline.ModuleSucceeded, Result: json.RawMessage(`{"a":1}`)}
+			deps[d] = pipeline.UpstreamResult{Status: pipeline.ModuleSucceeded, Result: json.RawMessage(`{"a":1}`)}
 		}
 		if i < 50 {
 			checkEvaluated(t, p, p.Modules[i].Name, deps)
@@ -143,7 +143,7 @@ func checkPipeline(t *testing.T, p *pipeline.Pipeline) {
 	}
 }
 
-func checkEvaluated(t *testing.T, p *pipeline.Pipeline, module string, deps map[string]language.Upstream) {
+func checkEvaluated(t *testing.T, p *pipeline.Pipeline, module string, deps map[string]pipeline.UpstreamResult) {
 	t.Helper()
 	out, err := language.Evaluate(context.Background(), nil, p, p.Module(module), deps)
 	if (out == nil) != (err != nil) {
@@ -175,7 +175,7 @@ func FuzzEvaluate(f *testing.F) {
 				Scope: pipeline.Scope{Variables: map[string]string{"v": variable, "n": `{"value":0,"type":"number"}`},
 					Locals:     map[string]string{"k": variable},
 					LateLocals: map[string]pipeline.LateExpr{"l": {Source: local, Line: 2, Column: 2}}}}
-			checkEvaluated(t, p, "m", map[string]language.Upstream{"a": {Status: pipeline.ModuleSucceeded, Result: json.RawMessage(result), Outputs: []string{"x"}}})
+			checkEvaluated(t, p, "m", map[string]pipeline.UpstreamResult{"a": {Status: pipeline.ModuleSucceeded, Result: json.RawMessage(result), Outputs: []string{"x"}}})
 		}
 		if took := time.Since(start); took > 5*time.Second*raceFactor {
 			t.Errorf("it took %v", took)

@@ -66,7 +66,7 @@ func TestEvaluate_tooExpensive(t *testing.T) {
 				t.Fatal("the module is not marked expensive")
 			}
 			start := time.Now()
-			_, err := language.Evaluate(context.Background(), newEvaluator(t), p, p.Module("m"), map[string]language.Upstream{"a": {Status: pipeline.ModuleSucceeded}})
+			_, err := language.Evaluate(context.Background(), newEvaluator(t), p, p.Module("m"), map[string]pipeline.UpstreamResult{"a": {Status: pipeline.ModuleSucceeded}})
 			if took := time.Since(start); took > 10*time.Second*raceFactor {
 				t.Errorf("it took %v", took)
 			}
@@ -112,7 +112,7 @@ func TestEvaluate_doubling(t *testing.T) {
 	}
 	b.WriteString("}\nmodule \"m\" {\n command = [local.x40]\n}")
 	p := compile(t, body(b.String()), language.Inputs{})
-	deps := map[string]language.Upstream{"a": {Result: json.RawMessage(`{"x":"0123456789"}`)}}
+	deps := map[string]pipeline.UpstreamResult{"a": {Result: json.RawMessage(`{"x":"0123456789"}`)}}
 	_, err := language.Evaluate(context.Background(), nil, p, p.Module("m"), deps)
 	if !errors.Is(err, language.ErrTooExpensive) {
 		t.Errorf("got %v", err)
@@ -154,7 +154,7 @@ func (e *countingEvaluator) Do(ctx context.Context, request []byte) ([]byte, err
 
 func TestEvaluator_broken(t *testing.T) {
 	p := compile(t, body("module \"a\" {\n command = [\"true\"]\n}\nmodule \"m\" {\n command = [upper(module.a.status)]\n}"), language.Inputs{})
-	deps := map[string]language.Upstream{"a": {Status: pipeline.ModuleSucceeded}}
+	deps := map[string]pipeline.UpstreamResult{"a": {Status: pipeline.ModuleSucceeded}}
 	noHelper := filepath.Join(t.TempDir(), "none")
 	script := filepath.Join(t.TempDir(), "script")
 	if err := os.WriteFile(script, []byte("#!/bin/sh\necho broken >&2\nexit 7\n"), 0o755); err != nil {

@@ -2,33 +2,14 @@ package language
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/pipelined/pipelined/pipeline"
 )
-
-// Upstream is what a late expression sees of a module that is final.
-type Upstream struct {
-	Status pipeline.ModuleState `json:"status"`
-	// Result is the JSON object the module left; empty where it left none.
-	Result json.RawMessage `json:"result,omitempty"`
-	// Outputs are the paths of its output files.
-	Outputs []string `json:"outputs,omitempty"`
-	// ExitCode is nil where the process did not end by itself.
-	ExitCode *int `json:"exitCode,omitempty"`
-	// Duration is the deciding attempt's; expressions see seconds.
-	Duration time.Duration `json:"duration,omitempty"`
-	Cached   bool          `json:"cached,omitempty"`
-	// Manifold marks a module with a for_each whose instances are modules of their
-	// own: it has no result itself.
-	Manifold bool `json:"manifold,omitempty"`
-}
 
 // Evaluate computes the late expressions of one module. deps holds at least the
 // modules that it depends on. What comes back holds only what was late: a
@@ -40,7 +21,7 @@ type Upstream struct {
 // nil. An error of kind Invalid means that the expressions have no value, ever,
 // and names the attribute and its place; any other kind that it is worth
 // another try.
-func Evaluate(ctx context.Context, e Evaluator, p *pipeline.Pipeline, m *pipeline.Module, deps map[string]Upstream) (*pipeline.Evaluated, error) {
+func Evaluate(ctx context.Context, e Evaluator, p *pipeline.Pipeline, m *pipeline.Module, deps map[string]pipeline.UpstreamResult) (*pipeline.Evaluated, error) {
 	if m == nil {
 		return nil, pipeline.Errorf(pipeline.NotFound, "pipeline %s has no such module", p.Name)
 	}
@@ -107,13 +88,13 @@ func tooExpensiveLate(p *pipeline.Pipeline, m *pipeline.Module) Diagnostics {
 
 // evaluateInline evaluates in this process, and refuses what is expensive
 // whatever the module says of itself.
-func evaluateInline(p *pipeline.Pipeline, module string, deps map[string]Upstream) (*pipeline.Evaluated, Diagnostics) {
+func evaluateInline(p *pipeline.Pipeline, module string, deps map[string]pipeline.UpstreamResult) (*pipeline.Evaluated, Diagnostics) {
 	s := &lateScope{pipeline: p, deps: deps, refuse: true}
 	return s.module(module)
 }
 
 // evaluate evaluates in a helper.
-func evaluate(p *pipeline.Pipeline, module string, deps map[string]Upstream) (*pipeline.Evaluated, Diagnostics) {
+func evaluate(p *pipeline.Pipeline, module string, deps map[string]pipeline.UpstreamResult) (*pipeline.Evaluated, Diagnostics) {
 	s := &lateScope{pipeline: p, deps: deps}
 	return s.module(module)
 }

@@ -16,7 +16,7 @@ import (
 // they name.
 type lateScope struct {
 	pipeline *pipeline.Pipeline
-	deps     map[string]Upstream
+	deps     map[string]pipeline.UpstreamResult
 	// refuse makes an expensive expression a mistake.
 	refuse bool
 
@@ -239,7 +239,7 @@ func (s *lateScope) upstream(r *report, x reference) (cty.Value, bool) {
 		return v, true
 	}
 	u, ok := s.deps[x.name]
-	if !ok || u.Manifold {
+	if !ok || u.Expanded {
 		v, found := s.manifold(r, x)
 		if !found && !ok {
 			r.add(x.at, "", "module.%s is not known here", x.name)
@@ -319,7 +319,7 @@ func (s *lateScope) each(r *report, expr hclsyntax.Expression, v cty.Value, out 
 }
 
 // upstreamValue gives what an expression sees of one module.
-func upstreamValue(r *report, x reference, u Upstream) (cty.Value, bool) {
+func upstreamValue(r *report, x reference, u pipeline.UpstreamResult) (cty.Value, bool) {
 	result, err := resultValue(u.Result)
 	if err != nil {
 		r.add(x.at, "", "module.%s.result: %v", x.name, err)

@@ -17,14 +17,14 @@ import (
 func intPtr(n int) *int { return &n }
 
 // upstreams is what the module "a" of these tests left.
-func upstreams(result string) map[string]language.Upstream {
-	return map[string]language.Upstream{"a": {Status: pipeline.ModuleSucceeded, Result: json.RawMessage(result),
+func upstreams(result string) map[string]pipeline.UpstreamResult {
+	return map[string]pipeline.UpstreamResult{"a": {Status: pipeline.ModuleSucceeded, Result: json.RawMessage(result),
 		Outputs: []string{"x", "y/z"}, ExitCode: intPtr(0), Duration: 1500 * time.Millisecond}}
 }
 
 // evaluate compiles a module "m" with attributes beside a module "a", and
 // evaluates it.
-func evaluate(t *testing.T, preamble, attributes string, deps map[string]language.Upstream) (*pipeline.Evaluated, error) {
+func evaluate(t *testing.T, preamble, attributes string, deps map[string]pipeline.UpstreamResult) (*pipeline.Evaluated, error) {
 	t.Helper()
 	p := compile(t, body(preamble+"\nmodule \"a\" {\n command = [\"true\"]\n}\nmodule \"m\" {\n"+attributes+"\n}"), language.Inputs{})
 	// As it would be after a way through the state.
@@ -70,15 +70,15 @@ func TestEvaluate_values(t *testing.T) {
 func TestEvaluate_states(t *testing.T) {
 	const attributes = "command = [\"x\", module.a.status, \"${module.a.cached}\", \"${module.a.duration}\", jsonencode(module.a.result), jsonencode(module.a.exit_code)]"
 	for _, row := range []struct {
-		in   language.Upstream
+		in   pipeline.UpstreamResult
 		want string
 	}{
-		{language.Upstream{Status: pipeline.ModuleCached, Duration: 2 * time.Second}, "succeeded|true|2|{}|null"},
-		{language.Upstream{Status: pipeline.ModuleSucceeded, Cached: true}, "succeeded|true|0|{}|null"},
-		{language.Upstream{Status: pipeline.ModuleFailed, ExitCode: intPtr(7)}, "failed|false|0|{}|7"},
-		{language.Upstream{Status: pipeline.ModuleSkipped}, "skipped|false|0|{}|null"},
+		{pipeline.UpstreamResult{Status: pipeline.ModuleCached, Duration: 2 * time.Second}, "succeeded|true|2|{}|null"},
+		{pipeline.UpstreamResult{Status: pipeline.ModuleSucceeded, Cached: true}, "succeeded|true|0|{}|null"},
+		{pipeline.UpstreamResult{Status: pipeline.ModuleFailed, ExitCode: intPtr(7)}, "failed|false|0|{}|7"},
+		{pipeline.UpstreamResult{Status: pipeline.ModuleSkipped}, "skipped|false|0|{}|null"},
 	} {
-		got, err := evaluate(t, "", attributes, map[string]language.Upstream{"a": row.in})
+		got, err := evaluate(t, "", attributes, map[string]pipeline.UpstreamResult{"a": row.in})
 		if err != nil {
 			t.Error(err)
 			continue
