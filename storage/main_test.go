@@ -37,12 +37,6 @@ func helper(args []string) {
 		fail(err)
 		defer d.Close()
 		fmt.Println("locked")
-	case "key":
-		fmt.Println("ready")
-		bufio.NewReader(os.Stdin).ReadString('\n')
-		key, created, err := storage.LoadOrCreateKey(args[1])
-		fail(err)
-		fmt.Println(storage.FormatKey(key), created)
 	case "half-written":
 		b, err := storage.OpenBlobs(args[1], storage.BlobOptions{LowWater: -1})
 		fail(err)

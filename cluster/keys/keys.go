@@ -2,8 +2,8 @@
 // cluster key: gossip's encryption, a certificate authority that every holder
 // of the key shares, node certificates, the key that seals secrets, and tokens.
 //
-// It does no network I/O, keeps nothing on disk and never logs. A Keys is safe
-// for concurrent use.
+// It also reads and creates the file of that key. It does no network I/O and
+// never logs. A Keys is safe for concurrent use.
 package keys
 
 import (
@@ -11,7 +11,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/hkdf"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -44,15 +43,6 @@ type Keys struct {
 	token       []byte
 	fingerprint string
 	ca          *authority
-}
-
-// Generate makes a new cluster key.
-func Generate() ([]byte, error) {
-	key := make([]byte, Size)
-	if _, err := rand.Read(key); err != nil {
-		return nil, fmt.Errorf("make a cluster key: %w", err)
-	}
-	return key, nil
 }
 
 // New derives the keys. The same cluster key gives the same ones everywhere.
@@ -113,7 +103,8 @@ func (k *Keys) SealKey() []byte { return k.seal }
 // ResultsKey keys the digests by which recorded results are found.
 func (k *Keys) ResultsKey() []byte { return k.results }
 
-// Fingerprint tells cluster keys apart without telling anything of them.
+// Fingerprint identifies the cluster key without revealing anything of it: 16
+// hexadecimal digits.
 func (k *Keys) Fingerprint() string { return k.fingerprint }
 
 // noRand makes signatures depend on key and message only (RFC 6979), so that

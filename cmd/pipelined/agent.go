@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/urfave/cli/v3"
 
+	"github.com/pipelined/pipelined/cluster/keys"
 	"github.com/pipelined/pipelined/storage"
 )
 
@@ -94,14 +95,14 @@ func (p *program) nodeKey(cfg *nodeConfig, file string) error {
 		return nil
 	}
 	if text := p.getenv("PIPELINED_KEY"); text != "" {
-		key, err := storage.ParseKey(text)
+		key, err := keys.Parse(text)
 		if err != nil {
 			return usagef("PIPELINED_KEY: %w", err)
 		}
 		cfg.Key = key
 		return nil
 	}
-	cfg.KeyFile = storage.DefaultKeyFile()
+	cfg.KeyFile = keys.DefaultFile(storage.DefaultRoot())
 	return nil
 }
 

@@ -13,9 +13,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/cluster/keys"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language/bounded"
-	"github.com/pipelined/pipelined/storage"
 )
 
 // TestUsage_errors wants one clear line and exit code 2 for every mistake.
@@ -288,14 +288,14 @@ func TestKeygen(t *testing.T) {
 	c := newCommand(t, nil)
 	_, one, _ := c.exec("keygen")
 	_, two, _ := c.exec("keygen")
-	if _, err := storage.ParseKey(one); err != nil || one == two {
+	if _, err := keys.Parse(one); err != nil || one == two {
 		t.Errorf("%v; %q and %q", err, one, two)
 	}
 	path := filepath.Join(t.TempDir(), "k")
 	if code, stdout, stderr := c.exec("keygen", "-o", path); code != 0 || stdout != "" || stderr != "" {
 		t.Errorf("exit %d, %q, %q", code, stdout, stderr)
 	}
-	if _, err := storage.LoadKey(path); err != nil {
+	if _, err := keys.Load(path); err != nil {
 		t.Error(err)
 	}
 	before, _ := os.ReadFile(path)

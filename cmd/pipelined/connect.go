@@ -14,6 +14,7 @@ import (
 
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/cluster/keys"
 	"github.com/pipelined/pipelined/storage"
 )
 
@@ -69,11 +70,11 @@ func (p *program) givenToken() (string, error) {
 func (p *program) clusterKey() ([]byte, error) {
 	if p.keyFile == "" {
 		if text := p.getenv("PIPELINED_KEY"); text != "" {
-			key, err := storage.ParseKey(text)
+			key, err := keys.Parse(text)
 			return key, wrap("PIPELINED_KEY", err)
 		}
 	}
-	return storage.LoadKey(p.keyPath())
+	return keys.Load(p.keyPath())
 }
 
 // keyPath is the file of the cluster key.
@@ -81,7 +82,7 @@ func (p *program) keyPath() string {
 	if p.keyFile != "" {
 		return p.keyFile
 	}
-	return storage.DefaultKeyFile()
+	return keys.DefaultFile(storage.DefaultRoot())
 }
 
 // addresses are the nodes to try: those that were given, or the agent of this

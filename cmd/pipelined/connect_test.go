@@ -24,7 +24,7 @@ import (
 func withKey(t *testing.T, c *command) *keys.Keys {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "cluster.key")
-	key, _, err := storage.LoadOrCreateKey(path)
+	key, _, err := keys.LoadOrCreate(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestConnect_plainElsewhere(t *testing.T) {
 func TestConnect_tls(t *testing.T) {
 	c := newCommand(t, nil)
 	own := withKey(t, c)
-	foreignKey, err := keys.New(storage.NewKey())
+	foreignKey, err := keys.New(keys.Generate())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"github.com/urfave/cli/v3"
 
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/cluster/keys"
 )
 
 func (p *program) keygenCommand() *cli.Command {
@@ -20,34 +19,23 @@ func (p *program) keygenCommand() *cli.Command {
 			&cli.StringFlag{Name: "o", Usage: "write it to this `FILE` (mode 0600) instead; a file that is there is never replaced", TakesFile: true, Local: true},
 		},
 		Action: p.action(0, 0, func(_ context.Context, cmd *cli.Command) error {
-			text := storage.FormatKey(storage.NewKey()) + "\n"
+			key := keys.Generate()
 			if file := cmd.String("o"); file != "" {
-				return writeKey(file, text)
+				return createKey(file, key)
 			}
-			_, err := p.stdout.WriteString(text)
+			_, err := p.stdout.WriteString(keys.Format(key) + "\n")
 			return err
 		}),
 	}
 }
 
-// writeKey makes the key file; nobody but its owner can read it at any moment.
-func writeKey(path, text string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+// createKey writes a new key file.
+func createKey(path string, key []byte) error {
+	err := keys.Create(path, key)
 	if errors.Is(err, fs.ErrExist) {
-		return usagef("write cluster key: %s is there already, and a key is never replaced: name another file with -o", path)
+		return usagef("write cluster key: %s exists, and a key is never replaced: choose another file with -o", path)
 	}
 	if err != nil {
-		return fmt.Errorf("write cluster key: %w", err)
-	}
-	_, err = f.WriteString(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		os.Remove(path)
 		return fmt.Errorf("write cluster key: %w", err)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"runtime"
@@ -147,37 +148,53 @@ func (n *Node) identify() (storage.NodeFile, error) {
 	if err != nil {
 		return file, err
 	}
+	bound := known && file.KeyFingerprint != ""
 	key := n.cfg.Key
 	if key == nil {
-		load := func(path string) ([]byte, error) { k, _, err := storage.LoadOrCreateKey(path); return k, err }
-		if known && file.KeyFingerprint != "" {
-			load = storage.LoadKey
-		}
-		path := n.cfg.KeyFile
-		if path == "" {
-			path = storage.DefaultKeyFile()
-		}
-		if key, err = load(path); err != nil {
+		if key, err = n.loadKey(bound); err != nil {
 			return file, err
 		}
 	}
-	print := storage.KeyFingerprint(key)
-	if known && file.KeyFingerprint != "" && file.KeyFingerprint != print {
-		return file, pipeline.Errorf(pipeline.Invalid, "the state in %s belongs to the cluster key %s, and the key given is %s: "+
-			"give that key, or another -data-dir to start anew", n.dir.Path(), file.KeyFingerprint, print)
+	if n.keys, err = keys.New(key); err != nil {
+		return file, err
+	}
+	fingerprint := n.keys.Fingerprint()
+	if bound && file.KeyFingerprint != fingerprint {
+		return file, pipeline.Errorf(pipeline.Invalid, "the state in %s was created with the cluster key %s, and the key given is %s: "+
+			"give that key, or another -data-dir to start anew", n.dir.Path(), file.KeyFingerprint, fingerprint)
 	}
 	if !known {
 		file = storage.NodeFile{ID: pipeline.NodeID(randomHex(16))}
 	}
 	n.known = known
-	file.KeyFingerprint, file.Name = print, n.cfg.Name
+	file.KeyFingerprint, file.Name = fingerprint, n.cfg.Name
 	if err := n.dir.WriteNode(file); err != nil {
 		return file, err
 	}
 	n.id = file.ID
 	n.key = key
-	n.keys, err = keys.New(key)
-	return file, err
+	return file, nil
+}
+
+// loadKey reads the cluster key's file. It is created if it is missing, unless
+// the data directory is bound to a key: then a new one could not open it.
+func (n *Node) loadKey(bound bool) ([]byte, error) {
+	path := n.cfg.KeyFile
+	if path == "" {
+		path = keys.DefaultFile(storage.DefaultRoot())
+	}
+	if !bound {
+		key, _, err := keys.LoadOrCreate(path)
+		return key, err
+	}
+
+	key, err := keys.Load(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		dir := n.dir.Path()
+		return nil, pipeline.Errorf(pipeline.Invalid, "cluster key %s is missing, but %s was created with it: "+
+			"restore the key, or start over with: mv %s %s.old", path, dir, dir, dir)
+	}
+	return key, err
 }
 
 func (n *Node) openStores() (err error) {
