@@ -39,6 +39,6 @@ func (s *Server) decide(c *call, d pipeline.Decision, field, text string) error 
 	if strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) && !unicode.IsSpace(r) }) {
 		return invalid("%s: control character in the text", field)
 	}
-	out, err := s.backend.Decide(c.r.Context(), c.by, id, module, d, text)
+	out, err := s.cfg.Runs.Decide(c.r.Context(), c.by, id, module, d, text)
 	return okOr(s, c, out, err)
 }

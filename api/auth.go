@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -8,6 +9,33 @@ import (
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
 )
+
+// Role is what a caller may do. Roles are ordered: a higher one may do what a
+// lower one may, except for RoleWorker, which stands beside them.
+type Role string
+
+// The roles of tokens.
+const (
+	RoleRead   Role = "read"
+	RoleSubmit Role = "submit"
+	RoleWorker Role = "worker"
+	RoleAdmin  Role = "admin"
+)
+
+// Subject is a verified caller.
+type Subject struct {
+	Name string
+	Role Role
+	// Worker is the external worker that the token belongs to, if it does.
+	Worker pipeline.NodeID
+}
+
+// Authenticator finds the subject of a bearer token.
+type Authenticator interface {
+	// Authenticate is called for every request on the public port. remote is the
+	// caller's address. Kind Unauthenticated if the token is not accepted.
+	Authenticate(ctx context.Context, token, remote string) (Subject, error)
+}
 
 // maxToken bounds a bearer token, in bytes.
 const maxToken = 4 << 10
@@ -63,7 +91,7 @@ func (s *Server) tokenSubject(c *call) (Subject, error) {
 		c.w.Header().Set("WWW-Authenticate", challenge+`, error="invalid_request"`)
 		return Subject{}, pipeline.Errorf(pipeline.Unauthenticated, "Authorization: want Bearer and a token of at most %d bytes", maxToken)
 	}
-	by, err := s.backend.Authenticate(c.r.Context(), token, c.r.RemoteAddr)
+	by, err := s.cfg.Auth.Authenticate(c.r.Context(), token, c.r.RemoteAddr)
 	if err != nil && kindOf(err) == pipeline.Unauthenticated {
 		c.w.Header().Set("WWW-Authenticate", challenge+`, error="invalid_token"`)
 	}

@@ -16,7 +16,9 @@ func BenchmarkServer_result(b *testing.B) {
 	backend := &apitest.Backend{Subjects: subjects(), ResultFunc: func(context.Context, api.Subject, wire.ExecuteResponse) (wire.ResultResponse, error) {
 		return wire.ResultResponse{Committed: true}, nil
 	}}
-	h := api.New(backend, api.Config{}).PublicHandler()
+	var cfg api.Config
+	backend.Configure(&cfg)
+	h := api.New(cfg).PublicHandler()
 	body := `{"executionId":"r1/m/1","success":true,"serializedResult":"{\"result\":{\"a\":1},\"exitCode\":0}","duration":"00:00:01.000","workerId":"w1"}`
 	b.ReportAllocs()
 	for b.Loop() {

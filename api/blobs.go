@@ -1,22 +1,50 @@
 package api
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
-	"path"
-	"strconv"
-	"strings"
 
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// maxArtifactPath bounds the path of an output file, in bytes.
-const maxArtifactPath = 4 << 10
+// Blobs is what the API needs of a node to move blobs. Every call concerns the
+// store of the node that was asked.
+type Blobs interface {
+	// OpenBlob opens a blob; if this node does not have it and local is false, it
+	// comes from a peer. Kind NotFound if no node that answers has it.
+	OpenBlob(ctx context.Context, d pipeline.Digest, local bool) (Blob, error)
+	// PutBlob stores a blob whose length is not known. Kind Invalid if the bytes
+	// do not match the digest; nothing is stored then.
+	PutBlob(ctx context.Context, d pipeline.Digest, r io.Reader) error
+	// PutBlobPart stores the rest of a blob of total bytes, from an offset up to
+	// its end. What arrived is kept if r fails, so that the upload can resume.
+	PutBlobPart(ctx context.Context, d pipeline.Digest, from, total int64, r io.Reader) error
+	// ArrivedBlobs gives how many bytes of interrupted uploads are there, for those
+	// of the blobs that have any.
+	ArrivedBlobs(ctx context.Context, d []pipeline.Digest) map[pipeline.Digest]int64
+	// MissingBlobs gives those of the blobs that are not in this node's store.
+	MissingBlobs(ctx context.Context, d []pipeline.Digest) ([]pipeline.Digest, error)
+	// MissingOfTree gives the missing ones of a tree and its files; the tree alone
+	// if that is missing.
+	MissingOfTree(ctx context.Context, tree pipeline.Digest) ([]pipeline.Digest, error)
+	// PutBundle stores a bundle of blobs and gives their number.
+	PutBundle(ctx context.Context, r io.Reader) (int, error)
+	// Bundle copies blobs to this node, if they exist anywhere, and gives a function
+	// that writes those of up to wire.MaxBundledBlob bytes as a bundle.
+	Bundle(ctx context.Context, d []pipeline.Digest) (func(io.Writer) error, error)
+}
+
+// Blob is an open blob: seekable, so that ranges can be served.
+type Blob interface {
+	io.ReadSeekCloser
+	// Size is the blob's length in bytes.
+	Size() int64
+}
 
 func digest(s string) (pipeline.Digest, error) {
 	d, err := pipeline.ParseDigest(s)
@@ -35,7 +63,7 @@ func (s *Server) blob(c *call) error {
 	if err != nil {
 		return err
 	}
-	b, err := s.backend.OpenBlob(c.r.Context(), d, local)
+	b, err := s.cfg.Blobs.OpenBlob(c.r.Context(), d, local)
 	if err != nil {
 		return err
 	}
@@ -80,7 +108,7 @@ func (s *Server) putBlob(c *call) error {
 		return err
 	}
 	defer done()
-	lacking, err := s.backend.MissingBlobs(c.r.Context(), []pipeline.Digest{d})
+	lacking, err := s.cfg.Blobs.MissingBlobs(c.r.Context(), []pipeline.Digest{d})
 	if err != nil {
 		return err
 	}
@@ -104,9 +132,9 @@ func (s *Server) putBlob(c *call) error {
 		status = http.StatusOK
 		err = drain(d, in)
 	case size >= 0:
-		err = s.backend.PutBlobPart(c.r.Context(), d, from, size, in)
+		err = s.cfg.Blobs.PutBlobPart(c.r.Context(), d, from, size, in)
 	default:
-		err = s.backend.PutBlob(c.r.Context(), d, in)
+		err = s.cfg.Blobs.PutBlob(c.r.Context(), d, in)
 	}
 	switch {
 	case in.err != nil: // what the store says of it is less exact
@@ -165,14 +193,14 @@ func (s *Server) missing(c *call) error {
 	}
 	out := wire.MissingResponse{Missing: lacking}
 	if err == nil && len(lacking) > 0 {
-		out.Arrived = s.backend.ArrivedBlobs(c.r.Context(), lacking)
+		out.Arrived = s.cfg.Blobs.ArrivedBlobs(c.r.Context(), lacking)
 	}
 	return okOr(s, c, out, err)
 }
 
 func (s *Server) lacking(c *call, in wire.MissingRequest) ([]pipeline.Digest, error) {
 	if in.Tree == "" {
-		return s.backend.MissingBlobs(c.r.Context(), in.Digests)
+		return s.cfg.Blobs.MissingBlobs(c.r.Context(), in.Digests)
 	}
 	tree, err := digest(string(in.Tree))
 	switch {
@@ -181,7 +209,7 @@ func (s *Server) lacking(c *call, in wire.MissingRequest) ([]pipeline.Digest, er
 	case len(in.Digests) > 0:
 		return nil, pipeline.Errorf(pipeline.Invalid, "tree and digests exclude each other: ask for a tree with all its files, or for single blobs")
 	}
-	return s.backend.MissingOfTree(c.r.Context(), tree)
+	return s.cfg.Blobs.MissingOfTree(c.r.Context(), tree)
 }
 
 func (s *Server) putBundle(c *call) error {
@@ -194,7 +222,7 @@ func (s *Server) putBundle(c *call) error {
 	}
 	defer done()
 	in := &bodyReader{r: body}
-	n, err := s.backend.PutBundle(c.r.Context(), in)
+	n, err := s.cfg.Blobs.PutBundle(c.r.Context(), in)
 	switch {
 	case in.err != nil:
 		return in.err
@@ -219,7 +247,7 @@ func (s *Server) getBundle(c *call) error {
 			return err
 		}
 	}
-	write, err := s.backend.Bundle(c.r.Context(), in.Digests)
+	write, err := s.cfg.Blobs.Bundle(c.r.Context(), in.Digests)
 	if err != nil {
 		return err
 	}
@@ -230,44 +258,4 @@ func (s *Server) getBundle(c *call) error {
 		panic(http.ErrAbortHandler)
 	}
 	return nil
-}
-
-func (s *Server) artifacts(c *call) error {
-	id, err := c.runID()
-	if err != nil {
-		return err
-	}
-	module := c.r.URL.Query().Get("module")
-	if module != "" && !wire.ValidModule(module) {
-		return badModule(module)
-	}
-	out, err := s.backend.Artifacts(c.r.Context(), id, module)
-	if out.Artifacts == nil {
-		out.Artifacts = []wire.Artifact{}
-	}
-	return okOr(s, c, out, err)
-}
-
-func (s *Server) artifact(c *call) error {
-	id, err := c.runID()
-	if err != nil {
-		return err
-	}
-	module, file := c.r.PathValue("module"), c.r.PathValue("path")
-	if !wire.ValidModule(module) {
-		return badModule(module)
-	}
-	if file == "" || len(file) > maxArtifactPath || path.Clean(file) != file || strings.HasPrefix(file, "/") {
-		return invalid("artifact %.80q: want the path of an output file", file)
-	}
-	b, a, err := s.backend.OpenArtifact(c.r.Context(), id, module, file)
-	if err != nil {
-		return err
-	}
-	defer b.Close()
-	h := c.w.Header()
-	h.Set("Content-Type", mediaBytes)
-	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": path.Base(file)}))
-	h.Set(wire.HeaderMode, "0"+strconv.FormatUint(uint64(a.Mode&0o777), 8))
-	return s.serveContent(c, b, b.Size(), a.Digest)
 }

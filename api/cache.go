@@ -1,11 +1,27 @@
 package api
 
 import (
+	"context"
 	"slices"
 
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
 )
+
+// Cache is what the API needs of a node for the result cache.
+type Cache interface {
+	// CacheList lists entries behind the key after: leader, or with stale any node
+	// that has the state. With a pipeline's name it lists the entries of that one.
+	CacheList(ctx context.Context, pipeline string, limit int, after pipeline.Digest) (wire.CacheList, error)
+	// CacheStats counts entries, hits and misses: leader, or with stale any node
+	// that has the state.
+	CacheStats(ctx context.Context) (wire.CacheStats, error)
+	// CacheLookup predicts which modules of a submission would use a cached
+	// result: leader.
+	CacheLookup(ctx context.Context, by Subject, in wire.SubmitRequest) (wire.CacheForecast, error)
+	// CachePrune removes entries of the result cache and of remote caches: leader.
+	CachePrune(ctx context.Context, by Subject, in wire.CachePrune) (wire.CachePruned, error)
+}
 
 func cacheRoutes() []Route {
 	return []Route{
@@ -30,7 +46,7 @@ func (s *Server) cacheList(c *call) error {
 	if _, err := pipeline.ParseDigest(cursor); cursor != "" && err != nil {
 		return invalid("cursor %.80q: use the one of the page before", cursor)
 	}
-	out, err := s.backend.CacheList(c.r.Context(), q.Get("pipeline"), limit, pipeline.Digest(cursor))
+	out, err := s.cfg.Cache.CacheList(c.r.Context(), q.Get("pipeline"), limit, pipeline.Digest(cursor))
 	if out.Entries == nil {
 		out.Entries = []wire.CacheEntry{}
 	}
@@ -38,7 +54,7 @@ func (s *Server) cacheList(c *call) error {
 }
 
 func (s *Server) cacheStats(c *call) error {
-	out, err := s.backend.CacheStats(c.r.Context())
+	out, err := s.cfg.Cache.CacheStats(c.r.Context())
 	return okOr(s, c, out, err)
 }
 
@@ -62,7 +78,7 @@ func (s *Server) cachePrune(c *call) error {
 	case !in.All && in.UnusedSeconds == 0 && in.MaxBytes == nil && in.Pipeline == "":
 		return invalid("say which results go: unusedSeconds, maxBytes, pipeline or all")
 	}
-	out, err := s.backend.CachePrune(c.r.Context(), c.by, in)
+	out, err := s.cfg.Cache.CachePrune(c.r.Context(), c.by, in)
 	return okOr(s, c, out, err)
 }
 
@@ -71,7 +87,7 @@ func (s *Server) cacheLookup(c *call) error {
 	if err != nil {
 		return err
 	}
-	out, err := s.backend.CacheLookup(c.r.Context(), c.by, in)
+	out, err := s.cfg.Cache.CacheLookup(c.r.Context(), c.by, in)
 	if out.Modules == nil {
 		out.Modules = []wire.ModuleForecast{}
 	}

@@ -1,6 +1,8 @@
 package api
 
-import "github.com/pipelined/pipelined/api/wire"
+import (
+	"github.com/pipelined/pipelined/api/wire"
+)
 
 func estimateRoutes() []Route {
 	return []Route{
@@ -14,7 +16,7 @@ func (s *Server) estimate(c *call) error {
 	if err != nil {
 		return err
 	}
-	out, err := s.backend.Estimate(c.r.Context(), c.by, in)
+	out, err := s.cfg.Runs.Estimate(c.r.Context(), c.by, in)
 	if out.Modules == nil {
 		out.Modules = []wire.ModuleEstimate{}
 	}

@@ -12,6 +12,13 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
+// Sessions is what the API needs of a node for interactive processes.
+type Sessions interface {
+	// Exec starts a process in the directory of an attempt, on whichever node that
+	// is, and gives the stream of its wire.ExecFrames. Closing it ends the process.
+	Exec(ctx context.Context, by Subject, id pipeline.RunID, module string, in wire.ExecRequest) (io.ReadWriteCloser, error)
+}
+
 // The bounds of a command.
 const (
 	maxExecWords = 4096
@@ -40,7 +47,7 @@ func (s *Server) exec(c *call) error {
 		c.w.Header().Set("Upgrade", wire.ExecProtocol)
 		return withStatus(http.StatusUpgradeRequired, pipeline.Invalid, "exec: want an HTTP/1.1 request with Connection: Upgrade and Upgrade: %s", wire.ExecProtocol)
 	}
-	stream, err := s.backend.Exec(c.r.Context(), c.by, id, module, in)
+	stream, err := s.cfg.Sessions.Exec(c.r.Context(), c.by, id, module, in)
 	if err != nil {
 		return err
 	}

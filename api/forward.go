@@ -19,6 +19,23 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
+// Router is what the API needs of a node to decide which node serves a call and
+// to reach that node. The methods neither block nor do I/O.
+type Router interface {
+	// IsLeader reports whether this node may serve calls that need the leader now.
+	IsLeader() bool
+	// HasState reports whether this node holds the replicated state.
+	HasState() bool
+	// Leader gives a transport to the leader and the base URL to use with it;
+	// pipeline.ErrNoLeader if none is known.
+	Leader(ctx context.Context) (http.RoundTripper, *url.URL, error)
+	// Stateful gives a transport to a node that holds the state, for a node that
+	// does not.
+	Stateful(ctx context.Context) (http.RoundTripper, *url.URL, error)
+	// Node gives a transport to a member by name or id.
+	Node(ctx context.Context, name string) (http.RoundTripper, *url.URL, error)
+}
+
 // target is where a call is served.
 type target struct {
 	// local serves here; stale marks a local answer that may be behind.
@@ -94,7 +111,7 @@ func (s *Server) try(c *call, repeat bool) (again bool, err error) {
 		return s.forward(c, rt, base, t.leader, repeat)
 	}
 	if t.stale {
-		h := s.backend.Health(c.r.Context())
+		h := s.cfg.Cluster.Health(c.r.Context())
 		c.w.Header().Set(wire.HeaderStale, "true")
 		c.w.Header().Set(wire.HeaderIndex, strconv.FormatUint(h.AppliedIndex, 10))
 		lag := "unknown" // without a leader nobody tells what this node has missed
@@ -109,9 +126,9 @@ func (s *Server) try(c *call, repeat bool) (again bool, err error) {
 		return false, err
 	case c.route.Where == OnLeader && errors.Is(err, pipeline.ErrNotLeader):
 		return true, err
-	case c.route.Where == OnState && kindOf(err) == pipeline.NotFound && !s.backend.IsLeader() && !staleAsked(c.r):
+	case c.route.Where == OnState && kindOf(err) == pipeline.NotFound && !s.cfg.Router.IsLeader() && !staleAsked(c.r):
 		// This node may not have heard yet of what the caller was just told.
-		rt, base, lerr := s.backend.Leader(c.r.Context())
+		rt, base, lerr := s.cfg.Router.Leader(c.r.Context())
 		if lerr != nil {
 			return pipeline.KindOf(lerr) == pipeline.Unavailable, lerr
 		}
@@ -124,41 +141,41 @@ func (s *Server) try(c *call, repeat bool) (again bool, err error) {
 // never passed on again: it goes back to where it came from, refused.
 func (s *Server) where(c *call) (target, error) {
 	state := func(stale bool) (target, error) {
-		if s.backend.HasState() {
-			return target{local: true, stale: stale && !s.backend.IsLeader()}, nil
+		if s.cfg.Router.HasState() {
+			return target{local: true, stale: stale && !s.cfg.Router.IsLeader()}, nil
 		}
 		if c.forwarded {
 			c.w.Header().Set(wire.HeaderNotExecuted, "1")
-			return target{}, pipeline.Errorf(pipeline.Unavailable, "node %s does not hold the cluster's state", s.backend.NodeName())
+			return target{}, pipeline.Errorf(pipeline.Unavailable, "node %s does not hold the cluster's state", s.cfg.NodeName)
 		}
-		return target{resolve: s.backend.Stateful}, nil
+		return target{resolve: s.cfg.Router.Stateful}, nil
 	}
 	switch c.route.Where {
 	case OnState:
 		return state(staleAsked(c.r))
 	case OnLeader:
 		switch {
-		case s.backend.IsLeader():
+		case s.cfg.Router.IsLeader():
 			return target{local: true}, nil
 		case c.route.Stale && staleAsked(c.r):
 			return state(true)
 		case c.forwarded:
 			return target{}, pipeline.ErrNotLeader
 		}
-		return target{resolve: s.backend.Leader, leader: true}, nil
+		return target{resolve: s.cfg.Router.Leader, leader: true}, nil
 	case OnNode:
 		name := c.r.PathValue("name")
 		if !token(name, 128) {
 			return target{}, invalid("node %.80q: want letters, digits, '.', '_' and '-'", name)
 		}
-		if name == s.backend.NodeName() || name == string(s.backend.NodeID()) {
+		if name == s.cfg.NodeName || name == string(s.cfg.NodeID) {
 			return target{local: true}, nil
 		}
 		if c.forwarded {
-			return target{}, pipeline.Errorf(pipeline.NotFound, "node %s: this is node %s", name, s.backend.NodeName())
+			return target{}, pipeline.Errorf(pipeline.NotFound, "node %s: this is node %s", name, s.cfg.NodeName)
 		}
 		return target{resolve: func(ctx context.Context) (http.RoundTripper, *url.URL, error) {
-			return s.backend.Node(ctx, name)
+			return s.cfg.Router.Node(ctx, name)
 		}}, nil
 	}
 	return target{local: true}, nil
@@ -246,7 +263,7 @@ func (s *Server) outgoing(ctx context.Context, c *call, base *url.URL) *http.Req
 		out.Header.Set("Accept-Encoding", "identity")
 	}
 	out.Header.Set(wire.HeaderRequestID, c.id)
-	out.Header.Set(wire.HeaderForwardedBy, string(s.backend.NodeID()))
+	out.Header.Set(wire.HeaderForwardedBy, string(s.cfg.NodeID))
 	setSubject(out.Header, c.by)
 	if body := c.body; len(body) > 0 {
 		out.ContentLength = int64(len(body))
@@ -307,8 +324,8 @@ func (s *Server) watchLeader(ctx context.Context, cancel context.CancelCauseFunc
 	mu.Lock()
 	defer mu.Unlock()
 	timer = time.AfterFunc(every, func() {
-		_, now, err := s.backend.Leader(ctx)
-		changed := s.backend.IsLeader() || err == nil && now.String() != was
+		_, now, err := s.cfg.Router.Leader(ctx)
+		changed := s.cfg.Router.IsLeader() || err == nil && now.String() != was
 		mu.Lock()
 		defer mu.Unlock()
 		switch {

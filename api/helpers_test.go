@@ -66,10 +66,11 @@ func newNode(tb testing.TB, b *apitest.Backend, change ...func(*api.Config)) *no
 			return "id-" + p, p, p != ""
 		},
 	}
+	b.Configure(&cfg)
 	for _, f := range change {
 		f(&cfg)
 	}
-	n := &node{Server: api.New(b, cfg), backend: b}
+	n := &node{Server: api.New(cfg), backend: b}
 	n.public, n.peer = serve(tb, n.PublicHandler()), serve(tb, n.PeerHandler())
 	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

@@ -11,6 +11,29 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
+// Logs is what the API needs of a node to read the output of modules. Both
+// calls need the replicated state; the bytes come from whichever node has them.
+type Logs interface {
+	// Follow sends the logs of a run. It returns after the RunEnd event, when send
+	// fails, or when ctx ends. send is called from one goroutine at a time.
+	Follow(ctx context.Context, id pipeline.RunID, in wire.FollowRequest, send func(wire.LogEvent) error) error
+	// Log opens the output of one attempt (0: the newest) at an offset. It reads
+	// what is there at the time of the call and does not wait for more.
+	Log(ctx context.Context, id pipeline.RunID, module string, attempt int, offset int64) (io.ReadCloser, LogInfo, error)
+}
+
+// LogInfo describes what Logs.Log opened.
+type LogInfo struct {
+	// Attempt is the attempt that was opened, from 1.
+	Attempt int
+	// Size is the length of the whole output at the time of the call, in bytes.
+	Size int64
+	// Final is set if the output will not grow.
+	Final bool
+	// Digest of the whole output if it is final and known; "" otherwise.
+	Digest pipeline.Digest
+}
+
 // followAll streams the output of all modules, or of those that are named,
 // from the beginning.
 func (s *Server) followAll(c *call) error {
@@ -94,7 +117,7 @@ func (s *Server) moduleLog(c *call) error {
 	if err != nil {
 		return err
 	}
-	l := &logReader{ctx: c.r.Context(), backend: s.backend, id: id, module: module, attempt: int(attempt)}
+	l := &logReader{ctx: c.r.Context(), logs: s.cfg.Logs, id: id, module: module, attempt: int(attempt)}
 	defer l.Close()
 	if err := l.open(int64(offset)); err != nil {
 		return err
@@ -144,7 +167,7 @@ func (s *Server) followModule(c *call, id pipeline.RunID, module string, from wi
 // attempt only.
 type logReader struct {
 	ctx     context.Context // of the request that the reader lives in
-	backend Backend
+	logs    Logs
 	id      pipeline.RunID
 	module  string
 	attempt int
@@ -155,7 +178,7 @@ type logReader struct {
 }
 
 func (l *logReader) open(offset int64) error {
-	r, info, err := l.backend.Log(l.ctx, l.id, l.module, l.attempt, offset)
+	r, info, err := l.logs.Log(l.ctx, l.id, l.module, l.attempt, offset)
 	if err != nil {
 		return err
 	}

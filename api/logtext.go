@@ -48,7 +48,7 @@ var errEnough = errors.New("enough")
 // moduleText answers with a part of one attempt's output as text, with
 // timestamps where they are wanted; attempt 0 is the newest.
 func (s *Server) moduleText(c *call, id pipeline.RunID, module string, attempt int, in wire.FollowRequest) error {
-	r, info, err := s.backend.Log(c.r.Context(), id, module, attempt, 0)
+	r, info, err := s.cfg.Logs.Log(c.r.Context(), id, module, attempt, 0)
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func (s *Server) moduleText(c *call, id pipeline.RunID, module string, attempt i
 	h.Set(wire.HeaderAttempt, strconv.Itoa(info.Attempt))
 	h.Set(wire.HeaderFinal, strconv.FormatBool(info.Final))
 	w, begun := stamper{times: in.Times}, false
-	err = s.backend.Follow(c.r.Context(), id, in, func(e wire.LogEvent) error {
+	err = s.cfg.Logs.Follow(c.r.Context(), id, in, func(e wire.LogEvent) error {
 		switch {
 		case e.Module != module:
 			return nil

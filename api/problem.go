@@ -102,7 +102,7 @@ func messageOf(err error, kind pipeline.Kind, requestID, node string) string {
 // fail answers with an error. Where bytes of another answer went out already
 // it breaks the connection instead, so that the caller sees that it was cut.
 func (s *Server) fail(c *call, err error) {
-	p := problemOf(err, c.id, s.backend.NodeName())
+	p := problemOf(err, c.id, s.cfg.NodeName)
 	switch {
 	case p.Status == http.StatusInternalServerError:
 		s.log.Error("request failed", "request", c.id, "method", c.r.Method, "path", c.r.URL.Path, "error", err)

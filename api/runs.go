@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -9,6 +10,52 @@ import (
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
 )
+
+// Runs is what the API needs of a node to create, read and change runs. Calls
+// marked leader reach it on the leader only: the server forwards them first.
+type Runs interface {
+	// Submit checks the source, makes sure that the workspace has its copies and
+	// commits the run, on the node that was asked. The same key again gives the
+	// same run. A *SourceError is an invalid pipeline.
+	Submit(ctx context.Context, by Subject, key string, in wire.SubmitRequest) (wire.RunCreated, error)
+	// Estimate predicts how long a run of a submission would take: leader.
+	Estimate(ctx context.Context, by Subject, in wire.SubmitRequest) (wire.Estimate, error)
+	// Runs lists runs, newest first: leader, or with stale any node that has the
+	// state.
+	Runs(ctx context.Context, q RunQuery) (wire.RunList, error)
+	// Run reads one run: leader, or with stale any node that has the state. It
+	// waits until the run's index is past afterIndex, at most wait, and leaves out
+	// modules that did not change after since.
+	Run(ctx context.Context, id pipeline.RunID, afterIndex uint64, wait time.Duration, since uint64) (wire.Run, error)
+	// Cancel cancels a run: leader. Cancelling it again changes nothing.
+	Cancel(ctx context.Context, by Subject, id pipeline.RunID, in wire.CancelRequest) (wire.RunSummary, error)
+	// Retry resumes a finished run: leader.
+	Retry(ctx context.Context, by Subject, id pipeline.RunID, in wire.RetryRequest) (wire.RunSummary, error)
+	// Pin exempts a run from retention, or ends the exemption: leader.
+	Pin(ctx context.Context, by Subject, id pipeline.RunID, pinned bool) (wire.RunSummary, error)
+	// Decide approves or rejects a module that waits for an approval: leader. The
+	// same decision again changes nothing; another one is a Conflict.
+	Decide(ctx context.Context, by Subject, id pipeline.RunID, module string, d pipeline.Decision, comment string) (wire.Module, error)
+	// Why explains the state of a module, or with "" of all modules: leader.
+	Why(ctx context.Context, id pipeline.RunID, module string) (wire.Why, error)
+	// Locks lists the locks that are held or waited for: leader.
+	Locks(ctx context.Context) (wire.LockList, error)
+}
+
+// RunQuery selects runs.
+type RunQuery struct {
+	// Limit is the greatest number of runs, from 1.
+	Limit int
+	// Cursor is the one of the page before; "" starts with the newest run.
+	Cursor string
+	// State and Pipeline select; "" takes all.
+	State    pipeline.RunState
+	Pipeline string
+}
+
+// SourceError is a refused pipeline: kind Invalid, with every mistake and its
+// place. The problem document carries the diagnostics.
+type SourceError = wire.SourceError
 
 // Bounds of what a caller may ask for.
 const (
@@ -73,7 +120,7 @@ func (s *Server) submit(c *call) error {
 			return err
 		}
 	}
-	out, err := s.backend.Submit(c.r.Context(), c.by, c.key, in)
+	out, err := s.cfg.Runs.Submit(c.r.Context(), c.by, c.key, in)
 	if err != nil {
 		return err
 	}
@@ -107,7 +154,7 @@ func (s *Server) runs(c *call) error {
 	if name != "" && !pipeline.ValidName(name) {
 		return invalid("pipeline=%.80s: want a pipeline's name", name)
 	}
-	out, err := s.backend.Runs(c.r.Context(), RunQuery{Limit: int(limit), Cursor: cursor, State: state, Pipeline: name})
+	out, err := s.cfg.Runs.Runs(c.r.Context(), RunQuery{Limit: int(limit), Cursor: cursor, State: state, Pipeline: name})
 	if out.Runs == nil {
 		out.Runs = []wire.RunSummary{}
 	}
@@ -141,7 +188,7 @@ func (s *Server) run(c *call) error {
 			return invalid("wait=%.40s: want a duration such as 30s", q.Get("wait"))
 		}
 	}
-	out, err := s.backend.Run(c.r.Context(), id, index, min(wait, maxWait), since)
+	out, err := s.cfg.Runs.Run(c.r.Context(), id, index, min(wait, maxWait), since)
 	if err != nil {
 		return err
 	}
@@ -164,7 +211,7 @@ func (s *Server) cancel(c *call) error {
 	if len(in.Request) > maxCursor {
 		return invalid("request: longer than %d bytes", maxCursor)
 	}
-	out, err := s.backend.Cancel(c.r.Context(), c.by, id, in)
+	out, err := s.cfg.Runs.Cancel(c.r.Context(), c.by, id, in)
 	return okOr(s, c, out, err)
 }
 
@@ -173,7 +220,7 @@ func (s *Server) pin(c *call, pinned bool) error {
 	if err != nil {
 		return err
 	}
-	out, err := s.backend.Pin(c.r.Context(), c.by, id, pinned)
+	out, err := s.cfg.Runs.Pin(c.r.Context(), c.by, id, pinned)
 	return okOr(s, c, out, err)
 }
 
@@ -197,7 +244,7 @@ func (s *Server) retry(c *call) error {
 			return badModule(m)
 		}
 	}
-	out, err := s.backend.Retry(c.r.Context(), c.by, id, in)
+	out, err := s.cfg.Runs.Retry(c.r.Context(), c.by, id, in)
 	return okOr(s, c, out, err)
 }
 
@@ -210,11 +257,11 @@ func (s *Server) why(c *call) error {
 	if module != "" && !wire.ValidModule(module) {
 		return badModule(module)
 	}
-	out, err := s.backend.Why(c.r.Context(), id, module)
+	out, err := s.cfg.Runs.Why(c.r.Context(), id, module)
 	return okOr(s, c, out, err)
 }
 
 func (s *Server) locks(c *call) error {
-	out, err := s.backend.Locks(c.r.Context())
+	out, err := s.cfg.Runs.Locks(c.r.Context())
 	return okOr(s, c, out, err)
 }

@@ -1,12 +1,30 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
 )
+
+// Schedules is what the API needs of a node for schedules.
+type Schedules interface {
+	// RegisterSchedule registers or replaces a schedule, on the node that was
+	// asked. The same key again changes nothing. A *SourceError is an invalid
+	// pipeline.
+	RegisterSchedule(ctx context.Context, by Subject, key string, in wire.SubmitRequest) (wire.Schedule, error)
+	// Schedules lists them, Schedule reads one: leader, or with stale any node
+	// that has the state.
+	Schedules(ctx context.Context) (wire.ScheduleList, error)
+	Schedule(ctx context.Context, name string) (wire.Schedule, error)
+	// ChangeSchedule pauses, resumes or removes a schedule: leader.
+	ChangeSchedule(ctx context.Context, by Subject, name string, change ScheduleChange) (wire.Schedule, error)
+	// TriggerSchedule creates a run of a schedule now: leader. The same key again
+	// gives the same run.
+	TriggerSchedule(ctx context.Context, by Subject, key, name string) (wire.RunCreated, error)
+}
 
 func scheduleRoutes() []Route {
 	return []Route{
@@ -55,7 +73,7 @@ func (s *Server) registerSchedule(c *call) error {
 			return err
 		}
 	}
-	out, err := s.backend.RegisterSchedule(c.r.Context(), c.by, c.key, in)
+	out, err := s.cfg.Schedules.RegisterSchedule(c.r.Context(), c.by, c.key, in)
 	if err != nil {
 		return err
 	}
@@ -65,7 +83,7 @@ func (s *Server) registerSchedule(c *call) error {
 }
 
 func (s *Server) schedules(c *call) error {
-	out, err := s.backend.Schedules(c.r.Context())
+	out, err := s.cfg.Schedules.Schedules(c.r.Context())
 	if out.Schedules == nil {
 		out.Schedules = []wire.Schedule{}
 	}
@@ -77,7 +95,7 @@ func (s *Server) schedule(c *call) error {
 	if err != nil {
 		return err
 	}
-	out, err := s.backend.Schedule(c.r.Context(), name)
+	out, err := s.cfg.Schedules.Schedule(c.r.Context(), name)
 	return okOr(s, c, out, err)
 }
 
@@ -86,7 +104,7 @@ func (s *Server) removeSchedule(c *call) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.backend.ChangeSchedule(c.r.Context(), c.by, name, ScheduleRemove); err != nil {
+	if _, err := s.cfg.Schedules.ChangeSchedule(c.r.Context(), c.by, name, ScheduleRemove); err != nil {
 		return err
 	}
 	return s.ok(c, wire.Success{Success: true})
@@ -98,7 +116,7 @@ func changeSchedule(change ScheduleChange) func(*Server, *call) error {
 		if err != nil {
 			return err
 		}
-		out, err := s.backend.ChangeSchedule(c.r.Context(), c.by, name, change)
+		out, err := s.cfg.Schedules.ChangeSchedule(c.r.Context(), c.by, name, change)
 		return okOr(s, c, out, err)
 	}
 }
@@ -108,7 +126,7 @@ func (s *Server) triggerSchedule(c *call) error {
 	if err != nil {
 		return err
 	}
-	out, err := s.backend.TriggerSchedule(c.r.Context(), c.by, c.key, name)
+	out, err := s.cfg.Schedules.TriggerSchedule(c.r.Context(), c.by, c.key, name)
 	if err != nil {
 		return err
 	}

@@ -16,9 +16,32 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// Config holds what a Server needs besides its backend. The zero value of a
-// duration or a size means its default.
+// Config holds what a Server needs. The interfaces must all be set, to values
+// that are safe for concurrent use, whose calls end when their context does and
+// whose errors carry a pipeline.Kind. The zero value of a duration or a size
+// means its default.
 type Config struct {
+	// NodeID and NodeName say which node this is.
+	NodeID   pipeline.NodeID
+	NodeName string
+
+	Router Router
+	Auth   Authenticator
+
+	Runs        Runs
+	Logs        Logs
+	Artifacts   Artifacts
+	Blobs       Blobs
+	Cache       Cache
+	RemoteCache RemoteCache
+	Schedules   Schedules
+	Secrets     Secrets
+	Tokens      Tokens
+	Cluster     Cluster
+	Executions  Executions
+	Workers     Workers
+	Sessions    Sessions
+
 	// Logger gets failures as errors and each request at debug. Nil: nothing.
 	Logger hclog.Logger
 	// AllowedHosts says whether a host name (without port, in lower case) is
@@ -81,10 +104,9 @@ var errStopping = &pipeline.Error{Kind: pipeline.Unavailable, Message: "this nod
 // Server is the HTTP face of one node. It is made by New, serves through its
 // two handlers, and is ended by Shutdown. It is safe for concurrent use.
 type Server struct {
-	backend Backend
-	cfg     Config
-	log     hclog.Logger
-	csrf    *http.CrossOriginProtection
+	cfg  Config
+	log  hclog.Logger
+	csrf *http.CrossOriginProtection
 	// stopping ends long calls; stop cancels it.
 	stopping context.Context
 	stop     context.CancelFunc
@@ -97,12 +119,11 @@ type Server struct {
 	idle   chan struct{}
 }
 
-// New makes a server over a backend. It does no I/O and starts nothing.
-func New(backend Backend, cfg Config) *Server {
+// New makes a server. It does no I/O and starts nothing.
+func New(cfg Config) *Server {
 	cfg.defaults()
 	stopping, stop := context.WithCancel(context.Background())
 	return &Server{
-		backend:  backend,
 		cfg:      cfg,
 		log:      cfg.Logger,
 		csrf:     http.NewCrossOriginProtection(),
@@ -198,7 +219,7 @@ func (s *Server) entry(next http.Handler, peer bool) http.Handler {
 		c.w = &response{ResponseWriter: w, rc: rc, timeout: s.cfg.WriteTimeout}
 		h := w.Header()
 		h.Set(wire.HeaderRequestID, c.id)
-		h.Set(wire.HeaderNode, s.backend.NodeName())
+		h.Set(wire.HeaderNode, s.cfg.NodeName)
 		h.Set("X-Content-Type-Options", "nosniff")
 		defer s.finish(c, start)
 		if r.ProtoMajor == 1 {

@@ -143,7 +143,7 @@ func (s *Server) follow(c *call, id pipeline.RunID, in wire.FollowRequest) error
 	stream := &eventStream{c: c}
 	stop := stream.keepAlive(s.cfg.KeepAlive, cancel)
 	defer stop() // a panic below must not leave it with a writer that is gone
-	err := s.backend.Follow(ctx, id, in, func(e wire.LogEvent) error {
+	err := s.cfg.Logs.Follow(ctx, id, in, func(e wire.LogEvent) error {
 		return stream.send(eventOf(e))
 	})
 	stop()
@@ -156,7 +156,7 @@ func (s *Server) follow(c *call, id pipeline.RunID, in wire.FollowRequest) error
 	case stopping:
 		return errStopping
 	case stream.opened && ctx.Err() == nil:
-		return stream.send("", wire.EventError, problemOf(err, c.id, s.backend.NodeName()))
+		return stream.send("", wire.EventError, problemOf(err, c.id, s.cfg.NodeName))
 	}
 	return err
 }

@@ -14,24 +14,24 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// ToolBackend is what the API needs of its node for the caches of other tools.
-// OpenTool, FindTools, PutTool and DeleteTool are served by the node that is
-// asked, whatever part it has in the cluster.
-type ToolBackend interface {
-	// OpenTool opens what is kept under a key. Kind NotFound where nothing is, or
-	// its bytes are nowhere; the entry is gone then.
+// RemoteCache is what the API needs of a node for the remote caches of Bazel,
+// ccache and Turborepo. All calls but ListTools are served by the node that was
+// asked, whatever its role.
+type RemoteCache interface {
+	// OpenTool opens the entry of a key. Kind NotFound if there is none, or if no
+	// node has its bytes; the entry is deleted then.
 	OpenTool(ctx context.Context, k pipeline.ToolKey) (Blob, pipeline.ToolEntry, error)
-	// FindTools looks for entries whose bytes are on some node; nil in the place of
-	// each that is not there.
+	// FindTools looks for entries whose bytes are on some node. The answer has one
+	// element per key; nil if there is no such entry.
 	FindTools(ctx context.Context, keys []pipeline.ToolKey) ([]*pipeline.ToolEntry, error)
-	// PutTool keeps what r gives under the key of e, with its tag and duration. It
-	// returns when the bytes are on two nodes, where there are two, and the entry is
-	// committed. A *NoRoomError where the disk is too full.
+	// PutTool stores what r gives under the key of e, with its tag and duration. It
+	// returns once the bytes are on two nodes, if there are two, and the entry is
+	// committed. A *NoRoomError if the disk is too full.
 	PutTool(ctx context.Context, e pipeline.ToolEntry, r io.Reader) error
-	// DeleteTool removes an entry; one that is not there is no error.
+	// DeleteTool removes an entry; a missing one is no error.
 	DeleteTool(ctx context.Context, k pipeline.ToolKey) error
-	// ListTools: leader, or any node that has the state with stale. It lists the
-	// entries of a kind, or with "" of all, behind the key after.
+	// ListTools lists the entries of a kind, or with "" of all kinds, behind the
+	// key after: leader, or with stale any node that has the state.
 	ListTools(ctx context.Context, kind string, limit int, after pipeline.ToolKey) (wire.ToolList, error)
 }
 
@@ -102,7 +102,7 @@ func (s *Server) toolGet(c *call, k pipeline.ToolKey) error {
 		return err
 	}
 	if c.r.Method == http.MethodHead {
-		found, err := s.backend.FindTools(c.r.Context(), []pipeline.ToolKey{k})
+		found, err := s.cfg.RemoteCache.FindTools(c.r.Context(), []pipeline.ToolKey{k})
 		switch {
 		case err != nil:
 			return err
@@ -114,7 +114,7 @@ func (s *Server) toolGet(c *call, k pipeline.ToolKey) error {
 		c.w.WriteHeader(http.StatusOK)
 		return nil
 	}
-	b, e, err := s.backend.OpenTool(c.r.Context(), k)
+	b, e, err := s.cfg.RemoteCache.OpenTool(c.r.Context(), k)
 	if err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ func (s *Server) storeTool(c *call, e pipeline.ToolEntry) error {
 	}
 	defer done()
 	in := &bodyReader{r: body}
-	err = s.backend.PutTool(c.r.Context(), e, in)
+	err = s.cfg.RemoteCache.PutTool(c.r.Context(), e, in)
 	switch {
 	case in.err != nil: // what the store says of it is less exact
 		return in.err
@@ -174,7 +174,7 @@ func (s *Server) toolDelete(c *call, k pipeline.ToolKey) error {
 	if err := k.Check(); err != nil {
 		return err
 	}
-	if err := s.backend.DeleteTool(c.r.Context(), k); err != nil {
+	if err := s.cfg.RemoteCache.DeleteTool(c.r.Context(), k); err != nil {
 		return err
 	}
 	c.w.WriteHeader(http.StatusNoContent)
@@ -234,7 +234,7 @@ func (s *Server) turboQuery(c *call) error {
 			return err
 		}
 	}
-	found, err := s.backend.FindTools(c.r.Context(), keys)
+	found, err := s.cfg.RemoteCache.FindTools(c.r.Context(), keys)
 	if err != nil {
 		return err
 	}
@@ -284,7 +284,7 @@ func (s *Server) toolList(c *call) error {
 			return invalid("cursor %.80q: use the one of the page before", cursor)
 		}
 	}
-	out, err := s.backend.ListTools(c.r.Context(), kind, limit, after)
+	out, err := s.cfg.RemoteCache.ListTools(c.r.Context(), kind, limit, after)
 	if out.Entries == nil {
 		out.Entries = []wire.ToolEntry{}
 	}

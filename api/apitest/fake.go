@@ -17,7 +17,7 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// Backend is an api.Backend made of functions. The zero value is a leader with
+// Backend has the interfaces of package api, made of functions. The zero value is a leader with
 // state that knows no token. It is safe for concurrent use as far as its
 // functions are; they must be set before it is used.
 type Backend struct {
@@ -81,7 +81,12 @@ type Backend struct {
 	DeleteSecretFunc         func(context.Context, api.Subject, string) error
 }
 
-var _ api.Backend = (*Backend)(nil)
+// Configure sets what a server needs of a node to this one.
+func (b *Backend) Configure(cfg *api.Config) {
+	cfg.NodeID, cfg.NodeName = b.NodeID(), b.NodeName()
+	cfg.Router, cfg.Auth, cfg.Runs, cfg.Logs, cfg.Artifacts, cfg.Blobs, cfg.Cache, cfg.RemoteCache = b, b, b, b, b, b, b, b
+	cfg.Schedules, cfg.Secrets, cfg.Tokens, cfg.Cluster, cfg.Executions, cfg.Workers, cfg.Sessions = b, b, b, b, b, b, b
+}
 
 func unset(method string) error {
 	return pipeline.Errorf(pipeline.Internal, "apitest: %s is not set", method)
@@ -95,7 +100,7 @@ type blob struct{ *bytes.Reader }
 func (b blob) Size() int64  { return b.Reader.Size() }
 func (b blob) Close() error { return nil }
 
-// The methods of api.Backend.
+// The methods of the interfaces of package api.
 
 func (b *Backend) NodeID() pipeline.NodeID {
 	if b.ID == "" {

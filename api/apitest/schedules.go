@@ -7,7 +7,7 @@ import (
 	"github.com/pipelined/pipelined/api/wire"
 )
 
-// ScheduleFuncs are the methods of api.Backend about schedules.
+// ScheduleFuncs are the methods of api.Schedules.
 type ScheduleFuncs struct {
 	RegisterScheduleFunc func(context.Context, api.Subject, string, wire.SubmitRequest) (wire.Schedule, error)
 	SchedulesFunc        func(context.Context) (wire.ScheduleList, error)

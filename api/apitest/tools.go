@@ -9,7 +9,7 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// ToolFuncs are the methods of api.ToolBackend.
+// ToolFuncs are the methods of api.RemoteCache.
 type ToolFuncs struct {
 	OpenToolFunc   func(context.Context, pipeline.ToolKey) (api.Blob, pipeline.ToolEntry, error)
 	FindToolsFunc  func(context.Context, []pipeline.ToolKey) ([]*pipeline.ToolEntry, error)

@@ -26,7 +26,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func serve(tb testing.TB, b *apitest.Backend, wrap func(http.Handler) http.Handler) *httptest.Server {
 	tb.Helper()
 	b.Subjects = map[string]api.Subject{"t": {Name: "t", Role: api.RoleAdmin}}
-	s := api.New(b, api.Config{LeaderWait: 100 * time.Millisecond, KeepAlive: 50 * time.Millisecond})
+	cfg := api.Config{LeaderWait: 100 * time.Millisecond, KeepAlive: 50 * time.Millisecond}
+	b.Configure(&cfg)
+	s := api.New(cfg)
 	h := s.PublicHandler()
 	if wrap != nil {
 		h = wrap(h)

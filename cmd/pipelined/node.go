@@ -41,4 +41,4 @@ func openNode(ctx context.Context, cfg nodeConfig) (clusterNode, error) {
 type builtNode struct{ *node.Node }
 
 // Load asks the node itself.
-func (b builtNode) Load(ctx context.Context) int { return b.Backend().Health(ctx).CurrentLoad }
+func (b builtNode) Load(ctx context.Context) int { return b.Health(ctx).CurrentLoad }

@@ -19,12 +19,6 @@ type backend Node
 
 func (b *backend) node() *Node { return (*Node)(b) }
 
-// NodeID says who this is.
-func (b *backend) NodeID() pipeline.NodeID { return b.id }
-
-// NodeName says who this is, for people.
-func (b *backend) NodeName() string { return b.cfg.Name }
-
 // IsLeader says whether the orchestrator runs here and is ready.
 func (b *backend) IsLeader() bool { return b.orch.Leading() }
 

@@ -55,7 +55,7 @@ func TestNode_damagedRaft(t *testing.T) {
 	third, _, stop := startNode(t, Config{Name: "n3", Join: join, DataDir: dir})
 	old := third.id
 	voters := func() error {
-		if h := first.Backend().Health(t.Context()); len(h.Voters) != 3 || !slices.Contains(h.Voters, "n3") {
+		if h := first.Health(t.Context()); len(h.Voters) != 3 || !slices.Contains(h.Voters, "n3") {
 			return fmt.Errorf("voters are %v", h.Voters)
 		}
 		return nil
@@ -73,7 +73,7 @@ func TestNode_damagedRaft(t *testing.T) {
 		t.Errorf("set aside: %v, %v", aside, err)
 	}
 	eventually(t, func() error {
-		if h := third.Backend().Health(t.Context()); h.Role != "voter" && h.Role != "leader" {
+		if h := third.Health(t.Context()); h.Role != "voter" && h.Role != "leader" {
 			return fmt.Errorf("it is a %s", h.Role)
 		}
 		return voters()

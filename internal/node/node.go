@@ -312,8 +312,8 @@ func (n *Node) HTTPAddr() string { return n.listener.Addr().String() }
 // HTTPS reports whether the HTTP port speaks TLS.
 func (n *Node) HTTPS() bool { return n.https }
 
-// Backend is what the API serves.
-func (n *Node) Backend() api.Backend { return (*backend)(n) }
+// Health describes this node and what it knows of its cluster.
+func (n *Node) Health(ctx context.Context) wire.Health { return (*backend)(n).Health(ctx) }
 
 // ID is the node's.
 func (n *Node) ID() pipeline.NodeID { return n.id }

@@ -33,7 +33,7 @@ func openCluster(tb testing.TB, n int) []*client.Client {
 		clients = append(clients, c)
 	}
 	eventually(tb, func() error {
-		if h := first.Backend().Health(tb.Context()); len(h.Voters) != n {
+		if h := first.Health(tb.Context()); len(h.Voters) != n {
 			return fmt.Errorf("voters are %v", h.Voters)
 		}
 		return nil

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/peer"
@@ -302,5 +301,3 @@ func (m members) Workers() []pipeline.Member {
 
 // Changes tells when the list may have changed, until stop.
 func (m members) Changes() (changes <-chan struct{}, stop func()) { return m.n.cluster.Changes() }
-
-var _ api.Backend = (*backend)(nil)

@@ -465,5 +465,3 @@ func (n *Node) askAnyone(ctx context.Context, keys []pipeline.ToolKey) ([]*pipel
 	}
 	return nil, pipeline.ErrNoLeader
 }
-
-var _ api.ToolBackend = (*backend)(nil)

@@ -53,7 +53,7 @@ func openToolCluster(tb testing.TB, voters int, worker bool, limits Limits) *too
 		x.nodes = append(x.nodes, n)
 	}
 	eventually(tb, func() error {
-		if h := x.nodes[0].Backend().Health(tb.Context()); len(h.Voters) != voters || h.Status != "healthy" {
+		if h := x.nodes[0].Health(tb.Context()); len(h.Voters) != voters || h.Status != "healthy" {
 			return fmt.Errorf("voters are %v, it is %s", h.Voters, h.Status)
 		}
 		return nil

@@ -1,0 +1,106 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/pipelined/pipelined/api/wire"
+)
+
+// Executions is what the API needs of a node to run single modules over the
+// execution protocol.
+type Executions interface {
+	// Execute runs one module on this node, as a run of its own. With async it
+	// returns after the commit, with done false.
+	Execute(ctx context.Context, by Subject, in wire.ExecuteRequest, async bool) (out wire.ExecuteResponse, done bool, err error)
+	// CancelExecution cancels one; it works on any node.
+	CancelExecution(ctx context.Context, by Subject, in wire.CancelExecution) error
+}
+
+func (s *Server) execute(c *call) error {
+	in, err := document[wire.ExecuteRequest](c)
+	if err != nil {
+		return err
+	}
+	if err := checkExecution(in.ExecutionID); err != nil {
+		return err
+	}
+	async := prefersAsync(c.r.Header.Values("Prefer"))
+	if async {
+		c.w.Header().Set("Preference-Applied", "respond-async")
+	}
+	out, done, err := s.cfg.Executions.Execute(c.r.Context(), c.by, in, async)
+	if err != nil {
+		return err
+	}
+	status := http.StatusOK
+	switch {
+	case !done:
+		// Nothing else is known of it yet.
+		s.writeJSON(c, http.StatusAccepted, "application/json", wire.ExecuteAccepted{ExecutionID: out.ExecutionID, WorkerID: out.WorkerID})
+		return nil
+	case !out.Success:
+		status = http.StatusInternalServerError
+	}
+	s.writeJSON(c, status, "application/json", out)
+	return nil
+}
+
+// checkExecution bounds an execution's id. It may be a caller's own or an
+// attempt's ("run/module/attempt"); what else it must be the backend knows.
+func checkExecution(id string) error {
+	if id == "" || len(id) > wire.MaxModuleName+128 {
+		return invalid("executionId: want 1 to %d bytes", wire.MaxModuleName+128)
+	}
+	for _, c := range id {
+		if c < 0x20 || c == 0x7f {
+			return invalid("executionId: a control character is not allowed")
+		}
+	}
+	return nil
+}
+
+// prefersAsync reads the header Prefer for respond-async.
+func prefersAsync(values []string) bool {
+	for _, v := range values {
+		for item := range strings.SplitSeq(v, ",") {
+			name, _, _ := strings.Cut(item, ";")
+			if strings.EqualFold(strings.TrimSpace(name), "respond-async") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// executeFailure is the protocol's body for an execution that came to nothing.
+// The header with the kind tells it from a module that failed.
+func executeFailure(s *Server, c *call, p wire.Problem) (int, any) {
+	in, _ := document[wire.ExecuteRequest](c) // what cannot be read has no id
+	return p.Status, wire.ExecuteResponse{
+		ExecutionID:   in.ExecutionID,
+		WorkerID:      s.cfg.NodeName,
+		ErrorMessage:  p.Detail,
+		ExceptionType: p.Kind,
+		StackTrace:    "request " + c.id,
+	}
+}
+
+func plainFailure(_ *Server, _ *call, p wire.Problem) (int, any) {
+	return p.Status, wire.Success{ErrorMessage: p.Detail}
+}
+
+func (s *Server) cancelExecution(c *call) error {
+	in, err := document[wire.CancelExecution](c)
+	if err != nil {
+		return err
+	}
+	if err := checkExecution(in.ExecutionID); err != nil {
+		return err
+	}
+	if err := s.cfg.Executions.CancelExecution(c.r.Context(), c.by, in); err != nil {
+		return err
+	}
+	return s.ok(c, wire.Success{Success: true})
+}
