@@ -99,8 +99,10 @@ func (a *attempt) told() Status {
 	}
 	if a.mask != nil {
 		st.Reason, st.StartError, st.HookFailed = a.mask.String(st.Reason), a.mask.String(st.StartError), a.mask.String(st.HookFailed)
-		if err := maskResult(a.p.Dir, a.mask); err != nil {
-			a.e.log.Error("mask result", "attempt", a.p.ID, "error", err)
+		if a.p.Result != "" {
+			if err := maskResult(a.p.Result, a.mask); err != nil {
+				a.e.log.Error("mask result", "attempt", a.p.ID, "error", err)
+			}
 		}
 	}
 	return st

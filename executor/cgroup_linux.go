@@ -307,7 +307,7 @@ func removeCgroup(path string) {
 			removeCgroup(path + "/" + e.Name())
 		}
 	}
-	_ = rmdir(path)
+	_ = unix.Rmdir(path)
 }
 
 // killCgroup kills all that is in a group that an earlier runner left, and

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -311,9 +310,6 @@ func (c *Client) startSome(ctx context.Context, ps []Process, refused *RefusedEr
 		if s.incarnation != m.Incarnation {
 			return refused, ErrUnknownStart
 		}
-		if m.Processes, refused = bearable(m.Processes, s.version, refused); len(m.Processes) == 0 {
-			return refused, nil
-		}
 		reply, err := s.exchange(ctx, &m)
 		if errors.Is(err, errSessionLost) {
 			c.abandon(s)
@@ -332,25 +328,6 @@ func (c *Client) startSome(ctx context.Context, ps []Process, refused *RefusedEr
 		}
 		return refused, nil
 	}
-}
-
-// bearable leaves out what a keeper of an older version would start wrongly.
-func bearable(ps []Process, version int, refused *RefusedError) ([]Process, *RefusedError) {
-	for i := range ps {
-		if ps[i].version() <= version {
-			continue
-		}
-		kept := slices.Clone(ps[:i])
-		for _, p := range ps[i:] {
-			if p.version() <= version {
-				kept = append(kept, p)
-			} else {
-				refused = refused.refuse(p.ID, ErrOldKeeper)
-			}
-		}
-		return kept, refused
-	}
-	return ps, refused
 }
 
 // Stop implements Runner.

@@ -19,9 +19,8 @@
 // silence, time, memory and processors can be bounded; see Process.
 //
 // The package knows nothing of runs, of the cluster, or of where files come
-// from. Helpers build what a Process needs: Prepare and Remove the folder,
-// Environ the environment, WriteScript the script; ReadResult takes what the
-// module wrote to $PIPELINED_OUTPUT. Everything exported may be used from many goroutines.
+// from: its caller has prepared the directory, the environment and the script of
+// a Process. Everything exported may be used from many goroutines.
 //
 // A runner changes its process: files above standard error become close-on-exec,
 // core dumps are turned off, the umask becomes 022, and threads that start

@@ -167,11 +167,9 @@ func TestKeeper_hooksAndMaskWithoutDaemon(t *testing.T) {
 		p := hooked(first.shell(`echo $$ >$DIR/child; while [ ! -e $DIR/go ]; do sleep 0.01; done
 			echo "S=$S"; printf %s "$S" | base64; printf 'v=%s\n' "x$S" >$PIPELINED_OUTPUT; exit 3`),
 			map[executor.When]string{executor.HookFailure: "echo failed $S", executor.HookAfter: "touch $DIR/after; echo after $S; printf correct-horse"})
-		env, err := executor.Environ(executor.EnvConfig{Dir: p.Dir, Declared: map[string]string{"S": secret, "DIR": p.Dir}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.Env, p.Mask = env, []string{secret}
+		p.Result = p.Dir + "/result"
+		p.Env = append(p.Env, "S="+secret, "PIPELINED_OUTPUT="+p.Result)
+		p.Mask = []string{secret}
 		first.start(p)
 		pidIn(t, p.Dir+"/child")
 		if err := first.r.Close(); err != nil {
@@ -189,7 +187,7 @@ func TestKeeper_hooksAndMaskWithoutDaemon(t *testing.T) {
 		for _, root := range []string{cfg.DataDir, p.Dir} {
 			mustNotHold(t, root, secret)
 		}
-		if res, err := executor.ReadResult(p.Dir); err != nil || string(res) != `{"v":"x***"}` {
+		if res, err := executor.TakeResult(p.Result); err != nil || string(res) != "v=x***\n" {
 			t.Errorf("result %s, %v", res, err)
 		}
 	})
@@ -215,22 +213,20 @@ func mustNotHold(t *testing.T, root, secret string) {
 func TestRunner_maskedResults(t *testing.T) {
 	b := newLocal(t, executor.Config{})
 	for text, want := range map[string]string{
-		"a=123456789\nb=2": `{"a":"***","b":"2"}`,
+		"a=123456789\nb=2": "a=***\nb=2",
 		`{"a":123456789,"b":[true,"x123456789"],"c":{"d":12}}`: `{"a":"***","b":[true,"x***"],"c":{"d":12}}`,
-		"a<<E\nline one\nline two\nE\nb=1":                     `{"a":"***","b":"1"}`,
+		"a<<E\nline one\nline two\nE\nb=1":                     "a<<E\n***\nE\nb=1",
 		"":                                                     "",
 	} {
 		p := b.shell(`cat $DIR/text >$PIPELINED_OUTPUT`)
-		env, err := executor.Environ(executor.EnvConfig{Dir: p.Dir, Declared: map[string]string{"DIR": p.Dir}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.Env, p.Mask = env, []string{"123456789", "line one\nline two\n"}
+		p.Result = p.Dir + "/result"
+		p.Env = append(p.Env, "PIPELINED_OUTPUT="+p.Result)
+		p.Mask = []string{"123456789", "line one\nline two\n"}
 		if err := os.WriteFile(p.Dir+"/text", []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		b.run(p)
-		if res, err := executor.ReadResult(p.Dir); err != nil || string(res) != want {
+		if res, err := executor.TakeResult(p.Result); err != nil || string(res) != want {
 			t.Errorf("%q: %s, %v; want %s", text, res, err, want)
 		}
 	}

@@ -54,7 +54,7 @@ func kill(cmd *exec.Cmd) {
 func TestKeeper_adoption(t *testing.T) {
 	eachKind(t, func(t *testing.T, cfg executor.Config) {
 		dir := filepath.Join(t.TempDir(), "a")
-		if err := executor.Prepare(dir); err != nil {
+		if err := os.MkdirAll(dir+"/work", 0o755); err != nil {
 			t.Fatal(err)
 		}
 		daemon, incarnation := startDaemon(t, cfg.DataDir, dir,
@@ -98,7 +98,7 @@ func TestKeeper_adoption(t *testing.T) {
 func TestKeeper_exitWhileNoDaemon(t *testing.T) {
 	cfg := executor.Config{DataDir: keeperDir(t)}
 	dir := filepath.Join(t.TempDir(), "a")
-	if err := executor.Prepare(dir); err != nil {
+	if err := os.MkdirAll(dir+"/work", 0o755); err != nil {
 		t.Fatal(err)
 	}
 	daemon, _ := startDaemon(t, cfg.DataDir, dir, `echo $$ >$DIR/child; while [ ! -e $DIR/go ]; do sleep 0.01; done; echo done; exit 3`)

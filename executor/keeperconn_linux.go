@@ -99,8 +99,7 @@ func (c *keeperConn) serve() error {
 	if err != nil {
 		return fmt.Errorf("hello: %w", err)
 	}
-	version, err := c.greet(m)
-	if err != nil {
+	if err := c.greet(m); err != nil {
 		_ = c.send(&message{Kind: kindWelcome, PID: os.Getpid(), Errors: wireErrors(err)})
 		return err
 	}
@@ -108,7 +107,7 @@ func (c *keeperConn) serve() error {
 		return err
 	}
 	// The welcome goes first: from take on, exits go to this daemon.
-	err = c.send(&message{Kind: kindWelcome, Magic: protoMagic, Max: version, PID: os.Getpid(), Incarnation: c.k.e.incarnation})
+	err = c.send(&message{Kind: kindWelcome, Magic: protoMagic, Version: protoVersion, PID: os.Getpid(), Incarnation: c.k.e.incarnation})
 	if err != nil {
 		return err
 	}
@@ -124,18 +123,18 @@ func (c *keeperConn) serve() error {
 	}
 }
 
-// greet checks a hello and chooses the version.
-func (c *keeperConn) greet(m *message) (int, error) {
+// greet checks a hello.
+func (c *keeperConn) greet(m *message) error {
 	switch {
 	case m.Kind != kindHello || m.Magic != protoMagic:
-		return 0, pipeline.Errorf(pipeline.Invalid, "this is the keeper of a pipelined agent; the caller speaks something else")
+		return pipeline.Errorf(pipeline.Invalid, "this is the keeper of a pipelined agent; the caller speaks something else")
 	case m.DataDir != c.k.cfg.DataDir:
-		return 0, pipeline.Errorf(pipeline.Invalid, "this keeper holds %s, not %s", c.k.cfg.DataDir, m.DataDir)
-	case m.Min > protoMax || m.Max < protoMin:
-		return 0, pipeline.Errorf(pipeline.Conflict, "the keeper (pid %d) speaks versions %d to %d of its protocol and this program %d to %d: "+
-			"let its attempts end, then stop it with TERM", os.Getpid(), protoMin, protoMax, m.Min, m.Max)
+		return pipeline.Errorf(pipeline.Invalid, "this keeper holds %s, not %s", c.k.cfg.DataDir, m.DataDir)
+	case m.Version != protoVersion:
+		return pipeline.Errorf(pipeline.Conflict, "the keeper (pid %d) speaks version %d of its protocol and this program version %d: "+
+			"wait until its attempts have ended, then stop it with TERM", os.Getpid(), protoVersion, m.Version)
 	}
-	return min(m.Max, protoMax), nil
+	return nil
 }
 
 // answer does what one message asks.

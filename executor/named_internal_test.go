@@ -39,10 +39,10 @@ func namedEngine(t *testing.T, dataDir string, exits chan Status) *engine {
 func namedModule(t *testing.T, id, script string) (p Process) {
 	t.Helper()
 	dir := t.TempDir() + "/a"
-	if err := Prepare(dir); err != nil {
+	if err := os.MkdirAll(dir+"/work", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	return Process{ID: id, Dir: dir, WorkDir: WorkPath(dir), Argv: []string{"/bin/sh", "-c", script}, Env: []string{"PATH=/usr/bin:/bin", "DIR=" + dir}}
+	return Process{ID: id, Dir: dir, WorkDir: dir + "/work", Argv: []string{"/bin/sh", "-c", script}, Env: []string{"PATH=/usr/bin:/bin", "DIR=" + dir}}
 }
 
 func waitExit(t *testing.T, exits chan Status) Status {

@@ -24,7 +24,7 @@ type Process struct {
 	// Argv is the command. Without a slash its first word is looked up in the
 	// PATH of Env; a relative path is relative to WorkDir.
 	Argv []string `cbor:"4,keyasint"`
-	// Env is the complete environment, as Environ makes it. The runner adds
+	// Env is the complete environment, as environ.Build makes it. The runner adds
 	// its cookie (CookieVariable) and nothing else.
 	Env []string `cbor:"5,keyasint,omitempty"`
 	// Timeout stops the process so long after its start; 0 means never.
@@ -45,8 +45,8 @@ type Process struct {
 	// means never.
 	IdleTimeout time.Duration `cbor:"11,keyasint,omitempty"`
 	// Mask holds values that are hidden (package mask) in the output, in the
-	// result file and in what Status says, before any of it reaches the disk.
-	// A runner keeps them in memory only.
+	// file Result and in the reasons that Status gives, before any of it reaches
+	// the disk. A runner keeps them in memory only.
 	Mask []string `cbor:"12,keyasint,omitempty"`
 	// Hooks run before and after the process; see Hook.
 	Hooks []Hook `cbor:"13,keyasint,omitempty"`
@@ -55,6 +55,9 @@ type Process struct {
 	// has the same bounds. They have no effect where EnforcedLimits says so.
 	Memory int64   `cbor:"14,keyasint,omitempty"`
 	CPU    float64 `cbor:"15,keyasint,omitempty"`
+	// Result is the file to which the module writes its result. With a Mask it
+	// is masked when the process has ended; the runner never deletes it.
+	Result string `cbor:"16,keyasint,omitempty"`
 }
 
 // ReasonLapsed is the reason of what was stopped because the lease lapsed.
@@ -62,13 +65,6 @@ const ReasonLapsed = "lost contact with the cluster"
 
 // MaxLapseGrace bounds the time between TERM and KILL when a lease lapses.
 const MaxLapseGrace = 2 * time.Second
-
-// LogName is the file in Process.Dir that holds standard output and standard
-// error as they came. It does not exist while there is no output.
-const LogName = "output.log"
-
-// TimesName is the file in Process.Dir that says when the output was written.
-const TimesName = "output.times"
 
 // State says whether a process runs.
 type State int
@@ -194,9 +190,6 @@ var (
 	ErrClosed = &pipeline.Error{Kind: pipeline.Unavailable, Message: "the runner is closed"}
 	// ErrReplaced is returned by a Client whose keeper serves a newer daemon.
 	ErrReplaced = &pipeline.Error{Kind: pipeline.Conflict, Message: "another daemon has taken over the keeper"}
-	// ErrOldKeeper refuses a process with a Mask, Hooks or IdleTimeout where an
-	// earlier version of this program serves as keeper.
-	ErrOldKeeper = &pipeline.Error{Kind: pipeline.Unavailable, Message: "the keeper is of an earlier version that knows neither secrets, hooks nor idle timeouts: let its attempts end, then stop it with TERM"}
 	// ErrUnknownStart is wrapped where a keeper was lost before it answered:
 	// the processes may have been started in the former incarnation, and must
 	// be taken for lost.

@@ -63,7 +63,7 @@ func TestRunner_exits(t *testing.T) {
 func TestRunner_startErrors(t *testing.T) {
 	everyRunner(t, executor.Config{}, func(t *testing.T, b *bench) {
 		write := func(dir, name, text string, mode os.FileMode) {
-			if err := os.WriteFile(filepath.Join(executor.WorkPath(dir), name), []byte(text), mode); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, "work", name), []byte(text), mode); err != nil {
 				t.Fatal(err)
 			}
 		}

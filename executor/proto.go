@@ -15,19 +15,15 @@ import (
 )
 
 // The keeper's protocol: frames over a unix socket, each a length of four bytes,
-// big-endian, and one message in CBOR. The daemon says hello with the versions
-// it speaks; the keeper answers with the version chosen, or with an error, and
-// hangs up. After that the daemon asks and the keeper answers, in any order, by
-// number; exits come unasked. Fields are numbered and unknown ones are skipped,
-// so that versions can meet; what an old keeper could not bear needs a new
-// version.
+// big-endian, and one message in CBOR. The daemon says hello with its version;
+// the keeper answers with a welcome, or with an error if its own version differs,
+// and closes. After that the daemon asks and the keeper answers, in any order, by
+// number; exits come unasked. Fields are numbered.
 const (
 	protoMagic = "pipelined-keeper"
-	protoMin   = 1
-	protoMax   = 2
-	// protoPhases is the version from which on keepers know Process.Mask, Hooks
-	// and IdleTimeout. An older one would start the process without them.
-	protoPhases = 2
+	// protoVersion changes with every field that a keeper must know: one that did
+	// not know Process.Mask would start the process without masking.
+	protoVersion = 3
 	// maxFrame bounds a message. Longer lists are cut into several.
 	maxFrame = 16 << 20
 	// softFrame is where lists are cut.
@@ -60,8 +56,7 @@ type message struct {
 
 	// hello and welcome
 	Magic       string `cbor:"3,keyasint,omitempty"`
-	Min         int    `cbor:"4,keyasint,omitempty"`
-	Max         int    `cbor:"5,keyasint,omitempty"` // in a welcome: the version chosen
+	Version     int    `cbor:"4,keyasint,omitempty"`
 	DataDir     string `cbor:"6,keyasint,omitempty"`
 	PID         int    `cbor:"7,keyasint,omitempty"`
 	Incarnation string `cbor:"8,keyasint,omitempty"` // in a start: the one it is meant for
@@ -217,14 +212,6 @@ func sizeOf(p *Process) int {
 		}
 	}
 	return n
-}
-
-// version is that of the protocol which a process needs.
-func (p *Process) version() int {
-	if len(p.Mask) > 0 || len(p.Hooks) > 0 || p.IdleTimeout > 0 {
-		return protoPhases
-	}
-	return protoMin
 }
 
 // cutStatuses calls send with parts of list that fit into a message each; more

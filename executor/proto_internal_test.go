@@ -16,7 +16,7 @@ import (
 func sampleMessages() []*message {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC)
 	return []*message{
-		{Kind: kindHello, Magic: protoMagic, Min: 1, Max: 3, DataDir: "/d", PID: 9},
+		{Kind: kindHello, Magic: protoMagic, Version: 3, DataDir: "/d", PID: 9},
 		{Kind: kindStart, Seq: 7, Incarnation: "i", Processes: []Process{{ID: "r/m/1", Dir: "/a", WorkDir: "/a/work", Argv: []string{"x", "", "\xff\xfe"},
 			Env: []string{"A=1"}, Timeout: time.Minute, Grace: -1, LogLimit: 5, KillOnLapse: true, Meta: []byte{0, 1}}}},
 		{Kind: kindReply, Seq: 1 << 60, More: true, Errors: []wireError{{ID: "", Kind: "conflict", Message: "x", Refusal: true}}},

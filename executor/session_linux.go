@@ -16,7 +16,6 @@ type session struct {
 	r           *bufio.Reader
 	incarnation string
 	pid         int
-	version     int // of the protocol
 
 	writing sync.Mutex // guards writing and following
 	// forgets go along with the next request, or by themselves before long:

@@ -101,7 +101,7 @@ func (c *Client) hello(ctx context.Context, s *session) (*session, error) {
 	if err := s.conn.SetReadDeadline(time.Now().Add(helloTimeout)); err != nil {
 		return nil, err
 	}
-	err := s.send(&message{Kind: kindHello, Magic: protoMagic, Min: protoMin, Max: protoMax, DataDir: c.cfg.DataDir, PID: os.Getpid()})
+	err := s.send(&message{Kind: kindHello, Magic: protoMagic, Version: protoVersion, DataDir: c.cfg.DataDir, PID: os.Getpid()})
 	if err != nil {
 		return nil, err
 	}
@@ -115,13 +115,13 @@ func (c *Client) hello(ctx context.Context, s *session) (*session, error) {
 	if len(m.Errors) > 0 {
 		return nil, &refusalError{m.Errors[0].err()}
 	}
-	if m.Kind != kindWelcome || m.Magic != protoMagic || m.Max < protoMin || m.Max > protoMax {
+	if m.Kind != kindWelcome || m.Magic != protoMagic || m.Version != protoVersion {
 		return nil, &refusalError{errors.New("what listens on the keeper's socket is no keeper")}
 	}
 	if !stop() {
 		return nil, ctx.Err()
 	}
-	s.incarnation, s.pid, s.version = m.Incarnation, m.PID, m.Max
+	s.incarnation, s.pid = m.Incarnation, m.PID
 	return s, s.conn.SetReadDeadline(time.Time{})
 }
 

@@ -12,15 +12,16 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/internal/worker/attemptdir"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 )
 
 // attemptDir names the folder of an attempt: readable where the module's name
 // allows, unique always.
-func attemptDir(root string, id pipeline.AttemptID) string {
+func attemptDir(root string, id pipeline.AttemptID) attemptdir.Dir {
 	sum := sha256.Sum256([]byte(id.String()))
-	return filepath.Join(root, string(id.Run)+"-"+hex.EncodeToString(sum[:6]))
+	return attemptdir.Dir(filepath.Join(root, string(id.Run)+"-"+hex.EncodeToString(sum[:6])))
 }
 
 // capture turns the end of a process into an outcome and the blobs it needs.
@@ -100,7 +101,7 @@ func judge(st executor.Status, limit int64, o *pipeline.Outcome) {
 }
 
 func (w *Worker) captureLog(a *attempt, o *pipeline.Outcome, blobs *[]pipeline.Digest) error {
-	f, err := os.Open(executor.LogPath(a.dir))
+	f, err := os.Open(a.dir.Log())
 	if os.IsNotExist(err) {
 		o.Log = pipeline.EmptyDigest
 		return nil
@@ -117,7 +118,7 @@ func (w *Worker) captureLog(a *attempt, o *pipeline.Outcome, blobs *[]pipeline.D
 	all := io.Reader(io.LimitReader(f, o.LogSize))
 	// When it was written stands in the same blob, behind it: a second one for
 	// each attempt would cost more than it tells.
-	if times, err := os.ReadFile(executor.TimesPath(a.dir)); err == nil {
+	if times, err := os.ReadFile(a.dir.Times()); err == nil {
 		all = io.MultiReader(all, bytes.NewReader(times))
 	}
 	o.Log, _, err = w.cfg.Blobs.Put(w.life, all)
@@ -128,7 +129,7 @@ func (w *Worker) captureLog(a *attempt, o *pipeline.Outcome, blobs *[]pipeline.D
 }
 
 func (w *Worker) captureResult(a *attempt, o *pipeline.Outcome) error {
-	res, err := executor.ReadResult(a.dir)
+	res, err := a.dir.ReadResult()
 	if err != nil {
 		return err
 	}
@@ -148,7 +149,7 @@ func (w *Worker) captureOutputs(a *attempt, o *pipeline.Outcome, blobs *[]pipeli
 	if err := w.restore(a); err != nil {
 		return err
 	}
-	tree, missing, err := storage.Capture(w.life, executor.WorkPath(a.dir), required, optional, w.cfg.Blobs)
+	tree, missing, err := storage.Capture(w.life, a.dir.Work(), required, optional, w.cfg.Blobs)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/internal/peer"
+	"github.com/pipelined/pipelined/internal/worker/environ"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/mask"
 	"github.com/pipelined/pipelined/storage"
@@ -87,11 +88,11 @@ func (w *Worker) process(a *attempt) (executor.Process, error) {
 	s := &a.spec
 	argv := s.Command
 	if s.Script != "" {
-		write, err := executor.WriteScript, error(nil)
+		write, err := a.dir.WriteScript, error(nil)
 		if shows(s, s.Script) {
-			write = executor.WriteHiddenScript
+			write = a.dir.WriteHiddenScript
 		}
-		if argv, err = write(a.dir, s.Script); err != nil {
+		if argv, err = write(s.Script); err != nil {
 			return executor.Process{}, err
 		}
 	}
@@ -99,7 +100,7 @@ func (w *Worker) process(a *attempt) (executor.Process, error) {
 	if err != nil {
 		return executor.Process{}, err
 	}
-	dir := executor.WorkPath(a.dir)
+	dir := a.dir.Work()
 	if s.WorkingDir != "" {
 		dir = filepath.Join(dir, filepath.FromSlash(s.WorkingDir))
 	}
@@ -107,7 +108,7 @@ func (w *Worker) process(a *attempt) (executor.Process, error) {
 	if err != nil {
 		return executor.Process{}, err
 	}
-	return executor.Process{ID: a.key, Dir: a.dir, WorkDir: dir, Argv: argv, Env: env,
+	return executor.Process{ID: a.key, Dir: string(a.dir), Result: a.dir.Result(), WorkDir: dir, Argv: argv, Env: env,
 		Timeout: s.Timeout, IdleTimeout: s.IdleTimeout, Grace: s.Grace,
 		KillOnLapse: s.OnDisconnect == pipeline.DisconnectKill, Hooks: hooks, Mask: hidden(s), LogLimit: w.cfg.LogLimit,
 		Memory: s.Resources.Memory, CPU: s.Resources.CPU}, nil
@@ -131,7 +132,7 @@ func (w *Worker) environ(a *attempt) ([]string, error) {
 			}
 		}
 	}
-	return executor.Environ(executor.EnvConfig{Dir: a.dir, Status: s.Status, Run: string(s.ID.Run), Pipeline: s.Pipeline, Module: s.ID.Module,
+	return environ.Build(environ.Config{Dir: a.dir, Status: s.Status, Run: string(s.ID.Run), Pipeline: s.Pipeline, Module: s.ID.Module,
 		Attempt: s.ID.Attempt, Worker: w.cfg.Name, TraceParent: traceParent(s.ID), Cache: cache, PassThrough: w.cfg.ModuleEnv, Declared: withSecrets(s)})
 }
 

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/internal/worker/attemptdir"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 )
@@ -33,7 +33,7 @@ func (w *Worker) layout(ctx context.Context, a *attempt) error {
 	}
 	if f.key != "" && len(f.overlays) == 0 && w.cfg.Layouts.Prepared(f.key) {
 		// The quickest way: not even the listing is needed.
-		err := w.cfg.Layouts.Attach(ctx, filepath.Base(a.dir), executor.WorkPath(a.dir), f.key, nil, nil)
+		err := w.cfg.Layouts.Attach(ctx, a.dir.Name(), a.dir.Work(), f.key, nil, nil)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
@@ -100,7 +100,7 @@ func (w *Worker) fill(ctx context.Context, a *attempt, f *folder) error {
 	if err != nil {
 		return err
 	}
-	at := executor.WorkPath(a.dir)
+	at := a.dir.Work()
 	// A blob may turn out bad while it is laid out: then another copy is fetched.
 	again := func(ctx context.Context, want []pipeline.Digest) error { return w.need(ctx, f.hints, want) }
 	attached, err := w.attach(ctx, a, f, again)
@@ -144,11 +144,11 @@ func (w *Worker) attach(ctx context.Context, a *attempt, f *folder, fetch storag
 			return false, err
 		}
 	}
-	err := l.Attach(ctx, filepath.Base(a.dir), executor.WorkPath(a.dir), f.key, f.base, fetch)
+	err := l.Attach(ctx, a.dir.Name(), a.dir.Work(), f.key, f.base, fetch)
 	if err == nil {
 		return true, nil
 	}
-	if ctx.Err() != nil || l.Attached(filepath.Base(a.dir)) {
+	if ctx.Err() != nil || l.Attached(a.dir.Name()) {
 		return false, err // stopped; or what is there cannot be taken away
 	}
 	w.noAttach(a, err)
@@ -165,12 +165,12 @@ func (w *Worker) noAttach(a *attempt, err error) {
 
 // release takes the overlay of an attempt's folder away, with all in it.
 func (w *Worker) release(a *attempt) error {
-	return w.cfg.Layouts.Release(filepath.Base(a.dir), executor.WorkPath(a.dir))
+	return w.cfg.Layouts.Release(a.dir.Name(), a.dir.Work())
 }
 
 // restore makes the folder of an attempt visible that an earlier daemon laid out.
 func (w *Worker) restore(a *attempt) error {
-	return w.cfg.Layouts.Restore(filepath.Base(a.dir), executor.WorkPath(a.dir))
+	return w.cfg.Layouts.Restore(a.dir.Name(), a.dir.Work())
 }
 
 // sharesMounts reports whether whoever runs the modules sees what this process
@@ -198,11 +198,11 @@ func (w *Worker) sweepFolders() {
 	keep := map[string]bool{}
 	w.mu.Lock()
 	for _, a := range w.attempts {
-		keep[filepath.Base(a.dir)] = a.outcome == nil
+		keep[a.dir.Name()] = a.outcome == nil
 	}
 	w.mu.Unlock()
 	err := w.cfg.Layouts.Sweep(func(name string) bool { return keep[name] },
-		func(name string) string { return executor.WorkPath(filepath.Join(w.cfg.WorkDir, name)) })
+		func(name string) string { return attemptdir.Dir(filepath.Join(w.cfg.WorkDir, name)).Work() })
 	if err != nil {
 		w.log.Warn("take away mounts that an earlier daemon left", "error", err)
 	}

@@ -2,10 +2,8 @@ package worker
 
 import (
 	"context"
-	"path/filepath"
 	"time"
 
-	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -150,7 +148,7 @@ func (w *Worker) acknowledged(rep *peer.Report, ack peer.Ack) {
 }
 
 func (w *Worker) removeDir(a *attempt) {
-	overlay := w.cfg.Layouts.Attached(filepath.Base(a.dir))
+	overlay := w.cfg.Layouts.Attached(a.dir.Name())
 	if overlay {
 		if err := w.release(a); err != nil {
 			w.log.Warn("take a folder's overlay away", "dir", a.dir, "error", err)
@@ -166,7 +164,7 @@ func (w *Worker) removeDir(a *attempt) {
 		// Somebody may be in it for a moment longer; or it is a mount still, where
 		// modules see it, though not from here. No other attempt gets it: with the
 		// folder such a mount goes, too.
-		if err := executor.Remove(a.dir); err != nil {
+		if err := a.dir.Remove(); err != nil {
 			w.log.Warn("remove folder", "dir", a.dir, "error", err)
 		}
 		return

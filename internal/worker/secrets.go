@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/internal/worker/attemptdir"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/mask"
 )
@@ -47,7 +48,7 @@ func withSecrets(s *pipeline.Spec) map[string]string {
 }
 
 // writeHooks writes the scripts of the hooks and says how to start them.
-func writeHooks(dir string, h *pipeline.Hooks) ([]executor.Hook, error) {
+func writeHooks(dir attemptdir.Dir, h *pipeline.Hooks) ([]executor.Hook, error) {
 	if *h == (pipeline.Hooks{}) {
 		return nil, nil
 	}
@@ -59,11 +60,11 @@ func writeHooks(dir string, h *pipeline.Hooks) ([]executor.Hook, error) {
 		if one.script == "" {
 			continue
 		}
-		argv, err := executor.WriteHook(dir, one.when, one.script)
+		argv, err := dir.WriteHook(one.when, one.script)
 		if err != nil {
 			return nil, err
 		}
-		hooks = append(hooks, executor.Hook{When: one.when, Argv: argv, WorkDir: executor.WorkPath(dir)})
+		hooks = append(hooks, executor.Hook{When: one.when, Argv: argv, WorkDir: dir.Work()})
 	}
 	return hooks, nil
 }

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/mask"
 )
@@ -107,7 +106,7 @@ func (w *Worker) turnOut(id pipeline.AttemptID) bool {
 // kept finds an attempt whose folder was kept when it ended.
 func (w *Worker) kept(id pipeline.AttemptID) (a *attempt, omitted []string, err error) {
 	a = &attempt{id: id, key: id.String(), dir: attemptDir(w.cfg.WorkDir, id), spec: pipeline.Spec{ID: id}}
-	if _, err := os.Stat(executor.WorkPath(a.dir)); err != nil {
+	if _, err := os.Stat(a.dir.Work()); err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			return nil, nil, err
 		}
@@ -116,7 +115,7 @@ func (w *Worker) kept(id pipeline.AttemptID) (a *attempt, omitted []string, err 
 		}
 		return nil, nil, pipeline.Errorf(pipeline.NotFound, "attempt %s is over, and %s has not kept its folder: agents that are started with -keep-work keep those of failed attempts", id, w.cfg.Name)
 	}
-	if b, err := os.ReadFile(filepath.Join(a.dir, keptName)); err == nil {
+	if b, err := os.ReadFile(filepath.Join(string(a.dir), keptName)); err == nil {
 		var k keptAttempt
 		if err := json.Unmarshal(b, &k); err != nil {
 			w.log.Warn("read what a kept folder is of", "attempt", a.key, "error", err)
@@ -158,7 +157,7 @@ func (w *Worker) furnish(p *Place, a *attempt) error {
 	if p.Env, err = w.environ(shown); err != nil {
 		return err
 	}
-	p.Dir = executor.WorkPath(a.dir)
+	p.Dir = a.dir.Work()
 	if dir := filepath.Join(p.Dir, filepath.FromSlash(a.spec.WorkingDir)); a.spec.WorkingDir != "" {
 		if st, err := os.Stat(dir); err == nil && st.IsDir() {
 			p.Dir = dir
@@ -174,7 +173,7 @@ func (w *Worker) keep(a *attempt) {
 	k.Spec.Env, k.Omitted = openly(&a.spec)
 	b, err := json.Marshal(k)
 	if err == nil {
-		err = os.WriteFile(filepath.Join(a.dir, keptName), b, 0o600)
+		err = os.WriteFile(filepath.Join(string(a.dir), keptName), b, 0o600)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		w.log.Warn("write what a kept folder is of", "dir", a.dir, "error", err)

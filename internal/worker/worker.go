@@ -20,6 +20,7 @@ import (
 
 	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/internal/peer"
+	"github.com/pipelined/pipelined/internal/worker/attemptdir"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 )
@@ -71,7 +72,7 @@ type Worker struct {
 	group  errgroup.Group
 	life   context.Context
 	cancel context.CancelFunc
-	dirs   *executor.Folders
+	dirs   *attemptdir.Pool
 	// apart says that modules do not see what this process mounts, nor it what
 	// they see mounted.
 	apart bool
@@ -95,7 +96,7 @@ type attempt struct {
 	id   pipeline.AttemptID
 	key  string
 	spec pipeline.Spec
-	dir  string
+	dir  attemptdir.Dir
 	// exit has the status of its process, once.
 	exit chan executor.Status
 	// gone is closed when the keeper that had its process is no more.
@@ -123,7 +124,7 @@ func Open(ctx context.Context, cfg Config) (*Worker, error) {
 	if cfg.StartReport <= 0 {
 		cfg.StartReport = 150 * time.Millisecond
 	}
-	dirs, err := executor.NewFolders(filepath.Join(cfg.WorkDir, "spare"), cfg.Capabilities.MaxParallelModules+4)
+	dirs, err := attemptdir.NewPool(filepath.Join(cfg.WorkDir, "spare"), cfg.Capabilities.MaxParallelModules+4)
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +202,7 @@ func (w *Worker) Take(in peer.DispatchRequest) (peer.DispatchResponse, error) {
 			return res, fmt.Errorf("encode %s for the journal: %w", s.ID, err)
 		}
 		a := w.newAttempt(*s)
-		if err := w.cfg.Journal.Take(storage.JournalEntry{ID: s.ID, Fence: s.Fence, Incarnation: res.Incarnation, Spec: raw, Dir: a.dir}); err != nil {
+		if err := w.cfg.Journal.Take(storage.JournalEntry{ID: s.ID, Fence: s.Fence, Incarnation: res.Incarnation, Spec: raw, Dir: string(a.dir)}); err != nil {
 			return res, fmt.Errorf("take %s: %w", s.ID, err)
 		}
 		w.attempts[s.ID] = a
@@ -375,7 +376,7 @@ func (w *Worker) LogFile(id pipeline.AttemptID) (path, times string, live, ok bo
 	if a == nil {
 		return "", "", false, false
 	}
-	return executor.LogPath(a.dir), executor.TimesPath(a.dir), a.outcome == nil, true
+	return a.dir.Log(), a.dir.Times(), a.outcome == nil, true
 }
 
 // routeExits hands each exit to its attempt.

@@ -1,4 +1,5 @@
-package executor
+// Package environ builds the environment of a module.
+package environ
 
 import (
 	"os"
@@ -6,26 +7,23 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/internal/worker/attemptdir"
 	"github.com/pipelined/pipelined/pipeline"
 )
-
-// CookieVariable is the one variable that a runner adds to an environment: it
-// marks every descendant as a member of its attempt. Nested pipelines add
-// theirs after a blank, so that the outer runner still finds them.
-const CookieVariable = "PIPELINED_ATTEMPT_COOKIE"
 
 // ReservedPrefix begins the names of variables that modules cannot set.
 const ReservedPrefix = "PIPELINED_"
 
-// DefaultPath is a module's PATH where the machine's has none.
+// DefaultPath is a module's PATH if this machine sets none.
 const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// EnvConfig is what Environ builds a module's environment from. Empty strings
-// leave their variable out, save Path.
-type EnvConfig struct {
-	// Dir is the attempt's folder; HOME, TMPDIR, PIPELINED_WORKSPACE and
+// Config is what Build makes a module's environment from. Empty strings leave
+// their variable out, except Path.
+type Config struct {
+	// Dir is the attempt's directory; HOME, TMPDIR, PIPELINED_WORKSPACE and
 	// PIPELINED_OUTPUT follow from it.
-	Dir string
+	Dir attemptdir.Dir
 	// Path is the module's PATH; "" means the daemon's, else DefaultPath.
 	Path string
 	// TraceParent is the W3C trace context of the attempt.
@@ -38,7 +36,7 @@ type EnvConfig struct {
 	Worker string
 	// Status is how the run has gone, for a hook of its pipeline.
 	Status string
-	// Cache is the folder that holds the module's caches.
+	// Cache is the directory that holds the module's caches.
 	Cache string
 
 	// PassThrough names variables of this machine that modules see
@@ -51,13 +49,13 @@ type EnvConfig struct {
 	Lookup func(name string) (string, bool)
 }
 
-// Environ builds the complete environment of a module as KEY=VALUE: what
+// Build makes the complete environment of a module as KEY=VALUE: what
 // language rule 7 names, then the machine's variables that were asked for, then
 // what the pipeline declares, each once; the later wins. Names that begin with
 // PIPELINED_ are the system's: neither the machine nor the pipeline can set
 // them. A declared name or value that no environment can hold (empty, with "="
 // or a zero byte) is an error of kind Invalid.
-func Environ(c EnvConfig) ([]string, error) {
+func Build(c Config) ([]string, error) {
 	lookup := c.Lookup
 	if lookup == nil {
 		lookup = os.LookupEnv
@@ -87,8 +85,8 @@ func Environ(c EnvConfig) ([]string, error) {
 		}
 	}
 	add("PATH", modulePath(c.Path, lookup))
-	add("HOME", HomePath(c.Dir))
-	add("TMPDIR", TmpPath(c.Dir))
+	add("HOME", c.Dir.Home())
+	add("TMPDIR", c.Dir.Tmp())
 	add("CI", "true")
 	add("TRACEPARENT", c.TraceParent)
 	add("PIPELINED_RUN_ID", c.Run)
@@ -98,9 +96,9 @@ func Environ(c EnvConfig) ([]string, error) {
 		add("PIPELINED_ATTEMPT", strconv.Itoa(c.Attempt))
 	}
 	add("PIPELINED_WORKER", c.Worker)
-	add(StatusVariable, c.Status)
-	add("PIPELINED_OUTPUT", resultPath(c.Dir))
-	add("PIPELINED_WORKSPACE", WorkPath(c.Dir))
+	add(executor.StatusVariable, c.Status)
+	add("PIPELINED_OUTPUT", c.Dir.Result())
+	add("PIPELINED_WORKSPACE", c.Dir.Work())
 	add("PIPELINED_CACHE", c.Cache)
 	return out, nil
 }

@@ -1,15 +1,15 @@
-package executor_test
+package result_test
 
 import (
 	"encoding/json"
 	"strings"
 	"testing"
 
-	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/internal/worker/result"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-func TestParseResult(t *testing.T) {
+func TestParse(t *testing.T) {
 	for _, tc := range []struct{ name, in, want string }{
 		{"nothing", "", ""},
 		{"white space", " \n\t\n", ""},
@@ -33,14 +33,14 @@ func TestParseResult(t *testing.T) {
 		{"object, brackets in strings", `{"a": "` + strings.Repeat("[", 100) + `\""}`, `{"a":"` + strings.Repeat("[", 100) + `\""}`},
 		{"unicode", "a=grüße ☃\n", `{"a":"grüße ☃"}`},
 	} {
-		got, err := executor.ParseResult([]byte(tc.in))
+		got, err := result.Parse([]byte(tc.in))
 		if err != nil || string(got) != tc.want {
 			t.Errorf("%s: %s, %v; want %s", tc.name, got, err, tc.want)
 		}
 	}
 }
 
-func TestParseResult_errors(t *testing.T) {
+func TestParse_errors(t *testing.T) {
 	for _, tc := range []struct {
 		name, in, want string
 		kind           pipeline.Kind
@@ -65,19 +65,19 @@ func TestParseResult_errors(t *testing.T) {
 		{"deep", `{"a":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`, "nested deeper than 64", pipeline.Invalid},
 		{"array", `[1]`, "want key=value", pipeline.Invalid},
 	} {
-		got, err := executor.ParseResult([]byte(tc.in))
+		got, err := result.Parse([]byte(tc.in))
 		if err == nil || !strings.Contains(err.Error(), tc.want) || pipeline.KindOf(err) != tc.kind {
 			t.Errorf("%s: %.60s, %.200v; want %v %q", tc.name, got, err, tc.kind, tc.want)
 		}
 	}
 }
 
-func FuzzParseResult(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, s := range []string{"a=1\n", "a<<EOF\nx\nEOF\n", `{"a": [1, {"b": "c"}]}`, "a<<E\n", "\xff", "{", "a=1\n{}", "a<<\n"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		got, err := executor.ParseResult(in)
+		got, err := result.Parse(in)
 		if err != nil {
 			if k := pipeline.KindOf(err); k != pipeline.Invalid && k != pipeline.TooLarge {
 				t.Fatalf("kind %v of %v", k, err)
@@ -91,7 +91,7 @@ func FuzzParseResult(f *testing.F) {
 		if err := json.Unmarshal(got, &object); err != nil {
 			t.Fatalf("%q gave %q: %v", in, got, err)
 		}
-		again, err := executor.ParseResult(got)
+		again, err := result.Parse(got)
 		if err == nil && string(again) != string(got) {
 			t.Fatalf("%q is read as %q", got, again)
 		}

@@ -1,4 +1,4 @@
-package executor_test
+package environ_test
 
 import (
 	"slices"
@@ -7,13 +7,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/internal/worker/environ"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-func environ(t *testing.T, c executor.EnvConfig) map[string]string {
+func build(t *testing.T, c environ.Config) map[string]string {
 	t.Helper()
-	list, err := executor.Environ(c)
+	list, err := environ.Build(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -21,7 +21,7 @@ func environ(t *testing.T, c executor.EnvConfig) map[string]string {
 	for _, kv := range list {
 		name, value, _ := strings.Cut(kv, "=")
 		if _, twice := env[name]; twice {
-			t.Errorf("%s stands twice in %q", name, list)
+			t.Errorf("%s is set twice in %q", name, list)
 		}
 		env[name] = value
 	}
@@ -32,8 +32,8 @@ func machine(vars map[string]string) func(string) (string, bool) {
 	return func(name string) (string, bool) { v, ok := vars[name]; return v, ok }
 }
 
-func TestEnviron(t *testing.T) {
-	got := environ(t, executor.EnvConfig{Dir: "/a", Path: "/bin", TraceParent: "00-1", Run: "r1", Pipeline: "p", Module: "m", Attempt: 2,
+func TestBuild(t *testing.T) {
+	got := build(t, environ.Config{Dir: "/a", Path: "/bin", TraceParent: "00-1", Run: "r1", Pipeline: "p", Module: "m", Attempt: 2,
 		Worker: "w", Cache: "/c", PassThrough: []string{"GOPROXY", "UNSET", "GOPROXY", "PIPELINED_KEY", "EMPTY"},
 		Declared: map[string]string{"A": "1", "B": "x=y"},
 		Lookup:   machine(map[string]string{"GOPROXY": "http://proxy", "PIPELINED_KEY": "secret", "EMPTY": "", "OTHER": "x"})})
@@ -49,8 +49,8 @@ func TestEnviron(t *testing.T) {
 	}
 }
 
-func TestEnviron_precedence(t *testing.T) {
-	got := environ(t, executor.EnvConfig{Dir: "/a", Run: "r", PassThrough: []string{"HOME", "PATH", "CI"},
+func TestBuild_precedence(t *testing.T) {
+	got := build(t, environ.Config{Dir: "/a", Run: "r", PassThrough: []string{"HOME", "PATH", "CI"},
 		Declared: map[string]string{"PATH": "/declared", "CI": "", "PIPELINED_RUN_ID": "forged", "PIPELINED_X": "forged"},
 		Lookup:   machine(map[string]string{"HOME": "/machine", "PATH": "/machine/bin", "CI": "machine"})})
 	for name, want := range map[string]string{"PATH": "/declared", "CI": "", "HOME": "/machine", "TMPDIR": "/a/tmp", "PIPELINED_RUN_ID": "r"} {
@@ -63,30 +63,30 @@ func TestEnviron_precedence(t *testing.T) {
 			t.Errorf("%s=%q, want it unset", name, value)
 		}
 	}
-	if got := environ(t, executor.EnvConfig{Lookup: machine(nil)})["PATH"]; got != executor.DefaultPath {
+	if got := build(t, environ.Config{Lookup: machine(nil)})["PATH"]; got != environ.DefaultPath {
 		t.Errorf("PATH=%q", got)
 	}
-	if got := environ(t, executor.EnvConfig{Lookup: machine(map[string]string{"PATH": "/m"})})["PATH"]; got != "/m" {
+	if got := build(t, environ.Config{Lookup: machine(map[string]string{"PATH": "/m"})})["PATH"]; got != "/m" {
 		t.Errorf("PATH=%q, want the machine's", got)
 	}
 }
 
-func TestEnviron_order(t *testing.T) {
-	c := executor.EnvConfig{Dir: "/a", Declared: map[string]string{"C": "3", "A": "1", "B": "2", "D": "4"}}
-	first, err := executor.Environ(c)
+func TestBuild_order(t *testing.T) {
+	c := environ.Config{Dir: "/a", Declared: map[string]string{"C": "3", "A": "1", "B": "2", "D": "4"}}
+	first, err := environ.Build(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 20 {
-		if again, _ := executor.Environ(c); !slices.Equal(again, first) {
+		if again, _ := environ.Build(c); !slices.Equal(again, first) {
 			t.Fatalf("order differs: %q, %q", first, again)
 		}
 	}
 }
 
-func TestEnviron_invalid(t *testing.T) {
+func TestBuild_invalid(t *testing.T) {
 	for name, value := range map[string]string{"": "x", "A=B": "x", "A\x00": "x", "A": "\x00"} {
-		if _, err := executor.Environ(executor.EnvConfig{Declared: map[string]string{name: value}}); pipeline.KindOf(err) != pipeline.Invalid || err == nil {
+		if _, err := environ.Build(environ.Config{Declared: map[string]string{name: value}}); pipeline.KindOf(err) != pipeline.Invalid || err == nil {
 			t.Errorf("%q=%q: %v, want an invalid", name, value, err)
 		}
 	}

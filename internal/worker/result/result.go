@@ -1,4 +1,5 @@
-package executor
+// Package result reads the form in which modules leave their results.
+package result
 
 import (
 	"bytes"
@@ -7,16 +8,17 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
 // Bounds of a result besides pipeline.MaxResultBytes.
 const (
-	maxResultKey   = 128
-	maxResultDepth = 64
+	maxKey   = 128
+	maxDepth = 64
 )
 
-// ParseResult reads what a module wrote to $PIPELINED_OUTPUT and gives it as one
+// Parse reads what a module wrote to $PIPELINED_OUTPUT and gives it as one
 // JSON object with sorted keys; nil where there is nothing but white space.
 //
 // There are two forms, and using both is an error. Lines: key=value, where the
@@ -28,12 +30,12 @@ const (
 // A key begins with a letter or "_" and goes on with letters, digits, "_" and
 // "-". All errors are of kind Invalid (TooLarge beyond the limits), name the
 // line, and are meant for the module's author.
-func ParseResult(data []byte) (json.RawMessage, error) {
+func Parse(data []byte) (json.RawMessage, error) {
 	if len(data) > pipeline.MaxResultBytes {
-		return nil, errResultTooLarge(int64(len(data)))
+		return nil, executor.ResultTooLarge(int64(len(data)))
 	}
 	if !utf8.Valid(data) {
-		return nil, resultError(badUTF8Line(data), "it is not valid UTF-8; write big or binary data to an output file")
+		return nil, lineError(badUTF8Line(data), "it is not valid UTF-8; write big or binary data to an output file")
 	}
 	trimmed := bytes.TrimSpace(data)
 	if len(trimmed) == 0 {
@@ -42,9 +44,9 @@ func ParseResult(data []byte) (json.RawMessage, error) {
 	var object any
 	var err error
 	if trimmed[0] == '{' {
-		object, err = parseResultObject(trimmed)
+		object, err = parseObject(trimmed)
 	} else {
-		object, err = parseResultLines(string(data))
+		object, err = parseLines(string(data))
 	}
 	if err != nil {
 		return nil, err
@@ -59,22 +61,17 @@ func ParseResult(data []byte) (json.RawMessage, error) {
 	// Quoting can lengthen control characters six-fold; the bound keeps raft's
 	// entries small whatever the module wrote.
 	if len(out) > 2*pipeline.MaxResultBytes {
-		return nil, errResultTooLarge(int64(len(out)))
+		return nil, executor.ResultTooLarge(int64(len(out)))
 	}
 	return json.RawMessage(out), nil
 }
 
-func errResultTooLarge(n int64) error {
-	return pipeline.Errorf(pipeline.TooLarge, "result: $PIPELINED_OUTPUT holds %d bytes, the limit is %d (64 KiB); big data belongs in an output file",
-		n, pipeline.MaxResultBytes)
-}
-
-func resultError(line int, format string, args ...any) error {
+func lineError(line int, format string, args ...any) error {
 	return pipeline.Errorf(pipeline.Invalid, "result: line %d of $PIPELINED_OUTPUT: %s", line, fmt.Sprintf(format, args...))
 }
 
-// parseResultObject reads the form of one JSON object.
-func parseResultObject(data []byte) (any, error) {
+// parseObject reads the form of one JSON object.
+func parseObject(data []byte) (any, error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	if err := checkDepth(data); err != nil {
 		return nil, err
@@ -86,10 +83,10 @@ func parseResultObject(data []byte) (any, error) {
 	}
 	if rest := bytes.TrimSpace(data[dec.InputOffset():]); len(rest) > 0 {
 		line := 1 + bytes.Count(data[:len(data)-len(rest)], []byte("\n"))
-		return nil, resultError(line, "text after the JSON object: a result is either one JSON object or key=value lines, not both")
+		return nil, lineError(line, "text after the JSON object: a result is either one JSON object or key=value lines, not both")
 	}
 	for key := range object {
-		if !validResultKey(key) {
+		if !validKey(key) {
 			return nil, pipeline.Errorf(pipeline.Invalid, "result: %s", badKey(key))
 		}
 	}
@@ -108,8 +105,8 @@ func checkDepth(data []byte) error {
 			inString = !inString
 		case inString:
 		case c == '{' || c == '[':
-			if depth++; depth > maxResultDepth {
-				return pipeline.Errorf(pipeline.Invalid, "result: the JSON in $PIPELINED_OUTPUT is nested deeper than %d", maxResultDepth)
+			if depth++; depth > maxDepth {
+				return pipeline.Errorf(pipeline.Invalid, "result: the JSON in $PIPELINED_OUTPUT is nested deeper than %d", maxDepth)
 			}
 		case c == '}' || c == ']':
 			depth--
@@ -118,8 +115,8 @@ func checkDepth(data []byte) error {
 	return nil
 }
 
-// parseResultLines reads the form of key=value lines and here-documents.
-func parseResultLines(text string) (any, error) {
+// parseLines reads the form of key=value lines and here-documents.
+func parseLines(text string) (any, error) {
 	object := make(map[string]string)
 	for line := 1; text != ""; line++ {
 		var current string
@@ -128,31 +125,31 @@ func parseResultLines(text string) (any, error) {
 			continue
 		}
 		if current[0] == '{' {
-			return nil, resultError(line, "a JSON object after key=value lines: a result is either one or the other, not both")
+			return nil, lineError(line, "a JSON object after key=value lines: a result is either one or the other, not both")
 		}
 		equals, here := strings.IndexByte(current, '='), strings.Index(current, "<<")
 		if here >= 0 && (equals < 0 || here < equals) {
 			key, end := current[:here], current[here+2:]
-			if !validResultKey(key) {
-				return nil, resultError(line, "%s", badKey(key))
+			if !validKey(key) {
+				return nil, lineError(line, "%s", badKey(key))
 			}
 			if end == "" {
-				return nil, resultError(line, "%s<< names no end; write %s<<EOF, the lines, and a line EOF", key, key)
+				return nil, lineError(line, "%s<< names no end; write %s<<EOF, the lines, and a line EOF", key, key)
 			}
 			value, rest, lines, ok := hereDocument(text, end)
 			if !ok {
-				return nil, resultError(line, "%s<<%s has no closing line %q", key, end, end)
+				return nil, lineError(line, "%s<<%s has no closing line %q", key, end, end)
 			}
 			object[key] = value
 			text, line = rest, line+lines
 			continue
 		}
 		if equals < 0 {
-			return nil, resultError(line, "want key=value, key<<EOF or one JSON object, have %.60q", current)
+			return nil, lineError(line, "want key=value, key<<EOF or one JSON object, have %.60q", current)
 		}
 		key := current[:equals]
-		if !validResultKey(key) {
-			return nil, resultError(line, "%s", badKey(key))
+		if !validKey(key) {
+			return nil, lineError(line, "%s", badKey(key))
 		}
 		object[key] = current[equals+1:]
 	}
@@ -177,8 +174,8 @@ func hereDocument(text, end string) (value, rest string, lines int, ok bool) {
 	return "", "", 0, false
 }
 
-func validResultKey(key string) bool {
-	if key == "" || len(key) > maxResultKey {
+func validKey(key string) bool {
+	if key == "" || len(key) > maxKey {
 		return false
 	}
 	for i := range len(key) {
@@ -192,7 +189,7 @@ func validResultKey(key string) bool {
 }
 
 func badKey(key string) string {
-	return fmt.Sprintf("key %.60q: want a letter or _, then letters, digits, _ and -, at most %d of them", key, maxResultKey)
+	return fmt.Sprintf("key %.60q: want a letter or _, then letters, digits, _ and -, at most %d of them", key, maxKey)
 }
 
 // badUTF8Line finds the line of the first byte that is no UTF-8.
