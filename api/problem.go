@@ -10,25 +10,6 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// statusClosed is what a request ends with that its caller gave up. Nobody
-// reads it; it stands in the access log.
-const statusClosed = 499
-
-// statusOfKind is the single table from kinds to statuses.
-var statusOfKind = map[pipeline.Kind]int{
-	pipeline.Internal:        http.StatusInternalServerError,
-	pipeline.Invalid:         http.StatusBadRequest,
-	pipeline.Unauthenticated: http.StatusUnauthorized,
-	pipeline.Forbidden:       http.StatusForbidden,
-	pipeline.NotFound:        http.StatusNotFound,
-	pipeline.Conflict:        http.StatusConflict,
-	pipeline.TooLarge:        http.StatusRequestEntityTooLarge,
-	pipeline.Unavailable:     http.StatusServiceUnavailable,
-	pipeline.Unknown:         http.StatusServiceUnavailable,
-	pipeline.Canceled:        statusClosed,
-	pipeline.Timeout:         http.StatusGatewayTimeout,
-}
-
 // statusError is an error whose status is a matter of HTTP alone: a method, a
 // media type, a range.
 type statusError struct {
@@ -71,7 +52,7 @@ func kindOf(err error) pipeline.Kind {
 // internal error says stays in the log.
 func problemOf(err error, requestID, node string) wire.Problem {
 	kind := kindOf(err)
-	status := statusOfKind[kind]
+	status := wire.StatusOf(kind)
 	p := wire.Problem{Kind: kind.String(), Type: "urn:pipelined:problem:" + kind.String(), RequestID: requestID}
 	var source *wire.SourceError
 	var own *statusError
