@@ -12,9 +12,16 @@ import (
 type RunID string
 
 // NodeID identifies a node. It is random, made when a data directory is first
-// used, and never given to another data directory (reliability H14). Outside
-// workers have the id they registered with, prefixed "ext-".
+// used, and never given to another data directory (reliability H14). External
+// workers have the id they registered with, after ExternalPrefix.
 type NodeID string
+
+// ExternalPrefix begins the ids of external workers: programs that speak the
+// HTTP protocol and are no nodes of the cluster.
+const ExternalPrefix = "ext-"
+
+// External reports whether the id is that of an external worker.
+func (id NodeID) External() bool { return strings.HasPrefix(string(id), ExternalPrefix) }
 
 // AttemptID names one attempt of one module of one run. It is the unit of
 // execution: a worker starts the process of an AttemptID at most once.

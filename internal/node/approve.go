@@ -32,15 +32,12 @@ func (b *backend) Decide(ctx context.Context, by api.Subject, id pipeline.RunID,
 	if comment != "" {
 		op.Reason += ": " + strings.Join(strings.Fields(comment), " ")
 	}
-	res, err := n.propose(ctx, &fsm.Command{At: time.Now().UTC(), Decide: &op})
-	if err == nil {
-		err = res.Err()
-	}
+	_, err = n.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Decide: &op})
 	if err != nil {
 		return wire.Module{}, err
 	}
 	n.log.Info("decided", "run", id, "module", module, "decision", d, "by", by.Name)
-	n.freshen(ctx) // leadership may have moved on meanwhile
+	n.state.Fresh(ctx) // leadership may have moved on meanwhile
 	var out wire.Module
 	err = n.store.View(func(v *fsm.View) error {
 		rec := v.Module(id, module)

@@ -182,7 +182,7 @@ func (a *auditor) move(ctx context.Context, moves map[pipeline.NodeID]*move) err
 				part := m.blobs[:k]
 				m.blobs, m.sizes = m.blobs[k:], m.sizes[k:]
 				if err := a.n.tellTake(gctx, to, m.holders, part, bytes); err != nil {
-					a.n.log.Warn("a node could not take copies", "node", a.n.nodeName(to), "blobs", len(part), "error", err)
+					a.n.log.Warn("a node could not take copies", "node", a.n.state.NodeName(to), "blobs", len(part), "error", err)
 					m.failed += len(part)
 					continue
 				}
@@ -211,7 +211,7 @@ func (n *Node) tellTake(ctx context.Context, to pipeline.NodeID, from []pipeline
 		_, err := n.take(ctx, in)
 		return err
 	}
-	return n.call(ctx, to, "/peer/take", in, nil)
+	return n.peers.Call(ctx, to, "/peer/take", in, nil)
 }
 
 // noteBatch is how many attempts one entry of the log corrects.
@@ -224,7 +224,7 @@ func (a *auditor) note(ctx context.Context) error {
 		list = append(list, fsm.Copies{ID: id, Holders: holders})
 	}
 	for part := range slices.Chunk(list, noteBatch) {
-		if _, err := a.n.orch.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Batch: &fsm.Batch{Copies: part}}); err != nil {
+		if err := a.n.state.Commit(ctx, &fsm.Command{At: time.Now().UTC(), Batch: &fsm.Batch{Copies: part}}); err != nil {
 			return fmt.Errorf("note where copies are: %w", err)
 		}
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/wire"
-	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -67,26 +66,26 @@ func (n *Node) findToken(ctx context.Context, id string) (fsm.TokenRecord, error
 	ctx, cancel := context.WithTimeout(ctx, leaderWait)
 	defer cancel()
 	for {
-		if n.hasState() {
+		if n.state.HasState() {
 			if rec, err := n.tokenHere(id); err == nil || n.orch.Leading() {
 				return rec, err
 			}
 		}
 		var rec fsm.TokenRecord
-		leader, err := n.leaderID()
+		leader, err := n.state.LeaderID()
 		if err == nil && leader == n.id {
 			err = pipeline.ErrNoLeader // elected, not ready yet
 		}
 		if err == nil {
 			call, cancel := context.WithTimeout(ctx, leaderWait/4) // one that stands still is not waited for
-			err = n.call(call, leader, "/peer/token", id, &rec)
+			err = n.peers.Call(call, leader, "/peer/token", id, &rec)
 			cancel()
 			if err == nil || pipeline.KindOf(err) == pipeline.NotFound {
 				return rec, err
 			}
 		}
-		for _, other := range n.stateful() {
-			if other != leader && n.call(ctx, other, "/peer/token", id, &rec) == nil {
+		for _, other := range n.state.Replicas() {
+			if other != leader && n.peers.Call(ctx, other, "/peer/token", id, &rec) == nil {
 				return rec, nil
 			}
 		}
@@ -94,16 +93,6 @@ func (n *Node) findToken(ctx context.Context, id string) (fsm.TokenRecord, error
 			return rec, err
 		}
 	}
-}
-
-// stateful lists the other nodes that are alive and hold the state.
-func (n *Node) stateful() (list []pipeline.NodeID) {
-	for _, m := range n.cluster.Members() {
-		if m.ID != n.id && m.Status == cluster.StatusAlive && m.RaftRole != cluster.RoleNone {
-			list = append(list, m.ID)
-		}
-	}
-	return list
 }
 
 func (n *Node) tokenHere(id string) (rec fsm.TokenRecord, err error) {
@@ -137,10 +126,7 @@ func (b *backend) CreateToken(ctx context.Context, by api.Subject, in wire.Token
 	if in.TTLSeconds > 0 {
 		rec.ExpiresAt = rec.CreatedAt.Add(time.Duration(in.TTLSeconds * float64(time.Second)))
 	}
-	res, err := b.node().propose(ctx, &fsm.Command{At: rec.CreatedAt, Token: &fsm.Token{Record: rec}})
-	if err == nil {
-		err = res.Err()
-	}
+	_, err := b.node().state.Propose(ctx, &fsm.Command{At: rec.CreatedAt, Token: &fsm.Token{Record: rec}})
 	return wire.TokenCreated{TokenInfo: tokenInfo(rec), Token: token}, err
 }
 
@@ -163,10 +149,7 @@ func (b *backend) Tokens(context.Context) (wire.TokenList, error) {
 
 // DeleteToken makes a token worthless.
 func (b *backend) DeleteToken(ctx context.Context, _ api.Subject, id string) error {
-	res, err := b.node().propose(ctx, &fsm.Command{At: time.Now().UTC(), Token: &fsm.Token{Record: fsm.TokenRecord{ID: id}, Delete: true}})
-	if err == nil {
-		err = res.Err()
-	}
+	_, err := b.node().state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Token: &fsm.Token{Record: fsm.TokenRecord{ID: id}, Delete: true}})
 	return err
 }
 
@@ -193,7 +176,7 @@ func (b *backend) Drain(ctx context.Context, _ api.Subject, node string, in wire
 // Leave makes this node leave its cluster, soon after the call.
 func (b *backend) Leave(context.Context, api.Subject) error {
 	n := b.node()
-	if n.others() == 0 {
+	if len(n.state.Others()) == 0 {
 		return pipeline.Errorf(pipeline.Conflict, "%s is the only node of its cluster that answers: nobody could go on; stop it instead, or remove its data directory to start anew", n.cfg.Name)
 	}
 	select {

@@ -24,19 +24,12 @@ func (b *backend) IsLeader() bool { return b.orch.Leading() }
 
 // HasState says whether the replicated state is here: it is on every node that
 // takes part in raft.
-func (b *backend) HasState() bool { return b.node().hasState() }
-
-func (n *Node) hasState() bool {
-	if n.cfg.Mode == pipeline.ModeWorker {
-		return false
-	}
-	return n.cluster.Self().RaftRole != cluster.RoleNone
-}
+func (b *backend) HasState() bool { return b.state.HasState() }
 
 // Leader gives a way to the leader's peer port.
 func (b *backend) Leader(context.Context) (http.RoundTripper, *url.URL, error) {
 	n := b.node()
-	id, err := n.leaderID()
+	id, err := n.state.LeaderID()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -95,25 +88,6 @@ func (n *Node) findMember(name string) (cluster.Member, error) {
 		return cluster.Member{}, pipeline.Errorf(pipeline.Conflict, "%d nodes are called %q: use the node's id", len(found), name)
 	}
 	return found[0], nil
-}
-
-func (n *Node) nodeName(id pipeline.NodeID) string {
-	for _, m := range n.cluster.Members() {
-		if m.ID == id {
-			return m.Name
-		}
-	}
-	name := strings.TrimPrefix(string(id), outsidePrefix)
-	_ = n.store.View(func(v *fsm.View) error { // closed: the id will do
-		if w, ok := v.Worker(id); ok && w.Name != "" {
-			name = w.Name
-		}
-		return nil
-	})
-	if len(name) > 12 && !isOutside(id) {
-		return name[:12]
-	}
-	return name
 }
 
 // Health says how this node is.
@@ -210,58 +184,16 @@ func (b *backend) Raft(context.Context) (wire.RaftInfo, error) {
 	lead, _, _ := n.cluster.Leader()
 	leader := lead.ID
 	out := wire.RaftInfo{Term: info.Term, CommitIndex: info.Commit, AppliedIndex: info.Applied, LastIndex: info.LastIndex,
-		Leader: n.nodeName(leader), State: info.State, Servers: []wire.RaftServer{}}
+		Leader: n.state.NodeName(leader), State: info.State, Servers: []wire.RaftServer{}}
 	addr := map[pipeline.NodeID]string{}
 	for _, m := range n.cluster.Members() {
 		addr[m.ID] = m.PeerAddr
 	}
 	for _, s := range info.Servers {
 		id := pipeline.NodeID(s.ID)
-		out.Servers = append(out.Servers, wire.RaftServer{ID: id, Name: n.nodeName(id), Address: addr[id], Suffrage: string(s.Suffrage), Leader: id == leader})
+		out.Servers = append(out.Servers, wire.RaftServer{ID: id, Name: n.state.NodeName(id), Address: addr[id], Suffrage: string(s.Suffrage), Leader: id == leader})
 	}
 	return out, nil
-}
-
-// leaderIndex is the index up to which the state must be applied for a read to
-// see everything that was acknowledged.
-func (n *Node) leaderIndex() (uint64, error) {
-	if !n.orch.Leading() {
-		return 0, pipeline.ErrNotLeader
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	if err := n.cluster.VerifyLeader(ctx); err != nil {
-		return 0, err
-	}
-	return n.store.Index(), nil
-}
-
-// freshen waits until this node's state has everything that was acknowledged
-// before the call. Without a leader it gives up after two seconds: false.
-func (n *Node) freshen(ctx context.Context) bool {
-	if n.orch.Leading() {
-		return true
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	var want uint64
-	for {
-		if leader, err := n.leaderID(); err == nil && leader != n.id && n.call(ctx, leader, "/peer/index", struct{}{}, &want) == nil {
-			break
-		}
-		if n.orch.Leading() {
-			return true
-		}
-		if !sleep(ctx, 20*time.Millisecond) {
-			return false
-		}
-	}
-	for n.store.Index() < want {
-		if !sleep(ctx, 2*time.Millisecond) {
-			return false
-		}
-	}
-	return true
 }
 
 // sleep waits; false when ctx ended first.

@@ -112,7 +112,7 @@ type outputs struct {
 
 // outputsOf finds the outputs of a run, or of one module of it.
 func (n *Node) outputsOf(ctx context.Context, id pipeline.RunID, module string) ([]outputs, error) {
-	n.freshen(ctx)
+	n.state.Fresh(ctx)
 	var from []outputs
 	err := n.store.View(func(v *fsm.View) error {
 		r, ok := v.Run(id)

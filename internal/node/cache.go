@@ -73,10 +73,7 @@ func (b *backend) CachePrune(ctx context.Context, by api.Subject, in wire.CacheP
 		return wire.CachePruned{Removed: len(keys), Bytes: bytes}, err
 	}
 	for part := range slices.Chunk(keys, pruneStep) {
-		res, err := n.propose(ctx, &fsm.Command{At: time.Now().UTC(), CacheDelete: &fsm.CacheDelete{Keys: part}})
-		if err == nil {
-			err = res.Err()
-		}
+		_, err := n.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), CacheDelete: &fsm.CacheDelete{Keys: part}})
 		if err != nil {
 			return out, err
 		}

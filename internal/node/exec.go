@@ -13,6 +13,7 @@ import (
 
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/internal/worker"
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -34,14 +35,14 @@ func (b *backend) Exec(ctx context.Context, by api.Subject, id pipeline.RunID, m
 	if !b.HasState() {
 		return nil, pipeline.Errorf(pipeline.Unavailable, "node %s does not hold the state: ask another node", n.cfg.Name)
 	}
-	n.freshen(ctx)
+	n.state.Fresh(ctx)
 	a, err := n.findAttempt(id, module, in.Attempt)
 	switch {
 	case err != nil:
 		return nil, err
 	case a.Number == 0:
 		return nil, pipeline.Errorf(pipeline.Conflict, "module %s of run %s has not been started: it has no folder yet", module, id)
-	case isOutside(a.Worker):
+	case a.Worker.External():
 		return nil, pipeline.Errorf(pipeline.Conflict, "module %s of run %s is at the outside worker %s, into which nodes cannot look", module, id, a.WorkerName)
 	}
 	start := execFor{ID: pipeline.AttemptID{Run: id, Module: module, Attempt: a.Number}, By: by.Name, Request: in}
@@ -86,7 +87,7 @@ func (n *Node) execAt(ctx context.Context, at pipeline.NodeID, start execFor) (i
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	pr, pw := io.Pipe()
-	res, err := n.request(ctx, at, http.MethodPost, "/peer/exec", struct {
+	res, err := n.peers.Request(ctx, at, http.MethodPost, "/peer/exec", struct {
 		io.Reader
 		io.Closer // a refusal ends the other direction, too
 	}{io.MultiReader(&first, pr), pr})
@@ -135,12 +136,12 @@ func (n *Node) servePeerExec(w http.ResponseWriter, r *http.Request) {
 		err = json.Unmarshal(b, &start)
 	}
 	if err != nil {
-		writeError(w, pipeline.Errorf(pipeline.Invalid, "read what to run: %w", err))
+		peer.WriteError(w, pipeline.Errorf(pipeline.Invalid, "read what to run: %w", err))
 		return
 	}
 	place, err := n.visit(start)
 	if err != nil {
-		writeError(w, err)
+		peer.WriteError(w, err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")

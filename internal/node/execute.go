@@ -136,16 +136,16 @@ func (n *Node) awaitExecution(ctx context.Context, id pipeline.RunID, out wire.E
 // runAnywhere reads a run here, or through a node that has the state.
 func (n *Node) runAnywhere(ctx context.Context, id pipeline.RunID, after uint64) (wire.Run, error) {
 	b := (*backend)(n)
-	if n.hasState() {
-		n.freshen(ctx)
+	if n.state.HasState() {
+		n.state.Fresh(ctx)
 		return b.Run(ctx, id, after, 30*time.Second, 0)
 	}
-	leader, err := n.leaderID()
+	leader, err := n.state.LeaderID()
 	if err != nil {
 		return wire.Run{}, err
 	}
 	var out wire.Run
-	res, err := n.request(ctx, leader, http.MethodGet, fmt.Sprintf("/api/v1/runs/%s?index=%d&wait=30s", id, after), nil)
+	res, err := n.peers.Request(ctx, leader, http.MethodGet, fmt.Sprintf("/api/v1/runs/%s?index=%d&wait=30s", id, after), nil)
 	if err != nil {
 		return out, err
 	}
@@ -186,7 +186,7 @@ func exceptionOf(m wire.Module) string {
 // CancelExecution cancels the run that an execution became.
 func (b *backend) CancelExecution(ctx context.Context, by api.Subject, in wire.CancelExecution) error {
 	n := b.node()
-	n.freshen(ctx)
+	n.state.Fresh(ctx)
 	var id pipeline.RunID
 	err := n.store.View(func(v *fsm.View) error {
 		r, ok := v.RunByKey(executionKey(in.ExecutionID))

@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
@@ -83,7 +82,7 @@ func (n *Node) fetch(ctx context.Context, hints []pipeline.NodeID, want []pipeli
 // fetchFrom asks the nodes that likely have the blobs for the small ones at
 // once. What is left is looked for on all nodes, and fetched from where it is.
 func (n *Node) fetchFrom(ctx context.Context, hints []pipeline.NodeID, want []pipeline.Digest) error {
-	for _, id := range n.sources(hints) {
+	for _, id := range n.state.Others(hints...) {
 		if !slices.Contains(hints, id) {
 			break
 		}
@@ -116,7 +115,7 @@ func (n *Node) fetchFrom(ctx context.Context, hints []pipeline.NodeID, want []pi
 // fetchFound looks for blobs on all nodes and fetches what it finds. Without an
 // error there is nothing left, or something came.
 func (n *Node) fetchFound(ctx context.Context, hints []pipeline.NodeID, want []pipeline.Digest) error {
-	found, unasked := n.locate(ctx, n.sources(hints), want)
+	found, unasked := n.locate(ctx, n.state.Others(hints...), want)
 	small := map[pipeline.NodeID][]pipeline.Digest{}
 	var large []pipeline.Digest
 	for i, d := range want {
@@ -176,11 +175,11 @@ func (n *Node) locate(ctx context.Context, nodes []pipeline.NodeID, want []pipel
 			defer cancel()
 			for part := range slices.Chunk(want, sizesBatch) {
 				var out []int64
-				err := n.call(call, id, "/peer/sizes", part, &out)
+				err := n.peers.Call(call, id, "/peer/sizes", part, &out)
 				if err != nil || len(out) != len(part) {
 					mu.Lock()
 					defer mu.Unlock()
-					unasked = fmt.Errorf("node %s: %w", n.nodeName(id), err)
+					unasked = fmt.Errorf("node %s: %w", n.state.NodeName(id), err)
 					return nil
 				}
 				sizes[i] = append(sizes[i], out...)
@@ -218,21 +217,6 @@ func (n *Node) sizes(want []pipeline.Digest) []int64 {
 	return out
 }
 
-// sources lists the other nodes that are alive, the likely ones first.
-func (n *Node) sources(hints []pipeline.NodeID) []pipeline.NodeID {
-	var first, rest []pipeline.NodeID
-	for _, m := range n.cluster.Members() {
-		switch {
-		case m.ID == n.id || m.Status != cluster.StatusAlive:
-		case slices.Contains(hints, m.ID):
-			first = append(first, m.ID)
-		default:
-			rest = append(rest, m.ID)
-		}
-	}
-	return append(first, rest...)
-}
-
 // pullSize is how many blobs are asked for in one request.
 const pullSize = 256
 
@@ -247,13 +231,13 @@ func (n *Node) pull(ctx context.Context, from pipeline.NodeID, want []pipeline.D
 }
 
 func (n *Node) pullBundle(ctx context.Context, from pipeline.NodeID, want []pipeline.Digest) error {
-	raw, err := wireEnc.Marshal(want)
+	raw, err := peer.Marshal(want)
 	if err != nil {
 		return err
 	}
 	ctx, moved, stop := stall(ctx, transferIdle)
 	defer stop()
-	res, err := n.bulk(ctx, from, http.MethodPost, "/peer/blobs/get", bytes.NewReader(raw))
+	res, err := n.peers.Bulk(ctx, from, http.MethodPost, "/peer/blobs/get", bytes.NewReader(raw))
 	if err != nil {
 		return err
 	}
@@ -290,7 +274,7 @@ func (n *Node) receiveCount(ctx context.Context, r io.Reader) (int, error) {
 // large ones are to be asked for one by one.
 func (n *Node) servePeerGetBlobs(w http.ResponseWriter, r *http.Request) {
 	var want []pipeline.Digest
-	if !readMessage(w, r, &want) {
+	if !peer.ReadMessage(w, r, &want) {
 		return
 	}
 	var have []pipeline.Digest
@@ -300,7 +284,7 @@ func (n *Node) servePeerGetBlobs(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if len(have) == 0 {
-		writeError(w, pipeline.Errorf(pipeline.NotFound, "none of the blobs is here"))
+		peer.WriteError(w, pipeline.Errorf(pipeline.NotFound, "none of the blobs is here"))
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
@@ -312,7 +296,7 @@ func (n *Node) servePeerGetBlobs(w http.ResponseWriter, r *http.Request) {
 
 func (n *Node) servePeerBundle(w http.ResponseWriter, r *http.Request) {
 	err := n.receive(r.Context(), r.Body)
-	writeMessage(w, struct{}{}, err)
+	peer.WriteMessage(w, struct{}{}, err)
 }
 
 // copyTimeout is how long a second node is waited for before an outcome is
@@ -323,10 +307,10 @@ const copyTimeout = 2 * time.Second
 // else whoever takes them first. "" where nobody did in time.
 func (n *Node) copyAway(ctx context.Context, blobs []pipeline.Digest) pipeline.NodeID {
 	var hints []pipeline.NodeID
-	if leader, err := n.leaderID(); err == nil {
+	if leader, err := n.state.LeaderID(); err == nil {
 		hints = append(hints, leader)
 	}
-	for _, to := range n.sources(hints) {
+	for _, to := range n.state.Others(hints...) {
 		if n.push(ctx, to, blobs) == nil {
 			return to
 		}
@@ -342,7 +326,7 @@ func (n *Node) copyAway(ctx context.Context, blobs []pipeline.Digest) pipeline.N
 func (n *Node) push(ctx context.Context, to pipeline.NodeID, blobs []pipeline.Digest) error {
 	var missing []pipeline.Digest
 	call, cancel := context.WithTimeout(ctx, copyTimeout)
-	err := n.call(call, to, "/peer/missing", blobs, &missing)
+	err := n.peers.Call(call, to, "/peer/missing", blobs, &missing)
 	cancel()
 	if err != nil || len(missing) == 0 {
 		return err
@@ -376,7 +360,7 @@ func (n *Node) push(ctx context.Context, to pipeline.NodeID, blobs []pipeline.Di
 	}
 	call, cancel = context.WithTimeout(ctx, timeFor(largeBytes))
 	defer cancel()
-	return n.call(call, to, "/peer/take", takeRequest{From: []pipeline.NodeID{n.id}, Blobs: large}, nil)
+	return n.peers.Call(call, to, "/peer/take", takeRequest{From: []pipeline.NodeID{n.id}, Blobs: large}, nil)
 }
 
 // bundleBytes is how much one pushed bundle holds: what arrived of several
@@ -394,7 +378,7 @@ func (n *Node) pushBundle(ctx context.Context, to pipeline.NodeID, blobs []pipel
 	defer cancel()
 	pr, pw := io.Pipe()
 	go func() { pw.CloseWithError(storage.WriteBundle(ctx, pw, n.blobs, blobs)) }() // ends when the request closes its body
-	res, err := n.bulk(ctx, to, http.MethodPost, "/peer/bundle", pr)
+	res, err := n.peers.Bulk(ctx, to, http.MethodPost, "/peer/bundle", pr)
 	_ = pr.Close() // lets the writer end where the request did not read on
 	if err != nil {
 		return err
@@ -431,7 +415,7 @@ func (n *Node) copyReported(ctx context.Context, reports []peer.Report) {
 		}
 	}
 	var to pipeline.NodeID
-	if len(blobs) > 0 && n.others() > 0 {
+	if len(blobs) > 0 && len(n.state.Others()) > 0 {
 		if to = n.copyAway(ctx, blobs); to == "" {
 			n.log.Warn("no second node took log and outputs in time; they are on this node alone", "blobs", len(blobs))
 		}
@@ -443,6 +427,3 @@ func (n *Node) copyReported(ctx context.Context, reports []peer.Report) {
 		reports[i].Blobs = nil
 	}
 }
-
-// others is the number of other nodes that are alive.
-func (n *Node) others() int { return len(n.sources(nil)) }

@@ -55,7 +55,7 @@ func (n *Node) goAway() {
 // stays.
 func (n *Node) drainFirst() bool {
 	ctx := context.Background()
-	n.freshen(ctx)
+	n.state.Fresh(ctx)
 	asked := false
 	_ = n.store.View(func(v *fsm.View) error { // closed: the proposal below fails
 		w, ok := v.Worker(n.id)
@@ -127,9 +127,6 @@ func (n *Node) goForGood() error {
 const leaveGrace = 30 * time.Second
 
 func (n *Node) setWorker(ctx context.Context, only string, rec fsm.WorkerRecord) error {
-	res, err := n.propose(ctx, &fsm.Command{At: time.Now().UTC(), Worker: &fsm.Worker{Record: rec, Only: only}})
-	if err != nil {
-		return err
-	}
-	return res.Err()
+	_, err := n.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Worker: &fsm.Worker{Record: rec, Only: only}})
+	return err
 }

@@ -59,10 +59,10 @@ func (n *Node) logPlace(ctx context.Context, worker pipeline.NodeID, in peer.Log
 	switch {
 	case worker == n.id:
 		return n.logPlaceHere(ctx, in)
-	case isOutside(worker):
+	case worker.External():
 		return out, pipeline.Errorf(pipeline.NotFound, "the output of an outside worker comes when the module has ended")
 	}
-	return out, n.call(ctx, worker, "/peer/log/place", in, &out)
+	return out, n.peers.Call(ctx, worker, "/peer/log/place", in, &out)
 }
 
 // lastLines finds where the last so many lines of a text begin. A line break
@@ -184,7 +184,7 @@ func (f *follower) begin(ctx context.Context, name string, p *place, a *pipeline
 // sinceOf is the first byte of an attempt that is recent enough; size where
 // none is.
 func (f *follower) sinceOf(p *place, a *pipeline.Attempt, size int64) int64 {
-	if f.in.Since.IsZero() || isOutside(a.Worker) && len(p.times) == 0 {
+	if f.in.Since.IsZero() || a.Worker.External() && len(p.times) == 0 {
 		return 0 // an outside worker does not tell the times
 	}
 	if at := pipeline.ReadLogTimes(p.times, a.StartedAt).Since(f.in.Since); at >= 0 {

@@ -15,7 +15,7 @@ import (
 // Log opens the output of one attempt.
 func (b *backend) Log(ctx context.Context, id pipeline.RunID, module string, attempt int, offset int64) (io.ReadCloser, api.LogInfo, error) {
 	n := b.node()
-	n.freshen(ctx)
+	n.state.Fresh(ctx)
 	if err := n.logsGone(id); err != nil {
 		return nil, api.LogInfo{}, err
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -78,7 +79,7 @@ func (n *Node) tail(ctx context.Context, worker pipeline.NodeID, id pipeline.Att
 	if worker == n.id {
 		return n.tailHere(ctx, id, offset, follow, send)
 	}
-	if isOutside(worker) {
+	if worker.External() {
 		return pipeline.Errorf(pipeline.NotFound, "the output of an outside worker comes when the module has ended")
 	}
 	f := "0"
@@ -86,7 +87,7 @@ func (n *Node) tail(ctx context.Context, worker pipeline.NodeID, id pipeline.Att
 		f = "1"
 	}
 	q := url.Values{"id": {id.String()}, "offset": {fmt.Sprint(offset)}, "follow": {f}}
-	res, err := n.request(ctx, worker, http.MethodGet, "/peer/log?"+q.Encode(), nil)
+	res, err := n.peers.Request(ctx, worker, http.MethodGet, "/peer/log?"+q.Encode(), nil)
 	if err != nil {
 		return err
 	}
@@ -103,7 +104,7 @@ func (n *Node) tail(ctx context.Context, worker pipeline.NodeID, id pipeline.Att
 			return nil
 		}
 		if err != nil {
-			return unreachable(worker, err)
+			return peer.Unreachable(worker, err)
 		}
 	}
 }
@@ -111,7 +112,7 @@ func (n *Node) tail(ctx context.Context, worker pipeline.NodeID, id pipeline.Att
 // Follow sends the logs of a run: of each module its attempts in order.
 func (b *backend) Follow(ctx context.Context, id pipeline.RunID, in wire.FollowRequest, send func(wire.LogEvent) error) error {
 	n := b.node()
-	n.freshen(ctx)
+	n.state.Fresh(ctx)
 	if err := n.logsGone(id); err != nil {
 		return err
 	}

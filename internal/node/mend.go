@@ -43,7 +43,7 @@ func (n *Node) mendBlobs(ctx context.Context) {
 	defer retry.Stop()
 	for {
 		for _, d := range n.bad() {
-			if n.others() > 0 {
+			if len(n.state.Others()) > 0 {
 				err := n.fetch(ctx, nil, []pipeline.Digest{d})
 				if err != nil && ctx.Err() == nil {
 					n.log.Warn("a corrupt blob has no good copy within reach", "blob", d, "error", err)

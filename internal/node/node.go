@@ -25,6 +25,8 @@ import (
 	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/orchestrator"
+	"github.com/pipelined/pipelined/internal/peer"
+	"github.com/pipelined/pipelined/internal/state"
 	"github.com/pipelined/pipelined/internal/worker"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language"
@@ -46,6 +48,9 @@ type Node struct {
 	keys    *keys.Keys
 	store   *fsm.Store
 	cluster *cluster.Cluster
+	peers   *peer.Client
+	state   *state.State
+	peerMux http.Handler // set before Run
 	orch    *orchestrator.Orchestrator
 	worker  *worker.Worker
 	layouts *storage.Layouts
@@ -116,14 +121,17 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 		return n, err
 	}
 	n.cluster.Refresh()
+	n.peers = peer.NewClient(n.cluster)
 	n.orch = orchestrator.New(orchestrator.Config{Self: n.id, Log: consensusLog{n.cluster}, Store: n.store,
 		Transport: transport{n}, Members: members{n}, Evaluate: n.evaluate, Results: &results{n: n}, Vault: vault{n}, Logger: n.log.Named("orchestrator"),
-		Timing: cfg.Timing, NodeName: n.nodeName})
+		Timing: cfg.Timing, NodeName: func(id pipeline.NodeID) string { return n.state.NodeName(id) }})
+	n.state = state.New(state.Config{Self: n.id, Store: n.store, Cluster: n.cluster, Peers: n.peers, Leader: n.orch})
 	n.worker, err = worker.Open(ctx, worker.Config{Self: n.id, Name: cfg.Name, Capabilities: n.capabilities(),
 		Runner: n.runner, Blobs: n.blobs, Journal: n.journal, WorkDir: n.dir.WorkDir(), CachesDir: n.dir.CachesDir(), Layouts: n.layouts,
 		ModuleEnv: cfg.ModuleEnv, KeepWork: cfg.KeepWork, Fetch: n.fetch, Copy: n.copyAway, Report: n.report,
 		LogLimit: cfg.Limits.LogLimit, Full: n.whyFull, Filled: n.lookAtDisk,
 		Logger: n.log.Named("worker")})
+	n.peerMux = n.peerHandler()
 	if err == nil && !cfg.Embedded {
 		// A run of this one process finds out when it needs to know.
 		n.tellFolders()
@@ -256,7 +264,9 @@ func (n *Node) openClusterAs(file storage.NodeFile) (err error) {
 		RaftDir: n.dir.RaftDir(), CheckLog: n.checkLog, RememberedPeers: file.Peers, FSM: n.store, Logger: n.log.Named("cluster"), Timings: n.cfg.Raft,
 		Empty:        func() bool { return n.stateEmpty() },
 		SaveIdentity: func(id string, peers []string) error { return n.saveIdentity(id, peers) },
-		Meta:         n.meta, PeerHandler: n.peerHandler()})
+		Meta:         n.meta,
+		// Nothing is served before Run, when the parts that answer exist.
+		PeerHandler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { n.peerMux.ServeHTTP(w, r) })})
 	return err
 }
 

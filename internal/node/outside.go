@@ -20,11 +20,6 @@ import (
 	"github.com/pipelined/pipelined/storage"
 )
 
-// outsidePrefix begins the ids of workers that registered over HTTP.
-const outsidePrefix = "ext-"
-
-func isOutside(id pipeline.NodeID) bool { return strings.HasPrefix(string(id), outsidePrefix) }
-
 // outsideClient calls outside workers: short bounds, no redirects, and no
 // proxy of this machine's.
 var outsideClient = &http.Client{
@@ -41,7 +36,7 @@ func (b *backend) Register(ctx context.Context, by api.Subject, in wire.Register
 	if err := checkRegistration(w); err != nil {
 		return wire.RegisterResponse{}, err
 	}
-	id := pipeline.NodeID(outsidePrefix + w.ID)
+	id := pipeline.NodeID(pipeline.ExternalPrefix + w.ID)
 	if old, ok := n.findOutside(string(id)); ok && old.Token != "" && by.Role == api.RoleWorker && old.Token != string(by.Worker) {
 		return wire.RegisterResponse{}, pipeline.Errorf(pipeline.Forbidden, "worker %s was registered with another token", w.ID)
 	}
@@ -97,7 +92,7 @@ func checkRegistration(w wire.WorkerNode) error {
 func (n *Node) findOutside(name string) (found fsm.WorkerRecord, ok bool) {
 	_ = n.store.View(func(v *fsm.View) error { // closed: none
 		for _, w := range v.Workers() {
-			if w.Outside && (string(w.ID) == name || string(w.ID) == outsidePrefix+name || w.Name == name) {
+			if w.Outside && (string(w.ID) == name || string(w.ID) == pipeline.ExternalPrefix+name || w.Name == name) {
 				found, ok = w, true
 			}
 		}
@@ -117,7 +112,7 @@ func mine(by api.Subject, w fsm.WorkerRecord) error {
 // Heartbeat notes that an outside worker is alive.
 func (b *backend) Heartbeat(ctx context.Context, by api.Subject, in wire.HeartbeatRequest) (wire.HeartbeatResponse, error) {
 	n := b.node()
-	w, ok := n.findOutside(outsidePrefix + in.WorkerID)
+	w, ok := n.findOutside(pipeline.ExternalPrefix + in.WorkerID)
 	if !ok {
 		return wire.HeartbeatResponse{}, nil
 	}
@@ -149,7 +144,7 @@ func (b *backend) Workers(ctx context.Context) (wire.WorkerList, error) {
 		if e == "" {
 			e = endpoint[w.ID]
 		}
-		out.Workers = append(out.Workers, wire.WorkerNode{ID: strings.TrimPrefix(string(w.ID), outsidePrefix), Name: w.Name, Endpoint: e,
+		out.Workers = append(out.Workers, wire.WorkerNode{ID: strings.TrimPrefix(string(w.ID), pipeline.ExternalPrefix), Name: w.Name, Endpoint: e,
 			Capabilities: w.Capabilities, CurrentLoad: w.CurrentLoad, Reserved: w.Reserved, Status: w.Status, Outside: w.Outside})
 	}
 	return out, nil
@@ -165,10 +160,7 @@ func (b *backend) ForgetWorker(ctx context.Context, by api.Subject, id string) e
 	if err := mine(by, w); err != nil {
 		return err
 	}
-	res, err := n.propose(ctx, &fsm.Command{At: time.Now().UTC(), Worker: &fsm.Worker{Record: fsm.WorkerRecord{ID: w.ID}, Delete: true}})
-	if err == nil {
-		err = res.Err()
-	}
+	_, err := n.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Worker: &fsm.Worker{Record: fsm.WorkerRecord{ID: w.ID}, Delete: true}})
 	return err
 }
 
@@ -303,7 +295,7 @@ func (b *backend) Result(ctx context.Context, by api.Subject, in wire.ExecuteRes
 	if err != nil {
 		return wire.ResultResponse{}, pipeline.Errorf(pipeline.Invalid, "executionId: %w", err)
 	}
-	worker := pipeline.NodeID(outsidePrefix + strings.TrimPrefix(in.WorkerID, outsidePrefix))
+	worker := pipeline.NodeID(pipeline.ExternalPrefix + strings.TrimPrefix(in.WorkerID, pipeline.ExternalPrefix))
 	w, ok := n.findOutside(string(worker))
 	if !ok {
 		return wire.ResultResponse{}, pipeline.Errorf(pipeline.NotFound, "no outside worker %q: register first", in.WorkerID)

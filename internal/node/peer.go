@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -13,42 +12,38 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// kindHeader carries the kind of an error between nodes.
-const kindHeader = "X-Pipelined-Kind"
-
 // peerHandler serves the other nodes: their messages below /peer/, and every
 // path of the public API for requests that they forward. Who asks is verified
 // by the peer port before anything here runs.
 func (n *Node) peerHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("POST /peer/dispatch", message(func(_ context.Context, in peer.DispatchRequest) (peer.DispatchResponse, error) {
+	mux.Handle("POST /peer/dispatch", peer.Handle(func(_ context.Context, in peer.DispatchRequest) (peer.DispatchResponse, error) {
 		return n.worker.Take(in)
 	}))
-	mux.Handle("POST /peer/stop", message(func(ctx context.Context, in peer.StopRequest) (struct{}, error) {
+	mux.Handle("POST /peer/stop", peer.Handle(func(ctx context.Context, in peer.StopRequest) (struct{}, error) {
 		return struct{}{}, n.worker.Stop(ctx, in)
 	}))
-	mux.Handle("POST /peer/sync", message(n.worker2sync))
+	mux.Handle("POST /peer/sync", peer.Handle(n.worker2sync))
 	mux.HandleFunc("POST /peer/report", n.servePeerReport)
-	mux.HandleFunc("POST /peer/propose", n.servePeerPropose)
-	mux.Handle("POST /peer/index", message(func(context.Context, struct{}) (uint64, error) { return n.leaderIndex() }))
-	mux.Handle("POST /peer/token", message(func(_ context.Context, id string) (fsm.TokenRecord, error) { return n.tokenHere(id) }))
-	mux.Handle("POST /peer/secrets", message(func(context.Context, struct{}) ([]string, error) { return n.secretNames() }))
-	mux.Handle("POST /peer/missing", message(func(_ context.Context, want []pipeline.Digest) ([]pipeline.Digest, error) {
+	n.state.Register(mux)
+	mux.Handle("POST /peer/token", peer.Handle(func(_ context.Context, id string) (fsm.TokenRecord, error) { return n.tokenHere(id) }))
+	mux.Handle("POST /peer/secrets", peer.Handle(func(context.Context, struct{}) ([]string, error) { return n.secretNames() }))
+	mux.Handle("POST /peer/missing", peer.Handle(func(_ context.Context, want []pipeline.Digest) ([]pipeline.Digest, error) {
 		return n.blobs.Missing(want), nil
 	}))
-	mux.Handle("POST /peer/missing/tree", message(func(_ context.Context, tree pipeline.Digest) ([]pipeline.Digest, error) {
+	mux.Handle("POST /peer/missing/tree", peer.Handle(func(_ context.Context, tree pipeline.Digest) ([]pipeline.Digest, error) {
 		return n.blobs.MissingOf(tree)
 	}))
-	mux.Handle("POST /peer/sizes", message(func(_ context.Context, want []pipeline.Digest) ([]int64, error) { return n.sizes(want), nil }))
-	mux.Handle("POST /peer/take", message(n.take))
-	mux.Handle("POST /peer/tools", message(n.answerTools))
+	mux.Handle("POST /peer/sizes", peer.Handle(func(_ context.Context, want []pipeline.Digest) ([]int64, error) { return n.sizes(want), nil }))
+	mux.Handle("POST /peer/take", peer.Handle(n.take))
+	mux.Handle("POST /peer/tools", peer.Handle(n.answerTools))
 	mux.HandleFunc("GET /peer/blob", n.servePeerBlob)
-	mux.Handle("POST /peer/blobs/clean", message(func(_ context.Context, want []pipeline.Digest) ([]pipeline.Digest, error) {
+	mux.Handle("POST /peer/blobs/clean", peer.Handle(func(_ context.Context, want []pipeline.Digest) ([]pipeline.Digest, error) {
 		return n.blobs.Clean(want), nil
 	}))
 	mux.HandleFunc("GET /peer/log", n.servePeerLog)
 	mux.HandleFunc("POST /peer/exec", n.servePeerExec)
-	mux.Handle("POST /peer/log/place", message(n.logPlaceHere))
+	mux.Handle("POST /peer/log/place", peer.Handle(n.logPlaceHere))
 	mux.HandleFunc("POST /peer/bundle", n.servePeerBundle)
 	mux.HandleFunc("POST /peer/blobs/get", n.servePeerGetBlobs)
 	mux.Handle("/", n.api.PeerHandler())
@@ -59,79 +54,24 @@ func (n *Node) worker2sync(ctx context.Context, in peer.SyncRequest) (peer.SyncR
 	return n.worker.Sync(ctx, in)
 }
 
-// message makes a handler of a function: CBOR in, CBOR out.
-func message[In, Out any](fn func(context.Context, In) (Out, error)) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var in In
-		if !readMessage(w, r, &in) {
-			return
-		}
-		out, err := fn(r.Context(), in)
-		writeMessage(w, out, err)
-	})
-}
-
-func readMessage(w http.ResponseWriter, r *http.Request, into any) bool {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxMessage))
-	if err == nil {
-		err = wireDec.Unmarshal(body, into)
-	}
-	if err != nil {
-		writeError(w, pipeline.Errorf(pipeline.Invalid, "read message: %w", err))
-		return false
-	}
-	return true
-}
-
-func writeMessage(w http.ResponseWriter, out any, err error) {
-	if err != nil {
-		writeError(w, err)
-		return
-	}
-	b, err := wireEnc.Marshal(out)
-	if err != nil {
-		writeError(w, err)
-		return
-	}
-	w.Header().Set("Content-Type", "application/cbor")
-	_, _ = w.Write(b) // the other side sees a broken answer
-}
-
-func writeError(w http.ResponseWriter, err error) {
-	kind := pipeline.KindOf(err)
-	w.Header().Set(kindHeader, kind.String())
-	status := http.StatusInternalServerError
-	switch kind {
-	case pipeline.NotFound:
-		status = http.StatusNotFound
-	case pipeline.Unavailable, pipeline.Unknown:
-		status = http.StatusServiceUnavailable
-	case pipeline.Invalid:
-		status = http.StatusBadRequest
-	case pipeline.Conflict:
-		status = http.StatusConflict
-	}
-	http.Error(w, err.Error(), status)
-}
-
 // servePeerReport takes the reports of a worker: blobs first, so that nothing
 // is proposed that this node does not hold.
 func (n *Node) servePeerReport(w http.ResponseWriter, r *http.Request) {
 	var in peer.ReportRequest
-	if !readMessage(w, r, &in) {
+	if !peer.ReadMessage(w, r, &in) {
 		return
 	}
 	if p, ok := cluster.PeerFrom(r.Context()); !ok || p.ID != in.Worker {
-		writeError(w, pipeline.Errorf(pipeline.Forbidden, "a node reports for itself only"))
+		peer.WriteError(w, pipeline.Errorf(pipeline.Forbidden, "a node reports for itself only"))
 		return
 	}
 	if !n.orch.Leading() {
-		writeError(w, pipeline.ErrNotLeader)
+		peer.WriteError(w, pipeline.ErrNotLeader)
 		return
 	}
 	n.storeReported(r.Context(), in.Reports)
 	out, err := n.orch.Report(r.Context(), in)
-	writeMessage(w, out, err)
+	peer.WriteMessage(w, out, err)
 }
 
 // storeReported keeps the blobs that came with reports and names this node among
@@ -169,49 +109,22 @@ func nothingToCopy(o *pipeline.Outcome) bool {
 	return (o.Log == "" || o.Log == pipeline.EmptyDigest) && o.Outputs == ""
 }
 
-func (n *Node) servePeerPropose(w http.ResponseWriter, r *http.Request) {
-	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, fsm.MaxCommandBytes+1))
-	if err != nil {
-		writeError(w, pipeline.Errorf(pipeline.Invalid, "read command: %w", err))
-		return
-	}
-	c, err := fsm.Decode(raw)
-	if err != nil {
-		writeError(w, pipeline.Errorf(pipeline.Invalid, "%w", err))
-		return
-	}
-	if c.Batch != nil {
-		writeError(w, pipeline.Errorf(pipeline.Forbidden, "only the orchestrator proposes decisions"))
-		return
-	}
-	if !n.orch.Leading() {
-		writeError(w, pipeline.ErrNotLeader)
-		return
-	}
-	v, err := n.orch.Propose(r.Context(), c)
-	if err != nil {
-		writeError(w, err)
-		return
-	}
-	writeMessage(w, replyOf(v), nil)
-}
-
 // servePeerLog streams the output of an attempt that this node runs, until its
 // process has ended (follow) or as far as it is.
 func (n *Node) servePeerLog(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	id, err := pipeline.ParseAttemptID(q.Get("id"))
 	if err != nil {
-		writeError(w, pipeline.Errorf(pipeline.Invalid, "%w", err))
+		peer.WriteError(w, pipeline.Errorf(pipeline.Invalid, "%w", err))
 		return
 	}
 	offset, err := strconv.ParseInt(q.Get("offset"), 10, 64)
 	if err != nil || offset < 0 {
-		writeError(w, pipeline.Errorf(pipeline.Invalid, "offset %q: want a number from 0 on", q.Get("offset")))
+		peer.WriteError(w, pipeline.Errorf(pipeline.Invalid, "offset %q: want a number from 0 on", q.Get("offset")))
 		return
 	}
 	if _, _, _, ok := n.worker.LogFile(id); !ok {
-		writeError(w, pipeline.Errorf(pipeline.NotFound, "attempt %s is not here", id))
+		peer.WriteError(w, pipeline.Errorf(pipeline.NotFound, "attempt %s is not here", id))
 		return
 	}
 	rc := http.NewResponseController(w)
@@ -238,10 +151,10 @@ func (t transport) Dispatch(ctx context.Context, w pipeline.NodeID, in peer.Disp
 	switch {
 	case w == t.n.id:
 		return t.n.worker.Take(in)
-	case isOutside(w):
+	case w.External():
 		return out, t.n.dispatchOutside(ctx, w, in)
 	}
-	return out, t.n.call(ctx, w, "/peer/dispatch", in, &out)
+	return out, t.n.peers.Call(ctx, w, "/peer/dispatch", in, &out)
 }
 
 // Stop ends attempts.
@@ -249,10 +162,10 @@ func (t transport) Stop(ctx context.Context, w pipeline.NodeID, in peer.StopRequ
 	switch {
 	case w == t.n.id:
 		return t.n.worker.Stop(ctx, in)
-	case isOutside(w):
+	case w.External():
 		return t.n.stopOutside(ctx, w, in)
 	}
-	return t.n.call(ctx, w, "/peer/stop", in, nil)
+	return t.n.peers.Call(ctx, w, "/peer/stop", in, nil)
 }
 
 // Sync renews a lease and compares.
@@ -260,7 +173,7 @@ func (t transport) Sync(ctx context.Context, w pipeline.NodeID, in peer.SyncRequ
 	if w == t.n.id {
 		return t.n.worker.Sync(ctx, in)
 	}
-	return out, t.n.call(ctx, w, "/peer/sync", in, &out)
+	return out, t.n.peers.Call(ctx, w, "/peer/sync", in, &out)
 }
 
 // report brings a worker's reports to the orchestrator. Where that is this
@@ -272,7 +185,7 @@ func (n *Node) report(ctx context.Context, reports []peer.Report) ([]peer.Ack, e
 		out, err := n.orch.Report(ctx, in)
 		return out.Acks, err
 	}
-	leader, err := n.leaderID()
+	leader, err := n.state.LeaderID()
 	if err != nil {
 		return nil, err
 	}
@@ -280,7 +193,7 @@ func (n *Node) report(ctx context.Context, reports []peer.Report) ([]peer.Ack, e
 		return nil, pipeline.ErrNoLeader
 	}
 	var out peer.ReportResponse
-	err = n.call(ctx, leader, "/peer/report", in, &out)
+	err = n.peers.Call(ctx, leader, "/peer/report", in, &out)
 	return out.Acks, err
 }
 

@@ -184,11 +184,11 @@ func (n *Node) thicken(ctx context.Context, t *thin, alive []pipeline.NodeID) bo
 	}
 	to := targetOf(key, alive, t.holders)
 	if err := n.tellTake(ctx, to, t.holders, want, t.bytes); err != nil {
-		n.log.Warn("repair: copy", "attempt", t.id.String(), "to", n.nodeName(to), "error", err)
+		n.log.Warn("repair: copy", "attempt", t.id.String(), "to", n.state.NodeName(to), "error", err)
 		return false
 	}
 	holders := append(slices.Clone(t.holders), to)
-	_, err := n.orch.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Batch: &fsm.Batch{Copies: []fsm.Copies{{ID: t.id, Holders: holders}}}})
+	err := n.state.Commit(ctx, &fsm.Command{At: time.Now().UTC(), Batch: &fsm.Batch{Copies: []fsm.Copies{{ID: t.id, Holders: holders}}}})
 	if err != nil {
 		n.log.Warn("repair: note copies", "attempt", t.id.String(), "error", err)
 		return false

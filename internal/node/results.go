@@ -207,13 +207,13 @@ func (r *results) Whole(ctx context.Context, list []*pipeline.CacheEntry) []bool
 		want = slices.DeleteFunc(want, func(d pipeline.Digest) bool { return asked[d] })
 	}
 	found(r.n.blobs.Clean(want))
-	for _, id := range r.n.sources(hints) {
+	for _, id := range r.n.state.Others(hints...) {
 		if len(want) == 0 || ctx.Err() != nil {
 			break
 		}
 		var clean []pipeline.Digest
 		call, cancel := context.WithTimeout(ctx, cleanTimeout)
-		if r.n.call(call, id, "/peer/blobs/clean", want, &clean) == nil {
+		if r.n.peers.Call(call, id, "/peer/blobs/clean", want, &clean) == nil {
 			found(clean)
 		}
 		cancel()

@@ -24,10 +24,7 @@ const (
 // Pin keeps a run whole, or lets the limits hold for it again.
 func (b *backend) Pin(ctx context.Context, by api.Subject, id pipeline.RunID, pinned bool) (wire.RunSummary, error) {
 	n := b.node()
-	res, err := n.propose(ctx, &fsm.Command{At: time.Now().UTC(), Pin: &fsm.Pin{Run: id, Pinned: pinned}})
-	if err == nil {
-		err = res.Err()
-	}
+	res, err := n.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Pin: &fsm.Pin{Run: id, Pinned: pinned}})
 	if err != nil {
 		return wire.RunSummary{}, err
 	}
@@ -80,11 +77,8 @@ func (n *Node) retainOnce(ctx context.Context, now time.Time) error {
 
 func (n *Node) proposeKeeping(ctx context.Context, c *fsm.Command) error {
 	c.At = time.Now().UTC()
-	res, err := n.propose(ctx, c)
-	if err != nil {
-		return err
-	}
-	return res.Err()
+	_, err := n.state.Propose(ctx, c)
+	return err
 }
 
 // retainCache removes recorded results beyond the limits.

@@ -45,10 +45,7 @@ func (b *backend) Retry(ctx context.Context, _ api.Subject, id pipeline.RunID, i
 	if done != nil {
 		return summary(*done), nil
 	}
-	res, err := n.propose(ctx, &fsm.Command{At: time.Now().UTC(), Retry: &op})
-	if err == nil {
-		err = res.Err()
-	}
+	res, err := n.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Retry: &op})
 	if err != nil {
 		return wire.RunSummary{}, err
 	}

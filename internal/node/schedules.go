@@ -57,10 +57,7 @@ func (b *backend) RegisterSchedule(ctx context.Context, by api.Subject, key stri
 // proposeSchedule commits a change of a schedule and gives what it is then.
 func (n *Node) proposeSchedule(ctx context.Context, c *fsm.Command) (wire.Schedule, error) {
 	c.At = time.Now().UTC()
-	res, err := n.propose(ctx, c)
-	if err == nil {
-		err = res.Err()
-	}
+	res, err := n.state.Propose(ctx, c)
 	if err != nil || res.Schedule == nil {
 		return wire.Schedule{}, err
 	}
@@ -167,10 +164,7 @@ func (b *backend) TriggerSchedule(ctx context.Context, by api.Subject, key, name
 	if who == "" {
 		who = "a user"
 	}
-	res, err := b.node().propose(ctx, &fsm.Command{At: time.Now().UTC(), Fire: &fsm.Fire{Schedule: name, Run: newRunID(), By: who, Key: key}})
-	if err == nil {
-		err = res.Err()
-	}
+	res, err := b.node().state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Fire: &fsm.Fire{Schedule: name, Run: newRunID(), By: who, Key: key}})
 	if err != nil {
 		return wire.RunCreated{}, b.nameNearest(err, name)
 	}

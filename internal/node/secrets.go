@@ -37,10 +37,7 @@ func (b *backend) SetSecret(ctx context.Context, by api.Subject, name string, in
 	}
 	rec := fsm.SecretRecord{Name: name, Sealed: n.keys.Seal(sealSecret+name, []byte(in.Value)), SetAt: time.Now().UTC(), SetBy: by.Name,
 		Unmasked: mask.TooShort(in.Value)}
-	res, err := n.propose(ctx, &fsm.Command{At: rec.SetAt, Secret: &fsm.Secret{Record: rec}})
-	if err == nil {
-		err = res.Err()
-	}
+	_, err := n.state.Propose(ctx, &fsm.Command{At: rec.SetAt, Secret: &fsm.Secret{Record: rec}})
 	return secretInfo(rec), err
 }
 
@@ -62,10 +59,7 @@ func (b *backend) Secrets(context.Context) (wire.SecretList, error) {
 
 // DeleteSecret removes a secret.
 func (b *backend) DeleteSecret(ctx context.Context, _ api.Subject, name string) error {
-	res, err := b.node().propose(ctx, &fsm.Command{At: time.Now().UTC(), Secret: &fsm.Secret{Record: fsm.SecretRecord{Name: name}, Delete: true}})
-	if err == nil {
-		err = res.Err()
-	}
+	_, err := b.node().state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Secret: &fsm.Secret{Record: fsm.SecretRecord{Name: name}, Delete: true}})
 	return err
 }
 
@@ -99,18 +93,18 @@ func (n *Node) checkSecrets(ctx context.Context, f *language.File, p *pipeline.P
 	}
 	var diags language.Diagnostics
 	var err error
-	if n.cfg.Secrets != nil || n.hasState() {
+	if n.cfg.Secrets != nil || n.state.HasState() {
 		if diags, err = missing(n.secretNames()); err == nil && len(diags) > 0 && n.cfg.Secrets == nil {
-			fresh := n.freshen(ctx)
+			fresh := n.state.Fresh(ctx)
 			if diags, err = missing(n.secretNames()); err == nil && len(diags) > 0 && !fresh {
 				return pipeline.Errorf(pipeline.Unavailable, "whether the secrets of the pipeline are set cannot be told: this node has not caught up with the leader")
 			}
 		}
 	} else {
 		var leader pipeline.NodeID
-		if leader, err = n.leaderID(); err == nil {
+		if leader, err = n.state.LeaderID(); err == nil {
 			var names []string
-			err = n.call(ctx, leader, "/peer/secrets", struct{}{}, &names)
+			err = n.peers.Call(ctx, leader, "/peer/secrets", struct{}{}, &names)
 			diags, err = missing(names, err)
 		}
 	}

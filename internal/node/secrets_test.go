@@ -22,7 +22,7 @@ func TestCheckSecrets_behind(t *testing.T) {
 	}
 	eventually(t, func() error {
 		var refused *api.SourceError
-		if err := check(); !second.hasState() || !errors.As(err, &refused) {
+		if err := check(); !second.state.HasState() || !errors.As(err, &refused) {
 			return fmt.Errorf("under a leader: %v", err)
 		}
 		return nil

@@ -67,13 +67,10 @@ func (n *Node) commitRun(ctx context.Context, def *pipeline.Pipeline, run pipeli
 	if run.Key == "" {
 		run.Key = "run:" + string(run.ID)
 	}
-	res, err := n.propose(ctx, &fsm.Command{At: time.Now().UTC(), Submit: &fsm.Submit{Run: run, Definition: raw,
+	res, err := n.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Submit: &fsm.Submit{Run: run, Definition: raw,
 		Fingerprint: n.requestDigest(request)}})
 	if pipeline.KindOf(err) == pipeline.TooLarge {
 		return wire.RunCreated{}, pipeline.Errorf(pipeline.TooLarge, "the pipeline is too large: packed it has %d bytes, and %d fit", len(raw), fsm.MaxCommandBytes)
-	}
-	if err == nil {
-		err = res.Err()
 	}
 	if err != nil {
 		return wire.RunCreated{}, err
@@ -138,20 +135,20 @@ func (n *Node) secureWorkspace(ctx context.Context, root pipeline.Digest) ([]pip
 		}
 	}
 	holders := []pipeline.NodeID{n.id}
-	if n.others() == 0 {
+	if len(n.state.Others()) == 0 {
 		return holders, nil
 	}
 	var hints []pipeline.NodeID
-	if leader, err := n.leaderID(); err == nil {
+	if leader, err := n.state.LeaderID(); err == nil {
 		hints = append(hints, leader)
 	}
 	var last error
-	for _, to := range n.sources(hints) {
+	for _, to := range n.state.Others(hints...) {
 		if last = n.pushTree(ctx, to, root); last == nil {
 			return append(holders, to), nil
 		}
 	}
-	if n.others() == 0 {
+	if len(n.state.Others()) == 0 {
 		return holders, nil // they died meanwhile
 	}
 	return nil, pipeline.Errorf(pipeline.Unavailable, "no second node took the workspace: %w", last)
@@ -161,7 +158,7 @@ func (n *Node) secureWorkspace(ctx context.Context, root pipeline.Digest) ([]pip
 func (n *Node) pushTree(ctx context.Context, to pipeline.NodeID, root pipeline.Digest) error {
 	var missing []pipeline.Digest
 	call, cancel := context.WithTimeout(ctx, copyTimeout)
-	err := n.call(call, to, "/peer/missing/tree", root, &missing)
+	err := n.peers.Call(call, to, "/peer/missing/tree", root, &missing)
 	cancel()
 	if err == nil && len(missing) == 0 {
 		return nil
@@ -428,10 +425,7 @@ func (b *backend) Cancel(ctx context.Context, by api.Subject, id pipeline.RunID,
 	if reason == "" {
 		reason = "by " + by.Name
 	}
-	res, err := b.node().propose(ctx, &fsm.Command{At: time.Now().UTC(), Cancel: &fsm.Cancel{Run: id, Reason: reason, Request: in.Request}})
-	if err == nil {
-		err = res.Err()
-	}
+	res, err := b.node().state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Cancel: &fsm.Cancel{Run: id, Reason: reason, Request: in.Request}})
 	if err != nil {
 		return wire.RunSummary{}, err
 	}

@@ -57,7 +57,7 @@ func (n *Node) sweep(ctx context.Context, grace time.Duration) (swept, error) {
 	var s swept
 	began := time.Now()
 	pending := n.journal.All()
-	if err := n.catchUp(ctx); err != nil {
+	if err := n.state.CatchUp(ctx); err != nil {
 		return s, err
 	}
 	refs, _, err := n.references()
@@ -131,28 +131,3 @@ func (n *Node) allAnswer() bool {
 }
 
 func named(d pipeline.Digest) bool { return len(d) == 64 && d != pipeline.EmptyDigest }
-
-// catchUp waits until the state here has everything that the leader had when it
-// was asked.
-func (n *Node) catchUp(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	var want uint64
-	leader, err := n.leaderID()
-	switch {
-	case err != nil:
-	case leader == n.id:
-		want, err = n.leaderIndex()
-	default:
-		err = n.call(ctx, leader, "/peer/index", struct{}{}, &want)
-	}
-	if err != nil {
-		return fmt.Errorf("ask the leader what is kept: %w", err)
-	}
-	for n.store.Index() < want {
-		if !sleep(ctx, 20*time.Millisecond) {
-			return pipeline.Errorf(pipeline.Unavailable, "the state here is behind the leader's")
-		}
-	}
-	return nil
-}

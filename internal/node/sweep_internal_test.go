@@ -61,10 +61,10 @@ func putRun(tb testing.TB, n *Node, id pipeline.RunID, text string) []pipeline.D
 	}
 	run := pipeline.Run{ID: id, Pipeline: "p", Workspace: storage.DigestOf(listing), Holders: []pipeline.NodeID{n.id}}
 	now := time.Now().UTC()
-	if _, err := n.orch.Propose(ctx, &fsm.Command{At: now, Submit: &fsm.Submit{Run: run, Definition: def}}); err != nil {
+	if err := n.state.Commit(ctx, &fsm.Command{At: now, Submit: &fsm.Submit{Run: run, Definition: def}}); err != nil {
 		tb.Fatal(err)
 	}
-	if _, err := n.orch.Propose(ctx, &fsm.Command{At: now, Batch: &fsm.Batch{Runs: []fsm.RunEnd{{Run: id, State: pipeline.RunSucceeded}}}}); err != nil {
+	if err := n.state.Commit(ctx, &fsm.Command{At: now, Batch: &fsm.Batch{Runs: []fsm.RunEnd{{Run: id, State: pipeline.RunSucceeded}}}}); err != nil {
 		tb.Fatal(err)
 	}
 	return digests

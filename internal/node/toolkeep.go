@@ -176,7 +176,7 @@ func (n *Node) copyThin(ctx context.Context) {
 		list = append(list, d)
 	}
 	n.tools.mu.Unlock()
-	for len(list) > 0 && n.others() > 0 {
+	for len(list) > 0 && len(n.state.Others()) > 0 {
 		part := list[:min(len(list), pullSize)]
 		list = list[len(part):]
 		have := part[:0:0]

@@ -107,7 +107,7 @@ func (n *Node) copyTools(ctx context.Context, blobs []pipeline.Digest) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeFor(size))
 	defer cancel()
-	if n.others() == 0 || n.copyTo(ctx, blobs) {
+	if len(n.state.Others()) == 0 || n.copyTo(ctx, blobs) {
 		return
 	}
 	n.log.Warn("no second node took entries of the cache of other tools in time; they are on this node alone", "blobs", len(blobs))
@@ -127,10 +127,10 @@ const slowFor = 10 * time.Second
 // time that is left, so that one which stands still costs no second copy.
 func (n *Node) copyTo(ctx context.Context, blobs []pipeline.Digest) bool {
 	var hints []pipeline.NodeID
-	if leader, err := n.leaderID(); err == nil {
+	if leader, err := n.state.LeaderID(); err == nil {
 		hints = append(hints, leader)
 	}
-	for _, to := range n.tools.order(n.sources(hints), time.Now()) {
+	for _, to := range n.tools.order(n.state.Others(hints...), time.Now()) {
 		end, ok := ctx.Deadline()
 		if !ok || ctx.Err() != nil {
 			return false
@@ -202,7 +202,7 @@ func (b *backend) PutTool(ctx context.Context, e pipeline.ToolEntry, r io.Reader
 		return err
 	}
 	// The state here may be behind, and the entry gone.
-	if n.toolStands(&p) && n.freshen(ctx) && n.toolStands(&p) {
+	if n.toolStands(&p) && n.state.Fresh(ctx) && n.toolStands(&p) {
 		return nil
 	}
 	return n.tools.changes.do(ctx, toolChange{put: &p})
@@ -270,7 +270,7 @@ func (n *Node) openTool(ctx context.Context, e *pipeline.ToolEntry) (blob api.Bl
 			return nil, context.Cause(ctx)
 		}
 		// Those who have a bad copy put it aside when they read it.
-		at, unasked := n.locate(ctx, n.sources(nil), []pipeline.Digest{e.Digest})
+		at, unasked := n.locate(ctx, n.state.Others(), []pipeline.Digest{e.Digest})
 		if len(at[e.Digest].holders) > 0 || n.blobs.Has(e.Digest) {
 			continue
 		}
@@ -332,7 +332,7 @@ func (b *backend) FindTools(ctx context.Context, keys []pipeline.ToolKey) ([]*pi
 	}
 	at := map[pipeline.Digest]located{}
 	if len(elsewhere) > 0 {
-		at, _ = n.locate(ctx, n.sources(nil), elsewhere) // a node that cannot be asked has nothing to give either
+		at, _ = n.locate(ctx, n.state.Others(), elsewhere) // a node that cannot be asked has nothing to give either
 	}
 	for i, e := range found {
 		if e == nil {
@@ -369,7 +369,7 @@ func (n *Node) toolsHere(keys []pipeline.ToolKey) []*pipeline.ToolEntry {
 // from what it has: a miss does no harm.
 func (n *Node) findTools(ctx context.Context, keys []pipeline.ToolKey) ([]*pipeline.ToolEntry, error) {
 	out := make([]*pipeline.ToolEntry, len(keys))
-	here := n.hasState()
+	here := n.state.HasState()
 	if here {
 		out = n.toolsHere(keys)
 	}
@@ -419,10 +419,10 @@ func (n *Node) askLeader(ctx context.Context, keys []pipeline.ToolKey) ([]*pipel
 	ctx, cancel := context.WithTimeout(ctx, leaderWait)
 	defer cancel()
 	for {
-		leader, err := n.leaderID()
+		leader, err := n.state.LeaderID()
 		if err == nil && leader != n.id {
 			var out []*pipeline.ToolEntry
-			if err = n.call(ctx, leader, "/peer/tools", toolQuestion{Keys: keys, Leading: true}, &out); err == nil && len(out) == len(keys) {
+			if err = n.peers.Call(ctx, leader, "/peer/tools", toolQuestion{Keys: keys, Leading: true}, &out); err == nil && len(out) == len(keys) {
 				return out, nil
 			}
 		}
@@ -454,10 +454,10 @@ func (t *tools) gaveUp() {
 
 // askAnyone asks nodes that hold the state, until one answers.
 func (n *Node) askAnyone(ctx context.Context, keys []pipeline.ToolKey) ([]*pipeline.ToolEntry, error) {
-	for _, id := range n.stateful() {
+	for _, id := range n.state.Replicas() {
 		call, cancel := context.WithTimeout(ctx, leaderWait)
 		var out []*pipeline.ToolEntry
-		err := n.call(call, id, "/peer/tools", toolQuestion{Keys: keys}, &out)
+		err := n.peers.Call(call, id, "/peer/tools", toolQuestion{Keys: keys}, &out)
 		cancel()
 		if err == nil && len(out) == len(keys) {
 			return out, nil

@@ -364,7 +364,7 @@ func TestTools_retained(t *testing.T) {
 	if len(n.tools.taken) != 1 {
 		t.Errorf("%d entries are told as taken, want one", len(n.tools.taken))
 	}
-	if _, err := n.orch.Propose(t.Context(), &fsm.Command{At: now.Add(time.Hour), Tools: &fsm.Tools{Takes: []pipeline.ToolKey{toolKeyOf(0)}}}); err != nil {
+	if err := n.state.Commit(t.Context(), &fsm.Command{At: now.Add(time.Hour), Tools: &fsm.Tools{Takes: []pipeline.ToolKey{toolKeyOf(0)}}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.retainOnce(t.Context(), now); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 )
@@ -149,7 +150,7 @@ func (t *transfer) stretch(ctx context.Context, from int, at, end int64) error {
 			return err // this disk's
 		}
 		if err != nil {
-			t.n.log.Info("a transfer broke off and goes on elsewhere", "blob", t.digest[:12], "at", next, "from", t.n.nodeName(h), "error", err)
+			t.n.log.Info("a transfer broke off and goes on elsewhere", "blob", t.digest[:12], "at", next, "from", t.n.state.NodeName(h), "error", err)
 			t.fail(h, err)
 		}
 		at = next
@@ -167,7 +168,7 @@ func (n *Node) pullPart(ctx context.Context, from pipeline.NodeID, t *transfer, 
 		q.Set("plain", "1")
 	}
 	began := time.Now()
-	res, err := n.bulk(ctx, from, http.MethodGet, "/peer/blob?"+q.Encode(), nil)
+	res, err := n.peers.Bulk(ctx, from, http.MethodGet, "/peer/blob?"+q.Encode(), nil)
 	if err != nil {
 		return at, true, err
 	}
@@ -225,22 +226,22 @@ func (n *Node) servePeerBlob(w http.ResponseWriter, r *http.Request) {
 	from, err1 := strconv.ParseInt(q.Get("from"), 10, 64)
 	to, err2 := strconv.ParseInt(q.Get("to"), 10, 64)
 	if err = errors.Join(err, err1, err2); err != nil || from < 0 || to <= from {
-		writeError(w, pipeline.Errorf(pipeline.Invalid, "want the digest of a blob and from < to: %w", err))
+		peer.WriteError(w, pipeline.Errorf(pipeline.Invalid, "want the digest of a blob and from < to: %w", err))
 		return
 	}
 	b, err := n.blobs.Open(d)
 	if err != nil {
-		writeError(w, err)
+		peer.WriteError(w, err)
 		return
 	}
 	defer b.Close()
 	if to > b.Size() {
-		writeError(w, pipeline.Errorf(pipeline.Invalid, "blob %.12s has %d bytes", d, b.Size()))
+		peer.WriteError(w, pipeline.Errorf(pipeline.Invalid, "blob %.12s has %d bytes", d, b.Size()))
 		return
 	}
 	head := make([]byte, min(sampleSize, to-from))
 	if _, err := b.ReadAt(head, from); err != nil {
-		writeError(w, err) // corrupt: kind NotFound, the other side asks elsewhere
+		peer.WriteError(w, err) // corrupt: kind NotFound, the other side asks elsewhere
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")

@@ -275,6 +275,15 @@ func (c *cluster) Sync(_ context.Context, id pipeline.NodeID, _ peer.SyncRequest
 	return res, nil
 }
 
+// propose commits a command through the orchestrator that leads.
+func (c *cluster) propose(command *fsm.Command) (any, error) {
+	raw, err := fsm.Encode(command)
+	if err != nil {
+		return nil, err
+	}
+	return c.orch.Load().Propose(c.ctx, raw)
+}
+
 // submit commits a run of the modules.
 func (c *cluster) submit(id string, p pipeline.Pipeline) pipeline.RunID {
 	c.tb.Helper()
@@ -282,7 +291,7 @@ func (c *cluster) submit(id string, p pipeline.Pipeline) pipeline.RunID {
 	if err != nil {
 		c.tb.Fatal(err)
 	}
-	v, err := c.orch.Load().Propose(c.ctx, &fsm.Command{At: time.Now(), Submit: &fsm.Submit{Definition: raw,
+	v, err := c.propose(&fsm.Command{At: time.Now(), Submit: &fsm.Submit{Definition: raw,
 		Run: pipeline.Run{ID: pipeline.RunID(id), Pipeline: p.Name, Modules: len(p.Modules)}}})
 	if err != nil || v.(fsm.SubmitResult).Err != nil {
 		c.tb.Fatal(err, v)

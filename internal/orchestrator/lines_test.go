@@ -19,7 +19,7 @@ func (c *cluster) submitTo(group string, cancels bool, id string, p pipeline.Pip
 	if err != nil {
 		c.tb.Fatal(err)
 	}
-	v, err := c.orch.Load().Propose(c.ctx, &fsm.Command{At: time.Now(), Submit: &fsm.Submit{Definition: raw,
+	v, err := c.propose(&fsm.Command{At: time.Now(), Submit: &fsm.Submit{Definition: raw,
 		Run: pipeline.Run{ID: pipeline.RunID(id), Pipeline: p.Name, Modules: len(p.Modules), Group: group, Cancels: cancels}}})
 	if err != nil || v.(fsm.SubmitResult).Err != nil {
 		c.tb.Fatal(err, v)
@@ -120,7 +120,7 @@ func TestOrchestrator_groupWaits(t *testing.T) {
 	q := layers(1, 1)
 	q.Modules[0].AlwaysRun = true
 	third := c.submitTo("g", false, "third", q)
-	if _, err := c.orch.Load().Propose(c.ctx, &fsm.Command{At: time.Now(), Cancel: &fsm.Cancel{Run: third}}); err != nil {
+	if _, err := c.propose(&fsm.Command{At: time.Now(), Cancel: &fsm.Cancel{Run: third}}); err != nil {
 		t.Fatal(err)
 	}
 	for name, m := range c.ends(third, pipeline.RunCancelled) {

@@ -150,20 +150,16 @@ func (o *Orchestrator) current() *term {
 // Leading reports whether the model is rebuilt and calls are answered.
 func (o *Orchestrator) Leading() bool { return o.current() != nil }
 
-// Propose commits a command that is not the planner's: a submission, a
+// Propose commits an encoded command that is not the planner's: a submission, a
 // cancellation, a fact about a worker, a token. Errors of the consensus are
 // ErrNotLeader (rejected) or ErrUnknownOutcome.
-func (o *Orchestrator) Propose(ctx context.Context, c *fsm.Command) (any, error) {
-	b, err := fsm.Encode(c)
-	if err != nil {
-		return nil, err
-	}
+func (o *Orchestrator) Propose(ctx context.Context, command []byte) (any, error) {
 	type answer struct {
 		reply any
 		err   error
 	}
 	ch := make(chan answer, 1) // one answer; the goroutine ends with the proposal, whose wait is bounded
-	p := o.cfg.Log.Propose(b)
+	p := o.cfg.Log.Propose(command)
 	go func() {
 		_, r, err := p.Wait()
 		ch <- answer{r, err}

@@ -120,7 +120,7 @@ func TestOrchestrator_cancel(t *testing.T) {
 		}
 		return nil
 	})
-	if _, err := c.orch.Load().Propose(c.ctx, &fsm.Command{At: time.Now(), Cancel: &fsm.Cancel{Run: id, Reason: "enough"}}); err != nil {
+	if _, err := c.propose(&fsm.Command{At: time.Now(), Cancel: &fsm.Cancel{Run: id, Reason: "enough"}}); err != nil {
 		t.Fatal(err)
 	}
 	for name, m := range c.ends(id, pipeline.RunCancelled) {

@@ -192,7 +192,7 @@ func (c *cluster) register(s pipeline.Schedule) {
 
 func (c *cluster) change(op *fsm.ScheduleChange) {
 	c.tb.Helper()
-	v, err := c.orch.Load().Propose(c.ctx, &fsm.Command{At: time.Now(), Schedule: op})
+	v, err := c.propose(&fsm.Command{At: time.Now(), Schedule: op})
 	if err != nil || v.(fsm.FireResult).Err != nil {
 		c.tb.Fatal(err, v)
 	}

@@ -152,7 +152,7 @@ func TestOrchestrator_cancelForced(t *testing.T) {
 			}
 			running("main")
 			for i := range times {
-				if _, err := c.orch.Load().Propose(c.ctx, &fsm.Command{At: time.Now(), Cancel: &fsm.Cancel{Run: id, Request: fmt.Sprint("q", i)}}); err != nil {
+				if _, err := c.propose(&fsm.Command{At: time.Now(), Cancel: &fsm.Cancel{Run: id, Request: fmt.Sprint("q", i)}}); err != nil {
 					t.Fatal(err)
 				}
 				running("always")

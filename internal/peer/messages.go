@@ -1,7 +1,3 @@
-// Package peer holds what nodes say to each other over the peer port about
-// attempts: the orchestrator dispatches, stops and compares; workers report.
-// The messages travel as CBOR over HTTP/2 under mutual TLS. It holds data and
-// its encoding only.
 package peer
 
 import (

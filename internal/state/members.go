@@ -1,0 +1,91 @@
+package state
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/pipelined/pipelined/cluster"
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// shortID is how much of a node's id stands for its unknown name, in characters.
+const shortID = 12
+
+// LeaderID is the node that leads, as far as this node knows. It may be this
+// node before its orchestrator is ready. The error is pipeline.ErrNoLeader.
+func (s *State) LeaderID() (pipeline.NodeID, error) {
+	m, _, ok := s.cluster.Leader()
+	if !ok {
+		return "", pipeline.ErrNoLeader
+	}
+	return m.ID, nil
+}
+
+// otherLeader is LeaderID for a node that does not lead itself. A node that was
+// elected but is not ready yet has no leader to ask: ErrNoLeader.
+func (s *State) otherLeader() (pipeline.NodeID, error) {
+	id, err := s.LeaderID()
+	if err == nil && id == s.self {
+		err = pipeline.ErrNoLeader
+	}
+	return id, err
+}
+
+// HasState reports whether the replicated state is on this node: it is on every
+// node that takes part in raft.
+func (s *State) HasState() bool {
+	self := s.cluster.Self()
+	return self.Mode != pipeline.ModeWorker && self.RaftRole != cluster.RoleNone
+}
+
+// Replicas lists the other nodes that are alive and have the state.
+func (s *State) Replicas() []pipeline.NodeID {
+	var list []pipeline.NodeID
+	for _, m := range s.cluster.Members() {
+		if m.ID != s.self && m.Status == cluster.StatusAlive && m.RaftRole != cluster.RoleNone {
+			list = append(list, m.ID)
+		}
+	}
+	return list
+}
+
+// Others lists the other nodes that are alive: those of preferred first.
+func (s *State) Others(preferred ...pipeline.NodeID) []pipeline.NodeID {
+	var first, rest []pipeline.NodeID
+	for _, m := range s.cluster.Members() {
+		switch {
+		case m.ID == s.self || m.Status != cluster.StatusAlive:
+		case slices.Contains(preferred, m.ID):
+			first = append(first, m.ID)
+		default:
+			rest = append(rest, m.ID)
+		}
+	}
+	return append(first, rest...)
+}
+
+// NodeName is a node's or an external worker's name, or the beginning of its id
+// if no name is known.
+func (s *State) NodeName(id pipeline.NodeID) string {
+	for _, m := range s.cluster.Members() {
+		if m.ID == id {
+			return m.Name
+		}
+	}
+
+	var name string
+	_ = s.store.View(func(v *fsm.View) error { // if it is closed, the id will do
+		if w, ok := v.Worker(id); ok {
+			name = w.Name
+		}
+		return nil
+	})
+	switch {
+	case name != "":
+		return name
+	case id.External():
+		return strings.TrimPrefix(string(id), pipeline.ExternalPrefix)
+	}
+	return string(id[:min(len(id), shortID)])
+}

@@ -1,0 +1,115 @@
+package state
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+const (
+	// freshTimeout bounds Fresh: a caller reads what is here rather than wait
+	// for an election.
+	freshTimeout = 2 * time.Second
+	// catchUpTimeout bounds CatchUp.
+	catchUpTimeout = 30 * time.Second
+	// verifyTimeout bounds the round with which a leader verifies that it leads.
+	verifyTimeout = 2 * time.Second
+)
+
+// Fresh waits until this node has applied everything that was acknowledged
+// before the call. If no leader answers within two seconds it returns false,
+// and the state here may be behind.
+func (s *State) Fresh(ctx context.Context) bool {
+	if s.leader.Leading() {
+		return true // it applies before it acknowledges
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, freshTimeout)
+	defer cancel()
+	index, err := backoff.Retry(ctx, func() (uint64, error) {
+		if s.leader.Leading() { // elected meanwhile
+			return 0, nil
+		}
+		return s.remoteIndex(ctx)
+	}, backoff.WithBackOff(backoff.NewConstantBackOff(20*time.Millisecond)))
+	return err == nil && s.WaitIndex(ctx, index) == nil
+}
+
+// CatchUp waits until this node has applied everything that the leader had
+// committed when it was asked. Unlike Fresh it verifies that a leader which is
+// this node still leads, and it fails at once if there is none.
+func (s *State) CatchUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
+	defer cancel()
+
+	var index uint64
+	leader, err := s.LeaderID()
+	switch {
+	case err != nil:
+	case leader == s.self:
+		index, err = s.leaderIndex(ctx)
+	default:
+		index, err = s.remoteIndex(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("ask the leader for its index: %w", err)
+	}
+	return s.WaitIndex(ctx, index)
+}
+
+// WaitIndex waits until this node has applied the log up to index. The error is
+// Unavailable if ctx ends first.
+func (s *State) WaitIndex(ctx context.Context, index uint64) error {
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		if have := s.store.Index(); have < index {
+			return struct{}{}, pipeline.Errorf(pipeline.Unavailable, "the state of this node is behind the leader's: index %d, want %d", have, index)
+		}
+		return struct{}{}, nil
+	}, backoff.WithBackOff(pollBackOff(2*time.Millisecond, 20*time.Millisecond)))
+	return unavailable(err)
+}
+
+// unavailable gives the error of a wait that ctx ended a kind.
+func unavailable(err error) error {
+	if err == nil || pipeline.KindOf(err) == pipeline.Unavailable {
+		return err
+	}
+	return pipeline.Errorf(pipeline.Unavailable, "the state of this node is behind the leader's: %w", err)
+}
+
+// pollBackOff looks often at first, then less often.
+func pollBackOff(from, to time.Duration) backoff.BackOff {
+	return &backoff.ExponentialBackOff{InitialInterval: from, MaxInterval: to, Multiplier: 1.5}
+}
+
+// remoteIndex asks another node, the leader, for its index.
+func (s *State) remoteIndex(ctx context.Context) (uint64, error) {
+	leader, err := s.otherLeader()
+	if err != nil {
+		return 0, err
+	}
+
+	var index uint64
+	err = s.peers.Call(ctx, leader, pathIndex, struct{}{}, &index)
+	return index, err
+}
+
+// leaderIndex is the index up to which the state must be applied for a read to
+// see everything that was acknowledged. A leader that was replaced without
+// knowing it must not answer, so a majority confirms first.
+func (s *State) leaderIndex(ctx context.Context) (uint64, error) {
+	if !s.leader.Leading() {
+		return 0, pipeline.ErrNotLeader
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
+	defer cancel()
+	if err := s.cluster.VerifyLeader(ctx); err != nil {
+		return 0, err
+	}
+	return s.store.Index(), nil
+}

@@ -1,0 +1,70 @@
+// Package state is the replicated state as a node uses it: commands are
+// proposed through the leader, wherever it is, and reads can wait until this
+// node has applied everything that was acknowledged. It is the only place that
+// forwards a change to the leader and the only one that repeats it.
+//
+// It does not know what commands mean. All methods are safe for concurrent use.
+package state
+
+import (
+	"context"
+
+	"github.com/pipelined/pipelined/cluster"
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/peer"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// Cluster is what the state needs to know of the members and of raft.
+type Cluster interface {
+	// Self is this node.
+	Self() cluster.Member
+	// Members lists all known members, this node among them.
+	Members() []cluster.Member
+	// Leader is the member that leads, if one is known.
+	Leader() (leader cluster.Member, term uint64, ok bool)
+	// VerifyLeader asks a majority whether this node still leads.
+	VerifyLeader(ctx context.Context) error
+	// Changes gives a channel that is poked when members or leader may have
+	// changed, until stop is called.
+	Changes() (changes <-chan struct{}, stop func())
+}
+
+// Leader is the orchestrator of this node.
+type Leader interface {
+	// Leading reports whether the orchestrator leads and has rebuilt its model.
+	Leading() bool
+	// Propose commits an encoded command and gives what the state machine
+	// returned for it. Errors are pipeline.ErrNotLeader if the command was
+	// rejected and pipeline.ErrUnknownOutcome if nothing is known of its fate.
+	Propose(ctx context.Context, command []byte) (any, error)
+}
+
+// Config says what a State is made of. All fields are needed.
+type Config struct {
+	Self    pipeline.NodeID
+	Store   *fsm.Store
+	Cluster Cluster
+	Peers   *peer.Client
+	Leader  Leader
+}
+
+// State gives access to the replicated state.
+type State struct {
+	self    pipeline.NodeID
+	store   *fsm.Store
+	cluster Cluster
+	peers   *peer.Client
+	leader  Leader
+}
+
+// New makes a State. It starts nothing.
+func New(cfg Config) *State {
+	return &State{self: cfg.Self, store: cfg.Store, cluster: cfg.Cluster, peers: cfg.Peers, leader: cfg.Leader}
+}
+
+// View reads the state as this node has applied it. fn must not keep the view.
+func (s *State) View(fn func(*fsm.View) error) error { return s.store.View(fn) }
+
+// Leading reports whether this node leads and serves as the orchestrator.
+func (s *State) Leading() bool { return s.leader.Leading() }
