@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/pipelined/pipelined/cluster/keys"
+	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/storage"
 )
 
@@ -36,7 +37,7 @@ func (p *program) agent(ctx context.Context, cmd *cli.Command) error {
 	}
 	signals, back := p.signals()
 	defer back()
-	logger := hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.LevelFromString(s.logLevel), JSONFormat: s.logJSON, Output: flushed{p.stderr}})
+	logger := hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.LevelFromString(s.logLevel), JSONFormat: s.logJSON, Output: p.stderr.Unbuffered()})
 	cfg, remove, err := p.nodeConfig(&s, logger)
 	if err != nil {
 		return err
@@ -154,7 +155,7 @@ func (p *program) serve(ctx context.Context, n clusterNode, s *agentSettings, si
 
 // farewell says on a terminal what becomes of the modules that run here.
 func (p *program) farewell(ctx context.Context, n clusterNode, s *agentSettings, sig os.Signal) {
-	if sig == syscall.SIGTERM || !p.stderr.terminal {
+	if sig == syscall.SIGTERM || !p.stderr.Terminal {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
@@ -178,18 +179,8 @@ func (p *program) farewell(ctx context.Context, n clusterNode, s *agentSettings,
 
 // say prints a line on stderr, -quiet or not.
 func (p *program) say(format string, args ...any) {
-	fmt.Fprintf(p.stderr, "%s\n", clean(fmt.Sprintf(format, args...)))
+	fmt.Fprintf(p.stderr, "%s\n", terminal.Clean(fmt.Sprintf(format, args...)))
 	p.stderr.Flush()
-}
-
-// flushed hands every write on at once: log lines are read while they happen.
-type flushed struct{ *stream }
-
-// Write implements io.Writer.
-func (f flushed) Write(b []byte) (int, error) {
-	n, err := f.stream.Write(b)
-	f.stream.Flush()
-	return n, err
 }
 
 // platform refuses what needs Linux elsewhere.

@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/terminal"
 )
 
 func (p *program) artifactsCommand() *cli.Command {
@@ -61,13 +62,13 @@ func (p *program) artifacts(ctx context.Context, cmd *cli.Command) error {
 	if dir != "" {
 		return nil
 	}
-	t := newTable(p.stdout, "MODULE", "PATH", "SIZE", "MODE")
+	t := terminal.NewTable(p.stdout, "MODULE", "PATH", "SIZE", "MODE")
 	for _, a := range list.Artifacts {
 		name := a.Path
 		if a.Link != "" {
 			name += " -> " + a.Link
 		}
-		t.row(a.Module, name, humanize.IBytes(uint64(max(a.Size, 0))), fmt.Sprintf("%04o", a.Mode&0o777))
+		t.Row(a.Module, name, humanize.IBytes(uint64(max(a.Size, 0))), fmt.Sprintf("%04o", a.Mode&0o777))
 	}
-	return t.flush()
+	return t.Flush()
 }

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v3"
 
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -95,10 +95,10 @@ func (p *program) printForecast(f *wire.ModuleForecast) {
 	case f.CachedFrom != nil:
 		fmt.Fprintf(p.stdout, "      cached: result of run %s\n", f.CachedFrom.Run)
 	case f.Unknown != "":
-		fmt.Fprintf(p.stdout, "      cached or not: %s\n", clean(f.Unknown))
+		fmt.Fprintf(p.stdout, "      cached or not: %s\n", terminal.Clean(f.Unknown))
 	default:
 		for _, why := range f.Missed {
-			fmt.Fprintf(p.stdout, "      not cached: %s\n", clean(why))
+			fmt.Fprintf(p.stdout, "      not cached: %s\n", terminal.Clean(why))
 		}
 	}
 }
@@ -148,7 +148,7 @@ func cacheKind(cmd *cli.Command) (string, error) {
 	kind := cmd.String("kind")
 	switch {
 	case !slices.Contains(kinds, kind):
-		return "", usagef("-kind %.40q: want %s%s", kind, strings.Join(kinds, ", "), didYouMean(kind, kinds))
+		return "", usagef("-kind %.40q: want %s%s", kind, strings.Join(kinds, ", "), terminal.DidYouMean(kind, kinds))
 	case kind != wire.KindResults && cmd.String("pipeline") != "":
 		return "", usagef("-pipeline selects recorded results, and -kind is %s", kind)
 	}
@@ -178,13 +178,13 @@ func (p *program) listCache(ctx context.Context, cmd *cli.Command) error {
 	if cmd.Bool("json") {
 		return p.printJSON(all)
 	}
-	t := newTable(p.stdout, "KEY", "PIPELINE", "MODULE", "RUN", "SIZE", "TOOK", "MADE", "USED", "HITS")
+	t := terminal.NewTable(p.stdout, "KEY", "PIPELINE", "MODULE", "RUN", "SIZE", "TOOK", "MADE", "USED", "HITS")
 	now := p.now()
 	for _, e := range all.Entries {
-		t.row(string(e.Key[:min(len(e.Key), 12)]), clean(e.Pipeline), clean(e.Module), string(e.Run), humanize.IBytes(uint64(max(e.Bytes, 0))),
-			shortDuration(seconds(e.DurationSeconds)), since(e.MadeAt, now)+" ago", since(e.UsedAt, now)+" ago", fmt.Sprint(e.Hits))
+		t.Row(string(e.Key[:min(len(e.Key), 12)]), terminal.Clean(e.Pipeline), terminal.Clean(e.Module), string(e.Run), humanize.IBytes(uint64(max(e.Bytes, 0))),
+			terminal.ShortDuration(terminal.Seconds(e.DurationSeconds)), terminal.Elapsed(e.MadeAt, now)+" ago", terminal.Elapsed(e.UsedAt, now)+" ago", fmt.Sprint(e.Hits))
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 // pages gathers a list that comes in pages: each call gives one, and where the
@@ -216,16 +216,14 @@ func (p *program) listTools(ctx context.Context, cmd *cli.Command, c *client.Cli
 	if cmd.Bool("json") {
 		return p.printJSON(all)
 	}
-	t := newTable(p.stdout, "SPACE", "TEAM", "KEY", "SIZE", "STORED", "TAKEN")
+	t := terminal.NewTable(p.stdout, "SPACE", "TEAM", "KEY", "SIZE", "STORED", "TAKEN")
 	now := p.now()
 	for _, e := range all.Entries {
-		t.row(string(e.Space), clean(e.Team), clean(e.Key[:min(len(e.Key), 16)]), humanize.IBytes(uint64(max(e.Bytes, 0))),
-			since(e.StoredAt, now)+" ago", since(e.TakenAt, now)+" ago")
+		t.Row(string(e.Space), terminal.Clean(e.Team), terminal.Clean(e.Key[:min(len(e.Key), 16)]), humanize.IBytes(uint64(max(e.Bytes, 0))),
+			terminal.Elapsed(e.StoredAt, now)+" ago", terminal.Elapsed(e.TakenAt, now)+" ago")
 	}
-	return t.flush()
+	return t.Flush()
 }
-
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 func (p *program) cacheStats(ctx context.Context, cmd *cli.Command) error {
 	c, err := p.connectRead(ctx)
@@ -247,10 +245,10 @@ func (p *program) cacheStats(ctx context.Context, cmd *cli.Command) error {
 	}
 	fmt.Fprintf(p.stdout, "taken      %d%s\n", s.Hits, rate)
 	fmt.Fprintf(p.stdout, "run        %d\n", s.Misses)
-	fmt.Fprintf(p.stdout, "saved      %s of work\n", shortDuration(seconds(s.SavedSeconds)))
+	fmt.Fprintf(p.stdout, "saved      %s of work\n", terminal.ShortDuration(terminal.Seconds(s.SavedSeconds)))
 	fmt.Fprintf(p.stdout, "displaced  %d\n", s.Evicted)
 	for _, t := range s.Tools {
-		fmt.Fprintf(p.stdout, "%-10s %d entries, %s\n", clean(t.Kind), t.Entries, humanize.IBytes(uint64(max(t.Bytes, 0))))
+		fmt.Fprintf(p.stdout, "%-10s %d entries, %s\n", terminal.Clean(t.Kind), t.Entries, humanize.IBytes(uint64(max(t.Bytes, 0))))
 	}
 	if s.ToolsEvicted > 0 {
 		fmt.Fprintf(p.stdout, "displaced  %d entries of other tools\n", s.ToolsEvicted)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 
+	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/urfave/cli/v3"
 )
 
@@ -30,7 +31,7 @@ func (p *program) cancelCommand() *cli.Command {
 			if cmd.Bool("json") {
 				return p.printJSON(run)
 			}
-			p.tell("run %s: %s", run.ID, words(string(run.State)))
+			p.tell("run %s: %s", run.ID, terminal.StateWords(string(run.State)))
 			return nil
 		}),
 	}

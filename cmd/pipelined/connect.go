@@ -29,7 +29,7 @@ const (
 
 // connect finds the cluster and a way to prove who asks.
 func (p *program) connect(ctx context.Context) (*client.Client, error) {
-	cfg := client.Config{UserAgent: "pipelined/" + readBuildInfo().Version, OnRetry: p.retries.retrying,
+	cfg := client.Config{UserAgent: "pipelined/" + readBuildInfo().Version, OnRetry: p.retries.Retrying,
 		TLS: &tls.Config{MinVersion: tls.VersionTLS12}}
 	var err error
 	if cfg.Token, err = p.givenToken(); err != nil {

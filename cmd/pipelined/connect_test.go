@@ -1,9 +1,7 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
-	"fmt"
 	"io"
 	"log"
 	"net"
@@ -12,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/cluster/keys"
@@ -213,31 +210,5 @@ func TestWithPort(t *testing.T) {
 		if got := withPort(in); got != want {
 			t.Errorf("%s: %s, want %s", in, got, want)
 		}
-	}
-}
-
-func TestRetryNotes(t *testing.T) {
-	var printed []string
-	now := start
-	n := &retryNotes{print: func(s string) { printed = append(printed, s) }, now: func() time.Time { return now }}
-	for range 3 {
-		n.retrying(fmt.Errorf("no\nleader"), time.Second)
-	}
-	if len(printed) != 1 || printed[0] != "no; leader; trying again" {
-		t.Errorf("%q", printed)
-	}
-	notes, back := n.take()
-	now = now.Add(time.Minute)
-	n.retrying(context.Canceled, 0)
-	now = now.Add(time.Minute)
-	n.retrying(context.Canceled, 0) // nobody listens: dropped
-	if len(notes) != 1 || len(printed) != 1 {
-		t.Errorf("%d notes, %q", len(notes), printed)
-	}
-	back()
-	now = now.Add(time.Minute)
-	n.retrying(context.Canceled, 0)
-	if len(printed) != 2 {
-		t.Errorf("%q", printed)
 	}
 }

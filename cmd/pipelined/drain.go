@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/terminal"
 )
 
 func (p *program) drainCommand() *cli.Command {
@@ -101,7 +102,7 @@ func (p *program) waitGone(ctx context.Context, address string, was wire.Health)
 	tlsConfig := p.newOwnToken().tls()
 	for {
 		h, err := askHealth(ctx, address, tlsConfig)
-		if ctx.Err() == nil && (err != nil && !passing(err) || refused(err) || err == nil && h.NodeID != was.NodeID) {
+		if ctx.Err() == nil && (err != nil && !terminal.Transient(err) || refused(err) || err == nil && h.NodeID != was.NodeID) {
 			p.tell("%s has left", was.Node)
 			return nil
 		}
@@ -119,7 +120,7 @@ func refused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
 // tell prints a line of progress on stderr.
 func (p *program) tell(format string, args ...any) {
 	if !p.quiet {
-		fmt.Fprintf(p.stderr, "%s\n", clean(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(p.stderr, "%s\n", terminal.Clean(fmt.Sprintf(format, args...)))
 		p.stderr.Flush()
 	}
 }
@@ -129,7 +130,7 @@ func (p *program) confirm(question string) (bool, error) {
 	if !p.interactive {
 		return false, usagef("this asks before it acts, and nobody is there to answer: give -yes")
 	}
-	fmt.Fprintf(p.stderr, "%s [y/N] ", clean(question))
+	fmt.Fprintf(p.stderr, "%s [y/N] ", terminal.Clean(question))
 	p.stderr.Flush()
 	answer, err := bufio.NewReader(io.LimitReader(p.stdin, 1024)).ReadString('\n')
 	if err != nil && answer == "" {

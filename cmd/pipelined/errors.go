@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
-	"unicode"
 
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -117,22 +115,4 @@ func cause(ctx context.Context, err error) error {
 		return err
 	}
 	return context.Cause(ctx)
-}
-
-// oneLine gives a message as a single line without control characters: parts
-// of it may come from elsewhere.
-func oneLine(s string) string {
-	lines := strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' })
-	for i := range lines {
-		lines[i] = strings.TrimSpace(lines[i])
-	}
-	return strings.Map(func(r rune) rune {
-		if r == '\t' {
-			return ' '
-		}
-		if unicode.IsControl(r) {
-			return -1
-		}
-		return r
-	}, strings.Join(lines, "; "))
 }

@@ -42,7 +42,7 @@ func (p *program) exec(ctx context.Context, cmd *cli.Command) error {
 		return usagef("-attempt %d: attempts are counted from 1", in.Attempt)
 	}
 	here, _ := p.stdin.(*os.File)
-	in.TTY = !cmd.Bool("no-tty") && p.interactive && p.stdout.terminal && here != nil
+	in.TTY = !cmd.Bool("no-tty") && p.interactive && p.stdout.Terminal && here != nil
 	if in.TTY {
 		in.Term = p.getenv("TERM")
 		in.Columns, in.Rows, _ = term.GetSize(int(here.Fd())) // a size of 0 is the usual one

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 )
@@ -493,7 +494,7 @@ func newCommand(tb testing.TB, f *fakeCluster) *command {
 	var once sync.Once
 	c.program = &program{
 		stdin:  strings.NewReader(""),
-		stdout: newStream(&c.out), stderr: newStream(&c.err),
+		stdout: terminal.NewStream(&c.out), stderr: terminal.NewStream(&c.err),
 		getenv: func(name string) string { return c.env[name] },
 		environ: func() []string {
 			var list []string

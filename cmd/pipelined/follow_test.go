@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -47,7 +48,7 @@ func TestSubmit_follows(t *testing.T) {
 			t.Error(diff)
 		}
 		lines := strings.Split(strings.TrimSpace(stderr), "\n")
-		if lines[0] != "run r1 (number 7) of release" || !strings.HasPrefix(lines[len(lines)-1], "run r1 "+words(string(state))+" in 5.0s (") {
+		if lines[0] != "run r1 (number 7) of release" || !strings.HasPrefix(lines[len(lines)-1], "run r1 "+terminal.StateWords(string(state))+" in 5.0s (") {
 			t.Errorf("%s: stderr\n%s", state, stderr)
 		}
 		if sent.Variables["who"] != "you,me" || len(sent.Variables) != 1 || sent.Source != hello || sent.FileName != file {
@@ -387,7 +388,7 @@ func TestLogs_terminal(t *testing.T) {
 	if _, stdout, _ := c.exec("logs", "r1", "build"); stdout != hostile {
 		t.Errorf("on a pipe: %q", stdout)
 	}
-	c.stdout.terminal = true
+	c.stdout.Terminal = true
 	for _, args := range [][]string{{"build"}, {"build", "-f"}} {
 		_, stdout, _ := c.exec(append([]string{"logs", "r1"}, args...)...)
 		if want := "\x1b[31mred\x1b[0m end\x1b[0m\n"; stdout != want {

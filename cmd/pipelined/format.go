@@ -12,6 +12,7 @@ import (
 	"github.com/google/renameio/v2"
 	"github.com/urfave/cli/v3"
 
+	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline/language"
 )
 
@@ -77,9 +78,9 @@ func (p *program) formatted(name string, old, text []byte, check, diff bool) err
 		name = "stdin"
 	}
 	if diff {
-		writeDiff(p.stdout, clean(name), old, text)
+		writeDiff(p.stdout, terminal.Clean(name), old, text)
 	} else {
-		fmt.Fprintln(p.stdout, clean(name))
+		fmt.Fprintln(p.stdout, terminal.Clean(name))
 	}
 	if check || diff || name == "stdin" {
 		return nil
@@ -149,10 +150,10 @@ func writeDiff(w interface{ Write([]byte) (int, error) }, name string, a, b []by
 		case i < len(old) && j < len(now) && old[i] == now[j]:
 			i, j = i+1, j+1
 		case j == len(now) || i < len(old) && common[i+1][j] >= common[i][j+1]:
-			fmt.Fprintf(w, "-%d: %s\n", i+1, clean(old[i]))
+			fmt.Fprintf(w, "-%d: %s\n", i+1, terminal.Clean(old[i]))
 			i++
 		default:
-			fmt.Fprintf(w, "+%d: %s\n", j+1, clean(now[j]))
+			fmt.Fprintf(w, "+%d: %s\n", j+1, terminal.Clean(now[j]))
 			j++
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/urfave/cli/v3"
 )
 
@@ -23,7 +24,7 @@ func (p *program) graphCommand() *cli.Command {
 		Action: p.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
 			form := cmd.String("o")
 			if !slices.Contains(graphForms, form) {
-				return usagef("-o %q: want one of %s%s", form, strings.Join(graphForms, ", "), didYouMean(form, graphForms))
+				return usagef("-o %q: want one of %s%s", form, strings.Join(graphForms, ", "), terminal.DidYouMean(form, graphForms))
 			}
 			def, err := p.compiled(ctx, cmd)
 			if err != nil {
@@ -53,12 +54,12 @@ func writeGraph(w io.Writer, plan runPlan) {
 	modules := slices.Clone(plan.Modules)
 	slices.SortStableFunc(modules, func(a, b plannedModule) int { return depth(a) - depth(b) })
 	for _, m := range modules {
-		text := clean(m.Name)
+		text := terminal.Clean(m.Name)
 		if len(m.DependsOn) > 0 {
-			text += " <- " + clean(strings.Join(m.DependsOn, ", "))
+			text += " <- " + terminal.Clean(strings.Join(m.DependsOn, ", "))
 		}
 		if m.Skipped != "" {
-			text += " (skipped: " + clean(m.Skipped) + ")"
+			text += " (skipped: " + terminal.Clean(m.Skipped) + ")"
 		}
 		fmt.Fprintln(w, text)
 	}
@@ -132,7 +133,7 @@ func writeMermaid(w io.Writer, plan runPlan) {
 	fmt.Fprintln(w, "flowchart LR")
 	for i, m := range plan.Modules {
 		ids[m.Name] = fmt.Sprintf("m%d", i)
-		fmt.Fprintf(w, "  m%d[\"%s\"]\n", i, strings.NewReplacer(`"`, "#quot;", "\n", " ").Replace(clean(m.Name)))
+		fmt.Fprintf(w, "  m%d[\"%s\"]\n", i, strings.NewReplacer(`"`, "#quot;", "\n", " ").Replace(terminal.Clean(m.Name)))
 	}
 	for _, m := range plan.Modules {
 		for _, d := range m.DependsOn {
@@ -198,7 +199,7 @@ func writeSVG(w io.Writer, plan runPlan) {
 		}
 		fmt.Fprintf(w, "  <rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%d\" rx=\"4\" fill=\"#fff\" stroke=\"#333\"%s/>\n", b.x, b.y, b.width, boxHeight, dash)
 		fmt.Fprintf(w, "  <text x=\"%.1f\" y=\"%.1f\">", b.x+10, b.y+18)
-		_ = xml.EscapeText(w, []byte(clean(m.Name))) // the stream keeps its error itself
+		_ = xml.EscapeText(w, []byte(terminal.Clean(m.Name))) // the stream keeps its error itself
 		fmt.Fprintln(w, "</text>")
 	}
 	fmt.Fprintln(w, "</svg>")

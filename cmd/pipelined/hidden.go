@@ -6,6 +6,7 @@ import (
 
 	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/internal/node"
+	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline/language"
 	"github.com/pipelined/pipelined/pipeline/language/bounded"
 )
@@ -28,12 +29,12 @@ func (p *program) hidden(ctx context.Context, args []string) (code int, ok bool)
 	case node.CheckLogCommand:
 		err = node.CheckLogMain(args[1:])
 	case bounded.Command:
-		err = language.RunHelper(p.stdin, flushed{p.stdout})
+		err = language.RunHelper(p.stdin, p.stdout.Unbuffered())
 	default:
 		return 0, false
 	}
 	if err != nil {
-		fmt.Fprintf(p.stderr, "pipelined %s: %s\n", args[0], oneLine(err.Error()))
+		fmt.Fprintf(p.stderr, "pipelined %s: %s\n", args[0], terminal.OneLine(err.Error()))
 		p.stderr.Flush()
 	}
 	return exitCode(err), true

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/pipelined/pipelined/api/client"
+	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 )
@@ -45,7 +46,7 @@ func (p *program) openHistory(ctx context.Context) (*client.Client, error) {
 	}
 	cfg := nodeConfig{Name: "local", Bind: "127.0.0.1", Mode: pipeline.ModeStandalone, Embedded: true, Idle: true,
 		DataDir: storage.DefaultRunDir(), Version: readBuildInfo().Version,
-		Logger: hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.Error, Output: flushed{p.stderr}})}
+		Logger: hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.Error, Output: p.stderr.Unbuffered()})}
 	if err := p.nodeKey(&cfg, p.keyFile); err != nil {
 		return nil, err
 	}
@@ -80,7 +81,7 @@ func settleLeftovers(ctx context.Context, c *client.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
 	for _, r := range list.Runs {
-		_, _ = finalRun(ctx, c, r.ID) // else it is shown as what it is: cancelling
+		_, _ = terminal.FinalRun(ctx, c, r.ID) // else it is shown as what it is: cancelling
 	}
 	return nil
 }

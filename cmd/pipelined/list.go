@@ -11,6 +11,7 @@ import (
 
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -40,7 +41,7 @@ func (p *program) list(ctx context.Context, cmd *cli.Command) error {
 		return usagef("-limit %d: want 0 or more", limit)
 	}
 	if state != "" && !slices.Contains(runStates, state) {
-		return usagef("-state %q: want one of %s%s", state, strings.Join(runStates, ", "), didYouMean(state, runStates))
+		return usagef("-state %q: want one of %s%s", state, strings.Join(runStates, ", "), terminal.DidYouMean(state, runStates))
 	}
 	c, err := p.connectRead(ctx)
 	if err != nil {
@@ -79,14 +80,14 @@ func listRuns(ctx context.Context, c *client.Client, limit int, o client.ListOpt
 
 // runTable prints runs.
 func (p *program) runTable(runs []wire.RunSummary) error {
-	t := newTable(p.stdout, "RUN", "NUMBER", "PIPELINE", "STATE", "MODULES", "SUBMITTED", "TOOK")
+	t := terminal.NewTable(p.stdout, "RUN", "NUMBER", "PIPELINE", "STATE", "MODULES", "SUBMITTED", "TOOK")
 	now := p.now()
 	for i := range runs {
 		r := &runs[i]
-		t.row(string(r.ID), fmt.Sprint(r.Number), r.Pipeline, words(string(r.State)), fmt.Sprintf("%d/%d", r.ModulesDone, r.ModuleCount),
-			ago(r.SubmittedAt, now), runTook(r, now))
+		t.Row(string(r.ID), fmt.Sprint(r.Number), r.Pipeline, terminal.StateWords(string(r.State)), fmt.Sprintf("%d/%d", r.ModulesDone, r.ModuleCount),
+			terminal.Ago(r.SubmittedAt, now), runTook(r, now))
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 // runTook is how long a run took, or has taken so far.
@@ -94,5 +95,5 @@ func runTook(r *wire.RunSummary, now time.Time) string {
 	if r.FinishedAt != nil {
 		now = *r.FinishedAt
 	}
-	return shortDuration(now.Sub(r.SubmittedAt))
+	return terminal.ShortDuration(now.Sub(r.SubmittedAt))
 }

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 
@@ -11,6 +9,7 @@ import (
 
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -74,12 +73,14 @@ func (p *program) logs(ctx context.Context, cmd *cli.Command) error {
 	if attempt > 0 {
 		o.Positions = map[string]wire.LogPosition{module: {Attempt: attempt}}
 	}
-	w := &logWriter{p: p, attempt: attempt, raw: module != "", times: o.Times}
-	if cmd.Bool("json") {
-		w.json = json.NewEncoder(p.stdout)
-		w.json.SetEscapeHTML(false)
+	printer := terminal.NewLogPrinter(p.console(), terminal.LogStyle{Attempt: attempt, Raw: module != "", JSON: cmd.Bool("json"), Times: o.Times})
+	err = c.FollowRun(ctx, id, o, printer.Event)
+	printer.End()
+	if errors.Is(err, terminal.ErrLogComplete) {
+		err = nil
 	}
-	return cause(ctx, w.follow(ctx, c, id, o))
+
+	return cause(ctx, err)
 }
 
 // logPart reads which part of the output is wanted.
@@ -104,103 +105,12 @@ func (p *program) printLog(ctx context.Context, c *client.Client, id pipeline.Ru
 		return err
 	}
 	defer r.Close()
-	if !p.stdout.terminal {
+	if !p.stdout.Terminal {
 		if _, err := io.Copy(p.stdout, r); err != nil && p.stdout.Err() == nil {
 			return wrap("read output", err)
 		}
 		return p.stdout.Err()
 	}
-	con := p.newConsole()
-	in := bufio.NewReaderSize(r, maxLine)
-	for {
-		line, err := in.ReadSlice('\n')
-		if len(line) > 0 {
-			con.text(line)
-		}
-		switch {
-		case err == io.EOF:
-			return nil
-		case err != nil && !errors.Is(err, bufio.ErrBufferFull):
-			return wrap("read output", err)
-		}
-	}
-}
 
-// errEnough ends a stream of which everything wanted was seen.
-var errEnough = errors.New("enough")
-
-// logWriter prints a stream of output.
-type logWriter struct {
-	p *program
-	// attempt, where above 0, is the only one that is wanted.
-	attempt int
-	// raw prints one module's output as it is, without its name.
-	raw  bool
-	json *json.Encoder
-	// times prints when each line was written.
-	times bool
-}
-
-func (w *logWriter) follow(ctx context.Context, c *client.Client, id pipeline.RunID, o client.FollowOptions) error {
-	// Announcements of attempts would be part of a live display.
-	con := w.p.newConsole()
-	con.live = false
-	lines := newLineSplitter(nil, func(module string, number int) {
-		if w.attempt == 0 {
-			con.note("%s: attempt %d", module, number)
-		}
-	})
-	var stamped []byte
-	lines.emit = func(module string, line []byte) {
-		if w.times {
-			stamped = append(lines.at.UTC().AppendFormat(stamped[:0], wire.LogTimeLayout), ' ')
-			stamped = append(stamped, line...)
-			line = stamped
-		}
-		if w.raw {
-			con.text(line)
-			return
-		}
-		con.output(module, line)
-	}
-	err := c.FollowRun(ctx, id, o, func(e wire.LogEvent) error {
-		switch {
-		case w.attempt > 0 && e.Attempt > w.attempt:
-			return errEnough
-		case w.json != nil:
-			if err := w.json.Encode(e); err != nil {
-				return wrap("write output", err)
-			}
-		case w.raw && !con.safe && !w.times:
-			if _, err := con.out.Write(e.Bytes()); err != nil {
-				return wrap("write output", err)
-			}
-		default:
-			lines.add(&e)
-		}
-		con.flush()
-		if w.attempt > 0 && e.Attempt == w.attempt && e.End {
-			return errEnough
-		}
-		return con.out.Err()
-	})
-	lines.end()
-	con.close()
-	if errors.Is(err, errEnough) {
-		err = nil
-	}
-	return err
-}
-
-// text prints a line of output, with or without its end, and nothing before it.
-func (c *console) text(line []byte) {
-	c.line = c.appendText(c.line[:0], trimEnd(line))
-	c.out.Write(append(c.line, '\n'))
-}
-
-func trimEnd(line []byte) []byte {
-	if n := len(line); n > 0 && line[n-1] == '\n' {
-		return line[:n-1]
-	}
-	return line
+	return terminal.NewConsole(p.console()).PrintText(r)
 }

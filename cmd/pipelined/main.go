@@ -7,6 +7,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/pipelined/pipelined/internal/terminal"
 )
 
 func main() {
@@ -24,8 +26,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	defer signal.Stop(pipes)
 	p := &program{
 		stdin:   stdin,
-		stdout:  newStream(stdout),
-		stderr:  newStream(stderr),
+		stdout:  terminal.NewStream(stdout),
+		stderr:  terminal.NewStream(stderr),
 		getenv:  os.Getenv,
 		environ: os.Environ,
 		notify:  notify,
@@ -36,7 +38,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		open:  openNode,
 		local: localAddress, agents: localAgents,
 	}
-	p.interactive = isTerminal(stdin)
+	p.interactive = terminal.IsTerminal(stdin)
 	return p.run(ctx, args)
 }
 

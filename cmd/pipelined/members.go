@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -37,18 +38,18 @@ func (p *program) membersCommand() *cli.Command {
 }
 
 func (p *program) memberTable(members []wire.Member) error {
-	t := newTable(p.stdout, "NODE", "STATUS", "ROLE", "MODE", "LOAD", "HTTP", "VERSION")
+	t := terminal.NewTable(p.stdout, "NODE", "STATUS", "ROLE", "MODE", "LOAD", "HTTP", "VERSION")
 	for _, m := range members {
 		status := m.Status
 		if m.Draining {
 			status += ", draining"
 		}
 		if left := m.AwayUntil.Sub(p.now()); !m.AwayUntil.IsZero() && left > 0 {
-			status += ", back within " + shortDuration(left)
+			status += ", back within " + terminal.ShortDuration(left)
 		}
-		t.row(m.Name, status, m.Role, string(m.Mode), fmt.Sprintf("%d/%d", m.CurrentLoad, m.MaxLoad), m.HTTP, m.Version)
+		t.Row(m.Name, status, m.Role, string(m.Mode), fmt.Sprintf("%d/%d", m.CurrentLoad, m.MaxLoad), m.HTTP, m.Version)
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 func (p *program) workersCommand() *cli.Command {
@@ -70,7 +71,7 @@ func (p *program) workersCommand() *cli.Command {
 				}
 				return p.printJSON(list)
 			}
-			t := newTable(p.stdout, "WORKER", "STATUS", "LOAD", "CPU", "MEMORY", "OS", "ARCH", "TAGS", "TOOLS", "ENDPOINT")
+			t := terminal.NewTable(p.stdout, "WORKER", "STATUS", "LOAD", "CPU", "MEMORY", "OS", "ARCH", "TAGS", "TOOLS", "ENDPOINT")
 			for _, w := range list.Workers {
 				name := w.Name
 				if name == "" {
@@ -80,12 +81,12 @@ func (p *program) workersCommand() *cli.Command {
 					name += " (outside)"
 				}
 				tags := slices.Sorted(slices.Values(w.Capabilities.Tags))
-				t.row(name, w.Status, fmt.Sprintf("%d/%d", w.CurrentLoad, w.Capabilities.MaxParallelModules),
+				t.Row(name, w.Status, fmt.Sprintf("%d/%d", w.CurrentLoad, w.Capabilities.MaxParallelModules),
 					reservedOf(w.Capabilities.CPU > 0, fmt.Sprintf("%v/%v", w.Reserved.CPU, w.Capabilities.CPU)),
 					reservedOf(w.Capabilities.Memory > 0, fmt.Sprintf("%s/%s", pipeline.FormatBytes(w.Reserved.Memory), pipeline.FormatBytes(w.Capabilities.Memory))),
 					w.Capabilities.OS, w.Capabilities.Arch, strings.Join(tags, ","), fmt.Sprint(len(w.Capabilities.InstalledTools)), w.Endpoint)
 			}
-			return t.flush()
+			return t.Flush()
 		}),
 	}
 }

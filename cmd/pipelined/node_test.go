@@ -13,6 +13,7 @@ import (
 
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 )
@@ -156,7 +157,7 @@ func TestRun_leftovers(t *testing.T) {
 	f.onSubmit = func(wire.SubmitRequest) *fakeRun { return r }
 	c := newCommand(t, nil)
 	c.withNode(newFakeNode(f), nil)
-	c.stdout = newStream(brokenWriter{syscall.EPIPE})
+	c.stdout = terminal.NewStream(brokenWriter{syscall.EPIPE})
 	if code, _, stderr := c.exec("run", write(t, t.TempDir(), "p.hcl", hello), "-var=who=x", "-quiet"); code != exitFailed || stderr != "" {
 		t.Errorf("exit %d, %q", code, stderr)
 	}
@@ -253,7 +254,7 @@ func TestAgent(t *testing.T) {
 		n.load = tc.load
 		c := newCommand(t, nil)
 		c.withNode(n, nil)
-		c.stderr.terminal = tc.terminal
+		c.stderr.Terminal = tc.terminal
 		type result struct {
 			code   int
 			stderr string

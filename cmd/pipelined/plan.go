@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language"
 	"github.com/pipelined/pipelined/pipeline/language/bounded"
@@ -225,7 +226,7 @@ func (p *program) printPlan(plan runPlan) {
 	for i := range plan.Modules {
 		byName[plan.Modules[i].Name] = &plan.Modules[i]
 	}
-	fmt.Fprintf(w, "pipeline %s: %d modules in %d waves\n", clean(plan.Pipeline), len(plan.Modules), len(plan.Waves))
+	fmt.Fprintf(w, "pipeline %s: %d modules in %d waves\n", terminal.Clean(plan.Pipeline), len(plan.Modules), len(plan.Waves))
 	for i, wave := range plan.Waves {
 		fmt.Fprintf(w, "\nwave %d\n", i+1)
 		for _, name := range wave {
@@ -235,24 +236,24 @@ func (p *program) printPlan(plan runPlan) {
 	header := "\nskipped\n"
 	for i := range plan.Modules {
 		if m := &plan.Modules[i]; m.Skipped != "" {
-			fmt.Fprintf(w, "%s  %s: %s\n", header, clean(m.Name), clean(m.Skipped))
+			fmt.Fprintf(w, "%s  %s: %s\n", header, terminal.Clean(m.Name), terminal.Clean(m.Skipped))
 			header = ""
 		}
 	}
 	if e := plan.Estimate; e != nil && e.Known {
 		p.printEstimate(e)
 	} else if len(plan.CriticalPath) > 0 {
-		fmt.Fprintf(w, "\nlongest path: %s\n", clean(strings.Join(plan.CriticalPath, " -> ")))
+		fmt.Fprintf(w, "\nlongest path: %s\n", terminal.Clean(strings.Join(plan.CriticalPath, " -> ")))
 	}
 }
 
 func (p *program) printPlanned(m *plannedModule) {
-	text := clean(m.Name)
+	text := terminal.Clean(m.Name)
 	if m.Command != "" {
-		text += ": " + clean(m.Command)
+		text += ": " + terminal.Clean(m.Command)
 	}
 	if m.Approval != "" {
-		text += " asks: " + clean(m.Approval)
+		text += " asks: " + terminal.Clean(m.Approval)
 	}
 	fmt.Fprintf(p.stdout, "  %s\n", text)
 	var unknown []string
@@ -261,17 +262,17 @@ func (p *program) printPlanned(m *plannedModule) {
 	}
 	slices.Sort(unknown)
 	for _, u := range unknown {
-		fmt.Fprintf(p.stdout, "      %s\n", clean(u))
+		fmt.Fprintf(p.stdout, "      %s\n", terminal.Clean(u))
 	}
 	p.printExpected(m.Expected)
 	p.printForecast(m.Cache)
 	if len(m.DependsOn) > 0 {
-		fmt.Fprintf(p.stdout, "      after %s\n", clean(strings.Join(m.DependsOn, ", ")))
+		fmt.Fprintf(p.stdout, "      after %s\n", terminal.Clean(strings.Join(m.DependsOn, ", ")))
 	}
 	if m.Requires != "" {
-		fmt.Fprintf(p.stdout, "      needs %s\n", clean(m.Requires))
+		fmt.Fprintf(p.stdout, "      needs %s\n", terminal.Clean(m.Requires))
 	}
 	if len(m.Locks) > 0 {
-		fmt.Fprintf(p.stdout, "      holds %s\n", clean(strings.Join(m.Locks, ", ")))
+		fmt.Fprintf(p.stdout, "      holds %s\n", terminal.Clean(strings.Join(m.Locks, ", ")))
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/storage"
 )
 
@@ -17,7 +18,7 @@ import (
 // outside of itself, so that tests can replace it.
 type program struct {
 	stdin          io.Reader
-	stdout, stderr *stream
+	stdout, stderr *terminal.Stream
 	// interactive reports that a person at a terminal can answer questions.
 	interactive bool
 
@@ -32,7 +33,7 @@ type program struct {
 	// lists those that say where they are.
 	local   string
 	agents  func() []storage.AgentFile
-	retries retryNotes
+	retries *terminal.RetryNotes
 	// atEnd is called when the command has ended, the last one first.
 	atEnd []func()
 
@@ -48,12 +49,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	if code, ok := p.hidden(ctx, args); ok {
 		return code
 	}
-	p.retries.now, p.retries.print = p.now, func(text string) {
-		if !p.quiet {
-			fmt.Fprintf(p.stderr, "%s\n", text)
-			p.stderr.Flush()
-		}
-	}
+	p.retries = terminal.NewRetryNotes(p.now, func(text string) { p.tell("%s", text) })
 	root := p.command()
 	err := root.Run(ctx, append([]string{root.Name}, args...))
 	for i := len(p.atEnd) - 1; i >= 0; i-- {
@@ -65,8 +61,8 @@ func (p *program) run(ctx context.Context, args []string) int {
 	}
 	code := exitCode(err)
 	var quiet *exitError
-	if err != nil && !(errors.As(err, &quiet) && quiet.err == nil) {
-		fmt.Fprintf(p.stderr, "pipelined: %s\n", oneLine(err.Error()))
+	if err != nil && !(errors.As(err, &quiet) && quiet.err == nil) && !errors.Is(err, terminal.ErrReaderClosed) {
+		fmt.Fprintf(p.stderr, "pipelined: %s\n", terminal.OneLine(err.Error()))
 	}
 	p.stderr.Flush()
 	return code

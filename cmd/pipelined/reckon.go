@@ -9,6 +9,7 @@ import (
 
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -53,17 +54,17 @@ func (p *program) printExpected(e *wire.ModuleEstimate) {
 		parts = append(parts, "on "+e.Worker)
 	}
 	if e.ExpectedSeconds > 0 {
-		parts = append(parts, "takes about "+shortDuration(seconds(e.ExpectedSeconds)))
+		parts = append(parts, "takes about "+terminal.ShortDuration(terminal.Seconds(e.ExpectedSeconds)))
 	}
 	if e.Failed > 0 {
 		parts = append(parts, fmt.Sprintf("failed in %d of %d runs", e.Failed, e.Succeeded+e.Failed+e.Other))
 	}
 	if len(parts) > 0 {
-		fmt.Fprintf(p.stdout, "      %s\n", clean(strings.Join(parts, ", ")))
+		fmt.Fprintf(p.stdout, "      %s\n", terminal.Clean(strings.Join(parts, ", ")))
 	}
 }
 
 func (p *program) printEstimate(e *wire.Estimate) {
-	fmt.Fprintf(p.stdout, "\nlongest path: %s, about %s\n", clean(strings.Join(e.CriticalPath, " -> ")), shortDuration(seconds(e.CriticalPathSeconds)))
-	fmt.Fprintf(p.stdout, "the run takes about %s on the workers there are, were they idle\n", shortDuration(seconds(e.Seconds)))
+	fmt.Fprintf(p.stdout, "\nlongest path: %s, about %s\n", terminal.Clean(strings.Join(e.CriticalPath, " -> ")), terminal.ShortDuration(terminal.Seconds(e.CriticalPathSeconds)))
+	fmt.Fprintf(p.stdout, "the run takes about %s on the workers there are, were they idle\n", terminal.ShortDuration(terminal.Seconds(e.Seconds)))
 }

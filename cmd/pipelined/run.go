@@ -14,6 +14,7 @@ import (
 
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/internal/node"
+	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 )
@@ -98,8 +99,8 @@ func (p *program) runPipeline(ctx context.Context, cmd *cli.Command) error {
 		return errInterrupted
 	}
 	o := watchOptions{json: cmd.Bool("json"), signals: signals, address: e.address}
-	if p.interactive && p.stderr.terminal {
-		o.asker = &asker{me: whoami(), stdin: p.stdin, decide: func(ctx context.Context, module string, yes bool) error {
+	if p.interactive && p.stderr.Terminal {
+		o.asker = &terminal.ApprovalPrompt{User: whoami(), Stdin: p.stdin, Decide: func(ctx context.Context, module string, yes bool) error {
 			call := c.Reject
 			if yes {
 				call = c.Approve
@@ -129,7 +130,7 @@ func (p *program) embeddedConfig(cmd *cli.Command) (nodeConfig, error) {
 	cfg := nodeConfig{Name: "local", Bind: "127.0.0.1", Mode: pipeline.ModeStandalone, Embedded: true, Slots: slots,
 		ModuleEnv: split(cmd.StringSlice("module-env")), KeepWork: cmd.Bool("keep-work"), Folders: s.Folders, DataDir: cmd.String("data-dir"),
 		Version: readBuildInfo().Version, Secrets: p.ownSecrets(),
-		Logger: hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.LevelFromString(s.logLevel), Output: flushed{p.stderr}})}
+		Logger: hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.LevelFromString(s.logLevel), Output: p.stderr.Unbuffered()})}
 	return cfg, p.nodeKey(&cfg, p.keyFile)
 }
 
@@ -266,7 +267,7 @@ func (p *program) followEmbedded(ctx context.Context, e *embedded, c *client.Cli
 		reason := "interrupted"
 		if first = errInterrupted; s == syscall.SIGALRM {
 			first, reason = context.Cause(ctx), "timed out"
-			p.say("%s; cancelling the run", clean(first.Error()))
+			p.say("%s; cancelling the run", terminal.Clean(first.Error()))
 		} else {
 			p.say("cancelling the run; Ctrl-C again kills it")
 		}

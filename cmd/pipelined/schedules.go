@@ -10,6 +10,7 @@ import (
 
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/terminal"
 )
 
 func (p *program) schedulesCommand() *cli.Command {
@@ -83,16 +84,16 @@ func (p *program) listSchedules(ctx context.Context, cmd *cli.Command) error {
 	if cmd.Bool("json") {
 		return p.printJSON(list)
 	}
-	t := newTable(p.stdout, "NAME", "CRON", "ZONE", "NEXT", "LAST", "RUN", "STATE")
+	t := terminal.NewTable(p.stdout, "NAME", "CRON", "ZONE", "NEXT", "LAST", "RUN", "STATE")
 	for i := range list.Schedules {
 		s := &list.Schedules[i]
 		last, run, state := "", "", ""
 		if s.Last != nil {
 			last, run, state = p.clock(s.Last.Tick, s.Timezone), string(s.Last.Run), tickState(s.Last)
 		}
-		t.row(clean(s.Name), clean(strings.Join(s.Cron, "; ")), s.Timezone, p.nextText(s, ""), last, run, clean(state))
+		t.Row(terminal.Clean(s.Name), terminal.Clean(strings.Join(s.Cron, "; ")), s.Timezone, p.nextText(s, ""), last, run, terminal.Clean(state))
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 func (p *program) showSchedule(ctx context.Context, cmd *cli.Command) error {
@@ -107,7 +108,7 @@ func (p *program) showSchedule(ctx context.Context, cmd *cli.Command) error {
 	if cmd.Bool("json") {
 		return p.printJSON(s)
 	}
-	line := func(name, text string) { fmt.Fprintf(p.stdout, "%-10s%s\n", name, clean(text)) }
+	line := func(name, text string) { fmt.Fprintf(p.stdout, "%-10s%s\n", name, terminal.Clean(text)) }
 	line("schedule", s.Name)
 	line("cron", strings.Join(s.Cron, "; ")+" in "+s.Timezone)
 	line("overlap", s.Overlap+", catch_up "+s.CatchUp)
@@ -116,16 +117,16 @@ func (p *program) showSchedule(ctx context.Context, cmd *cli.Command) error {
 	}
 	line("next", p.nextText(&s, ""))
 	line("ticks", fmt.Sprintf("%d made runs, %d were skipped", s.Fired, s.Skipped))
-	line("by", s.Submitter+", "+ago(s.RegisteredAt, p.now()))
+	line("by", s.Submitter+", "+terminal.Ago(s.RegisteredAt, p.now()))
 	if len(s.Ticks) == 0 {
 		return nil
 	}
 	fmt.Fprintln(p.stdout)
-	t := newTable(p.stdout, "TICK", "RUN", "STATE")
+	t := terminal.NewTable(p.stdout, "TICK", "RUN", "STATE")
 	for i := range s.Ticks {
-		t.row(p.clock(s.Ticks[i].Tick, s.Timezone), string(s.Ticks[i].Run), clean(tickState(&s.Ticks[i])))
+		t.Row(p.clock(s.Ticks[i].Tick, s.Timezone), string(s.Ticks[i].Run), terminal.Clean(tickState(&s.Ticks[i])))
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 // tickState is what became of a tick, in words.
@@ -138,7 +139,7 @@ func tickState(t *wire.Tick) string {
 	case t.State == "":
 		return "no longer kept"
 	}
-	return words(string(t.State))
+	return terminal.StateWords(string(t.State))
 }
 
 // nextText is when a schedule is due next; before it stands before, where it is
@@ -152,7 +153,7 @@ func (p *program) nextText(s *wire.Schedule, before string) string {
 	}
 	text := before + p.clock(*s.Next, s.Timezone)
 	if in := s.Next.Sub(p.now()); in > 0 {
-		text += " (in " + shortDuration(in) + ")"
+		text += " (in " + terminal.ShortDuration(in) + ")"
 	}
 	return text
 }

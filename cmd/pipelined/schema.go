@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline/language"
 )
 
@@ -20,7 +21,7 @@ func (p *program) schemaCommand() *cli.Command {
 			if name := cmd.Args().First(); name != "" {
 				found, paths := findBlocks(schema.Blocks, "", name)
 				if len(found) == 0 {
-					return usagef("schema: the language has no block %q%s", name, didYouMean(name, paths))
+					return usagef("schema: the language has no block %q%s", name, terminal.DidYouMean(name, paths))
 				}
 				schema.Blocks = found
 			}
@@ -56,7 +57,7 @@ func (p *program) printBlocks(blocks []language.SchemaBlock, outer string, inner
 			fmt.Fprintln(p.stdout)
 		}
 		fmt.Fprintf(p.stdout, "%s\n", blockLine(b, outer))
-		t := newTable(p.stdout, "  NAME", "TYPE", "DEFAULT", "DESCRIPTION")
+		t := terminal.NewTable(p.stdout, "  NAME", "TYPE", "DEFAULT", "DESCRIPTION")
 		attributeRows(t, "  ", b.Attributes)
 		for j := range b.Blocks {
 			x := &b.Blocks[j]
@@ -64,10 +65,10 @@ func (p *program) printBlocks(blocks []language.SchemaBlock, outer string, inner
 			if x.Repeatable {
 				kind = "blocks"
 			}
-			t.row("  "+x.Name, kind, "", x.Description)
+			t.Row("  "+x.Name, kind, "", x.Description)
 		}
 		if len(b.Attributes)+len(b.Blocks) > 0 {
-			if err := t.flush(); err != nil {
+			if err := t.Flush(); err != nil {
 				return err
 			}
 		}
@@ -97,14 +98,14 @@ func blockLine(b *language.SchemaBlock, outer string) string {
 	return line
 }
 
-func attributeRows(t *table, indent string, list []language.SchemaAttribute) {
+func attributeRows(t *terminal.Table, indent string, list []language.SchemaAttribute) {
 	for i := range list {
 		a := &list[i]
 		fallback := a.Default
 		if a.Required {
 			fallback = "required"
 		}
-		t.row(indent+a.Name, typeText(a), fallback, a.Description)
+		t.Row(indent+a.Name, typeText(a), fallback, a.Description)
 		attributeRows(t, indent+"  .", a.Attributes)
 	}
 }

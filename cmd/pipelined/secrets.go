@@ -13,6 +13,7 @@ import (
 
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/node"
+	"github.com/pipelined/pipelined/internal/terminal"
 )
 
 // maxSecret bounds what is read as the value of a secret; the cluster takes less.
@@ -137,15 +138,15 @@ func (p *program) listSecrets(ctx context.Context, cmd *cli.Command) error {
 		return p.printJSON(list)
 	}
 	now := p.now()
-	t := newTable(p.stdout, "NAME", "SET", "BY", "NOTE")
+	t := terminal.NewTable(p.stdout, "NAME", "SET", "BY", "NOTE")
 	for _, s := range list.Secrets {
 		note := ""
 		if s.Unmasked {
 			note = "too short to be masked"
 		}
-		t.row(s.Name, ago(s.SetAt, now), s.SetBy, note)
+		t.Row(s.Name, terminal.Ago(s.SetAt, now), s.SetBy, note)
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 // ownSecrets are what `run` gives its modules: from the environment, in memory

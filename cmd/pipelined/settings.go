@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclparse"
 	"github.com/urfave/cli/v3"
 
+	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 )
@@ -117,7 +118,7 @@ var agentTable = []setting{
 func setMode(s *agentSettings, v []string) error {
 	if s.Mode = pipeline.Mode(v[0]); !s.Mode.Valid() {
 		modes := []string{"auto", "orchestrator", "worker", "standalone"}
-		return fmt.Errorf("want one of %s%s", strings.Join(modes, ", "), didYouMean(v[0], modes))
+		return fmt.Errorf("want one of %s%s", strings.Join(modes, ", "), terminal.DidYouMean(v[0], modes))
 	}
 	return nil
 }
@@ -125,7 +126,7 @@ func setMode(s *agentSettings, v []string) error {
 func setFolders(s *agentSettings, v []string) error {
 	ways := storage.FolderWays()
 	if !slices.Contains(ways, v[0]) {
-		return fmt.Errorf("want one of %s%s", strings.Join(ways, ", "), didYouMean(v[0], ways))
+		return fmt.Errorf("want one of %s%s", strings.Join(ways, ", "), terminal.DidYouMean(v[0], ways))
 	}
 	s.Folders = storage.FolderWay(v[0])
 	return nil
@@ -153,7 +154,7 @@ var logLevels = []string{"trace", "debug", "info", "warn", "error", "off"}
 
 func setLevel(s *agentSettings, v []string) error {
 	if !slices.Contains(logLevels, v[0]) {
-		return fmt.Errorf("want one of %s%s", strings.Join(logLevels, ", "), didYouMean(v[0], logLevels))
+		return fmt.Errorf("want one of %s%s", strings.Join(logLevels, ", "), terminal.DidYouMean(v[0], logLevels))
 	}
 	s.logLevel = v[0]
 	return nil
@@ -284,7 +285,7 @@ func parseConfig(path string, src []byte) (map[string]fileValue, error) {
 		i := slices.Index(names, name)
 		place := fmt.Sprintf("%s:%d:%d", path, attr.NameRange.Start.Line, attr.NameRange.Start.Column)
 		if i < 0 {
-			return nil, usagef("%s: unknown setting %q%s", place, key, didYouMean(name, names))
+			return nil, usagef("%s: unknown setting %q%s", place, key, terminal.DidYouMean(name, names))
 		}
 		if _, twice := out[name]; twice {
 			return nil, usagef("%s: %s is set twice", place, name)

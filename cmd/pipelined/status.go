@@ -10,6 +10,7 @@ import (
 
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -64,36 +65,36 @@ func complete(r wire.Run) wire.Run {
 // printRun prints a run and a table of its modules.
 func (p *program) printRun(r wire.Run) error {
 	now := p.now()
-	fmt.Fprintf(p.stdout, "run       %s (number %d)\n", clean(string(r.ID)), r.Number)
-	fmt.Fprintf(p.stdout, "pipeline  %s\n", clean(r.Pipeline))
-	fmt.Fprintf(p.stdout, "state     %s%s\n", words(string(r.State)), clean(because(r.Reason)))
+	fmt.Fprintf(p.stdout, "run       %s (number %d)\n", terminal.Clean(string(r.ID)), r.Number)
+	fmt.Fprintf(p.stdout, "pipeline  %s\n", terminal.Clean(r.Pipeline))
+	fmt.Fprintf(p.stdout, "state     %s%s\n", terminal.StateWords(string(r.State)), terminal.Clean(terminal.ReasonSuffix(r.Reason)))
 	submitted := r.SubmittedAt.Local().Format("2006-01-02 15:04:05")
 	if r.Submitter != "" {
-		submitted += " by " + clean(r.Submitter)
+		submitted += " by " + terminal.Clean(r.Submitter)
 	}
 	fmt.Fprintf(p.stdout, "submitted %s\n", submitted)
 	fmt.Fprintf(p.stdout, "took      %s\n", runTook(&r.RunSummary, now))
-	if n := countModules(r.Modules); n.total() > 0 {
+	if n := terminal.CountModules(r.Modules); n.Total() > 0 {
 		fmt.Fprintf(p.stdout, "modules   %s\n", n)
 	}
 	fmt.Fprintln(p.stdout)
-	t := newTable(p.stdout, "MODULE", "STATE", "WORKER", "ATTEMPTS", "EXIT", "TOOK", "REASON")
+	t := terminal.NewTable(p.stdout, "MODULE", "STATE", "WORKER", "ATTEMPTS", "EXIT", "TOOK", "REASON")
 	for i := range r.Modules {
 		m := &r.Modules[i]
 		code := ""
 		if m.ExitCode != nil {
 			code = fmt.Sprint(*m.ExitCode)
 		}
-		t.row(m.Name, words(string(m.State)), moduleWorker(m), fmt.Sprint(tries(m.Attempts)), code, moduleTook(m, now), moduleReason(m, now))
+		t.Row(m.Name, terminal.StateWords(string(m.State)), moduleWorker(m), fmt.Sprint(terminal.CountTries(m.Attempts)), code, moduleTook(m, now), moduleReason(m, now))
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 func moduleWorker(m *wire.Module) string {
 	if m.Worker != "" {
 		return m.Worker
 	}
-	if a := lastAttempt(m); a != nil && !a.State.Final() {
+	if a := terminal.LastAttempt(m); a != nil && !a.State.Final() {
 		return a.Worker
 	}
 	return ""
@@ -102,14 +103,14 @@ func moduleWorker(m *wire.Module) string {
 // moduleTook is how long a module took, or has been running.
 func moduleTook(m *wire.Module, now time.Time) string {
 	if m.State == pipeline.ModuleRunning {
-		if a := lastAttempt(m); a != nil && a.StartedAt != nil {
-			return shortDuration(now.Sub(*a.StartedAt))
+		if a := terminal.LastAttempt(m); a != nil && a.StartedAt != nil {
+			return terminal.ShortDuration(now.Sub(*a.StartedAt))
 		}
 	}
 	if m.StartedAt == nil || m.FinishedAt == nil {
 		return ""
 	}
-	return shortDuration(m.FinishedAt.Sub(*m.StartedAt))
+	return terminal.ShortDuration(m.FinishedAt.Sub(*m.StartedAt))
 }
 
 // moduleReason is why a module stands where it does.
@@ -118,7 +119,7 @@ func moduleReason(m *wire.Module, now time.Time) string {
 		return m.Reason
 	}
 	if m.NotBefore != nil && m.NotBefore.After(now) {
-		return "tried again in " + shortDuration(m.NotBefore.Sub(now))
+		return "tried again in " + terminal.ShortDuration(m.NotBefore.Sub(now))
 	}
 	return ""
 }
@@ -161,9 +162,9 @@ func (p *program) clusterStatus(ctx context.Context, asJSON bool) error {
 	for _, m := range s.Members {
 		slots, load = slots+m.MaxLoad, load+m.CurrentLoad
 	}
-	fmt.Fprintf(p.stdout, "cluster  %s%s\n", h.Status, clean(because(strings.Join(h.Reasons, ", "))))
-	fmt.Fprintf(p.stdout, "asked    %s at %s (%s, version %s)\n", clean(h.Node), c.Address(), h.Role, clean(h.Version))
-	fmt.Fprintf(p.stdout, "leader   %s (term %d), voters %s\n", clean(leader), h.Term, clean(strings.Join(h.Voters, ", ")))
+	fmt.Fprintf(p.stdout, "cluster  %s%s\n", h.Status, terminal.Clean(terminal.ReasonSuffix(strings.Join(h.Reasons, ", "))))
+	fmt.Fprintf(p.stdout, "asked    %s at %s (%s, version %s)\n", terminal.Clean(h.Node), c.Address(), h.Role, terminal.Clean(h.Version))
+	fmt.Fprintf(p.stdout, "leader   %s (term %d), voters %s\n", terminal.Clean(leader), h.Term, terminal.Clean(strings.Join(h.Voters, ", ")))
 	fmt.Fprintf(p.stdout, "nodes    %d, %d of %d slots in use\n\n", len(s.Members), load, slots)
 	if err := p.memberTable(s.Members); err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 )
@@ -187,7 +188,7 @@ type watchOptions struct {
 	signals   <-chan os.Signal
 	interrupt func(context.Context, os.Signal) error
 	// asker asks what modules wait for; may be nil.
-	asker *asker
+	asker *terminal.ApprovalPrompt
 	// address is what reaches the run's node from another shell, as -address
 	// takes it; "" where nothing has to be given.
 	address string
@@ -195,14 +196,13 @@ type watchOptions struct {
 
 // watchRun follows a run to its end and ends as the run did. ended is false
 // where it went away before.
-func (p *program) watchRun(ctx context.Context, c followed, id pipeline.RunID, o watchOptions) (ended bool, err error) {
-	notes, back := p.retries.take()
+func (p *program) watchRun(ctx context.Context, c terminal.RunSource, id pipeline.RunID, o watchOptions) (ended bool, err error) {
+	notes, back := p.retries.Take()
 	defer back()
-	f := &follower{cluster: c, id: id, console: p.newConsole(), silent: o.json, positions: o.positions, notes: notes, each: o.each, signals: o.signals, interrupt: o.interrupt, asker: o.asker}
-	if o.address != "" {
-		f.console.view.address = "-address " + o.address + " "
-	}
-	run, err := f.run(ctx)
+	display := p.console()
+	display.Address = o.address
+	f := &terminal.Follower{Source: c, ID: id, Console: terminal.NewConsole(display), Silent: o.json, Positions: o.positions, Notes: notes, Each: o.each, Signals: o.signals, Interrupt: o.interrupt, Approvals: o.asker}
+	run, err := f.Run(ctx)
 	if errors.Is(err, errTimedOut) {
 		return false, failf(exitTimeout, "timed out (-timeout); run %s goes on: pipelined watch %[1]s", id)
 	}

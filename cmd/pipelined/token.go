@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/terminal"
 )
 
 // tokenRoles are what -role takes.
@@ -59,7 +60,7 @@ func (p *program) createToken(ctx context.Context, cmd *cli.Command) error {
 	case role == "":
 		return usagef("token create: give -role: %s", strings.Join(tokenRoles, ", "))
 	case !slices.Contains(tokenRoles, role):
-		return usagef("-role %q: want one of %s%s", role, strings.Join(tokenRoles, ", "), didYouMean(role, tokenRoles))
+		return usagef("-role %q: want one of %s%s", role, strings.Join(tokenRoles, ", "), terminal.DidYouMean(role, tokenRoles))
 	case ttl < 0 || ttl > 0 && ttl < time.Second:
 		return usagef("-ttl %s: want at least a second", ttl)
 	}
@@ -94,16 +95,16 @@ func (p *program) listTokens(ctx context.Context, cmd *cli.Command) error {
 		return p.printJSON(list)
 	}
 	now := p.now()
-	t := newTable(p.stdout, "ID", "NAME", "ROLE", "CREATED", "EXPIRES")
+	t := terminal.NewTable(p.stdout, "ID", "NAME", "ROLE", "CREATED", "EXPIRES")
 	for _, tok := range list.Tokens {
 		expires := "never"
 		if tok.ExpiresAt != nil {
 			expires = "expired"
 			if left := tok.ExpiresAt.Sub(now); left > 0 {
-				expires = "in " + shortDuration(left)
+				expires = "in " + terminal.ShortDuration(left)
 			}
 		}
-		t.row(tok.ID, tok.Name, tok.Role, ago(tok.CreatedAt, now), expires)
+		t.Row(tok.ID, tok.Name, tok.Role, terminal.Ago(tok.CreatedAt, now), expires)
 	}
-	return t.flush()
+	return t.Flush()
 }

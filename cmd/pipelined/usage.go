@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -94,7 +95,7 @@ func usageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 		if cmd.Root() != cmd {
 			where = " of " + commandPath(cmd)
 		}
-		return usagef("unknown flag -%s%s%s", name, where, didYouMean("-"+name, flagNames(cmd)))
+		return usagef("unknown flag -%s%s%s", name, where, terminal.DidYouMean("-"+name, flagNames(cmd)))
 	}
 	if name, ok := strings.CutPrefix(text, "flag needs an argument: "); ok {
 		return usagef("flag -%s needs a value", strings.TrimLeft(name, "-"))
@@ -170,7 +171,7 @@ func unknownCommand(cmd *cli.Command, name string) error {
 	if cmd.Root() != cmd {
 		what = commandPath(cmd) + " command"
 	}
-	if near := didYouMean(name, names); near != "" {
+	if near := terminal.DidYouMean(name, names); near != "" {
 		return usagef("unknown %s %q%s", what, name, near)
 	}
 	return usagef("unknown %s %q: pipelined help lists them", what, name)

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline/language"
 )
 
@@ -32,7 +33,7 @@ func (p *program) validateCommand() *cli.Command {
 			if len(report.Missing) > 0 {
 				p.tell("no value for %s: what needs it was not checked (give -var, or -strict)", strings.Join(report.Missing, ", "))
 			}
-			fmt.Fprintf(p.stdout, "%s: pipeline %s is valid (%s)\n", clean(report.File), report.Pipeline, numberOf(len(report.Modules), "module"))
+			fmt.Fprintf(p.stdout, "%s: pipeline %s is valid (%s)\n", terminal.Clean(report.File), report.Pipeline, numberOf(len(report.Modules), "module"))
 			return nil
 		}),
 	}
@@ -89,7 +90,7 @@ func unknownVariables(inputs []language.VariableInput, declared map[string]bool)
 	var diags language.Diagnostics
 	for _, in := range inputs {
 		if !declared[in.Name] && !strings.HasPrefix(in.Origin, varEnv) {
-			diags = append(diags, language.Diagnostic{File: in.Origin, Summary: fmt.Sprintf("the pipeline has no variable %q%s", in.Name, didYouMean(in.Name, names))})
+			diags = append(diags, language.Diagnostic{File: in.Origin, Summary: fmt.Sprintf("the pipeline has no variable %q%s", in.Name, terminal.DidYouMean(in.Name, names))})
 		}
 	}
 	if len(diags) == 0 {

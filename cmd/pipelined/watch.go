@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/terminal"
 )
 
 func (p *program) watchCommand() *cli.Command {
@@ -57,7 +58,7 @@ func (p *program) waitCommand() *cli.Command {
 				return err
 			}
 			_ = c.Learn(ctx) // so that it survives the node it talks to; without it there is one address less
-			run, err := finalRun(ctx, c, id)
+			run, err := terminal.FinalRun(ctx, c, id)
 			if err != nil {
 				return err
 			}
@@ -66,7 +67,7 @@ func (p *program) waitCommand() *cli.Command {
 					return err
 				}
 			} else {
-				p.tell("%s", summary(&run.RunSummary, countModules(run.Modules)))
+				p.tell("%s", terminal.Summary(&run.RunSummary, terminal.CountModules(run.Modules)))
 			}
 			return exit(stateExits[run.State])
 		}),

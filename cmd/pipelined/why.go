@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"time"
 
 	"github.com/urfave/cli/v3"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/terminal"
 )
 
 func (p *program) againCommand() *cli.Command {
@@ -98,11 +98,11 @@ func (p *program) whyCommand() *cli.Command {
 			if cmd.Bool("json") {
 				return p.printJSON(why)
 			}
-			fmt.Fprintf(p.stdout, "run %s of %s: %s%s\n", why.Run.ID, clean(why.Run.Pipeline), words(string(why.Run.State)), clean(because(why.Run.Reason)))
+			fmt.Fprintf(p.stdout, "run %s of %s: %s%s\n", why.Run.ID, terminal.Clean(why.Run.Pipeline), terminal.StateWords(string(why.Run.State)), terminal.Clean(terminal.ReasonSuffix(why.Run.Reason)))
 			for _, m := range why.Module {
-				fmt.Fprintf(p.stdout, "%s: %s\n", clean(m.Name), m.State)
+				fmt.Fprintf(p.stdout, "%s: %s\n", terminal.Clean(m.Name), m.State)
 				for _, fact := range m.Because {
-					fmt.Fprintf(p.stdout, "  - %s\n", clean(fact))
+					fmt.Fprintf(p.stdout, "  - %s\n", terminal.Clean(fact))
 				}
 			}
 			return nil
@@ -126,19 +126,17 @@ func (p *program) locksCommand() *cli.Command {
 			if cmd.Bool("json") {
 				return p.printJSON(list)
 			}
-			t := newTable(p.stdout, "LOCK", "MODULE", "RUN", "WORKER", "STATE", "SINCE")
+			t := terminal.NewTable(p.stdout, "LOCK", "MODULE", "RUN", "WORKER", "STATE", "SINCE")
 			now := p.now()
 			for _, l := range list.Locks {
 				if h := l.Holder; h != nil {
-					t.row(clean(l.Key), h.Module, string(h.Run), h.Worker, "holds it", since(h.Since, now))
+					t.Row(terminal.Clean(l.Key), h.Module, string(h.Run), h.Worker, "holds it", terminal.Elapsed(h.Since, now))
 				}
 				for i, w := range l.Waiters {
-					t.row(clean(l.Key), w.Module, string(w.Run), "", fmt.Sprintf("waits (%d)", i+1), since(w.Since, now))
+					t.Row(terminal.Clean(l.Key), w.Module, string(w.Run), "", fmt.Sprintf("waits (%d)", i+1), terminal.Elapsed(w.Since, now))
 				}
 			}
-			return t.flush()
+			return t.Flush()
 		}),
 	}
 }
-
-func since(t, now time.Time) string { return shortDuration(now.Sub(t)) }

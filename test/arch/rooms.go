@@ -41,9 +41,10 @@ var rooms = []room{
 	{path: "api", may: []string{"pipeline", "api/wire"}},
 	{path: "api/wire", may: []string{"pipeline"}},
 	{path: "api/client", may: []string{"pipeline", "api/wire"}},
+	{path: "internal/terminal", may: []string{"pipeline", "api/wire", "api/client"}},
 	{path: "internal/node", may: []string{"*"}},
 	{path: "cmd/pipelined", may: []string{"pipeline", "pipeline/language", "storage", "executor",
-		"api/wire", "api/client", "cluster/keys", "internal/node"}},
+		"api/wire", "api/client", "cluster/keys", "internal/node", "internal/terminal"}},
 	{path: "test", may: []string{"*"}},
 }
 
@@ -62,7 +63,7 @@ var limited = []struct {
 	{"github.com/zclconf/go-cty", []string{"pipeline/language"}},
 	{"github.com/netresearch/go-cron", []string{"pipeline/calendar"}},
 	{"github.com/urfave/cli", []string{"cmd/pipelined"}},
-	{"golang.org/x/term", []string{"cmd/pipelined"}},
+	{"golang.org/x/term", []string{"cmd/pipelined", "internal/terminal"}},
 }
 
 // forbidden are packages of the standard library that a room may not import,

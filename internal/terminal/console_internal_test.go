@@ -1,4 +1,4 @@
-package main
+package terminal
 
 import (
 	"bytes"
@@ -41,15 +41,15 @@ func golden(t *testing.T, name, got string) {
 // story is a run with everything that can be told of one.
 func story() []wire.Run {
 	attempt := func(n int, worker string, s pipeline.AttemptState, from, to float64, reason string) wire.Attempt {
-		a := wire.Attempt{Number: n, Worker: worker, State: s, Reason: reason, StartedAt: at(from)}
+		a := wire.Attempt{Number: n, Worker: worker, State: s, Reason: reason, StartedAt: second(from)}
 		if s.Final() {
-			a.FinishedAt = at(to)
+			a.FinishedAt = second(to)
 		}
 		return a
 	}
-	head := wire.RunSummary{ID: "r1", Number: 7, Pipeline: "release", State: pipeline.RunRunning, SubmittedAt: start, ModuleCount: 5}
+	head := wire.RunSummary{ID: "r1", Number: 7, Pipeline: "release", State: pipeline.RunRunning, SubmittedAt: storyStart, ModuleCount: 5}
 	over := head
-	over.State, over.FinishedAt = pipeline.RunFailed, at(20)
+	over.State, over.FinishedAt = pipeline.RunFailed, second(20)
 	return []wire.Run{
 		{RunSummary: head, Index: 1, Modules: []wire.Module{
 			{Name: "build", State: pipeline.ModuleWaiting}, {Name: "test", State: pipeline.ModuleWaiting, DependsOn: []string{"build"}},
@@ -59,16 +59,16 @@ func story() []wire.Run {
 			{Name: "build", State: pipeline.ModuleRunning, Attempts: []wire.Attempt{attempt(1, "node-1", pipeline.AttemptRunning, 1, 0, "")}},
 			{Name: "lint", State: pipeline.ModuleRunning, Attempts: []wire.Attempt{attempt(1, "node-2", pipeline.AttemptAssigned, 0, 0, "")}}}},
 		{RunSummary: head, Index: 3, Modules: []wire.Module{
-			{Name: "docs", State: pipeline.ModuleSucceeded, Worker: "node-2", StartedAt: at(1), FinishedAt: at(1.25), Attempts: []wire.Attempt{attempt(1, "node-2", pipeline.AttemptSucceeded, 1, 1.25, "")}},
+			{Name: "docs", State: pipeline.ModuleSucceeded, Worker: "node-2", StartedAt: second(1), FinishedAt: second(1.25), Attempts: []wire.Attempt{attempt(1, "node-2", pipeline.AttemptSucceeded, 1, 1.25, "")}},
 			{Name: "build", State: pipeline.ModuleRunning, Attempts: []wire.Attempt{
 				attempt(1, "node-1", pipeline.AttemptLost, 1, 3, "its worker died"), attempt(2, "node-2", pipeline.AttemptRunning, 4, 0, "")}},
-			{Name: "lint", State: pipeline.ModuleWaiting, NotBefore: at(5.5), Attempts: []wire.Attempt{attempt(1, "node-2", pipeline.AttemptFailed, 2, 4.5, "exit code 75")}}}},
+			{Name: "lint", State: pipeline.ModuleWaiting, NotBefore: second(5.5), Attempts: []wire.Attempt{attempt(1, "node-2", pipeline.AttemptFailed, 2, 4.5, "exit code 75")}}}},
 		{RunSummary: over, Index: 4, Modules: []wire.Module{
-			{Name: "build", State: pipeline.ModuleSucceeded, Worker: "node-2", StartedAt: at(4), FinishedAt: at(9), Attempts: []wire.Attempt{
+			{Name: "build", State: pipeline.ModuleSucceeded, Worker: "node-2", StartedAt: second(4), FinishedAt: second(9), Attempts: []wire.Attempt{
 				attempt(1, "node-1", pipeline.AttemptLost, 1, 3, "its worker died"), attempt(2, "node-2", pipeline.AttemptSucceeded, 4, 9, "")}},
-			{Name: "lint", State: pipeline.ModuleFailed, Worker: "node-1", Reason: "exit code 75", StartedAt: at(6), FinishedAt: at(7), Attempts: []wire.Attempt{
+			{Name: "lint", State: pipeline.ModuleFailed, Worker: "node-1", Reason: "exit code 75", StartedAt: second(6), FinishedAt: second(7), Attempts: []wire.Attempt{
 				attempt(1, "node-2", pipeline.AttemptFailed, 2, 4.5, "exit code 75"), attempt(2, "node-1", pipeline.AttemptFailed, 6, 7, "exit code 75")}},
-			{Name: "test", State: pipeline.ModuleCancelled, Worker: "node-2", Reason: "the run failed", StartedAt: at(9), FinishedAt: at(10)},
+			{Name: "test", State: pipeline.ModuleCancelled, Worker: "node-2", Reason: "the run failed", StartedAt: second(9), FinishedAt: second(10)},
 			{Name: "pack", State: pipeline.ModuleSkipped, Reason: "lint failed"}}},
 	}
 }
@@ -76,7 +76,7 @@ func story() []wire.Run {
 // tell plays the story to a console, with output between its parts.
 func tell(c *console, clock *time.Time) {
 	for i, r := range story() {
-		*clock = start.Add(time.Duration(i) * 4 * time.Second)
+		*clock = storyStart.Add(time.Duration(i) * 4 * time.Second)
 		c.update(r)
 		if i > 0 {
 			c.output("build", fmt.Appendf(nil, "line %d", i))
@@ -88,14 +88,14 @@ func tell(c *console, clock *time.Time) {
 			c.tick()
 		}
 	}
-	c.note("%s", summary(&c.view.run, c.view.counts()))
+	c.note("%s", Summary(&c.view.run, c.view.counts()))
 	c.close()
 }
 
 func TestConsole_plain(t *testing.T) {
 	var out, err bytes.Buffer
 	var clock time.Time
-	c := &console{out: newStream(&out), err: newStream(&err), now: func() time.Time { return clock }, view: newRunView(), prefixes: map[string]string{}}
+	c := &console{out: NewStream(&out), err: NewStream(&err), now: func() time.Time { return clock }, view: newRunView(), prefixes: map[string]string{}}
 	tell(c, &clock)
 	golden(t, "plain.stdout", out.String())
 	golden(t, "plain.stderr", err.String())
@@ -107,7 +107,7 @@ func TestConsole_live(t *testing.T) {
 	for _, color := range []bool{false, true} {
 		var terminal bytes.Buffer
 		var clock time.Time
-		c := &console{out: newStream(&terminal), err: newStream(&terminal), now: func() time.Time { return clock }, view: newRunView(), prefixes: map[string]string{},
+		c := &console{out: NewStream(&terminal), err: NewStream(&terminal), now: func() time.Time { return clock }, view: newRunView(), prefixes: map[string]string{},
 			live: true, safe: true, colorOut: color, colorErr: color}
 		tell(c, &clock)
 		golden(t, fmt.Sprintf("live-color-%v", color), terminal.String())
@@ -147,7 +147,7 @@ func screen(s string) string {
 func TestConsole_quiet(t *testing.T) {
 	var out, err bytes.Buffer
 	var clock time.Time
-	c := &console{out: newStream(&out), err: newStream(&err), now: func() time.Time { return clock }, view: newRunView(), prefixes: map[string]string{}, quiet: true}
+	c := &console{out: NewStream(&out), err: NewStream(&err), now: func() time.Time { return clock }, view: newRunView(), prefixes: map[string]string{}, quiet: true}
 	tell(c, &clock)
 	if err.String() != "" || !strings.Contains(out.String(), "build | line 1\n") {
 		t.Errorf("stderr %q, stdout %q", err.String(), out.String())
@@ -157,7 +157,7 @@ func TestConsole_quiet(t *testing.T) {
 // TestConsole_narrow cuts lines to the terminal and lists only so many modules.
 func TestConsole_narrow(t *testing.T) {
 	var terminal bytes.Buffer
-	c := &console{out: newStream(&terminal), err: newStream(&terminal), now: func() time.Time { return start }, view: newRunView(), prefixes: map[string]string{}, live: true}
+	c := &console{out: NewStream(&terminal), err: NewStream(&terminal), now: func() time.Time { return storyStart }, view: newRunView(), prefixes: map[string]string{}, live: true}
 	c.err.width = func() int { return 24 }
 	r := wire.Run{Index: 1}
 	for i := range maxLiveModules + 3 {
@@ -190,16 +190,16 @@ func TestRunView_order(t *testing.T) {
 
 func TestEstimate(t *testing.T) {
 	done := func(name string, seconds float64) wire.Module {
-		return wire.Module{Name: name, State: pipeline.ModuleSucceeded, StartedAt: at(0), FinishedAt: at(seconds)}
+		return wire.Module{Name: name, State: pipeline.ModuleSucceeded, StartedAt: second(0), FinishedAt: second(seconds)}
 	}
 	runs := func(name string, since float64) wire.Module {
-		return wire.Module{Name: name, State: pipeline.ModuleRunning, Attempts: []wire.Attempt{{StartedAt: at(since)}}}
+		return wire.Module{Name: name, State: pipeline.ModuleRunning, Attempts: []wire.Attempt{{StartedAt: second(since)}}}
 	}
 	waits := func(name string, deps ...string) wire.Module {
 		return wire.Module{Name: name, State: pipeline.ModuleWaiting, DependsOn: deps}
 	}
 	expects := func(m wire.Module, seconds float64) wire.Module { m.ExpectedSeconds = seconds; return m }
-	now := start.Add(10 * time.Second)
+	now := storyStart.Add(10 * time.Second)
 	for _, tc := range []struct {
 		name    string
 		modules []wire.Module
@@ -226,7 +226,7 @@ func TestEstimate(t *testing.T) {
 func TestShortDuration(t *testing.T) {
 	for seconds, want := range map[float64]string{-1: "0.00s", 0: "0.00s", 0.034: "0.03s", 0.994: "0.99s", 0.996: "1.0s", 1.25: "1.2s", 9.97: "10s", 42.4: "42s", 59.6: "1m00s",
 		185: "3m05s", 3599.7: "1h00m", 7440: "2h04m", 266400: "3d2h"} {
-		if got := shortDuration(time.Duration(seconds * float64(time.Second))); got != want {
+		if got := ShortDuration(time.Duration(seconds * float64(time.Second))); got != want {
 			t.Errorf("%v s: %s, want %s", seconds, got, want)
 		}
 	}
@@ -249,7 +249,7 @@ func TestTries(t *testing.T) {
 		{[]wire.Attempt{lost, ok}, 2, " (attempt 2)"},
 		{[]wire.Attempt{back}, 0, ""},
 	} {
-		if n := tries(tc.list); n != tc.n {
+		if n := CountTries(tc.list); n != tc.n {
 			t.Errorf("%+v: %d tries, want %d", tc.list, n, tc.n)
 		}
 		if note := attemptNote(&wire.Module{Attempts: tc.list}, len(tc.list)-1); note != tc.note {

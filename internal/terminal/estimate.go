@@ -1,4 +1,4 @@
-package main
+package terminal
 
 import (
 	"time"
@@ -25,7 +25,7 @@ func estimate(modules []wire.Module, now time.Time) (left time.Duration, ok bool
 		deps[m.Name] = m.DependsOn
 		whole := mean
 		if m.ExpectedSeconds > 0 {
-			whole = seconds(m.ExpectedSeconds)
+			whole = Seconds(m.ExpectedSeconds)
 		}
 		switch m.State {
 		case pipeline.ModuleWaiting:
@@ -33,7 +33,7 @@ func estimate(modules []wire.Module, now time.Time) (left time.Duration, ok bool
 		case pipeline.ModuleRunning:
 			running++
 			need[m.Name] = whole
-			if a := lastAttempt(m); a != nil && a.StartedAt != nil {
+			if a := LastAttempt(m); a != nil && a.StartedAt != nil {
 				// One that takes longer than most may take as long again.
 				gone := now.Sub(*a.StartedAt)
 				need[m.Name] = max(whole-gone, gone/4, 0)
@@ -60,7 +60,7 @@ func typical(modules []wire.Module) (mean time.Duration, ok bool) {
 			took += m.FinishedAt.Sub(*m.StartedAt)
 			ended++
 		case m.ExpectedSeconds > 0:
-			expected += seconds(m.ExpectedSeconds)
+			expected += Seconds(m.ExpectedSeconds)
 			ahead++
 		}
 	}
@@ -114,11 +114,4 @@ func chainTo(name string, need map[string]time.Duration, deps map[string][]strin
 		}
 	}
 	return known[name]
-}
-
-func lastAttempt(m *wire.Module) *wire.Attempt {
-	if len(m.Attempts) == 0 {
-		return nil
-	}
-	return &m.Attempts[len(m.Attempts)-1]
 }

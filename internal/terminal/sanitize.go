@@ -1,7 +1,8 @@
-package main
+package terminal
 
 import (
 	"bytes"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -93,3 +94,23 @@ func escapeLength(b []byte) (n int, sgr bool) {
 // hasColor reports whether a line that went to a terminal may have left a
 // colour set.
 func hasColor(line []byte) bool { return bytes.IndexByte(line, 0x1b) >= 0 }
+
+// Clean gives text that came from elsewhere without anything that steers a
+// terminal or breaks a line.
+func Clean(s string) string {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c >= 0x7f {
+			s = string(appendSafe(nil, []byte(strings.NewReplacer("\n", " ", "\r", " ").Replace(s)), false))
+			break
+		}
+	}
+	return s
+}
+
+// cutLine cuts a line to a number of characters.
+func cutLine(s string, n int) string {
+	if len(s) <= n || utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	return string([]rune(s)[:n])
+}

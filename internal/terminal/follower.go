@@ -1,4 +1,4 @@
-package main
+package terminal
 
 import (
 	"context"
@@ -22,8 +22,8 @@ const (
 	liveTick   = 500 * time.Millisecond
 )
 
-// followed is what a follower needs of a cluster.
-type followed interface {
+// RunSource is what a follower needs of a cluster.
+type RunSource interface {
 	// WaitRun gives a run: once its index is past index, or wait has passed;
 	// only the modules that changed after since.
 	WaitRun(ctx context.Context, id pipeline.RunID, index uint64, wait time.Duration, since uint64) (wire.Run, error)
@@ -32,34 +32,34 @@ type followed interface {
 	FollowRun(ctx context.Context, id pipeline.RunID, o client.FollowOptions, fn func(wire.LogEvent) error) error
 }
 
-// follower follows one run to its end: output to stdout, progress to stderr.
-type follower struct {
-	cluster followed
-	id      pipeline.RunID
-	console *console
+// Follower follows one run to its end: output to stdout, progress to stderr.
+type Follower struct {
+	Source  RunSource
+	ID      pipeline.RunID
+	Console *console
 	// positions is the output that is known already, and is not shown again.
-	positions map[string]wire.LogPosition
+	Positions map[string]wire.LogPosition
 	// silent leaves the output out.
-	silent bool
+	Silent bool
 	// notes are lines of progress from elsewhere; may be nil.
-	notes <-chan string
+	Notes <-chan string
 	// each gets every state of the run; may be nil.
-	each func(wire.Run) error
+	Each func(wire.Run) error
 	// asker asks the person at the terminal; may be nil.
-	asker *asker
+	Approvals *ApprovalPrompt
 	// signals are asked about by interrupt, which returns an error to stop
 	// following with; both may be nil.
-	signals   <-chan os.Signal
-	interrupt func(ctx context.Context, s os.Signal) error
+	Signals   <-chan os.Signal
+	Interrupt func(ctx context.Context, s os.Signal) error
 }
 
 // errNoMore is how the display ends where nothing more comes; the reason is the
 // stream's or the context's.
 var errNoMore = errors.New("nothing more comes")
 
-// run returns when the run has ended and all of its output was shown, and gives
+// Run returns when the run has ended and all of its output was shown, and gives
 // the run with all of its modules.
-func (f *follower) run(ctx context.Context) (wire.Run, error) {
+func (f *Follower) Run(ctx context.Context) (wire.Run, error) {
 	events := make(chan wire.LogEvent, 256) // a batch, so that lines are shown together
 	updates := make(chan wire.Run)
 	feed, stop := context.WithCancel(ctx)
@@ -67,7 +67,7 @@ func (f *follower) run(ctx context.Context) (wire.Run, error) {
 	g, feed := errgroup.WithContext(feed)
 	g.Go(func() error {
 		defer close(events)
-		return f.cluster.FollowRun(feed, f.id, client.FollowOptions{Positions: f.positions}, func(e wire.LogEvent) error {
+		return f.Source.FollowRun(feed, f.ID, client.FollowOptions{Positions: f.Positions}, func(e wire.LogEvent) error {
 			select {
 			case events <- e:
 				return nil
@@ -76,7 +76,7 @@ func (f *follower) run(ctx context.Context) (wire.Run, error) {
 			}
 		})
 	})
-	if !f.console.quiet || f.each != nil || f.asker != nil {
+	if !f.Console.quiet || f.Each != nil || f.Approvals != nil {
 		g.Go(func() error { f.poll(feed, updates); return nil })
 	}
 	err := f.loop(ctx, events, updates)
@@ -87,19 +87,19 @@ func (f *follower) run(ctx context.Context) (wire.Run, error) {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		} else if err == nil {
-			err = pipeline.Errorf(pipeline.Unavailable, "follow run %s: the output ended before the run did", f.id)
+			err = pipeline.Errorf(pipeline.Unavailable, "follow run %s: the output ended before the run did", f.ID)
 		}
 	}
 	if err != nil {
-		f.console.close()
+		f.Console.close()
 		return wire.Run{}, err
 	}
 	return f.end(ctx)
 }
 
 // loop shows what comes until the output is complete.
-func (f *follower) loop(ctx context.Context, events <-chan wire.LogEvent, updates <-chan wire.Run) error {
-	c := f.console
+func (f *Follower) loop(ctx context.Context, events <-chan wire.LogEvent, updates <-chan wire.Run) error {
+	c := f.Console
 	lines := newLineSplitter(c.output, nil)
 	defer lines.end()
 	var ticks <-chan time.Time
@@ -119,18 +119,18 @@ func (f *follower) loop(ctx context.Context, events <-chan wire.LogEvent, update
 			if err := f.show(r); err != nil {
 				return err
 			}
-			if f.asker != nil {
-				f.asker.update(ctx, c)
+			if f.Approvals != nil {
+				f.Approvals.update(ctx, c)
 			}
-		case line, ok := <-f.asker.input():
-			f.asker.answer(ctx, c, line, ok)
+		case line, ok := <-f.Approvals.input():
+			f.Approvals.answer(ctx, c, line, ok)
 		case <-ticks:
 			c.tick()
-		case text := <-f.notes:
+		case text := <-f.Notes:
 			c.note("%s", text)
-		case s := <-f.signals:
+		case s := <-f.Signals:
 			c.erase()
-			if err := f.interrupt(ctx, s); err != nil {
+			if err := f.Interrupt(ctx, s); err != nil {
 				return err
 			}
 		case <-ctx.Done():
@@ -145,12 +145,12 @@ func (f *follower) loop(ctx context.Context, events <-chan wire.LogEvent, update
 
 // batch takes an event and those that wait behind it, so that a burst of
 // output costs one write. done is set when the run's last event was among them.
-func (f *follower) batch(lines *lineSplitter, events <-chan wire.LogEvent, e wire.LogEvent, ok bool) (done bool, err error) {
+func (f *Follower) batch(lines *lineSplitter, events <-chan wire.LogEvent, e wire.LogEvent, ok bool) (done bool, err error) {
 	for n := 0; ; n++ {
 		if !ok {
 			return false, errNoMore
 		}
-		if !f.silent {
+		if !f.Silent {
 			lines.add(&e)
 		}
 		if e.RunEnd || n == cap(events) {
@@ -165,22 +165,22 @@ func (f *follower) batch(lines *lineSplitter, events <-chan wire.LogEvent, e wir
 }
 
 // show displays a state of the run.
-func (f *follower) show(r wire.Run) error {
-	f.console.update(r)
-	if f.each != nil {
-		return f.each(r)
+func (f *Follower) show(r wire.Run) error {
+	f.Console.update(r)
+	if f.Each != nil {
+		return f.Each(r)
 	}
 	return nil
 }
 
 // poll asks for the run's state again and again. Its errors are passed over:
 // the stream of output, which meets the same ones, decides when to give up.
-func (f *follower) poll(ctx context.Context, updates chan<- wire.Run) {
+func (f *Follower) poll(ctx context.Context, updates chan<- wire.Run) {
 	var index uint64
 	var wait time.Duration
 	for {
 		pause := statePause
-		r, err := f.cluster.WaitRun(ctx, f.id, index, wait, index)
+		r, err := f.Source.WaitRun(ctx, f.ID, index, wait, index)
 		if err != nil {
 			pause = time.Second
 		} else {
@@ -202,8 +202,8 @@ func (f *follower) poll(ctx context.Context, updates chan<- wire.Run) {
 	}
 }
 
-// passing reports an error that the same call may not meet again.
-func passing(err error) bool {
+// Transient reports an error that the same call may not meet again.
+func Transient(err error) bool {
 	switch pipeline.KindOf(err) {
 	case pipeline.Unavailable, pipeline.Unknown, pipeline.Timeout:
 		return true
@@ -212,25 +212,25 @@ func passing(err error) bool {
 }
 
 // end fetches and shows how the run ended.
-func (f *follower) end(ctx context.Context) (wire.Run, error) {
-	r, err := finalRun(ctx, f.cluster, f.id)
+func (f *Follower) end(ctx context.Context) (wire.Run, error) {
+	r, err := FinalRun(ctx, f.Source, f.ID)
 	if err != nil {
-		f.console.close()
+		f.Console.close()
 		return r, err
 	}
 	if err := f.show(r); err != nil {
 		return r, err
 	}
-	if f.console.quiet && !f.silent && stateExits[r.State] != 0 {
-		f.console.failures(&r)
+	if f.Console.quiet && !f.Silent && r.State != pipeline.RunSucceeded && r.State != pipeline.RunWarnings {
+		f.Console.failures(&r)
 	}
-	f.console.note("%s", summary(&r.RunSummary, f.console.view.counts()))
-	f.console.close()
+	f.Console.note("%s", Summary(&r.RunSummary, f.Console.view.counts()))
+	f.Console.close()
 	return r, nil
 }
 
-// finalRun waits until a run has ended and gives it whole.
-func finalRun(ctx context.Context, cluster followed, id pipeline.RunID) (wire.Run, error) {
+// FinalRun waits until a run has ended and gives it whole.
+func FinalRun(ctx context.Context, cluster RunSource, id pipeline.RunID) (wire.Run, error) {
 	var index uint64
 	var wait time.Duration
 	whole := true // the answer holds all modules
@@ -245,7 +245,7 @@ func finalRun(ctx context.Context, cluster followed, id pipeline.RunID) (wire.Ru
 		case err == nil:
 			index, wait, whole, failures = r.Index, stateWait, false, 0
 		default:
-			if failures++; !passing(err) || failures > 30 {
+			if failures++; !Transient(err) || failures > 30 {
 				return r, err
 			}
 			pause = time.Second

@@ -1,4 +1,4 @@
-package main
+package terminal
 
 import (
 	"bytes"
@@ -25,7 +25,7 @@ func TestAsker(t *testing.T) {
 	var out bytes.Buffer
 	var said []string
 	refuse := true
-	a := &asker{me: "ann", decide: func(_ context.Context, module string, yes bool) error {
+	a := &ApprovalPrompt{User: "ann", Decide: func(_ context.Context, module string, yes bool) error {
 		if refuse {
 			refuse = false
 			return errors.New("no leader")
@@ -34,8 +34,8 @@ func TestAsker(t *testing.T) {
 		return nil
 	}}
 	in, typing := io.Pipe()
-	a.stdin = in
-	c := &console{out: newStream(io.Discard), err: newStream(&out), now: time.Now, view: newRunView(), prefixes: map[string]string{}}
+	a.Stdin = in
+	c := &console{out: NewStream(io.Discard), err: NewStream(&out), now: time.Now, view: newRunView(), prefixes: map[string]string{}}
 	ctx := t.Context()
 	c.view.apply(wire.Run{Index: 1, Modules: []wire.Module{gateModule("a"), gateModule("b", "bob"), gateModule("c", "a*")}})
 	a.update(ctx, c)

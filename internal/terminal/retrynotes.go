@@ -1,4 +1,4 @@
-package main
+package terminal
 
 import (
 	"fmt"
@@ -9,9 +9,9 @@ import (
 // noteEvery is how often it is said that calls are being repeated.
 const noteEvery = 5 * time.Second
 
-// retryNotes tells people that a call is repeated, now and then. It is safe for
+// RetryNotes tells people that a call is repeated, now and then. It is safe for
 // concurrent use.
-type retryNotes struct {
+type RetryNotes struct {
 	print func(string)
 	now   func() time.Time
 
@@ -23,8 +23,14 @@ type retryNotes struct {
 	show chan string
 }
 
-// retrying is a client.Config's OnRetry.
-func (n *retryNotes) retrying(err error, _ time.Duration) {
+// NewRetryNotes makes notes that go to print, which must be safe to call at any
+// time, unless take is in effect.
+func NewRetryNotes(now func() time.Time, print func(string)) *RetryNotes {
+	return &RetryNotes{now: now, print: print}
+}
+
+// Retrying is a client.Config's OnRetry.
+func (n *RetryNotes) Retrying(err error, _ time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := n.now()
@@ -32,7 +38,7 @@ func (n *retryNotes) retrying(err error, _ time.Duration) {
 		return
 	}
 	n.last = now
-	text := fmt.Sprintf("%s; trying again", oneLine(err.Error()))
+	text := fmt.Sprintf("%s; trying again", OneLine(err.Error()))
 	if n.show == nil {
 		n.print(text)
 		return
@@ -43,8 +49,8 @@ func (n *retryNotes) retrying(err error, _ time.Duration) {
 	}
 }
 
-// take sends the notes to a channel until the returned function is called.
-func (n *retryNotes) take() (notes <-chan string, back func()) {
+// Take sends the notes to a channel until the returned function is called.
+func (n *RetryNotes) Take() (notes <-chan string, back func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.show = make(chan string, 1)

@@ -1,10 +1,9 @@
-package main
+package terminal
 
 import (
 	"fmt"
 	"hash/fnv"
 	"slices"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -19,7 +18,7 @@ const maxLiveModules = 12
 // progress on stderr, live on a terminal and as plain lines elsewhere. One
 // goroutine uses it: calls come in batches, and flush ends a batch.
 type console struct {
-	out, err *stream
+	out, err *Stream
 	now      func() time.Time
 	// live draws a block of lines that is replaced again and again; quiet shows
 	// no progress at all.
@@ -38,24 +37,35 @@ type console struct {
 	prefixes map[string]string
 }
 
-// newConsole makes the display of a followed run.
-func (p *program) newConsole() *console {
+// ConsoleConfig says where and how a console shows a run.
+type ConsoleConfig struct {
+	Out, Err *Stream
+	Now      func() time.Time
+	// quiet shows no progress, only how a run failed.
+	Quiet bool
+	// plain uses neither colours nor a live display, even on a terminal; static
+	// leaves out the live display alone.
+	Plain, static bool
+	// address is what -address must be to reach the run's node from another
+	// shell; "" if the flag is not needed.
+	Address string
+}
+
+// NewConsole makes the display of a followed run.
+func NewConsole(cfg ConsoleConfig) *console {
 	c := &console{
-		out: p.stdout, err: p.stderr, now: p.now, quiet: p.quiet,
-		safe: p.stdout.terminal, colorOut: p.color(p.stdout), colorErr: p.color(p.stderr),
+		out: cfg.Out, err: cfg.Err, now: cfg.Now, quiet: cfg.Quiet,
+		live: cfg.Err.Terminal && !cfg.Quiet && !cfg.Plain && !cfg.static,
+		safe: cfg.Out.Terminal, colorOut: cfg.Out.Terminal && !cfg.Plain, colorErr: cfg.Err.Terminal && !cfg.Plain,
 		view: newRunView(), prefixes: map[string]string{},
 	}
-	c.live = p.stderr.terminal && !p.quiet && !p.plain()
+
+	if cfg.Address != "" {
+		c.view.address = "-address " + cfg.Address + " "
+	}
+
 	return c
 }
-
-// plain reports that no cursor tricks are wanted.
-func (p *program) plain() bool {
-	return p.noColor || p.getenv("NO_COLOR") != "" || p.getenv("TERM") == "dumb"
-}
-
-// color reports whether a stream may be coloured.
-func (p *program) color(s *stream) bool { return s.terminal && !p.plain() }
 
 // update takes in what the cluster says of the run.
 func (c *console) update(r wire.Run) {
@@ -69,7 +79,7 @@ func (c *console) update(r wire.Run) {
 			continue
 		}
 		c.erase()
-		fmt.Fprintf(c.err, "%s: %s\n", clean(ch.module), c.paint(ch.mood, clean(ch.text)))
+		fmt.Fprintf(c.err, "%s: %s\n", Clean(ch.module), c.paint(ch.mood, Clean(ch.text)))
 	}
 }
 
@@ -89,13 +99,13 @@ func (c *console) failures(r *wire.Run) {
 			c.say("%s: %s", m.Name, text)
 		}
 	}
-	c.say("%s", summary(&r.RunSummary, countModules(r.Modules)))
+	c.say("%s", Summary(&r.RunSummary, CountModules(r.Modules)))
 }
 
 // say prints a line on stderr, -quiet or not.
 func (c *console) say(format string, args ...any) {
 	c.erase()
-	fmt.Fprintf(c.err, "%s\n", clean(fmt.Sprintf(format, args...)))
+	fmt.Fprintf(c.err, "%s\n", Clean(fmt.Sprintf(format, args...)))
 }
 
 // output prints a line of a module's output.
@@ -103,9 +113,9 @@ func (c *console) output(module string, line []byte) {
 	c.erase()
 	prefix, ok := c.prefixes[module]
 	if !ok {
-		prefix = clean(module) + " | "
+		prefix = Clean(module) + " | "
 		if c.colorOut {
-			prefix = moduleColor(module) + clean(module) + " |\x1b[0m "
+			prefix = moduleColor(module) + Clean(module) + " |\x1b[0m "
 		}
 		c.prefixes[module] = prefix
 	}
@@ -202,13 +212,13 @@ func (c *console) block() []string {
 			continue
 		}
 		elapsed, where := "", ""
-		if a := lastAttempt(m); a != nil {
+		if a := LastAttempt(m); a != nil {
 			if a.StartedAt != nil {
-				elapsed = shortDuration(now.Sub(*a.StartedAt))
+				elapsed = ShortDuration(now.Sub(*a.StartedAt))
 			}
 			where = a.Worker + attemptNote(m, len(m.Attempts)-1)
 		}
-		lines = append(lines, fmt.Sprintf("  %-*s  %6s  %s", widest, clean(m.Name), elapsed, clean(where)))
+		lines = append(lines, fmt.Sprintf("  %-*s  %6s  %s", widest, Clean(m.Name), elapsed, Clean(where)))
 	}
 	if more := running - len(lines); more > 0 {
 		lines = append(lines, fmt.Sprintf("  and %d more", more))
@@ -223,7 +233,7 @@ func (c *console) block() []string {
 // footer counts, and guesses what is left.
 func (c *console) footer(now time.Time) string {
 	n := c.view.counts()
-	text := fmt.Sprintf("%d/%d done", n.done(), max(n.total(), c.view.run.ModuleCount))
+	text := fmt.Sprintf("%d/%d done", n.done(), max(n.Total(), c.view.run.ModuleCount))
 	for _, part := range []struct {
 		n    int
 		what string
@@ -233,10 +243,10 @@ func (c *console) footer(now time.Time) string {
 		}
 	}
 	if !c.view.run.SubmittedAt.IsZero() {
-		text += ", " + shortDuration(now.Sub(c.view.run.SubmittedAt))
+		text += ", " + ShortDuration(now.Sub(c.view.run.SubmittedAt))
 	}
-	if left, ok := estimate(c.view.modules, now); ok && !c.view.run.State.Final() && !slices.ContainsFunc(c.view.modules, func(m wire.Module) bool { return asks(&m) }) {
-		text += ", about " + shortDuration(left.Round(time.Second)) + " left"
+	if left, ok := estimate(c.view.modules, now); ok && !c.view.run.State.Final() && !slices.ContainsFunc(c.view.modules, func(m wire.Module) bool { return NeedsApproval(&m) }) {
+		text += ", about " + ShortDuration(left.Round(time.Second)) + " left"
 	}
 	if c.view.run.State == pipeline.RunCancelling {
 		text += ", cancelling"
@@ -268,22 +278,15 @@ func moduleColor(module string) string {
 	return fmt.Sprintf("\x1b[%dm", 31+h.Sum32()%6)
 }
 
-// clean gives text that came from elsewhere without anything that steers a
-// terminal or breaks a line.
-func clean(s string) string {
-	for i := range len(s) {
-		if c := s[i]; c < 0x20 || c >= 0x7f {
-			s = string(appendSafe(nil, []byte(strings.NewReplacer("\n", " ", "\r", " ").Replace(s)), false))
-			break
-		}
-	}
-	return s
+// text prints a line of output, with or without its end, and nothing before it.
+func (c *console) text(line []byte) {
+	c.line = c.appendText(c.line[:0], trimEnd(line))
+	c.out.Write(append(c.line, '\n'))
 }
 
-// cutLine cuts a line to a number of characters.
-func cutLine(s string, n int) string {
-	if len(s) <= n || utf8.RuneCountInString(s) <= n {
-		return s
+func trimEnd(line []byte) []byte {
+	if n := len(line); n > 0 && line[n-1] == '\n' {
+		return line[:n-1]
 	}
-	return string([]rune(s)[:n])
+	return line
 }

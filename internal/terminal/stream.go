@@ -1,8 +1,9 @@
-package main
+package terminal
 
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"sync"
@@ -11,13 +12,17 @@ import (
 	"golang.org/x/term"
 )
 
-// stream is stdout or stderr: buffered, and aware of whether a terminal is
+// ErrReaderClosed is the error of a Stream whose reader closed its end, as
+// `head` does: there is nothing to report.
+var ErrReaderClosed = errors.New("the reader of the output closed it")
+
+// Stream is stdout or stderr: buffered, and aware of whether a terminal is
 // behind it. Whoever writes flushes before it waits for something. It is safe
 // for concurrent use.
-type stream struct {
+type Stream struct {
 	// terminal reports that a person sees what is written; width is asked for
 	// the number of columns then.
-	terminal bool
+	Terminal bool
 	width    func() int
 
 	mu sync.Mutex
@@ -26,11 +31,11 @@ type stream struct {
 	err error
 }
 
-func newStream(w io.Writer) *stream {
-	s := &stream{buf: bufio.NewWriterSize(w, 32<<10), width: func() int { return 80 }}
-	if isTerminal(w) {
+func NewStream(w io.Writer) *Stream {
+	s := &Stream{buf: bufio.NewWriterSize(w, 32<<10), width: func() int { return 80 }}
+	if IsTerminal(w) {
 		fd := int(w.(*os.File).Fd())
-		s.terminal = true
+		s.Terminal = true
 		s.width = func() int {
 			if n, _, err := term.GetSize(fd); err == nil && n > 0 {
 				return n
@@ -41,14 +46,14 @@ func newStream(w io.Writer) *stream {
 	return s
 }
 
-// isTerminal reports whether a reader or writer is a terminal.
-func isTerminal(x any) bool {
+// IsTerminal reports whether a reader or writer is a terminal.
+func IsTerminal(x any) bool {
 	f, ok := x.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // Write appends to the buffer. The first error of the device stays, see Err.
-func (s *stream) Write(b []byte) (int, error) {
+func (s *Stream) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n, err := s.buf.Write(b)
@@ -56,7 +61,7 @@ func (s *stream) Write(b []byte) (int, error) {
 }
 
 // WriteString is Write without a copy.
-func (s *stream) WriteString(text string) (int, error) {
+func (s *Stream) WriteString(text string) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n, err := s.buf.WriteString(text)
@@ -64,27 +69,41 @@ func (s *stream) WriteString(text string) (int, error) {
 }
 
 // Flush hands everything to the device.
-func (s *stream) Flush() {
+func (s *Stream) Flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_ = s.note(s.buf.Flush()) // see Err
 }
 
+// Unbuffered gives a writer that hands every write to the device at once: log
+// lines are read while they are written.
+func (s *Stream) Unbuffered() io.Writer { return unbuffered{s} }
+
+type unbuffered struct{ stream *Stream }
+
+// Write implements io.Writer.
+func (u unbuffered) Write(b []byte) (int, error) {
+	n, err := u.stream.Write(b)
+	u.stream.Flush()
+	return n, err
+}
+
 // Err is the first error of the device, nil where all went well.
-func (s *stream) Err() error {
+func (s *Stream) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
 }
 
 // note keeps the first error; its answer is what a writer returns.
-func (s *stream) note(err error) error {
+func (s *Stream) note(err error) error {
 	switch {
 	case err == nil || s.err != nil:
 	case errors.Is(err, syscall.EPIPE):
-		s.err = exit(exitFailed) // the reader has seen enough
+		s.err = ErrReaderClosed
+
 	default:
-		s.err = &exitError{code: exitFailed, err: wrap("write output", err)}
+		s.err = fmt.Errorf("write output: %w", err)
 	}
 	if err != nil {
 		return s.err
