@@ -128,7 +128,7 @@ func badSubmit(r *pipeline.Run) string {
 	if r.Modules < 0 {
 		return fmt.Sprintf("a run of %d modules", r.Modules)
 	}
-	if why := badLine(r.Group); why != "" {
+	if why := badGroup(r.Group); why != "" {
 		return why
 	}
 	if r.Key == "" {
@@ -158,7 +158,7 @@ func (st *state) applySubmit(c *Command, ch *change) SubmitResult {
 	if st.run(r.ID) != nil {
 		return SubmitResult{Err: pipeline.Errorf(pipeline.Conflict, "run %s exists", r.ID)}
 	}
-	r.Schedule, r.InTurn, r.Tick = "", false, time.Time{} // those of schedules are made by Fire
+	r.Schedule, r.Queued, r.Tick = "", false, time.Time{} // those of schedules are made by Fire
 	st.makeRun(&r, c.Submit.Definition, c.At, ch)
 	if r.Key != "" {
 		st.put(bKeys, []byte(r.Key), keyRecord{Run: r.ID, Fingerprint: c.Submit.Fingerprint, At: c.At})
@@ -266,7 +266,7 @@ func (st *state) applyRetry(c *Command, ch *change) Result {
 	}
 	r.Tries++
 	r.RetriedAt = c.At
-	if r.Group != "" || r.InTurn {
+	if r.Group != "" || r.Queued {
 		// It goes to the end of its lines, and has not started until its turn comes.
 		r.State, r.StartedAt = pipeline.RunWaiting, time.Time{}
 	}

@@ -224,7 +224,7 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 	if op.Worker == "" {
 		return refusal{reason: "no worker is named"}
 	}
-	if _, why := waitsFor(st.tx.Bucket(bLines), r); why != "" {
+	if _, why := waitsFor(st.tx.Bucket(bQueues), r); why != "" {
 		return refusal{reason: "run " + why}
 	}
 	if why := badName("the module's name", op.ID.Module); why != "" {
@@ -235,7 +235,7 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 	switch {
 	case m.State != pipeline.ModuleWaiting || last != nil && !last.State.Final():
 		return refusal{reason: "module is " + string(m.State)}
-	case m.Gate != nil:
+	case m.ApprovalWait != nil:
 		return refusal{reason: "module waits for an approval"}
 	case op.ID.Attempt != len(m.Attempts)+1:
 		return refusal{reason: fmt.Sprintf("next attempt is %d", len(m.Attempts)+1)}
@@ -257,7 +257,7 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 		Number: op.ID.Attempt, Worker: op.Worker, WorkerName: op.WorkerName, State: pipeline.AttemptAssigned,
 		AssignedAt: at, Fence: st.index, Incarnation: op.Incarnation, Evaluated: op.Evaluated, After: op.After,
 		Locks: op.Locks, Cache: op.Cache,
-		Near: max(0, op.Near),
+		LocalBytes: max(0, op.LocalBytes),
 	})
 	m.State, m.Reason, m.NotBefore = pipeline.ModuleRunning, "", time.Time{}
 	if r.State == pipeline.RunWaiting {
@@ -318,7 +318,7 @@ func (st *state) applyReopen(op *Reopen) refusal {
 		return refusal{reason: "run is " + string(r.State)}
 	case m.State != pipeline.ModuleSucceeded && m.State != pipeline.ModuleCached:
 		return refusal{reason: "module is " + string(m.State), duplicate: m.State == pipeline.ModuleWaiting}
-	case m.Gate != nil:
+	case m.ApprovalWait != nil:
 		return refusal{reason: "module is an approval, which leaves nothing that could be gone"}
 	case op.Attempt != 0 && op.Attempt != len(m.Attempts):
 		return refusal{reason: fmt.Sprintf("attempt %d has taken its place", len(m.Attempts))}

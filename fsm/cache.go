@@ -180,7 +180,7 @@ func (st *state) takeResult(r *pipeline.Run, m *pipeline.ModuleRecord, e *End) s
 	from := c.From
 	m.Attempts = append(m.Attempts, pipeline.Attempt{Number: len(m.Attempts) + 1, State: pipeline.AttemptSucceeded, Reason: e.Reason,
 		ExitCode: c.ExitCode, AssignedAt: st.at, StartedAt: st.at, FinishedAt: st.at, Log: c.Log, LogSize: c.LogSize, Holders: c.Holders,
-		Replicas: len(c.Holders), WorkerName: c.Worker, From: &from, Cache: &pipeline.CacheNote{Key: c.Key}})
+		Replicas: len(c.Holders), WorkerName: c.Worker, From: &from, Cache: &pipeline.CacheLookup{Key: c.Key}})
 	m.Result, m.Outputs, m.ExitCode = c.Result, c.Outputs, c.ExitCode
 	m.OutputPaths, m.OutputCount, m.OutputBytes = c.OutputPaths, c.OutputCount, c.OutputBytes
 	m.StartedAt, m.Recorded = st.at, c.Duration

@@ -13,7 +13,7 @@ import (
 func key(n int) pipeline.Digest { return pipeline.Digest(fmt.Sprintf("%064x", n)) }
 
 func noted(a fsm.Assign, k pipeline.Digest, parts ...pipeline.CachePart) fsm.Assign {
-	a.Cache = &pipeline.CacheNote{Key: k, Work: k, Parts: parts}
+	a.Cache = &pipeline.CacheLookup{Key: k, Work: k, Parts: parts}
 	return a
 }
 
@@ -26,7 +26,7 @@ func recorded(r *rig, run string, k pipeline.Digest) {
 
 func cached(run, module string, k pipeline.Digest, from pipeline.AttemptID, needs ...string) fsm.End {
 	e := end(run, module, pipeline.ModuleCached)
-	e.Cache = &fsm.CacheTake{Key: k, From: from, Needs: needs}
+	e.Cache = &fsm.CacheHit{Key: k, From: from, Needs: needs}
 	return e
 }
 

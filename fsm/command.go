@@ -107,11 +107,11 @@ type End struct {
 	Ignored bool `cbor:"5,keyasint,omitempty"`
 	// Cache names the recorded result that a cached module takes. Refused where
 	// that is gone or another by then.
-	Cache *CacheTake `cbor:"16,keyasint,omitempty"`
+	Cache *CacheHit `cbor:"16,keyasint,omitempty"`
 }
 
-// CacheTake names a recorded result: its key, and the attempt that made it.
-type CacheTake struct {
+// CacheHit names a cached result: its key, and the attempt that produced it.
+type CacheHit struct {
 	Key  pipeline.Digest    `cbor:"1,keyasint"`
 	From pipeline.AttemptID `cbor:"2,keyasint"`
 	// Needs are modules that must have succeeded, as those of Assign.
@@ -137,10 +137,10 @@ type Assign struct {
 	// Always marks a module that runs although its run is being cancelled.
 	Always bool `cbor:"9,keyasint,omitempty"`
 	// Cache is set where the result is to be recorded if it succeeds.
-	Cache *pipeline.CacheNote `cbor:"16,keyasint,omitempty"`
-	// Near is how many bytes more of its inputs the worker has than another that
-	// had less to do, where that decided.
-	Near int64 `cbor:"17,keyasint,omitempty"`
+	Cache *pipeline.CacheLookup `cbor:"16,keyasint,omitempty"`
+	// LocalBytes is how many bytes more of its inputs the worker has than a less
+	// busy one, if that decided the placement.
+	LocalBytes int64 `cbor:"17,keyasint,omitempty"`
 }
 
 // RunEnd ends a run; refused while a module of it is not final.

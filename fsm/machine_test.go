@@ -371,8 +371,8 @@ func (m *machine) checkModule(t *rapid.T, run pipeline.Run, name string, rec pip
 		t.Fatalf("%s is %s with %d live attempts", where, rec.State, live)
 	case rec.Failures != failures || rec.Losses != losses+m.reopened[where]:
 		t.Fatalf("%s counts %d failures and %d losses, its attempts say %d and %d", where, rec.Failures, rec.Losses, failures, losses)
-	case rec.Gate != nil && (len(rec.Attempts) > 0 || rec.Gate.Decision != "" && rec.State != rec.Gate.Decision.State()):
-		t.Fatalf("%s is %s with %d attempts and the decision %+v", where, rec.State, len(rec.Attempts), rec.Gate)
+	case rec.ApprovalWait != nil && (len(rec.Attempts) > 0 || rec.ApprovalWait.Decision != "" && rec.State != rec.ApprovalWait.Decision.State()):
+		t.Fatalf("%s is %s with %d attempts and the decision %+v", where, rec.State, len(rec.Attempts), rec.ApprovalWait)
 	case !rec.State.Final() && rec.State != pipeline.ModuleWaiting && rec.State != pipeline.ModuleRunning:
 		t.Fatalf("%s is %q", where, rec.State)
 	}

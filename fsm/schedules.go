@@ -142,7 +142,7 @@ func (st *state) applySchedule(c *Command, ch *change) FireResult {
 		if old != nil && old.Registration != "" && old.Registration == op.Record.Registration {
 			return FireResult{Schedule: *old}
 		}
-		if why := badLine(op.Record.Group); why != "" {
+		if why := badGroup(op.Record.Group); why != "" {
 			return FireResult{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
 		}
 		rec = st.registered(op, old, c.At)
@@ -203,11 +203,11 @@ func (st *state) applyFire(c *Command, ch *change) FireResult {
 		t := TickRecord{Tick: f.Tick, At: c.At, Run: f.Run, Skipped: f.Skip, Count: f.Count}
 		if f.Run != "" {
 			t.Skipped, t.Count = "", 0
-			if busy := st.first(lineSchedule, rec.Name); busy != "" && rec.Schedule.Overlap == pipeline.OverlapSkip && !f.Missed {
+			if busy := st.first(queueOfSchedule, rec.Name); busy != "" && rec.Schedule.Overlap == pipeline.OverlapSkip && !f.Missed {
 				t.Run, t.Skipped, t.Count = "", fmt.Sprintf("run %s was not over", busy), 1
 			} else {
 				r := rec.run(f.Run, rec.Submitter)
-				r.Tick, r.InTurn = f.Tick, r.InTurn || f.Missed && rec.Schedule.Overlap == pipeline.OverlapSkip
+				r.Tick, r.Queued = f.Tick, r.Queued || f.Missed && rec.Schedule.Overlap == pipeline.OverlapSkip
 				if err := st.scheduledRun(&r, c.At, ch); err != nil {
 					return FireResult{Schedule: *rec, Err: err}
 				}
@@ -232,7 +232,7 @@ func (st *state) trigger(c *Command, rec *ScheduleRecord, ch *change) FireResult
 	if old := st.triggered(c.Fire); old != nil {
 		return FireResult{Schedule: *rec, Run: *old, Repeated: true}
 	}
-	if busy := st.first(lineSchedule, rec.Name); busy != "" && rec.Schedule.Overlap == pipeline.OverlapSkip {
+	if busy := st.first(queueOfSchedule, rec.Name); busy != "" && rec.Schedule.Overlap == pipeline.OverlapSkip {
 		return FireResult{Schedule: *rec, Err: pipeline.Errorf(pipeline.Conflict, "run %s of the schedule is not over, and its overlap is skip", busy)}
 	}
 	r := rec.run(c.Fire.Run, c.Fire.By)
@@ -276,7 +276,7 @@ func (st *state) triggered(f *Fire) *pipeline.Run {
 // run gives a run of a schedule.
 func (rec *ScheduleRecord) run(id pipeline.RunID, submitter string) pipeline.Run {
 	return pipeline.Run{ID: id, Pipeline: rec.Name, Modules: rec.Modules, Workspace: rec.Workspace, Holders: rec.Holders, Submitter: submitter,
-		Schedule: rec.Name, InTurn: rec.Schedule.Overlap == pipeline.OverlapQueue, Group: rec.Group, Cancels: rec.Cancels}
+		Schedule: rec.Name, Queued: rec.Schedule.Overlap == pipeline.OverlapQueue, Group: rec.Group, Cancels: rec.Cancels}
 }
 
 func (st *state) scheduledRun(r *pipeline.Run, at time.Time, ch *change) error {

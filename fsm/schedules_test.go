@@ -104,7 +104,7 @@ func TestFire_eachTickOnce(t *testing.T) {
 	}
 	run := r.run("t1")
 	want := pipeline.Run{ID: "t1", Number: 2, Pipeline: "s", State: pipeline.RunWaiting, Submitter: "ann", SubmittedAt: tickAt(1).Add(time.Millisecond),
-		Workspace: "w", Holders: []pipeline.NodeID{"n1"}, Modules: 1, Schedule: "s", Tick: tickAt(1), Place: run.Index, Index: run.Index}
+		Workspace: "w", Holders: []pipeline.NodeID{"n1"}, Modules: 1, Schedule: "s", Tick: tickAt(1), QueueIndex: run.Index, Index: run.Index}
 	if d := cmp.Diff(want, run); d != "" {
 		t.Errorf("run (-want +got):\n%s", d)
 	}
@@ -260,7 +260,7 @@ func TestLines_cancelInProgress(t *testing.T) {
 	r := newRig(t)
 	r.must(withGroup(submit(t, "a", 1), false), withGroup(submit(t, "b", 1), false), batch(assign("a", "m0", 1)), withGroup(submit(t, "c", 1), true))
 	for _, id := range []string{"a", "b"} {
-		if run := r.run(id); run.State != pipeline.RunCancelling || run.Reason != `run c took its place in the concurrency group "g"` {
+		if run := r.run(id); run.State != pipeline.RunCancelling || run.Reason != `run c replaced it in the concurrency group "g"` {
 			t.Errorf("%s is %s: %s", id, run.State, run.Reason)
 		}
 	}

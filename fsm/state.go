@@ -32,10 +32,10 @@ var (
 	bCacheNames = []byte("cachenames")
 
 	// Schedules by name, what they run by name, and the lines that runs wait in
-	// (lines.go).
+	// (queue.go).
 	bSchedules    = []byte("schedules")
 	bScheduleDefs = []byte("scheduledefs")
-	bLines        = []byte("lines")
+	bQueues       = []byte("lines")
 
 	// Histories of modules, by pipeline, a zero byte and the module's name.
 	bHistory = []byte("history")
@@ -46,7 +46,7 @@ var (
 	bToolAges = []byte("toolages")
 
 	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens, bLocks, bCache, bCacheUse, bCacheNames, bSecrets, bHistory,
-		bSchedules, bScheduleDefs, bLines, bTools, bToolAges}
+		bSchedules, bScheduleDefs, bQueues, bTools, bToolAges}
 
 	kIndex  = []byte("index")
 	kTerm   = []byte("term")

@@ -45,8 +45,8 @@ func (a *Approval) May(name string) bool {
 	return len(a.Approvers) == 0
 }
 
-// Gate is the wait for an approval in the replicated state.
-type Gate struct {
+// ApprovalWait is the wait for an approval in the replicated state.
+type ApprovalWait struct {
 	Message string    `json:"message"`
 	Since   time.Time `json:"since"`
 	// Deadline is when the module's on_timeout decides; zero means never.
@@ -89,7 +89,7 @@ func (d Decision) State() ModuleState {
 }
 
 // Result is what expressions see of a decided gate as the module's result.
-func (g *Gate) Result() json.RawMessage {
+func (g *ApprovalWait) Result() json.RawMessage {
 	by := g.By
 	if by == "" {
 		by = TimedOutBy

@@ -159,9 +159,9 @@ func cacheHash(salt []byte, name string, values []string) []byte {
 	return h.Sum(nil)
 }
 
-// CacheNote is what is kept of a module's key with its attempt. A module that
+// CacheLookup is what is kept of a module's key with its attempt. A module that
 // succeeds is recorded under Key.
-type CacheNote struct {
+type CacheLookup struct {
 	Key Digest `json:"key,omitempty"`
 	// Work is the key without a platform: what does the same work at the same
 	// time has the same.

@@ -54,18 +54,17 @@ type Run struct {
 	Tries     int       `json:"tries,omitempty"`
 	RetriedAt time.Time `json:"retriedAt,omitzero"`
 	// Schedule names the schedule that the run is of, Tick is when it was due (zero
-	// where it was triggered by hand). InTurn says that it waits for the schedule's
-	// earlier runs.
+	// if it was triggered by hand). Queued runs wait for the schedule's earlier runs.
 	Schedule string    `json:"schedule,omitempty"`
 	Tick     time.Time `json:"tick,omitzero"`
-	InTurn   bool      `json:"inTurn,omitempty"`
+	Queued   bool      `json:"queued,omitempty"`
 	// Group is the concurrency group: one run of it goes at a time. Cancels says
 	// that the run cancels those that were there before it.
 	Group   string `json:"group,omitempty"`
 	Cancels bool   `json:"cancels,omitempty"`
-	// Place is the run's place in the lines of its group and its schedule: the
-	// raft index at which it was made or last retried. 0 where it has neither.
-	Place uint64 `json:"place,omitempty"`
+	// QueueIndex orders the queues of the run's group and schedule: the raft index
+	// at which it was made or last retried. 0 if it has neither.
+	QueueIndex uint64 `json:"queueIndex,omitempty"`
 	// Index is the raft index of the last change.
 	Index uint64 `json:"index,omitempty"`
 	// Pinned runs are kept whole whatever the limits say.
@@ -95,9 +94,9 @@ type Attempt struct {
 	// After is the attempt of the run on the same worker behind which this one
 	// was queued; nil where it was given a free slot.
 	After *AttemptID `json:"after,omitempty"`
-	// Near is how many bytes more of its inputs the worker had than another that had
-	// less to do, where that decided; else 0.
-	Near int64 `json:"near,omitempty"`
+	// LocalBytes is how many bytes more of its inputs the worker had than a less
+	// busy one, if that decided the placement; else 0.
+	LocalBytes int64 `json:"localBytes,omitempty"`
 	// Log is the whole output, LogSize its length in bytes. The blob may hold
 	// more: when it was written (LogMarks), behind the output.
 	Log     Digest `json:"log,omitempty"`
@@ -111,7 +110,7 @@ type Attempt struct {
 	// Locks are the keys that the attempt holds until it ends.
 	Locks []string `json:"locks,omitempty"`
 	// Cache is set where the result may be, or was, recorded.
-	Cache *CacheNote `json:"cache,omitempty"`
+	Cache *CacheLookup `json:"cache,omitempty"`
 	// From is the attempt whose recorded result was taken in the place of running
 	// anything; nil for one that was run.
 	From *AttemptID `json:"from,omitempty"`
@@ -161,8 +160,8 @@ type ModuleRecord struct {
 	// once they are known.
 	Instances []Instance `json:"instances,omitempty"`
 	Expanded  bool       `json:"expanded,omitempty"`
-	// Gate is set once a module with an approval waits for it, and stays.
-	Gate *Gate `json:"gate,omitempty"`
+	// ApprovalWait is set once a module with an approval waits for it, and stays.
+	ApprovalWait *ApprovalWait `json:"approvalWait,omitempty"`
 	// Tried is how many attempts were made before the run was last retried.
 	Tried int `json:"tried,omitempty"`
 	// NotBefore is when the next attempt may start (backoff).

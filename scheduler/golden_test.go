@@ -209,11 +209,11 @@ func playLocality(s *stage) {
 		fmt.Fprintf(&s.trace, "ready: %s, %d MiB on has, which has %d of %d slots in use and one free in %s\n", name, megabytes, busy.Used, busy.Slots, freeIn)
 		r.Add(&scheduler.Module{Name: name, Class: class(), Inputs: in})
 		s.plan()
-		for _, n := range s.view.Near {
+		for _, n := range s.view.LocalityWaits {
 			fmt.Fprintf(&s.trace, "  waits: %s/%s for a slot of %s\n", n.Run, n.Module, n.Worker.ID)
 		}
 		r.Clear()
-		s.view.Near = nil
+		s.view.LocalityWaits = nil
 	}
 	ready("small", 1, 0)
 	ready("large", 500, 0)
@@ -224,7 +224,7 @@ func playLocality(s *stage) {
 
 func playRequirements(s *stage) {
 	ext := worker("ext-1", 4, "gpu")
-	ext.Outside = true
+	ext.External = true
 	s.worker(worker("w1", 1))
 	s.worker(ext)
 	s.submit(run("r", 1, 0), "plain", "train#gpu", "sign#vault", "after<train", "tune#gpu")

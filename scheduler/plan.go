@@ -7,7 +7,7 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// Worker is somebody who can take modules.
+// Worker is a node, or an external worker, that can run modules.
 type Worker struct {
 	ID   pipeline.NodeID
 	Name string
@@ -16,22 +16,21 @@ type Worker struct {
 	// Tools and Tags hold lower-case names.
 	Tools map[string]bool
 	Tags  map[string]bool
-	// Slots is how many modules it takes at once, Used how many it has.
+	// Slots is how many modules it runs at once, Used how many it has now.
 	Slots, Used int
 	// CPU, in thousandths of a processor, and Memory, in bytes, are what the
-	// machine has; 0 means that it is not known, and that nothing may be asked
-	// of it. UsedCPU and UsedMemory are what is reserved for the modules it has.
+	// machine has; 0 means unknown: then nothing can be reserved there. UsedCPU and UsedMemory are what is reserved for the modules it has.
 	CPU, UsedCPU       int64
 	Memory, UsedMemory int64
-	// FreeIn is how long it is expected to be until it has a free slot; 0 where that
-	// is not known. Only that of a worker without one counts.
+	// FreeIn is the expected time until it has a free slot; 0 means unknown. It is
+	// read only if all slots are in use.
 	FreeIn time.Duration
 	// Closed workers get nothing: draining, away, not heard of yet.
 	Closed bool
-	// Near is the worker on the orchestrator's own node: it needs no call.
-	Near bool
-	// Outside workers get only modules that require a tag of theirs.
-	Outside bool
+	// Local is the worker on the leader's own node: it needs no network call.
+	Local bool
+	// External workers get only modules that require a tag of theirs.
+	External bool
 	// Plain workers are reached over plain HTTP.
 	Plain bool
 }
@@ -41,35 +40,39 @@ type Worker struct {
 type View struct {
 	Runs    []*Run
 	Workers []*Worker
-	// Now is the caller's time, Patience how long a class may wait for processors
-	// or memory before a worker is kept free for it; 0 means for ever.
-	Now      time.Time
-	Patience time.Duration
-	// Rate is how many bytes a second move from node to node; 0 is DefaultRate.
+	// Now is the caller's time. AgingInterval is how long a class may wait for
+	// processors or memory before a worker is reserved for it; 0 means forever.
+	Now           time.Time
+	AgingInterval time.Duration
+	// Rate is how many bytes per second move between nodes; 0 means DefaultRate.
 	Rate int64
-	// Near is set by Plan: what waits for a slot of a worker that has its inputs.
-	Near []Near
-	// Kept is set by Plan where it keeps a worker free; nil else.
-	Kept *Kept
+	// LocalityWaits is set by Plan: the modules that wait for a slot of a worker
+	// that has their inputs.
+	LocalityWaits []LocalityWait
+	// Reservation is set by Plan if it reserves a worker; else nil.
+	Reservation *Reservation
 }
 
-// Kept is a worker that gets nothing that would prolong the wait of a class
-// which needs more of it than is free now.
-type Kept struct {
+// Reservation is a worker that gets nothing that would prolong the wait of a
+// class which needs more of it than is free now.
+type Reservation struct {
 	Run    pipeline.RunID
 	Class  Class
 	Worker *Worker
 }
 
-// Allows reports whether a class may go to the worker all the same: it takes
-// nothing of what is waited for, or there is enough for both.
-func (k *Kept) Allows(w *Worker, c Class) bool {
-	if k == nil || k.Worker != w {
+// Allows reports whether a class may go to the worker despite the reservation:
+// it needs nothing of what is waited for, or there is enough for both.
+func (r *Reservation) Allows(w *Worker, c Class) bool {
+	if r == nil || r.Worker != w {
 		return true
 	}
-	both := func(used, want, kept, total int64) bool { return want == 0 || kept == 0 || used+want+kept <= total }
-	return both(int64(w.Used), 1, 1, int64(w.Slots)) && both(w.UsedCPU, c.CPU, k.Class.CPU, w.CPU) &&
-		both(w.UsedMemory, c.Memory, k.Class.Memory, w.Memory)
+	both := func(used, want, reserved, total int64) bool {
+		return want == 0 || reserved == 0 || used+want+reserved <= total
+	}
+
+	return both(int64(w.Used), 1, 1, int64(w.Slots)) && both(w.UsedCPU, c.CPU, r.Class.CPU, w.CPU) &&
+		both(w.UsedMemory, c.Memory, r.Class.Memory, w.Memory)
 }
 
 // Placement gives a module to a worker.
@@ -79,9 +82,9 @@ type Placement struct {
 	Worker pipeline.NodeID
 	// WorkerName is for people.
 	WorkerName string
-	// Near is how many bytes more of its inputs are there than on the least loaded
-	// worker, where that decided; else 0.
-	Near int64
+	// LocalBytes is how many bytes more of the inputs the worker has than the least
+	// loaded one, if that decided the placement; else 0.
+	LocalBytes int64
 }
 
 // Why says why ready modules of a class were not placed.
@@ -91,16 +94,16 @@ type Why int
 const (
 	// NoSlot: workers that could take it have no free slot.
 	NoSlot Why = iota + 1
-	// NoWorker: nobody here has what it requires.
+	// NoWorker: no worker has what it requires.
 	NoWorker
 	// AtLimit: the run has as many running as it may.
 	AtLimit
-	// NoRoom: workers with a free slot have too few processors or too little
-	// memory left.
-	NoRoom
-	// Holding: there is room, but only on a worker that is kept free for another
-	// class (View.Kept).
-	Holding
+	// NoCapacity: workers with a free slot have too little processor or memory
+	// capacity left.
+	NoCapacity
+	// Reserved: there is capacity, but only on a worker that is reserved for
+	// another class (View.Reservation).
+	Reserved
 )
 
 // Explanation says why what is ready in a run was not placed. Class is the
@@ -115,7 +118,7 @@ type Explanation struct {
 // number of placements and, for each distinct class, the number of workers with
 // a free slot; it does not follow the backlog.
 func Plan(v *View) ([]Placement, []Explanation) {
-	p := &planner{view: v, pools: map[Class]*pool{}, shared: map[poolKey]*pool{}, hopes: map[Class]bool{}}
+	p := &planner{view: v, pools: map[Class]*pool{}, shared: map[poolKey]*pool{}, possible: map[Class]bool{}}
 	for _, w := range v.Workers {
 		if !w.Closed && w.Used < w.Slots {
 			p.open = append(p.open, w)
@@ -143,24 +146,24 @@ func Plan(v *View) ([]Placement, []Explanation) {
 		}
 	}
 	p.reasons()
-	p.putBack()
+	p.restorePostponed()
 	return p.placed, p.why
 }
 
 type planner struct {
-	view   *View
-	open   []*Worker       // had a free slot when the plan began
-	pools  map[Class]*pool // by class without Avoid
-	shared map[poolKey]*pool
-	hopes  map[Class]bool // see hope
-	byID   map[pipeline.NodeID]*Worker
-	aside  []aside
-	placed []Placement
-	why    []Explanation
+	view      *View
+	open      []*Worker       // had a free slot when the plan began
+	pools     map[Class]*pool // by class without Avoid
+	shared    map[poolKey]*pool
+	possible  map[Class]bool // see isPossible
+	byID      map[pipeline.NodeID]*Worker
+	postponed []postponed
+	placed    []Placement
+	why       []Explanation
 }
 
-// placeOne places the first module of the run that has somewhere to go, and
-// notes the classes of the run where there is none.
+// placeOne places the first module of the run that fits a worker. If there is
+// none, it explains all classes of the run and reports false.
 func (p *planner) placeOne(r *Run) bool {
 	best, where := p.overdue(r)
 	first := best != nil
@@ -183,18 +186,18 @@ func (p *planner) placeOne(r *Run) bool {
 	}
 	var gain int64
 	if m := best.modules[0].module; m.Inputs != nil {
-		near, n, wait := p.near(m, where, !first)
+		local, n, wait := p.chooseLocal(m, where, !first)
 		if wait {
-			p.setAside(r, best, near)
+			p.postpone(r, best, local)
 			return true
 		}
-		where, gain = near, n
+		where, gain = local, n
 	}
 	best.since = p.view.Now
 	m := r.pop(best)
 	where.Take(m.Class)
 	r.Running++
-	p.placed = append(p.placed, Placement{Run: r.ID, Module: m, Worker: where.ID, WorkerName: where.Name, Near: gain})
+	p.placed = append(p.placed, Placement{Run: r.ID, Module: m, Worker: where.ID, WorkerName: where.Name, LocalBytes: gain})
 	return true
 }
 
@@ -212,13 +215,13 @@ func (w *Worker) Leave(c Class) {
 	w.UsedMemory -= c.Memory
 }
 
-// room reports whether a worker has a free slot, and the processors and the
-// memory that a class reserves.
-func (w *Worker) room(c Class) bool {
-	return w.Used < w.Slots && w.roomy(c)
+// hasCapacity reports whether a worker has a free slot, and the processors and
+// the memory that a class reserves.
+func (w *Worker) hasCapacity(c Class) bool {
+	return w.Used < w.Slots && w.enoughResources(c)
 }
 
-func (w *Worker) roomy(c Class) bool {
+func (w *Worker) enoughResources(c Class) bool {
 	return (c.CPU == 0 || w.UsedCPU+c.CPU <= w.CPU) && (c.Memory == 0 || w.UsedMemory+c.Memory <= w.Memory)
 }
 
@@ -226,8 +229,8 @@ func (p *planner) explain(r *Run, c Class, why Why) {
 	p.why = append(p.why, Explanation{Run: r.ID, Class: c, Why: why})
 }
 
-// reasons says of each class that has nowhere to go why, by how the workers
-// stand in the end.
+// reasons fills in why the classes without a worker wait. It looks at the workers
+// as they are at the end of the plan, so that the reasons agree with each other.
 func (p *planner) reasons() {
 	known := map[Class]Why{}
 	for i := range p.why {
@@ -248,16 +251,16 @@ func (p *planner) reasons() {
 
 func (p *planner) reason(c Class) Why {
 	why := NoWorker
-	plain := c.CPU == 0 && c.Memory == 0 && p.view.Kept == nil
+	plain := c.CPU == 0 && c.Memory == 0 && p.view.Reservation == nil
 	for _, w := range p.view.Workers {
 		switch {
 		case !Fits(w, c):
 		case plain:
-			return NoSlot // with nothing reserved and nothing kept no slot is left
-		case !w.Closed && w.room(c):
-			return Holding
+			return NoSlot // without any reservation, only slots can be missing
+		case !w.Closed && w.hasCapacity(c):
+			return Reserved
 		case !w.Closed && w.Used < w.Slots:
-			why = NoRoom
+			why = NoCapacity
 		case why == NoWorker:
 			why = NoSlot
 		}
@@ -285,7 +288,7 @@ func able(w *Worker, c Class) bool {
 	if w.Plain && c.Private {
 		return false
 	}
-	if w.Outside && c.Pin == "" && !anyIn(c.Tags, w.Tags) {
+	if w.External && c.Pin == "" && !anyIn(c.Tags, w.Tags) {
 		return false
 	}
 	return allIn(c.Tools, w.Tools) && allIn(c.Tags, w.Tags)

@@ -14,7 +14,7 @@ import (
 func TestFits(t *testing.T) {
 	linux := worker("w", 2)
 	outside := worker("ext-1", 2, "gpu")
-	outside.Outside = true
+	outside.External = true
 	none := pipeline.Resources{}
 	for _, tc := range []struct {
 		name string
@@ -92,9 +92,9 @@ func TestPlan(t *testing.T) {
 			"a/m0>w a[gpu]: no worker"},
 		{"no more processors and memory than there are", view(needing("a", 3, 2, 1), sized(worker("w", 9), 4, 9), sized(worker("v", 9), 9, 1)),
 			"a/m0>v a/m1>w a/m2>w"},
-		{"no room", view(needing("a", 3, 2, 3), sized(worker("w", 9), 4, 5)), "a/m0>w a: no room"},
-		{"no room beside what is there", view(needing("a", 1, 2, 0), busy(sized(worker("w", 9), 4, 4), 1, 2.5, 0)), "a: no room"},
-		{"nobody is large enough", view(needing("a", 1, 0, 64), sized(worker("w", 9), 4, 4)), "a: no worker"},
+		{"no capacity", view(needing("a", 3, 2, 3), sized(worker("w", 9), 4, 5)), "a/m0>w a: no capacity"},
+		{"no room beside what is there", view(needing("a", 1, 2, 0), busy(sized(worker("w", 9), 4, 4), 1, 2.5, 0)), "a: no capacity"},
+		{"no worker is large enough", view(needing("a", 1, 0, 64), sized(worker("w", 9), 4, 4)), "a: no worker"},
 		{"room but no slot", view(needing("a", 1, 1, 1), busy(sized(worker("w", 1), 4, 4), 1, 0, 0)), "a: no slot"},
 		{"the emptiest by what is used most", view(run("a", 1, 1), busy(sized(worker("v", 9), 4, 4), 1, 3, 1), used(worker("w", 2), 1)), "a/m0>w"},
 		{"avoided, another is free", view(avoiding("a", "v"), worker("v", 4), used(worker("w", 2), 1)), "a/m0>w"},
@@ -207,7 +207,7 @@ func view(parts ...any) *scheduler.View {
 }
 
 var whyNames = map[scheduler.Why]string{scheduler.NoSlot: "no slot", scheduler.NoWorker: "no worker", scheduler.AtLimit: "at limit",
-	scheduler.NoRoom: "no room", scheduler.Holding: "holding"}
+	scheduler.NoCapacity: "no capacity", scheduler.Reserved: "reserved"}
 
 func brief(placed []scheduler.Placement, why []scheduler.Explanation) string {
 	var out []string

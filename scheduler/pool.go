@@ -10,7 +10,7 @@ type pool struct {
 }
 
 // poolKey tells pools apart: the workers in it, as bits, and what is reserved,
-// since a worker that is too full for one class may have room for another.
+// since a worker that is too full for one class may have capacity for another.
 type poolKey struct {
 	members     string
 	cpu, memory int64
@@ -40,7 +40,7 @@ func (w *Worker) share() float64 {
 }
 
 // before orders by the share in use; ties go to the worker with more free
-// slots, then to the near one, then to the smaller id.
+// slots, then to the local one, then to the smaller id.
 func (c candidate) before(o candidate) bool {
 	if c.share != o.share {
 		return c.share < o.share
@@ -48,30 +48,30 @@ func (c candidate) before(o candidate) bool {
 	if a, b := c.worker.Slots-c.used, o.worker.Slots-o.used; a != b {
 		return a > b
 	}
-	if c.worker.Near != o.worker.Near {
-		return c.worker.Near
+	if c.worker.Local != o.worker.Local {
+		return c.worker.Local
 	}
 	return c.worker.ID < o.worker.ID
 }
 
-// free gives the least loaded worker for a class, nil where there is none. The
-// avoided worker comes last.
+// free returns the least loaded worker for a class, nil if there is none. The
+// worker to avoid comes last.
 func (p *planner) free(c Class) *Worker {
 	pl := p.pool(c)
-	best := pl.top(p.view.Kept)
+	best := pl.top(p.view.Reservation)
 	if best == nil || best.ID != c.Avoid {
 		return best
 	}
-	aside := pl.free.pop()
-	if other := pl.top(p.view.Kept); other != nil {
+	avoided := pl.free.pop()
+	if other := pl.top(p.view.Reservation); other != nil {
 		best = other
 	}
-	pl.free.push(aside)
+	pl.free.push(avoided)
 	return best
 }
 
 // pool finds the pool of a class. It looks only at workers that had a free
-// slot when the plan began: where there is much to do most of them have none.
+// slot when the plan began: in a busy cluster most of them have none.
 // Classes that the same workers can take share a pool, whatever they ask for
 // and avoid, so that a placement outdates one heap and not many.
 func (p *planner) pool(c Class) *pool {
@@ -103,15 +103,16 @@ func (p *planner) pool(c Class) *pool {
 	return pl
 }
 
-// top gives the least loaded worker, nil where none has room. Placements by way
-// of other pools make keys of this one stale; but a load only grows during a
-// plan, so a stale key only flatters, and once the first is up to date nobody
-// can be better. Once a worker is kept free it stays so for the rest of the plan.
-func (pl *pool) top(kept *Kept) *Worker {
+// top returns the least loaded worker, nil if none has capacity. Placements
+// through other pools make keys of this heap stale. A load only grows during a
+// plan, so a stale key is too low, never too high: once the first key is up to
+// date, no other worker can be less loaded. A reservation stays for the rest of
+// the plan.
+func (pl *pool) top(reserved *Reservation) *Worker {
 	for len(pl.free) > 0 {
 		first := &pl.free[0]
 		switch w := first.worker; {
-		case !w.room(pl.needs) || !kept.Allows(w, pl.needs):
+		case !w.hasCapacity(pl.needs) || !reserved.Allows(w, pl.needs):
 			pl.free.pop() // full for the rest of this plan
 		case first.used != w.Used:
 			first.used, first.share = w.Used, w.share()
@@ -123,20 +124,20 @@ func (pl *pool) top(kept *Kept) *Worker {
 	return nil
 }
 
-// overdue looks at what has waited too long for processors or memory in the
-// run. What has room now comes first, whatever its path: else shorter waits would
-// take the room again and again. Otherwise a worker is kept free for it.
-// Between runs the order of the plan decides, so that priority and fairness hold
-// here too.
+// overdue handles the classes of the run that have waited longer than the aging
+// interval for processors or memory. If one fits now, it goes first, whatever its
+// rank: otherwise modules with shorter waits would use up the capacity again and
+// again. If none fits, a worker is reserved. Between runs the order of the plan
+// decides, so that priority and fairness hold here too.
 func (p *planner) overdue(r *Run) (*queue, *Worker) {
-	if p.view.Patience <= 0 {
+	if p.view.AgingInterval <= 0 {
 		return nil, nil
 	}
 	var best *queue
 	for _, q := range r.queues {
 		switch {
 		case q.class.CPU == 0 && q.class.Memory == 0:
-		case q.since.IsZero() || p.view.Now.Sub(q.since) < p.view.Patience || !p.hope(q.class):
+		case q.since.IsZero() || p.view.Now.Sub(q.since) < p.view.AgingInterval || !p.isPossible(q.class):
 		case best == nil || q.since.Before(best.since) || q.since.Equal(best.since) && q.modules[0].before(best.modules[0]):
 			best = q
 		}
@@ -147,45 +148,45 @@ func (p *planner) overdue(r *Run) (*queue, *Worker) {
 	if w := p.free(best.class); w != nil {
 		return best, w
 	}
-	if p.view.Kept == nil {
-		p.keep(r, best.class)
+	if p.view.Reservation == nil {
+		p.reserve(r, best.class)
 	}
 	return nil, nil
 }
 
-// hope reports whether a worker that takes modules is large enough.
-func (p *planner) hope(c Class) bool {
+// isPossible reports whether an open worker is large enough for the class.
+func (p *planner) isPossible(c Class) bool {
 	c.Avoid, c.Alone = "", false
-	ok, known := p.hopes[c]
+	ok, known := p.possible[c]
 	if !known {
 		ok = slices.ContainsFunc(p.view.Workers, func(w *Worker) bool { return !w.Closed && Fits(w, c) })
-		p.hopes[c] = ok
+		p.possible[c] = ok
 	}
 	return ok
 }
 
-// keep keeps the worker free on which the least must end first.
-func (p *planner) keep(r *Run, c Class) {
+// reserve reserves the worker on which the smallest part must become free.
+func (p *planner) reserve(r *Run, c Class) {
 	var worker *Worker
 	var least float64
 	for _, w := range p.view.Workers {
 		if w.Closed || !Fits(w, c) {
 			continue
 		}
-		lack := w.lack(c)
-		if worker == nil || lack < least || lack == least && w.ID < worker.ID {
-			worker, least = w, lack
+		short := w.shortage(c)
+		if worker == nil || short < least || short == least && w.ID < worker.ID {
+			worker, least = w, short
 		}
 	}
 	if worker != nil {
-		p.view.Kept = &Kept{Run: r.ID, Class: c, Worker: worker}
+		p.view.Reservation = &Reservation{Run: r.ID, Class: c, Worker: worker}
 	}
 }
 
-// lack is the largest part of a worker that must become free before a class has
-// room there. Nothing that Kept.Allows lets in makes it larger, so whichever
-// worker is chosen from plan to plan, the least lack never grows.
-func (w *Worker) lack(c Class) float64 {
+// shortage is the largest part of a worker that must become free before a class
+// fits there. Nothing that Reservation.Allows admits makes it larger. So the
+// smallest shortage never grows from plan to plan, whichever worker is chosen.
+func (w *Worker) shortage(c Class) float64 {
 	part := func(used, want, total int64) float64 {
 		if want == 0 || total == 0 {
 			return 0

@@ -21,8 +21,8 @@ import (
 type scene struct {
 	Workers []scheduler.Worker
 	Runs    []sceneRun
-	// Patience is View's.
-	Patience time.Duration
+	// AgingInterval is View's.
+	AgingInterval time.Duration
 }
 
 type sceneRun struct {
@@ -36,7 +36,7 @@ type sceneRun struct {
 // build makes a fresh view; shuffle, where it is not nil, mixes the order of
 // the input.
 func (s *scene) build(shuffle *rand.Rand) *scheduler.View {
-	v := &scheduler.View{Now: time.Unix(1000, 0), Patience: s.Patience}
+	v := &scheduler.View{Now: time.Unix(1000, 0), AgingInterval: s.AgingInterval}
 	for i := range s.Workers {
 		w := s.Workers[i]
 		v.Workers = append(v.Workers, &w)
@@ -72,14 +72,14 @@ func (s *scene) build(shuffle *rand.Rand) *scheduler.View {
 var tagSets = [][]string{nil, nil, {"gpu"}, {"big"}, {"big", "gpu"}}
 
 func drawScene(t *rapid.T) *scene {
-	s := &scene{Patience: time.Duration(rapid.IntRange(0, 2).Draw(t, "patience")) * time.Second}
+	s := &scene{AgingInterval: time.Duration(rapid.IntRange(0, 2).Draw(t, "aging")) * time.Second}
 	tags := rapid.SampledFrom(tagSets)
 	for i := range rapid.IntRange(0, 5).Draw(t, "workers") {
 		w := scheduler.Worker{ID: pipeline.NodeID(fmt.Sprintf("w%d", i)), Slots: rapid.IntRange(0, 4).Draw(t, "slots"), Tags: map[string]bool{},
 			OS: rapid.SampledFrom([]string{"linux", "darwin"}).Draw(t, "os")}
 		w.Used = rapid.IntRange(0, w.Slots+1).Draw(t, "used")
 		w.Closed = rapid.IntRange(0, 4).Draw(t, "closed") == 0
-		w.Outside = rapid.IntRange(0, 3).Draw(t, "outside") == 0
+		w.External = rapid.IntRange(0, 3).Draw(t, "outside") == 0
 		w.CPU, w.Memory = int64(rapid.IntRange(0, 4).Draw(t, "cpu"))*1000, int64(rapid.IntRange(0, 8).Draw(t, "memory"))
 		w.UsedCPU, w.UsedMemory = rapid.Int64Range(0, w.CPU+500).Draw(t, "used cpu"), rapid.Int64Range(0, w.Memory).Draw(t, "used memory")
 		for _, tag := range tags.Draw(t, "has") {
@@ -112,7 +112,7 @@ func TestPlan_properties(t *testing.T) {
 		s := drawScene(t)
 		v := s.build(nil)
 		placed, why := scheduler.Plan(v)
-		if err := newReferee(s, v.Kept).check(placed, why); err != nil {
+		if err := newReferee(s, v.Reservation).check(placed, why); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -150,14 +150,14 @@ type referee struct {
 	workers map[pipeline.NodeID]*scheduler.Worker
 	runs    map[pipeline.RunID]*scheduler.Run
 	ready   map[pipeline.RunID][]scheduler.Module
-	// kept is what the plan kept free, from some moment on: the rules about who
+	// reserved is what the plan reserved free, from some moment on: the rules about who
 	// is first do not hold for what may not go there.
-	kept *scheduler.Kept
+	reserved *scheduler.Reservation
 	// overdue is what has waited too long for what it reserves: it may come first.
 	overdue map[string]bool
 }
 
-func newReferee(s *scene, kept *scheduler.Kept) *referee {
+func newReferee(s *scene, reserved *scheduler.Reservation) *referee {
 	f := &referee{overdue: map[string]bool{}, workers: map[pipeline.NodeID]*scheduler.Worker{}, runs: map[pipeline.RunID]*scheduler.Run{}, ready: map[pipeline.RunID][]scheduler.Module{}}
 	v := s.build(nil)
 	for _, w := range v.Workers {
@@ -167,14 +167,14 @@ func newReferee(s *scene, kept *scheduler.Kept) *referee {
 		f.runs[r.ID], f.ready[r.ID] = r, slices.Clone(s.Runs[i].Modules)
 		seen := map[scheduler.Class]bool{}
 		for j, m := range s.Runs[i].Modules {
-			if !seen[m.Class] && s.Patience > 0 && s.Runs[i].Waits[j] >= s.Patience && m.Class.CPU+m.Class.Memory > 0 {
+			if !seen[m.Class] && s.AgingInterval > 0 && s.Runs[i].Waits[j] >= s.AgingInterval && m.Class.CPU+m.Class.Memory > 0 {
 				f.overdue[fmt.Sprint(r.ID, m.Class)] = true
 			}
 			seen[m.Class] = true
 		}
 	}
-	if kept != nil {
-		f.kept = &scheduler.Kept{Run: kept.Run, Class: kept.Class, Worker: f.workers[kept.Worker.ID]}
+	if reserved != nil {
+		f.reserved = &scheduler.Reservation{Run: reserved.Run, Class: reserved.Class, Worker: f.workers[reserved.Worker.ID]}
 	}
 	return f
 }
@@ -209,7 +209,7 @@ func (f *referee) place(p scheduler.Placement) error {
 	}
 	for _, o := range f.workers {
 		switch {
-		case o.ID == w.ID || !f.hasRoom(o, m.Class):
+		case o.ID == w.ID || !f.hasCapacity(o, m.Class):
 		case w.ID == m.Class.Avoid:
 			return fmt.Errorf("it is to be avoided, and %s is free", o.ID)
 		case o.ID != m.Class.Avoid && load(o).Cmp(load(w)) < 0:
@@ -256,16 +256,16 @@ func (f *referee) rest(why []scheduler.Explanation) error {
 		}
 		for _, m := range mods {
 			if f.anywhere(m.Class) {
-				return fmt.Errorf("%s/%s waits, and there is room for it", id, m.Name)
+				return fmt.Errorf("%s/%s waits, and there is capacity for it", id, m.Name)
 			}
 			want := scheduler.NoWorker
 			for _, w := range f.workers {
 				switch {
 				case !f.mayTake(w, m.Class):
-				case f.roomFor(w, m.Class):
-					want = scheduler.Holding
-				case !w.Closed && w.Used < w.Slots && want != scheduler.Holding:
-					want = scheduler.NoRoom
+				case f.capacityFor(w, m.Class):
+					want = scheduler.Reserved
+				case !w.Closed && w.Used < w.Slots && want != scheduler.Reserved:
+					want = scheduler.NoCapacity
 				case want == scheduler.NoWorker:
 					want = scheduler.NoSlot
 				}
@@ -295,15 +295,15 @@ func (f *referee) mayTake(w *scheduler.Worker, c scheduler.Class) bool {
 	if c.Pin != "" {
 		return c.Pin == w.ID
 	}
-	return !w.Outside || len(tags) > 0
+	return !w.External || len(tags) > 0
 }
 
-// hasRoom leaves out what is kept free.
-func (f *referee) hasRoom(w *scheduler.Worker, c scheduler.Class) bool {
-	return f.roomFor(w, c) && f.kept.Allows(w, c)
+// hasCapacity leaves out what is reserved free.
+func (f *referee) hasCapacity(w *scheduler.Worker, c scheduler.Class) bool {
+	return f.capacityFor(w, c) && f.reserved.Allows(w, c)
 }
 
-func (f *referee) roomFor(w *scheduler.Worker, c scheduler.Class) bool {
+func (f *referee) capacityFor(w *scheduler.Worker, c scheduler.Class) bool {
 	return !w.Closed && w.Used < w.Slots && f.mayTake(w, c) &&
 		(c.CPU == 0 || w.UsedCPU+c.CPU <= w.CPU) && (c.Memory == 0 || w.UsedMemory+c.Memory <= w.Memory)
 }
@@ -321,7 +321,7 @@ func load(w *scheduler.Worker) *big.Rat {
 
 func (f *referee) anywhere(c scheduler.Class) bool {
 	for _, w := range f.workers {
-		if f.hasRoom(w, c) {
+		if f.hasCapacity(w, c) {
 			return true
 		}
 	}

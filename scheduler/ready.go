@@ -9,8 +9,8 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// Class is what modules have in common that can go to the same workers. Two
-// modules with equal classes are interchangeable for placement.
+// Class is what decides where a module may run. Modules with equal classes are
+// interchangeable for placement.
 type Class struct {
 	// OS, Arch, Tools, Tags are lower-case; Tools and Tags are sorted and
 	// joined with a zero byte.
@@ -18,18 +18,18 @@ type Class struct {
 	Tools, Tags string
 	// Pin restricts the class to one worker.
 	Pin pipeline.NodeID
-	// Avoid is a worker to pass over where another one has a free slot: the one
-	// that lost or failed the attempt before.
+	// Avoid is a worker to use only if no other has a free slot: the one that lost
+	// the previous attempt.
 	Avoid pipeline.NodeID
 	// CPU (in thousandths of a processor) and Memory (in bytes) are reserved on
 	// the worker while the module runs.
 	CPU, Memory int64
-	// Alone modules are never queued behind another: they hold locks, and must
-	// not hold them while they wait.
+	// Alone modules are never queued behind a running attempt: they hold locks, and
+	// must not hold them while they wait.
 	Alone bool
-	// Private modules are given secrets, and go to no worker that would get them
-	// over plain HTTP; nor are they queued behind another, so that it is known
-	// when they are placed that their secrets are there.
+	// Private modules receive secrets. They go to no worker that would receive them
+	// over plain HTTP, and are not queued behind a running attempt: their secrets
+	// must exist at the moment they start.
 	Private bool
 }
 
@@ -67,10 +67,10 @@ type Module struct {
 	Rank     int
 	Order    int
 	Class    Class
-	// Inputs is nil where what it needs is too small to count.
+	// Inputs is nil if they are too small to count.
 	Inputs *Inputs
-	// aside is since when it waits for a worker that has them; set by Plan.
-	aside time.Time
+	// postponedSince is since when it waits for a worker that has them; set by Plan.
+	postponedSince time.Time
 }
 
 // Run is the ready modules of one run and what bounds them. The zero Run with
@@ -94,7 +94,7 @@ type Run struct {
 // queue is the ready modules of a run that have the same class.
 type queue struct {
 	class Class
-	// since is since when nothing of it was placed; set by Plan.
+	// since is when something of it was last placed, or became ready; set by Plan.
 	since   time.Time
 	modules minHeap[ready]
 }
@@ -117,8 +117,8 @@ func (a ready) before(b ready) bool {
 	return a.order < b.order
 }
 
-// Add makes a module ready. The caller adds a module once and does not change
-// it afterwards.
+// Add makes a module ready. The caller adds a module once and must not change it
+// afterwards.
 func (r *Run) Add(m *Module) {
 	if r.byClass == nil {
 		r.byClass = map[Class]*queue{}
@@ -133,7 +133,7 @@ func (r *Run) Add(m *Module) {
 	r.n++
 }
 
-// Top is the highest priority of what is ready; 0 where nothing is.
+// Top is the highest priority among the ready modules; 0 if there is none.
 func (r *Run) Top() int {
 	top, any := 0, false
 	for _, q := range r.queues {
@@ -147,8 +147,9 @@ func (r *Run) Top() int {
 // Len is the number of ready modules.
 func (r *Run) Len() int { return r.n }
 
-// Next takes out the first ready module whose class fits; nil where there is
-// none. It is for work that is queued behind work: counters stay as they are.
+// Next removes and returns the first ready module whose class fits; nil if there
+// is none. It is for modules that are queued behind a running attempt: counters
+// do not change.
 func (r *Run) Next(fits func(Class) bool) *Module {
 	var best *queue
 	for _, q := range r.queues {
@@ -163,7 +164,7 @@ func (r *Run) Next(fits func(Class) bool) *Module {
 	return r.pop(best)
 }
 
-// stamp notes since when what is new waits.
+// stamp records since when new classes wait.
 func (r *Run) stamp(now time.Time) {
 	for _, q := range r.queues {
 		if q.since.IsZero() {
@@ -172,7 +173,7 @@ func (r *Run) stamp(now time.Time) {
 	}
 }
 
-// Clear takes all ready modules out.
+// Clear removes all ready modules.
 func (r *Run) Clear() { r.queues, r.byClass, r.n = nil, nil, 0 }
 
 // full reports whether MaxParallel allows nothing more.

@@ -7,8 +7,8 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// Guess fills in what is not known of how long modules take (0) with the mean of
-// what is; nil where nothing is known.
+// Guess replaces unknown durations (0) by the mean of the known ones; nil if none
+// is known.
 func Guess(expected []time.Duration) []time.Duration {
 	var sum time.Duration
 	n := 0
@@ -30,20 +30,20 @@ func Guess(expected []time.Duration) []time.Duration {
 	return out
 }
 
-// Simulated is when and where a module would run. Worker is "" for what needs
-// none: approvals and what is skipped.
+// Simulated is when and where a module would run. Worker is "" for modules that
+// need none: approvals and skipped modules.
 type Simulated struct {
 	Worker     string
 	Start, End time.Duration
-	// Skipped modules do not run: by themselves, or for what they depend on.
+	// Skipped modules do not run: they are disabled, or a dependency is skipped.
 	Skipped bool
-	// Stuck modules would not start on the workers there are, or wait for one that
-	// would not.
+	// Stuck modules would not start on these workers, or depend on one that would
+	// not.
 	Stuck bool
 }
 
 // Simulate plays a run on workers, each module as long as it is expected to
-// take, without failures. Classes gives where the modules may go. The workers are
+// take, without failures. classes[i] is where module i may run. The workers are
 // changed. Approvals take no time.
 func Simulate(p *pipeline.Pipeline, expected []time.Duration, classes []Class, workers []*Worker) []Simulated {
 	s := &simulation{p: p, expected: expected, classes: classes, out: make([]Simulated, len(p.Modules)), held: map[string]bool{},
@@ -133,7 +133,7 @@ func (s *simulation) play(workers []*Worker) {
 
 // offer makes ready what is open and has its locks.
 func (s *simulation) offer() {
-	var kept []int
+	var locked []int
 	for n := 0; n < len(s.open); n++ { // done opens more
 		i := s.open[n]
 		m := &s.p.Modules[i]
@@ -142,7 +142,7 @@ func (s *simulation) offer() {
 			s.out[i] = Simulated{Start: s.now, End: s.now, Skipped: s.skipped(m)}
 			s.done(i)
 		case s.locked(m):
-			kept = append(kept, i)
+			locked = append(locked, i)
 		default:
 			for _, key := range m.Locks {
 				s.held[key] = true
@@ -150,7 +150,7 @@ func (s *simulation) offer() {
 			s.run.Add(&Module{Name: m.Name, Rank: s.ranks[i], Order: i, Class: s.classes[i], Priority: m.Priority})
 		}
 	}
-	s.open = kept
+	s.open = locked
 }
 
 func (s *simulation) skipped(m *pipeline.Module) bool {

@@ -31,7 +31,7 @@ func TestSimulate(t *testing.T) {
 		{"a lock", []pipeline.Module{lock(mod("1a"), "k"), lock(mod("2b"), "k"), mod("1c")}, "1a 0-1 2b 1-3 1c 0-1"},
 		{"an approval takes no slot", []pipeline.Module{ask(mod("9a")), mod("1b", "9a")}, "9a 0-0 1b 0-1"},
 		{"what is skipped", []pipeline.Module{skip(mod("9a")), mod("9b", "9a"), mod("1c")}, "9a skipped 9b skipped 1c 0-1"},
-		{"nobody has it", []pipeline.Module{tag(mod("1a")), mod("1b", "1a"), mod("1c")}, "1a stuck 1b stuck 1c 0-1"},
+		{"no worker has it", []pipeline.Module{tag(mod("1a")), mod("1b", "1a"), mod("1c")}, "1a stuck 1b stuck 1c 0-1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p := &pipeline.Pipeline{Modules: tc.mods}

@@ -148,9 +148,9 @@ type Attempt struct {
 	LogSize    int64                 `json:"logSize"`
 	// Replicas says on how many nodes log and outputs were at commit.
 	Replicas int `json:"replicas,omitempty"`
-	// NearBytes is how many bytes more of its inputs the worker had than another
+	// LocalBytes is how many bytes more of its inputs the worker had than another
 	// that had less to do, where that decided where it went.
-	NearBytes int64 `json:"nearBytes,omitempty"`
+	LocalBytes int64 `json:"localBytes,omitempty"`
 }
 
 // RunList answers GET /api/v1/runs?limit=N&cursor=C&state=S&pipeline=P, newest

@@ -103,7 +103,7 @@ func gateOf(def *pipeline.Module, rec *pipeline.ModuleRecord) *wire.Approval {
 		return nil
 	}
 	out := &wire.Approval{Message: def.Approval.Message, Approvers: def.Approval.Approvers}
-	if g := rec.Gate; g != nil {
+	if g := rec.ApprovalWait; g != nil {
 		out.Message, out.Since, out.Deadline = g.Message, timeOf(g.Since), timeOf(g.Deadline)
 		out.Decision, out.By, out.Comment, out.DecidedAt = string(g.Decision), g.By, g.Comment, timeOf(g.DecidedAt)
 	}

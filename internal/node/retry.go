@@ -206,7 +206,7 @@ func (n *Node) whyThere(ctx context.Context, def *pipeline.Module, m *wire.Modul
 	}
 	asks := orchestrator.Needs(def)
 	rule := "of these the least busy one takes it"
-	if last.NearBytes > 0 {
+	if last.LocalBytes > 0 {
 		rule = "of these it is the one that has its inputs"
 	}
 	switch {
@@ -259,8 +259,8 @@ func because(run *wire.Run, m *wire.Module) []string {
 				text = fmt.Sprintf("attempt %d %s on %s", a.Number, a.State, a.Worker)
 			}
 		}
-		if a.NearBytes > 0 {
-			text += fmt.Sprintf(" (which had %s more of its inputs than a worker with less to do)", pipeline.FormatBytes(a.NearBytes))
+		if a.LocalBytes > 0 {
+			text += fmt.Sprintf(" (which had %s more of its inputs than a worker with less to do)", pipeline.FormatBytes(a.LocalBytes))
 		}
 		if a.Reason != "" {
 			text += ": " + a.Reason

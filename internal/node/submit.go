@@ -369,8 +369,8 @@ func moduleOf(def *pipeline.Module, rec *pipeline.ModuleRecord) wire.Module {
 		ExitCode: rec.ExitCode, Outputs: rec.OutputPaths, OutputBytes: rec.OutputBytes, StartedAt: timeOf(rec.StartedAt),
 		FinishedAt: timeOf(rec.FinishedAt), NotBefore: timeOf(rec.NotBefore), Attempts: []wire.Attempt{}}
 	m.Approval = gateOf(def, rec)
-	if rec.Gate != nil && rec.State == pipeline.ModuleWaiting && m.Reason == "" {
-		m.Reason = pipeline.WaitsForApproval(rec.Gate.Message)
+	if rec.ApprovalWait != nil && rec.State == pipeline.ModuleWaiting && m.Reason == "" {
+		m.Reason = pipeline.WaitsForApproval(rec.ApprovalWait.Message)
 	}
 	if m.Outputs == nil {
 		m.Outputs = []string{}
@@ -393,7 +393,7 @@ func moduleOf(def *pipeline.Module, rec *pipeline.ModuleRecord) wire.Module {
 		m.Worker = a.WorkerName
 		m.Attempts = append(m.Attempts, wire.Attempt{Number: a.Number, Worker: a.WorkerName, State: a.State, Reason: a.Reason,
 			ExitCode: a.ExitCode, AssignedAt: timeOf(a.AssignedAt), StartedAt: timeOf(a.StartedAt), FinishedAt: timeOf(a.FinishedAt),
-			LogSize: a.LogSize, Replicas: a.Replicas, NearBytes: a.Near})
+			LogSize: a.LogSize, Replicas: a.Replicas, LocalBytes: a.LocalBytes})
 	}
 	return m
 }

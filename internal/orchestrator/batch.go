@@ -91,7 +91,7 @@ func (m *mod) unsettled() []string {
 func (b *batch) assign(l *live, name string) {
 	d := l.mod.def
 	a := fsm.Assign{ID: l.id, Worker: l.worker, WorkerName: name, Incarnation: l.incarnation, Evaluated: l.evaluated,
-		Locks: d.Locks, Always: d.AlwaysRun, Needs: l.mod.unsettled(), Cache: l.note, Near: l.near}
+		Locks: d.Locks, Always: d.AlwaysRun, Needs: l.mod.unsettled(), Cache: l.note, LocalBytes: l.localBytes}
 	if l.after != nil {
 		a.After = &l.after.id
 	}

@@ -54,7 +54,7 @@ func (b *batch) await(m *mod) {
 
 // loadGate takes the wait of a module into the model.
 func (m *mod) loadGate(rec *pipeline.ModuleRecord) {
-	if g := rec.Gate; g != nil && g.Decision == "" {
+	if g := rec.ApprovalWait; g != nil && g.Decision == "" {
 		m.gate = &gate{message: g.Message, deadline: g.Deadline}
 		m.run.gates = append(m.run.gates, m)
 	}
@@ -76,7 +76,7 @@ func (r *run) undecided() []*mod {
 func (t *term) decided(r *run, v *fsm.View) {
 	for _, m := range r.undecided() {
 		rec := v.Module(r.head.ID, m.def.Name)
-		if rec.Gate == nil || rec.Gate.Decision == "" || m.state.Final() {
+		if rec.ApprovalWait == nil || rec.ApprovalWait.Decision == "" || m.state.Final() {
 			continue
 		}
 		m.state, m.endedAt, m.settled = rec.State, rec.FinishedAt, true
@@ -112,7 +112,7 @@ func (t *term) timeUp(m *mod) {
 	case pipeline.TimeoutSkip:
 		op.Decision = pipeline.Skipped
 	}
-	g := pipeline.Gate{Decision: op.Decision, DecidedAt: m.gate.deadline}
+	g := pipeline.ApprovalWait{Decision: op.Decision, DecidedAt: m.gate.deadline}
 	m.state, m.endedAt = op.Decision.State(), m.gate.deadline
 	m.keep("", nil, g.Result(), nil, a.Timeout)
 	t.batch.Decides = append(t.batch.Decides, op)

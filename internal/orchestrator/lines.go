@@ -15,7 +15,7 @@ import (
 // unstarted reports whether the run stands in a line and its turn has not come,
 // or has come and nothing was started.
 func (r *run) unstarted() bool {
-	return (r.head.Group != "" || r.head.InTurn) && r.head.StartedAt.IsZero()
+	return (r.head.Group != "" || r.head.Queued) && r.head.StartedAt.IsZero()
 }
 
 // drop takes a run out of the model.
@@ -24,7 +24,7 @@ func (t *term) drop(id pipeline.RunID) {
 	if r == nil {
 		return
 	}
-	if r.head.Place != 0 {
+	if r.head.QueueIndex != 0 {
 		t.moved = true
 	}
 	delete(t.runs, id)
@@ -43,7 +43,7 @@ func (t *term) admit() {
 	if len(list) == 0 {
 		return
 	}
-	slices.SortFunc(list, func(a, b *run) int { return cmp.Compare(a.head.Place, b.head.Place) })
+	slices.SortFunc(list, func(a, b *run) int { return cmp.Compare(a.head.QueueIndex, b.head.QueueIndex) })
 	err := t.cfg.Store.View(func(v *fsm.View) error {
 		for _, r := range list {
 			_, r.held = v.WaitsFor(&r.head)

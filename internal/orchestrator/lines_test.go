@@ -158,7 +158,7 @@ func TestOrchestrator_groupCancels(t *testing.T) {
 		if i+1 < len(ids) {
 			next = string(ids[i+1])
 		}
-		if r, _ := c.run(id); r.Reason != fmt.Sprintf(`run %s took its place in the concurrency group "g"`, next) {
+		if r, _ := c.run(id); r.Reason != fmt.Sprintf(`run %s replaced it in the concurrency group "g"`, next) {
 			t.Errorf("%s: %s", id, r.Reason)
 		}
 	}

@@ -50,7 +50,7 @@ func (t *term) openLink(id pipeline.NodeID, name string, outside bool) *link {
 	// A new leader grants everyone a fresh lease.
 	l := &link{id: id, name: name, outside: outside, lastHeard: time.Now(), cancel: cancel,
 		wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1), stops: map[string][]pipeline.AttemptID{}}
-	l.sched = scheduler.Worker{ID: id, Name: name, Outside: outside, Near: id == t.cfg.Self}
+	l.sched = scheduler.Worker{ID: id, Name: name, External: outside, Local: id == t.cfg.Self}
 	for _, r := range t.runs {
 		for _, m := range r.list {
 			if m.runsOn(id) {

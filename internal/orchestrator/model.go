@@ -47,7 +47,7 @@ type run struct {
 	why      map[scheduler.Class]scheduler.Why
 	// near has what waits for a slot where its inputs are; large is set once a
 	// module of the run has large inputs.
-	near  map[string]scheduler.Near
+	near  map[string]scheduler.LocalityWait
 	large bool
 	// held is why the run waits for its turn; "" where it does not.
 	held string
@@ -131,7 +131,7 @@ type mod struct {
 	gate *gate
 	// note is set once no recorded result was found; blind where none was looked
 	// for. again is set where the module had succeeded and is to run once more.
-	note         *pipeline.CacheNote
+	note         *pipeline.CacheLookup
 	blind, again bool
 	// looking while a recorded result is looked for, behind while another module
 	// does the same work. ownedAt is since when this one does it.
@@ -156,8 +156,8 @@ type live struct {
 	assignedAt  time.Time
 	startedAt   time.Time
 	evaluated   *pipeline.Evaluated
-	note        *pipeline.CacheNote // of the assignment
-	near        int64               // fsm.Assign's
+	note        *pipeline.CacheLookup // of the assignment
+	localBytes  int64                 // fsm.Assign's
 	// sent is when the last dispatch of it was answered; zero before. queued
 	// while it waits in its link.
 	sent   time.Time

@@ -80,6 +80,6 @@ func (t *term) freeIn(now time.Time) {
 }
 
 // waitsForSlotOf says of a module for whose slot it waits.
-func waitsForSlotOf(n scheduler.Near) string {
+func waitsForSlotOf(n scheduler.LocalityWait) string {
 	return "waits for a slot of " + n.Worker.Name + ", which has " + pipeline.FormatBytes(n.Bytes) + " of its inputs: moving them would take longer"
 }

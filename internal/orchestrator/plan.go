@@ -14,7 +14,7 @@ func (t *term) plan() {
 	t.dirty, t.kept, t.nearby = false, nil, false
 	t.wakeDelayed()
 	now := time.Now()
-	v := scheduler.View{Workers: t.planWorkers(), Now: now, Patience: patience}
+	v := scheduler.View{Workers: t.planWorkers(), Now: now, AgingInterval: agingInterval}
 	t.grantLocks(v.Workers)
 	large := false
 	for _, r := range t.runs {
@@ -35,11 +35,11 @@ func (t *term) plan() {
 		t.freeIn(now)
 	}
 	placed, why := scheduler.Plan(&v)
-	t.kept, t.nearby = v.Kept, len(v.Near) > 0
-	for _, n := range v.Near {
+	t.kept, t.nearby = v.Reservation, len(v.LocalityWaits) > 0
+	for _, n := range v.LocalityWaits {
 		r := t.runs[n.Run]
 		if r.near == nil {
-			r.near = map[string]scheduler.Near{}
+			r.near = map[string]scheduler.LocalityWait{}
 		}
 		r.near[n.Module] = n
 	}
@@ -75,8 +75,8 @@ func (t *term) plan() {
 	}
 }
 
-// patience is how long a run waits for a priority to count for one more.
-const patience = 15 * time.Second
+// agingInterval is how long a run waits for a priority to count for one more.
+const agingInterval = 15 * time.Second
 
 // priority is that of the first ready module of the run. It grows while nothing
 // of the run is placed, so that nothing waits for ever.
@@ -84,7 +84,7 @@ func (r *run) priority(now time.Time) int {
 	if r.waitingSince.IsZero() {
 		r.waitingSince = now
 	}
-	return r.queue.Top() + int(now.Sub(r.waitingSince)/patience)
+	return r.queue.Top() + int(now.Sub(r.waitingSince)/agingInterval)
 }
 
 func (t *term) assign(p scheduler.Placement) {
@@ -100,7 +100,7 @@ func (t *term) assign(p scheduler.Placement) {
 	m.state = pipeline.ModuleRunning
 	l := &live{mod: m, id: pipeline.AttemptID{Run: p.Run, Module: m.def.Name, Attempt: m.attempts}, worker: p.Worker,
 		incarnation: link.incarnation, evaluated: m.evaluated, assignedAt: time.Now()}
-	l.note, l.near = t.noteFor(m, link), p.Near
+	l.note, l.localBytes = t.noteFor(m, link), p.LocalBytes
 	m.live = l
 	t.own(m)
 	m.run.waitingSince = time.Time{}
@@ -234,9 +234,9 @@ func (t *term) waiting(id pipeline.RunID) map[string]string {
 			out[m.def.Name] = t.noWorker(m)
 		case r.why[m.class()] == scheduler.NoSlot:
 			out[m.def.Name] = t.noSlot(m)
-		case r.why[m.class()] == scheduler.NoRoom:
+		case r.why[m.class()] == scheduler.NoCapacity:
 			out[m.def.Name] = t.noRoom(m)
-		case r.why[m.class()] == scheduler.Holding:
+		case r.why[m.class()] == scheduler.Reserved:
 			out[m.def.Name] = t.holding()
 		}
 	}

@@ -89,7 +89,7 @@ type lookup struct {
 	unknown string
 	seq     uint64
 
-	note  pipeline.CacheNote
+	note  pipeline.CacheLookup
 	entry *pipeline.CacheEntry
 }
 
@@ -380,7 +380,7 @@ func (t *term) takeResult(m *mod, e *pipeline.CacheEntry) {
 
 // takeResult adds the end of a module with a recorded result.
 func (b *batch) takeResult(m *mod, reason string, e *pipeline.CacheEntry) {
-	c := &fsm.CacheTake{Key: e.Key, From: e.From, Needs: m.unsettled()}
+	c := &fsm.CacheHit{Key: e.Key, From: e.From, Needs: m.unsettled()}
 	b.Ends = append(b.Ends, fsm.End{Run: m.run.head.ID, Module: m.def.Name, State: m.state, Reason: reason, Cache: c})
 	b.ends = append(b.ends, m)
 	n := 300 + len(reason) + len(e.From.Module)
@@ -480,7 +480,7 @@ func (t *term) impatient(now time.Time) {
 }
 
 // noteFor is what goes with the assignment of a module to a worker.
-func (t *term) noteFor(m *mod, link *link) *pipeline.CacheNote {
+func (t *term) noteFor(m *mod, link *link) *pipeline.CacheLookup {
 	if m.note == nil {
 		return nil
 	}

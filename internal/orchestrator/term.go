@@ -43,7 +43,7 @@ type term struct {
 	dirty   bool
 	delayed []*mod // waiting for their backoff
 	// kept is what the last plan kept a worker free for; nil where it did not.
-	kept *scheduler.Kept
+	kept *scheduler.Reservation
 	// nearby says that something waits for a slot where its inputs are, and may
 	// have waited long enough.
 	nearby  bool

@@ -105,7 +105,7 @@ func TestApproval_May(t *testing.T) {
 
 func TestGate_Result(t *testing.T) {
 	at := time.Date(2026, 5, 1, 10, 0, 0, 0, time.UTC)
-	for want, g := range map[string]pipeline.Gate{
+	for want, g := range map[string]pipeline.ApprovalWait{
 		`{"approved":true,"approved_by":"ann","rejected_by":"","comment":"\u003cok\u003e","decided_at":"2026-05-01T10:00:00Z"}`: {Decision: pipeline.Approved, By: "ann", Comment: "<ok>", DecidedAt: at},
 		`{"approved":false,"approved_by":"","rejected_by":"timeout","comment":"","decided_at":"2026-05-01T10:00:00Z"}`:          {Decision: pipeline.Rejected, DecidedAt: at},
 	} {

@@ -56,7 +56,7 @@ func (st *state) applyAwait(op *Await, at time.Time) refusal {
 		return refusal{reason: "module is " + string(m.State)}
 	case m.Last() != nil:
 		return refusal{reason: "module has attempts"}
-	case m.Gate != nil:
+	case m.ApprovalWait != nil:
 		return refusal{reason: "module waits for its approval", duplicate: true}
 	}
 	for _, n := range op.Needs {
@@ -64,7 +64,7 @@ func (st *state) applyAwait(op *Await, at time.Time) refusal {
 			return refusal{reason: "waits for " + n}
 		}
 	}
-	m.Gate = &pipeline.Gate{Message: op.Message, Since: at, Deadline: op.Deadline}
+	m.ApprovalWait = &pipeline.ApprovalWait{Message: op.Message, Since: at, Deadline: op.Deadline}
 	m.StartedAt = at
 	if r.State == pipeline.RunWaiting {
 		r.State, r.StartedAt = pipeline.RunRunning, at
@@ -89,7 +89,7 @@ func (st *state) applyDecide(op *Decide, at time.Time) (changed bool, err error)
 		return false, pipeline.Errorf(pipeline.Invalid, "decision %.40q: want approved, rejected or skipped", op.Decision)
 	}
 	m := st.module(op.Run, op.Module)
-	g := m.Gate
+	g := m.ApprovalWait
 	switch {
 	case g != nil && g.Decision == op.Decision:
 		return false, nil

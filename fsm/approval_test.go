@@ -29,7 +29,7 @@ func TestAwait(t *testing.T) {
 	view(t, r.Store, func(v *fsm.View) {
 		m := v.Module("r", "m0")
 		run, _ := v.Run("r")
-		if m.State != pipeline.ModuleWaiting || m.Gate == nil || m.Gate.Message != "go?" || m.Gate.Deadline.IsZero() || run.State != pipeline.RunRunning {
+		if m.State != pipeline.ModuleWaiting || m.ApprovalWait == nil || m.ApprovalWait.Message != "go?" || m.ApprovalWait.Deadline.IsZero() || run.State != pipeline.RunRunning {
 			t.Errorf("got %+v in a run that is %s", m, run.State)
 		}
 	})
@@ -74,7 +74,7 @@ func TestDecide(t *testing.T) {
 		}
 		view(t, r.Store, func(v *fsm.View) {
 			m := v.Module("r", "m0")
-			if m.State != row.state || m.Gate.By != "ann" || m.Gate.Comment != "" || !strings.Contains(string(m.Result), `"approved":`) {
+			if m.State != row.state || m.ApprovalWait.By != "ann" || m.ApprovalWait.Comment != "" || !strings.Contains(string(m.Result), `"approved":`) {
 				t.Errorf("%s: got %+v, result %s", row.first, m, m.Result)
 			}
 		})

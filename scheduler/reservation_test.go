@@ -8,9 +8,9 @@ import (
 	"github.com/pipelined/pipelined/scheduler"
 )
 
-// TestPlan_keeps: what waited longer than the patience gets a worker kept free,
+// TestPlan_reserves: a class that waited longer than the aging interval gets a reservation,
 // and only what does not prolong its wait goes there.
-func TestPlan_keeps(t *testing.T) {
+func TestPlan_reserves(t *testing.T) {
 	now := time.Unix(1000, 0)
 	for _, tc := range []struct {
 		name   string
@@ -18,28 +18,28 @@ func TestPlan_keeps(t *testing.T) {
 		small  scheduler.Class
 		want   string
 	}{
-		{"not long enough", 9 * time.Second, reserving(1, 0), "a/s>w a: no room"},
-		{"long enough", 10 * time.Second, reserving(1, 0), "a: no room a: holding"},
-		{"what asks for something else may go", time.Minute, reserving(0, 1), "a/s>w a: no room"},
-		{"what asks for nothing may go", time.Minute, class(), "a/s>w a: no room"},
+		{"not long enough", 9 * time.Second, reserving(1, 0), "a/s>w a: no capacity"},
+		{"long enough", 10 * time.Second, reserving(1, 0), "a: no capacity a: reserved"},
+		{"what asks for something else may go", time.Minute, reserving(0, 1), "a/s>w a: no capacity"},
+		{"what asks for nothing may go", time.Minute, class(), "a/s>w a: no capacity"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := withClass(withClass(&scheduler.Run{ID: "a", Number: 1}, "big", 0, reserving(4, 0)), "s", 9, tc.small)
 			r.Waited(reserving(4, 0), now.Add(-tc.waited))
 			v := view(r, busy(sized(worker("w", 9), 4, 4), 1, 1, 0))
-			v.Now, v.Patience = now, 10*time.Second
+			v.Now, v.AgingInterval = now, 10*time.Second
 			if got := brief(scheduler.Plan(v)); got != tc.want {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
 			}
-			if (v.Kept != nil) != (tc.waited >= v.Patience) {
-				t.Errorf("kept %+v", v.Kept)
+			if (v.Reservation != nil) != (tc.waited >= v.AgingInterval) {
+				t.Errorf("reservation %+v", v.Reservation)
 			}
 		})
 	}
 }
 
 // TestPlan_nothingStarves: a module that needs a whole worker starts, however
-// many small ones come; without patience it would wait for all of them.
+// many small ones come; without aging it would wait for all of them.
 func TestPlan_nothingStarves(t *testing.T) {
 	r := &scheduler.Run{ID: "a", Number: 1}
 	w := sized(worker("w", 4), 4, 0)
@@ -61,7 +61,7 @@ func TestPlan_nothingStarves(t *testing.T) {
 			w.Used, w.UsedCPU = w.Used-1, w.UsedCPU-g.class.CPU
 		}
 		live = rest
-		v := &scheduler.View{Runs: []*scheduler.Run{r}, Workers: []*scheduler.Worker{w}, Now: now, Patience: 10 * time.Second}
+		v := &scheduler.View{Runs: []*scheduler.Run{r}, Workers: []*scheduler.Worker{w}, Now: now, AgingInterval: 10 * time.Second}
 		placed, _ := scheduler.Plan(v)
 		for _, p := range placed {
 			if p.Module.Name == "big" {

@@ -76,8 +76,8 @@ func (s *byteScene) seconds(in *scheduler.Inputs, w *scheduler.Worker, free bool
 }
 
 // TestPlan_locality: played again by hand, each module goes to a worker from which
-// nobody with room is nearer to its bytes; it waits only where a slot is sooner
-// than moving them would take on any worker with room; and every module is placed,
+// no worker with capacity has more of its inputs; it waits only if a slot is sooner
+// than moving them would take on any worker with capacity; and every module is placed,
 // waits for a worker, or finds no slot.
 func TestPlan_locality(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -85,7 +85,7 @@ func TestPlan_locality(t *testing.T) {
 		v := s.view(nil)
 		placed, why := scheduler.Plan(v)
 		used := map[pipeline.NodeID]int{}
-		room := func(w *scheduler.Worker) bool { return !w.Closed && w.Used+used[w.ID] < w.Slots }
+		capacity := func(w *scheduler.Worker) bool { return !w.Closed && w.Used+used[w.ID] < w.Slots }
 		at := func(name string) *scheduler.Inputs {
 			var i int
 			if _, err := fmt.Sscanf(name, "m%d", &i); err != nil {
@@ -97,8 +97,8 @@ func TestPlan_locality(t *testing.T) {
 			in := at(p.Module.Name)
 			for i := range s.Workers {
 				w := &s.Workers[i]
-				if w.ID == p.Worker && !room(w) {
-					t.Fatalf("%s has no room for %s", w.ID, p.Module.Name)
+				if w.ID == p.Worker && !capacity(w) {
+					t.Fatalf("%s has no capacity for %s", w.ID, p.Module.Name)
 				}
 			}
 			mine := 0.0
@@ -108,25 +108,25 @@ func TestPlan_locality(t *testing.T) {
 				}
 			}
 			for i := range s.Workers {
-				if w := &s.Workers[i]; room(w) && s.seconds(in, w, true) < mine-0.01 {
+				if w := &s.Workers[i]; capacity(w) && s.seconds(in, w, true) < mine-0.01 {
 					t.Fatalf("%s went to %s, and %s is nearer", p.Module.Name, p.Worker, w.ID)
 				}
 			}
 			used[p.Worker]++
 		}
-		for _, n := range v.Near {
+		for _, n := range v.LocalityWaits {
 			in := at(n.Module)
 			if n.Worker.Closed || n.Worker.FreeIn == 0 || n.Worker.Used < n.Worker.Slots {
 				t.Fatalf("%s waits for %+v", n.Module, n.Worker)
 			}
 			for i := range s.Workers {
 				// Those with room at the end had room then too.
-				if w := &s.Workers[i]; room(w) && s.seconds(in, w, true) <= s.seconds(in, n.Worker, false) {
+				if w := &s.Workers[i]; capacity(w) && s.seconds(in, w, true) <= s.seconds(in, n.Worker, false) {
 					t.Fatalf("%s waits for %s, and would run sooner on %s", n.Module, n.Worker.ID, w.ID)
 				}
 			}
 		}
-		if rest := len(s.Inputs) - len(placed) - len(v.Near); rest > 0 && len(why) == 0 {
+		if rest := len(s.Inputs) - len(placed) - len(v.LocalityWaits); rest > 0 && len(why) == 0 {
 			t.Fatalf("%d modules are neither placed nor explained", rest)
 		}
 		if v.Runs[0].Len() != len(s.Inputs)-len(placed) {
@@ -142,9 +142,9 @@ func TestPlan_localityOrder(t *testing.T) {
 			placed, _ := scheduler.Plan(v)
 			var out []string
 			for _, p := range placed {
-				out = append(out, fmt.Sprint(p.Module.Name, p.Worker, p.Near))
+				out = append(out, fmt.Sprint(p.Module.Name, p.Worker, p.LocalBytes))
 			}
-			for _, n := range v.Near {
+			for _, n := range v.LocalityWaits {
 				out = append(out, fmt.Sprint(n.Module, n.Worker.ID))
 			}
 			return out
@@ -156,7 +156,7 @@ func TestPlan_localityOrder(t *testing.T) {
 	})
 }
 
-// TestPlan_localityEnds: nobody waits for a slot for ever.
+// TestPlan_localityEnds: no module waits for a slot forever.
 func TestPlan_localityEnds(t *testing.T) {
 	r := &scheduler.Run{ID: "r", Number: 1}
 	r.Add(&scheduler.Module{Name: "m", Inputs: &scheduler.Inputs{Bytes: 1 << 40, Held: []scheduler.Held{{Worker: "has", Bytes: 1 << 40}}}})

@@ -1,0 +1,129 @@
+package fsm
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// A queue holds the runs that have not finished, ordered by the raft index of
+// the entry that made or retried them. Each concurrency group and each schedule
+// has one. A run may start once it is the first in its queues. It waits only for
+// runs with a smaller index, so there is no deadlock, whatever queues two runs
+// have in common.
+
+// queueKind is the first byte of a queue's keys.
+type queueKind byte
+
+const (
+	queueOfGroup    queueKind = 'g'
+	queueOfSchedule queueKind = 's'
+)
+
+// badGroup is why a text cannot be the name of a group; "" if it can.
+func badGroup(group string) string {
+	if len(group) > pipeline.MaxGroupBytes || strings.ContainsRune(group, 0) {
+		return fmt.Sprintf("group %.80q: want at most %d bytes and no NUL", group, pipeline.MaxGroupBytes)
+	}
+	return ""
+}
+
+// queuePrefix is what the keys of a queue have in common; a run's index follows.
+func queuePrefix(kind queueKind, name string) []byte {
+	return append(append([]byte{byte(kind)}, name...), 0)
+}
+
+func queueKey(kind queueKind, name string, index uint64) []byte {
+	return append(queuePrefix(kind, name), be64(index)...)
+}
+
+// enter appends a run to its queues.
+func (st *state) enter(r *pipeline.Run) {
+	if r.QueueIndex = 0; r.Group == "" && r.Schedule == "" {
+		return
+	}
+	r.QueueIndex = st.index
+	if r.Group != "" {
+		st.putRaw(bQueues, queueKey(queueOfGroup, r.Group, r.QueueIndex), []byte(r.ID))
+	}
+	if r.Schedule != "" {
+		st.putRaw(bQueues, queueKey(queueOfSchedule, r.Schedule, r.QueueIndex), []byte(r.ID))
+	}
+}
+
+// leave removes a finished run from its queues. It is part of the entry that ends
+// the run, so that what a later entry finds does not depend on transactions.
+func (st *state) leave(r *pipeline.Run) {
+	if r.Group != "" {
+		st.del(bQueues, queueKey(queueOfGroup, r.Group, r.QueueIndex))
+	}
+	if r.Schedule != "" {
+		st.del(bQueues, queueKey(queueOfSchedule, r.Schedule, r.QueueIndex))
+	}
+}
+
+// first is the first run in a queue; "" if it is empty.
+func (st *state) first(kind queueKind, name string) pipeline.RunID {
+	return firstIn(st.tx.Bucket(bQueues), kind, name)
+}
+
+func firstIn(b *bolt.Bucket, kind queueKind, name string) pipeline.RunID {
+	prefix := queuePrefix(kind, name)
+	k, id := b.Cursor().Seek(prefix)
+	if !bytes.HasPrefix(k, prefix) || len(k) != len(prefix)+8 {
+		return ""
+	}
+	return pipeline.RunID(id)
+}
+
+// waitsFor names the run that a run waits for in one of its queues, and why; ""
+// if it may start.
+func waitsFor(b *bolt.Bucket, r *pipeline.Run) (pipeline.RunID, string) {
+	if r.Group != "" {
+		if first := firstIn(b, queueOfGroup, r.Group); first != "" && first != r.ID {
+			return first, fmt.Sprintf("waits for run %s, which holds the concurrency group %q", first, r.Group)
+		}
+	}
+	if r.Queued && r.Schedule != "" {
+		if first := firstIn(b, queueOfSchedule, r.Schedule); first != "" && first != r.ID {
+			return first, fmt.Sprintf("waits for run %s, an earlier one of its schedule", first)
+		}
+	}
+	return "", ""
+}
+
+// supersede cancels the other runs of a run's group, if the run asks for that.
+func (st *state) supersede(r *pipeline.Run, ch *change) {
+	if !r.Cancels || r.Group == "" {
+		return
+	}
+	prefix := queuePrefix(queueOfGroup, r.Group)
+	var ids []pipeline.RunID
+	c := st.tx.Bucket(bQueues).Cursor()
+	for k, id := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, id = c.Next() {
+		ids = append(ids, pipeline.RunID(id))
+	}
+	for _, id := range ids {
+		old := st.run(id)
+		if id == r.ID || old == nil || old.State.Final() || old.State == pipeline.RunCancelling {
+			continue
+		}
+		old.State, old.CancelledBy = pipeline.RunCancelling, "run "+string(r.ID)
+		old.Reason = fmt.Sprintf("run %s replaced it in the concurrency group %q", r.ID, r.Group)
+		st.touch(old)
+		ch.run(id, true)
+	}
+}
+
+// WaitsFor names the run that a run waits for in the queue of its concurrency
+// group or of its schedule, and why; "" if it may start.
+func (v *View) WaitsFor(r *pipeline.Run) (pipeline.RunID, string) {
+	if r.State.Final() {
+		return "", ""
+	}
+	return waitsFor(v.tx.Bucket(bQueues), r)
+}
