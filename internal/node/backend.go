@@ -121,7 +121,7 @@ func (b *backend) Health(context.Context) wire.Health {
 		h.Quorum = false
 		h.Status, h.Reasons = "degraded", append(h.Reasons, "the leader is taking up its duty")
 	}
-	if why := n.whyFull(); why != "" {
+	if why := n.fabric.disk.Reason(); why != "" {
 		h.Status, h.Reasons = "degraded", append(h.Reasons, why)
 	}
 	h.Blobs = n.blobUse.Load()

@@ -9,6 +9,7 @@ import (
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/fabric"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 )
@@ -19,7 +20,7 @@ func (b *backend) OpenBlob(ctx context.Context, d pipeline.Digest, local bool) (
 	if local && !n.blobs.Has(d) {
 		return nil, pipeline.Errorf(pipeline.NotFound, "blob %s is not on this node", d)
 	}
-	return n.openBlob(ctx, nil, d)
+	return n.fabric.down.Open(ctx, nil, d)
 }
 
 // PutBlob stores a blob here.
@@ -83,7 +84,7 @@ func (b *backend) MissingOfTree(_ context.Context, tree pipeline.Digest) ([]pipe
 
 // PutBundle stores many blobs here.
 func (b *backend) PutBundle(ctx context.Context, r io.Reader) (int, error) {
-	return b.node().receiveCount(ctx, r)
+	return fabric.Receive(ctx, b.blobs, r)
 }
 
 // Bundle gives what writes small blobs as a bundle.
@@ -91,13 +92,13 @@ func (b *backend) Bundle(ctx context.Context, want []pipeline.Digest) (func(io.W
 	n := b.node()
 	// What is found nowhere is not in the bundle; whoever asks for it by itself is
 	// told why.
-	if err := n.fetch(ctx, nil, want); err != nil && ctx.Err() != nil {
+	if err := n.fabric.down.Fetch(ctx, nil, want); err != nil && ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	have := make([]pipeline.Digest, 0, len(want))
-	for i, size := range n.sizes(want) {
-		if size >= 0 && size <= wire.MaxBundledBlob {
-			have = append(have, want[i])
+	for _, d := range want {
+		if size, err := n.blobs.Size(d); err == nil && size <= wire.MaxBundledBlob {
+			have = append(have, d)
 		}
 	}
 	return func(w io.Writer) error { return storage.WriteBundle(ctx, w, n.blobs, have) }, nil
@@ -151,7 +152,7 @@ func (b *backend) Artifacts(ctx context.Context, id pipeline.RunID, module strin
 		return out, err
 	}
 	for _, s := range from {
-		tree, err := b.node().listing(ctx, s.holders, s.tree)
+		tree, err := b.fabric.down.Listing(ctx, s.holders, s.tree)
 		if err != nil {
 			return out, lostListing(s.module, err)
 		}
@@ -187,28 +188,6 @@ func lostOutput(module, path string, err error) error {
 		Message: fmt.Sprintf("the bytes of output %q of module %s are on no node that answers: start the nodes that are down, or run the module again", path, module)}
 }
 
-func (n *Node) readTree(ctx context.Context, hints []pipeline.NodeID, d pipeline.Digest) (storage.Tree, error) {
-	raw, err := n.readBlob(ctx, hints, d, 256<<20)
-	if err != nil {
-		return nil, err
-	}
-	return storage.DecodeTree(raw)
-}
-
-// listing is readTree for who asks again and again: the last few are remembered,
-// so the caller must not change what it gets.
-func (n *Node) listing(ctx context.Context, hints []pipeline.NodeID, d pipeline.Digest) (storage.Tree, error) {
-	for tries := 0; ; tries++ {
-		tree, err := n.blobs.Tree(d)
-		if err == nil || tries == 3 || pipeline.KindOf(err) != pipeline.NotFound {
-			return tree, err
-		}
-		if err := n.fetch(ctx, hints, []pipeline.Digest{d}); err != nil {
-			return nil, err
-		}
-	}
-}
-
 // OpenArtifact opens one output file.
 func (b *backend) OpenArtifact(ctx context.Context, id pipeline.RunID, module, path string) (api.Blob, wire.Artifact, error) {
 	n := b.node()
@@ -217,7 +196,7 @@ func (b *backend) OpenArtifact(ctx context.Context, id pipeline.RunID, module, p
 		return nil, wire.Artifact{}, err
 	}
 	for _, s := range from {
-		tree, err := n.listing(ctx, s.holders, s.tree)
+		tree, err := n.fabric.down.Listing(ctx, s.holders, s.tree)
 		if err != nil {
 			return nil, wire.Artifact{}, lostListing(s.module, err)
 		}
@@ -229,7 +208,7 @@ func (b *backend) OpenArtifact(ctx context.Context, id pipeline.RunID, module, p
 		if a.Link != "" {
 			return nil, a, pipeline.Errorf(pipeline.Invalid, "%s is a link to %s: ask for that", path, a.Link)
 		}
-		blob, err := n.openBlob(ctx, s.holders, a.Digest)
+		blob, err := n.fabric.down.Open(ctx, s.holders, a.Digest)
 		if err != nil {
 			return nil, a, lostOutput(s.module, path, err)
 		}

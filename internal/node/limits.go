@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"time"
 
+	"github.com/pipelined/pipelined/internal/fabric"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -67,7 +68,7 @@ const (
 	// minSweepGrace must be longer than anything takes from asking whether a blob
 	// is there to naming it in the state; that somebody asked is kept to the minute.
 	minLogLimit   = 1 << 10
-	minSweepGrace = 5 * time.Minute
+	minSweepGrace = fabric.MinCollectGrace
 )
 
 func (l *Limits) defaults() error {

@@ -146,7 +146,7 @@ func (f *follower) begin(ctx context.Context, name string, p *place, a *pipeline
 	defer func() { p.dates = pipeline.ReadLogTimes(p.times, a.StartedAt) }()
 	if p.whole = a.State.Final(); p.whole {
 		if a.Log != "" && a.LogSize > 0 {
-			blob, err := f.n.openBlob(ctx, a.Holders, a.Log)
+			blob, err := f.n.fabric.down.Open(ctx, a.Holders, a.Log)
 			if err != nil {
 				return err
 			}

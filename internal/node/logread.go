@@ -28,7 +28,7 @@ func (b *backend) Log(ctx context.Context, id pipeline.RunID, module string, att
 		if a.Log == "" || a.LogSize == 0 {
 			return io.NopCloser(strings.NewReader("")), info, nil
 		}
-		blob, err := n.openBlob(ctx, a.Holders, a.Log)
+		blob, err := n.fabric.down.Open(ctx, a.Holders, a.Log)
 		if err != nil {
 			return nil, info, err
 		}

@@ -411,7 +411,7 @@ func (f *follower) logged(ctx context.Context, a pipeline.Attempt, p *place, cut
 	if a.Log == "" || a.LogSize <= p.Offset {
 		return nil
 	}
-	blob, err := f.n.openBlob(ctx, a.Holders, a.Log)
+	blob, err := f.n.fabric.down.Open(ctx, a.Holders, a.Log)
 	if err != nil {
 		return err
 	}

@@ -65,13 +65,9 @@ type Node struct {
 	readyOnce sync.Once
 	leaving   chan struct{} // has an element when the node was told to leave
 	known     bool          // the data directory was used before
-	fetching  fetches
 	parsed    parsedFiles
-	// repairPace bounds copies that nobody waits for.
-	repairPace pacer
-	mend       mender
-	disk       disk
-	tools      tools
+	fabric    fabricParts
+	tools     tools
 	// blobUse is how much the blobs took when they were last counted.
 	blobUse atomic.Pointer[wire.BlobUse]
 }
@@ -83,10 +79,9 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	if err := cfg.defaults(); err != nil {
 		return nil, err
 	}
-	n = &Node{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), leaving: make(chan struct{}, 1),
-		mend: mender{open: map[pipeline.Digest]time.Time{}, poke: make(chan struct{}, 1)}}
+	n = &Node{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), leaving: make(chan struct{}, 1)}
 	n.openTools()
-	n.repairPace.rate = max(cfg.Limits.RepairRate, 0)
+	n.openSuspects()
 	defer func() {
 		if err != nil {
 			n.close()
@@ -126,10 +121,11 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 		Transport: transport{n}, Members: members{n}, Evaluate: n.evaluate, Results: &results{n: n}, Vault: vault{n}, Logger: n.log.Named("orchestrator"),
 		Timing: cfg.Timing, NodeName: func(id pipeline.NodeID) string { return n.state.NodeName(id) }})
 	n.state = state.New(state.Config{Self: n.id, Store: n.store, Cluster: n.cluster, Peers: n.peers, Leader: n.orch})
+	n.openFabric()
 	n.worker, err = worker.Open(ctx, worker.Config{Self: n.id, Name: cfg.Name, Capabilities: n.capabilities(),
 		Runner: n.runner, Blobs: n.blobs, Journal: n.journal, WorkDir: n.dir.WorkDir(), CachesDir: n.dir.CachesDir(), Layouts: n.layouts,
-		ModuleEnv: cfg.ModuleEnv, KeepWork: cfg.KeepWork, Fetch: n.fetch, Copy: n.copyAway, Report: n.report,
-		LogLimit: cfg.Limits.LogLimit, Full: n.whyFull, Filled: n.lookAtDisk,
+		ModuleEnv: cfg.ModuleEnv, KeepWork: cfg.KeepWork, Fetch: n.fabric.down.Fetch, Copy: n.fabric.up.SecondCopy, Report: n.report,
+		LogLimit: cfg.Limits.LogLimit, Full: n.fabric.disk.Reason, Filled: n.fabric.disk.Check,
 		Logger: n.log.Named("worker")})
 	n.peerMux = n.peerHandler()
 	if err == nil && !cfg.Embedded {
@@ -137,6 +133,15 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 		n.tellFolders()
 	}
 	return n, err
+}
+
+// lead is the leader's duty, for one term.
+func (n *Node) lead(ctx context.Context, term uint64) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return n.orch.Lead(ctx, term) })
+	g.Go(func() error { n.fabric.replicator.Lead(ctx); return nil })
+	g.Go(func() error { n.retain(ctx); return nil })
+	return g.Wait()
 }
 
 // tellFolders logs how large folders of modules are laid out.
@@ -207,7 +212,7 @@ func (n *Node) loadKey(bound bool) ([]byte, error) {
 
 func (n *Node) openStores() (err error) {
 	n.blobs, err = storage.OpenBlobs(n.dir.BlobsDir(), storage.BlobOptions{
-		OnCorrupt: n.corrupt, LowWater: n.cfg.Limits.LowWater})
+		OnCorrupt: n.fabric.suspects.Damaged, LowWater: n.cfg.Limits.LowWater})
 	if err != nil {
 		return err
 	}
@@ -355,11 +360,8 @@ func (n *Node) Run(ctx context.Context) error {
 	})
 	g.Go(func() error { n.announce(core); return nil })
 	g.Go(func() error { n.breathe(core); return nil })
-	g.Go(func() error { n.mendBlobs(core); return nil })
-	g.Go(func() error { n.scrub(core); return nil })
-	g.Go(func() error { n.sweeper(core); return nil })
+	n.fabric.run(core, g)
 	g.Go(func() error { n.packBlobs(core); return nil })
-	g.Go(func() error { n.watchDisk(core); return nil })
 	g.Go(func() error { n.toolDuties(core); return nil })
 	for serving := true; serving; {
 		select {

@@ -214,7 +214,7 @@ func (n *Node) executionOf(ctx context.Context, s *pipeline.Spec) (*wire.Execute
 func (n *Node) inputTree(ctx context.Context, s *pipeline.Spec) (pipeline.Digest, error) {
 	var base storage.Tree
 	if s.Workspace != "" && (s.InputsAll || len(s.Inputs) > 0) {
-		t, err := n.readTree(ctx, s.Holders, s.Workspace)
+		t, err := n.fabric.down.ReadTree(ctx, s.Holders, s.Workspace)
 		if err != nil {
 			return "", err
 		}
@@ -225,7 +225,7 @@ func (n *Node) inputTree(ctx context.Context, s *pipeline.Spec) (pipeline.Digest
 	}
 	var over []storage.NamedTree
 	for _, u := range s.Upstream {
-		t, err := n.readTree(ctx, u.Holders, u.Outputs)
+		t, err := n.fabric.down.ReadTree(ctx, u.Holders, u.Outputs)
 		if err != nil {
 			return "", err
 		}
@@ -352,18 +352,18 @@ func (n *Node) outcomeOf(ctx context.Context, id pipeline.AttemptID, worker pipe
 		}
 		want = append(want, d)
 	}
-	if err := n.fetch(ctx, nil, want); err != nil {
+	if err := n.fabric.down.Fetch(ctx, nil, want); err != nil {
 		return nil, blobsFirst(err)
 	}
 	if res.Log != "" {
 		o.LogSize, _ = n.blobs.Size(res.Log) // it was just fetched
 	}
 	if res.Outputs != "" {
-		tree, err := n.readTree(ctx, nil, res.Outputs)
+		tree, err := n.fabric.down.ReadTree(ctx, nil, res.Outputs)
 		if err != nil {
 			return nil, pipeline.Errorf(pipeline.Invalid, "outputs: %w", err)
 		}
-		if err := n.fetch(ctx, nil, tree.Digests()); err != nil {
+		if err := n.fabric.down.Fetch(ctx, nil, tree.Digests()); err != nil {
 			return nil, blobsFirst(err)
 		}
 		want = append(want, tree.Digests()...)
@@ -375,7 +375,7 @@ func (n *Node) outcomeOf(ctx context.Context, id pipeline.AttemptID, worker pipe
 			}
 		}
 	}
-	if to := n.copyAway(ctx, want); to != "" {
+	if to := n.fabric.up.SecondCopy(ctx, want); to != "" {
 		o.Holders = append(o.Holders, to)
 	}
 	return o, nil

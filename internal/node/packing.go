@@ -35,7 +35,7 @@ type packer struct {
 	n    *Node
 	pace pacer
 	// futile are blobs that do not shrink.
-	futile digestSet
+	futile map[pipeline.Digest]bool
 	// ended are those of the newest runs whose logs were packed.
 	ended map[pipeline.RunID]bool
 	index uint64 // of the state when runs were last looked at
@@ -47,7 +47,7 @@ type packer struct {
 // has asked for in a while, until ctx ends. It counts the blobs as well.
 func (n *Node) packBlobs(ctx context.Context) {
 	after := n.cfg.Limits.PackAfter
-	p := &packer{n: n, futile: digestSet{}, pace: pacer{rate: max(n.cfg.Limits.PackRate, 0)}}
+	p := &packer{n: n, futile: map[pipeline.Digest]bool{}, pace: pacer{rate: max(n.cfg.Limits.PackRate, 0)}}
 	every := packEvery
 	if after > 0 {
 		every = min(max(after/6, time.Second), packEvery)
@@ -76,7 +76,7 @@ func (p *packer) wait(ctx context.Context, bytes int) error {
 // pack packs one blob. It reports whether to go on with others, and how many bytes
 // of the disk became free.
 func (p *packer) pack(ctx context.Context, d pipeline.Digest, unusedSince time.Time) (saved int64, more bool) {
-	if p.futile.has(d) {
+	if p.futile[d] {
 		return 0, true
 	}
 	out, err := p.n.blobs.Pack(ctx, d, storage.PackOptions{UnusedSince: unusedSince,
@@ -101,9 +101,9 @@ func (p *packer) pack(ctx context.Context, d pipeline.Digest, unusedSince time.T
 	p.told = false
 	if out.Futile {
 		if len(p.futile) >= maxFutile {
-			p.futile = digestSet{}
+			p.futile = map[pipeline.Digest]bool{}
 		}
-		p.futile.add(d)
+		p.futile[d] = true
 	}
 	if !out.Done {
 		return 0, true
@@ -139,7 +139,7 @@ func (p *packer) endedRuns(ctx context.Context) {
 	var packed int
 	var saved int64
 	for _, d := range list {
-		if !named(d) {
+		if len(d) != 64 || d == pipeline.EmptyDigest {
 			continue
 		}
 		n, more := p.pack(ctx, d, time.Time{})
@@ -188,7 +188,7 @@ func (p *packer) unused(ctx context.Context, after time.Duration) {
 		if i.Packed {
 			use.Packed++
 		}
-		if after > 0 && i.Plain && i.UsedAt.Before(before) && (i.Packed || i.Size > packBytes) && !p.futile.has(i.Digest) {
+		if after > 0 && i.Plain && i.UsedAt.Before(before) && (i.Packed || i.Size > packBytes) && !p.futile[i.Digest] {
 			old = append(old, i.Digest)
 		}
 		return nil

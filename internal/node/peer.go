@@ -8,6 +8,7 @@ import (
 
 	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/fabric"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -28,24 +29,12 @@ func (n *Node) peerHandler() http.Handler {
 	n.state.Register(mux)
 	mux.Handle("POST /peer/token", peer.Handle(func(_ context.Context, id string) (fsm.TokenRecord, error) { return n.tokenHere(id) }))
 	mux.Handle("POST /peer/secrets", peer.Handle(func(context.Context, struct{}) ([]string, error) { return n.secretNames() }))
-	mux.Handle("POST /peer/missing", peer.Handle(func(_ context.Context, want []pipeline.Digest) ([]pipeline.Digest, error) {
-		return n.blobs.Missing(want), nil
-	}))
-	mux.Handle("POST /peer/missing/tree", peer.Handle(func(_ context.Context, tree pipeline.Digest) ([]pipeline.Digest, error) {
-		return n.blobs.MissingOf(tree)
-	}))
-	mux.Handle("POST /peer/sizes", peer.Handle(func(_ context.Context, want []pipeline.Digest) ([]int64, error) { return n.sizes(want), nil }))
-	mux.Handle("POST /peer/take", peer.Handle(n.take))
 	mux.Handle("POST /peer/tools", peer.Handle(n.answerTools))
-	mux.HandleFunc("GET /peer/blob", n.servePeerBlob)
-	mux.Handle("POST /peer/blobs/clean", peer.Handle(func(_ context.Context, want []pipeline.Digest) ([]pipeline.Digest, error) {
-		return n.blobs.Clean(want), nil
-	}))
 	mux.HandleFunc("GET /peer/log", n.servePeerLog)
 	mux.HandleFunc("POST /peer/exec", n.servePeerExec)
 	mux.Handle("POST /peer/log/place", peer.Handle(n.logPlaceHere))
-	mux.HandleFunc("POST /peer/bundle", n.servePeerBundle)
-	mux.HandleFunc("POST /peer/blobs/get", n.servePeerGetBlobs)
+	fabric.NewServer(fabric.ServerConfig{Blobs: n.blobs, Downloader: n.fabric.down, Logger: n.log.Named("fabric")}).Register(mux)
+	mux.Handle("POST "+pathSuspects, peer.Handle(n.compareSuspects))
 	mux.Handle("/", n.api.PeerHandler())
 	return mux
 }
@@ -69,44 +58,9 @@ func (n *Node) servePeerReport(w http.ResponseWriter, r *http.Request) {
 		peer.WriteError(w, pipeline.ErrNotLeader)
 		return
 	}
-	n.storeReported(r.Context(), in.Reports)
+	n.fabric.up.StoreReported(r.Context(), in.Reports)
 	out, err := n.orch.Report(r.Context(), in)
 	peer.WriteMessage(w, out, err)
-}
-
-// storeReported keeps the blobs that came with reports and names this node among
-// their holders. Where the disk here does not take them the reports count all the
-// same, as where no second node is: the worker has the blobs, and repair finds a
-// second place for them. An outcome must not wait for a disk.
-func (n *Node) storeReported(ctx context.Context, reports []peer.Report) {
-	err := n.putReported(ctx, reports)
-	if err != nil {
-		n.log.Error("log and outputs of reports are on their worker alone: this node cannot keep them", "error", err)
-	}
-	for i := range reports {
-		o := reports[i].Outcome
-		if o != nil && len(o.Holders) == 1 && (err == nil && len(reports[i].Blobs) > 0 || nothingToCopy(o)) {
-			o.Holders = append(o.Holders, n.id)
-		}
-		reports[i].Blobs = nil
-	}
-}
-
-func (n *Node) putReported(ctx context.Context, reports []peer.Report) error {
-	batch := n.blobs.NewBatch()
-	defer batch.Discard()
-	for i := range reports {
-		for _, b := range reports[i].Blobs {
-			if _, err := batch.PutBytes(ctx, b); err != nil {
-				return err
-			}
-		}
-	}
-	return batch.Commit(ctx)
-}
-
-func nothingToCopy(o *pipeline.Outcome) bool {
-	return (o.Log == "" || o.Log == pipeline.EmptyDigest) && o.Outputs == ""
 }
 
 // servePeerLog streams the output of an attempt that this node runs, until its
@@ -179,9 +133,9 @@ func (t transport) Sync(ctx context.Context, w pipeline.NodeID, in peer.SyncRequ
 // report brings a worker's reports to the orchestrator. Where that is this
 // node, the second copy of what they carry goes to another node first.
 func (n *Node) report(ctx context.Context, reports []peer.Report) ([]peer.Ack, error) {
-	in := peer.ReportRequest{Worker: n.id, Reports: reports, Full: n.whyFull()}
+	in := peer.ReportRequest{Worker: n.id, Reports: reports, Full: n.fabric.disk.Reason()}
 	if n.orch.Leading() {
-		n.copyReported(ctx, reports)
+		n.fabric.up.CopyReported(ctx, reports)
 		out, err := n.orch.Report(ctx, in)
 		return out.Acks, err
 	}

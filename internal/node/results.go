@@ -84,7 +84,7 @@ func (r *results) tree(ctx context.Context, f orchestrator.Files) (storage.Tree,
 	if f.Workspace == "" {
 		return nil, nil
 	}
-	if err := r.n.fetch(ctx, f.Holders, []pipeline.Digest{f.Workspace}); err != nil {
+	if err := r.n.fabric.down.Fetch(ctx, f.Holders, []pipeline.Digest{f.Workspace}); err != nil {
 		return nil, err
 	}
 	tree, err := r.n.blobs.Tree(f.Workspace)
@@ -237,7 +237,7 @@ func (r *results) bytesOf(ctx context.Context, e *pipeline.CacheEntry) ([]pipeli
 	}
 	ctx, cancel := context.WithTimeout(ctx, cleanTimeout)
 	defer cancel()
-	if err := r.n.fetch(ctx, e.Holders, []pipeline.Digest{e.Outputs}); err != nil {
+	if err := r.n.fabric.down.Fetch(ctx, e.Holders, []pipeline.Digest{e.Outputs}); err != nil {
 		return nil, err
 	}
 	tree, err := r.n.blobs.Tree(e.Outputs)

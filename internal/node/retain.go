@@ -121,7 +121,7 @@ func (n *Node) pastLimits(now time.Time) (pastLimit, error) {
 		})
 		return nil
 	})
-	c := counter{l: &n.cfg.Limits, now: now, seen: digestSet{}, quota: map[string]int64{}}
+	c := counter{l: &n.cfg.Limits, now: now, seen: map[pipeline.Digest]bool{}, quota: map[string]int64{}}
 	for i := range runs {
 		if err != nil {
 			break
@@ -143,7 +143,7 @@ func (n *Node) pastLimits(now time.Time) (pastLimit, error) {
 type counter struct {
 	l               *Limits
 	now             time.Time
-	seen            digestSet
+	seen            map[pipeline.Digest]bool
 	logs, artifacts int64
 	quota           map[string]int64
 	gone            pastLimit
@@ -154,13 +154,20 @@ func (c *counter) sizes() bool {
 	return c.l.MaxLogs > 0 || c.l.MaxArtifacts > 0 || len(c.l.Quota) > 0
 }
 
+// first reports whether a blob is counted for the first time.
+func (c *counter) first(d pipeline.Digest) bool {
+	was := c.seen[d]
+	c.seen[d] = true
+	return !was
+}
+
 func (c *counter) bytesOf(mods map[string]*pipeline.ModuleRecord) (logs, artifacts int64) {
 	for _, m := range mods {
-		if len(m.Outputs) == 64 && c.seen.add(m.Outputs) {
+		if len(m.Outputs) == 64 && c.first(m.Outputs) {
 			artifacts += m.OutputBytes
 		}
 		for i := range m.Attempts {
-			if a := &m.Attempts[i]; len(a.Log) == 64 && c.seen.add(a.Log) {
+			if a := &m.Attempts[i]; len(a.Log) == 64 && c.first(a.Log) {
 				logs += a.LogSize
 			}
 		}

@@ -123,12 +123,12 @@ func (n *Node) secureWorkspace(ctx context.Context, root pipeline.Digest) ([]pip
 		return nil, pipeline.Errorf(pipeline.Invalid, "workspace: %w", err)
 	}
 	if missing, err := n.blobs.MissingOf(root); err != nil || len(missing) > 0 {
-		tree, err := n.readTree(ctx, nil, root)
+		tree, err := n.fabric.down.ReadTree(ctx, nil, root)
 		if err != nil && pipeline.KindOf(err) == pipeline.Invalid {
 			return nil, pipeline.Errorf(pipeline.Invalid, "workspace %s: %w", root, err)
 		}
 		if err == nil {
-			err = n.fetch(ctx, nil, append(tree.Digests(), root))
+			err = n.fabric.down.Fetch(ctx, nil, append(tree.Digests(), root))
 		}
 		if err != nil {
 			return nil, notSent(err)
@@ -144,7 +144,7 @@ func (n *Node) secureWorkspace(ctx context.Context, root pipeline.Digest) ([]pip
 	}
 	var last error
 	for _, to := range n.state.Others(hints...) {
-		if last = n.pushTree(ctx, to, root); last == nil {
+		if last = n.fabric.up.SendTree(ctx, to, root); last == nil {
 			return append(holders, to), nil
 		}
 	}
@@ -152,26 +152,6 @@ func (n *Node) secureWorkspace(ctx context.Context, root pipeline.Digest) ([]pip
 		return holders, nil // they died meanwhile
 	}
 	return nil, pipeline.Errorf(pipeline.Unavailable, "no second node took the workspace: %w", last)
-}
-
-// pushTree sends a node what it lacks of a tree and its files.
-func (n *Node) pushTree(ctx context.Context, to pipeline.NodeID, root pipeline.Digest) error {
-	var missing []pipeline.Digest
-	call, cancel := context.WithTimeout(ctx, copyTimeout)
-	err := n.peers.Call(call, to, "/peer/missing/tree", root, &missing)
-	cancel()
-	if err == nil && len(missing) == 0 {
-		return nil
-	}
-	if err != nil || len(missing) == 1 && missing[0] == root {
-		// It cannot tell what else: it lacks the tree, or is of an earlier version.
-		tree, err := n.blobs.Tree(root)
-		if err != nil {
-			return err
-		}
-		missing = append(tree.Digests(), root)
-	}
-	return n.push(ctx, to, missing)
 }
 
 func notSent(err error) error {

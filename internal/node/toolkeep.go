@@ -138,14 +138,12 @@ func (n *Node) takeTool(e *pipeline.ToolEntry) {
 	}
 }
 
-// toolDuties tells the state what was taken and makes up for second copies, until
-// ctx ends.
+// toolDuties tells the state what was taken, until ctx ends.
 func (n *Node) toolDuties(ctx context.Context) {
 	for sleep(ctx, toolDutyEvery) {
 		if err := n.tellTaken(ctx); err != nil && ctx.Err() == nil {
 			n.log.Info("tell what was taken of the cache of other tools", "error", err)
 		}
-		n.copyThin(ctx)
 	}
 }
 
@@ -167,31 +165,4 @@ func (n *Node) tellTaken(ctx context.Context) error {
 		return nil
 	}
 	return n.proposeKeeping(ctx, &fsm.Command{Tools: op})
-}
-
-func (n *Node) copyThin(ctx context.Context) {
-	n.tools.mu.Lock()
-	var list []pipeline.Digest
-	for d := range n.tools.thin {
-		list = append(list, d)
-	}
-	n.tools.mu.Unlock()
-	for len(list) > 0 && len(n.state.Others()) > 0 {
-		part := list[:min(len(list), pullSize)]
-		list = list[len(part):]
-		have := part[:0:0]
-		for _, d := range part {
-			if n.blobs.Has(d) {
-				have = append(have, d)
-			}
-		}
-		if len(have) > 0 && n.copyAway(ctx, have) == "" {
-			return
-		}
-		n.tools.mu.Lock()
-		for _, d := range part {
-			delete(n.tools.thin, d)
-		}
-		n.tools.mu.Unlock()
-	}
 }

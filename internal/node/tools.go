@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/fabric"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 )
@@ -20,8 +20,13 @@ const (
 	// toolDutyEvery is how often what was taken is told, and second copies are tried
 	// again that were not made in time.
 	toolDutyEvery = 10 * time.Second
-	// maxTaken and maxThin bound what a node remembers for that.
-	maxTaken, maxThin = 10_000, 10_000
+	// maxTaken bounds what a node remembers for that.
+	maxTaken = 10_000
+	// groupBlobs is how many blobs share their syncs.
+	groupBlobs = 256
+	// groupedSize is the size in bytes up to which an entry is made durable with
+	// others.
+	groupedSize = 4 << 20
 	// leaderWait is how long a miss waits for a leader that may know better, and
 	// leaderless for how long after that none waits again.
 	leaderWait, leaderless = 2 * time.Second, 5 * time.Second
@@ -37,12 +42,9 @@ type tools struct {
 
 	mu sync.Mutex
 	// guards following: entries that were taken and whose time in the state is old;
-	// blobs that are on this node alone; when no leader was found.
+	// when no leader was found.
 	taken map[pipeline.ToolKey]struct{}
-	thin  map[pipeline.Digest]struct{}
 	alone time.Time
-	// until when nodes come last that stood still.
-	slow map[pipeline.NodeID]time.Time
 }
 
 // keptTool is a blob that has come, and is not durable yet.
@@ -61,9 +63,8 @@ func (n *Node) openTools() {
 	n.tools.changes = newGrouped(1, fsm.MaxToolChanges, n.proposeTools)
 	// One group at a time: syncs that begin together cost the disk about as much as
 	// one, and what comes meanwhile is the next group.
-	n.tools.keeps = newGrouped(1, pullSize, n.keepTools)
-	n.tools.slow = map[pipeline.NodeID]time.Time{}
-	n.tools.taken, n.tools.thin = map[pipeline.ToolKey]struct{}{}, map[pipeline.Digest]struct{}{}
+	n.tools.keeps = newGrouped(1, groupBlobs, n.keepTools)
+	n.tools.taken = map[pipeline.ToolKey]struct{}{}
 }
 
 // proposeTools commits changes in one entry.
@@ -96,88 +97,21 @@ func (n *Node) keepTools(ctx context.Context, list []keptTool) error {
 	return nil
 }
 
-// copyTools has a second node take blobs. Where none does in time that is made up
-// for later: nobody waits longer than this.
+// copyTools has a second node take blobs, within a bounded time. If none does,
+// the replicator makes the copy later.
 func (n *Node) copyTools(ctx context.Context, blobs []pipeline.Digest) {
-	var size int64
-	for _, d := range blobs {
-		if k, err := n.blobs.Size(d); err == nil {
-			size += k
-		}
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeFor(size))
-	defer cancel()
-	if len(n.state.Others()) == 0 || n.copyTo(ctx, blobs) {
+	if len(n.state.Others()) == 0 || n.fabric.up.SecondCopy(ctx, blobs) != "" {
 		return
 	}
-	n.log.Warn("no second node took entries of the cache of other tools in time; they are on this node alone", "blobs", len(blobs))
-	n.tools.mu.Lock()
-	defer n.tools.mu.Unlock()
-	for _, d := range blobs {
-		if len(n.tools.thin) < maxThin { // beyond, the next check of all copies finds them
-			n.tools.thin[d] = struct{}{}
-		}
-	}
-}
 
-// slowFor is for how long a node comes last that let a copy stand still.
-const slowFor = 10 * time.Second
-
-// copyTo has another node take blobs, the leader first. Each is given half of the
-// time that is left, so that one which stands still costs no second copy.
-func (n *Node) copyTo(ctx context.Context, blobs []pipeline.Digest) bool {
-	var hints []pipeline.NodeID
-	if leader, err := n.state.LeaderID(); err == nil {
-		hints = append(hints, leader)
-	}
-	for _, to := range n.tools.order(n.state.Others(hints...), time.Now()) {
-		end, ok := ctx.Deadline()
-		if !ok || ctx.Err() != nil {
-			return false
-		}
-		call, cancel := context.WithTimeout(ctx, time.Until(end)/2)
-		err := n.push(call, to, blobs)
-		still := call.Err() != nil
-		cancel()
-		if err == nil {
-			return true
-		}
-		if still {
-			n.tools.mu.Lock()
-			n.tools.slow[to] = time.Now().Add(slowFor)
-			n.tools.mu.Unlock()
-		}
-	}
-	return false
-}
-
-// order puts those behind that stood still lately.
-func (t *tools) order(list []pipeline.NodeID, now time.Time) []pipeline.NodeID {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for id, until := range t.slow {
-		if now.After(until) {
-			delete(t.slow, id)
-		}
-	}
-	slices.SortStableFunc(list, func(a, b pipeline.NodeID) int {
-		_, slowA := t.slow[a]
-		_, slowB := t.slow[b]
-		switch {
-		case slowA == slowB:
-			return 0
-		case slowA:
-			return 1
-		}
-		return -1
-	})
-	return list
+	n.log.Warn("no second node took entries of the remote cache in time: they are on this node alone", "blobs", len(blobs))
+	n.fabric.suspects.Alone(blobs...)
 }
 
 // PutTool keeps an entry. An entry that is there is not committed again.
 func (b *backend) PutTool(ctx context.Context, e pipeline.ToolEntry, r io.Reader) error {
 	n := b.node()
-	if why := n.whyFull(); why != "" {
+	if why := n.fabric.disk.Reason(); why != "" {
 		return &api.NoRoomError{Reason: why}
 	}
 	p := fsm.ToolPut{Key: e.ToolKey, Digest: pipeline.Digest(e.Key), Tag: e.Tag, Took: e.Took}
@@ -189,7 +123,7 @@ func (b *backend) PutTool(ctx context.Context, e pipeline.ToolEntry, r io.Reader
 	} else {
 		p.Digest, p.Size, err = batch.Put(ctx, r)
 	}
-	if kept := (keptTool{batch, p.Digest}); err == nil && p.Size > largeBlob {
+	if kept := (keptTool{batch, p.Digest}); err == nil && p.Size > groupedSize {
 		err = n.keepTools(context.WithoutCancel(ctx), []keptTool{kept}) // it holds up no smaller one
 	} else if err == nil {
 		err = n.tools.keeps.do(ctx, kept)
@@ -223,7 +157,7 @@ func (b *backend) DeleteTool(ctx context.Context, k pipeline.ToolKey) error {
 // dropTool removes an entry whose bytes are nowhere, unless it was put anew: the
 // same bytes, even.
 func (n *Node) dropTool(ctx context.Context, e *pipeline.ToolEntry) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), copyTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fabric.CopyTimeout)
 	defer cancel()
 	n.log.Warn("an entry of the cache of other tools goes: its bytes are on no node that answers", "entry", e.ToolKey, "blob", e.Digest)
 	if err := n.tools.changes.do(ctx, toolChange{del: &fsm.ToolDelete{Key: e.ToolKey, Digest: e.Digest, Index: e.Index}}); err != nil {
@@ -260,7 +194,7 @@ const openTries = 4
 // be asked it stays. Both are a miss.
 func (n *Node) openTool(ctx context.Context, e *pipeline.ToolEntry) (blob api.Blob, err error) {
 	for range openTries {
-		if blob, err = n.openBlob(ctx, nil, e.Digest); err == nil {
+		if blob, err = n.fabric.down.Open(ctx, nil, e.Digest); err == nil {
 			if err = begins(blob); err == nil {
 				return blob, nil
 			}
@@ -270,8 +204,8 @@ func (n *Node) openTool(ctx context.Context, e *pipeline.ToolEntry) (blob api.Bl
 			return nil, context.Cause(ctx)
 		}
 		// Those who have a bad copy put it aside when they read it.
-		at, unasked := n.locate(ctx, n.state.Others(), []pipeline.Digest{e.Digest})
-		if len(at[e.Digest].holders) > 0 || n.blobs.Has(e.Digest) {
+		at, unasked := n.fabric.down.Locate(ctx, n.state.Others(), []pipeline.Digest{e.Digest})
+		if len(at[e.Digest].Holders) > 0 || n.blobs.Has(e.Digest) {
 			continue
 		}
 		if unasked == nil {
@@ -330,15 +264,15 @@ func (b *backend) FindTools(ctx context.Context, keys []pipeline.ToolKey) ([]*pi
 			elsewhere = append(elsewhere, e.Digest)
 		}
 	}
-	at := map[pipeline.Digest]located{}
+	at := map[pipeline.Digest]fabric.Location{}
 	if len(elsewhere) > 0 {
-		at, _ = n.locate(ctx, n.state.Others(), elsewhere) // a node that cannot be asked has nothing to give either
+		at, _ = n.fabric.down.Locate(ctx, n.state.Others(), elsewhere) // a node that cannot be asked has nothing to give either
 	}
 	for i, e := range found {
 		if e == nil {
 			continue
 		}
-		if !n.blobs.Has(e.Digest) && len(at[e.Digest].holders) == 0 {
+		if !n.blobs.Has(e.Digest) && len(at[e.Digest].Holders) == 0 {
 			found[i] = nil
 			continue
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -324,7 +323,7 @@ func TestTools_sweep(t *testing.T) {
 		}
 		x.must(n, "PUT", path, body, status)
 		past(t, n, d)
-		if _, err := n.sweep(t.Context(), minSweepGrace); err != nil {
+		if _, err := n.fabric.collector.Collect(t.Context(), minSweepGrace); err != nil {
 			t.Fatal(err)
 		}
 		x.must(n, "GET", path, nil, 200)
@@ -340,7 +339,7 @@ func TestTools_sweep(t *testing.T) {
 		}
 		x.must(n, "GET", path, nil, 404)
 		past(t, n, d)
-		if _, err := n.sweep(t.Context(), minSweepGrace); err != nil {
+		if _, err := n.fabric.collector.Collect(t.Context(), minSweepGrace); err != nil {
 			t.Fatal(err)
 		}
 		if n.blobs.Has(d) {
@@ -409,43 +408,19 @@ func TestTools_noRoom(t *testing.T) {
 
 // What no second node took in time is committed with one copy, and gets its
 // second one when a node takes it.
-func TestTools_thin(t *testing.T) {
+func TestTools_alone(t *testing.T) {
 	x := openToolCluster(t, 1, false, Limits{})
 	n, body := x.nodes[0], []byte("alone")
 	d := storage.DigestOf(body)
 	x.must(n, "PUT", acPath(1), body, 201)
-	n.tools.mu.Lock()
-	if len(n.tools.thin) != 0 {
-		t.Error("a copy is missed on a cluster of one")
-	}
-	n.tools.thin[d] = struct{}{}
-	n.tools.mu.Unlock()
-	n.copyThin(t.Context()) // nobody is there
 	other, _ := openNode(t, Config{Name: "n2", Join: []string{n.cluster.Addresses().Gossip}})
 	eventually(t, func() error {
-		n.copyThin(t.Context())
+		n.fabric.suspects.Alone(d)
 		if !other.blobs.Has(d) {
 			return errors.New("no second copy")
 		}
 		return nil
 	})
-	n.tools.mu.Lock()
-	defer n.tools.mu.Unlock()
-	if len(n.tools.thin) != 0 {
-		t.Errorf("%d blobs still count as alone", len(n.tools.thin))
-	}
-}
-
-// A node that let a copy stand still comes last for a while.
-func TestTools_order(t *testing.T) {
-	now := time.Now()
-	x := &tools{slow: map[pipeline.NodeID]time.Time{"a": now.Add(time.Second), "c": now.Add(time.Minute)}}
-	for after, want := range map[time.Duration]string{0: "[b d a c]", 2 * time.Second: "[a b d c]", time.Hour: "[a b c d]"} {
-		x := &tools{slow: maps.Clone(x.slow)}
-		if got := fmt.Sprint(x.order([]pipeline.NodeID{"a", "b", "c", "d"}, now.Add(after))); got != want {
-			t.Errorf("after %v: %s, want %s", after, got, want)
-		}
-	}
 }
 
 // A put that its client gave up leaves nothing, and one that repeats what is there

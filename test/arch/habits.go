@@ -25,14 +25,14 @@ func checkHabits(f *file) []string {
 
 // checkSleeps finds tests that wait for a time and not for a condition. The
 // helper named eventually may, and so may code under testing/synctest, where
-// the clock is not real.
+// the clock is not real, and the helper named elapse, which works only there.
 func checkSleeps(f *file) []string {
 	if !f.isTest() && !within(f.path, "test") {
 		return nil
 	}
 	var wrong []string
 	for _, d := range f.ast.Decls {
-		if fn, ok := d.(*ast.FuncDecl); ok && strings.EqualFold(fn.Name.Name, "eventually") {
+		if fn, ok := d.(*ast.FuncDecl); ok && (strings.EqualFold(fn.Name.Name, "eventually") || strings.EqualFold(fn.Name.Name, "elapse")) {
 			continue
 		}
 		ast.Inspect(d, func(n ast.Node) bool {

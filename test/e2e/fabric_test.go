@@ -170,7 +170,7 @@ func TestFlippedBytes(t *testing.T) {
 		}
 		return nil
 	})
-	if got := strings.Count(wholeLog(t, bad), "a blob was corrupt on this disk"); got < len(files) {
+	if got := strings.Count(wholeLog(t, bad), "blob is damaged on this disk"); got < len(files) {
 		t.Errorf("%d of %d corrupt blobs were reported", got, len(files))
 	}
 	checkFiles(t, c, c.Nodes, run, modules)

@@ -197,7 +197,7 @@ func TestPackedAtRest(t *testing.T) {
 		flipByte(t, path)
 	}
 	checkPacked(t, c, []*harness.Node{bad}, run, token, true)
-	if got := strings.Count(wholeLog(t, bad), "a blob was corrupt on this disk"); got < 2 {
+	if got := strings.Count(wholeLog(t, bad), "blob is damaged on this disk"); got < 2 {
 		t.Errorf("%d corrupt blobs were reported", got)
 	}
 	format, err := os.ReadFile(filepath.Join(bad.Data, "format"))

@@ -174,7 +174,7 @@ func TestSweepKeepsDisksBounded(t *testing.T) {
 		t.Error("the artifacts of the pinned run are gone")
 	}
 	for _, n := range c.Nodes {
-		if log := wholeLog(t, n); !strings.Contains(log, "swept blobs that nothing needs") {
+		if log := wholeLog(t, n); !strings.Contains(log, "deleted blobs that nothing needs") {
 			t.Errorf("%s has swept nothing", n.Name)
 		}
 	}

@@ -1,0 +1,180 @@
+package fabric
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
+)
+
+const (
+	// collectEvery is the longest pause between two passes; collectSoon is how often
+	// it is checked whether one is due, and the pause while the disk is low.
+	collectEvery = 10 * time.Minute
+	collectSoon  = 20 * time.Second
+	// MinCollectGrace must exceed the time from asking whether a blob is here to
+	// naming it in the state. When a blob was used is kept to the minute.
+	MinCollectGrace = 5 * time.Minute
+)
+
+// CollectableBlobs is the blob store, as far as it is collected.
+type CollectableBlobs interface {
+	Walk(ctx context.Context, fn func(storage.BlobInfo) error) error
+	// DeleteUnused deletes a blob unless it was used since; it reports whether it
+	// did.
+	DeleteUnused(d pipeline.Digest, since time.Time) (bool, error)
+	// BeginSweep makes use of whole trees count for their files until end.
+	BeginSweep() (end func(), err error)
+	// CleanPartials deletes transfers that were given up.
+	CleanPartials()
+}
+
+// CollectorConfig holds the neighbours and settings of a Collector. All fields
+// are required.
+type CollectorConfig struct {
+	State State
+	Trees Trees
+	Blobs CollectableBlobs
+	// CatchUp waits until the state here has everything that the leader had when it
+	// was asked.
+	CatchUp func(ctx context.Context) error
+	// Unreported lists outcomes that are on this node and may not be in the state.
+	Unreported func() []pipeline.Outcome
+	// NoneAway reports whether no member is away that may come back.
+	NoneAway func() bool
+	// DiskLow reports whether the disk is nearly full.
+	DiskLow func() bool
+	// Trim is called before each pass: it frees what other parts keep for reuse.
+	Trim func()
+	// Grace is for how long a blob that nothing names is kept; at least
+	// MinCollectGrace.
+	Grace  time.Duration
+	Logger hclog.Logger
+}
+
+// Collector deletes blobs of this node that nothing needs: garbage collection by
+// mark and sweep.
+type Collector struct{ cfg CollectorConfig }
+
+// NewCollector makes a collector.
+func NewCollector(cfg CollectorConfig) *Collector { return &Collector{cfg: cfg} }
+
+// Run collects until ctx ends.
+func (c *Collector) Run(ctx context.Context) {
+	began := time.Now()
+	for pause(ctx, collectSoon) {
+		grace, low := c.cfg.Grace, c.cfg.DiskLow()
+		if low {
+			grace = MinCollectGrace
+		} else if time.Since(began) < min(collectEvery, grace/4) {
+			continue
+		}
+
+		began = time.Now()
+		c.cfg.Trim()
+		if _, err := c.Collect(ctx, grace); err != nil && ctx.Err() == nil {
+			c.cfg.Logger.Info("garbage collection of blobs skipped", "error", err)
+		}
+	}
+}
+
+// Collected is what one pass did.
+type Collected struct {
+	// Blobs were looked at, of which Needed are named by the state and Removed were
+	// deleted, Bytes long.
+	Blobs, Needed, Removed int
+	Bytes                  int64
+}
+
+// Collect makes one pass: it deletes the blobs that nothing names and that were
+// not used within grace.
+//
+// It cannot race a reference that is being made. Who names a blob has stored it or
+// asked for it just before, and both renew its time of use under the lock that
+// DeleteUnused takes. The order below matters as well: first the outcomes that
+// this node still has to report, then the state at an index that the leader had
+// after that. So each outcome is in one of the two.
+func (c *Collector) Collect(ctx context.Context, grace time.Duration) (Collected, error) {
+	began := time.Now()
+	unreported := c.cfg.Unreported()
+	if err := c.cfg.CatchUp(ctx); err != nil {
+		return Collected{}, err
+	}
+
+	needed, err := c.mark(ctx, unreported)
+	if err != nil {
+		return Collected{}, err
+	}
+
+	out, err := c.sweep(ctx, needed, began.Add(-grace))
+	c.cfg.Blobs.CleanPartials()
+	if out.Removed > 0 {
+		c.cfg.Logger.Info("deleted blobs that nothing needs", "removed", out.Removed, "bytes", out.Bytes, "of", out.Blobs,
+			"took", time.Since(began).Round(time.Millisecond))
+	}
+	return out, err
+}
+
+// mark lists the blobs that are needed.
+func (c *Collector) mark(ctx context.Context, unreported []pipeline.Outcome) (digestSet, error) {
+	refs, err := references(c.cfg.State)
+	if err != nil {
+		return nil, err
+	}
+	for i := range unreported {
+		o := &unreported[i]
+		if names(o.Log) {
+			refs = append(refs, fsm.Reference{Digest: o.Log, Attempt: o.ID})
+		}
+		if names(o.Outputs) {
+			refs = append(refs, fsm.Reference{Digest: o.Outputs, Tree: true, Attempt: o.ID})
+		}
+	}
+
+	w := &walk{trees: c.cfg.Trees, visit: func(pipeline.Digest, *fsm.Reference) error { return nil },
+		unreadable: func(r *fsm.Reference, err error) error {
+			// Without its listing each blob may be a file of that tree, so nothing may be
+			// deleted; unless every node was asked and the listing is lost.
+			if pipeline.KindOf(err) == pipeline.NotFound && c.cfg.NoneAway() {
+				return nil
+			}
+			return fmt.Errorf("list the outputs or the workspace of run %s: %w", r.Attempt.Run, err)
+		}}
+	return w.run(ctx, refs)
+}
+
+// sweep deletes what is neither needed nor used since before.
+func (c *Collector) sweep(ctx context.Context, needed digestSet, before time.Time) (Collected, error) {
+	out := Collected{Needed: len(needed)}
+	end, err := c.cfg.Blobs.BeginSweep()
+	defer end()
+	if err != nil {
+		return out, err
+	}
+
+	var old []storage.BlobInfo
+	err = c.cfg.Blobs.Walk(ctx, func(i storage.BlobInfo) error {
+		out.Blobs++
+		if i.UsedAt.Before(before) && !needed.has(i.Digest) {
+			old = append(old, i)
+		}
+		return nil
+	})
+
+	for _, i := range old {
+		if err != nil || ctx.Err() != nil {
+			break
+		}
+		var removed bool
+		if removed, err = c.cfg.Blobs.DeleteUnused(i.Digest, before); removed {
+			out.Removed++
+			out.Bytes += i.Size
+		}
+	}
+	return out, err
+}

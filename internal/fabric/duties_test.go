@@ -1,0 +1,308 @@
+package fabric_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pipelined/pipelined/internal/fabric"
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
+)
+
+// memoryBlobs fakes a store for the scrubber and the collector.
+type memoryBlobs struct {
+	mu sync.Mutex
+	// guards following
+	used     map[pipeline.Digest]time.Time
+	size     int
+	damaged  map[pipeline.Digest]bool
+	verified []pipeline.Digest
+	cleaned  int
+	sweeping int
+	inUse    map[pipeline.Digest]bool // asked for between the walk and the deletion
+}
+
+func newMemoryBlobs(size int, list ...pipeline.Digest) *memoryBlobs {
+	m := &memoryBlobs{used: map[pipeline.Digest]time.Time{}, size: size, damaged: map[pipeline.Digest]bool{}, inUse: map[pipeline.Digest]bool{}}
+	for _, d := range list {
+		m.used[d] = time.Now().Add(-24 * time.Hour)
+	}
+	return m
+}
+
+func (m *memoryBlobs) Walk(_ context.Context, fn func(storage.BlobInfo) error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for d, at := range m.used {
+		if err := fn(storage.BlobInfo{Digest: d, Size: int64(m.size), UsedAt: at}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *memoryBlobs) VerifyAt(d pipeline.Digest, wait func(int) error) error {
+	if err := wait(m.size); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.verified = append(m.verified, d)
+	if m.damaged[d] {
+		return &storage.CorruptError{Digest: d}
+	}
+	return nil
+}
+
+func (m *memoryBlobs) DeleteUnused(d pipeline.Digest, since time.Time) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.sweeping != 1 {
+		return false, errors.New("deleted outside of a sweep")
+	}
+	if m.inUse[d] || !m.used[d].Before(since) {
+		return false, nil
+	}
+	delete(m.used, d)
+	return true, nil
+}
+
+func (m *memoryBlobs) BeginSweep() (func(), error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sweeping++
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.sweeping--
+	}, nil
+}
+
+func (m *memoryBlobs) CleanPartials() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.cleaned++
+}
+
+func (m *memoryBlobs) has(d pipeline.Digest) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, ok := m.used[d]
+	return ok
+}
+
+func (m *memoryBlobs) verifications() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.verified)
+}
+
+// The scrubber reads everything, at its rate, again and again.
+func TestScrubber(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		blobs := newMemoryBlobs(1<<20, digest("a"), digest("b"), digest("c"))
+		blobs.damaged[digest("b")] = true
+		s := fabric.NewScrubber(fabric.ScrubberConfig{Blobs: blobs, Rate: 1 << 20, Every: time.Hour, Logger: hclog.NewNullLogger()})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); s.Run(ctx) }()
+
+		elapse(59 * time.Second)
+		if got := blobs.verifications(); got > 0 {
+			t.Errorf("%d blobs read within a minute of the start", got)
+		}
+		elapse(3 * time.Second)
+		if got := blobs.verifications(); got >= 3 {
+			t.Errorf("%d MiB read in 2 s at 1 MiB a second", got)
+		}
+		elapse(10 * time.Second)
+		if got := blobs.verifications(); got != 3 {
+			t.Errorf("%d blobs read in the first pass, want 3: a damaged one must not end it", got)
+		}
+		elapse(time.Hour + 10*time.Second)
+		if got := blobs.verifications(); got != 6 {
+			t.Errorf("%d blobs read in two passes, want 6", got)
+		}
+		cancel()
+		<-done
+	})
+}
+
+func TestScrubber_off(t *testing.T) {
+	s := fabric.NewScrubber(fabric.ScrubberConfig{Rate: -1})
+	s.Run(t.Context()) // returns at once
+}
+
+// collector builds a collector over fakes, with what a test changes.
+func collector(s fabric.State, trees fabric.Trees, blobs *memoryBlobs, change func(*fabric.CollectorConfig)) *fabric.Collector {
+	cfg := fabric.CollectorConfig{State: s, Trees: trees, Blobs: blobs,
+		CatchUp:    func(context.Context) error { return nil },
+		Unreported: func() []pipeline.Outcome { return nil },
+		NoneAway:   func() bool { return true },
+		DiskLow:    func() bool { return false },
+		Trim:       func() {},
+		Grace:      time.Hour, Logger: hclog.NewNullLogger()}
+	if change != nil {
+		change(&cfg)
+	}
+	return fabric.NewCollector(cfg)
+}
+
+// What the state names, with the files of trees, and what this node still has to
+// report stays; the rest is deleted.
+func TestCollector_Collect(t *testing.T) {
+	s, c := newState(t), newCluster("n1")
+	log, out := c.put(digest("log"), "n1"), c.putTree("out", 2, "n1")
+	s.succeed("r1", log, out, "n1")
+	unreported := c.putTree("unreported", 1, "n1")
+	garbage, fresh, asked := digest("garbage"), digest("fresh"), digest("asked")
+	blobs := newMemoryBlobs(10, log, out, digest("out/0"), digest("out/1"), unreported, digest("unreported/0"), digest("late log"), garbage, fresh, asked)
+	blobs.used[fresh] = time.Now().Add(-time.Minute)
+	blobs.inUse[asked] = true
+
+	got, err := collector(s, c, blobs, func(cfg *fabric.CollectorConfig) {
+		cfg.Unreported = func() []pipeline.Outcome {
+			return []pipeline.Outcome{{Log: digest("late log"), Outputs: unreported}}
+		}
+	}).Collect(t.Context(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Removed != 1 || got.Bytes != 10 || got.Blobs != 10 || blobs.has(garbage) {
+		t.Errorf("%+v, want the garbage alone removed", got)
+	}
+	for _, d := range []pipeline.Digest{log, out, digest("out/1"), unreported, digest("unreported/0"), digest("late log"), fresh, asked} {
+		if !blobs.has(d) {
+			t.Errorf("blob %.12s was deleted", d)
+		}
+	}
+	if blobs.cleaned != 1 || blobs.sweeping != 0 {
+		t.Errorf("partial transfers cleaned %d times, %d sweeps open", blobs.cleaned, blobs.sweeping)
+	}
+}
+
+// Nothing is deleted while it is not known what is needed.
+func TestCollector_Collect_unknown(t *testing.T) {
+	s, c := newState(t), newCluster("n1")
+	s.succeed("r1", "", digest("lost tree"), "n1")
+	garbage := digest("garbage")
+
+	for name, change := range map[string]func(*fabric.CollectorConfig){
+		"behind the leader": func(cfg *fabric.CollectorConfig) {
+			cfg.CatchUp = func(context.Context) error { return errors.New("no leader") }
+		},
+		"listing on a node that is away": func(cfg *fabric.CollectorConfig) {
+			cfg.NoneAway = func() bool { return false }
+		},
+	} {
+		blobs := newMemoryBlobs(10, garbage)
+		if _, err := collector(s, c, blobs, change).Collect(t.Context(), time.Hour); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		if !blobs.has(garbage) {
+			t.Errorf("%s: a blob was deleted", name)
+		}
+	}
+
+	// A listing that is lost for certain does not keep everything else.
+	blobs := newMemoryBlobs(10, garbage)
+	if _, err := collector(s, c, blobs, nil).Collect(t.Context(), time.Hour); err != nil || blobs.has(garbage) {
+		t.Errorf("with a lost listing: %v, garbage there %v", err, blobs.has(garbage))
+	}
+}
+
+// A low disk is collected at once and with a short grace.
+func TestCollector_Run_diskLow(t *testing.T) {
+	s, c := newState(t), newCluster("n1")
+	synctest.Test(t, func(t *testing.T) {
+		recent := digest("recent")
+		blobs := newMemoryBlobs(10)
+		blobs.used[recent] = time.Now().Add(-10 * time.Minute)
+		var mu sync.Mutex
+		low, trims := false, 0
+		collect := collector(s, c, blobs, func(cfg *fabric.CollectorConfig) {
+			cfg.DiskLow = func() bool { mu.Lock(); defer mu.Unlock(); return low }
+			cfg.Trim = func() { mu.Lock(); defer mu.Unlock(); trims++ }
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); collect.Run(ctx) }()
+
+		elapse(15 * time.Minute)
+		if !blobs.has(recent) {
+			t.Error("a blob within its grace was deleted")
+		}
+		mu.Lock()
+		low = true
+		mu.Unlock()
+		elapse(30 * time.Second)
+		if blobs.has(recent) {
+			t.Error("the disk is low and nothing was deleted")
+		}
+		mu.Lock()
+		if trims == 0 {
+			t.Error("nothing was trimmed")
+		}
+		mu.Unlock()
+		cancel()
+		<-done
+	})
+}
+
+// disk fakes a disk.
+type disk struct {
+	free, total uint64
+	broken      error
+}
+
+func (d *disk) watch() *fabric.DiskWatch {
+	return fabric.NewDiskWatch(fabric.DiskWatchConfig{Dir: "/data", FreeBytes: func() (uint64, uint64) { return d.free, d.total },
+		LowWater: func() uint64 { return 800 << 20 }, Probe: func() error { return d.broken }, Logger: hclog.NewNullLogger()})
+}
+
+// The mark has two sides: a disk is low below it, and free again an eighth above.
+func TestDiskWatch(t *testing.T) {
+	d := &disk{free: 1 << 30, total: 1 << 40}
+	w := d.watch()
+	for _, step := range []struct {
+		free uint64
+		low  bool
+	}{{900 << 20, false}, {799 << 20, true}, {850 << 20, true}, {899 << 20, true}, {901 << 20, false}, {850 << 20, false}} {
+		d.free = step.free
+		w.Check()
+		if w.Low() != step.low {
+			t.Errorf("%d MiB free: low %v, want %v", step.free>>20, w.Low(), step.low)
+		}
+		if (w.Reason() != "") != step.low {
+			t.Errorf("%d MiB free: reason %q", step.free>>20, w.Reason())
+		}
+	}
+}
+
+// A disk with room that cannot be written is no better than a full one.
+func TestDiskWatch_probe(t *testing.T) {
+	d := &disk{free: 1 << 40, total: 1 << 40, broken: errors.New("read-only file system")}
+	w := d.watch()
+	w.Check()
+	if !w.Low() {
+		t.Error("a disk that cannot be written counts as free")
+	}
+	d.broken = nil
+	w.Check()
+	if w.Low() {
+		t.Error("still low after the disk works again")
+	}
+
+	// A file system that tells no sizes is not watched.
+	d.total, d.free = 0, 0
+	w.Check()
+	if w.Low() {
+		t.Error("low without knowing the size")
+	}
+}
