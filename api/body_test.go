@@ -127,7 +127,7 @@ func TestResponse_encodings(t *testing.T) {
 			t.Errorf("%+v: %v", tc, r.Header)
 		}
 	}
-	list, err := newClient(t, "read", n.public.URL).Runs(t.Context(), clientList(100))
+	list, err := newClient(t, "read", n.public.URL).Runs().List(t.Context(), clientList(100))
 	if err != nil || len(list.Runs) != 100 {
 		t.Errorf("through the client: %d, %v", len(list.Runs), err)
 	}
@@ -240,13 +240,13 @@ func TestBlobs(t *testing.T) {
 	}
 
 	c := newClient(t, "submit", n.public.URL)
-	lacking, err := c.Missing(t.Context(), []pipeline.Digest{d, digestOf([]byte("x"))})
+	lacking, err := c.Blobs().Missing(t.Context(), []pipeline.Digest{d, digestOf([]byte("x"))})
 	if err != nil || len(lacking) != 1 || lacking[0] != digestOf([]byte("x")) {
 		t.Errorf("missing: %v, %v", lacking, err)
 	}
 	problem(t, ask(t, n.public.URL, "POST /api/v1/blobs", "abc", asSubmit, isJSON), 415, pipeline.Invalid)
 	problem(t, ask(t, n.public.URL, "POST /api/v1/blobs", "damaged", asSubmit, octets), 422, pipeline.Invalid)
-	if stored, err := c.PutBundle(t.Context(), strings.NewReader("abc")); err != nil || stored != 3 {
+	if stored, err := c.Blobs().PutBundle(t.Context(), strings.NewReader("abc")); err != nil || stored != 3 {
 		t.Errorf("bundle: %d, %v", stored, err)
 	}
 	b.BundleFunc = func(_ context.Context, want []pipeline.Digest) (func(io.Writer) error, error) {
@@ -257,12 +257,12 @@ func TestBlobs(t *testing.T) {
 			return io.ErrUnexpectedEOF
 		}, nil
 	}
-	if in, err := c.Bundle(t.Context(), []pipeline.Digest{d}); err != nil {
+	if in, err := c.Blobs().GetBundle(t.Context(), []pipeline.Digest{d}); err != nil {
 		t.Error(err)
 	} else if got, err := io.ReadAll(in); err != nil || string(got) != "bundle of 1" || in.Close() != nil {
 		t.Errorf("bundle: %q, %v", got, err)
 	}
-	if in, err := c.Bundle(t.Context(), []pipeline.Digest{d, d}); err == nil {
+	if in, err := c.Blobs().GetBundle(t.Context(), []pipeline.Digest{d, d}); err == nil {
 		if got, err := io.ReadAll(in); err == nil {
 			t.Errorf("a bundle that broke off: %q", got)
 		}
@@ -274,7 +274,7 @@ func TestBlobs(t *testing.T) {
 	b.MissingOfTreeFunc = func(_ context.Context, tree pipeline.Digest) ([]pipeline.Digest, error) {
 		return []pipeline.Digest{tree}, nil
 	}
-	if lacking, err := c.MissingOf(t.Context(), d); err != nil || len(lacking) != 1 || lacking[0] != d {
+	if lacking, err := c.Blobs().MissingOf(t.Context(), d); err != nil || len(lacking) != 1 || lacking[0] != d {
 		t.Errorf("missing of a tree: %v, %v", lacking, err)
 	}
 	for _, body := range []string{`{"tree":"xyz"}`, `{"tree":"` + string(d) + `","digests":["` + string(d) + `"]}`} {
@@ -301,7 +301,7 @@ func TestArtifacts(t *testing.T) {
 	})
 	c := newClient(t, "read", n.public.URL)
 	for _, want := range []string{"bin/app", "a b/ü+%.html", "x;y/..z", "a,b/[c]"} {
-		r, a, err := c.OpenArtifact(t.Context(), "r1", "build[linux,amd64]", want)
+		r, a, err := c.Artifacts().Open(t.Context(), "r1", "build[linux,amd64]", want)
 		if err != nil {
 			t.Errorf("%q: %v", want, err)
 			continue
@@ -319,7 +319,7 @@ func TestArtifacts(t *testing.T) {
 	if r.StatusCode != 206 || text(t, r) != "script" || !strings.HasPrefix(r.Header.Get("Content-Disposition"), "attachment") || r.Header.Get("Content-Type") != "application/octet-stream" {
 		t.Errorf("got %d %v", r.StatusCode, r.Header)
 	}
-	list, err := c.Artifacts(t.Context(), "r1", "m")
+	list, err := c.Artifacts().List(t.Context(), "r1", "m")
 	if err != nil || len(list.Artifacts) != 1 || list.Artifacts[0].Module != "m" {
 		t.Errorf("got %+v, %v", list, err)
 	}

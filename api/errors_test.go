@@ -57,7 +57,7 @@ func TestErrors_everyKind(t *testing.T) {
 
 			ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
 			defer cancel()
-			_, err := newClient(t, "submit", n.public.URL).Submit(ctx, "", wire.SubmitRequest{Source: "x"})
+			_, err := newClient(t, "submit", n.public.URL).Runs().Submit(ctx, "", wire.SubmitRequest{Source: "x"})
 			if tc.status == 503 { // the client repeats these until it has no more time
 				if pipeline.KindOf(err) != pipeline.Timeout {
 					t.Errorf("got %v, want a repeated call that timed out", err)
@@ -192,17 +192,17 @@ func TestErrors_protocolBodies(t *testing.T) {
 	}
 
 	c := newClient(t, "submit", n.public.URL)
-	out, done, err := c.Execute(t.Context(), wire.ExecuteRequest{ExecutionID: "fails"}, false)
+	out, done, err := c.Executions().Execute(t.Context(), wire.ExecuteRequest{ExecutionID: "fails"}, false)
 	if err != nil || !done || out.Success || out.ErrorMessage != "exit code 3" {
 		t.Errorf("a failed module: got %+v, %v, %v", out, done, err)
 	}
-	if _, done, err := c.Execute(t.Context(), wire.ExecuteRequest{ExecutionID: "ok"}, true); err != nil || done {
+	if _, done, err := c.Executions().Execute(t.Context(), wire.ExecuteRequest{ExecutionID: "ok"}, true); err != nil || done {
 		t.Errorf("async: got %v, %v", done, err)
 	}
-	if _, _, err := c.Execute(t.Context(), wire.ExecuteRequest{ExecutionID: "bad"}, false); pipeline.KindOf(err) != pipeline.Conflict {
+	if _, _, err := c.Executions().Execute(t.Context(), wire.ExecuteRequest{ExecutionID: "bad"}, false); pipeline.KindOf(err) != pipeline.Conflict {
 		t.Errorf("got %v", err)
 	}
-	if err := c.CancelExecution(t.Context(), wire.CancelExecution{ExecutionID: "e1"}); !errors.Is(err, fail) {
+	if err := c.Executions().Cancel(t.Context(), wire.CancelExecution{ExecutionID: "e1"}); !errors.Is(err, fail) {
 		t.Errorf("got %v", err)
 	}
 }

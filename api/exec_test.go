@@ -62,7 +62,7 @@ func TestExec(t *testing.T) {
 	in := wire.ExecRequest{Command: []string{"cat"}, TTY: true, Columns: 100, Rows: 30}
 	open := func() (io.ReadWriteCloser, *wire.ExecWriter) {
 		t.Helper()
-		stream, err := c.Exec(t.Context(), "r1", "build[linux,amd64]", in)
+		stream, err := c.Modules().Exec(t.Context(), "r1", "build[linux,amd64]", in)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,11 +91,11 @@ func TestExec(t *testing.T) {
 	stream.Close()
 	ended()
 
-	if _, err := c.Exec(t.Context(), "r1", "gone", in); pipeline.KindOf(err) != pipeline.Conflict {
+	if _, err := c.Modules().Exec(t.Context(), "r1", "gone", in); pipeline.KindOf(err) != pipeline.Conflict {
 		t.Errorf("a module without a folder: %v", err)
 	}
 	for _, bad := range []wire.ExecRequest{{Command: []string{""}}, {Command: []string{"a\x00"}}, {Attempt: -1}, {Term: "a=b"}} {
-		if _, err := c.Exec(t.Context(), "r1", "m", bad); pipeline.KindOf(err) != pipeline.Invalid {
+		if _, err := c.Modules().Exec(t.Context(), "r1", "m", bad); pipeline.KindOf(err) != pipeline.Invalid {
 			t.Errorf("%+v: %v", bad, err)
 		}
 	}

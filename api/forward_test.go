@@ -43,7 +43,7 @@ func TestForward_toLeader(t *testing.T) {
 	})
 	f.backend.Subjects["submit"] = api.Subject{Name: "Sämi \"x\", y", Role: api.RoleSubmit}
 	c := newClient(t, "submit", f.public.URL)
-	run, err := c.Cancel(t.Context(), "r1", "no longer needed")
+	run, err := c.Runs().Cancel(t.Context(), "r1", "no longer needed")
 	if err != nil || run.State != pipeline.RunCancelling || reason != "no longer needed" {
 		t.Fatalf("got %+v, %q, %v", run, reason, err)
 	}
@@ -134,7 +134,7 @@ func TestForward_noLeader(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
 	defer cancel()
-	_, err := newClient(t, "admin", n.public.URL).CreateToken(ctx, wire.TokenRequest{Role: "read"})
+	_, err := newClient(t, "admin", n.public.URL).Tokens().Create(ctx, wire.TokenRequest{Role: "read"})
 	if pipeline.KindOf(err) != pipeline.Timeout && !errors.Is(err, pipeline.ErrNoLeader) {
 		t.Errorf("got %v", err)
 	}
@@ -341,12 +341,12 @@ func TestForward_toNamedNode(t *testing.T) {
 	}
 	c := newClient(t, "admin", f.public.URL)
 	for name, want := range map[string]string{"leader": "leader by ada", "follower": "follower by ada", "id-follower": "follower by ada", "": "follower by ada"} {
-		if err := c.Leave(t.Context(), name); err != nil || <-left != want {
+		if err := c.Cluster().Leave(t.Context(), name); err != nil || <-left != want {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
 	for _, name := range []string{"nobody", "mistaken"} {
-		if err := c.Leave(t.Context(), name); pipeline.KindOf(err) != pipeline.NotFound {
+		if err := c.Cluster().Leave(t.Context(), name); pipeline.KindOf(err) != pipeline.NotFound {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}

@@ -79,7 +79,7 @@ func TestHTTP2(t *testing.T) {
 	n := 0
 	c := newClient(t, "submit", follower.public.URL)
 	fb.MembersFunc = func(context.Context) (wire.MemberList, error) { return wire.MemberList{}, nil }
-	if err := c.FollowRun(t.Context(), "r1", client.FollowOptions{}, func(wire.LogEvent) error { n++; return nil }); err != nil || n != 4 {
+	if err := c.Runs().Follow(t.Context(), "r1", client.FollowOptions{}, func(wire.LogEvent) error { n++; return nil }); err != nil || n != 4 {
 		t.Errorf("stream: %d events, %v", n, err)
 	}
 
@@ -89,10 +89,10 @@ func TestHTTP2(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := digestOf(blob)
-	if err := direct.PutBlob(t.Context(), d, bytes.NewReader(blob)); err != nil {
+	if err := direct.Blobs().Put(t.Context(), d, bytes.NewReader(blob)); err != nil {
 		t.Fatal(err)
 	}
-	rd, err := direct.Blob(t.Context(), d)
+	rd, err := direct.Blobs().Get(t.Context(), d)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,7 +80,7 @@ func TestLog(t *testing.T) {
 	}
 
 	c := newClient(t, "read", n.public.URL)
-	body, info, err := c.Log(t.Context(), "r1", "build[linux,amd64]", client.LogOptions{Offset: 9})
+	body, info, err := c.Modules().Log(t.Context(), "r1", "build[linux,amd64]", client.LogOptions{Offset: 9})
 	if err != nil {
 		t.Fatal(err)
 	}

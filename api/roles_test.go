@@ -16,34 +16,34 @@ import (
 // the client's method for it, "" where programs call that are not ours.
 var table = map[string][2]string{
 	"GET /api/health":                                    {"*", "Health"},
-	"POST /api/execution/execute":                        {"sa", "Execute"},
-	"POST /api/execution/cancel":                         {"sa", "CancelExecution"},
-	"POST /api/execution/result":                         {"wa", "Result"},
-	"POST /api/workers/register":                         {"wa", "Register"},
-	"POST /api/workers/heartbeat":                        {"wa", "Heartbeat"},
-	"GET /api/workers":                                   {"rswa", "Workers"},
-	"DELETE /api/workers/{id}":                           {"wa", "ForgetWorker"},
-	"POST /api/v1/runs":                                  {"sa", "Submit"},
-	"GET /api/v1/runs":                                   {"rsa", "Runs"},
-	"GET /api/v1/runs/{id}":                              {"rsa", "Run"},
-	"POST /api/v1/runs/{id}/cancel":                      {"sa", "Cancel"},
-	"POST /api/v1/runs/{id}/retry":                       {"sa", "Retry"},
-	"POST /api/v1/runs/{id}/pin":                         {"sa", "Pin"},
-	"POST /api/v1/runs/{id}/unpin":                       {"sa", "Pin"},
-	"POST /api/v1/runs/{id}/modules/{module}/approve":    {"sa", "Approve"},
-	"POST /api/v1/runs/{id}/modules/{module}/reject":     {"sa", "Reject"},
-	"GET /api/v1/runs/{id}/why":                          {"rsa", "Why"},
-	"POST /api/v1/schedules":                             {"sa", "RegisterSchedule"},
-	"GET /api/v1/schedules":                              {"rsa", "Schedules"},
-	"GET /api/v1/schedules/{name}":                       {"rsa", "Schedule"},
-	"DELETE /api/v1/schedules/{name}":                    {"sa", "RemoveSchedule"},
-	"POST /api/v1/schedules/{name}/pause":                {"sa", "PauseSchedule"},
-	"POST /api/v1/schedules/{name}/resume":               {"sa", "ResumeSchedule"},
-	"POST /api/v1/schedules/{name}/trigger":              {"sa", "TriggerSchedule"},
-	"GET /api/v1/locks":                                  {"rsa", "Locks"},
-	"GET /api/v1/cache":                                  {"rsa", "Cache"},
-	"GET /api/v1/cache/stats":                            {"rsa", "CacheStats"},
-	"GET /api/v1/cache/tools":                            {"rsa", "CacheTools"},
+	"POST /api/execution/execute":                        {"sa", "Executions.Execute"},
+	"POST /api/execution/cancel":                         {"sa", "Executions.Cancel"},
+	"POST /api/execution/result":                         {"wa", "Executions.Result"},
+	"POST /api/workers/register":                         {"wa", "Workers.Register"},
+	"POST /api/workers/heartbeat":                        {"wa", "Workers.Heartbeat"},
+	"GET /api/workers":                                   {"rswa", "Workers.List"},
+	"DELETE /api/workers/{id}":                           {"wa", "Workers.Forget"},
+	"POST /api/v1/runs":                                  {"sa", "Runs.Submit"},
+	"GET /api/v1/runs":                                   {"rsa", "Runs.List"},
+	"GET /api/v1/runs/{id}":                              {"rsa", "Runs.Get"},
+	"POST /api/v1/runs/{id}/cancel":                      {"sa", "Runs.Cancel"},
+	"POST /api/v1/runs/{id}/retry":                       {"sa", "Runs.Retry"},
+	"POST /api/v1/runs/{id}/pin":                         {"sa", "Runs.Pin"},
+	"POST /api/v1/runs/{id}/unpin":                       {"sa", "Runs.Pin"},
+	"POST /api/v1/runs/{id}/modules/{module}/approve":    {"sa", "Modules.Approve"},
+	"POST /api/v1/runs/{id}/modules/{module}/reject":     {"sa", "Modules.Reject"},
+	"GET /api/v1/runs/{id}/why":                          {"rsa", "Runs.Why"},
+	"POST /api/v1/schedules":                             {"sa", "Schedules.Register"},
+	"GET /api/v1/schedules":                              {"rsa", "Schedules.List"},
+	"GET /api/v1/schedules/{name}":                       {"rsa", "Schedules.Get"},
+	"DELETE /api/v1/schedules/{name}":                    {"sa", "Schedules.Remove"},
+	"POST /api/v1/schedules/{name}/pause":                {"sa", "Schedules.Pause"},
+	"POST /api/v1/schedules/{name}/resume":               {"sa", "Schedules.Resume"},
+	"POST /api/v1/schedules/{name}/trigger":              {"sa", "Schedules.Trigger"},
+	"GET /api/v1/locks":                                  {"rsa", "Cluster.Locks"},
+	"GET /api/v1/cache":                                  {"rsa", "Cache.List"},
+	"GET /api/v1/cache/stats":                            {"rsa", "Cache.Stats"},
+	"GET /api/v1/cache/tools":                            {"rsa", "Cache.Tools"},
 	"GET /ac/{key}":                                      {"rsa", ""},
 	"PUT /ac/{key}":                                      {"sa", ""},
 	"DELETE /ac/{key}":                                   {"sa", ""},
@@ -61,31 +61,31 @@ var table = map[string][2]string{
 	"POST /v8/artifacts":                                 {"rsa", ""},
 	"GET /v8/artifacts/status":                           {"rsa", ""},
 	"POST /v8/artifacts/events":                          {"rsa", ""},
-	"POST /api/v1/estimate":                              {"sa", "Estimate"},
-	"POST /api/v1/cache/lookup":                          {"sa", "CacheLookup"},
-	"POST /api/v1/cache/prune":                           {"a", "CachePrune"},
-	"GET /api/v1/runs/{id}/logs":                         {"rsa", "FollowRun"},
-	"POST /api/v1/runs/{id}/logs":                        {"rsa", "FollowRun"},
-	"GET /api/v1/runs/{id}/modules/{module}/logs":        {"rsa", "Log"},
-	"POST /api/v1/runs/{id}/modules/{module}/exec":       {"a", "Exec"},
-	"GET /api/v1/runs/{id}/artifacts":                    {"rsa", "Artifacts"},
-	"GET /api/v1/runs/{id}/artifacts/{module}/{path...}": {"rsa", "OpenArtifact"},
-	"GET /api/v1/blobs/{digest}":                         {"rswa", "Blob"},
-	"PUT /api/v1/blobs/{digest}":                         {"swa", "PutBlob"},
-	"POST /api/v1/blobs/missing":                         {"sa", "Missing"},
-	"POST /api/v1/blobs":                                 {"sa", "PutBundle"},
-	"POST /api/v1/blobs/get":                             {"rsa", "Bundle"},
-	"GET /api/v1/members":                                {"rsa", "Members"},
-	"POST /api/v1/members/{name}/drain":                  {"a", "Drain"},
-	"POST /api/v1/members/{name}/leave":                  {"a", "Leave"},
-	"POST /api/v1/leave":                                 {"a", "Leave"},
-	"GET /api/v1/raft":                                   {"rsa", "Raft"},
-	"POST /api/v1/tokens":                                {"a", "CreateToken"},
-	"GET /api/v1/tokens":                                 {"a", "Tokens"},
-	"DELETE /api/v1/tokens/{id}":                         {"a", "DeleteToken"},
-	"PUT /api/v1/secrets/{name}":                         {"a", "SetSecret"},
-	"GET /api/v1/secrets":                                {"sa", "Secrets"},
-	"DELETE /api/v1/secrets/{name}":                      {"a", "DeleteSecret"},
+	"POST /api/v1/estimate":                              {"sa", "Runs.Estimate"},
+	"POST /api/v1/cache/lookup":                          {"sa", "Cache.Lookup"},
+	"POST /api/v1/cache/prune":                           {"a", "Cache.Prune"},
+	"GET /api/v1/runs/{id}/logs":                         {"rsa", "Runs.Follow"},
+	"POST /api/v1/runs/{id}/logs":                        {"rsa", "Runs.Follow"},
+	"GET /api/v1/runs/{id}/modules/{module}/logs":        {"rsa", "Modules.Log"},
+	"POST /api/v1/runs/{id}/modules/{module}/exec":       {"a", "Modules.Exec"},
+	"GET /api/v1/runs/{id}/artifacts":                    {"rsa", "Artifacts.List"},
+	"GET /api/v1/runs/{id}/artifacts/{module}/{path...}": {"rsa", "Artifacts.Open"},
+	"GET /api/v1/blobs/{digest}":                         {"rswa", "Blobs.Get"},
+	"PUT /api/v1/blobs/{digest}":                         {"swa", "Blobs.Put"},
+	"POST /api/v1/blobs/missing":                         {"sa", "Blobs.Missing"},
+	"POST /api/v1/blobs":                                 {"sa", "Blobs.PutBundle"},
+	"POST /api/v1/blobs/get":                             {"rsa", "Blobs.GetBundle"},
+	"GET /api/v1/members":                                {"rsa", "Cluster.Members"},
+	"POST /api/v1/members/{name}/drain":                  {"a", "Cluster.Drain"},
+	"POST /api/v1/members/{name}/leave":                  {"a", "Cluster.Leave"},
+	"POST /api/v1/leave":                                 {"a", "Cluster.Leave"},
+	"GET /api/v1/raft":                                   {"rsa", "Cluster.Raft"},
+	"POST /api/v1/tokens":                                {"a", "Tokens.Create"},
+	"GET /api/v1/tokens":                                 {"a", "Tokens.List"},
+	"DELETE /api/v1/tokens/{id}":                         {"a", "Tokens.Delete"},
+	"PUT /api/v1/secrets/{name}":                         {"a", "Secrets.Set"},
+	"GET /api/v1/secrets":                                {"sa", "Secrets.List"},
+	"DELETE /api/v1/secrets/{name}":                      {"a", "Secrets.Delete"},
 }
 
 // Every role against every route. What is let through ends otherwise (the
@@ -127,10 +127,30 @@ func TestRoles(t *testing.T) {
 		if forwarded := rt.Where == api.OnLeader || rt.Where == api.OnState || rt.Where == api.OnNode; forwarded && rt.Body == api.StreamBody {
 			t.Errorf("%s: a stream is passed on, which could not be repeated", name)
 		}
-		if _, ok := reflect.TypeFor[*client.Client]().MethodByName(row[1]); row[1] != "" && !ok {
+		if row[1] != "" && !clientHas(row[1]) {
 			t.Errorf("%s: the client has no method %s", name, row[1])
 		}
 	}
+}
+
+// clientHas reports whether the client has a method: NAME, or GROUP.NAME for one
+// of a group of calls.
+func clientHas(path string) bool {
+	at := reflect.TypeFor[*client.Client]()
+	group, name, grouped := strings.Cut(path, ".")
+	if !grouped {
+		_, ok := at.MethodByName(path)
+		return ok
+	}
+
+	accessor, ok := at.MethodByName(group)
+	if !ok {
+		return false
+	}
+
+	_, ok = accessor.Type.Out(0).MethodByName(name)
+
+	return ok
 }
 
 // The routes that a worker's token opens are few and fixed.

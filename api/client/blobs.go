@@ -68,11 +68,11 @@ func (u *upload) rewind() bool {
 
 // Missing tells which of the blobs the node that answers lacks. Use it on a
 // client of one node (At, SubmitWith), followed by the uploads.
-func (c *Client) Missing(ctx context.Context, digests []pipeline.Digest) ([]pipeline.Digest, error) {
+func (blobs Blobs) Missing(ctx context.Context, digests []pipeline.Digest) ([]pipeline.Digest, error) {
 	var lacking []pipeline.Digest
 	for len(digests) > 0 {
 		n := min(len(digests), missingBatch)
-		out, err := do[wire.MissingResponse](ctx, c, &request{method: http.MethodPost, path: blobsPath + "/missing", safe: true}, wire.MissingRequest{Digests: digests[:n]})
+		out, err := do[wire.MissingResponse](ctx, blobs.calls, &request{method: http.MethodPost, path: blobsPath + "/missing", safe: true}, wire.MissingRequest{Digests: digests[:n]})
 		if err != nil {
 			return nil, err
 		}
@@ -84,8 +84,8 @@ func (c *Client) Missing(ctx context.Context, digests []pipeline.Digest) ([]pipe
 // MissingOf tells which blobs of a tree and its files the node that answers
 // lacks: the tree alone where it lacks that. A node of an earlier version says
 // pipeline.Invalid.
-func (c *Client) MissingOf(ctx context.Context, tree pipeline.Digest) ([]pipeline.Digest, error) {
-	out, err := do[wire.MissingResponse](ctx, c, &request{method: http.MethodPost, path: blobsPath + "/missing", safe: true}, wire.MissingRequest{Tree: tree})
+func (blobs Blobs) MissingOf(ctx context.Context, tree pipeline.Digest) ([]pipeline.Digest, error) {
+	out, err := do[wire.MissingResponse](ctx, blobs.calls, &request{method: http.MethodPost, path: blobsPath + "/missing", safe: true}, wire.MissingRequest{Tree: tree})
 	return out.Missing, err
 }
 
@@ -93,24 +93,24 @@ func (c *Client) MissingOf(ctx context.Context, tree pipeline.Digest) ([]pipelin
 // was, in bytes. Shorter ones are sent again.
 const resumeFrom = 4 << 20
 
-// PutBlob stores a blob. It is repeated where that is needed and r is an
+// Put stores a blob. It is repeated where that is needed and r is an
 // io.Seeker too; a long one goes on where it was cut, or where an earlier
 // process was. Bytes of another digest are Invalid, and not kept.
-func (c *Client) PutBlob(ctx context.Context, d pipeline.Digest, r io.Reader) error {
+func (blobs Blobs) Put(ctx context.Context, d pipeline.Digest, r io.Reader) error {
 	if s, ok := r.(io.ReadSeeker); ok {
 		if u := newUpload(r); u.size >= resumeFrom {
-			return c.putLarge(ctx, d, s, u.start, u.size)
+			return blobs.putLarge(ctx, d, s, u.start, u.size)
 		}
 	}
-	return c.putWhole(ctx, d, r)
+	return blobs.putWhole(ctx, d, r)
 }
 
 // putLarge uploads from where the node that answers says it has bytes up to.
-func (c *Client) putLarge(ctx context.Context, d pipeline.Digest, r io.ReadSeeker, start, size int64) error {
+func (blobs Blobs) putLarge(ctx context.Context, d pipeline.Digest, r io.ReadSeeker, start, size int64) error {
 	var last error
 	arrived, stuck, anew := int64(-1), 0, false
 	for {
-		out, err := do[wire.MissingResponse](ctx, c, &request{method: http.MethodPost, path: blobsPath + "/missing", safe: true},
+		out, err := do[wire.MissingResponse](ctx, blobs.calls, &request{method: http.MethodPost, path: blobsPath + "/missing", safe: true},
 			wire.MissingRequest{Digests: []pipeline.Digest{d}})
 		if err != nil {
 			return err
@@ -136,7 +136,7 @@ func (c *Client) putLarge(ctx context.Context, d pipeline.Digest, r io.ReadSeeke
 		if from > 0 {
 			rq.header.Set("Content-Range", "bytes "+strconv.FormatInt(from, 10)+"-"+strconv.FormatInt(size-1, 10)+"/"+strconv.FormatInt(size, 10))
 		}
-		_, last = do[none](ctx, c, rq, nil)
+		_, last = do[none](ctx, blobs.calls, rq, nil)
 		if from > 0 && !anew && pipeline.KindOf(last) == pipeline.Invalid && ctx.Err() == nil {
 			// What somebody had left there was something else, and is dropped now.
 			anew, arrived, stuck = true, -1, 0
@@ -154,21 +154,21 @@ func (c *Client) putLarge(ctx context.Context, d pipeline.Digest, r io.ReadSeeke
 // onlyReader cannot be rewound: the upload is begun anew from what arrived.
 type onlyReader struct{ io.Reader }
 
-func (c *Client) putWhole(ctx context.Context, d pipeline.Digest, r io.Reader) error {
-	_, err := do[none](ctx, c, &request{method: http.MethodPut, path: blobsPath + path(string(d)), upload: newUpload(r), safe: true}, nil)
+func (blobs Blobs) putWhole(ctx context.Context, d pipeline.Digest, r io.Reader) error {
+	_, err := do[none](ctx, blobs.calls, &request{method: http.MethodPut, path: blobsPath + path(string(d)), upload: newUpload(r), safe: true}, nil)
 	return err
 }
 
 // PutBundle stores many blobs at once, and tells how many of them were new. It
 // is repeated as PutBlob is.
-func (c *Client) PutBundle(ctx context.Context, r io.Reader) (int, error) {
-	out, err := do[wire.BundleResponse](ctx, c, &request{method: http.MethodPost, path: blobsPath, upload: newUpload(r), safe: true, timeout: time.Minute}, nil)
+func (blobs Blobs) PutBundle(ctx context.Context, r io.Reader) (int, error) {
+	out, err := do[wire.BundleResponse](ctx, blobs.calls, &request{method: http.MethodPost, path: blobsPath, upload: newUpload(r), safe: true, timeout: time.Minute}, nil)
 	return out.Stored, err
 }
 
-// HasBlob tells whether the cluster has a blob, and its size.
-func (c *Client) HasBlob(ctx context.Context, d pipeline.Digest) (size int64, ok bool, err error) {
-	resp, _, err := c.send(ctx, &request{method: http.MethodHead, path: blobsPath + path(string(d)), safe: true})
+// Has tells whether the cluster has a blob, and its size.
+func (blobs Blobs) Has(ctx context.Context, d pipeline.Digest) (size int64, ok bool, err error) {
+	resp, _, err := blobs.calls.send(ctx, &request{method: http.MethodHead, path: blobsPath + path(string(d)), safe: true})
 	if err != nil {
 		if pipeline.KindOf(err) == pipeline.NotFound {
 			return 0, false, nil
@@ -178,38 +178,38 @@ func (c *Client) HasBlob(ctx context.Context, d pipeline.Digest) (size int64, ok
 	return resp.ContentLength, true, resp.Body.Close()
 }
 
-// Blob reads a blob from whichever node has it. The reader goes on at another
+// Get reads a blob from whichever node has it. The reader goes on at another
 // node where one breaks off; at the end it fails if the bytes are not those of
 // the digest, so what was read counts only after io.EOF.
-func (c *Client) Blob(ctx context.Context, d pipeline.Digest) (io.ReadCloser, error) {
-	dl := &download{c: c, ctx: ctx, path: blobsPath + path(string(d)), digest: d}
+func (blobs Blobs) Get(ctx context.Context, d pipeline.Digest) (io.ReadCloser, error) {
+	dl := &download{c: blobs.calls, ctx: ctx, path: blobsPath + path(string(d)), digest: d}
 	if err := dl.open(); err != nil {
 		return nil, err
 	}
 	return dl, nil
 }
 
-// BlobFrom is Blob for a blob of this size of which the first bytes are known: sum,
+// GetFrom is Blob for a blob of this size of which the first bytes are known: sum,
 // a SHA-256, has taken them in. Where it fails at the end they may be the wrong ones.
-func (c *Client) BlobFrom(ctx context.Context, d pipeline.Digest, size, from int64, sum hash.Hash) (io.ReadCloser, error) {
+func (blobs Blobs) GetFrom(ctx context.Context, d pipeline.Digest, size, from int64, sum hash.Hash) (io.ReadCloser, error) {
 	// With a header it counts as opened before: it goes on at pos.
-	dl := &download{c: c, ctx: ctx, path: blobsPath + path(string(d)), digest: d, header: http.Header{}, size: size, pos: from, sum: sum}
+	dl := &download{c: blobs.calls, ctx: ctx, path: blobsPath + path(string(d)), digest: d, header: http.Header{}, size: size, pos: from, sum: sum}
 	if err := dl.open(); err != nil {
 		return nil, err
 	}
 	return dl, nil
 }
 
-// Bundle reads small blobs from whichever node has them, at most
+// GetBundle reads small blobs from whichever node has them, at most
 // wire.MaxBundledBlobs: a stream for storage.ReadBundle, which tells if it broke
 // off. Those that no node has are not in it. A node of an earlier version does not
 // know the question.
-func (c *Client) Bundle(ctx context.Context, digests []pipeline.Digest) (io.ReadCloser, error) {
+func (blobs Blobs) GetBundle(ctx context.Context, digests []pipeline.Digest) (io.ReadCloser, error) {
 	body, err := json.Marshal(wire.BundleRequest{Digests: digests})
 	if err != nil {
 		return nil, err
 	}
-	resp, _, err := c.send(ctx, &request{method: http.MethodPost, path: blobsPath + "/get", body: body, safe: true, timeout: time.Minute})
+	resp, _, err := blobs.calls.send(ctx, &request{method: http.MethodPost, path: blobsPath + "/get", body: body, safe: true, timeout: time.Minute})
 	if err != nil {
 		return nil, err
 	}
@@ -217,7 +217,7 @@ func (c *Client) Bundle(ctx context.Context, digests []pipeline.Digest) (io.Read
 	if !ok {
 		return resp.Body, nil
 	}
-	return &watched{ReadCloser: a, timer: time.AfterFunc(c.cfg.StreamIdle, func() { a.cancel(errSlow) }), every: c.cfg.StreamIdle}, nil
+	return &watched{ReadCloser: a, timer: time.AfterFunc(blobs.calls.cfg.StreamIdle, func() { a.cancel(errSlow) }), every: blobs.calls.cfg.StreamIdle}, nil
 }
 
 // watched is a body that must not stand still.
@@ -239,9 +239,9 @@ func (w *watched) Close() error {
 	return w.ReadCloser.Close()
 }
 
-// OpenArtifact reads an output file, as Blob does.
-func (c *Client) OpenArtifact(ctx context.Context, id pipeline.RunID, module, file string) (io.ReadCloser, wire.Artifact, error) {
-	dl := &download{c: c, ctx: ctx, path: runsPath + path(string(id), "artifacts", module) + path(strings.Split(file, "/")...)}
+// Open reads an output file, as Blob does.
+func (artifacts Artifacts) Open(ctx context.Context, id pipeline.RunID, module, file string) (io.ReadCloser, wire.Artifact, error) {
+	dl := &download{c: artifacts.calls, ctx: ctx, path: runsPath + path(string(id), "artifacts", module) + path(strings.Split(file, "/")...)}
 	if err := dl.open(); err != nil {
 		return nil, wire.Artifact{}, err
 	}
@@ -267,7 +267,7 @@ type LogInfo struct {
 }
 
 // Log reads the output of an attempt as far as it is there now.
-func (c *Client) Log(ctx context.Context, id pipeline.RunID, module string, o LogOptions) (io.ReadCloser, LogInfo, error) {
+func (modules Modules) Log(ctx context.Context, id pipeline.RunID, module string, o LogOptions) (io.ReadCloser, LogInfo, error) {
 	q := url.Values{}
 	if o.Attempt > 0 {
 		q.Set("attempt", strconv.Itoa(o.Attempt))
@@ -277,7 +277,7 @@ func (c *Client) Log(ctx context.Context, id pipeline.RunID, module string, o Lo
 	} else if o.Offset > 0 {
 		q.Set("offset", strconv.FormatInt(o.Offset, 10))
 	}
-	dl := &download{c: c, ctx: ctx, path: runsPath + path(string(id), "modules", module, "logs"), query: q, noDigest: true}
+	dl := &download{c: modules.calls, ctx: ctx, path: runsPath + path(string(id), "modules", module, "logs"), query: q, noDigest: true}
 	if err := dl.open(); err != nil {
 		return nil, LogInfo{}, err
 	}
@@ -291,7 +291,7 @@ func (c *Client) Log(ctx context.Context, id pipeline.RunID, module string, o Lo
 
 // download is a body that is taken up again where it broke off.
 type download struct {
-	c     *Client
+	c     *caller
 	ctx   context.Context // of the download, which its reader belongs to
 	path  string
 	query url.Values

@@ -11,16 +11,16 @@ import (
 
 const cachePath = "/api/v1/cache"
 
-// Cache lists recorded results: those of a pipeline where one is named, at most
+// List lists recorded results: those of a pipeline where one is named, at most
 // limit (0: a default), from a cursor on.
-func (c *Client) Cache(ctx context.Context, pipeline string, limit int, cursor string) (wire.CacheList, error) {
-	return do[wire.CacheList](ctx, c, &request{method: http.MethodGet, path: cachePath, query: listQuery("pipeline", pipeline, limit, cursor), safe: true}, nil)
+func (cache Cache) List(ctx context.Context, pipeline string, limit int, cursor string) (wire.CacheList, error) {
+	return do[wire.CacheList](ctx, cache.calls, &request{method: http.MethodGet, path: cachePath, query: listQuery("pipeline", pipeline, limit, cursor), safe: true}, nil)
 }
 
-// CacheTools lists what other tools keep: of one kind, or with "" of all, at most
+// Tools lists what other tools keep: of one kind, or with "" of all, at most
 // limit (0: a default), from a cursor on.
-func (c *Client) CacheTools(ctx context.Context, kind string, limit int, cursor string) (wire.ToolList, error) {
-	return do[wire.ToolList](ctx, c, &request{method: http.MethodGet, path: cachePath + "/tools", query: listQuery("kind", kind, limit, cursor), safe: true}, nil)
+func (cache Cache) Tools(ctx context.Context, kind string, limit int, cursor string) (wire.ToolList, error) {
+	return do[wire.ToolList](ctx, cache.calls, &request{method: http.MethodGet, path: cachePath + "/tools", query: listQuery("kind", kind, limit, cursor), safe: true}, nil)
 }
 
 // listQuery asks for a page of a list that one parameter narrows.
@@ -37,24 +37,24 @@ func listQuery(name, value string, limit int, cursor string) url.Values {
 	return q
 }
 
-// CacheStats counts recorded results and their use.
-func (c *Client) CacheStats(ctx context.Context) (wire.CacheStats, error) {
-	return do[wire.CacheStats](ctx, c, &request{method: http.MethodGet, path: cachePath + "/stats", safe: true}, nil)
+// Stats counts recorded results and their use.
+func (cache Cache) Stats(ctx context.Context) (wire.CacheStats, error) {
+	return do[wire.CacheStats](ctx, cache.calls, &request{method: http.MethodGet, path: cachePath + "/stats", safe: true}, nil)
 }
 
-// CachePrune removes recorded results.
-func (c *Client) CachePrune(ctx context.Context, in wire.CachePrune) (wire.CachePruned, error) {
-	return do[wire.CachePruned](ctx, c, &request{method: http.MethodPost, path: cachePath + "/prune", safe: true}, in)
+// Prune removes recorded results.
+func (cache Cache) Prune(ctx context.Context, in wire.CachePrune) (wire.CachePruned, error) {
+	return do[wire.CachePruned](ctx, cache.calls, &request{method: http.MethodPost, path: cachePath + "/prune", safe: true}, in)
 }
 
 // Estimate says how long a run of a submission would take, and where its modules
 // would run. The files of the workspace are not looked at.
-func (c *Client) Estimate(ctx context.Context, in wire.SubmitRequest) (wire.Estimate, error) {
-	return do[wire.Estimate](ctx, c, &request{method: http.MethodPost, path: "/api/v1/estimate", safe: true}, in)
+func (runs Runs) Estimate(ctx context.Context, in wire.SubmitRequest) (wire.Estimate, error) {
+	return do[wire.Estimate](ctx, runs.calls, &request{method: http.MethodPost, path: "/api/v1/estimate", safe: true}, in)
 }
 
-// CacheLookup says which modules of a submission would take a recorded result.
+// Lookup says which modules of a submission would take a recorded result.
 // Only the listing of the workspace need be at the cluster.
-func (c *Client) CacheLookup(ctx context.Context, in wire.SubmitRequest) (wire.CacheForecast, error) {
-	return do[wire.CacheForecast](ctx, c, &request{method: http.MethodPost, path: cachePath + "/lookup", safe: true}, in)
+func (cache Cache) Lookup(ctx context.Context, in wire.SubmitRequest) (wire.CacheForecast, error) {
+	return do[wire.CacheForecast](ctx, cache.calls, &request{method: http.MethodPost, path: cachePath + "/lookup", safe: true}, in)
 }

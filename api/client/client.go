@@ -43,14 +43,9 @@ type Config struct {
 	OnRetry func(err error, wait time.Duration)
 }
 
-// Client calls the API of a cluster.
-type Client struct {
-	cfg   Config
-	http  http.RoundTripper
-	nodes *nodes
-	// pinned marks a client of one node, which moves to no other.
-	pinned bool
-}
+// Client calls the API of a cluster. Its calls are grouped by resource:
+// client.Runs().Get(ctx, id).
+type Client struct{ calls *caller }
 
 // New makes a client. It does no I/O. An address that cannot be read is an
 // error of kind Invalid.
@@ -68,7 +63,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.UserAgent == "" {
 		cfg.UserAgent = "pipelined-client"
 	}
-	c := &Client{cfg: cfg, http: cfg.Transport, nodes: &nodes{}}
+	c := &caller{cfg: cfg, http: cfg.Transport, nodes: &nodes{}}
 	for _, a := range cfg.Addresses {
 		base, err := parseAddress(a, cfg.TLS != nil)
 		if err != nil {
@@ -90,17 +85,17 @@ func New(cfg Config) (*Client, error) {
 			DisableCompression:  true, // answers are decompressed here, zstd too
 		}
 	}
-	return c, nil
+	return &Client{calls: c}, nil
 }
 
 // Address is the base URL of the node that is asked first.
-func (c *Client) Address() string { return c.nodes.first().String() }
+func (c *Client) Address() string { return c.calls.nodes.first().String() }
 
 // Addresses are the base URLs of all nodes that the client knows, the one that
 // is asked first in front.
 func (c *Client) Addresses() []string {
 	var out []string
-	for _, u := range c.nodes.all() {
+	for _, u := range c.calls.nodes.all() {
 		out = append(out, u.String())
 	}
 	return out
@@ -109,18 +104,20 @@ func (c *Client) Addresses() []string {
 // At gives a client that calls one node only: an address, or a base URL of
 // Addresses.
 func (c *Client) At(address string) (*Client, error) {
-	base, err := parseAddress(address, c.cfg.TLS != nil)
+	base, err := parseAddress(address, c.calls.cfg.TLS != nil)
 	if err != nil {
 		return nil, err
 	}
+
 	one := &nodes{}
 	one.add(base, false)
-	return &Client{cfg: c.cfg, http: c.http, nodes: one, pinned: true}, nil
+
+	return &Client{calls: c.calls.at(one)}, nil
 }
 
 // CloseIdle closes connections that are kept for later.
 func (c *Client) CloseIdle() {
-	if t, ok := c.http.(interface{ CloseIdleConnections() }); ok {
+	if t, ok := c.calls.http.(interface{ CloseIdleConnections() }); ok {
 		t.CloseIdleConnections()
 	}
 }
@@ -135,12 +132,4 @@ type refusedKey struct{}
 func Refused(ctx context.Context) bool {
 	refused, _ := ctx.Value(refusedKey{}).(bool)
 	return refused
-}
-
-// token finds the bearer token for a node; "" for none.
-func (c *Client) token(ctx context.Context, address string) (string, error) {
-	if c.cfg.TokenSource != nil {
-		return c.cfg.TokenSource(ctx, address)
-	}
-	return c.cfg.Token, nil
 }

@@ -58,7 +58,7 @@ func TestSend_triesAddressesInTurn(t *testing.T) {
 	b := &apitest.Backend{RunsFunc: func(context.Context, api.RunQuery) (wire.RunList, error) { return wire.RunList{}, nil }}
 	srv := serve(t, b, nil)
 	c := newClient(t, client.Config{Addresses: []string{gone(t), srv.URL}})
-	if _, err := c.Runs(t.Context(), client.ListOptions{}); err != nil {
+	if _, err := c.Runs().List(t.Context(), client.ListOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if c.Address() != srv.URL {
@@ -69,13 +69,13 @@ func TestSend_triesAddressesInTurn(t *testing.T) {
 func TestSend_nobody(t *testing.T) {
 	c := newClient(t, client.Config{Addresses: []string{gone(t), gone(t)}, ConnectFor: 100 * time.Millisecond})
 	start := time.Now()
-	_, err := c.Runs(t.Context(), client.ListOptions{})
+	_, err := c.Runs().List(t.Context(), client.ListOptions{})
 	if pipeline.KindOf(err) != pipeline.Unavailable || time.Since(start) > 5*time.Second {
 		t.Errorf("got %v after %v", err, time.Since(start))
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("no longer wanted"))
-	if _, err := c.Runs(ctx, client.ListOptions{}); pipeline.KindOf(err) != pipeline.Canceled {
+	if _, err := c.Runs().List(ctx, client.ListOptions{}); pipeline.KindOf(err) != pipeline.Canceled {
 		t.Errorf("got %v", err)
 	}
 }
@@ -108,21 +108,21 @@ func TestSend_lostAnswers(t *testing.T) {
 	}
 	var retries atomic.Int32
 	c := newClient(t, client.Config{OnRetry: func(error, time.Duration) { retries.Add(1) }}, serve(t, b, nil))
-	out, err := c.Submit(t.Context(), "", wire.SubmitRequest{Source: "x"})
+	out, err := c.Runs().Submit(t.Context(), "", wire.SubmitRequest{Source: "x"})
 	if err != nil || out.ID != "r1" || len(keys) != 3 || keys[0] == "" || keys[0] != keys[1] || keys[1] != keys[2] {
 		t.Errorf("got %+v, %v, keys %q", out, err, keys)
 	}
 	if retries.Load() != 2 {
 		t.Errorf("%d repeats were told", retries.Load())
 	}
-	_, err = c.CreateToken(t.Context(), wire.TokenRequest{Role: "read"})
+	_, err = c.Tokens().Create(t.Context(), wire.TokenRequest{Role: "read"})
 	if pipeline.KindOf(err) != pipeline.Unknown || tokens.Load() != 1 {
 		t.Errorf("got %v after %d calls", err, tokens.Load())
 	}
-	if err := c.DeleteToken(t.Context(), "x"); err != nil {
+	if err := c.Tokens().Delete(t.Context(), "x"); err != nil {
 		t.Errorf("a deletion whose answer was lost: %v", err)
 	}
-	if err := c.DeleteToken(t.Context(), "x"); pipeline.KindOf(err) != pipeline.NotFound {
+	if err := c.Tokens().Delete(t.Context(), "x"); pipeline.KindOf(err) != pipeline.NotFound {
 		t.Errorf("got %v", err)
 	}
 }
@@ -137,7 +137,7 @@ func TestSend_retryAfter(t *testing.T) {
 	}}
 	var waited time.Duration
 	c := newClient(t, client.Config{OnRetry: func(_ error, d time.Duration) { waited = d }}, serve(t, b, nil))
-	out, err := c.CreateToken(t.Context(), wire.TokenRequest{Role: "read"})
+	out, err := c.Tokens().Create(t.Context(), wire.TokenRequest{Role: "read"})
 	if err != nil || out.Token != "new" || waited < time.Second {
 		t.Errorf("got %+v, %v after %v", out, err, waited)
 	}
@@ -157,7 +157,7 @@ func TestSend_tokenSource(t *testing.T) {
 		}
 		return "old", nil
 	}}, srv)
-	if _, err := c.Runs(t.Context(), client.ListOptions{}); err != nil {
+	if _, err := c.Runs().List(t.Context(), client.ListOptions{}); err != nil {
 		t.Error(err)
 	}
 	if diff := cmp.Diff([]bool{false, true}, asked); diff != "" {
@@ -166,7 +166,7 @@ func TestSend_tokenSource(t *testing.T) {
 	bad := newClient(t, client.Config{TokenSource: func(context.Context, string) (string, error) {
 		return "", pipeline.Errorf(pipeline.Forbidden, "a plain address elsewhere gets no token")
 	}}, srv)
-	if _, err := bad.Runs(t.Context(), client.ListOptions{}); pipeline.KindOf(err) != pipeline.Forbidden {
+	if _, err := bad.Runs().List(t.Context(), client.ListOptions{}); pipeline.KindOf(err) != pipeline.Forbidden {
 		t.Errorf("got %v", err)
 	}
 }
@@ -181,7 +181,7 @@ func TestSend_strangers(t *testing.T) {
 	c := newClient(t, client.Config{RetryFor: 10 * time.Millisecond}, srv)
 	for s, want := range map[int]pipeline.Kind{404: pipeline.NotFound, 403: pipeline.Forbidden, 502: pipeline.Unknown, 500: pipeline.Internal, 418: pipeline.Internal} {
 		status = s
-		if _, err := c.CreateToken(t.Context(), wire.TokenRequest{}); pipeline.KindOf(err) != want || !strings.Contains(err.Error(), "proxy error") {
+		if _, err := c.Tokens().Create(t.Context(), wire.TokenRequest{}); pipeline.KindOf(err) != want || !strings.Contains(err.Error(), "proxy error") {
 			t.Errorf("%d: got %v (%v)", s, err, pipeline.KindOf(err))
 		}
 	}
@@ -196,7 +196,7 @@ func TestSend_redirectsAreNotFollowed(t *testing.T) {
 	}))
 	defer srv.Close()
 	c := newClient(t, client.Config{RetryFor: 10 * time.Millisecond}, srv)
-	if _, err := c.Runs(t.Context(), client.ListOptions{}); err == nil {
+	if _, err := c.Runs().List(t.Context(), client.ListOptions{}); err == nil {
 		t.Error("a redirect was taken for an answer")
 	}
 }
@@ -218,7 +218,7 @@ func TestBlob_resumes(t *testing.T) {
 	for seed := range uint64(10) {
 		cut := newCutter(seed, 4, 200_000)
 		c := newClient(t, client.Config{}, serve(t, &apitest.Backend{OpenBlobFunc: open}, cut.wrap), serve(t, &apitest.Backend{OpenBlobFunc: open}, cut.wrap))
-		r, err := c.Blob(t.Context(), d)
+		r, err := c.Blobs().Get(t.Context(), d)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -239,7 +239,7 @@ func TestBlob_wrongBytes(t *testing.T) {
 		return apitest.Bytes([]byte("forged")), nil
 	}}, nil)
 	c := newClient(t, client.Config{}, srv)
-	r, err := c.Blob(t.Context(), digestOf([]byte("right")))
+	r, err := c.Blobs().Get(t.Context(), digestOf([]byte("right")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,13 +257,13 @@ func TestBlob_has(t *testing.T) {
 		return apitest.Bytes([]byte("12345")), nil
 	}}, nil)
 	c := newClient(t, client.Config{}, srv)
-	if size, ok, err := c.HasBlob(t.Context(), digestOf([]byte("12345"))); size != 5 || !ok || err != nil {
+	if size, ok, err := c.Blobs().Has(t.Context(), digestOf([]byte("12345"))); size != 5 || !ok || err != nil {
 		t.Errorf("got %d %v %v", size, ok, err)
 	}
-	if _, ok, err := c.HasBlob(t.Context(), pipeline.EmptyDigest); ok || err != nil {
+	if _, ok, err := c.Blobs().Has(t.Context(), pipeline.EmptyDigest); ok || err != nil {
 		t.Errorf("got %v %v", ok, err)
 	}
-	if _, err := c.Blob(t.Context(), pipeline.EmptyDigest); pipeline.KindOf(err) != pipeline.NotFound {
+	if _, err := c.Blobs().Get(t.Context(), pipeline.EmptyDigest); pipeline.KindOf(err) != pipeline.NotFound {
 		t.Errorf("got %v", err)
 	}
 }
@@ -291,18 +291,18 @@ func TestPutBlob_repeats(t *testing.T) {
 			return nil
 		}}
 	c := newClient(t, client.Config{}, serve(t, b, nil))
-	if err := c.PutBlob(t.Context(), d, bytes.NewReader(blob)); err != nil || tries.Load() != 2 {
+	if err := c.Blobs().Put(t.Context(), d, bytes.NewReader(blob)); err != nil || tries.Load() != 2 {
 		t.Errorf("seekable: %v after %d tries", err, tries.Load())
 	}
-	err := c.PutBlob(t.Context(), d, onlyReader{bytes.NewReader(blob)})
+	err := c.Blobs().Put(t.Context(), d, onlyReader{bytes.NewReader(blob)})
 	if k := pipeline.KindOf(err); k != pipeline.Unavailable || tries.Load() != 3 {
 		t.Errorf("a stream: %v after %d tries", err, tries.Load())
 	}
-	if err := c.PutBlob(t.Context(), d, onlyReader{bytes.NewReader(blob)}); err != nil {
+	if err := c.Blobs().Put(t.Context(), d, onlyReader{bytes.NewReader(blob)}); err != nil {
 		t.Error(err)
 	}
 	tries.Store(1)
-	if err := c.PutBlob(t.Context(), digestOf(nil), bytes.NewReader([]byte("x"))); pipeline.KindOf(err) != pipeline.Invalid {
+	if err := c.Blobs().Put(t.Context(), digestOf(nil), bytes.NewReader([]byte("x"))); pipeline.KindOf(err) != pipeline.Invalid {
 		t.Errorf("wrong digest: %v", err)
 	}
 }
@@ -328,7 +328,7 @@ func TestSubmitWith(t *testing.T) {
 		return wire.RunCreated{ID: pipeline.RunID(key + "-" + in.Source)}, nil
 	}}, nil)
 	c := newClient(t, client.Config{RetryFor: 200 * time.Millisecond}, first, second)
-	out, err := c.SubmitWith(t.Context(), "k", &wire.SubmitRequest{Source: "s"}, func(_ context.Context, at *client.Client) error {
+	out, err := c.Runs().SubmitWith(t.Context(), "k", &wire.SubmitRequest{Source: "s"}, func(_ context.Context, at *client.Client) error {
 		switch at.Address() {
 		case first.URL:
 			note("upload 1")
@@ -347,7 +347,7 @@ func TestSubmitWith(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 	stop := pipeline.Errorf(pipeline.Invalid, "workspace: too large")
-	if _, err := c.SubmitWith(t.Context(), "k", &wire.SubmitRequest{}, func(context.Context, *client.Client) error { return stop }); !errors.Is(err, stop) {
+	if _, err := c.Runs().SubmitWith(t.Context(), "k", &wire.SubmitRequest{}, func(context.Context, *client.Client) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("got %v", err)
 	}
 }

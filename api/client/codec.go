@@ -29,7 +29,7 @@ type none struct{}
 
 // do makes a call with a JSON document on both sides. in is nil for calls
 // without a body.
-func do[Out any](ctx context.Context, c *Client, rq *request, in any) (Out, error) {
+func do[Out any](ctx context.Context, c *caller, rq *request, in any) (Out, error) {
 	var out Out
 	if in != nil {
 		body, err := json.Marshal(in)

@@ -1,5 +1,5 @@
 // Package client is the typed client of the HTTP API: for the command line,
-// for nodes and for tests, with one method a call.
+// for nodes and for tests, with one method per call, grouped by resource.
 //
 // A Client outlives the nodes that it talks to: it tries its addresses in turn,
 // remembers the one that worked, learns the addresses of the other members, and

@@ -12,15 +12,15 @@ import (
 
 // Exec starts a process in the folder of a module's attempt and gives the
 // stream of its frames (see wire.ExecFrame). Closing it ends the process.
-func (c *Client) Exec(ctx context.Context, id pipeline.RunID, module string, in wire.ExecRequest) (io.ReadWriteCloser, error) {
-	if err := c.meet(ctx); err != nil {
+func (modules Modules) Exec(ctx context.Context, id pipeline.RunID, module string, in wire.ExecRequest) (io.ReadWriteCloser, error) {
+	if err := modules.calls.meet(ctx); err != nil {
 		return nil, err
 	}
 	body, err := json.Marshal(in)
 	if err != nil {
 		return nil, pipeline.Errorf(pipeline.Invalid, "encode a request: %w", err)
 	}
-	resp, node, err := c.send(ctx, &request{method: http.MethodPost, path: runsPath + path(string(id), "modules", module, "exec"), body: body,
+	resp, node, err := modules.calls.send(ctx, &request{method: http.MethodPost, path: runsPath + path(string(id), "modules", module, "exec"), body: body,
 		header: http.Header{"Connection": {"Upgrade"}, "Upgrade": {wire.ExecProtocol}}})
 	if err != nil {
 		return nil, err

@@ -27,21 +27,21 @@ type FollowOptions struct {
 	Times bool
 }
 
-// FollowRun gives the output of a run to fn, in order for each module, until
+// Follow gives the output of a run to fn, in order for each module, until
 // the run has ended and everything was given (the last event has RunEnd set),
 // fn fails, or ctx ends. When a node goes away it goes on at another one at the
 // same byte: no byte is given twice or left out. fn is called from this
 // goroutine; its error is returned as it is.
-func (c *Client) FollowRun(ctx context.Context, id pipeline.RunID, o FollowOptions, fn func(wire.LogEvent) error) error {
-	if err := c.meet(ctx); err != nil {
+func (runs Runs) Follow(ctx context.Context, id pipeline.RunID, o FollowOptions, fn func(wire.LogEvent) error) error {
+	if err := runs.calls.meet(ctx); err != nil {
 		return err
 	}
-	f := &follower{c: c, id: id, positions: maps.Clone(o.Positions), fn: fn, begun: map[string]bool{},
+	f := &follower{c: runs.calls, id: id, positions: maps.Clone(o.Positions), fn: fn, begun: map[string]bool{},
 		request: wire.FollowRequest{Modules: o.Modules, Follow: !o.Once, Lines: o.Lines, Since: o.Since, Times: o.Times}}
 	if f.positions == nil {
 		f.positions = map[string]wire.LogPosition{}
 	}
-	last, backoff, idle := time.Now(), 50*time.Millisecond, 0
+	last, waits, idle := time.Now(), newBackoff(2*time.Second), 0
 	for {
 		before := f.given
 		err := f.stream(ctx)
@@ -58,21 +58,22 @@ func (c *Client) FollowRun(ctx context.Context, id pipeline.RunID, o FollowOptio
 		}
 		if f.given > before {
 			// It went well until it broke.
-			last, backoff, idle = time.Now(), 50*time.Millisecond, 0
-		} else if time.Since(last) > c.cfg.FollowFor {
+			last, idle = time.Now(), 0
+			waits.Reset()
+		} else if time.Since(last) > runs.calls.cfg.FollowFor {
 			return err
 		}
 		// Every node is tried once without a pause.
-		if idle++; idle <= c.nodes.len() {
+		if idle++; idle <= runs.calls.nodes.len() {
 			continue
 		}
-		if c.cfg.OnRetry != nil {
-			c.cfg.OnRetry(err, backoff)
+		wait := waits.NextBackOff()
+		if runs.calls.cfg.OnRetry != nil {
+			runs.calls.cfg.OnRetry(err, wait)
 		}
-		if !sleep(ctx, backoff) {
+		if !sleep(ctx, wait) {
 			return contextError(ctx)
 		}
-		backoff = min(2*backoff, 2*time.Second)
 	}
 }
 
@@ -99,7 +100,7 @@ var errGap = &pipeline.Error{Kind: pipeline.Unavailable, Message: "the stream le
 
 // follower is the state of one FollowRun.
 type follower struct {
-	c         *Client
+	c         *caller
 	id        pipeline.RunID
 	request   wire.FollowRequest // but for the positions
 	positions map[string]wire.LogPosition
@@ -222,15 +223,15 @@ func (f *follower) give(e wire.LogEvent) error {
 	return nil
 }
 
-// WatchRun gives a run to fn, whole, now and whenever it changed, until it is
+// Watch gives a run to fn, whole, now and whenever it changed, until it is
 // over (that state is given too), fn fails, or ctx ends. fn is called from this
 // goroutine; its error is returned as it is.
-func (c *Client) WatchRun(ctx context.Context, id pipeline.RunID, fn func(wire.Run) error) error {
+func (runs Runs) Watch(ctx context.Context, id pipeline.RunID, fn func(wire.Run) error) error {
 	const wait = 30 * time.Second
-	if err := c.meet(ctx); err != nil {
+	if err := runs.calls.meet(ctx); err != nil {
 		return err
 	}
-	run, err := c.Run(ctx, id)
+	run, err := runs.Get(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -244,16 +245,16 @@ func (c *Client) WatchRun(ctx context.Context, id pipeline.RunID, fn func(wire.R
 		}
 		for {
 			var next wire.Run
-			next, err = c.WaitRun(ctx, id, run.Index, wait, run.Index)
+			next, err = runs.Wait(ctx, id, run.Index, wait, run.Index)
 			if err == nil && next.Index < run.Index {
-				next, err = c.Run(ctx, id) // another history: a restored state
+				next, err = runs.Get(ctx, id) // another history: a restored state
 			} else if err == nil && next.Index == run.Index && next.State == run.State {
 				last = time.Now()
 				continue
 			} else if err == nil {
 				next.Modules = merge(run.Modules, next.Modules)
 			}
-			c.learnSoon(ctx)
+			runs.calls.learnSoon(ctx)
 			if err == nil {
 				run, last = next, time.Now()
 				break
@@ -261,7 +262,7 @@ func (c *Client) WatchRun(ctx context.Context, id pipeline.RunID, fn func(wire.R
 			if ctx.Err() != nil {
 				return contextError(ctx)
 			}
-			if !passing(err) || time.Since(last) > c.cfg.FollowFor {
+			if !passing(err) || time.Since(last) > runs.calls.cfg.FollowFor {
 				return err
 			}
 			if !sleep(ctx, 250*time.Millisecond) {

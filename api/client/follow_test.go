@@ -114,7 +114,7 @@ func TestFollowRun_byteExact(t *testing.T) {
 		c := newClient(t, client.Config{Addresses: urls})
 		got, ends := map[string][][]byte{}, map[string]int{}
 		runEnds := 0
-		err := c.FollowRun(t.Context(), "r1", client.FollowOptions{}, func(e wire.LogEvent) error {
+		err := c.Runs().Follow(t.Context(), "r1", client.FollowOptions{}, func(e wire.LogEvent) error {
 			if e.RunEnd {
 				runEnds++
 				return nil
@@ -197,7 +197,7 @@ func TestFollowRun_survivesItsNode(t *testing.T) {
 		first.CloseClientConnections()
 	}()
 	var got strings.Builder
-	err := c.FollowRun(t.Context(), "r1", client.FollowOptions{}, func(e wire.LogEvent) error {
+	err := c.Runs().Follow(t.Context(), "r1", client.FollowOptions{}, func(e wire.LogEvent) error {
 		got.WriteString(e.Text)
 		return nil
 	})
@@ -228,7 +228,7 @@ func TestFollowRun_errors(t *testing.T) {
 	srv := serve(t, b, nil)
 	c := newClient(t, client.Config{FollowFor: 200 * time.Millisecond}, srv)
 	follow := func(fn func(wire.LogEvent) error) error {
-		return c.FollowRun(t.Context(), "r1", client.FollowOptions{}, fn)
+		return c.Runs().Follow(t.Context(), "r1", client.FollowOptions{}, fn)
 	}
 	if err := follow(nil); pipeline.KindOf(err) != pipeline.NotFound || calls.Load() != 1 {
 		t.Errorf("no such run: %v after %d calls", err, calls.Load())
@@ -242,11 +242,11 @@ func TestFollowRun_errors(t *testing.T) {
 	if err := follow(func(wire.LogEvent) error { return stop }); err != stop {
 		t.Errorf("got %v, want the callback's own error", err)
 	}
-	if err := c.FollowRun(t.Context(), "r1", client.FollowOptions{Once: true}, func(wire.LogEvent) error { return nil }); err != nil {
+	if err := c.Runs().Follow(t.Context(), "r1", client.FollowOptions{Once: true}, func(wire.LogEvent) error { return nil }); err != nil {
 		t.Errorf("once: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	if err := c.FollowRun(ctx, "r1", client.FollowOptions{}, func(wire.LogEvent) error { cancel(); return nil }); pipeline.KindOf(err) != pipeline.Canceled {
+	if err := c.Runs().Follow(ctx, "r1", client.FollowOptions{}, func(wire.LogEvent) error { cancel(); return nil }); pipeline.KindOf(err) != pipeline.Canceled {
 		t.Errorf("cancelled: %v", err)
 	}
 }
@@ -269,7 +269,7 @@ func TestFollowRun_silentNode(t *testing.T) {
 		return send(wire.LogEvent{RunEnd: true})
 	}}, nil)
 	c := newClient(t, client.Config{StreamIdle: 100 * time.Millisecond, CallTimeout: 300 * time.Millisecond}, dead, alive)
-	if err := c.FollowRun(t.Context(), "r1", client.FollowOptions{}, func(wire.LogEvent) error { return nil }); err != nil {
+	if err := c.Runs().Follow(t.Context(), "r1", client.FollowOptions{}, func(wire.LogEvent) error { return nil }); err != nil {
 		t.Error(err)
 	}
 }
@@ -291,7 +291,7 @@ func TestWatchRun(t *testing.T) {
 			return answers[calls.Add(1)-1], nil
 		}}
 	var got []string
-	err := newClient(t, client.Config{}, serve(t, b, nil)).WatchRun(t.Context(), "r1", func(r wire.Run) error {
+	err := newClient(t, client.Config{}, serve(t, b, nil)).Runs().Watch(t.Context(), "r1", func(r wire.Run) error {
 		s := string(r.State)
 		for _, m := range r.Modules {
 			s += " " + m.Name + "=" + string(m.State)
@@ -331,12 +331,12 @@ func TestFollowRun_lines(t *testing.T) {
 	c := newClient(t, client.Config{FollowFor: 100 * time.Millisecond}, serve(t, b, nil))
 	var got strings.Builder
 	take := func(e wire.LogEvent) error { got.WriteString(e.Text); return nil }
-	if err := c.FollowRun(t.Context(), "r1", client.FollowOptions{Lines: 2, Times: true}, take); err == nil || got.String() != "x" {
+	if err := c.Runs().Follow(t.Context(), "r1", client.FollowOptions{Lines: 2, Times: true}, take); err == nil || got.String() != "x" {
 		t.Errorf("a gap in a later attempt: %q, %v", got.String(), err)
 	}
 	second = 0
 	got.Reset()
-	if err := c.FollowRun(t.Context(), "r1", client.FollowOptions{Lines: 2, Times: true}, take); err != nil || got.String() != "xy" {
+	if err := c.Runs().Follow(t.Context(), "r1", client.FollowOptions{Lines: 2, Times: true}, take); err != nil || got.String() != "xy" {
 		t.Errorf("got %q, %v", got.String(), err)
 	}
 }

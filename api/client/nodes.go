@@ -134,7 +134,10 @@ func (n *nodes) everWorked() bool {
 // Learn asks for the members of the cluster and keeps their addresses, so that
 // the client survives the node it was given. It does nothing where it did so a
 // moment ago.
-func (c *Client) Learn(ctx context.Context) error {
+func (c *Client) Learn(ctx context.Context) error { return c.calls.learnMembers(ctx) }
+
+// learnMembers is Client.Learn.
+func (c *caller) learnMembers(ctx context.Context) error {
 	if c.pinned {
 		return nil
 	}
@@ -144,29 +147,29 @@ func (c *Client) Learn(ctx context.Context) error {
 	if fresh {
 		return nil
 	}
-	_, err := c.Members(ctx)
+	_, err := Cluster{c}.Members(ctx)
 	return err
 }
 
 // learnSoon is Learn for calls that go on without it, with what they know. It
 // is called while a node answers, and so as a rule takes no time to speak of.
-func (c *Client) learnSoon(ctx context.Context) {
+func (c *caller) learnSoon(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, learnWithin)
 	defer cancel()
-	_ = c.Learn(ctx) // there is one address less to go to, at worst
+	_ = c.learnMembers(ctx) // there is one address less to go to, at worst
 }
 
 // meet is learnSoon at the beginning of something long. It fails where nobody
 // ever answered, which is better said at once.
-func (c *Client) meet(ctx context.Context) error {
-	if err := c.Learn(ctx); err != nil && (ctx.Err() != nil || !c.pinned && !c.nodes.everWorked()) {
+func (c *caller) meet(ctx context.Context) error {
+	if err := c.learnMembers(ctx); err != nil && (ctx.Err() != nil || !c.pinned && !c.nodes.everWorked()) {
 		return err
 	}
 	return nil
 }
 
 // learn keeps what a list of members tells.
-func (c *Client) learn(list wire.MemberList) {
+func (c *caller) learn(list wire.MemberList) {
 	if c.pinned {
 		return
 	}

@@ -21,7 +21,7 @@ func (p *program) approveCommand() *cli.Command {
 			jsonFlag(),
 		},
 		Action: p.action(1, 2, func(ctx context.Context, cmd *cli.Command) error {
-			return p.decide(ctx, cmd, "comment", (*client.Client).Approve)
+			return p.decide(ctx, cmd, "comment", client.Modules.Approve)
 		}),
 	}
 }
@@ -35,13 +35,13 @@ func (p *program) rejectCommand() *cli.Command {
 			jsonFlag(),
 		},
 		Action: p.action(1, 2, func(ctx context.Context, cmd *cli.Command) error {
-			return p.decide(ctx, cmd, "reason", (*client.Client).Reject)
+			return p.decide(ctx, cmd, "reason", client.Modules.Reject)
 		}),
 	}
 }
 
 // decide sends a decision about a module.
-func (p *program) decide(ctx context.Context, cmd *cli.Command, flag string, call func(*client.Client, context.Context, pipeline.RunID, string, string) (wire.Module, error)) error {
+func (p *program) decide(ctx context.Context, cmd *cli.Command, flag string, call func(client.Modules, context.Context, pipeline.RunID, string, string) (wire.Module, error)) error {
 	id, err := runArg(cmd, 0)
 	if err != nil {
 		return err
@@ -62,7 +62,7 @@ func (p *program) decide(ctx context.Context, cmd *cli.Command, flag string, cal
 			return err
 		}
 	}
-	m, err := call(c, ctx, id, module, text)
+	m, err := call(c.Modules(), ctx, id, module, text)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (p *program) decide(ctx context.Context, cmd *cli.Command, flag string, cal
 
 // theOneThatWaits finds the module of a run that waits for an approval.
 func theOneThatWaits(ctx context.Context, c *client.Client, id pipeline.RunID) (string, error) {
-	r, err := c.Run(ctx, id)
+	r, err := c.Runs().Get(ctx, id)
 	if err != nil {
 		return "", err
 	}

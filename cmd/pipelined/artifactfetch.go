@@ -209,7 +209,7 @@ func (f *artifactFetch) fetchBundle(ctx context.Context, b bundled) error {
 	}
 	slices.Sort(digests)
 	p := &placing{f: f, left: b}
-	in, err := f.c.Bundle(ctx, digests)
+	in, err := f.c.Blobs().GetBundle(ctx, digests)
 	if err == nil {
 		// Where it broke off, what is left is asked for below.
 		_, _ = storage.ReadBundle(ctx, in, storage.BundleLimits{BlobBytes: wire.MaxBundledBlob, Blobs: len(b)}, p)
@@ -346,7 +346,7 @@ func (f *artifactFetch) bring(ctx context.Context, a artifactFile, out *os.File)
 		return a.Mode, have, nil // it lacked its name only
 	}
 	if err == nil && have > 0 && have < a.Size && a.Digest != "" {
-		if in, oerr := f.c.BlobFrom(ctx, a.Digest, a.Size, have, sum); oerr == nil {
+		if in, oerr := f.c.Blobs().GetFrom(ctx, a.Digest, a.Size, have, sum); oerr == nil {
 			n, cerr := io.Copy(out, in)
 			_ = in.Close() // it was only read
 			if cerr == nil && matches(a, sum) {
@@ -364,7 +364,7 @@ func (f *artifactFetch) bring(ctx context.Context, a artifactFile, out *os.File)
 	if err != nil {
 		return 0, 0, f.failed(a, err)
 	}
-	in, head, err := f.c.OpenArtifact(ctx, f.run, a.Module, a.Path)
+	in, head, err := f.c.Artifacts().Open(ctx, f.run, a.Module, a.Path)
 	if err != nil {
 		return 0, 0, gone(err)
 	}

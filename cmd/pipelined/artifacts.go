@@ -38,7 +38,7 @@ func (p *program) artifacts(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	list, err := c.Artifacts(ctx, id, module)
+	list, err := c.Artifacts().List(ctx, id, module)
 	if err != nil {
 		return err
 	}

@@ -82,11 +82,11 @@ func (p *program) lookUp(ctx context.Context, cmd *cli.Command, c *client.Client
 			return wire.CacheForecast{}, wrap("read the listing of the workspace", err)
 		}
 		defer listing.Close()
-		if err := c.PutBlob(ctx, w.digest, listing); err != nil {
+		if err := c.Blobs().Put(ctx, w.digest, listing); err != nil {
 			return wire.CacheForecast{}, err
 		}
 	}
-	return c.CacheLookup(ctx, j.request)
+	return c.Cache().Lookup(ctx, j.request)
 }
 
 func (p *program) printForecast(f *wire.ModuleForecast) {
@@ -169,7 +169,7 @@ func (p *program) listCache(ctx context.Context, cmd *cli.Command) error {
 	}
 	all := wire.CacheList{}
 	all.Entries, err = pages(func(cursor string) ([]wire.CacheEntry, string, error) {
-		page, err := c.Cache(ctx, cmd.String("pipeline"), 1000, cursor)
+		page, err := c.Cache().List(ctx, cmd.String("pipeline"), 1000, cursor)
 		return page.Entries, page.Cursor, err
 	})
 	if err != nil {
@@ -207,7 +207,7 @@ func pages[T any](page func(cursor string) ([]T, string, error)) ([]T, error) {
 func (p *program) listTools(ctx context.Context, cmd *cli.Command, c *client.Client, kind string) (err error) {
 	all := wire.ToolList{}
 	all.Entries, err = pages(func(cursor string) ([]wire.ToolEntry, string, error) {
-		page, err := c.CacheTools(ctx, kind, 1000, cursor)
+		page, err := c.Cache().Tools(ctx, kind, 1000, cursor)
 		return page.Entries, page.Cursor, err
 	})
 	if err != nil {
@@ -230,7 +230,7 @@ func (p *program) cacheStats(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	s, err := c.CacheStats(ctx)
+	s, err := c.Cache().Stats(ctx)
 	if err != nil {
 		return err
 	}
@@ -283,7 +283,7 @@ func (p *program) pruneCache(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	out, err := c.CachePrune(ctx, in)
+	out, err := c.Cache().Prune(ctx, in)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ func (p *program) cancelCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			run, err := c.Cancel(ctx, id, cmd.String("reason"))
+			run, err := c.Runs().Cancel(ctx, id, cmd.String("reason"))
 			if err != nil {
 				return err
 			}

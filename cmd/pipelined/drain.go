@@ -38,7 +38,7 @@ func (p *program) drainCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			if err := c.Drain(ctx, node, wire.DrainRequest{Off: off, DeadlineSeconds: deadline.Seconds()}); err != nil {
+			if err := c.Cluster().Drain(ctx, node, wire.DrainRequest{Off: off, DeadlineSeconds: deadline.Seconds()}); err != nil {
 				return err
 			}
 			text := "gets no more work"
@@ -80,7 +80,7 @@ func (p *program) leaveCommand() *cli.Command {
 					return failf(exitFailed, "leave: nothing was changed")
 				}
 			}
-			if err := c.Leave(ctx, ""); err != nil {
+			if err := c.Cluster().Leave(ctx, ""); err != nil {
 				return err
 			}
 			p.tell("%s leaves the cluster", h.Node)

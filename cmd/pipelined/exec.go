@@ -51,7 +51,7 @@ func (p *program) exec(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	stream, err := c.Exec(ctx, id, module, in)
+	stream, err := c.Modules().Exec(ctx, id, module, in)
 	if err != nil {
 		return err
 	}

@@ -74,14 +74,14 @@ const settleLimit = 2 * time.Second
 
 // settleLeftovers waits a moment for the end of the runs that were cancelled.
 func settleLeftovers(ctx context.Context, c *client.Client) error {
-	list, err := c.Runs(ctx, client.ListOptions{Limit: leftoverRuns, State: pipeline.RunCancelling})
+	list, err := c.Runs().List(ctx, client.ListOptions{Limit: leftoverRuns, State: pipeline.RunCancelling})
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
 	for _, r := range list.Runs {
-		_, _ = terminal.FinalRun(ctx, c, r.ID) // else it is shown as what it is: cancelling
+		_, _ = terminal.FinalRun(ctx, c.Runs(), r.ID) // else it is shown as what it is: cancelling
 	}
 	return nil
 }

@@ -65,7 +65,7 @@ func listRuns(ctx context.Context, c *client.Client, limit int, o client.ListOpt
 		if limit > 0 {
 			o.Limit = min(listPage, limit-len(out.Runs))
 		}
-		page, err := c.Runs(ctx, o)
+		page, err := c.Runs().List(ctx, o)
 		if err != nil {
 			return out, err
 		}

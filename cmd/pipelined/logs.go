@@ -60,7 +60,7 @@ func (p *program) logs(ctx context.Context, cmd *cli.Command) error {
 	}
 	if o.Once && module != "" && attempt == 0 {
 		// Of one module, without -f, it is the newest attempt.
-		r, info, err := c.Log(ctx, id, module, client.LogOptions{})
+		r, info, err := c.Modules().Log(ctx, id, module, client.LogOptions{})
 		if err != nil {
 			return cause(ctx, err)
 		}
@@ -74,7 +74,7 @@ func (p *program) logs(ctx context.Context, cmd *cli.Command) error {
 		o.Positions = map[string]wire.LogPosition{module: {Attempt: attempt}}
 	}
 	printer := terminal.NewLogPrinter(p.console(), terminal.LogStyle{Attempt: attempt, Raw: module != "", JSON: cmd.Bool("json"), Times: o.Times})
-	err = c.FollowRun(ctx, id, o, printer.Event)
+	err = c.Runs().Follow(ctx, id, o, printer.Event)
 	printer.End()
 	if errors.Is(err, terminal.ErrLogComplete) {
 		err = nil
@@ -100,7 +100,7 @@ func (p *program) logPart(cmd *cli.Command) (client.FollowOptions, error) {
 
 // printLog copies the output of one attempt as far as it is there.
 func (p *program) printLog(ctx context.Context, c *client.Client, id pipeline.RunID, module string, attempt int) error {
-	r, _, err := c.Log(ctx, id, module, client.LogOptions{Attempt: attempt})
+	r, _, err := c.Modules().Log(ctx, id, module, client.LogOptions{Attempt: attempt})
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func (p *program) membersCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			list, err := c.Members(ctx)
+			list, err := c.Cluster().Members(ctx)
 			if err != nil {
 				return err
 			}
@@ -61,7 +61,7 @@ func (p *program) workersCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			list, err := c.Workers(ctx)
+			list, err := c.Workers().List(ctx)
 			if err != nil {
 				return err
 			}

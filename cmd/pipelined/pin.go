@@ -12,14 +12,14 @@ import (
 
 func (p *program) pinCommand() *cli.Command {
 	return p.pinning("pin", "keeps a run with its logs and artifacts", "Neither the number and age of runs nor sizes, quotas and times of logs and artifacts let it go, until pipelined unpin RUN.",
-		"run %s is kept", (*client.Client).Pin)
+		"run %s is kept", client.Runs.Pin)
 }
 
 func (p *program) unpinCommand() *cli.Command {
-	return p.pinning("unpin", "lets the limits hold for a run again", "", "the limits hold for run %s again", (*client.Client).Unpin)
+	return p.pinning("unpin", "lets the limits hold for a run again", "", "the limits hold for run %s again", client.Runs.Unpin)
 }
 
-func (p *program) pinning(name, usage, description, done string, call func(*client.Client, context.Context, pipeline.RunID) (wire.RunSummary, error)) *cli.Command {
+func (p *program) pinning(name, usage, description, done string, call func(client.Runs, context.Context, pipeline.RunID) (wire.RunSummary, error)) *cli.Command {
 	return &cli.Command{
 		Name: name, Usage: usage, ArgsUsage: "RUN", Description: description,
 		Flags: []cli.Flag{jsonFlag()},
@@ -32,7 +32,7 @@ func (p *program) pinning(name, usage, description, done string, call func(*clie
 			if err != nil {
 				return err
 			}
-			run, err := call(c, ctx, id)
+			run, err := call(c.Runs(), ctx, id)
 			if err != nil {
 				return err
 			}

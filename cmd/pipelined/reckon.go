@@ -20,7 +20,7 @@ func (p *program) reckon(ctx context.Context, cmd *cli.Command, c *client.Client
 		return // the plan has told of it
 	}
 	defer j.close()
-	e, err := c.Estimate(ctx, j.request)
+	e, err := c.Runs().Estimate(ctx, j.request)
 	if pipeline.KindOf(err) == pipeline.NotFound && p.address == "" {
 		return // an older node
 	}

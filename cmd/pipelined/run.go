@@ -101,9 +101,9 @@ func (p *program) runPipeline(ctx context.Context, cmd *cli.Command) error {
 	o := watchOptions{json: cmd.Bool("json"), signals: signals, address: e.address}
 	if p.interactive && p.stderr.Terminal {
 		o.asker = &terminal.ApprovalPrompt{User: whoami(), Stdin: p.stdin, Decide: func(ctx context.Context, module string, yes bool) error {
-			call := c.Reject
+			call := c.Modules().Reject
 			if yes {
-				call = c.Approve
+				call = c.Modules().Approve
 			}
 			_, err := call(ctx, created.ID, module, "")
 			return err
@@ -271,13 +271,13 @@ func (p *program) followEmbedded(ctx context.Context, e *embedded, c *client.Cli
 		} else {
 			p.say("cancelling the run; Ctrl-C again kills it")
 		}
-		_, err := c.Cancel(following, id, reason)
+		_, err := c.Runs().Cancel(following, id, reason)
 		if pipeline.KindOf(err) == pipeline.Conflict {
 			err = nil // it has ended meanwhile
 		}
 		return err
 	}
-	ended, err := p.watchRun(following, c, id, o)
+	ended, err := p.watchRun(following, c.Runs(), id, o)
 	abort(nil)
 	<-done
 	if ended && first != nil {
@@ -300,13 +300,13 @@ func (e *embedded) cancelRun(c *client.Client, id pipeline.RunID, reason string)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), cancelLimit)
 	defer cancel()
-	_, _ = c.Cancel(ctx, id, reason) // cancelled before, or left for the next run to cancel
+	_, _ = c.Runs().Cancel(ctx, id, reason) // cancelled before, or left for the next run to cancel
 }
 
 // cancelLeftovers cancels runs that a process left behind that was killed:
 // `run` is here and now, and the node would go on with them.
 func cancelLeftovers(ctx context.Context, c *client.Client) error {
-	list, err := c.Runs(ctx, client.ListOptions{Limit: leftoverRuns})
+	list, err := c.Runs().List(ctx, client.ListOptions{Limit: leftoverRuns})
 	if err != nil {
 		return err
 	}
@@ -314,7 +314,7 @@ func cancelLeftovers(ctx context.Context, c *client.Client) error {
 		if r.State.Final() || r.State == pipeline.RunCancelling {
 			continue
 		}
-		if _, err := c.Cancel(ctx, r.ID, "its process was killed"); err != nil && pipeline.KindOf(err) != pipeline.Conflict {
+		if _, err := c.Runs().Cancel(ctx, r.ID, "its process was killed"); err != nil && pipeline.KindOf(err) != pipeline.Conflict {
 			return err
 		}
 	}

@@ -41,28 +41,28 @@ func (p *program) schedulesCommand() *cli.Command {
 			{Name: "show", Usage: "shows a schedule and what became of its last ticks", ArgsUsage: "NAME", Flags: []cli.Flag{jsonFlag()},
 				Action: p.action(1, 1, p.showSchedule)},
 			one("pause", "lets a schedule make no runs; those that there are go on", func(ctx context.Context, c *client.Client, name string) error {
-				_, err := c.PauseSchedule(ctx, name)
+				_, err := c.Schedules().Pause(ctx, name)
 				if err == nil {
 					p.tell("schedule %s is paused; what is due meanwhile is passed over", name)
 				}
 				return err
 			}),
 			one("resume", "lets a paused schedule make runs again, from now on", func(ctx context.Context, c *client.Client, name string) error {
-				s, err := c.ResumeSchedule(ctx, name)
+				s, err := c.Schedules().Resume(ctx, name)
 				if err == nil {
 					p.tell("schedule %s goes on%s", name, p.nextText(&s, ": next "))
 				}
 				return err
 			}),
 			one("trigger", "makes a run of a schedule now and prints its id, also where it is paused", func(ctx context.Context, c *client.Client, name string) error {
-				run, err := c.TriggerSchedule(ctx, name)
+				run, err := c.Schedules().Trigger(ctx, name)
 				if err == nil {
 					fmt.Fprintln(p.stdout, run.ID)
 				}
 				return err
 			}),
 			one("rm", "removes a schedule; its runs stay", func(ctx context.Context, c *client.Client, name string) error {
-				err := c.RemoveSchedule(ctx, name)
+				err := c.Schedules().Remove(ctx, name)
 				if err == nil {
 					p.tell("schedule %s is removed", name)
 				}
@@ -77,7 +77,7 @@ func (p *program) listSchedules(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	list, err := c.Schedules(ctx)
+	list, err := c.Schedules().List(ctx)
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (p *program) showSchedule(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	s, err := c.Schedule(ctx, cmd.Args().First())
+	s, err := c.Schedules().Get(ctx, cmd.Args().First())
 	if err != nil {
 		return err
 	}
@@ -168,7 +168,7 @@ func (p *program) clock(t time.Time, zone string) string {
 
 // register registers a pipeline for its schedule, in the place of submitting it.
 func (p *program) register(ctx context.Context, c *client.Client, j *job, asJSON bool) error {
-	s, err := c.RegisterWith(ctx, j.key, &j.request, j.send)
+	s, err := c.Schedules().RegisterWith(ctx, j.key, &j.request, j.send)
 	j.workspace.remember()
 	if err != nil {
 		return p.explain(cause(ctx, err))

@@ -46,7 +46,7 @@ func (p *program) secretsCommand() *cli.Command {
 						return err
 					}
 					name := cmd.Args().First()
-					if err := c.DeleteSecret(ctx, name); err != nil {
+					if err := c.Secrets().Delete(ctx, name); err != nil {
 						return err
 					}
 					p.tell("secret %s is removed", name)
@@ -73,7 +73,7 @@ func (p *program) setSecret(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	out, err := c.SetSecret(ctx, name, value)
+	out, err := c.Secrets().Set(ctx, name, value)
 	if err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func (p *program) listSecrets(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	list, err := c.Secrets(ctx)
+	list, err := c.Secrets().List(ctx)
 	if err != nil {
 		return err
 	}

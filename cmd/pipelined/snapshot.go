@@ -139,13 +139,13 @@ func (w *workspace) send(ctx context.Context, at *client.Client) error {
 // which it may know: to name each of them takes longer than all the rest.
 func (w *workspace) lacking(ctx context.Context, at *client.Client) ([]pipeline.Digest, error) {
 	if len(w.tree) > fewFiles {
-		missing, err := at.MissingOf(ctx, w.digest)
+		missing, err := at.Blobs().MissingOf(ctx, w.digest)
 		if pipeline.KindOf(err) != pipeline.Invalid {
 			return missing, err
 		}
 		// A node of an earlier version does not know the question.
 	}
-	return at.Missing(ctx, append(w.tree.Digests(), w.digest))
+	return at.Blobs().Missing(ctx, append(w.tree.Digests(), w.digest))
 }
 
 // upload sends blobs, small ones together.
@@ -161,7 +161,7 @@ func (w *workspace) upload(ctx context.Context, at *client.Client, blobs []pipel
 			return err
 		}
 		bundle, total = bundle[:0], 0
-		_, err := at.PutBundle(ctx, bytes.NewReader(buf.Bytes()))
+		_, err := at.Blobs().PutBundle(ctx, bytes.NewReader(buf.Bytes()))
 		return wrap("send the workspace", err)
 	}
 	for _, d := range blobs {
@@ -191,7 +191,7 @@ func (w *workspace) sendLarge(ctx context.Context, at *client.Client, d pipeline
 		return wrap("send the workspace", err)
 	}
 	defer r.Close()
-	return wrap("send the workspace", at.PutBlob(ctx, d, r))
+	return wrap("send the workspace", at.Blobs().Put(ctx, d, r))
 }
 
 // close removes the spool.

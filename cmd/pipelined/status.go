@@ -33,7 +33,7 @@ func (p *program) statusCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			run, err := c.Run(ctx, id)
+			run, err := c.Runs().Get(ctx, id)
 			if err != nil {
 				return err
 			}
@@ -140,7 +140,7 @@ func (p *program) clusterStatus(ctx context.Context, asJSON bool) error {
 	if s.Health, err = c.Health(ctx); err != nil {
 		return err
 	}
-	members, err := c.Members(ctx)
+	members, err := c.Cluster().Members(ctx)
 	if err != nil {
 		return err
 	}

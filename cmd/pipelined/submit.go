@@ -74,7 +74,7 @@ func (p *program) submit(ctx context.Context, cmd *cli.Command) error {
 	}
 	// Where submit is interrupted the run goes on, so its name must be known.
 	p.tell("run %s (number %d) of %s", created.ID, created.Number, job.source.file.Name())
-	_, err = p.watchRun(ctx, c, created.ID, watchOptions{json: cmd.Bool("json"), signals: signals,
+	_, err = p.watchRun(ctx, c.Runs(), created.ID, watchOptions{json: cmd.Bool("json"), signals: signals,
 		interrupt: func(ctx context.Context, _ os.Signal) error { return p.detachOrCancel(ctx, c, created.ID, signals) }})
 	return err
 }
@@ -137,7 +137,7 @@ func (j *job) takeFiles(ctx context.Context, p *program) error {
 // submit sends the files and then asks for the run, both at one node; where
 // that dies, at another one. The same key makes one run of it.
 func (j *job) submit(ctx context.Context, c *client.Client) (wire.RunCreated, error) {
-	return c.SubmitWith(ctx, j.key, &j.request, j.send)
+	return c.Runs().SubmitWith(ctx, j.key, &j.request, j.send)
 }
 
 // send sends the files; those that changed since the snapshot make another
@@ -233,7 +233,7 @@ func (p *program) detachOrCancel(ctx context.Context, c *client.Client, id pipel
 	case strings.HasPrefix(answer, "d"):
 		return left(id)
 	case strings.HasPrefix(answer, "c"):
-		if _, err := c.Cancel(ctx, id, "cancelled from the keyboard"); err != nil && pipeline.KindOf(err) != pipeline.Conflict {
+		if _, err := c.Runs().Cancel(ctx, id, "cancelled from the keyboard"); err != nil && pipeline.KindOf(err) != pipeline.Conflict {
 			return err
 		}
 	}

@@ -43,7 +43,7 @@ func (p *program) tokenCommand() *cli.Command {
 						return err
 					}
 					id := cmd.Args().First()
-					if err := c.DeleteToken(ctx, id); err != nil {
+					if err := c.Tokens().Delete(ctx, id); err != nil {
 						return err
 					}
 					p.tell("token %s is revoked", id)
@@ -68,7 +68,7 @@ func (p *program) createToken(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	out, err := c.CreateToken(ctx, wire.TokenRequest{Name: cmd.String("name"), Role: role, TTLSeconds: ttl.Seconds()})
+	out, err := c.Tokens().Create(ctx, wire.TokenRequest{Name: cmd.String("name"), Role: role, TTLSeconds: ttl.Seconds()})
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func (p *program) listTokens(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	list, err := c.Tokens(ctx)
+	list, err := c.Tokens().List(ctx)
 	if err != nil {
 		return err
 	}

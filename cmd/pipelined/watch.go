@@ -37,7 +37,7 @@ func (p *program) watchCommand() *cli.Command {
 					return wrap("write output", err)
 				}
 			}
-			_, err = p.watchRun(ctx, c, id, o)
+			_, err = p.watchRun(ctx, c.Runs(), id, o)
 			return err
 		}),
 	}
@@ -58,7 +58,7 @@ func (p *program) waitCommand() *cli.Command {
 				return err
 			}
 			_ = c.Learn(ctx) // so that it survives the node it talks to; without it there is one address less
-			run, err := terminal.FinalRun(ctx, c, id)
+			run, err := terminal.FinalRun(ctx, c.Runs(), id)
 			if err != nil {
 				return err
 			}

@@ -38,11 +38,11 @@ func (p *program) again(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	before, err := c.Run(ctx, id)
+	before, err := c.Runs().Get(ctx, id)
 	if err != nil {
 		return err
 	}
-	run, err := c.Retry(ctx, id, cmd.StringSlice("from"))
+	run, err := c.Runs().Retry(ctx, id, cmd.StringSlice("from"))
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func (p *program) again(ctx context.Context, cmd *cli.Command) error {
 	p.tell("run %s goes on: %d of %d modules are done", run.ID, run.ModulesDone, run.ModuleCount)
 	signals, back := p.signals()
 	defer back()
-	_, err = p.watchRun(ctx, c, id, watchOptions{json: cmd.Bool("json"), positions: shown(&before), signals: signals,
+	_, err = p.watchRun(ctx, c.Runs(), id, watchOptions{json: cmd.Bool("json"), positions: shown(&before), signals: signals,
 		interrupt: func(ctx context.Context, _ os.Signal) error { return p.detachOrCancel(ctx, c, id, signals) }})
 	return err
 }
@@ -91,7 +91,7 @@ func (p *program) whyCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			why, err := c.Why(ctx, id, module)
+			why, err := c.Runs().Why(ctx, id, module)
 			if err != nil {
 				return err
 			}
@@ -119,7 +119,7 @@ func (p *program) locksCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			list, err := c.Locks(ctx)
+			list, err := c.Cluster().Locks(ctx)
 			if err != nil {
 				return err
 			}

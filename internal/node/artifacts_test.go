@@ -27,7 +27,7 @@ func TestArtifacts(t *testing.T) {
 		t.Fatal(r.State, r.Reason)
 	}
 	second, c2 := openNode(t, Config{Name: "n2", Join: []string{first.cluster.Addresses().Gossip}})
-	list, err := c2.Artifacts(t.Context(), r.ID, "")
+	list, err := c2.Artifacts().List(t.Context(), r.ID, "")
 	if err != nil || len(list.Artifacts) != 6 {
 		t.Fatalf("%v, %v", list, err)
 	}
@@ -43,7 +43,7 @@ func TestArtifacts(t *testing.T) {
 	}
 	defer store.Close()
 	nowhere := storage.DigestOf([]byte("nowhere"))
-	in, err := c2.Bundle(t.Context(), append(want, nowhere))
+	in, err := c2.Blobs().GetBundle(t.Context(), append(want, nowhere))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestArtifacts(t *testing.T) {
 
 	// One by one.
 	read := func(path string) (string, error) {
-		in, _, err := c.OpenArtifact(t.Context(), r.ID, "gen", path)
+		in, _, err := c.Artifacts().Open(t.Context(), r.ID, "gen", path)
 		if err != nil {
 			return "", err
 		}

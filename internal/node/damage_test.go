@@ -78,7 +78,7 @@ func TestNode_damagedRaft(t *testing.T) {
 		}
 		return voters()
 	})
-	if again, err := c.Run(t.Context(), made.ID); err != nil || again.State != pipeline.RunSucceeded {
+	if again, err := c.Runs().Get(t.Context(), made.ID); err != nil || again.State != pipeline.RunSucceeded {
 		t.Errorf("what was before: %+v, %v", again, err)
 	}
 }

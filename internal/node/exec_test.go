@@ -16,7 +16,7 @@ import (
 // session collects what a process at a node writes until it ends.
 func session(t *testing.T, c *client.Client, id pipeline.RunID, module, input string, in wire.ExecRequest) (string, wire.ExecStatus) {
 	t.Helper()
-	stream, err := c.Exec(t.Context(), id, module, in)
+	stream, err := c.Modules().Exec(t.Context(), id, module, in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func session(t *testing.T, c *client.Client, id pipeline.RunID, module, input st
 func TestExec(t *testing.T) {
 	first, c := openNode(t, Config{Name: "n1", KeepWork: true})
 	_, c2 := openNode(t, Config{Name: "n2", KeepWork: true, Join: []string{first.cluster.Addresses().Gossip}})
-	token, err := c.CreateToken(t.Context(), wire.TokenRequest{Role: "admin"})
+	token, err := c.Tokens().Create(t.Context(), wire.TokenRequest{Role: "admin"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,13 +85,13 @@ func TestExec(t *testing.T) {
     command    = ["true"]
   }
 }`, gate)
-	made, err := nodes[0].Submit(t.Context(), client.NewKey(), wire.SubmitRequest{Source: source, FileName: "test.hcl"})
+	made, err := nodes[0].Runs().Submit(t.Context(), client.NewKey(), wire.SubmitRequest{Source: source, FileName: "test.hcl"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	id := made.ID
 	eventually(t, func() error {
-		r, err := nodes[0].Run(t.Context(), id)
+		r, err := nodes[0].Runs().Get(t.Context(), id)
 		if err == nil && (r.Modules[0].State != pipeline.ModuleRunning || r.Modules[1].State != pipeline.ModuleFailed) {
 			err = fmt.Errorf("m is %s, fails is %s", r.Modules[0].State, r.Modules[1].State)
 		}
@@ -113,7 +113,7 @@ func TestExec(t *testing.T) {
 		if _, st := session(t, c, id, "m", "", wire.ExecRequest{Command: []string{"no-such-program"}}); st.ExitCode != 127 || !strings.Contains(st.Message, "no-such-program") {
 			t.Errorf("n%d: %+v", i+1, st)
 		}
-		if _, err := c.Exec(t.Context(), id, "later", wire.ExecRequest{}); pipeline.KindOf(err) != pipeline.Conflict {
+		if _, err := c.Modules().Exec(t.Context(), id, "later", wire.ExecRequest{}); pipeline.KindOf(err) != pipeline.Conflict {
 			t.Errorf("n%d: a module that has not begun: %v", i+1, err)
 		}
 	}
@@ -122,7 +122,7 @@ func TestExec(t *testing.T) {
 	if _, st := session(t, nodes[1], id, "m", "", until); st.Message == "" || st.ExitCode == 0 {
 		t.Errorf("at the module's end: %+v", st)
 	}
-	if _, err := nodes[1].Exec(t.Context(), id, "m", wire.ExecRequest{}); pipeline.KindOf(err) != pipeline.NotFound {
+	if _, err := nodes[1].Modules().Exec(t.Context(), id, "m", wire.ExecRequest{}); pipeline.KindOf(err) != pipeline.NotFound {
 		t.Errorf("after the end of a module that succeeded: %v", err)
 	}
 }

@@ -40,7 +40,7 @@ func follow(t *testing.T, c *client.Client, id pipeline.RunID, o client.FollowOp
 	var text strings.Builder
 	times := map[string]time.Time{}
 	o.Once = true
-	err := c.FollowRun(t.Context(), id, o, func(e wire.LogEvent) error {
+	err := c.Runs().Follow(t.Context(), id, o, func(e wire.LogEvent) error {
 		text.Write(e.Bytes())
 		for line := range bytes.Lines(e.Bytes()) {
 			times[strings.TrimSpace(string(line))] = e.Time
@@ -58,7 +58,7 @@ func follow(t *testing.T, c *client.Client, id pipeline.RunID, o client.FollowOp
 func TestLogs_partsAndTimes(t *testing.T) {
 	nodes := openCluster(t, 3)
 	// Followers learn the other nodes, which take the tokens of the cluster only.
-	token, err := nodes[0].CreateToken(t.Context(), wire.TokenRequest{Role: "admin"})
+	token, err := nodes[0].Tokens().Create(t.Context(), wire.TokenRequest{Role: "admin"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestLogs_partsAndTimes(t *testing.T) {
     SH
   }
 }`, gate(1), gate(2))
-	made, err := nodes[0].Submit(t.Context(), client.NewKey(), wire.SubmitRequest{Source: source, FileName: "test.hcl"})
+	made, err := nodes[0].Runs().Submit(t.Context(), client.NewKey(), wire.SubmitRequest{Source: source, FileName: "test.hcl"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func TestLogs_partsAndTimes(t *testing.T) {
 			if got, _ := follow(t, c, id, client.FollowOptions{Since: time.Now().Add(time.Hour)}); got != "" {
 				t.Errorf("%s, n%d: since a time to come there is %q", state, i+1, got)
 			}
-			r, _, err := c.Log(t.Context(), id, "m", client.LogOptions{})
+			r, _, err := c.Modules().Log(t.Context(), id, "m", client.LogOptions{})
 			if err != nil {
 				t.Fatalf("%s, n%d: %v", state, i+1, err)
 			}
@@ -148,7 +148,7 @@ func TestLogs_partsAndTimes(t *testing.T) {
 	read("running", "")
 	open(2)
 	eventually(t, func() error {
-		r, err := nodes[0].Run(t.Context(), id)
+		r, err := nodes[0].Runs().Get(t.Context(), id)
 		if err == nil && !r.State.Final() {
 			err = fmt.Errorf("the run is %s", r.State)
 		}

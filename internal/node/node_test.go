@@ -124,7 +124,7 @@ func TestNode_keepsItsState(t *testing.T) {
 	}
 	_, c, stop = startNode(t, Config{Name: "n1", DataDir: dir})
 	defer stop()
-	again, err := c.Run(t.Context(), first.ID)
+	again, err := c.Runs().Get(t.Context(), first.ID)
 	if err != nil || again.State != pipeline.RunSucceeded || len(again.Modules) != 1 || again.Modules[0].Attempts[0].LogSize != 5 {
 		t.Errorf("read again: %+v, %v", again, err)
 	}
@@ -160,18 +160,18 @@ func runToEnd(tb testing.TB, c *client.Client, source string) wire.Run {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), 2*time.Minute)
 	defer cancel()
-	made, err := c.Submit(ctx, client.NewKey(), wire.SubmitRequest{Source: source, FileName: "test.hcl"})
+	made, err := c.Runs().Submit(ctx, client.NewKey(), wire.SubmitRequest{Source: source, FileName: "test.hcl"})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	var index uint64
 	for {
-		r, err := c.WaitRun(ctx, made.ID, index, time.Minute, index)
+		r, err := c.Runs().Wait(ctx, made.ID, index, time.Minute, index)
 		if err != nil {
 			tb.Fatal(err)
 		}
 		if r.State.Final() {
-			if r, err = c.Run(ctx, made.ID); err != nil {
+			if r, err = c.Runs().Get(ctx, made.ID); err != nil {
 				tb.Fatal(err)
 			}
 			return r

@@ -43,7 +43,7 @@ func TestRetry_sameRequest(t *testing.T) {
 			t.Errorf("retry answers %d", resp.StatusCode)
 		}
 		eventually(t, func() error {
-			run, err := c.Run(t.Context(), r.ID)
+			run, err := c.Runs().Get(t.Context(), r.ID)
 			if err == nil && !run.State.Final() {
 				err = fmt.Errorf("the run is %s", run.State)
 			}
@@ -52,7 +52,7 @@ func TestRetry_sameRequest(t *testing.T) {
 	}
 	for i, key := range []string{"one", "one", "two", "one"} {
 		retry(key)
-		run, err := c.Run(t.Context(), r.ID)
+		run, err := c.Runs().Get(t.Context(), r.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +60,7 @@ func TestRetry_sameRequest(t *testing.T) {
 			t.Errorf("after request %d, %q: %d attempts, want %d; the run is %s", i+1, key, got, want, run.State)
 		}
 	}
-	if _, err := c.Retry(t.Context(), r.ID, []string{"mm"}); err == nil || !strings.Contains(err.Error(), `did you mean "m"?`) {
+	if _, err := c.Runs().Retry(t.Context(), r.ID, []string{"mm"}); err == nil || !strings.Contains(err.Error(), `did you mean "m"?`) {
 		t.Errorf("a name that is not there: %v", err)
 	}
 }

@@ -57,7 +57,7 @@ func openToolCluster(tb testing.TB, voters int, worker bool, limits Limits) *too
 		}
 		return nil
 	})
-	made, err := x.c.CreateToken(tb.Context(), wire.TokenRequest{Role: "submit"})
+	made, err := x.c.Tokens().Create(tb.Context(), wire.TokenRequest{Role: "submit"})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -160,14 +160,14 @@ func TestTools_everywhere(t *testing.T) {
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	stats, err := x.c.CacheStats(t.Context())
+	stats, err := x.c.Cache().Stats(t.Context())
 	if err != nil || len(stats.Tools) != 2 || stats.Tools[0].Kind != wire.KindBazel || stats.Tools[0].Entries != 96 {
 		t.Errorf("stats: %+v, %v", stats, err)
 	}
 	// Page by page they are all listed.
 	var seen []string
 	for cursor := ""; ; {
-		page, err := x.c.CacheTools(t.Context(), wire.KindBazel, 25, cursor)
+		page, err := x.c.Cache().Tools(t.Context(), wire.KindBazel, 25, cursor)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -181,7 +181,7 @@ func TestTools_everywhere(t *testing.T) {
 	if len(seen) != 96 || !slices.IsSorted(seen) || len(slices.Compact(seen)) != 96 {
 		t.Errorf("%d entries are listed", len(seen))
 	}
-	if page, err := x.c.CacheTools(t.Context(), wire.KindTurbo, 0, ""); err != nil || len(page.Entries) > 0 {
+	if page, err := x.c.Cache().Tools(t.Context(), wire.KindTurbo, 0, ""); err != nil || len(page.Entries) > 0 {
 		t.Errorf("of turbo: %+v, %v", page, err)
 	}
 }
@@ -331,10 +331,10 @@ func TestTools_sweep(t *testing.T) {
 		if status == 202 {
 			kind = wire.KindTurbo
 		}
-		if out, err := x.c.CachePrune(t.Context(), wire.CachePrune{Kind: kind, All: true, DryRun: true}); err != nil || out.Removed != 1 || out.Bytes != int64(len(body)) {
+		if out, err := x.c.Cache().Prune(t.Context(), wire.CachePrune{Kind: kind, All: true, DryRun: true}); err != nil || out.Removed != 1 || out.Bytes != int64(len(body)) {
 			t.Errorf("dry run: %+v, %v", out, err)
 		}
-		if out, err := x.c.CachePrune(t.Context(), wire.CachePrune{Kind: kind, All: true}); err != nil || out.Removed != 1 {
+		if out, err := x.c.Cache().Prune(t.Context(), wire.CachePrune{Kind: kind, All: true}); err != nil || out.Removed != 1 {
 			t.Errorf("prune: %+v, %v", out, err)
 		}
 		x.must(n, "GET", path, nil, 404)
@@ -381,7 +381,7 @@ func TestTools_retained(t *testing.T) {
 		t.Fatal(err)
 	}
 	x.must(n, "GET", acPath(0), nil, 200)
-	if s, err := x.c.CacheStats(t.Context()); err != nil || s.Tools[0].Entries != 1 {
+	if s, err := x.c.Cache().Stats(t.Context()); err != nil || s.Tools[0].Entries != 1 {
 		t.Errorf("after two days: %+v, %v", s.Tools, err)
 	}
 	if err := n.tellTaken(t.Context()); err != nil || len(n.tools.taken) != 0 {

@@ -28,11 +28,11 @@ func TestPutBlob_leftovers(t *testing.T) {
 	}
 	leave()
 	wrong := bytes.Repeat([]byte("x"), len(blob))
-	if err := c.PutBlob(t.Context(), d, bytes.NewReader(wrong)); pipeline.KindOf(err) != pipeline.Invalid || n.blobs.Has(d) {
+	if err := c.Blobs().Put(t.Context(), d, bytes.NewReader(wrong)); pipeline.KindOf(err) != pipeline.Invalid || n.blobs.Has(d) {
 		t.Errorf("wrong bytes: %v, stored: %v", err, n.blobs.Has(d))
 	}
 	leave()
-	if err := c.PutBlob(t.Context(), d, bytes.NewReader(blob)); err != nil {
+	if err := c.Blobs().Put(t.Context(), d, bytes.NewReader(blob)); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.blobs.Verify(d); err != nil {

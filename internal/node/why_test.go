@@ -14,7 +14,7 @@ import (
 func TestWhy(t *testing.T) {
 	nodes := openCluster(t, 3)
 	c := nodes[0]
-	made, err := c.Submit(t.Context(), client.NewKey(), wire.SubmitRequest{FileName: "test.hcl", Source: `pipeline "p" {
+	made, err := c.Runs().Submit(t.Context(), client.NewKey(), wire.SubmitRequest{FileName: "test.hcl", Source: `pipeline "p" {
   on_failure = "continue"
   module "ran" { command = ["true"] }
   module "flaky" {
@@ -65,7 +65,7 @@ func TestWhy(t *testing.T) {
 		"never":  {"skipped: when is false: false"},
 	} {
 		eventually(t, func() error {
-			why, err := c.Why(t.Context(), made.ID, module)
+			why, err := c.Runs().Why(t.Context(), made.ID, module)
 			if err != nil {
 				return err
 			}
@@ -79,7 +79,7 @@ func TestWhy(t *testing.T) {
 		})
 	}
 	for range 2 { // what always runs too
-		if _, err := c.Cancel(t.Context(), made.ID, "enough"); err != nil && !strings.Contains(err.Error(), "is over") {
+		if _, err := c.Runs().Cancel(t.Context(), made.ID, "enough"); err != nil && !strings.Contains(err.Error(), "is over") {
 			t.Error(err)
 		}
 	}

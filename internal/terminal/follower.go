@@ -24,12 +24,12 @@ const (
 
 // RunSource is what a follower needs of a cluster.
 type RunSource interface {
-	// WaitRun gives a run: once its index is past index, or wait has passed;
+	// Wait gives a run: once its index is past index, or wait has passed;
 	// only the modules that changed after since.
-	WaitRun(ctx context.Context, id pipeline.RunID, index uint64, wait time.Duration, since uint64) (wire.Run, error)
-	// FollowRun gives every piece of output once, also through the death of the
+	Wait(ctx context.Context, id pipeline.RunID, index uint64, wait time.Duration, since uint64) (wire.Run, error)
+	// Follow gives every piece of output once, also through the death of the
 	// node that it talks to, and returns nil after the event with RunEnd.
-	FollowRun(ctx context.Context, id pipeline.RunID, o client.FollowOptions, fn func(wire.LogEvent) error) error
+	Follow(ctx context.Context, id pipeline.RunID, o client.FollowOptions, fn func(wire.LogEvent) error) error
 }
 
 // Follower follows one run to its end: output to stdout, progress to stderr.
@@ -67,7 +67,7 @@ func (f *Follower) Run(ctx context.Context) (wire.Run, error) {
 	g, feed := errgroup.WithContext(feed)
 	g.Go(func() error {
 		defer close(events)
-		return f.Source.FollowRun(feed, f.ID, client.FollowOptions{Positions: f.Positions}, func(e wire.LogEvent) error {
+		return f.Source.Follow(feed, f.ID, client.FollowOptions{Positions: f.Positions}, func(e wire.LogEvent) error {
 			select {
 			case events <- e:
 				return nil
@@ -180,7 +180,7 @@ func (f *Follower) poll(ctx context.Context, updates chan<- wire.Run) {
 	var wait time.Duration
 	for {
 		pause := statePause
-		r, err := f.Source.WaitRun(ctx, f.ID, index, wait, index)
+		r, err := f.Source.Wait(ctx, f.ID, index, wait, index)
 		if err != nil {
 			pause = time.Second
 		} else {
@@ -235,7 +235,7 @@ func FinalRun(ctx context.Context, cluster RunSource, id pipeline.RunID) (wire.R
 	var wait time.Duration
 	whole := true // the answer holds all modules
 	for failures := 0; ; {
-		r, err := cluster.WaitRun(ctx, id, index, wait, index)
+		r, err := cluster.Wait(ctx, id, index, wait, index)
 		pause := statePause
 		switch {
 		case err == nil && r.State.Final() && whole:

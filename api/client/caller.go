@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -53,11 +52,34 @@ type failure struct {
 // errSlow ends a try that takes too long.
 var errSlow = errors.New("no answer in time")
 
+// caller sends requests to the nodes that it knows, and repeats what may be
+// repeated: the one place where a call is retried. It is safe for concurrent use.
+type caller struct {
+	cfg   Config
+	http  http.RoundTripper
+	nodes *nodes
+	// pinned marks a caller of one node, which moves to no other.
+	pinned bool
+}
+
+// at gives a caller of the given nodes alone.
+func (c *caller) at(one *nodes) *caller {
+	return &caller{cfg: c.cfg, http: c.http, nodes: one, pinned: true}
+}
+
+// token finds the bearer token for a node; "" for none.
+func (c *caller) token(ctx context.Context, address string) (string, error) {
+	if c.cfg.TokenSource != nil {
+		return c.cfg.TokenSource(ctx, address)
+	}
+	return c.cfg.Token, nil
+}
+
 // send makes a call at whichever node answers, and repeats it as long as that
 // is harmless and may help. The caller closes the answer's body.
-func (c *Client) send(ctx context.Context, rq *request) (*http.Response, *url.URL, error) {
+func (c *caller) send(ctx context.Context, rq *request) (*http.Response, *url.URL, error) {
 	start := time.Now()
-	backoff := 50 * time.Millisecond
+	waits := newBackoff(time.Second)
 	lost := false
 	for {
 		var after time.Duration
@@ -87,8 +109,8 @@ func (c *Client) send(ctx context.Context, rq *request) (*http.Response, *url.UR
 				last = f
 			}
 		}
-		wait := max(after, backoff/2+rand.N(backoff))
-		if time.Since(start)+wait > c.patience(last) {
+		wait := max(after, waits.NextBackOff())
+		if time.Since(start)+wait > c.retryLimit(last) {
 			return nil, nil, last.err
 		}
 		if c.cfg.OnRetry != nil {
@@ -97,12 +119,11 @@ func (c *Client) send(ctx context.Context, rq *request) (*http.Response, *url.UR
 		if !sleep(ctx, wait) {
 			return nil, nil, contextError(ctx)
 		}
-		backoff = min(2*backoff, time.Second)
 	}
 }
 
-// patience is how long a call is repeated after such a failure.
-func (c *Client) patience(f *failure) time.Duration {
+// retryLimit is how long a call is repeated after such a failure.
+func (c *caller) retryLimit(f *failure) time.Duration {
 	switch {
 	case f.answered:
 		return c.cfg.RetryFor
@@ -139,7 +160,7 @@ func emptyAnswer() *http.Response {
 }
 
 // try makes a call at one node, once; twice where it wants another token.
-func (c *Client) try(ctx context.Context, node *url.URL, rq *request) (*http.Response, *failure) {
+func (c *caller) try(ctx context.Context, node *url.URL, rq *request) (*http.Response, *failure) {
 	resp, f := c.tryToken(ctx, node, rq)
 	if f != nil && f.answered && c.cfg.TokenSource != nil && pipeline.KindOf(f.err) == pipeline.Unauthenticated && (rq.upload == nil || rq.upload.rewind()) {
 		return c.tryToken(context.WithValue(ctx, refusedKey{}, true), node, rq)
@@ -147,7 +168,7 @@ func (c *Client) try(ctx context.Context, node *url.URL, rq *request) (*http.Res
 	return resp, f
 }
 
-func (c *Client) tryToken(parent context.Context, node *url.URL, rq *request) (*http.Response, *failure) {
+func (c *caller) tryToken(parent context.Context, node *url.URL, rq *request) (*http.Response, *failure) {
 	token, err := c.token(parent, node.String())
 	if err != nil {
 		return nil, &failure{err: err}
@@ -206,7 +227,7 @@ type alarm struct {
 	every time.Duration
 }
 
-func (c *Client) alarm(rq *request, cancel context.CancelCauseFunc) *alarm {
+func (c *caller) alarm(rq *request, cancel context.CancelCauseFunc) *alarm {
 	every := rq.timeout
 	if every == 0 {
 		every = c.cfg.CallTimeout
@@ -230,7 +251,7 @@ func (a *alarm) stop() {
 }
 
 // build makes the HTTP request of a try.
-func (c *Client) build(ctx context.Context, node *url.URL, rq *request, token string, progress *alarm) (*http.Request, error) {
+func (c *caller) build(ctx context.Context, node *url.URL, rq *request, token string, progress *alarm) (*http.Request, error) {
 	target := node.String() + rq.path
 	if len(rq.query) > 0 {
 		target += "?" + rq.query.Encode()
@@ -294,7 +315,7 @@ func (a *answer) Close() error {
 	return err
 }
 
-// contextError words the end of the caller's patience.
+// contextError says that the caller's context ended.
 func contextError(ctx context.Context) error {
 	err := context.Cause(ctx)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -310,16 +331,4 @@ func retryAfter(h http.Header) time.Duration {
 		return 0
 	}
 	return min(time.Duration(n)*time.Second, time.Minute)
-}
-
-// sleep waits; false where the context ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
