@@ -300,6 +300,13 @@ func (d *Downloader) sizesAt(ctx context.Context, id pipeline.NodeID, want []pip
 	return list, nil
 }
 
+// CleanAt returns those of the digests whose blobs another node has, undamaged. It
+// may have to read them.
+func (d *Downloader) CleanAt(ctx context.Context, node pipeline.NodeID, digests []pipeline.Digest) (clean []pipeline.Digest, err error) {
+	err = d.cfg.Peers.Call(ctx, node, pathClean, digests, &clean)
+	return clean, err
+}
+
 func sizesHere(blobs *storage.Blobs, want []pipeline.Digest) []int64 {
 	out := make([]int64, len(want))
 	for i, d := range want {

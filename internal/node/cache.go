@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -142,4 +143,32 @@ func (b *backend) CacheLookup(ctx context.Context, by api.Subject, in wire.Submi
 	list, err := n.orch.Forecast(ctx, pipeline.Run{ID: id, Pipeline: def.Name, Modules: len(def.Modules), Workspace: in.Workspace, Cache: in.Cache}, def)
 	out.Modules = append(out.Modules, list...)
 	return out, err
+}
+
+// cacheFacts says what a module had to do with recorded results: which it took,
+// or why none, and whether its own is recorded.
+func (n *Node) cacheFacts(id pipeline.RunID, module string) []string {
+	var facts []string
+	_ = n.store.View(func(v *fsm.View) error { // closed: nothing to tell
+		rec := v.Module(id, module)
+		a := rec.Last()
+		switch {
+		case a == nil:
+			return nil
+		case a.From != nil:
+			facts = append(facts, fmt.Sprintf("cache hit: attempt %d of %s in run %s did the same work, in %s", a.From.Attempt, a.From.Module,
+				a.From.Run, rec.Recorded.Round(time.Millisecond)))
+			return nil
+		case a.Cache == nil:
+			return nil
+		}
+		for _, why := range a.Cache.Missed {
+			facts = append(facts, "cache miss: "+why)
+		}
+		if e, ok := v.CacheEntry(a.Cache.Key); ok && e.From == (pipeline.AttemptID{Run: id, Module: module, Attempt: a.Number}) {
+			facts = append(facts, "its result is recorded")
+		}
+		return nil
+	})
+	return facts
 }

@@ -118,7 +118,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	n.cluster.Refresh()
 	n.peers = peer.NewClient(n.cluster)
 	n.orch = orchestrator.New(orchestrator.Config{Self: n.id, Log: consensusLog{n.cluster}, Store: n.store,
-		Transport: transport{n}, Members: members{n}, Evaluate: n.evaluate, Results: &results{n: n}, Vault: vault{n}, Logger: n.log.Named("orchestrator"),
+		Transport: transport{n}, Members: members{n}, Evaluate: n.evaluate, Results: n.inputs(), Vault: vault{n}, Logger: n.log.Named("orchestrator"),
 		Timing: cfg.Timing, NodeName: func(id pipeline.NodeID) string { return n.state.NodeName(id) }})
 	n.state = state.New(state.Config{Self: n.id, Store: n.store, Cluster: n.cluster, Peers: n.peers, Leader: n.orch})
 	n.openFabric()

@@ -38,6 +38,7 @@ var rooms = []room{
 	{path: "internal/worker/environ", may: []string{"pipeline", "executor", "internal/worker/attemptdir"}},
 	{path: "internal/worker", may: []string{"pipeline", "storage", "executor", "internal/peer", "pipeline/mask",
 		"internal/worker/attemptdir", "internal/worker/environ", "internal/worker/result"}},
+	{path: "internal/inputs", may: []string{"pipeline", "storage", "internal/orchestrator"}},
 	{path: "internal/fabric", may: []string{"pipeline", "fsm", "storage", "internal/peer"}},
 	{path: "api", may: []string{"pipeline", "api/wire"}},
 	{path: "api/wire", may: []string{"pipeline"}},
