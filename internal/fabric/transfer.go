@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -42,6 +43,8 @@ type transfer struct {
 	digest pipeline.Digest
 	limit  *rate.Limiter
 
+	received atomic.Int64 // bytes
+
 	mu sync.Mutex
 	// guards following
 	holders []pipeline.NodeID // those that have not failed
@@ -70,7 +73,7 @@ func (d *Downloader) fetchLarge(ctx context.Context, limit *rate.Limiter, digest
 	}
 
 	if at.Size >= loggedSize {
-		d.cfg.Logger.Info("transfer of a large blob ended", "blob", digest[:12], "size", at.Size, "resumed at", had, "streams", streams,
+		d.cfg.Logger.Info("transfer of a large blob ended", "blob", digest[:12], "size", at.Size, "had", had, "received", t.received.Load(), "streams", streams,
 			"took", time.Since(began).Round(time.Millisecond), "error", err)
 	}
 	return err
@@ -145,6 +148,7 @@ func (t *transfer) fetchRange(ctx context.Context, stream int, at, end int64) er
 		}
 
 		next, atFault, err := t.fetchFrom(ctx, h, at, end)
+		t.received.Add(next - at)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

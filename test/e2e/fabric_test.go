@@ -322,7 +322,7 @@ func TestLargeArtifact(t *testing.T) {
 	}
 	var came, before int64
 	log := wholeLog(t, user)
-	for _, m := range regexp.MustCompile(`transfer of a large blob ended:.*"?here before"?=(\d+) came=(\d+)`).FindAllStringSubmatch(log, -1) {
+	for _, m := range regexp.MustCompile(`transfer of a large blob ended:.* had=(\d+) received=(\d+)`).FindAllStringSubmatch(log, -1) {
 		b, _ := strconv.ParseInt(m[1], 10, 64)
 		n, _ := strconv.ParseInt(m[2], 10, 64)
 		if came == 0 {
