@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 )
 
@@ -196,22 +195,6 @@ func BenchmarkTree10k(b *testing.B) {
 			}
 		}
 	})
-}
-
-func BenchmarkJournal(b *testing.B) {
-	j := openJournal(b, filepath.Join(b.TempDir(), "journal.db"))
-	e := entry(1)
-	e.Spec = bytes.Repeat([]byte("x"), 600)
-	o := outcome(1)
-	b.ReportAllocs()
-	measure(b)
-	for i := 0; b.Loop(); i++ {
-		e.ID = pipeline.AttemptID{Run: "run-1", Module: "build", Attempt: i + 1}
-		o.ID = e.ID
-		must(b, j.Take(e))
-		must(b, j.Outcome(o))
-		must(b, j.Forget(e.ID))
-	}
 }
 
 func BenchmarkBundle1k(b *testing.B) {

@@ -2,13 +2,11 @@ package storage
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
 
@@ -190,158 +188,6 @@ func TestTreeCache_bounded(t *testing.T) {
 	if _, ok := c.get("huge"); ok {
 		t.Error("one that is too large is kept")
 	}
-}
-
-func journalID(i int) pipeline.AttemptID {
-	return pipeline.AttemptID{Run: "r", Module: fmt.Sprintf("m%d", i), Attempt: 1}
-}
-
-// What is appended while a compacted file is written is in the new file.
-func TestJournal_compactMeanwhile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "journal.db")
-	j, err := OpenJournal(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer j.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	done := make(chan error, 1) // one answer
-	go func() {
-		for ctx.Err() == nil {
-			if err := j.compact(); err != nil {
-				done <- err
-				return
-			}
-		}
-		done <- nil
-	}()
-	for i := range 2000 {
-		if err := j.Take(JournalEntry{ID: journalID(i), Spec: []byte("spec")}); err != nil {
-			t.Fatal(err)
-		}
-		if i%4 != 0 {
-			if err := j.Forget(journalID(i)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	if err := j.Close(); err != nil {
-		t.Fatal(err)
-	}
-	again, err := OpenJournal(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer again.Close()
-	if got := again.All(); len(got) != 500 || got[499].ID != journalID(1996) {
-		t.Errorf("%d attempts, want 500", len(got))
-	}
-	if info, err := os.Stat(path); err != nil || info.Size() != j.size {
-		t.Errorf("size %d, the journal believes %d", info.Size(), j.size)
-	}
-}
-
-// Run compacts by itself, and the file's size is followed truly.
-func TestJournal_compactIfDead(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "journal.db")
-	j, err := OpenJournal(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer j.Close()
-	spec := bytes.Repeat([]byte("s"), 64<<10)
-	for i := range 80 {
-		if err := j.Take(JournalEntry{ID: journalID(i), Spec: spec}); err != nil {
-			t.Fatal(err)
-		}
-		if err := j.Forget(journalID(i)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if j.state.live != 0 {
-		t.Errorf("%d live bytes and no attempts", j.state.live)
-	}
-	if err := j.compactIfDead(); err != nil {
-		t.Fatal(err)
-	}
-	if info, err := os.Stat(path); err != nil || info.Size() != int64(len(journalHeader)) {
-		t.Errorf("size after compaction: %d, %v", info.Size(), err)
-	}
-}
-
-// A write that fails leaves no half record behind.
-func TestJournal_failedWrite(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "journal.db")
-	j, err := OpenJournal(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := j.Take(JournalEntry{ID: journalID(1)}); err != nil {
-		t.Fatal(err)
-	}
-	// Only readable: every write fails, and so does the mending.
-	real := j.f
-	if j.f, err = os.Open(path); err != nil {
-		t.Fatal(err)
-	}
-	if err := j.Take(JournalEntry{ID: journalID(2)}); err == nil {
-		t.Fatal("a failed write was no error")
-	}
-	j.f.Close()
-	j.f = real
-	if err := j.Take(JournalEntry{ID: journalID(3)}); err == nil || !strings.Contains(err.Error(), "cannot be mended") {
-		t.Errorf("after a write that could not be mended: got %v", err)
-	}
-	if got := j.All(); len(got) != 1 {
-		t.Errorf("%d attempts, want 1", len(got))
-	}
-	if _, err := appendTake(nil, &JournalEntry{ID: journalID(1), Spec: make([]byte, maxRecord+1)}); pipeline.KindOf(err) != pipeline.TooLarge {
-		t.Errorf("a record that is too large: got %v", err)
-	}
-	if err := j.Close(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// FuzzOpenJournal: what is accepted is accepted again, and means the same,
-// without its torn tail.
-func FuzzOpenJournal(f *testing.F) {
-	seed := []byte(journalHeader)
-	for i := range 3 {
-		seed, _ = appendTake(seed, &JournalEntry{ID: journalID(i), Fence: 7, Spec: []byte("{}"), Dir: "d", Incarnation: "i"})
-	}
-	seed, _ = appendOutcome(seed, &pipeline.Outcome{ID: journalID(1), State: pipeline.AttemptFailed})
-	seed, _ = appendForget(seed, journalID(0))
-	f.Add(seed)
-	f.Add(seed[:len(seed)-3])
-	f.Add([]byte(journalHeader + "\xa7J\x01\x00\x00\x00"))
-	replay := func(data []byte) (*Journal, int64, error) {
-		j := &Journal{path: "journal", state: journalState{entries: map[pipeline.AttemptID]*journalEntry{}}}
-		end, err := j.replay(data)
-		return j, end, err
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		j, end, err := replay(data)
-		if err != nil {
-			var damage *JournalError
-			if !errors.As(err, &damage) || damage.Offset < 0 || damage.Offset > int64(len(data)) {
-				t.Fatalf("got %v, want a *JournalError in the file", err)
-			}
-			return
-		}
-		if end < 0 || end > int64(len(data)) || j.state.live < 0 || j.state.live > end {
-			t.Fatalf("end %d, %d live bytes, of %d", end, j.state.live, len(data))
-		}
-		again, twice, err := replay(data[:end])
-		if err != nil || twice != end || !reflect.DeepEqual(j.All(), again.All()) {
-			t.Fatalf("replayed again: end %d, %v, want %d", twice, err, end)
-		}
-	})
 }
 
 func FuzzIgnore(f *testing.F) {

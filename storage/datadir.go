@@ -345,7 +345,7 @@ func (d *DataDir) CachesDir() string { return filepath.Join(d.path, cachesDir) }
 // KeeperDir holds the socket and the files of the keeper.
 func (d *DataDir) KeeperDir() string { return filepath.Join(d.path, keeperDir) }
 
-// JournalPath is the file of the attempts' journal, see OpenJournal.
+// JournalPath is the file of the attempts' journal, see storage/journal.
 func (d *DataDir) JournalPath() string { return filepath.Join(d.path, journalFile) }
 
 // AgentPath is the file that tells others the addresses of the agent.

@@ -44,13 +44,6 @@ func helper(args []string) {
 		r := io.MultiReader(strings.NewReader(strings.Repeat("x", 300<<10)), said{}, os.Stdin)
 		_, _, err = b.Put(nilContext{}, r)
 		fail(err)
-	case "journal":
-		j, err := storage.OpenJournal(args[1])
-		fail(err)
-		for i := range 100 {
-			fail(j.Take(entry(i)))
-		}
-		fmt.Println("taken")
 	}
 	io.Copy(io.Discard, os.Stdin)
 }
@@ -105,4 +98,11 @@ func (p *process) line(tb testing.TB) string {
 func (p *process) kill() {
 	p.cmd.Process.Kill()
 	p.cmd.Wait()
+}
+
+func must(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 // A blob longer than smallBlob has checksums of its blocks beside it, so that
 // any part of it can be verified before it is handed out: a SHA-256 tells only
 // at the end that the beginning was bad. They follow from the blob's bytes, so

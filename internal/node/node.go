@@ -32,6 +32,7 @@ import (
 	"github.com/pipelined/pipelined/pipeline/language"
 	"github.com/pipelined/pipelined/pipeline/language/bounded"
 	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/journal"
 )
 
 // Node is one node of a cluster.
@@ -42,7 +43,7 @@ type Node struct {
 
 	dir     *storage.DataDir
 	blobs   *storage.Blobs
-	journal *storage.Journal
+	journal *journal.Journal
 	runner  executor.Runner
 	key     []byte
 	keys    *keys.Keys
@@ -222,7 +223,7 @@ func (n *Node) openStores() (err error) {
 	if n.layouts, err = storage.OpenLayouts(storage.LayoutsConfig{Dir: n.dir.LayersDir(), WorkDir: n.dir.WorkDir(), Blobs: n.blobs, Way: n.cfg.Folders}); err != nil {
 		return err
 	}
-	if n.journal, err = storage.OpenJournal(n.dir.JournalPath()); err != nil {
+	if n.journal, err = journal.Open(n.dir.JournalPath(), func(text string) { n.log.Warn(text) }); err != nil {
 		return err
 	}
 	n.store, err = fsm.Open(n.dir.StateDir(), n.log.Named("fsm"))

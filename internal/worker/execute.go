@@ -281,7 +281,7 @@ func (w *Worker) conclude(a *attempt, o *pipeline.Outcome, blobs []pipeline.Dige
 		o.StartedAt = a.startedAt
 	}
 	a.outcome = o
-	if err := w.cfg.Journal.Outcome(*o); err != nil {
+	if err := w.cfg.Journal.SetOutcome(*o); err != nil {
 		w.log.Error("write outcome to the journal", "attempt", a.key, "error", err)
 	}
 	w.pendLocked(a, inline, lazy)
@@ -358,7 +358,7 @@ func (w *Worker) recover(ctx context.Context) error {
 			// Not begun, and its secrets are not here any more: whoever assigned
 			// it misses it at the next comparison, and sends all of it again.
 			delete(w.attempts, a.id)
-			if err := w.cfg.Journal.Forget(a.id); err != nil {
+			if err := w.cfg.Journal.Delete(a.id); err != nil {
 				return fmt.Errorf("forget %s: %w", a.key, err)
 			}
 		case e.Incarnation == inc:

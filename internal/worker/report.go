@@ -132,8 +132,8 @@ func (w *Worker) acknowledged(rep *peer.Report, ack peer.Ack) {
 	delete(w.pending, rep.ID)
 	w.done.add(rep.ID, rep.Outcome.State == pipeline.AttemptSucceeded)
 	w.mu.Unlock()
-	if err := w.cfg.Journal.Forget(rep.ID); err != nil {
-		w.log.Error("forget in journal", "attempt", rep.ID.String(), "error", err)
+	if err := w.cfg.Journal.Delete(rep.ID); err != nil {
+		w.log.Error("delete from the journal", "attempt", rep.ID.String(), "error", err)
 	}
 	if a == nil {
 		return

@@ -23,6 +23,7 @@ import (
 	"github.com/pipelined/pipelined/internal/worker/attemptdir"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/journal"
 )
 
 // Config is what a worker needs.
@@ -32,7 +33,7 @@ type Config struct {
 	Capabilities pipeline.Capabilities
 	Runner       executor.Runner
 	Blobs        *storage.Blobs
-	Journal      *storage.Journal
+	Journal      *journal.Journal
 	// WorkDir holds the attempts' folders, CachesDir the named caches.
 	WorkDir, CachesDir string
 	// Layouts lays out large folders; its WorkDir is the same.
@@ -202,7 +203,7 @@ func (w *Worker) Take(in peer.DispatchRequest) (peer.DispatchResponse, error) {
 			return res, fmt.Errorf("encode %s for the journal: %w", s.ID, err)
 		}
 		a := w.newAttempt(*s)
-		if err := w.cfg.Journal.Take(storage.JournalEntry{ID: s.ID, Fence: s.Fence, Incarnation: res.Incarnation, Spec: raw, Dir: string(a.dir)}); err != nil {
+		if err := w.cfg.Journal.Put(journal.Entry{ID: s.ID, Fence: s.Fence, Incarnation: res.Incarnation, Spec: raw, Dir: string(a.dir)}); err != nil {
 			return res, fmt.Errorf("take %s: %w", s.ID, err)
 		}
 		w.attempts[s.ID] = a

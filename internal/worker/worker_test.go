@@ -18,6 +18,7 @@ import (
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/journal"
 )
 
 // bench is a worker with a real executor and disk, and a leader that is a map.
@@ -60,7 +61,7 @@ func (b *bench) open() {
 	if err != nil {
 		b.tb.Fatal(err)
 	}
-	journal, err := storage.OpenJournal(filepath.Join(b.dir, "journal.db"))
+	attempts, err := journal.Open(filepath.Join(b.dir, "journal.db"), func(text string) { b.tb.Log(text) })
 	if err != nil {
 		b.tb.Fatal(err)
 	}
@@ -69,7 +70,7 @@ func (b *bench) open() {
 		b.tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	b.w, err = Open(ctx, Config{Self: "w1", Name: "w1", Runner: b.run, Blobs: blobs, Journal: journal,
+	b.w, err = Open(ctx, Config{Self: "w1", Name: "w1", Runner: b.run, Blobs: blobs, Journal: attempts,
 		Capabilities: pipeline.Capabilities{MaxParallelModules: 2}, WorkDir: filepath.Join(b.dir, "work"), Layouts: layouts,
 		CachesDir: filepath.Join(b.dir, "caches"), Logger: hclog.NewNullLogger(), Report: b.report,
 		Fetch: func(_ context.Context, _ []pipeline.NodeID, want []pipeline.Digest) error {
@@ -83,7 +84,7 @@ func (b *bench) open() {
 	go func() { ended <- b.w.Run(ctx) }()
 	b.stop = func() {
 		cancel()
-		if err := errors.Join(<-ended, journal.Close(), blobs.Close()); err != nil {
+		if err := errors.Join(<-ended, attempts.Close(), blobs.Close()); err != nil {
 			b.tb.Error(err)
 		}
 	}
