@@ -10,32 +10,36 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/pipelined/pipelined/cluster/gossip"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
 const (
-	// defaultGossipPort is assumed where -join names none.
+	// defaultGossipPort is assumed if -join names none.
 	defaultGossipPort = 7946
 	// minRetry and maxRetry bound the pause between rounds of joining.
-	minRetry = 100 * time.Millisecond
+	minRetry = 200 * time.Millisecond
 	maxRetry = 5 * time.Second
-	// reconnectEvery is how often a node that has company looks for members
-	// that gossip has given up: two halves of a cluster find each other again
-	// only so.
-	reconnectEvery = 5 * time.Second
-	// sayEvery is how often a node that waits says so.
-	sayEvery = 10 * time.Second
+	// reconnectInterval is how often a node with other members around tries those
+	// that gossip has given up: only so do two halves of a cluster reunite.
+	reconnectInterval = 5 * time.Second
+	// warnInterval is how often a node that waits logs it.
+	warnInterval = 10 * time.Second
+	// maxWarned is how many refusals are remembered, to log each one seldom.
+	maxWarned = 64
 )
 
-// targets are the addresses that -join names, as far as they are others'.
+// targets are the addresses that -join names, without this node's own.
 type targets struct {
 	hosts    []string // host:port
 	own      func(ip net.IP, port string) bool
 	namesOwn bool
 }
 
-// newTargets takes out what surely is this node; names are looked up later.
+// newTargets removes addresses of this node. Host names are looked up later.
 func newTargets(join []string, advertise, bind string, port int) *targets {
 	t := &targets{}
 	ownIPs := []net.IP{net.ParseIP(advertise), net.ParseIP(bind)}
@@ -67,7 +71,7 @@ func newTargets(join []string, advertise, bind string, port int) *targets {
 	return t
 }
 
-// withPort adds the default port of gossip where there is none.
+// withPort adds the default port of gossip if there is none.
 func withPort(host string) string {
 	if host == "" {
 		return ""
@@ -78,9 +82,9 @@ func withPort(host string) string {
 	return net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(defaultGossipPort))
 }
 
-// resolve gives the addresses of all targets of this moment, without our own.
-// Names that cannot be looked up now give nothing. namesOwn tells that one of
-// them was our own.
+// resolve looks up the addresses of all targets, without this node's own. Names
+// that cannot be looked up now are left out. namesOwn reports that one of the
+// targets is this node.
 func (t *targets) resolve(ctx context.Context) (out []string, namesOwn bool) {
 	namesOwn = t.namesOwn
 	for _, hp := range t.hosts {
@@ -110,100 +114,95 @@ func (t *targets) resolve(ctx context.Context) (out []string, namesOwn bool) {
 	return out, namesOwn
 }
 
-// settle decides at the start what a node without a cluster waits for: whether
-// it is the first, and how many fresh nodes must see each other otherwise.
-//
-//   - told to join nobody but itself, it is the first;
-//   - told with -expect, it waits for that many;
-//   - with itself among others in -join, it waits for all of them, so that
-//     several nodes started with one and the same list make one cluster;
-//   - with others only, it waits for their cluster and never makes its own.
-func (c *Cluster) settle(ctx context.Context) (first bool) {
-	if c.cfg.Mode == pipeline.ModeWorker {
-		return false
-	}
-	if c.cfg.Mode == pipeline.ModeStandalone {
-		return true
-	}
-	others, namesOwn := c.targets.resolve(ctx)
-	// A name that nobody can look up yet is not ourselves.
-	alone := len(others) == 0 && (len(c.targets.hosts) == 0 || c.onlyOwnNames(ctx))
-	switch {
-	case c.cfg.Expect > 0:
-		c.expect = c.cfg.Expect
-	case alone:
-		return true
-	case namesOwn:
-		c.expect = len(others) + 1
-	}
-	return c.expect == 1
-}
-
-// onlyOwnNames reports whether every target was found to be ourselves.
-func (c *Cluster) onlyOwnNames(ctx context.Context) bool {
-	for _, hp := range c.targets.hosts {
+// onlyOwn reports whether every target was found to be this node.
+func (t *targets) onlyOwn(ctx context.Context) bool {
+	for _, hp := range t.hosts {
 		host, port, err := net.SplitHostPort(hp)
 		if err != nil {
 			return false
 		}
 		ips, err := net.DefaultResolver.LookupIP(ctx, "ip", host)
-		if err != nil || len(ips) == 0 || slices.ContainsFunc(ips, func(ip net.IP) bool { return !c.targets.own(ip, port) }) {
+		if err != nil || len(ips) == 0 || slices.ContainsFunc(ips, func(ip net.IP) bool { return !t.own(ip, port) }) {
 			return false
 		}
 	}
 	return true
 }
 
-// joinLoop looks for company, for ever: fast at first, then every few seconds.
-func (c *Cluster) joinLoop(ctx context.Context) error {
-	if c.cfg.Mode == pipeline.ModeStandalone {
+// joiner connects this node's gossip to other members, again and again: two
+// halves of a cluster can lose each other at any time.
+type joiner struct {
+	cfg       *Config
+	log       hclog.Logger
+	gossip    *gossip.Gossip
+	view      *view
+	targets   *targets
+	changes   *subscribers
+	clusterID func() string
+	// ownAddr is this node's own gossip address.
+	ownAddr string
+	// warned is when each refusal was logged last.
+	warned map[string]time.Time
+}
+
+// run joins until ctx is done: fast at first, then every few seconds.
+func (j *joiner) run(ctx context.Context) error {
+	if j.cfg.Mode == pipeline.ModeStandalone {
 		return nil
 	}
-	pause, said := minRetry, time.Now()
-	changed, stop := c.Changes()
+	// The jitter keeps nodes that lost the same member from returning together.
+	retry := &backoff.ExponentialBackOff{InitialInterval: minRetry, Multiplier: 2, RandomizationFactor: 0.2, MaxInterval: maxRetry}
+	retry.Reset()
+	said := time.Now()
+	changed, stop := j.changes.add()
 	defer stop()
+
 	for {
-		lonely := !c.hasCompany()
-		addrs := c.wanted(ctx, lonely || c.ID() == "")
-		var failed []string
-		joined := 0
-		for _, a := range addrs {
-			if err := c.gossip.Join(ctx, a); err != nil {
-				failed = append(failed, err.Error())
-				c.log.Debug("cannot join", "reason", err)
-				c.sayRefused(err)
-				continue
-			}
-			joined++
-		}
-		waiting := c.ID() == "" || lonely && len(addrs) > 0 && joined == 0
-		if waiting && time.Since(said) >= sayEvery {
-			c.log.Warn("still looking for the cluster, and will go on", "tried", failed)
+		alone := !j.view.company()
+		addrs := j.candidates(ctx, alone || j.clusterID() == "")
+		joined, failed := j.round(ctx, addrs)
+
+		waiting := j.clusterID() == "" || alone && len(addrs) > 0 && joined == 0
+		if waiting && time.Since(said) >= warnInterval {
+			j.log.Warn("still looking for the cluster", "tried", failed)
 			said = time.Now()
 		}
-		if c.ID() != "" && c.hasCompany() {
-			pause = reconnectEvery
-		} else if pause = pause * 2; pause > maxRetry {
+
+		pause := retry.NextBackOff()
+		switch {
+		case j.clusterID() != "" && j.view.company():
+			pause = reconnectInterval + rand.N(reconnectInterval/4)
+			retry.Reset()
+		case alone && j.clusterID() != "" && len(addrs) == 0:
 			pause = maxRetry
 		}
-		if lonely && c.ID() != "" && len(addrs) == 0 {
-			pause = maxRetry
-		}
-		if !c.waitToRetry(ctx, pause, changed) {
+		if !j.wait(ctx, pause, changed) {
 			return nil
-		}
-		if pause == reconnectEvery && !c.hasCompany() {
-			pause = minRetry
 		}
 	}
 }
 
-// waitToRetry waits for the pause to end; it ends early where company was lost.
-func (c *Cluster) waitToRetry(ctx context.Context, pause time.Duration, changed <-chan struct{}) bool {
-	had := c.hasCompany()
-	// Several nodes that lost the same one need not all knock at once.
-	timer := time.NewTimer(pause + rand.N(pause/4+1))
+// round tries each address once.
+func (j *joiner) round(ctx context.Context, addrs []string) (joined int, failed []string) {
+	for _, a := range addrs {
+		if err := j.gossip.Join(ctx, a); err != nil {
+			failed = append(failed, err.Error())
+			j.log.Debug("cannot join", "error", err)
+			j.warnRefused(err)
+			continue
+		}
+		joined++
+	}
+	return joined, failed
+}
+
+// wait waits for the pause to end; it ends early if the last other member is
+// lost. It reports false if ctx is done.
+func (j *joiner) wait(ctx context.Context, pause time.Duration, changed <-chan struct{}) bool {
+	had := j.view.company()
+	timer := time.NewTimer(pause)
 	defer timer.Stop()
+
 	for {
 		select {
 		case <-ctx.Done():
@@ -211,51 +210,36 @@ func (c *Cluster) waitToRetry(ctx context.Context, pause time.Duration, changed 
 		case <-timer.C:
 			return true
 		case <-changed:
-			if had && !c.hasCompany() {
+			if had && !j.view.company() {
 				return true
 			}
 		}
 	}
 }
 
-// sayRefused tells people what only they can mend, seldom enough.
-func (c *Cluster) sayRefused(err error) {
+// warnRefused logs refusals that only an operator can resolve, each one seldom.
+func (j *joiner) warnRefused(err error) {
 	text := err.Error()
 	if !errors.Is(err, gossip.ErrWrongKey) && !strings.HasPrefix(text, "refused ") || strings.HasSuffix(text, givesUp) {
 		return
 	}
-	c.mu.Lock()
-	last := c.refusedSaid[text]
-	again := time.Since(last) >= sayEvery
-	if again {
-		if len(c.refusedSaid) > 64 {
-			clear(c.refusedSaid)
-		}
-		c.refusedSaid[text] = time.Now()
+	if last, ok := j.warned[text]; ok && time.Since(last) < warnInterval {
+		return
 	}
-	c.mu.Unlock()
-	if again {
-		c.log.Error("cannot join: " + text)
+	if len(j.warned) > maxWarned || j.warned == nil {
+		j.warned = map[string]time.Time{}
 	}
+	j.warned[text] = time.Now()
+	j.log.Error("cannot join: " + text)
 }
 
-// hasCompany reports whether another node is alive.
-func (c *Cluster) hasCompany() bool {
-	for _, m := range c.gossip.Members() {
-		if m.Status == gossip.Alive && m.ID != string(c.cfg.NodeID) {
-			return true
-		}
-	}
-	return false
-}
-
-// wanted are the addresses to try now: remembered peers first, then -join, and
-// members that have failed; never one that is alive already. With company, one
-// of them at a time.
-func (c *Cluster) wanted(ctx context.Context, all bool) []string {
-	alive := map[string]bool{c.Addresses().Gossip: true}
+// candidates are the addresses to try now: remembered peers first, then -join,
+// and members that have failed; never one that is alive already. Unless all are
+// wanted, one of them at random is enough.
+func (j *joiner) candidates(ctx context.Context, all bool) []string {
+	alive := map[string]bool{j.ownAddr: true}
 	var failed []string
-	for _, m := range c.gossip.Members() {
+	for _, m := range j.gossip.Members() {
 		switch m.Status {
 		case gossip.Alive:
 			alive[m.Addr] = true
@@ -263,9 +247,10 @@ func (c *Cluster) wanted(ctx context.Context, all bool) []string {
 			failed = append(failed, m.Addr)
 		}
 	}
-	joins, _ := c.targets.resolve(ctx)
+
+	joins, _ := j.targets.resolve(ctx)
 	var out []string
-	for _, list := range [][]string{c.cfg.RememberedPeers, joins, failed} {
+	for _, list := range [][]string{j.cfg.RememberedPeers, joins, failed} {
 		for _, a := range list {
 			if !alive[a] && !slices.Contains(out, a) {
 				out = append(out, a)
@@ -276,46 +261,4 @@ func (c *Cluster) wanted(ctx context.Context, all bool) []string {
 		out = []string{out[rand.N(len(out))]}
 	}
 	return out
-}
-
-// givesUp ends the refusals that pass by themselves.
-const givesUp = " gives up its own empty cluster first"
-
-// admitMember refuses nodes of other clusters. It is called with memberlist's
-// locks held.
-func (c *Cluster) admitMember(self gossip.Meta, other gossip.Member) error {
-	o := other.Meta
-	switch {
-	case self.Mode == pipeline.ModeStandalone:
-		return errors.New("this node is standalone and takes nobody in")
-	case o.Mode == pipeline.ModeStandalone:
-		return errors.New("it is standalone and takes nobody in")
-	case self.Cluster == "" || o.Cluster == "" || self.Cluster == o.Cluster:
-		return nil
-	case self.Yields && (!o.Yields || o.Cluster < self.Cluster):
-		select {
-		case c.giveWayTo <- o.Cluster:
-		default:
-		}
-		return errors.New("this node" + givesUp)
-	case o.Yields:
-		return errors.New("it" + givesUp)
-	}
-	return &mismatchError{own: self.Cluster, other: o.Cluster}
-}
-
-// mismatchError says which clusters do not go together.
-type mismatchError struct{ own, other string }
-
-func (e *mismatchError) Error() string {
-	return "it belongs to cluster " + e.other + ", this node to " + e.own +
-		": to move a node, run \"pipelined leave\" on it, or start it with an empty -data-dir and -join"
-}
-
-// noteConflict is told that another address uses our id.
-func (c *Cluster) noteConflict(other gossip.Member) {
-	select {
-	case c.conflicts <- other:
-	default:
-	}
 }

@@ -183,7 +183,7 @@ func TestJoin_standalone(t *testing.T) {
 	a := newNode(t, "a", mode(pipeline.ModeStandalone)).start()
 	waitReady(t, a)
 	b := newNode(t, "b", join(a), logged(&said)).start()
-	eventually(t, 10*time.Second, func() error { return said.has("standalone and takes nobody in") })
+	eventually(t, 10*time.Second, func() error { return said.has("standalone and admits no other") })
 	if len(a.c.Members()) != 1 || b.c.ID() != "" {
 		t.Error("a standalone node was joined")
 	}

@@ -2,20 +2,14 @@ package cluster
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/pipelined/pipelined/cluster/consensus"
 	"github.com/pipelined/pipelined/cluster/gossip"
@@ -23,57 +17,33 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// ErrLeft is returned by Open where the node has left its cluster for good: its
+// ErrLeft is returned by Open if the node has left its cluster permanently: its
 // id must not be used again.
 var ErrLeft = errors.New("this node has left its cluster: start it with an empty data directory")
 
-// leftMark is the file that tells so.
-const leftMark = "left"
-
-// Cluster is this node's part in the cluster.
+// Cluster is this node's part in the cluster. Its parts own the state; Cluster
+// opens them, runs them and closes them in order.
 type Cluster struct {
-	cfg      Config
-	log      hclog.Logger
-	keys     *keys.Keys
-	identity *keys.Identity
-	gossip   *gossip.Gossip
-	peers    *peerPort
-	book     *addressBook
-	// blank is the empty state, for giving way.
-	blank []byte
-	// targets are the join addresses; expect is settled when Run begins.
-	targets *targets
-	expect  int
+	cfg       Config
+	log       hclog.Logger
+	keys      *keys.Keys
+	identity  *keys.Identity
+	gossip    *gossip.Gossip
+	peers     *peerPort
+	directory *directory
+	replica   *replica
+	view      *view
+	seeker    *seeker
+	founder   *founder
+	announcer *announcer
+	loop      *loop
+	joiner    *joiner
+	changes   *subscribers
 
-	ready     chan struct{}
-	readyOnce sync.Once
-	done      chan struct{}
-	closeOnce sync.Once
-	closeErr  error
-	running   atomic.Bool
-
-	poke      chan struct{}
-	giveWayTo chan string
-	conflicts chan gossip.Member
-	askNow    chan struct{}
-	leaving   atomic.Bool
-
-	mu sync.Mutex // guards following
-	// id is the cluster's; "" while there is none.
-	id string
-	// node is raft's; nil on workers, and for a moment while giving way.
-	node        *consensus.Node
-	nodeChanged chan struct{}
-	// named is the leader that a member named over the peer port.
-	named leaderAnswer
-	subs  map[chan struct{}]struct{}
-	// told is where nodes have told us themselves, by id, that they are.
-	told map[string]string
-	// refusedSaid is when a refusal was told to people last.
-	refusedSaid map[string]time.Time
-	// unseen is since when a server of raft's configuration is unknown to
-	// gossip.
-	unseen map[string]time.Time
+	running atomic.Bool
+	// closed is closed first of all by Close.
+	closed  chan struct{}
+	closing func() error
 }
 
 // Addresses are the ports that are bound, as host:port that others may use.
@@ -83,207 +53,173 @@ type Addresses struct {
 }
 
 // Open checks the configuration, binds the ports and starts raft from its
-// folder. Nothing is told to others before Run. The caller must call Run or
-// Close. A consensus.DamageError means that the folder cannot be used.
+// directory. Nothing is sent to other nodes before Run. The caller must call Run
+// or Close. The errors are ErrLeft, a *consensus.DamageError if the directory
+// cannot be used, and kind Invalid for a configuration that cannot work.
 func Open(cfg Config) (*Cluster, error) {
-	c := &Cluster{cfg: cfg, log: cfg.Logger, id: cfg.ClusterID,
-		ready: make(chan struct{}), done: make(chan struct{}), nodeChanged: make(chan struct{}),
-		poke: make(chan struct{}, 1), giveWayTo: make(chan string, 1), conflicts: make(chan gossip.Member, 1),
-		askNow: make(chan struct{}, 1), subs: map[chan struct{}]struct{}{}, told: map[string]string{}, refusedSaid: map[string]time.Time{}, unseen: map[string]time.Time{}}
-	if c.log == nil {
-		c.log = hclog.NewNullLogger()
-	}
-	if err := c.check(); err != nil {
+	if err := cfg.check(); err != nil {
 		return nil, err
 	}
 	if _, err := os.Stat(filepath.Join(cfg.RaftDir, leftMark)); err == nil {
 		return nil, ErrLeft
 	}
+
+	c := &Cluster{cfg: cfg, log: cfg.Logger, closed: make(chan struct{}), changes: &subscribers{}, replica: newReplica(cfg.NodeID)}
+	c.closing = sync.OnceValue(func() error { return closeParts(c) })
+	if c.log == nil {
+		c.log = hclog.NewNullLogger()
+	}
 	var err error
 	if c.keys, err = keys.New(cfg.Key); err != nil {
 		return nil, err
 	}
-	ips := []net.IP{net.ParseIP(c.advertise())}
+	ips := []net.IP{net.ParseIP(cfg.advertise())}
 	if bind := net.ParseIP(cfg.BindAddr); !bind.IsUnspecified() && !bind.Equal(ips[0]) {
 		ips = append(ips, bind)
 	}
 	c.identity = c.keys.Identity(keys.Subject{Cluster: cfg.ClusterID, Node: cfg.NodeID, Mode: cfg.Mode, Name: cfg.Name}, ips, []string{cfg.Name})
-	if c.book, err = openAddressBook(filepath.Join(cfg.RaftDir, "peers.json")); err != nil {
-		return nil, err
-	}
-	if err := c.open(); err != nil {
+
+	if err := openParts(c); err != nil {
 		c.Close()
 		return nil, err
 	}
 	return c, nil
 }
 
-// open binds the ports and starts raft.
-func (c *Cluster) open() error {
-	var err error
-	if c.peers, err = listenPeers(c); err != nil {
+// openParts binds the ports, connects the parts and starts raft. Nothing calls
+// a part before all are there: the peer port and gossip take part only when Run
+// starts them.
+func openParts(c *Cluster) error {
+	book, err := openAddressBook(filepath.Join(c.cfg.RaftDir, "peers.json"))
+	if err != nil {
 		return err
 	}
-	self := c.describe()
+	c.directory = &directory{identity: c.identity, book: book, gossiped: func(id string) string {
+		m, _ := c.gossip.Member(id)
+		return m.PeerAddr()
+	}}
+	c.view = &view{self: c.cfg.NodeID, replica: c.replica}
+	c.seeker = &seeker{view: c.view, identity: c.identity, log: c.log, wake: make(chan struct{}, 1),
+		found: func() { c.announcer.refresh() },
+		ask:   func(ctx context.Context, id, path string, out any) error { return c.peers.ask(ctx, id, path, out) }}
+
+	c.peers, err = listenPeers(peerConfig{
+		bindAddr: c.cfg.BindAddr, advertise: c.cfg.advertise(), port: c.cfg.PeerPort, identity: c.identity, log: c.log,
+		dial: c.directory.dial, reported: c.directory.report, admitRaft: c.seeker.admitRaft, leader: c.seeker.answer,
+		raft: c.replica.get, handler: c.cfg.PeerHandler,
+	})
+	if err != nil {
+		return err
+	}
+
+	c.founder = &founder{cfg: &c.cfg, log: c.log, identity: c.identity, replica: c.replica, view: c.view,
+		openNode: func() (*consensus.Node, error) { return openReplica(c) }, yieldTo: make(chan string, 1),
+		joined: func() { c.peers.reconnect(); c.seeker.soon() }}
+	c.announcer = &announcer{cfg: &c.cfg, peerPort: c.peers.port(), replica: c.replica, yields: c.founder.yields, wake: make(chan struct{}, 1)}
+	c.loop = &loop{founder: c.founder, announcer: c.announcer, seeker: c.seeker, view: c.view, directory: c.directory,
+		changes: c.changes, log: c.log, ownPeerAddr: c.peers.advertised(), conflicts: make(chan gossip.Member, 1), ready: make(chan struct{})}
+	if err := openGossip(c); err != nil {
+		return err
+	}
+	return startReplica(c)
+}
+
+// openGossip binds gossip's port and gives it to the parts that use it.
+func openGossip(c *Cluster) error {
+	self := c.announcer.describe()
 	self.Cluster = c.cfg.ClusterID
-	if c.gossip, err = gossip.Open(gossip.Config{
+	g, err := gossip.Open(gossip.Config{
 		ID: string(c.cfg.NodeID), BindAddr: c.cfg.BindAddr, AdvertiseAddr: c.cfg.AdvertiseAddr, Port: c.cfg.GossipPort,
-		Key: c.keys.GossipKey(), Label: c.keys.GossipLabel(), Meta: self, Admit: c.admitMember,
-		Conflict: c.noteConflict, Logger: c.log.Named("gossip"),
-	}); err != nil {
+		Key: c.keys.GossipKey(), Label: c.keys.GossipLabel(), Meta: self, Admit: c.founder.admit,
+		Conflict: c.loop.conflict, Logger: c.log.Named("gossip"),
+	})
+	if err != nil {
 		return err
 	}
-	c.targets = newTargets(c.cfg.Join, c.advertise(), c.cfg.BindAddr, c.gossip.Port())
+	c.gossip, c.view.gossip, c.founder.gossip, c.announcer.gossip = g, g, g, g
+
+	c.founder.targets = newTargets(c.cfg.Join, c.cfg.advertise(), c.cfg.BindAddr, g.Port())
+	c.joiner = &joiner{cfg: &c.cfg, log: c.log, gossip: g, view: c.view, targets: c.founder.targets,
+		changes: c.changes, clusterID: c.ID, ownAddr: c.Addresses().Gossip}
+	return nil
+}
+
+// startReplica starts raft, except on workers.
+func startReplica(c *Cluster) error {
 	if c.cfg.Mode == pipeline.ModeWorker {
 		return nil
 	}
 	if c.cfg.Empty != nil {
-		if c.blank, err = consensus.Capture(c.cfg.FSM); err != nil {
+		blank, err := consensus.Capture(c.cfg.FSM)
+		if err != nil {
 			return err
 		}
+		c.founder.blank = blank
 	}
-	node, err := c.openNode()
+	node, err := openReplica(c)
 	if err != nil {
 		return err
 	}
-	c.setNode(node)
+	c.replica.set(node)
 	return nil
 }
 
-func (c *Cluster) openNode() (*consensus.Node, error) {
-	return consensus.Open(consensus.Config{ID: string(c.cfg.NodeID), Dir: c.cfg.RaftDir, FSM: c.cfg.FSM,
-		Logger: c.log.Named("raft"), Timings: c.cfg.Timings, Dial: c.dialRaft, Gone: c.gone, Check: c.cfg.CheckLog})
+func openReplica(c *Cluster) (*consensus.Node, error) {
+	return consensus.Open(consensus.Config{
+		ID: string(c.cfg.NodeID), Dir: c.cfg.RaftDir, FSM: c.cfg.FSM, Logger: c.log.Named("raft"), Timings: c.cfg.Timings,
+		Dial: c.directory.dialRaft, Gone: c.directory.ended, Check: c.cfg.CheckLog,
+	})
+}
+
+// closeParts stops what openParts started, in order: gossip, so that no node
+// counts on this one; the peer port; raft, whose last proposals are answered.
+func closeParts(c *Cluster) error {
+	close(c.closed)
+	var errs []error
+	if c.gossip != nil {
+		errs = append(errs, c.gossip.Close())
+	}
+	if c.peers != nil {
+		errs = append(errs, c.peers.close())
+	}
+	if node := c.replica.set(nil); node != nil {
+		errs = append(errs, node.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // check refuses configurations that cannot work.
-func (c *Cluster) check() error {
-	bind := net.ParseIP(c.cfg.BindAddr)
+func (c *Config) check() error {
+	bind := net.ParseIP(c.BindAddr)
 	switch {
-	case c.cfg.NodeID == "" || len(c.cfg.NodeID) > 64:
-		return pipeline.Errorf(pipeline.Invalid, "node id %.80q: want 1 to 64 characters", c.cfg.NodeID)
-	case !c.cfg.Mode.Valid():
-		return pipeline.Errorf(pipeline.Invalid, "mode %q: want auto, orchestrator, worker or standalone", c.cfg.Mode)
+	case c.NodeID == "" || len(c.NodeID) > 64:
+		return pipeline.Errorf(pipeline.Invalid, "node id %.80q: want 1 to 64 characters", c.NodeID)
+	case !c.Mode.Valid():
+		return pipeline.Errorf(pipeline.Invalid, "mode %q: want auto, orchestrator, worker or standalone", c.Mode)
 	case bind == nil:
-		return pipeline.Errorf(pipeline.Invalid, "bind address %q is not an IP address", c.cfg.BindAddr)
-	case c.cfg.AdvertiseAddr != "" && net.ParseIP(c.cfg.AdvertiseAddr) == nil:
-		return pipeline.Errorf(pipeline.Invalid, "advertised address %q is not an IP address", c.cfg.AdvertiseAddr)
+		return pipeline.Errorf(pipeline.Invalid, "bind address %q is not an IP address", c.BindAddr)
+	case c.AdvertiseAddr != "" && net.ParseIP(c.AdvertiseAddr) == nil:
+		return pipeline.Errorf(pipeline.Invalid, "advertised address %q is not an IP address", c.AdvertiseAddr)
 	case net.ParseIP(c.advertise()).IsUnspecified():
-		return pipeline.Errorf(pipeline.Invalid, "others cannot reach %s: say with -advertise where they can", c.advertise())
-	case c.cfg.FSM == nil && c.cfg.Mode != pipeline.ModeWorker:
+		return pipeline.Errorf(pipeline.Invalid, "others cannot reach %s: give an address they can reach with -advertise", c.advertise())
+	case c.FSM == nil && c.Mode != pipeline.ModeWorker:
 		return errors.New("open the cluster: no state machine given")
-	case c.cfg.SaveIdentity == nil:
-		return errors.New("open the cluster: nothing given to save the identity with")
-	case c.cfg.RaftDir == "":
-		return errors.New("open the cluster: no folder given")
-	case c.cfg.Mode == pipeline.ModeStandalone && len(c.cfg.Join) > 0:
-		return pipeline.Errorf(pipeline.Invalid, "a standalone node joins nobody: leave out -join, or the mode")
-	case c.cfg.Mode == pipeline.ModeWorker && c.cfg.ClusterID == "" && len(c.cfg.Join) == 0:
+	case c.SaveIdentity == nil:
+		return errors.New("open the cluster: no function given to save the identity")
+	case c.RaftDir == "":
+		return errors.New("open the cluster: no directory given")
+	case c.Mode == pipeline.ModeStandalone && len(c.Join) > 0:
+		return pipeline.Errorf(pipeline.Invalid, "a standalone node joins no other: leave out -join, or the mode")
+	case c.Mode == pipeline.ModeWorker && c.ClusterID == "" && len(c.Join) == 0:
 		return pipeline.Errorf(pipeline.Invalid, "a worker needs a cluster to work for: name a node of it with -join")
 	}
 	return nil
 }
 
-func (c *Cluster) advertise() string {
-	if c.cfg.AdvertiseAddr != "" {
-		return c.cfg.AdvertiseAddr
+// advertise is the IP that others use.
+func (c *Config) advertise() string {
+	if c.AdvertiseAddr != "" {
+		return c.AdvertiseAddr
 	}
-	return c.cfg.BindAddr
-}
-
-// Addresses tells what is bound, for agent.json and tests.
-func (c *Cluster) Addresses() Addresses {
-	return Addresses{
-		Gossip: net.JoinHostPort(c.advertise(), strconv.Itoa(c.gossip.Port())),
-		Peer:   net.JoinHostPort(c.advertise(), strconv.Itoa(c.peers.port())),
-	}
-}
-
-// Keys are what follows from the cluster key.
-func (c *Cluster) Keys() *keys.Keys { return c.keys }
-
-// Identity makes this node's certificates, also for the HTTP port.
-func (c *Cluster) Identity() *keys.Identity { return c.identity }
-
-// ID is the cluster's id, "" while the node has none.
-func (c *Cluster) ID() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.id
-}
-
-// Ready is closed once the node has a cluster and knows its leader.
-func (c *Cluster) Ready() <-chan struct{} { return c.ready }
-
-// Run takes part in the cluster until ctx is done, and then stops in order:
-// gossip, without telling the others (they find out, and nothing is removed);
-// the peer port; raft. It returns nil then. Any other return is an error that
-// the process should end with: raft offers no safe way on.
-func (c *Cluster) Run(ctx context.Context) error {
-	if c.running.Swap(true) {
-		return errors.New("run the cluster: it runs already")
-	}
-	defer c.Close()
-	if err := c.gossip.Start(); err != nil {
-		return err
-	}
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return c.peers.serve(gctx) })
-	g.Go(func() error { return c.loop(gctx) })
-	g.Go(func() error { return c.joinLoop(gctx) })
-	g.Go(func() error { return c.askLoop(gctx) })
-	if c.cfg.Mode != pipeline.ModeWorker {
-		g.Go(func() error { return c.Lead(gctx, c.manage) })
-	}
-	err := g.Wait()
-	if ctx.Err() != nil {
-		err = nil
-	}
-	return errors.Join(err, c.Close())
-}
-
-// Close stops everything that Open started and waits. It is idempotent; Run
-// calls it at its end.
-func (c *Cluster) Close() error {
-	c.closeOnce.Do(func() {
-		close(c.done)
-		var errs []error
-		if c.gossip != nil {
-			errs = append(errs, c.gossip.Close())
-		}
-		if c.peers != nil {
-			errs = append(errs, c.peers.close())
-		}
-		if node := c.setNode(nil); node != nil {
-			errs = append(errs, node.Close())
-		}
-		c.closeErr = errors.Join(errs...)
-	})
-	return c.closeErr
-}
-
-// current is raft's node and a channel that is closed when it is another.
-func (c *Cluster) current() (*consensus.Node, <-chan struct{}) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.node, c.nodeChanged
-}
-
-// setNode puts another node in place and gives the old one.
-func (c *Cluster) setNode(n *consensus.Node) *consensus.Node {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	old := c.node
-	c.node = n
-	close(c.nodeChanged)
-	c.nodeChanged = make(chan struct{})
-	return old
-}
-
-// newClusterID is 128 random bits.
-func newClusterID() (string, error) {
-	b := make([]byte, 16)
-	if _, err := rand.Read(b); err != nil {
-		return "", fmt.Errorf("make a cluster id: %w", err)
-	}
-	return hex.EncodeToString(b), nil
+	return c.BindAddr
 }
