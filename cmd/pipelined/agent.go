@@ -6,54 +6,54 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/urfave/cli/v3"
 
-	"github.com/pipelined/pipelined/cluster/keys"
-	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/storage"
 )
 
-func (p *program) agentCommand() *cli.Command {
+// agentCommand is `pipelined agent`.
+type agentCommand struct{ env *environment }
+
+func (c agentCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "agent", Usage: "starts a node of a cluster",
 		Description: "Alone it is a cluster of one. With -join it becomes part of another one. TERM or Ctrl-C stop it: modules that run go on and are taken up again when it is started within a minute; a second signal ends it at once.",
 		Flags:       agentFlags(),
-		Action:      p.action(0, 0, p.agent),
+		Action:      c.env.action(0, 0, c.run),
 	}
 }
 
-func (p *program) agent(ctx context.Context, cmd *cli.Command) error {
+func (c agentCommand) run(ctx context.Context, cmd *cli.Command) error {
 	if err := platform("agent"); err != nil {
 		return err
 	}
-	s, err := p.resolve(cmd)
+	s, err := c.resolve(cmd)
 	if err != nil {
 		return err
 	}
-	signals, back := p.signals()
+	signals, back := c.env.signals()
 	defer back()
-	logger := hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.LevelFromString(s.logLevel), JSONFormat: s.logJSON, Output: p.stderr.Unbuffered()})
-	cfg, remove, err := p.nodeConfig(&s, logger)
+	logger := hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.LevelFromString(s.logLevel), JSONFormat: s.logJSON, Output: c.env.stderr.Unbuffered()})
+	cfg, remove, err := c.nodeConfig(&s, logger)
 	if err != nil {
 		return err
 	}
 	defer remove()
-	n, err := p.open(ctx, cfg)
+	n, err := c.env.open(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	s.DataDir = cfg.DataDir
-	return p.serve(ctx, n, &s, signals, logger)
+	return c.serve(ctx, n, &s, signals, logger)
 }
 
 // nodeConfig completes the node's configuration. remove takes away what is only
 // there for this life.
-func (p *program) nodeConfig(s *agentSettings, logger hclog.Logger) (cfg nodeConfig, remove func(), err error) {
+func (c agentCommand) nodeConfig(s *agentSettings, logger hclog.Logger) (cfg nodeConfig, remove func(), err error) {
 	cfg, remove = s.nodeConfig, func() {}
 	var told string
 	if cfg.Bind, told, err = resolveBind(s.bind, cfg.Join); err != nil {
@@ -68,7 +68,7 @@ func (p *program) nodeConfig(s *agentSettings, logger hclog.Logger) (cfg nodeCon
 	if cfg.HTTPPlain && cfg.TLSCert != "" {
 		return cfg, remove, usagef("-http-plain and -tls-cert exclude each other")
 	}
-	if err := p.nodeKey(&cfg, s.keyFile); err != nil {
+	if err := (localNode{c.env}).key(&cfg, s.keyFile); err != nil {
 		return cfg, remove, err
 	}
 	switch {
@@ -88,32 +88,13 @@ func (p *program) nodeConfig(s *agentSettings, logger hclog.Logger) (cfg nodeCon
 	return cfg, remove, nil
 }
 
-// nodeKey says where the cluster key is: a file that was named, the
-// environment, or the user's own file, which is made where it is not there.
-func (p *program) nodeKey(cfg *nodeConfig, file string) error {
-	cfg.KeyFile = file
-	if file != "" {
-		return nil
-	}
-	if text := p.getenv("PIPELINED_KEY"); text != "" {
-		key, err := keys.Parse(text)
-		if err != nil {
-			return usagef("PIPELINED_KEY: %w", err)
-		}
-		cfg.Key = key
-		return nil
-	}
-	cfg.KeyFile = keys.DefaultFile(storage.DefaultRoot())
-	return nil
-}
-
 // serve runs a node until it ends or a signal does it.
-func (p *program) serve(ctx context.Context, n clusterNode, s *agentSettings, signals <-chan os.Signal, logger hclog.Logger) error {
+func (c agentCommand) serve(ctx context.Context, n clusterNode, s *agentSettings, signals <-chan os.Signal, logger hclog.Logger) error {
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	ended := make(chan error, 1)
 	go func() { ended <- n.Run(running) }()
-	socket := p.getenv("NOTIFY_SOCKET")
+	socket := c.env.getenv("NOTIFY_SOCKET")
 	notify := func(state string) {
 		if err := sdNotify(socket, state); err != nil {
 			logger.Warn("tell systemd", "error", err)
@@ -142,7 +123,7 @@ func (p *program) serve(ctx context.Context, n clusterNode, s *agentSettings, si
 			}
 			stopping = true
 			notify("STOPPING=1")
-			p.farewell(ctx, n, s, sig)
+			c.explainStop(ctx, n, s, sig)
 			stop(errInterrupted)
 		case err := <-ended:
 			if ctx.Err() != nil && errors.Is(err, context.Canceled) {
@@ -153,9 +134,9 @@ func (p *program) serve(ctx context.Context, n clusterNode, s *agentSettings, si
 	}
 }
 
-// farewell says on a terminal what becomes of the modules that run here.
-func (p *program) farewell(ctx context.Context, n clusterNode, s *agentSettings, sig os.Signal) {
-	if sig == syscall.SIGTERM || !p.stderr.Terminal {
+// explainStop says on a terminal what becomes of the modules that run here.
+func (c agentCommand) explainStop(ctx context.Context, n clusterNode, s *agentSettings, sig os.Signal) {
+	if sig == syscall.SIGTERM || !c.env.stderr.Terminal {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
@@ -167,26 +148,12 @@ func (p *program) farewell(ctx context.Context, n clusterNode, s *agentSettings,
 	}
 	switch {
 	case load == 0:
-		p.say("stopping; no module runs here")
+		c.env.say("stopping; no module runs here")
 	case s.dev:
-		p.say("stopping; %s here and end now (-dev)", modules)
+		c.env.say("stopping; %s here and end now (-dev)", modules)
 	case s.DrainOnStop:
-		p.say("stopping when what runs here has ended: %s (-drain-on-stop); Ctrl-C again stops at once", modules)
+		c.env.say("stopping when what runs here has ended: %s (-drain-on-stop); Ctrl-C again stops at once", modules)
 	default:
-		p.say("stopping; %s here and go on; start the agent within a minute and they stay, else they are repeated elsewhere; Ctrl-C again stops at once", modules)
+		c.env.say("stopping; %s here and go on; start the agent within a minute and they stay, else they are repeated elsewhere; Ctrl-C again stops at once", modules)
 	}
-}
-
-// say prints a line on stderr, -quiet or not.
-func (p *program) say(format string, args ...any) {
-	fmt.Fprintf(p.stderr, "%s\n", terminal.Clean(fmt.Sprintf(format, args...)))
-	p.stderr.Flush()
-}
-
-// platform refuses what needs Linux elsewhere.
-func platform(what string) error {
-	if runtime.GOOS == "linux" {
-		return nil
-	}
-	return failf(exitFailed, "%s: nodes run on Linux; here on %s the commands that talk to a cluster work, with -address", what, runtime.GOOS)
 }

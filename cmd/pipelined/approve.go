@@ -12,7 +12,10 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-func (p *program) approveCommand() *cli.Command {
+// decisionCommand is `pipelined approve` and `pipelined reject`.
+type decisionCommand struct{ env *environment }
+
+func (c decisionCommand) approve() *cli.Command {
 	return &cli.Command{
 		Name: "approve", Usage: "approves what a module of a run waits for", ArgsUsage: "RUN [MODULE]",
 		Description: "Without MODULE the one that waits, where it is the only one. Approving twice does no harm; what was rejected, or decided by time, stays so.",
@@ -20,13 +23,13 @@ func (p *program) approveCommand() *cli.Command {
 			&cli.StringFlag{Name: "comment", Usage: "`TEXT` that is kept with it; later modules see it as module.NAME.result.comment", Local: true},
 			jsonFlag(),
 		},
-		Action: p.action(1, 2, func(ctx context.Context, cmd *cli.Command) error {
-			return p.decide(ctx, cmd, "comment", client.Modules.Approve)
+		Action: c.env.action(1, 2, func(ctx context.Context, cmd *cli.Command) error {
+			return c.decide(ctx, cmd, "comment", client.Modules.Approve)
 		}),
 	}
 }
 
-func (p *program) rejectCommand() *cli.Command {
+func (c decisionCommand) reject() *cli.Command {
 	return &cli.Command{
 		Name: "reject", Usage: "rejects what a module of a run waits for: the module fails", ArgsUsage: "RUN [MODULE]",
 		Description: "Without MODULE the one that waits, where it is the only one.",
@@ -34,14 +37,14 @@ func (p *program) rejectCommand() *cli.Command {
 			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that is kept with it", Local: true},
 			jsonFlag(),
 		},
-		Action: p.action(1, 2, func(ctx context.Context, cmd *cli.Command) error {
-			return p.decide(ctx, cmd, "reason", client.Modules.Reject)
+		Action: c.env.action(1, 2, func(ctx context.Context, cmd *cli.Command) error {
+			return c.decide(ctx, cmd, "reason", client.Modules.Reject)
 		}),
 	}
 }
 
 // decide sends a decision about a module.
-func (p *program) decide(ctx context.Context, cmd *cli.Command, flag string, call func(client.Modules, context.Context, pipeline.RunID, string, string) (wire.Module, error)) error {
+func (c decisionCommand) decide(ctx context.Context, cmd *cli.Command, flag string, call func(client.Modules, context.Context, pipeline.RunID, string, string) (wire.Module, error)) error {
 	id, err := runArg(cmd, 0)
 	if err != nil {
 		return err
@@ -53,29 +56,29 @@ func (p *program) decide(ctx context.Context, cmd *cli.Command, flag string, cal
 	case len(text) > pipeline.MaxComment:
 		return usagef("-%s: %d bytes are more than %d", flag, len(text), pipeline.MaxComment)
 	}
-	c, err := p.connectRead(ctx)
+	api, err := c.env.connectRead(ctx)
 	if err != nil {
 		return err
 	}
 	if module == "" {
-		if module, err = theOneThatWaits(ctx, c, id); err != nil {
+		if module, err = theOneThatWaits(ctx, api, id); err != nil {
 			return err
 		}
 	}
-	m, err := call(c.Modules(), ctx, id, module, text)
+	m, err := call(api.Modules(), ctx, id, module, text)
 	if err != nil {
 		return err
 	}
 	if cmd.Bool("json") {
-		return p.printJSON(m)
+		return c.env.printJSON(m)
 	}
-	p.tell("%s: %s", m.Name, m.Reason)
+	c.env.tell("%s: %s", m.Name, m.Reason)
 	return nil
 }
 
 // theOneThatWaits finds the module of a run that waits for an approval.
-func theOneThatWaits(ctx context.Context, c *client.Client, id pipeline.RunID) (string, error) {
-	r, err := c.Runs().Get(ctx, id)
+func theOneThatWaits(ctx context.Context, api *client.Client, id pipeline.RunID) (string, error) {
+	r, err := api.Runs().Get(ctx, id)
 	if err != nil {
 		return "", err
 	}

@@ -57,7 +57,7 @@ type artifactFile struct {
 
 // fetchArtifacts writes outputs below dir. What is there already with the right
 // bytes is left alone, so that a call that was cut goes on where it was.
-func fetchArtifacts(ctx context.Context, c *client.Client, id pipeline.RunID, dir string, list []wire.Artifact) (*artifactFetch, error) {
+func fetchArtifacts(ctx context.Context, api *client.Client, id pipeline.RunID, dir string, list []wire.Artifact) (*artifactFetch, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, usagef("make folder for artifacts: %w", fileError(err))
 	}
@@ -66,7 +66,7 @@ func fetchArtifacts(ctx context.Context, c *client.Client, id pipeline.RunID, di
 		return nil, usagef("open folder for artifacts: %w", err)
 	}
 	defer root.Close()
-	f := &artifactFetch{c: c, run: id, root: root, dir: dir, names: make(map[string]bool, len(list))}
+	f := &artifactFetch{c: api, run: id, root: root, dir: dir, names: make(map[string]bool, len(list))}
 	var files, links []artifactFile
 	for _, a := range list {
 		name, err := artifactPath(a)

@@ -11,18 +11,21 @@ import (
 	"github.com/pipelined/pipelined/internal/terminal"
 )
 
-func (p *program) artifactsCommand() *cli.Command {
+// artifactsCommand is `pipelined artifacts`.
+type artifactsCommand struct{ env *environment }
+
+func (c artifactsCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "artifacts", Usage: "lists the output files of a run, or fetches them", ArgsUsage: "RUN [MODULE]",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "o", Usage: "write them into this `DIR`, as DIR/<module>/<path>", Local: true},
 			jsonFlag(),
 		},
-		Action: p.action(1, 2, p.artifacts),
+		Action: c.env.action(1, 2, c.run),
 	}
 }
 
-func (p *program) artifacts(ctx context.Context, cmd *cli.Command) error {
+func (c artifactsCommand) run(ctx context.Context, cmd *cli.Command) error {
 	id, err := runArg(cmd, 0)
 	if err != nil {
 		return err
@@ -34,11 +37,11 @@ func (p *program) artifacts(ctx context.Context, cmd *cli.Command) error {
 	case cmd.IsSet("o") && dir == "":
 		return usagef("artifacts: -o names no folder")
 	}
-	c, err := p.connectRead(ctx)
+	api, err := c.env.connectRead(ctx)
 	if err != nil {
 		return err
 	}
-	list, err := c.Artifacts().List(ctx, id, module)
+	list, err := api.Artifacts().List(ctx, id, module)
 	if err != nil {
 		return err
 	}
@@ -46,7 +49,7 @@ func (p *program) artifacts(ctx context.Context, cmd *cli.Command) error {
 		list.Artifacts = []wire.Artifact{}
 	}
 	if dir != "" {
-		got, err := fetchArtifacts(ctx, c, id, dir, list.Artifacts)
+		got, err := fetchArtifacts(ctx, api, id, dir, list.Artifacts)
 		if err != nil {
 			return err
 		}
@@ -54,15 +57,15 @@ func (p *program) artifacts(ctx context.Context, cmd *cli.Command) error {
 		if n := got.there.Load(); n > 0 {
 			there = fmt.Sprintf(", %d of them there already", n)
 		}
-		p.tell("%d files (%s) in %s%s", len(list.Artifacts), humanize.IBytes(uint64(got.bytes.Load())), dir, there)
+		c.env.tell("%d files (%s) in %s%s", len(list.Artifacts), humanize.IBytes(uint64(got.bytes.Load())), dir, there)
 	}
 	if cmd.Bool("json") {
-		return p.printJSON(list)
+		return c.env.printJSON(list)
 	}
 	if dir != "" {
 		return nil
 	}
-	t := terminal.NewTable(p.stdout, "MODULE", "PATH", "SIZE", "MODE")
+	t := terminal.NewTable(c.env.stdout, "MODULE", "PATH", "SIZE", "MODE")
 	for _, a := range list.Artifacts {
 		name := a.Path
 		if a.Link != "" {

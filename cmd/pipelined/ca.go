@@ -8,12 +8,15 @@ import (
 	"github.com/pipelined/pipelined/cluster/keys"
 )
 
-func (p *program) caCommand() *cli.Command {
+// caCommand is `pipelined ca`.
+type caCommand struct{ env *environment }
+
+func (c caCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "ca", Usage: "prints the certificate of the cluster's authority",
 		Description: "Nodes that serve HTTPS without a certificate of their own use one of this authority. It follows from the cluster key, so no cluster has to run.",
-		Action: p.action(0, 0, func(context.Context, *cli.Command) error {
-			key, err := p.clusterKey()
+		Action: c.env.action(0, 0, func(context.Context, *cli.Command) error {
+			key, err := connector{c.env}.clusterKey()
 			if err != nil {
 				return usagef("%w", err)
 			}
@@ -21,7 +24,7 @@ func (p *program) caCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			_, err = p.stdout.Write(k.CACertPEM())
+			_, err = c.env.stdout.Write(k.CACertPEM())
 			return err
 		}),
 	}

@@ -12,98 +12,12 @@ import (
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/terminal"
-	"github.com/pipelined/pipelined/pipeline"
 )
 
-// cacheFlags say what a run does with recorded results.
-func cacheFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.BoolFlag{Name: "no-cache", Usage: "take no recorded results and record none", HideDefault: true, Local: true},
-		&cli.BoolFlag{Name: "refresh", Usage: "run everything, and record it anew", HideDefault: true, Local: true},
-	}
-}
+// cacheCommand is `pipelined cache`.
+type cacheCommand struct{ env *environment }
 
-// cacheMode is wire.SubmitRequest.Cache.
-func cacheMode(cmd *cli.Command) (string, error) {
-	off, refresh := cmd.Bool("no-cache"), cmd.Bool("refresh")
-	switch {
-	case off && refresh:
-		return "", usagef("-no-cache and -refresh exclude each other: one records nothing, the other everything")
-	case off:
-		return pipeline.CacheOff, nil
-	case refresh:
-		return pipeline.CacheRefresh, nil
-	}
-	return "", nil
-}
-
-// foresee adds to a plan which modules would take a recorded result: those of
-// the cluster, or of what `run` has kept. Without either a plan is a plan.
-func (p *program) foresee(ctx context.Context, cmd *cli.Command, def *pipeline.Pipeline, plan *runPlan) {
-	c, err := p.connectRead(ctx)
-	if err != nil {
-		if p.address != "" {
-			p.tell("expected durations and recorded results are not shown: %v", err)
-		}
-		return
-	}
-	p.reckon(ctx, cmd, c, plan)
-	if !slices.ContainsFunc(def.Modules, func(m pipeline.Module) bool { return m.Cache }) {
-		return
-	}
-	found, err := p.lookUp(ctx, cmd, c)
-	if err != nil {
-		p.tell("recorded results are not shown: %v", err)
-		return
-	}
-	for i := range found.Modules {
-		for j := range plan.Modules {
-			if plan.Modules[j].Name == found.Modules[i].Name {
-				plan.Modules[j].Cache = &found.Modules[i]
-			}
-		}
-	}
-}
-
-// lookUp sends the listing of the files, without the files, and asks.
-func (p *program) lookUp(ctx context.Context, cmd *cli.Command, c *client.Client) (wire.CacheForecast, error) {
-	j, err := p.checkRun(ctx, cmd)
-	if err != nil {
-		return wire.CacheForecast{}, err
-	}
-	defer j.close()
-	if err := j.takeFiles(ctx, p); err != nil {
-		return wire.CacheForecast{}, err
-	}
-	j.workspace.remember()
-	if w := j.workspace; w.digest != "" {
-		listing, err := w.blobs.Open(w.digest)
-		if err != nil {
-			return wire.CacheForecast{}, wrap("read the listing of the workspace", err)
-		}
-		defer listing.Close()
-		if err := c.Blobs().Put(ctx, w.digest, listing); err != nil {
-			return wire.CacheForecast{}, err
-		}
-	}
-	return c.Cache().Lookup(ctx, j.request)
-}
-
-func (p *program) printForecast(f *wire.ModuleForecast) {
-	switch {
-	case f == nil:
-	case f.CachedFrom != nil:
-		fmt.Fprintf(p.stdout, "      cached: result of run %s\n", f.CachedFrom.Run)
-	case f.Unknown != "":
-		fmt.Fprintf(p.stdout, "      cached or not: %s\n", terminal.Clean(f.Unknown))
-	default:
-		for _, why := range f.Missed {
-			fmt.Fprintf(p.stdout, "      not cached: %s\n", terminal.Clean(why))
-		}
-	}
-}
-
-func (p *program) cacheCommand() *cli.Command {
+func (c cacheCommand) command() *cli.Command {
 	pipelineFlag := func() cli.Flag {
 		return &cli.StringFlag{Name: "pipeline", Usage: "of this pipeline (`NAME`) only", Local: true}
 	}
@@ -118,12 +32,12 @@ func (p *program) cacheCommand() *cli.Command {
 			{
 				Name: "ls", Usage: "lists recorded results, or what other tools keep",
 				Flags:  []cli.Flag{kindFlag(), pipelineFlag(), jsonFlag()},
-				Action: p.action(0, 0, p.listCache),
+				Action: c.env.action(0, 0, c.list),
 			},
 			{
 				Name: "stats", Usage: "counts recorded results, how often they were taken, and what other tools keep",
 				Flags:  []cli.Flag{jsonFlag()},
-				Action: p.action(0, 0, p.cacheStats),
+				Action: c.env.action(0, 0, c.stats),
 			},
 			{
 				Name: "prune", Usage: "removes recorded results, or what other tools keep",
@@ -136,7 +50,7 @@ func (p *program) cacheCommand() *cli.Command {
 					&cli.BoolFlag{Name: "dry-run", Usage: "tell what would go, and remove nothing", HideDefault: true, Local: true},
 					jsonFlag(),
 				},
-				Action: p.action(0, 0, p.pruneCache),
+				Action: c.env.action(0, 0, c.prune),
 			},
 		},
 	}
@@ -155,31 +69,31 @@ func cacheKind(cmd *cli.Command) (string, error) {
 	return kind, nil
 }
 
-func (p *program) listCache(ctx context.Context, cmd *cli.Command) error {
+func (c cacheCommand) list(ctx context.Context, cmd *cli.Command) error {
 	kind, err := cacheKind(cmd)
 	if err != nil {
 		return err
 	}
-	c, err := p.connectRead(ctx)
+	api, err := c.env.connectRead(ctx)
 	if err != nil {
 		return err
 	}
 	if kind != wire.KindResults {
-		return p.listTools(ctx, cmd, c, kind)
+		return c.listTools(ctx, cmd, api, kind)
 	}
 	all := wire.CacheList{}
 	all.Entries, err = pages(func(cursor string) ([]wire.CacheEntry, string, error) {
-		page, err := c.Cache().List(ctx, cmd.String("pipeline"), 1000, cursor)
+		page, err := api.Cache().List(ctx, cmd.String("pipeline"), 1000, cursor)
 		return page.Entries, page.Cursor, err
 	})
 	if err != nil {
 		return err
 	}
 	if cmd.Bool("json") {
-		return p.printJSON(all)
+		return c.env.printJSON(all)
 	}
-	t := terminal.NewTable(p.stdout, "KEY", "PIPELINE", "MODULE", "RUN", "SIZE", "TOOK", "MADE", "USED", "HITS")
-	now := p.now()
+	t := terminal.NewTable(c.env.stdout, "KEY", "PIPELINE", "MODULE", "RUN", "SIZE", "TOOK", "MADE", "USED", "HITS")
+	now := c.env.now()
 	for _, e := range all.Entries {
 		t.Row(string(e.Key[:min(len(e.Key), 12)]), terminal.Clean(e.Pipeline), terminal.Clean(e.Module), string(e.Run), humanize.IBytes(uint64(max(e.Bytes, 0))),
 			terminal.ShortDuration(terminal.Seconds(e.DurationSeconds)), terminal.Elapsed(e.MadeAt, now)+" ago", terminal.Elapsed(e.UsedAt, now)+" ago", fmt.Sprint(e.Hits))
@@ -204,20 +118,20 @@ func pages[T any](page func(cursor string) ([]T, string, error)) ([]T, error) {
 }
 
 // listTools lists what other tools keep.
-func (p *program) listTools(ctx context.Context, cmd *cli.Command, c *client.Client, kind string) (err error) {
+func (c cacheCommand) listTools(ctx context.Context, cmd *cli.Command, api *client.Client, kind string) (err error) {
 	all := wire.ToolList{}
 	all.Entries, err = pages(func(cursor string) ([]wire.ToolEntry, string, error) {
-		page, err := c.Cache().Tools(ctx, kind, 1000, cursor)
+		page, err := api.Cache().Tools(ctx, kind, 1000, cursor)
 		return page.Entries, page.Cursor, err
 	})
 	if err != nil {
 		return err
 	}
 	if cmd.Bool("json") {
-		return p.printJSON(all)
+		return c.env.printJSON(all)
 	}
-	t := terminal.NewTable(p.stdout, "SPACE", "TEAM", "KEY", "SIZE", "STORED", "TAKEN")
-	now := p.now()
+	t := terminal.NewTable(c.env.stdout, "SPACE", "TEAM", "KEY", "SIZE", "STORED", "TAKEN")
+	now := c.env.now()
 	for _, e := range all.Entries {
 		t.Row(string(e.Space), terminal.Clean(e.Team), terminal.Clean(e.Key[:min(len(e.Key), 16)]), humanize.IBytes(uint64(max(e.Bytes, 0))),
 			terminal.Elapsed(e.StoredAt, now)+" ago", terminal.Elapsed(e.TakenAt, now)+" ago")
@@ -225,38 +139,38 @@ func (p *program) listTools(ctx context.Context, cmd *cli.Command, c *client.Cli
 	return t.Flush()
 }
 
-func (p *program) cacheStats(ctx context.Context, cmd *cli.Command) error {
-	c, err := p.connectRead(ctx)
+func (c cacheCommand) stats(ctx context.Context, cmd *cli.Command) error {
+	api, err := c.env.connectRead(ctx)
 	if err != nil {
 		return err
 	}
-	s, err := c.Cache().Stats(ctx)
+	s, err := api.Cache().Stats(ctx)
 	if err != nil {
 		return err
 	}
 	if cmd.Bool("json") {
-		return p.printJSON(s)
+		return c.env.printJSON(s)
 	}
-	fmt.Fprintf(p.stdout, "recorded   %d results, %s\n", s.Entries, humanize.IBytes(uint64(max(s.Bytes, 0))))
-	fmt.Fprintf(p.stdout, "in state   %s\n", humanize.IBytes(uint64(max(s.StateBytes, 0))))
+	fmt.Fprintf(c.env.stdout, "recorded   %d results, %s\n", s.Entries, humanize.IBytes(uint64(max(s.Bytes, 0))))
+	fmt.Fprintf(c.env.stdout, "in state   %s\n", humanize.IBytes(uint64(max(s.StateBytes, 0))))
 	rate := ""
 	if n := s.Hits + s.Misses; n > 0 {
 		rate = fmt.Sprintf(" (%d %% of %d)", s.Hits*100/n, n)
 	}
-	fmt.Fprintf(p.stdout, "taken      %d%s\n", s.Hits, rate)
-	fmt.Fprintf(p.stdout, "run        %d\n", s.Misses)
-	fmt.Fprintf(p.stdout, "saved      %s of work\n", terminal.ShortDuration(terminal.Seconds(s.SavedSeconds)))
-	fmt.Fprintf(p.stdout, "displaced  %d\n", s.Evicted)
+	fmt.Fprintf(c.env.stdout, "taken      %d%s\n", s.Hits, rate)
+	fmt.Fprintf(c.env.stdout, "run        %d\n", s.Misses)
+	fmt.Fprintf(c.env.stdout, "saved      %s of work\n", terminal.ShortDuration(terminal.Seconds(s.SavedSeconds)))
+	fmt.Fprintf(c.env.stdout, "displaced  %d\n", s.Evicted)
 	for _, t := range s.Tools {
-		fmt.Fprintf(p.stdout, "%-10s %d entries, %s\n", terminal.Clean(t.Kind), t.Entries, humanize.IBytes(uint64(max(t.Bytes, 0))))
+		fmt.Fprintf(c.env.stdout, "%-10s %d entries, %s\n", terminal.Clean(t.Kind), t.Entries, humanize.IBytes(uint64(max(t.Bytes, 0))))
 	}
 	if s.ToolsEvicted > 0 {
-		fmt.Fprintf(p.stdout, "displaced  %d entries of other tools\n", s.ToolsEvicted)
+		fmt.Fprintf(c.env.stdout, "displaced  %d entries of other tools\n", s.ToolsEvicted)
 	}
 	return nil
 }
 
-func (p *program) pruneCache(ctx context.Context, cmd *cli.Command) error {
+func (c cacheCommand) prune(ctx context.Context, cmd *cli.Command) error {
 	kind, err := cacheKind(cmd)
 	if err != nil {
 		return err
@@ -279,16 +193,16 @@ func (p *program) pruneCache(ctx context.Context, cmd *cli.Command) error {
 	if in.All && (cmd.IsSet("unused") || in.MaxBytes != nil) {
 		return usagef("cache prune: -all removes every one, whatever -unused and -max-size say: leave it, or them, out")
 	}
-	c, err := p.connectRead(ctx)
+	api, err := c.env.connectRead(ctx)
 	if err != nil {
 		return err
 	}
-	out, err := c.Cache().Prune(ctx, in)
+	out, err := api.Cache().Prune(ctx, in)
 	if err != nil {
 		return err
 	}
 	if cmd.Bool("json") {
-		return p.printJSON(out)
+		return c.env.printJSON(out)
 	}
 	what := "removed"
 	if in.DryRun {
@@ -298,6 +212,6 @@ func (p *program) pruneCache(ctx context.Context, cmd *cli.Command) error {
 	if kind != wire.KindResults {
 		things = "entries of " + kind
 	}
-	fmt.Fprintf(p.stdout, "%s %d %s (%s)\n", what, out.Removed, things, humanize.IBytes(uint64(max(out.Bytes, 0))))
+	fmt.Fprintf(c.env.stdout, "%s %d %s (%s)\n", what, out.Removed, things, humanize.IBytes(uint64(max(out.Bytes, 0))))
 	return nil
 }

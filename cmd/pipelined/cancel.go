@@ -3,11 +3,15 @@ package main
 import (
 	"context"
 
-	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/urfave/cli/v3"
+
+	"github.com/pipelined/pipelined/internal/terminal"
 )
 
-func (p *program) cancelCommand() *cli.Command {
+// cancelCommand is `pipelined cancel`.
+type cancelCommand struct{ env *environment }
+
+func (c cancelCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "cancel", Usage: "stops a run for real", ArgsUsage: "RUN",
 		Description: "Every process of the run gets TERM, and KILL after its module's grace. It does not wait for that: pipelined wait RUN does.",
@@ -15,23 +19,23 @@ func (p *program) cancelCommand() *cli.Command {
 			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that is kept with the run", Local: true},
 			jsonFlag(),
 		},
-		Action: p.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
+		Action: c.env.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
 			id, err := runArg(cmd, 0)
 			if err != nil {
 				return err
 			}
-			c, err := p.connect(ctx)
+			api, err := c.env.connect(ctx)
 			if err != nil {
 				return err
 			}
-			run, err := c.Runs().Cancel(ctx, id, cmd.String("reason"))
+			run, err := api.Runs().Cancel(ctx, id, cmd.String("reason"))
 			if err != nil {
 				return err
 			}
 			if cmd.Bool("json") {
-				return p.printJSON(run)
+				return c.env.printJSON(run)
 			}
-			p.tell("run %s: %s", run.ID, terminal.StateWords(string(run.State)))
+			c.env.tell("run %s: %s", run.ID, terminal.StateWords(string(run.State)))
 			return nil
 		}),
 	}

@@ -27,18 +27,26 @@ const (
 	probeLimit = 2 * time.Second
 )
 
+// connect finds the cluster for a command that changes something.
+func (env *environment) connect(ctx context.Context) (*client.Client, error) {
+	return connector{env}.connect(ctx)
+}
+
+// connector finds the cluster and the token that a command line uses.
+type connector struct{ env *environment }
+
 // connect finds the cluster and a way to prove who asks.
-func (p *program) connect(ctx context.Context) (*client.Client, error) {
-	cfg := client.Config{UserAgent: "pipelined/" + readBuildInfo().Version, OnRetry: p.retries.Retrying,
+func (c connector) connect(ctx context.Context) (*client.Client, error) {
+	cfg := client.Config{UserAgent: "pipelined/" + readBuildInfo().Version, OnRetry: c.env.retries.Retrying,
 		TLS: &tls.Config{MinVersion: tls.VersionTLS12}}
 	var err error
-	if cfg.Token, err = p.givenToken(); err != nil {
+	if cfg.Token, err = c.givenToken(); err != nil {
 		return nil, err
 	}
-	if cfg.Addresses, err = p.addresses(ctx); err != nil {
+	if cfg.Addresses, err = c.addresses(ctx); err != nil {
 		return nil, err
 	}
-	own := p.newOwnToken()
+	own := c.newSelfToken()
 	switch {
 	case cfg.Token == "":
 		cfg.TokenSource, cfg.TLS = own.token, own.tls()
@@ -51,73 +59,73 @@ func (p *program) connect(ctx context.Context) (*client.Client, error) {
 }
 
 // givenToken is what -token, -token-file or their variables say; "" for none.
-func (p *program) givenToken() (string, error) {
-	if p.tokenFile == "" || p.token != "" {
-		return strings.TrimSpace(p.token), nil
+func (c connector) givenToken() (string, error) {
+	if c.env.flags.tokenFile == "" || c.env.flags.token != "" {
+		return strings.TrimSpace(c.env.flags.token), nil
 	}
-	text, err := os.ReadFile(p.tokenFile)
+	text, err := os.ReadFile(c.env.flags.tokenFile)
 	if err != nil {
 		return "", usagef("read token: %w", err)
 	}
 	token := strings.TrimSpace(string(text))
 	if token == "" || strings.ContainsAny(token, " \n\r\t") {
-		return "", usagef("read token %s: want one token and nothing else", p.tokenFile)
+		return "", usagef("read token %s: want one token and nothing else", c.env.flags.tokenFile)
 	}
 	return token, nil
 }
 
 // clusterKey reads the cluster key, which is never made here.
-func (p *program) clusterKey() ([]byte, error) {
-	if p.keyFile == "" {
-		if text := p.getenv("PIPELINED_KEY"); text != "" {
+func (c connector) clusterKey() ([]byte, error) {
+	if c.env.flags.keyFile == "" {
+		if text := c.env.getenv("PIPELINED_KEY"); text != "" {
 			key, err := keys.Parse(text)
 			return key, wrap("PIPELINED_KEY", err)
 		}
 	}
-	return keys.Load(p.keyPath())
+	return keys.Load(c.keyPath())
 }
 
 // keyPath is the file of the cluster key.
-func (p *program) keyPath() string {
-	if p.keyFile != "" {
-		return p.keyFile
+func (c connector) keyPath() string {
+	if c.env.flags.keyFile != "" {
+		return c.env.flags.keyFile
 	}
 	return keys.DefaultFile(storage.DefaultRoot())
 }
 
 // addresses are the nodes to try: those that were given, or the agent of this
 // machine.
-func (p *program) addresses(ctx context.Context) ([]string, error) {
-	if p.address != "" {
+func (c connector) addresses(ctx context.Context) ([]string, error) {
+	if c.env.flags.address != "" {
 		var list []string
-		for a := range strings.SplitSeq(p.address, ",") {
+		for a := range strings.SplitSeq(c.env.flags.address, ",") {
 			if a = strings.TrimSpace(a); a != "" {
 				list = append(list, withPort(a))
 			}
 		}
 		if len(list) == 0 {
-			return nil, usagef("-address %q: want host:port or a URL", p.address)
+			return nil, usagef("-address %q: want host:port or a URL", c.env.flags.address)
 		}
 		return list, nil
 	}
-	_, localErr := askHealth(ctx, p.local, nil) // one without a leader is an agent too
+	_, localErr := askHealth(ctx, c.env.local, nil) // one without a leader is an agent too
 	if localErr == nil {
-		return []string{p.local}, nil
+		return []string{c.env.local}, nil
 	}
-	found := p.agents()
+	found := c.env.agents()
 	switch len(found) {
 	case 1:
 		return []string{agentURL(found[0])}, nil
 	case 0:
 		return nil, failf(exitUnavailable, "no cluster: %s; no agent of yours runs on this machine (no agent.json below %s): start one with `pipelined agent`, or name one with -address",
-			probeText(p.local, localErr), storage.DefaultRoot())
+			probeText(c.env.local, localErr), storage.DefaultRoot())
 	}
 	var names []string
 	for _, a := range found {
 		names = append(names, fmt.Sprintf("%s (%s)", a.HTTP, a.Name))
 	}
 	return nil, failf(exitUnavailable, "no cluster chosen: %s, and several agents run on this machine: name one with -address: %s",
-		probeText(p.local, localErr), strings.Join(names, ", "))
+		probeText(c.env.local, localErr), strings.Join(names, ", "))
 }
 
 func agentURL(a storage.AgentFile) string {
@@ -156,12 +164,12 @@ var errNotOurs = errors.New("what answers there is not a pipelined agent")
 func askHealth(ctx context.Context, address string, tlsConfig *tls.Config) (wire.Health, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
-	c, err := client.New(client.Config{Addresses: []string{address}, TLS: tlsConfig, RetryFor: time.Millisecond, ConnectFor: time.Millisecond})
+	api, err := client.New(client.Config{Addresses: []string{address}, TLS: tlsConfig, RetryFor: time.Millisecond, ConnectFor: time.Millisecond})
 	if err != nil {
 		return wire.Health{}, err
 	}
-	defer c.CloseIdle()
-	h, err := c.Health(ctx)
+	defer api.CloseIdle()
+	h, err := api.Health(ctx)
 	if err == nil && h.NodeID == "" {
 		err = errNotOurs
 	}

@@ -15,7 +15,10 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-func (p *program) execCommand() *cli.Command {
+// execCommand is `pipelined exec`.
+type execCommand struct{ env *environment }
+
+func (c execCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "exec", Usage: "runs a command, or a shell, in the folder of a module that runs or whose folder was kept", ArgsUsage: "RUN MODULE [-- COMMAND…]",
 		Description: "The process is started on the worker that has the folder, with the module's environment but without its secrets, and ends with this command. " +
@@ -24,11 +27,11 @@ func (p *program) execCommand() *cli.Command {
 			&cli.IntFlag{Name: "attempt", Usage: "the attempt with this number (`N`); default the newest", HideDefault: true, Local: true},
 			&cli.BoolFlag{Name: "no-tty", Aliases: []string{"T"}, Usage: "no terminal, also where there is one here", HideDefault: true, Local: true},
 		},
-		Action: p.action(2, -1, p.exec),
+		Action: c.env.action(2, -1, c.run),
 	}
 }
 
-func (p *program) exec(ctx context.Context, cmd *cli.Command) error {
+func (c execCommand) run(ctx context.Context, cmd *cli.Command) error {
 	id, err := runArg(cmd, 0)
 	if err != nil {
 		return err
@@ -41,22 +44,22 @@ func (p *program) exec(ctx context.Context, cmd *cli.Command) error {
 	if in.Attempt < 0 || cmd.IsSet("attempt") && in.Attempt == 0 {
 		return usagef("-attempt %d: attempts are counted from 1", in.Attempt)
 	}
-	here, _ := p.stdin.(*os.File)
-	in.TTY = !cmd.Bool("no-tty") && p.interactive && p.stdout.Terminal && here != nil
+	here, _ := c.env.stdin.(*os.File)
+	in.TTY = !cmd.Bool("no-tty") && c.env.interactive && c.env.stdout.Terminal && here != nil
 	if in.TTY {
-		in.Term = p.getenv("TERM")
+		in.Term = c.env.getenv("TERM")
 		in.Columns, in.Rows, _ = term.GetSize(int(here.Fd())) // a size of 0 is the usual one
 	}
-	c, err := p.connect(ctx)
+	api, err := c.env.connect(ctx)
 	if err != nil {
 		return err
 	}
-	stream, err := c.Modules().Exec(ctx, id, module, in)
+	stream, err := api.Modules().Exec(ctx, id, module, in)
 	if err != nil {
 		return err
 	}
 	defer stream.Close()
-	s := &execSession{p: p, stream: stream, out: &wire.ExecWriter{W: stream}}
+	s := &execSession{p: c.env, stream: stream, out: &wire.ExecWriter{W: stream}}
 	if in.TTY {
 		before, err := term.MakeRaw(int(here.Fd()))
 		if err != nil {
@@ -65,7 +68,7 @@ func (p *program) exec(ctx context.Context, cmd *cli.Command) error {
 		defer func() { _ = term.Restore(int(here.Fd()), before) }() // there is nothing else to be done
 		defer s.watchSize(here)()
 	} else {
-		signals, back := p.signals()
+		signals, back := c.env.signals()
 		defer back()
 		var cancel context.CancelCauseFunc
 		ctx, cancel = untilSignal(ctx, signals)
@@ -78,7 +81,7 @@ func (p *program) exec(ctx context.Context, cmd *cli.Command) error {
 
 // execSession is a process elsewhere, as it is seen from here.
 type execSession struct {
-	p      *program
+	p      *environment
 	stream io.ReadWriteCloser
 	out    *wire.ExecWriter
 }

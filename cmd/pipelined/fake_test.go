@@ -475,10 +475,10 @@ func digest(s string) pipeline.Digest {
 
 // command is a command line under test.
 type command struct {
-	*program
+	*environment
 	out, err bytes.Buffer
 	env      map[string]string
-	signal   chan<- os.Signal // set once the program listens
+	signal   chan<- os.Signal // set once the command listens
 	listens  chan struct{}
 }
 
@@ -492,7 +492,7 @@ func newCommand(tb testing.TB, f *fakeCluster) *command {
 	}
 	c.env["PIPELINED_KEY_FILE"] = filepath.Join(tb.TempDir(), "none.key")
 	var once sync.Once
-	c.program = &program{
+	c.environment = &environment{
 		stdin:  strings.NewReader(""),
 		stdout: terminal.NewStream(&c.out), stderr: terminal.NewStream(&c.err),
 		getenv: func(name string) string { return c.env[name] },
@@ -523,7 +523,7 @@ func newCommand(tb testing.TB, f *fakeCluster) *command {
 func (c *command) exec(args ...string) (code int, stdout, stderr string) {
 	c.out.Reset()
 	c.err.Reset()
-	code = c.program.run(context.Background(), args)
+	code = (&program{c.environment}).run(context.Background(), args)
 	return code, c.out.String(), c.err.String()
 }
 

@@ -16,7 +16,10 @@ import (
 	"github.com/pipelined/pipelined/pipeline/language"
 )
 
-func (p *program) formatCommand() *cli.Command {
+// formatCommand is `pipelined fmt`.
+type formatCommand struct{ env *environment }
+
+func (c formatCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "fmt", Usage: "writes pipelines in the usual form; needs no cluster", ArgsUsage: "[FILE|DIR]...",
 		Description: "Without an argument it takes the folder it is in. The names of files that were not in the usual form are printed. `-` formats standard input to standard output.",
@@ -25,11 +28,11 @@ func (p *program) formatCommand() *cli.Command {
 			&cli.BoolFlag{Name: "diff", Usage: "print what would change", HideDefault: true, Local: true},
 			&cli.BoolFlag{Name: "recursive", Usage: "go into folders below", HideDefault: true, Local: true},
 		},
-		Action: p.action(0, -1, p.format),
+		Action: c.env.action(0, -1, c.run),
 	}
 }
 
-func (p *program) format(_ context.Context, cmd *cli.Command) error {
+func (c formatCommand) run(_ context.Context, cmd *cli.Command) error {
 	args := cmd.Args().Slice()
 	if len(args) == 0 {
 		args = []string{"."}
@@ -42,19 +45,19 @@ func (p *program) format(_ context.Context, cmd *cli.Command) error {
 			return usagef("fmt: %w", fileError(err))
 		}
 		for _, name := range files {
-			old, err := p.readFile(name)
+			old, err := c.env.readFile(name)
 			if err != nil {
 				return usagef("fmt: %w", err)
 			}
 			formatted, diags := language.Format(name, old)
 			if len(diags) > 0 {
-				return p.explain(sourceError(diags))
+				return c.env.explain(sourceError(diags))
 			}
 			same := bytes.Equal(old, formatted)
 			if !same {
 				changed++
 			}
-			if err := p.formatted(name, old, formatted, check, diff); err != nil {
+			if err := c.write(name, old, formatted, check, diff); err != nil {
 				return err
 			}
 		}
@@ -65,10 +68,10 @@ func (p *program) format(_ context.Context, cmd *cli.Command) error {
 	return nil
 }
 
-// formatted writes or shows what became of one file.
-func (p *program) formatted(name string, old, text []byte, check, diff bool) error {
+// write writes or shows what became of one file.
+func (c formatCommand) write(name string, old, text []byte, check, diff bool) error {
 	if name == "-" && !check && !diff {
-		_, err := p.stdout.Write(text)
+		_, err := c.env.stdout.Write(text)
 		return err
 	}
 	if bytes.Equal(old, text) {
@@ -78,9 +81,9 @@ func (p *program) formatted(name string, old, text []byte, check, diff bool) err
 		name = "stdin"
 	}
 	if diff {
-		writeDiff(p.stdout, terminal.Clean(name), old, text)
+		writeDiff(c.env.stdout, terminal.Clean(name), old, text)
 	} else {
-		fmt.Fprintln(p.stdout, terminal.Clean(name))
+		fmt.Fprintln(c.env.stdout, terminal.Clean(name))
 	}
 	if check || diff || name == "stdin" {
 		return nil

@@ -9,26 +9,30 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/urfave/cli/v3"
+
+	"github.com/pipelined/pipelined/internal/terminal"
 )
 
 // graphForms are what `graph -o` takes.
 var graphForms = []string{"text", "dot", "mermaid", "svg"}
 
-func (p *program) graphCommand() *cli.Command {
+// graphCommand is `pipelined graph`.
+type graphCommand struct{ env *environment }
+
+func (c graphCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "graph", Usage: "draws the modules of a pipeline and what they depend on; needs no cluster", ArgsUsage: "FILE",
 		Flags: append(append(varFlags(), selectFlags()...),
 			&cli.StringFlag{Name: "o", Usage: "the `FORM`: " + strings.Join(graphForms, ", "), Value: "text", Local: true}),
-		Action: p.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
+		Action: c.env.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
 			form := cmd.String("o")
 			if !slices.Contains(graphForms, form) {
 				return usagef("-o %q: want one of %s%s", form, strings.Join(graphForms, ", "), terminal.DidYouMean(form, graphForms))
 			}
-			def, err := p.compiled(ctx, cmd)
+			def, err := preparation{c.env}.compiled(ctx, cmd)
 			if err != nil {
-				return p.explain(err)
+				return c.env.explain(err)
 			}
 			plan := planOf(def)
 			if form != "text" {
@@ -36,13 +40,13 @@ func (p *program) graphCommand() *cli.Command {
 			}
 			switch form {
 			case "dot":
-				writeDot(p.stdout, plan)
+				writeDot(c.env.stdout, plan)
 			case "mermaid":
-				writeMermaid(p.stdout, plan)
+				writeMermaid(c.env.stdout, plan)
 			case "svg":
-				writeSVG(p.stdout, plan)
+				writeSVG(c.env.stdout, plan)
 			default:
-				writeGraph(p.stdout, plan)
+				writeGraph(c.env.stdout, plan)
 			}
 			return nil
 		}),

@@ -29,13 +29,13 @@ func (p *program) hidden(ctx context.Context, args []string) (code int, ok bool)
 	case node.CheckLogCommand:
 		err = node.CheckLogMain(args[1:])
 	case bounded.Command:
-		err = language.RunHelper(p.stdin, p.stdout.Unbuffered())
+		err = language.RunHelper(p.env.stdin, p.env.stdout.Unbuffered())
 	default:
 		return 0, false
 	}
 	if err != nil {
-		fmt.Fprintf(p.stderr, "pipelined %s: %s\n", args[0], terminal.OneLine(err.Error()))
-		p.stderr.Flush()
+		fmt.Fprintf(p.env.stderr, "pipelined %s: %s\n", args[0], terminal.OneLine(err.Error()))
+		p.env.stderr.Flush()
 	}
 	return exitCode(err), true
 }

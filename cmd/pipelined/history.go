@@ -20,24 +20,27 @@ const runAddress = "run"
 
 // connectRead finds the cluster for a command that looks at runs. Where no
 // agent runs on this machine that is what `pipelined run` has kept.
-func (p *program) connectRead(ctx context.Context) (*client.Client, error) {
-	if p.address == runAddress {
-		return p.openHistory(ctx)
+func (env *environment) connectRead(ctx context.Context) (*client.Client, error) {
+	if env.flags.address == runAddress {
+		return history{env}.open(ctx)
 	}
-	c, err := p.connect(ctx)
-	if err == nil || p.address != "" || len(p.agents()) > 0 {
-		return c, err
+	api, err := env.connect(ctx)
+	if err == nil || env.flags.address != "" || len(env.agents()) > 0 {
+		return api, err
 	}
 	if _, missing := os.Stat(storage.DefaultRunDir()); missing != nil {
 		return nil, err
 	}
-	return p.openHistory(ctx)
+	return history{env}.open(ctx)
 }
 
-// openHistory opens what `pipelined run` keeps between runs: through the run
+// history opens what `pipelined run` keeps between runs.
+type history struct{ env *environment }
+
+// open opens what `pipelined run` keeps between runs: through the run
 // that is under way, or else by a node of our own that takes no modules. The
 // node stops when the command ends.
-func (p *program) openHistory(ctx context.Context) (*client.Client, error) {
+func (c history) open(ctx context.Context) (*client.Client, error) {
 	if err := platform("reading the history of `run`"); err != nil {
 		return nil, err
 	}
@@ -46,54 +49,54 @@ func (p *program) openHistory(ctx context.Context) (*client.Client, error) {
 	}
 	cfg := nodeConfig{Name: "local", Bind: "127.0.0.1", Mode: pipeline.ModeStandalone, Embedded: true, Idle: true,
 		DataDir: storage.DefaultRunDir(), Version: readBuildInfo().Version,
-		Logger: hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.Error, Output: p.stderr.Unbuffered()})}
-	if err := p.nodeKey(&cfg, p.keyFile); err != nil {
+		Logger: hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.Error, Output: c.env.stderr.Unbuffered()})}
+	if err := (localNode{c.env}).key(&cfg, c.env.flags.keyFile); err != nil {
 		return nil, err
 	}
-	e, err := p.startNode(ctx, cfg)
+	e, err := localNode{c.env}.start(ctx, cfg)
 	var locked *storage.LockedError
 	if errors.As(err, &locked) {
-		return p.runUnderWay(ctx, locked)
+		return c.underWay(ctx, locked)
 	}
 	if err != nil {
 		return nil, err
 	}
-	p.atEnd = append(p.atEnd, e.stop)
-	c, err := e.node.Client(whoami())
+	c.env.atEnd = append(c.env.atEnd, e.stop)
+	api, err := e.node.Client(whoami())
 	if err != nil {
 		return nil, err
 	}
-	if err := cancelLeftovers(ctx, c); err != nil {
+	if err := cancelLeftovers(ctx, api); err != nil {
 		return nil, err
 	}
-	return c, settleLeftovers(ctx, c)
+	return api, settleLeftovers(ctx, api)
 }
 
 // settleLimit bounds the wait for the end of runs that a killed process left.
 const settleLimit = 2 * time.Second
 
 // settleLeftovers waits a moment for the end of the runs that were cancelled.
-func settleLeftovers(ctx context.Context, c *client.Client) error {
-	list, err := c.Runs().List(ctx, client.ListOptions{Limit: leftoverRuns, State: pipeline.RunCancelling})
+func settleLeftovers(ctx context.Context, api *client.Client) error {
+	list, err := api.Runs().List(ctx, client.ListOptions{Limit: leftoverRuns, State: pipeline.RunCancelling})
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
 	for _, r := range list.Runs {
-		_, _ = terminal.FinalRun(ctx, c.Runs(), r.ID) // else it is shown as what it is: cancelling
+		_, _ = terminal.FinalRun(ctx, api.Runs(), r.ID) // else it is shown as what it is: cancelling
 	}
 	return nil
 }
 
-// runUnderWay connects to the node of a run that has the history.
-func (p *program) runUnderWay(ctx context.Context, locked *storage.LockedError) (*client.Client, error) {
+// underWay connects to the node of a run that has the history.
+func (c history) underWay(ctx context.Context, locked *storage.LockedError) (*client.Client, error) {
 	a, err := storage.ReadAgentFile(filepath.Join(storage.DefaultRunDir(), "agent.json"))
 	if err != nil || a.HTTP == "" {
 		return nil, failf(exitUnavailable, "a run is under way (process %d) and does not answer yet: try again, or when it has ended", locked.PID)
 	}
-	was := p.address
-	defer func() { p.address = was }()
-	p.address = agentURL(a)
-	return p.connect(ctx)
+	was := c.env.flags.address
+	defer func() { c.env.flags.address = was }()
+	c.env.flags.address = agentURL(a)
+	return c.env.connect(ctx)
 }

@@ -11,19 +11,22 @@ import (
 	"github.com/pipelined/pipelined/cluster/keys"
 )
 
-func (p *program) keygenCommand() *cli.Command {
+// keygenCommand is `pipelined keygen`.
+type keygenCommand struct{ env *environment }
+
+func (c keygenCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "keygen", Usage: "prints a new cluster key",
 		Description: "Whoever has the cluster key is an admin of the cluster. The agents of one user on one machine share a key without help; copy the file to join from another machine.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "o", Usage: "write it to this `FILE` (mode 0600) instead; a file that is there is never replaced", TakesFile: true, Local: true},
 		},
-		Action: p.action(0, 0, func(_ context.Context, cmd *cli.Command) error {
+		Action: c.env.action(0, 0, func(_ context.Context, cmd *cli.Command) error {
 			key := keys.Generate()
 			if file := cmd.String("o"); file != "" {
 				return createKey(file, key)
 			}
-			_, err := p.stdout.WriteString(keys.Format(key) + "\n")
+			_, err := c.env.stdout.WriteString(keys.Format(key) + "\n")
 			return err
 		}),
 	}

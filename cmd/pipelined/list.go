@@ -22,7 +22,10 @@ var runStates = []string{string(pipeline.RunWaiting), string(pipeline.RunRunning
 // listPage is how many runs are asked for at once.
 const listPage = 200
 
-func (p *program) listCommand() *cli.Command {
+// listCommand is `pipelined list`.
+type listCommand struct{ env *environment }
+
+func (c listCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "list", Usage: "lists runs, newest first",
 		Flags: []cli.Flag{
@@ -31,11 +34,11 @@ func (p *program) listCommand() *cli.Command {
 			&cli.StringFlag{Name: "pipeline", Usage: "only runs of this pipeline (`NAME`)", Local: true},
 			jsonFlag(),
 		},
-		Action: p.action(0, 0, p.list),
+		Action: c.env.action(0, 0, c.run),
 	}
 }
 
-func (p *program) list(ctx context.Context, cmd *cli.Command) error {
+func (c listCommand) run(ctx context.Context, cmd *cli.Command) error {
 	limit, state := cmd.Int("limit"), cmd.String("state")
 	if limit < 0 {
 		return usagef("-limit %d: want 0 or more", limit)
@@ -43,29 +46,29 @@ func (p *program) list(ctx context.Context, cmd *cli.Command) error {
 	if state != "" && !slices.Contains(runStates, state) {
 		return usagef("-state %q: want one of %s%s", state, strings.Join(runStates, ", "), terminal.DidYouMean(state, runStates))
 	}
-	c, err := p.connectRead(ctx)
+	api, err := c.env.connectRead(ctx)
 	if err != nil {
 		return err
 	}
-	list, err := listRuns(ctx, c, limit, client.ListOptions{State: pipeline.RunState(state), Pipeline: cmd.String("pipeline")})
+	list, err := listRuns(ctx, api, limit, client.ListOptions{State: pipeline.RunState(state), Pipeline: cmd.String("pipeline")})
 	if err != nil {
 		return err
 	}
 	if cmd.Bool("json") {
-		return p.printJSON(list)
+		return c.env.printJSON(list)
 	}
-	return p.runTable(list.Runs)
+	return c.env.printRuns(list.Runs)
 }
 
 // listRuns collects pages until there are limit runs; 0 takes all.
-func listRuns(ctx context.Context, c *client.Client, limit int, o client.ListOptions) (wire.RunList, error) {
+func listRuns(ctx context.Context, api *client.Client, limit int, o client.ListOptions) (wire.RunList, error) {
 	out := wire.RunList{Runs: []wire.RunSummary{}}
 	for {
 		o.Limit = listPage
 		if limit > 0 {
 			o.Limit = min(listPage, limit-len(out.Runs))
 		}
-		page, err := c.Runs().List(ctx, o)
+		page, err := api.Runs().List(ctx, o)
 		if err != nil {
 			return out, err
 		}
@@ -78,10 +81,10 @@ func listRuns(ctx context.Context, c *client.Client, limit int, o client.ListOpt
 	}
 }
 
-// runTable prints runs.
-func (p *program) runTable(runs []wire.RunSummary) error {
-	t := terminal.NewTable(p.stdout, "RUN", "NUMBER", "PIPELINE", "STATE", "MODULES", "SUBMITTED", "TOOK")
-	now := p.now()
+// printRuns prints runs.
+func (env *environment) printRuns(runs []wire.RunSummary) error {
+	t := terminal.NewTable(env.stdout, "RUN", "NUMBER", "PIPELINE", "STATE", "MODULES", "SUBMITTED", "TOOK")
+	now := env.now()
 	for i := range runs {
 		r := &runs[i]
 		t.Row(string(r.ID), fmt.Sprint(r.Number), r.Pipeline, terminal.StateWords(string(r.State)), fmt.Sprintf("%d/%d", r.ModulesDone, r.ModuleCount),

@@ -13,7 +13,10 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-func (p *program) logsCommand() *cli.Command {
+// logsCommand is `pipelined logs`.
+type logsCommand struct{ env *environment }
+
+func (c logsCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "logs", Usage: "prints the output of a run or of a module, live or of long ago", ArgsUsage: "RUN [MODULE]",
 		Description: "Without MODULE every line is printed as `module | text`. With MODULE the output comes as it was written, of the newest attempt, or with -f of every attempt in turn.",
@@ -25,11 +28,11 @@ func (p *program) logsCommand() *cli.Command {
 			&cli.BoolFlag{Name: "timestamps", Aliases: []string{"t"}, Usage: "print when each line was written", HideDefault: true, Local: true},
 			&cli.BoolFlag{Name: "json", Usage: "print a line of JSON for each piece of output", HideDefault: true, Local: true},
 		},
-		Action: p.action(1, 2, p.logs),
+		Action: c.env.action(1, 2, c.run),
 	}
 }
 
-func (p *program) logs(ctx context.Context, cmd *cli.Command) error {
+func (c logsCommand) run(ctx context.Context, cmd *cli.Command) error {
 	id, err := runArg(cmd, 0)
 	if err != nil {
 		return err
@@ -43,24 +46,24 @@ func (p *program) logs(ctx context.Context, cmd *cli.Command) error {
 	case attempt > 0 && module == "":
 		return usagef("logs: -attempt needs a MODULE")
 	}
-	o, err := p.logPart(cmd)
+	o, err := c.part(cmd)
 	if err != nil {
 		return err
 	}
-	c, err := p.connectRead(ctx)
+	api, err := c.env.connectRead(ctx)
 	if err != nil {
 		return err
 	}
-	signals, back := p.signals()
+	signals, back := c.env.signals()
 	defer back()
 	ctx, cancel := untilSignal(ctx, signals)
 	defer cancel(nil)
 	if o.Once && module != "" && !cmd.Bool("json") && o.Lines == 0 && o.Since.IsZero() && !o.Times {
-		return cause(ctx, p.printLog(ctx, c, id, module, attempt))
+		return cause(ctx, c.printLog(ctx, api, id, module, attempt))
 	}
 	if o.Once && module != "" && attempt == 0 {
 		// Of one module, without -f, it is the newest attempt.
-		r, info, err := c.Modules().Log(ctx, id, module, client.LogOptions{})
+		r, info, err := api.Modules().Log(ctx, id, module, client.LogOptions{})
 		if err != nil {
 			return cause(ctx, err)
 		}
@@ -73,8 +76,8 @@ func (p *program) logs(ctx context.Context, cmd *cli.Command) error {
 	if attempt > 0 {
 		o.Positions = map[string]wire.LogPosition{module: {Attempt: attempt}}
 	}
-	printer := terminal.NewLogPrinter(p.console(), terminal.LogStyle{Attempt: attempt, Raw: module != "", JSON: cmd.Bool("json"), Times: o.Times})
-	err = c.Runs().Follow(ctx, id, o, printer.Event)
+	printer := terminal.NewLogPrinter(c.env.console(), terminal.LogStyle{Attempt: attempt, Raw: module != "", JSON: cmd.Bool("json"), Times: o.Times})
+	err = api.Runs().Follow(ctx, id, o, printer.Event)
 	printer.End()
 	if errors.Is(err, terminal.ErrLogComplete) {
 		err = nil
@@ -83,15 +86,15 @@ func (p *program) logs(ctx context.Context, cmd *cli.Command) error {
 	return cause(ctx, err)
 }
 
-// logPart reads which part of the output is wanted.
-func (p *program) logPart(cmd *cli.Command) (client.FollowOptions, error) {
+// part reads which part of the output is wanted.
+func (c logsCommand) part(cmd *cli.Command) (client.FollowOptions, error) {
 	o := client.FollowOptions{Once: !cmd.Bool("f"), Lines: cmd.Int("tail"), Times: cmd.Bool("timestamps")}
 	if cmd.IsSet("tail") && (o.Lines < 1 || o.Lines > 1_000_000) {
 		return o, usagef("-tail %d: want from 1 to 1000000 lines", o.Lines)
 	}
 	if text := cmd.String("since"); cmd.IsSet("since") {
 		var err error
-		if o.Since, err = wire.ParseSince(text, p.now()); err != nil {
+		if o.Since, err = wire.ParseSince(text, c.env.now()); err != nil {
 			return o, usagef("-%w", err)
 		}
 	}
@@ -99,18 +102,18 @@ func (p *program) logPart(cmd *cli.Command) (client.FollowOptions, error) {
 }
 
 // printLog copies the output of one attempt as far as it is there.
-func (p *program) printLog(ctx context.Context, c *client.Client, id pipeline.RunID, module string, attempt int) error {
-	r, _, err := c.Modules().Log(ctx, id, module, client.LogOptions{Attempt: attempt})
+func (c logsCommand) printLog(ctx context.Context, api *client.Client, id pipeline.RunID, module string, attempt int) error {
+	r, _, err := api.Modules().Log(ctx, id, module, client.LogOptions{Attempt: attempt})
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	if !p.stdout.Terminal {
-		if _, err := io.Copy(p.stdout, r); err != nil && p.stdout.Err() == nil {
+	if !c.env.stdout.Terminal {
+		if _, err := io.Copy(c.env.stdout, r); err != nil && c.env.stdout.Err() == nil {
 			return wrap("read output", err)
 		}
-		return p.stdout.Err()
+		return c.env.stdout.Err()
 	}
 
-	return terminal.NewConsole(p.console()).PrintText(r)
+	return terminal.NewConsole(c.env.console()).PrintText(r)
 }

@@ -24,7 +24,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	pipes := make(chan os.Signal, 1)
 	signal.Notify(pipes, syscall.SIGPIPE)
 	defer signal.Stop(pipes)
-	p := &program{
+	env := &environment{
 		stdin:   stdin,
 		stdout:  terminal.NewStream(stdout),
 		stderr:  terminal.NewStream(stderr),
@@ -38,16 +38,6 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		open:  openNode,
 		local: localAddress, agents: localAgents,
 	}
-	p.interactive = terminal.IsTerminal(stdin)
-	return p.run(ctx, args)
-}
-
-// notify is signal.Notify, but for a HUP that is ignored already: whoever used
-// nohup wants this process to stay.
-func notify(c chan<- os.Signal, signals ...os.Signal) {
-	for _, s := range signals {
-		if s != syscall.SIGHUP || !signal.Ignored(s) {
-			signal.Notify(c, s)
-		}
-	}
+	env.interactive = terminal.IsTerminal(stdin)
+	return (&program{env}).run(ctx, args)
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -13,50 +12,27 @@ import (
 	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language"
-	"github.com/pipelined/pipelined/pipeline/language/bounded"
 )
 
-func (p *program) planCommand() *cli.Command {
+func (c planCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "plan", Usage: "shows what a pipeline would do; needs no cluster, but asks one for durations and recorded results where there is one", ArgsUsage: "FILE",
 		Description: "Waves of modules that may run at the same time, what is skipped and why, what is known only when results are, and the longest path. Where there is a cluster also on which workers the modules would run were those idle, and how long they take by what earlier runs took.",
-		Flags:       append(append(append(varFlags(), selectFlags()...), append(cacheFlags(), p.snapshotFlags()...)...), jsonFlag()),
-		Action: p.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
-			def, err := p.compiled(ctx, cmd)
+		Flags:       append(append(append(varFlags(), selectFlags()...), append(cacheFlags(), c.env.snapshotFlags()...)...), jsonFlag()),
+		Action: c.env.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
+			def, err := preparation{c.env}.compiled(ctx, cmd)
 			if err != nil {
-				return p.explain(err)
+				return c.env.explain(err)
 			}
 			plan := planOf(def)
-			p.foresee(ctx, cmd, def, &plan)
+			c.forecast(ctx, cmd, def, &plan)
 			if cmd.Bool("json") {
-				return p.printJSON(plan)
+				return c.env.printJSON(plan)
 			}
-			p.printPlan(plan)
+			c.print(plan)
 			return nil
 		}),
 	}
-}
-
-// compiled reads a pipeline and compiles it as a submission would.
-func (p *program) compiled(ctx context.Context, cmd *cli.Command) (*pipeline.Pipeline, error) {
-	s, err := p.readSource(ctx, cmd)
-	if err != nil {
-		return nil, err
-	}
-	exe, err := os.Executable()
-	if err != nil {
-		return nil, wrap("find own executable", err)
-	}
-	in := p.inputsOf(cmd, s)
-	in.Variables, in.Evaluator = s.inputs, bounded.New(exe)
-	def, diags := s.file.Compile(ctx, in)
-	if len(diags) > 0 {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		return nil, sourceError(diags)
-	}
-	return def, nil
 }
 
 // runPlan is what `plan -json` prints.
@@ -220,8 +196,8 @@ func knownAfter(m *pipeline.Module, source string) string {
 	return strings.Join(names, ", ")
 }
 
-func (p *program) printPlan(plan runPlan) {
-	w := p.stdout
+func (c planCommand) print(plan runPlan) {
+	w := c.env.stdout
 	byName := map[string]*plannedModule{}
 	for i := range plan.Modules {
 		byName[plan.Modules[i].Name] = &plan.Modules[i]
@@ -230,7 +206,7 @@ func (p *program) printPlan(plan runPlan) {
 	for i, wave := range plan.Waves {
 		fmt.Fprintf(w, "\nwave %d\n", i+1)
 		for _, name := range wave {
-			p.printPlanned(byName[name])
+			c.printModule(byName[name])
 		}
 	}
 	header := "\nskipped\n"
@@ -241,13 +217,13 @@ func (p *program) printPlan(plan runPlan) {
 		}
 	}
 	if e := plan.Estimate; e != nil && e.Known {
-		p.printEstimate(e)
+		c.printEstimate(e)
 	} else if len(plan.CriticalPath) > 0 {
 		fmt.Fprintf(w, "\nlongest path: %s\n", terminal.Clean(strings.Join(plan.CriticalPath, " -> ")))
 	}
 }
 
-func (p *program) printPlanned(m *plannedModule) {
+func (c planCommand) printModule(m *plannedModule) {
 	text := terminal.Clean(m.Name)
 	if m.Command != "" {
 		text += ": " + terminal.Clean(m.Command)
@@ -255,24 +231,24 @@ func (p *program) printPlanned(m *plannedModule) {
 	if m.Approval != "" {
 		text += " asks: " + terminal.Clean(m.Approval)
 	}
-	fmt.Fprintf(p.stdout, "  %s\n", text)
+	fmt.Fprintf(c.env.stdout, "  %s\n", text)
 	var unknown []string
 	for name, after := range m.Unknown {
 		unknown = append(unknown, name+" "+after)
 	}
 	slices.Sort(unknown)
 	for _, u := range unknown {
-		fmt.Fprintf(p.stdout, "      %s\n", terminal.Clean(u))
+		fmt.Fprintf(c.env.stdout, "      %s\n", terminal.Clean(u))
 	}
-	p.printExpected(m.Expected)
-	p.printForecast(m.Cache)
+	c.printExpected(m.Expected)
+	c.printForecast(m.Cache)
 	if len(m.DependsOn) > 0 {
-		fmt.Fprintf(p.stdout, "      after %s\n", terminal.Clean(strings.Join(m.DependsOn, ", ")))
+		fmt.Fprintf(c.env.stdout, "      after %s\n", terminal.Clean(strings.Join(m.DependsOn, ", ")))
 	}
 	if m.Requires != "" {
-		fmt.Fprintf(p.stdout, "      needs %s\n", terminal.Clean(m.Requires))
+		fmt.Fprintf(c.env.stdout, "      needs %s\n", terminal.Clean(m.Requires))
 	}
 	if len(m.Locks) > 0 {
-		fmt.Fprintf(p.stdout, "      holds %s\n", terminal.Clean(strings.Join(m.Locks, ", ")))
+		fmt.Fprintf(c.env.stdout, "      holds %s\n", terminal.Clean(strings.Join(m.Locks, ", ")))
 	}
 }

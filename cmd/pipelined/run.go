@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -16,7 +16,6 @@ import (
 	"github.com/pipelined/pipelined/internal/node"
 	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
 )
 
 const (
@@ -31,54 +30,57 @@ const (
 	leftoverRuns = 50
 )
 
-func (p *program) runCommand() *cli.Command {
+// runCommand is `pipelined run`.
+type runCommand struct{ env *environment }
+
+func (c runCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "run", Usage: "runs a pipeline here and now, in a cluster of this one process", ArgsUsage: "FILE",
 		Description: "Nothing else has to run, and nothing is left behind but history. Ctrl-C cancels the run, twice kills it. " +
 			"The secrets that modules name come from " + node.SecretPrefix + "NAME in the environment.",
-		Flags: append(append(append(varFlags(), selectFlags()...), append(cacheFlags(), p.snapshotFlags()...)...),
-			&cli.IntFlag{Name: "max-parallel", Usage: "`N` modules at once (default: the number of cores)", HideDefault: true, Sources: p.env("PIPELINED_MAX_PARALLEL"), Local: true},
-			&cli.StringSliceFlag{Name: "module-env", Usage: "`NAMES` of variables of this machine that modules see", Sources: p.env("PIPELINED_MODULE_ENV"), Local: true},
-			&cli.StringFlag{Name: "folders", Usage: "how large folders of modules are laid out (`WAY`): auto, overlay, reflink or copy", DefaultText: "auto", Sources: p.env("PIPELINED_FOLDERS"), Local: true},
-			&cli.BoolFlag{Name: "keep-work", Usage: "keep the folders of failed attempts", HideDefault: true, Sources: p.env("PIPELINED_KEEP_WORK"), Local: true},
+		Flags: append(append(append(varFlags(), selectFlags()...), append(cacheFlags(), c.env.snapshotFlags()...)...),
+			&cli.IntFlag{Name: "max-parallel", Usage: "`N` modules at once (default: the number of cores)", HideDefault: true, Sources: c.env.variables("PIPELINED_MAX_PARALLEL"), Local: true},
+			&cli.StringSliceFlag{Name: "module-env", Usage: "`NAMES` of variables of this machine that modules see", Sources: c.env.variables("PIPELINED_MODULE_ENV"), Local: true},
+			&cli.StringFlag{Name: "folders", Usage: "how large folders of modules are laid out (`WAY`): auto, overlay, reflink or copy", DefaultText: "auto", Sources: c.env.variables("PIPELINED_FOLDERS"), Local: true},
+			&cli.BoolFlag{Name: "keep-work", Usage: "keep the folders of failed attempts", HideDefault: true, Sources: c.env.variables("PIPELINED_KEEP_WORK"), Local: true},
 			&cli.StringFlag{Name: "data-dir", Usage: "`DIR` for what is kept between runs (default: the user's state folder)", Local: true},
-			&cli.StringFlag{Name: "log-level", Usage: "what the node itself says (`LEVEL`): trace, debug, info, warn, error or off", Value: "error", Sources: p.env("PIPELINED_LOG_LEVEL"), Local: true},
+			&cli.StringFlag{Name: "log-level", Usage: "what the node itself says (`LEVEL`): trace, debug, info, warn, error or off", Value: "error", Sources: c.env.variables("PIPELINED_LOG_LEVEL"), Local: true},
 			jsonFlag(),
 		),
-		Action: p.action(1, 1, p.runPipeline),
+		Action: c.env.action(1, 1, c.run),
 	}
 }
 
-func (p *program) runPipeline(ctx context.Context, cmd *cli.Command) error {
+func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 	if err := platform("run"); err != nil {
 		return err
 	}
-	cfg, err := p.embeddedConfig(cmd)
+	cfg, err := c.config(cmd)
 	if err != nil {
 		return err
 	}
-	signals, back := p.signals()
+	signals, back := c.env.signals()
 	defer back()
 	starting, cancel := untilSignal(ctx, signals)
 	defer cancel(nil)
-	j, err := p.checkRun(starting, cmd)
+	j, err := preparation{c.env}.check(starting, cmd)
 	if err != nil {
-		return p.explain(cause(starting, err))
+		return c.env.explain(cause(starting, err))
 	}
 	defer j.close()
 	// The node starts while the files are read.
 	var e *embedded
-	var c *client.Client
+	var api *client.Client
 	g, gctx := errgroup.WithContext(starting)
-	g.Go(func() error { return j.takeFiles(gctx, p) })
+	g.Go(func() error { return j.takeFiles(gctx, c.env) })
 	g.Go(func() (err error) {
-		if e, err = p.startEmbedded(starting, cfg); err != nil {
+		if e, err = (localNode{c.env}).startShared(starting, cfg); err != nil {
 			return err
 		}
-		if c, err = e.node.Client(whoami()); err != nil {
+		if api, err = e.node.Client(whoami()); err != nil {
 			return err
 		}
-		return cancelLeftovers(gctx, c)
+		return cancelLeftovers(gctx, api)
 	})
 	err = g.Wait()
 	if e != nil {
@@ -87,33 +89,33 @@ func (p *program) runPipeline(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return cause(starting, err)
 	}
-	p.onceOnly(j)
-	created, err := j.submit(starting, c)
+	preparation{c.env}.explainOnce(j)
+	created, err := j.submit(starting, api)
 	j.workspace.remember()
 	if err != nil {
-		return p.explain(cause(starting, err))
+		return c.env.explain(cause(starting, err))
 	}
 	cancel(nil)
 	if errors.Is(context.Cause(starting), errInterrupted) {
-		e.cancelRun(c, created.ID, "interrupted")
+		e.cancelRun(api, created.ID, "interrupted")
 		return errInterrupted
 	}
 	o := watchOptions{json: cmd.Bool("json"), signals: signals, address: e.address}
-	if p.interactive && p.stderr.Terminal {
-		o.asker = &terminal.ApprovalPrompt{User: whoami(), Stdin: p.stdin, Decide: func(ctx context.Context, module string, yes bool) error {
-			call := c.Modules().Reject
+	if c.env.interactive && c.env.stderr.Terminal {
+		o.asker = &terminal.ApprovalPrompt{User: whoami(), Stdin: c.env.stdin, Decide: func(ctx context.Context, module string, yes bool) error {
+			call := api.Modules().Reject
 			if yes {
-				call = c.Modules().Approve
+				call = api.Modules().Approve
 			}
 			_, err := call(ctx, created.ID, module, "")
 			return err
 		}}
 	}
-	return p.followEmbedded(ctx, e, c, created.ID, o)
+	return c.follow(ctx, e, api, created.ID, o)
 }
 
-// embeddedConfig is the node that a run brings along.
-func (p *program) embeddedConfig(cmd *cli.Command) (nodeConfig, error) {
+// config is the node that a run brings along.
+func (c runCommand) config(cmd *cli.Command) (nodeConfig, error) {
 	s := defaultSettings()
 	if err := setLevel(&s, []string{cmd.String("log-level")}); err != nil {
 		return nodeConfig{}, usagef("-log-level %q: %w", cmd.String("log-level"), err)
@@ -129,105 +131,17 @@ func (p *program) embeddedConfig(cmd *cli.Command) (nodeConfig, error) {
 	}
 	cfg := nodeConfig{Name: "local", Bind: "127.0.0.1", Mode: pipeline.ModeStandalone, Embedded: true, Slots: slots,
 		ModuleEnv: split(cmd.StringSlice("module-env")), KeepWork: cmd.Bool("keep-work"), Folders: s.Folders, DataDir: cmd.String("data-dir"),
-		Version: readBuildInfo().Version, Secrets: p.ownSecrets(),
-		Logger: hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.LevelFromString(s.logLevel), Output: p.stderr.Unbuffered()})}
-	return cfg, p.nodeKey(&cfg, p.keyFile)
-}
-
-// embedded is a node that runs in this process.
-type embedded struct {
-	node   clusterNode
-	cancel context.CancelFunc
-	// done is closed when the node has ended; err holds why, then.
-	done   chan struct{}
-	err    error
-	remove func()
-	// address is what -address takes to reach the node from another shell.
-	address string
-}
-
-// startEmbedded builds and starts a node and waits until it can serve. Its data
-// folder is the one that all runs of the user share; where another run has
-// that, one of its own.
-func (p *program) startEmbedded(ctx context.Context, cfg nodeConfig) (*embedded, error) {
-	shared := cfg.DataDir == ""
-	if shared {
-		cfg.DataDir = storage.DefaultRunDir()
-	}
-	e, err := p.startNode(ctx, cfg)
-	var locked *storage.LockedError
-	if !shared || !errors.As(err, &locked) {
-		if err == nil {
-			if e.address = runAddress; !shared {
-				e.address = e.node.HTTPAddr()
-			}
-		}
-		return e, err
-	}
-	dir, err := tempFolder("", "run")
-	if err != nil {
-		return nil, wrap("make a data folder", err)
-	}
-	remove := func() { _ = os.RemoveAll(dir) } // temporary; nothing depends on it
-	p.tell("another run is under way (process %d): this one keeps no history", locked.PID)
-	cfg.DataDir = dir
-	if e, err = p.startNode(ctx, cfg); err != nil {
-		remove()
-		return nil, err
-	}
-	e.remove, e.address = remove, e.node.HTTPAddr()
-	return e, nil
-}
-
-// startNode builds and starts a node and waits until it can serve.
-func (p *program) startNode(ctx context.Context, cfg nodeConfig) (*embedded, error) {
-	e := &embedded{done: make(chan struct{}), remove: func() {}}
-	n, err := p.open(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
-	// Not the caller's context: a node is stopped in order, after what it runs.
-	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	e.node, e.cancel = n, cancel
-	go func() {
-		defer close(e.done)
-		e.err = n.Run(running)
-	}()
-	limit := time.NewTimer(readyLimit)
-	defer limit.Stop()
-	select {
-	case <-n.Ready():
-		return e, nil
-	case <-e.done:
-		err = e.err
-		if err == nil {
-			err = errors.New("the node stopped before it was ready")
-		}
-	case <-ctx.Done():
-		err = context.Cause(ctx)
-	case <-limit.C:
-		err = fmt.Errorf("the node was not ready within %s", readyLimit)
-	}
-	e.stop()
-	return nil, err
-}
-
-// stop ends the node, and with it every process that it started.
-func (e *embedded) stop() {
-	e.cancel()
-	select {
-	case <-e.done:
-	case <-time.After(stopLimit): // the process ends now in any case
-	}
-	e.remove()
+		Version: readBuildInfo().Version, Secrets: c.secrets(),
+		Logger: hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.LevelFromString(s.logLevel), Output: c.env.stderr.Unbuffered()})}
+	return cfg, localNode{c.env}.key(&cfg, c.env.flags.keyFile)
 }
 
 // errKilled ends a run at once.
 var errKilled = failf(exitInterrupted, "killed")
 
-// followEmbedded follows a run of the own node. The first signal, or the end of
+// follow follows a run of the own node. The first signal, or the end of
 // ctx, cancels it; the second kills it.
-func (p *program) followEmbedded(ctx context.Context, e *embedded, c *client.Client, id pipeline.RunID, o watchOptions) error {
+func (c runCommand) follow(ctx context.Context, e *embedded, api *client.Client, id pipeline.RunID, o watchOptions) error {
 	following, abort := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer abort(nil)
 	signals, merged := o.signals, make(chan os.Signal, 2)
@@ -267,17 +181,17 @@ func (p *program) followEmbedded(ctx context.Context, e *embedded, c *client.Cli
 		reason := "interrupted"
 		if first = errInterrupted; s == syscall.SIGALRM {
 			first, reason = context.Cause(ctx), "timed out"
-			p.say("%s; cancelling the run", terminal.Clean(first.Error()))
+			c.env.say("%s; cancelling the run", terminal.Clean(first.Error()))
 		} else {
-			p.say("cancelling the run; Ctrl-C again kills it")
+			c.env.say("cancelling the run; Ctrl-C again kills it")
 		}
-		_, err := c.Runs().Cancel(following, id, reason)
+		_, err := api.Runs().Cancel(following, id, reason)
 		if pipeline.KindOf(err) == pipeline.Conflict {
 			err = nil // it has ended meanwhile
 		}
 		return err
 	}
-	ended, err := p.watchRun(following, c.Runs(), id, o)
+	ended, err := watcher{c.env}.watch(following, api.Runs(), id, o)
 	abort(nil)
 	<-done
 	if ended && first != nil {
@@ -285,38 +199,20 @@ func (p *program) followEmbedded(ctx context.Context, e *embedded, c *client.Cli
 	}
 	if !ended {
 		// Else it would go on in the next run's node.
-		e.cancelRun(c, id, "its process ended")
+		e.cancelRun(api, id, "its process ended")
 	}
 	return err
 }
 
-// cancelRun cancels a run that nobody follows any more, as far as that can be
-// done.
-func (e *embedded) cancelRun(c *client.Client, id pipeline.RunID, reason string) {
-	select {
-	case <-e.done:
-		return
-	default:
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), cancelLimit)
-	defer cancel()
-	_, _ = c.Runs().Cancel(ctx, id, reason) // cancelled before, or left for the next run to cancel
-}
-
-// cancelLeftovers cancels runs that a process left behind that was killed:
-// `run` is here and now, and the node would go on with them.
-func cancelLeftovers(ctx context.Context, c *client.Client) error {
-	list, err := c.Runs().List(ctx, client.ListOptions{Limit: leftoverRuns})
-	if err != nil {
-		return err
-	}
-	for _, r := range list.Runs {
-		if r.State.Final() || r.State == pipeline.RunCancelling {
-			continue
-		}
-		if _, err := c.Runs().Cancel(ctx, r.ID, "its process was killed"); err != nil && pipeline.KindOf(err) != pipeline.Conflict {
-			return err
+// secrets are what `run` gives its modules: from the environment, in memory
+// alone.
+func (c runCommand) secrets() map[string]string {
+	secrets := map[string]string{}
+	for _, kv := range c.env.environ() {
+		name, value, _ := strings.Cut(kv, "=")
+		if name, ok := strings.CutPrefix(name, node.SecretPrefix); ok && name != "" {
+			secrets[name] = value
 		}
 	}
-	return nil
+	return secrets
 }

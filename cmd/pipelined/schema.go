@@ -11,12 +11,15 @@ import (
 	"github.com/pipelined/pipelined/pipeline/language"
 )
 
-func (p *program) schemaCommand() *cli.Command {
+// schemaCommand is `pipelined schema`.
+type schemaCommand struct{ env *environment }
+
+func (c schemaCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "schema", Usage: "prints the blocks and attributes of the pipeline language", ArgsUsage: "[BLOCK]",
 		Description: "Each attribute with its type, its default and what it is for. BLOCK is one of the blocks, such as module or module.retry; without it all are printed.",
 		Flags:       []cli.Flag{jsonFlag()},
-		Action: p.action(0, 1, func(_ context.Context, cmd *cli.Command) error {
+		Action: c.env.action(0, 1, func(_ context.Context, cmd *cli.Command) error {
 			schema := language.DescribeLanguage()
 			if name := cmd.Args().First(); name != "" {
 				found, paths := findBlocks(schema.Blocks, "", name)
@@ -26,9 +29,9 @@ func (p *program) schemaCommand() *cli.Command {
 				schema.Blocks = found
 			}
 			if cmd.Bool("json") {
-				return p.printJSON(schema)
+				return c.env.printJSON(schema)
 			}
-			return p.printBlocks(schema.Blocks, "", cmd.Args().Len() == 0)
+			return c.print(schema.Blocks, "", cmd.Args().Len() == 0)
 		}),
 	}
 }
@@ -48,16 +51,16 @@ func findBlocks(blocks []language.SchemaBlock, outer, name string) (found []lang
 	return found, paths
 }
 
-// printBlocks prints blocks, each with its attributes, and with inner also
+// print prints blocks, each with its attributes, and with inner also
 // those that stand in them.
-func (p *program) printBlocks(blocks []language.SchemaBlock, outer string, inner bool) error {
+func (c schemaCommand) print(blocks []language.SchemaBlock, outer string, inner bool) error {
 	for i := range blocks {
 		b := &blocks[i]
 		if i > 0 || outer != "" {
-			fmt.Fprintln(p.stdout)
+			fmt.Fprintln(c.env.stdout)
 		}
-		fmt.Fprintf(p.stdout, "%s\n", blockLine(b, outer))
-		t := terminal.NewTable(p.stdout, "  NAME", "TYPE", "DEFAULT", "DESCRIPTION")
+		fmt.Fprintf(c.env.stdout, "%s\n", blockLine(b, outer))
+		t := terminal.NewTable(c.env.stdout, "  NAME", "TYPE", "DEFAULT", "DESCRIPTION")
 		attributeRows(t, "  ", b.Attributes)
 		for j := range b.Blocks {
 			x := &b.Blocks[j]
@@ -73,7 +76,7 @@ func (p *program) printBlocks(blocks []language.SchemaBlock, outer string, inner
 			}
 		}
 		if inner {
-			if err := p.printBlocks(b.Blocks, b.Name, true); err != nil {
+			if err := c.print(b.Blocks, b.Name, true); err != nil {
 				return err
 			}
 		}

@@ -12,14 +12,16 @@ import (
 	"golang.org/x/term"
 
 	"github.com/pipelined/pipelined/api/wire"
-	"github.com/pipelined/pipelined/internal/node"
 	"github.com/pipelined/pipelined/internal/terminal"
 )
 
 // maxSecret bounds what is read as the value of a secret; the cluster takes less.
 const maxSecret = 1 << 20
 
-func (p *program) secretsCommand() *cli.Command {
+// secretsCommand is `pipelined secrets`.
+type secretsCommand struct{ env *environment }
+
+func (c secretsCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "secrets", Usage: "sets, lists and removes the secrets that modules are given", ArgsUsage: "set, ls or rm",
 		Action: noCommand,
@@ -32,24 +34,24 @@ func (p *program) secretsCommand() *cli.Command {
 					&cli.StringFlag{Name: "file", Usage: "read the value from `FILE` instead of standard input", Local: true},
 					jsonFlag(),
 				},
-				Action: p.action(1, 1, p.setSecret),
+				Action: c.env.action(1, 1, c.set),
 			},
 			{
 				Name: "ls", Usage: "lists the names of the secrets, when they were set, and by whom", Flags: []cli.Flag{jsonFlag()},
-				Action: p.action(0, 0, p.listSecrets),
+				Action: c.env.action(0, 0, c.list),
 			},
 			{
 				Name: "rm", Usage: "removes a secret", ArgsUsage: "NAME",
-				Action: p.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
-					c, err := p.connect(ctx)
+				Action: c.env.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
+					api, err := c.env.connect(ctx)
 					if err != nil {
 						return err
 					}
 					name := cmd.Args().First()
-					if err := c.Secrets().Delete(ctx, name); err != nil {
+					if err := api.Secrets().Delete(ctx, name); err != nil {
 						return err
 					}
-					p.tell("secret %s is removed", name)
+					c.env.tell("secret %s is removed", name)
 					return nil
 				}),
 			},
@@ -57,40 +59,40 @@ func (p *program) secretsCommand() *cli.Command {
 	}
 }
 
-func (p *program) setSecret(ctx context.Context, cmd *cli.Command) error {
+func (c secretsCommand) set(ctx context.Context, cmd *cli.Command) error {
 	name := cmd.Args().First()
 	if name, _, given := strings.Cut(name, "="); given {
 		return usagef("secrets set: the value comes from standard input or -file, not from the command line: pipelined secrets set %.80s", name)
 	}
-	value, err := p.readSecret(cmd, name)
+	value, err := c.read(cmd, name)
 	if err != nil {
 		return err
 	}
 	if value == "" {
 		return usagef("secrets set: the value of %s is empty", name)
 	}
-	c, err := p.connect(ctx)
+	api, err := c.env.connect(ctx)
 	if err != nil {
 		return err
 	}
-	out, err := c.Secrets().Set(ctx, name, value)
+	out, err := api.Secrets().Set(ctx, name, value)
 	if err != nil {
 		return err
 	}
 	if out.Unmasked {
-		p.tell("warning: the value is shorter than 6 bytes: it is not masked where it shows, since it would be found everywhere")
+		c.env.tell("warning: the value is shorter than 6 bytes: it is not masked where it shows, since it would be found everywhere")
 	}
 	if cmd.Bool("json") {
-		return p.printJSON(out)
+		return c.env.printJSON(out)
 	}
-	p.tell("secret %s is set", out.Name)
+	c.env.tell("secret %s is set", out.Name)
 	return nil
 }
 
-// readSecret reads the value of a secret. On a terminal it asks for it, and does
+// read reads the value of a secret. On a terminal it asks for it, and does
 // not show what is typed.
-func (p *program) readSecret(cmd *cli.Command, name string) (string, error) {
-	in := p.stdin
+func (c secretsCommand) read(cmd *cli.Command, name string) (string, error) {
+	in := c.env.stdin
 	if cmd.IsSet("file") {
 		file := cmd.String("file")
 		f, err := os.Open(file)
@@ -99,11 +101,11 @@ func (p *program) readSecret(cmd *cli.Command, name string) (string, error) {
 		}
 		defer f.Close()
 		in = f
-	} else if p.interactive {
-		fmt.Fprintf(p.stderr, "value of %s (not shown): ", name)
-		p.stderr.Flush()
-		text, err := term.ReadPassword(int(p.stdin.(*os.File).Fd()))
-		fmt.Fprintln(p.stderr)
+	} else if c.env.interactive {
+		fmt.Fprintf(c.env.stderr, "value of %s (not shown): ", name)
+		c.env.stderr.Flush()
+		text, err := term.ReadPassword(int(c.env.stdin.(*os.File).Fd()))
+		fmt.Fprintln(c.env.stderr)
 		if err != nil {
 			return "", wrap("read the secret", err)
 		}
@@ -122,12 +124,12 @@ func (p *program) readSecret(cmd *cli.Command, name string) (string, error) {
 	return string(text), nil
 }
 
-func (p *program) listSecrets(ctx context.Context, cmd *cli.Command) error {
-	c, err := p.connect(ctx)
+func (c secretsCommand) list(ctx context.Context, cmd *cli.Command) error {
+	api, err := c.env.connect(ctx)
 	if err != nil {
 		return err
 	}
-	list, err := c.Secrets().List(ctx)
+	list, err := api.Secrets().List(ctx)
 	if err != nil {
 		return err
 	}
@@ -135,10 +137,10 @@ func (p *program) listSecrets(ctx context.Context, cmd *cli.Command) error {
 		if list.Secrets == nil {
 			list.Secrets = []wire.SecretInfo{}
 		}
-		return p.printJSON(list)
+		return c.env.printJSON(list)
 	}
-	now := p.now()
-	t := terminal.NewTable(p.stdout, "NAME", "SET", "BY", "NOTE")
+	now := c.env.now()
+	t := terminal.NewTable(c.env.stdout, "NAME", "SET", "BY", "NOTE")
 	for _, s := range list.Secrets {
 		note := ""
 		if s.Unmasked {
@@ -147,17 +149,4 @@ func (p *program) listSecrets(ctx context.Context, cmd *cli.Command) error {
 		t.Row(s.Name, terminal.Ago(s.SetAt, now), s.SetBy, note)
 	}
 	return t.Flush()
-}
-
-// ownSecrets are what `run` gives its modules: from the environment, in memory
-// alone.
-func (p *program) ownSecrets() map[string]string {
-	secrets := map[string]string{}
-	for _, kv := range p.environ() {
-		name, value, _ := strings.Cut(kv, "=")
-		if name, ok := strings.CutPrefix(name, node.SecretPrefix); ok && name != "" {
-			secrets[name] = value
-		}
-	}
-	return secrets
 }

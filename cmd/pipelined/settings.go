@@ -193,15 +193,15 @@ func agentFlags() []cli.Flag {
 
 // resolve gives every setting its value: flag, else environment, else config
 // file, else default.
-func (p *program) resolve(cmd *cli.Command) (agentSettings, error) {
+func (c agentCommand) resolve(cmd *cli.Command) (agentSettings, error) {
 	out := defaultSettings()
 	path := cmd.String("config")
 	if path == "" {
-		path = p.getenv("PIPELINED_CONFIG")
+		path = c.env.getenv("PIPELINED_CONFIG")
 	}
 	file := map[string]fileValue{}
 	if path != "" {
-		text, err := p.readFile(path)
+		text, err := c.env.readFile(path)
 		if err != nil {
 			return out, usagef("-config: %w", err)
 		}
@@ -211,7 +211,7 @@ func (p *program) resolve(cmd *cli.Command) (agentSettings, error) {
 	}
 	for i := range agentTable {
 		s := &agentTable[i]
-		values, origin := p.settingValue(cmd, s, file)
+		values, origin := c.settingValue(cmd, s, file)
 		if values == nil {
 			continue
 		}
@@ -223,8 +223,8 @@ func (p *program) resolve(cmd *cli.Command) (agentSettings, error) {
 }
 
 // settingValue finds a setting's value and where it comes from; nil for none.
-func (p *program) settingValue(cmd *cli.Command, s *setting, file map[string]fileValue) (values []string, origin string) {
-	if cmd.IsSet(s.name) && (s.usage != "" || p.keyFile != "") {
+func (c agentCommand) settingValue(cmd *cli.Command, s *setting, file map[string]fileValue) (values []string, origin string) {
+	if cmd.IsSet(s.name) && (s.usage != "" || c.env.flags.keyFile != "") {
 		switch s.kind {
 		case kindSwitch:
 			return []string{strconv.FormatBool(cmd.Bool(s.name))}, "-" + s.name
@@ -233,7 +233,7 @@ func (p *program) settingValue(cmd *cli.Command, s *setting, file map[string]fil
 		}
 		return []string{cmd.String(s.name)}, "-" + s.name
 	}
-	if v := p.getenv(s.env()); v != "" {
+	if v := c.env.getenv(s.env()); v != "" {
 		if s.kind == kindList {
 			return split([]string{v}), s.env()
 		}

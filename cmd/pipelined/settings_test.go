@@ -143,7 +143,7 @@ func TestResolveBind(t *testing.T) {
 
 func TestDevDir(t *testing.T) {
 	c := newCommand(t, nil)
-	cfg, remove, err := c.nodeConfig(&agentSettings{dev: true}, hclog.NewNullLogger())
+	cfg, remove, err := agentCommand{c.environment}.nodeConfig(&agentSettings{dev: true}, hclog.NewNullLogger())
 	if err != nil {
 		t.Fatal(err)
 	}

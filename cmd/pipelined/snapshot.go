@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/urfave/cli/v3"
-
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
@@ -35,16 +33,14 @@ type workspace struct {
 	dir    string
 }
 
-// snapshotFlags say how the snapshot is taken.
-func (p *program) snapshotFlags() []cli.Flag {
-	return []cli.Flag{&cli.BoolFlag{Name: "no-stat-cache", Usage: "read every file of the workspace, also those that have not changed since the last snapshot",
-		HideDefault: true, Sources: p.env("PIPELINED_NO_STAT_CACHE"), Local: true}}
-}
+// preparation reads and checks a pipeline and collects what a submission sends
+// along.
+type preparation struct{ env *environment }
 
 // takeWorkspace takes a snapshot of the files that the pipeline wants along.
 // What it has to read goes into a spool of its own; close removes that. What the
 // folder known remembers from earlier snapshots is not read; "" remembers nothing.
-func (p *program) takeWorkspace(ctx context.Context, s *source, known string) (w *workspace, err error) {
+func (c preparation) takeWorkspace(ctx context.Context, s *source, known string) (w *workspace, err error) {
 	rules := s.file.Workspace()
 	w = &workspace{root: filepath.Join(s.dir, rules.Root)}
 	defer func() {
@@ -60,8 +56,8 @@ func (p *program) takeWorkspace(ctx context.Context, s *source, known string) (w
 	}
 	w.rules = storage.SnapshotOptions{
 		Exclude: rules.Exclude,
-		Skip:    append(p.ownOutputs(), w.dir),
-		Warn:    func(text string) { p.tell("warning: %s", text) },
+		Skip:    append(c.ownOutputs(), w.dir),
+		Warn:    func(text string) { c.env.tell("warning: %s", text) },
 	}
 	if root, err := filepath.Abs(w.root); err == nil && known != "" {
 		if root, err = filepath.EvalSymlinks(root); err == nil {
@@ -92,7 +88,7 @@ func (w *workspace) remember() {
 
 // ownOutputs are the files that this process writes to: they would change while
 // they are read.
-func (p *program) ownOutputs() []string {
+func (c preparation) ownOutputs() []string {
 	var list []string
 	for _, f := range []*os.File{os.Stdout, os.Stderr} {
 		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {

@@ -2,10 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -15,7 +11,6 @@ import (
 
 	"github.com/urfave/cli/v3"
 
-	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language"
 	"github.com/pipelined/pipelined/pipeline/language/bounded"
@@ -40,28 +35,11 @@ type source struct {
 	git func() pipeline.Git
 }
 
-// varFlags give values to a pipeline's variables.
-func varFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "var", Usage: "value of a variable, as `NAME=VALUE`; may be repeated (also " + varEnv + "NAME in the environment)", Local: true},
-		&cli.StringSliceFlag{Name: "var-file", Usage: "`FILE` of values, NAME = value a line; may be repeated, the last counts", TakesFile: true, Local: true},
-	}
-}
-
-// selectFlags select modules of a pipeline.
-func selectFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "target", Usage: "only this `MODULE` and what it needs; may be repeated", Local: true},
-		&cli.StringSliceFlag{Name: "tag", Usage: "only modules with this `TAG` and what they need; may be repeated", Local: true},
-		&cli.StringSliceFlag{Name: "skip", Usage: "skip this `MODULE`; may be repeated", Local: true},
-	}
-}
-
 // inputsOf is what a submission from here adds to the source.
-func (p *program) inputsOf(cmd *cli.Command, s *source) language.Inputs {
+func (c preparation) inputsOf(cmd *cli.Command, s *source) language.Inputs {
 	in := language.Inputs{Git: s.git(), Targets: cmd.StringSlice("target"), Tags: cmd.StringSlice("tag"), Skip: cmd.StringSlice("skip")}
 	patterns := s.file.EnvFrom()
-	for _, kv := range p.environ() {
+	for _, kv := range c.env.environ() {
 		name, value, _ := strings.Cut(kv, "=")
 		if language.MatchesEnv(patterns, name) {
 			if in.Env == nil {
@@ -75,9 +53,9 @@ func (p *program) inputsOf(cmd *cli.Command, s *source) language.Inputs {
 
 // readSource reads and decodes a pipeline and the values of its variables; "-"
 // reads standard input. A pipeline with mistakes is a *wire.SourceError.
-func (p *program) readSource(ctx context.Context, cmd *cli.Command) (_ *source, err error) {
+func (c preparation) readSource(ctx context.Context, cmd *cli.Command) (_ *source, err error) {
 	s := &source{name: cmd.Args().First()}
-	if s.text, err = p.readFile(s.name); err != nil {
+	if s.text, err = c.env.readFile(s.name); err != nil {
 		return nil, usagef("read pipeline: %w", err)
 	}
 	if s.name == "-" {
@@ -85,13 +63,13 @@ func (p *program) readSource(ctx context.Context, cmd *cli.Command) (_ *source, 
 	} else {
 		s.dir = filepath.Dir(s.name)
 	}
-	if s.inputs, err = p.readInputs(cmd); err != nil {
+	if s.inputs, err = c.readInputs(cmd); err != nil {
 		return nil, err
 	}
 	// git takes about as long as the parser: they run side by side.
 	ctx, cancel := context.WithCancel(ctx)
 	facts := make(chan pipeline.Git, 1)
-	go func() { facts <- gitFacts(ctx, s.dir, p.environ()) }()
+	go func() { facts <- gitFacts(ctx, s.dir, c.env.environ()) }()
 	s.git = sync.OnceValue(func() pipeline.Git {
 		defer cancel()
 		return <-facts
@@ -123,44 +101,11 @@ func sparingly() (back func()) {
 	return func() {}
 }
 
-// readFile reads a file argument; "-" is standard input.
-func (p *program) readFile(name string) ([]byte, error) {
-	var in io.Reader = p.stdin
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, fileError(err)
-		}
-		defer f.Close()
-		if info, err := f.Stat(); err == nil && info.IsDir() {
-			return nil, fmt.Errorf("%s is a folder", name)
-		}
-		in = f
-	}
-	text, err := io.ReadAll(io.LimitReader(in, maxSource+1))
-	if err != nil {
-		return nil, fileError(err)
-	}
-	if len(text) > maxSource {
-		return nil, fmt.Errorf("%s is longer than %d MiB", name, maxSource>>20)
-	}
-	return text, nil
-}
-
-// fileError words an error of the file system without the name of the call.
-func fileError(err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
-		return fmt.Errorf("%s: %w", path.Path, path.Err)
-	}
-	return err
-}
-
 // readInputs collects what was given for variables, in ascending precedence:
 // the environment, files, flags.
-func (p *program) readInputs(cmd *cli.Command) ([]language.VariableInput, error) {
+func (c preparation) readInputs(cmd *cli.Command) ([]language.VariableInput, error) {
 	var list []language.VariableInput
-	environ := p.environ()
+	environ := c.env.environ()
 	slices.Sort(environ)
 	for _, kv := range environ {
 		name, value, _ := strings.Cut(kv, "=")
@@ -169,7 +114,7 @@ func (p *program) readInputs(cmd *cli.Command) ([]language.VariableInput, error)
 		}
 	}
 	for _, name := range cmd.StringSlice("var-file") {
-		text, err := p.readFile(name)
+		text, err := c.env.readFile(name)
 		if err != nil {
 			return nil, usagef("-var-file: %w", err)
 		}
@@ -221,48 +166,4 @@ func (s *source) variables() map[string]string {
 		}
 	}
 	return values
-}
-
-// sourceError makes an error of mistakes.
-func sourceError(diags language.Diagnostics) error {
-	e := &wire.SourceError{}
-	for _, d := range diags {
-		e.Diagnostics = append(e.Diagnostics, wire.Diagnostic{File: d.File, Line: d.Line, Column: d.Column, EndColumn: d.EndColumn,
-			Summary: d.Summary, Detail: d.Detail, SourceLine: d.SourceLine})
-	}
-	return &diagnosedError{SourceError: e, shown: diags}
-}
-
-// diagnosedError is a refused pipeline whose mistakes were found here.
-type diagnosedError struct {
-	*wire.SourceError
-	shown language.Diagnostics
-}
-
-func (e *diagnosedError) Unwrap() error { return e.SourceError }
-
-// explain prints the mistakes of a refused pipeline with their places, carets
-// and all, and gives the error that ends the command. Other errors stay.
-func (p *program) explain(err error) error {
-	var local *diagnosedError
-	var remote *wire.SourceError
-	var list language.Diagnostics
-	switch {
-	case errors.As(err, &local):
-		list = local.shown
-	case errors.As(err, &remote) && len(remote.Diagnostics) > 0:
-		for _, d := range remote.Diagnostics {
-			list = append(list, language.Diagnostic{File: d.File, Line: d.Line, Column: d.Column, EndColumn: d.EndColumn,
-				Summary: d.Summary, Detail: d.Detail, SourceLine: d.SourceLine})
-		}
-	default:
-		return err
-	}
-	list.Write(p.stderr, p.color(p.stderr))
-	fmt.Fprintln(p.stderr)
-	what := "1 mistake"
-	if len(list) != 1 {
-		what = fmt.Sprintf("%d mistakes", len(list))
-	}
-	return failf(exitUsage, "invalid pipeline: %s", what)
 }

@@ -17,30 +17,33 @@ import (
 // recentRuns is how many runs the summary of a cluster shows.
 const recentRuns = 5
 
-func (p *program) statusCommand() *cli.Command {
+// statusCommand is `pipelined status`.
+type statusCommand struct{ env *environment }
+
+func (c statusCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "status", Usage: "shows the cluster, or a run with its modules", ArgsUsage: "[RUN]",
 		Flags: []cli.Flag{jsonFlag()},
-		Action: p.action(0, 1, func(ctx context.Context, cmd *cli.Command) error {
+		Action: c.env.action(0, 1, func(ctx context.Context, cmd *cli.Command) error {
 			if cmd.Args().Len() == 0 {
-				return p.clusterStatus(ctx, cmd.Bool("json"))
+				return c.cluster(ctx, cmd.Bool("json"))
 			}
 			id, err := runArg(cmd, 0)
 			if err != nil {
 				return err
 			}
-			c, err := p.connectRead(ctx)
+			api, err := c.env.connectRead(ctx)
 			if err != nil {
 				return err
 			}
-			run, err := c.Runs().Get(ctx, id)
+			run, err := api.Runs().Get(ctx, id)
 			if err != nil {
 				return err
 			}
 			if cmd.Bool("json") {
-				return p.printJSON(complete(run))
+				return c.env.printJSON(complete(run))
 			}
-			return p.printRun(run)
+			return c.printRun(run)
 		}),
 	}
 }
@@ -63,22 +66,22 @@ func complete(r wire.Run) wire.Run {
 }
 
 // printRun prints a run and a table of its modules.
-func (p *program) printRun(r wire.Run) error {
-	now := p.now()
-	fmt.Fprintf(p.stdout, "run       %s (number %d)\n", terminal.Clean(string(r.ID)), r.Number)
-	fmt.Fprintf(p.stdout, "pipeline  %s\n", terminal.Clean(r.Pipeline))
-	fmt.Fprintf(p.stdout, "state     %s%s\n", terminal.StateWords(string(r.State)), terminal.Clean(terminal.ReasonSuffix(r.Reason)))
+func (c statusCommand) printRun(r wire.Run) error {
+	now := c.env.now()
+	fmt.Fprintf(c.env.stdout, "run       %s (number %d)\n", terminal.Clean(string(r.ID)), r.Number)
+	fmt.Fprintf(c.env.stdout, "pipeline  %s\n", terminal.Clean(r.Pipeline))
+	fmt.Fprintf(c.env.stdout, "state     %s%s\n", terminal.StateWords(string(r.State)), terminal.Clean(terminal.ReasonSuffix(r.Reason)))
 	submitted := r.SubmittedAt.Local().Format("2006-01-02 15:04:05")
 	if r.Submitter != "" {
 		submitted += " by " + terminal.Clean(r.Submitter)
 	}
-	fmt.Fprintf(p.stdout, "submitted %s\n", submitted)
-	fmt.Fprintf(p.stdout, "took      %s\n", runTook(&r.RunSummary, now))
+	fmt.Fprintf(c.env.stdout, "submitted %s\n", submitted)
+	fmt.Fprintf(c.env.stdout, "took      %s\n", runTook(&r.RunSummary, now))
 	if n := terminal.CountModules(r.Modules); n.Total() > 0 {
-		fmt.Fprintf(p.stdout, "modules   %s\n", n)
+		fmt.Fprintf(c.env.stdout, "modules   %s\n", n)
 	}
-	fmt.Fprintln(p.stdout)
-	t := terminal.NewTable(p.stdout, "MODULE", "STATE", "WORKER", "ATTEMPTS", "EXIT", "TOOK", "REASON")
+	fmt.Fprintln(c.env.stdout)
+	t := terminal.NewTable(c.env.stdout, "MODULE", "STATE", "WORKER", "ATTEMPTS", "EXIT", "TOOK", "REASON")
 	for i := range r.Modules {
 		m := &r.Modules[i]
 		code := ""
@@ -131,27 +134,27 @@ type clusterState struct {
 	Runs    []wire.RunSummary `json:"runs"`
 }
 
-func (p *program) clusterStatus(ctx context.Context, asJSON bool) error {
-	c, err := p.connectRead(ctx)
+func (c statusCommand) cluster(ctx context.Context, asJSON bool) error {
+	api, err := c.env.connectRead(ctx)
 	if err != nil {
 		return err
 	}
 	var s clusterState
-	if s.Health, err = c.Health(ctx); err != nil {
+	if s.Health, err = api.Health(ctx); err != nil {
 		return err
 	}
-	members, err := c.Cluster().Members(ctx)
+	members, err := api.Cluster().Members(ctx)
 	if err != nil {
 		return err
 	}
 	s.Members = append([]wire.Member{}, members.Members...)
-	runs, err := listRuns(ctx, c, recentRuns, client.ListOptions{})
+	runs, err := listRuns(ctx, api, recentRuns, client.ListOptions{})
 	if err != nil {
 		return err
 	}
 	s.Runs = runs.Runs
 	if asJSON {
-		return p.printJSON(s)
+		return c.env.printJSON(s)
 	}
 	h := &s.Health
 	leader := h.Leader
@@ -162,16 +165,16 @@ func (p *program) clusterStatus(ctx context.Context, asJSON bool) error {
 	for _, m := range s.Members {
 		slots, load = slots+m.MaxLoad, load+m.CurrentLoad
 	}
-	fmt.Fprintf(p.stdout, "cluster  %s%s\n", h.Status, terminal.Clean(terminal.ReasonSuffix(strings.Join(h.Reasons, ", "))))
-	fmt.Fprintf(p.stdout, "asked    %s at %s (%s, version %s)\n", terminal.Clean(h.Node), c.Address(), h.Role, terminal.Clean(h.Version))
-	fmt.Fprintf(p.stdout, "leader   %s (term %d), voters %s\n", terminal.Clean(leader), h.Term, terminal.Clean(strings.Join(h.Voters, ", ")))
-	fmt.Fprintf(p.stdout, "nodes    %d, %d of %d slots in use\n\n", len(s.Members), load, slots)
-	if err := p.memberTable(s.Members); err != nil {
+	fmt.Fprintf(c.env.stdout, "cluster  %s%s\n", h.Status, terminal.Clean(terminal.ReasonSuffix(strings.Join(h.Reasons, ", "))))
+	fmt.Fprintf(c.env.stdout, "asked    %s at %s (%s, version %s)\n", terminal.Clean(h.Node), api.Address(), h.Role, terminal.Clean(h.Version))
+	fmt.Fprintf(c.env.stdout, "leader   %s (term %d), voters %s\n", terminal.Clean(leader), h.Term, terminal.Clean(strings.Join(h.Voters, ", ")))
+	fmt.Fprintf(c.env.stdout, "nodes    %d, %d of %d slots in use\n\n", len(s.Members), load, slots)
+	if err := c.env.printMembers(s.Members); err != nil {
 		return err
 	}
 	if len(s.Runs) == 0 {
 		return nil
 	}
-	fmt.Fprintln(p.stdout)
-	return p.runTable(s.Runs)
+	fmt.Fprintln(c.env.stdout)
+	return c.env.printRuns(s.Runs)
 }

@@ -16,7 +16,10 @@ import (
 // tokenRoles are what -role takes.
 var tokenRoles = []string{"read", "submit", "worker", "admin"}
 
-func (p *program) tokenCommand() *cli.Command {
+// tokenCommand is `pipelined token`.
+type tokenCommand struct{ env *environment }
+
+func (c tokenCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "token", Usage: "makes, lists and revokes tokens", ArgsUsage: "create, ls or rm",
 		Action: noCommand,
@@ -29,24 +32,24 @@ func (p *program) tokenCommand() *cli.Command {
 					&cli.StringFlag{Name: "name", Usage: "what it is called in lists and in the history (`NAME`)", Local: true},
 					jsonFlag(),
 				},
-				Action: p.action(0, 0, p.createToken),
+				Action: c.env.action(0, 0, c.create),
 			},
 			{
 				Name: "ls", Usage: "lists tokens, without their secrets", Flags: []cli.Flag{jsonFlag()},
-				Action: p.action(0, 0, p.listTokens),
+				Action: c.env.action(0, 0, c.list),
 			},
 			{
 				Name: "rm", Usage: "revokes a token", ArgsUsage: "ID",
-				Action: p.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
-					c, err := p.connect(ctx)
+				Action: c.env.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
+					api, err := c.env.connect(ctx)
 					if err != nil {
 						return err
 					}
 					id := cmd.Args().First()
-					if err := c.Tokens().Delete(ctx, id); err != nil {
+					if err := api.Tokens().Delete(ctx, id); err != nil {
 						return err
 					}
-					p.tell("token %s is revoked", id)
+					c.env.tell("token %s is revoked", id)
 					return nil
 				}),
 			},
@@ -54,7 +57,7 @@ func (p *program) tokenCommand() *cli.Command {
 	}
 }
 
-func (p *program) createToken(ctx context.Context, cmd *cli.Command) error {
+func (c tokenCommand) create(ctx context.Context, cmd *cli.Command) error {
 	role, ttl := cmd.String("role"), cmd.Duration("ttl")
 	switch {
 	case role == "":
@@ -64,27 +67,27 @@ func (p *program) createToken(ctx context.Context, cmd *cli.Command) error {
 	case ttl < 0 || ttl > 0 && ttl < time.Second:
 		return usagef("-ttl %s: want at least a second", ttl)
 	}
-	c, err := p.connect(ctx)
+	api, err := c.env.connect(ctx)
 	if err != nil {
 		return err
 	}
-	out, err := c.Tokens().Create(ctx, wire.TokenRequest{Name: cmd.String("name"), Role: role, TTLSeconds: ttl.Seconds()})
+	out, err := api.Tokens().Create(ctx, wire.TokenRequest{Name: cmd.String("name"), Role: role, TTLSeconds: ttl.Seconds()})
 	if err != nil {
 		return err
 	}
 	if cmd.Bool("json") {
-		return p.printJSON(out)
+		return c.env.printJSON(out)
 	}
-	fmt.Fprintln(p.stdout, out.Token)
+	fmt.Fprintln(c.env.stdout, out.Token)
 	return nil
 }
 
-func (p *program) listTokens(ctx context.Context, cmd *cli.Command) error {
-	c, err := p.connect(ctx)
+func (c tokenCommand) list(ctx context.Context, cmd *cli.Command) error {
+	api, err := c.env.connect(ctx)
 	if err != nil {
 		return err
 	}
-	list, err := c.Tokens().List(ctx)
+	list, err := api.Tokens().List(ctx)
 	if err != nil {
 		return err
 	}
@@ -92,10 +95,10 @@ func (p *program) listTokens(ctx context.Context, cmd *cli.Command) error {
 		if list.Tokens == nil {
 			list.Tokens = []wire.TokenInfo{}
 		}
-		return p.printJSON(list)
+		return c.env.printJSON(list)
 	}
-	now := p.now()
-	t := terminal.NewTable(p.stdout, "ID", "NAME", "ROLE", "CREATED", "EXPIRES")
+	now := c.env.now()
+	t := terminal.NewTable(c.env.stdout, "ID", "NAME", "ROLE", "CREATED", "EXPIRES")
 	for _, tok := range list.Tokens {
 		expires := "never"
 		if tok.ExpiresAt != nil {

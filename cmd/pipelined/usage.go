@@ -11,49 +11,6 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// sharedFlags stand anywhere on the command line, before and after the command.
-func (p *program) sharedFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{Name: "address", Usage: "`ADDRESS` of a node: host:port or a URL; a comma list is tried in turn (default: the agent of this machine)",
-			Sources: p.env("PIPELINED_ADDR"), Destination: &p.address},
-		&cli.StringFlag{Name: "token", Usage: "`TOKEN` to present (default: one made from the cluster key)",
-			Sources: p.env("PIPELINED_TOKEN"), Destination: &p.token},
-		&cli.StringFlag{Name: "token-file", Usage: "`FILE` that holds the token",
-			Sources: p.env("PIPELINED_TOKEN_FILE"), Destination: &p.tokenFile, TakesFile: true},
-		&cli.StringFlag{Name: "key-file", Usage: "`FILE` that holds the cluster key",
-			Sources: p.env("PIPELINED_KEY_FILE"), Destination: &p.keyFile, TakesFile: true},
-		&cli.DurationFlag{Name: "timeout", Usage: "give up after this `DURATION`, with exit code 6 (default: never)", HideDefault: true, Destination: &p.timeout},
-		&cli.BoolFlag{Name: "quiet", Usage: "no progress on stderr", HideDefault: true, Sources: p.env("PIPELINED_QUIET"), Destination: &p.quiet},
-		&cli.BoolFlag{Name: "no-color", Usage: "no colour and no live display, even on a terminal (NO_COLOR does the same)", HideDefault: true,
-			Sources: p.env("PIPELINED_NO_COLOR"), Destination: &p.noColor},
-	}
-}
-
-// envSource looks a flag's value up in the program's environment.
-type envSource struct {
-	name string
-	get  func(string) string
-}
-
-func (e *envSource) Lookup() (string, bool) {
-	v := e.get(e.name)
-	return v, v != ""
-}
-func (e *envSource) String() string   { return "environment variable " + e.name }
-func (e *envSource) GoString() string { return e.String() }
-func (e *envSource) IsFromEnv() bool  { return true }
-func (e *envSource) Key() string      { return e.name }
-
-// env gives the environment variables that stand in for a flag. An empty one
-// counts as absent.
-func (p *program) env(names ...string) cli.ValueSourceChain {
-	var chain cli.ValueSourceChain
-	for _, n := range names {
-		chain.Chain = append(chain.Chain, &envSource{name: n, get: p.getenv})
-	}
-	return chain
-}
-
 // flagHelp is a flag's line in the help, with one dash.
 func flagHelp(f cli.Flag) string {
 	doc, ok := f.(cli.DocGenerationFlag)
@@ -181,31 +138,6 @@ func unknownCommand(cmd *cli.Command, name string) error {
 func commandPath(cmd *cli.Command) string {
 	_, path, _ := strings.Cut(cmd.FullName(), " ")
 	return path
-}
-
-// helpCommand is `pipelined help [COMMAND…]`.
-func (p *program) helpCommand() *cli.Command {
-	return &cli.Command{
-		Name: "help", Usage: "shows the help of a command", ArgsUsage: "[COMMAND]",
-		Action: p.action(0, 2, func(ctx context.Context, cmd *cli.Command) error {
-			at := cmd.Root()
-			for _, name := range cmd.Args().Slice() {
-				sub := at.Command(name)
-				if sub == nil {
-					return unknownCommand(at, name)
-				}
-				at = sub
-			}
-			if at == cmd.Root() {
-				return cli.ShowRootCommandHelp(at)
-			}
-			if len(at.VisibleCommands()) > 0 {
-				return cli.ShowSubcommandHelp(at)
-			}
-			parent := at.Lineage()[1]
-			return cli.ShowCommandHelp(ctx, parent, at.Name)
-		}),
-	}
 }
 
 // runArg reads the argument that names a run.

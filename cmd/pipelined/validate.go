@@ -14,7 +14,10 @@ import (
 	"github.com/pipelined/pipelined/pipeline/language"
 )
 
-func (p *program) validateCommand() *cli.Command {
+// validateCommand is `pipelined validate`.
+type validateCommand struct{ env *environment }
+
+func (c validateCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "validate", Usage: "checks a pipeline; needs no cluster", ArgsUsage: "FILE",
 		Description: "All mistakes are told at once, with their places. Variables without a value are no mistake: what needs them is not checked then. With -strict they are one.",
@@ -22,18 +25,18 @@ func (p *program) validateCommand() *cli.Command {
 			&cli.BoolFlag{Name: "strict", Usage: "every variable must have a value", HideDefault: true, Local: true},
 			jsonFlag(),
 		),
-		Action: p.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
-			report, err := p.validate(ctx, cmd)
+		Action: c.env.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
+			report, err := c.validate(ctx, cmd)
 			if cmd.Bool("json") {
-				return p.printReport(report, err)
+				return c.printReport(report, err)
 			}
 			if err != nil {
-				return p.explain(err)
+				return c.env.explain(err)
 			}
 			if len(report.Missing) > 0 {
-				p.tell("no value for %s: what needs it was not checked (give -var, or -strict)", strings.Join(report.Missing, ", "))
+				c.env.tell("no value for %s: what needs it was not checked (give -var, or -strict)", strings.Join(report.Missing, ", "))
 			}
-			fmt.Fprintf(p.stdout, "%s: pipeline %s is valid (%s)\n", terminal.Clean(report.File), report.Pipeline, numberOf(len(report.Modules), "module"))
+			fmt.Fprintf(c.env.stdout, "%s: pipeline %s is valid (%s)\n", terminal.Clean(report.File), report.Pipeline, numberOf(len(report.Modules), "module"))
 			return nil
 		}),
 	}
@@ -51,9 +54,9 @@ type validation struct {
 }
 
 // validate checks all that can be checked.
-func (p *program) validate(ctx context.Context, cmd *cli.Command) (validation, error) {
+func (c validateCommand) validate(ctx context.Context, cmd *cli.Command) (validation, error) {
 	v := validation{File: cmd.Args().First(), Modules: []string{}, Missing: []string{}, Diagnostics: []wire.Diagnostic{}}
-	s, err := p.readSource(ctx, cmd)
+	s, err := preparation{c.env}.readSource(ctx, cmd)
 	if err != nil {
 		return v, err
 	}
@@ -100,15 +103,15 @@ func unknownVariables(inputs []language.VariableInput, declared map[string]bool)
 }
 
 // printReport prints the report, mistakes included.
-func (p *program) printReport(v validation, err error) error {
+func (c validateCommand) printReport(v validation, err error) error {
 	var bad *wire.SourceError
 	switch {
 	case err == nil:
 		v.Valid = true
-		return p.printJSON(v)
+		return c.env.printJSON(v)
 	case errors.As(err, &bad):
 		v.Diagnostics = bad.Diagnostics
-		if err := p.printJSON(v); err != nil {
+		if err := c.env.printJSON(v); err != nil {
 			return err
 		}
 		return exit(exitUsage)

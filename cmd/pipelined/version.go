@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -68,41 +67,20 @@ func (b buildInfo) String() string {
 	return fmt.Sprintf("%s (%s)", b.Version, strings.Join(notes, ", "))
 }
 
-func (p *program) versionCommand() *cli.Command {
+// versionCommand is `pipelined version`.
+type versionCommand struct{ env *environment }
+
+func (c versionCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "version", Usage: "prints what this binary is",
 		Flags: []cli.Flag{jsonFlag()},
-		Action: p.action(0, 0, func(_ context.Context, cmd *cli.Command) error {
+		Action: c.env.action(0, 0, func(_ context.Context, cmd *cli.Command) error {
 			b := readBuildInfo()
 			if cmd.Bool("json") {
-				return p.printJSON(b)
+				return c.env.printJSON(b)
 			}
-			fmt.Fprintf(p.stdout, "pipelined %s\n", b)
+			fmt.Fprintf(c.env.stdout, "pipelined %s\n", b)
 			return nil
 		}),
 	}
-}
-
-// jsonFlag is -json, of every command that reads.
-func jsonFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "json", Usage: "print JSON", HideDefault: true, Local: true}
-}
-
-// printJSON writes a document to stdout.
-func (p *program) printJSON(v any) error {
-	enc := json.NewEncoder(p.stdout)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(v); err != nil {
-		return wrap("write output", err)
-	}
-	return nil
-}
-
-// wrap says what was being done when err happened.
-func wrap(what string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", what, err)
 }

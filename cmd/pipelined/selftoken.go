@@ -36,16 +36,16 @@ type madeToken struct {
 	until time.Time
 }
 
-// newOwnToken reads the cluster key. That there is none matters only where a
+// newSelfToken reads the cluster key. That there is none matters only where a
 // token is wanted.
-func (p *program) newOwnToken() *ownToken {
-	o := &ownToken{subject: whoami(), now: p.now, made: map[string]madeToken{}}
-	key, err := p.clusterKey()
+func (c connector) newSelfToken() *ownToken {
+	o := &ownToken{subject: whoami(), now: c.env.now, made: map[string]madeToken{}}
+	key, err := c.clusterKey()
 	if err == nil {
 		o.keys, err = keys.New(key)
 	}
 	if err != nil {
-		o.err = noKeyText(p.keyPath(), err)
+		o.err = noKeyText(c.keyPath(), err)
 	}
 	return o
 }

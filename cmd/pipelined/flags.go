@@ -1,0 +1,104 @@
+package main
+
+import (
+	"github.com/urfave/cli/v3"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// cacheFlags say what a run does with recorded results.
+func cacheFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "no-cache", Usage: "take no recorded results and record none", HideDefault: true, Local: true},
+		&cli.BoolFlag{Name: "refresh", Usage: "run everything, and record it anew", HideDefault: true, Local: true},
+	}
+}
+
+// cacheMode is wire.SubmitRequest.Cache.
+func cacheMode(cmd *cli.Command) (string, error) {
+	off, refresh := cmd.Bool("no-cache"), cmd.Bool("refresh")
+	switch {
+	case off && refresh:
+		return "", usagef("-no-cache and -refresh exclude each other: one records nothing, the other everything")
+	case off:
+		return pipeline.CacheOff, nil
+	case refresh:
+		return pipeline.CacheRefresh, nil
+	}
+	return "", nil
+}
+
+// jsonFlag is -json, of every command that reads.
+func jsonFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "json", Usage: "print JSON", HideDefault: true, Local: true}
+}
+
+// varFlags give values to a pipeline's variables.
+func varFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "var", Usage: "value of a variable, as `NAME=VALUE`; may be repeated (also " + varEnv + "NAME in the environment)", Local: true},
+		&cli.StringSliceFlag{Name: "var-file", Usage: "`FILE` of values, NAME = value a line; may be repeated, the last counts", TakesFile: true, Local: true},
+	}
+}
+
+// selectFlags select modules of a pipeline.
+func selectFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "target", Usage: "only this `MODULE` and what it needs; may be repeated", Local: true},
+		&cli.StringSliceFlag{Name: "tag", Usage: "only modules with this `TAG` and what they need; may be repeated", Local: true},
+		&cli.StringSliceFlag{Name: "skip", Usage: "skip this `MODULE`; may be repeated", Local: true},
+	}
+}
+
+// snapshotFlags say how the snapshot is taken.
+func (env *environment) snapshotFlags() []cli.Flag {
+	return []cli.Flag{&cli.BoolFlag{Name: "no-stat-cache", Usage: "read every file of the workspace, also those that have not changed since the last snapshot",
+		HideDefault: true, Sources: env.variables("PIPELINED_NO_STAT_CACHE"), Local: true}}
+}
+
+// sharedFlags stand anywhere on the command line, before and after the command.
+func (env *environment) flagsOfEveryCommand() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "address", Usage: "`ADDRESS` of a node: host:port or a URL; a comma list is tried in turn (default: the agent of this machine)",
+			Sources: env.variables("PIPELINED_ADDR"), Destination: &env.flags.address},
+		&cli.StringFlag{Name: "token", Usage: "`TOKEN` to present (default: one made from the cluster key)",
+			Sources: env.variables("PIPELINED_TOKEN"), Destination: &env.flags.token},
+		&cli.StringFlag{Name: "token-file", Usage: "`FILE` that holds the token",
+			Sources: env.variables("PIPELINED_TOKEN_FILE"), Destination: &env.flags.tokenFile, TakesFile: true},
+		&cli.StringFlag{Name: "key-file", Usage: "`FILE` that holds the cluster key",
+			Sources: env.variables("PIPELINED_KEY_FILE"), Destination: &env.flags.keyFile, TakesFile: true},
+		&cli.DurationFlag{Name: "timeout", Usage: "give up after this `DURATION`, with exit code 6 (default: never)", HideDefault: true, Destination: &env.flags.timeout},
+		&cli.BoolFlag{Name: "quiet", Usage: "no progress on stderr", HideDefault: true, Sources: env.variables("PIPELINED_QUIET"), Destination: &env.flags.quiet},
+		&cli.BoolFlag{Name: "no-color", Usage: "no colour and no live display, even on a terminal (NO_COLOR does the same)", HideDefault: true,
+			Sources: env.variables("PIPELINED_NO_COLOR"), Destination: &env.flags.noColor},
+	}
+}
+
+// envSource looks a flag's value up in the program's environment.
+type envSource struct {
+	name string
+	get  func(string) string
+}
+
+func (e *envSource) Lookup() (string, bool) {
+	v := e.get(e.name)
+	return v, v != ""
+}
+
+func (e *envSource) String() string { return "environment variable " + e.name }
+
+func (e *envSource) GoString() string { return e.String() }
+
+func (e *envSource) IsFromEnv() bool { return true }
+
+func (e *envSource) Key() string { return e.name }
+
+// variables gives the environment variables that stand in for a flag. An empty one
+// counts as absent.
+func (env *environment) variables(names ...string) cli.ValueSourceChain {
+	var chain cli.ValueSourceChain
+	for _, n := range names {
+		chain.Chain = append(chain.Chain, &envSource{name: n, get: env.getenv})
+	}
+	return chain
+}

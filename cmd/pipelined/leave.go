@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/terminal"
+)
+
+// leaveCommand is `pipelined leave`.
+type leaveCommand struct{ env *environment }
+
+func (c leaveCommand) command() *cli.Command {
+	return &cli.Command{
+		Name: "leave", Usage: "takes the node that is asked out of its cluster, for good",
+		Description: "The node is emptied, removed from the voters and forgotten; its agent ends. To stop it for a while, stop the agent instead.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "yes", Usage: "do not ask", HideDefault: true, Local: true},
+		},
+		Action: c.env.action(0, 0, func(ctx context.Context, cmd *cli.Command) error {
+			api, err := c.env.connect(ctx)
+			if err != nil {
+				return err
+			}
+			// The node that is meant, not one that answers in its place.
+			if api, err = api.At(api.Address()); err != nil {
+				return err
+			}
+			h, err := api.Health(ctx)
+			if err != nil {
+				return err
+			}
+			if !cmd.Bool("yes") {
+				ok, err := c.env.confirm(fmt.Sprintf("%s (%s) leaves its cluster for good. Go on?", h.Node, api.Address()))
+				if err != nil {
+					return err
+				}
+				if !ok {
+					return failf(exitFailed, "leave: nothing was changed")
+				}
+			}
+			if err := api.Cluster().Leave(ctx, ""); err != nil {
+				return err
+			}
+			c.env.tell("%s leaves the cluster", h.Node)
+			return c.waitGone(ctx, api.Address(), h)
+		}),
+	}
+}
+
+// leaveLimit bounds how long a node that leaves is waited for: it first lets
+// what runs there end, and stops what does not.
+const leaveLimit = 2 * time.Minute
+
+// waitGone waits until the agent of a node that leaves has ended.
+func (c leaveCommand) waitGone(ctx context.Context, address string, was wire.Health) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, leaveLimit, failf(exitTimeout, "%s has not ended within %s; it goes on leaving", was.Node, leaveLimit))
+	defer cancel()
+	t := time.NewTicker(100 * time.Millisecond)
+	defer t.Stop()
+	tlsConfig := connector{c.env}.newSelfToken().tls()
+	for {
+		h, err := askHealth(ctx, address, tlsConfig)
+		if ctx.Err() == nil && (err != nil && !terminal.Transient(err) || refused(err) || err == nil && h.NodeID != was.NodeID) {
+			c.env.tell("%s has left", was.Node)
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-t.C:
+		}
+	}
+}
+
+// refused reports that nobody listens where a call went.
+func refused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }

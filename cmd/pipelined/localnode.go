@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/pipelined/pipelined/api/client"
+	"github.com/pipelined/pipelined/cluster/keys"
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
+)
+
+// localNode starts a node in this process.
+type localNode struct{ env *environment }
+
+// key says where the cluster key is: a file that was named, the
+// environment, or the user's own file, which is made where it is not there.
+func (c localNode) key(cfg *nodeConfig, file string) error {
+	cfg.KeyFile = file
+	if file != "" {
+		return nil
+	}
+	if text := c.env.getenv("PIPELINED_KEY"); text != "" {
+		key, err := keys.Parse(text)
+		if err != nil {
+			return usagef("PIPELINED_KEY: %w", err)
+		}
+		cfg.Key = key
+		return nil
+	}
+	cfg.KeyFile = keys.DefaultFile(storage.DefaultRoot())
+	return nil
+}
+
+// platform refuses what needs Linux elsewhere.
+func platform(what string) error {
+	if runtime.GOOS == "linux" {
+		return nil
+	}
+	return failf(exitFailed, "%s: nodes run on Linux; here on %s the commands that talk to a cluster work, with -address", what, runtime.GOOS)
+}
+
+// embedded is a node that runs in this process.
+type embedded struct {
+	node   clusterNode
+	cancel context.CancelFunc
+	// done is closed when the node has ended; err holds why, then.
+	done   chan struct{}
+	err    error
+	remove func()
+	// address is what -address takes to reach the node from another shell.
+	address string
+}
+
+// startShared builds and starts a node and waits until it can serve. Its data
+// folder is the one that all runs of the user share; where another run has
+// that, one of its own.
+func (c localNode) startShared(ctx context.Context, cfg nodeConfig) (*embedded, error) {
+	shared := cfg.DataDir == ""
+	if shared {
+		cfg.DataDir = storage.DefaultRunDir()
+	}
+	e, err := c.start(ctx, cfg)
+	var locked *storage.LockedError
+	if !shared || !errors.As(err, &locked) {
+		if err == nil {
+			if e.address = runAddress; !shared {
+				e.address = e.node.HTTPAddr()
+			}
+		}
+		return e, err
+	}
+	dir, err := tempFolder("", "run")
+	if err != nil {
+		return nil, wrap("make a data folder", err)
+	}
+	remove := func() { _ = os.RemoveAll(dir) } // temporary; nothing depends on it
+	c.env.tell("another run is under way (process %d): this one keeps no history", locked.PID)
+	cfg.DataDir = dir
+	if e, err = c.start(ctx, cfg); err != nil {
+		remove()
+		return nil, err
+	}
+	e.remove, e.address = remove, e.node.HTTPAddr()
+	return e, nil
+}
+
+// start builds and starts a node and waits until it can serve.
+func (c localNode) start(ctx context.Context, cfg nodeConfig) (*embedded, error) {
+	e := &embedded{done: make(chan struct{}), remove: func() {}}
+	n, err := c.env.open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	// Not the caller's context: a node is stopped in order, after what it runs.
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	e.node, e.cancel = n, cancel
+	go func() {
+		defer close(e.done)
+		e.err = n.Run(running)
+	}()
+	limit := time.NewTimer(readyLimit)
+	defer limit.Stop()
+	select {
+	case <-n.Ready():
+		return e, nil
+	case <-e.done:
+		err = e.err
+		if err == nil {
+			err = errors.New("the node stopped before it was ready")
+		}
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	case <-limit.C:
+		err = fmt.Errorf("the node was not ready within %s", readyLimit)
+	}
+	e.stop()
+	return nil, err
+}
+
+// stop ends the node, and with it every process that it started.
+func (e *embedded) stop() {
+	e.cancel()
+	select {
+	case <-e.done:
+	case <-time.After(stopLimit): // the process ends now in any case
+	}
+	e.remove()
+}
+
+// cancelRun cancels a run that nobody follows any more, as far as that can be
+// done.
+func (e *embedded) cancelRun(api *client.Client, id pipeline.RunID, reason string) {
+	select {
+	case <-e.done:
+		return
+	default:
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), cancelLimit)
+	defer cancel()
+	_, _ = api.Runs().Cancel(ctx, id, reason) // cancelled before, or left for the next run to cancel
+}
+
+// cancelLeftovers cancels runs that a process left behind that was killed:
+// `run` is here and now, and the node would go on with them.
+func cancelLeftovers(ctx context.Context, api *client.Client) error {
+	list, err := api.Runs().List(ctx, client.ListOptions{Limit: leftoverRuns})
+	if err != nil {
+		return err
+	}
+	for _, r := range list.Runs {
+		if r.State.Final() || r.State == pipeline.RunCancelling {
+			continue
+		}
+		if _, err := api.Runs().Cancel(ctx, r.ID, "its process was killed"); err != nil && pipeline.KindOf(err) != pipeline.Conflict {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/pipelined/pipelined/internal/terminal"
+)
+
+// locksCommand is `pipelined locks`.
+type locksCommand struct{ env *environment }
+
+func (c locksCommand) command() *cli.Command {
+	return &cli.Command{
+		Name: "locks", Usage: "lists the locks of not_in_parallel, who holds them and who waits",
+		Flags: []cli.Flag{jsonFlag()},
+		Action: c.env.action(0, 0, func(ctx context.Context, cmd *cli.Command) error {
+			api, err := c.env.connect(ctx)
+			if err != nil {
+				return err
+			}
+			list, err := api.Cluster().Locks(ctx)
+			if err != nil {
+				return err
+			}
+			if cmd.Bool("json") {
+				return c.env.printJSON(list)
+			}
+			t := terminal.NewTable(c.env.stdout, "LOCK", "MODULE", "RUN", "WORKER", "STATE", "SINCE")
+			now := c.env.now()
+			for _, l := range list.Locks {
+				if h := l.Holder; h != nil {
+					t.Row(terminal.Clean(l.Key), h.Module, string(h.Run), h.Worker, "holds it", terminal.Elapsed(h.Since, now))
+				}
+				for i, w := range l.Waiters {
+					t.Row(terminal.Clean(l.Key), w.Module, string(w.Run), "", fmt.Sprintf("waits (%d)", i+1), terminal.Elapsed(w.Since, now))
+				}
+			}
+			return t.Flush()
+		}),
+	}
+}

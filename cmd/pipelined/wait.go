@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/pipelined/pipelined/internal/terminal"
+)
+
+// waitCommand is `pipelined wait`.
+type waitCommand struct{ env *environment }
+
+func (c waitCommand) command() *cli.Command {
+	return &cli.Command{
+		Name: "wait", Usage: "waits until a run has ended, and ends as it did", ArgsUsage: "RUN",
+		Description: "With -timeout it gives up with exit code 6; the run goes on.",
+		Flags:       []cli.Flag{jsonFlag()},
+		Action: c.env.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
+			id, err := runArg(cmd, 0)
+			if err != nil {
+				return err
+			}
+			api, err := c.env.connectRead(ctx)
+			if err != nil {
+				return err
+			}
+			_ = api.Learn(ctx) // so that it survives the node it talks to; without it there is one address less
+			run, err := terminal.FinalRun(ctx, api.Runs(), id)
+			if err != nil {
+				return err
+			}
+			if cmd.Bool("json") {
+				if err := c.env.printJSON(complete(run)); err != nil {
+					return err
+				}
+			} else {
+				c.env.tell("%s", terminal.Summary(&run.RunSummary, terminal.CountModules(run.Modules)))
+			}
+			return exit(stateExits[run.State])
+		}),
+	}
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/pipelined/pipelined/api/client"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/terminal"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// watchOptions say how a run is followed.
+type watchOptions struct {
+	// json prints the finished run instead of the output.
+	json bool
+	// each is told every state of the run; may be nil.
+	each      func(wire.Run) error
+	positions map[string]wire.LogPosition // of output that is not shown again
+	signals   <-chan os.Signal
+	interrupt func(context.Context, os.Signal) error
+	// asker asks what modules wait for; may be nil.
+	asker *terminal.ApprovalPrompt
+	// address is what reaches the run's node from another shell, as -address
+	// takes it; "" where nothing has to be given.
+	address string
+}
+
+// watcher follows a run to its end for the commands that do so.
+type watcher struct{ env *environment }
+
+// watch follows a run to its end and ends as the run did. ended is false
+// where it went away before.
+func (c watcher) watch(ctx context.Context, source terminal.RunSource, id pipeline.RunID, o watchOptions) (ended bool, err error) {
+	notes, back := c.env.retries.Take()
+	defer back()
+	display := c.env.console()
+	display.Address = o.address
+	f := &terminal.Follower{Source: source, ID: id, Console: terminal.NewConsole(display), Silent: o.json, Positions: o.positions, Notes: notes, Each: o.each, Signals: o.signals, Interrupt: o.interrupt, Approvals: o.asker}
+	run, err := f.Run(ctx)
+	if errors.Is(err, errTimedOut) {
+		return false, failf(exitTimeout, "timed out (-timeout); run %s goes on: pipelined watch %[1]s", id)
+	}
+	if err != nil {
+		return false, err
+	}
+	if o.json && o.each == nil {
+		if err := c.env.printJSON(complete(run)); err != nil {
+			return true, err
+		}
+	}
+	return true, exit(stateExits[run.State])
+}
+
+// detachOrCancel is what Ctrl-C does to a command that follows a run: one
+// question where somebody can answer it, else it leaves the run alone.
+func (c watcher) detachOrCancel(ctx context.Context, api *client.Client, id pipeline.RunID, signals <-chan os.Signal) error {
+	if !c.env.interactive {
+		return left(id)
+	}
+	fmt.Fprintf(c.env.stderr, "\nrun %s goes on without you. [d]etach, [c]ancel it, or go on watching [enter]? ", id)
+	c.env.stderr.Flush()
+	answer, err := c.env.ask(ctx, signals)
+	if err != nil {
+		return left(id)
+	}
+	switch {
+	case strings.HasPrefix(answer, "d"):
+		return left(id)
+	case strings.HasPrefix(answer, "c"):
+		if _, err := api.Runs().Cancel(ctx, id, "cancelled from the keyboard"); err != nil && pipeline.KindOf(err) != pipeline.Conflict {
+			return err
+		}
+	}
+	return nil
+}
+
+// left ends a command that was interrupted and leaves its run alone.
+func left(id pipeline.RunID) error {
+	return failf(exitInterrupted, "interrupted; run %s goes on: pipelined watch %[1]s", id)
+}
