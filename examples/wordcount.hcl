@@ -34,7 +34,7 @@ pipeline "wordcount" {
   }
 
   workspace {
-    exclude = ["outside-worker/**"]
+    exclude = ["external-worker/**"]
   }
 
   module "bakery" {

@@ -165,21 +165,21 @@ func processes(mark string) int {
 	return n
 }
 
-func TestOutsideWorker(t *testing.T) {
+func TestExternalWorker(t *testing.T) {
 	python, err := exec.LookPath("python3")
 	if err != nil {
 		t.Fatal("python3 is needed; .ci/run installs it")
 	}
 	c := harness.Start(t, 3)
-	token := strings.TrimSpace(c.OK("token", "create", "-role", "worker", "-name", "outside", "-address", c.Nodes[0].URL))
+	token := strings.TrimSpace(c.OK("token", "create", "-role", "worker", "-name", "external", "-address", c.Nodes[0].URL))
 	var urls []string
 	for _, n := range c.Nodes {
 		urls = append(urls, n.URL)
 	}
-	args := outsideArgs(t, c, urls)
+	args := externalArgs(t, c, urls)
 	cmd := exec.Command(python, args...)
 	cmd.Env = append(append([]string{}, c.Env...), "PIPELINED_TOKEN="+token, "PIPELINED_ADDR="+strings.Join(urls, ","))
-	log, err := os.Create(filepath.Join(c.Dir, "outside.log"))
+	log, err := os.Create(filepath.Join(c.Dir, "external.log"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,13 +213,13 @@ func TestOutsideWorker(t *testing.T) {
 		t.Helper()
 		harness.Eventually(t, harness.Wait, func() error {
 			if s := status(); s != want {
-				return fmt.Errorf("the outside worker is %s", s)
+				return fmt.Errorf("the external worker is %s", s)
 			}
 			return nil
 		})
 	}
 	wait(pipeline.WorkerOnline)
-	dir := filepath.Join(root(t), "examples/outside-worker")
+	dir := filepath.Join(root(t), "examples/external-worker")
 	r := c.CLI("submit", "-address", c.Nodes[1].URL, filepath.Join(dir, "pipeline.hcl"))
 	if r.Code != 0 {
 		t.Fatalf("submit: exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
@@ -234,9 +234,9 @@ func TestOutsideWorker(t *testing.T) {
 	wait(pipeline.WorkerOffline)
 }
 
-// outsideArgs is the command line of the example's worker, on a free port of
+// externalArgs is the command line of the example's worker, on a free port of
 // its own address.
-func outsideArgs(t *testing.T, c *harness.Cluster, urls []string) []string {
+func externalArgs(t *testing.T, c *harness.Cluster, urls []string) []string {
 	t.Helper()
 	ip := strings.TrimSuffix(c.Nodes[0].IP, "1") + "99"
 	l, err := net.Listen("tcp", ip+":0")
@@ -244,7 +244,7 @@ func outsideArgs(t *testing.T, c *harness.Cluster, urls []string) []string {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	return append([]string{filepath.Join(root(t), "examples/outside-worker/worker.py"), "--tag", "python-example",
+	return append([]string{filepath.Join(root(t), "examples/external-worker/worker.py"), "--tag", "python-example",
 		"--bind", l.Addr().String()}, urls...)
 }
 

@@ -1,12 +1,12 @@
-# Modules that run on an outside worker, because they ask for its tag, beside
+# Modules that run on an external worker, because they ask for its tag, beside
 # one that runs anywhere. See README.md for how to start the worker.
 
-pipeline "outside" {
-  description = "Input files to an outside worker, outputs and results from it"
+pipeline "external" {
+  description = "Input files to an external worker, outputs and results from it"
 
   workspace {
     root    = ".."
-    exclude = ["outside-worker/**"]
+    exclude = ["external-worker/**"]
   }
 
   # Runs on any node and leaves a file for the next module.
@@ -19,7 +19,7 @@ pipeline "outside" {
     SH
   }
 
-  # Only the outside worker has this tag. It gets the texts and list.txt.
+  # Only the external worker has this tag. It gets the texts and list.txt.
   module "initials" {
     depends_on = [module.list]
     inputs     = ["data/*.txt"]
@@ -44,7 +44,7 @@ pipeline "outside" {
     inputs = []
     script = <<-SH
       cat initials.txt
-      echo "${module.initials.result.texts} of ${module.list.result.texts} texts were read outside"
+      echo "${module.initials.result.texts} of ${module.list.result.texts} texts were read by the external worker"
     SH
   }
 }

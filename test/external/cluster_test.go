@@ -1,4 +1,4 @@
-package outside
+package external
 
 import (
 	"bytes"
@@ -20,7 +20,7 @@ import (
 
 const token, secret = "the-workers-token", "what-the-leader-shows"
 
-// fakeCluster speaks the cluster's side of the outside worker's protocol.
+// fakeCluster speaks the cluster's side of the external worker's protocol.
 type fakeCluster struct {
 	srv *httptest.Server
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""An outside worker of a pipelined cluster, in Python's standard library alone. README.md explains it."""
+"""An external worker of a pipelined cluster, in Python's standard library alone. README.md explains it."""
 import argparse, atexit, datetime, hashlib, hmac, http.client, http.server, json, os, pathlib, platform, re, shutil
 import signal, subprocess, sys, tempfile, threading, time, urllib.request
 flags = argparse.ArgumentParser(description=__doc__, epilog="PIPELINED_TOKEN holds a token of role worker.")

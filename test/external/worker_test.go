@@ -1,4 +1,4 @@
-package outside
+package external
 
 import (
 	"bytes"
@@ -22,7 +22,7 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-const script = "../../examples/outside-worker/worker.py"
+const script = "../../examples/external-worker/worker.py"
 
 // worker is a running worker.py.
 type worker struct{ url string }
@@ -33,7 +33,7 @@ func startWorker(t *testing.T, c *fakeCluster, nodes ...string) *worker {
 	t.Helper()
 	python, err := exec.LookPath("python3")
 	if err != nil {
-		t.Fatal("python3 is not here; the example of an outside worker needs it")
+		t.Fatal("python3 is not here; the example of an external worker needs it")
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
