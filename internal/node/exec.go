@@ -116,8 +116,8 @@ func (s *peerStream) Close() error {
 }
 
 // visit opens the folder, and writes down who looks.
-func (n *Node) visit(start execFor) (*worker.Place, error) {
-	place, err := n.worker.Visit(start.ID)
+func (n *Node) visit(start execFor) (*worker.SessionDir, error) {
+	place, err := n.worker.OpenSession(start.ID)
 	if err != nil {
 		return nil, err
 	}

@@ -42,7 +42,7 @@ func (n *Node) openFabric() {
 	f.replicator = fabric.NewReplicator(fabric.ReplicatorConfig{State: n.store, Trees: f.down, Alive: n.aliveNodes, NodeName: n.state.NodeName,
 		Locate: f.down.Locate, Copy: f.down.FetchAt, Record: n.recordCopies, Logger: n.log.Named("replicator")})
 	f.collector = fabric.NewCollector(fabric.CollectorConfig{State: n.store, Trees: f.down, Blobs: n.blobs, CatchUp: n.state.CatchUp,
-		Unreported: n.unreported, NoneAway: n.noneAway, DiskLow: f.disk.Low, Trim: func() { n.worker.TrimFolders() }, Grace: limits.SweepGrace, Logger: log})
+		Unreported: n.unreported, NoneAway: n.noneAway, DiskLow: f.disk.Low, Trim: func() { n.worker.TrimDirectories() }, Grace: limits.SweepGrace, Logger: log})
 }
 
 // run starts what the parts do by themselves, until ctx ends.

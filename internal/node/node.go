@@ -441,7 +441,7 @@ func (n *Node) closers() []func() error {
 	}
 	if n.worker != nil && n.cfg.Embedded {
 		// Its processes are gone by now.
-		fs = append(fs, func() error { n.worker.ReleaseFolders(true); return nil })
+		fs = append(fs, func() error { n.worker.ReleaseDirectories(true); return nil })
 	}
 	if n.blobs != nil {
 		fs = append(fs, n.blobs.Close)

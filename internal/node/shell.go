@@ -40,7 +40,7 @@ type shell struct {
 
 // runShell runs a process in a place until it ends, the place goes, ctx ends, or
 // the stream breaks. It tells how it ended as its last frame.
-func (n *Node) runShell(ctx context.Context, place *worker.Place, in *wire.ExecRequest, stream io.ReadWriter) {
+func (n *Node) runShell(ctx context.Context, place *worker.SessionDir, in *wire.ExecRequest, stream io.ReadWriter) {
 	defer place.Leave()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -89,7 +89,7 @@ func (n *Node) runShell(ctx context.Context, place *worker.Place, in *wire.ExecR
 }
 
 // start starts the process, with a terminal or with pipes.
-func (s *shell) start(place *worker.Place, in *wire.ExecRequest) error {
+func (s *shell) start(place *worker.SessionDir, in *wire.ExecRequest) error {
 	argv := in.Command
 	if len(argv) == 0 {
 		argv = []string{"sh"}
@@ -164,7 +164,7 @@ func (s *shell) startPipes() error {
 
 // lookPath finds a program as the module would: in its own PATH, and relative to
 // its folder.
-func lookPath(name string, place *worker.Place) (string, error) {
+func lookPath(name string, place *worker.SessionDir) (string, error) {
 	if strings.Contains(name, "/") {
 		if !strings.HasPrefix(name, "/") {
 			name = place.Dir + "/" + name

@@ -2,75 +2,95 @@ package worker
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
+	"context"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/pipelined/pipelined/executor"
-	"github.com/pipelined/pipelined/internal/worker/attemptdir"
+	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 )
 
-// attemptDir names the folder of an attempt: readable where the module's name
-// allows, unique always.
-func attemptDir(root string, id pipeline.AttemptID) attemptdir.Dir {
-	sum := sha256.Sum256([]byte(id.String()))
-	return attemptdir.Dir(filepath.Join(root, string(id.Run)+"-"+hex.EncodeToString(sum[:6])))
+// maxListedPaths bounds the paths of outputs in an outcome, in bytes.
+const maxListedPaths = 16 << 10
+
+// capturer turns what an ended process left into an outcome and blobs.
+type capturer struct {
+	self  pipeline.NodeID
+	blobs *storage.Blobs
+	// restore makes the attempt's directory visible, if it is an overlay.
+	restore func(a *attempt) error
+	// copy sends blobs to another node and returns which; "" if none took them.
+	copy func(ctx context.Context, blobs []pipeline.Digest) pipeline.NodeID
+	disk diskCheck
+	log  hclog.Logger
 }
 
-// capture turns the end of a process into an outcome and the blobs it needs.
-// nil where the daemon stops meanwhile: the attempt stays in the journal.
-func (w *Worker) capture(a *attempt, st executor.Status) (*pipeline.Outcome, []pipeline.Digest) {
-	o := &pipeline.Outcome{StartedAt: st.StartedAt.UTC(), FinishedAt: st.ExitedAt.UTC()}
+// captured is what capture found.
+type captured struct {
+	outcome *pipeline.Outcome
+	// blobs are those that the outcome names.
+	blobs []pipeline.Digest
+}
+
+// capture captures log, result and outputs, in this order: the log is there for
+// the user even if the outputs cannot be kept. nil means that ctx has ended: the
+// attempt stays in the journal, and the next daemon captures it.
+func (c *capturer) capture(ctx context.Context, a *attempt, st executor.Status) *captured {
+	got := &captured{outcome: &pipeline.Outcome{StartedAt: st.StartedAt.UTC(), FinishedAt: st.ExitedAt.UTC()}}
+	o := got.outcome
 	if o.FinishedAt.IsZero() {
 		o.FinishedAt = time.Now().UTC()
 	}
 	judge(st, a.spec.Resources.Memory, o)
-	var blobs []pipeline.Digest
-	if err := w.captureLog(a, o, &blobs); err != nil {
-		return w.captureFailed(o, "log", err), blobs
+
+	if err := c.captureLog(ctx, a, got); err != nil {
+		c.failed(o, "log", err)
+		return got.unless(ctx)
 	}
-	if err := w.captureResult(a, o); err != nil {
-		if o.State == pipeline.AttemptSucceeded {
-			o.State, o.Reason = pipeline.AttemptFailed, "$PIPELINED_OUTPUT: "+err.Error()
-		}
+	if err := captureResult(a, o); err != nil && o.State == pipeline.AttemptSucceeded {
+		o.State, o.Reason = pipeline.AttemptFailed, "$PIPELINED_OUTPUT: "+err.Error()
 	}
-	if err := w.captureOutputs(a, o, &blobs); err != nil {
-		return w.captureFailed(o, "outputs", err), blobs
+	if err := c.captureOutputs(ctx, a, got); err != nil {
+		c.failed(o, "outputs", err)
 	}
-	if w.life.Err() != nil {
-		return nil, nil
-	}
-	return o, blobs
+
+	return got.unless(ctx)
 }
 
-// captureFailed makes an attempt that succeeded fail because what it left
-// could not be kept; one that the disk is at fault for is repeated elsewhere.
-func (w *Worker) captureFailed(o *pipeline.Outcome, what string, err error) *pipeline.Outcome {
-	if w.life.Err() != nil {
+// unless gives nil if ctx has ended: an error may then come of that alone.
+func (got *captured) unless(ctx context.Context) *captured {
+	if ctx.Err() != nil {
 		return nil
 	}
-	if pipeline.KindOf(err) == pipeline.Unavailable {
-		if w.cfg.Filled != nil {
-			w.cfg.Filled()
-		}
-		o.State, o.Reason = pipeline.AttemptLost, what+": "+err.Error()
-	} else if o.State == pipeline.AttemptSucceeded {
-		o.State, o.Reason = pipeline.AttemptFailed, what+": "+err.Error()
-	}
-	return o
+	return got
 }
 
-// judge sets state, reason and exit code from how the process ended; limit is
-// that of its memory.
-func judge(st executor.Status, limit int64, o *pipeline.Outcome) {
+// failed makes an attempt that succeeded fail because what it left could not be
+// kept. If the disk is the cause, the attempt is lost, so that it is repeated on
+// another node.
+func (c *capturer) failed(o *pipeline.Outcome, what string, err error) {
+	switch {
+	case pipeline.KindOf(err) == pipeline.Unavailable:
+		c.disk.look()
+		o.State, o.Reason = pipeline.AttemptLost, what+": "+err.Error()
+	case o.State == pipeline.AttemptSucceeded:
+		o.State, o.Reason = pipeline.AttemptFailed, what+": "+err.Error()
+	}
+}
+
+// judge sets state, reason and exit code from how the process ended. The order
+// of the cases is that of blame: why it was ended comes before how. memory is
+// its limit, 0 if it has none.
+func judge(st executor.Status, memory int64, o *pipeline.Outcome) {
 	code := st.ExitCode
+
 	switch {
 	case st.StartError != "":
 		o.State, o.Reason = pipeline.AttemptFailed, st.StartError
@@ -78,7 +98,7 @@ func judge(st executor.Status, limit int64, o *pipeline.Outcome) {
 	case st.TimedOut:
 		o.State, o.Reason = pipeline.AttemptTimedOut, st.Reason
 	case st.Lapsed:
-		// Nobody asked for its end: it is for the cluster to run it again.
+		// No user asked for its end: the cluster runs it again.
 		o.State, o.Reason = pipeline.AttemptLost, st.Reason
 	case st.Stopped:
 		o.State, o.Reason = pipeline.AttemptCancelled, st.Reason
@@ -91,16 +111,20 @@ func judge(st executor.Status, limit int64, o *pipeline.Outcome) {
 	default:
 		o.State, o.Reason = pipeline.AttemptFailed, fmt.Sprintf("exit code %d", code)
 	}
+
 	if st.OutOfMemory && o.State == pipeline.AttemptFailed {
 		o.Reason += ": out of memory"
-		if limit > 0 {
-			o.Reason += fmt.Sprintf(" (resources: memory = %d bytes)", limit)
+		if memory > 0 {
+			o.Reason += fmt.Sprintf(" (resources: memory = %d bytes)", memory)
 		}
 	}
 	o.ExitCode = &code
 }
 
-func (w *Worker) captureLog(a *attempt, o *pipeline.Outcome, blobs *[]pipeline.Digest) error {
+// captureLog stores the output, and behind it in the same blob when it was
+// written: a second blob for each attempt would cost more than it is worth.
+func (c *capturer) captureLog(ctx context.Context, a *attempt, got *captured) error {
+	o := got.outcome
 	f, err := os.Open(a.dir.Log())
 	if os.IsNotExist(err) {
 		o.Log = pipeline.EmptyDigest
@@ -110,25 +134,27 @@ func (w *Worker) captureLog(a *attempt, o *pipeline.Outcome, blobs *[]pipeline.D
 		return err
 	}
 	defer f.Close()
+
 	st, err := f.Stat()
 	if err != nil {
 		return err
 	}
 	o.LogSize = st.Size()
-	all := io.Reader(io.LimitReader(f, o.LogSize))
-	// When it was written stands in the same blob, behind it: a second one for
-	// each attempt would cost more than it tells.
+	content := io.Reader(io.LimitReader(f, o.LogSize))
 	if times, err := os.ReadFile(a.dir.Times()); err == nil {
-		all = io.MultiReader(all, bytes.NewReader(times))
+		content = io.MultiReader(content, bytes.NewReader(times))
 	}
-	o.Log, _, err = w.cfg.Blobs.Put(w.life, all)
+
+	o.Log, _, err = c.blobs.Put(ctx, content)
 	if err == nil && o.LogSize > 0 {
-		*blobs = append(*blobs, o.Log)
+		got.blobs = append(got.blobs, o.Log)
 	}
 	return err
 }
 
-func (w *Worker) captureResult(a *attempt, o *pipeline.Outcome) error {
+// captureResult reads the result; that of an attempt which was ended early counts
+// for nothing.
+func captureResult(a *attempt, o *pipeline.Outcome) error {
 	res, err := a.dir.ReadResult()
 	if err != nil {
 		return err
@@ -139,17 +165,18 @@ func (w *Worker) captureResult(a *attempt, o *pipeline.Outcome) error {
 	return nil
 }
 
-// captureOutputs keeps what the globs name. Of a module that did not succeed
-// nothing is required.
-func (w *Worker) captureOutputs(a *attempt, o *pipeline.Outcome, blobs *[]pipeline.Digest) error {
-	required, optional := a.spec.Outputs, a.spec.OutputsOptional
+// captureOutputs stores the files that the globs name. Nothing is required of a
+// module that did not succeed.
+func (c *capturer) captureOutputs(ctx context.Context, a *attempt, got *captured) error {
+	o, required, optional := got.outcome, a.spec.Outputs, a.spec.OutputsOptional
 	if len(required)+len(optional) == 0 {
 		return nil
 	}
-	if err := w.restore(a); err != nil {
+
+	if err := c.restore(a); err != nil {
 		return err
 	}
-	tree, missing, err := storage.Capture(w.life, a.dir.Work(), required, optional, w.cfg.Blobs)
+	tree, missing, err := storage.Capture(ctx, a.dir.Work(), required, optional, c.blobs)
 	if err != nil {
 		return err
 	}
@@ -159,15 +186,22 @@ func (w *Worker) captureOutputs(a *attempt, o *pipeline.Outcome, blobs *[]pipeli
 	if len(tree) == 0 {
 		return nil
 	}
+
 	raw, err := storage.EncodeTree(tree)
 	if err != nil {
 		return err
 	}
-	if o.Outputs, err = w.cfg.Blobs.PutBytes(w.life, raw); err != nil {
+	if o.Outputs, err = c.blobs.PutBytes(ctx, raw); err != nil {
 		return err
 	}
-	*blobs = append(*blobs, o.Outputs)
-	*blobs = append(*blobs, tree.Digests()...)
+	got.blobs = append(got.blobs, o.Outputs)
+	got.blobs = append(got.blobs, tree.Digests()...)
+	listOutputs(o, tree)
+	return nil
+}
+
+// listOutputs counts the files of a tree and lists the first of them.
+func listOutputs(o *pipeline.Outcome, tree storage.Tree) {
 	listed := 0
 	for i := range tree {
 		if tree[i].Dir {
@@ -175,9 +209,43 @@ func (w *Worker) captureOutputs(a *attempt, o *pipeline.Outcome, blobs *[]pipeli
 		}
 		o.OutputCount++
 		o.OutputBytes += tree[i].Size
-		if listed += len(tree[i].Path); len(o.OutputPaths) < pipeline.MaxOutputPaths && listed < 16<<10 {
+		if listed += len(tree[i].Path); len(o.OutputPaths) < pipeline.MaxOutputPaths && listed < maxListedPaths {
 			o.OutputPaths = append(o.OutputPaths, tree[i].Path)
 		}
 	}
-	return nil
+}
+
+// secure gets log and outputs a second copy before the outcome is reported:
+// small blobs go inside the report and are returned, larger ones to another node
+// now. If no node takes them, the outcome has one holder, and the replicator
+// makes the second copy later.
+func (c *capturer) secure(ctx context.Context, a *attempt, got *captured) (inline [][]byte) {
+	got.outcome.Holders = []pipeline.NodeID{c.self}
+
+	var total int64
+	for _, d := range got.blobs {
+		n, err := c.blobs.Size(d)
+		if err != nil {
+			c.log.Error("size of blob", "attempt", a.key, "error", err)
+			continue
+		}
+		total += n
+	}
+
+	if total > peer.MaxInlineBlob {
+		if n := c.copy(ctx, got.blobs); n != "" {
+			got.outcome.Holders = append(got.outcome.Holders, n)
+		}
+		return nil
+	}
+
+	for _, d := range got.blobs {
+		b, err := c.blobs.ReadAll(d, peer.MaxInlineBlob)
+		if err != nil {
+			c.log.Error("read blob", "attempt", a.key, "error", err)
+			continue
+		}
+		inline = append(inline, b)
+	}
+	return inline
 }

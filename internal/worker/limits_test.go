@@ -71,8 +71,7 @@ func TestWorker_onDisconnect(t *testing.T) {
 func TestWorker_diskFullBeforeTheStart(t *testing.T) {
 	b := newBench(t)
 	full, looked := "", 0
-	b.w.cfg.Full = func() string { return full }
-	b.w.cfg.Filled = func() { looked++ }
+	b.w.lifecycle.disk = diskCheck{full: func() string { return full }, filled: func() { looked++ }}
 	f, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
 		t.Skipf("no /dev/full here: %v", err)
@@ -80,14 +79,14 @@ func TestWorker_diskFullBeforeTheStart(t *testing.T) {
 	defer f.Close()
 	_, err = f.WriteString("x")
 	err = fmt.Errorf("write script: %w", err)
-	if o := b.w.notStarted(&attempt{}, err); o.State != pipeline.AttemptFailed || looked != 1 {
+	if o := b.w.lifecycle.notStarted(&attempt{}, err); o.State != pipeline.AttemptFailed || looked != 1 {
 		t.Errorf("another file system is full: %s, %q, looked %d times", o.State, o.Reason, looked)
 	}
 	full = "disk low"
-	if o := b.w.notStarted(&attempt{}, err); o.State != pipeline.AttemptLost || !strings.HasPrefix(o.Reason, "disk full: write script: ") {
+	if o := b.w.lifecycle.notStarted(&attempt{}, err); o.State != pipeline.AttemptLost || !strings.HasPrefix(o.Reason, "disk full: write script: ") {
 		t.Errorf("the disk is full: %s, %q", o.State, o.Reason)
 	}
-	if o := b.w.notStarted(&attempt{}, os.ErrPermission); o.State != pipeline.AttemptFailed || looked != 2 {
+	if o := b.w.lifecycle.notStarted(&attempt{}, os.ErrPermission); o.State != pipeline.AttemptFailed || looked != 2 {
 		t.Errorf("another error: %s, %q, looked %d times", o.State, o.Reason, looked)
 	}
 }

@@ -119,10 +119,8 @@ func TestWorker_overlaysRestart(t *testing.T) {
 	b.away(true)
 	b.take(runs, ended)
 	eventually(t, func() error {
-		b.w.mu.Lock()
-		defer b.w.mu.Unlock()
 		text, _ := os.ReadFile(mark)
-		if a := b.w.attempts[id("ended")]; a == nil || a.outcome == nil || len(text) != 2 {
+		if a := b.w.table.get(id("ended")); a == nil || !a.ended() || len(text) != 2 {
 			return errors.New("not there yet")
 		}
 		return nil

@@ -1,0 +1,92 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
+)
+
+const (
+	// fetchLimit is how long files are looked for before an attempt is given
+	// back: a node that restarts is back by then.
+	fetchLimit = 15 * time.Second
+	// fetchPause is between two tries.
+	fetchPause = 500 * time.Millisecond
+	// treeTries is how often a tree is fetched whose copy here turned out bad.
+	treeTries = 3
+)
+
+// fetcher makes blobs present on this node.
+type fetcher struct {
+	blobs *storage.Blobs
+	// remote gets blobs from the nodes in hints, or from any that has them.
+	remote func(ctx context.Context, hints []pipeline.NodeID, want []pipeline.Digest) error
+}
+
+// need returns when all blobs are here. It repeats for fetchLimit what a node
+// that is away may explain; the error is then that of the last try.
+func (f *fetcher) need(ctx context.Context, hints []pipeline.NodeID, want []pipeline.Digest) error {
+	try := func() (struct{}, error) {
+		missing := f.blobs.Missing(want)
+		if len(missing) == 0 {
+			return struct{}{}, nil
+		}
+
+		err := f.remote(ctx, hints, missing)
+		switch pipeline.KindOf(err) {
+		case pipeline.NotFound, pipeline.Unavailable, pipeline.Unknown:
+			return struct{}{}, err
+		}
+		if err != nil {
+			err = backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	}
+
+	_, err := backoff.Retry(ctx, try, backoff.WithBackOff(backoff.NewConstantBackOff(fetchPause)), backoff.WithMaxElapsedTime(fetchLimit))
+	return err
+}
+
+// tree fetches and reads a tree. A copy that turns out bad when it is read is
+// quarantined by the store (NotFound), and fetched again.
+func (f *fetcher) tree(ctx context.Context, d pipeline.Digest, hints []pipeline.NodeID) (storage.Tree, error) {
+	for tries := 1; ; tries++ {
+		if err := f.need(ctx, hints, []pipeline.Digest{d}); err != nil {
+			return nil, err
+		}
+		t, err := f.blobs.Tree(d)
+		if err == nil || tries == treeTries || pipeline.KindOf(err) != pipeline.NotFound {
+			return t, err
+		}
+	}
+}
+
+// lostOutputs says that outputs of dependencies are on no node that answers. The
+// leader runs those modules again.
+type lostOutputs struct {
+	error
+	modules []string
+}
+
+// Unwrap gives the cause.
+func (e *lostOutputs) Unwrap() error { return e.error }
+
+// explain turns an error NotFound into lostOutputs, naming the modules whose
+// outputs are incomplete here.
+func (f *fetcher) explain(err error, outputs []storage.NamedTree) error {
+	if pipeline.KindOf(err) != pipeline.NotFound {
+		return err
+	}
+
+	lost := &lostOutputs{error: err}
+	for _, t := range outputs {
+		if len(f.blobs.Missing(t.Tree.Digests())) > 0 {
+			lost.modules = append(lost.modules, t.Name)
+		}
+	}
+	return lost
+}

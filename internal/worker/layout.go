@@ -1,0 +1,149 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
+)
+
+// reflinkFrom is from how many bytes on it is worth to find out whether files can
+// be clones.
+const reflinkFrom = 1 << 20
+
+// layout is what the directory of an attempt will hold.
+type layout struct {
+	// hints are the nodes that likely have the files.
+	hints []pipeline.NodeID
+	// base are the files of the workspace; key identifies them, "" if there are
+	// none. overlays lie over them: a file of a later one wins.
+	base     storage.Tree
+	key      string
+	overlays []storage.NamedTree
+}
+
+// layout fetches the attempt's files and lays them out: the workspace, then the
+// outputs of its dependencies.
+func (d *directories) layout(ctx context.Context, a *attempt) error {
+	s := &a.spec
+	l := &layout{hints: s.Holders, key: baseKey(s)}
+	if err := d.addUpstream(ctx, s, l); err != nil {
+		return err
+	}
+
+	if l.key != "" && len(l.overlays) == 0 && d.layouts.Prepared(l.key) {
+		// The quickest way: not even the listing is needed.
+		err := d.layouts.Attach(ctx, a.dir.Name(), a.dir.Work(), l.key, nil, nil)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		d.explainCopies(a, err)
+	}
+
+	if l.key != "" {
+		t, err := d.fetcher.tree(ctx, s.Workspace, s.Holders)
+		if err != nil {
+			return fmt.Errorf("workspace: %w", err)
+		}
+		if !s.InputsAll {
+			t = t.Filter(s.Inputs)
+		}
+		l.base = t
+	}
+	if len(l.base) == 0 && len(l.overlays) == 0 {
+		return nil
+	}
+
+	return d.fetcher.explain(d.fill(ctx, a, l), l.overlays)
+}
+
+// addUpstream adds the outputs of the dependencies, and the nodes that have them.
+func (d *directories) addUpstream(ctx context.Context, s *pipeline.Spec, l *layout) error {
+	for _, u := range s.Upstream {
+		t, err := d.fetcher.tree(ctx, u.Outputs, u.Holders)
+		if pipeline.KindOf(err) == pipeline.NotFound && err != nil {
+			return &lostOutputs{error: err, modules: []string{u.Module}}
+		}
+		if err != nil {
+			return fmt.Errorf("outputs of %s: %w", u.Module, err)
+		}
+
+		if s.Layout == "by-module" {
+			t = t.Below(u.Module)
+		}
+		l.overlays = append(l.overlays, storage.NamedTree{Name: u.Module, Tree: t})
+		l.hints = append(l.hints[:len(l.hints):len(l.hints)], u.Holders...) // never into the spec's own array
+	}
+
+	return nil
+}
+
+// baseKey identifies the files of the workspace that an attempt sees: attempts of
+// the same key share a copy.
+func baseKey(s *pipeline.Spec) string {
+	if s.Workspace == "" || !s.InputsAll && len(s.Inputs) == 0 {
+		return ""
+	}
+
+	globs := s.Inputs
+	if s.InputsAll {
+		globs = nil
+	}
+	text, err := json.Marshal(struct {
+		Workspace pipeline.Digest
+		All       bool
+		Globs     []string
+	}{s.Workspace, s.InputsAll, globs})
+	if err != nil {
+		return "" // cannot be: strings and a bool
+	}
+	return string(storage.DigestOf(text))
+}
+
+// refetch is what the storage calls if a blob turns out bad while it is laid
+// out: another copy of it is fetched.
+func (d *directories) refetch(l *layout) storage.Fetch {
+	return func(ctx context.Context, want []pipeline.Digest) error { return d.fetcher.need(ctx, l.hints, want) }
+}
+
+// fill lays out a workspace and outputs whose listings are known.
+func (d *directories) fill(ctx context.Context, a *attempt, l *layout) error {
+	all, err := storage.Merge(l.base, l.overlays...)
+	if err != nil {
+		return err
+	}
+
+	attached, err := d.attached(ctx, a, l)
+	if err != nil {
+		return err
+	}
+	if attached {
+		return d.fillOver(ctx, a, l, all)
+	}
+
+	if err := d.fetcher.need(ctx, l.hints, all.Digests()); err != nil {
+		return err
+	}
+	opts := storage.LayoutOptions{Fetch: d.refetch(l)}
+	if all.Size() >= reflinkFrom {
+		opts.Reflink = d.layouts.Reflink()
+	}
+	return storage.LayoutWith(ctx, all, a.dir.Work(), d.fetcher.blobs, opts)
+}
+
+// fillOver lays the outputs of dependencies over an attached workspace.
+func (d *directories) fillOver(ctx context.Context, a *attempt, l *layout, all storage.Tree) error {
+	if len(l.overlays) == 0 {
+		return nil
+	}
+
+	for _, t := range l.overlays {
+		if err := d.fetcher.need(ctx, l.hints, t.Tree.Digests()); err != nil {
+			return err
+		}
+	}
+	return storage.Complete(ctx, l.base, all, a.dir.Work(), d.fetcher.blobs,
+		storage.LayoutOptions{Fetch: d.refetch(l), Reflink: d.layouts.Reflink()})
+}

@@ -1,0 +1,112 @@
+package worker
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/internal/worker/attemptdir"
+	"github.com/pipelined/pipelined/internal/worker/environ"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// processes says what the executor starts for an attempt. It holds what is the
+// same for all attempts of the node.
+type processes struct {
+	worker    string
+	cachesDir string
+	// passThrough names variables of this machine that modules see.
+	passThrough []string
+	logLimit    int64
+}
+
+// of writes script and hooks into the attempt's directory, which is laid out
+// already, and returns the process to start.
+func (p *processes) of(a *attempt) (executor.Process, error) {
+	s := &a.spec
+
+	argv := s.Command
+	if s.Script != "" {
+		write := a.dir.WriteScript
+		if shows(s, s.Script) {
+			write = a.dir.WriteHiddenScript
+		}
+		var err error
+		if argv, err = write(s.Script); err != nil {
+			return executor.Process{}, err
+		}
+	}
+	hooks, err := writeHooks(a.dir, &s.Hooks)
+	if err != nil {
+		return executor.Process{}, err
+	}
+	env, err := p.environ(a.dir, s)
+	if err != nil {
+		return executor.Process{}, err
+	}
+
+	dir := a.dir.Work()
+	if s.WorkingDir != "" {
+		dir = filepath.Join(dir, filepath.FromSlash(s.WorkingDir))
+	}
+	return executor.Process{
+		ID: a.key, Dir: string(a.dir), WorkDir: dir, Argv: argv, Env: env, Hooks: hooks,
+		Timeout: s.Timeout, IdleTimeout: s.IdleTimeout, Grace: s.Grace, KillOnLapse: s.OnDisconnect == pipeline.DisconnectKill,
+		Mask: hidden(s), Result: a.dir.Result(), LogLimit: p.logLimit, Memory: s.Resources.Memory, CPU: s.Resources.CPU,
+	}, nil
+}
+
+// environ builds the environment and makes the caches that it names.
+func (p *processes) environ(dir attemptdir.Dir, s *pipeline.Spec) ([]string, error) {
+	cache := ""
+	if len(s.Caches) > 0 {
+		cache = p.cachesDir
+	}
+	for _, c := range s.Caches {
+		if err := os.MkdirAll(filepath.Join(cache, c), 0o755); err != nil {
+			return nil, fmt.Errorf("make cache directory: %w", err)
+		}
+	}
+
+	return environ.Build(environ.Config{
+		Dir: dir, Status: s.Status, Run: string(s.ID.Run), Pipeline: s.Pipeline, Module: s.ID.Module, Attempt: s.ID.Attempt,
+		Worker: p.worker, TraceParent: traceParent(s.ID), Cache: cache, PassThrough: p.passThrough, Declared: withSecrets(s),
+	})
+}
+
+// traceParent is the W3C trace context of an attempt: one trace for a run, one
+// span for an attempt, both known from their ids alone.
+func traceParent(id pipeline.AttemptID) string {
+	trace, span := sha256.Sum256([]byte(id.Run)), sha256.Sum256([]byte(id.String()))
+	return fmt.Sprintf("00-%x-%x-01", trace[:16], span[:8])
+}
+
+// writeHooks writes the scripts of the hooks and says how to start them.
+func writeHooks(dir attemptdir.Dir, h *pipeline.Hooks) ([]executor.Hook, error) {
+	if *h == (pipeline.Hooks{}) {
+		return nil, nil
+	}
+
+	var hooks []executor.Hook
+	for _, one := range []struct {
+		when   executor.When
+		script string
+	}{
+		{executor.HookBefore, h.Before},
+		{executor.HookSuccess, h.OnSuccess},
+		{executor.HookFailure, h.OnFailure},
+		{executor.HookAfter, h.After},
+	} {
+		if one.script == "" {
+			continue
+		}
+		argv, err := dir.WriteHook(one.when, one.script)
+		if err != nil {
+			return nil, err
+		}
+		hooks = append(hooks, executor.Hook{When: one.when, Argv: argv, WorkDir: dir.Work()})
+	}
+	return hooks, nil
+}
