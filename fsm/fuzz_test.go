@@ -93,7 +93,6 @@ func readAll(tb tester, s *fsm.Store) {
 		v.Workers()
 		v.Tokens()
 		v.Secrets()
-		v.Oldest(0, 100)
 		v.Empty()
 		v.Tools(pipeline.ToolKey{}, func(*pipeline.ToolEntry) bool { return true })
 		v.ToolsByAge(func(*pipeline.ToolEntry) bool { return true })

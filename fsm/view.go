@@ -114,21 +114,6 @@ func (v *View) Runs(before uint64, fn func(pipeline.Run) bool) {
 	}
 }
 
-// Oldest lists the ids of finished runs beyond the newest keep, oldest first,
-// at most limit.
-func (v *View) Oldest(keep, limit int) []pipeline.RunID {
-	total := v.tx.Bucket(bOrder).Stats().KeyN
-	var out []pipeline.RunID
-	c := v.tx.Bucket(bOrder).Cursor()
-	for k, id := c.First(); k != nil && total > keep && len(out) < limit; k, id = c.Next() {
-		total--
-		if v.tx.Bucket(bActive).Get(id) == nil {
-			out = append(out, pipeline.RunID(id))
-		}
-	}
-	return out
-}
-
 // Worker finds what is kept of a worker.
 func (v *View) Worker(id pipeline.NodeID) (WorkerRecord, bool) {
 	var w WorkerRecord

@@ -47,25 +47,6 @@ func TestView_Runs(t *testing.T) {
 	}
 }
 
-func TestView_Oldest(t *testing.T) {
-	r := numbered(t, 6) // r6 is the oldest
-	for _, id := range []string{"r6", "r4", "r3", "r1"} {
-		r.must(batch(end(id, "m0", pipeline.ModuleSkipped), runEnd(id, pipeline.RunFailed)))
-	}
-	for _, tc := range []struct {
-		keep, limit int
-		want        string
-	}{
-		{6, 10, "[]"}, {5, 10, "[r6]"}, {4, 10, "[r6]"}, {2, 10, "[r6 r4 r3]"}, {0, 10, "[r6 r4 r3 r1]"}, {0, 2, "[r6 r4]"}, {0, 0, "[]"}, {100, 1, "[]"},
-	} {
-		view(t, r.Store, func(v *fsm.View) {
-			if got := fmt.Sprint(v.Oldest(tc.keep, tc.limit)); got != tc.want {
-				t.Errorf("beyond %d, at most %d: %s, want %s", tc.keep, tc.limit, got, tc.want)
-			}
-		})
-	}
-}
-
 func TestView_Active(t *testing.T) {
 	r := numbered(t, 11)
 	r.must(batch(end("r10", "m0", pipeline.ModuleSkipped), runEnd("r10", pipeline.RunFailed)), cancel("r9"))

@@ -81,16 +81,11 @@ type Config struct {
 	Results Results
 	Logger  hclog.Logger
 	Timing  Timing
-	// Retain is how many finished runs are kept; 0 keeps DefaultRetain.
-	Retain int
 	// Now is the clock that schedules go by; nil means time.Now.
 	Now func() time.Time
 	// NodeName names a node for people.
 	NodeName func(pipeline.NodeID) string
 }
-
-// DefaultRetain is how many finished runs a cluster keeps.
-const DefaultRetain = 10_000
 
 // Orchestrator does the leader's duty whenever its node leads.
 type Orchestrator struct {
@@ -108,9 +103,6 @@ func New(cfg Config) *Orchestrator {
 		if *f.got <= 0 {
 			*f.got = *f.def
 		}
-	}
-	if cfg.Retain <= 0 {
-		cfg.Retain = DefaultRetain
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

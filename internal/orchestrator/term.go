@@ -48,8 +48,8 @@ type term struct {
 	// have waited long enough.
 	nearby  bool
 	records map[pipeline.NodeID]fsm.WorkerRecord
-	// swept and keysSwept are when retention was last looked at.
-	swept, keysSwept time.Time
+	// swept is when everything was last looked at, changed or not.
+	swept time.Time
 	// schedules by name, and when a tick of one is to be decided next.
 	schedules map[string]*schedule
 	alarm     time.Time

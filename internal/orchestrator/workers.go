@@ -124,7 +124,7 @@ func (t *term) leaseOf(l *link) time.Duration {
 	return t.cfg.Timing.Lease
 }
 
-// tick looks at leases, deadlines and retention.
+// tick looks at leases and deadlines.
 func (t *term) tick(now time.Time) {
 	t.dirty = t.dirty || t.nearby
 	for _, l := range t.links {
@@ -140,7 +140,6 @@ func (t *term) tick(now time.Time) {
 	t.impatient(now)
 	if now.Sub(t.swept) > 10*time.Second {
 		t.swept, t.moved = now, true
-		t.retain(now)
 	}
 }
 
@@ -194,34 +193,6 @@ func (t *term) checkDrain(l *link, now time.Time) {
 			t.stopAttempt(a, "the worker is being drained")
 		}
 	}
-}
-
-// retain removes the oldest finished runs beyond what is kept, and idempotency
-// keys of long ago, in small steps.
-func (t *term) retain(now time.Time) {
-	var old []pipeline.RunID
-	err := t.cfg.Store.View(func(v *fsm.View) error {
-		old = v.Oldest(t.cfg.Retain, 100)
-		return nil
-	})
-	// Keys are looked at once an hour; runs whenever there are too many.
-	keys := now.Sub(t.keysSwept) > time.Hour
-	if err != nil || len(old) == 0 && !keys {
-		return
-	}
-	t.keysSwept = now
-	b, err := fsm.Encode(&fsm.Command{At: now.UTC(), Forget: &fsm.Forget{Runs: old, KeysBefore: now.Add(-25 * time.Hour).UTC()}})
-	if err != nil {
-		t.log.Error("encode retention", "error", err)
-		return
-	}
-	p := t.cfg.Log.Propose(b)
-	t.group.Go(func() error {
-		if _, _, err := p.Wait(); err != nil {
-			t.log.Warn("forget old runs", "error", err)
-		}
-		return nil
-	})
 }
 
 // heartbeat notes a word from an outside worker.
