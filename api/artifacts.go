@@ -20,45 +20,51 @@ type Artifacts interface {
 	OpenArtifact(ctx context.Context, id pipeline.RunID, module, path string) (Blob, wire.Artifact, error)
 }
 
-// maxArtifactPath bounds the path of an output file, in bytes.
+// maxArtifactPath bounds the path of an artifact, in bytes.
 const maxArtifactPath = 4 << 10
 
-func (s *Server) artifacts(c *call) error {
+type artifactsHandler struct{ artifacts Artifacts }
+
+func (h *artifactsHandler) list(c *call) error {
 	id, err := c.runID()
 	if err != nil {
 		return err
 	}
-	module := c.r.URL.Query().Get("module")
-	if module != "" && !wire.ValidModule(module) {
-		return badModule(module)
+	module, err := c.moduleParam()
+	if err != nil {
+		return err
 	}
-	out, err := s.cfg.Artifacts.Artifacts(c.r.Context(), id, module)
+
+	out, err := h.artifacts.Artifacts(c.r.Context(), id, module)
 	if out.Artifacts == nil {
 		out.Artifacts = []wire.Artifact{}
 	}
-	return okOr(s, c, out, err)
+	return c.reply(out, err)
 }
 
-func (s *Server) artifact(c *call) error {
+func (h *artifactsHandler) open(c *call) error {
 	id, err := c.runID()
 	if err != nil {
 		return err
 	}
-	module, file := c.r.PathValue("module"), c.r.PathValue("path")
-	if !wire.ValidModule(module) {
-		return badModule(module)
+	module, err := c.module()
+	if err != nil {
+		return err
 	}
+	file := c.r.PathValue("path")
 	if file == "" || len(file) > maxArtifactPath || path.Clean(file) != file || strings.HasPrefix(file, "/") {
-		return invalid("artifact %.80q: want the path of an output file", file)
+		return invalid("artifact %.80q: expected the path of an output file", file)
 	}
-	b, a, err := s.cfg.Artifacts.OpenArtifact(c.r.Context(), id, module, file)
+
+	b, a, err := h.artifacts.OpenArtifact(c.r.Context(), id, module, file)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	h := c.w.Header()
-	h.Set("Content-Type", mediaBytes)
-	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": path.Base(file)}))
-	h.Set(wire.HeaderMode, "0"+strconv.FormatUint(uint64(a.Mode&0o777), 8))
-	return s.serveContent(c, b, b.Size(), a.Digest)
+
+	header := c.w.Header()
+	header.Set("Content-Type", mediaBytes)
+	header.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": path.Base(file)}))
+	header.Set(wire.HeaderMode, "0"+strconv.FormatUint(uint64(a.Mode&0o777), 8))
+	return c.serveContent(b, b.Size(), a.Digest)
 }

@@ -40,6 +40,10 @@ type Authenticator interface {
 // maxToken bounds a bearer token, in bytes.
 const maxToken = 4 << 10
 
+// errNoIdentity refuses a caller on the peer port that TLS did not identify.
+var errNoIdentity = &pipeline.Error{Kind: pipeline.Unauthenticated,
+	Message: "this port is for the cluster's nodes: the connection carries no identity of one"}
+
 // rank orders the roles; RoleWorker stands beside them and has none.
 var rank = map[Role]int{RoleRead: 1, RoleSubmit: 2, RoleAdmin: 3}
 
@@ -48,67 +52,78 @@ func (rt *Route) allows(role Role) bool {
 	if role == RoleWorker {
 		return rt.Worker
 	}
+
 	return rank[role] > 0 && rank[role] >= rank[rt.Role]
 }
 
-// authenticate finds out who calls and whether the route is for them.
-func (s *Server) authenticate(c *call) error {
+// authenticate finds out who calls and whether that caller may use the route.
+func (g *guard) authenticate(c *call) (err error) {
 	if c.route.Role == "" {
 		c.authenticated = true
 		return nil
 	}
-	var err error
+
 	if c.peer {
-		c.by, err = s.peerSubject(c.r)
+		c.by, err = g.peerSubject(c.r)
 	} else {
-		c.by, err = s.tokenSubject(c)
+		c.by, err = g.tokenSubject(c)
 	}
 	if err != nil {
 		return err
 	}
+
 	if !c.route.allows(c.by.Role) {
-		return pipeline.Errorf(pipeline.Forbidden, "%s %s: it needs the role %s; yours is %s", c.route.Method, c.route.Pattern, c.route.Role, c.by.Role)
+		return pipeline.Errorf(pipeline.Forbidden, "%s %s requires the role %s; this token has the role %s",
+			c.route.Method, c.route.Pattern, c.route.Role, c.by.Role)
 	}
 	c.authenticated = true
 	return nil
 }
 
-func (s *Server) tokenSubject(c *call) (Subject, error) {
-	challenge := `Bearer realm="pipelined"`
+func (g *guard) tokenSubject(c *call) (Subject, error) {
+	const challenge = `Bearer realm="pipelined"`
+
 	header := c.r.Header.Get("Authorization")
 	if header == "" {
 		c.w.Header().Set("WWW-Authenticate", challenge)
-		return Subject{}, pipeline.Errorf(pipeline.Unauthenticated, "no token: send one in the header Authorization: Bearer TOKEN (pipelined token create makes one)")
+		return Subject{}, pipeline.Errorf(pipeline.Unauthenticated,
+			"no token: send one in the header Authorization: Bearer TOKEN (create one with pipelined token create)")
 	}
+
 	scheme, token, _ := strings.Cut(header, " ")
 	token = strings.TrimSpace(token)
 	if c.route.Basic && strings.EqualFold(scheme, "Basic") {
-		// It is never asked for: a browser would keep it, and send it by itself.
+		// The challenge never asks for it: a browser would store the password and
+		// send it by itself.
 		_, token, _ = c.r.BasicAuth()
 		scheme = "Bearer"
 	}
 	if !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > maxToken {
 		c.w.Header().Set("WWW-Authenticate", challenge+`, error="invalid_request"`)
-		return Subject{}, pipeline.Errorf(pipeline.Unauthenticated, "Authorization: want Bearer and a token of at most %d bytes", maxToken)
+		return Subject{}, pipeline.Errorf(pipeline.Unauthenticated,
+			"Authorization: expected Bearer and a token of at most %d bytes", maxToken)
 	}
-	by, err := s.cfg.Auth.Authenticate(c.r.Context(), token, c.r.RemoteAddr)
+
+	by, err := g.auth.Authenticate(c.r.Context(), token, c.r.RemoteAddr)
 	if err != nil && kindOf(err) == pipeline.Unauthenticated {
 		c.w.Header().Set("WWW-Authenticate", challenge+`, error="invalid_token"`)
 	}
 	return by, err
 }
 
-// peerSubject is the verified node itself, or whoever it speaks for.
-func (s *Server) peerSubject(r *http.Request) (Subject, error) {
-	_, name, ok := s.cfg.PeerIdentity(r)
+// peerSubject is the verified node itself, or the caller that it speaks for.
+func (g *guard) peerSubject(r *http.Request) (Subject, error) {
+	_, name, ok := g.peerIdentity(r)
 	if !ok {
-		return Subject{}, pipeline.Errorf(pipeline.Unauthenticated, "this port is for the cluster's nodes: the connection carries no identity of one")
+		return Subject{}, errNoIdentity
 	}
+
 	encoded := r.Header.Get(wire.HeaderSubject)
 	role := Role(r.Header.Get(wire.HeaderRole))
 	if encoded == "" && role == "" {
 		return Subject{Name: name, Role: RoleAdmin}, nil
 	}
+
 	subject, err := url.QueryUnescape(encoded)
 	if err != nil || role != RoleWorker && rank[role] == 0 {
 		return Subject{}, invalid("%s, %s: node %s passed on a caller that cannot be read", wire.HeaderSubject, wire.HeaderRole, name)
@@ -125,6 +140,7 @@ func setSubject(h http.Header, by Subject) {
 	if by.Role == "" {
 		return
 	}
+
 	h.Set(wire.HeaderSubject, url.QueryEscape(by.Name))
 	h.Set(wire.HeaderRole, string(by.Role))
 	if by.Worker != "" {

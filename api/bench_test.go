@@ -13,9 +13,9 @@ import (
 
 // What the server itself adds to a call between nodes.
 func BenchmarkServer_result(b *testing.B) {
-	backend := &apitest.Backend{Subjects: subjects(), ResultFunc: func(context.Context, api.Subject, wire.ExecuteResponse) (wire.ResultResponse, error) {
+	backend := &apitest.Backend{Auth: apitest.Auth{Subjects: subjects()}, Workers: apitest.Workers{ResultFunc: func(context.Context, api.Subject, wire.ExecuteResponse) (wire.ResultResponse, error) {
 		return wire.ResultResponse{Committed: true}, nil
-	}}
+	}}}
 	var cfg api.Config
 	backend.Configure(&cfg)
 	h := api.New(cfg).PublicHandler()

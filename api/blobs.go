@@ -46,15 +46,17 @@ type Blob interface {
 	Size() int64
 }
 
-func digest(s string) (pipeline.Digest, error) {
-	d, err := pipeline.ParseDigest(s)
-	if err != nil {
-		return "", invalid("%w", err)
-	}
-	return d, nil
+// partFrom is the length, in bytes, from which what arrived of an interrupted
+// upload is kept.
+const partFrom = 1 << 20
+
+type blobsHandler struct {
+	blobs Blobs
+	// maxBlob and maxBundle bound uploads, in bytes.
+	maxBlob, maxBundle int64
 }
 
-func (s *Server) blob(c *call) error {
+func (h *blobsHandler) get(c *call) error {
 	d, err := digest(c.r.PathValue("digest"))
 	if err != nil {
 		return err
@@ -63,37 +65,21 @@ func (s *Server) blob(c *call) error {
 	if err != nil {
 		return err
 	}
-	b, err := s.cfg.Blobs.OpenBlob(c.r.Context(), d, local)
+
+	b, err := h.blobs.OpenBlob(c.r.Context(), d, local)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
+
 	c.w.Header().Set("Content-Type", mediaBytes)
-	return s.serveContent(c, b, b.Size(), d)
+	return c.serveContent(b, b.Size(), d)
 }
 
-// partFrom is from what length on the part of an upload that came is kept.
-const partFrom = 1 << 20
-
-// contentRange reads the header of an upload that goes on: "bytes FROM-TO/SIZE"
-// where TO is the last byte of the blob.
-func contentRange(r *http.Request) (from, size int64, err error) {
-	text := r.Header.Get("Content-Range")
-	var to int64
-	if _, err := fmt.Sscanf(text, "bytes %d-%d/%d", &from, &to, &size); err != nil || from < 0 || to != size-1 || from > to ||
-		text != fmt.Sprintf("bytes %d-%d/%d", from, to, size) {
-		return 0, 0, invalid("Content-Range %.60q: want bytes FROM-LAST/SIZE, up to the end of the blob", text)
-	}
-	if r.Header.Get("Content-Encoding") != "" || r.ContentLength >= 0 && r.ContentLength != size-from {
-		return 0, 0, invalid("Content-Range %.60q: want just these bytes, without Content-Encoding", text)
-	}
-	return from, size, nil
-}
-
-// putBlob stores a blob: 201, or 200 where it was there. Other bytes than the
-// digest says are a 422, and nothing is kept. With Content-Range it goes on
-// where an upload was cut.
-func (s *Server) putBlob(c *call) error {
+// put stores a blob: 201, or 200 if it was there. Bytes that do not match the
+// digest are a 422, and nothing is stored. With Content-Range it resumes an
+// upload that was interrupted.
+func (h *blobsHandler) put(c *call) error {
 	d, err := digest(c.r.PathValue("digest"))
 	if err != nil {
 		return err
@@ -103,158 +89,173 @@ func (s *Server) putBlob(c *call) error {
 			return err
 		}
 	}
-	body, done, err := openBody(c.r, s.cfg.MaxBlob)
+
+	body, done, err := openBody(c.r, h.maxBlob)
 	if err != nil {
 		return err
 	}
 	defer done()
-	lacking, err := s.cfg.Blobs.MissingBlobs(c.r.Context(), []pipeline.Digest{d})
+	part, err := h.partOf(c.r)
 	if err != nil {
 		return err
 	}
-	in := &bodyReader{r: body}
-	status := http.StatusCreated
-	from, size := int64(0), c.r.ContentLength
-	if c.r.Header.Get("Content-Range") != "" {
-		if from, size, err = contentRange(c.r); err != nil {
-			return err
-		}
-		if size > s.cfg.MaxBlob {
-			return pipeline.Errorf(pipeline.TooLarge, "a blob of %d bytes is announced, at most %d are taken", size, s.cfg.MaxBlob)
-		}
-	} else if c.r.Header.Get("Content-Encoding") != "" || size < partFrom {
-		size = -1
-	}
-	switch {
-	case len(lacking) == 0 && from > 0:
-		return okOr(s, c, struct{}{}, nil)
-	case len(lacking) == 0:
-		status = http.StatusOK
-		err = drain(d, in)
-	case size >= 0:
-		err = s.cfg.Blobs.PutBlobPart(c.r.Context(), d, from, size, in)
-	default:
-		err = s.cfg.Blobs.PutBlob(c.r.Context(), d, in)
-	}
-	switch {
-	case in.err != nil: // what the store says of it is less exact
-		return in.err
-	case kindOf(err) == pipeline.Invalid && err != nil:
-		return &statusError{http.StatusUnprocessableEntity, err}
-	case err != nil:
+
+	missing, err := h.blobs.MissingBlobs(c.r.Context(), []pipeline.Digest{d})
+	if err != nil {
 		return err
 	}
+	if len(missing) == 0 && part.from > 0 {
+		return c.ok(struct{}{}) // another upload of it has finished
+	}
+
+	status := http.StatusCreated
+	in := &bodyReader{r: body}
+	switch {
+	case len(missing) == 0:
+		status = http.StatusOK
+		err = drain(d, in)
+	case part.size >= 0:
+		err = h.blobs.PutBlobPart(c.r.Context(), d, part.from, part.size, in)
+	default:
+		err = h.blobs.PutBlob(c.r.Context(), d, in)
+	}
+	if err := in.failure(err); err != nil {
+		return err
+	}
+
 	c.w.Header().Set("Etag", `"`+string(d)+`"`)
 	c.w.Header().Set("Location", "/api/v1/blobs/"+string(d))
 	c.w.WriteHeader(status)
 	return nil
 }
 
-// drain reads a blob that is there already, and checks it all the same.
+// part says which bytes of a blob an upload carries.
+type part struct {
+	// from is the offset of the first byte, size the length of the whole blob; -1
+	// if the blob's length is unknown or so small that a part is not kept.
+	from, size int64
+}
+
+// partOf finds out which part of a blob a request carries.
+func (h *blobsHandler) partOf(r *http.Request) (part, error) {
+	if r.Header.Get("Content-Range") == "" {
+		if r.Header.Get("Content-Encoding") != "" || r.ContentLength < partFrom {
+			return part{size: -1}, nil
+		}
+		return part{size: r.ContentLength}, nil
+	}
+
+	p, err := contentRange(r)
+	if err == nil && p.size > h.maxBlob {
+		err = pipeline.Errorf(pipeline.TooLarge, "a blob of %d bytes is announced, at most %d are accepted", p.size, h.maxBlob)
+	}
+	return p, err
+}
+
+// contentRange reads the header of a resumed upload: "bytes FROM-TO/SIZE", with
+// TO being the last byte of the blob.
+func contentRange(r *http.Request) (p part, err error) {
+	text := r.Header.Get("Content-Range")
+	var to int64
+	_, err = fmt.Sscanf(text, "bytes %d-%d/%d", &p.from, &to, &p.size)
+
+	// Sscanf accepts more spellings than the header has.
+	canonical := fmt.Sprintf("bytes %d-%d/%d", p.from, to, p.size)
+	if err != nil || p.from < 0 || to != p.size-1 || p.from > to || text != canonical {
+		return part{}, invalid("Content-Range %.60q: expected bytes FROM-LAST/SIZE, up to the end of the blob", text)
+	}
+	if r.Header.Get("Content-Encoding") != "" || r.ContentLength >= 0 && r.ContentLength != p.size-p.from {
+		return part{}, invalid("Content-Range %.60q: expected exactly these bytes, without Content-Encoding", text)
+	}
+	return p, nil
+}
+
+// drain reads a blob that is in the store already, and verifies it all the same.
 func drain(d pipeline.Digest, r io.Reader) error {
 	h := sha256.New()
 	if _, err := io.Copy(h, r); err != nil {
 		return err
 	}
+
 	if got := hex.EncodeToString(h.Sum(nil)); got != string(d) {
-		return invalid("blob %s: the bytes that came are %s", d, got)
+		return invalid("blob %s: the digest of the bytes received is %s", d, got)
 	}
 	return nil
 }
 
-// bodyReader keeps the error that ended a body, with its kind.
-type bodyReader struct {
-	r   io.Reader
-	err error
-}
-
-func (b *bodyReader) Read(p []byte) (int, error) {
-	n, err := b.r.Read(p)
-	if err != nil && err != io.EOF {
-		err = bodyError(err)
-		b.err = err
-	}
-	return n, err
-}
-
-func (s *Server) missing(c *call) error {
+func (h *blobsHandler) missing(c *call) error {
 	in, err := document[wire.MissingRequest](c)
 	if err != nil {
 		return err
 	}
-	for i, d := range in.Digests {
-		if in.Digests[i], err = digest(string(d)); err != nil {
-			return err
-		}
+	if err := digests(in.Digests); err != nil {
+		return err
 	}
-	lacking, err := s.lacking(c, in)
-	if lacking == nil {
-		lacking = []pipeline.Digest{}
+
+	missing, err := h.findMissing(c, in)
+	if missing == nil {
+		missing = []pipeline.Digest{}
 	}
-	out := wire.MissingResponse{Missing: lacking}
-	if err == nil && len(lacking) > 0 {
-		out.Arrived = s.cfg.Blobs.ArrivedBlobs(c.r.Context(), lacking)
+	out := wire.MissingResponse{Missing: missing}
+	if err == nil && len(missing) > 0 {
+		out.Arrived = h.blobs.ArrivedBlobs(c.r.Context(), missing)
 	}
-	return okOr(s, c, out, err)
+	return c.reply(out, err)
 }
 
-func (s *Server) lacking(c *call, in wire.MissingRequest) ([]pipeline.Digest, error) {
+func (h *blobsHandler) findMissing(c *call, in wire.MissingRequest) ([]pipeline.Digest, error) {
 	if in.Tree == "" {
-		return s.cfg.Blobs.MissingBlobs(c.r.Context(), in.Digests)
+		return h.blobs.MissingBlobs(c.r.Context(), in.Digests)
 	}
+
 	tree, err := digest(string(in.Tree))
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case len(in.Digests) > 0:
-		return nil, pipeline.Errorf(pipeline.Invalid, "tree and digests exclude each other: ask for a tree with all its files, or for single blobs")
 	}
-	return s.cfg.Blobs.MissingOfTree(c.r.Context(), tree)
+	if len(in.Digests) > 0 {
+		return nil, invalid("tree and digests exclude each other: ask for a tree with all its files, or for single blobs")
+	}
+	return h.blobs.MissingOfTree(c.r.Context(), tree)
 }
 
-func (s *Server) putBundle(c *call) error {
+func (h *blobsHandler) putBundle(c *call) error {
 	if err := wantType(c.r, mediaBytes); err != nil {
 		return err
 	}
-	body, done, err := openBody(c.r, s.cfg.MaxBundle)
+	body, done, err := openBody(c.r, h.maxBundle)
 	if err != nil {
 		return err
 	}
 	defer done()
+
 	in := &bodyReader{r: body}
-	n, err := s.cfg.Blobs.PutBundle(c.r.Context(), in)
-	switch {
-	case in.err != nil:
-		return in.err
-	case err != nil && kindOf(err) == pipeline.Invalid:
-		return &statusError{http.StatusUnprocessableEntity, err}
-	}
-	return okOr(s, c, wire.BundleResponse{Stored: n}, err)
+	n, err := h.blobs.PutBundle(c.r.Context(), in)
+	return c.reply(wire.BundleResponse{Stored: n}, in.failure(err))
 }
 
-// getBundle sends small blobs together. Where the writing fails in the middle the
-// connection is cut: the caller must not take a part for all.
-func (s *Server) getBundle(c *call) error {
+// getBundle sends small blobs together. If writing fails in the middle the
+// connection is cut: the caller must not take a part for the whole.
+func (h *blobsHandler) getBundle(c *call) error {
 	in, err := document[wire.BundleRequest](c)
 	if err != nil {
 		return err
 	}
 	if n := len(in.Digests); n == 0 || n > wire.MaxBundledBlobs {
-		return invalid("digests: there are %d, want 1 to %d", n, wire.MaxBundledBlobs)
+		return invalid("digests: got %d, expected 1 to %d", n, wire.MaxBundledBlobs)
 	}
-	for i, d := range in.Digests {
-		if in.Digests[i], err = digest(string(d)); err != nil {
-			return err
-		}
+	if err := digests(in.Digests); err != nil {
+		return err
 	}
-	write, err := s.cfg.Blobs.Bundle(c.r.Context(), in.Digests)
+
+	write, err := h.blobs.Bundle(c.r.Context(), in.Digests)
 	if err != nil {
 		return err
 	}
+
 	c.w.Header().Set("Content-Type", mediaBytes)
 	c.w.Header().Set("Cache-Control", "no-store")
 	if err := write(c.w); err != nil {
-		s.log.Warn("send a bundle of blobs", "request", c.id, "error", err)
+		c.log.Warn("send a bundle of blobs", "request", c.id, "error", err)
 		panic(http.ErrAbortHandler)
 	}
 	return nil

@@ -20,17 +20,17 @@ const (
 	// minBodyRate is the bytes a second below which a body counts as stalled,
 	// once the first grace has passed.
 	minBodyRate = 4 << 10
-	// maxRatio bounds what a compressed stream may grow to, beyond ratioFrom
-	// bytes: more is a bomb, or should be sent as it is.
+	// maxRatio bounds the growth of a compressed stream beyond ratioFrom bytes:
+	// more is a bomb, or should be sent uncompressed.
 	maxRatio  = 1000
 	ratioFrom = 64 << 20
 	// maxZstdWindow bounds the memory that a zstd frame may ask for.
 	maxZstdWindow = 8 << 20
 )
 
-// progressBody is a request's body whose read deadline moves with what has
-// come: a caller has grace in all, and a second more for every minBodyRate
-// bytes. It ends slow-loris bodies and lets slow honest ones through.
+// progressBody is a request's body whose read deadline moves with its progress:
+// a caller has grace in all, and a second more for every minBodyRate bytes. It
+// ends slow-loris bodies and accepts slow honest ones.
 type progressBody struct {
 	io.ReadCloser
 	rc       *http.ResponseController
@@ -47,6 +47,7 @@ func guardBody(r *http.Request, rc *http.ResponseController, grace time.Duration
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return
 	}
+
 	b := &progressBody{ReadCloser: r.Body, rc: rc, start: time.Now(), grace: grace}
 	b.extend()
 	r.Body = b
@@ -54,7 +55,7 @@ func guardBody(r *http.Request, rc *http.ResponseController, grace time.Duration
 
 func (b *progressBody) extend() {
 	d := b.start.Add(b.grace + time.Duration(b.n)*(time.Second/minBodyRate))
-	// A fast sender earns time without end; what counts is that it goes on.
+	// A fast sender would earn time without bound; it must keep sending.
 	if most := time.Now().Add(2 * b.grace); d.After(most) {
 		d = most
 	}
@@ -64,22 +65,23 @@ func (b *progressBody) extend() {
 	}
 }
 
-// Read reads on, or ends with kind Timeout where too little came.
+// Read reads on, or ends with kind Timeout if too little arrived.
 func (b *progressBody) Read(p []byte) (int, error) {
 	if !b.ended {
 		b.extend()
 	}
+
 	n, err := b.ReadCloser.Read(p)
 	b.n += int64(n)
 	switch {
 	case err == nil:
 	case errors.Is(err, io.EOF):
 		b.ended = true
-		// The connection is read on for the next request or the caller's end,
-		// which may take as long as they like.
+		// The server reads on for the next request, which may be any time away.
 		_ = b.rc.SetReadDeadline(time.Time{})
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		err = withStatus(http.StatusRequestTimeout, pipeline.Timeout, "read the body: it came too slowly (%d bytes in %v)", b.n, time.Since(b.start).Round(time.Second))
+		err = withStatus(http.StatusRequestTimeout, pipeline.Timeout, "read the body: it arrived too slowly (%d bytes in %v)",
+			b.n, time.Since(b.start).Round(time.Second))
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		err = invalid("read the body: it ended early, after %d bytes", b.n)
 	}
@@ -89,18 +91,19 @@ func (b *progressBody) Read(p []byte) (int, error) {
 // maxDiscard is how much of a refused body is still read, in bytes.
 const maxDiscard = 8 << 20
 
-// discard reads on what a refused caller is still sending, if that is not much:
-// a caller whose connection closes while it writes never sees the answer. One
-// that waits to be asked for its body (Expect) is not asked.
+// discard reads what a refused caller is still sending, if that is not much: a
+// caller whose connection closes while it writes never sees the answer. One that
+// waits for permission to send its body (Expect) does not get it.
 func discard(r *http.Request) {
 	b, ok := r.Body.(*progressBody)
 	if !ok || b.ended || r.ContentLength > maxDiscard || b.n == 0 && r.Header.Get("Expect") != "" {
 		return
 	}
+
 	_, _ = io.CopyN(io.Discard, b, maxDiscard) // bounded by the body's own deadline
 }
 
-// limitedReader fails with kind TooLarge when there is more than max.
+// limitedReader fails with kind TooLarge if there is more than max.
 type limitedReader struct {
 	r    io.Reader
 	left int64
@@ -111,16 +114,18 @@ func (l *limitedReader) Read(p []byte) (int, error) {
 	if int64(len(p)) > l.left+1 {
 		p = p[:l.left+1]
 	}
+
 	n, err := l.r.Read(p)
 	if int64(n) <= l.left {
 		l.left -= int64(n)
 		return n, err
 	}
+
 	n, l.left = int(l.left), 0
 	return n, pipeline.Errorf(pipeline.TooLarge, "read the body: it is larger than %d bytes", l.max)
 }
 
-// countingReader counts what passes.
+// countingReader counts bytes.
 type countingReader struct {
 	r io.Reader
 	n int64
@@ -132,7 +137,7 @@ func (c *countingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// ratioReader fails when a compressed stream grows out of proportion.
+// ratioReader fails if a compressed stream grows by more than maxRatio.
 type ratioReader struct {
 	plain io.Reader
 	wire  *countingReader
@@ -155,10 +160,12 @@ func (r *ratioReader) Read(p []byte) (int, error) {
 // sides. close releases the decompressor.
 func openBody(r *http.Request, max int64) (body io.Reader, closeBody func(), err error) {
 	if r.ContentLength > max {
-		return nil, nil, pipeline.Errorf(pipeline.TooLarge, "read the body: %d bytes are announced, at most %d are taken", r.ContentLength, max)
+		return nil, nil, pipeline.Errorf(pipeline.TooLarge, "read the body: %d bytes are announced, at most %d are accepted", r.ContentLength, max)
 	}
+
 	raw := &countingReader{r: &limitedReader{r: r.Body, left: max, max: max}}
 	encoding := strings.ToLower(strings.TrimSpace(strings.Join(r.Header.Values("Content-Encoding"), ",")))
+
 	var plain io.Reader
 	closeBody = func() {}
 	switch encoding {
@@ -180,45 +187,49 @@ func openBody(r *http.Request, max int64) (body io.Reader, closeBody func(), err
 		}
 		plain, closeBody = z, z.Close
 	default:
-		return nil, nil, withStatus(http.StatusUnsupportedMediaType, pipeline.Invalid, "content encoding %.40q: want gzip, zstd or none", encoding)
+		return nil, nil, withStatus(http.StatusUnsupportedMediaType, pipeline.Invalid, "content encoding %.40q: expected gzip, zstd or none", encoding)
 	}
+
 	return &limitedReader{r: &ratioReader{plain: plain, wire: raw}, left: max, max: max}, closeBody, nil
 }
 
-// readDocument reads a JSON body. empty is allowed where optional is set.
+// readDocument reads a JSON body; it may be empty if optional is set.
 func readDocument(r *http.Request, max int64, optional bool) ([]byte, error) {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		if optional {
 			return nil, nil
 		}
-		return nil, invalid("read the body: there is none; want a JSON object")
+		return nil, invalid("read the body: missing; expected a JSON object")
 	}
 	if err := wantType(r, "application/json"); err != nil {
 		return nil, err
 	}
+
 	body, done, err := openBody(r, max)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	// The announced length is a hint only: memory follows what really comes.
+
+	// The announced length is a hint only: memory follows what really arrives.
 	var b bytes.Buffer
 	b.Grow(int(min(max, 64<<10, r.ContentLength+bytes.MinRead)))
 	if _, err := b.ReadFrom(body); err != nil {
 		return nil, bodyError(err)
 	}
 	if b.Len() == 0 && !optional {
-		return nil, invalid("read the body: it is empty; want a JSON object")
+		return nil, invalid("read the body: empty; expected a JSON object")
 	}
 	return b.Bytes(), nil
 }
 
-// bodyError gives an error of reading a body its kind: what has none is the
-// sender's, a cut connection or a damaged encoding.
+// bodyError gives an error of reading a body its kind: one without a kind is the
+// sender's fault, a cut connection or a damaged encoding.
 func bodyError(err error) error {
 	if kindOf(err) != pipeline.Internal {
 		return err
 	}
+
 	return invalid("read the body: %w", err)
 }
 
@@ -233,5 +244,31 @@ func wantType(r *http.Request, want string) error {
 			return nil
 		}
 	}
-	return withStatus(http.StatusUnsupportedMediaType, pipeline.Invalid, "content type %.80q: want %s", strings.Join(values, ", "), want)
+
+	return withStatus(http.StatusUnsupportedMediaType, pipeline.Invalid, "content type %.80q: expected %s", strings.Join(values, ", "), want)
+}
+
+// bodyReader keeps the error that ended a body, with its kind.
+type bodyReader struct {
+	r   io.Reader
+	err error
+}
+
+func (b *bodyReader) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if err != nil && err != io.EOF {
+		err = bodyError(err)
+		b.err = err
+	}
+	return n, err
+}
+
+// failure is why an upload failed. If reading the body failed that is the cause,
+// and what the store made of it is less exact.
+func (b *bodyReader) failure(err error) error {
+	if b.err != nil {
+		return b.err
+	}
+
+	return mismatch(err)
 }

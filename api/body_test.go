@@ -47,7 +47,7 @@ func digestOf(b []byte) pipeline.Digest {
 func TestBody_encodings(t *testing.T) {
 	var got string
 	b := listing()
-	b.SubmitFunc = func(_ context.Context, _ api.Subject, _ string, in wire.SubmitRequest) (wire.RunCreated, error) {
+	b.Runs.SubmitFunc = func(_ context.Context, _ api.Subject, _ string, in wire.SubmitRequest) (wire.RunCreated, error) {
 		got = in.Source
 		return wire.RunCreated{ID: "r1"}, nil
 	}
@@ -96,7 +96,7 @@ func TestResponse_encodings(t *testing.T) {
 		runs[i] = wire.RunSummary{ID: "r1", Pipeline: "build"}
 	}
 	b := listing()
-	b.RunsFunc = func(_ context.Context, q api.RunQuery) (wire.RunList, error) {
+	b.Runs.RunsFunc = func(_ context.Context, q api.RunQuery) (wire.RunList, error) {
 		return wire.RunList{Runs: runs[:q.Limit]}, nil
 	}
 	n := newNode(t, b)
@@ -139,13 +139,13 @@ func TestResponse_encodings(t *testing.T) {
 
 // blobStore is a backend's blobs, in memory.
 func blobStore(b *apitest.Backend, have map[pipeline.Digest][]byte) {
-	b.OpenBlobFunc = func(_ context.Context, d pipeline.Digest, _ bool) (api.Blob, error) {
+	b.Blobs.OpenBlobFunc = func(_ context.Context, d pipeline.Digest, _ bool) (api.Blob, error) {
 		if data, ok := have[d]; ok {
 			return apitest.Bytes(data), nil
 		}
 		return nil, pipeline.Errorf(pipeline.NotFound, "blob %s: there is none", d)
 	}
-	b.MissingBlobsFunc = func(_ context.Context, ds []pipeline.Digest) (out []pipeline.Digest, _ error) {
+	b.Blobs.MissingBlobsFunc = func(_ context.Context, ds []pipeline.Digest) (out []pipeline.Digest, _ error) {
 		for _, d := range ds {
 			if _, ok := have[d]; !ok {
 				out = append(out, d)
@@ -153,7 +153,7 @@ func blobStore(b *apitest.Backend, have map[pipeline.Digest][]byte) {
 		}
 		return out, nil
 	}
-	b.PutBlobFunc = func(_ context.Context, d pipeline.Digest, r io.Reader) error {
+	b.Blobs.PutBlobFunc = func(_ context.Context, d pipeline.Digest, r io.Reader) error {
 		data, err := io.ReadAll(r)
 		if err != nil {
 			return err
@@ -170,7 +170,7 @@ func TestBlobs(t *testing.T) {
 	b := &apitest.Backend{}
 	have := map[pipeline.Digest][]byte{}
 	blobStore(b, have)
-	b.PutBundleFunc = func(_ context.Context, r io.Reader) (int, error) {
+	b.Blobs.PutBundleFunc = func(_ context.Context, r io.Reader) (int, error) {
 		data, err := io.ReadAll(r)
 		if err == nil && string(data) == "damaged" {
 			err = pipeline.Errorf(pipeline.Invalid, "bundle: it is damaged")
@@ -249,7 +249,7 @@ func TestBlobs(t *testing.T) {
 	if stored, err := c.Blobs().PutBundle(t.Context(), strings.NewReader("abc")); err != nil || stored != 3 {
 		t.Errorf("bundle: %d, %v", stored, err)
 	}
-	b.BundleFunc = func(_ context.Context, want []pipeline.Digest) (func(io.Writer) error, error) {
+	b.Blobs.BundleFunc = func(_ context.Context, want []pipeline.Digest) (func(io.Writer) error, error) {
 		return func(w io.Writer) error {
 			if _, err := io.WriteString(w, "bundle of "+strconv.Itoa(len(want))); err != nil || len(want) == 1 {
 				return err
@@ -271,7 +271,7 @@ func TestBlobs(t *testing.T) {
 	for _, body := range []string{`{}`, `{"digests":["xyz"]}`, `{"digests":["` + strings.Repeat(string(d)+`","`, wire.MaxBundledBlobs) + string(d) + `"]}`} {
 		problem(t, ask(t, n.public.URL, "POST /api/v1/blobs/get", body, asRead, isJSON), 400, pipeline.Invalid)
 	}
-	b.MissingOfTreeFunc = func(_ context.Context, tree pipeline.Digest) ([]pipeline.Digest, error) {
+	b.Blobs.MissingOfTreeFunc = func(_ context.Context, tree pipeline.Digest) ([]pipeline.Digest, error) {
 		return []pipeline.Digest{tree}, nil
 	}
 	if lacking, err := c.Blobs().MissingOf(t.Context(), d); err != nil || len(lacking) != 1 || lacking[0] != d {
@@ -291,13 +291,13 @@ func TestArtifacts(t *testing.T) {
 	data := []byte("<script>alert(1)</script>")
 	var module, file string
 	n := newNode(t, &apitest.Backend{
-		ArtifactsFunc: func(_ context.Context, _ pipeline.RunID, m string) (wire.ArtifactList, error) {
+		Artifacts: apitest.Artifacts{ArtifactsFunc: func(_ context.Context, _ pipeline.RunID, m string) (wire.ArtifactList, error) {
 			return wire.ArtifactList{Artifacts: []wire.Artifact{{Module: m, Path: "bin/x", Mode: 0o755}}}, nil
 		},
-		OpenArtifactFunc: func(_ context.Context, _ pipeline.RunID, m, p string) (api.Blob, wire.Artifact, error) {
-			module, file = m, p
-			return apitest.Bytes(data), wire.Artifact{Module: m, Path: p, Mode: 0o755, Digest: digestOf(data)}, nil
-		},
+			OpenArtifactFunc: func(_ context.Context, _ pipeline.RunID, m, p string) (api.Blob, wire.Artifact, error) {
+				module, file = m, p
+				return apitest.Bytes(data), wire.Artifact{Module: m, Path: p, Mode: 0o755, Digest: digestOf(data)}, nil
+			}},
 	})
 	c := newClient(t, "read", n.public.URL)
 	for _, want := range []string{"bin/app", "a b/ü+%.html", "x;y/..z", "a,b/[c]"} {

@@ -24,54 +24,24 @@ type Cluster interface {
 	Leave(ctx context.Context, by Subject) error
 }
 
-func (s *Server) members(c *call) error {
-	out, err := s.cfg.Cluster.Members(c.r.Context())
-	if out.Members == nil {
-		out.Members = []wire.Member{}
-	}
-	return okOr(s, c, out, err)
-}
-
-func (s *Server) raft(c *call) error {
-	out, err := s.cfg.Cluster.Raft(c.r.Context())
-	if out.Servers == nil {
-		out.Servers = []wire.RaftServer{}
-	}
-	return okOr(s, c, out, err)
-}
-
-func (s *Server) drain(c *call) error {
-	node := c.r.PathValue("name")
-	if !token(node, 128) {
-		return invalid("node %.80q: want letters, digits, '.', '_' and '-'", node)
-	}
-	in, err := document[wire.DrainRequest](c)
-	if err != nil {
-		return err
-	}
-	if in.DeadlineSeconds < 0 || in.DeadlineSeconds > 1e9 {
-		return invalid("deadlineSeconds: want 0 (no deadline) or more")
-	}
-	if err := s.cfg.Cluster.Drain(c.r.Context(), c.by, node, in); err != nil {
-		return err
-	}
-	return s.ok(c, wire.Success{Success: true})
-}
-
-func (s *Server) leave(c *call) error {
-	if err := s.cfg.Cluster.Leave(c.r.Context(), c.by); err != nil {
-		return err
-	}
-	return s.ok(c, wire.Success{Success: true})
-}
-
-// healthTimeout bounds how long a node looks into itself.
+// healthTimeout bounds how long a node examines itself.
 const healthTimeout = 5 * time.Second
 
-// health answers 200 where the node reaches a leader, else 503 with the same
-// body. ?leader=1 is 200 on the leader alone; ?ready=1 is what is answered
-// without it too, for those who like to say so.
-func (s *Server) health(c *call) error {
+type clusterHandler struct{ cluster Cluster }
+
+// member is the node's name or id in the path.
+func (c *call) member() (string, error) {
+	name := c.r.PathValue("name")
+	if !token(name, 128) {
+		return "", invalid("node %.80q: expected letters, digits, '.', '_' and '-'", name)
+	}
+
+	return name, nil
+}
+
+// health answers 200 if the node reaches a leader, else 503 with the same body.
+// ?leader=1 is 200 on the leader alone; ?ready=1 is the default by its name.
+func (h *clusterHandler) health(c *call) error {
 	q := c.r.URL.Query()
 	leader, err := flag(q, "leader")
 	if err != nil {
@@ -80,17 +50,56 @@ func (s *Server) health(c *call) error {
 	if _, err := flag(q, "ready"); err != nil {
 		return err
 	}
+
 	ctx, cancel := context.WithTimeout(c.r.Context(), healthTimeout)
 	defer cancel()
-	h := s.cfg.Cluster.Health(ctx)
-	if h.Voters == nil {
-		h.Voters = []string{}
+	out := h.cluster.Health(ctx)
+	if out.Voters == nil {
+		out.Voters = []string{}
 	}
+
 	status := http.StatusOK
-	if h.Leader == "" || !h.Quorum || leader && h.Role != "leader" {
+	if out.Leader == "" || !out.Quorum || leader && out.Role != "leader" {
 		status = http.StatusServiceUnavailable
 		c.w.Header().Set("Retry-After", "1")
 	}
-	s.writeJSON(c, status, "application/json", h)
+	c.json(status, out)
 	return nil
+}
+
+func (h *clusterHandler) members(c *call) error {
+	out, err := h.cluster.Members(c.r.Context())
+	if out.Members == nil {
+		out.Members = []wire.Member{}
+	}
+	return c.reply(out, err)
+}
+
+func (h *clusterHandler) raft(c *call) error {
+	out, err := h.cluster.Raft(c.r.Context())
+	if out.Servers == nil {
+		out.Servers = []wire.RaftServer{}
+	}
+	return c.reply(out, err)
+}
+
+func (h *clusterHandler) drain(c *call) error {
+	node, err := c.member()
+	if err != nil {
+		return err
+	}
+
+	in, err := document[wire.DrainRequest](c)
+	if err != nil {
+		return err
+	}
+	if in.DeadlineSeconds < 0 || in.DeadlineSeconds > 1e9 {
+		return invalid("deadlineSeconds: expected 0 (no deadline) or more")
+	}
+
+	return c.done(h.cluster.Drain(c.r.Context(), c.by, node, in))
+}
+
+func (h *clusterHandler) leave(c *call) error {
+	return c.done(h.cluster.Leave(c.r.Context(), c.by))
 }

@@ -14,18 +14,19 @@ import (
 // maxRanges is how many ranges one request may ask for.
 const maxRanges = 8
 
-// serveContent answers with bytes: whole, in ranges, or not at all where the
-// caller has them (If-None-Match). etag is their digest; "" where they may
-// still grow. The content type must be set.
-func (s *Server) serveContent(c *call, content io.ReadSeeker, size int64, etag pipeline.Digest) error {
+// serveContent answers with bytes: whole, in ranges, or not at all if the caller
+// has them (If-None-Match). etag is their digest; "" if they may still grow. The
+// content type must be set.
+func (c *call) serveContent(content io.ReadSeeker, size int64, etag pipeline.Digest) error {
 	h := c.w.Header()
 	h.Set("Accept-Ranges", "bytes")
 	if err := checkRanges(c.r.Header.Values("Range"), size, c.r.Header.Get("If-Range") != ""); err != nil {
 		h.Set("Content-Range", fmt.Sprintf("bytes */%d", size))
 		return err
 	}
+
 	if size == 0 {
-		c.r.Header.Del("Range") // there is no part of nothing
+		c.r.Header.Del("Range") // there is no range of an empty file
 	}
 	if etag != "" {
 		h.Set("Etag", `"`+string(etag)+`"`)
@@ -33,7 +34,8 @@ func (s *Server) serveContent(c *call, content io.ReadSeeker, size int64, etag p
 	} else {
 		h.Set("Cache-Control", "no-store")
 	}
-	// Whatever a module wrote, a browser must not run it as this node's page.
+
+	// A browser must not run what a module wrote as a page of this node.
 	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
 	http.ServeContent(c.w, c.r, "", time.Time{}, content)
 	return nil
@@ -44,16 +46,19 @@ func checkRanges(values []string, size int64, conditional bool) error {
 	if len(values) == 0 {
 		return nil
 	}
+
 	bad := func(format string, args ...any) error {
 		return withStatus(http.StatusRequestedRangeNotSatisfiable, pipeline.Invalid, "Range: "+format, args...)
 	}
+
 	list, ok := strings.CutPrefix(values[0], "bytes=")
 	if len(values) > 1 || !ok {
-		return bad("want one header of the form bytes=FROM-TO")
+		return bad("expected one header of the form bytes=FROM-TO")
 	}
 	if strings.Count(list, ",") >= maxRanges {
-		return bad("want at most %d ranges", maxRanges)
+		return bad("expected at most %d ranges", maxRanges)
 	}
+
 	inside := size == 0 || conditional
 	for item := range strings.SplitSeq(list, ",") {
 		from, to, ok := strings.Cut(strings.TrimSpace(item), "-")
@@ -61,13 +66,14 @@ func checkRanges(values []string, size int64, conditional bool) error {
 		b, errB := strconv.ParseUint(to, 10, 63)
 		switch {
 		case !ok, from == "" && errB != nil, from != "" && errA != nil, from != "" && to != "" && (errB != nil || b < a):
-			return bad("%.40q: want FROM-TO, FROM- or -LAST", strings.TrimSpace(item))
+			return bad("%.40q: expected FROM-TO, FROM- or -LAST", strings.TrimSpace(item))
 		case from == "":
 			inside = inside || b > 0
 		case int64(a) < size:
 			inside = true
 		}
 	}
+
 	if !inside {
 		return bad("outside: there are %d bytes", size)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
@@ -16,8 +15,7 @@ import (
 // maxDepth bounds the nesting of a JSON document.
 const maxDepth = 64
 
-// decode reads one JSON object into v. It refuses what encoding/json lets
-// through: repeated keys, invalid UTF-8, lone surrogates, deep nesting and
+// decode reads one JSON object into v. It refuses what encoding/json accepts: repeated keys, invalid UTF-8, lone surrogates, deep nesting and
 // trailing bytes, and with strict also unknown fields and fields in another
 // case. Errors are of kind Invalid and name the place.
 func decode(data []byte, v any, strict bool) error {
@@ -36,7 +34,7 @@ func decode(data []byte, v any, strict bool) error {
 		return invalid("body: %w", err)
 	}
 	if t := bytes.TrimLeft(data, " \t\r\n"); len(t) == 0 || t[0] != '{' {
-		return invalid("body: want a JSON object")
+		return invalid("body: expected a JSON object")
 	}
 	s := scan{data: data, strict: strict}
 	if err := s.value(reflect.TypeOf(v).Elem(), ""); err != nil {
@@ -48,7 +46,7 @@ func decode(data []byte, v any, strict bool) error {
 	return nil
 }
 
-// typeError words what encoding/json says of a value of a wrong type.
+// typeError rewords the error of encoding/json for a value of a wrong type.
 func typeError(err error) error {
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) {
@@ -56,12 +54,12 @@ func typeError(err error) error {
 		if place == "" {
 			place = "body"
 		}
-		return invalid("%s: got a JSON %s, want %s", place, wrong.Value, wantName(wrong.Type))
+		return invalid("%s: got a JSON %s, expected %s", place, wrong.Value, expectedName(wrong.Type))
 	}
 	return invalid("body: %w", err)
 }
 
-func wantName(t reflect.Type) string {
+func expectedName(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.String:
 		return "a string"
@@ -120,8 +118,8 @@ func (s *scan) space() {
 	}
 }
 
-// value checks the value at pos. t is nil where the type says nothing about
-// what is inside; path is its place, for messages.
+// value checks the value at pos. t is nil if the type says nothing about
+// its content; path is its place, for messages.
 func (s *scan) value(t reflect.Type, path string) error {
 	s.space()
 	t = structural(t)
@@ -153,7 +151,7 @@ func (s *scan) array(t reflect.Type, path string) error {
 		}
 		at := path
 		if c := s.data[s.pos]; c == '{' || c == '[' {
-			at += "[" + strconv.Itoa(i) + "]" // only what has an inside needs a place
+			at += "[" + strconv.Itoa(i) + "]" // a scalar is named by its array
 		}
 		if err := s.value(elem, at); err != nil {
 			return err
@@ -208,7 +206,7 @@ func (s *scan) object(t reflect.Type, path string) error {
 }
 
 // text reads the string at pos and refuses lone surrogates, which
-// encoding/json would replace in silence.
+// encoding/json would replace silently.
 func (s *scan) text(path string) (string, error) {
 	start := s.pos
 	escaped := false
@@ -233,8 +231,8 @@ func (s *scan) text(path string) (string, error) {
 	return out, nil
 }
 
-// loneSurrogate finds a \uD800-\uDFFF escape that is no half of a pair; -1
-// where there is none.
+// loneSurrogate finds a \uD800-\uDFFF escape that is not half of a pair; -1
+// if there is none.
 func loneSurrogate(raw []byte) int {
 	hex := func(i int) int {
 		if i+6 > len(raw) || raw[i] != '\\' || raw[i+1] != 'u' {
@@ -311,8 +309,8 @@ func fieldsOf(t reflect.Type) map[string]reflect.Type {
 	return m
 }
 
-// known finds a key among the fields: exactly, or as encoding/json would,
-// whatever its case.
+// known finds a key among the fields: exactly, or in any case as encoding/json
+// does.
 func known(fields map[string]reflect.Type, key string) (name string, t reflect.Type, ok bool) {
 	if t, ok := fields[key]; ok {
 		return key, t, true
@@ -335,11 +333,11 @@ func idempotencyKey(values []string, max int) (string, error) {
 	}
 	key := values[0]
 	if key == "" || len(key) > max {
-		return "", invalid("Idempotency-Key: it has %d bytes; want 1 to %d", len(key), max)
+		return "", invalid("Idempotency-Key: %d bytes, expected 1 to %d", len(key), max)
 	}
 	for i := range len(key) {
 		if c := key[i]; c < 0x20 || c > 0x7e {
-			return "", invalid("Idempotency-Key: %s is no printable ASCII", fmt.Sprintf("byte %d", i+1))
+			return "", invalid("Idempotency-Key: byte %d is not printable ASCII", i+1)
 		}
 	}
 	return key, nil

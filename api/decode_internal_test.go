@@ -24,9 +24,9 @@ func TestDecode_classes(t *testing.T) {
 		{"escapes", `{"source":"\u00e9\ud83d\ude00\n\"\\\/"}`, "", ""},
 		{"empty object", `{}`, "", ""},
 		{"null field", `{"git":null,"targets":null}`, "", ""},
-		{"not an object: array", `[]`, "want a JSON object", "want a JSON object"},
-		{"not an object: null", `null`, "want a JSON object", "want a JSON object"},
-		{"not an object: string", `"x"`, "want a JSON object", "want a JSON object"},
+		{"not an object: array", `[]`, "expected a JSON object", "expected a JSON object"},
+		{"not an object: null", `null`, "expected a JSON object", "expected a JSON object"},
+		{"not an object: string", `"x"`, "expected a JSON object", "expected a JSON object"},
 		{"white space only", "  ", "byte", "byte"},
 		{"truncated", `{"source":`, "byte 10", "byte 10"},
 		{"trailing", `{"source":"x"}{"source":"y"}`, "byte 15", "byte 15"},
@@ -46,9 +46,9 @@ func TestDecode_classes(t *testing.T) {
 		{"unknown field", `{"sauce":"x"}`, `"sauce": unknown field`, ""},
 		{"empty name", `{"":{}}`, `"": unknown field`, ""},
 		{"unknown field inside", `{"git":{"shaa":"x"}}`, `"git.shaa": unknown field`, ""},
-		{"wrong type: number", `{"source":1}`, "source: got a JSON number, want a string", "source: got"},
-		{"wrong type: object", `{"targets":{}}`, "targets: got a JSON object, want an array", "targets: got"},
-		{"wrong type inside", `{"git":{"dirty":"yes"}}`, "git.dirty: got a JSON string, want true or false", "git.dirty"},
+		{"wrong type: number", `{"source":1}`, "source: got a JSON number, expected a string", "source: got"},
+		{"wrong type: object", `{"targets":{}}`, "targets: got a JSON object, expected an array", "targets: got"},
+		{"wrong type inside", `{"git":{"dirty":"yes"}}`, "git.dirty: got a JSON string, expected true or false", "git.dirty"},
 		{"NaN", `{"source":NaN}`, "byte", "byte"},
 		{"Infinity", `{"source":-Infinity}`, "byte", "byte"},
 		{"64 deep", `{"source":"x","x":` + deep(63) + `}`, "unknown field", ""},
@@ -89,9 +89,9 @@ func TestDecode_numbers(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"deadlineSeconds":1.5}`:   "",
 		`{"deadlineSeconds":-0}`:    "",
-		`{"deadlineSeconds":1e999}`: "deadlineSeconds: got a JSON number 1e999, want a number in range",
+		`{"deadlineSeconds":1e999}`: "deadlineSeconds: got a JSON number 1e999, expected a number in range",
 		`{"deadlineSeconds":01}`:    "byte",
-		`{"deadlineSeconds":"1"}`:   "want a number",
+		`{"deadlineSeconds":"1"}`:   "expected a number",
 	} {
 		var v wire.DrainRequest
 		err := decode([]byte(body), &v, true)

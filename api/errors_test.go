@@ -44,9 +44,9 @@ func TestErrors_everyKind(t *testing.T) {
 		{context.DeadlineExceeded, 504, pipeline.Timeout, ""},
 	} {
 		t.Run(tc.kind.String()+"/"+tc.err.Error(), func(t *testing.T) {
-			n := newNode(t, &apitest.Backend{SubmitFunc: func(context.Context, api.Subject, string, wire.SubmitRequest) (wire.RunCreated, error) {
+			n := newNode(t, &apitest.Backend{Runs: apitest.Runs{SubmitFunc: func(context.Context, api.Subject, string, wire.SubmitRequest) (wire.RunCreated, error) {
 				return wire.RunCreated{}, tc.err
-			}})
+			}}})
 			p := problem(t, ask(t, n.public.URL, "POST /api/v1/runs", `{"source":"x"}`, asSubmit, isJSON), tc.status, tc.kind)
 			if tc.detail != "" && p.Detail != tc.detail {
 				t.Errorf("got detail %q, want %q", p.Detail, tc.detail)
@@ -78,9 +78,9 @@ func TestErrors_everyKind(t *testing.T) {
 }
 
 func TestErrors_retryAfter(t *testing.T) {
-	n := newNode(t, &apitest.Backend{RunsFunc: func(context.Context, api.RunQuery) (wire.RunList, error) {
+	n := newNode(t, &apitest.Backend{Runs: apitest.Runs{RunsFunc: func(context.Context, api.RunQuery) (wire.RunList, error) {
 		return wire.RunList{}, pipeline.ErrUnknownOutcome
-	}})
+	}}})
 	r := ask(t, n.public.URL, "GET /api/v1/runs", "", asRead)
 	if r.StatusCode != 503 || r.Header.Get("Retry-After") != "1" || r.Header.Get("X-Pipelined-Kind") != "unknown" {
 		t.Errorf("got %d %v", r.StatusCode, r.Header)
@@ -136,9 +136,9 @@ func TestErrors_unknownPathAndMethod(t *testing.T) {
 }
 
 func TestErrors_panic(t *testing.T) {
-	n := newNode(t, &apitest.Backend{RunsFunc: func(context.Context, api.RunQuery) (wire.RunList, error) {
+	n := newNode(t, &apitest.Backend{Runs: apitest.Runs{RunsFunc: func(context.Context, api.RunQuery) (wire.RunList, error) {
 		panic("boom")
-	}})
+	}}})
 	for range 2 { // the process lives
 		p := problem(t, ask(t, n.public.URL, "GET /api/v1/runs", "", asRead, "X-Request-Id: my-id"), 500, pipeline.Internal)
 		if p.RequestID != "my-id" || strings.Contains(p.Detail, "boom") {
@@ -151,7 +151,7 @@ func TestErrors_panic(t *testing.T) {
 func TestErrors_protocolBodies(t *testing.T) {
 	fail := pipeline.Errorf(pipeline.NotFound, "execution e1: there is none")
 	n := newNode(t, &apitest.Backend{
-		ExecuteFunc: func(_ context.Context, _ api.Subject, in wire.ExecuteRequest, async bool) (wire.ExecuteResponse, bool, error) {
+		Executions: apitest.Executions{ExecuteFunc: func(_ context.Context, _ api.Subject, in wire.ExecuteRequest, async bool) (wire.ExecuteResponse, bool, error) {
 			switch in.ExecutionID {
 			case "bad":
 				return wire.ExecuteResponse{}, false, pipeline.Errorf(pipeline.Conflict, "it runs already with another module")
@@ -160,10 +160,10 @@ func TestErrors_protocolBodies(t *testing.T) {
 			}
 			return wire.ExecuteResponse{ExecutionID: in.ExecutionID, Success: true}, !async, nil
 		},
-		CancelExecutionFunc: func(context.Context, api.Subject, wire.CancelExecution) error { return fail },
-		RegisterFunc: func(context.Context, api.Subject, wire.RegisterRequest) (wire.RegisterResponse, error) {
+			CancelExecutionFunc: func(context.Context, api.Subject, wire.CancelExecution) error { return fail }},
+		Workers: apitest.Workers{RegisterFunc: func(context.Context, api.Subject, wire.RegisterRequest) (wire.RegisterResponse, error) {
 			return wire.RegisterResponse{}, pipeline.Errorf(pipeline.Invalid, "endpoint: want a URL")
-		},
+		}},
 	})
 	for _, tc := range []struct {
 		what, body string
@@ -175,7 +175,7 @@ func TestErrors_protocolBodies(t *testing.T) {
 		{"POST /api/execution/execute", `{"executionId":"bad"}`, 409, `"errorMessage":"it runs already with another module","exceptionType":"conflict"`},
 		{"POST /api/execution/execute", `{"executionId":"bad`, 400, `"exceptionType":"invalid"`},
 		{"POST /api/execution/execute", `{"executionId":"a\u0000"}`, 400, `"success":false`},
-		{"POST /api/execution/execute", `{"moduleTypeName":"m"}`, 400, `"errorMessage":"executionId: want`},
+		{"POST /api/execution/execute", `{"moduleTypeName":"m"}`, 400, `"errorMessage":"executionId: expected`},
 		{"POST /api/execution/execute", `{"executionId":"r1/build[a,b]/2"}`, 200, `"executionId":"r1/build[a,b]/2"`},
 		{"POST /api/execution/cancel", `{"executionId":"e1"}`, 404, `{"success":false,"errorMessage":"execution e1: there is none"}`},
 		{"POST /api/workers/register", `{"workerNode":{"id":"w1"}}`, 400, `{"success":false,"errorMessage":"endpoint: want a URL"}`},

@@ -18,7 +18,9 @@ type Executions interface {
 	CancelExecution(ctx context.Context, by Subject, in wire.CancelExecution) error
 }
 
-func (s *Server) execute(c *call) error {
+type executionsHandler struct{ executions Executions }
+
+func (h *executionsHandler) execute(c *call) error {
 	in, err := document[wire.ExecuteRequest](c)
 	if err != nil {
 		return err
@@ -26,33 +28,35 @@ func (s *Server) execute(c *call) error {
 	if err := checkExecution(in.ExecutionID); err != nil {
 		return err
 	}
+
 	async := prefersAsync(c.r.Header.Values("Prefer"))
 	if async {
 		c.w.Header().Set("Preference-Applied", "respond-async")
 	}
-	out, done, err := s.cfg.Executions.Execute(c.r.Context(), c.by, in, async)
+	out, done, err := h.executions.Execute(c.r.Context(), c.by, in, async)
 	if err != nil {
 		return err
 	}
-	status := http.StatusOK
+
 	switch {
 	case !done:
-		// Nothing else is known of it yet.
-		s.writeJSON(c, http.StatusAccepted, "application/json", wire.ExecuteAccepted{ExecutionID: out.ExecutionID, WorkerID: out.WorkerID})
-		return nil
+		// Its outcome is not known yet.
+		c.json(http.StatusAccepted, wire.ExecuteAccepted{ExecutionID: out.ExecutionID, WorkerID: out.WorkerID})
 	case !out.Success:
-		status = http.StatusInternalServerError
+		c.json(http.StatusInternalServerError, out)
+	default:
+		c.json(http.StatusOK, out)
 	}
-	s.writeJSON(c, status, "application/json", out)
 	return nil
 }
 
 // checkExecution bounds an execution's id. It may be a caller's own or an
-// attempt's ("run/module/attempt"); what else it must be the backend knows.
+// attempt's ("run/module/attempt"); further rules are the node's.
 func checkExecution(id string) error {
 	if id == "" || len(id) > wire.MaxModuleName+128 {
-		return invalid("executionId: want 1 to %d bytes", wire.MaxModuleName+128)
+		return invalid("executionId: expected 1 to %d bytes", wire.MaxModuleName+128)
 	}
+
 	for _, c := range id {
 		if c < 0x20 || c == 0x7f {
 			return invalid("executionId: a control character is not allowed")
@@ -74,24 +78,25 @@ func prefersAsync(values []string) bool {
 	return false
 }
 
-// executeFailure is the protocol's body for an execution that came to nothing.
+// executeFailure is the protocol's body for an execution that was not started.
 // The header with the kind tells it from a module that failed.
-func executeFailure(s *Server, c *call, p wire.Problem) (int, any) {
-	in, _ := document[wire.ExecuteRequest](c) // what cannot be read has no id
+func executeFailure(c *call, p wire.Problem) (int, any) {
+	in, _ := document[wire.ExecuteRequest](c) // a body that cannot be read has no id
+
 	return p.Status, wire.ExecuteResponse{
 		ExecutionID:   in.ExecutionID,
-		WorkerID:      s.cfg.NodeName,
+		WorkerID:      c.node,
 		ErrorMessage:  p.Detail,
 		ExceptionType: p.Kind,
 		StackTrace:    "request " + c.id,
 	}
 }
 
-func plainFailure(_ *Server, _ *call, p wire.Problem) (int, any) {
+func plainFailure(_ *call, p wire.Problem) (int, any) {
 	return p.Status, wire.Success{ErrorMessage: p.Detail}
 }
 
-func (s *Server) cancelExecution(c *call) error {
+func (h *executionsHandler) cancel(c *call) error {
 	in, err := document[wire.CancelExecution](c)
 	if err != nil {
 		return err
@@ -99,8 +104,6 @@ func (s *Server) cancelExecution(c *call) error {
 	if err := checkExecution(in.ExecutionID); err != nil {
 		return err
 	}
-	if err := s.cfg.Executions.CancelExecution(c.r.Context(), c.by, in); err != nil {
-		return err
-	}
-	return s.ok(c, wire.Success{Success: true})
+
+	return c.done(h.executions.CancelExecution(c.r.Context(), c.by, in))
 }

@@ -21,10 +21,10 @@ import (
 func pair(tb testing.TB, follower, leader *apitest.Backend) (f, l *node) {
 	tb.Helper()
 	follower.Name, leader.Name = "follower", "leader"
-	follower.Follower.Store(true)
+	follower.Router.Follower.Store(true)
 	l = newNode(tb, leader)
-	if follower.LeaderFunc == nil {
-		follower.LeaderFunc = peerTo(tb, "follower", func() string { return l.peer.URL })
+	if follower.Router.LeaderFunc == nil {
+		follower.Router.LeaderFunc = peerTo(tb, "follower", func() string { return l.peer.URL })
 	}
 	return newNode(tb, follower), l
 }
@@ -33,15 +33,15 @@ func TestForward_toLeader(t *testing.T) {
 	var by api.Subject
 	var reason string
 	f, _ := pair(t, &apitest.Backend{}, &apitest.Backend{
-		CancelFunc: func(_ context.Context, s api.Subject, id pipeline.RunID, in wire.CancelRequest) (wire.RunSummary, error) {
+		Runs: apitest.Runs{CancelFunc: func(_ context.Context, s api.Subject, id pipeline.RunID, in wire.CancelRequest) (wire.RunSummary, error) {
 			by, reason = s, in.Reason
 			return wire.RunSummary{ID: id, State: pipeline.RunCancelling}, nil
 		},
-		RunsFunc: func(_ context.Context, q api.RunQuery) (wire.RunList, error) {
-			return wire.RunList{Cursor: q.Cursor}, nil
-		},
+			RunsFunc: func(_ context.Context, q api.RunQuery) (wire.RunList, error) {
+				return wire.RunList{Cursor: q.Cursor}, nil
+			}},
 	})
-	f.backend.Subjects["submit"] = api.Subject{Name: "Sämi \"x\", y", Role: api.RoleSubmit}
+	f.backend.Auth.Subjects["submit"] = api.Subject{Name: "Sämi \"x\", y", Role: api.RoleSubmit}
 	c := newClient(t, "submit", f.public.URL)
 	run, err := c.Runs().Cancel(t.Context(), "r1", "no longer needed")
 	if err != nil || run.State != pipeline.RunCancelling || reason != "no longer needed" {
@@ -73,13 +73,13 @@ func TestForward_noLoop(t *testing.T) {
 	var calls atomic.Int32
 	var other *node
 	b := &apitest.Backend{}
-	b.LeaderFunc = peerTo(t, "follower", func() string { calls.Add(1); return other.peer.URL })
+	b.Router.LeaderFunc = peerTo(t, "follower", func() string { calls.Add(1); return other.peer.URL })
 	second := &apitest.Backend{Name: "second"}
-	second.Follower.Store(true)
+	second.Router.Follower.Store(true)
 	var first *node
-	second.LeaderFunc = peerTo(t, "second", func() string { t.Error("it was passed on twice"); return first.peer.URL })
+	second.Router.LeaderFunc = peerTo(t, "second", func() string { t.Error("it was passed on twice"); return first.peer.URL })
 	other = newNode(t, second)
-	b.Follower.Store(true)
+	b.Router.Follower.Store(true)
 	first = newNode(t, b)
 
 	start := time.Now()
@@ -104,8 +104,8 @@ func TestForward_noLoop(t *testing.T) {
 func TestForward_waitsForALeader(t *testing.T) {
 	lookups := make(chan struct{}, 100)
 	b := listing()
-	b.Follower.Store(true)
-	b.LeaderFunc = func(context.Context) (http.RoundTripper, *url.URL, error) {
+	b.Router.Follower.Store(true)
+	b.Router.LeaderFunc = func(context.Context) (http.RoundTripper, *url.URL, error) {
 		lookups <- struct{}{}
 		return nil, nil, pipeline.ErrNoLeader
 	}
@@ -115,7 +115,7 @@ func TestForward_waitsForALeader(t *testing.T) {
 		defer close(done)
 		<-lookups
 		<-lookups
-		b.Follower.Store(false) // it was elected meanwhile
+		b.Router.Follower.Store(false) // it was elected meanwhile
 	}()
 	if r := ask(t, n.public.URL, "GET /api/v1/runs", "", asRead); r.StatusCode != 200 {
 		t.Errorf("got %d", r.StatusCode)
@@ -125,7 +125,7 @@ func TestForward_waitsForALeader(t *testing.T) {
 
 func TestForward_noLeader(t *testing.T) {
 	b := &apitest.Backend{}
-	b.Follower.Store(true)
+	b.Router.Follower.Store(true)
 	n := newNode(t, b)
 	r := ask(t, n.public.URL, "POST /api/v1/runs/r1/cancel", "", asSubmit)
 	problem(t, r, 503, pipeline.Unavailable)
@@ -145,22 +145,22 @@ func TestForward_noLeader(t *testing.T) {
 func TestForward_leaderDiesWithRequest(t *testing.T) {
 	g := newGate()
 	dying := &apitest.Backend{Name: "dying",
-		CancelFunc: func(ctx context.Context, _ api.Subject, id pipeline.RunID, _ wire.CancelRequest) (wire.RunSummary, error) {
+		Runs: apitest.Runs{CancelFunc: func(ctx context.Context, _ api.Subject, id pipeline.RunID, _ wire.CancelRequest) (wire.RunSummary, error) {
 			return wire.RunSummary{}, g.wait(ctx)
 		},
-		RunsFunc: func(ctx context.Context, _ api.RunQuery) (wire.RunList, error) {
-			return wire.RunList{}, g.wait(ctx)
-		},
+			RunsFunc: func(ctx context.Context, _ api.RunQuery) (wire.RunList, error) {
+				return wire.RunList{}, g.wait(ctx)
+			}},
 	}
-	next := &apitest.Backend{Name: "next", RunsFunc: func(context.Context, api.RunQuery) (wire.RunList, error) {
+	next := &apitest.Backend{Name: "next", Runs: apitest.Runs{RunsFunc: func(context.Context, api.RunQuery) (wire.RunList, error) {
 		return wire.RunList{Cursor: "from-next"}, nil
-	}}
+	}}}
 	d, nx := newNode(t, dying), newNode(t, next)
 	var leader atomic.Pointer[string]
 	leader.Store(&d.peer.URL)
 	b := &apitest.Backend{Name: "follower"}
-	b.Follower.Store(true)
-	b.LeaderFunc = peerTo(t, "follower", func() string { return *leader.Load() })
+	b.Router.Follower.Store(true)
+	b.Router.LeaderFunc = peerTo(t, "follower", func() string { return *leader.Load() })
 	f := newNode(t, b, func(c *api.Config) { c.LeaderWait = 5 * time.Second })
 
 	killed := make(chan struct{})
@@ -194,17 +194,17 @@ func TestForward_leaderDiesWithRequest(t *testing.T) {
 // followers notice that another one leads.
 func TestForward_leaderIsPaused(t *testing.T) {
 	g := newGate()
-	paused := newNode(t, &apitest.Backend{Name: "paused", RunsFunc: func(ctx context.Context, _ api.RunQuery) (wire.RunList, error) {
+	paused := newNode(t, &apitest.Backend{Name: "paused", Runs: apitest.Runs{RunsFunc: func(ctx context.Context, _ api.RunQuery) (wire.RunList, error) {
 		return wire.RunList{}, g.wait(ctx)
-	}})
-	next := newNode(t, &apitest.Backend{Name: "next", RunsFunc: func(context.Context, api.RunQuery) (wire.RunList, error) {
+	}}})
+	next := newNode(t, &apitest.Backend{Name: "next", Runs: apitest.Runs{RunsFunc: func(context.Context, api.RunQuery) (wire.RunList, error) {
 		return wire.RunList{Cursor: "from-next"}, nil
-	}})
+	}}})
 	var leader atomic.Pointer[string]
 	leader.Store(&paused.peer.URL)
 	b := &apitest.Backend{Name: "follower"}
-	b.Follower.Store(true)
-	b.LeaderFunc = peerTo(t, "follower", func() string { return *leader.Load() })
+	b.Router.Follower.Store(true)
+	b.Router.LeaderFunc = peerTo(t, "follower", func() string { return *leader.Load() })
 	f := newNode(t, b, func(c *api.Config) { c.LeaderWait = 5 * time.Second })
 	done := make(chan struct{})
 	go func() {
@@ -228,14 +228,14 @@ func TestForward_leaderIsAway(t *testing.T) {
 	gone := "http://" + l.Addr().String()
 	l.Close()
 	done := make(chan string, 1)
-	next := newNode(t, &apitest.Backend{Name: "next", CancelFunc: func(_ context.Context, by api.Subject, id pipeline.RunID, _ wire.CancelRequest) (wire.RunSummary, error) {
+	next := newNode(t, &apitest.Backend{Name: "next", Runs: apitest.Runs{CancelFunc: func(_ context.Context, by api.Subject, id pipeline.RunID, _ wire.CancelRequest) (wire.RunSummary, error) {
 		done <- by.Name
 		return wire.RunSummary{ID: id}, nil
-	}})
+	}}})
 	var lookups atomic.Int32
 	b := &apitest.Backend{Name: "follower"}
-	b.Follower.Store(true)
-	b.LeaderFunc = peerTo(t, "follower", func() string {
+	b.Router.Follower.Store(true)
+	b.Router.LeaderFunc = peerTo(t, "follower", func() string {
 		if lookups.Add(1) < 3 {
 			return gone
 		}
@@ -245,7 +245,7 @@ func TestForward_leaderIsAway(t *testing.T) {
 	if r := ask(t, f.public.URL, "POST /api/v1/runs/r1/cancel", `{}`, asSubmit, isJSON); r.StatusCode != 200 || <-done != "sam" {
 		t.Errorf("got %d", r.StatusCode)
 	}
-	b.LeaderFunc = peerTo(t, "follower", func() string { return gone })
+	b.Router.LeaderFunc = peerTo(t, "follower", func() string { return gone })
 	f2 := newNode(t, b)
 	problem(t, ask(t, f2.public.URL, "POST /api/v1/runs/r1/cancel", `{}`, asSubmit, isJSON), 503, pipeline.Unavailable)
 }
@@ -253,18 +253,18 @@ func TestForward_leaderIsAway(t *testing.T) {
 func TestForward_stale(t *testing.T) {
 	var cutOff atomic.Bool
 	follower := &apitest.Backend{
-		RunFunc: func(_ context.Context, id pipeline.RunID, _ uint64, _ time.Duration, _ uint64) (wire.Run, error) {
+		Runs: apitest.Runs{RunFunc: func(_ context.Context, id pipeline.RunID, _ uint64, _ time.Duration, _ uint64) (wire.Run, error) {
 			return wire.Run{RunSummary: wire.RunSummary{ID: id, Reason: "old news"}}, nil
-		},
-		HealthFunc: func(context.Context) wire.Health {
+		}},
+		Cluster: apitest.Cluster{HealthFunc: func(context.Context) wire.Health {
 			return wire.Health{AppliedIndex: 40, CommitIndex: 42, Quorum: !cutOff.Load()}
-		},
+		}},
 	}
 	f, l := pair(t, follower, &apitest.Backend{
-		RunFunc: func(_ context.Context, id pipeline.RunID, _ uint64, _ time.Duration, _ uint64) (wire.Run, error) {
+		Runs: apitest.Runs{RunFunc: func(_ context.Context, id pipeline.RunID, _ uint64, _ time.Duration, _ uint64) (wire.Run, error) {
 			return wire.Run{RunSummary: wire.RunSummary{ID: id, Reason: "news"}, Index: 50}, nil
-		},
-		TokensFunc: func(context.Context) (wire.TokenList, error) { return wire.TokenList{}, nil },
+		}},
+		Tokens: apitest.Tokens{TokensFunc: func(context.Context) (wire.TokenList, error) { return wire.TokenList{}, nil }},
 	})
 	r := ask(t, f.public.URL, "GET /api/v1/runs/r1", "", asRead)
 	if !strings.Contains(text(t, r), `"news"`) || r.Header.Get("X-Pipelined-Stale") != "" || r.Header.Get("X-Pipelined-Index") != "50" {
@@ -296,8 +296,8 @@ func TestForward_stale(t *testing.T) {
 	}
 
 	// A node without state asks one that has it.
-	follower.Stateless.Store(true)
-	follower.StatefulFunc = follower.LeaderFunc
+	follower.Router.Stateless.Store(true)
+	follower.Router.StatefulFunc = follower.Router.LeaderFunc
 	r = ask(t, f.public.URL, "GET /api/v1/runs/r1?stale=1", "", asRead)
 	if !strings.Contains(text(t, r), `"news"`) {
 		t.Errorf("without state: %d", r.StatusCode)
@@ -310,15 +310,15 @@ func TestForward_behind(t *testing.T) {
 	none := func(context.Context, pipeline.RunID, string, string) (api.Blob, wire.Artifact, error) {
 		return nil, wire.Artifact{}, pipeline.Errorf(pipeline.NotFound, "run r1: there is none")
 	}
-	f, l := pair(t, &apitest.Backend{OpenArtifactFunc: none}, &apitest.Backend{
-		OpenArtifactFunc: func(context.Context, pipeline.RunID, string, string) (api.Blob, wire.Artifact, error) {
+	f, l := pair(t, &apitest.Backend{Artifacts: apitest.Artifacts{OpenArtifactFunc: none}}, &apitest.Backend{
+		Artifacts: apitest.Artifacts{OpenArtifactFunc: func(context.Context, pipeline.RunID, string, string) (api.Blob, wire.Artifact, error) {
 			return apitest.Bytes([]byte("new")), wire.Artifact{}, nil
-		}})
+		}}})
 	if r := ask(t, f.public.URL, "GET /api/v1/runs/r1/artifacts/m/f", "", asRead); text(t, r) != "new" {
 		t.Errorf("got %d", r.StatusCode)
 	}
 	problem(t, ask(t, f.public.URL, "GET /api/v1/runs/r1/artifacts/m/f?stale=1", "", asRead), 404, pipeline.NotFound)
-	l.backend.OpenArtifactFunc = none
+	l.backend.Artifacts.OpenArtifactFunc = none
 	problem(t, ask(t, f.public.URL, "GET /api/v1/runs/r1/artifacts/m/f", "", asRead), 404, pipeline.NotFound)
 }
 
@@ -330,10 +330,10 @@ func TestForward_toNamedNode(t *testing.T) {
 			return nil
 		}
 	}
-	f, l := pair(t, &apitest.Backend{}, &apitest.Backend{LeaveFunc: leaving("leader")})
-	f.backend.LeaveFunc = leaving("follower")
+	f, l := pair(t, &apitest.Backend{}, &apitest.Backend{Cluster: apitest.Cluster{LeaveFunc: leaving("leader")}})
+	f.backend.Cluster.LeaveFunc = leaving("follower")
 	to := peerTo(t, "follower", func() string { return l.peer.URL })
-	f.backend.NodeFunc = func(ctx context.Context, name string) (http.RoundTripper, *url.URL, error) {
+	f.backend.Router.NodeFunc = func(ctx context.Context, name string) (http.RoundTripper, *url.URL, error) {
 		if name != "leader" && name != "mistaken" {
 			return nil, nil, pipeline.Errorf(pipeline.NotFound, "node %s: there is none", name)
 		}
@@ -354,7 +354,7 @@ func TestForward_toNamedNode(t *testing.T) {
 
 func TestPeer_identity(t *testing.T) {
 	b := listing()
-	b.TokensFunc = func(context.Context) (wire.TokenList, error) { return wire.TokenList{}, nil }
+	b.Tokens.TokensFunc = func(context.Context) (wire.TokenList, error) { return wire.TokenList{}, nil }
 	n := newNode(t, b, func(c *api.Config) {
 		c.PeerHandlers = map[string]http.Handler{"POST /peer/x": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) })}
 	})

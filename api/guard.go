@@ -17,12 +17,31 @@ const maxURI = 8 << 10
 // pathHealth never needs a token or a known host name.
 const pathHealth = "/api/health"
 
-// secretParams are names under which people put tokens into a query, where
-// every log and history on the way would keep them.
+// secretParams are names under which users put tokens into a query, where every
+// log and history on the way would store them.
 var secretParams = [...]string{"token", "access_token", "auth", "authorization", "bearer", "api_key", "apikey"}
 
-// admit refuses what no route should ever see.
-func (s *Server) admit(c *call) error {
+// guard decides which requests reach a route, and on whose behalf. It holds no
+// state and is safe for concurrent use.
+type guard struct {
+	auth         Authenticator
+	allowedHosts func(host string) bool
+	peerIdentity func(*http.Request) (id, name string, ok bool)
+	csrf         *http.CrossOriginProtection
+}
+
+func newGuard(cfg Config) *guard {
+	return &guard{
+		auth:         cfg.Auth,
+		allowedHosts: cfg.AllowedHosts,
+		peerIdentity: cfg.PeerIdentity,
+		csrf:         http.NewCrossOriginProtection(),
+	}
+}
+
+// admit refuses what no route should ever see. On the public port it removes
+// the headers by which nodes speak on behalf of callers.
+func (g *guard) admit(c *call) error {
 	r := c.r
 	if c.peer {
 		c.forwarded = r.Header.Get(wire.HeaderForwardedBy) != ""
@@ -30,17 +49,19 @@ func (s *Server) admit(c *call) error {
 		for _, name := range [...]string{wire.HeaderForwardedBy, wire.HeaderSubject, wire.HeaderRole, wire.HeaderWorker} {
 			r.Header.Del(name)
 		}
-		if err := s.checkOrigin(r); err != nil {
+		if err := g.checkOrigin(r); err != nil {
 			return err
 		}
 	}
+
 	if r.Method == http.MethodConnect || r.Method == http.MethodTrace {
 		c.w.Header().Set("Allow", "GET, HEAD, POST, PUT, DELETE")
-		return withStatus(http.StatusMethodNotAllowed, pipeline.Invalid, "method %s: this server has no use for it", r.Method)
+		return withStatus(http.StatusMethodNotAllowed, pipeline.Invalid, "method %s: not supported", r.Method)
 	}
 	if r.URL.Scheme != "" || r.URL.Host != "" {
-		return invalid("request target %.80q: want a path; this is no proxy", r.RequestURI)
+		return invalid("request target %.80q: expected a path; this is not a proxy", r.RequestURI)
 	}
+
 	if err := checkPath(r.URL); err != nil {
 		return err
 	}
@@ -59,10 +80,11 @@ func checkQuery(raw string) error {
 	if err != nil {
 		return invalid("query: %w", err)
 	}
+
 	for name := range q {
 		for _, secret := range secretParams {
 			if strings.EqualFold(name, secret) {
-				return invalid("query: a token does not belong into the address; send it in the header Authorization, and replace the one that was just shown")
+				return invalid("query: a token must not be part of the address; send it in the header Authorization, and replace the token that was just exposed")
 			}
 		}
 	}
@@ -75,8 +97,9 @@ func checkPath(u *url.URL) error {
 	if len(u.Path)+len(u.RawQuery) > maxURI || len(u.RawPath) > maxURI {
 		return withStatus(http.StatusRequestURITooLong, pipeline.TooLarge, "path and query: longer than %d bytes", maxURI)
 	}
+
 	if !strings.HasPrefix(u.Path, "/") {
-		return invalid("path %.80q: want it to begin with /", u.Path)
+		return invalid("path %.80q: expected a path that begins with /", u.Path)
 	}
 	if strings.Contains(strings.ToLower(u.EscapedPath()), "%2f") {
 		return invalid("path %.80q: an encoded slash is not allowed", u.EscapedPath())
@@ -86,6 +109,7 @@ func checkPath(u *url.URL) error {
 			return invalid("path %.80q: a control character is not allowed", u.Path)
 		}
 	}
+
 	rest := u.Path[1:]
 	for rest != "" {
 		segment, tail, more := strings.Cut(rest, "/")
@@ -101,18 +125,20 @@ func checkPath(u *url.URL) error {
 	return nil
 }
 
-// checkOrigin keeps web pages out: those that were given this node's address by
-// their own DNS (the Host is theirs), and those that send from another origin.
-func (s *Server) checkOrigin(r *http.Request) error {
+// checkOrigin refuses web pages: those whose own DNS name was pointed at this
+// node's address (the Host is theirs), and those of another origin.
+func (g *guard) checkOrigin(r *http.Request) error {
 	if r.URL.Path == pathHealth && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 		return nil
 	}
-	if !s.knownHost(r.Host) {
-		return pipeline.Errorf(pipeline.Forbidden, "host %.80q: it is not a name of this node; use its address, or name it with -http-host", r.Host)
+	if !g.knownHost(r.Host) {
+		return pipeline.Errorf(pipeline.Forbidden, "host %.80q: not a name of this node; use its address, or add the name with -http-host", r.Host)
 	}
-	if err := s.csrf.Check(r); err != nil {
+
+	if err := g.csrf.Check(r); err != nil {
 		return pipeline.Errorf(pipeline.Forbidden, "origin %.80q: requests from other sites are refused", r.Header.Get("Origin"))
 	}
+
 	origins := r.Header.Values("Origin")
 	if len(origins) == 0 {
 		return nil
@@ -125,11 +151,12 @@ func (s *Server) checkOrigin(r *http.Request) error {
 
 // knownHost reports whether a Host header names this node. A rebound name is
 // never an IP literal, so those are let through.
-func (s *Server) knownHost(hostport string) bool {
+func (g *guard) knownHost(hostport string) bool {
 	host := hostport
 	if h, _, err := net.SplitHostPort(hostport); err == nil {
 		host = h
 	}
+
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	if inner, ok := strings.CutPrefix(host, "["); ok {
 		host = strings.TrimSuffix(inner, "]")
@@ -137,8 +164,9 @@ func (s *Server) knownHost(hostport string) bool {
 	if host == "" {
 		return false
 	}
+
 	if _, err := netip.ParseAddr(host); err == nil {
 		return true
 	}
-	return host == "localhost" || s.cfg.AllowedHosts(host)
+	return host == "localhost" || g.allowedHosts(host)
 }

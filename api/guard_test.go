@@ -20,10 +20,10 @@ import (
 // listing is a backend whose GET /api/v1/runs and POST /api/v1/runs work.
 func listing() *apitest.Backend {
 	return &apitest.Backend{
-		RunsFunc: func(context.Context, api.RunQuery) (wire.RunList, error) { return wire.RunList{}, nil },
-		SubmitFunc: func(context.Context, api.Subject, string, wire.SubmitRequest) (wire.RunCreated, error) {
-			return wire.RunCreated{ID: "r1"}, nil
-		},
+		Runs: apitest.Runs{RunsFunc: func(context.Context, api.RunQuery) (wire.RunList, error) { return wire.RunList{}, nil },
+			SubmitFunc: func(context.Context, api.Subject, string, wire.SubmitRequest) (wire.RunCreated, error) {
+				return wire.RunCreated{ID: "r1"}, nil
+			}},
 	}
 }
 
@@ -231,7 +231,7 @@ func TestGuard_slowBody(t *testing.T) {
 func TestGuard_peerHeadersAreStripped(t *testing.T) {
 	var by api.Subject
 	b := listing()
-	b.SubmitFunc = func(_ context.Context, s api.Subject, _ string, _ wire.SubmitRequest) (wire.RunCreated, error) {
+	b.Runs.SubmitFunc = func(_ context.Context, s api.Subject, _ string, _ wire.SubmitRequest) (wire.RunCreated, error) {
 		by = s
 		return wire.RunCreated{ID: "r1"}, nil
 	}
@@ -260,7 +260,7 @@ func TestGuard_requestID(t *testing.T) {
 func TestGuard_idempotencyKey(t *testing.T) {
 	var got string
 	b := listing()
-	b.SubmitFunc = func(_ context.Context, _ api.Subject, key string, _ wire.SubmitRequest) (wire.RunCreated, error) {
+	b.Runs.SubmitFunc = func(_ context.Context, _ api.Subject, key string, _ wire.SubmitRequest) (wire.RunCreated, error) {
 		got = key
 		return wire.RunCreated{ID: "r1", Repeated: key == "again"}, nil
 	}

@@ -55,8 +55,8 @@ func serve(tb testing.TB, h http.Handler) *httptest.Server {
 // certificate.
 func newNode(tb testing.TB, b *apitest.Backend, change ...func(*api.Config)) *node {
 	tb.Helper()
-	if b.Subjects == nil {
-		b.Subjects = subjects()
+	if b.Auth.Subjects == nil {
+		b.Auth.Subjects = subjects()
 	}
 	cfg := api.Config{
 		LeaderWait:   300 * time.Millisecond,

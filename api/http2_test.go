@@ -26,7 +26,7 @@ func TestHTTP2(t *testing.T) {
 	have := map[pipeline.Digest][]byte{}
 	b := &apitest.Backend{Name: "leader"}
 	blobStore(b, have)
-	b.RunFunc = func(ctx context.Context, id pipeline.RunID, _ uint64, wait time.Duration, _ uint64) (wire.Run, error) {
+	b.Runs.RunFunc = func(ctx context.Context, id pipeline.RunID, _ uint64, wait time.Duration, _ uint64) (wire.Run, error) {
 		select { // longer than WriteTimeout
 		case <-time.After(wait):
 			return wire.Run{Index: 7}, nil
@@ -34,7 +34,7 @@ func TestHTTP2(t *testing.T) {
 			return wire.Run{}, ctx.Err()
 		}
 	}
-	b.FollowFunc = func(ctx context.Context, _ pipeline.RunID, _ wire.FollowRequest, send func(wire.LogEvent) error) error {
+	b.Logs.FollowFunc = func(ctx context.Context, _ pipeline.RunID, _ wire.FollowRequest, send func(wire.LogEvent) error) error {
 		for i := range int64(3) {
 			select {
 			case <-time.After(150 * time.Millisecond):
@@ -66,9 +66,9 @@ func TestHTTP2(t *testing.T) {
 		u, err := url.Parse(srv.URL)
 		return asPeer{"follower", tr}, u, err
 	}
-	fb := &apitest.Backend{Name: "follower", LeaderFunc: to, StatefulFunc: to}
-	fb.Follower.Store(true)
-	fb.Stateless.Store(true)
+	fb := &apitest.Backend{Name: "follower", Router: apitest.Router{LeaderFunc: to, StatefulFunc: to}}
+	fb.Router.Follower.Store(true)
+	fb.Router.Stateless.Store(true)
 	// The stream outlives the grace of its request's body.
 	follower := newNode(t, fb, short, func(c *api.Config) { c.BodyGrace = 300 * time.Millisecond })
 
@@ -78,7 +78,7 @@ func TestHTTP2(t *testing.T) {
 	}
 	n := 0
 	c := newClient(t, "submit", follower.public.URL)
-	fb.MembersFunc = func(context.Context) (wire.MemberList, error) { return wire.MemberList{}, nil }
+	fb.Cluster.MembersFunc = func(context.Context) (wire.MemberList, error) { return wire.MemberList{}, nil }
 	if err := c.Runs().Follow(t.Context(), "r1", client.FollowOptions{}, func(wire.LogEvent) error { n++; return nil }); err != nil || n != 4 {
 		t.Errorf("stream: %d events, %v", n, err)
 	}

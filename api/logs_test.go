@@ -23,7 +23,7 @@ const output = "line one\nline two\n\xff\xfe no text\n"
 
 // oneLog is a backend with one attempt's output.
 func oneLog(final bool) *apitest.Backend {
-	return &apitest.Backend{LogFunc: func(_ context.Context, id pipeline.RunID, module string, attempt int, offset int64) (io.ReadCloser, api.LogInfo, error) {
+	return &apitest.Backend{Logs: apitest.Logs{LogFunc: func(_ context.Context, id pipeline.RunID, module string, attempt int, offset int64) (io.ReadCloser, api.LogInfo, error) {
 		if id != "r1" || module != "build[linux,amd64]" || attempt > 2 {
 			return nil, api.LogInfo{}, pipeline.Errorf(pipeline.NotFound, "log: there is none")
 		}
@@ -33,7 +33,7 @@ func oneLog(final bool) *apitest.Backend {
 		}
 		// More came meanwhile than the size says: it belongs to the next answer.
 		return io.NopCloser(strings.NewReader((output + "more")[min(offset, int64(len(output))):])), info, nil
-	}}
+	}}}
 }
 
 func TestLog(t *testing.T) {
@@ -122,7 +122,7 @@ func readEvents(tb testing.TB, r io.Reader, until string) (events []string, comm
 
 func TestFollow_events(t *testing.T) {
 	var asked wire.FollowRequest
-	n := newNode(t, &apitest.Backend{FollowFunc: func(_ context.Context, id pipeline.RunID, in wire.FollowRequest, send func(wire.LogEvent) error) error {
+	n := newNode(t, &apitest.Backend{Logs: apitest.Logs{FollowFunc: func(_ context.Context, id pipeline.RunID, in wire.FollowRequest, send func(wire.LogEvent) error) error {
 		asked = in
 		for _, e := range []wire.LogEvent{
 			{Module: "b[x,y]", Attempt: 1, Offset: 10, Text: "hé\nb"},
@@ -135,7 +135,7 @@ func TestFollow_events(t *testing.T) {
 			}
 		}
 		return nil
-	}})
+	}}})
 	want := []string{
 		`b[x,y]/1/15|log|{"module":"b[x,y]","attempt":1,"offset":10,"text":"hé\nb"}`,
 		`b[x,y]/1/16|log|{"module":"b[x,y]","attempt":1,"offset":15,"text":"` + "\uFFFD" + `","raw":"/w=="}`,
@@ -186,14 +186,14 @@ func TestFollow_events(t *testing.T) {
 
 func TestFollow_failures(t *testing.T) {
 	sendFirst := false
-	n := newNode(t, &apitest.Backend{FollowFunc: func(_ context.Context, _ pipeline.RunID, _ wire.FollowRequest, send func(wire.LogEvent) error) error {
+	n := newNode(t, &apitest.Backend{Logs: apitest.Logs{FollowFunc: func(_ context.Context, _ pipeline.RunID, _ wire.FollowRequest, send func(wire.LogEvent) error) error {
 		if sendFirst {
 			if err := send(wire.LogEvent{Module: "m", Attempt: 1, Text: "x"}); err != nil {
 				return err
 			}
 		}
 		return pipeline.Errorf(pipeline.NotFound, "run r1: there is none")
-	}})
+	}}})
 	problem(t, ask(t, n.public.URL, "GET /api/v1/runs/r1/logs", "", asRead), 404, pipeline.NotFound)
 	sendFirst = true
 	events, _ := readEvents(t, ask(t, n.public.URL, "GET /api/v1/runs/r1/logs", "", asRead).Body, "")
@@ -207,15 +207,15 @@ func TestFollow_failures(t *testing.T) {
 func TestShutdown(t *testing.T) {
 	b := listing()
 	waits := newGate()
-	b.FollowFunc = func(ctx context.Context, _ pipeline.RunID, _ wire.FollowRequest, _ func(wire.LogEvent) error) error {
+	b.Logs.FollowFunc = func(ctx context.Context, _ pipeline.RunID, _ wire.FollowRequest, _ func(wire.LogEvent) error) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	b.RunFunc = func(ctx context.Context, _ pipeline.RunID, _ uint64, _ time.Duration, _ uint64) (wire.Run, error) {
+	b.Runs.RunFunc = func(ctx context.Context, _ pipeline.RunID, _ uint64, _ time.Duration, _ uint64) (wire.Run, error) {
 		return wire.Run{}, waits.wait(ctx)
 	}
 	short := newGate()
-	b.WorkersFunc = func(ctx context.Context) (wire.WorkerList, error) { return wire.WorkerList{}, short.wait(ctx) }
+	b.Workers.WorkersFunc = func(ctx context.Context) (wire.WorkerList, error) { return wire.WorkerList{}, short.wait(ctx) }
 	n := newNode(t, b, func(c *api.Config) { c.KeepAlive = 20 * time.Millisecond })
 
 	stream := ask(t, n.public.URL, "GET /api/v1/runs/r1/logs?follow=1", "", asRead)
@@ -267,7 +267,7 @@ func TestShutdown(t *testing.T) {
 func TestFollow_forwarded(t *testing.T) {
 	gone := make(chan struct{})
 	next := make(chan string)
-	leader := &apitest.Backend{FollowFunc: func(ctx context.Context, _ pipeline.RunID, _ wire.FollowRequest, send func(wire.LogEvent) error) error {
+	leader := &apitest.Backend{Logs: apitest.Logs{FollowFunc: func(ctx context.Context, _ pipeline.RunID, _ wire.FollowRequest, send func(wire.LogEvent) error) error {
 		defer close(gone)
 		for offset := int64(0); ; {
 			select {
@@ -280,10 +280,10 @@ func TestFollow_forwarded(t *testing.T) {
 				return ctx.Err()
 			}
 		}
-	}}
+	}}}
 	f, _ := pair(t, &apitest.Backend{}, leader)
-	f.backend.Stateless.Store(true)
-	f.backend.StatefulFunc = f.backend.LeaderFunc
+	f.backend.Router.Stateless.Store(true)
+	f.backend.Router.StatefulFunc = f.backend.Router.LeaderFunc
 	r := ask(t, f.public.URL, "POST /api/v1/runs/r1/logs", `{"follow":true}`, asRead, isJSON)
 	for _, s := range []string{"a", "b", "c"} {
 		next <- s // sent only once the one before was read
@@ -303,10 +303,10 @@ func TestFollow_forwarded(t *testing.T) {
 func TestRun_blocking(t *testing.T) {
 	var index, since uint64
 	var wait time.Duration
-	n := newNode(t, &apitest.Backend{RunFunc: func(_ context.Context, id pipeline.RunID, i uint64, w time.Duration, s uint64) (wire.Run, error) {
+	n := newNode(t, &apitest.Backend{Runs: apitest.Runs{RunFunc: func(_ context.Context, id pipeline.RunID, i uint64, w time.Duration, s uint64) (wire.Run, error) {
 		index, wait, since = i, w, s
 		return wire.Run{Index: 9}, nil
-	}})
+	}}})
 	for query, want := range map[string]time.Duration{"": 0, "?index=7": 30 * time.Second, "?index=7&wait=1h": 5 * time.Minute, "?index=7&wait=0s": 0, "?index=7&wait=1500ms": 1500 * time.Millisecond} {
 		r := ask(t, n.public.URL, "GET /api/v1/runs/r1"+query, "", asRead)
 		if r.StatusCode != http.StatusOK || wait != want || query != "" && index != 7 || r.Header.Get("X-Pipelined-Index") != "9" {
@@ -324,7 +324,7 @@ func TestRun_blocking(t *testing.T) {
 
 func TestHealth(t *testing.T) {
 	h := wire.Health{Status: "healthy", Role: "voter", Leader: "n2", Quorum: true}
-	n := newNode(t, &apitest.Backend{HealthFunc: func(context.Context) wire.Health { return h }})
+	n := newNode(t, &apitest.Backend{Cluster: apitest.Cluster{HealthFunc: func(context.Context) wire.Health { return h }}})
 	status := func(query string) int { return ask(t, n.public.URL, "GET /api/health"+query, "").StatusCode }
 	if a, b, c := status(""), status("?ready=1"), status("?leader=1"); a != 200 || b != 200 || c != 503 {
 		t.Errorf("voter: %d %d %d", a, b, c)
@@ -349,7 +349,7 @@ func TestHealth(t *testing.T) {
 func TestLog_part(t *testing.T) {
 	var asked wire.FollowRequest
 	b := oneLog(true)
-	b.FollowFunc = func(_ context.Context, _ pipeline.RunID, in wire.FollowRequest, send func(wire.LogEvent) error) error {
+	b.Logs.FollowFunc = func(_ context.Context, _ pipeline.RunID, in wire.FollowRequest, send func(wire.LogEvent) error) error {
 		asked = in
 		at := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
 		for _, e := range []wire.LogEvent{

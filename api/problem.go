@@ -30,8 +30,18 @@ func invalid(format string, args ...any) error {
 	return pipeline.Errorf(pipeline.Invalid, format, args...)
 }
 
-// kindOf gives an error's kind; errors of the standard library that say what
-// happened to the connection have one too.
+// mismatch makes an Invalid error of a store a 422: the request was well formed,
+// its bytes do not match their digest.
+func mismatch(err error) error {
+	if err != nil && kindOf(err) == pipeline.Invalid {
+		return &statusError{http.StatusUnprocessableEntity, err}
+	}
+
+	return err
+}
+
+// kindOf gives an error's kind; errors of the standard library about the
+// connection have one too.
 func kindOf(err error) pipeline.Kind {
 	var e *pipeline.Error
 	var tooLarge *http.MaxBytesError
@@ -45,58 +55,70 @@ func kindOf(err error) pipeline.Kind {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return pipeline.Timeout
 	}
+
 	return pipeline.Internal
 }
 
-// problemOf turns an error into the document that is sent for it. What an
-// internal error says stays in the log.
+// problemOf turns an error into the document that is sent for it. The text of
+// an internal error stays in the log.
 func problemOf(err error, requestID, node string) wire.Problem {
 	kind := kindOf(err)
-	status := wire.StatusOf(kind)
-	p := wire.Problem{Kind: kind.String(), Type: "urn:pipelined:problem:" + kind.String(), RequestID: requestID}
+	p := wire.Problem{
+		Kind:      kind.String(),
+		Type:      "urn:pipelined:problem:" + kind.String(),
+		Status:    wire.StatusOf(kind),
+		Detail:    messageOf(err, kind, requestID, node),
+		RequestID: requestID,
+	}
+
 	var source *wire.SourceError
 	var own *statusError
-	var full *NoRoomError
+	var full *NoSpaceError
 	switch {
 	case errors.As(err, &source):
-		status, p.Diagnostics = http.StatusUnprocessableEntity, source.Diagnostics
+		p.Status, p.Diagnostics = http.StatusUnprocessableEntity, source.Diagnostics
 	case errors.As(err, &own):
-		status = own.status
+		p.Status = own.status
 	case errors.As(err, &full):
-		status = http.StatusInsufficientStorage
+		p.Status = http.StatusInsufficientStorage
 	}
-	p.Status, p.Title, p.Detail = status, http.StatusText(status), messageOf(err, kind, requestID, node)
-	if p.Title == "" {
+
+	if p.Title = http.StatusText(p.Status); p.Title == "" {
 		p.Title = "Client Closed Request"
 	}
 	return p
 }
 
-// messageOf is what a caller is told of an error.
+// messageOf is the text that a caller gets of an error.
 func messageOf(err error, kind pipeline.Kind, requestID, node string) string {
 	if kind == pipeline.Internal {
 		return "internal error: the log of node " + node + " has the details under request " + requestID
 	}
+
 	return err.Error()
 }
 
-// fail answers with an error. Where bytes of another answer went out already
-// it breaks the connection instead, so that the caller sees that it was cut.
-func (s *Server) fail(c *call, err error) {
-	p := problemOf(err, c.id, s.cfg.NodeName)
+// fail answers with an error. If bytes of another answer went out already it
+// breaks the connection instead, so that the caller sees that it was cut.
+func (c *call) fail(err error) {
+	p := problemOf(err, c.id, c.node)
 	switch {
 	case p.Status == http.StatusInternalServerError:
-		s.log.Error("request failed", "request", c.id, "method", c.r.Method, "path", c.r.URL.Path, "error", err)
-	case s.log.IsDebug():
-		s.log.Debug("request refused", "request", c.id, "method", c.r.Method, "path", c.r.URL.Path, "status", p.Status, "error", err)
+		c.log.Error("request failed", "request", c.id, "method", c.r.Method, "path", c.r.URL.Path, "error", err)
+	case c.log.IsDebug():
+		c.log.Debug("request refused", "request", c.id, "method", c.r.Method, "path", c.r.URL.Path,
+			"status", p.Status, "error", err)
 	}
+
 	if c.w.status != 0 {
 		panic(http.ErrAbortHandler)
 	}
 	if c.authenticated {
 		discard(c.r)
 	}
+
 	h := c.w.Header()
+	// The handler may have set these for the answer that it then did not give.
 	for _, name := range [...]string{"Etag", "Content-Length", "Content-Encoding", "Content-Disposition", "Accept-Ranges", "Last-Modified"} {
 		h.Del(name)
 	}
@@ -108,11 +130,12 @@ func (s *Server) fail(c *call, err error) {
 	if errors.Is(err, pipeline.ErrNotLeader) || errors.Is(err, pipeline.ErrNoLeader) {
 		h.Set(wire.HeaderNotExecuted, "1")
 	}
+
 	if c.route != nil && c.route.failure != nil && c.authenticated {
-		if status, body := c.route.failure(s, c, p); body != nil {
-			s.writeJSON(c, status, "application/json", body)
+		if status, body := c.route.failure(c, p); body != nil {
+			c.json(status, body)
 			return
 		}
 	}
-	s.writeJSON(c, p.Status, "application/problem+json", p)
+	c.writeJSON(p.Status, "application/problem+json", p)
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// compressFrom is the size of a document, in bytes, from which on it is
-// compressed for a caller that can read it.
+// compressFrom is the size of a document, in bytes, from which it is compressed
+// for a caller that accepts that.
 const compressFrom = 1 << 10
 
 // response watches what is written and moves the write deadline along: a
@@ -33,8 +33,8 @@ type response struct {
 // Unwrap lets http.ResponseController reach the connection.
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// extend moves the deadline where a good part of it has passed. A writer that
-// knows no deadlines (a recorder in a test) needs none.
+// extend moves the deadline if a good part of it has passed. A writer without
+// deadlines (a recorder in a test) needs none.
 func (w *response) extend() {
 	if now := time.Now(); w.deadline.Sub(now) < w.timeout-w.timeout/8 {
 		w.deadline = now.Add(w.timeout)
@@ -45,6 +45,7 @@ func (w *response) extend() {
 // WriteHeader sends the header.
 func (w *response) WriteHeader(status int) {
 	w.extend()
+
 	if w.status == 0 && status >= 200 {
 		w.status = status
 	}
@@ -68,21 +69,27 @@ func (w *response) FlushError() error {
 	return w.rc.Flush()
 }
 
-// Flush is FlushError for callers that know http.Flusher only.
+// Flush is FlushError for callers of http.Flusher.
 func (w *response) Flush() { _ = w.FlushError() }
 
-// writeJSON answers with a document, compressed where that pays and is wanted.
-func (s *Server) writeJSON(c *call, status int, contentType string, v any) {
+// json answers with a document.
+func (c *call) json(status int, v any) { c.writeJSON(status, "application/json", v) }
+
+// writeJSON answers with a document of a media type, compressed if it is large
+// and the caller accepts that.
+func (c *call) writeJSON(status int, contentType string, v any) {
 	body, err := json.Marshal(v)
 	if err != nil {
-		s.log.Error("encode an answer", "request", c.id, "path", c.r.URL.Path, "error", err)
+		c.log.Error("encode an answer", "request", c.id, "path", c.r.URL.Path, "error", err)
 		status, body = http.StatusInternalServerError, fmt.Appendf(nil, `{"kind":"internal","status":500,"requestId":%q}`, c.id)
 	}
+
 	h := c.w.Header()
 	h.Set("Content-Type", contentType)
 	if h.Get("Cache-Control") == "" {
 		h.Set("Cache-Control", "no-store")
 	}
+
 	if len(body) >= compressFrom {
 		h.Add("Vary", "Accept-Encoding")
 		if enc := acceptedEncoding(c.r.Header.Values("Accept-Encoding")); enc != "" {
@@ -90,10 +97,11 @@ func (s *Server) writeJSON(c *call, status int, contentType string, v any) {
 			h.Set("Content-Encoding", enc)
 		}
 	}
+
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	c.w.WriteHeader(status)
 	if c.r.Method != http.MethodHead {
-		_, _ = c.w.Write(body) // a caller that is gone is no fault of ours
+		_, _ = c.w.Write(body) // the caller may be gone
 	}
 }
 
@@ -120,13 +128,13 @@ func compress(encoding string, body []byte) []byte {
 	z := gzipPool.Get().(*gzip.Writer)
 	defer gzipPool.Put(z)
 	z.Reset(&out)
-	_, _ = z.Write(body) // a buffer takes everything
+	_, _ = z.Write(body) // a buffer never fails
 	_ = z.Close()
 	return out.Bytes()
 }
 
 // acceptedEncoding picks zstd or gzip out of Accept-Encoding, by weight and
-// zstd first; "" where neither is wanted.
+// zstd first; "" if neither is accepted.
 func acceptedEncoding(values []string) string {
 	best, bestQ := "", 0.0
 	for _, v := range values {

@@ -1,198 +1,312 @@
 package api
 
 import (
-	"reflect"
-
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
 )
 
-// Where says which node serves a route.
-type Where int
+// Routes is the table of all calls, in the order of the documentation. It is
+// the only list of them: what a call is for, who may make it, which node serves
+// it, and its documents.
+func Routes() []Route { return newHandlers(Config{}).routes() }
 
-// The places of routes.
-const (
-	// Anywhere: the node that was asked.
-	Anywhere Where = iota
-	// OnState: any node that holds the replicated state.
-	OnState
-	// OnLeader: the leader; a read with ?stale=1 is served as OnState where the
-	// route's Stale is set.
-	OnLeader
-	// OnNode: the node that the path names.
-	OnNode
-)
-
-// Body says what a route reads.
-type Body int
-
-// The bodies of requests.
-const (
-	NoBody Body = iota
-	// JSONBody is one JSON object; unknown fields are refused.
-	JSONBody
-	// OptionalBody is JSONBody, or nothing at all.
-	OptionalBody
-	// LenientBody is JSONBody with unknown fields ignored: the protocol's calls,
-	// which programs of other versions and languages make.
-	LenientBody
-	// StreamBody is bytes of any number up to the route's limit.
-	StreamBody
-)
-
-// Limits of documents, in bytes.
-const (
-	maxDocument = 1 << 20
-	maxRunDoc   = 2 << 20
-	// A follower of the largest runs gives a position a module.
-	maxPositions = 8 << 20
-)
-
-// Route is a call of the API: how it is asked for, by whom, where it is
-// served, and with what.
-type Route struct {
-	Method string
-	// Pattern is a path of http.ServeMux.
-	Pattern string
-	Summary string
-	// Role is the least that a caller must have; "" is open to all. Worker opens
-	// the route to tokens of outside workers too.
-	Role   Role
-	Worker bool
-	// Basic takes a token as the password of basic authentication too: programs
-	// that are given an address take it from there.
-	Basic bool
-	Where Where
-	Stale bool
-	// Long marks calls that may wait or stream: a stopping node ends them.
-	Long bool
-	Body Body
-	// MaxBody bounds the body, in bytes; 0 is the default of its kind.
-	MaxBody int64
-	// Query names the parameters that are understood.
-	Query []string
-	// Request and Response are the types of the JSON documents; nil where the
-	// body is something else or nothing.
-	Request, Response reflect.Type
-	// Produces is the answer's media type where it is not JSON.
-	Produces string
-
-	serve func(*Server, *call) error
-	// failure gives a protocol call its own body for failures.
-	failure func(*Server, *call, wire.Problem) (status int, body any)
-}
-
-// Routes is the table of all calls, in the order of the documentation.
-func Routes() []Route {
+func (h *handlers) routes() []Route {
 	var all []Route
-	for _, group := range [...]func() []Route{protocolRoutes, runRoutes, scheduleRoutes, blobRoutes, cacheRoutes, toolRoutes, estimateRoutes, clusterRoutes} {
+	for _, group := range [...]func() []Route{
+		h.protocolRoutes, h.runRoutes, h.outputRoutes, h.scheduleRoutes, h.blobRoutes,
+		h.cacheRoutes, h.entryRoutes, h.turboRoutes, h.estimateRoutes, h.clusterRoutes, h.accessRoutes,
+	} {
 		all = append(all, group()...)
 	}
+
 	return all
 }
 
-func doc[T any]() reflect.Type { return reflect.TypeFor[T]() }
-
-func protocolRoutes() []Route {
+// protocolRoutes are the calls of the execution protocol, which programs of
+// other languages make too.
+func (h *handlers) protocolRoutes() []Route {
 	return []Route{
-		{Method: "GET", Pattern: pathHealth, Summary: "how the node and its cluster are", Query: []string{"ready", "leader"},
-			Response: doc[wire.Health](), serve: (*Server).health},
-		{Method: "POST", Pattern: "/api/execution/execute", Summary: "run one module on this node", Role: RoleSubmit, Long: true,
-			Body: LenientBody, MaxBody: maxRunDoc, Request: doc[wire.ExecuteRequest](), Response: doc[wire.ExecuteResponse](),
-			serve: (*Server).execute, failure: executeFailure},
-		{Method: "POST", Pattern: "/api/execution/cancel", Summary: "stop an execution", Role: RoleSubmit,
-			Body: LenientBody, Request: doc[wire.CancelExecution](), Response: doc[wire.Success](),
-			serve: (*Server).cancelExecution, failure: plainFailure},
-		{Method: "POST", Pattern: "/api/execution/result", Summary: "hand in the result of an outside worker's execution", Role: RoleAdmin, Worker: true, Where: OnLeader,
-			Body: LenientBody, MaxBody: maxRunDoc, Request: doc[wire.ExecuteResponse](), Response: doc[wire.ResultResponse](),
-			serve: (*Server).result},
-		{Method: "POST", Pattern: "/api/workers/register", Summary: "join as an outside worker", Role: RoleAdmin, Worker: true, Where: OnLeader,
-			Body: LenientBody, Request: doc[wire.RegisterRequest](), Response: doc[wire.RegisterResponse](),
-			serve: (*Server).register, failure: registerFailure},
-		{Method: "POST", Pattern: "/api/workers/heartbeat", Summary: "stay as an outside worker", Role: RoleAdmin, Worker: true, Where: OnLeader,
-			Body: LenientBody, Request: doc[wire.HeartbeatRequest](), Response: doc[wire.HeartbeatResponse](),
-			serve: (*Server).heartbeat},
-		{Method: "GET", Pattern: "/api/workers", Summary: "who can execute modules", Role: RoleRead, Worker: true, Where: OnLeader, Stale: true,
-			Response: doc[wire.WorkerList](), serve: (*Server).workers},
-		{Method: "DELETE", Pattern: "/api/workers/{id}", Summary: "forget an outside worker", Role: RoleAdmin, Worker: true, Where: OnLeader,
-			Response: doc[wire.Success](), serve: (*Server).forgetWorker, failure: plainFailure},
+		{Method: "GET", Pattern: pathHealth,
+			Summary: "health of the node and its cluster",
+			Query:   []string{"ready", "leader"}, Response: doc[wire.Health](), serve: h.cluster.health},
+		{Method: "POST", Pattern: "/api/execution/execute", Role: RoleSubmit, Long: true,
+			Summary: "run one module on this node",
+			Body:    LenientBody, MaxBody: maxRunDoc, Request: doc[wire.ExecuteRequest](),
+			Response: doc[wire.ExecuteResponse](), serve: h.executions.execute, failure: executeFailure},
+		{Method: "POST", Pattern: "/api/execution/cancel", Role: RoleSubmit,
+			Summary: "cancel an execution",
+			Body:    LenientBody, Request: doc[wire.CancelExecution](), Response: doc[wire.Success](),
+			serve: h.executions.cancel, failure: plainFailure},
+		{Method: "POST", Pattern: "/api/execution/result", Role: RoleAdmin, Worker: true, Where: OnLeader,
+			Summary: "report the outcome of an external worker's execution",
+			Body:    LenientBody, MaxBody: maxRunDoc, Request: doc[wire.ExecuteResponse](),
+			Response: doc[wire.ResultResponse](), serve: h.workers.result},
+		{Method: "POST", Pattern: "/api/workers/register", Role: RoleAdmin, Worker: true, Where: OnLeader,
+			Summary: "register an external worker",
+			Body:    LenientBody, Request: doc[wire.RegisterRequest](), Response: doc[wire.RegisterResponse](),
+			serve: h.workers.register, failure: registerFailure},
+		{Method: "POST", Pattern: "/api/workers/heartbeat", Role: RoleAdmin, Worker: true, Where: OnLeader,
+			Summary: "extend the lease of an external worker",
+			Body:    LenientBody, Request: doc[wire.HeartbeatRequest](), Response: doc[wire.HeartbeatResponse](),
+			serve: h.workers.heartbeat},
+		{Method: "GET", Pattern: "/api/workers", Role: RoleRead, Worker: true, Where: OnLeader, Stale: true,
+			Summary:  "the workers, external ones and nodes",
+			Response: doc[wire.WorkerList](), serve: h.workers.list},
+		{Method: "DELETE", Pattern: "/api/workers/{id}", Role: RoleAdmin, Worker: true, Where: OnLeader,
+			Summary:  "remove an external worker",
+			Response: doc[wire.Success](), serve: h.workers.forget, failure: plainFailure},
 	}
 }
 
-func runRoutes() []Route {
+func (h *handlers) runRoutes() []Route {
 	return []Route{
-		{Method: "POST", Pattern: "/api/v1/runs", Summary: "submit a pipeline", Role: RoleSubmit, Body: JSONBody, MaxBody: maxRunDoc,
-			Request: doc[wire.SubmitRequest](), Response: doc[wire.RunCreated](), serve: (*Server).submit},
-		{Method: "GET", Pattern: "/api/v1/runs", Summary: "runs, newest first", Role: RoleRead, Where: OnLeader, Stale: true,
-			Query: []string{"limit", "cursor", "state", "pipeline", "stale"}, Response: doc[wire.RunList](), serve: (*Server).runs},
-		{Method: "GET", Pattern: "/api/v1/runs/{id}", Summary: "one run with its modules; with index and wait, once it has changed", Role: RoleRead, Where: OnLeader, Stale: true, Long: true,
-			Query: []string{"index", "wait", "since", "stale"}, Response: doc[wire.Run](), serve: (*Server).run},
-		{Method: "POST", Pattern: "/api/v1/runs/{id}/cancel", Summary: "stop a run", Role: RoleSubmit, Where: OnLeader, Body: OptionalBody,
-			Request: doc[wire.CancelRequest](), Response: doc[wire.RunSummary](), serve: (*Server).cancel},
-		{Method: "POST", Pattern: "/api/v1/runs/{id}/retry", Summary: "make a run that is over go on", Role: RoleSubmit, Where: OnLeader, Body: OptionalBody,
-			Request: doc[wire.RetryRequest](), Response: doc[wire.RunSummary](), serve: (*Server).retry},
-		{Method: "POST", Pattern: "/api/v1/runs/{id}/pin", Summary: "keep a run whole whatever the limits say", Role: RoleSubmit, Where: OnLeader,
-			Response: doc[wire.RunSummary](), serve: func(s *Server, c *call) error { return s.pin(c, true) }},
-		{Method: "POST", Pattern: "/api/v1/runs/{id}/unpin", Summary: "let the limits hold for a run again", Role: RoleSubmit, Where: OnLeader,
-			Response: doc[wire.RunSummary](), serve: func(s *Server, c *call) error { return s.pin(c, false) }},
-		{Method: "POST", Pattern: "/api/v1/runs/{id}/modules/{module}/approve", Summary: "approve what a module waits for", Role: RoleSubmit, Where: OnLeader, Body: OptionalBody,
-			Request: doc[wire.ApproveRequest](), Response: doc[wire.Module](), serve: (*Server).approve},
-		{Method: "POST", Pattern: "/api/v1/runs/{id}/modules/{module}/reject", Summary: "reject what a module waits for", Role: RoleSubmit, Where: OnLeader, Body: OptionalBody,
-			Request: doc[wire.RejectRequest](), Response: doc[wire.Module](), serve: (*Server).reject},
-		{Method: "GET", Pattern: "/api/v1/runs/{id}/why", Summary: "why a run or a module is where it is", Role: RoleRead, Where: OnLeader,
-			Query: []string{"module"}, Response: doc[wire.Why](), serve: (*Server).why},
-		{Method: "GET", Pattern: "/api/v1/runs/{id}/logs", Summary: "the output of all modules, as events", Role: RoleRead, Where: OnState, Long: true,
-			Query: []string{"follow", "module", "lines", "since", "timestamps"}, Produces: mediaEvents, serve: (*Server).followAll},
-		{Method: "POST", Pattern: "/api/v1/runs/{id}/logs", Summary: "the output of all modules from given positions on, as events", Role: RoleRead, Where: OnState, Long: true,
-			Body: OptionalBody, MaxBody: maxPositions, Request: doc[wire.FollowRequest](), Produces: mediaEvents, serve: (*Server).followFrom},
-		{Method: "GET", Pattern: "/api/v1/runs/{id}/modules/{module}/logs", Summary: "the output of one attempt, or with follow the module's as events", Role: RoleRead, Where: OnState, Long: true,
-			Query: []string{"attempt", "offset", "tail", "follow", "lines", "since", "timestamps"}, Produces: mediaText, serve: (*Server).moduleLog},
-		{Method: "POST", Pattern: "/api/v1/runs/{id}/modules/{module}/exec", Summary: "a process in the module's folder, over an upgraded connection", Role: RoleAdmin, Long: true,
-			Body: OptionalBody, Request: doc[wire.ExecRequest](), Produces: wire.ExecProtocol, serve: (*Server).exec},
-		{Method: "GET", Pattern: "/api/v1/runs/{id}/artifacts", Summary: "output files", Role: RoleRead, Where: OnLeader, Stale: true,
-			Query: []string{"module", "stale"}, Response: doc[wire.ArtifactList](), serve: (*Server).artifacts},
-		{Method: "GET", Pattern: "/api/v1/runs/{id}/artifacts/{module}/{path...}", Summary: "one output file", Role: RoleRead, Where: OnState,
-			Produces: mediaBytes, serve: (*Server).artifact},
+		{Method: "POST", Pattern: "/api/v1/runs", Role: RoleSubmit,
+			Summary: "submit a pipeline",
+			Body:    JSONBody, MaxBody: maxRunDoc, Request: doc[wire.SubmitRequest](),
+			Response: doc[wire.RunCreated](), serve: h.runs.submit},
+		{Method: "GET", Pattern: "/api/v1/runs", Role: RoleRead, Where: OnLeader, Stale: true,
+			Summary: "runs, newest first",
+			Query:   []string{"limit", "cursor", "state", "pipeline", "stale"}, Response: doc[wire.RunList](),
+			serve: h.runs.list},
+		{Method: "GET", Pattern: "/api/v1/runs/{id}", Role: RoleRead, Where: OnLeader, Stale: true,
+			Long:    true,
+			Summary: "one run with its modules; with index and wait, after its next change",
+			Query:   []string{"index", "wait", "since", "stale"}, Response: doc[wire.Run](), serve: h.runs.get},
+		{Method: "POST", Pattern: "/api/v1/runs/{id}/cancel", Role: RoleSubmit, Where: OnLeader,
+			Summary: "cancel a run",
+			Body:    OptionalBody, Request: doc[wire.CancelRequest](), Response: doc[wire.RunSummary](),
+			serve: h.runs.cancel},
+		{Method: "POST", Pattern: "/api/v1/runs/{id}/retry", Role: RoleSubmit, Where: OnLeader,
+			Summary: "resume a finished run where it failed",
+			Body:    OptionalBody, Request: doc[wire.RetryRequest](), Response: doc[wire.RunSummary](),
+			serve: h.runs.retry},
+		{Method: "POST", Pattern: "/api/v1/runs/{id}/pin", Role: RoleSubmit, Where: OnLeader,
+			Summary:  "exempt a run from retention",
+			Response: doc[wire.RunSummary](), serve: h.runs.pin},
+		{Method: "POST", Pattern: "/api/v1/runs/{id}/unpin", Role: RoleSubmit, Where: OnLeader,
+			Summary:  "make a run subject to retention again",
+			Response: doc[wire.RunSummary](), serve: h.runs.unpin},
+		{Method: "POST", Pattern: "/api/v1/runs/{id}/modules/{module}/approve", Role: RoleSubmit,
+			Where:   OnLeader,
+			Summary: "approve a module that waits for an approval",
+			Body:    OptionalBody, Request: doc[wire.ApproveRequest](), Response: doc[wire.Module](),
+			serve: h.runs.approve},
+		{Method: "POST", Pattern: "/api/v1/runs/{id}/modules/{module}/reject", Role: RoleSubmit,
+			Where:   OnLeader,
+			Summary: "reject a module that waits for an approval",
+			Body:    OptionalBody, Request: doc[wire.RejectRequest](), Response: doc[wire.Module](),
+			serve: h.runs.reject},
+		{Method: "GET", Pattern: "/api/v1/runs/{id}/why", Role: RoleRead, Where: OnLeader,
+			Summary: "why a run or a module is in its state",
+			Query:   []string{"module"}, Response: doc[wire.Why](), serve: h.runs.why},
 	}
 }
 
-func blobRoutes() []Route {
+func (h *handlers) outputRoutes() []Route {
 	return []Route{
-		{Method: "GET", Pattern: "/api/v1/blobs/{digest}", Summary: "a blob, from whichever node has it", Role: RoleRead, Worker: true,
-			Query: []string{"local"}, Produces: mediaBytes, serve: (*Server).blob},
-		{Method: "PUT", Pattern: "/api/v1/blobs/{digest}", Summary: "store a blob on this node", Role: RoleSubmit, Worker: true, Body: StreamBody,
-			serve: (*Server).putBlob},
-		{Method: "POST", Pattern: "/api/v1/blobs/missing", Summary: "which blobs this node lacks", Role: RoleSubmit, Body: JSONBody,
-			Request: doc[wire.MissingRequest](), Response: doc[wire.MissingResponse](), serve: (*Server).missing},
-		{Method: "POST", Pattern: "/api/v1/blobs/get", Summary: "small blobs as one bundle, from whichever node has them", Role: RoleRead, Body: JSONBody,
-			Request: doc[wire.BundleRequest](), Produces: mediaBytes, serve: (*Server).getBundle},
-		{Method: "POST", Pattern: "/api/v1/blobs", Summary: "store a bundle of blobs on this node", Role: RoleSubmit, Body: StreamBody,
-			Response: doc[wire.BundleResponse](), serve: (*Server).putBundle},
+		{Method: "GET", Pattern: "/api/v1/runs/{id}/logs", Role: RoleRead, Where: OnState, Long: true,
+			Summary: "the output of all modules, as events",
+			Query:   []string{"follow", "module", "lines", "since", "timestamps"}, Produces: mediaEvents,
+			serve: h.logs.followAll},
+		{Method: "POST", Pattern: "/api/v1/runs/{id}/logs", Role: RoleRead, Where: OnState, Long: true,
+			Summary: "the output of all modules from given positions, as events",
+			Body:    OptionalBody, MaxBody: maxPositions, Request: doc[wire.FollowRequest](), Produces: mediaEvents,
+			serve: h.logs.followFrom},
+		{Method: "GET", Pattern: "/api/v1/runs/{id}/modules/{module}/logs", Role: RoleRead, Where: OnState,
+			Long:     true,
+			Summary:  "the output of one attempt, or with follow that of the module as events",
+			Query:    []string{"attempt", "offset", "tail", "follow", "lines", "since", "timestamps"},
+			Produces: mediaText, serve: h.logs.module},
+		{Method: "POST", Pattern: "/api/v1/runs/{id}/modules/{module}/exec", Role: RoleAdmin, Long: true,
+			Summary: "a process in the module's directory, over an upgraded connection",
+			Body:    OptionalBody, Request: doc[wire.ExecRequest](), Produces: wire.ExecProtocol,
+			serve: h.sessions.exec},
+		{Method: "GET", Pattern: "/api/v1/runs/{id}/artifacts", Role: RoleRead, Where: OnLeader, Stale: true,
+			Summary: "artifacts of a run",
+			Query:   []string{"module", "stale"}, Response: doc[wire.ArtifactList](), serve: h.artifacts.list},
+		{Method: "GET", Pattern: "/api/v1/runs/{id}/artifacts/{module}/{path...}", Role: RoleRead,
+			Where:    OnState,
+			Summary:  "one artifact",
+			Produces: mediaBytes, serve: h.artifacts.open},
 	}
 }
 
-func clusterRoutes() []Route {
+func (h *handlers) scheduleRoutes() []Route {
 	return []Route{
-		{Method: "GET", Pattern: "/api/v1/members", Summary: "the nodes of the cluster", Role: RoleRead,
-			Response: doc[wire.MemberList](), serve: (*Server).members},
-		{Method: "POST", Pattern: "/api/v1/members/{name}/drain", Summary: "empty a node of work, or take it into use again", Role: RoleAdmin, Where: OnLeader, Body: OptionalBody,
-			Request: doc[wire.DrainRequest](), serve: (*Server).drain},
-		{Method: "POST", Pattern: "/api/v1/members/{name}/leave", Summary: "take a node out of the cluster", Role: RoleAdmin, Where: OnNode,
-			serve: (*Server).leave},
-		{Method: "POST", Pattern: "/api/v1/leave", Summary: "take this node out of the cluster", Role: RoleAdmin, serve: (*Server).leave},
-		{Method: "GET", Pattern: "/api/v1/locks", Summary: "the locks that are held or waited for", Role: RoleRead, Where: OnLeader,
-			Response: doc[wire.LockList](), serve: (*Server).locks},
-		{Method: "GET", Pattern: "/api/v1/raft", Summary: "the consensus group", Role: RoleRead, Where: OnState,
-			Response: doc[wire.RaftInfo](), serve: (*Server).raft},
-		{Method: "POST", Pattern: "/api/v1/tokens", Summary: "make a token; the answer shows it this once", Role: RoleAdmin, Where: OnLeader, Body: JSONBody,
-			Request: doc[wire.TokenRequest](), Response: doc[wire.TokenCreated](), serve: (*Server).createToken},
-		{Method: "GET", Pattern: "/api/v1/tokens", Summary: "the tokens, without their secrets", Role: RoleAdmin, Where: OnLeader,
-			Response: doc[wire.TokenList](), serve: (*Server).tokens},
-		{Method: "DELETE", Pattern: "/api/v1/tokens/{id}", Summary: "revoke a token", Role: RoleAdmin, Where: OnLeader,
-			serve: (*Server).deleteToken},
-		{Method: "PUT", Pattern: "/api/v1/secrets/{name}", Summary: "set a secret, or replace it", Role: RoleAdmin, Body: JSONBody,
-			Request: doc[wire.SecretRequest](), Response: doc[wire.SecretInfo](), serve: (*Server).setSecret},
-		{Method: "GET", Pattern: "/api/v1/secrets", Summary: "the names of the secrets, never their values", Role: RoleSubmit, Where: OnLeader,
-			Response: doc[wire.SecretList](), serve: (*Server).secrets},
-		{Method: "DELETE", Pattern: "/api/v1/secrets/{name}", Summary: "remove a secret", Role: RoleAdmin, serve: (*Server).deleteSecret},
+		{Method: "POST", Pattern: "/api/v1/schedules", Role: RoleSubmit,
+			Summary: "register a pipeline for its schedule, or replace it",
+			Body:    JSONBody, MaxBody: maxRunDoc, Request: doc[wire.SubmitRequest](),
+			Response: doc[wire.Schedule](), serve: h.schedules.register},
+		{Method: "GET", Pattern: "/api/v1/schedules", Role: RoleRead, Where: OnLeader, Stale: true,
+			Summary: "the schedules that are registered",
+			Query:   []string{"stale"}, Response: doc[wire.ScheduleList](), serve: h.schedules.list},
+		{Method: "GET", Pattern: "/api/v1/schedules/{name}", Role: RoleRead, Where: OnLeader, Stale: true,
+			Summary: "one schedule with its last ticks",
+			Query:   []string{"stale"}, Response: doc[wire.Schedule](), serve: h.schedules.get},
+		{Method: "DELETE", Pattern: "/api/v1/schedules/{name}", Role: RoleSubmit, Where: OnLeader,
+			Summary:  "remove a schedule; its runs stay",
+			Response: doc[wire.Success](), serve: h.schedules.remove},
+		{Method: "POST", Pattern: "/api/v1/schedules/{name}/pause", Role: RoleSubmit, Where: OnLeader,
+			Summary:  "pause a schedule",
+			Response: doc[wire.Schedule](), serve: h.schedules.pause},
+		{Method: "POST", Pattern: "/api/v1/schedules/{name}/resume", Role: RoleSubmit, Where: OnLeader,
+			Summary:  "resume a paused schedule",
+			Response: doc[wire.Schedule](), serve: h.schedules.resume},
+		{Method: "POST", Pattern: "/api/v1/schedules/{name}/trigger", Role: RoleSubmit, Where: OnLeader,
+			Summary:  "create a run of a schedule now",
+			Response: doc[wire.RunCreated](), serve: h.schedules.trigger},
+	}
+}
+
+func (h *handlers) blobRoutes() []Route {
+	return []Route{
+		{Method: "GET", Pattern: "/api/v1/blobs/{digest}", Role: RoleRead, Worker: true,
+			Summary: "a blob, from whichever node has it",
+			Query:   []string{"local"}, Produces: mediaBytes, serve: h.blobs.get},
+		{Method: "PUT", Pattern: "/api/v1/blobs/{digest}", Role: RoleSubmit, Worker: true,
+			Summary: "store a blob on this node",
+			Body:    StreamBody, serve: h.blobs.put},
+		{Method: "POST", Pattern: "/api/v1/blobs/missing", Role: RoleSubmit,
+			Summary: "which blobs are missing on this node",
+			Body:    JSONBody, Request: doc[wire.MissingRequest](), Response: doc[wire.MissingResponse](),
+			serve: h.blobs.missing},
+		{Method: "POST", Pattern: "/api/v1/blobs/get", Role: RoleRead,
+			Summary: "small blobs as one bundle, from whichever node has them",
+			Body:    JSONBody, Request: doc[wire.BundleRequest](), Produces: mediaBytes, serve: h.blobs.getBundle},
+		{Method: "POST", Pattern: "/api/v1/blobs", Role: RoleSubmit,
+			Summary: "store a bundle of blobs on this node",
+			Body:    StreamBody, Response: doc[wire.BundleResponse](), serve: h.blobs.putBundle},
+	}
+}
+
+func (h *handlers) cacheRoutes() []Route {
+	return []Route{
+		{Method: "GET", Pattern: "/api/v1/cache", Role: RoleRead, Where: OnLeader, Stale: true,
+			Summary: "cached results",
+			Query:   []string{"pipeline", "limit", "cursor", "stale"}, Response: doc[wire.CacheList](),
+			serve: h.cache.list},
+		{Method: "GET", Pattern: "/api/v1/cache/stats", Role: RoleRead, Where: OnLeader, Stale: true,
+			Summary: "number of cached results, hits and misses",
+			Query:   []string{"stale"}, Response: doc[wire.CacheStats](), serve: h.cache.stats},
+		{Method: "POST", Pattern: "/api/v1/cache/lookup", Role: RoleSubmit, Where: OnLeader,
+			Summary: "which modules of a pipeline would use a cached result",
+			Body:    JSONBody, MaxBody: maxRunDoc, Request: doc[wire.SubmitRequest](),
+			Response: doc[wire.CacheForecast](), serve: h.cache.lookup},
+		{Method: "POST", Pattern: "/api/v1/cache/prune", Role: RoleAdmin, Where: OnLeader,
+			Summary: "remove cached results and entries of remote caches",
+			Body:    JSONBody, Request: doc[wire.CachePrune](), Response: doc[wire.CachePruned](),
+			serve: h.cache.prune},
+		{Method: "GET", Pattern: "/api/v1/cache/tools", Role: RoleRead, Where: OnLeader, Stale: true,
+			Summary: "entries of remote caches",
+			Query:   []string{"kind", "limit", "cursor", "stale"}, Response: doc[wire.ToolList](),
+			serve: h.remote.list},
+	}
+}
+
+// entryRoutes are the remote cache of Bazel, which ccache speaks too.
+func (h *handlers) entryRoutes() []Route {
+	spaces := [...]struct {
+		name pipeline.ToolSpace
+		what string
+	}{
+		{pipeline.ToolActions, "an entry of a remote cache under a key of its tool"},
+		{pipeline.ToolContents, "an entry of a remote cache under its SHA-256"},
+	}
+
+	var all []Route
+	for _, prefix := range [...]string{"", "/{team}"} {
+		for _, space := range spaces {
+			pattern, at := prefix+"/"+string(space.name)+"/{key}", h.remote.in(space.name)
+			all = append(all,
+				Route{Method: "GET", Pattern: pattern, Role: RoleRead, Basic: true,
+					Summary: space.what, Produces: mediaBytes, serve: at.get},
+				Route{Method: "PUT", Pattern: pattern, Role: RoleSubmit, Basic: true,
+					Summary: "store " + space.what, Body: StreamBody, serve: at.put},
+				Route{Method: "DELETE", Pattern: pattern, Role: RoleSubmit, Basic: true,
+					Summary: "remove " + space.what, serve: at.delete})
+		}
+	}
+
+	return all
+}
+
+// turboRoutes are the remote cache of Turborepo.
+func (h *handlers) turboRoutes() []Route {
+	teams := []string{"teamId", "slug"}
+
+	return []Route{
+		{Method: "GET", Pattern: "/v8/artifacts/{hash}", Role: RoleRead, Basic: true,
+			Summary: "an artifact of Turborepo",
+			Query:   teams, Produces: mediaBytes, serve: h.turbo.get},
+		{Method: "PUT", Pattern: "/v8/artifacts/{hash}", Role: RoleSubmit, Basic: true,
+			Summary: "store an artifact of Turborepo",
+			Body:    StreamBody, Query: teams, Response: doc[wire.TurboStored](), serve: h.turbo.put},
+		{Method: "POST", Pattern: "/v8/artifacts", Role: RoleRead, Basic: true,
+			Summary: "which artifacts of Turborepo exist",
+			Body:    LenientBody, Query: teams, Request: doc[wire.TurboQuery](),
+			Response: doc[map[string]*wire.TurboArtifact](), serve: h.turbo.query},
+		{Method: "GET", Pattern: "/v8/artifacts/status", Role: RoleRead, Basic: true,
+			Summary: "whether Turborepo may use this cache",
+			Query:   teams, Response: doc[wire.TurboStatus](), serve: h.turbo.status},
+		{Method: "POST", Pattern: "/v8/artifacts/events", Role: RoleRead, Basic: true,
+			Summary: "hits and misses of Turborepo; they are not stored",
+			Body:    StreamBody, Query: teams, Response: doc[struct{}](), serve: h.turbo.events},
+	}
+}
+
+func (h *handlers) estimateRoutes() []Route {
+	return []Route{
+		{Method: "POST", Pattern: "/api/v1/estimate", Role: RoleSubmit, Where: OnLeader,
+			Summary: "predicted duration of a run, and where its modules would run",
+			Body:    JSONBody, MaxBody: maxRunDoc, Request: doc[wire.SubmitRequest](),
+			Response: doc[wire.Estimate](), serve: h.runs.estimate},
+	}
+}
+
+func (h *handlers) clusterRoutes() []Route {
+	return []Route{
+		{Method: "GET", Pattern: "/api/v1/members", Role: RoleRead,
+			Summary:  "the nodes of the cluster",
+			Response: doc[wire.MemberList](), serve: h.cluster.members},
+		{Method: "POST", Pattern: "/api/v1/members/{name}/drain", Role: RoleAdmin, Where: OnLeader,
+			Summary: "drain a node, or end its draining",
+			Body:    OptionalBody, Request: doc[wire.DrainRequest](), serve: h.cluster.drain},
+		{Method: "POST", Pattern: "/api/v1/members/{name}/leave", Role: RoleAdmin, Where: OnNode,
+			Summary: "remove a node from the cluster permanently",
+			serve:   h.cluster.leave},
+		{Method: "POST", Pattern: "/api/v1/leave", Role: RoleAdmin,
+			Summary: "remove this node from the cluster permanently",
+			serve:   h.cluster.leave},
+		{Method: "GET", Pattern: "/api/v1/locks", Role: RoleRead, Where: OnLeader,
+			Summary:  "the locks that are held or waited for",
+			Response: doc[wire.LockList](), serve: h.runs.locks},
+		{Method: "GET", Pattern: "/api/v1/raft", Role: RoleRead, Where: OnState,
+			Summary:  "the consensus group",
+			Response: doc[wire.RaftInfo](), serve: h.cluster.raft},
+	}
+}
+
+func (h *handlers) accessRoutes() []Route {
+	return []Route{
+		{Method: "POST", Pattern: "/api/v1/tokens", Role: RoleAdmin, Where: OnLeader,
+			Summary: "create a token; only this answer has its secret",
+			Body:    JSONBody, Request: doc[wire.TokenRequest](), Response: doc[wire.TokenCreated](),
+			serve: h.tokens.create},
+		{Method: "GET", Pattern: "/api/v1/tokens", Role: RoleAdmin, Where: OnLeader,
+			Summary:  "the tokens, without their secrets",
+			Response: doc[wire.TokenList](), serve: h.tokens.list},
+		{Method: "DELETE", Pattern: "/api/v1/tokens/{id}", Role: RoleAdmin, Where: OnLeader,
+			Summary: "revoke a token",
+			serve:   h.tokens.delete},
+		{Method: "PUT", Pattern: "/api/v1/secrets/{name}", Role: RoleAdmin,
+			Summary: "set a secret, or replace it",
+			Body:    JSONBody, Request: doc[wire.SecretRequest](), Response: doc[wire.SecretInfo](),
+			serve: h.secrets.set},
+		{Method: "GET", Pattern: "/api/v1/secrets", Role: RoleSubmit, Where: OnLeader,
+			Summary:  "the names of the secrets, never their values",
+			Response: doc[wire.SecretList](), serve: h.secrets.list},
+		{Method: "DELETE", Pattern: "/api/v1/secrets/{name}", Role: RoleAdmin,
+			Summary: "remove a secret",
+			serve:   h.secrets.delete},
 	}
 }

@@ -2,10 +2,11 @@ package api
 
 import (
 	"context"
-	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
@@ -35,7 +36,7 @@ type Runs interface {
 	Pin(ctx context.Context, by Subject, id pipeline.RunID, pinned bool) (wire.RunSummary, error)
 	// Decide approves or rejects a module that waits for an approval: leader. The
 	// same decision again changes nothing; another one is a Conflict.
-	Decide(ctx context.Context, by Subject, id pipeline.RunID, module string, d pipeline.Decision, comment string) (wire.Module, error)
+	Decide(ctx context.Context, by Subject, id pipeline.RunID, in ApprovalDecision) (wire.Module, error)
 	// Why explains the state of a module, or with "" of all modules: leader.
 	Why(ctx context.Context, id pipeline.RunID, module string) (wire.Why, error)
 	// Locks lists the locks that are held or waited for: leader.
@@ -53,123 +54,93 @@ type RunQuery struct {
 	Pipeline string
 }
 
+// ApprovalDecision is what a person decided about a module that waits for an
+// approval, with a comment or reason ("" for none).
+type ApprovalDecision struct {
+	Module   string
+	Decision pipeline.Decision
+	Comment  string
+}
+
 // SourceError is a refused pipeline: kind Invalid, with every mistake and its
 // place. The problem document carries the diagnostics.
 type SourceError = wire.SourceError
 
-// Bounds of what a caller may ask for.
-const (
-	maxWait     = 5 * time.Minute
-	defaultWait = 30 * time.Second
-	maxList     = 1000
-	maxCursor   = 512
-)
+type runsHandler struct{ runs Runs }
 
-// ok answers 200 with a document.
-func (s *Server) ok(c *call, v any) error {
-	s.writeJSON(c, http.StatusOK, "application/json", v)
-	return nil
-}
-
-// okOr answers with a document or gives the error on.
-func okOr[T any](s *Server, c *call, v T, err error) error {
+func (h *runsHandler) submit(c *call) error {
+	in, err := c.submission()
 	if err != nil {
 		return err
 	}
-	return s.ok(c, v)
-}
 
-// runID is the id in the path.
-func (c *call) runID() (pipeline.RunID, error) { return pipeline.ParseRunID(c.r.PathValue("id")) }
-
-func badModule(m string) error {
-	return invalid("module %.80q: want a module's name, or an instance's as in build[linux,amd64]", m)
-}
-
-// count reads a whole number from 0 on; def where the parameter is not given.
-func count(q url.Values, name string, def uint64) (uint64, error) {
-	if !q.Has(name) {
-		return def, nil
-	}
-	n, err := strconv.ParseUint(q.Get(name), 10, 63)
+	out, err := h.runs.Submit(c.r.Context(), c.by, c.key, in)
 	if err != nil {
-		return 0, invalid("%s=%.40s: want a whole number from 0 on", name, q.Get(name))
+		return err
 	}
-	return n, nil
+
+	if out.Repeated {
+		c.w.Header().Set("Location", runAddress(out.ID))
+		return c.ok(out)
+	}
+	return c.created(runAddress(out.ID), out)
 }
 
-// listLimit is how many entries of a list are asked for; without a wish 100.
-func listLimit(q url.Values) (int, error) {
-	n, err := count(q, "limit", 100)
-	if err != nil {
-		return 0, err
-	}
-	if n < 1 || n > maxList {
-		return 0, invalid("limit=%d: want 1 to %d", n, maxList)
-	}
-	return int(n), nil
-}
+func runAddress(id pipeline.RunID) string { return "/api/v1/runs/" + url.PathEscape(string(id)) }
 
-func (s *Server) submit(c *call) error {
+func (h *runsHandler) estimate(c *call) error {
 	in, err := document[wire.SubmitRequest](c)
 	if err != nil {
 		return err
 	}
-	if in.Workspace != "" {
-		if in.Workspace, err = digest(string(in.Workspace)); err != nil {
-			return err
-		}
+
+	out, err := h.runs.Estimate(c.r.Context(), c.by, in)
+	if out.Modules == nil {
+		out.Modules = []wire.ModuleEstimate{}
 	}
-	out, err := s.cfg.Runs.Submit(c.r.Context(), c.by, c.key, in)
-	if err != nil {
-		return err
+	if out.CriticalPath == nil {
+		out.CriticalPath = []string{}
 	}
-	status := http.StatusCreated
-	if out.Repeated {
-		status = http.StatusOK
-	}
-	c.w.Header().Set("Location", "/api/v1/runs/"+url.PathEscape(string(out.ID)))
-	s.writeJSON(c, status, "application/json", out)
-	return nil
+	return c.reply(out, err)
 }
 
-func (s *Server) runs(c *call) error {
+func (h *runsHandler) list(c *call) error {
 	q := c.r.URL.Query()
-	limit, err := count(q, "limit", 50)
+	limit, err := listLimit(q, 50)
 	if err != nil {
 		return err
 	}
-	if limit < 1 || limit > maxList {
-		return invalid("limit=%d: want 1 to %d", limit, maxList)
-	}
+
 	cursor := q.Get("cursor")
 	if len(cursor) > maxCursor {
-		return invalid("cursor: longer than %d bytes; take it from the page before as it is", maxCursor)
+		return invalid("cursor: longer than %d bytes; use the one of the page before unchanged", maxCursor)
 	}
 	state := pipeline.RunState(q.Get("state"))
 	if state != "" && !knownState(state) {
-		return invalid("state=%.40s: want waiting, running, cancelling, succeeded, succeeded_with_warnings, failed or cancelled", state)
+		return invalid("state=%.40s: expected waiting, running, cancelling, succeeded, succeeded_with_warnings, failed or cancelled", state)
 	}
 	name := q.Get("pipeline")
 	if name != "" && !pipeline.ValidName(name) {
-		return invalid("pipeline=%.80s: want a pipeline's name", name)
+		return invalid("pipeline=%.80s: expected a pipeline's name", name)
 	}
-	out, err := s.cfg.Runs.Runs(c.r.Context(), RunQuery{Limit: int(limit), Cursor: cursor, State: state, Pipeline: name})
+
+	out, err := h.runs.Runs(c.r.Context(), RunQuery{Limit: limit, Cursor: cursor, State: state, Pipeline: name})
 	if out.Runs == nil {
 		out.Runs = []wire.RunSummary{}
 	}
-	return okOr(s, c, out, err)
+	return c.reply(out, err)
 }
 
 func knownState(state pipeline.RunState) bool {
 	return state == pipeline.RunWaiting || state == pipeline.RunRunning || state == pipeline.RunCancelling || state.Final()
 }
 
-func (s *Server) run(c *call) error {
+func (h *runsHandler) get(c *call) error {
 	id, err := c.runID()
 	if err != nil {
 		return err
 	}
+
 	q := c.r.URL.Query()
 	index, err := count(q, "index", 0)
 	if err != nil {
@@ -179,16 +150,18 @@ func (s *Server) run(c *call) error {
 	if err != nil {
 		return err
 	}
+
 	var wait time.Duration
 	if q.Has("index") {
 		wait = defaultWait
 	}
 	if q.Has("wait") {
 		if wait, err = time.ParseDuration(q.Get("wait")); err != nil || wait < 0 {
-			return invalid("wait=%.40s: want a duration such as 30s", q.Get("wait"))
+			return invalid("wait=%.40s: expected a duration such as 30s", q.Get("wait"))
 		}
 	}
-	out, err := s.cfg.Runs.Run(c.r.Context(), id, index, min(wait, maxWait), since)
+
+	out, err := h.runs.Run(c.r.Context(), id, index, min(wait, maxWait), since)
 	if err != nil {
 		return err
 	}
@@ -196,14 +169,15 @@ func (s *Server) run(c *call) error {
 		out.Modules = []wire.Module{}
 	}
 	c.w.Header().Set(wire.HeaderIndex, strconv.FormatUint(out.Index, 10))
-	return s.ok(c, out)
+	return c.ok(out)
 }
 
-func (s *Server) cancel(c *call) error {
+func (h *runsHandler) cancel(c *call) error {
 	id, err := c.runID()
 	if err != nil {
 		return err
 	}
+
 	in, err := document[wire.CancelRequest](c)
 	if err != nil {
 		return err
@@ -211,24 +185,30 @@ func (s *Server) cancel(c *call) error {
 	if len(in.Request) > maxCursor {
 		return invalid("request: longer than %d bytes", maxCursor)
 	}
-	out, err := s.cfg.Runs.Cancel(c.r.Context(), c.by, id, in)
-	return okOr(s, c, out, err)
+
+	out, err := h.runs.Cancel(c.r.Context(), c.by, id, in)
+	return c.reply(out, err)
 }
 
-func (s *Server) pin(c *call, pinned bool) error {
+func (h *runsHandler) pin(c *call) error   { return h.setPinned(c, true) }
+func (h *runsHandler) unpin(c *call) error { return h.setPinned(c, false) }
+
+func (h *runsHandler) setPinned(c *call, pinned bool) error {
 	id, err := c.runID()
 	if err != nil {
 		return err
 	}
-	out, err := s.cfg.Runs.Pin(c.r.Context(), c.by, id, pinned)
-	return okOr(s, c, out, err)
+
+	out, err := h.runs.Pin(c.r.Context(), c.by, id, pinned)
+	return c.reply(out, err)
 }
 
-func (s *Server) retry(c *call) error {
+func (h *runsHandler) retry(c *call) error {
 	id, err := c.runID()
 	if err != nil {
 		return err
 	}
+
 	in, err := document[wire.RetryRequest](c)
 	if err != nil {
 		return err
@@ -244,24 +224,66 @@ func (s *Server) retry(c *call) error {
 			return badModule(m)
 		}
 	}
-	out, err := s.cfg.Runs.Retry(c.r.Context(), c.by, id, in)
-	return okOr(s, c, out, err)
+
+	out, err := h.runs.Retry(c.r.Context(), c.by, id, in)
+	return c.reply(out, err)
 }
 
-func (s *Server) why(c *call) error {
+func (h *runsHandler) approve(c *call) error {
+	in, err := document[wire.ApproveRequest](c)
+	if err != nil {
+		return err
+	}
+
+	return h.decide(c, pipeline.Approved, "comment", in.Comment)
+}
+
+func (h *runsHandler) reject(c *call) error {
+	in, err := document[wire.RejectRequest](c)
+	if err != nil {
+		return err
+	}
+
+	return h.decide(c, pipeline.Rejected, "reason", in.Reason)
+}
+
+func (h *runsHandler) decide(c *call, d pipeline.Decision, field, text string) error {
 	id, err := c.runID()
 	if err != nil {
 		return err
 	}
-	module := c.r.URL.Query().Get("module")
-	if module != "" && !wire.ValidModule(module) {
-		return badModule(module)
+	module, err := c.module()
+	if err != nil {
+		return err
 	}
-	out, err := s.cfg.Runs.Why(c.r.Context(), id, module)
-	return okOr(s, c, out, err)
+
+	if len(text) > pipeline.MaxComment {
+		return invalid("%s: longer than %d bytes", field, pipeline.MaxComment)
+	}
+	// It is printed on terminals: an escape sequence must not get there.
+	if strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) && !unicode.IsSpace(r) }) {
+		return invalid("%s: control character in the text", field)
+	}
+
+	out, err := h.runs.Decide(c.r.Context(), c.by, id, ApprovalDecision{Module: module, Decision: d, Comment: text})
+	return c.reply(out, err)
 }
 
-func (s *Server) locks(c *call) error {
-	out, err := s.cfg.Runs.Locks(c.r.Context())
-	return okOr(s, c, out, err)
+func (h *runsHandler) why(c *call) error {
+	id, err := c.runID()
+	if err != nil {
+		return err
+	}
+	module, err := c.moduleParam()
+	if err != nil {
+		return err
+	}
+
+	out, err := h.runs.Why(c.r.Context(), id, module)
+	return c.reply(out, err)
+}
+
+func (h *runsHandler) locks(c *call) error {
+	out, err := h.runs.Locks(c.r.Context())
+	return c.reply(out, err)
 }

@@ -18,30 +18,31 @@ type Secrets interface {
 	DeleteSecret(ctx context.Context, by Subject, name string) error
 }
 
-func (s *Server) setSecret(c *call) error {
+type secretsHandler struct{ secrets Secrets }
+
+func (h *secretsHandler) set(c *call) error {
 	in, err := document[wire.SecretRequest](c)
 	if err != nil {
 		return err
 	}
-	out, err := s.cfg.Secrets.SetSecret(c.r.Context(), c.by, c.r.PathValue("name"), in)
-	return okOr(s, c, out, err)
+
+	out, err := h.secrets.SetSecret(c.r.Context(), c.by, c.r.PathValue("name"), in)
+	return c.reply(out, err)
 }
 
-func (s *Server) secrets(c *call) error {
-	out, err := s.cfg.Secrets.Secrets(c.r.Context())
+func (h *secretsHandler) list(c *call) error {
+	out, err := h.secrets.Secrets(c.r.Context())
 	if out.Secrets == nil {
 		out.Secrets = []wire.SecretInfo{}
 	}
-	return okOr(s, c, out, err)
+	return c.reply(out, err)
 }
 
-func (s *Server) deleteSecret(c *call) error {
+func (h *secretsHandler) delete(c *call) error {
 	name := c.r.PathValue("name")
 	if !token(name, 128) {
 		return pipeline.Errorf(pipeline.NotFound, "secret %.80q: there is none", name)
 	}
-	if err := s.cfg.Secrets.DeleteSecret(c.r.Context(), c.by, name); err != nil {
-		return err
-	}
-	return s.ok(c, wire.Success{Success: true})
+
+	return c.done(h.secrets.DeleteSecret(c.r.Context(), c.by, name))
 }

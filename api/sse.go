@@ -21,8 +21,8 @@ const (
 	mediaBytes  = "application/octet-stream"
 )
 
-// firstBeat is when a stream's header goes out at the latest. Until then a
-// failure can still be answered as what it is.
+// firstBeat is how long a stream's header is held back at most. Until it is sent
+// a failure can still be answered with its status.
 const firstBeat = 200 * time.Millisecond
 
 // eventStream writes server-sent events. Events and keep-alive comments come
@@ -30,8 +30,8 @@ const firstBeat = 200 * time.Millisecond
 type eventStream struct {
 	c  *call
 	mu sync.Mutex // guards following, and c.w while the stream is under way
-	// opened is set once the header went out, last is when something did, err
-	// the first failure.
+	// opened is set once the header was sent; last is the time of the last write,
+	// err the first failure.
 	opened bool
 	last   time.Time
 	err    error
@@ -43,6 +43,7 @@ func (e *eventStream) openLocked() {
 		return
 	}
 	e.opened = true
+
 	h := e.c.w.Header()
 	h.Set("Content-Type", mediaEvents)
 	h.Set("Cache-Control", "no-store")
@@ -50,14 +51,16 @@ func (e *eventStream) openLocked() {
 	e.c.w.WriteHeader(http.StatusOK)
 }
 
-// send writes one event; id may be empty. Once a write failed all do.
+// send writes one event; id may be empty. After a failed write all others fail.
 func (e *eventStream) send(id, kind string, v any) error {
 	data, err := json.Marshal(v) // one line: JSON has no raw newlines
 	if err != nil {
 		return fmt.Errorf("encode an event: %w", err)
 	}
+
 	e.mu.Lock()
 	defer e.mu.Unlock()
+
 	e.buf.Reset()
 	if id != "" {
 		e.buf.WriteString("id: ")
@@ -76,6 +79,7 @@ func (e *eventStream) flushLocked() error {
 	if e.err != nil {
 		return e.err
 	}
+
 	e.openLocked()
 	e.last = time.Now()
 	if _, err := e.c.w.Write(e.buf.Bytes()); err != nil {
@@ -98,9 +102,9 @@ func (e *eventStream) beat(silent time.Duration) error {
 	return e.err
 }
 
-// keepAlive beats until stop, which waits for its end. A caller that is found
-// gone ends the stream's context.
-func (e *eventStream) keepAlive(every time.Duration, gone context.CancelCauseFunc) (stop func()) {
+// beatEvery beats until stop, which waits for its end. If the caller turns out
+// to be gone it ends the stream's context.
+func (e *eventStream) beatEvery(every time.Duration, gone context.CancelCauseFunc) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -127,7 +131,7 @@ func (e *eventStream) keepAlive(every time.Duration, gone context.CancelCauseFun
 
 // follow streams the logs of a run until it has ended, the caller is gone, or
 // this node stops.
-func (s *Server) follow(c *call, id pipeline.RunID, in wire.FollowRequest) error {
+func (h *logsHandler) follow(c *call, id pipeline.RunID, in wire.FollowRequest) error {
 	for _, m := range in.Modules {
 		if !wire.ValidModule(m) {
 			return badModule(m)
@@ -135,18 +139,20 @@ func (s *Server) follow(c *call, id pipeline.RunID, in wire.FollowRequest) error
 	}
 	for m, p := range in.Positions {
 		if !wire.ValidModule(m) || !p.Valid() {
-			return invalid("positions: %.80q: want a module's name, with an attempt and an offset from 0 on", m)
+			return invalid("positions: %.80q: expected a module's name, with an attempt and an offset from 0", m)
 		}
 	}
+
 	ctx, cancel := context.WithCancelCause(c.r.Context())
 	defer cancel(nil)
 	stream := &eventStream{c: c}
-	stop := stream.keepAlive(s.cfg.KeepAlive, cancel)
-	defer stop() // a panic below must not leave it with a writer that is gone
-	err := s.cfg.Logs.Follow(ctx, id, in, func(e wire.LogEvent) error {
+	stop := stream.beatEvery(h.keepAlive, cancel)
+	defer stop() // after a panic below the writer is gone, and nothing may use it
+	err := h.logs.Follow(ctx, id, in, func(e wire.LogEvent) error {
 		return stream.send(eventOf(e))
 	})
 	stop()
+
 	stopping := errors.Is(context.Cause(ctx), errStopping)
 	switch {
 	case err == nil, stream.err != nil:
@@ -156,16 +162,17 @@ func (s *Server) follow(c *call, id pipeline.RunID, in wire.FollowRequest) error
 	case stopping:
 		return errStopping
 	case stream.opened && ctx.Err() == nil:
-		return stream.send("", wire.EventError, problemOf(err, c.id, s.cfg.NodeName))
+		return stream.send("", wire.EventError, problemOf(err, c.id, c.node))
 	}
 	return err
 }
 
-// eventOf gives an event's id, where the next one begins, its type and data.
+// eventOf gives an event's id (the position of the next one), its type and data.
 func eventOf(e wire.LogEvent) (id, kind string, data any) {
 	if e.RunEnd {
 		return "", wire.EventRunEnd, e
 	}
+
 	id, kind = wire.FormatPosition(e.Module, e.Next()), wire.EventLog
 	if e.End {
 		kind = wire.EventEnd

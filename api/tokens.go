@@ -18,43 +18,48 @@ type Tokens interface {
 	DeleteToken(ctx context.Context, by Subject, id string) error
 }
 
-func (s *Server) createToken(c *call) error {
+// maxTTL is the longest life of a token, in seconds: a hundred years.
+const maxTTL = 100 * 365 * 24 * 3600
+
+type tokensHandler struct{ tokens Tokens }
+
+func (h *tokensHandler) create(c *call) error {
 	in, err := document[wire.TokenRequest](c)
 	if err != nil {
 		return err
 	}
+
 	if role := Role(in.Role); role != RoleWorker && rank[role] == 0 {
-		return invalid("role %.40q: want read, submit, worker or admin", in.Role)
+		return invalid("role %.40q: expected read, submit, worker or admin", in.Role)
 	}
-	if in.TTLSeconds < 0 || in.TTLSeconds > 100*365*24*3600 {
-		return invalid("ttlSeconds: want 0 (for ever) to a hundred years")
+	if in.TTLSeconds < 0 || in.TTLSeconds > maxTTL {
+		return invalid("ttlSeconds: expected 0 (never expires) to a hundred years")
 	}
 	if len(in.Name) > 128 {
 		return invalid("name: longer than 128 bytes")
 	}
-	out, err := s.cfg.Tokens.CreateToken(c.r.Context(), c.by, in)
+
+	out, err := h.tokens.CreateToken(c.r.Context(), c.by, in)
 	if err != nil {
 		return err
 	}
-	s.writeJSON(c, http.StatusCreated, "application/json", out)
+	c.json(http.StatusCreated, out)
 	return nil
 }
 
-func (s *Server) tokens(c *call) error {
-	out, err := s.cfg.Tokens.Tokens(c.r.Context())
+func (h *tokensHandler) list(c *call) error {
+	out, err := h.tokens.Tokens(c.r.Context())
 	if out.Tokens == nil {
 		out.Tokens = []wire.TokenInfo{}
 	}
-	return okOr(s, c, out, err)
+	return c.reply(out, err)
 }
 
-func (s *Server) deleteToken(c *call) error {
+func (h *tokensHandler) delete(c *call) error {
 	id := c.r.PathValue("id")
 	if !token(id, 128) {
 		return pipeline.Errorf(pipeline.NotFound, "token %.80q: there is none", id)
 	}
-	if err := s.cfg.Tokens.DeleteToken(c.r.Context(), c.by, id); err != nil {
-		return err
-	}
-	return s.ok(c, wire.Success{Success: true})
+
+	return c.done(h.tokens.DeleteToken(c.r.Context(), c.by, id))
 }

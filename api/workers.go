@@ -23,61 +23,73 @@ type Workers interface {
 	ForgetWorker(ctx context.Context, by Subject, id string) error
 }
 
-func (s *Server) result(c *call) error {
-	in, err := document[wire.ExecuteResponse](c)
-	if err != nil {
-		return err
-	}
-	out, err := s.cfg.Workers.Result(c.r.Context(), c.by, in)
-	return okOr(s, c, out, err)
-}
+type workersHandler struct{ workers Workers }
 
-func (s *Server) register(c *call) error {
+func (h *workersHandler) register(c *call) error {
 	in, err := document[wire.RegisterRequest](c)
 	if err != nil {
 		return err
 	}
-	if !token(in.WorkerNode.ID, 128) {
-		return invalid("workerNode.id: want 1 to 128 letters, digits and '.', '_', ':', '-'")
+	if err := checkWorker("workerNode.id", in.WorkerNode.ID); err != nil {
+		return err
 	}
-	out, err := s.cfg.Workers.Register(c.r.Context(), c.by, in)
-	return okOr(s, c, out, err)
+
+	out, err := h.workers.Register(c.r.Context(), c.by, in)
+	return c.reply(out, err)
 }
 
-func (s *Server) heartbeat(c *call) error {
+// checkWorker checks the id of an external worker; field is where it stands.
+func checkWorker(field, id string) error {
+	if !token(id, 128) {
+		return invalid("%s: expected 1 to 128 letters, digits and '.', '_', ':', '-'", field)
+	}
+
+	return nil
+}
+
+func registerFailure(_ *call, p wire.Problem) (int, any) {
+	return p.Status, wire.RegisterResponse{ErrorMessage: p.Detail}
+}
+
+func (h *workersHandler) heartbeat(c *call) error {
 	in, err := document[wire.HeartbeatRequest](c)
 	if err != nil {
 		return err
 	}
-	if !token(in.WorkerID, 128) {
-		return invalid("workerId: want 1 to 128 letters, digits and '.', '_', ':', '-'")
+	if err := checkWorker("workerId", in.WorkerID); err != nil {
+		return err
 	}
-	out, err := s.cfg.Workers.Heartbeat(c.r.Context(), c.by, in)
-	return okOr(s, c, out, err)
+
+	out, err := h.workers.Heartbeat(c.r.Context(), c.by, in)
+	return c.reply(out, err)
 }
 
-func (s *Server) workers(c *call) error {
-	out, err := s.cfg.Workers.Workers(c.r.Context())
+func (h *workersHandler) result(c *call) error {
+	in, err := document[wire.ExecuteResponse](c)
+	if err != nil {
+		return err
+	}
+
+	out, err := h.workers.Result(c.r.Context(), c.by, in)
+	return c.reply(out, err)
+}
+
+func (h *workersHandler) list(c *call) error {
+	out, err := h.workers.Workers(c.r.Context())
 	if out.Workers == nil {
 		out.Workers = []wire.WorkerNode{}
 	}
-	return okOr(s, c, out, err)
+	return c.reply(out, err)
 }
 
-func (s *Server) forgetWorker(c *call) error {
+func (h *workersHandler) forget(c *call) error {
 	id := c.r.PathValue("id")
-	if !token(id, 128) {
-		return invalid("worker %.80q: want letters, digits and '.', '_', ':', '-'", id)
+	if err := checkWorker("worker", id); err != nil {
+		return err
 	}
 	if c.by.Role == RoleWorker && c.by.Worker != "" && string(c.by.Worker) != id {
 		return pipeline.Errorf(pipeline.Forbidden, "worker %s: this token belongs to %s", id, c.by.Worker)
 	}
-	if err := s.cfg.Workers.ForgetWorker(c.r.Context(), c.by, id); err != nil {
-		return err
-	}
-	return s.ok(c, wire.Success{Success: true})
-}
 
-func registerFailure(_ *Server, _ *call, p wire.Problem) (int, any) {
-	return p.Status, wire.RegisterResponse{ErrorMessage: p.Detail}
+	return c.done(h.workers.ForgetWorker(c.r.Context(), c.by, id))
 }

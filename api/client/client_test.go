@@ -55,7 +55,7 @@ func gone(tb testing.TB) string {
 }
 
 func TestSend_triesAddressesInTurn(t *testing.T) {
-	b := &apitest.Backend{RunsFunc: func(context.Context, api.RunQuery) (wire.RunList, error) { return wire.RunList{}, nil }}
+	b := &apitest.Backend{Runs: apitest.Runs{RunsFunc: func(context.Context, api.RunQuery) (wire.RunList, error) { return wire.RunList{}, nil }}}
 	srv := serve(t, b, nil)
 	c := newClient(t, client.Config{Addresses: []string{gone(t), srv.URL}})
 	if _, err := c.Runs().List(t.Context(), client.ListOptions{}); err != nil {
@@ -87,24 +87,24 @@ func TestSend_lostAnswers(t *testing.T) {
 	var keys []string
 	var tokens atomic.Int32
 	b := &apitest.Backend{
-		SubmitFunc: func(_ context.Context, _ api.Subject, key string, _ wire.SubmitRequest) (wire.RunCreated, error) {
+		Runs: apitest.Runs{SubmitFunc: func(_ context.Context, _ api.Subject, key string, _ wire.SubmitRequest) (wire.RunCreated, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			if keys = append(keys, key); len(keys) < 3 {
 				panic(http.ErrAbortHandler)
 			}
 			return wire.RunCreated{ID: "r1", Repeated: true}, nil
-		},
-		CreateTokenFunc: func(context.Context, api.Subject, wire.TokenRequest) (wire.TokenCreated, error) {
+		}},
+		Tokens: apitest.Tokens{CreateTokenFunc: func(context.Context, api.Subject, wire.TokenRequest) (wire.TokenCreated, error) {
 			tokens.Add(1)
 			panic(http.ErrAbortHandler)
 		},
-		DeleteTokenFunc: func(context.Context, api.Subject, string) error {
-			if tokens.Add(1) == 2 {
-				panic(http.ErrAbortHandler) // after it was deleted
-			}
-			return pipeline.Errorf(pipeline.NotFound, "token: there is none")
-		},
+			DeleteTokenFunc: func(context.Context, api.Subject, string) error {
+				if tokens.Add(1) == 2 {
+					panic(http.ErrAbortHandler) // after it was deleted
+				}
+				return pipeline.Errorf(pipeline.NotFound, "token: there is none")
+			}},
 	}
 	var retries atomic.Int32
 	c := newClient(t, client.Config{OnRetry: func(error, time.Duration) { retries.Add(1) }}, serve(t, b, nil))
@@ -129,12 +129,12 @@ func TestSend_lostAnswers(t *testing.T) {
 
 func TestSend_retryAfter(t *testing.T) {
 	var calls atomic.Int32
-	b := &apitest.Backend{CreateTokenFunc: func(context.Context, api.Subject, wire.TokenRequest) (wire.TokenCreated, error) {
+	b := &apitest.Backend{Tokens: apitest.Tokens{CreateTokenFunc: func(context.Context, api.Subject, wire.TokenRequest) (wire.TokenCreated, error) {
 		if calls.Add(1) == 1 {
 			return wire.TokenCreated{}, pipeline.ErrNoLeader // rejected: even this is repeated
 		}
 		return wire.TokenCreated{Token: "new"}, nil
-	}}
+	}}}
 	var waited time.Duration
 	c := newClient(t, client.Config{OnRetry: func(_ error, d time.Duration) { waited = d }}, serve(t, b, nil))
 	out, err := c.Tokens().Create(t.Context(), wire.TokenRequest{Role: "read"})
@@ -144,7 +144,7 @@ func TestSend_retryAfter(t *testing.T) {
 }
 
 func TestSend_tokenSource(t *testing.T) {
-	b := &apitest.Backend{RunsFunc: func(context.Context, api.RunQuery) (wire.RunList, error) { return wire.RunList{}, nil }}
+	b := &apitest.Backend{Runs: apitest.Runs{RunsFunc: func(context.Context, api.RunQuery) (wire.RunList, error) { return wire.RunList{}, nil }}}
 	srv := serve(t, b, nil)
 	var asked []bool
 	c := newClient(t, client.Config{TokenSource: func(ctx context.Context, address string) (string, error) {
@@ -217,7 +217,7 @@ func TestBlob_resumes(t *testing.T) {
 	open := func(context.Context, pipeline.Digest, bool) (api.Blob, error) { return apitest.Bytes(blob), nil }
 	for seed := range uint64(10) {
 		cut := newCutter(seed, 4, 200_000)
-		c := newClient(t, client.Config{}, serve(t, &apitest.Backend{OpenBlobFunc: open}, cut.wrap), serve(t, &apitest.Backend{OpenBlobFunc: open}, cut.wrap))
+		c := newClient(t, client.Config{}, serve(t, &apitest.Backend{Blobs: apitest.Blobs{OpenBlobFunc: open}}, cut.wrap), serve(t, &apitest.Backend{Blobs: apitest.Blobs{OpenBlobFunc: open}}, cut.wrap))
 		r, err := c.Blobs().Get(t.Context(), d)
 		if err != nil {
 			t.Fatal(err)
@@ -235,9 +235,9 @@ func TestBlob_resumes(t *testing.T) {
 }
 
 func TestBlob_wrongBytes(t *testing.T) {
-	srv := serve(t, &apitest.Backend{OpenBlobFunc: func(context.Context, pipeline.Digest, bool) (api.Blob, error) {
+	srv := serve(t, &apitest.Backend{Blobs: apitest.Blobs{OpenBlobFunc: func(context.Context, pipeline.Digest, bool) (api.Blob, error) {
 		return apitest.Bytes([]byte("forged")), nil
-	}}, nil)
+	}}}, nil)
 	c := newClient(t, client.Config{}, srv)
 	r, err := c.Blobs().Get(t.Context(), digestOf([]byte("right")))
 	if err != nil {
@@ -250,12 +250,12 @@ func TestBlob_wrongBytes(t *testing.T) {
 }
 
 func TestBlob_has(t *testing.T) {
-	srv := serve(t, &apitest.Backend{OpenBlobFunc: func(_ context.Context, d pipeline.Digest, _ bool) (api.Blob, error) {
+	srv := serve(t, &apitest.Backend{Blobs: apitest.Blobs{OpenBlobFunc: func(_ context.Context, d pipeline.Digest, _ bool) (api.Blob, error) {
 		if d == pipeline.EmptyDigest {
 			return nil, pipeline.Errorf(pipeline.NotFound, "blob: there is none")
 		}
 		return apitest.Bytes([]byte("12345")), nil
-	}}, nil)
+	}}}, nil)
 	c := newClient(t, client.Config{}, srv)
 	if size, ok, err := c.Blobs().Has(t.Context(), digestOf([]byte("12345"))); size != 5 || !ok || err != nil {
 		t.Errorf("got %d %v %v", size, ok, err)
@@ -276,20 +276,20 @@ func TestPutBlob_repeats(t *testing.T) {
 	d := digestOf(blob)
 	var tries atomic.Int32
 	b := &apitest.Backend{
-		MissingBlobsFunc: func(_ context.Context, ds []pipeline.Digest) ([]pipeline.Digest, error) { return ds, nil },
-		PutBlobFunc: func(_ context.Context, _ pipeline.Digest, r io.Reader) error {
-			got, err := io.ReadAll(r)
-			if err != nil {
-				return err
-			}
-			if tries.Add(1)%2 == 1 {
-				panic(http.ErrAbortHandler)
-			}
-			if !bytes.Equal(got, blob) {
-				return pipeline.Errorf(pipeline.Invalid, "blob: got other bytes")
-			}
-			return nil
-		}}
+		Blobs: apitest.Blobs{MissingBlobsFunc: func(_ context.Context, ds []pipeline.Digest) ([]pipeline.Digest, error) { return ds, nil },
+			PutBlobFunc: func(_ context.Context, _ pipeline.Digest, r io.Reader) error {
+				got, err := io.ReadAll(r)
+				if err != nil {
+					return err
+				}
+				if tries.Add(1)%2 == 1 {
+					panic(http.ErrAbortHandler)
+				}
+				if !bytes.Equal(got, blob) {
+					return pipeline.Errorf(pipeline.Invalid, "blob: got other bytes")
+				}
+				return nil
+			}}}
 	c := newClient(t, client.Config{}, serve(t, b, nil))
 	if err := c.Blobs().Put(t.Context(), d, bytes.NewReader(blob)); err != nil || tries.Load() != 2 {
 		t.Errorf("seekable: %v after %d tries", err, tries.Load())
@@ -317,16 +317,16 @@ func TestSubmitWith(t *testing.T) {
 		log = append(log, s)
 	}
 	first := serve(t, &apitest.Backend{
-		MembersFunc: func(context.Context) (wire.MemberList, error) { return wire.MemberList{}, nil },
-		SubmitFunc: func(context.Context, api.Subject, string, wire.SubmitRequest) (wire.RunCreated, error) {
+		Cluster: apitest.Cluster{MembersFunc: func(context.Context) (wire.MemberList, error) { return wire.MemberList{}, nil }},
+		Runs: apitest.Runs{SubmitFunc: func(context.Context, api.Subject, string, wire.SubmitRequest) (wire.RunCreated, error) {
 			note("submit 1")
 			panic(http.ErrAbortHandler)
-		},
+		}},
 	}, nil)
-	second := serve(t, &apitest.Backend{SubmitFunc: func(_ context.Context, _ api.Subject, key string, in wire.SubmitRequest) (wire.RunCreated, error) {
+	second := serve(t, &apitest.Backend{Runs: apitest.Runs{SubmitFunc: func(_ context.Context, _ api.Subject, key string, in wire.SubmitRequest) (wire.RunCreated, error) {
 		note("submit 2")
 		return wire.RunCreated{ID: pipeline.RunID(key + "-" + in.Source)}, nil
-	}}, nil)
+	}}}, nil)
 	c := newClient(t, client.Config{RetryFor: 200 * time.Millisecond}, first, second)
 	out, err := c.Runs().SubmitWith(t.Context(), "k", &wire.SubmitRequest{Source: "s"}, func(_ context.Context, at *client.Client) error {
 		switch at.Address() {

@@ -106,8 +106,8 @@ func TestFollowRun_byteExact(t *testing.T) {
 			cut := newCutter(seed*10+uint64(i), 6, 3000)
 			cutters = append(cutters, cut)
 			b := &apitest.Backend{Name: fmt.Sprintf("n%d", i),
-				FollowFunc:  want.follow(rand.New(rand.NewPCG(seed, uint64(i))), seed%2 == 0),
-				MembersFunc: func(context.Context) (wire.MemberList, error) { return wire.MemberList{}, nil },
+				Logs:    apitest.Logs{FollowFunc: want.follow(rand.New(rand.NewPCG(seed, uint64(i))), seed%2 == 0)},
+				Cluster: apitest.Cluster{MembersFunc: func(context.Context) (wire.MemberList, error) { return wire.MemberList{}, nil }},
 			}
 			urls = append(urls, serve(t, b, cut.wrap).URL)
 		}
@@ -164,29 +164,29 @@ func TestFollowRun_byteExact(t *testing.T) {
 func TestFollowRun_survivesItsNode(t *testing.T) {
 	text := strings.Repeat("0123456789", 10)
 	half := make(chan struct{})
-	second := serve(t, &apitest.Backend{FollowFunc: func(_ context.Context, _ pipeline.RunID, in wire.FollowRequest, send func(wire.LogEvent) error) error {
+	second := serve(t, &apitest.Backend{Logs: apitest.Logs{FollowFunc: func(_ context.Context, _ pipeline.RunID, in wire.FollowRequest, send func(wire.LogEvent) error) error {
 		from := in.Positions["m"].Offset
 		if err := send(wire.LogEvent{Module: "m", Attempt: 1, Offset: from, Text: text[from:], End: true}); err != nil {
 			return err
 		}
 		return send(wire.LogEvent{RunEnd: true})
-	}}, nil)
+	}}}, nil)
 	first := serve(t, &apitest.Backend{
-		FollowFunc: func(ctx context.Context, _ pipeline.RunID, _ wire.FollowRequest, send func(wire.LogEvent) error) error {
+		Logs: apitest.Logs{FollowFunc: func(ctx context.Context, _ pipeline.RunID, _ wire.FollowRequest, send func(wire.LogEvent) error) error {
 			if err := send(wire.LogEvent{Module: "m", Attempt: 1, Text: text[:50]}); err != nil {
 				return err
 			}
 			close(half)
 			<-ctx.Done()
 			return ctx.Err()
-		},
-		MembersFunc: func(context.Context) (wire.MemberList, error) {
+		}},
+		Cluster: apitest.Cluster{MembersFunc: func(context.Context) (wire.MemberList, error) {
 			return wire.MemberList{Members: []wire.Member{
 				{Name: "n2", HTTP: strings.TrimPrefix(second.URL, "http://"), Status: "alive"},
 				{Name: "n3", HTTP: "192.0.2.1:8080", Status: "alive"}, // plain, beyond loopback: no token goes there
 				{Name: "n4", HTTP: "127.0.0.1:1", Status: "left"},
 			}}, nil
-		},
+		}},
 	}, nil)
 	c := newClient(t, client.Config{FollowFor: 10 * time.Second, RetryFor: 5 * time.Second}, first)
 	killed := make(chan struct{})
@@ -214,8 +214,8 @@ func TestFollowRun_errors(t *testing.T) {
 	var calls atomic.Int32
 	mode := "none"
 	b := &apitest.Backend{
-		MembersFunc: func(context.Context) (wire.MemberList, error) { return wire.MemberList{}, nil },
-		FollowFunc: func(_ context.Context, _ pipeline.RunID, _ wire.FollowRequest, send func(wire.LogEvent) error) error {
+		Cluster: apitest.Cluster{MembersFunc: func(context.Context) (wire.MemberList, error) { return wire.MemberList{}, nil }},
+		Logs: apitest.Logs{FollowFunc: func(_ context.Context, _ pipeline.RunID, _ wire.FollowRequest, send func(wire.LogEvent) error) error {
 			calls.Add(1)
 			switch mode {
 			case "gap":
@@ -224,7 +224,7 @@ func TestFollowRun_errors(t *testing.T) {
 				return pipeline.Errorf(pipeline.NotFound, "run r1: there is none")
 			}
 			return send(wire.LogEvent{Module: "m", Attempt: 1, Text: "x"})
-		}}
+		}}}
 	srv := serve(t, b, nil)
 	c := newClient(t, client.Config{FollowFor: 200 * time.Millisecond}, srv)
 	follow := func(fn func(wire.LogEvent) error) error {
@@ -265,9 +265,9 @@ func TestFollowRun_silentNode(t *testing.T) {
 			}
 		})
 	})
-	alive := serve(t, &apitest.Backend{FollowFunc: func(_ context.Context, _ pipeline.RunID, _ wire.FollowRequest, send func(wire.LogEvent) error) error {
+	alive := serve(t, &apitest.Backend{Logs: apitest.Logs{FollowFunc: func(_ context.Context, _ pipeline.RunID, _ wire.FollowRequest, send func(wire.LogEvent) error) error {
 		return send(wire.LogEvent{RunEnd: true})
-	}}, nil)
+	}}}, nil)
 	c := newClient(t, client.Config{StreamIdle: 100 * time.Millisecond, CallTimeout: 300 * time.Millisecond}, dead, alive)
 	if err := c.Runs().Follow(t.Context(), "r1", client.FollowOptions{}, func(wire.LogEvent) error { return nil }); err != nil {
 		t.Error(err)
@@ -285,11 +285,11 @@ func TestWatchRun(t *testing.T) {
 	var calls atomic.Int32
 	var asked []string
 	b := &apitest.Backend{
-		MembersFunc: func(context.Context) (wire.MemberList, error) { return wire.MemberList{}, nil },
-		RunFunc: func(_ context.Context, _ pipeline.RunID, index uint64, wait time.Duration, since uint64) (wire.Run, error) {
+		Cluster: apitest.Cluster{MembersFunc: func(context.Context) (wire.MemberList, error) { return wire.MemberList{}, nil }},
+		Runs: apitest.Runs{RunFunc: func(_ context.Context, _ pipeline.RunID, index uint64, wait time.Duration, since uint64) (wire.Run, error) {
 			asked = append(asked, fmt.Sprint(index, wait, since))
 			return answers[calls.Add(1)-1], nil
-		}}
+		}}}
 	var got []string
 	err := newClient(t, client.Config{}, serve(t, b, nil)).Runs().Watch(t.Context(), "r1", func(r wire.Run) error {
 		s := string(r.State)
@@ -315,8 +315,8 @@ func TestWatchRun(t *testing.T) {
 func TestFollowRun_lines(t *testing.T) {
 	second := int64(3)
 	b := &apitest.Backend{
-		MembersFunc: func(context.Context) (wire.MemberList, error) { return wire.MemberList{}, nil },
-		FollowFunc: func(_ context.Context, _ pipeline.RunID, in wire.FollowRequest, send func(wire.LogEvent) error) error {
+		Cluster: apitest.Cluster{MembersFunc: func(context.Context) (wire.MemberList, error) { return wire.MemberList{}, nil }},
+		Logs: apitest.Logs{FollowFunc: func(_ context.Context, _ pipeline.RunID, in wire.FollowRequest, send func(wire.LogEvent) error) error {
 			if in.Lines != 2 || !in.Times {
 				t.Errorf("asked for %+v", in)
 			}
@@ -327,7 +327,7 @@ func TestFollowRun_lines(t *testing.T) {
 				}
 			}
 			return nil
-		}}
+		}}}
 	c := newClient(t, client.Config{FollowFor: 100 * time.Millisecond}, serve(t, b, nil))
 	var got strings.Builder
 	take := func(e wire.LogEvent) error { got.WriteString(e.Text); return nil }

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // serve starts a node over a backend; wrap may put faults in front of it.
 func serve(tb testing.TB, b *apitest.Backend, wrap func(http.Handler) http.Handler) *httptest.Server {
 	tb.Helper()
-	b.Subjects = map[string]api.Subject{"t": {Name: "t", Role: api.RoleAdmin}}
+	b.Auth.Subjects = map[string]api.Subject{"t": {Name: "t", Role: api.RoleAdmin}}
 	cfg := api.Config{LeaderWait: 100 * time.Millisecond, KeepAlive: 50 * time.Millisecond}
 	b.Configure(&cfg)
 	s := api.New(cfg)

@@ -14,8 +14,8 @@ import (
 // Decide takes a person's word about a module that waits for it. Who may is
 // looked at here, since the state machine knows no definitions; which of two
 // decisions counts is the state machine's.
-func (b *backend) Decide(ctx context.Context, by api.Subject, id pipeline.RunID, module string, d pipeline.Decision, comment string) (wire.Module, error) {
-	n := b.node()
+func (b *backend) Decide(ctx context.Context, by api.Subject, id pipeline.RunID, in api.ApprovalDecision) (wire.Module, error) {
+	n, module, d, comment := b.node(), in.Module, in.Decision, in.Comment
 	var def pipeline.Module
 	err := n.store.View(func(v *fsm.View) (err error) {
 		def, err = approvalIn(v, id, module)

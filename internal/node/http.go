@@ -35,7 +35,7 @@ func (n *Node) openHTTP() error {
 	n.api = api.New(api.Config{NodeID: n.id, NodeName: n.cfg.Name, Router: b, Auth: b,
 		Runs: b, Logs: b, Artifacts: b, Blobs: b, Cache: b, RemoteCache: b, Schedules: b, Secrets: b, Tokens: b, Cluster: b,
 		Executions: b, Workers: b, Sessions: b,
-		Logger: n.log.Named("api"), AllowedHosts: n.allowedHost, MaxTool: n.cfg.Limits.MaxToolEntry,
+		Logger: n.log.Named("api"), AllowedHosts: n.allowedHost, MaxEntry: n.cfg.Limits.MaxToolEntry,
 		PeerIdentity: func(r *http.Request) (id, name string, ok bool) {
 			p, ok := cluster.PeerFrom(r.Context())
 			return string(p.ID), p.Name, ok

@@ -112,7 +112,7 @@ func (n *Node) copyTools(ctx context.Context, blobs []pipeline.Digest) {
 func (b *backend) PutTool(ctx context.Context, e pipeline.ToolEntry, r io.Reader) error {
 	n := b.node()
 	if why := n.fabric.disk.Reason(); why != "" {
-		return &api.NoRoomError{Reason: why}
+		return &api.NoSpaceError{Reason: why}
 	}
 	p := fsm.ToolPut{Key: e.ToolKey, Digest: pipeline.Digest(e.Key), Tag: e.Tag, Took: e.Took}
 	batch := n.blobs.NewBatch()
@@ -131,7 +131,7 @@ func (b *backend) PutTool(ctx context.Context, e pipeline.ToolEntry, r io.Reader
 	var full *storage.FullError
 	switch {
 	case errors.As(err, &full):
-		return &api.NoRoomError{Reason: full.Error()}
+		return &api.NoSpaceError{Reason: full.Error()}
 	case err != nil:
 		return err
 	}

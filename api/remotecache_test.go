@@ -82,7 +82,7 @@ func (m *toolCache) remove(_ context.Context, k pipeline.ToolKey) error {
 }
 
 func (m *toolCache) backend() *apitest.Backend {
-	return &apitest.Backend{ToolFuncs: apitest.ToolFuncs{OpenToolFunc: m.open, FindToolsFunc: m.find, PutToolFunc: m.put, DeleteToolFunc: m.remove}}
+	return &apitest.Backend{RemoteCache: apitest.RemoteCache{OpenToolFunc: m.open, FindToolsFunc: m.find, PutToolFunc: m.put, DeleteToolFunc: m.remove}}
 }
 
 var (
@@ -225,7 +225,7 @@ func TestTools_aborted(t *testing.T) {
 // Bytes reach the node while the client still sends: none are collected first.
 func TestTools_streamed(t *testing.T) {
 	first := make(chan struct{})
-	b := &apitest.Backend{ToolFuncs: apitest.ToolFuncs{PutToolFunc: func(_ context.Context, _ pipeline.ToolEntry, r io.Reader) error {
+	b := &apitest.Backend{RemoteCache: apitest.RemoteCache{PutToolFunc: func(_ context.Context, _ pipeline.ToolEntry, r io.Reader) error {
 		if _, err := io.ReadFull(r, make([]byte, 5)); err != nil {
 			return err
 		}
@@ -261,7 +261,7 @@ func TestTools_streamed(t *testing.T) {
 }
 
 func TestTools_limits(t *testing.T) {
-	n := newNode(t, newToolCache().backend(), func(c *api.Config) { c.MaxTool = 10 })
+	n := newNode(t, newToolCache().backend(), func(c *api.Config) { c.MaxEntry = 10 })
 	if r := ask(t, n.public.URL, "PUT /ac/"+someKey, "0123456789", asSubmit); r.StatusCode != 201 {
 		t.Errorf("ten bytes: %d", r.StatusCode)
 	}
@@ -283,8 +283,8 @@ func TestTools_limits(t *testing.T) {
 }
 
 func TestTools_full(t *testing.T) {
-	b := &apitest.Backend{ToolFuncs: apitest.ToolFuncs{PutToolFunc: func(context.Context, pipeline.ToolEntry, io.Reader) error {
-		return &api.NoRoomError{Reason: "disk low: 1 MiB are free"}
+	b := &apitest.Backend{RemoteCache: apitest.RemoteCache{PutToolFunc: func(context.Context, pipeline.ToolEntry, io.Reader) error {
+		return &api.NoSpaceError{Reason: "disk low: 1 MiB are free"}
 	}}}
 	n := newNode(t, b)
 	for _, path := range []string{"/ac/" + someKey, "/v8/artifacts/abc"} {
@@ -393,7 +393,7 @@ func (b badBlob) Read(p []byte) (int, error) {
 
 // An answer whose bytes end too early is cut, so that nobody takes it for whole.
 func TestTools_cut(t *testing.T) {
-	b := &apitest.Backend{ToolFuncs: apitest.ToolFuncs{OpenToolFunc: func(_ context.Context, k pipeline.ToolKey) (api.Blob, pipeline.ToolEntry, error) {
+	b := &apitest.Backend{RemoteCache: apitest.RemoteCache{OpenToolFunc: func(_ context.Context, k pipeline.ToolKey) (api.Blob, pipeline.ToolEntry, error) {
 		return badBlob{bytes.NewReader(make([]byte, 20))}, pipeline.ToolEntry{ToolKey: k, Size: 20}, nil
 	}}}
 	n := newNode(t, b)
@@ -405,7 +405,7 @@ func TestTools_cut(t *testing.T) {
 
 func TestTools_list(t *testing.T) {
 	var asked string
-	b := &apitest.Backend{ToolFuncs: apitest.ToolFuncs{ListToolsFunc: func(_ context.Context, kind string, limit int, after pipeline.ToolKey) (wire.ToolList, error) {
+	b := &apitest.Backend{RemoteCache: apitest.RemoteCache{ListToolsFunc: func(_ context.Context, kind string, limit int, after pipeline.ToolKey) (wire.ToolList, error) {
 		asked = fmt.Sprintf("%s%d %s", kind, limit, after)
 		return wire.ToolList{}, nil
 	}}}

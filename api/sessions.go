@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -25,16 +26,18 @@ const (
 	maxExecBytes = 128 << 10
 )
 
-// exec runs a process in the folder of a module, and makes of the connection its
-// stream of frames.
-func (s *Server) exec(c *call) error {
+type sessionsHandler struct{ sessions Sessions }
+
+// exec runs a process in the directory of a module, and turns the connection
+// into its stream of frames.
+func (h *sessionsHandler) exec(c *call) error {
 	id, err := c.runID()
 	if err != nil {
 		return err
 	}
-	module := c.r.PathValue("module")
-	if !wire.ValidModule(module) {
-		return badModule(module)
+	module, err := c.module()
+	if err != nil {
+		return err
 	}
 	in, err := document[wire.ExecRequest](c)
 	if err != nil {
@@ -43,36 +46,54 @@ func (s *Server) exec(c *call) error {
 	if err := checkExec(&in); err != nil {
 		return err
 	}
+
 	if c.r.ProtoMajor != 1 || !headerHas(c.r.Header, "Connection", "upgrade") || !headerHas(c.r.Header, "Upgrade", wire.ExecProtocol) {
 		c.w.Header().Set("Upgrade", wire.ExecProtocol)
-		return withStatus(http.StatusUpgradeRequired, pipeline.Invalid, "exec: want an HTTP/1.1 request with Connection: Upgrade and Upgrade: %s", wire.ExecProtocol)
+		return withStatus(http.StatusUpgradeRequired, pipeline.Invalid,
+			"exec: expected an HTTP/1.1 request with Connection: Upgrade and Upgrade: %s", wire.ExecProtocol)
 	}
-	stream, err := s.cfg.Sessions.Exec(c.r.Context(), c.by, id, module, in)
+
+	// The process starts before the connection is taken over: until then a failure
+	// can still be answered with its status.
+	stream, err := h.sessions.Exec(c.r.Context(), c.by, id, module, in)
 	if err != nil {
 		return err
 	}
 	defer stream.Close()
+
 	conn, rw, err := c.w.rc.Hijack()
 	if err != nil {
 		return fmt.Errorf("exec: take over the connection: %w", err)
 	}
 	defer conn.Close()
 	c.w.status = http.StatusSwitchingProtocols
+
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		return nil // the caller is gone
 	}
-	if _, err := fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n%s: %s\r\n\r\n", wire.ExecProtocol, wire.HeaderRequestID, c.id); err != nil {
+	_, err = fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n%s: %s\r\n\r\n",
+		wire.ExecProtocol, wire.HeaderRequestID, c.id)
+	if err != nil {
 		return nil
 	}
-	ctx, cancel := context.WithCancel(c.r.Context())
-	defer cancel()
-	defer context.AfterFunc(ctx, func() { conn.Close() })() // where this node stops
-	go func() {                                             // ends with either side, and both are closed at the end
-		_, _ = io.Copy(stream, rw)
-		_ = stream.Close() // the process ends with who asked for it
-	}()
-	_, _ = io.Copy(conn, stream) // its last frame tells how it ended
+
+	copyBoth(c.r.Context(), conn, rw, stream)
 	return nil
+}
+
+// copyBoth carries frames in both directions until either side ends or ctx does,
+// which happens when this node stops. The caller closes both.
+func copyBoth(ctx context.Context, conn net.Conn, in io.Reader, stream io.ReadWriteCloser) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+
+	go func() { // ends with either side, and both are closed at the end
+		_, _ = io.Copy(stream, in)
+		_ = stream.Close() // the process ends with its caller
+	}()
+
+	_, _ = io.Copy(conn, stream) // its last frame says how it ended
 }
 
 func checkExec(in *wire.ExecRequest) error {
@@ -80,18 +101,19 @@ func checkExec(in *wire.ExecRequest) error {
 	for _, word := range in.Command {
 		total += len(word)
 		if strings.ContainsRune(word, 0) {
-			return invalid("command: a NUL character in it")
+			return invalid("command: contains a NUL character")
 		}
 	}
+
 	switch {
 	case len(in.Command) > maxExecWords || total > maxExecBytes:
 		return invalid("command: more than %d words or %d bytes", maxExecWords, maxExecBytes)
 	case len(in.Command) > 0 && in.Command[0] == "":
-		return invalid("command: the first word is the program, and it is empty")
+		return invalid("command: the first word is the program; it is empty")
 	case strings.ContainsAny(in.Term, "\x00="):
-		return invalid("term: %q cannot be a terminal's name", in.Term)
+		return invalid("term: %q not a terminal's name", in.Term)
 	case in.Attempt < 0:
-		return invalid("attempt: %d: attempts are counted from 1", in.Attempt)
+		return invalid("attempt: %d: attempts count from 1", in.Attempt)
 	}
 	return nil
 }

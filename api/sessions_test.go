@@ -19,8 +19,8 @@ import (
 func TestExec(t *testing.T) {
 	closed := make(chan struct{}, 1)
 	b := &apitest.Backend{
-		MembersFunc: func(context.Context) (wire.MemberList, error) { return wire.MemberList{}, nil },
-		ExecFunc: func(_ context.Context, by api.Subject, id pipeline.RunID, module string, in wire.ExecRequest) (io.ReadWriteCloser, error) {
+		Cluster: apitest.Cluster{MembersFunc: func(context.Context) (wire.MemberList, error) { return wire.MemberList{}, nil }},
+		Sessions: apitest.Sessions{ExecFunc: func(_ context.Context, by api.Subject, id pipeline.RunID, module string, in wire.ExecRequest) (io.ReadWriteCloser, error) {
 			if module == "gone" {
 				return nil, pipeline.Errorf(pipeline.Conflict, "it has no folder")
 			}
@@ -45,7 +45,7 @@ func TestExec(t *testing.T) {
 				}
 			}()
 			return here, nil
-		}}
+		}}}
 	n := newNode(t, b)
 	c, err := client.New(client.Config{Addresses: []string{n.public.URL}, Token: "admin"})
 	if err != nil {

@@ -1,0 +1,168 @@
+package apitest
+
+import (
+	"context"
+	"time"
+
+	"github.com/pipelined/pipelined/api"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// Runs is an api.Runs made of functions.
+type Runs struct {
+	SubmitFunc   func(context.Context, api.Subject, string, wire.SubmitRequest) (wire.RunCreated, error)
+	EstimateFunc func(context.Context, api.Subject, wire.SubmitRequest) (wire.Estimate, error)
+	RunsFunc     func(context.Context, api.RunQuery) (wire.RunList, error)
+	RunFunc      func(context.Context, pipeline.RunID, uint64, time.Duration, uint64) (wire.Run, error)
+	CancelFunc   func(context.Context, api.Subject, pipeline.RunID, wire.CancelRequest) (wire.RunSummary, error)
+	RetryFunc    func(context.Context, api.Subject, pipeline.RunID, wire.RetryRequest) (wire.RunSummary, error)
+	PinFunc      func(context.Context, api.Subject, pipeline.RunID, bool) (wire.RunSummary, error)
+	DecideFunc   func(context.Context, api.Subject, pipeline.RunID, api.ApprovalDecision) (wire.Module, error)
+	WhyFunc      func(context.Context, pipeline.RunID, string) (wire.Why, error)
+	LocksFunc    func(context.Context) (wire.LockList, error)
+}
+
+// Submit calls SubmitFunc.
+func (f *Runs) Submit(ctx context.Context, by api.Subject, key string, in wire.SubmitRequest) (wire.RunCreated, error) {
+	if f.SubmitFunc == nil {
+		return wire.RunCreated{}, unset("Submit")
+	}
+
+	return f.SubmitFunc(ctx, by, key, in)
+}
+
+// Estimate calls EstimateFunc.
+func (f *Runs) Estimate(ctx context.Context, by api.Subject, in wire.SubmitRequest) (wire.Estimate, error) {
+	if f.EstimateFunc == nil {
+		return wire.Estimate{}, unset("Estimate")
+	}
+
+	return f.EstimateFunc(ctx, by, in)
+}
+
+// Runs calls RunsFunc.
+func (f *Runs) Runs(ctx context.Context, q api.RunQuery) (wire.RunList, error) {
+	if f.RunsFunc == nil {
+		return wire.RunList{}, unset("Runs")
+	}
+
+	return f.RunsFunc(ctx, q)
+}
+
+// Run calls RunFunc.
+func (f *Runs) Run(ctx context.Context, id pipeline.RunID, afterIndex uint64, wait time.Duration, since uint64) (wire.Run, error) {
+	if f.RunFunc == nil {
+		return wire.Run{}, unset("Run")
+	}
+
+	return f.RunFunc(ctx, id, afterIndex, wait, since)
+}
+
+// Cancel calls CancelFunc.
+func (f *Runs) Cancel(ctx context.Context, by api.Subject, id pipeline.RunID, in wire.CancelRequest) (wire.RunSummary, error) {
+	if f.CancelFunc == nil {
+		return wire.RunSummary{}, unset("Cancel")
+	}
+
+	return f.CancelFunc(ctx, by, id, in)
+}
+
+// Retry calls RetryFunc.
+func (f *Runs) Retry(ctx context.Context, by api.Subject, id pipeline.RunID, in wire.RetryRequest) (wire.RunSummary, error) {
+	if f.RetryFunc == nil {
+		return wire.RunSummary{}, unset("Retry")
+	}
+
+	return f.RetryFunc(ctx, by, id, in)
+}
+
+// Pin calls PinFunc.
+func (f *Runs) Pin(ctx context.Context, by api.Subject, id pipeline.RunID, pinned bool) (wire.RunSummary, error) {
+	if f.PinFunc == nil {
+		return wire.RunSummary{}, unset("Pin")
+	}
+
+	return f.PinFunc(ctx, by, id, pinned)
+}
+
+// Decide calls DecideFunc.
+func (f *Runs) Decide(ctx context.Context, by api.Subject, id pipeline.RunID, in api.ApprovalDecision) (wire.Module, error) {
+	if f.DecideFunc == nil {
+		return wire.Module{}, unset("Decide")
+	}
+
+	return f.DecideFunc(ctx, by, id, in)
+}
+
+// Why calls WhyFunc.
+func (f *Runs) Why(ctx context.Context, id pipeline.RunID, module string) (wire.Why, error) {
+	if f.WhyFunc == nil {
+		return wire.Why{}, unset("Why")
+	}
+
+	return f.WhyFunc(ctx, id, module)
+}
+
+// Locks calls LocksFunc.
+func (f *Runs) Locks(ctx context.Context) (wire.LockList, error) {
+	if f.LocksFunc == nil {
+		return wire.LockList{}, unset("Locks")
+	}
+
+	return f.LocksFunc(ctx)
+}
+
+// Schedules is an api.Schedules made of functions.
+type Schedules struct {
+	RegisterScheduleFunc func(context.Context, api.Subject, string, wire.SubmitRequest) (wire.Schedule, error)
+	SchedulesFunc        func(context.Context) (wire.ScheduleList, error)
+	ScheduleFunc         func(context.Context, string) (wire.Schedule, error)
+	ChangeScheduleFunc   func(context.Context, api.Subject, string, api.ScheduleChange) (wire.Schedule, error)
+	TriggerScheduleFunc  func(context.Context, api.Subject, string, string) (wire.RunCreated, error)
+}
+
+// RegisterSchedule calls RegisterScheduleFunc.
+func (f *Schedules) RegisterSchedule(ctx context.Context, by api.Subject, key string, in wire.SubmitRequest) (wire.Schedule, error) {
+	if f.RegisterScheduleFunc == nil {
+		return wire.Schedule{}, unset("RegisterSchedule")
+	}
+
+	return f.RegisterScheduleFunc(ctx, by, key, in)
+}
+
+// Schedules calls SchedulesFunc.
+func (f *Schedules) Schedules(ctx context.Context) (wire.ScheduleList, error) {
+	if f.SchedulesFunc == nil {
+		return wire.ScheduleList{}, unset("Schedules")
+	}
+
+	return f.SchedulesFunc(ctx)
+}
+
+// Schedule calls ScheduleFunc.
+func (f *Schedules) Schedule(ctx context.Context, name string) (wire.Schedule, error) {
+	if f.ScheduleFunc == nil {
+		return wire.Schedule{}, unset("Schedule")
+	}
+
+	return f.ScheduleFunc(ctx, name)
+}
+
+// ChangeSchedule calls ChangeScheduleFunc.
+func (f *Schedules) ChangeSchedule(ctx context.Context, by api.Subject, name string, change api.ScheduleChange) (wire.Schedule, error) {
+	if f.ChangeScheduleFunc == nil {
+		return wire.Schedule{}, unset("ChangeSchedule")
+	}
+
+	return f.ChangeScheduleFunc(ctx, by, name, change)
+}
+
+// TriggerSchedule calls TriggerScheduleFunc.
+func (f *Schedules) TriggerSchedule(ctx context.Context, by api.Subject, key string, name string) (wire.RunCreated, error) {
+	if f.TriggerScheduleFunc == nil {
+		return wire.RunCreated{}, unset("TriggerSchedule")
+	}
+
+	return f.TriggerScheduleFunc(ctx, by, key, name)
+}
