@@ -38,8 +38,8 @@ type attempt struct {
 
 	// final is set, under the engine's lock, when all is over.
 	final *Status
-	// kept says that final is on disk; it belongs to the engine's flush.
-	kept bool
+	// onDisk says that final is on disk; it belongs to the publisher's flush.
+	onDisk bool
 }
 
 // stopOrder is why and until when an attempt is asked to end.
@@ -52,7 +52,7 @@ type stopOrder struct {
 }
 
 func newAttempt(e *engine, p Process) *attempt {
-	return &attempt{e: e, p: p, cookie: e.nextCookie()}
+	return &attempt{e: e, p: p, cookie: e.identity.nextCookie()}
 }
 
 // run takes the attempt from start to end.
@@ -71,17 +71,17 @@ func (a *attempt) run() Status {
 	if a.timeout != nil {
 		a.timeout.Stop()
 	}
-	a.out.silence.end()
-	a.out.silence = nil
+	a.out.idle.stop()
+	a.out.idle = nil
 	if len(a.p.Hooks) > 0 {
 		a.lateHooks()
 	}
 	a.out.close()
-	return a.told()
+	return a.finalStatus()
 }
 
-// told puts together how the attempt ended.
-func (a *attempt) told() Status {
+// finalStatus puts together how the attempt ended.
+func (a *attempt) finalStatus() Status {
 	a.mu.Lock()
 	st := a.statusLocked()
 	a.mu.Unlock()
@@ -134,16 +134,16 @@ func (a *attempt) runPhase(argv []string, dir string, env []string, main bool) (
 	if err := s.limit(&a.p); err != nil {
 		e.log.Warn("start without limits", "attempt", a.p.ID, "error", err)
 	}
-	c, err := e.spawn(p, a.cookieEnv(), s)
+	c, err := e.children.spawn(p, e.identity.variable(a.cookie), s)
 	if err != nil && s != nil {
 		// Was it the group or the program? Without a group the program's error
 		// is the same, and a start that works is the first.
 		e.groups.put(s)
-		again, errAgain := e.spawn(p, a.cookieEnv(), nil)
+		again, errAgain := e.children.spawn(p, e.identity.variable(a.cookie), nil)
 		if errAgain == nil {
 			e.log.Warn("control groups cannot be used; falling back to sessions and cookies", "error", err)
 			e.groups.disable()
-			e.becomeReaper()
+			e.children.becomeReaper()
 		}
 		s, c, err = nil, again, errAgain
 	}
@@ -203,7 +203,7 @@ func (a *attempt) begun(at time.Time) {
 		})
 	}
 	if limit := a.p.IdleTimeout; limit > 0 {
-		a.out.silence = newSilence(limit, func() {
+		a.out.idle = newIdleTimeout(limit, func() {
 			a.requestStop(stopOrder{timedOut: true, reason: "no output for " + limit.String() + " (idle_timeout)"}, a.p.Grace)
 		})
 	}
@@ -258,14 +258,6 @@ func (a *attempt) boundHooksLocked(o *stopOrder, now time.Time) {
 	}
 }
 
-// cookieEnv is the cookie as a variable, after those of a pipeline around us.
-func (a *attempt) cookieEnv() string {
-	if outer := a.e.outerCookie; outer != "" {
-		return CookieVariable + "=" + outer + " " + a.cookie
-	}
-	return CookieVariable + "=" + a.cookie
-}
-
 func (a *attempt) status() Status {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -273,7 +265,7 @@ func (a *attempt) status() Status {
 }
 
 func (a *attempt) statusLocked() Status {
-	st := Status{ID: a.p.ID, Dir: a.p.Dir, State: Running, Incarnation: a.e.incarnation, StartedAt: a.startedAt, Meta: a.p.Meta}
+	st := Status{ID: a.p.ID, Dir: a.p.Dir, State: Running, Incarnation: a.e.identity.incarnation, StartedAt: a.startedAt, Meta: a.p.Meta}
 	if a.cur != nil {
 		st.PID = a.cur.number()
 	}

@@ -15,7 +15,7 @@ import (
 // itself; calls wait for that as long as their context allows.
 type Client struct {
 	cfg   Config
-	exits *delivery
+	exits *exitQueue
 	wg    sync.WaitGroup
 	life  context.Context
 	end   context.CancelFunc
@@ -47,7 +47,7 @@ func Connect(ctx context.Context, cfg Config) (*Client, error) {
 	if cfg.Executable == "" {
 		return nil, pipeline.Errorf(pipeline.Invalid, "connect to keeper: no executable to start it with")
 	}
-	c := &Client{cfg: cfg, exits: newDelivery(), ready: make(chan struct{})}
+	c := &Client{cfg: cfg, exits: newExitQueue(), ready: make(chan struct{})}
 	c.life, c.end = context.WithCancel(context.WithoutCancel(ctx))
 	bounded, cancel := context.WithTimeout(ctx, cfg.ConnectTimeout)
 	defer cancel()

@@ -34,7 +34,7 @@ func (k *keeper) guard() (gone bool) {
 		if _, err := os.Stat(k.cfg.DataDir); errors.Is(err, os.ErrNotExist) {
 			return true
 		}
-		if err := k.e.writeTrace(bootID()); err != nil {
+		if err := k.e.writeTrace(); err != nil {
 			k.log.Warn("the keeper's trace is gone and cannot be made again", "error", err)
 		}
 	}

@@ -83,7 +83,7 @@ func KeeperMain(ctx context.Context, args []string) error {
 		ready("error " + err.Error())
 		return err
 	}
-	ready("ready " + k.e.incarnation)
+	ready("ready " + k.e.identity.incarnation)
 	return k.run(ctx)
 }
 
@@ -171,7 +171,7 @@ func openKeeper(cfg Config) (k *keeper, err error) {
 
 // run serves until it is time to end.
 func (k *keeper) run(ctx context.Context) error {
-	k.log.Info("keeper is ready", "pid", os.Getpid(), "data_dir", k.cfg.DataDir, "incarnation", k.e.incarnation)
+	k.log.Info("keeper is ready", "pid", os.Getpid(), "data_dir", k.cfg.DataDir, "incarnation", k.e.identity.incarnation)
 	signals := make(chan os.Signal, 8)
 	// Caught, not ignored: what is ignored stays so in modules.
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGPIPE)
@@ -255,7 +255,7 @@ func (k *keeper) close() error {
 	k.conns.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
-	return errors.Join(k.e.close(ctx), k.e.exits.close(), k.lock.Close())
+	return errors.Join(k.e.close(ctx), k.e.publisher.exits.close(), k.lock.Close())
 }
 
 // accept takes connections until the listener is closed.

@@ -107,7 +107,7 @@ func (c *keeperConn) serve() error {
 		return err
 	}
 	// The welcome goes first: from take on, exits go to this daemon.
-	err = c.send(&message{Kind: kindWelcome, Magic: protoMagic, Version: protoVersion, PID: os.Getpid(), Incarnation: c.k.e.incarnation})
+	err = c.send(&message{Kind: kindWelcome, Magic: protoMagic, Version: protoVersion, PID: os.Getpid(), Incarnation: c.k.e.identity.incarnation})
 	if err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func (c *keeperConn) answer(m *message) error {
 	reply := &message{Kind: kindReply, Seq: m.Seq}
 	switch m.Kind {
 	case kindStart:
-		if m.Incarnation != e.incarnation {
+		if m.Incarnation != e.identity.incarnation {
 			reply.Errors = wireErrors(ErrUnknownStart)
 		} else if err := e.start(m.Processes); err == nil {
 			c.accept(m.Seq)

@@ -10,7 +10,7 @@ import (
 // this process is killed instead, the next runner of the data dir ends them.
 type Local struct {
 	e       *engine
-	exits   *delivery
+	exits   *exitQueue
 	running sync.WaitGroup
 	once    sync.Once
 	err     error
@@ -25,7 +25,7 @@ const closeWait = 30 * time.Second
 // NewLocal opens a runner in this process, which it changes as the package
 // comment says. What an earlier runner of the data dir left is killed first.
 func NewLocal(cfg Config) (*Local, error) {
-	l := &Local{exits: newDelivery()}
+	l := &Local{exits: newExitQueue()}
 	e, err := openEngine(cfg.withDefaults(), engineOptions{publish: l.exits.add})
 	if err != nil {
 		return nil, err
@@ -36,7 +36,7 @@ func NewLocal(cfg Config) (*Local, error) {
 }
 
 // Incarnation implements Runner.
-func (l *Local) Incarnation() string { return l.e.incarnation }
+func (l *Local) Incarnation() string { return l.e.identity.incarnation }
 
 // Start implements Runner.
 func (l *Local) Start(ctx context.Context, ps []Process) error {

@@ -126,7 +126,7 @@ func TestNamed(t *testing.T) {
 	}
 	for _, task := range tasks {
 		b, _ := os.ReadFile("/proc/self/task/" + task.Name() + "/cgroup")
-		if strings.Contains(string(b), "pipelined-"+e.mark) {
+		if strings.Contains(string(b), "pipelined-"+e.identity.mark) {
 			t.Errorf("thread %s is in %s", task.Name(), b)
 		}
 	}

@@ -138,14 +138,14 @@ func (s *slot) within(fork func() (int, error)) (pid int, stuck bool, err error)
 }
 
 // forkWithin forks in a group of either kind, or in none.
-func (e *engine) forkWithin(s *slot, fork func() (int, error)) (int, error) {
+func (k *children) forkWithin(s *slot, fork func() (int, error)) (int, error) {
 	if s == nil || s.tasks < 0 {
 		return fork()
 	}
 	runtime.LockOSThread()
 	pid, stuck, err := s.within(fork)
 	if stuck {
-		e.log.Error("a thread cannot leave a control group; it ends with the attempt")
+		k.log.Error("a thread cannot leave a control group; it ends with the attempt")
 		return pid, err
 	}
 	runtime.UnlockOSThread()

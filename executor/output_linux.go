@@ -37,8 +37,8 @@ type output struct {
 	marks     pipeline.LogMarks
 	timesPath string
 	timesFD   int
-	// silence is told of every byte; nil where nobody asks.
-	silence *silence
+	// idle is reset by every byte; nil without an idle timeout.
+	idle *idleTimeout
 	// mask hides secrets before anything is written; nil where there are none.
 	mask   *mask.Stream
 	masked []byte
@@ -57,7 +57,7 @@ func (o *output) read() (ended bool) {
 		n, err := unix.Read(o.pipe, buf[:])
 		switch {
 		case n > 0:
-			o.silence.broken()
+			o.idle.reset()
 			if o.mask == nil {
 				o.write(buf[:n])
 			} else {

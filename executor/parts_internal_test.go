@@ -85,14 +85,14 @@ func TestExitLog_compaction(t *testing.T) {
 	}
 }
 
-func TestSeenSet(t *testing.T) {
-	s := newSeenSet()
-	s.maxSettle = 10
+func TestIDSet(t *testing.T) {
+	s := newIDSet()
+	s.maxExpired = 10
 	s.add("live")
 	for i := range 100 {
 		id := fmt.Sprint(i)
 		s.add(id)
-		s.settle(id)
+		s.expire(id)
 		for back := range min(i+1, 10) {
 			if !s.has(fmt.Sprint(i - back)) {
 				t.Fatalf("after %d: %d is forgotten", i, i-back)
@@ -107,8 +107,8 @@ func TestSeenSet(t *testing.T) {
 	}
 }
 
-func TestDelivery_neverBlocks(t *testing.T) {
-	d := newDelivery()
+func TestExitQueue_neverBlocks(t *testing.T) {
+	d := newExitQueue()
 	done := make(chan struct{})
 	go func() { defer close(done); d.run() }()
 	const n = 1000

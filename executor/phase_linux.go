@@ -95,7 +95,7 @@ func (ph *phase) watch(c *child) (w *watcher, err error) {
 			break
 		}
 	}
-	ph.e.removeMain(c.pid)
+	ph.e.children.removeMain(c.pid)
 	unix.Close(c.out)
 	if c.pidfd >= 0 {
 		unix.Close(c.pidfd)
@@ -114,7 +114,7 @@ func (ph *phase) started(c child, s *slot) {
 	if s != nil {
 		ph.tree = s
 	} else {
-		ph.tree = &sweepTree{e: ph.e, cookie: ph.cookie, main: c.pid, seen: map[int]uint64{}}
+		ph.tree = &sweepTree{children: ph.e.children, cookie: ph.cookie, main: c.pid, seen: map[int]uint64{}}
 	}
 	if !ph.killAt.IsZero() {
 		ph.e.wg.Go(ph.carryOutStop)
@@ -198,7 +198,7 @@ func (ph *phase) tryReap() bool {
 			return false
 		}
 		ph.reaped = true
-		ph.e.removeMain(ph.pid)
+		ph.e.children.removeMain(ph.pid)
 		if t, ok := ph.tree.(*sweepTree); ok {
 			t.mainReaped()
 		}
@@ -241,7 +241,7 @@ func (ph *phase) endTree(out *output) int {
 		}
 		out.readUntil(now.Add(wait))
 	}
-	ph.e.reapOrphans()
+	ph.e.children.reapOrphans()
 	return n
 }
 

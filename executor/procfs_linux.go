@@ -109,9 +109,9 @@ func hasCookieOf(cookie, dataDirMark string) bool {
 	})
 }
 
-// children gives the pids that have this process's first thread for parent:
+// listChildren gives the pids that have this process's first thread for parent:
 // where orphans end up. ok is false where the kernel does not tell.
-func children(buf []byte) (pids []int, ok bool) {
+func listChildren(buf []byte) (pids []int, ok bool) {
 	self := strconv.Itoa(os.Getpid())
 	fd, err := unix.Open("/proc/self/task/"+self+"/children", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -37,7 +37,7 @@ func (e *startError) Error() string { return e.message }
 
 // spawn starts a process in a session of its own, with standard output and
 // error on one pipe. s may be nil.
-func (e *engine) spawn(p *Process, cookie string, s *slot) (child, error) {
+func (k *children) spawn(p *Process, cookie string, s *slot) (child, error) {
 	path, err := lookPath(p)
 	if err != nil {
 		return child{}, err
@@ -60,16 +60,16 @@ func (e *engine) spawn(p *Process, cookie string, s *slot) (child, error) {
 		}
 	}
 	attr := syscall.ProcAttr{Dir: p.WorkDir, Env: env, Sys: &sys,
-		Files: []uintptr{uintptr(e.null), uintptr(pipe[1]), uintptr(pipe[1])}}
+		Files: []uintptr{uintptr(k.null), uintptr(pipe[1]), uintptr(pipe[1])}}
 	c.at = time.Now()
-	c.pid, err = e.forkWithin(s, func() (int, error) { return e.fork(path, p.Argv, &attr) })
+	c.pid, err = k.forkWithin(s, func() (int, error) { return k.fork(path, p.Argv, &attr) })
 	if err != nil {
 		unix.Close(pipe[0])
 		return child{}, err
 	}
 	// Only our end: the module's must block.
 	if err := unix.SetNonblock(pipe[0], true); err != nil {
-		e.log.Error("set pipe to non-blocking", "attempt", p.ID, "error", err)
+		k.log.Error("set pipe to non-blocking", "attempt", p.ID, "error", err)
 	}
 	c.out = pipe[0]
 	return c, nil
@@ -78,9 +78,9 @@ func (e *engine) spawn(p *Process, cookie string, s *slot) (child, error) {
 // fork starts the program. A file that some process, forked meanwhile, still
 // holds open for writing cannot be executed for a moment (ETXTBSY): a script
 // that was written just now, most of all.
-func (e *engine) fork(path string, argv []string, attr *syscall.ProcAttr) (pid int, err error) {
+func (k *children) fork(path string, argv []string, attr *syscall.ProcAttr) (pid int, err error) {
 	for wait := time.Millisecond; ; wait *= 2 {
-		pid, err = e.forkOnce(path, argv, attr)
+		pid, err = k.forkOnce(path, argv, attr)
 		if err != syscall.ETXTBSY || wait > 200*time.Millisecond {
 			return pid, err
 		}
@@ -88,21 +88,21 @@ func (e *engine) fork(path string, argv []string, attr *syscall.ProcAttr) (pid i
 	}
 }
 
-func (e *engine) forkOnce(path string, argv []string, attr *syscall.ProcAttr) (int, error) {
-	if !e.cfg.AllowNewPrivileges {
+func (k *children) forkOnce(path string, argv []string, attr *syscall.ProcAttr) (int, error) {
+	if !k.newPrivileges {
 		// The attribute is a thread's and goes to its children; the thread
 		// keeps it, and so do in time all that fork.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		_ = unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) // older than every kernel that runs Go
 	}
-	// Whoever looks for strangers among our children must not meet this one
-	// before it is known.
-	e.forking.Add(1)
-	defer e.forking.Add(-1)
+	// A look for orphans among our children must not meet this one before it is
+	// known.
+	k.forking.Add(1)
+	defer k.forking.Add(-1)
 	pid, err := syscall.ForkExec(path, argv, attr)
 	if err == nil {
-		e.addMain(pid)
+		k.addMain(pid)
 	}
 	return pid, err
 }

@@ -49,7 +49,7 @@ func TestHasCookie(t *testing.T) {
 // TestSweepTree_reusedNumbers: once the main process is reaped, its number may
 // be another's session, which is none of ours.
 func TestSweepTree_reusedNumbers(t *testing.T) {
-	tree := &sweepTree{e: &engine{log: hclog.NewNullLogger()}, cookie: "d.i.1", main: 500, seen: map[int]uint64{}}
+	tree := &sweepTree{children: &children{log: hclog.NewNullLogger()}, cookie: "d.i.1", main: 500, seen: map[int]uint64{}}
 	procs := []procInfo{
 		{pid: 500, ppid: 1, pgrp: 500, sid: 500, start: 100},
 		{pid: 501, ppid: 500, pgrp: 500, sid: 500, start: 101},

@@ -23,9 +23,9 @@ type tree interface {
 // by session and process group, by the cookie in the environment, and by
 // ancestry, which is remembered between looks.
 type sweepTree struct {
-	e      *engine
-	cookie string
-	main   int // pid, session and process group of the main process
+	children *children
+	cookie   string
+	main     int // pid, session and process group of the main process
 
 	mu sync.Mutex // guards following
 	// reapedAt is the kernel's clock, in ticks since boot, when the main
@@ -50,7 +50,7 @@ func (t *sweepTree) alive() bool {
 	reaped := t.reapedAt != 0
 	remembered := len(t.seen) > 1
 	t.mu.Unlock()
-	if reaped && !remembered && unix.Kill(-t.main, 0) == unix.ESRCH && len(t.e.strangers()) == 0 {
+	if reaped && !remembered && unix.Kill(-t.main, 0) == unix.ESRCH && len(t.children.orphans()) == 0 {
 		return false
 	}
 	// One look can miss a child whose mother died between two lines of it.
@@ -82,7 +82,7 @@ func (t *sweepTree) kill() {
 func (t *sweepTree) members() []procInfo {
 	procs, err := scanProcs()
 	if err != nil {
-		t.e.log.Error("look through /proc", "error", err)
+		t.children.log.Error("look through /proc", "error", err)
 		return nil
 	}
 	t.mu.Lock()
