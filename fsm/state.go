@@ -3,6 +3,8 @@ package fsm
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -151,7 +153,8 @@ func (s *state) flush() {
 	if s.tools != nil {
 		s.put(bMeta, kTools, s.tools)
 	}
-	for id := range s.dirty {
+	// Sorted: every replica makes the same writes in the same order.
+	for _, id := range slices.Sorted(maps.Keys(s.dirty)) {
 		r := s.runs[id]
 		s.put(bRuns, []byte(id), r)
 		if r.State.Final() {

@@ -77,19 +77,19 @@ func parseFile(path string, src []byte) (*file, error) {
 	return &file{path: path, fset: fset, ast: a, lines: strings.Count(string(src), "\n")}, nil
 }
 
-// pure reports whether the file must give the same on every node: the planner,
-// and what applies entries to the replicated state.
+// pure reports whether the file must give the same on every node: the planner
+// and the nouns. What applies entries to the replicated state is found by what
+// it reaches, see checkApply.
 func pure(path string) bool {
-	if strings.HasSuffix(path, "_test.go") {
-		return false
-	}
-	dir, base := filepath.Split(path)
-	return within(path, "scheduler") || within(path, "pipeline") && !within(path, "pipeline/language") ||
-		dir == "fsm/" && (strings.HasPrefix(base, "apply") || strings.HasPrefix(base, "state"))
+	return !strings.HasSuffix(path, "_test.go") &&
+		(within(path, "scheduler") || within(path, "pipeline") && !within(path, "pipeline/language"))
 }
 
 // clock are the functions of package time that read or wait for a clock.
 var clock = []string{"Now", "Since", "Until", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker", "Sleep"}
+
+// impurePackages are those whose answers differ from node to node.
+var impurePackages = []string{"os", "net", "math/rand", "crypto/rand", "syscall"}
 
 // checkPurity gives what a pure file does that depends on where and when it
 // runs.
@@ -103,22 +103,11 @@ func checkPurity(f *file) []string {
 		if path == "net/url" {
 			continue // works on text alone, in spite of its place
 		}
-		if slices.ContainsFunc([]string{"os", "net", "math/rand", "crypto/rand", "syscall"}, func(p string) bool { return within(path, p) }) {
+		if slices.ContainsFunc(impurePackages, func(p string) bool { return within(path, p) }) {
 			wrong = append(wrong, fmt.Sprintf("%s: imports %s, whose answers differ from node to node", f.at(imp), path))
 		}
 	}
-	ast.Inspect(f.ast, func(n ast.Node) bool {
-		switch n := n.(type) {
-		case *ast.GoStmt:
-			wrong = append(wrong, f.at(n)+": starts a goroutine, whose turn depends on chance")
-		case *ast.SelectorExpr:
-			if isPkg(n.X, "time") && slices.Contains(clock, n.Sel.Name) {
-				wrong = append(wrong, fmt.Sprintf("%s: time.%s reads this node's clock; the proposer sends times along", f.at(n), n.Sel.Name))
-			}
-		}
-		return true
-	})
-	return wrong
+	return append(wrong, impure(f, f.ast)...)
 }
 
 // isPkg reports whether e is the name of a package.
