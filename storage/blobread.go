@@ -22,11 +22,8 @@ import (
 //
 // ReadAt is safe for concurrent use; the rest is for one goroutine.
 type Blob struct {
-	store *Blobs
-	f     *os.File // nil for the empty blob
-	// in gives the plain bytes: f itself, or what unpacks it.
-	in     io.ReaderAt
-	packed *packedFile // nil where the file is plain
+	store  *Blobs
+	f      *os.File // nil for the empty blob
 	digest pipeline.Digest
 	size   int64
 	pos    int64
@@ -59,7 +56,8 @@ func (b *Blobs) Open(d pipeline.Digest) (*Blob, error) {
 	}
 	f, err := os.OpenFile(b.path(d), os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return b.openPacked(d)
+		b.whole.lost() // maybe somebody removed it by hand
+		return nil, &MissingError{Digest: d}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open blob: %w", err)
@@ -69,59 +67,7 @@ func (b *Blobs) Open(d pipeline.Digest) (*Blob, error) {
 		f.Close()
 		return nil, fmt.Errorf("open blob: %w", err)
 	}
-	return &Blob{store: b, f: f, in: f, digest: d, size: info.Size()}, nil
-}
-
-// openPacked opens the packed file of a blob. Where its index is damaged it is put
-// aside.
-func (b *Blobs) openPacked(d pipeline.Digest) (*Blob, error) {
-	f, err := os.OpenFile(b.packedPath(d), os.O_RDONLY|unix.O_NOFOLLOW, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		b.whole.lost() // maybe somebody removed it by hand
-		return nil, &MissingError{Digest: d}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open blob: %w", err)
-	}
-	packed, err := b.openPackedFile(f)
-	if err == nil {
-		return &Blob{store: b, f: f, in: packed, packed: packed, digest: d, size: packed.ix.size}, nil
-	}
-	defer f.Close()
-	if errors.Is(err, errDamaged) {
-		return nil, b.quarantine(d, b.packedPath(d), f)
-	}
-	return nil, fmt.Errorf("open blob: %w", err)
-}
-
-// damaged puts the packed file of a blob aside whose index was found damaged,
-// unless another look finds it whole.
-func (b *Blobs) damaged(d pipeline.Digest) error {
-	r, err := b.openPacked(d)
-	if err == nil {
-		r.Close()
-		return &MissingError{Digest: d} // another has come meanwhile; the next question finds it
-	}
-	return err
-}
-
-// packedSize gives the plain length of a packed file; errDamaged where its index
-// is.
-func packedSize(path string) (int64, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return 0, err
-	}
-	ix, err := readIndex(f, info.Size())
-	if err != nil {
-		return 0, err
-	}
-	return ix.size, nil
+	return &Blob{store: b, f: f, digest: d, size: info.Size()}, nil
 }
 
 // Size is the blob's length in bytes.
@@ -155,7 +101,7 @@ func (r *Blob) prepare() error {
 // makeSums verifies the blob as a whole and keeps its checksums.
 func (r *Blob) makeSums() error {
 	buf := make([]byte, BlockSize)
-	d, sums, err := measure(r.in, r.size, buf)
+	d, sums, err := measure(r.f, r.size, buf)
 	if err != nil {
 		return fmt.Errorf("read blob %s: %w", r.digest, err)
 	}
@@ -171,7 +117,7 @@ func (r *Blob) makeSums() error {
 func (r *Blob) readBlock(i int, buf []byte) ([]byte, error) {
 	off := int64(i) * BlockSize
 	p := buf[:min(BlockSize, r.size-off)]
-	n, err := r.in.ReadAt(p, off)
+	n, err := r.f.ReadAt(p, off)
 	if n < len(p) && err != nil && err != io.EOF {
 		return nil, fmt.Errorf("read blob %s: %w", r.digest, err)
 	}
@@ -290,11 +236,7 @@ func (r *Blob) Read(p []byte) (int, error) {
 }
 
 func (r *Blob) corrupt() error {
-	path := r.store.path(r.digest)
-	if r.packed != nil {
-		path = r.store.packedPath(r.digest)
-	}
-	return r.store.quarantine(r.digest, path, r.f)
+	return r.store.quarantine(r.digest, r.store.path(r.digest), r.f)
 }
 
 // quarantine renames the bad file aside, unless another has taken its place.
@@ -352,7 +294,7 @@ func (r *Blob) readWhole(p []byte) error {
 	if r.f == nil {
 		return nil
 	}
-	n, err := r.in.ReadAt(p, 0)
+	n, err := r.f.ReadAt(p, 0)
 	if err != nil && err != io.EOF {
 		return fmt.Errorf("read blob %s: %w", r.digest, err)
 	}
@@ -377,7 +319,7 @@ func (r *Blob) verifyAt(wait func(n int) error) error {
 	if r.f == nil {
 		return nil
 	}
-	got, _, err := measure(&pacedFile{r.in, wait}, r.size, make([]byte, min(r.size+1, BlockSize)))
+	got, _, err := measure(&pacedFile{r.f, wait}, r.size, make([]byte, min(r.size+1, BlockSize)))
 	if err != nil {
 		return err
 	}

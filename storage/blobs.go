@@ -35,7 +35,7 @@ type BlobOptions struct {
 }
 
 // Blobs is a store of blobs: bytes under their digest, each in a file of its
-// own, plain or packed (see Pack). It is safe for concurrent use, by several
+// own. It is safe for concurrent use, by several
 // processes too.
 type Blobs struct {
 	dir  string
@@ -54,7 +54,6 @@ type Blobs struct {
 	broken  atomic.Pointer[error]
 	buffers sync.Pool // *[]byte of smallBlob
 	codecs  sync.Pool // *bundleEncoder
-	pack    packers
 	trees   treeCache
 	// verified tells what Clean need not read again.
 	verified cleanBlobs
@@ -65,9 +64,8 @@ type Blobs struct {
 	closeOnce sync.Once
 
 	// Replaced in tests.
-	space   func(string) (free, total uint64, err error)
-	hook    func(point string) error
-	packAll bool // whether it pays or not
+	space func(string) (free, total uint64, err error)
+	hook  func(point string) error
 }
 
 // dirState follows which names of a directory are durable.
@@ -101,7 +99,6 @@ const (
 func OpenBlobs(dir string, opts BlobOptions) (*Blobs, error) {
 	b := &Blobs{dir: dir, opts: opts, space: diskSpace}
 	b.buffers.New = func() any { buf := make([]byte, smallBlob+1); return &buf }
-	b.pack.init()
 	if err := b.makeFolders(); err != nil {
 		return nil, fmt.Errorf("open blobs: %w", diskError(err))
 	}
@@ -160,30 +157,20 @@ func (b *Blobs) Close() error {
 	return err
 }
 
-// path is where the plain file of a blob lies. One level of 256 folders: a second one
+// path is where the file of a blob lies. One level of 256 folders: a second one
 // would cost a folder and a sync for nearly every blob of a workspace.
 func (b *Blobs) path(d pipeline.Digest) string {
 	return b.dir + "/" + string(d[:2]) + "/" + string(d)
 }
 
-// packedPath is where its packed file lies. Where both are there the plain one
-// counts. A packed file is there before the plain one goes, and goes only with the
-// blob: whoever looks for the plain one first misses none.
-func (b *Blobs) packedPath(d pipeline.Digest) string { return b.path(d) + packedSuffix }
-
-// find looks for the file of a blob, the plain one first; unix.ENOENT where there
-// is none.
-func (b *Blobs) find(d pipeline.Digest, st *unix.Stat_t) (path string, packed bool, err error) {
+// find looks for the file of a blob; unix.ENOENT where there is none.
+func (b *Blobs) find(d pipeline.Digest, st *unix.Stat_t) (path string, err error) {
 	path = b.path(d)
 	err = retryEINTR(func() error { return unix.Lstat(path, st) })
-	if err == unix.ENOENT {
-		path, packed = b.packedPath(d), true
-		err = retryEINTR(func() error { return unix.Lstat(path, st) })
-	}
 	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
 		err = unix.ENOENT
 	}
-	return path, packed, err
+	return path, err
 }
 
 func shardIndex(name string) (int, bool) {
@@ -233,20 +220,10 @@ func encodeDigest(sum []byte) pipeline.Digest {
 func (b *Blobs) present(d pipeline.Digest, size int64) bool {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	return b.presentLocked(d, size)
-}
-
-// presentLocked is present; mu is held.
-func (b *Blobs) presentLocked(d pipeline.Digest, size int64) bool {
 	var st unix.Stat_t
-	path, packed, err := b.find(d, &st)
-	if err != nil || !packed && size >= 0 && st.Size != size {
+	path, err := b.find(d, &st)
+	if err != nil || size >= 0 && st.Size != size {
 		return false
-	}
-	if packed && size >= 0 {
-		if n, err := packedSize(path); err != nil || n != size {
-			return false
-		}
 	}
 	sec, _ := st.Mtim.Unix()
 	now := time.Now()
@@ -271,13 +248,7 @@ func (b *Blobs) Size(d pipeline.Digest) (int64, error) {
 		return 0, err
 	}
 	var st unix.Stat_t
-	path, packed, err := b.find(d, &st)
-	if err == nil && packed {
-		st.Size, err = packedSize(path)
-		if errors.Is(err, errDamaged) {
-			return 0, b.damaged(d)
-		}
-	}
+	_, err := b.find(d, &st)
 	if errors.Is(err, unix.ENOENT) {
 		return 0, &MissingError{Digest: d}
 	}
@@ -317,10 +288,8 @@ func (b *Blobs) Delete(d pipeline.Digest) error {
 // deleteLocked removes all that is there of a blob.
 func (b *Blobs) deleteLocked(d pipeline.Digest) error {
 	b.whole.lost()
-	for _, path := range []string{b.path(d), b.packedPath(d)} {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("delete blob: %w", err)
-		}
+	if err := os.Remove(b.path(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("delete blob: %w", err)
 	}
 	os.Remove(b.sumsPath(d)) // small blobs have none
 	return nil
@@ -334,19 +303,12 @@ func (b *Blobs) DeleteUnused(d pipeline.Digest, since time.Time) (bool, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	here := false
-	for _, path := range []string{b.path(d), b.packedPath(d)} {
-		info, err := os.Lstat(path)
-		switch {
-		case err == nil && !info.ModTime().Before(since):
-			return false, nil
-		case err != nil && !errors.Is(err, fs.ErrNotExist):
-			return false, fmt.Errorf("delete blob: %w", err)
-		}
-		here = here || err == nil
-	}
-	if !here {
+	info, err := os.Lstat(b.path(d))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.ModTime().Before(since) {
 		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("delete blob: %w", err)
 	}
 	return true, b.deleteLocked(d)
 }

@@ -65,7 +65,7 @@ func (b *Blobs) clean(d pipeline.Digest) bool {
 	if valid(d) != nil {
 		return false
 	}
-	for range 3 { // it may be packed meanwhile
+	for range 3 {
 		if !b.present(d, -1) {
 			return false
 		}
@@ -95,7 +95,7 @@ func (v verified) same(o verified) bool {
 // identity tells the file of a blob from what it was before.
 func (b *Blobs) identity(d pipeline.Digest) (verified, bool) {
 	var st unix.Stat_t
-	if _, _, err := b.find(d, &st); err != nil {
+	if _, err := b.find(d, &st); err != nil {
 		return verified{}, false
 	}
 	return verified{ino: st.Ino, size: st.Size, mtim: st.Mtim.Nano(), ctim: st.Ctim.Nano()}, true

@@ -15,15 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FormatVersion is the newest version of the data directory's layout that this
-// package knows. A directory of a newer one is refused. A fresh one has
-// firstFormat, which older programs read as well; packedFormat, the first with
-// packed blobs, when it has the first of them.
-const (
-	FormatVersion = packedFormat
-	packedFormat  = 2
-	firstFormat   = 1
-)
+// FormatVersion is the version of the data directory's layout. A directory of
+// any other is refused.
+const FormatVersion = 1
 
 // Names at the top of a data directory.
 const (
@@ -49,10 +43,8 @@ type DataDir struct {
 	path     string
 	warnings []string
 
-	mu sync.Mutex
-	// guards following
-	lock   *os.File
-	format int
+	mu   sync.Mutex
+	lock *os.File // guarded by mu
 }
 
 // LockedError says that another process has the data directory open.
@@ -145,8 +137,8 @@ func readFormat(dir string) (int, error) {
 	if err != nil || version < 1 {
 		return 0, fmt.Errorf("data directory %s: its file %q names no version: restore that file (%q) or choose another directory with -data-dir", dir, formatFile, formatWord+" 1")
 	}
-	if version > FormatVersion {
-		return 0, fmt.Errorf("data directory %s has format %d and this program knows formats up to %d: use the newer program that wrote it, or another -data-dir", dir, version, FormatVersion)
+	if version != FormatVersion {
+		return 0, fmt.Errorf("data directory %s has format %d and this program knows format %d: use the program that wrote it, or another -data-dir", dir, version, FormatVersion)
 	}
 	return version, nil
 }
@@ -217,29 +209,12 @@ func readHolder(f *os.File) (pid int, command string) {
 }
 
 // setFormat writes the version, durably.
-func (d *DataDir) setFormat(version int) error {
-	text := fmt.Sprintf("%s %d\n", formatWord, version)
+func (d *DataDir) setFormat() error {
+	text := fmt.Sprintf("%s %d\n", formatWord, FormatVersion)
 	if err := writeFileAtomic(filepath.Join(d.path, formatFile), []byte(text), 0o600, true); err != nil {
 		return fmt.Errorf("mark data directory: %w", err)
 	}
-	d.format = version
 	return nil
-}
-
-// NeedPackedFormat marks the directory as one with packed blobs: a program that
-// cannot read them refuses it from then on, and does not take them for missing.
-// It is to be called before the first of them is written, and costs nothing after
-// that.
-func (d *DataDir) NeedPackedFormat() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.format >= packedFormat {
-		return nil
-	}
-	if d.lock == nil {
-		return errors.New("mark data directory: it is closed")
-	}
-	return d.setFormat(packedFormat)
 }
 
 // prepare brings a locked directory to a layout that this program knows.
@@ -254,8 +229,8 @@ func (d *DataDir) prepare() error {
 		}
 	}
 	// First of all: whatever follows a crash here, the directory is ours.
-	if d.format = version; version == 0 {
-		if err := d.setFormat(firstFormat); err != nil {
+	if version == 0 {
+		if err := d.setFormat(); err != nil {
 			return err
 		}
 	}

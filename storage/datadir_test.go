@@ -209,33 +209,3 @@ func writeFile(tb testing.TB, path, text string, mode fs.FileMode) {
 		tb.Fatal(err)
 	}
 }
-
-// A fresh directory is one that older programs read; with the first packed blob it
-// is not any more, and stays so.
-func TestDataDir_NeedPackedFormat(t *testing.T) {
-	dir := t.TempDir()
-	format := func() string {
-		text, err := os.ReadFile(filepath.Join(dir, "format"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(text)
-	}
-	d := openDataDir(t, dir)
-	if got := format(); got != "pipelined 1\n" {
-		t.Errorf("fresh: %q", got)
-	}
-	for range 2 {
-		if err := d.NeedPackedFormat(); err != nil {
-			t.Fatal(err)
-		}
-		if got := format(); got != "pipelined 2\n" {
-			t.Errorf("marked: %q", got)
-		}
-	}
-	d.Close()
-	openDataDir(t, dir)
-	if got := format(); got != "pipelined 2\n" {
-		t.Errorf("opened again: %q", got)
-	}
-}

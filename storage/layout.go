@@ -326,7 +326,7 @@ func (w *layoutWriter) file(name string, e *pipeline.TreeEntry, src *Blob) (err 
 // has not changed since. ok is false where that cannot be: the file is empty
 // then.
 func (w *layoutWriter) quick(f *os.File, src *Blob) (ok bool, err error) {
-	if src.size <= smallBlob || src.packed != nil {
+	if src.size <= smallBlob {
 		return false, nil
 	}
 	if w.opts.Reflink {
@@ -367,7 +367,7 @@ func (w *layoutWriter) copy(f *os.File, src *Blob) error {
 	before, known := src.identity()
 	sum, buf, sent := sha256.New(), make([]byte, copyChunk), int64(0)
 	for sent < src.size {
-		n, err := src.in.ReadAt(buf[:min(copyChunk, src.size-sent)], sent)
+		n, err := src.f.ReadAt(buf[:min(copyChunk, src.size-sent)], sent)
 		if n > 0 {
 			sum.Write(buf[:n])
 			if _, err := f.Write(buf[:n]); err != nil {

@@ -218,7 +218,7 @@ func TestLayouts_safe(t *testing.T) {
 }
 
 // The kernel copies only what it may: bytes that were verified, of a file that has
-// not changed since, and that is not packed.
+// not changed since.
 func TestLayout_quick(t *testing.T) {
 	b := newLayoutBench(t, FolderAuto)
 	want := b.plain(b.tree)
@@ -245,18 +245,6 @@ func TestLayout_quick(t *testing.T) {
 	}
 	if err := layout("again"); err != nil {
 		t.Error(err)
-	}
-	b.blobs.packAll = true
-	if _, err := b.blobs.Pack(t.Context(), big, PackOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(b.blobs.packedPath(big)); err != nil {
-		t.Fatalf("it is not packed: %v", err)
-	}
-	for _, what := range []string{"packed", "packed again"} {
-		if err := layout(what); err != nil {
-			t.Errorf("%s: %v", what, err)
-		}
 	}
 	if err := b.blobs.Delete(big); err != nil {
 		t.Fatal(err)

@@ -175,11 +175,9 @@ type Health struct {
 
 // BlobUse is what the blobs of a node take on its disk.
 type BlobUse struct {
-	Blobs  int `json:"blobs"`
-	Packed int `json:"packed"`
-	// Bytes is how long they are, StoredBytes how long their files.
-	Bytes       int64 `json:"bytes"`
-	StoredBytes int64 `json:"storedBytes"`
+	Blobs int `json:"blobs"`
+	// Bytes is the sum of their lengths.
+	Bytes int64 `json:"bytes"`
 	// At is when they were counted.
 	At time.Time `json:"at"`
 }

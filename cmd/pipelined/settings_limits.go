@@ -29,8 +29,6 @@ var limitsTable = []setting{
 	{"repair-rate", kindText, "make second copies at this `SIZE` a second; off for no bound", "64MiB", rate(func(s *agentSettings) *int64 { return &s.Limits.RepairRate })},
 	{"scrub-rate", kindText, "look for damaged blobs at this `SIZE` a second; off for never", "8MiB", rate(func(s *agentSettings) *int64 { return &s.Limits.ScrubRate })},
 	{"scrub-every", kindText, "pause for this `TIME` between two looks for damaged blobs", "6h", span(func(s *agentSettings) *time.Duration { return &s.Limits.ScrubEvery })},
-	{"pack-after", kindText, "pack blobs on the disk that nobody asked for in this `TIME`, and logs when their run has ended; off for never", "1h", spanOrOff(func(s *agentSettings) *time.Duration { return &s.Limits.PackAfter })},
-	{"pack-rate", kindText, "pack this `SIZE` a second, a quarter of it while modules run; off for no bound", "16MiB", rate(func(s *agentSettings) *int64 { return &s.Limits.PackRate })},
 }
 
 func init() { agentTable = append(agentTable, limitsTable...) }
@@ -44,17 +42,6 @@ func span(to func(*agentSettings) *time.Duration) func(*agentSettings, []string)
 		}
 		*to(s) = d
 		return nil
-	}
-}
-
-// spanOrOff is a time above 0, or off.
-func spanOrOff(to func(*agentSettings) *time.Duration) func(*agentSettings, []string) error {
-	return func(s *agentSettings, v []string) error {
-		if v[0] == "off" {
-			*to(s) = -1
-			return nil
-		}
-		return span(to)(s, v)
 	}
 }
 

@@ -3,6 +3,7 @@ package fabric
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -59,7 +60,21 @@ type CollectorConfig struct {
 
 // Collector deletes blobs of this node that nothing needs: garbage collection by
 // mark and sweep.
-type Collector struct{ cfg CollectorConfig }
+type Collector struct {
+	cfg   CollectorConfig
+	usage atomic.Pointer[Usage] // of the last pass
+}
+
+// Usage is what the blobs of a node take on its disk.
+type Usage struct {
+	Blobs int
+	Bytes int64
+	At    time.Time // when they were counted
+}
+
+// Usage returns what the blobs took after the last pass; nil before the first.
+// It may be called while Run runs.
+func (c *Collector) Usage() *Usage { return c.usage.Load() }
 
 // NewCollector makes a collector.
 func NewCollector(cfg CollectorConfig) *Collector { return &Collector{cfg: cfg} }
@@ -158,8 +173,10 @@ func (c *Collector) sweep(ctx context.Context, needed digestSet, before time.Tim
 	}
 
 	var old []storage.BlobInfo
+	usage := Usage{At: time.Now().UTC()}
 	err = c.cfg.Blobs.Walk(ctx, func(i storage.BlobInfo) error {
 		out.Blobs++
+		usage.Bytes += i.Size
 		if i.UsedAt.Before(before) && !needed.has(i.Digest) {
 			old = append(old, i)
 		}
@@ -175,6 +192,10 @@ func (c *Collector) sweep(ctx context.Context, needed digestSet, before time.Tim
 			out.Removed++
 			out.Bytes += i.Size
 		}
+	}
+	if err == nil {
+		usage.Blobs, usage.Bytes = out.Blobs-out.Removed, usage.Bytes-out.Bytes
+		c.usage.Store(&usage)
 	}
 	return out, err
 }

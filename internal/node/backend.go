@@ -124,7 +124,9 @@ func (b *backend) Health(context.Context) wire.Health {
 	if why := n.fabric.disk.Reason(); why != "" {
 		h.Status, h.Reasons = "degraded", append(h.Reasons, why)
 	}
-	h.Blobs = n.blobUse.Load()
+	if u := n.fabric.collector.Usage(); u != nil {
+		h.Blobs = &wire.BlobUse{Blobs: u.Blobs, Bytes: u.Bytes, At: u.At}
+	}
 	return h
 }
 

@@ -44,11 +44,6 @@ type Limits struct {
 	// scrubbing. ScrubEvery is the pause between two times through the store.
 	RepairRate, ScrubRate int64
 	ScrubEvery            time.Duration
-	// PackAfter is for how long nobody has asked for a blob that is packed on the
-	// disk; negative packs nothing, logs neither. PackRate bounds packing in bytes a
-	// second; negative means no bound.
-	PackAfter time.Duration
-	PackRate  int64
 }
 
 // Defaults of Limits.
@@ -63,8 +58,6 @@ const (
 	// disk that modules need.
 	defaultMaxToolCache = 10 << 30
 	defaultMaxToolEntry = 1 << 30
-	defaultPackAfter    = time.Hour
-	defaultPackRate     = 16 << 20
 	// minSweepGrace must be longer than anything takes from asking whether a blob
 	// is there to naming it in the state; that somebody asked is kept to the minute.
 	minLogLimit   = 1 << 10
@@ -83,8 +76,6 @@ func (l *Limits) defaults() error {
 	l.ScrubEvery = cmp.Or(l.ScrubEvery, defaultScrubEvery)
 	l.MaxToolCache = cmp.Or(l.MaxToolCache, defaultMaxToolCache)
 	l.MaxToolEntry = cmp.Or(l.MaxToolEntry, defaultMaxToolEntry)
-	l.PackAfter = cmp.Or(l.PackAfter, defaultPackAfter)
-	l.PackRate = cmp.Or(l.PackRate, defaultPackRate)
 	if l.LogLimit < minLogLimit {
 		return pipeline.Errorf(pipeline.Invalid, "-log-limit %d bytes: want at least %d", l.LogLimit, minLogLimit)
 	}

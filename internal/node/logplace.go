@@ -12,6 +12,7 @@ import (
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
 )
 
 // maxLogTimes bounds what is read of the times of one output, in bytes: a day
@@ -92,27 +93,13 @@ func lastLines(r io.ReaderAt, size int64, lines int) (int64, error) {
 	return 0, nil
 }
 
-// seekerAt makes a ReaderAt of a blob that one goroutine reads.
-type seekerAt struct{ io.ReadSeeker }
-
-func (s seekerAt) ReadAt(b []byte, at int64) (int, error) {
-	if _, err := s.Seek(at, io.SeekStart); err != nil {
-		return 0, err
-	}
-	n, err := io.ReadFull(s.ReadSeeker, b)
-	if err == io.ErrUnexpectedEOF {
-		err = io.EOF
-	}
-	return n, err
-}
-
 // keptTimes reads the times that stand behind the output of an attempt that is
 // over.
-func keptTimes(blob io.ReadSeeker, a *pipeline.Attempt) ([]byte, error) {
-	if _, err := blob.Seek(a.LogSize, io.SeekStart); err != nil {
+func keptTimes(text io.ReadSeeker, a *pipeline.Attempt) ([]byte, error) {
+	if _, err := text.Seek(a.LogSize, io.SeekStart); err != nil {
 		return nil, err
 	}
-	return io.ReadAll(io.LimitReader(blob, maxLogTimes))
+	return io.ReadAll(io.LimitReader(text, maxLogTimes))
 }
 
 // firstAttempt is the attempt with which to begin.
@@ -151,11 +138,15 @@ func (f *follower) begin(ctx context.Context, name string, p *place, a *pipeline
 				return err
 			}
 			defer blob.Close()
-			if p.times, err = keptTimes(blob, a); err != nil {
+			text, err := storage.OpenLog(blob, a.LogSize)
+			if err != nil {
+				return err
+			}
+			if p.times, err = keptTimes(text, a); err != nil {
 				return err
 			}
 			if f.in.Lines > 0 && wanted {
-				if from, err = lastLines(seekerAt{blob}, a.LogSize, f.in.Lines); err != nil {
+				if from, err = lastLines(text, a.LogSize, f.in.Lines); err != nil {
 					return err
 				}
 			}

@@ -10,6 +10,7 @@ import (
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
 )
 
 // Log opens the output of one attempt.
@@ -32,7 +33,11 @@ func (b *backend) Log(ctx context.Context, id pipeline.RunID, module string, att
 		if err != nil {
 			return nil, info, err
 		}
-		if _, err := blob.Seek(min(offset, a.LogSize), io.SeekStart); err != nil {
+		text, err := storage.OpenLog(blob, a.LogSize)
+		if err == nil {
+			_, err = text.Seek(min(offset, a.LogSize), io.SeekStart)
+		}
+		if err != nil {
 			blob.Close()
 			return nil, info, err
 		}
@@ -40,7 +45,7 @@ func (b *backend) Log(ctx context.Context, id pipeline.RunID, module string, att
 		return struct {
 			io.Reader
 			io.Closer
-		}{io.LimitReader(blob, a.LogSize-min(offset, a.LogSize)), blob}, info, nil
+		}{io.LimitReader(text, a.LogSize-min(offset, a.LogSize)), blob}, info, nil
 	}
 	at, err := n.logPlace(ctx, a.Worker, peer.LogQuery{ID: pipeline.AttemptID{Run: id, Module: module, Attempt: a.Number}, TimesFrom: -1})
 	switch {

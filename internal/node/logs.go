@@ -20,6 +20,7 @@ import (
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
 )
 
 // tailPause is how often a growing file is looked at.
@@ -416,10 +417,14 @@ func (f *follower) logged(ctx context.Context, a pipeline.Attempt, p *place, cut
 		return err
 	}
 	defer blob.Close()
-	if _, err := blob.Seek(p.Offset, io.SeekStart); err != nil {
+	text, err := storage.OpenLog(blob, a.LogSize)
+	if err != nil {
 		return err
 	}
-	in := io.LimitReader(blob, a.LogSize-p.Offset) // behind it stand the times
+	if _, err := text.Seek(p.Offset, io.SeekStart); err != nil {
+		return err
+	}
+	in := io.LimitReader(text, a.LogSize-p.Offset) // behind it stand the times
 	buf := make([]byte, pieceSize)
 	for {
 		k, err := in.Read(buf)

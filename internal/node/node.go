@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -69,8 +68,6 @@ type Node struct {
 	parsed    parsedFiles
 	fabric    fabricParts
 	tools     tools
-	// blobUse is how much the blobs took when they were last counted.
-	blobUse atomic.Pointer[wire.BlobUse]
 }
 
 // Open builds a node: it locks the data directory, reads or makes its
@@ -362,7 +359,6 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { n.announce(core); return nil })
 	g.Go(func() error { n.breathe(core); return nil })
 	n.fabric.run(core, g)
-	g.Go(func() error { n.packBlobs(core); return nil })
 	g.Go(func() error { n.toolDuties(core); return nil })
 	for serving := true; serving; {
 		select {

@@ -356,7 +356,11 @@ func (n *Node) outcomeOf(ctx context.Context, id pipeline.AttemptID, worker pipe
 		return nil, blobsFirst(err)
 	}
 	if res.Log != "" {
-		o.LogSize, _ = n.blobs.Size(res.Log) // it was just fetched
+		var err error
+		if o.Log, o.LogSize, err = n.storeLog(ctx, res.Log); err != nil {
+			return nil, err
+		}
+		want[0] = o.Log
 	}
 	if res.Outputs != "" {
 		tree, err := n.fabric.down.ReadTree(ctx, nil, res.Outputs)
@@ -379,6 +383,18 @@ func (n *Node) outcomeOf(ctx context.Context, id pipeline.AttemptID, worker pipe
 		o.Holders = append(o.Holders, to)
 	}
 	return o, nil
+}
+
+// storeLog stores a log that was sent as a plain blob, which is here, in the form
+// that logs have. It gives the digest of that and the length of the plain bytes.
+func (n *Node) storeLog(ctx context.Context, plain pipeline.Digest) (stored pipeline.Digest, size int64, err error) {
+	blob, err := n.blobs.Open(plain)
+	if err != nil {
+		return "", 0, blobsFirst(err)
+	}
+	defer blob.Close()
+	stored, err = storage.PutLog(ctx, n.blobs, blob.Size(), blob)
+	return stored, blob.Size(), err
 }
 
 func blobsFirst(err error) error {

@@ -145,7 +145,7 @@ func (c *capturer) captureLog(ctx context.Context, a *attempt, got *captured) er
 		content = io.MultiReader(content, bytes.NewReader(times))
 	}
 
-	o.Log, _, err = c.blobs.Put(ctx, content)
+	o.Log, err = storage.PutLog(ctx, c.blobs, o.LogSize, content)
 	if err == nil && o.LogSize > 0 {
 		got.blobs = append(got.blobs, o.Log)
 	}

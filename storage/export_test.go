@@ -1,4 +1,0 @@
-package storage
-
-// PackAll makes Pack pack whatever it is given, whether it pays or not.
-func PackAll(b *Blobs) { b.packAll = true }
