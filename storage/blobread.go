@@ -56,7 +56,6 @@ func (b *Blobs) Open(d pipeline.Digest) (*Blob, error) {
 	}
 	f, err := os.OpenFile(b.path(d), os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		b.whole.lost() // maybe somebody removed it by hand
 		return nil, &MissingError{Digest: d}
 	}
 	if err != nil {
@@ -259,7 +258,6 @@ func (b *Blobs) moveAside(path string, bad *os.File) bool {
 	if err != nil || !os.SameFile(badInfo, now) {
 		return false
 	}
-	b.whole.lost()
 	if badInfo.Size() > maxAsideBytes || b.aside.Add(1) > maxAside {
 		return os.Remove(path) == nil
 	}

@@ -34,8 +34,6 @@ type LayoutOptions struct {
 	// Overwrite replaces files that are in the way. Without it they are an
 	// error (fs.ErrExist).
 	Overwrite bool
-	// Reflink makes large files clones of their blobs, where the filesystem can.
-	Reflink bool
 
 	// link gives files that need no copy, since nobody ever writes into either.
 	link *linkSource
@@ -312,46 +310,10 @@ func (w *layoutWriter) file(name string, e *pipeline.TreeEntry, src *Blob) (err 
 			w.folder.Remove(name)
 		}
 	}()
-	if quick, err := w.quick(f, src); err != nil {
+	if err := w.copy(f, src); err != nil {
 		return err
-	} else if !quick {
-		if err := w.copy(f, src); err != nil {
-			return err
-		}
 	}
 	return f.Chmod(fs.FileMode(e.Mode))
-}
-
-// quick lets the kernel make a file of a large blob that was verified lately and
-// has not changed since. ok is false where that cannot be: the file is empty
-// then.
-func (w *layoutWriter) quick(f *os.File, src *Blob) (ok bool, err error) {
-	if src.size <= smallBlob {
-		return false, nil
-	}
-	if w.opts.Reflink {
-		w.blobs.clean(src.digest) // so that it is verified lately; if it cannot be, it is copied
-	}
-	if !w.blobs.unchanged(src) {
-		return false, nil
-	}
-	if !w.opts.Reflink || cloneFile(f, src.f) != nil {
-		n, err := copyRange(f, src.f, src.size)
-		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-			return false, err
-		}
-		ok = err == nil && n == src.size
-	} else {
-		ok = true
-	}
-	if ok && w.blobs.unchanged(src) {
-		return true, nil
-	}
-	if err := f.Truncate(0); err != nil {
-		return false, err
-	}
-	_, err = f.Seek(0, io.SeekStart)
-	return false, err
 }
 
 // copy writes the bytes of a blob and verifies them.
@@ -364,7 +326,6 @@ func (w *layoutWriter) copy(f *os.File, src *Blob) error {
 		_, err := f.Write(p)
 		return err
 	}
-	before, known := src.identity()
 	sum, buf, sent := sha256.New(), make([]byte, copyChunk), int64(0)
 	for sent < src.size {
 		n, err := src.f.ReadAt(buf[:min(copyChunk, src.size-sent)], sent)
@@ -384,10 +345,6 @@ func (w *layoutWriter) copy(f *os.File, src *Blob) error {
 	}
 	if sent != src.size || encodeDigest(sum.Sum(nil)) != src.digest {
 		return src.corrupt()
-	}
-	if after, ok := src.identity(); known && ok && after.same(before) {
-		before.at = time.Now()
-		w.blobs.verified.put(src.digest, before)
 	}
 	return nil
 }

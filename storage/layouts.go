@@ -20,21 +20,17 @@ type FolderWay string
 // The ways. Whatever it is, nothing that is done in a folder reaches the store
 // or another folder.
 const (
-	// FolderAuto takes an overlay for large trees and clones for large files,
-	// where these work.
+	// FolderAuto takes an overlay for large trees, if overlays work.
 	FolderAuto FolderWay = "auto"
 	// FolderOverlay mounts an overlay over a folder that is kept prepared.
 	FolderOverlay FolderWay = "overlay"
-	// FolderReflink makes files that share blocks with the store until somebody
-	// writes to either.
-	FolderReflink FolderWay = "reflink"
-	// FolderCopy makes copies; where a kernel copies by sharing blocks it may.
+	// FolderCopy makes copies.
 	FolderCopy FolderWay = "copy"
 )
 
 // FolderWays lists them.
 func FolderWays() []string {
-	return []string{string(FolderAuto), string(FolderOverlay), string(FolderReflink), string(FolderCopy)}
+	return []string{string(FolderAuto), string(FolderOverlay), string(FolderCopy)}
 }
 
 // LayoutsConfig is what Layouts need.
@@ -78,9 +74,7 @@ type Layouts struct {
 	probing sync.Once
 	// set by probing
 	options   string // of an overlay; "" where there is none
-	reflink   bool
 	noOverlay error
-	noReflink error
 
 	mu sync.Mutex
 	// guards following
@@ -123,15 +117,12 @@ func OpenLayouts(cfg LayoutsConfig) (*Layouts, error) {
 			l.mounted[n.Name()] = "" // cannot be mounted again
 		}
 	}
-	if cfg.Way != FolderOverlay && cfg.Way != FolderReflink {
+	if cfg.Way != FolderOverlay {
 		return l, nil // what works is found out when it is needed
 	}
 	l.probe()
-	if cfg.Way == FolderOverlay && l.noOverlay != nil {
+	if l.noOverlay != nil {
 		return nil, pipeline.Errorf(pipeline.Invalid, "-folders overlay: overlays do not work in %s: %w: leave the choice to -folders auto", cfg.Dir, l.noOverlay)
-	}
-	if cfg.Way == FolderReflink && l.noReflink != nil {
-		return nil, pipeline.Errorf(pipeline.Invalid, "-folders reflink: files cannot be cloned in %s: %w: leave the choice to -folders auto", cfg.Dir, l.noReflink)
 	}
 	return l, nil
 }
@@ -159,17 +150,13 @@ func (l *Layouts) layer(name string) string { return filepath.Join(l.attempts(),
 // probe finds out, once, what works here.
 func (l *Layouts) probe() {
 	l.probing.Do(func() {
-		errUnwanted := fmt.Errorf("-folders %s", l.cfg.Way)
-		l.noOverlay, l.noReflink = errUnwanted, errUnwanted
-		if l.cfg.Way == FolderAuto || l.cfg.Way == FolderOverlay {
-			if l.options, l.noOverlay = probeOverlay(l.cfg.Dir); l.noOverlay == nil && bootID() == "" {
-				l.noOverlay = errors.New("the machine does not tell when it was started")
-			}
+		if l.cfg.Way == FolderCopy {
+			l.noOverlay = fmt.Errorf("-folders %s", l.cfg.Way)
+			return
 		}
-		if l.cfg.Way == FolderAuto || l.cfg.Way == FolderReflink {
-			l.noReflink = probeReflink(l.cfg.Dir)
+		if l.options, l.noOverlay = probeOverlay(l.cfg.Dir); l.noOverlay == nil && bootID() == "" {
+			l.noOverlay = errors.New("the machine does not tell when it was started")
 		}
-		l.reflink = l.noReflink == nil
 	})
 }
 
@@ -186,10 +173,7 @@ func (l *Layouts) Way() (FolderWay, error) {
 	case off == nil:
 		off = l.noOverlay
 	}
-	if l.reflink {
-		return FolderReflink, fmt.Errorf("no overlay: %w", off)
-	}
-	return FolderCopy, fmt.Errorf("no overlay: %w; no reflink: %w", off, l.noReflink)
+	return FolderCopy, fmt.Errorf("no overlay: %w", off)
 }
 
 // NoOverlays makes all folders from now on without overlays, for a reason.
@@ -197,12 +181,6 @@ func (l *Layouts) NoOverlays(reason error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.off = reason
-}
-
-// Reflink reports whether large files can be clones.
-func (l *Layouts) Reflink() bool {
-	l.probe()
-	return l.reflink
 }
 
 // Pays reports whether a tree is to be an overlay.
@@ -241,7 +219,7 @@ func (l *Layouts) Attach(ctx context.Context, name, at, key string, t Tree, fetc
 			return ErrNotPrepared
 		}
 		var err error
-		if lower, err = l.trees.prepare(ctx, key, t, LayoutOptions{Fetch: fetch, Reflink: l.Reflink()}); err != nil {
+		if lower, err = l.trees.prepare(ctx, key, t, LayoutOptions{Fetch: fetch}); err != nil {
 			return err
 		}
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 // layoutBench is a store with layouts over it. Its data lies in the folder that
-// PIPELINED_TEST_DIR names, such as one on a filesystem with reflinks.
+// PIPELINED_TEST_DIR names, such as one on another filesystem.
 type layoutBench struct {
 	testing.TB
 	dir   string
@@ -84,10 +84,8 @@ func (b *layoutBench) file(path string, mode uint32, text string) pipeline.TreeE
 func (b *layoutBench) open(way FolderWay) *Layouts {
 	b.Helper()
 	l, err := OpenLayouts(LayoutsConfig{Dir: filepath.Join(b.dir, "layers"), WorkDir: filepath.Join(b.dir, "work"), Blobs: b.blobs, Way: way, MinFiles: 5, MaxTrees: 3, MaxBytes: 1 << 30})
-	if way == FolderOverlay || way == FolderReflink {
-		if err != nil {
-			b.Skip(err)
-		}
+	if way == FolderOverlay && err != nil {
+		b.Skip(err)
 	}
 	if err != nil {
 		b.Fatal(err)
@@ -116,7 +114,7 @@ func (b *layoutBench) layout(name string, t Tree) string {
 	if b.l.Pays(t) {
 		err = b.l.Attach(b.Context(), name, at, b.key(t), t, nil)
 	} else {
-		err = LayoutWith(b.Context(), t, at, b.blobs, LayoutOptions{Reflink: b.l.Reflink()})
+		err = LayoutWith(b.Context(), t, at, b.blobs, LayoutOptions{})
 	}
 	if err != nil {
 		b.Fatal(err)
@@ -217,68 +215,6 @@ func TestLayouts_safe(t *testing.T) {
 	})
 }
 
-// The kernel copies only what it may: bytes that were verified, of a file that has
-// not changed since.
-func TestLayout_quick(t *testing.T) {
-	b := newLayoutBench(t, FolderAuto)
-	want := b.plain(b.tree)
-	big := b.tree.Find("big").Digest
-	layout := func(what string) error {
-		t.Helper()
-		dir := filepath.Join(b.dir, what)
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		err := LayoutWith(t.Context(), b.tree, dir, b.blobs, LayoutOptions{Reflink: b.l.Reflink()})
-		if err == nil && !slices.Equal(listing(t, dir), want) {
-			t.Errorf("%s: got %q", what, listing(t, dir))
-		}
-		return err
-	}
-	src, err := b.blobs.Open(big)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer src.Close()
-	if !b.blobs.unchanged(src) {
-		t.Error("what was verified by a copy is not known to be clean")
-	}
-	if err := layout("again"); err != nil {
-		t.Error(err)
-	}
-	if err := b.blobs.Delete(big); err != nil {
-		t.Fatal(err)
-	}
-	b.file("big", 0o640, strings.Repeat("0123456789abcdef", 20_000))
-	if err := layout("anew"); err != nil {
-		t.Error(err)
-	}
-	// A byte that flips after that is found, whatever the times say.
-	path := b.blobs.path(big)
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var st, later unix.Stat_t
-	if err := unix.Lstat(path, &st); err != nil {
-		t.Fatal(err)
-	}
-	text[200_000] ^= 1
-	for later = st; later.Ctim == st.Ctim; { // until the clock ticks
-		if err := errors.Join(os.Chmod(path, 0o600), os.WriteFile(path, text, 0o600), os.Chtimes(path, info.ModTime(), info.ModTime()), unix.Lstat(path, &later)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var corrupt *CorruptError
-	if err := layout("flipped"); !errors.As(err, &corrupt) {
-		t.Errorf("a flipped byte: %v", err)
-	}
-}
-
 // vandalize does in a folder what modules do, in every way that writes.
 func vandalize(t *testing.T, dir string) {
 	t.Helper()
@@ -367,7 +303,7 @@ func TestComplete(t *testing.T) {
 
 func TestOpenLayouts_unknownWay(t *testing.T) {
 	_, err := OpenLayouts(LayoutsConfig{Way: "fast"})
-	if pipeline.KindOf(err) != pipeline.Invalid || !strings.Contains(err.Error(), "auto, overlay, reflink, copy") {
+	if pipeline.KindOf(err) != pipeline.Invalid || !strings.Contains(err.Error(), "auto, overlay, copy") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -189,55 +189,6 @@ func tryOverlay(base, options string) (err error) {
 	return nil
 }
 
-// probeReflink tells whether files in a folder can be clones of each other.
-func probeReflink(dir string) error {
-	base, err := os.MkdirTemp(dir, "probe-*")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(base)
-	from, err := os.Create(base + "/from")
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	if _, err := from.WriteString(strings.Repeat("x", 8192)); err != nil {
-		return err
-	}
-	to, err := os.Create(base + "/to")
-	if err != nil {
-		return err
-	}
-	defer to.Close()
-	return cloneFile(to, from)
-}
-
-// cloneFile makes an empty file share the blocks of another.
-func cloneFile(to, from *os.File) error {
-	err := retryEINTR(func() error { return unix.IoctlFileClone(int(to.Fd()), int(from.Fd())) })
-	if err != nil {
-		return fmt.Errorf("clone: %w", err)
-	}
-	return nil
-}
-
-// copyRange copies size bytes from the beginning of a file within the kernel, and
-// tells how many it copied.
-func copyRange(to, from *os.File, size int64) (int64, error) {
-	var off, done int64
-	for done < size {
-		n, err := unix.CopyFileRange(int(from.Fd()), &off, int(to.Fd()), nil, int(min(size-done, 1<<30)), 0)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil || n == 0 {
-			return done, err
-		}
-		done += int64(n)
-	}
-	return done, nil
-}
-
 // bootID names the time since the machine was started; "" where it is not known.
 func bootID() string {
 	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")

@@ -2,10 +2,7 @@
 
 package storage
 
-import (
-	"errors"
-	"os"
-)
+import "errors"
 
 var errNotHere = errors.New("this system has none")
 
@@ -26,11 +23,5 @@ func mountsBelow(string) []string { return nil }
 func UnmountBelow(string) error { return nil }
 
 func probeOverlay(string) (string, error) { return "", errNotHere }
-
-func probeReflink(string) error { return errNotHere }
-
-func cloneFile(_, _ *os.File) error { return errNotHere }
-
-func copyRange(_, _ *os.File, _ int64) (int64, error) { return 0, errNotHere }
 
 func bootID() string { return "" }

@@ -319,6 +319,26 @@ func (b *Blobs) Tree(d pipeline.Digest) (Tree, error) {
 	return t, nil
 }
 
+// MissingOf gives what is not here of a tree and its files: only the tree itself
+// if that is not here or turns out to be bad. All of it that is here counts as
+// wanted from now on, as with Missing. An error says that the blob is no tree.
+func (b *Blobs) MissingOf(tree pipeline.Digest) ([]pipeline.Digest, error) {
+	if err := valid(tree); err != nil {
+		return nil, err
+	}
+	if !b.present(tree, -1) {
+		return []pipeline.Digest{tree}, nil
+	}
+	t, err := b.Tree(tree)
+	if pipeline.KindOf(err) == pipeline.NotFound {
+		return []pipeline.Digest{tree}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b.Missing(t.Digests()), nil
+}
+
 // treeCache keeps the trees that were read last, by entries.
 type treeCache struct {
 	mu sync.Mutex

@@ -41,7 +41,7 @@ func (c runCommand) command() *cli.Command {
 		Flags: append(append(append(varFlags(), selectFlags()...), append(cacheFlags(), c.env.snapshotFlags()...)...),
 			&cli.IntFlag{Name: "max-parallel", Usage: "`N` modules at once (default: the number of cores)", HideDefault: true, Sources: c.env.variables("PIPELINED_MAX_PARALLEL"), Local: true},
 			&cli.StringSliceFlag{Name: "module-env", Usage: "`NAMES` of variables of this machine that modules see", Sources: c.env.variables("PIPELINED_MODULE_ENV"), Local: true},
-			&cli.StringFlag{Name: "folders", Usage: "how large folders of modules are laid out (`WAY`): auto, overlay, reflink or copy", DefaultText: "auto", Sources: c.env.variables("PIPELINED_FOLDERS"), Local: true},
+			&cli.StringFlag{Name: "folders", Usage: "how large folders of modules are laid out (`WAY`): auto, overlay or copy", DefaultText: "auto", Sources: c.env.variables("PIPELINED_FOLDERS"), Local: true},
 			&cli.BoolFlag{Name: "keep-work", Usage: "keep the folders of failed attempts", HideDefault: true, Sources: c.env.variables("PIPELINED_KEEP_WORK"), Local: true},
 			&cli.StringFlag{Name: "data-dir", Usage: "`DIR` for what is kept between runs (default: the user's state folder)", Local: true},
 			&cli.StringFlag{Name: "log-level", Usage: "what the node itself says (`LEVEL`): trace, debug, info, warn, error or off", Value: "error", Sources: c.env.variables("PIPELINED_LOG_LEVEL"), Local: true},

@@ -108,7 +108,7 @@ var agentTable = []setting{
 	{"tls-cert", kindText, "`FILE` with the certificate of the HTTP port", "one of the cluster's authority", text(func(s *agentSettings) *string { return &s.TLSCert })},
 	{"tls-key", kindText, "`FILE` with its key", "", text(func(s *agentSettings) *string { return &s.TLSKey })},
 	{"drain-on-stop", kindSwitch, "let modules end before the agent stops", "", toggle(func(s *agentSettings) *bool { return &s.DrainOnStop })},
-	{"folders", kindText, "how large folders of modules are laid out (`WAY`): auto, overlay, reflink or copy", "auto", setFolders},
+	{"folders", kindText, "how large folders of modules are laid out (`WAY`): auto, overlay or copy", "auto", setFolders},
 	{"keep-work", kindSwitch, "keep the folders of failed attempts", "", toggle(func(s *agentSettings) *bool { return &s.KeepWork })},
 	{"dev", kindSwitch, "forget everything at the end: a data folder in memory, modules end with the agent", "", toggle(func(s *agentSettings) *bool { return &s.dev })},
 	{"log-level", kindText, "`LEVEL`: trace, debug, info, warn, error or off", "info", setLevel},

@@ -29,8 +29,6 @@ type CollectableBlobs interface {
 	// DeleteUnused deletes a blob unless it was used since; it reports whether it
 	// did.
 	DeleteUnused(d pipeline.Digest, since time.Time) (bool, error)
-	// BeginSweep makes use of whole trees count for their files until end.
-	BeginSweep() (end func(), err error)
 	// CleanPartials deletes transfers that were given up.
 	CleanPartials()
 }
@@ -166,15 +164,9 @@ func (c *Collector) mark(ctx context.Context, unreported []pipeline.Outcome) (di
 // sweep deletes what is neither needed nor used since before.
 func (c *Collector) sweep(ctx context.Context, needed digestSet, before time.Time) (Collected, error) {
 	out := Collected{Needed: len(needed)}
-	end, err := c.cfg.Blobs.BeginSweep()
-	defer end()
-	if err != nil {
-		return out, err
-	}
-
 	var old []storage.BlobInfo
 	usage := Usage{At: time.Now().UTC()}
-	err = c.cfg.Blobs.Walk(ctx, func(i storage.BlobInfo) error {
+	err := c.cfg.Blobs.Walk(ctx, func(i storage.BlobInfo) error {
 		out.Blobs++
 		usage.Bytes += i.Size
 		if i.UsedAt.Before(before) && !needed.has(i.Digest) {

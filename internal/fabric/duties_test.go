@@ -24,7 +24,6 @@ type memoryBlobs struct {
 	damaged  map[pipeline.Digest]bool
 	verified []pipeline.Digest
 	cleaned  int
-	sweeping int
 	inUse    map[pipeline.Digest]bool // asked for between the walk and the deletion
 }
 
@@ -63,25 +62,11 @@ func (m *memoryBlobs) VerifyAt(d pipeline.Digest, wait func(int) error) error {
 func (m *memoryBlobs) DeleteUnused(d pipeline.Digest, since time.Time) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.sweeping != 1 {
-		return false, errors.New("deleted outside of a sweep")
-	}
 	if m.inUse[d] || !m.used[d].Before(since) {
 		return false, nil
 	}
 	delete(m.used, d)
 	return true, nil
-}
-
-func (m *memoryBlobs) BeginSweep() (func(), error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.sweeping++
-	return func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.sweeping--
-	}, nil
 }
 
 func (m *memoryBlobs) CleanPartials() {
@@ -182,8 +167,8 @@ func TestCollector_Collect(t *testing.T) {
 			t.Errorf("blob %.12s was deleted", d)
 		}
 	}
-	if blobs.cleaned != 1 || blobs.sweeping != 0 {
-		t.Errorf("partial transfers cleaned %d times, %d sweeps open", blobs.cleaned, blobs.sweeping)
+	if blobs.cleaned != 1 {
+		t.Errorf("partial transfers cleaned %d times", blobs.cleaned)
 	}
 }
 

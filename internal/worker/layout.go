@@ -9,10 +9,6 @@ import (
 	"github.com/pipelined/pipelined/storage"
 )
 
-// reflinkFrom is from how many bytes on it is worth to find out whether files can
-// be clones.
-const reflinkFrom = 1 << 20
-
 // layout is what the directory of an attempt will hold.
 type layout struct {
 	// hints are the nodes that likely have the files.
@@ -127,9 +123,6 @@ func (d *directories) fill(ctx context.Context, a *attempt, l *layout) error {
 		return err
 	}
 	opts := storage.LayoutOptions{Fetch: d.refetch(l)}
-	if all.Size() >= reflinkFrom {
-		opts.Reflink = d.layouts.Reflink()
-	}
 	return storage.LayoutWith(ctx, all, a.dir.Work(), d.fetcher.blobs, opts)
 }
 
@@ -145,5 +138,5 @@ func (d *directories) fillOver(ctx context.Context, a *attempt, l *layout, all s
 		}
 	}
 	return storage.Complete(ctx, l.base, all, a.dir.Work(), d.fetcher.blobs,
-		storage.LayoutOptions{Fetch: d.refetch(l), Reflink: d.layouts.Reflink()})
+		storage.LayoutOptions{Fetch: d.refetch(l)})
 }
