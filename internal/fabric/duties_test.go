@@ -151,11 +151,18 @@ func TestCollector_Collect(t *testing.T) {
 	blobs.used[fresh] = time.Now().Add(-time.Minute)
 	blobs.inUse[asked] = true
 
-	got, err := collector(s, c, blobs, func(cfg *fabric.CollectorConfig) {
+	gc := collector(s, c, blobs, func(cfg *fabric.CollectorConfig) {
 		cfg.Unreported = func() []pipeline.Outcome {
 			return []pipeline.Outcome{{Log: digest("late log"), Outputs: unreported}}
 		}
-	}).Collect(t.Context(), time.Hour)
+	})
+	if u := gc.Usage(); u != nil {
+		t.Errorf("before the first pass: %+v", u)
+	}
+	got, err := gc.Collect(t.Context(), time.Hour)
+	if u := gc.Usage(); u == nil || u.Blobs != 9 || u.Bytes != 90 {
+		t.Errorf("after it: %+v, want 9 blobs of 10 bytes", u)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
