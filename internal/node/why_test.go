@@ -56,8 +56,8 @@ func TestWhy(t *testing.T) {
 	}
 	for module, want := range map[string][]string{
 		"ran":    {"attempt 1 succeeded on n", "it asks for nothing special, so each of 3 workers can take it"},
-		"flaky":  {"attempt 1 failed on n", "exit code 1; is tried again in ", "1 of 3 tries have failed"},
-		"nobody": {"waiting: no worker here has tag gpu (there is none)"},
+		"flaky":  {"attempt 1 failed on n", "exit code 1; retrying in ", "1 of 3 attempts failed"},
+		"nobody": {"waiting: no worker has tag gpu (there is none)"},
 		"holds":  {"attempt 1 is running on n"},
 		"waits":  {`waits for lock "key", which holds of run ` + string(made.ID) + " holds"},
 		"gate":   {"waiting: waits for approval: Go?"},

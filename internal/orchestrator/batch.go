@@ -4,34 +4,39 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/fsm"
-	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// softLimit is when a batch is proposed before it is complete, so that an
-// entry stays below fsm.MaxCommandBytes: one element adds at most a result of
-// 64 KiB or an evaluated command.
+// softLimit is the size in bytes at which a batch is proposed before it is
+// complete. One more element adds at most a result of 64 KiB or an evaluated
+// command, so that an entry stays below fsm.MaxCommandBytes.
 const softLimit = 96 << 10
 
-// batch is an entry in the making, and what is to happen with the fate of each
-// of its elements.
+// batch collects decisions for one raft entry, and for each list of them whom they
+// concern, in the same order: commits.go needs them when their fate is known.
 type batch struct {
 	fsm.Batch
-	size    int
-	starts  []*live
-	ended   []*live // of Outcomes
-	ends    []*mod
-	expands []*mod
-	awaits  []*mod
-	decides []*mod
-	assigns []*live
-	runs    map[*run]struct{}
+	// size is an estimate of the encoded size in bytes.
+	size     int
+	starts   []*activeAttempt
+	outcomes []*activeAttempt
+	ends     []*moduleState
+	expands  []*moduleState
+	awaits   []*moduleState
+	decides  []*moduleState
+	assigns  []*activeAttempt
+	runs     map[*run]struct{}
 }
 
 func (b *batch) empty() bool {
-	return len(b.Starts)+len(b.Outcomes)+len(b.Ends)+len(b.Assigns)+len(b.Runs)+len(b.Copies)+len(b.Reopens)+len(b.Expands)+len(b.Awaits)+len(b.Decides) == 0
+	return len(b.Starts)+len(b.Outcomes)+len(b.Ends)+len(b.Assigns)+len(b.Runs)+len(b.Copies)+len(b.Reopens)+
+		len(b.Expands)+len(b.Awaits)+len(b.Decides) == 0
 }
 
+// full reports whether the batch should be proposed before anything is added.
+func (b *batch) full() bool { return b.size >= softLimit }
+
+// touch notes that the batch says something about a run, in about size bytes.
 func (b *batch) touch(r *run, size int) {
 	if b.runs == nil {
 		b.runs = map[*run]struct{}{}
@@ -40,33 +45,41 @@ func (b *batch) touch(r *run, size int) {
 	b.size += size
 }
 
-func (b *batch) start(l *live, at time.Time) {
-	b.Starts = append(b.Starts, fsm.Start{ID: l.id, At: at})
-	b.starts = append(b.starts, l)
-	b.touch(l.mod.run, 100)
+// start adds that the process of an attempt has started.
+func (b *batch) start(a *activeAttempt, at time.Time) {
+	b.Starts = append(b.Starts, fsm.Start{ID: a.id, At: at})
+	b.starts = append(b.starts, a)
+	b.touch(a.module.run, 100)
 }
 
-func (b *batch) outcome(l *live, o fsm.Outcome) {
+// outcome adds how an attempt ended.
+func (b *batch) outcome(a *activeAttempt, o fsm.Outcome) {
 	b.Outcomes = append(b.Outcomes, o)
-	b.ended = append(b.ended, l)
-	n := 400 + len(o.Outcome.Result) + len(o.Reason) + len(o.Outcome.Reason)
-	for _, p := range o.Outcome.OutputPaths {
-		n += len(p) + 2
-	}
-	b.touch(l.mod.run, n)
+	b.outcomes = append(b.outcomes, a)
+	b.touch(a.module.run, 400+len(o.Outcome.Result)+len(o.Reason)+len(o.Outcome.Reason)+sizeOf(o.Outcome.OutputPaths))
 }
 
-func (b *batch) end(m *mod, reason string) {
+// end adds the end of a module without an active attempt; its state is set.
+func (b *batch) end(m *moduleState, reason string) {
 	b.Ends = append(b.Ends, fsm.End{Run: m.run.head.ID, Module: m.def.Name, State: m.state, Reason: reason,
 		Ignored: m.def.IgnoreFailure})
 	b.ends = append(b.ends, m)
 	b.touch(m.run, 120+len(reason))
 }
 
-func (b *batch) expand(m *mod, list []pipeline.Instance) {
-	e := fsm.Expand{Run: m.run.head.ID, Module: m.def.Name, Instances: list, Needs: m.unsettled()}
-	b.Expands = append(b.Expands, e)
+// endCached adds the end of a module with a cached result; its state is set.
+func (b *batch) endCached(m *moduleState, reason string, e *pipeline.CacheEntry) {
+	hit := &fsm.CacheHit{Key: e.Key, From: e.From, Needs: m.unappliedDependencies()}
+	b.Ends = append(b.Ends, fsm.End{Run: m.run.head.ID, Module: m.def.Name, State: m.state, Reason: reason, Cache: hit})
+	b.ends = append(b.ends, m)
+	b.touch(m.run, 300+len(reason)+len(e.From.Module)+sizeOf(hit.Needs))
+}
+
+// expand adds the instances of a module.
+func (b *batch) expand(m *moduleState, list []pipeline.Instance) {
+	b.Expands = append(b.Expands, fsm.Expand{Run: m.run.head.ID, Module: m.def.Name, Instances: list, Needs: m.unappliedDependencies()})
 	b.expands = append(b.expands, m)
+
 	n := 120
 	for i := range list {
 		n += len(list[i].Key) + 8
@@ -77,203 +90,74 @@ func (b *batch) expand(m *mod, list []pipeline.Instance) {
 	b.touch(m.run, n)
 }
 
-// unsettled names the dependencies whose end is not known to be applied.
-func (m *mod) unsettled() []string {
-	var names []string
-	for _, d := range m.deps {
-		if !d.settled {
-			names = append(names, d.def.Name)
-		}
-	}
-	return names
+// await adds that a module waits for its approval.
+func (b *batch) await(m *moduleState) {
+	op := fsm.Await{Run: m.run.head.ID, Module: m.def.Name, Message: m.approval.message, Deadline: m.approval.deadline,
+		Needs: m.unappliedDependencies(), Always: m.def.AlwaysRun}
+	b.Awaits = append(b.Awaits, op)
+	b.awaits = append(b.awaits, m)
+	b.touch(m.run, 150+len(op.Message)+sizeOf(op.Needs))
 }
 
-func (b *batch) assign(l *live, name string) {
-	d := l.mod.def
-	a := fsm.Assign{ID: l.id, Worker: l.worker, WorkerName: name, Incarnation: l.incarnation, Evaluated: l.evaluated,
-		Locks: d.Locks, Always: d.AlwaysRun, Needs: l.mod.unsettled(), Cache: l.note, LocalBytes: l.localBytes}
-	if l.after != nil {
-		a.After = &l.after.id
-	}
-	n := 250
-	for _, list := range [][]string{a.Needs, a.Locks} {
-		for _, s := range list {
-			n += len(s) + 2
-		}
-	}
-	if c := l.note; c != nil {
-		n += 200
-		for _, x := range c.Parts {
-			n += len(x.Name) + len(x.Sum) + 8
-		}
-		for _, list := range [][]string{c.Missed, c.Inputs} {
-			for _, s := range list {
-				n += len(s) + 3
-			}
-		}
-	}
-	if e := l.evaluated; e != nil {
-		n += len(e.Script)
-		for _, s := range e.Command {
-			n += len(s) + 3
-		}
-		for k, v := range e.Env {
-			n += len(k) + len(v) + 6
-		}
-	}
-	b.Assigns = append(b.Assigns, a)
-	b.assigns = append(b.assigns, l)
-	b.touch(l.mod.run, n)
+// decide adds the decision about an approval that a deadline made.
+func (b *batch) decide(m *moduleState, op fsm.Decide) {
+	b.Decides = append(b.Decides, op)
+	b.decides = append(b.decides, m)
+	b.touch(m.run, 150+len(op.Reason))
 }
 
+// assign adds the assignment of an attempt to its worker, whose name is given.
+func (b *batch) assign(a *activeAttempt, workerName string) {
+	d := a.module.def
+	op := fsm.Assign{ID: a.id, Worker: a.worker, WorkerName: workerName, Incarnation: a.incarnation, Evaluated: a.evaluated,
+		Locks: d.Locks, Always: d.AlwaysRun, Needs: a.module.unappliedDependencies(), Cache: a.lookup, LocalBytes: a.localBytes}
+	if a.predecessor != nil {
+		op.After = &a.predecessor.id
+	}
+
+	b.Assigns = append(b.Assigns, op)
+	b.assigns = append(b.assigns, a)
+	b.touch(a.module.run, 250+sizeOf(op.Needs)+sizeOf(op.Locks)+sizeOfLookup(a.lookup)+sizeOfEvaluated(a.evaluated))
+}
+
+// runEnd adds the end of a run.
 func (b *batch) runEnd(r *run, s pipeline.RunState, reason string) {
 	b.Runs = append(b.Runs, fsm.RunEnd{Run: r.head.ID, State: s, Reason: reason})
 	b.touch(r, 100+len(reason))
 }
 
-func (b *batch) reopen(m *mod, reason string) {
-	b.Reopens = append(b.Reopens, fsm.Reopen{Run: m.run.head.ID, Module: m.def.Name, Attempt: m.attempts, Reason: reason})
+// reopen adds that a module that succeeded has to run again.
+func (b *batch) reopen(m *moduleState, reason string) {
+	b.Reopens = append(b.Reopens, fsm.Reopen{Run: m.run.head.ID, Module: m.def.Name, Attempt: m.tries.attempts, Reason: reason})
 	b.touch(m.run, 120+len(reason))
 }
 
-// full reports whether the batch should be proposed before anything is added.
-func (b *batch) full() bool { return b.size >= softLimit }
-
-// flush proposes the batch, if there is anything in it.
-func (t *term) flush() {
-	b := t.batch
-	if b.empty() {
-		return
+func sizeOf(list []string) int {
+	n := 0
+	for _, s := range list {
+		n += len(s) + 3
 	}
-	t.batch = &batch{}
-	for r := range b.runs {
-		r.inflight++
-	}
-	cmd, err := fsm.Encode(&fsm.Command{At: time.Now().UTC(), Batch: &b.Batch})
-	if err != nil {
-		// Cannot happen below the limits; the runs are read anew and go on.
-		t.log.Error("encode decisions", "error", err)
-		t.committed(b, 0, nil, err)
-		return
-	}
-	t.flights++
-	p := t.cfg.Log.Propose(cmd)
-	t.group.Go(func() error {
-		index, reply, err := p.Wait()
-		t.post(func() {
-			t.flights--
-			t.committed(b, index, reply, err)
-		})
-		return nil
-	})
+	return n
 }
 
-// committed deals with the fate of a proposal.
-func (t *term) committed(b *batch, index uint64, reply any, err error) {
-	for r := range b.runs {
-		r.inflight--
+func sizeOfLookup(c *pipeline.CacheLookup) int {
+	if c == nil {
+		return 0
 	}
-	res, _ := reply.(fsm.BatchResult)
-	if err != nil {
-		t.log.Warn("proposal", "error", err)
-		for r := range b.runs {
-			r.stale = true
-		}
-		for _, l := range b.ended {
-			l.answer(peer.Ack{}, err)
-		}
-		t.reloadStale(b)
-		return
+	n := 200 + sizeOf(c.Missed) + sizeOf(c.Inputs)
+	for _, x := range c.Parts {
+		n += len(x.Name) + len(x.Sum) + 8
 	}
-	refused := map[[2]int]fsm.Refusal{}
-	for _, f := range res.Refused {
-		refused[[2]int{int(f.Part), f.At}] = f
-	}
-	t.settleOutcomes(b, refused)
-	for i, m := range b.ends {
-		f, no := refused[[2]int{int(fsm.PartEnd), i}]
-		m.settled = true
-		t.stale(m.run, "end of "+m.def.Name, f, no)
-	}
-	for i, m := range b.expands {
-		f, no := refused[[2]int{int(fsm.PartExpand), i}]
-		m.settled = true
-		t.stale(m.run, "instances of "+m.def.Name, f, no)
-	}
-	t.settleGates(b, refused)
-	for i, l := range b.assigns {
-		f, no := refused[[2]int{int(fsm.PartAssign), i}]
-		if no {
-			t.stale(l.mod.run, "assignment "+l.id.String(), f, no)
-			continue
-		}
-		l.fence = index
-		t.dispatch(l)
-	}
-	for i := range b.Runs {
-		f, no := refused[[2]int{int(fsm.PartRun), i}]
-		id := b.Runs[i].Run
-		if r := t.runs[id]; r != nil {
-			if no && !f.Duplicate {
-				t.stale(r, "end of the run", f, no)
-				continue
-			}
-			t.drop(id)
-		}
-	}
-	t.reloadStale(b)
+	return n
 }
 
-func (t *term) settleOutcomes(b *batch, refused map[[2]int]fsm.Refusal) {
-	for i, l := range b.ended {
-		f, no := refused[[2]int{int(fsm.PartOutcome), i}]
-		if !l.late {
-			l.mod.settled = true
-			if b.Outcomes[i].Next == pipeline.ModuleSucceeded {
-				t.recorded(l.mod)
-			}
-		}
-		switch {
-		case no && l.late:
-			l.answer(peer.Ack{Done: true, Refused: f.Reason}, nil)
-		case no && !f.Duplicate:
-			t.stale(l.mod.run, "outcome of "+l.id.String(), f, no)
-			l.answer(peer.Ack{Done: true, Refused: f.Reason}, nil)
-		default:
-			l.answer(peer.Ack{Done: true}, nil)
-		}
+func sizeOfEvaluated(e *pipeline.Evaluated) int {
+	if e == nil {
+		return 0
 	}
-}
-
-// stale marks a run for reading anew, because the state machine refused what
-// the model thought possible.
-func (t *term) stale(r *run, what string, f fsm.Refusal, refused bool) {
-	if refused && !f.Duplicate {
-		t.log.Warn("refused", "run", r.head.ID, "what", what, "reason", f.Reason)
-		r.stale = true
-		r.queue.Clear()
+	n := len(e.Script) + sizeOf(e.Command)
+	for k, v := range e.Env {
+		n += len(k) + len(v) + 6
 	}
-}
-
-func (t *term) reloadStale(b *batch) {
-	for r := range b.runs {
-		// What is decided and not proposed yet counts too: the state does not have
-		// it. Its own commit comes by here again.
-		_, pending := t.batch.runs[r]
-		if r.stale && r.inflight == 0 && !pending && t.runs[r.head.ID] == r {
-			t.reload(r)
-		}
-	}
-}
-
-// answer tells those who wait for the fate of the attempt's outcome.
-func (l *live) answer(a peer.Ack, err error) {
-	for _, w := range l.waiters {
-		if err != nil {
-			w.w.fail(err)
-		} else {
-			w.w.ack(w.i, a)
-		}
-	}
-	l.waiters = nil
+	return n
 }

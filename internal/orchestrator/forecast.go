@@ -7,8 +7,8 @@ import (
 	"github.com/pipelined/pipelined/scheduler"
 )
 
-// Forecast looks up the modules of a run that does not exist, as far as they can
-// be: one that depends on what would run is known only after that.
+// Forecast looks up the modules of a run that does not exist, as far as that is
+// possible: a module that depends on one that would run is known only after it.
 func (o *Orchestrator) Forecast(ctx context.Context, head pipeline.Run, def *pipeline.Pipeline) ([]pipeline.ModuleForecast, error) {
 	if o.cfg.Results == nil || head.Cache == pipeline.CacheOff {
 		return nil, nil
@@ -17,131 +17,139 @@ func (o *Orchestrator) Forecast(ctx context.Context, head pipeline.Run, def *pip
 	if err != nil {
 		return nil, err
 	}
-	platforms := map[scheduler.Class][]platform{}
-	var t *term
-	err = o.ask(ctx, func(now *term) {
-		t = now
-		for _, m := range r.list {
-			c := m.class()
-			if _, done := platforms[c]; !done {
-				platforms[c] = now.platformsHere(c)
-			}
-		}
-	})
-	if err != nil {
+
+	f := &forecast{cfg: &o.cfg, run: r, finder: cacheFinder{results: o.cfg.Results, store: o.cfg.Store},
+		platforms: map[scheduler.Class][]platform{}, unmet: map[scheduler.Class]string{}, decided: map[*moduleState]*pipeline.ModuleForecast{}}
+	if err := o.ask(ctx, f.askLoop); err != nil {
 		return nil, err
 	}
-	f := &forecast{t: t, r: r, platforms: platforms, out: map[*mod]*pipeline.ModuleForecast{}}
+
+	// Each round decides at least the modules whose dependencies are decided; the
+	// language refuses cycles.
 	for left := r.list; len(left) > 0; {
 		left = f.round(ctx, left)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 	}
+
 	var list []pipeline.ModuleForecast
 	for _, m := range r.list {
-		if x := f.out[m]; m.def.Cache && x != nil {
+		if x := f.decided[m]; m.def.Cache && x != nil {
 			list = append(list, *x)
 		}
 	}
 	return list, nil
 }
 
+// forecast is one forecast. Except askLoop it runs outside of the loop, on a run
+// that only it knows.
 type forecast struct {
-	t         *term // only what never changes in it is used
-	r         *run
+	cfg    *Config
+	run    *run
+	finder cacheFinder
+	// platforms and unmet are, for each class, where it may run, and why it cannot.
 	platforms map[scheduler.Class][]platform
-	// out has the modules that are decided; nil for those without a result of
-	// their own to look for.
-	out map[*mod]*pipeline.ModuleForecast
+	unmet     map[scheduler.Class]string
+	// decided has the modules whose lookup is done, or that have none.
+	decided map[*moduleState]*pipeline.ModuleForecast
 }
 
-// platformsHere lists those of the workers that a class may go to; where none
-// takes modules (the node that only reads what `run` has kept), those that could.
-func (t *term) platformsHere(c scheduler.Class) []platform {
-	list := t.platforms(c)
-	for _, l := range t.links {
-		if len(list) > 0 || l.caps == nil {
+// askLoop collects what only the loop knows.
+func (f *forecast) askLoop(t *term) {
+	for _, m := range f.run.list {
+		c := m.class()
+		if _, done := f.platforms[c]; done {
 			continue
 		}
-		w := l.sched
-		w.Slots = 1
-		if scheduler.Fits(&w, c) {
-			list = append(list, platform{l.caps.OS, l.caps.Arch})
+		f.platforms[c] = t.workers.platformsIfOpen(c)
+		if len(f.platforms[c]) == 0 {
+			f.unmet[c] = t.explainer.unmet(m.def.Requires)
 		}
 	}
-	return list
 }
 
-// round decides the modules whose dependencies are decided and gives the rest.
-func (f *forecast) round(ctx context.Context, list []*mod) (left []*mod) {
-	var jobs []*lookup
-	var now []*mod
+// round decides the modules whose dependencies are decided, and returns the rest.
+func (f *forecast) round(ctx context.Context, list []*moduleState) (left []*moduleState) {
+	var now []*moduleState
 	for _, m := range list {
 		ready := true
-		for _, d := range m.deps {
-			_, done := f.out[d]
+		for _, d := range m.dependencies {
+			_, done := f.decided[d]
 			ready = ready && done
 		}
-		if !ready {
+		if ready {
+			now = append(now, m)
+		} else {
 			left = append(left, m)
-			continue
 		}
-		now = append(now, m)
 	}
+
+	var jobs []*lookup
 	for _, m := range now {
-		f.out[m] = &pipeline.ModuleForecast{Name: m.def.Name}
-		if j := f.one(ctx, m, f.out[m]); j != nil {
+		f.decided[m] = &pipeline.ModuleForecast{Name: m.def.Name}
+		if j := f.prepare(ctx, m, f.decided[m]); j != nil {
 			jobs = append(jobs, j)
 		}
 	}
-	f.t.find(ctx, jobs)
+
+	f.finder.find(ctx, jobs)
 	for _, j := range jobs {
-		x := f.out[j.m]
-		x.Missed = j.note.Missed
-		if e := j.entry; e != nil {
-			x.CachedFrom = &pipeline.CachedFrom{Run: e.From.Run, Module: e.From.Module, Attempt: e.From.Attempt, Worker: e.Worker, DurationSeconds: e.Duration.Seconds()}
-			j.m.state = pipeline.ModuleCached
-			j.m.outputs, j.m.outputPaths, j.m.result, j.m.exitCode, j.m.duration = e.Outputs, e.OutputPaths, e.Result, e.ExitCode, e.Duration
-		}
+		f.take(j)
 	}
 	return left
 }
 
-// one prepares the look-up of a module; nil where there is none.
-func (f *forecast) one(ctx context.Context, m *mod, x *pipeline.ModuleForecast) *lookup {
-	late := len(m.def.Late) > 0
-	for _, d := range m.deps {
-		leaves := len(d.def.Outputs)+len(d.def.OutputsOptional) > 0
-		if d.state != pipeline.ModuleCached && (late || leaves) {
+// take notes what a lookup found. A hit makes the module's product known to those
+// that depend on it.
+func (f *forecast) take(j *lookup) {
+	x := f.decided[j.module]
+	x.Missed = j.result.Missed
+	e := j.entry
+	if e == nil {
+		return
+	}
+
+	x.CachedFrom = &pipeline.CachedFrom{Run: e.From.Run, Module: e.From.Module, Attempt: e.From.Attempt, Worker: e.Worker,
+		DurationSeconds: e.Duration.Seconds()}
+	j.module.state = pipeline.ModuleCached
+	j.module.product = product{outputs: e.Outputs, outputPaths: e.OutputPaths, result: e.Result, exitCode: e.ExitCode, duration: e.Duration}
+}
+
+// prepare makes the lookup of a module; nil if it has none. x says why, if the
+// module would be cached at all.
+func (f *forecast) prepare(ctx context.Context, m *moduleState, x *pipeline.ModuleForecast) *lookup {
+	deferred := len(m.def.Late) > 0
+	for _, d := range m.dependencies {
+		hasOutputs := len(d.def.Outputs)+len(d.def.OutputsOptional) > 0
+		if d.state != pipeline.ModuleCached && (deferred || hasOutputs) {
 			x.Unknown = "known after " + d.def.Name
 			return nil
 		}
 	}
+
+	c := m.class()
 	switch {
 	case !m.def.Cache || m.def.Skip != "":
 		return nil
 	case m.def.Dynamic:
 		x.Unknown = "known after its for_each"
 		return nil
-	case len(f.platforms[m.class()]) == 0:
-		x.Unknown = f.t.lacking(m.def.Requires)
+	case len(f.platforms[c]) == 0:
+		x.Unknown = f.unmet[c]
 		return nil
 	}
-	if late {
-		deps := make(map[string]pipeline.UpstreamResult, len(m.deps))
-		for _, d := range m.deps {
-			deps[d.def.Name] = d.upstreamResult()
-		}
-		e, err := f.t.cfg.Evaluate(ctx, f.r.def, m.def, deps)
+
+	if deferred {
+		values, err := f.cfg.Evaluate(ctx, f.run.def, m.def, m.upstreamResults())
 		if err != nil {
-			x.Unknown = "its expressions have no value: " + err.Error()
+			x.Unknown = "its expressions cannot be evaluated: " + err.Error()
 			return nil
 		}
-		if m.evaluated = e; e.Skip != "" {
-			x.Unknown = "it would be skipped: " + e.Skip
+		if m.deferred.evaluated = values; values.Skip != "" {
+			x.Unknown = "it would be skipped: " + values.Skip
 			return nil
 		}
 	}
-	return f.t.newLookup(m, f.platforms[m.class()])
+	return newLookup(m, f.platforms[c], f.cfg.Vault)
 }

@@ -1,4 +1,4 @@
-package orchestrator
+package orchestrator_test
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/orchestrator"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -54,7 +55,7 @@ type done struct {
 
 func (d done) Wait() (uint64, any, error) { return d.index, d.reply, d.err }
 
-func (l *directLog) Propose(cmd []byte) Pending {
+func (l *directLog) Propose(cmd []byte) orchestrator.Pending {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.fail != nil {
@@ -89,7 +90,7 @@ type cluster struct {
 	tb      testing.TB
 	log     *directLog
 	store   *fsm.Store
-	orch    atomic.Pointer[Orchestrator]
+	orch    atomic.Pointer[orchestrator.Orchestrator]
 	changes chan struct{}
 	execute func(w *fakeWorker, s pipeline.Spec) *pipeline.Outcome
 	// now is the clock that schedules go by; nil means the real one.
@@ -130,8 +131,8 @@ func newCluster(tb testing.TB, slots ...int) *cluster {
 }
 
 // lead starts a term; the function it gives ends it and waits for its end.
-func (c *cluster) lead(timing Timing) (end func()) {
-	o := New(Config{Self: "w1", Log: c.log, Store: c.store, Transport: c, Members: c, Logger: hclog.NewNullLogger(), Timing: timing, Now: c.now,
+func (c *cluster) lead(timing orchestrator.Timing) (end func()) {
+	o := orchestrator.New(orchestrator.Config{Self: "w1", Log: c.log, Store: c.store, Transport: c, Members: c, Logger: hclog.NewNullLogger(), Timing: timing, Now: c.now,
 		NodeName: func(id pipeline.NodeID) string { return string(id) },
 		Evaluate: func(ctx context.Context, _ *pipeline.Pipeline, m *pipeline.Module, deps map[string]pipeline.UpstreamResult) (*pipeline.Evaluated, error) {
 			if c.evaluate != nil {

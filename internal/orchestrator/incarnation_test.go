@@ -1,9 +1,10 @@
-package orchestrator
+package orchestrator_test
 
 import (
 	"testing"
 	"time"
 
+	"github.com/pipelined/pipelined/internal/orchestrator"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -21,7 +22,7 @@ func TestOrchestrator_keeperStartedAnew(t *testing.T) {
 		}
 		return &pipeline.Outcome{State: pipeline.AttemptSucceeded}
 	}
-	defer c.lead(Timing{Sync: time.Hour})()
+	defer c.lead(orchestrator.Timing{Sync: time.Hour})()
 	mods := c.ends(c.submit("r", pipeline.Pipeline{Name: "p", Modules: []pipeline.Module{{Name: "a", Command: []string{"true"}}}}), pipeline.RunSucceeded)
 	if m := mods["a"]; m.Losses >= pipeline.MaxLosses {
 		t.Errorf("lost %d times", m.Losses)

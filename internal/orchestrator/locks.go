@@ -2,7 +2,6 @@ package orchestrator
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"slices"
 	"sort"
@@ -12,85 +11,94 @@ import (
 	"github.com/pipelined/pipelined/scheduler"
 )
 
-// Keys of not_in_parallel are held in the state from the assignment of an
-// attempt to its outcome. Who gets a free key next is decided here: the module
-// that has been ready for the longest time, of all runs. That follows from the
-// state alone, so that every leader decides the same. A module gets all its keys
-// at once or none, and one that is further ahead keeps others from keys that it
-// waits for, so nobody waits for ever and nobody waits in a circle.
+// locks hands out the keys of not_in_parallel. The replicated state holds a key
+// from the assignment of an attempt to its outcome. Who gets a free key next is
+// decided here: the module that has been ready longest, across all runs. That
+// follows from the state alone, so every leader decides the same.
+//
+// A module gets all its keys at once or none, and a module that is further ahead
+// keeps others from keys that it waits for. So no module waits forever, and there
+// is no deadlock.
+type locks struct {
+	model    *model
+	workers  *workers
+	nodeName func(pipeline.NodeID) string
+}
 
-// killTime is how long after a lease an attempt that is killed at its lapse may
-// still be there.
-const killTime = 3 * time.Second
-
-// readySince is since when a module waits for nothing but its locks.
-func (m *mod) readySince() time.Time {
+// lockReadySince is when a module began to wait for nothing but its locks.
+func (m *moduleState) lockReadySince() time.Time {
 	since := m.run.head.SubmittedAt
 	later := func(t time.Time) {
 		if t.After(since) {
 			since = t
 		}
 	}
+
 	later(m.run.head.RetriedAt)
 	later(m.endedAt) // of its last attempt
-	later(m.notBefore)
-	for _, d := range m.deps {
+	later(m.tries.notBefore)
+	for _, d := range m.dependencies {
 		later(d.endedAt)
 	}
 	return since
 }
 
-// grantLocks gives free keys to the modules that wait for them.
-func (t *term) grantLocks(workers []*scheduler.Worker) {
-	held := map[string]*mod{}
-	var waiting []*mod
-	for _, r := range t.runs {
+// holdsLocks reports whether the module has its keys.
+func (m *moduleState) holdsLocks() bool { return m.ready.hasLocks || m.active != nil }
+
+// grant gives free keys to the modules that wait for them, and makes these ready.
+// A module that fits no worker gets no key: it would keep others waiting.
+func (k *locks) grant(workers []*scheduler.Worker) {
+	taken := map[string]bool{}
+	var waiting []*moduleState
+	for _, r := range k.model.runs {
 		for _, m := range r.lockers {
-			if m.granted || m.live != nil {
+			switch {
+			case m.holdsLocks():
 				for _, key := range m.def.Locks {
-					held[key] = m
+					taken[key] = true
 				}
-			} else if m.wants && !r.stale {
+			case m.ready.wantsLocks && !r.stale:
 				waiting = append(waiting, m)
 			}
 		}
 	}
-	if len(waiting) == 0 {
-		return
-	}
-	sortWaiting(waiting)
+
+	sortWaiters(waiting)
 	for _, m := range waiting {
-		if !slices.ContainsFunc(workers, func(w *scheduler.Worker) bool { return scheduler.Fits(w, m.class()) }) {
-			continue // holds nobody up; see waitsForLock
+		c := m.class()
+		if !slices.ContainsFunc(workers, func(w *scheduler.Worker) bool { return scheduler.Fits(w, c) }) {
+			continue
 		}
+
 		free := true
 		for _, key := range m.def.Locks {
-			free = free && held[key] == nil
+			free = free && !taken[key]
 		}
+		// Its own from now on, or withheld from those behind it.
 		for _, key := range m.def.Locks {
-			if held[key] == nil {
-				held[key] = m // its own, or kept free for it
-			}
+			taken[key] = true
 		}
 		if free {
-			m.granted = true
+			m.ready.hasLocks = true
 			m.enqueue()
 		}
 	}
 }
 
-func sortWaiting(list []*mod) {
-	slices.SortFunc(list, func(a, b *mod) int {
-		return cmp.Or(a.readySince().Compare(b.readySince()), cmp.Compare(a.run.head.Number, b.run.head.Number),
+// sortWaiters sorts modules into the order in which they get their keys.
+func sortWaiters(list []*moduleState) {
+	slices.SortFunc(list, func(a, b *moduleState) int {
+		return cmp.Or(a.lockReadySince().Compare(b.lockReadySince()), cmp.Compare(a.run.head.Number, b.run.head.Number),
 			cmp.Compare(a.order, b.order), cmp.Compare(a.def.Name, b.def.Name))
 	})
 }
 
-// holder finds who has a key; nil where nobody does.
-func (t *term) holder(key string) *mod {
-	for _, r := range t.runs {
+// holder is the module that has a key; nil if it is free.
+func (k *locks) holder(key string) *moduleState {
+	for _, r := range k.model.runs {
 		for _, m := range r.lockers {
-			if (m.granted || m.live != nil) && slices.Contains(m.def.Locks, key) {
+			if m.holdsLocks() && slices.Contains(m.def.Locks, key) {
 				return m
 			}
 		}
@@ -98,62 +106,64 @@ func (t *term) holder(key string) *mod {
 	return nil
 }
 
-func (t *term) waitsForLock(m *mod) string {
+// waitReason is why a module has not got its keys; "" if it fits no worker.
+func (k *locks) waitReason(m *moduleState) string {
 	for _, key := range m.def.Locks {
-		if h := t.holder(key); h != nil {
+		if h := k.holder(key); h != nil {
 			return fmt.Sprintf("waits for lock %q, which %s of run %s holds", key, h.def.Name, h.run.head.ID)
 		}
 	}
-	for _, l := range t.links {
-		if l.caps != nil && scheduler.Fits(&l.sched, m.class()) {
-			return "waits for its locks: others are ahead of it"
-		}
+	if len(k.workers.fitting(m.class())) == 0 {
+		return ""
 	}
-	return t.lacking(m.def.Requires)
+	return "waits for its locks: other modules are ahead of it"
 }
 
-// Locks lists the keys that are held or waited for, in their order.
-func (o *Orchestrator) Locks(ctx context.Context) (out []pipeline.Lock, err error) {
-	err = o.ask(ctx, func(t *term) { out = t.listLocks() })
-	return out, err
-}
-
-func (t *term) listLocks() []pipeline.Lock {
-	locks := map[string]*pipeline.Lock{}
-	var waiting []*mod
+// list returns the keys that are held or waited for, sorted.
+func (k *locks) list() []pipeline.Lock {
+	byKey := map[string]*pipeline.Lock{}
 	get := func(key string) *pipeline.Lock {
-		if locks[key] == nil {
-			locks[key] = &pipeline.Lock{Key: key, Waiters: []pipeline.LockUser{}}
+		if byKey[key] == nil {
+			byKey[key] = &pipeline.Lock{Key: key, Waiters: []pipeline.LockUser{}}
 		}
-		return locks[key]
+		return byKey[key]
 	}
-	for _, r := range t.runs {
+
+	var waiting []*moduleState
+	for _, r := range k.model.runs {
 		for _, m := range r.lockers {
 			switch {
-			case m.granted || m.live != nil:
-				u := &pipeline.LockUser{Run: r.head.ID, Module: m.def.Name, Since: m.readySince().UTC()}
-				if m.live != nil {
-					u.Since, u.Worker = m.live.assignedAt.UTC(), t.cfg.NodeName(m.live.worker)
-				}
+			case m.holdsLocks():
+				u := k.user(m)
 				for _, key := range m.def.Locks {
-					get(key).Holder = u
+					get(key).Holder = &u
 				}
-			case m.wants:
+			case m.ready.wantsLocks:
 				waiting = append(waiting, m)
 			}
 		}
 	}
-	sortWaiting(waiting)
+
+	sortWaiters(waiting)
 	for _, m := range waiting {
 		for _, key := range m.def.Locks {
 			l := get(key)
-			l.Waiters = append(l.Waiters, pipeline.LockUser{Run: m.run.head.ID, Module: m.def.Name, Since: m.readySince().UTC()})
+			l.Waiters = append(l.Waiters, k.user(m))
 		}
 	}
-	out := make([]pipeline.Lock, 0, len(locks))
-	for _, l := range locks {
+
+	out := make([]pipeline.Lock, 0, len(byKey))
+	for _, l := range byKey {
 		out = append(out, *l)
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Key < out[j].Key })
 	return out
+}
+
+func (k *locks) user(m *moduleState) pipeline.LockUser {
+	u := pipeline.LockUser{Run: m.run.head.ID, Module: m.def.Name, Since: m.lockReadySince().UTC()}
+	if a := m.active; a != nil {
+		u.Since, u.Worker = a.assignedAt.UTC(), k.nodeName(a.worker)
+	}
+	return u
 }

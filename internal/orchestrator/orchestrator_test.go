@@ -1,4 +1,4 @@
-package orchestrator
+package orchestrator_test
 
 import (
 	"fmt"
@@ -6,11 +6,12 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/orchestrator"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
 // fast is a timing for tests: leases lapse while one waits.
-var fast = Timing{Lease: 300 * time.Millisecond, Silence: time.Second, Sync: 20 * time.Millisecond, Call: time.Second}
+var fast = orchestrator.Timing{Lease: 300 * time.Millisecond, Silence: time.Second, Sync: 20 * time.Millisecond, Call: time.Second}
 
 func aModule(name string, deps ...string) pipeline.Module {
 	return pipeline.Module{Name: name, Command: []string{"true"}, DependsOn: deps}

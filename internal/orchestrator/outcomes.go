@@ -1,70 +1,117 @@
 package orchestrator
 
 import (
-	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// reports takes what a worker tells. Each report is answered when its fate is
-// committed, or at once where nothing is to be committed.
-func (t *term) reports(in peer.ReportRequest, w *waiter) {
-	if l := t.links[in.Worker]; l != nil {
-		l.heard(time.Now())
-		if in.Full != "" {
-			l.closed, l.why = true, in.Full // until its next answer to a sync
-		}
-	}
-	for i := range in.Reports {
-		rep := &in.Reports[i]
-		r := t.runs[rep.ID.Run]
-		if r == nil {
-			w.ack(i, t.ofOldRun(rep))
-			continue
-		}
-		if r.stale {
-			// The model is about to be read anew; the worker repeats.
-			w.fail(pipeline.Errorf(pipeline.Unavailable, "run %s is being read anew", rep.ID.Run))
-			continue
-		}
-		m := r.mods[rep.ID.Module]
-		switch {
-		case m == nil:
-			w.ack(i, peer.Ack{Done: true, Refused: "no such module"})
-		case m.live == nil || m.live.id.Attempt != rep.ID.Attempt || m.live.worker != in.Worker:
-			t.late(m, in.Worker, rep, w, i)
-		case rep.Outcome == nil:
-			t.started(m.live, rep.StartedAt)
-			w.ack(i, peer.Ack{Done: true})
-		case m.live.ending:
-			m.live.waiters = append(m.live.waiters, waiting{w, i})
-		default:
-			m.live.waiters = append(m.live.waiters, waiting{w, i})
-			t.outcome(m.live, *rep.Outcome)
-		}
-		if t.batch.full() {
-			t.flush()
-		}
+// outcomes takes the reports of workers and decides what becomes of a module whose
+// attempt has ended. A report is answered when its fate is committed, so a worker
+// may forget an attempt as soon as it has the answer.
+type outcomes struct {
+	model     *model
+	store     stateReader
+	logger    hclog.Logger
+	proposals *proposals
+	replan    *flag
+	steps     steps
+	work      interface{ release(*moduleState) }
+	workers   interface{ reported(peer.ReportRequest) }
+	slots     interface{ passOn(*activeAttempt, bool) }
+}
+
+// reportRequest collects the answers to one ReportRequest. Only the loop touches
+// it until done is closed.
+type reportRequest struct {
+	acks []peer.Ack
+	left int
+	err  error
+	done chan struct{}
+}
+
+func newReportRequest(n int) *reportRequest {
+	return &reportRequest{acks: make([]peer.Ack, n), left: n, done: make(chan struct{})}
+}
+
+func (q *reportRequest) ack(i int, a peer.Ack) {
+	q.acks[i] = a
+	q.answered()
+}
+
+// fail makes the whole request fail: the worker repeats all its reports.
+func (q *reportRequest) fail(err error) {
+	q.err = err
+	q.answered()
+}
+
+func (q *reportRequest) answered() {
+	if q.left--; q.left == 0 {
+		close(q.done)
 	}
 }
 
-// ofOldRun answers a report about a run that is over or unknown.
-func (t *term) ofOldRun(rep *peer.Report) peer.Ack {
+// report takes the reports of a worker. Reports whose fate is known are answered
+// at once.
+func (o *outcomes) report(in peer.ReportRequest, q *reportRequest) {
+	o.workers.reported(in)
+
+	for i := range in.Reports {
+		rep := &in.Reports[i]
+		r := o.model.runs[rep.ID.Run]
+		if r == nil {
+			q.ack(i, o.ackOfFinishedRun(rep))
+			continue
+		}
+		if r.stale {
+			q.fail(pipeline.Errorf(pipeline.Unavailable, "run %s is being read again", rep.ID.Run))
+			continue
+		}
+		o.reportOne(r, in.Worker, rep, reporter{q, i})
+		o.proposals.flushIfFull()
+	}
+}
+
+func (o *outcomes) reportOne(r *run, worker pipeline.NodeID, rep *peer.Report, by reporter) {
+	m := r.modules[rep.ID.Module]
+	if m == nil {
+		by.request.ack(by.index, peer.Ack{Done: true, Refused: "no such module"})
+		return
+	}
+
+	a := m.active
+	switch {
+	case a == nil || a.id.Attempt != rep.ID.Attempt || a.worker != worker:
+		o.superseded(m, worker, rep, by)
+	case rep.Outcome == nil:
+		o.started(a, rep.StartedAt)
+		by.request.ack(by.index, peer.Ack{Done: true})
+	case a.ending:
+		a.reporters = append(a.reporters, by) // a repeat; the first one is in flight
+	default:
+		a.reporters = append(a.reporters, by)
+		o.finish(a, *rep.Outcome)
+	}
+}
+
+// ackOfFinishedRun answers a report about a run that has finished or is unknown.
+func (o *outcomes) ackOfFinishedRun(rep *peer.Report) peer.Ack {
 	if rep.Outcome == nil {
 		return peer.Ack{Done: true}
 	}
+
 	reason := "no such run"
-	err := t.cfg.Store.View(func(v *fsm.View) error {
+	err := o.store.View(func(v *fsm.View) error {
 		m := v.Module(rep.ID.Run, rep.ID.Module)
 		if n := rep.ID.Attempt; n >= 1 && n <= len(m.Attempts) {
 			reason = "attempt is " + string(m.Attempts[n-1].State)
 			if m.Attempts[n-1].State == rep.Outcome.State {
-				reason = ""
+				reason = "" // a repeat of what is committed
 			}
 		}
 		return nil
@@ -75,244 +122,115 @@ func (t *term) ofOldRun(rep *peer.Report) peer.Ack {
 	return peer.Ack{Done: true, Refused: reason}
 }
 
-// late deals with a report of an attempt that is not the live one: the state
-// machine keeps its outcome as superseded, or knows it already.
-func (t *term) late(m *mod, worker pipeline.NodeID, rep *peer.Report, w *waiter, i int) {
+// superseded handles a report about an attempt that is not the active one. The
+// state machine records its outcome as superseded, or knows it already.
+func (o *outcomes) superseded(m *moduleState, worker pipeline.NodeID, rep *peer.Report, by reporter) {
 	if rep.Outcome == nil {
-		w.ack(i, peer.Ack{Done: true, Refused: "not the live attempt"})
+		by.request.ack(by.index, peer.Ack{Done: true, Refused: "not the active attempt"})
 		return
 	}
-	o := *rep.Outcome
-	o.Worker = worker
-	l := &live{mod: m, id: rep.ID, worker: worker, ending: true, late: true, waiters: []waiting{{w, i}}}
-	t.batch.lateOutcome(l, fsm.Outcome{Outcome: o, Next: m.state})
+
+	out := *rep.Outcome
+	out.Worker = worker
+	a := &activeAttempt{module: m, id: rep.ID, worker: worker, ending: true, superseded: true, reporters: []reporter{by}}
+	o.proposals.batch.outcome(a, fsm.Outcome{Outcome: out, Next: m.state})
 }
 
-// lateOutcome adds an outcome that cannot change its module.
-func (b *batch) lateOutcome(l *live, o fsm.Outcome) { b.outcome(l, o) }
-
-// started notes that the process of an attempt runs.
-func (t *term) started(l *live, at time.Time) {
-	if l.ending || !l.startedAt.IsZero() || l.fence == 0 || l.mod.run.stale {
+// started records that the process of an attempt runs.
+func (o *outcomes) started(a *activeAttempt, at time.Time) {
+	if a.ending || !a.startedAt.IsZero() || a.fence == 0 || a.module.run.stale {
 		return
 	}
-	l.startedAt = at
-	t.batch.start(l, at)
+	a.startedAt = at
+	o.proposals.batch.start(a, at)
 }
 
-// outcome ends a live attempt and decides what becomes of its module.
-func (t *term) outcome(l *live, o pipeline.Outcome) {
-	m, r := l.mod, l.mod.run
-	o.ID, o.Fence = l.id, l.fence
-	if o.Worker == "" {
-		o.Worker = l.worker
+// lost ends an attempt whose worker is lost.
+func (o *outcomes) lost(a *activeAttempt, reason string) {
+	if a.ending || a.module.run.stale {
+		return
 	}
-	if !o.State.Final() || o.State == pipeline.AttemptSuperseded {
-		o.State, o.Reason = pipeline.AttemptFailed, "the worker reported no final state"
+	o.finish(a, pipeline.Outcome{State: pipeline.AttemptLost, Reason: reason, StartedAt: a.startedAt, FinishedAt: time.Now().UTC()})
+}
+
+// finish ends an active attempt and decides what becomes of its module.
+func (o *outcomes) finish(a *activeAttempt, out pipeline.Outcome) {
+	m, r := a.module, a.module.run
+	out.ID, out.Fence = a.id, a.fence
+	if out.Worker == "" {
+		out.Worker = a.worker
 	}
-	l.ending = true
-	op := fsm.Outcome{Outcome: o, Ignored: m.def.IgnoreFailure}
-	t.decide(l, &op)
+	if !out.State.Final() || out.State == pipeline.AttemptSuperseded {
+		out.State, out.Reason = pipeline.AttemptFailed, "the worker reported no final state"
+	}
+
+	a.ending = true
+	op := fsm.Outcome{Outcome: out, Ignored: m.def.IgnoreFailure}
+	decide(a, &op)
 	if op.Next == pipeline.ModuleFailed && m.def.Failure != "" {
 		op.Reason = m.def.Failure + " (" + op.Reason + ")"
 	}
-	m.live, m.state = nil, op.Next
-	m.granted, m.endedAt = false, o.FinishedAt
-	m.notBefore = op.NotBefore
-	t.passOn(l, o.State == pipeline.AttemptSucceeded)
-	r.keepPace(&o)
-	t.dirty = true
-	t.batch.outcome(l, op)
-	if t.batch.full() {
-		defer t.flush()
-	}
-	if !m.state.Final() {
-		m.settled = false
-		m.evaluated = l.evaluated
-		t.disown(m)
-		m.note = nil // looked up again: others may have done it meanwhile
-		if t.reopen(m, o.LostOutputs) {
-			return
-		}
-		t.advance(m)
+
+	m.active, m.state, m.applied = nil, op.Next, false
+	m.ready.hasLocks, m.endedAt = false, out.FinishedAt
+	m.tries.notBefore = op.NotBefore
+	o.slots.passOn(a, out.State == pipeline.AttemptSucceeded)
+	r.pace.add(&out)
+	o.replan.raise()
+
+	// An outcome and the assignments that it makes possible share one entry, unless
+	// the batch is full: one round of consensus per hop.
+	o.proposals.batch.outcome(a, op)
+	defer o.proposals.flushIfFull()
+
+	if m.state.Final() {
+		o.finishModule(a, &out)
 		return
 	}
-	m.holders = o.Holders
-	m.left(o.OutputBytes, o.Holders)
-	if o.State == pipeline.AttemptSucceeded {
-		m.fetched(l.worker)
-	}
-	m.settled = false
-	m.keep(o.Outputs, o.OutputPaths, o.Result, o.ExitCode, o.FinishedAt.Sub(o.StartedAt))
-	t.finish(m)
+	o.repeatModule(a, &out)
 }
 
-// passOn gives the slot of an attempt that ended back, or to the one that is
-// queued behind it and starts where this one succeeded. Else the worker gives
-// that one back by itself.
-func (t *term) passOn(l *live, success bool) {
-	next, before := l.next, l.after
-	l.next, l.after = nil, nil
-	if next != nil {
-		next.after = before
+func (o *outcomes) finishModule(a *activeAttempt, out *pipeline.Outcome) {
+	m := a.module
+	m.setLocations(out.OutputBytes, out.Holders)
+	if out.State == pipeline.AttemptSucceeded {
+		m.addLocation(a.worker)
 	}
-	if before != nil {
-		// Told before the one in front of it, which has the slot still.
-		before.next = next
-	}
-	if !l.counted {
-		return
-	}
-	l.mod.run.vacate(l)
-	link := t.links[l.worker]
-	if link != nil {
-		link.give(l.mod)
-	}
-	if next != nil && success {
-		l.mod.run.occupy(next)
-		if link != nil {
-			link.take(next.mod)
-		}
-		return
-	}
-	l.mod.run.queue.Running--
+	m.keepProduct(product{outputs: out.Outputs, outputPaths: out.OutputPaths, result: out.Result, exitCode: out.ExitCode,
+		duration: out.FinishedAt.Sub(out.StartedAt)})
+	o.steps.finish(m)
 }
 
-// keepPace notes how long the run's attempts take.
-func (r *run) keepPace(o *pipeline.Outcome) {
-	if o.State != pipeline.AttemptSucceeded || o.StartedAt.IsZero() {
+// repeatModule lets a module wait for its next attempt.
+func (o *outcomes) repeatModule(a *activeAttempt, out *pipeline.Outcome) {
+	m := a.module
+	m.deferred.evaluated = a.evaluated
+	o.work.release(m)
+	m.cache.lookup = nil // looked up again: another module may have done the work
+
+	if o.reopen(m, out.LostOutputs) {
 		return
 	}
-	d := max(0, o.FinishedAt.Sub(o.StartedAt))
-	if r.paced++; r.paced == 1 {
-		r.pace = d
-	}
-	r.pace += (d - r.pace) / 4
+	o.steps.advance(m)
 }
 
-// reopen lets the modules run again whose outputs are gone everywhere. The run
-// is read anew once that is committed: what depends on them waits again.
-func (t *term) reopen(m *mod, names []string) bool {
+// reopen lets the dependencies run again whose outputs are on no node. The run
+// becomes stale: it is read again once that is committed, and what depends on them
+// then waits for them.
+func (o *outcomes) reopen(m *moduleState, names []string) bool {
 	found := false
-	for _, d := range m.deps {
-		if !slices.Contains(names, d.def.Name) || !d.state.Success() || d.losses >= pipeline.MaxLosses {
+	for _, d := range m.dependencies {
+		if !slices.Contains(names, d.def.Name) || !d.state.Success() || d.tries.losses >= pipeline.MaxLosses {
 			continue
 		}
-		t.log.Warn("outputs are lost; the module runs again", "run", m.run.head.ID, "module", d.def.Name)
-		t.batch.reopen(d, "output_lost: what it left is on no node that answers")
+		o.logger.Warn("outputs are lost; the module runs again", "run", m.run.head.ID, "module", d.def.Name)
+		o.proposals.batch.reopen(d, "output_lost: its outputs are on no reachable node")
 		found = true
 	}
+
 	if found {
 		m.run.stale = true
 		m.run.queue.Clear()
 	}
 	return found
-}
-
-// decide sets what the module becomes: final, or waiting for another attempt.
-// It may change the outcome's state: what was stopped because its worker is
-// being emptied counts as lost, not as cancelled.
-func (t *term) decide(l *live, op *fsm.Outcome) {
-	m, r, o := l.mod, l.mod.run, &op.Outcome
-	m.avoid = ""
-	if o.State == pipeline.AttemptCancelled && (!r.cancelling() || m.spared()) {
-		if o.StartedAt.IsZero() && l.stop == "" && r.stopping == "" {
-			// Given back: what it was queued behind did not succeed.
-			op.Next = pipeline.ModuleWaiting
-			return
-		}
-		o.State = pipeline.AttemptLost
-	}
-	switch o.State {
-	case pipeline.AttemptSucceeded:
-		op.Next = pipeline.ModuleSucceeded
-		return
-	case pipeline.AttemptCancelled:
-		op.Next, op.Reason = pipeline.ModuleCancelled, o.Reason
-		return
-	case pipeline.AttemptLost:
-		m.losses++
-		m.avoid = l.worker
-		if m.losses >= pipeline.MaxLosses {
-			op.Next = pipeline.ModuleFailed
-			op.Reason = fmt.Sprintf("lost %d times, the last time: %s", m.losses, o.Reason)
-			return
-		}
-		if m.def.OnLost == pipeline.LostFail && (!o.StartedAt.IsZero() || !l.sent.IsZero() || l.fence == 0) {
-			op.Next, op.Reason = pipeline.ModuleFailed, `lost, and not repeated (on_lost = "fail"): `+o.Reason
-			return
-		}
-		if pause := lossPause(m.losses); pause > 0 {
-			op.NotBefore = time.Now().Add(pause).UTC()
-		}
-	default:
-		m.failures++
-		if !m.mayRetry(o) {
-			op.Next, op.Reason = pipeline.ModuleFailed, o.Reason
-			return
-		}
-		op.NotBefore = time.Now().Add(m.backoff()).UTC()
-	}
-	if r.cancelling() && !m.spared() {
-		op.Next, op.Reason = pipeline.ModuleCancelled, r.cancelReason()
-		return
-	}
-	op.Next = pipeline.ModuleWaiting
-	op.Reason = fmt.Sprintf("attempt %d was %s: %s", l.id.Attempt, o.State, o.Reason)
-	if o.State == pipeline.AttemptFailed {
-		op.Reason = fmt.Sprintf("attempt %d failed: %s", l.id.Attempt, o.Reason)
-	}
-	if r.stopping != "" && !m.def.AlwaysRun {
-		op.Next, op.Reason = pipeline.ModuleSkipped, "the run stopped after "+r.stopping+" failed"
-		if o.State != pipeline.AttemptLost {
-			op.Next, op.Reason = pipeline.ModuleFailed, o.Reason
-		}
-	}
-}
-
-// lossPause is the wait before a lost module is repeated. The first time there is
-// none: a machine died. Again and again it may be the module that fills a disk,
-// which is free when it is gone.
-func lossPause(losses int) time.Duration {
-	if losses < 2 {
-		return 0
-	}
-	return 2 * time.Second << (2 * min(losses-2, 2))
-}
-
-// mayRetry reports whether the module's own budget allows another attempt.
-func (m *mod) mayRetry(o *pipeline.Outcome) bool {
-	if m.failures >= m.def.Retry.Attempts {
-		return false
-	}
-	if codes := m.def.Retry.ExitCodes; len(codes) > 0 {
-		return o.ExitCode != nil && slices.Contains(codes, *o.ExitCode)
-	}
-	return true
-}
-
-// backoff is the wait before the next attempt: doubled for each failure, at
-// most MaxBackoff, less up to a quarter at random so that modules that failed
-// together do not return together.
-func (m *mod) backoff() time.Duration {
-	d, limit := m.def.Retry.Backoff, m.def.Retry.MaxBackoff
-	if d <= 0 {
-		d = pipeline.DefaultBackoff
-	}
-	if limit <= 0 {
-		limit = pipeline.DefaultMaxBackoff
-	}
-	for i := 1; i < m.failures && d < limit; i++ {
-		d *= 2
-	}
-	d = min(d, limit)
-	return d - time.Duration(rand.Int64N(int64(d)/4+1))
-}
-
-// lost ends a live attempt whose worker is gone.
-func (t *term) lost(l *live, reason string) {
-	if l.ending || l.mod.run.stale {
-		return
-	}
-	t.outcome(l, pipeline.Outcome{State: pipeline.AttemptLost, Reason: reason, StartedAt: l.startedAt, FinishedAt: time.Now().UTC()})
 }

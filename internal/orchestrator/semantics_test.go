@@ -1,4 +1,4 @@
-package orchestrator
+package orchestrator_test
 
 import (
 	"context"
@@ -115,7 +115,7 @@ func TestOrchestrator_runTimeout(t *testing.T) {
 			t.Errorf("%s is %s, want %s", name, mods[name].State, want)
 		}
 	}
-	if r, _ := c.run(id); r.Reason != "the run's timeout of 300ms is over" {
+	if r, _ := c.run(id); r.Reason != "the run exceeded its timeout of 300ms" {
 		t.Errorf("reason %q", r.Reason)
 	}
 }

@@ -1,232 +1,306 @@
 package orchestrator
 
 import (
+	"slices"
 	"sort"
 	"strings"
 	"time"
 
 	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/scheduler"
 )
 
-// updateMembers opens links to workers that came, and closes those to workers
-// that went and have nothing left.
-func (t *term) updateMembers() {
+// workers owns the links to all workers, and the facts about them from the
+// replicated state: drains, absences, registrations of external workers.
+type workers struct {
+	model    *model
+	members  Members
+	timing   Timing
+	self     pipeline.NodeID
+	nodeName func(pipeline.NodeID) string
+	courier  *courier
+
+	links   map[pipeline.NodeID]*link
+	records map[pipeline.NodeID]fsm.WorkerRecord
+}
+
+// link returns the link to a worker; nil if there is none.
+func (w *workers) link(id pipeline.NodeID) *link { return w.links[id] }
+
+// readRecords takes the facts about workers from the replicated state.
+func (w *workers) readRecords(v *fsm.View) {
+	w.records = map[pipeline.NodeID]fsm.WorkerRecord{}
+	for _, rec := range v.Workers() {
+		w.records[rec.ID] = rec
+	}
+}
+
+// update opens links to new workers, and closes those to workers that left and
+// have no attempts.
+func (w *workers) update() {
 	seen := map[pipeline.NodeID]bool{}
-	for _, m := range t.cfg.Members.Workers() {
+	w.updateMembers(seen)
+	w.updateExternal(seen)
+
+	for id, l := range w.links {
+		if seen[id] {
+			continue
+		}
+		l.alive = false
+		if l.load.slots == 0 {
+			l.cancel()
+			delete(w.links, id)
+		}
+	}
+	w.openForOrphans()
+}
+
+func (w *workers) updateMembers(seen map[pipeline.NodeID]bool) {
+	for _, m := range w.members.Workers() {
 		seen[m.ID] = true
 		alive := m.Status == pipeline.MemberAlive
-		l := t.links[m.ID]
+
+		l := w.links[m.ID]
 		if l == nil {
 			if !alive {
 				continue
 			}
-			l = t.openLink(m.ID, m.Name, false)
+			l = w.open(m.ID, m.Name, false)
 		}
 		if l.alive != alive {
 			l.alive = alive
-			poke(l.hurry)
+			poke(l.outbox.hurry)
 		}
 	}
-	for id, rec := range t.records {
+}
+
+func (w *workers) updateExternal(seen map[pipeline.NodeID]bool) {
+	for id, rec := range w.records {
 		if !rec.Outside {
 			continue
 		}
 		seen[id] = true
-		l := t.links[id]
+
+		l := w.links[id]
 		if l == nil {
-			l = t.openLink(id, rec.Name, true)
+			l = w.open(id, rec.Name, true)
 			l.alive = true
 		}
 		l.incarnation = rec.Incarnation
-		l.setCaps(rec.Capabilities)
-		l.sched.Plain = !strings.HasPrefix(rec.Endpoint, "https://")
-		t.redispatch(l)
+		l.setCapabilities(rec.Capabilities)
+		l.planned.Plain = !strings.HasPrefix(rec.Endpoint, "https://")
 	}
-	for id, l := range t.links {
-		if !seen[id] {
-			l.alive = false
-			if l.used == 0 {
-				l.cancel()
-				delete(t.links, id)
-			}
-		}
-	}
-	t.orphans()
-	t.dirty = true
 }
 
-// orphans opens links for workers that have attempts and are not members, so
+// openForOrphans opens links to workers that have attempts and are no members, so
 // that the lease decides about them too.
-func (t *term) orphans() {
-	for _, r := range t.runs {
+func (w *workers) openForOrphans() {
+	for _, r := range w.model.runs {
 		if r.queue.Running == 0 {
 			continue
 		}
 		for _, m := range r.list {
-			if m.live != nil && t.links[m.live.worker] == nil {
-				t.openLink(m.live.worker, t.cfg.NodeName(m.live.worker), false)
+			if m.active != nil && w.links[m.active.worker] == nil {
+				w.open(m.active.worker, w.nodeName(m.active.worker), false)
 			}
 		}
 	}
 }
 
-// redispatch sends an outside worker what it may not have got: it is not
-// compared with, but answers a repeated execution without starting it again.
-func (t *term) redispatch(l *link) {
-	if l.used == 0 {
+// open starts a link. A new leader grants every worker a fresh lease.
+func (w *workers) open(id pipeline.NodeID, name string, external bool) *link {
+	l := &link{id: id, name: name, external: external, heardAt: time.Now(), outbox: newOutbox()}
+	l.planned = scheduler.Worker{ID: id, Name: name, External: external, Local: id == w.self}
+
+	for _, r := range w.model.runs {
+		for _, m := range r.list {
+			if m.occupiesSlotOf(id) {
+				l.load.take(m)
+			}
+		}
+	}
+
+	w.links[id] = l
+	w.courier.start(l)
+	return l
+}
+
+// recount counts the attempts of each worker from the model.
+func (w *workers) recount() {
+	for _, l := range w.links {
+		l.load = load{}
+	}
+	w.model.occupyingSlots(func(m *moduleState) {
+		if l := w.links[m.active.worker]; l != nil {
+			l.load.take(m)
+		}
+	})
+}
+
+// reported takes what a report says about its worker.
+func (w *workers) reported(in peer.ReportRequest) {
+	l := w.links[in.Worker]
+	if l == nil {
 		return
 	}
-	for _, r := range t.runs {
-		for _, m := range r.list {
-			a := m.live
-			if a == nil || a.worker != l.id || a.fence == 0 || a.ending {
+	l.heard(time.Now())
+	if in.Full != "" {
+		l.closed, l.closedReason = true, in.Full // until its next answer to a comparison
+	}
+}
+
+// heartbeat takes a sign of life of an external worker. One that is not known has
+// to register again.
+func (w *workers) heartbeat(id pipeline.NodeID, load int) (known, drain bool) {
+	rec, ok := w.records[id]
+	l := w.links[id]
+	if !ok || l == nil {
+		return false, false
+	}
+
+	l.heard(time.Now())
+	l.reportedLoad = load
+	return true, rec.Draining
+}
+
+// leaseOf is how long a worker is trusted after its last answer.
+func (w *workers) leaseOf(l *link) time.Duration {
+	if l.external {
+		return 3 * w.timing.Heartbeat
+	}
+	return w.timing.Lease
+}
+
+// isOpen reports whether a worker may be given something new. Half a lease of
+// silence closes it: what it gets should not be lost soon after.
+func (w *workers) isOpen(l *link, now time.Time) bool {
+	rec := w.records[l.id]
+	if l.closed || l.refused || rec.Draining || !rec.AwayUntil.Before(now) {
+		return false
+	}
+	return now.Sub(l.heardAt) < w.leaseOf(l)/2 && (l.alive || l.external)
+}
+
+// isAway reports whether a worker has announced an absence: its lease does not
+// expire until then.
+func (w *workers) isAway(l *link, now time.Time) bool { return w.records[l.id].AwayUntil.After(now) }
+
+// plannable is the planner's view of the workers, sorted by id. A worker that has
+// not answered in this term is left out: what it has is not known.
+func (w *workers) plannable(now time.Time) []*scheduler.Worker {
+	out := make([]*scheduler.Worker, 0, len(w.links))
+	for _, l := range w.links {
+		if l.capabilities == nil {
+			continue
+		}
+		p := &l.planned
+		p.Slots, p.Used, p.UsedCPU, p.UsedMemory = l.capabilities.MaxParallelModules, l.load.slots, l.load.cpu, l.load.memory
+		p.FreeIn = 0
+		p.Closed = !w.isOpen(l, now)
+		out = append(out, p)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].ID < out[j].ID })
+	return out
+}
+
+// idle returns copies of the workers that take modules, as if they had none, sorted
+// by id. If there is no such worker (a node that only shows what `run` has kept),
+// it returns those that could take modules, with a slot per processor.
+func (w *workers) idle(now time.Time) []*scheduler.Worker {
+	var out []*scheduler.Worker
+	for _, onlyOpen := range []bool{true, false} {
+		for _, l := range w.links {
+			if l.capabilities == nil || onlyOpen && (l.capabilities.MaxParallelModules < 1 || !w.isOpen(l, now)) {
 				continue
 			}
-			if a.incarnation != l.incarnation {
-				t.lost(a, "worker "+l.name+" registered anew")
-			} else if a.sent.IsZero() {
-				t.dispatch(a)
+			p := l.planned
+			p.Slots, p.Used, p.UsedCPU, p.UsedMemory, p.Closed = l.capabilities.MaxParallelModules, 0, 0, 0, false
+			if !onlyOpen {
+				p.Slots = max(1, p.Slots, int(l.capabilities.CPU))
 			}
+			out = append(out, &p)
+		}
+		if len(out) > 0 {
+			break
 		}
 	}
+	sort.Slice(out, func(i, j int) bool { return out[i].ID < out[j].ID })
+	return out
 }
 
-// timeouts asks for the end of runs whose time is over.
-func (t *term) timeouts(now time.Time) {
-	for _, r := range t.runs {
-		end := r.deadline()
-		if end.IsZero() || now.Before(end) || r.cancelling() || r.ended || r.expiring {
-			continue
-		}
-		r.expiring = true
-		b, err := fsm.Encode(&fsm.Command{At: now.UTC(), Cancel: &fsm.Cancel{Run: r.head.ID, TimedOut: true, Tries: r.head.Tries,
-			Reason: "the run's timeout of " + r.def.Timeout.String() + " is over"}})
-		if err != nil {
-			t.log.Error("encode a run's timeout", "run", r.head.ID, "error", err)
-			continue
-		}
-		p := t.cfg.Log.Propose(b)
-		t.group.Go(func() error {
-			if _, _, err := p.Wait(); err != nil {
-				t.log.Warn("end a run whose time is over", "run", r.head.ID, "error", err)
-				t.post(func() { r.expiring = false })
-			}
-			return nil
-		})
-	}
-}
-
-func (t *term) leaseOf(l *link) time.Duration {
-	if l.outside {
-		return 3 * t.cfg.Timing.Heartbeat
-	}
-	return t.cfg.Timing.Lease
-}
-
-// tick looks at leases and deadlines.
-func (t *term) tick(now time.Time) {
-	t.dirty = t.dirty || t.nearby
-	for _, l := range t.links {
-		t.checkLease(l, now)
-		t.checkDrain(l, now)
-		if l.outside {
-			t.redispatch(l)
-		}
-	}
-	t.wakeDelayed()
-	t.timeouts(now)
-	t.gatesDue(now)
-	t.impatient(now)
-	if now.Sub(t.swept) > 10*time.Second {
-		t.swept, t.moved = now, true
-	}
-}
-
-// checkLease gives up the attempts of a worker that is lost: its lease has
-// expired and gossip does not see it, or its port refuses, or it was silent
-// for long enough (settled 3).
-func (t *term) checkLease(l *link, now time.Time) {
-	expired := now.Sub(l.lastHeard) - t.leaseOf(l)
-	if away := t.records[l.id].AwayUntil; away.After(now) {
-		return
-	}
-	if expired <= 0 || !(l.outside || !l.alive || l.refused || expired > t.cfg.Timing.Silence) {
-		return
-	}
-	if l.used == 0 {
-		return
-	}
-	t.log.Warn("worker is lost", "worker", l.name, "silent", now.Sub(l.lastHeard).Round(time.Millisecond), "attempts", l.used)
-	for _, a := range t.liveOn(l.id) {
-		if a.mod.def.OnDisconnect == pipeline.DisconnectKill && expired < killTime {
-			continue // may still be there: it is being stopped
-		}
-		t.lost(a, "worker "+l.name+" was lost: no word from it for "+now.Sub(l.lastHeard).Round(100*time.Millisecond).String())
-	}
-}
-
-func (t *term) liveOn(id pipeline.NodeID) []*live {
-	var out []*live
-	for _, r := range t.runs {
-		if r.queue.Running == 0 || r.stale {
-			continue
-		}
-		for _, m := range r.list {
-			if m.live != nil && m.live.worker == id && !m.live.ending {
-				out = append(out, m.live)
-			}
+// known returns the planner's view of all workers with known capabilities.
+func (w *workers) known() []*scheduler.Worker {
+	var out []*scheduler.Worker
+	for _, l := range w.links {
+		if l.capabilities != nil {
+			out = append(out, &l.planned)
 		}
 	}
 	return out
 }
 
-// checkDrain stops what still runs on a worker whose drain has a deadline that
-// passed.
-func (t *term) checkDrain(l *link, now time.Time) {
-	rec := t.records[l.id]
-	if !rec.Draining || rec.DrainDeadline.IsZero() || now.Before(rec.DrainDeadline) || l.used == 0 {
-		return
-	}
-	for _, a := range t.liveOn(l.id) {
-		if a.stop == "" {
-			t.stopAttempt(a, "the worker is being drained")
+// fitting returns the links to the workers that have what a class requires, sorted
+// by name.
+func (w *workers) fitting(c scheduler.Class) []*link {
+	var out []*link
+	for _, l := range w.links {
+		if l.fits(c) {
+			out = append(out, l)
 		}
 	}
+	slices.SortFunc(out, func(a, b *link) int { return strings.Compare(a.name, b.name) })
+	return out
 }
 
-// heartbeat notes a word from an outside worker.
-func (t *term) heartbeat(id pipeline.NodeID, load int) (known, drain bool) {
-	rec, ok := t.records[id]
-	l := t.links[id]
-	if !ok || l == nil {
-		return false, false
+// platforms lists the platforms of the workers that a class may run on.
+func (w *workers) platforms(c scheduler.Class) []platform {
+	var list []platform
+	for _, l := range w.fitting(c) {
+		if p := (platform{l.capabilities.OS, l.capabilities.Arch}); !slices.Contains(list, p) {
+			list = append(list, p)
+		}
 	}
-	l.heard(time.Now())
-	l.load = load
-	t.dirty = true
-	return true, rec.Draining
+	slices.SortFunc(list, func(a, b platform) int { return strings.Compare(a.os+"/"+a.arch, b.os+"/"+b.arch) })
+	return list
 }
 
-// listWorkers describes everybody who can work.
-func (t *term) listWorkers() []pipeline.Worker {
-	now := time.Now()
-	var out []pipeline.Worker
-	for _, l := range t.links {
-		if l.caps == nil {
+// platformsIfOpen is platforms; if no worker takes modules, it lists a platform of
+// a worker that could.
+func (w *workers) platformsIfOpen(c scheduler.Class) []platform {
+	list := w.platforms(c)
+	for _, l := range w.links {
+		if len(list) > 0 || l.capabilities == nil {
 			continue
 		}
-		rec := t.records[l.id]
-		w := pipeline.Worker{ID: l.id, Name: l.name, Capabilities: *l.caps, Outside: l.outside, CurrentLoad: l.used,
-			Reserved: pipeline.Resources{CPU: float64(l.cpu) / 1000, Memory: l.memory},
+		p := l.planned
+		p.Slots = 1
+		if scheduler.Fits(&p, c) {
+			list = append(list, platform{l.capabilities.OS, l.capabilities.Arch})
+		}
+	}
+	return list
+}
+
+// list describes all workers, sorted by name.
+func (w *workers) list(now time.Time) []pipeline.Worker {
+	var out []pipeline.Worker
+	for _, l := range w.links {
+		if l.capabilities == nil {
+			continue
+		}
+		rec := w.records[l.id]
+		x := pipeline.Worker{ID: l.id, Name: l.name, Capabilities: *l.capabilities, Outside: l.external, CurrentLoad: l.load.slots,
+			Reserved: pipeline.Resources{CPU: float64(l.load.cpu) / 1000, Memory: l.load.memory},
 			Endpoint: rec.Endpoint, Since: rec.Since, Status: pipeline.WorkerOnline}
 		switch {
-		case now.Sub(l.lastHeard) > t.leaseOf(l) || !l.alive:
-			w.Status = pipeline.WorkerOffline
+		case now.Sub(l.heardAt) > w.leaseOf(l) || !l.alive:
+			x.Status = pipeline.WorkerOffline
 		case rec.Draining || l.closed || rec.AwayUntil.After(now):
-			w.Status = pipeline.WorkerDraining
+			x.Status = pipeline.WorkerDraining
 		}
-		out = append(out, w)
+		out = append(out, x)
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
 	return out

@@ -9,7 +9,7 @@ import (
 	"github.com/pipelined/pipelined/scheduler"
 )
 
-func TestNoWorkerHas(t *testing.T) {
+func TestUnmetBy(t *testing.T) {
 	set := func(names ...string) map[string]bool {
 		m := map[string]bool{}
 		for _, n := range names {
@@ -27,21 +27,21 @@ func TestNoWorkerHas(t *testing.T) {
 		want string
 		r    pipeline.Requires
 	}{
-		{"no worker here has tool dokcer (the nearest is docker, on n1, n2), nor tag gpu (the nearest is gpus, on n1)",
+		{"no worker has tool dokcer (the nearest is docker, on n1, n2), nor tag gpu (the nearest is gpus, on n1)",
 			pipeline.Requires{OS: "Linux", Tools: []string{"sh", "dokcer"}, Tags: []string{"gpu"}}},
-		{"no worker here has os windows (there is linux)", pipeline.Requires{OS: "windows"}},
-		{"no worker here has tag eu (there is fast, gpus, slow)", pipeline.Requires{Tags: []string{"eu"}}},
-		{"no worker here has tool bazel", pipeline.Requires{Tools: []string{"bazel"}}},
-		{"no worker here has tool go, tag slow together: n1 lacks tag slow, n2 lacks tool go", pipeline.Requires{Tools: []string{"go"}, Tags: []string{"slow"}}},
-		{"no worker here has tag fast, tag gpus, tag slow together: n1 lacks tag slow, n2 lacks tag fast and tag gpus", pipeline.Requires{Tags: []string{"fast", "gpus", "slow"}}},
-		// What is in the way is something else: a pin, or that it is outside.
-		{"no worker here has os linux", pipeline.Requires{OS: "linux"}},
+		{"no worker has os windows (available: linux)", pipeline.Requires{OS: "windows"}},
+		{"no worker has tag eu (available: fast, gpus, slow)", pipeline.Requires{Tags: []string{"eu"}}},
+		{"no worker has tool bazel", pipeline.Requires{Tools: []string{"bazel"}}},
+		{"no worker has tool go, tag slow together: n1 lacks tag slow, n2 lacks tool go", pipeline.Requires{Tools: []string{"go"}, Tags: []string{"slow"}}},
+		{"no worker has tag fast, tag gpus, tag slow together: n1 lacks tag slow, n2 lacks tag fast and tag gpus", pipeline.Requires{Tags: []string{"fast", "gpus", "slow"}}},
+		// What is in the way is something else: a pin, or that it is external.
+		{"no worker has os linux", pipeline.Requires{OS: "linux"}},
 	} {
-		if got := noWorkerHas(workers(), c.r); got != c.want {
+		if got := unmetBy(workers(), c.r); got != c.want {
 			t.Errorf("got  %s\nwant %s", got, c.want)
 		}
 	}
-	if got := noWorkerHas(nil, pipeline.Requires{OS: "linux"}); got != "no worker is here" {
+	if got := unmetBy(nil, pipeline.Requires{OS: "linux"}); got != "the cluster has no worker" {
 		t.Errorf("without workers: %s", got)
 	}
 }

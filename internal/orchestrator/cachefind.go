@@ -1,0 +1,233 @@
+package orchestrator
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// lookup is a module that is looked up. The loop fills the first half, the
+// goroutine of the lookup the second.
+type lookup struct {
+	module    *moduleState
+	work      pipeline.CacheWork
+	files     Files
+	platforms []platform
+	// bypass is why no cached result is used; "" if one is.
+	bypass string
+	// unknown is why the key cannot be computed; "" if it can.
+	unknown string
+	// sequence orders lookups against results that are stored meanwhile.
+	sequence uint64
+
+	result pipeline.CacheLookup
+	entry  *pipeline.CacheEntry
+}
+
+// newLookup describes the work of a module.
+func newLookup(m *moduleState, platforms []platform, vault Vault) *lookup {
+	d, r := m.def, m.run
+	j := &lookup{module: m, platforms: platforms,
+		files: Files{Workspace: r.head.Workspace, Holders: r.head.Holders, Globs: d.Inputs, All: d.InputsAll},
+		work: pipeline.CacheWork{Command: d.Command, Script: d.Script, Env: d.Env, CacheKey: d.CacheKey, Secrets: d.Secrets,
+			Outputs: d.Outputs, OutputsOptional: d.OutputsOptional, WorkingDir: d.WorkingDir, Layout: d.Layout,
+			HookBefore: d.Hooks.Before, HookAfter: d.Hooks.After, HookOK: d.Hooks.OnSuccess, HookFailed: d.Hooks.OnFailure}}
+
+	// The key is made of plain values: sealing the same value twice gives two texts.
+	e := m.deferred.evaluated
+	if d.Sensitive && e != nil && vault != nil {
+		open, err := vault.Open(r.def, d, e)
+		if err != nil {
+			j.unknown = "the values of its expressions cannot be decrypted, so its result is not cached: " + err.Error()
+			return j
+		}
+		e = open.Evaluated
+	}
+	applyEvaluated(&j.work, e)
+
+	for _, dep := range m.dependencies {
+		if dep.product.outputs != "" {
+			j.work.Upstream = append(j.work.Upstream, pipeline.Upstream{Module: dep.def.Name, Outputs: dep.product.outputs})
+		}
+	}
+
+	switch {
+	case r.head.Cache == pipeline.CacheRefresh:
+		j.bypass = "the run uses no cached results, and caches its own (-refresh)"
+	case m.cache.rerun:
+		j.bypass = "it had succeeded and was started again"
+	}
+	return j
+}
+
+// applyEvaluated replaces what deferred expressions have values for.
+func applyEvaluated(w *pipeline.CacheWork, e *pipeline.Evaluated) {
+	if e == nil {
+		return
+	}
+	if e.Command != nil {
+		w.Command = e.Command
+	}
+	if e.Script != "" {
+		w.Script = e.Script
+	}
+	if e.Env != nil {
+		w.Env = merged(w.Env, e.Env)
+	}
+	if e.CacheKey != nil {
+		w.CacheKey = e.CacheKey
+	}
+}
+
+// cacheFinder looks up results. It has no state: it runs in goroutines of its own.
+type cacheFinder struct {
+	results Results
+	store   stateReader
+}
+
+// find fills in the results of lookups.
+func (f *cacheFinder) find(ctx context.Context, jobs []*lookup) {
+	salt := f.results.Salt()
+	for _, j := range jobs {
+		f.key(ctx, j, salt)
+	}
+
+	candidates := make([][]*pipeline.CacheEntry, len(jobs))
+	err := f.store.View(func(v *fsm.View) error {
+		for i, j := range jobs {
+			candidates[i] = read(v, j, salt)
+		}
+		return nil
+	})
+	if err != nil {
+		return // the store is closed: the term ends
+	}
+	f.checkWhole(ctx, jobs)
+
+	for i, j := range jobs {
+		switch {
+		case j.entry != nil || len(j.result.Missed) > 0:
+		case j.bypass != "":
+			j.result.Missed = []string{j.bypass}
+		default:
+			j.result.Missed = f.missed(ctx, j, candidates[i])
+		}
+	}
+}
+
+// key computes the key of a lookup, without a platform.
+func (f *cacheFinder) key(ctx context.Context, j *lookup, salt []byte) {
+	if j.unknown != "" {
+		j.result.Missed = []string{j.unknown}
+		return
+	}
+	digest, err := f.results.Files(ctx, j.files)
+	if err != nil {
+		j.result.Missed = []string{"its input files cannot be read, so its result is not cached: " + err.Error()}
+		return
+	}
+
+	j.work.Files = digest
+	j.result.Parts = j.work.Parts(salt)
+	j.result.Work = pipeline.CacheKey(salt, j.result.Parts, "", "")
+	if !j.files.All {
+		j.result.Inputs = append([]string{}, j.files.Globs...)
+	}
+}
+
+// read finds the result for any platform that the module may run on. If there is
+// none, it returns other results of the module, to say what changed.
+func read(v *fsm.View, j *lookup, salt []byte) []*pipeline.CacheEntry {
+	if j.result.Work == "" || j.bypass != "" {
+		return nil
+	}
+	for _, p := range j.platforms {
+		if e, ok := v.CacheEntry(pipeline.CacheKey(salt, j.result.Parts, p.os, p.arch)); ok {
+			j.entry = e
+			return nil
+		}
+	}
+	return v.CacheOf(j.module.run.head.Pipeline, j.module.def.Name)
+}
+
+// checkWhole drops the hits whose bytes are not available any more.
+func (f *cacheFinder) checkWhole(ctx context.Context, jobs []*lookup) {
+	var hits []*lookup
+	var entries []*pipeline.CacheEntry
+	for _, j := range jobs {
+		if j.entry != nil {
+			hits, entries = append(hits, j), append(entries, j.entry)
+		}
+	}
+	if len(entries) == 0 {
+		return
+	}
+
+	for i, ok := range f.results.Whole(ctx, entries) {
+		if !ok {
+			hits[i].result.Missed = []string{fmt.Sprintf("the outputs of run %s are damaged, or on no reachable node", entries[i].From.Run)}
+			hits[i].entry = nil
+		}
+	}
+}
+
+// missed says what is different from the closest result of the same module.
+func (f *cacheFinder) missed(ctx context.Context, j *lookup, candidates []*pipeline.CacheEntry) []string {
+	best, differences := closest(j, candidates)
+	if best == nil {
+		return []string{"it has no cached result yet"}
+	}
+	against := fmt.Sprintf("against run %s: ", best.From.Run)
+	if differences == 0 {
+		return []string{against + "the same work, for another platform or by another version of pipelined"}
+	}
+
+	changed, added, removed := pipeline.DiffParts(best.Parts, j.result.Parts)
+	var lines []string
+	for _, name := range changed {
+		if name != pipeline.PartFiles {
+			lines = append(lines, name+" changed")
+			continue
+		}
+		lines = append(lines, f.changedFiles(ctx, j, best)...)
+	}
+	for _, name := range added {
+		lines = append(lines, name+" is new")
+	}
+	for _, name := range removed {
+		lines = append(lines, name+" is gone")
+	}
+	if len(lines) == 0 {
+		lines = []string{"keys are computed differently now"}
+	}
+
+	if len(lines) > maxMissed {
+		lines = append(lines[:maxMissed-1], fmt.Sprintf("and %d more", len(lines)-maxMissed+1))
+	}
+	for i := range lines {
+		lines[i] = against + lines[i]
+	}
+	return lines
+}
+
+func (f *cacheFinder) changedFiles(ctx context.Context, j *lookup, best *pipeline.CacheEntry) []string {
+	old := Files{Workspace: best.Workspace, Holders: j.files.Holders, Globs: best.Inputs, All: best.Inputs == nil}
+	files, err := f.results.Changed(ctx, old, j.files, maxMissed)
+	if err != nil {
+		return []string{"input files changed (the list of the earlier ones is not kept any more)"}
+	}
+	return files
+}
+
+// closest is the result with the fewest differences; nil if there is none.
+func closest(j *lookup, candidates []*pipeline.CacheEntry) (best *pipeline.CacheEntry, differences int) {
+	for _, e := range candidates {
+		changed, added, removed := pipeline.DiffParts(e.Parts, j.result.Parts)
+		if n := len(changed) + len(added) + len(removed); best == nil || n < differences {
+			best, differences = e, n
+		}
+	}
+	return best, differences
+}

@@ -1,0 +1,163 @@
+package orchestrator
+
+import (
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/peer"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// commits applies the fate of proposed batches to the model. What was accepted
+// only needs to be noted: the model is ahead. A refusal means that the model is
+// wrong about a run, so the run becomes stale: nothing is decided about it until
+// its last proposal has returned, and then it is read again from the state.
+type commits struct {
+	model     *model
+	proposals *proposals
+	logger    hclog.Logger
+	lifecycle interface {
+		reload(*run)
+		drop(pipeline.RunID)
+	}
+	work interface{ stored(*moduleState) }
+	send interface{ dispatch(*activeAttempt) }
+}
+
+// refusals are the elements of a batch that the state machine refused.
+type refusals map[[2]int]fsm.Refusal
+
+func refusalsOf(reply any) refusals {
+	res, _ := reply.(fsm.BatchResult)
+	out := make(refusals, len(res.Refused))
+	for _, f := range res.Refused {
+		out[[2]int{int(f.Part), f.At}] = f
+	}
+	return out
+}
+
+func (r refusals) of(part fsm.Part, i int) (fsm.Refusal, bool) {
+	f, refused := r[[2]int{int(part), i}]
+	return f, refused
+}
+
+// committed handles the fate of a batch. An error says that it is unknown, or that
+// this node does not lead: all runs of the batch are read again.
+func (c *commits) committed(b *batch, index uint64, reply any, err error) {
+	for r := range b.runs {
+		r.inFlight--
+	}
+
+	if err != nil {
+		c.logger.Warn("proposal failed", "error", err)
+		for r := range b.runs {
+			r.stale = true
+		}
+		for _, a := range b.outcomes {
+			a.answer(peer.Ack{}, err) // the worker repeats the report
+		}
+		c.reloadStale(b)
+		return
+	}
+
+	refused := refusalsOf(reply)
+	c.outcomes(b, refused)
+	c.moduleEnds(b, refused)
+	c.assignments(b, refused, index)
+	c.runEnds(b, refused)
+	c.reloadStale(b)
+}
+
+func (c *commits) outcomes(b *batch, refused refusals) {
+	for i, a := range b.outcomes {
+		f, no := refused.of(fsm.PartOutcome, i)
+		if !a.superseded {
+			a.module.applied = true
+			if b.Outcomes[i].Next == pipeline.ModuleSucceeded {
+				c.work.stored(a.module)
+			}
+		}
+
+		// A duplicate is a repeated report of what is committed: fine for its sender.
+		switch {
+		case no && a.superseded:
+			a.answer(peer.Ack{Done: true, Refused: f.Reason}, nil)
+		case no && !f.Duplicate:
+			c.markStale(a.module.run, "outcome of "+a.id.String(), f, no)
+			a.answer(peer.Ack{Done: true, Refused: f.Reason}, nil)
+		default:
+			a.answer(peer.Ack{Done: true}, nil)
+		}
+	}
+}
+
+// moduleEnds handles what a batch says about modules without an attempt.
+func (c *commits) moduleEnds(b *batch, refused refusals) {
+	for i, m := range b.ends {
+		f, no := refused.of(fsm.PartEnd, i)
+		m.applied = true
+		c.markStale(m.run, "end of "+m.def.Name, f, no)
+	}
+	for i, m := range b.expands {
+		f, no := refused.of(fsm.PartExpand, i)
+		m.applied = true
+		c.markStale(m.run, "instances of "+m.def.Name, f, no)
+	}
+	for i, m := range b.awaits {
+		f, no := refused.of(fsm.PartAwait, i)
+		c.markStale(m.run, "approval of "+m.def.Name, f, no)
+	}
+	for i, m := range b.decides {
+		f, no := refused.of(fsm.PartDecide, i)
+		m.applied = true
+		c.markStale(m.run, "timeout of the approval "+m.def.Name, f, no)
+	}
+}
+
+// assignments dispatches what was accepted. The fence is the index of the entry.
+func (c *commits) assignments(b *batch, refused refusals, index uint64) {
+	for i, a := range b.assigns {
+		if f, no := refused.of(fsm.PartAssign, i); no {
+			c.markStale(a.module.run, "assignment "+a.id.String(), f, no)
+			continue
+		}
+		a.fence = index
+		c.send.dispatch(a)
+	}
+}
+
+func (c *commits) runEnds(b *batch, refused refusals) {
+	for i := range b.Runs {
+		r := c.model.runs[b.Runs[i].Run]
+		if r == nil {
+			continue
+		}
+		if f, no := refused.of(fsm.PartRun, i); no && !f.Duplicate {
+			c.markStale(r, "end of the run", f, no)
+			continue
+		}
+		c.lifecycle.drop(r.head.ID)
+	}
+}
+
+// markStale marks a run to be read again if an element was refused.
+func (c *commits) markStale(r *run, what string, f fsm.Refusal, refused bool) {
+	if refused && !f.Duplicate {
+		c.logger.Warn("decision refused", "run", r.head.ID, "what", what, "reason", f.Reason)
+		r.stale = true
+		r.queue.Clear()
+	}
+}
+
+// reloadStale reads the stale runs of a batch again, once nothing about them is in
+// flight.
+func (c *commits) reloadStale(b *batch) {
+	for r := range b.runs {
+		// What is decided and not proposed yet counts as well: the state does not have
+		// it. Its own commit comes by here again.
+		_, undecided := c.proposals.batch.runs[r]
+		if r.stale && r.inFlight == 0 && !undecided && c.model.isCurrent(r) {
+			c.lifecycle.reload(r)
+		}
+	}
+}

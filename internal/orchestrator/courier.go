@@ -1,0 +1,157 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pipelined/pipelined/internal/peer"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// courier talks to workers. Its goroutines, two per link, touch only the link's id,
+// name and outbox, which do not change; answers go to the loop through the inbox.
+type courier struct {
+	transport Transport
+	timing    Timing
+	self      pipeline.NodeID
+	term      uint64
+	tasks     *tasks
+	inbox     *inbox
+	logger    hclog.Logger
+	// compare is called on the loop with each answer to a comparison.
+	compare func(l *link, began time.Time, res peer.SyncResponse)
+}
+
+// start serves a link until its cancel is called or the term ends. An external
+// worker is not compared with: it reports by itself.
+func (c *courier) start(l *link) {
+	ctx, cancel := context.WithCancel(c.tasks.ctx)
+	l.cancel = cancel
+
+	c.tasks.start(func(context.Context) { c.send(ctx, l) })
+	if !l.external {
+		c.tasks.start(func(context.Context) { c.sync(ctx, l) })
+	}
+}
+
+// send delivers what is in the outbox, all that waits in one call.
+func (c *courier) send(ctx context.Context, l *link) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.outbox.wake:
+		}
+
+		attempts, specs, stops := l.outbox.take()
+		if len(specs) > 0 {
+			c.deliver(ctx, l, attempts, specs)
+		}
+		for reason, ids := range stops {
+			call, cancel := context.WithTimeout(ctx, c.timing.Call)
+			err := c.transport.Stop(call, l.id, peer.StopRequest{Term: c.term, IDs: ids, Reason: reason})
+			cancel()
+			if err != nil && ctx.Err() == nil {
+				c.logger.Warn("stop attempts", "worker", l.name, "error", err) // the next comparison asks again
+			}
+		}
+	}
+}
+
+// deliver dispatches attempts. A failed call leaves them unsent: the comparison
+// that it asks for finds them missing and dispatches them again.
+func (c *courier) deliver(ctx context.Context, l *link, attempts []*activeAttempt, specs []pipeline.Spec) {
+	call, cancel := context.WithTimeout(ctx, c.timing.Call)
+	res, err := c.transport.Dispatch(call, l.id, peer.DispatchRequest{Term: c.term, Leader: c.self, Specs: specs})
+	cancel()
+	if err != nil && ctx.Err() == nil {
+		c.logger.Warn("dispatch attempts", "worker", l.name, "attempts", len(specs), "error", err)
+	}
+
+	c.inbox.post(func() { delivered(l, attempts, res, err) })
+	if err != nil {
+		poke(l.outbox.hurry)
+	}
+}
+
+// delivered takes the answer to a dispatch; on the loop.
+func delivered(l *link, attempts []*activeAttempt, res peer.DispatchResponse, err error) {
+	now := time.Now()
+	for _, a := range attempts {
+		a.sending = false
+		if err == nil {
+			a.sentAt = now
+		}
+	}
+
+	if err != nil {
+		l.refused = isRefused(err)
+		return
+	}
+	l.heard(now)
+	if res.Incarnation != "" {
+		// Otherwise each attempt until the next comparison would be refused, and a module
+		// could use up all its losses within that second.
+		l.incarnation = res.Incarnation
+	}
+}
+
+func isRefused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
+
+// sync renews the lease and compares, at once and then at the interval.
+func (c *courier) sync(ctx context.Context, l *link) {
+	ticker := time.NewTicker(c.timing.Sync)
+	defer ticker.Stop()
+
+	for failures := 0; ; {
+		began := time.Now()
+		call, cancel := context.WithTimeout(ctx, c.timing.Call)
+		res, err := c.transport.Sync(call, l.id, peer.SyncRequest{Term: c.term, Leader: c.self, Lease: c.timing.Lease})
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+
+		if err != nil {
+			if failures++; failures == 1 {
+				c.logger.Warn("worker does not answer", "worker", l.name, "error", err)
+			}
+			c.inbox.post(func() { l.refused = isRefused(err) })
+		} else {
+			if failures > 0 {
+				c.logger.Info("worker answers again", "worker", l.name)
+			}
+			failures = 0
+			c.inbox.post(func() { c.compare(l, began, res) })
+		}
+
+		if !c.pause(ctx, ticker, l.outbox.hurry) {
+			return
+		}
+	}
+}
+
+// pause waits for the next comparison; false if the link ends. Hurried comparisons
+// come at most ten times per interval.
+func (c *courier) pause(ctx context.Context, ticker *time.Ticker, hurry <-chan struct{}) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-ticker.C:
+		return true
+	case <-hurry:
+	}
+
+	timer := time.NewTimer(c.timing.Sync / 10)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

@@ -1,0 +1,79 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// evaluationPause is the wait before expressions are evaluated again whose helper
+// process was not available.
+const evaluationPause = 500 * time.Millisecond
+
+// evaluator computes deferred expressions once all dependencies of a module are
+// final: on the loop if that is cheap, in a goroutine if not.
+type evaluator struct {
+	evaluateFn Evaluate
+	tasks      *tasks
+	inbox      *inbox
+	model      *model
+	logger     hclog.Logger
+	steps      steps
+	backoffs   *backoffs
+}
+
+// evaluate starts the evaluation for a module. Its end advances the module.
+func (e *evaluator) evaluate(m *moduleState) {
+	if m.deferred.running {
+		return
+	}
+	m.deferred.running = true
+	deps := m.upstreamResults()
+
+	// A definition does not know the number of its run.
+	def := m.run.def
+	if def.Scope.RunNumber == 0 || def.Scope.RunID == "" {
+		c := *def
+		c.Scope.RunNumber, c.Scope.RunID = m.run.head.Number, string(m.run.head.ID)
+		def = &c
+	}
+
+	if !m.def.Expensive {
+		values, err := e.evaluateFn(e.tasks.ctx, def, m.def, deps)
+		e.done(m, values, err)
+		return
+	}
+	e.tasks.start(func(ctx context.Context) {
+		values, err := e.evaluateFn(ctx, def, m.def, deps)
+		if errors.Is(err, context.Canceled) {
+			return // the term ends; the next one evaluates again
+		}
+		e.inbox.post(func() {
+			if e.model.isCurrent(m.run) && !m.state.Final() {
+				e.done(m, values, err)
+			}
+		})
+	})
+}
+
+// done takes the values. An Unavailable error says nothing about the expressions;
+// any other one is final.
+func (e *evaluator) done(m *moduleState, values *pipeline.Evaluated, err error) {
+	m.deferred.running = false
+
+	switch {
+	case pipeline.KindOf(err) == pipeline.Unavailable:
+		e.logger.Warn("evaluate expressions", "run", m.run.head.ID, "module", m.def.Name, "error", err)
+		m.tries.notBefore = time.Now().Add(evaluationPause)
+		e.backoffs.add(m)
+	case err != nil:
+		e.steps.end(m, pipeline.ModuleFailed, "expression: "+err.Error())
+	default:
+		m.deferred.evaluated = values
+		e.steps.advance(m)
+	}
+}

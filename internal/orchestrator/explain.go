@@ -1,0 +1,201 @@
+package orchestrator
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/scheduler"
+)
+
+// explainer says why modules wait. It only reads what the other parts own.
+type explainer struct {
+	model   *model
+	workers *workers
+	locks   *locks
+	planner *planner
+}
+
+// waiting returns why the waiting modules of a run wait, by name. A module without
+// an entry is about to be placed.
+func (e *explainer) waiting(id pipeline.RunID) map[string]string {
+	r := e.model.runs[id]
+	if r == nil {
+		return nil
+	}
+
+	out := map[string]string{}
+	now := time.Now()
+	for _, m := range r.list {
+		if m.state != pipeline.ModuleWaiting {
+			continue
+		}
+		reason := e.beforeReady(m, now)
+		if reason == "" {
+			reason = e.ready(m)
+		}
+		if reason != "" {
+			out[m.def.Name] = reason
+		}
+	}
+	return out
+}
+
+// beforeReady is why a module is not ready for the planner; "" if it is. The order
+// is that of lifecycle.advance.
+func (e *explainer) beforeReady(m *moduleState, now time.Time) string {
+	switch {
+	case m.run.blockedBy != "":
+		return "the run " + m.run.blockedBy
+	case m.unfinished > 0:
+		return "waits for " + unfinishedNames(m)
+	case m.approval != nil:
+		return pipeline.WaitsForApproval(m.approval.message)
+	case m.cache.leader != nil:
+		return waitReason(m)
+	case m.cache.looking && len(e.workers.platforms(m.class())) == 0:
+		return e.unmet(m.def.Requires)
+	case m.cache.looking:
+		return "the result cache is being searched"
+	case m.ready.wantsLocks:
+		if reason := e.locks.waitReason(m); reason != "" {
+			return reason
+		}
+		return e.unmet(m.def.Requires)
+	case m.deferred.running:
+		return "its expressions are being evaluated"
+	case m.tries.notBefore.After(now):
+		return retryReason(m, now)
+	}
+	return ""
+}
+
+// ready is why the last plan did not place a module; "" if it did not say.
+func (e *explainer) ready(m *moduleState) string {
+	x := &m.run.explained
+	if w := x.localityWaits[m.def.Name]; w.Worker != nil {
+		return "waits for a slot of " + w.Worker.Name + ", which has " + pipeline.FormatBytes(w.Bytes) +
+			" of its inputs: moving them would take longer"
+	}
+	if x.why[scheduler.Class{}] == scheduler.AtLimit {
+		return "the run has as many modules running as max_parallel allows"
+	}
+
+	switch x.why[m.class()] {
+	case scheduler.NoWorker:
+		return e.noWorker(m)
+	case scheduler.NoSlot:
+		return e.noSlot(m, time.Now())
+	case scheduler.NoCapacity:
+		return e.noCapacity(m)
+	case scheduler.Reserved:
+		return e.reserved()
+	}
+	return ""
+}
+
+// unfinishedNames lists the dependencies that are not final, at most four.
+func unfinishedNames(m *moduleState) string {
+	var names []string
+	for _, d := range m.dependencies {
+		if !d.state.Final() {
+			names = append(names, d.def.Name)
+		}
+	}
+	return strings.Join(shortened(names, 4), ", ")
+}
+
+// retryReason says when a module gets its next attempt.
+func retryReason(m *moduleState, now time.Time) string {
+	pause := max(m.tries.notBefore.Sub(now), time.Second/10).Round(time.Second / 10)
+	text := "retrying in " + pause.String()
+	if budget := m.def.Retry.Attempts; budget > 1 && m.tries.failures > 0 {
+		text += "; " + strconv.Itoa(m.tries.failures) + " of " + strconv.Itoa(budget) + " attempts failed"
+	}
+	return text
+}
+
+// noWorker is why a module fits no worker.
+func (e *explainer) noWorker(m *moduleState) string {
+	c := m.class()
+	if c.Private {
+		c.Private = false
+		if fitting := e.workers.fitting(c); len(fitting) > 0 {
+			return "its secrets are not sent over plain http, and worker " + fitting[0].name + " has no https endpoint"
+		}
+	}
+	if reason := e.tooSmall(m); reason != "" {
+		return reason
+	}
+	return e.unmet(m.def.Requires)
+}
+
+// whyNone is why a module fits none of some workers; "" if it fits one.
+func (e *explainer) whyNone(m *moduleState, workers []*scheduler.Worker) string {
+	c := m.class()
+	for _, w := range workers {
+		if scheduler.Fits(w, c) {
+			return ""
+		}
+	}
+	return e.noWorker(m)
+}
+
+// noSlot is why none of the workers that fit a module takes it.
+func (e *explainer) noSlot(m *moduleState, now time.Time) string {
+	fitting := e.workers.fitting(m.class())
+	var closed []string
+	for _, l := range fitting {
+		reason := e.closedReason(l, now)
+		if reason == "" {
+			return busyReason(fitting)
+		}
+		closed = append(closed, l.name+" "+reason)
+	}
+
+	with := ""
+	if len(demandsOf(m.def.Requires)) > 0 {
+		with = " with " + requirementsText(m.def.Requires)
+	}
+	if len(fitting) == 1 {
+		return "the only worker" + with + " (" + fitting[0].name + ") " + e.closedReason(fitting[0], now)
+	}
+	return "no worker" + with + " is available: " + strings.Join(closed, ", ")
+}
+
+// closedReason is why a worker takes nothing new; "" if it does.
+func (e *explainer) closedReason(l *link, now time.Time) string {
+	rec := e.workers.records[l.id]
+	switch {
+	case rec.AwayUntil.After(now):
+		return "is away until " + rec.AwayUntil.UTC().Format(time.RFC3339)
+	case l.closed && l.closedReason != "":
+		return "takes nothing new: " + l.closedReason
+	case rec.Draining || l.closed:
+		return "is draining"
+	case !e.workers.isOpen(l, now):
+		return "is offline"
+	}
+	return ""
+}
+
+// busyReason says how many slots of the fitting workers are in use.
+func busyReason(fitting []*link) string {
+	var parts []string
+	for _, l := range fitting {
+		used := max(l.load.slots, l.reportedLoad)
+		parts = append(parts, l.name+" has "+strconv.Itoa(used)+" of "+strconv.Itoa(l.capabilities.MaxParallelModules)+" in use")
+	}
+	slices.Sort(parts)
+	return "waits for a free slot: " + strings.Join(shortened(parts, 5), ", ")
+}
+
+// shortened cuts a list to n elements, the last of which is then an ellipsis.
+func shortened(list []string, n int) []string {
+	if len(list) <= n-1 {
+		return list
+	}
+	return append(list[:n-1:n-1], "…")
+}
