@@ -326,3 +326,6 @@ func (c *cluster) ends(id pipeline.RunID, want pipeline.RunState) map[string]*pi
 	})
 	return mods
 }
+
+// pass lets time pass, in a bubble that of its clock.
+func pass(d time.Duration) { <-time.After(d) }
