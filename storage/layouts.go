@@ -89,7 +89,7 @@ func OpenLayouts(cfg LayoutsConfig) (*Layouts, error) {
 		cfg.Way = FolderAuto
 	}
 	if !slices.Contains(FolderWays(), string(cfg.Way)) {
-		return nil, pipeline.Errorf(pipeline.Invalid, "-folders %.40q: want one of %s", cfg.Way, strings.Join(FolderWays(), ", "))
+		return nil, pipeline.Errorf(pipeline.Invalid, "layout %.40q: expected one of %s", cfg.Way, strings.Join(FolderWays(), ", "))
 	}
 	cfg.defaults()
 	l := &Layouts{cfg: cfg, mounted: map[string]string{}}
@@ -122,7 +122,7 @@ func OpenLayouts(cfg LayoutsConfig) (*Layouts, error) {
 	}
 	l.probe()
 	if l.noOverlay != nil {
-		return nil, pipeline.Errorf(pipeline.Invalid, "-folders overlay: overlays do not work in %s: %w: leave the choice to -folders auto", cfg.Dir, l.noOverlay)
+		return nil, pipeline.Errorf(pipeline.Invalid, "layout overlay: overlays do not work in %s: %w: use layout auto", cfg.Dir, l.noOverlay)
 	}
 	return l, nil
 }
@@ -151,7 +151,7 @@ func (l *Layouts) layer(name string) string { return filepath.Join(l.attempts(),
 func (l *Layouts) probe() {
 	l.probing.Do(func() {
 		if l.cfg.Way == FolderCopy {
-			l.noOverlay = fmt.Errorf("-folders %s", l.cfg.Way)
+			l.noOverlay = fmt.Errorf("layout %s", l.cfg.Way)
 			return
 		}
 		if l.options, l.noOverlay = probeOverlay(l.cfg.Dir); l.noOverlay == nil && bootID() == "" {

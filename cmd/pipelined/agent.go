@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -31,61 +33,100 @@ func (c agentCommand) run(ctx context.Context, cmd *cli.Command) error {
 	if err := platform("agent"); err != nil {
 		return err
 	}
-	s, err := c.resolve(cmd)
+
+	s, found, err := c.resolve(cmd)
 	if err != nil {
 		return err
 	}
+
+	logger := hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.LevelFromString(s.logLevel), JSONFormat: s.logJSON, Output: c.env.stderr.Unbuffered()})
+	if cmd.Bool("print-config") {
+		logger = hclog.NewNullLogger() // the configuration is all that is asked for
+	}
+	cfg, err := c.nodeConfig(&s, logger)
+	if err != nil {
+		return err
+	}
+
+	if cmd.Bool("print-config") {
+		return c.printConfig(&s, &cfg, found)
+	}
+
+	// From here on a signal stops the node in order.
 	signals, back := c.env.signals()
 	defer back()
-	logger := hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.LevelFromString(s.logLevel), JSONFormat: s.logJSON, Output: c.env.stderr.Unbuffered()})
-	cfg, remove, err := c.nodeConfig(&s, logger)
-	if err != nil {
-		return err
+
+	if s.dev {
+		dir, err := devDir()
+		if err != nil {
+			return err
+		}
+		defer func() { _ = os.RemoveAll(dir) }() // in memory; nothing depends on it
+		cfg.DataDir = dir
 	}
-	defer remove()
+
 	n, err := c.env.open(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	s.DataDir = cfg.DataDir
+
 	return c.serve(ctx, n, &s, signals, logger)
 }
 
-// nodeConfig completes the node's configuration. remove takes away what is only
-// there for this life.
-func (c agentCommand) nodeConfig(s *agentSettings, logger hclog.Logger) (cfg nodeConfig, remove func(), err error) {
-	cfg, remove = s.nodeConfig, func() {}
-	var told string
-	if cfg.Bind, told, err = resolveBind(s.bind, cfg.Join); err != nil {
-		return cfg, remove, err
-	}
-	if told != "" {
-		logger.Info(told)
-	}
-	if (cfg.TLSCert == "") != (cfg.TLSKey == "") {
-		return cfg, remove, usagef("-tls-cert and -tls-key belong together")
-	}
-	if cfg.HTTPPlain && cfg.TLSCert != "" {
-		return cfg, remove, usagef("-http-plain and -tls-cert exclude each other")
-	}
-	if err := (localNode{c.env}).key(&cfg, s.keyFile); err != nil {
-		return cfg, remove, err
-	}
+// nodeConfig checks the settings and completes the node's configuration, but for
+// the data directory of -dev.
+func (c agentCommand) nodeConfig(s *agentSettings, logger hclog.Logger) (cfg nodeConfig, err error) {
+	cfg = s.nodeConfig
+
 	switch {
+	case (cfg.TLSCert == "") != (cfg.TLSKey == ""):
+		return cfg, usagef("-tls-cert and -tls-key belong together")
+	case cfg.HTTPPlain && cfg.TLSCert != "":
+		return cfg, usagef("-http-plain and -tls-cert exclude each other")
 	case s.dev && cfg.DataDir != "":
-		return cfg, remove, usagef("-dev and -data-dir exclude each other")
-	case s.dev:
-		if cfg.DataDir, err = devDir(); err != nil {
-			return cfg, remove, err
-		}
-		dir := cfg.DataDir
-		remove = func() { _ = os.RemoveAll(dir) } // in memory; nothing depends on it
-		cfg.Embedded = true
-	case cfg.DataDir == "":
+		return cfg, usagef("-dev and -data-dir exclude each other")
+	}
+
+	var note string
+	if cfg.Bind, note, err = resolveBind(s.bind, cfg.Join); err != nil {
+		return cfg, err
+	}
+	if note != "" {
+		logger.Info(note)
+	}
+
+	if err := (localNode{c.env}).key(&cfg, s.keyFile); err != nil {
+		return cfg, err
+	}
+
+	cfg.Embedded = s.dev
+	if cfg.DataDir == "" && !s.dev {
 		cfg.DataDir = storage.DefaultDataDir(cfg.Bind)
 	}
 	cfg.Logger, cfg.Version = logger, readBuildInfo().Version
-	return cfg, remove, nil
+
+	return cfg, nil
+}
+
+// printConfig prints the effective configuration with the origin of each value.
+func (c agentCommand) printConfig(s *agentSettings, cfg *nodeConfig, found origins) error {
+	effective := map[string]string{
+		"bind": cfg.Bind, "advertise": cfg.Bind, "data-dir": cfg.DataDir, "key-file": cfg.KeyFile,
+		"max-parallel": strconv.Itoa(runtime.GOMAXPROCS(0)),
+	}
+	if s.dev {
+		found["data-dir"] = origin{from: "-dev: in memory"}
+	}
+	if cfg.Key != nil { // the key itself is never printed
+		found["key-file"] = origin{from: "PIPELINED_KEY"}
+	}
+	if o, ok := found["bind"]; ok { // private and public stand for an address
+		o.values = []string{cfg.Bind}
+		found["bind"] = o
+	}
+
+	return printConfig(c.env.stdout, found, effective)
 }
 
 // serve runs a node until it ends or a signal does it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -39,16 +40,34 @@ func (c runCommand) command() *cli.Command {
 		Description: "Nothing else has to run, and nothing is left behind but history. Ctrl-C cancels the run, twice kills it. " +
 			"The secrets that modules name come from " + node.SecretPrefix + "NAME in the environment.",
 		Flags: append(append(append(varFlags(), selectFlags()...), append(cacheFlags(), c.env.snapshotFlags()...)...),
-			&cli.IntFlag{Name: "max-parallel", Usage: "`N` modules at once (default: the number of cores)", HideDefault: true, Sources: c.env.variables("PIPELINED_MAX_PARALLEL"), Local: true},
+			c.flag("max-parallel", ""), c.flag("layout", ""), c.flag("log-level", "error"),
 			&cli.StringSliceFlag{Name: "module-env", Usage: "`NAMES` of variables of this machine that modules see", Sources: c.env.variables("PIPELINED_MODULE_ENV"), Local: true},
-			&cli.StringFlag{Name: "folders", Usage: "how large folders of modules are laid out (`WAY`): auto, overlay or copy", DefaultText: "auto", Sources: c.env.variables("PIPELINED_FOLDERS"), Local: true},
 			&cli.BoolFlag{Name: "keep-work", Usage: "keep the folders of failed attempts", HideDefault: true, Sources: c.env.variables("PIPELINED_KEEP_WORK"), Local: true},
 			&cli.StringFlag{Name: "data-dir", Usage: "`DIR` for what is kept between runs (default: the user's state folder)", Local: true},
-			&cli.StringFlag{Name: "log-level", Usage: "what the node itself says (`LEVEL`): trace, debug, info, warn, error or off", Value: "error", Sources: c.env.variables("PIPELINED_LOG_LEVEL"), Local: true},
 			jsonFlag(),
 		),
 		Action: c.env.action(1, 1, c.run),
 	}
+}
+
+// runSettings are the agent's settings that `run` takes as flags with one value.
+var runSettings = []string{"max-parallel", "layout", "log-level"}
+
+// settingNamed finds a setting of the table, which has it.
+func settingNamed(name string) *setting {
+	return &agentTable[slices.IndexFunc(agentTable, func(s setting) bool { return s.name == name })]
+}
+
+// flag makes a flag of one of runSettings; def replaces the agent's default.
+func (c runCommand) flag(name, def string) cli.Flag {
+	s := settingNamed(name)
+
+	shown := def
+	if def == "" {
+		shown = s.defaultText()
+	}
+
+	return &cli.StringFlag{Name: name, Usage: s.usage, Value: def, DefaultText: shown, Sources: c.env.variables(s.variable()), Local: true}
 }
 
 func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
@@ -117,19 +136,18 @@ func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 // config is the node that a run brings along.
 func (c runCommand) config(cmd *cli.Command) (nodeConfig, error) {
 	s := defaultSettings()
-	if err := setLevel(&s, []string{cmd.String("log-level")}); err != nil {
-		return nodeConfig{}, usagef("-log-level %q: %w", cmd.String("log-level"), err)
-	}
-	if way := cmd.String("folders"); way != "" {
-		if err := setFolders(&s, []string{way}); err != nil {
-			return nodeConfig{}, usagef("-folders %q: %w", way, err)
+	for _, name := range runSettings {
+		v := cmd.String(name)
+		if v == "" {
+			continue
+		}
+
+		if err := settingNamed(name).set(&s, []string{v}); err != nil {
+			return nodeConfig{}, usagef("-%s %q: %w", name, v, err)
 		}
 	}
-	slots := cmd.Int("max-parallel")
-	if slots < 0 || slots > 10_000 || cmd.IsSet("max-parallel") && slots == 0 {
-		return nodeConfig{}, usagef("-max-parallel %d: want a number from 1 to 10000", slots)
-	}
-	cfg := nodeConfig{Name: "local", Bind: "127.0.0.1", Mode: pipeline.ModeStandalone, Embedded: true, Slots: slots,
+
+	cfg := nodeConfig{Name: "local", Bind: "127.0.0.1", Mode: pipeline.ModeStandalone, Embedded: true, Slots: s.Slots,
 		ModuleEnv: split(cmd.StringSlice("module-env")), KeepWork: cmd.Bool("keep-work"), Folders: s.Folders, DataDir: cmd.String("data-dir"),
 		Version: readBuildInfo().Version, Secrets: c.secrets(),
 		Logger: hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.LevelFromString(s.logLevel), Output: c.env.stderr.Unbuffered()})}

@@ -1,26 +1,17 @@
 package main
 
 import (
-	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
-	"github.com/dustin/go-humanize"
-	"github.com/hashicorp/hcl/v2"
-	"github.com/hashicorp/hcl/v2/gohcl"
-	"github.com/hashicorp/hcl/v2/hclparse"
-	"github.com/urfave/cli/v3"
-
-	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 )
 
-// agentSettings is everything that an agent can be told.
+// agentSettings is everything that can be set for an agent.
 type agentSettings struct {
 	nodeConfig
-	bind              string // as it was given: an address, private or public
+	bind              string // as given: an address, private or public
 	dev               bool
 	logLevel, keyFile string
 	logJSON           bool
@@ -33,300 +24,130 @@ const (
 	kindText   settingKind = iota
 	kindNumber             // a whole number
 	kindSwitch             // true or false
-	kindList               // several texts; in flags and variables commas separate them too
+	kindList               // several texts; in flags and variables also separated by commas
 )
 
-// setting is one thing that an agent can be told: by flag, by environment
-// variable, by config file, in this order of precedence.
+// setting is one setting of an agent. The order of precedence is flag, environment
+// variable, configuration file, default. Flags, help, the table in docs/cli.md and
+// -print-config all follow from agentTable.
 type setting struct {
-	name  string
-	kind  settingKind
+	// name is the flag without its dash; the key of the configuration file and the
+	// environment variable follow from it.
+	name string
+	// flag says where the flag is defined.
+	flag settingFlag
+	kind settingKind
+	// usage says what the value is, with the word for it in backquotes.
 	usage string
-	// def is shown in the help.
+	// def is the value that holds by default; "" for none, or if it is computed.
 	def string
-	// set takes the values in: one, or for lists any number.
+	// computed describes a default that depends on the machine.
+	computed string
+	// set takes the values: one, or for lists any number.
 	set func(s *agentSettings, values []string) error
 }
 
-// env is the setting's environment variable.
-func (s *setting) env() string {
+// settingFlag says whether a setting can be given on the command line.
+type settingFlag int
+
+const (
+	fileOnly   settingFlag = iota // no flag: configuration file and environment only
+	agentFlag                     // a flag of `agent`
+	sharedFlag                    // a flag of every command
+)
+
+// variable is the setting's environment variable.
+func (s *setting) variable() string {
 	return "PIPELINED_" + strings.ToUpper(strings.ReplaceAll(s.name, "-", "_"))
 }
 
-func text(to func(*agentSettings) *string) func(*agentSettings, []string) error {
-	return func(s *agentSettings, v []string) error { *to(s) = v[0]; return nil }
-}
+// key is the setting's key in a configuration file.
+func (s *setting) key() string { return strings.ReplaceAll(s.name, "-", "_") }
 
-func list(to func(*agentSettings) *[]string) func(*agentSettings, []string) error {
-	return func(s *agentSettings, v []string) error { *to(s) = v; return nil }
-}
-
-func toggle(to func(*agentSettings) *bool) func(*agentSettings, []string) error {
-	return func(s *agentSettings, v []string) error {
-		on, err := strconv.ParseBool(v[0])
-		if err != nil {
-			return fmt.Errorf("want true or false")
-		}
-		*to(s) = on
-		return nil
+// defaultText is the default as the help and the documentation show it.
+func (s *setting) defaultText() string {
+	if s.computed != "" {
+		return s.computed
 	}
+
+	return s.def
 }
 
-func number(lowest, highest int, to func(*agentSettings) *int) func(*agentSettings, []string) error {
-	return func(s *agentSettings, v []string) error {
-		n, err := strconv.Atoi(v[0])
-		if err != nil || n < lowest || n > highest {
-			return fmt.Errorf("want a number from %d to %d", lowest, highest)
-		}
-		*to(s) = n
-		return nil
-	}
-}
+const (
+	maxPort  = 65535
+	maxSlots = 10_000
+)
 
-const maxPort = 65535
+var (
+	modes     = []string{"auto", "orchestrator", "worker", "standalone"}
+	logLevels = []string{"trace", "debug", "info", "warn", "error", "off"}
+)
 
 // agentTable lists the settings of an agent in the order of its help.
-var agentTable = []setting{
-	{"name", kindText, "what people call the node (`NAME`)", "the host's name", text(func(s *agentSettings) *string { return &s.Name })},
-	{"bind", kindText, "`ADDRESS` for all ports: an IP, private or public", "127.0.0.1; with -join to another machine, the address of the route to it", text(func(s *agentSettings) *string { return &s.bind })},
-	{"advertise", kindText, "`ADDRESS` that others are told", "that of -bind", text(func(s *agentSettings) *string { return &s.Advertise })},
-	{"http-port", kindNumber, "`PORT` for HTTP; 0 takes a free one", "8080", number(0, maxPort, func(s *agentSettings) *int { return &s.HTTPPort })},
-	{"peer-port", kindNumber, "`PORT` between nodes; 0 takes a free one", "7947", number(0, maxPort, func(s *agentSettings) *int { return &s.PeerPort })},
-	{"gossip-port", kindNumber, "`PORT` for gossip; 0 takes a free one", "7946", number(0, maxPort, func(s *agentSettings) *int { return &s.GossipPort })},
-	{"data-dir", kindText, "`DIR` for everything that the node keeps", "by the bind address, below the user's state folder", text(func(s *agentSettings) *string { return &s.DataDir })},
-	{"join", kindList, "`HOST[:PORT]` of a node of the cluster to join (its gossip port); may be repeated", "", list(func(s *agentSettings) *[]string { return &s.Join })},
-	{"expect", kindNumber, "begin a cluster once `N` fresh nodes see each other", "", number(0, 99, func(s *agentSettings) *int { return &s.Expect })},
-	{"mode", kindText, "part in the cluster (`MODE`): auto, orchestrator, worker or standalone", "auto", setMode},
-	{"max-parallel", kindNumber, "`N` modules at once", "the number of cores", number(1, 10_000, func(s *agentSettings) *int { return &s.Slots })},
-	{"cpu", kindText, "`N` processors that modules can reserve; may be a fraction", "what the machine or the agent's control group has", setCPU},
-	{"memory", kindText, "memory that modules can reserve together, such as 8GiB (`SIZE`)", "what the machine or the agent's control group has", setMemory},
-	{"tag", kindList, "`TAG` that modules can require; may be repeated", "", list(func(s *agentSettings) *[]string { return &s.Tags })},
-	{"module-env", kindList, "`NAMES` of variables of this machine that modules see", "", list(func(s *agentSettings) *[]string { return &s.ModuleEnv })},
-	{"key-file", kindText, "", "", text(func(s *agentSettings) *string { return &s.keyFile })}, // a shared flag
-	{"http-host", kindList, "`NAME` by which the HTTP port may be called; may be repeated", "", list(func(s *agentSettings) *[]string { return &s.HTTPHosts })},
-	{"http-plain", kindSwitch, "no TLS on the HTTP port, for behind a proxy", "", toggle(func(s *agentSettings) *bool { return &s.HTTPPlain })},
-	{"tls-cert", kindText, "`FILE` with the certificate of the HTTP port", "one of the cluster's authority", text(func(s *agentSettings) *string { return &s.TLSCert })},
-	{"tls-key", kindText, "`FILE` with its key", "", text(func(s *agentSettings) *string { return &s.TLSKey })},
-	{"drain-on-stop", kindSwitch, "let modules end before the agent stops", "", toggle(func(s *agentSettings) *bool { return &s.DrainOnStop })},
-	{"folders", kindText, "how large folders of modules are laid out (`WAY`): auto, overlay or copy", "auto", setFolders},
-	{"keep-work", kindSwitch, "keep the folders of failed attempts", "", toggle(func(s *agentSettings) *bool { return &s.KeepWork })},
-	{"dev", kindSwitch, "forget everything at the end: a data folder in memory, modules end with the agent", "", toggle(func(s *agentSettings) *bool { return &s.dev })},
-	{"log-level", kindText, "`LEVEL`: trace, debug, info, warn, error or off", "info", setLevel},
-	{"log-json", kindSwitch, "log as lines of JSON", "", toggle(func(s *agentSettings) *bool { return &s.logJSON })},
+var agentTable = slices.Concat(nodeTable, limitsTable)
+
+// nodeTable lists the settings of the node itself.
+var nodeTable = []setting{
+	{name: "name", flag: agentFlag, usage: "`NAME` of the node", computed: "the host's name",
+		set: text(func(s *agentSettings) *string { return &s.Name })},
+	{name: "bind", flag: agentFlag, usage: "`ADDRESS` of all ports: an IP address, private or public",
+		computed: "127.0.0.1; with -join to another machine, the address of the route to it",
+		set:      text(func(s *agentSettings) *string { return &s.bind })},
+	{name: "advertise", flag: agentFlag, usage: "`ADDRESS` that the other nodes use", computed: "that of -bind",
+		set: text(func(s *agentSettings) *string { return &s.Advertise })},
+	{name: "http-port", flag: agentFlag, kind: kindNumber, usage: "`PORT` of the HTTP API; 0 takes a free one", def: "8080",
+		set: number(0, maxPort, func(s *agentSettings) *int { return &s.HTTPPort })},
+	{name: "peer-port", flag: agentFlag, kind: kindNumber, usage: "`PORT` between nodes; 0 takes a free one", def: "7947",
+		set: number(0, maxPort, func(s *agentSettings) *int { return &s.PeerPort })},
+	{name: "gossip-port", flag: agentFlag, kind: kindNumber, usage: "`PORT` of gossip; 0 takes a free one", def: "7946",
+		set: number(0, maxPort, func(s *agentSettings) *int { return &s.GossipPort })},
+	{name: "data-dir", flag: agentFlag, usage: "`DIR` that holds everything the node keeps",
+		computed: "by the bind address, below the user's state directory",
+		set:      text(func(s *agentSettings) *string { return &s.DataDir })},
+	{name: "join", flag: agentFlag, kind: kindList, usage: "`HOST[:PORT]` of a node of the cluster to join (its gossip port); may be repeated",
+		set: list(func(s *agentSettings) *[]string { return &s.Join })},
+	{name: "expect", flag: agentFlag, kind: kindNumber, usage: "number `N` of new nodes that must see each other before they make a cluster",
+		set: number(0, 99, func(s *agentSettings) *int { return &s.Expect })},
+	{name: "mode", flag: agentFlag, usage: "`MODE`: " + strings.Join(modes, ", "), def: string(pipeline.ModeAuto),
+		set: choice(modes, func(s *agentSettings, v string) { s.Mode = pipeline.Mode(v) })},
+	{name: "max-parallel", flag: agentFlag, kind: kindNumber, usage: "number `N` of modules that run at the same time", computed: "the number of cores",
+		set: number(1, maxSlots, func(s *agentSettings) *int { return &s.Slots })},
+	{name: "tag", flag: agentFlag, kind: kindList, usage: "`TAG` that modules can require; may be repeated",
+		set: list(func(s *agentSettings) *[]string { return &s.Tags })},
+	{name: "module-env", flag: agentFlag, kind: kindList, usage: "`NAMES` of this machine's environment variables that modules get",
+		set: list(func(s *agentSettings) *[]string { return &s.ModuleEnv })},
+	{name: "key-file", flag: sharedFlag, usage: "`FILE` that holds the cluster key", computed: "in the user's configuration directory",
+		set: text(func(s *agentSettings) *string { return &s.keyFile })},
+	{name: "http-host", flag: agentFlag, kind: kindList, usage: "`NAME` by which clients may address the HTTP port; may be repeated",
+		set: list(func(s *agentSettings) *[]string { return &s.HTTPHosts })},
+	{name: "http-plain", flag: agentFlag, kind: kindSwitch, usage: "serve HTTP without TLS, for use behind a proxy",
+		set: toggle(func(s *agentSettings) *bool { return &s.HTTPPlain })},
+	{name: "tls-cert", flag: agentFlag, usage: "`FILE` that holds the certificate of the HTTP port", computed: "one of the cluster's authority",
+		set: text(func(s *agentSettings) *string { return &s.TLSCert })},
+	{name: "tls-key", flag: agentFlag, usage: "`FILE` that holds the certificate's key",
+		set: text(func(s *agentSettings) *string { return &s.TLSKey })},
+	{name: "drain-on-stop", flag: agentFlag, kind: kindSwitch, usage: "wait for running modules before the agent stops",
+		set: toggle(func(s *agentSettings) *bool { return &s.DrainOnStop })},
+	{name: "keep-work", flag: agentFlag, kind: kindSwitch, usage: "keep the directories of failed attempts",
+		set: toggle(func(s *agentSettings) *bool { return &s.KeepWork })},
+	{name: "dev", flag: agentFlag, kind: kindSwitch, usage: "keep all data in memory and delete it at exit; modules end with the agent",
+		set: toggle(func(s *agentSettings) *bool { return &s.dev })},
+	{name: "log-level", flag: agentFlag, usage: "lowest `LEVEL` that is logged: " + strings.Join(logLevels, ", "), def: "info",
+		set: choice(logLevels, func(s *agentSettings, v string) { s.logLevel = v })},
+	{name: "log-json", flag: agentFlag, kind: kindSwitch, usage: "log as lines of JSON",
+		set: toggle(func(s *agentSettings) *bool { return &s.logJSON })},
+	{name: "cpu", usage: "number `N` of processors that modules can reserve; may be a fraction", computed: "what the machine or the agent's control group has",
+		set: setCPU},
+	{name: "memory", usage: "memory that modules can reserve together (`SIZE`)", computed: "what the machine or the agent's control group has",
+		set: setMemory},
+	{name: "layout", usage: "how large module directories are laid out (`MODE`): " + strings.Join(storage.FolderWays(), ", "), def: "auto",
+		set: choice(storage.FolderWays(), func(s *agentSettings, v string) { s.Folders = storage.FolderWay(v) })},
 }
 
-func setMode(s *agentSettings, v []string) error {
-	if s.Mode = pipeline.Mode(v[0]); !s.Mode.Valid() {
-		modes := []string{"auto", "orchestrator", "worker", "standalone"}
-		return fmt.Errorf("want one of %s%s", strings.Join(modes, ", "), terminal.DidYouMean(v[0], modes))
-	}
-	return nil
-}
-
-func setFolders(s *agentSettings, v []string) error {
-	ways := storage.FolderWays()
-	if !slices.Contains(ways, v[0]) {
-		return fmt.Errorf("want one of %s%s", strings.Join(ways, ", "), terminal.DidYouMean(v[0], ways))
-	}
-	s.Folders = storage.FolderWay(v[0])
-	return nil
-}
-
-func setCPU(s *agentSettings, v []string) error {
-	n, err := strconv.ParseFloat(v[0], 64)
-	if err != nil || !(n >= 0.001 && n <= 100_000) {
-		return fmt.Errorf("want a number of processors, such as 4 or 0.5")
-	}
-	s.CPU = n
-	return nil
-}
-
-func setMemory(s *agentSettings, v []string) error {
-	n, err := humanize.ParseBytes(v[0])
-	if _, bare := strconv.ParseFloat(v[0], 64); err != nil || bare == nil || n < 1<<20 || n > 1<<50 {
-		return fmt.Errorf("want a number and a unit, such as 8GiB or 512MiB")
-	}
-	s.Memory = int64(n)
-	return nil
-}
-
-var logLevels = []string{"trace", "debug", "info", "warn", "error", "off"}
-
-func setLevel(s *agentSettings, v []string) error {
-	if !slices.Contains(logLevels, v[0]) {
-		return fmt.Errorf("want one of %s%s", strings.Join(logLevels, ", "), terminal.DidYouMean(v[0], logLevels))
-	}
-	s.logLevel = v[0]
-	return nil
-}
-
-// defaultSettings are what holds where nobody says otherwise.
+// defaultSettings are the settings if nothing is given.
 func defaultSettings() agentSettings {
-	return agentSettings{nodeConfig: nodeConfig{HTTPPort: 8080, PeerPort: 7947, GossipPort: 7946, Mode: pipeline.ModeAuto}, logLevel: "info"}
-}
-
-// noted is the name of an environment variable for the help; its value is
-// looked up later, together with the config file's.
-type noted struct{ envSource }
-
-// Lookup finds nothing: see resolve.
-func (*noted) Lookup() (string, bool) { return "", false }
-
-// agentFlags makes a flag of each setting.
-func agentFlags() []cli.Flag {
-	flags := []cli.Flag{&cli.StringFlag{Name: "config", Usage: "HCL `FILE` with settings: the names of these flags as keys [$PIPELINED_CONFIG]", TakesFile: true, Local: true}}
-	for i := range agentTable {
-		s := &agentTable[i]
-		source := cli.ValueSourceChain{Chain: []cli.ValueSource{&noted{envSource{name: s.env()}}}}
-		switch {
-		case s.usage == "":
-		case s.kind == kindSwitch:
-			flags = append(flags, &cli.BoolFlag{Name: s.name, Usage: s.usage, DefaultText: s.def, HideDefault: true, Sources: source, Local: true})
-		case s.kind == kindList:
-			flags = append(flags, &cli.StringSliceFlag{Name: s.name, Usage: s.usage, DefaultText: s.def, Sources: source, Local: true})
-		default:
-			flags = append(flags, &cli.StringFlag{Name: s.name, Usage: s.usage, DefaultText: s.def, Sources: source, Local: true})
-		}
+	return agentSettings{
+		nodeConfig: nodeConfig{HTTPPort: 8080, PeerPort: 7947, GossipPort: 7946, Mode: pipeline.ModeAuto},
+		logLevel:   "info",
 	}
-	return flags
-}
-
-// resolve gives every setting its value: flag, else environment, else config
-// file, else default.
-func (c agentCommand) resolve(cmd *cli.Command) (agentSettings, error) {
-	out := defaultSettings()
-	path := cmd.String("config")
-	if path == "" {
-		path = c.env.getenv("PIPELINED_CONFIG")
-	}
-	file := map[string]fileValue{}
-	if path != "" {
-		text, err := c.env.readFile(path)
-		if err != nil {
-			return out, usagef("-config: %w", err)
-		}
-		if file, err = parseConfig(path, text); err != nil {
-			return out, err
-		}
-	}
-	for i := range agentTable {
-		s := &agentTable[i]
-		values, origin := c.settingValue(cmd, s, file)
-		if values == nil {
-			continue
-		}
-		if err := s.set(&out, values); err != nil {
-			return out, usagef("%s %q: %w", origin, strings.Join(values, ","), err)
-		}
-	}
-	return out, nil
-}
-
-// settingValue finds a setting's value and where it comes from; nil for none.
-func (c agentCommand) settingValue(cmd *cli.Command, s *setting, file map[string]fileValue) (values []string, origin string) {
-	if cmd.IsSet(s.name) && (s.usage != "" || c.env.flags.keyFile != "") {
-		switch s.kind {
-		case kindSwitch:
-			return []string{strconv.FormatBool(cmd.Bool(s.name))}, "-" + s.name
-		case kindList:
-			return split(cmd.StringSlice(s.name)), "-" + s.name
-		}
-		return []string{cmd.String(s.name)}, "-" + s.name
-	}
-	if v := c.env.getenv(s.env()); v != "" {
-		if s.kind == kindList {
-			return split([]string{v}), s.env()
-		}
-		return []string{v}, s.env()
-	}
-	if v, ok := file[s.name]; ok {
-		return v.values, v.at
-	}
-	return nil, ""
-}
-
-// split takes lists apart at commas.
-func split(values []string) []string {
-	out := []string{}
-	for _, v := range values {
-		for part := range strings.SplitSeq(v, ",") {
-			if part = strings.TrimSpace(part); part != "" {
-				out = append(out, part)
-			}
-		}
-	}
-	return out
-}
-
-// fileValue is a value in a config file.
-type fileValue struct {
-	values []string
-	at     string // the place, with the key
-}
-
-// parseConfig reads a config file: one attribute for each setting. Underscores
-// in keys count as dashes.
-func parseConfig(path string, src []byte) (map[string]fileValue, error) {
-	file, diags := hclparse.NewParser().ParseHCL(src, path)
-	if diags.HasErrors() {
-		return nil, configError(diags)
-	}
-	attrs, diags := file.Body.JustAttributes()
-	if diags.HasErrors() {
-		return nil, configError(diags)
-	}
-	names := make([]string, len(agentTable))
-	for i := range agentTable {
-		names[i] = agentTable[i].name
-	}
-	out := map[string]fileValue{}
-	for key, attr := range attrs {
-		name := strings.ReplaceAll(key, "_", "-")
-		i := slices.Index(names, name)
-		place := fmt.Sprintf("%s:%d:%d", path, attr.NameRange.Start.Line, attr.NameRange.Start.Column)
-		if i < 0 {
-			return nil, usagef("%s: unknown setting %q%s", place, key, terminal.DidYouMean(name, names))
-		}
-		if _, twice := out[name]; twice {
-			return nil, usagef("%s: %s is set twice", place, name)
-		}
-		values, err := decodeSetting(&agentTable[i], attr.Expr)
-		if err != nil {
-			return nil, usagef("%s: %s: %w", place, key, err)
-		}
-		out[name] = fileValue{values: values, at: place + ": " + key}
-	}
-	return out, nil
-}
-
-// decodeSetting reads the value of an attribute.
-func decodeSetting(s *setting, expr hcl.Expression) ([]string, error) {
-	if s.kind == kindList {
-		var values []string
-		if diags := gohcl.DecodeExpression(expr, nil, &values); !diags.HasErrors() {
-			return append([]string{}, values...), nil
-		}
-	}
-	var value string
-	if diags := gohcl.DecodeExpression(expr, nil, &value); diags.HasErrors() {
-		want := map[settingKind]string{kindText: "a text in quotes", kindNumber: "a number", kindSwitch: "true or false", kindList: "a list of texts"}[s.kind]
-		return nil, fmt.Errorf("want %s", want)
-	}
-	if s.kind == kindList {
-		return split([]string{value}), nil
-	}
-	return []string{value}, nil
-}
-
-// configError gives all that is wrong with the syntax of a config file.
-func configError(diags hcl.Diagnostics) error {
-	var list []string
-	for _, d := range diags {
-		place := ""
-		if d.Subject != nil {
-			place = fmt.Sprintf("%s:%d:%d: ", d.Subject.Filename, d.Subject.Start.Line, d.Subject.Start.Column)
-		}
-		list = append(list, place+strings.TrimSuffix(d.Summary, "."))
-	}
-	return usagef("%s", strings.Join(list, "; "))
 }

@@ -1,104 +1,47 @@
 package main
 
 import (
-	"fmt"
 	"math"
-	"strings"
 	"time"
-
-	"github.com/dustin/go-humanize"
 )
 
-// limitsTable lists the settings about what is kept, and for how long.
+// limitsTable lists the settings about what is kept and for how long. None of
+// them has a flag.
 var limitsTable = []setting{
-	{"keep-runs", kindNumber, "keep `N` finished runs", "10000", number(1, math.MaxInt32, func(s *agentSettings) *int { return &s.Limits.KeepRuns })},
-	{"keep-runs-for", kindText, "keep finished runs for this `TIME`", "for ever", span(func(s *agentSettings) *time.Duration { return &s.Limits.KeepRunsFor })},
-	{"keep-artifacts-for", kindText, "keep artifacts of finished runs for this `TIME`", "as long as the run", span(func(s *agentSettings) *time.Duration { return &s.Limits.KeepArtifactsFor })},
-	{"keep-logs-for", kindText, "keep logs of finished runs for this `TIME`", "as long as the run", span(func(s *agentSettings) *time.Duration { return &s.Limits.KeepLogsFor })},
-	{"max-artifacts", kindText, "keep artifacts of finished runs of this `SIZE` in all, the newest", "no limit", sized(func(s *agentSettings) *int64 { return &s.Limits.MaxArtifacts })},
-	{"max-logs", kindText, "keep logs of finished runs of this `SIZE` in all, the newest", "no limit", sized(func(s *agentSettings) *int64 { return &s.Limits.MaxLogs })},
-	{"keep-cache-for", kindText, "keep recorded results that are not taken for this `TIME`", "no limit", span(func(s *agentSettings) *time.Duration { return &s.Limits.KeepCacheFor })},
-	{"max-cache", kindText, "keep recorded results of this `SIZE` in all, those taken last", "no limit", sized(func(s *agentSettings) *int64 { return &s.Limits.MaxCache })},
-	{"keep-tool-cache-for", kindText, "keep what ccache, Bazel and Turborepo put and do not take for this `TIME`", "no limit", span(func(s *agentSettings) *time.Duration { return &s.Limits.KeepToolCacheFor })},
-	{"max-tool-cache", kindText, "keep this `SIZE` of it in all, what was taken last; off for no limit", "10GiB", rate(func(s *agentSettings) *int64 { return &s.Limits.MaxToolCache })},
-	{"tool-cache-max-entry", kindText, "take entries of it up to this `SIZE`", "1GiB", sized(func(s *agentSettings) *int64 { return &s.Limits.MaxToolEntry })},
-	{"low-water", kindText, "take no work and no blobs with less than this `SIZE` free on the disk", "512MiB or 5 % of the disk, whichever is less", sized(func(s *agentSettings) *int64 { return &s.Limits.LowWater })},
-	{"pipeline-quota", kindList, "`PIPELINE=SIZE` of its artifacts and logs together; may be repeated", "", quotas},
-	{"sweep-grace", kindText, "keep blobs that nothing needs for this `TIME`", "1h", span(func(s *agentSettings) *time.Duration { return &s.Limits.SweepGrace })},
-	{"log-limit", kindText, "keep this `SIZE` of an attempt's output: its beginning and its end", "256MiB", sized(func(s *agentSettings) *int64 { return &s.Limits.LogLimit })},
-	{"repair-rate", kindText, "make second copies at this `SIZE` a second; off for no bound", "64MiB", rate(func(s *agentSettings) *int64 { return &s.Limits.RepairRate })},
-	{"scrub-rate", kindText, "look for damaged blobs at this `SIZE` a second; off for never", "8MiB", rate(func(s *agentSettings) *int64 { return &s.Limits.ScrubRate })},
-	{"scrub-every", kindText, "pause for this `TIME` between two looks for damaged blobs", "6h", span(func(s *agentSettings) *time.Duration { return &s.Limits.ScrubEvery })},
-}
-
-func init() { agentTable = append(agentTable, limitsTable...) }
-
-// span takes a time above 0: 90m, 36h, 30d.
-func span(to func(*agentSettings) *time.Duration) func(*agentSettings, []string) error {
-	return func(s *agentSettings, v []string) error {
-		d, err := parseSpan(v[0])
-		if err != nil {
-			return err
-		}
-		*to(s) = d
-		return nil
-	}
-}
-
-func parseSpan(text string) (time.Duration, error) {
-	d, err := time.ParseDuration(text)
-	var days float64
-	if n, ok := strings.CutSuffix(text, "d"); ok && err != nil {
-		if _, err = fmt.Sscanf(n+" ", "%f ", &days); err == nil && days < 100_000 {
-			d = time.Duration(days * 24 * float64(time.Hour))
-		}
-	}
-	if err != nil || d <= 0 {
-		return 0, fmt.Errorf("want a time such as 90m, 36h or 30d")
-	}
-	return d, nil
-}
-
-// sized takes a size above 0: 500MB, 20GiB.
-func sized(to func(*agentSettings) *int64) func(*agentSettings, []string) error {
-	return func(s *agentSettings, v []string) error {
-		n, err := parseSize(v[0])
-		if err != nil {
-			return err
-		}
-		*to(s) = n
-		return nil
-	}
-}
-
-func parseSize(text string) (int64, error) {
-	n, err := humanize.ParseBytes(text)
-	if err != nil || n == 0 || n > math.MaxInt64 {
-		return 0, fmt.Errorf("want a size such as 500MB or 20GiB")
-	}
-	return int64(n), nil
-}
-
-// rate is a size, or off.
-func rate(to func(*agentSettings) *int64) func(*agentSettings, []string) error {
-	return func(s *agentSettings, v []string) error {
-		if v[0] == "off" {
-			*to(s) = -1
-			return nil
-		}
-		return sized(to)(s, v)
-	}
-}
-
-func quotas(s *agentSettings, v []string) error {
-	s.Limits.Quota = map[string]int64{}
-	for _, item := range v {
-		name, size, ok := strings.Cut(item, "=")
-		n, err := parseSize(size)
-		if !ok || name == "" || err != nil {
-			return fmt.Errorf("want PIPELINE=SIZE, such as build=20GiB")
-		}
-		s.Limits.Quota[name] = n
-	}
-	return nil
+	{name: "keep-runs", kind: kindNumber, usage: "number `N` of finished runs that are kept", def: "10000",
+		set: number(1, math.MaxInt32, func(s *agentSettings) *int { return &s.Limits.KeepRuns })},
+	{name: "keep-runs-for", usage: "age (`TIME`) at which finished runs are deleted", computed: "no limit",
+		set: span(func(s *agentSettings) *time.Duration { return &s.Limits.KeepRunsFor })},
+	{name: "keep-artifacts-for", usage: "age (`TIME`) at which artifacts of finished runs are deleted", computed: "as long as the run",
+		set: span(func(s *agentSettings) *time.Duration { return &s.Limits.KeepArtifactsFor })},
+	{name: "keep-logs-for", usage: "age (`TIME`) at which logs of finished runs are deleted", computed: "as long as the run",
+		set: span(func(s *agentSettings) *time.Duration { return &s.Limits.KeepLogsFor })},
+	{name: "max-artifacts", usage: "total `SIZE` of the artifacts of finished runs; the oldest are deleted first", computed: "no limit",
+		set: sized(func(s *agentSettings) *int64 { return &s.Limits.MaxArtifacts })},
+	{name: "max-logs", usage: "total `SIZE` of the logs of finished runs; the oldest are deleted first", computed: "no limit",
+		set: sized(func(s *agentSettings) *int64 { return &s.Limits.MaxLogs })},
+	{name: "pipeline-quota", kind: kindList, usage: "total size of one pipeline's artifacts and logs (`PIPELINE=SIZE`); may be repeated",
+		set: quotas},
+	{name: "keep-cache-for", usage: "`TIME` without a hit after which a cached result is deleted", computed: "no limit",
+		set: span(func(s *agentSettings) *time.Duration { return &s.Limits.KeepCacheFor })},
+	{name: "max-cache", usage: "total `SIZE` of cached results; the least recently used are deleted first", computed: "no limit",
+		set: sized(func(s *agentSettings) *int64 { return &s.Limits.MaxCache })},
+	{name: "keep-tool-cache-for", usage: "`TIME` without a hit after which an entry of a remote cache is deleted", computed: "no limit",
+		set: span(func(s *agentSettings) *time.Duration { return &s.Limits.KeepToolCacheFor })},
+	{name: "max-tool-cache", usage: "total `SIZE` of the remote caches of ccache, Bazel and Turborepo; off for no limit", def: "10GiB",
+		set: rate(func(s *agentSettings) *int64 { return &s.Limits.MaxToolCache })},
+	{name: "tool-cache-max-entry", usage: "`SIZE` of the largest entry that a remote cache accepts", def: "1GiB",
+		set: sized(func(s *agentSettings) *int64 { return &s.Limits.MaxToolEntry })},
+	{name: "low-water", usage: "free `SIZE` on the disk below which the node accepts neither modules nor blobs", computed: "512MiB or 5 % of the disk, whichever is less",
+		set: sized(func(s *agentSettings) *int64 { return &s.Limits.LowWater })},
+	{name: "sweep-grace", usage: "`TIME` for which unused blobs are kept; at least 5m", def: "1h",
+		set: span(func(s *agentSettings) *time.Duration { return &s.Limits.SweepGrace })},
+	{name: "log-limit", usage: "`SIZE` of an attempt's output that is kept: its beginning and its end, half each", def: "256MiB",
+		set: sized(func(s *agentSettings) *int64 { return &s.Limits.LogLimit })},
+	{name: "repair-rate", usage: "background replication rate, bytes per second (`SIZE`); off for no limit", def: "64MiB",
+		set: rate(func(s *agentSettings) *int64 { return &s.Limits.RepairRate })},
+	{name: "scrub-rate", usage: "background verification rate, bytes per second (`SIZE`); off for no verification", def: "8MiB",
+		set: rate(func(s *agentSettings) *int64 { return &s.Limits.ScrubRate })},
+	{name: "scrub-every", usage: "pause (`TIME`) between two verifications of all blobs", def: "6h",
+		set: span(func(s *agentSettings) *time.Duration { return &s.Limits.ScrubEvery })},
 }

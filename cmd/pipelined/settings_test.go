@@ -2,13 +2,18 @@ package main
 
 import (
 	"context"
+	"errors"
+	"flag"
+	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/hashicorp/go-hclog"
 
 	"github.com/pipelined/pipelined/cluster/keys"
 	"github.com/pipelined/pipelined/pipeline"
@@ -81,22 +86,22 @@ func TestAgent_wrongSettings(t *testing.T) {
 		args []string
 		want string
 	}{
-		{nil, []string{"-http-port", "x"}, `-http-port "x": want a number from 0 to 65535`},
-		{map[string]string{"PIPELINED_PEER_PORT": "70000"}, nil, `PIPELINED_PEER_PORT "70000": want a number from 0 to 65535`},
-		{nil, conf("gossip-port = -1"), at + `:1:1: gossip-port "-1": want a number from 0 to 65535`},
-		{nil, conf("\n  htp-port = 1"), at + `:2:3: unknown setting "htp-port": did you mean "http-port"?`},
+		{nil, []string{"-http-port", "x"}, `-http-port "x": expected a number from 0 to 65535`},
+		{map[string]string{"PIPELINED_PEER_PORT": "70000"}, nil, `PIPELINED_PEER_PORT "70000": expected a number from 0 to 65535`},
+		{nil, conf("gossip-port = -1"), at + `:1:1: gossip-port "-1": expected a number from 0 to 65535`},
+		{nil, conf("\n  htp-port = 1"), at + `:2:3: unknown setting "htp-port": did you mean "http_port"?`},
 		{nil, conf("zzzzz = 1"), at + `:1:1: unknown setting "zzzzz"`},
-		{nil, conf("name = [1]"), at + `:1:1: name: want a text in quotes`},
-		{nil, conf("tag = { a = 1 }"), at + `:1:1: tag: want a list of texts`},
-		{nil, conf("http-port = 1\nhttp_port = 2"), "http-port is set twice"},
+		{nil, conf("name = [1]"), at + `:1:1: name: expected a string`},
+		{nil, conf("tag = { a = 1 }"), at + `:1:1: tag: expected a list of strings`},
+		{nil, conf("http-port = 1\nhttp_port = 2"), "http_port is set twice"},
 		{nil, conf("name = \"a\"\nname = \"b\""), at + ":2:1: Attribute redefined"},
 		{nil, conf("server {}"), at + ":1:1: Unexpected \"server\" block"},
 		{nil, conf("name = "), "Missing expression"},
 		{nil, []string{"-config", "/nowhere.hcl"}, "-config: /nowhere.hcl: no such file or directory"},
-		{nil, []string{"-mode", "worke"}, `-mode "worke": want one of auto, orchestrator, worker, standalone: did you mean "worker"?`},
-		{nil, []string{"-max-parallel", "0"}, `-max-parallel "0": want a number from 1 to 10000`},
-		{nil, []string{"-log-level", "loud"}, `-log-level "loud": want one of trace`},
-		{map[string]string{"PIPELINED_KEEP_WORK": "perhaps"}, nil, `PIPELINED_KEEP_WORK "perhaps": want true or false`},
+		{nil, []string{"-mode", "worke"}, `-mode "worke": expected one of auto, orchestrator, worker, standalone: did you mean "worker"?`},
+		{nil, []string{"-max-parallel", "0"}, `-max-parallel "0": expected a number from 1 to 10000`},
+		{nil, []string{"-log-level", "loud"}, `-log-level "loud": expected one of trace`},
+		{map[string]string{"PIPELINED_KEEP_WORK": "perhaps"}, nil, `PIPELINED_KEEP_WORK "perhaps": expected true or false`},
 		{nil, []string{"-bind", "somewhere"}, `-bind "somewhere": want an IP address, private or public`},
 		{nil, []string{"-tls-cert", "x"}, "-tls-cert and -tls-key belong together"},
 		{nil, []string{"-http-plain", "-tls-cert", "x", "-tls-key", "y"}, "-http-plain and -tls-cert exclude each other"},
@@ -141,15 +146,155 @@ func TestResolveBind(t *testing.T) {
 	}
 }
 
-func TestDevDir(t *testing.T) {
+// TestAgent_dev wants a data directory that is gone after the agent.
+func TestAgent_dev(t *testing.T) {
+	cfg, _, stderr := configOf(newCommand(t, nil), "-dev")
+	if cfg.DataDir == "" || !cfg.Embedded {
+		t.Fatalf("%+v: %s", cfg, stderr)
+	}
+	if _, err := os.Stat(cfg.DataDir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s is still there: %v", cfg.DataDir, err)
+	}
+}
+
+// TestAgent_printConfig wants every setting once, with where it comes from, in a
+// form that -config reads back to the same settings.
+func TestAgent_printConfig(t *testing.T) {
+	dir := t.TempDir()
+	file := write(t, dir, "agent.hcl", "# limits\nscrub_rate = \"1MiB\"\ntag = [\"js\", \"$${x}\"]\n")
+	args := []string{"-config", file, "-name", "n1", "-dev=false", "-data-dir", "/data"}
+
 	c := newCommand(t, nil)
-	cfg, remove, err := agentCommand{c.environment}.nodeConfig(&agentSettings{dev: true}, hclog.NewNullLogger())
+	c.env["PIPELINED_HTTP_PORT"] = "0"
+	code, stdout, stderr := c.exec(append([]string{"agent", "-print-config"}, args...)...)
+	if code != 0 || stderr != "" {
+		t.Fatalf("exit %d: %s", code, stderr)
+	}
+
+	lines := map[string]string{}
+	for line := range strings.Lines(stdout) {
+		value, from, _ := strings.Cut(strings.TrimSpace(line), "  # ")
+		key, _, _ := strings.Cut(strings.TrimPrefix(value, "# "), " ")
+		lines[key] = strings.TrimSpace(value) + " | " + strings.TrimSpace(strings.TrimLeft(from, "# "))
+	}
+	for key, want := range map[string]string{
+		"name":       `name = "n1" | -name`,
+		"http_port":  "http_port = 0 | PIPELINED_HTTP_PORT",
+		"scrub_rate": `scrub_rate = "1MiB" | ` + file + ":2",
+		"tag":        `tag = ["js", "$${x}"] | ` + file + ":3",
+		"bind":       `bind = "127.0.0.1" | default`,
+		"dev":        "dev = false | -dev",
+		"mode":       `mode = "auto" | default`,
+		"low_water":  "# low_water | default: 512MiB or 5 % of the disk, whichever is less",
+		"key_file":   `key_file = "` + c.env["PIPELINED_KEY_FILE"] + `" | PIPELINED_KEY_FILE`,
+	} {
+		if lines[key] != want {
+			t.Errorf("%s: got %s, want %s", key, lines[key], want)
+		}
+	}
+	if len(lines) != len(agentTable) {
+		t.Errorf("%d lines for %d settings", len(lines), len(agentTable))
+	}
+
+	before, _, _ := configOf(c, args...)
+	delete(c.env, "PIPELINED_HTTP_PORT")
+	again, _, stderr := configOf(c, "-config", write(t, dir, "printed.hcl", stdout))
+	if stderr == "" || again.HTTPPort != 0 || again.Limits.ScrubRate != before.Limits.ScrubRate || !slices.Equal(again.Tags, []string{"js", "${x}"}) {
+		t.Errorf("the printed configuration reads as %+v: %s", again, stderr)
+	}
+
+	if code, stdout, _ := c.exec("agent", "-print-config", "-mode", "worke"); code != exitUsage || stdout != "" {
+		t.Errorf("a wrong setting: exit %d, %s", code, stdout)
+	}
+}
+
+// TestAgent_printConfigKey wants the cluster key itself never printed.
+func TestAgent_printConfigKey(t *testing.T) {
+	c := newCommand(t, nil)
+	delete(c.env, "PIPELINED_KEY_FILE")
+	c.env["PIPELINED_KEY"] = keys.Format(make([]byte, 32))
+	code, stdout, stderr := c.exec("agent", "-print-config")
+	if code != 0 || strings.Contains(stdout, c.env["PIPELINED_KEY"]) || !strings.Contains(stdout, "# PIPELINED_KEY\n") {
+		t.Errorf("exit %d: %s%s", code, stdout, stderr)
+	}
+}
+
+// TestAgentTable checks the table that flags, help, documentation and
+// -print-config follow from.
+func TestAgentTable(t *testing.T) {
+	flags := len(agentFlags()) + 1 // -key-file is a flag of every command
+	if flags > 25 {
+		t.Errorf("the agent has %d flags, at most 25 are allowed: new settings are keys of the configuration file", flags)
+	}
+
+	seen := map[string]bool{}
+	for i := range agentTable {
+		s := &agentTable[i]
+		if seen[s.name] {
+			t.Errorf("%s is defined twice", s.name)
+		}
+		seen[s.name] = true
+
+		if s.def != "" {
+			if err := s.set(&agentSettings{}, []string{s.def}); err != nil {
+				t.Errorf("%s: its default %q: %v", s.name, s.def, err)
+			}
+		}
+		if s.usage == "" || s.kind != kindSwitch && strings.Count(s.usage, "`") != 2 {
+			t.Errorf("%s: the help %q names no value", s.name, s.usage)
+		}
+		if s.def != "" && s.computed != "" {
+			t.Errorf("%s has two defaults", s.name)
+		}
+	}
+}
+
+// TestAgentTable_documented compares the table of docs/cli.md with the code.
+func TestAgentTable_documented(t *testing.T) {
+	const path, begin, end = "../../docs/cli.md", "<!-- settings: written by go test ./cmd/pipelined -update -->\n", "<!-- end of settings -->\n"
+
+	page, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, cfg.DataDir, "a/b", "x")
-	remove()
-	if found, _ := filepath.Glob(cfg.DataDir); len(found) != 0 {
-		t.Errorf("%s is still there", cfg.DataDir)
+	before, rest, ok := strings.Cut(string(page), begin)
+	got, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatalf("%s has no place for the settings", path)
 	}
+
+	want := settingsTable()
+	if *update {
+		if err := os.WriteFile(path, []byte(before+begin+want+end+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (-update writes it anew):\n%s", path, diff)
+	}
+}
+
+var update = flag.Bool("update", false, "write what the documentation says of the settings anew")
+
+// settingsTable is the table of docs/cli.md.
+func settingsTable() string {
+	var b strings.Builder
+	b.WriteString("| key | flag | default | what it is |\n|---|---|---|---|\n")
+	for i := range agentTable {
+		s := &agentTable[i]
+		flag, def := "", s.computed
+		if s.flag != fileOnly {
+			flag = "`-" + s.name + "`"
+		}
+		if s.def != "" {
+			def = "`" + s.def + "`"
+		}
+		if s.kind == kindSwitch {
+			def = "`false`"
+		}
+		usage := strings.NewReplacer("`", "", "|", "\\|").Replace(s.usage)
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", s.key(), flag, def, usage)
+	}
+	return b.String()
 }

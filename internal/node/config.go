@@ -111,7 +111,7 @@ func (c *Config) defaults() error {
 		c.Memory = has.memory
 	}
 	if c.CPU < 0 || c.CPU > maxCPU || c.Memory < 0 {
-		return pipeline.Errorf(pipeline.Invalid, "-cpu %v, -memory %d: want 0.001 to %d processors, and a size", c.CPU, c.Memory, maxCPU)
+		return pipeline.Errorf(pipeline.Invalid, "cpu %v, memory %d: expected 0.001 to %d processors, and a size", c.CPU, c.Memory, maxCPU)
 	}
 	if c.Mode == pipeline.ModeOrchestrator || c.Idle {
 		c.Slots = 0

@@ -69,7 +69,7 @@ func (l *Limits) defaults() error {
 	l.LogLimit = cmp.Or(l.LogLimit, defaultLogLimit)
 	l.SweepGrace = cmp.Or(l.SweepGrace, defaultSweepGrace)
 	if l.SweepGrace < minSweepGrace {
-		return pipeline.Errorf(pipeline.Invalid, "-sweep-grace %v: want at least %v", l.SweepGrace, minSweepGrace)
+		return pipeline.Errorf(pipeline.Invalid, "sweep_grace %v: expected at least %v", l.SweepGrace, minSweepGrace)
 	}
 	l.RepairRate = cmp.Or(l.RepairRate, defaultRepairRate)
 	l.ScrubRate = cmp.Or(l.ScrubRate, defaultScrubRate)
@@ -77,11 +77,11 @@ func (l *Limits) defaults() error {
 	l.MaxToolCache = cmp.Or(l.MaxToolCache, defaultMaxToolCache)
 	l.MaxToolEntry = cmp.Or(l.MaxToolEntry, defaultMaxToolEntry)
 	if l.LogLimit < minLogLimit {
-		return pipeline.Errorf(pipeline.Invalid, "-log-limit %d bytes: want at least %d", l.LogLimit, minLogLimit)
+		return pipeline.Errorf(pipeline.Invalid, "log_limit %d bytes: expected at least %d", l.LogLimit, minLogLimit)
 	}
 	for name, size := range l.Quota {
 		if name == "" || size <= 0 {
-			return pipeline.Errorf(pipeline.Invalid, "-pipeline-quota %q=%d: want NAME=SIZE", name, size)
+			return pipeline.Errorf(pipeline.Invalid, "pipeline_quota %q=%d: expected NAME=SIZE", name, size)
 		}
 	}
 	return nil

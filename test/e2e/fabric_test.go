@@ -137,7 +137,7 @@ func TestTwoOfFiveLost(t *testing.T) {
 // are replaced by their copies, and the node says so.
 func TestFlippedBytes(t *testing.T) {
 	const modules = 6
-	c := harness.Start(t, 3, "-max-parallel", "2", "-scrub-every", "2s", "-scrub-rate", "off")
+	c := harness.Start(t, 3, "-max-parallel", "2", "-config", harness.ConfigFile(t, "scrub_every = \"2s\"\nscrub_rate = \"off\"\n"))
 	c.WriteFile("p/note", "a note\n")
 	file := c.WriteFile("p/files.hcl", artifactPipeline(modules))
 	run := strings.TrimSpace(c.OK("submit", "-detach", "-address", c.Nodes[1].URL, file))
@@ -154,7 +154,7 @@ func TestFlippedBytes(t *testing.T) {
 	checkFiles(t, c, []*harness.Node{bad, c.Nodes[1], bad}, run, modules)
 	// What nobody asked for is found by the scrub.
 	bad.Kill()
-	bad.Rearg("-scrub-rate", "1GB")
+	bad.Rearg("-config", harness.ConfigFile(t, "scrub_every = \"2s\"\nscrub_rate = \"1GB\"\n"))
 	bad.Start()
 	c.Whole()
 	harness.Eventually(t, harness.Wait, func() error {

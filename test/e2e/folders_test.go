@@ -157,7 +157,7 @@ func TestLargeFolder_runKilled(t *testing.T) {
 	gate := filepath.Join(c.Dir, "gate")
 	file := largeWorkspace(c, gate)
 	data := filepath.Join(c.Dir, "data")
-	probe := c.Command(c.Dir, harness.Wait, "run", "-data-dir", data+"-probe", "-folders", "overlay", c.WriteFile("small/p.hcl", `pipeline "p" { module "m" { script = "true" } }`)).Wait()
+	probe := c.Command(c.Dir, harness.Wait, "run", "-data-dir", data+"-probe", "-layout", "overlay", c.WriteFile("small/p.hcl", `pipeline "p" { module "m" { script = "true" } }`)).Wait()
 	if probe.Code != 0 {
 		t.Skipf("this machine mounts no overlays (it takes root and a kernel that allows it): %s", probe.Stderr)
 	}

@@ -117,7 +117,7 @@ func TestSweepKeepsDisksBounded(t *testing.T) {
 	if v, err := strconv.Atoi(os.Getenv("PIPELINED_SWEEP_RUNS")); err == nil {
 		runs = v
 	}
-	c := harness.Start(t, 3, "-max-artifacts", strconv.Itoa(sweptLimit), "-sweep-grace", "5m")
+	c := harness.Start(t, 3, "-config", harness.ConfigFile(t, fmt.Sprintf("max_artifacts = \"%d\"\nsweep_grace = \"5m\"\n", sweptLimit)))
 	file := c.WriteFile("p/swept.hcl", sweptPipeline)
 	pinned := sweptRuns(t, c, file, 4)[0]
 	c.OK("pin", "-address", c.Nodes[0].URL, pinned)

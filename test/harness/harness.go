@@ -101,6 +101,19 @@ func New(tb testing.TB) *Cluster {
 	return c
 }
 
+// ConfigFile writes a configuration file of agents, for settings without a flag,
+// and gives its path.
+func ConfigFile(tb testing.TB, text string) string {
+	tb.Helper()
+
+	path := filepath.Join(tb.TempDir(), "agent.hcl")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+
+	return path
+}
+
 // Start makes a cluster of n agents that start at the same moment and waits
 // until it is whole.
 func Start(tb testing.TB, n int, args ...string) *Cluster {

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/gohcl"
+	"github.com/hashicorp/hcl/v2/hclparse"
+
+	"github.com/pipelined/pipelined/internal/terminal"
+)
+
+// fileValue is a value in a configuration file.
+type fileValue struct {
+	values []string
+	// origin is FILE:LINE; place adds the column and the key, for errors.
+	origin, place string
+}
+
+// parseConfig reads a configuration file: one attribute per setting, by the
+// setting's name. Dashes in keys count as underscores.
+func parseConfig(path string, src []byte) (map[string]fileValue, error) {
+	file, diags := hclparse.NewParser().ParseHCL(src, path)
+	if diags.HasErrors() {
+		return nil, configError(diags)
+	}
+
+	attrs, diags := file.Body.JustAttributes()
+	if diags.HasErrors() {
+		return nil, configError(diags)
+	}
+
+	keys := make([]string, len(agentTable))
+	for i := range agentTable {
+		keys[i] = agentTable[i].key()
+	}
+
+	out := map[string]fileValue{}
+	for name, attr := range attrs {
+		at := attr.NameRange.Start
+		place := fmt.Sprintf("%s:%d:%d", path, at.Line, at.Column)
+
+		key := strings.ReplaceAll(name, "-", "_")
+		i := slices.Index(keys, key)
+		if i < 0 {
+			return nil, usagef("%s: unknown setting %q%s", place, name, terminal.DidYouMean(key, keys))
+		}
+		if _, twice := out[key]; twice {
+			return nil, usagef("%s: %s is set twice", place, key)
+		}
+
+		values, err := decodeSetting(&agentTable[i], attr.Expr)
+		if err != nil {
+			return nil, usagef("%s: %s: %w", place, name, err)
+		}
+
+		out[key] = fileValue{values: values, origin: fmt.Sprintf("%s:%d", path, at.Line), place: place + ": " + name}
+	}
+
+	return out, nil
+}
+
+// decodeSetting reads the value of an attribute.
+func decodeSetting(s *setting, expr hcl.Expression) ([]string, error) {
+	if s.kind == kindList {
+		var values []string
+		if diags := gohcl.DecodeExpression(expr, nil, &values); !diags.HasErrors() {
+			return append([]string{}, values...), nil
+		}
+	}
+
+	var value string
+	if diags := gohcl.DecodeExpression(expr, nil, &value); diags.HasErrors() {
+		expected := map[settingKind]string{
+			kindText: "a string", kindNumber: "a number", kindSwitch: "true or false", kindList: "a list of strings",
+		}[s.kind]
+
+		return nil, fmt.Errorf("expected %s", expected)
+	}
+
+	if s.kind == kindList {
+		return split([]string{value}), nil
+	}
+
+	return []string{value}, nil
+}
+
+// configError gives all that is wrong with the syntax of a configuration file.
+func configError(diags hcl.Diagnostics) error {
+	var list []string
+
+	for _, d := range diags {
+		place := ""
+		if d.Subject != nil {
+			place = fmt.Sprintf("%s:%d:%d: ", d.Subject.Filename, d.Subject.Start.Line, d.Subject.Start.Column)
+		}
+
+		list = append(list, place+strings.TrimSuffix(d.Summary, "."))
+	}
+
+	return usagef("%s", strings.Join(list, "; "))
+}
