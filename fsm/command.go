@@ -69,7 +69,7 @@ type Batch struct {
 	Decides []Decide `cbor:"21,keyasint,omitempty"`
 }
 
-// Expand ends a module with a late for_each as what it is to be run for: each
+// Expand ends a module with a deferred for_each as what it is to be run for: each
 // instance is a module of the run from then on. Refused unless the module waits
 // and every module of Needs has ended.
 type Expand struct {

@@ -10,7 +10,7 @@ import (
 // person.
 type Approval struct {
 	// Message says what is asked; "" where it is an expression that waits for
-	// results (Module.Late["approval.message"]).
+	// results (Module.Deferred["approval.message"]).
 	Message string `json:"message,omitempty"`
 	// Approvers are the names of those who may decide, with * for anything; none
 	// means everybody who may submit.
@@ -32,8 +32,8 @@ const (
 // DefaultApprovalTimeout is 30 days.
 const DefaultApprovalTimeout = 720 * time.Hour
 
-// LateMessage is the key of an approval's message in Module.Late.
-const LateMessage = "approval.message"
+// DeferredMessage is the key of an approval's message in Module.Deferred.
+const DeferredMessage = "approval.message"
 
 // May reports whether somebody may decide.
 func (a *Approval) May(name string) bool {

@@ -9,7 +9,7 @@ type Pipeline struct {
 	Name        string   `json:"name"`
 	Description string   `json:"description,omitempty"`
 	Tags        []string `json:"tags,omitempty"`
-	// File is the name of the source, for messages about late expressions.
+	// File is the name of the source, for messages about deferred expressions.
 	File string `json:"file,omitempty"`
 	// MaxParallel bounds how many modules of a run execute at once, over the
 	// whole cluster; 0 means no limit.
@@ -25,7 +25,7 @@ type Pipeline struct {
 	Concurrency *Concurrency `json:"concurrency,omitempty"`
 	// Modules stand in the order of the source.
 	Modules []Module `json:"modules"`
-	// Scope holds what late expressions may name besides results.
+	// Scope holds what deferred expressions may name besides results.
 	Scope Scope `json:"scope"`
 }
 
@@ -35,15 +35,15 @@ type Scope struct {
 	// Variables by name.
 	Variables map[string]string `json:"variables,omitempty"`
 	// Sensitive names the variables whose values are masked wherever they show.
-	// What is made of them is late, so that no value of theirs stands anywhere
+	// What is made of them is deferred, so that no value of theirs stands anywhere
 	// but in Variables; where the state keeps the pipeline they are in Sealed
 	// instead: the JSON of the same map, under the cluster's key.
 	Sensitive []string `json:"sensitive,omitempty"`
 	Sealed    []byte   `json:"sealed,omitempty"`
-	// Locals by name: those known at submission that a late expression names.
+	// Locals by name: those known at submission that a deferred expression names.
 	Locals map[string]string `json:"locals,omitempty"`
-	// LateLocals by name: the sources of those that are known only later.
-	LateLocals map[string]LateExpr `json:"lateLocals,omitempty"`
+	// DeferredLocals by name: the sources of those that are known only later.
+	DeferredLocals map[string]DeferredExpr `json:"deferredLocals,omitempty"`
 	// Git facts of the workspace at submission.
 	Git Git `json:"git"`
 	// RunID, RunNumber and Submitter are what expressions see as run.*.
@@ -52,9 +52,9 @@ type Scope struct {
 	Submitter string `json:"submitter,omitempty"`
 }
 
-// LateExpr is the HCL source of an expression that is evaluated when the
+// DeferredExpr is the HCL source of an expression that is evaluated when the
 // results it names are known, and where it begins in Pipeline.File.
-type LateExpr struct {
+type DeferredExpr struct {
 	Source string `json:"source"`
 	// Line and Column count from 1, the column in characters.
 	Line   int `json:"line,omitempty"`
@@ -82,17 +82,17 @@ type Module struct {
 	// Wishes are modules that it waits for only where the run includes them:
 	// those that are left after the selection are in DependsOn too.
 	Wishes []string `json:"wishes,omitempty"`
-	// Exactly one of Command and Script is set, or has its source in Late.
+	// Exactly one of Command and Script is set, or has its source in Deferred.
 	Command []string `json:"command,omitempty"`
 	Script  string   `json:"script,omitempty"`
 	// Env is the pipeline's env with the module's own over it.
 	Env map[string]string `json:"env,omitempty"`
-	// Late holds the expressions that are known only when the module may
+	// Deferred holds the expressions that are known only when the module may
 	// start (they name other modules, or the run's id or number), by attribute:
 	// "command", "script", "when", "cache_key", "env.NAME", or "env" where the whole object is
 	// one expression. language.Evaluate turns them into Evaluated.
-	Late map[string]LateExpr `json:"late,omitempty"`
-	// Expensive is set where a late expression is more than literals,
+	Deferred map[string]DeferredExpr `json:"deferred,omitempty"`
+	// Expensive is set where a deferred expression is more than literals,
 	// traversals and templates, so that it is evaluated in a bounded helper.
 	Expensive bool `json:"expensive,omitempty"`
 	// Inputs are globs over the workspace; with InputsAll the whole of it.
@@ -108,7 +108,7 @@ type Module struct {
 	// Secrets are names of the cluster's secrets that the module sees as variables
 	// of its environment.
 	Secrets []string `json:"secrets,omitempty"`
-	// Sensitive is set where a late expression names a sensitive variable: what
+	// Sensitive is set where a deferred expression names a sensitive variable: what
 	// it comes to is kept sealed.
 	Sensitive bool `json:"sensitive,omitempty"`
 	// Caches are names of folders kept by the worker between runs.
@@ -126,7 +126,7 @@ type Module struct {
 	// stands in brackets behind it in Name; both "" without matrix or for_each.
 	Of  string `json:"of,omitempty"`
 	Key string `json:"key,omitempty"`
-	// Dynamic marks a module whose for_each waits for results (Late["for_each"]):
+	// Dynamic marks a module whose for_each waits for results (Deferred["for_each"]):
 	// it becomes its instances when these are known.
 	Dynamic bool `json:"dynamic,omitempty"`
 	// Matrix and Each are what expressions see as matrix.* and each.*, encoded as
@@ -135,7 +135,7 @@ type Module struct {
 	Each   map[string]string `json:"each,omitempty"`
 
 	// Skip is why the module is not to run, where its condition is known to be
-	// false at submission. A condition that waits for results is Late["when"].
+	// false at submission. A condition that waits for results is Deferred["when"].
 	Skip string `json:"skip,omitempty"`
 	// AlwaysRun modules run whatever became of what they depend on, also when
 	// the run fails or is cancelled.
@@ -157,7 +157,7 @@ type Module struct {
 	// Cache takes the recorded result of the same work where there is one, and
 	// records this module's where it succeeds. CacheKey is added to what says
 	// what the same work is: values as language.encodeValue writes them. It may
-	// be Late["cache_key"].
+	// be Deferred["cache_key"].
 	Cache    bool     `json:"cache,omitempty"`
 	CacheKey []string `json:"cacheKey,omitempty"`
 	// IdleTimeout stops an attempt that writes nothing for so long; 0 means
@@ -214,10 +214,10 @@ func Selects(given, module string) bool {
 func (m *Module) Instance(x Instance) Module {
 	out := *m
 	out.Name, out.Of, out.Key, out.Each, out.Dynamic = InstanceName(m.Name, x.Key), m.Name, x.Key, x.Each, false
-	out.Late = make(map[string]LateExpr, len(m.Late))
-	for name, late := range m.Late {
+	out.Deferred = make(map[string]DeferredExpr, len(m.Deferred))
+	for name, deferred := range m.Deferred {
 		if name != "for_each" {
-			out.Late[name] = late
+			out.Deferred[name] = deferred
 		}
 	}
 	return out

@@ -105,7 +105,7 @@ type Attempt struct {
 	Replicas int `json:"replicas,omitempty"`
 	// Holders are the nodes that had log and outputs then.
 	Holders []NodeID `json:"holders,omitempty"`
-	// Evaluated holds what late expressions came to, nil where there were none.
+	// Evaluated holds what deferred expressions came to, nil where there were none.
 	Evaluated *Evaluated `json:"evaluated,omitempty"`
 	// Locks are the keys that the attempt holds until it ends.
 	Locks []string `json:"locks,omitempty"`
@@ -116,7 +116,7 @@ type Attempt struct {
 	From *AttemptID `json:"from,omitempty"`
 }
 
-// Evaluated is what the late expressions of a module came to. It is committed
+// Evaluated is what the deferred expressions of a module came to. It is committed
 // with the assignment, so that the next leader uses the same.
 type Evaluated struct {
 	Command []string          `json:"command,omitempty"`
@@ -126,7 +126,7 @@ type Evaluated struct {
 	CacheKey []string `json:"cacheKey,omitempty"`
 	// Skip is why the module is not to run: its condition is false. "" else.
 	Skip string `json:"skip,omitempty"`
-	// Instances are what a module with a late for_each is to be run for; Expanded
+	// Instances are what a module with a deferred for_each is to be run for; Expanded
 	// tells none from not asked.
 	Instances []Instance `json:"instances,omitempty"`
 	Expanded  bool       `json:"expanded,omitempty"`
@@ -137,7 +137,7 @@ type Evaluated struct {
 	Sealed []byte `json:"sealed,omitempty"`
 }
 
-// Instance is one of what a module with a late for_each is run for.
+// Instance is one of what a module with a deferred for_each is run for.
 type Instance struct {
 	Key string `json:"key"`
 	// Each is Module.Each.
@@ -156,7 +156,7 @@ type ModuleRecord struct {
 	Losses   int `json:"losses,omitempty"`
 	// Ignored marks a failure that leaves the run succeeded with warnings.
 	Ignored bool `json:"ignored,omitempty"`
-	// Instances are what a module with a late for_each became; Expanded is set
+	// Instances are what a module with a deferred for_each became; Expanded is set
 	// once they are known.
 	Instances []Instance `json:"instances,omitempty"`
 	Expanded  bool       `json:"expanded,omitempty"`

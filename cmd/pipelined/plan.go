@@ -92,12 +92,12 @@ func planOf(def *pipeline.Pipeline) runPlan {
 			x.Approval = m.Approval.Message
 		}
 		before[i] = -1
-		for name, late := range m.Late {
+		for name, deferred := range m.Deferred {
 			if x.Unknown == nil {
 				x.Unknown = map[string]string{}
 			}
-			x.Unknown[name] = "(known after " + knownAfter(m, late.Source) + ")"
-			if late.Sensitive && len(language.ModulesIn(late.Source)) == 0 {
+			x.Unknown[name] = "(known after " + knownAfter(m, deferred.Source) + ")"
+			if deferred.Sensitive && len(language.ModulesIn(deferred.Source)) == 0 {
 				x.Unknown[name] = "(sensitive)"
 			}
 		}

@@ -119,7 +119,7 @@ func (f *forecast) take(j *lookup) {
 // prepare makes the lookup of a module; nil if it has none. x says why, if the
 // module would be cached at all.
 func (f *forecast) prepare(ctx context.Context, m *moduleState, x *pipeline.ModuleForecast) *lookup {
-	deferred := len(m.def.Late) > 0
+	deferred := len(m.def.Deferred) > 0
 	for _, d := range m.dependencies {
 		hasOutputs := len(d.def.Outputs)+len(d.def.OutputsOptional) > 0
 		if d.state != pipeline.ModuleCached && (deferred || hasOutputs) {

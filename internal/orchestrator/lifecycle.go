@@ -153,7 +153,7 @@ func (l *lifecycle) advance(m *moduleState) {
 		return
 	}
 
-	if len(m.def.Late) > 0 && l.advanceDeferred(m) {
+	if len(m.def.Deferred) > 0 && l.advanceDeferred(m) {
 		return
 	}
 	if m.def.Approval != nil {

@@ -190,7 +190,7 @@ func (m *moduleState) keepProduct(p product) {
 
 	needed := false
 	for _, d := range m.dependents {
-		needed = needed || len(d.def.Late) > 0
+		needed = needed || len(d.def.Deferred) > 0
 	}
 	if !needed {
 		p.result, p.outputPaths = nil, nil

@@ -93,7 +93,7 @@ func TestOrchestrator_expressions(t *testing.T) {
 	}
 	defer c.lead(fast)()
 	p := pipeline.Pipeline{Name: "p", Modules: []pipeline.Module{aModule("first"), {Name: "second", DependsOn: []string{"first"},
-		Late: map[string]pipeline.LateExpr{"command": {Source: "x"}}}}}
+		Deferred: map[string]pipeline.DeferredExpr{"command": {Source: "x"}}}}}
 	mods := c.ends(c.submit("r1", p), pipeline.RunSucceeded)
 	if len(got) != 2 || got[1] != `{"v":"1"}` {
 		t.Errorf("second ran %q", got)

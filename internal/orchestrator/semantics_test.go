@@ -243,7 +243,7 @@ func TestOrchestrator_expand(t *testing.T) {
 	end := c.lead(fast)
 	p := pipeline.Pipeline{Name: "p", Modules: []pipeline.Module{aModule("first"), aModule("many", "first"), aModule("last", "many")}}
 	p.Modules[1].Dynamic = true
-	p.Modules[1].Late = map[string]pipeline.LateExpr{"for_each": {Source: "x"}}
+	p.Modules[1].Deferred = map[string]pipeline.DeferredExpr{"for_each": {Source: "x"}}
 	id := c.submit("r1", p)
 	for _, n := range []int{10, 60} {
 		eventually(t, func() error {

@@ -64,7 +64,7 @@ func (p *parser) approval(m *module, b *hclsyntax.Block, body *hclsyntax.Body, i
 		case a.Name == "message":
 			p.approvalMessage(m, a, index)
 		case known:
-			m.pending = settle(p, m.pending, s, a.Name, a.Expr, x, index)
+			m.pending = decodeInto(p, m.pending, s, a.Name, a.Expr, x, index)
 		default:
 			p.unknown("attribute", a.Name, a.NameRange, "approval", approvalNames)
 		}
@@ -75,7 +75,7 @@ func (p *parser) approval(m *module, b *hclsyntax.Block, body *hclsyntax.Body, i
 }
 
 func (p *parser) approvalMessage(m *module, a *hclsyntax.Attribute, index int) {
-	l, constant := p.lateUse(pipeline.LateMessage, a.Expr, false, index)
+	l, constant := p.deferredUse(pipeline.DeferredMessage, a.Expr, false, index)
 	if !constant {
 		m.message = l
 		return
@@ -120,7 +120,7 @@ func checkApprover(s string) *problem {
 // approval settles, for one instance, what is asked.
 func (c *compilation) approval(m *module, out *pipeline.Module) {
 	if l := m.message; l != nil {
-		if c.late(l) {
+		if c.deferred(l) {
 			c.wait(out, l)
 		} else if v, ok := c.eval(l.expr); ok {
 			out.Approval.Message = messageOf(c.report, l.expr, v)

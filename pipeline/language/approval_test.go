@@ -30,7 +30,7 @@ func TestCompile_approval(t *testing.T) {
 		if diff := cmp.Diff(&row.want, m.Approval); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
-		if len(m.Env)+len(m.Late)+len(m.Command) > 0 || m.Timeout != 0 || m.InputsAll {
+		if len(m.Env)+len(m.Deferred)+len(m.Command) > 0 || m.Timeout != 0 || m.InputsAll {
 			t.Errorf("%s: there is a process in %+v", name, m)
 		}
 	}
@@ -78,7 +78,7 @@ func TestParse_approvalMistakes(t *testing.T) {
 		{gate("message = \"a\"\non_timeout = \"fail\""), `5:14 on_timeout: invalid value "fail" | write "reject" or "approve" or "skip"`},
 		{gate("message = \"a\"\napprovers = [\"a[\"]"), `5:14 approvers[0]: invalid pattern "a[" | in a name * stands for anything, and [ needs its ]`},
 		{gate("message = \"a\"\napprover = [\"a\"]"), `5:1 unknown attribute "approver" in approval | did you mean "approvers"?`},
-		{gate("message = \"a\"\ntimeout = module.m.result.x"), `5:11 timeout must be known at submission and cannot name module.m | what waits for results or for the run's id may stand in command, script, when, for_each, a module's env and an approval's message`},
+		{gate("message = \"a\"\ntimeout = module.m.result.x"), `5:11 timeout must be known at submission and cannot name module.m | an expression that needs results or the run's id may stand in command, script, when, for_each, a module's env and an approval's message`},
 		{moduleWith("approval = \"a\""), `2:1 module "m" has neither command nor script | write command = ["program", "argument"] or script = "…"; 3:1 approval is a block | write approval { message = "…" } without =`},
 		{moduleWith("approval {\nmessage = \"a\"\n}\napproval {\nmessage = \"b\"\n}"), `6:1 second approval block | the first is at p.hcl:3:1`},
 		{moduleWith("approval {\nmessage = \"a\"\n}\nscript = \"b\"\nretry {\nattempts = 2\n}"),

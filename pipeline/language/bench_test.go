@@ -38,12 +38,12 @@ func BenchmarkParseCompile_1000(b *testing.B) {
 	}
 }
 
-func lateModule(tb testing.TB) *pipeline.Pipeline {
+func deferredModule(tb testing.TB) *pipeline.Pipeline {
 	return compile(tb, body("module \"a\" {\n command = [\"x\"]\n}\nmodule \"m\" {\n command = [\"echo\", \"passed ${module.a.result.passed} of ${module.a.result.all}\"]\n}"), language.Inputs{})
 }
 
 func BenchmarkEvaluate_template(b *testing.B) {
-	p := lateModule(b)
+	p := deferredModule(b)
 	deps := upstreams(`{"passed": 3, "all": 4}`)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -7,12 +7,12 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// cacheKeyName is the attribute, and its key in pipeline.Module.Late.
+// cacheKeyName is the attribute, and its key in pipeline.Module.Deferred.
 const cacheKeyName = "cache_key"
 
 // cacheKey decodes cache_key = [expr, …].
 func (p *parser) cacheKey(m *module, a *hclsyntax.Attribute, index int) {
-	l, constant := p.lateUse(cacheKeyName, a.Expr, false, index)
+	l, constant := p.deferredUse(cacheKeyName, a.Expr, false, index)
 	if !constant {
 		m.cacheKey = l
 		return
@@ -31,7 +31,7 @@ func (p *parser) checkCache(body *hclsyntax.Body) {
 }
 
 // cacheKey evaluates what a module adds to its key.
-func (c *compilation) cacheKey(out *pipeline.Module, l *lateable) {
+func (c *compilation) cacheKey(out *pipeline.Module, l *deferrable) {
 	if !out.Cache {
 		out.CacheKey = nil
 		return

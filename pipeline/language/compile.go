@@ -23,7 +23,7 @@ type Inputs struct {
 	Variables []VariableInput `json:"variables,omitempty"`
 	// Git facts of the workspace; zero where there is no repository.
 	Git pipeline.Git `json:"git"`
-	// RunID is "" where it is not known yet: then what names run.id is late, as
+	// RunID is "" where it is not known yet: then what names run.id is deferred, as
 	// what names run.number always is.
 	RunID     string `json:"runId,omitempty"`
 	RunNumber uint64 `json:"runNumber,omitempty"`
@@ -128,19 +128,19 @@ func (f *File) compile(in Inputs) (*pipeline.Pipeline, Diagnostics) {
 	c.roots["local"] = cty.ObjectVal(c.locals)
 	c.settings()
 	c.runs()
-	env, late := c.environment(&f.env, nil, nil)
+	env, deferred := c.environment(&f.env, nil, nil)
 	c.names = make([][]string, len(f.modules))
 	for i, m := range f.modules {
 		if c.total > maxTotal {
 			break
 		}
-		c.module(i, m, env, late)
+		c.module(i, m, env, deferred)
 	}
 	c.dependencies()
 	c.require()
 	c.scope()
 	c.choose()
-	c.hooks(env, late)
+	c.hooks(env, deferred)
 	outside = append(outside, c.outside...)
 	if d := append(outside, c.done()...); len(d) > 0 {
 		return nil, f.masked(in, d)
@@ -212,7 +212,7 @@ func (c *compilation) inputs() (outside Diagnostics) {
 			var bad *problem
 			if value, bad = v.given(x.Text); bad != nil {
 				if v.sensitive { // a message may show a part of it
-					bad = wrong("want "+typeexpr.TypeString(v.typ), "the value that was given does not fit; it is sensitive, and not shown")
+					bad = wrong("expected "+typeexpr.TypeString(v.typ), "the value that was given does not fit; it is sensitive, and not shown")
 				}
 				outside = append(outside, Diagnostic{File: origin(x), Summary: fmt.Sprintf("variable %q: %s", v.name, bad.summary), Detail: bad.detail})
 				value = cty.DynamicVal
@@ -250,7 +250,7 @@ func (c *compilation) validate() {
 				continue
 			}
 			if ok.IsNull() || ok.Type() != cty.Bool {
-				c.add(x.condition.Range(), "", "condition: want true or false, not %s", friendly(ok))
+				c.add(x.condition.Range(), "", "condition: expected true or false, got %s", friendly(ok))
 				continue
 			}
 			if ok.True() {
@@ -273,27 +273,27 @@ func (c *compilation) validate() {
 	}
 }
 
-// late reports whether an expression is evaluated at dispatch.
-func (c *compilation) late(l *lateable) bool { return l.sensitive || c.unknown(l) }
+// deferred reports whether an expression is evaluated at dispatch.
+func (c *compilation) deferred(l *deferrable) bool { return l.sensitive || c.unknown(l) }
 
 // unknown reports whether an expression has no value yet.
-func (c *compilation) unknown(l *lateable) bool {
+func (c *compilation) unknown(l *deferrable) bool {
 	return l.unknown(c.in.RunID != "") || c.unknownEach && l.refs.instance()
 }
 
-// attribute compiles an attribute that may be late. take is given its value
-// where that is known: what is late although it is known, since it is sensitive,
+// attribute compiles an attribute that may be deferred. take is given its value
+// where that is known: what is deferred although it is known, since it is sensitive,
 // is evaluated all the same, for the sake of its mistakes.
-func (c *compilation) attribute(m *pipeline.Module, l *lateable, take func(v cty.Value, keep bool)) {
+func (c *compilation) attribute(m *pipeline.Module, l *deferrable, take func(v cty.Value, keep bool)) {
 	if l == nil {
 		return
 	}
-	if c.late(l) {
+	if c.deferred(l) {
 		c.wait(m, l)
 	}
 	if !c.unknown(l) {
 		if v, ok := c.eval(l.expr); ok {
-			take(v, !c.late(l))
+			take(v, !c.deferred(l))
 		}
 	}
 }

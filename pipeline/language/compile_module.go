@@ -13,61 +13,61 @@ import (
 )
 
 // environment evaluates an env attribute over that of the pipeline, and gives
-// what of it is late. The maps it is given are not changed.
-func (c *compilation) environment(e *environment, base map[string]string, baseLate map[string]*lateable) (map[string]string, map[string]*lateable) {
+// what of it is deferred. The maps it is given are not changed.
+func (c *compilation) environment(e *environment, base map[string]string, baseDeferred map[string]*deferrable) (map[string]string, map[string]*deferrable) {
 	if len(e.static) == 0 && len(e.entries) == 0 && e.whole == nil {
-		return base, baseLate
+		return base, baseDeferred
 	}
-	env, late := maps.Clone(base), maps.Clone(baseLate)
+	env, deferred := maps.Clone(base), maps.Clone(baseDeferred)
 	if env == nil {
 		env = map[string]string{}
 	}
-	if late == nil {
-		late = map[string]*lateable{}
+	if deferred == nil {
+		deferred = map[string]*deferrable{}
 	}
 	set := func(name, value string) {
 		env[name] = value
-		delete(late, "env."+name)
+		delete(deferred, "env."+name)
 	}
 	for name, value := range e.static {
 		set(name, value)
 	}
 	for _, entry := range e.entries {
 		name := strings.TrimPrefix(entry.name, "env.")
-		if c.late(entry) {
+		if c.deferred(entry) {
 			delete(env, name)
-			late[entry.name] = entry
+			deferred[entry.name] = entry
 		}
 		if c.unknown(entry) {
 			continue
 		}
 		if v, ok := c.eval(entry.expr); ok {
-			if text := variableOf(c.report, name, entry.expr.Range(), v); !c.late(entry) {
+			if text := variableOf(c.report, name, entry.expr.Range(), v); !c.deferred(entry) {
 				set(name, text)
 			}
 		}
 	}
 	if e.whole != nil {
-		if c.late(e.whole) {
-			late["env"] = e.whole
+		if c.deferred(e.whole) {
+			deferred["env"] = e.whole
 		}
 		if c.unknown(e.whole) {
-			return env, late
+			return env, deferred
 		}
 		if v, ok := c.eval(e.whole.expr); ok {
 			all := environmentOf(c.report, e.whole.expr, v)
 			for name, value := range all {
-				if !c.late(e.whole) {
+				if !c.deferred(e.whole) {
 					set(name, value)
 				}
 			}
 		}
 	}
-	return env, late
+	return env, deferred
 }
 
 // module compiles one module block, into as many modules as it has instances.
-func (c *compilation) module(index int, m *module, env map[string]string, late map[string]*lateable) {
+func (c *compilation) module(index int, m *module, env map[string]string, deferred map[string]*deferrable) {
 	list, _ := c.expand(m)
 	c.unknownEach = m.dynamic(c.in.RunID != "")
 	defer func() { c.unknownEach = false }()
@@ -82,7 +82,7 @@ func (c *compilation) module(index int, m *module, env map[string]string, late m
 		if x.each != nil {
 			c.roots["each"] = cty.ObjectVal(x.each)
 		}
-		c.instance(m, x, env, late)
+		c.instance(m, x, env, deferred)
 		delete(c.roots, "matrix")
 		delete(c.roots, "each")
 		c.names[index] = append(c.names[index], x.name(m.static.Name))
@@ -94,7 +94,7 @@ func (c *compilation) module(index int, m *module, env map[string]string, late m
 }
 
 // instance compiles one instance of a module.
-func (c *compilation) instance(m *module, x *instance, env map[string]string, late map[string]*lateable) {
+func (c *compilation) instance(m *module, x *instance, env map[string]string, deferred map[string]*deferrable) {
 	out := m.static
 	if x.key != "" {
 		out.Of, out.Key, out.Name = out.Name, x.key, x.name(out.Name)
@@ -111,12 +111,12 @@ func (c *compilation) instance(m *module, x *instance, env map[string]string, la
 		finishRetry(c.report, &out, *m.retryAt)
 	}
 	if out.Approval != nil {
-		env, late = nil, nil // nobody sees it
+		env, deferred = nil, nil // nobody sees it
 		c.approval(m, &out)
 	} else {
 		env = c.taken(m, env)
 	}
-	own, waiting := c.environment(&m.base, env, late)
+	own, waiting := c.environment(&m.base, env, deferred)
 	own, waiting = c.environment(&m.env, own, waiting)
 	out.Env = own
 	n := 0
@@ -240,27 +240,27 @@ func (c *compilation) dependencies() {
 }
 
 // wait keeps an expression for later.
-func (c *compilation) wait(m *pipeline.Module, l *lateable) {
-	if m.Late == nil {
-		m.Late = map[string]pipeline.LateExpr{}
+func (c *compilation) wait(m *pipeline.Module, l *deferrable) {
+	if m.Deferred == nil {
+		m.Deferred = map[string]pipeline.DeferredExpr{}
 	}
 	text := l.text
 	text.Sensitive = l.sensitive
-	m.Late[l.name] = text
+	m.Deferred[l.name] = text
 	c.spend(len(l.text.Source)+len(l.name)+4*overhead, l.expr.Range())
 	m.Expensive = m.Expensive || Expensive(l.expr)
 	m.Sensitive = m.Sensitive || l.sensitive
 	for _, local := range c.file.named(l.refs) {
-		m.Expensive = m.Expensive || (local.expensive && c.late(&local.value))
+		m.Expensive = m.Expensive || (local.expensive && c.deferred(&local.value))
 		c.keep(local)
 	}
 }
 
-// keep puts a local that a late expression names, and the locals that this one
+// keep puts a local that a deferred expression names, and the locals that this one
 // names, into the scope.
 func (c *compilation) keep(l *local) {
 	s := &c.out.Scope
-	if !c.late(&l.value) {
+	if !c.deferred(&l.value) {
 		if _, done := s.Locals[l.name]; !done {
 			if s.Locals == nil {
 				s.Locals = map[string]string{}
@@ -269,13 +269,13 @@ func (c *compilation) keep(l *local) {
 		}
 		return
 	}
-	if _, done := s.LateLocals[l.name]; done {
+	if _, done := s.DeferredLocals[l.name]; done {
 		return
 	}
-	if s.LateLocals == nil {
-		s.LateLocals = map[string]pipeline.LateExpr{}
+	if s.DeferredLocals == nil {
+		s.DeferredLocals = map[string]pipeline.DeferredExpr{}
 	}
-	s.LateLocals[l.name] = l.value.text
+	s.DeferredLocals[l.name] = l.value.text
 	for _, next := range c.file.named(l.value.refs) {
 		c.keep(next)
 	}
@@ -292,7 +292,7 @@ func (c *compilation) encode(v cty.Value, at hcl.Range) string {
 	return text
 }
 
-// scope keeps what late expressions may name besides locals.
+// scope keeps what deferred expressions may name besides locals.
 func (c *compilation) scope() {
 	s := &c.out.Scope
 	s.Git, s.RunID, s.RunNumber, s.Submitter = c.in.Git, c.in.RunID, c.in.RunNumber, c.in.Submitter

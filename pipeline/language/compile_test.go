@@ -29,13 +29,13 @@ func TestFile_Compile_whole(t *testing.T) {
 	git := pipeline.Git{SHA: "abc", Dirty: true}
 	got := compile(t, src, language.Inputs{Git: git, RunID: "r1", Submitter: "ann",
 		Variables: []language.VariableInput{{Name: "version", Text: "1"}, {Name: "version", Text: "2"}}})
-	build := pipeline.LateExpr{Source: `"${run.number}"`, Line: 21, Column: 19}
+	build := pipeline.DeferredExpr{Source: `"${run.number}"`, Line: 21, Column: 19}
 	want := &pipeline.Pipeline{
 		Name: "release", Description: "Build, test and package the app", Tags: []string{"ci"}, File: "p.hcl", MaxParallel: 16, OnFailure: "stop",
 		Modules: []pipeline.Module{
 			{
 				Name: "build", Command: []string{"go", "build", "-trimpath", "-o", "bin/app-2"},
-				Env: map[string]string{"CGO_ENABLED": "0", "GOOS": "linux"}, Late: map[string]pipeline.LateExpr{"env.BUILD": build},
+				Env: map[string]string{"CGO_ENABLED": "0", "GOOS": "linux"}, Deferred: map[string]pipeline.DeferredExpr{"env.BUILD": build},
 				Inputs: []string{"go.*", "cmd/**", "internal/**"}, Outputs: []string{"bin/*"},
 				Timeout: 10 * time.Minute, Grace: 10 * time.Second,
 				Retry:    pipeline.Retry{Attempts: 3, Backoff: time.Second, MaxBackoff: time.Minute, ExitCodes: []int{75}},
@@ -43,21 +43,21 @@ func TestFile_Compile_whole(t *testing.T) {
 			},
 			{
 				Name: "test", DependsOn: []string{"build"}, InputsAll: true, Env: map[string]string{"CGO_ENABLED": "0", "BUILD": "5"},
-				Late: map[string]pipeline.LateExpr{
+				Deferred: map[string]pipeline.DeferredExpr{
 					"env.N":  {Source: "module.build.result.n", Line: 51, Column: 17},
-					"script": {Source: got.Modules[1].Late["script"].Source, Line: 46, Column: 18},
+					"script": {Source: got.Modules[1].Deferred["script"].Source, Line: 46, Column: 18},
 				},
 				Outputs: []string{"report.json"}, Grace: 10 * time.Second, Line: 44,
 			},
 			{
 				Name: "notify", DependsOn: []string{"build", "test"}, InputsAll: true, Env: map[string]string{"CGO_ENABLED": "0"},
-				Late:    map[string]pipeline.LateExpr{"env.BUILD": build, "command": {Source: `["./notify.sh", module.build.status]`, Line: 58, Column: 18}},
+				Deferred:    map[string]pipeline.DeferredExpr{"env.BUILD": build, "command": {Source: `["./notify.sh", module.build.status]`, Line: 58, Column: 18}},
 				Timeout: 30 * time.Minute, Grace: 10 * time.Second, Line: 56,
 			},
 		},
 		Scope: pipeline.Scope{
 			Variables:  map[string]string{"version": `{"value":"2","type":"string"}`},
-			LateLocals: map[string]pipeline.LateExpr{"count": {Source: `"passed: ${module.build.result.passed}"`, Line: 16, Column: 13}},
+			DeferredLocals: map[string]pipeline.DeferredExpr{"count": {Source: `"passed: ${module.build.result.passed}"`, Line: 16, Column: 13}},
 			Git:        git, RunID: "r1", Submitter: "ann",
 		},
 	}
@@ -100,15 +100,15 @@ func TestFile_Compile_scope(t *testing.T) {
 func TestFile_Compile_runID(t *testing.T) {
 	src := moduleWith("command = [run.id]\nenv = { N = \"${run.number}\" }")
 	p := compile(t, src, language.Inputs{})
-	if _, late := p.Modules[0].Late["command"]; !late {
-		t.Error("an unknown run id is not late")
+	if _, deferred := p.Modules[0].Deferred["command"]; !deferred {
+		t.Error("an unknown run id is not deferred")
 	}
 	p = compile(t, src, language.Inputs{RunID: "r", RunNumber: 3})
 	if got := p.Modules[0].Command; len(got) != 1 || got[0] != "r" {
 		t.Errorf("got %v", got)
 	}
-	if _, late := p.Modules[0].Late["env.N"]; !late {
-		t.Error("the run's number is not late")
+	if _, deferred := p.Modules[0].Deferred["env.N"]; !deferred {
+		t.Error("the run's number is not deferred")
 	}
 }
 
@@ -173,22 +173,22 @@ func TestFile_Compile_variables(t *testing.T) {
 
 func TestFile_Compile_variableMistakes(t *testing.T) {
 	for _, row := range []struct{ decl, name, text, want string }{
-		{"type = number", "v", "x", `-var variable "v": wrong type: a number is required | want number`},
-		{"type = number", "v", "1e999999999", `-var variable "v": wrong type: "1e999999999" | want number`},
-		{"type = bool", "v", "yes", `-var variable "v": wrong type: a bool is required | want bool`},
+		{"type = number", "v", "x", `-var variable "v": wrong type: a number is required | expected number`},
+		{"type = number", "v", "1e999999999", `-var variable "v": wrong type: "1e999999999" | expected number`},
+		{"type = bool", "v", "yes", `-var variable "v": wrong type: a bool is required | expected bool`},
 		{"type = list(string)", "v", "a", `-var variable "v": value is no literal | write an HCL or JSON literal, such as ["a", "b"] or {"a": 1}`},
 		{"type = list(string)", "v", "[a]", `-var variable "v": value is no literal | write an HCL or JSON literal, such as ["a", "b"] or {"a": 1}`},
 		{"type = list(string)", "v", "[upper(\"a\")]", `-var variable "v": value is no literal | write an HCL or JSON literal, such as ["a", "b"] or {"a": 1}`},
 		{"type = list(string)", "v", "[", `-var variable "v": missing expression (at character 2) | write an HCL or JSON literal, such as ["a", "b"] or {"a": 1}`},
 		{"type = list(string)", "v", strings.Repeat("[", 1000), `-var variable "v": nested more than 64 deep (at character 65) | write an HCL or JSON literal, such as ["a", "b"] or {"a": 1}`},
-		{"type = list(string)", "v", "{}", `-var variable "v": wrong type: list of string required | want list(string)`},
-		{"type = object({a=string})", "v", "{}", `-var variable "v": wrong type: attribute "a" is required | want object({a=string})`},
+		{"type = list(string)", "v", "{}", `-var variable "v": wrong type: list of string required | expected list(string)`},
+		{"type = object({a=string})", "v", "{}", `-var variable "v": wrong type: attribute "a" is required | expected object({a=string})`},
 		{"type = string", "v", "a\x00", `-var variable "v": NUL character in the value | no argument, script or variable of a process can hold one`},
 		{"type = string\ndefault = \"x\"", "w", "", `-var unknown variable "w" | the pipeline declares v`},
 		{"type = string\ndefault = \"x\"", "quite_other", "", `-var unknown variable "quite_other" | the pipeline declares v`},
 		{"type = string", "", "", `2:10 variable "v" has no value | give it: -var v=…, or PIPELINED_VAR_v in the environment, or a default`},
 		{"type = string\nvalidation {\n condition = can(regex(\"^[a-z]+$\", var.v))\n error_message = \"only a-z, not ${upper(\"x\")}\"\n}", "v", "1", `5:14 variable "v": only a-z, not X | its value comes from -var`},
-		{"type = string\nvalidation {\n condition = 1\n error_message = \"x\"\n}", "v", "1", `5:14 condition: want true or false, not a number`},
+		{"type = string\nvalidation {\n condition = 1\n error_message = \"x\"\n}", "v", "1", `5:14 condition: expected true or false, got a number`},
 	} {
 		src := body("variable \"v\" {\n" + row.decl + "\n}\nmodule \"m\" {\n command=[var.v]\n}")
 		in := language.Inputs{}
@@ -227,7 +227,7 @@ module "m" {
 	}
 	got = mistakes(t, strings.Replace(src, ", null", "", 1), language.Inputs{Git: pipeline.Git{SHA: "abc"}, Variables: []language.VariableInput{{Name: "a", Text: "x", Origin: "-var"}}})
 	want = []string{
-		`-var variable "a": wrong type: a number is required | want number`,
+		`-var variable "a": wrong type: a number is required | expected number`,
 		`5:10 variable "b" has no value | give it: -var b=…, or PIPELINED_VAR_b in the environment, or a default`,
 		`13:13 grace: invalid duration "abcs" | write a number and a unit, such as "90s", "10m" or "1h30m"`,
 		`14:14 tags[0]: invalid word "" | it has from 1 to 128 characters, and no space or comma`,

@@ -153,7 +153,7 @@ type text struct {
 }
 
 var blockTexts = map[string]string{
-	"pipeline":       "what a file holds, exactly once: modules, and what they share",
+	"pipeline":       "the one block of a file: modules, and what they share",
 	"variable":       "a value that is given when the pipeline is submitted",
 	"validation":     "what a value of the variable must fulfil",
 	"locals":         "names for values: any attributes, seen as local.NAME",
@@ -163,10 +163,10 @@ var blockTexts = map[string]string{
 	"module.hooks":   "scripts around a module, on its worker, in its folder",
 	"schedule":       "when the cluster makes runs of the pipeline by itself, once it is registered with submit -register",
 	"concurrency":    "runs of one group go one at a time",
-	"template":       "settings that modules take with use; the module's own win",
+	"template":       "settings that modules take over with use; the module's own take precedence",
 	"module":         "one unit of work: one command or one script, or the wait for a person",
 	"retry":          "tries after failures of the module itself",
-	"approval":       "makes the module wait for the word of a person, in the place of command and script",
+	"approval":       "makes the module wait for an approval, in place of command and script",
 }
 
 var attributeTexts = map[string]text{
@@ -183,7 +183,7 @@ var attributeTexts = map[string]text{
 	"variable.description":     {what: "what the variable is for", typ: "text"},
 	"variable.sensitive":       {what: "hides its value in logs, messages, plans and answers", typ: "true or false", fallback: "false"},
 	"validation.condition":     {what: "an expression over variables that must be true", typ: "true or false", required: true},
-	"validation.error_message": {what: "what is said where it is not", typ: "text", required: true},
+	"validation.error_message": {what: "the message if it is not", typ: "text", required: true},
 
 	"workspace.root":    {what: "the folder of the files, above the pipeline's file or in its folder", typ: "path", fallback: "the file's folder"},
 	"workspace.exclude": {what: "what stays behind, besides what .gitignore and .pipelinedignore name", typ: "list of globs"},
@@ -194,7 +194,7 @@ var attributeTexts = map[string]text{
 
 	"schedule.cron":     {what: "when it is due: minute, hour, day of month, month and day of week, or @daily, or @every 90s; several are allowed", required: true, typ: "text, or list of texts"},
 	"schedule.timezone": {what: "the zone of cron, by its name in the IANA database", fallback: "UTC"},
-	"schedule.overlap":  {what: "what becomes of a tick while a run of an earlier one goes on", fallback: "skip; queue with catch_up = \"all\""},
+	"schedule.overlap":  {what: "what happens to a tick while a run of an earlier one is active", fallback: "skip; queue with catch_up = \"all\""},
 	"schedule.catch_up": {what: "which of the ticks that were missed, while no leader was there, make a run after all", fallback: pipeline.CatchUpLast},
 
 	"concurrency.group":              {what: "the name of the group, which pipelines may share", fallback: "the pipeline's name"},
@@ -226,7 +226,7 @@ var attributeTexts = map[string]text{
 	"module.timeout":             {what: `of one attempt; "0" for none`, fallback: span(pipeline.DefaultTimeout)},
 	"module.idle_timeout":        {what: "an attempt that writes no output for so long is stopped and has failed", fallback: "no limit"},
 	"module.grace":               {what: "between TERM and KILL when it is stopped", fallback: span(pipeline.DefaultGrace)},
-	"module.cache":               {what: "takes the recorded result of the same work, and records its own", fallback: "false"},
+	"module.cache":               {what: "uses the cached result of the same work, and caches its own", fallback: "false"},
 	"module.cache_key":           {what: "what the work depends on besides: each value must be the same", typ: "list of values"},
 	"module.caches":              {what: "folders that a worker keeps between runs, below $PIPELINED_CACHE", typ: "list of names"},
 	"module.requires":            {what: "what a worker must have, all of it", typ: "object"},
@@ -245,8 +245,8 @@ var attributeTexts = map[string]text{
 
 	"approval.message":    {what: "what is asked", typ: "text", required: true},
 	"approval.approvers":  {what: "who may decide; * stands for anything", typ: "list of patterns", fallback: "everybody who may submit"},
-	"approval.timeout":    {what: `how long it waits; "0" for ever`, fallback: span(pipeline.DefaultApprovalTimeout)},
-	"approval.on_timeout": {what: "what becomes of it where nobody decides in time: failed, succeeded or skipped", fallback: pipeline.TimeoutReject},
+	"approval.timeout":    {what: `how long it waits; "0" for no limit`, fallback: span(pipeline.DefaultApprovalTimeout)},
+	"approval.on_timeout": {what: "what it becomes if there is no decision in time: failed, succeeded or skipped", fallback: pipeline.TimeoutReject},
 
 	"requires.os":    {what: "the operating system"},
 	"requires.arch":  {what: "the architecture"},

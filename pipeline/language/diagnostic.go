@@ -224,3 +224,12 @@ func lowerFirst(s string) string {
 	}
 	return string(unicode.ToLower(r)) + s[n:]
 }
+
+// positionText gives "line:column" of a range, for a second position in a message.
+func (r *report) positionText(at hcl.Range) string {
+	if r.full() {
+		return "" // the message is not shown
+	}
+	line, column := r.src.position(at.Start.Byte)
+	return fmt.Sprintf("%s:%d:%d", r.src.name, line, column)
+}

@@ -8,8 +8,8 @@
 //	Parse    size and depth limits before any parse (reliability D3), then
 //	         everything that can be wrong without knowing a variable's value
 //	Compile  variables get their values, constants are evaluated, expressions
-//	         that name results become Module.Late
-//	Evaluate the late expressions of one module, when its dependencies are final
+//	         that name results become Module.Deferred
+//	Evaluate the deferred expressions of one module, when its dependencies are final
 //
 // HCL's evaluation cannot be interrupted, and a few dozen bytes can ask for
 // minutes and gigabytes. So only literals, references, templates and lists and

@@ -92,14 +92,14 @@ type pending[T any] struct {
 	refs *references
 }
 
-// lateable is an attribute that may have to wait for results.
-type lateable struct {
-	// name is the key in pipeline.Module.Late.
+// deferrable is an attribute that may have to wait for results.
+type deferrable struct {
+	// name is the key in pipeline.Module.Deferred.
 	name string
 	expr hclsyntax.Expression
 	refs *references
 	// text is the source of expr and its place.
-	text pipeline.LateExpr
+	text pipeline.DeferredExpr
 	// waits is set where it names a module or the run's number, itself or
 	// through a local; waitsForID where it names the run's id.
 	waits, waitsForID bool
@@ -109,7 +109,7 @@ type lateable struct {
 }
 
 // unknown reports whether the attribute has no value before dispatch.
-func (l *lateable) unknown(runIDKnown bool) bool { return l.waits || (l.waitsForID && !runIDKnown) }
+func (l *deferrable) unknown(runIDKnown bool) bool { return l.waits || (l.waitsForID && !runIDKnown) }
 
 // environment is an env attribute.
 type environment struct {
@@ -118,15 +118,15 @@ type environment struct {
 	static map[string]string
 	// entries are the others, by name; whole is set instead where the names
 	// themselves are not written out.
-	entries []*lateable
-	whole   *lateable
+	entries []*deferrable
+	whole   *deferrable
 }
 
 // local is one name of a locals block.
 type local struct {
 	name  string
 	at    hcl.Range
-	value lateable
+	value deferrable
 	// modules are the indexes of those it names, itself or through locals, in
 	// ascending order.
 	modules []int
@@ -140,10 +140,10 @@ type module struct {
 	static  pipeline.Module
 	pending []pending[pipeline.Module]
 	// message is what an approval asks, where that is no constant.
-	message *lateable
+	message *deferrable
 	// command, script, when and cacheKey are set where they are given and no
 	// constants.
-	command, script, when, cacheKey *lateable
+	command, script, when, cacheKey *deferrable
 	// base is the env of the template that the module uses, env its own.
 	base, env environment
 	// instances says what the module is run for; nil where it is run once.

@@ -85,7 +85,7 @@ func checkPipeline(t *testing.T, p *pipeline.Pipeline) {
 		}
 		position[m.Name] = i
 		n := 0
-		for _, given := range []bool{len(m.Command) > 0, m.Script != "", m.Late["command"].Source != "", m.Late["script"].Source != ""} {
+		for _, given := range []bool{len(m.Command) > 0, m.Script != "", m.Deferred["command"].Source != "", m.Deferred["script"].Source != ""} {
 			if given {
 				n++
 			}
@@ -98,13 +98,13 @@ func checkPipeline(t *testing.T, p *pipeline.Pipeline) {
 				t.Errorf("env %q = %q", name, value)
 			}
 		}
-		for name, late := range m.Late {
-			if late.Source == "" || late.Line < 1 || late.Column < 1 {
-				t.Errorf("late %s: %+v", name, late)
+		for name, deferred := range m.Deferred {
+			if deferred.Source == "" || deferred.Line < 1 || deferred.Column < 1 {
+				t.Errorf("deferred %s: %+v", name, deferred)
 			}
 		}
 	}
-	// Every dependency exists, and there is no circle.
+	// Every dependency exists, and there is no cycle.
 	state := map[string]int{}
 	var visit func(name string) bool
 	visit = func(name string) bool {
@@ -126,7 +126,7 @@ func checkPipeline(t *testing.T, p *pipeline.Pipeline) {
 	}
 	for name := range position {
 		if !visit(name) {
-			t.Errorf("the dependencies of %q are a circle, or do not exist", name)
+			t.Errorf("the dependencies of %q have a cycle, or do not exist", name)
 		}
 	}
 	if _, err := json.Marshal(p); err != nil {
@@ -150,15 +150,15 @@ func checkEvaluated(t *testing.T, p *pipeline.Pipeline, module string, deps map[
 		t.Fatalf("a value and an error, or neither: %v", err)
 	}
 	m := p.Module(module)
-	if err == nil && m.Late["command"].Source != "" && len(out.Command) == 0 {
+	if err == nil && m.Deferred["command"].Source != "" && len(out.Command) == 0 {
 		t.Error("an empty command")
 	}
-	if err == nil && m.Late["script"].Source != "" && out.Script == "" {
+	if err == nil && m.Deferred["script"].Source != "" && out.Script == "" {
 		t.Error("an empty script")
 	}
 }
 
-// FuzzEvaluate looks for late expressions and results that panic or take long:
+// FuzzEvaluate looks for deferred expressions and results that panic or take long:
 // both come from outside, and the leader evaluates them.
 func FuzzEvaluate(f *testing.F) {
 	for _, source := range []string{`["x", module.a.result.b]`, `"${local.l}${module.a.status}"`, `{ A = module.a.outputs }`, `module.a.result["b"][0]`,
@@ -171,10 +171,10 @@ func FuzzEvaluate(f *testing.F) {
 		start := time.Now()
 		for _, attribute := range []string{"command", "script", "env", "env.A"} {
 			p := &pipeline.Pipeline{Name: "p", File: "f.hcl", Modules: []pipeline.Module{{Name: "a"}, {Name: "m", DependsOn: []string{"a"},
-				Late: map[string]pipeline.LateExpr{attribute: {Source: source, Line: 3, Column: 9}}}},
+				Deferred: map[string]pipeline.DeferredExpr{attribute: {Source: source, Line: 3, Column: 9}}}},
 				Scope: pipeline.Scope{Variables: map[string]string{"v": variable, "n": `{"value":0,"type":"number"}`},
 					Locals:     map[string]string{"k": variable},
-					LateLocals: map[string]pipeline.LateExpr{"l": {Source: local, Line: 2, Column: 2}}}}
+					DeferredLocals: map[string]pipeline.DeferredExpr{"l": {Source: local, Line: 2, Column: 2}}}}
 			checkEvaluated(t, p, "m", map[string]pipeline.UpstreamResult{"a": {Status: pipeline.ModuleSucceeded, Result: json.RawMessage(result), Outputs: []string{"x"}}})
 		}
 		if took := time.Since(start); took > 5*time.Second*raceFactor {

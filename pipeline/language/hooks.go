@@ -55,7 +55,7 @@ func hookAttributes[T any](p *parser, list []pending[T], target *T, b *hclsyntax
 	p.noBlocks(b.Body, hookBlock, hookNames)
 	for _, a := range attributes(b.Body) {
 		if s, known := specs[a.Name]; known {
-			list = settle(p, list, target, hookBlock+"."+a.Name, a.Expr, s, owner)
+			list = decodeInto(p, list, target, hookBlock+"."+a.Name, a.Expr, s, owner)
 		} else {
 			p.unknown("attribute", a.Name, a.NameRange, hookBlock, hookNames)
 		}
@@ -72,7 +72,7 @@ func (p *parser) ownHooks(b *hclsyntax.Block) {
 
 // hooks adds the hooks of the pipeline as modules: one that all others depend
 // on, and those that follow when all have ended. They belong to every selection.
-func (c *compilation) hooks(env map[string]string, late map[string]*lateable) {
+func (c *compilation) hooks(env map[string]string, deferred map[string]*deferrable) {
 	block := &c.file.hooks
 	if block.at == nil {
 		return
@@ -100,8 +100,8 @@ func (c *compilation) hooks(env map[string]string, late map[string]*lateable) {
 		out := pipeline.Module{Name: pipeline.InstanceName(hookBlock, string(hook)), Of: hookBlock, Key: string(hook), Hook: hook, Line: block.line,
 			Script: script, Env: env, InputsAll: true, Timeout: pipeline.DefaultTimeout, Grace: pipeline.DefaultGrace,
 			AlwaysRun: hook != pipeline.HookBefore, DependsOn: slices.Sorted(slices.Values(needs))}
-		for _, name := range slices.Sorted(maps.Keys(late)) {
-			c.wait(&out, late[name])
+		for _, name := range slices.Sorted(maps.Keys(deferred)) {
+			c.wait(&out, deferred[name])
 		}
 		if hook == pipeline.HookBefore {
 			c.out.Modules = slices.Insert(c.out.Modules, len(first), out)

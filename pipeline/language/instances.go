@@ -31,7 +31,7 @@ type instances struct {
 	// not written out: then they are in alphabetical order.
 	axes []string
 	// each is set for a for_each: the attribute where it may wait for results.
-	each *lateable
+	each *deferrable
 }
 
 // instance is one of what a module is run for.
@@ -41,8 +41,8 @@ type instance struct {
 	each   map[string]cty.Value
 }
 
-// manifold decodes matrix or for_each.
-func (p *parser) manifold(m *module, a *hclsyntax.Attribute, index int) {
+// expansion decodes matrix or for_each.
+func (p *parser) expansion(m *module, a *hclsyntax.Attribute, index int) {
 	if m.instances != nil {
 		p.add(a.NameRange, "keep one of them", "module %q has both matrix and for_each", m.static.Name)
 		return
@@ -50,8 +50,8 @@ func (p *parser) manifold(m *module, a *hclsyntax.Attribute, index int) {
 	x := &instances{name: a.Name, at: a.NameRange, expr: a.Expr}
 	m.instances = x
 	if a.Name == "for_each" {
-		x.each, _ = p.lateUse("for_each", a.Expr, false, index)
-		x.each.text = p.lateExpr(a.Expr)
+		x.each, _ = p.deferredUse("for_each", a.Expr, false, index)
+		x.each.text = p.deferredExpr(a.Expr)
 		return
 	}
 	refs := scan(p.report, a.Expr, false)
@@ -87,7 +87,7 @@ func (m *module) dynamic(runIDKnown bool) bool {
 
 // resolveInstance records names of matrix and each that the owner of an
 // expression does not have.
-func (p *parser) resolveInstance(u *use) {
+func (k *linker) resolveInstance(u *use) {
 	r := u.refs
 	if !r.instance() {
 		return
@@ -99,24 +99,24 @@ func (p *parser) resolveInstance(u *use) {
 		at = r.each[0].at
 	}
 	if u.local >= 0 || u.module < 0 || u.mode == useVariables {
-		p.add(at, "use them in the modules themselves", "%s is the same for all modules: matrix and each are of one", u.name)
+		k.add(at, "use them in the modules themselves", "%s is the same for all modules: matrix and each are of one", u.name)
 		return
 	}
-	m := p.file.modules[u.module]
+	m := k.file.modules[u.module]
 	has := ""
 	if m.instances != nil {
 		has = m.instances.name
 	}
 	if has != "" && m.instances.expr == u.expr {
-		p.add(at, "", "%s cannot name itself", has)
+		k.add(at, "", "%s cannot name itself", has)
 		return
 	}
 	if (len(r.matrix) > 0 || r.allMatrix) && has != "matrix" {
-		p.add(at, "write matrix = { NAME = [ … ] }", "module %q has no matrix", m.static.Name)
+		k.add(at, "write matrix = { NAME = [ … ] }", "module %q has no matrix", m.static.Name)
 		return
 	}
 	if (len(r.each) > 0 || r.allEach) && has != "for_each" {
-		p.add(at, "write for_each = [ … ]", "module %q has no for_each", m.static.Name)
+		k.add(at, "write for_each = [ … ]", "module %q has no for_each", m.static.Name)
 		return
 	}
 	for _, x := range r.matrix {
@@ -125,7 +125,7 @@ func (p *parser) resolveInstance(u *use) {
 			if detail == "" {
 				detail = "the matrix has " + strings.Join(axes, ", ")
 			}
-			p.add(x.at, detail, "unknown name matrix.%s", x.name)
+			k.add(x.at, detail, "unknown name matrix.%s", x.name)
 		}
 	}
 }
@@ -156,7 +156,7 @@ func (c *compilation) expand(m *module) ([]instance, bool) {
 func (c *compilation) matrixOf(x *instances, v cty.Value) []instance {
 	at := x.expr.Range()
 	if t := v.Type(); v.IsNull() || !(t.IsObjectType() || t.IsMapType()) {
-		c.add(at, "write matrix = { NAME = [ … ] }", "matrix: want an object of lists, not %s", friendly(v))
+		c.add(at, "write matrix = { NAME = [ … ] }", "matrix: expected an object of lists, got %s", friendly(v))
 		return nil
 	}
 	values := v.AsValueMap()
@@ -208,7 +208,7 @@ func eachOf(r *report, expr hclsyntax.Expression, v cty.Value) []instance {
 	at := expr.Range()
 	t := v.Type()
 	if v.IsNull() || !(t.IsObjectType() || t.IsMapType() || t.IsTupleType() || t.IsListType() || t.IsSetType()) {
-		r.add(at, `write for_each = ["a", "b"] or for_each = { NAME = value }`, "for_each: want a list or an object, not %s", friendly(v))
+		r.add(at, `write for_each = ["a", "b"] or for_each = { NAME = value }`, "for_each: expected a list or an object, got %s", friendly(v))
 		return nil
 	}
 	if v.LengthInt() > maxInstances {

@@ -32,79 +32,87 @@ func (p *parser) localsBlock(b *hclsyntax.Block) {
 			continue
 		}
 		if first, twice := f.localIndex[a.Name]; twice {
-			p.add(a.NameRange, "the first is at "+p.placeText(f.locals[first].at), "second local %q", a.Name)
+			p.add(a.NameRange, "the first is at "+p.positionText(f.locals[first].at), "second local %q", a.Name)
 			continue
 		}
 		f.localIndex[a.Name] = len(f.locals)
 		refs := scan(p.report, a.Expr, false)
-		l := &local{name: a.Name, at: a.NameRange, value: lateable{name: "local." + a.Name, expr: a.Expr, refs: &refs, text: p.lateExpr(a.Expr)}}
-		p.use(use{name: "local." + a.Name, expr: a.Expr, refs: &refs, mode: useLate, module: -1, local: len(f.locals), lateable: &l.value})
+		l := &local{name: a.Name, at: a.NameRange, value: deferrable{name: "local." + a.Name, expr: a.Expr, refs: &refs, text: p.deferredExpr(a.Expr)}}
+		p.use(use{name: "local." + a.Name, expr: a.Expr, refs: &refs, mode: useDeferred, module: -1, local: len(f.locals), deferrable: &l.value})
 		f.locals = append(f.locals, l)
 	}
+}
+
+// linker resolves the names of a decoded file: every expression that named
+// something is one use.
+type linker struct {
+	*report
+	file *File
+	uses []use
 }
 
 // link resolves names, now that all of them are known: it finds what does not
 // exist, the order of the locals, what has to wait for results, the
 // dependencies of the modules, and cycles.
-func (p *parser) link() {
-	for i := range p.uses {
-		p.resolve(&p.uses[i])
+func (k *linker) link() {
+	for i := range k.uses {
+		k.resolve(&k.uses[i])
 	}
-	if !p.linkLocals() {
+	if !k.linkLocals() {
 		return
 	}
 	needs := 0
-	edges := make([][]edge[hcl.Range], len(p.file.modules))
-	for i := range p.uses {
-		p.linkUse(&p.uses[i], edges, &needs)
+	edges := make([][]edge[hcl.Range], len(k.file.modules))
+	for i := range k.uses {
+		k.linkUse(&k.uses[i], edges, &needs)
 	}
-	p.explicit(edges)
+	k.explicit(edges)
 	if needs > maxNeeds {
-		p.add(p.file.nameAt, "", "more than %d dependencies", maxNeeds)
+		k.add(k.file.nameAt, "", "more than %d dependencies", maxNeeds)
 		return
 	}
-	p.linkModules(edges)
-	if w := p.file.env.whole; w != nil && (w.waits || w.waitsForID || w.sensitive) {
-		p.add(w.expr.Range(), "write env = { NAME = value }", "the pipeline's env is known at submission only where its names are written out")
+	k.linkModules(edges)
+	if w := k.file.env.whole; w != nil && (w.waits || w.waitsForID || w.sensitive) {
+		k.add(w.expr.Range(), "write env = { NAME = value }", "the pipeline's env is known at submission only where its names are written out")
 	}
 }
 
 // resolve records the names of one expression that do not exist.
-func (p *parser) resolve(u *use) {
-	f := p.file
+func (k *linker) resolve(u *use) {
+	f := k.file
 	for _, x := range u.refs.variables {
 		if _, ok := f.variableIndex[x.name]; !ok {
-			p.missing(x, "variable", fmt.Sprintf("declare it: variable %q { type = string }", x.name), func() []string {
+			k.missing(x, "variable", fmt.Sprintf("declare it: variable %q { type = string }", x.name), func() []string {
 				return namesOf(f.variables, func(v *variable) string { return v.name })
 			})
 		}
 	}
 	for _, x := range u.refs.locals {
 		if _, ok := f.localIndex[x.name]; !ok {
-			p.missing(x, "local", fmt.Sprintf("declare it: locals { %s = … }", x.name), func() []string {
+			k.missing(x, "local", fmt.Sprintf("declare it: locals { %s = … }", x.name), func() []string {
 				return namesOf(f.locals, func(l *local) string { return l.name })
 			})
 		}
 	}
 	for _, x := range u.refs.modules {
-		p.resolveModule(x)
+		k.resolveModule(x)
 	}
-	p.resolveInstance(u)
+	k.resolveInstance(u)
 	if u.local >= 0 && u.refs.allLocals {
-		p.add(u.expr.Range(), "write local.NAME", "a local names other locals one by one")
+		k.add(u.expr.Range(), "write local.NAME", "a local names other locals one by one")
 	}
 	if u.mode == useVariables {
 		if r := u.refs; len(r.locals)+len(r.modules) > 0 || r.allLocals || r.runID || r.runNumber || r.other {
-			p.add(u.expr.Range(), "variables are checked before anything else has a value", "a validation sees var only")
+			k.add(u.expr.Range(), "variables are checked before anything else has a value", "a validation sees var only")
 		}
 	}
 }
 
-func (p *parser) resolveModule(x reference) (int, bool) {
-	f := p.file
+func (k *linker) resolveModule(x reference) (int, bool) {
+	f := k.file
 	i, ok := f.moduleIndex[x.name]
 	if !ok {
-		p.missing(x, "module", "", func() []string {
+		k.missing(x, "module", "", func() []string {
 			return namesOf(f.modules, func(m *module) string { return m.static.Name })
 		})
 		return i, ok
@@ -115,7 +123,7 @@ func (p *parser) resolveModule(x reference) (int, bool) {
 		if detail == "" {
 			detail = "a module has " + strings.Join(moduleNames, ", ") + "; what it wrote itself is in .result"
 		}
-		p.add(x.at, detail, "unknown attribute %q of module.%s", x.third, x.name)
+		k.add(x.at, detail, "unknown attribute %q of module.%s", x.third, x.name)
 	}
 	return i, ok
 }
@@ -129,22 +137,22 @@ func namesOf[T any](list []T, name func(T) string) []string {
 }
 
 // missing records a name that is not declared.
-func (p *parser) missing(x reference, what, detail string, candidates func() []string) {
-	if !p.full() {
+func (r *report) missing(x reference, what, detail string, candidates func() []string) {
+	if !r.full() {
 		names := candidates()
 		if near := didYouMean(x.name, names); near != "" {
 			detail = near
 		} else if detail == "" && len(names) <= 10 {
-			detail = "there are " + strings.Join(names, ", ")
+			detail = "the pipeline has: " + strings.Join(names, ", ")
 		}
 	}
-	p.absent(x.at, detail, "unknown %s %s", what, quote(x.name))
+	r.absent(x.at, detail, "unknown %s %s", what, quote(x.name))
 }
 
 // linkLocals finds the locals' order, cycles, and what each has to wait for.
 // It reports whether going on is bounded; cycles are no reason to stop.
-func (p *parser) linkLocals() bool {
-	f := p.file
+func (k *linker) linkLocals() bool {
+	f := k.file
 	edges := make([][]edge[hcl.Range], len(f.locals))
 	for i, l := range f.locals {
 		for _, x := range l.value.refs.locals {
@@ -158,7 +166,7 @@ func (p *parser) linkLocals() bool {
 	for _, group := range components(edges) {
 		i := group[0]
 		if cycle := cycleIn(edges, group); cycle != nil {
-			p.cycle(cycle, placeOf(edges, cycle[0], cycle[1]), "locals name each other in a circle", func(i int) string { return "local." + f.locals[i].name })
+			k.cycle(cycle, placeOf(edges, cycle[0], cycle[1]), "cycle of locals", func(i int) string { return "local." + f.locals[i].name })
 			continue
 		}
 		f.localOrder = append(f.localOrder, i)
@@ -167,31 +175,31 @@ func (p *parser) linkLocals() bool {
 			depth[i] = max(depth[i], depth[e.to]+1)
 		}
 		if depth[i] > maxLocalChain {
-			p.add(l.at, "", "locals build on each other more than %d deep", maxLocalChain)
+			k.add(l.at, "", "locals build on each other more than %d deep", maxLocalChain)
 			return false
 		}
-		p.settleLocal(l)
+		k.linkLocal(l)
 		if needs += len(l.modules); needs > maxNeeds {
-			p.add(l.at, "", "locals name modules more than %d times", maxNeeds)
+			k.add(l.at, "", "locals name modules more than %d times", maxNeeds)
 			return false
 		}
 	}
 	return true
 }
 
-// settleLocal works out what a local waits for; the locals it names are done.
-func (p *parser) settleLocal(l *local) {
+// linkLocal determines what a local waits for; the locals it names are done.
+func (k *linker) linkLocal(l *local) {
 	l.expensive = Expensive(l.value.expr)
-	p.inherit(&l.value)
+	k.inherit(&l.value)
 	for _, x := range l.value.refs.modules {
-		if i, ok := p.file.moduleIndex[x.name]; ok {
+		if i, ok := k.file.moduleIndex[x.name]; ok {
 			l.modules = append(l.modules, i)
 		}
 	}
 	for _, x := range l.value.refs.locals {
-		if i, ok := p.file.localIndex[x.name]; ok {
-			l.modules = append(l.modules, p.file.locals[i].modules...)
-			l.expensive = l.expensive || p.file.locals[i].expensive
+		if i, ok := k.file.localIndex[x.name]; ok {
+			l.modules = append(l.modules, k.file.locals[i].modules...)
+			l.expensive = l.expensive || k.file.locals[i].expensive
 		}
 	}
 	slices.Sort(l.modules)
@@ -199,16 +207,16 @@ func (p *parser) settleLocal(l *local) {
 }
 
 // inherit works out what an expression waits for.
-func (p *parser) inherit(l *lateable) {
+func (k *linker) inherit(l *deferrable) {
 	r := l.refs
 	l.waits = len(r.modules) > 0 || r.runNumber
 	l.waitsForID = r.runID
-	for _, x := range p.file.named(r) {
+	for _, x := range k.file.named(r) {
 		l.waits = l.waits || x.value.waits
 		l.waitsForID = l.waitsForID || x.value.waitsForID
 		l.sensitive = l.sensitive || x.value.sensitive
 	}
-	l.sensitive = l.sensitive || p.file.namesSensitive(r)
+	l.sensitive = l.sensitive || k.file.namesSensitive(r)
 }
 
 // named gives the locals that an expression names.
@@ -227,28 +235,28 @@ func (f *File) named(r *references) []*local {
 
 // linkUse works out what one expression waits for, refuses to wait where that
 // is not possible, and adds the dependencies of its module.
-func (p *parser) linkUse(u *use, edges [][]edge[hcl.Range], needs *int) {
-	f := p.file
-	l := u.lateable
+func (k *linker) linkUse(u *use, edges [][]edge[hcl.Range], needs *int) {
+	f := k.file
+	l := u.deferrable
 	if l == nil {
-		l = &lateable{refs: u.refs}
+		l = &deferrable{refs: u.refs}
 	}
 	if u.local < 0 {
-		p.inherit(l)
+		k.inherit(l)
 	}
 	if Expensive(u.expr) && !l.waits {
 		f.expensive = append(f.expensive, u.expr)
 	}
 	named := f.named(u.refs)
 	if u.mode == useSubmit && (l.waits || l.waitsForID) {
-		p.add(u.expr.Range(), "what waits for results or for the run's id may stand in command, script, when, for_each, a module's env and an approval's message", "%s must be known at submission%s", u.name, p.because(u.refs, named))
+		k.add(u.expr.Range(), "an expression that needs results or the run's id may stand in command, script, when, for_each, a module's env and an approval's message", "%s must be known at submission%s", u.name, k.because(u.refs, named))
 		return
 	}
-	if l.sensitive && (u.mode == useSubmit || u.name == "for_each" || u.name == pipeline.LateMessage) {
-		p.add(u.expr.Range(), "what it comes to is kept and shown: give the value in env to the modules that need it", "%s cannot name %s", u.name, p.whichSensitive(u.refs, named))
+	if l.sensitive && (u.mode == useSubmit || u.name == "for_each" || u.name == pipeline.DeferredMessage) {
+		k.add(u.expr.Range(), "its value is stored and shown: give it in env to the modules that need it", "%s cannot name %s", u.name, k.whichSensitive(u.refs, named))
 		return
 	}
-	if u.local >= 0 || u.mode != useLate || *needs > maxNeeds {
+	if u.local >= 0 || u.mode != useDeferred || *needs > maxNeeds {
 		return
 	}
 	var places []edge[hcl.Range]
@@ -269,12 +277,12 @@ func (p *parser) linkUse(u *use, edges [][]edge[hcl.Range], needs *int) {
 		*needs += len(places)
 		edges[u.module] = append(edges[u.module], places...)
 	} else if len(places) > 0 {
-		p.add(u.expr.Range(), "set it in the modules that need it", "%s of the pipeline is for every module and can name none", u.name)
+		k.add(u.expr.Range(), "set it in the modules that need it", "%s of the pipeline is for every module and can name none", u.name)
 	}
 }
 
 // because says what an expression waits for.
-func (p *parser) because(r *references, named []*local) string {
+func (k *linker) because(r *references, named []*local) string {
 	switch {
 	case len(r.modules) > 0:
 		return " and cannot name module." + r.modules[0].name
@@ -292,36 +300,36 @@ func (p *parser) because(r *references, named []*local) string {
 }
 
 // explicit adds what depends_on says.
-func (p *parser) explicit(edges [][]edge[hcl.Range]) {
-	for i, m := range p.file.modules {
+func (k *linker) explicit(edges [][]edge[hcl.Range]) {
+	for i, m := range k.file.modules {
 		m.only, m.onlyWished = map[int][]reference{}, map[int][]reference{}
 		whole := map[int]bool{}
 		for _, e := range edges[i] { // those of expressions, which see a module whole
 			whole[e.to] = true
 		}
 		for _, x := range m.depends {
-			if j, ok := p.resolveModule(x); ok {
+			if j, ok := k.resolveModule(x); ok {
 				edges[i] = append(edges[i], edge[hcl.Range]{j, x.at})
-				p.narrow(m.only, whole, j, x)
+				k.narrow(m.only, whole, j, x)
 			}
 		}
 		wished := map[int]bool{}
 		for _, x := range m.optional {
-			if j, ok := p.resolveModule(x); ok {
+			if j, ok := k.resolveModule(x); ok {
 				m.wishes = append(m.wishes, j)
-				p.narrow(m.onlyWished, wished, j, x)
+				k.narrow(m.onlyWished, wished, j, x)
 			}
 		}
 	}
 }
 
 // narrow notes whether a module is named whole, or one instance of it.
-func (p *parser) narrow(only map[int][]reference, whole map[int]bool, j int, x reference) {
+func (k *linker) narrow(only map[int][]reference, whole map[int]bool, j int, x reference) {
 	switch {
 	case x.key == "":
 		whole[j] = true
-	case p.file.modules[j].instances == nil:
-		p.add(x.at, "write module."+x.name, "module %q has neither matrix nor for_each, and so no instance %s", x.name, quote(x.key))
+	case k.file.modules[j].instances == nil:
+		k.add(x.at, "write module."+x.name, "module %q has neither matrix nor for_each, and so no instance %s", x.name, quote(x.key))
 	default:
 		only[j] = append(only[j], x)
 	}
@@ -331,9 +339,9 @@ func (p *parser) narrow(only map[int][]reference, whole map[int]bool, j int, x r
 }
 
 // linkModules records cycles and keeps the dependencies.
-func (p *parser) linkModules(edges [][]edge[hcl.Range]) {
-	f := p.file
-	// What a module waits for where the run includes it may close a circle too.
+func (k *linker) linkModules(edges [][]edge[hcl.Range]) {
+	f := k.file
+	// What a module waits for where the run includes it may close a cycle too.
 	all := make([][]edge[hcl.Range], len(edges))
 	for i, m := range f.modules {
 		all[i] = slices.Clip(edges[i])
@@ -347,9 +355,9 @@ func (p *parser) linkModules(edges [][]edge[hcl.Range]) {
 		switch {
 		case cycle == nil:
 		case len(cycle) == 2:
-			p.add(placeOf(edges, cycle[0], cycle[1]), "", "module %q depends on itself", f.modules[cycle[0]].static.Name)
+			k.add(placeOf(edges, cycle[0], cycle[1]), "", "module %q depends on itself", f.modules[cycle[0]].static.Name)
 		default:
-			p.cycle(cycle, placeOf(edges, cycle[0], cycle[1]), "modules depend on each other in a circle", func(i int) string { return f.modules[i].static.Name })
+			k.cycle(cycle, placeOf(edges, cycle[0], cycle[1]), "dependency cycle", func(i int) string { return f.modules[i].static.Name })
 		}
 	}
 	for i, m := range f.modules {
@@ -363,8 +371,8 @@ func (p *parser) linkModules(edges [][]edge[hcl.Range]) {
 	}
 }
 
-// cycle records a circle, long ones cut in the middle.
-func (p *parser) cycle(nodes []int, at hcl.Range, summary string, name func(int) string) {
+// cycle records a cycle; long ones are cut in the middle.
+func (k *linker) cycle(nodes []int, at hcl.Range, summary string, name func(int) string) {
 	names := make([]string, 0, len(nodes))
 	for i, n := range nodes {
 		if len(nodes) > 24 && i == 12 {
@@ -374,5 +382,5 @@ func (p *parser) cycle(nodes []int, at hcl.Range, summary string, name func(int)
 			names = append(names, name(n))
 		}
 	}
-	p.add(at, "take one of these away", "%s: %s", summary, strings.Join(names, " -> "))
+	k.add(at, "remove one of these", "%s: %s", summary, strings.Join(names, " -> "))
 }

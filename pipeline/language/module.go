@@ -32,7 +32,7 @@ func (p *parser) module(b *hclsyntax.Block) {
 	f.modules = append(f.modules, m)
 	if ok {
 		if first, twice := f.moduleIndex[name]; twice {
-			p.add(at, "the first is at "+p.placeText(f.modules[first].at), "second module %q", name)
+			p.add(at, "the first is at "+p.positionText(f.modules[first].at), "second module %q", name)
 		} else {
 			f.moduleIndex[name] = index
 		}
@@ -62,7 +62,7 @@ func (p *parser) module(b *hclsyntax.Block) {
 		case "cache_key":
 			p.cacheKey(m, a, index)
 		case "matrix", "for_each":
-			p.manifold(m, a, index)
+			p.expansion(m, a, index)
 		case "env_from":
 			m.envFrom = p.envFrom(a)
 		default:
@@ -102,7 +102,7 @@ func (p *parser) checkLocks(m *module) {
 
 // when decodes the condition of a module.
 func (p *parser) when(m *module, a *hclsyntax.Attribute, index int) {
-	l, constant := p.lateUse("when", a.Expr, false, index)
+	l, constant := p.deferredUse("when", a.Expr, false, index)
 	if !constant {
 		m.when = l
 		return
@@ -114,7 +114,7 @@ func (p *parser) when(m *module, a *hclsyntax.Attribute, index int) {
 	}
 }
 
-func (l *lateable) exprText(src *source) string { return string(src.slice(l.expr.Range())) }
+func (l *deferrable) exprText(src *source) string { return string(src.slice(l.expr.Range())) }
 
 // whenFalse is the reason of a module whose condition is false.
 func whenFalse(source string) string {
@@ -164,7 +164,7 @@ func (p *parser) moduleAttribute(m *module, a *hclsyntax.Attribute, index int) {
 	}
 	switch s, known := moduleSpecs[a.Name]; {
 	case known:
-		m.pending = settle(p, m.pending, &m.static, a.Name, a.Expr, s, index)
+		m.pending = decodeInto(p, m.pending, &m.static, a.Name, a.Expr, s, index)
 	case a.Name == "retry":
 		p.add(a.NameRange, "write retry { attempts = … } without =", "retry is a block")
 	case a.Name == "approval":
@@ -206,7 +206,7 @@ func (p *parser) retry(m *module, b *hclsyntax.Block, index int) {
 	p.noBlocks(b.Body, "retry", retryNames)
 	for _, a := range attributes(b.Body) {
 		if s, known := retrySpecs[a.Name]; known {
-			m.pending = settle(p, m.pending, &m.static, a.Name, a.Expr, s, index)
+			m.pending = decodeInto(p, m.pending, &m.static, a.Name, a.Expr, s, index)
 		} else {
 			p.unknown("attribute", a.Name, a.NameRange, "retry", retryNames)
 		}
@@ -252,7 +252,7 @@ func (p *parser) object(m *module, a *hclsyntax.Attribute, index int, specs map[
 			p.unknown("attribute", key, at, a.Name, names)
 		default:
 			seen[key] = true
-			m.pending = settle(p, m.pending, &m.static, a.Name+"."+key, item.ValueExpr, s, index)
+			m.pending = decodeInto(p, m.pending, &m.static, a.Name+"."+key, item.ValueExpr, s, index)
 		}
 	}
 }
@@ -334,28 +334,28 @@ func (p *parser) dependsOn(a *hclsyntax.Attribute) (out []reference) {
 	return out
 }
 
-// lateUse notes an expression that may wait for results and gives what the
+// deferredUse notes an expression that may wait for results and gives what the
 // file keeps of it. constant is set where it needs nothing at all.
-func (p *parser) lateUse(name string, expr hclsyntax.Expression, script bool, owner int) (l *lateable, constant bool) {
+func (p *parser) deferredUse(name string, expr hclsyntax.Expression, script bool, owner int) (l *deferrable, constant bool) {
 	refs := scan(p.report, expr, script)
-	l = &lateable{name: name, expr: expr, refs: &refs}
+	l = &deferrable{name: name, expr: expr, refs: &refs}
 	if refs.none() && !Expensive(expr) {
 		return l, true
 	}
-	l.text = p.lateExpr(expr)
-	p.use(use{name: name, expr: expr, refs: &refs, mode: useLate, module: owner, local: -1, lateable: l})
+	l.text = p.deferredExpr(expr)
+	p.use(use{name: name, expr: expr, refs: &refs, mode: useDeferred, module: owner, local: -1, deferrable: l})
 	return l, false
 }
 
-// lateExpr is the text of an expression with its place.
-func (p *parser) lateExpr(expr hclsyntax.Expression) pipeline.LateExpr {
+// deferredExpr is the text of an expression with its place.
+func (p *parser) deferredExpr(expr hclsyntax.Expression) pipeline.DeferredExpr {
 	at := expr.Range()
 	line, column := p.src.position(at.Start.Byte)
-	return pipeline.LateExpr{Source: string(p.src.slice(at)), Line: line, Column: column}
+	return pipeline.DeferredExpr{Source: string(p.src.slice(at)), Line: line, Column: column}
 }
 
 func (p *parser) command(m *module, a *hclsyntax.Attribute, index int) {
-	l, constant := p.lateUse("command", a.Expr, false, index)
+	l, constant := p.deferredUse("command", a.Expr, false, index)
 	if !constant {
 		m.command = l
 		if t, ok := a.Expr.(*hclsyntax.TupleConsExpr); ok {
@@ -409,7 +409,7 @@ func commandElement(r *report, i int, at hcl.Range, v cty.Value) (string, bool) 
 }
 
 func (p *parser) script(m *module, a *hclsyntax.Attribute, index int) {
-	l, constant := p.lateUse("script", a.Expr, true, index)
+	l, constant := p.deferredUse("script", a.Expr, true, index)
 	if !constant {
 		m.script = l
 		return
@@ -442,7 +442,7 @@ func (p *parser) environment(a *hclsyntax.Attribute, owner int) environment {
 		}
 	}
 	if !ok {
-		l, constant := p.lateUse("env", a.Expr, false, owner)
+		l, constant := p.deferredUse("env", a.Expr, false, owner)
 		if !constant {
 			env.whole = l
 		} else if v, ok := literal(p.report, a.Expr); ok {
@@ -455,7 +455,7 @@ func (p *parser) environment(a *hclsyntax.Attribute, owner int) environment {
 		name, _ := literalKey(item.KeyExpr)
 		at := item.KeyExpr.Range()
 		if first, twice := places[name]; twice {
-			p.add(at, "the first is at "+p.placeText(first), "second %q in env", name)
+			p.add(at, "the first is at "+p.positionText(first), "second %q in env", name)
 			continue
 		}
 		places[name] = at
@@ -463,7 +463,7 @@ func (p *parser) environment(a *hclsyntax.Attribute, owner int) environment {
 			p.add(at, bad.detail, "env: %s", bad.summary)
 			continue
 		}
-		l, constant := p.lateUse("env."+name, item.ValueExpr, false, owner)
+		l, constant := p.deferredUse("env."+name, item.ValueExpr, false, owner)
 		if !constant {
 			env.entries = append(env.entries, l)
 			continue
@@ -481,7 +481,7 @@ func environmentOf(r *report, expr hclsyntax.Expression, v cty.Value) map[string
 		return nil
 	}
 	if t := v.Type(); v.IsNull() || !(t.IsObjectType() || t.IsMapType()) {
-		r.add(expr.Range(), "write env = { NAME = value }", "env: want an object, not %s", friendly(v))
+		r.add(expr.Range(), "write env = { NAME = value }", "env: expected an object, got %s", friendly(v))
 		return nil
 	}
 	env := make(map[string]string, v.LengthInt())

@@ -34,7 +34,7 @@ func Parse(fileName string, src []byte) (*File, Diagnostics) {
 		variableIndex: map[string]int{}, localIndex: map[string]int{}, moduleIndex: map[string]int{},
 	}}
 	p.top(body)
-	p.link()
+	(&linker{report: r, file: p.file, uses: p.uses}).link()
 	if d := r.done(); len(d) > 0 {
 		return nil, d
 	}
@@ -56,14 +56,14 @@ type use struct {
 	mode useMode
 	// module and local are the index of its owner; -1 is none.
 	module, local int
-	lateable      *lateable
+	deferrable      *deferrable
 }
 
 type useMode int
 
 const (
 	useSubmit    useMode = iota // known at submission
-	useLate                     // may wait for results
+	useDeferred                     // may wait for results
 	useVariables                // variables only (validation)
 )
 
@@ -82,7 +82,7 @@ func (p *parser) top(body *hclsyntax.Body) {
 			}
 			p.add(b.TypeRange, detail, "block %q outside the pipeline", b.Type)
 		case first != nil:
-			p.add(b.TypeRange, "a file holds exactly one; the first is at "+p.placeText(first.TypeRange), "second pipeline in the file")
+			p.add(b.TypeRange, "a file holds exactly one; the first is at "+p.positionText(first.TypeRange), "second pipeline in the file")
 		default:
 			first = b
 			p.pipeline(b)
@@ -91,15 +91,6 @@ func (p *parser) top(body *hclsyntax.Body) {
 	if first == nil {
 		p.absent(hcl.Range{}, `write pipeline "NAME" { … }`, "the file has no pipeline")
 	}
-}
-
-// placeText gives "line:column" of a range, for a second place in a message.
-func (p *parser) placeText(at hcl.Range) string {
-	if p.full() {
-		return "" // nobody reads it
-	}
-	line, column := p.src.position(at.Start.Byte)
-	return fmt.Sprintf("%s:%d:%d", p.src.name, line, column)
 }
 
 var (
@@ -117,7 +108,7 @@ func (p *parser) pipeline(b *hclsyntax.Block) {
 	for _, a := range attributes(b.Body) {
 		switch s, known := pipelineSpecs[a.Name]; {
 		case known:
-			f.pending = settle(p, f.pending, &f.pipeline, a.Name, a.Expr, s, -1)
+			f.pending = decodeInto(p, f.pending, &f.pipeline, a.Name, a.Expr, s, -1)
 		case a.Name == "env":
 			f.env = p.environment(a, -1)
 		case a.Name == "env_from":
@@ -176,60 +167,60 @@ func (p *parser) pipeline(b *hclsyntax.Block) {
 }
 
 // once records a second block of a type that may stand only once.
-func (p *parser) once(seen map[string]*hclsyntax.Block, b *hclsyntax.Block) bool {
+func (r *report) once(seen map[string]*hclsyntax.Block, b *hclsyntax.Block) bool {
 	if first := seen[b.Type]; first != nil {
-		p.add(b.TypeRange, "the first is at "+p.placeText(first.TypeRange), "second %s block", b.Type)
+		r.add(b.TypeRange, "the first is at "+r.positionText(first.TypeRange), "second %s block", b.Type)
 		return false
 	}
 	seen[b.Type] = b
-	p.noLabels(b)
+	r.noLabels(b)
 	return true
 }
 
-func (p *parser) noLabels(b *hclsyntax.Block) {
+func (r *report) noLabels(b *hclsyntax.Block) {
 	if len(b.Labels) > 0 {
-		p.add(b.LabelRanges[0], fmt.Sprintf("write %s { … }", b.Type), "%s has no name", b.Type)
+		r.add(b.LabelRanges[0], fmt.Sprintf("write %s { … }", b.Type), "%s has no name", b.Type)
 	}
 }
 
 // label gives the one label of a block.
-func (p *parser) label(b *hclsyntax.Block, what string, check func(string) *problem) (string, hcl.Range, bool) {
+func (r *report) label(b *hclsyntax.Block, what string, check func(string) *problem) (string, hcl.Range, bool) {
 	switch len(b.Labels) {
 	case 0:
-		p.add(b.TypeRange, fmt.Sprintf(`write %s "NAME" { … }`, what), "%s without a name", what)
+		r.add(b.TypeRange, fmt.Sprintf(`write %s "NAME" { … }`, what), "%s without a name", what)
 		return "", b.TypeRange, false
 	case 1:
 	default:
-		p.add(b.LabelRanges[1], fmt.Sprintf(`write %s "NAME" { … }`, what), "%s with more than one name", what)
+		r.add(b.LabelRanges[1], fmt.Sprintf(`write %s "NAME" { … }`, what), "%s with more than one name", what)
 	}
 	name, at := b.Labels[0], b.LabelRanges[0]
 	if bad := check(name); bad != nil {
-		p.add(at, bad.detail, "%s: %s", what, bad.summary)
+		r.add(at, bad.detail, "%s: %s", what, bad.summary)
 		return name, at, false
 	}
 	return name, at, true
 }
 
 // unknown records a name that the language does not have.
-func (p *parser) unknown(what, name string, at hcl.Range, where string, names []string) {
-	if p.full() {
-		p.more++
+func (r *report) unknown(what, name string, at hcl.Range, where string, names []string) {
+	if r.full() {
+		r.more++
 		return
 	}
 	detail := didYouMean(name, names)
 	if detail == "" {
 		detail = where + " has " + strings.Join(names, ", ")
 	}
-	p.add(at, detail, "unknown %s %q in %s", what, name, where)
+	r.add(at, detail, "unknown %s %q in %s", what, name, where)
 }
 
 // noBlocks records the blocks of a body that has attributes only.
-func (p *parser) noBlocks(body *hclsyntax.Body, where string, names []string) {
+func (r *report) noBlocks(body *hclsyntax.Body, where string, names []string) {
 	for _, b := range body.Blocks {
 		if slices.Contains(names, b.Type) {
-			p.add(b.TypeRange, fmt.Sprintf("write %s = …", b.Type), "%s is an attribute, not a block", b.Type)
+			r.add(b.TypeRange, fmt.Sprintf("write %s = …", b.Type), "%s is an attribute, not a block", b.Type)
 		} else {
-			p.unknown("block", b.Type, b.TypeRange, where, names)
+			r.unknown("block", b.Type, b.TypeRange, where, names)
 		}
 	}
 }
@@ -271,9 +262,9 @@ func literal(r *report, expr hclsyntax.Expression) (cty.Value, bool) {
 	return v, !diags.HasErrors()
 }
 
-// settle reads an attribute into target if it is a constant, else appends it
+// decodeInto reads an attribute into target if it is a constant, else appends it
 // to what Compile has to do.
-func settle[T any](p *parser, list []pending[T], target *T, name string, expr hclsyntax.Expression, s spec[T], owner int) []pending[T] {
+func decodeInto[T any](p *parser, list []pending[T], target *T, name string, expr hclsyntax.Expression, s spec[T], owner int) []pending[T] {
 	refs := scan(p.report, expr, s.script)
 	if refs.none() && !Expensive(expr) {
 		if v, ok := literal(p.report, expr); ok {

@@ -49,7 +49,7 @@ func settingsBlock[T any](p *parser, into *settings[T], b *hclsyntax.Block, spec
 	p.noBlocks(b.Body, b.Type, names)
 	for _, a := range attributes(b.Body) {
 		if s, known := specs[a.Name]; known {
-			into.pending = settle(p, into.pending, &into.static, a.Name, a.Expr, s, -1)
+			into.pending = decodeInto(p, into.pending, &into.static, a.Name, a.Expr, s, -1)
 		} else {
 			p.unknown("attribute", a.Name, a.NameRange, b.Type, names)
 		}

@@ -64,7 +64,7 @@ func TestParse_scheduleMistakes(t *testing.T) {
 	for _, c := range []struct{ block, want string }{
 		{`schedule { cron = "0 3 * *" }`, `2:19 cron: invalid cron expression "0 3 * *": 4 fields: want 5 (minute, hour, day of month, month, day of week), or 6 with the seconds first` + cron},
 		{"schedule {\n cron = [\"0 3 * * *\", \"0 0 31 2 *\"]\n}", `3:23 cron[1]: invalid cron expression "0 0 31 2 *": there is no such day: it would never be due` + cron},
-		{"schedule {\n cron = 5\n}", `3:9 cron: want a list, not a number`},
+		{"schedule {\n cron = 5\n}", `3:9 cron: expected a list, got a number`},
 		{"schedule {\n cron = []\n}", `2:1 cron is empty | write cron = "0 3 * * *"`},
 		{"schedule {\n cron = \"@daily\"\n timezone = \"Europe/Lodnon\"\n}", `4:13 timezone: invalid time zone: no time zone is called "Europe/Lodnon"` + zone},
 		{"schedule {\n cron = \"@daily\"\n timezone = \"Local\"\n}", `4:13 timezone: invalid time zone: every node has a local time of its own` + zone},
@@ -72,11 +72,11 @@ func TestParse_scheduleMistakes(t *testing.T) {
 		{"schedule {\n cron = \"@daily\"\n catchup = \"all\"\n}", `4:2 unknown attribute "catchup" in schedule | did you mean "catch_up"?`},
 		{"schedule {\n cron = \"@daily\"\n}\nschedule {\n cron = \"@hourly\"\n}", `5:1 second schedule block | the first is at p.hcl:2:1`},
 		{"schedule = \"@daily\"", `2:1 schedule is a block | write schedule { … } without =`},
-		{"schedule {\n cron = run.id\n}", `3:9 cron must be known at submission and cannot name run.id | what waits for results or for the run's id may stand in command, script, when, for_each, a module's env and an approval's message`},
-		{"concurrency {\n group = \"g-${run.number}\"\n}", `3:10 group must be known at submission and cannot name run.number | what waits for results or for the run's id may stand in command, script, when, for_each, a module's env and an approval's message`},
+		{"schedule {\n cron = run.id\n}", `3:9 cron must be known at submission and cannot name run.id | an expression that needs results or the run's id may stand in command, script, when, for_each, a module's env and an approval's message`},
+		{"concurrency {\n group = \"g-${run.number}\"\n}", `3:10 group must be known at submission and cannot name run.number | an expression that needs results or the run's id may stand in command, script, when, for_each, a module's env and an approval's message`},
 		{"concurrency {\n group = \" \"\n}", `3:10 group: invalid group " "` + group},
 		{"concurrency {\n group = \"a\\tb\"\n}", `3:10 group: invalid group "a\tb"` + group},
-		{"concurrency {\n cancel_in_progress = \"maybe\"\n}", `3:23 cancel_in_progress: want true or false, not text | write true or false`},
+		{"concurrency {\n cancel_in_progress = \"maybe\"\n}", `3:23 cancel_in_progress: expected true or false, got a string | write true or false`},
 		{"concurrency {\n cancel-in-progress = true\n}", `3:2 unknown attribute "cancel-in-progress" in concurrency | did you mean "cancel_in_progress"?`},
 	} {
 		if got := strings.Join(mistakes(t, with(c.block), language.Inputs{}), "; "); got != c.want {

@@ -204,7 +204,7 @@ func textOf(v cty.Value) (string, *problem) {
 	}
 	text, err := convert.Convert(v, cty.String)
 	if err != nil || !text.IsKnown() || text.IsNull() {
-		return "", wrong("", "want text, not %s", friendly(v))
+		return "", wrong("", "expected a string, got %s", friendly(v))
 	}
 	return text.AsString(), nil
 }
@@ -219,7 +219,7 @@ func flagOf(v cty.Value) (bool, *problem) {
 	}
 	b, err := convert.Convert(v, cty.Bool)
 	if err != nil || !b.IsKnown() || b.IsNull() {
-		return false, wrong("write true or false", "want true or false, not %s", friendly(v))
+		return false, wrong("write true or false", "expected true or false, got %s", friendly(v))
 	}
 	return b.True(), nil
 }
@@ -234,7 +234,7 @@ func wholeNumber(v cty.Value, low, high int) (int, *problem) {
 	}
 	n, err := convert.Convert(v, cty.Number)
 	if err != nil || !n.IsKnown() {
-		return 0, wrong(rule, "want a number, not %s", friendly(v))
+		return 0, wrong(rule, "expected a number, got %s", friendly(v))
 	}
 	i, accuracy := n.AsBigFloat().Int64()
 	if accuracy != big.Exact || i < int64(low) || i > int64(high) {
@@ -257,7 +257,7 @@ func elementsOf(r *report, name string, expr hclsyntax.Expression, v cty.Value) 
 		if t == cty.String {
 			detail = fmt.Sprintf("write [%.60s]", quoteHCL(v.AsString()))
 		}
-		r.add(expr.Range(), detail, "%s: want a list, not %s", name, friendly(v))
+		r.add(expr.Range(), detail, "%s: expected a list, got %s", name, friendly(v))
 		return nil, false
 	}
 	return v.AsValueSlice(), true
@@ -286,7 +286,7 @@ func friendly(v cty.Value) string {
 	case v.IsNull():
 		return "null"
 	case t == cty.String:
-		return "text"
+		return "a string"
 	case t == cty.Bool:
 		return "true or false"
 	case t.IsTupleType(), t.IsListType(), t.IsSetType():

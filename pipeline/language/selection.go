@@ -118,7 +118,7 @@ func candidates(p *pipeline.Pipeline) []string {
 func (c *compilation) unselected(summary, name string, names []string) {
 	detail := didYouMean(name, names)
 	if detail == "" && len(names) <= 20 {
-		detail = "there are " + orNone(strings.Join(names, ", "))
+		detail = "the pipeline has: " + orNone(strings.Join(names, ", "))
 	}
 	c.outside = append(c.outside, Diagnostic{File: c.file.src.name, Summary: summary, Detail: detail})
 }

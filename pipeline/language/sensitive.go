@@ -14,7 +14,7 @@ import (
 )
 
 // A sensitive variable's value must stand in nothing that is kept or shown. So
-// whatever names one is late: what is kept is its source, and what it comes to is
+// whatever names one is deferred: what is kept is its source, and what it comes to is
 // worked out when the module is dispatched. Where that is not possible, since the
 // value itself is kept and shown (names, labels, files, times), naming one is a
 // mistake. A condition is evaluated as any other: all that is left of it is a
@@ -68,8 +68,8 @@ func (f *File) sensitiveIn(r *references) string {
 }
 
 // whichSensitive tells what makes an expression sensitive.
-func (p *parser) whichSensitive(r *references, named []*local) string {
-	if name := p.file.sensitiveIn(r); name != "" {
+func (k *linker) whichSensitive(r *references, named []*local) string {
+	if name := k.file.sensitiveIn(r); name != "" {
 		return "var." + name + ", which is sensitive"
 	}
 	for _, l := range named {

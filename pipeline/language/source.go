@@ -49,10 +49,10 @@ func (s *source) runesBefore(offset int) int {
 	return s.runes[block] + utf8.RuneCount(s.text[block*runeBlock:offset])
 }
 
-// lateSource is the text of a late expression at its place in the file.
-func lateSource(file string, late pipeline.LateExpr) *source {
-	s := newSource(file, []byte(late.Source))
-	s.line1, s.column1 = late.Line, late.Column
+// deferredSource is the text of a deferred expression at its place in the file.
+func deferredSource(file string, deferred pipeline.DeferredExpr) *source {
+	s := newSource(file, []byte(deferred.Source))
+	s.line1, s.column1 = deferred.Line, deferred.Column
 	return s
 }
 

@@ -29,7 +29,7 @@ func (p *parser) templates(b *hclsyntax.Block) {
 			continue
 		}
 		if first := p.file.templates[name]; first != nil {
-			p.add(at, "the first is at "+p.placeText(first.at), "second template %q", name)
+			p.add(at, "the first is at "+p.positionText(first.at), "second template %q", name)
 			continue
 		}
 		p.file.templates[name] = &template{at: at, body: inner.Body}
@@ -91,7 +91,7 @@ func (p *parser) templateOf(use *hclsyntax.Attribute) *template {
 	_, name := step(e.Traversal, 1)
 	t := p.file.templates[name]
 	if t == nil {
-		p.missing(reference{name: name, at: at}, "template", `declare it: template "`+name+`" { … }`, func() []string {
+		p.report.missing(reference{name: name, at: at}, "template", `declare it: template "`+name+`" { … }`, func() []string {
 			return slices.Sorted(maps.Keys(p.file.templates))
 		})
 	}
@@ -123,7 +123,7 @@ func (p *parser) requirement(b *hclsyntax.Block) {
 	}
 	for _, other := range p.file.requirements {
 		if other.name == name {
-			p.add(at, "the first is at "+p.placeText(other.at), "second requirement %q", name)
+			p.add(at, "the first is at "+p.positionText(other.at), "second requirement %q", name)
 		}
 	}
 	line, _ := p.src.position(b.TypeRange.Start.Byte)
@@ -137,7 +137,7 @@ func (p *parser) requirement(b *hclsyntax.Block) {
 			p.unknown("attribute", a.Name, a.NameRange, "requirement", names)
 			continue
 		}
-		x.pending = settle(p, x.pending, &x.static, a.Name, a.Expr, s, -1)
+		x.pending = decodeInto(p, x.pending, &x.static, a.Name, a.Expr, s, -1)
 	}
 	if _, given := b.Body.Attributes["command"]; !given {
 		p.absent(b.TypeRange, `write command = ["program", "argument"]`, "requirement %q has no command", name)

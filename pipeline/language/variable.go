@@ -72,7 +72,7 @@ func (p *parser) variable(b *hclsyntax.Block) {
 	v := &variable{name: name, at: at, typ: cty.DynamicPseudoType, value: cty.NilVal}
 	if ok {
 		if first, twice := f.variableIndex[name]; twice {
-			p.add(at, "the first is at "+p.placeText(f.variables[first].at), "second variable %q", name)
+			p.add(at, "the first is at "+p.positionText(f.variables[first].at), "second variable %q", name)
 		} else {
 			f.variableIndex[name] = len(f.variables)
 		}
@@ -95,7 +95,7 @@ func (p *parser) variable(b *hclsyntax.Block) {
 		case "sensitive":
 			if x, ok := p.constant("sensitive", a.Expr); ok && x.IsKnown() {
 				if x.IsNull() || x.Type() != cty.Bool {
-					p.add(a.Expr.Range(), "", "sensitive: want true or false, not %s", friendly(x))
+					p.add(a.Expr.Range(), "", "sensitive: expected true or false, got %s", friendly(x))
 				} else {
 					v.sensitive = x.True()
 				}
@@ -161,7 +161,7 @@ func (v *variable) convert(x cty.Value) (out cty.Value, bad *problem) {
 	}
 	out, err := convert.Convert(x, v.typ)
 	if err != nil {
-		return cty.DynamicVal, wrong("want "+typeexpr.TypeString(v.typ), "wrong type: %v", err)
+		return cty.DynamicVal, wrong("expected "+typeexpr.TypeString(v.typ), "wrong type: %v", err)
 	}
 	return out, nil
 }
@@ -250,7 +250,7 @@ func (v *variable) given(text string) (cty.Value, *problem) {
 		return raw, checkText(text)
 	case v.typ.IsPrimitiveType():
 		if !smallNumber([]byte(trimmed)) {
-			return cty.DynamicVal, wrong("want "+v.typ.FriendlyName(), "wrong type: %s", quote(trimmed))
+			return cty.DynamicVal, wrong("expected "+v.typ.FriendlyName(), "wrong type: %s", quote(trimmed))
 		}
 		if trimmed == "null" {
 			return cty.NullVal(v.typ), nil

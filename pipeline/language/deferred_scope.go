@@ -12,9 +12,9 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// lateScope evaluates the late expressions of a module. It decodes only what
+// deferredScope evaluates the deferred expressions of a module. It decodes only what
 // they name.
-type lateScope struct {
+type deferredScope struct {
 	pipeline *pipeline.Pipeline
 	deps     map[string]pipeline.UpstreamResult
 	// refuse makes an expensive expression a mistake.
@@ -24,17 +24,17 @@ type lateScope struct {
 	variables map[string]cty.Value
 	locals    map[string]cty.Value
 	modules   map[string]cty.Value
-	// failed are the late locals whose mistake is kept already: without this
+	// failed are the deferred locals whose mistake is kept already: without this
 	// two names for each local would ask for it 2^n times.
 	failed map[string]bool
-	// open are the late locals that are being evaluated, against circles.
+	// open are the deferred locals that are being evaluated, against cycles.
 	open []string
 	list Diagnostics
 	self *pipeline.Module
 }
 
-// module evaluates all of a module's late expressions.
-func (s *lateScope) module(name string) (*pipeline.Evaluated, Diagnostics) {
+// module evaluates all of a module's deferred expressions.
+func (s *deferredScope) module(name string) (*pipeline.Evaluated, Diagnostics) {
 	m := s.pipeline.Module(name)
 	out := &pipeline.Evaluated{}
 	if m == nil {
@@ -48,7 +48,7 @@ func (s *lateScope) module(name string) (*pipeline.Evaluated, Diagnostics) {
 		}
 		out.Env[name] = value
 	}
-	names := slices.Sorted(maps.Keys(m.Late))
+	names := slices.Sorted(maps.Keys(m.Deferred))
 	// "env" is the module's own and goes over the pipeline's "env.NAME".
 	if i := slices.Index(names, "env"); i >= 0 {
 		names = append(slices.Delete(names, i, i+1), "env")
@@ -58,18 +58,18 @@ func (s *lateScope) module(name string) (*pipeline.Evaluated, Diagnostics) {
 		names = []string{"for_each"}
 	}
 	for _, attribute := range names {
-		v, expr, r := s.expression(attribute, m.Late[attribute])
+		v, expr, r := s.expression(attribute, m.Deferred[attribute])
 		if expr == nil {
 			continue
 		}
 		switch {
 		case attribute == "when":
 			if yes, ok := conditionOf(r, expr, v); ok && !yes {
-				out.Skip = whenFalse(m.Late[attribute].Source)
+				out.Skip = whenFalse(m.Deferred[attribute].Source)
 			}
 		case attribute == "for_each":
 			s.each(r, expr, v, out)
-		case attribute == pipeline.LateMessage:
+		case attribute == pipeline.DeferredMessage:
 			out.Message = messageOf(r, expr, v)
 		case attribute == "command":
 			out.Command = commandOf(r, expr, v)
@@ -96,11 +96,11 @@ func (s *lateScope) module(name string) (*pipeline.Evaluated, Diagnostics) {
 	return out, nil
 }
 
-// expression parses and evaluates one late expression. expr is nil where a
+// expression parses and evaluates one deferred expression. expr is nil where a
 // mistake was kept.
-func (s *lateScope) expression(attribute string, late pipeline.LateExpr) (cty.Value, hclsyntax.Expression, *report) {
-	r := &report{src: lateSource(s.pipeline.File, late)}
-	expr := s.parse(r, late)
+func (s *deferredScope) expression(attribute string, deferred pipeline.DeferredExpr) (cty.Value, hclsyntax.Expression, *report) {
+	r := &report{src: deferredSource(s.pipeline.File, deferred)}
+	expr := s.parse(r, deferred)
 	if expr != nil {
 		if v, ok := s.value(r, expr); ok {
 			return v, expr, r
@@ -110,16 +110,16 @@ func (s *lateScope) expression(attribute string, late pipeline.LateExpr) (cty.Va
 	return cty.NilVal, nil, r
 }
 
-// parse parses a late expression under the limits of the prescan: the pipeline
+// parse parses a deferred expression under the limits of the prescan: the pipeline
 // may come from another node.
-func (s *lateScope) parse(r *report, late pipeline.LateExpr) hclsyntax.Expression {
-	if len(late.Source) > MaxSourceBytes {
+func (s *deferredScope) parse(r *report, deferred pipeline.DeferredExpr) hclsyntax.Expression {
+	if len(deferred.Source) > MaxSourceBytes {
 		r.add(hcl.Range{}, "", "expression is longer than %d KiB", MaxSourceBytes>>10)
 		return nil
 	}
 	// What is shorter than this cannot be nested dangerously.
 	const short = 256
-	if len(late.Source) > short {
+	if len(deferred.Source) > short {
 		if r.prescan(); len(r.list) > 0 {
 			return nil
 		}
@@ -133,7 +133,7 @@ func (s *lateScope) parse(r *report, late pipeline.LateExpr) hclsyntax.Expressio
 }
 
 // value evaluates an expression in a scope of what it names.
-func (s *lateScope) value(r *report, expr hclsyntax.Expression) (cty.Value, bool) {
+func (s *deferredScope) value(r *report, expr hclsyntax.Expression) (cty.Value, bool) {
 	refs := scan(r, expr, false)
 	if len(r.list) > 0 {
 		return cty.NilVal, false
@@ -148,7 +148,7 @@ func (s *lateScope) value(r *report, expr hclsyntax.Expression) (cty.Value, bool
 	}
 	if refs.allLocals {
 		refs.locals = append(refs.locals, namesAt(maps.Keys(p.Scope.Locals), expr)...)
-		refs.locals = append(refs.locals, namesAt(maps.Keys(p.Scope.LateLocals), expr)...)
+		refs.locals = append(refs.locals, namesAt(maps.Keys(p.Scope.DeferredLocals), expr)...)
 	}
 	ok := s.own(r, &refs, roots)
 	for _, group := range []struct {
@@ -184,7 +184,7 @@ func namesAt(names func(func(string) bool), expr hclsyntax.Expression) []referen
 	return list
 }
 
-func (s *lateScope) variable(r *report, x reference) (cty.Value, bool) {
+func (s *deferredScope) variable(r *report, x reference) (cty.Value, bool) {
 	return decoded(r, x, "variable", s.variables, s.pipeline.Scope.Variables)
 }
 
@@ -207,8 +207,8 @@ func decoded(r *report, x reference, what string, cache map[string]cty.Value, te
 	return v, true
 }
 
-func (s *lateScope) local(r *report, x reference) (cty.Value, bool) {
-	late, ok := s.pipeline.Scope.LateLocals[x.name]
+func (s *deferredScope) local(r *report, x reference) (cty.Value, bool) {
+	deferred, ok := s.pipeline.Scope.DeferredLocals[x.name]
 	if !ok {
 		return decoded(r, x, "local", s.locals, s.pipeline.Scope.Locals)
 	}
@@ -223,7 +223,7 @@ func (s *lateScope) local(r *report, x reference) (cty.Value, bool) {
 		return cty.DynamicVal, false
 	}
 	s.open = append(s.open, x.name)
-	v, expr, _ := s.expression("local."+x.name, late)
+	v, expr, _ := s.expression("local."+x.name, deferred)
 	s.open = s.open[:len(s.open)-1]
 	if expr == nil {
 		s.failed[x.name] = true
@@ -234,13 +234,13 @@ func (s *lateScope) local(r *report, x reference) (cty.Value, bool) {
 }
 
 // upstream gives what an expression sees of a module.
-func (s *lateScope) upstream(r *report, x reference) (cty.Value, bool) {
+func (s *deferredScope) upstream(r *report, x reference) (cty.Value, bool) {
 	if v, ok := s.modules[x.name]; ok {
 		return v, true
 	}
 	u, ok := s.deps[x.name]
 	if !ok || u.Expanded {
-		v, found := s.manifold(r, x)
+		v, found := s.instances(r, x)
 		if !found && !ok {
 			r.add(x.at, "", "module.%s is not known here", x.name)
 		}
@@ -254,8 +254,8 @@ func (s *lateScope) upstream(r *report, x reference) (cty.Value, bool) {
 	return v, ok
 }
 
-// manifold gives a module with instances as an object by their keys.
-func (s *lateScope) manifold(r *report, x reference) (cty.Value, bool) {
+// instances gives a module with instances as an object by their keys.
+func (s *deferredScope) instances(r *report, x reference) (cty.Value, bool) {
 	values := map[string]cty.Value{}
 	all := true
 	for name, u := range s.deps {
@@ -271,7 +271,7 @@ func (s *lateScope) manifold(r *report, x reference) (cty.Value, bool) {
 }
 
 // own adds what differs between the instances of a module.
-func (s *lateScope) own(r *report, refs *references, roots map[string]cty.Value) bool {
+func (s *deferredScope) own(r *report, refs *references, roots map[string]cty.Value) bool {
 	if !refs.instance() || s.self == nil {
 		return true
 	}
@@ -295,7 +295,7 @@ func (s *lateScope) own(r *report, refs *references, roots map[string]cty.Value)
 }
 
 // each takes what a for_each came to.
-func (s *lateScope) each(r *report, expr hclsyntax.Expression, v cty.Value, out *pipeline.Evaluated) {
+func (s *deferredScope) each(r *report, expr hclsyntax.Expression, v cty.Value, out *pipeline.Evaluated) {
 	if !v.IsWhollyKnown() {
 		return
 	}
@@ -349,7 +349,7 @@ func upstreamValue(r *report, x reference, u pipeline.UpstreamResult) (cty.Value
 }
 
 // take keeps the mistakes of one expression under the attribute's name.
-func (s *lateScope) take(r *report, attribute string) {
+func (s *deferredScope) take(r *report, attribute string) {
 	for _, d := range r.done() {
 		if !strings.HasPrefix(d.Summary, attribute) {
 			d.Summary = attribute + ": " + d.Summary

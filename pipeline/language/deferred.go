@@ -11,10 +11,10 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// Evaluate computes the late expressions of one module. deps holds at least the
-// modules that it depends on. What comes back holds only what was late: a
+// Evaluate computes the deferred expressions of one module. deps holds at least the
+// modules that it depends on. What comes back holds only what was deferred: a
 // command or script where that was, and the variables of the environment that
-// go over Module.Env. Where nothing is late it is an empty Evaluated; of a
+// go over Module.Env. Where nothing is deferred it is an empty Evaluated; of a
 // dynamic module it holds the instances and nothing else.
 //
 // Cheap expressions are evaluated at once and need no evaluator; e may then be
@@ -25,7 +25,7 @@ func Evaluate(ctx context.Context, e Evaluator, p *pipeline.Pipeline, m *pipelin
 	if m == nil {
 		return nil, pipeline.Errorf(pipeline.NotFound, "pipeline %s has no such module", p.Name)
 	}
-	if len(m.Late) == 0 {
+	if len(m.Deferred) == 0 {
 		return &pipeline.Evaluated{}, nil
 	}
 	module := m.Name
@@ -36,7 +36,7 @@ func Evaluate(ctx context.Context, e Evaluator, p *pipeline.Pipeline, m *pipelin
 		if len(diags) == 0 {
 			return out, nil
 		}
-		return nil, lateError(diags)
+		return nil, deferredError(diags)
 	}
 	if e == nil {
 		return nil, pipeline.Errorf(pipeline.Internal, "evaluate module %q: its expressions need a helper process, and there is none", module)
@@ -44,21 +44,21 @@ func Evaluate(ctx context.Context, e Evaluator, p *pipeline.Pipeline, m *pipelin
 	out, err := ask(ctx, e, request{Evaluate: &evaluateRequest{Pipeline: only, Module: module, Deps: deps}})
 	switch {
 	case errors.Is(err, ErrTooExpensive):
-		return nil, lateError(tooExpensiveLate(p, m))
+		return nil, deferredError(tooExpensiveDeferred(p, m))
 	case err != nil && ctx.Err() != nil:
 		return nil, pipeline.Errorf(pipeline.Canceled, "evaluate module %q: %w", module, err)
 	case err != nil:
 		return nil, pipeline.Errorf(pipeline.Unavailable, "evaluate module %q: %w", module, err)
 	case len(out.Diagnostics) > 0:
-		return nil, lateError(out.Diagnostics)
+		return nil, deferredError(out.Diagnostics)
 	case out.Evaluated == nil:
 		return nil, pipeline.Errorf(pipeline.Unavailable, "evaluate module %q: the helper gave no answer", module)
 	}
 	return out.Evaluated, nil
 }
 
-// lateError makes one error of the mistakes: a module's reason is a line.
-func lateError(diags Diagnostics) error {
+// deferredError makes one error of the mistakes: a module's reason is a line.
+func deferredError(diags Diagnostics) error {
 	texts := make([]string, 0, len(diags))
 	for _, d := range diags {
 		s := d.Summary
@@ -77,10 +77,10 @@ func lateError(diags Diagnostics) error {
 	return err
 }
 
-// tooExpensiveLate tells that the helper went beyond its limits.
-func tooExpensiveLate(p *pipeline.Pipeline, m *pipeline.Module) Diagnostics {
-	names := slices.Sorted(maps.Keys(m.Late))
-	at := m.Late[names[0]]
+// tooExpensiveDeferred tells that the helper went beyond its limits.
+func tooExpensiveDeferred(p *pipeline.Pipeline, m *pipeline.Module) Diagnostics {
+	names := slices.Sorted(maps.Keys(m.Deferred))
+	at := m.Deferred[names[0]]
 	return Diagnostics{{File: p.File, Line: at.Line, Column: at.Column,
 		Summary: fmt.Sprintf("%s: %s", strings.Join(names, ", "), tooExpensive),
 		Detail:  "the expressions of a module may take 1 s and some memory, all together"}}
@@ -89,12 +89,12 @@ func tooExpensiveLate(p *pipeline.Pipeline, m *pipeline.Module) Diagnostics {
 // evaluateInline evaluates in this process, and refuses what is expensive
 // whatever the module says of itself.
 func evaluateInline(p *pipeline.Pipeline, module string, deps map[string]pipeline.UpstreamResult) (*pipeline.Evaluated, Diagnostics) {
-	s := &lateScope{pipeline: p, deps: deps, refuse: true}
+	s := &deferredScope{pipeline: p, deps: deps, refuse: true}
 	return s.module(module)
 }
 
 // evaluate evaluates in a helper.
 func evaluate(p *pipeline.Pipeline, module string, deps map[string]pipeline.UpstreamResult) (*pipeline.Evaluated, Diagnostics) {
-	s := &lateScope{pipeline: p, deps: deps}
+	s := &deferredScope{pipeline: p, deps: deps}
 	return s.module(module)
 }

@@ -48,14 +48,14 @@ func TestEvaluate_values(t *testing.T) {
 		`module.a.result.list[1], module.a.result.deep.k, module.a.result.big`:    "b|1.5|9007199254740993",
 		`module["a"].outputs[1], join(",", module.a.outputs)`:                     "y/z|x,y/z",
 		`"n${run.number}", run.id, pipeline.name, git.sha, run.submitter`:         "n12|r|p||",
-		`local.known, local.late, local.later, local.list[0], var.v`:              "k|3!|3!!|3|V",
+		`local.known, local.deferred, local.later, local.list[0], var.v`:              "k|3!|3!!|3|V",
 		`try(module.a.result.missing, "none")`:                                    "none",
 		`module.a.result.none == null ? "null" : "x"`:                             "null",
-		`jsonencode(local)`:                         `{"known":"k","late":"3!","later":"3!!","list":[3]}`,
+		`jsonencode(local)`:                         `{"deferred":"3!","known":"k","later":"3!!","list":[3]}`,
 		`[for x in module.a.outputs : upper(x)][0]`: "X",
 		`"$${x}${module.a.result.passed}"`:          "${x}3",
 	} {
-		pre := "variable \"v\" {\n default = \"V\"\n}\nlocals {\n known = \"k\"\n later = \"${local.late}!\"\n late = \"${module.a.result.passed}!\"\n list = [module.a.result.passed]\n}"
+		pre := "variable \"v\" {\n default = \"V\"\n}\nlocals {\n known = \"k\"\n later = \"${local.deferred}!\"\n deferred = \"${module.a.result.passed}!\"\n list = [module.a.result.passed]\n}"
 		got, err := evaluate(t, pre, "command = [\"x\", "+elements+"]", upstreams(result))
 		if err != nil {
 			t.Errorf("%s: %v", elements, err)
@@ -114,7 +114,7 @@ func TestEvaluate_attributes(t *testing.T) {
 	}
 	got, err = evaluate(t, "", `command = ["x"]`, nil)
 	if err != nil || cmp.Diff(&pipeline.Evaluated{}, got) != "" {
-		t.Errorf("nothing late: %v, %v", got, err)
+		t.Errorf("nothing deferred: %v, %v", got, err)
 	}
 	got, err = evaluate(t, "", `command = concat(["x"], module.a.outputs)`, upstreams("{}"))
 	if err != nil || strings.Join(got.Command, " ") != "x x y/z" {
@@ -129,10 +129,10 @@ func TestEvaluate_mistakes(t *testing.T) {
 			`p.hcl:7:32: command: unsupported attribute (This object does not have an attribute named "missing".)`},
 		{"command = [\"x\",\n  module.a.result.missing]", `{}`,
 			`p.hcl:8:18: command: unsupported attribute (This object does not have an attribute named "missing".)`},
-		{`command = ["x", module.a.result]`, `{}`, `p.hcl:7:17: command[1]: want text, not an object`},
+		{`command = ["x", module.a.result]`, `{}`, `p.hcl:7:17: command[1]: expected a string, got an object`},
 		{`command = ["x", module.a.result.n]`, `{"n":null}`, `p.hcl:7:17: command[1]: value is null (leave the attribute out, or give a value)`},
 		{`command = [module.a.result.n]`, `{"n":""}`, `p.hcl:7:12: command[0]: empty text (the first element is the program)`},
-		{`command = module.a.result.n`, `{"n":"x"}`, `p.hcl:7:11: command: want a list, not text (write ["x"])`},
+		{`command = module.a.result.n`, `{"n":"x"}`, `p.hcl:7:11: command: expected a list, got a string (write ["x"])`},
 		{`script = module.a.result.n`, `{"n":""}`, `p.hcl:7:10: script: empty text (write script = "…", or command = […])`},
 		{"command=[\"x\"]\nenv = { A = module.a.result.n }", `{"n":"\u0000"}`, `p.hcl:8:13: env.A: NUL character in the value (no argument, script or variable of a process can hold one)`},
 		{"command=[\"x\"]\nenv = { A = module.a.result.n, B = module.a.result.n }", `{}`,
@@ -172,19 +172,19 @@ func TestEvaluate_incomplete(t *testing.T) {
 	}
 	m := p.Module("m")
 	for _, source := range []string{strings.Repeat("[", 100000), "[", strings.Repeat("x", 300<<10), "local.a", "[local.c1]"} {
-		m.Late = map[string]pipeline.LateExpr{"command": {Source: source, Line: 1, Column: 1}}
-		p.Scope.LateLocals = map[string]pipeline.LateExpr{"c1": {Source: "local.c2"}, "c2": {Source: "local.c1"}}
+		m.Deferred = map[string]pipeline.DeferredExpr{"command": {Source: source, Line: 1, Column: 1}}
+		p.Scope.DeferredLocals = map[string]pipeline.DeferredExpr{"c1": {Source: "local.c2"}, "c2": {Source: "local.c1"}}
 		p.Scope.Variables = map[string]string{"v": strings.Repeat("[", 100000)}
 		if _, err = language.Evaluate(context.Background(), nil, p, p.Module("m"), upstreams("{}")); pipeline.KindOf(err) != pipeline.Invalid {
 			t.Errorf("%.20s: %v", source, err)
 		}
 	}
 	if errors.Is(err, language.ErrTooExpensive) {
-		t.Error("a circle is not expensive")
+		t.Error("a cycle is not expensive")
 	}
 }
 
-// A module's Expensive follows the locals that its late expressions name.
+// A module's Expensive follows the locals that its deferred expressions name.
 func TestFile_Compile_expensive(t *testing.T) {
 	p := compile(t, body(`locals {
   cheap    = "${module.a.status}"
