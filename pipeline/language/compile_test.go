@@ -51,14 +51,14 @@ func TestFile_Compile_whole(t *testing.T) {
 			},
 			{
 				Name: "notify", DependsOn: []string{"build", "test"}, InputsAll: true, Env: map[string]string{"CGO_ENABLED": "0"},
-				Deferred:    map[string]pipeline.DeferredExpr{"env.BUILD": build, "command": {Source: `["./notify.sh", module.build.status]`, Line: 58, Column: 18}},
-				Timeout: 30 * time.Minute, Grace: 10 * time.Second, Line: 56,
+				Deferred: map[string]pipeline.DeferredExpr{"env.BUILD": build, "command": {Source: `["./notify.sh", module.build.status]`, Line: 58, Column: 18}},
+				Timeout:  30 * time.Minute, Grace: 10 * time.Second, Line: 56,
 			},
 		},
 		Scope: pipeline.Scope{
-			Variables:  map[string]string{"version": `{"value":"2","type":"string"}`},
+			Variables:      map[string]string{"version": `{"value":"2","type":"string"}`},
 			DeferredLocals: map[string]pipeline.DeferredExpr{"count": {Source: `"passed: ${module.build.result.passed}"`, Line: 16, Column: 13}},
-			Git:        git, RunID: "r1", Submitter: "ann",
+			Git:            git, RunID: "r1", Submitter: "ann",
 		},
 	}
 	if d := cmp.Diff(want, got); d != "" {

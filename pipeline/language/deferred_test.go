@@ -48,7 +48,7 @@ func TestEvaluate_values(t *testing.T) {
 		`module.a.result.list[1], module.a.result.deep.k, module.a.result.big`:    "b|1.5|9007199254740993",
 		`module["a"].outputs[1], join(",", module.a.outputs)`:                     "y/z|x,y/z",
 		`"n${run.number}", run.id, pipeline.name, git.sha, run.submitter`:         "n12|r|p||",
-		`local.known, local.deferred, local.later, local.list[0], var.v`:              "k|3!|3!!|3|V",
+		`local.known, local.deferred, local.later, local.list[0], var.v`:          "k|3!|3!!|3|V",
 		`try(module.a.result.missing, "none")`:                                    "none",
 		`module.a.result.none == null ? "null" : "x"`:                             "null",
 		`jsonencode(local)`:                         `{"deferred":"3!","known":"k","later":"3!!","list":[3]}`,

@@ -173,7 +173,7 @@ func FuzzEvaluate(f *testing.F) {
 			p := &pipeline.Pipeline{Name: "p", File: "f.hcl", Modules: []pipeline.Module{{Name: "a"}, {Name: "m", DependsOn: []string{"a"},
 				Deferred: map[string]pipeline.DeferredExpr{attribute: {Source: source, Line: 3, Column: 9}}}},
 				Scope: pipeline.Scope{Variables: map[string]string{"v": variable, "n": `{"value":0,"type":"number"}`},
-					Locals:     map[string]string{"k": variable},
+					Locals:         map[string]string{"k": variable},
 					DeferredLocals: map[string]pipeline.DeferredExpr{"l": {Source: local, Line: 2, Column: 2}}}}
 			checkEvaluated(t, p, "m", map[string]pipeline.UpstreamResult{"a": {Status: pipeline.ModuleSucceeded, Result: json.RawMessage(result), Outputs: []string{"x"}}})
 		}

@@ -56,14 +56,14 @@ type use struct {
 	mode useMode
 	// module and local are the index of its owner; -1 is none.
 	module, local int
-	deferrable      *deferrable
+	deferrable    *deferrable
 }
 
 type useMode int
 
 const (
 	useSubmit    useMode = iota // known at submission
-	useDeferred                     // may wait for results
+	useDeferred                 // may wait for results
 	useVariables                // variables only (validation)
 )
 
