@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage/disk"
 )
 
 // syncOneByOne is up to how many files a batch syncs each by itself; beyond, one
@@ -142,7 +143,7 @@ func (b *Blobs) syncFiles(items []staged) error {
 		}
 	}
 	if n > syncOneByOne {
-		if ok, err := syncFilesystem(b.tmp.lock()); ok {
+		if ok, err := disk.SyncFilesystem(b.tmp.lock()); ok {
 			if err != nil {
 				return fmt.Errorf("put blobs: %w", b.storeError(err))
 			}
@@ -166,13 +167,13 @@ func (b *Blobs) syncFiles(items []staged) error {
 // syncFile opens a file anew to sync it: that is cheaper than to hold thousands
 // open, and the kernel tells a new descriptor of errors nobody has seen yet.
 func syncFile(path string) error {
-	fd, err := openFD(path, unix.O_RDONLY, 0)
+	fd, err := disk.OpenFD(path, unix.O_RDONLY, 0)
 	if err != nil {
 		return fmt.Errorf("put blobs: %w", err)
 	}
-	err = errors.Join(fdatasync(fd), unix.Close(fd))
+	err = errors.Join(disk.Fdatasync(fd), unix.Close(fd))
 	if err != nil {
-		return fmt.Errorf("put blobs: sync: %w", diskError(err))
+		return fmt.Errorf("put blobs: sync: %w", disk.Classify(err))
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/disk"
 )
 
 // measure reports the processor time of an operation besides the time on the
@@ -118,14 +119,14 @@ func benchTree(b *testing.B, n int) (storage.Tree, *storage.Blobs) {
 func BenchmarkLayout1k(b *testing.B) {
 	tree, s := benchTree(b, 1000)
 	root := b.TempDir()
-	must(b, storage.Mark(root))
+	must(b, disk.Mark(root))
 	measure(b)
 	for i := 0; b.Loop(); i++ {
 		dir := filepath.Join(root, fmt.Sprint(i))
 		must(b, os.Mkdir(dir, 0o755))
 		must(b, storage.Layout(b.Context(), tree, dir, s))
 		b.StopTimer()
-		must(b, storage.RemoveAll(root, dir))
+		must(b, disk.RemoveAll(root, dir))
 		b.StartTimer()
 	}
 }
@@ -134,14 +135,14 @@ func BenchmarkLayoutTiny(b *testing.B) {
 	s, _ := openBlobs(b, storage.BlobOptions{NoSync: true})
 	stored(b, s, "x")
 	root := b.TempDir()
-	must(b, storage.Mark(root))
+	must(b, disk.Mark(root))
 	b.ReportAllocs()
 	measure(b)
 	for i := 0; b.Loop(); i++ {
 		dir := filepath.Join(root, fmt.Sprint(i))
 		must(b, os.Mkdir(dir, 0o755))
 		must(b, storage.Layout(b.Context(), storage.Tree{file("a", "x")}, dir, s))
-		must(b, storage.RemoveAll(root, dir))
+		must(b, disk.RemoveAll(root, dir))
 	}
 }
 

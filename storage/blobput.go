@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage/disk"
 )
 
 // Putter takes bytes and gives their digest: *Blobs, where they are stored when
@@ -135,7 +136,7 @@ func (b *Blobs) stageBytes(ctx context.Context, p []byte, sync bool) (staged, er
 	if err != nil {
 		return staged{}, err
 	}
-	err = writeFD(fd, p)
+	err = disk.WriteFD(fd, p)
 	if err := b.finishTemp(fd, name, err, sync); err != nil {
 		return staged{}, err
 	}
@@ -156,7 +157,7 @@ func (b *Blobs) stageLarge(ctx context.Context, head []byte, r io.Reader, sync b
 	var sums blockSums
 	h.Write(head)
 	sums.write(head)
-	size, err := int64(len(head)), writeFD(fd, head)
+	size, err := int64(len(head)), disk.WriteFD(fd, head)
 	chunk, unchecked := make([]byte, copyChunk), 0
 	for err == nil {
 		if err = ctx.Err(); err != nil {
@@ -167,7 +168,7 @@ func (b *Blobs) stageLarge(ctx context.Context, head []byte, r io.Reader, sync b
 		if n > 0 {
 			h.Write(chunk[:n])
 			sums.write(chunk[:n])
-			if werr := writeFD(fd, chunk[:n]); werr != nil {
+			if werr := disk.WriteFD(fd, chunk[:n]); werr != nil {
 				err = werr
 			}
 			size += int64(n)
@@ -207,7 +208,7 @@ func (b *Blobs) finishTemp(fd int, name string, err error, sync bool) error {
 		err = b.at("written")
 	}
 	if err == nil && sync {
-		err = fdatasync(fd)
+		err = disk.Fdatasync(fd)
 	}
 	if cerr := unix.Close(fd); err == nil {
 		err = cerr
@@ -280,7 +281,7 @@ func (b *Blobs) name(shard int, s staged) error {
 		b.saveSums(s.digest, s.sums)
 	}
 	b.mu.RLock()
-	err := retryEINTR(func() error { return unix.Rename(s.tmp, b.path(s.digest)) })
+	err := disk.RetryEINTR(func() error { return unix.Rename(s.tmp, b.path(s.digest)) })
 	if err == unix.ENOENT && unix.Mkdir(b.dir+"/"+string(s.digest[:2]), 0o700) == nil { // somebody has removed it
 		b.root.renamed.Add(1)
 		err = unix.Rename(s.tmp, b.path(s.digest))
@@ -342,7 +343,7 @@ func (b *Blobs) settle(s *dirState, path string) error {
 		return *err
 	}
 	have := s.renamed.Load()
-	err := syncDir(path)
+	err := disk.SyncDir(path)
 	if errors.Is(err, fs.ErrNotExist) { // somebody has removed it, and all in it
 		return fmt.Errorf("put blob: %w", b.storeError(err))
 	}

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage/disk"
 )
 
 // BlobOptions say how a store of blobs behaves.
@@ -98,10 +99,10 @@ const (
 // OpenBlobs opens a store, makes it where there is none, and removes what
 // processes that died have left half-written in it.
 func OpenBlobs(dir string, opts BlobOptions) (*Blobs, error) {
-	b := &Blobs{dir: dir, opts: opts, space: diskSpace}
+	b := &Blobs{dir: dir, opts: opts, space: disk.Space}
 	b.buffers.New = func() any { buf := make([]byte, smallBlob+1); return &buf }
 	if err := b.makeFolders(); err != nil {
-		return nil, fmt.Errorf("open blobs: %w", diskError(err))
+		return nil, fmt.Errorf("open blobs: %w", disk.Classify(err))
 	}
 	names, err := os.ReadDir(dir)
 	if err != nil {
@@ -115,14 +116,14 @@ func OpenBlobs(dir string, opts BlobOptions) (*Blobs, error) {
 		}
 	}
 	b.root.renamed.Store(1)
-	spreadFolders(filepath.Join(dir, tmpDir))
+	disk.SpreadDirs(filepath.Join(dir, tmpDir))
 	b.cleanTemp()
 	b.cleanPartials(time.Now().Add(-partialLife))
 	if aside, err := os.ReadDir(filepath.Join(dir, corruptDir)); err == nil {
 		b.aside.Store(int64(len(aside)))
 	}
 	if err := b.makeTemp(); err != nil {
-		return nil, fmt.Errorf("open blobs: %w", diskError(err))
+		return nil, fmt.Errorf("open blobs: %w", disk.Classify(err))
 	}
 	return b, nil
 }
@@ -136,7 +137,7 @@ func (b *Blobs) cleanTemp() {
 	}
 	for _, n := range names {
 		path := filepath.Join(base, n.Name())
-		fd, err := openFD(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+		fd, err := disk.OpenFD(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 		if err != nil {
 			os.Remove(path)
 			continue
@@ -167,7 +168,7 @@ func (b *Blobs) path(d pipeline.Digest) string {
 // find looks for the file of a blob; unix.ENOENT where there is none.
 func (b *Blobs) find(d pipeline.Digest, st *unix.Stat_t) (path string, err error) {
 	path = b.path(d)
-	err = retryEINTR(func() error { return unix.Lstat(path, st) })
+	err = disk.RetryEINTR(func() error { return unix.Lstat(path, st) })
 	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
 		err = unix.ENOENT
 	}
@@ -365,7 +366,7 @@ func (b *Blobs) admit(size int64) error {
 		low = min(maxLowWater, total/20)
 	}
 	if need := low + uint64(max(size, 0)); free < need {
-		return &FullError{Reason: fmt.Sprintf("disk low: %d MiB are free for %s, %d MiB must stay free: remove files, or move the data directory to a larger disk",
+		return &disk.FullError{Reason: fmt.Sprintf("disk low: %d MiB are free for %s, %d MiB must stay free: remove files, or move the data directory to a larger disk",
 			free>>20, b.dir, low>>20)}
 	}
 	return nil

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pipelined/pipelined/storage/disk"
 )
 
 // FormatVersion is the version of the data directory's layout. A directory of
@@ -113,7 +115,7 @@ func makeDataDir(path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("look at data directory %s: %w", real, err)
 	}
-	if st, ok := info.Sys().(*unixStat); ok && os.Geteuid() != 0 && int(st.Uid) != os.Geteuid() {
+	if st, ok := info.Sys().(*disk.Stat); ok && os.Geteuid() != 0 && int(st.Uid) != os.Geteuid() {
 		return "", fmt.Errorf("data directory %s belongs to user %d, not to user %d who runs this: choose another with -data-dir, or change its owner", real, st.Uid, os.Geteuid())
 	}
 	return real, nil
@@ -165,9 +167,9 @@ func lockDataDir(dir string) (*os.File, error) {
 	path := filepath.Join(dir, lockFile)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("lock data directory %s: %w", dir, diskError(err))
+		return nil, fmt.Errorf("lock data directory %s: %w", dir, disk.Classify(err))
 	}
-	err = retryEINTR(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
+	err = disk.RetryEINTR(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
 	if err != nil {
 		defer f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
@@ -182,7 +184,7 @@ func lockDataDir(dir string) (*os.File, error) {
 	}
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("lock data directory %s: %w", dir, diskError(err))
+		return nil, fmt.Errorf("lock data directory %s: %w", dir, disk.Classify(err))
 	}
 	return f, nil
 }
@@ -211,7 +213,7 @@ func readHolder(f *os.File) (pid int, command string) {
 // setFormat writes the version, durably.
 func (d *DataDir) setFormat() error {
 	text := fmt.Sprintf("%s %d\n", formatWord, FormatVersion)
-	if err := writeFileAtomic(filepath.Join(d.path, formatFile), []byte(text), 0o600, true); err != nil {
+	if err := disk.WriteFile(filepath.Join(d.path, formatFile), []byte(text), 0o600, true); err != nil {
 		return fmt.Errorf("mark data directory: %w", err)
 	}
 	return nil
@@ -236,15 +238,15 @@ func (d *DataDir) prepare() error {
 	}
 	for _, name := range []string{raftDir, stateDir, blobsDir, workDir, cachesDir, keeperDir} {
 		if err := os.MkdirAll(filepath.Join(d.path, name), 0o700); err != nil {
-			return fmt.Errorf("make data directory: %w", diskError(err))
+			return fmt.Errorf("make data directory: %w", disk.Classify(err))
 		}
 	}
 	for _, name := range []string{workDir, cachesDir} {
-		if err := Mark(filepath.Join(d.path, name)); err != nil {
+		if err := disk.Mark(filepath.Join(d.path, name)); err != nil {
 			return err
 		}
 	}
-	if kind := networkFilesystem(d.path); kind != "" {
+	if kind := disk.NetworkFilesystem(d.path); kind != "" {
 		d.warnings = append(d.warnings, fmt.Sprintf("data directory %s is on %s: locks and syncs may not hold there, a local disk is safer", d.path, kind))
 	}
 	return nil
@@ -292,7 +294,7 @@ func (d *DataDir) SetRaftAside(now time.Time) (string, error) {
 			return "", fmt.Errorf("remove an old raft folder: %w", err)
 		}
 	}
-	return to, syncDir(d.path)
+	return to, disk.SyncDir(d.path)
 }
 
 // raftAside stands behind the name of raft's folder where it was set aside, and

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage/disk"
 )
 
 // A store whose folders somebody has removed or moved while it is open makes them
@@ -103,7 +104,7 @@ func TestBlobs_cannotBeWritten(t *testing.T) {
 	if _, err := b.PutBytes(t.Context(), []byte("x")); err != nil {
 		t.Errorf("the folder is back: %v", err)
 	}
-	var full *FullError
+	var full *disk.FullError
 	if errors.As(putErr, &full) {
 		t.Error("it was taken for a full disk")
 	}

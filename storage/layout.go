@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage/disk"
 )
 
 // LayoutTime is the modification time of every file that is laid out, so that
@@ -82,7 +83,7 @@ func LayoutWith(ctx context.Context, t Tree, dir string, b *Blobs, opts LayoutOp
 	l := &layout{root: root, dir: dir, blobs: b, opts: opts}
 	folders, err := l.makeFolders(ctx, t)
 	if err != nil {
-		return fmt.Errorf("lay out: %w", diskError(err))
+		return fmt.Errorf("lay out: %w", disk.Classify(err))
 	}
 	left, err := l.files(ctx, t, opts.Fetch != nil)
 	if err == nil && len(left) > 0 {
@@ -91,7 +92,7 @@ func LayoutWith(ctx context.Context, t Tree, dir string, b *Blobs, opts LayoutOp
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("lay out: %w", diskError(err))
+		return fmt.Errorf("lay out: %w", disk.Classify(err))
 	}
 	return l.finishFolders(t, folders)
 }

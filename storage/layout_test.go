@@ -11,6 +11,7 @@ import (
 
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/disk"
 )
 
 // stored puts the contents of a tree's files into a store.
@@ -167,18 +168,18 @@ func TestRemoveAll(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := storage.RemoveAll(root, dir); err == nil || !strings.Contains(err.Error(), "not a work folder") {
+	if err := disk.RemoveAll(root, dir); err == nil || !strings.Contains(err.Error(), "not a work folder") {
 		t.Fatalf("without a mark: got %v, want it refused", err)
 	}
-	if err := errors.Join(storage.Mark(root), storage.Mark(root)); err != nil {
+	if err := errors.Join(disk.Mark(root), disk.Mark(root)); err != nil {
 		t.Fatal(err)
 	}
 	for _, bad := range []string{root, filepath.Dir(root), filepath.Join(root, "..", "x"), filepath.Join(root, ".pipelined"), "/", outside} {
-		if err := storage.RemoveAll(root, bad); err == nil {
+		if err := disk.RemoveAll(root, bad); err == nil {
 			t.Errorf("%s was removed", bad)
 		}
 	}
-	if err := storage.RemoveAll(root, dir); err != nil {
+	if err := disk.RemoveAll(root, dir); err != nil {
 		t.Fatal(err)
 	}
 	if left, _ := os.ReadDir(root); len(left) != 1 {
@@ -187,14 +188,14 @@ func TestRemoveAll(t *testing.T) {
 	if _, err := os.Stat(outside); err != nil {
 		t.Errorf("a link was followed: %v", err)
 	}
-	if err := storage.RemoveAll(root, dir); err != nil {
+	if err := disk.RemoveAll(root, dir); err != nil {
 		t.Errorf("again: %v", err)
 	}
 	// A link in the place of the root's child is removed, not what it leads to.
 	if err := os.Symlink(filepath.Dir(outside), dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := storage.RemoveAll(root, dir); err != nil {
+	if err := disk.RemoveAll(root, dir); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(outside); err != nil {

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage/disk"
 )
 
 // FolderWay is how the folders of attempts are laid out.
@@ -94,7 +95,7 @@ func OpenLayouts(cfg LayoutsConfig) (*Layouts, error) {
 	cfg.defaults()
 	l := &Layouts{cfg: cfg, mounted: map[string]string{}}
 	for _, dir := range []string{cfg.Dir, l.attempts()} {
-		if err := Mark(dir); err != nil {
+		if err := disk.Mark(dir); err != nil {
 			return nil, err
 		}
 	}
@@ -107,7 +108,7 @@ func OpenLayouts(cfg LayoutsConfig) (*Layouts, error) {
 		return nil, fmt.Errorf("list layers: %w", err)
 	}
 	for _, n := range names {
-		if n.Name() == markerFile {
+		if n.Name() == disk.MarkerFile {
 			continue
 		}
 		key, err := os.ReadFile(filepath.Join(l.layer(n.Name()), layerKey))
@@ -239,17 +240,17 @@ var ErrNotPrepared = errors.New("the folder is not prepared")
 // mountNew makes the layer of an attempt and mounts it.
 func (l *Layouts) mountNew(name, at, key, lower string) error {
 	layer := l.layer(name)
-	if err := RemoveAll(l.attempts(), layer); err != nil {
+	if err := disk.RemoveAll(l.attempts(), layer); err != nil {
 		return err
 	}
 	m := l.overlay(name, at, lower)
 	for _, dir := range []string{layer, m.upper, m.work} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
-			return fmt.Errorf("make layer: %w", diskError(err))
+			return fmt.Errorf("make layer: %w", disk.Classify(err))
 		}
 	}
 	if err := os.WriteFile(filepath.Join(layer, layerKey), []byte(key), 0o600); err != nil {
-		return fmt.Errorf("make layer: %w", diskError(err))
+		return fmt.Errorf("make layer: %w", disk.Classify(err))
 	}
 	return m.mount()
 }
@@ -298,7 +299,7 @@ func (l *Layouts) Release(name, at string) error {
 	if err := unmountAll(at); err != nil {
 		return err
 	}
-	if err := RemoveAll(l.attempts(), l.layer(name)); err != nil {
+	if err := disk.RemoveAll(l.attempts(), l.layer(name)); err != nil {
 		return err
 	}
 	l.mu.Lock()

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage/disk"
 )
 
 // layoutBench is a store with layouts over it. Its data lies in the folder that
@@ -45,7 +46,7 @@ func newLayoutBench(tb testing.TB, way FolderWay) *layoutBench {
 	if b.blobs, err = OpenBlobs(filepath.Join(dir, "blobs"), BlobOptions{NoSync: true, LowWater: -1}); err != nil {
 		tb.Fatal(err)
 	}
-	if err := Mark(filepath.Join(dir, "work")); err != nil {
+	if err := disk.Mark(filepath.Join(dir, "work")); err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage/disk"
 )
 
 // NodeFileVersion is the version of node.json that this package writes.
@@ -149,7 +150,7 @@ func writeJSON(path string, v any, durable bool) error {
 	if err != nil {
 		return err
 	}
-	return writeFileAtomic(path, append(text, '\n'), 0o600, durable)
+	return disk.WriteFile(path, append(text, '\n'), 0o600, durable)
 }
 
 // agentsDir is where the data directories of agents lie below DefaultRoot.

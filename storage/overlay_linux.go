@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pipelined/pipelined/storage/disk"
 )
 
 // overlayOptions are tried in turn. redirect_dir lets a folder of the lower layer
@@ -37,7 +39,7 @@ func (m *overlayMount) mount() error {
 	if len(options) >= os.Getpagesize() {
 		return fmt.Errorf("the path of the data directory is too long for mount options")
 	}
-	err := retryEINTR(func() error { return unix.Mount("overlay", m.at, "overlay", inheritedFlags(m.upper), options) })
+	err := disk.RetryEINTR(func() error { return unix.Mount("overlay", m.at, "overlay", inheritedFlags(m.upper), options) })
 	if err != nil {
 		return fmt.Errorf("mount overlay: %w", err)
 	}
@@ -65,7 +67,7 @@ func inheritedFlags(path string) uintptr {
 // when its last user does.
 func unmountAll(at string) error {
 	for {
-		err := retryEINTR(func() error { return unix.Unmount(at, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) })
+		err := disk.RetryEINTR(func() error { return unix.Unmount(at, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) })
 		switch {
 		case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT): // not mounted, or not there
 			return nil

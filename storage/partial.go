@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage/disk"
 )
 
 // partialLife is how long the bytes of a blob that did not arrive whole are
@@ -306,7 +307,7 @@ func (p *Partial) Commit(ctx context.Context) error {
 	}
 	err := p.f.Chmod(0o400)
 	if err == nil && !p.b.opts.NoSync {
-		err = fdatasync(int(p.f.Fd()))
+		err = disk.Fdatasync(int(p.f.Fd()))
 	}
 	if err != nil {
 		return fmt.Errorf("put blob: %w", p.b.storeError(err))

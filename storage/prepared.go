@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage/disk"
 )
 
 // preparedTrees are folders that hold trees laid out, to be the lower layers of
@@ -64,7 +65,7 @@ const (
 // openPrepared takes up what an earlier process of this boot left, and removes
 // the rest.
 func openPrepared(dir string, blobs *Blobs, maxBytes int64, maxTrees int) (*preparedTrees, error) {
-	if err := Mark(dir); err != nil {
+	if err := disk.Mark(dir); err != nil {
 		return nil, err
 	}
 	p := &preparedTrees{dir: dir, blobs: blobs, boot: bootID(), maxBytes: maxBytes, maxTrees: maxTrees, known: map[string]*preparedTree{}, making: map[string]chan struct{}{}}
@@ -73,12 +74,12 @@ func openPrepared(dir string, blobs *Blobs, maxBytes int64, maxTrees int) (*prep
 		return nil, fmt.Errorf("list prepared folders: %w", err)
 	}
 	for _, n := range names {
-		if n.Name() == markerFile {
+		if n.Name() == disk.MarkerFile {
 			continue
 		}
 		if t := p.load(n.Name()); t != nil {
 			p.known[n.Name()] = t
-		} else if err := RemoveAll(dir, filepath.Join(dir, n.Name())); err != nil {
+		} else if err := disk.RemoveAll(dir, filepath.Join(dir, n.Name())); err != nil {
 			return nil, err
 		}
 	}
@@ -189,16 +190,16 @@ func (p *preparedTrees) make(ctx context.Context, key string, tree Tree, opts La
 	tmp := filepath.Join(p.dir, "new-"+rand.Text())
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, RemoveAll(p.dir, tmp))
+			err = errors.Join(err, disk.RemoveAll(p.dir, tmp))
 		}
 	}()
 	files := filepath.Join(tmp, preparedFiles)
 	for _, dir := range []string{tmp, files} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
-			return fmt.Errorf("prepare folder: %w", diskError(err))
+			return fmt.Errorf("prepare folder: %w", disk.Classify(err))
 		}
 	}
-	spreadFolders(files)
+	disk.SpreadDirs(files)
 	t := &preparedTree{preparedInfo: preparedInfo{Boot: p.boot, Verified: time.Now(), Bytes: cost, Entries: len(tree)}, used: time.Now()}
 	if like := p.like(key); like != "" {
 		defer p.put(like)
@@ -220,7 +221,7 @@ func (p *preparedTrees) make(ctx context.Context, key string, tree Tree, opts La
 	}
 	for name, text := range map[string][]byte{preparedList: list, preparedMeta: meta} {
 		if err := os.WriteFile(filepath.Join(tmp, name), text, 0o600); err != nil {
-			return fmt.Errorf("prepare folder: %w", diskError(err))
+			return fmt.Errorf("prepare folder: %w", disk.Classify(err))
 		}
 	}
 	return p.name(tmp, key, t)
@@ -235,9 +236,9 @@ func (p *preparedTrees) name(tmp, key string, t *preparedTree) error {
 		if err != nil {
 			return err
 		}
-		defer RemoveAll(p.dir, gone)
+		defer disk.RemoveAll(p.dir, gone)
 	}
-	if err := renameNew(tmp, filepath.Join(p.dir, key)); err != nil {
+	if err := disk.RenameNew(tmp, filepath.Join(p.dir, key)); err != nil {
 		return fmt.Errorf("prepare folder: %w", err)
 	}
 	p.known[key] = t
@@ -317,7 +318,7 @@ func (p *preparedTrees) trim(cost int64) {
 		}
 		gone, err := p.retireLocked(oldest)
 		p.mu.Unlock()
-		if err != nil || RemoveAll(p.dir, gone) != nil {
+		if err != nil || disk.RemoveAll(p.dir, gone) != nil {
 			return // the next start removes it
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage/disk"
 )
 
 // SnapshotOptions say what belongs to a workspace.
@@ -314,7 +315,7 @@ func (s *snapshot) look(ctx context.Context, e *snapshotEntry) error {
 		return s.read(ctx, e)
 	}
 	var st unix.Stat_t
-	err := retryEINTR(func() error { return unix.Lstat(s.path(e), &st) })
+	err := disk.RetryEINTR(func() error { return unix.Lstat(s.path(e), &st) })
 	if err != nil || s.skipFiles[idOf(&st)] {
 		return s.read(ctx, e)
 	}
@@ -335,7 +336,7 @@ func (s *snapshot) path(e *snapshotEntry) string {
 func (s *snapshot) read(ctx context.Context, e *snapshotEntry) error {
 	path := s.path(e)
 	// It may have become a link or a pipe since it was listed.
-	fd, err := openFD(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	fd, err := disk.OpenFD(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ELOOP) {
 		s.change(e.Path)
 		e.Path = ""

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage/disk"
 )
 
 // A StatCache remembers, between snapshots of one workspace, which digest each
@@ -86,7 +87,7 @@ const (
 func OpenStatCache(dir, root string) *StatCache {
 	c := &StatCache{root: root, now: time.Now}
 	var st unix.Stat_t
-	if unix.Stat(root, &st) != nil || !localFilesystem(root) {
+	if unix.Stat(root, &st) != nil || !disk.LocalFilesystem(root) {
 		return c
 	}
 	sum := sha256.Sum256([]byte(root))
@@ -133,7 +134,7 @@ func (c *StatCache) Save() error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("remember the files of %s: %w", c.root, err)
 	}
-	if err := writeFileAtomic(c.path, c.encode(), 0o600, false); err != nil {
+	if err := disk.WriteFile(c.path, c.encode(), 0o600, false); err != nil {
 		return fmt.Errorf("remember the files of %s: %w", c.root, err)
 	}
 	pruneStats(dir, filepath.Base(c.path))

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage/disk"
 )
 
 // statBench is a workspace with a cache that trusts what is a moment old.
@@ -27,7 +28,7 @@ func newStatBench(tb testing.TB, files map[string]string) *statBench {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if !localFilesystem(root) {
+	if !disk.LocalFilesystem(root) {
 		tb.Skip("the temporary folder is on a filesystem whose times are not trusted")
 	}
 	b := &statBench{tb, root, filepath.Join(tb.TempDir(), "snapshots")}

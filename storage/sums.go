@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage/disk"
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -78,7 +79,7 @@ func (b *Blobs) saveSums(d pipeline.Digest, sums []uint32) {
 	if err != nil {
 		return
 	}
-	if err := errors.Join(writeFD(fd, p), unix.Close(fd)); err != nil || os.Rename(name, b.sumsPath(d)) != nil {
+	if err := errors.Join(disk.WriteFD(fd, p), unix.Close(fd)); err != nil || os.Rename(name, b.sumsPath(d)) != nil {
 		os.Remove(name)
 	}
 }

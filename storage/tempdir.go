@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage/disk"
 )
 
 // tempDir is a store's own folder for files under way. It is made anew where
@@ -67,7 +68,7 @@ func (b *Blobs) makeTempLocked() error {
 		if err := os.Mkdir(path, 0o700); err != nil {
 			return err
 		}
-		fd, err := openFD(path, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		fd, err := disk.OpenFD(path, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -96,7 +97,7 @@ func (b *Blobs) tempName() string {
 func (b *Blobs) openTemp(flags int) (fd int, name string, err error) {
 	for tries := 0; ; tries++ {
 		name = b.tempName()
-		fd, err = openFD(name, flags|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, 0o400)
+		fd, err = disk.OpenFD(name, flags|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, 0o400)
 		if tries > 0 || !errors.Is(err, fs.ErrNotExist) || b.remake(filepath.Dir(name)) != nil {
 			return fd, name, err
 		}
@@ -142,7 +143,7 @@ func (b *Blobs) Probe() error {
 // another node may do better, and no module and no client is at fault.
 func (b *Blobs) storeError(err error) error {
 	var own unix.Errno
-	if err = diskError(err); err == nil || pipeline.KindOf(err) == pipeline.Unavailable || !errors.As(err, &own) {
+	if err = disk.Classify(err); err == nil || pipeline.KindOf(err) == pipeline.Unavailable || !errors.As(err, &own) {
 		return err
 	}
 	return &pipeline.Error{Kind: pipeline.Unavailable, Message: "the blobs of this node cannot be written: " + err.Error(), Err: err}

@@ -31,6 +31,7 @@ import (
 	"github.com/pipelined/pipelined/pipeline/language"
 	"github.com/pipelined/pipelined/pipeline/language/bounded"
 	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/disk"
 	"github.com/pipelined/pipelined/storage/journal"
 )
 
@@ -214,7 +215,7 @@ func (n *Node) openStores() (err error) {
 	if err != nil {
 		return err
 	}
-	if err = storage.Mark(n.dir.WorkDir()); err != nil {
+	if err = disk.Mark(n.dir.WorkDir()); err != nil {
 		return err
 	}
 	if n.layouts, err = storage.OpenLayouts(storage.LayoutsConfig{Dir: n.dir.LayersDir(), WorkDir: n.dir.WorkDir(), Blobs: n.blobs, Way: n.cfg.Folders}); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/pipelined/pipelined/internal/fabric"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/disk"
 )
 
 const (
@@ -128,7 +129,7 @@ func (b *backend) PutTool(ctx context.Context, e pipeline.ToolEntry, r io.Reader
 	} else if err == nil {
 		err = n.tools.keeps.do(ctx, kept)
 	}
-	var full *storage.FullError
+	var full *disk.FullError
 	switch {
 	case errors.As(err, &full):
 		return &api.NoSpaceError{Reason: full.Error()}

@@ -18,6 +18,7 @@ import (
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/disk"
 	"github.com/pipelined/pipelined/storage/journal"
 )
 
@@ -41,7 +42,7 @@ func newBench(tb testing.TB) *bench {
 	if b.run, err = executor.NewLocal(executor.Config{DataDir: filepath.Join(b.dir, "keeper")}); err != nil {
 		tb.Fatal(err)
 	}
-	if err := storage.Mark(filepath.Join(b.dir, "work")); err != nil {
+	if err := disk.Mark(filepath.Join(b.dir, "work")); err != nil {
 		tb.Fatal(err)
 	}
 	b.open()

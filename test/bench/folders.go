@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/disk"
 )
 
 // folderFiles is how many files the workspace of folders has.
@@ -152,7 +153,7 @@ func (f *folderBench) snapshots(data string, blobs *storage.Blobs) (tree storage
 
 func (f *folderBench) layouts(data string, blobs *storage.Blobs, tree storage.Tree) error {
 	work := filepath.Join(data, "work")
-	if err := storage.Mark(work); err != nil {
+	if err := disk.Mark(work); err != nil {
 		return err
 	}
 	l, err := storage.OpenLayouts(storage.LayoutsConfig{Dir: filepath.Join(data, "layers"), WorkDir: work, Blobs: blobs})

@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/storage/disk"
 )
 
 // Dir is the directory of one attempt: a clean, absolute path. Its methods join
@@ -97,7 +98,7 @@ func (d Dir) Remove() error {
 
 	// A module may leave directories without write permission; only their own
 	// entries keep them from being removed.
-	openUp(string(d))
+	disk.OpenUp(string(d))
 	if err = os.RemoveAll(string(d)); err != nil {
 		return fmt.Errorf("remove attempt directory: %w", err)
 	}
@@ -124,35 +125,6 @@ func (d Dir) removeSmall() bool {
 	}
 
 	return rmdir(string(d)) == nil
-}
-
-// openUp gives the owner all rights on the directories below dir, as far as it
-// may. It follows no links: os.Root refuses those that lead out, and the entry
-// of a directory is never a link.
-func openUp(dir string) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return
-	}
-	defer root.Close()
-
-	var walk func(path string)
-	walk = func(path string) {
-		_ = root.Chmod(path, 0o700) // if it fails, RemoveAll says why
-		f, err := root.Open(path)
-		if err != nil {
-			return
-		}
-		entries, _ := f.ReadDir(-1)
-		f.Close()
-
-		for _, e := range entries {
-			if e.IsDir() {
-				walk(path + "/" + e.Name())
-			}
-		}
-	}
-	walk(".")
 }
 
 // rmdir and unlink are the plain calls: os.Remove would try one after the other.

@@ -1,22 +1,22 @@
-package storage
+package disk
 
 import "golang.org/x/sys/unix"
 
-// fdatasync makes the content of an open file durable, and of its metadata
+// Fdatasync makes the content of an open file durable, and of its metadata
 // what is needed to read it back.
-func fdatasync(fd int) error {
-	return retryEINTR(func() error { return unix.Fdatasync(fd) })
+func Fdatasync(fd int) error {
+	return RetryEINTR(func() error { return unix.Fdatasync(fd) })
 }
 
-// syncFilesystem makes durable whatever the filesystem of fd holds in memory.
+// SyncFilesystem makes durable whatever the filesystem of fd holds in memory.
 // ok is false where the platform has no such call.
-func syncFilesystem(fd int) (ok bool, err error) {
-	return true, retryEINTR(func() error { return unix.Syncfs(fd) })
+func SyncFilesystem(fd int) (ok bool, err error) {
+	return true, RetryEINTR(func() error { return unix.Syncfs(fd) })
 }
 
-// networkFilesystem names the kind of network filesystem that path lies on;
+// NetworkFilesystem names the kind of network filesystem that path lies on;
 // "" for a local one.
-func networkFilesystem(path string) string {
+func NetworkFilesystem(path string) string {
 	var st unix.Statfs_t
 	if unix.Statfs(path, &st) != nil {
 		return ""
@@ -30,9 +30,9 @@ func networkFilesystem(path string) string {
 	return ""
 }
 
-// localFilesystem reports whether path lies on a filesystem that surely sets a
+// LocalFilesystem reports whether path lies on a filesystem that surely sets a
 // file's times by this machine's clock. What is not known is none.
-func localFilesystem(path string) bool {
+func LocalFilesystem(path string) bool {
 	var st unix.Statfs_t
 	if unix.Statfs(path, &st) != nil {
 		return false
@@ -51,21 +51,21 @@ const (
 	bcachefsMagic = 0xca451a4e
 )
 
-// renameNew renames unless the new name is taken (fs.ErrExist).
-func renameNew(from, to string) error {
+// RenameNew renames unless the new name is taken (fs.ErrExist).
+func RenameNew(from, to string) error {
 	return unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
 }
 
 // topDir is FS_TOPDIR_FL of linux/fs.h.
 const topDir = 0x20000
 
-// spreadFolders asks the filesystem to place each new folder of dir apart from
+// SpreadDirs asks the filesystem to place each new folder of dir apart from
 // the others. On ext4 files lie near their folder, and to make one costs a look
 // at every neighbour that was deleted in the last minutes: where folders come
 // and go all the time, making a file takes half a millisecond otherwise.
 // Filesystems that know no such thing refuse, which does no harm.
-func spreadFolders(dir string) {
-	fd, err := openFD(dir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+func SpreadDirs(dir string) {
+	fd, err := OpenFD(dir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return
 	}

@@ -1,4 +1,4 @@
-package storage
+package disk
 
 import (
 	"errors"
@@ -8,23 +8,23 @@ import (
 	"path/filepath"
 )
 
-// markerFile marks a folder whose children are ours to remove.
-const markerFile = ".pipelined"
+// MarkerFile marks a directory whose children are ours to remove, see Mark.
+const MarkerFile = ".pipelined"
 
 // Mark makes dir if need be and marks it as one whose children RemoveAll may
 // remove. It is for folders whose children come and go, and tells the filesystem
 // so. It may be called again.
 func Mark(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make work folder: %w", diskError(err))
+		return fmt.Errorf("make work folder: %w", Classify(err))
 	}
-	spreadFolders(dir)
-	f, err := os.OpenFile(filepath.Join(dir, markerFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	SpreadDirs(dir)
+	f, err := os.OpenFile(filepath.Join(dir, MarkerFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("mark work folder: %w", diskError(err))
+		return fmt.Errorf("mark work folder: %w", Classify(err))
 	}
 	return f.Close()
 }
@@ -34,7 +34,7 @@ func Mark(dir string) error {
 // removed. No link is followed, and a folder that is gone already is no error.
 func RemoveAll(root, dir string) error {
 	name, err := filepath.Rel(root, dir)
-	if err != nil || !filepath.IsLocal(name) || name == "." || name == markerFile {
+	if err != nil || !filepath.IsLocal(name) || name == "." || name == MarkerFile {
 		return fmt.Errorf("remove folder %s: not a folder in %s", dir, root)
 	}
 	parent, err := os.OpenRoot(root)
@@ -45,8 +45,8 @@ func RemoveAll(root, dir string) error {
 		return fmt.Errorf("remove folder: %w", err)
 	}
 	defer parent.Close()
-	if info, err := parent.Lstat(markerFile); err != nil || !info.Mode().IsRegular() {
-		return fmt.Errorf("remove folder %s: %s is not a work folder (it holds no file %q)", dir, root, markerFile)
+	if info, err := parent.Lstat(MarkerFile); err != nil || !info.Mode().IsRegular() {
+		return fmt.Errorf("remove folder %s: %s is not a work folder (it holds no file %q)", dir, root, MarkerFile)
 	}
 	// A process that nobody could end may still make files: the second and the
 	// third pass are for those.
@@ -57,6 +57,18 @@ func RemoveAll(root, dir string) error {
 		openUp(parent, name)
 	}
 	return fmt.Errorf("remove folder: %w", err)
+}
+
+// OpenUp gives the owner every right on the directories below dir, and on dir, as
+// far as that is possible: a module may have taken them away. No link is
+// followed.
+func OpenUp(dir string) {
+	parent, err := os.OpenRoot(filepath.Dir(dir))
+	if err != nil {
+		return // the removal that follows says why
+	}
+	defer parent.Close()
+	openUp(parent, filepath.Base(dir))
 }
 
 // openUp gives its owner access to every folder below name. What cannot be
