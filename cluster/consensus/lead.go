@@ -81,13 +81,7 @@ func (e *epochs) follow(ctx context.Context, n uint64, cancel context.CancelCaus
 // returns an error in a term that goes on, it is called again after a pause;
 // where it returns nil, not before the next term. Several may lead at once.
 func (n *Node) Lead(ctx context.Context, f func(ctx context.Context, term uint64) error) error {
-	return n.lead.run(ctx, n.term, f, func(err error) { n.log.Error("the leader's duty failed, trying again", "error", err) })
-}
-
-// term is the current one if this node leads it.
-func (n *Node) term() (uint64, bool) {
-	t := n.raft.CurrentTerm()
-	return t, n.raft.State() == raft.Leader
+	return n.lead.run(ctx, n.instance.term, f, func(err error) { n.log.Error("the leader's duty failed, trying again", "error", err) })
 }
 
 func (e *epochs) run(ctx context.Context, term func() (uint64, bool), f func(context.Context, uint64) error, failed func(error)) error {
@@ -152,18 +146,18 @@ func (n *Node) watchLeadership() {
 		}
 		return false
 	})
-	n.raft.RegisterObserver(obs)
-	defer n.raft.DeregisterObserver(obs)
+	n.instance.raft.RegisterObserver(obs)
+	defer n.instance.raft.DeregisterObserver(obs)
 	for {
 		select {
-		case leading := <-n.raft.LeaderCh():
+		case leading := <-n.instance.raft.LeaderCh():
 			n.lead.set(leading)
 			if leading {
-				n.refusedSince.Store(0)
+				n.proposer.refusedSince.Store(0)
 			}
-			n.notify()
+			n.changes.notify()
 		case <-seen:
-			n.notify()
+			n.changes.notify()
 		case <-n.stop:
 			return
 		}

@@ -124,7 +124,7 @@ func TestNode_Apply_leadershipLost(t *testing.T) {
 		}
 		return nil
 	})
-	if id, _, ok := nodes[0].Leader(); !ok || id != next.cfg.ID {
+	if id, _, ok := nodes[0].Leader(); !ok || id != next.instance.id {
 		t.Errorf("the old leader follows %q", id)
 	}
 }
@@ -242,9 +242,9 @@ func TestNode_snapshotReachesStraggler(t *testing.T) {
 	net := newNetwork(t)
 	nodes, fsms := three(t, net)
 	net.isolate("c", true)
-	rc := nodes[0].raft.ReloadableConfig()
+	rc := nodes[0].instance.raft.ReloadableConfig()
 	rc.TrailingLogs = 5
-	if err := nodes[0].raft.ReloadConfig(rc); err != nil {
+	if err := nodes[0].instance.raft.ReloadConfig(rc); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 50 {
@@ -258,7 +258,7 @@ func TestNode_snapshotReachesStraggler(t *testing.T) {
 			}
 		}
 	}
-	if first, err := nodes[0].store.FirstIndex(); err != nil || first < 20 {
+	if first, err := nodes[0].state.store.FirstIndex(); err != nil || first < 20 {
 		t.Fatalf("the log begins at %d, %v: nothing needs the snapshot", first, err)
 	}
 	net.isolate("c", false)
@@ -383,7 +383,7 @@ func TestNode_succeedsAtOnce(t *testing.T) {
 	eventually(t, 20*time.Second, func() error {
 		for _, n := range nodes[1:] {
 			if id, _, _ := n.Leader(); id != "a" {
-				return fmt.Errorf("%s follows %q", n.cfg.ID, id)
+				return fmt.Errorf("%s follows %q", n.instance.id, id)
 			}
 		}
 		return nodes[0].VerifyLeader(t.Context())

@@ -98,15 +98,3 @@ func (p *progress) stuck(now time.Time, last uint64, after time.Duration) (out [
 	}
 	return out
 }
-
-// watchFollowers connects anew to followers that are stuck.
-func (n *Node) watchFollowers(now time.Time) {
-	if !n.IsLeader() {
-		n.trans.peers.reset()
-		return
-	}
-	for _, id := range n.trans.peers.stuck(now, n.raft.LastIndex(), 2*n.timings.Stall) {
-		n.log.Error("a follower answers heartbeats but takes no entries: connecting to it anew", "node", id, "for", 2*n.timings.Stall)
-		n.trans.streams.hangUp(string(id))
-	}
-}

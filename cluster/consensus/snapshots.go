@@ -119,7 +119,7 @@ func (s *snapshots) verify(id string) (*raft.SnapshotMeta, error) {
 }
 
 // verifyRest reads the snapshots that raft did not start from, so that the log
-// below them may go. Damaged ones are set aside.
+// below them may go. Damaged ones are quarantined.
 func (s *snapshots) verifyRest(stop <-chan struct{}) {
 	list, err := s.all()
 	if err != nil {
@@ -149,11 +149,11 @@ func (s *snapshots) isVerified(id string) bool {
 
 // condemn takes a snapshot out of use.
 func (s *snapshots) condemn(id string, why error) {
-	s.log.Error("a snapshot is damaged and is set aside; the log makes up for it", "snapshot", id, "in", filepath.Join(s.base, damagedDir), "error", why)
+	s.log.Error("quarantined a damaged snapshot: the log makes up for it", "snapshot", id, "in", filepath.Join(s.base, damagedDir), "error", why)
 	s.mu.Lock()
 	delete(s.verified, id)
 	s.mu.Unlock()
-	setAside(s.base, id, s.log)
+	quarantine(s.base, id, s.log)
 }
 
 // floor is up to where the log may be thrown away: to the oldest snapshot that
@@ -203,7 +203,7 @@ func (s *snapshots) List() ([]*raft.SnapshotMeta, error) {
 }
 
 // Open gives a snapshot's content. One that has become unreadable while raft
-// runs is set aside, so that a straggler is sent the one before it.
+// runs is quarantined, so that a follower that is far behind is sent the one before it.
 func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	meta, r, err := s.inner.Open(id)
 	s.mu.Lock()
@@ -213,6 +213,13 @@ func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 		s.condemn(id, err)
 	}
 	return meta, r, err
+}
+
+// choose makes base, nil for none, the only snapshot that raft may start from.
+func (s *snapshots) choose(base *raft.SnapshotMeta) {
+	s.mu.Lock()
+	s.chosen = base
+	s.mu.Unlock()
 }
 
 // started opens the way to all snapshots.

@@ -170,8 +170,8 @@ func FuzzDecodable(f *testing.F) {
 func TestWatchdog_stalledDisk(t *testing.T) {
 	nodes, _ := three(t, newNetwork(t))
 	a := nodes[0]
-	a.store.gate.Lock()
-	defer a.store.gate.Unlock()
+	a.state.store.gate.Lock()
+	defer a.state.store.gate.Unlock()
 	a.ApplyAsync([]byte("hangs"))
 	eventually(t, 20*time.Second, func() error {
 		if nodes[1].IsLeader() == nodes[2].IsLeader() {
@@ -198,9 +198,9 @@ func TestWatchdog_failingDisk(t *testing.T) {
 	if err := b.trans.RequestPreVote("a", "a", &raft.RequestPreVoteRequest{}, &raft.RequestPreVoteResponse{}); !errors.Is(err, errVotesHeld) {
 		t.Errorf("asked for a vote: %v", err)
 	}
-	b.store.failing.Store(true)
+	b.state.store.failing.Store(true)
 	eventually(t, 20*time.Second, func() error {
-		if b.trans.votesHeld.Load() || b.store.failing.Load() {
+		if b.trans.votesHeld.Load() || b.state.store.failing.Load() {
 			return errors.New("it has not noticed that the disk is well")
 		}
 		return nil
@@ -209,7 +209,7 @@ func TestWatchdog_failingDisk(t *testing.T) {
 
 func TestWatchdog_endlessTransfer(t *testing.T) {
 	nodes, _ := three(t, newNetwork(t))
-	nodes[0].noteRefusal(raft.ErrLeadershipTransferInProgress)
+	nodes[0].proposer.noteRefusal(raft.ErrLeadershipTransferInProgress)
 	select {
 	case err := <-nodes[0].Fatal():
 		if !strings.Contains(err.Error(), "transfer") {

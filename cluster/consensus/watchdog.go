@@ -2,7 +2,6 @@ package consensus
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -11,143 +10,112 @@ import (
 // watchEvery is how often the watchdog looks.
 const watchEvery = 500 * time.Millisecond
 
-// watchHealth looks for what raft does not notice itself: a disk that hangs or
-// fails, a leader that commits nothing, a follower that is stuck, a transfer
-// that never ends.
-func (n *Node) watchHealth() {
+// watchdog looks for what raft does not notice itself: a disk that hangs or
+// fails, a leader that commits nothing, a follower that is stuck, a transfer of
+// leadership that never ends.
+type watchdog struct {
+	instance *instance
+	timings  Timings
+	state    *stateDir
+	trans    *transport
+	proposer *proposer
+	log      hclog.Logger
+	// fail ends the node: the process should end with the error.
+	fail func(error)
+	stop <-chan struct{}
+}
+
+// run looks every watchEvery until stop is closed.
+func (w *watchdog) run() {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	var progress watchProgress
 	for {
 		select {
-		case <-n.stop:
+		case <-w.stop:
 			return
 		case now := <-tick.C:
-			n.watchDisk()
-			n.watchTransfer(now)
-			n.watchCommits(&progress, now)
-			n.watchFollowers(now)
-			n.noteServers()
-			if err := n.store.damaged.Load(); err != nil {
-				n.fail(*err)
+			w.checkDisk()
+			w.checkTransfer(now)
+			w.checkCommits(&progress, now)
+			w.checkFollowers(now)
+			w.state.noteServers(w.instance.servers())
+			if err := w.state.store.damaged.Load(); err != nil {
+				w.fail(*err)
 			}
 		}
 	}
 }
 
-// watchDisk silences a node whose log hangs, so that another takes over (H3),
+// checkDisk silences a node whose log hangs, so that another takes over (H3),
 // and keeps one whose log fails from being elected again (H4).
-func (n *Node) watchDisk() {
-	stalled := n.store.stalled()
-	if stalled > 2*n.timings.Stall {
-		n.fail(fmt.Errorf("%w: a write has taken %v", ErrStorageStalled, stalled.Round(time.Second)))
+func (w *watchdog) checkDisk() {
+	stalled := w.state.store.stalled()
+	if stalled > 2*w.timings.Stall {
+		w.fail(fmt.Errorf("%w: a write has taken %v", ErrStorageStalled, stalled.Round(time.Second)))
 	}
-	mute := stalled > n.timings.Stall
-	if was := n.trans.muted.Swap(mute); mute && !was {
-		n.log.Error("raft's log hangs: leaving leadership to others", "for", stalled.Round(time.Millisecond))
+	mute := stalled > w.timings.Stall
+	if was := w.trans.muted.Swap(mute); mute && !was {
+		w.log.Error("raft's log hangs: leaving leadership to others", "for", stalled.Round(time.Millisecond))
 	}
 	if stalled > 0 {
 		return
 	}
-	if n.store.failing.Load() {
-		n.trans.votesHeld.Store(true)
-		if err := n.store.probe(); err != nil {
+	if w.state.store.failing.Load() {
+		w.trans.votesHeld.Store(true)
+		if err := w.state.store.probe(); err != nil {
 			return
 		}
-		n.log.Info("raft's log takes writes again")
+		w.log.Info("raft's log takes writes again")
 	}
-	n.trans.votesHeld.Store(false)
+	w.trans.votesHeld.Store(false)
 }
 
-// watchTransfer ends a process whose raft refuses all writes for ever (H2).
-func (n *Node) watchTransfer(now time.Time) {
-	since := n.refusedSince.Load()
-	if since == 0 || n.transferring.Load() || !n.IsLeader() {
+// checkTransfer ends a process whose raft refuses all writes forever (H2).
+func (w *watchdog) checkTransfer(now time.Time) {
+	since := w.proposer.refusedSince.Load()
+	if since == 0 || w.proposer.transferring.Load() || !w.instance.leads() {
 		return
 	}
-	if d := now.Sub(time.Unix(0, since)); d > max(3*n.timings.Heartbeat, 2*time.Second) {
-		n.fail(fmt.Errorf("raft's transfer of leadership does not end: writes refused for %v", d.Round(time.Second)))
+	if d := now.Sub(time.Unix(0, since)); d > max(3*w.timings.Heartbeat, 2*time.Second) {
+		w.fail(fmt.Errorf("raft's transfer of leadership does not end: writes refused for %v", d.Round(time.Second)))
 	}
 }
 
-// watchProgress is what watchCommits remembers.
+// watchProgress is what checkCommits remembers.
 type watchProgress struct {
 	term, commit uint64
 	since        time.Time
 	recycled     bool
 }
 
-// watchCommits looks for a leader that keeps its followers by heartbeats but
+// checkCommits looks for a leader that keeps its followers by heartbeats but
 // commits nothing (H5): first its connections are made anew, then it ends.
-func (n *Node) watchCommits(p *watchProgress, now time.Time) {
-	term, commit := n.raft.CurrentTerm(), n.raft.CommitIndex()
-	idle := !n.IsLeader() || n.raft.LastIndex() <= commit
+func (w *watchdog) checkCommits(p *watchProgress, now time.Time) {
+	term, commit := w.instance.raft.CurrentTerm(), w.instance.raft.CommitIndex()
+	idle := !w.instance.leads() || w.instance.raft.LastIndex() <= commit
 	if idle || term != p.term || commit != p.commit {
 		*p = watchProgress{term: term, commit: commit, since: now}
 		return
 	}
 	switch d := now.Sub(p.since); {
-	case d > 3*n.timings.Stall:
-		n.fail(fmt.Errorf("this leader has committed nothing for %v although its followers answer", d.Round(time.Second)))
-	case d > n.timings.Stall && !p.recycled:
+	case d > 3*w.timings.Stall:
+		w.fail(fmt.Errorf("this leader has committed nothing for %v although its followers answer", d.Round(time.Second)))
+	case d > w.timings.Stall && !p.recycled:
 		p.recycled = true
-		n.log.Warn("nothing is committed: connecting to the followers anew", "for", d.Round(time.Second))
-		n.trans.CloseStreams()
+		w.log.Warn("nothing is committed: connecting to the followers anew", "for", d.Round(time.Second))
+		w.trans.CloseStreams()
 	}
 }
 
-// quiet lowers what raft reports of ordinary life: a peer that is down makes a
-// line at every heartbeat.
-func quiet(log hclog.Logger) hclog.Logger { return &quietLogger{Logger: log} }
-
-type quietLogger struct{ hclog.Logger }
-
-// lowered are the beginnings of messages that are no news to anybody.
-var lowered = []string{
-	"failed to heartbeat to", "failed to appendEntries to", "failed to make requestVote RPC",
-	"failed to contact", "unable to get address", "failed to decode incoming command",
-	"failed to flush response", "appendEntries rejected", "previous log term mis-match",
-	"failed to get previous log", "rejecting pre-vote request", "rejecting vote request",
-	"no known peers, aborting election", "not part of stable configuration",
-	"heartbeat timeout reached, not part", "failed to accept connection",
-	"Election timeout reached", "peer has newer term",
-}
-
-func isLowered(msg string) bool {
-	for _, p := range lowered {
-		if strings.HasPrefix(msg, p) {
-			return true
-		}
-	}
-	return false
-}
-
-// Error lowers what is ordinary to debug.
-func (q *quietLogger) Error(msg string, args ...any) {
-	if isLowered(msg) {
-		q.Logger.Debug(msg, args...)
+// checkFollowers connects anew to followers that are stuck.
+func (w *watchdog) checkFollowers(now time.Time) {
+	if !w.instance.leads() {
+		w.trans.peers.reset()
 		return
 	}
-	q.Logger.Error(msg, args...)
-}
-
-// Warn lowers what is ordinary to debug.
-func (q *quietLogger) Warn(msg string, args ...any) {
-	if isLowered(msg) {
-		q.Logger.Debug(msg, args...)
-		return
+	for _, id := range w.trans.peers.stuck(now, w.instance.raft.LastIndex(), 2*w.timings.Stall) {
+		w.log.Error("a follower answers heartbeats but takes no entries: connecting to it anew", "node", id, "for", 2*w.timings.Stall)
+		w.trans.streams.hangUp(string(id))
 	}
-	q.Logger.Warn(msg, args...)
 }
-
-// Info lowers raft's account of itself to debug; what the cluster says of
-// leaders and members is for people.
-func (q *quietLogger) Info(msg string, args ...any) { q.Logger.Debug(msg, args...) }
-
-// With keeps the lowering.
-func (q *quietLogger) With(args ...any) hclog.Logger {
-	return &quietLogger{q.Logger.With(args...)}
-}
-
-// Named keeps the lowering.
-func (q *quietLogger) Named(name string) hclog.Logger { return &quietLogger{q.Logger.Named(name)} }

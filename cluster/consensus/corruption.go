@@ -10,19 +10,18 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"github.com/hashicorp/go-hclog"
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 const (
-	// closedMark tells how the log's file was when it was last closed. Where it
-	// is not found, or the file is another one, the last process did not end by
-	// itself or somebody else has been at the file.
+	// closedMark describes the log's file as it was when it was last closed. If
+	// the mark is missing, or the file is another one, the last process did not
+	// end by itself or the file was changed from outside.
 	closedMark = "log.closed"
-	// serversFile holds the newest configuration, as a hint for the day on
-	// which nothing else can be read.
+	// serversFile holds the newest configuration, as a hint in case nothing else
+	// can be read.
 	serversFile = "servers.json"
 	// damagedDir takes snapshots that were found damaged.
 	damagedDir = "damaged"
@@ -30,17 +29,17 @@ const (
 	maxDamaged = 3
 )
 
-// DamageError is returned by Open where log and snapshots do not hold what was
-// once written to them, and cannot make up for it. The folder is as it was
-// found. A node must not go on from less than it has once acknowledged
-// (reliability H13, H14): where others hold the state it may join them again,
-// with an empty folder and an id that was never used.
+// DamageError is returned by Open if log and snapshots do not hold what was once
+// written to them, and cannot make up for it. The directory is as it was found.
+// A node must not resume from less than it has once acknowledged (reliability
+// H13, H14): if others hold the state it may join them again, with an empty
+// directory and an id that was never used.
 type DamageError struct {
-	// Dir is raft's folder.
+	// Dir is raft's directory.
 	Dir string
-	// Servers is the last configuration that is known, empty where none is.
+	// Servers is the last configuration that is known, empty if none is.
 	Servers []Server
-	// Err is what was found; it wraps ErrCorrupt where the log is damaged.
+	// Err is what was found; it wraps ErrCorrupt if the log is damaged.
 	Err error
 }
 
@@ -68,9 +67,9 @@ func (e *DamageError) Replaceable(id string) bool {
 	return 2*others > voters
 }
 
-// CheckLog opens the log's file below raft's folder and reads all of it. bbolt
+// CheckLog opens the log's file below raft's directory and reads all of it. bbolt
 // may end the process on damaged pages, so it is meant for a process that does
-// nothing else; see Config.Check. A folder without a log is fine.
+// nothing else; see Config.Check. A directory without a log is fine.
 func CheckLog(dir string) (err error) {
 	debug.SetPanicOnFault(true)
 	defer func() {
@@ -98,14 +97,14 @@ func CheckLog(dir string) (err error) {
 	})
 }
 
-// isDamage tells an error of opening the log's file that comes from its content
-// from one that comes from the machine.
+// isDamage reports whether an error of opening the log's file comes from its
+// content, and not from the machine.
 func isDamage(err error) bool {
 	return errors.Is(err, ErrCorrupt) || errors.Is(err, bolterrors.ErrInvalid) || errors.Is(err, bolterrors.ErrChecksum) ||
 		errors.Is(err, bolterrors.ErrVersionMismatch)
 }
 
-// checkLogFile tells a log that is gone, or cut off so far that bbolt has no
+// checkLogFile finds a log that is missing, or cut off so far that bbolt has no
 // error of its own for it. A node that was never part of a cluster has none.
 func checkLogFile(dir string) error {
 	info, err := os.Stat(filepath.Join(dir, logFile))
@@ -114,7 +113,7 @@ func checkLogFile(dir string) error {
 		return fmt.Errorf("look at raft's log: %w", err)
 	case err != nil || info.Size() == 0:
 		if len(readServers(dir)) > 0 {
-			return fmt.Errorf("%w: the file %s is gone or empty", ErrCorrupt, logFile)
+			return fmt.Errorf("%w: the file %s is missing or empty", ErrCorrupt, logFile)
 		}
 	case info.Size() < int64(2*os.Getpagesize()):
 		return fmt.Errorf("%w: the file %s is cut off at %d bytes", ErrCorrupt, logFile, info.Size())
@@ -131,7 +130,8 @@ func stampLog(dir string) (string, error) {
 	return fmt.Sprintf("%d bytes at %d\n", info.Size(), info.ModTime().UnixNano()), nil
 }
 
-// closedWell reports whether the log is as a node has left it, or not made yet.
+// closedWell reports whether the log is as a node has left it, or does not exist
+// yet.
 func closedWell(dir string) bool {
 	is, err := stampLog(dir)
 	if err != nil {
@@ -141,59 +141,8 @@ func closedWell(dir string) bool {
 	return err == nil && is == string(was)
 }
 
-// openStore opens the log, after a check of its own where it is not as the last
-// process has left it.
-func (n *Node) openStore() (*logStore, error) {
-	if err := checkLogFile(n.cfg.Dir); isDamage(err) {
-		return nil, n.damage(err)
-	} else if err != nil {
-		return nil, err
-	}
-	if !closedWell(n.cfg.Dir) && n.cfg.Check != nil {
-		if err := n.cfg.Check(n.cfg.Dir); err != nil {
-			return nil, n.damage(fmt.Errorf("%w: %w", ErrCorrupt, err))
-		}
-	}
-	// The mark goes first: a file that ends this process is looked at next time.
-	if err := os.Remove(filepath.Join(n.cfg.Dir, closedMark)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("mark raft's log as open: %w", err)
-	}
-	compactLog(filepath.Join(n.cfg.Dir, logFile), compactFrom, n.log)
-	store, err := openLogStore(filepath.Join(n.cfg.Dir, logFile), n.log)
-	switch {
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, fmt.Errorf("%w: %s", ErrInUse, n.cfg.Dir)
-	case err != nil && isDamage(err):
-		return nil, n.damage(err)
-	}
-	return store, err
-}
-
-func (n *Node) damage(err error) *DamageError {
-	return &DamageError{Dir: n.cfg.Dir, Servers: readServers(n.cfg.Dir), Err: err}
-}
-
-// noteServers writes the configuration down where it has changed.
-func (n *Node) noteServers() {
-	now := n.Servers()
-	n.noted.Lock()
-	defer n.noted.Unlock()
-	if len(now) == 0 || slices.Equal(now, n.notedServers) {
-		return
-	}
-	text, err := json.Marshal(now)
-	if err == nil {
-		err = renameio.WriteFile(filepath.Join(n.cfg.Dir, serversFile), text, 0o600)
-	}
-	if err != nil {
-		n.log.Warn("cannot write the configuration down", "error", err)
-		return
-	}
-	n.notedServers = now
-}
-
-// readServers is the configuration that was noted last; none where that cannot
-// be read.
+// readServers is the configuration that was noted last, none if that cannot be
+// read.
 func readServers(dir string) []Server {
 	text, err := os.ReadFile(filepath.Join(dir, serversFile))
 	var out []Server
@@ -203,16 +152,16 @@ func readServers(dir string) []Server {
 	return out
 }
 
-// setAside moves a snapshot out of raft's sight, for whoever wants to look at
-// it, and removes the oldest where there are too many.
-func setAside(dir, id string, log hclog.Logger) {
+// quarantine moves a snapshot out of raft's sight, for inspection, and removes
+// the oldest ones if there are too many.
+func quarantine(dir, id string, log hclog.Logger) {
 	to := filepath.Join(dir, damagedDir)
 	err := os.MkdirAll(to, 0o700)
 	if err == nil {
 		err = os.Rename(filepath.Join(dir, snapshotDir, id), filepath.Join(to, id))
 	}
 	if err != nil {
-		log.Warn("cannot set a damaged snapshot aside", "snapshot", id, "error", err)
+		log.Warn("cannot quarantine a damaged snapshot", "snapshot", id, "error", err)
 		return
 	}
 	old, err := os.ReadDir(to)

@@ -249,9 +249,9 @@ func TestOpen_damagedInstalledSnapshot(t *testing.T) {
 		t.Fatal(err)
 	}
 	net.isolate("c", true)
-	rc := nodes[0].raft.ReloadableConfig()
+	rc := nodes[0].instance.raft.ReloadableConfig()
 	rc.TrailingLogs = 5
-	if err := nodes[0].raft.ReloadConfig(rc); err != nil {
+	if err := nodes[0].instance.raft.ReloadConfig(rc); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 50 {
@@ -271,7 +271,7 @@ func TestOpen_damagedInstalledSnapshot(t *testing.T) {
 		}
 		return nil
 	})
-	dir := nodes[2].cfg.Dir
+	dir := nodes[2].state.dir
 	if err := nodes[2].Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -431,7 +431,7 @@ func TestOpen_damagedBelowSnapshot(t *testing.T) {
 	if got := fsm.all(); !slices.Equal(got, want) {
 		t.Errorf("%d commands of %d", len(got), len(want))
 	}
-	if first, err := n.store.FirstIndex(); err != nil || first != 36 {
+	if first, err := n.state.store.FirstIndex(); err != nil || first != 36 {
 		t.Errorf("the log begins at %d, %v; want 36", first, err)
 	}
 }
@@ -470,7 +470,7 @@ func (f *brittleFSM) Restore(r io.ReadCloser) error { return errors.New("not for
 func TestRestore_failure(t *testing.T) {
 	net := newNetwork(t)
 	nodes, _ := three(t, net)
-	dir := nodes[2].cfg.Dir
+	dir := nodes[2].state.dir
 	eventually(t, 20*time.Second, func() error {
 		if got := nodes[2].Servers(); len(got) != 3 {
 			return fmt.Errorf("it knows %v", got)
@@ -481,9 +481,9 @@ func TestRestore_failure(t *testing.T) {
 	if err := nodes[2].Close(); err != nil {
 		t.Fatal(err)
 	}
-	rc := nodes[0].raft.ReloadableConfig()
+	rc := nodes[0].instance.raft.ReloadableConfig()
 	rc.TrailingLogs = 5
-	if err := nodes[0].raft.ReloadConfig(rc); err != nil {
+	if err := nodes[0].instance.raft.ReloadConfig(rc); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 40 {

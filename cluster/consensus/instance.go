@@ -1,0 +1,54 @@
+package consensus
+
+import "github.com/hashicorp/raft"
+
+// instance is hashicorp/raft at work, and what the parts of a node read from
+// it. It is safe for concurrent use.
+type instance struct {
+	id   string
+	raft *raft.Raft
+}
+
+// servers is the latest configuration, which may not be committed yet; empty
+// while no cluster has this node.
+func (i *instance) servers() []Server {
+	f := i.raft.GetConfiguration()
+	if f.Error() != nil {
+		return nil
+	}
+
+	var out []Server
+	for _, s := range f.Configuration().Servers {
+		sv := Server{ID: string(s.ID), Suffrage: Standby}
+		if s.Suffrage == raft.Voter {
+			sv.Suffrage = Voter
+		}
+		out = append(out, sv)
+	}
+	return out
+}
+
+// voter is the first voter of the latest configuration, "" for none.
+func (i *instance) voter() raft.ServerID {
+	for _, s := range i.servers() {
+		if s.Suffrage == Voter {
+			return raft.ServerID(s.ID)
+		}
+	}
+	return ""
+}
+
+// leads reports whether this node believes to lead.
+func (i *instance) leads() bool { return i.raft.State() == raft.Leader }
+
+// leader is the node that this one follows or is, "" for none.
+func (i *instance) leader() string {
+	_, id := i.raft.LeaderWithID()
+	return string(id)
+}
+
+// term is the current one if this node leads it.
+func (i *instance) term() (uint64, bool) {
+	t := i.raft.CurrentTerm()
+	return t, i.leads()
+}

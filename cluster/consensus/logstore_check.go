@@ -1,0 +1,46 @@
+package consensus
+
+import (
+	"fmt"
+
+	"github.com/hashicorp/raft"
+)
+
+// healthy reads the whole log and gives the last index. Entries above from must
+// all be there and be right. What is damaged at or below, or cut off by a gap
+// there, is removed: a snapshot covers it, and a follower that is far behind gets that.
+func (s *logStore) healthy(from uint64) (last uint64, err error) {
+	first, err := s.bolt.FirstIndex()
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	if last, err = s.bolt.LastIndex(); err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	if last == 0 {
+		return 0, nil
+	}
+	if last > from && first > from+1 {
+		return 0, fmt.Errorf("%w: it begins with entry %d, and what comes before %d is nowhere", ErrCorrupt, first, from+1)
+	}
+	cut := uint64(0)
+	for i := first; i <= last; i++ {
+		var l raft.Log
+		err := s.read(i, &l)
+		if err == nil {
+			continue
+		}
+		if i > from {
+			return 0, fmt.Errorf("entry %d of %d to %d: %w", i, first, last, err)
+		}
+		cut = i
+	}
+	if cut == 0 {
+		return last, nil
+	}
+	s.log.Warn("removing damaged or missing entries of raft's log that a snapshot covers", "up to", cut)
+	if err := s.bolt.DeleteRange(first, cut); err != nil {
+		return 0, fmt.Errorf("remove damaged entries: %w", err)
+	}
+	return last, nil
+}
