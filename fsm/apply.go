@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"time"
@@ -52,7 +51,7 @@ func (s *Store) ApplyBatch(logs []*raft.Log) []any {
 		st.putRaw(bMeta, kTerm, be64(last.Term))
 		changed.Index = last.Index
 		// Before the commit: a reader of the old state passes over what is newer.
-		s.recent.add(st.changes, before)
+		s.recent.add(st.runs.changes, before)
 		return nil
 	})
 	if err != nil {
@@ -77,29 +76,29 @@ func (st *state) apply(c *Command, ch *change) any {
 	case c.Cancel != nil:
 		return st.applyCancel(c, ch)
 	case c.Worker != nil:
-		return st.applyWorker(c.Worker, ch)
+		return st.registry.applyWorker(c.Worker, ch)
 	case c.Token != nil:
-		return st.applyToken(c.Token)
+		return st.registry.applyToken(c.Token)
 	case c.Forget != nil:
-		return st.applyForget(c.Forget, ch)
+		return st.retention.applyForget(c.Forget, ch)
 	case c.Retry != nil:
 		return st.applyRetry(c, ch)
 	case c.Schedule != nil:
-		return st.applySchedule(c, ch)
+		return st.schedules.applySchedule(c, ch)
 	case c.Fire != nil:
-		return st.applyFire(c, ch)
+		return st.schedules.applyFire(c, ch)
 	case c.Decide != nil:
 		return st.applyDecision(c, ch)
 	case c.Secret != nil:
-		return st.applySecret(c.Secret)
+		return st.registry.applySecret(c.Secret)
 	case c.CacheDelete != nil:
-		return st.applyCacheDelete(c.CacheDelete)
+		return st.cache.applyDelete(c.CacheDelete)
 	case c.Expire != nil:
-		return st.applyExpire(c.Expire, ch)
+		return st.retention.applyExpire(c.Expire, ch)
 	case c.Pin != nil:
-		return st.applyPin(c.Pin, ch)
+		return st.retention.applyPin(c.Pin, ch)
 	case c.Tools != nil:
-		return st.applyTools(c)
+		return st.remote.apply(c)
 	}
 	return Result{Err: pipeline.Errorf(pipeline.Invalid, "the command says nothing that this version knows")}
 }
@@ -149,41 +148,25 @@ func (st *state) applySubmit(c *Command, ch *change) SubmitResult {
 			if k.Fingerprint != c.Submit.Fingerprint {
 				return SubmitResult{Err: pipeline.Errorf(pipeline.Conflict, "idempotency key %q was used with another request", r.Key)}
 			}
-			if old := st.run(k.Run); old != nil {
+			if old := st.runs.run(k.Run); old != nil {
 				return SubmitResult{Run: *old, Repeated: true}
 			}
 			return SubmitResult{Err: pipeline.Errorf(pipeline.Conflict, "idempotency key %q belongs to run %s, which is no longer kept", r.Key, k.Run)}
 		}
 	}
-	if st.run(r.ID) != nil {
+	if st.runs.run(r.ID) != nil {
 		return SubmitResult{Err: pipeline.Errorf(pipeline.Conflict, "run %s exists", r.ID)}
 	}
 	r.Schedule, r.Queued, r.Tick = "", false, time.Time{} // those of schedules are made by Fire
-	st.makeRun(&r, c.Submit.Definition, c.At, ch)
+	st.queues.start(&r, c.Submit.Definition, c.At, ch)
 	if r.Key != "" {
 		st.put(bKeys, []byte(r.Key), keyRecord{Run: r.ID, Fingerprint: c.Submit.Fingerprint, At: c.At})
 	}
 	return SubmitResult{Run: r}
 }
 
-// makeRun makes a run exist.
-func (st *state) makeRun(r *pipeline.Run, definition []byte, at time.Time, ch *change) {
-	number := u64(st.tx.Bucket(bMeta).Get(kNumber)) + 1
-	r.Number, r.State, r.Reason, r.SubmittedAt = number, pipeline.RunWaiting, "", at
-	r.StartedAt, r.FinishedAt = time.Time{}, time.Time{}
-	r.Done, r.Failed = 0, 0
-	st.supersede(r, ch)
-	st.enter(r)
-	st.touch(r)
-	st.putRaw(bMeta, kNumber, be64(number))
-	st.putRaw(bOrder, be64(number), []byte(r.ID))
-	st.putRaw(bDefs, []byte(r.ID), definition)
-	st.putRaw(bActive, []byte(r.ID), []byte{})
-	ch.run(r.ID, true)
-}
-
 func (st *state) applyCancel(c *Command, ch *change) Result {
-	r := st.run(c.Cancel.Run)
+	r := st.runs.run(c.Cancel.Run)
 	switch {
 	case r == nil:
 		return Result{Err: pipeline.Errorf(pipeline.NotFound, "no run %s", c.Cancel.Run)}
@@ -201,7 +184,7 @@ func (st *state) applyCancel(c *Command, ch *change) Result {
 		r.State, r.Reason = pipeline.RunCancelling, c.Cancel.Reason
 		r.TimedOut, r.CancelledBy = c.Cancel.TimedOut, c.Cancel.Request
 	}
-	st.touch(r)
+	st.runs.touch(r)
 	ch.run(r.ID, true)
 	return Result{Run: *r}
 }
@@ -209,7 +192,7 @@ func (st *state) applyCancel(c *Command, ch *change) Result {
 // applyRetry makes a run that is over go on.
 func (st *state) applyRetry(c *Command, ch *change) Result {
 	op := c.Retry
-	r := st.run(op.Run)
+	r := st.runs.run(op.Run)
 	switch {
 	case r == nil:
 		return Result{Err: pipeline.Errorf(pipeline.NotFound, "no run %s", op.Run)}
@@ -232,7 +215,7 @@ func (st *state) applyRetry(c *Command, ch *change) Result {
 		if why := badName("the module's name", name); why != "" {
 			return Result{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
 		}
-		m := st.module(op.Run, name)
+		m := st.runs.module(op.Run, name)
 		switch {
 		case !m.State.Final():
 			return Result{Err: pipeline.Errorf(pipeline.Conflict, "module %s has not ended", name)}
@@ -255,7 +238,7 @@ func (st *state) applyRetry(c *Command, ch *change) Result {
 		st.collapse(r, m)
 		kept := pipeline.ModuleRecord{Name: m.Name, State: pipeline.ModuleWaiting, Attempts: m.Attempts, Tried: len(m.Attempts)}
 		*m = kept
-		st.putModule(r.ID, m)
+		st.runs.putModule(r.ID, m)
 	}
 	r.State, r.Reason, r.FinishedAt = pipeline.RunRunning, "", time.Time{}
 	r.Forced, r.TimedOut, r.CancelledBy = false, false, ""
@@ -270,124 +253,10 @@ func (st *state) applyRetry(c *Command, ch *change) Result {
 		// It goes to the end of its lines, and has not started until its turn comes.
 		r.State, r.StartedAt = pipeline.RunWaiting, time.Time{}
 	}
-	st.supersede(r, ch)
-	st.enter(r)
-	st.touch(r)
-	st.putRaw(bActive, []byte(r.ID), []byte{})
+	st.queues.supersede(r, ch)
+	st.queues.enter(r)
+	st.runs.touch(r)
+	st.runs.activate(r.ID)
 	ch.run(r.ID, true)
 	return Result{Run: *r}
-}
-
-func (st *state) applyWorker(w *Worker, ch *change) Result {
-	if why := badName("the worker's id", string(w.Record.ID)); why != "" {
-		return Result{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
-	}
-	key := []byte(w.Record.ID)
-	if w.Delete {
-		if st.tx.Bucket(bWorkers).Get(key) == nil {
-			return Result{Err: pipeline.Errorf(pipeline.NotFound, "no worker %s", w.Record.ID)}
-		}
-		st.del(bWorkers, key)
-		ch.Workers = true
-		return Result{}
-	}
-	rec := w.Record
-	if w.Only != "" {
-		rec = WorkerRecord{ID: w.Record.ID, Name: w.Record.Name}
-		if b := st.tx.Bucket(bWorkers).Get(key); b != nil {
-			mustUnmarshal(b, &rec)
-		}
-		switch w.Only {
-		case "drain":
-			rec.Draining, rec.DrainDeadline = w.Record.Draining, w.Record.DrainDeadline
-		case "away":
-			rec.AwayUntil = w.Record.AwayUntil
-		default:
-			return Result{Err: pipeline.Errorf(pipeline.Invalid, "only %.80q: want drain, away or nothing", w.Only)}
-		}
-	}
-	st.put(bWorkers, key, rec)
-	ch.Workers = true
-	return Result{}
-}
-
-func (st *state) applyToken(t *Token) Result {
-	if why := badName("the token's id", t.Record.ID); why != "" {
-		return Result{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
-	}
-	key := []byte(t.Record.ID)
-	if t.Delete {
-		if st.tx.Bucket(bTokens).Get(key) == nil {
-			return Result{Err: pipeline.Errorf(pipeline.NotFound, "no token %s", t.Record.ID)}
-		}
-		st.del(bTokens, key)
-		return Result{}
-	}
-	if b := st.tx.Bucket(bTokens).Get(key); b != nil {
-		var old TokenRecord
-		mustUnmarshal(b, &old)
-		if len(old.Hash) > 0 && bytes.Equal(old.Hash, t.Record.Hash) {
-			return Result{} // a repeat of the proposal that made it
-		}
-		return Result{Err: pipeline.Errorf(pipeline.Conflict, "token %s exists", t.Record.ID)}
-	}
-	st.put(bTokens, key, t.Record)
-	return Result{}
-}
-
-func (st *state) applyForget(f *Forget, ch *change) Result {
-	for _, id := range f.Runs {
-		r := st.run(id)
-		if r == nil || !r.State.Final() || r.Pinned {
-			continue
-		}
-		st.del(bRuns, []byte(id))
-		st.del(bDefs, []byte(id))
-		st.del(bOrder, be64(r.Number))
-		st.del(bActive, []byte(id)) // still there where it ended in this same transaction
-		prefix := moduleKey(id, "")
-		var keys [][]byte
-		c := st.tx.Bucket(bModules).Cursor()
-		for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Next() {
-			keys = append(keys, bytes.Clone(k))
-		}
-		for _, k := range keys {
-			st.del(bModules, k)
-		}
-		delete(st.dirty, id)
-		st.runs[id] = nil
-		ch.run(id, true)
-	}
-	if !f.KeysBefore.IsZero() {
-		st.forgetKeys(f)
-	}
-	return Result{}
-}
-
-// maxForgetKeys bounds how many keys one entry looks at, so that Apply stays
-// short however many there are.
-const maxForgetKeys = 2000
-
-// forgetKeys goes on where the entry before it stopped, and begins anew behind
-// the last key.
-func (st *state) forgetKeys(f *Forget) {
-	var old [][]byte
-	c := st.tx.Bucket(bKeys).Cursor()
-	k, v := c.Seek(st.tx.Bucket(bMeta).Get(kSwept))
-	for n := 0; k != nil && n < maxForgetKeys; k, v = c.Next() {
-		n++
-		var rec keyRecord
-		mustUnmarshal(v, &rec)
-		if rec.At.Before(f.KeysBefore) {
-			old = append(old, bytes.Clone(k))
-		}
-	}
-	if k != nil {
-		st.putRaw(bMeta, kSwept, bytes.Clone(k))
-	} else {
-		st.del(bMeta, kSwept)
-	}
-	for _, k := range old {
-		st.del(bKeys, k)
-	}
 }

@@ -62,11 +62,11 @@ func (st *state) applyBatch(c *Command, ch *change) BatchResult {
 
 // attempt finds the run, the module and the attempt of id.
 func (st *state) attempt(id pipeline.AttemptID) (*pipeline.Run, *pipeline.ModuleRecord, *pipeline.Attempt, refusal) {
-	r := st.run(id.Run)
+	r := st.runs.run(id.Run)
 	if r == nil {
 		return nil, nil, nil, refusal{reason: "no such run"}
 	}
-	m := st.module(id.Run, id.Module)
+	m := st.runs.module(id.Run, id.Module)
 	if id.Attempt < 1 || id.Attempt > len(m.Attempts) {
 		return r, m, nil, refusal{reason: fmt.Sprintf("attempt %d was never assigned", id.Attempt)}
 	}
@@ -83,8 +83,8 @@ func (st *state) applyStart(s *Start) refusal {
 	}
 	a.State, a.StartedAt = pipeline.AttemptRunning, s.At
 	m.StartedAt = s.At
-	st.putModule(r.ID, m)
-	st.touch(r)
+	st.runs.putModule(r.ID, m)
+	st.runs.touch(r)
 	return refusal{}
 }
 
@@ -105,8 +105,8 @@ func (st *state) applyOutcome(op *Outcome) refusal {
 		reason := a.Reason
 		st.record(a, o, o.ID)
 		a.State, a.Reason = pipeline.AttemptSuperseded, reason
-		st.putModule(r.ID, m)
-		st.touch(r)
+		st.runs.putModule(r.ID, m)
+		st.runs.touch(r)
 		return refusal{reason: "superseded: the attempt was given up before its outcome came", kept: true}
 	case a.State.Final():
 		return refusal{reason: "attempt is " + string(a.State),
@@ -117,7 +117,7 @@ func (st *state) applyOutcome(op *Outcome) refusal {
 		return refusal{reason: fmt.Sprintf("an outcome makes no module %.40q", op.Next)}
 	}
 	if a.Cache != nil && o.State == pipeline.AttemptSucceeded && op.Next == pipeline.ModuleSucceeded {
-		st.recordResult(r, m, a, o)
+		st.cache.record(r, m, a, o)
 	}
 	st.record(a, o, o.ID)
 	switch o.State {
@@ -133,10 +133,10 @@ func (st *state) applyOutcome(op *Outcome) refusal {
 		m.OutputPaths, m.OutputCount, m.OutputBytes = o.OutputPaths, o.OutputCount, o.OutputBytes
 		m.StartedAt, m.FinishedAt = a.StartedAt, a.FinishedAt
 		countEnd(r, m, op.Ignored)
-		st.remember(r, m)
+		st.history.add(r, m)
 	}
-	st.putModule(r.ID, m)
-	st.touch(r)
+	st.runs.putModule(r.ID, m)
+	st.runs.touch(r)
 	return refusal{}
 }
 
@@ -165,7 +165,7 @@ func ends(s pipeline.AttemptState) bool {
 // record copies what the worker told into the attempt, and lets go of its
 // locks.
 func (st *state) record(a *pipeline.Attempt, o *pipeline.Outcome, id pipeline.AttemptID) {
-	st.unlock(a, id)
+	st.locks.unlock(a, id)
 	if o.State != pipeline.AttemptSucceeded || o.Reason != "" {
 		a.Reason = o.Reason // else why it was made stays
 	}
@@ -183,14 +183,14 @@ func (st *state) record(a *pipeline.Attempt, o *pipeline.Outcome, id pipeline.At
 }
 
 func (st *state) applyEnd(e *End, at time.Time) refusal {
-	r := st.run(e.Run)
+	r := st.runs.run(e.Run)
 	if r == nil {
 		return refusal{reason: "no such run"}
 	}
 	if why := badName("the module's name", e.Module); why != "" {
 		return refusal{reason: why}
 	}
-	m := st.module(e.Run, e.Module)
+	m := st.runs.module(e.Run, e.Module)
 	last := m.Last()
 	switch {
 	case r.State.Final() || m.State.Final():
@@ -201,19 +201,32 @@ func (st *state) applyEnd(e *End, at time.Time) refusal {
 		return refusal{reason: "an attempt is live"}
 	}
 	if e.State == pipeline.ModuleCached {
-		if why := st.takeResult(r, m, e); why != "" {
+		if why := st.hit(r, m, e); why != "" {
 			return refusal{reason: why}
 		}
 	}
 	m.State, m.Reason, m.FinishedAt, m.NotBefore = e.State, e.Reason, at, time.Time{}
 	countEnd(r, m, e.Ignored)
-	st.putModule(r.ID, m)
-	st.touch(r)
+	st.runs.putModule(r.ID, m)
+	st.runs.touch(r)
 	return refusal{}
 }
 
+// hit ends a module with a cached result. It returns why it cannot, "" if it
+// did.
+func (st *state) hit(r *pipeline.Run, m *pipeline.ModuleRecord, e *End) string {
+	if e.Cache != nil {
+		for _, n := range e.Cache.Needs {
+			if !st.runs.module(r.ID, n).State.Success() {
+				return "waits for " + n
+			}
+		}
+	}
+	return st.cache.hit(m, e)
+}
+
 func (st *state) applyAssign(op *Assign, at time.Time) refusal {
-	r := st.run(op.ID.Run)
+	r := st.runs.run(op.ID.Run)
 	switch {
 	case r == nil:
 		return refusal{reason: "no such run"}
@@ -230,7 +243,7 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 	if why := badName("the module's name", op.ID.Module); why != "" {
 		return refusal{reason: why}
 	}
-	m := st.module(op.ID.Run, op.ID.Module)
+	m := st.runs.module(op.ID.Run, op.ID.Module)
 	last := m.Last()
 	switch {
 	case m.State != pipeline.ModuleWaiting || last != nil && !last.State.Final():
@@ -241,11 +254,11 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 		return refusal{reason: fmt.Sprintf("next attempt is %d", len(m.Attempts)+1)}
 	}
 	for _, n := range op.Needs {
-		if s := st.module(op.ID.Run, n).State; !s.Success() && !(op.Always && s.Final()) {
+		if s := st.runs.module(op.ID.Run, n).State; !s.Success() && !(op.Always && s.Final()) {
 			return refusal{reason: "waits for " + n}
 		}
 	}
-	if why := st.lock(op); why != "" {
+	if why := st.locks.lock(op); why != "" {
 		return refusal{reason: why}
 	}
 	why := ""
@@ -263,13 +276,13 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 	if r.State == pipeline.RunWaiting {
 		r.State, r.StartedAt = pipeline.RunRunning, at
 	}
-	st.putModule(r.ID, m)
-	st.touch(r)
+	st.runs.putModule(r.ID, m)
+	st.runs.touch(r)
 	return refusal{}
 }
 
 func (st *state) applyRunEnd(e *RunEnd, at time.Time) refusal {
-	r := st.run(e.Run)
+	r := st.runs.run(e.Run)
 	switch {
 	case r == nil:
 		return refusal{reason: "no such run"}
@@ -287,8 +300,8 @@ func (st *state) applyRunEnd(e *RunEnd, at time.Time) refusal {
 	if r.StartedAt.IsZero() {
 		r.StartedAt = at
 	}
-	st.leave(r)
-	st.touch(r)
+	st.queues.leave(r)
+	st.runs.touch(r)
 	return refusal{}
 }
 
@@ -298,21 +311,21 @@ func (st *state) applyCopies(op *Copies) refusal {
 		return no
 	}
 	a.Holders, a.Replicas = op.Holders, len(op.Holders)
-	st.moveResult(a, op.ID, op.Holders)
-	st.putModule(r.ID, m)
-	st.touch(r)
+	st.cache.move(a, op.ID, op.Holders)
+	st.runs.putModule(r.ID, m)
+	st.runs.touch(r)
 	return refusal{}
 }
 
 func (st *state) applyReopen(op *Reopen) refusal {
-	r := st.run(op.Run)
+	r := st.runs.run(op.Run)
 	if r == nil {
 		return refusal{reason: "no such run"}
 	}
 	if why := badName("the module's name", op.Module); why != "" {
 		return refusal{reason: why}
 	}
-	m := st.module(op.Run, op.Module)
+	m := st.runs.module(op.Run, op.Module)
 	switch {
 	case r.State != pipeline.RunRunning:
 		return refusal{reason: "run is " + string(r.State)}
@@ -328,7 +341,7 @@ func (st *state) applyReopen(op *Reopen) refusal {
 	m.StartedAt, m.FinishedAt, m.NotBefore, m.Recorded = time.Time{}, time.Time{}, time.Time{}, 0
 	m.Losses++
 	r.Done--
-	st.putModule(r.ID, m)
-	st.touch(r)
+	st.runs.putModule(r.ID, m)
+	st.runs.touch(r)
 	return refusal{}
 }

@@ -76,7 +76,7 @@ func TestApply_batch(t *testing.T) {
 		{"outcome of what was lost, again", append(isLost, batch(outcome("r", "m0", 1, ok))), outcome("r", "m0", 1, ok), "duplicate: attempt is superseded"},
 
 		{"end", nil, end("r", "m1", pipeline.ModuleSkipped), ""},
-		{"end from a cache", nil, end("r", "m1", pipeline.ModuleCached), "no recorded result is named"},
+		{"end from a cache", nil, end("r", "m1", pipeline.ModuleCached), "no cached result is named"},
 		{"end between attempts", isLost, end("r", "m0", pipeline.ModuleCancelled), ""},
 		{"end while an attempt runs", running, end("r", "m0", pipeline.ModuleCancelled), "an attempt is live"},
 		{"end well", nil, end("r", "m1", pipeline.ModuleSucceeded), `no module ends "succeeded" without an outcome`},

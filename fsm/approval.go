@@ -39,7 +39,7 @@ type Decide struct {
 }
 
 func (st *state) applyAwait(op *Await, at time.Time) refusal {
-	r := st.run(op.Run)
+	r := st.runs.run(op.Run)
 	switch {
 	case r == nil:
 		return refusal{reason: "no such run"}
@@ -50,7 +50,7 @@ func (st *state) applyAwait(op *Await, at time.Time) refusal {
 	if why := badName("the module's name", op.Module); why != "" {
 		return refusal{reason: why}
 	}
-	m := st.module(op.Run, op.Module)
+	m := st.runs.module(op.Run, op.Module)
 	switch {
 	case m.State != pipeline.ModuleWaiting:
 		return refusal{reason: "module is " + string(m.State)}
@@ -60,7 +60,7 @@ func (st *state) applyAwait(op *Await, at time.Time) refusal {
 		return refusal{reason: "module waits for its approval", duplicate: true}
 	}
 	for _, n := range op.Needs {
-		if s := st.module(op.Run, n).State; !s.Success() && !(op.Always && s.Final()) {
+		if s := st.runs.module(op.Run, n).State; !s.Success() && !(op.Always && s.Final()) {
 			return refusal{reason: "waits for " + n}
 		}
 	}
@@ -69,15 +69,15 @@ func (st *state) applyAwait(op *Await, at time.Time) refusal {
 	if r.State == pipeline.RunWaiting {
 		r.State, r.StartedAt = pipeline.RunRunning, at
 	}
-	st.putModule(r.ID, m)
-	st.touch(r)
+	st.runs.putModule(r.ID, m)
+	st.runs.touch(r)
 	return refusal{}
 }
 
 // applyDecide says what became of a decision; the error is of kind NotFound,
 // Invalid or Conflict, and nil where the decision had been taken before.
 func (st *state) applyDecide(op *Decide, at time.Time) (changed bool, err error) {
-	r := st.run(op.Run)
+	r := st.runs.run(op.Run)
 	if r == nil {
 		return false, pipeline.Errorf(pipeline.NotFound, "no run %s", op.Run)
 	}
@@ -88,7 +88,7 @@ func (st *state) applyDecide(op *Decide, at time.Time) (changed bool, err error)
 	if next == "" {
 		return false, pipeline.Errorf(pipeline.Invalid, "decision %.40q: want approved, rejected or skipped", op.Decision)
 	}
-	m := st.module(op.Run, op.Module)
+	m := st.runs.module(op.Run, op.Module)
 	g := m.ApprovalWait
 	switch {
 	case g != nil && g.Decision == op.Decision:
@@ -107,8 +107,8 @@ func (st *state) applyDecide(op *Decide, at time.Time) (changed bool, err error)
 	m.State, m.Reason, m.FinishedAt, m.NotBefore = next, op.Reason, at, time.Time{}
 	m.Result = g.Result()
 	countEnd(r, m, op.Ignored)
-	st.putModule(r.ID, m)
-	st.touch(r)
+	st.runs.putModule(r.ID, m)
+	st.runs.touch(r)
 	return true, nil
 }
 
@@ -128,7 +128,7 @@ func (st *state) applyDecision(c *Command, ch *change) Result {
 	if changed {
 		ch.run(c.Decide.Run, true)
 	}
-	return Result{Run: *st.run(c.Decide.Run)}
+	return Result{Run: *st.runs.run(c.Decide.Run)}
 }
 
 // applyTimeUp is the decision that follows from a deadline.

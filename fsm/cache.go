@@ -11,9 +11,9 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// Limits of the recorded results. When one is passed those that were not used
-// for the longest time go, down to 15 of 16 parts, so that it is done seldom.
-// The first two are variables for tests alone: replicas must agree on them.
+// Limits of the cached results. Beyond them the least recently used are evicted,
+// down to 15 of 16 parts, so that it is done seldom. They are variables for tests
+// alone: replicas must agree on them.
 var (
 	maxCacheEntries       = 20_000
 	maxCacheBytes   int64 = 64 << 20
@@ -25,12 +25,12 @@ const (
 	maxCacheNames = 16
 )
 
-// CacheDelete removes recorded results. Keys that are not there are passed over.
+// CacheDelete removes cached results. Keys that do not exist are skipped.
 type CacheDelete struct {
 	Keys []pipeline.Digest `cbor:"1,keyasint"`
 }
 
-// kCache is where bMeta holds the counters of the recorded results.
+// kCache is where bMeta holds the counters of the cached results.
 var kCache = []byte("cache")
 
 // cacheUse is the value in bCacheUse: small and of fixed length, since a hit
@@ -53,20 +53,35 @@ func readCacheUse(b []byte) (u cacheUse) {
 	return cacheUse{hits: binary.BigEndian.Uint64(b), last: int64(binary.BigEndian.Uint64(b[8:]))}
 }
 
-// cacheStats gives the counters for change; flush writes them.
-func (st *state) cacheStats() *pipeline.CacheStats {
-	if st.cache == nil {
-		st.cache = new(pipeline.CacheStats)
-		if b := st.tx.Bucket(bMeta).Get(kCache); b != nil {
-			mustUnmarshal(b, st.cache)
-		}
-	}
-	return st.cache
+// resultCache holds cached results of modules, how often each was hit, and the
+// newest ones of each module by name.
+type resultCache struct {
+	*writer
+	// counters are those of the cache once they were read; flush writes them.
+	counters *pipeline.CacheStats
 }
 
-// recordResult keeps the result of an attempt that succeeded, in the place of
-// an older one of the same key. The attempt keeps of its note what it is called.
-func (st *state) recordResult(r *pipeline.Run, m *pipeline.ModuleRecord, a *pipeline.Attempt, o *pipeline.Outcome) {
+// flush writes the counters.
+func (rc *resultCache) flush() {
+	if rc.counters != nil {
+		rc.put(bMeta, kCache, rc.counters)
+	}
+}
+
+// stats gives the counters for change.
+func (rc *resultCache) stats() *pipeline.CacheStats {
+	if rc.counters == nil {
+		rc.counters = new(pipeline.CacheStats)
+		if b := rc.tx.Bucket(bMeta).Get(kCache); b != nil {
+			mustUnmarshal(b, rc.counters)
+		}
+	}
+	return rc.counters
+}
+
+// record caches the result of an attempt that succeeded, in the place of an
+// older one of the same key. Of its lookup the attempt keeps the key.
+func (rc *resultCache) record(r *pipeline.Run, m *pipeline.ModuleRecord, a *pipeline.Attempt, o *pipeline.Outcome) {
 	note := a.Cache
 	if _, err := pipeline.ParseDigest(string(note.Key)); err != nil || badName("", r.Pipeline) != "" {
 		return
@@ -82,124 +97,120 @@ func (st *state) recordResult(r *pipeline.Run, m *pipeline.ModuleRecord, a *pipe
 	if !started.IsZero() {
 		e.Duration = max(0, o.FinishedAt.Sub(started))
 	}
-	st.dropResult(e.Key)
+	rc.drop(e.Key)
 	b, err := encMode.Marshal(&e)
 	if err != nil {
-		panic(fmt.Sprintf("fsm: encode a recorded result: %v", err))
+		panic(fmt.Sprintf("fsm: encode a cached result: %v", err))
 	}
-	st.putRaw(bCache, []byte(e.Key), b)
-	st.putRaw(bCacheUse, []byte(e.Key), cacheUse{last: st.at.UnixNano()}.bytes())
+	rc.putRaw(bCache, []byte(e.Key), b)
+	rc.putRaw(bCacheUse, []byte(e.Key), cacheUse{last: rc.at.UnixNano()}.bytes())
 	name := moduleKey(pipeline.RunID(e.Pipeline), e.From.Module)
-	keys := append([]byte(e.Key), st.tx.Bucket(bCacheNames).Get(name)...)
-	st.putRaw(bCacheNames, name, keys[:min(len(keys), maxCacheNames*digestLen)])
-	s := st.cacheStats()
+	keys := append([]byte(e.Key), rc.tx.Bucket(bCacheNames).Get(name)...)
+	rc.putRaw(bCacheNames, name, keys[:min(len(keys), maxCacheNames*digestLen)])
+	s := rc.stats()
 	s.Entries++
 	s.StateBytes += int64(len(b))
 	s.Misses++
 	if s.Entries > maxCacheEntries || s.StateBytes > maxCacheBytes {
-		st.evictResults(e.Key)
+		rc.evict(e.Key)
 	}
 }
 
 // digestLen is the length of a key as text.
 const digestLen = 64
 
-// dropResult removes a recorded result and reports whether it was there.
-func (st *state) dropResult(key pipeline.Digest) bool {
-	raw := st.tx.Bucket(bCache).Get([]byte(key))
+// drop removes a cached result and reports whether it existed.
+func (rc *resultCache) drop(key pipeline.Digest) bool {
+	raw := rc.tx.Bucket(bCache).Get([]byte(key))
 	if raw == nil {
 		return false
 	}
 	var e pipeline.CacheEntry
 	mustUnmarshal(raw, &e)
-	s := st.cacheStats()
+	s := rc.stats()
 	s.Entries--
 	s.StateBytes -= int64(len(raw))
-	st.del(bCache, []byte(key))
-	st.del(bCacheUse, []byte(key))
+	rc.del(bCache, []byte(key))
+	rc.del(bCacheUse, []byte(key))
 	name := moduleKey(pipeline.RunID(e.Pipeline), e.From.Module)
 	var left []byte
-	for k := range slices.Chunk(st.tx.Bucket(bCacheNames).Get(name), digestLen) {
+	for k := range slices.Chunk(rc.tx.Bucket(bCacheNames).Get(name), digestLen) {
 		if string(k) != string(key) {
 			left = append(left, k...)
 		}
 	}
 	if len(left) == 0 {
-		st.del(bCacheNames, name)
+		rc.del(bCacheNames, name)
 	} else {
-		st.putRaw(bCacheNames, name, left)
+		rc.putRaw(bCacheNames, name, left)
 	}
 	return true
 }
 
-// evictResults makes room: those that were used longest ago go first, never the
-// one that is just being recorded.
-func (st *state) evictResults(spare pipeline.Digest) {
+// evict removes the least recently used results, but never the one that is just
+// being recorded.
+func (rc *resultCache) evict(spare pipeline.Digest) {
 	type used struct {
 		key pipeline.Digest
 		cacheUse
 	}
 	var all []used
-	_ = st.tx.Bucket(bCacheUse).ForEach(func(k, v []byte) error { // the callback never fails
+	_ = rc.tx.Bucket(bCacheUse).ForEach(func(k, v []byte) error { // the callback never fails
 		if string(k) != string(spare) {
 			all = append(all, used{pipeline.Digest(k), readCacheUse(v)})
 		}
 		return nil
 	})
 	slices.SortFunc(all, func(a, b used) int { return cmp.Or(cmp.Compare(a.last, b.last), cmp.Compare(a.key, b.key)) })
-	s := st.cacheStats()
+	s := rc.stats()
 	for _, u := range all {
 		if s.Entries <= maxCacheEntries*15/16 && s.StateBytes <= maxCacheBytes*15/16 {
 			return
 		}
-		if st.dropResult(u.key) {
+		if rc.drop(u.key) {
 			s.Evicted++
 		}
 	}
 }
 
-// takeResult ends a module with a recorded result; "" where it did.
-func (st *state) takeResult(r *pipeline.Run, m *pipeline.ModuleRecord, e *End) string {
+// hit gives a module a cached result as its attempt. It returns why it cannot,
+// "" if it did.
+func (rc *resultCache) hit(m *pipeline.ModuleRecord, e *End) string {
 	if e.Cache == nil {
-		return "no recorded result is named"
+		return "no cached result is named"
 	}
-	for _, n := range e.Cache.Needs {
-		if !st.module(r.ID, n).State.Success() {
-			return "waits for " + n
-		}
-	}
-	raw := st.tx.Bucket(bCache).Get([]byte(e.Cache.Key))
+	raw := rc.tx.Bucket(bCache).Get([]byte(e.Cache.Key))
 	if raw == nil {
-		return "the recorded result is gone"
+		return "the cached result is gone"
 	}
 	var c pipeline.CacheEntry
 	mustUnmarshal(raw, &c)
 	if c.From != e.Cache.From {
-		return "the recorded result is another one by now"
+		return "the cached result is another one by now"
 	}
 	from := c.From
 	m.Attempts = append(m.Attempts, pipeline.Attempt{Number: len(m.Attempts) + 1, State: pipeline.AttemptSucceeded, Reason: e.Reason,
-		ExitCode: c.ExitCode, AssignedAt: st.at, StartedAt: st.at, FinishedAt: st.at, Log: c.Log, LogSize: c.LogSize, Holders: c.Holders,
+		ExitCode: c.ExitCode, AssignedAt: rc.at, StartedAt: rc.at, FinishedAt: rc.at, Log: c.Log, LogSize: c.LogSize, Holders: c.Holders,
 		Replicas: len(c.Holders), WorkerName: c.Worker, From: &from, Cache: &pipeline.CacheLookup{Key: c.Key}})
 	m.Result, m.Outputs, m.ExitCode = c.Result, c.Outputs, c.ExitCode
 	m.OutputPaths, m.OutputCount, m.OutputBytes = c.OutputPaths, c.OutputCount, c.OutputBytes
-	m.StartedAt, m.Recorded = st.at, c.Duration
-	use := readCacheUse(st.tx.Bucket(bCacheUse).Get([]byte(c.Key)))
+	m.StartedAt, m.Recorded = rc.at, c.Duration
+	use := readCacheUse(rc.tx.Bucket(bCacheUse).Get([]byte(c.Key)))
 	use.hits++
-	use.last = max(use.last, st.at.UnixNano())
-	st.putRaw(bCacheUse, []byte(c.Key), use.bytes())
-	s := st.cacheStats()
+	use.last = max(use.last, rc.at.UnixNano())
+	rc.putRaw(bCacheUse, []byte(c.Key), use.bytes())
+	s := rc.stats()
 	s.Hits++
 	s.Saved += c.Duration
 	return ""
 }
 
-// moveResult notes where the bytes of the result are that an attempt left.
-func (st *state) moveResult(a *pipeline.Attempt, id pipeline.AttemptID, holders []pipeline.NodeID) {
+// move notes where the bytes of the result are that an attempt left.
+func (rc *resultCache) move(a *pipeline.Attempt, id pipeline.AttemptID, holders []pipeline.NodeID) {
 	if a.Cache == nil || a.Cache.Key == "" {
 		return
 	}
-	raw := st.tx.Bucket(bCache).Get([]byte(a.Cache.Key))
+	raw := rc.tx.Bucket(bCache).Get([]byte(a.Cache.Key))
 	if raw == nil {
 		return
 	}
@@ -211,32 +222,32 @@ func (st *state) moveResult(a *pipeline.Attempt, id pipeline.AttemptID, holders 
 	e.Holders = holders
 	b, err := encMode.Marshal(&e)
 	if err != nil {
-		panic(fmt.Sprintf("fsm: encode a recorded result: %v", err))
+		panic(fmt.Sprintf("fsm: encode a cached result: %v", err))
 	}
-	st.cacheStats().StateBytes += int64(len(b) - len(raw))
-	st.putRaw(bCache, []byte(e.Key), b)
+	rc.stats().StateBytes += int64(len(b) - len(raw))
+	rc.putRaw(bCache, []byte(e.Key), b)
 }
 
-func (st *state) applyCacheDelete(op *CacheDelete) Result {
+func (rc *resultCache) applyDelete(op *CacheDelete) Result {
 	for _, key := range op.Keys {
-		st.dropResult(key)
+		rc.drop(key)
 	}
 	return Result{}
 }
 
-// CacheEntry finds a recorded result.
+// CacheEntry finds a cached result.
 func (v *View) CacheEntry(key pipeline.Digest) (*pipeline.CacheEntry, bool) {
 	e := new(pipeline.CacheEntry)
 	return e, v.get(bCache, []byte(key), e)
 }
 
-// CacheUse says how often and when a recorded result was taken.
+// CacheUse is how often a cached result was hit, and when last.
 func (v *View) CacheUse(key pipeline.Digest) pipeline.CacheUse {
 	u := readCacheUse(v.tx.Bucket(bCacheUse).Get([]byte(key)))
 	return pipeline.CacheUse{Hits: int(u.hits), Last: time.Unix(0, u.last).UTC()}
 }
 
-// CacheOf gives the newest recorded results of a module, newest first.
+// CacheOf gives the newest cached results of a module, newest first.
 func (v *View) CacheOf(name, module string) []*pipeline.CacheEntry {
 	var out []*pipeline.CacheEntry
 	for k := range slices.Chunk(v.tx.Bucket(bCacheNames).Get(moduleKey(pipeline.RunID(name), module)), digestLen) {
@@ -247,8 +258,8 @@ func (v *View) CacheOf(name, module string) []*pipeline.CacheEntry {
 	return out
 }
 
-// CacheEntries calls fn with recorded results in the order of their keys, those
-// behind after, until it returns false.
+// CacheEntries calls fn with cached results in the order of their keys, those
+// after the given one, until it returns false.
 func (v *View) CacheEntries(after pipeline.Digest, fn func(*pipeline.CacheEntry, pipeline.CacheUse) bool) {
 	c := v.tx.Bucket(bCache).Cursor()
 	for k, raw := c.Seek([]byte(after)); k != nil; k, raw = c.Next() {

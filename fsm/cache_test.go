@@ -83,8 +83,8 @@ func TestCache_refusals(t *testing.T) {
 		end  fsm.End
 		want string
 	}{
-		{cached("s", "m1", key(3), from), "the recorded result is gone"},
-		{cached("s", "m1", key(1), attempt("r", "m0", 2)), "the recorded result is another one by now"},
+		{cached("s", "m1", key(3), from), "the cached result is gone"},
+		{cached("s", "m1", key(1), attempt("r", "m0", 2)), "the cached result is another one by now"},
 		{cached("s", "m1", key(1), from, "m0"), "waits for m0"},
 		{cached("s", "m0", key(1), from), "an attempt is live"},
 	} {
@@ -144,7 +144,7 @@ func TestCache_names(t *testing.T) {
 	}
 }
 
-// Copies that are made later are found through the recorded result.
+// Copies that are made later are found through the cached result.
 func TestCache_copies(t *testing.T) {
 	r := newRig(t)
 	recorded(r, "r", key(1))

@@ -11,14 +11,14 @@ import (
 const maxInstances = 1 << 13
 
 func (st *state) applyExpand(e *Expand, at time.Time) refusal {
-	r := st.run(e.Run)
+	r := st.runs.run(e.Run)
 	if r == nil {
 		return refusal{reason: "no such run"}
 	}
 	if why := badName("the module's name", e.Module); why != "" {
 		return refusal{reason: why}
 	}
-	m := st.module(e.Run, e.Module)
+	m := st.runs.module(e.Run, e.Module)
 	switch {
 	case r.State.Final() || m.State != pipeline.ModuleWaiting:
 		return refusal{reason: "module is " + string(m.State), duplicate: m.Expanded}
@@ -28,7 +28,7 @@ func (st *state) applyExpand(e *Expand, at time.Time) refusal {
 		return refusal{reason: fmt.Sprintf("%d instances are more than %d", len(e.Instances), maxInstances)}
 	}
 	for _, n := range e.Needs {
-		if !st.module(e.Run, n).State.Final() {
+		if !st.runs.module(e.Run, n).State.Final() {
 			return refusal{reason: "waits for " + n}
 		}
 	}
@@ -55,8 +55,8 @@ func (st *state) applyExpand(e *Expand, at time.Time) refusal {
 		r.State, r.StartedAt = pipeline.RunRunning, at
 	}
 	countEnd(r, m, false)
-	st.putModule(r.ID, m)
-	st.touch(r)
+	st.runs.putModule(r.ID, m)
+	st.runs.touch(r)
 	return refusal{}
 }
 
@@ -67,7 +67,7 @@ func (st *state) collapse(r *pipeline.Run, m *pipeline.ModuleRecord) {
 	}
 	for i := range m.Instances {
 		name := pipeline.InstanceName(m.Name, m.Instances[i].Key)
-		one := st.module(r.ID, name)
+		one := st.runs.module(r.ID, name)
 		uncount(r, one)
 		st.del(bModules, moduleKey(r.ID, name))
 		r.Modules--

@@ -61,57 +61,60 @@ func readHistory(b []byte) (h pipeline.ModuleHistory, ok bool) {
 	return h, true
 }
 
-// remember adds the outcome that decided a module to its history.
-func (st *state) remember(r *pipeline.Run, m *pipeline.ModuleRecord) {
+// history holds how modules ended over all runs of their pipelines.
+type history struct{ *writer }
+
+// add appends the outcome that decided a module to its history.
+func (h *history) add(r *pipeline.Run, m *pipeline.ModuleRecord) {
 	if badName("", r.Pipeline) != "" {
 		return
 	}
 	key := moduleKey(pipeline.RunID(r.Pipeline), m.Name)
-	h, known := readHistory(st.tx.Bucket(bHistory).Get(key))
+	past, known := readHistory(h.tx.Bucket(bHistory).Get(key))
 	switch m.State {
 	case pipeline.ModuleSucceeded:
-		h.Succeeded++
+		past.Succeeded++
 	case pipeline.ModuleFailed:
-		h.Failed++
+		past.Failed++
 	default:
-		h.Other++
+		past.Other++
 	}
-	if st.at.After(h.At) {
-		h.At = st.at
+	if h.at.After(past.At) {
+		past.At = h.at
 	}
 	p := pipeline.PastOutcome{State: m.State}
 	if !m.StartedAt.IsZero() {
 		p.Took = m.FinishedAt.Sub(m.StartedAt)
 	}
-	h.Past = append([]pipeline.PastOutcome{p}, h.Past...)
-	h.Past = h.Past[:min(len(h.Past), pipeline.MaxPast)]
-	st.putRaw(bHistory, key, historyBytes(&h))
+	past.Past = append([]pipeline.PastOutcome{p}, past.Past...)
+	past.Past = past.Past[:min(len(past.Past), pipeline.MaxPast)]
+	h.putRaw(bHistory, key, historyBytes(&past))
 	if known {
 		return
 	}
-	n := u64(st.tx.Bucket(bMeta).Get(kHistory)) + 1
+	n := u64(h.tx.Bucket(bMeta).Get(kHistory)) + 1
 	if int(n) > maxHistory {
-		n -= st.evictHistory(int(n) - maxHistory*15/16)
+		n -= h.evict(int(n) - maxHistory*15/16)
 	}
-	st.putRaw(bMeta, kHistory, be64(n))
+	h.putRaw(bMeta, kHistory, be64(n))
 }
 
-// evictHistory removes the oldest histories and says how many.
-func (st *state) evictHistory(n int) uint64 {
+// evict removes the oldest histories and says how many.
+func (h *history) evict(n int) uint64 {
 	type old struct {
 		key []byte
 		at  time.Time
 	}
 	var all []old
-	_ = st.tx.Bucket(bHistory).ForEach(func(k, v []byte) error { // the callback never fails
-		h, _ := readHistory(v)
-		all = append(all, old{bytes.Clone(k), h.At})
+	_ = h.tx.Bucket(bHistory).ForEach(func(k, v []byte) error { // the callback never fails
+		past, _ := readHistory(v)
+		all = append(all, old{bytes.Clone(k), past.At})
 		return nil
 	})
 	slices.SortFunc(all, func(a, b old) int { return cmp.Or(a.at.Compare(b.at), bytes.Compare(a.key, b.key)) })
 	all = all[:min(n, len(all))]
 	for _, o := range all {
-		st.del(bHistory, o.key)
+		h.del(bHistory, o.key)
 	}
 	return uint64(len(all))
 }

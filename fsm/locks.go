@@ -17,9 +17,12 @@ type LockRecord struct {
 // maxLocks bounds the keys of one assignment.
 const maxLocks = 64
 
-// lock takes the keys of an assignment, all or none, and says what keeps it
-// from doing so; "" where nothing does.
-func (st *state) lock(op *Assign) string {
+// locks holds the keys of not_in_parallel, each by the attempt that holds it.
+type locks struct{ *writer }
+
+// lock acquires the keys of an assignment, all or none. It returns why it cannot,
+// "" if it did.
+func (l *locks) lock(op *Assign) string {
 	if len(op.Locks) > maxLocks {
 		return fmt.Sprintf("%d locks are more than %d", len(op.Locks), maxLocks)
 	}
@@ -27,29 +30,29 @@ func (st *state) lock(op *Assign) string {
 		if why := badName("the lock's key", key); why != "" {
 			return why
 		}
-		if b := st.tx.Bucket(bLocks).Get([]byte(key)); b != nil {
+		if b := l.tx.Bucket(bLocks).Get([]byte(key)); b != nil {
 			var rec LockRecord
 			mustUnmarshal(b, &rec)
 			return fmt.Sprintf("%q is held by %s", key, rec.Holder)
 		}
 	}
 	for _, key := range op.Locks {
-		st.put(bLocks, []byte(key), LockRecord{Key: key, Holder: op.ID})
+		l.put(bLocks, []byte(key), LockRecord{Key: key, Holder: op.ID})
 	}
 	return ""
 }
 
-// unlock lets go of the keys of an attempt that ends.
-func (st *state) unlock(a *pipeline.Attempt, id pipeline.AttemptID) {
+// unlock releases the keys of an attempt that ends.
+func (l *locks) unlock(a *pipeline.Attempt, id pipeline.AttemptID) {
 	for _, key := range a.Locks {
-		b := st.tx.Bucket(bLocks).Get([]byte(key))
+		b := l.tx.Bucket(bLocks).Get([]byte(key))
 		if b == nil {
 			continue
 		}
 		var rec LockRecord
 		mustUnmarshal(b, &rec)
 		if rec.Holder == id {
-			st.del(bLocks, []byte(key))
+			l.del(bLocks, []byte(key))
 		}
 	}
 }

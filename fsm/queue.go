@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -41,34 +42,49 @@ func queueKey(kind queueKind, name string, index uint64) []byte {
 	return append(queuePrefix(kind, name), be64(index)...)
 }
 
+// queues holds the queues of concurrency groups and schedules.
+type queues struct {
+	*writer
+	runs *runTable
+}
+
+// start makes a run exist and appends it to its queues. A run that replaces the
+// others of its group cancels them before.
+func (q *queues) start(r *pipeline.Run, definition []byte, at time.Time, ch *change) {
+	number := q.runs.prepare(r, at)
+	q.supersede(r, ch)
+	q.enter(r)
+	q.runs.create(r, definition, number, ch)
+}
+
 // enter appends a run to its queues.
-func (st *state) enter(r *pipeline.Run) {
+func (q *queues) enter(r *pipeline.Run) {
 	if r.QueueIndex = 0; r.Group == "" && r.Schedule == "" {
 		return
 	}
-	r.QueueIndex = st.index
+	r.QueueIndex = q.index
 	if r.Group != "" {
-		st.putRaw(bQueues, queueKey(queueOfGroup, r.Group, r.QueueIndex), []byte(r.ID))
+		q.putRaw(bQueues, queueKey(queueOfGroup, r.Group, r.QueueIndex), []byte(r.ID))
 	}
 	if r.Schedule != "" {
-		st.putRaw(bQueues, queueKey(queueOfSchedule, r.Schedule, r.QueueIndex), []byte(r.ID))
+		q.putRaw(bQueues, queueKey(queueOfSchedule, r.Schedule, r.QueueIndex), []byte(r.ID))
 	}
 }
 
 // leave removes a finished run from its queues. It is part of the entry that ends
 // the run, so that what a later entry finds does not depend on transactions.
-func (st *state) leave(r *pipeline.Run) {
+func (q *queues) leave(r *pipeline.Run) {
 	if r.Group != "" {
-		st.del(bQueues, queueKey(queueOfGroup, r.Group, r.QueueIndex))
+		q.del(bQueues, queueKey(queueOfGroup, r.Group, r.QueueIndex))
 	}
 	if r.Schedule != "" {
-		st.del(bQueues, queueKey(queueOfSchedule, r.Schedule, r.QueueIndex))
+		q.del(bQueues, queueKey(queueOfSchedule, r.Schedule, r.QueueIndex))
 	}
 }
 
 // first is the first run in a queue; "" if it is empty.
-func (st *state) first(kind queueKind, name string) pipeline.RunID {
-	return firstIn(st.tx.Bucket(bQueues), kind, name)
+func (q *queues) first(kind queueKind, name string) pipeline.RunID {
+	return firstIn(q.tx.Bucket(bQueues), kind, name)
 }
 
 func firstIn(b *bolt.Bucket, kind queueKind, name string) pipeline.RunID {
@@ -97,24 +113,24 @@ func waitsFor(b *bolt.Bucket, r *pipeline.Run) (pipeline.RunID, string) {
 }
 
 // supersede cancels the other runs of a run's group, if the run asks for that.
-func (st *state) supersede(r *pipeline.Run, ch *change) {
+func (q *queues) supersede(r *pipeline.Run, ch *change) {
 	if !r.Cancels || r.Group == "" {
 		return
 	}
 	prefix := queuePrefix(queueOfGroup, r.Group)
 	var ids []pipeline.RunID
-	c := st.tx.Bucket(bQueues).Cursor()
+	c := q.tx.Bucket(bQueues).Cursor()
 	for k, id := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, id = c.Next() {
 		ids = append(ids, pipeline.RunID(id))
 	}
 	for _, id := range ids {
-		old := st.run(id)
+		old := q.runs.run(id)
 		if id == r.ID || old == nil || old.State.Final() || old.State == pipeline.RunCancelling {
 			continue
 		}
 		old.State, old.CancelledBy = pipeline.RunCancelling, "run "+string(r.ID)
 		old.Reason = fmt.Sprintf("run %s replaced it in the concurrency group %q", r.ID, r.Group)
-		st.touch(old)
+		q.runs.touch(old)
 		ch.run(id, true)
 	}
 }

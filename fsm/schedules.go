@@ -113,8 +113,15 @@ type FireResult struct {
 	Err      error
 }
 
-func (st *state) schedule(name string) *ScheduleRecord {
-	b := st.tx.Bucket(bSchedules).Get([]byte(name))
+// schedules holds the registered schedules and decides their ticks.
+type schedules struct {
+	*writer
+	runs   *runTable
+	queues *queues
+}
+
+func (s *schedules) schedule(name string) *ScheduleRecord {
+	b := s.tx.Bucket(bSchedules).Get([]byte(name))
 	if b == nil {
 		return nil
 	}
@@ -127,12 +134,12 @@ func noSchedule(name string) error {
 	return pipeline.Errorf(pipeline.NotFound, "no schedule %.80q is registered", name)
 }
 
-func (st *state) applySchedule(c *Command, ch *change) FireResult {
+func (s *schedules) applySchedule(c *Command, ch *change) FireResult {
 	op := c.Schedule
 	if !pipeline.ValidName(op.Name) {
 		return FireResult{Err: pipeline.Errorf(pipeline.Invalid, "schedule %.80q: want the name of a pipeline", op.Name)}
 	}
-	old := st.schedule(op.Name)
+	old := s.schedule(op.Name)
 	if old == nil && op.Do != ScheduleRegister {
 		return FireResult{Err: noSchedule(op.Name)}
 	}
@@ -145,25 +152,25 @@ func (st *state) applySchedule(c *Command, ch *change) FireResult {
 		if why := badGroup(op.Record.Group); why != "" {
 			return FireResult{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
 		}
-		rec = st.registered(op, old, c.At)
-		st.putRaw(bScheduleDefs, []byte(op.Name), op.Definition)
+		rec = s.registered(op, old, c.At)
+		s.putRaw(bScheduleDefs, []byte(op.Name), op.Definition)
 	case SchedulePause:
 		rec = *old
 		rec.Paused, rec.Next = true, time.Time{}
 	case ScheduleResume:
 		rec = *old
 		if rec.Paused {
-			rec.Paused, rec.Next, rec.Revision = false, time.Time{}, st.index
+			rec.Paused, rec.Next, rec.Revision = false, time.Time{}, s.index
 		}
 	case ScheduleRemove:
-		st.del(bSchedules, []byte(op.Name))
-		st.del(bScheduleDefs, []byte(op.Name))
+		s.del(bSchedules, []byte(op.Name))
+		s.del(bScheduleDefs, []byte(op.Name))
 		ch.Schedules = true
 		return FireResult{Schedule: *old}
 	default:
 		return FireResult{Err: pipeline.Errorf(pipeline.Invalid, "a change of a schedule that this version does not know")}
 	}
-	st.put(bSchedules, []byte(op.Name), rec)
+	s.put(bSchedules, []byte(op.Name), rec)
 	ch.Schedules = true
 	return FireResult{Schedule: rec}
 }
@@ -171,9 +178,9 @@ func (st *state) applySchedule(c *Command, ch *change) FireResult {
 // registered gives the record of a registration. One that replaces another keeps
 // what was decided, whether it is paused, and, where the times are the same, the
 // next tick.
-func (st *state) registered(op *ScheduleChange, old *ScheduleRecord, at time.Time) ScheduleRecord {
+func (s *schedules) registered(op *ScheduleChange, old *ScheduleRecord, at time.Time) ScheduleRecord {
 	rec := op.Record
-	rec.Name, rec.Revision, rec.RegisteredAt = op.Name, st.index, at
+	rec.Name, rec.Revision, rec.RegisteredAt = op.Name, s.index, at
 	rec.Paused, rec.Next, rec.Last, rec.Ticks, rec.Fired, rec.Skipped = false, time.Time{}, time.Time{}, nil, 0, 0
 	if old == nil {
 		return rec
@@ -185,14 +192,14 @@ func (st *state) registered(op *ScheduleChange, old *ScheduleRecord, at time.Tim
 	return rec
 }
 
-func (st *state) applyFire(c *Command, ch *change) FireResult {
+func (s *schedules) applyFire(c *Command, ch *change) FireResult {
 	f := c.Fire
-	rec := st.schedule(f.Schedule)
+	rec := s.schedule(f.Schedule)
 	switch {
 	case rec == nil:
 		return FireResult{Err: noSchedule(f.Schedule)}
 	case f.By != "":
-		return st.trigger(c, rec, ch)
+		return s.trigger(c, rec, ch)
 	case rec.Paused || f.Revision != rec.Revision || !f.Due.Equal(rec.Next):
 		return FireResult{Schedule: *rec, Err: pipeline.Errorf(pipeline.Conflict, "what was due was decided before")}
 	case f.Next.IsZero() || !f.Next.After(f.Tick):
@@ -203,12 +210,12 @@ func (st *state) applyFire(c *Command, ch *change) FireResult {
 		t := TickRecord{Tick: f.Tick, At: c.At, Run: f.Run, Skipped: f.Skip, Count: f.Count}
 		if f.Run != "" {
 			t.Skipped, t.Count = "", 0
-			if busy := st.first(queueOfSchedule, rec.Name); busy != "" && rec.Schedule.Overlap == pipeline.OverlapSkip && !f.Missed {
+			if busy := s.queues.first(queueOfSchedule, rec.Name); busy != "" && rec.Schedule.Overlap == pipeline.OverlapSkip && !f.Missed {
 				t.Run, t.Skipped, t.Count = "", fmt.Sprintf("run %s was not over", busy), 1
 			} else {
 				r := rec.run(f.Run, rec.Submitter)
 				r.Tick, r.Queued = f.Tick, r.Queued || f.Missed && rec.Schedule.Overlap == pipeline.OverlapSkip
-				if err := st.scheduledRun(&r, c.At, ch); err != nil {
+				if err := s.scheduledRun(&r, c.At, ch); err != nil {
 					return FireResult{Schedule: *rec, Err: err}
 				}
 				made = r
@@ -222,26 +229,26 @@ func (st *state) applyFire(c *Command, ch *change) FireResult {
 		}
 	}
 	rec.Next = f.Next
-	st.put(bSchedules, []byte(rec.Name), rec)
+	s.put(bSchedules, []byte(rec.Name), rec)
 	ch.Schedules = true
 	return FireResult{Schedule: *rec, Run: made}
 }
 
 // trigger makes a run of a schedule that no tick asked for.
-func (st *state) trigger(c *Command, rec *ScheduleRecord, ch *change) FireResult {
-	if old := st.triggered(c.Fire); old != nil {
+func (s *schedules) trigger(c *Command, rec *ScheduleRecord, ch *change) FireResult {
+	if old := s.triggered(c.Fire); old != nil {
 		return FireResult{Schedule: *rec, Run: *old, Repeated: true}
 	}
-	if busy := st.first(queueOfSchedule, rec.Name); busy != "" && rec.Schedule.Overlap == pipeline.OverlapSkip {
+	if busy := s.queues.first(queueOfSchedule, rec.Name); busy != "" && rec.Schedule.Overlap == pipeline.OverlapSkip {
 		return FireResult{Schedule: *rec, Err: pipeline.Errorf(pipeline.Conflict, "run %s of the schedule is not over, and its overlap is skip", busy)}
 	}
 	r := rec.run(c.Fire.Run, c.Fire.By)
 	r.Key = triggerKey(c.Fire)
-	if err := st.scheduledRun(&r, c.At, ch); err != nil {
+	if err := s.scheduledRun(&r, c.At, ch); err != nil {
 		return FireResult{Schedule: *rec, Err: err}
 	}
 	if r.Key != "" {
-		st.put(bKeys, []byte(r.Key), keyRecord{Run: r.ID, At: c.At})
+		s.put(bKeys, []byte(r.Key), keyRecord{Run: r.ID, At: c.At})
 	}
 	return FireResult{Schedule: *rec, Run: r}
 }
@@ -256,21 +263,21 @@ func triggerKey(f *Fire) string {
 
 // triggered finds the run that the same request has made; nil where there is
 // none.
-func (st *state) triggered(f *Fire) *pipeline.Run {
-	if old := st.run(f.Run); old != nil && old.Schedule == f.Schedule {
+func (s *schedules) triggered(f *Fire) *pipeline.Run {
+	if old := s.runs.run(f.Run); old != nil && old.Schedule == f.Schedule {
 		return old // a repeat of the proposal
 	}
 	key := triggerKey(f)
 	if key == "" || len(key) > maxNameBytes {
 		return nil
 	}
-	b := st.tx.Bucket(bKeys).Get([]byte(key))
+	b := s.tx.Bucket(bKeys).Get([]byte(key))
 	if b == nil {
 		return nil
 	}
 	var k keyRecord
 	mustUnmarshal(b, &k)
-	return st.run(k.Run)
+	return s.runs.run(k.Run)
 }
 
 // run gives a run of a schedule.
@@ -279,14 +286,14 @@ func (rec *ScheduleRecord) run(id pipeline.RunID, submitter string) pipeline.Run
 		Schedule: rec.Name, Queued: rec.Schedule.Overlap == pipeline.OverlapQueue, Group: rec.Group, Cancels: rec.Cancels}
 }
 
-func (st *state) scheduledRun(r *pipeline.Run, at time.Time, ch *change) error {
+func (s *schedules) scheduledRun(r *pipeline.Run, at time.Time, ch *change) error {
 	if why := badSubmit(r); why != "" {
 		return pipeline.Errorf(pipeline.Invalid, "%s", why)
 	}
-	if st.run(r.ID) != nil {
+	if s.runs.run(r.ID) != nil {
 		return pipeline.Errorf(pipeline.Conflict, "run %s exists", r.ID)
 	}
-	st.makeRun(r, append([]byte(nil), st.tx.Bucket(bScheduleDefs).Get([]byte(r.Schedule))...), at, ch)
+	s.queues.start(r, append([]byte(nil), s.tx.Bucket(bScheduleDefs).Get([]byte(r.Schedule))...), at, ch)
 	return nil
 }
 

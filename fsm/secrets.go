@@ -1,10 +1,6 @@
 package fsm
 
-import (
-	bolt "go.etcd.io/bbolt"
-
-	"github.com/pipelined/pipelined/pipeline"
-)
+import bolt "go.etcd.io/bbolt"
 
 const (
 	// MaxSecrets bounds how many secrets a cluster keeps.
@@ -15,33 +11,6 @@ const (
 	// sealedOver is how much longer than its value a sealed secret may be.
 	sealedOver = 256
 )
-
-// applySecret sets or removes a secret. What is sealed in it is not looked at:
-// the state machine has no key.
-func (st *state) applySecret(s *Secret) Result {
-	rec := s.Record
-	if why := badName("the secret's name", rec.Name); why != "" {
-		return Result{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
-	}
-	b, key := st.tx.Bucket(bSecrets), []byte(rec.Name)
-	there := b.Get(key) != nil
-	switch {
-	case s.Delete && !there:
-		return Result{Err: pipeline.Errorf(pipeline.NotFound, "no secret %s", rec.Name)}
-	case s.Delete:
-		st.del(bSecrets, key)
-		return Result{}
-	case len(rec.Sealed) == 0:
-		return Result{Err: pipeline.Errorf(pipeline.Invalid, "secret %s comes without a value", rec.Name)}
-	case len(rec.Sealed) > MaxSecretBytes+sealedOver:
-		return Result{Err: pipeline.Errorf(pipeline.TooLarge, "secret %s has %d bytes sealed: its value may have %d", rec.Name, len(rec.Sealed), MaxSecretBytes)}
-	}
-	if !there && count(b, MaxSecrets) >= MaxSecrets {
-		return Result{Err: pipeline.Errorf(pipeline.Conflict, "there are %d secrets, and no more are kept", MaxSecrets)}
-	}
-	st.put(bSecrets, key, rec)
-	return Result{}
-}
 
 // count counts the keys of a bucket, up to limit.
 func count(b *bolt.Bucket, limit int) int {

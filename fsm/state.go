@@ -3,8 +3,6 @@ package fsm
 import (
 	"encoding/binary"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -88,101 +86,40 @@ type keyRecord struct {
 	At          time.Time       `cbor:"3,keyasint"`
 }
 
-// state is a write transaction with what it has read, so that a batch reads
-// and writes each run once.
+// state applies commands to the replicated state, in one transaction per batch.
+// Its parts own what they write; they share the transaction. It keeps the rules
+// that concern a run and its modules.
 type state struct {
-	tx    *bolt.Tx
-	index uint64
-	at    time.Time // of the command that is applied
-	runs  map[pipeline.RunID]*pipeline.Run
-	dirty map[pipeline.RunID]bool
-	// changes lists the records that were written.
-	changes []moduleChange
-	// cache holds the counters of the recorded results, once something asked for
-	// them.
-	cache *pipeline.CacheStats
-	// tools holds those of other tools' entries likewise.
-	tools *pipeline.ToolStats
+	*writer
+	runs      *runTable
+	queues    *queues
+	locks     *locks
+	cache     *resultCache
+	remote    *remoteCache
+	history   *history
+	schedules *schedules
+	registry  *registry
+	retention *retention
 }
 
 func newState(tx *bolt.Tx) *state {
-	return &state{tx: tx, runs: map[pipeline.RunID]*pipeline.Run{}, dirty: map[pipeline.RunID]bool{}}
-}
-
-// run gives a run for change; nil where there is none. Call touch after it.
-func (s *state) run(id pipeline.RunID) *pipeline.Run {
-	if r, ok := s.runs[id]; ok {
-		return r
-	}
-	var r *pipeline.Run
-	if b := s.tx.Bucket(bRuns).Get([]byte(id)); b != nil {
-		r = new(pipeline.Run)
-		mustUnmarshal(b, r)
-	}
-	s.runs[id] = r
-	return r
-}
-
-func (s *state) touch(r *pipeline.Run) {
-	r.Index = s.index
-	s.runs[r.ID] = r
-	s.dirty[r.ID] = true
-}
-
-// module gives the record of a module; one that nothing has happened to yet
-// waits and has no record in the file.
-func (s *state) module(run pipeline.RunID, name string) *pipeline.ModuleRecord {
-	m := &pipeline.ModuleRecord{Name: name, State: pipeline.ModuleWaiting}
-	if b := s.tx.Bucket(bModules).Get(moduleKey(run, name)); b != nil {
-		mustUnmarshal(b, m)
-	}
-	return m
-}
-
-func (s *state) putModule(run pipeline.RunID, m *pipeline.ModuleRecord) {
-	m.Index = s.index
-	s.put(bModules, moduleKey(run, m.Name), m)
-	s.changes = append(s.changes, moduleChange{run: run, module: m.Name, index: s.index})
-}
-
-// flush writes the runs and the counters that changed.
-func (s *state) flush() {
-	if s.cache != nil {
-		s.put(bMeta, kCache, s.cache)
-	}
-	if s.tools != nil {
-		s.put(bMeta, kTools, s.tools)
-	}
-	// Sorted: every replica makes the same writes in the same order.
-	for _, id := range slices.Sorted(maps.Keys(s.dirty)) {
-		r := s.runs[id]
-		s.put(bRuns, []byte(id), r)
-		if r.State.Final() {
-			s.del(bActive, []byte(id))
-		}
+	w := &writer{tx: tx}
+	runs := &runTable{writer: w, byID: map[pipeline.RunID]*pipeline.Run{}, dirty: map[pipeline.RunID]bool{}}
+	q := &queues{writer: w, runs: runs}
+	return &state{
+		writer: w, runs: runs, queues: q, locks: &locks{w},
+		cache: &resultCache{writer: w}, remote: &remoteCache{writer: w}, history: &history{w},
+		schedules: &schedules{writer: w, runs: runs, queues: q}, registry: &registry{w},
+		retention: &retention{writer: w, runs: runs},
 	}
 }
 
-// put and del panic on an error of the file: a replica that cannot apply must
-// stop.
-func (s *state) put(bucket, key []byte, v any) {
-	b, err := encMode.Marshal(v)
-	if err != nil {
-		panic(fmt.Sprintf("fsm: encode %s record: %v", bucket, err))
-	}
-	s.putRaw(bucket, key, b)
-}
-
-func (s *state) putRaw(bucket, key, b []byte) {
-	if err := s.tx.Bucket(bucket).Put(key, b); err != nil {
-		panic(fmt.Sprintf("fsm: write %s at index %d: %v", bucket, s.index, err))
-	}
-}
-
-func (s *state) del(bucket, key []byte) {
-	if err := s.tx.Bucket(bucket).Delete(key); err != nil {
-		panic(fmt.Sprintf("fsm: delete from %s at index %d: %v", bucket, s.index, err))
-	}
+// flush writes what the parts have kept in memory: runs and counters. It must
+// come after the last command of the transaction.
+func (st *state) flush() {
+	st.cache.flush()
+	st.remote.flush()
+	st.runs.flush()
 }
 
 func mustUnmarshal(b []byte, v any) {

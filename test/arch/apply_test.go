@@ -21,7 +21,7 @@ func TestApply_deterministic(t *testing.T) {
 	for _, fn := range reached(files, "fsm", applyRoots) {
 		names[fn.decl.Name.Name] = true
 	}
-	for _, name := range []string{"applyBatch", "applyFire", "flush", "mustUnmarshal", "evictHistory", "Decode"} {
+	for _, name := range []string{"applyBatch", "applyFire", "flush", "mustUnmarshal", "supersede", "Decode"} {
 		if !names[name] {
 			t.Errorf("Apply is not found to reach %s", name)
 		}

@@ -8,8 +8,8 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// maxToolEntries bounds the entries of other tools. Beyond it those go that were
-// taken longest ago. It is a variable for tests alone: replicas must agree on it.
+// maxToolEntries bounds the entries of other tools. Beyond it the least
+// recently hit are evicted. It is a variable for tests alone: replicas must agree on it.
 var maxToolEntries = 250_000
 
 // MaxToolChanges is how many changes a proposer may put into one Tools, so that
@@ -19,7 +19,7 @@ const MaxToolChanges = 128
 // Tools changes what other tools keep: the bytes are blobs, the state has which
 // key leads to which. The changes of many requests share one entry; the time of
 // all is the command's. They are made in the order of the fields. One that
-// cannot be is passed over, and the answer is the first that was.
+// cannot be is skipped, and the answer is the first that was.
 type Tools struct {
 	Puts    []ToolPut          `cbor:"1,keyasint,omitempty"`
 	Takes   []pipeline.ToolKey `cbor:"2,keyasint,omitempty"`
@@ -36,8 +36,8 @@ type ToolPut struct {
 }
 
 // ToolDelete removes an entry; with a digest only while it leads there, with an
-// index only while it is the one that was put there. One that is not there is
-// passed over.
+// index only while it is the one that was put there. One that does not exist
+// is skipped.
 type ToolDelete struct {
 	Key    pipeline.ToolKey `cbor:"1,keyasint"`
 	Digest pipeline.Digest  `cbor:"2,keyasint,omitempty"`
@@ -93,18 +93,33 @@ func readToolKey(b []byte) (k pipeline.ToolKey) {
 // taken: to find the oldest costs the same however many there are.
 func ageKey(taken int64, key []byte) []byte { return append(be64(uint64(taken)), key...) }
 
-// toolStats gives the counters for change; flush writes them.
-func (st *state) toolStats() *pipeline.ToolStats {
-	if st.tools == nil {
-		st.tools = new(pipeline.ToolStats)
-		if b := st.tx.Bucket(bMeta).Get(kTools); b != nil {
-			mustUnmarshal(b, st.tools)
-		}
-	}
-	return st.tools
+// remoteCache holds the entries of other tools' remote caches, and the order in
+// which they were hit.
+type remoteCache struct {
+	*writer
+	// counters are those of the entries once they were read; flush writes them.
+	counters *pipeline.ToolStats
 }
 
-func (st *state) applyTools(c *Command) Result {
+// flush writes the counters.
+func (rc *remoteCache) flush() {
+	if rc.counters != nil {
+		rc.put(bMeta, kTools, rc.counters)
+	}
+}
+
+// stats gives the counters for change.
+func (rc *remoteCache) stats() *pipeline.ToolStats {
+	if rc.counters == nil {
+		rc.counters = new(pipeline.ToolStats)
+		if b := rc.tx.Bucket(bMeta).Get(kTools); b != nil {
+			mustUnmarshal(b, rc.counters)
+		}
+	}
+	return rc.counters
+}
+
+func (rc *remoteCache) apply(c *Command) Result {
 	var first error
 	refuse := func(err error) {
 		if first == nil {
@@ -118,14 +133,14 @@ func (st *state) applyTools(c *Command) Result {
 			refuse(err)
 			continue
 		}
-		st.putTool(p, now)
+		rc.store(p, now)
 	}
 	for _, k := range c.Tools.Takes {
 		if err := k.Check(); err != nil {
 			refuse(err)
 			continue
 		}
-		st.takeTool(k, now)
+		rc.hit(k, now)
 	}
 	for i := range c.Tools.Deletes {
 		d := &c.Tools.Deletes[i]
@@ -133,37 +148,37 @@ func (st *state) applyTools(c *Command) Result {
 			refuse(err)
 			continue
 		}
-		st.dropTool(toolKey(d.Key), d.Digest, d.Index)
+		rc.drop(toolKey(d.Key), d.Digest, d.Index)
 	}
 	return Result{Err: first}
 }
 
-func (st *state) putTool(p *ToolPut, now int64) {
+func (rc *remoteCache) store(p *ToolPut, now int64) {
 	key := toolKey(p.Key)
-	st.dropTool(key, "", 0)
+	rc.drop(key, "", 0)
 	raw, err := hex.DecodeString(string(p.Digest))
 	if err != nil {
 		return // it was checked
 	}
-	st.put(bTools, key, toolRecord{Digest: raw, Size: p.Size, Stored: now, Taken: now, Tag: p.Tag, Took: p.Took, Index: st.index})
-	st.putRaw(bToolAges, ageKey(now, key), []byte{})
-	s := st.toolStats()
+	rc.put(bTools, key, toolRecord{Digest: raw, Size: p.Size, Stored: now, Taken: now, Tag: p.Tag, Took: p.Took, Index: rc.index})
+	rc.putRaw(bToolAges, ageKey(now, key), []byte{})
+	s := rc.stats()
 	n := s.Of(p.Key.Space)
 	n.Entries++
 	n.Bytes += p.Size
 	for s.Actions.Entries+s.Contents.Entries+s.Turbo.Entries > maxToolEntries {
-		oldest, _ := st.tx.Bucket(bToolAges).Cursor().First()
-		if len(oldest) < 8 || !st.dropTool(bytes.Clone(oldest[8:]), "", 0) {
+		oldest, _ := rc.tx.Bucket(bToolAges).Cursor().First()
+		if len(oldest) < 8 || !rc.drop(bytes.Clone(oldest[8:]), "", 0) {
 			return
 		}
 		s.Evicted++
 	}
 }
 
-// takeTool notes that an entry was taken.
-func (st *state) takeTool(k pipeline.ToolKey, now int64) {
+// hit notes that an entry was hit.
+func (rc *remoteCache) hit(k pipeline.ToolKey, now int64) {
 	key := toolKey(k)
-	raw := st.tx.Bucket(bTools).Get(key)
+	raw := rc.tx.Bucket(bTools).Get(key)
 	if raw == nil {
 		return
 	}
@@ -172,16 +187,16 @@ func (st *state) takeTool(k pipeline.ToolKey, now int64) {
 	if now <= r.Taken {
 		return
 	}
-	st.del(bToolAges, ageKey(r.Taken, key))
+	rc.del(bToolAges, ageKey(r.Taken, key))
 	r.Taken = now
-	st.put(bTools, key, r)
-	st.putRaw(bToolAges, ageKey(now, key), []byte{})
+	rc.put(bTools, key, r)
+	rc.putRaw(bToolAges, ageKey(now, key), []byte{})
 }
 
-// dropTool removes an entry, unless it leads elsewhere than to only or was put by
+// drop removes an entry, unless it leads elsewhere than to only or was put by
 // another entry of the log than index, and reports whether it did.
-func (st *state) dropTool(key []byte, only pipeline.Digest, index uint64) bool {
-	raw := st.tx.Bucket(bTools).Get(key)
+func (rc *remoteCache) drop(key []byte, only pipeline.Digest, index uint64) bool {
+	raw := rc.tx.Bucket(bTools).Get(key)
 	if raw == nil {
 		return false
 	}
@@ -190,9 +205,9 @@ func (st *state) dropTool(key []byte, only pipeline.Digest, index uint64) bool {
 	if only != "" && hex.EncodeToString(r.Digest) != string(only) || index != 0 && r.Index != index {
 		return false
 	}
-	st.del(bTools, key)
-	st.del(bToolAges, ageKey(r.Taken, key))
-	if n := st.toolStats().Of(readToolKey(key).Space); n != nil {
+	rc.del(bTools, key)
+	rc.del(bToolAges, ageKey(r.Taken, key))
+	if n := rc.stats().Of(readToolKey(key).Space); n != nil {
 		n.Entries--
 		n.Bytes -= r.Size
 	}
@@ -206,7 +221,7 @@ func toolEntry(key, raw []byte) *pipeline.ToolEntry {
 		Took: r.Took, StoredAt: time.Unix(r.Stored, 0).UTC(), TakenAt: time.Unix(r.Taken, 0).UTC(), Index: r.Index}
 }
 
-// Tool finds what another tool keeps under a key; nil where there is nothing.
+// Tool finds what another tool keeps under a key; nil if there is nothing.
 func (v *View) Tool(k pipeline.ToolKey) *pipeline.ToolEntry {
 	key := toolKey(k)
 	raw := v.tx.Bucket(bTools).Get(key)

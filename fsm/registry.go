@@ -1,0 +1,95 @@
+package fsm
+
+import (
+	"bytes"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// registry holds what people and nodes register by name: workers, tokens and
+// secrets.
+type registry struct{ *writer }
+
+func (g *registry) applyWorker(w *Worker, ch *change) Result {
+	if why := badName("the worker's id", string(w.Record.ID)); why != "" {
+		return Result{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
+	}
+	key := []byte(w.Record.ID)
+	if w.Delete {
+		if g.tx.Bucket(bWorkers).Get(key) == nil {
+			return Result{Err: pipeline.Errorf(pipeline.NotFound, "no worker %s", w.Record.ID)}
+		}
+		g.del(bWorkers, key)
+		ch.Workers = true
+		return Result{}
+	}
+	rec := w.Record
+	if w.Only != "" {
+		rec = WorkerRecord{ID: w.Record.ID, Name: w.Record.Name}
+		if b := g.tx.Bucket(bWorkers).Get(key); b != nil {
+			mustUnmarshal(b, &rec)
+		}
+		switch w.Only {
+		case "drain":
+			rec.Draining, rec.DrainDeadline = w.Record.Draining, w.Record.DrainDeadline
+		case "away":
+			rec.AwayUntil = w.Record.AwayUntil
+		default:
+			return Result{Err: pipeline.Errorf(pipeline.Invalid, "only %.80q: want drain, away or nothing", w.Only)}
+		}
+	}
+	g.put(bWorkers, key, rec)
+	ch.Workers = true
+	return Result{}
+}
+
+func (g *registry) applyToken(t *Token) Result {
+	if why := badName("the token's id", t.Record.ID); why != "" {
+		return Result{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
+	}
+	key := []byte(t.Record.ID)
+	if t.Delete {
+		if g.tx.Bucket(bTokens).Get(key) == nil {
+			return Result{Err: pipeline.Errorf(pipeline.NotFound, "no token %s", t.Record.ID)}
+		}
+		g.del(bTokens, key)
+		return Result{}
+	}
+	if b := g.tx.Bucket(bTokens).Get(key); b != nil {
+		var old TokenRecord
+		mustUnmarshal(b, &old)
+		if len(old.Hash) > 0 && bytes.Equal(old.Hash, t.Record.Hash) {
+			return Result{} // a repeat of the proposal that made it
+		}
+		return Result{Err: pipeline.Errorf(pipeline.Conflict, "token %s exists", t.Record.ID)}
+	}
+	g.put(bTokens, key, t.Record)
+	return Result{}
+}
+
+// applySecret sets or removes a secret. What is sealed in it is not looked at:
+// the state machine has no key.
+func (g *registry) applySecret(s *Secret) Result {
+	rec := s.Record
+	if why := badName("the secret's name", rec.Name); why != "" {
+		return Result{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
+	}
+	b, key := g.tx.Bucket(bSecrets), []byte(rec.Name)
+	there := b.Get(key) != nil
+	switch {
+	case s.Delete && !there:
+		return Result{Err: pipeline.Errorf(pipeline.NotFound, "no secret %s", rec.Name)}
+	case s.Delete:
+		g.del(bSecrets, key)
+		return Result{}
+	case len(rec.Sealed) == 0:
+		return Result{Err: pipeline.Errorf(pipeline.Invalid, "secret %s comes without a value", rec.Name)}
+	case len(rec.Sealed) > MaxSecretBytes+sealedOver:
+		return Result{Err: pipeline.Errorf(pipeline.TooLarge, "secret %s has %d bytes sealed: its value may have %d", rec.Name, len(rec.Sealed), MaxSecretBytes)}
+	}
+	if !there && count(b, MaxSecrets) >= MaxSecrets {
+		return Result{Err: pipeline.Errorf(pipeline.Conflict, "there are %d secrets, and no more are kept", MaxSecrets)}
+	}
+	g.put(bSecrets, key, rec)
+	return Result{}
+}

@@ -1,0 +1,40 @@
+package fsm
+
+import (
+	"fmt"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// writer is the transaction that commands are applied in. Its methods panic on
+// an error of the file: a replica that cannot apply an entry must stop, as the
+// others go on without it.
+type writer struct {
+	tx *bolt.Tx
+	// index is that of the entry that is being applied, at the time that its
+	// proposer gave it.
+	index uint64
+	at    time.Time
+}
+
+// put encodes a record and writes it.
+func (w *writer) put(bucket, key []byte, v any) {
+	b, err := encMode.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("fsm: encode %s record: %v", bucket, err))
+	}
+	w.putRaw(bucket, key, b)
+}
+
+func (w *writer) putRaw(bucket, key, b []byte) {
+	if err := w.tx.Bucket(bucket).Put(key, b); err != nil {
+		panic(fmt.Sprintf("fsm: write %s at index %d: %v", bucket, w.index, err))
+	}
+}
+
+func (w *writer) del(bucket, key []byte) {
+	if err := w.tx.Bucket(bucket).Delete(key); err != nil {
+		panic(fmt.Sprintf("fsm: delete from %s at index %d: %v", bucket, w.index, err))
+	}
+}
