@@ -22,8 +22,8 @@ type agentCommand struct{ env *environment }
 
 func (c agentCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "agent", Usage: "starts a node of a cluster",
-		Description: "Alone it is a cluster of one. With -join it becomes part of another one. TERM or Ctrl-C stop it: modules that run go on and are taken up again when it is started within a minute; a second signal ends it at once.",
+		Name: "agent", Usage: "runs a node of a cluster",
+		Description: "Alone it is a cluster of one; with -join it joins another. TERM and Ctrl-C stop the agent; running modules continue, and the agent adopts them if it starts again within a minute. A second signal ends it at once. Settings without a flag are keys of the configuration file: pipelined agent -print-config lists all.",
 		Flags:       agentFlags(),
 		Action:      c.env.action(0, 0, c.run),
 	}
@@ -81,7 +81,7 @@ func (c agentCommand) nodeConfig(s *agentSettings, logger hclog.Logger) (cfg nod
 
 	switch {
 	case (cfg.TLSCert == "") != (cfg.TLSKey == ""):
-		return cfg, usagef("-tls-cert and -tls-key belong together")
+		return cfg, usagef("-tls-cert and -tls-key must be given together")
 	case cfg.HTTPPlain && cfg.TLSCert != "":
 		return cfg, usagef("-http-plain and -tls-cert exclude each other")
 	case s.dev && cfg.DataDir != "":
@@ -138,7 +138,7 @@ func (c agentCommand) serve(ctx context.Context, n clusterNode, s *agentSettings
 	socket := c.env.getenv("NOTIFY_SOCKET")
 	notify := func(state string) {
 		if err := sdNotify(socket, state); err != nil {
-			logger.Warn("tell systemd", "error", err)
+			logger.Warn("notify systemd", "error", err)
 		}
 	}
 	ready := n.Ready()
@@ -160,7 +160,7 @@ func (c agentCommand) serve(ctx context.Context, n clusterNode, s *agentSettings
 		case sig := <-signals:
 			if stopping {
 				// The keeper has the modules; the next start finds everything.
-				return failf(exitInterrupted, "stopped hard by a second signal")
+				return failf(exitInterrupted, "stopped at once by a second signal")
 			}
 			stopping = true
 			notify("STOPPING=1")
@@ -183,18 +183,18 @@ func (c agentCommand) explainStop(ctx context.Context, n clusterNode, s *agentSe
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	load := n.Load(ctx)
-	modules := fmt.Sprintf("%d modules run", load)
+	modules := fmt.Sprintf("%d modules are running", load)
 	if load == 1 {
-		modules = "1 module runs"
+		modules = "1 module is running"
 	}
 	switch {
 	case load == 0:
-		c.env.say("stopping; no module runs here")
+		c.env.say("stopping; no module is running here")
 	case s.dev:
-		c.env.say("stopping; %s here and end now (-dev)", modules)
+		c.env.say("stopping; %s and will be stopped (-dev)", modules)
 	case s.DrainOnStop:
-		c.env.say("stopping when what runs here has ended: %s (-drain-on-stop); Ctrl-C again stops at once", modules)
+		c.env.say("stopping after the running modules: %s (-drain-on-stop); Ctrl-C again stops at once", modules)
 	default:
-		c.env.say("stopping; %s here and go on; start the agent within a minute and they stay, else they are repeated elsewhere; Ctrl-C again stops at once", modules)
+		c.env.say("stopping; %s and will continue; start the agent within a minute to keep them, otherwise other workers repeat them; Ctrl-C again stops at once", modules)
 	}
 }

@@ -17,10 +17,10 @@ type decisionCommand struct{ env *environment }
 
 func (c decisionCommand) approve() *cli.Command {
 	return &cli.Command{
-		Name: "approve", Usage: "approves what a module of a run waits for", ArgsUsage: "RUN [MODULE]",
-		Description: "Without MODULE the one that waits, where it is the only one. Approving twice does no harm; what was rejected, or decided by time, stays so.",
+		Name: "approve", Usage: "approves a module that waits for approval", ArgsUsage: "RUN [MODULE]",
+		Description: "MODULE may be left out if only one module waits. Approving twice is harmless; a rejection or an expired approval cannot be changed.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "comment", Usage: "`TEXT` that is kept with it; later modules see it as module.NAME.result.comment", Local: true},
+			&cli.StringFlag{Name: "comment", Usage: "`TEXT` that is stored with the approval; later modules see it as module.NAME.result.comment", Local: true},
 			jsonFlag(),
 		},
 		Action: c.env.action(1, 2, func(ctx context.Context, cmd *cli.Command) error {
@@ -31,10 +31,10 @@ func (c decisionCommand) approve() *cli.Command {
 
 func (c decisionCommand) reject() *cli.Command {
 	return &cli.Command{
-		Name: "reject", Usage: "rejects what a module of a run waits for: the module fails", ArgsUsage: "RUN [MODULE]",
-		Description: "Without MODULE the one that waits, where it is the only one.",
+		Name: "reject", Usage: "rejects a module that waits for approval; the module fails", ArgsUsage: "RUN [MODULE]",
+		Description: "MODULE may be left out if only one module waits.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that is kept with it", Local: true},
+			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that is stored with the rejection", Local: true},
 			jsonFlag(),
 		},
 		Action: c.env.action(1, 2, func(ctx context.Context, cmd *cli.Command) error {
@@ -54,7 +54,7 @@ func (c decisionCommand) decide(ctx context.Context, cmd *cli.Command, flag stri
 	case cmd.Args().Len() == 2 && !wire.ValidModule(module):
 		return usagef("%s: %.80q cannot be the name of a module", cmd.Name, module)
 	case len(text) > pipeline.MaxComment:
-		return usagef("-%s: %d bytes are more than %d", flag, len(text), pipeline.MaxComment)
+		return usagef("-%s: %d bytes, at most %d are allowed", flag, len(text), pipeline.MaxComment)
 	}
 	api, err := c.env.connectRead(ctx)
 	if err != nil {
@@ -90,9 +90,9 @@ func theOneThatWaits(ctx context.Context, api *client.Client, id pipeline.RunID)
 	}
 	switch len(names) {
 	case 0:
-		return "", failf(exitFailed, "no module of run %s waits for an approval now", id)
+		return "", failf(exitFailed, "no module of run %s waits for approval", id)
 	case 1:
 		return names[0], nil
 	}
-	return "", usagef("%d modules of run %s wait for an approval: name one of %s", len(names), id, strings.Join(names, ", "))
+	return "", usagef("%d modules of run %s wait for approval: name one of %s", len(names), id, strings.Join(names, ", "))
 }

@@ -59,11 +59,11 @@ type artifactFile struct {
 // bytes is left alone, so that a call that was cut goes on where it was.
 func fetchArtifacts(ctx context.Context, api *client.Client, id pipeline.RunID, dir string, list []wire.Artifact) (*artifactFetch, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, usagef("make folder for artifacts: %w", fileError(err))
+		return nil, usagef("create directory for artifacts: %w", fileError(err))
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return nil, usagef("open folder for artifacts: %w", err)
+		return nil, usagef("open directory for artifacts: %w", err)
 	}
 	defer root.Close()
 	f := &artifactFetch{c: api, run: id, root: root, dir: dir, names: make(map[string]bool, len(list))}
@@ -97,7 +97,7 @@ func fetchArtifacts(ctx context.Context, api *client.Client, id pipeline.RunID, 
 func artifactPath(a wire.Artifact) (string, error) {
 	module := strings.ReplaceAll(a.Module, "/", "_")
 	if !wire.ValidModule(a.Module) || !filepath.IsLocal(a.Path) || path.Clean(a.Path) != a.Path || strings.ContainsRune(a.Path, 0) {
-		return "", fmt.Errorf("artifact %q of %q: its path leads elsewhere", a.Path, a.Module)
+		return "", fmt.Errorf("artifact %q of %q: its path leads out of the module's directory", a.Path, a.Module)
 	}
 	return path.Join(module, a.Path), nil
 }
@@ -404,7 +404,7 @@ func (f *artifactFetch) failed(a artifactFile, err error) error {
 		what := ""
 		switch {
 		case dir == a.name && info.IsDir():
-			what = "a folder"
+			what = "a directory"
 		case dir == a.name: // it is replaced, whatever it is
 		case info.Mode()&fs.ModeSymlink != 0:
 			what = "a link"
@@ -412,7 +412,7 @@ func (f *artifactFetch) failed(a artifactFile, err error) error {
 			what = "a file"
 		}
 		if what != "" {
-			return fmt.Errorf("artifact %s of %s: %s is in the way, it is %s: move it, or write the artifacts into another folder (-o)",
+			return fmt.Errorf("artifact %s of %s: %s is in the way, it is %s: move it, or write the artifacts to another directory (-o)",
 				a.Path, a.Module, filepath.Join(f.dir, dir), what)
 		}
 	}
@@ -422,7 +422,7 @@ func (f *artifactFetch) failed(a artifactFile, err error) error {
 // placeLink makes a link, whose target must lie in its module's folder.
 func (f *artifactFetch) placeLink(a artifactFile) error {
 	if path.IsAbs(a.Link) || !filepath.IsLocal(path.Join(path.Dir(a.Path), a.Link)) {
-		return fmt.Errorf("artifact %s of %s: the link to %q leads elsewhere", a.Path, a.Module, a.Link)
+		return fmt.Errorf("artifact %s of %s: the link to %q leads out of the module's directory", a.Path, a.Module, a.Link)
 	}
 	if err := f.root.MkdirAll(path.Dir(a.name), 0o777); err != nil {
 		return f.failed(a, err)

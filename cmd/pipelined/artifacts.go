@@ -16,9 +16,9 @@ type artifactsCommand struct{ env *environment }
 
 func (c artifactsCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "artifacts", Usage: "lists the output files of a run, or fetches them", ArgsUsage: "RUN [MODULE]",
+		Name: "artifacts", Usage: "lists or downloads the output files of a run", ArgsUsage: "RUN [MODULE]",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "o", Usage: "write them into this `DIR`, as DIR/<module>/<path>", Local: true},
+			&cli.StringFlag{Name: "o", Usage: "`DIR` to download to, as DIR/<module>/<path>", Local: true},
 			jsonFlag(),
 		},
 		Action: c.env.action(1, 2, c.run),
@@ -35,7 +35,7 @@ func (c artifactsCommand) run(ctx context.Context, cmd *cli.Command) error {
 	case cmd.Args().Len() == 2 && !wire.ValidModule(module):
 		return usagef("artifacts: %.80q cannot be the name of a module", module)
 	case cmd.IsSet("o") && dir == "":
-		return usagef("artifacts: -o names no folder")
+		return usagef("artifacts: -o names no directory")
 	}
 	api, err := c.env.connectRead(ctx)
 	if err != nil {
@@ -55,7 +55,7 @@ func (c artifactsCommand) run(ctx context.Context, cmd *cli.Command) error {
 		}
 		there := ""
 		if n := got.there.Load(); n > 0 {
-			there = fmt.Sprintf(", %d of them there already", n)
+			there = fmt.Sprintf(", %d of them unchanged", n)
 		}
 		c.env.tell("%d files (%s) in %s%s", len(list.Artifacts), humanize.IBytes(uint64(got.bytes.Load())), dir, there)
 	}

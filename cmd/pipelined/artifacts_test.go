@@ -63,7 +63,7 @@ func TestArtifacts_many(t *testing.T) {
 	}
 	check("1200 files (10 KiB) in "+dir, 0, 2, 0)
 	since := len(f.asked())
-	check("1200 files (10 KiB) in "+dir+", 1200 of them there already", since, 0, 0)
+	check("1200 files (10 KiB) in "+dir+", 1200 of them unchanged", since, 0, 0)
 	// One is gone, one has other bytes of the same length.
 	if err := os.Remove(filepath.Join(dir, "gen/o/f3")); err != nil {
 		t.Fatal(err)
@@ -72,7 +72,7 @@ func TestArtifacts_many(t *testing.T) {
 		t.Fatal(err)
 	}
 	since = len(f.asked())
-	check("1200 files (10 KiB) in "+dir+", 1198 of them there already", since, 1, 0)
+	check("1200 files (10 KiB) in "+dir+", 1198 of them unchanged", since, 1, 0)
 }
 
 // What a bundle lacks is asked for by itself, and has an error of its own.
@@ -134,11 +134,11 @@ func TestArtifacts_inTheWay(t *testing.T) {
 		want string
 	}{
 		"link": {func(dir string) error { return os.Symlink("/tmp", filepath.Join(dir, "gen")) },
-			"artifact o of gen: DIR/gen is in the way, it is a link: move it, or write the artifacts into another folder (-o)"},
+			"artifact o of gen: DIR/gen is in the way, it is a link: move it, or write the artifacts to another directory (-o)"},
 		"file": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "gen"), nil, 0o600) },
-			"artifact o of gen: DIR/gen is in the way, it is a file: move it, or write the artifacts into another folder (-o)"},
+			"artifact o of gen: DIR/gen is in the way, it is a file: move it, or write the artifacts to another directory (-o)"},
 		"folder": {func(dir string) error { return os.MkdirAll(filepath.Join(dir, "gen/o/x"), 0o700) },
-			"artifact o of gen: DIR/gen/o is in the way, it is a folder: move it, or write the artifacts into another folder (-o)"},
+			"artifact o of gen: DIR/gen/o is in the way, it is a directory: move it, or write the artifacts to another directory (-o)"},
 	} {
 		f := newFakeCluster(t)
 		r := finished("r1", pipeline.RunSucceeded)

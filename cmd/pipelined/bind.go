@@ -21,7 +21,7 @@ func devDir() (string, error) {
 		dir, err = tempFolder("", "dev")
 	}
 	if err != nil {
-		return "", wrap("make a data folder in memory", err)
+		return "", wrap("create a data directory in memory", err)
 	}
 	return filepath.Clean(dir), nil
 }
@@ -37,11 +37,11 @@ func resolveBind(bind string, join []string) (ip, told string, err error) {
 			case err != nil:
 				unknown = append(unknown, host)
 			case ip != "":
-				return ip, fmt.Sprintf("-join names another machine: binding %s, the address of the route to %s (-bind chooses another)", ip, host), nil
+				return ip, fmt.Sprintf("-join names another machine: binding %s, the address of the route to %s (-bind overrides it)", ip, host), nil
 			}
 		}
 		if len(unknown) > 0 {
-			told = fmt.Sprintf("no route to %s is known now: binding 127.0.0.1, which other machines do not reach (-bind chooses another)", strings.Join(unknown, ", "))
+			told = fmt.Sprintf("no route to %s: binding 127.0.0.1, which other machines cannot reach (-bind overrides it)", strings.Join(unknown, ", "))
 		}
 		return "127.0.0.1", told, nil
 	case "private", "public":
@@ -52,7 +52,7 @@ func resolveBind(bind string, join []string) (ip, told string, err error) {
 		return ip, "binding " + ip, nil
 	}
 	if net.ParseIP(bind) == nil {
-		return "", "", usagef("-bind %q: want an IP address, private or public", bind)
+		return "", "", usagef("-bind %q: expected an IP address, private or public", bind)
 	}
 	return bind, "", nil
 }

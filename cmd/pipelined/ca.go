@@ -13,8 +13,8 @@ type caCommand struct{ env *environment }
 
 func (c caCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "ca", Usage: "prints the certificate of the cluster's authority",
-		Description: "Nodes that serve HTTPS without a certificate of their own use one of this authority. It follows from the cluster key, so no cluster has to run.",
+		Name: "ca", Usage: "prints the cluster's CA certificate",
+		Description: "Nodes without a certificate of their own serve HTTPS with one of this authority. It is derived from the cluster key; no cluster has to be running.",
 		Action: c.env.action(0, 0, func(context.Context, *cli.Command) error {
 			key, err := connector{c.env}.clusterKey()
 			if err != nil {

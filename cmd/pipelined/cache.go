@@ -19,35 +19,35 @@ type cacheCommand struct{ env *environment }
 
 func (c cacheCommand) command() *cli.Command {
 	pipelineFlag := func() cli.Flag {
-		return &cli.StringFlag{Name: "pipeline", Usage: "of this pipeline (`NAME`) only", Local: true}
+		return &cli.StringFlag{Name: "pipeline", Usage: "only entries of this pipeline (`NAME`)", Local: true}
 	}
 	kindFlag := func() cli.Flag {
-		return &cli.StringFlag{Name: "kind", Usage: "`KIND`: results (of modules), bazel (what Bazel and ccache keep) or turbo", Value: wire.KindResults, Local: true}
+		return &cli.StringFlag{Name: "kind", Usage: "`KIND` of entries: results (of modules), bazel (Bazel and ccache) or turbo", Value: wire.KindResults, Local: true}
 	}
 	return &cli.Command{
-		Name: "cache", Usage: "lists, counts and removes the recorded results of modules with cache = true, and what other tools keep", ArgsUsage: "ls, stats or prune",
-		Description: "Without an agent on this machine it looks at what `pipelined run` has kept, as -address run does.",
+		Name: "cache", Usage: "lists, counts and removes cached results and entries of remote caches", ArgsUsage: "ls, stats or prune",
+		Description: "Without an agent on this machine it shows what `pipelined run` has stored, as -address run does.",
 		Action:      noCommand,
 		Commands: []*cli.Command{
 			{
-				Name: "ls", Usage: "lists recorded results, or what other tools keep",
+				Name: "ls", Usage: "lists cached results, or entries of remote caches",
 				Flags:  []cli.Flag{kindFlag(), pipelineFlag(), jsonFlag()},
 				Action: c.env.action(0, 0, c.list),
 			},
 			{
-				Name: "stats", Usage: "counts recorded results, how often they were taken, and what other tools keep",
+				Name: "stats", Usage: "counts cached results, hits and misses, and entries of remote caches",
 				Flags:  []cli.Flag{jsonFlag()},
 				Action: c.env.action(0, 0, c.stats),
 			},
 			{
-				Name: "prune", Usage: "removes recorded results, or what other tools keep",
-				Description: "At least one of the flags says which go. Their files go with the next sweep, unless a run still has them.",
+				Name: "prune", Usage: "removes cached results, or entries of remote caches",
+				Description: "At least one flag must select entries. Their files are deleted by the next sweep, unless a run still uses them.",
 				Flags: []cli.Flag{
 					kindFlag(), pipelineFlag(),
-					&cli.DurationFlag{Name: "unused", Usage: "those that were not used for this `DURATION`", HideDefault: true, Local: true},
-					&cli.StringFlag{Name: "max-size", Usage: "those used longest ago, until the rest is no more than `SIZE` (such as 10GiB)", Local: true},
-					&cli.BoolFlag{Name: "all", Usage: "all of them", HideDefault: true, Local: true},
-					&cli.BoolFlag{Name: "dry-run", Usage: "tell what would go, and remove nothing", HideDefault: true, Local: true},
+					&cli.DurationFlag{Name: "unused", Usage: "entries without a hit for this `DURATION`", HideDefault: true, Local: true},
+					&cli.StringFlag{Name: "max-size", Usage: "the least recently used entries, until the rest has at most this `SIZE`, such as 10GiB", Local: true},
+					&cli.BoolFlag{Name: "all", Usage: "all entries", HideDefault: true, Local: true},
+					&cli.BoolFlag{Name: "dry-run", Usage: "report what would be removed, and remove nothing", HideDefault: true, Local: true},
 					jsonFlag(),
 				},
 				Action: c.env.action(0, 0, c.prune),
@@ -62,9 +62,9 @@ func cacheKind(cmd *cli.Command) (string, error) {
 	kind := cmd.String("kind")
 	switch {
 	case !slices.Contains(kinds, kind):
-		return "", usagef("-kind %.40q: want %s%s", kind, strings.Join(kinds, ", "), terminal.DidYouMean(kind, kinds))
+		return "", usagef("-kind %.40q: expected %s%s", kind, strings.Join(kinds, ", "), terminal.DidYouMean(kind, kinds))
 	case kind != wire.KindResults && cmd.String("pipeline") != "":
-		return "", usagef("-pipeline selects recorded results, and -kind is %s", kind)
+		return "", usagef("-pipeline selects cached results, but -kind is %s", kind)
 	}
 	return kind, nil
 }
@@ -151,21 +151,21 @@ func (c cacheCommand) stats(ctx context.Context, cmd *cli.Command) error {
 	if cmd.Bool("json") {
 		return c.env.printJSON(s)
 	}
-	fmt.Fprintf(c.env.stdout, "recorded   %d results, %s\n", s.Entries, humanize.IBytes(uint64(max(s.Bytes, 0))))
+	fmt.Fprintf(c.env.stdout, "cached     %d results, %s\n", s.Entries, humanize.IBytes(uint64(max(s.Bytes, 0))))
 	fmt.Fprintf(c.env.stdout, "in state   %s\n", humanize.IBytes(uint64(max(s.StateBytes, 0))))
 	rate := ""
 	if n := s.Hits + s.Misses; n > 0 {
-		rate = fmt.Sprintf(" (%d %% of %d)", s.Hits*100/n, n)
+		rate = fmt.Sprintf(" of %[2]d (%[1]d %%)", s.Hits*100/n, n)
 	}
-	fmt.Fprintf(c.env.stdout, "taken      %d%s\n", s.Hits, rate)
-	fmt.Fprintf(c.env.stdout, "run        %d\n", s.Misses)
+	fmt.Fprintf(c.env.stdout, "hits       %d%s\n", s.Hits, rate)
+	fmt.Fprintf(c.env.stdout, "misses     %d\n", s.Misses)
 	fmt.Fprintf(c.env.stdout, "saved      %s of work\n", terminal.ShortDuration(terminal.Seconds(s.SavedSeconds)))
-	fmt.Fprintf(c.env.stdout, "displaced  %d\n", s.Evicted)
+	fmt.Fprintf(c.env.stdout, "evicted    %d\n", s.Evicted)
 	for _, t := range s.Tools {
 		fmt.Fprintf(c.env.stdout, "%-10s %d entries, %s\n", terminal.Clean(t.Kind), t.Entries, humanize.IBytes(uint64(max(t.Bytes, 0))))
 	}
 	if s.ToolsEvicted > 0 {
-		fmt.Fprintf(c.env.stdout, "displaced  %d entries of other tools\n", s.ToolsEvicted)
+		fmt.Fprintf(c.env.stdout, "evicted    %d entries of remote caches\n", s.ToolsEvicted)
 	}
 	return nil
 }
@@ -177,21 +177,21 @@ func (c cacheCommand) prune(ctx context.Context, cmd *cli.Command) error {
 	}
 	in := wire.CachePrune{Kind: kind, Pipeline: cmd.String("pipeline"), UnusedSeconds: cmd.Duration("unused").Seconds(), All: cmd.Bool("all"), DryRun: cmd.Bool("dry-run")}
 	if in.UnusedSeconds < 0 {
-		return usagef("-unused %s: want a duration above zero", cmd.Duration("unused"))
+		return usagef("-unused %s: expected a duration above zero", cmd.Duration("unused"))
 	}
 	if text := cmd.String("max-size"); text != "" {
 		n, err := humanize.ParseBytes(text)
 		if err != nil || n > 1<<62 {
-			return usagef("-max-size %.40q: want a number and a unit, such as 10GiB", text)
+			return usagef("-max-size %.40q: expected a number and a unit, such as 10GiB", text)
 		}
 		size := int64(n)
 		in.MaxBytes = &size
 	}
 	if !in.All && in.UnusedSeconds == 0 && in.MaxBytes == nil && in.Pipeline == "" {
-		return usagef("cache prune: say which results go: -unused, -max-size, -pipeline or -all")
+		return usagef("cache prune: missing -unused, -max-size, -pipeline or -all")
 	}
 	if in.All && (cmd.IsSet("unused") || in.MaxBytes != nil) {
-		return usagef("cache prune: -all removes every one, whatever -unused and -max-size say: leave it, or them, out")
+		return usagef("cache prune: -all excludes -unused and -max-size")
 	}
 	api, err := c.env.connectRead(ctx)
 	if err != nil {

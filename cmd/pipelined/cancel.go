@@ -13,10 +13,10 @@ type cancelCommand struct{ env *environment }
 
 func (c cancelCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "cancel", Usage: "stops a run for real", ArgsUsage: "RUN",
-		Description: "Every process of the run gets TERM, and KILL after its module's grace. It does not wait for that: pipelined wait RUN does.",
+		Name: "cancel", Usage: "cancels a run", ArgsUsage: "RUN",
+		Description: "Sends TERM to every process of the run, and KILL after its module's grace period. Does not wait for the end; pipelined wait RUN does.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that is kept with the run", Local: true},
+			&cli.StringFlag{Name: "reason", Usage: "`TEXT` that is stored with the run", Local: true},
 			jsonFlag(),
 		},
 		Action: c.env.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {

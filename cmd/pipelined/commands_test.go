@@ -25,38 +25,38 @@ func TestUsage_errors(t *testing.T) {
 		want string
 	}{
 		{[]string{"statsu"}, `unknown command "statsu": did you mean "status"?`},
-		{[]string{"zzzzzz"}, `unknown command "zzzzzz": pipelined help lists them`},
-		{[]string{"token"}, "token: it wants create, ls or rm (pipelined token -help tells more)"},
+		{[]string{"zzzzzz"}, `unknown command "zzzzzz" (see pipelined help)`},
+		{[]string{"token"}, "token: missing command: create, ls or rm (see pipelined token -h)"},
 		{[]string{"token", "crate"}, `unknown token command "crate": did you mean "create"?`},
 		{[]string{"help", "submti"}, `unknown command "submti": did you mean "submit"?`},
 		{[]string{"status", "-jsno"}, `unknown flag -jsno of status: did you mean "-json"?`},
 		{[]string{"status", "--adress", "x"}, `unknown flag -adress of status: did you mean "-address"?`},
 		{[]string{"-tokn", "x", "status"}, `unknown flag -tokn: did you mean "-token"?`},
-		{[]string{"status", "-address"}, "flag -address needs a value"},
-		{[]string{"list", "-limit", "many"}, `-limit "many": want a whole number`},
-		{[]string{"list", "-limit", "-3"}, "-limit -3: want 0 or more"},
-		{[]string{"cache", "prune", "-all", "-unused", "1h"}, "cache prune: -all removes every one, whatever -unused and -max-size say: leave it, or them, out"},
-		{[]string{"cache", "prune", "-all", "-max-size", "1GiB"}, "cache prune: -all removes every one, whatever -unused and -max-size say: leave it, or them, out"},
-		{[]string{"list", "-state", "faild"}, `-state "faild": want one of waiting, running, cancelling, succeeded, succeeded_with_warnings, failed, cancelled: did you mean "failed"?`},
-		{[]string{"list", "extra"}, `list: "extra" is one argument too many: it wants no argument`},
-		{[]string{"wait", "r1", "-timeout", "soon"}, `-timeout "soon": want a duration such as 90s or 5m`},
-		{[]string{"wait", "r1", "-timeout", "-1s"}, "-timeout -1s: want a positive duration such as 90s"},
-		{[]string{"submit"}, "submit: it wants FILE (pipelined submit -help tells more)"},
+		{[]string{"status", "-address"}, "-address needs a value"},
+		{[]string{"list", "-limit", "many"}, `-limit "many": expected a whole number`},
+		{[]string{"list", "-limit", "-3"}, "-limit -3: expected 0 or more"},
+		{[]string{"cache", "prune", "-all", "-unused", "1h"}, "cache prune: -all excludes -unused and -max-size"},
+		{[]string{"cache", "prune", "-all", "-max-size", "1GiB"}, "cache prune: -all excludes -unused and -max-size"},
+		{[]string{"list", "-state", "faild"}, `-state "faild": expected one of waiting, running, cancelling, succeeded, succeeded_with_warnings, failed, cancelled: did you mean "failed"?`},
+		{[]string{"list", "extra"}, `unexpected argument "extra": list takes no argument`},
+		{[]string{"wait", "r1", "-timeout", "soon"}, `-timeout "soon": expected a duration such as 90s or 5m`},
+		{[]string{"wait", "r1", "-timeout", "-1s"}, "-timeout -1s: expected a positive duration such as 90s"},
+		{[]string{"submit"}, "submit: missing FILE (see pipelined submit -h)"},
 		{[]string{"submit", "nofile.hcl"}, "read pipeline: nofile.hcl: no such file or directory"},
-		{[]string{"submit", "."}, "read pipeline: . is a folder"},
+		{[]string{"submit", "."}, "read pipeline: . is a directory"},
 		{[]string{"validate", "-var", "x", "f"}, "read pipeline: f: no such file or directory"},
 		{[]string{"status", "No Run"}, `run id "No Run": want at most 63 of a-z, 0-9, _ and -`},
-		{[]string{"logs", "r1", "-attempt", "2"}, "logs: -attempt needs a MODULE"},
+		{[]string{"logs", "r1", "-attempt", "2"}, "logs: -attempt needs MODULE"},
 		{[]string{"logs", "r1", "a b"}, `logs: "a b" cannot be the name of a module`},
 		{[]string{"logs", "r1", "build", "-attempt=-1"}, "-attempt -1: attempts are counted from 1"},
-		{[]string{"artifacts", "r1", "-o", ""}, "artifacts: -o names no folder"},
-		{[]string{"drain"}, "drain: it wants NODE (pipelined drain -help tells more)"},
+		{[]string{"artifacts", "r1", "-o", ""}, "artifacts: -o names no directory"},
+		{[]string{"drain"}, "drain: missing NODE (see pipelined drain -h)"},
 		{[]string{"drain", "n", "-off", "-deadline", "5s"}, "drain: -off and -deadline exclude each other"},
-		{[]string{"token", "create"}, "token create: give -role: read, submit, worker, admin"},
-		{[]string{"token", "create", "-role", "admn"}, `-role "admn": want one of read, submit, worker, admin: did you mean "admin"?`},
-		{[]string{"token", "create", "-role", "read", "-ttl", "1ms"}, "-ttl 1ms: want at least a second"},
+		{[]string{"token", "create"}, "token create: missing -role (read, submit, worker, admin)"},
+		{[]string{"token", "create", "-role", "admn"}, `-role "admn": expected one of read, submit, worker, admin: did you mean "admin"?`},
+		{[]string{"token", "create", "-role", "read", "-ttl", "1ms"}, "-ttl 1ms: expected at least a second"},
 		{[]string{"status", "-address", "http://a:b:c"}, `address "http://a:b:c": want HOST:PORT, or a URL that begins with http:// or https://`},
-		{[]string{"agent", "extra"}, `agent: "extra" is one argument too many: it wants no argument`},
+		{[]string{"agent", "extra"}, `unexpected argument "extra": agent takes no argument`},
 	} {
 		c := newCommand(t, nil)
 		c.env["PIPELINED_TOKEN"] = "x"
@@ -214,7 +214,7 @@ func TestMembersWorkers(t *testing.T) {
 		t.Errorf("exit %d\n%s", code, stdout)
 	}
 	code, stdout, _ = c.exec("workers")
-	if code != 0 || !strings.Contains(stdout, "a,big") || !strings.Contains(stdout, "ext-py (outside)  Offline  0/1") {
+	if code != 0 || !strings.Contains(stdout, "a,big") || !strings.Contains(stdout, "ext-py (external)  Offline  0/1") {
 		t.Errorf("exit %d\n%s", code, stdout)
 	}
 	for _, name := range []string{"members", "workers"} {
@@ -230,7 +230,7 @@ func TestDrainLeave(t *testing.T) {
 	f := newFakeCluster(t)
 	c := newCommand(t, f)
 	code, stdout, stderr := c.exec("drain", "node-2", "-deadline", "90s")
-	if code != 0 || stdout != "" || stderr != "node-2 gets no more work\n" {
+	if code != 0 || stdout != "" || stderr != "node-2: draining\n" {
 		t.Errorf("drain: exit %d, %q, %q", code, stdout, stderr)
 	}
 	if got := f.body("POST /api/v1/members/node-2/drain"); got != `{"deadlineSeconds":90}` {
@@ -242,7 +242,7 @@ func TestDrainLeave(t *testing.T) {
 	if got := f.body("POST /api/v1/members/node-2/drain"); got != `{"off":true}` {
 		t.Errorf("drain -off sent %s", got)
 	}
-	if code, _, stderr = c.exec("leave"); code != exitUsage || !strings.Contains(stderr, "give -yes") {
+	if code, _, stderr = c.exec("leave"); code != exitUsage || !strings.Contains(stderr, "use -yes") {
 		t.Errorf("leave without anybody to ask: exit %d, %q", code, stderr)
 	}
 	c.interactive, c.stdin = true, strings.NewReader("n\n")
@@ -252,7 +252,7 @@ func TestDrainLeave(t *testing.T) {
 	if got := f.asked(); strings.Contains(strings.Join(got, "\n"), "leave") {
 		t.Errorf("the node was told to leave: %q", got)
 	}
-	if code, _, stderr = c.exec("leave", "-yes"); code != 0 || !strings.Contains(stderr, "node-1 leaves the cluster") {
+	if code, _, stderr = c.exec("leave", "-yes"); code != 0 || !strings.Contains(stderr, "node-1 is leaving the cluster") {
 		t.Errorf("leave -yes: exit %d, %q", code, stderr)
 	}
 	if got := f.asked(); !slices.Contains(got, "POST /api/v1/leave") {
@@ -276,7 +276,7 @@ func TestToken(t *testing.T) {
 	if diff := cmp.Diff(want, stdout); diff != "" {
 		t.Error(diff)
 	}
-	if code, _, stderr = c.exec("token", "rm", "t1"); code != 0 || stderr != "token t1 is revoked\n" {
+	if code, _, stderr = c.exec("token", "rm", "t1"); code != 0 || stderr != "revoked token t1\n" {
 		t.Errorf("rm: exit %d, %q", code, stderr)
 	}
 	if code, _, stderr = c.exec("token", "rm", "t1"); code != exitUsage || stderr != "pipelined: no token t1\n" {

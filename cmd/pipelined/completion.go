@@ -6,7 +6,7 @@ import "github.com/urfave/cli/v3"
 // is for.
 func completionCommand(cmd *cli.Command) {
 	cmd.Hidden = false
-	cmd.Usage = "prints a script that completes commands and flags in a shell"
+	cmd.Usage = "prints a shell completion script"
 	cmd.ArgsUsage = "bash|zsh|fish|pwsh"
 	cmd.Description = "bash: source <(pipelined completion bash), with the package bash-completion; zsh: the same with zsh; " +
 		"fish: pipelined completion fish > ~/.config/fish/completions/pipelined.fish"

@@ -69,7 +69,7 @@ func (c connector) givenToken() (string, error) {
 	}
 	token := strings.TrimSpace(string(text))
 	if token == "" || strings.ContainsAny(token, " \n\r\t") {
-		return "", usagef("read token %s: want one token and nothing else", c.env.flags.tokenFile)
+		return "", usagef("read token %s: expected one token and nothing else", c.env.flags.tokenFile)
 	}
 	return token, nil
 }
@@ -104,7 +104,7 @@ func (c connector) addresses(ctx context.Context) ([]string, error) {
 			}
 		}
 		if len(list) == 0 {
-			return nil, usagef("-address %q: want host:port or a URL", c.env.flags.address)
+			return nil, usagef("-address %q: expected host:port or a URL", c.env.flags.address)
 		}
 		return list, nil
 	}
@@ -117,14 +117,14 @@ func (c connector) addresses(ctx context.Context) ([]string, error) {
 	case 1:
 		return []string{agentURL(found[0])}, nil
 	case 0:
-		return nil, failf(exitUnavailable, "no cluster: %s; no agent of yours runs on this machine (no agent.json below %s): start one with `pipelined agent`, or name one with -address",
+		return nil, failf(exitUnavailable, "no cluster: %s; no agent of this user runs on this machine (no agent.json below %s): start one with `pipelined agent`, or choose one with -address",
 			probeText(c.env.local, localErr), storage.DefaultRoot())
 	}
 	var names []string
 	for _, a := range found {
 		names = append(names, fmt.Sprintf("%s (%s)", a.HTTP, a.Name))
 	}
-	return nil, failf(exitUnavailable, "no cluster chosen: %s, and several agents run on this machine: name one with -address: %s",
+	return nil, failf(exitUnavailable, "no cluster chosen: %s, and several agents run on this machine: choose one with -address: %s",
 		probeText(c.env.local, localErr), strings.Join(names, ", "))
 }
 
@@ -158,7 +158,7 @@ func withPort(a string) string {
 	return net.JoinHostPort(strings.Trim(a, "[]"), defaultPort)
 }
 
-var errNotOurs = errors.New("what answers there is not a pipelined agent")
+var errNotOurs = errors.New("not a pipelined agent")
 
 // askHealth asks one node how it is, without a token.
 func askHealth(ctx context.Context, address string, tlsConfig *tls.Config) (wire.Health, error) {
@@ -181,11 +181,11 @@ func probeText(address string, err error) string {
 	var op *net.OpError
 	switch {
 	case errors.As(err, &op) && op.Op == "dial":
-		return "nothing answers at " + address
+		return "no answer at " + address
 	case errors.Is(err, errNotOurs):
 		return address + ": " + err.Error()
 	}
-	return fmt.Sprintf("%s does not answer as an agent does (%v)", address, err)
+	return fmt.Sprintf("%s does not answer like an agent (%v)", address, err)
 }
 
 // whoami names the person for the audit.
@@ -199,7 +199,7 @@ func whoami() string {
 // noKeyText says what a command line without key and token can do.
 func noKeyText(path string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return failf(exitForbidden, "no token, and no cluster key to make one from (%s is not there): give -token, -token-file or -key-file", path)
+		return failf(exitForbidden, "no token, and no cluster key to create one from (%s does not exist): use -token, -token-file or -key-file", path)
 	}
-	return failf(exitForbidden, "no token, and no cluster key to make one from: %w", err)
+	return failf(exitForbidden, "no token, and no cluster key to create one from: %w", err)
 }

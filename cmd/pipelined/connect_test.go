@@ -90,7 +90,7 @@ func TestConnect_noKey(t *testing.T) {
 	c := newCommand(t, f)
 	delete(c.env, "PIPELINED_TOKEN")
 	code, _, stderr := c.exec("status")
-	if code != exitForbidden || !strings.Contains(stderr, "no token, and no cluster key to make one from") {
+	if code != exitForbidden || !strings.Contains(stderr, "no token, and no cluster key to create one from") {
 		t.Errorf("exit %d, %q", code, stderr)
 	}
 }
@@ -160,9 +160,9 @@ func TestConnect_discovery(t *testing.T) {
 	}{
 		{"the usual address", f.address(), nil, 0, nil},
 		{"the only agent", "127.0.0.1:1", []storage.AgentFile{agent("a")}, 0, nil},
-		{"several agents", "127.0.0.1:1", []storage.AgentFile{agent("a"), agent("b")}, exitUnavailable, []string{"nothing answers at 127.0.0.1:1", "-address", "(a), ", "(b)"}},
-		{"none", "127.0.0.1:1", nil, exitUnavailable, []string{"nothing answers at 127.0.0.1:1", "agent.json", "pipelined agent", "-address"}},
-		{"somebody else there", strings.TrimPrefix(other.URL, "http://"), nil, exitUnavailable, []string{"does not answer as an agent does"}},
+		{"several agents", "127.0.0.1:1", []storage.AgentFile{agent("a"), agent("b")}, exitUnavailable, []string{"no answer at 127.0.0.1:1", "-address", "(a), ", "(b)"}},
+		{"none", "127.0.0.1:1", nil, exitUnavailable, []string{"no answer at 127.0.0.1:1", "agent.json", "pipelined agent", "-address"}},
+		{"somebody else there", strings.TrimPrefix(other.URL, "http://"), nil, exitUnavailable, []string{"does not answer like an agent"}},
 	} {
 		c := newCommand(t, f)
 		delete(c.env, "PIPELINED_ADDR")
@@ -200,7 +200,7 @@ func TestConnect_noLeader(t *testing.T) {
 	c := newCommand(t, f)
 	code, _, stderr := c.exec("members", "-timeout", "200ms")
 	lines := strings.Split(strings.TrimSpace(stderr), "\n")
-	if code != exitTimeout || len(lines) != 2 || !strings.HasSuffix(lines[0], "; trying again") || lines[1] != "pipelined: timed out (-timeout)" {
+	if code != exitTimeout || len(lines) != 2 || !strings.HasSuffix(lines[0], "; retrying") || lines[1] != "pipelined: timed out (-timeout)" {
 		t.Errorf("exit %d, %q", code, stderr)
 	}
 }

@@ -13,11 +13,11 @@ type drainCommand struct{ env *environment }
 
 func (c drainCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "drain", Usage: "gives a node no more work", ArgsUsage: "NODE",
-		Description: "What runs on the node goes on to its end; with -deadline, what still runs then is stopped and repeated elsewhere. The node stays a member.",
+		Name: "drain", Usage: "drains a node: it gets no new modules", ArgsUsage: "NODE",
+		Description: "Running modules continue; with -deadline, those that still run then are stopped and repeated elsewhere. The node stays a member.",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "off", Usage: "take the node into use again", HideDefault: true, Local: true},
-			&cli.DurationFlag{Name: "deadline", Usage: "stop what still runs after this `DURATION` (default: never)", HideDefault: true, Local: true},
+			&cli.BoolFlag{Name: "off", Usage: "end draining", HideDefault: true, Local: true},
+			&cli.DurationFlag{Name: "deadline", Usage: "`DURATION` after which running modules are stopped (default never)", HideDefault: true, Local: true},
 		},
 		Action: c.env.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
 			node, off, deadline := cmd.Args().First(), cmd.Bool("off"), cmd.Duration("deadline")
@@ -25,7 +25,7 @@ func (c drainCommand) command() *cli.Command {
 			case node == "":
 				return usagef("drain: the node's name is empty")
 			case deadline < 0:
-				return usagef("-deadline %s: want a positive duration such as 5m", deadline)
+				return usagef("-deadline %s: expected a positive duration such as 5m", deadline)
 			case off && deadline > 0:
 				return usagef("drain: -off and -deadline exclude each other")
 			}
@@ -36,11 +36,11 @@ func (c drainCommand) command() *cli.Command {
 			if err := api.Cluster().Drain(ctx, node, wire.DrainRequest{Off: off, DeadlineSeconds: deadline.Seconds()}); err != nil {
 				return err
 			}
-			text := "gets no more work"
+			text := "draining"
 			if off {
-				text = "is in use again"
+				text = "draining off"
 			}
-			c.env.tell("%s %s", node, text)
+			c.env.tell("%s: %s", node, text)
 			return nil
 		}),
 	}

@@ -45,7 +45,7 @@ func (env *environment) tell(format string, args ...any) {
 // confirm asks a question; without a person to ask, -yes must have been given.
 func (env *environment) confirm(question string) (bool, error) {
 	if !env.interactive {
-		return false, usagef("this asks before it acts, and nobody is there to answer: give -yes")
+		return false, usagef("confirmation needs a terminal: use -yes")
 	}
 	fmt.Fprintf(env.stderr, "%s [y/N] ", terminal.Clean(question))
 	env.stderr.Flush()
@@ -160,7 +160,7 @@ func (env *environment) readFile(name string) ([]byte, error) {
 		}
 		defer f.Close()
 		if info, err := f.Stat(); err == nil && info.IsDir() {
-			return nil, fmt.Errorf("%s is a folder", name)
+			return nil, fmt.Errorf("%s is a directory", name)
 		}
 		in = f
 	}
@@ -214,18 +214,14 @@ func (env *environment) explain(err error) error {
 func (env *environment) action(minArgs, maxArgs int, do func(context.Context, *cli.Command) error) cli.ActionFunc {
 	return func(ctx context.Context, cmd *cli.Command) error {
 		n := cmd.Args().Len()
-		want := cmd.ArgsUsage
-		if want == "" {
-			want = "no argument"
-		}
 		switch {
 		case n < minArgs:
-			return usagef("%s: it wants %s (pipelined %[1]s -help tells more)", commandPath(cmd), want)
+			return missingArgument(cmd, n)
 		case maxArgs >= 0 && n > maxArgs:
-			return usagef("%s: %q is one argument too many: it wants %s", commandPath(cmd), cmd.Args().Get(maxArgs), want)
+			return usagef("unexpected argument %q: %s takes %s", cmd.Args().Get(maxArgs), commandPath(cmd), takes(cmd))
 		}
 		if env.flags.timeout < 0 {
-			return usagef("-timeout %s: want a positive duration such as 90s", env.flags.timeout)
+			return usagef("-timeout %s: expected a positive duration such as 90s", env.flags.timeout)
 		}
 		if env.flags.timeout > 0 {
 			var cancel context.CancelFunc

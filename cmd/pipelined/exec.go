@@ -20,12 +20,12 @@ type execCommand struct{ env *environment }
 
 func (c execCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "exec", Usage: "runs a command, or a shell, in the folder of a module that runs or whose folder was kept", ArgsUsage: "RUN MODULE [-- COMMAND…]",
-		Description: "The process is started on the worker that has the folder, with the module's environment but without its secrets, and ends with this command. " +
-			"Folders are there while a module runs, and afterwards where it failed on an agent with -keep-work. It needs a token of role admin.",
+		Name: "exec", Usage: "runs a command or a shell in a module's directory", ArgsUsage: "RUN MODULE [-- COMMAND…]",
+		Description: "The process runs on the worker that holds the directory, with the module's environment but without its secrets, and ends with this command. " +
+			"A directory exists while its module runs, and afterwards if the module failed on an agent with -keep-work. Needs a token of role admin.",
 		Flags: []cli.Flag{
-			&cli.IntFlag{Name: "attempt", Usage: "the attempt with this number (`N`); default the newest", HideDefault: true, Local: true},
-			&cli.BoolFlag{Name: "no-tty", Aliases: []string{"T"}, Usage: "no terminal, also where there is one here", HideDefault: true, Local: true},
+			&cli.IntFlag{Name: "attempt", Usage: "number `N` of the attempt (default the newest)", HideDefault: true, Local: true},
+			&cli.BoolFlag{Name: "no-tty", Aliases: []string{"T"}, Usage: "allocate no terminal", HideDefault: true, Local: true},
 		},
 		Action: c.env.action(2, -1, c.run),
 	}
@@ -126,7 +126,7 @@ func (s *execSession) receive(id pipeline.RunID, module string) error {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
-			return pipeline.Errorf(pipeline.Unavailable, "exec in %s of run %s: the connection was lost, and the process with it: %w", module, id, err)
+			return pipeline.Errorf(pipeline.Unavailable, "exec in %s of run %s: connection lost, the process has ended: %w", module, id, err)
 		}
 		switch kind {
 		case wire.ExecOutput:
@@ -141,7 +141,7 @@ func (s *execSession) receive(id pipeline.RunID, module string) error {
 		case wire.ExecExit:
 			var st wire.ExecStatus
 			if err := json.Unmarshal(b, &st); err != nil {
-				return pipeline.Errorf(pipeline.Internal, "exec: read how the process ended: %w", err)
+				return pipeline.Errorf(pipeline.Internal, "exec: read the exit status: %w", err)
 			}
 			if st.Message != "" {
 				return failf(st.ExitCode, "exec: %s", st.Message)

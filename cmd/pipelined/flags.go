@@ -9,8 +9,8 @@ import (
 // cacheFlags say what a run does with recorded results.
 func cacheFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.BoolFlag{Name: "no-cache", Usage: "take no recorded results and record none", HideDefault: true, Local: true},
-		&cli.BoolFlag{Name: "refresh", Usage: "run everything, and record it anew", HideDefault: true, Local: true},
+		&cli.BoolFlag{Name: "no-cache", Usage: "neither use nor store cached results", HideDefault: true, Local: true},
+		&cli.BoolFlag{Name: "refresh", Usage: "run every module, and replace cached results", HideDefault: true, Local: true},
 	}
 }
 
@@ -19,7 +19,7 @@ func cacheMode(cmd *cli.Command) (string, error) {
 	off, refresh := cmd.Bool("no-cache"), cmd.Bool("refresh")
 	switch {
 	case off && refresh:
-		return "", usagef("-no-cache and -refresh exclude each other: one records nothing, the other everything")
+		return "", usagef("-no-cache and -refresh exclude each other")
 	case off:
 		return pipeline.CacheOff, nil
 	case refresh:
@@ -36,8 +36,8 @@ func jsonFlag() cli.Flag {
 // varFlags give values to a pipeline's variables.
 func varFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "var", Usage: "value of a variable, as `NAME=VALUE`; may be repeated (also " + varEnv + "NAME in the environment)", Local: true},
-		&cli.StringSliceFlag{Name: "var-file", Usage: "`FILE` of values, NAME = value a line; may be repeated, the last counts", TakesFile: true, Local: true},
+		&cli.StringSliceFlag{Name: "var", Usage: "value of a variable (`NAME=VALUE`); may be repeated (also " + varEnv + "NAME in the environment)", Local: true},
+		&cli.StringSliceFlag{Name: "var-file", Usage: "`FILE` with values of variables, one NAME = value per line; may be repeated, the last wins", TakesFile: true, Local: true},
 	}
 }
 
@@ -52,24 +52,24 @@ func selectFlags() []cli.Flag {
 
 // snapshotFlags say how the snapshot is taken.
 func (env *environment) snapshotFlags() []cli.Flag {
-	return []cli.Flag{&cli.BoolFlag{Name: "no-stat-cache", Usage: "read every file of the workspace, also those that have not changed since the last snapshot",
+	return []cli.Flag{&cli.BoolFlag{Name: "no-stat-cache", Usage: "read every file of the workspace, even if unchanged since the last snapshot",
 		HideDefault: true, Sources: env.variables("PIPELINED_NO_STAT_CACHE"), Local: true}}
 }
 
 // sharedFlags stand anywhere on the command line, before and after the command.
 func (env *environment) flagsOfEveryCommand() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "address", Usage: "`ADDRESS` of a node: host:port or a URL; a comma list is tried in turn (default: the agent of this machine)",
+		&cli.StringFlag{Name: "address", Usage: "`ADDRESS` of a node: host:port or a URL; several, separated by commas, are tried in turn (default the agent of this machine)",
 			Sources: env.variables("PIPELINED_ADDR"), Destination: &env.flags.address},
-		&cli.StringFlag{Name: "token", Usage: "`TOKEN` to present (default: one made from the cluster key)",
+		&cli.StringFlag{Name: "token", Usage: "`TOKEN` to authenticate with (default one made from the cluster key)",
 			Sources: env.variables("PIPELINED_TOKEN"), Destination: &env.flags.token},
 		&cli.StringFlag{Name: "token-file", Usage: "`FILE` that holds the token",
 			Sources: env.variables("PIPELINED_TOKEN_FILE"), Destination: &env.flags.tokenFile, TakesFile: true},
 		&cli.StringFlag{Name: "key-file", Usage: "`FILE` that holds the cluster key",
 			Sources: env.variables("PIPELINED_KEY_FILE"), Destination: &env.flags.keyFile, TakesFile: true},
-		&cli.DurationFlag{Name: "timeout", Usage: "give up after this `DURATION`, with exit code 6 (default: never)", HideDefault: true, Destination: &env.flags.timeout},
-		&cli.BoolFlag{Name: "quiet", Usage: "no progress on stderr", HideDefault: true, Sources: env.variables("PIPELINED_QUIET"), Destination: &env.flags.quiet},
-		&cli.BoolFlag{Name: "no-color", Usage: "no colour and no live display, even on a terminal (NO_COLOR does the same)", HideDefault: true,
+		&cli.DurationFlag{Name: "timeout", Usage: "`DURATION` after which the command gives up with exit code 6 (default never)", HideDefault: true, Destination: &env.flags.timeout},
+		&cli.BoolFlag{Name: "quiet", Usage: "print no progress", HideDefault: true, Sources: env.variables("PIPELINED_QUIET"), Destination: &env.flags.quiet},
+		&cli.BoolFlag{Name: "no-color", Usage: "use neither colours nor a live display (like NO_COLOR)", HideDefault: true,
 			Sources: env.variables("PIPELINED_NO_COLOR"), Destination: &env.flags.noColor},
 	}
 }

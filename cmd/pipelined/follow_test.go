@@ -227,7 +227,7 @@ func TestSubmit_interrupted(t *testing.T) {
 		if cancelled := strings.Contains(strings.Join(f.asked(), " "), "cancel"); cancelled != tc.cancelled {
 			t.Errorf("%s: the run was cancelled: %v", tc.name, cancelled)
 		}
-		if !tc.cancelled && !strings.HasSuffix(got.stderr, "pipelined: interrupted; run r1 goes on: pipelined watch r1\n") {
+		if !tc.cancelled && !strings.HasSuffix(got.stderr, "pipelined: interrupted; run r1 continues: pipelined watch r1\n") {
 			t.Errorf("%s: %q", tc.name, got.stderr)
 		}
 		if asked := strings.Count(got.stderr, "?"); (asked == 1) != c.interactive {

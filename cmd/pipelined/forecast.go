@@ -29,7 +29,7 @@ func (c planCommand) estimate(ctx context.Context, cmd *cli.Command, api *client
 		return // an older node
 	}
 	if err != nil {
-		c.env.tell("expected durations are not shown: %v", err)
+		c.env.tell("expected durations are unavailable: %v", err)
 		return
 	}
 	if e.Known {
@@ -70,7 +70,7 @@ func (c planCommand) printExpected(e *wire.ModuleEstimate) {
 
 func (c planCommand) printEstimate(e *wire.Estimate) {
 	fmt.Fprintf(c.env.stdout, "\nlongest path: %s, about %s\n", terminal.Clean(strings.Join(e.CriticalPath, " -> ")), terminal.ShortDuration(terminal.Seconds(e.CriticalPathSeconds)))
-	fmt.Fprintf(c.env.stdout, "the run takes about %s on the workers there are, were they idle\n", terminal.ShortDuration(terminal.Seconds(e.Seconds)))
+	fmt.Fprintf(c.env.stdout, "the run takes about %s if all workers are idle\n", terminal.ShortDuration(terminal.Seconds(e.Seconds)))
 }
 
 // forecast adds to a plan which modules would take a recorded result: those of
@@ -79,7 +79,7 @@ func (c planCommand) forecast(ctx context.Context, cmd *cli.Command, def *pipeli
 	api, err := c.env.connectRead(ctx)
 	if err != nil {
 		if c.env.flags.address != "" {
-			c.env.tell("expected durations and recorded results are not shown: %v", err)
+			c.env.tell("expected durations and cached results are unavailable: %v", err)
 		}
 		return
 	}
@@ -89,7 +89,7 @@ func (c planCommand) forecast(ctx context.Context, cmd *cli.Command, def *pipeli
 	}
 	found, err := c.lookUp(ctx, cmd, api)
 	if err != nil {
-		c.env.tell("recorded results are not shown: %v", err)
+		c.env.tell("cached results are unavailable: %v", err)
 		return
 	}
 	for i := range found.Modules {

@@ -21,12 +21,12 @@ type formatCommand struct{ env *environment }
 
 func (c formatCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "fmt", Usage: "writes pipelines in the usual form; needs no cluster", ArgsUsage: "[FILE|DIR]...",
-		Description: "Without an argument it takes the folder it is in. The names of files that were not in the usual form are printed. `-` formats standard input to standard output.",
+		Name: "fmt", Usage: "formats pipeline files; needs no cluster", ArgsUsage: "[FILE|DIR]...",
+		Description: "Without an argument it formats the current directory. Prints the names of the files that it changes. `-` formats standard input to standard output.",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "check", Usage: "change nothing; exit 1 where a file is not in the usual form", HideDefault: true, Local: true},
+			&cli.BoolFlag{Name: "check", Usage: "change nothing; exit with 1 if a file is not formatted", HideDefault: true, Local: true},
 			&cli.BoolFlag{Name: "diff", Usage: "print what would change", HideDefault: true, Local: true},
-			&cli.BoolFlag{Name: "recursive", Usage: "go into folders below", HideDefault: true, Local: true},
+			&cli.BoolFlag{Name: "recursive", Usage: "format subdirectories, too", HideDefault: true, Local: true},
 		},
 		Action: c.env.action(0, -1, c.run),
 	}

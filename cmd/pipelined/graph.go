@@ -24,11 +24,11 @@ func (c graphCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "graph", Usage: "draws the modules of a pipeline and what they depend on; needs no cluster", ArgsUsage: "FILE",
 		Flags: append(append(varFlags(), selectFlags()...),
-			&cli.StringFlag{Name: "o", Usage: "the `FORM`: " + strings.Join(graphForms, ", "), Value: "text", Local: true}),
+			&cli.StringFlag{Name: "o", Usage: "output `FORMAT`: " + strings.Join(graphForms, ", "), Value: "text", Local: true}),
 		Action: c.env.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
 			form := cmd.String("o")
 			if !slices.Contains(graphForms, form) {
-				return usagef("-o %q: want one of %s%s", form, strings.Join(graphForms, ", "), terminal.DidYouMean(form, graphForms))
+				return usagef("-o %q: expected one of %s%s", form, strings.Join(graphForms, ", "), terminal.DidYouMean(form, graphForms))
 			}
 			def, err := preparation{c.env}.compiled(ctx, cmd)
 			if err != nil {

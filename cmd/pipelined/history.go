@@ -45,7 +45,7 @@ func (c history) open(ctx context.Context) (*client.Client, error) {
 		return nil, err
 	}
 	if _, err := os.Stat(storage.DefaultRunDir()); err != nil {
-		return nil, failf(exitUnavailable, "no run of `pipelined run` is kept here (%s is not there)", storage.DefaultRunDir())
+		return nil, failf(exitUnavailable, "`pipelined run` has stored no run here (%s does not exist)", storage.DefaultRunDir())
 	}
 	cfg := nodeConfig{Name: "local", Bind: "127.0.0.1", Mode: pipeline.ModeStandalone, Embedded: true, Idle: true,
 		DataDir: storage.DefaultRunDir(), Version: readBuildInfo().Version,
@@ -93,7 +93,7 @@ func settleLeftovers(ctx context.Context, api *client.Client) error {
 func (c history) underWay(ctx context.Context, locked *storage.LockedError) (*client.Client, error) {
 	a, err := storage.ReadAgentFile(filepath.Join(storage.DefaultRunDir(), "agent.json"))
 	if err != nil || a.HTTP == "" {
-		return nil, failf(exitUnavailable, "a run is under way (process %d) and does not answer yet: try again, or when it has ended", locked.PID)
+		return nil, failf(exitUnavailable, "another run is starting (process %d) and does not answer yet: try again", locked.PID)
 	}
 	was := c.env.flags.address
 	defer func() { c.env.flags.address = was }()

@@ -17,9 +17,9 @@ type keygenCommand struct{ env *environment }
 func (c keygenCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "keygen", Usage: "prints a new cluster key",
-		Description: "Whoever has the cluster key is an admin of the cluster. The agents of one user on one machine share a key without help; copy the file to join from another machine.",
+		Description: "Every holder of the cluster key is an admin of the cluster. Agents of one user on one machine share a key automatically; copy the file to join from another machine.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "o", Usage: "write it to this `FILE` (mode 0600) instead; a file that is there is never replaced", TakesFile: true, Local: true},
+			&cli.StringFlag{Name: "o", Usage: "`FILE` to write the key to (mode 0600); an existing file is never replaced", TakesFile: true, Local: true},
 		},
 		Action: c.env.action(0, 0, func(_ context.Context, cmd *cli.Command) error {
 			key := keys.Generate()

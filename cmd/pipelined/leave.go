@@ -18,10 +18,10 @@ type leaveCommand struct{ env *environment }
 
 func (c leaveCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "leave", Usage: "takes the node that is asked out of its cluster, for good",
-		Description: "The node is emptied, removed from the voters and forgotten; its agent ends. To stop it for a while, stop the agent instead.",
+		Name: "leave", Usage: "removes a node from the cluster permanently",
+		Description: "The node that -address names is drained and removed, and its agent ends. To stop it temporarily, stop the agent instead.",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "yes", Usage: "do not ask", HideDefault: true, Local: true},
+			&cli.BoolFlag{Name: "yes", Usage: "do not ask for confirmation", HideDefault: true, Local: true},
 		},
 		Action: c.env.action(0, 0, func(ctx context.Context, cmd *cli.Command) error {
 			api, err := c.env.connect(ctx)
@@ -37,18 +37,18 @@ func (c leaveCommand) command() *cli.Command {
 				return err
 			}
 			if !cmd.Bool("yes") {
-				ok, err := c.env.confirm(fmt.Sprintf("%s (%s) leaves its cluster for good. Go on?", h.Node, api.Address()))
+				ok, err := c.env.confirm(fmt.Sprintf("Remove %s (%s) from its cluster permanently?", h.Node, api.Address()))
 				if err != nil {
 					return err
 				}
 				if !ok {
-					return failf(exitFailed, "leave: nothing was changed")
+					return failf(exitFailed, "leave: not confirmed, nothing was changed")
 				}
 			}
 			if err := api.Cluster().Leave(ctx, ""); err != nil {
 				return err
 			}
-			c.env.tell("%s leaves the cluster", h.Node)
+			c.env.tell("%s is leaving the cluster", h.Node)
 			return c.waitGone(ctx, api.Address(), h)
 		}),
 	}
@@ -60,7 +60,7 @@ const leaveLimit = 2 * time.Minute
 
 // waitGone waits until the agent of a node that leaves has ended.
 func (c leaveCommand) waitGone(ctx context.Context, address string, was wire.Health) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, leaveLimit, failf(exitTimeout, "%s has not ended within %s; it goes on leaving", was.Node, leaveLimit))
+	ctx, cancel := context.WithTimeoutCause(ctx, leaveLimit, failf(exitTimeout, "%s has not ended within %s; it is still leaving", was.Node, leaveLimit))
 	defer cancel()
 	t := time.NewTicker(100 * time.Millisecond)
 	defer t.Stop()

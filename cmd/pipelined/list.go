@@ -29,7 +29,7 @@ func (c listCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "list", Usage: "lists runs, newest first",
 		Flags: []cli.Flag{
-			&cli.IntFlag{Name: "limit", Usage: "`N` runs at most; 0 for all", Value: 20, Local: true},
+			&cli.IntFlag{Name: "limit", Usage: "largest number `N` of runs; 0 lists all", Value: 20, Local: true},
 			&cli.StringFlag{Name: "state", Usage: "only runs in this `STATE`: " + strings.Join(runStates, ", "), Local: true},
 			&cli.StringFlag{Name: "pipeline", Usage: "only runs of this pipeline (`NAME`)", Local: true},
 			jsonFlag(),
@@ -41,10 +41,10 @@ func (c listCommand) command() *cli.Command {
 func (c listCommand) run(ctx context.Context, cmd *cli.Command) error {
 	limit, state := cmd.Int("limit"), cmd.String("state")
 	if limit < 0 {
-		return usagef("-limit %d: want 0 or more", limit)
+		return usagef("-limit %d: expected 0 or more", limit)
 	}
 	if state != "" && !slices.Contains(runStates, state) {
-		return usagef("-state %q: want one of %s%s", state, strings.Join(runStates, ", "), terminal.DidYouMean(state, runStates))
+		return usagef("-state %q: expected one of %s%s", state, strings.Join(runStates, ", "), terminal.DidYouMean(state, runStates))
 	}
 	api, err := c.env.connectRead(ctx)
 	if err != nil {

@@ -41,7 +41,7 @@ func platform(what string) error {
 	if runtime.GOOS == "linux" {
 		return nil
 	}
-	return failf(exitFailed, "%s: nodes run on Linux; here on %s the commands that talk to a cluster work, with -address", what, runtime.GOOS)
+	return failf(exitFailed, "%s: nodes run on Linux only; on %s use the commands that talk to a cluster, with -address", what, runtime.GOOS)
 }
 
 // embedded is a node that runs in this process.
@@ -76,10 +76,10 @@ func (c localNode) startShared(ctx context.Context, cfg nodeConfig) (*embedded, 
 	}
 	dir, err := tempFolder("", "run")
 	if err != nil {
-		return nil, wrap("make a data folder", err)
+		return nil, wrap("create a data directory", err)
 	}
 	remove := func() { _ = os.RemoveAll(dir) } // temporary; nothing depends on it
-	c.env.tell("another run is under way (process %d): this one keeps no history", locked.PID)
+	c.env.tell("another run is active (process %d): this one is not stored", locked.PID)
 	cfg.DataDir = dir
 	if e, err = c.start(ctx, cfg); err != nil {
 		remove()
@@ -111,12 +111,12 @@ func (c localNode) start(ctx context.Context, cfg nodeConfig) (*embedded, error)
 	case <-e.done:
 		err = e.err
 		if err == nil {
-			err = errors.New("the node stopped before it was ready")
+			err = errors.New("node stopped before it was ready")
 		}
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	case <-limit.C:
-		err = fmt.Errorf("the node was not ready within %s", readyLimit)
+		err = fmt.Errorf("node not ready within %s", readyLimit)
 	}
 	e.stop()
 	return nil, err

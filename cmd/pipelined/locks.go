@@ -14,7 +14,7 @@ type locksCommand struct{ env *environment }
 
 func (c locksCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "locks", Usage: "lists the locks of not_in_parallel, who holds them and who waits",
+		Name: "locks", Usage: "lists locks (not_in_parallel) with holders and queues",
 		Flags: []cli.Flag{jsonFlag()},
 		Action: c.env.action(0, 0, func(ctx context.Context, cmd *cli.Command) error {
 			api, err := c.env.connect(ctx)
@@ -32,7 +32,7 @@ func (c locksCommand) command() *cli.Command {
 			now := c.env.now()
 			for _, l := range list.Locks {
 				if h := l.Holder; h != nil {
-					t.Row(terminal.Clean(l.Key), h.Module, string(h.Run), h.Worker, "holds it", terminal.Elapsed(h.Since, now))
+					t.Row(terminal.Clean(l.Key), h.Module, string(h.Run), h.Worker, "held", terminal.Elapsed(h.Since, now))
 				}
 				for i, w := range l.Waiters {
 					t.Row(terminal.Clean(l.Key), w.Module, string(w.Run), "", fmt.Sprintf("waits (%d)", i+1), terminal.Elapsed(w.Since, now))

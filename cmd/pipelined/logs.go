@@ -18,15 +18,15 @@ type logsCommand struct{ env *environment }
 
 func (c logsCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "logs", Usage: "prints the output of a run or of a module, live or of long ago", ArgsUsage: "RUN [MODULE]",
-		Description: "Without MODULE every line is printed as `module | text`. With MODULE the output comes as it was written, of the newest attempt, or with -f of every attempt in turn.",
+		Name: "logs", Usage: "prints the output of a run or of a module", ArgsUsage: "RUN [MODULE]",
+		Description: "Without MODULE each line is printed as `module | text`. With MODULE the output of its newest attempt is printed unchanged, or with -f of every attempt in turn.",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "f", Aliases: []string{"follow"}, Usage: "go on until the run has ended", HideDefault: true, Local: true},
-			&cli.IntFlag{Name: "attempt", Usage: "the attempt with this number (`N`); needs MODULE", HideDefault: true, Local: true},
-			&cli.IntFlag{Name: "tail", Usage: "begin with the last `N` lines of each module", HideDefault: true, Local: true},
-			&cli.StringFlag{Name: "since", Usage: "only what was written since `TIME`: a duration before now such as 10m, or as 2006-01-02T15:04:05Z", Local: true},
-			&cli.BoolFlag{Name: "timestamps", Aliases: []string{"t"}, Usage: "print when each line was written", HideDefault: true, Local: true},
-			&cli.BoolFlag{Name: "json", Usage: "print a line of JSON for each piece of output", HideDefault: true, Local: true},
+			&cli.BoolFlag{Name: "f", Aliases: []string{"follow"}, Usage: "follow the output until the run has finished", HideDefault: true, Local: true},
+			&cli.IntFlag{Name: "attempt", Usage: "number `N` of the attempt; needs MODULE", HideDefault: true, Local: true},
+			&cli.IntFlag{Name: "tail", Usage: "number `N` of lines to begin with, of each module", HideDefault: true, Local: true},
+			&cli.StringFlag{Name: "since", Usage: "`TIME` from which output is printed: a duration before now such as 10m, or 2006-01-02T15:04:05Z", Local: true},
+			&cli.BoolFlag{Name: "timestamps", Aliases: []string{"t"}, Usage: "print the time of each line", HideDefault: true, Local: true},
+			&cli.BoolFlag{Name: "json", Usage: "print output events as lines of JSON", HideDefault: true, Local: true},
 		},
 		Action: c.env.action(1, 2, c.run),
 	}
@@ -44,7 +44,7 @@ func (c logsCommand) run(ctx context.Context, cmd *cli.Command) error {
 	case attempt < 0 || cmd.IsSet("attempt") && attempt == 0:
 		return usagef("-attempt %d: attempts are counted from 1", attempt)
 	case attempt > 0 && module == "":
-		return usagef("logs: -attempt needs a MODULE")
+		return usagef("logs: -attempt needs MODULE")
 	}
 	o, err := c.part(cmd)
 	if err != nil {
@@ -90,7 +90,7 @@ func (c logsCommand) run(ctx context.Context, cmd *cli.Command) error {
 func (c logsCommand) part(cmd *cli.Command) (client.FollowOptions, error) {
 	o := client.FollowOptions{Once: !cmd.Bool("f"), Lines: cmd.Int("tail"), Times: cmd.Bool("timestamps")}
 	if cmd.IsSet("tail") && (o.Lines < 1 || o.Lines > 1_000_000) {
-		return o, usagef("-tail %d: want from 1 to 1000000 lines", o.Lines)
+		return o, usagef("-tail %d: expected from 1 to 1000000 lines", o.Lines)
 	}
 	if text := cmd.String("since"); cmd.IsSet("since") {
 		var err error

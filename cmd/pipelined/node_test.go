@@ -128,7 +128,7 @@ func TestRun_locked(t *testing.T) {
 	}
 	file := write(t, t.TempDir(), "p.hcl", hello)
 	code, _, stderr := c.exec("run", file, "-var=who=x")
-	if code != 0 || !strings.Contains(stderr, "another run is under way (process 4711): this one keeps no history\n") {
+	if code != 0 || !strings.Contains(stderr, "another run is active (process 4711): this one is not stored\n") {
 		t.Errorf("exit %d, %s", code, stderr)
 	}
 	if _, err := os.Stat(dir); dir == "" || !errors.Is(err, os.ErrNotExist) {
@@ -244,10 +244,10 @@ func TestAgent(t *testing.T) {
 	}{
 		{"terminate", nil, 2, syscall.SIGTERM, true, ""},
 		{"not on a terminal", nil, 2, os.Interrupt, false, ""},
-		{"idle", nil, 0, os.Interrupt, true, "stopping; no module runs here\n"},
-		{"busy", nil, 2, os.Interrupt, true, "stopping; 2 modules run here and go on;"},
-		{"drain", []string{"-drain-on-stop"}, 1, os.Interrupt, true, "stopping when what runs here has ended: 1 module runs (-drain-on-stop)"},
-		{"dev", []string{"-dev"}, 1, os.Interrupt, true, "1 module runs here and end now (-dev)"},
+		{"idle", nil, 0, os.Interrupt, true, "stopping; no module is running here\n"},
+		{"busy", nil, 2, os.Interrupt, true, "stopping; 2 modules are running and will continue;"},
+		{"drain", []string{"-drain-on-stop"}, 1, os.Interrupt, true, "stopping after the running modules: 1 module is running (-drain-on-stop)"},
+		{"dev", []string{"-dev"}, 1, os.Interrupt, true, "1 module is running and will be stopped (-dev)"},
 	} {
 		f := newFakeCluster(t)
 		n := newFakeNode(f)

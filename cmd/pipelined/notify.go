@@ -13,13 +13,13 @@ func sdNotify(socket, state string) error {
 		return nil
 	}
 	if !strings.HasPrefix(socket, "/") && !strings.HasPrefix(socket, "@") {
-		return usagef("NOTIFY_SOCKET %q: want a path, or an abstract name with @", socket)
+		return usagef("NOTIFY_SOCKET %q: expected a path, or an abstract name with @", socket)
 	}
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err != nil {
-		return wrap("tell systemd", err)
+		return wrap("notify systemd", err)
 	}
 	defer conn.Close()
 	_, err = conn.Write([]byte(state))
-	return wrap("tell systemd", err)
+	return wrap("notify systemd", err)
 }

@@ -14,12 +14,12 @@ import (
 type pinCommand struct{ env *environment }
 
 func (c pinCommand) pin() *cli.Command {
-	return c.command("pin", "keeps a run with its logs and artifacts", "Neither the number and age of runs nor sizes, quotas and times of logs and artifacts let it go, until pipelined unpin RUN.",
-		"run %s is kept", client.Runs.Pin)
+	return c.command("pin", "exempts a run from retention", "Its record, logs and artifacts are kept whatever the limits are, until pipelined unpin RUN.",
+		"pinned run %s", client.Runs.Pin)
 }
 
 func (c pinCommand) unpin() *cli.Command {
-	return c.command("unpin", "lets the limits hold for a run again", "", "the limits hold for run %s again", client.Runs.Unpin)
+	return c.command("unpin", "subjects a run to retention again", "", "unpinned run %s", client.Runs.Unpin)
 }
 
 func (c pinCommand) command(name, usage, description, done string, call func(client.Runs, context.Context, pipeline.RunID) (wire.RunSummary, error)) *cli.Command {

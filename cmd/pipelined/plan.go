@@ -16,8 +16,8 @@ import (
 
 func (c planCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "plan", Usage: "shows what a pipeline would do; needs no cluster, but asks one for durations and recorded results where there is one", ArgsUsage: "FILE",
-		Description: "Waves of modules that may run at the same time, what is skipped and why, what is known only when results are, and the longest path. Where there is a cluster also on which workers the modules would run were those idle, and how long they take by what earlier runs took.",
+		Name: "plan", Usage: "shows what a pipeline would do; needs no cluster", ArgsUsage: "FILE",
+		Description: "Prints the waves of modules that can run at the same time, skipped modules with the reason, values that are known only later, and the longest path. If a cluster is reachable, also workers, expected durations and cache hits.",
 		Flags:       append(append(append(varFlags(), selectFlags()...), append(cacheFlags(), c.env.snapshotFlags()...)...), jsonFlag()),
 		Action: c.env.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
 			def, err := preparation{c.env}.compiled(ctx, cmd)

@@ -43,14 +43,14 @@ func (p *program) command() *cli.Command {
 	env := p.env
 	root := &cli.Command{
 		Name:            "pipelined",
-		Usage:           "runs pipelines on a cluster that needs nothing but itself",
+		Usage:           "runs pipelines on a cluster without external services",
 		UsageText:       "pipelined [flags] COMMAND [flags] [arguments]",
 		HideVersion:     true,
 		HideHelpCommand: true,
 		Writer:          p.env.stdout,
 		ErrWriter:       p.env.stderr,
 		Reader:          p.env.stdin,
-		Flags:           append(p.env.flagsOfEveryCommand(), &cli.BoolFlag{Name: "version", Usage: "print what this binary is", HideDefault: true, Local: true}),
+		Flags:           append(p.env.flagsOfEveryCommand(), &cli.BoolFlag{Name: "version", Usage: "print the version", HideDefault: true, Local: true}),
 		ExitErrHandler:  func(context.Context, *cli.Command, error) {},
 		Commands: []*cli.Command{
 			runCommand{env}.command(),

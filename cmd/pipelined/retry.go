@@ -15,10 +15,10 @@ type retryCommand struct{ env *environment }
 
 func (c retryCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "retry", Usage: "makes a run that is over go on, and follows it", ArgsUsage: "RUN",
-		Description: "What succeeded stays as it is; the rest runs again, with a fresh budget of tries. With -from a module runs again although it succeeded, and so does all that depends on it.",
+		Name: "retry", Usage: "resumes a finished run where it failed, and follows it", ArgsUsage: "RUN",
+		Description: "Modules that succeeded are kept; the others run again, with new attempts. With -from a module runs again even if it succeeded, and so does everything that depends on it.",
 		Flags: []cli.Flag{
-			&cli.StringSliceFlag{Name: "from", Usage: "run this `MODULE` again, and what depends on it; may be repeated", Local: true},
+			&cli.StringSliceFlag{Name: "from", Usage: "`MODULE` that runs again with everything that depends on it; may be repeated", Local: true},
 			&cli.BoolFlag{Name: "detach", Usage: "do not follow the run", HideDefault: true, Local: true},
 			jsonFlag(),
 		},
@@ -55,7 +55,7 @@ func (c retryCommand) run(ctx context.Context, cmd *cli.Command) error {
 		fmt.Fprintln(c.env.stdout, run.ID)
 		return nil
 	}
-	c.env.tell("run %s goes on: %d of %d modules are done", run.ID, run.ModulesDone, run.ModuleCount)
+	c.env.tell("run %s resumes: %d of %d modules are done", run.ID, run.ModulesDone, run.ModuleCount)
 	signals, back := c.env.signals()
 	defer back()
 	_, err = watcher{c.env}.watch(ctx, api.Runs(), id, watchOptions{json: cmd.Bool("json"), positions: shown(&before), signals: signals,

@@ -36,14 +36,14 @@ type runCommand struct{ env *environment }
 
 func (c runCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "run", Usage: "runs a pipeline here and now, in a cluster of this one process", ArgsUsage: "FILE",
-		Description: "Nothing else has to run, and nothing is left behind but history. Ctrl-C cancels the run, twice kills it. " +
-			"The secrets that modules name come from " + node.SecretPrefix + "NAME in the environment.",
+		Name: "run", Usage: "runs a pipeline on this machine, without an agent", ArgsUsage: "FILE",
+		Description: "The node lives in this process; only the history is stored. Ctrl-C cancels the run, a second one kills it. " +
+			"Secrets come from " + node.SecretPrefix + "NAME in the environment.",
 		Flags: append(append(append(varFlags(), selectFlags()...), append(cacheFlags(), c.env.snapshotFlags()...)...),
 			c.flag("max-parallel", ""), c.flag("layout", ""), c.flag("log-level", "error"),
-			&cli.StringSliceFlag{Name: "module-env", Usage: "`NAMES` of variables of this machine that modules see", Sources: c.env.variables("PIPELINED_MODULE_ENV"), Local: true},
-			&cli.BoolFlag{Name: "keep-work", Usage: "keep the folders of failed attempts", HideDefault: true, Sources: c.env.variables("PIPELINED_KEEP_WORK"), Local: true},
-			&cli.StringFlag{Name: "data-dir", Usage: "`DIR` for what is kept between runs (default: the user's state folder)", Local: true},
+			&cli.StringSliceFlag{Name: "module-env", Usage: "`NAMES` of this machine's environment variables that modules get", Sources: c.env.variables("PIPELINED_MODULE_ENV"), Local: true},
+			&cli.BoolFlag{Name: "keep-work", Usage: "keep the directories of failed attempts", HideDefault: true, Sources: c.env.variables("PIPELINED_KEEP_WORK"), Local: true},
+			&cli.StringFlag{Name: "data-dir", Usage: "`DIR` that holds what is stored between runs (default the user's state directory)", Local: true},
 			jsonFlag(),
 		),
 		Action: c.env.action(1, 1, c.run),
@@ -176,7 +176,7 @@ func (c runCommand) follow(ctx context.Context, e *embedded, api *client.Client,
 			case <-ended:
 				err := e.err
 				if err == nil {
-					err = errors.New("the node stopped in the middle of the run")
+					err = errors.New("node stopped during the run")
 				}
 				abort(err)
 				return

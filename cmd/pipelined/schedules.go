@@ -29,9 +29,9 @@ func (c schedulesCommand) command() *cli.Command {
 	}
 	list := c.env.action(0, 0, c.list)
 	return &cli.Command{
-		Name: "schedules", Usage: "lists the pipelines that are registered for their schedules; pauses, resumes, triggers and removes them",
+		Name: "schedules", Usage: "lists, pauses, resumes, triggers and removes schedules",
 		ArgsUsage:   "[ls, show, pause, resume, trigger or rm]",
-		Description: "submit -register FILE registers a pipeline. A schedule has the name of its pipeline.",
+		Description: "pipelined submit -register FILE adds a schedule. It has the name of its pipeline.",
 		Flags:       []cli.Flag{jsonFlag()},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			if name := cmd.Args().First(); name != "" {
@@ -40,34 +40,34 @@ func (c schedulesCommand) command() *cli.Command {
 			return list(ctx, cmd)
 		},
 		Commands: []*cli.Command{
-			{Name: "ls", Usage: "lists schedules: when each is due next, and what became of the last time", Flags: []cli.Flag{jsonFlag()}, Action: list},
-			{Name: "show", Usage: "shows a schedule and what became of its last ticks", ArgsUsage: "NAME", Flags: []cli.Flag{jsonFlag()},
+			{Name: "ls", Usage: "lists schedules with their next and last tick", Flags: []cli.Flag{jsonFlag()}, Action: list},
+			{Name: "show", Usage: "shows a schedule with its last ticks", ArgsUsage: "NAME", Flags: []cli.Flag{jsonFlag()},
 				Action: c.env.action(1, 1, c.show)},
-			one("pause", "lets a schedule make no runs; those that there are go on", func(ctx context.Context, api *client.Client, name string) error {
+			one("pause", "pauses a schedule; its running runs continue", func(ctx context.Context, api *client.Client, name string) error {
 				_, err := api.Schedules().Pause(ctx, name)
 				if err == nil {
-					c.env.tell("schedule %s is paused; what is due meanwhile is passed over", name)
+					c.env.tell("schedule %s is paused; ticks missed while paused are skipped", name)
 				}
 				return err
 			}),
-			one("resume", "lets a paused schedule make runs again, from now on", func(ctx context.Context, api *client.Client, name string) error {
+			one("resume", "resumes a paused schedule", func(ctx context.Context, api *client.Client, name string) error {
 				s, err := api.Schedules().Resume(ctx, name)
 				if err == nil {
-					c.env.tell("schedule %s goes on%s", name, c.env.nextTick(&s, ": next "))
+					c.env.tell("schedule %s resumed%s", name, c.env.nextTick(&s, ": next "))
 				}
 				return err
 			}),
-			one("trigger", "makes a run of a schedule now and prints its id, also where it is paused", func(ctx context.Context, api *client.Client, name string) error {
+			one("trigger", "starts a run of a schedule now, even if it is paused, and prints the run's id", func(ctx context.Context, api *client.Client, name string) error {
 				run, err := api.Schedules().Trigger(ctx, name)
 				if err == nil {
 					fmt.Fprintln(c.env.stdout, run.ID)
 				}
 				return err
 			}),
-			one("rm", "removes a schedule; its runs stay", func(ctx context.Context, api *client.Client, name string) error {
+			one("rm", "removes a schedule; its runs are kept", func(ctx context.Context, api *client.Client, name string) error {
 				err := api.Schedules().Remove(ctx, name)
 				if err == nil {
-					c.env.tell("schedule %s is removed", name)
+					c.env.tell("removed schedule %s", name)
 				}
 				return err
 			}),
@@ -119,7 +119,7 @@ func (c schedulesCommand) show(ctx context.Context, cmd *cli.Command) error {
 		line("group", s.Group)
 	}
 	line("next", c.env.nextTick(&s, ""))
-	line("ticks", fmt.Sprintf("%d made runs, %d were skipped", s.Fired, s.Skipped))
+	line("ticks", fmt.Sprintf("%d started runs, %d were skipped", s.Fired, s.Skipped))
 	line("by", s.Submitter+", "+terminal.Ago(s.RegisteredAt, c.env.now()))
 	if len(s.Ticks) == 0 {
 		return nil
@@ -140,7 +140,7 @@ func tickState(t *wire.Tick) string {
 	case t.Skipped != "":
 		return "skipped: " + t.Skipped
 	case t.State == "":
-		return "no longer kept"
+		return "deleted"
 	}
 	return terminal.StateWords(string(t.State))
 }

@@ -17,7 +17,7 @@ type schemaCommand struct{ env *environment }
 func (c schemaCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "schema", Usage: "prints the blocks and attributes of the pipeline language", ArgsUsage: "[BLOCK]",
-		Description: "Each attribute with its type, its default and what it is for. BLOCK is one of the blocks, such as module or module.retry; without it all are printed.",
+		Description: "Prints each attribute with type, default and purpose. BLOCK is a block such as module or module.retry (default all).",
 		Flags:       []cli.Flag{jsonFlag()},
 		Action: c.env.action(0, 1, func(_ context.Context, cmd *cli.Command) error {
 			schema := language.DescribeLanguage()

@@ -23,21 +23,21 @@ type secretsCommand struct{ env *environment }
 
 func (c secretsCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "secrets", Usage: "sets, lists and removes the secrets that modules are given", ArgsUsage: "set, ls or rm",
+		Name: "secrets", Usage: "sets, lists and removes secrets", ArgsUsage: "set, ls or rm",
 		Action: noCommand,
 		Commands: []*cli.Command{
 			{
-				Name: "set", Usage: "sets a secret, or replaces it", ArgsUsage: "NAME",
-				Description: "The value comes from standard input, without the line break at its end, or from a file, with every byte. It is never given on the " +
+				Name: "set", Usage: "sets or replaces a secret", ArgsUsage: "NAME",
+				Description: "The value is read from standard input, without the line break at its end, or from a file, unchanged. It is never taken from the " +
 					"command line, where others on the machine could read it.",
 				Flags: []cli.Flag{
-					&cli.StringFlag{Name: "file", Usage: "read the value from `FILE` instead of standard input", Local: true},
+					&cli.StringFlag{Name: "file", Usage: "`FILE` that holds the value (default standard input)", Local: true},
 					jsonFlag(),
 				},
 				Action: c.env.action(1, 1, c.set),
 			},
 			{
-				Name: "ls", Usage: "lists the names of the secrets, when they were set, and by whom", Flags: []cli.Flag{jsonFlag()},
+				Name: "ls", Usage: "lists the names of secrets, with time and author", Flags: []cli.Flag{jsonFlag()},
 				Action: c.env.action(0, 0, c.list),
 			},
 			{
@@ -51,7 +51,7 @@ func (c secretsCommand) command() *cli.Command {
 					if err := api.Secrets().Delete(ctx, name); err != nil {
 						return err
 					}
-					c.env.tell("secret %s is removed", name)
+					c.env.tell("removed secret %s", name)
 					return nil
 				}),
 			},
@@ -62,7 +62,7 @@ func (c secretsCommand) command() *cli.Command {
 func (c secretsCommand) set(ctx context.Context, cmd *cli.Command) error {
 	name := cmd.Args().First()
 	if name, _, given := strings.Cut(name, "="); given {
-		return usagef("secrets set: the value comes from standard input or -file, not from the command line: pipelined secrets set %.80s", name)
+		return usagef("secrets set: the value is read from standard input or -file, not from the command line: pipelined secrets set %.80s", name)
 	}
 	value, err := c.read(cmd, name)
 	if err != nil {
@@ -80,12 +80,12 @@ func (c secretsCommand) set(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 	if out.Unmasked {
-		c.env.tell("warning: the value is shorter than 6 bytes: it is not masked where it shows, since it would be found everywhere")
+		c.env.tell("warning: the value is shorter than 6 bytes and will not be masked in output")
 	}
 	if cmd.Bool("json") {
 		return c.env.printJSON(out)
 	}
-	c.env.tell("secret %s is set", out.Name)
+	c.env.tell("set secret %s", out.Name)
 	return nil
 }
 

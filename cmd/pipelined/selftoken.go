@@ -71,7 +71,7 @@ func (o *ownToken) token(ctx context.Context, address string) (string, error) {
 	if err != nil {
 		if ctx.Err() == nil && pipeline.KindOf(err) != pipeline.Unavailable {
 			// Another node may answer as it should.
-			err = pipeline.Errorf(pipeline.Unavailable, "ask %s who it is: %w", address, err)
+			err = pipeline.Errorf(pipeline.Unavailable, "identify %s: %w", address, err)
 		}
 		return "", err
 	}
@@ -108,7 +108,7 @@ func mayProve(address string) error {
 	if u.Scheme == "https" || host == "localhost" || ipErr == nil && ip.IsLoopback() {
 		return nil
 	}
-	return failf(exitForbidden, "%s speaks plain HTTP over the network: a token made from the cluster key is not sent there: use https://, or give a token with -token", address)
+	return failf(exitForbidden, "%s uses plain HTTP over the network; a token made from the cluster key is not sent there: use https://, or -token", address)
 }
 
 // poolWith gives the system's authorities and the cluster's.

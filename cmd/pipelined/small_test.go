@@ -98,7 +98,7 @@ func TestValidate(t *testing.T) {
 	dir := t.TempDir()
 	file := write(t, dir, "p.hcl", hello)
 	code, stdout, stderr := c.exec("validate", file)
-	if code != 0 || stdout != file+": pipeline release is valid (2 modules)\n" || stderr != "no value for who: what needs it was not checked (give -var, or -strict)\n" {
+	if code != 0 || stdout != file+": pipeline release is valid (2 modules)\n" || stderr != "no value for who: expressions that need it were not checked (use -var or -strict)\n" {
 		t.Errorf("exit %d, %q, %q", code, stdout, stderr)
 	}
 	one := write(t, dir, "one.hcl", "pipeline \"one\" {\n  module \"a\" { command = [\"a\"] }\n}\n")

@@ -49,10 +49,10 @@ func (c preparation) takeWorkspace(ctx context.Context, s *source, known string)
 		}
 	}()
 	if w.dir, err = tempFolder("", "submit"); err != nil {
-		return w, wrap("make a spool for the workspace", err)
+		return w, wrap("create a temporary directory for the workspace", err)
 	}
 	if w.blobs, err = storage.OpenBlobs(w.dir, storage.BlobOptions{NoSync: true, LowWater: -1}); err != nil {
-		return w, wrap("make a spool for the workspace", err)
+		return w, wrap("create a temporary directory for the workspace", err)
 	}
 	w.rules = storage.SnapshotOptions{
 		Exclude: rules.Exclude,
@@ -73,9 +73,9 @@ func (c preparation) takeWorkspace(ctx context.Context, s *source, known string)
 		return w, nil
 	}
 	if w.digest, err = storage.PutTree(ctx, batch, w.tree); err != nil {
-		return w, wrap("take the workspace", err)
+		return w, wrap("snapshot the workspace", err)
 	}
-	return w, wrap("take the workspace", batch.Commit(ctx))
+	return w, wrap("snapshot the workspace", batch.Commit(ctx))
 }
 
 // remember keeps what is known of the files for the next snapshot. Where it
@@ -117,7 +117,7 @@ func (w *workspace) send(ctx context.Context, at *client.Client) error {
 		if changed {
 			w.tree = tree
 			if w.digest, err = storage.PutTree(ctx, w.blobs, w.tree); err != nil {
-				return wrap("take the workspace", err)
+				return wrap("snapshot the workspace", err)
 			}
 			continue // what is missing of the mended one is another question
 		}
@@ -163,7 +163,7 @@ func (w *workspace) upload(ctx context.Context, at *client.Client, blobs []pipel
 	for _, d := range blobs {
 		size, err := w.blobs.Size(d)
 		if err != nil {
-			return fmt.Errorf("send the workspace: the node asks for %s, which is no part of it", d)
+			return fmt.Errorf("send the workspace: the node asks for %s, which is not part of it", d)
 		}
 		if size > bundledBlob {
 			if err := w.sendLarge(ctx, at, d); err != nil {

@@ -127,7 +127,7 @@ func (c preparation) readInputs(cmd *cli.Command) ([]language.VariableInput, err
 	for _, kv := range cmd.StringSlice("var") {
 		name, value, ok := strings.Cut(kv, "=")
 		if !ok || name == "" {
-			return nil, usagef("-var %q: want NAME=VALUE", kv)
+			return nil, usagef("-var %q: expected NAME=VALUE", kv)
 		}
 		list = append(list, language.VariableInput{Name: name, Text: value, Origin: "-var"})
 	}

@@ -122,7 +122,7 @@ func moduleReason(m *wire.Module, now time.Time) string {
 		return m.Reason
 	}
 	if m.NotBefore != nil && m.NotBefore.After(now) {
-		return "tried again in " + terminal.ShortDuration(m.NotBefore.Sub(now))
+		return "retrying in " + terminal.ShortDuration(m.NotBefore.Sub(now))
 	}
 	return ""
 }
@@ -166,7 +166,7 @@ func (c statusCommand) cluster(ctx context.Context, asJSON bool) error {
 		slots, load = slots+m.MaxLoad, load+m.CurrentLoad
 	}
 	fmt.Fprintf(c.env.stdout, "cluster  %s%s\n", h.Status, terminal.Clean(terminal.ReasonSuffix(strings.Join(h.Reasons, ", "))))
-	fmt.Fprintf(c.env.stdout, "asked    %s at %s (%s, version %s)\n", terminal.Clean(h.Node), api.Address(), h.Role, terminal.Clean(h.Version))
+	fmt.Fprintf(c.env.stdout, "node     %s at %s (%s, version %s)\n", terminal.Clean(h.Node), api.Address(), h.Role, terminal.Clean(h.Version))
 	fmt.Fprintf(c.env.stdout, "leader   %s (term %d), voters %s\n", terminal.Clean(leader), h.Term, terminal.Clean(strings.Join(h.Voters, ", ")))
 	fmt.Fprintf(c.env.stdout, "nodes    %d, %d of %d slots in use\n\n", len(s.Members), load, slots)
 	if err := c.env.printMembers(s.Members); err != nil {

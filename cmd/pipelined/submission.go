@@ -87,7 +87,7 @@ func (j *job) close() { j.workspace.close() }
 // explainOnce tells that a pipeline with a schedule is run once.
 func (c preparation) explainOnce(j *job) {
 	if j.source.file.Scheduled() {
-		c.env.tell("%s has a schedule, which this does not register: it runs once (pipelined submit -register %s)", j.source.file.Name(), j.source.name)
+		c.env.tell("%s has a schedule; this runs it once and does not register it (pipelined submit -register %s does)", j.source.file.Name(), j.source.name)
 	}
 }
 

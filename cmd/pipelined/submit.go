@@ -17,10 +17,10 @@ type submitCommand struct{ env *environment }
 func (c submitCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "submit", Usage: "sends a pipeline and its files to the cluster, and follows the run", ArgsUsage: "FILE",
-		Description: "Ends as the run does. Interrupted, it leaves the run alone.",
+		Description: "Exits as the run does. Ctrl-C detaches; the run continues.",
 		Flags: append(append(append(varFlags(), selectFlags()...), append(cacheFlags(), c.env.snapshotFlags()...)...),
-			&cli.BoolFlag{Name: "detach", Usage: "print the run's id and leave", HideDefault: true, Local: true},
-			&cli.BoolFlag{Name: "register", Usage: "register the pipeline for its schedule, or replace it, and run nothing now", HideDefault: true, Local: true},
+			&cli.BoolFlag{Name: "detach", Usage: "print the run's id and exit", HideDefault: true, Local: true},
+			&cli.BoolFlag{Name: "register", Usage: "register or replace the pipeline's schedule, and run nothing now", HideDefault: true, Local: true},
 			jsonFlag(),
 		),
 		Action: c.env.action(1, 1, c.run),
@@ -29,7 +29,7 @@ func (c submitCommand) command() *cli.Command {
 
 func (c submitCommand) run(ctx context.Context, cmd *cli.Command) error {
 	if cmd.Bool("register") && cmd.Bool("detach") {
-		return usagef("submit: -register runs nothing, so there is nothing to detach from: leave -detach out")
+		return usagef("submit: -register and -detach exclude each other")
 	}
 	job, err := preparation{c.env}.prepare(ctx, cmd)
 	if err != nil {
@@ -37,7 +37,7 @@ func (c submitCommand) run(ctx context.Context, cmd *cli.Command) error {
 	}
 	defer job.close()
 	if cmd.Bool("register") && !job.source.file.Scheduled() {
-		return usagef("submit: -register: %s has no schedule: write schedule { cron = \"…\" } in it", job.source.name)
+		return usagef("submit: -register: %s has no schedule: add schedule { cron = \"…\" }", job.source.name)
 	}
 	signals, back := c.env.signals()
 	defer back()
@@ -87,9 +87,9 @@ func (c submitCommand) register(ctx context.Context, api *client.Client, j *job,
 		return c.env.printJSON(s)
 	}
 	if s.Paused {
-		c.env.tell("schedule %s is registered, and still paused: pipelined schedules resume %[1]s", s.Name)
+		c.env.tell("registered schedule %s, which is still paused: pipelined schedules resume %[1]s", s.Name)
 		return nil
 	}
-	c.env.tell("schedule %s is registered%s", s.Name, c.env.nextTick(&s, ": next "))
+	c.env.tell("registered schedule %s%s", s.Name, c.env.nextTick(&s, ": next "))
 	return nil
 }

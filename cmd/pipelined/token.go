@@ -21,21 +21,21 @@ type tokenCommand struct{ env *environment }
 
 func (c tokenCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "token", Usage: "makes, lists and revokes tokens", ArgsUsage: "create, ls or rm",
+		Name: "token", Usage: "creates, lists and revokes tokens", ArgsUsage: "create, ls or rm",
 		Action: noCommand,
 		Commands: []*cli.Command{
 			{
-				Name: "create", Usage: "makes a token and prints it, this once",
+				Name: "create", Usage: "creates a token and prints it once",
 				Flags: []cli.Flag{
-					&cli.StringFlag{Name: "role", Usage: "what it allows (`ROLE`): " + strings.Join(tokenRoles, ", "), Local: true},
-					&cli.DurationFlag{Name: "ttl", Usage: "how long it is good for (`DURATION`; default: until it is revoked)", HideDefault: true, Local: true},
-					&cli.StringFlag{Name: "name", Usage: "what it is called in lists and in the history (`NAME`)", Local: true},
+					&cli.StringFlag{Name: "role", Usage: "`ROLE` of the token: " + strings.Join(tokenRoles, ", "), Local: true},
+					&cli.DurationFlag{Name: "ttl", Usage: "`DURATION` for which it is valid (default until it is revoked)", HideDefault: true, Local: true},
+					&cli.StringFlag{Name: "name", Usage: "`NAME` in lists and in the history", Local: true},
 					jsonFlag(),
 				},
 				Action: c.env.action(0, 0, c.create),
 			},
 			{
-				Name: "ls", Usage: "lists tokens, without their secrets", Flags: []cli.Flag{jsonFlag()},
+				Name: "ls", Usage: "lists tokens without their secrets", Flags: []cli.Flag{jsonFlag()},
 				Action: c.env.action(0, 0, c.list),
 			},
 			{
@@ -49,7 +49,7 @@ func (c tokenCommand) command() *cli.Command {
 					if err := api.Tokens().Delete(ctx, id); err != nil {
 						return err
 					}
-					c.env.tell("token %s is revoked", id)
+					c.env.tell("revoked token %s", id)
 					return nil
 				}),
 			},
@@ -61,11 +61,11 @@ func (c tokenCommand) create(ctx context.Context, cmd *cli.Command) error {
 	role, ttl := cmd.String("role"), cmd.Duration("ttl")
 	switch {
 	case role == "":
-		return usagef("token create: give -role: %s", strings.Join(tokenRoles, ", "))
+		return usagef("token create: missing -role (%s)", strings.Join(tokenRoles, ", "))
 	case !slices.Contains(tokenRoles, role):
-		return usagef("-role %q: want one of %s%s", role, strings.Join(tokenRoles, ", "), terminal.DidYouMean(role, tokenRoles))
+		return usagef("-role %q: expected one of %s%s", role, strings.Join(tokenRoles, ", "), terminal.DidYouMean(role, tokenRoles))
 	case ttl < 0 || ttl > 0 && ttl < time.Second:
-		return usagef("-ttl %s: want at least a second", ttl)
+		return usagef("-ttl %s: expected at least a second", ttl)
 	}
 	api, err := c.env.connect(ctx)
 	if err != nil {

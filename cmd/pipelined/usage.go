@@ -33,9 +33,9 @@ func flagHelp(f cli.Flag) string {
 	}
 	line += "\t" + usage
 	if text := doc.GetDefaultText(); text != "" {
-		line += " (default: " + text + ")"
+		line += " (default " + text + ")"
 	} else if v := strings.Trim(doc.GetValue(), `"`); doc.IsDefaultVisible() && doc.TakesValue() && v != "" && v != "0" && v != "0s" && v != "[]" {
-		line += " (default: " + v + ")"
+		line += " (default " + v + ")"
 	}
 	if env := doc.GetEnvVars(); len(env) > 0 {
 		line += " [$" + strings.Join(env, ", $") + "]"
@@ -55,13 +55,13 @@ func usageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 		return usagef("unknown flag -%s%s%s", name, where, terminal.DidYouMean("-"+name, flagNames(cmd)))
 	}
 	if name, ok := strings.CutPrefix(text, "flag needs an argument: "); ok {
-		return usagef("flag -%s needs a value", strings.TrimLeft(name, "-"))
+		return usagef("-%s needs a value", strings.TrimLeft(name, "-"))
 	}
 	if rest, ok := strings.CutPrefix(text, "invalid value "); ok {
 		value, rest, _ := strings.Cut(rest, " for flag -")
 		name, why, _ := strings.Cut(rest, ": ")
 		if want := wanted(cmd, name); want != "" {
-			why = "want " + want
+			why = "expected " + want
 		}
 		return usagef("-%s %s: %s", name, value, why)
 	}
@@ -101,6 +101,25 @@ func flagNames(cmd *cli.Command) []string {
 	return names
 }
 
+// missingArgument says which argument of a command is missing; n were given.
+func missingArgument(cmd *cli.Command, n int) error {
+	names := strings.Fields(cmd.ArgsUsage)
+
+	return usagef("%s: missing %s (see pipelined %[1]s -h)", commandPath(cmd), names[min(n, len(names)-1)])
+}
+
+// takes says which arguments a command takes: "one FILE".
+func takes(cmd *cli.Command) string {
+	switch {
+	case cmd.ArgsUsage == "":
+		return "no argument"
+	case !strings.ContainsAny(cmd.ArgsUsage, " ["):
+		return "one " + cmd.ArgsUsage
+	}
+
+	return cmd.ArgsUsage
+}
+
 // noCommand is what a command does that only has sub-commands.
 func noCommand(_ context.Context, cmd *cli.Command) error {
 	name := cmd.Args().First()
@@ -112,7 +131,7 @@ func noCommand(_ context.Context, cmd *cli.Command) error {
 			}
 			return exit(exitUsage)
 		}
-		return usagef("%s: it wants %s (pipelined %[1]s -help tells more)", commandPath(cmd), cmd.ArgsUsage)
+		return usagef("%s: missing command: %s (see pipelined %[1]s -h)", commandPath(cmd), cmd.ArgsUsage)
 	}
 	return unknownCommand(cmd, name)
 }
@@ -131,7 +150,7 @@ func unknownCommand(cmd *cli.Command, name string) error {
 	if near := terminal.DidYouMean(name, names); near != "" {
 		return usagef("unknown %s %q%s", what, name, near)
 	}
-	return usagef("unknown %s %q: pipelined help lists them", what, name)
+	return usagef("unknown %s %q (see pipelined help)", what, name)
 }
 
 // commandPath is the name of a command below the root: "token create".

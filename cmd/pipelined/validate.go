@@ -20,9 +20,9 @@ type validateCommand struct{ env *environment }
 func (c validateCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "validate", Usage: "checks a pipeline; needs no cluster", ArgsUsage: "FILE",
-		Description: "All mistakes are told at once, with their places. Variables without a value are no mistake: what needs them is not checked then. With -strict they are one.",
+		Description: "Reports all mistakes at once, with file and line. Expressions that need a variable without a value are not checked; with -strict a missing value is a mistake.",
 		Flags: append(varFlags(),
-			&cli.BoolFlag{Name: "strict", Usage: "every variable must have a value", HideDefault: true, Local: true},
+			&cli.BoolFlag{Name: "strict", Usage: "require a value for every variable", HideDefault: true, Local: true},
 			jsonFlag(),
 		),
 		Action: c.env.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
@@ -34,7 +34,7 @@ func (c validateCommand) command() *cli.Command {
 				return c.env.explain(err)
 			}
 			if len(report.Missing) > 0 {
-				c.env.tell("no value for %s: what needs it was not checked (give -var, or -strict)", strings.Join(report.Missing, ", "))
+				c.env.tell("no value for %s: expressions that need it were not checked (use -var or -strict)", strings.Join(report.Missing, ", "))
 			}
 			fmt.Fprintf(c.env.stdout, "%s: pipeline %s is valid (%s)\n", terminal.Clean(report.File), report.Pipeline, numberOf(len(report.Modules), "module"))
 			return nil

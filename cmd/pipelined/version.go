@@ -72,7 +72,7 @@ type versionCommand struct{ env *environment }
 
 func (c versionCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "version", Usage: "prints what this binary is",
+		Name: "version", Usage: "prints the version",
 		Flags: []cli.Flag{jsonFlag()},
 		Action: c.env.action(0, 0, func(_ context.Context, cmd *cli.Command) error {
 			b := readBuildInfo()

@@ -13,8 +13,8 @@ type waitCommand struct{ env *environment }
 
 func (c waitCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "wait", Usage: "waits until a run has ended, and ends as it did", ArgsUsage: "RUN",
-		Description: "With -timeout it gives up with exit code 6; the run goes on.",
+		Name: "wait", Usage: "waits until a run has finished", ArgsUsage: "RUN",
+		Description: "Exits as the run did. After -timeout it exits with 6; the run continues.",
 		Flags:       []cli.Flag{jsonFlag()},
 		Action: c.env.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
 			id, err := runArg(cmd, 0)

@@ -15,8 +15,8 @@ type watchCommand struct{ env *environment }
 
 func (c watchCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "watch", Usage: "follows a run live, as submit does", ArgsUsage: "RUN",
-		Description: "Ends as the run does. With -json it prints a line of JSON at each change: the run, with the modules that changed.",
+		Name: "watch", Usage: "follows a run", ArgsUsage: "RUN",
+		Description: "Exits as the run does. With -json it prints a line of JSON for each change: the run, with the modules that changed.",
 		Flags:       []cli.Flag{jsonFlag()},
 		Action: c.env.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
 			id, err := runArg(cmd, 0)

@@ -42,7 +42,7 @@ func (c watcher) watch(ctx context.Context, source terminal.RunSource, id pipeli
 	f := &terminal.Follower{Source: source, ID: id, Console: terminal.NewConsole(display), Silent: o.json, Positions: o.positions, Notes: notes, Each: o.each, Signals: o.signals, Interrupt: o.interrupt, Approvals: o.asker}
 	run, err := f.Run(ctx)
 	if errors.Is(err, errTimedOut) {
-		return false, failf(exitTimeout, "timed out (-timeout); run %s goes on: pipelined watch %[1]s", id)
+		return false, failf(exitTimeout, "timed out (-timeout); run %s continues: pipelined watch %[1]s", id)
 	}
 	if err != nil {
 		return false, err
@@ -61,7 +61,7 @@ func (c watcher) detachOrCancel(ctx context.Context, api *client.Client, id pipe
 	if !c.env.interactive {
 		return left(id)
 	}
-	fmt.Fprintf(c.env.stderr, "\nrun %s goes on without you. [d]etach, [c]ancel it, or go on watching [enter]? ", id)
+	fmt.Fprintf(c.env.stderr, "\nrun %s continues without you. [d]etach, [c]ancel it, or keep watching [enter]? ", id)
 	c.env.stderr.Flush()
 	answer, err := c.env.ask(ctx, signals)
 	if err != nil {
@@ -80,5 +80,5 @@ func (c watcher) detachOrCancel(ctx context.Context, api *client.Client, id pipe
 
 // left ends a command that was interrupted and leaves its run alone.
 func left(id pipeline.RunID) error {
-	return failf(exitInterrupted, "interrupted; run %s goes on: pipelined watch %[1]s", id)
+	return failf(exitInterrupted, "interrupted; run %s continues: pipelined watch %[1]s", id)
 }

@@ -15,8 +15,8 @@ type whyCommand struct{ env *environment }
 
 func (c whyCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "why", Usage: "tells why a run or a module is where it is", ArgsUsage: "RUN [MODULE]",
-		Description: "What it waits for (a dependency, a lock and who holds it, a worker that has what it requires, a slot), why it was skipped, where it ran, why it was repeated.",
+		Name: "why", Usage: "explains the state of a run or a module", ArgsUsage: "RUN [MODULE]",
+		Description: "Explains what it waits for (a dependency, a lock and its holder, a suitable worker, a slot), why it was skipped, where it ran, why it was repeated.",
 		Flags:       []cli.Flag{jsonFlag()},
 		Action: c.env.action(1, 2, func(ctx context.Context, cmd *cli.Command) error {
 			id, err := runArg(cmd, 0)

@@ -18,7 +18,7 @@ type workersCommand struct{ env *environment }
 
 func (c workersCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "workers", Usage: "lists who can execute modules",
+		Name: "workers", Usage: "lists workers",
 		Flags: []cli.Flag{jsonFlag()},
 		Action: c.env.action(0, 0, func(ctx context.Context, cmd *cli.Command) error {
 			api, err := c.env.connect(ctx)
@@ -42,7 +42,7 @@ func (c workersCommand) command() *cli.Command {
 					name = w.ID
 				}
 				if w.Outside {
-					name += " (outside)"
+					name += " (external)"
 				}
 				tags := slices.Sorted(slices.Values(w.Capabilities.Tags))
 				t.Row(name, w.Status, fmt.Sprintf("%d/%d", w.CurrentLoad, w.Capabilities.MaxParallelModules),

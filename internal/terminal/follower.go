@@ -53,9 +53,9 @@ type Follower struct {
 	Interrupt func(ctx context.Context, s os.Signal) error
 }
 
-// errNoMore is how the display ends where nothing more comes; the reason is the
+// errNoMore is how the display ends where the stream ended; the reason is the
 // stream's or the context's.
-var errNoMore = errors.New("nothing more comes")
+var errNoMore = errors.New("the stream ended")
 
 // Run returns when the run has ended and all of its output was shown, and gives
 // the run with all of its modules.

@@ -92,7 +92,7 @@ func (s *lineSplitter) flush(module string, o *openLine) {
 	}
 }
 
-// end shows what has no end yet, for when nothing more comes.
+// end shows what has no end yet, for when the stream ended.
 func (s *lineSplitter) end() {
 	for module, o := range s.open {
 		s.flush(module, o)

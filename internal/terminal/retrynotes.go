@@ -38,7 +38,7 @@ func (n *RetryNotes) Retrying(err error, _ time.Duration) {
 		return
 	}
 	n.last = now
-	text := fmt.Sprintf("%s; trying again", OneLine(err.Error()))
+	text := fmt.Sprintf("%s; retrying", OneLine(err.Error()))
 	if n.show == nil {
 		n.print(text)
 		return

@@ -14,7 +14,7 @@ func TestRetryNotes(t *testing.T) {
 	for range 3 {
 		n.Retrying(fmt.Errorf("no\nleader"), time.Second)
 	}
-	if len(printed) != 1 || printed[0] != "no; leader; trying again" {
+	if len(printed) != 1 || printed[0] != "no; leader; retrying" {
 		t.Errorf("%q", printed)
 	}
 	notes, back := n.Take()

@@ -115,9 +115,9 @@ func (v *runView) changes(list []change, m *wire.Module) []change {
 		}
 		switch a.State {
 		case pipeline.AttemptLost:
-			add(odd, false, "attempt %d was lost on %s%s; it is repeated", a.Number, a.Worker, ReasonSuffix(a.Reason))
+			add(odd, false, "attempt %d was lost on %s%s; repeating it", a.Number, a.Worker, ReasonSuffix(a.Reason))
 		case pipeline.AttemptFailed, pipeline.AttemptTimedOut:
-			retry := "it is tried again"
+			retry := "retrying"
 			if last && m.NotBefore != nil && a.FinishedAt != nil && m.NotBefore.After(*a.FinishedAt) {
 				retry += " in " + ShortDuration(m.NotBefore.Sub(*a.FinishedAt))
 			}
