@@ -15,6 +15,7 @@ import (
 
 	"github.com/pipelined/pipelined/cluster/consensus"
 	"github.com/pipelined/pipelined/internal/orchestrator"
+	"github.com/pipelined/pipelined/internal/service"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 )
@@ -182,6 +183,10 @@ func findTools() []string {
 	sort.Strings(tools)
 	return tools
 }
+
+// SecretPrefix begins the environment variables that `pipelined run` takes its
+// secrets from.
+const SecretPrefix = service.SecretPrefix
 
 // awayTime is how long a node that was told to stop is waited for (settled 6).
 const awayTime = 60 * time.Second

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pipelined/pipelined/cluster/consensus"
 	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/service"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 )
@@ -65,7 +66,7 @@ func (n *Node) setRaftAside(file storage.NodeFile, damage *consensus.DamageError
 			damage, damage.Dir, n.dir.Path())
 	}
 	old := n.id
-	file.ID = pipeline.NodeID(randomHex(16))
+	file.ID = pipeline.NodeID(service.RandomHex(16))
 	if err := n.dir.WriteNode(file); err != nil {
 		return file, err
 	}

@@ -32,7 +32,7 @@ const execStart wire.ExecFrame = 'b'
 // and gives the stream of its frames, which ends it when it is closed.
 func (b *backend) Exec(ctx context.Context, by api.Subject, id pipeline.RunID, module string, in wire.ExecRequest) (io.ReadWriteCloser, error) {
 	n := b.node()
-	if !b.HasState() {
+	if !n.state.HasState() {
 		return nil, pipeline.Errorf(pipeline.Unavailable, "node %s does not hold the state: ask another node", n.cfg.Name)
 	}
 	n.state.Fresh(ctx)

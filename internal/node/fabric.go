@@ -11,8 +11,8 @@ import (
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/fabric"
 	"github.com/pipelined/pipelined/internal/inputs"
+	"github.com/pipelined/pipelined/internal/state"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
 )
 
 // fabricParts are the parts of a node that move and keep bytes.
@@ -125,25 +125,11 @@ func (n *Node) compareSuspects(ctx context.Context, in suspectsReport) ([]pipeli
 
 // inputs answers what the result cache asks about files.
 func (n *Node) inputs() *inputs.Inputs {
-	late := lateFabric{n}
-	return inputs.New(inputs.Config{Salt: n.keys.ResultsKey(), Trees: late, Blobs: n.blobs, Peers: late})
+	return inputs.New(inputs.Config{Salt: n.keys.ResultsKey(), Trees: n.fabric.down, Blobs: n.blobs, Peers: inputPeers{n.state, n.fabric.down}})
 }
 
-// lateFabric stands for parts that are built after the orchestrator, because they
-// must know it. Nothing asks before all of them are.
-type lateFabric struct{ n *Node }
-
-// Listing reads a tree.
-func (l lateFabric) Listing(ctx context.Context, hints []pipeline.NodeID, d pipeline.Digest) (storage.Tree, error) {
-	return l.n.fabric.down.Listing(ctx, hints, d)
-}
-
-// CleanAt asks another node which of its blobs are undamaged.
-func (l lateFabric) CleanAt(ctx context.Context, node pipeline.NodeID, digests []pipeline.Digest) ([]pipeline.Digest, error) {
-	return l.n.fabric.down.CleanAt(ctx, node, digests)
-}
-
-// Others lists the other nodes that are alive.
-func (l lateFabric) Others(preferred ...pipeline.NodeID) []pipeline.NodeID {
-	return l.n.state.Others(preferred...)
+// inputPeers are the other nodes and what their blobs are worth.
+type inputPeers struct {
+	*state.State
+	*fabric.Downloader
 }

@@ -15,13 +15,12 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/api"
-	"github.com/pipelined/pipelined/cluster"
 )
 
 // maxConns bounds the connections of the HTTP port.
 const maxConns = 1024
 
-// openHTTP binds the HTTP port: plain on loopback or where asked for, TLS
+// openHTTP binds the HTTP port; openAPI decides what it serves: plain on loopback or where asked for, TLS
 // elsewhere.
 func (n *Node) openHTTP() error {
 	addr := net.JoinHostPort(n.cfg.Bind, strconv.Itoa(n.cfg.HTTPPort))
@@ -31,16 +30,6 @@ func (n *Node) openHTTP() error {
 	}
 	n.listener = l
 	n.https = !net.ParseIP(n.cfg.Bind).IsLoopback() && !n.cfg.HTTPPlain || n.cfg.TLSCert != ""
-	b := (*backend)(n)
-	n.api = api.New(api.Config{NodeID: n.id, NodeName: n.cfg.Name, Router: b, Auth: b,
-		Runs: b, Logs: b, Artifacts: b, Blobs: b, Cache: b, RemoteCache: b, Schedules: b, Secrets: b, Tokens: b, Cluster: b,
-		Executions: b, Workers: b, Sessions: b,
-		Logger: n.log.Named("api"), AllowedHosts: n.allowedHost, MaxEntry: n.cfg.Limits.MaxToolEntry,
-		PeerIdentity: func(r *http.Request) (id, name string, ok bool) {
-			p, ok := cluster.PeerFrom(r.Context())
-			return string(p.ID), p.Name, ok
-		}})
-	n.server = api.NewHTTPServer(n.api.PublicHandler())
 	return nil
 }
 

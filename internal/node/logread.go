@@ -82,14 +82,14 @@ func (n *Node) logsGone(id pipeline.RunID) error {
 func (n *Node) findAttempt(id pipeline.RunID, module string, attempt int) (a pipeline.Attempt, err error) {
 	err = n.store.View(func(v *fsm.View) error {
 		if _, ok := v.Run(id); !ok {
-			return noRun(id)
+			return pipeline.NoRun(id)
 		}
 		mods, err := v.RunModules(id)
 		if err != nil {
 			return err
 		}
 		if !slices.ContainsFunc(mods, func(m pipeline.Module) bool { return m.Name == module }) {
-			return noModule(id, module, mods)
+			return pipeline.NoModule(id, module, mods)
 		}
 		rec := v.Module(id, module)
 		switch {
@@ -110,15 +110,4 @@ func (n *Node) findAttempt(id pipeline.RunID, module string, attempt int) (a pip
 // selected reports whether a name that was given means a module of the run.
 func selected(mods []pipeline.Module, given string) bool {
 	return slices.ContainsFunc(mods, func(m pipeline.Module) bool { return m.Of == given || pipeline.Selects(given, m.Name) })
-}
-
-func noModule(id pipeline.RunID, module string, mods []pipeline.Module) error {
-	var names []string
-	for i := range mods {
-		if names = append(names, mods[i].Name); len(names) == 20 {
-			names = append(names, "…")
-			break
-		}
-	}
-	return pipeline.Errorf(pipeline.NotFound, "run %s has no module %q: it has %s", id, module, strings.Join(names, ", "))
 }

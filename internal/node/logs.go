@@ -186,7 +186,7 @@ func (f *follower) run(ctx context.Context) error {
 		select {
 		case <-changed:
 			if !head.State.Final() {
-				f.n.settle(ctx, f.id)
+				f.n.services.runs.Debounce(ctx, f.id)
 			}
 		case <-f.poke:
 		case <-retry.C:
@@ -219,7 +219,7 @@ func (f *follower) read() (head pipeline.Run, err error) {
 	err = f.n.store.View(func(v *fsm.View) error {
 		var ok bool
 		if head, ok = v.Run(f.id); !ok {
-			return noRun(f.id)
+			return pipeline.NoRun(f.id)
 		}
 		if f.index == 0 {
 			mods, err := v.RunModules(f.id)
@@ -228,7 +228,7 @@ func (f *follower) read() (head pipeline.Run, err error) {
 			}
 			for _, name := range f.in.Modules {
 				if !selected(mods, name) {
-					return noModule(f.id, name, mods)
+					return pipeline.NoModule(f.id, name, mods)
 				}
 			}
 		}

@@ -2,8 +2,6 @@ package node
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,11 +23,10 @@ import (
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/orchestrator"
 	"github.com/pipelined/pipelined/internal/peer"
+	"github.com/pipelined/pipelined/internal/service"
 	"github.com/pipelined/pipelined/internal/state"
 	"github.com/pipelined/pipelined/internal/worker"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/pipeline/language"
-	"github.com/pipelined/pipelined/pipeline/language/bounded"
 	"github.com/pipelined/pipelined/storage"
 	"github.com/pipelined/pipelined/storage/disk"
 	"github.com/pipelined/pipelined/storage/journal"
@@ -55,7 +52,6 @@ type Node struct {
 	orch    *orchestrator.Orchestrator
 	worker  *worker.Worker
 	layouts *storage.Layouts
-	eval    language.Evaluator
 
 	listener net.Listener
 	server   *http.Server
@@ -66,8 +62,8 @@ type Node struct {
 	readyOnce sync.Once
 	leaving   chan struct{} // has an element when the node was told to leave
 	known     bool          // the data directory was used before
-	parsed    parsedFiles
 	fabric    fabricParts
+	services  services
 	tools     tools
 }
 
@@ -100,7 +96,6 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	if err = n.openStores(); err != nil {
 		return n, err
 	}
-	n.eval = bounded.New(cfg.Executable)
 	if !cfg.Embedded && !SetPriority(daemonNice) {
 		n.log.Debug("this user may not raise the daemon's priority over its modules'")
 	}
@@ -116,22 +111,29 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	}
 	n.cluster.Refresh()
 	n.peers = peer.NewClient(n.cluster)
-	n.orch = orchestrator.New(orchestrator.Config{Self: n.id, Log: consensusLog{n.cluster}, Store: n.store,
-		Transport: transport{n}, Members: members{n}, Evaluate: n.evaluate, Results: n.inputs(), Vault: vault{n}, Logger: n.log.Named("orchestrator"),
-		Timing: cfg.Timing, NodeName: func(id pipeline.NodeID) string { return n.state.NodeName(id) }})
-	n.state = state.New(state.Config{Self: n.id, Store: n.store, Cluster: n.cluster, Peers: n.peers, Leader: n.orch})
+	n.state = state.New(state.Config{Self: n.id, Store: n.store, Cluster: n.cluster, Peers: n.peers})
 	n.openFabric()
+	n.openVault()
+	n.orch = orchestrator.New(orchestrator.Config{Self: n.id, Log: consensusLog{n.cluster}, Store: n.store,
+		Transport: transport{n}, Members: members{n}, Evaluate: n.services.vault.Evaluate, Results: n.inputs(), Vault: n.services.vault,
+		Logger: n.log.Named("orchestrator"), Timing: cfg.Timing, NodeName: n.state.NodeName})
+	n.state.SetLeader(n.orch)
+	n.openServices()
 	n.worker, err = worker.Open(ctx, worker.Config{Self: n.id, Name: cfg.Name, Capabilities: n.capabilities(),
 		Runner: n.runner, Blobs: n.blobs, Journal: n.journal, WorkDir: n.dir.WorkDir(), CachesDir: n.dir.CachesDir(), Layouts: n.layouts,
 		ModuleEnv: cfg.ModuleEnv, KeepWork: cfg.KeepWork, Fetch: n.fabric.down.Fetch, Copy: n.fabric.up.SecondCopy, Report: n.report,
 		LogLimit: cfg.Limits.LogLimit, Full: n.fabric.disk.Reason, Filled: n.fabric.disk.Check,
 		Logger: n.log.Named("worker")})
+	if err != nil {
+		return n, err
+	}
+	n.openAPI()
 	n.peerMux = n.peerHandler()
-	if err == nil && !cfg.Embedded {
+	if !cfg.Embedded {
 		// A run of this one process finds out when it needs to know.
 		n.tellFolders()
 	}
-	return n, err
+	return n, nil
 }
 
 // lead is the leader's duty, for one term.
@@ -176,7 +178,7 @@ func (n *Node) identify() (storage.NodeFile, error) {
 			"give that key, or another -data-dir to start anew", n.dir.Path(), file.KeyFingerprint, fingerprint)
 	}
 	if !known {
-		file = storage.NodeFile{ID: pipeline.NodeID(randomHex(16))}
+		file = storage.NodeFile{ID: pipeline.NodeID(service.RandomHex(16))}
 	}
 	n.known = known
 	file.KeyFingerprint, file.Name = fingerprint, n.cfg.Name
@@ -327,7 +329,7 @@ func (n *Node) HTTPAddr() string { return n.listener.Addr().String() }
 func (n *Node) HTTPS() bool { return n.https }
 
 // Health describes this node and what it knows of its cluster.
-func (n *Node) Health(ctx context.Context) wire.Health { return (*backend)(n).Health(ctx) }
+func (n *Node) Health(ctx context.Context) wire.Health { return n.services.cluster.Health(ctx) }
 
 // ID is the node's.
 func (n *Node) ID() pipeline.NodeID { return n.id }
@@ -417,7 +419,12 @@ func (n *Node) writeAgentFile() error {
 
 // close releases what Open took, in reverse; safe on a half-built node.
 func (n *Node) close() {
-	n.parsed.clear()
+	if n.services.compiler != nil {
+		n.services.compiler.Close()
+	}
+	if n.services.workers != nil {
+		n.services.workers.Close()
+	}
 	if n.listener != nil {
 		_ = n.listener.Close() // closed by the server before, usually
 	}
@@ -454,10 +461,4 @@ func (n *Node) closers() []func() error {
 		fs = append(fs, n.dir.Close)
 	}
 	return fs
-}
-
-func randomHex(n int) string {
-	b := make([]byte, n)
-	_, _ = rand.Read(b) // never fails (crypto/rand)
-	return hex.EncodeToString(b)
 }

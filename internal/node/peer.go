@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/cluster"
-	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/fabric"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
@@ -27,8 +26,8 @@ func (n *Node) peerHandler() http.Handler {
 	mux.Handle("POST /peer/sync", peer.Handle(n.worker2sync))
 	mux.HandleFunc("POST /peer/report", n.servePeerReport)
 	n.state.Register(mux)
-	mux.Handle("POST /peer/token", peer.Handle(func(_ context.Context, id string) (fsm.TokenRecord, error) { return n.tokenHere(id) }))
-	mux.Handle("POST /peer/secrets", peer.Handle(func(context.Context, struct{}) ([]string, error) { return n.secretNames() }))
+	n.services.tokens.Register(mux)
+	n.services.secrets.Register(mux)
 	mux.Handle("POST /peer/tools", peer.Handle(n.answerTools))
 	mux.HandleFunc("GET /peer/log", n.servePeerLog)
 	mux.HandleFunc("POST /peer/exec", n.servePeerExec)
@@ -106,7 +105,7 @@ func (t transport) Dispatch(ctx context.Context, w pipeline.NodeID, in peer.Disp
 	case w == t.n.id:
 		return t.n.worker.Take(in)
 	case w.External():
-		return out, t.n.dispatchOutside(ctx, w, in)
+		return out, t.n.services.workers.Dispatch(ctx, w, in)
 	}
 	return out, t.n.peers.Call(ctx, w, "/peer/dispatch", in, &out)
 }
@@ -117,7 +116,7 @@ func (t transport) Stop(ctx context.Context, w pipeline.NodeID, in peer.StopRequ
 	case w == t.n.id:
 		return t.n.worker.Stop(ctx, in)
 	case w.External():
-		return t.n.stopOutside(ctx, w, in)
+		return t.n.services.workers.Stop(ctx, w, in)
 	}
 	return t.n.peers.Call(ctx, w, "/peer/stop", in, nil)
 }

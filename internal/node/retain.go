@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/pipeline"
@@ -20,17 +19,6 @@ const (
 	// retainKeys is for how long a request can be repeated under its key.
 	retainKeys = 7 * 24 * time.Hour
 )
-
-// Pin keeps a run whole, or lets the limits hold for it again.
-func (b *backend) Pin(ctx context.Context, by api.Subject, id pipeline.RunID, pinned bool) (wire.RunSummary, error) {
-	n := b.node()
-	res, err := n.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Pin: &fsm.Pin{Run: id, Pinned: pinned}})
-	if err != nil {
-		return wire.RunSummary{}, err
-	}
-	n.log.Info("the keeping of a run was changed", "run", id, "pinned", pinned, "by", by.Name)
-	return summary(res.Run), nil
-}
 
 // retain lets go of what the limits say, on the leader, until ctx ends.
 func (n *Node) retain(ctx context.Context) {
@@ -91,17 +79,11 @@ func (n *Node) retainCache(ctx context.Context) error {
 	if l.MaxCache > 0 {
 		in.MaxBytes = &l.MaxCache
 	}
-	keys, bytes, err := n.prunable(in)
-	if err != nil || len(keys) == 0 {
-		return err
+	out, err := n.services.cache.Evict(ctx, in)
+	if err == nil && out.Removed > 0 {
+		n.log.Info("cached results evicted by the limits", "results", out.Removed, "bytes", out.Bytes)
 	}
-	for part := range slices.Chunk(keys, pruneStep) {
-		if err := n.proposeKeeping(ctx, &fsm.Command{CacheDelete: &fsm.CacheDelete{Keys: part}}); err != nil {
-			return err
-		}
-	}
-	n.log.Info("recorded results went by the limits", "results", len(keys), "bytes", bytes)
-	return nil
+	return err
 }
 
 // pastLimit is what the limits let go.

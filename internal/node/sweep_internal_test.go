@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/service"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 )
@@ -124,7 +125,7 @@ func TestSweep_underLoad(t *testing.T) {
 				// Every text comes again after a while, when its runs may be gone.
 				text := fmt.Sprintf("%d-%d", w, i%max(keep/2, total/writers/4))
 				clock.RLock()
-				list := putRun(t, n, newRunID(), text)
+				list := putRun(t, n, service.NewRunID(), text)
 				mu.Lock()
 				committed = append(committed, list...)
 				mu.Unlock()

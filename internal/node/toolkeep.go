@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/pipeline"
@@ -41,21 +42,6 @@ func (b *backend) ListTools(_ context.Context, kind string, limit int, after pip
 	return out, err
 }
 
-// toolCounts counts what other tools keep, by kind.
-func toolCounts(s *pipeline.ToolStats) []wire.ToolCount {
-	var out []wire.ToolCount
-	for _, space := range pipeline.ToolSpaces {
-		kind, c := wire.KindOfTool(space), s.Of(space)
-		if k := len(out); k > 0 && out[k-1].Kind == kind {
-			out[k-1].Entries += c.Entries
-			out[k-1].Bytes += c.Bytes
-			continue
-		}
-		out = append(out, wire.ToolCount{Kind: kind, Entries: c.Entries, Bytes: c.Bytes})
-	}
-	return out
-}
-
 // prunableTools lists entries that are to go, those first that were taken longest
 // ago, and their bytes. most bounds the list; 0 is no bound.
 func (n *Node) prunableTools(in wire.CachePrune, now time.Time, most int) (list []fsm.ToolDelete, bytes int64, err error) {
@@ -82,6 +68,18 @@ func (n *Node) prunableTools(in wire.CachePrune, now time.Time, most int) (list 
 		return nil
 	})
 	return list, bytes, err
+}
+
+// Prune removes what other tools keep, for the API.
+func (b *backend) Prune(ctx context.Context, by api.Subject, in wire.CachePrune) (wire.CachePruned, error) {
+	n := b.node()
+	list, bytes, err := n.prunableTools(in, time.Now(), 0)
+	if err == nil && !in.DryRun {
+		if err = n.dropTools(ctx, list); err == nil {
+			n.log.Info("remote cache entries pruned", "by", by.Name, "kind", in.Kind, "entries", len(list), "bytes", bytes)
+		}
+	}
+	return wire.CachePruned{Removed: len(list), Bytes: bytes}, err
 }
 
 // dropTools removes entries; their bytes go with the next sweep, where nothing else

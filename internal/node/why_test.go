@@ -55,7 +55,7 @@ func TestWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	for module, want := range map[string][]string{
-		"ran":    {"attempt 1 succeeded on n", "it asks for nothing special, so each of 3 workers can take it"},
+		"ran":    {"attempt 1 succeeded on n", "any of 3 workers can run it; the least busy was chosen"},
 		"flaky":  {"attempt 1 failed on n", "exit code 1; retrying in ", "1 of 3 attempts failed"},
 		"nobody": {"waiting: no worker has tag gpu (there is none)"},
 		"holds":  {"attempt 1 is running on n"},
@@ -79,7 +79,7 @@ func TestWhy(t *testing.T) {
 		})
 	}
 	for range 2 { // what always runs too
-		if _, err := c.Runs().Cancel(t.Context(), made.ID, "enough"); err != nil && !strings.Contains(err.Error(), "is over") {
+		if _, err := c.Runs().Cancel(t.Context(), made.ID, "enough"); err != nil && !strings.Contains(err.Error(), "has finished") {
 			t.Error(err)
 		}
 	}

@@ -46,7 +46,6 @@ type Config struct {
 	Store   *fsm.Store
 	Cluster Cluster
 	Peers   *peer.Client
-	Leader  Leader
 }
 
 // State gives access to the replicated state.
@@ -58,13 +57,22 @@ type State struct {
 	leader  Leader
 }
 
-// New makes a State. It starts nothing.
+// New makes a State. It starts nothing. SetLeader completes it.
 func New(cfg Config) *State {
-	return &State{self: cfg.Self, store: cfg.Store, cluster: cfg.Cluster, peers: cfg.Peers, leader: cfg.Leader}
+	return &State{self: cfg.Self, store: cfg.Store, cluster: cfg.Cluster, peers: cfg.Peers}
 }
+
+// SetLeader gives the state this node's orchestrator, which needs the state
+// itself. It is called once, before anything else but View and what concerns
+// members.
+func (s *State) SetLeader(l Leader) { s.leader = l }
 
 // View reads the state as this node has applied it. fn must not keep the view.
 func (s *State) View(fn func(*fsm.View) error) error { return s.store.View(fn) }
+
+// Changed gives a channel that is closed at the next change of a run. Take it
+// before reading the run, so that no change is missed.
+func (s *State) Changed(id pipeline.RunID) <-chan struct{} { return s.store.Changed(id) }
 
 // Leading reports whether this node leads and serves as the orchestrator.
 func (s *State) Leading() bool { return s.leader.Leading() }

@@ -1,4 +1,4 @@
-package node
+package service
 
 import (
 	"fmt"
@@ -11,8 +11,8 @@ import (
 	"github.com/pipelined/pipelined/pipeline/language"
 )
 
-const parsedSource = `pipeline "p" {
-  variable "who" { default = "nobody" }
+const sourceText = `pipeline "p" {
+  variable "who" { default = "me" }
   locals { greeting = "hello ${var.who}" }
   template "t" { timeout = "1m" }
   module "a" {
@@ -39,10 +39,10 @@ func compiledAs(t *testing.T, f *language.File, who string) *pipeline.Pipeline {
 
 // A file that is kept compiles as a fresh one does, for many at once and with
 // other inputs each time.
-func TestParsedFiles_sharedFileCompilesAsAFreshOne(t *testing.T) {
-	var kept parsedFiles
+func TestParseCache_sharedFileCompilesAsAFreshOne(t *testing.T) {
+	var kept parseCache
 	defer kept.clear()
-	text := []byte(fmt.Sprintf(parsedSource, "x"))
+	text := []byte(fmt.Sprintf(sourceText, "x"))
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
@@ -69,18 +69,18 @@ func TestParsedFiles_sharedFileCompilesAsAFreshOne(t *testing.T) {
 }
 
 // No more are kept than there is room for, and mistakes not at all.
-func TestParsedFiles_bounds(t *testing.T) {
-	var kept parsedFiles
+func TestParseCache_bounds(t *testing.T) {
+	var kept parseCache
 	defer kept.clear()
 	parse := func(i int) *language.File {
-		f, diags := kept.parse("p.hcl", []byte(fmt.Sprintf(parsedSource, fmt.Sprint(i))))
+		f, diags := kept.parse("p.hcl", []byte(fmt.Sprintf(sourceText, fmt.Sprint(i))))
 		if len(diags) > 0 {
 			t.Fatal(diags)
 		}
 		return f
 	}
 	first, second := parse(0), parse(1)
-	for i := range parsedKept - 1 { // the first is asked for again and again
+	for i := range parseCacheSize - 1 { // the first is asked for again and again
 		parse(i + 2)
 		if parse(0) != first {
 			t.Fatalf("the one in use went when number %d came", i+2)
@@ -89,13 +89,13 @@ func TestParsedFiles_bounds(t *testing.T) {
 	if parse(1) == second {
 		t.Error("the one that was not asked for stayed")
 	}
-	if n := len(kept.byText); n != parsedKept {
+	if n := len(kept.entries); n != parseCacheSize {
 		t.Errorf("%d files are kept", n)
 	}
 	if _, diags := kept.parse("p.hcl", []byte("pipeline {")); len(diags) == 0 {
 		t.Error("a mistake was not found")
 	}
-	if n := len(kept.byText); n != parsedKept {
+	if n := len(kept.entries); n != parseCacheSize {
 		t.Errorf("%d files are kept after a mistake", n)
 	}
 	kept.clear()

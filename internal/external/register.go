@@ -1,0 +1,81 @@
+package external
+
+import (
+	"context"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/pipelined/pipelined/api"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/service"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// Bounds of a registration.
+const (
+	maxParallel = 10_000
+	maxTags     = 100
+	maxTools    = 8192
+	maxName     = 63
+	// maxCPU is the most processors that a worker may claim.
+	maxCPU = 100_000
+)
+
+// Register adds an external worker. Registering again under the same id replaces
+// the registration: the worker gets a new incarnation, and what it ran is lost.
+func (w *Workers) Register(ctx context.Context, by api.Subject, in wire.RegisterRequest) (wire.RegisterResponse, error) {
+	node := in.WorkerNode
+	if err := checkRegistration(node); err != nil {
+		return wire.RegisterResponse{}, err
+	}
+	id := pipeline.NodeID(pipeline.ExternalPrefix + node.ID)
+	if old, ok := w.Find(string(id)); ok && old.Token != "" && by.Role == api.RoleWorker && old.Token != string(by.Worker) {
+		return wire.RegisterResponse{}, pipeline.Errorf(pipeline.Forbidden, "worker %s was registered with another token", node.ID)
+	}
+
+	caps := node.Capabilities
+	if caps.Tags == nil {
+		caps.Tags = []string{}
+	}
+	if caps.InstalledTools == nil {
+		caps.InstalledTools = []string{}
+	}
+	name := node.Name
+	if name == "" {
+		name = node.ID
+	}
+	rec := fsm.WorkerRecord{ID: id, Name: name, Outside: true, Endpoint: strings.TrimRight(node.Endpoint, "/"), Secret: service.RandomHex(24),
+		Token: string(by.Worker), Capabilities: caps, Since: time.Now().UTC(), Incarnation: service.RandomHex(8)}
+	if _, err := w.cfg.State.Propose(ctx, &fsm.Command{At: rec.Since, Worker: &fsm.Worker{Record: rec}}); err != nil {
+		return wire.RegisterResponse{}, err
+	}
+	seconds := max(1, int(w.cfg.Heartbeat/time.Second))
+	return wire.RegisterResponse{Success: true, WorkerID: node.ID, HeartbeatIntervalSeconds: seconds, Secret: rec.Secret}, nil
+}
+
+func checkRegistration(w wire.WorkerNode) error {
+	if !pipeline.ValidName(w.ID) {
+		return pipeline.Errorf(pipeline.Invalid, "workerNode.id %.80q: want 1 to 63 letters, digits, _ or -", w.ID)
+	}
+	u, err := url.Parse(w.Endpoint)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" {
+		return pipeline.Errorf(pipeline.Invalid, "workerNode.endpoint %.200q: want http://HOST:PORT or https://HOST:PORT", w.Endpoint)
+	}
+
+	c := w.Capabilities
+	if c.MaxParallelModules < 1 || c.MaxParallelModules > maxParallel {
+		return pipeline.Errorf(pipeline.Invalid, "workerNode.capabilities.maxParallelModules %d: want 1 to %d", c.MaxParallelModules, maxParallel)
+	}
+	if !(c.CPU >= 0 && c.CPU <= maxCPU) || c.Memory < 0 { // this way round NaN is refused too
+		return pipeline.Errorf(pipeline.Invalid, "workerNode.capabilities: cpu %v and memory %d: want a number of processors up to %d and a number of bytes", c.CPU, c.Memory, maxCPU)
+	}
+	if len(c.Tags) == 0 {
+		return pipeline.Errorf(pipeline.Invalid, "workerNode.capabilities.tags is empty: an external worker gets only modules that require one of its tags")
+	}
+	if len(c.Tags) > maxTags || len(c.InstalledTools) > maxTools || len(w.Name) > maxName {
+		return pipeline.Errorf(pipeline.Invalid, "workerNode: at most %d tags, %d tools and %d bytes of name", maxTags, maxTools, maxName)
+	}
+	return nil
+}

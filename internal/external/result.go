@@ -1,0 +1,176 @@
+package external
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/pipelined/pipelined/api"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/peer"
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
+)
+
+// Values of wire.ExecuteResponse.ExceptionType.
+const (
+	exceptionCancelled = "Cancelled"
+	exceptionTimedOut  = "TimedOut"
+	exceptionFailed    = "ModuleFailed"
+)
+
+// Result takes the outcome of an execution from an external worker. Its blobs
+// must be in the cluster. They are fetched, so that there is a second copy if the
+// worker sent them to another node.
+func (w *Workers) Result(ctx context.Context, by api.Subject, in wire.ExecuteResponse) (wire.ResultResponse, error) {
+	id, err := pipeline.ParseAttemptID(in.ExecutionID)
+	if err != nil {
+		return wire.ResultResponse{}, pipeline.Errorf(pipeline.Invalid, "executionId: %w", err)
+	}
+	worker := pipeline.NodeID(pipeline.ExternalPrefix + strings.TrimPrefix(in.WorkerID, pipeline.ExternalPrefix))
+	rec, ok := w.Find(string(worker))
+	if !ok {
+		return wire.ResultResponse{}, pipeline.Errorf(pipeline.NotFound, "no external worker %q: register first", in.WorkerID)
+	}
+	if err := checkOwner(by, rec); err != nil {
+		return wire.ResultResponse{}, err
+	}
+
+	outcome, err := w.outcome(ctx, id, worker, in)
+	if err != nil {
+		return wire.ResultResponse{}, err
+	}
+	out, err := w.cfg.Orchestrator.Report(ctx, peer.ReportRequest{Worker: worker, Reports: []peer.Report{{ID: id, Outcome: outcome}}})
+	if err != nil {
+		return wire.ResultResponse{}, err
+	}
+	return wire.ResultResponse{Committed: out.Acks[0].Done, Reason: out.Acks[0].Refused}, nil
+}
+
+// outcome translates a response of the protocol.
+func (w *Workers) outcome(ctx context.Context, id pipeline.AttemptID, worker pipeline.NodeID, in wire.ExecuteResponse) (*pipeline.Outcome, error) {
+	var res wire.SerializedResult
+	if in.SerializedResult != "" {
+		if err := json.Unmarshal([]byte(in.SerializedResult), &res); err != nil {
+			return nil, pipeline.Errorf(pipeline.Invalid, "serializedResult: want a JSON object with result, exitCode, outputs, log: %w", err)
+		}
+	}
+	if len(res.Result) > pipeline.MaxResultBytes {
+		return nil, pipeline.Errorf(pipeline.TooLarge, "result of %d bytes: at most %d", len(res.Result), pipeline.MaxResultBytes)
+	}
+	if err := w.maskResult(id.Run, &res, &in); err != nil {
+		return nil, err
+	}
+
+	out := &pipeline.Outcome{ID: id, Worker: worker, State: stateOf(in), ExitCode: res.ExitCode,
+		StartedAt: in.StartTime.UTC(), FinishedAt: in.EndTime.UTC(), Result: res.Result, Holders: []pipeline.NodeID{w.cfg.Self}, Log: res.Log, Outputs: res.Outputs}
+	if !in.Success {
+		out.Reason = in.ErrorMessage
+	}
+	// The worker's clock may be wrong; a time in the future would outlast limits.
+	if now := time.Now().UTC(); out.FinishedAt.IsZero() || out.FinishedAt.After(now) {
+		out.FinishedAt = now
+	}
+
+	blobs, err := w.fetchBlobs(ctx, out)
+	if err != nil {
+		return nil, err
+	}
+	if second := w.cfg.SecondCopy(ctx, blobs); second != "" {
+		out.Holders = append(out.Holders, second)
+	}
+	return out, nil
+}
+
+func stateOf(in wire.ExecuteResponse) pipeline.AttemptState {
+	switch {
+	case in.Success:
+		return pipeline.AttemptSucceeded
+	case in.ExceptionType == exceptionCancelled:
+		return pipeline.AttemptCancelled
+	case in.ExceptionType == exceptionTimedOut:
+		return pipeline.AttemptTimedOut
+	}
+	return pipeline.AttemptFailed
+}
+
+// maskResult masks secrets in what an external worker reports.
+func (w *Workers) maskResult(run pipeline.RunID, res *wire.SerializedResult, in *wire.ExecuteResponse) error {
+	set, err := w.cfg.RunMask(run)
+	if err != nil || set == nil {
+		return err
+	}
+
+	in.ErrorMessage = set.String(in.ErrorMessage)
+	if len(res.Result) > 0 {
+		res.Result = set.JSON(res.Result)
+	}
+	return nil
+}
+
+// fetchBlobs fetches the log and the outputs of an outcome, fills in their sizes
+// and lists the blobs.
+func (w *Workers) fetchBlobs(ctx context.Context, out *pipeline.Outcome) ([]pipeline.Digest, error) {
+	var want []pipeline.Digest
+	for _, d := range []pipeline.Digest{out.Log, out.Outputs} {
+		if d == "" {
+			continue
+		}
+		if _, err := pipeline.ParseDigest(string(d)); err != nil {
+			return nil, pipeline.Errorf(pipeline.Invalid, "serializedResult: %w", err)
+		}
+		want = append(want, d)
+	}
+	if err := w.cfg.Down.Fetch(ctx, nil, want); err != nil {
+		return nil, notSent(err)
+	}
+	if out.Log != "" {
+		var err error
+		if out.Log, out.LogSize, err = w.storeLog(ctx, out.Log); err != nil {
+			return nil, err
+		}
+		want[0] = out.Log // it was the first
+	}
+	if out.Outputs == "" {
+		return want, nil
+	}
+
+	tree, err := w.cfg.Down.ReadTree(ctx, nil, out.Outputs)
+	if err != nil {
+		return nil, pipeline.Errorf(pipeline.Invalid, "outputs: %w", err)
+	}
+	if err := w.cfg.Down.Fetch(ctx, nil, tree.Digests()); err != nil {
+		return nil, notSent(err)
+	}
+	for i := range tree {
+		out.OutputCount++
+		out.OutputBytes += tree[i].Size
+		if len(out.OutputPaths) < pipeline.MaxOutputPaths {
+			out.OutputPaths = append(out.OutputPaths, tree[i].Path)
+		}
+	}
+	return append(want, tree.Digests()...), nil
+}
+
+// storeLog stores a log that was sent as a plain blob, which is on this node, in
+// the form that logs have. It gives the digest of that and the length of the
+// plain bytes.
+func (w *Workers) storeLog(ctx context.Context, plain pipeline.Digest) (stored pipeline.Digest, size int64, err error) {
+	blob, err := w.cfg.Blobs.Open(plain)
+	if err != nil {
+		return "", 0, notSent(err)
+	}
+	defer blob.Close()
+
+	stored, err = storage.PutLog(ctx, w.cfg.Blobs, blob.Size(), blob)
+	return stored, blob.Size(), err
+}
+
+// notSent says what a worker has to do about a blob that is on no node.
+func notSent(err error) error {
+	if pipeline.KindOf(err) != pipeline.NotFound {
+		return err
+	}
+	return pipeline.Errorf(pipeline.Invalid, "send log and outputs first (PUT /api/v1/blobs/DIGEST): %w", err)
+}

@@ -1,0 +1,93 @@
+package node
+
+import (
+	"net/http"
+
+	"github.com/pipelined/pipelined/api"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/cluster"
+	"github.com/pipelined/pipelined/internal/external"
+	"github.com/pipelined/pipelined/internal/orchestrator"
+	"github.com/pipelined/pipelined/internal/service"
+	"github.com/pipelined/pipelined/pipeline/language/bounded"
+)
+
+// services are what the API and the orchestrator ask about the replicated state.
+type services struct {
+	secrets    *service.Secrets
+	vault      *service.Vault
+	compiler   *service.Compiler
+	workspaces *service.Securer
+	runs       *service.Runs
+	cache      *service.Cache
+	tokens     *service.Tokens
+	workers    *external.Workers
+	cluster    *service.Cluster
+}
+
+// openVault builds what the orchestrator needs to open what is sealed.
+func (n *Node) openVault() {
+	evaluator := bounded.New(n.cfg.Executable)
+	s := &n.services
+	s.secrets = service.NewSecrets(service.SecretsConfig{State: n.state, Peers: n.peers, Keys: n.keys, Given: n.cfg.Secrets})
+	s.vault = service.NewVault(n.keys, s.secrets, evaluator)
+	s.compiler = service.NewCompiler(evaluator, s.secrets)
+}
+
+// openServices builds the rest, which needs the orchestrator and the fabric.
+func (n *Node) openServices() {
+	s, f := &n.services, &n.fabric
+	s.workspaces = service.NewSecurer(service.SecurerConfig{Self: n.id, State: n.state, Down: f.down, Sender: f.up, Missing: n.blobs.MissingOf})
+	s.runs = service.NewRuns(service.RunsConfig{State: n.state, Planner: n.orch, Compiler: s.compiler, Vault: s.vault, Workspaces: s.workspaces,
+		Logger: n.log.Named("runs")})
+	s.cache = service.NewCache(service.CacheConfig{State: n.state, Planner: n.orch, Compiler: s.compiler, Remote: (*backend)(n), Logger: n.log.Named("cache")})
+	s.tokens = service.NewTokens(service.TokensConfig{Self: n.id, State: n.state, Peers: n.peers, Keys: n.keys})
+
+	heartbeat := n.cfg.Timing.Heartbeat
+	if heartbeat <= 0 {
+		heartbeat = orchestrator.DefaultTiming().Heartbeat
+	}
+	s.workers = external.NewWorkers(external.WorkersConfig{Self: n.id, State: n.state, Orchestrator: n.orch, Down: f.down, Blobs: n.blobs,
+		SecondCopy: f.up.SecondCopy, RunMask: s.vault.RunMask, Members: n.cluster.Members, Heartbeat: heartbeat})
+	s.cluster = service.NewCluster(service.ClusterConfig{Self: n.id, Name: n.cfg.Name, Mode: n.cfg.Mode, Slots: n.cfg.Slots, Version: n.cfg.Version,
+		State: n.state, Members: n.cluster, Keys: n.keys, Load: func() int { return n.worker.Load() }, Full: f.disk.Reason, BlobUse: n.blobUse,
+		FindWorker: s.workers.Find, Leave: n.askToLeave})
+}
+
+// openAPI builds the HTTP interface on top of the services.
+func (n *Node) openAPI() {
+	s, rest := &n.services, (*backend)(n)
+	n.api = api.New(api.Config{NodeID: n.id, NodeName: n.cfg.Name,
+		Router: service.NewRouter(service.RouterConfig{Self: n.id, State: n.state, Dialer: n.cluster, Members: n.cluster.Members}),
+		Auth:   s.tokens, Tokens: s.tokens, Runs: s.runs, Cache: s.cache, Secrets: s.secrets, Workers: s.workers,
+		Artifacts: service.NewArtifacts(n.state, n.fabric.down),
+		Blobs:     service.NewBlobs(n.blobs, n.fabric.down),
+		Schedules: service.NewSchedules(service.SchedulesConfig{State: n.state, Compiler: s.compiler, Vault: s.vault, Workspaces: s.workspaces}),
+		Executions: external.NewExecutions(external.ExecutionsConfig{Self: n.id, Name: n.cfg.Name, Mode: n.cfg.Mode, Slots: n.cfg.Slots,
+			State: n.state, Peers: n.peers, Runs: s.runs, Workspaces: s.workspaces}),
+		Cluster: s.cluster, Logs: rest, RemoteCache: rest, Sessions: rest,
+		Logger: n.log.Named("api"), AllowedHosts: n.allowedHost, MaxEntry: n.cfg.Limits.MaxToolEntry,
+		PeerIdentity: func(r *http.Request) (id, name string, ok bool) {
+			p, ok := cluster.PeerFrom(r.Context())
+			return string(p.ID), p.Name, ok
+		}})
+	n.server = api.NewHTTPServer(n.api.PublicHandler())
+}
+
+// blobUse is how much the blobs took when the collector last counted them; nil if
+// it did not.
+func (n *Node) blobUse() *wire.BlobUse {
+	usage := n.fabric.collector.Usage()
+	if usage == nil {
+		return nil
+	}
+	return &wire.BlobUse{Blobs: usage.Blobs, Bytes: usage.Bytes, At: usage.At}
+}
+
+// askToLeave makes Run leave the cluster. It returns at once.
+func (n *Node) askToLeave() {
+	select {
+	case n.leaving <- struct{}{}:
+	default: // asked already
+	}
+}

@@ -1,0 +1,135 @@
+package service
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/pipelined/pipelined/api"
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+const (
+	// tokenTimeout bounds the search for a token's record.
+	tokenTimeout = 2 * time.Second
+	// tokenCallTimeout bounds one question, so that a leader that is stopped does
+	// not use up the time.
+	tokenCallTimeout = tokenTimeout / 4
+	// tokenPause is the pause between two searches.
+	tokenPause = 50 * time.Millisecond
+)
+
+var errToken = pipeline.Errorf(pipeline.Unauthenticated, "this node does not accept the token (unknown, expired, or of another cluster)")
+
+// Authenticate finds the subject of a bearer token: one that a command line made
+// from the cluster key, or one of the cluster's.
+func (t *Tokens) Authenticate(ctx context.Context, token, _ string) (api.Subject, error) {
+	if !strings.HasPrefix(token, tokenPrefix) {
+		return t.authenticateSelfMade(token)
+	}
+	id, _, ok := strings.Cut(strings.TrimPrefix(token, tokenPrefix), "_")
+	if !ok || len(id) > 64 {
+		return api.Subject{}, errToken
+	}
+
+	rec, err := t.find(ctx, id)
+	if pipeline.KindOf(err) == pipeline.NotFound {
+		return api.Subject{}, errToken
+	}
+	if err != nil {
+		return api.Subject{}, err
+	}
+	sum := sha256.Sum256([]byte(token))
+	if subtle.ConstantTimeCompare(sum[:], rec.Hash) != 1 || !rec.ExpiresAt.IsZero() && time.Now().After(rec.ExpiresAt) {
+		return api.Subject{}, errToken
+	}
+	return subjectOf(rec), nil
+}
+
+// authenticateSelfMade checks a token that was signed with the cluster key for
+// this node. The nonce, which this node gives out, bounds its life.
+func (t *Tokens) authenticateSelfMade(token string) (api.Subject, error) {
+	now := time.Now()
+	claims, err := t.keys.VerifyToken(token, t.self, now)
+	if err != nil || !t.keys.CheckNonce(claims.Nonce, t.self, now) {
+		return api.Subject{}, errToken
+	}
+	return api.Subject{Name: claims.Subject, Role: api.Role(claims.Role)}, nil
+}
+
+func subjectOf(rec fsm.TokenRecord) api.Subject {
+	s := api.Subject{Name: rec.Name, Role: api.Role(rec.Role)}
+	if s.Name == "" {
+		s.Name = "token " + rec.ID
+	}
+	if s.Role == api.RoleWorker {
+		s.Worker = pipeline.NodeID(rec.ID)
+	}
+	return s
+}
+
+// find reads a token's record, here or on a node that has it. One that this node
+// does not know may have been created a moment ago, or the state here may be
+// behind: then the leader decides. While there is no leader, any node that has
+// the token will do, and a token that none has is searched for again for a while.
+func (t *Tokens) find(ctx context.Context, id string) (fsm.TokenRecord, error) {
+	ctx, cancel := context.WithTimeout(ctx, tokenTimeout)
+	defer cancel()
+	var last error
+	rec, err := backoff.Retry(ctx, func() (fsm.TokenRecord, error) {
+		rec, err := t.findOnce(ctx, id)
+		if last = err; pipeline.KindOf(err) == pipeline.NotFound {
+			err = backoff.Permanent(err)
+		}
+		return rec, err
+	}, backoff.WithBackOff(backoff.NewConstantBackOff(tokenPause)))
+	if err != nil {
+		err = last // not that of ctx
+	}
+	return rec, err
+}
+
+// findOnce is NotFound only if the leader says so.
+func (t *Tokens) findOnce(ctx context.Context, id string) (fsm.TokenRecord, error) {
+	if t.state.HasState() {
+		if rec, err := t.local(id); err == nil || t.state.Leading() {
+			return rec, err
+		}
+	}
+
+	leader, err := t.state.LeaderID()
+	if err == nil && leader == t.self {
+		err = pipeline.ErrNoLeader // elected, not ready yet
+	}
+	var rec fsm.TokenRecord
+	if err == nil {
+		call, cancel := context.WithTimeout(ctx, tokenCallTimeout)
+		err = t.peers.Call(call, leader, pathToken, id, &rec)
+		cancel()
+		if err == nil || pipeline.KindOf(err) == pipeline.NotFound {
+			return rec, err
+		}
+	}
+	for _, other := range t.state.Replicas() {
+		if other != leader && t.peers.Call(ctx, other, pathToken, id, &rec) == nil {
+			return rec, nil
+		}
+	}
+	return rec, err
+}
+
+func (t *Tokens) local(id string) (rec fsm.TokenRecord, err error) {
+	err = t.state.View(func(v *fsm.View) error {
+		var ok bool
+		if rec, ok = v.Token(id); !ok {
+			return pipeline.Errorf(pipeline.NotFound, "no token %s", id)
+		}
+		return nil
+	})
+	return rec, err
+}

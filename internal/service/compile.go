@@ -1,0 +1,83 @@
+package service
+
+import (
+	"context"
+	"slices"
+
+	"github.com/pipelined/pipelined/api"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/language"
+)
+
+// defaultFileName names a source that came without a name.
+const defaultFileName = "pipeline.hcl"
+
+// Compiler turns submitted sources into pipelines. A submission is compiled once,
+// on the node that was asked; the leader gets the result.
+type Compiler struct {
+	evaluator language.Evaluator
+	secrets   *Secrets
+	parsed    parseCache
+}
+
+// NewCompiler makes a compiler that evaluates expressions with evaluator and
+// checks the names of secrets against secrets. Close it after use.
+func NewCompiler(evaluator language.Evaluator, secrets *Secrets) *Compiler {
+	return &Compiler{evaluator: evaluator, secrets: secrets}
+}
+
+// Close drops the sources that are kept. Idempotent.
+func (c *Compiler) Close() { c.parsed.clear() }
+
+// compile turns a source into a pipeline for the run id, or for "" into one that
+// a schedule makes runs of: what depends on the run is evaluated in each. A
+// *api.SourceError lists mistakes of the source.
+func (c *Compiler) compile(ctx context.Context, by api.Subject, id pipeline.RunID, in wire.SubmitRequest) (*pipeline.Pipeline, error) {
+	name := in.FileName
+	if name == "" {
+		name = defaultFileName
+	}
+	file, diags := c.parsed.parse(name, []byte(in.Source))
+	if len(diags) > 0 {
+		return nil, sourceError(diags)
+	}
+
+	def, diags := file.Compile(ctx, c.inputs(by, id, in))
+	if len(diags) > 0 {
+		return nil, sourceError(diags)
+	}
+	return def, c.secrets.check(ctx, file, def)
+}
+
+func (c *Compiler) inputs(by api.Subject, id pipeline.RunID, in wire.SubmitRequest) language.Inputs {
+	out := language.Inputs{RunID: string(id), Submitter: by.Name, Env: in.Env, Targets: in.Targets, Tags: in.Tags, Skip: in.Skip,
+		Evaluator: c.evaluator}
+	if in.Git != nil {
+		out.Git = *in.Git
+	}
+
+	// In order, so that the same submission has the same diagnostics.
+	for _, name := range sortedKeys(in.Variables) {
+		out.Variables = append(out.Variables, language.VariableInput{Name: name, Text: in.Variables[name], Origin: "the submission"})
+	}
+	return out
+}
+
+func sortedKeys(m map[string]string) []string {
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func sourceError(diags language.Diagnostics) error {
+	e := &api.SourceError{}
+	for _, d := range diags {
+		e.Diagnostics = append(e.Diagnostics, wire.Diagnostic{File: d.File, Line: d.Line, Column: d.Column, EndColumn: d.EndColumn,
+			Summary: d.Summary, Detail: d.Detail, SourceLine: d.SourceLine})
+	}
+	return e
+}

@@ -1,0 +1,254 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pipelined/pipelined/api"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/state"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+const (
+	defaultPage = 100
+	maxPage     = 1000
+	// readTimeout bounds the read of a run beyond the time that the caller wants
+	// to wait for a change.
+	readTimeout = 10 * time.Second
+	// debounce is how long changes of a run are gathered before a waiting reader
+	// gets them: a person sees no difference, and a run of a thousand short modules
+	// is not read a thousand times.
+	debounce = 40 * time.Millisecond
+)
+
+// Planner answers questions about what the leader plans. The orchestrator
+// implements it; each method returns pipeline.ErrNotLeader on other nodes.
+type Planner interface {
+	// Estimate predicts how long a run of a definition would take.
+	Estimate(ctx context.Context, run pipeline.Run, def *pipeline.Pipeline) (pipeline.Estimate, error)
+	// Forecast predicts which modules of a run would use a cached result.
+	Forecast(ctx context.Context, run pipeline.Run, def *pipeline.Pipeline) ([]pipeline.ModuleForecast, error)
+	// Waiting says why modules of a run that are ready were not placed.
+	Waiting(ctx context.Context, id pipeline.RunID) (map[string]string, error)
+	// Able names the workers that have what a module requires, and counts all.
+	Able(ctx context.Context, def *pipeline.Module) (names []string, of int, err error)
+	// Locks lists the locks that are held or waited for.
+	Locks(ctx context.Context) ([]pipeline.Lock, error)
+}
+
+// Workspaces makes sure that the files of a run are in the cluster.
+type Workspaces interface {
+	// Secure makes sure that all blobs of a workspace are on this node and on a
+	// second one, if there is a second one, and names the nodes. It is Invalid if
+	// blobs are on no node.
+	Secure(ctx context.Context, root pipeline.Digest) ([]pipeline.NodeID, error)
+}
+
+// RunsConfig says what Runs is made of. All fields are needed.
+type RunsConfig struct {
+	State      *state.State
+	Planner    Planner
+	Compiler   *Compiler
+	Vault      *Vault
+	Workspaces Workspaces
+	Logger     hclog.Logger
+}
+
+// Runs creates, reads and changes runs. It implements api.Runs.
+type Runs struct {
+	state      *state.State
+	planner    Planner
+	compiler   *Compiler
+	vault      *Vault
+	workspaces Workspaces
+	log        hclog.Logger
+}
+
+// NewRuns makes a Runs.
+func NewRuns(cfg RunsConfig) *Runs {
+	return &Runs{state: cfg.State, planner: cfg.Planner, compiler: cfg.Compiler, vault: cfg.Vault, workspaces: cfg.Workspaces, log: cfg.Logger}
+}
+
+// Runs lists runs, newest first.
+func (r *Runs) Runs(_ context.Context, q api.RunQuery) (wire.RunList, error) {
+	out := wire.RunList{Runs: []wire.RunSummary{}}
+	if q.Limit <= 0 || q.Limit > maxPage {
+		q.Limit = defaultPage
+	}
+	before, err := parseCursor(q.Cursor)
+	if err != nil {
+		return out, err
+	}
+
+	err = r.state.View(func(v *fsm.View) error {
+		v.Runs(before, func(run pipeline.Run) bool {
+			if q.State != "" && run.State != q.State || q.Pipeline != "" && run.Pipeline != q.Pipeline {
+				return true
+			}
+			if len(out.Runs) == q.Limit { // there is one more
+				out.Cursor = fmt.Sprintf("%x", out.Runs[q.Limit-1].Number)
+				return false
+			}
+			out.Runs = append(out.Runs, summaryIn(v, run))
+			return true
+		})
+		return nil
+	})
+	return out, err
+}
+
+// parseCursor reads the number of the last run of the page before.
+func parseCursor(s string) (uint64, error) {
+	if s == "" {
+		return 0, nil
+	}
+
+	var number uint64
+	if _, err := fmt.Sscanf(s, "%x", &number); err != nil || number == 0 || fmt.Sprintf("%x", number) != s {
+		return 0, pipeline.Errorf(pipeline.Invalid, "cursor %.40q: use the one of the page before", s)
+	}
+	return number, nil
+}
+
+// Run reads a run with its modules once its index is past afterIndex, or wait
+// has passed, or the run has finished.
+func (r *Runs) Run(ctx context.Context, id pipeline.RunID, afterIndex uint64, wait time.Duration, since uint64) (wire.Run, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait+readTimeout)
+	defer cancel()
+	var timeout <-chan time.Time
+	if wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		timeout = timer.C
+	}
+
+	for {
+		changed := r.state.Changed(id) // before the read, so that no change is missed
+		out, err := r.read(id, since)
+		if err != nil {
+			return out, err
+		}
+		if out.Index > afterIndex || wait == 0 || out.State.Final() {
+			r.explainWaiting(ctx, &out)
+			return out, nil
+		}
+		select {
+		case <-changed:
+			r.Debounce(ctx, id)
+		case <-timeout:
+			r.explainWaiting(ctx, &out)
+			return out, nil
+		case <-ctx.Done():
+			return out, context.Cause(ctx)
+		}
+	}
+}
+
+// Debounce waits for further changes of a run, at most 40 ms, less if the run
+// finishes.
+func (r *Runs) Debounce(ctx context.Context, id pipeline.RunID) {
+	ctx, cancel := context.WithTimeout(ctx, debounce)
+	defer cancel()
+	for {
+		changed := r.state.Changed(id)
+		finished := false
+		_ = r.state.View(func(v *fsm.View) error { // if it is closed, the next read says so
+			run, ok := v.Run(id)
+			finished = !ok || run.State.Final()
+			return nil
+		})
+		if finished {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+	}
+}
+
+// explainWaiting fills in why modules wait. Only the leader knows; elsewhere the
+// states are right, without reasons.
+func (r *Runs) explainWaiting(ctx context.Context, run *wire.Run) {
+	if run.State.Final() {
+		return
+	}
+	why, err := r.planner.Waiting(ctx, run.ID)
+	if err != nil {
+		return
+	}
+
+	for i := range run.Modules {
+		m := &run.Modules[i]
+		switch now := why[m.Name]; {
+		case m.State != pipeline.ModuleWaiting || now == "" || now == m.Reason:
+		case m.Reason == "":
+			m.Reason = now
+		default: // why it waits again, and for what
+			m.Reason += "; " + now
+		}
+	}
+}
+
+// Estimate predicts how long a run of a submission would take.
+func (r *Runs) Estimate(ctx context.Context, by api.Subject, in wire.SubmitRequest) (wire.Estimate, error) {
+	id := NewRunID()
+	def, err := r.compiler.compile(ctx, by, id, in)
+	if err != nil {
+		return wire.Estimate{}, err
+	}
+	return r.planner.Estimate(ctx, pipeline.Run{ID: id, Pipeline: def.Name, Modules: len(def.Modules)}, def)
+}
+
+// Locks lists the locks that are held or waited for.
+func (r *Runs) Locks(ctx context.Context) (wire.LockList, error) {
+	list, err := r.planner.Locks(ctx)
+	if list == nil {
+		list = []pipeline.Lock{}
+	}
+	return wire.LockList{Locks: list}, err
+}
+
+// Cancel cancels a run. It is a Conflict if the run had finished before.
+func (r *Runs) Cancel(ctx context.Context, by api.Subject, id pipeline.RunID, in wire.CancelRequest) (wire.RunSummary, error) {
+	reason := in.Reason
+	if reason == "" {
+		reason = "by " + by.Name
+	}
+
+	reply, err := r.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Cancel: &fsm.Cancel{Run: id, Reason: reason, Request: in.Request}})
+	if err != nil {
+		return wire.RunSummary{}, err
+	}
+	if reply.Run.State.Final() {
+		return summary(reply.Run), pipeline.Errorf(pipeline.Conflict, "run %s has finished: it %s", id, outcome(reply.Run.State))
+	}
+	return summary(reply.Run), nil
+}
+
+// outcome puts a final state in a sentence.
+func outcome(s pipeline.RunState) string {
+	switch s {
+	case pipeline.RunCancelled:
+		return "was cancelled"
+	case pipeline.RunWarnings:
+		return "succeeded with warnings"
+	}
+	return string(s)
+}
+
+// Pin exempts a run from retention, or ends the exemption.
+func (r *Runs) Pin(ctx context.Context, by api.Subject, id pipeline.RunID, pinned bool) (wire.RunSummary, error) {
+	reply, err := r.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Pin: &fsm.Pin{Run: id, Pinned: pinned}})
+	if err != nil {
+		return wire.RunSummary{}, err
+	}
+	r.log.Info("run pinned or unpinned", "run", id, "pinned", pinned, "by", by.Name)
+	return summary(reply.Run), nil
+}

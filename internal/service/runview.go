@@ -1,0 +1,122 @@
+package service
+
+import (
+	"time"
+
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// noResult is the result of a module that gave none.
+const noResult = "{}"
+
+// timeOf is nil for a time that is not set.
+func timeOf(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+// summary is what lists show of a run. Modules that were replaced by their
+// instances do not count.
+func summary(r pipeline.Run) wire.RunSummary {
+	return wire.RunSummary{ID: r.ID, Number: r.Number, Pipeline: r.Pipeline, State: r.State, Reason: r.Reason, Submitter: r.Submitter,
+		SubmittedAt: r.SubmittedAt.UTC(), StartedAt: timeOf(r.StartedAt), FinishedAt: timeOf(r.FinishedAt), Workspace: r.Workspace,
+		ModuleCount: r.Modules - r.Replaced, ModulesDone: r.Done - r.Replaced, Schedule: r.Schedule, Tick: timeOf(r.Tick), Group: r.Group,
+		Pinned: r.Pinned, ArtifactsGone: r.ArtifactsGone, LogsGone: r.LogsGone}
+}
+
+// summaryIn is summary with the reason why a run waits in its queue.
+func summaryIn(v *fsm.View, r pipeline.Run) wire.RunSummary {
+	out := summary(r)
+	if r.State == pipeline.RunWaiting {
+		if _, why := v.WaitsFor(&r); why != "" {
+			out.Reason = why
+		}
+	}
+	return out
+}
+
+// read gives a run and those of its modules that changed after the index since.
+func (r *Runs) read(id pipeline.RunID, since uint64) (wire.Run, error) {
+	var out wire.Run
+	err := r.state.View(func(v *fsm.View) error {
+		run, ok := v.Run(id)
+		if !ok {
+			return pipeline.NoRun(id)
+		}
+		mods, err := v.RunModules(id)
+		if err != nil {
+			return err
+		}
+
+		records := v.ModulesSince(id, since)
+		out = wire.Run{RunSummary: summaryIn(v, run), Index: run.Index, Modules: []wire.Module{}}
+		var open []pipeline.Module // that have not finished
+		var at []int               // where they are in out.Modules
+		for i := range mods {
+			m := &mods[i]
+			record := records[m.Name]
+			if record == nil && since > 0 {
+				continue // unchanged
+			}
+			if record == nil {
+				record = &pipeline.ModuleRecord{Name: m.Name, State: pipeline.ModuleWaiting}
+			}
+			out.Modules = append(out.Modules, moduleOf(m, record))
+			if !record.State.Final() {
+				open = append(open, *m)
+				at = append(at, len(out.Modules)-1)
+			}
+		}
+		for i, d := range v.Expected(run.Pipeline, open) {
+			out.Modules[at[i]].ExpectedSeconds = d.Seconds()
+		}
+		return nil
+	})
+	return out, err
+}
+
+// moduleOf is what the API shows of a module.
+func moduleOf(def *pipeline.Module, record *pipeline.ModuleRecord) wire.Module {
+	m := wire.Module{Name: record.Name, Of: def.Of, State: record.State, Reason: record.Reason, DependsOn: def.DependsOn, Result: record.Result,
+		ExitCode: record.ExitCode, Outputs: record.OutputPaths, OutputBytes: record.OutputBytes, StartedAt: timeOf(record.StartedAt),
+		FinishedAt: timeOf(record.FinishedAt), NotBefore: timeOf(record.NotBefore), Attempts: []wire.Attempt{}}
+	m.Approval = approvalOf(def, record)
+	if record.ApprovalWait != nil && record.State == pipeline.ModuleWaiting && m.Reason == "" {
+		m.Reason = pipeline.WaitsForApproval(record.ApprovalWait.Message)
+	}
+	if m.Outputs == nil {
+		m.Outputs = []string{}
+	}
+	if len(m.Result) == 0 {
+		m.Result = []byte(noResult)
+	}
+	if !record.StartedAt.IsZero() && !record.FinishedAt.IsZero() {
+		m.DurationSeconds = record.FinishedAt.Sub(record.StartedAt).Seconds()
+	}
+	addAttempts(&m, record)
+	return m
+}
+
+// addAttempts adds the attempts that ran. A cache hit is recorded as an attempt
+// that did not: it shows as where the result came from.
+func addAttempts(m *wire.Module, record *pipeline.ModuleRecord) {
+	for i := range record.Attempts {
+		a := &record.Attempts[i]
+		if a.From != nil {
+			if i == len(record.Attempts)-1 && record.State == pipeline.ModuleCached {
+				m.CachedFrom = &wire.CachedFrom{Run: a.From.Run, Module: a.From.Module, Attempt: a.From.Attempt, Worker: a.WorkerName,
+					DurationSeconds: record.Recorded.Seconds()}
+			}
+			continue
+		}
+		m.Worker = a.WorkerName
+		m.Attempts = append(m.Attempts, wire.Attempt{Number: a.Number, Worker: a.WorkerName, State: a.State, Reason: a.Reason,
+			ExitCode: a.ExitCode, AssignedAt: timeOf(a.AssignedAt), StartedAt: timeOf(a.StartedAt), FinishedAt: timeOf(a.FinishedAt),
+			LogSize: a.LogSize, Replicas: a.Replicas, LocalBytes: a.LocalBytes})
+	}
+}

@@ -1,0 +1,203 @@
+package service
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/pipelined/pipelined/api"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/state"
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/calendar"
+)
+
+// SchedulesConfig says what Schedules is made of. All fields are needed.
+type SchedulesConfig struct {
+	State      *state.State
+	Compiler   *Compiler
+	Vault      *Vault
+	Workspaces Workspaces
+}
+
+// Schedules registers, reads and changes schedules. It implements api.Schedules.
+type Schedules struct {
+	state      *state.State
+	compiler   *Compiler
+	vault      *Vault
+	workspaces Workspaces
+}
+
+// NewSchedules makes a Schedules.
+func NewSchedules(cfg SchedulesConfig) *Schedules {
+	return &Schedules{state: cfg.State, compiler: cfg.Compiler, vault: cfg.Vault, workspaces: cfg.Workspaces}
+}
+
+// RegisterSchedule compiles a pipeline, makes sure that its workspace has two
+// copies and commits its schedule. All runs of the schedule are made of what is
+// stored here.
+func (s *Schedules) RegisterSchedule(ctx context.Context, by api.Subject, key string, in wire.SubmitRequest) (wire.Schedule, error) {
+	if in.Cache != "" {
+		return wire.Schedule{}, pipeline.Errorf(pipeline.Invalid, "cache %.40q: the use of cached results is chosen for a run, not for a schedule", in.Cache)
+	}
+	def, err := s.compiler.compile(ctx, by, "", in)
+	if err != nil {
+		return wire.Schedule{}, err
+	}
+	if def.Schedule == nil {
+		return wire.Schedule{}, pipeline.Errorf(pipeline.Invalid, `pipeline %s has no schedule: write schedule { cron = "…" } in it`, def.Name)
+	}
+	holders, err := s.workspaces.Secure(ctx, in.Workspace)
+	if err != nil {
+		return wire.Schedule{}, err
+	}
+	raw, err := s.vault.encodeDefinition(def)
+	if err != nil {
+		return wire.Schedule{}, err
+	}
+
+	if key == "" {
+		key = uuid.NewString()
+	}
+	rec := fsm.ScheduleRecord{Schedule: *def.Schedule, Registration: key, Modules: len(def.Modules), Workspace: in.Workspace, Holders: holders, Submitter: by.Name}
+	if c := def.Concurrency; c != nil {
+		rec.Group, rec.Cancels = c.Group, c.CancelInProgress
+	}
+	out, err := s.propose(ctx, &fsm.ScheduleChange{Name: def.Name, Do: fsm.ScheduleRegister, Record: rec, Definition: raw})
+	if err != nil {
+		return wire.Schedule{}, tooLarge(err, len(raw))
+	}
+	return out, nil
+}
+
+// propose commits a change of a schedule and gives what the schedule then is;
+// the zero value if it was removed.
+func (s *Schedules) propose(ctx context.Context, change *fsm.ScheduleChange) (wire.Schedule, error) {
+	reply, err := s.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Schedule: change})
+	if err != nil || reply.Schedule == nil {
+		return wire.Schedule{}, err
+	}
+	return scheduleOf(nil, reply.Schedule), nil
+}
+
+// scheduleOf gives a schedule with its ticks and, with a view, the states of
+// their runs.
+func scheduleOf(v *fsm.View, rec *fsm.ScheduleRecord) wire.Schedule {
+	rule := rec.Schedule
+	out := wire.Schedule{Name: rec.Name, Cron: rule.Cron, Timezone: rule.Timezone, Overlap: rule.Overlap, CatchUp: rule.CatchUp, Paused: rec.Paused,
+		Fired: rec.Fired, Skipped: rec.Skipped, Group: rec.Group, ModuleCount: rec.Modules, Workspace: rec.Workspace, Submitter: rec.Submitter,
+		RegisteredAt: rec.RegisteredAt.UTC()}
+	if !rec.Paused {
+		out.Next = timeOf(nextTick(rec))
+	}
+
+	for _, t := range slices.Backward(rec.Ticks) {
+		tick := wire.Tick{Tick: t.Tick.UTC(), At: t.At.UTC(), Run: t.Run, Skipped: t.Skipped, Count: t.Count}
+		if v != nil && t.Run != "" {
+			if run, ok := v.Run(t.Run); ok {
+				tick.State = run.State
+			}
+		}
+		out.Ticks = append(out.Ticks, tick)
+	}
+	if len(out.Ticks) > 0 {
+		last := out.Ticks[0]
+		out.Last = &last
+	}
+	return out
+}
+
+// nextTick is the next due time of a schedule. The leader records it a moment
+// after the registration; until then it is computed here.
+func nextTick(rec *fsm.ScheduleRecord) time.Time {
+	if !rec.Next.IsZero() {
+		return rec.Next
+	}
+	cal, err := calendar.Parse(rec.Schedule.Cron, rec.Schedule.Timezone)
+	if err != nil {
+		return time.Time{}
+	}
+	return cal.Next(time.Now())
+}
+
+// Schedules lists the schedules, each with its last tick.
+func (s *Schedules) Schedules(context.Context) (wire.ScheduleList, error) {
+	out := wire.ScheduleList{Schedules: []wire.Schedule{}}
+	err := s.state.View(func(v *fsm.View) error {
+		for _, rec := range v.Schedules() {
+			if n := len(rec.Ticks); n > 1 {
+				rec.Ticks = rec.Ticks[n-1:]
+			}
+			item := scheduleOf(v, &rec)
+			item.Ticks = nil
+			out.Schedules = append(out.Schedules, item)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// Schedule reads one schedule.
+func (s *Schedules) Schedule(_ context.Context, name string) (wire.Schedule, error) {
+	var out wire.Schedule
+	err := s.state.View(func(v *fsm.View) error {
+		rec, ok := v.Schedule(name)
+		if !ok {
+			return noSchedule(v, name)
+		}
+		out = scheduleOf(v, &rec)
+		return nil
+	})
+	return out, err
+}
+
+// noSchedule is the error for a name that no schedule has.
+func noSchedule(v *fsm.View, name string) error {
+	recs := v.Schedules()
+	names := make([]string, len(recs))
+	for i := range recs {
+		names[i] = recs[i].Name
+	}
+	if nearest := pipeline.Nearest(name, names); nearest != "" {
+		return pipeline.Errorf(pipeline.NotFound, "no schedule %q is registered: did you mean %q?", name, nearest)
+	}
+	return pipeline.Errorf(pipeline.NotFound, "no schedule %q is registered", name)
+}
+
+// withNearest adds the nearest name to the error of a change that found no
+// schedule.
+func (s *Schedules) withNearest(err error, name string) error {
+	if pipeline.KindOf(err) == pipeline.NotFound {
+		_ = s.state.View(func(v *fsm.View) error { // if it is closed, err stays as it is
+			err = noSchedule(v, name)
+			return nil
+		})
+	}
+	return err
+}
+
+// ChangeSchedule pauses, resumes or removes a schedule.
+func (s *Schedules) ChangeSchedule(ctx context.Context, _ api.Subject, name string, change api.ScheduleChange) (wire.Schedule, error) {
+	do := map[api.ScheduleChange]fsm.ScheduleDo{api.SchedulePause: fsm.SchedulePause, api.ScheduleResume: fsm.ScheduleResume,
+		api.ScheduleRemove: fsm.ScheduleRemove}[change]
+	out, err := s.propose(ctx, &fsm.ScheduleChange{Name: name, Do: do})
+	return out, s.withNearest(err, name)
+}
+
+// TriggerSchedule makes a run of a schedule now. The same key makes the same
+// run.
+func (s *Schedules) TriggerSchedule(ctx context.Context, by api.Subject, key, name string) (wire.RunCreated, error) {
+	who := by.Name
+	if who == "" {
+		who = "a user"
+	}
+
+	reply, err := s.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Fire: &fsm.Fire{Schedule: name, Run: NewRunID(), By: who, Key: key}})
+	if err != nil {
+		return wire.RunCreated{}, s.withNearest(err, name)
+	}
+	return wire.RunCreated{ID: reply.Run.ID, Number: reply.Run.Number, Repeated: reply.Repeated}, nil
+}

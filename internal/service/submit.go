@@ -1,0 +1,84 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/pipelined/pipelined/api"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// NewRunID makes a run's id. Ids sort by the time they were made.
+func NewRunID() pipeline.RunID {
+	id, err := uuid.NewV7()
+	if err != nil {
+		id = uuid.New() // without a clock sequence; it does not sort, and is as unique
+	}
+	return pipeline.RunID(strings.ReplaceAll(id.String(), "-", ""))
+}
+
+// Submit compiles a pipeline, makes sure that its workspace has two copies and
+// commits a run of it. The order matters: once the run exists, everything that
+// its attempts need is in the cluster.
+func (r *Runs) Submit(ctx context.Context, by api.Subject, key string, in wire.SubmitRequest) (wire.RunCreated, error) {
+	if in.Cache != "" && in.Cache != pipeline.CacheOff && in.Cache != pipeline.CacheRefresh {
+		return wire.RunCreated{}, pipeline.Errorf(pipeline.Invalid, "cache %.40q: want %q, %q or nothing", in.Cache, pipeline.CacheRefresh, pipeline.CacheOff)
+	}
+
+	id := NewRunID()
+	def, err := r.compiler.compile(ctx, by, id, in)
+	if err != nil {
+		return wire.RunCreated{}, err
+	}
+	holders, err := r.workspaces.Secure(ctx, in.Workspace)
+	if err != nil {
+		return wire.RunCreated{}, err
+	}
+
+	request, err := json.Marshal(in)
+	if err != nil {
+		return wire.RunCreated{}, fmt.Errorf("encode request: %w", err)
+	}
+	return r.Commit(ctx, def, pipeline.Run{ID: id, Key: key, Submitter: by.Name, Workspace: in.Workspace, Holders: holders, Cache: in.Cache}, request)
+}
+
+// Commit makes a run of a pipeline exist. request is what the caller asked for:
+// the same key with another request is a Conflict. A run without a key gets one
+// of its own, so that the proposal can be repeated.
+func (r *Runs) Commit(ctx context.Context, def *pipeline.Pipeline, run pipeline.Run, request []byte) (wire.RunCreated, error) {
+	raw, err := r.vault.encodeDefinition(def)
+	if err != nil {
+		return wire.RunCreated{}, err
+	}
+	run.Pipeline, run.Modules = def.Name, len(def.Modules)
+	if c := def.Concurrency; c != nil {
+		run.Group, run.Cancels = c.Group, c.CancelInProgress
+	}
+	if run.Key == "" {
+		run.Key = "run:" + string(run.ID)
+	}
+
+	reply, err := r.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(),
+		Submit: &fsm.Submit{Run: run, Definition: raw, Fingerprint: r.vault.requestDigest(request)}})
+	if err != nil {
+		return wire.RunCreated{}, tooLarge(err, len(raw))
+	}
+	// A repeated proposal of this very call is no repeated submission.
+	repeated := reply.Repeated && reply.Run.ID != run.ID
+	return wire.RunCreated{ID: reply.Run.ID, Number: reply.Run.Number, Repeated: repeated}, nil
+}
+
+// tooLarge says what is too large about a command with a definition of n bytes.
+func tooLarge(err error, n int) error {
+	if pipeline.KindOf(err) != pipeline.TooLarge {
+		return err
+	}
+	return pipeline.Errorf(pipeline.TooLarge, "the pipeline is too large: compressed it has %d bytes, and at most %d fit", n, fsm.MaxCommandBytes)
+}

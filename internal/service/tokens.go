@@ -1,0 +1,111 @@
+package service
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/pipelined/pipelined/api"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/cluster/keys"
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/peer"
+	"github.com/pipelined/pipelined/internal/state"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+const (
+	// tokenPrefix begins every token of the cluster: pd_<id>_<secret>.
+	tokenPrefix = "pd_"
+	// maxTokenLife is how long a token with an end may be valid.
+	maxTokenLife = 10 * 365 * 24 * time.Hour
+	// maxTokenName bounds a token's name, in bytes.
+	maxTokenName = 128
+	pathToken    = "/peer/token"
+)
+
+// TokensConfig says what Tokens is made of. All fields are needed.
+type TokensConfig struct {
+	Self  pipeline.NodeID
+	State *state.State
+	Peers *peer.Client
+	Keys  *keys.Keys
+}
+
+// Tokens creates, lists and revokes tokens, and finds the subject of one. It
+// implements api.Tokens and api.Authenticator.
+type Tokens struct {
+	self  pipeline.NodeID
+	state *state.State
+	peers *peer.Client
+	keys  *keys.Keys
+}
+
+// NewTokens makes a Tokens.
+func NewTokens(cfg TokensConfig) *Tokens {
+	return &Tokens{self: cfg.Self, state: cfg.State, peers: cfg.Peers, keys: cfg.Keys}
+}
+
+// Register adds the message with which other nodes ask for a token's record.
+func (t *Tokens) Register(mux *http.ServeMux) {
+	mux.Handle("POST "+pathToken, peer.Handle(func(_ context.Context, id string) (fsm.TokenRecord, error) { return t.local(id) }))
+}
+
+// CreateToken creates a token. The state keeps its hash only.
+func (t *Tokens) CreateToken(ctx context.Context, by api.Subject, in wire.TokenRequest) (wire.TokenCreated, error) {
+	switch api.Role(in.Role) {
+	case api.RoleRead, api.RoleSubmit, api.RoleWorker, api.RoleAdmin:
+	default:
+		return wire.TokenCreated{}, pipeline.Errorf(pipeline.Invalid, "role %q: want read, submit, worker or admin", in.Role)
+	}
+	if in.TTLSeconds < 0 || in.TTLSeconds > maxTokenLife.Seconds() {
+		return wire.TokenCreated{}, pipeline.Errorf(pipeline.Invalid, "ttlSeconds %g: want 0, which never expires, to ten years", in.TTLSeconds)
+	}
+	if len(in.Name) > maxTokenName {
+		return wire.TokenCreated{}, pipeline.Errorf(pipeline.Invalid, "name: at most %d bytes", maxTokenName)
+	}
+
+	id := RandomHex(6)
+	token := tokenPrefix + id + "_" + RandomHex(24)
+	sum := sha256.Sum256([]byte(token))
+	rec := fsm.TokenRecord{ID: id, Name: in.Name, Role: in.Role, Hash: sum[:], CreatedAt: time.Now().UTC(), CreatedBy: by.Name}
+	if in.TTLSeconds > 0 {
+		rec.ExpiresAt = rec.CreatedAt.Add(time.Duration(in.TTLSeconds * float64(time.Second)))
+	}
+	_, err := t.state.Propose(ctx, &fsm.Command{At: rec.CreatedAt, Token: &fsm.Token{Record: rec}})
+	return wire.TokenCreated{TokenInfo: tokenInfo(rec), Token: token}, err
+}
+
+func tokenInfo(t fsm.TokenRecord) wire.TokenInfo {
+	return wire.TokenInfo{ID: t.ID, Name: t.Name, Role: t.Role, CreatedAt: t.CreatedAt.UTC(), ExpiresAt: timeOf(t.ExpiresAt)}
+}
+
+// Tokens lists the tokens, newest first.
+func (t *Tokens) Tokens(context.Context) (wire.TokenList, error) {
+	out := wire.TokenList{Tokens: []wire.TokenInfo{}}
+	err := t.state.View(func(v *fsm.View) error {
+		for _, rec := range v.Tokens() {
+			out.Tokens = append(out.Tokens, tokenInfo(rec))
+		}
+		return nil
+	})
+	slices.SortFunc(out.Tokens, func(a, b wire.TokenInfo) int { return b.CreatedAt.Compare(a.CreatedAt) })
+	return out, err
+}
+
+// DeleteToken revokes a token.
+func (t *Tokens) DeleteToken(ctx context.Context, _ api.Subject, id string) error {
+	_, err := t.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Token: &fsm.Token{Record: fsm.TokenRecord{ID: id}, Delete: true}})
+	return err
+}
+
+// RandomHex makes an id or a secret of n random bytes.
+func RandomHex(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails (crypto/rand)
+	return hex.EncodeToString(b)
+}

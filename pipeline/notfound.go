@@ -1,0 +1,27 @@
+package pipeline
+
+import "strings"
+
+// maxNames bounds how many names an error lists.
+const maxNames = 20
+
+// NoRun is the error for a run that does not exist.
+func NoRun(id RunID) error { return Errorf(NotFound, "no run %s", id) }
+
+// NoModule is the error for a module that a run does not have. modules are those
+// that it has.
+func NoModule(id RunID, module string, modules []Module) error {
+	names := make([]string, len(modules))
+	for i := range modules {
+		names[i] = modules[i].Name
+	}
+	return Errorf(NotFound, "run %s has no module %q: it has %s", id, module, SomeNames(names))
+}
+
+// SomeNames lists the first names for a message.
+func SomeNames(names []string) string {
+	if len(names) > maxNames {
+		names = append(names[:maxNames:maxNames], "…")
+	}
+	return strings.Join(names, ", ")
+}
