@@ -178,3 +178,23 @@ func TestProcess_stop(t *testing.T) {
 		t.Error("its process still answers")
 	}
 }
+
+// Two binaries are compared by what both measured, round by round.
+func TestPairReport(t *testing.T) {
+	r := &pairReport{conditions: []string{"here"}}
+	r.add([]line{{what: "a", figure: 20e6, value: 2}, {what: "b", value: 3, unit: "MB"}, {what: "new"}},
+		[]line{{what: "a", figure: 10e6, value: 1}, {what: "b", value: 4, unit: "MB"}, {what: "gone", value: 1}})
+	r.add([]line{{what: "a", figure: 30e6}}, []line{{what: "a", figure: 10e6}})
+	var b strings.Builder
+	if err := r.write(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"| a | 25 ms | 10 ms | 2.50 | 2.00 to 3.00 |", "| b | 3 | 4 | 0.75 | 0.75 to 0.75 |"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no line %q in\n%s", want, b.String())
+		}
+	}
+	if strings.Contains(b.String(), "gone") {
+		t.Error("a line that one binary did not measure is shown")
+	}
+}

@@ -47,7 +47,7 @@ func fail(err error) {
 
 // options are what the command line says.
 type options struct {
-	bin, out, dir, only string
+	bin, against, out, dir, only string
 	rounds, kills       int
 	idle                time.Duration
 	timings
@@ -88,6 +88,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	fs.StringVar(&o.bin, "bin", "bin/pipelined", "the binary to measure")
+	fs.StringVar(&o.against, "against", "", "another binary, measured in turn with the first in every round; the report then compares the two")
 	fs.StringVar(&o.out, "o", "", "write the report to this file too")
 	fs.StringVar(&o.dir, "dir", "", "folder for temporary data; its disk is what is measured (default: the system's)")
 	fs.StringVar(&o.only, "only", "", "parts to run, with commas: "+partNames())
@@ -113,18 +114,30 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if _, err := os.Stat(o.bin); err != nil {
 		return fmt.Errorf("the binary to measure: %w (make build makes it)", err)
 	}
+
 	b := &bench{options: o, ctx: ctx, log: stderr}
-	if err := b.all(chosen); err != nil {
-		return err
+	var result interface{ write(io.Writer) error } = &b.report
+	if o.against != "" {
+		result, err = b.pairs(chosen)
+	} else {
+		err = b.all(chosen)
 	}
-	if err := b.report.write(stdout); err != nil || o.out == "" {
-		return err
-	}
-	f, err := os.Create(o.out)
 	if err != nil {
 		return err
 	}
-	if err := b.report.write(f); err != nil {
+	return publish(result, stdout, o.out)
+}
+
+// publish prints a result, and writes it to a file as well if one is named.
+func publish(result interface{ write(io.Writer) error }, stdout io.Writer, file string) error {
+	if err := result.write(stdout); err != nil || file == "" {
+		return err
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	if err := result.write(f); err != nil {
 		return err
 	}
 	return f.Close()

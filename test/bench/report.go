@@ -10,6 +10,9 @@ import (
 type line struct {
 	id, what       string
 	product, floor string
+	// figure is the product's side as a number, for a comparison with another
+	// binary; 0 stands for value.
+	figure float64
 	// value is what the bounds bound: a ratio, or where there is no floor an
 	// absolute figure in unit.
 	value         float64
@@ -64,7 +67,7 @@ type report struct {
 
 // ratioLine makes a row out of a series, of durations in nanoseconds.
 func ratioLine(id, what string, s series, must, stretch float64) line {
-	return line{id: id, what: what, value: s.ratio(), must: must, stretch: stretch,
+	return line{id: id, what: what, figure: s.product(), value: s.ratio(), must: must, stretch: stretch,
 		product: ms(asDuration(s.product())), floor: ms(asDuration(s.floor())), note: s.spread()}
 }
 
