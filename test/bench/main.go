@@ -48,8 +48,8 @@ func fail(err error) {
 // options are what the command line says.
 type options struct {
 	bin, against, out, dir, only string
-	rounds, kills       int
-	idle                time.Duration
+	rounds, kills                int
+	idle                         time.Duration
 	timings
 }
 
