@@ -1,5 +1,5 @@
-// Package cluster joins gossip and consensus: who is here, who decides, and how
-// nodes reach each other. It turns gossip's membership into raft's
+// Package cluster joins gossip and consensus: which nodes are here, which decide,
+// and how they reach each other. It turns gossip's membership into raft's
 // configuration, keeps the cluster's identity, owns the peer port and the keys.
 //
 // It must not know what the commands it applies mean, nor import raft or
@@ -18,20 +18,22 @@ import (
 
 // Config is what a node needs to be part of a cluster.
 type Config struct {
-	// NodeID is this node's, random, one per data directory for ever.
+	// NodeID is this node's, random, one per data directory and never reused.
 	NodeID pipeline.NodeID
 	// Name is what people call the node.
 	Name string
-	// Version of the program, told to the others.
+	// Version of the program; the other nodes see it.
 	Version string
 	// ClusterID is the remembered cluster, "" on a node without state.
 	ClusterID string
-	// Key is the cluster key, 32 bytes.
-	Key []byte
+	// Key is the cluster key, 32 bytes; KeyName is where it comes from, for
+	// messages, and may be "".
+	Key     []byte
+	KeyName string
 	// Mode is the node's part. Standalone refuses every other node.
 	Mode pipeline.Mode
-	// BindAddr is the IP to listen on, AdvertiseAddr what others are told;
-	// "" means BindAddr.
+	// BindAddr is the IP to listen on, AdvertiseAddr the one that others use; ""
+	// means BindAddr.
 	BindAddr, AdvertiseAddr string
 	// GossipPort and PeerPort: 0 takes a free one.
 	GossipPort, PeerPort int
@@ -41,9 +43,9 @@ type Config struct {
 	// Expect is how many fresh nodes must see each other before one of them
 	// begins the cluster; 0 means that Join decides.
 	Expect int
-	// RaftDir is the folder of raft's log and snapshots; it is made if missing.
+	// RaftDir is the directory of raft's log and snapshots, created if missing.
 	RaftDir string
-	// CheckLog looks at raft's log in a process of its own after an unclean end,
+	// CheckLog examines raft's log in a process of its own after an unclean end,
 	// see consensus.Config.Check; nil leaves that out.
 	CheckLog func(dir string) error
 	// RememberedPeers are gossip addresses of former members, tried first.
@@ -51,22 +53,22 @@ type Config struct {
 	// FSM is the replicated state machine, empty at Open: log and snapshots
 	// are replayed into it. Nodes of mode worker need none.
 	FSM consensus.FSM
-	// Logger takes everything this package has to say.
+	// Logger takes the messages of this package.
 	Logger hclog.Logger
 	// Timings of raft; the zero value means consensus.DefaultTimings.
 	Timings consensus.Timings
 	// Empty reports whether the state holds no runs, schedules or secrets, so
-	// that a cluster of one may give way to the one that Join names. nil means
+	// that a cluster of one may yield to the one that Join names. nil means
 	// never.
 	Empty func() bool
 	// SaveIdentity makes the cluster id and the gossip addresses of the
 	// members durable before it returns.
 	SaveIdentity func(clusterID string, peers []string) error
-	// Meta is asked for what others should know of this node; see Refresh. It
-	// must return at once.
+	// Meta returns what others should know of this node; see Refresh. It must
+	// return at once.
 	Meta func() Meta
 	// PeerHandler serves node-to-node HTTP; paths below /cluster/ are the
-	// cluster's own. PeerFrom tells who asks.
+	// cluster's own. PeerFrom returns the sender.
 	PeerHandler http.Handler
 }
 
@@ -74,7 +76,7 @@ type Config struct {
 type Meta struct {
 	// Slots is how many modules it runs at most, Load how many it runs now.
 	Slots, Load int
-	// Incarnation is the life of its keeper.
+	// Incarnation identifies the process of its keeper.
 	Incarnation string
 	// HTTPAddr is host:port of its public HTTP port.
 	HTTPAddr string
@@ -104,7 +106,7 @@ const (
 // the Role constants.
 type Member = pipeline.Member
 
-// Peer is who is at the other end of a connection to the peer port, as its
+// Peer is the node at the other end of a connection to the peer port, as its
 // certificate says.
 type Peer struct {
 	ID   pipeline.NodeID

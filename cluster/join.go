@@ -220,7 +220,8 @@ func (j *joiner) wait(ctx context.Context, pause time.Duration, changed <-chan s
 // warnRefused logs refusals that only an operator can resolve, each one seldom.
 func (j *joiner) warnRefused(err error) {
 	text := err.Error()
-	if !errors.Is(err, gossip.ErrWrongKey) && !strings.HasPrefix(text, "refused ") || strings.HasSuffix(text, givesUp) {
+	var wrong *gossip.WrongKeyError
+	if !errors.As(err, &wrong) && !strings.HasPrefix(text, "refused ") || strings.HasSuffix(text, givesUp) {
 		return
 	}
 	if last, ok := j.warned[text]; ok && time.Since(last) < warnInterval {

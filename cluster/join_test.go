@@ -50,8 +50,8 @@ func TestJoin_wrongKey(t *testing.T) {
 	waitReady(t, a)
 	b := newNode(t, "b", join(a), logged(&saidB), func(c *cluster.Config) { c.Key = bytes.Repeat([]byte{8}, 32) }).start()
 	eventually(t, 10*time.Second, func() error {
-		return errors.Join(saidB.has(a.c.Addresses().Gossip+" does not speak with our cluster key"),
-			said.has("does not speak with our cluster key"))
+		return errors.Join(saidB.has(a.c.Addresses().Gossip+" uses a different cluster key than"),
+			said.has("uses a different cluster key than"))
 	})
 	if n := len(a.c.Members()) + len(b.c.Members()); n != 2 {
 		t.Errorf("%d members", n)

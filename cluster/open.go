@@ -130,7 +130,7 @@ func openGossip(c *Cluster) error {
 	self.Cluster = c.cfg.ClusterID
 	g, err := gossip.Open(gossip.Config{
 		ID: string(c.cfg.NodeID), BindAddr: c.cfg.BindAddr, AdvertiseAddr: c.cfg.AdvertiseAddr, Port: c.cfg.GossipPort,
-		Key: c.keys.GossipKey(), Label: c.keys.GossipLabel(), Meta: self, Admit: c.founder.admit,
+		Key: c.keys.GossipKey(), Label: c.keys.GossipLabel(), KeyName: c.cfg.KeyName, Meta: self, Admit: c.founder.admit,
 		Conflict: c.loop.conflict, Logger: c.log.Named("gossip"),
 	})
 	if err != nil {

@@ -19,7 +19,7 @@ func (d *delegate) NodeMeta(limit int) []byte {
 	return b
 }
 
-// NotifyMsg drops user messages: there are none.
+// NotifyMsg ignores user messages: there are none.
 func (d *delegate) NotifyMsg([]byte) {}
 
 // GetBroadcasts has none to send.
@@ -28,11 +28,11 @@ func (d *delegate) GetBroadcasts(int, int) [][]byte { return nil }
 // LocalState adds nothing to the list of members.
 func (d *delegate) LocalState(bool) []byte { return nil }
 
-// MergeRemoteState drops what there should not be.
+// MergeRemoteState ignores what should not exist.
 func (d *delegate) MergeRemoteState([]byte, bool) {}
 
-// NotifyAlive refuses nodes that are not of our cluster, wherever they were
-// heard of.
+// NotifyAlive refuses nodes that are not of our cluster, whatever their
+// source.
 func (d *delegate) NotifyAlive(n *memberlist.Node) error {
 	if n.Name == d.g.cfg.ID {
 		return nil
@@ -45,7 +45,7 @@ func (d *delegate) NotifyAlive(n *memberlist.Node) error {
 }
 
 // NotifyMerge refuses a whole exchange with another cluster. Dead nodes of the
-// other side have no say.
+// other side do not count.
 func (d *delegate) NotifyMerge(nodes []*memberlist.Node) error {
 	for _, n := range nodes {
 		if n.Name == d.g.cfg.ID || n.State == memberlist.StateDead || n.State == memberlist.StateLeft {
@@ -72,7 +72,7 @@ func (d *delegate) admit(m Member) error {
 	return nil
 }
 
-// NotifyConflict tells of another address that uses an id.
+// NotifyConflict reports another address that uses our id.
 func (d *delegate) NotifyConflict(_, other *memberlist.Node) {
 	if other.Name != d.g.cfg.ID || d.g.cfg.Conflict == nil {
 		return
@@ -88,7 +88,7 @@ func (d *delegate) NotifyJoin(n *memberlist.Node) { d.g.note(n, Alive) }
 // NotifyUpdate notes a new description.
 func (d *delegate) NotifyUpdate(n *memberlist.Node) { d.g.note(n, Alive) }
 
-// NotifyLeave notes a node that has gone, one way or the other.
+// NotifyLeave notes a node that has failed or left.
 func (d *delegate) NotifyLeave(n *memberlist.Node) { d.g.note(n, Failed) }
 
 // RefusedError is the refusal of a node.

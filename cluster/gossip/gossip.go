@@ -1,8 +1,8 @@
-// Package gossip tells who is here: a thin wrapper of memberlist that keeps the
+// Package gossip knows which nodes are here: a thin wrapper of memberlist that keeps the
 // list of members, carries each node's description, refuses nodes of other
 // clusters, and joins.
 //
-// What it tells is a hint and authorizes nothing. It knows nothing of raft.
+// What it says is a hint and authorizes nothing. It knows nothing of raft.
 // Everything exported is safe for concurrent use; callbacks come on
 // memberlist's goroutines and must not block.
 package gossip
@@ -43,20 +43,21 @@ type Config struct {
 	BindAddr, AdvertiseAddr string
 	// Port of both TCP and UDP; 0 takes a free one.
 	Port int
-	// Key encrypts, Label marks what is ours.
-	Key   []byte
-	Label string
+	// Key encrypts, Label marks what is ours. KeyName is where the cluster key
+	// comes from, for messages; it may be "".
+	Key            []byte
+	Label, KeyName string
 	// Meta is the node's first description.
 	Meta Meta
 	// Admit may refuse a node of another cluster, with the reason. self is
 	// our description of the moment. nil admits all.
 	Admit func(self Meta, other Member) error
-	// Conflict is told that another address uses our id.
+	// Conflict is called if another address uses our id.
 	Conflict func(other Member)
 	Logger   hclog.Logger
 }
 
-// Status is what gossip knows of a member's life.
+// Status is the state of a member as gossip sees it.
 type Status int
 
 // The states of a member.
@@ -78,7 +79,7 @@ type Member struct {
 	Since time.Time
 }
 
-// PeerAddr is host:port of the member's peer port, "" where it has none.
+// PeerAddr is host:port of the member's peer port, "" if it has none.
 func (m Member) PeerAddr() string {
 	if m.Meta.PeerPort == 0 {
 		return ""
@@ -100,12 +101,12 @@ type Gossip struct {
 	wg           sync.WaitGroup
 	once         sync.Once
 
-	// sending is held while our description goes out: one that overtakes
-	// another takes its place, and a farewell that of both.
+	// sending is held while our description is sent: a newer one replaces an
+	// older one, and the notice of leaving replaces both.
 	sending sync.Mutex
 
-	// metaMu stands apart from mu: memberlist asks for the description while
-	// it holds its own lock.
+	// metaMu is separate from mu: memberlist asks for the description while it
+	// holds its own lock.
 	metaMu sync.RWMutex // guards following
 	meta   Meta
 
@@ -129,7 +130,7 @@ func Open(cfg Config) (*Gossip, error) {
 	for range 10 {
 		// The free port of TCP may be taken for UDP: try another.
 		g.trans, err = memberlist.NewNetTransport(&memberlist.NetTransportConfig{
-			BindAddrs: []string{cfg.BindAddr}, BindPort: cfg.Port, Logger: bridge(g.log)})
+			BindAddrs: []string{cfg.BindAddr}, BindPort: cfg.Port, Logger: bridge(g.log, cfg.KeyName)})
 		if err == nil || cfg.Port != 0 {
 			break
 		}
@@ -162,12 +163,12 @@ func (g *Gossip) Start() error {
 	c.SuspicionMult = 4
 	c.ProbeInterval, c.ProbeTimeout = probeInterval, probeInterval/2
 	c.GossipInterval = 100 * time.Millisecond
-	// What a node missed of the descriptions it gets with the next exchange;
-	// memberlist stretches the interval itself in large clusters.
+	// Descriptions that a node has missed come with the next exchange; memberlist
+	// lengthens the interval itself in large clusters.
 	c.PushPullInterval = 5 * time.Second
 	c.DeadNodeReclaimTime = 10 * time.Second
 	c.DelegateProtocolMin, c.DelegateProtocolMax, c.DelegateProtocolVersion = metaVersion, metaVersion, metaVersion
-	c.Logger = bridge(g.log)
+	c.Logger = bridge(g.log, g.cfg.KeyName)
 	d := &delegate{g}
 	c.Delegate, c.Events, c.Alive, c.Merge, c.Conflict = d, d, d, d, d
 	ml, err := memberlist.Create(c)
@@ -224,9 +225,9 @@ func (g *Gossip) Meta() Meta {
 	return g.meta
 }
 
-// UpdateMeta changes our description and tells the others: soon where it is
-// urgent, within about a second otherwise. A change of nothing costs nothing.
-// The description of which the encoding does not fit is refused.
+// UpdateMeta changes our description and sends it to the others: at once if it
+// is urgent, within about a second otherwise. A change of nothing costs nothing.
+// A description that does not fit when encoded is refused.
 func (g *Gossip) UpdateMeta(urgent bool, change func(*Meta)) error {
 	g.metaMu.Lock()
 	m := g.meta
@@ -252,8 +253,8 @@ func (g *Gossip) UpdateMeta(urgent bool, change func(*Meta)) error {
 	return nil
 }
 
-// update sends our description on, one at a time: memberlist waits until it
-// has gone out.
+// update sends our description, one at a time: memberlist waits until it has
+// been sent.
 func (g *Gossip) update() {
 	var last time.Time
 	var later <-chan time.Time
@@ -276,12 +277,12 @@ func (g *Gossip) update() {
 	}
 }
 
-// send sends our description and waits until it has gone out.
+// send sends our description and waits until it has been sent.
 func (g *Gossip) send(wait time.Duration) {
 	g.sending.Lock()
 	defer g.sending.Unlock()
 	if err := g.list().UpdateNode(wait); err != nil {
-		g.log.Debug("the node's description goes out slowly", "error", err)
+		g.log.Debug("sending the node's description takes long", "error", err)
 	}
 }
 
@@ -299,14 +300,14 @@ func (g *Gossip) Join(ctx context.Context, addr string) error {
 	}()
 	select {
 	case err := <-done:
-		return explain(addr, err)
+		return g.explain(addr, err)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-// Leave tells the others that this node goes for good. memberlist's own word
-// for it does not reach its events, so the description says it first.
+// Leave informs the others that this node leaves permanently. memberlist's own
+// notice does not reach its events, so the description says it first.
 func (g *Gossip) Leave(timeout time.Duration) error {
 	ml := g.list()
 	if ml == nil {
@@ -324,7 +325,7 @@ func (g *Gossip) Leave(timeout time.Duration) error {
 	return nil
 }
 
-// Close ends the node's part without telling the others. It is idempotent.
+// Close ends the node's part without informing the others. It is idempotent.
 func (g *Gossip) Close() error {
 	var err error
 	g.once.Do(func() {
@@ -339,9 +340,9 @@ func (g *Gossip) Close() error {
 	return err
 }
 
-// shutdownUnstarted closes the ports of a transport that nobody reads from.
-// Whoever has knocked meanwhile is sent away: memberlist's listeners wait until
-// what they took is read, and its Shutdown waits for them.
+// shutdownUnstarted closes the ports of a transport that nothing reads from.
+// Connections that were accepted meanwhile are closed: memberlist's listeners
+// wait until what they accepted is read, and its Shutdown waits for them.
 func (g *Gossip) shutdownUnstarted() error {
 	done := make(chan error, 1)
 	go func() { done <- g.trans.Shutdown() }()
@@ -356,7 +357,7 @@ func (g *Gossip) shutdownUnstarted() error {
 	}
 }
 
-// Forget drops the members that are not alive and are not of the cluster.
+// Forget removes a member that is not alive.
 func (g *Gossip) Forget(id string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -365,7 +366,7 @@ func (g *Gossip) Forget(id string) {
 	}
 }
 
-// note keeps what has become of a node.
+// note records the state of a node.
 func (g *Gossip) note(n *memberlist.Node, status Status) {
 	m, err := memberOf(n)
 	if err != nil {
@@ -386,7 +387,7 @@ func (g *Gossip) note(n *memberlist.Node, status Status) {
 	g.changed()
 }
 
-// trimLocked forgets those that have been gone for long.
+// trimLocked removes members that failed or left long ago, or are too many.
 func (g *Gossip) trimLocked() {
 	gone, oldest := 0, Member{}
 	for id, m := range g.members {

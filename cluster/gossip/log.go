@@ -16,15 +16,16 @@ import (
 // repeatAfter is how often the same kind of line is let through.
 const repeatAfter = 10 * time.Second
 
-// bridge gives memberlist a logger whose lines go to hclog: lowered where they
-// are ordinary life, put plainly where people should act, each kind at most
-// once in repeatAfter.
-func bridge(to hclog.Logger) *log.Logger {
-	return log.New(&bridgeWriter{log: to, seen: map[string]time.Time{}}, "", 0)
+// bridge gives memberlist a logger whose lines go to hclog: lowered if they are
+// about ordinary events, reworded if an operator should act, each kind at most
+// once in repeatAfter. keyName is where this node's cluster key comes from.
+func bridge(to hclog.Logger, keyName string) *log.Logger {
+	return log.New(&bridgeWriter{log: to, keyName: keyName, seen: map[string]time.Time{}}, "", 0)
 }
 
 type bridgeWriter struct {
-	log hclog.Logger
+	log     hclog.Logger
+	keyName string
 
 	mu   sync.Mutex // guards following
 	seen map[string]time.Time
@@ -49,7 +50,8 @@ func (w *bridgeWriter) Write(p []byte) (int, error) {
 	switch {
 	case strings.Contains(line, "unacceptable label"), strings.Contains(line, "no installed keys could decrypt"),
 		strings.Contains(line, "remote state is not encrypted"), strings.Contains(line, "packet label header"):
-		level, line = hclog.Warn, speaker(line)+" does not speak with our cluster key"
+		wrong := WrongKeyError{Addr: sender(line), KeyName: w.keyName}
+		level, line = hclog.Warn, wrong.Error()
 	case strings.Contains(line, "gives up its own empty cluster"):
 	case strings.Contains(line, "refused "):
 		level = hclog.Warn
@@ -66,21 +68,22 @@ func (w *bridgeWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func speaker(line string) string {
+// sender is the address that a line names.
+func sender(line string) string {
 	if m := fromAddr.FindStringSubmatch(line); m != nil {
 		return m[1]
 	}
-	return "somebody"
+	return "a node"
 }
 
-// repeated reports whether a line of this kind was let through of late. The
+// repeated reports whether a line of this kind was logged within repeatAfter. The
 // number of kinds is bounded by forgetting all when there are too many.
 func (w *bridgeWriter) repeated(line string) bool {
 	kind := line
 	if len(kind) > 400 {
 		kind = kind[:400]
 	}
-	if strings.HasSuffix(line, "cluster key") {
+	if strings.Contains(line, differentKey) {
 		kind = numbers.ReplaceAllString(kind, "N")
 	}
 	w.mu.Lock()
@@ -96,13 +99,27 @@ func (w *bridgeWriter) repeated(line string) bool {
 	return false
 }
 
-// ErrWrongKey is in the chain of Join's error where the other side hangs up on
-// us: it has another cluster key, or none.
-var ErrWrongKey = errors.New("does not speak with our cluster key")
+const differentKey = " uses a different cluster key than "
 
-// explain puts memberlist's error of a join into words for people. Refusals
-// keep their type.
-func explain(addr string, err error) error {
+// WrongKeyError is in the chain of Join's error if the other node closes the
+// connection without an answer: it has another cluster key, or none.
+type WrongKeyError struct {
+	// Addr is the other node, KeyName where this node's key comes from; ""
+	// means that it is not known.
+	Addr, KeyName string
+}
+
+// Error names the node and our key.
+func (e *WrongKeyError) Error() string {
+	name := e.KeyName
+	if name == "" {
+		name = "this node"
+	}
+	return e.Addr + differentKey + name
+}
+
+// explain rewords memberlist's error of a join.
+func (g *Gossip) explain(addr string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -115,13 +132,13 @@ func explain(addr string, err error) error {
 		return errors.New(text[i:])
 	}
 	if errors.Is(err, syscall.ECONNREFUSED) || strings.Contains(text, "connection refused") {
-		return fmt.Errorf("%s: nobody listens there", addr)
+		return fmt.Errorf("%s: connection refused", addr)
 	}
-	// Who cannot read us hangs up without a word; encryption leaves nothing
-	// else to tell by.
+	// A node that cannot decrypt our message closes the connection without an
+	// answer; with encryption there is no other sign.
 	for _, sign := range []string{"EOF", "connection reset", "label", "decrypt", "encrypted", "broken pipe"} {
 		if strings.Contains(text, sign) {
-			return fmt.Errorf("%s %w", addr, ErrWrongKey)
+			return &WrongKeyError{Addr: addr, KeyName: g.cfg.KeyName}
 		}
 	}
 	text = strings.TrimPrefix(text, "failed to join "+addr+": ")

@@ -36,28 +36,28 @@ type Meta struct {
 	Name    string
 	Version string
 	Mode    pipeline.Mode
-	// PeerPort is at the address of gossip; 0 where the node has none.
+	// PeerPort is at the address of gossip; 0 if the node has none.
 	PeerPort int
 	// HTTPAddr is host:port.
 	HTTPAddr string
 	HTTPS    bool
 	Slots    int
 	Load     int
-	// Incarnation is the life of the keeper.
+	// Incarnation identifies the process of the keeper.
 	Incarnation string
 	// Role is leader, voter, standby or none; Term is the leader's.
 	Role string
 	Term uint64
-	// Draining nodes take no work, leaving ones are about to be gone for good.
+	// Draining nodes take no work, leaving ones leave permanently.
 	Draining bool
 	Leaving  bool
 	// Expect is how many fresh nodes this one wants to see before it begins a
 	// cluster; 0 means it never does. Sees is how many it sees, Pledge which of
-	// them it takes for the one to begin.
+	// them it expects to begin.
 	Expect int
 	Sees   int
 	Pledge string
-	// Yields marks a cluster of one, with nothing in it, that was told to join.
+	// Yields marks a cluster of one, with nothing in it, that was started to join another.
 	Yields bool
 }
 

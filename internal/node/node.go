@@ -265,7 +265,7 @@ func (n *Node) openCluster(file storage.NodeFile) error {
 
 func (n *Node) openClusterAs(file storage.NodeFile) (err error) {
 	n.cluster, err = cluster.Open(cluster.Config{NodeID: n.id, Name: n.cfg.Name, Version: n.cfg.Version, ClusterID: file.ClusterID,
-		Key: n.key, Mode: n.cfg.Mode, BindAddr: n.cfg.Bind, AdvertiseAddr: n.cfg.Advertise,
+		Key: n.key, KeyName: n.cfg.KeyFile, Mode: n.cfg.Mode, BindAddr: n.cfg.Bind, AdvertiseAddr: n.cfg.Advertise,
 		GossipPort: n.cfg.GossipPort, PeerPort: n.cfg.PeerPort, Join: n.cfg.Join, Expect: n.cfg.Expect,
 		RaftDir: n.dir.RaftDir(), CheckLog: n.checkLog, RememberedPeers: file.Peers, FSM: n.store, Logger: n.log.Named("cluster"), Timings: n.cfg.Raft,
 		Empty:        func() bool { return n.stateEmpty() },

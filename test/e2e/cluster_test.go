@@ -283,8 +283,8 @@ func TestStrangersAreRefused(t *testing.T) {
 			return nil
 		})
 	}
-	said(stranger, "does not speak with our cluster key")
-	said(c.Nodes[0], "does not speak with our cluster key")
+	said(stranger, "uses a different cluster key than")
+	said(c.Nodes[0], "uses a different cluster key than")
 	stranger.KillAll()
 
 	// A cluster of its own that has a run does not give way.
