@@ -177,3 +177,13 @@ func syncFile(path string) error {
 	}
 	return nil
 }
+
+// collect gives a batch where into is a store, and how to end it.
+func collect(into Putter) (put Putter, commit func(context.Context) error, discard func()) {
+	b, ok := into.(*Blobs)
+	if !ok {
+		return into, func(context.Context) error { return nil }, func() {}
+	}
+	batch := b.NewBatch()
+	return batch, batch.Commit, batch.Discard
+}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pipelined/pipelined/storage"
 	"github.com/pipelined/pipelined/storage/disk"
+	"github.com/pipelined/pipelined/storage/workspace"
 )
 
 // measure reports the processor time of an operation besides the time on the
@@ -67,8 +68,8 @@ func BenchmarkPutTiny(b *testing.B) {
 	})
 }
 
-// workspace makes n small files in folders of 50.
-func workspace(tb testing.TB, n int) string {
+// benchFiles makes n small files in folders of 50.
+func benchFiles(tb testing.TB, n int) string {
 	tb.Helper()
 	dir := tb.TempDir()
 	for i := range n {
@@ -79,7 +80,7 @@ func workspace(tb testing.TB, n int) string {
 }
 
 func BenchmarkSnapshot10k(b *testing.B) {
-	dir := workspace(b, 10_000)
+	dir := benchFiles(b, 10_000)
 	for name, noSync := range map[string]bool{"sync": false, "nosync": true} {
 		b.Run(name, func(b *testing.B) {
 			measure(b)
@@ -87,7 +88,7 @@ func BenchmarkSnapshot10k(b *testing.B) {
 				b.StopTimer()
 				s, _ := openBlobs(b, storage.BlobOptions{NoSync: noSync})
 				b.StartTimer()
-				if _, err := storage.Snapshot(b.Context(), dir, s, storage.SnapshotOptions{}); err != nil {
+				if _, err := workspace.Snapshot(b.Context(), dir, s, workspace.Options{}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -95,12 +96,12 @@ func BenchmarkSnapshot10k(b *testing.B) {
 	}
 	b.Run("again", func(b *testing.B) {
 		s, _ := openBlobs(b, storage.BlobOptions{})
-		if _, err := storage.Snapshot(b.Context(), dir, s, storage.SnapshotOptions{}); err != nil {
+		if _, err := workspace.Snapshot(b.Context(), dir, s, workspace.Options{}); err != nil {
 			b.Fatal(err)
 		}
 		measure(b)
 		for b.Loop() {
-			if _, err := storage.Snapshot(b.Context(), dir, s, storage.SnapshotOptions{}); err != nil {
+			if _, err := workspace.Snapshot(b.Context(), dir, s, workspace.Options{}); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -109,7 +110,7 @@ func BenchmarkSnapshot10k(b *testing.B) {
 
 func benchTree(b *testing.B, n int) (storage.Tree, *storage.Blobs) {
 	s, _ := openBlobs(b, storage.BlobOptions{NoSync: true})
-	tree, err := storage.Snapshot(b.Context(), workspace(b, n), s, storage.SnapshotOptions{})
+	tree, err := workspace.Snapshot(b.Context(), benchFiles(b, n), s, workspace.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -327,3 +327,16 @@ func outside(p string, err error) error {
 	}
 	return fmt.Errorf("read output %q: %w", p, err)
 }
+
+// kindOf names what is neither file, folder nor link.
+func kindOf(t fs.FileMode) string {
+	switch {
+	case t&fs.ModeNamedPipe != 0:
+		return "named pipe"
+	case t&fs.ModeSocket != 0:
+		return "socket"
+	case t&fs.ModeDevice != 0:
+		return "device"
+	}
+	return "special file"
+}

@@ -9,13 +9,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 )
 
 func TestCapture(t *testing.T) {
 	dir := t.TempDir()
-	makeFiles(t, dir, map[string]string{"bin/app": "x", "bin/sub/deep": "y", "bin/lib.so.1": "so", "bin/lib.so": "->lib.so.1", "report.json": "{}", "a.txt": "1", "src/b.txt": "2",
+	testutil.WriteFiles(t, dir, map[string]string{"bin/app": "x", "bin/sub/deep": "y", "bin/lib.so.1": "so", "bin/lib.so": "->lib.so.1", "report.json": "{}", "a.txt": "1", "src/b.txt": "2",
 		"src/c/d.txt": "3", ".dot/x": "4", "latest": "->bin/app", "cur": "->bin", "cur2": "->src", "dangling": "->nowhere"})
 	if err := os.Mkdir(filepath.Join(dir, "void"), 0o755); err != nil {
 		t.Fatal(err)
@@ -80,8 +81,8 @@ func TestCapture_refused(t *testing.T) {
 	outside := t.TempDir()
 	writeFile(t, filepath.Join(outside, "secret"), "secret", 0o600)
 	dir := filepath.Join(t.TempDir(), "dir")
-	makeFiles(t, dir, map[string]string{"ok": "", "d/ok": "", "e/bad\xff": ""})
-	makeFiles(t, dir, map[string]string{"abs": "->" + outside + "/secret", "up": "->../..", "d/up": "->../../x", "dirlink": "->" + outside, "odd": "->d/../ok", "other": "->d"})
+	testutil.WriteFiles(t, dir, map[string]string{"ok": "", "d/ok": "", "e/bad\xff": ""})
+	testutil.WriteFiles(t, dir, map[string]string{"abs": "->" + outside + "/secret", "up": "->../..", "d/up": "->../../x", "dirlink": "->" + outside, "odd": "->d/../ok", "other": "->d"})
 	if err := unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -189,26 +189,3 @@ func TestTreeCache_bounded(t *testing.T) {
 		t.Error("one that is too large is kept")
 	}
 }
-
-func FuzzIgnore(f *testing.F) {
-	f.Add("*.o\n!/a/**/b\n[a-z]\\ ", "a/x/b")
-	f.Add("**/**/**/a*a*a*[!", "aaaaaaaaaaaaaaaaaaaaaaaaaaaa/b")
-	f.Fuzz(func(t *testing.T, rules, path string) {
-		if checkPath(path) != "" {
-			return
-		}
-		var l *ignoreList
-		l.with(parseIgnore([]byte(rules), "")).decide(path, false)
-	})
-}
-
-func FuzzGitIndex(f *testing.F) {
-	f.Add([]byte("DIRC\x00\x00\x00\x02\x00\x00\x00\x01" + strings.Repeat("x", 100)))
-	f.Add([]byte("DIRC\x00\x00\x00\x04\xff\xff\xff\xff" + strings.Repeat("\x80", 100)))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		into := map[string]struct{}{}
-		if rest, err := parseIndex(data, into); err == nil {
-			sharedIndex(rest)
-		}
-	})
-}

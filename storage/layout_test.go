@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 	"github.com/pipelined/pipelined/storage/disk"
@@ -74,11 +75,11 @@ func TestLayout_plantedLinks(t *testing.T) {
 			outside := t.TempDir()
 			writeFile(t, filepath.Join(outside, "victim"), "good", 0o644)
 			in := t.TempDir()
-			makeFiles(t, in, map[string]string{"d": "->" + outside, "f": "->" + outside + "/victim", "g": "->" + outside + "/new"})
+			testutil.WriteFiles(t, in, map[string]string{"d": "->" + outside, "f": "->" + outside + "/victim", "g": "->" + outside + "/new"})
 			if err := os.Mkdir(filepath.Join(in, "e"), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			makeFiles(t, in, map[string]string{"e/d": "->" + outside})
+			testutil.WriteFiles(t, in, map[string]string{"e/d": "->" + outside})
 			err := storage.LayoutWith(t.Context(), tree, in, b, storage.LayoutOptions{Overwrite: overwrite})
 			if !overwrite && err == nil {
 				t.Errorf("%s: no error", name)
@@ -157,7 +158,7 @@ func TestLayout_fetch(t *testing.T) {
 func TestRemoveAll(t *testing.T) {
 	root := t.TempDir()
 	dir := filepath.Join(root, "run-1")
-	makeFiles(t, dir, map[string]string{"a/b/c": "x", "ro/d/e": "y", "gone": "->/etc", "loop": "->."})
+	testutil.WriteFiles(t, dir, map[string]string{"a/b/c": "x", "ro/d/e": "y", "gone": "->/etc", "loop": "->."})
 	outside := filepath.Join(t.TempDir(), "keep")
 	writeFile(t, outside, "x", 0o600)
 	if err := os.Symlink(filepath.Dir(outside), filepath.Join(dir, "a", "link")); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/workspace"
 )
 
 const (
@@ -22,13 +23,13 @@ const (
 	fewFiles = 1000
 )
 
-// workspace is a snapshot of the files that go along with a run. The zero value
+// fileSet is a snapshot of the files that go along with a run. The zero value
 // has none.
-type workspace struct {
+type fileSet struct {
 	digest pipeline.Digest
 	tree   storage.Tree
 	root   string
-	rules  storage.SnapshotOptions
+	rules  workspace.Options
 	blobs  *storage.Blobs // what was read of it, and its listing
 	dir    string
 }
@@ -40,9 +41,9 @@ type preparation struct{ env *environment }
 // takeWorkspace takes a snapshot of the files that the pipeline wants along.
 // What it has to read goes into a spool of its own; close removes that. What the
 // folder known remembers from earlier snapshots is not read; "" remembers nothing.
-func (c preparation) takeWorkspace(ctx context.Context, s *source, known string) (w *workspace, err error) {
+func (c preparation) takeWorkspace(ctx context.Context, s *source, known string) (w *fileSet, err error) {
 	rules := s.file.Workspace()
-	w = &workspace{root: filepath.Join(s.dir, rules.Root)}
+	w = &fileSet{root: filepath.Join(s.dir, rules.Root)}
 	defer func() {
 		if err != nil {
 			w.close()
@@ -54,19 +55,19 @@ func (c preparation) takeWorkspace(ctx context.Context, s *source, known string)
 	if w.blobs, err = storage.OpenBlobs(w.dir, storage.BlobOptions{NoSync: true, LowWater: -1}); err != nil {
 		return w, wrap("create a temporary directory for the workspace", err)
 	}
-	w.rules = storage.SnapshotOptions{
+	w.rules = workspace.Options{
 		Exclude: rules.Exclude,
 		Skip:    append(c.ownOutputs(), w.dir),
 		Warn:    func(text string) { c.env.tell("warning: %s", text) },
 	}
 	if root, err := filepath.Abs(w.root); err == nil && known != "" {
 		if root, err = filepath.EvalSymlinks(root); err == nil {
-			w.rules.Cache = storage.OpenStatCache(known, root)
+			w.rules.Cache = workspace.OpenStatCache(known, root)
 		}
 	}
 	batch := w.blobs.NewBatch()
 	defer batch.Discard()
-	if w.tree, err = storage.Snapshot(ctx, w.root, batch, w.rules); err != nil {
+	if w.tree, err = workspace.Snapshot(ctx, w.root, batch, w.rules); err != nil {
 		return w, err
 	}
 	if len(w.tree) == 0 {
@@ -80,7 +81,7 @@ func (c preparation) takeWorkspace(ctx context.Context, s *source, known string)
 
 // remember keeps what is known of the files for the next snapshot. Where it
 // cannot be kept, that one reads everything.
-func (w *workspace) remember() {
+func (w *fileSet) remember() {
 	if w.rules.Cache != nil {
 		_ = w.rules.Cache.Save()
 	}
@@ -101,7 +102,7 @@ func (c preparation) ownOutputs() []string {
 // send uploads what a node lacks of the workspace. Files that were not read so
 // far are read now, and only then; where they are not what they were, the
 // workspace has another digest afterwards.
-func (w *workspace) send(ctx context.Context, at *client.Client) error {
+func (w *fileSet) send(ctx context.Context, at *client.Client) error {
 	if w.digest == "" {
 		return nil
 	}
@@ -110,7 +111,7 @@ func (w *workspace) send(ctx context.Context, at *client.Client) error {
 		if err != nil || len(missing) == 0 {
 			return err
 		}
-		tree, changed, err := storage.Refill(ctx, w.root, w.tree, missing, w.blobs, w.rules)
+		tree, changed, err := workspace.Refill(ctx, w.root, w.tree, missing, w.blobs, w.rules)
 		if err != nil {
 			return err
 		}
@@ -133,7 +134,7 @@ func (w *workspace) send(ctx context.Context, at *client.Client) error {
 
 // lacking asks a node what it lacks. Of many files it is asked by their listing,
 // which it may know: to name each of them takes longer than all the rest.
-func (w *workspace) lacking(ctx context.Context, at *client.Client) ([]pipeline.Digest, error) {
+func (w *fileSet) lacking(ctx context.Context, at *client.Client) ([]pipeline.Digest, error) {
 	if len(w.tree) > fewFiles {
 		missing, err := at.Blobs().MissingOf(ctx, w.digest)
 		if pipeline.KindOf(err) != pipeline.Invalid {
@@ -145,7 +146,7 @@ func (w *workspace) lacking(ctx context.Context, at *client.Client) ([]pipeline.
 }
 
 // upload sends blobs, small ones together.
-func (w *workspace) upload(ctx context.Context, at *client.Client, blobs []pipeline.Digest) error {
+func (w *fileSet) upload(ctx context.Context, at *client.Client, blobs []pipeline.Digest) error {
 	var bundle []pipeline.Digest
 	var total int64
 	flush := func() error {
@@ -181,7 +182,7 @@ func (w *workspace) upload(ctx context.Context, at *client.Client, blobs []pipel
 	return flush()
 }
 
-func (w *workspace) sendLarge(ctx context.Context, at *client.Client, d pipeline.Digest) error {
+func (w *fileSet) sendLarge(ctx context.Context, at *client.Client, d pipeline.Digest) error {
 	r, err := w.blobs.Open(d)
 	if err != nil {
 		return wrap("send the workspace", err)
@@ -191,7 +192,7 @@ func (w *workspace) sendLarge(ctx context.Context, at *client.Client, d pipeline
 }
 
 // close removes the spool.
-func (w *workspace) close() {
+func (w *fileSet) close() {
 	if w.blobs != nil {
 		_ = w.blobs.Close() // it is removed next
 	}

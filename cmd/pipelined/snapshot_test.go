@@ -11,6 +11,7 @@ import (
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/workspace"
 )
 
 // manyFiles writes more files than are named one by one.
@@ -65,8 +66,8 @@ func TestWorkspace_sendMends(t *testing.T) {
 	}
 	defer spool.Close()
 	var warned []string
-	w := &workspace{root: dir, blobs: spool, rules: storage.SnapshotOptions{Warn: func(s string) { warned = append(warned, s) }}}
-	if w.tree, err = storage.Snapshot(t.Context(), dir, elsewhere, w.rules); err != nil {
+	w := &fileSet{root: dir, blobs: spool, rules: workspace.Options{Warn: func(s string) { warned = append(warned, s) }}}
+	if w.tree, err = workspace.Snapshot(t.Context(), dir, elsewhere, w.rules); err != nil {
 		t.Fatal(err)
 	}
 	if w.digest, err = storage.PutTree(t.Context(), spool, w.tree); err != nil {

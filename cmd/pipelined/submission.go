@@ -16,7 +16,7 @@ import (
 // job is a run that is ready to be submitted.
 type job struct {
 	source    *source
-	workspace *workspace
+	workspace *fileSet
 	request   wire.SubmitRequest
 	key       string
 	// known is where earlier snapshots are remembered; "" where none are.
@@ -46,7 +46,7 @@ func (c preparation) check(ctx context.Context, cmd *cli.Command) (*job, error) 
 	if err := s.check(ctx, in); err != nil {
 		return nil, err
 	}
-	j := &job{source: s, workspace: &workspace{}, key: client.NewKey()}
+	j := &job{source: s, workspace: &fileSet{}, key: client.NewKey()}
 	if !cmd.Bool("no-stat-cache") {
 		j.known = storage.SnapshotsDir(cmd.String("data-dir"))
 	}

@@ -25,6 +25,7 @@ var rooms = []room{
 	{path: "storage/disk", may: []string{"pipeline"}},
 	{path: "storage", may: []string{"pipeline", "storage/disk"}},
 	{path: "storage/journal", may: []string{"pipeline"}},
+	{path: "storage/workspace", may: []string{"pipeline", "storage", "storage/disk"}},
 	{path: "fsm", may: []string{"pipeline"}},
 	{path: "scheduler", may: []string{"pipeline"}, stdOnly: true},
 	{path: "executor", may: []string{"pipeline", "pipeline/mask"}},
@@ -50,8 +51,9 @@ var rooms = []room{
 		"api", "api/wire", "internal/peer", "internal/state", "internal/orchestrator", "internal/fabric"}},
 	{path: "internal/external", may: []string{"pipeline", "pipeline/mask", "fsm", "storage", "cluster", "api", "api/wire", "internal/peer", "internal/state", "internal/service"}},
 	{path: "internal/node", may: []string{"*"}},
-	{path: "cmd/pipelined", may: []string{"pipeline", "pipeline/language", "storage", "executor",
+	{path: "cmd/pipelined", may: []string{"pipeline", "pipeline/language", "storage", "storage/workspace", "executor",
 		"api/wire", "api/client", "cluster/keys", "internal/node", "internal/terminal"}},
+	{path: "internal/testutil", stdOnly: true},
 	{path: "test", may: []string{"*"}},
 }
 
@@ -70,6 +72,7 @@ var limited = []struct {
 	{"github.com/zclconf/go-cty", []string{"pipeline/language"}},
 	{"github.com/netresearch/go-cron", []string{"pipeline/calendar"}},
 	{"github.com/urfave/cli", []string{"cmd/pipelined"}},
+	{module + "/internal/testutil", []string{"test"}}, // and every test
 	{"golang.org/x/term", []string{"cmd/pipelined", "internal/terminal"}},
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pipelined/pipelined/storage"
 	"github.com/pipelined/pipelined/storage/disk"
+	"github.com/pipelined/pipelined/storage/workspace"
 )
 
 // folderFiles is how many files the workspace of folders has.
@@ -125,10 +126,10 @@ func (f *folderBench) round() error {
 
 func (f *folderBench) snapshots(data string, blobs *storage.Blobs) (tree storage.Tree, err error) {
 	take := func() error {
-		cache := storage.OpenStatCache(filepath.Join(data, "snapshots"), f.ws)
+		cache := workspace.OpenStatCache(filepath.Join(data, "snapshots"), f.ws)
 		batch := blobs.NewBatch()
 		defer batch.Discard()
-		if tree, err = storage.Snapshot(f.b.ctx, f.ws, batch, storage.SnapshotOptions{Cache: cache}); err != nil {
+		if tree, err = workspace.Snapshot(f.b.ctx, f.ws, batch, workspace.Options{Cache: cache}); err != nil {
 			return err
 		}
 		d, err := storage.PutTree(f.b.ctx, batch, tree)

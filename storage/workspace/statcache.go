@@ -1,14 +1,11 @@
-package storage
+package workspace
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash/crc32"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
 	"github.com/pipelined/pipelined/storage/disk"
 )
 
@@ -60,6 +58,8 @@ type fileStat struct {
 func statOf(st *unix.Stat_t) fileStat {
 	return fileStat{size: st.Size, mtime: st.Mtim.Nano(), ctime: st.Ctim.Nano(), ino: st.Ino, mode: uint32(st.Mode)}
 }
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 const (
 	// racyMargin is how much older than a snapshot a file's last change must be
@@ -141,6 +141,16 @@ func (c *StatCache) Save() error {
 	return nil
 }
 
+// learn remembers a file for the next snapshot.
+func (c *StatCache) learn(e *entry) {
+	if e.hit {
+		c.hits++
+	}
+	if e.hit || e.learn {
+		c.next = append(c.next, statRecord{e.Path, e.stat, e.Digest})
+	}
+}
+
 // forget takes back what was learned of a file.
 func (c *StatCache) forget(path string) {
 	c.next = slices.DeleteFunc(c.next, func(r statRecord) bool { return r.path == path })
@@ -188,7 +198,7 @@ func (c *StatCache) decode(text string) map[string]statRecord {
 	at := len(statMagic)
 	rootLen, count, dev := le.Uint64(raw[at:]), le.Uint64(raw[at+8:]), le.Uint64(raw[at+16:])
 	at = header
-	if rootLen != uint64(len(c.root)) || dev != c.dev || count > MaxTreeEntries || !strings.HasPrefix(text[at:end], c.root) {
+	if rootLen != uint64(len(c.root)) || dev != c.dev || count > storage.MaxTreeEntries || !strings.HasPrefix(text[at:end], c.root) {
 		return nil
 	}
 	at += len(c.root)
@@ -205,7 +215,7 @@ func (c *StatCache) decode(text string) map[string]statRecord {
 			ino: le.Uint64(raw[at+26:]), mode: le.Uint32(raw[at+34:])}}
 		at += statFixed
 		r.digest, r.path = pipeline.Digest(text[at-64:at]), text[at:at+n]
-		if valid(r.digest) != nil {
+		if _, err := pipeline.ParseDigest(string(r.digest)); err != nil {
 			return nil
 		}
 		at += n
@@ -215,59 +225,4 @@ func (c *StatCache) decode(text string) map[string]statRecord {
 		return nil
 	}
 	return records
-}
-
-// pruneStats removes what is remembered of workspaces that are gone, and of
-// those that were used longest ago where it is too much. keep stays.
-func pruneStats(dir, keep string) {
-	names, err := os.ReadDir(dir)
-	if err != nil {
-		return
-	}
-	var infos []fs.FileInfo
-	for _, n := range names {
-		info, err := n.Info()
-		if err != nil || !info.Mode().IsRegular() || n.Name() == keep {
-			continue
-		}
-		// A file under way has a point before its name; an old one was left by a
-		// process that died.
-		temporary := strings.HasPrefix(n.Name(), ".")
-		switch {
-		case temporary && time.Since(info.ModTime()) > time.Hour, !temporary && rootGone(filepath.Join(dir, n.Name())):
-			os.Remove(filepath.Join(dir, n.Name()))
-		case !temporary:
-			infos = append(infos, info)
-		}
-	}
-	slices.SortFunc(infos, func(a, b fs.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
-	var total int64
-	for i, info := range infos {
-		if total += info.Size(); i >= maxStatFiles-1 || total > maxStatBytes {
-			os.Remove(filepath.Join(dir, info.Name()))
-		}
-	}
-}
-
-// rootGone reports whether a file is of a workspace that is not there any more,
-// or none of ours.
-func rootGone(path string) bool {
-	f, err := os.Open(path)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	head := make([]byte, len(statMagic)+24+4096)
-	n, _ := f.ReadAt(head, 0)
-	head = head[:n]
-	rest, ok := bytes.CutPrefix(head, []byte(statMagic))
-	if !ok || len(rest) < 24 {
-		return true
-	}
-	length := binary.LittleEndian.Uint64(rest)
-	if length > uint64(len(rest)-24) {
-		return length > 4096
-	}
-	_, err = os.Lstat(string(rest[24 : 24+length]))
-	return errors.Is(err, fs.ErrNotExist)
 }

@@ -1,4 +1,4 @@
-package storage
+package workspace
 
 import (
 	"errors"
@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
 	"github.com/pipelined/pipelined/storage/disk"
 )
 
@@ -60,16 +61,16 @@ func (b *statBench) stat(name string) unix.Stat_t {
 
 // snapshot takes one into a store of its own. later is how much later than it is
 // the snapshot believes to begin.
-func (b *statBench) snapshot(later time.Duration) (Tree, *Blobs, *StatCache) {
+func (b *statBench) snapshot(later time.Duration) (storage.Tree, *storage.Blobs, *StatCache) {
 	b.Helper()
-	blobs, err := OpenBlobs(b.TempDir(), BlobOptions{NoSync: true, LowWater: -1})
+	blobs, err := storage.OpenBlobs(b.TempDir(), storage.BlobOptions{NoSync: true, LowWater: -1})
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { blobs.Close() })
 	c := OpenStatCache(b.dir, b.root)
 	c.now = func() time.Time { return time.Now().Add(later) }
-	t, err := Snapshot(b.Context(), b.root, blobs, SnapshotOptions{Cache: c})
+	t, err := Snapshot(b.Context(), b.root, blobs, Options{Cache: c})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -79,13 +80,13 @@ func (b *statBench) snapshot(later time.Duration) (Tree, *Blobs, *StatCache) {
 	return t, blobs, c
 }
 
-func (b *statBench) same(t Tree, files map[string]string) {
+func (b *statBench) same(t storage.Tree, files map[string]string) {
 	b.Helper()
 	if len(t) != len(files) {
 		b.Errorf("the tree has %d entries, want %d", len(t), len(files))
 	}
 	for name, text := range files {
-		if e := t.Find(name); e == nil || e.Digest != DigestOf([]byte(text)) || e.Size != int64(len(text)) {
+		if e := t.Find(name); e == nil || e.Digest != storage.DigestOf([]byte(text)) || e.Size != int64(len(text)) {
 			b.Errorf("%s: %+v is not of %q", name, e, text)
 		}
 	}
@@ -100,7 +101,7 @@ func TestStatCache(t *testing.T) {
 	}
 	again, store, c := b.snapshot(time.Minute)
 	b.same(again, files)
-	if c.hits != len(files) || store.Has(DigestOf([]byte("text"))) {
+	if c.hits != len(files) || store.Has(storage.DigestOf([]byte("text"))) {
 		t.Errorf("%d of %d files were known", c.hits, len(files))
 	}
 	// A change, a new file, a removed one, a mode, and a file that became a folder.
@@ -212,13 +213,13 @@ func TestStatCache_together(t *testing.T) {
 		wg.Go(func() {
 			c := OpenStatCache(b.dir, b.root)
 			c.now = func() time.Time { return time.Now().Add(time.Minute) }
-			blobs, err := OpenBlobs(b.TempDir(), BlobOptions{NoSync: true, LowWater: -1})
+			blobs, err := storage.OpenBlobs(b.TempDir(), storage.BlobOptions{NoSync: true, LowWater: -1})
 			if err != nil {
 				t.Error(err)
 				return
 			}
 			defer blobs.Close()
-			if _, err := Snapshot(b.Context(), b.root, blobs, SnapshotOptions{Cache: c}); err != nil {
+			if _, err := Snapshot(b.Context(), b.root, blobs, Options{Cache: c}); err != nil {
 				t.Error(err)
 			}
 			if err := c.Save(); err != nil {
@@ -274,9 +275,9 @@ func TestRefill(t *testing.T) {
 	b.snapshot(time.Minute)
 	tree, store, c := b.snapshot(time.Minute)
 	var warned []string
-	opts := SnapshotOptions{Cache: c, Warn: func(s string) { warned = append(warned, s) }}
-	got, changed, err := Refill(t.Context(), b.root, tree, []pipeline.Digest{DigestOf([]byte("text")), DigestOf([]byte("stranger"))}, store, opts)
-	if err != nil || changed || len(warned) > 0 || !store.Has(DigestOf([]byte("text"))) || store.Has(DigestOf([]byte("other"))) {
+	opts := Options{Cache: c, Warn: func(s string) { warned = append(warned, s) }}
+	got, changed, err := Refill(t.Context(), b.root, tree, []pipeline.Digest{storage.DigestOf([]byte("text")), storage.DigestOf([]byte("stranger"))}, store, opts)
+	if err != nil || changed || len(warned) > 0 || !store.Has(storage.DigestOf([]byte("text"))) || store.Has(storage.DigestOf([]byte("other"))) {
 		t.Errorf("changed %v, %q, %v", changed, warned, err)
 	}
 	b.same(got, files)
@@ -285,7 +286,7 @@ func TestRefill(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, changed, err = Refill(t.Context(), b.root, tree, tree.Digests(), store, opts)
-	if err != nil || !changed || len(warned) != 1 || !strings.Contains(warned[0], "taken as read: b, d/gone") {
+	if err != nil || !changed || len(warned) != 1 || !strings.Contains(warned[0], "the version read was used: b, d/gone") {
 		t.Errorf("changed %v, %q, %v", changed, warned, err)
 	}
 	want := map[string]string{"a": "text", "b": "OTHER", "kept": "kept", "twin": "text"}

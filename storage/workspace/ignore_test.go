@@ -1,7 +1,6 @@
-package storage_test
+package workspace_test
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -10,7 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/workspace"
 )
 
 // gitIn runs git in a folder, apart from the settings of whoever runs the test.
@@ -37,10 +38,10 @@ func gitFiles(tb testing.TB, dir string) []string {
 }
 
 // snapshotFiles lists the files of a snapshot, without empty folders.
-func snapshotFiles(tb testing.TB, dir string, opts storage.SnapshotOptions) []string {
+func snapshotFiles(tb testing.TB, dir string, opts workspace.Options) []string {
 	tb.Helper()
 	b, _ := openBlobs(tb, storage.BlobOptions{NoSync: true})
-	tree, err := storage.Snapshot(tb.Context(), dir, b, opts)
+	tree, err := workspace.Snapshot(tb.Context(), dir, b, opts)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -91,20 +92,23 @@ var ignoreCases = map[string]map[string]string{
 	"info exclude":       {".git/info/exclude": "secret\n*.bak\n", ".gitignore": "!keep.bak\n", "secret": "", "a.bak": "", "keep.bak": ""},
 }
 
-func makeFiles(tb testing.TB, dir string, files map[string]string) {
+// likeGit takes a snapshot of a work tree with git's help, and without it as of
+// any directory.
+func likeGit(tb testing.TB, dir string, want []string) {
 	tb.Helper()
-	for path, text := range files {
-		full := filepath.Join(dir, path)
-		if target, ok := strings.CutPrefix(text, "->"); ok {
-			if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
-				tb.Fatal(err)
-			}
-			if err := os.Symlink(target, full); err != nil {
-				tb.Fatal(err)
-			}
-			continue
-		}
-		writeFile(tb, full, text, 0o644)
+	if got := snapshotFiles(tb, dir, workspace.Options{}); !slices.Equal(got, want) {
+		tb.Errorf("with git:\ngot  %q\nwant %q", got, want)
+	}
+	if info, err := os.Stat(filepath.Join(dir, ".git", "info", "exclude")); err == nil && info.Size() < 100 {
+		return // rules that only git knows
+	}
+
+	hidden := filepath.Join(tb.TempDir(), "git")
+	if err := os.Rename(filepath.Join(dir, ".git"), hidden); err != nil {
+		tb.Fatal(err)
+	}
+	if got := snapshotFiles(tb, dir, workspace.Options{}); !slices.Equal(got, want) {
+		tb.Errorf("without git:\ngot  %q\nwant %q", got, want)
 	}
 }
 
@@ -114,11 +118,9 @@ func TestSnapshot_ignoresLikeGit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			gitIn(t, dir, "init", "-q")
-			makeFiles(t, dir, files)
+			testutil.WriteFiles(t, dir, files)
 			want := gitFiles(t, dir)
-			if got := snapshotFiles(t, dir, storage.SnapshotOptions{}); !slices.Equal(got, want) {
-				t.Errorf("rules %q:\ngot  %q\nwant %q", files[".gitignore"], got, want)
-			}
+			likeGit(t, dir, want)
 		})
 	}
 }
@@ -137,16 +139,16 @@ func TestSnapshot_trackedIsNeverIgnored(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			gitIn(t, dir, "init", "-q")
-			makeFiles(t, dir, files)
+			testutil.WriteFiles(t, dir, files)
 			gitIn(t, dir, append([]string{"add", "-f"}, tracked...)...)
 			prepare(t, dir)
 			want := gitFiles(t, dir)
-			if got := snapshotFiles(t, dir, storage.SnapshotOptions{}); !slices.Equal(got, want) {
+			if got := snapshotFiles(t, dir, workspace.Options{}); !slices.Equal(got, want) {
 				t.Errorf("got  %q\nwant %q", got, want)
 			}
 			// A workspace that is a part of the repository.
 			want = gitFiles(t, filepath.Join(dir, "bin"))
-			if got := snapshotFiles(t, filepath.Join(dir, "bin"), storage.SnapshotOptions{}); !slices.Contains(got, "tool") {
+			if got := snapshotFiles(t, filepath.Join(dir, "bin"), workspace.Options{}); !slices.Contains(got, "tool") {
 				t.Errorf("below the root: got %q, want at least %q", got, want)
 			}
 		})
@@ -157,11 +159,11 @@ func TestSnapshot_partOfRepository(t *testing.T) {
 	needGit(t)
 	dir := t.TempDir()
 	gitIn(t, dir, "init", "-q")
-	makeFiles(t, dir, map[string]string{".gitignore": "*.o\n/pkg/sub/x\n/x\npkg/sub/only\n", "pkg/.gitignore": "!keep.o\ngone\n", "pkg/sub/a.o": "", "pkg/sub/keep.o": "",
+	testutil.WriteFiles(t, dir, map[string]string{".gitignore": "*.o\n/pkg/sub/x\n/x\npkg/sub/only\n", "pkg/.gitignore": "!keep.o\ngone\n", "pkg/sub/a.o": "", "pkg/sub/keep.o": "",
 		"pkg/sub/x": "", "pkg/sub/d/x": "", "pkg/sub/gone": "", "pkg/sub/only": "", "pkg/sub/.gitignore": "d/y\n", "pkg/sub/d/y": "", "pkg/sub/d/z": ""})
 	sub := filepath.Join(dir, "pkg", "sub")
 	want := gitFiles(t, sub)
-	if got := snapshotFiles(t, sub, storage.SnapshotOptions{}); !slices.Equal(got, want) {
+	if got := snapshotFiles(t, sub, workspace.Options{}); !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }
@@ -170,20 +172,20 @@ func TestSnapshot_worktreeAndNestedRepository(t *testing.T) {
 	needGit(t)
 	dir := t.TempDir()
 	gitIn(t, dir, "init", "-q")
-	makeFiles(t, dir, map[string]string{".gitignore": "*.o\n", "a.o": "", "b.o": "", "c": ""})
+	testutil.WriteFiles(t, dir, map[string]string{".gitignore": "*.o\n", "a.o": "", "b.o": "", "c": ""})
 	gitIn(t, dir, "add", "-f", "b.o", "c", ".gitignore")
 	gitIn(t, dir, "commit", "-q", "-m", "x")
 	tree := filepath.Join(t.TempDir(), "tree")
 	gitIn(t, dir, "worktree", "add", "-q", tree)
-	makeFiles(t, tree, map[string]string{"d.o": "", "e": ""})
-	if got, want := snapshotFiles(t, tree, storage.SnapshotOptions{}), gitFiles(t, tree); !slices.Equal(got, want) {
+	testutil.WriteFiles(t, tree, map[string]string{"d.o": "", "e": ""})
+	if got, want := snapshotFiles(t, tree, workspace.Options{}), gitFiles(t, tree); !slices.Equal(got, want) {
 		t.Errorf("worktree: got %q, want %q", got, want)
 	}
 	// A repository in a repository goes by its own rules.
 	nested := filepath.Join(dir, "third", "party")
-	makeFiles(t, nested, map[string]string{".gitignore": "*.x\n", "f.o": "", "g.x": "", "h": ""})
+	testutil.WriteFiles(t, nested, map[string]string{".gitignore": "*.x\n", "f.o": "", "g.x": "", "h": ""})
 	gitIn(t, nested, "init", "-q")
-	got := snapshotFiles(t, dir, storage.SnapshotOptions{})
+	got := snapshotFiles(t, dir, workspace.Options{})
 	want := []string{".gitignore", "b.o", "c", "third/party/.gitignore", "third/party/f.o", "third/party/h"}
 	if !slices.Equal(got, want) {
 		t.Errorf("nested: got %q, want %q", got, want)
@@ -194,8 +196,8 @@ func TestSnapshot_ignoredRoot(t *testing.T) {
 	needGit(t)
 	dir := t.TempDir()
 	gitIn(t, dir, "init", "-q")
-	makeFiles(t, dir, map[string]string{".gitignore": "*\n", "tmp/a": "", "tmp/b": ""})
-	if got, want := snapshotFiles(t, filepath.Join(dir, "tmp"), storage.SnapshotOptions{}), []string{"a", "b"}; !slices.Equal(got, want) {
+	testutil.WriteFiles(t, dir, map[string]string{".gitignore": "*\n", "tmp/a": "", "tmp/b": ""})
+	if got, want := snapshotFiles(t, filepath.Join(dir, "tmp"), workspace.Options{}), []string{"a", "b"}; !slices.Equal(got, want) {
 		t.Errorf("a workspace in an ignored folder: got %q, want %q", got, want)
 	}
 }
@@ -249,15 +251,16 @@ func TestSnapshot_randomRulesLikeGit(t *testing.T) {
 		if len(dirs) > 0 {
 			files[dirs[r.IntN(len(dirs))]+"/.gitignore"] = rules()
 		}
-		makeFiles(t, dir, files)
-		if got, want := snapshotFiles(t, dir, storage.SnapshotOptions{}), gitFiles(t, dir); !slices.Equal(got, want) {
-			text := ""
+		testutil.WriteFiles(t, dir, files)
+		likeGit(t, dir, gitFiles(t, dir))
+		if t.Failed() {
 			for p, rules := range files {
 				if strings.HasSuffix(p, ".gitignore") {
-					text += fmt.Sprintf("%s: %q\n", p, rules)
+					t.Logf("round %d: %s: %q", round, p, rules)
 				}
 			}
-			t.Errorf("round %d\n%sgot  %q\nwant %q", round, text, got, want)
+
+			return
 		}
 	}
 }

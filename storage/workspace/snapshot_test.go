@@ -1,4 +1,4 @@
-package storage_test
+package workspace_test
 
 import (
 	"context"
@@ -13,16 +13,18 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/workspace"
 )
 
-func takeSnapshot(tb testing.TB, dir string, opts storage.SnapshotOptions) (storage.Tree, *storage.Blobs, []string) {
+func takeSnapshot(tb testing.TB, dir string, opts workspace.Options) (storage.Tree, *storage.Blobs, []string) {
 	tb.Helper()
 	b, _ := openBlobs(tb, storage.BlobOptions{NoSync: true})
 	var warned []string
 	opts.Warn = func(w string) { warned = append(warned, w) }
-	tree, err := storage.Snapshot(tb.Context(), dir, b, opts)
+	tree, err := workspace.Snapshot(tb.Context(), dir, b, opts)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -37,17 +39,17 @@ func takeSnapshot(tb testing.TB, dir string, opts storage.SnapshotOptions) (stor
 
 func TestSnapshot(t *testing.T) {
 	dir := t.TempDir()
-	makeFiles(t, dir, map[string]string{"a": "x", "empty": "", "d/e/f": strings.Repeat("large", 100_000), "d/l": "->e/f", "abs": "->/etc/passwd", "out": "->../x",
+	testutil.WriteFiles(t, dir, map[string]string{"a": "x", "empty": "", "d/e/f": strings.Repeat("large", 100_000), "d/l": "->e/f", "abs": "->/etc/passwd", "out": "->../x",
 		"odd": "->d/../a", "dangling": "->nowhere", "d/up": "->../a", ".hidden": "h", "line\nbreak": "b", `back\slash`: "s"})
-	writeFile(t, filepath.Join(dir, "run.sh"), "#!/bin/sh", 0o755)
-	writeFile(t, filepath.Join(dir, "setuid"), "", 0o755|os.ModeSetuid)
+	testutil.WriteFile(t, filepath.Join(dir, "run.sh"), "#!/bin/sh", 0o755)
+	testutil.WriteFile(t, filepath.Join(dir, "setuid"), "", 0o755|os.ModeSetuid)
 	for _, d := range []string{"void", "d/only-ignored", "deep/er/void"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o750); err != nil {
 			t.Fatal(err)
 		}
 	}
-	writeFile(t, filepath.Join(dir, "d/only-ignored/x.tmp"), "", 0o644)
-	writeFile(t, filepath.Join(dir, ".pipelinedignore"), "*.tmp\n", 0o644)
+	testutil.WriteFile(t, filepath.Join(dir, "d/only-ignored/x.tmp"), "", 0o644)
+	testutil.WriteFile(t, filepath.Join(dir, ".pipelinedignore"), "*.tmp\n", 0o644)
 	if err := unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +58,7 @@ func TestSnapshot(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer sock.Close()
-	tree, b, warned := takeSnapshot(t, dir, storage.SnapshotOptions{})
+	tree, b, warned := takeSnapshot(t, dir, workspace.Options{})
 	want := []string{".hidden", ".pipelinedignore", "a", `back\slash`, "d/e/f", "d/l", "d/only-ignored", "d/up", "dangling", "deep/er/void", "empty", "line\nbreak", "run.sh", "setuid", "void"}
 	if got := paths(tree); !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
@@ -85,10 +87,10 @@ func TestSnapshot(t *testing.T) {
 
 func TestSnapshot_ownRules(t *testing.T) {
 	dir := t.TempDir()
-	makeFiles(t, dir, map[string]string{
+	testutil.WriteFiles(t, dir, map[string]string{
 		".gitignore": "*.o\ndist/\n/vendor/\n", ".pipelinedignore": "!keep.o\n!dist/\ndist/big\n/docs\n", "a.o": "", "keep.o": "", "dist/x": "", "dist/big": "", "docs/a": "",
 		"sub/.pipelinedignore": "local\n!a.o\n", "sub/local": "", "sub/a.o": "", "vendor/v": "", "x/node_modules/y/z": "", "cache/deep/f": "", "keep": "", ".git": "not a repository"})
-	got := snapshotFiles(t, dir, storage.SnapshotOptions{Exclude: []string{"**/node_modules", "cache/**", "["}})
+	got := snapshotFiles(t, dir, workspace.Options{Exclude: []string{"**/node_modules", "cache/**", "["}})
 	want := []string{".gitignore", ".pipelinedignore", "dist/x", "keep", "keep.o", "sub/.pipelinedignore", "sub/a.o"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
@@ -99,16 +101,16 @@ func TestSnapshot_ownRulesLeaveOutTracked(t *testing.T) {
 	needGit(t)
 	dir := t.TempDir()
 	gitIn(t, dir, "init", "-q")
-	makeFiles(t, dir, map[string]string{"a": "", "big/b": "", ".gitignore": "", ".pipelinedignore": "big\n"})
+	testutil.WriteFiles(t, dir, map[string]string{"a": "", "big/b": "", ".gitignore": "", ".pipelinedignore": "big\n"})
 	gitIn(t, dir, "add", ".")
-	if got, want := snapshotFiles(t, dir, storage.SnapshotOptions{}), []string{".gitignore", ".pipelinedignore", "a"}; !slices.Equal(got, want) {
+	if got, want := snapshotFiles(t, dir, workspace.Options{}), []string{".gitignore", ".pipelinedignore", "a"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
 func TestSnapshot_skip(t *testing.T) {
 	dir := t.TempDir()
-	makeFiles(t, dir, map[string]string{"out.log": "x", "a": "y", "data/big": "z", "data2/c": ""})
+	testutil.WriteFiles(t, dir, map[string]string{"out.log": "x", "a": "y", "data/big": "z", "data2/c": ""})
 	if err := os.Link(filepath.Join(dir, "out.log"), filepath.Join(dir, "same.log")); err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +118,7 @@ func TestSnapshot_skip(t *testing.T) {
 	if err := os.Symlink(filepath.Join(dir, "data"), link); err != nil {
 		t.Fatal(err)
 	}
-	got := snapshotFiles(t, dir, storage.SnapshotOptions{Skip: []string{filepath.Join(dir, "out.log"), link, "/nowhere"}})
+	got := snapshotFiles(t, dir, workspace.Options{Skip: []string{filepath.Join(dir, "out.log"), link, "/nowhere"}})
 	if want := []string{"a", "data2/c"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -124,8 +126,8 @@ func TestSnapshot_skip(t *testing.T) {
 
 func TestSnapshot_badNames(t *testing.T) {
 	dir := t.TempDir()
-	makeFiles(t, dir, map[string]string{"a": "", "bad\xff": ""})
-	tree, _, warned := takeSnapshot(t, dir, storage.SnapshotOptions{})
+	testutil.WriteFiles(t, dir, map[string]string{"a": "", "bad\xff": ""})
+	tree, _, warned := takeSnapshot(t, dir, workspace.Options{})
 	if len(tree) != 1 || len(warned) != 1 || !strings.Contains(warned[0], "UTF-8") {
 		t.Errorf("got %v, %q", paths(tree), warned)
 	}
@@ -133,22 +135,22 @@ func TestSnapshot_badNames(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, strings.Repeat("d/", 65)), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := storage.Snapshot(t.Context(), dir, b, storage.SnapshotOptions{}); pipeline.KindOf(err) != pipeline.Invalid || !strings.Contains(err.Error(), ".pipelinedignore") {
+	if _, err := workspace.Snapshot(t.Context(), dir, b, workspace.Options{}); pipeline.KindOf(err) != pipeline.Invalid || !strings.Contains(err.Error(), ".pipelinedignore") {
 		t.Errorf("a path that is too deep: got %v", err)
 	}
-	if _, err := storage.Snapshot(t.Context(), filepath.Join(dir, "none"), b, storage.SnapshotOptions{}); err == nil {
+	if _, err := workspace.Snapshot(t.Context(), filepath.Join(dir, "none"), b, workspace.Options{}); err == nil {
 		t.Error("no folder: no error")
 	}
 }
 
 func TestSnapshot_unreadable(t *testing.T) {
 	dir := t.TempDir()
-	makeFiles(t, dir, map[string]string{"a": "", "secret": "x"})
+	testutil.WriteFiles(t, dir, map[string]string{"a": "", "secret": "x"})
 	if err := os.Chmod(filepath.Join(dir, "secret"), 0); err != nil {
 		t.Fatal(err)
 	}
 	b, _ := openBlobs(t, storage.BlobOptions{NoSync: true})
-	_, err := storage.Snapshot(t.Context(), dir, b, storage.SnapshotOptions{})
+	_, err := workspace.Snapshot(t.Context(), dir, b, workspace.Options{})
 	if os.Geteuid() == 0 {
 		if err != nil {
 			t.Errorf("root may read everything: %v", err)
@@ -175,11 +177,11 @@ func (c *changing) Put(ctx context.Context, r io.Reader) (pipeline.Digest, int64
 func TestSnapshot_changesMeanwhile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "log")
-	writeFile(t, path, "first", 0o644)
+	testutil.WriteFile(t, path, "first", 0o644)
 	b, _ := openBlobs(t, storage.BlobOptions{NoSync: true})
-	into := &changing{Putter: b, change: func() { writeFile(t, path, "second, longer", 0o644) }}
+	into := &changing{Putter: b, change: func() { testutil.WriteFile(t, path, "second, longer", 0o644) }}
 	var warned []string
-	tree, err := storage.Snapshot(t.Context(), dir, into, storage.SnapshotOptions{Warn: func(w string) { warned = append(warned, w) }})
+	tree, err := workspace.Snapshot(t.Context(), dir, into, workspace.Options{Warn: func(w string) { warned = append(warned, w) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,14 +196,14 @@ func TestSnapshot_changesMeanwhile(t *testing.T) {
 
 func TestSnapshot_vanishes(t *testing.T) {
 	dir := t.TempDir()
-	makeFiles(t, dir, map[string]string{"a": "1", "b": "2", "c": "3"})
+	testutil.WriteFiles(t, dir, map[string]string{"a": "1", "b": "2", "c": "3"})
 	b, _ := openBlobs(t, storage.BlobOptions{NoSync: true})
 	gone := func() {
 		for _, f := range []string{"a", "b", "c"} {
 			os.Remove(filepath.Join(dir, f))
 		}
 	}
-	tree, err := storage.Snapshot(t.Context(), dir, &changing{Putter: b, change: gone}, storage.SnapshotOptions{})
+	tree, err := workspace.Snapshot(t.Context(), dir, &changing{Putter: b, change: gone}, workspace.Options{})
 	if err != nil || len(tree) > 3 {
 		t.Errorf("got %v, %v", paths(tree), err)
 	}
@@ -213,15 +215,15 @@ func TestSnapshot_vanishes(t *testing.T) {
 func TestSnapshot_layoutRoundTrip(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 300 {
-		writeFile(t, filepath.Join(dir, fmt.Sprintf("d%d/e%d/f%d", i%7, i%3, i)), strings.Repeat(fmt.Sprint(i), i), 0o640)
+		testutil.WriteFile(t, filepath.Join(dir, fmt.Sprintf("d%d/e%d/f%d", i%7, i%3, i)), strings.Repeat(fmt.Sprint(i), i), 0o640)
 	}
-	makeFiles(t, dir, map[string]string{"l": "->d1/e1", "d1/m": "->../l"})
-	tree, b, _ := takeSnapshot(t, dir, storage.SnapshotOptions{})
+	testutil.WriteFiles(t, dir, map[string]string{"l": "->d1/e1", "d1/m": "->../l"})
+	tree, b, _ := takeSnapshot(t, dir, workspace.Options{})
 	out := t.TempDir()
 	if err := storage.Layout(t.Context(), tree, out, b); err != nil {
 		t.Fatal(err)
 	}
-	again, _, _ := takeSnapshot(t, out, storage.SnapshotOptions{})
+	again, _, _ := takeSnapshot(t, out, workspace.Options{})
 	if !slices.Equal(tree, again) {
 		t.Error("a snapshot of what was laid out is another tree")
 	}

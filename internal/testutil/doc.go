@@ -1,0 +1,3 @@
+// Package testutil holds what tests of several packages need. Only tests import
+// it.
+package testutil

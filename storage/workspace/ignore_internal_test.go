@@ -1,0 +1,19 @@
+package workspace
+
+import (
+	"testing"
+
+	"github.com/pipelined/pipelined/storage"
+)
+
+func FuzzIgnore(f *testing.F) {
+	f.Add("*.o\n!/a/**/b\n[a-z]\\ ", "a/x/b")
+	f.Add("**/**/**/a*a*a*[!", "aaaaaaaaaaaaaaaaaaaaaaaaaaaa/b")
+	f.Fuzz(func(t *testing.T, rules, path string) {
+		if storage.CheckPath(path) != "" {
+			return
+		}
+		var l *ignoreList
+		l.with(parseIgnore([]byte(rules), "")).decide(path, false)
+	})
+}
