@@ -13,6 +13,7 @@ import (
 
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/internal/worker"
 	"github.com/pipelined/pipelined/pipeline"
@@ -36,7 +37,11 @@ func (b *backend) Exec(ctx context.Context, by api.Subject, id pipeline.RunID, m
 		return nil, pipeline.Errorf(pipeline.Unavailable, "node %s does not hold the state: ask another node", n.cfg.Name)
 	}
 	n.state.Fresh(ctx)
-	a, err := n.findAttempt(id, module, in.Attempt)
+	var a pipeline.Attempt
+	err := n.state.View(func(v *fsm.View) (err error) {
+		a, err = fsm.FindAttempt(v, id, module, in.Attempt)
+		return err
+	})
 	switch {
 	case err != nil:
 		return nil, err

@@ -2,6 +2,8 @@ package node
 
 import (
 	"context"
+	"errors"
+	"io"
 	"sort"
 	"time"
 
@@ -11,8 +13,10 @@ import (
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/fabric"
 	"github.com/pipelined/pipelined/internal/inputs"
+	"github.com/pipelined/pipelined/internal/runlog"
 	"github.com/pipelined/pipelined/internal/state"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
 )
 
 // fabricParts are the parts of a node that move and keep bytes.
@@ -43,6 +47,26 @@ func (n *Node) openFabric() {
 		Locate: f.down.Locate, Copy: f.down.FetchAt, Record: n.recordCopies, Logger: n.log.Named("replicator")})
 	f.collector = fabric.NewCollector(fabric.CollectorConfig{State: n.store, Trees: f.down, Blobs: n.blobs, CatchUp: n.state.CatchUp,
 		Unreported: n.unreported, NoneAway: n.noneAway, DiskLow: f.disk.Low, Trim: func() { n.worker.TrimDirectories() }, Grace: limits.SweepGrace, Logger: log})
+}
+
+// openLog opens the log of a finished attempt, on whichever node it is.
+func (n *Node) openLog(ctx context.Context, a *pipeline.Attempt) (runlog.Text, error) {
+	blob, err := n.fabric.down.Open(ctx, a.Holders, a.Log)
+	if err != nil {
+		return nil, err
+	}
+
+	text, err := storage.OpenLog(blob, a.LogSize)
+	if err != nil {
+		return nil, errors.Join(err, blob.Close())
+	}
+	return logText{text, blob}, nil
+}
+
+// logText is the plain text of a log's blob.
+type logText struct {
+	storage.LogReader
+	io.Closer
 }
 
 // run starts what the parts do by themselves, until ctx ends.

@@ -16,23 +16,6 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-func TestLastLines(t *testing.T) {
-	long := strings.Repeat("x", pieceSize)
-	for _, c := range []struct {
-		text  string
-		lines int
-		want  string
-	}{
-		{"", 1, ""}, {"a", 1, "a"}, {"a\n", 1, "a\n"}, {"a\nb", 1, "b"}, {"a\nb\n", 1, "b\n"}, {"a\nb\nc\n", 2, "b\nc\n"}, {"a\nb\n", 9, "a\nb\n"},
-		{"\n\n", 1, "\n"}, {"a\n" + long + "\nb\n", 2, long + "\nb\n"}, {long + "\n" + long, 1, long}, {"a\n" + long + long + long, 2, "a\n" + long + long + long},
-	} {
-		at, err := lastLines(strings.NewReader(c.text), int64(len(c.text)), c.lines)
-		if got := c.text[at:]; err != nil || got != c.want {
-			t.Errorf("the last %d lines of %.20q (%d bytes) are %.20q (%d bytes), %v", c.lines, c.text, len(c.text), got, len(got), err)
-		}
-	}
-}
-
 // follow gives what a client is sent of a run's output, as text, and the time
 // of each line.
 func follow(t *testing.T, c *client.Client, id pipeline.RunID, o client.FollowOptions) (string, map[string]time.Time) {

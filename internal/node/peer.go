@@ -3,8 +3,6 @@ package node
 import (
 	"context"
 	"net/http"
-	"strconv"
-	"time"
 
 	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/internal/fabric"
@@ -29,9 +27,8 @@ func (n *Node) peerHandler() http.Handler {
 	n.services.tokens.Register(mux)
 	n.services.secrets.Register(mux)
 	mux.Handle("POST /peer/tools", peer.Handle(n.answerTools))
-	mux.HandleFunc("GET /peer/log", n.servePeerLog)
+	n.services.logs.Register(mux)
 	mux.HandleFunc("POST /peer/exec", n.servePeerExec)
-	mux.Handle("POST /peer/log/place", peer.Handle(n.logPlaceHere))
 	fabric.NewServer(fabric.ServerConfig{Blobs: n.blobs, Downloader: n.fabric.down, Logger: n.log.Named("fabric")}).Register(mux)
 	mux.Handle("POST "+pathSuspects, peer.Handle(n.compareSuspects))
 	mux.Handle("/", n.api.PeerHandler())
@@ -60,39 +57,6 @@ func (n *Node) servePeerReport(w http.ResponseWriter, r *http.Request) {
 	n.fabric.up.StoreReported(r.Context(), in.Reports)
 	out, err := n.orch.Report(r.Context(), in)
 	peer.WriteMessage(w, out, err)
-}
-
-// servePeerLog streams the output of an attempt that this node runs, until its
-// process has ended (follow) or as far as it is.
-func (n *Node) servePeerLog(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	id, err := pipeline.ParseAttemptID(q.Get("id"))
-	if err != nil {
-		peer.WriteError(w, pipeline.Errorf(pipeline.Invalid, "%w", err))
-		return
-	}
-	offset, err := strconv.ParseInt(q.Get("offset"), 10, 64)
-	if err != nil || offset < 0 {
-		peer.WriteError(w, pipeline.Errorf(pipeline.Invalid, "offset %q: want a number from 0 on", q.Get("offset")))
-		return
-	}
-	if _, _, _, ok := n.worker.LogFile(id); !ok {
-		peer.WriteError(w, pipeline.Errorf(pipeline.NotFound, "attempt %s is not here", id))
-		return
-	}
-	rc := http.NewResponseController(w)
-	w.Header().Set("Content-Type", "application/octet-stream")
-	w.WriteHeader(http.StatusOK)
-	_ = rc.Flush() // tells the other side that the attempt is here
-	_ = n.tailHere(r.Context(), id, offset, q.Get("follow") == "1", func(b []byte) error {
-		if err := rc.SetWriteDeadline(time.Now().Add(30 * time.Second)); err != nil {
-			return err
-		}
-		if _, err := w.Write(b); err != nil {
-			return err
-		}
-		return rc.Flush()
-	}) // an error breaks the stream, and the other side goes on from its offset
 }
 
 // transport reaches workers for the orchestrator: itself by a call, nodes over

@@ -8,6 +8,7 @@ import (
 	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/internal/external"
 	"github.com/pipelined/pipelined/internal/orchestrator"
+	"github.com/pipelined/pipelined/internal/runlog"
 	"github.com/pipelined/pipelined/internal/service"
 	"github.com/pipelined/pipelined/pipeline/language/bounded"
 )
@@ -23,6 +24,7 @@ type services struct {
 	tokens     *service.Tokens
 	workers    *external.Workers
 	cluster    *service.Cluster
+	logs       *runlog.Logs
 }
 
 // openVault builds what the orchestrator needs to open what is sealed.
@@ -57,6 +59,7 @@ func (n *Node) openServices() {
 // openAPI builds the HTTP interface on top of the services.
 func (n *Node) openAPI() {
 	s, rest := &n.services, (*backend)(n)
+	s.logs = runlog.New(runlog.Config{Self: n.id, State: n.state, Files: n.worker, Peers: n.peers, OpenLog: n.openLog})
 	n.api = api.New(api.Config{NodeID: n.id, NodeName: n.cfg.Name,
 		Router: service.NewRouter(service.RouterConfig{Self: n.id, State: n.state, Dialer: n.cluster, Members: n.cluster.Members}),
 		Auth:   s.tokens, Tokens: s.tokens, Runs: s.runs, Cache: s.cache, Secrets: s.secrets, Workers: s.workers,
@@ -65,7 +68,7 @@ func (n *Node) openAPI() {
 		Schedules: service.NewSchedules(service.SchedulesConfig{State: n.state, Compiler: s.compiler, Vault: s.vault, Workspaces: s.workspaces}),
 		Executions: external.NewExecutions(external.ExecutionsConfig{Self: n.id, Name: n.cfg.Name, Mode: n.cfg.Mode, Slots: n.cfg.Slots,
 			State: n.state, Peers: n.peers, Runs: s.runs, Workspaces: s.workspaces}),
-		Cluster: s.cluster, Logs: rest, RemoteCache: rest, Sessions: rest,
+		Cluster: s.cluster, Logs: s.logs, RemoteCache: rest, Sessions: rest,
 		Logger: n.log.Named("api"), AllowedHosts: n.allowedHost, MaxEntry: n.cfg.Limits.MaxToolEntry,
 		PeerIdentity: func(r *http.Request) (id, name string, ok bool) {
 			p, ok := cluster.PeerFrom(r.Context())

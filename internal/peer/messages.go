@@ -96,18 +96,18 @@ type Ack struct {
 // LogQuery asks a worker about the output of an attempt that it has.
 type LogQuery struct {
 	ID pipeline.AttemptID `cbor:"1,keyasint"`
-	// Lines, where above 0, asks where the last so many lines begin.
+	// Lines, if above 0, asks for the offset of the last so many lines.
 	Lines int `cbor:"2,keyasint,omitempty"`
-	// TimesFrom is how much of the record of times is known; -1 wants none.
+	// TimesFrom is how much of the record of times is known; -1 asks for none.
 	TimesFrom int64 `cbor:"3,keyasint,omitempty"`
 }
 
-// LogPlace answers it.
-type LogPlace struct {
-	// Size is how long the output is now, in bytes.
+// LogPosition is the answer to a LogQuery.
+type LogPosition struct {
+	// Size is the present length of the output, in bytes.
 	Size int64 `cbor:"1,keyasint,omitempty"`
-	// Tail is where the lines that were asked for begin.
+	// Tail is the offset of the lines that were asked for.
 	Tail int64 `cbor:"2,keyasint,omitempty"`
-	// Times is what pipeline.LogMarks made, from TimesFrom on.
+	// Times is the record that pipeline.LogMarks made, from TimesFrom.
 	Times []byte `cbor:"3,keyasint,omitempty"`
 }

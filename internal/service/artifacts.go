@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"slices"
 
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/wire"
@@ -98,7 +97,7 @@ func (a *Artifacts) trees(ctx context.Context, id pipeline.RunID, module string)
 		if err != nil {
 			return err
 		}
-		if module != "" && !slices.ContainsFunc(mods, func(m pipeline.Module) bool { return m.Of == module || pipeline.Selects(module, m.Name) }) {
+		if module != "" && !fsm.Selects(mods, module) {
 			return pipeline.NoModule(id, module, mods)
 		}
 

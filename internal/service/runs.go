@@ -20,10 +20,6 @@ const (
 	// readTimeout bounds the read of a run beyond the time that the caller wants
 	// to wait for a change.
 	readTimeout = 10 * time.Second
-	// debounce is how long changes of a run are gathered before a waiting reader
-	// gets them: a person sees no difference, and a run of a thousand short modules
-	// is not read a thousand times.
-	debounce = 40 * time.Millisecond
 )
 
 // Planner answers questions about what the leader plans. The orchestrator
@@ -139,36 +135,12 @@ func (r *Runs) Run(ctx context.Context, id pipeline.RunID, afterIndex uint64, wa
 		}
 		select {
 		case <-changed:
-			r.Debounce(ctx, id)
+			r.state.Debounce(ctx, id)
 		case <-timeout:
 			r.explainWaiting(ctx, &out)
 			return out, nil
 		case <-ctx.Done():
 			return out, context.Cause(ctx)
-		}
-	}
-}
-
-// Debounce waits for further changes of a run, at most 40 ms, less if the run
-// finishes.
-func (r *Runs) Debounce(ctx context.Context, id pipeline.RunID) {
-	ctx, cancel := context.WithTimeout(ctx, debounce)
-	defer cancel()
-	for {
-		changed := r.state.Changed(id)
-		finished := false
-		_ = r.state.View(func(v *fsm.View) error { // if it is closed, the next read says so
-			run, ok := v.Run(id)
-			finished = !ok || run.State.Final()
-			return nil
-		})
-		if finished {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-changed:
 		}
 	}
 }

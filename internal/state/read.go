@@ -7,6 +7,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -16,6 +17,10 @@ const (
 	freshTimeout = 2 * time.Second
 	// catchUpTimeout bounds CatchUp.
 	catchUpTimeout = 30 * time.Second
+	// debounceTime is how long changes of a run are collected before those who
+	// wait for them read it: people see no difference, and a run of a thousand
+	// short modules is not read a thousand times.
+	debounceTime = 40 * time.Millisecond
 	// verifyTimeout bounds the round with which a leader verifies that it leads.
 	verifyTimeout = 2 * time.Second
 )
@@ -59,6 +64,32 @@ func (s *State) CatchUp(ctx context.Context) error {
 		return fmt.Errorf("ask the leader for its index: %w", err)
 	}
 	return s.WaitIndex(ctx, index)
+}
+
+// Debounce collects further changes of a run that has just changed. It returns
+// after a short time, or at once if the run has ended.
+func (s *State) Debounce(ctx context.Context, id pipeline.RunID) {
+	ctx, cancel := context.WithTimeout(ctx, debounceTime)
+	defer cancel()
+
+	for {
+		changed := s.store.Changed(id)
+		var ended bool
+		_ = s.store.View(func(v *fsm.View) error { // if it is closed, the next read reports it
+			run, ok := v.Run(id)
+			ended = !ok || run.State.Final()
+			return nil
+		})
+		if ended {
+			return
+		}
+
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+	}
 }
 
 // WaitIndex waits until this node has applied the log up to index. The error is

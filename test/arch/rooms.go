@@ -50,6 +50,7 @@ var rooms = []room{
 	{path: "internal/service", may: []string{"pipeline", "pipeline/language", "pipeline/calendar", "pipeline/mask", "fsm", "storage", "cluster", "cluster/keys",
 		"api", "api/wire", "internal/peer", "internal/state", "internal/orchestrator", "internal/fabric"}},
 	{path: "internal/external", may: []string{"pipeline", "pipeline/mask", "fsm", "storage", "cluster", "api", "api/wire", "internal/peer", "internal/state", "internal/service"}},
+	{path: "internal/runlog", may: []string{"pipeline", "fsm", "api", "api/wire", "internal/peer"}},
 	{path: "internal/node", may: []string{"*"}},
 	{path: "cmd/pipelined", may: []string{"pipeline", "pipeline/language", "storage", "storage/workspace", "executor",
 		"api/wire", "api/client", "cluster/keys", "internal/node", "internal/terminal"}},
