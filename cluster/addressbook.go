@@ -29,7 +29,7 @@ type addressBook struct {
 // only a help.
 func openAddressBook(path string) (*addressBook, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("make raft's folder: %w", err)
+		return nil, fmt.Errorf("make raft's directory: %w", err)
 	}
 	b := &addressBook{path: path, addrs: map[string]string{}}
 	data, err := os.ReadFile(path)
@@ -51,7 +51,7 @@ func (b *addressBook) get(id string) string {
 	return b.addrs[id]
 }
 
-// put remembers exactly the given addresses and writes them where they differ.
+// put remembers exactly the given addresses and writes them if they differ.
 func (b *addressBook) put(addrs map[string]string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 type announcer struct {
 	cfg      *Config
 	peerPort int
-	gossip   *gossip.Gossip
+	gossip   description
 	replica  *replica
 	// yields reports whether this node gives up its own cluster for another.
 	yields func(*consensus.Node, []consensus.Server) bool

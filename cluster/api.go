@@ -179,7 +179,7 @@ func (c *Cluster) TransferLeadership(ctx context.Context) error { return c.repli
 // the directory with ErrLeft. The only node of a cluster cannot leave (kind
 // Conflict). If ctx ends first the node stays (kind Timeout).
 func (c *Cluster) Leave(ctx context.Context) error {
-	l := &leaver{cfg: &c.cfg, announcer: c.announcer, view: c.view, seeker: c.seeker}
+	l := &leaver{cfg: &c.cfg, announcer: c.announcer, view: c.view, seeker: c.seeker, leaveGossip: c.gossip.Leave}
 	return l.leave(ctx)
 }
 

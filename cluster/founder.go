@@ -23,7 +23,7 @@ type founder struct {
 	cfg      *Config
 	log      hclog.Logger
 	identity *keys.Identity
-	gossip   *gossip.Gossip
+	gossip   description
 	replica  *replica
 	view     *view
 	targets  *targets
@@ -143,7 +143,7 @@ func (f *founder) become(_ context.Context, id string) error {
 func (f *founder) adopt(ctx context.Context) error {
 	var fresh []gossip.Member
 	cluster := ""
-	for _, m := range f.gossip.Members() {
+	for _, m := range f.view.gossip.Members() {
 		switch {
 		case m.Status != gossip.Alive || m.Meta.Mode == pipeline.ModeStandalone:
 		case m.Meta.Cluster == "":
@@ -204,7 +204,7 @@ func (f *founder) yields(node *consensus.Node, servers []consensus.Server) bool 
 // knowsOthers reports whether any other node has ever been part of this
 // cluster and has not left; it could not follow to another one.
 func (f *founder) knowsOthers() bool {
-	for _, m := range f.gossip.Members() {
+	for _, m := range f.view.gossip.Members() {
 		if m.ID != f.replica.self && m.Status != gossip.Left {
 			return true
 		}

@@ -134,11 +134,12 @@ func (t *targets) onlyOwn(ctx context.Context) bool {
 type joiner struct {
 	cfg       *Config
 	log       hclog.Logger
-	gossip    *gossip.Gossip
 	view      *view
 	targets   *targets
 	changes   *subscribers
 	clusterID func() string
+	// connect joins the node at a gossip address.
+	connect func(ctx context.Context, addr string) error
 	// ownAddr is this node's own gossip address.
 	ownAddr string
 	// warned is when each refusal was logged last.
@@ -185,7 +186,7 @@ func (j *joiner) run(ctx context.Context) error {
 // round tries each address once.
 func (j *joiner) round(ctx context.Context, addrs []string) (joined int, failed []string) {
 	for _, a := range addrs {
-		if err := j.gossip.Join(ctx, a); err != nil {
+		if err := j.connect(ctx, a); err != nil {
 			failed = append(failed, err.Error())
 			j.log.Debug("cannot join", "error", err)
 			j.warnRefused(err)
@@ -240,7 +241,7 @@ func (j *joiner) warnRefused(err error) {
 func (j *joiner) candidates(ctx context.Context, all bool) []string {
 	alive := map[string]bool{j.ownAddr: true}
 	var failed []string
-	for _, m := range j.gossip.Members() {
+	for _, m := range j.view.gossip.Members() {
 		switch m.Status {
 		case gossip.Alive:
 			alive[m.Addr] = true

@@ -24,6 +24,8 @@ type leaver struct {
 	announcer *announcer
 	view      *view
 	seeker    *seeker
+	// leaveGossip spreads that the node leaves, within the time given.
+	leaveGossip func(time.Duration) error
 }
 
 // leave announces that the node leaves, waits until the leader has removed it
@@ -51,7 +53,7 @@ func (l *leaver) leave(ctx context.Context) error {
 	if err := l.cfg.SaveIdentity("", nil); err != nil {
 		return pipeline.Errorf(pipeline.Internal, "forget the cluster: %w", err)
 	}
-	if err := l.view.gossip.Leave(leaveWait); err != nil {
+	if err := l.leaveGossip(leaveWait); err != nil {
 		l.seeker.log.Warn("left, but perhaps not all nodes know yet", "error", err)
 	}
 	return nil

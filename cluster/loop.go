@@ -33,6 +33,8 @@ type loop struct {
 	directory *directory
 	changes   *subscribers
 	log       hclog.Logger
+	// gossipChanged is poked when members may have changed.
+	gossipChanged <-chan struct{}
 	// ownPeerAddr is where this node's own peer port is.
 	ownPeerAddr string
 	// conflicts has room for a node that uses this node's id.
@@ -69,7 +71,7 @@ func (l *loop) run(ctx context.Context) error {
 		case <-ctx.Done():
 			stop()
 			return nil
-		case <-l.founder.gossip.Changed():
+		case <-l.gossipChanged:
 		case <-pokes:
 		case <-nodeChanged:
 		case <-l.announcer.wake:

@@ -9,11 +9,24 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
+// memberList is the part of gossip that lists members.
+type memberList interface {
+	// Members are all that are known, by id.
+	Members() []gossip.Member
+	Member(id string) (gossip.Member, bool)
+}
+
+// description is the part of gossip that publishes this node's description.
+type description interface {
+	Meta() gossip.Meta
+	UpdateMeta(urgent bool, change func(*gossip.Meta)) error
+}
+
 // view is the membership as this node sees it: who gossip says is here, which
 // part each takes in raft, and who leads. It is safe for concurrent use.
 type view struct {
 	self    pipeline.NodeID
-	gossip  *gossip.Gossip
+	gossip  memberList
 	replica *replica
 
 	mu sync.Mutex // guards following

@@ -137,9 +137,10 @@ func openGossip(c *Cluster) error {
 		return err
 	}
 	c.gossip, c.view.gossip, c.founder.gossip, c.announcer.gossip = g, g, g, g
+	c.loop.gossipChanged = g.Changed()
 
 	c.founder.targets = newTargets(c.cfg.Join, c.cfg.advertise(), c.cfg.BindAddr, g.Port())
-	c.joiner = &joiner{cfg: &c.cfg, log: c.log, gossip: g, view: c.view, targets: c.founder.targets,
+	c.joiner = &joiner{cfg: &c.cfg, log: c.log, connect: g.Join, view: c.view, targets: c.founder.targets,
 		changes: c.changes, clusterID: c.ID, ownAddr: c.Addresses().Gossip}
 	return nil
 }

@@ -28,7 +28,7 @@ const (
 	maxPeerConns = 64
 	// handshakeTimeout bounds what happens before a peer is known.
 	handshakeTimeout = 5 * time.Second
-	// peerIdle closes HTTP connections that nobody uses.
+	// peerIdle closes HTTP connections that are idle.
 	peerIdle = 5 * time.Minute
 	// askTimeout bounds the cluster's own questions to a peer.
 	askTimeout = 2 * time.Second
@@ -64,7 +64,7 @@ type peerConfig struct {
 }
 
 // peerPort is the one listener that nodes reach each other by: mutual TLS,
-// HTTP/2 and raft told apart by ALPN.
+// HTTP/2 and raft separated by ALPN.
 type peerPort struct {
 	cfg    peerConfig
 	ln     net.Listener
@@ -184,7 +184,7 @@ func listenPeers(cfg peerConfig) (*peerPort, error) {
 	return p, nil
 }
 
-// server tells raft from HTTP/2 by ALPN.
+// server separates raft from HTTP/2 by ALPN.
 func (p *peerPort) server(protos *http.Protocols) *http.Server {
 	return &http.Server{
 		Handler: p.handler(), Protocols: protos,
@@ -209,7 +209,7 @@ func (p *peerPort) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// config makes the TLS configuration of one connection, which knows it: the
+// config makes the TLS configuration of one connection: the
 // peer is checked and counted before its first byte is read.
 func (p *peerPort) config(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	conn, ok := hello.Conn.(*peerConn)

@@ -55,8 +55,8 @@ type planInput struct {
 	// nodes by id; a server of the configuration that is missing counts as
 	// failed, but not dead.
 	nodes map[string]candidate
-	// caughtUp tells whether a standby has nearly all of the log. It is asked
-	// only where it matters, since the answer costs a question to the node.
+	// caughtUp reports whether a standby has nearly all of the log. It is asked
+	// only if it matters, since the answer costs a request to the node.
 	caughtUp func(id string) bool
 }
 
@@ -64,7 +64,7 @@ type planInput struct {
 // the known nodes allow: 1, 3 or 5 voters and up to two standbys. Failure never
 // lowers the number of voters, and a dead voter is removed only when another
 // has taken its place. Every change it asks for can be committed by the nodes
-// that are alive, as far as one knows.
+// that are alive, as far as is known.
 func plan(in planInput) step {
 	p := newPlanner(in)
 	for _, f := range []func() step{p.promote, p.removeVoter, p.demote, p.removeStandby, p.add} {
@@ -203,7 +203,7 @@ func (p *planner) removeVoter() step {
 		case v.gone:
 			return step{changeRemove, v.id, "it has left"}
 		case v.id == p.self:
-			// Whoever leads is not dead, whatever gossip says.
+			// The leader is not dead, whatever gossip says.
 		case len(p.good) >= p.target:
 			return step{changeRemove, v.id, "it is dead and replaced"}
 		}
@@ -211,7 +211,7 @@ func (p *planner) removeVoter() step {
 	return step{}
 }
 
-// demote takes a vote where nodes have left and too many voters stay.
+// demote takes a vote if nodes have left and too many voters stay.
 func (p *planner) demote() step {
 	if len(p.good) <= p.target {
 		return step{}
@@ -259,7 +259,7 @@ func (p *planner) removeStandby() step {
 	return step{changeRemove, worst[len(worst)-1].id, "there are enough standbys"}
 }
 
-// add takes in a node as a standby.
+// add makes a node a standby.
 func (p *planner) add() step {
 	if len(p.standbys) >= p.spares() {
 		return step{}

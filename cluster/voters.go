@@ -73,7 +73,8 @@ func (v *voterManager) improve(ctx context.Context, node *consensus.Node, term u
 	if ctx.Err() != nil {
 		return false
 	}
-	in := v.planInput(ctx, node, term)
+	in := v.planInput(node.Servers(), time.Now())
+	in.caughtUp = func(id string) bool { return v.caughtUp(ctx, node, id, term) }
 	s := plan(in)
 	var err error
 	switch s.change {
@@ -113,10 +114,9 @@ func (c change) String() string {
 }
 
 // planInput is what the plan is made from: the members of this moment.
-func (v *voterManager) planInput(ctx context.Context, node *consensus.Node, term uint64) planInput {
-	in := planInput{self: string(v.view.self), servers: node.Servers(), nodes: map[string]candidate{}}
-	in.caughtUp = func(id string) bool { return v.caughtUp(ctx, node, id, term) }
-	now, clusterID := time.Now(), v.clusterID()
+func (v *voterManager) planInput(servers []consensus.Server, now time.Time) planInput {
+	in := planInput{self: string(v.view.self), servers: servers, nodes: map[string]candidate{}}
+	clusterID := v.clusterID()
 	for _, m := range v.view.gossip.Members() {
 		if m.Status == gossip.Alive && m.Meta.Cluster != clusterID {
 			continue // it has not joined yet

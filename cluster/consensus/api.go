@@ -38,7 +38,7 @@ type Timings struct {
 	// for votes, before the next election; both are stretched at random up to
 	// twice as long.
 	Heartbeat time.Duration
-	// Lease is how long a leader that reaches no majority goes on. It is
+	// Lease is how long a leader that reaches no majority continues. It is
 	// below Heartbeat.
 	Lease time.Duration
 	// Commit is how soon followers learn of a commit that nothing follows.
@@ -101,7 +101,7 @@ type Server struct {
 	Suffrage Suffrage `json:"suffrage"`
 }
 
-// Status is where a node stands.
+// Status is the state of a node.
 type Status struct {
 	// State is follower, candidate, leader or shutdown.
 	State string `json:"state"`
@@ -112,7 +112,7 @@ type Status struct {
 	Commit    uint64 `json:"commitIndex"`
 	Applied   uint64 `json:"appliedIndex"`
 	// Configured is the index of the newest entry with a configuration that
-	// this process has written or read; 0 where it has met none.
+	// this process has written or read; 0 if it has met none.
 	Configured uint64 `json:"configuredIndex"`
 	// Servers are the members of the latest configuration, which may not be
 	// committed yet. It is empty on a node that no cluster has taken in.

@@ -18,9 +18,9 @@ const (
 	compactBatch = 4 << 20
 )
 
-// compactLog rewrites the log's file where more than half of it is free: bbolt
+// compactLog rewrites the log's file if more than half of it is free: bbolt
 // never gives space back itself (H20). It is done before the file is opened;
-// where it fails the file stays as it is, which is no reason not to start.
+// if it fails the file stays as it is, which is no reason not to start.
 func compactLog(path string, from int64, log hclog.Logger) {
 	info, err := os.Stat(path)
 	if err != nil || info.Size() < from {

@@ -52,7 +52,7 @@ func (e *DamageError) Error() string {
 func (e *DamageError) Unwrap() error { return e.Err }
 
 // Replaceable reports whether the other voters have a majority without this
-// node, so that they can take a new one in. It is false where no configuration
+// node, so that they can admit a new one. It is false if no configuration
 // is known.
 func (e *DamageError) Replaceable(id string) bool {
 	voters, others := 0, 0

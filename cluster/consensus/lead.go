@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/hashicorp/raft"
 )
 
@@ -50,7 +51,7 @@ func (e *epochs) close() {
 	}
 }
 
-// now gives the epoch, whether it is one of leadership, whether all is over,
+// now gives the epoch, whether it is one of leadership, whether it is closed,
 // and a channel that is closed at the next change.
 func (e *epochs) now() (n uint64, leading, closed bool, changed <-chan struct{}) {
 	e.mu.Lock()
@@ -58,7 +59,7 @@ func (e *epochs) now() (n uint64, leading, closed bool, changed <-chan struct{})
 	return e.n, e.leading, e.closed, e.changed
 }
 
-// follow cancels the context when epoch n is over, and returns then or when
+// follow cancels the context when epoch n has ended, and returns then or when
 // ctx is done.
 func (e *epochs) follow(ctx context.Context, n uint64, cancel context.CancelCauseFunc) {
 	for {
@@ -77,16 +78,17 @@ func (e *epochs) follow(ctx context.Context, n uint64, cancel context.CancelCaus
 
 // Lead runs f whenever this node leads, until ctx is done or the node closed.
 // Each gain of leadership is one call with that term; its context ends with
-// leadership, and the next call comes only when f has returned. Where f
-// returns an error in a term that goes on, it is called again after a pause;
-// where it returns nil, not before the next term. Several may lead at once.
+// leadership, and the next call comes only when f has returned. If f
+// returns an error in a term that continues, it is called again after a pause;
+// if it returns nil, not before the next term. Several may lead at once.
 func (n *Node) Lead(ctx context.Context, f func(ctx context.Context, term uint64) error) error {
 	return n.lead.run(ctx, n.instance.term, f, func(err error) { n.log.Error("the leader's duty failed, trying again", "error", err) })
 }
 
 func (e *epochs) run(ctx context.Context, term func() (uint64, bool), f func(context.Context, uint64) error, failed func(error)) error {
-	const minPause, maxPause = 50 * time.Millisecond, 2 * time.Second
-	pause, last := minPause, uint64(0)
+	const minPause = 50 * time.Millisecond
+	retry := &backoff.ExponentialBackOff{InitialInterval: minPause, Multiplier: 2, MaxInterval: 2 * time.Second}
+	last := uint64(0)
 	for {
 		epoch, leading, closed, changed := e.now()
 		if closed {
@@ -95,7 +97,8 @@ func (e *epochs) run(ctx context.Context, term func() (uint64, bool), f func(con
 		var again <-chan time.Time
 		if t, ok := term(); leading && ok {
 			if epoch != last {
-				pause, last = minPause, epoch
+				retry.Reset()
+				last = epoch
 			}
 			err := e.once(ctx, epoch, t, f)
 			// Look again: if the epoch has ended meanwhile the next begins now.
@@ -104,8 +107,7 @@ func (e *epochs) run(ctx context.Context, term func() (uint64, bool), f func(con
 			}
 			if err != nil && ctx.Err() == nil {
 				failed(err)
-				again = time.After(pause)
-				pause = min(2*pause, maxPause)
+				again = time.After(retry.NextBackOff())
 			}
 		} else if leading {
 			// Lost, but raft has not said so yet; it will.

@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	// ErrCorrupt is returned where an entry of the log is not what was written.
+	// ErrCorrupt is returned if an entry of the log is not what was written.
 	ErrCorrupt = errors.New("raft's log is damaged")
 	// ErrStorageStalled ends a node whose log takes no writes any more.
 	ErrStorageStalled = errors.New("raft's log has stalled")
@@ -48,18 +48,18 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // logStore keeps raft's log and its few stable values in one bbolt file. It
 // adds a checksum to every entry, which travels to the followers with it,
-// knows how long the write under way has taken, and remembers failures.
+// times the writes in progress, and remembers failures.
 type logStore struct {
 	bolt   *raftboltdb.BoltStore
 	log    hclog.Logger
 	closed chan struct{}
 	once   sync.Once
 
-	// underWay are the writes that have not ended, by number, with when they
+	// inProgress are the writes that have not ended, by number, with when they
 	// began.
-	writesMu sync.Mutex // guards following
-	underWay map[uint64]time.Time
-	writes   uint64
+	writesMu   sync.Mutex // guards following
+	inProgress map[uint64]time.Time
+	writes     uint64
 
 	// failing is set by a failed write and cleared by a probe.
 	failing atomic.Bool
@@ -67,7 +67,7 @@ type logStore struct {
 	configured atomic.Uint64
 	// gate is held by tests to make writes hang.
 	gate sync.RWMutex
-	// floor tells up to where entries may be thrown away; nil for no limit.
+	// floor is the index up to which entries may be deleted; nil for no limit.
 	// It is set before raft's first snapshot.
 	floor func() uint64
 	// damaged holds the first corruption found.
@@ -105,7 +105,7 @@ func openLogStore(path string, log hclog.Logger) (s *logStore, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open raft's log %s: %w", path, err)
 	}
-	s = &logStore{bolt: bolt, log: log, closed: make(chan struct{}), underWay: map[uint64]time.Time{}}
+	s = &logStore{bolt: bolt, log: log, closed: make(chan struct{}), inProgress: map[uint64]time.Time{}}
 	vote, err := bolt.Get(keyVote)
 	switch {
 	case errors.Is(err, raftboltdb.ErrKeyNotFound):
@@ -121,7 +121,7 @@ func openLogStore(path string, log hclog.Logger) (s *logStore, err error) {
 	return s, nil
 }
 
-// Close lets waiting writes go and closes the file.
+// Close ends waiting writes and closes the file.
 func (s *logStore) Close() error {
 	var err error
 	s.once.Do(func() {
@@ -167,8 +167,7 @@ func (s *logStore) read(index uint64, log *raft.Log) (err error) {
 }
 
 // noteConfiguration remembers the newest configuration. One that a later leader
-// takes back is remembered all the same: whoever waits for it waits in vain
-// until the next.
+// takes back is remembered all the same: a wait for it ends only with the next.
 func (s *logStore) noteConfiguration(l *raft.Log) {
 	if l.Type != raft.LogConfiguration {
 		return
@@ -234,17 +233,17 @@ func (s *logStore) write(f func() error) error {
 	return err
 }
 
-// timed counts a write as under way while f runs. Heartbeats may write the term
+// timed counts a write as in progress while f runs. Heartbeats may write the term
 // beside a write of the log, so there may be two.
 func (s *logStore) timed(f func() error) error {
 	s.writesMu.Lock()
 	s.writes++
 	id := s.writes
-	s.underWay[id] = time.Now()
+	s.inProgress[id] = time.Now()
 	s.writesMu.Unlock()
 	defer func() {
 		s.writesMu.Lock()
-		delete(s.underWay, id)
+		delete(s.inProgress, id)
 		s.writesMu.Unlock()
 	}()
 	s.gate.RLock()
@@ -252,13 +251,13 @@ func (s *logStore) timed(f func() error) error {
 	return f()
 }
 
-// stalled is how long the oldest write under way has taken, 0 where there is
+// stalled is how long the oldest write in progress has taken, 0 if there is
 // none.
 func (s *logStore) stalled() time.Duration {
 	s.writesMu.Lock()
 	defer s.writesMu.Unlock()
 	var d time.Duration
-	for _, began := range s.underWay {
+	for _, began := range s.inProgress {
 		d = max(d, time.Since(began))
 	}
 	return d
@@ -316,7 +315,7 @@ func (s *logStore) Get(key []byte) ([]byte, error) {
 	return s.voteCand, nil
 }
 
-// SetUint64 keeps a number of raft's. raft panics where its term cannot be
+// SetUint64 keeps a number of raft's. raft panics if its term cannot be
 // written, so a failing write is repeated until the disk takes it or the node
 // is closed; the watchdog ends a node that hangs here.
 func (s *logStore) SetUint64(key []byte, val uint64) error {

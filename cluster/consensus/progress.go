@@ -7,7 +7,7 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// peerProgress is what a leader's own messages tell of a follower.
+// peerProgress is what the answers to a leader's messages show of a follower.
 type peerProgress struct {
 	// heartbeat is when the last one was answered.
 	heartbeat time.Time
@@ -20,10 +20,10 @@ type peerProgress struct {
 	recycled time.Time
 }
 
-// progress watches the followers of this node as a leader. raft tells whether
-// it hears from them, which heartbeats alone settle; it does not tell of one
-// whose replication is wedged (reliability H5), and as long as a majority goes
-// on nobody else notices.
+// progress watches the followers of this node as a leader. raft reports
+// whether they answer, for which heartbeats are enough; it does not report one
+// whose replication is wedged (reliability H5), and as long as a majority
+// commits, nothing else notices.
 type progress struct {
 	mu    sync.Mutex // guards following
 	peers map[raft.ServerID]*peerProgress

@@ -17,12 +17,12 @@ import (
 )
 
 // snapshots is raft's store of snapshots, which it keeps honest: raft takes any
-// older snapshot where it cannot read the newest, whether or not the log goes
-// on from there, and throws away the log below a snapshot that nobody has ever
-// read back (reliability H13).
+// older snapshot if it cannot read the newest, whether or not the log continues
+// from there, and deletes the log below a snapshot that was never read back
+// (reliability H13).
 type snapshots struct {
 	inner *raft.FileSnapshotStore
-	// base is raft's folder.
+	// base is raft's directory.
 	base string
 	log  hclog.Logger
 
@@ -41,7 +41,7 @@ func openSnapshots(dir string, log hclog.Logger) (*snapshots, error) {
 		return nil, fmt.Errorf("open raft's snapshots: %w", err)
 	}
 	s := &snapshots{inner: inner, base: dir, log: log, verified: map[string]bool{}, starting: true}
-	// What a crash left half written is of no use to anybody.
+	// What a crash left half written is of no use.
 	left, err := filepath.Glob(filepath.Join(dir, snapshotDir, "*.tmp"))
 	if err != nil {
 		return nil, fmt.Errorf("open raft's snapshots: %w", err)
@@ -54,7 +54,7 @@ func openSnapshots(dir string, log hclog.Logger) (*snapshots, error) {
 	return s, nil
 }
 
-// snapshotID is what a snapshot's name tells; it is all there is of one whose
+// snapshotID is what a snapshot's name says; it is all there is of one whose
 // description cannot be read.
 type snapshotID struct {
 	id                  string
@@ -84,7 +84,7 @@ func (s snapshotID) compare(o snapshotID) int {
 	return cmp.Or(cmp.Compare(s.term, o.term), cmp.Compare(s.index, o.index), cmp.Compare(s.millis, o.millis))
 }
 
-// all lists the folders of snapshots, newest first, readable or not.
+// all lists the directories of snapshots, newest first, readable or not.
 func (s *snapshots) all() ([]snapshotID, error) {
 	entries, err := os.ReadDir(filepath.Join(s.base, snapshotDir))
 	if err != nil {
@@ -156,8 +156,8 @@ func (s *snapshots) condemn(id string, why error) {
 	quarantine(s.base, id, s.log)
 }
 
-// floor is up to where the log may be thrown away: to the oldest snapshot that
-// was read back, and only where there are two at least, so that one that goes
+// floor is up to where the log may be deleted: to the oldest snapshot that
+// was read back, and only if there are two at least, so that one that goes
 // bad later leaves another way to the same state. Before the second snapshot
 // that other way is the whole log.
 func (s *snapshots) floor() uint64 {

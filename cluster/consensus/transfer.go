@@ -20,9 +20,9 @@ const (
 
 // A snapshot is sent over a connection of its own, without raft's deadline for
 // the whole: that is too short for a large state on a slow network, so that the
-// transfer begins again for ever, and hours too long where the other end hangs
-// (reliability H12). What counts is progress: the sender gives up where no
-// piece gets through for Timings.Progress, the receiver where none comes. The
+// transfer begins again forever, and hours too long if the other end hangs
+// (reliability H12). What counts is progress: the sender gives up if no
+// piece gets through for Timings.Progress, the receiver if none comes. The
 // answer takes as long as the receiver needs to restore the state.
 type bulkStreams struct{ *streams }
 
@@ -66,8 +66,8 @@ func (c *bulkConn) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// Read waits for the answer. The receiver's process ends where its disk hangs
-// for longer (see watchDisk), and the connection with it.
+// Read waits for the answer. The receiver's process ends if its disk hangs
+// for longer (see watchdog.checkDisk), and the connection with it.
 func (c *bulkConn) Read(p []byte) (int, error) {
 	if err := c.SetReadDeadline(time.Now().Add(restoreProgress * c.progress)); err != nil {
 		return 0, err
@@ -100,7 +100,7 @@ func (t *transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress,
 }
 
 // receiving makes the connections of a leader that sends a snapshot end soon
-// where nothing comes: raft reads it in its main loop, which does nothing else
+// if nothing comes: raft reads it in its main loop, which does nothing else
 // meanwhile, not even vote.
 func (t *transport) receiving(rpc raft.RPC, m *raft.InstallSnapshotRequest) raft.RPC {
 	id := string(m.ID)
@@ -127,14 +127,14 @@ func (l *streams) hasten(peer string, by int) {
 	}
 }
 
-// patience is how long a connection from a peer may stay silent.
-func (l *streams) patience(peer string) time.Duration {
+// idleLimit is how long a connection from a peer may stay silent.
+func (l *streams) idleLimit(peer string) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.hasty[peer] > 0 {
 		return l.timings.Progress
 	}
-	return idleLimit
+	return maxIdle
 }
 
 // hangUp closes the connections that this node has opened to another.

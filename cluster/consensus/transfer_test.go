@@ -129,7 +129,7 @@ func TestTransfer_senderHangs(t *testing.T) {
 		t.Error("the sender knows nothing of it")
 	}
 	eventually(t, 5*time.Second, func() error {
-		if to.streams.patience("a") != idleLimit {
+		if to.streams.idleLimit("a") != maxIdle {
 			return errors.New("the receiver is still in a hurry")
 		}
 		return nil

@@ -16,8 +16,8 @@ import (
 const (
 	// poolSize is how many idle connections to a peer are kept.
 	poolSize = 3
-	// idleLimit closes a connection from a peer on which nothing has come.
-	idleLimit = 10 * time.Minute
+	// maxIdle closes a connection from a peer on which nothing has come.
+	maxIdle = 10 * time.Minute
 	// maxTermJump is by how much a message may be ahead of our term. More can
 	// only be a fault: elections do not come by the million.
 	maxTermJump = 1_000_000
@@ -27,159 +27,11 @@ var (
 	errMuted      = errors.New("this node's log has stalled")
 	errVotesHeld  = errors.New("this node's log takes no writes")
 	errTransport  = errors.New("raft's transport is closed")
-	errBadMessage = errors.New("refused a message that makes no sense")
+	errBadMessage = errors.New("refused a malformed message")
 )
 
-// nodeAddr is a node id in the place of an address: raft's addresses are node
-// ids throughout, so that a node may move; the dialer knows where it is now.
-type nodeAddr string
-
-func (a nodeAddr) Network() string { return "raft" }
-func (a nodeAddr) String() string  { return string(a) }
-
-// streams is raft's StreamLayer: it dials by node id and is handed what comes.
-type streams struct {
-	self     nodeAddr
-	timings  Timings
-	dial     func(ctx context.Context, id string) (net.Conn, error)
-	incoming chan *stream
-	// ended tells of connections from peers that have ended. It has room for
-	// those of several peers at once; one that does not fit is no loss, as the
-	// leader has more than one and raft has its timers.
-	ended  chan string
-	closed chan struct{}
-	// life ends with Close; dialling goes no further then.
-	life context.Context
-	end  context.CancelFunc
-
-	mu   sync.Mutex // guards following
-	open map[*stream]struct{}
-	done bool
-	// hasty counts the transfers that come from each peer.
-	hasty map[string]int
-}
-
-// stream is one connection. Closing it tells who waits for its end.
-type stream struct {
-	net.Conn
-	layer *streams
-	// peer is the node at the other end; incoming says who called.
-	peer     string
-	incoming bool
-	once     sync.Once
-	closed   chan struct{}
-}
-
-func newStreams(self string, timings Timings, dial func(context.Context, string) (net.Conn, error)) *streams {
-	life, end := context.WithCancel(context.Background())
-	return &streams{self: nodeAddr(self), timings: timings, dial: dial, hasty: map[string]int{}, incoming: make(chan *stream), ended: make(chan string, 16),
-		closed: make(chan struct{}), life: life, end: end, open: map[*stream]struct{}{}}
-}
-
-// Read bounds how long a peer may stay silent.
-func (s *stream) Read(p []byte) (int, error) {
-	if s.incoming {
-		if err := s.SetReadDeadline(time.Now().Add(s.layer.patience(s.peer))); err != nil {
-			return 0, err
-		}
-	}
-	return s.Conn.Read(p)
-}
-
-// Close closes the connection once.
-func (s *stream) Close() error {
-	err := net.ErrClosed
-	s.once.Do(func() {
-		err = s.Conn.Close()
-		close(s.closed)
-		s.layer.mu.Lock()
-		delete(s.layer.open, s)
-		s.layer.mu.Unlock()
-	})
-	return err
-}
-
-func (l *streams) track(conn net.Conn, peer string, incoming bool) (*stream, error) {
-	s := &stream{Conn: conn, layer: l, peer: peer, incoming: incoming, closed: make(chan struct{})}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.done {
-		conn.Close()
-		return nil, errTransport
-	}
-	l.open[s] = struct{}{}
-	return s, nil
-}
-
-// Accept waits for the next connection from a peer.
-func (l *streams) Accept() (net.Conn, error) {
-	select {
-	case s := <-l.incoming:
-		return s, nil
-	case <-l.closed:
-		return nil, errTransport
-	}
-}
-
-// serve hands an authenticated connection to raft and returns at its end.
-func (l *streams) serve(conn net.Conn, id string) {
-	s, err := l.track(conn, id, true)
-	if err != nil {
-		return
-	}
-	defer s.Close()
-	select {
-	case l.incoming <- s:
-	case <-l.closed:
-		return
-	}
-	select {
-	case <-s.closed:
-		select {
-		case l.ended <- id:
-		default:
-		}
-	case <-l.closed:
-	}
-}
-
-// Dial connects to the node that the address names.
-func (l *streams) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(l.life, timeout)
-	defer cancel()
-	conn, err := l.dial(ctx, string(address))
-	if err != nil {
-		return nil, err
-	}
-	return l.track(conn, string(address), false)
-}
-
-// Addr is the node's id.
-func (l *streams) Addr() net.Addr { return l.self }
-
-// Close ends every connection.
-func (l *streams) Close() error {
-	l.mu.Lock()
-	if l.done {
-		l.mu.Unlock()
-		return nil
-	}
-	l.done = true
-	l.end()
-	close(l.closed)
-	open := make([]*stream, 0, len(l.open))
-	for s := range l.open {
-		open = append(open, s)
-	}
-	l.mu.Unlock()
-	for _, s := range open {
-		s.Close()
-	}
-	return nil
-}
-
 // transport stands between raft and the network: it refuses what would crash
-// raft or carry its term away, holds messages back where the log has failed,
+// raft or raise its term, holds messages back if the log has failed,
 // and repeats votes that a dead pooled connection swallowed.
 type transport struct {
 	*raft.NetworkTransport
@@ -195,7 +47,7 @@ type transport struct {
 	stopped   chan struct{}
 	once      sync.Once
 
-	// own is what raft knows of itself; nil until it runs.
+	// own reads raft's own state; nil until it runs.
 	own atomic.Pointer[ownState]
 	// muted holds back everything a leader sends, votesHeld what a candidate
 	// sends.
@@ -214,7 +66,7 @@ func newTransport(s *streams, timeout time.Duration, log hclog.Logger) *transpor
 		stop: make(chan struct{}), stopped: make(chan struct{})}
 	t.NetworkTransport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: s, MaxPool: poolSize, Timeout: timeout, Logger: log,
-		// One exchange at a time: pipelining can wedge a follower for ever
+		// One exchange at a time: pipelining can wedge a follower forever
 		// while heartbeats look healthy (H5).
 		MaxRPCsInFlight: 1, MsgpackUseNewTimeFormat: true,
 	})
@@ -301,11 +153,11 @@ func (t *transport) Close() error {
 // opens the way for candidates.
 //
 // raft refuses its vote to a candidate that is no voter in *our* configuration.
-// That is not in the paper, and it can stop a cluster for ever: where a leader
-// dies right after it has made c a voter, and b has not heard of that, b
-// refuses c, and can win no election itself. A candidate's right to a vote
+// That is not in the paper, and it can stop a cluster forever: if a leader dies
+// right after it has made c a voter, and b does not have that entry, b refuses
+// c, and can win no election itself. A candidate's right to a vote
 // follows from its log alone, and that it may speak to us at all was decided
-// when it connected. So the id, on which raft decides, is taken away.
+// when it connected. So the id, on which raft decides, is removed.
 func (t *transport) check(cmd any) error {
 	var term uint64
 	switch m := cmd.(type) {
@@ -384,7 +236,7 @@ func (t *transport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, 
 	return t.vote(func() error { return t.NetworkTransport.RequestPreVote(id, target, args, resp) })
 }
 
-// vote repeats a request, which may be repeated at will, where it fails at
+// vote repeats a request, which may be repeated safely, if it fails at
 // once: pooled connections to a peer that was restarted are dead, and a vote
 // lost that way costs a whole round of election.
 func (t *transport) vote(ask func() error) error {

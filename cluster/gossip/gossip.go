@@ -1,8 +1,8 @@
-// Package gossip knows which nodes are here: a thin wrapper of memberlist that keeps the
-// list of members, carries each node's description, refuses nodes of other
+// Package gossip finds out which nodes are here: a thin wrapper of memberlist
+// that keeps the list of members, carries each node's description, refuses nodes of other
 // clusters, and joins.
 //
-// What it says is a hint and authorizes nothing. It knows nothing of raft.
+// What it says is a hint and authorizes nothing. It does not know raft.
 // Everything exported is safe for concurrent use; callbacks come on
 // memberlist's goroutines and must not block.
 package gossip

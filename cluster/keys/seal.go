@@ -12,7 +12,7 @@ import (
 // sealVersion is the first byte of everything that is sealed.
 const sealVersion = 1
 
-// ErrSealed is returned where sealed bytes do not open: they were sealed under
+// ErrSealed is returned if sealed bytes do not open: they were sealed under
 // another cluster key or for another purpose, or are damaged.
 var ErrSealed = errors.New("it does not open with this cluster key")
 
@@ -48,7 +48,7 @@ func (k *Keys) Open(purpose string, sealed []byte) ([]byte, error) {
 	return plain, nil
 }
 
-// Digest is a hash that nobody without the cluster key can make or guess the
+// Digest is a hash that cannot be made without the cluster key, or used to guess the
 // text of: for what is compared in the state and may hold what is secret.
 func (k *Keys) Digest(purpose string, data []byte) [sha256.Size]byte {
 	h := hmac.New(sha256.New, k.seal)
