@@ -150,3 +150,22 @@ func TestUploader_CopyReported(t *testing.T) {
 		t.Errorf("holders %v, want n1 alone", got)
 	}
 }
+
+// A large blob is downloaded by the node that is to hold it, from this one, and
+// the copy counts only when it is whole.
+func TestUploader_SecondCopy_large(t *testing.T) {
+	n := newNetwork(t, "n1", "n2")
+	body := noise(9*mib, 3)
+	d := n.nodes["n2"].put(body)
+	if to := n.nodes["n2"].up.SecondCopy(t.Context(), []pipeline.Digest{d}); to != "n1" {
+		t.Fatalf("taken by %q", to)
+	}
+	n.nodes["n1"].wantBytes(d, body)
+
+	// A copy that cannot be read here is none.
+	bad := n.nodes["n2"].put(noise(9*mib, 4))
+	n.nodes["n2"].damage(bad)
+	if to := n.nodes["n2"].up.SecondCopy(t.Context(), []pipeline.Digest{bad}); to != "" {
+		t.Errorf("a damaged blob was taken by %q", to)
+	}
+}
