@@ -138,7 +138,7 @@ func (f *forwarder) try(c *call, repeat bool) (again bool, err error) {
 	case c.route.Where == OnLeader && errors.Is(err, pipeline.ErrNotLeader):
 		return true, err
 
-	case c.route.Where == OnState && kindOf(err) == pipeline.NotFound && !f.router.IsLeader() && !staleAsked(c.r):
+	case c.route.Where == OnState && c.reads() && kindOf(err) == pipeline.NotFound && !f.router.IsLeader() && !staleAsked(c.r):
 		// The caller may have been given the id by the leader before this node
 		// applied the entry that created it.
 		return f.pass(c, target{resolve: f.router.Leader, leader: true}, repeat)

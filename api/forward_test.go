@@ -31,11 +31,11 @@ func pair(tb testing.TB, follower, leader *apitest.Backend) (f, l *node) {
 
 func TestForward_toLeader(t *testing.T) {
 	var by api.Subject
-	var reason string
+	var source string
 	f, _ := pair(t, &apitest.Backend{}, &apitest.Backend{
-		Runs: apitest.Runs{CancelFunc: func(_ context.Context, s api.Subject, id pipeline.RunID, in wire.CancelRequest) (wire.RunSummary, error) {
-			by, reason = s, in.Reason
-			return wire.RunSummary{ID: id, State: pipeline.RunCancelling}, nil
+		Runs: apitest.Runs{EstimateFunc: func(_ context.Context, s api.Subject, in wire.SubmitRequest) (wire.Estimate, error) {
+			by, source = s, in.Source
+			return wire.Estimate{Seconds: 7}, nil
 		},
 			RunsFunc: func(_ context.Context, q api.RunQuery) (wire.RunList, error) {
 				return wire.RunList{Cursor: q.Cursor}, nil
@@ -43,23 +43,23 @@ func TestForward_toLeader(t *testing.T) {
 	})
 	f.backend.Auth.Subjects["submit"] = api.Subject{Name: "Sämi \"x\", y", Role: api.RoleSubmit}
 	c := newClient(t, "submit", f.public.URL)
-	run, err := c.Runs().Cancel(t.Context(), "r1", "no longer needed")
-	if err != nil || run.State != pipeline.RunCancelling || reason != "no longer needed" {
-		t.Fatalf("got %+v, %q, %v", run, reason, err)
+	estimate, err := c.Runs().Estimate(t.Context(), wire.SubmitRequest{Source: "plain"})
+	if err != nil || estimate.Seconds != 7 || source != "plain" {
+		t.Fatalf("got %+v, %q, %v", estimate, source, err)
 	}
 	if by.Name != "Sämi \"x\", y" || by.Role != api.RoleSubmit {
 		t.Errorf("the leader saw %+v", by)
 	}
 	// A compressed body arrives too, and the role stays the caller's.
-	r := ask(t, f.public.URL, "POST /api/v1/runs/r1/cancel", gzipped([]byte(`{"reason":"zip"}`)), asSubmit, isJSON, "Content-Encoding: gzip", "X-Request-Id: abc")
-	if r.StatusCode != 200 || reason != "zip" || r.Header.Get("X-Request-Id") != "abc" || r.Header.Get("X-Pipelined-Node") != "leader" {
-		t.Errorf("got %d %v, reason %q", r.StatusCode, r.Header, reason)
+	r := ask(t, f.public.URL, "POST /api/v1/estimate", gzipped([]byte(`{"source":"zip"}`)), asSubmit, isJSON, "Content-Encoding: gzip", "X-Request-Id: abc")
+	if r.StatusCode != 200 || source != "zip" || r.Header.Get("X-Request-Id") != "abc" || r.Header.Get("X-Pipelined-Node") != "leader" {
+		t.Errorf("got %d %v, source %q", r.StatusCode, r.Header, source)
 	}
 	r = ask(t, f.public.URL, "GET /api/v1/runs?cursor=a%26b", "", asRead)
 	if body := text(t, r); !strings.Contains(body, `"cursor":"a\u0026b"`) {
 		t.Errorf("the query became %s", body)
 	}
-	problem(t, ask(t, f.public.URL, "POST /api/v1/runs/r1/cancel", `{"why":"x"}`, asSubmit, isJSON), 400, pipeline.Invalid)
+	problem(t, ask(t, f.public.URL, "POST /api/v1/estimate", `{"why":"x"}`, asSubmit, isJSON), 400, pipeline.Invalid)
 	// What the leader refuses arrives as it was.
 	p := problem(t, ask(t, f.public.URL, "GET /api/v1/runs/r1", "", asRead), 500, pipeline.Internal)
 	if !strings.Contains(p.Detail, "node leader") {
@@ -127,14 +127,14 @@ func TestForward_noLeader(t *testing.T) {
 	b := &apitest.Backend{}
 	b.Router.Follower.Store(true)
 	n := newNode(t, b)
-	r := ask(t, n.public.URL, "POST /api/v1/runs/r1/cancel", "", asSubmit)
+	r := ask(t, n.public.URL, "POST /api/v1/estimate", `{"source":"x"}`, asSubmit, isJSON)
 	problem(t, r, 503, pipeline.Unavailable)
 	if r.Header.Get("Retry-After") != "1" {
 		t.Errorf("got %v", r.Header)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
 	defer cancel()
-	_, err := newClient(t, "admin", n.public.URL).Tokens().Create(ctx, wire.TokenRequest{Role: "read"})
+	_, err := newClient(t, "admin", n.public.URL).Tokens().List(ctx)
 	if pipeline.KindOf(err) != pipeline.Timeout && !errors.Is(err, pipeline.ErrNoLeader) {
 		t.Errorf("got %v", err)
 	}
@@ -145,8 +145,8 @@ func TestForward_noLeader(t *testing.T) {
 func TestForward_leaderDiesWithRequest(t *testing.T) {
 	g := newGate()
 	dying := &apitest.Backend{Name: "dying",
-		Runs: apitest.Runs{CancelFunc: func(ctx context.Context, _ api.Subject, id pipeline.RunID, _ wire.CancelRequest) (wire.RunSummary, error) {
-			return wire.RunSummary{}, g.wait(ctx)
+		Runs: apitest.Runs{EstimateFunc: func(ctx context.Context, _ api.Subject, _ wire.SubmitRequest) (wire.Estimate, error) {
+			return wire.Estimate{}, g.wait(ctx)
 		},
 			RunsFunc: func(ctx context.Context, _ api.RunQuery) (wire.RunList, error) {
 				return wire.RunList{}, g.wait(ctx)
@@ -169,7 +169,7 @@ func TestForward_leaderDiesWithRequest(t *testing.T) {
 		<-g.entered
 		d.peer.CloseClientConnections()
 	}()
-	r := ask(t, f.public.URL, "POST /api/v1/runs/r1/cancel", `{}`, asSubmit, isJSON, "Idempotency-Key: k1")
+	r := ask(t, f.public.URL, "POST /api/v1/estimate", `{"source":"x"}`, asSubmit, isJSON, "Idempotency-Key: k1")
 	p := problem(t, r, 503, pipeline.Unknown)
 	if !strings.Contains(p.Detail, "Idempotency-Key") {
 		t.Errorf("got %q", p.Detail)
@@ -228,9 +228,9 @@ func TestForward_leaderIsAway(t *testing.T) {
 	gone := "http://" + l.Addr().String()
 	l.Close()
 	done := make(chan string, 1)
-	next := newNode(t, &apitest.Backend{Name: "next", Runs: apitest.Runs{CancelFunc: func(_ context.Context, by api.Subject, id pipeline.RunID, _ wire.CancelRequest) (wire.RunSummary, error) {
+	next := newNode(t, &apitest.Backend{Name: "next", Runs: apitest.Runs{EstimateFunc: func(_ context.Context, by api.Subject, _ wire.SubmitRequest) (wire.Estimate, error) {
 		done <- by.Name
-		return wire.RunSummary{ID: id}, nil
+		return wire.Estimate{}, nil
 	}}})
 	var lookups atomic.Int32
 	b := &apitest.Backend{Name: "follower"}
@@ -242,12 +242,12 @@ func TestForward_leaderIsAway(t *testing.T) {
 		return next.peer.URL
 	})
 	f := newNode(t, b, func(c *api.Config) { c.LeaderWait = 5 * time.Second })
-	if r := ask(t, f.public.URL, "POST /api/v1/runs/r1/cancel", `{}`, asSubmit, isJSON); r.StatusCode != 200 || <-done != "sam" {
+	if r := ask(t, f.public.URL, "POST /api/v1/estimate", `{"source":"x"}`, asSubmit, isJSON); r.StatusCode != 200 || <-done != "sam" {
 		t.Errorf("got %d", r.StatusCode)
 	}
 	b.Router.LeaderFunc = peerTo(t, "follower", func() string { return gone })
 	f2 := newNode(t, b)
-	problem(t, ask(t, f2.public.URL, "POST /api/v1/runs/r1/cancel", `{}`, asSubmit, isJSON), 503, pipeline.Unavailable)
+	problem(t, ask(t, f2.public.URL, "POST /api/v1/estimate", `{"source":"x"}`, asSubmit, isJSON), 503, pipeline.Unavailable)
 }
 
 func TestForward_stale(t *testing.T) {

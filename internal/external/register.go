@@ -31,6 +31,7 @@ func (w *Workers) Register(ctx context.Context, by api.Subject, in wire.Register
 		return wire.RegisterResponse{}, err
 	}
 	id := pipeline.NodeID(pipeline.ExternalPrefix + node.ID)
+	w.cfg.State.Fresh(ctx) // the worker may have registered with another node
 	if old, ok := w.Find(string(id)); ok && old.Token != "" && by.Role == api.RoleWorker && old.Token != string(by.Worker) {
 		return wire.RegisterResponse{}, pipeline.Errorf(pipeline.Forbidden, "worker %s was registered with another token", node.ID)
 	}

@@ -16,7 +16,9 @@ import (
 // counts is the state machine's to say.
 func (r *Runs) Decide(ctx context.Context, by api.Subject, id pipeline.RunID, in api.ApprovalDecision) (wire.Module, error) {
 	module := in.Module
-	r.state.Fresh(ctx) // the run may have been made on another node a moment ago
+	if !r.state.Fresh(ctx) { // the run may have been made on another node a moment ago
+		return wire.Module{}, pipeline.ErrNoLeader
+	}
 	var def pipeline.Module
 	err := r.state.View(func(v *fsm.View) (err error) {
 		def, err = approvalIn(v, id, module)

@@ -114,6 +114,9 @@ func (c *Cache) CachePrune(ctx context.Context, by api.Subject, in wire.CachePru
 	if in.All && (in.UnusedSeconds != 0 || in.MaxBytes != nil) {
 		return wire.CachePruned{}, pipeline.Errorf(pipeline.Invalid, "all deletes every entry: leave out all, or unusedSeconds and maxBytes")
 	}
+	if !c.state.Fresh(ctx) { // what is selected here must be what there is
+		return wire.CachePruned{}, pipeline.ErrNoLeader
+	}
 	if in.Kind != "" && in.Kind != wire.KindResults {
 		return c.remote.Prune(ctx, by, in)
 	}

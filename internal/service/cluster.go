@@ -200,6 +200,7 @@ func (c *Cluster) Drain(ctx context.Context, _ api.Subject, node string, in wire
 		record.DrainDeadline = time.Now().Add(time.Duration(in.DeadlineSeconds * float64(time.Second))).UTC()
 	}
 
+	c.cfg.State.Fresh(ctx) // an external worker may have registered a moment ago
 	if m, err := findMember(c.cfg.Members.Members(), node); err == nil {
 		record.ID, record.Name = m.ID, m.Name
 	} else if w, ok := c.cfg.FindWorker(node); ok {

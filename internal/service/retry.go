@@ -17,7 +17,9 @@ import (
 // request names, run again with all that depends on them. The same request key
 // again changes nothing.
 func (r *Runs) Retry(ctx context.Context, _ api.Subject, id pipeline.RunID, in wire.RetryRequest) (wire.RunSummary, error) {
-	r.state.Fresh(ctx) // what is chosen here must fit the run as it is
+	if !r.state.Fresh(ctx) { // what is chosen here must fit the run as it is
+		return wire.RunSummary{}, pipeline.ErrNoLeader
+	}
 	var op fsm.Retry
 	var repeated *pipeline.Run
 	err := r.state.View(func(v *fsm.View) error {

@@ -75,18 +75,27 @@ func (s *State) Propose(ctx context.Context, command *fsm.Command) (Reply, error
 	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
 	defer cancel()
 	var last error
+	delivered := false // an attempt may have been committed
 	reply, err := backoff.Retry(ctx, func() (Reply, error) {
 		var reply Reply
-		if reply, last = s.proposeOnce(ctx, raw); last == nil || repeatable(last) {
+		reply, last = s.proposeOnce(ctx, raw)
+		switch kind := pipeline.KindOf(last); {
+		case last == nil || kind == pipeline.Unavailable:
+			return reply, last
+		case kind == pipeline.Unknown:
+			delivered = true
 			return reply, last
 		}
 		return reply, backoff.Permanent(last)
 	}, backoff.WithBackOff(&backoff.ExponentialBackOff{InitialInterval: 10 * time.Millisecond, MaxInterval: 200 * time.Millisecond, Multiplier: 2,
 		RandomizationFactor: 0.2}))
-	if err != nil {
-		return reply, last // err is that of ctx if it ended first
+	switch {
+	case err == nil:
+		return reply, reply.Err()
+	case delivered && pipeline.KindOf(last) == pipeline.Unavailable:
+		return reply, pipeline.ErrUnknownOutcome
 	}
-	return reply, reply.Err()
+	return reply, last // err is that of ctx if it ended first
 }
 
 // Commit commits a decision that only a leader may take, once and on this node.
@@ -102,12 +111,6 @@ func (s *State) Commit(ctx context.Context, command *fsm.Command) error {
 		return err
 	}
 	return reply.Err()
-}
-
-// repeatable reports whether another attempt may have another result.
-func repeatable(err error) bool {
-	kind := pipeline.KindOf(err)
-	return kind == pipeline.Unavailable || kind == pipeline.Unknown
 }
 
 func (s *State) proposeOnce(ctx context.Context, raw []byte) (Reply, error) {

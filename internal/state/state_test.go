@@ -322,6 +322,23 @@ func TestState_Propose_givesUp(t *testing.T) {
 	}
 }
 
+// If one attempt may have been committed, a later rejection does not make it look
+// as if nothing happened.
+func TestState_Propose_staysUnknown(t *testing.T) {
+	net := newNetwork(t, "n1")
+	net.find("n1").set(func(l *node) {
+		l.fail = []error{pipeline.ErrUnknownOutcome}
+		for range 1000 {
+			l.fail = append(l.fail, pipeline.ErrNotLeader)
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := net.find("n1").state.Propose(ctx, secret("A")); pipeline.KindOf(err) != pipeline.Unknown {
+		t.Errorf("error %v of kind %s, want unknown", err, pipeline.KindOf(err))
+	}
+}
+
 // Only this node's orchestrator may commit decisions, and only while it leads.
 func TestState_Commit(t *testing.T) {
 	net := newNetwork(t, "n1", "n2")
