@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/cluster"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -36,7 +37,7 @@ func TestCluster_single(t *testing.T) {
 	if n.c.ID() != id || id == "" {
 		t.Errorf("cluster %q, want %q", n.c.ID(), id)
 	}
-	eventually(t, 5*time.Second, func() error {
+	testutil.Eventually(t, 5*time.Second, func() error {
 		if got := n.fsm.all(); !slices.Equal(got, []string{"x"}) {
 			return fmt.Errorf("restored %q", got)
 		}
@@ -71,7 +72,7 @@ func TestCluster_threeAtOnce(t *testing.T) {
 	leader := leaderOf(t, nodes...)
 	apply(t, leader, "x")
 	for _, n := range nodes {
-		eventually(t, 5*time.Second, func() error {
+		testutil.Eventually(t, 5*time.Second, func() error {
 			if got := n.fsm.all(); !slices.Equal(got, []string{"x"}) {
 				return fmt.Errorf("%s has %q", n.cfg.Name, got)
 			}
@@ -134,7 +135,7 @@ func TestCluster_leaderStops(t *testing.T) {
 	leader.start()
 	waitReady(t, leader)
 	wantRoles(t, nodes, 3, 0, 0)
-	eventually(t, 5*time.Second, func() error {
+	testutil.Eventually(t, 5*time.Second, func() error {
 		if got := leader.fsm.all(); !slices.Equal(got, []string{"before", "after"}) {
 			return fmt.Errorf("the old leader has %q", got)
 		}
@@ -168,7 +169,7 @@ func TestCluster_members(t *testing.T) {
 	waitReady(t, b)
 	see := func(want func(cluster.Member) bool) {
 		t.Helper()
-		eventually(t, 5*time.Second, func() error {
+		testutil.Eventually(t, 5*time.Second, func() error {
 			m, ok := a.c.Member(b.cfg.NodeID)
 			if !ok || !want(m) {
 				return fmt.Errorf("%+v", m)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/cluster/consensus"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -218,22 +219,6 @@ func mode(m pipeline.Mode) func(*cluster.Config) {
 	return func(c *cluster.Config) { c.Mode = m }
 }
 
-// eventually waits until f returns nil and fails with its last error.
-func eventually(tb testing.TB, within time.Duration, f func() error) {
-	tb.Helper()
-	end := time.Now().Add(within)
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		if time.Now().After(end) {
-			tb.Fatalf("after %v: %v", within, err)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
 func waitReady(tb testing.TB, nodes ...*testNode) {
 	tb.Helper()
 	for _, n := range nodes {
@@ -263,7 +248,7 @@ func roles(n *testNode) map[string]int {
 // leader), standbys and others.
 func wantRoles(tb testing.TB, nodes []*testNode, voters, standbys, none int) {
 	tb.Helper()
-	eventually(tb, 20*time.Second, func() error {
+	testutil.Eventually(tb, 20*time.Second, func() error {
 		for _, n := range nodes {
 			r := roles(n)
 			if r[cluster.RoleLeader] != 1 || r[cluster.RoleVoter] != voters-1 || r[cluster.RoleStandby] != standbys || r[cluster.RoleNone] != none {
@@ -278,7 +263,7 @@ func wantRoles(tb testing.TB, nodes []*testNode, voters, standbys, none int) {
 func leaderOf(tb testing.TB, nodes ...*testNode) *testNode {
 	tb.Helper()
 	var leader *testNode
-	eventually(tb, 10*time.Second, func() error {
+	testutil.Eventually(tb, 10*time.Second, func() error {
 		leader = nil
 		for _, n := range nodes {
 			m, _, ok := n.c.Leader()

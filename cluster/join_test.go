@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/pipelined/pipelined/cluster"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -49,7 +50,7 @@ func TestJoin_wrongKey(t *testing.T) {
 	a := newNode(t, "a", logged(&said)).start()
 	waitReady(t, a)
 	b := newNode(t, "b", join(a), logged(&saidB), func(c *cluster.Config) { c.Key = bytes.Repeat([]byte{8}, 32) }).start()
-	eventually(t, 10*time.Second, func() error {
+	testutil.Eventually(t, 10*time.Second, func() error {
 		return errors.Join(saidB.has(a.c.Addresses().Gossip+" uses a different cluster key than"),
 			said.has("uses a different cluster key than"))
 	})
@@ -74,7 +75,7 @@ func TestJoin_otherCluster(t *testing.T) {
 	logged(&saidB)(&b.cfg)
 	b.start()
 	waitReady(t, b)
-	eventually(t, 20*time.Second, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		return errors.Join(saidA.has(idB), saidA.has("refused b at"), saidB.has(idA), saidB.has("refused a at"), saidB.has("-data-dir"))
 	})
 	if len(a.c.Members()) != 1 || len(b.c.Members()) != 1 || b.c.ID() != idB {
@@ -94,7 +95,7 @@ func TestJoin_emptyClusterGivesWay(t *testing.T) {
 	if b.c.ID() != a.c.ID() || b.c.ID() == own {
 		t.Errorf("b is of %s, a of %s", b.c.ID(), a.c.ID())
 	}
-	eventually(t, 10*time.Second, func() error {
+	testutil.Eventually(t, 10*time.Second, func() error {
 		if got := b.fsm.all(); len(got) != 1 || got[0] != "x" {
 			return fmt.Errorf("b has %q", got)
 		}
@@ -157,7 +158,7 @@ func TestJoin_expect(t *testing.T) {
 	expect := func(c *cluster.Config) { c.Expect = 3 }
 	a := newNode(t, "a", expect).start()
 	b := newNode(t, "b", expect, join(a)).start()
-	eventually(t, 10*time.Second, func() error {
+	testutil.Eventually(t, 10*time.Second, func() error {
 		if len(a.c.Members()) != 2 {
 			return errors.New("they do not see each other")
 		}
@@ -183,7 +184,7 @@ func TestJoin_standalone(t *testing.T) {
 	a := newNode(t, "a", mode(pipeline.ModeStandalone)).start()
 	waitReady(t, a)
 	b := newNode(t, "b", join(a), logged(&said)).start()
-	eventually(t, 10*time.Second, func() error { return said.has("standalone and admits no other") })
+	testutil.Eventually(t, 10*time.Second, func() error { return said.has("standalone and admits no other") })
 	if len(a.c.Members()) != 1 || b.c.ID() != "" {
 		t.Error("a standalone node was joined")
 	}
@@ -226,7 +227,7 @@ func TestLeave(t *testing.T) {
 	}
 	wantRoles(t, rest, 1, 1, 0)
 	for _, n := range rest {
-		eventually(t, 10*time.Second, func() error {
+		testutil.Eventually(t, 10*time.Second, func() error {
 			if m, _ := n.c.Member(leader.cfg.NodeID); m.Status != cluster.StatusLeft {
 				return fmt.Errorf("%s takes it for %s", n.cfg.Name, m.Status)
 			}
@@ -263,7 +264,7 @@ func TestLeave_worker(t *testing.T) {
 	if err := w.c.Leave(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, func() error {
+	testutil.Eventually(t, 10*time.Second, func() error {
 		if m, _ := a.c.Member(w.cfg.NodeID); m.Status != cluster.StatusLeft {
 			return fmt.Errorf("it is %s", m.Status)
 		}

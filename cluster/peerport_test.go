@@ -15,6 +15,7 @@ import (
 
 	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/cluster/keys"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -123,7 +124,7 @@ func TestPeerPort_connectionsPerPeer(t *testing.T) {
 	// Others are not in its way, and it may come back when it has let go.
 	for _, who := range []*tls.Config{as("modest"), greedy} {
 		open[0].Close()
-		eventually(t, 10*time.Second, func() error {
+		testutil.Eventually(t, 10*time.Second, func() error {
 			conn, err := tls.Dial("tcp", a.c.Addresses().Peer, who)
 			if err != nil {
 				return err
@@ -157,12 +158,12 @@ func TestClient_rightNodeOnly(t *testing.T) {
 		}
 		return resp.Body.Close()
 	}
-	eventually(t, 10*time.Second, get)
+	testutil.Eventually(t, 10*time.Second, get)
 	// The node comes back elsewhere: the same client finds it.
 	b.kill()
 	b.start()
 	waitReady(t, b)
-	eventually(t, 60*time.Second, get)
+	testutil.Eventually(t, 60*time.Second, get)
 	if _, ok := cluster.PeerFrom(t.Context()); ok {
 		t.Error("a peer from nowhere")
 	}

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/internal/testutil"
 )
 
 // daemonCommand makes the test binary a daemon that can be killed.
@@ -64,22 +65,6 @@ func daemonMain(dataDir, dir, script string) error {
 }
 
 const testTimeout = 30 * time.Second
-
-// eventually waits until f finds nothing wrong.
-func eventually(tb testing.TB, timeout time.Duration, f func() error) {
-	tb.Helper()
-	deadline := time.Now().Add(timeout)
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			tb.Fatalf("after %v: %v", timeout, err)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
 
 // shell is a script in a prepared attempt folder.
 func shell(id, dir, script string) executor.Process {
@@ -178,7 +163,7 @@ func killKeeper(tb testing.TB, dir string) {
 		return
 	}
 	_ = syscall.Kill(pid, syscall.SIGKILL)
-	eventually(tb, testTimeout, func() error {
+	testutil.Eventually(tb, testTimeout, func() error {
 		var ws syscall.WaitStatus
 		_, _ = syscall.Wait4(pid, &ws, syscall.WNOHANG, nil) // where it is our child
 		if keeperPID(dir) != 0 {
@@ -257,7 +242,7 @@ func (b *bench) exited(id string) (executor.Status, bool) {
 func (b *bench) wait(id string) executor.Status {
 	b.tb.Helper()
 	var st executor.Status
-	eventually(b.tb, testTimeout, func() error {
+	testutil.Eventually(b.tb, testTimeout, func() error {
 		var ok bool
 		if st, ok = b.exited(id); !ok {
 			return fmt.Errorf("no exit of %s", id)
@@ -290,7 +275,7 @@ func output(tb testing.TB, st executor.Status) string {
 func pidIn(tb testing.TB, file string) int {
 	tb.Helper()
 	pid := 0
-	eventually(tb, testTimeout, func() error {
+	testutil.Eventually(tb, testTimeout, func() error {
 		b, err := os.ReadFile(file)
 		if err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/internal/testutil"
 )
 
 // hooked gives a process hooks by moment.
@@ -178,7 +179,7 @@ func TestKeeper_hooksAndMaskWithoutDaemon(t *testing.T) {
 		if err := os.WriteFile(p.Dir+"/go", nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, testTimeout, func() error { _, err := os.Stat(p.Dir + "/after"); return err })
+		testutil.Eventually(t, testTimeout, func() error { _, err := os.Stat(p.Dir + "/after"); return err })
 		st := connect(t, cfg).wait(p.ID)
 		want := "S=***\n***\n[pipelined: hook on_failure]\nfailed ***\n[pipelined: hook after]\nafter ***\ncorrect-horse"
 		if got := output(t, st); st.ExitCode != 3 || got != want || st.LogSize != int64(len(want)) {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -60,7 +61,7 @@ func TestKeeper_adoption(t *testing.T) {
 		daemon, incarnation := startDaemon(t, cfg.DataDir, dir,
 			`echo $$ >>$DIR/starts; echo one; while [ ! -e $DIR/go ]; do echo tick; sleep 0.01; done; echo last; exit 42`)
 		pid := pidIn(t, dir+"/starts")
-		eventually(t, testTimeout, func() error {
+		testutil.Eventually(t, testTimeout, func() error {
 			if text, err := os.ReadFile(executor.LogPath(dir)); !strings.Contains(string(text), "tick") {
 				return fmt.Errorf("output %q, %v", text, err)
 			}
@@ -107,7 +108,7 @@ func TestKeeper_exitWhileNoDaemon(t *testing.T) {
 	if err := os.WriteFile(dir+"/go", nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, testTimeout, func() error {
+	testutil.Eventually(t, testTimeout, func() error {
 		if alive(pid) {
 			return errors.New("it runs")
 		}
@@ -174,7 +175,7 @@ func TestKeeper_newestDaemonWins(t *testing.T) {
 	p := old.shell("while [ ! -e $DIR/go ]; do sleep 0.01; done")
 	old.start(p)
 	young := connect(t, cfg)
-	eventually(t, testTimeout, func() error {
+	testutil.Eventually(t, testTimeout, func() error {
 		if _, err := old.r.List(context.Background()); !errors.Is(err, executor.ErrReplaced) {
 			return fmt.Errorf("list by the old daemon: %v, want ErrReplaced", err)
 		}
@@ -242,7 +243,7 @@ func TestKeeper_idleExit(t *testing.T) {
 	if err := os.WriteFile(p.Dir+"/go", nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, testTimeout, func() error {
+	testutil.Eventually(t, testTimeout, func() error {
 		if pid := keeperPID(cfg.DataDir); pid != 0 {
 			return fmt.Errorf("keeper %d is there", pid)
 		}
@@ -272,7 +273,7 @@ func TestKeeper_term(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, testTimeout, func() error {
+	testutil.Eventually(t, testTimeout, func() error {
 		text, err := os.ReadFile(filepath.Join(cfg.DataDir, "keeper.log"))
 		if !strings.Contains(string(text), "TERM: ending when nothing runs") {
 			return fmt.Errorf("keeper.log: %s, %v", text, err)
@@ -285,7 +286,7 @@ func TestKeeper_term(t *testing.T) {
 	if err := os.WriteFile(p.Dir+"/go", nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, testTimeout, func() error {
+	testutil.Eventually(t, testTimeout, func() error {
 		if pid := keeperPID(cfg.DataDir); pid != 0 {
 			return fmt.Errorf("keeper %d is there", pid)
 		}
@@ -375,7 +376,7 @@ func TestKeeper_folderRemoved(t *testing.T) {
 	if err := os.RemoveAll(cfg.DataDir); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, testTimeout, func() error {
+	testutil.Eventually(t, testTimeout, func() error {
 		if line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && len(line) > 0 {
 			return fmt.Errorf("keeper %d lives", pid)
 		}
@@ -408,7 +409,7 @@ func TestConnect_errors(t *testing.T) {
 	}
 	// The signal has been sent, but until one of the threads has taken it the
 	// others go on.
-	eventually(t, testTimeout, func() error { return stopped(pid) })
+	testutil.Eventually(t, testTimeout, func() error { return stopped(pid) })
 	cfg.Executable, cfg.ConnectTimeout = os.Args[0], 100*time.Millisecond
 	if c, err := executor.Connect(ctx, cfg); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("stopped keeper: a client %t, %v", c != nil, err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -176,7 +177,7 @@ func TestRunner_list(t *testing.T) {
 		b.wait(short.ID)
 		pid := pidIn(t, long.Dir+"/pid")
 		// The child may run before its starter has come to note the pid.
-		eventually(t, testTimeout, func() error {
+		testutil.Eventually(t, testTimeout, func() error {
 			list, err := b.r.List(ctx)
 			if err != nil || len(list) != 2 || list[0].ID != long.ID || list[0].State != executor.Running || list[0].PID != pid ||
 				string(list[0].Meta) != "meta" || list[1].State != executor.Exited || list[1].ExitCode != 5 {
@@ -244,7 +245,7 @@ func TestRunner_outputGrowsWhileRunning(t *testing.T) {
 	everyRunner(t, executor.Config{}, func(t *testing.T, b *bench) {
 		p := b.shell("echo first; while [ ! -e $DIR/go ]; do sleep 0.01; done; echo second")
 		b.start(p)
-		eventually(t, testTimeout, func() error {
+		testutil.Eventually(t, testTimeout, func() error {
 			if got, err := os.ReadFile(executor.LogPath(p.Dir)); string(got) != "first\n" {
 				return fmt.Errorf("output %q, %v", got, err)
 			}

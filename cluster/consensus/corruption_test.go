@@ -16,6 +16,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
+
+	"github.com/pipelined/pipelined/internal/testutil"
 )
 
 // checkEnv makes the test's binary the process that looks at a log.
@@ -49,7 +51,7 @@ func solo(t *testing.T, dir string, n int, trailing uint64, points ...int) (want
 			t.Fatal(err)
 		}
 	}
-	eventually(t, 20*time.Second, func() error { return node.Barrier(t.Context()) })
+	testutil.Eventually(t, 20*time.Second, func() error { return node.Barrier(t.Context()) })
 	for i := range n {
 		cmd := fmt.Sprintf("command %d %s", i, strings.Repeat("x", 200))
 		if _, _, err := node.Apply(t.Context(), []byte(cmd)); err != nil {
@@ -160,7 +162,7 @@ func TestOpen_damagedSnapshot(t *testing.T) {
 			f(t, dirs[0])
 			fsm := &testFSM{}
 			n := openSolo(t, dir, fsm, 5)
-			eventually(t, 20*time.Second, func() error { return n.Barrier(t.Context()) })
+			testutil.Eventually(t, 20*time.Second, func() error { return n.Barrier(t.Context()) })
 			if got := fsm.all(); !slices.Equal(got, want) {
 				t.Errorf("%d commands of %d", len(got), len(want))
 			}
@@ -183,7 +185,7 @@ func TestOpen_onlySnapshotDamaged(t *testing.T) {
 	flip(t, filepath.Join(snapshotDirs(t, dir)[0], "state.bin"), 5)
 	fsm := &testFSM{}
 	n := openSolo(t, dir, fsm, 5)
-	eventually(t, 20*time.Second, func() error { return n.Barrier(t.Context()) })
+	testutil.Eventually(t, 20*time.Second, func() error { return n.Barrier(t.Context()) })
 	if got := fsm.all(); !slices.Equal(got, want) {
 		t.Errorf("%d commands of %d", len(got), len(want))
 	}
@@ -239,7 +241,7 @@ func TestOpen_damagedInstalledSnapshot(t *testing.T) {
 	if _, _, err := nodes[0].Apply(t.Context(), []byte("before")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 20*time.Second, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		if len(fsms[2].all()) != 1 {
 			return errors.New("not yet there")
 		}
@@ -265,7 +267,7 @@ func TestOpen_damagedInstalledSnapshot(t *testing.T) {
 		}
 	}
 	net.isolate("c", false)
-	eventually(t, 20*time.Second, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		if got := fsms[2].all(); len(got) != 51 {
 			return fmt.Errorf("the straggler has %d", len(got))
 		}
@@ -334,7 +336,7 @@ func TestOpen_damagedLogFile(t *testing.T) {
 		}
 		opened++
 		if len(bad) > 0 {
-			eventually(t, 20*time.Second, func() error { return n.Barrier(t.Context()) })
+			testutil.Eventually(t, 20*time.Second, func() error { return n.Barrier(t.Context()) })
 			if got := fsm.all(); !slices.Equal(got, want) {
 				t.Errorf("%s: %d commands of %d", what, len(got), len(want))
 			}
@@ -427,7 +429,7 @@ func TestOpen_damagedBelowSnapshot(t *testing.T) {
 	}
 	fsm := &testFSM{}
 	n := openSolo(t, dir, fsm, 30)
-	eventually(t, 20*time.Second, func() error { return n.Barrier(t.Context()) })
+	testutil.Eventually(t, 20*time.Second, func() error { return n.Barrier(t.Context()) })
 	if got := fsm.all(); !slices.Equal(got, want) {
 		t.Errorf("%d commands of %d", len(got), len(want))
 	}
@@ -471,7 +473,7 @@ func TestRestore_failure(t *testing.T) {
 	net := newNetwork(t)
 	nodes, _ := three(t, net)
 	dir := nodes[2].state.dir
-	eventually(t, 20*time.Second, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		if got := nodes[2].Servers(); len(got) != 3 {
 			return fmt.Errorf("it knows %v", got)
 		}

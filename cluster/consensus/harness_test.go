@@ -15,6 +15,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	"go.uber.org/goleak"
+
+	"github.com/pipelined/pipelined/internal/testutil"
 )
 
 func TestMain(m *testing.M) {
@@ -144,7 +146,7 @@ func three(tb testing.TB, n *network) (nodes []*Node, fsms []*testFSM) {
 	if err := nodes[0].Bootstrap(ctx); err != nil {
 		tb.Fatal(err)
 	}
-	eventually(tb, 20*time.Second, func() error { return nodes[0].Barrier(ctx) })
+	testutil.Eventually(tb, 20*time.Second, func() error { return nodes[0].Barrier(ctx) })
 	for _, id := range []string{"b", "c"} {
 		if err := nodes[0].AddStandby(ctx, id, nodes[0].Servers()); err != nil {
 			tb.Fatal(err)
@@ -156,19 +158,4 @@ func three(tb testing.TB, n *network) (nodes []*Node, fsms []*testFSM) {
 		}
 	}
 	return nodes, fsms
-}
-
-// eventually waits until f returns nil and fails with its last error.
-func eventually(tb testing.TB, within time.Duration, f func() error) {
-	tb.Helper()
-	for end := time.Now().Add(within); ; {
-		err := f()
-		if err == nil {
-			return
-		}
-		if time.Now().After(end) {
-			tb.Fatalf("after %v: %v", within, err)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -26,7 +27,7 @@ func TestNode_single(t *testing.T) {
 	if err := n.Bootstrap(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 5*time.Second, func() error { return n.Barrier(t.Context()) })
+	testutil.Eventually(t, 5*time.Second, func() error { return n.Barrier(t.Context()) })
 	i, resp, err := n.Apply(t.Context(), []byte("x"))
 	if err != nil || resp != "x done" || i == 0 {
 		t.Fatalf("got %d, %v, %v", i, resp, err)
@@ -59,7 +60,7 @@ func TestNode_single(t *testing.T) {
 		t.Errorf("applied %q", got)
 	}
 	n, fsm = net.open(t, "a", dir)
-	eventually(t, 20*time.Second, func() error { return n.Barrier(t.Context()) })
+	testutil.Eventually(t, 20*time.Second, func() error { return n.Barrier(t.Context()) })
 	if got := fsm.all(); !slices.Equal(got, []string{"x", "y"}) {
 		t.Errorf("replayed %q", got)
 	}
@@ -83,7 +84,7 @@ func TestNode_ApplyAsync_keepsOrder(t *testing.T) {
 		last = index
 	}
 	for i, f := range fsms {
-		eventually(t, 20*time.Second, func() error {
+		testutil.Eventually(t, 20*time.Second, func() error {
 			if got := f.all(); !slices.Equal(got, want) {
 				return fmt.Errorf("node %d has %d commands", i, len(got))
 			}
@@ -108,7 +109,7 @@ func TestNode_Apply_leadershipLost(t *testing.T) {
 		t.Errorf("after the loss: %v", err)
 	}
 	var next *Node
-	eventually(t, 20*time.Second, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		for _, n := range nodes[1:] {
 			if _, _, err := n.Apply(t.Context(), []byte("kept")); err == nil {
 				next = n
@@ -118,7 +119,7 @@ func TestNode_Apply_leadershipLost(t *testing.T) {
 		return errors.New("no leader")
 	})
 	net.isolate("a", false)
-	eventually(t, 20*time.Second, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		if got := fsms[0].all(); !slices.Equal(got, []string{"kept"}) {
 			return fmt.Errorf("the old leader has %q", got)
 		}
@@ -166,7 +167,7 @@ func TestNode_Lead(t *testing.T) {
 	if second := <-terms; second <= first {
 		t.Errorf("term %d after %d", second, first)
 	}
-	eventually(t, 20*time.Second, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		if n := leading.Load(); n != 1 {
 			return fmt.Errorf("%d lead", n)
 		}
@@ -210,7 +211,7 @@ func TestNode_electsVoterThatOthersDoNotKnow(t *testing.T) {
 	if err := a.Bootstrap(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 20*time.Second, func() error { return a.Barrier(t.Context()) })
+	testutil.Eventually(t, 20*time.Second, func() error { return a.Barrier(t.Context()) })
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -220,7 +221,7 @@ func TestNode_electsVoterThatOthersDoNotKnow(t *testing.T) {
 	must(a.AddStandby(t.Context(), "b", a.Servers()))
 	must(a.AddStandby(t.Context(), "c", a.Servers()))
 	must(a.AddVoter(t.Context(), "b", a.Servers()))
-	eventually(t, 20*time.Second, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		if !slices.Equal(b.Servers(), a.Servers()) || !slices.Equal(c.Servers(), a.Servers()) {
 			return errors.New("not yet everywhere")
 		}
@@ -230,7 +231,7 @@ func TestNode_electsVoterThatOthersDoNotKnow(t *testing.T) {
 	must(a.AddVoter(t.Context(), "c", a.Servers()))
 	net.isolate("a", true)
 	net.isolate("b", false)
-	eventually(t, 20*time.Second, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		if !c.IsLeader() {
 			return errors.New("c does not lead")
 		}
@@ -262,7 +263,7 @@ func TestNode_snapshotReachesStraggler(t *testing.T) {
 		t.Fatalf("the log begins at %d, %v: nothing needs the snapshot", first, err)
 	}
 	net.isolate("c", false)
-	eventually(t, 20*time.Second, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		if got := fsms[2].all(); len(got) != 50 {
 			return fmt.Errorf("the straggler has %d", len(got))
 		}
@@ -275,7 +276,7 @@ func TestNode_TransferLeadership(t *testing.T) {
 	if err := nodes[0].TransferLeadership(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 20*time.Second, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		if nodes[1].IsLeader() == nodes[2].IsLeader() {
 			return errors.New("nobody took over")
 		}
@@ -380,7 +381,7 @@ func TestNode_succeedsAtOnce(t *testing.T) {
 	net.gone = func(context.Context, string) bool { return gone.Load() }
 	nodes, _ := three(t, net)
 	term := nodes[0].Status().Term
-	eventually(t, 20*time.Second, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		for _, n := range nodes[1:] {
 			if id, _, _ := n.Leader(); id != "a" {
 				return fmt.Errorf("%s follows %q", n.instance.id, id)
@@ -399,7 +400,7 @@ func TestNode_succeedsAtOnce(t *testing.T) {
 	gone.Store(true)
 	began := time.Now()
 	net.isolate("a", true)
-	eventually(t, 20*time.Second, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		if nodes[1].IsLeader() == nodes[2].IsLeader() {
 			return errors.New("nobody took over")
 		}

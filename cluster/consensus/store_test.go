@@ -11,6 +11,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
+
+	"github.com/pipelined/pipelined/internal/testutil"
 )
 
 func TestLogStore_detectsDamage(t *testing.T) {
@@ -67,7 +69,7 @@ func TestOpen_refusesDamagedLog(t *testing.T) {
 	if err := n.Bootstrap(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 20*time.Second, func() error { return n.Barrier(t.Context()) })
+	testutil.Eventually(t, 20*time.Second, func() error { return n.Barrier(t.Context()) })
 	i, _, err := n.Apply(t.Context(), []byte("x"))
 	if err != nil {
 		t.Fatal(err)
@@ -173,7 +175,7 @@ func TestWatchdog_stalledDisk(t *testing.T) {
 	a.state.store.gate.Lock()
 	defer a.state.store.gate.Unlock()
 	a.ApplyAsync([]byte("hangs"))
-	eventually(t, 20*time.Second, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		if nodes[1].IsLeader() == nodes[2].IsLeader() {
 			return errors.New("nobody took over")
 		}
@@ -199,7 +201,7 @@ func TestWatchdog_failingDisk(t *testing.T) {
 		t.Errorf("asked for a vote: %v", err)
 	}
 	b.state.store.failing.Store(true)
-	eventually(t, 20*time.Second, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		if b.trans.votesHeld.Load() || b.state.store.failing.Load() {
 			return errors.New("it has not noticed that the disk is well")
 		}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
+
+	"github.com/pipelined/pipelined/internal/testutil"
 )
 
 // bulkPair is a transport whose snapshots go through f on their way, to a peer
@@ -128,7 +130,7 @@ func TestTransfer_senderHangs(t *testing.T) {
 	if err := <-sent; err == nil {
 		t.Error("the sender knows nothing of it")
 	}
-	eventually(t, 5*time.Second, func() error {
+	testutil.Eventually(t, 5*time.Second, func() error {
 		if to.streams.idleLimit("a") != maxIdle {
 			return errors.New("the receiver is still in a hurry")
 		}
@@ -224,7 +226,7 @@ func TestWatchdog_stuckFollower(t *testing.T) {
 		}
 		return n
 	}
-	eventually(t, 10*time.Second, func() error {
+	testutil.Eventually(t, 10*time.Second, func() error {
 		if out() == 0 {
 			return errors.New("not connected yet")
 		}
@@ -234,7 +236,7 @@ func TestWatchdog_stuckFollower(t *testing.T) {
 	if _, _, err := a.Apply(t.Context(), []byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, func() error {
+	testutil.Eventually(t, 10*time.Second, func() error {
 		if s := nodes[1].Status(); s.Commit < a.Status().Commit {
 			return errors.New("b does not follow any more")
 		}

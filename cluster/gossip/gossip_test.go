@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/memberlist"
 	"go.uber.org/goleak"
 
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -142,21 +143,6 @@ func (g *Gossip) addr() string {
 	return m.Addr
 }
 
-// eventually waits until f returns nil and fails with its last error.
-func eventually(tb testing.TB, within time.Duration, f func() error) {
-	tb.Helper()
-	for end := time.Now().Add(within); ; {
-		err := f()
-		if err == nil {
-			return
-		}
-		if time.Now().After(end) {
-			tb.Fatalf("after %v: %v", within, err)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
 func TestGossip_update(t *testing.T) {
 	a, b := open(t, "a", nil), open(t, "b", nil)
 	if err := b.Join(t.Context(), a.addr()); err != nil {
@@ -166,7 +152,7 @@ func TestGossip_update(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	eventually(t, 10*time.Second, func() error {
+	testutil.Eventually(t, 10*time.Second, func() error {
 		if m, _ := a.Member("b"); m.Meta.Term != 7 || m.Status != Alive {
 			return fmt.Errorf("%+v", m)
 		}
@@ -179,14 +165,14 @@ func TestGossip_update(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, 10*time.Second, func() error {
+	testutil.Eventually(t, 10*time.Second, func() error {
 		if m, _ := a.Member("b"); m.Meta.Load != 19 {
 			return fmt.Errorf("%+v", m)
 		}
 		return nil
 	})
 	b.Close()
-	eventually(t, 20*time.Second, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		if m, _ := a.Member("b"); m.Status != Failed {
 			return fmt.Errorf("%+v", m)
 		}
@@ -202,7 +188,7 @@ func TestGossip_leave(t *testing.T) {
 	if err := b.Leave(3 * time.Second); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, func() error {
+	testutil.Eventually(t, 10*time.Second, func() error {
 		if m, _ := a.Member("b"); m.Status != Left {
 			return fmt.Errorf("%+v", m)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/terminal"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -218,7 +219,7 @@ func TestSubmit_interrupted(t *testing.T) {
 			code, _, stderr := c.exec("submit", file, "-var=who=x")
 			done <- result{code, stderr}
 		}()
-		eventually(t, func() bool { return strings.Contains(strings.Join(f.asked(), " "), "GET /api/v1/runs/r1") })
+		f.waitAsked(t, "GET /api/v1/runs/r1")
 		c.signal <- os.Interrupt
 		got := <-done
 		if got.code != tc.code {
@@ -256,7 +257,7 @@ func TestSubmit_continues(t *testing.T) {
 		code, stdout, _ = c.exec("submit", file, "-var=who=x")
 		done <- code
 	}()
-	eventually(t, func() bool { return strings.Contains(strings.Join(f.asked(), " "), "GET /api/v1/runs/r1") })
+	f.waitAsked(t, "GET /api/v1/runs/r1")
 	c.signal <- os.Interrupt
 	w.WriteString("\n")
 	over := finished("r1", pipeline.RunSucceeded)
@@ -293,7 +294,7 @@ func TestWatch(t *testing.T) {
 		code, stdout, stderr = c.exec("watch", "r1")
 		done <- code
 	}()
-	eventually(t, func() bool { return strings.Contains(strings.Join(f.asked(), " "), "GET /api/v1/runs/r1") })
+	f.waitAsked(t, "GET /api/v1/runs/r1")
 	over := finished("r1", pipeline.RunFailed)
 	f.update(func() { f.runs["r1"].events = over.events[:2] })
 	f.update(func() {
@@ -463,19 +464,21 @@ func TestSignals_terminate(t *testing.T) {
 		code, _, _ := c.exec("logs", "r1", "-f")
 		done <- code
 	}()
-	eventually(t, func() bool { return strings.Contains(strings.Join(f.asked(), " "), "/logs") })
+	f.waitAsked(t, "/logs")
 	c.signal <- syscall.SIGTERM
 	if code := <-done; code != exitInterrupted {
 		t.Errorf("exit %d", code)
 	}
 }
 
-// eventually waits for a condition.
-func eventually(tb testing.TB, ok func() bool) {
+// waitAsked waits until a request that contains text has come.
+func (f *fakeCluster) waitAsked(tb testing.TB, text string) {
 	tb.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			tb.Fatal("it did not come to pass")
+	testutil.Eventually(tb, 20*time.Second, func() error {
+		if asked := f.asked(); !strings.Contains(strings.Join(asked, " "), text) {
+			return fmt.Errorf("no request contains %q: %q", text, asked)
 		}
-	}
+
+		return nil
+	})
 }

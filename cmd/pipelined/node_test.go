@@ -204,11 +204,11 @@ func TestRun_interrupted(t *testing.T) {
 			}
 			done <- stderr
 		}()
-		eventually(t, func() bool { return strings.Contains(strings.Join(f.asked(), " "), "GET /api/v1/runs/r1") })
+		f.waitAsked(t, "GET /api/v1/runs/r1")
 		c.signal <- os.Interrupt
 		want := "pipelined: interrupted\n"
 		if second {
-			eventually(t, func() bool { return strings.Contains(strings.Join(f.asked(), " "), "cancel") })
+			f.waitAsked(t, "cancel")
 			c.signal <- os.Interrupt
 			want = "pipelined: killed\n"
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -44,17 +45,7 @@ func openCluster(tb testing.TB, n int) []*client.Client {
 // eventually waits until fn gives no error.
 func eventually(tb testing.TB, fn func() error) {
 	tb.Helper()
-	end := time.Now().Add(30 * time.Second)
-	for {
-		err := fn()
-		if err == nil {
-			return
-		}
-		if time.Now().After(end) {
-			tb.Fatal(err)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	testutil.Eventually(tb, 30*time.Second, fn)
 }
 
 // openNode opens an embedded node as cfg says and runs it until the end of the

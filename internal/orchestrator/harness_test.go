@@ -17,24 +17,9 @@ import (
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/orchestrator"
 	"github.com/pipelined/pipelined/internal/peer"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
-
-// eventually waits until fn gives no error.
-func eventually(tb testing.TB, fn func() error) {
-	tb.Helper()
-	end := time.Now().Add(20 * time.Second)
-	for {
-		err := fn()
-		if err == nil {
-			return
-		}
-		if time.Now().After(end) {
-			tb.Fatal(err)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
-}
 
 // directLog applies proposals to a store at once, in order.
 type directLog struct {
@@ -152,7 +137,7 @@ func (c *cluster) lead(timing orchestrator.Timing) (end func()) {
 			c.tb.Errorf("lead: %v", err)
 		}
 	}()
-	eventually(c.tb, func() error {
+	testutil.Eventually(c.tb, 20*time.Second, func() error {
 		if !o.Leading() {
 			return errors.New("not leading")
 		}
@@ -313,7 +298,7 @@ func (c *cluster) run(id pipeline.RunID) (r pipeline.Run, mods map[string]*pipel
 func (c *cluster) ends(id pipeline.RunID, want pipeline.RunState) map[string]*pipeline.ModuleRecord {
 	c.tb.Helper()
 	var mods map[string]*pipeline.ModuleRecord
-	eventually(c.tb, func() error {
+	testutil.Eventually(c.tb, 20*time.Second, func() error {
 		var r pipeline.Run
 		r, mods = c.run(id)
 		if !r.State.Final() {

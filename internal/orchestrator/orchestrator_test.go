@@ -7,6 +7,7 @@ import (
 
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/orchestrator"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -113,7 +114,7 @@ func TestOrchestrator_cancel(t *testing.T) {
 	c.execute = func(*fakeWorker, pipeline.Spec) *pipeline.Outcome { return nil }
 	defer c.lead(fast)()
 	id := c.submit("r1", layers(2, 3))
-	eventually(t, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if n := len(c.workers["w1"].held); n != 2 {
@@ -145,7 +146,7 @@ func TestOrchestrator_terms(t *testing.T) {
 		if r.State.Final() {
 			break
 		}
-		eventually(t, func() error {
+		testutil.Eventually(t, 20*time.Second, func() error {
 			now, _ := c.run(id)
 			if now.Done < r.Done+25 && !now.State.Final() {
 				return fmt.Errorf("%d done", now.Done)
@@ -179,7 +180,7 @@ func TestOrchestrator_lostWorker(t *testing.T) {
 	}
 	defer c.lead(fast)()
 	id := c.submit("r1", layers(1, 4))
-	eventually(t, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		w := c.workers["w2"]

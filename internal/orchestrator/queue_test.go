@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -106,7 +107,7 @@ func TestOrchestrator_groupWaits(t *testing.T) {
 	second := c.submitTo("g", false, "second", p)
 	other := c.submitTo("h", false, "other", layers(1, 1))
 	c.ends(other, pipeline.RunSucceeded)
-	eventually(t, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		why, err := c.orch.Load().Waiting(context.Background(), second)
 		if err != nil {
 			return err

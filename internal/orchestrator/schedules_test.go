@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -56,7 +57,7 @@ func (c *cluster) change(op *fsm.ScheduleChange) {
 // planned waits until the next tick of the schedule is set.
 func (c *cluster) planned() {
 	c.tb.Helper()
-	eventually(c.tb, func() error {
+	testutil.Eventually(c.tb, 20*time.Second, func() error {
 		if c.schedule().Next.IsZero() {
 			return fmt.Errorf("the next tick is not known")
 		}
@@ -86,7 +87,7 @@ func (c *cluster) ticks() (out []time.Time) {
 // wantTicks waits until exactly the ticks from one on have runs that are over.
 func (c *cluster) wantTicks(from time.Time, n int) {
 	c.tb.Helper()
-	eventually(c.tb, func() error {
+	testutil.Eventually(c.tb, 20*time.Second, func() error {
 		if got := len(c.ticks()); got < n {
 			return fmt.Errorf("%d ticks have runs that are over, want %d", got, n)
 		}
@@ -115,7 +116,7 @@ func TestOrchestrator_schedule(t *testing.T) {
 	c.change(&fsm.ScheduleChange{Name: "s", Do: fsm.ScheduleResume})
 	c.planned()
 	clock.add(2 * time.Second)
-	eventually(t, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		if got := c.schedule(); got.Fired != 6 {
 			return fmt.Errorf("%d ticks made runs", got.Fired)
 		}
@@ -162,7 +163,7 @@ func TestOrchestrator_scheduleUnknownOutcome(t *testing.T) {
 		c.log.forget = true
 		c.log.mu.Unlock()
 		clock.add(2 * time.Second)
-		eventually(t, func() error {
+		testutil.Eventually(t, 20*time.Second, func() error {
 			c.log.mu.Lock()
 			defer c.log.mu.Unlock()
 			if c.log.forget {
@@ -192,7 +193,7 @@ func TestOrchestrator_scheduleSkips(t *testing.T) {
 	c.planned()
 	for i := range 3 {
 		clock.add(2 * time.Second)
-		eventually(t, func() error {
+		testutil.Eventually(t, 20*time.Second, func() error {
 			if rec := c.schedule(); rec.Fired != 1 || int(rec.Skipped) != i {
 				return fmt.Errorf("%d made runs, %d were skipped; want 1 and %d", rec.Fired, rec.Skipped, i)
 			}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -70,7 +71,7 @@ func TestOrchestrator_locks(t *testing.T) {
 	}
 	for range 3 {
 		r, _ := c.run(ids[3])
-		eventually(t, func() error {
+		testutil.Eventually(t, 20*time.Second, func() error {
 			if now, _ := c.run(ids[3]); now.Done < r.Done+4 && !now.State.Final() {
 				return fmt.Errorf("%d done", now.Done)
 			}
@@ -141,7 +142,7 @@ func TestOrchestrator_cancelForced(t *testing.T) {
 			p.Modules[1].AlwaysRun = true
 			id := c.submit("r1", p)
 			running := func(name string) {
-				eventually(t, func() error {
+				testutil.Eventually(t, 20*time.Second, func() error {
 					c.mu.Lock()
 					defer c.mu.Unlock()
 					if !slices.ContainsFunc(c.workers["w1"].started, func(a pipeline.AttemptID) bool { return a.Module == name }) {
@@ -246,7 +247,7 @@ func TestOrchestrator_expand(t *testing.T) {
 	p.Modules[1].Deferred = map[string]pipeline.DeferredExpr{"for_each": {Source: "x"}}
 	id := c.submit("r1", p)
 	for _, n := range []int{10, 60} {
-		eventually(t, func() error {
+		testutil.Eventually(t, 20*time.Second, func() error {
 			if now, _ := c.run(id); now.Done < n {
 				return fmt.Errorf("%d done", now.Done)
 			}

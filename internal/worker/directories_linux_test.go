@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 )
@@ -57,7 +59,7 @@ func (b *bench) needOverlays() {
 
 func (b *bench) noMounts() {
 	b.tb.Helper()
-	eventually(b.tb, func() error {
+	testutil.Eventually(b.tb, 20*time.Second, func() error {
 		if m := b.mounts(); len(m) > 0 {
 			return fmt.Errorf("mounted: %q", m)
 		}
@@ -118,7 +120,7 @@ func TestWorker_overlaysRestart(t *testing.T) {
 	}
 	b.away(true)
 	b.take(runs, ended)
-	eventually(t, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		text, _ := os.ReadFile(mark)
 		if a := b.w.table.get(id("ended")); a == nil || !a.ended() || len(text) != 2 {
 			return errors.New("not there yet")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/internal/peer"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -46,7 +47,7 @@ func TestWorker_onDisconnect(t *testing.T) {
 	}
 	sync(time.Hour)
 	b.take(kill, keep)
-	eventually(t, func() error { _, err := os.Stat(filepath.Join(dir, "up")); return err })
+	testutil.Eventually(t, 20*time.Second, func() error { _, err := os.Stat(filepath.Join(dir, "up")); return err })
 	sync(50 * time.Millisecond)
 	if o := b.outcome("kill"); o.State != pipeline.AttemptLost || o.Reason != "lost contact with the cluster" {
 		t.Errorf("kill: %s, %q", o.State, o.Reason)

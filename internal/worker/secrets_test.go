@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/internal/peer"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -48,7 +49,7 @@ func TestWorker_secrets(t *testing.T) {
 	next := b.spec("next", `echo "$T" | rev`, "secret")
 	next.Secrets, next.Mask = map[string]string{"T": "abcdefgh"}, []string{"hgfedcba", secret}
 	b.take(s, next)
-	eventually(t, func() error { _, err := os.Stat(filepath.Join(dir, "up")); return err })
+	testutil.Eventually(t, 20*time.Second, func() error { _, err := os.Stat(filepath.Join(dir, "up")); return err })
 	if files := b.holds(); files != nil {
 		t.Errorf("the secret is in %q", files)
 	}

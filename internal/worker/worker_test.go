@@ -16,6 +16,7 @@ import (
 
 	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/internal/peer"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 	"github.com/pipelined/pipelined/storage/disk"
@@ -141,7 +142,7 @@ func (b *bench) take(specs ...pipeline.Spec) {
 func (b *bench) outcome(module string) *pipeline.Outcome {
 	b.tb.Helper()
 	var o *pipeline.Outcome
-	eventually(b.tb, func() error {
+	testutil.Eventually(b.tb, 20*time.Second, func() error {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if o = b.outcomes[id(module)]; o == nil {
@@ -150,21 +151,6 @@ func (b *bench) outcome(module string) *pipeline.Outcome {
 		return nil
 	})
 	return o
-}
-
-func eventually(tb testing.TB, fn func() error) {
-	tb.Helper()
-	end := time.Now().Add(20 * time.Second)
-	for {
-		err := fn()
-		if err == nil {
-			return
-		}
-		if time.Now().After(end) {
-			tb.Fatal(err)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
 }
 
 func TestWorker_outcomes(t *testing.T) {
@@ -195,7 +181,7 @@ func TestWorker_outcomes(t *testing.T) {
 	if string(o.Result) != `{"n":"1"}` || o.OutputCount != 1 || len(o.OutputPaths) != 1 || o.OutputPaths[0] != "out/a" || o.LogSize != 5 {
 		t.Errorf("outputs: %+v with result %s", o, o.Result)
 	}
-	eventually(t, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		entries, err := os.ReadDir(filepath.Join(b.dir, "work"))
 		for _, e := range entries {
 			if strings.HasPrefix(e.Name(), "r1-") {
@@ -255,7 +241,7 @@ func TestWorker_givenBack(t *testing.T) {
 func TestWorker_stop(t *testing.T) {
 	b := newBench(t)
 	b.take(b.spec("a", "trap '' TERM; sleep 60 & wait"), b.spec("b", "true", "a"))
-	eventually(t, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		if n := b.w.Load(); n != 1 {
 			return fmt.Errorf("load %d", n)
 		}
@@ -278,7 +264,7 @@ func TestWorker_restart(t *testing.T) {
 	mark := filepath.Join(b.dir, "mark")
 	b.away(true)
 	b.take(b.spec("ended", "echo ended >> "+mark), b.spec("runs", "echo runs >> "+mark+"; sleep 0.5"), b.spec("behind", "echo behind >> "+mark, "runs"))
-	eventually(t, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		if text, _ := os.ReadFile(mark); !strings.Contains(string(text), "ended") || !strings.Contains(string(text), "runs") {
 			return fmt.Errorf("started: %q", text)
 		}

@@ -23,16 +23,17 @@ func checkHabits(f *file) []string {
 	return append(wrong, checkErrorText(f)...)
 }
 
-// checkSleeps finds tests that wait for a time and not for a condition. The
-// helper named eventually may, and so may code under testing/synctest, where
-// the clock is not real, and the helper named elapse, which works only there.
+// checkSleeps finds tests that wait for a time and not for a condition. Code
+// under testing/synctest may, where the clock is not real, and the helper named
+// elapse, which works only there; so may the helper eventually of the benchmarks,
+// which are no tests.
 func checkSleeps(f *file) []string {
 	if !f.isTest() && !within(f.path, "test") {
 		return nil
 	}
 	var wrong []string
 	for _, d := range f.ast.Decls {
-		if fn, ok := d.(*ast.FuncDecl); ok && (strings.EqualFold(fn.Name.Name, "eventually") || strings.EqualFold(fn.Name.Name, "elapse")) {
+		if fn, ok := d.(*ast.FuncDecl); ok && (fn.Name.Name == "elapse" || fn.Name.Name == "eventually" && !f.isTest()) {
 			continue
 		}
 		ast.Inspect(d, func(n ast.Node) bool {
@@ -40,7 +41,7 @@ func checkSleeps(f *file) []string {
 				return false
 			}
 			if isCall(n, "time", "Sleep") {
-				wrong = append(wrong, f.at(n)+": a test that sleeps is slow or wrong; wait for the condition with the helper eventually")
+				wrong = append(wrong, f.at(n)+": a test that sleeps is slow or wrong; wait for the condition with testutil.Eventually")
 			}
 			return true
 		})

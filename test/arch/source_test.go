@@ -48,8 +48,9 @@ func TestCheckSleeps(t *testing.T) {
 	}{
 		{"storage/a_test.go", "TestA", true},
 		{"test/harness/a.go", "wait", true},
-		{"storage/a_test.go", "eventually", false},
-		{"test/harness/a.go", "Eventually", false},
+		{"storage/a_test.go", "eventually", true},
+		{"test/harness/a.go", "Eventually", true},
+		{"test/bench/a.go", "eventually", false},
 		{"executor/a.go", "wait", false},
 	} {
 		got := find(t, tc.path, strings.Replace(body, "%s", tc.name, 1))

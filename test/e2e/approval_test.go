@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/test/harness"
 )
@@ -64,7 +65,7 @@ func TestApprovalOutlivesLeaders(t *testing.T) {
 	}
 	c.OK("approve", "-address", c.Nodes[0].URL, id, "gate[0]", "-comment", "again")
 	c.OK("approve", "-address", c.Nodes[2].URL, id) // the one that is left
-	harness.Eventually(t, time.Minute, func() error {
+	testutil.Eventually(t, time.Minute, func() error {
 		r, err := c.Run(id)
 		if err == nil && r.State != pipeline.RunSucceeded {
 			err = fmt.Errorf("the run is %s: %s", r.State, r.Reason)
@@ -79,7 +80,7 @@ func TestApprovalOutlivesLeaders(t *testing.T) {
 // waits gives a module once it waits for its approval.
 func waits(t *testing.T, c *harness.Cluster, id, module string) (found wire.Module) {
 	t.Helper()
-	harness.Eventually(t, harness.Wait, func() error {
+	testutil.Eventually(t, harness.Wait, func() error {
 		r, err := c.Run(id)
 		if err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/test/harness"
 )
@@ -205,7 +206,7 @@ func TestCache_sharedWhileLeadersDie(t *testing.T) {
 		n.Kill()
 		n.Start()
 		c.Whole()
-		harness.Eventually(t, harness.Wait, func() error {
+		testutil.Eventually(t, harness.Wait, func() error {
 			if s := len(w.starts(t)); s <= before && s < 6 {
 				return fmt.Errorf("nothing was started since the kill")
 			}
@@ -215,7 +216,7 @@ func TestCache_sharedWhileLeadersDie(t *testing.T) {
 	cached := 0
 	for _, id := range ids {
 		var run wire.Run
-		harness.Eventually(t, harness.Wait, func() error {
+		testutil.Eventually(t, harness.Wait, func() error {
 			var err error
 			if run, err = c.Run(id); err == nil && !run.State.Final() {
 				err = fmt.Errorf("run %s is %s", id, run.State)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/test/harness"
 )
@@ -133,7 +134,7 @@ func TestCancelLeavesNoProcess(t *testing.T) {
 	}
 	id := strings.TrimSpace(c.OK("submit", "-detach", "-address", c.Nodes[0].URL, file))
 	marked := func() int { return processes(mark) }
-	harness.Eventually(t, harness.Wait, func() error {
+	testutil.Eventually(t, harness.Wait, func() error {
 		if n := marked(); n != 4 {
 			return fmt.Errorf("%d marked processes", n)
 		}
@@ -141,7 +142,7 @@ func TestCancelLeavesNoProcess(t *testing.T) {
 	})
 	began := time.Now()
 	c.OK("cancel", "-address", c.Nodes[1].URL, id)
-	harness.Eventually(t, 3*time.Second, func() error {
+	testutil.Eventually(t, 3*time.Second, func() error {
 		if n := marked(); n > 0 {
 			return fmt.Errorf("%d marked processes live on", n)
 		}
@@ -211,7 +212,7 @@ func TestExternalWorker(t *testing.T) {
 	}
 	wait := func(want string) {
 		t.Helper()
-		harness.Eventually(t, harness.Wait, func() error {
+		testutil.Eventually(t, harness.Wait, func() error {
 			if s := status(); s != want {
 				return fmt.Errorf("the external worker is %s", s)
 			}
@@ -276,7 +277,7 @@ func TestStrangersAreRefused(t *testing.T) {
 	stranger.Start()
 	said := func(n *harness.Node, text string) {
 		t.Helper()
-		harness.Eventually(t, 30*time.Second, func() error {
+		testutil.Eventually(t, 30*time.Second, func() error {
 			if !strings.Contains(n.Log(), text) {
 				return fmt.Errorf("%s does not say %q", n.Name, text)
 			}
@@ -291,7 +292,7 @@ func TestStrangersAreRefused(t *testing.T) {
 	own := c.Add()
 	own.SetJoin("")
 	own.Start()
-	harness.Eventually(t, harness.Wait, func() error {
+	testutil.Eventually(t, harness.Wait, func() error {
 		h, err := own.Health()
 		if err == nil && h.Status != "healthy" {
 			err = fmt.Errorf("%s is %s", own.Name, h.Status)
@@ -302,7 +303,7 @@ func TestStrangersAreRefused(t *testing.T) {
 	own.Term()
 	own.SetJoin(c.Nodes[0].IP)
 	own.Start()
-	harness.Eventually(t, 30*time.Second, func() error {
+	testutil.Eventually(t, 30*time.Second, func() error {
 		if own.Running() && !strings.Contains(own.Log(), "cluster") {
 			return fmt.Errorf("%s joined another cluster without a word", own.Name)
 		}
@@ -320,7 +321,7 @@ func TestLeave(t *testing.T) {
 	leader := c.Leader()
 	gone := c.Others(leader)[0]
 	c.OK("leave", "-yes", "-address", gone.URL)
-	harness.Eventually(t, harness.Wait, func() error {
+	testutil.Eventually(t, harness.Wait, func() error {
 		if gone.Running() {
 			return fmt.Errorf("%s runs", gone.Name)
 		}

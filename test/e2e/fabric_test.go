@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/test/harness"
 )
 
@@ -78,7 +79,7 @@ func blobFiles(t *testing.T, n *harness.Node) map[string]string {
 // onTwo waits until every blob there is lies, right, on two of the nodes.
 func onTwo(t *testing.T, nodes []*harness.Node, want map[string]bool) {
 	t.Helper()
-	harness.Eventually(t, 2*harness.Wait, func() error {
+	testutil.Eventually(t, 2*harness.Wait, func() error {
 		count := map[string]int{}
 		for _, n := range nodes {
 			for d := range blobFiles(t, n) {
@@ -157,7 +158,7 @@ func TestFlippedBytes(t *testing.T) {
 	bad.Rearg("-config", harness.ConfigFile(t, "scrub_every = \"2s\"\nscrub_rate = \"1GB\"\n"))
 	bad.Start()
 	c.Whole()
-	harness.Eventually(t, harness.Wait, func() error {
+	testutil.Eventually(t, harness.Wait, func() error {
 		now := blobFiles(t, bad)
 		for d := range files {
 			body, err := os.ReadFile(now[d])
@@ -265,7 +266,7 @@ func TestLargeArtifact(t *testing.T) {
   }
 }`, size))
 	run := strings.TrimSpace(c.OK("submit", "-detach", "-address", c.Nodes[0].URL, file))
-	harness.Eventually(t, 3*harness.Wait, func() error {
+	testutil.Eventually(t, 3*harness.Wait, func() error {
 		r, err := c.Run(run)
 		if err != nil {
 			return err
@@ -284,7 +285,7 @@ func TestLargeArtifact(t *testing.T) {
 	user.Start()
 	peaks := map[string]int{}
 	cut := func(blocks int, victim *harness.Node) {
-		harness.Eventually(t, harness.Wait, func() error {
+		testutil.Eventually(t, harness.Wait, func() error {
 			if n := partial(user); n < blocks {
 				return fmt.Errorf("%d blocks have arrived", n)
 			}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/test/harness"
 )
@@ -105,7 +106,7 @@ func killLeader(t *testing.T, c *harness.Cluster, round int, again bool) killRou
 	file := c.WriteFile(fmt.Sprintf("p%d/sleepers.hcl", round), sleepers(30, "1", w))
 	leader := c.Leader()
 	cmd := c.Command(filepath.Dir(file), 2*time.Minute, "submit", "-address", leader.URL, file)
-	harness.Eventually(t, harness.Wait, func() error {
+	testutil.Eventually(t, harness.Wait, func() error {
 		if n := len(w.starts(t)); n < 10 {
 			return fmt.Errorf("%d modules started", n)
 		}
@@ -215,7 +216,7 @@ func TestAllKilled(t *testing.T) {
 	w := newWitness(c, "starts")
 	file := c.WriteFile("p/sleepers.hcl", sleepers(24, "2", w))
 	id := strings.TrimSpace(c.OK("submit", "-detach", "-address", c.Nodes[1].URL, file))
-	harness.Eventually(t, harness.Wait, func() error {
+	testutil.Eventually(t, harness.Wait, func() error {
 		if n := len(w.starts(t)); n < 8 {
 			return fmt.Errorf("%d modules started", n)
 		}
@@ -244,7 +245,7 @@ func TestWorkerKilledForGood(t *testing.T) {
 	id := strings.TrimSpace(c.OK("submit", "-detach", "-address", c.Nodes[0].URL, file))
 	leader := c.Leader()
 	victim := c.Others(leader)[0]
-	harness.Eventually(t, harness.Wait, func() error {
+	testutil.Eventually(t, harness.Wait, func() error {
 		for _, s := range w.starts(t) {
 			if s.worker == victim.Name {
 				return nil
@@ -288,7 +289,7 @@ func TestRollingRestart(t *testing.T) {
 	file := c.WriteFile("p/sleepers.hcl", sleepers(40, "1", w))
 	id := strings.TrimSpace(c.OK("submit", "-detach", "-address", c.Nodes[0].URL, file))
 	for _, n := range c.Nodes {
-		harness.Eventually(t, harness.Wait, func() error {
+		testutil.Eventually(t, harness.Wait, func() error {
 			if len(w.starts(t)) < 4 {
 				return fmt.Errorf("%d modules started", len(w.starts(t)))
 			}
@@ -298,7 +299,7 @@ func TestRollingRestart(t *testing.T) {
 		n.Start()
 		c.Whole()
 		// It is back, and takes work again.
-		harness.Eventually(t, 5*time.Second, func() error {
+		testutil.Eventually(t, 5*time.Second, func() error {
 			if out := c.OK("members", "-json", "-address", n.URL); strings.Contains(out, "awayUntil") {
 				return fmt.Errorf("%s is still away: %s", n.Name, out)
 			}

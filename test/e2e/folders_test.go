@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/test/harness"
 )
@@ -67,7 +68,7 @@ func openGate(t *testing.T, gate string) {
 func untilMounted(t *testing.T, dir string) string {
 	t.Helper()
 	var at string
-	harness.Eventually(t, harness.Wait, func() error {
+	testutil.Eventually(t, harness.Wait, func() error {
 		for _, at = range mountsBelow(t, dir) {
 			if _, err := os.Stat(filepath.Join(at, "moved")); err == nil {
 				return nil
@@ -80,7 +81,7 @@ func untilMounted(t *testing.T, dir string) string {
 
 func noMounts(t *testing.T, dir string) {
 	t.Helper()
-	harness.Eventually(t, harness.Wait, func() error {
+	testutil.Eventually(t, harness.Wait, func() error {
 		if m := mountsBelow(t, dir); len(m) > 0 {
 			return fmt.Errorf("still mounted: %q", m)
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/test/harness"
 )
@@ -48,7 +49,7 @@ func TestLocksAreHeldByOne(t *testing.T) {
 		n.Kill()
 		n.Start()
 		c.Whole()
-		harness.Eventually(t, harness.Wait, func() error {
+		testutil.Eventually(t, harness.Wait, func() error {
 			if doneLines(dir) <= before && doneLines(dir) < 200 {
 				return fmt.Errorf("no module has ended since the kill")
 			}
@@ -56,7 +57,7 @@ func TestLocksAreHeldByOne(t *testing.T) {
 		})
 	}
 	for _, id := range ids {
-		harness.Eventually(t, 2*time.Minute, func() error {
+		testutil.Eventually(t, 2*time.Minute, func() error {
 			r, err := c.Run(id)
 			switch {
 			case err != nil:

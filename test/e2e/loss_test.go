@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/test/harness"
 )
@@ -58,7 +59,7 @@ func TestOutputsLost(t *testing.T) {
   }
 }`, w.script(), gate))
 	id := strings.TrimSpace(c.OK("submit", "-detach", "-address", n.URL, file))
-	harness.Eventually(t, harness.Wait, func() error {
+	testutil.Eventually(t, harness.Wait, func() error {
 		run, err := c.Run(id)
 		if err != nil {
 			return err

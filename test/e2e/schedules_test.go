@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/test/harness"
 )
@@ -66,7 +67,7 @@ func TestSchedule_oneRunATick(t *testing.T) {
 	var rows strings.Builder
 	for i := range runs {
 		r := &runs[i]
-		harness.Eventually(t, harness.Wait, func() error {
+		testutil.Eventually(t, harness.Wait, func() error {
 			now, err := c.Run(string(r.ID))
 			if err == nil && !now.State.Final() {
 				err = fmt.Errorf("run %s is %s", r.ID, now.State)
@@ -109,7 +110,7 @@ func runsOf(t *testing.T, c *harness.Cluster, name string) []wire.RunSummary {
 // waitForTicks waits until the schedule has made so many runs.
 func waitForTicks(t *testing.T, c *harness.Cluster, n int) {
 	t.Helper()
-	harness.Eventually(t, time.Duration(n)*tickEvery+harness.Wait, func() error {
+	testutil.Eventually(t, time.Duration(n)*tickEvery+harness.Wait, func() error {
 		r := c.CLI("schedules", "show", "-json", "-address", liveURL(c), "ticks")
 		if r.Code != 0 {
 			return fmt.Errorf("exit %d: %s", r.Code, r.Stderr)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/test/harness"
 )
@@ -163,7 +164,7 @@ func TestSecretsShowNowhere(t *testing.T) {
 	id := strings.TrimSpace(c.OK("submit", "-detach", "-address", c.Nodes[2].URL, file))
 	c.Env = plain
 
-	harness.Eventually(t, harness.Wait, func() error {
+	testutil.Eventually(t, harness.Wait, func() error {
 		if out := c.CLI("logs", "-address", liveURL(c), id).Stdout; !strings.Contains(out, "***") {
 			return fmt.Errorf("nothing is masked yet: %s", out)
 		}
@@ -175,7 +176,7 @@ func TestSecretsShowNowhere(t *testing.T) {
 	noProcessShows(t, hidden)
 	leader.Start()
 	c.Whole()
-	harness.Eventually(t, time.Minute, func() error {
+	testutil.Eventually(t, time.Minute, func() error {
 		r, err := c.Run(id)
 		if err == nil && !r.State.Final() {
 			err = fmt.Errorf("the run is %s: %s", r.State, r.Reason)

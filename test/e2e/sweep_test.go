@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/test/harness"
 )
 
@@ -136,7 +137,7 @@ func TestSweepKeepsDisksBounded(t *testing.T) {
 	}
 	var most int64
 	var last time.Time
-	harness.Eventually(t, 6*harness.Wait, func() error {
+	testutil.Eventually(t, 6*harness.Wait, func() error {
 		if time.Since(last) > 20*time.Second {
 			last = time.Now()
 			ids = append(ids, sweptRuns(t, c, file, 4)...)

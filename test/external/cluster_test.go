@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -148,7 +149,7 @@ func (c *fakeCluster) blob(d pipeline.Digest) string {
 func (c *fakeCluster) waitResult(t *testing.T, id string) (wire.ExecuteResponse, wire.SerializedResult) {
 	t.Helper()
 	var found wire.ExecuteResponse
-	eventually(t, 20*time.Second, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		for _, r := range c.results {
@@ -189,22 +190,6 @@ func post(t *testing.T, url, bearer string, in any, into any) int {
 		t.Fatalf("%s: %s: %v", url, resp.Status, err)
 	}
 	return resp.StatusCode
-}
-
-// eventually waits until f gives no error.
-func eventually(t testing.TB, limit time.Duration, f func() error) {
-	t.Helper()
-	deadline := time.Now().Add(limit)
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %s: %v", limit, err)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
 }
 
 func lines(s string) []string { return strings.Split(strings.TrimRight(s, "\n"), "\n") }

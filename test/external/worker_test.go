@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -57,7 +58,7 @@ func startWorker(t *testing.T, c *fakeCluster, nodes ...string) *worker {
 		}
 	})
 	w := &worker{url: "http://" + addr}
-	eventually(t, 20*time.Second, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if len(c.registered) == 0 {
@@ -66,7 +67,7 @@ func startWorker(t *testing.T, c *fakeCluster, nodes ...string) *worker {
 		return nil
 	})
 	// The secret counts from when the worker has read the answer.
-	eventually(t, 10*time.Second, func() error {
+	testutil.Eventually(t, 10*time.Second, func() error {
 		var s wire.Success
 		if code := post(t, w.url+"/api/execution/cancel", secret, wire.CancelExecution{ExecutionID: "none"}, &s); code != http.StatusNotFound || s.Success {
 			return fmt.Errorf("cancel of nothing: %d, %+v", code, s)
@@ -140,7 +141,7 @@ func TestWorker_registers(t *testing.T) {
 	if resp.StatusCode != http.StatusOK {
 		t.Errorf("health: %s", resp.Status)
 	}
-	eventually(t, 20*time.Second, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if len(c.registered) < 2 || c.beats < 2 {
@@ -272,7 +273,7 @@ func TestWorker_cancels(t *testing.T) {
 	w.execute(t, "long", wire.SerializedModule{Name: "m", Grace: wire.Clock(200 * time.Millisecond),
 		Script: `trap '' TERM; sh -c 'trap "" TERM; echo $$ > "$FILE.new"; mv "$FILE.new" "$FILE"; while :; do sleep 1; done' & wait`}, map[string]string{"FILE": file})
 	var pid int
-	eventually(t, 20*time.Second, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		b, err := os.ReadFile(file)
 		if err == nil {
 			_, err = fmt.Sscan(string(b), &pid)
@@ -286,7 +287,7 @@ func TestWorker_cancels(t *testing.T) {
 	if got, _ := c.waitResult(t, "long"); got.Success || got.ExceptionType != "Cancelled" {
 		t.Errorf("result: %+v", got)
 	}
-	eventually(t, 10*time.Second, func() error {
+	testutil.Eventually(t, 10*time.Second, func() error {
 		if err := syscall.Kill(pid, 0); err == nil {
 			// A zombie still has its number until whoever inherited it looks.
 			if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil && !strings.Contains(string(b), ") Z ") {

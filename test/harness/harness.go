@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/testutil"
 )
 
 // Wait bounds every wait for something that should happen soon.
@@ -292,27 +293,11 @@ func (n *Node) Health() (wire.Health, error) {
 	return h, json.NewDecoder(res.Body).Decode(&h)
 }
 
-// Eventually waits until fn gives no error.
-func Eventually(tb testing.TB, timeout time.Duration, fn func() error) {
-	tb.Helper()
-	end := time.Now().Add(timeout)
-	for {
-		err := fn()
-		if err == nil {
-			return
-		}
-		if time.Now().After(end) {
-			tb.Fatalf("after %s: %v", timeout, err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
 // Whole waits until every running agent is healthy, all know the same leader,
 // and as many vote as should.
 func (c *Cluster) Whole() {
 	c.tb.Helper()
-	Eventually(c.tb, Wait, func() error {
+	testutil.Eventually(c.tb, Wait, func() error {
 		leader, voters, alive := "", 0, 0
 		for _, n := range c.Nodes {
 			if !n.Running() {
@@ -339,7 +324,7 @@ func (c *Cluster) Whole() {
 func (c *Cluster) Leader() *Node {
 	c.tb.Helper()
 	var found *Node
-	Eventually(c.tb, Wait, func() error {
+	testutil.Eventually(c.tb, Wait, func() error {
 		for _, n := range c.Nodes {
 			if !n.Running() {
 				continue
