@@ -15,7 +15,7 @@ import (
 func (s *Store) Apply(l *raft.Log) any { return s.ApplyBatch([]*raft.Log{l})[0] }
 
 // ApplyBatch applies entries in one transaction, with index and term. Entries
-// at or below the stored index are skipped. raft panics where the number of
+// at or below the stored index are skipped. raft panics if the number of
 // replies differs, so every entry has one, of type SubmitResult, BatchResult,
 // FireResult or Result; a configuration entry's is nil.
 func (s *Store) ApplyBatch(logs []*raft.Log) []any {
@@ -108,7 +108,7 @@ func (st *state) apply(c *Command, ch *change) any {
 // two of them together stay below maxKeyBytes.
 const maxNameBytes = 1 << 10
 
-// badName says what keeps s from being part of a key; "" where nothing does.
+// badName returns why s cannot be part of a key, "" if it can.
 func badName(what, s string) string {
 	switch {
 	case s == "":
@@ -119,7 +119,7 @@ func badName(what, s string) string {
 	return ""
 }
 
-// badSubmit says what keeps a run from being kept; "" where nothing does.
+// badSubmit returns why a run cannot be stored, "" if it can.
 func badSubmit(r *pipeline.Run) string {
 	if _, err := pipeline.ParseRunID(string(r.ID)); err != nil {
 		return err.Error() // also keeps the zero byte out, which ends it in the keys of modules
@@ -189,7 +189,7 @@ func (st *state) applyCancel(c *Command, ch *change) Result {
 	return Result{Run: *r}
 }
 
-// applyRetry makes a run that is over go on.
+// applyRetry resumes a finished run.
 func (st *state) applyRetry(c *Command, ch *change) Result {
 	op := c.Retry
 	r := st.runs.run(op.Run)
@@ -201,11 +201,11 @@ func (st *state) applyRetry(c *Command, ch *change) Result {
 	case r.Tries == op.Tries+1 && !r.State.Final():
 		return Result{Run: *r} // a repeat of the proposal that did it
 	case !r.State.Final():
-		return Result{Err: pipeline.Errorf(pipeline.Conflict, "run %s is not over: it is %s", op.Run, r.State)}
+		return Result{Err: pipeline.Errorf(pipeline.Conflict, "run %s has not finished: it is %s", op.Run, r.State)}
 	case r.Tries != op.Tries:
 		return Result{Err: pipeline.Errorf(pipeline.Conflict, "run %s was retried meanwhile", op.Run)}
 	case r.ArtifactsGone:
-		return Result{Err: pipeline.Errorf(pipeline.Conflict, "run %s cannot go on: its workspace and artifacts are no longer kept; submit it again", op.Run)}
+		return Result{Err: pipeline.Errorf(pipeline.Conflict, "run %s cannot be resumed: its workspace and artifacts are no longer kept; submit it again", op.Run)}
 	case len(op.Modules) == 0:
 		return Result{Err: pipeline.Errorf(pipeline.Conflict, "run %s has nothing to retry: every module succeeded", op.Run)}
 	}

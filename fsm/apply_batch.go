@@ -7,7 +7,7 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// refusal has no reason where the element took effect.
+// refusal has no reason if the element took effect.
 type refusal struct {
 	reason    string
 	duplicate bool
@@ -162,7 +162,7 @@ func ends(s pipeline.AttemptState) bool {
 	return false
 }
 
-// record copies what the worker told into the attempt, and lets go of its
+// record copies what the worker reported into the attempt, and releases its
 // locks.
 func (st *state) record(a *pipeline.Attempt, o *pipeline.Outcome, id pipeline.AttemptID) {
 	st.locks.unlock(a, id)

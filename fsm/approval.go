@@ -21,15 +21,15 @@ type Await struct {
 	Always bool `cbor:"6,keyasint,omitempty"`
 }
 
-// Decide ends the wait of a module for its approval. As a command it is a
-// person's word, in a batch what follows from the deadline. The first one
+// Decide ends the wait of a module for its approval. As a command it is an
+// approval by a person, in a batch what follows from the deadline. The first one
 // counts: a repeat of the same decision changes nothing, another one is a
 // conflict.
 type Decide struct {
 	Run      pipeline.RunID    `cbor:"1,keyasint"`
 	Module   string            `cbor:"2,keyasint"`
 	Decision pipeline.Decision `cbor:"3,keyasint"`
-	// By is who decided; "" where nobody did in time.
+	// By is who decided; "" if the deadline did.
 	By      string `cbor:"4,keyasint,omitempty"`
 	Comment string `cbor:"5,keyasint,omitempty"`
 	// Reason is what the module's record says.
@@ -74,8 +74,8 @@ func (st *state) applyAwait(op *Await, at time.Time) refusal {
 	return refusal{}
 }
 
-// applyDecide says what became of a decision; the error is of kind NotFound,
-// Invalid or Conflict, and nil where the decision had been taken before.
+// applyDecide applies a decision. The error is of kind NotFound, Invalid or
+// Conflict, and nil if the same decision was made before.
 func (st *state) applyDecide(op *Decide, at time.Time) (changed bool, err error) {
 	r := st.runs.run(op.Run)
 	if r == nil {
@@ -96,7 +96,7 @@ func (st *state) applyDecide(op *Decide, at time.Time) (changed bool, err error)
 	case g != nil && g.Decision != "":
 		return false, pipeline.Errorf(pipeline.Conflict, "%s was decided before: %s", op.Module, m.Reason)
 	case m.State.Final() || r.State.Final():
-		return false, pipeline.Errorf(pipeline.Conflict, "%s is over: it is %s%s", op.Module, m.State, because(m.Reason))
+		return false, pipeline.Errorf(pipeline.Conflict, "%s has finished: it is %s%s", op.Module, m.State, because(m.Reason))
 	case g == nil || m.State != pipeline.ModuleWaiting:
 		return false, pipeline.Errorf(pipeline.Conflict, "%s does not wait for an approval now: it is %s%s", op.Module, m.State, because(m.Reason))
 	}
@@ -119,7 +119,7 @@ func because(reason string) string {
 	return fmt.Sprintf(" (%s)", reason)
 }
 
-// applyDecision is a person's decision.
+// applyDecision applies the decision of a person.
 func (st *state) applyDecision(c *Command, ch *change) Result {
 	changed, err := st.applyDecide(c.Decide, c.At)
 	if err != nil {
@@ -131,7 +131,7 @@ func (st *state) applyDecision(c *Command, ch *change) Result {
 	return Result{Run: *st.runs.run(c.Decide.Run)}
 }
 
-// applyTimeUp is the decision that follows from a deadline.
+// applyTimeUp applies the decision that follows from a deadline.
 func (st *state) applyTimeUp(op *Decide, at time.Time) refusal {
 	changed, err := st.applyDecide(op, at)
 	switch {

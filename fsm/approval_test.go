@@ -93,7 +93,7 @@ func TestDecide_refused(t *testing.T) {
 		{nil, decide("r", "m0", "odd"), pipeline.Invalid, `decision "odd": want approved, rejected or skipped`},
 		{nil, decide("r", "", pipeline.Approved), pipeline.Invalid, "the module's name is empty"},
 		{[]*fsm.Command{cancel("r"), batch(end("r", "m0", pipeline.ModuleCancelled))}, decide("r", "m0", pipeline.Approved), pipeline.Conflict,
-			"m0 is over: it is cancelled (because)"},
+			"m0 has finished: it is cancelled (because)"},
 	} {
 		r := waiting(t)
 		r.must(row.before...)

@@ -21,7 +21,7 @@ var (
 
 const (
 	// maxCacheNames is how many of the newest results of a module are found by
-	// its name, to tell what changed since.
+	// its name, to report what changed since.
 	maxCacheNames = 16
 )
 

@@ -32,7 +32,7 @@ type Command struct {
 	Fire     *Fire           `cbor:"31,keyasint,omitempty"`
 	Decide   *Decide         `cbor:"22,keyasint,omitempty"`
 	Secret   *Secret         `cbor:"21,keyasint,omitempty"`
-	// CacheDelete removes recorded results.
+	// CacheDelete removes cached results.
 	CacheDelete *CacheDelete `cbor:"20,keyasint,omitempty"`
 	// Expire lets bytes of runs go, Pin keeps a run whole.
 	Expire *Expire `cbor:"23,keyasint,omitempty"`
@@ -105,7 +105,7 @@ type End struct {
 	Reason string               `cbor:"4,keyasint,omitempty"`
 	// Ignored marks a failure that leaves its run succeeded with warnings.
 	Ignored bool `cbor:"5,keyasint,omitempty"`
-	// Cache names the recorded result that a cached module takes. Refused where
+	// Cache names the cached result that a module hit. Refused if
 	// that is gone or another by then.
 	Cache *CacheHit `cbor:"16,keyasint,omitempty"`
 }
@@ -132,11 +132,11 @@ type Assign struct {
 	// After is the attempt behind which the worker queues this one.
 	After *pipeline.AttemptID `cbor:"7,keyasint,omitempty"`
 	// Locks are keys that the attempt holds until it ends. The assignment is
-	// refused where another module holds one of them.
+	// refused if another module holds one of them.
 	Locks []string `cbor:"8,keyasint,omitempty"`
 	// Always marks a module that runs although its run is being cancelled.
 	Always bool `cbor:"9,keyasint,omitempty"`
-	// Cache is set where the result is to be recorded if it succeeds.
+	// Cache is set if the result should be cached when it succeeds.
 	Cache *pipeline.CacheLookup `cbor:"16,keyasint,omitempty"`
 	// LocalBytes is how many bytes more of its inputs the worker has than a less
 	// busy one, if that decided the placement.
@@ -152,7 +152,7 @@ type RunEnd struct {
 
 // Reopen makes a module that succeeded wait again, because what it left is
 // gone everywhere. Its attempts stay in the history. Attempt is the one whose
-// outputs are gone: where another has succeeded since, nothing is lost and the
+// outputs are gone: if another has succeeded since, nothing is lost and the
 // reopening is refused. 0 means whichever was last.
 type Reopen struct {
 	Run     pipeline.RunID `cbor:"1,keyasint"`
@@ -167,13 +167,13 @@ type Copies struct {
 	Holders []pipeline.NodeID  `cbor:"2,keyasint"`
 }
 
-// Cancel asks for the end of a run. The orchestrator carries it out. A second
+// Cancel requests the end of a run. The orchestrator carries it out. A second
 // one, of a run that is being cancelled, forces it: modules that always run are
 // stopped too.
 type Cancel struct {
 	Run    pipeline.RunID `cbor:"1,keyasint"`
 	Reason string         `cbor:"2,keyasint,omitempty"`
-	// TimedOut says that the run's time is over: it ends as failed. Refused where
+	// TimedOut says that the run's time limit has passed: it ends as failed. Refused if
 	// Tries is not the run's, and without effect on one that is being cancelled.
 	TimedOut bool `cbor:"3,keyasint,omitempty"`
 	Tries    int  `cbor:"4,keyasint,omitempty"`
@@ -182,8 +182,8 @@ type Cancel struct {
 	Request string `cbor:"5,keyasint,omitempty"`
 }
 
-// Retry makes a run that is over go on: the modules that are named wait again,
-// with fresh budgets; what they did stays in their history. Refused where the
+// Retry resumes a finished run: the modules that are named wait again,
+// with fresh budgets; what they did stays in their history. Refused if the
 // run is not over, or a name is a module that has not ended. Tries is the run's
 // before, so that a repeat changes nothing.
 type Retry struct {
@@ -267,7 +267,7 @@ type SecretRecord struct {
 
 // Forget removes finished runs with all that hangs on them, and idempotency
 // keys that are older than KeysBefore. One command looks at a part of the keys
-// and the next one goes on from there. The proposer keeps the list of runs short.
+// and the next one continues from there. The proposer keeps the list of runs short.
 type Forget struct {
 	Runs       []pipeline.RunID `cbor:"1,keyasint,omitempty"`
 	KeysBefore time.Time        `cbor:"2,keyasint,omitempty"`
@@ -344,7 +344,7 @@ func mustDec(o cbor.DecOptions) cbor.DecMode {
 
 // Encode gives the bytes of a command for the log. The caller sets all fields
 // but Version. A time beyond the years 0 to 9999, which no text can hold, becomes the
-// zero time in c too. Kind TooLarge beyond MaxCommandBytes, kind Invalid where
+// zero time in c too. Kind TooLarge beyond MaxCommandBytes, kind Invalid if
 // not exactly one of the pointers is set.
 func Encode(c *Command) ([]byte, error) {
 	if n := c.parts(); n != 1 {
@@ -362,7 +362,7 @@ func Encode(c *Command) ([]byte, error) {
 	return b, nil
 }
 
-// Decode reads a command. An error means that this version must not go on.
+// Decode reads a command. An error means that this version must stop.
 func Decode(b []byte) (*Command, error) {
 	var c Command
 	if err := decMode.Unmarshal(b, &c); err != nil {

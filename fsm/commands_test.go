@@ -229,7 +229,7 @@ func TestApply_forget(t *testing.T) {
 			t.Error("the key of a forgotten run leads somewhere")
 		}
 		if _, ok := v.Run("live"); !ok {
-			t.Error("a run that is not over was forgotten")
+			t.Error("a run that has not finished was forgotten")
 		}
 	})
 	r.must(cancel("live"), batch(end("live", "m0", pipeline.ModuleCancelled), runEnd("live", pipeline.RunCancelled)), forget("live"))

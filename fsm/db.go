@@ -67,7 +67,7 @@ func openBolt(path string) (*bolt.DB, error) {
 	return db, nil
 }
 
-// Close closes the file and wakes everybody who waits. Idempotent.
+// Close closes the file and wakes all waiters. It is idempotent.
 func (s *Store) Close() error {
 	s.watch.close()
 	s.mu.Lock()

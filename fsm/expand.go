@@ -60,7 +60,7 @@ func (st *state) applyExpand(e *Expand, at time.Time) refusal {
 	return refusal{}
 }
 
-// collapse takes the instances of a module out of its run again.
+// collapse removes the instances of a module from its run again.
 func (st *state) collapse(r *pipeline.Run, m *pipeline.ModuleRecord) {
 	if len(m.Instances) > 0 {
 		r.Replaced = max(0, r.Replaced-1) // 0: it was expanded before there was a counter
@@ -74,7 +74,7 @@ func (st *state) collapse(r *pipeline.Run, m *pipeline.ModuleRecord) {
 	}
 }
 
-// uncount takes back what countEnd counted.
+// uncount reverses countEnd.
 func uncount(r *pipeline.Run, m *pipeline.ModuleRecord) {
 	if !m.State.Final() {
 		return
@@ -89,7 +89,7 @@ func uncount(r *pipeline.Run, m *pipeline.ModuleRecord) {
 }
 
 // RunModules gives the modules of a run, with those that became instances in the place of the module
-// that they are of, where there is at least one. The list is the caller's.
+// that they are of, if there is at least one. The list is the caller's.
 func (v *View) RunModules(id pipeline.RunID) ([]pipeline.Module, error) {
 	def, err := v.Definition(id)
 	if err != nil {

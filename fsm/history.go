@@ -128,7 +128,7 @@ func (v *View) History(name, module string) (pipeline.ModuleHistory, bool) {
 // history.
 const maxSiblings = 64
 
-// Expected guesses how long modules of a pipeline take, in their order; 0 where
+// Expected guesses how long modules of a pipeline take, in their order; 0 if
 // nothing is known. An instance that never ran, and a block whose instances are
 // not known yet, take as long as the other instances. A module that is known
 // to take no time takes a millisecond.

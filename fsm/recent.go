@@ -67,7 +67,7 @@ func (r *recentChanges) add(changes []moduleChange, before uint64) {
 }
 
 // since lists the modules of a run that changed after an index, each once; ok
-// is false where that is not known.
+// is false if that is not known.
 func (r *recentChanges) since(run pipeline.RunID, index uint64) (names []string, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -92,7 +92,7 @@ func (r *recentChanges) clear() {
 }
 
 // ModulesSince gives the records of a run that changed after an index. It
-// reads those alone where it knows which they are, else all.
+// reads only those if they are known, else all.
 func (v *View) ModulesSince(run pipeline.RunID, index uint64) map[string]*pipeline.ModuleRecord {
 	if index > 0 {
 		if names, ok := v.recent.since(run, index); ok {

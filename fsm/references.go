@@ -13,7 +13,7 @@ type Reference struct {
 	Digest pipeline.Digest
 	// Tree marks the listing of a tree: the files in it are referenced as well.
 	Tree bool
-	// Attempt tells whose it is: its Run is "" for what is a schedule's or another tool's, its
+	// Attempt is whose it is: its Run is "" for a schedule's or another tool's, its
 	// Module is not "" for logs and outputs.
 	Attempt pipeline.AttemptID
 	// Holders are nodes that had it when that was last noted: a hint.
@@ -21,7 +21,7 @@ type Reference struct {
 }
 
 // References calls fn with every blob that the state names: workspaces of runs
-// and schedules, logs and outputs of runs, recorded results, and what other tools
+// and schedules, logs and outputs of runs, cached results, and what other tools
 // keep. It stops at an error of fn and returns it. The same blob may come several times. Everything that keeps a digest in the state belongs
 // in here, or its bytes are swept.
 func (v *View) References(fn func(Reference) error) error {
@@ -75,8 +75,8 @@ func (v *View) References(fn func(Reference) error) error {
 	})
 }
 
-// referencesOfResult calls fn with the blobs that a recorded result names. They
-// are the attempt's that made it, which is gone where its run was forgotten.
+// referencesOfResult calls fn with the blobs that a cached result names. They
+// are the attempt's that made it, which no longer exists if its run was deleted.
 func referencesOfResult(e *pipeline.CacheEntry, fn func(Reference) error) error {
 	if named(e.Log) {
 		if err := fn(Reference{Digest: e.Log, Attempt: e.From, Holders: e.Holders}); err != nil {
@@ -116,5 +116,5 @@ func referencesOf(run pipeline.RunID, m *pipeline.ModuleRecord, fn func(Referenc
 	return nil
 }
 
-// named reports whether a digest leads to bytes that somebody must keep.
+// named reports whether a digest leads to bytes that must be kept.
 func named(d pipeline.Digest) bool { return d != "" && d != pipeline.EmptyDigest }

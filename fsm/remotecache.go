@@ -90,7 +90,7 @@ func readToolKey(b []byte) (k pipeline.ToolKey) {
 }
 
 // ageKey is the key in bToolAges, which are in the order in which entries were
-// taken: to find the oldest costs the same however many there are.
+// hit: to find the oldest costs the same however many there are.
 func ageKey(taken int64, key []byte) []byte { return append(be64(uint64(taken)), key...) }
 
 // remoteCache holds the entries of other tools' remote caches, and the order in
@@ -243,8 +243,8 @@ func (v *View) Tools(after pipeline.ToolKey, fn func(*pipeline.ToolEntry) bool) 
 	}
 }
 
-// ToolsByAge calls fn with the entries of other tools, those first that were
-// taken longest ago, until it returns false.
+// ToolsByAge calls fn with the entries of other tools, the least recently
+// hit first, until it returns false.
 func (v *View) ToolsByAge(fn func(*pipeline.ToolEntry) bool) {
 	entries := v.tx.Bucket(bTools)
 	c := v.tx.Bucket(bToolAges).Cursor()

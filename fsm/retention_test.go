@@ -16,7 +16,7 @@ func named(r *rig) int {
 	return n
 }
 
-// What a limit lets go is named no more; a pinned run, and one that is not over,
+// What a limit lets go is named no more; a pinned run, and one that has not finished,
 // keeps all of it.
 func TestExpire(t *testing.T) {
 	r := newRig(t)
@@ -28,7 +28,7 @@ func TestExpire(t *testing.T) {
 	pin := func(on bool) *fsm.Command { return &fsm.Command{Pin: &fsm.Pin{Run: "r", Pinned: on}} }
 	r.must(s, batch(assign("r", "m0", 1)), batch(o), expire)
 	if n := named(r); n != 3 {
-		t.Errorf("a run that is not over: %d blobs are named", n)
+		t.Errorf("a run that has not finished: %d blobs are named", n)
 	}
 	r.must(batch(runEnd("r", pipeline.RunSucceeded)), pin(true), pin(true), expire, forget("r"))
 	if n := named(r); n != 3 || !r.run("r").Pinned {

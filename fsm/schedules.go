@@ -14,7 +14,7 @@ type ScheduleChange struct {
 	Name string     `cbor:"1,keyasint"`
 	Do   ScheduleDo `cbor:"2,keyasint"`
 	// Record is the whole schedule and Definition its pipeline, as
-	// EncodeDefinition makes it, where it is registered.
+	// EncodeDefinition makes it, if it is registered.
 	Record     ScheduleRecord `cbor:"3,keyasint,omitempty"`
 	Definition []byte         `cbor:"4,keyasint,omitempty"`
 }
@@ -50,7 +50,7 @@ type ScheduleRecord struct {
 	Group        string    `cbor:"9,keyasint,omitempty"`
 	Cancels      bool      `cbor:"10,keyasint,omitempty"`
 	RegisteredAt time.Time `cbor:"11,keyasint"`
-	// Paused schedules decide nothing; what is due meanwhile is passed over.
+	// Paused schedules decide nothing; ticks missed while paused are skipped.
 	Paused bool `cbor:"12,keyasint,omitempty"`
 	// Next is the tick that is decided next. Zero: the leader finds out which.
 	Next time.Time `cbor:"13,keyasint,omitempty"`
@@ -66,12 +66,12 @@ type ScheduleRecord struct {
 // maxTicks bounds the decisions that a schedule remembers.
 const maxTicks = 32
 
-// TickRecord is what became of a tick, or, where several were skipped together,
+// TickRecord is what became of a tick, or, if several were skipped together,
 // of the last of them.
 type TickRecord struct {
 	Tick time.Time `cbor:"1,keyasint"`
 	At   time.Time `cbor:"2,keyasint"`
-	// Run is the run that was made; "" where it was skipped, and Skipped says why.
+	// Run is the run that was made; "" if it was skipped, and Skipped says why.
 	Run     pipeline.RunID `cbor:"3,keyasint,omitempty"`
 	Skipped string         `cbor:"4,keyasint,omitempty"`
 	// Count is how many ticks were skipped; 0 for one that was not.
@@ -85,7 +85,7 @@ type Fire struct {
 	Schedule string    `cbor:"1,keyasint"`
 	Revision uint64    `cbor:"2,keyasint,omitempty"`
 	Due      time.Time `cbor:"3,keyasint,omitempty"`
-	// Tick is the newest tick that is decided; zero where there is none and only
+	// Tick is the newest tick that is decided; zero if there is none and only
 	// Next is set.
 	Tick time.Time `cbor:"4,keyasint,omitempty"`
 	Next time.Time `cbor:"5,keyasint,omitempty"`
@@ -94,7 +94,7 @@ type Fire struct {
 	Skip  string         `cbor:"7,keyasint,omitempty"`
 	Count uint64         `cbor:"8,keyasint,omitempty"`
 	// Missed marks a tick that is caught up with: its run waits for earlier ones
-	// where overlapping runs are otherwise skipped.
+	// if overlapping runs are otherwise skipped.
 	Missed bool `cbor:"9,keyasint,omitempty"`
 	// By triggers a run by hand: whose it is. Revision, Due, Tick and Next say
 	// nothing then.
@@ -103,12 +103,12 @@ type Fire struct {
 	Key string `cbor:"11,keyasint,omitempty"`
 }
 
-// FireResult answers Fire with the schedule as it is now. Run has no id where
+// FireResult answers Fire with the schedule as it is now. Run has no id if
 // none was made.
 type FireResult struct {
 	Schedule ScheduleRecord
 	Run      pipeline.Run
-	// Repeated is set where the run was there before.
+	// Repeated is set if the run was there before.
 	Repeated bool
 	Err      error
 }
@@ -176,7 +176,7 @@ func (s *schedules) applySchedule(c *Command, ch *change) FireResult {
 }
 
 // registered gives the record of a registration. One that replaces another keeps
-// what was decided, whether it is paused, and, where the times are the same, the
+// what was decided, whether it is paused, and, if the times are the same, the
 // next tick.
 func (s *schedules) registered(op *ScheduleChange, old *ScheduleRecord, at time.Time) ScheduleRecord {
 	rec := op.Record
@@ -211,7 +211,7 @@ func (s *schedules) applyFire(c *Command, ch *change) FireResult {
 		if f.Run != "" {
 			t.Skipped, t.Count = "", 0
 			if busy := s.queues.first(queueOfSchedule, rec.Name); busy != "" && rec.Schedule.Overlap == pipeline.OverlapSkip && !f.Missed {
-				t.Run, t.Skipped, t.Count = "", fmt.Sprintf("run %s was not over", busy), 1
+				t.Run, t.Skipped, t.Count = "", fmt.Sprintf("run %s had not finished", busy), 1
 			} else {
 				r := rec.run(f.Run, rec.Submitter)
 				r.Tick, r.Queued = f.Tick, r.Queued || f.Missed && rec.Schedule.Overlap == pipeline.OverlapSkip
@@ -240,7 +240,7 @@ func (s *schedules) trigger(c *Command, rec *ScheduleRecord, ch *change) FireRes
 		return FireResult{Schedule: *rec, Run: *old, Repeated: true}
 	}
 	if busy := s.queues.first(queueOfSchedule, rec.Name); busy != "" && rec.Schedule.Overlap == pipeline.OverlapSkip {
-		return FireResult{Schedule: *rec, Err: pipeline.Errorf(pipeline.Conflict, "run %s of the schedule is not over, and its overlap is skip", busy)}
+		return FireResult{Schedule: *rec, Err: pipeline.Errorf(pipeline.Conflict, "run %s of the schedule has not finished, and its overlap is skip", busy)}
 	}
 	r := rec.run(c.Fire.Run, c.Fire.By)
 	r.Key = triggerKey(c.Fire)
@@ -261,7 +261,7 @@ func triggerKey(f *Fire) string {
 	return "trigger:" + f.Schedule + ":" + f.Key
 }
 
-// triggered finds the run that the same request has made; nil where there is
+// triggered finds the run that the same request has made; nil if there is
 // none.
 func (s *schedules) triggered(f *Fire) *pipeline.Run {
 	if old := s.runs.run(f.Run); old != nil && old.Schedule == f.Schedule {

@@ -139,12 +139,12 @@ func TestFire_overlap(t *testing.T) {
 			r.must(of(plan("s", tickAt(0)), rev), of(fire("s", 0, "t0"), rev), batch(assign("t0", "m0", 1)))
 			r.must(of(fire("s", 1, "t1"), rev))
 			if r.has("t1") != want.run {
-				t.Fatalf("a run while another is not over: %v, want %v", r.has("t1"), want.run)
+				t.Fatalf("a run while another has not finished: %v, want %v", r.has("t1"), want.run)
 			}
 			last := r.schedule("s").Ticks[1]
 			switch {
 			case !want.run:
-				if last.Run != "" || last.Skipped != "run t0 was not over" || last.Count != 1 {
+				if last.Run != "" || last.Skipped != "run t0 had not finished" || last.Count != 1 {
 					t.Errorf("got %+v", last)
 				}
 				// One that is caught up with has its run, in its turn.
@@ -219,7 +219,7 @@ func TestTrigger(t *testing.T) {
 			t.Errorf("got %+v", res)
 		}
 	}
-	r.wantRefused(trigger("s", "t1"), "conflict: run t0 of the schedule is not over")
+	r.wantRefused(trigger("s", "t1"), "conflict: run t0 of the schedule has not finished")
 	r.must(over("t0"), trigger("s", "t1"))
 	if rec := r.schedule("s"); !rec.Paused || rec.Fired != 0 || len(rec.Ticks) != 0 {
 		t.Errorf("triggering changed the schedule: %+v", rec)

@@ -158,8 +158,8 @@ func TestApply_retry(t *testing.T) {
 	}
 	r := newRig(t)
 	r.must(submit(t, "r", 1))
-	if got := refused(r.do(retry("r", 0, "m0"))); got != "conflict: run r is not over: it is waiting" {
-		t.Errorf("of a run that is not over: %q", got)
+	if got := refused(r.do(retry("r", 0, "m0"))); got != "conflict: run r has not finished: it is waiting" {
+		t.Errorf("of a run that has not finished: %q", got)
 	}
 }
 

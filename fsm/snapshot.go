@@ -29,7 +29,7 @@ const (
 
 type snapshot struct{ tx *bolt.Tx }
 
-// Snapshot opens a read transaction; Persist streams it while Apply goes on.
+// Snapshot opens a read transaction; Persist streams it while Apply continues.
 func (s *Store) Snapshot() (raft.FSMSnapshot, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -208,7 +208,7 @@ func readSnapshot(db *bolt.DB, in io.Reader) error {
 	}
 	// The end also verifies the checksum of the compression.
 	if _, err := h.r.ReadByte(); err != io.EOF {
-		return errors.Join(errors.New("the snapshot goes on behind its end"), err)
+		return errors.Join(errors.New("the snapshot continues behind its end"), err)
 	}
 	return nil
 }

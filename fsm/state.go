@@ -25,23 +25,23 @@ var (
 	bLocks   = []byte("locks")
 	bSecrets = []byte("secrets")
 
-	// Recorded results: by key; their use by key; the keys of a module's newest
+	// Cached results: by key; their use by key; the keys of a module's newest
 	// by pipeline, a zero byte and the module's name.
 	bCache      = []byte("cache")
 	bCacheUse   = []byte("cacheuse")
 	bCacheNames = []byte("cachenames")
 
-	// Schedules by name, what they run by name, and the lines that runs wait in
+	// Schedules by name, what they run by name, and the queues that runs wait in
 	// (queue.go).
 	bSchedules    = []byte("schedules")
 	bScheduleDefs = []byte("scheduledefs")
-	bQueues       = []byte("lines")
+	bQueues       = []byte("queues")
 
 	// Histories of modules, by pipeline, a zero byte and the module's name.
 	bHistory = []byte("history")
 
 	// Entries of other tools, by space, team and key with zero bytes between; and
-	// these keys behind the time at which each was taken last.
+	// these keys behind the time at which each was hit last.
 	bTools    = []byte("tools")
 	bToolAges = []byte("toolages")
 

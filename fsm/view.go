@@ -18,7 +18,7 @@ import (
 type View struct {
 	tx   *bolt.Tx
 	defs *definitionCache
-	// recent tells which modules changed lately.
+	// recent lists which modules changed lately.
 	recent *recentChanges
 }
 

@@ -11,7 +11,7 @@ type change struct {
 	Index   uint64
 	Runs    map[pipeline.RunID]bool // value: changed by another than the orchestrator's batches
 	Workers bool
-	// Schedules is set where a schedule changed.
+	// Schedules is set if a schedule changed.
 	Schedules bool
 }
 
@@ -19,21 +19,21 @@ func newChange() *change { return &change{Runs: map[pipeline.RunID]bool{}} }
 
 func (c *change) run(id pipeline.RunID, outside bool) { c.Runs[id] = c.Runs[id] || outside }
 
-// Changes says what changed since it was last taken.
+// Changes is what changed since it was last received.
 type Changes struct {
 	// Runs that were submitted, cancelled or forgotten.
 	Runs []pipeline.RunID
-	// Workers is set where the kept facts about workers changed.
+	// Workers is set if the stored facts about workers changed.
 	Workers bool
-	// Schedules is set where a schedule changed.
+	// Schedules is set if a schedule changed.
 	Schedules bool
-	// All is set where the whole state was replaced.
+	// All is set if the whole state was replaced.
 	All bool
 }
 
 type watchers struct {
 	mu sync.Mutex // guards following
-	// waiting holds a channel for each run somebody waits for; closed and
+	// waiting holds a channel for each run that is waited for; closed and
 	// dropped at the run's next change.
 	waiting map[pipeline.RunID]chan struct{}
 	subs    map[*Subscription]struct{}
@@ -69,7 +69,7 @@ func (s *Store) Changed(id pipeline.RunID) <-chan struct{} {
 	return ch
 }
 
-// Subscription tells one reader about changes that others than the
+// Subscription reports changes to one reader that others than the
 // orchestrator's batches made.
 type Subscription struct {
 	w *watchers
@@ -167,6 +167,6 @@ func (w *watchers) replacedLocked() {
 func (w *watchers) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.closed = true // before anybody can ask for a channel that nothing would close
+	w.closed = true // before a channel can be requested that nothing would close
 	w.replacedLocked()
 }
