@@ -33,7 +33,7 @@ type ApprovalPrompt struct {
 type question struct{ module, message string }
 
 // update takes in which modules wait, and shows what is new.
-func (a *ApprovalPrompt) update(ctx context.Context, c *console) {
+func (a *ApprovalPrompt) update(ctx context.Context, c *Console) {
 	var open []question
 	for i := range c.view.modules {
 		m := &c.view.modules[i]
@@ -57,7 +57,7 @@ func (a *ApprovalPrompt) update(ctx context.Context, c *console) {
 
 // show asks the first question: in the live display, or with a line where there
 // is none.
-func (a *ApprovalPrompt) show(c *console, anew bool) {
+func (a *ApprovalPrompt) show(c *Console, anew bool) {
 	c.question = ""
 	if len(a.open) == 0 {
 		return
@@ -97,7 +97,7 @@ func (a *ApprovalPrompt) input() <-chan string {
 }
 
 // answer takes a line that was typed.
-func (a *ApprovalPrompt) answer(ctx context.Context, c *console, line string, ok bool) {
+func (a *ApprovalPrompt) answer(ctx context.Context, c *Console, line string, ok bool) {
 	c.typed()
 	if !ok {
 		a.lines, a.ended, c.question = nil, true, ""
@@ -117,7 +117,7 @@ func (a *ApprovalPrompt) answer(ctx context.Context, c *console, line string, ok
 	}
 }
 
-func (a *ApprovalPrompt) tell(c *console, q question, err error) {
+func (a *ApprovalPrompt) tell(c *Console, q question, err error) {
 	if err != nil {
 		c.say("%s: %s", q.module, OneLine(err.Error()))
 		a.show(c, true)

@@ -35,7 +35,7 @@ func TestAsker(t *testing.T) {
 	}}
 	in, typing := io.Pipe()
 	a.Stdin = in
-	c := &console{out: NewStream(io.Discard), err: NewStream(&out), now: time.Now, view: newRunView(), prefixes: map[string]string{}}
+	c := &Console{out: NewStream(io.Discard), err: NewStream(&out), now: time.Now, view: newRunView(), prefixes: map[string]string{}}
 	ctx := t.Context()
 	c.view.apply(wire.Run{Index: 1, Modules: []wire.Module{gateModule("a"), gateModule("b", "bob"), gateModule("c", "a*")}})
 	a.update(ctx, c)

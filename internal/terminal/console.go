@@ -14,10 +14,10 @@ import (
 // maxLiveModules is how many running modules the live display lists.
 const maxLiveModules = 12
 
-// console shows a followed run: output lines on stdout as "module | text", and
+// Console shows a followed run: output lines on stdout as "module | text", and
 // progress on stderr, live on a terminal and as plain lines elsewhere. One
 // goroutine uses it: calls come in batches, and flush ends a batch.
-type console struct {
+type Console struct {
 	out, err *Stream
 	now      func() time.Time
 	// live draws a block of lines that is replaced again and again; quiet shows
@@ -52,8 +52,8 @@ type ConsoleConfig struct {
 }
 
 // NewConsole makes the display of a followed run.
-func NewConsole(cfg ConsoleConfig) *console {
-	c := &console{
+func NewConsole(cfg ConsoleConfig) *Console {
+	c := &Console{
 		out: cfg.Out, err: cfg.Err, now: cfg.Now, quiet: cfg.Quiet,
 		live: cfg.Err.Terminal && !cfg.Quiet && !cfg.Plain && !cfg.static,
 		safe: cfg.Out.Terminal, colorOut: cfg.Out.Terminal && !cfg.Plain, colorErr: cfg.Err.Terminal && !cfg.Plain,
@@ -68,7 +68,7 @@ func NewConsole(cfg ConsoleConfig) *console {
 }
 
 // update takes in what the cluster says of the run.
-func (c *console) update(r wire.Run) {
+func (c *Console) update(r wire.Run) {
 	changes := c.view.apply(r)
 	c.dirty = true
 	if c.quiet {
@@ -84,7 +84,7 @@ func (c *console) update(r wire.Run) {
 }
 
 // note prints a line of progress.
-func (c *console) note(format string, args ...any) {
+func (c *Console) note(format string, args ...any) {
 	if c.quiet {
 		return
 	}
@@ -92,7 +92,7 @@ func (c *console) note(format string, args ...any) {
 }
 
 // failures tells, whatever is quiet, which modules failed and how the run ended.
-func (c *console) failures(r *wire.Run) {
+func (c *Console) failures(r *wire.Run) {
 	for i := range r.Modules {
 		if m := &r.Modules[i]; m.State == pipeline.ModuleFailed {
 			text, _ := finalText(m)
@@ -103,13 +103,13 @@ func (c *console) failures(r *wire.Run) {
 }
 
 // say prints a line on stderr, -quiet or not.
-func (c *console) say(format string, args ...any) {
+func (c *Console) say(format string, args ...any) {
 	c.erase()
 	fmt.Fprintf(c.err, "%s\n", Clean(fmt.Sprintf(format, args...)))
 }
 
 // output prints a line of a module's output.
-func (c *console) output(module string, line []byte) {
+func (c *Console) output(module string, line []byte) {
 	c.erase()
 	prefix, ok := c.prefixes[module]
 	if !ok {
@@ -125,7 +125,7 @@ func (c *console) output(module string, line []byte) {
 }
 
 // appendText appends a line of output as the destination may have it.
-func (c *console) appendText(dst, line []byte) []byte {
+func (c *Console) appendText(dst, line []byte) []byte {
 	if !c.safe {
 		return append(dst, line...)
 	}
@@ -137,7 +137,7 @@ func (c *console) appendText(dst, line []byte) []byte {
 }
 
 // flush shows everything of a batch.
-func (c *console) flush() {
+func (c *Console) flush() {
 	c.out.Flush()
 	if c.live && (c.drawn == 0 || c.dirty) {
 		c.draw()
@@ -147,7 +147,7 @@ func (c *console) flush() {
 }
 
 // tick redraws what changes with the time.
-func (c *console) tick() {
+func (c *Console) tick() {
 	if c.live {
 		c.dirty = true
 		c.flush()
@@ -155,7 +155,7 @@ func (c *console) tick() {
 }
 
 // close takes the live block away.
-func (c *console) close() {
+func (c *Console) close() {
 	c.erase()
 	c.live = false
 	c.out.Flush()
@@ -164,7 +164,7 @@ func (c *console) close() {
 
 // erase removes the live block, so that lines can be printed in its place.
 // What is written to stdout afterwards must come after it on the terminal.
-func (c *console) erase() {
+func (c *Console) erase() {
 	if c.drawn == 0 {
 		return
 	}
@@ -174,7 +174,7 @@ func (c *console) erase() {
 }
 
 // typed takes note of the end of a line that was typed below the live block.
-func (c *console) typed() {
+func (c *Console) typed() {
 	if c.drawn > 0 {
 		c.drawn++
 	}
@@ -182,7 +182,7 @@ func (c *console) typed() {
 }
 
 // draw prints the live block anew.
-func (c *console) draw() {
+func (c *Console) draw() {
 	lines := c.block()
 	if c.drawn > 0 {
 		fmt.Fprintf(c.err, "\r\x1b[%dA\x1b[J", c.drawn)
@@ -195,7 +195,7 @@ func (c *console) draw() {
 }
 
 // block is the live display: a line for each running module and a footer.
-func (c *console) block() []string {
+func (c *Console) block() []string {
 	now := c.now()
 	var lines []string
 	running, widest := 0, 0
@@ -231,7 +231,7 @@ func (c *console) block() []string {
 }
 
 // footer counts, and guesses what is left.
-func (c *console) footer(now time.Time) string {
+func (c *Console) footer(now time.Time) string {
 	n := c.view.counts()
 	text := fmt.Sprintf("%d/%d done", n.done(), max(n.Total(), c.view.run.ModuleCount))
 	for _, part := range []struct {
@@ -255,7 +255,7 @@ func (c *console) footer(now time.Time) string {
 }
 
 // paint colours a line of progress.
-func (c *console) paint(m mood, s string) string {
+func (c *Console) paint(m mood, s string) string {
 	code := map[mood]string{good: "32", bad: "31", odd: "33"}[m]
 	if !c.colorErr || code == "" {
 		return s
@@ -263,7 +263,7 @@ func (c *console) paint(m mood, s string) string {
 	return "\x1b[" + code + "m" + s + "\x1b[0m"
 }
 
-func (c *console) dim(s string) string {
+func (c *Console) dim(s string) string {
 	if !c.colorErr {
 		return s
 	}
@@ -279,7 +279,7 @@ func moduleColor(module string) string {
 }
 
 // text prints a line of output, with or without its end, and nothing before it.
-func (c *console) text(line []byte) {
+func (c *Console) text(line []byte) {
 	c.line = c.appendText(c.line[:0], trimEnd(line))
 	c.out.Write(append(c.line, '\n'))
 }

@@ -74,7 +74,7 @@ func story() []wire.Run {
 }
 
 // tell plays the story to a console, with output between its parts.
-func tell(c *console, clock *time.Time) {
+func tell(c *Console, clock *time.Time) {
 	for i, r := range story() {
 		*clock = storyStart.Add(time.Duration(i) * 4 * time.Second)
 		c.update(r)
@@ -95,7 +95,7 @@ func tell(c *console, clock *time.Time) {
 func TestConsole_plain(t *testing.T) {
 	var out, err bytes.Buffer
 	var clock time.Time
-	c := &console{out: NewStream(&out), err: NewStream(&err), now: func() time.Time { return clock }, view: newRunView(), prefixes: map[string]string{}}
+	c := &Console{out: NewStream(&out), err: NewStream(&err), now: func() time.Time { return clock }, view: newRunView(), prefixes: map[string]string{}}
 	tell(c, &clock)
 	golden(t, "plain.stdout", out.String())
 	golden(t, "plain.stderr", err.String())
@@ -107,7 +107,7 @@ func TestConsole_live(t *testing.T) {
 	for _, color := range []bool{false, true} {
 		var terminal bytes.Buffer
 		var clock time.Time
-		c := &console{out: NewStream(&terminal), err: NewStream(&terminal), now: func() time.Time { return clock }, view: newRunView(), prefixes: map[string]string{},
+		c := &Console{out: NewStream(&terminal), err: NewStream(&terminal), now: func() time.Time { return clock }, view: newRunView(), prefixes: map[string]string{},
 			live: true, safe: true, colorOut: color, colorErr: color}
 		tell(c, &clock)
 		golden(t, fmt.Sprintf("live-color-%v", color), terminal.String())
@@ -147,7 +147,7 @@ func screen(s string) string {
 func TestConsole_quiet(t *testing.T) {
 	var out, err bytes.Buffer
 	var clock time.Time
-	c := &console{out: NewStream(&out), err: NewStream(&err), now: func() time.Time { return clock }, view: newRunView(), prefixes: map[string]string{}, quiet: true}
+	c := &Console{out: NewStream(&out), err: NewStream(&err), now: func() time.Time { return clock }, view: newRunView(), prefixes: map[string]string{}, quiet: true}
 	tell(c, &clock)
 	if err.String() != "" || !strings.Contains(out.String(), "build | line 1\n") {
 		t.Errorf("stderr %q, stdout %q", err.String(), out.String())
@@ -157,7 +157,7 @@ func TestConsole_quiet(t *testing.T) {
 // TestConsole_narrow cuts lines to the terminal and lists only so many modules.
 func TestConsole_narrow(t *testing.T) {
 	var terminal bytes.Buffer
-	c := &console{out: NewStream(&terminal), err: NewStream(&terminal), now: func() time.Time { return storyStart }, view: newRunView(), prefixes: map[string]string{}, live: true}
+	c := &Console{out: NewStream(&terminal), err: NewStream(&terminal), now: func() time.Time { return storyStart }, view: newRunView(), prefixes: map[string]string{}, live: true}
 	c.err.width = func() int { return 24 }
 	r := wire.Run{Index: 1}
 	for i := range maxLiveModules + 3 {

@@ -8,19 +8,19 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// counts are the modules of a run by state.
-type counts struct {
+// Counts are the modules of a run by state.
+type Counts struct {
 	waiting, running, succeeded, cached, failed, skipped, cancelled int
 }
 
-func (c counts) Total() int {
+func (c Counts) Total() int {
 	return c.waiting + c.running + c.succeeded + c.cached + c.failed + c.skipped + c.cancelled
 }
 
-func (c counts) done() int { return c.Total() - c.waiting - c.running }
+func (c Counts) done() int { return c.Total() - c.waiting - c.running }
 
 // String lists what there is: "3 succeeded, 1 failed".
-func (c counts) String() string {
+func (c Counts) String() string {
 	var parts []string
 	add := func(n int, what string) {
 		if n > 0 {
@@ -37,10 +37,10 @@ func (c counts) String() string {
 	return strings.Join(parts, ", ")
 }
 
-func (v *runView) counts() counts { return CountModules(v.modules) }
+func (v *runView) counts() Counts { return CountModules(v.modules) }
 
-func CountModules(modules []wire.Module) counts {
-	var c counts
+func CountModules(modules []wire.Module) Counts {
+	var c Counts
 	for i := range modules {
 		switch modules[i].State {
 		case pipeline.ModuleRunning:
@@ -63,7 +63,7 @@ func CountModules(modules []wire.Module) counts {
 }
 
 // Summary is the last line of a followed run.
-func Summary(r *wire.RunSummary, c counts) string {
+func Summary(r *wire.RunSummary, c Counts) string {
 	text := fmt.Sprintf("run %s %s", r.ID, StateWords(string(r.State)))
 	if r.FinishedAt != nil {
 		text += " in " + ShortDuration(r.FinishedAt.Sub(r.SubmittedAt))

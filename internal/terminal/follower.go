@@ -32,29 +32,29 @@ type RunSource interface {
 	Follow(ctx context.Context, id pipeline.RunID, o client.FollowOptions, fn func(wire.LogEvent) error) error
 }
 
-// Follower follows one run to its end: output to stdout, progress to stderr.
+// Follower follows one run to its end: output to stdout, progress to stderr. Its
+// fields are set before Run, which is called once.
 type Follower struct {
 	Source  RunSource
 	ID      pipeline.RunID
-	Console *console
-	// positions is the output that is known already, and is not shown again.
+	Console *Console
+	// Positions is the output that is known already and is not shown again.
 	Positions map[string]wire.LogPosition
-	// silent leaves the output out.
+	// Silent shows no output.
 	Silent bool
-	// notes are lines of progress from elsewhere; may be nil.
+	// Notes are lines of progress from elsewhere; nil for none.
 	Notes <-chan string
-	// each gets every state of the run; may be nil.
+	// Each is called with every state of the run; nil for none.
 	Each func(wire.Run) error
-	// asker asks the person at the terminal; may be nil.
+	// Approvals asks the person at the terminal; nil asks for nothing.
 	Approvals *ApprovalPrompt
-	// signals are asked about by interrupt, which returns an error to stop
-	// following with; both may be nil.
+	// Interrupt is called for each of Signals; its error ends Run. Both may be nil.
 	Signals   <-chan os.Signal
 	Interrupt func(ctx context.Context, s os.Signal) error
 }
 
-// errNoMore is how the display ends where the stream ended; the reason is the
-// stream's or the context's.
+// errNoMore ends the display if the stream ended; the reason is the error of the
+// stream or of the context.
 var errNoMore = errors.New("the stream ended")
 
 // Run returns when the run has ended and all of its output was shown, and gives

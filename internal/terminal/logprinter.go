@@ -22,9 +22,9 @@ type LogStyle struct {
 	Times bool
 }
 
-// logPrinter prints the events of a log stream. One goroutine uses it.
-type logPrinter struct {
-	console *console
+// LogPrinter prints the events of a log stream. One goroutine uses it.
+type LogPrinter struct {
+	console *Console
 	style   LogStyle
 	lines   *lineSplitter
 	encoder *json.Encoder
@@ -36,9 +36,9 @@ var ErrLogComplete = errors.New("the requested output is complete")
 
 // NewLogPrinter makes a printer. It never draws a live display: announcements of
 // attempts would become part of it.
-func NewLogPrinter(cfg ConsoleConfig, style LogStyle) *logPrinter {
+func NewLogPrinter(cfg ConsoleConfig, style LogStyle) *LogPrinter {
 	cfg.static = true
-	p := &logPrinter{console: NewConsole(cfg), style: style}
+	p := &LogPrinter{console: NewConsole(cfg), style: style}
 
 	if style.JSON {
 		p.encoder = json.NewEncoder(cfg.Out)
@@ -56,7 +56,7 @@ func NewLogPrinter(cfg ConsoleConfig, style LogStyle) *logPrinter {
 
 // Event prints one event. errLogComplete asks the caller to stop the stream;
 // other errors are those of the device.
-func (p *logPrinter) Event(e wire.LogEvent) error {
+func (p *LogPrinter) Event(e wire.LogEvent) error {
 	switch {
 	case p.style.Attempt > 0 && e.Attempt > p.style.Attempt:
 		return ErrLogComplete
@@ -85,13 +85,13 @@ func (p *logPrinter) Event(e wire.LogEvent) error {
 }
 
 // End prints lines that have no end yet.
-func (p *logPrinter) End() {
+func (p *LogPrinter) End() {
 	p.lines.end()
 	p.console.close()
 }
 
 // line prints one line.
-func (p *logPrinter) line(module string, line []byte) {
+func (p *LogPrinter) line(module string, line []byte) {
 	if p.style.Times {
 		p.stamped = append(p.lines.at.UTC().AppendFormat(p.stamped[:0], wire.LogTimeLayout), ' ')
 		p.stamped = append(p.stamped, line...)
@@ -108,7 +108,7 @@ func (p *logPrinter) line(module string, line []byte) {
 
 // PrintText copies output from r to the console line by line, without what
 // steers a terminal. It returns nil at the end of r.
-func (c *console) PrintText(r io.Reader) error {
+func (c *Console) PrintText(r io.Reader) error {
 	in := bufio.NewReaderSize(r, maxLine)
 
 	for {
