@@ -47,12 +47,6 @@ func (cache Cache) Prune(ctx context.Context, in wire.CachePrune) (wire.CachePru
 	return do[wire.CachePruned](ctx, cache.calls, &request{method: http.MethodPost, path: cachePath + "/prune", safe: true}, in)
 }
 
-// Estimate says how long a run of a submission would take, and where its modules
-// would run. The files of the workspace are not looked at.
-func (runs Runs) Estimate(ctx context.Context, in wire.SubmitRequest) (wire.Estimate, error) {
-	return do[wire.Estimate](ctx, runs.calls, &request{method: http.MethodPost, path: "/api/v1/estimate", safe: true}, in)
-}
-
 // Lookup says which modules of a submission would take a recorded result.
 // Only the listing of the workspace need be at the cluster.
 func (cache Cache) Lookup(ctx context.Context, in wire.SubmitRequest) (wire.CacheForecast, error) {

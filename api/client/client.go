@@ -72,7 +72,7 @@ func New(cfg Config) (*Client, error) {
 		c.nodes.add(base, false)
 	}
 	if c.nodes.len() == 0 {
-		return nil, pipeline.Errorf(pipeline.Invalid, "no address: want at least one HOST:PORT or URL")
+		return nil, pipeline.Errorf(pipeline.Invalid, "no address: expected at least one HOST:PORT or URL")
 	}
 	if c.http == nil {
 		c.http = &http.Transport{

@@ -39,7 +39,7 @@ type nodes struct {
 // parseAddress reads HOST:PORT or a URL.
 func parseAddress(a string, secure bool) (*url.URL, error) {
 	bad := func() (*url.URL, error) {
-		return nil, pipeline.Errorf(pipeline.Invalid, "address %.200q: want HOST:PORT, or a URL that begins with http:// or https://", a)
+		return nil, pipeline.Errorf(pipeline.Invalid, "address %.200q: expected HOST:PORT, or a URL that begins with http:// or https://", a)
 	}
 	a = strings.TrimSpace(a)
 	if !strings.Contains(a, "://") {

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/pipelined/pipelined/internal/tempdir"
 )
 
 // devDir makes a data folder in memory where there is a filesystem for that.
@@ -16,9 +18,9 @@ func devDir() (string, error) {
 	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
 		base = "/dev/shm"
 	}
-	dir, err := tempFolder(base, "dev")
+	dir, err := tempdir.Make(base, "dev")
 	if err != nil {
-		dir, err = tempFolder("", "dev")
+		dir, err = tempdir.Make("", "dev")
 	}
 	if err != nil {
 		return "", wrap("create a data directory in memory", err)

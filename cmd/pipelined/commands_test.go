@@ -55,7 +55,7 @@ func TestUsage_errors(t *testing.T) {
 		{[]string{"token", "create"}, "token create: missing -role (read, submit, worker, admin)"},
 		{[]string{"token", "create", "-role", "admn"}, `-role "admn": expected one of read, submit, worker, admin: did you mean "admin"?`},
 		{[]string{"token", "create", "-role", "read", "-ttl", "1ms"}, "-ttl 1ms: expected at least a second"},
-		{[]string{"status", "-address", "http://a:b:c"}, `address "http://a:b:c": want HOST:PORT, or a URL that begins with http:// or https://`},
+		{[]string{"status", "-address", "http://a:b:c"}, `address "http://a:b:c": expected HOST:PORT, or a URL that begins with http:// or https://`},
 		{[]string{"agent", "extra"}, `unexpected argument "extra": agent takes no argument`},
 	} {
 		c := newCommand(t, nil)

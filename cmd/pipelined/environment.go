@@ -16,6 +16,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/submission"
 	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline/language"
 	"github.com/pipelined/pipelined/storage"
@@ -150,6 +151,10 @@ type sharedFlags struct {
 	quiet, noColor                     bool
 }
 
+// maxSource bounds what is read of a pipeline or of a file of values; the
+// language refuses far less.
+const maxSource = 8 << 20
+
 // readFile reads a file argument; "-" is standard input.
 func (env *environment) readFile(name string) ([]byte, error) {
 	var in io.Reader = env.stdin
@@ -186,12 +191,12 @@ func fileError(err error) error {
 // explain prints the mistakes of a refused pipeline with their places, carets
 // and all, and gives the error that ends the command. Other errors stay.
 func (env *environment) explain(err error) error {
-	var local *diagnosedError
+	var local *submission.InvalidError
 	var remote *wire.SourceError
 	var list language.Diagnostics
 	switch {
 	case errors.As(err, &local):
-		list = local.shown
+		list = local.Diagnostics
 	case errors.As(err, &remote) && len(remote.Diagnostics) > 0:
 		for _, d := range remote.Diagnostics {
 			list = append(list, language.Diagnostic{File: d.File, Line: d.Line, Column: d.Column, EndColumn: d.EndColumn,

@@ -3,7 +3,9 @@ package main
 import (
 	"github.com/urfave/cli/v3"
 
+	"github.com/pipelined/pipelined/internal/submission"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
 )
 
 // cacheFlags say what a run does with recorded results.
@@ -36,7 +38,7 @@ func jsonFlag() cli.Flag {
 // varFlags give values to a pipeline's variables.
 func varFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "var", Usage: "value of a variable (`NAME=VALUE`); may be repeated (also " + varEnv + "NAME in the environment)", Local: true},
+		&cli.StringSliceFlag{Name: "var", Usage: "value of a variable (`NAME=VALUE`); may be repeated (also " + submission.VariablePrefix + "NAME in the environment)", Local: true},
 		&cli.StringSliceFlag{Name: "var-file", Usage: "`FILE` with values of variables, one NAME = value per line; may be repeated, the last wins", TakesFile: true, Local: true},
 	}
 }
@@ -101,4 +103,24 @@ func (env *environment) variables(names ...string) cli.ValueSourceChain {
 		chain.Chain = append(chain.Chain, &envSource{name: n, get: env.getenv})
 	}
 	return chain
+}
+
+// submission reads the flags that say what a submission is made of.
+func (env *environment) submission(cmd *cli.Command) (*submission.Options, error) {
+	cache, err := cacheMode(cmd)
+	if err != nil {
+		return nil, err
+	}
+
+	o := &submission.Options{
+		File: cmd.Args().First(), Vars: cmd.StringSlice("var"), VarFiles: cmd.StringSlice("var-file"),
+		Targets: cmd.StringSlice("target"), Tags: cmd.StringSlice("tag"), Skip: cmd.StringSlice("skip"),
+		Cache: cache, Environ: env.environ(), ReadFile: env.readFile,
+		Warn: func(text string) { env.tell("warning: %s", text) },
+	}
+	if !cmd.Bool("no-stat-cache") {
+		o.Known = storage.SnapshotsDir(cmd.String("data-dir"))
+	}
+
+	return o, nil
 }

@@ -19,12 +19,16 @@ type planCommand struct{ env *environment }
 
 // estimate asks how long the run would take, and where its modules would run.
 func (c planCommand) estimate(ctx context.Context, cmd *cli.Command, api *client.Client, plan *runPlan) {
-	j, err := preparation{c.env}.check(ctx, cmd)
+	o, err := c.env.submission(cmd)
 	if err != nil {
-		return // the plan has told of it
+		return // the plan has reported it
 	}
-	defer j.close()
-	e, err := api.Runs().Estimate(ctx, j.request)
+	j, err := o.Check(ctx)
+	if err != nil {
+		return // the plan has reported it
+	}
+	defer j.Close()
+	e, err := j.Estimate(ctx, api)
 	if pipeline.KindOf(err) == pipeline.NotFound && c.env.flags.address == "" {
 		return // an older node
 	}
@@ -103,26 +107,17 @@ func (c planCommand) forecast(ctx context.Context, cmd *cli.Command, def *pipeli
 
 // lookUp sends the listing of the files, without the files, and asks.
 func (c planCommand) lookUp(ctx context.Context, cmd *cli.Command, api *client.Client) (wire.CacheForecast, error) {
-	j, err := preparation{c.env}.check(ctx, cmd)
+	o, err := c.env.submission(cmd)
 	if err != nil {
 		return wire.CacheForecast{}, err
 	}
-	defer j.close()
-	if err := j.takeFiles(ctx, c.env); err != nil {
+	j, err := o.Check(ctx)
+	if err != nil {
 		return wire.CacheForecast{}, err
 	}
-	j.workspace.remember()
-	if w := j.workspace; w.digest != "" {
-		listing, err := w.blobs.Open(w.digest)
-		if err != nil {
-			return wire.CacheForecast{}, wrap("read the listing of the workspace", err)
-		}
-		defer listing.Close()
-		if err := api.Blobs().Put(ctx, w.digest, listing); err != nil {
-			return wire.CacheForecast{}, err
-		}
-	}
-	return api.Cache().Lookup(ctx, j.request)
+	defer j.Close()
+
+	return j.LookUp(ctx, api)
 }
 
 func (c planCommand) printForecast(f *wire.ModuleForecast) {

@@ -12,6 +12,7 @@ import (
 	"github.com/google/renameio/v2"
 	"github.com/urfave/cli/v3"
 
+	"github.com/pipelined/pipelined/internal/submission"
 	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline/language"
 )
@@ -51,7 +52,7 @@ func (c formatCommand) run(_ context.Context, cmd *cli.Command) error {
 			}
 			formatted, diags := language.Format(name, old)
 			if len(diags) > 0 {
-				return c.env.explain(sourceError(diags))
+				return c.env.explain(submission.NewInvalidError(diags))
 			}
 			same := bytes.Equal(old, formatted)
 			if !same {

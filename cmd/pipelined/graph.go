@@ -30,7 +30,7 @@ func (c graphCommand) command() *cli.Command {
 			if !slices.Contains(graphForms, form) {
 				return usagef("-o %q: expected one of %s%s", form, strings.Join(graphForms, ", "), terminal.DidYouMean(form, graphForms))
 			}
-			def, err := preparation{c.env}.compiled(ctx, cmd)
+			def, err := c.env.compiled(ctx, cmd)
 			if err != nil {
 				return c.env.explain(err)
 			}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/cluster/keys"
+	"github.com/pipelined/pipelined/internal/tempdir"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 )
@@ -74,7 +75,7 @@ func (c localNode) startShared(ctx context.Context, cfg nodeConfig) (*embedded, 
 		}
 		return e, err
 	}
-	dir, err := tempFolder("", "run")
+	dir, err := tempdir.Make("", "run")
 	if err != nil {
 		return nil, wrap("create a data directory", err)
 	}

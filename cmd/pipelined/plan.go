@@ -20,7 +20,7 @@ func (c planCommand) command() *cli.Command {
 		Description: "Prints the waves of modules that can run at the same time, skipped modules with the reason, values that are known only later, and the longest path. If a cluster is reachable, also workers, expected durations and cache hits.",
 		Flags:       append(append(append(varFlags(), selectFlags()...), append(cacheFlags(), c.env.snapshotFlags()...)...), jsonFlag()),
 		Action: c.env.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
-			def, err := preparation{c.env}.compiled(ctx, cmd)
+			def, err := c.env.compiled(ctx, cmd)
 			if err != nil {
 				return c.env.explain(err)
 			}
@@ -33,6 +33,16 @@ func (c planCommand) command() *cli.Command {
 			return nil
 		}),
 	}
+}
+
+// compiled reads a pipeline and compiles it as a submission would.
+func (env *environment) compiled(ctx context.Context, cmd *cli.Command) (*pipeline.Pipeline, error) {
+	o, err := env.submission(cmd)
+	if err != nil {
+		return nil, err
+	}
+
+	return o.Compile(ctx)
 }
 
 // runPlan is what `plan -json` prints.

@@ -82,16 +82,20 @@ func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 	defer back()
 	starting, cancel := untilSignal(ctx, signals)
 	defer cancel(nil)
-	j, err := preparation{c.env}.check(starting, cmd)
+	o, err := c.env.submission(cmd)
+	if err != nil {
+		return err
+	}
+	j, err := o.Check(starting)
 	if err != nil {
 		return c.env.explain(cause(starting, err))
 	}
-	defer j.close()
+	defer j.Close()
 	// The node starts while the files are read.
 	var e *embedded
 	var api *client.Client
 	g, gctx := errgroup.WithContext(starting)
-	g.Go(func() error { return j.takeFiles(gctx, c.env) })
+	g.Go(func() error { return j.TakeFiles(gctx) })
 	g.Go(func() (err error) {
 		if e, err = (localNode{c.env}).startShared(starting, cfg); err != nil {
 			return err
@@ -108,9 +112,9 @@ func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return cause(starting, err)
 	}
-	preparation{c.env}.explainOnce(j)
-	created, err := j.submit(starting, api)
-	j.workspace.remember()
+	c.env.explainOnce(j)
+	created, err := j.Submit(starting, api)
+	j.Remember()
 	if err != nil {
 		return c.env.explain(cause(starting, err))
 	}
@@ -119,9 +123,9 @@ func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 		e.cancelRun(api, created.ID, "interrupted")
 		return errInterrupted
 	}
-	o := watchOptions{json: cmd.Bool("json"), signals: signals, address: e.address}
+	watch := watchOptions{json: cmd.Bool("json"), signals: signals, address: e.address}
 	if c.env.interactive && c.env.stderr.Terminal {
-		o.asker = &terminal.ApprovalPrompt{User: whoami(), Stdin: c.env.stdin, Decide: func(ctx context.Context, module string, yes bool) error {
+		watch.asker = &terminal.ApprovalPrompt{User: whoami(), Stdin: c.env.stdin, Decide: func(ctx context.Context, module string, yes bool) error {
 			call := api.Modules().Reject
 			if yes {
 				call = api.Modules().Approve
@@ -130,7 +134,7 @@ func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 			return err
 		}}
 	}
-	return c.follow(ctx, e, api, created.ID, o)
+	return c.follow(ctx, e, api, created.ID, watch)
 }
 
 // config is the node that a run brings along.

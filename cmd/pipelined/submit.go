@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/pipelined/pipelined/api/client"
+	"github.com/pipelined/pipelined/internal/submission"
 )
 
 // submitCommand is `pipelined submit`.
@@ -31,13 +32,17 @@ func (c submitCommand) run(ctx context.Context, cmd *cli.Command) error {
 	if cmd.Bool("register") && cmd.Bool("detach") {
 		return usagef("submit: -register and -detach exclude each other")
 	}
-	job, err := preparation{c.env}.prepare(ctx, cmd)
+	o, err := c.env.submission(cmd)
+	if err != nil {
+		return err
+	}
+	job, err := o.Prepare(ctx)
 	if err != nil {
 		return c.env.explain(err)
 	}
-	defer job.close()
-	if cmd.Bool("register") && !job.source.file.Scheduled() {
-		return usagef("submit: -register: %s has no schedule: add schedule { cron = \"…\" }", job.source.name)
+	defer job.Close()
+	if cmd.Bool("register") && !job.Scheduled() {
+		return usagef("submit: -register: %s has no schedule: add schedule { cron = \"…\" }", job.FileName())
 	}
 	signals, back := c.env.signals()
 	defer back()
@@ -50,9 +55,9 @@ func (c submitCommand) run(ctx context.Context, cmd *cli.Command) error {
 	if cmd.Bool("register") {
 		return c.register(sending, api, job, cmd.Bool("json"))
 	}
-	preparation{c.env}.explainOnce(job)
-	created, err := job.submit(sending, api)
-	job.workspace.remember()
+	c.env.explainOnce(job)
+	created, err := job.Submit(sending, api)
+	job.Remember()
 	if err != nil {
 		return c.env.explain(cause(sending, err))
 	}
@@ -68,7 +73,7 @@ func (c submitCommand) run(ctx context.Context, cmd *cli.Command) error {
 		return nil
 	}
 	// Where submit is interrupted the run goes on, so its name must be known.
-	c.env.tell("run %s (number %d) of %s", created.ID, created.Number, job.source.file.Name())
+	c.env.tell("run %s (number %d) of %s", created.ID, created.Number, job.PipelineName())
 	_, err = watcher{c.env}.watch(ctx, api.Runs(), created.ID, watchOptions{json: cmd.Bool("json"), signals: signals,
 		interrupt: func(ctx context.Context, _ os.Signal) error {
 			return watcher{c.env}.detachOrCancel(ctx, api, created.ID, signals)
@@ -77,9 +82,9 @@ func (c submitCommand) run(ctx context.Context, cmd *cli.Command) error {
 }
 
 // register registers a pipeline for its schedule, in the place of submitting it.
-func (c submitCommand) register(ctx context.Context, api *client.Client, j *job, asJSON bool) error {
-	s, err := api.Schedules().RegisterWith(ctx, j.key, &j.request, j.send)
-	j.workspace.remember()
+func (c submitCommand) register(ctx context.Context, api *client.Client, j *submission.Job, asJSON bool) error {
+	s, err := j.Register(ctx, api)
+	j.Remember()
 	if err != nil {
 		return c.env.explain(cause(ctx, err))
 	}
@@ -92,4 +97,11 @@ func (c submitCommand) register(ctx context.Context, api *client.Client, j *job,
 	}
 	c.env.tell("registered schedule %s%s", s.Name, c.env.nextTick(&s, ": next "))
 	return nil
+}
+
+// explainOnce says that a pipeline with a schedule is run only once.
+func (env *environment) explainOnce(j *submission.Job) {
+	if j.Scheduled() {
+		env.tell("%s has a schedule; this runs it once and does not register it (pipelined submit -register %s does)", j.PipelineName(), j.FileName())
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/submission"
 	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline/language"
 )
@@ -56,26 +57,30 @@ type validation struct {
 // validate checks all that can be checked.
 func (c validateCommand) validate(ctx context.Context, cmd *cli.Command) (validation, error) {
 	v := validation{File: cmd.Args().First(), Modules: []string{}, Missing: []string{}, Diagnostics: []wire.Diagnostic{}}
-	s, err := preparation{c.env}.readSource(ctx, cmd)
+	o, err := c.env.submission(cmd)
 	if err != nil {
 		return v, err
 	}
-	v.Pipeline, v.Modules = s.file.Name(), s.file.ModuleNames()
+	s, err := o.Read(ctx)
+	if err != nil {
+		return v, err
+	}
+	v.Pipeline, v.Modules = s.File.Name(), s.File.ModuleNames()
 	given := map[string]bool{}
-	for _, in := range s.inputs {
+	for _, in := range s.Inputs {
 		given[in.Name] = true
 	}
 	declared := map[string]bool{}
-	for _, x := range s.file.Variables() {
+	for _, x := range s.File.Variables() {
 		declared[x.Name] = true
 		if x.Required && !given[x.Name] {
 			v.Missing = append(v.Missing, x.Name)
 		}
 	}
 	if len(v.Missing) > 0 && !cmd.Bool("strict") {
-		return v, unknownVariables(s.inputs, declared)
+		return v, unknownVariables(s.Inputs, declared)
 	}
-	if err := s.check(ctx, language.Inputs{Git: s.git()}); err != nil {
+	if err := s.Check(ctx, language.Inputs{Git: s.Git()}); err != nil {
 		return v, err
 	}
 	v.Missing = []string{}
@@ -92,14 +97,14 @@ func unknownVariables(inputs []language.VariableInput, declared map[string]bool)
 	slices.Sort(names)
 	var diags language.Diagnostics
 	for _, in := range inputs {
-		if !declared[in.Name] && !strings.HasPrefix(in.Origin, varEnv) {
+		if !declared[in.Name] && !strings.HasPrefix(in.Origin, submission.VariablePrefix) {
 			diags = append(diags, language.Diagnostic{File: in.Origin, Summary: fmt.Sprintf("the pipeline has no variable %q%s", in.Name, terminal.DidYouMean(in.Name, names))})
 		}
 	}
 	if len(diags) == 0 {
 		return nil
 	}
-	return sourceError(diags)
+	return submission.NewInvalidError(diags)
 }
 
 // printReport prints the report, mistakes included.

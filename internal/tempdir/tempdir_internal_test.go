@@ -1,4 +1,4 @@
-package main
+package tempdir
 
 import (
 	"os"
@@ -10,9 +10,9 @@ import (
 
 // A folder goes when its process is gone, unless somebody has it locked whose
 // number is only not known here.
-func TestTempFolder(t *testing.T) {
+func TestMake(t *testing.T) {
 	base := t.TempDir()
-	own, err := tempFolder(base, "test")
+	own, err := Make(base, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +27,7 @@ func TestTempFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer syscall.Close(fd)
-	if _, err := tempFolder(base, "test"); err != nil {
+	if _, err := Make(base, "test"); err != nil {
 		t.Fatal(err)
 	}
 	names, err := os.ReadDir(base)

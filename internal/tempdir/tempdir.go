@@ -1,4 +1,4 @@
-package main
+package tempdir
 
 import (
 	"errors"
@@ -12,11 +12,11 @@ import (
 	"github.com/pipelined/pipelined/storage"
 )
 
-// tempFolder makes a temporary folder whose name tells whose it is, after it has
+// Make makes a temporary folder whose name tells whose it is, after it has
 // removed those that processes left behind which were killed. It is locked as
 // long as this process lives: to one in another container, with which it shares
 // the folder for temporary files but no process numbers, it looks dead.
-func tempFolder(base, what string) (string, error) {
+func Make(base, what string) (string, error) {
 	if base == "" {
 		base = os.TempDir()
 	}

@@ -1,4 +1,4 @@
-package main
+package submission
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/pipelined/pipelined/api/client"
+	"github.com/pipelined/pipelined/internal/tempdir"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 	"github.com/pipelined/pipelined/storage/workspace"
@@ -34,35 +35,31 @@ type fileSet struct {
 	dir    string
 }
 
-// preparation reads and checks a pipeline and collects what a submission sends
-// along.
-type preparation struct{ env *environment }
-
 // takeWorkspace takes a snapshot of the files that the pipeline wants along.
 // What it has to read goes into a spool of its own; close removes that. What the
-// folder known remembers from earlier snapshots is not read; "" remembers nothing.
-func (c preparation) takeWorkspace(ctx context.Context, s *source, known string) (w *fileSet, err error) {
-	rules := s.file.Workspace()
+// directory o.known remembers from earlier snapshots is not read; "" remembers nothing.
+func (o *Options) takeWorkspace(ctx context.Context, s *source) (w *fileSet, err error) {
+	rules := s.File.Workspace()
 	w = &fileSet{root: filepath.Join(s.dir, rules.Root)}
 	defer func() {
 		if err != nil {
 			w.close()
 		}
 	}()
-	if w.dir, err = tempFolder("", "submit"); err != nil {
-		return w, wrap("create a temporary directory for the workspace", err)
+	if w.dir, err = tempdir.Make("", "submit"); err != nil {
+		return w, wrapped("create a temporary directory for the workspace", err)
 	}
 	if w.blobs, err = storage.OpenBlobs(w.dir, storage.BlobOptions{NoSync: true, LowWater: -1}); err != nil {
-		return w, wrap("create a temporary directory for the workspace", err)
+		return w, wrapped("create a temporary directory for the workspace", err)
 	}
 	w.rules = workspace.Options{
 		Exclude: rules.Exclude,
-		Skip:    append(c.ownOutputs(), w.dir),
-		Warn:    func(text string) { c.env.tell("warning: %s", text) },
+		Skip:    append(ownOutputs(), w.dir),
+		Warn:    o.Warn,
 	}
-	if root, err := filepath.Abs(w.root); err == nil && known != "" {
+	if root, err := filepath.Abs(w.root); err == nil && o.Known != "" {
 		if root, err = filepath.EvalSymlinks(root); err == nil {
-			w.rules.Cache = workspace.OpenStatCache(known, root)
+			w.rules.Cache = workspace.OpenStatCache(o.Known, root)
 		}
 	}
 	batch := w.blobs.NewBatch()
@@ -74,9 +71,9 @@ func (c preparation) takeWorkspace(ctx context.Context, s *source, known string)
 		return w, nil
 	}
 	if w.digest, err = storage.PutTree(ctx, batch, w.tree); err != nil {
-		return w, wrap("snapshot the workspace", err)
+		return w, wrapped("snapshot the workspace", err)
 	}
-	return w, wrap("snapshot the workspace", batch.Commit(ctx))
+	return w, wrapped("snapshot the workspace", batch.Commit(ctx))
 }
 
 // remember keeps what is known of the files for the next snapshot. Where it
@@ -89,7 +86,7 @@ func (w *fileSet) remember() {
 
 // ownOutputs are the files that this process writes to: they would change while
 // they are read.
-func (c preparation) ownOutputs() []string {
+func ownOutputs() []string {
 	var list []string
 	for _, f := range []*os.File{os.Stdout, os.Stderr} {
 		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
@@ -118,7 +115,7 @@ func (w *fileSet) send(ctx context.Context, at *client.Client) error {
 		if changed {
 			w.tree = tree
 			if w.digest, err = storage.PutTree(ctx, w.blobs, w.tree); err != nil {
-				return wrap("snapshot the workspace", err)
+				return wrapped("snapshot the workspace", err)
 			}
 			continue // what is missing of the mended one is another question
 		}
@@ -159,7 +156,7 @@ func (w *fileSet) upload(ctx context.Context, at *client.Client, blobs []pipelin
 		}
 		bundle, total = bundle[:0], 0
 		_, err := at.Blobs().PutBundle(ctx, bytes.NewReader(buf.Bytes()))
-		return wrap("send the workspace", err)
+		return wrapped("send the workspace", err)
 	}
 	for _, d := range blobs {
 		size, err := w.blobs.Size(d)
@@ -185,10 +182,10 @@ func (w *fileSet) upload(ctx context.Context, at *client.Client, blobs []pipelin
 func (w *fileSet) sendLarge(ctx context.Context, at *client.Client, d pipeline.Digest) error {
 	r, err := w.blobs.Open(d)
 	if err != nil {
-		return wrap("send the workspace", err)
+		return wrapped("send the workspace", err)
 	}
 	defer r.Close()
-	return wrap("send the workspace", at.Blobs().Put(ctx, d, r))
+	return wrapped("send the workspace", at.Blobs().Put(ctx, d, r))
 }
 
 // close removes the spool.

@@ -1,24 +1,24 @@
-package main
+package submission
 
 import (
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline/language"
 )
 
-// sourceError makes an error of mistakes.
-func sourceError(diags language.Diagnostics) error {
+// NewInvalidError makes an error of mistakes.
+func NewInvalidError(diags language.Diagnostics) error {
 	e := &wire.SourceError{}
 	for _, d := range diags {
 		e.Diagnostics = append(e.Diagnostics, wire.Diagnostic{File: d.File, Line: d.Line, Column: d.Column, EndColumn: d.EndColumn,
 			Summary: d.Summary, Detail: d.Detail, SourceLine: d.SourceLine})
 	}
-	return &diagnosedError{SourceError: e, shown: diags}
+	return &InvalidError{SourceError: e, Diagnostics: diags}
 }
 
-// diagnosedError is a refused pipeline whose mistakes were found here.
-type diagnosedError struct {
+// InvalidError is a refused pipeline whose mistakes were found here.
+type InvalidError struct {
 	*wire.SourceError
-	shown language.Diagnostics
+	Diagnostics language.Diagnostics
 }
 
-func (e *diagnosedError) Unwrap() error { return e.SourceError }
+func (e *InvalidError) Unwrap() error { return e.SourceError }

@@ -1,4 +1,4 @@
-package main
+package submission
 
 import (
 	"context"
@@ -9,37 +9,31 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/urfave/cli/v3"
-
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language"
 	"github.com/pipelined/pipelined/pipeline/language/bounded"
 )
 
-// maxSource bounds what is read of a pipeline or of a file of values; the
-// language refuses far less.
-const maxSource = 8 << 20
-
-// varEnv begins the names of variables of the environment that give values to
+// VariablePrefix begins the names of variables of the environment that give values to
 // variables of a pipeline.
-const varEnv = "PIPELINED_VAR_"
+const VariablePrefix = "PIPELINED_VAR_"
 
 // source is a pipeline's file as it was given on the command line.
 type source struct {
 	// name is the file's name, for messages; dir the folder it stands in.
 	name, dir string
 	text      []byte
-	file      *language.File
-	inputs    []language.VariableInput
+	File      *language.File
+	Inputs    []language.VariableInput
 	// git waits for the facts of the working tree that the file stands in.
-	git func() pipeline.Git
+	Git func() pipeline.Git
 }
 
 // inputsOf is what a submission from here adds to the source.
-func (c preparation) inputsOf(cmd *cli.Command, s *source) language.Inputs {
-	in := language.Inputs{Git: s.git(), Targets: cmd.StringSlice("target"), Tags: cmd.StringSlice("tag"), Skip: cmd.StringSlice("skip")}
-	patterns := s.file.EnvFrom()
-	for _, kv := range c.env.environ() {
+func (o *Options) inputsOf(s *source) language.Inputs {
+	in := language.Inputs{Git: s.Git(), Targets: o.Targets, Tags: o.Tags, Skip: o.Skip}
+	patterns := s.File.EnvFrom()
+	for _, kv := range o.Environ {
 		name, value, _ := strings.Cut(kv, "=")
 		if language.MatchesEnv(patterns, name) {
 			if in.Env == nil {
@@ -51,26 +45,26 @@ func (c preparation) inputsOf(cmd *cli.Command, s *source) language.Inputs {
 	return in
 }
 
-// readSource reads and decodes a pipeline and the values of its variables; "-"
+// Read reads and decodes a pipeline and the values of its variables; "-"
 // reads standard input. A pipeline with mistakes is a *wire.SourceError.
-func (c preparation) readSource(ctx context.Context, cmd *cli.Command) (_ *source, err error) {
-	s := &source{name: cmd.Args().First()}
-	if s.text, err = c.env.readFile(s.name); err != nil {
-		return nil, usagef("read pipeline: %w", err)
+func (o *Options) Read(ctx context.Context) (_ *source, err error) {
+	s := &source{name: o.File}
+	if s.text, err = o.ReadFile(s.name); err != nil {
+		return nil, pipeline.Errorf(pipeline.Invalid, "read pipeline: %w", err)
 	}
 	if s.name == "-" {
 		s.name, s.dir = "stdin", "."
 	} else {
 		s.dir = filepath.Dir(s.name)
 	}
-	if s.inputs, err = c.readInputs(cmd); err != nil {
+	if s.Inputs, err = o.readInputs(); err != nil {
 		return nil, err
 	}
 	// git takes about as long as the parser: they run side by side.
 	ctx, cancel := context.WithCancel(ctx)
 	facts := make(chan pipeline.Git, 1)
-	go func() { facts <- gitFacts(ctx, s.dir, c.env.environ()) }()
-	s.git = sync.OnceValue(func() pipeline.Git {
+	go func() { facts <- gitFacts(ctx, s.dir, o.Environ) }()
+	s.Git = sync.OnceValue(func() pipeline.Git {
 		defer cancel()
 		return <-facts
 	})
@@ -80,19 +74,19 @@ func (c preparation) readSource(ctx context.Context, cmd *cli.Command) (_ *sourc
 			<-facts
 		}
 	}()
-	defer sparingly()()
+	defer withRelaxedGC()()
 	file, diags := language.Parse(s.name, s.text)
 	if len(diags) > 0 {
-		return nil, sourceError(diags)
+		return nil, NewInvalidError(diags)
 	}
-	s.file = file
+	s.File = file
 	return s, nil
 }
 
-// sparingly makes the collection of garbage rare until what it gives is
-// called. A parser makes much garbage from a small text, and with the usual
-// share the collector takes half of the time that it runs for.
-func sparingly() (back func()) {
+// withRelaxedGC makes garbage collection rare until the returned function is
+// called. A parser makes much garbage from a small text; at the usual rate the
+// collector takes half of its time.
+func withRelaxedGC() (restore func()) {
 	before := debug.SetGCPercent(800)
 	if 0 <= before && before < 800 {
 		return func() { debug.SetGCPercent(before) }
@@ -103,51 +97,50 @@ func sparingly() (back func()) {
 
 // readInputs collects what was given for variables, in ascending precedence:
 // the environment, files, flags.
-func (c preparation) readInputs(cmd *cli.Command) ([]language.VariableInput, error) {
+func (o *Options) readInputs() ([]language.VariableInput, error) {
 	var list []language.VariableInput
-	environ := c.env.environ()
-	slices.Sort(environ)
+	environ := slices.Sorted(slices.Values(o.Environ))
 	for _, kv := range environ {
 		name, value, _ := strings.Cut(kv, "=")
-		if v, ok := strings.CutPrefix(name, varEnv); ok && v != "" {
+		if v, ok := strings.CutPrefix(name, VariablePrefix); ok && v != "" {
 			list = append(list, language.VariableInput{Name: v, Text: value, Origin: name})
 		}
 	}
-	for _, name := range cmd.StringSlice("var-file") {
-		text, err := c.env.readFile(name)
+	for _, name := range o.VarFiles {
+		text, err := o.ReadFile(name)
 		if err != nil {
-			return nil, usagef("-var-file: %w", err)
+			return nil, pipeline.Errorf(pipeline.Invalid, "-var-file: %w", err)
 		}
 		values, diags := language.ParseVarFile(name, text)
 		if len(diags) > 0 {
-			return nil, sourceError(diags)
+			return nil, NewInvalidError(diags)
 		}
 		list = append(list, values...)
 	}
-	for _, kv := range cmd.StringSlice("var") {
+	for _, kv := range o.Vars {
 		name, value, ok := strings.Cut(kv, "=")
 		if !ok || name == "" {
-			return nil, usagef("-var %q: expected NAME=VALUE", kv)
+			return nil, pipeline.Errorf(pipeline.Invalid, "-var %q: expected NAME=VALUE", kv)
 		}
 		list = append(list, language.VariableInput{Name: name, Text: value, Origin: "-var"})
 	}
 	return list, nil
 }
 
-// check compiles the pipeline as the cluster will, so that mistakes are told
+// Check compiles the pipeline as the cluster will, so that mistakes are told
 // before anything is sent.
-func (s *source) check(ctx context.Context, in language.Inputs) error {
+func (s *source) Check(ctx context.Context, in language.Inputs) error {
 	exe, err := os.Executable()
 	if err != nil {
-		return wrap("find own executable", err)
+		return wrapped("find own executable", err)
 	}
-	in.Variables, in.Evaluator = s.inputs, bounded.New(exe)
-	defer sparingly()()
-	if _, diags := s.file.Compile(ctx, in); len(diags) > 0 {
+	in.Variables, in.Evaluator = s.Inputs, bounded.New(exe)
+	defer withRelaxedGC()()
+	if _, diags := s.File.Compile(ctx, in); len(diags) > 0 {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		return sourceError(diags)
+		return NewInvalidError(diags)
 	}
 	return nil
 }
@@ -156,11 +149,11 @@ func (s *source) check(ctx context.Context, in language.Inputs) error {
 // declares.
 func (s *source) variables() map[string]string {
 	declared := map[string]bool{}
-	for _, v := range s.file.Variables() {
+	for _, v := range s.File.Variables() {
 		declared[v.Name] = true
 	}
 	values := map[string]string{}
-	for _, in := range s.inputs {
+	for _, in := range s.Inputs {
 		if declared[in.Name] {
 			values[in.Name] = in.Text
 		}

@@ -1,0 +1,40 @@
+package client
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/pipelined/pipelined/api/wire"
+)
+
+// Locks lists the locks that are held or waited for.
+func (cluster Cluster) Locks(ctx context.Context) (wire.LockList, error) {
+	return do[wire.LockList](ctx, cluster.calls, &request{method: http.MethodGet, path: "/api/v1/locks", safe: true}, nil)
+}
+
+// Members lists the nodes of the cluster, and learns their addresses.
+func (cluster Cluster) Members(ctx context.Context) (wire.MemberList, error) {
+	list, err := do[wire.MemberList](ctx, cluster.calls, &request{method: http.MethodGet, path: "/api/v1/members", safe: true}, nil)
+	if err == nil {
+		cluster.calls.learn(list)
+	}
+	return list, err
+}
+
+// Raft describes the consensus group.
+func (cluster Cluster) Raft(ctx context.Context) (wire.RaftInfo, error) {
+	return do[wire.RaftInfo](ctx, cluster.calls, &request{method: http.MethodGet, path: "/api/v1/raft", safe: true}, nil)
+}
+
+// Drain empties a node of work, or with Off takes it into use again.
+func (cluster Cluster) Drain(ctx context.Context, node string, in wire.DrainRequest) error {
+	return call(ctx, cluster.calls, http.MethodPost, "/api/v1/members"+path(node, "drain"), true, in)
+}
+
+// Leave takes a node out of the cluster for good; "" is the node that answers.
+func (cluster Cluster) Leave(ctx context.Context, node string) error {
+	if node == "" {
+		return call(ctx, cluster.calls, http.MethodPost, "/api/v1/leave", false, nil)
+	}
+	return call(ctx, cluster.calls, http.MethodPost, "/api/v1/members"+path(node, "leave"), false, nil)
+}

@@ -1,0 +1,39 @@
+package client
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/pipelined/pipelined/api/wire"
+)
+
+// Create makes a token. An Unknown error leaves it open whether there is
+// one more; Tokens tells.
+func (tokens Tokens) Create(ctx context.Context, in wire.TokenRequest) (wire.TokenCreated, error) {
+	return do[wire.TokenCreated](ctx, tokens.calls, &request{method: http.MethodPost, path: "/api/v1/tokens"}, in)
+}
+
+// List lists the tokens, without their secrets.
+func (tokens Tokens) List(ctx context.Context) (wire.TokenList, error) {
+	return do[wire.TokenList](ctx, tokens.calls, &request{method: http.MethodGet, path: "/api/v1/tokens", safe: true}, nil)
+}
+
+// Delete revokes a token.
+func (tokens Tokens) Delete(ctx context.Context, id string) error {
+	return call(ctx, tokens.calls, http.MethodDelete, "/api/v1/tokens"+path(id), true, nil)
+}
+
+// Set sets a secret, or replaces it. Repeating it is harmless.
+func (secrets Secrets) Set(ctx context.Context, name, value string) (wire.SecretInfo, error) {
+	return do[wire.SecretInfo](ctx, secrets.calls, &request{method: http.MethodPut, path: "/api/v1/secrets" + path(name), safe: true}, wire.SecretRequest{Value: value})
+}
+
+// List lists the secrets, without their values.
+func (secrets Secrets) List(ctx context.Context) (wire.SecretList, error) {
+	return do[wire.SecretList](ctx, secrets.calls, &request{method: http.MethodGet, path: "/api/v1/secrets", safe: true}, nil)
+}
+
+// Delete removes a secret.
+func (secrets Secrets) Delete(ctx context.Context, name string) error {
+	return call(ctx, secrets.calls, http.MethodDelete, "/api/v1/secrets"+path(name), true, nil)
+}

@@ -1,0 +1,160 @@
+package submission
+
+import (
+	"context"
+	"os"
+
+	"github.com/pipelined/pipelined/api/client"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/language/bounded"
+)
+
+// Options is what a submission is made of.
+type Options struct {
+	// file is the pipeline's file; "-" is standard input.
+	File string
+	// vars are NAME=VALUE, varFiles files of them; the environment comes before
+	// both. See readInputs.
+	Vars, VarFiles []string
+	// targets, tags and skip select modules.
+	Targets, Tags, Skip []string
+	// cache is wire.SubmitRequest.Cache.
+	Cache string
+	// known is the directory that remembers earlier snapshots; "" remembers none.
+	Known string
+	// environ is the environment, as os.Environ gives it.
+	Environ []string
+	// readFile reads a file argument; warn reports what the user should know.
+	ReadFile func(name string) ([]byte, error)
+	Warn     func(text string)
+}
+
+// Job is a run that is ready to be submitted.
+type Job struct {
+	source    *source
+	workspace *fileSet
+	request   wire.SubmitRequest
+	key       string
+	options   *Options
+}
+
+// Prepare reads and checks the pipeline and takes the snapshot of its files.
+func (o *Options) Prepare(ctx context.Context) (*Job, error) {
+	j, err := o.Check(ctx)
+	if err == nil {
+		err = j.TakeFiles(ctx)
+	}
+	return j, err
+}
+
+// Check reads and checks the pipeline.
+func (o *Options) Check(ctx context.Context) (*Job, error) {
+	s, err := o.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	in := o.inputsOf(s)
+	if err := s.Check(ctx, in); err != nil {
+		return nil, err
+	}
+	j := &Job{source: s, workspace: &fileSet{}, key: client.NewKey(), options: o}
+	j.request = wire.SubmitRequest{Source: string(s.text), FileName: s.name, Variables: s.variables(),
+		Env: in.Env, Targets: in.Targets, Tags: in.Tags, Skip: in.Skip, Cache: o.Cache}
+	if in.Git != (pipeline.Git{}) {
+		j.request.Git = &in.Git
+	}
+	return j, nil
+}
+
+// TakeFiles takes the snapshot of the files that go along.
+func (j *Job) TakeFiles(ctx context.Context) error {
+	w, err := j.options.takeWorkspace(ctx, j.source)
+	if err != nil {
+		return err
+	}
+	j.workspace, j.request.Workspace = w, w.digest
+	return nil
+}
+
+// Submit sends the files and then asks for the run, both at one node; where
+// that dies, at another one. The same key makes one run of it.
+func (j *Job) Submit(ctx context.Context, api *client.Client) (wire.RunCreated, error) {
+	return api.Runs().SubmitWith(ctx, j.key, &j.request, j.send)
+}
+
+// send sends the files; those that changed since the snapshot make another
+// workspace.
+func (j *Job) send(ctx context.Context, at *client.Client) error {
+	err := j.workspace.send(ctx, at)
+	j.request.Workspace = j.workspace.digest
+	return err
+}
+
+// Register sends the files and registers the pipeline for its schedule.
+func (j *Job) Register(ctx context.Context, api *client.Client) (wire.Schedule, error) {
+	return api.Schedules().RegisterWith(ctx, j.key, &j.request, j.send)
+}
+
+// Remember stores what is known of the files for the next snapshot.
+func (j *Job) Remember() { j.workspace.remember() }
+
+// Scheduled reports whether the pipeline has a schedule.
+func (j *Job) Scheduled() bool { return j.source.File.Scheduled() }
+
+// PipelineName and fileName are those of the pipeline.
+func (j *Job) PipelineName() string { return j.source.File.Name() }
+func (j *Job) FileName() string     { return j.source.name }
+
+// LookUp asks the cluster which modules would hit the cache. The listing of the
+// files is sent, the files are not.
+func (j *Job) LookUp(ctx context.Context, api *client.Client) (wire.CacheForecast, error) {
+	if err := j.TakeFiles(ctx); err != nil {
+		return wire.CacheForecast{}, err
+	}
+	j.Remember()
+
+	if w := j.workspace; w.digest != "" {
+		listing, err := w.blobs.Open(w.digest)
+		if err != nil {
+			return wire.CacheForecast{}, wrapped("read the listing of the workspace", err)
+		}
+		defer listing.Close()
+
+		if err := api.Blobs().Put(ctx, w.digest, listing); err != nil {
+			return wire.CacheForecast{}, err
+		}
+	}
+
+	return api.Cache().Lookup(ctx, j.request)
+}
+
+// Estimate asks the cluster how long the run would take, and where its modules
+// would run.
+func (j *Job) Estimate(ctx context.Context, api *client.Client) (wire.Estimate, error) {
+	return api.Runs().Estimate(ctx, j.request)
+}
+
+func (j *Job) Close() { j.workspace.close() }
+
+// Compile reads a pipeline and compiles it as a submission would.
+func (o *Options) Compile(ctx context.Context) (*pipeline.Pipeline, error) {
+	s, err := o.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, wrapped("find own executable", err)
+	}
+	in := o.inputsOf(s)
+	in.Variables, in.Evaluator = s.Inputs, bounded.New(exe)
+	def, diags := s.File.Compile(ctx, in)
+	if len(diags) > 0 {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, NewInvalidError(diags)
+	}
+	return def, nil
+}

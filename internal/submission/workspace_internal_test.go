@@ -1,0 +1,156 @@
+package submission
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/workspace"
+)
+
+// A file that was not read because it was remembered, and changes before a node
+// asks for it, is sent as it is then.
+func TestWorkspace_sendChanged(t *testing.T) {
+	n, at := newBlobNode(t)
+	dir := t.TempDir()
+	writeMany(t, dir)
+	elsewhere, spool := newSpool(t), newSpool(t)
+	var warned []string
+	w := &fileSet{root: dir, blobs: spool, rules: workspace.Options{Warn: func(s string) { warned = append(warned, s) }}}
+	var err error
+	if w.tree, err = workspace.Snapshot(t.Context(), dir, elsewhere, w.rules); err != nil {
+		t.Fatal(err)
+	}
+	if w.digest, err = storage.PutTree(t.Context(), spool, w.tree); err != nil {
+		t.Fatal(err)
+	}
+	was := w.digest
+	writeFile(t, dir, "src/03/3", "TEXT 3")
+	if err := os.Remove(filepath.Join(dir, "src/04/4")); err != nil {
+		t.Fatal(err)
+	}
+	j := &Job{workspace: w, request: wire.SubmitRequest{Workspace: was}}
+	if err := j.send(t.Context(), at); err != nil {
+		t.Fatal(err)
+	}
+	if j.request.Workspace == was || len(warned) != 1 || !strings.Contains(warned[0], "src/03/3, src/04/4") {
+		t.Errorf("warned %q", warned)
+	}
+	tree, err := n.blobs.Tree(j.request.Workspace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if missing := n.blobs.Missing(tree.Digests()); len(missing) > 0 || len(tree) != fewFiles+9 {
+		t.Errorf("%d files, of which %d did not go along", len(tree), len(missing))
+	}
+	if e := tree.Find("src/03/3"); e == nil || e.Digest != storage.DigestOf([]byte("TEXT 3")) {
+		t.Errorf("the changed file went along as %+v", e)
+	}
+}
+
+// TestWorkspace_send sends a workspace once, also to a node that does not know the
+// question about a tree.
+func TestWorkspace_send(t *testing.T) {
+	for _, old := range []bool{false, true} {
+		n, at := newBlobNode(t)
+		n.noTrees = old
+
+		dir := t.TempDir()
+		writeFile(t, dir, "p.hcl", "pipeline \"p\" {\n  module \"m\" { command = [\"true\"] }\n}\n")
+		writeMany(t, dir)
+
+		o := &Options{File: filepath.Join(dir, "p.hcl"), ReadFile: os.ReadFile, Warn: func(s string) { t.Error(s) }}
+		j, err := o.Prepare(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer j.Close()
+
+		for range 2 {
+			if err := j.send(t.Context(), at); err != nil {
+				t.Fatal(err)
+			}
+		}
+
+		sent := n.bundles
+		tree, err := n.blobs.Tree(j.request.Workspace)
+		if err != nil || len(tree) != fewFiles+11 || len(n.blobs.Missing(tree.Digests())) > 0 {
+			t.Errorf("noTrees %v: %d files, %v", old, len(tree), err)
+		}
+		if err := j.send(t.Context(), at); err != nil || n.bundles != sent {
+			t.Errorf("noTrees %v: sent again: %d bundles, %v", old, n.bundles-sent, err)
+		}
+	}
+}
+
+// TestOptions_invalid wants errors of kind Invalid that name what is wrong.
+func TestOptions_invalid(t *testing.T) {
+	dir := t.TempDir()
+	good := writeFile(t, dir, "p.hcl", `pipeline "p" {
+  variable "who" {}
+  module "m" { command = ["echo", var.who] }
+}
+`)
+	broken := writeFile(t, dir, "broken.hcl", "pipeline \"p\" {\n  modul \"m\" {}\n}\n")
+
+	for _, tc := range []struct {
+		name string
+		o    Options
+		want string
+	}{
+		{"no file", Options{File: filepath.Join(dir, "none.hcl")}, "read pipeline: "},
+		{"no value", Options{File: good}, "who"},
+		{"bad -var", Options{File: good, Vars: []string{"who"}}, `-var "who": expected NAME=VALUE`},
+		{"no -var-file", Options{File: good, VarFiles: []string{filepath.Join(dir, "none")}}, "-var-file: "},
+		{"mistakes", Options{File: broken}, "modul"},
+		{"unknown target", Options{File: good, Vars: []string{"who=x"}, Targets: []string{"x"}}, "x"},
+	} {
+		tc.o.ReadFile, tc.o.Warn = os.ReadFile, func(string) {}
+
+		_, err := tc.o.Check(t.Context())
+		var source *wire.SourceError
+		if err == nil || pipeline.KindOf(err) != pipeline.Invalid && !errors.As(err, &source) || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: got %v, want %s", tc.name, err, tc.want)
+		}
+	}
+}
+
+// TestOptions_precedence wants flags over files over the environment, and only
+// declared variables sent.
+func TestOptions_precedence(t *testing.T) {
+	dir := t.TempDir()
+	file := writeFile(t, dir, "p.hcl", `pipeline "p" {
+  variable "who" {}
+  env_from = ["KEEP_*"]
+  module "m" { command = ["echo", var.who] }
+}
+`)
+	values := writeFile(t, dir, "values", "who = \"file\"\n")
+	environ := []string{"PIPELINED_VAR_who=env", "PIPELINED_VAR_other=x", "KEEP_A=1", "DROP=2"}
+
+	for want, o := range map[string]Options{
+		"env":  {},
+		"file": {VarFiles: []string{values}},
+		"flag": {VarFiles: []string{values}, Vars: []string{"who=flag"}},
+	} {
+		o.File, o.Environ, o.ReadFile, o.Warn = file, environ, os.ReadFile, func(string) {}
+
+		j, err := o.Check(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer j.Close()
+
+		if got := j.request.Variables; len(got) != 1 || got["who"] != want {
+			t.Errorf("got %v, want %s", got, want)
+		}
+		if got := j.request.Env; len(got) != 1 || got["KEEP_A"] != "1" {
+			t.Errorf("got the environment %v", got)
+		}
+	}
+}
