@@ -30,6 +30,74 @@ type directLog struct {
 	// forget makes the fate of the next proposal of a tick unknown, although it is
 	// applied.
 	forget bool
+	// lose is how many of the next batches get an unknown fate, loseApplied whether
+	// they are applied.
+	lose        int
+	loseApplied bool
+	// held is set while proposals are not applied.
+	held chan struct{}
+}
+
+// loseBatches makes the fate of the next n batches unknown. They are applied or not.
+func (l *directLog) loseBatches(n int, applied bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lose, l.loseApplied = n, applied
+}
+
+// setFail makes all proposals fail.
+func (l *directLog) setFail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fail = err
+}
+
+// hold keeps proposals from being applied until release is called.
+func (l *directLog) hold() (release func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held = make(chan struct{})
+	ch := l.held
+	return func() {
+		l.mu.Lock()
+		l.held = nil
+		l.mu.Unlock()
+		close(ch)
+	}
+}
+
+// past applies a command at once, also while others are held, as one of another
+// leader.
+func (l *directLog) past(tb testing.TB, c *fsm.Command) any {
+	tb.Helper()
+	b, err := fsm.Encode(c)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.apply(b)
+}
+
+// apply applies a command as the next entry. l.mu is held.
+func (l *directLog) apply(cmd []byte) any {
+	l.index++
+	return l.store.Apply(&raft.Log{Index: l.index, Term: 1, Type: raft.LogCommand, Data: cmd})
+}
+
+// later is a proposal that is applied when its channel is closed.
+type later struct {
+	log *directLog
+	cmd []byte
+	at  <-chan struct{}
+}
+
+func (p later) Wait() (uint64, any, error) {
+	<-p.at
+	p.log.mu.Lock()
+	defer p.log.mu.Unlock()
+	reply := p.log.apply(p.cmd)
+	return p.log.index, reply, nil
 }
 
 type done struct {
@@ -46,28 +114,49 @@ func (l *directLog) Propose(cmd []byte) orchestrator.Pending {
 	if l.fail != nil {
 		return done{err: l.fail}
 	}
-	l.index++
-	if c, err := fsm.Decode(cmd); err == nil && c.Fire != nil && l.forget {
+	if l.held != nil {
+		return later{l, cmd, l.held}
+	}
+	c, err := fsm.Decode(cmd)
+	switch {
+	case err == nil && c.Fire != nil && l.forget:
 		l.forget = false
-		l.store.Apply(&raft.Log{Index: l.index, Term: 1, Type: raft.LogCommand, Data: cmd})
+		l.apply(cmd)
+		return done{err: pipeline.ErrUnknownOutcome}
+	case err == nil && c.Batch != nil && l.lose > 0:
+		l.lose--
+		if l.loseApplied {
+			l.apply(cmd)
+		}
 		return done{err: pipeline.ErrUnknownOutcome}
 	}
-	return done{l.index, l.store.Apply(&raft.Log{Index: l.index, Term: 1, Type: raft.LogCommand, Data: cmd}), nil}
+	reply := l.apply(cmd)
+	return done{l.index, reply, nil}
 }
 
 func (l *directLog) Barrier(context.Context) error { return nil }
 
 // fakeWorker executes attempts by a function; nil leaves them running.
 type fakeWorker struct {
-	id      pipeline.NodeID
-	slots   int
-	alive   bool
-	silent  bool
-	life    string // distinguishes its keepers
-	held    map[pipeline.AttemptID]pipeline.Spec
-	started []pipeline.AttemptID
-	stopped []pipeline.AttemptID
-	ended   map[pipeline.AttemptID]pipeline.AttemptState
+	id     pipeline.NodeID
+	slots  int
+	alive  bool
+	silent bool
+	// external workers are no members.
+	external bool
+	life     string // distinguishes its keepers
+	closed   string // why it takes nothing new
+	tags     []string
+	cpu      float64
+	memory   int64
+	// deaf workers receive nothing, but answer comparisons; mute ones do not answer at
+	// all.
+	deaf, mute bool
+	began      map[pipeline.AttemptID]time.Time
+	held       map[pipeline.AttemptID]pipeline.Spec
+	started    []pipeline.AttemptID
+	stopped    []pipeline.AttemptID
+	ended      map[pipeline.AttemptID]pipeline.AttemptState
 }
 
 // cluster is an orchestrator with fake workers.
@@ -82,6 +171,9 @@ type cluster struct {
 	now func() time.Time
 	// evaluate is in the place of the usual one where it is set.
 	evaluate func(ctx context.Context, m *pipeline.Module) *pipeline.Evaluated
+	// results and vault go to the orchestrator; nil if there are none.
+	results orchestrator.Results
+	vault   orchestrator.Vault
 
 	mu      sync.Mutex // guards following, and the workers' fields
 	workers map[pipeline.NodeID]*fakeWorker
@@ -100,7 +192,7 @@ func newCluster(tb testing.TB, slots ...int) *cluster {
 	c := &cluster{tb: tb, store: store, log: &directLog{store: store}, changes: make(chan struct{}, 1), workers: map[pipeline.NodeID]*fakeWorker{}}
 	for i, n := range slots {
 		id := pipeline.NodeID(fmt.Sprintf("w%d", i+1))
-		c.workers[id] = &fakeWorker{id: id, slots: n, alive: true, held: map[pipeline.AttemptID]pipeline.Spec{}, ended: map[pipeline.AttemptID]pipeline.AttemptState{}}
+		c.workers[id] = &fakeWorker{id: id, slots: n, alive: true, began: map[pipeline.AttemptID]time.Time{}, held: map[pipeline.AttemptID]pipeline.Spec{}, ended: map[pipeline.AttemptID]pipeline.AttemptState{}}
 	}
 	c.execute = func(_ *fakeWorker, _ pipeline.Spec) *pipeline.Outcome {
 		return &pipeline.Outcome{State: pipeline.AttemptSucceeded}
@@ -117,7 +209,7 @@ func newCluster(tb testing.TB, slots ...int) *cluster {
 
 // lead starts a term; the function it gives ends it and waits for its end.
 func (c *cluster) lead(timing orchestrator.Timing) (end func()) {
-	o := orchestrator.New(orchestrator.Config{Self: "w1", Log: c.log, Store: c.store, Transport: c, Members: c, Logger: hclog.NewNullLogger(), Timing: timing, Now: c.now,
+	o := orchestrator.New(orchestrator.Config{Self: "w1", Log: c.log, Store: c.store, Transport: c, Members: c, Logger: hclog.NewNullLogger(), Timing: timing, Now: c.now, Results: c.results, Vault: c.vault,
 		NodeName: func(id pipeline.NodeID) string { return string(id) },
 		Evaluate: func(ctx context.Context, _ *pipeline.Pipeline, m *pipeline.Module, deps map[string]pipeline.UpstreamResult) (*pipeline.Evaluated, error) {
 			if c.evaluate != nil {
@@ -151,6 +243,9 @@ func (c *cluster) Workers() []pipeline.Member {
 	defer c.mu.Unlock()
 	var out []pipeline.Member
 	for _, w := range c.workers {
+		if w.external {
+			continue
+		}
 		status := pipeline.MemberAlive
 		if !w.alive {
 			status = pipeline.MemberFailed
@@ -166,8 +261,11 @@ func (c *cluster) Dispatch(_ context.Context, id pipeline.NodeID, in peer.Dispat
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	w := c.workers[id]
-	if w.silent {
+	if w == nil || w.silent {
 		return peer.DispatchResponse{}, fmt.Errorf("dial: %w", syscall.ECONNREFUSED)
+	}
+	if w.deaf || w.mute {
+		return peer.DispatchResponse{}, errors.New("no answer in time")
 	}
 	for _, s := range in.Specs {
 		if slices.Contains(w.started, s.ID) {
@@ -176,6 +274,9 @@ func (c *cluster) Dispatch(_ context.Context, id pipeline.NodeID, in peer.Dispat
 		w.held[s.ID] = s
 		w.started = append(w.started, s.ID)
 		c.group.Go(func() { c.work(w, s) })
+	}
+	if w.external {
+		return peer.DispatchResponse{}, nil
 	}
 	return peer.DispatchResponse{Incarnation: "i-" + string(id) + w.life}, nil
 }
@@ -226,6 +327,7 @@ func (c *cluster) finish(w *fakeWorker, id pipeline.AttemptID, o *pipeline.Outco
 			c.mu.Unlock()
 			return res.Acks[0]
 		}
+		pass(time.Millisecond) // no leader, or one that reads the run again
 	}
 	return peer.Ack{}
 }
@@ -234,6 +336,9 @@ func (c *cluster) Stop(_ context.Context, id pipeline.NodeID, in peer.StopReques
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	w := c.workers[id]
+	if w == nil || w.silent {
+		return fmt.Errorf("dial: %w", syscall.ECONNREFUSED)
+	}
 	for _, a := range in.IDs {
 		if _, ok := w.held[a]; !ok || w.ended[a] != "" {
 			continue
@@ -250,13 +355,17 @@ func (c *cluster) Sync(_ context.Context, id pipeline.NodeID, _ peer.SyncRequest
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	w := c.workers[id]
+	if w != nil && w.mute {
+		return peer.SyncResponse{}, context.DeadlineExceeded
+	}
 	if w == nil || w.silent {
 		return peer.SyncResponse{}, fmt.Errorf("dial: %w", syscall.ECONNREFUSED)
 	}
 	res := peer.SyncResponse{Incarnation: "i-" + string(id) + w.life, Name: string(id),
-		Capabilities: pipeline.Capabilities{OS: "linux", Arch: "amd64", MaxParallelModules: w.slots}}
+		Closed: w.closed != "", Reason: w.closed,
+		Capabilities: pipeline.Capabilities{OS: "linux", Arch: "amd64", MaxParallelModules: w.slots, Tags: w.tags, CPU: w.cpu, Memory: w.memory}}
 	for a, s := range w.held {
-		res.Attempts = append(res.Attempts, peer.Held{ID: a, Fence: s.Fence, Ended: w.ended[a] != ""})
+		res.Attempts = append(res.Attempts, peer.Held{ID: a, Fence: s.Fence, Ended: w.ended[a] != "", StartedAt: w.began[a]})
 	}
 	return res, nil
 }

@@ -91,8 +91,6 @@ func (o *outcomes) reportOne(r *run, worker pipeline.NodeID, rep *peer.Report, b
 	case rep.Outcome == nil:
 		o.started(a, rep.StartedAt)
 		by.request.ack(by.index, peer.Ack{Done: true})
-	case a.ending:
-		a.reporters = append(a.reporters, by) // a repeat; the first one is in flight
 	default:
 		a.reporters = append(a.reporters, by)
 		o.finish(a, *rep.Outcome)
