@@ -196,7 +196,7 @@ func playDurations(s *stage) {
 }
 
 // playLocality: who has the bytes goes before who has less to do, a slot there is
-// waited for where that is sooner than moving them, and small inputs do not count.
+// waited for if that is sooner than moving them, and small inputs do not count.
 func playLocality(s *stage) {
 	busy := used(worker("has", 2), 1)
 	s.worker(busy)

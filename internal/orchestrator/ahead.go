@@ -38,6 +38,7 @@ func (q *queueAhead) fill(r *run, reserved *scheduler.Reservation) {
 	if r.queue.Len() == 0 || r.pace.samples < 2 || r.pace.average >= queueAheadWork {
 		return
 	}
+
 	depth := min(maxQueuedAhead, int(queueAheadWork/max(r.pace.average, time.Millisecond)))
 	now := time.Now()
 
@@ -62,6 +63,7 @@ func (q *queueAhead) fillBehind(r *run, head *activeAttempt, l *link, depth int)
 	for tail.successor != nil {
 		tail, queued = tail.successor, queued+1
 	}
+
 	if queued > depth/2 {
 		return // refilled later in one go: fewer and fuller entries
 	}
@@ -99,11 +101,13 @@ func (q *queueAhead) passOn(a *activeAttempt, success bool) {
 	if next != nil {
 		next.predecessor = before
 	}
+
 	if before != nil {
 		// Its outcome was reported before that of the one in front of it, which still has
 		// the slot.
 		before.successor = next
 	}
+
 	if !a.occupies {
 		return
 	}
@@ -121,5 +125,6 @@ func (q *queueAhead) passOn(a *activeAttempt, success bool) {
 		}
 		return
 	}
+
 	a.module.run.queue.Running--
 }

@@ -30,9 +30,12 @@ func (p *approvals) await(m *moduleState) {
 	now := time.Now().UTC()
 
 	m.approval = &approvalWait{message: a.Message}
+
+	// The message may be a deferred expression.
 	if e := m.deferred.evaluated; e != nil && e.Message != "" {
 		m.approval.message = e.Message
 	}
+
 	if a.Timeout > 0 {
 		m.approval.deadline = now.Add(a.Timeout)
 	}
@@ -41,6 +44,7 @@ func (p *approvals) await(m *moduleState) {
 	if r.head.StartedAt.IsZero() {
 		r.head.StartedAt = now
 	}
+
 	r.approvals = append(r.approvals, m)
 
 	p.proposals.batch.await(m)
@@ -64,6 +68,7 @@ func (r *run) undecided() []*moduleState {
 			list = append(list, m)
 		}
 	}
+
 	r.approvals = append(r.approvals[:0], list...)
 	return list
 }
@@ -72,6 +77,8 @@ func (r *run) undecided() []*moduleState {
 func (p *approvals) observe(r *run, v *fsm.View) {
 	for _, m := range r.undecided() {
 		rec := v.Module(r.head.ID, m.def.Name)
+
+		// What this leader itself decided by a deadline is final in the model already.
 		if rec.ApprovalWait == nil || rec.ApprovalWait.Decision == "" || m.state.Final() {
 			continue
 		}
@@ -110,6 +117,7 @@ func (p *approvals) expireOne(m *moduleState) {
 		op.Decision = pipeline.Skipped
 	}
 
+	// Expressions of dependents see the same result as after a person's decision.
 	decided := pipeline.ApprovalWait{Decision: op.Decision, DecidedAt: m.approval.deadline}
 	m.state, m.endedAt = op.Decision.State(), m.approval.deadline
 	m.keepProduct(product{result: decided.Result(), duration: a.Timeout})

@@ -24,7 +24,7 @@ func (c *cluster) decide(run pipeline.RunID, module string, d pipeline.Decision)
 	c.must(&fsm.Command{Decide: &fsm.Decide{Run: run, Module: module, Decision: d, By: "ann", Reason: reason}})
 }
 
-// A decision ends the wait, whoever leads then, and needs no worker.
+// A decision ends the wait, whatever node leads then, and needs no worker.
 func TestApproval_decision(t *testing.T) {
 	for _, tc := range []struct {
 		decision pipeline.Decision

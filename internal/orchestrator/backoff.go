@@ -25,12 +25,14 @@ func (b *backoffs) add(m *moduleState) {
 // next returns a channel that fires when the next backoff ends; nil, which never
 // fires, if none is waited for.
 func (b *backoffs) next() <-chan time.Time {
+	// Few modules wait at once; a heap would not pay.
 	var first time.Time
 	for _, m := range b.waiting {
 		if first.IsZero() || m.tries.notBefore.Before(first) {
 			first = m.tries.notBefore
 		}
 	}
+
 	if first.IsZero() {
 		return nil
 	}
@@ -75,6 +77,7 @@ func retryPause(retry *pipeline.Retry, failures int) time.Duration {
 	if d <= 0 {
 		d = pipeline.DefaultBackoff
 	}
+
 	if limit <= 0 {
 		limit = pipeline.DefaultMaxBackoff
 	}
@@ -82,6 +85,7 @@ func retryPause(retry *pipeline.Retry, failures int) time.Duration {
 	for i := 1; i < failures && d < limit; i++ {
 		d *= 2
 	}
+
 	d = min(d, limit)
 	return d - time.Duration(rand.Int64N(int64(d)/4+1))
 }

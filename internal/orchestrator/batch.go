@@ -41,6 +41,7 @@ func (b *batch) touch(r *run, size int) {
 	if b.runs == nil {
 		b.runs = map[*run]struct{}{}
 	}
+
 	b.runs[r] = struct{}{}
 	b.size += size
 }
@@ -80,6 +81,7 @@ func (b *batch) expand(m *moduleState, list []pipeline.Instance) {
 	b.Expands = append(b.Expands, fsm.Expand{Run: m.run.head.ID, Module: m.def.Name, Instances: list, Needs: m.unappliedDependencies()})
 	b.expands = append(b.expands, m)
 
+	// Instances may be many; each carries its own variables.
 	n := 120
 	for i := range list {
 		n += len(list[i].Key) + 8
@@ -87,6 +89,7 @@ func (b *batch) expand(m *moduleState, list []pipeline.Instance) {
 			n += len(name) + len(value) + 8
 		}
 	}
+
 	b.touch(m.run, n)
 }
 
@@ -132,6 +135,7 @@ func (b *batch) reopen(m *moduleState, reason string) {
 	b.touch(m.run, 120+len(reason))
 }
 
+// sizeOf and its siblings estimate encoded sizes in bytes, on the high side.
 func sizeOf(list []string) int {
 	n := 0
 	for _, s := range list {
@@ -144,6 +148,7 @@ func sizeOfLookup(c *pipeline.CacheLookup) int {
 	if c == nil {
 		return 0
 	}
+
 	n := 200 + sizeOf(c.Missed) + sizeOf(c.Inputs)
 	for _, x := range c.Parts {
 		n += len(x.Name) + len(x.Sum) + 8
@@ -155,6 +160,7 @@ func sizeOfEvaluated(e *pipeline.Evaluated) int {
 	if e == nil {
 		return 0
 	}
+
 	n := len(e.Script) + sizeOf(e.Command)
 	for k, v := range e.Env {
 		n += len(k) + len(v) + 6

@@ -79,6 +79,7 @@ type cacheLookups struct {
 	workers interface {
 		platforms(scheduler.Class) []platform
 	}
+
 	proposals *proposals
 	steps     steps
 	work      *inFlightWork
@@ -133,6 +134,7 @@ func (c *cacheLookups) start() {
 	if len(jobs) == 0 {
 		return
 	}
+
 	c.running++
 	c.tasks.start(func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, lookupTime)
@@ -174,6 +176,7 @@ func (c *cacheLookups) miss(m *moduleState, j *lookup) {
 	if c.work.waitBehind(m, false) {
 		return
 	}
+
 	c.work.lead(m)
 	c.steps.advance(m)
 }
@@ -194,6 +197,7 @@ func (c *cacheLookups) hit(m *moduleState, e *pipeline.CacheEntry) {
 	if e.Pipeline != m.run.head.Pipeline || e.From.Module != m.def.Name {
 		reason = fmt.Sprintf("result of %s of run %s", e.From.Module, e.From.Run)
 	}
+
 	c.proposals.batch.endCached(m, reason, e)
 	c.steps.finish(m)
 }

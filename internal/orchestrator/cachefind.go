@@ -45,14 +45,17 @@ func newLookup(m *moduleState, platforms []platform, vault Vault) *lookup {
 		}
 		e = open.Evaluated
 	}
+
 	applyEvaluated(&j.work, e)
 
+	// Outputs of dependencies count by content, whatever run made them.
 	for _, dep := range m.dependencies {
 		if dep.product.outputs != "" {
 			j.work.Upstream = append(j.work.Upstream, pipeline.Upstream{Module: dep.def.Name, Outputs: dep.product.outputs})
 		}
 	}
 
+	// The key is still computed: the result is stored under it.
 	switch {
 	case r.head.Cache == pipeline.CacheRefresh:
 		j.bypass = "the run uses no cached results, and caches its own (-refresh)"
@@ -67,15 +70,19 @@ func applyEvaluated(w *pipeline.CacheWork, e *pipeline.Evaluated) {
 	if e == nil {
 		return
 	}
+
 	if e.Command != nil {
 		w.Command = e.Command
 	}
+
 	if e.Script != "" {
 		w.Script = e.Script
 	}
+
 	if e.Env != nil {
 		w.Env = merged(w.Env, e.Env)
 	}
+
 	if e.CacheKey != nil {
 		w.CacheKey = e.CacheKey
 	}
@@ -89,6 +96,8 @@ type cacheFinder struct {
 
 // find fills in the results of lookups.
 func (f *cacheFinder) find(ctx context.Context, jobs []*lookup) {
+	// Digests of files first, outside of the view: they may take long, and an open
+	// view keeps pages of the state file from being used again.
 	salt := f.results.Salt()
 	for _, j := range jobs {
 		f.key(ctx, j, salt)
@@ -104,6 +113,8 @@ func (f *cacheFinder) find(ctx context.Context, jobs []*lookup) {
 	if err != nil {
 		return // the store is closed: the term ends
 	}
+
+	// A hit whose bytes are gone becomes a miss, so before misses are explained.
 	f.checkWhole(ctx, jobs)
 
 	for i, j := range jobs {
@@ -123,15 +134,19 @@ func (f *cacheFinder) key(ctx context.Context, j *lookup, salt []byte) {
 		j.result.Missed = []string{j.unknown}
 		return
 	}
+
 	digest, err := f.results.Files(ctx, j.files)
 	if err != nil {
 		j.result.Missed = []string{"its input files cannot be read, so its result is not cached: " + err.Error()}
 		return
 	}
 
+	// Parts are digests keyed by the salt: the state reveals no value.
 	j.work.Files = digest
 	j.result.Parts = j.work.Parts(salt)
 	j.result.Work = pipeline.CacheKey(salt, j.result.Parts, "", "")
+
+	// nil means all files, an empty list none.
 	if !j.files.All {
 		j.result.Inputs = append([]string{}, j.files.Globs...)
 	}
@@ -143,6 +158,8 @@ func read(v *fsm.View, j *lookup, salt []byte) []*pipeline.CacheEntry {
 	if j.result.Work == "" || j.bypass != "" {
 		return nil
 	}
+
+	// Platforms are sorted: with several hits every leader takes the same.
 	for _, p := range j.platforms {
 		if e, ok := v.CacheEntry(pipeline.CacheKey(salt, j.result.Parts, p.os, p.arch)); ok {
 			j.entry = e
@@ -161,6 +178,8 @@ func (f *cacheFinder) checkWhole(ctx context.Context, jobs []*lookup) {
 			hits, entries = append(hits, j), append(entries, j.entry)
 		}
 	}
+
+	// The question costs calls to other nodes.
 	if len(entries) == 0 {
 		return
 	}
@@ -175,10 +194,12 @@ func (f *cacheFinder) checkWhole(ctx context.Context, jobs []*lookup) {
 
 // missed says what is different from the closest result of the same module.
 func (f *cacheFinder) missed(ctx context.Context, j *lookup, candidates []*pipeline.CacheEntry) []string {
+	// Candidates are results of the same module of the same pipeline.
 	best, differences := closest(j, candidates)
 	if best == nil {
 		return []string{"it has no cached result yet"}
 	}
+
 	against := fmt.Sprintf("against run %s: ", best.From.Run)
 	if differences == 0 {
 		return []string{against + "the same work, for another platform or by another version of pipelined"}
@@ -193,19 +214,24 @@ func (f *cacheFinder) missed(ctx context.Context, j *lookup, candidates []*pipel
 		}
 		lines = append(lines, f.changedFiles(ctx, j, best)...)
 	}
+
 	for _, name := range added {
 		lines = append(lines, name+" is new")
 	}
+
 	for _, name := range removed {
 		lines = append(lines, name+" is gone")
 	}
+
 	if len(lines) == 0 {
 		lines = []string{"keys are computed differently now"}
 	}
 
+	// The lines go into the replicated state with the assignment.
 	if len(lines) > maxMissed {
 		lines = append(lines[:maxMissed-1], fmt.Sprintf("and %d more", len(lines)-maxMissed+1))
 	}
+
 	for i := range lines {
 		lines[i] = against + lines[i]
 	}
@@ -213,6 +239,7 @@ func (f *cacheFinder) missed(ctx context.Context, j *lookup, candidates []*pipel
 }
 
 func (f *cacheFinder) changedFiles(ctx context.Context, j *lookup, best *pipeline.CacheEntry) []string {
+	// Holders of the present workspace are a good guess for the earlier one.
 	old := Files{Workspace: best.Workspace, Holders: j.files.Holders, Globs: best.Inputs, All: best.Inputs == nil}
 	files, err := f.results.Changed(ctx, old, j.files, maxMissed)
 	if err != nil {

@@ -16,6 +16,7 @@ func (e *explainer) tooSmall(m *moduleState) string {
 	var unknown []string
 	some := false
 
+	// Only workers count that fit in every other way: the rest has a reason of its own.
 	for _, l := range e.workers.links {
 		if l.capabilities == nil || !scheduler.FitsButFor(&l.planned, m.class()) {
 			continue
@@ -26,6 +27,7 @@ func (e *explainer) tooSmall(m *moduleState) string {
 		}
 		most.CPU, most.Memory = max(most.CPU, l.capabilities.CPU), max(most.Memory, l.capabilities.Memory)
 	}
+
 	if !some {
 		return ""
 	}
@@ -34,13 +36,16 @@ func (e *explainer) tooSmall(m *moduleState) string {
 	if want.CPU == 0 {
 		most.CPU = 0
 	}
+
 	if want.Memory == 0 {
 		most.Memory = 0
 	}
+
 	text := "no worker has " + want.String()
 	if largest := most.String(); largest != "" {
 		text += "; the largest has " + largest
 	}
+
 	if len(unknown) > 0 {
 		text += "; the capacity of " + strings.Join(sorted(unknown), ", ") + " is unknown"
 	}
@@ -49,6 +54,7 @@ func (e *explainer) tooSmall(m *moduleState) string {
 
 // noCapacity says what is reserved on the workers that fit a module.
 func (e *explainer) noCapacity(m *moduleState) string {
+	// What is free is not enough anywhere; the reader wants to see how much is taken.
 	var parts []string
 	for _, l := range e.workers.fitting(m.class()) {
 		var reserved []string
@@ -69,11 +75,14 @@ func (e *explainer) reserved() string {
 	if reservation == nil {
 		return "waits for a free slot"
 	}
+
+	// The run may have ended since the plan.
 	r := e.model.runs[reservation.Run]
 	if r == nil {
 		return "waits for a free slot"
 	}
 
+	// The reservation names a class; any waiting module of it stands for all.
 	prefix := "waits: " + reservation.Worker.Name + " is reserved for "
 	for _, m := range r.list {
 		if m.state == pipeline.ModuleWaiting && m.ready.queued && m.class() == reservation.Class {

@@ -20,6 +20,7 @@ type commits struct {
 		reload(*run)
 		drop(pipeline.RunID)
 	}
+
 	work interface{ stored(*moduleState) }
 	send interface{ dispatch(*activeAttempt) }
 }
@@ -27,6 +28,7 @@ type commits struct {
 // refusals are the elements of a batch that the state machine refused.
 type refusals map[[2]int]fsm.Refusal
 
+// refusalsOf indexes the reply to a batch. Another reply refuses nothing.
 func refusalsOf(reply any) refusals {
 	res, _ := reply.(fsm.BatchResult)
 	out := make(refusals, len(res.Refused))
@@ -36,6 +38,7 @@ func refusalsOf(reply any) refusals {
 	return out
 }
 
+// of returns the refusal of the i-th element of a part, if there is one.
 func (r refusals) of(part fsm.Part, i int) (fsm.Refusal, bool) {
 	f, refused := r[[2]int{int(part), i}]
 	return f, refused
@@ -44,6 +47,7 @@ func (r refusals) of(part fsm.Part, i int) (fsm.Refusal, bool) {
 // committed handles the fate of a batch. An error says that it is unknown, or that
 // this node does not lead: all runs of the batch are read again.
 func (c *commits) committed(b *batch, index uint64, reply any, err error) {
+	// First: whether a run may be read again depends on it.
 	for r := range b.runs {
 		r.inFlight--
 	}
@@ -60,6 +64,7 @@ func (c *commits) committed(b *batch, index uint64, reply any, err error) {
 		return
 	}
 
+	// In the order in which the state machine applied the parts.
 	refused := refusalsOf(reply)
 	c.outcomes(b, refused)
 	c.moduleEnds(b, refused)
@@ -68,9 +73,12 @@ func (c *commits) committed(b *batch, index uint64, reply any, err error) {
 	c.reloadStale(b)
 }
 
+// outcomes answers the reporters, and releases those who wait for a cached result.
 func (c *commits) outcomes(b *batch, refused refusals) {
 	for i, a := range b.outcomes {
 		f, no := refused.of(fsm.PartOutcome, i)
+
+		// A stand-in for a superseded attempt must not touch its module.
 		if !a.superseded {
 			a.module.applied = true
 			if b.Outcomes[i].Next == pipeline.ModuleSucceeded {
@@ -93,20 +101,24 @@ func (c *commits) outcomes(b *batch, refused refusals) {
 
 // moduleEnds handles what a batch says about modules without an attempt.
 func (c *commits) moduleEnds(b *batch, refused refusals) {
+	// applied also after a refusal: the run is read again, and its dependents with it.
 	for i, m := range b.ends {
 		f, no := refused.of(fsm.PartEnd, i)
 		m.applied = true
 		c.markStale(m.run, "end of "+m.def.Name, f, no)
 	}
+
 	for i, m := range b.expands {
 		f, no := refused.of(fsm.PartExpand, i)
 		m.applied = true
 		c.markStale(m.run, "instances of "+m.def.Name, f, no)
 	}
+
 	for i, m := range b.awaits {
 		f, no := refused.of(fsm.PartAwait, i)
 		c.markStale(m.run, "approval of "+m.def.Name, f, no)
 	}
+
 	for i, m := range b.decides {
 		f, no := refused.of(fsm.PartDecide, i)
 		m.applied = true
@@ -121,17 +133,22 @@ func (c *commits) assignments(b *batch, refused refusals, index uint64) {
 			c.markStale(a.module.run, "assignment "+a.id.String(), f, no)
 			continue
 		}
+
+		// Only now may it be dispatched: the worker checks the fence.
 		a.fence = index
 		c.send.dispatch(a)
 	}
 }
 
+// runEnds drops the runs whose end is committed.
 func (c *commits) runEnds(b *batch, refused refusals) {
 	for i := range b.Runs {
 		r := c.model.runs[b.Runs[i].Run]
 		if r == nil {
 			continue
 		}
+
+		// A duplicate says that the run has ended in the state: drop it all the same.
 		if f, no := refused.of(fsm.PartRun, i); no && !f.Duplicate {
 			c.markStale(r, "end of the run", f, no)
 			continue
@@ -144,6 +161,8 @@ func (c *commits) runEnds(b *batch, refused refusals) {
 func (c *commits) markStale(r *run, what string, f fsm.Refusal, refused bool) {
 	if refused && !f.Duplicate {
 		c.logger.Warn("decision refused", "run", r.head.ID, "what", what, "reason", f.Reason)
+
+		// Nothing of it may be planned until it is read again.
 		r.stale = true
 		r.queue.Clear()
 	}

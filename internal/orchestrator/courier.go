@@ -47,11 +47,13 @@ func (c *courier) send(ctx context.Context, l *link) {
 		case <-l.outbox.wake:
 		}
 
+		// Dispatches before stops: an attempt that is to be stopped must have arrived.
 		attempts, specs, stops := l.outbox.take()
 		if len(specs) > 0 {
 			c.deliver(ctx, l, attempts, specs)
 		}
 		for reason, ids := range stops {
+			// One call per reason: the reason ends up in the outcome.
 			call, cancel := context.WithTimeout(ctx, c.timing.Call)
 			err := c.transport.Stop(call, l.id, peer.StopRequest{Term: c.term, IDs: ids, Reason: reason})
 			cancel()
@@ -72,6 +74,7 @@ func (c *courier) deliver(ctx context.Context, l *link, attempts []*activeAttemp
 		c.logger.Warn("dispatch attempts", "worker", l.name, "attempts", len(specs), "error", err)
 	}
 
+	// Also after an error: the attempts must not stay marked as being sent.
 	c.inbox.post(func() { delivered(l, attempts, res, err) })
 	if err != nil {
 		poke(l.outbox.hurry)
@@ -92,6 +95,7 @@ func delivered(l *link, attempts []*activeAttempt, res peer.DispatchResponse, er
 		l.refused = isRefused(err)
 		return
 	}
+
 	l.heard(now)
 	if res.Incarnation != "" {
 		// Otherwise each attempt until the next comparison would be refused, and a module
@@ -100,14 +104,19 @@ func delivered(l *link, attempts []*activeAttempt, res peer.DispatchResponse, er
 	}
 }
 
+// isRefused reports whether a port refused the connection: the process is gone, and
+// there is no need to wait for a timeout.
 func isRefused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
 
 // sync renews the lease and compares, at once and then at the interval.
 func (c *courier) sync(ctx context.Context, l *link) {
+	// The interval is kept however long calls take: a slow worker is not asked more
+	// often than it answers.
 	ticker := time.NewTicker(c.timing.Sync)
 	defer ticker.Stop()
 
 	for failures := 0; ; {
+		// What is sent after this moment may be missing from the answer.
 		began := time.Now()
 		call, cancel := context.WithTimeout(ctx, c.timing.Call)
 		res, err := c.transport.Sync(call, l.id, peer.SyncRequest{Term: c.term, Leader: c.self, Lease: c.timing.Lease})
@@ -117,6 +126,7 @@ func (c *courier) sync(ctx context.Context, l *link) {
 		}
 
 		if err != nil {
+			// Logged once per outage.
 			if failures++; failures == 1 {
 				c.logger.Warn("worker does not answer", "worker", l.name, "error", err)
 			}

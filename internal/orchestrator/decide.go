@@ -26,6 +26,7 @@ func decide(a *activeAttempt, op *fsm.Outcome) {
 		o.State = pipeline.AttemptLost
 	}
 
+	// The two budgets are counted here and nowhere else.
 	switch o.State {
 	case pipeline.AttemptSucceeded:
 		op.Next = pipeline.ModuleSucceeded
@@ -36,6 +37,7 @@ func decide(a *activeAttempt, op *fsm.Outcome) {
 	default:
 		decideFailed(m, op)
 	}
+
 	if op.Next == "" {
 		decideRepeat(a, op)
 	}
@@ -65,11 +67,13 @@ func decideLost(a *activeAttempt, op *fsm.Outcome) {
 
 // decideFailed counts a failure. It sets Next only if the module may not run again.
 func decideFailed(m *moduleState, op *fsm.Outcome) {
+	// A timeout of the attempt counts as a failure of the module.
 	m.tries.failures++
 	if !m.mayRetry(&op.Outcome) {
 		op.Next, op.Reason = pipeline.ModuleFailed, op.Outcome.Reason
 		return
 	}
+
 	op.NotBefore = time.Now().Add(retryPause(&m.def.Retry, m.tries.failures)).UTC()
 }
 
@@ -102,6 +106,8 @@ func (m *moduleState) mayRetry(o *pipeline.Outcome) bool {
 	if m.tries.failures >= m.def.Retry.Attempts {
 		return false
 	}
+
+	// Without an exit code the process did not end by itself: not in the list.
 	if codes := m.def.Retry.ExitCodes; len(codes) > 0 {
 		return o.ExitCode != nil && slices.Contains(codes, *o.ExitCode)
 	}

@@ -31,7 +31,10 @@ func (e *evaluator) evaluate(m *moduleState) {
 	if m.deferred.running {
 		return
 	}
+
 	m.deferred.running = true
+
+	// Copied on the loop: the goroutine must not read the model.
 	deps := m.upstreamResults()
 
 	// A definition does not know the number of its run.
@@ -42,11 +45,13 @@ func (e *evaluator) evaluate(m *moduleState) {
 		def = &c
 	}
 
+	// Literals, references and templates take microseconds.
 	if !m.def.Expensive {
 		values, err := e.evaluateFn(e.tasks.ctx, def, m.def, deps)
 		e.done(m, values, err)
 		return
 	}
+
 	e.tasks.start(func(ctx context.Context) {
 		values, err := e.evaluateFn(ctx, def, m.def, deps)
 		if errors.Is(err, context.Canceled) {
@@ -67,6 +72,7 @@ func (e *evaluator) done(m *moduleState, values *pipeline.Evaluated, err error) 
 
 	switch {
 	case pipeline.KindOf(err) == pipeline.Unavailable:
+		// The helper could not be started, or ran out of time on a busy machine.
 		e.logger.Warn("evaluate expressions", "run", m.run.head.ID, "module", m.def.Name, "error", err)
 		m.tries.notBefore = time.Now().Add(evaluationPause)
 		e.backoffs.add(m)

@@ -24,11 +24,13 @@ func (d *dispatcher) dispatch(a *activeAttempt) {
 		return
 	}
 
+	// Secrets are opened as late as possible, and again for each dispatch.
 	s, err := d.spec(a)
 	if err != nil {
 		d.finish(a, pipeline.Outcome{State: pipeline.AttemptFailed, Reason: "not started: " + err.Error(), FinishedAt: time.Now().UTC()})
 		return
 	}
+
 	a.sending = true
 	l.outbox.dispatch(a, s)
 }
@@ -44,6 +46,7 @@ func (d *dispatcher) spec(a *activeAttempt) (pipeline.Spec, error) {
 	if err != nil {
 		return pipeline.Spec{}, err
 	}
+
 	s := a.spec(d.term, open.Evaluated)
 	s.Secrets, s.Mask, s.Private = open.Secrets, open.Mask, m.private()
 	return s, nil
@@ -51,9 +54,11 @@ func (d *dispatcher) spec(a *activeAttempt) (pipeline.Spec, error) {
 
 // stop asks the worker to end an attempt. The outcome comes as usual.
 func (d *dispatcher) stop(a *activeAttempt, reason string) {
+	// The first reason counts: it is what the outcome will say.
 	if a.stopReason == "" {
 		a.stopReason = reason
 	}
+
 	d.stopID(a.worker, a.id, reason)
 }
 

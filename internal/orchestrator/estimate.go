@@ -12,10 +12,12 @@ import (
 // Estimate simulates a run that does not exist on the present workers, as if they
 // were idle. Each module takes as long as its earlier attempts did.
 func (o *Orchestrator) Estimate(ctx context.Context, head pipeline.Run, def *pipeline.Pipeline) (pipeline.Estimate, error) {
+	// A run that only this call knows: no loop is involved but for the workers.
 	r, err := newRun(head, def, nil)
 	if err != nil {
 		return pipeline.Estimate{}, err
 	}
+
 	e := pipeline.Estimate{Modules: make([]pipeline.ModuleEstimate, len(def.Modules))}
 
 	var expected []time.Duration
@@ -31,10 +33,12 @@ func (o *Orchestrator) Estimate(ctx context.Context, head pipeline.Run, def *pip
 		return pipeline.Estimate{}, err
 	}
 
+	// The loop only copies what it knows; simulating a large run would hold it up.
 	c, err := o.candidates(ctx, r)
 	if err != nil {
 		return pipeline.Estimate{}, err
 	}
+
 	c.simulate(&e, def, expected)
 	return e, nil
 }
@@ -54,6 +58,8 @@ func (o *Orchestrator) candidates(ctx context.Context, r *run) (candidates, erro
 		c.workers = t.workers.idle(time.Now())
 		for i, m := range r.list {
 			c.classes[i] = m.class()
+
+			// One explanation per class: it looks at all workers.
 			if _, done := c.none[c.classes[i]]; !done {
 				c.none[c.classes[i]] = t.explainer.whyNone(m, c.workers)
 			}
@@ -65,6 +71,7 @@ func (o *Orchestrator) candidates(ctx context.Context, r *run) (candidates, erro
 // simulate fills in an estimate. If no duration is known, the modules still run one
 // after the other, which tells where they would run.
 func (c *candidates) simulate(e *pipeline.Estimate, def *pipeline.Pipeline, expected []time.Duration) {
+	// Modules without a history take the mean of the others.
 	guess := scheduler.Guess(expected)
 	e.Known = guess != nil
 	if !e.Known {
@@ -75,6 +82,8 @@ func (c *candidates) simulate(e *pipeline.Estimate, def *pipeline.Pipeline, expe
 	for i, s := range simulated {
 		m := &e.Modules[i]
 		m.Name, m.Worker, m.StartSeconds, m.EndSeconds = def.Modules[i].Name, s.Worker, s.Start.Seconds(), s.End.Seconds()
+
+		// A skipped module takes no time, whatever it took before.
 		if m.ExpectedSeconds = expected[i].Seconds(); s.Skipped {
 			m.ExpectedSeconds, guess[i] = 0, 0
 		}
@@ -83,15 +92,18 @@ func (c *candidates) simulate(e *pipeline.Estimate, def *pipeline.Pipeline, expe
 		}
 		e.Seconds = max(e.Seconds, s.End.Seconds())
 	}
+
 	if !e.Known {
 		return
 	}
 
+	// The path is independent of the workers: a bound for any number of them.
 	path, took := scheduler.LongestPath(def, guess)
 	for _, i := range path {
 		if !simulated[i].Skipped {
 			e.CriticalPath = append(e.CriticalPath, def.Modules[i].Name)
 		}
 	}
+
 	e.CriticalPathSeconds = took.Seconds()
 }

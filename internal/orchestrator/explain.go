@@ -26,6 +26,7 @@ func (e *explainer) waiting(id pipeline.RunID) map[string]string {
 		return nil
 	}
 
+	// Modules that are assigned or final do not wait.
 	out := map[string]string{}
 	now := time.Now()
 	for _, m := range r.list {
@@ -79,10 +80,13 @@ func (e *explainer) ready(m *moduleState) string {
 		return "waits for a slot of " + w.Worker.Name + ", which has " + pipeline.FormatBytes(w.Bytes) +
 			" of its inputs: moving them would take longer"
 	}
+
+	// A run at its limit has one explanation, for no class in particular.
 	if x.why[scheduler.Class{}] == scheduler.AtLimit {
 		return "the run has as many modules running as max_parallel allows"
 	}
 
+	// The reasons of a plan are per class: modules of one class are interchangeable.
 	switch x.why[m.class()] {
 	case scheduler.NoWorker:
 		return e.noWorker(m)
@@ -109,8 +113,11 @@ func unfinishedNames(m *moduleState) string {
 
 // retryReason says when a module gets its next attempt.
 func retryReason(m *moduleState, now time.Time) string {
+	// Never "retrying in 0s": the loop may be about to start it.
 	pause := max(m.tries.notBefore.Sub(now), time.Second/10).Round(time.Second / 10)
 	text := "retrying in " + pause.String()
+
+	// Losses have a budget of their own, which the language does not show.
 	if budget := m.def.Retry.Attempts; budget > 1 && m.tries.failures > 0 {
 		text += "; " + strconv.Itoa(m.tries.failures) + " of " + strconv.Itoa(budget) + " attempts failed"
 	}
@@ -119,6 +126,7 @@ func retryReason(m *moduleState, now time.Time) string {
 
 // noWorker is why a module fits no worker.
 func (e *explainer) noWorker(m *moduleState) string {
+	// If the module would fit without its secrets, that is the reason.
 	c := m.class()
 	if c.Private {
 		c.Private = false
@@ -126,6 +134,7 @@ func (e *explainer) noWorker(m *moduleState) string {
 			return "its secrets are not sent over plain http, and worker " + fitting[0].name + " has no https endpoint"
 		}
 	}
+
 	if reason := e.tooSmall(m); reason != "" {
 		return reason
 	}
@@ -134,6 +143,7 @@ func (e *explainer) noWorker(m *moduleState) string {
 
 // whyNone is why a module fits none of some workers; "" if it fits one.
 func (e *explainer) whyNone(m *moduleState, workers []*scheduler.Worker) string {
+	// The given workers may be copies with other slots than the present ones.
 	c := m.class()
 	for _, w := range workers {
 		if scheduler.Fits(w, c) {
@@ -145,6 +155,7 @@ func (e *explainer) whyNone(m *moduleState, workers []*scheduler.Worker) string 
 
 // noSlot is why none of the workers that fit a module takes it.
 func (e *explainer) noSlot(m *moduleState, now time.Time) string {
+	// One worker that takes work is enough for another reason: it is busy.
 	fitting := e.workers.fitting(m.class())
 	var closed []string
 	for _, l := range fitting {
@@ -155,10 +166,12 @@ func (e *explainer) noSlot(m *moduleState, now time.Time) string {
 		closed = append(closed, l.name+" "+reason)
 	}
 
+	// Naming the requirements tells which workers were considered.
 	with := ""
 	if len(demandsOf(m.def.Requires)) > 0 {
 		with = " with " + requirementsText(m.def.Requires)
 	}
+
 	if len(fitting) == 1 {
 		return "the only worker" + with + " (" + fitting[0].name + ") " + e.closedReason(fitting[0], now)
 	}
@@ -167,6 +180,7 @@ func (e *explainer) noSlot(m *moduleState, now time.Time) string {
 
 // closedReason is why a worker takes nothing new; "" if it does.
 func (e *explainer) closedReason(l *link, now time.Time) string {
+	// An announced absence first: it explains why the worker does not answer.
 	rec := e.workers.records[l.id]
 	switch {
 	case rec.AwayUntil.After(now):
@@ -185,9 +199,11 @@ func (e *explainer) closedReason(l *link, now time.Time) string {
 func busyReason(fitting []*link) string {
 	var parts []string
 	for _, l := range fitting {
+		// An external worker may run modules that this cluster did not give it.
 		used := max(l.load.slots, l.reportedLoad)
 		parts = append(parts, l.name+" has "+strconv.Itoa(used)+" of "+strconv.Itoa(l.capabilities.MaxParallelModules)+" in use")
 	}
+
 	slices.Sort(parts)
 	return "waits for a free slot: " + strings.Join(shortened(parts, 5), ", ")
 }

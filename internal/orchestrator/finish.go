@@ -8,6 +8,7 @@ import (
 
 // end ends a module that has no active attempt.
 func (l *lifecycle) end(m *moduleState, s pipeline.ModuleState, reason string) {
+	// The state first: what follows from the end reads it.
 	m.state, m.endedAt = s, time.Now().UTC()
 	l.proposals.batch.end(m, reason)
 	l.proposals.flushIfFull()
@@ -25,14 +26,17 @@ func (l *lifecycle) finish(m *moduleState) {
 		l.work.release(m)
 	}
 
+	// A dependent of a failure is skipped even if other dependencies still run.
 	for _, d := range m.dependents {
 		if d.unfinished == 0 || !m.state.Success() {
 			l.advance(d)
 		}
 	}
+
 	if m.state == pipeline.ModuleFailed && m.run.tally.stopAfter != "" {
 		l.stopRun(m.run)
 	}
+
 	l.maybeEnd(m.run)
 }
 
@@ -88,6 +92,8 @@ func (l *lifecycle) maybeEnd(r *run) {
 	if r.tally.remaining > 0 || r.ended {
 		return
 	}
+
+	// Once: finish of several modules may come by here in one step.
 	r.ended = true
 
 	state, reason := r.outcome()
@@ -97,6 +103,7 @@ func (l *lifecycle) maybeEnd(r *run) {
 // outcome is the run's state if it ended now, and why. Modules that have not
 // ended do not count.
 func (r *run) outcome() (pipeline.RunState, string) {
+	// Cancelled counts only if something was: all modules may have ended before.
 	t := &r.tally
 	switch {
 	case r.cancelling() && t.cancelled > 0:
@@ -144,6 +151,7 @@ func (m *moduleState) hookStatus() string {
 	if m.def.Hook == pipeline.HookBefore {
 		return string(pipeline.RunRunning)
 	}
+
 	state, _ := m.run.outcome()
 	return string(state)
 }

@@ -13,6 +13,7 @@ func (o *Orchestrator) Forecast(ctx context.Context, head pipeline.Run, def *pip
 	if o.cfg.Results == nil || head.Cache == pipeline.CacheOff {
 		return nil, nil
 	}
+
 	r, err := newRun(head, def, nil)
 	if err != nil {
 		return nil, err
@@ -20,6 +21,8 @@ func (o *Orchestrator) Forecast(ctx context.Context, head pipeline.Run, def *pip
 
 	f := &forecast{cfg: &o.cfg, run: r, finder: cacheFinder{results: o.cfg.Results, store: o.cfg.Store},
 		platforms: map[scheduler.Class][]platform{}, unmet: map[scheduler.Class]string{}, decided: map[*moduleState]*pipeline.ModuleForecast{}}
+
+	// One question to the loop for all; lookups and expressions run outside of it.
 	if err := o.ask(ctx, f.askLoop); err != nil {
 		return nil, err
 	}
@@ -85,6 +88,7 @@ func (f *forecast) round(ctx context.Context, list []*moduleState) (left []*modu
 		}
 	}
 
+	// All lookups of a round in one batch, as the leader would do it.
 	var jobs []*lookup
 	for _, m := range now {
 		f.decided[m] = &pipeline.ModuleForecast{Name: m.def.Name}
@@ -112,6 +116,8 @@ func (f *forecast) take(j *lookup) {
 
 	x.CachedFrom = &pipeline.CachedFrom{Run: e.From.Run, Module: e.From.Module, Attempt: e.From.Attempt, Worker: e.Worker,
 		DurationSeconds: e.Duration.Seconds()}
+
+	// Its dependents see it as a run that had the hit would.
 	j.module.state = pipeline.ModuleCached
 	j.module.product = product{outputs: e.Outputs, outputPaths: e.OutputPaths, result: e.Result, exitCode: e.ExitCode, duration: e.Duration}
 }
@@ -121,6 +127,7 @@ func (f *forecast) take(j *lookup) {
 func (f *forecast) prepare(ctx context.Context, m *moduleState, x *pipeline.ModuleForecast) *lookup {
 	deferred := len(m.def.Deferred) > 0
 	for _, d := range m.dependencies {
+		// A dependency without outputs changes nothing for one without expressions.
 		hasOutputs := len(d.def.Outputs)+len(d.def.OutputsOptional) > 0
 		if d.state != pipeline.ModuleCached && (deferred || hasOutputs) {
 			x.Unknown = "known after " + d.def.Name
@@ -140,6 +147,7 @@ func (f *forecast) prepare(ctx context.Context, m *moduleState, x *pipeline.Modu
 		return nil
 	}
 
+	// All dependencies are cached here, so their results are known.
 	if deferred {
 		values, err := f.cfg.Evaluate(ctx, f.run.def, m.def, m.upstreamResults())
 		if err != nil {

@@ -169,7 +169,7 @@ type cluster struct {
 	execute func(w *fakeWorker, s pipeline.Spec) *pipeline.Outcome
 	// now is the clock that schedules go by; nil means the real one.
 	now func() time.Time
-	// evaluate is in the place of the usual one where it is set.
+	// evaluate replaces the usual one if it is set.
 	evaluate func(ctx context.Context, m *pipeline.Module) *pipeline.Evaluated
 	// results and vault go to the orchestrator; nil if there are none.
 	results orchestrator.Results
@@ -298,7 +298,7 @@ func (c *cluster) work(w *fakeWorker, s pipeline.Spec) {
 	}
 }
 
-// turn waits for the end of what an attempt is queued behind; false where it
+// turn waits for the end of what an attempt is queued behind; false if it
 // did not succeed.
 func (c *cluster) turn(w *fakeWorker, after pipeline.AttemptID) bool {
 	for c.ctx.Err() == nil {

@@ -28,6 +28,7 @@ func (b *inbox) post(fn func()) bool {
 		b.mu.Unlock()
 		return false
 	}
+
 	b.functions = append(b.functions, fn)
 	b.mu.Unlock()
 

@@ -43,11 +43,13 @@ type lifecycle struct {
 		isCacheable(*moduleState) bool
 		request(*moduleState)
 	}
+
 	work interface {
 		lead(*moduleState)
 		release(*moduleState)
 		releaseAll(*run)
 	}
+
 	attempts interface{ stop(*activeAttempt, string) }
 	slots    interface{ recount() }
 }
@@ -60,15 +62,19 @@ func (l *lifecycle) resume(r *run) {
 		}
 	}
 
+	// A leader that died in the middle of a cancellation left it to this one.
 	if r.cancelling() {
 		l.cancel(r)
 		return
 	}
+
 	for _, m := range r.list {
 		if m.active == nil && !m.state.Final() {
 			l.advance(m)
 		}
 	}
+
+	// The same for a run that stops after a failure.
 	if r.tally.stopAfter != "" {
 		l.stopRun(r)
 	}
@@ -107,6 +113,7 @@ func (l *lifecycle) reload(r *run) {
 	if err != nil {
 		l.logger.Error("read run again", "run", r.head.ID, "error", err)
 	}
+
 	l.slots.recount()
 }
 
@@ -134,20 +141,25 @@ func (l *lifecycle) advance(m *moduleState) {
 	if m.state.Final() || m.active != nil || m.ready.queued || m.ready.wantsLocks || m.cache.looking || m.cache.leader != nil || r.stale {
 		return
 	}
+
 	if m.mustCancel() {
 		l.end(m, pipeline.ModuleCancelled, r.cancelReason())
 		return
 	}
+
 	if r.blockedBy != "" {
 		return
 	}
+
 	if reason := m.skipReason(); reason != "" {
 		l.end(m, pipeline.ModuleSkipped, reason)
 		return
 	}
+
 	if r.tally.stopAfter != "" && !m.def.AlwaysRun || m.unfinished > 0 || m.approval != nil {
 		return
 	}
+
 	if reason := m.hookSkipReason(); reason != "" {
 		l.end(m, pipeline.ModuleSkipped, reason)
 		return
@@ -156,14 +168,17 @@ func (l *lifecycle) advance(m *moduleState) {
 	if len(m.def.Deferred) > 0 && l.advanceDeferred(m) {
 		return
 	}
+
 	if m.def.Approval != nil {
 		l.approvals.await(m)
 		return
 	}
+
 	if time.Until(m.tries.notBefore) > 0 {
 		l.backoffs.add(m)
 		return
 	}
+
 	if m.cache.lookup == nil && l.cache.isCacheable(m) {
 		l.cache.request(m)
 		return
@@ -174,6 +189,7 @@ func (l *lifecycle) advance(m *moduleState) {
 		m.ready.wantsLocks = true
 		return
 	}
+
 	m.enqueue()
 }
 
@@ -217,5 +233,6 @@ func (l *lifecycle) expand(m *moduleState) {
 	for _, one := range added {
 		l.advance(one)
 	}
+
 	l.finish(m)
 }

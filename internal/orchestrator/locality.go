@@ -25,6 +25,7 @@ func inputsOf(m *moduleState) *scheduler.Inputs {
 	for _, d := range m.dependencies {
 		total += d.product.outputBytes
 	}
+
 	if total < minInputs {
 		return nil
 	}
@@ -39,10 +40,12 @@ func inputsOf(m *moduleState) *scheduler.Inputs {
 		}
 	}
 
+	// Sorted, so that equal states give equal plans.
 	in := &scheduler.Inputs{Bytes: total}
 	for id, n := range held {
 		in.Held = append(in.Held, scheduler.Held{Worker: id, Bytes: n})
 	}
+
 	slices.SortFunc(in.Held, func(a, b scheduler.Held) int { return cmp.Compare(a.Worker, b.Worker) })
 	return in
 }

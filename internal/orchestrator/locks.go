@@ -34,6 +34,7 @@ func (m *moduleState) lockReadySince() time.Time {
 		}
 	}
 
+	// All of these are in the state, none is this leader's clock.
 	later(m.run.head.RetriedAt)
 	later(m.endedAt) // of its last attempt
 	later(m.tries.notBefore)
@@ -49,6 +50,7 @@ func (m *moduleState) holdsLocks() bool { return m.ready.hasLocks || m.active !=
 // grant gives free keys to the modules that wait for them, and makes these ready.
 // A module that fits no worker gets no key: it would keep others waiting.
 func (k *locks) grant(workers []*scheduler.Worker) {
+	// Recomputed each time: locks are few, and nothing can get out of step.
 	taken := map[string]bool{}
 	var waiting []*moduleState
 	for _, r := range k.model.runs {
@@ -66,6 +68,8 @@ func (k *locks) grant(workers []*scheduler.Worker) {
 
 	sortWaiters(waiting)
 	for _, m := range waiting {
+		// Also the offline ones count: they may come back, and the order must not depend
+		// on who is online.
 		c := m.class()
 		if !slices.ContainsFunc(workers, func(w *scheduler.Worker) bool { return scheduler.Fits(w, c) }) {
 			continue
@@ -108,11 +112,13 @@ func (k *locks) holder(key string) *moduleState {
 
 // waitReason is why a module has not got its keys; "" if it fits no worker.
 func (k *locks) waitReason(m *moduleState) string {
+	// The first key that another module has is reason enough.
 	for _, key := range m.def.Locks {
 		if h := k.holder(key); h != nil {
 			return fmt.Sprintf("waits for lock %q, which %s of run %s holds", key, h.def.Name, h.run.head.ID)
 		}
 	}
+
 	if len(k.workers.fitting(m.class())) == 0 {
 		return ""
 	}
@@ -144,6 +150,7 @@ func (k *locks) list() []pipeline.Lock {
 		}
 	}
 
+	// In the order in which grant would serve them.
 	sortWaiters(waiting)
 	for _, m := range waiting {
 		for _, key := range m.def.Locks {
@@ -156,10 +163,12 @@ func (k *locks) list() []pipeline.Lock {
 	for _, l := range byKey {
 		out = append(out, *l)
 	}
+
 	sort.Slice(out, func(i, j int) bool { return out[i].Key < out[j].Key })
 	return out
 }
 
+// user describes a holder, since its assignment, or a waiter, since it was ready.
 func (k *locks) user(m *moduleState) pipeline.LockUser {
 	u := pipeline.LockUser{Run: m.run.head.ID, Module: m.def.Name, Since: m.lockReadySince().UTC()}
 	if a := m.active; a != nil {

@@ -22,10 +22,12 @@ func (m *model) isCurrent(r *run) bool { return m.runs[r.head.ID] == r }
 
 // attempt finds an active attempt on a worker; nil if there is none.
 func (m *model) attempt(id pipeline.AttemptID, worker pipeline.NodeID) *activeAttempt {
+	// The attempt must match whole: an older one of the same module is superseded.
 	r := m.runs[id.Run]
 	if r == nil || r.modules[id.Module] == nil {
 		return nil
 	}
+
 	a := r.modules[id.Module].active
 	if a == nil || a.id != id || a.worker != worker {
 		return nil
@@ -38,6 +40,7 @@ func (m *model) attempt(id pipeline.AttemptID, worker pipeline.NodeID) *activeAt
 func (m *model) attemptsOn(id pipeline.NodeID) []*activeAttempt {
 	var list []*activeAttempt
 	for _, r := range m.runs {
+		// Without occupied slots there are no queued attempts either.
 		if r.queue.Running == 0 || r.stale {
 			continue
 		}
@@ -66,10 +69,13 @@ func (m *model) occupyingSlots(fn func(*moduleState)) {
 
 // loadRun builds the model of a run from the replicated state.
 func loadRun(v *fsm.View, head pipeline.Run) (*run, error) {
+	// Instances are no part of a definition, so there may be fewer modules than the
+	// head counts, never more.
 	def, err := v.Definition(head.ID)
 	if err != nil {
 		return nil, err
 	}
+
 	if len(def.Modules) > head.Modules {
 		return nil, fmt.Errorf("run %s: definition has %d modules, its head says %d", head.ID, len(def.Modules), head.Modules)
 	}
@@ -78,6 +84,7 @@ func loadRun(v *fsm.View, head pipeline.Run) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	_, r.blockedBy = v.WaitsFor(&head)
 
 	// Instances first: they have records too.
@@ -87,12 +94,14 @@ func loadRun(v *fsm.View, head pipeline.Run) (*run, error) {
 			m.expand(rec.Instances)
 		}
 	}
+
 	for name, rec := range records {
 		if m := r.modules[name]; m != nil {
 			m.load(rec)
 		}
 	}
 
+	// Last: it needs the attempts of all modules.
 	r.linkQueued(records)
 	return r, nil
 }
@@ -104,6 +113,7 @@ func newRun(head pipeline.Run, def *pipeline.Pipeline, expected []time.Duration)
 		tally: tally{remaining: len(def.Modules)}, confidential: confidential(def)}
 	r.queue.ID, r.queue.Number, r.queue.MaxParallel = head.ID, head.Number, def.MaxParallel
 
+	// Ranks are lengths of paths in time if durations are known, in modules if not.
 	ranks := scheduler.Ranks(def, scheduler.Guess(expected))
 	for i := range def.Modules {
 		m := &moduleState{run: r, def: &def.Modules[i], order: i, rank: ranks[i], state: pipeline.ModuleWaiting}
@@ -122,6 +132,8 @@ func newRun(head pipeline.Run, def *pipeline.Pipeline, expected []time.Duration)
 			m.dependencies = append(m.dependencies, d)
 			d.dependents = append(d.dependents, m)
 		}
+
+		// load corrects it for the dependencies that are final.
 		m.unfinished = len(m.dependencies)
 	}
 	return r, nil
@@ -150,9 +162,12 @@ func (m *moduleState) expand(list []pipeline.Instance) []*moduleState {
 		r.tally.remaining++
 	}
 
+	// Both directions of each edge. The module itself stays between them, final, so
+	// that expressions can still name it.
 	for _, d := range m.dependencies {
 		d.dependents = append(d.dependents, added...)
 	}
+
 	for _, d := range m.dependents {
 		d.dependencies = append(d.dependencies, added...)
 		d.unfinished += len(added)
@@ -164,16 +179,21 @@ func (m *moduleState) expand(list []pipeline.Instance) []*moduleState {
 func (m *moduleState) load(rec *pipeline.ModuleRecord) {
 	m.state = rec.State
 	m.tries = tries{attempts: len(rec.Attempts), failures: rec.Failures, losses: rec.Losses, notBefore: rec.NotBefore}
+
+	// Budgets and the worker to avoid survive a change of leaders.
 	last := rec.Last()
 	if last != nil && last.State == pipeline.AttemptLost {
 		m.tries.avoid = last.Worker
 	}
+
 	m.loadApproval(rec)
 
+	// The end of an attempt counts too: locks go by how long a module has been ready.
 	m.endedAt = rec.FinishedAt
 	if last != nil && last.FinishedAt.After(m.endedAt) {
 		m.endedAt = last.FinishedAt
 	}
+
 	// It succeeded before the run was last retried, and was selected to run again.
 	m.cache.rerun = rec.Tried > 0 && rec.Tried <= len(rec.Attempts) && rec.Attempts[rec.Tried-1].State == pipeline.AttemptSucceeded
 
@@ -181,20 +201,26 @@ func (m *moduleState) load(rec *pipeline.ModuleRecord) {
 		m.loadFinal(rec, last)
 		return
 	}
+
 	if last != nil && !last.State.Final() {
 		m.active = &activeAttempt{module: m, id: pipeline.AttemptID{Run: m.run.head.ID, Module: m.def.Name, Attempt: last.Number},
 			worker: last.Worker, incarnation: last.Incarnation, fence: last.Fence, evaluated: last.Evaluated,
 			assignedAt: last.AssignedAt, startedAt: last.StartedAt}
+
+		// Sent or not is unknown: the first comparison tells. Until then it is not sent
+		// again, since its worker may already run it.
 		m.ready.hasLocks = len(last.Locks) > 0
 		m.cache.lookup = last.Cache
 	}
 }
 
 func (m *moduleState) loadFinal(rec *pipeline.ModuleRecord, last *pipeline.Attempt) {
+	// A cached module took as long as the attempt that it has its result from.
 	took := rec.FinishedAt.Sub(rec.StartedAt)
 	if m.state == pipeline.ModuleCached {
 		took = rec.Recorded
 	}
+
 	m.keepProduct(product{outputs: rec.Outputs, outputPaths: rec.OutputPaths, result: rec.Result, exitCode: rec.ExitCode, duration: took})
 	if last != nil {
 		m.setLocations(rec.OutputBytes, last.Holders)

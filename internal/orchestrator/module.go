@@ -133,6 +133,7 @@ func (a *activeAttempt) answer(ack peer.Ack, err error) {
 			r.request.ack(r.index, ack)
 		}
 	}
+
 	a.reporters = nil
 }
 
@@ -192,9 +193,11 @@ func (m *moduleState) keepProduct(p product) {
 	for _, d := range m.dependents {
 		needed = needed || len(d.def.Deferred) > 0
 	}
+
 	if !needed {
 		p.result, p.outputPaths = nil, nil
 	}
+
 	m.product = p
 }
 
@@ -232,6 +235,7 @@ func (m *moduleState) blockedReason() string {
 	if m.def.AlwaysRun {
 		return ""
 	}
+
 	for _, d := range m.dependencies {
 		switch d.state {
 		case pipeline.ModuleFailed:

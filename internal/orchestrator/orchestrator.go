@@ -82,6 +82,7 @@ func (o *Orchestrator) Propose(ctx context.Context, command []byte) (any, error)
 		reply any
 		err   error
 	}
+
 	ch := make(chan answer, 1) // one answer; the goroutine ends with the wait, which is bounded
 	pending := o.cfg.Log.Propose(command)
 	go func() {
@@ -104,14 +105,18 @@ func (o *Orchestrator) Report(ctx context.Context, in peer.ReportRequest) (peer.
 	if t == nil {
 		return peer.ReportResponse{}, pipeline.ErrNotLeader
 	}
+
 	if len(in.Reports) == 0 {
 		return peer.ReportResponse{}, nil
 	}
 
+	// The loop answers each report by itself, some of them only after a commit.
 	q := newReportRequest(len(in.Reports))
 	if !t.inbox.post(func() { t.outcomes.report(in, q) }) {
 		return peer.ReportResponse{}, pipeline.ErrNotLeader
 	}
+
+	// After the end of the term the fate of what was proposed is unknown to this node.
 	select {
 	case <-q.done:
 		if q.err != nil {
@@ -173,10 +178,13 @@ func (o *Orchestrator) ask(ctx context.Context, fn func(*term)) error {
 		return pipeline.ErrNotLeader
 	}
 
+	// fn may run after this call has returned: it must only write what the caller then
+	// ignores.
 	done := make(chan struct{})
 	if !t.inbox.post(func() { fn(t); close(done) }) {
 		return pipeline.ErrNotLeader
 	}
+
 	select {
 	case <-done:
 		return nil

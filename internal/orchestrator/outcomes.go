@@ -39,6 +39,7 @@ func newReportRequest(n int) *reportRequest {
 	return &reportRequest{acks: make([]peer.Ack, n), left: n, done: make(chan struct{})}
 }
 
+// ack answers one report.
 func (q *reportRequest) ack(i int, a peer.Ack) {
 	q.acks[i] = a
 	q.answered()
@@ -59,6 +60,7 @@ func (q *reportRequest) answered() {
 // report takes the reports of a worker. Reports whose fate is known are answered
 // at once.
 func (o *outcomes) report(in peer.ReportRequest, q *reportRequest) {
+	// A report renews the lease, whatever it says.
 	o.workers.reported(in)
 
 	for i := range in.Reports {
@@ -68,6 +70,8 @@ func (o *outcomes) report(in peer.ReportRequest, q *reportRequest) {
 			q.ack(i, o.ackOfFinishedRun(rep))
 			continue
 		}
+
+		// The model is wrong about this run. The worker repeats its report.
 		if r.stale {
 			q.fail(pipeline.Errorf(pipeline.Unavailable, "run %s is being read again", rep.ID.Run))
 			continue
@@ -77,6 +81,7 @@ func (o *outcomes) report(in peer.ReportRequest, q *reportRequest) {
 	}
 }
 
+// reportOne takes one report about a run that is in the model.
 func (o *outcomes) reportOne(r *run, worker pipeline.NodeID, rep *peer.Report, by reporter) {
 	m := r.modules[rep.ID.Module]
 	if m == nil {
@@ -84,6 +89,7 @@ func (o *outcomes) reportOne(r *run, worker pipeline.NodeID, rep *peer.Report, b
 		return
 	}
 
+	// Number and worker must match: an attempt is one try on one worker.
 	a := m.active
 	switch {
 	case a == nil || a.id.Attempt != rep.ID.Attempt || a.worker != worker:
@@ -105,6 +111,7 @@ func (o *outcomes) ackOfFinishedRun(rep *peer.Report) peer.Ack {
 
 	reason := "no such run"
 	err := o.store.View(func(v *fsm.View) error {
+		// A run that was removed has no records: there is nothing to be kept.
 		m := v.Module(rep.ID.Run, rep.ID.Module)
 		if n := rep.ID.Attempt; n >= 1 && n <= len(m.Attempts) {
 			reason = "attempt is " + string(m.Attempts[n-1].State)
@@ -128,6 +135,8 @@ func (o *outcomes) superseded(m *moduleState, worker pipeline.NodeID, rep *peer.
 		return
 	}
 
+	// A stand-in for the attempt carries the answer back. It must not look like the
+	// module's active one: nothing in the model follows from it.
 	out := *rep.Outcome
 	out.Worker = worker
 	a := &activeAttempt{module: m, id: rep.ID, worker: worker, ending: true, superseded: true, reporters: []reporter{by}}
@@ -139,6 +148,7 @@ func (o *outcomes) started(a *activeAttempt, at time.Time) {
 	if a.ending || !a.startedAt.IsZero() || a.fence == 0 || a.module.run.stale {
 		return
 	}
+
 	a.startedAt = at
 	o.proposals.batch.start(a, at)
 }
@@ -148,6 +158,7 @@ func (o *outcomes) lost(a *activeAttempt, reason string) {
 	if a.ending || a.module.run.stale {
 		return
 	}
+
 	o.finish(a, pipeline.Outcome{State: pipeline.AttemptLost, Reason: reason, StartedAt: a.startedAt, FinishedAt: time.Now().UTC()})
 }
 
@@ -158,10 +169,12 @@ func (o *outcomes) finish(a *activeAttempt, out pipeline.Outcome) {
 	if out.Worker == "" {
 		out.Worker = a.worker
 	}
+
 	if !out.State.Final() || out.State == pipeline.AttemptSuperseded {
 		out.State, out.Reason = pipeline.AttemptFailed, "the worker reported no final state"
 	}
 
+	// From here on the attempt belongs to the batch: nothing else may end it.
 	a.ending = true
 	op := fsm.Outcome{Outcome: out, Ignored: m.def.IgnoreFailure}
 	decide(a, &op)
@@ -169,6 +182,7 @@ func (o *outcomes) finish(a *activeAttempt, out pipeline.Outcome) {
 		op.Reason = m.def.Failure + " (" + op.Reason + ")"
 	}
 
+	// The model moves at once, ahead of the commit; a refusal reads the run again.
 	m.active, m.state, m.applied = nil, op.Next, false
 	m.ready.hasLocks, m.endedAt = false, out.FinishedAt
 	m.tries.notBefore = op.NotBefore
@@ -185,15 +199,20 @@ func (o *outcomes) finish(a *activeAttempt, out pipeline.Outcome) {
 		o.finishModule(a, &out)
 		return
 	}
+
 	o.repeatModule(a, &out)
 }
 
+// finishModule keeps what a final module left, and lets its dependents advance.
 func (o *outcomes) finishModule(a *activeAttempt, out *pipeline.Outcome) {
 	m := a.module
+
+	// Before finish, which may place a dependent by where the outputs are.
 	m.setLocations(out.OutputBytes, out.Holders)
 	if out.State == pipeline.AttemptSucceeded {
 		m.addLocation(a.worker)
 	}
+
 	m.keepProduct(product{outputs: out.Outputs, outputPaths: out.OutputPaths, result: out.Result, exitCode: out.ExitCode,
 		duration: out.FinishedAt.Sub(out.StartedAt)})
 	o.steps.finish(m)
@@ -202,6 +221,8 @@ func (o *outcomes) finishModule(a *activeAttempt, out *pipeline.Outcome) {
 // repeatModule lets a module wait for its next attempt.
 func (o *outcomes) repeatModule(a *activeAttempt, out *pipeline.Outcome) {
 	m := a.module
+
+	// The next attempt must run the same command: values are committed once.
 	m.deferred.evaluated = a.evaluated
 	o.work.release(m)
 	m.cache.lookup = nil // looked up again: another module may have done the work
@@ -209,6 +230,7 @@ func (o *outcomes) repeatModule(a *activeAttempt, out *pipeline.Outcome) {
 	if o.reopen(m, out.LostOutputs) {
 		return
 	}
+
 	o.steps.advance(m)
 }
 
@@ -226,6 +248,7 @@ func (o *outcomes) reopen(m *moduleState, names []string) bool {
 		found = true
 	}
 
+	// Its own model cannot follow: dependents of what is reopened may be ready.
 	if found {
 		m.run.stale = true
 		m.run.queue.Clear()

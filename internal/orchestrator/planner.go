@@ -25,6 +25,7 @@ type planner struct {
 	lookups   interface {
 		lookupFor(*moduleState, *link) *pipeline.CacheLookup
 	}
+
 	ahead *queueAhead
 	vault Vault
 
@@ -47,6 +48,8 @@ func (p *planner) plan() {
 	if len(v.Runs) == 0 {
 		return
 	}
+
+	// Pure and quick: its cost follows what is placed, not the backlog.
 	placed, why := scheduler.Plan(v)
 	p.explain(v, why)
 
@@ -54,6 +57,7 @@ func (p *planner) plan() {
 	for _, x := range placed {
 		m := p.model.runs[x.Run].modules[x.Module.Name]
 		if reason := p.deny(m); reason != "" {
+			// The plan counted it as running.
 			m.run.queue.Running--
 			m.clearReady()
 			denied[m] = reason
@@ -83,6 +87,7 @@ func (p *planner) view(now time.Time) *scheduler.View {
 	v := &scheduler.View{Workers: p.workers.plannable(now), Now: now, AgingInterval: agingInterval}
 	p.locks.grant(v.Workers)
 
+	// A stale run is not planned: the model is wrong about it.
 	large := false
 	for _, r := range p.model.runs {
 		if r.queue.Len() > 0 && !r.stale {
@@ -112,6 +117,7 @@ func (p *planner) explain(v *scheduler.View, why []scheduler.Explanation) {
 		}
 		e.localityWaits[w.Module] = w
 	}
+
 	for _, x := range why {
 		e := &p.model.runs[x.Run].explained
 		if e.why == nil {
@@ -143,11 +149,13 @@ func (p *planner) assign(m *moduleState, x scheduler.Placement) {
 	a.localBytes = x.LocalBytes
 	p.work.lead(m)
 
+	// Something of the run was placed: its aging begins again.
 	r := m.run
 	r.waitingSince = time.Time{}
 	if r.head.StartedAt.IsZero() {
 		r.head.StartedAt = a.assignedAt
 	}
+
 	r.occupy(a)
 	l.load.take(m)
 	p.proposals.batch.assign(a, x.WorkerName)
@@ -155,6 +163,7 @@ func (p *planner) assign(m *moduleState, x scheduler.Placement) {
 
 // newAttempt makes the next attempt of a module its active one.
 func newAttempt(m *moduleState, l *link, lookup *pipeline.CacheLookup) *activeAttempt {
+	// The number is part of compare and set: the state machine accepts only the next.
 	m.ready.queued = false
 	m.tries.attempts++
 	m.state = pipeline.ModuleRunning

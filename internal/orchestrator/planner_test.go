@@ -356,7 +356,7 @@ func deferred(name string, deps ...string) pipeline.Module {
 }
 
 // A deferred expression may skip its module, and an expensive one is evaluated
-// outside of the loop, which goes on meanwhile.
+// outside of the loop, which continues meanwhile.
 func TestDeferred(t *testing.T) {
 	scripted(t, []int{2}, func(t *testing.T, c *cluster) {
 		c.evaluate = func(ctx context.Context, m *pipeline.Module) *pipeline.Evaluated {

@@ -49,6 +49,7 @@ func (q *runQueues) admit() {
 	if !q.moved {
 		return
 	}
+
 	q.moved = false
 
 	var list []*run
@@ -57,9 +58,11 @@ func (q *runQueues) admit() {
 			list = append(list, r)
 		}
 	}
+
 	if len(list) == 0 {
 		return
 	}
+
 	slices.SortFunc(list, func(a, b *run) int { return cmp.Compare(a.head.QueueIndex, b.head.QueueIndex) })
 
 	// The view is closed before anything is resumed: resuming reads the state too.

@@ -34,6 +34,7 @@ func (c *reconciler) compare(l *link, began time.Time, res peer.SyncResponse) {
 		return // closed meanwhile
 	}
 
+	// The first answer makes the worker known to the planner.
 	first := l.capabilities == nil
 	l.heard(time.Now())
 	l.incarnation, l.closed, l.closedReason = res.Incarnation, res.Closed, res.Reason
@@ -45,12 +46,15 @@ func (c *reconciler) compare(l *link, began time.Time, res peer.SyncResponse) {
 		has[h.ID] = true
 		c.compareHeld(l, h)
 	}
+
+	// Both directions: what it has and should not, and what it should have.
 	for _, a := range c.model.attemptsOn(l.id) {
 		if !has[a.id] {
 			c.missing(l, a, began)
 		}
 	}
 
+	// A worker with a free slot may have become open by this answer.
 	if first || l.planned.Used < l.planned.Slots {
 		c.replan.raise()
 	}
@@ -70,12 +74,15 @@ func (c *reconciler) compareHeld(l *link, h *peer.Held) {
 	if !h.StartedAt.IsZero() {
 		c.ends.started(a, h.StartedAt)
 	}
+
 	if a.sentAt.IsZero() {
 		a.sentAt = time.Now() // dispatched by an earlier leader, or the answer was lost
 	}
+
 	if a.stopReason != "" && !h.Ended {
 		c.send.stopID(l.id, h.ID, a.stopReason)
 	}
+
 	if h.Waiting && a.predecessor == nil && !a.ending {
 		c.send.dispatch(a) // its predecessor has ended: the specification says so
 	}
@@ -125,6 +132,7 @@ func (c *reconciler) check(now time.Time) {
 		c.checkLease(l, now)
 		c.checkDrain(l, now)
 	}
+
 	c.redispatch()
 }
 
@@ -137,10 +145,13 @@ func (c *reconciler) checkLease(l *link, now time.Time) {
 	if expired <= 0 || c.workers.isAway(l, now) {
 		return
 	}
+
 	if !l.external && l.alive && !l.refused && expired <= c.workers.timing.Silence {
 		return
 	}
 
+	// Its attempts are repeated elsewhere. If the worker comes back, the comparison
+	// stops what it still runs, and its outcomes count as superseded.
 	c.logger.Warn("worker is lost", "worker", l.name, "silent", silent.Round(time.Millisecond), "attempts", l.load.slots)
 	for _, a := range c.model.attemptsOn(l.id) {
 		if a.module.def.OnDisconnect == pipeline.DisconnectKill && expired < killTime {
@@ -156,6 +167,7 @@ func (c *reconciler) checkDrain(l *link, now time.Time) {
 	if !rec.Draining || rec.DrainDeadline.IsZero() || now.Before(rec.DrainDeadline) {
 		return
 	}
+
 	for _, a := range c.model.attemptsOn(l.id) {
 		if a.stopReason == "" && !a.ending {
 			c.send.stop(a, "the worker drains and its deadline has passed")

@@ -17,8 +17,11 @@ type demand struct {
 	offered func(*scheduler.Worker) []string
 }
 
+// String is the demand as messages name it, for example "tool go".
 func (d *demand) String() string { return d.kind + " " + d.name }
 
+// metBy reports whether a worker meets the demand. Names are compared in lower
+// case, as the planner does.
 func (d *demand) metBy(w *scheduler.Worker) bool {
 	return slices.Contains(d.offered(w), strings.ToLower(d.name))
 }
@@ -37,6 +40,7 @@ func demandsOf(r pipeline.Requires) []demand {
 	for _, x := range r.Tools {
 		add("tool", x, func(w *scheduler.Worker) []string { return slices.Sorted(maps.Keys(w.Tools)) })
 	}
+
 	for _, x := range r.Tags {
 		add("tag", x, func(w *scheduler.Worker) []string { return slices.Sorted(maps.Keys(w.Tags)) })
 	}
@@ -49,6 +53,7 @@ func requirementsText(r pipeline.Requires) string {
 	for _, d := range demandsOf(r) {
 		parts = append(parts, d.String())
 	}
+
 	if len(parts) == 0 {
 		return "a slot"
 	}
@@ -64,8 +69,11 @@ func unmetBy(workers []*scheduler.Worker, r pipeline.Requires) string {
 	if len(workers) == 0 {
 		return "the cluster has no worker"
 	}
+
+	// Sorted, so that equal clusters give equal texts.
 	slices.SortFunc(workers, func(a, b *scheduler.Worker) int { return strings.Compare(a.Name, b.Name) })
 
+	// First what no worker has: only that can be fixed by one tag or one tool.
 	all := demandsOf(r)
 	var missing []string
 	for i := range all {
@@ -73,6 +81,7 @@ func unmetBy(workers []*scheduler.Worker, r pipeline.Requires) string {
 			missing = append(missing, d.String()+d.alternatives(workers))
 		}
 	}
+
 	if len(missing) > 0 {
 		return "no worker has " + strings.Join(missing, ", nor ")
 	}
@@ -85,6 +94,7 @@ func lacks(workers []*scheduler.Worker, all []demand) string {
 		worker  string
 		missing []string
 	}
+
 	var list []shortage
 	for _, w := range workers {
 		s := shortage{worker: w.Name}
@@ -97,10 +107,12 @@ func lacks(workers []*scheduler.Worker, all []demand) string {
 			list = append(list, s)
 		}
 	}
+
 	if len(list) == 0 {
 		return "" // something else is in the way, a pin for example
 	}
 
+	// The worker that lacks least is the one to change.
 	slices.SortStableFunc(list, func(a, b shortage) int { return cmp.Compare(len(a.missing), len(b.missing)) })
 	var parts []string
 	for _, s := range list {
@@ -121,10 +133,12 @@ func (d *demand) alternatives(workers []*scheduler.Worker) string {
 		}
 	}
 
+	// A spelling mistake is the most common cause.
 	offered := slices.Sorted(maps.Keys(owners))
 	if closest := pipeline.Nearest(d.name, offered); closest != "" {
 		return " (the nearest is " + closest + ", on " + strings.Join(shortened(owners[closest], 4), ", ") + ")"
 	}
+
 	switch {
 	case d.kind == "tool" || len(offered) > 8:
 		return "" // too many to be listed
@@ -141,12 +155,14 @@ func Needs(def *pipeline.Module) string {
 	if len(demandsOf(def.Requires)) > 0 {
 		parts = append(parts, requirementsText(def.Requires))
 	}
+
 	if text := def.Resources.String(); text != "" {
 		parts = append(parts, text)
 	}
 	return strings.Join(parts, ", ")
 }
 
+// sorted sorts a list in place and returns it.
 func sorted(list []string) []string {
 	slices.Sort(list)
 	return list

@@ -77,6 +77,7 @@ func (p *pace) add(o *pipeline.Outcome) {
 	if p.samples++; p.samples == 1 {
 		p.average = d
 	}
+
 	p.average += (d - p.average) / 4
 }
 
@@ -105,6 +106,7 @@ func (r *run) deadline() time.Time {
 	if r.head.RetriedAt.After(from) {
 		from = r.head.RetriedAt
 	}
+
 	if r.def.Timeout <= 0 || from.IsZero() {
 		return time.Time{}
 	}

@@ -64,6 +64,7 @@ func (s *schedules) read(v *fsm.View) {
 		x.record = rec
 		s.byName[rec.Name] = x
 	}
+
 	s.setAlarm()
 }
 
@@ -110,6 +111,7 @@ func (s *schedules) fireDue() {
 			s.fire(x, f, now)
 		}
 	}
+
 	s.setAlarm()
 }
 
@@ -123,6 +125,7 @@ func (s *schedules) fire(x *schedule, f *fsm.Fire, now time.Time) {
 		x.notBefore = now.Add(time.Minute)
 		return
 	}
+
 	x.inFlight = true
 }
 
@@ -133,12 +136,14 @@ func (s *schedules) fired(name string, reply any, err error) {
 	if x == nil {
 		return // removed meanwhile
 	}
+
 	x.inFlight = false
 
 	res, _ := reply.(fsm.FireResult)
 	if err == nil {
 		err = res.Err
 	}
+
 	switch {
 	case err == nil:
 	case pipeline.KindOf(err) == pipeline.Conflict:

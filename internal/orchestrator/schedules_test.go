@@ -138,7 +138,7 @@ func TestOrchestrator_scheduleThroughLeaders(t *testing.T) {
 	n := 0
 	for range 6 {
 		end()
-		for range 3 { // nobody leads
+		for range 3 { // no leader
 			clock.add(2 * time.Second)
 			n++
 		}

@@ -13,7 +13,7 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// keys notes where two modules have a key at the same time.
+// keys records whether two modules have a key at the same time.
 type keys struct {
 	mu   sync.Mutex // guards following
 	held map[string]string
@@ -176,7 +176,7 @@ func TestOrchestrator_hooks(t *testing.T) {
 	for _, tc := range []struct {
 		bad    string
 		state  pipeline.RunState
-		status map[string]string // what each hook was told; "" for one that is skipped
+		status map[string]string // the status that each hook got; "" for one that is skipped
 	}{
 		{"", pipeline.RunSucceeded, map[string]string{"before": "running", "on_success": "succeeded", "on_failure": "", "after": "succeeded"}},
 		{"main", pipeline.RunFailed, map[string]string{"before": "running", "on_success": "", "on_failure": "failed", "after": "failed"}},
@@ -209,7 +209,7 @@ func TestOrchestrator_hooks(t *testing.T) {
 				got, ran := told[name]
 				c.mu.Unlock()
 				if got != want || ran != (want != "") {
-					t.Errorf("%s ran %v and was told %q, want %q", name, ran, got, want)
+					t.Errorf("%s ran %v with status %q, want %q", name, ran, got, want)
 				}
 				if want == "" && mods[name].State != pipeline.ModuleSkipped {
 					t.Errorf("%s is %s, want skipped", name, mods[name].State)

@@ -60,6 +60,8 @@ func (w *inFlightWork) lead(m *moduleState) {
 	if work == "" {
 		return
 	}
+
+	// A leader that only waits for a worker gives way to one that runs.
 	if leader := w.leaders[work]; leader != nil && leader.active != nil {
 		return
 	}
@@ -80,12 +82,15 @@ func (w *inFlightWork) waitBehind(m *moduleState, onlyActive bool) bool {
 	if work == "" || m.cache.bypassed {
 		return false
 	}
+
 	leader := w.leaders[work]
 	if leader == nil || leader == m || onlyActive && leader.active == nil {
 		return false
 	}
 
 	m.cache.leader = leader
+
+	// Not ready any more: a waiter must not hold locks.
 	m.ready.queued, m.ready.wantsLocks, m.ready.hasLocks = false, false, false
 	w.waiters[work] = append(w.waiters[work], m)
 	return true
@@ -123,6 +128,7 @@ func (w *inFlightWork) releaseAll(r *run) {
 			list = append(list, m)
 		}
 	}
+
 	for _, m := range list {
 		w.release(m)
 	}
@@ -134,9 +140,11 @@ func (w *inFlightWork) stored(m *moduleState) {
 	if work == "" {
 		return
 	}
+
 	if len(w.storedAt) > maxStored {
 		clear(w.storedAt) // at worst, work is done twice
 	}
+
 	w.storedAt[work] = w.lookups
 	w.release(m)
 }

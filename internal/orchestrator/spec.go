@@ -16,10 +16,13 @@ func (a *activeAttempt) spec(term uint64, evaluated *pipeline.Evaluated) pipelin
 		Outputs: d.Outputs, OutputsOptional: d.OutputsOptional, Timeout: d.Timeout, Grace: d.Grace, Caches: d.Caches,
 		IdleTimeout: d.IdleTimeout, OnDisconnect: d.OnDisconnect, Hooks: d.Hooks, Resources: d.Resources,
 		Holders: r.head.Holders}
+
+	// The worker waits for the predecessor itself; it needs no further word.
 	if a.predecessor != nil {
 		s.After = &a.predecessor.id
 	}
 
+	// Values replace what the definition has; variables are merged over it.
 	if e := evaluated; e != nil {
 		if e.Command != nil {
 			s.Command = e.Command
@@ -37,6 +40,8 @@ func (a *activeAttempt) spec(term uint64, evaluated *pipeline.Evaluated) pipelin
 		s.Status = m.hookStatus()
 		return s
 	}
+
+	// Holders are hints: the worker asks others if they do not have the outputs.
 	for _, dep := range m.dependencies {
 		if dep.product.outputs != "" {
 			s.Upstream = append(s.Upstream, pipeline.Upstream{Module: dep.def.Name, Outputs: dep.product.outputs,
@@ -56,6 +61,7 @@ func merged(a, b map[string]string) map[string]string {
 	for k, v := range a {
 		out[k] = v
 	}
+
 	for k, v := range b {
 		out[k] = v
 	}

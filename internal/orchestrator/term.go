@@ -38,6 +38,7 @@ type term struct {
 // rebuild reads the active runs, the facts about workers and the schedules.
 func (t *term) rebuild() error {
 	return t.cfg.Store.View(func(v *fsm.View) error {
+		// One view for all: runs, workers and schedules are of one index.
 		for _, head := range v.Active() {
 			r, err := loadRun(v, head)
 			if err != nil {
@@ -66,17 +67,22 @@ func (t *term) run(ctx context.Context, sub *fsm.Subscription) error {
 	}()
 
 	t.cfg.Logger.Info("leading", "term", t.number, "runs", len(t.model.runs))
+
+	// Links first: resuming a run may stop attempts, which goes through a link.
 	t.updateWorkers()
 	for _, r := range t.model.runs {
 		t.lifecycle.resume(r)
 	}
 
+	// A subscription made before the model was read misses nothing; a change that the
+	// model already has is harmless.
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
 	members, stop := t.cfg.Members.Changes()
 	defer stop()
 
 	for {
+		// Decide before waiting: the model may hold work already.
 		t.step()
 		select {
 		case <-ctx.Done():
@@ -107,10 +113,12 @@ func (t *term) step() {
 		return
 	}
 
+	// Lookups before the plan: a module that is looked up is not ready.
 	t.cache.start()
 	if t.planner.replan.raised {
 		t.planner.plan()
 	}
+
 	t.proposals.flush()
 }
 
@@ -133,13 +141,18 @@ func (t *term) changed(c fsm.Changes) {
 		t.cfg.Logger.Error("read changes", "error", err)
 	}
 
+	// After the view: opening a link starts goroutines, which must not depend on it.
 	if c.Workers || c.All {
 		t.updateWorkers()
 	}
+
 	t.planner.replan.raise()
 }
 
+// runChanged follows the change of one run: it is new, cancelled, forced, decided,
+// or gone.
 func (t *term) runChanged(v *fsm.View, id pipeline.RunID) {
+	// What this leader itself proposed comes by here too, and finds the model ahead.
 	head, ok := v.Run(id)
 	r := t.model.runs[id]
 
@@ -156,6 +169,8 @@ func (t *term) runChanged(v *fsm.View, id pipeline.RunID) {
 		}
 		t.model.runs[id] = fresh
 		t.lifecycle.resume(fresh)
+
+	// The reason and who cancelled are in the head.
 	case r != nil && head.State == pipeline.RunCancelling && !r.cancelling():
 		r.head = head
 		t.lifecycle.cancel(r)
@@ -176,10 +191,12 @@ func (t *term) updateWorkers() {
 
 // tick checks what only time changes.
 func (t *term) tick(now time.Time) {
+	// The wait for a slot near the inputs is bounded by time alone.
 	if t.planner.localityWaits {
 		t.planner.replan.raise()
 	}
 
+	// Losses first: what they free is planned in the step that follows.
 	t.reconciler.check(now)
 	t.lifecycle.backoffs.wake(now)
 	t.timeouts.check(now)

@@ -41,6 +41,7 @@ func decideTick(rec *fsm.ScheduleRecord, cal *calendar.Calendar, now time.Time) 
 		f.Next = following(cal, from)
 		return f
 	}
+
 	if now.Before(rec.Next) {
 		return nil
 	}

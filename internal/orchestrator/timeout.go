@@ -19,11 +19,13 @@ type runTimeouts struct {
 // with it, so that a run that was retried meanwhile is not cancelled.
 func (t *runTimeouts) check(now time.Time) {
 	for _, r := range t.model.runs {
+		// A run whose end is proposed is past cancelling.
 		end := r.deadline()
 		if end.IsZero() || now.Before(end) || r.cancelling() || r.ended || r.expiring {
 			continue
 		}
 
+		// Once, until it failed: the cancellation comes back as a change of the run.
 		r.expiring = true
 		c := &fsm.Cancel{Run: r.head.ID, TimedOut: true, Tries: r.head.Tries, Reason: "the run exceeded its timeout of " + r.def.Timeout.String()}
 		_ = t.proposals.submit("timeout of a run", &fsm.Command{At: now.UTC(), Cancel: c}, func(_ any, err error) {

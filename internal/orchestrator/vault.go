@@ -29,6 +29,7 @@ func confidential(p *pipeline.Pipeline) bool {
 	if len(p.Scope.Sensitive) > 0 {
 		return true
 	}
+
 	for i := range p.Modules {
 		if len(p.Modules[i].Secrets) > 0 {
 			return true

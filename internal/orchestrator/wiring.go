@@ -9,16 +9,21 @@ func newTerm(cfg *Config, number uint64) *term {
 	replan := &flag{raised: true}
 	log := cfg.Logger
 
+	// What needs nothing but the model, the state and the consensus.
 	t.proposals = &proposals{log: cfg.Log, logger: log, inbox: t.inbox, tasks: t.tasks, batch: &batch{}}
 	t.schedules = &schedules{store: cfg.Store, proposals: t.proposals, logger: log, now: cfg.Now, alarm: never}
 	t.timeouts = &runTimeouts{model: t.model, proposals: t.proposals, logger: log}
 
+	// Links to workers. The dispatcher finds them by the workers part, which opens
+	// them through the courier.
 	courier := &courier{transport: cfg.Transport, timing: cfg.Timing, self: cfg.Self, term: number, tasks: t.tasks,
 		inbox: t.inbox, logger: log}
 	t.workers = &workers{model: t.model, members: cfg.Members, timing: cfg.Timing, self: cfg.Self, nodeName: cfg.NodeName,
 		courier: courier, links: map[pipeline.NodeID]*link{}}
 	send := &dispatcher{links: t.workers, vault: cfg.Vault, term: number}
 
+	// The lifecycle, and what it calls while it advances modules. These parts call it
+	// back through steps.
 	life := &lifecycle{model: t.model, store: cfg.Store, logger: log, proposals: t.proposals, replan: replan,
 		attempts: send, slots: t.workers}
 	t.lifecycle = life
@@ -29,18 +34,22 @@ func newTerm(cfg *Config, number uint64) *term {
 	t.approvals = &approvals{model: t.model, proposals: t.proposals, steps: life}
 	life.approvals = t.approvals
 
+	// The result cache. Its singleflight is also asked by the planner: a module whose
+	// work another one began meanwhile must not be placed.
 	work := newInFlightWork(t.model)
 	work.steps = life
 	t.cache = &cacheLookups{results: cfg.Results, vault: cfg.Vault, finder: &cacheFinder{results: cfg.Results, store: cfg.Store},
 		tasks: t.tasks, inbox: t.inbox, model: t.model, workers: t.workers, proposals: t.proposals, steps: life, work: work}
 	life.cache, life.work = t.cache, work
 
+	// The planner, and what explains its decisions.
 	ahead := &queueAhead{workers: t.workers, proposals: t.proposals, work: work, lookups: t.cache}
 	locks := &locks{model: t.model, workers: t.workers, nodeName: cfg.NodeName}
 	t.planner = &planner{model: t.model, workers: t.workers, locks: locks, backoffs: life.backoffs, proposals: t.proposals,
 		steps: life, work: work, lookups: t.cache, ahead: ahead, vault: cfg.Vault, replan: replan}
 	t.explainer = &explainer{model: t.model, workers: t.workers, locks: locks, planner: t.planner}
 
+	// What comes back: reports of workers, comparisons, and the fate of proposals.
 	t.outcomes = &outcomes{model: t.model, store: cfg.Store, logger: log, proposals: t.proposals, replan: replan, steps: life,
 		work: work, workers: t.workers, slots: ahead}
 	t.reconciler = &reconciler{model: t.model, workers: t.workers, send: send, replan: replan, logger: log, ends: t.outcomes}

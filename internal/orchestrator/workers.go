@@ -49,26 +49,34 @@ func (w *workers) update() {
 			continue
 		}
 		l.alive = false
+
+		// With attempts the link stays until the lease has decided about them.
 		if l.load.slots == 0 {
 			l.cancel()
 			delete(w.links, id)
 		}
 	}
+
 	w.openForOrphans()
 }
 
+// updateMembers follows the members of the cluster, by gossip.
 func (w *workers) updateMembers(seen map[pipeline.NodeID]bool) {
 	for _, m := range w.members.Workers() {
 		seen[m.ID] = true
 		alive := m.Status == pipeline.MemberAlive
 
 		l := w.links[m.ID]
+
+		// A dead member without a link has no attempts that this term knows of.
 		if l == nil {
 			if !alive {
 				continue
 			}
 			l = w.open(m.ID, m.Name, false)
 		}
+
+		// Gossip is a hint. Ask the worker itself now instead of in an interval.
 		if l.alive != alive {
 			l.alive = alive
 			poke(l.outbox.hurry)
@@ -76,6 +84,7 @@ func (w *workers) updateMembers(seen map[pipeline.NodeID]bool) {
 	}
 }
 
+// updateExternal follows the registrations of external workers.
 func (w *workers) updateExternal(seen map[pipeline.NodeID]bool) {
 	for id, rec := range w.records {
 		if !rec.Outside {
@@ -88,6 +97,8 @@ func (w *workers) updateExternal(seen map[pipeline.NodeID]bool) {
 			l = w.open(id, rec.Name, true)
 			l.alive = true
 		}
+
+		// The registration is all that is known of it: it is not compared with.
 		l.incarnation = rec.Incarnation
 		l.setCapabilities(rec.Capabilities)
 		l.planned.Plain = !strings.HasPrefix(rec.Endpoint, "https://")
@@ -114,6 +125,7 @@ func (w *workers) open(id pipeline.NodeID, name string, external bool) *link {
 	l := &link{id: id, name: name, external: external, heardAt: time.Now(), outbox: newOutbox()}
 	l.planned = scheduler.Worker{ID: id, Name: name, External: external, Local: id == w.self}
 
+	// The load follows from the model, so that no count survives a lost link.
 	for _, r := range w.model.runs {
 		for _, m := range r.list {
 			if m.occupiesSlotOf(id) {
@@ -132,6 +144,7 @@ func (w *workers) recount() {
 	for _, l := range w.links {
 		l.load = load{}
 	}
+
 	w.model.occupyingSlots(func(m *moduleState) {
 		if l := w.links[m.active.worker]; l != nil {
 			l.load.take(m)
@@ -145,7 +158,10 @@ func (w *workers) reported(in peer.ReportRequest) {
 	if l == nil {
 		return
 	}
+
 	l.heard(time.Now())
+
+	// What is placed because of this report must not go there.
 	if in.Full != "" {
 		l.closed, l.closedReason = true, in.Full // until its next answer to a comparison
 	}
@@ -176,6 +192,8 @@ func (w *workers) leaseOf(l *link) time.Duration {
 // isOpen reports whether a worker may be given something new. Half a lease of
 // silence closes it: what it gets should not be lost soon after.
 func (w *workers) isOpen(l *link, now time.Time) bool {
+	// Anything that speaks against it is enough: a placement cannot be taken back
+	// cheaply.
 	rec := w.records[l.id]
 	if l.closed || l.refused || rec.Draining || !rec.AwayUntil.Before(now) {
 		return false
@@ -197,10 +215,13 @@ func (w *workers) plannable(now time.Time) []*scheduler.Worker {
 		}
 		p := &l.planned
 		p.Slots, p.Used, p.UsedCPU, p.UsedMemory = l.capabilities.MaxParallelModules, l.load.slots, l.load.cpu, l.load.memory
+
+		// Set again by expectFreeSlots, if the plan needs it.
 		p.FreeIn = 0
 		p.Closed = !w.isOpen(l, now)
 		out = append(out, p)
 	}
+
 	sort.Slice(out, func(i, j int) bool { return out[i].ID < out[j].ID })
 	return out
 }
@@ -215,6 +236,8 @@ func (w *workers) idle(now time.Time) []*scheduler.Worker {
 			if l.capabilities == nil || onlyOpen && (l.capabilities.MaxParallelModules < 1 || !w.isOpen(l, now)) {
 				continue
 			}
+
+			// A copy: the simulation changes it.
 			p := l.planned
 			p.Slots, p.Used, p.UsedCPU, p.UsedMemory, p.Closed = l.capabilities.MaxParallelModules, 0, 0, 0, false
 			if !onlyOpen {
@@ -226,6 +249,7 @@ func (w *workers) idle(now time.Time) []*scheduler.Worker {
 			break
 		}
 	}
+
 	sort.Slice(out, func(i, j int) bool { return out[i].ID < out[j].ID })
 	return out
 }
@@ -250,6 +274,7 @@ func (w *workers) fitting(c scheduler.Class) []*link {
 			out = append(out, l)
 		}
 	}
+
 	slices.SortFunc(out, func(a, b *link) int { return strings.Compare(a.name, b.name) })
 	return out
 }
@@ -262,6 +287,7 @@ func (w *workers) platforms(c scheduler.Class) []platform {
 			list = append(list, p)
 		}
 	}
+
 	slices.SortFunc(list, func(a, b platform) int { return strings.Compare(a.os+"/"+a.arch, b.os+"/"+b.arch) })
 	return list
 }
@@ -294,6 +320,8 @@ func (w *workers) list(now time.Time) []pipeline.Worker {
 		x := pipeline.Worker{ID: l.id, Name: l.name, Capabilities: *l.capabilities, Outside: l.external, CurrentLoad: l.load.slots,
 			Reserved: pipeline.Resources{CPU: float64(l.load.cpu) / 1000, Memory: l.load.memory},
 			Endpoint: rec.Endpoint, Since: rec.Since, Status: pipeline.WorkerOnline}
+
+		// Offline outweighs draining: it says that nothing is known.
 		switch {
 		case now.Sub(l.heardAt) > w.leaseOf(l) || !l.alive:
 			x.Status = pipeline.WorkerOffline
@@ -302,6 +330,7 @@ func (w *workers) list(now time.Time) []pipeline.Worker {
 		}
 		out = append(out, x)
 	}
+
 	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
 	return out
 }
