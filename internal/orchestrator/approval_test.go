@@ -148,7 +148,7 @@ func TestApproval_message(t *testing.T) {
 		}
 		c.leads()
 		m := gate("ok", 0, "", "build")
-		m.Late = map[string]pipeline.LateExpr{pipeline.LateMessage: {Source: "x"}}
+		m.Deferred = map[string]pipeline.DeferredExpr{pipeline.DeferredMessage: {Source: "x"}}
 		id := c.submit("r", one(aModule("build"), m))
 		c.succeed(id, "build")
 		c.wantWhy(id, "ok", "waits for approval: ship version 7?")

@@ -124,7 +124,7 @@ func TestCommits_largeResults(t *testing.T) {
 		c.leads()
 		p := layers(2, 12)
 		for i := range p.Modules[12:] {
-			p.Modules[12+i].Late = map[string]pipeline.LateExpr{"command": {Source: "x"}}
+			p.Modules[12+i].Deferred = map[string]pipeline.DeferredExpr{"command": {Source: "x"}}
 		}
 		id := c.submit("r", p)
 		for name, m := range c.ends(id, pipeline.RunSucceeded) {

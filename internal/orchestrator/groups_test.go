@@ -37,6 +37,10 @@ func TestGroups_queue(t *testing.T) {
 			t.Error("r3 started while r1 runs")
 		}
 		c.succeed("r1", "a")
+		settled()
+		if n := c.starts("r3", "a"); n != 1 {
+			t.Error("r3 did not start at once when r1 ended")
+		}
 		c.attempt("r3", "a")
 		c.wantWhy("r4", "a", "waits for run r3")
 		c.fail("r3", "a")

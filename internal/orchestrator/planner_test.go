@@ -351,7 +351,7 @@ func TestVault(t *testing.T) {
 // deferred returns a module with an expression of results.
 func deferred(name string, deps ...string) pipeline.Module {
 	return with(aModule(name, deps...), func(m *pipeline.Module) {
-		m.Late = map[string]pipeline.LateExpr{"command": {Source: "x"}}
+		m.Deferred = map[string]pipeline.DeferredExpr{"command": {Source: "x"}}
 	})
 }
 
