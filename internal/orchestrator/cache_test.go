@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/internal/orchestrator"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -213,7 +214,7 @@ func TestCache_leaderFails(t *testing.T) {
 				end(c)
 
 				var leader pipeline.RunID
-				eventually(t, func() error {
+				testutil.Eventually(t, 20*time.Second, func() error {
 					for _, id := range []pipeline.RunID{"r1", "r2", "r3"} {
 						if len(c.runningModules(id)) == 1 {
 							leader = id

@@ -6,13 +6,14 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
 // wantRun waits until a run has a state.
 func (c *cluster) wantRun(id pipeline.RunID, want pipeline.RunState) {
 	c.tb.Helper()
-	eventually(c.tb, func() error {
+	testutil.Eventually(c.tb, 20*time.Second, func() error {
 		if r, _ := c.run(id); r.State != want {
 			return fmt.Errorf("%s is %s, want %s", id, r.State, want)
 		}
@@ -150,7 +151,7 @@ func (c *cluster) tickRuns() (ids []pipeline.RunID, minutes []int) {
 func (c *cluster) wantTickRuns(n int) []pipeline.RunID {
 	c.tb.Helper()
 	var ids []pipeline.RunID
-	eventually(c.tb, func() error {
+	testutil.Eventually(c.tb, 20*time.Second, func() error {
 		if ids, _ = c.tickRuns(); len(ids) != n {
 			return fmt.Errorf("%d runs, want %d", len(ids), n)
 		}

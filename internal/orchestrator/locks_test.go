@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -20,7 +21,7 @@ func locked(name string, keys ...string) pipeline.Module {
 // holder <- waiter waiter".
 func (c *cluster) wantLocks(want ...string) {
 	c.tb.Helper()
-	eventually(c.tb, func() error {
+	testutil.Eventually(c.tb, 20*time.Second, func() error {
 		list, err := c.orch.Load().Locks(context.Background())
 		if err != nil {
 			return err

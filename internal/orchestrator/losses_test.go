@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -234,7 +235,7 @@ func TestLosses_lateOutcome(t *testing.T) {
 		c.memberChange()
 
 		// It is back: the comparison stops the superseded attempt.
-		eventually(t, func() error {
+		testutil.Eventually(t, 20*time.Second, func() error {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			if len(old.stopped) != 1 || old.stopped[0] != s.ID {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -148,7 +149,7 @@ func (c *cluster) started(w *fakeWorker, id pipeline.AttemptID) {
 	}
 	w.began[id] = time.Now()
 	c.mu.Unlock()
-	eventually(c.tb, func() error {
+	testutil.Eventually(c.tb, 20*time.Second, func() error {
 		if m := c.module(id.Run, id.Module); m.Attempts[id.Attempt-1].StartedAt.IsZero() {
 			return errors.New("the start is not recorded")
 		}
@@ -289,7 +290,7 @@ func TestAhead_nextLeader(t *testing.T) {
 // finishAll lets all attempts of a run succeed from now on.
 func (c *cluster) finishAll(run pipeline.RunID) {
 	c.tb.Helper()
-	eventually(c.tb, func() error {
+	testutil.Eventually(c.tb, 20*time.Second, func() error {
 		r, mods := c.run(run)
 		for name, m := range mods {
 			if m.State != pipeline.ModuleRunning {

@@ -12,6 +12,7 @@ import (
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/orchestrator"
 	"github.com/pipelined/pipelined/internal/peer"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -65,7 +66,7 @@ func retried(attempts int, backoff time.Duration) func(*pipeline.Module) {
 // returns the newest.
 func (c *cluster) attempt(run pipeline.RunID, module string) (w *fakeWorker, s pipeline.Spec) {
 	c.tb.Helper()
-	eventually(c.tb, func() error {
+	testutil.Eventually(c.tb, 20*time.Second, func() error {
 		rec := c.module(run, module)
 		last := rec.Last()
 		c.mu.Lock()
@@ -148,7 +149,7 @@ func (c *cluster) module(run pipeline.RunID, name string) pipeline.ModuleRecord 
 // wantModule waits until a module has a state, and checks its reason.
 func (c *cluster) wantModule(run pipeline.RunID, name string, state pipeline.ModuleState, reason string) {
 	c.tb.Helper()
-	eventually(c.tb, func() error {
+	testutil.Eventually(c.tb, 20*time.Second, func() error {
 		m := c.module(run, name)
 		if m.State != state {
 			return fmt.Errorf("%s is %s (%s), want %s", name, m.State, m.Reason, state)
@@ -175,7 +176,7 @@ func (c *cluster) wantAttempts(run pipeline.RunID, name string, want ...pipeline
 // wantWhy waits until the reason why a module waits contains a text.
 func (c *cluster) wantWhy(run pipeline.RunID, name, want string) {
 	c.tb.Helper()
-	eventually(c.tb, func() error {
+	testutil.Eventually(c.tb, 20*time.Second, func() error {
 		why, err := c.orch.Load().Waiting(context.Background(), run)
 		if err != nil {
 			return err
@@ -249,7 +250,7 @@ func (c *cluster) status(id pipeline.NodeID) string {
 // wantStatus waits until a worker has a state.
 func (c *cluster) wantStatus(id pipeline.NodeID, want string) {
 	c.tb.Helper()
-	eventually(c.tb, func() error {
+	testutil.Eventually(c.tb, 20*time.Second, func() error {
 		if got := c.status(id); got != want {
 			return fmt.Errorf("%s is %q, want %q", id, got, want)
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -111,7 +112,7 @@ func TestExternal_registersAgain(t *testing.T) {
 		c.setWorker("e1", func(w *fakeWorker) { w.life = "-2"; clear(w.held) })
 		c.external("e1", "i2", "https://e1", "gpu")
 		c.wantModule(id, "train", pipeline.ModuleRunning, "")
-		eventually(t, func() error {
+		testutil.Eventually(t, 20*time.Second, func() error {
 			if m := c.module(id, "train"); m.Losses != 1 || m.Attempts[0].Reason != "worker e1 registered again" {
 				return fmt.Errorf("%+v", m)
 			}
