@@ -57,6 +57,7 @@ var rooms = []room{
 	{path: "cmd/pipelined", may: []string{"pipeline", "pipeline/language", "storage", "executor",
 		"api/wire", "api/client", "cluster/keys", "internal/node", "internal/submission", "internal/tempdir", "internal/terminal"}},
 	{path: "internal/testutil", stdOnly: true},
+	{path: "internal/state/statetest", may: []string{"pipeline", "fsm", "cluster", "internal/peer", "internal/state"}},
 	{path: "test", may: []string{"*"}},
 }
 
@@ -69,13 +70,14 @@ var limited = []struct {
 }{
 	{"github.com/hashicorp/memberlist", []string{"cluster/gossip"}},
 	{"github.com/hashicorp/raft-boltdb", []string{"cluster/consensus", "fsm", "test"}},
-	{"github.com/hashicorp/raft", []string{"cluster/consensus", "fsm", "test"}},
+	{"github.com/hashicorp/raft", []string{"cluster/consensus", "fsm", "internal/state/statetest", "test"}},
 	{"go.etcd.io/bbolt", []string{"cluster/consensus", "fsm", "storage", "test"}},
 	{"github.com/hashicorp/hcl", []string{"pipeline/language", "cmd/pipelined"}},
 	{"github.com/zclconf/go-cty", []string{"pipeline/language"}},
 	{"github.com/netresearch/go-cron", []string{"pipeline/calendar"}},
 	{"github.com/urfave/cli", []string{"cmd/pipelined"}},
 	{module + "/internal/testutil", []string{"test"}}, // and every test
+	{module + "/internal/state/statetest", []string{"test"}},
 	{"golang.org/x/term", []string{"cmd/pipelined", "internal/terminal"}},
 }
 
