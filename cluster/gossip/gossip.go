@@ -11,9 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -23,10 +21,6 @@ import (
 )
 
 const (
-	// keepGone is how long members that failed or left are remembered, and
-	// maxGone how many of them.
-	keepGone = 24 * time.Hour
-	maxGone  = 1000
 	// updateWait bounds the wait for a description to be sent on.
 	updateWait = 500 * time.Millisecond
 	// calmUpdates is how often a description goes out that is not urgent.
@@ -94,7 +88,6 @@ type Gossip struct {
 	log   hclog.Logger
 	trans *memberlist.NetTransport
 	port  int
-	poke  chan struct{}
 	// urgent and calm ask the updater to send our description.
 	urgent, calm chan struct{}
 	stop         chan struct{}
@@ -110,15 +103,16 @@ type Gossip struct {
 	metaMu sync.RWMutex // guards following
 	meta   Meta
 
-	mu      sync.Mutex // guards following
-	ml      *memberlist.Memberlist
-	members map[string]Member
+	roster *roster
+
+	mu sync.Mutex // guards following
+	ml *memberlist.Memberlist
 }
 
 // Open binds the port for TCP and UDP.
 func Open(cfg Config) (*Gossip, error) {
-	g := &Gossip{cfg: cfg, log: cfg.Logger, meta: cfg.Meta, members: map[string]Member{},
-		poke: make(chan struct{}, 1), urgent: make(chan struct{}, 1), calm: make(chan struct{}, 1),
+	g := &Gossip{cfg: cfg, log: cfg.Logger, meta: cfg.Meta, roster: newRoster(),
+		urgent: make(chan struct{}, 1), calm: make(chan struct{}, 1),
 		stop: make(chan struct{})}
 	if g.log == nil {
 		g.log = hclog.NewNullLogger()
@@ -189,34 +183,13 @@ func (g *Gossip) list() *memberlist.Memberlist {
 }
 
 // Changed is poked, with room for one poke, when the members may have changed.
-func (g *Gossip) Changed() <-chan struct{} { return g.poke }
-
-func (g *Gossip) changed() {
-	select {
-	case g.poke <- struct{}{}:
-	default:
-	}
-}
+func (g *Gossip) Changed() <-chan struct{} { return g.roster.poke }
 
 // Members are all known nodes, this one included, by id.
-func (g *Gossip) Members() []Member {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return slices.SortedFunc(maps.Values(g.members), func(a, b Member) int {
-		if a.ID < b.ID {
-			return -1
-		}
-		return 1
-	})
-}
+func (g *Gossip) Members() []Member { return g.roster.all() }
 
 // Member finds a node by id.
-func (g *Gossip) Member(id string) (Member, bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	m, ok := g.members[id]
-	return m, ok
-}
+func (g *Gossip) Member(id string) (Member, bool) { return g.roster.get(id) }
 
 // Meta is our own description.
 func (g *Gossip) Meta() Meta {
@@ -357,53 +330,10 @@ func (g *Gossip) shutdownUnstarted() error {
 	}
 }
 
-// Forget removes a member that is not alive.
-func (g *Gossip) Forget(id string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if m, ok := g.members[id]; ok && m.Status != Alive {
-		delete(g.members, id)
-	}
-}
-
 // note records the state of a node.
 func (g *Gossip) note(n *memberlist.Node, status Status) {
-	m, err := memberOf(n)
-	if err != nil {
-		return // NotifyAlive has refused it
-	}
-	m.Status, m.Since = status, time.Now()
-	g.mu.Lock()
-	old, known := g.members[m.ID]
-	if status == Failed && (old.Meta.Leaving || m.Meta.Leaving) {
-		m.Status = Left
-	}
-	if known && old.Status == m.Status {
-		m.Since = old.Since
-	}
-	g.members[m.ID] = m
-	g.trimLocked()
-	g.mu.Unlock()
-	g.changed()
-}
-
-// trimLocked removes members that failed or left long ago, or are too many.
-func (g *Gossip) trimLocked() {
-	gone, oldest := 0, Member{}
-	for id, m := range g.members {
-		if m.Status == Alive {
-			continue
-		}
-		if time.Since(m.Since) > keepGone {
-			delete(g.members, id)
-			continue
-		}
-		if gone++; oldest.ID == "" || m.Since.Before(oldest.Since) {
-			oldest = m
-		}
-	}
-	if gone > maxGone {
-		delete(g.members, oldest.ID)
+	if m, err := memberOf(n); err == nil { // else NotifyAlive has refused it
+		g.roster.note(m, status)
 	}
 }
 

@@ -1,0 +1,90 @@
+package gossip
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// keepGone is how long members that failed or left are remembered, and
+	// maxGone how many of them.
+	keepGone = 24 * time.Hour
+	maxGone  = 1000
+)
+
+// roster is the list of members, those that failed or left included: a node
+// that comes back must be recognized, and a leader replaces a voter only once it
+// has failed for long enough. It is safe for concurrent use.
+type roster struct {
+	// poke has room for one value; it is sent when the list may have changed.
+	poke chan struct{}
+
+	mu      sync.Mutex // guards following
+	members map[string]Member
+}
+
+func newRoster() *roster {
+	return &roster{poke: make(chan struct{}, 1), members: map[string]Member{}}
+}
+
+// all are the members by id.
+func (r *roster) all() []Member {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.SortedFunc(maps.Values(r.members), func(a, b Member) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+func (r *roster) get(id string) (Member, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m, ok := r.members[id]
+	return m, ok
+}
+
+// note records the state of a member. One that announced that it leaves, and is
+// gone then, has left; any other has failed. Since stays as long as the state
+// does.
+func (r *roster) note(m Member, status Status) {
+	m.Status, m.Since = status, time.Now()
+
+	r.mu.Lock()
+	old, known := r.members[m.ID]
+	if status == Failed && (old.Meta.Leaving || m.Meta.Leaving) {
+		m.Status = Left
+	}
+	if known && old.Status == m.Status {
+		m.Since = old.Since
+	}
+	r.members[m.ID] = m
+	r.trimLocked()
+	r.mu.Unlock()
+
+	// memberlist calls this with its locks held: it must not block.
+	select {
+	case r.poke <- struct{}{}:
+	default:
+	}
+}
+
+// trimLocked removes members that failed or left long ago, or are too many.
+func (r *roster) trimLocked() {
+	gone, oldest := 0, Member{}
+	for id, m := range r.members {
+		if m.Status == Alive {
+			continue
+		}
+		if time.Since(m.Since) > keepGone {
+			delete(r.members, id)
+			continue
+		}
+		if gone++; oldest.ID == "" || m.Since.Before(oldest.Since) {
+			oldest = m
+		}
+	}
+	if gone > maxGone {
+		delete(r.members, oldest.ID)
+	}
+}
