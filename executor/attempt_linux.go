@@ -18,9 +18,9 @@ type attempt struct {
 	cookie string
 
 	// These belong to run's goroutine.
-	mask    *mask.Set // nil where nothing is to be hidden
+	mask    *mask.Set // nil if nothing is to be hidden
 	out     output
-	timeout *time.Timer // of HookBefore and the main process; nil where there is none
+	timeout *time.Timer // of HookBefore and the main process; nil if there is none
 	end     Status      // what is known of the end so far
 
 	mu sync.Mutex // guards following
@@ -29,14 +29,14 @@ type attempt struct {
 	startedAt time.Time
 	// stop is why the main process was to end early.
 	stop *stopOrder
-	// late says that the main process is over; only hooks follow, until the
-	// time hooksUntil, which is zero where they have all the time.
+	// late says that the main process has ended; only hooks follow, until the
+	// time hooksUntil, which is zero if they have no limit.
 	late       bool
 	hooksUntil time.Time
 	// lateStop is what came then.
 	lateStop *stopOrder
 
-	// final is set, under the engine's lock, when all is over.
+	// final is set, under the engine's lock, when all has ended.
 	final *Status
 	// onDisk says that final is on disk; it belongs to the publisher's flush.
 	onDisk bool
@@ -119,8 +119,8 @@ func (a *attempt) main() {
 	}
 }
 
-// runPhase runs one process and waits until its tree is dead. ran is false where
-// the attempt was stopped before, or the time of the hooks is over.
+// runPhase runs one process and waits until its tree is dead. ran is false if
+// the attempt was stopped before, or the time of the hooks has passed.
 func (a *attempt) runPhase(argv []string, dir string, env []string, main bool) (r result, ran bool, failure *startError) {
 	e := a.e
 	p := &Process{ID: a.p.ID, Argv: argv, WorkDir: dir, Env: env}
@@ -167,14 +167,14 @@ func (a *attempt) runPhase(argv []string, dir string, env []string, main bool) (
 	if r.code != 0 {
 		a.end.OutOfMemory = a.end.OutOfMemory || s.outOfMemory()
 	}
-	r.bound = r.signal == "SIGKILL" && ph.timeIsOver()
+	r.bound = r.signal == "SIGKILL" && ph.pastKillTime()
 	a.end.ExitedAt, a.end.CPU, a.end.MaxRSS = r.endedAt, a.end.CPU+r.cpu, max(a.end.MaxRSS, r.maxRSS)
 	a.end.Leftover, a.end.PipeHeld = a.end.Leftover+r.leftover, a.end.PipeHeld || r.held
 	return r, true, nil
 }
 
-// nextPhase makes the next process's phase known to whoever stops the attempt;
-// nil where it must not start any more. until bounds it.
+// nextPhase makes the next process's phase known to those who stop the attempt;
+// nil if it must not start any more. until bounds it.
 func (a *attempt) nextPhase(main bool) (ph *phase, until time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -275,16 +275,16 @@ func (a *attempt) statusLocked() Status {
 	return st
 }
 
-// hookError says how a hook failed; "" where it did not.
+// hookError says how a hook failed; "" if it did not.
 func (a *attempt) hookError(h *Hook, r result, ran bool, failure *startError) string {
 	what := ""
 	switch {
 	case failure != nil:
 		what = failure.message
 	case !ran:
-		what = "not started: the time for hooks was over"
+		what = "not started: the time for hooks had passed"
 	case r.bound:
-		what = "its time was over"
+		what = "its time had passed"
 	case r.signal != "":
 		what = "killed by " + r.signal
 	case r.code != 0:

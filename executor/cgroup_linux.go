@@ -16,7 +16,7 @@ import (
 )
 
 // cgroups are the control groups of a runner, of version 2 or in a named hierarchy
-// of version 1: one folder below the
+// of version 1: one directory below the
 // runner's own group, and below it one group for each process that runs at the
 // same time. Groups are used again, since making and removing one costs as
 // much as a good part of a start.
@@ -36,7 +36,7 @@ type cgroups struct {
 // slot is one group.
 type slot struct {
 	path string
-	// dir is what clone3 takes, events tells whether anybody is in it.
+	// dir is what clone3 takes, events whether a process is in it.
 	dir, events int
 	// killed slots are never used again: Linux from 6.14 on kills at birth
 	// whatever is cloned into a group that was ever killed, because it compares
@@ -48,8 +48,8 @@ type slot struct {
 	tasks int
 }
 
-// openCgroups makes the runner's folder. Its error says why there are none to
-// be had, which is no fault.
+// openCgroups makes the runner's directory. Its error says why there are none,
+// which is no fault.
 func openCgroups(mark string) (*cgroups, error) {
 	mount, err := cgroup2Mount()
 	if err != nil {
@@ -112,7 +112,7 @@ func ownCgroup() (string, error) {
 	return "", errors.New("this process is in no cgroup of version 2")
 }
 
-// get takes a group that nobody is in; nil where there is none to be had.
+// get takes an empty group; nil if there is none.
 func (c *cgroups) get() *slot {
 	if c == nil {
 		return nil
@@ -161,8 +161,8 @@ func openSlot(path string) (*slot, error) {
 	return &slot{path: path, dir: dir, events: events, tasks: -1}, nil
 }
 
-// put gives a group back. One that is not as it was made is never used again:
-// it was killed, or a module with the right to has frozen it.
+// put gives a group back. One that was killed, limited, or frozen by a module
+// that may do so, is never used again.
 func (c *cgroups) put(s *slot) {
 	if s == nil {
 		return
@@ -183,7 +183,7 @@ func (c *cgroups) put(s *slot) {
 	}
 }
 
-// disable has no further process use a group, for where clone3 cannot.
+// disable lets no further process use a group, because clone3 cannot.
 func (c *cgroups) disable() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -248,18 +248,18 @@ func (s *slot) state() slotState {
 // alive implements tree.
 func (s *slot) alive() bool { return s.state() == slotPopulated }
 
-// kill implements tree: the kernel kills everybody in the group and below at
-// once, and whoever is being forked meanwhile.
+// kill implements tree: the kernel kills every process in the group and below at
+// once, and every process that is being forked meanwhile.
 func (s *slot) kill() {
 	s.killed.Store(true)
 	if s.tasks >= 0 {
 		s.signal(unix.SIGKILL, 0)
 		return
 	}
-	_ = os.WriteFile(s.path+"/cgroup.kill", []byte("1"), 0) // tried until nobody is left
+	_ = os.WriteFile(s.path+"/cgroup.kill", []byte("1"), 0) // tried until none is left
 }
 
-// signal implements tree: it sends sig to everybody but the process group skip,
+// signal implements tree: it sends sig to all but the process group skip,
 // which has it already.
 func (s *slot) signal(sig unix.Signal, skip int) int {
 	n := 0
@@ -311,7 +311,7 @@ func removeCgroup(path string) {
 }
 
 // killCgroup kills all that is in a group that an earlier runner left, and
-// removes it. It reports whether nobody is left.
+// removes it. It reports whether none is left.
 func killCgroup(path string, within time.Duration) bool {
 	if _, err := os.Stat(path); err != nil {
 		return true

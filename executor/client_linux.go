@@ -64,8 +64,8 @@ func Connect(ctx context.Context, cfg Config) (*Client, error) {
 }
 
 // SameMounts reports whether the keeper, and with it the modules, see what this
-// process mounts: not where a service manager gave either a mount namespace of
-// its own. What cannot be found out counts as no.
+// process mounts: not if a service manager gave either a mount namespace of its
+// own. What cannot be found out counts as no.
 func (c *Client) SameMounts() bool {
 	c.mu.Lock()
 	s := c.session
@@ -95,14 +95,14 @@ func (c *Client) run(s *session) {
 			c.giveUp(ErrReplaced)
 			return
 		}
-		c.cfg.Logger.Warn("connection to the keeper was lost; connecting again", "error", err)
+		c.cfg.Logger.Warn("keeper connection lost; reconnecting", "error", err)
 		if s = c.reconnect(); s == nil {
 			return
 		}
 	}
 }
 
-// reconnect tries until it has a session; nil where the client was closed.
+// reconnect tries until it has a session; nil if the client was closed.
 func (c *Client) reconnect() *session {
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		bounded, cancel := context.WithTimeout(c.life, c.cfg.ConnectTimeout)
@@ -120,7 +120,7 @@ func (c *Client) reconnect() *session {
 			c.incarnation = s.incarnation
 			c.mu.Unlock()
 			if changed {
-				c.cfg.Logger.Warn("the keeper was started anew; what ran with the former one is lost", "incarnation", s.incarnation)
+				c.cfg.Logger.Warn("the keeper was restarted; what ran with the former one is lost", "incarnation", s.incarnation)
 				if c.cfg.OnIncarnation != nil {
 					c.wg.Go(func() { c.cfg.OnIncarnation(s.incarnation) })
 				}
@@ -128,7 +128,7 @@ func (c *Client) reconnect() *session {
 			c.setSession(s)
 			return s
 		}
-		c.cfg.Logger.Error("connect to keeper", "error", err)
+		c.cfg.Logger.Error("keeper connection failed", "error", err)
 		timer := time.NewTimer(wait)
 		select {
 		case <-c.life.Done():
@@ -260,7 +260,7 @@ func (c *Client) Incarnation() string {
 	return c.incarnation
 }
 
-// Start implements Runner. Where the connection is lost before the answer, it
+// Start implements Runner. If the connection is lost before the answer, it
 // asks the same keeper again, which knows what it has accepted; a keeper of
 // another incarnation is not asked.
 func (c *Client) Start(ctx context.Context, ps []Process) error {

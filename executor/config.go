@@ -11,8 +11,8 @@ import (
 // Config is what a runner needs. Only DataDir is required, and Executable for
 // Connect.
 type Config struct {
-	// DataDir is the runner's own folder: socket, lock, log and exits of the
-	// keeper. It also names the runner: whatever carries its mark is swept when
+	// DataDir is the runner's own directory: socket, lock, log and exits of the
+	// keeper. It also names the runner: every process with its mark is killed when
 	// a runner is opened after one that did not end in order. One runner at a
 	// time may use it; a keeper makes sure of that by a lock, the caller of
 	// NewLocal by its own.
@@ -20,23 +20,23 @@ type Config struct {
 	// Executable is the program that Connect starts as keeper, with
 	// KeeperCommand as its first argument.
 	Executable string
-	// Logger gets what happens in this process; nil means nowhere. A keeper
+	// Logger gets what happens in this process; nil means that it is dropped. A keeper
 	// writes to keeper.log in DataDir.
 	Logger hclog.Logger
 
 	// LeftoverWait is how long processes that outlive the main one have
 	// between TERM and KILL; 0 means 500 ms.
 	LeftoverWait time.Duration
-	// DrainWait is how long output is read after the tree is dead, where
-	// somebody else holds the pipe; 0 means 1 s.
+	// DrainWait is how long output is read after the tree is dead, if another
+	// process holds the pipe; 0 means 1 s.
 	DrainWait time.Duration
 	// IdleExit is when a keeper with neither daemon nor process ends; 0 means
 	// 10 min.
 	IdleExit time.Duration
 	// ConnectTimeout bounds Connect; 0 means 30 s.
 	ConnectTimeout time.Duration
-	// NoCgroups tells members of a tree by session, ancestry and cookie even
-	// where there are control groups.
+	// NoCgroups finds members of a tree by session, ancestry and cookie even
+	// if there are control groups.
 	NoCgroups bool
 	// AllowNewPrivileges lets modules gain privileges by setuid programs such
 	// as sudo.

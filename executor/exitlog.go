@@ -29,7 +29,7 @@ const (
 	exitLogHeader = 8
 	// exitLogSlack is how much may be appended before a rewrite.
 	exitLogSlack = 4 << 20
-	// exitLogIdle is how much it takes where nothing at all need be kept.
+	// exitLogIdle is how much it takes if nothing need be kept.
 	exitLogIdle = 64 << 10
 	// maxExit bounds a record: Meta and little else.
 	maxExit = maxFrame

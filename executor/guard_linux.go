@@ -13,7 +13,7 @@ import (
 // find it.
 const guardEvery = 2 * time.Second
 
-// socketFile tells one socket from another that was bound in its place.
+// socketFile distinguishes a socket from another one bound at the same path.
 type socketFile struct{ dev, ino uint64 }
 
 func statSocket(dataDir string) (socketFile, error) {
@@ -24,11 +24,11 @@ func statSocket(dataDir string) (socketFile, error) {
 	return socketFile{uint64(st.Dev), st.Ino}, nil
 }
 
-// guard makes the socket and the trace again where somebody has removed them: a
-// cleaner of temporary files, or a hand. Without them no daemon would find what
-// runs here, none could start as long as the lock is held, and nobody would end
-// what this process leaves behind. It reports whether the whole folder is gone,
-// so that nobody can ever come. It is called by run alone.
+// guard makes the socket and the trace again if they were removed, by a cleaner of
+// temporary files or by hand. Without them no daemon would find what runs here,
+// none could start while the lock is held, and nothing would end what this process
+// leaves behind. It reports whether the whole directory is gone, so that no daemon
+// can ever come. Only run calls it.
 func (k *keeper) guard() (gone bool) {
 	if _, err := os.Lstat(tracePath(k.cfg.DataDir)); errors.Is(err, os.ErrNotExist) {
 		if _, err := os.Stat(k.cfg.DataDir); errors.Is(err, os.ErrNotExist) {
@@ -51,7 +51,7 @@ func (k *keeper) guard() (gone bool) {
 }
 
 // listen binds the socket, in the place of what is there, and leaves the former
-// one alone: nobody can reach it.
+// one alone: no daemon can reach it.
 func (k *keeper) listen() error {
 	l, err := listenSocket(k.cfg.DataDir)
 	if err != nil {

@@ -66,7 +66,7 @@ func daemonMain(dataDir, dir, script string) error {
 
 const testTimeout = 30 * time.Second
 
-// shell is a script in a prepared attempt folder.
+// shell is a script in a prepared attempt directory.
 func shell(id, dir, script string) executor.Process {
 	return executor.Process{ID: id, Dir: dir, WorkDir: dir + "/work", Argv: []string{"/bin/sh", "-eu", "-c", script},
 		Env: []string{"PATH=/usr/local/bin:/usr/bin:/bin", "DIR=" + dir}, Grace: 10 * time.Second}
@@ -198,7 +198,7 @@ func everyRunner(t *testing.T, cfg executor.Config, f func(t *testing.T, b *benc
 	})
 }
 
-// prepare makes an attempt's folder.
+// prepare makes an attempt's directory.
 func (b *bench) prepare() (id, dir string) {
 	b.tb.Helper()
 	b.n++

@@ -11,7 +11,7 @@ const (
 	// and IdleTimeout. If it fails, the attempt has failed, and the main process
 	// is not started.
 	HookBefore When = "before"
-	// HookSuccess and HookFailure run when the main process is over, with its
+	// HookSuccess and HookFailure run when the main process has ended, with its
 	// whole tree; HookAfter runs after either of them, in any case.
 	HookSuccess When = "on_success"
 	HookFailure When = "on_failure"
@@ -29,7 +29,7 @@ func (w When) valid() bool {
 // succeeded, save HookFailure, which changes nothing. Such hooks may take as long
 // as Timeout once more. After a stop or a timeout they have the grace together,
 // MinHookTime at least; after a lapse of the lease what is left of its grace.
-// They do not run where nothing was started.
+// They do not run if nothing was started.
 type Hook struct {
 	When    When     `cbor:"1,keyasint"`
 	Argv    []string `cbor:"2,keyasint"`
@@ -40,11 +40,11 @@ type Hook struct {
 // grace.
 const MinHookTime = time.Second
 
-// StatusVariable tells hooks how the attempt stands: running (in HookBefore),
+// StatusVariable gives hooks the state of the attempt: running (in HookBefore),
 // succeeded, failed, timed_out or cancelled.
 const StatusVariable = "PIPELINED_STATUS"
 
-// hook gives the hook of a moment; nil where there is none.
+// hook gives the hook of a moment; nil if there is none.
 func (p *Process) hook(w When) *Hook {
 	for i := range p.Hooks {
 		if p.Hooks[i].When == w {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// runHook runs a hook and gives how it failed, "" where it did not.
+// runHook runs a hook and gives how it failed, "" if it did not.
 func (a *attempt) runHook(h *Hook, status string) (result, string) {
 	a.out.announce("hook " + string(h.When))
 	env := slices.DeleteFunc(slices.Clone(a.p.Env), func(kv string) bool {
@@ -78,7 +78,7 @@ func (a *attempt) lateHooks() {
 }
 
 // closeMain ends the time in which the main process can be stopped, and gives
-// how that one stands; "" where nothing was ever started for a stop.
+// how that one stands; "" if a stop came before anything was started.
 func (a *attempt) closeMain() (status string, failed bool) {
 	now := time.Now()
 	a.mu.Lock()

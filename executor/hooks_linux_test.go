@@ -113,7 +113,7 @@ func TestRunner_hooksAtStop(t *testing.T) {
 			t.Errorf("the hooks took %v", took)
 		}
 		if !st.Stopped || st.Reason != "stopped by the test" || !strings.Contains(output(t, st), "on_failure is cancelled\n") ||
-			!strings.HasSuffix(output(t, st), "after cancelled\n[pipelined: hook after: its time was over]\n") {
+			!strings.HasSuffix(output(t, st), "after cancelled\n[pipelined: hook after: its time had passed]\n") {
 			t.Errorf("cancelled: %+v, %q", st, output(t, st))
 		}
 		// Stopped while only a hook runs: it may go on for the grace.
@@ -121,7 +121,7 @@ func TestRunner_hooksAtStop(t *testing.T) {
 		b.start(p)
 		up(p)
 		b.stop(p.ID, 0)
-		if st = b.wait(p.ID); !st.Stopped || st.HookFailed != "hook after: its time was over" || st.ExitCode != 0 {
+		if st = b.wait(p.ID); !st.Stopped || st.HookFailed != "hook after: its time had passed" || st.ExitCode != 0 {
 			t.Errorf("stopped in after: %+v", st)
 		}
 		mustBeDead(t, pidIn(t, p.Dir+"/child"))
@@ -135,7 +135,7 @@ func TestRunner_hooksAtStop(t *testing.T) {
 		// Never started: no hooks either.
 		p = hooked(b.shell("true"), with(said(), executor.HookAfter, "sleep 1000"))
 		p.Timeout = 300 * time.Millisecond
-		if st = b.run(p); st.HookFailed != "hook after: its time was over" || st.Stopped || st.TimedOut {
+		if st = b.run(p); st.HookFailed != "hook after: its time had passed" || st.Stopped || st.TimedOut {
 			t.Errorf("after without end: %+v", st)
 		}
 	})

@@ -27,7 +27,7 @@ type keeper struct {
 	// ln and socket, its file, belong to run.
 	ln     *net.UnixListener
 	socket socketFile
-	// lock is held until all is over: a successor must not begin before.
+	// lock is held until all has ended: a successor must not begin before.
 	lock  *os.File
 	conns sync.WaitGroup
 	// changed has a token when it may be time to end.
@@ -100,7 +100,7 @@ func keeperArgs(cfg *Config) []string {
 	return args
 }
 
-// readyPipe gives a function that tells the starter how it went, once. All
+// readyPipe gives a function that reports to the starter how it went, once. All
 // other handles that this process was given are closed: they are a daemon's
 // starter's, and would live as long as the keeper.
 func readyPipe(fd int) func(string) {
@@ -153,7 +153,7 @@ func openKeeper(cfg Config) (k *keeper, err error) {
 		}
 	}()
 	_ = lock.Truncate(0)
-	_, _ = lock.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0) // for whoever looks
+	_, _ = lock.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0) // for the user
 	_ = os.Chdir("/")                                              // holds no mount busy
 	k = &keeper{cfg: cfg, log: cfg.Logger, lock: lock, changed: make(chan struct{}, 1), all: make(map[*keeperConn]struct{}), idleSince: time.Now()}
 	exits, err := openExitLog(filepath.Join(cfg.DataDir, exitsName))
@@ -176,7 +176,7 @@ func (k *keeper) run(ctx context.Context) error {
 	// Caught, not ignored: what is ignored stays so in modules.
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGPIPE)
 	defer signal.Stop(signals)
-	k.serve() // nobody is connected before signals are caught
+	k.serve() // no daemon connects before signals are caught
 	timer := time.NewTimer(min(k.cfg.IdleExit, guardEvery))
 	defer timer.Stop()
 	for {
@@ -236,7 +236,7 @@ func (k *keeper) poke() {
 	}
 }
 
-// close ends in order: nobody new, nothing left running, nothing on disk that
+// close ends in order: no new connection, nothing left running, nothing on disk that
 // would make a successor sweep.
 func (k *keeper) close() error {
 	k.log.Info("keeper ends", "running", k.e.count())
@@ -266,7 +266,7 @@ func (k *keeper) accept(l *net.UnixListener) {
 			return
 		}
 		if err != nil { // out of handles, most likely
-			k.log.Error("accept", "error", err)
+			k.log.Error("accept connection failed", "error", err)
 			time.Sleep(wait)
 			wait = min(2*wait, time.Second)
 			continue
@@ -283,14 +283,14 @@ func (k *keeper) accept(l *net.UnixListener) {
 		k.mu.Unlock()
 		k.conns.Go(func() {
 			if err := c.serve(); !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
-				k.log.Warn("daemon's connection", "error", err)
+				k.log.Warn("daemon connection ended", "error", err)
 			}
 			k.drop(c)
 		})
 	}
 }
 
-// take makes c the daemon's connection; the former one is told and closed.
+// take makes c the daemon's connection; the former one is notified and closed.
 func (k *keeper) take(c *keeperConn) {
 	k.mu.Lock()
 	former := k.current

@@ -365,7 +365,7 @@ func TestKeeper_socketRemoved(t *testing.T) {
 	}
 }
 
-// Where the whole folder is gone nobody will ever come: the keeper ends.
+// If the whole directory is gone no daemon will ever come: the keeper ends.
 func TestKeeper_folderRemoved(t *testing.T) {
 	cfg := executor.Config{DataDir: filepath.Join(keeperDir(t), "keeper")}
 	b := connect(t, cfg)

@@ -23,7 +23,7 @@ type keeperConn struct {
 	conn *net.UnixConn
 
 	mu sync.Mutex // guards writing and following
-	// accepted are starts that the daemon has not been told of yet, delayed is
+	// accepted are starts not yet confirmed to the daemon, delayed is
 	// set while a timer sees to it.
 	accepted []uint64
 	delayed  bool
@@ -45,7 +45,7 @@ func (c *keeperConn) send(m *message) error {
 	return sendTimed(c.conn, m)
 }
 
-// accept has the daemon told of a start before long.
+// accept confirms a start to the daemon before long.
 func (c *keeperConn) accept(seq uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -77,7 +77,7 @@ func (c *keeperConn) close() {
 	c.mu.Unlock()
 }
 
-// sendTimed writes a message; a peer that does not read is given up.
+// sendTimed writes a message; a peer that does not read loses the connection.
 func sendTimed(conn *net.UnixConn, m *message) error {
 	if err := conn.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
 		return err
@@ -161,7 +161,7 @@ func (c *keeperConn) answer(m *message) error {
 			}
 		}
 	case kindForget:
-		return nil // nobody waits
+		return nil // no answer is expected
 	case kindRenew:
 		reply.Errors = wireErrors(e.lease.renew(m.Duration, e.lapse))
 	case kindList:

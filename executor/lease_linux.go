@@ -10,7 +10,7 @@ import (
 )
 
 // lease is until when processes with KillOnLapse may run, by the clock that
-// goes on while the machine sleeps. The zero value was never granted.
+// also runs while the machine sleeps. The zero value was never granted.
 type lease struct {
 	mu sync.Mutex // guards following
 	// end is on CLOCK_BOOTTIME; 0 means never granted or lapsed.

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// fakeGroup is a folder with the kernel's files in it.
+// fakeGroup is a directory with the kernel's files in it.
 func fakeGroup(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()

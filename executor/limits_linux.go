@@ -16,7 +16,7 @@ import (
 // Limits by control groups (version 2). A controller is there for our groups if
 // it was turned on for the children of every group above, which only the owner
 // of those can do, and not in a group that has processes itself, save the root.
-// So there are limits where this process is in the root group, and where its
+// So there are limits if this process is in the root group, or if its
 // group lies in one that was delegated to it (under systemd: Delegate=cpu memory
 // and DelegateSubgroup=).
 
@@ -24,7 +24,7 @@ import (
 var controllers = []string{"cpu", "memory"}
 
 // limitParents are groups in which the runner's own may lie, the best one first.
-// A group above ours is taken only where it was delegated to us.
+// A group above ours is used only if it was delegated to us.
 func limitParents(own, mount string) []string {
 	if len(enableControllers(own)) == 0 && own != mount {
 		if above := filepath.Dir(own); delegated(above) && len(enableControllers(above)) > 0 {
@@ -68,8 +68,8 @@ func words(path string) []string {
 	return strings.Fields(string(b))
 }
 
-// EnforcedLimits tells which limits the runner of a data dir, which must be
-// open, can enforce. Where it can enforce none, Process.Memory and Process.CPU
+// EnforcedLimits says which limits the runner of a data directory, which must be
+// open, can enforce. If it can enforce none, Process.Memory and Process.CPU
 // have no effect.
 func EnforcedLimits(dataDir string) Limits {
 	b, err := os.ReadFile(tracePath(dataDir))
@@ -85,7 +85,7 @@ func EnforcedLimits(dataDir string) Limits {
 // microseconds, as the kernel's own default has it.
 const cpuPeriod = 100_000
 
-// limit bounds a group that nobody is in yet, as far as the machine can. It
+// limit bounds an empty group, as far as the machine can. It
 // gives what could not be done.
 func (s *slot) limit(p *Process) error {
 	if s == nil || s.tasks >= 0 || p.Memory <= 0 && p.CPU <= 0 {
@@ -115,7 +115,7 @@ func (s *slot) limit(p *Process) error {
 	return nil
 }
 
-// outOfMemory reports whether the kernel killed somebody in the group for want
+// outOfMemory reports whether the kernel killed a process in the group for want
 // of memory. Such a group is not used again, so that its count begins at none.
 func (s *slot) outOfMemory() bool {
 	if s == nil {

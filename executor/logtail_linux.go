@@ -25,7 +25,7 @@ func (o *output) putTail(b []byte) {
 			o.fail(err, b)
 			return
 		}
-		_ = unix.Unlink(path) // it goes with its folder otherwise
+		_ = unix.Unlink(path) // if that fails, it is removed with its directory
 		o.tail = fd
 	}
 	o.over += int64(len(b))

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Where there is no usable version 2 and this process may mount (it is root and
+// If there is no usable version 2 and this process may mount (it is root and
 // no container forbids it), control groups of version 1 tell who belongs to an
 // attempt: a hierarchy without controllers and with a name of its own, as systemd
 // has one. It is mounted for this process alone, in no place of the file system,
@@ -29,8 +29,8 @@ import (
 // namedHierarchy is the name of the hierarchy.
 const namedHierarchy = "pipelined"
 
-// mountNamed gives the root of the hierarchy. A hierarchy that nobody uses any
-// more takes the kernel a moment to take apart, and is busy meanwhile.
+// mountNamed gives the root of the hierarchy. A hierarchy that is no longer
+// used takes the kernel a moment to take apart, and is busy meanwhile.
 func mountNamed() (*os.File, error) {
 	for wait := time.Millisecond; ; wait *= 2 {
 		root, err := mountNamedOnce()
@@ -61,7 +61,7 @@ func mountNamedOnce() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "cgroup hierarchy "+namedHierarchy), nil
 }
 
-// namedOwn is this process's group in it, "/" where it never entered one: below
+// namedOwn is this process's group in it, "/" if it never entered one: below
 // it its own groups lie, so that a pipeline within a module stays the module's.
 func namedOwn() string {
 	b, err := os.ReadFile("/proc/self/cgroup")
@@ -156,7 +156,7 @@ func (k *children) forkWithin(s *slot, fork func() (int, error)) (int, error) {
 func killNamed(group string, log hclog.Logger) error {
 	root, err := mountNamed()
 	if err != nil {
-		log.Warn("what an earlier runner left is told by its cookie alone", "error", err)
+		log.Warn("processes of an earlier runner can be found by their cookie only", "error", err)
 		return nil
 	}
 	defer root.Close()

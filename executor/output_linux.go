@@ -11,8 +11,8 @@ import (
 	"github.com/pipelined/pipelined/pipeline/mask"
 )
 
-// readBuffers are lent to whoever has something to read, and only while there
-// is: a thousand silent modules hold none.
+// readBuffers are lent to those who have something to read, and only while they
+// have: a thousand silent modules hold none.
 var readBuffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
 
 // output takes what the processes of an attempt say to its file, one after the
@@ -39,7 +39,7 @@ type output struct {
 	timesFD   int
 	// idle is reset by every byte; nil without an idle timeout.
 	idle *idleTimeout
-	// mask hides secrets before anything is written; nil where there are none.
+	// mask hides secrets before anything is written; nil if there are none.
 	mask   *mask.Stream
 	masked []byte
 	// open says that the last line has no end yet.
@@ -106,7 +106,7 @@ func (o *output) closePipe() {
 // begin takes the output of another process.
 func (o *output) begin(pipe int, w *watcher) { o.pipe, o.watcher = pipe, w }
 
-// endPipe ends the reading from a process, whoever still writes, and gives what
+// endPipe ends the reading from a process, even if others still write, and gives what
 // was held back.
 func (o *output) endPipe() {
 	if o.pipe >= 0 {
@@ -173,7 +173,7 @@ func (o *output) put(b []byte) {
 }
 
 // mark keeps the time of what is written next, before it is written, so that
-// whoever sees the output finds its time. Output whose time cannot be kept is
+// a reader that sees the output finds its time. Output whose time cannot be kept is
 // output all the same.
 func (o *output) mark() {
 	var buf [32]byte

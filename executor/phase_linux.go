@@ -23,7 +23,7 @@ type phase struct {
 	pid    int
 	reaped bool
 	tree   tree
-	// killAt is when the tree is killed; zero while nobody asked for its end.
+	// killAt is when the tree is killed; zero before a stop.
 	// term says that TERM comes first.
 	killAt time.Time
 	term   bool
@@ -43,8 +43,8 @@ func (ph *phase) number() int {
 	return ph.pid
 }
 
-// timeIsOver reports whether the tree was to be killed by now.
-func (ph *phase) timeIsOver() bool {
+// pastKillTime reports whether the tree was to be killed by now.
+func (ph *phase) pastKillTime() bool {
 	ph.mu.Lock()
 	defer ph.mu.Unlock()
 	return !ph.killAt.IsZero() && !time.Now().Before(ph.killAt)
@@ -59,7 +59,7 @@ type result struct {
 	held     bool
 	cpu      time.Duration
 	maxRSS   int64
-	// bound says that it was killed because its time was over.
+	// bound says that it was killed because its time had passed.
 	bound bool
 }
 
@@ -75,7 +75,7 @@ func (ph *phase) ended() bool {
 }
 
 // watch begins to watch a process that was just started. One that cannot be
-// watched (there are no handles left) is killed: it was never told of.
+// watched (there are no handles left) is killed: it was never reported.
 func (ph *phase) watch(c *child) (w *watcher, err error) {
 	if c.pidfd < 0 {
 		c.pidfd, err = watchable(c.pid)
@@ -165,8 +165,8 @@ func (ph *phase) follow(c child, w *watcher, out *output) result {
 	r := result{endedAt: time.Now()}
 	close(ph.reapedCh)
 	r.leftover = ph.endTree(out)
-	// Nobody of ours can write any more. What is still open is held by
-	// somebody who was handed the pipe, and is not waited for.
+	// No process of ours can write any more. A process outside the tree may hold
+	// the pipe; it is not waited for.
 	r.held = !out.read() && !out.readUntil(time.Now().Add(ph.e.cfg.DrainWait))
 	out.endPipe()
 
@@ -191,7 +191,7 @@ func (ph *phase) tryReap() bool {
 		switch {
 		case err == unix.EINTR:
 			continue
-		case err != nil: // ECHILD: somebody in this process waits for all children
+		case err != nil: // ECHILD: other code in this process waits for all children
 			ph.e.log.Error("reap process", "attempt", ph.id, "pid", ph.pid, "error", err)
 			ph.wait = 0xff00
 		case pid == 0:
@@ -207,7 +207,7 @@ func (ph *phase) tryReap() bool {
 }
 
 // endTree kills what the main process left behind, and counts it. It returns
-// when nobody is left: an outcome must not be told before.
+// when none is left: an exit must not be reported before.
 func (ph *phase) endTree(out *output) int {
 	if !ph.tree.alive() {
 		return 0
@@ -274,7 +274,7 @@ func (ph *phase) carryOutStop() {
 	}
 }
 
-// signalTree signals everybody while the main process is not reaped: so long
+// signalTree signals all while the main process is not reaped: so long
 // its number and its control group are sure to be this attempt's.
 func (ph *phase) signalTree(sig unix.Signal) {
 	ph.mu.Lock()
@@ -282,7 +282,7 @@ func (ph *phase) signalTree(sig unix.Signal) {
 	if ph.reaped {
 		return
 	}
-	_ = unix.Kill(-ph.pid, sig) // the group as a whole, whoever is being forked
+	_ = unix.Kill(-ph.pid, sig) // the group as a whole, also what is being forked
 	if sig == unix.SIGKILL {
 		ph.tree.kill()
 	} else {

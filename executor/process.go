@@ -13,10 +13,10 @@ import (
 
 // Process is what to start. The caller has made Dir and WorkDir.
 type Process struct {
-	// ID is unique for ever (pipeline.AttemptID.String()): a runner never
+	// ID is never used again (pipeline.AttemptID.String()): a runner never
 	// starts the same ID twice.
 	ID string `cbor:"1,keyasint"`
-	// Dir is the attempt's folder. The runner creates output.log in it when
+	// Dir is the attempt's directory. The runner creates output.log in it when
 	// the first byte of output comes, never before.
 	Dir string `cbor:"2,keyasint"`
 	// WorkDir is the process's working directory.
@@ -52,7 +52,7 @@ type Process struct {
 	Hooks []Hook `cbor:"13,keyasint,omitempty"`
 	// Memory bounds what the process and all that it starts hold, in bytes, and
 	// CPU how many processors they use on average; 0 means no bound. Each hook
-	// has the same bounds. They have no effect where EnforcedLimits says so.
+	// has the same bounds. They have no effect if EnforcedLimits says so.
 	Memory int64   `cbor:"14,keyasint,omitempty"`
 	CPU    float64 `cbor:"15,keyasint,omitempty"`
 	// Result is the file to which the module writes its result. With a Mask it
@@ -98,20 +98,20 @@ type Status struct {
 	// differs from Runner.Incarnation for exits that an earlier keeper left.
 	Incarnation string `cbor:"4,keyasint,omitempty"`
 	// PID is that of the process that runs or ran last, a hook's included; 0
-	// where none was started (yet).
+	// if none was started (yet).
 	PID int `cbor:"5,keyasint,omitempty"`
 	// StartedAt is the time of the first exec, ExitedAt that of the end of the
-	// last process, be it a hook's; zero where there was none.
+	// last process, be it a hook's; zero if there was none.
 	StartedAt time.Time `cbor:"6,keyasint,omitzero"`
 	ExitedAt  time.Time `cbor:"7,keyasint,omitzero"`
-	// ExitCode is that of the main process; 128 and the signal's number where
+	// ExitCode is that of the main process; 128 and the signal's number if
 	// a signal ended it; 127 or 126 with StartError, as shells have it; -1
-	// where it was stopped before it was started.
+	// if it was stopped before it was started.
 	ExitCode int `cbor:"8,keyasint"`
 	// Signal names the signal that ended the main process, as in "SIGKILL".
 	Signal string `cbor:"9,keyasint,omitempty"`
-	// HookFailed says which hook failed, and how, where that made the attempt
-	// fail; ExitCode is that of the hook only where the main process was not
+	// HookFailed says which hook failed, and how, if that made the attempt
+	// fail; ExitCode is that of the hook only if the main process was not
 	// started for it.
 	HookFailed string `cbor:"23,keyasint,omitempty"`
 	// TimedOut says that a timeout ended it, Stopped that Stop or a lapsed
@@ -128,7 +128,7 @@ type Status struct {
 	LogError   string `cbor:"16,keyasint,omitempty"`
 	// Leftover counts processes that outlived the main one and were killed.
 	Leftover int `cbor:"17,keyasint,omitempty"`
-	// PipeHeld says that somebody outside the tree kept the output open, so
+	// PipeHeld says that a process outside the tree kept the output open, so
 	// that reading it was given up.
 	PipeHeld bool `cbor:"18,keyasint,omitempty"`
 	// CPU is user and system time of the main process, the hooks, and those of
@@ -190,7 +190,7 @@ var (
 	ErrClosed = &pipeline.Error{Kind: pipeline.Unavailable, Message: "the runner is closed"}
 	// ErrReplaced is returned by a Client whose keeper serves a newer daemon.
 	ErrReplaced = &pipeline.Error{Kind: pipeline.Conflict, Message: "another daemon has taken over the keeper"}
-	// ErrUnknownStart is wrapped where a keeper was lost before it answered:
+	// ErrUnknownStart is wrapped if a keeper was lost before it answered:
 	// the processes may have been started in the former incarnation, and must
 	// be taken for lost.
 	ErrUnknownStart = &pipeline.Error{Kind: pipeline.Unknown, Message: "the keeper was lost before it answered: whether the processes were started is unknown"}
@@ -252,7 +252,7 @@ func (p *Process) validate() error {
 	case len(p.Argv) == 0 || p.Argv[0] == "":
 		return pipeline.Errorf(pipeline.Invalid, "process %s: empty command", p.ID)
 	case p.Dir == "" || p.WorkDir == "":
-		return pipeline.Errorf(pipeline.Invalid, "process %s: no folder", p.ID)
+		return pipeline.Errorf(pipeline.Invalid, "process %s: no directory", p.ID)
 	}
 	for i := range p.Hooks {
 		if h := &p.Hooks[i]; !h.When.valid() || len(h.Argv) == 0 || h.Argv[0] == "" || h.WorkDir == "" {

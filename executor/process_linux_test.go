@@ -78,13 +78,13 @@ func TestRunner_startErrors(t *testing.T) {
 			{"no PATH", func(p *executor.Process) { p.Argv, p.Env = []string{"true"}, nil }, 127, "not found in PATH"},
 			{"no file", func(p *executor.Process) { p.Argv = []string{"./missing"} }, 127, `command "./missing": no such file`},
 			{"no cwd", func(p *executor.Process) { p.WorkDir += "/gone" }, 126, "does not exist"},
-			{"cwd a file", func(p *executor.Process) { write(p.Dir, "f", "", 0o644); p.WorkDir += "/f" }, 126, "is not a folder"},
+			{"cwd a file", func(p *executor.Process) { write(p.Dir, "f", "", 0o644); p.WorkDir += "/f" }, 126, "is not a directory"},
 			{"mode", func(p *executor.Process) { write(p.Dir, "s", "#!/bin/sh\n", 0o644); p.Argv = []string{"./s"} }, 126, "chmod +x"},
 			{"mode in PATH", func(p *executor.Process) {
 				write(p.Dir, "tool", "#!/bin/sh\n", 0o644)
 				p.Argv, p.Env = []string{"tool"}, []string{"PATH=" + p.WorkDir}
 			}, 126, "is not executable"},
-			{"folder", func(p *executor.Process) { p.Argv = []string{"/"} }, 126, "is a folder"},
+			{"folder", func(p *executor.Process) { p.Argv = []string{"/"} }, 126, "is a directory"},
 			{"interpreter", func(p *executor.Process) { write(p.Dir, "s", "#!/no/such/interp\n", 0o755); p.Argv = []string{"./s"} }, 127, `interpreter "/no/such/interp"`},
 			{"format", func(p *executor.Process) { write(p.Dir, "s", "hello", 0o755); p.Argv = []string{"./s"} }, 126, "neither a program"},
 			{"huge", func(p *executor.Process) { p.Argv = append(p.Argv, strings.Repeat("x", 3<<20)) }, 126, "too long for the system"},

@@ -12,7 +12,7 @@ import (
 )
 
 // procInfo is one line of /proc: who a process is and whence it comes. Together
-// pid and start name a process for ever; a pid alone does not.
+// pid and start name a process uniquely; a pid alone does not.
 type procInfo struct {
 	pid, ppid, pgrp, sid int
 	// start is in clock ticks since boot.
@@ -21,7 +21,7 @@ type procInfo struct {
 	zombie bool
 }
 
-// readProc reads /proc/PID/stat; ok is false where there is no such process.
+// readProc reads /proc/PID/stat; ok is false if there is no such process.
 func readProc(pid int) (p procInfo, ok bool) {
 	var buf [1024]byte
 	n, err := readSmall("/proc/"+strconv.Itoa(pid)+"/stat", buf[:])
@@ -81,7 +81,7 @@ func scanProcs() ([]procInfo, error) {
 }
 
 // cookieOf gives what CookieVariable holds in the environment that a process
-// was started with; "" where it has none or may not be read.
+// was started with; "" if it has none or may not be read.
 func cookieOf(pid int) string {
 	env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
 	if err != nil {
@@ -110,7 +110,7 @@ func hasCookieOf(cookie, dataDirMark string) bool {
 }
 
 // listChildren gives the pids that have this process's first thread for parent:
-// where orphans end up. ok is false where the kernel does not tell.
+// where orphans end up. ok is false if the kernel does not list them.
 func listChildren(buf []byte) (pids []int, ok bool) {
 	self := strconv.Itoa(os.Getpid())
 	fd, err := unix.Open("/proc/self/task/"+self+"/children", unix.O_RDONLY|unix.O_CLOEXEC, 0)

@@ -69,7 +69,7 @@ type message struct {
 	// replies and exits
 	Statuses []Status    `cbor:"13,keyasint,omitempty"`
 	Errors   []wireError `cbor:"14,keyasint,omitempty"`
-	// More says that the reply goes on in another message.
+	// More says that the reply continues in another message.
 	More bool `cbor:"15,keyasint,omitempty"`
 	// Accepted are numbers of starts whose processes were all accepted; it
 	// stands for their replies.
@@ -159,7 +159,7 @@ func writeFrame(w io.Writer, m *message) error {
 	return err
 }
 
-// readFrame reads a message. scratch is used where it is large enough; the
+// readFrame reads a message. scratch is used if it is large enough; the
 // buffer to give next time is returned.
 func readFrame(r io.Reader, scratch []byte) (*message, []byte, error) {
 	var head [4]byte

@@ -54,7 +54,7 @@ func (s *session) forget(ids []string) {
 	time.AfterFunc(forgetDelay, s.sendForgets)
 }
 
-// sendForgets sends what has found no request to go along with. Where that
+// sendForgets sends what has found no request to go along with. If that
 // fails, the exits come again.
 func (s *session) sendForgets() {
 	s.writing.Lock()
@@ -115,7 +115,7 @@ func (s *session) call(ctx context.Context, m *message) (*message, error) {
 	return reply, err
 }
 
-// deliver hands a reply, or a part of one, to whoever waits for it.
+// deliver hands a reply, or a part of one, to the call that waits for it.
 func (s *session) deliver(m *message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

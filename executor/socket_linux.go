@@ -77,8 +77,8 @@ func dialSocket(ctx context.Context, dataDir string) (*net.UnixConn, error) {
 	return conn.(*net.UnixConn), nil
 }
 
-// checkPeer refuses a peer of another user. The folder keeps others out
-// already; this holds where its mode was changed.
+// checkPeer refuses a peer of another user. The directory keeps others out
+// already; this holds even if its mode was changed.
 func checkPeer(conn *net.UnixConn) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 // child is a process that was just started.
 type child struct {
 	pid int
-	// pidfd is -1 where the kernel has none.
+	// pidfd is -1 if the kernel has none.
 	pidfd int
 	// out is the end of the pipe to read from; it does not block.
 	out int
@@ -122,7 +122,7 @@ func lookPath(p *Process) (string, error) {
 	denied := ""
 	for dir := range strings.SplitSeq(path, ":") {
 		if dir == "" {
-			continue // an empty entry would mean the module's folder: never
+			continue // an empty entry would mean the module's directory: never
 		}
 		file := dir + "/" + name
 		if !filepath.IsAbs(dir) {
@@ -144,7 +144,7 @@ func lookPath(p *Process) (string, error) {
 }
 
 // explain turns the error of a fork into words: the kernel's own is the same
-// for a missing folder, a missing program and a missing interpreter.
+// for a missing directory, a missing program and a missing interpreter.
 func explain(p *Process, err error) *startError {
 	var known *startError
 	if errors.As(err, &known) {
@@ -157,7 +157,7 @@ func explain(p *Process, err error) *startError {
 		}
 		return &startError{message: fmt.Sprintf("working directory %s: %v", p.WorkDir, errors.Unwrap(statErr)), code: 126}
 	} else if !st.IsDir() {
-		return &startError{message: fmt.Sprintf("working directory %s is not a folder", p.WorkDir), code: 126}
+		return &startError{message: fmt.Sprintf("working directory %s is not a directory", p.WorkDir), code: 126}
 	}
 	file := name
 	if strings.Contains(name, "/") && !filepath.IsAbs(name) {
@@ -174,7 +174,7 @@ func explain(p *Process, err error) *startError {
 		return &startError{message: fmt.Sprintf("command %q: no such file", name), code: 127}
 	case syscall.EACCES:
 		if st, statErr := os.Stat(file); statErr == nil && st.IsDir() {
-			return &startError{message: fmt.Sprintf("command %q is a folder", name), code: 126}
+			return &startError{message: fmt.Sprintf("command %q is a directory", name), code: 126}
 		}
 		return &startError{message: fmt.Sprintf("command %q: not executable: give it execute permission (chmod +x)", name), code: 126}
 	case syscall.ENOEXEC:

@@ -49,8 +49,8 @@ func (c *Client) establish(ctx context.Context) (*session, error) {
 			return nil, err
 		}
 		last = err
-		// Nobody listens: there is no keeper, or it is just beginning or
-		// ending, which the lock tells.
+		// No process listens: there is no keeper, or it is just beginning or
+		// ending, which the lock shows.
 		if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
 			err := c.startKeeper(ctx)
 			if err == nil {
@@ -177,7 +177,7 @@ func (c *Client) startKeeper(ctx context.Context) error {
 	case word == "error":
 		return fmt.Errorf("start keeper: %s", rest)
 	}
-	return fmt.Errorf("start keeper: it ended without a word; see %s", logPath)
+	return fmt.Errorf("start keeper: it ended without an answer; see %s", logPath)
 }
 
 // keeperEnv is what a keeper gets of the daemon's environment: nothing that a

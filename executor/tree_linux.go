@@ -9,8 +9,8 @@ import (
 
 // tree is all processes of one attempt.
 type tree interface {
-	// alive reports whether any is left. It must be cheap where none is. Until
-	// the main process is reaped it may be told true for that one's sake.
+	// alive reports whether any is left. It must be cheap if none is. Until
+	// the main process is reaped it may be true because of that one.
 	alive() bool
 	// signal sends sig to each member once, but not to members of the process
 	// group skip, and counts the living members it saw.
@@ -133,7 +133,7 @@ func (t *sweepTree) isRoot(p procInfo) bool {
 		return t.reapedAt == 0
 	}
 	// The numbers of session and group may be given anew once all who had them
-	// are dead. Whoever was born before the main process was reaped has them
+	// are dead. A process born before the main process was reaped has them
 	// from it.
 	if (p.sid == t.main || p.pgrp == t.main) && (t.reapedAt == 0 || p.start <= t.reapedAt) {
 		return true
@@ -144,7 +144,7 @@ func (t *sweepTree) isRoot(p procInfo) bool {
 	return hasCookie(cookieOf(p.pid), t.cookie)
 }
 
-// bootTicks is the clock that process starts are told by: hundredths of a
+// bootTicks is the clock of process starts: hundredths of a
 // second since boot, asleep or awake.
 func bootTicks() uint64 {
 	var ts unix.Timespec

@@ -86,7 +86,7 @@ func TestRunner_stopEndsTree(t *testing.T) {
 	}
 }
 
-// mustCarryNothing fails where a process has the attempt's folder in its
+// mustCarryNothing fails if a process has the attempt's directory in its
 // environment: every descendant of these tests has.
 func mustCarryNothing(tb testing.TB, dir string) {
 	tb.Helper()

@@ -116,7 +116,7 @@ func (p *watchers) close() {
 }
 
 // watchable gives a handle that becomes readable when a child of this process
-// has ended: where the kernel has no pidfd, one that a thread waits for.
+// has ended, if the kernel has no pidfd: a thread waits for it.
 func watchable(pid int) (int, error) {
 	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
