@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
+
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -104,7 +106,8 @@ func (c *Client) run(s *session) {
 
 // reconnect tries until it has a session; nil if the client was closed.
 func (c *Client) reconnect() *session {
-	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+	pause := growingPause(10*time.Millisecond, time.Second)
+	for {
 		bounded, cancel := context.WithTimeout(c.life, c.cfg.ConnectTimeout)
 		s, err := c.establish(bounded)
 		cancel()
@@ -129,13 +132,18 @@ func (c *Client) reconnect() *session {
 			return s
 		}
 		c.cfg.Logger.Error("keeper connection failed", "error", err)
-		timer := time.NewTimer(wait)
 		select {
 		case <-c.life.Done():
-		case <-timer.C:
+		case <-time.After(pause.NextBackOff()):
 		}
-		timer.Stop()
 	}
+}
+
+// growingPause doubles from first to limit, with some chance in it.
+func growingPause(first, limit time.Duration) backoff.BackOff {
+	p := &backoff.ExponentialBackOff{InitialInterval: first, Multiplier: 2, RandomizationFactor: 0.2, MaxInterval: limit}
+	p.Reset()
+	return p
 }
 
 func (c *Client) setSession(s *session) {

@@ -260,18 +260,18 @@ func (k *keeper) close() error {
 
 // accept takes connections until the listener is closed.
 func (k *keeper) accept(l *net.UnixListener) {
-	for wait := time.Millisecond; ; {
+	pause := growingPause(time.Millisecond, time.Second)
+	for {
 		conn, err := l.AcceptUnix()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err != nil { // out of handles, most likely
 			k.log.Error("accept connection failed", "error", err)
-			time.Sleep(wait)
-			wait = min(2*wait, time.Second)
+			time.Sleep(pause.NextBackOff())
 			continue
 		}
-		wait = time.Millisecond
+		pause.Reset()
 		c := &keeperConn{k: k, conn: conn}
 		k.mu.Lock()
 		if k.closed {

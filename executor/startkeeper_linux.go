@@ -38,7 +38,8 @@ func (k *keeperChild) reap() {
 // establish connects to the keeper that is there, or to a new one.
 func (c *Client) establish(ctx context.Context) (*session, error) {
 	var last error
-	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 250*time.Millisecond) {
+	pause := growingPause(2*time.Millisecond, 250*time.Millisecond)
+	for {
 		c.child.reap()
 		s, err := c.greet(ctx)
 		if err == nil {
@@ -54,7 +55,7 @@ func (c *Client) establish(ctx context.Context) (*session, error) {
 		if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
 			err := c.startKeeper(ctx)
 			if err == nil {
-				wait = time.Millisecond
+				pause.Reset()
 				continue
 			}
 			last = err
@@ -62,12 +63,10 @@ func (c *Client) establish(ctx context.Context) (*session, error) {
 				return nil, err
 			}
 		}
-		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return nil, fmt.Errorf("%w (last: %w)", ctx.Err(), last)
-		case <-timer.C:
+		case <-time.After(pause.NextBackOff()):
 		}
 	}
 }

@@ -7,10 +7,10 @@
 // Mark. The work is linear in the text, whatever the values are.
 //
 // This keeps honest programs from showing secrets by accident. A module that
-// wants to can always write its secret in a form that nobody expects.
+// wants to can always write its secret in a form that is not expected.
 package mask
 
-// Mark stands where a value was.
+// Mark stands in place of a value.
 const Mark = "***"
 
 // MinLength is the length in bytes from which on values, and lines of values
@@ -33,12 +33,12 @@ type node struct {
 	// fail is the longest proper suffix that is a prefix of a pattern too.
 	fail int32
 	// depth is the length of the prefix, out that of the longest pattern that
-	// ends here; 0 where none does.
+	// ends here; 0 if none does.
 	depth, out int32
 	label      byte
 }
 
-// New makes a set of values. It is nil where none of them can be masked: see
+// New makes a set of values. It is nil if none of them can be masked: see
 // TooShort.
 func New(values []string) *Set {
 	patterns := make(map[string]struct{})
@@ -77,7 +77,7 @@ func (s *Set) insert(pattern string) {
 	s.nodes[at].out = int32(len(pattern))
 }
 
-// childOf gives the child of a node by its label; 0 where there is none.
+// childOf gives the child of a node by its label; 0 if there is none.
 func (s *Set) childOf(at int32, label byte) int32 {
 	if at == 0 {
 		return s.root[label]
@@ -118,7 +118,7 @@ func (s *Set) step(at int32, c byte) int32 {
 	}
 }
 
-// Bytes masks a text as a whole. It gives text itself where nothing is in it.
+// Bytes masks a text as a whole. It gives text itself if nothing is in it.
 func (s *Set) Bytes(text []byte) []byte {
 	if s == nil || len(text) < MinLength {
 		return text

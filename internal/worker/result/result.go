@@ -145,7 +145,7 @@ func parseLines(text string) (any, error) {
 			continue
 		}
 		if equals < 0 {
-			return nil, lineError(line, "want key=value, key<<EOF or one JSON object, have %.60q", current)
+			return nil, lineError(line, "expected key=value, key<<EOF or one JSON object, got %.60q", current)
 		}
 		key := current[:equals]
 		if !validKey(key) {
@@ -189,7 +189,7 @@ func validKey(key string) bool {
 }
 
 func badKey(key string) string {
-	return fmt.Sprintf("key %.60q: want a letter or _, then letters, digits, _ and -, at most %d of them", key, maxKey)
+	return fmt.Sprintf("key %.60q: expected a letter or _, then letters, digits, _ and -, at most %d of them", key, maxKey)
 }
 
 // badUTF8Line finds the line of the first byte that is no UTF-8.

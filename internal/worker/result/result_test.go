@@ -47,7 +47,7 @@ func TestParse_errors(t *testing.T) {
 	}{
 		{"too large", "a=" + strings.Repeat("x", 64<<10), "65538 bytes, the limit is 65536 (64 KiB)", pipeline.TooLarge},
 		{"too large quoted", "a=" + strings.Repeat("\x01", 60<<10), "the limit is 65536", pipeline.TooLarge},
-		{"no pair", "a=1\nhello\n", `line 2 of $PIPELINED_OUTPUT: want key=value, key<<EOF or one JSON object, have "hello"`, pipeline.Invalid},
+		{"no pair", "a=1\nhello\n", `line 2 of $PIPELINED_OUTPUT: expected key=value, key<<EOF or one JSON object, got "hello"`, pipeline.Invalid},
 		{"bad key", "9a=1", `line 1 of $PIPELINED_OUTPUT: key "9a"`, pipeline.Invalid},
 		{"blank in key", "a b=1", `key "a b"`, pipeline.Invalid},
 		{"no key", "=1", `key ""`, pipeline.Invalid},
@@ -63,7 +63,7 @@ func TestParse_errors(t *testing.T) {
 		{"broken object", `{"a":`, "is no JSON object", pipeline.Invalid},
 		{"bad key in object", `{"a.b": 1}`, `key "a.b"`, pipeline.Invalid},
 		{"deep", `{"a":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`, "nested deeper than 64", pipeline.Invalid},
-		{"array", `[1]`, "want key=value", pipeline.Invalid},
+		{"array", `[1]`, "expected key=value", pipeline.Invalid},
 	} {
 		got, err := result.Parse([]byte(tc.in))
 		if err == nil || !strings.Contains(err.Error(), tc.want) || pipeline.KindOf(err) != tc.kind {
