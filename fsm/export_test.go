@@ -1,6 +1,6 @@
 package fsm
 
-// SetCacheLimits lowers the limits of recorded results; the function that it
+// SetCacheLimits lowers the limits of cached results; the function that it
 // gives sets them back.
 func SetCacheLimits(entries int, bytes int64) func() {
 	e, b := maxCacheEntries, maxCacheBytes

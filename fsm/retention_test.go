@@ -48,7 +48,7 @@ func TestExpire(t *testing.T) {
 	r.must(forget("r"))
 }
 
-// A recorded result keeps its bytes when the run that made it is forgotten.
+// A cached result keeps its bytes when the run that made it is forgotten.
 func TestReferences_results(t *testing.T) {
 	r := newRig(t)
 	o := outcome("r", "m0", 1, pipeline.AttemptSucceeded)

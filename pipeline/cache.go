@@ -19,7 +19,7 @@ const CacheFormat = 1
 
 // What Run.Cache may hold.
 const (
-	// CacheOff neither takes recorded results nor records any.
+	// CacheOff neither takes cached results nor records any.
 	CacheOff = "off"
 	// CacheRefresh runs everything and records it.
 	CacheRefresh = "refresh"
@@ -169,11 +169,11 @@ type CacheLookup struct {
 	Parts []CachePart `json:"parts,omitempty"`
 	// Inputs are the module's globs, nil where all of the workspace counts.
 	Inputs []string `json:"inputs,omitempty"`
-	// Missed says why no recorded result was taken: a sentence for each reason.
+	// Missed says why no cached result was taken: a sentence for each reason.
 	Missed []string `json:"missed,omitempty"`
 }
 
-// CacheEntry is a recorded result.
+// CacheEntry is a cached result.
 type CacheEntry struct {
 	Key      Digest `json:"key"`
 	Pipeline string `json:"pipeline"`
@@ -201,7 +201,7 @@ type CacheEntry struct {
 	Inputs    []string    `json:"inputs,omitempty"`
 }
 
-// CacheUse says how often a recorded result was taken and when last.
+// CacheUse says how often a cached result was taken and when last.
 type CacheUse struct {
 	Hits int       `json:"hits,omitempty"`
 	Last time.Time `json:"last"`

@@ -154,7 +154,7 @@ type Module struct {
 	// OnLost is "" or LostRerun, or LostFail: an attempt that was lost with its
 	// worker is not repeated.
 	OnLost string `json:"onLost,omitempty"`
-	// Cache takes the recorded result of the same work where there is one, and
+	// Cache takes the cached result of the same work where there is one, and
 	// records this module's where it succeeds. CacheKey is added to what says
 	// what the same work is: values as language.encodeValue writes them. It may
 	// be Deferred["cache_key"].

@@ -111,7 +111,7 @@ type Attempt struct {
 	Locks []string `json:"locks,omitempty"`
 	// Cache is set where the result may be, or was, recorded.
 	Cache *CacheLookup `json:"cache,omitempty"`
-	// From is the attempt whose recorded result was taken in the place of running
+	// From is the attempt whose cached result was taken in the place of running
 	// anything; nil for one that was run.
 	From *AttemptID `json:"from,omitempty"`
 }

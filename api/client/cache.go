@@ -11,7 +11,7 @@ import (
 
 const cachePath = "/api/v1/cache"
 
-// List lists recorded results: those of a pipeline where one is named, at most
+// List lists cached results: those of a pipeline where one is named, at most
 // limit (0: a default), from a cursor on.
 func (cache Cache) List(ctx context.Context, pipeline string, limit int, cursor string) (wire.CacheList, error) {
 	return do[wire.CacheList](ctx, cache.calls, &request{method: http.MethodGet, path: cachePath, query: listQuery("pipeline", pipeline, limit, cursor), safe: true}, nil)
@@ -37,17 +37,17 @@ func listQuery(name, value string, limit int, cursor string) url.Values {
 	return q
 }
 
-// Stats counts recorded results and their use.
+// Stats counts cached results and their use.
 func (cache Cache) Stats(ctx context.Context) (wire.CacheStats, error) {
 	return do[wire.CacheStats](ctx, cache.calls, &request{method: http.MethodGet, path: cachePath + "/stats", safe: true}, nil)
 }
 
-// Prune removes recorded results.
+// Prune removes cached results.
 func (cache Cache) Prune(ctx context.Context, in wire.CachePrune) (wire.CachePruned, error) {
 	return do[wire.CachePruned](ctx, cache.calls, &request{method: http.MethodPost, path: cachePath + "/prune", safe: true}, in)
 }
 
-// Lookup says which modules of a submission would take a recorded result.
+// Lookup says which modules of a submission would take a cached result.
 // Only the listing of the workspace need be at the cluster.
 func (cache Cache) Lookup(ctx context.Context, in wire.SubmitRequest) (wire.CacheForecast, error) {
 	return do[wire.CacheForecast](ctx, cache.calls, &request{method: http.MethodPost, path: cachePath + "/lookup", safe: true}, in)

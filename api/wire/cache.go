@@ -6,7 +6,7 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// CacheEntry is a recorded result.
+// CacheEntry is a cached result.
 type CacheEntry struct {
 	Key      pipeline.Digest `json:"key"`
 	Pipeline string          `json:"pipeline"`
@@ -48,7 +48,7 @@ type CacheStats struct {
 	ToolsEvicted int64       `json:"toolsEvicted"`
 }
 
-// CachePrune goes to POST /api/v1/cache/prune and says which recorded results
+// CachePrune goes to POST /api/v1/cache/prune and says which cached results
 // go: those that were not used for UnusedSeconds, the least recently used beyond
 // MaxBytes, or with All every one; of Pipeline only, where that is given. Kind says
 // of what: "" is KindResults.

@@ -8,7 +8,7 @@ import (
 
 // Kinds of what the cluster keeps so that work is not done again.
 const (
-	// KindResults are the recorded results of modules.
+	// KindResults are the cached results of modules.
 	KindResults = "results"
 	// KindBazel is what Bazel and ccache keep, KindTurbo what Turborepo keeps.
 	KindBazel = "bazel"

@@ -51,7 +51,7 @@ type SubmitRequest struct {
 	Targets []string `json:"targets,omitempty"`
 	Tags    []string `json:"tags,omitempty"`
 	Skip    []string `json:"skip,omitempty"`
-	// Cache is "" (modules with cache = true take recorded results and record
+	// Cache is "" (modules with cache = true take cached results and record
 	// theirs), "refresh" (they take none) or "off" (neither).
 	Cache string `json:"cache,omitempty"`
 }
@@ -128,7 +128,7 @@ type Module struct {
 	// Approval is of a module that waits for a person.
 	Approval *Approval `json:"approval,omitempty"`
 	Attempts []Attempt `json:"attempts"`
-	// CachedFrom says whose recorded result a cached module has.
+	// CachedFrom says whose cached result a cached module has.
 	CachedFrom *CachedFrom `json:"cachedFrom,omitempty"`
 }
 

@@ -100,7 +100,7 @@ func (k *Keys) GossipLabel() string { return k.label }
 // SealKey encrypts secrets in the replicated state: 32 bytes.
 func (k *Keys) SealKey() []byte { return k.seal }
 
-// ResultsKey keys the digests by which recorded results are found.
+// ResultsKey keys the digests by which cached results are found.
 func (k *Keys) ResultsKey() []byte { return k.results }
 
 // Fingerprint identifies the cluster key without revealing anything of it: 16

@@ -8,7 +8,7 @@ import (
 	"github.com/pipelined/pipelined/storage"
 )
 
-// cacheFlags say what a run does with recorded results.
+// cacheFlags say what a run does with cached results.
 func cacheFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "no-cache", Usage: "neither use nor store cached results", HideDefault: true, Local: true},

@@ -77,7 +77,7 @@ func (c planCommand) printEstimate(e *wire.Estimate) {
 	fmt.Fprintf(c.env.stdout, "the run takes about %s if all workers are idle\n", terminal.ShortDuration(terminal.Seconds(e.Seconds)))
 }
 
-// forecast adds to a plan which modules would take a recorded result: those of
+// forecast adds to a plan which modules would take a cached result: those of
 // the cluster, or of what `run` has kept. Without either a plan is a plan.
 func (c planCommand) forecast(ctx context.Context, cmd *cli.Command, def *pipeline.Pipeline, plan *runPlan) {
 	api, err := c.env.connectRead(ctx)

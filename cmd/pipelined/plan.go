@@ -75,7 +75,7 @@ type plannedModule struct {
 	Requires string            `json:"requires,omitempty"`
 	Locks    []string          `json:"notInParallel,omitempty"`
 	Always   bool              `json:"alwaysRun,omitempty"`
-	// Cache is what recorded results have to do with it, where that is known.
+	// Cache is what cached results have to do with it, where that is known.
 	Cache *wire.ModuleForecast `json:"cache,omitempty"`
 	// Expected is how long it takes and where it would run, where that is known.
 	Expected *wire.ModuleEstimate `json:"expected,omitempty"`

@@ -69,7 +69,7 @@ func (n *Node) proposeKeeping(ctx context.Context, c *fsm.Command) error {
 	return err
 }
 
-// retainCache removes recorded results beyond the limits.
+// retainCache removes cached results beyond the limits.
 func (n *Node) retainCache(ctx context.Context) error {
 	l := &n.cfg.Limits
 	if l.KeepCacheFor == 0 && l.MaxCache == 0 {

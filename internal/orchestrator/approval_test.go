@@ -46,7 +46,7 @@ func TestApproval_decision(t *testing.T) {
 				end()
 				c.leads()
 				c.wantWhy(id, "ok", "waits for approval: go?")
-				pass(24 * time.Hour)
+				pass(time.Hour)
 
 				c.decide(id, "ok", tc.decision)
 				mods := c.ends(id, tc.run)

@@ -127,7 +127,7 @@ func TestCache(t *testing.T) {
 	}
 }
 
-// A recorded result whose bytes are bad or gone on every node is not taken: the
+// A cached result whose bytes are bad or gone on every node is not taken: the
 // module runs again, and is recorded again.
 func TestCache_damage(t *testing.T) {
 	c := harness.Start(t, 3)
