@@ -18,6 +18,7 @@ func (artifacts Artifacts) Open(ctx context.Context, id pipeline.RunID, module, 
 	if err := dl.open(); err != nil {
 		return nil, wire.Artifact{}, err
 	}
+
 	mode, _ := strconv.ParseUint(dl.header.Get(wire.HeaderMode), 8, 12) // 0 where it is not told
 	return dl, wire.Artifact{Module: module, Path: file, Size: dl.size, Mode: uint32(mode), Digest: dl.digest}, nil
 }
@@ -28,5 +29,6 @@ func (artifacts Artifacts) List(ctx context.Context, id pipeline.RunID, module s
 	if module != "" {
 		q.Set("module", module)
 	}
+
 	return do[wire.ArtifactList](ctx, artifacts.calls, &request{method: http.MethodGet, path: runsPath + path(string(id), "artifacts"), query: q, safe: true}, nil)
 }

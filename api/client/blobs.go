@@ -32,8 +32,10 @@ func (blobs Blobs) Missing(ctx context.Context, digests []pipeline.Digest) ([]pi
 		if err != nil {
 			return nil, err
 		}
+
 		lacking, digests = append(lacking, out.Missing...), digests[n:]
 	}
+
 	return lacking, nil
 }
 
@@ -71,36 +73,45 @@ func (blobs Blobs) putLarge(ctx context.Context, d pipeline.Digest, r io.ReadSee
 		if err != nil {
 			return err
 		}
+
 		if len(out.Missing) == 0 {
 			return nil
 		}
+
 		from := out.Arrived[d]
 		if from < 0 || from >= size {
 			from = 0
 		}
+
 		if stuck++; from > arrived {
 			arrived, stuck = from, 0
 		}
+
 		if stuck > maxReopens {
 			return last
 		}
+
 		if _, err := r.Seek(start+from, io.SeekStart); err != nil {
 			return err
 		}
+
 		rq := &request{method: http.MethodPut, path: blobsPath + path(string(d)), safe: true, header: http.Header{},
 			upload: &upload{r: onlyReader{io.LimitReader(r, size-from)}, size: size - from}}
 		if from > 0 {
 			rq.header.Set("Content-Range", "bytes "+strconv.FormatInt(from, 10)+"-"+strconv.FormatInt(size-1, 10)+"/"+strconv.FormatInt(size, 10))
 		}
+
 		_, last = do[none](ctx, blobs.calls, rq, nil)
 		if from > 0 && !anew && pipeline.KindOf(last) == pipeline.Invalid && ctx.Err() == nil {
 			// What somebody had left there was something else, and is dropped now.
 			anew, arrived, stuck = true, -1, 0
 			continue
 		}
+
 		if k := pipeline.KindOf(last); last == nil || k != pipeline.Unavailable && k != pipeline.Conflict || ctx.Err() != nil {
 			return last
 		}
+
 		if !sleep(ctx, 200*time.Millisecond) {
 			return contextError(ctx)
 		}
@@ -131,6 +142,7 @@ func (blobs Blobs) Has(ctx context.Context, d pipeline.Digest) (size int64, ok b
 		}
 		return 0, false, err
 	}
+
 	return resp.ContentLength, true, resp.Body.Close()
 }
 
@@ -142,6 +154,7 @@ func (blobs Blobs) Get(ctx context.Context, d pipeline.Digest) (io.ReadCloser, e
 	if err := dl.open(); err != nil {
 		return nil, err
 	}
+
 	return dl, nil
 }
 
@@ -153,6 +166,7 @@ func (blobs Blobs) GetFrom(ctx context.Context, d pipeline.Digest, size, from in
 	if err := dl.open(); err != nil {
 		return nil, err
 	}
+
 	return dl, nil
 }
 
@@ -165,14 +179,17 @@ func (blobs Blobs) GetBundle(ctx context.Context, digests []pipeline.Digest) (io
 	if err != nil {
 		return nil, err
 	}
+
 	resp, _, err := blobs.calls.send(ctx, &request{method: http.MethodPost, path: blobsPath + "/get", body: body, safe: true, timeout: time.Minute})
 	if err != nil {
 		return nil, err
 	}
+
 	a, ok := resp.Body.(*answer)
 	if !ok {
 		return resp.Body, nil
 	}
+
 	return &watched{ReadCloser: a, timer: time.AfterFunc(blobs.calls.cfg.StreamIdle, func() { a.cancel(errSlow) }), every: blobs.calls.cfg.StreamIdle}, nil
 }
 

@@ -31,9 +31,11 @@ func listQuery(name, value string, limit int, cursor string) url.Values {
 			q.Set(name, value)
 		}
 	}
+
 	if limit > 0 {
 		q.Set("limit", strconv.Itoa(limit))
 	}
+
 	return q
 }
 

@@ -90,32 +90,40 @@ func (c *caller) send(ctx context.Context, rq *request) (*http.Response, *url.UR
 				c.nodes.answered(node)
 				return resp, node, nil
 			}
+
 			if ctx.Err() != nil {
 				return nil, nil, contextError(ctx)
 			}
+
 			lost = lost || f.lost
 			if done, err := settled(rq, f, lost); done {
 				if f.answered {
 					c.nodes.answered(node)
 				}
+
 				if err == nil {
 					return emptyAnswer(), node, nil
 				}
+
 				return nil, nil, err
 			}
+
 			c.nodes.failed(node)
 			after = max(after, f.after)
 			if last == nil || f.answered {
 				last = f
 			}
 		}
+
 		wait := max(after, waits.NextBackOff())
 		if time.Since(start)+wait > c.retryLimit(last) {
 			return nil, nil, last.err
 		}
+
 		if c.cfg.OnRetry != nil {
 			c.cfg.OnRetry(last.err, wait)
 		}
+
 		if !sleep(ctx, wait) {
 			return nil, nil, contextError(ctx)
 		}
@@ -151,6 +159,7 @@ func settled(rq *request, f *failure, lost bool) (bool, error) {
 	case kind == pipeline.Unavailable:
 		return false, nil
 	}
+
 	return true, f.err
 }
 
@@ -165,6 +174,7 @@ func (c *caller) try(ctx context.Context, node *url.URL, rq *request) (*http.Res
 	if f != nil && f.answered && c.cfg.TokenSource != nil && pipeline.KindOf(f.err) == pipeline.Unauthenticated && (rq.upload == nil || rq.upload.rewind()) {
 		return c.tryToken(context.WithValue(ctx, refusedKey{}, true), node, rq)
 	}
+
 	return resp, f
 }
 
@@ -173,6 +183,7 @@ func (c *caller) tryToken(parent context.Context, node *url.URL, rq *request) (*
 	if err != nil {
 		return nil, &failure{err: err}
 	}
+
 	ctx, cancel := context.WithCancelCause(parent)
 	alarm := c.alarm(rq, cancel)
 	var wrote atomic.Bool
@@ -183,6 +194,7 @@ func (c *caller) tryToken(parent context.Context, node *url.URL, rq *request) (*
 		cancel(nil)
 		return nil, &failure{err: err}
 	}
+
 	resp, err := c.http.RoundTrip(out)
 	if err == nil && resp.StatusCode >= 400 && (rq.accept == nil || !rq.accept(resp)) {
 		f := &failure{answered: true, err: readProblem(resp), after: retryAfter(resp.Header)}
@@ -190,18 +202,22 @@ func (c *caller) tryToken(parent context.Context, node *url.URL, rq *request) (*
 		cancel(nil)
 		return nil, f
 	}
+
 	alarm.stop()
 	if err == nil && ctx.Err() != nil {
 		err = context.Cause(ctx) // the alarm and the answer crossed
 		_ = resp.Body.Close()
 	}
+
 	if err != nil {
 		if errors.Is(context.Cause(ctx), errSlow) {
 			err = errSlow
 		}
+
 		cancel(nil)
 		return nil, lostCall(node, rq, err, wrote.Load())
 	}
+
 	resp.Body = &answer{ReadCloser: resp.Body, cancel: cancel}
 	return resp, nil
 }
@@ -212,12 +228,14 @@ func lostCall(node *url.URL, rq *request, err error, wrote bool) *failure {
 	if errors.As(err, &op) && op.Op == "dial" {
 		wrote = false
 	}
+
 	f := &failure{lost: wrote && rq.method != http.MethodGet && rq.method != http.MethodHead}
 	if f.lost && !rq.safe {
 		f.err = pipeline.Errorf(pipeline.Unknown, "call %s: the connection was lost while the node had the request, which may have taken effect: %w", node.Host, err)
 	} else {
 		f.err = pipeline.Errorf(pipeline.Unavailable, "call %s: %w", node.Host, err)
 	}
+
 	return f
 }
 
@@ -232,9 +250,11 @@ func (c *caller) alarm(rq *request, cancel context.CancelCauseFunc) *alarm {
 	if every == 0 {
 		every = c.cfg.CallTimeout
 	}
+
 	if every < 0 {
 		return &alarm{}
 	}
+
 	return &alarm{timer: time.AfterFunc(every, func() { cancel(errSlow) }), every: every}
 }
 
@@ -256,20 +276,25 @@ func (c *caller) build(ctx context.Context, node *url.URL, rq *request, token st
 	if len(rq.query) > 0 {
 		target += "?" + rq.query.Encode()
 	}
+
 	var body io.Reader
 	if rq.body != nil {
 		body = bytes.NewReader(rq.body)
 	}
+
 	out, err := http.NewRequestWithContext(ctx, rq.method, target, body)
 	if err != nil {
 		return nil, pipeline.Errorf(pipeline.Invalid, "make a request: %w", err)
 	}
+
 	for name, values := range rq.header {
 		out.Header[name] = values
 	}
+
 	if rq.body != nil {
 		out.Header.Set("Content-Type", "application/json")
 	}
+
 	if rq.upload != nil {
 		out.Header.Set("Content-Type", "application/octet-stream")
 		out.ContentLength = rq.upload.size
@@ -278,10 +303,12 @@ func (c *caller) build(ctx context.Context, node *url.URL, rq *request, token st
 			out.Body = http.NoBody
 		}
 	}
+
 	out.Header.Set("User-Agent", c.cfg.UserAgent)
 	if token != "" {
 		out.Header.Set("Authorization", "Bearer "+token)
 	}
+
 	return out, nil
 }
 
@@ -321,6 +348,7 @@ func contextError(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return pipeline.Errorf(pipeline.Timeout, "call the cluster: %w", err)
 	}
+
 	return pipeline.Errorf(pipeline.Canceled, "call the cluster: %w", err)
 }
 
@@ -330,5 +358,6 @@ func retryAfter(h http.Header) time.Duration {
 	if err != nil {
 		return 0
 	}
+
 	return min(time.Duration(n)*time.Second, time.Minute)
 }

@@ -18,6 +18,7 @@ func path(segments ...string) string {
 		b.WriteByte('/')
 		b.WriteString(url.PathEscape(s))
 	}
+
 	return b.String()
 }
 
@@ -40,6 +41,7 @@ func sendWith[T any](ctx context.Context, c *caller, upload func(context.Context
 	if err := c.meet(ctx); err != nil {
 		return none, err
 	}
+
 	start := time.Now()
 	for {
 		var last error
@@ -54,15 +56,19 @@ func sendWith[T any](ctx context.Context, c *caller, upload func(context.Context
 					return out, nil
 				}
 			}
+
 			if kind := pipeline.KindOf(err); kind != pipeline.Unavailable && kind != pipeline.Unknown || ctx.Err() != nil {
 				return none, err
 			}
+
 			c.nodes.failed(node)
 			last = err
 		}
+
 		if time.Since(start) > c.cfg.RetryFor || !c.nodes.everWorked() {
 			return none, last
 		}
+
 		if !sleep(ctx, time.Second) {
 			return none, contextError(ctx)
 		}

@@ -63,17 +63,21 @@ func New(cfg Config) (*Client, error) {
 	if cfg.UserAgent == "" {
 		cfg.UserAgent = "pipelined-client"
 	}
+
 	c := &caller{cfg: cfg, http: cfg.Transport, nodes: &nodes{}}
 	for _, a := range cfg.Addresses {
 		base, err := parseAddress(a, cfg.TLS != nil)
 		if err != nil {
 			return nil, err
 		}
+
 		c.nodes.add(base, false)
 	}
+
 	if c.nodes.len() == 0 {
 		return nil, pipeline.Errorf(pipeline.Invalid, "no address: expected at least one HOST:PORT or URL")
 	}
+
 	if c.http == nil {
 		c.http = &http.Transport{
 			DialContext:         (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
@@ -85,6 +89,7 @@ func New(cfg Config) (*Client, error) {
 			DisableCompression:  true, // answers are decompressed here, zstd too
 		}
 	}
+
 	return &Client{calls: c}, nil
 }
 
@@ -98,6 +103,7 @@ func (c *Client) Addresses() []string {
 	for _, u := range c.calls.nodes.all() {
 		out = append(out, u.String())
 	}
+
 	return out
 }
 

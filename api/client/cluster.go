@@ -18,6 +18,7 @@ func (cluster Cluster) Members(ctx context.Context) (wire.MemberList, error) {
 	if err == nil {
 		cluster.calls.learn(list)
 	}
+
 	return list, err
 }
 

@@ -36,33 +36,41 @@ func do[Out any](ctx context.Context, c *caller, rq *request, in any) (Out, erro
 		if err != nil {
 			return out, pipeline.Errorf(pipeline.Invalid, "encode a request: %w", err)
 		}
+
 		rq.body = body
 	}
+
 	if rq.header == nil {
 		rq.header = http.Header{}
 	}
+
 	rq.header.Set("Accept-Encoding", "zstd, gzip")
 	for tries := 0; ; tries++ {
 		resp, node, err := c.send(ctx, rq)
 		if err != nil {
 			return out, err
 		}
+
 		if rq.seen != nil {
 			rq.seen(resp)
 		}
+
 		stop := func() bool { return false }
 		if a, ok := resp.Body.(*answer); ok {
 			stop = a.bound(c.cfg.CallTimeout)
 		}
+
 		err = readJSON(resp, &out)
 		stop()
 		_ = resp.Body.Close()
 		if err == nil {
 			return out, nil
 		}
+
 		if ctx.Err() != nil {
 			return out, contextError(ctx)
 		}
+
 		// The answer broke off: the call has had its effect, and is repeated
 		// where that does no harm.
 		if !rq.safe || tries >= 3 {
@@ -70,8 +78,10 @@ func do[Out any](ctx context.Context, c *caller, rq *request, in any) (Out, erro
 			if !rq.safe {
 				kind = pipeline.Unknown
 			}
+
 			return out, pipeline.Errorf(kind, "read the answer of %s: %w", node.Host, err)
 		}
+
 		c.nodes.failed(node)
 		out = *new(Out)
 	}
@@ -82,21 +92,26 @@ func readJSON(resp *http.Response, out any) error {
 	if resp.Body == http.NoBody || resp.StatusCode == http.StatusNoContent {
 		return nil
 	}
+
 	body, done, err := decompress(resp)
 	if err != nil {
 		return err
 	}
+
 	defer done()
 	b, err := io.ReadAll(io.LimitReader(body, maxAnswer+1))
 	if err != nil {
 		return err
 	}
+
 	if len(b) > maxAnswer {
 		return fmt.Errorf("the answer is larger than %d bytes", maxAnswer)
 	}
+
 	if _, empty := out.(*none); empty || len(b) == 0 {
 		return nil
 	}
+
 	return json.Unmarshal(b, out)
 }
 
@@ -107,6 +122,7 @@ func decompress(resp *http.Response) (io.Reader, func(), error) {
 		if err != nil {
 			return nil, nil, err
 		}
+
 		return z, z.Close, nil
 	case "gzip":
 		z, err := gzip.NewReader(resp.Body)
@@ -141,23 +157,29 @@ func readProblem(resp *http.Response) error {
 			p.Detail = strings.TrimSpace(string(b[:min(len(b), 200)])) // no document: somebody else's page
 		}
 	}
+
 	if len(p.Diagnostics) > 0 {
 		return &wire.SourceError{Diagnostics: p.Diagnostics}
 	}
+
 	name := p.Kind
 	if name == "" {
 		name = resp.Header.Get(wire.HeaderKind)
 	}
+
 	kind := pipeline.ParseKind(name)
 	if name == "" {
 		kind = statusKinds[resp.StatusCode]
 	}
+
 	message := p.Detail
 	if message == "" {
 		message = p.ErrorMessage
 	}
+
 	if message == "" {
 		message = fmt.Sprintf("the node answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 	}
+
 	return &pipeline.Error{Kind: kind, Message: message}
 }

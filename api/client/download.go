@@ -51,12 +51,14 @@ func (d *download) open() error {
 		rq.header.Set("Range", "bytes="+strconv.FormatInt(d.pos, 10)+"-")
 		rq.header.Set("If-Range", `"`+string(d.digest)+`"`)
 	}
+
 	ctx, cancel := context.WithCancelCause(d.ctx)
 	resp, node, err := d.c.send(ctx, rq)
 	if err != nil {
 		cancel(nil)
 		return err
 	}
+
 	if !again {
 		d.first(resp)
 	} else if !d.noDigest && (resp.StatusCode != http.StatusPartialContent || !strings.HasPrefix(resp.Header.Get("Content-Range"), "bytes "+strconv.FormatInt(d.pos, 10)+"-")) {
@@ -67,6 +69,7 @@ func (d *download) open() error {
 			return pipeline.Errorf(pipeline.Unavailable, "read on at %s: %w", node.Host, err)
 		}
 	}
+
 	d.resp, d.node, d.cancel = resp, node, cancel
 	d.idle = time.AfterFunc(d.c.cfg.StreamIdle, func() { cancel(errSlow) })
 	return nil
@@ -89,6 +92,7 @@ func (d *download) Read(p []byte) (int, error) {
 				break
 			}
 		}
+
 		d.idle.Reset(d.c.cfg.StreamIdle)
 		n, err := d.resp.Body.Read(p)
 		d.idle.Stop()
@@ -97,6 +101,7 @@ func (d *download) Read(p []byte) (int, error) {
 			d.pos += int64(n)
 			d.reopens = 0
 		}
+
 		switch {
 		case err == nil:
 			return n, nil
@@ -111,6 +116,7 @@ func (d *download) Read(p []byte) (int, error) {
 				d.err = pipeline.Errorf(pipeline.Unavailable, "read %s: it broke off after %d bytes: %w", d.path, d.pos, err)
 			}
 		}
+
 		if n > 0 {
 			return n, nil // the error comes with the next call
 		}
@@ -123,9 +129,11 @@ func (d *download) verify() error {
 	if d.digest == "" {
 		return io.EOF
 	}
+
 	if got := hex.EncodeToString(d.sum.Sum(nil)); got != string(d.digest) {
 		return pipeline.Errorf(pipeline.Internal, "read %s: the bytes have the digest %s, not %s", d.path, got, d.digest)
 	}
+
 	return io.EOF
 }
 
@@ -144,5 +152,6 @@ func (d *download) Close() error {
 	if d.err == nil {
 		d.err = pipeline.Errorf(pipeline.Canceled, "read %s: it was closed", d.path)
 	}
+
 	return nil
 }

@@ -36,11 +36,13 @@ func (runs Runs) Follow(ctx context.Context, id pipeline.RunID, o FollowOptions,
 	if err := runs.calls.meet(ctx); err != nil {
 		return err
 	}
+
 	f := &follower{c: runs.calls, id: id, positions: maps.Clone(o.Positions), fn: fn, begun: map[string]bool{},
 		request: wire.FollowRequest{Modules: o.Modules, Follow: !o.Once, Lines: o.Lines, Since: o.Since, Times: o.Times}}
 	if f.positions == nil {
 		f.positions = map[string]wire.LogPosition{}
 	}
+
 	last, waits, idle := time.Now(), newBackoff(2*time.Second), 0
 	for {
 		before := f.given
@@ -56,6 +58,7 @@ func (runs Runs) Follow(ctx context.Context, id pipeline.RunID, o FollowOptions,
 		case !f.connected || !passing(err):
 			return err
 		}
+
 		if f.given > before {
 			// It went well until it broke.
 			last, idle = time.Now(), 0
@@ -63,14 +66,17 @@ func (runs Runs) Follow(ctx context.Context, id pipeline.RunID, o FollowOptions,
 		} else if time.Since(last) > runs.calls.cfg.FollowFor {
 			return err
 		}
+
 		// Every node is tried once without a pause.
 		if idle++; idle <= runs.calls.nodes.len() {
 			continue
 		}
+
 		wait := waits.NextBackOff()
 		if runs.calls.cfg.OnRetry != nil {
 			runs.calls.cfg.OnRetry(err, wait)
 		}
+
 		if !sleep(ctx, wait) {
 			return contextError(ctx)
 		}
@@ -126,6 +132,7 @@ func (f *follower) stream(ctx context.Context) error {
 	if err != nil {
 		return pipeline.Errorf(pipeline.Internal, "encode positions: %w", err)
 	}
+
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	resp, node, err := f.c.send(ctx, &request{method: http.MethodPost, path: runsPath + path(string(f.id), "logs"), body: body, safe: true,
@@ -133,6 +140,7 @@ func (f *follower) stream(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	defer resp.Body.Close()
 	f.connected = true
 	f.c.learnSoon(ctx)
@@ -146,8 +154,10 @@ func (f *follower) stream(ctx context.Context) error {
 			if errors.Is(err, io.ErrUnexpectedEOF) && !f.request.Follow {
 				return nil
 			}
+
 			return pipeline.Errorf(pipeline.Unavailable, "follow at %s: %w", node.Host, err)
 		}
+
 		// Being called by fn takes as long as it takes.
 		idle.Stop()
 		done, err := f.take(ev)
@@ -171,18 +181,22 @@ func (f *follower) take(ev event) (done bool, err error) {
 		if json.Unmarshal(ev.data, &p) != nil {
 			return false, errGap
 		}
+
 		return false, &pipeline.Error{Kind: pipeline.ParseKind(p.Kind), Message: p.Detail}
 	case wire.EventLog, wire.EventEnd, wire.EventRunEnd:
 	default:
 		return false, nil // of a newer node
 	}
+
 	var e wire.LogEvent
 	if err := json.Unmarshal(ev.data, &e); err != nil {
 		return false, pipeline.Errorf(pipeline.Unavailable, "read an event: %w", err)
 	}
+
 	if e.RunEnd {
 		return true, f.give(e)
 	}
+
 	at := f.positions[e.Module]
 	switch {
 	case e.Attempt < at.Attempt, e.Attempt == at.Attempt && at.Ended:
@@ -190,26 +204,33 @@ func (f *follower) take(ev event) (done bool, err error) {
 	case e.Attempt > at.Attempt:
 		at = wire.LogPosition{Attempt: e.Attempt}
 	}
+
 	if at.Offset == 0 && !f.begun[e.Module] && (f.request.Lines > 0 || !f.request.Since.IsZero()) {
 		at.Offset = e.Offset
 	}
+
 	f.begun[e.Module] = true
 	if e.Offset > at.Offset {
 		f.positions[e.Module] = at
 		if f.gaps++; f.gaps > maxGaps {
 			return false, &stopError{pipeline.Errorf(pipeline.Internal, "follow %s: the nodes leave out its output from byte %d of attempt %d on", e.Module, at.Offset, at.Attempt)}
 		}
+
 		return false, errGap
 	}
+
 	if e.Offset+e.Len() < at.Offset {
 		return false, nil // the whole piece was given before, and its end is not this one
 	}
+
 	if e = e.From(at.Offset); e.Len() == 0 && !e.End {
 		return false, nil
 	}
+
 	if err := f.give(e); err != nil {
 		return false, err
 	}
+
 	f.positions[e.Module] = e.Next()
 	f.gaps = 0
 	return false, nil
@@ -219,6 +240,7 @@ func (f *follower) give(e wire.LogEvent) error {
 	if err := f.fn(e); err != nil {
 		return &stopError{err}
 	}
+
 	f.given++
 	return nil
 }
@@ -231,18 +253,22 @@ func (runs Runs) Watch(ctx context.Context, id pipeline.RunID, fn func(wire.Run)
 	if err := runs.calls.meet(ctx); err != nil {
 		return err
 	}
+
 	run, err := runs.Get(ctx, id)
 	if err != nil {
 		return err
 	}
+
 	last := time.Now()
 	for {
 		if err := fn(run); err != nil {
 			return err
 		}
+
 		if run.State.Final() {
 			return nil
 		}
+
 		for {
 			var next wire.Run
 			next, err = runs.Wait(ctx, id, run.Index, wait, run.Index)
@@ -254,17 +280,21 @@ func (runs Runs) Watch(ctx context.Context, id pipeline.RunID, fn func(wire.Run)
 			} else if err == nil {
 				next.Modules = merge(run.Modules, next.Modules)
 			}
+
 			runs.calls.learnSoon(ctx)
 			if err == nil {
 				run, last = next, time.Now()
 				break
 			}
+
 			if ctx.Err() != nil {
 				return contextError(ctx)
 			}
+
 			if !passing(err) || time.Since(last) > runs.calls.cfg.FollowFor {
 				return err
 			}
+
 			if !sleep(ctx, 250*time.Millisecond) {
 				return contextError(ctx)
 			}
@@ -279,6 +309,7 @@ func merge(have, changed []wire.Module) []wire.Module {
 	for i := range out {
 		place[out[i].Name] = i
 	}
+
 	for _, m := range changed {
 		if i, ok := place[m.Name]; ok {
 			out[i] = m
@@ -286,5 +317,6 @@ func merge(have, changed []wire.Module) []wire.Module {
 			out = append(out, m)
 		}
 	}
+
 	return out
 }

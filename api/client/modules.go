@@ -29,21 +29,25 @@ func (modules Modules) Exec(ctx context.Context, id pipeline.RunID, module strin
 	if err := modules.calls.meet(ctx); err != nil {
 		return nil, err
 	}
+
 	body, err := json.Marshal(in)
 	if err != nil {
 		return nil, pipeline.Errorf(pipeline.Invalid, "encode a request: %w", err)
 	}
+
 	resp, node, err := modules.calls.send(ctx, &request{method: http.MethodPost, path: runsPath + path(string(id), "modules", module, "exec"), body: body,
 		header: http.Header{"Connection": {"Upgrade"}, "Upgrade": {wire.ExecProtocol}}})
 	if err != nil {
 		return nil, err
 	}
+
 	a, ok := resp.Body.(*answer)
 	if ok && resp.StatusCode == http.StatusSwitchingProtocols {
 		if conn, ok := a.ReadCloser.(io.ReadWriteCloser); ok {
 			return &upgraded{conn, a}, nil
 		}
 	}
+
 	_ = resp.Body.Close() // what is in it is of no use
 	return nil, pipeline.Errorf(pipeline.Unavailable, "exec at %s: the answer is %s, and not a stream; is there a proxy on the way?", node.Host, resp.Status)
 }
@@ -80,15 +84,18 @@ func (modules Modules) Log(ctx context.Context, id pipeline.RunID, module string
 	if o.Attempt > 0 {
 		q.Set("attempt", strconv.Itoa(o.Attempt))
 	}
+
 	if o.Tail > 0 {
 		q.Set("tail", strconv.FormatInt(o.Tail, 10))
 	} else if o.Offset > 0 {
 		q.Set("offset", strconv.FormatInt(o.Offset, 10))
 	}
+
 	dl := &download{c: modules.calls, ctx: ctx, path: runsPath + path(string(id), "modules", module, "logs"), query: q, noDigest: true}
 	if err := dl.open(); err != nil {
 		return nil, LogInfo{}, err
 	}
+
 	info := LogInfo{Final: dl.header.Get(wire.HeaderFinal) == "true"}
 	info.Attempt, _ = strconv.Atoi(dl.header.Get(wire.HeaderAttempt)) // our own nodes tell
 	info.Offset, _ = strconv.ParseInt(dl.header.Get(wire.HeaderOffset), 10, 64)

@@ -47,16 +47,20 @@ func parseAddress(a string, secure bool) (*url.URL, error) {
 		if err != nil || host == "" || port == "" {
 			return bad()
 		}
+
 		scheme := "http"
 		if secure && !loopback(host) {
 			scheme = "https"
 		}
+
 		a = scheme + "://" + a
 	}
+
 	u, err := url.Parse(strings.TrimRight(a, "/"))
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return bad()
 	}
+
 	return u, nil
 }
 
@@ -64,6 +68,7 @@ func loopback(host string) bool {
 	if host == "localhost" {
 		return true
 	}
+
 	ip, err := netip.ParseAddr(host)
 	return err == nil && ip.IsLoopback()
 }
@@ -77,12 +82,14 @@ func (n *nodes) add(u *url.URL, learned bool) {
 	if learned && open && !n.plain {
 		return
 	}
+
 	n.plain = n.plain || open
 	for _, have := range n.list {
 		if have.String() == u.String() {
 			return
 		}
 	}
+
 	if len(n.list) < maxNodes {
 		n.list = append(n.list, u)
 	}
@@ -141,12 +148,14 @@ func (c *caller) learnMembers(ctx context.Context) error {
 	if c.pinned {
 		return nil
 	}
+
 	c.nodes.mu.Lock()
 	fresh := time.Since(c.nodes.learned) < learnEvery
 	c.nodes.mu.Unlock()
 	if fresh {
 		return nil
 	}
+
 	_, err := Cluster{c}.Members(ctx)
 	return err
 }
@@ -173,6 +182,7 @@ func (c *caller) learn(list wire.MemberList) {
 	if c.pinned {
 		return
 	}
+
 	for _, m := range list.Members {
 		if m.HTTP == "" || m.Status == "left" || m.Status == "failed" {
 			continue
@@ -181,6 +191,7 @@ func (c *caller) learn(list wire.MemberList) {
 			c.nodes.add(u, true)
 		}
 	}
+
 	c.nodes.mu.Lock()
 	defer c.nodes.mu.Unlock()
 	c.nodes.learned = time.Now()

@@ -55,12 +55,14 @@ func (runs Runs) List(ctx context.Context, o ListOptions) (wire.RunList, error) 
 	if o.Limit > 0 {
 		q.Set("limit", strconv.Itoa(o.Limit))
 	}
+
 	set("cursor", o.Cursor)
 	set("state", string(o.State))
 	set("pipeline", o.Pipeline)
 	if o.Stale {
 		q.Set("stale", "1")
 	}
+
 	return do[wire.RunList](ctx, runs.calls, &request{method: http.MethodGet, path: runsPath, query: q, safe: true}, nil)
 }
 
@@ -77,6 +79,7 @@ func (runs Runs) Wait(ctx context.Context, id pipeline.RunID, index uint64, wait
 	if since > 0 {
 		q.Set("since", strconv.FormatUint(since, 10))
 	}
+
 	return do[wire.Run](ctx, runs.calls, &request{method: http.MethodGet, path: runsPath + path(string(id)), query: q, safe: true, timeout: wait + runs.calls.cfg.CallTimeout}, nil)
 }
 
@@ -107,6 +110,7 @@ func (runs Runs) Why(ctx context.Context, id pipeline.RunID, module string) (wir
 	if module != "" {
 		q.Set("module", module)
 	}
+
 	return do[wire.Why](ctx, runs.calls, &request{method: http.MethodGet, path: runsPath + path(string(id), "why"), query: q, safe: true}, nil)
 }
 

@@ -45,6 +45,7 @@ func (e *events) next() (event, error) {
 			}
 			continue
 		}
+
 		name, value, _ := bytes.Cut(line, []byte(":"))
 		value = bytes.TrimPrefix(value, []byte(" "))
 		switch string(name) {
@@ -59,8 +60,10 @@ func (e *events) next() (event, error) {
 			ev.data, filled = append(ev.data, value...), true
 		}
 	}
+
 	if err := e.lines.Err(); err != nil {
 		return event{}, fmt.Errorf("read events: %w", err)
 	}
+
 	return event{}, io.ErrUnexpectedEOF
 }

@@ -21,6 +21,7 @@ func newUpload(r io.Reader) *upload {
 			u.start, u.size = start, end-start
 		}
 	}
+
 	return u
 }
 
@@ -35,10 +36,12 @@ func (u *upload) rewind() bool {
 	if !u.read {
 		return true
 	}
+
 	s, ok := u.r.(io.Seeker)
 	if !ok || u.size < 0 {
 		return false
 	}
+
 	_, err := s.Seek(u.start, io.SeekStart)
 	return err == nil
 }

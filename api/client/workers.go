@@ -17,6 +17,7 @@ func (executions Executions) Execute(ctx context.Context, in wire.ExecuteRequest
 	if async {
 		rq.header, rq.timeout = http.Header{"Prefer": {"respond-async"}}, 0
 	}
+
 	out, err = do[wire.ExecuteResponse](ctx, executions.calls, rq, in)
 	return out, done && err == nil, err
 }

@@ -43,6 +43,7 @@ func (c agentCommand) run(ctx context.Context, cmd *cli.Command) error {
 	if cmd.Bool("print-config") {
 		logger = hclog.NewNullLogger() // the configuration is all that is asked for
 	}
+
 	cfg, err := c.nodeConfig(&s, logger)
 	if err != nil {
 		return err
@@ -61,6 +62,7 @@ func (c agentCommand) run(ctx context.Context, cmd *cli.Command) error {
 		if err != nil {
 			return err
 		}
+
 		defer func() { _ = os.RemoveAll(dir) }() // in memory; nothing depends on it
 		cfg.DataDir = dir
 	}
@@ -69,6 +71,7 @@ func (c agentCommand) run(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+
 	s.DataDir = cfg.DataDir
 
 	return c.serve(ctx, n, &s, signals, logger)
@@ -92,6 +95,7 @@ func (c agentCommand) nodeConfig(s *agentSettings, logger hclog.Logger) (cfg nod
 	if cfg.Bind, note, err = resolveBind(s.bind, cfg.Join); err != nil {
 		return cfg, err
 	}
+
 	if note != "" {
 		logger.Info(note)
 	}
@@ -104,6 +108,7 @@ func (c agentCommand) nodeConfig(s *agentSettings, logger hclog.Logger) (cfg nod
 	if cfg.DataDir == "" && !s.dev {
 		cfg.DataDir = storage.DefaultDataDir(cfg.Bind)
 	}
+
 	cfg.Logger, cfg.Version = logger, readBuildInfo().Version
 
 	return cfg, nil
@@ -118,9 +123,11 @@ func (c agentCommand) printConfig(s *agentSettings, cfg *nodeConfig, found origi
 	if s.dev {
 		found["data-dir"] = origin{from: "-dev: in memory"}
 	}
+
 	if cfg.Key != nil { // the key itself is never printed
 		found["key-file"] = origin{from: "PIPELINED_KEY"}
 	}
+
 	if o, ok := found["bind"]; ok { // private and public stand for an address
 		o.values = []string{cfg.Bind}
 		found["bind"] = o
@@ -151,10 +158,12 @@ func (c agentCommand) serve(ctx context.Context, n clusterNode, s *agentSettings
 			if n.HTTPS() {
 				scheme = "https"
 			}
+
 			where := []any{"node", n.Name(), "http", scheme + "://" + n.HTTPAddr()}
 			if a, err := storage.ReadAgentFile(filepath.Join(s.DataDir, "agent.json")); err == nil { // none with -dev
 				where = append(where, "peer", a.Peer, "gossip", a.Gossip)
 			}
+
 			logger.Info("ready", append(where, "data", s.DataDir, "version", readBuildInfo().Version)...)
 			notify("READY=1")
 		case sig := <-signals:
@@ -162,6 +171,7 @@ func (c agentCommand) serve(ctx context.Context, n clusterNode, s *agentSettings
 				// The keeper has the modules; the next start finds everything.
 				return failf(exitInterrupted, "stopped at once by a second signal")
 			}
+
 			stopping = true
 			notify("STOPPING=1")
 			c.explainStop(ctx, n, s, sig)
@@ -180,6 +190,7 @@ func (c agentCommand) explainStop(ctx context.Context, n clusterNode, s *agentSe
 	if sig == syscall.SIGTERM || !c.env.stderr.Terminal {
 		return
 	}
+
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	load := n.Load(ctx)
@@ -187,6 +198,7 @@ func (c agentCommand) explainStop(ctx context.Context, n clusterNode, s *agentSe
 	if load == 1 {
 		modules = "1 module is running"
 	}
+
 	switch {
 	case load == 0:
 		c.env.say("stopping; no module is running here")

@@ -49,6 +49,7 @@ func (c decisionCommand) decide(ctx context.Context, cmd *cli.Command, flag stri
 	if err != nil {
 		return err
 	}
+
 	module, text := strings.TrimPrefix(cmd.Args().Get(1), "module."), cmd.String(flag)
 	switch {
 	case cmd.Args().Len() == 2 && !wire.ValidModule(module):
@@ -56,22 +57,27 @@ func (c decisionCommand) decide(ctx context.Context, cmd *cli.Command, flag stri
 	case len(text) > pipeline.MaxComment:
 		return usagef("-%s: %d bytes, at most %d are allowed", flag, len(text), pipeline.MaxComment)
 	}
+
 	api, err := c.env.connectRead(ctx)
 	if err != nil {
 		return err
 	}
+
 	if module == "" {
 		if module, err = theOneThatWaits(ctx, api, id); err != nil {
 			return err
 		}
 	}
+
 	m, err := call(api.Modules(), ctx, id, module, text)
 	if err != nil {
 		return err
 	}
+
 	if cmd.Bool("json") {
 		return c.env.printJSON(m)
 	}
+
 	c.env.tell("%s: %s", m.Name, m.Reason)
 	return nil
 }
@@ -82,17 +88,20 @@ func theOneThatWaits(ctx context.Context, api *client.Client, id pipeline.RunID)
 	if err != nil {
 		return "", err
 	}
+
 	var names []string
 	for i := range r.Modules {
 		if terminal.NeedsApproval(&r.Modules[i]) {
 			names = append(names, r.Modules[i].Name)
 		}
 	}
+
 	switch len(names) {
 	case 0:
 		return "", failf(exitFailed, "no module of run %s waits for approval", id)
 	case 1:
 		return names[0], nil
 	}
+
 	return "", usagef("%d modules of run %s wait for approval: name one of %s", len(names), id, strings.Join(names, ", "))
 }

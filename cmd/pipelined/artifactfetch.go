@@ -59,10 +59,12 @@ func fetchArtifacts(ctx context.Context, api *client.Client, id pipeline.RunID, 
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, usagef("create directory for artifacts: %w", fileError(err))
 	}
+
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, usagef("open directory for artifacts: %w", err)
 	}
+
 	defer root.Close()
 	f := &artifactFetch{c: api, run: id, root: root, dir: dir, names: make(map[string]bool, len(list))}
 	var files, links []artifactFile
@@ -71,6 +73,7 @@ func fetchArtifacts(ctx context.Context, api *client.Client, id pipeline.RunID, 
 		if err != nil {
 			return nil, err
 		}
+
 		f.names[name] = true
 		if a.Link != "" {
 			links = append(links, artifactFile{a, name})
@@ -78,15 +81,18 @@ func fetchArtifacts(ctx context.Context, api *client.Client, id pipeline.RunID, 
 			files = append(files, artifactFile{a, name})
 		}
 	}
+
 	if err := f.fetch(ctx, files); err != nil {
 		return nil, err
 	}
+
 	// Links come last, so that no file is written through one of them.
 	for _, l := range links {
 		if err := f.placeLink(l); err != nil {
 			return nil, err
 		}
 	}
+
 	return f, nil
 }
 
@@ -97,6 +103,7 @@ func artifactPath(a wire.Artifact) (string, error) {
 	if !wire.ValidModule(a.Module) || !filepath.IsLocal(a.Path) || path.Clean(a.Path) != a.Path || strings.ContainsRune(a.Path, 0) {
 		return "", fmt.Errorf("artifact %q of %q: its path leads out of the module's directory", a.Path, a.Module)
 	}
+
 	return path.Join(module, a.Path), nil
 }
 
@@ -107,6 +114,7 @@ func (f *artifactFetch) fetch(ctx context.Context, files []artifactFile) error {
 	if err != nil {
 		return err
 	}
+
 	var bundles []bundled
 	var single []artifactFile
 	var size int64
@@ -116,24 +124,30 @@ func (f *artifactFetch) fetch(ctx context.Context, files []artifactFile) error {
 			single = append(single, a)
 			continue
 		}
+
 		if b := at[a.Digest]; b != nil { // the same bytes at another path
 			b[a.Digest] = append(b[a.Digest], a)
 			continue
 		}
+
 		if n := len(bundles); n == 0 || len(bundles[n-1]) == artifactBundle || size+a.Size > artifactBundleBytes {
 			bundles, size = append(bundles, bundled{}), 0
 		}
+
 		b := bundles[len(bundles)-1]
 		b[a.Digest], at[a.Digest], size = []artifactFile{a}, b, size+a.Size
 	}
+
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(artifactStreams)
 	for _, b := range bundles {
 		g.Go(func() error { return f.fetchBundle(gctx, b) })
 	}
+
 	for _, a := range single {
 		g.Go(func() error { return f.fetchSingle(gctx, a) })
 	}
+
 	return g.Wait()
 }
 
@@ -153,18 +167,22 @@ func (f *artifactFetch) lacking(ctx context.Context, files []artifactFile) ([]ar
 			return nil
 		})
 	}
+
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
+
 	var lacking []artifactFile
 	for i, a := range files {
 		if !here[i] {
 			lacking = append(lacking, a)
 			continue
 		}
+
 		f.there.Add(1)
 		f.bytes.Add(a.Size)
 	}
+
 	return lacking, nil
 }
 
@@ -173,6 +191,7 @@ func makeRange(n int) []int {
 	for i := range list {
 		list[i] = i
 	}
+
 	return list
 }
 
@@ -182,15 +201,18 @@ func (f *artifactFetch) isThere(a artifactFile) bool {
 	if err != nil || a.Digest == "" || !info.Mode().IsRegular() || info.Size() != a.Size {
 		return false
 	}
+
 	in, err := f.root.Open(a.name)
 	if err != nil {
 		return false
 	}
+
 	defer in.Close()
 	sum := sha256.New()
 	if _, err := io.Copy(sum, in); err != nil || hex.EncodeToString(sum.Sum(nil)) != string(a.Digest) {
 		return false
 	}
+
 	mode := fs.FileMode(a.Mode & 0o777)
 	return a.Mode == 0 || info.Mode().Perm() == mode || in.Chmod(mode) == nil
 }
@@ -205,6 +227,7 @@ func (f *artifactFetch) fetchBundle(ctx context.Context, b bundled) error {
 	for d := range b {
 		digests = append(digests, d)
 	}
+
 	slices.Sort(digests)
 	p := &placing{f: f, left: b}
 	in, err := f.c.Blobs().GetBundle(ctx, digests)
@@ -213,12 +236,15 @@ func (f *artifactFetch) fetchBundle(ctx context.Context, b bundled) error {
 		_, _ = storage.ReadBundle(ctx, in, storage.BundleLimits{BlobBytes: wire.MaxBundledBlob, Blobs: len(b)}, p)
 		_ = in.Close() // it was only read
 	}
+
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+
 	if p.err != nil {
 		return p.err // this disk's
 	}
+
 	// What a bundle lacks, for whatever reason, is asked for again.
 	for _, d := range digests {
 		for _, a := range b[d] {
@@ -227,6 +253,7 @@ func (f *artifactFetch) fetchBundle(ctx context.Context, b bundled) error {
 			}
 		}
 	}
+
 	return nil
 }
 
@@ -237,6 +264,7 @@ func (f *artifactFetch) fetchSingle(ctx context.Context, a artifactFile) error {
 	if err != nil {
 		return err
 	}
+
 	whole := false
 	defer func() {
 		if info, err := out.Stat(); !whole && (err != nil || a.Digest == "" || info.Size() < keptPart) {
@@ -248,9 +276,11 @@ func (f *artifactFetch) fetchSingle(ctx context.Context, a artifactFile) error {
 	if err != nil {
 		return err
 	}
+
 	if a.Mode != 0 {
 		mode = a.Mode
 	}
+
 	whole = true
 	f.bytes.Add(n)
 	return f.place(a, out, part, mode)
@@ -263,6 +293,7 @@ func (f *artifactFetch) bring(ctx context.Context, a artifactFile, out *os.File)
 	if err == nil && have == a.Size && a.Digest != "" && matches(a, sum) {
 		return a.Mode, have, nil // it lacked its name only
 	}
+
 	if err == nil && have > 0 && have < a.Size && a.Digest != "" {
 		if in, oerr := f.c.Blobs().GetFrom(ctx, a.Digest, a.Size, have, sum); oerr == nil {
 			n, cerr := io.Copy(out, in)
@@ -270,32 +301,39 @@ func (f *artifactFetch) bring(ctx context.Context, a artifactFile, out *os.File)
 			if cerr == nil && matches(a, sum) {
 				return a.Mode, have + n, nil
 			}
+
 			if ctx.Err() != nil || pipeline.KindOf(cerr) == pipeline.Unavailable {
 				return 0, 0, fmt.Errorf("fetch artifact %s of %s: %w", a.Path, a.Module, cerr)
 			}
 			// What was here is something else: the whole is brought.
 		}
 	}
+
 	if err = out.Truncate(0); err == nil {
 		_, err = out.Seek(0, io.SeekStart)
 	}
+
 	if err != nil {
 		return 0, 0, f.failed(a, err)
 	}
+
 	in, head, err := f.c.Artifacts().Open(ctx, f.run, a.Module, a.Path)
 	if err != nil {
 		return 0, 0, gone(err)
 	}
+
 	defer in.Close()
 	sum.Reset()
 	n, err := io.Copy(io.MultiWriter(out, sum), in)
 	if err != nil {
 		return 0, n, fmt.Errorf("fetch artifact %s of %s: %w", a.Path, a.Module, err)
 	}
+
 	if !matches(a, sum) {
 		_ = out.Truncate(0) // nothing of it is to be gone on with
 		return 0, n, fmt.Errorf("fetch artifact %s of %s: its bytes have the digest %x, not %s", a.Path, a.Module, sum.Sum(nil), a.Digest)
 	}
+
 	return head.Mode, n, nil
 }
 

@@ -30,6 +30,7 @@ func (c artifactsCommand) run(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+
 	module, dir := cmd.Args().Get(1), cmd.String("o")
 	switch {
 	case cmd.Args().Len() == 2 && !wire.ValidModule(module):
@@ -37,41 +38,52 @@ func (c artifactsCommand) run(ctx context.Context, cmd *cli.Command) error {
 	case cmd.IsSet("o") && dir == "":
 		return usagef("artifacts: -o names no directory")
 	}
+
 	api, err := c.env.connectRead(ctx)
 	if err != nil {
 		return err
 	}
+
 	list, err := api.Artifacts().List(ctx, id, module)
 	if err != nil {
 		return err
 	}
+
 	if list.Artifacts == nil {
 		list.Artifacts = []wire.Artifact{}
 	}
+
 	if dir != "" {
 		got, err := fetchArtifacts(ctx, api, id, dir, list.Artifacts)
 		if err != nil {
 			return err
 		}
+
 		there := ""
 		if n := got.there.Load(); n > 0 {
 			there = fmt.Sprintf(", %d of them unchanged", n)
 		}
+
 		c.env.tell("%d files (%s) in %s%s", len(list.Artifacts), humanize.IBytes(uint64(got.bytes.Load())), dir, there)
 	}
+
 	if cmd.Bool("json") {
 		return c.env.printJSON(list)
 	}
+
 	if dir != "" {
 		return nil
 	}
+
 	t := terminal.NewTable(c.env.stdout, "MODULE", "PATH", "SIZE", "MODE")
 	for _, a := range list.Artifacts {
 		name := a.Path
 		if a.Link != "" {
 			name += " -> " + a.Link
 		}
+
 		t.Row(a.Module, name, humanize.IBytes(uint64(max(a.Size, 0))), fmt.Sprintf("%04o", a.Mode&0o777))
 	}
+
 	return t.Flush()
 }

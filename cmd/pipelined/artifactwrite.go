@@ -28,15 +28,18 @@ func (p *placing) PutExpect(_ context.Context, d pipeline.Digest, r io.Reader) (
 	if err != nil {
 		return 0, err
 	}
+
 	if got := storage.DigestOf(raw); got != d {
 		return 0, &storage.MismatchError{Want: d, Got: got}
 	}
+
 	for _, a := range p.left[d] {
 		if err := p.f.write(a, bytes.NewReader(raw)); err != nil {
 			p.err = err
 			return 0, err
 		}
 	}
+
 	delete(p.left, d)
 	return int64(len(raw)), nil
 }
@@ -48,12 +51,14 @@ func (f *artifactFetch) write(a artifactFile, r io.Reader) (err error) {
 	if err != nil {
 		return err
 	}
+
 	n, err := io.Copy(out, r)
 	if err != nil {
 		_ = out.Close()
 		_ = f.root.Remove(part) // what failed is what counts
 		return f.failed(a, err)
 	}
+
 	f.bytes.Add(n)
 	return f.place(a, out, part, a.Mode)
 }
@@ -64,13 +69,16 @@ func (f *artifactFetch) place(a artifactFile, out *os.File, part string, mode ui
 	if cerr := out.Close(); err == nil {
 		err = cerr
 	}
+
 	if err == nil {
 		err = f.root.Rename(part, a.name)
 	}
+
 	if err != nil {
 		_ = f.root.Remove(part) // what failed is what counts
 		return f.failed(a, err)
 	}
+
 	return nil
 }
 
@@ -78,20 +86,24 @@ func (f *artifactFetch) place(a artifactFile, out *os.File, part string, mode ui
 func (f *artifactFetch) openPart(a artifactFile, flags int) (out *os.File, part string, err error) {
 	for part = a.name + ".part"; f.names[part]; part += ".part" {
 	}
+
 	if err = f.root.MkdirAll(path.Dir(a.name), 0o777); err == nil {
 		if info, err := f.root.Lstat(part); err == nil && !info.Mode().IsRegular() {
 			_ = f.root.Remove(part) // nothing of ours; the opening tells where that fails
 		}
 		out, err = f.root.OpenFile(part, os.O_RDWR|os.O_CREATE|flags, 0o600)
 	}
+
 	if err != nil {
 		return nil, part, f.failed(a, err)
 	}
+
 	if info, err := f.root.Lstat(a.name); err == nil && info.IsDir() {
 		_ = out.Close()
 		_ = f.root.Remove(part) // it is empty
 		return nil, part, f.failed(a, fs.ErrExist)
 	}
+
 	return out, part, nil
 }
 
@@ -102,6 +114,7 @@ func (f *artifactFetch) failed(a artifactFile, err error) error {
 		if lerr != nil {
 			continue
 		}
+
 		what := ""
 		switch {
 		case dir == a.name && info.IsDir():
@@ -112,6 +125,7 @@ func (f *artifactFetch) failed(a artifactFile, err error) error {
 		case !info.IsDir():
 			what = "a file"
 		}
+
 		if what != "" {
 			return fmt.Errorf("artifact %s of %s: %s is in the way, it is %s: move it, or write the artifacts to another directory (-o)",
 				a.Path, a.Module, filepath.Join(f.dir, dir), what)
@@ -125,13 +139,16 @@ func (f *artifactFetch) placeLink(a artifactFile) error {
 	if path.IsAbs(a.Link) || !filepath.IsLocal(path.Join(path.Dir(a.Path), a.Link)) {
 		return fmt.Errorf("artifact %s of %s: the link to %q leads out of the module's directory", a.Path, a.Module, a.Link)
 	}
+
 	if err := f.root.MkdirAll(path.Dir(a.name), 0o777); err != nil {
 		return f.failed(a, err)
 	}
+
 	if old, err := f.root.Readlink(a.name); err == nil && old == a.Link {
 		f.there.Add(1)
 		return nil
 	}
+
 	if info, err := f.root.Lstat(a.name); err == nil && !info.IsDir() {
 		if err := f.root.Remove(a.name); err != nil {
 			return f.failed(a, err)
@@ -139,8 +156,10 @@ func (f *artifactFetch) placeLink(a artifactFile) error {
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return f.failed(a, err)
 	}
+
 	if err := f.root.Symlink(a.Link, a.name); err != nil {
 		return f.failed(a, err)
 	}
+
 	return nil
 }

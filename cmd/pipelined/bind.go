@@ -18,13 +18,16 @@ func devDir() (string, error) {
 	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
 		base = "/dev/shm"
 	}
+
 	dir, err := tempdir.Make(base, "dev")
 	if err != nil {
 		dir, err = tempdir.Make("", "dev")
 	}
+
 	if err != nil {
 		return "", wrap("create a data directory in memory", err)
 	}
+
 	return filepath.Clean(dir), nil
 }
 
@@ -42,20 +45,25 @@ func resolveBind(bind string, join []string) (ip, told string, err error) {
 				return ip, fmt.Sprintf("-join names another machine: binding %s, the address of the route to %s (-bind overrides it)", ip, host), nil
 			}
 		}
+
 		if len(unknown) > 0 {
 			told = fmt.Sprintf("no route to %s: binding 127.0.0.1, which other machines cannot reach (-bind overrides it)", strings.Join(unknown, ", "))
 		}
+
 		return "127.0.0.1", told, nil
 	case "private", "public":
 		ip, err := interfaceAddress(bind == "private")
 		if err != nil {
 			return "", "", usagef("-bind %s: %w", bind, err)
 		}
+
 		return ip, "binding " + ip, nil
 	}
+
 	if net.ParseIP(bind) == nil {
 		return "", "", usagef("-bind %q: expected an IP address, private or public", bind)
 	}
+
 	return bind, "", nil
 }
 
@@ -65,16 +73,19 @@ func routeTo(host string) (string, error) {
 	if _, _, err := net.SplitHostPort(host); err != nil {
 		host = net.JoinHostPort(strings.Trim(host, "[]"), "7946")
 	}
+
 	conn, err := net.Dial("udp", host) // sends nothing
 	if err != nil {
 		return "", wrap("find the route to "+host, err)
 	}
+
 	defer conn.Close()
 	local, ok := conn.LocalAddr().(*net.UDPAddr)
 	remote, ok2 := conn.RemoteAddr().(*net.UDPAddr)
 	if !ok || !ok2 || local.IP.IsLoopback() || local.IP.Equal(remote.IP) {
 		return "", nil
 	}
+
 	return local.IP.String(), nil
 }
 
@@ -85,6 +96,7 @@ func interfaceAddress(private bool) (string, error) {
 	if err != nil {
 		return "", wrap("list the addresses of this machine", err)
 	}
+
 	var found []net.IP
 	for _, a := range addrs {
 		n, ok := a.(*net.IPNet)
@@ -92,6 +104,7 @@ func interfaceAddress(private bool) (string, error) {
 			found = append(found, n.IP)
 		}
 	}
+
 	slices.SortStableFunc(found, func(a, b net.IP) int {
 		is6 := func(ip net.IP) int {
 			if ip.To4() == nil {
@@ -104,5 +117,6 @@ func interfaceAddress(private bool) (string, error) {
 	if len(found) == 0 {
 		return "", errors.New("this machine has no such address")
 	}
+
 	return found[0].String(), nil
 }

@@ -20,10 +20,12 @@ func (c caCommand) command() *cli.Command {
 			if err != nil {
 				return usagef("%w", err)
 			}
+
 			k, err := keys.New(key)
 			if err != nil {
 				return err
 			}
+
 			_, err = c.env.stdout.Write(k.CACertPEM())
 			return err
 		}),

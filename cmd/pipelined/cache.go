@@ -66,6 +66,7 @@ func cacheKind(cmd *cli.Command) (string, error) {
 	case kind != wire.KindResults && cmd.String("pipeline") != "":
 		return "", usagef("-pipeline selects cached results, but -kind is %s", kind)
 	}
+
 	return kind, nil
 }
 
@@ -74,13 +75,16 @@ func (c cacheCommand) list(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+
 	api, err := c.env.connectRead(ctx)
 	if err != nil {
 		return err
 	}
+
 	if kind != wire.KindResults {
 		return c.listTools(ctx, cmd, api, kind)
 	}
+
 	all := wire.CacheList{}
 	all.Entries, err = pages(func(cursor string) ([]wire.CacheEntry, string, error) {
 		page, err := api.Cache().List(ctx, cmd.String("pipeline"), 1000, cursor)
@@ -89,15 +93,18 @@ func (c cacheCommand) list(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+
 	if cmd.Bool("json") {
 		return c.env.printJSON(all)
 	}
+
 	t := terminal.NewTable(c.env.stdout, "KEY", "PIPELINE", "MODULE", "RUN", "SIZE", "TOOK", "MADE", "USED", "HITS")
 	now := c.env.now()
 	for _, e := range all.Entries {
 		t.Row(string(e.Key[:min(len(e.Key), 12)]), terminal.Clean(e.Pipeline), terminal.Clean(e.Module), string(e.Run), humanize.IBytes(uint64(max(e.Bytes, 0))),
 			terminal.ShortDuration(terminal.Seconds(e.DurationSeconds)), terminal.Elapsed(e.MadeAt, now)+" ago", terminal.Elapsed(e.UsedAt, now)+" ago", fmt.Sprint(e.Hits))
 	}
+
 	return t.Flush()
 }
 
@@ -110,6 +117,7 @@ func pages[T any](page func(cursor string) ([]T, string, error)) ([]T, error) {
 		if err != nil {
 			return nil, err
 		}
+
 		all = append(all, part...)
 		if cursor = next; cursor == "" {
 			return all, nil
@@ -127,15 +135,18 @@ func (c cacheCommand) listTools(ctx context.Context, cmd *cli.Command, api *clie
 	if err != nil {
 		return err
 	}
+
 	if cmd.Bool("json") {
 		return c.env.printJSON(all)
 	}
+
 	t := terminal.NewTable(c.env.stdout, "SPACE", "TEAM", "KEY", "SIZE", "STORED", "TAKEN")
 	now := c.env.now()
 	for _, e := range all.Entries {
 		t.Row(string(e.Space), terminal.Clean(e.Team), terminal.Clean(e.Key[:min(len(e.Key), 16)]), humanize.IBytes(uint64(max(e.Bytes, 0))),
 			terminal.Elapsed(e.StoredAt, now)+" ago", terminal.Elapsed(e.TakenAt, now)+" ago")
 	}
+
 	return t.Flush()
 }
 
@@ -144,19 +155,23 @@ func (c cacheCommand) stats(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+
 	s, err := api.Cache().Stats(ctx)
 	if err != nil {
 		return err
 	}
+
 	if cmd.Bool("json") {
 		return c.env.printJSON(s)
 	}
+
 	fmt.Fprintf(c.env.stdout, "cached     %d results, %s\n", s.Entries, humanize.IBytes(uint64(max(s.Bytes, 0))))
 	fmt.Fprintf(c.env.stdout, "in state   %s\n", humanize.IBytes(uint64(max(s.StateBytes, 0))))
 	rate := ""
 	if n := s.Hits + s.Misses; n > 0 {
 		rate = fmt.Sprintf(" of %[2]d (%[1]d %%)", s.Hits*100/n, n)
 	}
+
 	fmt.Fprintf(c.env.stdout, "hits       %d%s\n", s.Hits, rate)
 	fmt.Fprintf(c.env.stdout, "misses     %d\n", s.Misses)
 	fmt.Fprintf(c.env.stdout, "saved      %s of work\n", terminal.ShortDuration(terminal.Seconds(s.SavedSeconds)))
@@ -164,9 +179,11 @@ func (c cacheCommand) stats(ctx context.Context, cmd *cli.Command) error {
 	for _, t := range s.Tools {
 		fmt.Fprintf(c.env.stdout, "%-10s %d entries, %s\n", terminal.Clean(t.Kind), t.Entries, humanize.IBytes(uint64(max(t.Bytes, 0))))
 	}
+
 	if s.ToolsEvicted > 0 {
 		fmt.Fprintf(c.env.stdout, "evicted    %d entries of remote caches\n", s.ToolsEvicted)
 	}
+
 	return nil
 }
 
@@ -175,43 +192,54 @@ func (c cacheCommand) prune(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+
 	in := wire.CachePrune{Kind: kind, Pipeline: cmd.String("pipeline"), UnusedSeconds: cmd.Duration("unused").Seconds(), All: cmd.Bool("all"), DryRun: cmd.Bool("dry-run")}
 	if in.UnusedSeconds < 0 {
 		return usagef("-unused %s: expected a duration above zero", cmd.Duration("unused"))
 	}
+
 	if text := cmd.String("max-size"); text != "" {
 		n, err := humanize.ParseBytes(text)
 		if err != nil || n > 1<<62 {
 			return usagef("-max-size %.40q: expected a number and a unit, such as 10GiB", text)
 		}
+
 		size := int64(n)
 		in.MaxBytes = &size
 	}
+
 	if !in.All && in.UnusedSeconds == 0 && in.MaxBytes == nil && in.Pipeline == "" {
 		return usagef("cache prune: missing -unused, -max-size, -pipeline or -all")
 	}
+
 	if in.All && (cmd.IsSet("unused") || in.MaxBytes != nil) {
 		return usagef("cache prune: -all excludes -unused and -max-size")
 	}
+
 	api, err := c.env.connectRead(ctx)
 	if err != nil {
 		return err
 	}
+
 	out, err := api.Cache().Prune(ctx, in)
 	if err != nil {
 		return err
 	}
+
 	if cmd.Bool("json") {
 		return c.env.printJSON(out)
 	}
+
 	what := "removed"
 	if in.DryRun {
 		what = "would remove"
 	}
+
 	things := "results"
 	if kind != wire.KindResults {
 		things = "entries of " + kind
 	}
+
 	fmt.Fprintf(c.env.stdout, "%s %d %s (%s)\n", what, out.Removed, things, humanize.IBytes(uint64(max(out.Bytes, 0))))
 	return nil
 }

@@ -24,17 +24,21 @@ func (c cancelCommand) command() *cli.Command {
 			if err != nil {
 				return err
 			}
+
 			api, err := c.env.connect(ctx)
 			if err != nil {
 				return err
 			}
+
 			run, err := api.Runs().Cancel(ctx, id, cmd.String("reason"))
 			if err != nil {
 				return err
 			}
+
 			if cmd.Bool("json") {
 				return c.env.printJSON(run)
 			}
+
 			c.env.tell("run %s: %s", run.ID, terminal.StateWords(string(run.State)))
 			return nil
 		}),

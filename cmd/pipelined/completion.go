@@ -14,5 +14,6 @@ func completionCommand(cmd *cli.Command) {
 	for _, sub := range cmd.Commands {
 		sub.Usage = "prints the script for " + sub.Name
 	}
+
 	prepare(cmd)
 }

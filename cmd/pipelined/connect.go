@@ -43,9 +43,11 @@ func (c connector) connect(ctx context.Context) (*client.Client, error) {
 	if cfg.Token, err = c.givenToken(); err != nil {
 		return nil, err
 	}
+
 	if cfg.Addresses, err = c.addresses(ctx); err != nil {
 		return nil, err
 	}
+
 	own := c.newSelfToken()
 	switch {
 	case cfg.Token == "":
@@ -55,6 +57,7 @@ func (c connector) connect(ctx context.Context) (*client.Client, error) {
 		// cluster vouches for.
 		cfg.TLS.RootCAs = poolWith(own.keys)
 	}
+
 	return client.New(cfg)
 }
 
@@ -63,14 +66,17 @@ func (c connector) givenToken() (string, error) {
 	if c.env.flags.tokenFile == "" || c.env.flags.token != "" {
 		return strings.TrimSpace(c.env.flags.token), nil
 	}
+
 	text, err := os.ReadFile(c.env.flags.tokenFile)
 	if err != nil {
 		return "", usagef("read token: %w", err)
 	}
+
 	token := strings.TrimSpace(string(text))
 	if token == "" || strings.ContainsAny(token, " \n\r\t") {
 		return "", usagef("read token %s: expected one token and nothing else", c.env.flags.tokenFile)
 	}
+
 	return token, nil
 }
 
@@ -103,15 +109,19 @@ func (c connector) addresses(ctx context.Context) ([]string, error) {
 				list = append(list, withPort(a))
 			}
 		}
+
 		if len(list) == 0 {
 			return nil, usagef("-address %q: expected host:port or a URL", c.env.flags.address)
 		}
+
 		return list, nil
 	}
+
 	_, localErr := askHealth(ctx, c.env.local, nil) // one without a leader is an agent too
 	if localErr == nil {
 		return []string{c.env.local}, nil
 	}
+
 	found := c.env.agents()
 	switch len(found) {
 	case 1:
@@ -120,10 +130,12 @@ func (c connector) addresses(ctx context.Context) ([]string, error) {
 		return nil, failf(exitUnavailable, "no cluster: %s; no agent of this user runs on this machine (no agent.json below %s): start one with `pipelined agent`, or choose one with -address",
 			probeText(c.env.local, localErr), storage.DefaultRoot())
 	}
+
 	var names []string
 	for _, a := range found {
 		names = append(names, fmt.Sprintf("%s (%s)", a.HTTP, a.Name))
 	}
+
 	return nil, failf(exitUnavailable, "no cluster chosen: %s, and several agents run on this machine: choose one with -address: %s",
 		probeText(c.env.local, localErr), strings.Join(names, ", "))
 }
@@ -133,6 +145,7 @@ func agentURL(a storage.AgentFile) string {
 	if scheme == "" {
 		scheme = "http"
 	}
+
 	return scheme + "://" + a.HTTP
 }
 
@@ -144,6 +157,7 @@ func localAgents() []storage.AgentFile {
 			list = append(list, a)
 		}
 	}
+
 	return list
 }
 
@@ -152,9 +166,11 @@ func withPort(a string) string {
 	if strings.Contains(a, "://") {
 		return a
 	}
+
 	if _, _, err := net.SplitHostPort(a); err == nil {
 		return a
 	}
+
 	return net.JoinHostPort(strings.Trim(a, "[]"), defaultPort)
 }
 
@@ -168,11 +184,13 @@ func askHealth(ctx context.Context, address string, tlsConfig *tls.Config) (wire
 	if err != nil {
 		return wire.Health{}, err
 	}
+
 	defer api.CloseIdle()
 	h, err := api.Health(ctx)
 	if err == nil && h.NodeID == "" {
 		err = errNotOurs
 	}
+
 	return h, err
 }
 
@@ -185,6 +203,7 @@ func probeText(address string, err error) string {
 	case errors.Is(err, errNotOurs):
 		return address + ": " + err.Error()
 	}
+
 	return fmt.Sprintf("%s does not answer like an agent (%v)", address, err)
 }
 

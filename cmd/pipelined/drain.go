@@ -29,17 +29,21 @@ func (c drainCommand) command() *cli.Command {
 			case off && deadline > 0:
 				return usagef("drain: -off and -deadline exclude each other")
 			}
+
 			api, err := c.env.connect(ctx)
 			if err != nil {
 				return err
 			}
+
 			if err := api.Cluster().Drain(ctx, node, wire.DrainRequest{Off: off, DeadlineSeconds: deadline.Seconds()}); err != nil {
 				return err
 			}
+
 			text := "draining"
 			if off {
 				text = "draining off"
 			}
+
 			c.env.tell("%s: %s", node, text)
 			return nil
 		}),

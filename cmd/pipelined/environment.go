@@ -48,12 +48,14 @@ func (env *environment) confirm(question string) (bool, error) {
 	if !env.interactive {
 		return false, usagef("confirmation needs a terminal: use -yes")
 	}
+
 	fmt.Fprintf(env.stderr, "%s [y/N] ", terminal.Clean(question))
 	env.stderr.Flush()
 	answer, err := bufio.NewReader(io.LimitReader(env.stdin, 1024)).ReadString('\n')
 	if err != nil && answer == "" {
 		return false, nil
 	}
+
 	answer = strings.ToLower(strings.TrimSpace(answer))
 	return answer == "y" || answer == "yes", nil
 }
@@ -66,6 +68,7 @@ func (env *environment) printJSON(v any) error {
 	if err := enc.Encode(v); err != nil {
 		return wrap("write output", err)
 	}
+
 	return nil
 }
 
@@ -163,19 +166,24 @@ func (env *environment) readFile(name string) ([]byte, error) {
 		if err != nil {
 			return nil, fileError(err)
 		}
+
 		defer f.Close()
 		if info, err := f.Stat(); err == nil && info.IsDir() {
 			return nil, fmt.Errorf("%s is a directory", name)
 		}
+
 		in = f
 	}
+
 	text, err := io.ReadAll(io.LimitReader(in, maxSource+1))
 	if err != nil {
 		return nil, fileError(err)
 	}
+
 	if len(text) > maxSource {
 		return nil, fmt.Errorf("%s is longer than %d MiB", name, maxSource>>20)
 	}
+
 	return text, nil
 }
 
@@ -185,6 +193,7 @@ func fileError(err error) error {
 	if errors.As(err, &path) {
 		return fmt.Errorf("%s: %w", path.Path, path.Err)
 	}
+
 	return err
 }
 
@@ -205,12 +214,14 @@ func (env *environment) explain(err error) error {
 	default:
 		return err
 	}
+
 	list.Write(env.stderr, env.color(env.stderr))
 	fmt.Fprintln(env.stderr)
 	what := "1 mistake"
 	if len(list) != 1 {
 		what = fmt.Sprintf("%d mistakes", len(list))
 	}
+
 	return failf(exitUsage, "invalid pipeline: %s", what)
 }
 
@@ -225,14 +236,17 @@ func (env *environment) action(minArgs, maxArgs int, do func(context.Context, *c
 		case maxArgs >= 0 && n > maxArgs:
 			return usagef("unexpected argument %q: %s takes %s", cmd.Args().Get(maxArgs), commandPath(cmd), takes(cmd))
 		}
+
 		if env.flags.timeout < 0 {
 			return usagef("-timeout %s: expected a positive duration such as 90s", env.flags.timeout)
 		}
+
 		if env.flags.timeout > 0 {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeoutCause(ctx, env.flags.timeout, errTimedOut)
 			defer cancel()
 		}
+
 		return cause(ctx, do(ctx, cmd))
 	}
 }

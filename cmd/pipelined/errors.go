@@ -87,20 +87,24 @@ func exitCode(err error) int {
 	if err == nil {
 		return exitOK
 	}
+
 	var e *exitError
 	if errors.As(err, &e) {
 		return e.code
 	}
+
 	var p *pipeline.Error
 	if errors.As(err, &p) {
 		return kindExits[p.Kind]
 	}
+
 	switch {
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted
 	case errors.Is(err, context.DeadlineExceeded):
 		return exitTimeout
 	}
+
 	return exitFailed
 }
 
@@ -110,9 +114,11 @@ func cause(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil {
 		return err
 	}
+
 	var e *exitError
 	if errors.As(err, &e) && !errors.Is(err, context.Cause(ctx)) {
 		return err
 	}
+
 	return context.Cause(ctx)
 }

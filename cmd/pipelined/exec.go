@@ -36,28 +36,34 @@ func (c execCommand) run(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+
 	module := cmd.Args().Get(1)
 	if !wire.ValidModule(module) {
 		return usagef("exec: %.80q cannot be the name of a module", module)
 	}
+
 	in := wire.ExecRequest{Attempt: cmd.Int("attempt"), Command: cmd.Args().Slice()[2:]}
 	if in.Attempt < 0 || cmd.IsSet("attempt") && in.Attempt == 0 {
 		return usagef("-attempt %d: attempts are counted from 1", in.Attempt)
 	}
+
 	here, _ := c.env.stdin.(*os.File)
 	in.TTY = !cmd.Bool("no-tty") && c.env.interactive && c.env.stdout.Terminal && here != nil
 	if in.TTY {
 		in.Term = c.env.getenv("TERM")
 		in.Columns, in.Rows, _ = term.GetSize(int(here.Fd())) // a size of 0 is the usual one
 	}
+
 	api, err := c.env.connect(ctx)
 	if err != nil {
 		return err
 	}
+
 	stream, err := api.Modules().Exec(ctx, id, module, in)
 	if err != nil {
 		return err
 	}
+
 	defer stream.Close()
 	s := &execSession{p: c.env, stream: stream, out: &wire.ExecWriter{W: stream}}
 	if in.TTY {
@@ -65,6 +71,7 @@ func (c execCommand) run(ctx context.Context, cmd *cli.Command) error {
 		if err != nil {
 			return wrap("set up the terminal", err)
 		}
+
 		defer func() { _ = term.Restore(int(here.Fd()), before) }() // there is nothing else to be done
 		defer s.watchSize(here)()
 	} else {
@@ -74,6 +81,7 @@ func (c execCommand) run(ctx context.Context, cmd *cli.Command) error {
 		ctx, cancel = untilSignal(ctx, signals)
 		defer cancel(nil)
 	}
+
 	defer context.AfterFunc(ctx, func() { stream.Close() })()
 	go s.send(in.TTY) // ends with its input or with the stream; the process ends after this command
 	return cause(ctx, s.receive(id, module))
@@ -128,6 +136,7 @@ func (s *execSession) receive(id pipeline.RunID, module string) error {
 			}
 			return pipeline.Errorf(pipeline.Unavailable, "exec in %s of run %s: connection lost, the process has ended: %w", module, id, err)
 		}
+
 		switch kind {
 		case wire.ExecOutput:
 			_, _ = s.p.stdout.Write(b) // see Err
@@ -143,9 +152,11 @@ func (s *execSession) receive(id pipeline.RunID, module string) error {
 			if err := json.Unmarshal(b, &st); err != nil {
 				return pipeline.Errorf(pipeline.Internal, "exec: read the exit status: %w", err)
 			}
+
 			if st.Message != "" {
 				return failf(st.ExitCode, "exec: %s", st.Message)
 			}
+
 			return exit(st.ExitCode)
 		}
 	}

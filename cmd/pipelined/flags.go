@@ -27,6 +27,7 @@ func cacheMode(cmd *cli.Command) (string, error) {
 	case refresh:
 		return pipeline.CacheRefresh, nil
 	}
+
 	return "", nil
 }
 
@@ -102,6 +103,7 @@ func (env *environment) variables(names ...string) cli.ValueSourceChain {
 	for _, n := range names {
 		chain.Chain = append(chain.Chain, &envSource{name: n, get: env.getenv})
 	}
+
 	return chain
 }
 

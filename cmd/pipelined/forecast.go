@@ -23,29 +23,36 @@ func (c planCommand) estimate(ctx context.Context, cmd *cli.Command, api *client
 	if err != nil {
 		return // the plan has reported it
 	}
+
 	j, err := o.Check(ctx)
 	if err != nil {
 		return // the plan has reported it
 	}
+
 	defer j.Close()
 	e, err := j.Estimate(ctx, api)
 	if pipeline.KindOf(err) == pipeline.NotFound && c.env.flags.address == "" {
 		return // an older node
 	}
+
 	if err != nil {
 		c.env.tell("expected durations are unavailable: %v", err)
 		return
 	}
+
 	if e.Known {
 		plan.CriticalPath = e.CriticalPath
 	}
+
 	byName := make(map[string]*wire.ModuleEstimate, len(e.Modules))
 	for i := range e.Modules {
 		byName[e.Modules[i].Name] = &e.Modules[i]
 	}
+
 	for i := range plan.Modules {
 		plan.Modules[i].Expected = byName[plan.Modules[i].Name]
 	}
+
 	e.Modules = []wire.ModuleEstimate{} // each stands with its module
 	plan.Estimate = &e
 }
@@ -55,18 +62,22 @@ func (c planCommand) printExpected(e *wire.ModuleEstimate) {
 	if e == nil {
 		return
 	}
+
 	var parts []string
 	if e.Waits != "" {
 		parts = append(parts, "would wait: "+e.Waits)
 	} else if e.Worker != "" {
 		parts = append(parts, "on "+e.Worker)
 	}
+
 	if e.ExpectedSeconds > 0 {
 		parts = append(parts, "takes about "+terminal.ShortDuration(terminal.Seconds(e.ExpectedSeconds)))
 	}
+
 	if e.Failed > 0 {
 		parts = append(parts, fmt.Sprintf("failed in %d of %d runs", e.Failed, e.Succeeded+e.Failed+e.Other))
 	}
+
 	if len(parts) > 0 {
 		fmt.Fprintf(c.env.stdout, "      %s\n", terminal.Clean(strings.Join(parts, ", ")))
 	}
@@ -87,15 +98,18 @@ func (c planCommand) forecast(ctx context.Context, cmd *cli.Command, def *pipeli
 		}
 		return
 	}
+
 	c.estimate(ctx, cmd, api, plan)
 	if !slices.ContainsFunc(def.Modules, func(m pipeline.Module) bool { return m.Cache }) {
 		return
 	}
+
 	found, err := c.lookUp(ctx, cmd, api)
 	if err != nil {
 		c.env.tell("cached results are unavailable: %v", err)
 		return
 	}
+
 	for i := range found.Modules {
 		for j := range plan.Modules {
 			if plan.Modules[j].Name == found.Modules[i].Name {
@@ -111,10 +125,12 @@ func (c planCommand) lookUp(ctx context.Context, cmd *cli.Command, api *client.C
 	if err != nil {
 		return wire.CacheForecast{}, err
 	}
+
 	j, err := o.Check(ctx)
 	if err != nil {
 		return wire.CacheForecast{}, err
 	}
+
 	defer j.Close()
 
 	return j.LookUp(ctx, api)

@@ -38,6 +38,7 @@ func (c formatCommand) run(_ context.Context, cmd *cli.Command) error {
 	if len(args) == 0 {
 		args = []string{"."}
 	}
+
 	check, diff := cmd.Bool("check"), cmd.Bool("diff")
 	changed := 0
 	for _, arg := range args {
@@ -45,27 +46,33 @@ func (c formatCommand) run(_ context.Context, cmd *cli.Command) error {
 		if err != nil {
 			return usagef("fmt: %w", fileError(err))
 		}
+
 		for _, name := range files {
 			old, err := c.env.readFile(name)
 			if err != nil {
 				return usagef("fmt: %w", err)
 			}
+
 			formatted, diags := language.Format(name, old)
 			if len(diags) > 0 {
 				return c.env.explain(submission.NewInvalidError(diags))
 			}
+
 			same := bytes.Equal(old, formatted)
 			if !same {
 				changed++
 			}
+
 			if err := c.write(name, old, formatted, check, diff); err != nil {
 				return err
 			}
 		}
 	}
+
 	if check && changed > 0 {
 		return exit(exitFailed)
 	}
+
 	return nil
 }
 
@@ -75,24 +82,30 @@ func (c formatCommand) write(name string, old, text []byte, check, diff bool) er
 		_, err := c.env.stdout.Write(text)
 		return err
 	}
+
 	if bytes.Equal(old, text) {
 		return nil
 	}
+
 	if name == "-" {
 		name = "stdin"
 	}
+
 	if diff {
 		writeDiff(c.env.stdout, terminal.Clean(name), old, text)
 	} else {
 		fmt.Fprintln(c.env.stdout, terminal.Clean(name))
 	}
+
 	if check || diff || name == "stdin" {
 		return nil
 	}
+
 	info, err := os.Stat(name)
 	if err != nil {
 		return fileError(err)
 	}
+
 	// Whole or not at all: a pipeline is never half written.
 	return wrap("write "+name, renameio.WriteFile(name, text, info.Mode().Perm()))
 }
@@ -103,10 +116,12 @@ func pipelineFiles(arg string, recursive bool) ([]string, error) {
 	if arg == "-" {
 		return []string{arg}, nil
 	}
+
 	info, err := os.Stat(arg)
 	if err != nil || !info.IsDir() {
 		return []string{arg}, err
 	}
+
 	var list []string
 	err = filepath.WalkDir(arg, func(path string, d fs.DirEntry, err error) error {
 		switch {
@@ -135,11 +150,13 @@ func writeDiff(w interface{ Write([]byte) (int, error) }, name string, a, b []by
 		fmt.Fprintf(w, "%d lines became %d\n", len(old), len(now))
 		return
 	}
+
 	// common[i][j] is the length of the longest common part of old[i:] and now[j:].
 	common := make([][]int, len(old)+1)
 	for i := range common {
 		common[i] = make([]int, len(now)+1)
 	}
+
 	for i := len(old) - 1; i >= 0; i-- {
 		for j := len(now) - 1; j >= 0; j-- {
 			if old[i] == now[j] {
@@ -149,6 +166,7 @@ func writeDiff(w interface{ Write([]byte) (int, error) }, name string, a, b []by
 			}
 		}
 	}
+
 	for i, j := 0, 0; i < len(old) || j < len(now); {
 		switch {
 		case i < len(old) && j < len(now) && old[i] == now[j]:

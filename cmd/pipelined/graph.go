@@ -30,14 +30,17 @@ func (c graphCommand) command() *cli.Command {
 			if !slices.Contains(graphForms, form) {
 				return usagef("-o %q: expected one of %s%s", form, strings.Join(graphForms, ", "), terminal.DidYouMean(form, graphForms))
 			}
+
 			def, err := c.env.compiled(ctx, cmd)
 			if err != nil {
 				return c.env.explain(err)
 			}
+
 			plan := planOf(def)
 			if form != "text" {
 				plan.Modules = direct(plan.Modules)
 			}
+
 			switch form {
 			case "dot":
 				writeDot(c.env.stdout, plan)
@@ -48,6 +51,7 @@ func (c graphCommand) command() *cli.Command {
 			default:
 				writeGraph(c.env.stdout, plan)
 			}
+
 			return nil
 		}),
 	}
@@ -62,9 +66,11 @@ func writeGraph(w io.Writer, plan runPlan) {
 		if len(m.DependsOn) > 0 {
 			text += " <- " + terminal.Clean(strings.Join(m.DependsOn, ", "))
 		}
+
 		if m.Skipped != "" {
 			text += " (skipped: " + terminal.Clean(m.Skipped) + ")"
 		}
+
 		fmt.Fprintln(w, text)
 	}
 }
@@ -84,6 +90,7 @@ func direct(modules []plannedModule) []plannedModule {
 	for i := range modules {
 		index[modules[i].Name] = i
 	}
+
 	// behind[i] has a bit for each module that i waits for, by way of others too.
 	behind := make([]*big.Int, len(modules))
 	var visit func(i int) *big.Int
@@ -107,6 +114,7 @@ func direct(modules []plannedModule) []plannedModule {
 				further.Or(further, visit(j))
 			}
 		}
+
 		out[i].DependsOn = nil
 		for _, d := range modules[i].DependsOn {
 			if j, ok := index[d]; ok && further.Bit(j) == 0 {
@@ -114,6 +122,7 @@ func direct(modules []plannedModule) []plannedModule {
 			}
 		}
 	}
+
 	return out
 }
 
@@ -124,11 +133,13 @@ func writeDot(w io.Writer, plan runPlan) {
 		if m.Skipped != "" {
 			style = " [style=dashed]"
 		}
+
 		fmt.Fprintf(w, "  %q%s\n", m.Name, style)
 		for _, d := range m.DependsOn {
 			fmt.Fprintf(w, "  %q -> %q\n", d, m.Name)
 		}
 	}
+
 	fmt.Fprintln(w, "}")
 }
 
@@ -139,6 +150,7 @@ func writeMermaid(w io.Writer, plan runPlan) {
 		ids[m.Name] = fmt.Sprintf("m%d", i)
 		fmt.Fprintf(w, "  m%d[\"%s\"]\n", i, strings.NewReplacer(`"`, "#quot;", "\n", " ").Replace(terminal.Clean(m.Name)))
 	}
+
 	for _, m := range plan.Modules {
 		for _, d := range m.DependsOn {
 			fmt.Fprintf(w, "  %s --> %s\n", ids[d], ids[m.Name])
@@ -164,9 +176,11 @@ func writeSVG(w io.Writer, plan runPlan) {
 			skipped = append(skipped, m.Name)
 		}
 	}
+
 	if len(skipped) > 0 {
 		layers = append(layers, skipped)
 	}
+
 	type box struct{ x, y, width float64 }
 	boxes := map[string]box{}
 	x, height := float64(margin), 0.0
@@ -175,13 +189,16 @@ func writeSVG(w io.Writer, plan runPlan) {
 		for _, name := range layer {
 			width = max(width, float64(len([]rune(name)))*charWidth+20)
 		}
+
 		for i, name := range layer {
 			y := float64(margin + i*(boxHeight+boxGap))
 			boxes[name] = box{x, y, width}
 			height = max(height, y+boxHeight)
 		}
+
 		x += width + layerGap
 	}
+
 	fmt.Fprintf(w, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" font-family=\"monospace\" font-size=\"12\">\n", x-layerGap+margin, height+margin)
 	for _, m := range plan.Modules {
 		to := boxes[m.Name]
@@ -190,21 +207,25 @@ func writeSVG(w io.Writer, plan runPlan) {
 			if !ok {
 				continue
 			}
+
 			x1, y1, x2, y2 := from.x+from.width, from.y+boxHeight/2, to.x, to.y+boxHeight/2
 			fmt.Fprintf(w, "  <path d=\"M%.1f %.1f C%.1f %.1f %.1f %.1f %.1f %.1f\" fill=\"none\" stroke=\"#888\"/>\n",
 				x1, y1, x1+layerGap/2, y1, x2-layerGap/2, y2, x2, y2)
 		}
 	}
+
 	for _, m := range plan.Modules {
 		b := boxes[m.Name]
 		dash := ""
 		if m.Skipped != "" {
 			dash = " stroke-dasharray=\"4 3\""
 		}
+
 		fmt.Fprintf(w, "  <rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%d\" rx=\"4\" fill=\"#fff\" stroke=\"#333\"%s/>\n", b.x, b.y, b.width, boxHeight, dash)
 		fmt.Fprintf(w, "  <text x=\"%.1f\" y=\"%.1f\">", b.x+10, b.y+18)
 		_ = xml.EscapeText(w, []byte(terminal.Clean(m.Name))) // the stream keeps its error itself
 		fmt.Fprintln(w, "</text>")
 	}
+
 	fmt.Fprintln(w, "</svg>")
 }

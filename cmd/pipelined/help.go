@@ -20,14 +20,18 @@ func (c helpCommand) command() *cli.Command {
 				if sub == nil {
 					return unknownCommand(at, name)
 				}
+
 				at = sub
 			}
+
 			if at == cmd.Root() {
 				return cli.ShowRootCommandHelp(at)
 			}
+
 			if len(at.VisibleCommands()) > 0 {
 				return cli.ShowSubcommandHelp(at)
 			}
+
 			parent := at.Lineage()[1]
 			return cli.ShowCommandHelp(ctx, parent, at.Name)
 		}),

@@ -20,6 +20,7 @@ func (p *program) hidden(ctx context.Context, args []string) (code int, ok bool)
 	if len(args) == 0 {
 		return 0, false
 	}
+
 	var err error
 	switch args[0] {
 	case executor.KeeperCommand:
@@ -33,9 +34,11 @@ func (p *program) hidden(ctx context.Context, args []string) (code int, ok bool)
 	default:
 		return 0, false
 	}
+
 	if err != nil {
 		fmt.Fprintf(p.env.stderr, "pipelined %s: %s\n", args[0], terminal.OneLine(err.Error()))
 		p.env.stderr.Flush()
 	}
+
 	return exitCode(err), true
 }

@@ -24,13 +24,16 @@ func (env *environment) connectRead(ctx context.Context) (*client.Client, error)
 	if env.flags.address == runAddress {
 		return history{env}.open(ctx)
 	}
+
 	api, err := env.connect(ctx)
 	if err == nil || env.flags.address != "" || len(env.agents()) > 0 {
 		return api, err
 	}
+
 	if _, missing := os.Stat(storage.DefaultRunDir()); missing != nil {
 		return nil, err
 	}
+
 	return history{env}.open(ctx)
 }
 
@@ -44,31 +47,38 @@ func (c history) open(ctx context.Context) (*client.Client, error) {
 	if err := platform("reading the history of `run`"); err != nil {
 		return nil, err
 	}
+
 	if _, err := os.Stat(storage.DefaultRunDir()); err != nil {
 		return nil, failf(exitUnavailable, "`pipelined run` has stored no run here (%s does not exist)", storage.DefaultRunDir())
 	}
+
 	cfg := nodeConfig{Name: "local", Bind: "127.0.0.1", Mode: pipeline.ModeStandalone, Embedded: true, Idle: true,
 		DataDir: storage.DefaultRunDir(), Version: readBuildInfo().Version,
 		Logger: hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.Error, Output: c.env.stderr.Unbuffered()})}
 	if err := (localNode{c.env}).key(&cfg, c.env.flags.keyFile); err != nil {
 		return nil, err
 	}
+
 	e, err := localNode{c.env}.start(ctx, cfg)
 	var locked *storage.LockedError
 	if errors.As(err, &locked) {
 		return c.underWay(ctx, locked)
 	}
+
 	if err != nil {
 		return nil, err
 	}
+
 	c.env.atEnd = append(c.env.atEnd, e.stop)
 	api, err := e.node.Client(whoami())
 	if err != nil {
 		return nil, err
 	}
+
 	if err := cancelLeftovers(ctx, api); err != nil {
 		return nil, err
 	}
+
 	return api, settleLeftovers(ctx, api)
 }
 
@@ -81,11 +91,13 @@ func settleLeftovers(ctx context.Context, api *client.Client) error {
 	if err != nil {
 		return err
 	}
+
 	ctx, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
 	for _, r := range list.Runs {
 		_, _ = terminal.FinalRun(ctx, api.Runs(), r.ID) // else it is shown as what it is: cancelling
 	}
+
 	return nil
 }
 
@@ -95,6 +107,7 @@ func (c history) underWay(ctx context.Context, locked *storage.LockedError) (*cl
 	if err != nil || a.HTTP == "" {
 		return nil, failf(exitUnavailable, "another run is starting (process %d) and does not answer yet: try again", locked.PID)
 	}
+
 	was := c.env.flags.address
 	defer func() { c.env.flags.address = was }()
 	c.env.flags.address = agentURL(a)

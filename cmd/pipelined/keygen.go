@@ -26,6 +26,7 @@ func (c keygenCommand) command() *cli.Command {
 			if file := cmd.String("o"); file != "" {
 				return createKey(file, key)
 			}
+
 			_, err := c.env.stdout.WriteString(keys.Format(key) + "\n")
 			return err
 		}),
@@ -38,8 +39,10 @@ func createKey(path string, key []byte) error {
 	if errors.Is(err, fs.ErrExist) {
 		return usagef("write cluster key: %s exists, and a key is never replaced: choose another file with -o", path)
 	}
+
 	if err != nil {
 		return fmt.Errorf("write cluster key: %w", err)
 	}
+
 	return nil
 }

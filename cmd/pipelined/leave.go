@@ -28,26 +28,32 @@ func (c leaveCommand) command() *cli.Command {
 			if err != nil {
 				return err
 			}
+
 			// The node that is meant, not one that answers in its place.
 			if api, err = api.At(api.Address()); err != nil {
 				return err
 			}
+
 			h, err := api.Health(ctx)
 			if err != nil {
 				return err
 			}
+
 			if !cmd.Bool("yes") {
 				ok, err := c.env.confirm(fmt.Sprintf("Remove %s (%s) from its cluster permanently?", h.Node, api.Address()))
 				if err != nil {
 					return err
 				}
+
 				if !ok {
 					return failf(exitFailed, "leave: not confirmed, nothing was changed")
 				}
 			}
+
 			if err := api.Cluster().Leave(ctx, ""); err != nil {
 				return err
 			}
+
 			c.env.tell("%s is leaving the cluster", h.Node)
 			return c.waitGone(ctx, api.Address(), h)
 		}),
@@ -71,6 +77,7 @@ func (c leaveCommand) waitGone(ctx context.Context, address string, was wire.Hea
 			c.env.tell("%s has left", was.Node)
 			return nil
 		}
+
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)

@@ -43,20 +43,25 @@ func (c listCommand) run(ctx context.Context, cmd *cli.Command) error {
 	if limit < 0 {
 		return usagef("-limit %d: expected 0 or more", limit)
 	}
+
 	if state != "" && !slices.Contains(runStates, state) {
 		return usagef("-state %q: expected one of %s%s", state, strings.Join(runStates, ", "), terminal.DidYouMean(state, runStates))
 	}
+
 	api, err := c.env.connectRead(ctx)
 	if err != nil {
 		return err
 	}
+
 	list, err := listRuns(ctx, api, limit, client.ListOptions{State: pipeline.RunState(state), Pipeline: cmd.String("pipeline")})
 	if err != nil {
 		return err
 	}
+
 	if cmd.Bool("json") {
 		return c.env.printJSON(list)
 	}
+
 	return c.env.printRuns(list.Runs)
 }
 
@@ -68,15 +73,18 @@ func listRuns(ctx context.Context, api *client.Client, limit int, o client.ListO
 		if limit > 0 {
 			o.Limit = min(listPage, limit-len(out.Runs))
 		}
+
 		page, err := api.Runs().List(ctx, o)
 		if err != nil {
 			return out, err
 		}
+
 		out.Runs = append(out.Runs, page.Runs...)
 		out.Cursor = page.Cursor
 		if page.Cursor == "" || limit > 0 && len(out.Runs) >= limit {
 			return out, nil
 		}
+
 		o.Cursor = page.Cursor
 	}
 }
@@ -90,6 +98,7 @@ func (env *environment) printRuns(runs []wire.RunSummary) error {
 		t.Row(string(r.ID), fmt.Sprint(r.Number), r.Pipeline, terminal.StateWords(string(r.State)), fmt.Sprintf("%d/%d", r.ModulesDone, r.ModuleCount),
 			terminal.Ago(r.SubmittedAt, now), runTook(r, now))
 	}
+
 	return t.Flush()
 }
 

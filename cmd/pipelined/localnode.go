@@ -25,14 +25,17 @@ func (c localNode) key(cfg *nodeConfig, file string) error {
 	if file != "" {
 		return nil
 	}
+
 	if text := c.env.getenv("PIPELINED_KEY"); text != "" {
 		key, err := keys.Parse(text)
 		if err != nil {
 			return usagef("PIPELINED_KEY: %w", err)
 		}
+
 		cfg.Key = key
 		return nil
 	}
+
 	cfg.KeyFile = keys.DefaultFile(storage.DefaultRoot())
 	return nil
 }
@@ -65,6 +68,7 @@ func (c localNode) startShared(ctx context.Context, cfg nodeConfig) (*embedded, 
 	if shared {
 		cfg.DataDir = storage.DefaultRunDir()
 	}
+
 	e, err := c.start(ctx, cfg)
 	var locked *storage.LockedError
 	if !shared || !errors.As(err, &locked) {
@@ -75,10 +79,12 @@ func (c localNode) startShared(ctx context.Context, cfg nodeConfig) (*embedded, 
 		}
 		return e, err
 	}
+
 	dir, err := tempdir.Make("", "run")
 	if err != nil {
 		return nil, wrap("create a data directory", err)
 	}
+
 	remove := func() { _ = os.RemoveAll(dir) } // temporary; nothing depends on it
 	c.env.tell("another run is active (process %d): this one is not stored", locked.PID)
 	cfg.DataDir = dir
@@ -86,6 +92,7 @@ func (c localNode) startShared(ctx context.Context, cfg nodeConfig) (*embedded, 
 		remove()
 		return nil, err
 	}
+
 	e.remove, e.address = remove, e.node.HTTPAddr()
 	return e, nil
 }
@@ -97,6 +104,7 @@ func (c localNode) start(ctx context.Context, cfg nodeConfig) (*embedded, error)
 	if err != nil {
 		return nil, err
 	}
+
 	// Not the caller's context: a node is stopped in order, after what it runs.
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	e.node, e.cancel = n, cancel
@@ -119,6 +127,7 @@ func (c localNode) start(ctx context.Context, cfg nodeConfig) (*embedded, error)
 	case <-limit.C:
 		err = fmt.Errorf("node not ready within %s", readyLimit)
 	}
+
 	e.stop()
 	return nil, err
 }
@@ -130,6 +139,7 @@ func (e *embedded) stop() {
 	case <-e.done:
 	case <-time.After(stopLimit): // the process ends now in any case
 	}
+
 	e.remove()
 }
 
@@ -141,6 +151,7 @@ func (e *embedded) cancelRun(api *client.Client, id pipeline.RunID, reason strin
 		return
 	default:
 	}
+
 	ctx, cancel := context.WithTimeout(context.Background(), cancelLimit)
 	defer cancel()
 	_, _ = api.Runs().Cancel(ctx, id, reason) // cancelled before, or left for the next run to cancel
@@ -153,6 +164,7 @@ func cancelLeftovers(ctx context.Context, api *client.Client) error {
 	if err != nil {
 		return err
 	}
+
 	for _, r := range list.Runs {
 		if r.State.Final() || r.State == pipeline.RunCancelling {
 			continue
@@ -161,5 +173,6 @@ func cancelLeftovers(ctx context.Context, api *client.Client) error {
 			return err
 		}
 	}
+
 	return nil
 }

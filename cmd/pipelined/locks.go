@@ -21,13 +21,16 @@ func (c locksCommand) command() *cli.Command {
 			if err != nil {
 				return err
 			}
+
 			list, err := api.Cluster().Locks(ctx)
 			if err != nil {
 				return err
 			}
+
 			if cmd.Bool("json") {
 				return c.env.printJSON(list)
 			}
+
 			t := terminal.NewTable(c.env.stdout, "LOCK", "MODULE", "RUN", "WORKER", "STATE", "SINCE")
 			now := c.env.now()
 			for _, l := range list.Locks {
@@ -38,6 +41,7 @@ func (c locksCommand) command() *cli.Command {
 					t.Row(terminal.Clean(l.Key), w.Module, string(w.Run), "", fmt.Sprintf("waits (%d)", i+1), terminal.Elapsed(w.Since, now))
 				}
 			}
+
 			return t.Flush()
 		}),
 	}

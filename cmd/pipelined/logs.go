@@ -37,6 +37,7 @@ func (c logsCommand) run(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+
 	module, attempt := cmd.Args().Get(1), cmd.Int("attempt")
 	switch {
 	case cmd.Args().Len() == 2 && !wire.ValidModule(module):
@@ -46,14 +47,17 @@ func (c logsCommand) run(ctx context.Context, cmd *cli.Command) error {
 	case attempt > 0 && module == "":
 		return usagef("logs: -attempt needs MODULE")
 	}
+
 	o, err := c.part(cmd)
 	if err != nil {
 		return err
 	}
+
 	api, err := c.env.connectRead(ctx)
 	if err != nil {
 		return err
 	}
+
 	signals, back := c.env.signals()
 	defer back()
 	ctx, cancel := untilSignal(ctx, signals)
@@ -61,21 +65,26 @@ func (c logsCommand) run(ctx context.Context, cmd *cli.Command) error {
 	if o.Once && module != "" && !cmd.Bool("json") && o.Lines == 0 && o.Since.IsZero() && !o.Times {
 		return cause(ctx, c.printLog(ctx, api, id, module, attempt))
 	}
+
 	if o.Once && module != "" && attempt == 0 {
 		// Of one module, without -f, it is the newest attempt.
 		r, info, err := api.Modules().Log(ctx, id, module, client.LogOptions{})
 		if err != nil {
 			return cause(ctx, err)
 		}
+
 		_ = r.Close() // only its number was wanted
 		attempt = info.Attempt
 	}
+
 	if module != "" {
 		o.Modules = []string{module}
 	}
+
 	if attempt > 0 {
 		o.Positions = map[string]wire.LogPosition{module: {Attempt: attempt}}
 	}
+
 	printer := terminal.NewLogPrinter(c.env.console(), terminal.LogStyle{Attempt: attempt, Raw: module != "", JSON: cmd.Bool("json"), Times: o.Times})
 	err = api.Runs().Follow(ctx, id, o, printer.Event)
 	printer.End()
@@ -92,12 +101,14 @@ func (c logsCommand) part(cmd *cli.Command) (client.FollowOptions, error) {
 	if cmd.IsSet("tail") && (o.Lines < 1 || o.Lines > 1_000_000) {
 		return o, usagef("-tail %d: expected from 1 to 1000000 lines", o.Lines)
 	}
+
 	if text := cmd.String("since"); cmd.IsSet("since") {
 		var err error
 		if o.Since, err = wire.ParseSince(text, c.env.now()); err != nil {
 			return o, usagef("-%w", err)
 		}
 	}
+
 	return o, nil
 }
 
@@ -107,6 +118,7 @@ func (c logsCommand) printLog(ctx context.Context, api *client.Client, id pipeli
 	if err != nil {
 		return err
 	}
+
 	defer r.Close()
 	if !c.env.stdout.Terminal {
 		if _, err := io.Copy(c.env.stdout, r); err != nil && c.env.stdout.Err() == nil {

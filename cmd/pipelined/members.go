@@ -22,16 +22,19 @@ func (c membersCommand) command() *cli.Command {
 			if err != nil {
 				return err
 			}
+
 			list, err := api.Cluster().Members(ctx)
 			if err != nil {
 				return err
 			}
+
 			if cmd.Bool("json") {
 				if list.Members == nil {
 					list.Members = []wire.Member{}
 				}
 				return c.env.printJSON(list)
 			}
+
 			return c.env.printMembers(list.Members)
 		}),
 	}
@@ -44,10 +47,13 @@ func (env *environment) printMembers(members []wire.Member) error {
 		if m.Draining {
 			status += ", draining"
 		}
+
 		if left := m.AwayUntil.Sub(env.now()); !m.AwayUntil.IsZero() && left > 0 {
 			status += ", back within " + terminal.ShortDuration(left)
 		}
+
 		t.Row(m.Name, status, m.Role, string(m.Mode), fmt.Sprintf("%d/%d", m.CurrentLoad, m.MaxLoad), m.HTTP, m.Version)
 	}
+
 	return t.Flush()
 }

@@ -35,6 +35,7 @@ func openNode(ctx context.Context, cfg nodeConfig) (clusterNode, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	return builtNode{n}, nil
 }
 

@@ -12,13 +12,16 @@ func sdNotify(socket, state string) error {
 	if socket == "" {
 		return nil
 	}
+
 	if !strings.HasPrefix(socket, "/") && !strings.HasPrefix(socket, "@") {
 		return usagef("NOTIFY_SOCKET %q: expected a path, or an abstract name with @", socket)
 	}
+
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err != nil {
 		return wrap("notify systemd", err)
 	}
+
 	defer conn.Close()
 	_, err = conn.Write([]byte(state))
 	return wrap("notify systemd", err)

@@ -31,17 +31,21 @@ func (c pinCommand) command(name, usage, description, done string, call func(cli
 			if err != nil {
 				return err
 			}
+
 			api, err := c.env.connect(ctx)
 			if err != nil {
 				return err
 			}
+
 			run, err := call(api.Runs(), ctx, id)
 			if err != nil {
 				return err
 			}
+
 			if cmd.Bool("json") {
 				return c.env.printJSON(run)
 			}
+
 			c.env.tell(done, run.ID)
 			return nil
 		}),

@@ -24,11 +24,13 @@ func (c planCommand) command() *cli.Command {
 			if err != nil {
 				return c.env.explain(err)
 			}
+
 			plan := planOf(def)
 			c.forecast(ctx, cmd, def, &plan)
 			if cmd.Bool("json") {
 				return c.env.printJSON(plan)
 			}
+
 			c.print(plan)
 			return nil
 		}),
@@ -88,6 +90,7 @@ func planOf(def *pipeline.Pipeline) runPlan {
 	for i := range def.Modules {
 		index[def.Modules[i].Name] = i
 	}
+
 	planned := make([]plannedModule, len(def.Modules))
 	before := make([]int, len(def.Modules)) // the dependency on the longest path, -1 for none
 	var visit func(i int) *plannedModule
@@ -96,41 +99,50 @@ func planOf(def *pipeline.Pipeline) runPlan {
 		if x.Name != "" {
 			return x
 		}
+
 		*x = plannedModule{Name: m.Name, DependsOn: m.DependsOn, Skipped: m.Skip, Command: commandText(m), Requires: requirements(m.Requires),
 			Locks: m.Locks, Always: m.AlwaysRun}
 		if m.Approval != nil {
 			x.Approval = m.Approval.Message
 		}
+
 		before[i] = -1
 		for name, deferred := range m.Deferred {
 			if x.Unknown == nil {
 				x.Unknown = map[string]string{}
 			}
+
 			x.Unknown[name] = "(known after " + knownAfter(m, deferred.Source) + ")"
 			if deferred.Sensitive && len(language.ModulesIn(deferred.Source)) == 0 {
 				x.Unknown[name] = "(sensitive)"
 			}
 		}
+
 		wave := 1
 		for _, d := range m.DependsOn {
 			j, ok := index[d]
 			if !ok {
 				continue
 			}
+
 			up := visit(j)
 			if up.Skipped != "" && !m.AlwaysRun && x.Skipped == "" {
 				x.Skipped = "dependency " + d + " is skipped"
 			}
+
 			if up.Wave+1 > wave {
 				wave, before[i] = up.Wave+1, j
 			}
 		}
+
 		if x.Skipped == "" {
 			x.Wave = wave
 		}
+
 		if x.DependsOn == nil {
 			x.DependsOn = []string{}
 		}
+
 		return x
 	}
 	last := -1
@@ -139,6 +151,7 @@ func planOf(def *pipeline.Pipeline) runPlan {
 		for x.Wave > len(plan.Waves) {
 			plan.Waves = append(plan.Waves, []string{})
 		}
+
 		if x.Wave > 0 {
 			plan.Waves[x.Wave-1] = append(plan.Waves[x.Wave-1], x.Name)
 			if last < 0 || x.Wave > planned[last].Wave {
@@ -146,9 +159,11 @@ func planOf(def *pipeline.Pipeline) runPlan {
 			}
 		}
 	}
+
 	for i := last; i >= 0; i = before[i] {
 		plan.CriticalPath = append(plan.CriticalPath, planned[i].Name)
 	}
+
 	slices.Reverse(plan.CriticalPath)
 	plan.Modules = planned
 	return plan
@@ -163,6 +178,7 @@ func commandText(m *pipeline.Module) string {
 		if rest != "" {
 			line += " …"
 		}
+
 		return line
 	}
 	return ""
@@ -173,15 +189,19 @@ func requirements(r pipeline.Requires) string {
 	if r.OS != "" {
 		parts = append(parts, r.OS)
 	}
+
 	if r.Arch != "" {
 		parts = append(parts, r.Arch)
 	}
+
 	for _, t := range r.Tools {
 		parts = append(parts, "tool "+t)
 	}
+
 	for _, t := range r.Tags {
 		parts = append(parts, "tag "+t)
 	}
+
 	return strings.Join(parts, ", ")
 }
 
@@ -191,18 +211,22 @@ func knownAfter(m *pipeline.Module, source string) string {
 	if len(names) == 0 && m.Dynamic {
 		return "for_each"
 	}
+
 	if len(names) == 0 {
 		for _, d := range m.DependsOn {
 			names = append(names, strings.SplitN(d, "[", 2)[0])
 		}
 		names = slices.Compact(names)
 	}
+
 	if len(names) == 0 {
 		return "the run has begun"
 	}
+
 	for i := range names {
 		names[i] = "module." + names[i]
 	}
+
 	return strings.Join(names, ", ")
 }
 
@@ -212,6 +236,7 @@ func (c planCommand) print(plan runPlan) {
 	for i := range plan.Modules {
 		byName[plan.Modules[i].Name] = &plan.Modules[i]
 	}
+
 	fmt.Fprintf(w, "pipeline %s: %d modules in %d waves\n", terminal.Clean(plan.Pipeline), len(plan.Modules), len(plan.Waves))
 	for i, wave := range plan.Waves {
 		fmt.Fprintf(w, "\nwave %d\n", i+1)
@@ -219,6 +244,7 @@ func (c planCommand) print(plan runPlan) {
 			c.printModule(byName[name])
 		}
 	}
+
 	header := "\nskipped\n"
 	for i := range plan.Modules {
 		if m := &plan.Modules[i]; m.Skipped != "" {
@@ -226,6 +252,7 @@ func (c planCommand) print(plan runPlan) {
 			header = ""
 		}
 	}
+
 	if e := plan.Estimate; e != nil && e.Known {
 		c.printEstimate(e)
 	} else if len(plan.CriticalPath) > 0 {
@@ -238,26 +265,32 @@ func (c planCommand) printModule(m *plannedModule) {
 	if m.Command != "" {
 		text += ": " + terminal.Clean(m.Command)
 	}
+
 	if m.Approval != "" {
 		text += " asks: " + terminal.Clean(m.Approval)
 	}
+
 	fmt.Fprintf(c.env.stdout, "  %s\n", text)
 	var unknown []string
 	for name, after := range m.Unknown {
 		unknown = append(unknown, name+" "+after)
 	}
+
 	slices.Sort(unknown)
 	for _, u := range unknown {
 		fmt.Fprintf(c.env.stdout, "      %s\n", terminal.Clean(u))
 	}
+
 	c.printExpected(m.Expected)
 	c.printForecast(m.Cache)
 	if len(m.DependsOn) > 0 {
 		fmt.Fprintf(c.env.stdout, "      after %s\n", terminal.Clean(strings.Join(m.DependsOn, ", ")))
 	}
+
 	if m.Requires != "" {
 		fmt.Fprintf(c.env.stdout, "      needs %s\n", terminal.Clean(m.Requires))
 	}
+
 	if len(m.Locks) > 0 {
 		fmt.Fprintf(c.env.stdout, "      holds %s\n", terminal.Clean(strings.Join(m.Locks, ", ")))
 	}

@@ -19,21 +19,25 @@ func (p *program) run(ctx context.Context, args []string) int {
 	if code, ok := p.hidden(ctx, args); ok {
 		return code
 	}
+
 	p.env.retries = terminal.NewRetryNotes(p.env.now, func(text string) { p.env.tell("%s", text) })
 	root := p.command()
 	err := root.Run(ctx, append([]string{root.Name}, args...))
 	for i := len(p.env.atEnd) - 1; i >= 0; i-- {
 		p.env.atEnd[i]()
 	}
+
 	p.env.stdout.Flush()
 	if err == nil {
 		err = p.env.stdout.Err()
 	}
+
 	code := exitCode(err)
 	var quiet *exitError
 	if err != nil && !(errors.As(err, &quiet) && quiet.err == nil) && !errors.Is(err, terminal.ErrReaderClosed) {
 		fmt.Fprintf(p.env.stderr, "pipelined: %s\n", terminal.OneLine(err.Error()))
 	}
+
 	p.env.stderr.Flush()
 	return code
 }
@@ -114,6 +118,7 @@ func prepare(cmd *cli.Command) {
 			s.SetStringer(flagHelp)
 		}
 	}
+
 	for _, sub := range cmd.Commands {
 		prepare(sub)
 	}

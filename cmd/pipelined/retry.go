@@ -31,30 +31,37 @@ func (c retryCommand) run(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+
 	for _, m := range cmd.StringSlice("from") {
 		if !wire.ValidModule(m) {
 			return usagef("-from %.80q: cannot be the name of a module", m)
 		}
 	}
+
 	api, err := c.env.connect(ctx)
 	if err != nil {
 		return err
 	}
+
 	before, err := api.Runs().Get(ctx, id)
 	if err != nil {
 		return err
 	}
+
 	run, err := api.Runs().Retry(ctx, id, cmd.StringSlice("from"))
 	if err != nil {
 		return err
 	}
+
 	if cmd.Bool("detach") {
 		if cmd.Bool("json") {
 			return c.env.printJSON(run)
 		}
+
 		fmt.Fprintln(c.env.stdout, run.ID)
 		return nil
 	}
+
 	c.env.tell("run %s resumes: %d of %d modules are done", run.ID, run.ModulesDone, run.ModuleCount)
 	signals, back := c.env.signals()
 	defer back()
@@ -74,5 +81,6 @@ func shown(r *wire.Run) map[string]wire.LogPosition {
 			at[m.Name] = wire.LogPosition{Attempt: m.Attempts[n-1].Number, Offset: m.Attempts[n-1].LogSize, Ended: true}
 		}
 	}
+
 	return at
 }

@@ -74,10 +74,12 @@ func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 	if err := platform("run"); err != nil {
 		return err
 	}
+
 	cfg, err := c.config(cmd)
 	if err != nil {
 		return err
 	}
+
 	signals, back := c.env.signals()
 	defer back()
 	starting, cancel := untilSignal(ctx, signals)
@@ -86,10 +88,12 @@ func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+
 	j, err := o.Check(starting)
 	if err != nil {
 		return c.env.explain(cause(starting, err))
 	}
+
 	defer j.Close()
 	// The node starts while the files are read.
 	var e *embedded
@@ -100,29 +104,35 @@ func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 		if e, err = (localNode{c.env}).startShared(starting, cfg); err != nil {
 			return err
 		}
+
 		if api, err = e.node.Client(whoami()); err != nil {
 			return err
 		}
+
 		return cancelLeftovers(gctx, api)
 	})
 	err = g.Wait()
 	if e != nil {
 		defer e.stop()
 	}
+
 	if err != nil {
 		return cause(starting, err)
 	}
+
 	c.env.explainOnce(j)
 	created, err := j.Submit(starting, api)
 	j.Remember()
 	if err != nil {
 		return c.env.explain(cause(starting, err))
 	}
+
 	cancel(nil)
 	if errors.Is(context.Cause(starting), errInterrupted) {
 		e.cancelRun(api, created.ID, "interrupted")
 		return errInterrupted
 	}
+
 	watch := watchOptions{json: cmd.Bool("json"), signals: signals, address: e.address}
 	if c.env.interactive && c.env.stderr.Terminal {
 		watch.asker = &terminal.ApprovalPrompt{User: whoami(), Stdin: c.env.stdin, Decide: func(ctx context.Context, module string, yes bool) error {
@@ -130,10 +140,12 @@ func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 			if yes {
 				call = api.Modules().Approve
 			}
+
 			_, err := call(ctx, created.ID, module, "")
 			return err
 		}}
 	}
+
 	return c.follow(ctx, e, api, created.ID, watch)
 }
 
@@ -182,11 +194,13 @@ func (c runCommand) follow(ctx context.Context, e *embedded, api *client.Client,
 				if err == nil {
 					err = errors.New("node stopped during the run")
 				}
+
 				abort(err)
 				return
 			case <-following.Done():
 				return
 			}
+
 			select {
 			case merged <- s:
 			case <-following.Done():
@@ -200,6 +214,7 @@ func (c runCommand) follow(ctx context.Context, e *embedded, api *client.Client,
 		if first != nil && s != syscall.SIGALRM {
 			return errKilled
 		}
+
 		reason := "interrupted"
 		if first = errInterrupted; s == syscall.SIGALRM {
 			first, reason = context.Cause(ctx), "timed out"
@@ -207,10 +222,12 @@ func (c runCommand) follow(ctx context.Context, e *embedded, api *client.Client,
 		} else {
 			c.env.say("cancelling the run; Ctrl-C again kills it")
 		}
+
 		_, err := api.Runs().Cancel(following, id, reason)
 		if pipeline.KindOf(err) == pipeline.Conflict {
 			err = nil // it has ended meanwhile
 		}
+
 		return err
 	}
 	ended, err := watcher{c.env}.watch(following, api.Runs(), id, o)
@@ -219,10 +236,12 @@ func (c runCommand) follow(ctx context.Context, e *embedded, api *client.Client,
 	if ended && first != nil {
 		return first
 	}
+
 	if !ended {
 		// Else it would go on in the next run's node.
 		e.cancelRun(api, id, "its process ended")
 	}
+
 	return err
 }
 
@@ -236,5 +255,6 @@ func (c runCommand) secrets() map[string]string {
 			secrets[name] = value
 		}
 	}
+
 	return secrets
 }

@@ -24,6 +24,7 @@ func (c schedulesCommand) command() *cli.Command {
 				if err != nil {
 					return err
 				}
+
 				return do(ctx, api, cmd.Args().First())
 			})}
 	}
@@ -48,6 +49,7 @@ func (c schedulesCommand) command() *cli.Command {
 				if err == nil {
 					c.env.tell("schedule %s is paused; ticks missed while paused are skipped", name)
 				}
+
 				return err
 			}),
 			one("resume", "resumes a paused schedule", func(ctx context.Context, api *client.Client, name string) error {
@@ -55,6 +57,7 @@ func (c schedulesCommand) command() *cli.Command {
 				if err == nil {
 					c.env.tell("schedule %s resumed%s", name, c.env.nextTick(&s, ": next "))
 				}
+
 				return err
 			}),
 			one("trigger", "starts a run of a schedule now, even if it is paused, and prints the run's id", func(ctx context.Context, api *client.Client, name string) error {
@@ -62,6 +65,7 @@ func (c schedulesCommand) command() *cli.Command {
 				if err == nil {
 					fmt.Fprintln(c.env.stdout, run.ID)
 				}
+
 				return err
 			}),
 			one("rm", "removes a schedule; its runs are kept", func(ctx context.Context, api *client.Client, name string) error {
@@ -69,6 +73,7 @@ func (c schedulesCommand) command() *cli.Command {
 				if err == nil {
 					c.env.tell("removed schedule %s", name)
 				}
+
 				return err
 			}),
 		},
@@ -80,13 +85,16 @@ func (c schedulesCommand) list(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+
 	list, err := api.Schedules().List(ctx)
 	if err != nil {
 		return err
 	}
+
 	if cmd.Bool("json") {
 		return c.env.printJSON(list)
 	}
+
 	t := terminal.NewTable(c.env.stdout, "NAME", "CRON", "ZONE", "NEXT", "LAST", "RUN", "STATE")
 	for i := range list.Schedules {
 		s := &list.Schedules[i]
@@ -94,8 +102,10 @@ func (c schedulesCommand) list(ctx context.Context, cmd *cli.Command) error {
 		if s.Last != nil {
 			last, run, state = c.env.clock(s.Last.Tick, s.Timezone), string(s.Last.Run), tickState(s.Last)
 		}
+
 		t.Row(terminal.Clean(s.Name), terminal.Clean(strings.Join(s.Cron, "; ")), s.Timezone, c.env.nextTick(s, ""), last, run, terminal.Clean(state))
 	}
+
 	return t.Flush()
 }
 
@@ -104,13 +114,16 @@ func (c schedulesCommand) show(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+
 	s, err := api.Schedules().Get(ctx, cmd.Args().First())
 	if err != nil {
 		return err
 	}
+
 	if cmd.Bool("json") {
 		return c.env.printJSON(s)
 	}
+
 	line := func(name, text string) { fmt.Fprintf(c.env.stdout, "%-10s%s\n", name, terminal.Clean(text)) }
 	line("schedule", s.Name)
 	line("cron", strings.Join(s.Cron, "; ")+" in "+s.Timezone)
@@ -118,17 +131,20 @@ func (c schedulesCommand) show(ctx context.Context, cmd *cli.Command) error {
 	if s.Group != "" {
 		line("group", s.Group)
 	}
+
 	line("next", c.env.nextTick(&s, ""))
 	line("ticks", fmt.Sprintf("%d started runs, %d were skipped", s.Fired, s.Skipped))
 	line("by", s.Submitter+", "+terminal.Ago(s.RegisteredAt, c.env.now()))
 	if len(s.Ticks) == 0 {
 		return nil
 	}
+
 	fmt.Fprintln(c.env.stdout)
 	t := terminal.NewTable(c.env.stdout, "TICK", "RUN", "STATE")
 	for i := range s.Ticks {
 		t.Row(c.env.clock(s.Ticks[i].Tick, s.Timezone), string(s.Ticks[i].Run), terminal.Clean(tickState(&s.Ticks[i])))
 	}
+
 	return t.Flush()
 }
 
@@ -154,10 +170,12 @@ func (env *environment) nextTick(s *wire.Schedule, before string) string {
 	case s.Next == nil || s.Next.Year() >= 9999:
 		return "never"
 	}
+
 	text := before + env.clock(*s.Next, s.Timezone)
 	if in := s.Next.Sub(env.now()); in > 0 {
 		text += " (in " + terminal.ShortDuration(in) + ")"
 	}
+
 	return text
 }
 

@@ -26,11 +26,14 @@ func (c schemaCommand) command() *cli.Command {
 				if len(found) == 0 {
 					return usagef("schema: the language has no block %q%s", name, terminal.DidYouMean(name, paths))
 				}
+
 				schema.Blocks = found
 			}
+
 			if cmd.Bool("json") {
 				return c.env.printJSON(schema)
 			}
+
 			return c.print(schema.Blocks, "", cmd.Args().Len() == 0)
 		}),
 	}
@@ -45,6 +48,7 @@ func findBlocks(blocks []language.SchemaBlock, outer, name string) (found []lang
 		if name == path || name == b.Name || strings.HasSuffix(path, "."+name) {
 			found = append(found, b)
 		}
+
 		inner, more := findBlocks(b.Blocks, path, name)
 		found, paths = append(found, inner...), append(paths, more...)
 	}
@@ -59,6 +63,7 @@ func (c schemaCommand) print(blocks []language.SchemaBlock, outer string, inner 
 		if i > 0 || outer != "" {
 			fmt.Fprintln(c.env.stdout)
 		}
+
 		fmt.Fprintf(c.env.stdout, "%s\n", blockLine(b, outer))
 		t := terminal.NewTable(c.env.stdout, "  NAME", "TYPE", "DEFAULT", "DESCRIPTION")
 		attributeRows(t, "  ", b.Attributes)
@@ -68,13 +73,16 @@ func (c schemaCommand) print(blocks []language.SchemaBlock, outer string, inner 
 			if x.Repeatable {
 				kind = "blocks"
 			}
+
 			t.Row("  "+x.Name, kind, "", x.Description)
 		}
+
 		if len(b.Attributes)+len(b.Blocks) > 0 {
 			if err := t.Flush(); err != nil {
 				return err
 			}
 		}
+
 		if inner {
 			if err := c.print(b.Blocks, b.Name, true); err != nil {
 				return err
@@ -90,14 +98,17 @@ func blockLine(b *language.SchemaBlock, outer string) string {
 	if b.Labelled {
 		line += ` "NAME"`
 	}
+
 	line += " { … }"
 	if outer != "" {
 		line += " in " + outer
 	}
+
 	line += ": " + b.Description
 	if b.Like != "" {
 		line += "; it has what a " + b.Like + " has"
 	}
+
 	return line
 }
 
@@ -108,6 +119,7 @@ func attributeRows(t *terminal.Table, indent string, list []language.SchemaAttri
 		if a.Required {
 			fallback = "required"
 		}
+
 		t.Row(indent+a.Name, typeText(a), fallback, a.Description)
 		attributeRows(t, indent+"  .", a.Attributes)
 	}
@@ -121,6 +133,7 @@ func typeText(a *language.SchemaAttribute) string {
 		for i, c := range a.Choices {
 			words[i] = fmt.Sprintf("%q", c)
 		}
+
 		return strings.Join(words, ", ")
 	case a.Minimum != nil && a.Maximum != nil:
 		return fmt.Sprintf("%s from %d to %d", a.Type, *a.Minimum, *a.Maximum)

@@ -47,10 +47,12 @@ func (c secretsCommand) command() *cli.Command {
 					if err != nil {
 						return err
 					}
+
 					name := cmd.Args().First()
 					if err := api.Secrets().Delete(ctx, name); err != nil {
 						return err
 					}
+
 					c.env.tell("removed secret %s", name)
 					return nil
 				}),
@@ -64,27 +66,34 @@ func (c secretsCommand) set(ctx context.Context, cmd *cli.Command) error {
 	if name, _, given := strings.Cut(name, "="); given {
 		return usagef("secrets set: the value is read from standard input or -file, not from the command line: pipelined secrets set %.80s", name)
 	}
+
 	value, err := c.read(cmd, name)
 	if err != nil {
 		return err
 	}
+
 	if value == "" {
 		return usagef("secrets set: the value of %s is empty", name)
 	}
+
 	api, err := c.env.connect(ctx)
 	if err != nil {
 		return err
 	}
+
 	out, err := api.Secrets().Set(ctx, name, value)
 	if err != nil {
 		return err
 	}
+
 	if out.Unmasked {
 		c.env.tell("warning: the value is shorter than 6 bytes and will not be masked in output")
 	}
+
 	if cmd.Bool("json") {
 		return c.env.printJSON(out)
 	}
+
 	c.env.tell("set secret %s", out.Name)
 	return nil
 }
@@ -99,6 +108,7 @@ func (c secretsCommand) read(cmd *cli.Command, name string) (string, error) {
 		if err != nil {
 			return "", usagef("read the secret: %w", fileError(err))
 		}
+
 		defer f.Close()
 		in = f
 	} else if c.env.interactive {
@@ -109,18 +119,23 @@ func (c secretsCommand) read(cmd *cli.Command, name string) (string, error) {
 		if err != nil {
 			return "", wrap("read the secret", err)
 		}
+
 		return string(text), nil
 	}
+
 	text, err := io.ReadAll(io.LimitReader(in, maxSecret+1))
 	if err != nil {
 		return "", usagef("read the secret: %w", fileError(err))
 	}
+
 	if len(text) > maxSecret {
 		return "", usagef("secrets set: the value of %s is longer than %d KiB", name, maxSecret>>10)
 	}
+
 	if !cmd.IsSet("file") {
 		text = bytes.TrimRight(text, "\r\n")
 	}
+
 	return string(text), nil
 }
 
@@ -129,16 +144,19 @@ func (c secretsCommand) list(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+
 	list, err := api.Secrets().List(ctx)
 	if err != nil {
 		return err
 	}
+
 	if cmd.Bool("json") {
 		if list.Secrets == nil {
 			list.Secrets = []wire.SecretInfo{}
 		}
 		return c.env.printJSON(list)
 	}
+
 	now := c.env.now()
 	t := terminal.NewTable(c.env.stdout, "NAME", "SET", "BY", "NOTE")
 	for _, s := range list.Secrets {
@@ -146,7 +164,9 @@ func (c secretsCommand) list(ctx context.Context, cmd *cli.Command) error {
 		if s.Unmasked {
 			note = "too short to be masked"
 		}
+
 		t.Row(s.Name, terminal.Ago(s.SetAt, now), s.SetBy, note)
 	}
+
 	return t.Flush()
 }

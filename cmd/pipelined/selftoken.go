@@ -44,9 +44,11 @@ func (c connector) newSelfToken() *ownToken {
 	if err == nil {
 		o.keys, err = keys.New(key)
 	}
+
 	if err != nil {
 		o.err = noKeyText(c.keyPath(), err)
 	}
+
 	return o
 }
 
@@ -64,9 +66,11 @@ func (o *ownToken) token(ctx context.Context, address string) (string, error) {
 	if token, ok := o.kept(address); ok && !client.Refused(ctx) {
 		return token, nil
 	}
+
 	if err := mayProve(address); err != nil {
 		return "", err
 	}
+
 	h, err := askHealth(ctx, address, o.tls())
 	if err != nil {
 		if ctx.Err() == nil && pipeline.KindOf(err) != pipeline.Unavailable {
@@ -75,14 +79,17 @@ func (o *ownToken) token(ctx context.Context, address string) (string, error) {
 		}
 		return "", err
 	}
+
 	if o.keys == nil {
 		return "", o.err
 	}
+
 	token, err := o.keys.MintToken(keys.Claims{Subject: o.subject, Role: "admin", Node: h.NodeID, Nonce: h.Nonce,
 		Expires: h.Timestamp.Add(keys.TokenLife).Unix()})
 	if err != nil {
 		return "", err
 	}
+
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.made[address] = madeToken{token: token, until: o.now().Add(ownTokenLife)}
@@ -103,11 +110,13 @@ func mayProve(address string) error {
 	if err != nil {
 		return usagef("address %q: %w", address, err)
 	}
+
 	host := u.Hostname()
 	ip, ipErr := netip.ParseAddr(host)
 	if u.Scheme == "https" || host == "localhost" || ipErr == nil && ip.IsLoopback() {
 		return nil
 	}
+
 	return failf(exitForbidden, "%s uses plain HTTP over the network; a token made from the cluster key is not sent there: use https://, or -token", address)
 }
 
@@ -117,6 +126,7 @@ func poolWith(k *keys.Keys) *x509.CertPool {
 	if err != nil {
 		pool = x509.NewCertPool()
 	}
+
 	pool.AppendCertsFromPEM(k.CACertPEM())
 	return pool
 }

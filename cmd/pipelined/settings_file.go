@@ -47,6 +47,7 @@ func parseConfig(path string, src []byte) (map[string]fileValue, error) {
 		if i < 0 {
 			return nil, usagef("%s: unknown setting %q%s", place, name, terminal.DidYouMean(key, keys))
 		}
+
 		if _, twice := out[key]; twice {
 			return nil, usagef("%s: %s is set twice", place, key)
 		}

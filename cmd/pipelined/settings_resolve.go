@@ -71,6 +71,7 @@ func (c agentCommand) resolve(cmd *cli.Command) (agentSettings, origins, error) 
 		if err != nil {
 			return out, nil, usagef("-config: %w", err)
 		}
+
 		if file, err = parseConfig(path, text); err != nil {
 			return out, nil, err
 		}

@@ -28,21 +28,26 @@ func (c statusCommand) command() *cli.Command {
 			if cmd.Args().Len() == 0 {
 				return c.cluster(ctx, cmd.Bool("json"))
 			}
+
 			id, err := runArg(cmd, 0)
 			if err != nil {
 				return err
 			}
+
 			api, err := c.env.connectRead(ctx)
 			if err != nil {
 				return err
 			}
+
 			run, err := api.Runs().Get(ctx, id)
 			if err != nil {
 				return err
 			}
+
 			if cmd.Bool("json") {
 				return c.env.printJSON(complete(run))
 			}
+
 			return c.printRun(run)
 		}),
 	}
@@ -53,15 +58,18 @@ func complete(r wire.Run) wire.Run {
 	if r.Modules == nil {
 		r.Modules = []wire.Module{}
 	}
+
 	for i := range r.Modules {
 		m := &r.Modules[i]
 		if m.Outputs == nil {
 			m.Outputs = []string{}
 		}
+
 		if m.Attempts == nil {
 			m.Attempts = []wire.Attempt{}
 		}
 	}
+
 	return r
 }
 
@@ -75,11 +83,13 @@ func (c statusCommand) printRun(r wire.Run) error {
 	if r.Submitter != "" {
 		submitted += " by " + terminal.Clean(r.Submitter)
 	}
+
 	fmt.Fprintf(c.env.stdout, "submitted %s\n", submitted)
 	fmt.Fprintf(c.env.stdout, "took      %s\n", runTook(&r.RunSummary, now))
 	if n := terminal.CountModules(r.Modules); n.Total() > 0 {
 		fmt.Fprintf(c.env.stdout, "modules   %s\n", n)
 	}
+
 	fmt.Fprintln(c.env.stdout)
 	t := terminal.NewTable(c.env.stdout, "MODULE", "STATE", "WORKER", "ATTEMPTS", "EXIT", "TOOK", "REASON")
 	for i := range r.Modules {
@@ -88,8 +98,10 @@ func (c statusCommand) printRun(r wire.Run) error {
 		if m.ExitCode != nil {
 			code = fmt.Sprint(*m.ExitCode)
 		}
+
 		t.Row(m.Name, terminal.StateWords(string(m.State)), moduleWorker(m), fmt.Sprint(terminal.CountTries(m.Attempts)), code, moduleTook(m, now), moduleReason(m, now))
 	}
+
 	return t.Flush()
 }
 
@@ -97,9 +109,11 @@ func moduleWorker(m *wire.Module) string {
 	if m.Worker != "" {
 		return m.Worker
 	}
+
 	if a := terminal.LastAttempt(m); a != nil && !a.State.Final() {
 		return a.Worker
 	}
+
 	return ""
 }
 
@@ -110,9 +124,11 @@ func moduleTook(m *wire.Module, now time.Time) string {
 			return terminal.ShortDuration(now.Sub(*a.StartedAt))
 		}
 	}
+
 	if m.StartedAt == nil || m.FinishedAt == nil {
 		return ""
 	}
+
 	return terminal.ShortDuration(m.FinishedAt.Sub(*m.StartedAt))
 }
 
@@ -121,9 +137,11 @@ func moduleReason(m *wire.Module, now time.Time) string {
 	if m.Reason != "" || m.State != pipeline.ModuleWaiting {
 		return m.Reason
 	}
+
 	if m.NotBefore != nil && m.NotBefore.After(now) {
 		return "retrying in " + terminal.ShortDuration(m.NotBefore.Sub(now))
 	}
+
 	return ""
 }
 
@@ -139,32 +157,39 @@ func (c statusCommand) cluster(ctx context.Context, asJSON bool) error {
 	if err != nil {
 		return err
 	}
+
 	var s clusterState
 	if s.Health, err = api.Health(ctx); err != nil {
 		return err
 	}
+
 	members, err := api.Cluster().Members(ctx)
 	if err != nil {
 		return err
 	}
+
 	s.Members = append([]wire.Member{}, members.Members...)
 	runs, err := listRuns(ctx, api, recentRuns, client.ListOptions{})
 	if err != nil {
 		return err
 	}
+
 	s.Runs = runs.Runs
 	if asJSON {
 		return c.env.printJSON(s)
 	}
+
 	h := &s.Health
 	leader := h.Leader
 	if leader == "" {
 		leader = "none"
 	}
+
 	slots, load := 0, 0
 	for _, m := range s.Members {
 		slots, load = slots+m.MaxLoad, load+m.CurrentLoad
 	}
+
 	fmt.Fprintf(c.env.stdout, "cluster  %s%s\n", h.Status, terminal.Clean(terminal.ReasonSuffix(strings.Join(h.Reasons, ", "))))
 	fmt.Fprintf(c.env.stdout, "node     %s at %s (%s, version %s)\n", terminal.Clean(h.Node), api.Address(), h.Role, terminal.Clean(h.Version))
 	fmt.Fprintf(c.env.stdout, "leader   %s (term %d), voters %s\n", terminal.Clean(leader), h.Term, terminal.Clean(strings.Join(h.Voters, ", ")))
@@ -172,9 +197,11 @@ func (c statusCommand) cluster(ctx context.Context, asJSON bool) error {
 	if err := c.env.printMembers(s.Members); err != nil {
 		return err
 	}
+
 	if len(s.Runs) == 0 {
 		return nil
 	}
+
 	fmt.Fprintln(c.env.stdout)
 	return c.env.printRuns(s.Runs)
 }

@@ -32,18 +32,22 @@ func (c submitCommand) run(ctx context.Context, cmd *cli.Command) error {
 	if cmd.Bool("register") && cmd.Bool("detach") {
 		return usagef("submit: -register and -detach exclude each other")
 	}
+
 	o, err := c.env.submission(cmd)
 	if err != nil {
 		return err
 	}
+
 	job, err := o.Prepare(ctx)
 	if err != nil {
 		return c.env.explain(err)
 	}
+
 	defer job.Close()
 	if cmd.Bool("register") && !job.Scheduled() {
 		return usagef("submit: -register: %s has no schedule: add schedule { cron = \"…\" }", job.FileName())
 	}
+
 	signals, back := c.env.signals()
 	defer back()
 	sending, cancel := untilSignal(ctx, signals)
@@ -52,26 +56,32 @@ func (c submitCommand) run(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return cause(sending, err)
 	}
+
 	if cmd.Bool("register") {
 		return c.register(sending, api, job, cmd.Bool("json"))
 	}
+
 	c.env.explainOnce(job)
 	created, err := job.Submit(sending, api)
 	job.Remember()
 	if err != nil {
 		return c.env.explain(cause(sending, err))
 	}
+
 	cancel(nil)
 	if errors.Is(context.Cause(sending), errInterrupted) {
 		return left(created.ID)
 	}
+
 	if cmd.Bool("detach") {
 		if cmd.Bool("json") {
 			return c.env.printJSON(created)
 		}
+
 		fmt.Fprintln(c.env.stdout, created.ID)
 		return nil
 	}
+
 	// Where submit is interrupted the run goes on, so its name must be known.
 	c.env.tell("run %s (number %d) of %s", created.ID, created.Number, job.PipelineName())
 	_, err = watcher{c.env}.watch(ctx, api.Runs(), created.ID, watchOptions{json: cmd.Bool("json"), signals: signals,
@@ -88,13 +98,16 @@ func (c submitCommand) register(ctx context.Context, api *client.Client, j *subm
 	if err != nil {
 		return c.env.explain(cause(ctx, err))
 	}
+
 	if asJSON {
 		return c.env.printJSON(s)
 	}
+
 	if s.Paused {
 		c.env.tell("registered schedule %s, which is still paused: pipelined schedules resume %[1]s", s.Name)
 		return nil
 	}
+
 	c.env.tell("registered schedule %s%s", s.Name, c.env.nextTick(&s, ": next "))
 	return nil
 }

@@ -45,10 +45,12 @@ func (c tokenCommand) command() *cli.Command {
 					if err != nil {
 						return err
 					}
+
 					id := cmd.Args().First()
 					if err := api.Tokens().Delete(ctx, id); err != nil {
 						return err
 					}
+
 					c.env.tell("revoked token %s", id)
 					return nil
 				}),
@@ -67,17 +69,21 @@ func (c tokenCommand) create(ctx context.Context, cmd *cli.Command) error {
 	case ttl < 0 || ttl > 0 && ttl < time.Second:
 		return usagef("-ttl %s: expected at least a second", ttl)
 	}
+
 	api, err := c.env.connect(ctx)
 	if err != nil {
 		return err
 	}
+
 	out, err := api.Tokens().Create(ctx, wire.TokenRequest{Name: cmd.String("name"), Role: role, TTLSeconds: ttl.Seconds()})
 	if err != nil {
 		return err
 	}
+
 	if cmd.Bool("json") {
 		return c.env.printJSON(out)
 	}
+
 	fmt.Fprintln(c.env.stdout, out.Token)
 	return nil
 }
@@ -87,16 +93,19 @@ func (c tokenCommand) list(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+
 	list, err := api.Tokens().List(ctx)
 	if err != nil {
 		return err
 	}
+
 	if cmd.Bool("json") {
 		if list.Tokens == nil {
 			list.Tokens = []wire.TokenInfo{}
 		}
 		return c.env.printJSON(list)
 	}
+
 	now := c.env.now()
 	t := terminal.NewTable(c.env.stdout, "ID", "NAME", "ROLE", "CREATED", "EXPIRES")
 	for _, tok := range list.Tokens {
@@ -107,7 +116,9 @@ func (c tokenCommand) list(ctx context.Context, cmd *cli.Command) error {
 				expires = "in " + terminal.ShortDuration(left)
 			}
 		}
+
 		t.Row(tok.ID, tok.Name, tok.Role, terminal.Ago(tok.CreatedAt, now), expires)
 	}
+
 	return t.Flush()
 }

@@ -17,29 +17,35 @@ func flagHelp(f cli.Flag) string {
 	if !ok {
 		return ""
 	}
+
 	usage, value := doc.GetUsage(), ""
 	if before, rest, ok := strings.Cut(usage, "`"); ok {
 		if word, after, ok := strings.Cut(rest, "`"); ok {
 			usage, value = before+word+after, word
 		}
 	}
+
 	names := slices.Clone(f.Names())
 	for i := range names {
 		names[i] = "-" + names[i]
 	}
+
 	line := strings.Join(names, ", ")
 	if value != "" && doc.TakesValue() {
 		line += " " + value
 	}
+
 	line += "\t" + usage
 	if text := doc.GetDefaultText(); text != "" {
 		line += " (default " + text + ")"
 	} else if v := strings.Trim(doc.GetValue(), `"`); doc.IsDefaultVisible() && doc.TakesValue() && v != "" && v != "0" && v != "0s" && v != "[]" {
 		line += " (default " + v + ")"
 	}
+
 	if env := doc.GetEnvVars(); len(env) > 0 {
 		line += " [$" + strings.Join(env, ", $") + "]"
 	}
+
 	return line
 }
 
@@ -52,19 +58,24 @@ func usageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 		if cmd.Root() != cmd {
 			where = " of " + commandPath(cmd)
 		}
+
 		return usagef("unknown flag -%s%s%s", name, where, terminal.DidYouMean("-"+name, flagNames(cmd)))
 	}
+
 	if name, ok := strings.CutPrefix(text, "flag needs an argument: "); ok {
 		return usagef("-%s needs a value", strings.TrimLeft(name, "-"))
 	}
+
 	if rest, ok := strings.CutPrefix(text, "invalid value "); ok {
 		value, rest, _ := strings.Cut(rest, " for flag -")
 		name, why, _ := strings.Cut(rest, ": ")
 		if want := wanted(cmd, name); want != "" {
 			why = "expected " + want
 		}
+
 		return usagef("-%s %s: %s", name, value, why)
 	}
+
 	return usagef("%w", err)
 }
 
@@ -98,6 +109,7 @@ func flagNames(cmd *cli.Command) []string {
 			}
 		}
 	}
+
 	return names
 }
 
@@ -129,10 +141,12 @@ func noCommand(_ context.Context, cmd *cli.Command) error {
 			if err := cli.ShowRootCommandHelp(cmd); err != nil {
 				return err
 			}
+
 			return exit(exitUsage)
 		}
 		return usagef("%s: missing command: %s (see pipelined %[1]s -h)", commandPath(cmd), cmd.ArgsUsage)
 	}
+
 	return unknownCommand(cmd, name)
 }
 
@@ -143,13 +157,16 @@ func unknownCommand(cmd *cli.Command, name string) error {
 			names = append(names, c.Name)
 		}
 	}
+
 	what := "command"
 	if cmd.Root() != cmd {
 		what = commandPath(cmd) + " command"
 	}
+
 	if near := terminal.DidYouMean(name, names); near != "" {
 		return usagef("unknown %s %q%s", what, name, near)
 	}
+
 	return usagef("unknown %s %q (see pipelined help)", what, name)
 }
 

@@ -31,12 +31,15 @@ func (c validateCommand) command() *cli.Command {
 			if cmd.Bool("json") {
 				return c.printReport(report, err)
 			}
+
 			if err != nil {
 				return c.env.explain(err)
 			}
+
 			if len(report.Missing) > 0 {
 				c.env.tell("no value for %s: expressions that need it were not checked (use -var or -strict)", strings.Join(report.Missing, ", "))
 			}
+
 			fmt.Fprintf(c.env.stdout, "%s: pipeline %s is valid (%s)\n", terminal.Clean(report.File), report.Pipeline, numberOf(len(report.Modules), "module"))
 			return nil
 		}),
@@ -61,15 +64,18 @@ func (c validateCommand) validate(ctx context.Context, cmd *cli.Command) (valida
 	if err != nil {
 		return v, err
 	}
+
 	s, err := o.Read(ctx)
 	if err != nil {
 		return v, err
 	}
+
 	v.Pipeline, v.Modules = s.File.Name(), s.File.ModuleNames()
 	given := map[string]bool{}
 	for _, in := range s.Inputs {
 		given[in.Name] = true
 	}
+
 	declared := map[string]bool{}
 	for _, x := range s.File.Variables() {
 		declared[x.Name] = true
@@ -77,12 +83,15 @@ func (c validateCommand) validate(ctx context.Context, cmd *cli.Command) (valida
 			v.Missing = append(v.Missing, x.Name)
 		}
 	}
+
 	if len(v.Missing) > 0 && !cmd.Bool("strict") {
 		return v, unknownVariables(s.Inputs, declared)
 	}
+
 	if err := s.Check(ctx, language.Inputs{Git: s.Git()}); err != nil {
 		return v, err
 	}
+
 	v.Missing = []string{}
 	return v, nil
 }
@@ -94,6 +103,7 @@ func unknownVariables(inputs []language.VariableInput, declared map[string]bool)
 	for name := range declared {
 		names = append(names, name)
 	}
+
 	slices.Sort(names)
 	var diags language.Diagnostics
 	for _, in := range inputs {
@@ -101,9 +111,11 @@ func unknownVariables(inputs []language.VariableInput, declared map[string]bool)
 			diags = append(diags, language.Diagnostic{File: in.Origin, Summary: fmt.Sprintf("the pipeline has no variable %q%s", in.Name, terminal.DidYouMean(in.Name, names))})
 		}
 	}
+
 	if len(diags) == 0 {
 		return nil
 	}
+
 	return submission.NewInvalidError(diags)
 }
 
@@ -119,8 +131,10 @@ func (c validateCommand) printReport(v validation, err error) error {
 		if err := c.env.printJSON(v); err != nil {
 			return err
 		}
+
 		return exit(exitUsage)
 	}
+
 	return err
 }
 

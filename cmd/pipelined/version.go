@@ -44,9 +44,11 @@ func readBuildInfo() buildInfo {
 			}
 		}
 	}
+
 	if b.Version == "" {
 		b.Version = "dev"
 	}
+
 	return b
 }
 
@@ -58,11 +60,14 @@ func (b buildInfo) String() string {
 		if b.Modified {
 			commit += " and changes"
 		}
+
 		notes = append(notes, commit)
 	}
+
 	if b.Time != "" {
 		notes = append(notes, b.Time)
 	}
+
 	notes = append(notes, b.Go, b.OS+"/"+b.Arch)
 	return fmt.Sprintf("%s (%s)", b.Version, strings.Join(notes, ", "))
 }
@@ -79,6 +84,7 @@ func (c versionCommand) command() *cli.Command {
 			if cmd.Bool("json") {
 				return c.env.printJSON(b)
 			}
+
 			fmt.Fprintf(c.env.stdout, "pipelined %s\n", b)
 			return nil
 		}),

@@ -21,15 +21,18 @@ func (c waitCommand) command() *cli.Command {
 			if err != nil {
 				return err
 			}
+
 			api, err := c.env.connectRead(ctx)
 			if err != nil {
 				return err
 			}
+
 			_ = api.Learn(ctx) // so that it survives the node it talks to; without it there is one address less
 			run, err := terminal.FinalRun(ctx, api.Runs(), id)
 			if err != nil {
 				return err
 			}
+
 			if cmd.Bool("json") {
 				if err := c.env.printJSON(complete(run)); err != nil {
 					return err
@@ -37,6 +40,7 @@ func (c waitCommand) command() *cli.Command {
 			} else {
 				c.env.tell("%s", terminal.Summary(&run.RunSummary, terminal.CountModules(run.Modules)))
 			}
+
 			return exit(stateExits[run.State])
 		}),
 	}

@@ -23,10 +23,12 @@ func (c watchCommand) command() *cli.Command {
 			if err != nil {
 				return err
 			}
+
 			api, err := c.env.connectRead(ctx)
 			if err != nil {
 				return err
 			}
+
 			signals, back := c.env.signals()
 			defer back()
 			o := watchOptions{json: cmd.Bool("json"), signals: signals, interrupt: func(context.Context, os.Signal) error { return errInterrupted }}
@@ -39,6 +41,7 @@ func (c watchCommand) command() *cli.Command {
 					return wrap("write output", err)
 				}
 			}
+
 			_, err = watcher{c.env}.watch(ctx, api.Runs(), id, o)
 			return err
 		}),

@@ -44,14 +44,17 @@ func (c watcher) watch(ctx context.Context, source terminal.RunSource, id pipeli
 	if errors.Is(err, errTimedOut) {
 		return false, failf(exitTimeout, "timed out (-timeout); run %s continues: pipelined watch %[1]s", id)
 	}
+
 	if err != nil {
 		return false, err
 	}
+
 	if o.json && o.each == nil {
 		if err := c.env.printJSON(complete(run)); err != nil {
 			return true, err
 		}
 	}
+
 	return true, exit(stateExits[run.State])
 }
 
@@ -61,12 +64,14 @@ func (c watcher) detachOrCancel(ctx context.Context, api *client.Client, id pipe
 	if !c.env.interactive {
 		return left(id)
 	}
+
 	fmt.Fprintf(c.env.stderr, "\nrun %s continues without you. [d]etach, [c]ancel it, or keep watching [enter]? ", id)
 	c.env.stderr.Flush()
 	answer, err := c.env.ask(ctx, signals)
 	if err != nil {
 		return left(id)
 	}
+
 	switch {
 	case strings.HasPrefix(answer, "d"):
 		return left(id)
@@ -75,6 +80,7 @@ func (c watcher) detachOrCancel(ctx context.Context, api *client.Client, id pipe
 			return err
 		}
 	}
+
 	return nil
 }
 

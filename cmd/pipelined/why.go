@@ -23,21 +23,26 @@ func (c whyCommand) command() *cli.Command {
 			if err != nil {
 				return err
 			}
+
 			module := cmd.Args().Get(1)
 			if cmd.Args().Len() == 2 && !wire.ValidModule(module) {
 				return usagef("why: %.80q cannot be the name of a module", module)
 			}
+
 			api, err := c.env.connectRead(ctx)
 			if err != nil {
 				return err
 			}
+
 			why, err := api.Runs().Why(ctx, id, module)
 			if err != nil {
 				return err
 			}
+
 			if cmd.Bool("json") {
 				return c.env.printJSON(why)
 			}
+
 			fmt.Fprintf(c.env.stdout, "run %s of %s: %s%s\n", why.Run.ID, terminal.Clean(why.Run.Pipeline), terminal.StateWords(string(why.Run.State)), terminal.Clean(terminal.ReasonSuffix(why.Run.Reason)))
 			for _, m := range why.Module {
 				fmt.Fprintf(c.env.stdout, "%s: %s\n", terminal.Clean(m.Name), m.State)
@@ -45,6 +50,7 @@ func (c whyCommand) command() *cli.Command {
 					fmt.Fprintf(c.env.stdout, "  - %s\n", terminal.Clean(fact))
 				}
 			}
+
 			return nil
 		}),
 	}

@@ -25,31 +25,37 @@ func (c workersCommand) command() *cli.Command {
 			if err != nil {
 				return err
 			}
+
 			list, err := api.Workers().List(ctx)
 			if err != nil {
 				return err
 			}
+
 			if cmd.Bool("json") {
 				if list.Workers == nil {
 					list.Workers = []wire.WorkerNode{}
 				}
 				return c.env.printJSON(list)
 			}
+
 			t := terminal.NewTable(c.env.stdout, "WORKER", "STATUS", "LOAD", "CPU", "MEMORY", "OS", "ARCH", "TAGS", "TOOLS", "ENDPOINT")
 			for _, w := range list.Workers {
 				name := w.Name
 				if name == "" {
 					name = w.ID
 				}
+
 				if w.Outside {
 					name += " (external)"
 				}
+
 				tags := slices.Sorted(slices.Values(w.Capabilities.Tags))
 				t.Row(name, w.Status, fmt.Sprintf("%d/%d", w.CurrentLoad, w.Capabilities.MaxParallelModules),
 					reservedOf(w.Capabilities.CPU > 0, fmt.Sprintf("%v/%v", w.Reserved.CPU, w.Capabilities.CPU)),
 					reservedOf(w.Capabilities.Memory > 0, fmt.Sprintf("%s/%s", pipeline.FormatBytes(w.Reserved.Memory), pipeline.FormatBytes(w.Capabilities.Memory))),
 					w.Capabilities.OS, w.Capabilities.Arch, strings.Join(tags, ","), fmt.Sprint(len(w.Capabilities.InstalledTools)), w.Endpoint)
 			}
+
 			return t.Flush()
 		}),
 	}

@@ -25,25 +25,31 @@ func inRepository(dir string, environ []string) bool {
 			return true
 		}
 	}
+
 	at, err := filepath.Abs(dir)
 	if err == nil {
 		at, err = filepath.EvalSymlinks(at)
 	}
+
 	if err != nil {
 		return true
 	}
+
 	for {
 		if _, err := os.Lstat(filepath.Join(at, ".git")); !errors.Is(err, fs.ErrNotExist) {
 			return true
 		}
+
 		// A bare repository is known by its contents.
 		if _, err := os.Lstat(filepath.Join(at, "HEAD")); err == nil {
 			return true
 		}
+
 		up := filepath.Dir(at)
 		if up == at {
 			return false
 		}
+
 		at = up
 	}
 }
@@ -69,11 +75,13 @@ func gitFacts(ctx context.Context, dir string, environ []string) pipeline.Git {
 	if !inRepository(dir, environ) {
 		return facts // git would say the same, and take some milliseconds for it
 	}
+
 	// One process tells the commit, the branch and the changes.
 	status, ok := git("status", "--porcelain=v2", "--branch", "--untracked-files=normal")
 	if !ok {
 		return facts
 	}
+
 	for line := range strings.Lines(status) {
 		line = strings.TrimRight(line, "\n")
 		switch {
@@ -89,10 +97,12 @@ func gitFacts(ctx context.Context, dir string, environ []string) pipeline.Git {
 			facts.Dirty = true
 		}
 	}
+
 	if facts.SHA != "" {
 		if tag, ok := git("describe", "--tags", "--exact-match", "HEAD"); ok {
 			facts.Tag = tag
 		}
 	}
+
 	return facts
 }

@@ -12,6 +12,7 @@ func NewInvalidError(diags language.Diagnostics) error {
 		e.Diagnostics = append(e.Diagnostics, wire.Diagnostic{File: d.File, Line: d.Line, Column: d.Column, EndColumn: d.EndColumn,
 			Summary: d.Summary, Detail: d.Detail, SourceLine: d.SourceLine})
 	}
+
 	return &InvalidError{SourceError: e, Diagnostics: diags}
 }
 

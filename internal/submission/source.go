@@ -42,6 +42,7 @@ func (o *Options) inputsOf(s *source) language.Inputs {
 			in.Env[name] = value
 		}
 	}
+
 	return in
 }
 
@@ -52,14 +53,17 @@ func (o *Options) Read(ctx context.Context) (_ *source, err error) {
 	if s.text, err = o.ReadFile(s.name); err != nil {
 		return nil, pipeline.Errorf(pipeline.Invalid, "read pipeline: %w", err)
 	}
+
 	if s.name == "-" {
 		s.name, s.dir = "stdin", "."
 	} else {
 		s.dir = filepath.Dir(s.name)
 	}
+
 	if s.Inputs, err = o.readInputs(); err != nil {
 		return nil, err
 	}
+
 	// git takes about as long as the parser: they run side by side.
 	ctx, cancel := context.WithCancel(ctx)
 	facts := make(chan pipeline.Git, 1)
@@ -79,6 +83,7 @@ func (o *Options) Read(ctx context.Context) (_ *source, err error) {
 	if len(diags) > 0 {
 		return nil, NewInvalidError(diags)
 	}
+
 	s.File = file
 	return s, nil
 }
@@ -91,6 +96,7 @@ func withRelaxedGC() (restore func()) {
 	if 0 <= before && before < 800 {
 		return func() { debug.SetGCPercent(before) }
 	}
+
 	debug.SetGCPercent(before) // the user's GOGC is rarer still
 	return func() {}
 }
@@ -106,24 +112,30 @@ func (o *Options) readInputs() ([]language.VariableInput, error) {
 			list = append(list, language.VariableInput{Name: v, Text: value, Origin: name})
 		}
 	}
+
 	for _, name := range o.VarFiles {
 		text, err := o.ReadFile(name)
 		if err != nil {
 			return nil, pipeline.Errorf(pipeline.Invalid, "-var-file: %w", err)
 		}
+
 		values, diags := language.ParseVarFile(name, text)
 		if len(diags) > 0 {
 			return nil, NewInvalidError(diags)
 		}
+
 		list = append(list, values...)
 	}
+
 	for _, kv := range o.Vars {
 		name, value, ok := strings.Cut(kv, "=")
 		if !ok || name == "" {
 			return nil, pipeline.Errorf(pipeline.Invalid, "-var %q: expected NAME=VALUE", kv)
 		}
+
 		list = append(list, language.VariableInput{Name: name, Text: value, Origin: "-var"})
 	}
+
 	return list, nil
 }
 
@@ -134,6 +146,7 @@ func (s *source) Check(ctx context.Context, in language.Inputs) error {
 	if err != nil {
 		return wrapped("find own executable", err)
 	}
+
 	in.Variables, in.Evaluator = s.Inputs, bounded.New(exe)
 	defer withRelaxedGC()()
 	if _, diags := s.File.Compile(ctx, in); len(diags) > 0 {
@@ -142,6 +155,7 @@ func (s *source) Check(ctx context.Context, in language.Inputs) error {
 		}
 		return NewInvalidError(diags)
 	}
+
 	return nil
 }
 
@@ -152,11 +166,13 @@ func (s *source) variables() map[string]string {
 	for _, v := range s.File.Variables() {
 		declared[v.Name] = true
 	}
+
 	values := map[string]string{}
 	for _, in := range s.Inputs {
 		if declared[in.Name] {
 			values[in.Name] = in.Text
 		}
 	}
+
 	return values
 }

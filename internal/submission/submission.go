@@ -45,6 +45,7 @@ func (o *Options) Prepare(ctx context.Context) (*Job, error) {
 	if err == nil {
 		err = j.TakeFiles(ctx)
 	}
+
 	return j, err
 }
 
@@ -54,16 +55,19 @@ func (o *Options) Check(ctx context.Context) (*Job, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	in := o.inputsOf(s)
 	if err := s.Check(ctx, in); err != nil {
 		return nil, err
 	}
+
 	j := &Job{source: s, workspace: &fileSet{}, key: client.NewKey(), options: o}
 	j.request = wire.SubmitRequest{Source: string(s.text), FileName: s.name, Variables: s.variables(),
 		Env: in.Env, Targets: in.Targets, Tags: in.Tags, Skip: in.Skip, Cache: o.Cache}
 	if in.Git != (pipeline.Git{}) {
 		j.request.Git = &in.Git
 	}
+
 	return j, nil
 }
 
@@ -73,6 +77,7 @@ func (j *Job) TakeFiles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	j.workspace, j.request.Workspace = w, w.digest
 	return nil
 }
@@ -112,6 +117,7 @@ func (j *Job) LookUp(ctx context.Context, api *client.Client) (wire.CacheForecas
 	if err := j.TakeFiles(ctx); err != nil {
 		return wire.CacheForecast{}, err
 	}
+
 	j.Remember()
 
 	if w := j.workspace; w.digest != "" {
@@ -119,6 +125,7 @@ func (j *Job) LookUp(ctx context.Context, api *client.Client) (wire.CacheForecas
 		if err != nil {
 			return wire.CacheForecast{}, wrapped("read the listing of the workspace", err)
 		}
+
 		defer listing.Close()
 
 		if err := api.Blobs().Put(ctx, w.digest, listing); err != nil {
@@ -143,10 +150,12 @@ func (o *Options) Compile(ctx context.Context) (*pipeline.Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, wrapped("find own executable", err)
 	}
+
 	in := o.inputsOf(s)
 	in.Variables, in.Evaluator = s.Inputs, bounded.New(exe)
 	def, diags := s.File.Compile(ctx, in)
@@ -156,5 +165,6 @@ func (o *Options) Compile(ctx context.Context) (*pipeline.Pipeline, error) {
 		}
 		return nil, NewInvalidError(diags)
 	}
+
 	return def, nil
 }

@@ -49,9 +49,11 @@ func (o *Options) takeWorkspace(ctx context.Context, s *source) (w *fileSet, err
 	if w.dir, err = tempdir.Make("", "submit"); err != nil {
 		return w, wrapped("create a temporary directory for the workspace", err)
 	}
+
 	if w.blobs, err = storage.OpenBlobs(w.dir, storage.BlobOptions{NoSync: true, LowWater: -1}); err != nil {
 		return w, wrapped("create a temporary directory for the workspace", err)
 	}
+
 	w.rules = workspace.Options{
 		Exclude: rules.Exclude,
 		Skip:    append(ownOutputs(), w.dir),
@@ -62,17 +64,21 @@ func (o *Options) takeWorkspace(ctx context.Context, s *source) (w *fileSet, err
 			w.rules.Cache = workspace.OpenStatCache(o.Known, root)
 		}
 	}
+
 	batch := w.blobs.NewBatch()
 	defer batch.Discard()
 	if w.tree, err = workspace.Snapshot(ctx, w.root, batch, w.rules); err != nil {
 		return w, err
 	}
+
 	if len(w.tree) == 0 {
 		return w, nil
 	}
+
 	if w.digest, err = storage.PutTree(ctx, batch, w.tree); err != nil {
 		return w, wrapped("snapshot the workspace", err)
 	}
+
 	return w, wrapped("snapshot the workspace", batch.Commit(ctx))
 }
 
@@ -93,6 +99,7 @@ func ownOutputs() []string {
 			list = append(list, fmt.Sprintf("/dev/fd/%d", f.Fd()))
 		}
 	}
+
 	return list
 }
 
@@ -108,20 +115,25 @@ func (w *fileSet) send(ctx context.Context, at *client.Client) error {
 		if err != nil || len(missing) == 0 {
 			return err
 		}
+
 		tree, changed, err := workspace.Refill(ctx, w.root, w.tree, missing, w.blobs, w.rules)
 		if err != nil {
 			return err
 		}
+
 		if changed {
 			w.tree = tree
 			if w.digest, err = storage.PutTree(ctx, w.blobs, w.tree); err != nil {
 				return wrapped("snapshot the workspace", err)
 			}
+
 			continue // what is missing of the mended one is another question
 		}
+
 		if err := w.upload(ctx, at, missing); err != nil {
 			return err
 		}
+
 		if len(w.tree) <= fewFiles || len(missing) > 1 || missing[0] != w.digest {
 			return nil
 		}
@@ -150,10 +162,12 @@ func (w *fileSet) upload(ctx context.Context, at *client.Client, blobs []pipelin
 		if len(bundle) == 0 {
 			return nil
 		}
+
 		var buf bytes.Buffer
 		if err := storage.WriteBundle(ctx, &buf, w.blobs, bundle); err != nil {
 			return err
 		}
+
 		bundle, total = bundle[:0], 0
 		_, err := at.Blobs().PutBundle(ctx, bytes.NewReader(buf.Bytes()))
 		return wrapped("send the workspace", err)
@@ -163,19 +177,23 @@ func (w *fileSet) upload(ctx context.Context, at *client.Client, blobs []pipelin
 		if err != nil {
 			return fmt.Errorf("send the workspace: the node asks for %s, which is not part of it", d)
 		}
+
 		if size > bundledBlob {
 			if err := w.sendLarge(ctx, at, d); err != nil {
 				return err
 			}
 			continue
 		}
+
 		if total+size > bundleBytes {
 			if err := flush(); err != nil {
 				return err
 			}
 		}
+
 		bundle, total = append(bundle, d), total+size
 	}
+
 	return flush()
 }
 
@@ -184,6 +202,7 @@ func (w *fileSet) sendLarge(ctx context.Context, at *client.Client, d pipeline.D
 	if err != nil {
 		return wrapped("send the workspace", err)
 	}
+
 	defer r.Close()
 	return wrapped("send the workspace", at.Blobs().Put(ctx, d, r))
 }

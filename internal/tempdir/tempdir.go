@@ -20,11 +20,13 @@ func Make(base, what string) (string, error) {
 	if base == "" {
 		base = os.TempDir()
 	}
+
 	prefix := "pipelined-" + what + "-"
 	found, err := filepath.Glob(filepath.Join(base, prefix+"*"))
 	if err != nil {
 		return "", err
 	}
+
 	for _, dir := range found {
 		pid, _, ok := strings.Cut(strings.TrimPrefix(filepath.Base(dir), prefix), "-")
 		n, err := strconv.Atoi(pid)
@@ -33,10 +35,12 @@ func Make(base, what string) (string, error) {
 			removeStale(dir)
 		}
 	}
+
 	dir, err := os.MkdirTemp(base, fmt.Sprintf("%s%d-*", prefix, os.Getpid()))
 	if err != nil {
 		return "", err
 	}
+
 	// The descriptor stays open to the end of the process, which gives the lock up.
 	if fd, err := lockFolder(dir); err != nil && !errors.Is(err, syscall.ENOTSUP) && !errors.Is(err, syscall.ENOLCK) {
 		if fd >= 0 {
@@ -44,6 +48,7 @@ func Make(base, what string) (string, error) {
 		}
 		return "", fmt.Errorf("lock %s: %w", dir, err)
 	}
+
 	return dir, nil
 }
 
@@ -53,6 +58,7 @@ func removeStale(dir string) {
 	if fd >= 0 {
 		defer syscall.Close(fd)
 	}
+
 	// A run that was killed may have left mounts in it.
 	if err == nil && storage.UnmountBelow(dir) == nil {
 		_ = os.RemoveAll(dir)
@@ -65,5 +71,6 @@ func lockFolder(dir string) (fd int, err error) {
 	if err != nil {
 		return -1, err
 	}
+
 	return fd, syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB)
 }

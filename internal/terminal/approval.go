@@ -41,13 +41,16 @@ func (a *ApprovalPrompt) update(ctx context.Context, c *Console) {
 			open = append(open, question{m.Name, m.Approval.Message})
 		}
 	}
+
 	if slices.Equal(open, a.open) || a.ended {
 		return
 	}
+
 	was := question{}
 	if len(a.open) > 0 {
 		was = a.open[0]
 	}
+
 	a.open = open
 	a.show(c, len(open) > 0 && open[0] != was)
 	if len(open) > 0 && a.lines == nil {
@@ -62,6 +65,7 @@ func (a *ApprovalPrompt) show(c *Console, anew bool) {
 	if len(a.open) == 0 {
 		return
 	}
+
 	text := fmt.Sprintf("%s asks: %s [y/n]", Clean(a.open[0].module), Clean(a.open[0].message))
 	if c.live {
 		c.question, c.dirty = text, true
@@ -103,9 +107,11 @@ func (a *ApprovalPrompt) answer(ctx context.Context, c *Console, line string, ok
 		a.lines, a.ended, c.question = nil, true, ""
 		return
 	}
+
 	if len(a.open) == 0 {
 		return
 	}
+
 	q := a.open[0]
 	switch strings.ToLower(strings.TrimSpace(line)) {
 	case "y", "yes":
@@ -123,6 +129,7 @@ func (a *ApprovalPrompt) tell(c *Console, q question, err error) {
 		a.show(c, true)
 		return
 	}
+
 	a.open = a.open[1:]
 	a.show(c, true)
 }

@@ -74,10 +74,12 @@ func (c *Console) update(r wire.Run) {
 	if c.quiet {
 		return
 	}
+
 	for _, ch := range changes {
 		if c.live && ch.start {
 			continue
 		}
+
 		c.erase()
 		fmt.Fprintf(c.err, "%s: %s\n", Clean(ch.module), c.paint(ch.mood, Clean(ch.text)))
 	}
@@ -117,8 +119,10 @@ func (c *Console) output(module string, line []byte) {
 		if c.colorOut {
 			prefix = moduleColor(module) + Clean(module) + " |\x1b[0m "
 		}
+
 		c.prefixes[module] = prefix
 	}
+
 	c.line = append(c.line[:0], prefix...)
 	c.line = c.appendText(c.line, line)
 	c.out.Write(append(c.line, '\n'))
@@ -129,10 +133,12 @@ func (c *Console) appendText(dst, line []byte) []byte {
 	if !c.safe {
 		return append(dst, line...)
 	}
+
 	dst = appendSafe(dst, line, c.colorOut)
 	if c.colorOut && hasColor(line) {
 		dst = append(dst, "\x1b[0m"...)
 	}
+
 	return dst
 }
 
@@ -142,6 +148,7 @@ func (c *Console) flush() {
 	if c.live && (c.drawn == 0 || c.dirty) {
 		c.draw()
 	}
+
 	c.dirty = false
 	c.err.Flush()
 }
@@ -168,6 +175,7 @@ func (c *Console) erase() {
 	if c.drawn == 0 {
 		return
 	}
+
 	fmt.Fprintf(c.err, "\r\x1b[%dA\x1b[J", c.drawn)
 	c.drawn = 0
 	c.err.Flush()
@@ -187,10 +195,12 @@ func (c *Console) draw() {
 	if c.drawn > 0 {
 		fmt.Fprintf(c.err, "\r\x1b[%dA\x1b[J", c.drawn)
 	}
+
 	width := max(c.err.width()-1, 20)
 	for _, l := range lines {
 		c.err.WriteString(c.dim(cutLine(l, width)) + "\n")
 	}
+
 	c.drawn = len(lines)
 }
 
@@ -206,11 +216,13 @@ func (c *Console) block() []string {
 			}
 		}
 	}
+
 	for i := range c.view.modules {
 		m := &c.view.modules[i]
 		if m.State != pipeline.ModuleRunning || len(lines) == maxLiveModules {
 			continue
 		}
+
 		elapsed, where := "", ""
 		if a := LastAttempt(m); a != nil {
 			if a.StartedAt != nil {
@@ -218,15 +230,19 @@ func (c *Console) block() []string {
 			}
 			where = a.Worker + attemptNote(m, len(m.Attempts)-1)
 		}
+
 		lines = append(lines, fmt.Sprintf("  %-*s  %6s  %s", widest, Clean(m.Name), elapsed, Clean(where)))
 	}
+
 	if more := running - len(lines); more > 0 {
 		lines = append(lines, fmt.Sprintf("  and %d more", more))
 	}
+
 	lines = append(lines, c.footer(now))
 	if c.question != "" {
 		lines = append(lines, c.question)
 	}
+
 	return lines
 }
 
@@ -242,15 +258,19 @@ func (c *Console) footer(now time.Time) string {
 			text += fmt.Sprintf(", %d %s", part.n, part.what)
 		}
 	}
+
 	if !c.view.run.SubmittedAt.IsZero() {
 		text += ", " + ShortDuration(now.Sub(c.view.run.SubmittedAt))
 	}
+
 	if left, ok := estimate(c.view.modules, now); ok && !c.view.run.State.Final() && !slices.ContainsFunc(c.view.modules, func(m wire.Module) bool { return NeedsApproval(&m) }) {
 		text += ", about " + ShortDuration(left.Round(time.Second)) + " left"
 	}
+
 	if c.view.run.State == pipeline.RunCancelling {
 		text += ", cancelling"
 	}
+
 	return text
 }
 
@@ -260,6 +280,7 @@ func (c *Console) paint(m mood, s string) string {
 	if !c.colorErr || code == "" {
 		return s
 	}
+
 	return "\x1b[" + code + "m" + s + "\x1b[0m"
 }
 

@@ -59,6 +59,7 @@ func CountModules(modules []wire.Module) Counts {
 			c.waiting++
 		}
 	}
+
 	return c
 }
 
@@ -68,10 +69,12 @@ func Summary(r *wire.RunSummary, c Counts) string {
 	if r.FinishedAt != nil {
 		text += " in " + ShortDuration(r.FinishedAt.Sub(r.SubmittedAt))
 	}
+
 	text += ReasonSuffix(r.Reason)
 	if c.Total() > 0 {
 		text += " (" + c.String() + ")"
 	}
+
 	return text
 }
 
@@ -103,6 +106,7 @@ func CountTries(list []wire.Attempt) int {
 			n++
 		}
 	}
+
 	return n
 }
 

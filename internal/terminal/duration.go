@@ -24,6 +24,7 @@ func ShortDuration(d time.Duration) string {
 	case d < 10*time.Second-50*time.Millisecond:
 		return fmt.Sprintf("%.1fs", d.Seconds())
 	}
+
 	s := int64(d.Round(time.Second) / time.Second)
 	switch {
 	case s < 60:
@@ -33,6 +34,7 @@ func ShortDuration(d time.Duration) string {
 	case s < 24*3600:
 		return fmt.Sprintf("%dh%02dm", s/3600, s/60%60)
 	}
+
 	return fmt.Sprintf("%dd%dh", s/(24*3600), s/3600%24)
 }
 
@@ -41,10 +43,12 @@ func Ago(t, now time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
+
 	d := now.Sub(t)
 	if d < time.Second {
 		return "now"
 	}
+
 	return ShortDuration(d.Truncate(time.Second)) + " ago"
 }
 

@@ -16,6 +16,7 @@ func estimate(modules []wire.Module, now time.Time) (left time.Duration, ok bool
 	if !ok {
 		return 0, false
 	}
+
 	need := make(map[string]time.Duration, len(modules))
 	deps := make(map[string][]string, len(modules))
 	var total time.Duration
@@ -27,6 +28,7 @@ func estimate(modules []wire.Module, now time.Time) (left time.Duration, ok bool
 		if m.ExpectedSeconds > 0 {
 			whole = Seconds(m.ExpectedSeconds)
 		}
+
 		switch m.State {
 		case pipeline.ModuleWaiting:
 			need[m.Name] = whole
@@ -39,12 +41,15 @@ func estimate(modules []wire.Module, now time.Time) (left time.Duration, ok bool
 				need[m.Name] = max(whole-gone, gone/4, 0)
 			}
 		}
+
 		total += need[m.Name]
 	}
+
 	chain := longestChain(need, deps)
 	if running == 0 {
 		return chain, true // how many will run side by side is not known yet
 	}
+
 	return max(chain, total/time.Duration(running)), true
 }
 
@@ -64,12 +69,14 @@ func typical(modules []wire.Module) (mean time.Duration, ok bool) {
 			ahead++
 		}
 	}
+
 	switch {
 	case ended > 0:
 		return took / time.Duration(ended), true
 	case ahead > 0:
 		return expected / time.Duration(ahead), true
 	}
+
 	return 0, false
 }
 
@@ -80,6 +87,7 @@ func longestChain(need map[string]time.Duration, deps map[string][]string) time.
 	for name := range need {
 		longest = max(longest, chainTo(name, need, deps, known))
 	}
+
 	return longest
 }
 
@@ -94,6 +102,7 @@ func chainTo(name string, need map[string]time.Duration, deps map[string][]strin
 			stack = stack[:len(stack)-1]
 			continue
 		}
+
 		first := known[top] != visiting
 		known[top] = visiting
 		var before time.Duration
@@ -108,10 +117,12 @@ func chainTo(name string, need map[string]time.Duration, deps map[string][]strin
 				before = max(before, d)
 			}
 		}
+
 		if !pending {
 			known[top] = before + need[top]
 			stack = stack[:len(stack)-1]
 		}
 	}
+
 	return known[name]
 }

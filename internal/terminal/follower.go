@@ -79,6 +79,7 @@ func (f *Follower) Run(ctx context.Context) (wire.Run, error) {
 	if !f.Console.quiet || f.Each != nil || f.Approvals != nil {
 		g.Go(func() error { f.poll(feed, updates); return nil })
 	}
+
 	err := f.loop(ctx, events, updates)
 	stop()
 	streamErr := g.Wait()
@@ -90,10 +91,12 @@ func (f *Follower) Run(ctx context.Context) (wire.Run, error) {
 			err = pipeline.Errorf(pipeline.Unavailable, "follow run %s: the output ended before the run did", f.ID)
 		}
 	}
+
 	if err != nil {
 		f.Console.close()
 		return wire.Run{}, err
 	}
+
 	return f.end(ctx)
 }
 
@@ -108,6 +111,7 @@ func (f *Follower) loop(ctx context.Context, events <-chan wire.LogEvent, update
 		defer t.Stop()
 		ticks = t.C
 	}
+
 	for {
 		select {
 		case e, ok := <-events:
@@ -136,6 +140,7 @@ func (f *Follower) loop(ctx context.Context, events <-chan wire.LogEvent, update
 		case <-ctx.Done():
 			return errNoMore
 		}
+
 		c.flush()
 		if err := c.out.Err(); err != nil {
 			return err
@@ -150,12 +155,15 @@ func (f *Follower) batch(lines *lineSplitter, events <-chan wire.LogEvent, e wir
 		if !ok {
 			return false, errNoMore
 		}
+
 		if !f.Silent {
 			lines.add(&e)
 		}
+
 		if e.RunEnd || n == cap(events) {
 			return e.RunEnd, nil
 		}
+
 		select {
 		case e, ok = <-events:
 		default:
@@ -170,6 +178,7 @@ func (f *Follower) show(r wire.Run) error {
 	if f.Each != nil {
 		return f.Each(r)
 	}
+
 	return nil
 }
 
@@ -190,10 +199,12 @@ func (f *Follower) poll(ctx context.Context, updates chan<- wire.Run) {
 			case <-ctx.Done():
 				return
 			}
+
 			if r.State.Final() {
 				return
 			}
 		}
+
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -218,12 +229,15 @@ func (f *Follower) end(ctx context.Context) (wire.Run, error) {
 		f.Console.close()
 		return r, err
 	}
+
 	if err := f.show(r); err != nil {
 		return r, err
 	}
+
 	if f.Console.quiet && !f.Silent && r.State != pipeline.RunSucceeded && r.State != pipeline.RunWarnings {
 		f.Console.failures(&r)
 	}
+
 	f.Console.note("%s", Summary(&r.RunSummary, f.Console.view.counts()))
 	f.Console.close()
 	return r, nil
@@ -250,6 +264,7 @@ func FinalRun(ctx context.Context, cluster RunSource, id pipeline.RunID) (wire.R
 			}
 			pause = time.Second
 		}
+
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():

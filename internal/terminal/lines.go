@@ -40,6 +40,7 @@ func (s *lineSplitter) add(e *wire.LogEvent) {
 	if e.Module == "" {
 		return
 	}
+
 	o := s.open[e.Module]
 	if o == nil {
 		o = &openLine{attempt: e.Attempt}
@@ -52,12 +53,14 @@ func (s *lineSplitter) add(e *wire.LogEvent) {
 		o.attempt = e.Attempt
 		s.tell(e)
 	}
+
 	text := e.Bytes()
 	for {
 		i := bytes.IndexByte(text, '\n')
 		if i < 0 {
 			break
 		}
+
 		if len(o.rest) > 0 {
 			o.rest = append(o.rest, text[:i]...)
 			s.flush(e.Module, o)
@@ -65,14 +68,18 @@ func (s *lineSplitter) add(e *wire.LogEvent) {
 			s.at = e.Time
 			s.emit(e.Module, text[:i])
 		}
+
 		text = text[i+1:]
 	}
+
 	if len(o.rest) == 0 {
 		o.at = e.Time
 	}
+
 	if o.rest = append(o.rest, text...); len(o.rest) > maxLine {
 		s.flush(e.Module, o)
 	}
+
 	if e.End {
 		s.flush(e.Module, o)
 	}

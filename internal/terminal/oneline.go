@@ -12,13 +12,16 @@ func OneLine(s string) string {
 	for i := range lines {
 		lines[i] = strings.TrimSpace(lines[i])
 	}
+
 	return strings.Map(func(r rune) rune {
 		if r == '\t' {
 			return ' '
 		}
+
 		if unicode.IsControl(r) {
 			return -1
 		}
+
 		return r
 	}, strings.Join(lines, "; "))
 }

@@ -37,12 +37,14 @@ func (n *RetryNotes) Retrying(err error, _ time.Duration) {
 	if now.Sub(n.last) < noteEvery {
 		return
 	}
+
 	n.last = now
 	text := fmt.Sprintf("%s; retrying", OneLine(err.Error()))
 	if n.show == nil {
 		n.print(text)
 		return
 	}
+
 	select {
 	case n.show <- text:
 	default: // one is waiting to be shown

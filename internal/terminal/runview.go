@@ -57,6 +57,7 @@ func (v *runView) apply(r wire.Run) []change {
 	if r.Index < v.index {
 		return nil
 	}
+
 	v.index, v.run = r.Index, r.RunSummary
 	var changes []change
 	for _, m := range r.Modules {
@@ -68,9 +69,11 @@ func (v *runView) apply(r wire.Run) []change {
 			v.modules = append(v.modules, m)
 			v.told[m.Name] = &toldModule{}
 		}
+
 		v.modules[i] = m
 		changes = v.changes(changes, &m)
 	}
+
 	return changes
 }
 
@@ -80,6 +83,7 @@ func (v *runView) replace(name string) {
 	if !ok || name == "" {
 		return
 	}
+
 	v.modules = append(v.modules[:i], v.modules[i+1:]...)
 	delete(v.at, name)
 	delete(v.told, name)
@@ -106,13 +110,16 @@ func (v *runView) changes(list []change, m *wire.Module) []change {
 				add(neutral, true, "started on %s%s", a.Worker, attemptNote(m, i))
 			}
 		}
+
 		if !a.State.Final() || a.Number <= told.ended {
 			continue
 		}
+
 		told.ended = a.Number
 		if last && m.State.Final() {
 			continue // the module's own line tells it
 		}
+
 		switch a.State {
 		case pipeline.AttemptLost:
 			add(odd, false, "attempt %d was lost on %s%s; repeating it", a.Number, a.Worker, ReasonSuffix(a.Reason))
@@ -121,18 +128,22 @@ func (v *runView) changes(list []change, m *wire.Module) []change {
 			if last && m.NotBefore != nil && a.FinishedAt != nil && m.NotBefore.After(*a.FinishedAt) {
 				retry += " in " + ShortDuration(m.NotBefore.Sub(*a.FinishedAt))
 			}
+
 			add(odd, false, "attempt %d %s on %s%s%s; %s", a.Number, StateWords(string(a.State)), a.Worker, took(a.StartedAt, a.FinishedAt), ReasonSuffix(a.Reason), retry)
 		}
 	}
+
 	if NeedsApproval(m) && !told.asked {
 		told.asked = true
 		add(odd, false, "waits for approval: %s (pipelined approve %s%s %s)", m.Approval.Message, v.address, v.run.ID, m.Name)
 	}
+
 	if m.State.Final() && !told.final {
 		told.final = true
 		text, mood := finalText(m)
 		add(mood, false, "%s", text)
 	}
+
 	return list
 }
 
@@ -144,12 +155,15 @@ func finalText(m *wire.Module) (string, mood) {
 		if m.State == pipeline.ModuleSucceeded {
 			return text, good
 		}
+
 		return string(m.State) + ": " + text, map[bool]mood{true: bad, false: odd}[m.State == pipeline.ModuleFailed]
 	}
+
 	ran := m.StartedAt != nil && m.Worker != ""
 	if ran && m.State != pipeline.ModuleCached && m.State != pipeline.ModuleSkipped {
 		text += " on " + m.Worker + took(m.StartedAt, m.FinishedAt)
 	}
+
 	switch m.State {
 	case pipeline.ModuleSucceeded, pipeline.ModuleCached:
 		if n := len(m.Attempts); n > 0 {
@@ -161,7 +175,9 @@ func finalText(m *wire.Module) (string, mood) {
 		if reason == "" && m.ExitCode != nil {
 			reason = fmt.Sprintf("exit code %d", *m.ExitCode)
 		}
+
 		return text + ReasonSuffix(reason), bad
 	}
+
 	return text + ReasonSuffix(m.Reason), odd
 }

@@ -16,22 +16,26 @@ func appendSafe(dst, line []byte, color bool) []byte {
 	if i := bytes.LastIndexByte(line, '\r'); i >= 0 {
 		line = line[i+1:]
 	}
+
 	for len(line) > 0 {
 		// The common case: a stretch of plain text.
 		n := 0
 		for n < len(line) && (line[n] >= 0x20 && line[n] < 0x7f || line[n] == '\t') {
 			n++
 		}
+
 		dst, line = append(dst, line[:n]...), line[n:]
 		if len(line) == 0 {
 			break
 		}
+
 		switch c := line[0]; {
 		case c == 0x1b:
 			n, colour := escapeLength(line)
 			if colour && color {
 				dst = append(dst, line[:n]...)
 			}
+
 			line = line[n:]
 		case c < 0x20 || c == 0x7f:
 			line = line[1:]
@@ -44,9 +48,11 @@ func appendSafe(dst, line []byte, color bool) []byte {
 			default:
 				dst = append(dst, line[:n]...)
 			}
+
 			line = line[n:]
 		}
 	}
+
 	return dst
 }
 
@@ -56,6 +62,7 @@ func escapeLength(b []byte) (n int, sgr bool) {
 	if len(b) < 2 {
 		return len(b), false
 	}
+
 	switch b[1] {
 	case '[': // CSI: parameters 0x30-0x3f, intermediates 0x20-0x2f, a final byte
 		plain := true
@@ -71,6 +78,7 @@ func escapeLength(b []byte) (n int, sgr bool) {
 				return i, false
 			}
 		}
+
 		return len(b), false
 	case ']', 'P', 'X', '^', '_': // OSC, DCS, SOS, PM, APC: up to BEL or ST
 		for i := 2; i < len(b); i++ {
@@ -83,11 +91,13 @@ func escapeLength(b []byte) (n int, sgr bool) {
 		}
 		return len(b), false
 	}
+
 	// ESC, intermediates, one final byte.
 	i := 1
 	for i < len(b) && b[i] >= 0x20 && b[i] <= 0x2f {
 		i++
 	}
+
 	return min(i+1, len(b)), false
 }
 

@@ -43,6 +43,7 @@ func NewStream(w io.Writer) *Stream {
 			return 80
 		}
 	}
+
 	return s
 }
 
@@ -105,8 +106,10 @@ func (s *Stream) note(err error) error {
 	default:
 		s.err = fmt.Errorf("write output: %w", err)
 	}
+
 	if err != nil {
 		return s.err
 	}
+
 	return nil
 }

@@ -25,7 +25,6 @@ var unconverted = []string{
 	"docs/http.md",
 	"docs/performance.md",
 	"docs/storage.md",
-	"fsm",
 	"internal/node",
 	"storage",
 }
