@@ -3,78 +3,88 @@ package node
 import (
 	"context"
 	"errors"
-	"os"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/state"
+	"github.com/pipelined/pipelined/internal/worker"
+	"github.com/pipelined/pipelined/pipeline"
 )
 
-func pid() int { return os.Getpid() }
-
-// awayLimit bounds how long a node that is told to stop looks for a leader to
-// tell: longer than an election takes. Where all nodes are told at the same time
-// the last of them find none.
+// awayLimit bounds how long a node that stops waits for a leader to mark it away:
+// longer than an election takes. If all nodes stop at the same time, the last of
+// them find no leader.
 const awayLimit = 3 * time.Second
 
-// goAway is what a node does when it is told to stop: it takes no more work,
-// tells the cluster for how long to wait for it, and hands leadership over as
-// its last act. What runs goes on with the keeper (settled 6).
-func (n *Node) goAway() {
+// departure takes a node out of its cluster: for the time of a restart, or
+// permanently.
+type departure struct {
+	id      pipeline.NodeID
+	name    string
+	drain   bool // wait until nothing runs before a stop
+	state   *state.State
+	worker  *worker.Worker
+	cluster *cluster.Cluster
+	log     hclog.Logger
+}
+
+// markAway prepares a stop: the node accepts no more work, the state says how long
+// the cluster waits for it, and leadership is transferred last, so that this node
+// can still commit the rest. Modules continue under the keeper (settled 6).
+func (d *departure) markAway() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if n.cfg.Embedded {
-		n.worker.Close()
-		return
-	}
-	drained := n.cfg.DrainOnStop && n.drainFirst()
-	n.worker.Close()
+	drained := d.drain && d.drainFirst()
+	d.worker.Close()
 	if drained {
-		// It is empty: from here on it is away, and takes work when it is back.
-		if err := n.setWorker(ctx, "drain", fsm.WorkerRecord{ID: n.id, Name: n.cfg.Name}); err != nil {
-			n.log.Warn("end the drain", "error", err)
+		// Nothing runs here any more. The drain must not outlast the restart.
+		if err := d.setWorker(ctx, "drain", fsm.WorkerRecord{ID: d.id, Name: d.name}); err != nil {
+			d.log.Warn("end the drain", "error", err)
 		}
 	}
-	if len(n.cluster.Members()) > 1 {
+	if len(d.cluster.Members()) > 1 {
 		short, cancel := context.WithTimeout(ctx, awayLimit)
-		err := n.setWorker(short, "away", fsm.WorkerRecord{ID: n.id, Name: n.cfg.Name, AwayUntil: time.Now().Add(awayTime).UTC()})
+		err := d.setWorker(short, "away", fsm.WorkerRecord{ID: d.id, Name: d.name, AwayUntil: time.Now().Add(awayTime).UTC()})
 		cancel()
 		if err != nil {
-			n.log.Warn("tell the cluster that this node goes away", "error", err)
+			d.log.Warn("mark this node away", "error", err)
 		}
-		if n.cluster.IsLeader() {
-			if err := n.cluster.TransferLeadership(ctx); err != nil {
-				n.log.Warn("hand leadership over", "error", err)
+		if d.cluster.IsLeader() {
+			if err := d.cluster.TransferLeadership(ctx); err != nil {
+				d.log.Warn("transfer leadership", "error", err)
 			}
 		}
 	}
-	n.log.Info("stopping; modules that run here go on and are taken up again at the next start", "running", n.worker.Load())
+	d.log.Info("stopping; running modules continue and are adopted at the next start", "running", d.worker.Load())
 }
 
-// drainFirst waits, without bound but for a second signal, until nothing runs
-// here. It reports whether the drain is its own: one that an operator asked for
-// stays.
-func (n *Node) drainFirst() bool {
+// drainFirst waits until nothing runs here; only a second signal bounds it. It
+// reports whether the drain is its own: one that an operator started stays.
+func (d *departure) drainFirst() bool {
 	ctx := context.Background()
-	n.state.Fresh(ctx)
+	d.state.Fresh(ctx)
 	asked := false
-	_ = n.store.View(func(v *fsm.View) error { // closed: the proposal below fails
-		w, ok := v.Worker(n.id)
+	_ = d.state.View(func(v *fsm.View) error { // if it is closed, the proposal below fails
+		w, ok := v.Worker(d.id)
 		asked = ok && w.Draining
 		return nil
 	})
-	if err := n.setWorker(ctx, "drain", fsm.WorkerRecord{ID: n.id, Name: n.cfg.Name, Draining: true}); err != nil {
-		n.log.Warn("drain before stopping", "error", err)
+	if err := d.setWorker(ctx, "drain", fsm.WorkerRecord{ID: d.id, Name: d.name, Draining: true}); err != nil {
+		d.log.Warn("drain before stopping", "error", err)
 		return false
 	}
-	n.waitIdle(ctx)
+	d.waitIdle(ctx)
 	return !asked
 }
 
 // waitIdle returns when nothing runs here.
-func (n *Node) waitIdle(ctx context.Context) {
+func (d *departure) waitIdle(ctx context.Context) {
 	t := time.NewTicker(100 * time.Millisecond)
 	defer t.Stop()
-	for n.worker.Load() > 0 {
+	for d.worker.Load() > 0 {
 		select {
 		case <-ctx.Done():
 			return
@@ -83,50 +93,44 @@ func (n *Node) waitIdle(ctx context.Context) {
 	}
 }
 
-// returned takes back what goAway said, again and again until that is
-// committed. It does not look whether there is anything to take back: the state
-// here may be older than what this node said last.
-func (n *Node) returned(ctx context.Context) {
-	if n.cfg.Embedded || !n.known {
-		return
-	}
+// markBack revokes what markAway committed. It repeats until that is committed,
+// and does not check first whether it is needed: the state here may be older than
+// what this node proposed last.
+func (d *departure) markBack(ctx context.Context) {
 	for {
-		err := n.setWorker(ctx, "away", fsm.WorkerRecord{ID: n.id, Name: n.cfg.Name})
+		err := d.setWorker(ctx, "away", fsm.WorkerRecord{ID: d.id, Name: d.name})
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		n.log.Warn("tell the cluster that this node is back", "error", err)
+		d.log.Warn("mark this node back", "error", err)
 		if !sleep(ctx, time.Second) {
 			return
 		}
 	}
 }
 
-// goForGood removes the node from its cluster: it is emptied, then leaves raft
-// and gossip. Where that is refused the node goes on as before.
-func (n *Node) goForGood() error {
+// leave removes the node from its cluster permanently: it is drained, then leaves
+// raft and gossip. If that is refused, the node continues as before.
+func (d *departure) leave() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	err := n.setWorker(ctx, "drain", fsm.WorkerRecord{ID: n.id, Name: n.cfg.Name, Draining: true, DrainDeadline: time.Now().Add(leaveGrace).UTC()})
+	err := d.setWorker(ctx, "drain", fsm.WorkerRecord{ID: d.id, Name: d.name, Draining: true, DrainDeadline: time.Now().Add(leaveGrace).UTC()})
 	if err != nil {
-		n.log.Warn("drain before leaving", "error", err)
+		d.log.Warn("drain before leaving", "error", err)
 	}
-	n.waitIdle(ctx)
-	if err := n.cluster.Leave(ctx); err != nil {
-		return errors.Join(err, n.setWorker(ctx, "drain", fsm.WorkerRecord{ID: n.id, Name: n.cfg.Name}))
+	d.waitIdle(ctx)
+	if err := d.cluster.Leave(ctx); err != nil {
+		return errors.Join(err, d.setWorker(ctx, "drain", fsm.WorkerRecord{ID: d.id, Name: d.name}))
 	}
-	n.worker.Close()
-	if n.cfg.OnStopped != nil {
-		n.cfg.OnStopped()
-	}
+	d.worker.Close()
 	return nil
 }
 
-// leaveGrace is how long modules of a node that leaves may go on; what still
-// runs then is stopped and runs again elsewhere.
+// leaveGrace is how long modules of a node that leaves may still run. Those that
+// run longer are stopped and run again elsewhere.
 const leaveGrace = 30 * time.Second
 
-func (n *Node) setWorker(ctx context.Context, only string, rec fsm.WorkerRecord) error {
-	_, err := n.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Worker: &fsm.Worker{Record: rec, Only: only}})
+func (d *departure) setWorker(ctx context.Context, only string, rec fsm.WorkerRecord) error {
+	_, err := d.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Worker: &fsm.Worker{Record: rec, Only: only}})
 	return err
 }

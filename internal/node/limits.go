@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/internal/fabric"
+	"github.com/pipelined/pipelined/internal/service"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -85,4 +86,10 @@ func (l *Limits) defaults() error {
 		}
 	}
 	return nil
+}
+
+// retain gives the limits of runs and cached results.
+func (l *Limits) retain() service.Retain {
+	return service.Retain{KeepRuns: l.KeepRuns, KeepRunsFor: l.KeepRunsFor, KeepArtifactsFor: l.KeepArtifactsFor, KeepLogsFor: l.KeepLogsFor,
+		KeepCacheFor: l.KeepCacheFor, MaxArtifacts: l.MaxArtifacts, MaxLogs: l.MaxLogs, MaxCache: l.MaxCache, Quota: l.Quota}
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"sync"
 	"time"
@@ -141,7 +142,7 @@ func (n *Node) lead(ctx context.Context, term uint64) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return n.orch.Lead(ctx, term) })
 	g.Go(func() error { n.fabric.replicator.Lead(ctx); return nil })
-	g.Go(func() error { n.retain(ctx); return nil })
+	g.Go(func() error { n.services.retention.Lead(ctx); return nil })
 	return g.Wait()
 }
 
@@ -366,10 +367,13 @@ func (n *Node) Run(ctx context.Context) error {
 	for serving := true; serving; {
 		select {
 		case <-ctx.Done():
-			n.goAway()
+			n.stop()
 			serving = false
 		case <-n.leaving:
-			err := n.goForGood()
+			err := n.departure().leave()
+			if err == nil && n.cfg.OnStopped != nil {
+				n.cfg.OnStopped()
+			}
 			serving = err != nil
 			if err != nil {
 				n.log.Error("leave the cluster; this node goes on", "error", err)
@@ -384,6 +388,21 @@ func (n *Node) Run(ctx context.Context) error {
 		err = nil
 	}
 	return err
+}
+
+// departure is built when it is needed: by then all its parts are there.
+func (n *Node) departure() *departure {
+	return &departure{id: n.id, name: n.cfg.Name, drain: n.cfg.DrainOnStop, state: n.state, worker: n.worker, cluster: n.cluster, log: n.log}
+}
+
+// stop ends what this node does for its cluster. A run of this one process has
+// no cluster.
+func (n *Node) stop() {
+	if n.cfg.Embedded {
+		n.worker.Close()
+		return
+	}
+	n.departure().markAway()
 }
 
 func wrap(what string, err error) error {
@@ -405,7 +424,9 @@ func (n *Node) announce(ctx context.Context) {
 		n.log.Error("write agent.json", "error", err)
 	}
 	n.readyOnce.Do(func() { close(n.ready) })
-	n.returned(ctx)
+	if !n.cfg.Embedded && n.known {
+		n.departure().markBack(ctx)
+	}
 }
 
 func (n *Node) writeAgentFile() error {
@@ -413,7 +434,7 @@ func (n *Node) writeAgentFile() error {
 	if n.https {
 		scheme = "https"
 	}
-	return n.dir.WriteAgent(storage.AgentFile{PID: pid(), Name: n.cfg.Name, ID: n.id, HTTP: n.HTTPAddr(),
+	return n.dir.WriteAgent(storage.AgentFile{PID: os.Getpid(), Name: n.cfg.Name, ID: n.id, HTTP: n.HTTPAddr(),
 		Peer: n.cluster.Addresses().Peer, Gossip: n.cluster.Addresses().Gossip, HTTPScheme: scheme, StartedAt: time.Now().UTC()})
 }
 

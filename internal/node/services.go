@@ -24,6 +24,7 @@ type services struct {
 	tokens     *service.Tokens
 	workers    *external.Workers
 	cluster    *service.Cluster
+	retention  *service.Retention
 	logs       *runlog.Logs
 }
 
@@ -44,6 +45,9 @@ func (n *Node) openServices() {
 		Logger: n.log.Named("runs")})
 	s.cache = service.NewCache(service.CacheConfig{State: n.state, Planner: n.orch, Compiler: s.compiler, Remote: (*backend)(n), Logger: n.log.Named("cache")})
 	s.tokens = service.NewTokens(service.TokensConfig{Self: n.id, State: n.state, Peers: n.peers, Keys: n.keys})
+
+	s.retention = service.NewRetention(service.RetentionConfig{State: n.state, Cache: s.cache, Remote: n.retainTools, Limits: n.cfg.Limits.retain(),
+		Logger: n.log.Named("retention")})
 
 	heartbeat := n.cfg.Timing.Heartbeat
 	if heartbeat <= 0 {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -105,7 +104,7 @@ func TestSweep_underLoad(t *testing.T) {
 	var g, background errgroup.Group
 	background.Go(func() error {
 		for sweeping.Err() == nil {
-			if err := n.retainOnce(sweeping, time.Now()); err != nil && sweeping.Err() == nil {
+			if err := n.services.retention.Apply(sweeping, time.Now()); err != nil && sweeping.Err() == nil {
 				return err
 			}
 			age()
@@ -141,7 +140,7 @@ func TestSweep_underLoad(t *testing.T) {
 	if err := background.Wait(); err != nil {
 		t.Error(err)
 	}
-	if err := n.retainOnce(t.Context(), time.Now()); err != nil {
+	if err := n.services.retention.Apply(t.Context(), time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	var all []pipeline.Digest // the sweeps have read the listings: that is use, too
@@ -198,37 +197,6 @@ func wantNamed(t *testing.T, n *Node) (refs, blobs int) {
 		}
 	}
 	return refs, len(seen)
-}
-
-// What the limits let go, by the age, number and bytes of runs.
-func TestCounter(t *testing.T) {
-	now := time.Now()
-	runs := []pipeline.Run{} // newest first, an hour apart
-	for i := range 6 {
-		runs = append(runs, pipeline.Run{ID: pipeline.RunID(strconv.Itoa(i)), Pipeline: []string{"a", "b"}[i%2], FinishedAt: now.Add(-time.Duration(i) * time.Hour)})
-	}
-	runs[4].Pinned = true
-	for name, tc := range map[string]struct {
-		l                     Limits
-		runs, artifacts, logs []pipeline.RunID
-	}{
-		"none":      {l: Limits{KeepRuns: 100}},
-		"number":    {l: Limits{KeepRuns: 3}, runs: []pipeline.RunID{"3", "5"}},
-		"age":       {l: Limits{KeepRuns: 100, KeepRunsFor: 150 * time.Minute}, runs: []pipeline.RunID{"3", "5"}},
-		"logs":      {l: Limits{KeepRuns: 100, MaxLogs: 20}, logs: []pipeline.RunID{"2", "3", "5"}},
-		"artifacts": {l: Limits{KeepRuns: 100, MaxArtifacts: 350}, artifacts: []pipeline.RunID{"3", "5"}},
-		"ages": {l: Limits{KeepRuns: 100, KeepLogsFor: 270 * time.Minute, KeepArtifactsFor: 90 * time.Minute}, logs: []pipeline.RunID{"5"},
-			artifacts: []pipeline.RunID{"2", "3", "5"}},
-		"quota": {l: Limits{KeepRuns: 100, Quota: map[string]int64{"b": 150}}, artifacts: []pipeline.RunID{"3", "5"}, logs: []pipeline.RunID{"3", "5"}},
-	} {
-		c := counter{l: &tc.l, now: now, quota: map[string]int64{}}
-		for i := range runs {
-			c.look(i, &runs[i], 10, 100)
-		}
-		if !slices.Equal(c.gone.runs, tc.runs) || !slices.Equal(c.gone.artifacts, tc.artifacts) || !slices.Equal(c.gone.logs, tc.logs) {
-			t.Errorf("%s: %+v", name, c.gone)
-		}
-	}
 }
 
 // A node whose blobs cannot be written says so and takes no work; when they can be

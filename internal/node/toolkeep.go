@@ -86,11 +86,17 @@ func (b *backend) Prune(ctx context.Context, by api.Subject, in wire.CachePrune)
 // needs them.
 func (n *Node) dropTools(ctx context.Context, list []fsm.ToolDelete) error {
 	for part := range slices.Chunk(list, toolStep) {
-		if err := n.proposeKeeping(ctx, &fsm.Command{Tools: &fsm.Tools{Deletes: part}}); err != nil {
+		if err := n.proposeTool(ctx, &fsm.Command{Tools: &fsm.Tools{Deletes: part}}); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (n *Node) proposeTool(ctx context.Context, c *fsm.Command) error {
+	c.At = time.Now().UTC()
+	_, err := n.state.Propose(ctx, c)
+	return err
 }
 
 // retainSteps is how many entries of other tools one look of the leader removes.
@@ -153,7 +159,7 @@ func (n *Node) tellTaken(ctx context.Context) error {
 	op := &fsm.Tools{}
 	for k := range taken {
 		if op.Takes = append(op.Takes, k); len(op.Takes) == toolStep {
-			if err := n.proposeKeeping(ctx, &fsm.Command{Tools: op}); err != nil {
+			if err := n.proposeTool(ctx, &fsm.Command{Tools: op}); err != nil {
 				return err
 			}
 			op = &fsm.Tools{}
@@ -162,5 +168,5 @@ func (n *Node) tellTaken(ctx context.Context) error {
 	if len(op.Takes) == 0 {
 		return nil
 	}
-	return n.proposeKeeping(ctx, &fsm.Command{Tools: op})
+	return n.proposeTool(ctx, &fsm.Command{Tools: op})
 }

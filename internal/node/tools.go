@@ -78,7 +78,7 @@ func (n *Node) proposeTools(ctx context.Context, list []toolChange) error {
 			op.Deletes = append(op.Deletes, *c.del)
 		}
 	}
-	return n.proposeKeeping(ctx, &fsm.Command{Tools: op})
+	return n.proposeTool(ctx, &fsm.Command{Tools: op})
 }
 
 // keepTools makes blobs durable, here and on a second node.

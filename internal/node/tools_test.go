@@ -366,7 +366,7 @@ func TestTools_retained(t *testing.T) {
 	if err := n.state.Commit(t.Context(), &fsm.Command{At: now.Add(time.Hour), Tools: &fsm.Tools{Takes: []pipeline.ToolKey{toolKeyOf(0)}}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := n.retainOnce(t.Context(), now); err != nil {
+	if err := n.services.retention.Apply(t.Context(), now); err != nil {
 		t.Fatal(err)
 	}
 	var left []string
@@ -377,7 +377,7 @@ func TestTools_retained(t *testing.T) {
 	if err != nil || len(left) != 2 || left[1] != "0" {
 		t.Errorf("left are %v, %v; want two, and 0 as the newest", left, err)
 	}
-	if err := n.retainOnce(t.Context(), now.Add(48*time.Hour+30*time.Minute)); err != nil {
+	if err := n.services.retention.Apply(t.Context(), now.Add(48*time.Hour+30*time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	x.must(n, "GET", acPath(0), nil, 200)
