@@ -22,10 +22,10 @@ const (
 	blobsPath  = "/api/v1/blobs"
 )
 
-// Missing tells which of the blobs the node that answers lacks. Use it on a
+// Missing lists those of the blobs that the node that answers is missing. Use it on a
 // client of one node (At, SubmitWith), followed by the uploads.
 func (blobs Blobs) Missing(ctx context.Context, digests []pipeline.Digest) ([]pipeline.Digest, error) {
-	var lacking []pipeline.Digest
+	var missing []pipeline.Digest
 	for len(digests) > 0 {
 		n := min(len(digests), missingBatch)
 		out, err := do[wire.MissingResponse](ctx, blobs.calls, &request{method: http.MethodPost, path: blobsPath + "/missing", safe: true}, wire.MissingRequest{Digests: digests[:n]})
@@ -33,26 +33,26 @@ func (blobs Blobs) Missing(ctx context.Context, digests []pipeline.Digest) ([]pi
 			return nil, err
 		}
 
-		lacking, digests = append(lacking, out.Missing...), digests[n:]
+		missing, digests = append(missing, out.Missing...), digests[n:]
 	}
 
-	return lacking, nil
+	return missing, nil
 }
 
 // MissingOf tells which blobs of a tree and its files the node that answers
-// lacks: the tree alone where it lacks that. A node of an earlier version says
+// is missing; only the tree itself if that is missing. A node of an earlier version says
 // pipeline.Invalid.
 func (blobs Blobs) MissingOf(ctx context.Context, tree pipeline.Digest) ([]pipeline.Digest, error) {
 	out, err := do[wire.MissingResponse](ctx, blobs.calls, &request{method: http.MethodPost, path: blobsPath + "/missing", safe: true}, wire.MissingRequest{Tree: tree})
 	return out.Missing, err
 }
 
-// resumeFrom is from what length on an upload that was cut goes on where it
+// resumeFrom is the length, in bytes, from which a cut upload resumes where it
 // was, in bytes. Shorter ones are sent again.
 const resumeFrom = 4 << 20
 
 // Put stores a blob. It is repeated where that is needed and r is an
-// io.Seeker too; a long one goes on where it was cut, or where an earlier
+// io.Seeker too; a long one resumes where it was cut, or where an earlier
 // process was. Bytes of another digest are Invalid, and not kept.
 func (blobs Blobs) Put(ctx context.Context, d pipeline.Digest, r io.Reader) error {
 	if s, ok := r.(io.ReadSeeker); ok {
@@ -103,7 +103,7 @@ func (blobs Blobs) putLarge(ctx context.Context, d pipeline.Digest, r io.ReadSee
 
 		_, last = do[none](ctx, blobs.calls, rq, nil)
 		if from > 0 && !anew && pipeline.KindOf(last) == pipeline.Invalid && ctx.Err() == nil {
-			// What somebody had left there was something else, and is dropped now.
+			// What an earlier upload had left there was something else; it is dropped now.
 			anew, arrived, stuck = true, -1, 0
 			continue
 		}
@@ -146,7 +146,7 @@ func (blobs Blobs) Has(ctx context.Context, d pipeline.Digest) (size int64, ok b
 	return resp.ContentLength, true, resp.Body.Close()
 }
 
-// Get reads a blob from whichever node has it. The reader goes on at another
+// Get reads a blob from whichever node has it. The reader continues at another
 // node where one breaks off; at the end it fails if the bytes are not those of
 // the digest, so what was read counts only after io.EOF.
 func (blobs Blobs) Get(ctx context.Context, d pipeline.Digest) (io.ReadCloser, error) {
@@ -159,9 +159,9 @@ func (blobs Blobs) Get(ctx context.Context, d pipeline.Digest) (io.ReadCloser, e
 }
 
 // GetFrom is Blob for a blob of this size of which the first bytes are known: sum,
-// a SHA-256, has taken them in. Where it fails at the end they may be the wrong ones.
+// a SHA-256, has taken them in. If it fails at the end they may be the wrong ones.
 func (blobs Blobs) GetFrom(ctx context.Context, d pipeline.Digest, size, from int64, sum hash.Hash) (io.ReadCloser, error) {
-	// With a header it counts as opened before: it goes on at pos.
+	// With a header it counts as opened before: it continues at pos.
 	dl := &download{c: blobs.calls, ctx: ctx, path: blobsPath + path(string(d)), digest: d, header: http.Header{}, size: size, pos: from, sum: sum}
 	if err := dl.open(); err != nil {
 		return nil, err

@@ -32,7 +32,7 @@ type Config struct {
 	// RetryFor is how long a call is repeated while the cluster has no leader or
 	// its nodes are away (30 s); ConnectFor is the same while no node ever
 	// answered this client (2 s); FollowFor while a stream or a watch that was
-	// under way finds nobody to go on with (5 min).
+	// under way finds no node to continue with (5 min).
 	RetryFor, ConnectFor, FollowFor time.Duration
 	// CallTimeout bounds one try of a call that does not wait by itself (20 s).
 	CallTimeout time.Duration

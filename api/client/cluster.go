@@ -32,7 +32,7 @@ func (cluster Cluster) Drain(ctx context.Context, node string, in wire.DrainRequ
 	return call(ctx, cluster.calls, http.MethodPost, "/api/v1/members"+path(node, "drain"), true, in)
 }
 
-// Leave takes a node out of the cluster for good; "" is the node that answers.
+// Leave removes a node from the cluster permanently; "" is the node that answers.
 func (cluster Cluster) Leave(ctx context.Context, node string) error {
 	if node == "" {
 		return call(ctx, cluster.calls, http.MethodPost, "/api/v1/leave", false, nil)

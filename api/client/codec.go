@@ -154,7 +154,7 @@ func readProblem(resp *http.Response) error {
 		b, rerr := io.ReadAll(io.LimitReader(body, maxProblem))
 		done()
 		if rerr == nil && json.Unmarshal(b, &p) != nil {
-			p.Detail = strings.TrimSpace(string(b[:min(len(b), 200)])) // no document: somebody else's page
+			p.Detail = strings.TrimSpace(string(b[:min(len(b), 200)])) // no document: the page of something else
 		}
 	}
 

@@ -29,7 +29,7 @@ type FollowOptions struct {
 
 // Follow gives the output of a run to fn, in order for each module, until
 // the run has ended and everything was given (the last event has RunEnd set),
-// fn fails, or ctx ends. When a node goes away it goes on at another one at the
+// fn fails, or ctx ends. When a node goes away it continues at another one at the
 // same byte: no byte is given twice or left out. fn is called from this
 // goroutine; its error is returned as it is.
 func (runs Runs) Follow(ctx context.Context, id pipeline.RunID, o FollowOptions, fn func(wire.LogEvent) error) error {

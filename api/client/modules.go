@@ -23,7 +23,7 @@ func (modules Modules) Reject(ctx context.Context, id pipeline.RunID, module, re
 	return do[wire.Module](ctx, modules.calls, &request{method: http.MethodPost, path: runsPath + path(string(id), "modules", module, "reject"), safe: true}, wire.RejectRequest{Reason: reason})
 }
 
-// Exec starts a process in the folder of a module's attempt and gives the
+// Exec starts a process in the directory of a module's attempt and gives the
 // stream of its frames (see wire.ExecFrame). Closing it ends the process.
 func (modules Modules) Exec(ctx context.Context, id pipeline.RunID, module string, in wire.ExecRequest) (io.ReadWriteCloser, error) {
 	if err := modules.calls.meet(ctx); err != nil {

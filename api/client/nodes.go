@@ -160,7 +160,7 @@ func (c *caller) learnMembers(ctx context.Context) error {
 	return err
 }
 
-// learnSoon is Learn for calls that go on without it, with what they know. It
+// learnSoon is Learn for calls that can continue without it. It
 // is called while a node answers, and so as a rule takes no time to speak of.
 func (c *caller) learnSoon(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, learnWithin)
@@ -168,7 +168,7 @@ func (c *caller) learnSoon(ctx context.Context) {
 	_ = c.learnMembers(ctx) // there is one address less to go to, at worst
 }
 
-// meet is learnSoon at the beginning of something long. It fails where nobody
+// meet is learnSoon at the beginning of something long. It fails if no node
 // ever answered, which is better said at once.
 func (c *caller) meet(ctx context.Context) error {
 	if err := c.learnMembers(ctx); err != nil && (ctx.Err() != nil || !c.pinned && !c.nodes.everWorked()) {

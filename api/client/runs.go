@@ -98,7 +98,7 @@ func (runs Runs) Unpin(ctx context.Context, id pipeline.RunID) (wire.RunSummary,
 	return do[wire.RunSummary](ctx, runs.calls, &request{method: http.MethodPost, path: runsPath + path(string(id), "unpin"), safe: true}, nil)
 }
 
-// Retry makes a run that is over go on: with what did not succeed, or with the
+// Retry resumes a finished run: with what did not succeed, or with the
 // modules of from and all that depends on them.
 func (runs Runs) Retry(ctx context.Context, id pipeline.RunID, from []string) (wire.RunSummary, error) {
 	return do[wire.RunSummary](ctx, runs.calls, &request{method: http.MethodPost, path: runsPath + path(string(id), "retry"), safe: true}, wire.RetryRequest{From: from, Request: NewKey()})

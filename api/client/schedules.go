@@ -46,7 +46,7 @@ func (schedules Schedules) Pause(ctx context.Context, name string) (wire.Schedul
 	return do[wire.Schedule](ctx, schedules.calls, &request{method: http.MethodPost, path: schedulesPath + path(name, "pause"), safe: true}, nil)
 }
 
-// Resume goes on from now: what was due meanwhile is passed over.
+// Resume resumes a schedule from now on; ticks missed while paused are skipped.
 func (schedules Schedules) Resume(ctx context.Context, name string) (wire.Schedule, error) {
 	return do[wire.Schedule](ctx, schedules.calls, &request{method: http.MethodPost, path: schedulesPath + path(name, "resume"), safe: true}, nil)
 }

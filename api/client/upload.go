@@ -31,7 +31,7 @@ func (u *upload) Read(p []byte) (int, error) {
 	return u.r.Read(p)
 }
 
-// rewind makes the upload ready to be sent again; false where that cannot be.
+// rewind makes the upload ready to be sent again; false if that cannot be.
 func (u *upload) rewind() bool {
 	if !u.read {
 		return true

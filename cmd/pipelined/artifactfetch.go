@@ -34,7 +34,7 @@ const (
 	keptPart = 1 << 20
 )
 
-// artifactFetch writes outputs of a run into a folder. Names come from modules:
+// artifactFetch writes outputs of a run into a directory. Names come from modules:
 // nothing is written outside of it, whatever they say.
 type artifactFetch struct {
 	c    *client.Client
@@ -54,7 +54,7 @@ type artifactFile struct {
 }
 
 // fetchArtifacts writes outputs below dir. What is there already with the right
-// bytes is left alone, so that a call that was cut goes on where it was.
+// bytes is left alone, so that a call that was cut resumes where it was.
 func fetchArtifacts(ctx context.Context, api *client.Client, id pipeline.RunID, dir string, list []wire.Artifact) (*artifactFetch, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, usagef("create directory for artifacts: %w", fileError(err))
@@ -96,8 +96,8 @@ func fetchArtifacts(ctx context.Context, api *client.Client, id pipeline.RunID, 
 	return f, nil
 }
 
-// artifactPath is where an artifact goes, relative to the folder: slashes in an
-// instance's key cannot be part of a folder's name.
+// artifactPath is where an artifact goes, relative to the directory: slashes in an
+// instance's key cannot be part of a directory's name.
 func artifactPath(a wire.Artifact) (string, error) {
 	module := strings.ReplaceAll(a.Module, "/", "_")
 	if !wire.ValidModule(a.Module) || !filepath.IsLocal(a.Path) || path.Clean(a.Path) != a.Path || strings.ContainsRune(a.Path, 0) {
@@ -110,7 +110,7 @@ func artifactPath(a wire.Artifact) (string, error) {
 // fetch brings the files that are not there: small ones together, others each by
 // itself.
 func (f *artifactFetch) fetch(ctx context.Context, files []artifactFile) error {
-	lacking, err := f.lacking(ctx, files)
+	missing, err := f.missing(ctx, files)
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (f *artifactFetch) fetch(ctx context.Context, files []artifactFile) error {
 	var single []artifactFile
 	var size int64
 	at := map[pipeline.Digest]bundled{}
-	for _, a := range lacking {
+	for _, a := range missing {
 		if a.Digest == "" || a.Size > wire.MaxBundledBlob {
 			single = append(single, a)
 			continue
@@ -151,8 +151,8 @@ func (f *artifactFetch) fetch(ctx context.Context, files []artifactFile) error {
 	return g.Wait()
 }
 
-// lacking gives the files that are not there with their bytes.
-func (f *artifactFetch) lacking(ctx context.Context, files []artifactFile) ([]artifactFile, error) {
+// missing gives the files that are not there with their bytes.
+func (f *artifactFetch) missing(ctx context.Context, files []artifactFile) ([]artifactFile, error) {
 	here := make([]bool, len(files))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(artifactStreams)
@@ -172,10 +172,10 @@ func (f *artifactFetch) lacking(ctx context.Context, files []artifactFile) ([]ar
 		return nil, err
 	}
 
-	var lacking []artifactFile
+	var missing []artifactFile
 	for i, a := range files {
 		if !here[i] {
-			lacking = append(lacking, a)
+			missing = append(missing, a)
 			continue
 		}
 
@@ -183,7 +183,7 @@ func (f *artifactFetch) lacking(ctx context.Context, files []artifactFile) ([]ar
 		f.bytes.Add(a.Size)
 	}
 
-	return lacking, nil
+	return missing, nil
 }
 
 func makeRange(n int) []int {
@@ -232,7 +232,7 @@ func (f *artifactFetch) fetchBundle(ctx context.Context, b bundled) error {
 	p := &placing{f: f, left: b}
 	in, err := f.c.Blobs().GetBundle(ctx, digests)
 	if err == nil {
-		// Where it broke off, what is left is asked for below.
+		// If it broke off, what is left is asked for below.
 		_, _ = storage.ReadBundle(ctx, in, storage.BundleLimits{BlobBytes: wire.MaxBundledBlob, Blobs: len(b)}, p)
 		_ = in.Close() // it was only read
 	}
@@ -245,7 +245,7 @@ func (f *artifactFetch) fetchBundle(ctx context.Context, b bundled) error {
 		return p.err // this disk's
 	}
 
-	// What a bundle lacks, for whatever reason, is asked for again.
+	// What is missing in a bundle, for whatever reason, is asked for again.
 	for _, d := range digests {
 		for _, a := range b[d] {
 			if err := f.fetchSingle(ctx, a); err != nil {
@@ -258,7 +258,7 @@ func (f *artifactFetch) fetchBundle(ctx context.Context, b bundled) error {
 }
 
 // fetchSingle brings one file. Of a long one that does not come whole the
-// beginning is kept, and the next call goes on there.
+// beginning is kept, and the next call resumes there.
 func (f *artifactFetch) fetchSingle(ctx context.Context, a artifactFile) error {
 	out, part, err := f.openPart(a, 0)
 	if err != nil {
@@ -291,7 +291,7 @@ func (f *artifactFetch) bring(ctx context.Context, a artifactFile, out *os.File)
 	sum := sha256.New()
 	have, err := io.Copy(sum, out)
 	if err == nil && have == a.Size && a.Digest != "" && matches(a, sum) {
-		return a.Mode, have, nil // it lacked its name only
+		return a.Mode, have, nil // only its name was missing
 	}
 
 	if err == nil && have > 0 && have < a.Size && a.Digest != "" {

@@ -137,7 +137,7 @@ func TestArtifacts_inTheWay(t *testing.T) {
 			"artifact o of gen: DIR/gen is in the way, it is a link: move it, or write the artifacts to another directory (-o)"},
 		"file": {func(dir string) error { return os.WriteFile(filepath.Join(dir, "gen"), nil, 0o600) },
 			"artifact o of gen: DIR/gen is in the way, it is a file: move it, or write the artifacts to another directory (-o)"},
-		"folder": {func(dir string) error { return os.MkdirAll(filepath.Join(dir, "gen/o/x"), 0o700) },
+		"directory": {func(dir string) error { return os.MkdirAll(filepath.Join(dir, "gen/o/x"), 0o700) },
 			"artifact o of gen: DIR/gen/o is in the way, it is a directory: move it, or write the artifacts to another directory (-o)"},
 	} {
 		f := newFakeCluster(t)

@@ -134,7 +134,7 @@ func (f *artifactFetch) failed(a artifactFile, err error) error {
 	return fmt.Errorf("write artifact %s of %s: %w", a.Path, a.Module, err)
 }
 
-// placeLink makes a link, whose target must lie in its module's folder.
+// placeLink makes a link, whose target must lie in its module's directory.
 func (f *artifactFetch) placeLink(a artifactFile) error {
 	if path.IsAbs(a.Link) || !filepath.IsLocal(path.Join(path.Dir(a.Path), a.Link)) {
 		return fmt.Errorf("artifact %s of %s: the link to %q leads out of the module's directory", a.Path, a.Module, a.Link)

@@ -12,7 +12,7 @@ import (
 	"github.com/pipelined/pipelined/internal/tempdir"
 )
 
-// devDir makes a data folder in memory where there is a filesystem for that.
+// devDir makes a data directory in memory where there is a filesystem for that.
 func devDir() (string, error) {
 	base := ""
 	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
@@ -67,7 +67,7 @@ func resolveBind(bind string, join []string) (ip, told string, err error) {
 	return bind, "", nil
 }
 
-// routeTo gives the own address of the route to another machine; "" where the
+// routeTo gives the own address of the route to another machine; "" if the
 // host is this machine.
 func routeTo(host string) (string, error) {
 	if _, _, err := net.SplitHostPort(host); err != nil {

@@ -75,7 +75,7 @@ func TestMain(m *testing.M) {
 	os.Exit(runTests(m))
 }
 
-// runTests runs the tests with a state folder of their own.
+// runTests runs the tests with a state directory of their own.
 func runTests(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "pipelined-test-state-*")
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	// localAddress is where an agent listens that nobody told otherwise.
+	// localAddress is where an agent listens by default.
 	localAddress = "127.0.0.1:8080"
 	// defaultPort is taken for an address without one.
 	defaultPort = "8080"
@@ -194,7 +194,7 @@ func askHealth(ctx context.Context, address string, tlsConfig *tls.Config) (wire
 	return h, err
 }
 
-// probeText says why nobody was found at an address.
+// probeText says why no agent was found at an address.
 func probeText(address string, err error) string {
 	var op *net.OpError
 	switch {

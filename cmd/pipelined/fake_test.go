@@ -97,7 +97,7 @@ func newFakeCluster(tb testing.TB) *fakeCluster {
 
 func (f *fakeCluster) address() string { return strings.TrimPrefix(f.URL, "http://") }
 
-// update changes the cluster and wakes whoever waits.
+// update changes the cluster and wakes the one who waits.
 func (f *fakeCluster) update(change func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -527,7 +527,7 @@ func (c *command) exec(args ...string) (code int, stdout, stderr string) {
 	return code, c.out.String(), c.err.String()
 }
 
-// write puts a file into a folder and gives its path.
+// write puts a file into a directory and gives its path.
 func write(tb testing.TB, dir, name, text string) string {
 	tb.Helper()
 	path := filepath.Join(dir, name)

@@ -111,7 +111,7 @@ func (c formatCommand) write(name string, old, text []byte, check, diff bool) er
 }
 
 // pipelineFiles lists what an argument means: itself, or the .hcl files of a
-// folder.
+// directory.
 func pipelineFiles(arg string, recursive bool) ([]string, error) {
 	if arg == "-" {
 		return []string{arg}, nil

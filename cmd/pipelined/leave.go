@@ -86,5 +86,5 @@ func (c leaveCommand) waitGone(ctx context.Context, address string, was wire.Hea
 	}
 }
 
-// refused reports that nobody listens where a call went.
+// refused reports that no process listens where a call went.
 func refused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }

@@ -61,7 +61,7 @@ type embedded struct {
 }
 
 // startShared builds and starts a node and waits until it can serve. Its data
-// folder is the one that all runs of the user share; where another run has
+// directory is the one that all runs of the user share; where another run has
 // that, one of its own.
 func (c localNode) startShared(ctx context.Context, cfg nodeConfig) (*embedded, error) {
 	shared := cfg.DataDir == ""
@@ -143,7 +143,7 @@ func (e *embedded) stop() {
 	e.remove()
 }
 
-// cancelRun cancels a run that nobody follows any more, as far as that can be
+// cancelRun cancels a run that is no longer followed, as far as that can be
 // done.
 func (e *embedded) cancelRun(api *client.Client, id pipeline.RunID, reason string) {
 	select {
@@ -158,7 +158,7 @@ func (e *embedded) cancelRun(api *client.Client, id pipeline.RunID, reason strin
 }
 
 // cancelLeftovers cancels runs that a process left behind that was killed:
-// `run` is here and now, and the node would go on with them.
+// otherwise the node would resume them.
 func cancelLeftovers(ctx context.Context, api *client.Client) error {
 	list, err := api.Runs().List(ctx, client.ListOptions{Limit: leftoverRuns})
 	if err != nil {

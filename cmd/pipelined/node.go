@@ -14,7 +14,7 @@ type nodeConfig = node.Config
 // goroutine; the others may be called at any time.
 type clusterNode interface {
 	// Run runs the node until ctx ends, it was told to leave (nil), or something
-	// that it cannot go on without fails.
+	// that it needs fails.
 	Run(ctx context.Context) error
 	// Ready is closed when the node can serve.
 	Ready() <-chan struct{}

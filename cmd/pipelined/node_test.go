@@ -112,7 +112,7 @@ func TestRun_invalid(t *testing.T) {
 	}
 }
 
-// TestRun_locked wants a folder of its own where another run has the shared one.
+// TestRun_locked wants a directory of its own where another run has the shared one.
 func TestRun_locked(t *testing.T) {
 	f := newFakeCluster(t)
 	f.onSubmit = func(wire.SubmitRequest) *fakeRun { return finished("r1", pipeline.RunSucceeded) }
@@ -132,9 +132,9 @@ func TestRun_locked(t *testing.T) {
 		t.Errorf("exit %d, %s", code, stderr)
 	}
 	if _, err := os.Stat(dir); dir == "" || !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the temporary folder %q: %v", dir, err)
+		t.Errorf("the temporary directory %q: %v", dir, err)
 	}
-	// A folder that was asked for is not replaced.
+	// A directory that was asked for is not replaced.
 	c.open = func(_ context.Context, cfg nodeConfig) (clusterNode, error) {
 		return nil, &storage.LockedError{Path: cfg.DataDir, PID: 4711}
 	}

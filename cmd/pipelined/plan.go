@@ -69,7 +69,7 @@ type plannedModule struct {
 	// Skipped says why it does not run.
 	Skipped string `json:"skipped,omitempty"`
 	Command string `json:"command,omitempty"`
-	// Approval is what an approval asks, where that is known.
+	// Approval is what an approval asks, if that is known.
 	Approval string `json:"approval,omitempty"`
 	// Unknown names what is known only when results are, or not shown since it is
 	// sensitive: attribute, and the modules that it waits for.
@@ -77,9 +77,9 @@ type plannedModule struct {
 	Requires string            `json:"requires,omitempty"`
 	Locks    []string          `json:"notInParallel,omitempty"`
 	Always   bool              `json:"alwaysRun,omitempty"`
-	// Cache is what cached results have to do with it, where that is known.
+	// Cache is what cached results have to do with it, if that is known.
 	Cache *wire.ModuleForecast `json:"cache,omitempty"`
-	// Expected is how long it takes and where it would run, where that is known.
+	// Expected is how long it takes and where it would run, if that is known.
 	Expected *wire.ModuleEstimate `json:"expected,omitempty"`
 }
 

@@ -238,7 +238,7 @@ func (c runCommand) follow(ctx context.Context, e *embedded, api *client.Client,
 	}
 
 	if !ended {
-		// Else it would go on in the next run's node.
+		// Otherwise it would resume in the next run's node.
 		e.cancelRun(api, id, "its process ended")
 	}
 

@@ -161,7 +161,7 @@ func tickState(t *wire.Tick) string {
 	return terminal.StateWords(string(t.State))
 }
 
-// nextTick is when a schedule is due next; before it stands before, where it is
+// nextTick is when a schedule is due next; before it stands before, if it is
 // due at all.
 func (env *environment) nextTick(s *wire.Schedule, before string) string {
 	switch {

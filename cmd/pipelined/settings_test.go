@@ -57,7 +57,7 @@ func TestAgent_precedence(t *testing.T) {
 		{"switch off by environment", map[string]string{"PIPELINED_HTTP_PLAIN": "false"}, []string{"-config", file}, func(c nodeConfig) any { return c.HTTPPlain }, false},
 		{"mode of a file", nil, []string{"-config", file}, func(c nodeConfig) any { return c.Mode }, pipeline.ModeWorker},
 		{"default bind", nil, nil, func(c nodeConfig) any { return c.Bind }, "127.0.0.1"},
-		{"default data folder", nil, []string{"-bind", "127.0.0.7"}, func(c nodeConfig) any { return c.DataDir }, storage.DefaultDataDir("127.0.0.7")},
+		{"default data directory", nil, []string{"-bind", "127.0.0.7"}, func(c nodeConfig) any { return c.DataDir }, storage.DefaultDataDir("127.0.0.7")},
 		{"default key file", nil, []string{}, func(c nodeConfig) any { return c.KeyFile }, keys.DefaultFile(storage.DefaultRoot())},
 		{"key file", map[string]string{"PIPELINED_KEY_FILE": "/env"}, nil, func(c nodeConfig) any { return c.KeyFile }, "/env"},
 		{"key file by flag", map[string]string{"PIPELINED_KEY_FILE": "/env"}, []string{"-key-file", "/flag"}, func(c nodeConfig) any { return c.KeyFile }, "/flag"},

@@ -27,7 +27,7 @@ func untilSignal(ctx context.Context, signals <-chan os.Signal) (context.Context
 	}
 }
 
-// notify is signal.Notify, but for a HUP that is ignored already: whoever used
+// notify is signal.Notify, but for a HUP that is ignored already: the one who used
 // nohup wants this process to stay.
 func notify(c chan<- os.Signal, signals ...os.Signal) {
 	for _, s := range signals {

@@ -82,7 +82,7 @@ func (c submitCommand) run(ctx context.Context, cmd *cli.Command) error {
 		return nil
 	}
 
-	// Where submit is interrupted the run goes on, so its name must be known.
+	// If submit is interrupted the run continues, so its id must be known.
 	c.env.tell("run %s (number %d) of %s", created.ID, created.Number, job.PipelineName())
 	_, err = watcher{c.env}.watch(ctx, api.Runs(), created.ID, watchOptions{json: cmd.Bool("json"), signals: signals,
 		interrupt: func(ctx context.Context, _ os.Signal) error {

@@ -25,7 +25,7 @@ type watchOptions struct {
 	// asker asks what modules wait for; may be nil.
 	asker *terminal.ApprovalPrompt
 	// address is what reaches the run's node from another shell, as -address
-	// takes it; "" where nothing has to be given.
+	// takes it; "" if nothing has to be given.
 	address string
 }
 
@@ -59,7 +59,7 @@ func (c watcher) watch(ctx context.Context, source terminal.RunSource, id pipeli
 }
 
 // detachOrCancel is what Ctrl-C does to a command that follows a run: one
-// question where somebody can answer it, else it leaves the run alone.
+// question if a person can answer it, otherwise it leaves the run alone.
 func (c watcher) detachOrCancel(ctx context.Context, api *client.Client, id pipeline.RunID, signals <-chan os.Signal) error {
 	if !c.env.interactive {
 		return left(id)

@@ -61,7 +61,7 @@ func (c workersCommand) command() *cli.Command {
 	}
 }
 
-// reservedOf is how much of something is reserved, where it is known how much
+// reservedOf is how much of something is reserved, if it is known how much
 // there is.
 func reservedOf(known bool, text string) string {
 	if !known {

@@ -18,7 +18,7 @@ import (
 const gitLimit = 2 * time.Second
 
 // inRepository reports whether git might know of a repository around dir. It
-// says so wherever that cannot be told from the folders alone.
+// says so wherever that cannot be told from the directories alone.
 func inRepository(dir string, environ []string) bool {
 	for _, kv := range environ {
 		if strings.HasPrefix(kv, "GIT_DIR=") || strings.HasPrefix(kv, "GIT_WORK_TREE=") {
@@ -63,7 +63,7 @@ func gitFacts(ctx context.Context, dir string, environ []string) pipeline.Git {
 	git := func(args ...string) (string, bool) {
 		cmd := exec.CommandContext(ctx, "git", args...)
 		cmd.Dir = dir
-		// No lock is taken and nobody is asked for a password.
+		// No lock is taken and no password is asked for.
 		cmd.Env = append(environ[:len(environ):len(environ)], "GIT_OPTIONAL_LOCKS=0", "GIT_TERMINAL_PROMPT=0", "LC_ALL=C")
 		cmd.WaitDelay = 100 * time.Millisecond
 		var out bytes.Buffer

@@ -20,7 +20,7 @@ const VariablePrefix = "PIPELINED_VAR_"
 
 // source is a pipeline's file as it was given on the command line.
 type source struct {
-	// name is the file's name, for messages; dir the folder it stands in.
+	// name is the file's name, for messages; dir the directory it stands in.
 	name, dir string
 	text      []byte
 	File      *language.File

@@ -103,7 +103,7 @@ func ownOutputs() []string {
 	return list
 }
 
-// send uploads what a node lacks of the workspace. Files that were not read so
+// send uploads what a node is missing of the workspace. Files that were not read so
 // far are read now, and only then; where they are not what they were, the
 // workspace has another digest afterwards.
 func (w *fileSet) send(ctx context.Context, at *client.Client) error {
@@ -111,7 +111,7 @@ func (w *fileSet) send(ctx context.Context, at *client.Client) error {
 		return nil
 	}
 	for {
-		missing, err := w.lacking(ctx, at)
+		missing, err := w.missing(ctx, at)
 		if err != nil || len(missing) == 0 {
 			return err
 		}
@@ -137,13 +137,13 @@ func (w *fileSet) send(ctx context.Context, at *client.Client) error {
 		if len(w.tree) <= fewFiles || len(missing) > 1 || missing[0] != w.digest {
 			return nil
 		}
-		// It could not say what it lacks before it had the listing.
+		// It could not say what is missing before it had the listing.
 	}
 }
 
-// lacking asks a node what it lacks. Of many files it is asked by their listing,
+// missing asks a node what it is missing. Of many files it is asked by their listing,
 // which it may know: to name each of them takes longer than all the rest.
-func (w *fileSet) lacking(ctx context.Context, at *client.Client) ([]pipeline.Digest, error) {
+func (w *fileSet) missing(ctx context.Context, at *client.Client) ([]pipeline.Digest, error) {
 	if len(w.tree) > fewFiles {
 		missing, err := at.Blobs().MissingOf(ctx, w.digest)
 		if pipeline.KindOf(err) != pipeline.Invalid {
@@ -213,6 +213,6 @@ func (w *fileSet) close() {
 		_ = w.blobs.Close() // it is removed next
 	}
 	if w.dir != "" {
-		_ = os.RemoveAll(w.dir) // a spool in the temporary folder; nothing depends on it
+		_ = os.RemoveAll(w.dir) // a spool in the temporary directory; nothing depends on it
 	}
 }

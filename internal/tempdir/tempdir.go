@@ -12,10 +12,10 @@ import (
 	"github.com/pipelined/pipelined/storage"
 )
 
-// Make makes a temporary folder whose name tells whose it is, after it has
+// Make makes a temporary directory whose name tells whose it is, after it has
 // removed those that processes left behind which were killed. It is locked as
 // long as this process lives: to one in another container, with which it shares
-// the folder for temporary files but no process numbers, it looks dead.
+// the directory for temporary files but no process numbers, it looks dead.
 func Make(base, what string) (string, error) {
 	if base == "" {
 		base = os.TempDir()
@@ -30,7 +30,7 @@ func Make(base, what string) (string, error) {
 	for _, dir := range found {
 		pid, _, ok := strings.Cut(strings.TrimPrefix(filepath.Base(dir), prefix), "-")
 		n, err := strconv.Atoi(pid)
-		// A number that another process has by now keeps the folder: harmless.
+		// A number that another process has by now keeps the directory: harmless.
 		if ok && err == nil && n > 0 && errors.Is(syscall.Kill(n, 0), syscall.ESRCH) {
 			removeStale(dir)
 		}
@@ -52,7 +52,7 @@ func Make(base, what string) (string, error) {
 	return dir, nil
 }
 
-// removeStale removes a folder that nobody has locked. Another user's stays.
+// removeStale removes a directory that no process has locked. Another user's stays.
 func removeStale(dir string) {
 	fd, err := lockFolder(dir)
 	if fd >= 0 {
@@ -65,7 +65,7 @@ func removeStale(dir string) {
 	}
 }
 
-// lockFolder opens and locks a folder; fd is -1 where it cannot be opened.
+// lockFolder opens and locks a directory; fd is -1 where it cannot be opened.
 func lockFolder(dir string) (fd int, err error) {
 	fd, err = syscall.Open(dir, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC|syscall.O_NOFOLLOW, 0)
 	if err != nil {

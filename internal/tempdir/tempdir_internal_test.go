@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// A folder goes when its process is gone, unless somebody has it locked whose
+// A directory goes when its process is gone, unless somebody has it locked whose
 // number is only not known here.
 func TestMake(t *testing.T) {
 	base := t.TempDir()

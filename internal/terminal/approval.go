@@ -92,7 +92,7 @@ func (a *ApprovalPrompt) read(ctx context.Context) {
 	}()
 }
 
-// input is where answers come from; nil where nothing was asked.
+// input is where answers come from; nil if nothing was asked.
 func (a *ApprovalPrompt) input() <-chan string {
 	if a == nil {
 		return nil
