@@ -13,8 +13,8 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// session collects what a process at a node writes until it ends.
-func session(t *testing.T, c *client.Client, id pipeline.RunID, module, input string, in wire.ExecRequest) (string, wire.ExecStatus) {
+// runSession collects what a process at a node writes until it ends.
+func runSession(t *testing.T, c *client.Client, id pipeline.RunID, module, input string, in wire.ExecRequest) (string, wire.ExecStatus) {
 	t.Helper()
 	stream, err := c.Modules().Exec(t.Context(), id, module, in)
 	if err != nil {
@@ -98,19 +98,19 @@ func TestExec(t *testing.T) {
 		return err
 	})
 	for i, c := range nodes {
-		out, st := session(t, c, id, "m", "from here", wire.ExecRequest{Command: []string{"sh", "-c", `cat file; cat; echo " [$COLOUR$HIDDEN] $PIPELINED_MODULE"; exit 7`}})
+		out, st := runSession(t, c, id, "m", "from here", wire.ExecRequest{Command: []string{"sh", "-c", `cat file; cat; echo " [$COLOUR$HIDDEN] $PIPELINED_MODULE"; exit 7`}})
 		if out != "made\nfrom here [green] m\n" || st.ExitCode != 7 {
 			t.Errorf("n%d: %q, %+v", i+1, out, st)
 		}
-		out, st = session(t, c, id, "fails", "", wire.ExecRequest{Command: []string{"sh", "-c", "cat behind; echo $COLOUR"}})
+		out, st = runSession(t, c, id, "fails", "", wire.ExecRequest{Command: []string{"sh", "-c", "cat behind; echo $COLOUR"}})
 		if out != "left\nblue\n" || st.ExitCode != 0 {
 			t.Errorf("n%d: %q, %+v", i+1, out, st)
 		}
-		out, st = session(t, c, id, "m", "stty size; exit 5\n", wire.ExecRequest{Command: []string{"sh"}, TTY: true, Columns: 77, Rows: 33})
+		out, st = runSession(t, c, id, "m", "stty size; exit 5\n", wire.ExecRequest{Command: []string{"sh"}, TTY: true, Columns: 77, Rows: 33})
 		if !strings.Contains(out, "33 77") || st.ExitCode != 5 {
 			t.Errorf("n%d: %q, %+v", i+1, out, st)
 		}
-		if _, st := session(t, c, id, "m", "", wire.ExecRequest{Command: []string{"no-such-program"}}); st.ExitCode != 127 || !strings.Contains(st.Message, "no-such-program") {
+		if _, st := runSession(t, c, id, "m", "", wire.ExecRequest{Command: []string{"no-such-program"}}); st.ExitCode != 127 || !strings.Contains(st.Message, "no-such-program") {
 			t.Errorf("n%d: %+v", i+1, st)
 		}
 		if _, err := c.Modules().Exec(t.Context(), id, "later", wire.ExecRequest{}); pipeline.KindOf(err) != pipeline.Conflict {
@@ -119,7 +119,7 @@ func TestExec(t *testing.T) {
 	}
 	// The end of the module is the end of whoever looks.
 	until := wire.ExecRequest{Command: []string{"sh", "-c", "touch " + gate + "; exec sleep 1000"}}
-	if _, st := session(t, nodes[1], id, "m", "", until); st.Message == "" || st.ExitCode == 0 {
+	if _, st := runSession(t, nodes[1], id, "m", "", until); st.Message == "" || st.ExitCode == 0 {
 		t.Errorf("at the module's end: %+v", st)
 	}
 	if _, err := nodes[1].Modules().Exec(t.Context(), id, "m", wire.ExecRequest{}); pipeline.KindOf(err) != pipeline.NotFound {

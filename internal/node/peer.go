@@ -28,7 +28,7 @@ func (n *Node) peerHandler() http.Handler {
 	n.services.secrets.Register(mux)
 	mux.Handle("POST /peer/tools", peer.Handle(n.answerTools))
 	n.services.logs.Register(mux)
-	mux.HandleFunc("POST /peer/exec", n.servePeerExec)
+	n.services.sessions.Register(mux)
 	fabric.NewServer(fabric.ServerConfig{Blobs: n.blobs, Downloader: n.fabric.down, Logger: n.log.Named("fabric")}).Register(mux)
 	mux.Handle("POST "+pathSuspects, peer.Handle(n.compareSuspects))
 	mux.Handle("/", n.api.PeerHandler())

@@ -10,6 +10,7 @@ import (
 	"github.com/pipelined/pipelined/internal/orchestrator"
 	"github.com/pipelined/pipelined/internal/runlog"
 	"github.com/pipelined/pipelined/internal/service"
+	"github.com/pipelined/pipelined/internal/session"
 	"github.com/pipelined/pipelined/pipeline/language/bounded"
 )
 
@@ -26,6 +27,7 @@ type services struct {
 	cluster    *service.Cluster
 	retention  *service.Retention
 	logs       *runlog.Logs
+	sessions   *session.Sessions
 }
 
 // openVault builds what the orchestrator needs to open what is sealed.
@@ -64,6 +66,8 @@ func (n *Node) openServices() {
 func (n *Node) openAPI() {
 	s, rest := &n.services, (*backend)(n)
 	s.logs = runlog.New(runlog.Config{Self: n.id, State: n.state, Files: n.worker, Peers: n.peers, OpenLog: n.openLog})
+	s.sessions = session.New(session.Config{Self: n.id, Name: n.cfg.Name, State: n.state, Dirs: n.worker, Peers: n.peers, Started: unpreferred,
+		Logger: n.log})
 	n.api = api.New(api.Config{NodeID: n.id, NodeName: n.cfg.Name,
 		Router: service.NewRouter(service.RouterConfig{Self: n.id, State: n.state, Dialer: n.cluster, Members: n.cluster.Members}),
 		Auth:   s.tokens, Tokens: s.tokens, Runs: s.runs, Cache: s.cache, Secrets: s.secrets, Workers: s.workers,
@@ -72,7 +76,7 @@ func (n *Node) openAPI() {
 		Schedules: service.NewSchedules(service.SchedulesConfig{State: n.state, Compiler: s.compiler, Vault: s.vault, Workspaces: s.workspaces}),
 		Executions: external.NewExecutions(external.ExecutionsConfig{Self: n.id, Name: n.cfg.Name, Mode: n.cfg.Mode, Slots: n.cfg.Slots,
 			State: n.state, Peers: n.peers, Runs: s.runs, Workspaces: s.workspaces}),
-		Cluster: s.cluster, Logs: s.logs, RemoteCache: rest, Sessions: rest,
+		Cluster: s.cluster, Logs: s.logs, RemoteCache: rest, Sessions: s.sessions,
 		Logger: n.log.Named("api"), AllowedHosts: n.allowedHost, MaxEntry: n.cfg.Limits.MaxToolEntry,
 		PeerIdentity: func(r *http.Request) (id, name string, ok bool) {
 			p, ok := cluster.PeerFrom(r.Context())

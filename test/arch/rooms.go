@@ -53,6 +53,7 @@ var rooms = []room{
 		"api", "api/wire", "internal/peer", "internal/state", "internal/orchestrator", "internal/fabric"}},
 	{path: "internal/external", may: []string{"pipeline", "pipeline/mask", "fsm", "storage", "cluster", "api", "api/wire", "internal/peer", "internal/state", "internal/service"}},
 	{path: "internal/runlog", may: []string{"pipeline", "fsm", "api", "api/wire", "internal/peer"}},
+	{path: "internal/session", may: []string{"pipeline", "fsm", "api", "api/wire", "internal/peer", "internal/worker"}},
 	{path: "internal/node", may: []string{"*"}},
 	{path: "cmd/pipelined", may: []string{"pipeline", "pipeline/language", "storage", "executor",
 		"api/wire", "api/client", "cluster/keys", "internal/node", "internal/submission", "internal/tempdir", "internal/terminal"}},

@@ -1,4 +1,4 @@
-package node
+package session
 
 import (
 	"os"
@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// sessionMembers gives the processes of a session that live.
-func sessionMembers(session int) []int {
+// members lists the living processes of a session.
+func members(session int) []int {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil
 	}
-	var members []int
+	var list []int
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
@@ -26,8 +26,8 @@ func sessionMembers(session int) []int {
 		// session follow it.
 		_, rest, _ := strings.Cut(string(b[max(0, strings.LastIndexByte(string(b), ')')):]), ") ")
 		if f := strings.Fields(rest); len(f) > 3 && f[0] != "Z" && f[3] == strconv.Itoa(session) {
-			members = append(members, pid)
+			list = append(list, pid)
 		}
 	}
-	return members
+	return list
 }
