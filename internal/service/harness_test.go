@@ -1,0 +1,271 @@
+package service_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+	"go.uber.org/goleak"
+
+	"github.com/pipelined/pipelined/api"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/cluster"
+	"github.com/pipelined/pipelined/cluster/keys"
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/peer"
+	"github.com/pipelined/pipelined/internal/service"
+	"github.com/pipelined/pipelined/internal/state"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var sam = api.Subject{Name: "sam", Role: api.RoleAdmin}
+
+// fakeCluster is a cluster of which one node leads.
+type fakeCluster struct {
+	self    cluster.Member
+	others  []cluster.Member
+	leader  pipeline.NodeID
+	raft    cluster.RaftInfo
+	changes chan struct{}
+}
+
+func (c *fakeCluster) Self() cluster.Member { return c.self }
+func (c *fakeCluster) Members() []cluster.Member {
+	return append([]cluster.Member{c.self}, c.others...)
+}
+func (c *fakeCluster) Leader() (cluster.Member, uint64, bool) {
+	return cluster.Member{ID: c.leader}, 1, c.leader != ""
+}
+func (c *fakeCluster) VerifyLeader(context.Context) error { return nil }
+func (c *fakeCluster) Changes() (<-chan struct{}, func()) { return c.changes, func() {} }
+func (c *fakeCluster) RaftInfo() cluster.RaftInfo         { return c.raft }
+
+// fakeLeader commits to a store at once.
+type fakeLeader struct {
+	store   *fsm.Store
+	leading atomic.Bool
+	// commits counts the commands that were applied.
+	commits atomic.Int32
+}
+
+func (l *fakeLeader) Leading() bool { return l.leading.Load() }
+
+func (l *fakeLeader) Propose(_ context.Context, command []byte) (any, error) {
+	l.commits.Add(1)
+	return l.store.Apply(&raft.Log{Index: l.store.Index() + 1, Term: 1, Type: raft.LogCommand, Data: command}), nil
+}
+
+// fakePlanner answers what a test says.
+type fakePlanner struct {
+	waiting  map[string]string
+	able     []string
+	of       int
+	locks    []pipeline.Lock
+	estimate func(*pipeline.Pipeline) pipeline.Estimate
+}
+
+func (p *fakePlanner) Estimate(_ context.Context, _ pipeline.Run, def *pipeline.Pipeline) (pipeline.Estimate, error) {
+	return p.estimate(def), nil
+}
+
+func (p *fakePlanner) Forecast(_ context.Context, run pipeline.Run, def *pipeline.Pipeline) ([]pipeline.ModuleForecast, error) {
+	var out []pipeline.ModuleForecast
+	for i := range def.Modules {
+		out = append(out, pipeline.ModuleForecast{Name: def.Modules[i].Name, Unknown: "workspace " + string(run.Workspace)})
+	}
+	return out, nil
+}
+
+func (p *fakePlanner) Waiting(context.Context, pipeline.RunID) (map[string]string, error) {
+	if p.waiting == nil {
+		return nil, pipeline.ErrNotLeader
+	}
+	return p.waiting, nil
+}
+
+func (p *fakePlanner) Able(context.Context, *pipeline.Module) ([]string, int, error) {
+	return p.able, p.of, nil
+}
+
+func (p *fakePlanner) Locks(context.Context) ([]pipeline.Lock, error) { return p.locks, nil }
+
+// fakeWorkspaces secures every workspace but one that is missing.
+type fakeWorkspaces struct{ missing pipeline.Digest }
+
+func (w *fakeWorkspaces) Secure(_ context.Context, root pipeline.Digest) ([]pipeline.NodeID, error) {
+	switch root {
+	case "":
+		return nil, nil
+	case w.missing:
+		return nil, pipeline.Errorf(pipeline.Invalid, "the workspace is not in the cluster")
+	}
+	return []pipeline.NodeID{"n1", "n2"}, nil
+}
+
+// fakeRemote prunes nothing and remembers what it was asked.
+type fakeRemote struct{ asked []wire.CachePrune }
+
+func (r *fakeRemote) Prune(_ context.Context, _ api.Subject, in wire.CachePrune) (wire.CachePruned, error) {
+	r.asked = append(r.asked, in)
+	return wire.CachePruned{Removed: 7}, nil
+}
+
+// dialer finds one other node, at a test server.
+type dialer struct{ server *httptest.Server }
+
+func (d *dialer) Client(id pipeline.NodeID) (*http.Client, string, error) {
+	if d.server == nil {
+		return nil, "", pipeline.Errorf(pipeline.Unavailable, "no node %s", id)
+	}
+	return d.server.Client(), d.server.URL, nil
+}
+
+func (d *dialer) BulkClient(id pipeline.NodeID) (*http.Client, string, error) { return d.Client(id) }
+
+// rig is the service layer of the leading node n1.
+type rig struct {
+	tb         testing.TB
+	store      *fsm.Store
+	cluster    *fakeCluster
+	leader     *fakeLeader
+	planner    *fakePlanner
+	workspaces *fakeWorkspaces
+	remote     *fakeRemote
+	dialer     *dialer
+	keys       *keys.Keys
+	state      *state.State
+	peers      *peer.Client
+
+	secrets   *service.Secrets
+	vault     *service.Vault
+	compiler  *service.Compiler
+	runs      *service.Runs
+	schedules *service.Schedules
+	cache     *service.Cache
+	tokens    *service.Tokens
+}
+
+func newRig(tb testing.TB) *rig { return newRigWith(tb, nil) }
+
+// newRigWith gives a rig whose secrets are given by the environment, unless given
+// is nil.
+func newRigWith(tb testing.TB, given map[string]string) *rig {
+	tb.Helper()
+	store, err := fsm.Open(tb.TempDir(), hclog.NewNullLogger())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	clusterKeys, err := keys.New([]byte(strings.Repeat("k", 32)))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	r := &rig{tb: tb, store: store, leader: &fakeLeader{store: store}, planner: &fakePlanner{}, workspaces: &fakeWorkspaces{}, remote: &fakeRemote{},
+		dialer: &dialer{}, keys: clusterKeys,
+		cluster: &fakeCluster{self: cluster.Member{ID: "n1", Name: "one", Status: cluster.StatusAlive, RaftRole: cluster.RoleVoter}, leader: "n1"}}
+	r.leader.leading.Store(true)
+	r.peers = peer.NewClient(r.dialer)
+	r.state = state.New(state.Config{Self: "n1", Store: store, Cluster: r.cluster, Peers: r.peers})
+	r.state.SetLeader(r.leader)
+	log := hclog.NewNullLogger()
+
+	r.secrets = service.NewSecrets(service.SecretsConfig{State: r.state, Peers: r.peers, Keys: r.keys, Given: given})
+	r.vault = service.NewVault(r.keys, r.secrets, nil)
+	r.compiler = service.NewCompiler(nil, r.secrets)
+	r.runs = service.NewRuns(service.RunsConfig{State: r.state, Planner: r.planner, Compiler: r.compiler, Vault: r.vault, Workspaces: r.workspaces, Logger: log})
+	r.schedules = service.NewSchedules(service.SchedulesConfig{State: r.state, Compiler: r.compiler, Vault: r.vault, Workspaces: r.workspaces})
+	r.cache = service.NewCache(service.CacheConfig{State: r.state, Planner: r.planner, Compiler: r.compiler, Remote: r.remote, Logger: log})
+	r.tokens = service.NewTokens(service.TokensConfig{Self: "n1", State: r.state, Peers: r.peers, Keys: r.keys})
+	tb.Cleanup(func() {
+		r.compiler.Close()
+		if r.dialer.server != nil {
+			r.dialer.server.Client().CloseIdleConnections()
+			r.dialer.server.Close()
+		}
+		if err := store.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return r
+}
+
+// follow makes n1 a follower of n2, whose peer port serves mux; nil is a leader
+// that does not answer.
+func (r *rig) follow(mux *http.ServeMux) {
+	r.leader.leading.Store(false)
+	r.cluster.leader = "n2"
+	r.cluster.others = []cluster.Member{{ID: "n2", Name: "two", Status: cluster.StatusAlive, RaftRole: cluster.RoleLeader}}
+	if mux != nil {
+		r.dialer.server = httptest.NewServer(mux)
+	}
+}
+
+// submit makes a run of a source.
+func (r *rig) submit(source string) wire.RunCreated {
+	r.tb.Helper()
+	made, err := r.runs.Submit(r.tb.Context(), sam, "", wire.SubmitRequest{Source: source, FileName: "test.hcl"})
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	return made
+}
+
+// commit applies decisions, as the orchestrator does.
+func (r *rig) commit(b fsm.Batch) {
+	r.tb.Helper()
+	if err := r.state.Commit(r.tb.Context(), &fsm.Command{At: at, Batch: &b}); err != nil {
+		r.tb.Fatal(err)
+	}
+}
+
+// attempt assigns a module of a run to n1 and ends the attempt.
+func (r *rig) attempt(run pipeline.RunID, module string, number int, end pipeline.AttemptState) {
+	r.tb.Helper()
+	id := pipeline.AttemptID{Run: run, Module: module, Attempt: number}
+	r.commit(fsm.Batch{Assigns: []fsm.Assign{{ID: id, Worker: "n1", WorkerName: "one"}}})
+	if end != "" {
+		next := pipeline.ModuleFailed
+		if end == pipeline.AttemptSucceeded {
+			next = pipeline.ModuleSucceeded
+		}
+		r.commit(fsm.Batch{Outcomes: []fsm.Outcome{{Next: next, Outcome: pipeline.Outcome{ID: id, Worker: "n1", State: end, StartedAt: at, FinishedAt: at}}}})
+	}
+}
+
+func (r *rig) read(id pipeline.RunID) wire.Run {
+	r.tb.Helper()
+	run, err := r.runs.Run(r.tb.Context(), id, 0, 0, 0)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	return run
+}
+
+// wantKind fails unless an error has a kind and says all of parts.
+func wantKind(tb testing.TB, err error, kind pipeline.Kind, parts ...string) {
+	tb.Helper()
+	if err == nil || pipeline.KindOf(err) != kind {
+		tb.Fatalf("got %v, want kind %s", err, kind)
+	}
+	for _, part := range parts {
+		if !strings.Contains(err.Error(), part) {
+			tb.Errorf("%q does not say %q", err, part)
+		}
+	}
+}
+
+func moduleNames(run wire.Run) []string {
+	var names []string
+	for i := range run.Modules {
+		names = append(names, run.Modules[i].Name)
+	}
+	slices.Sort(names)
+	return names
+}
