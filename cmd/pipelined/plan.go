@@ -85,88 +85,111 @@ type plannedModule struct {
 
 // planOf works out the waves of a pipeline.
 func planOf(def *pipeline.Pipeline) runPlan {
-	plan := runPlan{Pipeline: def.Name, Waves: [][]string{}, CriticalPath: []string{}, Modules: []plannedModule{}}
-	index := map[string]int{}
+	p := &planner{
+		def: def, index: make(map[string]int, len(def.Modules)),
+		planned: make([]plannedModule, len(def.Modules)), before: make([]int, len(def.Modules)),
+	}
 	for i := range def.Modules {
-		index[def.Modules[i].Name] = i
+		p.index[def.Modules[i].Name] = i
 	}
 
-	planned := make([]plannedModule, len(def.Modules))
-	before := make([]int, len(def.Modules)) // the dependency on the longest path, -1 for none
-	var visit func(i int) *plannedModule
-	visit = func(i int) *plannedModule {
-		m, x := &def.Modules[i], &planned[i]
-		if x.Name != "" {
-			return x
-		}
+	plan := runPlan{Pipeline: def.Name, Waves: [][]string{}, CriticalPath: []string{}, Modules: p.planned}
+	last := -1 // a module of the last wave
 
-		*x = plannedModule{Name: m.Name, DependsOn: m.DependsOn, Skipped: m.Skip, Command: commandText(m), Requires: requirements(m.Requires),
-			Locks: m.Locks, Always: m.AlwaysRun}
-		if m.Approval != nil {
-			x.Approval = m.Approval.Message
-		}
-
-		before[i] = -1
-		for name, deferred := range m.Deferred {
-			if x.Unknown == nil {
-				x.Unknown = map[string]string{}
-			}
-
-			x.Unknown[name] = "(known after " + knownAfter(m, deferred.Source) + ")"
-			if deferred.Sensitive && len(language.ModulesIn(deferred.Source)) == 0 {
-				x.Unknown[name] = "(sensitive)"
-			}
-		}
-
-		wave := 1
-		for _, d := range m.DependsOn {
-			j, ok := index[d]
-			if !ok {
-				continue
-			}
-
-			up := visit(j)
-			if up.Skipped != "" && !m.AlwaysRun && x.Skipped == "" {
-				x.Skipped = "dependency " + d + " is skipped"
-			}
-
-			if up.Wave+1 > wave {
-				wave, before[i] = up.Wave+1, j
-			}
-		}
-
-		if x.Skipped == "" {
-			x.Wave = wave
-		}
-
-		if x.DependsOn == nil {
-			x.DependsOn = []string{}
-		}
-
-		return x
-	}
-	last := -1
 	for i := range def.Modules {
-		x := visit(i)
+		x := p.visit(i)
 		for x.Wave > len(plan.Waves) {
 			plan.Waves = append(plan.Waves, []string{})
 		}
 
-		if x.Wave > 0 {
-			plan.Waves[x.Wave-1] = append(plan.Waves[x.Wave-1], x.Name)
-			if last < 0 || x.Wave > planned[last].Wave {
-				last = i
-			}
+		if x.Wave == 0 {
+			continue
+		}
+
+		plan.Waves[x.Wave-1] = append(plan.Waves[x.Wave-1], x.Name)
+		if last < 0 || x.Wave > p.planned[last].Wave {
+			last = i
 		}
 	}
 
-	for i := last; i >= 0; i = before[i] {
-		plan.CriticalPath = append(plan.CriticalPath, planned[i].Name)
+	for i := last; i >= 0; i = p.before[i] {
+		plan.CriticalPath = append(plan.CriticalPath, p.planned[i].Name)
+	}
+	slices.Reverse(plan.CriticalPath)
+
+	return plan
+}
+
+// planner plans modules, dependencies first.
+type planner struct {
+	def     *pipeline.Pipeline
+	index   map[string]int
+	planned []plannedModule // a module without a name is not planned yet
+	// before is the dependency of each module on its longest path, -1 for none.
+	before []int
+}
+
+// visit plans a module and what it depends on. The pipeline has no cycle: it was
+// compiled.
+func (p *planner) visit(i int) *plannedModule {
+	m, x := &p.def.Modules[i], &p.planned[i]
+	if x.Name != "" {
+		return x
 	}
 
-	slices.Reverse(plan.CriticalPath)
-	plan.Modules = planned
-	return plan
+	*x = plannedModule{
+		Name: m.Name, DependsOn: m.DependsOn, Skipped: m.Skip, Command: commandText(m), Requires: requirements(m.Requires),
+		Locks: m.Locks, Always: m.AlwaysRun, Unknown: unknownValues(m),
+	}
+	if m.Approval != nil {
+		x.Approval = m.Approval.Message
+	}
+
+	p.before[i] = -1
+	wave := 1
+	for _, d := range m.DependsOn {
+		j, ok := p.index[d]
+		if !ok {
+			continue
+		}
+
+		up := p.visit(j)
+		if up.Skipped != "" && !m.AlwaysRun && x.Skipped == "" {
+			x.Skipped = "dependency " + d + " is skipped"
+		}
+
+		if up.Wave+1 > wave {
+			wave, p.before[i] = up.Wave+1, j
+		}
+	}
+
+	if x.Skipped == "" {
+		x.Wave = wave
+	}
+
+	if x.DependsOn == nil {
+		x.DependsOn = []string{}
+	}
+
+	return x
+}
+
+// unknownValues says of each deferred expression of a module when it is known.
+func unknownValues(m *pipeline.Module) map[string]string {
+	var unknown map[string]string
+
+	for name, deferred := range m.Deferred {
+		if unknown == nil {
+			unknown = map[string]string{}
+		}
+
+		unknown[name] = "(known after " + knownAfter(m, deferred.Source) + ")"
+		if deferred.Sensitive && len(language.ModulesIn(deferred.Source)) == 0 {
+			unknown[name] = "(sensitive)"
+		}
+	}
+
+	return unknown
 }
 
 func commandText(m *pipeline.Module) string {
