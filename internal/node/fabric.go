@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sort"
 	"time"
@@ -41,7 +42,7 @@ func (n *Node) openFabric() {
 	log := n.log.Named("fabric")
 	f.down = fabric.NewDownloader(fabric.DownloaderConfig{Self: n.id, Blobs: n.blobs, Peers: n.peers, Members: n.state, CopyRate: limits.RepairRate, Logger: log})
 	f.up = fabric.NewUploader(fabric.UploaderConfig{Self: n.id, Blobs: n.blobs, Peers: n.peers, Members: n.state, Leader: n.knownLeader, Logger: log})
-	f.disk = fabric.NewDiskWatch(fabric.DiskWatchConfig{Dir: n.dir.Path(), FreeBytes: n.blobs.FreeBytes, LowWater: n.blobs.LowWater, Probe: n.blobs.Probe, Logger: log})
+	f.disk = fabric.NewDiskWatch(fabric.DiskWatchConfig{Dir: n.dir.Path(), FreeBytes: n.blobs.FreeBytes, LowWater: n.blobs.LowWater, Probe: n.probeDisk, Logger: log})
 	f.scrubber = fabric.NewScrubber(fabric.ScrubberConfig{Blobs: n.blobs, Rate: limits.ScrubRate, Every: limits.ScrubEvery, Logger: log})
 	f.replicator = fabric.NewReplicator(fabric.ReplicatorConfig{State: n.store, Trees: f.down, Alive: n.aliveNodes, NodeName: n.state.NodeName,
 		Locate: f.down.Locate, Copy: f.down.FetchAt, Record: n.recordCopies, Logger: n.log.Named("replicator")})
@@ -67,6 +68,17 @@ func (n *Node) openLog(ctx context.Context, a *pipeline.Attempt) (runlog.Text, e
 type logText struct {
 	storage.LogReader
 	io.Closer
+}
+
+// probeDisk reports why files or attempts cannot be written, if so.
+func (n *Node) probeDisk() error {
+	if err := n.blobs.Probe(); err != nil {
+		return err
+	}
+	if err := n.journal.Err(); err != nil {
+		return fmt.Errorf("attempts cannot be recorded: %w", err)
+	}
+	return nil
 }
 
 // run starts what the parts do by themselves, until ctx ends.
