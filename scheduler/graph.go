@@ -17,11 +17,15 @@ func Ranks(p *pipeline.Pipeline, expected []time.Duration) []int {
 		}
 		return max(1, int(expected[i].Milliseconds()))
 	}
+
 	index := make(map[string]int, len(p.Modules))
+
 	for i := range p.Modules {
 		index[p.Modules[i].Name] = i
 	}
+
 	waiting := make([]int, len(p.Modules)) // dependents whose rank is not known yet
+
 	for i := range p.Modules {
 		for _, d := range p.Modules[i].DependsOn {
 			if j, ok := index[d]; ok {
@@ -29,14 +33,17 @@ func Ranks(p *pipeline.Pipeline, expected []time.Duration) []int {
 			}
 		}
 	}
+
 	rank := make([]int, len(p.Modules))
 	var queue []int
+
 	for i, n := range waiting {
 		rank[i] = weight(i)
 		if n == 0 {
 			queue = append(queue, i)
 		}
 	}
+
 	for len(queue) > 0 {
 		i := queue[0]
 		queue = queue[1:]

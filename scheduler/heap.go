@@ -24,6 +24,7 @@ func (h minHeap[T]) build() {
 func (h *minHeap[T]) push(v T) {
 	*h = append(*h, v)
 	a := *h
+
 	for i := len(a) - 1; i > 0; {
 		parent := (i - 1) / 2
 		if !a[i].before(a[parent]) {

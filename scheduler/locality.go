@@ -61,6 +61,7 @@ func (p *planner) chooseLocal(m *Module, least *Worker, mayWait bool) (where *Wo
 	where, best := least, first
 	var sooner *Worker
 	soonest := best
+
 	for _, h := range in.Held {
 		w := p.worker(h.Worker)
 		if w == nil || w.Closed || w.ID == m.Class.Avoid || !Fits(w, m.Class) || !p.view.Reservation.Allows(w, m.Class) {
@@ -78,9 +79,11 @@ func (p *planner) chooseLocal(m *Module, least *Worker, mayWait bool) (where *Wo
 			}
 		}
 	}
+
 	if !m.postponedSince.IsZero() && p.view.Now.Sub(m.postponedSince) >= maxLocalityWait {
 		mayWait = false
 	}
+
 	if mayWait && sooner != nil && best-soonest >= minGain {
 		return sooner, 0, true
 	}
@@ -117,6 +120,7 @@ func (p *planner) postpone(r *Run, q *queue, w *Worker) {
 	if m.postponedSince.IsZero() {
 		m.postponedSince = p.view.Now
 	}
+
 	p.postponed = append(p.postponed, postponed{r, m, since})
 	p.view.LocalityWaits = append(p.view.LocalityWaits, LocalityWait{Run: r.ID, Module: m.Name, Worker: w, Bytes: m.Inputs.heldBy(w.ID)})
 }

@@ -67,6 +67,7 @@ func (r *Reservation) Allows(w *Worker, c Class) bool {
 	if r == nil || r.Worker != w {
 		return true
 	}
+
 	both := func(used, want, reserved, total int64) bool {
 		return want == 0 || reserved == 0 || used+want+reserved <= total
 	}
@@ -119,19 +120,24 @@ type Explanation struct {
 // a free slot; it does not follow the backlog.
 func Plan(v *View) ([]Placement, []Explanation) {
 	p := &planner{view: v, pools: map[Class]*pool{}, shared: map[poolKey]*pool{}, possible: map[Class]bool{}}
+
 	for _, w := range v.Workers {
 		if !w.Closed && w.Used < w.Slots {
 			p.open = append(p.open, w)
 		}
 	}
+
 	h := make(minHeap[*Run], 0, len(v.Runs))
+
 	for _, r := range v.Runs {
 		if r.Len() > 0 {
 			r.stamp(v.Now)
 			h = append(h, r)
 		}
 	}
+
 	h.build()
+
 	for len(h) > 0 {
 		switch r := h[0]; {
 		case r.Len() == 0:
@@ -145,6 +151,7 @@ func Plan(v *View) ([]Placement, []Explanation) {
 			h.down(0)
 		}
 	}
+
 	p.reasons()
 	p.restorePostponed()
 	return p.placed, p.why
@@ -167,6 +174,7 @@ type planner struct {
 func (p *planner) placeOne(r *Run) bool {
 	best, where := p.overdue(r)
 	first := best != nil
+
 	for _, q := range r.queues {
 		if first {
 			break
@@ -178,12 +186,14 @@ func (p *planner) placeOne(r *Run) bool {
 			best, where = q, w
 		}
 	}
+
 	if best == nil {
 		for _, q := range r.queues {
 			p.explain(r, q.class, 0) // see reasons
 		}
 		return false
 	}
+
 	var gain int64
 	if m := best.modules[0].module; m.Inputs != nil {
 		local, n, wait := p.chooseLocal(m, where, !first)
@@ -193,6 +203,7 @@ func (p *planner) placeOne(r *Run) bool {
 		}
 		where, gain = local, n
 	}
+
 	best.since = p.view.Now
 	m := r.pop(best)
 	where.Take(m.Class)
@@ -233,6 +244,7 @@ func (p *planner) explain(r *Run, c Class, why Why) {
 // as they are at the end of the plan, so that the reasons agree with each other.
 func (p *planner) reasons() {
 	known := map[Class]Why{}
+
 	for i := range p.why {
 		e := &p.why[i]
 		if e.Why != 0 {
@@ -252,6 +264,7 @@ func (p *planner) reasons() {
 func (p *planner) reason(c Class) Why {
 	why := NoWorker
 	plain := c.CPU == 0 && c.Memory == 0 && p.view.Reservation == nil
+
 	for _, w := range p.view.Workers {
 		switch {
 		case !Fits(w, c):
@@ -282,12 +295,15 @@ func able(w *Worker, c Class) bool {
 	if c.Pin != "" && c.Pin != w.ID || w.Slots <= 0 {
 		return false
 	}
+
 	if c.OS != "" && c.OS != strings.ToLower(w.OS) || c.Arch != "" && c.Arch != strings.ToLower(w.Arch) {
 		return false
 	}
+
 	if w.Plain && c.Private {
 		return false
 	}
+
 	if w.External && c.Pin == "" && !anyIn(c.Tags, w.Tags) {
 		return false
 	}
@@ -298,6 +314,7 @@ func allIn(list string, have map[string]bool) bool {
 	if list == "" {
 		return true
 	}
+
 	for s := range strings.SplitSeq(list, "\x00") {
 		if !have[s] {
 			return false
@@ -310,6 +327,7 @@ func anyIn(list string, have map[string]bool) bool {
 	if list == "" {
 		return false
 	}
+
 	for s := range strings.SplitSeq(list, "\x00") {
 		if have[s] {
 			return true
@@ -323,9 +341,11 @@ func (r *Run) before(o *Run) bool {
 	if r.Priority != o.Priority {
 		return r.Priority > o.Priority
 	}
+
 	if r.Running != o.Running {
 		return r.Running < o.Running
 	}
+
 	if r.Number != o.Number {
 		return r.Number < o.Number
 	}

@@ -33,6 +33,7 @@ func (w *Worker) share() float64 {
 	if w.UsedCPU > 0 && w.CPU > 0 {
 		s = max(s, float64(w.UsedCPU)/float64(w.CPU))
 	}
+
 	if w.UsedMemory > 0 && w.Memory > 0 {
 		s = max(s, float64(w.UsedMemory)/float64(w.Memory))
 	}
@@ -45,9 +46,11 @@ func (c candidate) before(o candidate) bool {
 	if c.share != o.share {
 		return c.share < o.share
 	}
+
 	if a, b := c.worker.Slots-c.used, o.worker.Slots-o.used; a != b {
 		return a > b
 	}
+
 	if c.worker.Local != o.worker.Local {
 		return c.worker.Local
 	}
@@ -62,10 +65,12 @@ func (p *planner) free(c Class) *Worker {
 	if best == nil || best.ID != c.Avoid {
 		return best
 	}
+
 	avoided := pl.free.pop()
 	if other := pl.top(p.view.Reservation); other != nil {
 		best = other
 	}
+
 	pl.free.push(avoided)
 	return best
 }
@@ -79,14 +84,17 @@ func (p *planner) pool(c Class) *pool {
 	if pl, ok := p.pools[c]; ok {
 		return pl
 	}
+
 	members := make([]byte, (len(p.open)+7)/8)
 	n := 0
+
 	for i, w := range p.open {
 		if Fits(w, c) {
 			members[i/8] |= 1 << (i % 8)
 			n++
 		}
 	}
+
 	key := poolKey{string(members), c.CPU, c.Memory}
 	pl := p.shared[key]
 	if pl == nil {
@@ -99,6 +107,7 @@ func (p *planner) pool(c Class) *pool {
 		pl.free.build()
 		p.shared[key] = pl
 	}
+
 	p.pools[c] = pl
 	return pl
 }
@@ -133,7 +142,9 @@ func (p *planner) overdue(r *Run) (*queue, *Worker) {
 	if p.view.AgingInterval <= 0 {
 		return nil, nil
 	}
+
 	var best *queue
+
 	for _, q := range r.queues {
 		switch {
 		case q.class.CPU == 0 && q.class.Memory == 0:
@@ -142,12 +153,15 @@ func (p *planner) overdue(r *Run) (*queue, *Worker) {
 			best = q
 		}
 	}
+
 	if best == nil {
 		return nil, nil
 	}
+
 	if w := p.free(best.class); w != nil {
 		return best, w
 	}
+
 	if p.view.Reservation == nil {
 		p.reserve(r, best.class)
 	}
@@ -169,6 +183,7 @@ func (p *planner) isPossible(c Class) bool {
 func (p *planner) reserve(r *Run, c Class) {
 	var worker *Worker
 	var least float64
+
 	for _, w := range p.view.Workers {
 		if w.Closed || !Fits(w, c) {
 			continue
@@ -178,6 +193,7 @@ func (p *planner) reserve(r *Run, c Class) {
 			worker, least = w, short
 		}
 	}
+
 	if worker != nil {
 		p.view.Reservation = &Reservation{Run: r.ID, Class: c, Worker: worker}
 	}

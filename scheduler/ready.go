@@ -50,10 +50,13 @@ func joined(s []string) string {
 	if len(s) == 0 {
 		return ""
 	}
+
 	l := make([]string, len(s))
+
 	for i := range s {
 		l[i] = strings.ToLower(s[i])
 	}
+
 	sort.Strings(l)
 	return strings.Join(l, "\x00")
 }
@@ -111,6 +114,7 @@ func (a ready) before(b ready) bool {
 	if a.priority != b.priority {
 		return a.priority > b.priority
 	}
+
 	if a.rank != b.rank {
 		return a.rank > b.rank
 	}
@@ -123,12 +127,14 @@ func (r *Run) Add(m *Module) {
 	if r.byClass == nil {
 		r.byClass = map[Class]*queue{}
 	}
+
 	q := r.byClass[m.Class]
 	if q == nil {
 		q = &queue{class: m.Class}
 		r.byClass[m.Class] = q
 		r.queues = append(r.queues, q)
 	}
+
 	q.modules.push(ready{m.Priority, m.Rank, m.Order, m})
 	r.n++
 }
@@ -136,6 +142,7 @@ func (r *Run) Add(m *Module) {
 // Top is the highest priority among the ready modules; 0 if there is none.
 func (r *Run) Top() int {
 	top, any := 0, false
+
 	for _, q := range r.queues {
 		if p := q.modules[0].priority; !any || p > top {
 			top, any = p, true
@@ -152,14 +159,17 @@ func (r *Run) Len() int { return r.n }
 // do not change.
 func (r *Run) Next(fits func(Class) bool) *Module {
 	var best *queue
+
 	for _, q := range r.queues {
 		if (best == nil || q.modules[0].before(best.modules[0])) && fits(q.class) {
 			best = q
 		}
 	}
+
 	if best == nil {
 		return nil
 	}
+
 	best.since = time.Time{}
 	return r.pop(best)
 }

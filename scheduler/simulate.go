@@ -12,16 +12,20 @@ import (
 func Guess(expected []time.Duration) []time.Duration {
 	var sum time.Duration
 	n := 0
+
 	for _, d := range expected {
 		if d > 0 {
 			sum += d
 			n++
 		}
 	}
+
 	if n == 0 {
 		return nil
 	}
+
 	out := make([]time.Duration, len(expected))
+
 	for i, d := range expected {
 		if out[i] = d; d <= 0 {
 			out[i] = sum / time.Duration(n)
@@ -50,14 +54,18 @@ func Simulate(p *pipeline.Pipeline, expected []time.Duration, classes []Class, w
 		workers: map[pipeline.NodeID]*Worker{}, index: make(map[string]int, len(p.Modules))}
 	s.run.ID, s.run.MaxParallel = "simulated", p.MaxParallel
 	s.ranks = Ranks(p, expected)
+
 	for _, w := range workers {
 		s.workers[w.ID] = w
 	}
+
 	for i := range p.Modules {
 		s.index[p.Modules[i].Name], s.out[i].Stuck = i, true
 	}
+
 	s.waits = make([]int, len(p.Modules))
 	s.dependents = make([][]int, len(p.Modules))
+
 	for i := range p.Modules {
 		for _, d := range p.Modules[i].DependsOn {
 			if j, ok := s.index[d]; ok {
@@ -66,11 +74,13 @@ func Simulate(p *pipeline.Pipeline, expected []time.Duration, classes []Class, w
 			}
 		}
 	}
+
 	for i, n := range s.waits {
 		if n == 0 {
 			s.open = append(s.open, i)
 		}
 	}
+
 	s.play(workers)
 	return s.out
 }
@@ -134,6 +144,7 @@ func (s *simulation) play(workers []*Worker) {
 // offer makes ready what is open and has its locks.
 func (s *simulation) offer() {
 	var locked []int
+
 	for n := 0; n < len(s.open); n++ { // done opens more
 		i := s.open[n]
 		m := &s.p.Modules[i]
@@ -150,6 +161,7 @@ func (s *simulation) offer() {
 			s.run.Add(&Module{Name: m.Name, Rank: s.ranks[i], Order: i, Class: s.classes[i], Priority: m.Priority})
 		}
 	}
+
 	s.open = locked
 }
 
@@ -185,11 +197,13 @@ func (s *simulation) done(i int) {
 func LongestPath(p *pipeline.Pipeline, expected []time.Duration) (path []int, length time.Duration) {
 	ranks := Ranks(p, expected)
 	dependents := make(map[string][]int, len(p.Modules))
+
 	for i := range p.Modules {
 		for _, d := range p.Modules[i].DependsOn {
 			dependents[d] = append(dependents[d], i)
 		}
 	}
+
 	best := func(list []int) int {
 		at := -1
 		for _, i := range list {
@@ -199,10 +213,13 @@ func LongestPath(p *pipeline.Pipeline, expected []time.Duration) (path []int, le
 		}
 		return at
 	}
+
 	all := make([]int, len(ranks))
+
 	for i := range all {
 		all[i] = i
 	}
+
 	for at := best(all); at >= 0 && len(path) < len(all); at = best(dependents[p.Modules[at].Name]) {
 		path = append(path, at)
 		length += expected[at]
