@@ -65,7 +65,6 @@ type Node struct {
 	known     bool          // the data directory was used before
 	fabric    fabricParts
 	services  services
-	tools     tools
 }
 
 // Open builds a node: it locks the data directory, reads or makes its
@@ -76,7 +75,6 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 		return nil, err
 	}
 	n = &Node{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), leaving: make(chan struct{}, 1)}
-	n.openTools()
 	n.openSuspects()
 	defer func() {
 		if err != nil {
@@ -363,7 +361,7 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { n.announce(core); return nil })
 	g.Go(func() error { n.breathe(core); return nil })
 	n.fabric.run(core, g)
-	g.Go(func() error { n.toolDuties(core); return nil })
+	g.Go(func() error { n.services.remote.Run(core); return nil })
 	for serving := true; serving; {
 		select {
 		case <-ctx.Done():

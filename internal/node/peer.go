@@ -26,7 +26,7 @@ func (n *Node) peerHandler() http.Handler {
 	n.state.Register(mux)
 	n.services.tokens.Register(mux)
 	n.services.secrets.Register(mux)
-	mux.Handle("POST /peer/tools", peer.Handle(n.answerTools))
+	n.services.remote.Register(mux)
 	n.services.logs.Register(mux)
 	n.services.sessions.Register(mux)
 	fabric.NewServer(fabric.ServerConfig{Blobs: n.blobs, Downloader: n.fabric.down, Logger: n.log.Named("fabric")}).Register(mux)

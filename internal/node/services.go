@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/pipelined/pipelined/api"
@@ -8,9 +9,11 @@ import (
 	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/internal/external"
 	"github.com/pipelined/pipelined/internal/orchestrator"
+	"github.com/pipelined/pipelined/internal/remotecache"
 	"github.com/pipelined/pipelined/internal/runlog"
 	"github.com/pipelined/pipelined/internal/service"
 	"github.com/pipelined/pipelined/internal/session"
+	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language/bounded"
 )
 
@@ -28,6 +31,7 @@ type services struct {
 	retention  *service.Retention
 	logs       *runlog.Logs
 	sessions   *session.Sessions
+	remote     *remotecache.Cache
 }
 
 // openVault builds what the orchestrator needs to open what is sealed.
@@ -45,10 +49,14 @@ func (n *Node) openServices() {
 	s.workspaces = service.NewSecurer(service.SecurerConfig{Self: n.id, State: n.state, Down: f.down, Sender: f.up, Missing: n.blobs.MissingOf})
 	s.runs = service.NewRuns(service.RunsConfig{State: n.state, Planner: n.orch, Compiler: s.compiler, Vault: s.vault, Workspaces: s.workspaces,
 		Logger: n.log.Named("runs")})
-	s.cache = service.NewCache(service.CacheConfig{State: n.state, Planner: n.orch, Compiler: s.compiler, Remote: (*backend)(n), Logger: n.log.Named("cache")})
+	s.remote = remotecache.New(remotecache.Config{Self: n.id, State: n.state, Blobs: n.blobs, Peers: n.peers, Full: f.disk.Reason,
+		Open:   func(ctx context.Context, d pipeline.Digest) (api.Blob, error) { return f.down.Open(ctx, nil, d) },
+		Locate: f.down.Locate, SecondCopy: f.up.SecondCopy, UnderReplicated: f.suspects.Alone,
+		KeepFor: n.cfg.Limits.KeepToolCacheFor, MaxBytes: n.cfg.Limits.MaxToolCache, Logger: n.log.Named("remotecache")})
+	s.cache = service.NewCache(service.CacheConfig{State: n.state, Planner: n.orch, Compiler: s.compiler, Remote: s.remote, Logger: n.log.Named("cache")})
 	s.tokens = service.NewTokens(service.TokensConfig{Self: n.id, State: n.state, Peers: n.peers, Keys: n.keys})
 
-	s.retention = service.NewRetention(service.RetentionConfig{State: n.state, Cache: s.cache, Remote: n.retainTools, Limits: n.cfg.Limits.retain(),
+	s.retention = service.NewRetention(service.RetentionConfig{State: n.state, Cache: s.cache, Remote: s.remote.Retain, Limits: n.cfg.Limits.retain(),
 		Logger: n.log.Named("retention")})
 
 	heartbeat := n.cfg.Timing.Heartbeat
@@ -64,7 +72,7 @@ func (n *Node) openServices() {
 
 // openAPI builds the HTTP interface on top of the services.
 func (n *Node) openAPI() {
-	s, rest := &n.services, (*backend)(n)
+	s := &n.services
 	s.logs = runlog.New(runlog.Config{Self: n.id, State: n.state, Files: n.worker, Peers: n.peers, OpenLog: n.openLog})
 	s.sessions = session.New(session.Config{Self: n.id, Name: n.cfg.Name, State: n.state, Dirs: n.worker, Peers: n.peers, Started: unpreferred,
 		Logger: n.log})
@@ -76,7 +84,7 @@ func (n *Node) openAPI() {
 		Schedules: service.NewSchedules(service.SchedulesConfig{State: n.state, Compiler: s.compiler, Vault: s.vault, Workspaces: s.workspaces}),
 		Executions: external.NewExecutions(external.ExecutionsConfig{Self: n.id, Name: n.cfg.Name, Mode: n.cfg.Mode, Slots: n.cfg.Slots,
 			State: n.state, Peers: n.peers, Runs: s.runs, Workspaces: s.workspaces}),
-		Cluster: s.cluster, Logs: s.logs, RemoteCache: rest, Sessions: s.sessions,
+		Cluster: s.cluster, Logs: s.logs, RemoteCache: s.remote, Sessions: s.sessions,
 		Logger: n.log.Named("api"), AllowedHosts: n.allowedHost, MaxEntry: n.cfg.Limits.MaxToolEntry,
 		PeerIdentity: func(r *http.Request) (id, name string, ok bool) {
 			p, ok := cluster.PeerFrom(r.Context())

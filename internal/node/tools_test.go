@@ -287,7 +287,7 @@ func TestTools_damage(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if n.toolHere(k) != nil {
+				if toolHere(n, k) != nil {
 					return fmt.Errorf("%s: %s still has the entry", tc.name, n.Name())
 				}
 				return nil
@@ -355,14 +355,7 @@ func TestTools_retained(t *testing.T) {
 	for i := range 4 {
 		x.must(n, "PUT", acPath(i), bytes.Repeat([]byte{byte(i)}, 1000), 201)
 	}
-	// An hour and more later 0 is taken, which the node tells the state.
-	e := n.toolHere(toolKeyOf(0))
-	e.TakenAt = e.TakenAt.Add(-2 * takenEvery)
-	n.takeTool(e)
-	n.takeTool(n.toolHere(toolKeyOf(1))) // it was taken less than an hour ago: not worth an entry
-	if len(n.tools.taken) != 1 {
-		t.Errorf("%d entries are told as taken, want one", len(n.tools.taken))
-	}
+	// An hour later 0 is read, which the node reports to the state.
 	if err := n.state.Commit(t.Context(), &fsm.Command{At: now.Add(time.Hour), Tools: &fsm.Tools{Takes: []pipeline.ToolKey{toolKeyOf(0)}}}); err != nil {
 		t.Fatal(err)
 	}
@@ -384,9 +377,12 @@ func TestTools_retained(t *testing.T) {
 	if s, err := x.c.Cache().Stats(t.Context()); err != nil || s.Tools[0].Entries != 1 {
 		t.Errorf("after two days: %+v, %v", s.Tools, err)
 	}
-	if err := n.tellTaken(t.Context()); err != nil || len(n.tools.taken) != 0 {
-		t.Errorf("tell what was taken: %v", err)
-	}
+}
+
+// toolHere finds an entry in the state of a node.
+func toolHere(n *Node, k pipeline.ToolKey) (e *pipeline.ToolEntry) {
+	_ = n.store.View(func(v *fsm.View) error { e = v.Tool(k); return nil }) // closed: there is none
+	return e
 }
 
 func toolKeyOf(i int) pipeline.ToolKey {

@@ -54,6 +54,7 @@ var rooms = []room{
 	{path: "internal/external", may: []string{"pipeline", "pipeline/mask", "fsm", "storage", "cluster", "api", "api/wire", "internal/peer", "internal/state", "internal/service"}},
 	{path: "internal/runlog", may: []string{"pipeline", "fsm", "api", "api/wire", "internal/peer"}},
 	{path: "internal/session", may: []string{"pipeline", "fsm", "api", "api/wire", "internal/peer", "internal/worker"}},
+	{path: "internal/remotecache", may: []string{"pipeline", "fsm", "api", "api/wire", "storage", "storage/disk", "internal/peer", "internal/state", "internal/fabric"}},
 	{path: "internal/node", may: []string{"*"}},
 	{path: "cmd/pipelined", may: []string{"pipeline", "pipeline/language", "storage", "executor",
 		"api/wire", "api/client", "cluster/keys", "internal/node", "internal/submission", "internal/tempdir", "internal/terminal"}},

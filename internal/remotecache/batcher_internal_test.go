@@ -1,4 +1,4 @@
-package node
+package remotecache
 
 import (
 	"context"
@@ -7,18 +7,21 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/pipelined/pipelined/internal/testutil"
 )
 
 // What waits while a group is under way is the next group, in its order and no
 // larger than allowed; each caller gets the outcome of its own group.
-func TestGrouped_shares(t *testing.T) {
+func TestBatcher_shares(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
 	var mu sync.Mutex
 	var groups [][]int
 	bad := errors.New("the group with 3 fails")
-	g := newGrouped(1, 4, func(_ context.Context, items []int) error {
+	g := newBatcher(1, 4, func(_ context.Context, items []int) error {
 		if items[0] == 0 {
 			close(entered)
 			<-release
@@ -48,7 +51,7 @@ func TestGrouped_shares(t *testing.T) {
 			want = nil
 		}
 		do(i, want)
-		eventually(t, func() error {
+		testutil.Eventually(t, 20*time.Second, func() error {
 			g.mu.Lock()
 			defer g.mu.Unlock()
 			if len(g.waiting) != i {
@@ -66,13 +69,13 @@ func TestGrouped_shares(t *testing.T) {
 	}
 }
 
-// Whoever gives up takes his item back; one that is being worked on stays so, and
-// the end of the caller that works for all is not the others'.
-func TestGrouped_givesUp(t *testing.T) {
+// A caller that gives up withdraws its item, unless it is being worked on. The end
+// of the caller that works for all does not end the work of the others.
+func TestBatcher_givesUp(t *testing.T) {
 	entered, release := make(chan struct{}, 1), make(chan struct{})
 	var mu sync.Mutex
 	var done []int
-	g := newGrouped(1, 10, func(ctx context.Context, items []int) error {
+	g := newBatcher(1, 10, func(ctx context.Context, items []int) error {
 		entered <- struct{}{}
 		<-release
 		mu.Lock()
@@ -87,7 +90,7 @@ func TestGrouped_givesUp(t *testing.T) {
 	<-entered
 	ended := make(chan error, 1)
 	go func() { ended <- g.do(second, 2) }()
-	eventually(t, func() error {
+	testutil.Eventually(t, 20*time.Second, func() error {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		if len(g.waiting) != 1 {
