@@ -44,7 +44,7 @@ func ParseClock(s string) (time.Duration, error) {
 	}
 	bad := fmt.Errorf(`duration %.40q: want "hh:mm:ss" or "hh:mm:ss.fff"`, s)
 	parts := strings.Split(s, ":")
-	if len(parts) != 3 {
+	if len(parts) != 3 || strings.HasPrefix(s, "-") { // "-00" would be read as 0
 		return 0, bad
 	}
 	days := 0
