@@ -25,39 +25,50 @@ func (s *Store) ApplyBatch(logs []*raft.Log) []any {
 		meta := tx.Bucket(bMeta)
 		applied := u64(meta.Get(kIndex))
 		before := applied
+
 		st := newState(tx)
 		var last *raft.Log
 		for i, l := range logs {
 			if l.Index <= applied {
 				continue
 			}
+
 			last, applied = l, l.Index
 			if l.Type != raft.LogCommand {
 				continue
 			}
+
 			st.index = l.Index
+
 			cmd, err := Decode(l.Data)
 			if err != nil {
 				panic(fmt.Sprintf("fsm: entry %d: %v", l.Index, err))
 			}
+
 			st.at = cmd.At
 			replies[i] = st.apply(cmd, changed)
 		}
+
 		if last == nil {
 			return nil
 		}
+
 		st.flush()
 		st.putRaw(bMeta, kIndex, be64(last.Index))
 		st.putRaw(bMeta, kTerm, be64(last.Term))
 		changed.Index = last.Index
+
 		// Before the commit: a reader of the old state passes over what is newer.
 		s.recent.add(st.runs.changes, before)
+
 		return nil
 	})
 	if err != nil {
 		panic(fmt.Sprintf("fsm: commit the state: %v", err))
 	}
+
 	s.watch.publish(changed)
+
 	return replies
 }
 
@@ -100,6 +111,7 @@ func (st *state) apply(c *Command, ch *change) any {
 	case c.Tools != nil:
 		return st.remote.apply(c)
 	}
+
 	return Result{Err: pipeline.Errorf(pipeline.Invalid, "the command says nothing that this version knows")}
 }
 
@@ -124,15 +136,19 @@ func badSubmit(r *pipeline.Run) string {
 	if _, err := pipeline.ParseRunID(string(r.ID)); err != nil {
 		return err.Error() // also keeps the zero byte out, which ends it in the keys of modules
 	}
+
 	if r.Modules < 0 {
 		return fmt.Sprintf("a run of %d modules", r.Modules)
 	}
+
 	if why := badGroup(r.Group); why != "" {
 		return why
 	}
+
 	if r.Key == "" {
 		return ""
 	}
+
 	return badName("the idempotency key", r.Key)
 }
 
@@ -141,6 +157,7 @@ func (st *state) applySubmit(c *Command, ch *change) SubmitResult {
 	if why := badSubmit(&r); why != "" {
 		return SubmitResult{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
 	}
+
 	if r.Key != "" {
 		if b := st.tx.Bucket(bKeys).Get([]byte(r.Key)); b != nil {
 			var k keyRecord
@@ -154,14 +171,18 @@ func (st *state) applySubmit(c *Command, ch *change) SubmitResult {
 			return SubmitResult{Err: pipeline.Errorf(pipeline.Conflict, "idempotency key %q belongs to run %s, which is no longer kept", r.Key, k.Run)}
 		}
 	}
+
 	if st.runs.run(r.ID) != nil {
 		return SubmitResult{Err: pipeline.Errorf(pipeline.Conflict, "run %s exists", r.ID)}
 	}
+
 	r.Schedule, r.Queued, r.Tick = "", false, time.Time{} // those of schedules are made by Fire
 	st.queues.start(&r, c.Submit.Definition, c.At, ch)
+
 	if r.Key != "" {
 		st.put(bKeys, []byte(r.Key), keyRecord{Run: r.ID, Fingerprint: c.Submit.Fingerprint, At: c.At})
 	}
+
 	return SubmitResult{Run: r}
 }
 
@@ -184,8 +205,10 @@ func (st *state) applyCancel(c *Command, ch *change) Result {
 		r.State, r.Reason = pipeline.RunCancelling, c.Cancel.Reason
 		r.TimedOut, r.CancelledBy = c.Cancel.TimedOut, c.Cancel.Request
 	}
+
 	st.runs.touch(r)
 	ch.run(r.ID, true)
+
 	return Result{Run: *r}
 }
 
@@ -209,6 +232,7 @@ func (st *state) applyRetry(c *Command, ch *change) Result {
 	case len(op.Modules) == 0:
 		return Result{Err: pipeline.Errorf(pipeline.Conflict, "run %s has nothing to retry: every module succeeded", op.Run)}
 	}
+
 	modules := make([]*pipeline.ModuleRecord, 0, len(op.Modules))
 	seen := make(map[string]bool, len(op.Modules))
 	for _, name := range op.Modules {
@@ -224,12 +248,14 @@ func (st *state) applyRetry(c *Command, ch *change) Result {
 			modules = append(modules, m)
 		}
 	}
+
 	gone := map[string]bool{}
 	for _, m := range modules {
 		for i := range m.Instances {
 			gone[pipeline.InstanceName(m.Name, m.Instances[i].Key)] = true
 		}
 	}
+
 	for _, m := range modules {
 		if gone[m.Name] {
 			continue // goes with the module that it is of
@@ -240,23 +266,29 @@ func (st *state) applyRetry(c *Command, ch *change) Result {
 		*m = kept
 		st.runs.putModule(r.ID, m)
 	}
+
 	r.State, r.Reason, r.FinishedAt = pipeline.RunRunning, "", time.Time{}
 	r.Forced, r.TimedOut, r.CancelledBy = false, false, ""
 	r.LogsGone = false // it makes new ones
+
 	if op.Request != "" {
 		keys := append(slices.Clone(r.RetryKeys), op.Request)
 		r.RetryKeys = keys[max(0, len(keys)-maxRetryKeys):]
 	}
+
 	r.Tries++
 	r.RetriedAt = c.At
+
 	if r.Group != "" || r.Queued {
 		// It goes to the end of its lines, and has not started until its turn comes.
 		r.State, r.StartedAt = pipeline.RunWaiting, time.Time{}
 	}
+
 	st.queues.supersede(r, ch)
 	st.queues.enter(r)
 	st.runs.touch(r)
 	st.runs.activate(r.ID)
 	ch.run(r.ID, true)
+
 	return Result{Run: *r}
 }

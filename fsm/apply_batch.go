@@ -26,6 +26,7 @@ func (st *state) applyBatch(c *Command, ch *change) BatchResult {
 		}
 		ch.run(id, false)
 	}
+
 	b := c.Batch
 	for i := range b.Starts {
 		note(PartStart, i, b.Starts[i].ID.Run, st.applyStart(&b.Starts[i]))
@@ -57,6 +58,7 @@ func (st *state) applyBatch(c *Command, ch *change) BatchResult {
 	for i := range b.Copies {
 		note(PartCopies, i, b.Copies[i].ID.Run, st.applyCopies(&b.Copies[i]))
 	}
+
 	return res
 }
 
@@ -116,16 +118,20 @@ func (st *state) applyOutcome(op *Outcome) refusal {
 	case op.Next != pipeline.ModuleWaiting && !op.Next.Final():
 		return refusal{reason: fmt.Sprintf("an outcome makes no module %.40q", op.Next)}
 	}
+
 	if a.Cache != nil && o.State == pipeline.AttemptSucceeded && op.Next == pipeline.ModuleSucceeded {
 		st.cache.record(r, m, a, o)
 	}
+
 	st.record(a, o, o.ID)
+
 	switch o.State {
 	case pipeline.AttemptLost:
 		m.Losses++
 	case pipeline.AttemptFailed, pipeline.AttemptTimedOut:
 		m.Failures++
 	}
+
 	m.State, m.Reason, m.NotBefore = op.Next, op.Reason, op.NotBefore
 	if m.State.Final() {
 		m.NotBefore = time.Time{}
@@ -135,8 +141,10 @@ func (st *state) applyOutcome(op *Outcome) refusal {
 		countEnd(r, m, op.Ignored)
 		st.history.add(r, m)
 	}
+
 	st.runs.putModule(r.ID, m)
 	st.runs.touch(r)
+
 	return refusal{}
 }
 
@@ -169,14 +177,17 @@ func (st *state) record(a *pipeline.Attempt, o *pipeline.Outcome, id pipeline.At
 	if o.State != pipeline.AttemptSucceeded || o.Reason != "" {
 		a.Reason = o.Reason // else why it was made stays
 	}
+
 	a.State, a.ExitCode = o.State, o.ExitCode
 	if !o.StartedAt.IsZero() {
 		a.StartedAt = o.StartedAt
 	}
+
 	a.FinishedAt = o.FinishedAt
 	a.Log, a.LogSize = o.Log, o.LogSize
 	a.Holders, a.Replicas = o.Holders, len(o.Holders)
 	a.Evaluated = nil // served its purpose
+
 	if a.Cache != nil {
 		a.Cache.Parts, a.Cache.Inputs = nil, nil // so did these
 	}
@@ -187,9 +198,11 @@ func (st *state) applyEnd(e *End, at time.Time) refusal {
 	if r == nil {
 		return refusal{reason: "no such run"}
 	}
+
 	if why := badName("the module's name", e.Module); why != "" {
 		return refusal{reason: why}
 	}
+
 	m := st.runs.module(e.Run, e.Module)
 	last := m.Last()
 	switch {
@@ -200,15 +213,18 @@ func (st *state) applyEnd(e *End, at time.Time) refusal {
 	case last != nil && !last.State.Final():
 		return refusal{reason: "an attempt is live"}
 	}
+
 	if e.State == pipeline.ModuleCached {
 		if why := st.hit(r, m, e); why != "" {
 			return refusal{reason: why}
 		}
 	}
+
 	m.State, m.Reason, m.FinishedAt, m.NotBefore = e.State, e.Reason, at, time.Time{}
 	countEnd(r, m, e.Ignored)
 	st.runs.putModule(r.ID, m)
 	st.runs.touch(r)
+
 	return refusal{}
 }
 
@@ -234,15 +250,19 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 	case r.State != pipeline.RunWaiting && r.State != pipeline.RunRunning:
 		return refusal{reason: "run is " + string(r.State)}
 	}
+
 	if op.Worker == "" {
 		return refusal{reason: "no worker is named"}
 	}
+
 	if _, why := waitsFor(st.tx.Bucket(bQueues), r); why != "" {
 		return refusal{reason: "run " + why}
 	}
+
 	if why := badName("the module's name", op.ID.Module); why != "" {
 		return refusal{reason: why}
 	}
+
 	m := st.runs.module(op.ID.Run, op.ID.Module)
 	last := m.Last()
 	switch {
@@ -253,18 +273,22 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 	case op.ID.Attempt != len(m.Attempts)+1:
 		return refusal{reason: fmt.Sprintf("next attempt is %d", len(m.Attempts)+1)}
 	}
+
 	for _, n := range op.Needs {
 		if s := st.runs.module(op.ID.Run, n).State; !s.Success() && !(op.Always && s.Final()) {
 			return refusal{reason: "waits for " + n}
 		}
 	}
+
 	if why := st.locks.lock(op); why != "" {
 		return refusal{reason: why}
 	}
+
 	why := ""
 	if last != nil && last.State == pipeline.AttemptSucceeded || last == nil && m.Losses > 0 {
 		why = m.Reason // it had succeeded, and this is why that does not do
 	}
+
 	m.Attempts = append(m.Attempts, pipeline.Attempt{
 		Reason: why,
 		Number: op.ID.Attempt, Worker: op.Worker, WorkerName: op.WorkerName, State: pipeline.AttemptAssigned,
@@ -272,12 +296,15 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 		Locks: op.Locks, Cache: op.Cache,
 		LocalBytes: max(0, op.LocalBytes),
 	})
+
 	m.State, m.Reason, m.NotBefore = pipeline.ModuleRunning, "", time.Time{}
 	if r.State == pipeline.RunWaiting {
 		r.State, r.StartedAt = pipeline.RunRunning, at
 	}
+
 	st.runs.putModule(r.ID, m)
 	st.runs.touch(r)
+
 	return refusal{}
 }
 
@@ -293,15 +320,19 @@ func (st *state) applyRunEnd(e *RunEnd, at time.Time) refusal {
 	case r.Done < r.Modules:
 		return refusal{reason: fmt.Sprintf("%d modules are not done", r.Modules-r.Done)}
 	}
+
 	r.State, r.FinishedAt = e.State, at
 	if e.Reason != "" {
 		r.Reason = e.Reason
 	}
+
 	if r.StartedAt.IsZero() {
 		r.StartedAt = at
 	}
+
 	st.queues.leave(r)
 	st.runs.touch(r)
+
 	return refusal{}
 }
 
@@ -322,9 +353,11 @@ func (st *state) applyReopen(op *Reopen) refusal {
 	if r == nil {
 		return refusal{reason: "no such run"}
 	}
+
 	if why := badName("the module's name", op.Module); why != "" {
 		return refusal{reason: why}
 	}
+
 	m := st.runs.module(op.Run, op.Module)
 	switch {
 	case r.State != pipeline.RunRunning:
@@ -336,6 +369,7 @@ func (st *state) applyReopen(op *Reopen) refusal {
 	case op.Attempt != 0 && op.Attempt != len(m.Attempts):
 		return refusal{reason: fmt.Sprintf("attempt %d has taken its place", len(m.Attempts))}
 	}
+
 	m.State, m.Reason = pipeline.ModuleWaiting, op.Reason
 	m.Result, m.Outputs, m.OutputPaths, m.OutputCount, m.OutputBytes, m.ExitCode = nil, "", nil, 0, 0, nil
 	m.StartedAt, m.FinishedAt, m.NotBefore, m.Recorded = time.Time{}, time.Time{}, time.Time{}, 0
@@ -343,5 +377,6 @@ func (st *state) applyReopen(op *Reopen) refusal {
 	r.Done--
 	st.runs.putModule(r.ID, m)
 	st.runs.touch(r)
+
 	return refusal{}
 }

@@ -133,14 +133,17 @@ func TestApply_batch(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			r := newRig(t)
 			r.must(submit(t, "r", 3))
+
 			for _, c := range tc.before {
 				r.do(c)
 			}
+
 			before := walk(t, r.Store)
 			got := refused(r.do(batch(tc.last)))
 			if got != tc.want {
 				t.Fatalf("got %q, want %q", got, tc.want)
 			}
+
 			if changed := cmp.Diff(content(before), content(walk(t, r.Store))); tc.want != "" && !strings.HasPrefix(tc.want, "superseded") && changed != "" {
 				t.Errorf("it was refused, and changed (-before +after):\n%s", changed)
 			}
@@ -156,6 +159,7 @@ func TestApply_refusalsByPlace(t *testing.T) {
 	c := batch(start("r", "m9", 1), start("r", "m0", 1), outcome("r", "m1", 2, ok), outcome("r", "m1", 1, ok),
 		end("r", "m1", pipeline.ModuleSkipped), assign("r", "m2", 1, "m0"), assign("r", "m2", 1, "m1"), runEnd("r", pipeline.RunFailed),
 		fsm.Copies{ID: attempt("r", "m1", 1)}, fsm.Copies{ID: attempt("r", "m7", 1)})
+
 	want := fsm.BatchResult{Refused: []fsm.Refusal{
 		{Part: fsm.PartStart, At: 0, Reason: "attempt 1 was never assigned"},
 		{Part: fsm.PartOutcome, At: 0, Reason: "attempt 2 was never assigned"},
@@ -164,9 +168,11 @@ func TestApply_refusalsByPlace(t *testing.T) {
 		{Part: fsm.PartRun, At: 0, Reason: "2 modules are not done"},
 		{Part: fsm.PartCopies, At: 1, Reason: "attempt 1 was never assigned"},
 	}}
+
 	if diff := cmp.Diff(want, r.do(c)); diff != "" {
 		t.Errorf("reply (-want +got):\n%s", diff)
 	}
+
 	if m := r.module("r", "m2"); m.State != pipeline.ModuleRunning || len(m.Attempts) != 1 {
 		t.Errorf("m2 is %s with %d attempts, want it running", m.State, len(m.Attempts))
 	}
@@ -186,6 +192,7 @@ func TestApply_history(t *testing.T) {
 	if diff := cmp.Diff(wantRun, r.run("r")); diff != "" {
 		t.Errorf("run (-want +got):\n%s", diff)
 	}
+
 	want := pipeline.ModuleRecord{Name: "m0", State: pipeline.ModuleRunning, Index: 2, Attempts: []pipeline.Attempt{{Number: 1, Worker: "w1", WorkerName: "one",
 		State: pipeline.AttemptAssigned, AssignedAt: assigned, Fence: 2, Incarnation: "i1", Evaluated: &pipeline.Evaluated{Script: "x"}}}}
 	wantModule := func(step string) {
@@ -194,6 +201,7 @@ func TestApply_history(t *testing.T) {
 			t.Errorf("module %s (-want +got):\n%s", step, diff)
 		}
 	}
+
 	wantModule("assigned")
 
 	r.must(batch(start("r", "m0", 1))) // 3
@@ -214,9 +222,11 @@ func TestApply_history(t *testing.T) {
 	r.must(batch(assign("r", "m0", 2)), batch(outcome("r", "m0", 2, lost)), batch(assign("r", "m0", 3))) // 5 to 7
 	late := outcome("r", "m0", 2, ok)
 	late.Outcome.Reason = "all went well"
+
 	if why := refused(r.do(batch(late))); !strings.HasPrefix(why, "superseded") { // 8
 		t.Errorf("a late outcome: %q", why)
 	}
+
 	m := r.module("r", "m0")
 	if m.State != pipeline.ModuleRunning || m.Losses != 1 || m.Failures != 1 || m.Result != nil || m.Attempts[1].State != pipeline.AttemptSuperseded ||
 		m.Attempts[1].Replicas != 2 || m.Attempts[2].State != pipeline.AttemptAssigned || !m.NotBefore.IsZero() {
@@ -232,9 +242,11 @@ func TestApply_history(t *testing.T) {
 	wantLast := pipeline.ModuleRecord{Name: "m0", State: pipeline.ModuleSucceeded, Failures: 1, Losses: 1, Result: []byte(`{"n":1}`),
 		Outputs: pipeline.EmptyDigest, OutputPaths: []string{"out/a"}, OutputCount: 1, OutputBytes: 5, StartedAt: at.Add(time.Second),
 		FinishedAt: at.Add(2 * time.Second), Index: 9}
+
 	if diff := cmp.Diff(wantLast, m); diff != "" {
 		t.Errorf("module at the end (-want +got):\n%s", diff)
 	}
+
 	wantRun.State, wantRun.FinishedAt, wantRun.Done, wantRun.Failed, wantRun.Index = pipeline.RunWarnings, at, 2, 1, 9
 	if diff := cmp.Diff(wantRun, r.run("r")); diff != "" {
 		t.Errorf("run at the end (-want +got):\n%s", diff)
@@ -263,14 +275,18 @@ func TestApply_reopen(t *testing.T) {
 	if diff := cmp.Diff(want, res.Refused); diff != "" {
 		t.Errorf("refused (-want +got):\n%s", diff)
 	}
+
 	m := r.module("r", "m0")
 	m.Attempts = nil
+
 	if diff := cmp.Diff(pipeline.ModuleRecord{Name: "m0", State: pipeline.ModuleWaiting, Reason: "what it left is gone", Losses: 1, Index: 4}, m); diff != "" {
 		t.Errorf("module (-want +got):\n%s", diff)
 	}
+
 	if run := r.run("r"); run.Done != 1 || run.State != pipeline.RunRunning {
 		t.Errorf("%d done, %s; want 1, running", run.Done, run.State)
 	}
+
 	r.must(batch(assign("r", "m0", 2)), batch(outcome("r", "m0", 2, ok), runEnd("r", pipeline.RunWarnings)))
 	if list := r.module("r", "m0").Attempts; len(list) != 2 || list[0].Reason != "" || list[1].Reason != "what it left is gone" {
 		t.Errorf("attempts %+v: want the reason of the second", list)

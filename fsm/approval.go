@@ -47,9 +47,11 @@ func (st *state) applyAwait(op *Await, at time.Time) refusal {
 	case r.State != pipeline.RunWaiting && r.State != pipeline.RunRunning:
 		return refusal{reason: "run is " + string(r.State)}
 	}
+
 	if why := badName("the module's name", op.Module); why != "" {
 		return refusal{reason: why}
 	}
+
 	m := st.runs.module(op.Run, op.Module)
 	switch {
 	case m.State != pipeline.ModuleWaiting:
@@ -59,18 +61,23 @@ func (st *state) applyAwait(op *Await, at time.Time) refusal {
 	case m.ApprovalWait != nil:
 		return refusal{reason: "module waits for its approval", duplicate: true}
 	}
+
 	for _, n := range op.Needs {
 		if s := st.runs.module(op.Run, n).State; !s.Success() && !(op.Always && s.Final()) {
 			return refusal{reason: "waits for " + n}
 		}
 	}
+
 	m.ApprovalWait = &pipeline.ApprovalWait{Message: op.Message, Since: at, Deadline: op.Deadline}
 	m.StartedAt = at
+
 	if r.State == pipeline.RunWaiting {
 		r.State, r.StartedAt = pipeline.RunRunning, at
 	}
+
 	st.runs.putModule(r.ID, m)
 	st.runs.touch(r)
+
 	return refusal{}
 }
 
@@ -81,13 +88,16 @@ func (st *state) applyDecide(op *Decide, at time.Time) (changed bool, err error)
 	if r == nil {
 		return false, pipeline.Errorf(pipeline.NotFound, "no run %s", op.Run)
 	}
+
 	if why := badName("the module's name", op.Module); why != "" {
 		return false, pipeline.Errorf(pipeline.Invalid, "%s", why)
 	}
+
 	next := op.Decision.State()
 	if next == "" {
 		return false, pipeline.Errorf(pipeline.Invalid, "decision %.40q: want approved, rejected or skipped", op.Decision)
 	}
+
 	m := st.runs.module(op.Run, op.Module)
 	g := m.ApprovalWait
 	switch {
@@ -100,15 +110,18 @@ func (st *state) applyDecide(op *Decide, at time.Time) (changed bool, err error)
 	case g == nil || m.State != pipeline.ModuleWaiting:
 		return false, pipeline.Errorf(pipeline.Conflict, "%s does not wait for an approval now: it is %s%s", op.Module, m.State, because(m.Reason))
 	}
+
 	if op.By == "" && !g.Deadline.IsZero() {
 		at = g.Deadline
 	}
+
 	g.Decision, g.By, g.Comment, g.DecidedAt = op.Decision, op.By, op.Comment, at
 	m.State, m.Reason, m.FinishedAt, m.NotBefore = next, op.Reason, at, time.Time{}
 	m.Result = g.Result()
 	countEnd(r, m, op.Ignored)
 	st.runs.putModule(r.ID, m)
 	st.runs.touch(r)
+
 	return true, nil
 }
 

@@ -33,6 +33,7 @@ func TestAwait(t *testing.T) {
 			t.Errorf("got %+v in a run that is %s", m, run.State)
 		}
 	})
+
 	for _, row := range []struct {
 		part any
 		want string
@@ -66,12 +67,15 @@ func TestDecide(t *testing.T) {
 		if _, text := decided(r, decide("r", "m0", row.first)); text != "" {
 			t.Fatal(text)
 		}
+
 		again := decide("r", "m0", row.second)
 		again.By, again.Comment = "bob", "me too"
+
 		kind, text := decided(r, again)
 		if text != row.refusal || text != "" && kind != pipeline.Conflict {
 			t.Errorf("%s, then %s: %q (%s), want %q", row.first, row.second, text, kind, row.refusal)
 		}
+
 		view(t, r.Store, func(v *fsm.View) {
 			m := v.Module("r", "m0")
 			if m.State != row.state || m.ApprovalWait.By != "ann" || m.ApprovalWait.Comment != "" || !strings.Contains(string(m.Result), `"approved":`) {

@@ -86,22 +86,28 @@ func (rc *resultCache) record(r *pipeline.Run, m *pipeline.ModuleRecord, a *pipe
 	if _, err := pipeline.ParseDigest(string(note.Key)); err != nil || badName("", r.Pipeline) != "" {
 		return
 	}
+
 	e := pipeline.CacheEntry{Key: note.Key, Pipeline: r.Pipeline, From: o.ID, Worker: a.WorkerName, MadeAt: o.FinishedAt,
 		Result: o.Result, ExitCode: o.ExitCode, Log: o.Log, LogSize: o.LogSize, Outputs: o.Outputs, OutputPaths: o.OutputPaths,
 		OutputCount: o.OutputCount, OutputBytes: o.OutputBytes, Holders: o.Holders,
 		Parts: note.Parts, Workspace: r.Workspace, Inputs: note.Inputs}
+
 	started := o.StartedAt
 	if started.IsZero() {
 		started = a.StartedAt
 	}
+
 	if !started.IsZero() {
 		e.Duration = max(0, o.FinishedAt.Sub(started))
 	}
+
 	rc.drop(e.Key)
+
 	b, err := encMode.Marshal(&e)
 	if err != nil {
 		panic(fmt.Sprintf("fsm: encode a cached result: %v", err))
 	}
+
 	rc.putRaw(bCache, []byte(e.Key), b)
 	rc.putRaw(bCacheUse, []byte(e.Key), cacheUse{last: rc.at.UnixNano()}.bytes())
 	name := moduleKey(pipeline.RunID(e.Pipeline), e.From.Module)
@@ -111,6 +117,7 @@ func (rc *resultCache) record(r *pipeline.Run, m *pipeline.ModuleRecord, a *pipe
 	s.Entries++
 	s.StateBytes += int64(len(b))
 	s.Misses++
+
 	if s.Entries > maxCacheEntries || s.StateBytes > maxCacheBytes {
 		rc.evict(e.Key)
 	}
@@ -125,6 +132,7 @@ func (rc *resultCache) drop(key pipeline.Digest) bool {
 	if raw == nil {
 		return false
 	}
+
 	var e pipeline.CacheEntry
 	mustUnmarshal(raw, &e)
 	s := rc.stats()
@@ -132,6 +140,7 @@ func (rc *resultCache) drop(key pipeline.Digest) bool {
 	s.StateBytes -= int64(len(raw))
 	rc.del(bCache, []byte(key))
 	rc.del(bCacheUse, []byte(key))
+
 	name := moduleKey(pipeline.RunID(e.Pipeline), e.From.Module)
 	var left []byte
 	for k := range slices.Chunk(rc.tx.Bucket(bCacheNames).Get(name), digestLen) {
@@ -139,11 +148,13 @@ func (rc *resultCache) drop(key pipeline.Digest) bool {
 			left = append(left, k...)
 		}
 	}
+
 	if len(left) == 0 {
 		rc.del(bCacheNames, name)
 	} else {
 		rc.putRaw(bCacheNames, name, left)
 	}
+
 	return true
 }
 
@@ -154,6 +165,7 @@ func (rc *resultCache) evict(spare pipeline.Digest) {
 		key pipeline.Digest
 		cacheUse
 	}
+
 	var all []used
 	_ = rc.tx.Bucket(bCacheUse).ForEach(func(k, v []byte) error { // the callback never fails
 		if string(k) != string(spare) {
@@ -161,7 +173,9 @@ func (rc *resultCache) evict(spare pipeline.Digest) {
 		}
 		return nil
 	})
+
 	slices.SortFunc(all, func(a, b used) int { return cmp.Or(cmp.Compare(a.last, b.last), cmp.Compare(a.key, b.key)) })
+
 	s := rc.stats()
 	for _, u := range all {
 		if s.Entries <= maxCacheEntries*15/16 && s.StateBytes <= maxCacheBytes*15/16 {
@@ -179,19 +193,24 @@ func (rc *resultCache) hit(m *pipeline.ModuleRecord, e *End) string {
 	if e.Cache == nil {
 		return "no cached result is named"
 	}
+
 	raw := rc.tx.Bucket(bCache).Get([]byte(e.Cache.Key))
 	if raw == nil {
 		return "the cached result is gone"
 	}
+
 	var c pipeline.CacheEntry
 	mustUnmarshal(raw, &c)
+
 	if c.From != e.Cache.From {
 		return "the cached result is another one by now"
 	}
+
 	from := c.From
 	m.Attempts = append(m.Attempts, pipeline.Attempt{Number: len(m.Attempts) + 1, State: pipeline.AttemptSucceeded, Reason: e.Reason,
 		ExitCode: c.ExitCode, AssignedAt: rc.at, StartedAt: rc.at, FinishedAt: rc.at, Log: c.Log, LogSize: c.LogSize, Holders: c.Holders,
 		Replicas: len(c.Holders), WorkerName: c.Worker, From: &from, Cache: &pipeline.CacheLookup{Key: c.Key}})
+
 	m.Result, m.Outputs, m.ExitCode = c.Result, c.Outputs, c.ExitCode
 	m.OutputPaths, m.OutputCount, m.OutputBytes = c.OutputPaths, c.OutputCount, c.OutputBytes
 	m.StartedAt, m.Recorded = rc.at, c.Duration
@@ -202,6 +221,7 @@ func (rc *resultCache) hit(m *pipeline.ModuleRecord, e *End) string {
 	s := rc.stats()
 	s.Hits++
 	s.Saved += c.Duration
+
 	return ""
 }
 
@@ -210,20 +230,26 @@ func (rc *resultCache) move(a *pipeline.Attempt, id pipeline.AttemptID, holders 
 	if a.Cache == nil || a.Cache.Key == "" {
 		return
 	}
+
 	raw := rc.tx.Bucket(bCache).Get([]byte(a.Cache.Key))
 	if raw == nil {
 		return
 	}
+
 	var e pipeline.CacheEntry
 	mustUnmarshal(raw, &e)
+
 	if e.From != id && (a.From == nil || e.From != *a.From) {
 		return
 	}
+
 	e.Holders = holders
+
 	b, err := encMode.Marshal(&e)
 	if err != nil {
 		panic(fmt.Sprintf("fsm: encode a cached result: %v", err))
 	}
+
 	rc.stats().StateBytes += int64(len(b) - len(raw))
 	rc.putRaw(bCache, []byte(e.Key), b)
 }

@@ -46,27 +46,35 @@ func stats(r *rig) (s pipeline.CacheStats) {
 func TestCache_recordAndTake(t *testing.T) {
 	r := newRig(t)
 	recorded(r, "r", key(1))
+
 	e, use, ok := entryOf(r, key(1))
 	if !ok || e.From != attempt("r", "m0", 1) || e.Duration != time.Second || e.Worker != "one" || len(e.Parts) != 1 || use.Hits != 0 {
 		t.Fatalf("recorded: %+v, %+v, %v", e, use, ok)
 	}
+
 	if c := r.module("r", "m0").Attempts[0].Cache; c == nil || c.Key != key(1) || c.Parts != nil {
 		t.Errorf("the attempt keeps %+v", c)
 	}
+
 	r.must(submit(t, "s", 2), batch(cached("s", "m0", key(1), e.From)))
+
 	got, was := r.module("s", "m0"), r.module("r", "m0")
 	if got.State != pipeline.ModuleCached || string(got.Result) != string(was.Result) || got.Outputs != was.Outputs || got.Recorded != time.Second {
 		t.Errorf("taken: %+v", got)
 	}
+
 	if a := got.Last(); a == nil || a.From == nil || *a.From != e.From || a.Log != was.Attempts[0].Log || !a.State.Final() {
 		t.Errorf("its attempt: %+v", a)
 	}
+
 	if _, use, _ := entryOf(r, key(1)); use.Hits != 1 {
 		t.Errorf("use: %+v", use)
 	}
+
 	if s := stats(r); s.Entries != 1 || s.Hits != 1 || s.Misses != 1 || s.Saved != time.Second || s.StateBytes <= 0 {
 		t.Errorf("counters: %+v", s)
 	}
+
 	if run := r.run("s"); run.Done != 1 {
 		t.Errorf("%d modules are done", run.Done)
 	}
@@ -78,6 +86,7 @@ func TestCache_refusals(t *testing.T) {
 	r := newRig(t)
 	recorded(r, "r", key(1))
 	r.must(submit(t, "s", 3), batch(noted(assign("s", "m0", 1), key(2))))
+
 	from := attempt("r", "m0", 1)
 	for _, c := range []struct {
 		end  fsm.End
@@ -92,9 +101,11 @@ func TestCache_refusals(t *testing.T) {
 			t.Errorf("got %q, want %q", got, c.want)
 		}
 	}
+
 	failed := outcome("s", "m0", 1, pipeline.AttemptFailed)
 	failed.Next = pipeline.ModuleFailed
 	r.must(batch(failed))
+
 	if _, _, ok := entryOf(r, key(2)); ok {
 		t.Error("a failure is recorded")
 	}
@@ -119,6 +130,7 @@ func TestCache_names(t *testing.T) {
 	for i := range 18 {
 		recorded(r, fmt.Sprintf("r%d", i), key(i))
 	}
+
 	recorded(r, "again", key(4))
 	names := func() (list []string) {
 		view(t, r.Store, func(v *fsm.View) {
@@ -128,17 +140,21 @@ func TestCache_names(t *testing.T) {
 		})
 		return list
 	}
+
 	if got := strings.Join(names(), " "); got != "04 11 10 0f 0e 0d 0c 0b 0a 09 08 07 06 05 03 02" {
 		t.Errorf("got %s", got)
 	}
+
 	all := []pipeline.Digest{key(99), "x"}
 	for i := range 18 {
 		all = append(all, key(i))
 	}
+
 	r.must(&fsm.Command{CacheDelete: &fsm.CacheDelete{Keys: all}})
 	if got := names(); len(got) > 0 {
 		t.Errorf("left: %v", got)
 	}
+
 	if s := stats(r); s.Entries != 0 || s.StateBytes != 0 {
 		t.Errorf("counters: %+v", s)
 	}
@@ -165,16 +181,20 @@ func TestCache_bounded(t *testing.T) {
 	defer fsm.SetCacheLimits(32, 1<<20)()
 	r := newRig(t)
 	recorded(r, "first", key(1000))
+
 	for i := range 31 {
 		recorded(r, fmt.Sprintf("r%d", i), key(i))
 	}
+
 	later := batch(cached("user", "m0", key(1000), attempt("first", "m0", 1)))
 	later.At = at.Add(time.Hour)
 	r.must(submit(t, "user", 1), later)
 	recorded(r, "last", key(2000))
+
 	if s := stats(r); s.Entries != 30 || s.Evicted != 3 {
 		t.Errorf("counters: %+v", s)
 	}
+
 	for k, want := range map[pipeline.Digest]bool{key(1000): true, key(2000): true, key(0): false, key(1): false, key(2): false, key(3): true} {
 		if _, _, ok := entryOf(r, k); ok != want {
 			t.Errorf("%s is there: %v", k, ok)

@@ -404,6 +404,7 @@ func (c *Command) eachTime(fn func(*time.Time)) {
 		fn(&s.Run.RetriedAt)
 		fn(&s.Run.Tick)
 	}
+
 	if b := c.Batch; b != nil {
 		for i := range b.Starts {
 			fn(&b.Starts[i].At)
@@ -418,15 +419,18 @@ func (c *Command) eachTime(fn func(*time.Time)) {
 			fn(&b.Awaits[i].Deadline)
 		}
 	}
+
 	if w := c.Worker; w != nil {
 		fn(&w.Record.DrainDeadline)
 		fn(&w.Record.AwayUntil)
 		fn(&w.Record.Since)
 	}
+
 	if t := c.Token; t != nil {
 		fn(&t.Record.CreatedAt)
 		fn(&t.Record.ExpiresAt)
 	}
+
 	if s := c.Schedule; s != nil {
 		fn(&s.Record.RegisteredAt)
 		fn(&s.Record.Next)
@@ -436,14 +440,17 @@ func (c *Command) eachTime(fn func(*time.Time)) {
 			fn(&s.Record.Ticks[i].At)
 		}
 	}
+
 	if f := c.Fire; f != nil {
 		fn(&f.Due)
 		fn(&f.Tick)
 		fn(&f.Next)
 	}
+
 	if x := c.Secret; x != nil {
 		fn(&x.Record.SetAt)
 	}
+
 	if f := c.Forget; f != nil {
 		fn(&f.KeysBefore)
 	}

@@ -95,10 +95,12 @@ func TestEncode_times(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			c, err := fsm.Decode(b)
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			for _, got := range []time.Time{c.At, c.Forget.KeysBefore} {
 				if !got.Equal(tc.want) || got.Location() != time.UTC || got.IsZero() != tc.want.IsZero() {
 					t.Errorf("got %v, want %v", got, tc.want)
@@ -148,6 +150,7 @@ func eachTime(v reflect.Value, fn func(*time.Time)) (n int) {
 			n += eachTime(v.Field(i), fn)
 		}
 	}
+
 	return n
 }
 
@@ -156,6 +159,7 @@ func TestEncode_deterministic(t *testing.T) {
 	for i := range 200 {
 		env[fmt.Sprintf("K%d", i)] = "v"
 	}
+
 	var first []byte
 	for range 20 {
 		c := batch(fsm.Assign{ID: attempt("r", "m", 1), Evaluated: &pipeline.Evaluated{Env: env}})
@@ -176,6 +180,7 @@ func TestEncode_deterministic(t *testing.T) {
 func TestEncode_refuses(t *testing.T) {
 	huge := submit(t, "r", 1)
 	huge.Submit.Definition = make([]byte, fsm.MaxCommandBytes)
+
 	for _, tc := range []struct {
 		name string
 		c    *fsm.Command
@@ -210,17 +215,20 @@ func TestDecode_refuses(t *testing.T) {
 			t.Errorf("%s: %v, want it to say %q", tc.name, err, tc.want)
 		}
 	}
+
 	for _, raw := range [][]byte{nil, {0xff}, {0xbf}, bytes.Repeat([]byte{0x81}, 1000), {0xa1, 0x01}} {
 		if _, err := fsm.Decode(raw); err == nil {
 			t.Errorf("%x was decoded", raw)
 		}
 	}
+
 	// A field that this version does not know is passed over.
 	b, _ := cbor.Marshal(map[int]any{1: 1, 5: map[int]any{1: "r", 77: "new"}, 78: 1})
 	c, err := fsm.Decode(b)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if diff := cmp.Diff(&fsm.Command{Version: 1, Cancel: &fsm.Cancel{Run: "r"}}, c, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("command (-want +got):\n%s", diff)
 	}

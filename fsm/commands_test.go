@@ -54,10 +54,12 @@ func TestApply_submit(t *testing.T) {
 			if got := refused(res); got != tc.want || res.Repeated != tc.repeated {
 				t.Fatalf("got %q, repeated %v; want %q, %v", got, res.Repeated, tc.want, tc.repeated)
 			}
+
 			changed := cmp.Diff(content(before), content(walk(t, r.Store)))
 			if wantChange := tc.want == "" && !tc.repeated; wantChange != (changed != "") {
 				t.Errorf("change wanted: %v; got:\n%s", wantChange, changed)
 			}
+
 			if tc.repeated && res.Run.ID != "r" {
 				t.Errorf("the repeat names run %s, want r", res.Run.ID)
 			}
@@ -78,6 +80,7 @@ func TestApply_submit_trustsNothing(t *testing.T) {
 	if diff := cmp.Diff(want, res.Run); diff != "" {
 		t.Errorf("answer (-want +got):\n%s", diff)
 	}
+
 	if diff := cmp.Diff(want, r.run("r")); diff != "" {
 		t.Errorf("state (-want +got):\n%s", diff)
 	}
@@ -86,21 +89,25 @@ func TestApply_submit_trustsNothing(t *testing.T) {
 func TestApply_cancel(t *testing.T) {
 	r := newRig(t)
 	r.must(submit(t, "r", 1))
+
 	if got := refused(r.do(cancel("q"))); got != "not_found: no run q" {
 		t.Errorf("cancel of no run: %q", got)
 	}
+
 	for _, step := range []string{"first", "second"} {
 		res := r.do(cancel("r")).(fsm.Result)
 		if res.Err != nil || res.Run.State != pipeline.RunCancelling || res.Run.Reason != "stop it" {
 			t.Errorf("%s cancel: %+v", step, res)
 		}
 	}
+
 	r.must(batch(end("r", "m0", pipeline.ModuleCancelled), runEnd("r", pipeline.RunCancelled)))
 	over := r.run("r")
 	res := r.do(cancel("r")).(fsm.Result)
 	if diff := cmp.Diff(fsm.Result{Run: over}, res); diff != "" {
 		t.Errorf("cancel of a final run (-want +got):\n%s", diff)
 	}
+
 	if diff := cmp.Diff(over, r.run("r")); diff != "" {
 		t.Errorf("it changed the run (-want +got):\n%s", diff)
 	}
@@ -111,9 +118,11 @@ func TestApply_worker(t *testing.T) {
 	set := func(only string, rec fsm.WorkerRecord) *fsm.Command {
 		return &fsm.Command{Worker: &fsm.Worker{Record: rec, Only: only}}
 	}
+
 	remove := func(id pipeline.NodeID) *fsm.Command {
 		return &fsm.Command{Worker: &fsm.Worker{Record: fsm.WorkerRecord{ID: id}, Delete: true}}
 	}
+
 	later := at.Add(time.Hour)
 	for _, tc := range []struct {
 		name string
@@ -144,9 +153,11 @@ func TestApply_worker(t *testing.T) {
 			for _, c := range tc.cmds {
 				why = refused(r.do(c))
 			}
+
 			if why != tc.why {
 				t.Errorf("got %q, want %q", why, tc.why)
 			}
+
 			view(t, r.Store, func(v *fsm.View) {
 				if diff := cmp.Diff(tc.want, v.Workers()); diff != "" {
 					t.Errorf("workers (-want +got):\n%s", diff)
@@ -167,9 +178,11 @@ func TestApply_token(t *testing.T) {
 	set := func(id, hash string) *fsm.Command {
 		return &fsm.Command{Token: &fsm.Token{Record: fsm.TokenRecord{ID: id, Role: "read", Hash: []byte(hash), CreatedAt: at}}}
 	}
+
 	remove := func(id string) *fsm.Command {
 		return &fsm.Command{Token: &fsm.Token{Delete: true, Record: fsm.TokenRecord{ID: id}}}
 	}
+
 	for _, step := range []struct {
 		c    *fsm.Command
 		want string
@@ -190,17 +203,21 @@ func TestApply_token(t *testing.T) {
 		if got := refused(r.do(step.c)); got != step.want {
 			t.Errorf("entry %d: %q, want %q", r.index, got, step.want)
 		}
+
 		view(t, r.Store, func(v *fsm.View) {
 			ids := []string{}
 			for _, tok := range v.Tokens() {
 				ids = append(ids, tok.ID)
 			}
+
 			if got := fmt.Sprint(ids); got != step.ids {
 				t.Errorf("entry %d: tokens %s, want %s", r.index, got, step.ids)
 			}
+
 			if _, ok := v.Token("b"); !ok {
 				t.Errorf("entry %d: token b is not found", r.index)
 			}
+
 			if v.Empty() {
 				t.Errorf("entry %d: empty, with a token", r.index)
 			}
@@ -213,6 +230,7 @@ func TestApply_forget(t *testing.T) {
 	over := func(id string) []*fsm.Command {
 		return []*fsm.Command{submit(t, id, 1), batch(assign(id, "m0", 1)), batch(outcome(id, "m0", 1, ok), runEnd(id, pipeline.RunSucceeded))}
 	}
+
 	r.must(over("a")...)
 	kept := content(walk(t, r.Store))
 	r.must(over("aa")...) // its records lie beside those of a
@@ -232,19 +250,23 @@ func TestApply_forget(t *testing.T) {
 			t.Error("a run that has not finished was forgotten")
 		}
 	})
+
 	r.must(cancel("live"), batch(end("live", "m0", pipeline.ModuleCancelled), runEnd("live", pipeline.RunCancelled)), forget("live"))
+
 	var left []string
 	for _, l := range content(walk(t, r.Store)) {
 		if !strings.HasPrefix(l, "keys ") && !strings.HasPrefix(l, "meta ") && !strings.HasPrefix(l, "history ") {
 			left = append(left, l)
 		}
 	}
+
 	var want []string
 	for _, l := range kept {
 		if !strings.HasPrefix(l, "keys ") && !strings.HasPrefix(l, "meta ") && !strings.HasPrefix(l, "history ") {
 			want = append(want, l)
 		}
 	}
+
 	wantEqual(t, "what is left", want, left)
 }
 
@@ -252,11 +274,13 @@ func TestApply_forget(t *testing.T) {
 // command, and those that came later stay.
 func TestApply_forgetKeys(t *testing.T) {
 	r := newRig(t)
+
 	const n = 4500
 	var logs []*submitAt
 	for i := range n {
 		logs = append(logs, &submitAt{id: fmt.Sprintf("r%d", i), at: at.Add(time.Duration(i%2) * time.Hour)})
 	}
+
 	r.submitAll(t, logs)
 	keys := func() (old, young int) {
 		view(t, r.Store, func(v *fsm.View) {
@@ -270,28 +294,35 @@ func TestApply_forgetKeys(t *testing.T) {
 		})
 		return old, young
 	}
+
 	before := n / 2
 	for round := 0; ; round++ {
 		r.must(&fsm.Command{Forget: &fsm.Forget{KeysBefore: at.Add(time.Minute)}})
+
 		old, young := keys()
 		if young != n/2 {
 			t.Fatalf("%d of %d young keys are left", young, n/2)
 		}
+
 		if before-old > 2000 {
 			t.Fatalf("one command took %d keys", before-old)
 		}
+
 		before = old
 		if old == 0 {
 			break
 		}
+
 		if round > 5 {
 			t.Fatalf("%d old keys are left after %d commands", old, round)
 		}
 	}
+
 	// And from the beginning again, for a later moment.
 	for range 4 {
 		r.must(&fsm.Command{Forget: &fsm.Forget{KeysBefore: at.Add(2 * time.Hour)}})
 	}
+
 	if _, young := keys(); young != 0 {
 		t.Errorf("%d keys are left", young)
 	}

@@ -37,20 +37,24 @@ func Open(dir string, log hclog.Logger) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make state directory: %w", err)
 	}
+
 	path := filepath.Join(dir, fileName)
 	for _, p := range []string{path, path + ".restore"} {
 		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("remove old state: %w", err)
 		}
 	}
+
 	db, err := openBolt(path)
 	if err != nil {
 		return nil, err
 	}
+
 	if err := db.Update(makeBuckets); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("make state buckets: %w", err)
 	}
+
 	return &Store{path: path, log: log, watch: newWatchers(), db: db, defs: newDefinitionCache(256), recent: newRecentChanges()}, nil
 }
 

@@ -15,9 +15,11 @@ func (st *state) applyExpand(e *Expand, at time.Time) refusal {
 	if r == nil {
 		return refusal{reason: "no such run"}
 	}
+
 	if why := badName("the module's name", e.Module); why != "" {
 		return refusal{reason: why}
 	}
+
 	m := st.runs.module(e.Run, e.Module)
 	switch {
 	case r.State.Final() || m.State != pipeline.ModuleWaiting:
@@ -27,11 +29,13 @@ func (st *state) applyExpand(e *Expand, at time.Time) refusal {
 	case len(e.Instances) > maxInstances:
 		return refusal{reason: fmt.Sprintf("%d instances are more than %d", len(e.Instances), maxInstances)}
 	}
+
 	for _, n := range e.Needs {
 		if !st.runs.module(e.Run, n).State.Final() {
 			return refusal{reason: "waits for " + n}
 		}
 	}
+
 	seen := make(map[string]bool, len(e.Instances))
 	for i := range e.Instances {
 		key := e.Instances[i].Key
@@ -43,20 +47,25 @@ func (st *state) applyExpand(e *Expand, at time.Time) refusal {
 		}
 		seen[key] = true
 	}
+
 	m.Instances, m.Expanded = e.Instances, true
 	m.State, m.FinishedAt = pipeline.ModuleSucceeded, at
 	m.Reason = "for_each over nothing"
+
 	if n := len(e.Instances); n > 0 {
 		m.Reason = fmt.Sprintf("became %d instances", n)
 		r.Replaced++
 	}
+
 	r.Modules += len(e.Instances)
 	if r.State == pipeline.RunWaiting {
 		r.State, r.StartedAt = pipeline.RunRunning, at
 	}
+
 	countEnd(r, m, false)
 	st.runs.putModule(r.ID, m)
 	st.runs.touch(r)
+
 	return refusal{}
 }
 
@@ -95,6 +104,7 @@ func (v *View) RunModules(id pipeline.RunID) ([]pipeline.Module, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	out := make([]pipeline.Module, 0, len(def.Modules))
 	for i := range def.Modules {
 		m := &def.Modules[i]
@@ -108,5 +118,6 @@ func (v *View) RunModules(id pipeline.RunID) ([]pipeline.Module, error) {
 		}
 		out = append(out, *m)
 	}
+
 	return out, nil
 }

@@ -19,10 +19,12 @@ func FindAttempt(v *View, id pipeline.RunID, module string, number int) (pipelin
 	if _, ok := v.Run(id); !ok {
 		return pipeline.Attempt{}, pipeline.NoRun(id)
 	}
+
 	mods, err := v.RunModules(id)
 	if err != nil {
 		return pipeline.Attempt{}, err
 	}
+
 	if !slices.ContainsFunc(mods, func(m pipeline.Module) bool { return m.Name == module }) {
 		return pipeline.Attempt{}, pipeline.NoModule(id, module, mods)
 	}
@@ -36,5 +38,6 @@ func FindAttempt(v *View, id pipeline.RunID, module string, number int) (pipelin
 	case len(rec.Attempts) > 0:
 		return *rec.Last(), nil
 	}
+
 	return pipeline.Attempt{State: pipeline.AttemptCancelled}, nil
 }

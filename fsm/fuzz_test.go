@@ -36,18 +36,22 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
+
 		b, err := fsm.Encode(c)
 		if err != nil {
 			return // not one part, or too large: it is never proposed
 		}
+
 		again, err := fsm.Decode(b)
 		if err != nil {
 			t.Fatalf("decode what was encoded: %v", err)
 		}
+
 		b2, err := fsm.Encode(again)
 		if err != nil || !bytes.Equal(b, b2) {
 			t.Fatalf("encoded twice: %v\n%x\n%x", err, b, b2)
 		}
+
 		third, err := fsm.Decode(b2)
 		if err != nil || !reflect.DeepEqual(again, third) {
 			t.Fatalf("decoded twice: %v\n%+v\n%+v", err, again, third)
@@ -64,20 +68,24 @@ func FuzzApply(f *testing.F) {
 		if _, err := fsm.Decode(data); err != nil {
 			return
 		}
+
 		s, err := fsm.Open(t.TempDir(), hclog.NewNullLogger())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer s.Close()
 		s.ApplyBatch(logs)
+
 		for i := range 2 {
 			s.Apply(&raft.Log{Index: uint64(len(logs) + 1 + i), Term: 1, Type: raft.LogCommand, Data: data})
 		}
+
 		readAll(t, s)
 		want := walk(t, s)
 		if err := restore(s, capture(t, s)); err != nil {
 			t.Fatalf("restore what it left: %v", err)
 		}
+
 		wantEqual(t, "after a snapshot", want, walk(t, s))
 	})
 }
@@ -90,6 +98,7 @@ func readAll(tb tester, s *fsm.Store) {
 			v.Modules(r.ID)
 			_, _ = v.Definition(r.ID) // need not be one: the proposer makes it
 		}
+
 		v.Workers()
 		v.Tokens()
 		v.Secrets()
@@ -97,6 +106,7 @@ func readAll(tb tester, s *fsm.Store) {
 		v.Tools(pipeline.ToolKey{}, func(*pipeline.ToolEntry) bool { return true })
 		v.ToolsByAge(func(*pipeline.ToolEntry) bool { return true })
 		v.ToolStats()
+
 		if err := v.References(func(fsm.Reference) error { return nil }); err != nil {
 			tb.Fatal(err)
 		}
@@ -120,6 +130,7 @@ func FuzzRestore(f *testing.F) {
 		case 2:
 			data = packed(t, sealed(head, data, count))
 		}
+
 		s, err := fsm.Open(t.TempDir(), hclog.NewNullLogger())
 		if err != nil {
 			t.Fatal(err)
@@ -131,10 +142,12 @@ func FuzzRestore(f *testing.F) {
 			wantEqual(t, "after a refused snapshot", old, walk(t, s))
 			return
 		}
+
 		taken := walk(t, s)
 		if err := restore(s, capture(t, s)); err != nil {
 			t.Fatalf("restore what was restored: %v", err)
 		}
+
 		if !slices.Equal(taken, walk(t, s)) {
 			t.Fatal("a snapshot of what was restored differs")
 		}

@@ -107,6 +107,7 @@ func refused(reply any) string {
 	default:
 		return fmt.Sprintf("a reply of type %T", reply)
 	}
+
 	return ""
 }
 
@@ -176,6 +177,7 @@ func (s *memorySink) Cancel() error { s.cancelled = true; return nil }
 // capture gives the bytes of a snapshot.
 func capture(tb tester, s *fsm.Store) []byte {
 	tb.Helper()
+
 	snap, err := s.Snapshot()
 	if err != nil {
 		tb.Fatal(err)
@@ -185,9 +187,11 @@ func capture(tb tester, s *fsm.Store) []byte {
 	if err := snap.Persist(&sink); err != nil {
 		tb.Fatal(err)
 	}
+
 	if !sink.closed || sink.cancelled {
 		tb.Fatalf("closed %v, cancelled %v; want the sink closed", sink.closed, sink.cancelled)
 	}
+
 	return sink.Bytes()
 }
 
@@ -255,6 +259,7 @@ func batch(parts ...any) *fsm.Command {
 			panic(fmt.Sprintf("no part of a batch: %T", p))
 		}
 	}
+
 	return &fsm.Command{Batch: b}
 }
 
@@ -287,6 +292,7 @@ func outcome(run, module string, n int, s pipeline.AttemptState) fsm.Outcome {
 	default:
 		o.Next, o.Reason, o.NotBefore = pipeline.ModuleWaiting, "again", at.Add(time.Minute)
 	}
+
 	return o
 }
 
@@ -328,6 +334,7 @@ type submitAt struct {
 // submitAll submits many runs in one batch of entries.
 func (r *rig) submitAll(tb tester, list []*submitAt) {
 	tb.Helper()
+
 	var logs []*raft.Log
 	for _, l := range list {
 		r.index++
@@ -335,6 +342,7 @@ func (r *rig) submitAll(tb tester, list []*submitAt) {
 		c.At = l.at
 		logs = append(logs, entry(tb, r.index, c))
 	}
+
 	for i, reply := range r.ApplyBatch(logs) {
 		if why := refused(reply); why != "" {
 			tb.Fatalf("submission %d: %s", i, why)

@@ -48,9 +48,11 @@ func readHistory(b []byte) (h pipeline.ModuleHistory, ok bool) {
 	if len(b) < historyHead || b[0] != historyForm {
 		return h, false
 	}
+
 	n := func(at int) int { return int(binary.BigEndian.Uint32(b[at:])) }
 	h.Succeeded, h.Failed, h.Other = n(1), n(5), n(9)
 	h.At = time.Unix(0, int64(binary.BigEndian.Uint64(b[13:]))).UTC()
+
 	for at := historyHead; at+historyEntry <= len(b); at += historyEntry {
 		p := pipeline.PastOutcome{Took: time.Duration(n(at+1)) * time.Millisecond}
 		if int(b[at]) < len(pastStates) {
@@ -58,6 +60,7 @@ func readHistory(b []byte) (h pipeline.ModuleHistory, ok bool) {
 		}
 		h.Past = append(h.Past, p)
 	}
+
 	return h, true
 }
 
@@ -69,7 +72,9 @@ func (h *history) add(r *pipeline.Run, m *pipeline.ModuleRecord) {
 	if badName("", r.Pipeline) != "" {
 		return
 	}
+
 	key := moduleKey(pipeline.RunID(r.Pipeline), m.Name)
+
 	past, known := readHistory(h.tx.Bucket(bHistory).Get(key))
 	switch m.State {
 	case pipeline.ModuleSucceeded:
@@ -79,23 +84,29 @@ func (h *history) add(r *pipeline.Run, m *pipeline.ModuleRecord) {
 	default:
 		past.Other++
 	}
+
 	if h.at.After(past.At) {
 		past.At = h.at
 	}
+
 	p := pipeline.PastOutcome{State: m.State}
 	if !m.StartedAt.IsZero() {
 		p.Took = m.FinishedAt.Sub(m.StartedAt)
 	}
+
 	past.Past = append([]pipeline.PastOutcome{p}, past.Past...)
 	past.Past = past.Past[:min(len(past.Past), pipeline.MaxPast)]
 	h.putRaw(bHistory, key, historyBytes(&past))
+
 	if known {
 		return
 	}
+
 	n := u64(h.tx.Bucket(bMeta).Get(kHistory)) + 1
 	if int(n) > maxHistory {
 		n -= h.evict(int(n) - maxHistory*15/16)
 	}
+
 	h.putRaw(bMeta, kHistory, be64(n))
 }
 
@@ -105,17 +116,21 @@ func (h *history) evict(n int) uint64 {
 		key []byte
 		at  time.Time
 	}
+
 	var all []old
 	_ = h.tx.Bucket(bHistory).ForEach(func(k, v []byte) error { // the callback never fails
 		past, _ := readHistory(v)
 		all = append(all, old{bytes.Clone(k), past.At})
 		return nil
 	})
+
 	slices.SortFunc(all, func(a, b old) int { return cmp.Or(a.at.Compare(b.at), bytes.Compare(a.key, b.key)) })
+
 	all = all[:min(n, len(all))]
 	for _, o := range all {
 		h.del(bHistory, o.key)
 	}
+
 	return uint64(len(all))
 }
 
@@ -137,6 +152,7 @@ func (v *View) Expected(name string, mods []pipeline.Module) []time.Duration {
 	if k, _ := v.tx.Bucket(bHistory).Cursor().Seek(moduleKey(pipeline.RunID(name), "")); !bytes.HasPrefix(k, moduleKey(pipeline.RunID(name), "")) {
 		return out // its first run
 	}
+
 	blocks := map[string]time.Duration{}
 	for i := range mods {
 		m := &mods[i]
@@ -146,20 +162,25 @@ func (v *View) Expected(name string, mods []pipeline.Module) []time.Duration {
 				continue
 			}
 		}
+
 		block := m.Of
 		if m.Dynamic {
 			block = m.Name
 		}
+
 		if block == "" {
 			continue
 		}
+
 		d, done := blocks[block]
 		if !done {
 			d = v.expectedOf(name, block)
 			blocks[block] = d
 		}
+
 		out[i] = d
 	}
+
 	return out
 }
 
@@ -174,9 +195,11 @@ func (v *View) expectedOf(name, block string) time.Duration {
 			}
 		}
 	}
+
 	d, ok := pipeline.Median(list)
 	if !ok {
 		return 0
 	}
+
 	return max(d, time.Millisecond)
 }

@@ -36,12 +36,14 @@ func TestHistory(t *testing.T) {
 	for i, d := range []time.Duration{9, 1, 2, 3} {
 		runOnce(r, fmt.Sprintf("r%d", i), took(fmt.Sprintf("r%d", i), "m0", pipeline.AttemptSucceeded, d*time.Second))
 	}
+
 	runOnce(r, "bad", took("bad", "m0", pipeline.AttemptFailed, time.Minute))
 	name := r.run("bad").Pipeline
 	want := pipeline.ModuleHistory{Succeeded: 4, Failed: 1, At: at, Past: []pipeline.PastOutcome{
 		{State: pipeline.ModuleFailed, Took: time.Minute}, {State: pipeline.ModuleSucceeded, Took: 3 * time.Second},
 		{State: pipeline.ModuleSucceeded, Took: 2 * time.Second}, {State: pipeline.ModuleSucceeded, Took: time.Second},
 		{State: pipeline.ModuleSucceeded, Took: 9 * time.Second}}}
+
 	check := func(what string, s *fsm.Store) {
 		t.Helper()
 		view(t, s, func(v *fsm.View) {
@@ -59,6 +61,7 @@ func TestHistory(t *testing.T) {
 			}
 		})
 	}
+
 	check("here", r.Store)
 	r.must(forget("r0", "r1", "r2"))
 	check("after the runs went", r.Store)
@@ -66,11 +69,13 @@ func TestHistory(t *testing.T) {
 	if err := restore(other, capture(t, r.Store)); err != nil {
 		t.Fatal(err)
 	}
+
 	check("from a snapshot", other)
 }
 
 func TestHistory_bounded(t *testing.T) {
 	defer fsm.SetHistoryLimit(32)()
+
 	r := newRig(t)
 	for i := range 100 {
 		id := fmt.Sprintf("r%03d", i)
@@ -79,15 +84,18 @@ func TestHistory_bounded(t *testing.T) {
 			o := took(id, fmt.Sprintf("m%d", m), pipeline.AttemptSucceeded, time.Second)
 			cmds = append(cmds, o)
 		}
+
 		s := submit(t, id, 2)
 		s.Submit.Run.Pipeline = fmt.Sprintf("p%03d", i)
 		r.must(s)
+
 		for _, o := range cmds {
 			b := batch(o)
 			b.At = at.Add(time.Duration(i) * time.Minute)
 			r.must(batch(assign(id, o.Outcome.ID.Module, 1)), b)
 		}
 	}
+
 	n := 0
 	if err := r.Walk(func(bucket string, k, _ []byte) error {
 		if bucket == "history" {
@@ -97,9 +105,11 @@ func TestHistory_bounded(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+
 	if n > 32 || n < 30 {
 		t.Errorf("%d histories are kept, want at most 32", n)
 	}
+
 	view(t, r.Store, func(v *fsm.View) {
 		if _, ok := v.History("p099", "m1"); !ok {
 			t.Error("the newest is gone")
@@ -119,6 +129,7 @@ func TestHistory_instances(t *testing.T) {
 		m := fmt.Sprintf("m[%d]", i)
 		r.must(batch(assign(id, m, 1)), batch(took(id, m, pipeline.AttemptSucceeded, d*time.Second)))
 	}
+
 	name := r.run("r0").Pipeline
 	mods := []pipeline.Module{{Name: "m[0]", Of: "m"}, {Name: "m[9]", Of: "m"}, {Name: "m", Dynamic: true}, {Name: "x[0]", Of: "x"}, {Name: "m"}}
 	view(t, r.Store, func(v *fsm.View) {

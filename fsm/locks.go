@@ -26,6 +26,7 @@ func (l *locks) lock(op *Assign) string {
 	if len(op.Locks) > maxLocks {
 		return fmt.Sprintf("%d locks are more than %d", len(op.Locks), maxLocks)
 	}
+
 	for _, key := range op.Locks {
 		if why := badName("the lock's key", key); why != "" {
 			return why
@@ -36,9 +37,11 @@ func (l *locks) lock(op *Assign) string {
 			return fmt.Sprintf("%q is held by %s", key, rec.Holder)
 		}
 	}
+
 	for _, key := range op.Locks {
 		l.put(bLocks, []byte(key), LockRecord{Key: key, Holder: op.ID})
 	}
+
 	return ""
 }
 

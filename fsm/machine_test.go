@@ -162,10 +162,12 @@ func (m *machine) command(t *rapid.T) *fsm.Command {
 		return &fsm.Command{Token: &fsm.Token{Delete: rapid.Bool().Draw(t, "delete"),
 			Record: fsm.TokenRecord{ID: rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "id"), Hash: []byte{1}}}}
 	}
+
 	var parts []any
 	for range rapid.IntRange(1, 5).Draw(t, "parts") {
 		parts = append(parts, m.part(t))
 	}
+
 	return batch(parts...)
 }
 
@@ -303,6 +305,7 @@ func (m *machine) check(t *rapid.T) {
 
 func (m *machine) checkRun(t *rapid.T, v *fsm.View, run pipeline.Run) {
 	checkSince(t, v, run.ID, uint64(rapid.IntRange(0, len(m.logs)).Draw(t, "since")))
+
 	done, bad, newest := 0, 0, uint64(0)
 	for name, rec := range v.Modules(run.ID) {
 		if rec.State.Final() {
@@ -314,6 +317,7 @@ func (m *machine) checkRun(t *rapid.T, v *fsm.View, run pipeline.Run) {
 		newest = max(newest, rec.Index)
 		m.checkModule(t, run, name, *rec)
 	}
+
 	switch {
 	case run.Done != done || run.Failed != bad:
 		t.Fatalf("run %s counts %d done and %d failed; its records say %d and %d", run.ID, run.Done, run.Failed, done, bad)
@@ -324,13 +328,16 @@ func (m *machine) checkRun(t *rapid.T, v *fsm.View, run pipeline.Run) {
 	case run.Index < newest:
 		t.Fatalf("run %s has index %d, a module of it %d", run.ID, run.Index, newest)
 	}
+
 	key := pipeline.RunID(fmt.Sprintf("%s/%d", run.ID, run.Number))
 	run.Index = 0 // moves with what is added to the history
+
 	if before, was := m.runs[key]; was {
 		if diff := cmp.Diff(before, run); diff != "" {
 			t.Fatalf("run %s was final, and changed:\n%s", run.ID, diff)
 		}
 	}
+
 	if run.State.Final() {
 		m.runs[key] = run
 	}
@@ -366,6 +373,7 @@ func (m *machine) checkModule(t *rapid.T, run pipeline.Run, name string, rec pip
 		}
 		m.fences[id] = a.Fence
 	}
+
 	switch {
 	case live > 1 || live == 1 != (rec.State == pipeline.ModuleRunning):
 		t.Fatalf("%s is %s with %d live attempts", where, rec.State, live)
@@ -376,12 +384,14 @@ func (m *machine) checkModule(t *rapid.T, run pipeline.Run, name string, rec pip
 	case !rec.State.Final() && rec.State != pipeline.ModuleWaiting && rec.State != pipeline.ModuleRunning:
 		t.Fatalf("%s is %q", where, rec.State)
 	}
+
 	rec.Attempts, rec.Index = nil, 0 // the history may grow: copies, late outcomes
 	if before, was := m.modules[where]; was {
 		if diff := cmp.Diff(before, rec); diff != "" {
 			t.Fatalf("%s was final, and changed:\n%s", where, diff)
 		}
 	}
+
 	if rec.State.Final() {
 		m.modules[where] = rec
 	}

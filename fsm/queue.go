@@ -117,12 +117,14 @@ func (q *queues) supersede(r *pipeline.Run, ch *change) {
 	if !r.Cancels || r.Group == "" {
 		return
 	}
+
 	prefix := queuePrefix(queueOfGroup, r.Group)
 	var ids []pipeline.RunID
 	c := q.tx.Bucket(bQueues).Cursor()
 	for k, id := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, id = c.Next() {
 		ids = append(ids, pipeline.RunID(id))
 	}
+
 	for _, id := range ids {
 		old := q.runs.run(id)
 		if id == r.ID || old == nil || old.State.Final() || old.State == pipeline.RunCancelling {

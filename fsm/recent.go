@@ -44,8 +44,10 @@ func (r *recentChanges) add(changes []moduleChange, before uint64) {
 	if len(changes) == 0 {
 		return
 	}
+
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	for _, c := range changes {
 		rc := r.runs[c.run]
 		if rc == nil {
@@ -57,11 +59,13 @@ func (r *recentChanges) add(changes []moduleChange, before uint64) {
 			r.runs[c.run] = rc
 			r.order = append(r.order, c.run)
 		}
+
 		if len(rc.changes) >= maxRecentChanges {
 			half := len(rc.changes) / 2
 			rc.from = rc.changes[half-1].index
 			rc.changes = append(rc.changes[:0], rc.changes[half:]...)
 		}
+
 		rc.changes = append(rc.changes, c)
 	}
 }
@@ -71,10 +75,12 @@ func (r *recentChanges) add(changes []moduleChange, before uint64) {
 func (r *recentChanges) since(run pipeline.RunID, index uint64) (names []string, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	rc := r.runs[run]
 	if rc == nil || index < rc.from {
 		return nil, false
 	}
+
 	seen := map[string]bool{}
 	for i := len(rc.changes) - 1; i >= 0 && rc.changes[i].index > index; i-- {
 		if n := rc.changes[i].module; !seen[n] {
@@ -82,6 +88,7 @@ func (r *recentChanges) since(run pipeline.RunID, index uint64) (names []string,
 			names = append(names, n)
 		}
 	}
+
 	return names, true
 }
 
@@ -106,11 +113,13 @@ func (v *View) ModulesSince(run pipeline.RunID, index uint64) map[string]*pipeli
 			return out
 		}
 	}
+
 	all := v.Modules(run)
 	for n, m := range all {
 		if m.Index <= index {
 			delete(all, n)
 		}
 	}
+
 	return all
 }

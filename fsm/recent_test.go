@@ -43,11 +43,14 @@ func TestView_ModulesSince_bounds(t *testing.T) {
 	r := newRig(t)
 	const wide = 400
 	r.must(submit(t, "wide", wide), submit(t, "first", 2), batch(assign("first", "m0", 1)))
+
 	var all []any
 	for i := range wide {
 		all = append(all, assign("wide", fmt.Sprintf("m%d", i), 1))
 	}
+
 	r.must(batch(all...))
+
 	for range 24 { // 9,600 changes, each entry more of them than before the last cut
 		var copies []any
 		for i := range wide - 10 { // the last ones changed once, long ago
@@ -56,11 +59,14 @@ func TestView_ModulesSince_bounds(t *testing.T) {
 		r.must(batch(copies...))
 		r.must(batch(copies[:10]...))
 	}
+
 	sinceEverywhere(t, r.Store)
+
 	for i := range 300 {
 		id := fmt.Sprintf("r%d", i)
 		r.must(withKey(submit(t, id, 1), ""), batch(assign(id, "m0", 1)))
 	}
+
 	view(t, r.Store, func(v *fsm.View) {
 		for _, id := range []pipeline.RunID{"wide", "first", "r0", "r43", "r44", "r45", "r299"} {
 			for i := uint64(0); i <= v.Index(); i += 7 {
@@ -68,6 +74,7 @@ func TestView_ModulesSince_bounds(t *testing.T) {
 			}
 		}
 	})
+
 	r.must(batch(start("first", "m0", 1)), batch(start("wide", "m7", 1)))
 	view(t, r.Store, func(v *fsm.View) {
 		for i := uint64(0); i <= v.Index(); i += 7 {

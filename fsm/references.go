@@ -36,6 +36,7 @@ func (v *View) References(fn func(Reference) error) error {
 	if err != nil {
 		return err
 	}
+
 	err = v.tx.Bucket(bSchedules).ForEach(func(_, b []byte) error {
 		var s ScheduleRecord
 		mustUnmarshal(b, &s)
@@ -47,6 +48,7 @@ func (v *View) References(fn func(Reference) error) error {
 	if err != nil {
 		return err
 	}
+
 	err = v.tx.Bucket(bModules).ForEach(func(k, b []byte) error {
 		run, _, ok := bytes.Cut(k, []byte{0})
 		if !ok {
@@ -59,6 +61,7 @@ func (v *View) References(fn func(Reference) error) error {
 	if err != nil {
 		return err
 	}
+
 	err = v.tx.Bucket(bCache).ForEach(func(_, b []byte) error {
 		var e pipeline.CacheEntry
 		mustUnmarshal(b, &e)
@@ -67,6 +70,7 @@ func (v *View) References(fn func(Reference) error) error {
 	if err != nil {
 		return err
 	}
+
 	return v.tx.Bucket(bTools).ForEach(func(k, b []byte) error {
 		if e := toolEntry(k, b); named(e.Digest) {
 			return fn(Reference{Digest: e.Digest})
@@ -83,14 +87,17 @@ func referencesOfResult(e *pipeline.CacheEntry, fn func(Reference) error) error 
 			return err
 		}
 	}
+
 	if named(e.Outputs) {
 		if err := fn(Reference{Digest: e.Outputs, Tree: true, Attempt: e.From, Holders: e.Holders}); err != nil {
 			return err
 		}
 	}
+
 	if named(e.Workspace) { // the listing alone: which files have changed since is told from it
 		return fn(Reference{Digest: e.Workspace, Attempt: pipeline.AttemptID{Run: e.From.Run}})
 	}
+
 	return nil
 }
 
@@ -110,9 +117,11 @@ func referencesOf(run pipeline.RunID, m *pipeline.ModuleRecord, fn func(Referenc
 			}
 		}
 	}
+
 	if len(m.Attempts) == 0 && named(m.Outputs) {
 		return fn(Reference{Digest: m.Outputs, Tree: true, Attempt: pipeline.AttemptID{Run: run, Module: m.Name}})
 	}
+
 	return nil
 }
 

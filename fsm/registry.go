@@ -14,6 +14,7 @@ func (g *registry) applyWorker(w *Worker, ch *change) Result {
 	if why := badName("the worker's id", string(w.Record.ID)); why != "" {
 		return Result{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
 	}
+
 	key := []byte(w.Record.ID)
 	if w.Delete {
 		if g.tx.Bucket(bWorkers).Get(key) == nil {
@@ -23,6 +24,7 @@ func (g *registry) applyWorker(w *Worker, ch *change) Result {
 		ch.Workers = true
 		return Result{}
 	}
+
 	rec := w.Record
 	if w.Only != "" {
 		rec = WorkerRecord{ID: w.Record.ID, Name: w.Record.Name}
@@ -38,8 +40,10 @@ func (g *registry) applyWorker(w *Worker, ch *change) Result {
 			return Result{Err: pipeline.Errorf(pipeline.Invalid, "only %.80q: want drain, away or nothing", w.Only)}
 		}
 	}
+
 	g.put(bWorkers, key, rec)
 	ch.Workers = true
+
 	return Result{}
 }
 
@@ -47,6 +51,7 @@ func (g *registry) applyToken(t *Token) Result {
 	if why := badName("the token's id", t.Record.ID); why != "" {
 		return Result{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
 	}
+
 	key := []byte(t.Record.ID)
 	if t.Delete {
 		if g.tx.Bucket(bTokens).Get(key) == nil {
@@ -55,6 +60,7 @@ func (g *registry) applyToken(t *Token) Result {
 		g.del(bTokens, key)
 		return Result{}
 	}
+
 	if b := g.tx.Bucket(bTokens).Get(key); b != nil {
 		var old TokenRecord
 		mustUnmarshal(b, &old)
@@ -63,7 +69,9 @@ func (g *registry) applyToken(t *Token) Result {
 		}
 		return Result{Err: pipeline.Errorf(pipeline.Conflict, "token %s exists", t.Record.ID)}
 	}
+
 	g.put(bTokens, key, t.Record)
+
 	return Result{}
 }
 
@@ -74,6 +82,7 @@ func (g *registry) applySecret(s *Secret) Result {
 	if why := badName("the secret's name", rec.Name); why != "" {
 		return Result{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
 	}
+
 	b, key := g.tx.Bucket(bSecrets), []byte(rec.Name)
 	there := b.Get(key) != nil
 	switch {
@@ -87,9 +96,12 @@ func (g *registry) applySecret(s *Secret) Result {
 	case len(rec.Sealed) > MaxSecretBytes+sealedOver:
 		return Result{Err: pipeline.Errorf(pipeline.TooLarge, "secret %s has %d bytes sealed: its value may have %d", rec.Name, len(rec.Sealed), MaxSecretBytes)}
 	}
+
 	if !there && count(b, MaxSecrets) >= MaxSecrets {
 		return Result{Err: pipeline.Errorf(pipeline.Conflict, "there are %d secrets, and no more are kept", MaxSecrets)}
 	}
+
 	g.put(bSecrets, key, rec)
+
 	return Result{}
 }

@@ -49,6 +49,7 @@ func (p *ToolPut) check() error {
 	if err := p.Key.Check(); err != nil {
 		return err
 	}
+
 	_, err := pipeline.ParseDigest(string(p.Digest))
 	switch {
 	case err != nil || len(p.Digest) != digestLen:
@@ -58,6 +59,7 @@ func (p *ToolPut) check() error {
 	case len(p.Tag) > pipeline.MaxToolTag:
 		return pipeline.Errorf(pipeline.Invalid, "%s has a tag of %d bytes; at most %d fit", p.Key, len(p.Tag), pipeline.MaxToolTag)
 	}
+
 	return nil
 }
 
@@ -126,6 +128,7 @@ func (rc *remoteCache) apply(c *Command) Result {
 			first = err
 		}
 	}
+
 	now := max(0, c.At.Unix())
 	for i := range c.Tools.Puts {
 		p := &c.Tools.Puts[i]
@@ -135,6 +138,7 @@ func (rc *remoteCache) apply(c *Command) Result {
 		}
 		rc.store(p, now)
 	}
+
 	for _, k := range c.Tools.Takes {
 		if err := k.Check(); err != nil {
 			refuse(err)
@@ -142,6 +146,7 @@ func (rc *remoteCache) apply(c *Command) Result {
 		}
 		rc.hit(k, now)
 	}
+
 	for i := range c.Tools.Deletes {
 		d := &c.Tools.Deletes[i]
 		if err := d.Key.Check(); err != nil {
@@ -150,22 +155,26 @@ func (rc *remoteCache) apply(c *Command) Result {
 		}
 		rc.drop(toolKey(d.Key), d.Digest, d.Index)
 	}
+
 	return Result{Err: first}
 }
 
 func (rc *remoteCache) store(p *ToolPut, now int64) {
 	key := toolKey(p.Key)
 	rc.drop(key, "", 0)
+
 	raw, err := hex.DecodeString(string(p.Digest))
 	if err != nil {
 		return // it was checked
 	}
+
 	rc.put(bTools, key, toolRecord{Digest: raw, Size: p.Size, Stored: now, Taken: now, Tag: p.Tag, Took: p.Took, Index: rc.index})
 	rc.putRaw(bToolAges, ageKey(now, key), []byte{})
 	s := rc.stats()
 	n := s.Of(p.Key.Space)
 	n.Entries++
 	n.Bytes += p.Size
+
 	for s.Actions.Entries+s.Contents.Entries+s.Turbo.Entries > maxToolEntries {
 		oldest, _ := rc.tx.Bucket(bToolAges).Cursor().First()
 		if len(oldest) < 8 || !rc.drop(bytes.Clone(oldest[8:]), "", 0) {
@@ -182,11 +191,14 @@ func (rc *remoteCache) hit(k pipeline.ToolKey, now int64) {
 	if raw == nil {
 		return
 	}
+
 	var r toolRecord
 	mustUnmarshal(raw, &r)
+
 	if now <= r.Taken {
 		return
 	}
+
 	rc.del(bToolAges, ageKey(r.Taken, key))
 	r.Taken = now
 	rc.put(bTools, key, r)
@@ -200,17 +212,22 @@ func (rc *remoteCache) drop(key []byte, only pipeline.Digest, index uint64) bool
 	if raw == nil {
 		return false
 	}
+
 	var r toolRecord
 	mustUnmarshal(raw, &r)
+
 	if only != "" && hex.EncodeToString(r.Digest) != string(only) || index != 0 && r.Index != index {
 		return false
 	}
+
 	rc.del(bTools, key)
 	rc.del(bToolAges, ageKey(r.Taken, key))
+
 	if n := rc.stats().Of(readToolKey(key).Space); n != nil {
 		n.Entries--
 		n.Bytes -= r.Size
 	}
+
 	return true
 }
 

@@ -58,27 +58,33 @@ func kept(tb testing.TB, s *fsm.Store) (byKey, byAge []string) {
 			}
 			return true
 		})
+
 		v.ToolsByAge(func(e *pipeline.ToolEntry) bool {
 			byAge = append(byAge, strings.TrimLeft(e.Key, "0"))
 			return true
 		})
+
 		if diff := cmp.Diff(counted, v.ToolStats(), cmpopts.IgnoreFields(pipeline.ToolStats{}, "Evicted")); diff != "" {
 			tb.Errorf("counters (-counted +kept):\n%s", diff)
 		}
 	})
+
 	if len(byKey) != len(byAge) {
 		tb.Errorf("%d entries by key, %d by age", len(byKey), len(byAge))
 	}
+
 	return byKey, byAge
 }
 
 func TestTools_keepsTheNewest(t *testing.T) {
 	r := newRig(t)
 	r.must(puts(toolPut("ac", "", 1, 10), toolPut("ac", "x", 1, 11), toolPut("cas", "", 1, 1), toolPut("turbo", "", 1, 12)))
+
 	want := []string{"ac//1=a", "ac/x/1=b", "cas//1=1", "turbo//1=c"}
 	if got, _ := kept(t, r.Store); !slices.Equal(got, want) {
 		t.Errorf("spaces and teams: %v, want %v", got, want)
 	}
+
 	// Two of the same key in one entry: the later one, whole.
 	p := toolPut("ac", "", 1, 13)
 	p.Tag, p.Took = "signed", 3*time.Second
@@ -91,6 +97,7 @@ func TestTools_keepsTheNewest(t *testing.T) {
 			t.Errorf("entry (-want +got):\n%s", diff)
 		}
 	})
+
 	// What leads elsewhere by now stays.
 	r.must(deletes(toolPut("ac", "", 1, 10), toolPut("cas", "", 1, 1), toolPut("turbo", "", 7, 7)),
 		&fsm.Command{Tools: &fsm.Tools{Deletes: []fsm.ToolDelete{{Key: toolKey("turbo", "", string(key(1)))}}}})
@@ -112,21 +119,27 @@ func TestTools_deleteOfOneBefore(t *testing.T) {
 		})
 		return i
 	}
+
 	drop := func(i uint64) *fsm.Command {
 		return &fsm.Command{Tools: &fsm.Tools{Deletes: []fsm.ToolDelete{{Key: p.Key, Digest: p.Digest, Index: i}}}}
 	}
+
 	r.must(puts(p))
 	first := index()
 	r.must(takes(at.Add(time.Hour), p))
+
 	if index() != first || first == 0 {
 		t.Errorf("index %d after it was taken, %d before", index(), first)
 	}
+
 	r.must(puts(p))
 	second := index()
 	r.must(drop(first))
+
 	if got, _ := kept(t, r.Store); len(got) != 1 || second == first {
 		t.Errorf("kept %v, indexes %d and %d", got, first, second)
 	}
+
 	r.must(drop(second))
 	if got, _ := kept(t, r.Store); len(got) != 0 {
 		t.Errorf("kept %v", got)
@@ -136,6 +149,7 @@ func TestTools_deleteOfOneBefore(t *testing.T) {
 func TestTools_order(t *testing.T) {
 	r := newRig(t)
 	r.must(puts(toolPut("cas", "", 1, 1), toolPut("cas", "", 2, 2), toolPut("cas", "", 3, 3)))
+
 	for _, step := range []struct {
 		c    *fsm.Command
 		want string
@@ -154,6 +168,7 @@ func TestTools_order(t *testing.T) {
 
 func TestTools_bounded(t *testing.T) {
 	defer fsm.SetMaxTools(10)()
+
 	r := newRig(t)
 	for i := range 25 {
 		c := puts(toolPut("ac", "", i, i))
@@ -163,10 +178,12 @@ func TestTools_bounded(t *testing.T) {
 			r.must(takes(at.Add(13*time.Hour), toolPut("ac", "", 5, 5)))
 		}
 	}
+
 	byKey, byAge := kept(t, r.Store)
 	if len(byKey) != 10 || byAge[9] != "5" || byAge[0] != "10" {
 		t.Errorf("kept %v; want the last nine and 5, which was taken", byAge)
 	}
+
 	view(t, r.Store, func(v *fsm.View) {
 		if n := v.ToolStats().Evicted; n != 15 {
 			t.Errorf("%d were evicted, want 15", n)
@@ -180,6 +197,7 @@ func TestTools_refuses(t *testing.T) {
 	upper.Key.Key = strings.Repeat("A", 64)
 	noDigest, prefixed, negative, tagged := toolPut("ac", "", 1, 1), toolPut("ac", "", 1, 1), toolPut("ac", "", 1, 1), toolPut("ac", "", 1, 1)
 	noDigest.Digest, prefixed.Digest, negative.Size, tagged.Tag = "", "sha256:"+key(1), -1, strings.Repeat("x", pipeline.MaxToolTag+1)
+
 	long := toolPut("turbo", strings.Repeat("x", pipeline.MaxToolName+1), 1, 1)
 	zero := toolPut("turbo", "a\x00b", 1, 1)
 	for name, bad := range map[string]fsm.ToolPut{"a space": toolPut("odd", "", 1, 1), "upper case": upper, "no digest": noDigest, "prefixed": prefixed,
@@ -192,6 +210,7 @@ func TestTools_refuses(t *testing.T) {
 			t.Errorf("%s: kept %v", name, got)
 		}
 	}
+
 	r := newRig(t)
 	odd := toolPut("odd", "", 1, 1)
 	for _, c := range []*fsm.Command{takes(at, odd), deletes(odd)} {
@@ -220,6 +239,7 @@ func TestReferences_tools(t *testing.T) {
 			t.Error(err)
 		}
 	})
+
 	if !slices.Equal(got, []pipeline.Digest{key(2), key(3)}) {
 		t.Errorf("named are %v", got)
 	}

@@ -21,6 +21,7 @@ func TestSnapshot_everywhere(t *testing.T) {
 	want := walk(t, whole)
 	source, target := newStore(t), newRig(t)
 	target.must(submit(t, "other", 1), cancel("other"))
+
 	for k := 0; k <= len(logs); k++ {
 		if k > 0 {
 			source.Apply(logs[k-1])
@@ -41,25 +42,30 @@ func TestApply_twice(t *testing.T) {
 	s := newStore(t)
 	play(s, logs)
 	want := walk(t, s)
+
 	for _, l := range logs {
 		if reply := s.Apply(l); reply != nil {
 			t.Errorf("entry %d was applied again: %+v", l.Index, reply)
 		}
 	}
+
 	wantEqual(t, "applied twice, one by one", want, walk(t, s))
 	s.ApplyBatch(logs)
 	wantEqual(t, "applied again in one batch", want, walk(t, s))
 
 	doubled := newStore(t)
+
 	var twice []*raft.Log
 	for _, l := range logs {
 		twice = append(twice, l, l)
 	}
+
 	for i, reply := range doubled.ApplyBatch(twice) {
 		if i%2 == 1 && reply != nil {
 			t.Errorf("entry %d was applied again in its own batch: %+v", twice[i].Index, reply)
 		}
 	}
+
 	wantEqual(t, "each entry twice in one batch", want, walk(t, doubled))
 }
 
@@ -72,6 +78,7 @@ func TestApplyBatch_replies(t *testing.T) {
 	for i, l := range logs {
 		want[i] = one.Apply(l)
 	}
+
 	for size := 1; size <= len(logs); size += 3 {
 		s := newStore(t)
 		var got []any
@@ -83,9 +90,11 @@ func TestApplyBatch_replies(t *testing.T) {
 			}
 			got = append(got, replies...)
 		}
+
 		if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b error) bool { return fmt.Sprint(a) == fmt.Sprint(b) })); diff != "" {
 			t.Errorf("replies in batches of %d (-want +got):\n%s", size, diff)
 		}
+
 		wantEqual(t, fmt.Sprintf("state in batches of %d", size), walk(t, one), walk(t, s))
 	}
 }
@@ -95,14 +104,17 @@ func TestApplyBatch_otherEntries(t *testing.T) {
 	if got := s.ApplyBatch(nil); len(got) != 0 {
 		t.Errorf("%d replies to nothing", len(got))
 	}
+
 	logs := []*raft.Log{
 		{Index: 1, Term: 1, Type: raft.LogConfiguration, Data: []byte("raft's own")},
 		{Index: 2, Term: 2, Type: raft.LogNoop},
 		{Index: 3, Term: 2, Type: raft.LogBarrier},
 	}
+
 	if diff := cmp.Diff([]any{nil, nil, nil}, s.ApplyBatch(logs)); diff != "" {
 		t.Errorf("replies (-want +got):\n%s", diff)
 	}
+
 	view(t, s, func(v *fsm.View) {
 		if v.Index() != 3 || v.Term() != 2 {
 			t.Errorf("index %d, term %d; want 3, 2", v.Index(), v.Term())
@@ -117,6 +129,7 @@ func TestApply_stops(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for name, tc := range map[string]struct {
 		data []byte
 		want string
@@ -170,9 +183,11 @@ func TestApply_unusual(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if _, err := fsm.Decode(data); err != nil {
 				t.Fatalf("not decodable, so no test: %v", err)
 			}
+
 			r := newRig(t)
 			r.must(submit(t, "a", 2), batch(assign("a", "m0", 1)))
 			r.Apply(&raft.Log{Index: 3, Term: 1, Type: raft.LogCommand, Data: data})
@@ -180,6 +195,7 @@ func TestApply_unusual(t *testing.T) {
 			if err := restore(other, capture(t, r.Store)); err != nil {
 				t.Fatalf("restore what it left: %v", err)
 			}
+
 			wantEqual(t, "after a snapshot", walk(t, r.Store), walk(t, other))
 		})
 	}

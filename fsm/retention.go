@@ -54,6 +54,7 @@ func (t *retention) applyExpire(op *Expire, ch *change) Result {
 			ch.run(id, false)
 		}
 	}
+
 	for _, id := range op.Logs {
 		if r := t.expirable(id); r != nil && !r.LogsGone {
 			r.LogsGone = true
@@ -69,6 +70,7 @@ func (t *retention) applyExpire(op *Expire, ch *change) Result {
 			ch.run(id, false)
 		}
 	}
+
 	return Result{}
 }
 
@@ -92,6 +94,7 @@ func (t *retention) strip(id pipeline.RunID, drop func(*pipeline.ModuleRecord) b
 			changed = append(changed, m)
 		}
 	}
+
 	for _, m := range changed {
 		t.runs.putModule(id, m)
 	}
@@ -128,11 +131,13 @@ func (t *retention) forgetKeys(f *Forget) {
 			old = append(old, bytes.Clone(k))
 		}
 	}
+
 	if k != nil {
 		t.putRaw(bMeta, kSwept, bytes.Clone(k))
 	} else {
 		t.del(bMeta, kSwept)
 	}
+
 	for _, k := range old {
 		t.del(bKeys, k)
 	}

@@ -27,24 +27,31 @@ func TestExpire(t *testing.T) {
 	expire := &fsm.Command{Expire: &fsm.Expire{Artifacts: []pipeline.RunID{"r", "none"}, Logs: []pipeline.RunID{"r", "none"}}}
 	pin := func(on bool) *fsm.Command { return &fsm.Command{Pin: &fsm.Pin{Run: "r", Pinned: on}} }
 	r.must(s, batch(assign("r", "m0", 1)), batch(o), expire)
+
 	if n := named(r); n != 3 {
 		t.Errorf("a run that has not finished: %d blobs are named", n)
 	}
+
 	r.must(batch(runEnd("r", pipeline.RunSucceeded)), pin(true), pin(true), expire, forget("r"))
 	if n := named(r); n != 3 || !r.run("r").Pinned {
 		t.Errorf("a pinned run: %d blobs are named", n)
 	}
+
 	r.must(pin(false), expire, expire)
+
 	m := r.module("r", "m0")
 	if n, run := named(r), r.run("r"); n != 0 || !run.ArtifactsGone || !run.LogsGone || run.Workspace != "" || m.Attempts[0].LogSize != 0 || m.State != pipeline.ModuleSucceeded {
 		t.Errorf("%d blobs are named: %+v, %+v", n, run, m)
 	}
+
 	if why := refused(r.do(&fsm.Command{Retry: &fsm.Retry{Run: "r", Modules: []string{"m0"}}})); why == "" {
 		t.Error("a run goes on without its workspace")
 	}
+
 	if why := refused(r.do(&fsm.Command{Pin: &fsm.Pin{Run: "none", Pinned: true}})); why == "" {
 		t.Error("pinned a run that is not there")
 	}
+
 	r.must(forget("r"))
 }
 

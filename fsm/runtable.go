@@ -89,6 +89,7 @@ func (t *runTable) remove(r *pipeline.Run) {
 	for _, k := range keys {
 		t.del(bModules, k)
 	}
+
 	delete(t.dirty, r.ID)
 	t.byID[r.ID] = nil
 }

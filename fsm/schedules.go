@@ -139,10 +139,12 @@ func (s *schedules) applySchedule(c *Command, ch *change) FireResult {
 	if !pipeline.ValidName(op.Name) {
 		return FireResult{Err: pipeline.Errorf(pipeline.Invalid, "schedule %.80q: want the name of a pipeline", op.Name)}
 	}
+
 	old := s.schedule(op.Name)
 	if old == nil && op.Do != ScheduleRegister {
 		return FireResult{Err: noSchedule(op.Name)}
 	}
+
 	var rec ScheduleRecord
 	switch op.Do {
 	case ScheduleRegister:
@@ -170,8 +172,10 @@ func (s *schedules) applySchedule(c *Command, ch *change) FireResult {
 	default:
 		return FireResult{Err: pipeline.Errorf(pipeline.Invalid, "a change of a schedule that this version does not know")}
 	}
+
 	s.put(bSchedules, []byte(op.Name), rec)
 	ch.Schedules = true
+
 	return FireResult{Schedule: rec}
 }
 
@@ -205,6 +209,7 @@ func (s *schedules) applyFire(c *Command, ch *change) FireResult {
 	case f.Next.IsZero() || !f.Next.After(f.Tick):
 		return FireResult{Schedule: *rec, Err: pipeline.Errorf(pipeline.Invalid, "the next tick is not after the last")}
 	}
+
 	var made pipeline.Run
 	if !f.Tick.IsZero() {
 		t := TickRecord{Tick: f.Tick, At: c.At, Run: f.Run, Skipped: f.Skip, Count: f.Count}
@@ -222,15 +227,19 @@ func (s *schedules) applyFire(c *Command, ch *change) FireResult {
 				rec.Fired++
 			}
 		}
+
 		rec.Skipped += t.Count
 		rec.Last = f.Tick
+
 		if rec.Ticks = append(rec.Ticks, t); len(rec.Ticks) > maxTicks {
 			rec.Ticks = rec.Ticks[len(rec.Ticks)-maxTicks:]
 		}
 	}
+
 	rec.Next = f.Next
 	s.put(bSchedules, []byte(rec.Name), rec)
 	ch.Schedules = true
+
 	return FireResult{Schedule: *rec, Run: made}
 }
 
@@ -239,17 +248,22 @@ func (s *schedules) trigger(c *Command, rec *ScheduleRecord, ch *change) FireRes
 	if old := s.triggered(c.Fire); old != nil {
 		return FireResult{Schedule: *rec, Run: *old, Repeated: true}
 	}
+
 	if busy := s.queues.first(queueOfSchedule, rec.Name); busy != "" && rec.Schedule.Overlap == pipeline.OverlapSkip {
 		return FireResult{Schedule: *rec, Err: pipeline.Errorf(pipeline.Conflict, "run %s of the schedule has not finished, and its overlap is skip", busy)}
 	}
+
 	r := rec.run(c.Fire.Run, c.Fire.By)
 	r.Key = triggerKey(c.Fire)
+
 	if err := s.scheduledRun(&r, c.At, ch); err != nil {
 		return FireResult{Schedule: *rec, Err: err}
 	}
+
 	if r.Key != "" {
 		s.put(bKeys, []byte(r.Key), keyRecord{Run: r.ID, At: c.At})
 	}
+
 	return FireResult{Schedule: *rec, Run: r}
 }
 
@@ -267,16 +281,20 @@ func (s *schedules) triggered(f *Fire) *pipeline.Run {
 	if old := s.runs.run(f.Run); old != nil && old.Schedule == f.Schedule {
 		return old // a repeat of the proposal
 	}
+
 	key := triggerKey(f)
 	if key == "" || len(key) > maxNameBytes {
 		return nil
 	}
+
 	b := s.tx.Bucket(bKeys).Get([]byte(key))
 	if b == nil {
 		return nil
 	}
+
 	var k keyRecord
 	mustUnmarshal(b, &k)
+
 	return s.runs.run(k.Run)
 }
 

@@ -99,32 +99,39 @@ func TestFire_eachTickOnce(t *testing.T) {
 	back.Fire.Next = tickAt(1)
 	r.wantRefused(back, "not after the last")
 	r.must(of(fire("s", 1, "t1"), rev), of(skip("s", 2, 3), rev))
+
 	if r.has("other") || r.has("early") {
 		t.Error("a refused tick made a run")
 	}
+
 	run := r.run("t1")
 	want := pipeline.Run{ID: "t1", Number: 2, Pipeline: "s", State: pipeline.RunWaiting, Submitter: "ann", SubmittedAt: tickAt(1).Add(time.Millisecond),
 		Workspace: "w", Holders: []pipeline.NodeID{"n1"}, Modules: 1, Schedule: "s", Tick: tickAt(1), QueueIndex: run.Index, Index: run.Index}
 	if d := cmp.Diff(want, run); d != "" {
 		t.Errorf("run (-want +got):\n%s", d)
 	}
+
 	view(t, r.Store, func(v *fsm.View) {
 		if def, err := v.Definition("t1"); err != nil || len(def.Modules) != 1 {
 			t.Errorf("definition %v, %v", def, err)
 		}
 	})
+
 	rec := r.schedule("s")
 	wantTicks := []fsm.TickRecord{{Tick: tickAt(0), At: tickAt(0).Add(time.Millisecond), Run: "t0"}, {Tick: tickAt(1), At: tickAt(1).Add(time.Millisecond), Run: "t1"},
 		{Tick: tickAt(4), At: tickAt(5), Skipped: "missed", Count: 3}}
 	if d := cmp.Diff(wantTicks, rec.Ticks); d != "" {
 		t.Errorf("ticks (-want +got):\n%s", d)
 	}
+
 	if rec.Fired != 2 || rec.Skipped != 3 || !rec.Last.Equal(tickAt(4)) || !rec.Next.Equal(tickAt(5)) {
 		t.Errorf("got %+v", rec)
 	}
+
 	for n := 5; n < 100; n++ {
 		r.must(of(fire("s", n, pipeline.RunID(fmt.Sprintf("u%d", n))), rev))
 	}
+
 	if n := len(r.schedule("s").Ticks); n != 32 {
 		t.Errorf("%d ticks are remembered, want 32", n)
 	}
@@ -138,9 +145,11 @@ func TestFire_overlap(t *testing.T) {
 			rev := r.schedule("s").Revision
 			r.must(of(plan("s", tickAt(0)), rev), of(fire("s", 0, "t0"), rev), batch(assign("t0", "m0", 1)))
 			r.must(of(fire("s", 1, "t1"), rev))
+
 			if r.has("t1") != want.run {
 				t.Fatalf("a run while another has not finished: %v, want %v", r.has("t1"), want.run)
 			}
+
 			last := r.schedule("s").Ticks[1]
 			switch {
 			case !want.run:
@@ -171,31 +180,39 @@ func TestSchedule_changes(t *testing.T) {
 	r.must(of(plan("s", tickAt(0)), rev), of(fire("s", 0, "t0"), rev))
 
 	r.must(register(t, "s", "skip")) // the same request again
+
 	if got := r.schedule("s"); got.Revision != rev || !got.Next.Equal(tickAt(1)) {
 		t.Errorf("a repeat changed it: %+v", got)
 	}
+
 	r.must(register(t, "s", "queue")) // another one, at the same times
+
 	got := r.schedule("s")
 	if got.Revision == rev || !got.Next.Equal(tickAt(1)) || got.Fired != 1 || len(got.Ticks) != 1 || got.Schedule.Overlap != "queue" {
 		t.Errorf("a replacement at the same times: %+v", got)
 	}
+
 	r.wantRefused(of(fire("s", 1, "t1"), rev), "decided before") // for the old one
 	r.must(change("s", fsm.SchedulePause))
 	r.wantRefused(of(fire("s", 1, "t1"), got.Revision), "decided before")
 	other := register(t, "s", "allow")
 	other.Schedule.Record.Schedule.Cron = []string{"0 0 * * *"}
 	r.must(other)
+
 	if got = r.schedule("s"); !got.Paused || !got.Next.IsZero() {
 		t.Errorf("a replacement of what is paused, at other times: %+v", got)
 	}
+
 	r.must(change("s", fsm.ScheduleResume))
 	if now := r.schedule("s"); now.Paused || !now.Next.IsZero() || now.Revision == got.Revision {
 		t.Errorf("resumed: %+v", now)
 	}
+
 	r.must(change("s", fsm.ScheduleRemove))
 	if r.schedule("s").Name != "" || !r.has("t0") {
 		t.Error("want the schedule gone and its run kept")
 	}
+
 	r.wantRefused(of(fire("s", 1, "t1"), rev), "no schedule")
 	r.wantRefused(change("s", fsm.ScheduleRemove), "no schedule")
 	view(t, r.Store, func(v *fsm.View) {
@@ -208,19 +225,24 @@ func TestSchedule_changes(t *testing.T) {
 func TestTrigger(t *testing.T) {
 	r := newRig(t)
 	r.must(register(t, "s", "skip"), change("s", fsm.SchedulePause), trigger("s", "t0"))
+
 	run := r.run("t0")
 	if run.Schedule != "s" || !run.Tick.IsZero() || run.Submitter != "bob" {
 		t.Errorf("got %+v", run)
 	}
+
 	again := trigger("s", "other")
 	again.Fire.Key = "key of t0"
+
 	for _, c := range []*fsm.Command{trigger("s", "t0"), again} { // the same proposal, and the same request
 		if res := r.do(c).(fsm.FireResult); res.Err != nil || res.Run.ID != "t0" || !res.Repeated {
 			t.Errorf("got %+v", res)
 		}
 	}
+
 	r.wantRefused(trigger("s", "t1"), "conflict: run t0 of the schedule has not finished")
 	r.must(over("t0"), trigger("s", "t1"))
+
 	if rec := r.schedule("s"); !rec.Paused || rec.Fired != 0 || len(rec.Ticks) != 0 {
 		t.Errorf("triggering changed the schedule: %+v", rec)
 	}
@@ -231,26 +253,33 @@ func TestLines_group(t *testing.T) {
 	for _, id := range []string{"a", "b", "c"} {
 		r.must(withGroup(submit(t, id, 1), false))
 	}
+
 	r.must(submit(t, "free", 1), batch(assign("free", "m0", 1)))
 	r.wantRefused(batch(assign("b", "m0", 1)), `waits for run a, which holds the concurrency group "g"`)
 	r.must(batch(assign("a", "m0", 1)))
+
 	// In one entry, and in one transaction: b's turn comes with a's end.
 	r.must(batch(outcome("a", "m0", 1, ok), runEnd("a", pipeline.RunSucceeded)))
 	r.wantRefused(batch(assign("c", "m0", 1)), "waits for run b")
+
 	// Retried, a goes to the end.
 	r.must(&fsm.Command{At: at.Add(time.Hour), Retry: &fsm.Retry{Run: "a", Modules: []string{"m0"}}})
+
 	if a := r.run("a"); a.State != pipeline.RunWaiting || !a.StartedAt.IsZero() {
 		t.Errorf("retried: %+v", a)
 	}
+
 	r.wantRefused(batch(assign("a", "m0", 2)), "waits for run b")
 	r.must(batch(assign("b", "m0", 1)), cancel("c"), batch(end("c", "m0", pipeline.ModuleCancelled), runEnd("c", pipeline.RunCancelled)))
 	r.must(batch(outcome("b", "m0", 1, ok), runEnd("b", pipeline.RunSucceeded)), batch(assign("a", "m0", 2)))
 	r.must(batch(outcome("a", "m0", 2, ok), runEnd("a", pipeline.RunSucceeded)))
+
 	for _, line := range walk(t, r.Store) {
 		if strings.HasPrefix(line, "lines ") {
 			t.Errorf("everything is over, but there is %s", line)
 		}
 	}
+
 	bad := submit(t, "bad", 1)
 	bad.Submit.Run.Group = "a\x00b"
 	r.wantRefused(bad, "no NUL")
@@ -280,8 +309,10 @@ func TestLines_property(t *testing.T) {
 			started   bool
 			over      bool
 		}
+
 		var jobs []*job
 		r.must(register(t, "s", "queue"))
+
 		for i := range rapid.IntRange(1, 40).Draw(rt, "steps") {
 			var live []*job
 			for _, j := range jobs {
@@ -289,6 +320,7 @@ func TestLines_property(t *testing.T) {
 					live = append(live, j)
 				}
 			}
+
 			if len(live) == 0 || rapid.IntRange(0, 2).Draw(rt, "what") == 0 {
 				j := &job{id: fmt.Sprintf("j%d", i), group: rapid.SampledFrom([]string{"", "x", "y"}).Draw(rt, "group"), sched: rapid.Bool().Draw(rt, "sched")}
 				c := submit(t, j.id, 1)
@@ -301,12 +333,14 @@ func TestLines_property(t *testing.T) {
 				jobs = append(jobs, j)
 				continue
 			}
+
 			j := rapid.SampledFrom(live).Draw(rt, "run")
 			if j.started {
 				r.must(batch(outcome(j.id, "m0", 1, ok), runEnd(j.id, pipeline.RunSucceeded)))
 				j.over = true
 				continue
 			}
+
 			first := true
 			for _, o := range live {
 				if o == j {
@@ -316,9 +350,11 @@ func TestLines_property(t *testing.T) {
 					first = false
 				}
 			}
+
 			if why := refused(r.do(batch(assign(j.id, "m0", 1)))); (why == "") != first {
 				rt.Fatalf("%s, first in its line: %v, was answered %q", j.id, first, why)
 			}
+
 			j.started = first
 		}
 	})

@@ -56,6 +56,7 @@ func script(tb tester) []*raft.Log {
 		puts(toolPut("ac", "", 1, 1), toolPut("cas", "", 2, 2), toolPut("turbo", "team", 3, 3)), puts(toolPut("ac", "", 1, 4), toolPut("odd", "", 5, 5)),
 		takes(at.Add(time.Hour), toolPut("cas", "", 2, 2), toolPut("cas", "", 9, 9)), deletes(toolPut("turbo", "team", 3, 9), toolPut("ac", "", 1, 4)),
 	}
+
 	var logs []*raft.Log
 	var revision uint64 // of the only schedule
 	for i, c := range cmds {
@@ -71,6 +72,7 @@ func script(tb tester) []*raft.Log {
 		}
 		logs = append(logs, entry(tb, uint64(i+1), c))
 	}
+
 	return logs
 }
 

@@ -16,9 +16,11 @@ func TestApply_secrets(t *testing.T) {
 		index++
 		return s.Apply(entry(t, index, &fsm.Command{At: at, Secret: &op})).(fsm.Result).Err
 	}
+
 	rec := func(name, sealed string) fsm.SecretRecord {
 		return fsm.SecretRecord{Name: name, Sealed: []byte(sealed), SetAt: at, SetBy: "ann"}
 	}
+
 	for _, step := range []struct {
 		op   fsm.Secret
 		kind pipeline.Kind
@@ -36,6 +38,7 @@ func TestApply_secrets(t *testing.T) {
 			t.Errorf("%+v: %v, want kind %v", step.op.Record.Name, err, step.kind)
 		}
 	}
+
 	check := func(s *fsm.Store) {
 		t.Helper()
 		view(t, s, func(v *fsm.View) {
@@ -51,18 +54,22 @@ func TestApply_secrets(t *testing.T) {
 			}
 		})
 	}
+
 	check(s)
 	other := newStore(t)
 	if err := restore(other, capture(t, s)); err != nil {
 		t.Fatal(err)
 	}
+
 	check(other)
+
 	for i := range fsm.MaxSecrets {
 		err := apply(fsm.Secret{Record: rec(fmt.Sprintf("N%04d", i), "1")})
 		if full := i == fsm.MaxSecrets-1; (err != nil) != full || full && pipeline.KindOf(err) != pipeline.Conflict {
 			t.Fatalf("secret %d: %v", i, err)
 		}
 	}
+
 	if err := apply(fsm.Secret{Record: rec("B", "3")}); err != nil {
 		t.Errorf("replacing one of the most there can be: %v", err)
 	}

@@ -36,6 +36,7 @@ func (r *rig) holders() map[string]string {
 func TestApply_locks(t *testing.T) {
 	r := newRig(t)
 	r.must(submit(t, "r", 3), submit(t, "q", 1), batch(locked(assign("r", "m0", 1), "a", "b")))
+
 	for _, tc := range []struct {
 		name string
 		op   fsm.Assign
@@ -53,18 +54,22 @@ func TestApply_locks(t *testing.T) {
 		}
 		wantEqual(t, tc.name, before, content(walk(t, r.Store)))
 	}
+
 	r.must(batch(start("r", "m0", 1)))
 	if diff := cmp.Diff(map[string]string{"a": "m0", "b": "m0"}, r.holders()); diff != "" {
 		t.Errorf("while it runs (-want +got):\n%s", diff)
 	}
+
 	// The outcome and the next holder may share an entry.
 	r.must(batch(outcome("r", "m0", 1, ok), locked(assign("q", "m0", 1), "b", "c")))
 	if diff := cmp.Diff(map[string]string{"b": "m0", "c": "m0"}, r.holders()); diff != "" {
 		t.Errorf("passed on (-want +got):\n%s", diff)
 	}
+
 	// A loss lets go, and a late outcome of it does not let go for its successor.
 	r.must(batch(outcome("q", "m0", 1, lost), locked(assign("r", "m1", 1), "b")))
 	r.do(batch(outcome("q", "m0", 1, ok)))
+
 	if diff := cmp.Diff(map[string]string{"b": "m1"}, r.holders()); diff != "" {
 		t.Errorf("after a late outcome (-want +got):\n%s", diff)
 	}
@@ -97,14 +102,17 @@ func TestApply_expand(t *testing.T) {
 			if got := refused(r.do(batch(tc.op))); got != tc.want {
 				t.Fatalf("got %q, want %q", got, tc.want)
 			}
+
 			if tc.want != "" {
 				wantEqual(t, "it changed something", before, content(walk(t, r.Store)))
 				return
 			}
+
 			m, run := r.module("r", "m0"), r.run("r")
 			if m.State != pipeline.ModuleSucceeded || !m.Expanded || len(m.Instances) != len(tc.op.Instances) {
 				t.Errorf("the module is %+v", m)
 			}
+
 			if run.Modules != 2+len(tc.op.Instances) || run.Replaced != min(1, len(tc.op.Instances)) || run.Done != 1 || run.State != pipeline.RunRunning {
 				t.Errorf("the run is %+v", run)
 			}
@@ -120,6 +128,7 @@ func TestApply_retry(t *testing.T) {
 		o.Next = pipeline.ModuleFailed
 		r.must(batch(outcome("r", "m0[x]", 1, ok), o, end("r", "m1", pipeline.ModuleSkipped), runEnd("r", pipeline.RunFailed)))
 	}
+
 	for _, tc := range []struct {
 		name                  string
 		op                    *fsm.Command
@@ -143,21 +152,26 @@ func TestApply_retry(t *testing.T) {
 			if got := refused(r.do(tc.op)); got != tc.want {
 				t.Fatalf("got %q, want %q", got, tc.want)
 			}
+
 			if tc.want != "" {
 				wantEqual(t, "it changed something", before, content(walk(t, r.Store)))
 				return
 			}
+
 			run := r.run("r")
 			if run.State != pipeline.RunRunning || run.Modules != tc.modules || run.Done != tc.done || run.Failed != tc.failed || run.Replaced != max(0, tc.modules-3) || run.Tries != 1 || !run.FinishedAt.IsZero() {
 				t.Errorf("the run is %+v", run)
 			}
+
 			after := content(walk(t, r.Store))
 			r.must(tc.op) // a repeat of it
 			wantEqual(t, "the repeat", after, content(walk(t, r.Store)))
 		})
 	}
+
 	r := newRig(t)
 	r.must(submit(t, "r", 1))
+
 	if got := refused(r.do(retry("r", 0, "m0"))); got != "conflict: run r has not finished: it is waiting" {
 		t.Errorf("of a run that has not finished: %q", got)
 	}
@@ -171,13 +185,16 @@ func TestApply_retry_budgets(t *testing.T) {
 	o.Next = pipeline.ModuleFailed
 	r.must(submit(t, "r", 1), batch(assign("r", "m0", 1)), batch(outcome("r", "m0", 1, lost)), batch(assign("r", "m0", 2)),
 		batch(o, runEnd("r", pipeline.RunFailed)), retry("r", 0, "m0"))
+
 	m := r.module("r", "m0")
 	if m.State != pipeline.ModuleWaiting || m.Failures != 0 || m.Losses != 0 || len(m.Attempts) != 2 || m.Tried != 2 || m.Reason != "" {
 		t.Errorf("the module is %+v", m)
 	}
+
 	if got := refused(r.do(batch(assign("r", "m0", 1)))); got == "" {
 		t.Error("a number was given twice")
 	}
+
 	r.must(batch(assign("r", "m0", 3)), batch(outcome("r", "m0", 3, ok), runEnd("r", pipeline.RunSucceeded)))
 }
 
@@ -185,6 +202,7 @@ func TestApply_cancel_forced(t *testing.T) {
 	ask := func(request string, timedOut bool, tries int) *fsm.Command {
 		return &fsm.Command{Cancel: &fsm.Cancel{Run: "r", Reason: "enough", Request: request, TimedOut: timedOut, Tries: tries}}
 	}
+
 	for _, tc := range []struct {
 		name             string
 		cmds             []*fsm.Command

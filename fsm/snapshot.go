@@ -56,6 +56,7 @@ func writeSnapshot(tx *bolt.Tx, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+
 	sum := sha256.New()
 	w := bufio.NewWriterSize(io.MultiWriter(z, sum), 64<<10)
 	var n uint64
@@ -63,6 +64,7 @@ func writeSnapshot(tx *bolt.Tx, out io.Writer) error {
 	if _, err := w.WriteString(magic); err != nil {
 		return err
 	}
+
 	for i, name := range allBuckets {
 		err := tx.Bucket(name).ForEach(func(k, v []byte) error {
 			n++
@@ -80,15 +82,19 @@ func writeSnapshot(tx *bolt.Tx, out io.Writer) error {
 			return err
 		}
 	}
+
 	if _, err := w.Write(binary.AppendUvarint([]byte{0}, n)); err != nil {
 		return err
 	}
+
 	if err := w.Flush(); err != nil {
 		return err
 	}
+
 	if _, err := z.Write(sum.Sum(nil)); err != nil {
 		return err
 	}
+
 	return z.Close()
 }
 
@@ -100,24 +106,30 @@ func (s *Store) Restore(in io.ReadCloser) error {
 	if err := os.RemoveAll(tmp); err != nil {
 		return fmt.Errorf("remove old restore file: %w", err)
 	}
+
 	db, err := openBolt(tmp)
 	if err != nil {
 		return err
 	}
+
 	if err := readSnapshot(db, in); err != nil {
 		return errors.Join(fmt.Errorf("restore state: %w", err), db.Close(), os.Remove(tmp))
 	}
+
 	old, err := s.swap(tmp, db)
 	if err != nil {
 		return errors.Join(fmt.Errorf("swap in restored state: %w", err), db.Close(), os.Remove(tmp))
 	}
+
 	s.recent.clear()
 	s.watch.replaced()
+
 	// Waits for a snapshot of the old state that is still being written; readers
 	// have the new one by now.
 	if err := old.Close(); err != nil {
 		return fmt.Errorf("close replaced state: %w", err)
 	}
+
 	return nil
 }
 
@@ -183,9 +195,11 @@ func readSnapshot(db *bolt.DB, in io.Reader) error {
 	if b, err := h.read(uint64(len(magic))); err != nil || string(b) != magic {
 		return errors.Join(errors.New("not a snapshot of this version"), err)
 	}
+
 	if err := db.Update(makeBuckets); err != nil {
 		return err
 	}
+
 	var n uint64
 	for done := false; !done; {
 		err := db.Update(func(tx *bolt.Tx) error {
@@ -197,19 +211,23 @@ func readSnapshot(db *bolt.DB, in io.Reader) error {
 			return fmt.Errorf("pair %d: %w", n, err)
 		}
 	}
+
 	claimed, err := binary.ReadUvarint(h)
 	if err != nil || claimed != n {
 		return fmt.Errorf("%d pairs of %d: %w", n, claimed, errors.Join(err, errors.New("the snapshot is damaged")))
 	}
+
 	want := h.sum.Sum(nil)
 	got := make([]byte, sha256.Size)
 	if _, err := io.ReadFull(h.r, got); err != nil || string(got) != string(want) {
 		return errors.Join(errors.New("the snapshot's checksum does not match"), err)
 	}
+
 	// The end also verifies the checksum of the compression.
 	if _, err := h.r.ReadByte(); err != io.EOF {
 		return errors.Join(errors.New("the snapshot continues behind its end"), err)
 	}
+
 	return nil
 }
 
@@ -221,28 +239,36 @@ func readPairs(h *hashReader, tx *bolt.Tx, n *uint64) (done bool, err error) {
 		if err != nil {
 			return false, err
 		}
+
 		if tag == 0 {
 			return true, nil
 		}
+
 		if int(tag) > len(allBuckets) {
 			return false, fmt.Errorf("unknown bucket %d", tag)
 		}
+
 		k, err := h.bytes(maxKeyBytes)
 		if err != nil {
 			return false, err
 		}
+
 		v, err := h.bytes(maxValueBytes)
 		if err != nil {
 			return false, err
 		}
+
 		b := tx.Bucket(allBuckets[tag-1])
 		b.FillPercent = 0.9 // keys come in order
+
 		if err := b.Put(k, v); err != nil {
 			return false, err
 		}
+
 		*n++
 		size += len(k) + len(v) + (16<<20)/10_000
 	}
+
 	return false, nil
 }
 

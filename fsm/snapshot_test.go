@@ -79,6 +79,7 @@ func TestRestore_damaged(t *testing.T) {
 			t.Fatalf("%s: error %v; the old state stands: %v", what, err, slices.Equal(old, got))
 		}
 	}
+
 	// Every place near the ends, and every seventh between.
 	places := func(yield func(int) bool) {
 		for i := range good {
@@ -87,14 +88,17 @@ func TestRestore_damaged(t *testing.T) {
 			}
 		}
 	}
+
 	for n := range places {
 		refuse(fmt.Sprintf("cut at %d", n), good[:n])
 	}
+
 	for i := range places {
 		bad := bytes.Clone(good)
 		bad[i] ^= 1 << (i % 8)
 		refuse("flipped", bad)
 	}
+
 	refuse("doubled", append(bytes.Clone(good), good...))
 	refuse("with a tail", append(bytes.Clone(good), "tail"...))
 
@@ -118,10 +122,12 @@ func TestRestore_damaged(t *testing.T) {
 	} {
 		refuse(what, packed(t, body))
 	}
+
 	refuse("not compressed", sealed(head, one, 1))
 	if err := restore(s, packed(t, sealed(head, one, 1))); err != nil {
 		t.Errorf("the untouched form of these: %v", err)
 	}
+
 	files, err := os.ReadDir(dir)
 	if err != nil || len(files) != 1 {
 		t.Errorf("files left: %v, %v; want the state alone", files, err)
@@ -219,16 +225,20 @@ func TestSnapshot_applyGoesOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	r.must(submit(t, "between", 1)) // before Persist begins
 	sink := &gatedSink{gate: newGate()}
 	done := make(chan error, 1)
 	go func() { done <- snap.Persist(sink) }()
 	within(t, "the snapshot's first write", sink.reached)
+
 	for i := range 500 {
 		r.must(submit(t, fmt.Sprintf("x%d", i), 1))
 	}
+
 	r.must(cancel("x0"))
 	close(sink.open)
+
 	select {
 	case err := <-done:
 		if err != nil {
@@ -237,12 +247,14 @@ func TestSnapshot_applyGoesOn(t *testing.T) {
 	case <-time.After(30 * time.Second):
 		t.Fatal("waited 30 s for the end")
 	}
+
 	snap.Release()
 	snap.Release() // harmless
 	other := newStore(t)
 	if err := restore(other, sink.Bytes()); err != nil {
 		t.Fatal(err)
 	}
+
 	wantEqual(t, "the snapshot", want, walk(t, other))
 	if got := r.run("x0").State; got != pipeline.RunCancelling {
 		t.Errorf("x0 is %s, want cancelling", got)
@@ -280,12 +292,14 @@ func TestRestore_readersGoOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	in := &gatedReader{Reader: bytes.NewReader(good), gate: newGate()}
 	done := make(chan error, 1)
 	go func() { done <- s.Restore(io.NopCloser(in)) }()
 	within(t, "the restore's first read", in.reached)
 	wantEqual(t, "while the new state comes in", oldWalk, walk(t, s))
 	swapped := s.Changed("anything")
+
 	// A reader in the middle of its transaction keeps the old state to its end.
 	err = s.View(func(v *fsm.View) error {
 		close(in.open)
@@ -297,16 +311,20 @@ func TestRestore_readersGoOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	within(t, "the swap", swapped)
 	wantEqual(t, "after the swap, before the old snapshot is released", walk(t, source), walk(t, s))
 	var sink memorySink
 	if err := snap.Persist(&sink); err != nil {
 		t.Errorf("persist a snapshot of the replaced state: %v", err)
 	}
+
 	if !bytes.Equal(sink.Bytes(), old) {
 		t.Error("a snapshot of the replaced state has another content")
 	}
+
 	snap.Release()
+
 	select {
 	case err := <-done:
 		if err != nil {

@@ -69,14 +69,18 @@ func (v *View) Definition(id pipeline.RunID) (*pipeline.Pipeline, error) {
 	if b == nil {
 		return nil, pipeline.Errorf(pipeline.NotFound, "no run %s", id)
 	}
+
 	if p := v.defs.get(id, b); p != nil {
 		return p, nil
 	}
+
 	p, err := DecodeDefinition(b)
 	if err != nil {
 		return nil, fmt.Errorf("definition of run %s: %w", id, err)
 	}
+
 	v.defs.put(id, b, p)
+
 	return p, nil
 }
 
@@ -106,6 +110,7 @@ func (v *View) Runs(before uint64, fn func(pipeline.Run) bool) {
 	} else {
 		k, id = c.Prev()
 	}
+
 	for ; k != nil; k, id = c.Prev() {
 		var r pipeline.Run
 		if v.get(bRuns, id, &r) && !fn(r) {

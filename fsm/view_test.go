@@ -26,6 +26,7 @@ func numbered(tb testing.TB, n int) *rig {
 func TestView_Runs(t *testing.T) {
 	r := numbered(t, 12)
 	r.must(batch(end("r6", "m0", pipeline.ModuleSkipped), runEnd("r6", pipeline.RunFailed)), forget("r6")) // number 7
+
 	for _, tc := range []struct {
 		before uint64
 		limit  int
@@ -69,16 +70,20 @@ func TestView_Modules(t *testing.T) {
 		if len(got) != 2 || got["m0"] == nil || got["m2"] == nil || got["m2"].State != pipeline.ModuleRunning {
 			t.Errorf("modules of r: %v, want m0 and m2", got)
 		}
+
 		want := pipeline.ModuleRecord{Name: "m1", State: pipeline.ModuleWaiting}
 		if diff := cmp.Diff(want, v.Module("r", "m1")); diff != "" {
 			t.Errorf("a module that nothing happened to (-want +got):\n%s", diff)
 		}
+
 		if len(v.Modules("q")) != 0 {
 			t.Error("a run that is not there has modules")
 		}
+
 		if run, ok := v.RunByKey("key of r1"); !ok || run.ID != "r1" {
 			t.Errorf("by key: %v, %v", run.ID, ok)
 		}
+
 		if v.Index() != 3 || v.Term() != 1 {
 			t.Errorf("index %d, term %d; want 3, 1", v.Index(), v.Term())
 		}
@@ -102,14 +107,17 @@ func TestView_Definition(t *testing.T) {
 		})
 		return n
 	}
+
 	r.must(withKey(submit(t, "r", 0), ""))
 	if n := size(); n != 0 {
 		t.Errorf("%d modules, want 0", n)
 	}
+
 	r.must(batch(runEnd("r", pipeline.RunSucceeded)), forget("r"), withKey(submit(t, "r", 3), ""))
 	if n := size(); n != 3 {
 		t.Errorf("%d modules, want 3", n)
 	}
+
 	c := submit(t, "bad", 1)
 	c.Submit.Definition = []byte("no definition")
 	r.must(c)
@@ -139,10 +147,12 @@ func TestView_Empty(t *testing.T) {
 	if !empty() {
 		t.Error("a new store is not empty")
 	}
+
 	r.must(&fsm.Command{Worker: &fsm.Worker{Record: fsm.WorkerRecord{ID: "w"}}})
 	if !empty() {
 		t.Error("a note about a node is nothing that a user would miss")
 	}
+
 	r.must(submit(t, "r", 1))
 	if empty() {
 		t.Error("empty, with a run")
@@ -159,17 +169,21 @@ func TestStore_View_passesErrors(t *testing.T) {
 func TestStore_Close(t *testing.T) {
 	r := newRig(t)
 	r.must(submit(t, "r", 1))
+
 	for range 2 {
 		if err := r.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	if err := r.View(func(*fsm.View) error { return nil }); err == nil {
 		t.Error("a closed store was read")
 	}
+
 	if _, err := r.Snapshot(); err == nil {
 		t.Error("a closed store gave a snapshot")
 	}
+
 	if i := r.Index(); i != 0 {
 		t.Errorf("index %d of a closed store, want 0", i)
 	}

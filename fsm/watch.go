@@ -54,6 +54,7 @@ func (s *Store) Changed(id pipeline.RunID) <-chan struct{} {
 	w := s.watch
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	ch := w.waiting[id]
 	if ch == nil {
 		ch = make(chan struct{})
@@ -66,6 +67,7 @@ func (s *Store) Changed(id pipeline.RunID) <-chan struct{} {
 		}
 		w.waiting[id] = ch
 	}
+
 	return ch
 }
 
@@ -112,6 +114,7 @@ func (sub *Subscription) Take() Changes {
 func (w *watchers) publish(c *change) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	outside := c.Workers || c.Schedules
 	for id, out := range c.Runs {
 		if ch := w.waiting[id]; ch != nil {
@@ -120,9 +123,11 @@ func (w *watchers) publish(c *change) {
 		}
 		outside = outside || out
 	}
+
 	if !outside {
 		return
 	}
+
 	for sub := range w.subs {
 		for id, out := range c.Runs {
 			if out {

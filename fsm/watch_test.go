@@ -75,13 +75,16 @@ func TestStore_Changed_wakesAll(t *testing.T) {
 	if err := restore(r.Store, capture(t, other.Store)); err != nil {
 		t.Fatal(err)
 	}
+
 	if !isClosed(ch) {
 		t.Error("a restore left a reader waiting")
 	}
+
 	ch = r.Changed("nobody")
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
+
 	if !isClosed(ch) || !isClosed(r.Changed("nobody")) {
 		t.Error("a closed store left a reader waiting")
 	}
@@ -104,6 +107,7 @@ func TestSubscription(t *testing.T) {
 	r := newRig(t)
 	sub := r.Subscribe()
 	defer sub.Close()
+
 	worker := &fsm.Command{Worker: &fsm.Worker{Record: fsm.WorkerRecord{ID: "w"}}}
 	for _, step := range []struct {
 		name string
@@ -133,9 +137,11 @@ func TestSubscription(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", step.name, diff)
 		}
 	}
+
 	if err := restore(r.Store, capture(t, r.Store)); err != nil {
 		t.Fatal(err)
 	}
+
 	if got := sub.Take(); !isClosed(sub.C) || !got.All {
 		t.Errorf("after a restore: %+v, want all", got)
 	}
@@ -143,17 +149,21 @@ func TestSubscription(t *testing.T) {
 
 func TestSubscription_Close(t *testing.T) {
 	r := newRig(t)
+
 	sub, other := r.Subscribe(), r.Subscribe()
 	for range 2 {
 		sub.Close()
 	}
+
 	r.must(submit(t, "a", 1))
 	if got := sub.Take(); isClosed(sub.C) || len(got.Runs) != 0 {
 		t.Errorf("a closed subscription was told %v", got)
 	}
+
 	if got := other.Take(); !isClosed(other.C) || len(got.Runs) != 1 {
 		t.Errorf("the other subscription was told %v, want run a", got)
 	}
+
 	other.Close()
 }
 
@@ -163,14 +173,17 @@ func TestSubscription_losesNothing(t *testing.T) {
 	r := newRig(t)
 	sub := r.Subscribe()
 	defer sub.Close()
+
 	const n = 300
 	var logs []*raft.Log
 	for i := range n {
 		logs = append(logs, entry(t, uint64(i+1), submit(t, fmt.Sprintf("r%d", i), 1)))
 	}
+
 	var wg sync.WaitGroup
 	wg.Go(func() { play(r.Store, logs) })
 	defer wg.Wait()
+
 	limit := time.After(30 * time.Second)
 	seen := map[pipeline.RunID]bool{}
 	for len(seen) < n {
@@ -179,6 +192,7 @@ func TestSubscription_losesNothing(t *testing.T) {
 		case <-limit:
 			t.Fatalf("was told of %d runs of %d", len(seen), n)
 		}
+
 		for _, id := range sub.Take().Runs {
 			seen[id] = true
 			view(t, r.Store, func(v *fsm.View) {

@@ -42,6 +42,7 @@ func (a *Approval) May(name string) bool {
 			return true
 		}
 	}
+
 	return len(a.Approvers) == 0
 }
 
@@ -85,6 +86,7 @@ func (d Decision) State() ModuleState {
 	case Skipped:
 		return ModuleSkipped
 	}
+
 	return ""
 }
 
@@ -94,6 +96,7 @@ func (g *ApprovalWait) Result() json.RawMessage {
 	if by == "" {
 		by = TimedOutBy
 	}
+
 	out := struct {
 		Approved   bool   `json:"approved"`
 		ApprovedBy string `json:"approved_by"`
@@ -101,16 +104,19 @@ func (g *ApprovalWait) Result() json.RawMessage {
 		Comment    string `json:"comment"`
 		DecidedAt  string `json:"decided_at"`
 	}{Approved: g.Decision == Approved, Comment: g.Comment, DecidedAt: g.DecidedAt.UTC().Format(time.RFC3339)}
+
 	switch g.Decision {
 	case Approved:
 		out.ApprovedBy = by
 	case Rejected:
 		out.RejectedBy = by
 	}
+
 	raw, err := json.Marshal(out)
 	if err != nil {
 		return nil // texts and a flag: cannot be
 	}
+
 	return raw
 }
 

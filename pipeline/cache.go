@@ -74,12 +74,15 @@ func (w *CacheWork) Parts(salt []byte) []CachePart {
 	add := func(name string, values ...string) {
 		parts = append(parts, CachePart{Name: name, Sum: cacheSum(salt, name, values)})
 	}
+
 	if w.Command != nil {
 		add(PartCommand, w.Command...)
 	}
+
 	if w.Script != "" {
 		add(PartScript, w.Script)
 	}
+
 	for _, name := range slices.Sorted(maps.Keys(w.Env)) {
 		add(PartEnv+name, w.Env[name])
 	}
@@ -89,6 +92,7 @@ func (w *CacheWork) Parts(salt []byte) []CachePart {
 	for i, value := range w.CacheKey {
 		add(fmt.Sprintf("cache_key[%d]", i), value)
 	}
+
 	for i := range w.Upstream {
 		// Named after their modules for people. For the module they are files at
 		// their own paths, whoever made them, unless the layout says otherwise.
@@ -97,20 +101,25 @@ func (w *CacheWork) Parts(salt []byte) []CachePart {
 		if w.Layout != "" {
 			in += u.Module
 		}
+
 		parts = append(parts, CachePart{Name: PartUpstream + u.Module, Sum: cacheSum(salt, in, []string{string(u.Outputs)})})
 	}
+
 	add(PartFiles, w.Files)
+
 	for name, list := range map[string][]string{"outputs": w.Outputs, "outputs_optional": w.OutputsOptional} {
 		if len(list) > 0 {
 			add(name, list...)
 		}
 	}
+
 	for name, value := range map[string]string{"working_dir": w.WorkingDir, "layout": w.Layout, "hooks.before": w.HookBefore,
 		"hooks.after": w.HookAfter, "hooks.on_success": w.HookOK, "hooks.on_failure": w.HookFailed} {
 		if value != "" {
 			add(name, value)
 		}
 	}
+
 	sort.Slice(parts, func(i, j int) bool { return parts[i].Name < parts[j].Name })
 	if len(parts) > MaxCacheParts {
 		rest := make([]string, 0, 2*(len(parts)-MaxCacheParts+1))
@@ -119,6 +128,7 @@ func (w *CacheWork) Parts(salt []byte) []CachePart {
 		}
 		parts = append(parts[:MaxCacheParts-1:MaxCacheParts-1], CachePart{Name: "the rest", Sum: cacheSum(salt, "the rest", rest)})
 	}
+
 	return parts
 }
 
@@ -134,8 +144,10 @@ func CacheKey(salt []byte, parts []CachePart, os, arch string) Digest {
 		}
 		list = append(list, p.Name, p.Sum)
 	}
+
 	slices.Sort(upstream)
 	list = append(append(list, fmt.Sprint(CacheFormat), os, arch), upstream...)
+
 	return Digest(hex.EncodeToString(cacheHash(salt, "key", list)))
 }
 
@@ -152,10 +164,13 @@ func cacheHash(salt []byte, name string, values []string) []byte {
 		h.Write(n[:])
 		h.Write([]byte(s))
 	}
+
 	write(name)
+
 	for _, s := range values {
 		write(s)
 	}
+
 	return h.Sum(nil)
 }
 
@@ -227,6 +242,7 @@ func DiffParts(old, now []CachePart) (changed, added, removed []string) {
 	for _, p := range old {
 		was[p.Name] = p.Sum
 	}
+
 	for _, p := range now {
 		sum, ok := was[p.Name]
 		switch {
@@ -235,7 +251,9 @@ func DiffParts(old, now []CachePart) (changed, added, removed []string) {
 		case sum != p.Sum:
 			changed = append(changed, p.Name)
 		}
+
 		delete(was, p.Name)
 	}
+
 	return changed, added, slices.Sorted(maps.Keys(was))
 }

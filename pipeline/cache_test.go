@@ -47,7 +47,9 @@ func TestCacheKey_depends(t *testing.T) {
 		}
 		seen[k] = name
 	}
+
 	w := work()
+
 	parts := w.Parts([]byte("salt"))
 	for name, k := range map[string]pipeline.Digest{"salt": pipeline.CacheKey([]byte("other"), parts, "linux", "amd64"),
 		"os": pipeline.CacheKey([]byte("salt"), parts, "darwin", "amd64"), "arch": pipeline.CacheKey([]byte("salt"), parts, "linux", "arm64")} {
@@ -55,6 +57,7 @@ func TestCacheKey_depends(t *testing.T) {
 			t.Errorf("%s has the key of %s", name, other)
 		}
 	}
+
 	if _, err := pipeline.ParseDigest(string(keyOf(work()))); err != nil {
 		t.Error(err)
 	}
@@ -65,11 +68,14 @@ func TestCacheKey_depends(t *testing.T) {
 func TestCacheKey_upstream(t *testing.T) {
 	w := work()
 	w.Upstream = []pipeline.Upstream{{Module: "x", Outputs: "2"}, {Module: "y", Outputs: "1"}}
+
 	if keyOf(w) != keyOf(work()) {
 		t.Error("the names of the modules count")
 	}
+
 	a := work()
 	a.Layout, w.Layout = "by-module", "by-module"
+
 	if keyOf(w) == keyOf(a) {
 		t.Error("the names of the folders do not count")
 	}
@@ -79,13 +85,16 @@ func TestCacheKey_upstream(t *testing.T) {
 func TestCacheWork_bounded(t *testing.T) {
 	w := work()
 	w.Env = map[string]string{}
+
 	for i := range 1000 {
 		w.Env[fmt.Sprintf("V%04d", i)] = "x"
 	}
+
 	before := keyOf(w)
 	if n := len(w.Parts(nil)); n != pipeline.MaxCacheParts {
 		t.Errorf("%d components are kept", n)
 	}
+
 	w.Env["V0999"] = "y"
 	if keyOf(w) == before {
 		t.Error("the last variable does not count")
@@ -96,6 +105,7 @@ func TestDiffParts(t *testing.T) {
 	changed, added, removed := pipeline.DiffParts(
 		[]pipeline.CachePart{{Name: "a", Sum: "1"}, {Name: "b", Sum: "1"}, {Name: "c", Sum: "1"}},
 		[]pipeline.CachePart{{Name: "a", Sum: "1"}, {Name: "b", Sum: "2"}, {Name: "d", Sum: "1"}})
+
 	if got := strings.Join(append(append(changed, added...), removed...), " "); got != "b d c" {
 		t.Errorf("got %s", got)
 	}

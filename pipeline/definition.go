@@ -215,11 +215,13 @@ func (m *Module) Instance(x Instance) Module {
 	out := *m
 	out.Name, out.Of, out.Key, out.Each, out.Dynamic = InstanceName(m.Name, x.Key), m.Name, x.Key, x.Each, false
 	out.Deferred = make(map[string]DeferredExpr, len(m.Deferred))
+
 	for name, deferred := range m.Deferred {
 		if name != "for_each" {
 			out.Deferred[name] = deferred
 		}
 	}
+
 	return out
 }
 
@@ -232,6 +234,7 @@ func (p *Pipeline) Instances(block string) []*Module {
 			list = append(list, m)
 		}
 	}
+
 	return list
 }
 
@@ -306,5 +309,6 @@ func (p *Pipeline) Module(name string) *Module {
 			return &p.Modules[i]
 		}
 	}
+
 	return nil
 }

@@ -54,6 +54,7 @@ func ParseKind(s string) Kind {
 			return Kind(i)
 		}
 	}
+
 	return Internal
 }
 

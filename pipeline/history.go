@@ -34,6 +34,7 @@ func (h *ModuleHistory) Expected() (d time.Duration, ok bool) {
 			took = append(took, p.Took)
 		}
 	}
+
 	return Median(took)
 }
 

@@ -45,10 +45,12 @@ func ParseAttemptID(s string) (AttemptID, error) {
 	if first <= 0 || last <= first+1 {
 		return AttemptID{}, fmt.Errorf("attempt id %q: want run/module/attempt", s)
 	}
+
 	n, err := strconv.Atoi(s[last+1:])
 	if err != nil || n < 1 {
 		return AttemptID{}, fmt.Errorf("attempt id %q: the attempt is not a number from 1 on", s)
 	}
+
 	return AttemptID{Run: RunID(s[:first]), Module: s[first+1 : last], Attempt: n}, nil
 }
 
@@ -66,11 +68,13 @@ func ParseDigest(s string) (Digest, error) {
 	if len(s) != 64 {
 		return "", fmt.Errorf("digest %.80q: want 64 hexadecimal digits", s)
 	}
+
 	for i := range len(s) {
 		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
 			return "", fmt.Errorf("digest %q: want lower-case hexadecimal digits", s)
 		}
 	}
+
 	return Digest(s), nil
 }
 

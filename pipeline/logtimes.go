@@ -33,13 +33,16 @@ func (m *LogMarks) Mark(dst []byte, offset int64, now time.Time) []byte {
 	if passed-m.last < logTick(m.last) {
 		return dst
 	}
+
 	if !m.any {
 		m.any = true
 		dst = binary.AppendUvarint(dst, uint64(max(0, m.Begin.UnixMilli())))
 	}
+
 	dst = binary.AppendUvarint(dst, uint64(offset-m.offset))
 	dst = binary.AppendUvarint(dst, uint64((passed - m.last).Milliseconds()))
 	m.offset, m.last = offset, m.last+(passed-m.last).Truncate(time.Millisecond)
+
 	return dst
 }
 
@@ -66,14 +69,19 @@ func ReadLogTimes(b []byte, begin time.Time) LogTimes {
 		if n <= 0 || v > 1<<62 {
 			return 0, false
 		}
+
 		b = b[n:]
+
 		return v, true
 	}
+
 	milli, ok := next()
 	if !ok {
 		return t
 	}
+
 	t.begin = time.UnixMilli(int64(milli)).UTC()
+
 	var at logMark
 	for {
 		offset, ok1 := next()
@@ -81,6 +89,7 @@ func ReadLogTimes(b []byte, begin time.Time) LogTimes {
 		if !ok1 || !ok2 || after > uint64(1<<40) || offset > 1<<50 {
 			return t
 		}
+
 		at.offset += int64(offset)
 		at.after += time.Duration(after) * time.Millisecond
 		t.marks = append(t.marks, at)
@@ -95,9 +104,11 @@ func (t LogTimes) At(offset int64) (at time.Time, end int64) {
 	if i < len(t.marks) {
 		end = t.marks[i].offset
 	}
+
 	if i == 0 {
 		return t.begin, end
 	}
+
 	return t.begin.Add(t.marks[i-1].after), end
 }
 
@@ -107,10 +118,12 @@ func (t LogTimes) Since(when time.Time) int64 {
 	if !t.begin.Add(LogTick).Before(when) {
 		return 0
 	}
+
 	after := when.Sub(t.begin)
 	i := sort.Search(len(t.marks), func(i int) bool { return t.marks[i].after+logTick(t.marks[i].after) > after })
 	if i == len(t.marks) {
 		return -1
 	}
+
 	return t.marks[i].offset
 }

@@ -13,12 +13,15 @@ func TestLogTimes(t *testing.T) {
 	var b []byte
 	write := func(offset int64, after time.Duration) { b = m.Mark(b, offset, begin.Add(after)) }
 	write(0, 20*time.Millisecond)
+
 	if len(b) > 0 {
 		t.Errorf("what is written at once needs %d bytes", len(b))
 	}
+
 	write(10, 500*time.Millisecond)
 	write(20, 550*time.Millisecond) // too close to be told apart
 	write(30, 2*time.Second)
+
 	times := pipeline.ReadLogTimes(b, time.Time{})
 	for _, c := range []struct {
 		offset int64
@@ -29,6 +32,7 @@ func TestLogTimes(t *testing.T) {
 			t.Errorf("At(%d) = %s, %d; want %s, %d", c.offset, at, end, begin.Add(c.after), c.end)
 		}
 	}
+
 	for _, c := range []struct {
 		after time.Duration
 		want  int64
@@ -37,12 +41,14 @@ func TestLogTimes(t *testing.T) {
 			t.Errorf("Since(%s) = %d, want %d", c.after, got, c.want)
 		}
 	}
+
 	// A record that was cut anywhere is one that ends earlier.
 	for n := range b {
 		if at, _ := pipeline.ReadLogTimes(b[:n], begin).At(10); at.Before(begin) || at.After(begin.Add(500*time.Millisecond)) {
 			t.Errorf("the first %d bytes say %s", n, at)
 		}
 	}
+
 	if at, end := pipeline.ReadLogTimes(nil, begin).At(5); !at.Equal(begin) || end != -1 {
 		t.Errorf("nothing says %s, %d", at, end)
 	}
@@ -55,6 +61,7 @@ func TestLogMarks_bounded(t *testing.T) {
 	for i := range 24 * 3600 * 10 {
 		b = m.Mark(b, int64(i)*100, m.Begin.Add(time.Duration(i)*100*time.Millisecond))
 	}
+
 	if len(b) > 200<<10 {
 		t.Errorf("%d bytes", len(b))
 	}

@@ -15,10 +15,12 @@ func FormatBytes(n int64) string {
 	for unit < len(units)-1 && n/of >= 1024 {
 		unit, of = unit+1, of*1024
 	}
+
 	whole, tenth := n/of, n%of/(max(of/10, 1))
 	if tenth == 0 || unit == 0 {
 		return fmt.Sprintf("%d %s", whole, units[unit])
 	}
+
 	return fmt.Sprintf("%d.%d %s", whole, min(tenth, 9), units[unit])
 }
 
@@ -37,8 +39,10 @@ func (r Resources) String() string {
 	if r.CPU > 0 {
 		parts = append(parts, FormatCPU(r.CPU))
 	}
+
 	if r.Memory > 0 {
 		parts = append(parts, FormatBytes(r.Memory)+" of memory")
 	}
+
 	return strings.Join(parts, " and ")
 }

@@ -43,6 +43,7 @@ func (k ToolKey) Check() error {
 	if k.Team != "" && !toolName(k.Team) {
 		return Errorf(Invalid, "team %.80q: want at most %d of a-z, A-Z, 0-9, '_', '-' and '.'", k.Team, MaxToolName)
 	}
+
 	switch k.Space {
 	case ToolActions, ToolContents:
 		return checkHexKey(k.Key)
@@ -52,6 +53,7 @@ func (k ToolKey) Check() error {
 		}
 		return nil
 	}
+
 	return Errorf(Invalid, "space %.40q: want ac, cas or turbo", k.Space)
 }
 
@@ -66,6 +68,7 @@ func checkHexKey(key string) error {
 	case lower != key:
 		return Errorf(Invalid, "key %s: want its digits in lower case: %s", key, lower)
 	}
+
 	return nil
 }
 
@@ -74,12 +77,14 @@ func toolName(s string) bool {
 	if s == "" || len(s) > MaxToolName {
 		return false
 	}
+
 	for i := range len(s) {
 		c := s[i]
 		if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
 			return false
 		}
 	}
+
 	return true
 }
 
@@ -92,7 +97,9 @@ func ParseToolKey(s string) (ToolKey, error) {
 	if len(parts) != 3 {
 		return ToolKey{}, Errorf(Invalid, "entry %.80q: want SPACE/TEAM/KEY", s)
 	}
+
 	k := ToolKey{Space: ToolSpace(parts[0]), Team: parts[1], Key: parts[2]}
+
 	return k, k.Check()
 }
 
@@ -138,6 +145,7 @@ func (s *ToolStats) Of(space ToolSpace) *ToolCount {
 	case ToolTurbo:
 		return &s.Turbo
 	}
+
 	return nil
 }
 

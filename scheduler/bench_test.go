@@ -27,6 +27,7 @@ func BenchmarkPlan(b *testing.B) {
 				early, late = drainBacklog(b, v, perPlan, backlog)
 				all += cpuTime(b) - began
 			}
+
 			b.ReportMetric(float64(all)/float64(b.N)/backlog, "cpu-ns/decision")
 			b.ReportMetric(float64(late)/float64(early), "last/first")
 		})
@@ -47,6 +48,7 @@ func BenchmarkPlan_fill(b *testing.B) {
 			b.Fatalf("placed %d of 16000", len(placed))
 		}
 	}
+
 	b.ReportMetric(float64(all)/float64(b.N)/16_000, "cpu-ns/decision")
 }
 
@@ -66,36 +68,44 @@ func drainBacklog(tb testing.TB, v *scheduler.View, perPlan, backlog int) (first
 	for _, w := range v.Workers {
 		w.Used = w.Slots
 	}
+
 	byID := map[pipeline.NodeID]*scheduler.Worker{}
 	for _, w := range v.Workers {
 		byID[w.ID] = w
 	}
+
 	runs := map[pipeline.RunID]*scheduler.Run{}
 	for _, r := range v.Runs {
 		runs[r.ID] = r
 	}
+
 	done := 0
 	for turn := 0; done < backlog; turn++ {
 		for i := range perPlan {
 			v.Workers[(turn*perPlan+i)%len(v.Workers)].Used--
 		}
+
 		start := cpuTime(tb)
 		placed, _ := scheduler.Plan(v)
 		took := cpuTime(tb) - start
 		if len(placed) == 0 {
 			tb.Fatalf("nothing was placed after %d modules", done)
 		}
+
 		for i := range placed {
 			runs[placed[i].Run].Running-- // whatever ended made the room
 		}
+
 		switch {
 		case done < backlog/10:
 			first += took
 		case done >= backlog-backlog/10:
 			last += took
 		}
+
 		done += len(placed)
 	}
+
 	return first, last
 }
 
@@ -109,6 +119,7 @@ func backlogView(workers, runs, modules, classes int) *scheduler.View {
 		tags[tag] = true
 		list[i] = scheduler.ClassOf(pipeline.Requires{OS: "linux", Tags: []string{tag}}, pipeline.Resources{}, "")
 	}
+
 	v := &scheduler.View{}
 	for i := range workers {
 		v.Workers = append(v.Workers, &scheduler.Worker{ID: pipeline.NodeID(fmt.Sprintf("w%04d", i)), OS: "linux", Tags: tags, Slots: 16})
@@ -116,10 +127,12 @@ func backlogView(workers, runs, modules, classes int) *scheduler.View {
 	for i := range runs {
 		v.Runs = append(v.Runs, &scheduler.Run{ID: pipeline.RunID(fmt.Sprintf("r%d", i)), Number: uint64(i + 1)})
 	}
+
 	for i := range modules {
 		n := i / runs
 		v.Runs[i%runs].Add(&scheduler.Module{Name: fmt.Sprintf("m%d", n), Rank: n * 7919 % 50, Order: n, Class: list[n%classes]})
 	}
+
 	return v
 }
 

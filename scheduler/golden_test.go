@@ -38,10 +38,12 @@ func TestPlan_traces(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+
 			want, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if diff := cmp.Diff(string(want), s.trace.String()); diff != "" {
 				t.Errorf("the trace has changed (-want +got):\n%s", diff)
 			}
@@ -86,14 +88,18 @@ func (s *stage) submit(r *scheduler.Run, modules ...string) {
 		if needs != "" {
 			mod.DependsOn = strings.Split(needs, ",")
 		}
+
 		if tag != "" {
 			mod.Requires.Tags = []string{tag}
 		}
+
 		p.Modules = append(p.Modules, mod)
 	}
+
 	if s.runs == nil {
 		s.runs = map[pipeline.RunID]*actor{}
 	}
+
 	a := &actor{queue: r, def: p, ranks: scheduler.Ranks(p, s.expected), done: map[string]bool{}, added: map[string]bool{}}
 	s.runs[r.ID] = a
 	s.view.Runs = append(s.view.Runs, r)
@@ -132,14 +138,17 @@ func (s *stage) leave() scheduler.Placement {
 	if len(s.onStage) == 0 {
 		s.tb.Fatal("nothing runs that could end")
 	}
+
 	p := s.onStage[0]
 	s.onStage = s.onStage[1:]
 	s.runs[p.Run].queue.Running--
+
 	for _, w := range s.view.Workers {
 		if w.ID == p.Worker {
 			w.Used--
 		}
 	}
+
 	return p
 }
 
@@ -209,12 +218,15 @@ func playLocality(s *stage) {
 		fmt.Fprintf(&s.trace, "ready: %s, %d MiB on has, which has %d of %d slots in use and one free in %s\n", name, megabytes, busy.Used, busy.Slots, freeIn)
 		r.Add(&scheduler.Module{Name: name, Class: class(), Inputs: in})
 		s.plan()
+
 		for _, n := range s.view.LocalityWaits {
 			fmt.Fprintf(&s.trace, "  waits: %s/%s for a slot of %s\n", n.Run, n.Module, n.Worker.ID)
 		}
+
 		r.Clear()
 		s.view.LocalityWaits = nil
 	}
+
 	ready("small", 1, 0)
 	ready("large", 500, 0)
 	ready("soon", 500, 2*time.Second)

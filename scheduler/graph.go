@@ -58,5 +58,6 @@ func Ranks(p *pipeline.Pipeline, expected []time.Duration) []int {
 			}
 		}
 	}
+
 	return rank
 }

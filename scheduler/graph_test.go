@@ -15,6 +15,7 @@ func TestRanks(t *testing.T) {
 	mod := func(name string, needs ...string) pipeline.Module {
 		return pipeline.Module{Name: name, DependsOn: needs}
 	}
+
 	for _, tc := range []struct {
 		name string
 		mods []pipeline.Module
@@ -72,19 +73,23 @@ func TestRanks_property(t *testing.T) {
 			}
 			p.Modules[names[i]] = m
 		}
+
 		rank := map[string]int{}
 		for i, r := range scheduler.Ranks(p, nil) {
 			rank[p.Modules[i].Name] = r
 		}
+
 		want := map[string]int{}
 		for name := range rank {
 			want[name] = 1
 		}
+
 		for i := range p.Modules {
 			for _, d := range p.Modules[i].DependsOn {
 				want[d] = max(want[d], rank[p.Modules[i].Name]+1)
 			}
 		}
+
 		if diff := cmp.Diff(want, rank); diff != "" {
 			t.Fatalf("ranks (-want +got):\n%s", diff)
 		}

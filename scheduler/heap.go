@@ -23,6 +23,7 @@ func (h minHeap[T]) build() {
 
 func (h *minHeap[T]) push(v T) {
 	*h = append(*h, v)
+
 	a := *h
 
 	for i := len(a) - 1; i > 0; {
@@ -56,9 +57,11 @@ func (h minHeap[T]) down(i int) {
 				least = c
 			}
 		}
+
 		if least == i {
 			return
 		}
+
 		h[i], h[least] = h[least], h[i]
 		i = least
 	}

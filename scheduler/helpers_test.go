@@ -19,5 +19,6 @@ func layered(layers, width, fan int) *pipeline.Pipeline {
 			p.Modules = append(p.Modules, m)
 		}
 	}
+
 	return p
 }

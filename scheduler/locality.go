@@ -67,6 +67,7 @@ func (p *planner) chooseLocal(m *Module, least *Worker, mayWait bool) (where *Wo
 		if w == nil || w.Closed || w.ID == m.Class.Avoid || !Fits(w, m.Class) || !p.view.Reservation.Allows(w, m.Class) {
 			continue
 		}
+
 		cost := p.view.missing(in, w)
 		switch {
 		case w.hasCapacity(m.Class):
@@ -87,6 +88,7 @@ func (p *planner) chooseLocal(m *Module, least *Worker, mayWait bool) (where *Wo
 	if mayWait && sooner != nil && best-soonest >= minGain {
 		return sooner, 0, true
 	}
+
 	return where, in.heldBy(where.ID) - in.heldBy(least.ID), false
 }
 

@@ -25,16 +25,20 @@ func (s *byteScene) view(shuffle *rand.Rand) *scheduler.View {
 		w := s.Workers[i]
 		v.Workers = append(v.Workers, &w)
 	}
+
 	r := &scheduler.Run{ID: "r", Number: 1}
 	order := seq(len(s.Inputs))
 	if shuffle != nil {
 		shuffle.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 		shuffle.Shuffle(len(v.Workers), func(i, j int) { v.Workers[i], v.Workers[j] = v.Workers[j], v.Workers[i] })
 	}
+
 	for _, i := range order {
 		r.Add(&scheduler.Module{Name: fmt.Sprintf("m%d", i), Order: i, Inputs: s.Inputs[i]})
 	}
+
 	v.Runs = append(v.Runs, r)
+
 	return v
 }
 
@@ -46,6 +50,7 @@ func drawBytes(t *rapid.T) *byteScene {
 		s.Workers = append(s.Workers, scheduler.Worker{ID: pipeline.NodeID(fmt.Sprintf("w%d", i)), Slots: slots, Used: rapid.IntRange(0, slots).Draw(t, "used"),
 			FreeIn: time.Duration(rapid.IntRange(0, 8).Draw(t, "free in")) * time.Second, Closed: rapid.IntRange(0, 5).Draw(t, "closed") == 0})
 	}
+
 	for range rapid.IntRange(1, 6).Draw(t, "modules") {
 		in := &scheduler.Inputs{}
 		for i := range n {
@@ -56,6 +61,7 @@ func drawBytes(t *rapid.T) *byteScene {
 		}
 		s.Inputs = append(s.Inputs, in)
 	}
+
 	return s
 }
 
@@ -68,10 +74,12 @@ func (s *byteScene) seconds(in *scheduler.Inputs, w *scheduler.Worker, free bool
 			have = h.Bytes
 		}
 	}
+
 	cost := float64(in.Bytes-have) / (1 << 20)
 	if !free {
 		cost += w.FreeIn.Seconds()
 	}
+
 	return cost
 }
 
@@ -93,32 +101,39 @@ func TestPlan_locality(t *testing.T) {
 			}
 			return s.Inputs[i]
 		}
+
 		for _, p := range placed {
 			in := at(p.Module.Name)
+
 			for i := range s.Workers {
 				w := &s.Workers[i]
 				if w.ID == p.Worker && !capacity(w) {
 					t.Fatalf("%s has no capacity for %s", w.ID, p.Module.Name)
 				}
 			}
+
 			mine := 0.0
 			for i := range s.Workers {
 				if s.Workers[i].ID == p.Worker {
 					mine = s.seconds(in, &s.Workers[i], true)
 				}
 			}
+
 			for i := range s.Workers {
 				if w := &s.Workers[i]; capacity(w) && s.seconds(in, w, true) < mine-0.01 {
 					t.Fatalf("%s went to %s, and %s is nearer", p.Module.Name, p.Worker, w.ID)
 				}
 			}
+
 			used[p.Worker]++
 		}
+
 		for _, n := range v.LocalityWaits {
 			in := at(n.Module)
 			if n.Worker.Closed || n.Worker.FreeIn == 0 || n.Worker.Used < n.Worker.Slots {
 				t.Fatalf("%s waits for %+v", n.Module, n.Worker)
 			}
+
 			for i := range s.Workers {
 				// Those with room at the end had room then too.
 				if w := &s.Workers[i]; capacity(w) && s.seconds(in, w, true) <= s.seconds(in, n.Worker, false) {
@@ -126,9 +141,11 @@ func TestPlan_locality(t *testing.T) {
 				}
 			}
 		}
+
 		if rest := len(s.Inputs) - len(placed) - len(v.LocalityWaits); rest > 0 && len(why) == 0 {
 			t.Fatalf("%d modules are neither placed nor explained", rest)
 		}
+
 		if v.Runs[0].Len() != len(s.Inputs)-len(placed) {
 			t.Fatalf("%d are ready still, %d of %d were placed", v.Runs[0].Len(), len(placed), len(s.Inputs))
 		}
@@ -149,6 +166,7 @@ func TestPlan_localityOrder(t *testing.T) {
 			}
 			return out
 		}
+
 		seed := rapid.Uint64().Draw(t, "seed")
 		if diff := cmp.Diff(describe(s.view(nil)), describe(s.view(rand.New(rand.NewPCG(seed, 1))))); diff != "" {
 			t.Fatalf("the order of the view matters:\n%s", diff)
@@ -160,6 +178,7 @@ func TestPlan_localityOrder(t *testing.T) {
 func TestPlan_localityEnds(t *testing.T) {
 	r := &scheduler.Run{ID: "r", Number: 1}
 	r.Add(&scheduler.Module{Name: "m", Inputs: &scheduler.Inputs{Bytes: 1 << 40, Held: []scheduler.Held{{Worker: "has", Bytes: 1 << 40}}}})
+
 	now := time.Unix(1000, 0)
 	for range 100 {
 		has := used(worker("has", 1), 1)
@@ -171,7 +190,9 @@ func TestPlan_localityEnds(t *testing.T) {
 			}
 			return
 		}
+
 		now = now.Add(time.Second)
 	}
+
 	t.Fatal("it waits for a slot that never comes")
 }

@@ -154,6 +154,7 @@ func Plan(v *View) ([]Placement, []Explanation) {
 
 	p.reasons()
 	p.restorePostponed()
+
 	return p.placed, p.why
 }
 
@@ -209,6 +210,7 @@ func (p *planner) placeOne(r *Run) bool {
 	where.Take(m.Class)
 	r.Running++
 	p.placed = append(p.placed, Placement{Run: r.ID, Module: m, Worker: where.ID, WorkerName: where.Name, LocalBytes: gain})
+
 	return true
 }
 
@@ -250,13 +252,16 @@ func (p *planner) reasons() {
 		if e.Why != 0 {
 			continue
 		}
+
 		c := e.Class
 		c.Avoid, c.Alone = "", false
+
 		why, ok := known[c]
 		if !ok {
 			why = p.reason(c)
 			known[c] = why
 		}
+
 		e.Why = why
 	}
 }
@@ -278,6 +283,7 @@ func (p *planner) reason(c Class) Why {
 			why = NoSlot
 		}
 	}
+
 	return why
 }
 
@@ -307,6 +313,7 @@ func able(w *Worker, c Class) bool {
 	if w.External && c.Pin == "" && !anyIn(c.Tags, w.Tags) {
 		return false
 	}
+
 	return allIn(c.Tools, w.Tools) && allIn(c.Tags, w.Tags)
 }
 
@@ -349,5 +356,6 @@ func (r *Run) before(o *Run) bool {
 	if r.Number != o.Number {
 		return r.Number < o.Number
 	}
+
 	return r.ID < o.ID
 }

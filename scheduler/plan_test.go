@@ -15,6 +15,7 @@ func TestFits(t *testing.T) {
 	linux := worker("w", 2)
 	outside := worker("ext-1", 2, "gpu")
 	outside.External = true
+
 	none := pipeline.Resources{}
 	for _, tc := range []struct {
 		name string
@@ -116,10 +117,12 @@ func TestPlan_changesItsView(t *testing.T) {
 	if len(placed) != 2 || w.Used != 2 || r.Running != 2 || r.Len() != 1 {
 		t.Fatalf("placed %d, used %d, running %d, left %d; want 2, 2, 2, 1", len(placed), w.Used, r.Running, r.Len())
 	}
+
 	r.Clear()
 	if placed, why := scheduler.Plan(view(r, worker("v", 2))); r.Len() != 0 || len(placed)+len(why) != 0 {
 		t.Errorf("after Clear: %d left, %v, %v; want nothing", r.Len(), placed, why)
 	}
+
 	r.Add(&scheduler.Module{Name: "again"})
 	if placed, _ := scheduler.Plan(view(r, worker("v", 2))); len(placed) != 1 {
 		t.Errorf("a cleared run took no module: %v", placed)
@@ -203,6 +206,7 @@ func view(parts ...any) *scheduler.View {
 			v.Workers = append(v.Workers, p)
 		}
 	}
+
 	return v
 }
 

@@ -54,6 +54,7 @@ func (c candidate) before(o candidate) bool {
 	if c.worker.Local != o.worker.Local {
 		return c.worker.Local
 	}
+
 	return c.worker.ID < o.worker.ID
 }
 
@@ -72,6 +73,7 @@ func (p *planner) free(c Class) *Worker {
 	}
 
 	pl.free.push(avoided)
+
 	return best
 }
 
@@ -109,6 +111,7 @@ func (p *planner) pool(c Class) *pool {
 	}
 
 	p.pools[c] = pl
+
 	return pl
 }
 
@@ -130,6 +133,7 @@ func (pl *pool) top(reserved *Reservation) *Worker {
 			return w
 		}
 	}
+
 	return nil
 }
 
@@ -165,6 +169,7 @@ func (p *planner) overdue(r *Run) (*queue, *Worker) {
 	if p.view.Reservation == nil {
 		p.reserve(r, best.class)
 	}
+
 	return nil, nil
 }
 

@@ -41,9 +41,11 @@ func (s *scene) build(shuffle *rand.Rand) *scheduler.View {
 		w := s.Workers[i]
 		v.Workers = append(v.Workers, &w)
 	}
+
 	for i := range s.Runs {
 		h := &s.Runs[i].Head
 		r := &scheduler.Run{ID: h.ID, Number: h.Number, Priority: h.Priority, Running: h.Running, MaxParallel: h.MaxParallel}
+
 		mods := slices.Clone(s.Runs[i].Modules)
 		waits := map[scheduler.Class]time.Duration{}
 		for j := range mods {
@@ -51,21 +53,26 @@ func (s *scene) build(shuffle *rand.Rand) *scheduler.View {
 				waits[mods[j].Class] = s.Runs[i].Waits[j]
 			}
 		}
+
 		if shuffle != nil {
 			shuffle.Shuffle(len(mods), func(i, j int) { mods[i], mods[j] = mods[j], mods[i] })
 		}
+
 		for j := range mods {
 			r.Add(&mods[j])
 		}
 		for c, d := range waits {
 			r.Waited(c, v.Now.Add(-d))
 		}
+
 		v.Runs = append(v.Runs, r)
 	}
+
 	if shuffle != nil {
 		shuffle.Shuffle(len(v.Workers), func(i, j int) { v.Workers[i], v.Workers[j] = v.Workers[j], v.Workers[i] })
 		shuffle.Shuffle(len(v.Runs), func(i, j int) { v.Runs[i], v.Runs[j] = v.Runs[j], v.Runs[i] })
 	}
+
 	return v
 }
 
@@ -82,16 +89,20 @@ func drawScene(t *rapid.T) *scene {
 		w.External = rapid.IntRange(0, 3).Draw(t, "outside") == 0
 		w.CPU, w.Memory = int64(rapid.IntRange(0, 4).Draw(t, "cpu"))*1000, int64(rapid.IntRange(0, 8).Draw(t, "memory"))
 		w.UsedCPU, w.UsedMemory = rapid.Int64Range(0, w.CPU+500).Draw(t, "used cpu"), rapid.Int64Range(0, w.Memory).Draw(t, "used memory")
+
 		for _, tag := range tags.Draw(t, "has") {
 			w.Tags[tag] = true
 		}
+
 		s.Workers = append(s.Workers, w)
 	}
+
 	someone := rapid.SampledFrom([]pipeline.NodeID{"", "", "", "w0", "w1", "w2", "w9"})
 	for i := range rapid.IntRange(0, 6).Draw(t, "runs") {
 		r := sceneRun{Head: scheduler.Run{ID: pipeline.RunID(fmt.Sprintf("r%d", i)), Number: uint64(rapid.IntRange(1, 2).Draw(t, "number")),
 			Priority: rapid.IntRange(0, 1).Draw(t, "priority"), Running: rapid.IntRange(0, 2).Draw(t, "running"),
 			MaxParallel: rapid.IntRange(0, 5).Draw(t, "max")}}
+
 		pin := someone.Draw(t, "pin")
 		for j := range rapid.IntRange(0, 8).Draw(t, "modules") {
 			c := scheduler.ClassOf(pipeline.Requires{Tags: tags.Draw(t, "wants"),
@@ -102,8 +113,10 @@ func drawScene(t *rapid.T) *scene {
 			r.Waits = append(r.Waits, time.Duration(rapid.IntRange(0, 3).Draw(t, "waits"))*time.Second)
 			r.Modules = append(r.Modules, scheduler.Module{Name: fmt.Sprintf("m%d", j), Rank: rapid.IntRange(1, 3).Draw(t, "rank"), Order: j, Class: c})
 		}
+
 		s.Runs = append(s.Runs, r)
 	}
+
 	return s
 }
 
@@ -129,6 +142,7 @@ func TestPlan_order(t *testing.T) {
 		if diff := cmp.Diff(placed, placed2, cmpopts.IgnoreUnexported(scheduler.Module{})); diff != "" {
 			t.Fatalf("another order, another plan:\n%s", diff)
 		}
+
 		if diff := cmp.Diff(sorted(why), sorted(why2)); diff != "" {
 			t.Fatalf("another order, other explanations:\n%s", diff)
 		}
@@ -163,6 +177,7 @@ func newReferee(s *scene, reserved *scheduler.Reservation) *referee {
 	for _, w := range v.Workers {
 		f.workers[w.ID] = w
 	}
+
 	for i, r := range v.Runs {
 		f.runs[r.ID], f.ready[r.ID] = r, slices.Clone(s.Runs[i].Modules)
 		seen := map[scheduler.Class]bool{}
@@ -173,9 +188,11 @@ func newReferee(s *scene, reserved *scheduler.Reservation) *referee {
 			seen[m.Class] = true
 		}
 	}
+
 	if reserved != nil {
 		f.reserved = &scheduler.Reservation{Run: reserved.Run, Class: reserved.Class, Worker: f.workers[reserved.Worker.ID]}
 	}
+
 	return f
 }
 
@@ -194,6 +211,7 @@ func (f *referee) place(p scheduler.Placement) error {
 	if r == nil || w == nil || at < 0 {
 		return fmt.Errorf("no such run or worker, or the module is not ready")
 	}
+
 	m := f.ready[p.Run][at]
 	switch {
 	case w.Used >= w.Slots:
@@ -207,6 +225,7 @@ func (f *referee) place(p scheduler.Placement) error {
 	case f.full(r):
 		return fmt.Errorf("%d run, at most %d may", r.Running, r.MaxParallel)
 	}
+
 	for _, o := range f.workers {
 		switch {
 		case o.ID == w.ID || !f.hasCapacity(o, m.Class):
@@ -216,6 +235,7 @@ func (f *referee) place(p scheduler.Placement) error {
 			return fmt.Errorf("%s is less loaded", o.ID)
 		}
 	}
+
 	overdue := fmt.Sprint(r.ID, m.Class)
 	for i, o := range f.ready[p.Run] {
 		same := o.Class == m.Class
@@ -223,15 +243,18 @@ func (f *referee) place(p scheduler.Placement) error {
 			return fmt.Errorf("%s has a longer path or stands first", f.ready[p.Run][i].Name)
 		}
 	}
+
 	for _, o := range f.runs {
 		if o.ID != r.ID && f.canGo(o) && earlier(o, r) {
 			return fmt.Errorf("it was the turn of %s", o.ID)
 		}
 	}
+
 	delete(f.overdue, overdue)
 	w.Take(m.Class)
 	r.Running++
 	f.ready[p.Run] = slices.Delete(f.ready[p.Run], at, at+1)
+
 	return nil
 }
 
@@ -246,6 +269,7 @@ func (f *referee) rest(why []scheduler.Explanation) error {
 		}
 		said[fmt.Sprintf("%s %+v", e.Run, e.Class)] = e.Why
 	}
+
 	for id, mods := range f.ready {
 		r := f.runs[id]
 		if len(mods) > 0 && f.full(r) {
@@ -254,10 +278,12 @@ func (f *referee) rest(why []scheduler.Explanation) error {
 			}
 			continue
 		}
+
 		for _, m := range mods {
 			if f.anywhere(m.Class) {
 				return fmt.Errorf("%s/%s waits, and there is capacity for it", id, m.Name)
 			}
+
 			want := scheduler.NoWorker
 			for _, w := range f.workers {
 				switch {
@@ -270,11 +296,13 @@ func (f *referee) rest(why []scheduler.Explanation) error {
 					want = scheduler.NoSlot
 				}
 			}
+
 			if got := said[fmt.Sprintf("%s %+v", id, m.Class)]; got != want {
 				return fmt.Errorf("%s/%s waits, and the explanation is %d, want %d", id, m.Name, got, want)
 			}
 		}
 	}
+
 	return nil
 }
 
@@ -283,6 +311,7 @@ func (f *referee) mayTake(w *scheduler.Worker, c scheduler.Class) bool {
 	if w.Slots < 1 || c.OS != "" && c.OS != w.OS || c.CPU > w.CPU || c.Memory > w.Memory {
 		return false
 	}
+
 	tags := map[string]bool{}
 	for _, tag := range []string{"gpu", "big"} {
 		if c.Tags == tag || c.Tags == "big\x00gpu" {
@@ -292,9 +321,11 @@ func (f *referee) mayTake(w *scheduler.Worker, c scheduler.Class) bool {
 			}
 		}
 	}
+
 	if c.Pin != "" {
 		return c.Pin == w.ID
 	}
+
 	return !w.External || len(tags) > 0
 }
 

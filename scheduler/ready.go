@@ -171,6 +171,7 @@ func (r *Run) Next(fits func(Class) bool) *Module {
 	}
 
 	best.since = time.Time{}
+
 	return r.pop(best)
 }
 
@@ -201,5 +202,6 @@ func (r *Run) pop(q *queue) *Module {
 			}
 		}
 	}
+
 	return m
 }

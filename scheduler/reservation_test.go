@@ -28,9 +28,11 @@ func TestPlan_reserves(t *testing.T) {
 			r.Waited(reserving(4, 0), now.Add(-tc.waited))
 			v := view(r, busy(sized(worker("w", 9), 4, 4), 1, 1, 0))
 			v.Now, v.AgingInterval = now, 10*time.Second
+
 			if got := brief(scheduler.Plan(v)); got != tc.want {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
 			}
+
 			if (v.Reservation != nil) != (tc.waited >= v.AgingInterval) {
 				t.Errorf("reservation %+v", v.Reservation)
 			}
@@ -49,9 +51,11 @@ func TestPlan_nothingStarves(t *testing.T) {
 		class scheduler.Class
 		until time.Time
 	}
+
 	var live []going
 	for i := range 100 {
 		withClass(r, fmt.Sprintf("small%d", i), 9, reserving(1, 0))
+
 		var rest []going
 		for _, g := range live {
 			if g.until.After(now) {
@@ -60,8 +64,10 @@ func TestPlan_nothingStarves(t *testing.T) {
 			}
 			w.Used, w.UsedCPU = w.Used-1, w.UsedCPU-g.class.CPU
 		}
+
 		live = rest
 		v := &scheduler.View{Runs: []*scheduler.Run{r}, Workers: []*scheduler.Worker{w}, Now: now, AgingInterval: 10 * time.Second}
+
 		placed, _ := scheduler.Plan(v)
 		for _, p := range placed {
 			if p.Module.Name == "big" {
@@ -72,7 +78,9 @@ func TestPlan_nothingStarves(t *testing.T) {
 			}
 			live = append(live, going{p.Module.Class, now.Add(3 * time.Second)})
 		}
+
 		now = now.Add(time.Second)
 	}
+
 	t.Fatal("the module that needs a whole worker never started")
 }

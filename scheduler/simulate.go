@@ -31,6 +31,7 @@ func Guess(expected []time.Duration) []time.Duration {
 			out[i] = sum / time.Duration(n)
 		}
 	}
+
 	return out
 }
 
@@ -82,6 +83,7 @@ func Simulate(p *pipeline.Pipeline, expected []time.Duration, classes []Class, w
 	}
 
 	s.play(workers)
+
 	return s.out
 }
 
@@ -120,15 +122,18 @@ func (e simulatedEnd) before(o simulatedEnd) bool {
 func (s *simulation) play(workers []*Worker) {
 	for {
 		s.offer()
+
 		placed, _ := Plan(&View{Runs: []*Run{&s.run}, Workers: workers})
 		for _, x := range placed {
 			i := x.Module.Order
 			s.out[i] = Simulated{Worker: x.WorkerName, Start: s.now, End: s.now + s.expected[i]}
 			s.ends.push(simulatedEnd{s.out[i].End, i, s.workers[x.Worker]})
 		}
+
 		if len(s.ends) == 0 {
 			return
 		}
+
 		for s.now = s.ends[0].at; len(s.ends) > 0 && s.ends[0].at == s.now; {
 			e := s.ends.pop()
 			e.worker.Leave(s.classes[e.module])
@@ -196,6 +201,7 @@ func (s *simulation) done(i int) {
 // the pipeline, and how long it takes.
 func LongestPath(p *pipeline.Pipeline, expected []time.Duration) (path []int, length time.Duration) {
 	ranks := Ranks(p, expected)
+
 	dependents := make(map[string][]int, len(p.Modules))
 
 	for i := range p.Modules {
@@ -224,5 +230,6 @@ func LongestPath(p *pipeline.Pipeline, expected []time.Duration) (path []int, le
 		path = append(path, at)
 		length += expected[at]
 	}
+
 	return path, length
 }

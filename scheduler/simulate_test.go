@@ -17,6 +17,7 @@ func TestSimulate(t *testing.T) {
 	mod := func(name string, needs ...string) pipeline.Module {
 		return pipeline.Module{Name: name, DependsOn: needs}
 	}
+
 	lock := func(m pipeline.Module, key string) pipeline.Module { m.Locks = []string{key}; return m }
 	skip := func(m pipeline.Module) pipeline.Module { m.Skip = "no"; return m }
 	tag := func(m pipeline.Module) pipeline.Module { m.Requires.Tags = []string{"gpu"}; return m }
@@ -46,6 +47,7 @@ func TestSimulate(t *testing.T) {
 				}
 				got += " " + p.Modules[i].Name + " " + text
 			}
+
 			if got[1:] != tc.want {
 				t.Errorf("got  %s\nwant %s", got[1:], tc.want)
 			}
@@ -84,42 +86,51 @@ func TestSimulate_property(t *testing.T) {
 			expected = append(expected, time.Duration(m.Name[0]-'0')*time.Second)
 			p.Modules = append(p.Modules, m)
 		}
+
 		slots := rapid.IntRange(1, 3).Draw(t, "slots")
 		out := simulated(p, worker("v", slots), worker("w", 1))
 		limit := slots + 1
 		if p.MaxParallel > 0 {
 			limit = min(limit, p.MaxParallel)
 		}
+
 		var end time.Duration
 		for i, s := range out {
 			if s.Stuck || s.End-s.Start != expected[i] {
 				t.Fatalf("%s: %+v", p.Modules[i].Name, s)
 			}
+
 			for _, d := range p.Modules[i].DependsOn {
 				if out[index[d]].End > s.Start {
 					t.Fatalf("%s starts before %s ends", p.Modules[i].Name, d)
 				}
 			}
+
 			busy := 0
 			for _, o := range out {
 				if o.Start <= s.Start && s.Start < o.End {
 					busy++
 				}
 			}
+
 			if busy > limit {
 				t.Fatalf("%d run at %s, at most %d may", busy, s.Start, limit)
 			}
+
 			end = max(end, s.End)
 		}
+
 		path, length := scheduler.LongestPath(p, expected)
 		if end < length {
 			t.Fatalf("took %s, and the longest path takes %s", end, length)
 		}
+
 		for i := 1; i < len(path); i++ {
 			if !slices.Contains(p.Modules[path[i]].DependsOn, p.Modules[path[i-1]].Name) {
 				t.Fatalf("the path %v is no chain", path)
 			}
 		}
+
 		if diff := cmp.Diff(out, simulated(p, worker("v", slots), worker("w", 1))); diff != "" {
 			t.Fatalf("the same view gives another plan:\n%s", diff)
 		}

@@ -77,12 +77,15 @@ func (t Timings) withDefaults() Timings {
 			*f.got = *f.def
 		}
 	}
+
 	if t.SnapshotThreshold == 0 {
 		t.SnapshotThreshold = d.SnapshotThreshold
 	}
+
 	if t.Trailing == 0 {
 		t.Trailing = d.Trailing
 	}
+
 	return t
 }
 

@@ -33,14 +33,17 @@ func (s *starter) start() (*raft.Raft, error) {
 		if err != nil {
 			return nil, s.state.damage(err)
 		}
+
 		snaps.choose(base)
 
 		m.refusal, m.check = nil, func() error { return s.state.checkRestored(s.fsm, base) }
+
 		r, err := s.build(m)
 		if err != nil && m.refusal != nil && base != nil {
 			refused[base.ID] = m.refusal
 			continue
 		}
+
 		if err != nil {
 			return nil, err
 		}
@@ -48,6 +51,7 @@ func (s *starter) start() (*raft.Raft, error) {
 		for _, b := range bad {
 			snaps.condemn(b.id, b.err)
 		}
+
 		m.running.Store(true)
 		snaps.started()
 		s.state.store.floor = snaps.floor
@@ -70,10 +74,12 @@ func (s *starter) build(fsm FSM) (r *raft.Raft, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("make raft's cache: %w", err)
 	}
+
 	r, err = raft.NewRaft(s.config(), fsm, cache, s.state.store, s.state.snaps, s.trans)
 	if err != nil {
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
+
 	return r, nil
 }
 
@@ -85,6 +91,7 @@ func (s *starter) config() *raft.Config {
 	c.CommitTimeout = s.timings.Commit
 	c.MaxAppendEntries = maxBatch
 	c.BatchApplyCh = true
+
 	// A removed node stays up and follows no leader: its certificate is refused
 	// by the others, and it has more to do than raft.
 	c.ShutdownOnRemove = false
@@ -93,6 +100,7 @@ func (s *starter) config() *raft.Config {
 	c.SnapshotThreshold = s.timings.SnapshotThreshold
 	c.NoLegacyTelemetry = true
 	c.Logger = quiet(s.log)
+
 	return c
 }
 

@@ -26,6 +26,7 @@ func compactLog(path string, from int64, log hclog.Logger) {
 	if err != nil || info.Size() < from {
 		return
 	}
+
 	before := info.Size()
 	tmp := path + ".compact"
 	if err := rewriteIfSparse(path, tmp); err != nil {
@@ -35,6 +36,7 @@ func compactLog(path string, from int64, log hclog.Logger) {
 		os.Remove(tmp)
 		return
 	}
+
 	if info, err = os.Stat(path); err == nil {
 		log.Info("compacted raft's log", "before", before, "after", info.Size())
 	}
@@ -49,39 +51,49 @@ func rewriteIfSparse(path, tmp string) (err error) {
 			err = fmt.Errorf("%w: %v", ErrCorrupt, p)
 		}
 	}()
+
 	src, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
 	if err != nil {
 		return err
 	}
 	defer src.Close()
+
 	info, err := os.Stat(path)
 	if err != nil {
 		return err
 	}
+
 	if free := src.Stats().FreePageN * src.Info().PageSize; int64(free) < info.Size()/2 {
 		return errDense
 	}
+
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
+
 	dst, err := bbolt.Open(tmp, 0o600, &bbolt.Options{Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, NoSync: true})
 	if err != nil {
 		return err
 	}
+
 	if err := bbolt.Compact(dst, src, compactBatch); err != nil {
 		dst.Close()
 		return err
 	}
+
 	if err := errors.Join(dst.Sync(), dst.Close()); err != nil {
 		return err
 	}
+
 	if err := os.Rename(tmp, path); err != nil {
 		return err
 	}
+
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
+
 	return dir.Sync()
 }

@@ -77,15 +77,18 @@ func CheckLog(dir string) (err error) {
 			err = fmt.Errorf("%w: %v", ErrCorrupt, p)
 		}
 	}()
+
 	path := filepath.Join(dir, logFile)
 	if info, err := os.Stat(path); errors.Is(err, os.ErrNotExist) || err == nil && info.Size() == 0 {
 		return nil
 	}
+
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, ReadOnly: true})
 	if err != nil {
 		return err
 	}
 	defer db.Close()
+
 	return db.View(func(tx *bbolt.Tx) error {
 		var first error
 		for err := range tx.Check() {
@@ -160,16 +163,20 @@ func quarantine(dir, id string, log hclog.Logger) {
 	if err == nil {
 		err = os.Rename(filepath.Join(dir, snapshotDir, id), filepath.Join(to, id))
 	}
+
 	if err != nil {
 		log.Warn("cannot quarantine a damaged snapshot", "snapshot", id, "error", err)
 		return
 	}
+
 	old, err := os.ReadDir(to)
 	if err != nil {
 		return
 	}
+
 	byAge := func(a, b os.DirEntry) int { return parseSnapshotID(a.Name()).compare(parseSnapshotID(b.Name())) }
 	slices.SortFunc(old, byAge)
+
 	for ; len(old) > maxDamaged; old = old[1:] {
 		if err := os.RemoveAll(filepath.Join(to, old[0].Name())); err != nil {
 			log.Warn("cannot remove an old damaged snapshot", "error", err)

@@ -241,21 +241,26 @@ func TestOpen_damagedInstalledSnapshot(t *testing.T) {
 	if _, _, err := nodes[0].Apply(t.Context(), []byte("before")); err != nil {
 		t.Fatal(err)
 	}
+
 	testutil.Eventually(t, 20*time.Second, func() error {
 		if len(fsms[2].all()) != 1 {
 			return errors.New("not yet there")
 		}
 		return nil
 	})
+
 	if err := nodes[2].Snapshot(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+
 	net.isolate("c", true)
 	rc := nodes[0].instance.raft.ReloadableConfig()
 	rc.TrailingLogs = 5
+
 	if err := nodes[0].instance.raft.ReloadConfig(rc); err != nil {
 		t.Fatal(err)
 	}
+
 	for i := range 50 {
 		if _, _, err := nodes[0].Apply(t.Context(), []byte(fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
@@ -266,6 +271,7 @@ func TestOpen_damagedInstalledSnapshot(t *testing.T) {
 			}
 		}
 	}
+
 	net.isolate("c", false)
 	testutil.Eventually(t, 20*time.Second, func() error {
 		if got := fsms[2].all(); len(got) != 51 {
@@ -273,14 +279,17 @@ func TestOpen_damagedInstalledSnapshot(t *testing.T) {
 		}
 		return nil
 	})
+
 	dir := nodes[2].state.dir
 	if err := nodes[2].Close(); err != nil {
 		t.Fatal(err)
 	}
+
 	dirs := snapshotDirs(t, dir)
 	if len(dirs) != 2 {
 		t.Fatalf("%d snapshots", len(dirs))
 	}
+
 	flip(t, filepath.Join(dirs[0], "state.bin"), 3)
 	_, err := Open(Config{ID: "c", Dir: dir, FSM: &testFSM{}})
 	var d *DamageError
@@ -299,6 +308,7 @@ func TestOpen_damagedLogFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	// The file is larger than what is in it.
 	size := int64(len(log))
 	log = bytes.TrimRight(log, "\x00")
@@ -345,6 +355,7 @@ func TestOpen_damagedLogFile(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
+
 	t.Logf("%d of 15 damaged files held all that is needed", opened)
 	if opened == 0 || opened == 15 {
 		t.Error("want some of both")
@@ -479,15 +490,19 @@ func TestRestore_failure(t *testing.T) {
 		}
 		return nil
 	})
+
 	net.isolate("c", true)
 	if err := nodes[2].Close(); err != nil {
 		t.Fatal(err)
 	}
+
 	rc := nodes[0].instance.raft.ReloadableConfig()
 	rc.TrailingLogs = 5
+
 	if err := nodes[0].instance.raft.ReloadConfig(rc); err != nil {
 		t.Fatal(err)
 	}
+
 	for i := range 40 {
 		if _, _, err := nodes[0].Apply(t.Context(), []byte(fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
@@ -498,6 +513,7 @@ func TestRestore_failure(t *testing.T) {
 			}
 		}
 	}
+
 	c, err := Open(Config{ID: "c", Dir: dir, FSM: &brittleFSM{}, Dial: net.dialer("c"), Timings: nodes[0].timings})
 	if err != nil {
 		t.Fatal(err)
@@ -507,6 +523,7 @@ func TestRestore_failure(t *testing.T) {
 	net.nodes["c"] = c
 	net.mu.Unlock()
 	net.isolate("c", false)
+
 	select {
 	case err := <-c.Fatal():
 		if !strings.Contains(err.Error(), "cannot be restored") {
@@ -515,10 +532,12 @@ func TestRestore_failure(t *testing.T) {
 	case <-time.After(30 * time.Second):
 		t.Fatal("it goes on")
 	}
+
 	net.isolate("c", true)
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
+
 	var d *DamageError
 	if _, err := Open(Config{ID: "c", Dir: dir, FSM: &brittleFSM{}}); !errors.As(err, &d) || !d.Replaceable("c") {
 		t.Errorf("got %v", err)

@@ -54,9 +54,11 @@ func (f *failover) succeed(leader string) {
 	term := f.instance.raft.CurrentTerm()
 	ctx, cancel := context.WithTimeout(context.Background(), goneTimeout)
 	defer cancel()
+
 	if !f.gone(ctx, leader) {
 		return
 	}
+
 	select {
 	case <-f.stop:
 		return
@@ -66,12 +68,14 @@ func (f *failover) succeed(leader string) {
 	if now := f.instance.leader(); now != "" && now != leader || f.instance.raft.State() != raft.Follower {
 		return
 	}
+
 	// If this node has voted for another meanwhile, it must not take the votes
 	// from it: the term would have no leader, and the next one begins only with
 	// raft's timers.
 	if f.instance.raft.CurrentTerm() != term {
 		return
 	}
+
 	f.log.Info("the leader's process is gone: standing for election", "leader", leader)
 	f.stand(ctx)
 }
@@ -102,6 +106,7 @@ func (f *failover) elect() {
 			voters++
 		}
 	}
+
 	if voters != 1 || f.instance.leads() {
 		return
 	}

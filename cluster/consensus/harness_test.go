@@ -123,39 +123,48 @@ func (n *network) open(tb testing.TB, id, dir string) (*Node, *testFSM) {
 	if l := os.Getenv("CLUSTER_TEST_LOG"); l != "" {
 		log = hclog.New(&hclog.LoggerOptions{Name: id, Level: hclog.LevelFromString(l), Output: os.Stderr, TimeFormat: "05.000"})
 	}
+
 	fsm := &testFSM{}
 	node, err := Open(Config{ID: id, Dir: dir, FSM: fsm, Dial: n.dialer(id), Gone: n.gone, Logger: log, Timings: Timings{Heartbeat: 800 * time.Millisecond, Lease: 800 * time.Millisecond, RPC: 800 * time.Millisecond, Stall: time.Second}})
 	if err != nil {
 		tb.Fatalf("open %s: %v", id, err)
 	}
+
 	n.mu.Lock()
 	n.nodes[id] = node
 	n.mu.Unlock()
 	tb.Cleanup(func() { node.Close() })
+
 	return node, fsm
 }
 
 // three makes a cluster of three voters, the first of which leads.
 func three(tb testing.TB, n *network) (nodes []*Node, fsms []*testFSM) {
 	tb.Helper()
+
 	for _, id := range []string{"a", "b", "c"} {
 		node, fsm := n.open(tb, id, tb.TempDir())
 		nodes, fsms = append(nodes, node), append(fsms, fsm)
 	}
+
 	ctx := tb.Context()
 	if err := nodes[0].Bootstrap(ctx); err != nil {
 		tb.Fatal(err)
 	}
+
 	testutil.Eventually(tb, 20*time.Second, func() error { return nodes[0].Barrier(ctx) })
+
 	for _, id := range []string{"b", "c"} {
 		if err := nodes[0].AddStandby(ctx, id, nodes[0].Servers()); err != nil {
 			tb.Fatal(err)
 		}
 	}
+
 	for _, id := range []string{"b", "c"} {
 		if err := nodes[0].AddVoter(ctx, id, nodes[0].Servers()); err != nil {
 			tb.Fatal(err)
 		}
 	}
+
 	return nodes, fsms
 }

@@ -25,6 +25,7 @@ func (i *instance) servers() []Server {
 		}
 		out = append(out, sv)
 	}
+
 	return out
 }
 

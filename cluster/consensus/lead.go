@@ -94,17 +94,21 @@ func (e *epochs) run(ctx context.Context, term func() (uint64, bool), f func(con
 		if closed {
 			return ErrEpochEnded
 		}
+
 		var again <-chan time.Time
 		if t, ok := term(); leading && ok {
 			if epoch != last {
 				retry.Reset()
 				last = epoch
 			}
+
 			err := e.once(ctx, epoch, t, f)
+
 			// Look again: if the epoch has ended meanwhile the next begins now.
 			if cur, still, _, _ := e.now(); ctx.Err() == nil && (cur != epoch || !still) {
 				continue
 			}
+
 			if err != nil && ctx.Err() == nil {
 				failed(err)
 				again = time.After(retry.NextBackOff())
@@ -113,6 +117,7 @@ func (e *epochs) run(ctx context.Context, term func() (uint64, bool), f func(con
 			// Lost, but raft has not said so yet; it will.
 			again = time.After(minPause)
 		}
+
 		select {
 		case <-changed:
 		case <-again:
@@ -148,8 +153,10 @@ func (n *Node) watchLeadership() {
 		}
 		return false
 	})
+
 	n.instance.raft.RegisterObserver(obs)
 	defer n.instance.raft.DeregisterObserver(obs)
+
 	for {
 		select {
 		case leading := <-n.instance.raft.LeaderCh():

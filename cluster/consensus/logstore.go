@@ -94,6 +94,7 @@ func openLogStore(path string, log hclog.Logger) (s *logStore, err error) {
 			s, err = nil, fmt.Errorf("open %s: %w: %v", path, ErrCorrupt, p)
 		}
 	}()
+
 	bolt, err := raftboltdb.New(raftboltdb.Options{
 		Path: path,
 		BoltOptions: &bbolt.Options{
@@ -105,6 +106,7 @@ func openLogStore(path string, log hclog.Logger) (s *logStore, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open raft's log %s: %w", path, err)
 	}
+
 	s = &logStore{bolt: bolt, log: log, closed: make(chan struct{}), inProgress: map[uint64]time.Time{}}
 	vote, err := bolt.Get(keyVote)
 	switch {
@@ -118,6 +120,7 @@ func openLogStore(path string, log hclog.Logger) (s *logStore, err error) {
 	default:
 		s.voteTerm, s.voteCand = binary.BigEndian.Uint64(vote), vote[8:]
 	}
+
 	return s, nil
 }
 

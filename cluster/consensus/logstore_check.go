@@ -14,15 +14,19 @@ func (s *logStore) healthy(from uint64) (last uint64, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
+
 	if last, err = s.bolt.LastIndex(); err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
+
 	if last == 0 {
 		return 0, nil
 	}
+
 	if last > from && first > from+1 {
 		return 0, fmt.Errorf("%w: it begins with entry %d, and what comes before %d is nowhere", ErrCorrupt, first, from+1)
 	}
+
 	cut := uint64(0)
 	for i := first; i <= last; i++ {
 		var l raft.Log
@@ -35,12 +39,15 @@ func (s *logStore) healthy(from uint64) (last uint64, err error) {
 		}
 		cut = i
 	}
+
 	if cut == 0 {
 		return last, nil
 	}
+
 	s.log.Warn("removing damaged or missing entries of raft's log that a snapshot covers", "up to", cut)
 	if err := s.bolt.DeleteRange(first, cut); err != nil {
 		return 0, fmt.Errorf("remove damaged entries: %w", err)
 	}
+
 	return last, nil
 }

@@ -83,15 +83,18 @@ func Open(cfg Config) (*Node, error) {
 	if log == nil {
 		log = hclog.NewNullLogger()
 	}
+
 	n := &Node{instance: &instance{id: cfg.ID}, timings: cfg.Timings.withDefaults(), log: log,
 		fatal: make(chan error, 1), stop: make(chan struct{})}
 	n.lead.init()
 	n.closing = sync.OnceValue(func() error { return closeNode(n) })
 
 	n.state = &stateDir{dir: cfg.Dir, log: log, check: cfg.Check}
+
 	if err := n.state.open(); err != nil {
 		return nil, err
 	}
+
 	n.trans = newTransport(newStreams(cfg.ID, n.timings, cfg.Dial), n.timings.RPC, quiet(log.Named("transport")))
 	n.proposer = &proposer{instance: n.instance, changed: n.changes.notify}
 	n.failover = &failover{instance: n.instance, trans: n.trans, log: log, gone: cfg.Gone, stop: n.stop}
@@ -101,10 +104,13 @@ func Open(cfg Config) (*Node, error) {
 		n.state.store.Close()
 		return nil, err
 	}
+
 	if cfg.Gone != nil {
 		n.wg.Go(n.failover.run)
 	}
+
 	n.failover.elect()
+
 	return n, nil
 }
 
@@ -115,6 +121,7 @@ func (n *Node) start(fsm FSM) error {
 			n.fail(fmt.Errorf("the state of the leader cannot be restored here: %w", err))
 		}
 	}}
+
 	r, err := s.start()
 	if err != nil {
 		if damaged := n.state.store.damaged.Load(); damaged != nil {
@@ -130,6 +137,7 @@ func (n *Node) start(fsm FSM) error {
 	n.wg.Go(n.watchLeadership)
 	n.wg.Go(w.run)
 	n.wg.Go(func() { n.state.snaps.verifyRest(n.stop) })
+
 	return nil
 }
 
@@ -225,7 +233,9 @@ func closeNode(n *Node) error {
 		n.trans.Close()
 		err = errors.New("stop raft: it hangs")
 	}
+
 	n.wg.Wait()
+
 	return err
 }
 

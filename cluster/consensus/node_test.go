@@ -21,46 +21,61 @@ func TestNode_single(t *testing.T) {
 	if n.HasState() {
 		t.Error("state in an empty folder")
 	}
+
 	if _, _, err := n.Apply(t.Context(), []byte("x")); !errors.Is(err, pipeline.ErrNotLeader) {
 		t.Errorf("apply without a cluster: %v", err)
 	}
+
 	if err := n.Bootstrap(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+
 	testutil.Eventually(t, 5*time.Second, func() error { return n.Barrier(t.Context()) })
+
 	i, resp, err := n.Apply(t.Context(), []byte("x"))
 	if err != nil || resp != "x done" || i == 0 {
 		t.Fatalf("got %d, %v, %v", i, resp, err)
 	}
+
 	if _, _, err := n.Apply(t.Context(), make([]byte, MaxCommand+1)); pipeline.KindOf(err) != pipeline.TooLarge {
 		t.Errorf("a command too large: %v", err)
 	}
+
 	if err := n.Bootstrap(t.Context()); err == nil {
 		t.Error("began a second cluster")
 	}
+
 	if err := n.VerifyLeader(t.Context()); err != nil {
 		t.Error(err)
 	}
+
 	if _, err := Open(Config{ID: "a", Dir: dir, FSM: &testFSM{}}); !errors.Is(err, ErrInUse) {
 		t.Errorf("a second node in the folder: %v", err)
 	}
+
 	if err := n.Snapshot(t.Context()); err != nil {
 		t.Error(err)
 	}
+
 	if _, _, err := n.Apply(t.Context(), []byte("y")); err != nil {
 		t.Error(err)
 	}
+
 	if err := n.Close(); err != nil {
 		t.Fatal(err)
 	}
+
 	if _, _, err := n.Apply(t.Context(), []byte("z")); !errors.Is(err, pipeline.ErrNotLeader) {
 		t.Errorf("apply after the end: %v", err)
 	}
+
 	if got := fsm.all(); !slices.Equal(got, []string{"x", "y"}) {
 		t.Errorf("applied %q", got)
 	}
+
 	n, fsm = net.open(t, "a", dir)
 	testutil.Eventually(t, 20*time.Second, func() error { return n.Barrier(t.Context()) })
+
 	if got := fsm.all(); !slices.Equal(got, []string{"x", "y"}) {
 		t.Errorf("replayed %q", got)
 	}
@@ -97,17 +112,21 @@ func TestNode_Apply_leadershipLost(t *testing.T) {
 	net := newNetwork(t)
 	nodes, fsms := three(t, net)
 	net.isolate("a", true)
+
 	// The leader does not know yet: it takes the command, and cannot tell.
 	_, _, err := nodes[0].Apply(t.Context(), []byte("lost"))
 	if !errors.Is(err, pipeline.ErrUnknownOutcome) || pipeline.KindOf(err) != pipeline.Unknown {
 		t.Fatalf("got %v, want an unknown outcome", err)
 	}
+
 	if !errors.Is(err, raft.ErrLeadershipLost) {
 		t.Errorf("the cause is %v", errors.Unwrap(err))
 	}
+
 	if _, _, err := nodes[0].Apply(t.Context(), []byte("refused")); !errors.Is(err, pipeline.ErrNotLeader) {
 		t.Errorf("after the loss: %v", err)
 	}
+
 	var next *Node
 	testutil.Eventually(t, 20*time.Second, func() error {
 		for _, n := range nodes[1:] {
@@ -118,6 +137,7 @@ func TestNode_Apply_leadershipLost(t *testing.T) {
 		}
 		return errors.New("no leader")
 	})
+
 	net.isolate("a", false)
 	testutil.Eventually(t, 20*time.Second, func() error {
 		if got := fsms[0].all(); !slices.Equal(got, []string{"kept"}) {
@@ -125,6 +145,7 @@ func TestNode_Apply_leadershipLost(t *testing.T) {
 		}
 		return nil
 	})
+
 	if id, _, ok := nodes[0].Leader(); !ok || id != next.instance.id {
 		t.Errorf("the old leader follows %q", id)
 	}
@@ -162,23 +183,29 @@ func TestNode_Lead(t *testing.T) {
 			})
 		}()
 	}
+
 	first := <-terms
 	net.isolate("a", true)
+
 	if second := <-terms; second <= first {
 		t.Errorf("term %d after %d", second, first)
 	}
+
 	testutil.Eventually(t, 20*time.Second, func() error {
 		if n := leading.Load(); n != 1 {
 			return fmt.Errorf("%d lead", n)
 		}
 		return nil
 	})
+
 	cancel()
+
 	for range nodes {
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
 	}
+
 	if n := leading.Load(); n != 0 {
 		t.Errorf("%d still lead", n)
 	}
@@ -211,6 +238,7 @@ func TestNode_electsVoterThatOthersDoNotKnow(t *testing.T) {
 	if err := a.Bootstrap(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+
 	testutil.Eventually(t, 20*time.Second, func() error { return a.Barrier(t.Context()) })
 	must := func(err error) {
 		t.Helper()
@@ -218,6 +246,7 @@ func TestNode_electsVoterThatOthersDoNotKnow(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	must(a.AddStandby(t.Context(), "b", a.Servers()))
 	must(a.AddStandby(t.Context(), "c", a.Servers()))
 	must(a.AddVoter(t.Context(), "b", a.Servers()))
@@ -227,6 +256,7 @@ func TestNode_electsVoterThatOthersDoNotKnow(t *testing.T) {
 		}
 		return nil
 	})
+
 	net.isolate("b", true)
 	must(a.AddVoter(t.Context(), "c", a.Servers()))
 	net.isolate("a", true)
@@ -245,9 +275,11 @@ func TestNode_snapshotReachesStraggler(t *testing.T) {
 	net.isolate("c", true)
 	rc := nodes[0].instance.raft.ReloadableConfig()
 	rc.TrailingLogs = 5
+
 	if err := nodes[0].instance.raft.ReloadConfig(rc); err != nil {
 		t.Fatal(err)
 	}
+
 	for i := range 50 {
 		if _, _, err := nodes[0].Apply(t.Context(), []byte(fmt.Sprint(i))); err != nil {
 			t.Fatal(err, errors.Unwrap(err))
@@ -259,9 +291,11 @@ func TestNode_snapshotReachesStraggler(t *testing.T) {
 			}
 		}
 	}
+
 	if first, err := nodes[0].state.store.FirstIndex(); err != nil || first < 20 {
 		t.Fatalf("the log begins at %d, %v: nothing needs the snapshot", first, err)
 	}
+
 	net.isolate("c", false)
 	testutil.Eventually(t, 20*time.Second, func() error {
 		if got := fsms[2].all(); len(got) != 50 {
@@ -315,6 +349,7 @@ func TestEpochs_flap(t *testing.T) {
 		term uint64
 		end  bool
 	}
+
 	events := make(chan span, 10)
 	release := make(chan struct{})
 	done := make(chan error)
@@ -328,28 +363,36 @@ func TestEpochs_flap(t *testing.T) {
 				return nil
 			}, func(error) {})
 	}()
+
 	term.Store(1)
 	e.set(true)
+
 	if got := <-events; got != (span{1, false}) {
 		t.Fatalf("got %+v", got)
 	}
+
 	term.Store(3)
 	e.set(true) // the false between them went by unseen
+
 	select {
 	case got := <-events:
 		t.Fatalf("%+v before the first epoch had ended", got)
 	case release <- struct{}{}:
 	}
+
 	for _, want := range []span{{1, true}, {3, false}} {
 		if got := <-events; got != want {
 			t.Fatalf("got %+v, want %+v", got, want)
 		}
 	}
+
 	e.set(false)
 	release <- struct{}{}
+
 	if got := <-events; got != (span{3, true}) {
 		t.Fatalf("got %+v", got)
 	}
+
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
@@ -389,14 +432,18 @@ func TestNode_succeedsAtOnce(t *testing.T) {
 		}
 		return nodes[0].VerifyLeader(t.Context())
 	})
+
 	net.isolate("a", true)
 	net.isolate("a", false)
+
 	if err := nodes[0].Barrier(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+
 	if now := nodes[0].Status().Term; now != term {
 		t.Errorf("term %d after %d: a leader was deposed that was there", now, term)
 	}
+
 	gone.Store(true)
 	began := time.Now()
 	net.isolate("a", true)
@@ -406,8 +453,10 @@ func TestNode_succeedsAtOnce(t *testing.T) {
 		}
 		return nil
 	})
+
 	d := time.Since(began)
 	t.Logf("a new leader after %v", d)
+
 	// raft alone takes a heartbeat timeout at least.
 	if d > 800*time.Millisecond {
 		t.Errorf("a new leader after %v only", d)

@@ -48,15 +48,18 @@ func (p *progress) note(id raft.ServerID, args *raft.AppendEntriesRequest, resp 
 		f.heartbeat = now
 		return
 	}
+
 	if !resp.Success {
 		// It looks for where its log agrees with ours: that is progress too.
 		f.since = now
 		return
 	}
+
 	match := args.PrevLogEntry
 	if n := len(args.Entries); n > 0 {
 		match = args.Entries[n-1].Index
 	}
+
 	if match != f.match {
 		f.match, f.since = match, now
 	}

@@ -105,6 +105,7 @@ func (p *proposer) applyAsync(cmd []byte) *Future {
 		}
 		close(f.done)
 	}()
+
 	return f
 }
 
@@ -141,19 +142,24 @@ func (p *proposer) await(ctx context.Context, wait func() error) error {
 func (p *proposer) change(ctx context.Context, what string, expect []Server, f func() raft.Future) error {
 	p.changing.Lock()
 	defer p.changing.Unlock()
+
 	if !slices.Equal(expect, p.instance.servers()) {
 		return pipeline.Errorf(pipeline.Conflict, "%s: the configuration has changed meanwhile", what)
 	}
+
 	if !p.open() {
 		return pipeline.ErrNotLeader
 	}
 
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
+
 	if err := p.await(ctx, func() error { return f().Error() }); err != nil {
 		return fmt.Errorf("%s: %w", what, outcome(err))
 	}
+
 	p.changed()
+
 	return nil
 }
 

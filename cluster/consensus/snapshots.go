@@ -40,17 +40,21 @@ func openSnapshots(dir string, log hclog.Logger) (*snapshots, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open raft's snapshots: %w", err)
 	}
+
 	s := &snapshots{inner: inner, base: dir, log: log, verified: map[string]bool{}, starting: true}
+
 	// What a crash left half written is of no use.
 	left, err := filepath.Glob(filepath.Join(dir, snapshotDir, "*.tmp"))
 	if err != nil {
 		return nil, fmt.Errorf("open raft's snapshots: %w", err)
 	}
+
 	for _, path := range left {
 		if err := os.RemoveAll(path); err != nil {
 			return nil, fmt.Errorf("remove an unfinished snapshot: %w", err)
 		}
 	}
+
 	return s, nil
 }
 
@@ -68,6 +72,7 @@ func parseSnapshotID(id string) snapshotID {
 	if len(parts) != 3 {
 		return s
 	}
+
 	for i, to := range []*uint64{&s.term, &s.index, &s.millis} {
 		v, err := strconv.ParseUint(parts[i], 10, 64)
 		if err != nil {
@@ -75,7 +80,9 @@ func parseSnapshotID(id string) snapshotID {
 		}
 		*to = v
 	}
+
 	s.ok = true
+
 	return s
 }
 
@@ -106,15 +113,19 @@ func (s *snapshots) verify(id string) (*raft.SnapshotMeta, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	if err := r.Close(); err != nil {
 		return nil, err
 	}
+
 	if at := parseSnapshotID(id); meta.ID != id || meta.Index != at.index || meta.Term != at.term {
 		return nil, fmt.Errorf("its description is that of snapshot %.60q", meta.ID)
 	}
+
 	s.mu.Lock()
 	s.verified[id] = true
 	s.mu.Unlock()
+
 	return meta, nil
 }
 
@@ -126,6 +137,7 @@ func (s *snapshots) verifyRest(stop <-chan struct{}) {
 		s.log.Warn("cannot verify the older snapshots", "error", err)
 		return
 	}
+
 	for _, id := range list {
 		select {
 		case <-stop:
@@ -165,6 +177,7 @@ func (s *snapshots) floor() uint64 {
 	if err != nil {
 		return 0
 	}
+
 	var lowest uint64
 	n := 0
 	for _, m := range list {
@@ -173,9 +186,11 @@ func (s *snapshots) floor() uint64 {
 			n++
 		}
 	}
+
 	if n < 2 {
 		return 0
 	}
+
 	return lowest
 }
 

@@ -35,15 +35,19 @@ func (d *stateDir) open() error {
 	if err := os.MkdirAll(d.dir, 0o700); err != nil {
 		return fmt.Errorf("make raft's directory: %w", err)
 	}
+
 	if err := d.openStore(); err != nil {
 		return err
 	}
+
 	snaps, err := openSnapshots(d.dir, d.log.Named("snapshot"))
 	if err != nil {
 		d.store.Close()
 		return err
 	}
+
 	d.snaps = snaps
+
 	return nil
 }
 
@@ -55,6 +59,7 @@ func (d *stateDir) openStore() error {
 	} else if err != nil {
 		return err
 	}
+
 	if !closedWell(d.dir) && d.check != nil {
 		if err := d.check(d.dir); err != nil {
 			return d.damage(fmt.Errorf("%w: %w", ErrCorrupt, err))
@@ -66,7 +71,9 @@ func (d *stateDir) openStore() error {
 	if err := os.Remove(filepath.Join(d.dir, closedMark)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("mark raft's log as open: %w", err)
 	}
+
 	compactLog(filepath.Join(d.dir, logFile), compactFrom, d.log)
+
 	store, err := openLogStore(filepath.Join(d.dir, logFile), d.log)
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
@@ -76,7 +83,9 @@ func (d *stateDir) openStore() error {
 	case err != nil:
 		return err
 	}
+
 	d.store = store
+
 	return nil
 }
 
@@ -91,6 +100,7 @@ func (d *stateDir) close() error {
 	if err := d.store.Close(); err != nil {
 		return err
 	}
+
 	if d.store.damaged.Load() != nil || d.store.failing.Load() {
 		return nil
 	}
@@ -99,9 +109,11 @@ func (d *stateDir) close() error {
 	if err == nil {
 		err = os.WriteFile(filepath.Join(d.dir, closedMark), []byte(stamp), 0o600)
 	}
+
 	if err != nil {
 		return fmt.Errorf("note that raft's log is closed: %w", err)
 	}
+
 	return nil
 }
 
@@ -109,6 +121,7 @@ func (d *stateDir) close() error {
 func (d *stateDir) noteServers(now []Server) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+
 	if len(now) == 0 || slices.Equal(now, d.noted) {
 		return
 	}
@@ -117,10 +130,12 @@ func (d *stateDir) noteServers(now []Server) {
 	if err == nil {
 		err = renameio.WriteFile(filepath.Join(d.dir, serversFile), text, 0o600)
 	}
+
 	if err != nil {
 		d.log.Warn("cannot write the configuration down", "error", err)
 		return
 	}
+
 	d.noted = now
 }
 
@@ -140,6 +155,7 @@ func (d *stateDir) choose(refused map[string]error) (base *raft.SnapshotMeta, ba
 	if err != nil {
 		return nil, nil, err
 	}
+
 	var why error
 	for _, id := range list {
 		err, tried := refused[id.id]
@@ -150,17 +166,21 @@ func (d *stateDir) choose(refused map[string]error) (base *raft.SnapshotMeta, ba
 		}
 		bad, why = append(bad, badSnapshot{id.id, err}), errors.Join(why, fmt.Errorf("snapshot %s: %w", id.id, err))
 	}
+
 	var from uint64
 	if base != nil {
 		from = base.Index
 	}
+
 	last, err := d.store.healthy(from)
 	if err != nil {
 		return nil, nil, errors.Join(err, why)
 	}
+
 	if len(bad) == 0 {
 		return base, nil, nil
 	}
+
 	// The log must have been where the newest snapshot was, in the same term:
 	// else it is what was left from before that snapshot came.
 	newest := list[0]
@@ -168,6 +188,7 @@ func (d *stateDir) choose(refused map[string]error) (base *raft.SnapshotMeta, ba
 	if last < newest.index || d.store.read(newest.index, &at) != nil || at.Term != newest.term {
 		return nil, nil, errors.Join(fmt.Errorf("the log from entry %d on ends at %d and does not reach what it held", from+1, last), why)
 	}
+
 	return base, bad, nil
 }
 
@@ -179,18 +200,22 @@ func (d *stateDir) checkRestored(fsm FSM, base *raft.SnapshotMeta) error {
 	if !ok || base == nil {
 		return nil
 	}
+
 	at := f.Index()
 	if at > base.Index {
 		return fmt.Errorf("it leaves the state at entry %d, beyond its own", at)
 	}
+
 	var l raft.Log
 	if d.store.read(base.Index, &l) != nil || l.Term != base.Term {
 		return nil // the log is not that of the snapshot
 	}
+
 	for i := at + 1; i <= base.Index; i++ {
 		if d.store.read(i, &l) == nil && l.Type == raft.LogCommand {
 			return fmt.Errorf("it leaves the state at entry %d, and entry %d is missing from it", at, i)
 		}
 	}
+
 	return nil
 }

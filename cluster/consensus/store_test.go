@@ -26,10 +26,12 @@ func TestLogStore_detectsDamage(t *testing.T) {
 	if err := s.StoreLog(entry); err != nil {
 		t.Fatal(err)
 	}
+
 	var got raft.Log
 	if err := s.GetLog(1, &got); err != nil || string(got.Data) != "some command" {
 		t.Fatalf("got %q, %v", got.Data, err)
 	}
+
 	// Any change below the wrapper is seen.
 	for name, change := range map[string]func(*raft.Log){
 		"data":  func(l *raft.Log) { l.Data[3] ^= 1 },
@@ -44,9 +46,11 @@ func TestLogStore_detectsDamage(t *testing.T) {
 		if err := s.bolt.StoreLog(&bad); err != nil {
 			t.Fatal(err)
 		}
+
 		if err := s.GetLog(at, &got); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: got %v", name, err)
 		}
+
 		// An entry that was damaged on its way is not stored.
 		if name == "data" || name == "term" {
 			if err := s.StoreLog(&bad); err == nil {
@@ -54,9 +58,11 @@ func TestLogStore_detectsDamage(t *testing.T) {
 			}
 		}
 	}
+
 	if s.damaged.Load() == nil {
 		t.Error("nobody was told")
 	}
+
 	// raft compares this one with ==.
 	if err := s.GetLog(99, &got); err != raft.ErrLogNotFound {
 		t.Errorf("a missing entry: %v", err)
@@ -69,24 +75,31 @@ func TestOpen_refusesDamagedLog(t *testing.T) {
 	if err := n.Bootstrap(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+
 	testutil.Eventually(t, 20*time.Second, func() error { return n.Barrier(t.Context()) })
+
 	i, _, err := n.Apply(t.Context(), []byte("x"))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	n.Close()
+
 	s, err := openLogStore(filepath.Join(dir, logFile), hclog.NewNullLogger())
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var l raft.Log
 	if err := s.bolt.GetLog(i, &l); err != nil {
 		t.Fatal(err)
 	}
+
 	l.Data = []byte("y")
 	if err := s.bolt.StoreLog(&l); err != nil {
 		t.Fatal(err)
 	}
+
 	s.Close()
 	if _, err := Open(Config{ID: "a", Dir: dir, FSM: &testFSM{}}); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("opened a damaged log: %v", err)
@@ -104,6 +117,7 @@ func TestLogStore_vote(t *testing.T) {
 		}
 		return s
 	}
+
 	want := func(s *logStore, term uint64, cand string) {
 		t.Helper()
 		got, err := s.GetUint64([]byte(keyVoteTerm))
@@ -118,16 +132,21 @@ func TestLogStore_vote(t *testing.T) {
 			t.Errorf("got %d, %q, %v, %v; want %d, %q", got, c, err, cerr, term, cand)
 		}
 	}
+
 	s := open()
 	want(s, 0, "")
+
 	if err := errors.Join(s.SetUint64([]byte(keyVoteTerm), 4), s.Set([]byte(keyVoteCand), []byte("b"))); err != nil {
 		t.Fatal(err)
 	}
+
 	want(s, 4, "b")
+
 	// A crash between the two writes of the next vote.
 	if err := s.SetUint64([]byte(keyVoteTerm), 5); err != nil {
 		t.Fatal(err)
 	}
+
 	s.Close()
 	s = open()
 	defer s.Close()
@@ -137,6 +156,7 @@ func TestLogStore_vote(t *testing.T) {
 func TestTransport_check(t *testing.T) {
 	tr := &transport{}
 	tr.own.Store(&ownState{term: func() uint64 { return 10 }, voter: func() raft.ServerID { return "v" }})
+
 	good := raft.EncodeConfiguration(raft.Configuration{})
 	for name, c := range map[string]struct {
 		cmd any
@@ -181,6 +201,7 @@ func TestWatchdog_stalledDisk(t *testing.T) {
 		}
 		return nil
 	})
+
 	select {
 	case err := <-a.Fatal():
 		if !errors.Is(err, ErrStorageStalled) {
@@ -197,9 +218,11 @@ func TestWatchdog_failingDisk(t *testing.T) {
 	nodes, _ := three(t, newNetwork(t))
 	b := nodes[1]
 	b.trans.votesHeld.Store(true)
+
 	if err := b.trans.RequestPreVote("a", "a", &raft.RequestPreVoteRequest{}, &raft.RequestPreVoteResponse{}); !errors.Is(err, errVotesHeld) {
 		t.Errorf("asked for a vote: %v", err)
 	}
+
 	b.state.store.failing.Store(true)
 	testutil.Eventually(t, 20*time.Second, func() error {
 		if b.trans.votesHeld.Load() || b.state.store.failing.Load() {
@@ -243,14 +266,18 @@ func TestCompactLog(t *testing.T) {
 		}
 		return s
 	}
+
 	s := open()
+
 	var logs []*raft.Log
 	for i := range 400 {
 		logs = append(logs, &raft.Log{Index: uint64(i + 1), Term: 1, Data: make([]byte, 100<<10)})
 	}
+
 	if err := s.StoreLogs(logs); err != nil {
 		t.Fatal(err)
 	}
+
 	size := func() int64 {
 		info, err := os.Stat(path)
 		if err != nil {
@@ -258,41 +285,53 @@ func TestCompactLog(t *testing.T) {
 		}
 		return info.Size()
 	}
+
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+
 	full := size()
+
 	// Dense as it is, it stays as it is.
 	compactLog(path, 0, hclog.NewNullLogger())
+
 	if size() < full/2 {
 		t.Errorf("%d bytes of %d", size(), full)
 	}
+
 	s = open()
 	if err := s.DeleteRange(1, 390); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+
 	compactLog(path, 1<<40, hclog.NewNullLogger())
 	if size() < full {
 		t.Error("compacted a small file")
 	}
+
 	compactLog(path, 0, hclog.NewNullLogger())
 	if size() > full/2 {
 		t.Errorf("still %d of %d bytes", size(), full)
 	}
+
 	s = open()
 	defer s.Close()
+
 	var l raft.Log
 	if err := s.GetLog(395, &l); err != nil || len(l.Data) != 100<<10 {
 		t.Errorf("%d bytes, %v", len(l.Data), err)
 	}
+
 	// A file that is none is left alone.
 	bad := filepath.Join(t.TempDir(), "bad.db")
 	if err := os.WriteFile(bad, make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	compactLog(bad, 0, hclog.NewNullLogger())
 	if _, err := openLogStore(bad, hclog.NewNullLogger()); err == nil {
 		t.Error("opened a file of zeros")

@@ -107,11 +107,13 @@ func (l *streams) serve(conn net.Conn, id string) {
 		return
 	}
 	defer s.Close()
+
 	select {
 	case l.incoming <- s:
 	case <-l.closed:
 		return
 	}
+
 	select {
 	case <-s.closed:
 		select {
@@ -143,16 +145,21 @@ func (l *streams) Close() error {
 		l.mu.Unlock()
 		return nil
 	}
+
 	l.done = true
 	l.end()
 	close(l.closed)
+
 	open := make([]*stream, 0, len(l.open))
 	for s := range l.open {
 		open = append(open, s)
 	}
+
 	l.mu.Unlock()
+
 	for _, s := range open {
 		s.Close()
 	}
+
 	return nil
 }

@@ -15,9 +15,11 @@ func (s *subscribers) add() (<-chan struct{}, func()) {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	if s.chans == nil {
 		s.chans = map[chan struct{}]struct{}{}
 	}
+
 	s.chans[ch] = struct{}{}
 
 	return ch, func() {

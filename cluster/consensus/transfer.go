@@ -115,6 +115,7 @@ func (t *transport) receiving(rpc raft.RPC, m *raft.InstallSnapshotRequest) raft
 		case <-t.stop:
 		}
 	})
+
 	return rpc
 }
 

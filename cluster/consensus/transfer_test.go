@@ -70,9 +70,11 @@ func TestTransfer_slow(t *testing.T) {
 	if err := from.InstallSnapshot("b", "b", req, &resp, data); err != nil || !resp.Success {
 		t.Errorf("%v, %+v, after %v", err, resp, time.Since(began))
 	}
+
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+
 	if took := time.Since(began); took < 15*pause {
 		t.Errorf("it took %v: nothing was slow", took)
 	}
@@ -112,11 +114,13 @@ func TestTransfer_senderHangs(t *testing.T) {
 	from, to := bulkPair(t, Timings{Progress: 200 * time.Millisecond}, func(c net.Conn) net.Conn {
 		return &stuckAfter{Conn: c, left: 3 * bulkPiece, stop: stop}
 	})
+
 	sent := make(chan error, 1)
 	go func() {
 		req, data := snapshotOf(100 * bulkPiece)
 		sent <- from.InstallSnapshot("b", "b", req, &raft.InstallSnapshotResponse{}, data)
 	}()
+
 	select {
 	case err := <-consume(to):
 		var ne net.Error
@@ -126,10 +130,12 @@ func TestTransfer_senderHangs(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("the receiver waits")
 	}
+
 	close(stop)
 	if err := <-sent; err == nil {
 		t.Error("the sender knows nothing of it")
 	}
+
 	testutil.Eventually(t, 5*time.Second, func() error {
 		if to.streams.idleLimit("a") != maxIdle {
 			return errors.New("the receiver is still in a hurry")
@@ -148,22 +154,27 @@ func TestTransfer_close(t *testing.T) {
 			req, data := snapshotOf(100 * bulkPiece)
 			sent <- from.InstallSnapshot("b", "b", req, &raft.InstallSnapshotResponse{}, data)
 		}()
+
 		rpc := <-to.Consumer()
 		if _, err := io.CopyN(io.Discard, rpc.Reader, bulkPiece); err != nil {
 			t.Fatal(err)
 		}
+
 		began := time.Now()
 		if side == "sender" {
 			from.Close()
 		} else {
 			to.Close()
 		}
+
 		if err := <-sent; err == nil {
 			t.Errorf("%s closed: sent all the same", side)
 		}
+
 		if _, err := io.Copy(io.Discard, rpc.Reader); side == "receiver" && err == nil {
 			t.Error("the receiver read to the end")
 		}
+
 		if took := time.Since(began); took > 5*time.Second {
 			t.Errorf("%s closed: it took %v", side, took)
 		}
@@ -177,6 +188,7 @@ func TestProgress_stuck(t *testing.T) {
 	upTo := func(i uint64) *raft.AppendEntriesRequest {
 		return &raft.AppendEntriesRequest{PrevLogEntry: i - 1, PrevLogTerm: 1, Entries: []*raft.Log{{Index: i}}}
 	}
+
 	for name, c := range map[string]struct {
 		do   func(p *progress)
 		want int
@@ -194,16 +206,20 @@ func TestProgress_stuck(t *testing.T) {
 		if got := p.stuck(soon, 9, limit); len(got) > 0 {
 			t.Errorf("%s: %v at once", name, got)
 		}
+
 		if name != "forgotten" {
 			p.note("b", heartbeat, ok)
 			p.peers["b"].heartbeat = late
 		}
+
 		if got := p.stuck(late, 9, limit); len(got) != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
+
 		if got := p.stuck(late, 9, limit); len(got) > 0 {
 			t.Errorf("%s: %v again at once", name, got)
 		}
+
 		// One that does not answer heartbeats is simply away.
 		if got := p.stuck(late.Add(2*limit), 9, limit); len(got) > 0 {
 			t.Errorf("%s: %v without heartbeats", name, got)
@@ -226,16 +242,19 @@ func TestWatchdog_stuckFollower(t *testing.T) {
 		}
 		return n
 	}
+
 	testutil.Eventually(t, 10*time.Second, func() error {
 		if out() == 0 {
 			return errors.New("not connected yet")
 		}
 		return nil
 	})
+
 	a.trans.streams.hangUp("b")
 	if _, _, err := a.Apply(t.Context(), []byte("x")); err != nil {
 		t.Fatal(err)
 	}
+
 	testutil.Eventually(t, 10*time.Second, func() error {
 		if s := nodes[1].Status(); s.Commit < a.Status().Commit {
 			return errors.New("b does not follow any more")

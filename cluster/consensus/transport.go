@@ -81,6 +81,7 @@ func (t *transport) Consumer() <-chan raft.RPC { return t.rpcs }
 // pump checks what has come and passes it on.
 func (t *transport) pump() {
 	defer close(t.stopped)
+
 	for {
 		select {
 		case rpc := <-t.NetworkTransport.Consumer():
@@ -89,9 +90,11 @@ func (t *transport) pump() {
 				rpc.Respond(nil, err)
 				continue
 			}
+
 			if m, ok := rpc.Command.(*raft.InstallSnapshotRequest); ok {
 				rpc = t.receiving(rpc, m)
 			}
+
 			select {
 			case t.rpcs <- rpc:
 			case <-t.stop:
@@ -114,6 +117,7 @@ func (t *transport) inject(ctx context.Context, cmd any) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+
 	select {
 	case a := <-answer:
 		return a.Error
@@ -163,6 +167,7 @@ func (t *transport) check(cmd any) error {
 	switch m := cmd.(type) {
 	case *raft.AppendEntriesRequest:
 		term = m.Term
+
 		for _, e := range m.Entries {
 			if e == nil {
 				return errBadMessage
@@ -195,11 +200,13 @@ func (t *transport) check(cmd any) error {
 			}
 		}
 	}
+
 	if own := t.own.Load(); own != nil {
 		if have := own.term(); term > have && term-have > maxTermJump {
 			return fmt.Errorf("%w: term %d when ours is %d", errBadMessage, term, have)
 		}
 	}
+
 	return nil
 }
 
@@ -243,6 +250,7 @@ func (t *transport) vote(ask func() error) error {
 	if t.votesHeld.Load() || t.muted.Load() {
 		return errVotesHeld
 	}
+
 	began := time.Now()
 	var err error
 	for range poolSize + 1 {
@@ -254,6 +262,7 @@ func (t *transport) vote(ask func() error) error {
 			return err
 		}
 	}
+
 	return err
 }
 

@@ -29,6 +29,7 @@ type watchdog struct {
 func (w *watchdog) run() {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
+
 	var progress watchProgress
 	for {
 		select {
@@ -54,13 +55,16 @@ func (w *watchdog) checkDisk() {
 	if stalled > 2*w.timings.Stall {
 		w.fail(fmt.Errorf("%w: a write has taken %v", ErrStorageStalled, stalled.Round(time.Second)))
 	}
+
 	mute := stalled > w.timings.Stall
 	if was := w.trans.muted.Swap(mute); mute && !was {
 		w.log.Error("raft's log hangs: leaving leadership to others", "for", stalled.Round(time.Millisecond))
 	}
+
 	if stalled > 0 {
 		return
 	}
+
 	if w.state.store.failing.Load() {
 		w.trans.votesHeld.Store(true)
 		if err := w.state.store.probe(); err != nil {
@@ -68,6 +72,7 @@ func (w *watchdog) checkDisk() {
 		}
 		w.log.Info("raft's log takes writes again")
 	}
+
 	w.trans.votesHeld.Store(false)
 }
 
@@ -98,6 +103,7 @@ func (w *watchdog) checkCommits(p *watchProgress, now time.Time) {
 		*p = watchProgress{term: term, commit: commit, since: now}
 		return
 	}
+
 	switch d := now.Sub(p.since); {
 	case d > 3*w.timings.Stall:
 		w.fail(fmt.Errorf("this leader has committed nothing for %v although its followers answer", d.Round(time.Second)))

@@ -59,6 +59,7 @@ func (d *delegate) NotifyMerge(nodes []*memberlist.Node) error {
 			return err
 		}
 	}
+
 	return nil
 }
 

@@ -117,9 +117,11 @@ func Open(cfg Config) (*Gossip, error) {
 	if g.log == nil {
 		g.log = hclog.NewNullLogger()
 	}
+
 	if _, err := cfg.Meta.encode(); err != nil {
 		return nil, err
 	}
+
 	var err error
 	for range 10 {
 		// The free port of TCP may be taken for UDP: try another.
@@ -129,10 +131,13 @@ func Open(cfg Config) (*Gossip, error) {
 			break
 		}
 	}
+
 	if err != nil {
 		return nil, fmt.Errorf("listen for gossip on %s: %w", net.JoinHostPort(cfg.BindAddr, strconv.Itoa(cfg.Port)), err)
 	}
+
 	g.port = g.trans.GetAutoBindPort()
+
 	return g, nil
 }
 
@@ -146,9 +151,11 @@ func (g *Gossip) Start() error {
 	c.Transport = g.trans
 	c.BindAddr, c.BindPort = g.cfg.BindAddr, g.port
 	c.AdvertiseAddr, c.AdvertisePort = g.cfg.AdvertiseAddr, g.port
+
 	if c.AdvertiseAddr == "" {
 		c.AdvertiseAddr = g.cfg.BindAddr
 	}
+
 	c.SecretKey, c.Label = g.cfg.Key, g.cfg.Label
 	c.GossipVerifyIncoming, c.GossipVerifyOutgoing = true, true
 	c.EnableCompression = false
@@ -157,6 +164,7 @@ func (g *Gossip) Start() error {
 	c.SuspicionMult = 4
 	c.ProbeInterval, c.ProbeTimeout = probeInterval, probeInterval/2
 	c.GossipInterval = 100 * time.Millisecond
+
 	// Descriptions that a node has missed come with the next exchange; memberlist
 	// lengthens the interval itself in large clusters.
 	c.PushPullInterval = 5 * time.Second
@@ -165,14 +173,17 @@ func (g *Gossip) Start() error {
 	c.Logger = bridge(g.log, g.cfg.KeyName)
 	d := &delegate{g}
 	c.Delegate, c.Events, c.Alive, c.Merge, c.Conflict = d, d, d, d, d
+
 	ml, err := memberlist.Create(c)
 	if err != nil {
 		return fmt.Errorf("start gossip: %w", err)
 	}
+
 	g.mu.Lock()
 	g.ml = ml
 	g.mu.Unlock()
 	g.wg.Go(g.update)
+
 	return nil
 }
 
@@ -205,24 +216,29 @@ func (g *Gossip) UpdateMeta(urgent bool, change func(*Meta)) error {
 	g.metaMu.Lock()
 	m := g.meta
 	change(&m)
+
 	if m == g.meta {
 		g.metaMu.Unlock()
 		return nil
 	}
+
 	if _, err := m.encode(); err != nil {
 		g.metaMu.Unlock()
 		return err
 	}
+
 	g.meta = m
 	g.metaMu.Unlock()
 	ch := g.calm
 	if urgent {
 		ch = g.urgent
 	}
+
 	select {
 	case ch <- struct{}{}:
 	default:
 	}
+
 	return nil
 }
 
@@ -245,6 +261,7 @@ func (g *Gossip) update() {
 			}
 		case <-later:
 		}
+
 		last, later = time.Now(), nil
 		g.send(updateWait)
 	}
@@ -266,11 +283,13 @@ func (g *Gossip) Join(ctx context.Context, addr string) error {
 	if ml == nil {
 		return errors.New("gossip has not started")
 	}
+
 	done := make(chan error, 1)
 	go func() {
 		_, err := ml.Join([]string{addr})
 		done <- err
 	}()
+
 	select {
 	case err := <-done:
 		return g.explain(addr, err)
@@ -286,15 +305,19 @@ func (g *Gossip) Leave(timeout time.Duration) error {
 	if ml == nil {
 		return nil
 	}
+
 	if err := g.UpdateMeta(true, func(m *Meta) { m.Leaving = true }); err != nil {
 		return err
 	}
+
 	g.send(timeout)
 	g.sending.Lock()
 	defer g.sending.Unlock()
+
 	if err := ml.Leave(timeout); err != nil {
 		return fmt.Errorf("leave gossip: %w", err)
 	}
+
 	return nil
 }
 

@@ -49,13 +49,16 @@ func TestMeta_roundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if len(b) > maxMeta {
 			t.Errorf("%d bytes", len(b))
 		}
+
 		got, err := decodeMeta(b)
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if d := cmp.Diff(m, got); d != "" {
 			t.Error(d)
 		}
@@ -148,9 +151,11 @@ func TestGossip_update(t *testing.T) {
 	if err := b.Join(t.Context(), a.addr()); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := b.UpdateMeta(true, func(m *Meta) { m.Role, m.Term = "leader", 7 }); err != nil {
 		t.Fatal(err)
 	}
+
 	began := time.Now()
 	testutil.Eventually(t, 10*time.Second, func() error {
 		if m, _ := a.Member("b"); m.Meta.Term != 7 || m.Status != Alive {
@@ -158,19 +163,23 @@ func TestGossip_update(t *testing.T) {
 		}
 		return nil
 	})
+
 	t.Logf("heard after %v", time.Since(began))
+
 	// Many calm changes: the last one arrives.
 	for i := range 20 {
 		if err := b.UpdateMeta(false, func(m *Meta) { m.Load = i }); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	testutil.Eventually(t, 10*time.Second, func() error {
 		if m, _ := a.Member("b"); m.Meta.Load != 19 {
 			return fmt.Errorf("%+v", m)
 		}
 		return nil
 	})
+
 	b.Close()
 	testutil.Eventually(t, 20*time.Second, func() error {
 		if m, _ := a.Member("b"); m.Status != Failed {
@@ -185,9 +194,11 @@ func TestGossip_leave(t *testing.T) {
 	if err := b.Join(t.Context(), a.addr()); err != nil {
 		t.Fatal(err)
 	}
+
 	if err := b.Leave(3 * time.Second); err != nil {
 		t.Fatal(err)
 	}
+
 	testutil.Eventually(t, 10*time.Second, func() error {
 		if m, _ := a.Member("b"); m.Status != Left {
 			return fmt.Errorf("%+v", m)
@@ -204,11 +215,13 @@ func TestGossip_refuses(t *testing.T) {
 		}
 		return nil
 	})
+
 	b := open(t, "b", func(_ Meta, m Member) error { return why })
 	err := b.Join(t.Context(), a.addr())
 	if err == nil || !strings.Contains(err.Error(), "refused name-a at "+a.addr()+": not one of us") {
 		t.Errorf("got %v", err)
 	}
+
 	if len(a.Members()) != 1 || len(b.Members()) != 1 {
 		t.Errorf("%v, %v", a.Members(), b.Members())
 	}
@@ -235,14 +248,18 @@ func TestGossip_Join_explains(t *testing.T) {
 		}
 		b.Close()
 	}
+
 	gone := a.addr()
 	b := open(t, "b", nil)
 	a.Close()
+
 	if err := b.Join(t.Context(), gone); err == nil || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("got %v", err)
 	}
+
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
+
 	if err := b.Join(ctx, "192.0.2.1:7946"); err == nil {
 		t.Error("joined with a dead context")
 	}
@@ -270,6 +287,7 @@ func TestClose_unstarted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(g.Port()))
 	for _, network := range []string{"tcp", "udp"} {
 		for range 3 {
@@ -283,8 +301,10 @@ func TestClose_unstarted(t *testing.T) {
 			}
 		}
 	}
+
 	done := make(chan error, 1)
 	go func() { done <- g.Close() }()
+
 	select {
 	case err := <-done:
 		if err != nil {

@@ -46,6 +46,7 @@ func (w *bridgeWriter) Write(p []byte) (int, error) {
 			line, level = strings.TrimSpace(rest), l
 		}
 	}
+
 	line = strings.TrimPrefix(line, "memberlist: ")
 	switch {
 	case strings.Contains(line, "unacceptable label"), strings.Contains(line, "no installed keys could decrypt"),
@@ -61,10 +62,13 @@ func (w *bridgeWriter) Write(p []byte) (int, error) {
 	case strings.HasPrefix(line, "Conflicting address"):
 		level = hclog.Warn
 	}
+
 	if level > hclog.Debug && w.repeated(line) {
 		level = hclog.Trace
 	}
+
 	w.log.Log(level, line)
+
 	return len(p), nil
 }
 
@@ -83,19 +87,25 @@ func (w *bridgeWriter) repeated(line string) bool {
 	if len(kind) > 400 {
 		kind = kind[:400]
 	}
+
 	if strings.Contains(line, differentKey) {
 		kind = numbers.ReplaceAllString(kind, "N")
 	}
+
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
 	now := time.Now()
 	if last, ok := w.seen[kind]; ok && now.Sub(last) < repeatAfter {
 		return true
 	}
+
 	if len(w.seen) > 256 {
 		clear(w.seen)
 	}
+
 	w.seen[kind] = now
+
 	return false
 }
 
@@ -123,17 +133,22 @@ func (g *Gossip) explain(addr string, err error) error {
 	if err == nil {
 		return nil
 	}
+
 	text := err.Error()
+
 	// memberlist lists its errors; there is one, as there was one address.
 	if _, rest, ok := strings.Cut(text, "* "); ok {
 		text = strings.TrimSpace(rest)
 	}
+
 	if i := strings.Index(text, "refused "); i >= 0 && !strings.Contains(text, "connection refused") {
 		return errors.New(text[i:])
 	}
+
 	if errors.Is(err, syscall.ECONNREFUSED) || strings.Contains(text, "connection refused") {
 		return fmt.Errorf("%s: connection refused", addr)
 	}
+
 	// A node that cannot decrypt our message closes the connection without an
 	// answer; with encryption there is no other sign.
 	for _, sign := range []string{"EOF", "connection reset", "label", "decrypt", "encrypted", "broken pipe"} {
@@ -141,6 +156,8 @@ func (g *Gossip) explain(addr string, err error) error {
 			return &WrongKeyError{Addr: addr, KeyName: g.cfg.KeyName}
 		}
 	}
+
 	text = strings.TrimPrefix(text, "failed to join "+addr+": ")
+
 	return fmt.Errorf("%s: %s", addr, text)
 }

@@ -131,22 +131,27 @@ func (m Meta) encode() ([]byte, error) {
 		Version: clip(m.Version, maxVersion), Mode: indexOf(modes, m.Mode), PeerPort: m.PeerPort,
 		Slots: m.Slots, Load: m.Load, Incarnation: clip(m.Incarnation, maxIncarnation),
 		Role: indexOf(roles, m.Role), Term: m.Term, Expect: m.Expect, Sees: m.Sees, Pledge: clip(m.Pledge, maxNodeID)}
+
 	if host, port, err := net.SplitHostPort(m.HTTPAddr); err == nil {
 		w.HTTPHost = clip(host, maxHTTPHost)
 		w.HTTPPort, _ = strconv.Atoi(port)
 	}
+
 	for flag, on := range map[uint]bool{flagDraining: m.Draining, flagLeaving: m.Leaving, flagYields: m.Yields, flagHTTPS: m.HTTPS} {
 		if on {
 			w.Flags |= flag
 		}
 	}
+
 	b, err := cbor.Marshal(w)
 	if err != nil {
 		return nil, fmt.Errorf("encode the node's description: %w", err)
 	}
+
 	if len(b) > maxMeta {
 		return nil, fmt.Errorf("encode the node's description: %d bytes, at most %d fit", len(b), maxMeta)
 	}
+
 	return b, nil
 }
 
@@ -157,13 +162,16 @@ func decodeMeta(b []byte) (Meta, error) {
 	if len(b) == 0 || len(b) > maxMeta {
 		return Meta{}, fmt.Errorf("%w: %d bytes", errMeta, len(b))
 	}
+
 	var w wire
 	if err := decMode.Unmarshal(b, &w); err != nil {
 		return Meta{}, fmt.Errorf("%w: %w", errMeta, err)
 	}
+
 	if w.V != metaVersion {
 		return Meta{}, fmt.Errorf("%w of version %d: this program knows %d; upgrade the older node", errMeta, w.V, metaVersion)
 	}
+
 	for _, f := range []struct {
 		s   string
 		max int
@@ -173,17 +181,21 @@ func decodeMeta(b []byte) (Meta, error) {
 			return Meta{}, fmt.Errorf("%w: %.80q", errMeta, f.s)
 		}
 	}
+
 	if w.Mode < 0 || w.Mode >= len(modes) || w.Role < 0 || w.Role >= len(roles) ||
 		w.PeerPort < 0 || w.PeerPort > 65535 || w.HTTPPort < 0 || w.HTTPPort > 65535 ||
 		w.Slots < 0 || w.Load < 0 || w.Expect < 0 || w.Sees < 0 {
 		return Meta{}, fmt.Errorf("%w: a number is out of its range", errMeta)
 	}
+
 	m := Meta{Cluster: w.Cluster, Name: w.Name, Version: w.Version, Mode: modes[w.Mode], PeerPort: w.PeerPort,
 		HTTPS: w.Flags&flagHTTPS != 0, Slots: w.Slots, Load: w.Load, Incarnation: w.Incarnation,
 		Role: roles[w.Role], Term: w.Term, Draining: w.Flags&flagDraining != 0, Leaving: w.Flags&flagLeaving != 0,
 		Yields: w.Flags&flagYields != 0, Expect: w.Expect, Sees: w.Sees, Pledge: w.Pledge}
+
 	if w.HTTPPort != 0 {
 		m.HTTPAddr = net.JoinHostPort(w.HTTPHost, strconv.Itoa(w.HTTPPort))
 	}
+
 	return m, nil
 }

@@ -51,13 +51,16 @@ func (r *roster) note(m Member, status Status) {
 	m.Status, m.Since = status, time.Now()
 
 	r.mu.Lock()
+
 	old, known := r.members[m.ID]
 	if status == Failed && (old.Meta.Leaving || m.Meta.Leaving) {
 		m.Status = Left
 	}
+
 	if known && old.Status == m.Status {
 		m.Since = old.Since
 	}
+
 	r.members[m.ID] = m
 	r.trimLocked()
 	r.mu.Unlock()
@@ -84,6 +87,7 @@ func (r *roster) trimLocked() {
 			oldest = m
 		}
 	}
+
 	if gone > maxGone {
 		delete(r.members, oldest.ID)
 	}

@@ -24,16 +24,20 @@ func TestRoster_note(t *testing.T) {
 		r.note(leaving, Failed)
 		time.Sleep(time.Minute)
 		r.note(Member{ID: "a", Addr: "new"}, Alive)
+
 		if a, ok := r.get("a"); !ok || !a.Since.Equal(began) || a.Addr != "new" {
 			t.Errorf("the same state again: %+v", a)
 		}
+
 		r.note(Member{ID: "a"}, Failed)
 		if a, _ := r.get("a"); a.Status != Failed || !a.Since.Equal(began.Add(time.Minute)) {
 			t.Errorf("another state: %+v", a)
 		}
+
 		if l, _ := r.get("l"); l.Status != Left {
 			t.Errorf("one that announced that it leaves is %v", l.Status)
 		}
+
 		select {
 		case <-r.poke:
 		default:
@@ -46,10 +50,12 @@ func TestRoster_trim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoster()
 		r.note(Member{ID: "alive"}, Alive)
+
 		for i := range maxGone + 5 {
 			r.note(Member{ID: fmt.Sprintf("n%05d", i)}, Failed)
 			time.Sleep(time.Second)
 		}
+
 		all := r.all()
 		if len(all) != maxGone+1 || all[0].ID != "alive" || all[1].ID != "n00005" {
 			t.Errorf("%d members, the oldest is %s: want the newest %d and the living one", len(all), all[1].ID, maxGone)
@@ -57,6 +63,7 @@ func TestRoster_trim(t *testing.T) {
 
 		time.Sleep(keepGone)
 		r.note(Member{ID: "alive"}, Alive)
+
 		if all := r.all(); len(all) != 1 {
 			t.Errorf("%d members a day later, want the living one", len(all))
 		}
@@ -78,9 +85,11 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%q: got %q, want %q", text, got, want)
 		}
 	}
+
 	if got := g.explain(addr, syscall.ECONNREFUSED); got.Error() != addr+": connection refused" {
 		t.Errorf("got %q", got)
 	}
+
 	if err := g.explain(addr, nil); err != nil {
 		t.Errorf("got %v", err)
 	}
@@ -97,6 +106,7 @@ func TestBridge_repeats(t *testing.T) {
 		line(3)
 		l.Print("[WARN] memberlist: refused x: it gives up its own empty cluster first")
 		l.Print("[ERR] memberlist: no installed keys could decrypt the message")
+
 		got := strings.Count(out.String(), "uses a different cluster key than this node")
 		if got != 3 || !strings.Contains(out.String(), "a node uses") {
 			t.Errorf("%d lines:\n%s", got, out.String())

@@ -57,13 +57,16 @@ func Zone(name string) (*time.Location, error) {
 	if name == "" {
 		return time.UTC, nil
 	}
+
 	if strings.EqualFold(name, "local") {
 		return nil, errors.New("every node has a local time of its own")
 	}
+
 	zone, err := time.LoadLocation(name)
 	if err != nil {
 		return nil, fmt.Errorf("no time zone is called %.80q", name)
 	}
+
 	return zone, nil
 }
 
@@ -79,9 +82,11 @@ func Parse(expressions []string, zone string) (*Calendar, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	if n := len(expressions); n == 0 || n > MaxExpressions {
 		return nil, fmt.Errorf("%d expressions: want 1 to %d", n, MaxExpressions)
 	}
+
 	c := &Calendar{zone: loc}
 	for _, text := range expressions {
 		r, err := parse(text)
@@ -90,6 +95,7 @@ func Parse(expressions []string, zone string) (*Calendar, error) {
 		}
 		c.rules = append(c.rules, r)
 	}
+
 	return c, nil
 }
 
@@ -106,17 +112,21 @@ func parse(text string) (rule, error) {
 	case fields[0][0] != '@' && len(fields) != 5 && len(fields) != 6:
 		return rule{}, fmt.Errorf("%d fields: want 5 (minute, hour, day of month, month, day of week), or 6 with the seconds first", len(fields))
 	}
+
 	spec, err := parser.Parse(text)
 	if err != nil {
 		return rule{}, err
 	}
+
 	if spec.Next(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
 		return rule{}, errors.New("there is no such day: it would never be due")
 	}
+
 	hourly := text == "@hourly"
 	if fields[0][0] != '@' {
 		hourly = fields[len(fields)-4] == "*"
 	}
+
 	return rule{spec: spec, hourly: hourly}, nil
 }
 
@@ -175,14 +185,17 @@ func (r rule) passing(after time.Time) time.Time {
 		if n.IsZero() {
 			return n
 		}
+
 		at := time.Unix(n.Unix()-int64(offset), 0)
 		_, end := after.ZoneBounds()
 		if end.IsZero() || at.Before(end) {
 			return at.UTC()
 		}
+
 		after = end
 		shown = wall(end, offsetAt(end)).Add(-time.Second) // end itself may be a tick
 	}
+
 	return time.Time{}
 }
 
@@ -190,24 +203,29 @@ func (r rule) passing(after time.Time) time.Time {
 func (r rule) daily(after time.Time) time.Time {
 	zone := after.Location()
 	shown := wall(after, offsetAt(after))
+
 	// What was skipped in the last hours is due later than the clock shows.
 	if skipped := offsetAt(after) - offsetAt(after.Add(-26*time.Hour)); skipped > 0 {
 		shown = shown.Add(-2 * time.Duration(skipped) * time.Second)
 	}
+
 	var first time.Time
 	for {
 		n := r.spec.Next(shown)
 		if n.IsZero() {
 			return first
 		}
+
 		at, skipped := instant(n, zone)
 		if at.After(after) && (first.IsZero() || at.Before(first)) {
 			first = at
 		}
+
 		// One that was moved may come after one behind it that was not.
 		if !first.IsZero() && !skipped {
 			return first
 		}
+
 		shown = n
 	}
 }
@@ -224,9 +242,11 @@ func instant(n time.Time, zone *time.Location) (at time.Time, skipped bool) {
 			found = t
 		}
 	}
+
 	if found.IsZero() {
 		return time.Unix(n.Unix()-int64(before), 0).UTC(), true
 	}
+
 	return found.UTC(), false
 }
 
@@ -241,6 +261,7 @@ func (c *Calendar) Due(from, now time.Time, keep int) (newest []time.Time, count
 	if exact {
 		return newest, count, true
 	}
+
 	// So long ago that only the end of it is looked at. Between a time after which
 	// there are too many and one after which there is none lies one that will do.
 	low, high := from, now.Add(time.Second)
@@ -249,6 +270,7 @@ func (c *Calendar) Due(from, now time.Time, keep int) (newest []time.Time, count
 		if !start.After(low) {
 			break
 		}
+
 		newest, n, whole := c.walk(c.Next(start), now, keep)
 		switch {
 		case !whole:
@@ -261,8 +283,10 @@ func (c *Calendar) Due(from, now time.Time, keep int) (newest []time.Time, count
 		default:
 			continue
 		}
+
 		break
 	}
+
 	for {
 		middle := low.Add(high.Sub(low) / 2)
 		newest, n, whole := c.walk(c.Next(middle), now, keep)
@@ -288,8 +312,10 @@ func (c *Calendar) walk(from, now time.Time, keep int) (newest []time.Time, coun
 			newest = append(newest[:0], newest[len(newest)-keep:]...)
 		}
 	}
+
 	if len(newest) > keep {
 		newest = newest[len(newest)-keep:]
 	}
+
 	return newest, count, true
 }

@@ -26,11 +26,13 @@ func ticks(c *calendar.Calendar, zone string, after string, n int) []string {
 	if err != nil {
 		panic(err)
 	}
+
 	var out []string
 	for range n {
 		at = c.Next(at)
 		out = append(out, at.In(loc).Format("2006-01-02T15:04:05-07:00"))
 	}
+
 	return out
 }
 
@@ -136,13 +138,16 @@ func TestNext_isTheFirst(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		utc, _ := calendar.Parse([]string{expr}, "")
 		loc, _ := calendar.Zone(zone)
+
 		// Near a change of the clock, where there is one.
 		start := time.Date(2026, time.Month(rapid.IntRange(1, 12).Draw(t, "month")), rapid.IntRange(1, 28).Draw(t, "day"), 0, 0, 0, 0, time.UTC)
 		if _, end := start.In(loc).ZoneBounds(); !end.IsZero() && rapid.Bool().Draw(t, "near") {
 			start = end.Add(time.Duration(rapid.IntRange(-36*60, 36*60).Draw(t, "minutes")) * time.Minute)
 		}
+
 		start = start.Truncate(time.Minute)
 		want := slow(utc, loc, hour == "*", start)
 		got := c.Next(start)
@@ -152,6 +157,7 @@ func TestNext_isTheFirst(t *testing.T) {
 			}
 			return
 		}
+
 		if !got.Equal(want) {
 			t.Fatalf("%s in %s after %s: got %s, want %s", expr, zone, start.In(loc), got.In(loc), want.In(loc))
 		}
@@ -187,18 +193,22 @@ func slow(utc *calendar.Calendar, loc *time.Location, hourly bool, after time.Ti
 					due[at.Add(x.Sub(last)-time.Minute).Unix()] = true
 				}
 			}
+
 			if shows(utc, shown) && !seen[shown.Unix()] {
 				due[at.Unix()] = true
 			}
+
 			seen[shown.Unix()] = true
 		} else if shows(utc, shown) {
 			due[at.Unix()] = true
 		}
+
 		last = shown
 		if at.After(after) && due[at.Unix()] {
 			return at
 		}
 	}
+
 	return time.Time{}
 }
 
@@ -211,17 +221,20 @@ func TestNext_ascends(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		at := time.Unix(rapid.Int64Range(0, 4e9).Draw(t, "at"), 0)
 		for range 50 {
 			next := c.Next(at)
 			if !next.After(at) {
 				t.Fatalf("%s in %s: %s after %s", expr, zone, next, at)
 			}
+
 			// Nothing between: asking from anywhere in the middle gives the same.
 			middle := at.Add(next.Sub(at) / 2)
 			if again := c.Next(middle); middle.After(at) && middle.Before(next) && !again.Equal(next) {
 				t.Fatalf("%s in %s: after %s comes %s, but after %s comes %s", expr, zone, at, next, middle, again)
 			}
+
 			at = next
 		}
 	})
@@ -231,11 +244,13 @@ func FuzzParse(f *testing.F) {
 	for _, s := range []string{"* * * * *", "@every 1s", "*/2 * * * * *", "0 0 L * *", "0 0 * * FRI#3", "TZ=", "@", "0 0 15W * *"} {
 		f.Add(s)
 	}
+
 	f.Fuzz(func(t *testing.T, s string) {
 		c, err := calendar.Parse([]string{s}, "Europe/London")
 		if err != nil {
 			return
 		}
+
 		at := time.Date(2026, 3, 28, 0, 0, 0, 0, time.UTC)
 		for range 5 {
 			next := c.Next(at)
@@ -272,9 +287,11 @@ func TestDue(t *testing.T) {
 			if count != c.count || exact != c.exact || len(newest) == 0 || len(newest) > 100 || c.exact && len(newest) != c.n {
 				t.Fatalf("got %d of %d, %v; want %d of %d, %v", len(newest), count, exact, c.n, c.count, c.exact)
 			}
+
 			if last := newest[len(newest)-1]; !last.Equal(c.last) {
 				t.Errorf("the last is %s, want %s", last, c.last)
 			}
+
 			for i := 1; i < len(newest); i++ {
 				if !newest[i].After(newest[i-1]) {
 					t.Errorf("%s after %s", newest[i], newest[i-1])

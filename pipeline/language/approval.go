@@ -46,18 +46,22 @@ func (p *parser) approval(m *module, b *hclsyntax.Block, body *hclsyntax.Body, i
 	s := &m.static
 	s.Approval = &pipeline.Approval{Timeout: pipeline.DefaultApprovalTimeout}
 	s.Timeout, s.Grace, s.InputsAll = 0, 0, false
+
 	for _, a := range attributes(body) {
 		if slices.Contains(moduleNamesAll, a.Name) && !besideApproval[a.Name] {
 			p.add(a.NameRange, "put what is to be run into a module of its own that depends on this one",
 				"module %q waits for an approval and runs nothing: %s has no meaning in it", s.Name, a.Name)
 		}
 	}
+
 	for _, inner := range body.Blocks {
 		if inner.Type != "approval" && slices.Contains(moduleNamesAll, inner.Type) {
 			p.add(inner.TypeRange, "", "module %q waits for an approval and runs nothing: %s has no meaning in it", s.Name, inner.Type)
 		}
 	}
+
 	p.noBlocks(b.Body, "approval", approvalNames)
+
 	for _, a := range attributes(b.Body) {
 		x, known := approvalSpecs[a.Name]
 		switch {
@@ -69,6 +73,7 @@ func (p *parser) approval(m *module, b *hclsyntax.Block, body *hclsyntax.Body, i
 			p.unknown("attribute", a.Name, a.NameRange, "approval", approvalNames)
 		}
 	}
+
 	if _, given := b.Body.Attributes["message"]; !given {
 		p.absent(b.TypeRange, `write what is asked: message = "Deploy to production?"`, "approval without message")
 	}
@@ -99,9 +104,11 @@ func messageOf(r *report, expr hclsyntax.Expression, v cty.Value) string {
 			bad = wrong("", "control character in the text")
 		}
 	}
+
 	if bad != nil {
 		r.add(expr.Range(), bad.detail, "message: %s", bad.summary)
 	}
+
 	return text
 }
 

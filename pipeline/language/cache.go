@@ -51,10 +51,12 @@ func cacheKeyOf(r *report, expr hclsyntax.Expression, v cty.Value) []string {
 	if !ok {
 		return nil
 	}
+
 	if len(elements) > maxPatterns {
 		r.add(expr.Range(), "", "%s has more than %d elements", cacheKeyName, maxPatterns)
 		return nil
 	}
+
 	key := make([]string, 0, len(elements))
 	for i, e := range elements {
 		if !e.IsWhollyKnown() {
@@ -67,5 +69,6 @@ func cacheKeyOf(r *report, expr hclsyntax.Expression, v cty.Value) []string {
 		}
 		key = append(key, text)
 	}
+
 	return key
 }

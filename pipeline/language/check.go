@@ -95,6 +95,7 @@ func checkEnvName(s string) *problem {
 	case strings.HasPrefix(s, "PIPELINED_"):
 		return wrong("names that begin with PIPELINED_ are set by the worker", "reserved name of an environment variable %s", quote(s))
 	}
+
 	return nil
 }
 
@@ -115,11 +116,13 @@ func checkPath(s string) *problem {
 	case s[0] == '~':
 		return wrong("a path is relative to the folder, and ~ has no meaning in it; write ./~ for a file of that name", "path %s begins with ~", quote(s))
 	}
+
 	for part := range strings.SplitSeq(s, "/") {
 		if part == ".." {
 			return wrong(rule, "path %s leaves the folder", quote(s))
 		}
 	}
+
 	return nil
 }
 
@@ -135,6 +138,7 @@ func checkGlob(s string) *problem {
 	if p := checkPath(s); p != nil {
 		return p
 	}
+
 	switch {
 	case s[0] == '!':
 		return wrong("write the pattern of what is wanted", "pattern %s begins with !, which excludes nothing here", quote(s))
@@ -145,6 +149,7 @@ func checkGlob(s string) *problem {
 	case strings.Count(s, "{") > maxGlobBraces:
 		return wrong("write several patterns", "pattern %s has more than %d {}", quote(s), maxGlobBraces)
 	}
+
 	return nil
 }
 
@@ -211,6 +216,7 @@ func parseDuration(s, zero string) (time.Duration, *problem) {
 	case d == 0 && zero == "":
 		return 0, wrong(`write a duration above zero, such as "1s"`, "duration %s is none", quote(s))
 	}
+
 	return d, nil
 }
 
@@ -221,6 +227,7 @@ func oneOf(words ...string) func(string) *problem {
 				return nil
 			}
 		}
+
 		detail := didYouMean(s, words)
 		if detail == "" {
 			detail = fmt.Sprintf("write %q", words[0])
@@ -228,8 +235,10 @@ func oneOf(words ...string) func(string) *problem {
 				detail += fmt.Sprintf(" or %q", w)
 			}
 		}
+
 		bad := wrong(detail, "invalid value %s", quote(s))
 		bad.choices = words
+
 		return bad
 	}
 }

@@ -51,9 +51,11 @@ func (f *File) Compile(ctx context.Context, in Inputs) (*pipeline.Pipeline, Diag
 	if len(f.expensive) == 0 {
 		return f.compile(in) // masks by itself
 	}
+
 	if in.Evaluator == nil {
 		return nil, f.expensiveDiagnostics("expression cannot be evaluated here", "calls, conditions, operators and for are evaluated only where a bounded helper process is at hand")
 	}
+
 	out, err := ask(ctx, in.Evaluator, request{Compile: &compileRequest{FileName: f.src.name, Source: f.src.text, Inputs: in}})
 	switch {
 	case errors.Is(err, ErrTooExpensive):
@@ -65,6 +67,7 @@ func (f *File) Compile(ctx context.Context, in Inputs) (*pipeline.Pipeline, Diag
 	case out.Pipeline == nil:
 		return nil, Diagnostics{{File: f.src.name, Summary: "evaluate the pipeline's expressions: the helper gave no answer"}}
 	}
+
 	return out.Pipeline, nil
 }
 
@@ -82,9 +85,11 @@ func (f *File) expensiveDiagnostics(summary, detail string) Diagnostics {
 			first = e.Range()
 		}
 	}
+
 	if len(lines) > 1 {
 		detail += "\nit may be one of those at lines " + strings.Join(lines, ", ")
 	}
+
 	return Diagnostics{f.src.diagnostic(first, summary, detail)}
 }
 
@@ -122,20 +127,24 @@ func (f *File) compile(in Inputs) (*pipeline.Pipeline, Diagnostics) {
 	c.roots = rootValues(in.Git, f.pipeline.Name, in.RunID, 0, in.Submitter)
 	c.roots["var"] = cty.ObjectVal(c.variables)
 	c.validate()
+
 	for _, i := range f.localOrder {
 		c.local(f.locals[i])
 	}
+
 	c.roots["local"] = cty.ObjectVal(c.locals)
 	c.settings()
 	c.runs()
 	env, deferred := c.environment(&f.env, nil, nil)
 	c.names = make([][]string, len(f.modules))
+
 	for i, m := range f.modules {
 		if c.total > maxTotal {
 			break
 		}
 		c.module(i, m, env, deferred)
 	}
+
 	c.dependencies()
 	c.require()
 	c.scope()
@@ -145,6 +154,7 @@ func (f *File) compile(in Inputs) (*pipeline.Pipeline, Diagnostics) {
 	if d := append(outside, c.done()...); len(d) > 0 {
 		return nil, f.masked(in, d)
 	}
+
 	return c.out, nil
 }
 
@@ -155,9 +165,11 @@ func rootValues(git pipeline.Git, name, runID string, number uint64, submitter s
 	if runID != "" {
 		run["id"] = cty.StringVal(runID)
 	}
+
 	if number > 0 {
 		run["number"] = cty.NumberUIntVal(number)
 	}
+
 	return map[string]cty.Value{
 		"run": cty.ObjectVal(run),
 		"git": cty.ObjectVal(map[string]cty.Value{"sha": cty.StringVal(git.SHA), "branch": cty.StringVal(git.Branch),
@@ -206,6 +218,7 @@ func (c *compilation) inputs() (outside Diagnostics) {
 		}
 		given[x.Name] = x
 	}
+
 	for _, v := range f.variables {
 		value := v.value
 		if x, ok := given[v.name]; ok {
@@ -221,9 +234,11 @@ func (c *compilation) inputs() (outside Diagnostics) {
 			c.add(v.at, fmt.Sprintf("give it: -var %s=…, or %s%s in the environment, or a default", v.name, envOrigin, v.name), "variable %q has no value", v.name)
 			value = cty.DynamicVal
 		}
+
 		c.variables[v.name] = value
 		c.spend(size(value, maxTotal), v.at)
 	}
+
 	return outside
 }
 
@@ -249,25 +264,30 @@ func (c *compilation) validate() {
 			if !done || !ok.IsKnown() {
 				continue
 			}
+
 			if ok.IsNull() || ok.Type() != cty.Bool {
 				c.add(x.condition.Range(), "", "condition: expected true or false, got %s", friendly(ok))
 				continue
 			}
+
 			if ok.True() {
 				continue
 			}
+
 			text := "the value does not meet the condition"
 			if m, done := c.eval(x.message); done {
 				if s, bad := textOf(m); bad == nil && s != "" {
 					text = s
 				}
 			}
+
 			detail := ""
 			for _, in := range c.in.Variables {
 				if in.Name == v.name {
 					detail = "its value comes from " + origin(in)
 				}
 			}
+
 			c.add(x.condition.Range(), detail, "variable %q: %s", v.name, text)
 		}
 	}
@@ -303,13 +323,16 @@ func (c *compilation) local(l *local) {
 	if c.unknown(&l.value) {
 		return
 	}
+
 	roots := maps.Clone(c.roots)
+
 	named := map[string]cty.Value{}
 	for _, x := range l.value.refs.locals {
 		if v, ok := c.locals[x.name]; ok {
 			named[x.name] = v
 		}
 	}
+
 	roots["local"] = cty.ObjectVal(named)
 	v, _ := c.known(l.value.expr, &hcl.EvalContext{Variables: roots, Functions: functions})
 	c.locals[l.name] = v

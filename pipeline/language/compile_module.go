@@ -18,42 +18,52 @@ func (c *compilation) environment(e *environment, base map[string]string, baseDe
 	if len(e.static) == 0 && len(e.entries) == 0 && e.whole == nil {
 		return base, baseDeferred
 	}
+
 	env, deferred := maps.Clone(base), maps.Clone(baseDeferred)
 	if env == nil {
 		env = map[string]string{}
 	}
+
 	if deferred == nil {
 		deferred = map[string]*deferrable{}
 	}
+
 	set := func(name, value string) {
 		env[name] = value
 		delete(deferred, "env."+name)
 	}
+
 	for name, value := range e.static {
 		set(name, value)
 	}
+
 	for _, entry := range e.entries {
 		name := strings.TrimPrefix(entry.name, "env.")
 		if c.deferred(entry) {
 			delete(env, name)
 			deferred[entry.name] = entry
 		}
+
 		if c.unknown(entry) {
 			continue
 		}
+
 		if v, ok := c.eval(entry.expr); ok {
 			if text := variableOf(c.report, name, entry.expr.Range(), v); !c.deferred(entry) {
 				set(name, text)
 			}
 		}
 	}
+
 	if e.whole != nil {
 		if c.deferred(e.whole) {
 			deferred["env"] = e.whole
 		}
+
 		if c.unknown(e.whole) {
 			return env, deferred
 		}
+
 		if v, ok := c.eval(e.whole.expr); ok {
 			all := environmentOf(c.report, e.whole.expr, v)
 			for name, value := range all {
@@ -63,6 +73,7 @@ func (c *compilation) environment(e *environment, base map[string]string, baseDe
 			}
 		}
 	}
+
 	return env, deferred
 }
 
@@ -71,22 +82,27 @@ func (c *compilation) module(index int, m *module, env map[string]string, deferr
 	list, _ := c.expand(m)
 	c.unknownEach = m.dynamic(c.in.RunID != "")
 	defer func() { c.unknownEach = false }()
+
 	for i := range list {
 		if c.total > maxTotal {
 			return
 		}
+
 		x := &list[i]
 		if x.matrix != nil {
 			c.roots["matrix"] = cty.ObjectVal(x.matrix)
 		}
+
 		if x.each != nil {
 			c.roots["each"] = cty.ObjectVal(x.each)
 		}
+
 		c.instance(m, x, env, deferred)
 		delete(c.roots, "matrix")
 		delete(c.roots, "each")
 		c.names[index] = append(c.names[index], x.name(m.static.Name))
 	}
+
 	if len(c.out.Modules) > maxModules && len(list) > 1 {
 		c.add(m.at, "", "more than %d modules", maxModules)
 		c.total = maxTotal + 1
@@ -100,40 +116,50 @@ func (c *compilation) instance(m *module, x *instance, env map[string]string, de
 		out.Of, out.Key, out.Name = out.Name, x.key, x.name(out.Name)
 		c.encodeInstance(&out, x, m.at)
 	}
+
 	ownApproval(&out)
+
 	for i := range m.pending {
 		apply(c, &out, &m.pending[i])
 	}
+
 	if len(out.Locks) > 0 {
 		out.OnDisconnect = pipeline.DisconnectKill
 	}
+
 	if m.retryAt != nil {
 		finishRetry(c.report, &out, *m.retryAt)
 	}
+
 	if out.Approval != nil {
 		env, deferred = nil, nil // nobody sees it
 		c.approval(m, &out)
 	} else {
 		env = c.taken(m, env)
 	}
+
 	own, waiting := c.environment(&m.base, env, deferred)
 	own, waiting = c.environment(&m.env, own, waiting)
 	out.Env = own
+
 	n := 0
 	for name, value := range own {
 		n += 2*overhead + len(name) + len(value)
 	}
+
 	c.spend(n, m.at)
 	c.attribute(&out, m.command, func(v cty.Value, keep bool) {
 		if command := commandOf(c.report, m.command.expr, v); keep {
 			out.Command = command
 		}
 	})
+
 	c.attribute(&out, m.script, func(v cty.Value, keep bool) {
 		if script := scriptOf(c.report, m.script.expr, v); keep {
 			out.Script = script
 		}
 	})
+
 	if l := m.when; l != nil {
 		// Nothing of a sensitive value is in a yes or no.
 		if c.unknown(l) {
@@ -144,14 +170,17 @@ func (c *compilation) instance(m *module, x *instance, env map[string]string, de
 			}
 		}
 	}
+
 	c.cacheKey(&out, m.cacheKey)
 	if m.dynamic(c.in.RunID != "") {
 		out.Dynamic = true
 		c.wait(&out, m.instances.each)
 	}
+
 	for _, l := range waiting {
 		c.wait(&out, l)
 	}
+
 	c.out.Modules = append(c.out.Modules, out)
 }
 
@@ -192,6 +221,7 @@ func (c *compilation) among(j int, only []reference) []string {
 		}
 		return all
 	}
+
 	var names []string
 	for _, x := range only {
 		name := pipeline.InstanceName(m.static.Name, x.key)
@@ -206,10 +236,12 @@ func (c *compilation) among(j int, only []reference) []string {
 			c.add(x.at, detail, "module %q has no instance %s", m.static.Name, quote(x.key))
 			continue
 		}
+
 		if !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}
+
 	return names
 }
 
@@ -221,11 +253,14 @@ func (c *compilation) dependencies() {
 		for _, j := range m.needs {
 			names = append(names, c.among(j, m.only[j])...)
 		}
+
 		var wishes []string
 		for _, j := range m.wishes {
 			wishes = append(wishes, c.among(j, m.onlyWished[j])...)
 		}
+
 		slices.Sort(names)
+
 		for range c.names[i] {
 			if total += len(names) + len(wishes); total > maxNeeds {
 				c.add(m.at, "", "more than %d dependencies", maxNeeds)
@@ -244,12 +279,14 @@ func (c *compilation) wait(m *pipeline.Module, l *deferrable) {
 	if m.Deferred == nil {
 		m.Deferred = map[string]pipeline.DeferredExpr{}
 	}
+
 	text := l.text
 	text.Sensitive = l.sensitive
 	m.Deferred[l.name] = text
 	c.spend(len(l.text.Source)+len(l.name)+4*overhead, l.expr.Range())
 	m.Expensive = m.Expensive || Expensive(l.expr)
 	m.Sensitive = m.Sensitive || l.sensitive
+
 	for _, local := range c.file.named(l.refs) {
 		m.Expensive = m.Expensive || (local.expensive && c.deferred(&local.value))
 		c.keep(local)
@@ -269,13 +306,17 @@ func (c *compilation) keep(l *local) {
 		}
 		return
 	}
+
 	if _, done := s.DeferredLocals[l.name]; done {
 		return
 	}
+
 	if s.DeferredLocals == nil {
 		s.DeferredLocals = map[string]pipeline.DeferredExpr{}
 	}
+
 	s.DeferredLocals[l.name] = l.value.text
+
 	for _, next := range c.file.named(l.value.refs) {
 		c.keep(next)
 	}

@@ -19,13 +19,16 @@ func TestFile_Compile_whole(t *testing.T) {
 	if f.Name() != "release" {
 		t.Errorf("name %q", f.Name())
 	}
+
 	if d := cmp.Diff(language.Workspace{Root: ".", Exclude: []string{"dist/**"}, Declared: true}, f.Workspace()); d != "" {
 		t.Error(d)
 	}
+
 	def := "dev"
 	if d := cmp.Diff([]language.VariableInfo{{Name: "version", Type: "string", Description: "Version stamped into the binary", Default: &def}}, f.Variables()); d != "" {
 		t.Error(d)
 	}
+
 	git := pipeline.Git{SHA: "abc", Dirty: true}
 	got := compile(t, src, language.Inputs{Git: git, RunID: "r1", Submitter: "ann",
 		Variables: []language.VariableInput{{Name: "version", Text: "1"}, {Name: "version", Text: "2"}}})
@@ -61,6 +64,7 @@ func TestFile_Compile_whole(t *testing.T) {
 			Git:            git, RunID: "r1", Submitter: "ann",
 		},
 	}
+
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
@@ -118,16 +122,20 @@ func TestFile_Compile_patterns(t *testing.T) {
 	if d := cmp.Diff([]string{"a", "dir/**", "**/*.{c,h}"}, m.Inputs); d != "" {
 		t.Error(d)
 	}
+
 	if d := cmp.Diff([]string{"**"}, m.Outputs); d != "" {
 		t.Error(d)
 	}
+
 	if m.WorkingDir != "x" || m.InputsAll || len(m.Caches) != 1 || m.Layout != "by-module" {
 		t.Errorf("%+v", m)
 	}
+
 	p = compile(t, moduleWith("command=[\"a\"]\ninputs=[]"), language.Inputs{})
 	if m := p.Modules[0]; m.InputsAll || len(m.Inputs) != 0 {
 		t.Errorf("no inputs: %+v", m)
 	}
+
 	for root, want := range map[string]string{"..": "..", "../..": "../..", ".": ".", "src": "src", "../src": "../src"} {
 		f := parse(t, body("workspace {\n root = \""+root+"\"\n}\nmodule \"m\" {\n command=[\"a\"]\n}"))
 		if got := f.Workspace().Root; got != want {
@@ -143,6 +151,7 @@ func TestFile_Compile_variables(t *testing.T) {
 		}
 		return list
 	}
+
 	for _, row := range []struct {
 		decl, use string
 		in        []language.VariableInput
@@ -218,13 +227,16 @@ module "m" {
   grace   = "${git.sha}s"
   tags    = ["${git.branch}"]
 }`)
+
 	got := mistakes(t, src, language.Inputs{Git: pipeline.Git{SHA: "abc"}, Variables: []language.VariableInput{{Name: "a", Text: "x", Origin: "-var"}}})
 	want := []string{
 		`11:28 command[2]: value is null | leave the attribute out, or give a value`,
 	}
+
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
+
 	got = mistakes(t, strings.Replace(src, ", null", "", 1), language.Inputs{Git: pipeline.Git{SHA: "abc"}, Variables: []language.VariableInput{{Name: "a", Text: "x", Origin: "-var"}}})
 	want = []string{
 		`-var variable "a": wrong type: a number is required | expected number`,
@@ -232,6 +244,7 @@ module "m" {
 		`13:13 grace: invalid duration "abcs" | write a number and a unit, such as "90s", "10m" or "1h30m"`,
 		`14:14 tags[0]: invalid word "" | it has from 1 to 128 characters, and no space or comma`,
 	}
+
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
@@ -242,17 +255,21 @@ func TestParseVarFile(t *testing.T) {
 	if len(diags) > 0 {
 		t.Fatal(diags)
 	}
+
 	want := []language.VariableInput{
 		{Name: "a", Text: "x y", Origin: "prod.vars:1"}, {Name: "b", Text: "1.5", Origin: "prod.vars:2"},
 		{Name: "l", Text: `["\u0024{a}","b\u000a\"",true,null]`, Origin: "prod.vars:4"}, {Name: "o", Text: `{"k":{"n":-1}}`, Origin: "prod.vars:5"},
 	}
+
 	if d := cmp.Diff(want, list); d != "" {
 		t.Error(d)
 	}
+
 	p := compile(t, body("variable \"l\" {\n type = any\n}\nmodule \"m\" {\n command = [var.l[0], var.l[1]]\n}"), language.Inputs{Variables: list[2:3]})
 	if got := p.Modules[0].Command; got[0] != "${a}" || got[1] != "b\n\"" {
 		t.Errorf("got %q", got)
 	}
+
 	for src, want := range map[string]string{
 		"a = b":                           "1:5 the value of a is no literal",
 		"a {\n}":                          "1:1 a file of values has no blocks",

@@ -25,12 +25,15 @@ func Evaluate(ctx context.Context, e Evaluator, p *pipeline.Pipeline, m *pipelin
 	if m == nil {
 		return nil, pipeline.Errorf(pipeline.NotFound, "pipeline %s has no such module", p.Name)
 	}
+
 	if len(m.Deferred) == 0 {
 		return &pipeline.Evaluated{}, nil
 	}
+
 	module := m.Name
 	only := *p
 	only.Modules = []pipeline.Module{*m}
+
 	if !m.Expensive {
 		out, diags := evaluateInline(&only, module, deps)
 		if len(diags) == 0 {
@@ -38,9 +41,11 @@ func Evaluate(ctx context.Context, e Evaluator, p *pipeline.Pipeline, m *pipelin
 		}
 		return nil, deferredError(diags)
 	}
+
 	if e == nil {
 		return nil, pipeline.Errorf(pipeline.Internal, "evaluate module %q: its expressions need a helper process, and there is none", module)
 	}
+
 	out, err := ask(ctx, e, request{Evaluate: &evaluateRequest{Pipeline: only, Module: module, Deps: deps}})
 	switch {
 	case errors.Is(err, ErrTooExpensive):
@@ -54,6 +59,7 @@ func Evaluate(ctx context.Context, e Evaluator, p *pipeline.Pipeline, m *pipelin
 	case out.Evaluated == nil:
 		return nil, pipeline.Errorf(pipeline.Unavailable, "evaluate module %q: the helper gave no answer", module)
 	}
+
 	return out.Evaluated, nil
 }
 
@@ -70,10 +76,12 @@ func deferredError(diags Diagnostics) error {
 		}
 		texts = append(texts, printable(s))
 	}
+
 	err := pipeline.Errorf(pipeline.Invalid, "%s", strings.Join(texts, "; "))
 	if slices.ContainsFunc(diags, func(d Diagnostic) bool { return strings.Contains(d.Summary, tooExpensive) }) {
 		err = &pipeline.Error{Kind: pipeline.Invalid, Message: strings.Join(texts, "; "), Err: ErrTooExpensive}
 	}
+
 	return err
 }
 

@@ -18,24 +18,30 @@ func resultValue(raw json.RawMessage) (cty.Value, error) {
 	if len(bytes.TrimSpace(raw)) == 0 {
 		return cty.EmptyObjectVal, nil
 	}
+
 	if len(raw) > pipeline.MaxResultBytes {
 		return cty.DynamicVal, fmt.Errorf("longer than %d KiB", pipeline.MaxResultBytes>>10)
 	}
+
 	if nestedDeeper(string(raw), maxNesting-8) {
 		return cty.DynamicVal, errors.New("nested too deep")
 	}
+
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
 	var x any
 	if err := d.Decode(&x); err != nil {
 		return cty.DynamicVal, errors.New("not JSON")
 	}
+
 	if _, err := d.Token(); err != io.EOF {
 		return cty.DynamicVal, errors.New("not one JSON object")
 	}
+
 	if _, ok := x.(map[string]any); !ok {
 		return cty.DynamicVal, errors.New("not a JSON object")
 	}
+
 	return jsonValue(x)
 }
 
@@ -78,5 +84,6 @@ func jsonValue(x any) (cty.Value, error) {
 		}
 		return cty.ObjectVal(object), nil
 	}
+
 	return cty.DynamicVal, fmt.Errorf("unexpected %T", x)
 }

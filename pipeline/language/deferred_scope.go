@@ -40,6 +40,7 @@ func (s *deferredScope) module(name string) (*pipeline.Evaluated, Diagnostics) {
 	if m == nil {
 		return out, nil
 	}
+
 	s.variables, s.locals, s.modules = map[string]cty.Value{}, map[string]cty.Value{}, map[string]cty.Value{}
 	s.failed = map[string]bool{}
 	env := func(name, value string) {
@@ -48,20 +49,25 @@ func (s *deferredScope) module(name string) (*pipeline.Evaluated, Diagnostics) {
 		}
 		out.Env[name] = value
 	}
+
 	names := slices.Sorted(maps.Keys(m.Deferred))
+
 	// "env" is the module's own and goes over the pipeline's "env.NAME".
 	if i := slices.Index(names, "env"); i >= 0 {
 		names = append(slices.Delete(names, i, i+1), "env")
 	}
+
 	s.self = m
 	if m.Dynamic {
 		names = []string{"for_each"}
 	}
+
 	for _, attribute := range names {
 		v, expr, r := s.expression(attribute, m.Deferred[attribute])
 		if expr == nil {
 			continue
 		}
+
 		switch {
 		case attribute == "when":
 			if yes, ok := conditionOf(r, expr, v); ok && !yes {
@@ -85,14 +91,18 @@ func (s *deferredScope) module(name string) (*pipeline.Evaluated, Diagnostics) {
 			name := strings.TrimPrefix(attribute, "env.")
 			env(name, variableOf(r, name, expr.Range(), v))
 		}
+
 		if !v.IsWhollyKnown() && len(r.list) == 0 {
 			r.add(expr.Range(), "", "%s: value is not known", attribute)
 		}
+
 		s.take(r, attribute)
 	}
+
 	if len(s.list) > 0 {
 		return nil, s.list
 	}
+
 	return out, nil
 }
 
@@ -138,18 +148,22 @@ func (s *deferredScope) value(r *report, expr hclsyntax.Expression) (cty.Value, 
 	if len(r.list) > 0 {
 		return cty.NilVal, false
 	}
+
 	p := s.pipeline
 	roots := map[string]cty.Value{}
 	if refs.runID || refs.runNumber || refs.other {
 		roots = rootValues(p.Scope.Git, p.Name, p.Scope.RunID, p.Scope.RunNumber, p.Scope.Submitter)
 	}
+
 	if refs.allVars {
 		refs.variables = append(refs.variables, namesAt(maps.Keys(p.Scope.Variables), expr)...)
 	}
+
 	if refs.allLocals {
 		refs.locals = append(refs.locals, namesAt(maps.Keys(p.Scope.Locals), expr)...)
 		refs.locals = append(refs.locals, namesAt(maps.Keys(p.Scope.DeferredLocals), expr)...)
 	}
+
 	ok := s.own(r, &refs, roots)
 	for _, group := range []struct {
 		root string
@@ -167,12 +181,15 @@ func (s *deferredScope) value(r *report, expr hclsyntax.Expression) (cty.Value, 
 		}
 		roots[group.root] = cty.ObjectVal(values)
 	}
+
 	if !ok {
 		return cty.NilVal, false
 	}
+
 	e := evaluation{report: r, total: s.total}
 	v, ok := e.value(expr, &hcl.EvalContext{Variables: roots, Functions: functions})
 	s.total = e.total
+
 	return v, ok
 }
 

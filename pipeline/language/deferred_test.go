@@ -27,16 +27,20 @@ func upstreams(result string) map[string]pipeline.UpstreamResult {
 func evaluate(t *testing.T, preamble, attributes string, deps map[string]pipeline.UpstreamResult) (*pipeline.Evaluated, error) {
 	t.Helper()
 	p := compile(t, body(preamble+"\nmodule \"a\" {\n command = [\"true\"]\n}\nmodule \"m\" {\n"+attributes+"\n}"), language.Inputs{})
+
 	// As it would be after a way through the state.
 	b, err := json.Marshal(p)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var stored pipeline.Pipeline
 	if err := json.Unmarshal(b, &stored); err != nil {
 		t.Fatal(err)
 	}
+
 	stored.Scope.RunID, stored.Scope.RunNumber = "r", 12
+
 	return language.Evaluate(context.Background(), newEvaluator(t), &stored, stored.Module("m"), deps)
 }
 
@@ -99,23 +103,28 @@ func TestEvaluate_attributes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	want := &pipeline.Evaluated{Script: "echo 1\n  deeper\n", Env: map[string]string{"A": "1", "P": "12"}}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
+
 	got, err = evaluate(t, "env = {\n P = \"${run.number}\"\n}", `
   command = ["x"]
   env     = merge({ A = "a" }, module.a.result)`, upstreams(`{"n":1,"P":"own"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if d := cmp.Diff(&pipeline.Evaluated{Env: map[string]string{"A": "a", "n": "1", "P": "own"}}, got); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
+
 	got, err = evaluate(t, "", `command = ["x"]`, nil)
 	if err != nil || cmp.Diff(&pipeline.Evaluated{}, got) != "" {
 		t.Errorf("nothing deferred: %v, %v", got, err)
 	}
+
 	got, err = evaluate(t, "", `command = concat(["x"], module.a.outputs)`, upstreams("{}"))
 	if err != nil || strings.Join(got.Command, " ") != "x x y/z" {
 		t.Errorf("whole command: %v, %v", got, err)
@@ -162,14 +171,17 @@ func TestEvaluate_incomplete(t *testing.T) {
 	if pipeline.KindOf(err) != pipeline.NotFound {
 		t.Error(err)
 	}
+
 	_, err = language.Evaluate(context.Background(), nil, p, p.Module("m"), nil)
 	if err == nil || !strings.Contains(err.Error(), "module.a is not known here") {
 		t.Error(err)
 	}
+
 	_, err = language.Evaluate(context.Background(), nil, p, p.Module("m"), upstreams("{}"))
 	if err == nil || !strings.Contains(err.Error(), "value is not known") {
 		t.Errorf("without a run number: %v", err)
 	}
+
 	m := p.Module("m")
 	for _, source := range []string{strings.Repeat("[", 100000), "[", strings.Repeat("x", 300<<10), "local.a", "[local.c1]"} {
 		m.Deferred = map[string]pipeline.DeferredExpr{"command": {Source: source, Line: 1, Column: 1}}
@@ -179,6 +191,7 @@ func TestEvaluate_incomplete(t *testing.T) {
 			t.Errorf("%.20s: %v", source, err)
 		}
 	}
+
 	if errors.Is(err, language.ErrTooExpensive) {
 		t.Error("a cycle is not expensive")
 	}
@@ -204,11 +217,13 @@ module "c" {
 module "d" {
   command = ["%{if module.a.cached}x%{endif}"]
 }`), language.Inputs{})
+
 	for name, want := range map[string]bool{"a": false, "b": false, "c": true, "d": true} {
 		if got := p.Module(name).Expensive; got != want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
+
 	if d := cmp.Diff(map[string]string{"known": `{"value":"X","type":"string"}`}, p.Scope.Locals); d != "" {
 		t.Error(d)
 	}

@@ -58,7 +58,9 @@ func DescribeLanguage() Schema {
 			{Name: "approval", Attributes: describeSpecs("approval", approvalSpecs, approvalNames)},
 			{Name: hookBlock, Attributes: describeSpecs(hookBlock, moduleHookSpecs, nil)},
 		}}
+
 	module.without("retry", "approval", hookBlock)
+
 	for i := range module.Attributes {
 		switch a := &module.Attributes[i]; a.Name {
 		case "requires":
@@ -67,6 +69,7 @@ func DescribeLanguage() Schema {
 			a.Attributes = resources
 		}
 	}
+
 	top := SchemaBlock{Name: "pipeline", Labelled: true,
 		Attributes: describeSpecs("pipeline", pipelineSpecs, pipelineNames),
 		Blocks: []SchemaBlock{
@@ -81,9 +84,11 @@ func DescribeLanguage() Schema {
 			{Name: "template", Labelled: true, Repeatable: true, Like: "module"},
 			module,
 		}}
+
 	top.without(slices.Collect(maps.Keys(pipelineBlocks))...)
 	top.Blocks[0].without("validation")
 	top.describe("")
+
 	return Schema{Blocks: []SchemaBlock{top}}
 }
 
@@ -114,6 +119,7 @@ func describeSpecs[T any](block string, specs map[string]spec[T], names []string
 	for _, name := range names {
 		all[name] = true
 	}
+
 	var list []SchemaAttribute
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		a := SchemaAttribute{Name: name}
@@ -127,6 +133,7 @@ func describeSpecs[T any](block string, specs map[string]spec[T], names []string
 		}
 		list = append(list, a)
 	}
+
 	return list
 }
 

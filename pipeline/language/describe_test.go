@@ -23,6 +23,7 @@ func TestDescribeLanguage_complete(t *testing.T) {
 			attributes(a.Name, a.Attributes)
 		}
 	}
+
 	names := map[string][]string{}
 	var walk func(list []SchemaBlock)
 	walk = func(list []SchemaBlock) {
@@ -40,10 +41,13 @@ func TestDescribeLanguage_complete(t *testing.T) {
 			walk(b.Blocks)
 		}
 	}
+
 	walk(DescribeLanguage().Blocks)
+
 	for name := range unused {
 		t.Errorf("attributeTexts describes %s, which the language does not have", name)
 	}
+
 	for block, want := range map[string][]string{"pipeline": pipelineNames, "module": moduleNamesAll, "variable": variableNames, "approval": approvalNames} {
 		for _, name := range want {
 			if !slices.Contains(names[block], name) {
@@ -62,15 +66,19 @@ func TestDescribeLanguage_fromTheTables(t *testing.T) {
 		}
 		return list[i]
 	}
+
 	if a := find(top.Attributes, "on_failure"); !slices.Equal(a.Choices, []string{"stop", "continue"}) || a.Default != "stop" {
 		t.Errorf("on_failure: %+v", a)
 	}
+
 	module := top.Blocks[slices.IndexFunc(top.Blocks, func(b SchemaBlock) bool { return b.Name == "module" })]
 	if a := find(module.Attributes, "priority"); a.Minimum == nil || *a.Minimum != -1000 || *a.Maximum != 1000 {
 		t.Errorf("priority: %+v", a)
 	}
+
 	if a := find(module.Attributes, "timeout"); a.Type != "duration" || a.Default != "30m" || a.Minimum != nil {
 		t.Errorf("timeout: %+v", a)
 	}
+
 	find(find(module.Attributes, "requires").Attributes, "tools")
 }

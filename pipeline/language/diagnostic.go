@@ -56,15 +56,18 @@ func (d Diagnostics) Write(w io.Writer, color bool) {
 		}
 		return "\x1b[" + code + "m" + s + "\x1b[0m"
 	}
+
 	var b strings.Builder
 	for i := range d {
 		x := &d[i]
 		if i > 0 {
 			b.WriteByte('\n')
 		}
+
 		if place := x.place(); place != "" {
 			b.WriteString(paint("1", printable(place)+":") + " ")
 		}
+
 		b.WriteString(paint("1;31", printable(x.Summary)) + "\n")
 		if x.Line > 0 {
 			number := fmt.Sprintf("%4d | ", x.Line)
@@ -72,12 +75,14 @@ func (d Diagnostics) Write(w io.Writer, color bool) {
 			b.WriteString(paint("2", number) + printable(x.SourceLine) + "\n")
 			b.WriteString(strings.Repeat(" ", len(number)-2) + paint("2", "| ") + pad + paint("1;31", carets) + "\n")
 		}
+
 		for _, line := range strings.Split(x.Detail, "\n") {
 			if line != "" {
 				b.WriteString("     = " + printable(line) + "\n")
 			}
 		}
 	}
+
 	io.WriteString(w, b.String())
 }
 
@@ -106,6 +111,7 @@ func (d *Diagnostic) underline() (pad, carets string) {
 		}
 		column++
 	}
+
 	return p.String(), strings.Repeat("^", max(n, 1))
 }
 
@@ -186,20 +192,24 @@ func (r *report) addHCL(diags hcl.Diagnostics, hint func(*hcl.Diagnostic) string
 		if d.Severity != hcl.DiagError {
 			continue
 		}
+
 		if r.full() {
 			r.more++
 			continue
 		}
+
 		var at hcl.Range
 		if d.Subject != nil {
 			at = *d.Subject
 		}
+
 		detail := d.Detail
 		if hint != nil {
 			if more := hint(d); more != "" {
 				detail = strings.TrimSpace(detail + "\n" + more)
 			}
 		}
+
 		r.list = append(r.list, r.src.diagnostic(at, lowerFirst(d.Summary), detail))
 	}
 }

@@ -85,23 +85,29 @@ func RunHelper(stdin io.Reader, stdout io.Writer) error {
 		return fmt.Errorf("limit the helper: %w", err)
 	}
 	defer stop()
+
 	b, err := io.ReadAll(io.LimitReader(stdin, maxMessage+1))
 	if err != nil {
 		return fmt.Errorf("read the request: %w", err)
 	}
+
 	if len(b) > maxMessage {
 		return fmt.Errorf("read the request: longer than %d MiB", maxMessage>>20)
 	}
+
 	var in request
 	if err := json.Unmarshal(b, &in); err != nil {
 		return fmt.Errorf("decode the request: %w", err)
 	}
+
 	if b, err = json.Marshal(serve(in)); err != nil {
 		return fmt.Errorf("encode the answer: %w", err)
 	}
+
 	if _, err := stdout.Write(b); err != nil {
 		return fmt.Errorf("write the answer: %w", err)
 	}
+
 	return nil
 }
 

@@ -39,6 +39,7 @@ func Expensive(expr hcl.Expression) bool {
 		_, literal := e.Val.(*hclsyntax.LiteralValueExpr)
 		return !literal
 	}
+
 	return true
 }
 
@@ -70,6 +71,7 @@ func estimate(expr hclsyntax.Expression, ctx *hcl.EvalContext, limit int) int {
 			total += estimate(e, ctx, limit-total)
 		}
 	}
+
 	switch e := expr.(type) {
 	case *hclsyntax.LiteralValueExpr:
 		return size(e.Val, limit)
@@ -111,6 +113,7 @@ func estimate(expr hclsyntax.Expression, ctx *hcl.EvalContext, limit int) int {
 	case *hclsyntax.UnaryOpExpr:
 		return estimate(e.Val, ctx, limit)
 	}
+
 	return total
 }
 
@@ -132,9 +135,11 @@ func sizeAt(v cty.Value, limit, depth int) int {
 	if v == cty.NilVal || !v.IsKnown() || v.IsNull() {
 		return overhead
 	}
+
 	if depth > maxNesting {
 		return limit + overhead
 	}
+
 	switch t := v.Type(); {
 	case t == cty.String:
 		return overhead + len(v.AsString())
@@ -158,5 +163,6 @@ func sizeAt(v cty.Value, limit, depth int) int {
 		}
 		return total
 	}
+
 	return overhead
 }

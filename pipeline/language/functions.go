@@ -74,5 +74,6 @@ var missingFunctions = func() map[string]string {
 			m[name] = why.text
 		}
 	}
+
 	return m
 }()

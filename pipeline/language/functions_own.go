@@ -121,6 +121,7 @@ var lookupFunc = function.New(&function.Spec{
 		if len(args) > 3 {
 			return cty.DynamicVal, errors.New("lookup takes a map, a key and at most one default")
 		}
+
 		m, key := args[0], args[1]
 		switch t := m.Type(); {
 		case t.IsObjectType():
@@ -134,9 +135,11 @@ var lookupFunc = function.New(&function.Spec{
 		default:
 			return cty.DynamicVal, function.NewArgErrorf(0, "must be a map or an object")
 		}
+
 		if len(args) == 3 {
 			return args[2], nil
 		}
+
 		return cty.DynamicVal, function.NewArgErrorf(1, "there is no element %q, and no default is given", key.AsString())
 	},
 })
@@ -195,6 +198,7 @@ var oneFunc = function.New(&function.Spec{
 		if t := args[0].Type(); !t.IsListType() && !t.IsSetType() && !t.IsTupleType() {
 			return cty.DynamicVal, function.NewArgErrorf(0, "must be a list or a set")
 		}
+
 		switch n := args[0].LengthInt(); n {
 		case 0:
 			return cty.NullVal(cty.DynamicPseudoType), nil

@@ -32,10 +32,12 @@ func TestFunctions(t *testing.T) {
 		{`length(setunion(["a"], ["b"]))`, "2"}, {`length(setintersection(["a"], ["b"]))`, "0"}, {`length(setsubtract(["a"], ["b"]))`, "1"},
 		{`can(tonumber("x"))`, "false"}, {`try(tonumber("x"), "d")`, "d"}, {`formatdate("YYYY", "2024-01-02T03:04:05Z")`, "2024"}, {`timeadd("2024-01-02T03:04:05Z", "1h")`, "2024-01-02T04:04:05Z"},
 	}
+
 	var b strings.Builder
 	for _, row := range rows {
 		b.WriteString(row.expr + ",\n")
 	}
+
 	got := compile(t, moduleWith("command = [\"x\",\n"+b.String()+"]"), language.Inputs{}).Modules[0].Command
 	for i, row := range rows {
 		if got[i+1] != row.want {

@@ -17,6 +17,7 @@ import (
 // breaks what the rest of the system relies on.
 func FuzzParse(f *testing.F) {
 	f.Add(readTestdata(f, "first.hcl"))
+
 	for _, pattern := range []string{"testdata/mistakes/*.hcl"} {
 		files, _ := filepath.Glob(pattern)
 		for _, file := range files {
@@ -27,10 +28,12 @@ func FuzzParse(f *testing.F) {
 			f.Add(src)
 		}
 	}
+
 	for _, b := range bombs {
 		f.Add([]byte(b.source(400)))
 		f.Add([]byte(moduleWith("script = 1\n" + b.source(200))))
 	}
+
 	f.Add([]byte(moduleWith("command = [\"${run.number}\", jsonencode(local)]\nenv = merge({}, {})")))
 	f.Fuzz(func(t *testing.T, src []byte) {
 		start := time.Now()
@@ -39,21 +42,26 @@ func FuzzParse(f *testing.F) {
 		if len(before) > 0 && len(diags) == 0 {
 			t.Errorf("parsed what the prescan refused: %v", before)
 		}
+
 		if (file == nil) != (len(diags) > 0) {
 			t.Fatalf("a file and mistakes, or neither: %v", diags)
 		}
+
 		checkDiagnostics(t, diags)
 		if file == nil {
 			return
 		}
+
 		p, diags := file.Compile(context.Background(), language.Inputs{Git: pipeline.Git{SHA: "s"}})
 		if (p == nil) != (len(diags) > 0) {
 			t.Fatalf("a pipeline and mistakes, or neither: %v", diags)
 		}
+
 		checkDiagnostics(t, diags)
 		if p != nil {
 			checkPipeline(t, p)
 		}
+
 		if took := time.Since(start); took > 5*time.Second*raceFactor {
 			t.Errorf("it took %v", took)
 		}
@@ -78,32 +86,39 @@ func checkPipeline(t *testing.T, p *pipeline.Pipeline) {
 	if !pipeline.ValidName(p.Name) || len(p.Modules) == 0 {
 		t.Errorf("pipeline %q with %d modules", p.Name, len(p.Modules))
 	}
+
 	position := map[string]int{}
 	for i, m := range p.Modules {
 		if _, twice := position[m.Name]; twice || !pipeline.ValidName(m.Name) {
 			t.Errorf("module %q", m.Name)
 		}
+
 		position[m.Name] = i
+
 		n := 0
 		for _, given := range []bool{len(m.Command) > 0, m.Script != "", m.Deferred["command"].Source != "", m.Deferred["script"].Source != ""} {
 			if given {
 				n++
 			}
 		}
+
 		if n != 1 {
 			t.Errorf("module %q has %d commands and scripts", m.Name, n)
 		}
+
 		for name, value := range m.Env {
 			if name == "" || strings.ContainsAny(name, "=\x00") || strings.Contains(value, "\x00") {
 				t.Errorf("env %q = %q", name, value)
 			}
 		}
+
 		for name, deferred := range m.Deferred {
 			if deferred.Source == "" || deferred.Line < 1 || deferred.Column < 1 {
 				t.Errorf("deferred %s: %+v", name, deferred)
 			}
 		}
 	}
+
 	// Every dependency exists, and there is no cycle.
 	state := map[string]int{}
 	var visit func(name string) bool
@@ -112,26 +127,34 @@ func checkPipeline(t *testing.T, p *pipeline.Pipeline) {
 		if !exists || state[name] == 1 {
 			return false
 		}
+
 		if state[name] == 2 {
 			return true
 		}
+
 		state[name] = 1
+
 		for _, d := range p.Modules[i].DependsOn {
 			if !visit(d) {
 				return false
 			}
 		}
+
 		state[name] = 2
+
 		return true
 	}
+
 	for name := range position {
 		if !visit(name) {
 			t.Errorf("the dependencies of %q have a cycle, or do not exist", name)
 		}
 	}
+
 	if _, err := json.Marshal(p); err != nil {
 		t.Error(err)
 	}
+
 	for i := range p.Modules {
 		deps := map[string]pipeline.UpstreamResult{}
 		for _, d := range p.Modules[i].DependsOn {
@@ -167,6 +190,7 @@ func FuzzEvaluate(f *testing.F) {
 			f.Add(source, source, result, `{"value":1,"type":"number"}`)
 		}
 	}
+
 	f.Fuzz(func(t *testing.T, source, local, result, variable string) {
 		start := time.Now()
 		for _, attribute := range []string{"command", "script", "env", "env.A"} {

@@ -27,11 +27,14 @@ func components[P any](edges [][]edge[P]) [][]int {
 		stack = append(stack, v)
 		calls = append(calls, call{node: v})
 	}
+
 	for root := range n {
 		if index[root] != 0 {
 			continue
 		}
+
 		enter(root)
+
 		for len(calls) > 0 {
 			c := &calls[len(calls)-1]
 			v := c.node
@@ -45,11 +48,13 @@ func components[P any](edges [][]edge[P]) [][]int {
 				}
 				continue
 			}
+
 			calls = calls[:len(calls)-1]
 			if len(calls) > 0 {
 				parent := calls[len(calls)-1].node
 				low[parent] = min(low[parent], low[v])
 			}
+
 			if low[v] == index[v] {
 				at := slices.Index(stack, v)
 				group := slices.Clone(stack[at:])
@@ -62,6 +67,7 @@ func components[P any](edges [][]edge[P]) [][]int {
 			}
 		}
 	}
+
 	return out
 }
 
@@ -70,10 +76,12 @@ func components[P any](edges [][]edge[P]) [][]int {
 // does not need itself.
 func cycleIn[P any](edges [][]edge[P], group []int) []int {
 	start := group[0]
+
 	from := make(map[int]int, len(group)) // to a node from its predecessor; -1 is a member not seen
 	for _, v := range group {
 		from[v] = -1
 	}
+
 	queue := []int{start}
 	for len(queue) > 0 {
 		v := queue[0]
@@ -88,12 +96,14 @@ func cycleIn[P any](edges [][]edge[P], group []int) []int {
 				slices.Reverse(path)
 				return path
 			}
+
 			if prev, member := from[e.to]; member && prev == -1 {
 				from[e.to] = v
 				queue = append(queue, e.to)
 			}
 		}
 	}
+
 	return nil
 }
 

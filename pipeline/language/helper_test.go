@@ -39,9 +39,11 @@ func TestCompile_tooExpensive(t *testing.T) {
 			} else {
 				t.Logf("%v: %v", took, got)
 			}
+
 			if len(got) != 1 || !strings.Contains(got[0], "expression too expensive") || !strings.HasPrefix(got[0], "3:6 ") {
 				t.Errorf("got %v", got)
 			}
+
 			if more := int64(memory()) - int64(before); more > 16<<20 {
 				t.Errorf("this process took %d MiB", more>>20)
 			}
@@ -65,11 +67,13 @@ func TestEvaluate_tooExpensive(t *testing.T) {
 			if !p.Module("m").Expensive {
 				t.Fatal("the module is not marked expensive")
 			}
+
 			start := time.Now()
 			_, err := language.Evaluate(context.Background(), newEvaluator(t), p, p.Module("m"), map[string]pipeline.UpstreamResult{"a": {Status: pipeline.ModuleSucceeded}})
 			if took := time.Since(start); took > 10*time.Second*raceFactor {
 				t.Errorf("it took %v", took)
 			}
+
 			if !errors.Is(err, language.ErrTooExpensive) || pipeline.KindOf(err) != pipeline.Invalid || !strings.HasPrefix(err.Error(), "p.hcl:6:12: command") {
 				t.Errorf("got %v (%v)", err, pipeline.KindOf(err))
 			}
@@ -82,10 +86,13 @@ func TestEvaluate_tooExpensive(t *testing.T) {
 func TestCompile_doubling(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("locals {\n x0 = \"0123456789\"\n")
+
 	for i := range 40 {
 		fmt.Fprintf(&b, " x%d = \"${local.x%d}${local.x%d}\"\n", i+1, i, i)
 	}
+
 	b.WriteString("}\nmodule \"m\" {\n command = [local.x40]\n}")
+
 	lists := strings.ReplaceAll(strings.ReplaceAll(b.String(), `"${local.`, `[local.`), `}"`, `]`)
 	lists = strings.ReplaceAll(lists, "}${", ", ")
 	for name, src := range map[string]string{"texts": b.String(), "lists": lists} {
@@ -160,20 +167,25 @@ func TestEvaluator_broken(t *testing.T) {
 	if err := os.WriteFile(script, []byte("#!/bin/sh\necho broken >&2\nexit 7\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, path := range []string{noHelper, script} {
 		_, err := language.Evaluate(context.Background(), bounded.New(path), p, p.Module("m"), deps)
 		if pipeline.KindOf(err) != pipeline.Unavailable {
 			t.Errorf("%s: %v (%v)", path, err, pipeline.KindOf(err))
 		}
 	}
+
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
+
 	if _, err := language.Evaluate(ctx, newEvaluator(t), p, p.Module("m"), deps); pipeline.KindOf(err) != pipeline.Canceled || !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v", err)
 	}
+
 	if _, err := language.Evaluate(context.Background(), nil, p, p.Module("m"), deps); pipeline.KindOf(err) != pipeline.Internal {
 		t.Errorf("no evaluator: %v", err)
 	}
+
 	// Whatever the stored pipeline says of itself.
 	p.Module("m").Expensive = false
 	if _, err := language.Evaluate(context.Background(), nil, p, p.Module("m"), deps); !errors.Is(err, language.ErrTooExpensive) {

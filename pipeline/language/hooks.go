@@ -77,10 +77,12 @@ func (c *compilation) hooks(env map[string]string, deferred map[string]*deferrab
 	if block.at == nil {
 		return
 	}
+
 	hooks := block.static
 	for i := range block.pending {
 		apply(c, &hooks, &block.pending[i])
 	}
+
 	var first, all []string
 	for i := range c.out.Modules {
 		m := &c.out.Modules[i]
@@ -93,16 +95,20 @@ func (c *compilation) hooks(env map[string]string, deferred map[string]*deferrab
 			first = append(first, m.Name)
 		}
 	}
+
 	add := func(hook pipeline.Hook, script string, needs []string) {
 		if script == "" {
 			return
 		}
+
 		out := pipeline.Module{Name: pipeline.InstanceName(hookBlock, string(hook)), Of: hookBlock, Key: string(hook), Hook: hook, Line: block.line,
 			Script: script, Env: env, InputsAll: true, Timeout: pipeline.DefaultTimeout, Grace: pipeline.DefaultGrace,
 			AlwaysRun: hook != pipeline.HookBefore, DependsOn: slices.Sorted(slices.Values(needs))}
+
 		for _, name := range slices.Sorted(maps.Keys(deferred)) {
 			c.wait(&out, deferred[name])
 		}
+
 		if hook == pipeline.HookBefore {
 			c.out.Modules = slices.Insert(c.out.Modules, len(first), out)
 			for i := range c.out.Modules[len(first)+1:] {
@@ -113,8 +119,10 @@ func (c *compilation) hooks(env map[string]string, deferred map[string]*deferrab
 		} else {
 			c.out.Modules = append(c.out.Modules, out)
 		}
+
 		all = append(all, out.Name)
 	}
+
 	add(pipeline.HookBefore, hooks.Before, first)
 	main := slices.Clone(all)
 	add(pipeline.HookSuccess, hooks.OnSuccess, main)

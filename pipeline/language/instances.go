@@ -47,35 +47,43 @@ func (p *parser) expansion(m *module, a *hclsyntax.Attribute, index int) {
 		p.add(a.NameRange, "keep one of them", "module %q has both matrix and for_each", m.static.Name)
 		return
 	}
+
 	x := &instances{name: a.Name, at: a.NameRange, expr: a.Expr}
 	m.instances = x
+
 	if a.Name == "for_each" {
 		x.each, _ = p.deferredUse("for_each", a.Expr, false, index)
 		x.each.text = p.deferredExpr(a.Expr)
 		return
 	}
+
 	refs := scan(p.report, a.Expr, false)
 	if !refs.none() || Expensive(a.Expr) {
 		p.use(use{name: "matrix", expr: a.Expr, refs: &refs, mode: useSubmit, module: index, local: -1})
 	}
+
 	object, ok := a.Expr.(*hclsyntax.ObjectConsExpr)
 	if !ok {
 		return
 	}
+
 	for _, item := range object.Items {
 		name, written := literalKey(item.KeyExpr)
 		if !written {
 			x.axes = nil
 			return
 		}
+
 		if bad := checkIdentifier(name); bad != nil {
 			p.add(item.KeyExpr.Range(), bad.detail, "matrix: %s", bad.summary)
 			continue
 		}
+
 		if slices.Contains(x.axes, name) {
 			p.add(item.KeyExpr.Range(), "", "second %q in matrix", name)
 			continue
 		}
+
 		x.axes = append(x.axes, name)
 	}
 }
@@ -92,33 +100,40 @@ func (k *linker) resolveInstance(u *use) {
 	if !r.instance() {
 		return
 	}
+
 	at := u.expr.Range()
 	if len(r.matrix) > 0 {
 		at = r.matrix[0].at
 	} else if len(r.each) > 0 {
 		at = r.each[0].at
 	}
+
 	if u.local >= 0 || u.module < 0 || u.mode == useVariables {
 		k.add(at, "use them in the modules themselves", "%s is the same for all modules: matrix and each are of one", u.name)
 		return
 	}
+
 	m := k.file.modules[u.module]
 	has := ""
 	if m.instances != nil {
 		has = m.instances.name
 	}
+
 	if has != "" && m.instances.expr == u.expr {
 		k.add(at, "", "%s cannot name itself", has)
 		return
 	}
+
 	if (len(r.matrix) > 0 || r.allMatrix) && has != "matrix" {
 		k.add(at, "write matrix = { NAME = [ … ] }", "module %q has no matrix", m.static.Name)
 		return
 	}
+
 	if (len(r.each) > 0 || r.allEach) && has != "for_each" {
 		k.add(at, "write for_each = [ … ]", "module %q has no for_each", m.static.Name)
 		return
 	}
+
 	for _, x := range r.matrix {
 		if axes := m.instances.axes; axes != nil && !slices.Contains(axes, x.name) {
 			detail := didYouMean(x.name, axes)
@@ -138,10 +153,12 @@ func (c *compilation) expand(m *module) ([]instance, bool) {
 	if x == nil || m.dynamic(c.in.RunID != "") {
 		return []instance{{}}, true
 	}
+
 	v, ok := c.eval(x.expr)
 	if !ok || !v.IsKnown() {
 		return nil, false
 	}
+
 	before := len(c.list)
 	var list []instance
 	if x.each != nil {
@@ -149,6 +166,7 @@ func (c *compilation) expand(m *module) ([]instance, bool) {
 	} else {
 		list = c.matrixOf(x, v)
 	}
+
 	return list, len(c.list) == before
 }
 
@@ -159,29 +177,35 @@ func (c *compilation) matrixOf(x *instances, v cty.Value) []instance {
 		c.add(at, "write matrix = { NAME = [ … ] }", "matrix: expected an object of lists, got %s", friendly(v))
 		return nil
 	}
+
 	values := v.AsValueMap()
 	axes := x.axes
 	if axes == nil {
 		axes = slices.Sorted(maps.Keys(values))
 	}
+
 	if len(axes) == 0 {
 		c.add(at, "write matrix = { NAME = [ … ] }", "matrix has no axis")
 		return nil
 	}
+
 	list := []instance{{matrix: map[string]cty.Value{}}}
 	for _, axis := range axes {
 		elements, ok := elementsOf(c.report, "matrix."+axis, x.expr, values[axis])
 		if !ok {
 			return nil
 		}
+
 		if len(elements) == 0 {
 			c.add(at, "give it a value, or leave it out", "matrix.%s is empty", axis)
 			return nil
 		}
+
 		if len(list)*len(elements) > maxInstances {
 			c.add(at, "", "the matrix makes more than %d instances", maxInstances)
 			return nil
 		}
+
 		next := make([]instance, 0, len(list)*len(elements))
 		for _, base := range list {
 			for _, e := range elements {
@@ -198,8 +222,10 @@ func (c *compilation) matrixOf(x *instances, v cty.Value) []instance {
 				next = append(next, one)
 			}
 		}
+
 		list = next
 	}
+
 	return distinct(c.report, "matrix", at, list)
 }
 
@@ -211,10 +237,12 @@ func eachOf(r *report, expr hclsyntax.Expression, v cty.Value) []instance {
 		r.add(at, `write for_each = ["a", "b"] or for_each = { NAME = value }`, "for_each: expected a list or an object, got %s", friendly(v))
 		return nil
 	}
+
 	if v.LengthInt() > maxInstances {
 		r.add(at, "", "for_each makes more than %d instances", maxInstances)
 		return nil
 	}
+
 	list := make([]instance, 0, v.LengthInt())
 	index := 0
 	for it := v.ElementIterator(); it.Next(); index++ {
@@ -229,6 +257,7 @@ func eachOf(r *report, expr hclsyntax.Expression, v cty.Value) []instance {
 		}
 		list = append(list, instance{key: text, each: map[string]cty.Value{"key": key, "value": element}})
 	}
+
 	return distinct(r, "for_each", at, list)
 }
 
@@ -270,6 +299,7 @@ func distinct(r *report, what string, at hcl.Range, list []instance) []instance 
 		}
 		seen[x.key] = true
 	}
+
 	return list
 }
 

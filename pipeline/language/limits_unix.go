@@ -27,15 +27,18 @@ func limitProcess() (stop func(), err error) {
 	if n := addressSpace(); n > 0 {
 		limits[unix.RLIMIT_AS] = unix.Rlimit{Cur: n + helperMemory, Max: n + helperMemory}
 	}
+
 	for which, limit := range limits {
 		if err := unix.Setrlimit(which, &limit); err != nil {
 			return nil, err
 		}
 	}
+
 	// The collector works harder before the limit is reached.
 	debug.SetMemoryLimit(helperMemory / 2)
 	done, ended := make(chan struct{}), make(chan struct{})
 	go watchMemory(done, ended)
+
 	return func() { close(done); <-ended }, nil
 }
 
@@ -45,6 +48,7 @@ func watchMemory(done <-chan struct{}, ended chan<- struct{}) {
 	defer close(ended)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
+
 	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
 	for {
 		select {

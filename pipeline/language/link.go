@@ -161,6 +161,7 @@ func (k *linker) linkLocals() bool {
 			}
 		}
 	}
+
 	needs := 0
 	depth := make([]int, len(f.locals))
 	for _, group := range components(edges) {
@@ -184,6 +185,7 @@ func (k *linker) linkLocals() bool {
 			return false
 		}
 	}
+
 	return true
 }
 
@@ -241,30 +243,37 @@ func (k *linker) linkUse(u *use, edges [][]edge[hcl.Range], needs *int) {
 	if l == nil {
 		l = &deferrable{refs: u.refs}
 	}
+
 	if u.local < 0 {
 		k.inherit(l)
 	}
+
 	if Expensive(u.expr) && !l.waits {
 		f.expensive = append(f.expensive, u.expr)
 	}
+
 	named := f.named(u.refs)
 	if u.mode == useSubmit && (l.waits || l.waitsForID) {
 		k.add(u.expr.Range(), "an expression that needs results or the run's id may stand in command, script, when, for_each, a module's env and an approval's message", "%s must be known at submission%s", u.name, k.because(u.refs, named))
 		return
 	}
+
 	if l.sensitive && (u.mode == useSubmit || u.name == "for_each" || u.name == pipeline.DeferredMessage) {
 		k.add(u.expr.Range(), "its value is stored and shown: give it in env to the modules that need it", "%s cannot name %s", u.name, k.whichSensitive(u.refs, named))
 		return
 	}
+
 	if u.local >= 0 || u.mode != useDeferred || *needs > maxNeeds {
 		return
 	}
+
 	var places []edge[hcl.Range]
 	for _, x := range u.refs.modules {
 		if i, ok := f.moduleIndex[x.name]; ok {
 			places = append(places, edge[hcl.Range]{to: i, place: x.at})
 		}
 	}
+
 	for _, x := range named {
 		if *needs += len(x.modules); *needs > maxNeeds {
 			return
@@ -273,6 +282,7 @@ func (k *linker) linkUse(u *use, edges [][]edge[hcl.Range], needs *int) {
 			places = append(places, edge[hcl.Range]{i, u.expr.Range()})
 		}
 	}
+
 	if u.module >= 0 {
 		*needs += len(places)
 		edges[u.module] = append(edges[u.module], places...)
@@ -349,6 +359,7 @@ func (k *linker) linkModules(edges [][]edge[hcl.Range]) {
 			all[i] = append(all[i], edge[hcl.Range]{j, m.optional[min(k, len(m.optional)-1)].at})
 		}
 	}
+
 	edges, required := all, edges
 	for _, group := range components(edges) {
 		cycle := cycleIn(edges, group)
@@ -360,6 +371,7 @@ func (k *linker) linkModules(edges [][]edge[hcl.Range]) {
 			k.cycle(cycle, placeOf(edges, cycle[0], cycle[1]), "dependency cycle", func(i int) string { return f.modules[i].static.Name })
 		}
 	}
+
 	for i, m := range f.modules {
 		for _, e := range required[i] {
 			m.needs = append(m.needs, e.to)

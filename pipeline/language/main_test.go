@@ -39,6 +39,7 @@ func TestMain(m *testing.M) {
 			os.Exit(0)
 		}
 	}
+
 	goleak.VerifyTestMain(m)
 }
 
@@ -98,14 +99,17 @@ func probeSource(tb testing.TB, src []byte) probed {
 	cmd.Stdin = bytes.NewReader(src)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
+
 	b, err := cmd.Output()
 	if err != nil {
 		tb.Fatalf("probe: %v\n%.2000s", err, stderr.String())
 	}
+
 	var out probed
 	if err := json.Unmarshal(b, &out); err != nil {
 		tb.Fatal(err)
 	}
+
 	return out
 }
 
@@ -156,6 +160,7 @@ func compile(tb testing.TB, src string, in language.Inputs) *pipeline.Pipeline {
 // each: "line:column summary | detail".
 func mistakes(tb testing.TB, src string, in language.Inputs) []string {
 	tb.Helper()
+
 	f, diags := language.Parse("p.hcl", []byte(src))
 	if len(diags) == 0 {
 		if in.Evaluator == nil {
@@ -163,6 +168,7 @@ func mistakes(tb testing.TB, src string, in language.Inputs) []string {
 		}
 		_, diags = f.Compile(context.Background(), in)
 	}
+
 	var out []string
 	for _, d := range diags {
 		line := fmt.Sprintf("%d:%d %s", d.Line, d.Column, d.Summary)
@@ -174,6 +180,7 @@ func mistakes(tb testing.TB, src string, in language.Inputs) []string {
 		}
 		out = append(out, line)
 	}
+
 	return out
 }
 

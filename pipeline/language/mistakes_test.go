@@ -23,19 +23,23 @@ func TestParse_mistakes(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal("no files", err)
 	}
+
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			src, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			f, diags := language.Parse(filepath.Base(file), src)
 			if len(diags) == 0 {
 				_, diags = f.Compile(context.Background(), language.Inputs{})
 			}
+
 			if len(diags) == 0 {
 				t.Fatal("no mistakes")
 			}
+
 			got := diags.Error() + "\n"
 			golden := strings.TrimSuffix(file, ".hcl") + ".txt"
 			if *update {
@@ -43,10 +47,12 @@ func TestParse_mistakes(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+
 			want, err := os.ReadFile(golden)
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			if d := cmp.Diff(string(want), got); d != "" {
 				t.Errorf("-want +got:\n%s", d)
 			}
@@ -190,6 +196,7 @@ func TestParse_oneMistake(t *testing.T) {
 		{"pipeline \"p\" {\n # \u202e\n}", `2:4 bidirectional control character U+202E | it makes the text look other than it is; where a value needs it, write the escape "\u202e"`},
 		{moduleWith("script = \"echo ${HOME:-/root}\""), `3:22 extra characters after interpolation expression | Template interpolation doesn't expect a colon at this location. Did you intend this to be a literal sequence to be processed as part of another language? If so, you can escape it by starting with "$${" instead of just "${". | a shell's ${…} must be written $${…} in HCL (and %{ as %%{)`},
 	}
+
 	for _, row := range rows {
 		got := strings.Join(mistakes(t, row.src, language.Inputs{}), "; ")
 		if got != row.want {
@@ -216,10 +223,12 @@ module "d" {
   depends_on = [module.a, "d"]
   command = ["x"]
 }`)
+
 	want := []string{
 		`3:19 dependency cycle: a -> b -> c -> a | remove one of these`,
 		`16:27 module "d" depends on itself`,
 	}
+
 	if d := cmp.Diff(want, mistakes(t, src, language.Inputs{})); d != "" {
 		t.Errorf("-want +got:\n%s", d)
 	}
@@ -231,15 +240,19 @@ func TestParse_manyModules(t *testing.T) {
 	if !strings.Contains(strings.Join(got, "\n"), "and ") || len(got) != 101 {
 		t.Errorf("got %d: %v", len(got), got[len(got)-1])
 	}
+
 	var b strings.Builder
 	b.WriteString("pipeline \"p\" {\n")
+
 	for i := range 10_001 {
 		fmt.Fprintf(&b, "module m%x{script=\":\"}\n", i)
 	}
+
 	b.WriteString("}\n")
 	if b.Len() > language.MaxSourceBytes {
 		t.Fatalf("%d bytes", b.Len())
 	}
+
 	want := []string{"10002:8 10001 modules are more than the limit of 10000"}
 	if d := cmp.Diff(want, mistakes(t, b.String(), language.Inputs{})); d != "" {
 		t.Errorf("-want +got:\n%s", d)
@@ -250,15 +263,20 @@ func TestParse_manyModules(t *testing.T) {
 func TestParse_manyNeeds(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("pipeline \"p\" {\nlocals {\n all = [")
+
 	const n = 1500
 	for i := range n {
 		fmt.Fprintf(&b, "module.m%d.status, ", i)
 	}
+
 	b.WriteString("]\n}\n")
+
 	for i := range n {
 		fmt.Fprintf(&b, "module m%d {\n script = \":\"\n}\nmodule x%d {\n command = local.all\n}\n", i, i)
 	}
+
 	b.WriteString("}\n")
+
 	got := mistakes(t, b.String(), language.Inputs{})
 	if len(got) != 1 || !strings.Contains(got[0], "more than 200000 dependencies") {
 		t.Errorf("got %v", got)

@@ -30,6 +30,7 @@ func (p *parser) module(b *hclsyntax.Block) {
 	m := &module{at: at, static: pipeline.Module{Name: name, Line: line, InputsAll: true,
 		Timeout: pipeline.DefaultTimeout, Grace: pipeline.DefaultGrace}}
 	f.modules = append(f.modules, m)
+
 	if ok {
 		if first, twice := f.moduleIndex[name]; twice {
 			p.add(at, "the first is at "+p.positionText(f.modules[first].at), "second module %q", name)
@@ -37,6 +38,7 @@ func (p *parser) module(b *hclsyntax.Block) {
 			f.moduleIndex[name] = index
 		}
 	}
+
 	body := p.useTemplate(m, b.Body, index)
 	var command, script *hclsyntax.Attribute
 	for _, a := range attributes(body) {
@@ -69,8 +71,10 @@ func (p *parser) module(b *hclsyntax.Block) {
 			p.moduleAttribute(m, a, index)
 		}
 	}
+
 	p.checkLocks(m)
 	p.checkCache(body)
+
 	approval := approvalOf(body)
 	switch {
 	case command != nil && script != nil:
@@ -84,6 +88,7 @@ func (p *parser) module(b *hclsyntax.Block) {
 	case command == nil && script == nil:
 		p.absent(b.TypeRange, `write command = ["program", "argument"] or script = "…"`, "module %q has neither command nor script", name)
 	}
+
 	p.moduleBlocks(m, body, index)
 }
 
@@ -301,6 +306,7 @@ func (p *parser) dependsOn(a *hclsyntax.Attribute) (out []reference) {
 		p.absent(expr.Range(), rule, "%s is a list of modules that is written out", a.Name)
 		return nil
 	}
+
 	for _, e := range list.Exprs {
 		at := e.Range()
 		if t, ok := e.(*hclsyntax.ScopeTraversalExpr); ok {
@@ -331,6 +337,7 @@ func (p *parser) dependsOn(a *hclsyntax.Attribute) (out []reference) {
 		}
 		p.absent(at, rule, "%s names modules only, written out", a.Name)
 	}
+
 	return out
 }
 
@@ -435,12 +442,14 @@ func scriptOf(r *report, expr hclsyntax.Expression, v cty.Value) string {
 // environment decodes env = { NAME = value }.
 func (p *parser) environment(a *hclsyntax.Attribute, owner int) environment {
 	env := environment{at: a.NameRange, static: map[string]string{}}
+
 	object, ok := a.Expr.(*hclsyntax.ObjectConsExpr)
 	for i := 0; ok && i < len(object.Items); i++ {
 		if _, written := literalKey(object.Items[i].KeyExpr); !written {
 			ok = false
 		}
 	}
+
 	if !ok {
 		l, constant := p.deferredUse("env", a.Expr, false, owner)
 		if !constant {
@@ -450,6 +459,7 @@ func (p *parser) environment(a *hclsyntax.Attribute, owner int) environment {
 		}
 		return env
 	}
+
 	places := map[string]hcl.Range{}
 	for _, item := range object.Items {
 		name, _ := literalKey(item.KeyExpr)
@@ -472,6 +482,7 @@ func (p *parser) environment(a *hclsyntax.Attribute, owner int) environment {
 			env.static[name] = variableOf(p.report, name, item.ValueExpr.Range(), v)
 		}
 	}
+
 	return env
 }
 

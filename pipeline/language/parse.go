@@ -21,23 +21,29 @@ func Parse(fileName string, src []byte) (*File, Diagnostics) {
 	if d := checkSize(fileName, src); d != nil {
 		return nil, d
 	}
+
 	r := &report{src: newSource(fileName, normalize(src))}
 	if r.prescan(); len(r.list) > 0 {
 		return nil, r.done()
 	}
+
 	body := parseBody(r)
 	if body == nil {
 		return nil, r.done()
 	}
+
 	p := &parser{report: r, file: &File{
 		src: r.src, workspace: Workspace{Root: "."},
 		variableIndex: map[string]int{}, localIndex: map[string]int{}, moduleIndex: map[string]int{},
 	}}
+
 	p.top(body)
 	(&linker{report: r, file: p.file, uses: p.uses}).link()
+
 	if d := r.done(); len(d) > 0 {
 		return nil, d
 	}
+
 	return p.file, nil
 }
 
@@ -72,6 +78,7 @@ func (p *parser) top(body *hclsyntax.Body) {
 	for _, a := range attributes(body) {
 		p.add(a.NameRange, `everything stands inside a block: pipeline "NAME" { … }`, "attribute %q outside the pipeline", a.Name)
 	}
+
 	var first *hclsyntax.Block
 	for _, b := range body.Blocks {
 		switch {
@@ -88,6 +95,7 @@ func (p *parser) top(body *hclsyntax.Body) {
 			p.pipeline(b)
 		}
 	}
+
 	if first == nil {
 		p.absent(hcl.Range{}, `write pipeline "NAME" { … }`, "the file has no pipeline")
 	}
@@ -104,7 +112,9 @@ func (p *parser) pipeline(b *hclsyntax.Block) {
 	if name, at, ok := p.label(b, "pipeline", checkName); ok {
 		f.pipeline.Name, f.nameAt = name, at
 	}
+
 	f.pipeline.File = p.src.name
+
 	for _, a := range attributes(b.Body) {
 		switch s, known := pipelineSpecs[a.Name]; {
 		case known:
@@ -121,7 +131,9 @@ func (p *parser) pipeline(b *hclsyntax.Block) {
 			p.unknown("attribute", a.Name, a.NameRange, "pipeline", pipelineNames)
 		}
 	}
+
 	p.templates(b)
+
 	declared := map[string]*hclsyntax.Block{}
 	for _, inner := range b.Body.Blocks {
 		switch inner.Type {
@@ -158,9 +170,11 @@ func (p *parser) pipeline(b *hclsyntax.Block) {
 			}
 		}
 	}
+
 	if len(f.modules) == 0 {
 		p.absent(b.TypeRange, `write module "NAME" { command = […] }`, "the pipeline has no module")
 	}
+
 	if n := len(f.modules); n > maxModules {
 		p.add(f.modules[maxModules].at, "", "%d modules are more than the limit of %d", n, maxModules)
 	}
@@ -193,11 +207,13 @@ func (r *report) label(b *hclsyntax.Block, what string, check func(string) *prob
 	default:
 		r.add(b.LabelRanges[1], fmt.Sprintf(`write %s "NAME" { … }`, what), "%s with more than one name", what)
 	}
+
 	name, at := b.Labels[0], b.LabelRanges[0]
 	if bad := check(name); bad != nil {
 		r.add(at, bad.detail, "%s: %s", what, bad.summary)
 		return name, at, false
 	}
+
 	return name, at, true
 }
 
@@ -231,6 +247,7 @@ func (p *parser) workspace(b *hclsyntax.Block) {
 	p.file.workspace.Declared = true
 	names := slices.Sorted(maps.Keys(workspaceSpecs))
 	p.noBlocks(b.Body, "workspace", names)
+
 	for _, a := range attributes(b.Body) {
 		s, known := workspaceSpecs[a.Name]
 		if !known {
@@ -274,6 +291,7 @@ func decodeInto[T any](p *parser, list []pending[T], target *T, name string, exp
 		}
 		return list
 	}
+
 	// What of a list can be checked now is.
 	if t, ok := expr.(*hclsyntax.TupleConsExpr); ok && (s.kind == kindTexts || s.kind == kindNumbers) {
 		for i, e := range t.Exprs {
@@ -284,7 +302,9 @@ func decodeInto[T any](p *parser, list []pending[T], target *T, name string, exp
 			}
 		}
 	}
+
 	p.use(use{name: name, expr: expr, refs: &refs, mode: useSubmit, module: owner, local: -1})
+
 	return append(list, pending[T]{name: name, spec: &s, expr: expr, refs: &refs})
 }
 

@@ -61,6 +61,7 @@ func (r *report) prescan() {
 	if !r.characters() {
 		return
 	}
+
 	// A bomb shows in its beginning, and the tokens of a dense source take a
 	// hundred times its bytes: so the beginning is looked at first.
 	const first = 24 << 10
@@ -74,6 +75,7 @@ func (r *report) prescan() {
 			return
 		}
 	}
+
 	r.nesting(text)
 }
 
@@ -83,6 +85,7 @@ func (r *report) characters() bool {
 	at := func(i, n int) hcl.Range {
 		return hcl.Range{Start: hcl.Pos{Byte: i}, End: hcl.Pos{Byte: i + n}}
 	}
+
 	for i := 0; i < len(text); {
 		c := text[i]
 		if c < utf8.RuneSelf {
@@ -93,6 +96,7 @@ func (r *report) characters() bool {
 			i++
 			continue
 		}
+
 		c32, n := utf8.DecodeRune(text[i:])
 		switch {
 		case c32 == utf8.RuneError && n == 1:
@@ -103,8 +107,10 @@ func (r *report) characters() bool {
 				"bidirectional control character %U", c32)
 			return false
 		}
+
 		i += n
 	}
+
 	return true
 }
 
@@ -163,10 +169,12 @@ func (n *nesting) token(t *hclsyntax.Token) bool {
 		}
 		return true
 	}
+
 	n.inside(t)
 	if t.Type != hclsyntax.TokenBang && t.Type != hclsyntax.TokenMinus {
 		n.unary = 0
 	}
+
 	ok := true
 	switch t.Type {
 	case hclsyntax.TokenOBrace, hclsyntax.TokenOBrack, hclsyntax.TokenOParen, hclsyntax.TokenOQuote,
@@ -193,6 +201,7 @@ func (n *nesting) token(t *hclsyntax.Token) bool {
 	case hclsyntax.TokenNumberLit:
 		ok = n.number(t)
 	}
+
 	return ok
 }
 
@@ -203,17 +212,21 @@ func (n *nesting) inside(t *hclsyntax.Token) {
 	if !f.first {
 		return
 	}
+
 	f.first = false
 	if t.Type != hclsyntax.TokenIdent {
 		return
 	}
+
 	word := string(t.Bytes)
 	if f.closer == hclsyntax.TokenCBrace && word == "for" {
 		f.ignoresNewlines = true
 	}
+
 	if f.closer != hclsyntax.TokenTemplateSeqEnd || f.control == 0 || len(n.stack) < 2 {
 		return
 	}
+
 	parent := &n.stack[len(n.stack)-2]
 	switch word {
 	case "if", "for":
@@ -251,12 +264,15 @@ func (n *nesting) open(t *hclsyntax.Token) bool {
 		f.closer = hclsyntax.TokenTemplateSeqEnd
 		n.top().literal = 0
 	}
+
 	n.stack = append(n.stack, f)
 	n.depth++
+
 	if n.depth > maxDepth {
 		n.r.add(t.Range, "give parts of it a name in locals", "nested more than %d deep", maxDepth)
 		return false
 	}
+
 	return true
 }
 

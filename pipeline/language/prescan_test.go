@@ -71,6 +71,7 @@ func TestPrescan_bombs(t *testing.T) {
 	if raceFactor > 1 {
 		sizes = sizes[:1] // nothing here is concurrent
 	}
+
 	for _, b := range bombs {
 		for _, size := range sizes {
 			t.Run(fmt.Sprintf("%s/%dKiB", b.name, size>>10), func(t *testing.T) {
@@ -126,10 +127,12 @@ func TestParse_dense(t *testing.T) {
 	units := []string{"a\n", "a{}\n", "b=1\n", "@\n", "}\n", "\"\n", "'", "`", "a \"b\" {}\n", "a=\n", "a=b(\n", "é", "#\n",
 		"a ", "%{if}", "/*", "locals{}\n", "locals {\na=local.a\n}\n", "variable \"a\" {}\n", "module \"a\" {}\n", "\\", "\r", ";",
 		"module a { env={A=x.y} }\n"}
+
 	inPipeline := []string{"a=1\n", "a{}\n", "module a{}\n", "variable a{}\n", "locals{}\n", "tags=[f(1)]\n", "env={A=1}\n",
 		"workspace{}\n", "module a{script=a.b}\n", "module a{depends_on=[b]}\n", "module a{requires={a=1}}\n"}
 	inEnv := []string{"A=1,", "A=a,", "A=f(1),", "A=module.b.c,", "\"${1}\"=1,", "A=\"${local.x}\","}
 	type source struct{ name, text string }
+
 	var sources []source
 	const size = 250 << 10
 	for _, u := range units {
@@ -141,9 +144,11 @@ func TestParse_dense(t *testing.T) {
 	for _, u := range inEnv {
 		sources = append(sources, source{"env " + u, "pipeline \"p\" {\nmodule m {\nscript=\"a\"\nenv = {" + strings.Repeat(u, size/len(u)) + "}\n}\n}\n"})
 	}
+
 	if raceFactor > 1 {
 		sources = sources[:4]
 	}
+
 	for _, s := range sources {
 		t.Run(fmt.Sprintf("%q", s.name), func(t *testing.T) {
 			t.Parallel()

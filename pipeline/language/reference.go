@@ -187,6 +187,7 @@ func checkFunctions(r *report, expr hclsyntax.Expression) {
 		if !ok {
 			return nil
 		}
+
 		f, exists := functions[call.Name]
 		switch {
 		case exists:
@@ -198,6 +199,7 @@ func checkFunctions(r *report, expr hclsyntax.Expression) {
 		default:
 			r.add(call.NameRange, didYouMean(call.Name, functionNames()), "unknown function %q", call.Name)
 		}
+
 		return nil
 	})
 }
@@ -209,12 +211,15 @@ func checkArguments(r *report, call *hclsyntax.FunctionCallExpr, f function.Func
 	if call.ExpandFinal || n == want || (variadic && n > want) {
 		return
 	}
+
 	names := make([]string, 0, want+1)
 	for _, p := range f.Params() {
 		names = append(names, p.Name)
 	}
+
 	if variadic {
 		names = append(names, f.VarParam().Name+"…")
 	}
+
 	r.add(call.Range(), fmt.Sprintf("write %s(%s)", call.Name, strings.Join(names, ", ")), "function %s does not take %d arguments", call.Name, n)
 }

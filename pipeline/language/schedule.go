@@ -85,15 +85,19 @@ func (c *compilation) runs() {
 		if len(s.Cron) == 0 && len(c.list) == 0 {
 			c.add(*c.file.schedule.at, `write cron = "0 3 * * *"`, "cron is empty")
 		}
+
 		if n := len(s.Cron); n > calendar.MaxExpressions {
 			c.add(*c.file.schedule.at, "", "%d cron expressions are more than %d", n, calendar.MaxExpressions)
 		}
+
 		if s.Timezone == "" {
 			s.Timezone = "UTC"
 		}
+
 		if s.CatchUp == "" {
 			s.CatchUp = pipeline.CatchUpLast
 		}
+
 		switch {
 		case s.Overlap != "":
 		case s.CatchUp == pipeline.CatchUpAll:
@@ -101,8 +105,10 @@ func (c *compilation) runs() {
 		default:
 			s.Overlap = pipeline.OverlapSkip
 		}
+
 		c.out.Schedule = s
 	}
+
 	if x := c.file.concurrency.value(c); x != nil {
 		if x.Group == "" {
 			x.Group = c.out.Name

@@ -34,6 +34,7 @@ func TestCompile_schedule(t *testing.T) {
 			t.Errorf("%s\n-want +got:\n%s", c.block, d)
 		}
 	}
+
 	if p := compile(t, with(""), language.Inputs{}); p.Schedule != nil || p.Concurrency != nil {
 		t.Errorf("got %v and %v from nothing", p.Schedule, p.Concurrency)
 	}
@@ -61,6 +62,7 @@ func TestParse_scheduleMistakes(t *testing.T) {
 		zone  = ` | write a name of the IANA database, such as "Europe/London" or "UTC"`
 		group = ` | it has from 1 to 255 bytes, and no control character`
 	)
+
 	for _, c := range []struct{ block, want string }{
 		{`schedule { cron = "0 3 * *" }`, `2:19 cron: invalid cron expression "0 3 * *": 4 fields: want 5 (minute, hour, day of month, month, day of week), or 6 with the seconds first` + cron},
 		{"schedule {\n cron = [\"0 3 * * *\", \"0 0 31 2 *\"]\n}", `3:23 cron[1]: invalid cron expression "0 0 31 2 *": there is no such day: it would never be due` + cron},

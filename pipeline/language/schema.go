@@ -147,22 +147,27 @@ func (s *spec[T]) read(r *report, name string, expr hclsyntax.Expression, v cty.
 			out.texts = []string{one.text}
 			return out, ok
 		}
+
 		elements, ok := elementsOf(r, name, expr, v)
 		if !ok {
 			return out, false
 		}
+
 		if len(elements) > maxPatterns {
 			r.add(expr.Range(), "", "%s has more than %d elements", name, maxPatterns)
 			return out, false
 		}
+
 		all := true
 		for i, e := range elements {
 			one, ok := s.one(r, fmt.Sprintf("%s[%d]", name, i), elementRange(expr, i), e)
 			out.texts, out.numbers = append(out.texts, one.text), append(out.numbers, one.number)
 			all = all && ok
 		}
+
 		return out, all
 	}
+
 	return s.one(r, name, expr.Range(), v)
 }
 
@@ -185,9 +190,11 @@ func (s *spec[T]) one(r *report, name string, at hcl.Range, v cty.Value) (readin
 			}
 		}
 	}
+
 	if p != nil {
 		r.add(at, p.detail, "%s: %s", name, p.summary)
 	}
+
 	return out, p == nil && v.IsKnown()
 }
 
@@ -199,13 +206,16 @@ func textOf(v cty.Value) (string, *problem) {
 	case v.IsNull():
 		return "", wrong("leave the attribute out, or give a value", "value is null")
 	}
+
 	if t := v.Type(); t == cty.String {
 		return v.AsString(), nil
 	}
+
 	text, err := convert.Convert(v, cty.String)
 	if err != nil || !text.IsKnown() || text.IsNull() {
 		return "", wrong("", "expected a string, got %s", friendly(v))
 	}
+
 	return text.AsString(), nil
 }
 
@@ -228,18 +238,22 @@ func wholeNumber(v cty.Value, low, high int) (int, *problem) {
 	if !v.IsKnown() {
 		return 0, nil
 	}
+
 	rule := fmt.Sprintf("write a whole number from %d to %d", low, high)
 	if v.IsNull() {
 		return 0, wrong(rule, "value is null")
 	}
+
 	n, err := convert.Convert(v, cty.Number)
 	if err != nil || !n.IsKnown() {
 		return 0, wrong(rule, "expected a number, got %s", friendly(v))
 	}
+
 	i, accuracy := n.AsBigFloat().Int64()
 	if accuracy != big.Exact || i < int64(low) || i > int64(high) {
 		return 0, wrong(rule, "number out of range")
 	}
+
 	return int(i), nil
 }
 
@@ -252,6 +266,7 @@ func elementsOf(r *report, name string, expr hclsyntax.Expression, v cty.Value) 
 		r.add(expr.Range(), "leave the attribute out, or give a list", "%s is null", name)
 		return nil, false
 	}
+
 	if t := v.Type(); !t.IsListType() && !t.IsTupleType() && !t.IsSetType() {
 		detail := ""
 		if t == cty.String {
@@ -260,6 +275,7 @@ func elementsOf(r *report, name string, expr hclsyntax.Expression, v cty.Value) 
 		r.add(expr.Range(), detail, "%s: expected a list, got %s", name, friendly(v))
 		return nil, false
 	}
+
 	return v.AsValueSlice(), true
 }
 

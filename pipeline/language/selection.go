@@ -15,11 +15,13 @@ func (c *compilation) choose() {
 	if len(c.list) > 0 {
 		return
 	}
+
 	mods := c.out.Modules
 	index := make(map[string]int, len(mods))
 	for i := range mods {
 		index[mods[i].Name] = i
 	}
+
 	include := make([]bool, len(mods))
 	all := len(c.in.Targets)+len(c.in.Tags) == 0
 	for i := range include {
@@ -28,6 +30,7 @@ func (c *compilation) choose() {
 	for _, name := range c.in.Targets {
 		c.named("-target", name, func(i int) { include[i] = true })
 	}
+
 	for _, tag := range c.in.Tags {
 		found := false
 		for i := range mods {
@@ -35,6 +38,7 @@ func (c *compilation) choose() {
 				include[i], found = true, true
 			}
 		}
+
 		if !found {
 			var tags []string
 			for i := range mods {
@@ -43,29 +47,37 @@ func (c *compilation) choose() {
 			c.unselected("-tag: no module has the tag "+quote(tag), tag, unique(tags))
 		}
 	}
+
 	skipped := make([]bool, len(mods))
 	for _, name := range c.in.Skip {
 		c.named("-skip", name, func(i int) { skipped[i] = true })
 	}
+
 	c.closure(index, include)
+
 	kept := mods[:0:0]
 	for i := range mods {
 		if !include[i] {
 			continue
 		}
+
 		m := mods[i]
 		for _, w := range m.Wishes {
 			if j := index[w]; include[j] && !skipped[j] && !slices.Contains(m.DependsOn, w) {
 				m.DependsOn = append(slices.Clip(m.DependsOn), w)
 			}
 		}
+
 		slices.Sort(m.DependsOn)
 		m.Wishes = nil
+
 		if skipped[i] {
 			m.Skip = skippedBy
 		}
+
 		kept = append(kept, m)
 	}
+
 	c.out.Modules = kept
 }
 
@@ -77,6 +89,7 @@ func (c *compilation) closure(index map[string]int, include []bool) {
 			todo = append(todo, i)
 		}
 	}
+
 	for len(todo) > 0 {
 		i := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]

@@ -59,11 +59,13 @@ func (f *File) sensitiveIn(r *references) string {
 			}
 		}
 	}
+
 	for _, x := range r.variables {
 		if i, ok := f.variableIndex[x.name]; ok && f.variables[i].sensitive {
 			return x.name
 		}
 	}
+
 	return ""
 }
 
@@ -90,6 +92,7 @@ func (f *File) masked(in Inputs, list Diagnostics) Diagnostics {
 		if !v.sensitive {
 			continue
 		}
+
 		value := v.value
 		for _, x := range in.Variables {
 			if x.Name == v.name {
@@ -99,13 +102,16 @@ func (f *File) masked(in Inputs, list Diagnostics) Diagnostics {
 				}
 			}
 		}
+
 		if value != cty.NilVal {
 			values = textsOf(value, values)
 		}
 	}
+
 	if len(values) == 0 {
 		return list
 	}
+
 	// Messages cut long values.
 	for _, v := range slices.Clone(values) {
 		if len(v) > shown {
@@ -116,11 +122,13 @@ func (f *File) masked(in Inputs, list Diagnostics) Diagnostics {
 			values = append(values, v)
 		}
 	}
+
 	set := mask.New(values)
 	for i := range list {
 		d := &list[i]
 		d.Summary, d.Detail, d.SourceLine = set.String(d.Summary), set.String(d.Detail), set.String(d.SourceLine)
 	}
+
 	return list
 }
 
@@ -129,6 +137,7 @@ func textsOf(v cty.Value, list []string) []string {
 	if v.IsNull() || !v.IsKnown() {
 		return list
 	}
+
 	switch t := v.Type(); {
 	case t == cty.String:
 		return append(list, v.AsString())
@@ -145,6 +154,7 @@ func textsOf(v cty.Value, list []string) []string {
 			list = textsOf(element, list)
 		}
 	}
+
 	return list
 }
 
@@ -173,6 +183,7 @@ func (f *File) MissingSecrets(p *pipeline.Pipeline, set []string, how func(name 
 		if m.Of != "" {
 			block = m.Of
 		}
+
 		j, ok := f.moduleIndex[block]
 		for _, name := range m.Secrets {
 			if !ok || slices.Contains(set, name) {
@@ -189,5 +200,6 @@ func (f *File) MissingSecrets(p *pipeline.Pipeline, set []string, how func(name 
 			r.add(at, detail, "module %q: secret %s is not set", block, quote(name)) // once, for all instances: see done
 		}
 	}
+
 	return r.done()
 }

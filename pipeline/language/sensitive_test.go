@@ -36,6 +36,7 @@ module "n" {
 module "o" {
  script = "echo ${var["s"]} ${jsonencode(var)}"
 }`)
+
 	p := compile(t, source, language.Inputs{RunID: "r1"})
 	scope := p.Scope
 	scope.Variables = nil
@@ -46,17 +47,21 @@ module "o" {
 	if err != nil || strings.Contains(strings.ToLower(string(kept)), "hidden") {
 		t.Errorf("%v: the value is kept in %s", err, kept)
 	}
+
 	if !slices.Equal(p.Scope.Sensitive, []string{"s"}) || !slices.Equal(language.SensitiveValues(&p.Scope), []string{hiddenValue}) {
 		t.Errorf("sensitive %v: %v", p.Scope.Sensitive, language.SensitiveValues(&p.Scope))
 	}
+
 	if skip := p.Modules[1].Skip; !strings.Contains(skip, `local.l == ""`) || p.Modules[0].Skip != "" {
 		t.Errorf("skipped for %q and %q", p.Modules[0].Skip, skip)
 	}
+
 	want := []pipeline.Evaluated{
 		{Command: []string{"echo", "<" + hiddenValue + ">"}, Env: map[string]string{"A": strings.ToUpper("<" + hiddenValue + ">"), "TOP": hiddenValue}},
 		{Env: map[string]string{"WHOLE": hiddenValue, "MORE": "1", "TOP": hiddenValue}},
 		{Script: "echo " + hiddenValue + ` {"s":"` + hiddenValue + `"}`, Env: map[string]string{"TOP": hiddenValue}},
 	}
+
 	for i := range p.Modules {
 		m := &p.Modules[i]
 		if !m.Sensitive {
@@ -70,6 +75,7 @@ module "o" {
 			t.Errorf("%s: %s, want %s", m.Name, got, want)
 		}
 	}
+
 	if env := p.Modules[0].Env; env["PLAIN"] != "x" || env["B"] != "b" || len(env) != 2 {
 		t.Errorf("env %v", env)
 	}
@@ -89,6 +95,7 @@ func TestCompile_sensitiveMessages(t *testing.T) {
 	list := func(typ string) string {
 		return body("variable \"s\" {\n type = " + typ + "\n sensitive = true\n validation {\n condition = false\n error_message = \"got ${jsonencode(var.s)}\"\n }\n}\nmodule \"m\" {\n command = [regex(\"[\", jsonencode(var.s))]\n env = { A = [var.s] }\n}")
 	}
+
 	for _, c := range []struct{ source, given string }{
 		{list("string"), hiddenValue},
 		{list("number"), hiddenValue},

@@ -30,6 +30,7 @@ func newSource(name string, text []byte) *source {
 		s.runes = append(s.runes, n)
 		n += utf8.RuneCount(text[at:min(at+runeBlock, len(text))])
 	}
+
 	for i := 0; ; {
 		n := bytes.IndexByte(text[i:], '\n')
 		if n < 0 {
@@ -108,6 +109,7 @@ func (s *source) diagnostic(r hcl.Range, summary, detail string) Diagnostic {
 	if endLine != line {
 		endLine, endColumn = line, utf8.RuneCount(text)+1
 	}
+
 	if s.line1 > 0 {
 		// Only a part of the line is known, so it is not shown.
 		text = nil
@@ -119,9 +121,11 @@ func (s *source) diagnostic(r hcl.Range, summary, detail string) Diagnostic {
 		}
 		line += s.line1 - 1
 	}
+
 	d := Diagnostic{File: s.name, Line: line, Column: column,
 		EndColumn: max(endColumn, column+1), Summary: summary, Detail: detail}
 	d.SourceLine, d.SourceStart = excerpt(text, column)
+
 	return d
 }
 

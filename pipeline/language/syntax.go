@@ -29,6 +29,7 @@ func parseBody(r *report) *hclsyntax.Body {
 		if !diags.HasErrors() {
 			return body
 		}
+
 		r.broken = true
 		parsed += len(text)
 		at := firstError(diags)
@@ -38,6 +39,7 @@ func parseBody(r *report) *hclsyntax.Body {
 			r.addHCL(diags, r.syntaxHint())
 			return body
 		}
+
 		var here hcl.Diagnostics
 		seen := map[int]bool{} // several at one place are one mistake
 		for _, d := range diags {
@@ -46,6 +48,7 @@ func parseBody(r *report) *hclsyntax.Body {
 				here = append(here, d)
 			}
 		}
+
 		r.addHCL(here, r.syntaxHint())
 		text = next
 	}
@@ -94,6 +97,7 @@ func definition(text []byte, at int) (first, last int) {
 	if at < 0 || at > len(text) {
 		return 0, 0
 	}
+
 	start := lineStart(text, at)
 	for !definitionStart.Match(lineAt(text, start)) {
 		if start == 0 {
@@ -101,10 +105,12 @@ func definition(text []byte, at int) (first, last int) {
 		}
 		start = lineStart(text, start-1)
 	}
+
 	end := start + len(lineAt(text, start)) + 1
 	for end < len(text) && !definitionEnd.Match(lineAt(text, end)) {
 		end += len(lineAt(text, end)) + 1
 	}
+
 	return start, min(end, len(text))
 }
 
@@ -169,5 +175,6 @@ func interpolations(src *source) []hcl.Range {
 			}
 		}
 	}
+
 	return out
 }

@@ -20,19 +20,24 @@ type template struct {
 // stand in the source.
 func (p *parser) templates(b *hclsyntax.Block) {
 	p.file.templates = map[string]*template{}
+
 	for _, inner := range b.Body.Blocks {
 		if inner.Type != "template" {
 			continue
 		}
+
 		name, at, ok := p.label(inner, "template", checkName)
 		if !ok {
 			continue
 		}
+
 		if first := p.file.templates[name]; first != nil {
 			p.add(at, "the first is at "+p.positionText(first.at), "second template %q", name)
 			continue
 		}
+
 		p.file.templates[name] = &template{at: at, body: inner.Body}
+
 		for _, a := range attributes(inner.Body) {
 			switch {
 			case a.Name == "use":
@@ -51,13 +56,16 @@ func (p *parser) useTemplate(m *module, own *hclsyntax.Body, index int) *hclsynt
 	if use == nil {
 		return own
 	}
+
 	merged := *own
 	merged.Attributes = maps.Clone(own.Attributes)
 	delete(merged.Attributes, "use")
+
 	t := p.templateOf(use)
 	if t == nil {
 		return &merged
 	}
+
 	for name, a := range t.body.Attributes {
 		_, given := own.Attributes[name]
 		_, command := own.Attributes["command"]
@@ -72,12 +80,15 @@ func (p *parser) useTemplate(m *module, own *hclsyntax.Body, index int) *hclsynt
 			merged.Attributes[name] = a
 		}
 	}
+
 	merged.Blocks = slices.Clone(own.Blocks)
+
 	for _, b := range t.body.Blocks {
 		if !slices.ContainsFunc(own.Blocks, func(o *hclsyntax.Block) bool { return o.Type == b.Type }) {
 			merged.Blocks = append(merged.Blocks, b)
 		}
 	}
+
 	return &merged
 }
 
@@ -88,6 +99,7 @@ func (p *parser) templateOf(use *hclsyntax.Attribute) *template {
 		p.absent(at, "write use = template.NAME", "use names a template")
 		return nil
 	}
+
 	_, name := step(e.Traversal, 1)
 	t := p.file.templates[name]
 	if t == nil {
@@ -95,6 +107,7 @@ func (p *parser) templateOf(use *hclsyntax.Attribute) *template {
 			return slices.Sorted(maps.Keys(p.file.templates))
 		})
 	}
+
 	return t
 }
 
@@ -121,16 +134,19 @@ func (p *parser) requirement(b *hclsyntax.Block) {
 	if !ok {
 		return
 	}
+
 	for _, other := range p.file.requirements {
 		if other.name == name {
 			p.add(at, "the first is at "+p.positionText(other.at), "second requirement %q", name)
 		}
 	}
+
 	line, _ := p.src.position(b.TypeRange.Start.Byte)
 	x := &requirement{name: name, at: at, static: pipeline.Module{Name: requirementBlock + "[" + name + "]", Of: requirementBlock, Key: name,
 		Line: line, Timeout: pipeline.DefaultTimeout, Grace: pipeline.DefaultGrace, Failure: "requirement " + quote(name) + " is not met"}}
 	names := slices.Sorted(maps.Keys(requirementSpecs))
 	p.noBlocks(b.Body, "requirement", names)
+
 	for _, a := range attributes(b.Body) {
 		s, known := requirementSpecs[a.Name]
 		if !known {
@@ -139,9 +155,11 @@ func (p *parser) requirement(b *hclsyntax.Block) {
 		}
 		x.pending = decodeInto(p, x.pending, &x.static, a.Name, a.Expr, s, -1)
 	}
+
 	if _, given := b.Body.Attributes["command"]; !given {
 		p.absent(b.TypeRange, `write command = ["program", "argument"]`, "requirement %q has no command", name)
 	}
+
 	p.file.requirements = append(p.file.requirements, x)
 }
 
@@ -163,9 +181,11 @@ func (c *compilation) require() {
 		names = append(names, out.Name)
 		first = append(first, out)
 	}
+
 	if len(names) == 0 {
 		return
 	}
+
 	for i := range c.out.Modules {
 		m := &c.out.Modules[i]
 		if m.Name == requirementBlock || m.Of == requirementBlock {
@@ -175,5 +195,6 @@ func (c *compilation) require() {
 		m.DependsOn = append(slices.Clip(m.DependsOn), names...)
 		slices.Sort(m.DependsOn)
 	}
+
 	c.out.Modules = append(first, c.out.Modules...)
 }

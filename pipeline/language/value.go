@@ -42,11 +42,13 @@ func (e *evaluation) value(expr hclsyntax.Expression, ctx *hcl.EvalContext) (cty
 		e.tooLarge(expr)
 		return cty.DynamicVal, false
 	}
+
 	v, diags := value(expr, ctx)
 	if diags.HasErrors() {
 		e.addHCL(diags, nil)
 		return cty.DynamicVal, false
 	}
+
 	n := size(v, maxValue)
 	if n > maxValue {
 		if v.Type() == cty.Number {
@@ -56,9 +58,11 @@ func (e *evaluation) value(expr hclsyntax.Expression, ctx *hcl.EvalContext) (cty
 		e.tooLarge(expr)
 		return cty.DynamicVal, false
 	}
+
 	if !e.spend(n, expr.Range()) {
 		return cty.DynamicVal, false
 	}
+
 	return v, true
 }
 
@@ -116,6 +120,7 @@ func nestedDeeper(s string, limit int) bool {
 			depth--
 		}
 	}
+
 	return false
 }
 
@@ -146,7 +151,9 @@ func writeLiteral(b *strings.Builder, v cty.Value) {
 		if t.IsObjectType() || t.IsMapType() {
 			open, end, keys = '{', '}', true
 		}
+
 		b.WriteByte(open)
+
 		for it, first := v.ElementIterator(), true; it.Next(); first = false {
 			if !first {
 				b.WriteByte(',')
@@ -158,6 +165,7 @@ func writeLiteral(b *strings.Builder, v cty.Value) {
 			}
 			writeLiteral(b, element)
 		}
+
 		b.WriteByte(end)
 	}
 }
@@ -165,6 +173,7 @@ func writeLiteral(b *strings.Builder, v cty.Value) {
 // writeQuoted writes a text so that JSON and HCL read the same from it.
 func writeQuoted(b *strings.Builder, s string) {
 	b.WriteByte('"')
+
 	for _, r := range s {
 		switch {
 		case r == '"' || r == '\\':
@@ -177,5 +186,6 @@ func writeQuoted(b *strings.Builder, s string) {
 			b.WriteRune(r)
 		}
 	}
+
 	b.WriteByte('"')
 }

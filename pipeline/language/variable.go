@@ -57,6 +57,7 @@ func (f *File) Variables() []VariableInfo {
 			list[i].Default = &text
 		}
 	}
+
 	return list
 }
 
@@ -77,7 +78,9 @@ func (p *parser) variable(b *hclsyntax.Block) {
 			f.variableIndex[name] = len(f.variables)
 		}
 	}
+
 	f.variables = append(f.variables, v)
+
 	var def *hclsyntax.Attribute
 	for _, a := range attributes(b.Body) {
 		switch a.Name {
@@ -104,11 +107,13 @@ func (p *parser) variable(b *hclsyntax.Block) {
 			p.unknown("attribute", a.Name, a.NameRange, "variable", variableNames)
 		}
 	}
+
 	if def != nil {
 		p.variableDefault(v, def.Expr)
 	} else if !v.typeGiven {
 		v.typ = cty.String
 	}
+
 	for _, inner := range b.Body.Blocks {
 		if inner.Type != "validation" {
 			p.unknown("block", inner.Type, inner.TypeRange, "variable", variableNames)
@@ -139,13 +144,16 @@ func (p *parser) variableDefault(v *variable, expr hclsyntax.Expression) {
 		v.value = cty.DynamicVal
 		return
 	}
+
 	if !v.typeGiven && !x.IsNull() && x.Type().IsPrimitiveType() {
 		v.typ = x.Type()
 	}
+
 	converted, bad := v.convert(x)
 	if bad != nil {
 		p.add(expr.Range(), bad.detail, "default: %s", bad.summary)
 	}
+
 	v.value = converted
 }
 
@@ -156,18 +164,22 @@ func (v *variable) convert(x cty.Value) (out cty.Value, bad *problem) {
 			out, bad = cty.DynamicVal, wrong("", "value cannot be converted: %v", e)
 		}
 	}()
+
 	if v.defaults != nil {
 		x = v.defaults.Apply(x)
 	}
+
 	out, err := convert.Convert(x, v.typ)
 	if err != nil {
 		return cty.DynamicVal, wrong("expected "+typeexpr.TypeString(v.typ), "wrong type: %v", err)
 	}
+
 	return out, nil
 }
 
 func (p *parser) validation(v *variable, b *hclsyntax.Block) {
 	p.noBlocks(b.Body, "validation", validationNames)
+
 	var x validation
 	for _, a := range attributes(b.Body) {
 		switch a.Name {
@@ -182,10 +194,12 @@ func (p *parser) validation(v *variable, b *hclsyntax.Block) {
 		refs := scan(p.report, a.Expr, false)
 		p.use(use{name: a.Name, expr: a.Expr, refs: &refs, mode: useVariables, module: -1, local: -1})
 	}
+
 	if x.condition == nil || x.message == nil {
 		p.absent(b.TypeRange, "write condition = … and error_message = \"…\"", "validation needs a condition and an error_message")
 		return
 	}
+
 	v.validations = append(v.validations, x)
 }
 
@@ -211,17 +225,21 @@ func ParseVarFile(fileName string, src []byte) ([]VariableInput, Diagnostics) {
 	if d := checkSize(fileName, src); d != nil {
 		return nil, d
 	}
+
 	r := &report{src: newSource(fileName, normalize(src))}
 	if r.prescan(); len(r.list) > 0 {
 		return nil, r.done()
 	}
+
 	body := parseBody(r)
 	if body == nil {
 		return nil, r.done()
 	}
+
 	for _, b := range body.Blocks {
 		r.add(b.TypeRange, "write NAME = value", "a file of values has no blocks")
 	}
+
 	var list []VariableInput
 	e := evaluation{report: r}
 	for _, a := range attributes(body) {
@@ -236,9 +254,11 @@ func ParseVarFile(fileName string, src []byte) ([]VariableInput, Diagnostics) {
 		line, _ := r.src.position(a.NameRange.Start.Byte)
 		list = append(list, VariableInput{Name: a.Name, Text: valueText(v), Origin: fmt.Sprintf("%s:%d", fileName, line)})
 	}
+
 	if d := r.done(); len(d) > 0 {
 		return nil, d
 	}
+
 	return list, nil
 }
 
@@ -265,10 +285,12 @@ func (v *variable) given(text string) (cty.Value, *problem) {
 		}
 		raw = x
 	}
+
 	x, bad := v.convert(raw)
 	if bad == nil && size(x, maxValue) > maxValue {
 		bad = wrong(fmt.Sprintf("a value may take %d MiB", maxValue>>20), "value is too large")
 	}
+
 	return x, bad
 }
 
@@ -278,6 +300,7 @@ func parseLiteral(text string) (cty.Value, *problem) {
 	if len(text) > MaxSourceBytes {
 		return cty.DynamicVal, wrong("", "value is too large")
 	}
+
 	r := &report{src: newSource("value", normalize([]byte(text)))}
 	if r.prescan(); len(r.list) == 0 {
 		if expr := parseExpression(r, hcl.InitialPos); expr != nil && len(r.list) == 0 {
@@ -290,9 +313,11 @@ func parseLiteral(text string) (cty.Value, *problem) {
 			}
 		}
 	}
+
 	if len(r.list) == 0 {
 		return cty.DynamicVal, wrong(rule, "value is no literal")
 	}
+
 	return cty.DynamicVal, wrong(rule, "%s (at character %d)", r.list[0].Summary, r.list[0].Column)
 }
 
@@ -305,6 +330,7 @@ func parseExpression(r *report, start hcl.Pos) (expr hclsyntax.Expression) {
 			expr = nil
 		}
 	}()
+
 	// A heredoc ends with its line.
 	text := append(slices.Clip(r.src.text), '\n')
 	expr, diags := hclsyntax.ParseExpression(text, r.src.name, start)
@@ -312,5 +338,6 @@ func parseExpression(r *report, start hcl.Pos) (expr hclsyntax.Expression) {
 		r.addHCL(diags, nil)
 		return nil
 	}
+
 	return expr
 }

@@ -30,18 +30,22 @@ func addForms(to map[string]struct{}, value string) {
 	if len(trimmed) < MinLength {
 		return
 	}
+
 	add := func(p string) {
 		if len(p) >= MinLength {
 			to[p] = struct{}{}
 		}
 	}
+
 	// The value without its last newline is what a shell makes of it, and white
 	// space around it is no secret: it stays as it is.
 	add(trimmed)
 	addEncoded(add, trimmed)
+
 	if value != trimmed {
 		addEncoded(add, value)
 	}
+
 	if strings.Contains(trimmed, "\n") {
 		for line := range strings.Lines(trimmed) {
 			add(strings.TrimSpace(line))
@@ -54,13 +58,16 @@ func addEncoded(add func(string), text string) {
 	if len(text) > maxForms {
 		return
 	}
+
 	for _, enc := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
 		addBase64(add, enc, text)
 	}
+
 	addURL(add, text)
 	lower := hex.EncodeToString([]byte(text))
 	add(lower)
 	add(strings.ToUpper(lower))
+
 	for _, html := range []bool{true, false} {
 		var b strings.Builder
 		enc := json.NewEncoder(&b)
@@ -84,8 +91,10 @@ func addURL(add func(string), text string) {
 		add(escaped)
 		add(lowerEscapes(escaped))
 	}
+
 	add2(url.QueryEscape(text))
 	add2(url.PathEscape(text))
+
 	for _, safe := range urlSafe {
 		escaped := escapeURL(text, safe)
 		add2(escaped)
@@ -105,6 +114,7 @@ func escapeURL(text, safe string) string {
 			b.Write([]byte{'%', digits[c>>4], digits[c&15]})
 		}
 	}
+
 	return b.String()
 }
 
@@ -123,6 +133,7 @@ func addJSON(add func(string), quoted string) {
 			fmt.Fprintf(&ascii, `\u%04x`, r)
 		}
 	}
+
 	for _, q := range []string{quoted, ascii.String()} {
 		add(q)
 		add(strings.ReplaceAll(q, "/", `\/`))
@@ -150,13 +161,16 @@ func addBase64(add func(string), enc *base64.Encoding, text string) {
 		all := enc.EncodeToString(data)
 		core := all[skip : len(data)*8/6]
 		add(core)
+
 		if rest := len(data) % 3; rest > 0 {
 			add(all[skip:])
 			add(all[skip:] + "=="[:3-rest])
 		}
+
 		if before > 0 {
 			continue
 		}
+
 		for _, n := range wraps {
 			for i := 0; len(all) > n && i < len(all); i += n {
 				add(all[i:min(i+n, len(all))])

@@ -26,6 +26,7 @@ func (s *Set) Value(v any) any {
 		}
 		return masked
 	}
+
 	return v
 }
 
@@ -35,13 +36,16 @@ func (s *Set) JSON(text []byte) []byte {
 	if s == nil {
 		return text
 	}
+
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
+
 	var v any
 	if d.Decode(&v) == nil && !d.More() {
 		if out, err := json.Marshal(s.Value(v)); err == nil {
 			return out
 		}
 	}
+
 	return s.Bytes(text)
 }

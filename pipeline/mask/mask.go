@@ -72,8 +72,10 @@ func (s *Set) insert(pattern string) {
 				s.root[pattern[i]] = next
 			}
 		}
+
 		at = next
 	}
+
 	s.nodes[at].out = int32(len(pattern))
 }
 

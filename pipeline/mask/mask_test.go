@@ -25,17 +25,20 @@ func TestSet_forms(t *testing.T) {
 		"encodeURI": `s3cr%22et/+%3C&%3E%5C%C3%BC%20value?`, "form": `s3cr%22et%2F%2B%3C%26%3E%5C%C3%BC+value%3F`,
 		"Python json": `s3cr\"et/+<&>\\\u00fc value?`, "PHP json": `s3cr\"et\/+<&>\\\u00fc value?`,
 	}
+
 	for name, form := range forms {
 		if got := s.String("[" + form + "]"); got != "["+Mark+"]" {
 			t.Errorf("%s: %q becomes %q", name, form, got)
 		}
 	}
+
 	// In base64 the characters at the edges depend on neighbours too; a whole
 	// encoding leaves nothing of it.
 	for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
 		if got := s.String(enc.EncodeToString([]byte(value))); got != Mark {
 			t.Errorf("base64: %q", got)
 		}
+
 		for before := range 4 {
 			for after := range 4 {
 				text := enc.EncodeToString([]byte("uvwx"[:before] + value + "uvwx"[:after]))
@@ -60,6 +63,7 @@ func TestSet_lines(t *testing.T) {
 			t.Errorf("%q becomes %q, want %q", text, got, want)
 		}
 	}
+
 	// What tools wrap is masked line by line.
 	long := strings.Repeat("0123456789abcdef", 12)
 	all := base64.StdEncoding.EncodeToString([]byte(long))
@@ -81,9 +85,11 @@ func TestSet_short(t *testing.T) {
 			t.Errorf("TooShort(%q) is %v", value, !want)
 		}
 	}
+
 	if s := New([]string{"", "12345", "1234\n"}); s != nil {
 		t.Errorf("short values: %v", s)
 	}
+
 	var none *Set
 	if none.String("text text") != "text text" || none.Stream() != nil {
 		t.Error("a set of nothing does something")
@@ -102,6 +108,7 @@ func naive(patterns map[string]struct{}, text []byte) string {
 			}
 		}
 	}
+
 	var b strings.Builder
 	for i := range text {
 		if !covered[i] {
@@ -110,41 +117,50 @@ func naive(patterns map[string]struct{}, text []byte) string {
 			b.WriteString(Mark)
 		}
 	}
+
 	return b.String()
 }
 
 func checkStream(t *testing.T, patterns map[string]struct{}, text []byte, cuts []int) {
 	t.Helper()
+
 	s := build(patterns)
 	if s == nil {
 		return
 	}
+
 	longest := 0
 	for p := range patterns {
 		longest = max(longest, len(p))
 	}
+
 	st, at, out := s.Stream(), 0, []byte(nil)
 	for _, cut := range append(cuts, len(text)) {
 		if cut < at || cut > len(text) {
 			continue
 		}
+
 		out = st.Append(out, text[at:cut])
 		if at = cut; len(st.held) >= longest {
 			t.Fatalf("%d bytes are held with patterns up to %d", len(st.held), longest)
 		}
+
 		// What is held may be the beginning of a pattern, and nothing else is.
 		begins := len(st.held) == 0
 		for p := range patterns {
 			begins = begins || strings.HasPrefix(p, string(st.held))
 		}
+
 		if !begins {
 			t.Fatalf("%q is held without need", st.held)
 		}
 	}
+
 	want := naive(patterns, text)
 	if out = st.Close(out); string(out) != want {
 		t.Fatalf("patterns %q, text %q cut at %v: %q, want %q", patterns, text, cuts, out, want)
 	}
+
 	if got := string(s.Bytes(text)); len(text) >= MinLength && got != want {
 		t.Fatalf("patterns %q, text %q: %q as a whole, want %q", patterns, text, got, want)
 	}
@@ -161,20 +177,24 @@ func TestStream_cuts(t *testing.T) {
 		}
 		return b
 	}
+
 	for range 3000 {
 		letters := 1 + r.IntN(3)
 		patterns := map[string]struct{}{}
 		for range 1 + r.IntN(4) {
 			patterns[string(word(1+r.IntN(7), letters))] = struct{}{}
 		}
+
 		text := word(r.IntN(40), letters+r.IntN(2))
 		for cut := range len(text) + 1 {
 			checkStream(t, patterns, text, []int{cut})
 		}
+
 		cuts := make([]int, r.IntN(20))
 		for i := range cuts {
 			cuts[i] = r.IntN(len(text) + 1)
 		}
+
 		slices.Sort(cuts)
 		checkStream(t, patterns, text, cuts)
 	}

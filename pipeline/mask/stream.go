@@ -38,6 +38,7 @@ func (st *Stream) Append(dst, text []byte) []byte {
 		st.held = append(st.held, text...)
 		all = st.held
 	}
+
 	at := st.state
 	for i := from; i < len(all); i++ {
 		if at == 0 {
@@ -50,21 +51,26 @@ func (st *Stream) Append(dst, text []byte) []byte {
 				break
 			}
 		}
+
 		at = s.step(at, all[i])
 		if n := int(s.nodes[at].out); n > 0 {
 			st.cover(i+1-n, i+1)
 		}
+
 		for at != 0 && s.nodes[at].child == 0 {
 			at = s.nodes[at].fail // nothing longer can begin there
 		}
 	}
+
 	st.state = at
 	sure := len(all) - int(s.nodes[at].depth)
 	dst = st.give(dst, all, sure)
 	if cap(st.held) > keepHeld {
 		st.held = nil
 	}
+
 	st.held = append(st.held[:0], all[sure:]...)
+
 	return dst
 }
 
@@ -103,10 +109,13 @@ func (st *Stream) give(dst, all []byte, sure int) []byte {
 			}
 			at = min(r.end, sure)
 		}
+
 		if r.end >= sure {
 			kept = append(kept, run{max(r.begin-sure, 0), r.end - sure, r.marked})
 		}
 	}
+
 	st.runs = kept
+
 	return append(dst, all[at:sure]...)
 }

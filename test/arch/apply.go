@@ -34,6 +34,7 @@ func reached(files []*file, dir string, roots []string) []function {
 		if path.Dir(f.path) != dir || f.isTest() {
 			continue
 		}
+
 		for _, d := range f.ast.Decls {
 			if fn, ok := d.(*ast.FuncDecl); ok && fn.Body != nil {
 				byName[fn.Name.Name] = append(byName[fn.Name.Name], function{f, fn})
@@ -49,7 +50,9 @@ func reached(files []*file, dir string, roots []string) []function {
 		if seen[name] {
 			continue
 		}
+
 		seen[name] = true
+
 		for _, fn := range byName[name] {
 			out = append(out, fn)
 			ast.Inspect(fn.decl.Body, func(n ast.Node) bool {
@@ -60,9 +63,11 @@ func reached(files []*file, dir string, roots []string) []function {
 			})
 		}
 	}
+
 	slices.SortFunc(out, func(a, b function) int {
 		return cmp.Or(strings.Compare(a.file.path, b.file.path), cmp.Compare(a.decl.Pos(), b.decl.Pos()))
 	})
+
 	return out
 }
 
@@ -99,8 +104,10 @@ func impure(f *file, body ast.Node) []string {
 				wrong = append(wrong, fmt.Sprintf("%s: %s.%s answers differently from node to node", f.at(n), imported, n.Sel.Name))
 			}
 		}
+
 		return true
 	})
+
 	return wrong
 }
 
@@ -113,13 +120,16 @@ func (f *file) imported(name string) string {
 		if v := strings.TrimPrefix(local, "v"); v != local && v != "" && strings.Trim(v, "0123456789") == "" {
 			local = path.Base(path.Dir(p))
 		}
+
 		if imp.Name != nil {
 			local = imp.Name.Name
 		}
+
 		if local == name {
 			return p
 		}
 	}
+
 	return ""
 }
 
@@ -130,6 +140,7 @@ func mapNames(files []*file, dir string) map[string]bool {
 		if path.Dir(f.path) != dir || f.isTest() {
 			continue
 		}
+
 		ast.Inspect(f.ast, func(n ast.Node) bool {
 			if field, ok := n.(*ast.Field); ok {
 				if _, isMap := field.Type.(*ast.MapType); isMap {
@@ -138,9 +149,11 @@ func mapNames(files []*file, dir string) map[string]bool {
 					}
 				}
 			}
+
 			return true
 		})
 	}
+
 	return out
 }
 
@@ -154,6 +167,7 @@ func unsortedWrites(fn function, fields map[string]bool) []string {
 			_, local[name.Name] = p.Type.(*ast.MapType)
 		}
 	}
+
 	ast.Inspect(fn.decl.Body, func(n ast.Node) bool {
 		if as, ok := n.(*ast.AssignStmt); ok && len(as.Lhs) == len(as.Rhs) {
 			for i := range as.Rhs {
@@ -162,6 +176,7 @@ func unsortedWrites(fn function, fields map[string]bool) []string {
 				}
 			}
 		}
+
 		return true
 	})
 
@@ -171,6 +186,7 @@ func unsortedWrites(fn function, fields map[string]bool) []string {
 		if !ok {
 			return true
 		}
+
 		isMap := false
 		switch x := loop.X.(type) {
 		case *ast.Ident:
@@ -180,11 +196,14 @@ func unsortedWrites(fn function, fields map[string]bool) []string {
 			// their values.
 			isMap = fields[x.Sel.Name] && !isPkg(loop.Key, "_")
 		}
+
 		if isMap && writes(loop.Body) {
 			wrong = append(wrong, fn.file.at(loop)+": writes in the order of a map, which differs from node to node; sort its keys")
 		}
+
 		return true
 	})
+
 	return wrong
 }
 
@@ -200,6 +219,7 @@ func makesMap(e ast.Expr) bool {
 			return ok
 		}
 	}
+
 	return false
 }
 
@@ -211,13 +231,16 @@ func writes(body ast.Node) bool {
 		if !ok {
 			return true
 		}
+
 		switch f := call.Fun.(type) {
 		case *ast.Ident:
 			found = found || slices.Contains(writers, f.Name)
 		case *ast.SelectorExpr:
 			found = found || slices.Contains(writers, f.Sel.Name)
 		}
+
 		return true
 	})
+
 	return found
 }

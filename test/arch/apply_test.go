@@ -12,6 +12,7 @@ func TestApply_deterministic(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for _, w := range checkApply(files) {
 		t.Error(w)
 	}
@@ -21,11 +22,13 @@ func TestApply_deterministic(t *testing.T) {
 	for _, fn := range reached(files, "fsm", applyRoots) {
 		names[fn.decl.Name.Name] = true
 	}
+
 	for _, name := range []string{"applyBatch", "applyFire", "flush", "mustUnmarshal", "supersede", "Decode"} {
 		if !names[name] {
 			t.Errorf("Apply is not found to reach %s", name)
 		}
 	}
+
 	if names["Open"] {
 		t.Error("opening the file is not part of Apply")
 	}
@@ -50,6 +53,7 @@ func TestCheckApply(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+
 			got := strings.Join(checkApply([]*file{f}), "\n")
 			if tc.want == "" && got != "" || !strings.Contains(got, tc.want) {
 				t.Errorf("found %q, want %q", got, tc.want)

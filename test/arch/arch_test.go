@@ -16,9 +16,11 @@ func TestArrows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+
 		if len(pkgs) == 0 {
 			t.Fatalf("go list found no package in %s", root)
 		}
+
 		for _, w := range checkImports(pkgs) {
 			t.Errorf("%s: %s", goos, w)
 		}
@@ -33,6 +35,7 @@ func TestSource(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	n := 0
 	for _, f := range files {
 		for _, w := range append(checkPurity(f), checkHabits(f)...) {
@@ -42,6 +45,7 @@ func TestSource(t *testing.T) {
 			n++
 		}
 	}
+
 	if n == 0 {
 		t.Error("no pure file was found: the rule looks in the wrong place")
 	}
@@ -60,6 +64,7 @@ func TestArrows_planted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	write("go.mod", "module "+module+"\n\ngo 1.26\n")
 	write("pipeline/a.go", "// Package pipeline is.\npackage pipeline\nimport _ \"os\"\n")
 	write("fsm/a.go", "package fsm\n")
@@ -72,6 +77,7 @@ func TestArrows_planted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	got := strings.Join(append(checkImports(pkgs), checkDocs(pkgs)...), "\n")
 	for _, want := range []string{
 		"/pipeline imports os: room pipeline may not touch it",
@@ -84,6 +90,7 @@ func TestArrows_planted(t *testing.T) {
 			t.Errorf("the planted fault %q was not found; found were:\n%s", want, got)
 		}
 	}
+
 	if strings.Contains(got, "executor") {
 		t.Errorf("a right arrow was called wrong:\n%s", got)
 	}

@@ -31,11 +31,13 @@ func checkSleeps(f *file) []string {
 	if !f.isTest() && !within(f.path, "test") {
 		return nil
 	}
+
 	var wrong []string
 	for _, d := range f.ast.Decls {
 		if fn, ok := d.(*ast.FuncDecl); ok && (fn.Name.Name == "elapse" || fn.Name.Name == "eventually" && !f.isTest()) {
 			continue
 		}
+
 		ast.Inspect(d, func(n ast.Node) bool {
 			if n == nil || isCall(n, "synctest", "Test", "Run") {
 				return false
@@ -46,6 +48,7 @@ func checkSleeps(f *file) []string {
 			return true
 		})
 	}
+
 	return wrong
 }
 
@@ -54,6 +57,7 @@ func checkExits(f *file) []string {
 	if f.isTest() || within(f.path, "cmd") || f.ast.Name.Name == "main" || exits[f.path] != "" {
 		return nil
 	}
+
 	var wrong []string
 	ast.Inspect(f.ast, func(n ast.Node) bool {
 		if n != nil && (isCall(n, "os", "Exit") || isCall(n, "log", "Fatal", "Fatalf", "Fatalln")) {
@@ -61,6 +65,7 @@ func checkExits(f *file) []string {
 		}
 		return true
 	})
+
 	return wrong
 }
 
@@ -69,6 +74,7 @@ func checkErrorText(f *file) []string {
 	if f.isTest() {
 		return nil
 	}
+
 	allowed := map[int]bool{}
 	for _, g := range f.ast.Comments {
 		for _, c := range g.List {
@@ -78,6 +84,7 @@ func checkErrorText(f *file) []string {
 			}
 		}
 	}
+
 	var wrong []string
 	ast.Inspect(f.ast, func(n ast.Node) bool {
 		var sides []ast.Expr
@@ -94,13 +101,16 @@ func checkErrorText(f *file) []string {
 				sides = n.Args
 			}
 		}
+
 		for _, s := range sides {
 			if isErrorText(s) && !allowed[f.fset.Position(n.Pos()).Line] {
 				wrong = append(wrong, f.at(n)+": decides by an error's text; use errors.Is, errors.As or pipeline.KindOf")
 			}
 		}
+
 		return true
 	})
+
 	return wrong
 }
 

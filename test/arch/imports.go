@@ -28,10 +28,12 @@ func load(dir, goos string) ([]pkg, error) {
 	cmd.Env = append(os.Environ(), "GOOS="+goos, "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOWORK=off")
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
+
 	out, err := cmd.Output()
 	if err != nil {
 		return nil, fmt.Errorf("go list in %s: %w\n%s", dir, err, errs.Bytes())
 	}
+
 	var pkgs []pkg
 	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
 		var p pkg
@@ -54,6 +56,7 @@ func roomOf(importPath string) (room, bool) {
 			best = r
 		}
 	}
+
 	return best, best.path != ""
 }
 
@@ -71,12 +74,14 @@ func checkImports(pkgs []pkg) []string {
 			wrong = append(wrong, fmt.Sprintf("%s belongs to no room: draw it in test/arch/rooms.go", p.ImportPath))
 			continue
 		}
+
 		for _, imp := range p.Imports {
 			if why := checkImport(r, imp); why != "" {
 				wrong = append(wrong, fmt.Sprintf("%s imports %s: %s", p.ImportPath, imp, why))
 			}
 		}
 	}
+
 	return wrong
 }
 
@@ -86,6 +91,7 @@ func checkImport(r room, imp string) string {
 	if imp == "C" {
 		return "the project is built without cgo"
 	}
+
 	if within(imp, module) {
 		to, ok := roomOf(imp)
 		switch {
@@ -96,8 +102,10 @@ func checkImport(r room, imp string) string {
 		case len(r.may) == 0:
 			return fmt.Sprintf("room %s may import no other room", r.path)
 		}
+
 		return fmt.Sprintf("room %s may import only %s", r.path, strings.Join(r.may, ", "))
 	}
+
 	if first, _, _ := strings.Cut(imp, "/"); !strings.Contains(first, ".") {
 		for _, f := range forbidden[r.path] {
 			if within(imp, f) {
@@ -106,9 +114,11 @@ func checkImport(r room, imp string) string {
 		}
 		return ""
 	}
+
 	if r.stdOnly {
 		return fmt.Sprintf("room %s may import the standard library only", r.path)
 	}
+
 	for _, l := range limited {
 		// "raft" must not match "raft-boltdb", which has a row of its own.
 		if within(imp, l.prefix) {
@@ -118,5 +128,6 @@ func checkImport(r room, imp string) string {
 			return ""
 		}
 	}
+
 	return ""
 }

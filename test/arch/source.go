@@ -39,6 +39,7 @@ func parseTree(root string) ([]*file, error) {
 		if err != nil {
 			return err
 		}
+
 		name := d.Name()
 		if d.IsDir() {
 			if path != root && (strings.HasPrefix(name, ".") || name == "testdata" || name == "vendor" || name == "bin") {
@@ -46,24 +47,31 @@ func parseTree(root string) ([]*file, error) {
 			}
 			return nil
 		}
+
 		if !strings.HasSuffix(name, ".go") || strings.HasPrefix(name, ".") {
 			return nil
 		}
+
 		src, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
+
 		rel, err := filepath.Rel(root, path)
 		if err != nil {
 			return err
 		}
+
 		f, err := parseFile(filepath.ToSlash(rel), src)
 		if err != nil {
 			return err
 		}
+
 		files = append(files, f)
+
 		return nil
 	})
+
 	return files, err
 }
 
@@ -97,6 +105,7 @@ func checkPurity(f *file) []string {
 	if !pure(f.path) {
 		return nil
 	}
+
 	var wrong []string
 	for _, imp := range f.ast.Imports {
 		path, _ := strconv.Unquote(imp.Path.Value)
@@ -107,6 +116,7 @@ func checkPurity(f *file) []string {
 			wrong = append(wrong, fmt.Sprintf("%s: imports %s, whose answers differ from node to node", f.at(imp), path))
 		}
 	}
+
 	return append(wrong, impure(f, f.ast)...)
 }
 

@@ -19,6 +19,7 @@ func TestCheckPurity(t *testing.T) {
 	impure := `package x
 import ("time"; "os"; r "math/rand/v2")
 func f() time.Time { go f(); _ = os.Args; _ = r.Int(); return time.Now() }`
+
 	for path, want := range map[string]bool{
 		"scheduler/plan.go":       true,
 		"scheduler/deep/heap.go":  true,
@@ -35,6 +36,7 @@ func f() time.Time { go f(); _ = os.Args; _ = r.Int(); return time.Now() }`
 			}
 		}
 	}
+
 	if got := find(t, "scheduler/a.go", "package x\nimport \"time\"\nfunc f(d time.Duration) time.Duration { return d * time.Second }"); got != "" {
 		t.Errorf("arithmetic on durations is pure; found %s", got)
 	}
@@ -58,6 +60,7 @@ func TestCheckSleeps(t *testing.T) {
 			t.Errorf("%s in %s: found %q, want a fault: %v", tc.name, tc.path, got, tc.wrong)
 		}
 	}
+
 	bubble := "package x\nimport (\"testing/synctest\"; \"testing\"; \"time\")\nfunc TestA(t *testing.T) { synctest.Test(t, func(*testing.T) { time.Sleep(1) }) }"
 	if got := find(t, "a_test.go", bubble); got != "" {
 		t.Errorf("under synctest the clock is not real; found %s", got)
@@ -69,6 +72,7 @@ func TestCheckExits(t *testing.T) {
 	if got := find(t, "storage/a.go", src); strings.Count(got, "only commands end the process") != 2 {
 		t.Errorf("found %q, want both", got)
 	}
+
 	for _, path := range []string{"cmd/pipelined/main.go", "storage/a_test.go"} {
 		if got := find(t, path, src); got != "" {
 			t.Errorf("%s: found %q, want nothing", path, got)

@@ -37,6 +37,7 @@ func (b *bench) pairs(chosen []part) (*pairReport, error) {
 			if round%2 == 1 {
 				order = []*bench{second, first}
 			}
+
 			for _, side := range order {
 				if err := side.all([]part{p}); err != nil {
 					return err
@@ -45,13 +46,17 @@ func (b *bench) pairs(chosen []part) (*pairReport, error) {
 					r.failed = append(r.failed, fmt.Sprintf("round %d, %s: %s", round+1, filepath.Base(side.bin), f))
 				}
 			}
+
 			if len(r.conditions) == 0 {
 				r.conditions = append(first.report.conditions, "against: "+filepath.Base(other))
 			}
+
 			r.add(first.report.lines, second.report.lines)
 		}
+
 		return nil
 	})
+
 	return r, err
 }
 
@@ -97,20 +102,26 @@ func (r *pairReport) find(what string) *versus {
 func (r *pairReport) write(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("## Conditions\n\n")
+
 	for _, c := range r.conditions {
 		fmt.Fprintf(&b, "- %s\n", c)
 	}
+
 	b.WriteString("\n## Side by side\n\n| line | this binary | the other one | ratio, median | rounds from, to |\n|---|---|---|---|---|\n")
+
 	for _, v := range r.lines {
 		fmt.Fprintf(&b, "| %s | %s | %s | %.2f | %s |\n", v.what, number(v.rounds.product()), number(v.rounds.floor()), v.rounds.ratio(), v.rounds.spread())
 	}
+
 	if len(r.failed) > 0 {
 		b.WriteString("\n## Not measured\n\n")
 		for _, f := range r.failed {
 			fmt.Fprintf(&b, "- %s\n", f)
 		}
 	}
+
 	_, err := io.WriteString(w, b.String())
+
 	return err
 }
 

@@ -65,10 +65,12 @@ func TestReport(t *testing.T) {
 		{id: "P18", what: "binary", value: 41, unit: "MB", must: 40, stretch: 30},
 		{id: "P6", what: "nothing", must: 1},
 	}}
+
 	var b bytes.Buffer
 	if err := r.write(&b); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, want := range []string{
 		"| P2 | W1 200 | 300 ms | 100 ms | 3.00 | ≤ 3.50 | ≤ 2.00 | must | 3.00 to 3.00 |",
 		"| 41 MB | ≤ 40 MB | ≤ 30 MB | **missed** |", "| not measured |", "- here", "W9: no", "- make",
@@ -127,12 +129,15 @@ func TestFloorCluster(t *testing.T) {
 	if took, err := c.work(shape{2, 2}, []string{"true"}); err != nil || took <= 0 {
 		t.Errorf("work took %v, %v", took, err)
 	}
+
 	if took, err := c.submissions(20, 4); err != nil || len(took) != 20 {
 		t.Errorf("%d submissions, %v", len(took), err)
 	}
+
 	if took, err := c.failover([]string{"true"}); err != nil || took <= 0 {
 		t.Errorf("failover took %v, %v", took, err)
 	}
+
 	if u, err := measure(c.nodes[0].proc.pid()); err != nil || u.rss < 1<<20 || u.cpu < 0 {
 		t.Errorf("usage of a node: %+v, %v", u, err)
 	}
@@ -162,6 +167,7 @@ func TestProcess_stop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if err := eventually(10*time.Second, 5*time.Millisecond, func() error {
 		if p.output() != "up" {
 			return fmt.Errorf("printed %q", p.output())
@@ -170,10 +176,12 @@ func TestProcess_stop(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+
 	p.stop(15, 50*time.Millisecond) // it does not listen, so it is killed
 	if !p.exited() {
 		t.Error("still there")
 	}
+
 	if _, err := exec.Command("kill", "-0", fmt.Sprint(p.pid())).CombinedOutput(); err == nil {
 		t.Error("its process still answers")
 	}
@@ -189,11 +197,13 @@ func TestPairReport(t *testing.T) {
 	if err := r.write(&b); err != nil {
 		t.Fatal(err)
 	}
+
 	for _, want := range []string{"| a | 25 ms | 10 ms | 2.50 | 2.00 to 3.00 |", "| b | 3 | 4 | 0.75 | 0.75 to 0.75 |"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no line %q in\n%s", want, b.String())
 		}
 	}
+
 	if strings.Contains(b.String(), "gone") {
 		t.Error("a line that one binary did not measure is shown")
 	}

@@ -16,14 +16,17 @@ func conditions(dir, bin string) []string {
 		fmt.Sprintf("%s/%s, kernel %s, %s", runtime.GOOS, runtime.GOARCH, readTrim("/proc/sys/kernel/osrelease"), runtime.Version()),
 		"load before the start " + readTrim("/proc/loadavg") + privileges(),
 	}
+
 	if lo, hi, err := fsync(dir, 100); err != nil {
 		out = append(out, "fsync could not be measured: "+err.Error())
 	} else {
 		out = append(out, fmt.Sprintf("4 KiB and an fsync in the folder of the data: median %s, 99 %% within %s", ms(lo), ms(hi)))
 	}
+
 	if out2, err := command(10*time.Second, bin, "version"); err == nil {
 		out = append(out, "product: "+strings.TrimSpace(strings.ReplaceAll(out2, "\n", ", ")))
 	}
+
 	return out
 }
 
@@ -35,6 +38,7 @@ func fsync(dir string, n int) (p50, p99 time.Duration, err error) {
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
+
 	buf := make([]byte, 4096)
 	var ds []time.Duration
 	for range n {
@@ -47,6 +51,7 @@ func fsync(dir string, n int) (p50, p99 time.Duration, err error) {
 		}
 		ds = append(ds, time.Since(start))
 	}
+
 	return median(ds), percentile(ds, 99), nil
 }
 

@@ -26,10 +26,12 @@ func (p *product) timeEmbedded(s shape, argv []string) (time.Duration, error) {
 	if err := os.WriteFile(file, []byte(hcl(s, argv)), 0o600); err != nil {
 		return 0, err
 	}
+
 	out, err := commandEnv(5*time.Minute, p.env, dir, p.bin, "run", "-json", "-quiet", "-data-dir", filepath.Join(p.dir, "run"), file)
 	if err != nil {
 		return 0, err
 	}
+
 	// A document for each change; the last one is the end.
 	var r wire.Run
 	for dec := json.NewDecoder(strings.NewReader(out)); ; {
@@ -41,9 +43,11 @@ func (p *product) timeEmbedded(s shape, argv []string) (time.Duration, error) {
 		}
 		r = next
 	}
+
 	if r.State != pipeline.RunSucceeded || r.FinishedAt == nil {
 		return 0, fmt.Errorf("run -json says %q at last, want the run's end", r.State)
 	}
+
 	return r.FinishedAt.Sub(r.SubmittedAt), nil
 }
 
@@ -55,10 +59,12 @@ func (c *cluster) lastEnd(a *agent, ids []string) (time.Time, error) {
 		if err := c.call(a, "GET", fmt.Sprintf("/api/v1/runs?limit=%d", len(ids)), nil, &list); err != nil {
 			return err
 		}
+
 		want := map[string]bool{}
 		for _, id := range ids {
 			want[id] = true
 		}
+
 		last = time.Time{}
 		for _, r := range list.Runs {
 			if !want[string(r.ID)] || r.FinishedAt == nil {
@@ -69,11 +75,14 @@ func (c *cluster) lastEnd(a *agent, ids []string) (time.Time, error) {
 				last = *r.FinishedAt
 			}
 		}
+
 		if len(want) > 0 {
 			return fmt.Errorf("%d of %d runs have not ended", len(want), len(ids))
 		}
+
 		return nil
 	})
+
 	return last, err
 }
 

@@ -18,18 +18,22 @@ func (c *cluster) failover() (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
+
 	source := hcl(shape{1, 1}, noop)
 	begin := time.Now()
 	_ = dead.proc.cmd.Process.Signal(syscall.SIGKILL) // its end is waited for below
 
 	took, err := c.firstRun(dead, source, begin)
 	dead.proc.kill()
+
 	if err != nil {
 		return 0, err
 	}
+
 	if err := c.start(dead); err != nil {
 		return 0, err
 	}
+
 	return took, c.whole(60 * time.Second)
 }
 
@@ -40,6 +44,7 @@ func (c *cluster) firstRun(dead *agent, source string, begin time.Time) (time.Du
 		id pipeline.RunID
 		at *agent
 	)
+
 	err := eventually(30*time.Second, 2*time.Millisecond, func() (err error) {
 		for _, a := range c.agents {
 			if a == dead {
@@ -55,6 +60,7 @@ func (c *cluster) firstRun(dead *agent, source string, begin time.Time) (time.Du
 	if err != nil {
 		return 0, fmt.Errorf("no agent took a run after the leader's death: %w", err)
 	}
+
 	err = eventually(30*time.Second, 2*time.Millisecond, func() error {
 		var r wire.Run
 		if err := c.call(at, "GET", "/api/v1/runs/"+string(id), nil, &r); err != nil {
@@ -65,6 +71,7 @@ func (c *cluster) firstRun(dead *agent, source string, begin time.Time) (time.Du
 		}
 		return nil
 	})
+
 	return time.Since(begin), err
 }
 
@@ -76,6 +83,7 @@ func (p *product) boot(name string) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
+
 	a := &agent{name: name, host: "127.0.0.1", data: p.dir + "/" + name, url: fmt.Sprintf("http://127.0.0.1:%d", port)}
 	a.args = []string{"agent", "-name", name, "-data-dir", a.data, "-http-port", fmt.Sprint(port), "-peer-port", "0", "-gossip-port", "0"}
 	c.agents = []*agent{a}
@@ -84,6 +92,7 @@ func (p *product) boot(name string) (time.Duration, error) {
 		return 0, err
 	}
 	defer c.stop()
+
 	// Health needs no token. What remains is one submission, timed by itself
 	// below, since making a token takes a process of the command line.
 	if err := eventually(30*time.Second, time.Millisecond, func() error {
@@ -95,15 +104,18 @@ func (p *product) boot(name string) (time.Duration, error) {
 	}); err != nil {
 		return 0, fmt.Errorf("%w\n%s", err, a.proc.output())
 	}
+
 	ready := time.Since(begin)
 	token, err := commandEnv(30*time.Second, p.env, p.dir, p.bin, "token", "create", "-role", "submit", "-address", a.url)
 	if err != nil {
 		return 0, err
 	}
+
 	c.token = trim(token)
 	begin = time.Now()
 	if _, err := c.submit(a, hcl(shape{1, 1}, noop)); err != nil {
 		return 0, err
 	}
+
 	return ready + time.Since(begin), nil
 }

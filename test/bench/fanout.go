@@ -17,6 +17,7 @@ func fanOut(n, clients int, f func(i int) error) ([]time.Duration, error) {
 		first error
 		once  sync.Once
 	)
+
 	for range clients {
 		wg.Go(func() {
 			for !stop.Load() {
@@ -34,6 +35,8 @@ func fanOut(n, clients int, f func(i int) error) ([]time.Duration, error) {
 			}
 		})
 	}
+
 	wg.Wait()
+
 	return took, first
 }

@@ -36,6 +36,7 @@ type floorProcess struct {
 // startFloor starts n bare raft nodes on loopback and waits for their leader.
 func startFloor(dir string, n int, t timings) (*floorCluster, error) {
 	c := &floorCluster{dir: dir, t: t, http: newHTTP()}
+
 	var peers []string
 	for i := range n {
 		port, err := freePort("127.0.0.1")
@@ -44,32 +45,38 @@ func startFloor(dir string, n int, t timings) (*floorCluster, error) {
 		}
 		peers = append(peers, fmt.Sprintf("n%d=127.0.0.1:%d", i, port))
 	}
+
 	for i := range n {
 		port, err := freePort("127.0.0.1")
 		if err != nil {
 			return nil, err
 		}
+
 		addr := "127.0.0.1:" + strconv.Itoa(port)
 		p := &floorProcess{id: fmt.Sprintf("n%d", i), url: "http://" + addr}
 		data := filepath.Join(dir, p.id)
 		if err := os.MkdirAll(data, 0o700); err != nil {
 			return nil, err
 		}
+
 		p.log = filepath.Join(dir, p.id+".log")
 		p.args = []string{raftNodeCommand, "-id", p.id, "-dir", data, "-http", addr, "-peers", strings.Join(peers, ","),
 			"-heartbeat", t.heartbeat.String(), "-election", t.election.String(), "-lease", t.lease.String()}
 		c.nodes = append(c.nodes, p)
 	}
+
 	for _, p := range c.nodes {
 		if err := p.start(); err != nil {
 			c.stop()
 			return nil, err
 		}
 	}
+
 	if _, err := c.leader(20 * time.Second); err != nil {
 		c.stop()
 		return nil, err
 	}
+
 	return c, nil
 }
 
@@ -107,6 +114,7 @@ func (c *floorCluster) leader(limit time.Duration) (*floorProcess, error) {
 		}
 		return errors.New("the bare raft nodes have no leader: " + c.nodes[0].proc.output())
 	})
+
 	return found, err
 }
 
@@ -135,20 +143,25 @@ func (c *floorCluster) workOnce(s shape, argv []string) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
+
 	resp, err := c.http.PostForm(l.url+"/work", url.Values{"layers": {strconv.Itoa(s.layers)},
 		"width": {strconv.Itoa(s.width)}, "command": {strings.Join(argv, " ")}})
 	if err != nil {
 		return 0, err
 	}
 	defer resp.Body.Close()
+
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return 0, err
 	}
+
 	if resp.StatusCode != http.StatusOK {
 		return 0, fmt.Errorf("durable floor: %s: %s", resp.Status, bytes.TrimSpace(body))
 	}
+
 	var took time.Duration
+
 	return took, json.Unmarshal(body, &took)
 }
 
@@ -185,10 +198,12 @@ func (c *floorCluster) failover(argv []string) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
+
 	spawn, err := spawner(argv)
 	if err != nil {
 		return 0, err
 	}
+
 	begin := time.Now()
 	_ = l.proc.cmd.Process.Signal(syscall.SIGKILL) // its end is waited for below
 	err = eventually(30*time.Second, 2*time.Millisecond, func() error {
@@ -202,14 +217,18 @@ func (c *floorCluster) failover(argv []string) (time.Duration, error) {
 	if err == nil {
 		err = spawn()
 	}
+
 	took := time.Since(begin)
 	l.proc.kill()
+
 	if err != nil {
 		return 0, err
 	}
+
 	if err := l.start(); err != nil {
 		return 0, err
 	}
+
 	// The next round begins with all nodes there: the one that came back is
 	// part of the majority again when it knows the leader.
 	return took, eventually(20*time.Second, 20*time.Millisecond, func() error {
@@ -251,6 +270,7 @@ func freePort(host string) (int, error) {
 			return port, nil
 		}
 	}
+
 	return 0, errors.New("find a free port: none is free for both TCP and UDP")
 }
 

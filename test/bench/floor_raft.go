@@ -54,18 +54,23 @@ func runFloorNode(args []string) error {
 	fs.DurationVar(&c.heartbeat, "heartbeat", 300*time.Millisecond, "heartbeat timeout")
 	fs.DurationVar(&c.election, "election", 300*time.Millisecond, "election timeout")
 	fs.DurationVar(&c.lease, "lease", 100*time.Millisecond, "leader's lease")
+
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
+
 	n, err := openFloorNode(c)
 	if err != nil {
 		return err
 	}
+
 	l, err := net.Listen("tcp", c.http)
 	if err != nil {
 		return err
 	}
+
 	srv := &http.Server{Handler: n.handler(), ReadHeaderTimeout: 10 * time.Second}
+
 	return srv.Serve(l)
 }
 
@@ -89,18 +94,22 @@ func openFloorNode(c floorConfig) (*floorNode, error) {
 		}
 		servers = append(servers, raft.Server{ID: raft.ServerID(id), Address: raft.ServerAddress(addr)})
 	}
+
 	store, err := raftboltdb.NewBoltStore(filepath.Join(c.dir, "raft.db"))
 	if err != nil {
 		return nil, fmt.Errorf("open the log: %w", err)
 	}
+
 	snaps, err := raft.NewFileSnapshotStoreWithLogger(c.dir, 2, conf.Logger)
 	if err != nil {
 		return nil, err
 	}
+
 	trans, err := raft.NewTCPTransportWithLogger(self, nil, 3, 10*time.Second, conf.Logger)
 	if err != nil {
 		return nil, err
 	}
+
 	if has, err := raft.HasExistingState(store, store, snaps); err != nil {
 		return nil, err
 	} else if !has {
@@ -108,8 +117,10 @@ func openFloorNode(c floorConfig) (*floorNode, error) {
 			return nil, fmt.Errorf("bootstrap: %w", err)
 		}
 	}
+
 	n := &floorNode{fsm: &counter{}, entry: make([]byte, entrySize)}
 	n.raft, err = raft.NewRaft(conf, n.fsm, store, store, snaps, trans)
+
 	return n, err
 }
 
@@ -120,6 +131,7 @@ func (n *floorNode) handler() http.Handler {
 		_, id := n.raft.LeaderWithID()
 		_ = json.NewEncoder(w).Encode(string(id))
 	})
+
 	mux.HandleFunc("POST /apply", func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
 		if err == nil {
@@ -129,6 +141,7 @@ func (n *floorNode) handler() http.Handler {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		}
 	})
+
 	mux.HandleFunc("POST /work", func(w http.ResponseWriter, r *http.Request) {
 		layers, _ := strconv.Atoi(r.FormValue("layers"))
 		width, _ := strconv.Atoi(r.FormValue("width"))
@@ -139,6 +152,7 @@ func (n *floorNode) handler() http.Handler {
 		}
 		_ = json.NewEncoder(w).Encode(took)
 	})
+
 	return mux
 }
 
@@ -148,10 +162,12 @@ func (n *floorNode) work(s shape, argv []string) (time.Duration, error) {
 	if len(argv) == 0 {
 		return 0, errors.New("no command")
 	}
+
 	spawn, err := spawner(argv)
 	if err != nil {
 		return 0, err
 	}
+
 	return runShape(s, func() error {
 		if err := n.raft.Apply(n.entry, 5*time.Second).Error(); err != nil {
 			return err

@@ -31,14 +31,18 @@ const parallel = 2
 // gives how long all of it took.
 func runShape(s shape, work func() error) (time.Duration, error) {
 	start := time.Now()
+
 	for range s.layers {
 		var wg sync.WaitGroup
 		todo := make(chan struct{}, s.width) // holds the layer, so that filling it never waits
 		errs := make(chan error, parallel)   // one place for each worker's first error
+
 		for range s.width {
 			todo <- struct{}{}
 		}
+
 		close(todo)
+
 		for range min(parallel, s.width) {
 			wg.Go(func() {
 				for range todo {
@@ -49,13 +53,16 @@ func runShape(s shape, work func() error) (time.Duration, error) {
 				}
 			})
 		}
+
 		wg.Wait()
+
 		select {
 		case err := <-errs:
 			return 0, err
 		default:
 		}
 	}
+
 	return time.Since(start), nil
 }
 

@@ -21,16 +21,20 @@ func idleOf(ctx context.Context, over time.Duration, pids ...int) (idle, error) 
 	if err != nil {
 		return idle{}, err
 	}
+
 	begin := time.Now()
+
 	select {
 	case <-time.After(over):
 	case <-ctx.Done():
 		return idle{}, context.Cause(ctx)
 	}
+
 	after, err := measure(pids...)
 	if err != nil {
 		return idle{}, err
 	}
+
 	return idle{rss: after.rss, cpu: float64(after.cpu-before.cpu) / float64(time.Since(begin))}, nil
 }
 

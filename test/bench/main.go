@@ -98,19 +98,24 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fs.DurationVar(&o.heartbeat, "heartbeat", 300*time.Millisecond, "heartbeat timeout of the raft floors")
 	fs.DurationVar(&o.election, "election", 300*time.Millisecond, "election timeout of the raft floors")
 	fs.DurationVar(&o.lease, "lease", 100*time.Millisecond, "leader's lease of the raft floors")
+
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
+
 	chosen, err := choose(o.only)
 	if err != nil {
 		return err
 	}
+
 	if o.rounds < 1 || o.kills < 1 {
 		return errors.New("-rounds and -kills want 1 or more")
 	}
+
 	if o.bin, err = filepath.Abs(o.bin); err != nil {
 		return err
 	}
+
 	if _, err := os.Stat(o.bin); err != nil {
 		return fmt.Errorf("the binary to measure: %w (make build makes it)", err)
 	}
@@ -122,9 +127,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	} else {
 		err = b.all(chosen)
 	}
+
 	if err != nil {
 		return err
 	}
+
 	return publish(result, stdout, o.out)
 }
 
@@ -156,6 +163,7 @@ func choose(only string) ([]part, error) {
 	if only == "" {
 		return parts, nil
 	}
+
 	var chosen []part
 	for name := range strings.SplitSeq(only, ",") {
 		n := len(chosen)
@@ -168,6 +176,7 @@ func choose(only string) ([]part, error) {
 			return nil, fmt.Errorf("-only %q: the parts are %s", name, partNames())
 		}
 	}
+
 	return chosen, nil
 }
 
@@ -178,7 +187,9 @@ func (b *bench) all(chosen []part) (err error) {
 	if err != nil {
 		return err
 	}
+
 	b.dir = dir
+
 	// Killed daemons may leave files of any mode; nothing else is in there.
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 
@@ -187,12 +198,15 @@ func (b *bench) all(chosen []part) (err error) {
 	for _, m := range missing {
 		b.report.peers = append(b.report.peers, m+" is not installed here, so it was not measured")
 	}
+
 	b.report.conditions = conditions(dir, b.bin)
 	b.report.conditions = append(b.report.conditions, fmt.Sprintf("raft floors: 3 processes, log in bolt with fsync, entries of %d bytes, timeouts %s/%s/%s; medians of %d rounds",
 		entrySize, b.heartbeat, b.election, b.lease, b.rounds))
+
 	if b.p, err = newProduct(b.bin, filepath.Join(dir, "product")); err != nil {
 		return err
 	}
+
 	for _, p := range chosen {
 		if err := context.Cause(b.ctx); err != nil {
 			return err
@@ -205,6 +219,7 @@ func (b *bench) all(chosen []part) (err error) {
 		}
 		fmt.Fprintf(b.log, "== %s took %s\n", p.name, time.Since(begin).Round(time.Second))
 	}
+
 	return nil
 }
 

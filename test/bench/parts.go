@@ -65,13 +65,16 @@ func (b *bench) floors() error {
 		submits = append(submits, d...)
 		return err
 	})
+
 	for name, f := range map[string][3][]time.Duration{"spawn floor": spawn, "durable floor": durable} {
 		b.report.peers = append(b.report.peers, fmt.Sprintf("%s: W1 200 %s, W2 a hop %s, W3 %s", name,
 			ms(median(f[0])), ms(median(f[1])/time.Duration(chain.modules())), ms(median(f[2]))))
 	}
+
 	b.report.peers = append(b.report.peers, fmt.Sprintf("raft behind HTTP, %d entries from %d clients: median %s, 99 %% %s", manyCount, manyClients,
 		ms(median(submits)), ms(percentile(submits, 99))))
 	slices.Sort(b.report.peers)
+
 	return err
 }
 
@@ -82,6 +85,7 @@ func (b *bench) oneNode() error {
 	one := func(s shape, argv []string) func() (time.Duration, error) {
 		return func() (time.Duration, error) { return b.p.timeEmbedded(s, argv) }
 	}
+
 	err := b.repeat(b.rounds, func(int) error {
 		for _, c := range []struct {
 			into           *series
@@ -99,13 +103,16 @@ func (b *bench) oneNode() error {
 		}
 		return b.runTools(peers)
 	})
+
 	b.report.lines = append(b.report.lines,
 		ratioLine("P1", "W1 200, one node (`run`) / spawn floor", w1, 2.0, 1.4),
 		ratioLine("", "W1 1,000, one node / spawn floor", w1k, 0, 0),
 		ratioLine("P6", "W2 a hop, one node / spawn floor", w2, 2.5, 1.6),
 		ratioLine("", "W3, one node / spawn floor", w3, 0, 0),
 		ratioLine("", "W1 200 with real work (`sh -c`), one node / spawn floor", work, 0, 0))
+
 	b.toolLines(peers)
+
 	return err
 }
 
@@ -148,6 +155,7 @@ func (b *bench) threeNodes() error {
 		return err
 	}
 	defer floor.stop()
+
 	c, err := b.p.startCluster("three", 3)
 	if err != nil {
 		return err
@@ -156,6 +164,7 @@ func (b *bench) threeNodes() error {
 	durable := func(s shape) func() (time.Duration, error) {
 		return func() (time.Duration, error) { return floor.work(s, noop) }
 	}
+
 	var w1, w1d, w1k, w2, w3, work, grow series
 	err = b.repeat(b.rounds, func(int) error {
 		for _, r := range []struct {
@@ -176,6 +185,7 @@ func (b *bench) threeNodes() error {
 		}
 		return nil
 	})
+
 	b.report.lines = append(b.report.lines,
 		ratioLine("P2", "W1 200, cluster / spawn floor", w1, 3.5, 2.0),
 		ratioLine("", "W1 200, cluster / durable floor", w1d, 0, 0),
@@ -184,6 +194,7 @@ func (b *bench) threeNodes() error {
 		ratioLine("P5", "W2 a hop, cluster / durable floor", w2, 1.5, 1.15),
 		ratioLine("P8", "W3, cluster / spawn floor for layers", w3, 3.5, 2.2),
 		ratioLine("", "W1 200 with real work (`sh -c`), cluster / spawn floor", work, 0, 0))
+
 	return err
 }
 
@@ -197,6 +208,7 @@ func (b *bench) manyRuns() error {
 		return err
 	}
 	defer floor.stop()
+
 	c, err := b.p.startCluster("many", 3)
 	if err != nil {
 		return err
@@ -226,10 +238,12 @@ func (b *bench) manyRuns() error {
 		span.add(float64(makespan), float64(mk))
 		return nil
 	})
+
 	b.report.lines = append(b.report.lines,
 		ratioLine("P9", "W4 submit, median, cluster / raft behind HTTP", p50, 1.6, 1.2),
 		ratioLine("P9", "W4 submit, 99 %, cluster / raft behind HTTP", p99, 2.0, 1.5),
 		ratioLine("P10", "W4 from first submission to last end, cluster / 100 × make", span, 2.5, 1.5))
+
 	return err
 }
 
@@ -261,6 +275,7 @@ func (b *bench) failovers() error {
 		return err
 	}
 	defer floor.stop()
+
 	c, err := b.p.startCluster("fail", 3)
 	if err != nil {
 		return err
@@ -270,20 +285,24 @@ func (b *bench) failovers() error {
 	err = b.repeat(b.kills, func(int) error {
 		return compare(&s, func() (time.Duration, error) { return floor.failover(noop) }, c.failover)
 	})
+
 	var ours, theirs []float64
 	for _, p := range s {
 		ours, theirs = append(ours, p.product), append(theirs, p.floor)
 	}
+
 	ratio := func(f func([]float64) float64) float64 {
 		if len(s) == 0 {
 			return 0
 		}
 		return f(ours) / f(theirs)
 	}
+
 	top := func(v []float64) float64 { return percentile(v, 100) }
 	row := func(id, what string, f func([]float64) float64) line {
 		return line{id: id, what: what, product: ms(asDuration(f(ours))), floor: ms(asDuration(f(theirs))), note: fmt.Sprintf("%d kills", len(s))}
 	}
+
 	p13, p13m := row("P13", "W6, median / raft alone at the same timeouts", median[float64]), row("P13", "W6, longest / raft alone's longest", top)
 	p13.value, p13.must, p13.stretch = ratio(median[float64]), 1.5, 1.2
 	p13m.value, p13m.must, p13m.stretch = ratio(top), 1.5, 1.2
@@ -291,6 +310,7 @@ func (b *bench) failovers() error {
 	p14.value, p14.unit, p14.must, p14.stretch = median(ours)/1e6, "ms", 800, 420
 	p14m.value, p14m.unit, p14m.must, p14m.stretch = top(ours)/1e6, "ms", 1500, 650
 	b.report.lines = append(b.report.lines, p13, p13m, p14, p14m)
+
 	return err
 }
 
@@ -326,6 +346,7 @@ func (b *bench) idleCosts() error {
 		return err
 	}
 	defer floor.stop()
+
 	c, err := b.p.startCluster("idle", 3)
 	if err != nil {
 		return err
@@ -334,37 +355,45 @@ func (b *bench) idleCosts() error {
 	if _, err := c.timeRun(wider, noop); err != nil {
 		return err
 	}
+
 	for range wider.modules() / wide.modules() {
 		if _, err := floor.work(wide, noop); err != nil {
 			return err
 		}
 	}
+
 	lead, err := c.leader()
 	if err != nil {
 		return err
 	}
+
 	bare, err := floor.leader(10 * time.Second)
 	if err != nil {
 		return err
 	}
+
 	// Side by side, so that a loud minute disturbs both.
 	type answer struct {
 		idle
 		err error
 	}
+
 	first := make(chan answer, 1) // the goroutine ends whether or not it is heard
 	go func() {
 		i, err := idleOf(b.ctx, b.idle, lead.pids()...)
 		first <- answer{i, err}
 	}()
+
 	floorIdle, err := idleOf(b.ctx, b.idle, bare.proc.pid())
 	ours := <-first
 	if err != nil {
 		return err
 	}
+
 	if ours.err != nil {
 		return ours.err
 	}
+
 	p16 := line{id: "P16", what: "memory of the leader with its keeper, after W1 1,000 / bare raft node", product: mib(ours.rss), floor: mib(floorIdle.rss),
 		value: float64(ours.rss) / float64(floorIdle.rss), must: 3, stretch: 2}
 	p17 := line{id: "P17", what: "idle CPU of the leader with its keeper / bare raft leader at the same timeouts", product: percent(ours.cpu), floor: percent(floorIdle.cpu),
@@ -372,6 +401,8 @@ func (b *bench) idleCosts() error {
 	if floorIdle.cpu > 0 {
 		p17.value = ours.cpu / floorIdle.cpu
 	}
+
 	b.report.lines = append(b.report.lines, p16, p17)
+
 	return nil
 }

@@ -10,11 +10,13 @@ import (
 func hcl(s shape, argv []string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "pipeline \"bench\" {\n  max_parallel = %d\n  workspace { exclude = [\"**\"] }\n", parallel)
+
 	quoted := make([]string, len(argv))
 	for i, a := range argv {
 		// HCL's own marks must not begin an expression.
 		quoted[i] = strings.NewReplacer("${", "$${", "%{", "%%{").Replace(fmt.Sprintf("%q", a))
 	}
+
 	for l := range s.layers {
 		deps := ""
 		if l > 0 {
@@ -25,6 +27,8 @@ func hcl(s shape, argv []string) string {
 			fmt.Fprintf(&b, "  module %q {\n    command = [%s]\n%s  }\n", moduleName(l, i), strings.Join(quoted, ", "), deps)
 		}
 	}
+
 	b.WriteString("}\n")
+
 	return b.String()
 }

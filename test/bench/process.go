@@ -33,15 +33,19 @@ func start(env []string, log, name string, args ...string) (*process, error) {
 	p := &process{cmd: exec.Command(name, args...), log: log, done: make(chan struct{})}
 	p.cmd.Env = env
 	p.cmd.Stdout, p.cmd.Stderr = out, out
+
 	// Own group: a signal from the terminal reaches us alone, and we clean up.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
+
 	go func() {
 		_ = p.cmd.Wait() // how it ended is told by its output
 		close(p.done)
 	}()
+
 	return p, nil
 }
 
@@ -94,9 +98,11 @@ func commandEnv(limit time.Duration, env []string, dir, name string, args ...str
 	if ctx.Err() != nil {
 		err = fmt.Errorf("not done within %s", limit)
 	}
+
 	if err != nil {
 		return "", fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, lastLines(errs.String(), 5))
 	}
+
 	return string(out), nil
 }
 
@@ -135,17 +141,21 @@ func measure(pids ...int) (usage, error) {
 		if err != nil {
 			return u, fmt.Errorf("read the usage of process %d: %w", pid, err)
 		}
+
 		// The name in parentheses may hold anything; the fields follow it.
 		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 		if len(fields) < 22 {
 			return u, errors.New("read the usage: the kernel gave too few fields")
 		}
+
 		for _, i := range []int{11, 12, 13, 14} {
 			ticks, _ := strconv.ParseInt(fields[i], 10, 64)
 			u.cpu += time.Duration(ticks) * time.Second / 100 // USER_HZ is 100 on Linux
 		}
+
 		pages, _ := strconv.ParseInt(fields[21], 10, 64)
 		u.rss += pages * int64(os.Getpagesize())
 	}
+
 	return u, nil
 }

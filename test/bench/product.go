@@ -34,13 +34,17 @@ func newProduct(bin, dir string) (*product, error) {
 	if err := os.MkdirAll(home, 0o700); err != nil {
 		return nil, err
 	}
+
 	p.env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "LANG=C.UTF-8",
 		"XDG_CONFIG_HOME=" + filepath.Join(home, "config"), "XDG_STATE_HOME=" + filepath.Join(home, "state")}
+
 	key, err := commandEnv(30*time.Second, p.env, dir, bin, "keygen")
 	if err != nil {
 		return nil, err
 	}
+
 	p.env = append(p.env, "PIPELINED_KEY="+strings.TrimSpace(key))
+
 	return p, nil
 }
 
@@ -67,41 +71,52 @@ func (p *product) startCluster(name string, n int) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	for i := range n {
 		a := &agent{name: fmt.Sprintf("%s-%d", name, i+1), host: fmt.Sprintf("127.0.0.%d", i+1)}
 		a.data = filepath.Join(p.dir, a.name)
+
 		web, err := freePort(a.host)
 		if err != nil {
 			return nil, err
 		}
+
 		peer, err := freePort(a.host)
 		if err != nil {
 			return nil, err
 		}
+
 		a.url = "http://" + a.host + ":" + strconv.Itoa(web)
 		a.args = []string{"agent", "-name", a.name, "-bind", a.host, "-data-dir", a.data, "-http-port", strconv.Itoa(web),
 			"-peer-port", strconv.Itoa(peer), "-gossip-port", strconv.Itoa(gossip)}
+
 		if i > 0 {
 			a.args = append(a.args, "-join", fmt.Sprintf("127.0.0.1:%d", gossip))
 		}
+
 		c.agents = append(c.agents, a)
 	}
+
 	for _, a := range c.agents {
 		if err := c.start(a); err != nil {
 			c.stop()
 			return nil, err
 		}
 	}
+
 	if err := c.whole(60 * time.Second); err != nil {
 		c.stop()
 		return nil, err
 	}
+
 	out, err := commandEnv(30*time.Second, p.env, p.dir, p.bin, "token", "create", "-role", "admin", "-name", "bench", "-address", c.agents[0].url)
 	if err != nil {
 		c.stop()
 		return nil, err
 	}
+
 	c.token = strings.TrimSpace(out)
+
 	return c, nil
 }
 
@@ -126,6 +141,7 @@ func (c *cluster) stop() {
 			}
 		})
 	}
+
 	wg.Wait()
 }
 
@@ -147,6 +163,7 @@ func keepersOf(data string) []int {
 			}
 		}
 	}
+
 	return pids
 }
 
@@ -168,6 +185,7 @@ func (c *cluster) whole(limit time.Duration) error {
 			}
 			leader = h.Leader
 		}
+
 		return nil
 	})
 }
@@ -203,26 +221,32 @@ func (c *cluster) call(a *agent, method, path string, in, into any) error {
 		}
 		body = bytes.NewReader(b)
 	}
+
 	req, err := http.NewRequest(method, a.url+path, body)
 	if err != nil {
 		return err
 	}
+
 	req.Header.Set("Authorization", "Bearer "+c.token)
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+
 	resp, err := c.p.http.Do(req)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
+
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return err
 	}
+
 	if resp.StatusCode >= 300 {
 		return fmt.Errorf("%s %s: %s: %.300s", method, path, resp.Status, b)
 	}
+
 	return json.Unmarshal(b, into)
 }
 
@@ -250,6 +274,7 @@ func (c *cluster) wait(a *agent, id pipeline.RunID, every time.Duration) (wire.R
 	if err == nil && r.State != pipeline.RunSucceeded {
 		err = fmt.Errorf("run %s is %s: %s", id, r.State, r.Reason)
 	}
+
 	return r, err
 }
 
@@ -260,16 +285,20 @@ func (c *cluster) timeRun(s shape, argv []string) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
+
 	id, err := c.submit(a, hcl(s, argv))
 	if err != nil {
 		return 0, err
 	}
+
 	r, err := c.wait(a, id, 25*time.Millisecond)
 	if err != nil {
 		return 0, err
 	}
+
 	if r.FinishedAt == nil {
 		return 0, fmt.Errorf("run %s has ended without saying when", id)
 	}
+
 	return r.FinishedAt.Sub(r.SubmittedAt), nil
 }

@@ -75,27 +75,34 @@ func ratioLine(id, what string, s series, must, stretch float64) line {
 func (r *report) write(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("## Conditions\n\n")
+
 	for _, c := range r.conditions {
 		fmt.Fprintf(&b, "- %s\n", c)
 	}
+
 	b.WriteString("\n## Goals\n\n| # | goal | product | floor | value | must | stretch | reached | rounds from, to |\n|---|---|---|---|---|---|---|---|---|\n")
+
 	for _, l := range r.lines {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", l.id, l.what, orDash(l.product), orDash(l.floor),
 			l.show(l.value), l.bound(l.must), l.bound(l.stretch), l.verdict(), orDash(l.note))
 	}
+
 	if len(r.peers) > 0 {
 		b.WriteString("\n## Beside it\n\n")
 		for _, p := range r.peers {
 			fmt.Fprintf(&b, "- %s\n", p)
 		}
 	}
+
 	if len(r.failed) > 0 {
 		b.WriteString("\n## Not measured\n\n")
 		for _, f := range r.failed {
 			fmt.Fprintf(&b, "- %s\n", f)
 		}
 	}
+
 	_, err := io.WriteString(w, b.String())
+
 	return err
 }
 

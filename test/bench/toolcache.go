@@ -40,11 +40,13 @@ func runFileServer(args []string) error {
 	if len(args) != 2 {
 		return errors.New("want an address and a folder")
 	}
+
 	dir := args[1]
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ac/{key}", func(w http.ResponseWriter, r *http.Request) {
 		http.ServeFile(w, r, filepath.Join(dir, filepath.Base(r.PathValue("key"))))
 	})
+
 	mux.HandleFunc("PUT /ac/{key}", func(w http.ResponseWriter, r *http.Request) {
 		if err := keep(dir, filepath.Base(r.PathValue("key")), r.Body); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -52,7 +54,9 @@ func runFileServer(args []string) error {
 		}
 		w.WriteHeader(http.StatusCreated)
 	})
+
 	s := &http.Server{Addr: args[0], Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+
 	return s.ListenAndServe()
 }
 
@@ -74,19 +78,23 @@ func (b *bench) fileServer() (*process, string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, "", err
 	}
+
 	self, err := os.Executable()
 	if err != nil {
 		return nil, "", err
 	}
+
 	port, err := freePort("127.0.0.1")
 	if err != nil {
 		return nil, "", err
 	}
+
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	p, err := start(os.Environ(), filepath.Join(b.dir, "files.log"), self, fileServerCommand, addr, dir)
 	if err != nil {
 		return nil, "", err
 	}
+
 	err = eventually(10*time.Second, 10*time.Millisecond, func() error {
 		conn, err := net.Dial("tcp", addr)
 		if err != nil {
@@ -98,6 +106,7 @@ func (b *bench) fileServer() (*process, string, error) {
 		p.kill()
 		return nil, "", err
 	}
+
 	return p, "http://" + addr, nil
 }
 
@@ -122,6 +131,7 @@ func (b *bench) crowd(client *http.Client, urls []string, token, method string, 
 	out := make([][]time.Duration, cacheClients)
 	var g errgroup.Group
 	begin := time.Now()
+
 	for i := range cacheClients {
 		g.Go(func() error {
 			rng := rand.New(rand.NewPCG(uint64(i), uint64(round)))
@@ -129,6 +139,7 @@ func (b *bench) crowd(client *http.Client, urls []string, token, method string, 
 			for k := range size / 8 {
 				binary.LittleEndian.PutUint64(body[8*k:], rng.Uint64())
 			}
+
 			for k := range count {
 				binary.LittleEndian.PutUint64(body, uint64(k))
 				key := sha256.Sum256(fmt.Appendf(nil, "%d %d %d %d", size, round, i, k))
@@ -139,14 +150,18 @@ func (b *bench) crowd(client *http.Client, urls []string, token, method string, 
 				}
 				out[i] = append(out[i], time.Since(one))
 			}
+
 			return nil
 		})
 	}
+
 	err := g.Wait()
+
 	s := burst{all: time.Since(begin)}
 	for _, list := range out {
 		s.calls = append(s.calls, list...)
 	}
+
 	return s, err
 }
 
@@ -156,20 +171,25 @@ func entryCall(client *http.Client, token, method, url string, body []byte) erro
 	if method == http.MethodPut {
 		in = bytes.NewReader(body)
 	}
+
 	req, err := http.NewRequest(method, url, in)
 	if err != nil {
 		return err
 	}
+
 	req.Header.Set("Authorization", "Bearer "+token)
+
 	resp, err := client.Do(req)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
+
 	got, err := io.ReadAll(resp.Body)
 	if err == nil && (resp.StatusCode >= 300 || method == http.MethodGet && !bytes.Equal(got, body)) {
 		err = fmt.Errorf("%s %s: %s, %d bytes: %.200s", method, url, resp.Status, len(got), got)
 	}
+
 	return err
 }
 
@@ -180,17 +200,21 @@ func (b *bench) toolCache() error {
 		return err
 	}
 	defer c.stop()
+
 	floor, floorURL, err := b.fileServer()
 	if err != nil {
 		return err
 	}
 	defer floor.stop(syscall.SIGKILL, time.Second)
+
 	var urls []string
 	for _, a := range c.agents {
 		urls = append(urls, a.url)
 	}
+
 	tr := &http.Transport{MaxIdleConnsPerHost: cacheClients, DisableCompression: true}
 	defer tr.CloseIdleConnections()
+
 	client := &http.Client{Transport: tr, Timeout: time.Minute}
 	for _, e := range entrySizes {
 		ways := []struct {
@@ -203,6 +227,7 @@ func (b *bench) toolCache() error {
 			{name: "get through another node", method: http.MethodGet, shift: 1},
 			{name: "get from a node that has it", method: http.MethodGet, shift: 1},
 		}
+
 		err := b.repeat(b.rounds, func(round int) error {
 			for i := range ways {
 				w := &ways[i]
@@ -218,15 +243,18 @@ func (b *bench) toolCache() error {
 				w.ours.remember(ours)
 				w.bare.remember(bare)
 			}
+
 			return nil
 		})
 		if err != nil {
 			return err
 		}
+
 		for _, w := range ways {
 			b.report.lines = append(b.report.lines, ratioLine("", fmt.Sprintf("remote cache, %s, %s, %d clients: time an entry / file server", e.name, w.name, cacheClients), w.s, 0, 0))
 			b.report.peers = append(b.report.peers, fmt.Sprintf("remote cache, %s, %s: %s; the file server: %s", e.name, w.name, w.ours.say(), w.bare.say()))
 		}
 	}
+
 	return nil
 }

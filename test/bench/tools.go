@@ -51,10 +51,12 @@ func (t tool) run(dir string, s shape) (time.Duration, error) {
 	if err := os.WriteFile(filepath.Join(sub, t.file), []byte(t.source(s)), 0o644); err != nil {
 		return 0, err
 	}
+
 	begin := time.Now()
 	if _, err := commandEnv(2*time.Minute, os.Environ(), sub, t.path, t.args...); err != nil {
 		return 0, err
 	}
+
 	return time.Since(begin), nil
 }
 
@@ -69,7 +71,9 @@ func (t tool) runMany(dir string, n, clients int) (time.Duration, error) {
 	if err := os.WriteFile(filepath.Join(sub, t.file), []byte(t.source(shape{1, 1})), 0o644); err != nil {
 		return 0, err
 	}
+
 	begin := time.Now()
+
 	var wg sync.WaitGroup
 	errs := make(chan error, clients) // one place for each client's first error
 	for c := range clients {
@@ -82,7 +86,9 @@ func (t tool) runMany(dir string, n, clients int) (time.Duration, error) {
 			}
 		})
 	}
+
 	wg.Wait()
+
 	select {
 	case err := <-errs:
 		return 0, err
@@ -123,6 +129,7 @@ func makefile(s shape) string {
 func ninjafile(s shape) string {
 	var b strings.Builder
 	b.WriteString("rule noop\n  command = true\n")
+
 	for l := range s.layers {
 		for i := range s.width {
 			b.WriteString("build " + moduleName(l, i) + ": noop")
@@ -132,7 +139,9 @@ func ninjafile(s shape) string {
 			b.WriteString("\n")
 		}
 	}
+
 	fmt.Fprintf(&b, "default %s\n", layerNames(s.layers-1, s.width))
+
 	return b.String()
 }
 

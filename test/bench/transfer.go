@@ -50,6 +50,7 @@ func (b *bench) transfers() error {
 	if err != nil {
 		return err
 	}
+
 	c, err := b.p.startCluster("bytes", 3)
 	if err != nil {
 		return err
@@ -59,10 +60,12 @@ func (b *bench) transfers() error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
+
 	files := &http.Server{Handler: http.FileServer(http.Dir(dir)), ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = files.Serve(l) }() // ends with Close
 	defer files.Close()
@@ -71,6 +74,7 @@ func (b *bench) transfers() error {
 		_, err := command(time.Minute, curl, append(args, "-sSf", "-o", filepath.Join(dir, "got"), url)...)
 		return time.Since(begin), err
 	}
+
 	auth := []string{"-H", "Authorization: Bearer " + c.token}
 	rng := rand.New(rand.NewPCG(1, 2))
 	for _, p := range payloads {
@@ -80,16 +84,20 @@ func (b *bench) transfers() error {
 			if err != nil {
 				return err
 			}
+
 			floor, err := get("http://" + l.Addr().String() + "/file")
 			if err != nil {
 				return fmt.Errorf("floor: %w", err)
 			}
+
 			path := "/api/v1/blobs/" + digest
 			begin := time.Now()
 			if _, err := command(time.Minute, curl, append(auth, "-sSf", "-T", filepath.Join(dir, "file"), c.agents[0].url+path)...); err != nil {
 				return fmt.Errorf("put: %w", err)
 			}
+
 			up.add(float64(time.Since(begin)), float64(floor))
+
 			for _, way := range []struct {
 				from *agent
 				into *series
@@ -100,17 +108,20 @@ func (b *bench) transfers() error {
 				}
 				way.into.add(float64(took), float64(floor))
 			}
+
 			return sameDigest(filepath.Join(dir, "got"), digest)
 		})
 		if err != nil {
 			return err
 		}
+
 		what := fmt.Sprintf("256 MiB of %s, ", p.name)
 		b.report.lines = append(b.report.lines,
 			ratioLine("", what+"put into a node: verified, flushed / `curl` from a file server", up, 0, 0),
 			ratioLine("", what+"from a node that has them, verified / `curl`", near, 0, 0),
 			ratioLine("", what+"from a node that brings them from another, encrypted, verified, flushed / `curl`", far, 0, 0))
 	}
+
 	return nil
 }
 
@@ -121,6 +132,7 @@ func (p payload) write(rng *rand.Rand, path string) (string, error) {
 		return "", err
 	}
 	defer f.Close()
+
 	h, block := sha256.New(), make([]byte, 1<<20)
 	for range transferBytes / len(block) {
 		p.fill(rng, block)
@@ -129,6 +141,7 @@ func (p payload) write(rng *rand.Rand, path string) (string, error) {
 			return "", err
 		}
 	}
+
 	return hex.EncodeToString(h.Sum(nil)), f.Close()
 }
 

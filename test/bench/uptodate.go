@@ -35,19 +35,23 @@ func (b *bench) upToDate() error {
 		return err
 	}
 	defer c.stop()
+
 	leader, err := c.leader()
 	if err != nil {
 		return err
 	}
+
 	for _, g := range goals {
 		checkers := []checker{b.submitChecker(g, leader.url)}
 		for _, t := range b.tools {
 			checkers = append(checkers, b.toolChecker(g, t))
 		}
+
 		took, err := b.checkAll(checkers)
 		if err != nil {
 			return fmt.Errorf("%s: %w", g.name, err)
 		}
+
 		for i, k := range checkers[1:] {
 			var s series
 			for r := range took[0] {
@@ -60,6 +64,7 @@ func (b *bench) upToDate() error {
 			b.report.lines = append(b.report.lines, ratioLine(id, g.name+", all up to date, `submit` to a cluster / "+k.name, s, must, stretch))
 		}
 	}
+
 	return nil
 }
 
@@ -73,6 +78,7 @@ func (b *bench) checkAll(checkers []checker) ([][]time.Duration, error) {
 			return nil, err
 		}
 	}
+
 	took := make([][]time.Duration, len(checkers))
 	err := b.repeat(b.rounds, func(int) error {
 		for i, k := range checkers {
@@ -84,6 +90,7 @@ func (b *bench) checkAll(checkers []checker) ([][]time.Duration, error) {
 		}
 		return nil
 	})
+
 	return took, err
 }
 
@@ -117,15 +124,18 @@ func (b *bench) toolChecker(g goal, t tool) checker {
 				return err
 			}
 		}
+
 		last := filepath.Join(dir, moduleName(g.shape.layers-1, g.shape.width-1))
 		before, _ := os.Stat(last)
 		if _, err := commandEnv(2*time.Minute, os.Environ(), dir, t.path, t.args...); err != nil {
 			return err
 		}
+
 		after, err := os.Stat(last)
 		if err == nil && idle && !after.ModTime().Equal(before.ModTime()) {
 			err = fmt.Errorf("%s made %s again", t.name, last)
 		}
+
 		return err
 	}}
 }

@@ -32,15 +32,18 @@ var build = sync.OnceValues(func() (string, error) {
 	if bin := os.Getenv("PIPELINED_BIN"); bin != "" {
 		return bin, nil
 	}
+
 	dir, err := os.MkdirTemp("", "pipelined-e2e-")
 	if err != nil {
 		return "", err
 	}
+
 	bin := filepath.Join(dir, "pipelined")
 	out, err := exec.Command("go", "build", "-o", bin, "github.com/pipelined/pipelined/cmd/pipelined").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build: %w\n%s", err, out)
 	}
+
 	return bin, nil
 })
 
@@ -96,9 +99,11 @@ func New(tb testing.TB) *Cluster {
 	if err := os.MkdirAll(home, 0o700); err != nil {
 		tb.Fatal(err)
 	}
+
 	c.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "LANG=C.UTF-8", "GOFLAGS=" + os.Getenv("GOFLAGS"),
 		"XDG_CONFIG_HOME=" + home + "/config", "XDG_STATE_HOME=" + home + "/state", "XDG_RUNTIME_DIR=" + home}
 	tb.Cleanup(c.stopAll)
+
 	return c
 }
 
@@ -119,6 +124,7 @@ func ConfigFile(tb testing.TB, text string) string {
 // until it is whole.
 func Start(tb testing.TB, n int, args ...string) *Cluster {
 	tb.Helper()
+
 	c := New(tb)
 	for range n {
 		c.Add(args...)
@@ -126,7 +132,9 @@ func Start(tb testing.TB, n int, args ...string) *Cluster {
 	for _, x := range c.Nodes {
 		x.Start()
 	}
+
 	c.Whole()
+
 	return c
 }
 
@@ -137,18 +145,22 @@ func (c *Cluster) Add(args ...string) *Node {
 	n.Data = filepath.Join(c.Dir, n.Name)
 	n.URL = "http://" + n.IP + ":8080"
 	n.args = []string{"agent", "-name", n.Name, "-bind", n.IP, "-data-dir", n.Data}
+
 	if i > 1 {
 		n.args = append(n.args, "-join", c.net+".1")
 	}
+
 	n.args = append(n.args, args...)
 	n.log = n.Data + ".log"
 	c.Nodes = append(c.Nodes, n)
+
 	return n
 }
 
 // Start starts the agent's daemon, for the first time or again.
 func (n *Node) Start() {
 	n.c.tb.Helper()
+
 	out, err := os.OpenFile(n.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		n.c.tb.Fatal(err)
@@ -157,14 +169,17 @@ func (n *Node) Start() {
 	cmd := exec.Command(n.c.Bin, n.args...)
 	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.Dir = n.c.Env, out, out, n.c.Dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+
 	if err := cmd.Start(); err != nil {
 		n.c.tb.Fatal(err)
 	}
+
 	done := make(chan struct{})
 	go func() { // ends with the process, which stopAll ends
 		_ = cmd.Wait() // how it ended is told by its log
 		close(done)
 	}()
+
 	n.mu.Lock()
 	n.cmd, n.done = cmd, done
 	n.mu.Unlock()
@@ -188,10 +203,13 @@ func (n *Node) signal(sig syscall.Signal) {
 	n.mu.Lock()
 	cmd, done := n.cmd, n.done
 	n.mu.Unlock()
+
 	if cmd == nil {
 		return
 	}
+
 	_ = cmd.Process.Signal(sig) // it may be gone
+
 	select {
 	case <-done:
 	case <-time.After(30 * time.Second):
@@ -205,9 +223,11 @@ func (n *Node) signal(sig syscall.Signal) {
 func (n *Node) Running() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+
 	if n.cmd == nil {
 		return false
 	}
+
 	select {
 	case <-n.done:
 		return false
@@ -243,6 +263,7 @@ func (n *Node) Keepers() []int {
 			pids = append(pids, pid)
 		}
 	}
+
 	return pids
 }
 
@@ -258,6 +279,7 @@ func descendants(pid int) []int {
 			}
 		}
 	}
+
 	return out
 }
 
@@ -303,19 +325,25 @@ func (c *Cluster) Whole() {
 			if !n.Running() {
 				continue
 			}
+
 			alive++
+
 			h, err := n.Health()
 			if err != nil {
 				return fmt.Errorf("%s: %w", n.Name, err)
 			}
+
 			if h.Status != "healthy" || h.Leader == "" || leader != "" && leader != h.Leader {
 				return fmt.Errorf("%s is %s under %q, another knows %q", n.Name, h.Status, h.Leader, leader)
 			}
+
 			leader, voters = h.Leader, len(h.Voters)
 		}
+
 		if alive == len(c.Nodes) && voters != map[int]int{1: 1, 2: 1, 3: 3, 4: 3}[alive] && alive < 5 {
 			return fmt.Errorf("%d voters among %d nodes", voters, alive)
 		}
+
 		return nil
 	})
 }
@@ -329,10 +357,12 @@ func (c *Cluster) Leader() *Node {
 			if !n.Running() {
 				continue
 			}
+
 			h, err := n.Health()
 			if err != nil || h.Leader == "" || h.Status != "healthy" {
 				continue
 			}
+
 			for _, l := range c.Nodes {
 				if l.Name == h.Leader && l.Running() {
 					found = l
@@ -340,8 +370,10 @@ func (c *Cluster) Leader() *Node {
 				}
 			}
 		}
+
 		return errors.New("nobody leads")
 	})
+
 	return found
 }
 
@@ -444,16 +476,19 @@ func (r *Running) Wait() Result {
 // Run reads a run through any node that answers.
 func (c *Cluster) Run(id string) (wire.Run, error) {
 	var out wire.Run
+
 	var list []string
 	for _, n := range c.Nodes {
 		if n.Running() {
 			list = append(list, n.URL)
 		}
 	}
+
 	r := c.Command(c.Dir, Wait, "status", "-json", "-address", strings.Join(list, ","), id).Wait()
 	if r.Code != 0 {
 		return out, fmt.Errorf("status: exit %d: %s", r.Code, r.Stderr)
 	}
+
 	return out, json.Unmarshal([]byte(r.Stdout), &out)
 }
 
