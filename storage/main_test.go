@@ -37,23 +37,8 @@ func helper(args []string) {
 		fail(err)
 		defer d.Close()
 		fmt.Println("locked")
-	case "half-written":
-		b, err := storage.OpenBlobs(args[1], storage.BlobOptions{LowWater: -1})
-		fail(err)
-		// The first 300 KiB reach the temporary file, then it waits for more.
-		r := io.MultiReader(strings.NewReader(strings.Repeat("x", 300<<10)), said{}, os.Stdin)
-		_, _, err = b.Put(nilContext{}, r)
-		fail(err)
 	}
 	io.Copy(io.Discard, os.Stdin)
-}
-
-// said prints a line when it is read, and has nothing to give.
-type said struct{}
-
-func (said) Read([]byte) (int, error) {
-	fmt.Println("writing")
-	return 0, io.EOF
 }
 
 // process is a running helper.

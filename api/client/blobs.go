@@ -171,7 +171,7 @@ func (blobs Blobs) GetFrom(ctx context.Context, d pipeline.Digest, size, from in
 }
 
 // GetBundle reads small blobs from whichever node has them, at most
-// wire.MaxBundledBlobs: a stream for storage.ReadBundle, which tells if it broke
+// wire.MaxBundledBlobs: a stream for blob.ReadBundle, which tells if it broke
 // off. Those that no node has are not in it. A node of an earlier version does not
 // know the question.
 func (blobs Blobs) GetBundle(ctx context.Context, digests []pipeline.Digest) (io.ReadCloser, error) {

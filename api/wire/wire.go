@@ -282,7 +282,7 @@ type MissingResponse struct {
 }
 
 // BundleRequest asks for many small blobs at once: POST /api/v1/blobs/get. The
-// answer is a bundle as storage.ReadBundle reads it. Blobs that no node has, and
+// answer is a bundle as blob.ReadBundle reads it. Blobs that no node has, and
 // those of more than MaxBundledBlob bytes, are not in it.
 type BundleRequest struct {
 	Digests []pipeline.Digest `json:"digests"`
@@ -295,7 +295,7 @@ const (
 	MaxBundledBlob = 256 << 10
 )
 
-// BundleResponse answers POST /api/v1/blobs, a bundle as storage.WriteBundle
+// BundleResponse answers POST /api/v1/blobs, a bundle as blob.WriteBundle
 // makes it, once all its blobs are durable here.
 type BundleResponse struct {
 	Stored int `json:"stored"`

@@ -20,7 +20,7 @@ import (
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
 )
 
 const (
@@ -217,7 +217,7 @@ func (f *artifactFetch) isThere(a artifactFile) bool {
 	return a.Mode == 0 || info.Mode().Perm() == mode || in.Chmod(mode) == nil
 }
 
-// bundled are files by their digests; storage.ReadBundle puts blobs into it.
+// bundled are files by their digests; blob.ReadBundle puts blobs into it.
 type bundled map[pipeline.Digest][]artifactFile
 
 // fetchBundle brings small files together, and by themselves those that did not
@@ -233,7 +233,7 @@ func (f *artifactFetch) fetchBundle(ctx context.Context, b bundled) error {
 	in, err := f.c.Blobs().GetBundle(ctx, digests)
 	if err == nil {
 		// If it broke off, what is left is asked for below.
-		_, _ = storage.ReadBundle(ctx, in, storage.BundleLimits{BlobBytes: wire.MaxBundledBlob, Blobs: len(b)}, p)
+		_, _ = blob.ReadBundle(ctx, in, blob.BundleLimits{BlobBytes: wire.MaxBundledBlob, Blobs: len(b)}, p)
 		_ = in.Close() // it was only read
 	}
 

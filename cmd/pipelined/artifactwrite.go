@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
 )
 
 // placing writes the blobs of a bundle into their places.
@@ -29,8 +29,8 @@ func (p *placing) PutExpect(_ context.Context, d pipeline.Digest, r io.Reader) (
 		return 0, err
 	}
 
-	if got := storage.DigestOf(raw); got != d {
-		return 0, &storage.MismatchError{Want: d, Got: got}
+	if got := blob.DigestOf(raw); got != d {
+		return 0, &blob.MismatchError{Want: d, Got: got}
 	}
 
 	for _, a := range p.left[d] {

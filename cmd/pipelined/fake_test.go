@@ -24,6 +24,8 @@ import (
 	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // start is the time of every test.
@@ -40,7 +42,7 @@ func code(n int) *int { return &n }
 type fakeCluster struct {
 	*httptest.Server
 	tb    testing.TB
-	blobs *storage.Blobs
+	blobs *blob.Store
 
 	mu sync.Mutex
 	// guards following
@@ -76,7 +78,7 @@ type fakeRun struct {
 
 func newFakeCluster(tb testing.TB) *fakeCluster {
 	tb.Helper()
-	blobs, err := storage.OpenBlobs(tb.TempDir(), storage.BlobOptions{NoSync: true, LowWater: -1})
+	blobs, err := blob.Open(tb.TempDir(), blob.Options{NoSync: true, LowWater: -1})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -214,7 +216,7 @@ func (f *fakeCluster) serveBlobs(w http.ResponseWriter, r *http.Request, rest []
 		missing := f.blobs.Missing(in.Digests)
 		if in.Tree != "" {
 			var err error
-			if missing, err = f.blobs.MissingOf(in.Tree); err != nil || f.noTrees {
+			if missing, err = tree.NewCache(f.blobs).Missing(in.Tree); err != nil || f.noTrees {
 				f.problem(w, wire.Problem{Status: 400, Kind: "invalid", Detail: "unknown field tree"})
 				return
 			}
@@ -226,7 +228,7 @@ func (f *fakeCluster) serveBlobs(w http.ResponseWriter, r *http.Request, rest []
 			f.tb.Error(err)
 		}
 		have := slices.DeleteFunc(in.Digests, func(d pipeline.Digest) bool { return !f.blobs.Has(d) })
-		if err := storage.WriteBundle(r.Context(), w, f.blobs, have); err != nil {
+		if err := blob.WriteBundle(r.Context(), w, f.blobs, have); err != nil {
 			f.tb.Error(err)
 		}
 	case r.Method == "GET":
@@ -241,7 +243,7 @@ func (f *fakeCluster) serveBlobs(w http.ResponseWriter, r *http.Request, rest []
 	case r.Method == "POST":
 		batch := f.blobs.NewBatch()
 		defer batch.Discard()
-		stored, err := storage.ReadBundle(r.Context(), r.Body, storage.BundleLimits{}, batch)
+		stored, err := blob.ReadBundle(r.Context(), r.Body, blob.BundleLimits{}, batch)
 		if err == nil {
 			err = batch.Commit(r.Context())
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 const hello = `pipeline "release" {
@@ -55,7 +56,7 @@ func TestSubmit_follows(t *testing.T) {
 		if sent.Variables["who"] != "you,me" || len(sent.Variables) != 1 || sent.Source != hello || sent.FileName != file {
 			t.Errorf("sent %+v", sent)
 		}
-		tree, err := f.blobs.Tree(sent.Workspace)
+		tree, err := tree.NewCache(f.blobs).Read(sent.Workspace)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +177,7 @@ func TestSubmit_stdin(t *testing.T) {
 	if code, _, stderr := c.exec("submit", "-detach", "-var=who=x", "-"); code != 0 || sent.Source != hello {
 		t.Errorf("exit %d, %+v, %s", code, sent, stderr)
 	}
-	if tree, err := f.blobs.Tree(sent.Workspace); err != nil || tree.Find("here.txt") == nil {
+	if tree, err := tree.NewCache(f.blobs).Read(sent.Workspace); err != nil || tree.Find("here.txt") == nil {
 		t.Errorf("%v, %v", tree, err)
 	}
 }

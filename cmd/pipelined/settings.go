@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/layout"
 )
 
 // agentSettings is everything that can be set for an agent.
@@ -140,8 +140,8 @@ var nodeTable = []setting{
 		set: setCPU},
 	{name: "memory", usage: "memory that modules can reserve together (`SIZE`)", computed: "what the machine or the agent's control group has",
 		set: setMemory},
-	{name: "layout", usage: "how large module directories are laid out (`MODE`): " + strings.Join(storage.FolderWays(), ", "), def: "auto",
-		set: choice(storage.FolderWays(), func(s *agentSettings, v string) { s.Folders = storage.FolderWay(v) })},
+	{name: "layout", usage: "how large module directories are laid out (`MODE`): " + strings.Join(layout.Modes(), ", "), def: "auto",
+		set: choice(layout.Modes(), func(s *agentSettings, v string) { s.Folders = layout.Mode(v) })},
 }
 
 // defaultSettings are the settings if nothing is given.

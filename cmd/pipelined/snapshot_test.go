@@ -6,6 +6,7 @@ import (
 
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // manyFilesCount is more than a node is asked about one by one.
@@ -36,11 +37,11 @@ func TestSubmit_manyFiles(t *testing.T) {
 			if code != 0 || stderr != "" {
 				t.Fatalf("exit %d: %s", code, stderr)
 			}
-			if missing, err := f.blobs.MissingOf(sent.Workspace); err != nil || len(missing) > 0 {
+			if missing, err := tree.NewCache(f.blobs).Missing(sent.Workspace); err != nil || len(missing) > 0 {
 				t.Errorf("%d blobs of the workspace did not go along, %v", len(missing), err)
 			}
 		}
-		if tree, err := f.blobs.Tree(sent.Workspace); err != nil || len(tree) != manyFilesCount+1 {
+		if tree, err := tree.NewCache(f.blobs).Read(sent.Workspace); err != nil || len(tree) != manyFilesCount+1 {
 			t.Errorf("the workspace has %d files, %v", len(tree), err)
 		}
 	}

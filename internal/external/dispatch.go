@@ -15,7 +15,8 @@ import (
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/layout"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 const (
@@ -90,7 +91,7 @@ func (w *Workers) execution(ctx context.Context, spec *pipeline.Spec) (*wire.Exe
 // inputTree merges the workspace and the outputs of what an attempt depends on;
 // "" if it needs no files.
 func (w *Workers) inputTree(ctx context.Context, spec *pipeline.Spec) (pipeline.Digest, error) {
-	var base storage.Tree
+	var base tree.Tree
 	if spec.Workspace != "" && (spec.InputsAll || len(spec.Inputs) > 0) {
 		tree, err := w.cfg.Down.ReadTree(ctx, spec.Holders, spec.Workspace)
 		if err != nil {
@@ -101,7 +102,7 @@ func (w *Workers) inputTree(ctx context.Context, spec *pipeline.Spec) (pipeline.
 		}
 		base = tree
 	}
-	var over []storage.NamedTree
+	var over []layout.Named
 	for _, u := range spec.Upstream {
 		tree, err := w.cfg.Down.ReadTree(ctx, u.Holders, u.Outputs)
 		if err != nil {
@@ -110,17 +111,17 @@ func (w *Workers) inputTree(ctx context.Context, spec *pipeline.Spec) (pipeline.
 		if spec.Layout == "by-module" {
 			tree = tree.Below(u.Module)
 		}
-		over = append(over, storage.NamedTree{Name: u.Module, Tree: tree})
+		over = append(over, layout.Named{Name: u.Module, Tree: tree})
 	}
 	if len(base) == 0 && len(over) == 0 {
 		return "", nil
 	}
 
-	merged, err := storage.Merge(base, over...)
+	merged, err := layout.Merge(base, over...)
 	if err != nil {
 		return "", err
 	}
-	raw, err := storage.EncodeTree(merged)
+	raw, err := tree.Encode(merged)
 	if err != nil {
 		return "", err
 	}

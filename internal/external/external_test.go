@@ -23,7 +23,8 @@ import (
 	"github.com/pipelined/pipelined/internal/state/statetest"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/mask"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -118,7 +119,7 @@ func (l *leader) outcome(t *testing.T) *pipeline.Outcome {
 }
 
 // local is a downloader that finds blobs here or nowhere.
-type local struct{ blobs *storage.Blobs }
+type local struct{ blobs *blob.Store }
 
 func (d local) Fetch(_ context.Context, _ []pipeline.NodeID, want []pipeline.Digest) error {
 	if missing := d.blobs.Missing(want); len(missing) > 0 {
@@ -127,11 +128,11 @@ func (d local) Fetch(_ context.Context, _ []pipeline.NodeID, want []pipeline.Dig
 	return nil
 }
 
-func (d local) ReadTree(ctx context.Context, _ []pipeline.NodeID, root pipeline.Digest) (storage.Tree, error) {
+func (d local) ReadTree(ctx context.Context, _ []pipeline.NodeID, root pipeline.Digest) (tree.Tree, error) {
 	if err := d.Fetch(ctx, nil, []pipeline.Digest{root}); err != nil {
 		return nil, err
 	}
-	return d.blobs.Tree(root)
+	return tree.NewCache(d.blobs).Read(root)
 }
 
 // rig is a Workers with fakes around it, and one registered program.
@@ -140,7 +141,7 @@ type rig struct {
 	*external.Workers
 	state   *statetest.State
 	leader  *leader
-	blobs   *storage.Blobs
+	blobs   *blob.Store
 	program *program
 	secret  string
 	hidden  []string // masked in what runs leave
@@ -154,7 +155,7 @@ var (
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	blobs, err := storage.OpenBlobs(t.TempDir(), storage.BlobOptions{NoSync: true})
+	blobs, err := blob.Open(t.TempDir(), blob.Options{NoSync: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,11 +196,11 @@ func (r *rig) put(text string) pipeline.Digest {
 
 func (r *rig) putTree(paths ...string) pipeline.Digest {
 	r.t.Helper()
-	var tree storage.Tree
+	var list tree.Tree
 	for _, path := range slices.Sorted(slices.Values(paths)) {
-		tree = append(tree, pipeline.TreeEntry{Path: path, Mode: 0o644, Size: int64(len(path)), Digest: r.put(path)})
+		list = append(list, pipeline.TreeEntry{Path: path, Mode: 0o644, Size: int64(len(path)), Digest: r.put(path)})
 	}
-	raw, err := storage.EncodeTree(tree)
+	raw, err := tree.Encode(list)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -241,7 +242,7 @@ func TestWorkers_Dispatch(t *testing.T) {
 	if err := json.Unmarshal(got.SerializedModule, &module); err != nil {
 		t.Fatal(err)
 	}
-	tree, err := r.blobs.Tree(module.Inputs)
+	tree, err := tree.NewCache(r.blobs).Read(module.Inputs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -384,7 +385,7 @@ func TestWorkers_Result_masked(t *testing.T) {
 
 // A result that cannot be is refused, with what to do, and nothing is reported.
 func TestWorkers_Result_refused(t *testing.T) {
-	nowhere := storage.DigestOf([]byte("nowhere"))
+	nowhere := blob.DigestOf([]byte("nowhere"))
 	for name, tc := range map[string]struct {
 		by     api.Subject
 		change func(*wire.ExecuteResponse)

@@ -10,7 +10,7 @@ import (
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
 )
 
 // Values of wire.ExecuteResponse.ExceptionType.
@@ -157,14 +157,14 @@ func (w *Workers) fetchBlobs(ctx context.Context, out *pipeline.Outcome) ([]pipe
 // the form that logs have. It gives the digest of that and the length of the
 // plain bytes.
 func (w *Workers) storeLog(ctx context.Context, plain pipeline.Digest) (stored pipeline.Digest, size int64, err error) {
-	blob, err := w.cfg.Blobs.Open(plain)
+	opened, err := w.cfg.Blobs.Open(plain)
 	if err != nil {
 		return "", 0, notSent(err)
 	}
-	defer blob.Close()
+	defer opened.Close()
 
-	stored, err = storage.PutLog(ctx, w.cfg.Blobs, blob.Size(), blob)
-	return stored, blob.Size(), err
+	stored, err = blob.PutLog(ctx, w.cfg.Blobs, opened.Size(), opened)
+	return stored, opened.Size(), err
 }
 
 // notSent says what a worker has to do about a blob that is on no node.

@@ -15,7 +15,8 @@ import (
 	"github.com/pipelined/pipelined/internal/state"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/mask"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // callTimeout bounds one call of an external worker.
@@ -35,7 +36,7 @@ type Orchestrator interface {
 // Downloader brings blobs to this node.
 type Downloader interface {
 	Fetch(ctx context.Context, preferred []pipeline.NodeID, want []pipeline.Digest) error
-	ReadTree(ctx context.Context, preferred []pipeline.NodeID, root pipeline.Digest) (storage.Tree, error)
+	ReadTree(ctx context.Context, preferred []pipeline.NodeID, root pipeline.Digest) (tree.Tree, error)
 }
 
 // WorkersConfig says what Workers is made of. All fields are needed.
@@ -44,7 +45,7 @@ type WorkersConfig struct {
 	State        *state.State
 	Orchestrator Orchestrator
 	Down         Downloader
-	Blobs        *storage.Blobs
+	Blobs        *blob.Store
 	// SecondCopy has another node take blobs and names it; "" if none did.
 	SecondCopy func(ctx context.Context, blobs []pipeline.Digest) pipeline.NodeID
 	// RunMask gives what must not show in what a run leaves; nil if that is nothing.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
 )
 
 const (
@@ -25,7 +25,7 @@ const (
 
 // CollectableBlobs is the blob store, as far as it is collected.
 type CollectableBlobs interface {
-	Walk(ctx context.Context, fn func(storage.BlobInfo) error) error
+	Walk(ctx context.Context, fn func(blob.Info) error) error
 	// DeleteUnused deletes a blob unless it was used since; it reports whether it
 	// did.
 	DeleteUnused(d pipeline.Digest, since time.Time) (bool, error)
@@ -164,9 +164,9 @@ func (c *Collector) mark(ctx context.Context, unreported []pipeline.Outcome) (di
 // sweep deletes what is neither needed nor used since before.
 func (c *Collector) sweep(ctx context.Context, needed digestSet, before time.Time) (Collected, error) {
 	out := Collected{Needed: len(needed)}
-	var old []storage.BlobInfo
+	var old []blob.Info
 	usage := Usage{At: time.Now().UTC()}
-	err := c.cfg.Blobs.Walk(ctx, func(i storage.BlobInfo) error {
+	err := c.cfg.Blobs.Walk(ctx, func(i blob.Info) error {
 		out.Blobs++
 		usage.Bytes += i.Size
 		if i.UsedAt.Before(before) && !needed.has(i.Digest) {

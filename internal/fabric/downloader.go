@@ -16,7 +16,8 @@ import (
 
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 const (
@@ -55,7 +56,8 @@ type Members interface {
 // DownloaderConfig holds the neighbours of a Downloader. All fields are required.
 type DownloaderConfig struct {
 	Self    pipeline.NodeID
-	Blobs   *storage.Blobs
+	Blobs   *blob.Store
+	Trees   *tree.Cache // over Blobs
 	Peers   Peers
 	Members Members
 	// CopyRate bounds the copies that the replicator has made, in bytes a second; 0
@@ -307,7 +309,7 @@ func (d *Downloader) CleanAt(ctx context.Context, node pipeline.NodeID, digests 
 	return clean, err
 }
 
-func sizesHere(blobs *storage.Blobs, want []pipeline.Digest) []int64 {
+func sizesHere(blobs *blob.Store, want []pipeline.Digest) []int64 {
 	out := make([]int64, len(want))
 	for i, d := range want {
 		size, err := blobs.Size(d)
@@ -352,10 +354,10 @@ func (d *Downloader) fetchBundle(ctx context.Context, limit *rate.Limiter, from 
 
 // Receive stores a bundle durably. It returns how many blobs came, 0 with an
 // error.
-func Receive(ctx context.Context, blobs *storage.Blobs, r io.Reader) (int, error) {
+func Receive(ctx context.Context, blobs *blob.Store, r io.Reader) (int, error) {
 	batch := blobs.NewBatch()
 	defer batch.Discard()
-	got, err := storage.ReadBundle(ctx, r, storage.BundleLimits{}, batch)
+	got, err := blob.ReadBundle(ctx, r, blob.BundleLimits{}, batch)
 	if err != nil {
 		// Each blob was verified by itself: what came whole need not come again.
 		_ = batch.Commit(context.WithoutCancel(ctx)) // the first error is the one to report

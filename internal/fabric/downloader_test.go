@@ -14,7 +14,8 @@ import (
 
 	"github.com/pipelined/pipelined/internal/fabric"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 const mib = 1 << 20
@@ -55,7 +56,7 @@ func TestDownloader_Fetch_wrongHint(t *testing.T) {
 func TestDownloader_Fetch_missing(t *testing.T) {
 	n := newNetwork(t, "n1", "n2", "n3")
 	there := n.nodes["n2"].put([]byte("there"))
-	nowhere := storage.DigestOf([]byte("nowhere"))
+	nowhere := blob.DigestOf([]byte("nowhere"))
 
 	err := n.nodes["n1"].down.Fetch(t.Context(), nil, []pipeline.Digest{there, nowhere})
 	if pipeline.KindOf(err) != pipeline.NotFound {
@@ -325,7 +326,7 @@ func TestReceive_cut(t *testing.T) {
 	n := newNetwork(t, "n1", "n2")
 	want := n.nodes["n1"].putMany("x", 10)
 	var bundle bytes.Buffer
-	if err := storage.WriteBundle(t.Context(), &bundle, n.nodes["n1"].blobs, want); err != nil {
+	if err := blob.WriteBundle(t.Context(), &bundle, n.nodes["n1"].blobs, want); err != nil {
 		t.Fatal(err)
 	}
 
@@ -370,16 +371,16 @@ func (t *testNode) reported() []pipeline.Digest {
 
 func (t *testNode) putTree(files map[string]pipeline.Digest) pipeline.Digest {
 	t.net.tb.Helper()
-	var tree storage.Tree
+	var list tree.Tree
 	for _, path := range slices.Sorted(maps.Keys(files)) {
 		d := files[path]
 		size, err := t.blobs.Size(d)
 		if err != nil {
 			t.net.tb.Fatal(err)
 		}
-		tree = append(tree, pipeline.TreeEntry{Path: path, Digest: d, Size: size, Mode: 0o644})
+		list = append(list, pipeline.TreeEntry{Path: path, Digest: d, Size: size, Mode: 0o644})
 	}
-	raw, err := storage.EncodeTree(tree)
+	raw, err := tree.Encode(list)
 	if err != nil {
 		t.net.tb.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/pipelined/pipelined/internal/fabric"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
 )
 
 // memoryBlobs fakes a store for the scrubber and the collector.
@@ -35,11 +35,11 @@ func newMemoryBlobs(size int, list ...pipeline.Digest) *memoryBlobs {
 	return m
 }
 
-func (m *memoryBlobs) Walk(_ context.Context, fn func(storage.BlobInfo) error) error {
+func (m *memoryBlobs) Walk(_ context.Context, fn func(blob.Info) error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for d, at := range m.used {
-		if err := fn(storage.BlobInfo{Digest: d, Size: int64(m.size), UsedAt: at}); err != nil {
+		if err := fn(blob.Info{Digest: d, Size: int64(m.size), UsedAt: at}); err != nil {
 			return err
 		}
 	}
@@ -54,7 +54,7 @@ func (m *memoryBlobs) VerifyAt(d pipeline.Digest, wait func(int) error) error {
 	defer m.mu.Unlock()
 	m.verified = append(m.verified, d)
 	if m.damaged[d] {
-		return &storage.CorruptError{Digest: d}
+		return &blob.CorruptError{Digest: d}
 	}
 	return nil
 }

@@ -22,7 +22,8 @@ import (
 	"github.com/pipelined/pipelined/internal/fabric"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // elapse lets virtual time pass in a synctest bubble, and waits until every
@@ -53,7 +54,7 @@ type testNode struct {
 	dir   string
 	net   *network
 	url   string
-	blobs *storage.Blobs
+	blobs *blob.Store
 	down  *fabric.Downloader
 	up    *fabric.Uploader
 
@@ -74,7 +75,7 @@ func newNetwork(tb testing.TB, ids ...pipeline.NodeID) *network {
 // newNode makes a node whose disk must keep lowWater bytes free.
 func (n *network) newNode(id pipeline.NodeID, lowWater int64) *testNode {
 	t := &testNode{id: id, dir: n.tb.TempDir(), net: n}
-	blobs, err := storage.OpenBlobs(t.dir, storage.BlobOptions{NoSync: true, LowWater: lowWater, OnCorrupt: func(d pipeline.Digest) {
+	blobs, err := blob.Open(t.dir, blob.Options{NoSync: true, LowWater: lowWater, OnCorrupt: func(d pipeline.Digest) {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.damaged = append(t.damaged, d)
@@ -83,13 +84,14 @@ func (n *network) newNode(id pipeline.NodeID, lowWater int64) *testNode {
 		n.tb.Fatal(err)
 	}
 	t.blobs = blobs
+	trees := tree.NewCache(blobs)
 	log := hclog.NewNullLogger()
-	t.down = fabric.NewDownloader(fabric.DownloaderConfig{Self: id, Blobs: blobs, Peers: t, Members: t, Logger: log})
-	t.up = fabric.NewUploader(fabric.UploaderConfig{Self: id, Blobs: blobs, Peers: t, Members: t,
+	t.down = fabric.NewDownloader(fabric.DownloaderConfig{Self: id, Blobs: blobs, Trees: trees, Peers: t, Members: t, Logger: log})
+	t.up = fabric.NewUploader(fabric.UploaderConfig{Self: id, Blobs: blobs, Trees: trees, Peers: t, Members: t,
 		Leader: func() pipeline.NodeID { return "n1" }, Logger: log})
 
 	mux := http.NewServeMux()
-	fabric.NewServer(fabric.ServerConfig{Blobs: blobs, Downloader: t.down, Logger: log}).Register(mux)
+	fabric.NewServer(fabric.ServerConfig{Blobs: blobs, Trees: trees, Downloader: t.down, Logger: log}).Register(mux)
 	server := httptest.NewServer(mux)
 	t.url = server.URL
 	n.tb.Cleanup(func() {

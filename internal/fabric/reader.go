@@ -6,7 +6,8 @@ import (
 	"io"
 
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // openTries is how often opening or reading is tried again: a blob may be deleted
@@ -22,7 +23,7 @@ type Blob struct {
 	hints  []pipeline.NodeID
 	digest pipeline.Digest
 
-	file *storage.Blob
+	file *blob.Reader
 	pos  int64
 }
 
@@ -42,7 +43,7 @@ func (b *Blob) open() (err error) {
 			return err
 		}
 
-		var file *storage.Blob
+		var file *blob.Reader
 		if file, err = b.d.cfg.Blobs.Open(b.digest); err == nil {
 			b.file = file
 			_, err = file.Seek(b.pos, io.SeekStart)
@@ -72,7 +73,7 @@ func (b *Blob) Read(p []byte) (int, error) {
 	for tries := 0; ; tries++ {
 		n, err := b.file.Read(p)
 		b.pos += int64(n)
-		var damaged *storage.CorruptError
+		var damaged *blob.CorruptError
 		if n > 0 || tries == openTries || !errors.As(err, &damaged) {
 			return n, err
 		}
@@ -100,19 +101,19 @@ func (d *Downloader) Read(ctx context.Context, hints []pipeline.NodeID, digest p
 }
 
 // ReadTree reads the listing of a tree.
-func (d *Downloader) ReadTree(ctx context.Context, hints []pipeline.NodeID, digest pipeline.Digest) (storage.Tree, error) {
+func (d *Downloader) ReadTree(ctx context.Context, hints []pipeline.NodeID, digest pipeline.Digest) (tree.Tree, error) {
 	raw, err := d.Read(ctx, hints, digest, maxTree)
 	if err != nil {
 		return nil, err
 	}
-	return storage.DecodeTree(raw)
+	return tree.Decode(raw)
 }
 
 // Listing is ReadTree for callers that ask again and again: the last few are kept
 // in memory, so the caller must not change what it gets.
-func (d *Downloader) Listing(ctx context.Context, hints []pipeline.NodeID, digest pipeline.Digest) (storage.Tree, error) {
+func (d *Downloader) Listing(ctx context.Context, hints []pipeline.NodeID, digest pipeline.Digest) (tree.Tree, error) {
 	for tries := 1; ; tries++ {
-		tree, err := d.cfg.Blobs.Tree(digest)
+		tree, err := d.cfg.Trees.Read(digest)
 		if err == nil || tries == openTries || pipeline.KindOf(err) != pipeline.NotFound {
 			return tree, err
 		}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // State is the replicated state, as far as this package reads it.
@@ -19,7 +19,7 @@ type State interface {
 
 // Trees reads listings of trees, from wherever they are.
 type Trees interface {
-	ReadTree(ctx context.Context, hints []pipeline.NodeID, d pipeline.Digest) (storage.Tree, error)
+	ReadTree(ctx context.Context, hints []pipeline.NodeID, d pipeline.Digest) (tree.Tree, error)
 }
 
 // shortDigest is the first half of a digest: enough to tell blobs apart, in half

@@ -17,7 +17,8 @@ import (
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/fabric"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // state is a real replicated state that a test applies commands to.
@@ -84,7 +85,7 @@ type cluster struct {
 	// guards following
 	blobs    map[pipeline.NodeID]map[pipeline.Digest]bool
 	alive    []pipeline.NodeID
-	trees    map[pipeline.Digest]storage.Tree
+	trees    map[pipeline.Digest]tree.Tree
 	refuses  map[pipeline.NodeID]bool // nodes that make no copies
 	silent   map[pipeline.NodeID]bool // nodes that cannot be asked
 	recorded map[pipeline.AttemptID][]pipeline.NodeID
@@ -93,7 +94,7 @@ type cluster struct {
 }
 
 func newCluster(ids ...pipeline.NodeID) *cluster {
-	c := &cluster{blobs: map[pipeline.NodeID]map[pipeline.Digest]bool{}, alive: ids, trees: map[pipeline.Digest]storage.Tree{},
+	c := &cluster{blobs: map[pipeline.NodeID]map[pipeline.Digest]bool{}, alive: ids, trees: map[pipeline.Digest]tree.Tree{},
 		refuses: map[pipeline.NodeID]bool{}, silent: map[pipeline.NodeID]bool{}, recorded: map[pipeline.AttemptID][]pipeline.NodeID{}}
 	for _, id := range ids {
 		c.blobs[id] = map[pipeline.Digest]bool{}
@@ -101,7 +102,7 @@ func newCluster(ids ...pipeline.NodeID) *cluster {
 	return c
 }
 
-func digest(name string) pipeline.Digest { return storage.DigestOf([]byte(name)) }
+func digest(name string) pipeline.Digest { return blob.DigestOf([]byte(name)) }
 
 func (c *cluster) put(d pipeline.Digest, on ...pipeline.NodeID) pipeline.Digest {
 	c.mu.Lock()
@@ -115,7 +116,7 @@ func (c *cluster) put(d pipeline.Digest, on ...pipeline.NodeID) pipeline.Digest 
 // putTree puts a listing and its files.
 func (c *cluster) putTree(name string, files int, on ...pipeline.NodeID) pipeline.Digest {
 	root := c.put(digest(name), on...)
-	var tree storage.Tree
+	var tree tree.Tree
 	for i := range files {
 		d := c.put(digest(fmt.Sprintf("%s/%d", name, i)), on...)
 		tree = append(tree, pipeline.TreeEntry{Path: fmt.Sprintf("f%d", i), Digest: d, Size: 1})
@@ -154,7 +155,7 @@ func (c *cluster) Alive() []pipeline.NodeID {
 	return slices.Clone(c.alive)
 }
 
-func (c *cluster) ReadTree(_ context.Context, _ []pipeline.NodeID, d pipeline.Digest) (storage.Tree, error) {
+func (c *cluster) ReadTree(_ context.Context, _ []pipeline.NodeID, d pipeline.Digest) (tree.Tree, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.holdersLocked(d)) == 0 {

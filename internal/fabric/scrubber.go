@@ -9,7 +9,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
 )
 
 // scrubDelay is the pause before the first pass: a node that starts has more
@@ -18,7 +18,7 @@ const scrubDelay = time.Minute
 
 // VerifiableBlobs is the blob store, as far as it is scrubbed.
 type VerifiableBlobs interface {
-	Walk(ctx context.Context, fn func(storage.BlobInfo) error) error
+	Walk(ctx context.Context, fn func(blob.Info) error) error
 	// VerifyAt reads a blob whole and calls wait before each piece of n bytes. A
 	// damaged one is quarantined and reported by the store itself.
 	VerifyAt(d pipeline.Digest, wait func(n int) error) error
@@ -59,7 +59,7 @@ func (s *Scrubber) pass(ctx context.Context, limit *rate.Limiter) {
 	began, blobs, damaged := time.Now(), 0, 0
 	var list []pipeline.Digest
 	// The list comes first: a walk holds directories open, a pass takes hours.
-	err := s.cfg.Blobs.Walk(ctx, func(i storage.BlobInfo) error {
+	err := s.cfg.Blobs.Walk(ctx, func(i blob.Info) error {
 		list = append(list, i.Digest)
 		return nil
 	})
@@ -73,7 +73,7 @@ func (s *Scrubber) pass(ctx context.Context, limit *rate.Limiter) {
 			return
 		}
 		blobs++
-		if corrupt := (*storage.CorruptError)(nil); errors.As(err, &corrupt) {
+		if corrupt := (*blob.CorruptError)(nil); errors.As(err, &corrupt) {
 			damaged++
 		}
 	}

@@ -5,7 +5,7 @@ import (
 
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
 )
 
 // An outcome is proposed only when its log and outputs are on a second node
@@ -60,7 +60,7 @@ func (u *Uploader) CopyReported(ctx context.Context, reports []peer.Report) {
 			continue
 		}
 		for _, b := range reports[i].Blobs {
-			blobs = append(blobs, storage.DigestOf(b))
+			blobs = append(blobs, blob.DigestOf(b))
 		}
 	}
 

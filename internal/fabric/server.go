@@ -14,7 +14,8 @@ import (
 
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // The paths of the peer port that this package serves.
@@ -48,7 +49,8 @@ type FetchRequest struct {
 
 // ServerConfig holds the neighbours of a Server. All fields are required.
 type ServerConfig struct {
-	Blobs      *storage.Blobs
+	Blobs      *blob.Store
+	Trees      *tree.Cache // over Blobs
 	Downloader *Downloader
 	Logger     hclog.Logger
 }
@@ -73,8 +75,8 @@ func (s *Server) Register(mux *http.ServeMux) {
 	mux.Handle("POST "+pathMissing, peer.Handle(func(_ context.Context, want []pipeline.Digest) ([]pipeline.Digest, error) {
 		return blobs.Missing(want), nil
 	}))
-	mux.Handle("POST "+pathMissingTree, peer.Handle(func(_ context.Context, tree pipeline.Digest) ([]pipeline.Digest, error) {
-		return blobs.MissingOf(tree)
+	mux.Handle("POST "+pathMissingTree, peer.Handle(func(_ context.Context, root pipeline.Digest) ([]pipeline.Digest, error) {
+		return s.cfg.Trees.Missing(root)
 	}))
 	mux.Handle("POST "+pathClean, peer.Handle(func(_ context.Context, want []pipeline.Digest) ([]pipeline.Digest, error) {
 		return blobs.Clean(want), nil
@@ -106,7 +108,7 @@ func (s *Server) sendBundle(w http.ResponseWriter, r *http.Request) {
 	}
 
 	w.Header().Set("Content-Type", "application/octet-stream")
-	if err := storage.WriteBundle(r.Context(), w, s.cfg.Blobs, have); err != nil {
+	if err := blob.WriteBundle(r.Context(), w, s.cfg.Blobs, have); err != nil {
 		s.cfg.Logger.Warn("could not send blobs", "blobs", len(have), "error", err)
 		panic(http.ErrAbortHandler) // a clean end would say that it is complete
 	}

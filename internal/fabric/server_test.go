@@ -13,7 +13,7 @@ import (
 
 	"github.com/pipelined/pipelined/internal/fabric"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
 )
 
 // get asks a node for a part of a blob as another node would.
@@ -108,7 +108,7 @@ func TestServer_bundle_garbage(t *testing.T) {
 		}
 	}
 	var blobs int
-	if err := n.nodes["n1"].blobs.Walk(t.Context(), func(storage.BlobInfo) error { blobs++; return nil }); err != nil || blobs > 0 {
+	if err := n.nodes["n1"].blobs.Walk(t.Context(), func(blob.Info) error { blobs++; return nil }); err != nil || blobs > 0 {
 		t.Errorf("%d blobs, %v", blobs, err)
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
 )
 
 const (
@@ -39,7 +39,7 @@ const (
 // holders at the same time.
 type transfer struct {
 	d      *Downloader
-	part   *storage.Partial
+	part   *blob.Partial
 	digest pipeline.Digest
 	limit  *rate.Limiter
 
@@ -81,10 +81,10 @@ func (d *Downloader) fetchLarge(ctx context.Context, limit *rate.Limiter, digest
 
 // openPartial opens what has arrived of a blob. It waits while a client uploads
 // the same one; nil without an error means that the blob is here.
-func (d *Downloader) openPartial(ctx context.Context, digest pipeline.Digest, size int64) (*storage.Partial, error) {
+func (d *Downloader) openPartial(ctx context.Context, digest pipeline.Digest, size int64) (*blob.Partial, error) {
 	for {
 		part, err := d.cfg.Blobs.Partial(digest, size)
-		if !errors.Is(err, storage.ErrArriving) {
+		if !errors.Is(err, blob.ErrArriving) {
 			return part, err
 		}
 		if !pause(ctx, arrivingPause) {

@@ -11,7 +11,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 const (
@@ -34,7 +35,8 @@ func timeFor(size int64) time.Duration {
 // UploaderConfig holds the neighbours of an Uploader. All fields are required.
 type UploaderConfig struct {
 	Self    pipeline.NodeID
-	Blobs   *storage.Blobs
+	Blobs   *blob.Store
+	Trees   *tree.Cache // over Blobs
 	Peers   Peers
 	Members Members
 	// Leader gives the leader's id; "" if none is known.
@@ -170,7 +172,7 @@ func (u *Uploader) SendTree(ctx context.Context, to pipeline.NodeID, root pipeli
 	}
 	if len(missing) == 1 && missing[0] == root {
 		// Without the listing it does not know the files.
-		tree, err := u.cfg.Blobs.Tree(root)
+		tree, err := u.cfg.Trees.Read(root)
 		if err != nil {
 			return err
 		}
@@ -189,7 +191,7 @@ func (u *Uploader) sendBundle(ctx context.Context, to pipeline.NodeID, blobs []p
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
-		pw.CloseWithError(storage.WriteBundle(ctx, pw, u.cfg.Blobs, blobs))
+		pw.CloseWithError(blob.WriteBundle(ctx, pw, u.cfg.Blobs, blobs))
 	}()
 
 	res, err := u.cfg.Peers.Bulk(ctx, to, http.MethodPost, pathBundlePut, pr)

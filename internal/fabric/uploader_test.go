@@ -6,7 +6,7 @@ import (
 
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
 )
 
 // Only what is missing travels: in bundles, and large blobs by themselves.
@@ -94,7 +94,7 @@ func TestUploader_SecondCopy_standsStill(t *testing.T) {
 }
 
 func report(holders ...pipeline.NodeID) peer.Report {
-	return peer.Report{Outcome: &pipeline.Outcome{Log: storage.DigestOf([]byte("log")), Holders: holders}, Blobs: [][]byte{[]byte("log")}}
+	return peer.Report{Outcome: &pipeline.Outcome{Log: blob.DigestOf([]byte("log")), Holders: holders}, Blobs: [][]byte{[]byte("log")}}
 }
 
 // The leader is the second holder of what came with a report.
@@ -102,7 +102,7 @@ func TestUploader_StoreReported(t *testing.T) {
 	n := newNetwork(t, "n1", "n2")
 	reports := []peer.Report{report("n2"), report("n2", "n3"), {}}
 	n.nodes["n1"].up.StoreReported(t.Context(), reports)
-	n.nodes["n1"].wantBytes(storage.DigestOf([]byte("log")), []byte("log"))
+	n.nodes["n1"].wantBytes(blob.DigestOf([]byte("log")), []byte("log"))
 
 	if got := reports[0].Outcome.Holders; len(got) != 2 || got[1] != "n1" {
 		t.Errorf("holders %v, want n2 and n1", got)
@@ -140,7 +140,7 @@ func TestUploader_CopyReported(t *testing.T) {
 	if got := reports[0].Outcome.Holders; len(got) != 2 || got[1] != "n2" {
 		t.Errorf("holders %v, want n1 and n2", got)
 	}
-	n.nodes["n2"].wantBytes(storage.DigestOf([]byte("log")), []byte("log"))
+	n.nodes["n2"].wantBytes(blob.DigestOf([]byte("log")), []byte("log"))
 
 	// Without another node it counts with one copy.
 	n.setDown("n2", true)

@@ -7,7 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // execBit is what counts of a file's permissions, as it does for git: the others
@@ -16,7 +16,7 @@ const execBit = 0o100
 
 // digestOf gives the digest of a listing. Lengths come before texts, so that no
 // two listings have the same bytes.
-func digestOf(t storage.Tree) string {
+func digestOf(t tree.Tree) string {
 	h := sha256.New()
 	var b []byte
 	for i := range t {
@@ -34,7 +34,7 @@ func digestOf(t storage.Tree) string {
 
 // diff walks two sorted listings side by side and describes what differs, in at
 // most limit lines; the last one then says how many files it stands for.
-func diff(was, is storage.Tree, limit int) []string {
+func diff(was, is tree.Tree, limit int) []string {
 	var lines []string
 	n := 0
 	add := func(path, what string) {

@@ -8,7 +8,7 @@ import (
 
 	"github.com/pipelined/pipelined/internal/orchestrator"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // maxAnswers bounds each kind of remembered answers.
@@ -17,7 +17,7 @@ const maxAnswers = 4096
 // Trees reads listings of trees, from wherever they are: internal/fabric.
 type Trees interface {
 	// Listing reads a tree. The caller must not change it.
-	Listing(ctx context.Context, hints []pipeline.NodeID, d pipeline.Digest) (storage.Tree, error)
+	Listing(ctx context.Context, hints []pipeline.NodeID, d pipeline.Digest) (tree.Tree, error)
 }
 
 // CleanBlobs verifies blobs of this node.
@@ -127,7 +127,7 @@ func questionOf(f orchestrator.Files) string {
 }
 
 // tree lists files of a workspace.
-func (in *Inputs) tree(ctx context.Context, f orchestrator.Files) (storage.Tree, error) {
+func (in *Inputs) tree(ctx context.Context, f orchestrator.Files) (tree.Tree, error) {
 	if f.Workspace == "" {
 		return nil, nil
 	}

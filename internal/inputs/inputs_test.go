@@ -11,19 +11,19 @@ import (
 	"github.com/pipelined/pipelined/internal/inputs"
 	"github.com/pipelined/pipelined/internal/orchestrator"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // nodes fakes a cluster: trees by digest, and which blobs are clean on which node.
 type nodes struct {
-	trees map[pipeline.Digest]storage.Tree
+	trees map[pipeline.Digest]tree.Tree
 	clean map[pipeline.NodeID][]pipeline.Digest
 	down  map[pipeline.NodeID]bool
 	reads int
 	asked []pipeline.NodeID
 }
 
-func (n *nodes) Listing(_ context.Context, _ []pipeline.NodeID, d pipeline.Digest) (storage.Tree, error) {
+func (n *nodes) Listing(_ context.Context, _ []pipeline.NodeID, d pipeline.Digest) (tree.Tree, error) {
 	n.reads++
 	tree, ok := n.trees[d]
 	if !ok {
@@ -68,7 +68,7 @@ func whole(d pipeline.Digest) orchestrator.Files { return orchestrator.Files{Wor
 
 // The digest is of paths, contents and what can be executed, and of nothing else.
 func TestInputs_Files(t *testing.T) {
-	trees := map[pipeline.Digest]storage.Tree{
+	trees := map[pipeline.Digest]tree.Tree{
 		"base":       {file("a", "1", 0o644)},
 		"umask":      {file("a", "1", 0o664)},
 		"executable": {file("a", "1", 0o755)},
@@ -111,7 +111,7 @@ func must[T any](v T, err error) T {
 
 // Globs choose the files; without a workspace there are none.
 func TestInputs_Files_globs(t *testing.T) {
-	n := &nodes{trees: map[pipeline.Digest]storage.Tree{"w1": {file("a.go", "1", 0o644), file("b.md", "1", 0o644)},
+	n := &nodes{trees: map[pipeline.Digest]tree.Tree{"w1": {file("a.go", "1", 0o644), file("b.md", "1", 0o644)},
 		"w2": {file("a.go", "1", 0o644), file("b.md", "2", 0o644)}}}
 	in := n.inputs()
 	ask := func(w string, globs ...string) string {
@@ -134,19 +134,19 @@ func TestInputs_Files_globs(t *testing.T) {
 
 // An error is said, and not remembered.
 func TestInputs_Files_error(t *testing.T) {
-	n := &nodes{trees: map[pipeline.Digest]storage.Tree{}}
+	n := &nodes{trees: map[pipeline.Digest]tree.Tree{}}
 	in := n.inputs()
 	if _, err := in.Files(t.Context(), whole("late")); pipeline.KindOf(err) != pipeline.NotFound {
 		t.Errorf("error %v, want not_found", err)
 	}
-	n.trees["late"] = storage.Tree{file("a", "1", 0o644)}
+	n.trees["late"] = tree.Tree{file("a", "1", 0o644)}
 	if _, err := in.Files(t.Context(), whole("late")); err != nil {
 		t.Errorf("once the listing is there: %v", err)
 	}
 }
 
 func TestInputs_Changed(t *testing.T) {
-	n := &nodes{trees: map[pipeline.Digest]storage.Tree{
+	n := &nodes{trees: map[pipeline.Digest]tree.Tree{
 		"was": {file("a", "1", 0o644), file("b", "1", 0o644), file("d", "1", 0o644), file("e", "1", 0o755), file("f", "1", 0o644)},
 		"is":  {file("a", "1", 0o664), file("b", "2", 0o644), file("c", "1", 0o644), file("e", "1", 0o644), file("f", "1", 0o755)},
 	}}
@@ -177,7 +177,7 @@ func entry(log, outputs pipeline.Digest, holders ...pipeline.NodeID) *pipeline.C
 
 // A result is whole if each of its blobs is clean on some node that answers.
 func TestInputs_Whole(t *testing.T) {
-	n := &nodes{trees: map[pipeline.Digest]storage.Tree{"out": {file("f", "file", 0o644)}},
+	n := &nodes{trees: map[pipeline.Digest]tree.Tree{"out": {file("f", "file", 0o644)}},
 		clean: map[pipeline.NodeID][]pipeline.Digest{"self": {"log"}, "n2": {"out"}, "n3": {"file"}, "n9": {"far"}},
 		down:  map[pipeline.NodeID]bool{"n9": true}}
 	list := []*pipeline.CacheEntry{

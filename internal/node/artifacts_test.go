@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
 )
 
 const leavesFiles = `
@@ -37,12 +37,12 @@ func TestArtifacts(t *testing.T) {
 			want = append(want, a.Digest)
 		}
 	}
-	store, err := storage.OpenBlobs(t.TempDir(), storage.BlobOptions{NoSync: true, LowWater: -1})
+	store, err := blob.Open(t.TempDir(), blob.Options{NoSync: true, LowWater: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	nowhere := storage.DigestOf([]byte("nowhere"))
+	nowhere := blob.DigestOf([]byte("nowhere"))
 	in, err := c2.Blobs().GetBundle(t.Context(), append(want, nowhere))
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +50,7 @@ func TestArtifacts(t *testing.T) {
 	defer in.Close()
 	batch := store.NewBatch()
 	defer batch.Discard()
-	if got, err := storage.ReadBundle(t.Context(), in, storage.BundleLimits{}, batch); err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
+	if got, err := blob.ReadBundle(t.Context(), in, blob.BundleLimits{}, batch); err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got %v, %v, want %v", got, err, want)
 	}
 
@@ -74,7 +74,7 @@ func TestArtifacts(t *testing.T) {
 		t.Errorf("a folder: %v", err)
 	}
 	for _, n := range []*Node{first, second} {
-		if err := n.blobs.Delete(storage.DigestOf([]byte("line 3\n"))); err != nil {
+		if err := n.blobs.Delete(blob.DigestOf([]byte("line 3\n"))); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/pipelined/pipelined/internal/orchestrator"
 	"github.com/pipelined/pipelined/internal/service"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/layout"
 )
 
 // Config says what node to open. The zero value of a field means its default.
@@ -55,7 +55,7 @@ type Config struct {
 	// DrainOnStop lets the node's modules end before it stops.
 	DrainOnStop bool
 	// Folders is how folders of modules are laid out; "" chooses.
-	Folders storage.FolderWay
+	Folders layout.Mode
 	// KeepWork keeps the folders of failed attempts.
 	KeepWork bool
 	// Secrets, where it is not nil, stands for the secrets of the state: they are

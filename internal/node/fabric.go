@@ -17,7 +17,7 @@ import (
 	"github.com/pipelined/pipelined/internal/runlog"
 	"github.com/pipelined/pipelined/internal/state"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
 )
 
 // fabricParts are the parts of a node that move and keep bytes.
@@ -40,8 +40,8 @@ func (n *Node) openSuspects() {
 func (n *Node) openFabric() {
 	f, limits := &n.fabric, &n.cfg.Limits
 	log := n.log.Named("fabric")
-	f.down = fabric.NewDownloader(fabric.DownloaderConfig{Self: n.id, Blobs: n.blobs, Peers: n.peers, Members: n.state, CopyRate: limits.RepairRate, Logger: log})
-	f.up = fabric.NewUploader(fabric.UploaderConfig{Self: n.id, Blobs: n.blobs, Peers: n.peers, Members: n.state, Leader: n.knownLeader, Logger: log})
+	f.down = fabric.NewDownloader(fabric.DownloaderConfig{Self: n.id, Blobs: n.blobs, Trees: n.trees, Peers: n.peers, Members: n.state, CopyRate: limits.RepairRate, Logger: log})
+	f.up = fabric.NewUploader(fabric.UploaderConfig{Self: n.id, Blobs: n.blobs, Trees: n.trees, Peers: n.peers, Members: n.state, Leader: n.knownLeader, Logger: log})
 	f.disk = fabric.NewDiskWatch(fabric.DiskWatchConfig{Dir: n.dir.Path(), FreeBytes: n.blobs.FreeBytes, LowWater: n.blobs.LowWater, Probe: n.probeDisk, Logger: log})
 	f.scrubber = fabric.NewScrubber(fabric.ScrubberConfig{Blobs: n.blobs, Rate: limits.ScrubRate, Every: limits.ScrubEvery, Logger: log})
 	f.replicator = fabric.NewReplicator(fabric.ReplicatorConfig{State: n.store, Trees: f.down, Alive: n.aliveNodes, NodeName: n.state.NodeName,
@@ -52,21 +52,21 @@ func (n *Node) openFabric() {
 
 // openLog opens the log of a finished attempt, on whichever node it is.
 func (n *Node) openLog(ctx context.Context, a *pipeline.Attempt) (runlog.Text, error) {
-	blob, err := n.fabric.down.Open(ctx, a.Holders, a.Log)
+	opened, err := n.fabric.down.Open(ctx, a.Holders, a.Log)
 	if err != nil {
 		return nil, err
 	}
 
-	text, err := storage.OpenLog(blob, a.LogSize)
+	text, err := blob.OpenLog(opened, a.LogSize)
 	if err != nil {
-		return nil, errors.Join(err, blob.Close())
+		return nil, errors.Join(err, opened.Close())
 	}
-	return logText{text, blob}, nil
+	return logText{text, opened}, nil
 }
 
 // logText is the plain text of a log's blob.
 type logText struct {
-	storage.LogReader
+	blob.LogReader
 	io.Closer
 }
 

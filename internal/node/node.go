@@ -29,8 +29,11 @@ import (
 	"github.com/pipelined/pipelined/internal/worker"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
 	"github.com/pipelined/pipelined/storage/disk"
 	"github.com/pipelined/pipelined/storage/journal"
+	"github.com/pipelined/pipelined/storage/layout"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // Node is one node of a cluster.
@@ -40,7 +43,8 @@ type Node struct {
 	id  pipeline.NodeID
 
 	dir     *storage.DataDir
-	blobs   *storage.Blobs
+	blobs   *blob.Store
+	trees   *tree.Cache
 	journal *journal.Journal
 	runner  executor.Runner
 	key     []byte
@@ -52,7 +56,7 @@ type Node struct {
 	peerMux http.Handler // set before Run
 	orch    *orchestrator.Orchestrator
 	worker  *worker.Worker
-	layouts *storage.Layouts
+	layouts *layout.Manager
 
 	listener net.Listener
 	server   *http.Server
@@ -119,7 +123,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	n.state.SetLeader(n.orch)
 	n.openServices()
 	n.worker, err = worker.Open(ctx, worker.Config{Self: n.id, Name: cfg.Name, Capabilities: n.capabilities(),
-		Runner: n.runner, Blobs: n.blobs, Journal: n.journal, WorkDir: n.dir.WorkDir(), CachesDir: n.dir.CachesDir(), Layouts: n.layouts,
+		Runner: n.runner, Blobs: n.blobs, Trees: n.trees, Journal: n.journal, WorkDir: n.dir.WorkDir(), CachesDir: n.dir.CachesDir(), Layouts: n.layouts,
 		ModuleEnv: cfg.ModuleEnv, KeepWork: cfg.KeepWork, Fetch: n.fabric.down.Fetch, Copy: n.fabric.up.SecondCopy, Report: n.report,
 		LogLimit: cfg.Limits.LogLimit, Full: n.fabric.disk.Reason, Filled: n.fabric.disk.Check,
 		Logger: n.log.Named("worker")})
@@ -211,15 +215,16 @@ func (n *Node) loadKey(bound bool) ([]byte, error) {
 }
 
 func (n *Node) openStores() (err error) {
-	n.blobs, err = storage.OpenBlobs(n.dir.BlobsDir(), storage.BlobOptions{
+	n.blobs, err = blob.Open(n.dir.BlobsDir(), blob.Options{
 		OnCorrupt: n.fabric.suspects.Damaged, LowWater: n.cfg.Limits.LowWater})
 	if err != nil {
 		return err
 	}
+	n.trees = tree.NewCache(n.blobs)
 	if err = disk.Mark(n.dir.WorkDir()); err != nil {
 		return err
 	}
-	if n.layouts, err = storage.OpenLayouts(storage.LayoutsConfig{Dir: n.dir.LayersDir(), WorkDir: n.dir.WorkDir(), Blobs: n.blobs, Way: n.cfg.Folders}); err != nil {
+	if n.layouts, err = layout.Open(layout.Config{Dir: n.dir.LayersDir(), WorkDir: n.dir.WorkDir(), Blobs: n.blobs, Way: n.cfg.Folders}); err != nil {
 		return err
 	}
 	if n.journal, err = journal.Open(n.dir.JournalPath(), func(text string) { n.log.Warn(text) }); err != nil {

@@ -29,7 +29,7 @@ func (n *Node) peerHandler() http.Handler {
 	n.services.remote.Register(mux)
 	n.services.logs.Register(mux)
 	n.services.sessions.Register(mux)
-	fabric.NewServer(fabric.ServerConfig{Blobs: n.blobs, Downloader: n.fabric.down, Logger: n.log.Named("fabric")}).Register(mux)
+	fabric.NewServer(fabric.ServerConfig{Blobs: n.blobs, Trees: n.trees, Downloader: n.fabric.down, Logger: n.log.Named("fabric")}).Register(mux)
 	mux.Handle("POST "+pathSuspects, peer.Handle(n.compareSuspects))
 	mux.Handle("/", n.api.PeerHandler())
 	return mux

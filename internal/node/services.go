@@ -46,7 +46,7 @@ func (n *Node) openVault() {
 // openServices builds the rest, which needs the orchestrator and the fabric.
 func (n *Node) openServices() {
 	s, f := &n.services, &n.fabric
-	s.workspaces = service.NewSecurer(service.SecurerConfig{Self: n.id, State: n.state, Down: f.down, Sender: f.up, Missing: n.blobs.MissingOf})
+	s.workspaces = service.NewSecurer(service.SecurerConfig{Self: n.id, State: n.state, Down: f.down, Sender: f.up, Missing: n.trees.Missing})
 	s.runs = service.NewRuns(service.RunsConfig{State: n.state, Planner: n.orch, Compiler: s.compiler, Vault: s.vault, Workspaces: s.workspaces,
 		Logger: n.log.Named("runs")})
 	s.remote = remotecache.New(remotecache.Config{Self: n.id, State: n.state, Blobs: n.blobs, Peers: n.peers, Full: f.disk.Reason,
@@ -80,7 +80,7 @@ func (n *Node) openAPI() {
 		Router: service.NewRouter(service.RouterConfig{Self: n.id, State: n.state, Dialer: n.cluster, Members: n.cluster.Members}),
 		Auth:   s.tokens, Tokens: s.tokens, Runs: s.runs, Cache: s.cache, Secrets: s.secrets, Workers: s.workers,
 		Artifacts: service.NewArtifacts(n.state, n.fabric.down),
-		Blobs:     service.NewBlobs(n.blobs, n.fabric.down),
+		Blobs:     service.NewBlobs(n.blobs, n.trees, n.fabric.down),
 		Schedules: service.NewSchedules(service.SchedulesConfig{State: n.state, Compiler: s.compiler, Vault: s.vault, Workspaces: s.workspaces}),
 		Executions: external.NewExecutions(external.ExecutionsConfig{Self: n.id, Name: n.cfg.Name, Mode: n.cfg.Mode, Slots: n.cfg.Slots,
 			State: n.state, Peers: n.peers, Runs: s.runs, Workspaces: s.workspaces}),

@@ -17,7 +17,8 @@ import (
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/service"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // past makes blobs look as if nobody had asked for them for an hour.
@@ -38,13 +39,13 @@ func putRun(tb testing.TB, n *Node, id pipeline.RunID, text string) []pipeline.D
 	tb.Helper()
 	ctx := tb.Context()
 	file := []byte(text)
-	tree := storage.Tree{{Path: "f", Mode: 0o644, Size: int64(len(file)), Digest: storage.DigestOf(file)}}
-	listing, err := storage.EncodeTree(tree)
+	files := tree.Tree{{Path: "f", Mode: 0o644, Size: int64(len(file)), Digest: blob.DigestOf(file)}}
+	listing, err := tree.Encode(files)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	all := map[pipeline.Digest][]byte{storage.DigestOf(file): file, storage.DigestOf(listing): listing}
-	digests := []pipeline.Digest{storage.DigestOf(file), storage.DigestOf(listing)}
+	all := map[pipeline.Digest][]byte{blob.DigestOf(file): file, blob.DigestOf(listing): listing}
+	digests := []pipeline.Digest{blob.DigestOf(file), blob.DigestOf(listing)}
 	batch := n.blobs.NewBatch()
 	defer batch.Discard()
 	for _, d := range n.blobs.Missing(digests) {
@@ -59,7 +60,7 @@ func putRun(tb testing.TB, n *Node, id pipeline.RunID, text string) []pipeline.D
 	if err != nil {
 		tb.Fatal(err)
 	}
-	run := pipeline.Run{ID: id, Pipeline: "p", Workspace: storage.DigestOf(listing), Holders: []pipeline.NodeID{n.id}}
+	run := pipeline.Run{ID: id, Pipeline: "p", Workspace: blob.DigestOf(listing), Holders: []pipeline.NodeID{n.id}}
 	now := time.Now().UTC()
 	if err := n.state.Commit(ctx, &fsm.Command{At: now, Submit: &fsm.Submit{Run: run, Definition: def}}); err != nil {
 		tb.Fatal(err)
@@ -144,7 +145,7 @@ func TestSweep_underLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	var all []pipeline.Digest // the sweeps have read the listings: that is use, too
-	err := n.blobs.Walk(t.Context(), func(i storage.BlobInfo) error { all = append(all, i.Digest); return nil })
+	err := n.blobs.Walk(t.Context(), func(i blob.Info) error { all = append(all, i.Digest); return nil })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ import (
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
 )
 
 // toolCluster is some nodes and a token for the cache of other tools.
@@ -145,7 +145,7 @@ func TestTools_everywhere(t *testing.T) {
 				if status, b, err := x.ask(at, "PUT", acPath(k), bytes.NewReader(body)); status != 201 || err != nil {
 					return fmt.Errorf("put %d: %d %s, %w", k, status, b, err)
 				}
-				if count := x.holders(storage.DigestOf(body)); count < 2 {
+				if count := x.holders(blob.DigestOf(body)); count < 2 {
 					return fmt.Errorf("entry %d is on %d nodes", k, count)
 				}
 				for _, n := range x.nodes {
@@ -259,7 +259,7 @@ func TestTools_damage(t *testing.T) {
 		{"all of a large one at its start", append(slices.Clone(large), 1), 10, 3, true},
 		{"all of a large one in its middle", append(slices.Clone(large), 2), 2 << 20, 3, true},
 	} {
-		key, d := acPath(100+i), storage.DigestOf(tc.body)
+		key, d := acPath(100+i), blob.DigestOf(tc.body)
 		x.must(x.nodes[0], "PUT", key, tc.body, 201)
 		for _, n := range x.nodes {
 			x.must(n, "GET", key, nil, 200) // each has a copy then
@@ -272,7 +272,7 @@ func TestTools_damage(t *testing.T) {
 		switch {
 		case !tc.lost && (err != nil || status != 200 || !bytes.Equal(got, tc.body)):
 			t.Errorf("%s: %d, %d bytes, %v; want the good copy", tc.name, status, len(got), err)
-		case tc.lost && (err == nil || tc.at < storage.BlockSize) && status != 404:
+		case tc.lost && (err == nil || tc.at < blob.BlockSize) && status != 404:
 			t.Errorf("%s: %d, %d bytes, %v; want a miss, or a break behind the first block", tc.name, status, len(got), err)
 		case tc.lost && err != nil && !bytes.HasPrefix(tc.body, got):
 			t.Errorf("%s: wrong bytes before the break", tc.name)
@@ -303,7 +303,7 @@ func TestTools_damage(t *testing.T) {
 	x.must(x.nodes[0], "PUT", acPath(1), body, 201)
 	x.must(x.nodes[2], "HEAD", acPath(1), nil, 200)
 	for _, n := range x.nodes {
-		if err := n.blobs.Delete(storage.DigestOf(body)); err != nil {
+		if err := n.blobs.Delete(blob.DigestOf(body)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -315,7 +315,7 @@ func TestTools_damage(t *testing.T) {
 func TestTools_sweep(t *testing.T) {
 	x := openToolCluster(t, 1, false, Limits{})
 	n, body := x.nodes[0], []byte("kept by its entry")
-	d := storage.DigestOf(body)
+	d := blob.DigestOf(body)
 	for _, path := range []string{"/cas/" + string(d), "/web/ac/" + string(d), "/v8/artifacts/abc?slug=web"} {
 		status := 201
 		if strings.HasPrefix(path, "/v8") {
@@ -397,7 +397,7 @@ func TestTools_noRoom(t *testing.T) {
 		t.Errorf("no reason: %s", b)
 	}
 	x.must(x.nodes[0], "PUT", acPath(1), []byte("x"), 201)
-	if n := x.holders(storage.DigestOf([]byte("x"))); n != 2 {
+	if n := x.holders(blob.DigestOf([]byte("x"))); n != 2 {
 		t.Errorf("on %d nodes with room", n)
 	}
 }
@@ -407,7 +407,7 @@ func TestTools_noRoom(t *testing.T) {
 func TestTools_alone(t *testing.T) {
 	x := openToolCluster(t, 1, false, Limits{})
 	n, body := x.nodes[0], []byte("alone")
-	d := storage.DigestOf(body)
+	d := blob.DigestOf(body)
 	x.must(n, "PUT", acPath(1), body, 201)
 	other, _ := openNode(t, Config{Name: "n2", Join: []string{n.cluster.Addresses().Gossip}})
 	eventually(t, func() error {

@@ -6,18 +6,18 @@ import (
 	"testing"
 
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
 )
 
 // What somebody left of another file under a blob's digest does not spoil the
 // upload of the real one; bytes that are wrong from the first on are refused.
 func TestPutBlob_leftovers(t *testing.T) {
 	n, c := openTest(t)
-	blob := bytes.Repeat([]byte("0123456789abcdef"), 9<<20/16)
-	d := storage.DigestOf(blob)
+	content := bytes.Repeat([]byte("0123456789abcdef"), 9<<20/16)
+	d := blob.DigestOf(content)
 	leave := func() {
 		t.Helper()
-		part, err := n.blobs.Partial(d, int64(len(blob)))
+		part, err := n.blobs.Partial(d, int64(len(content)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -27,12 +27,12 @@ func TestPutBlob_leftovers(t *testing.T) {
 		}
 	}
 	leave()
-	wrong := bytes.Repeat([]byte("x"), len(blob))
+	wrong := bytes.Repeat([]byte("x"), len(content))
 	if err := c.Blobs().Put(t.Context(), d, bytes.NewReader(wrong)); pipeline.KindOf(err) != pipeline.Invalid || n.blobs.Has(d) {
 		t.Errorf("wrong bytes: %v, stored: %v", err, n.blobs.Has(d))
 	}
 	leave()
-	if err := c.Blobs().Put(t.Context(), d, bytes.NewReader(blob)); err != nil {
+	if err := c.Blobs().Put(t.Context(), d, bytes.NewReader(content)); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.blobs.Verify(d); err != nil {

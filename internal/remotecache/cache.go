@@ -15,7 +15,7 @@ import (
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/internal/state"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
 	"github.com/pipelined/pipelined/storage/disk"
 )
 
@@ -46,10 +46,10 @@ type State interface {
 	Propose(ctx context.Context, command *fsm.Command) (state.Reply, error)
 }
 
-// Blobs is the store of this node. *storage.Blobs implements it.
+// Blobs is the store of this node. *blob.Store implements it.
 type Blobs interface {
 	Has(digest pipeline.Digest) bool
-	NewBatch() *storage.Batch
+	NewBatch() *blob.Batch
 }
 
 // Peers sends messages to other nodes. *peer.Client implements it.
@@ -102,7 +102,7 @@ var _ api.RemoteCache = (*Cache)(nil)
 
 // arrived is a blob that has arrived and is not durable yet.
 type arrived struct {
-	batch  *storage.Batch
+	batch  *blob.Batch
 	digest pipeline.Digest
 }
 

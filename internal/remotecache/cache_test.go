@@ -29,7 +29,7 @@ import (
 	"github.com/pipelined/pipelined/internal/remotecache"
 	"github.com/pipelined/pipelined/internal/state"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -55,7 +55,7 @@ type node struct {
 	*remotecache.Cache
 	*world
 	id    pipeline.NodeID
-	blobs *storage.Blobs
+	blobs *blob.Store
 	mux   *http.ServeMux
 
 	stateless, slow, silent bool
@@ -73,7 +73,7 @@ func newWorld(tb testing.TB, limit func(*remotecache.Config), ids ...pipeline.No
 	w := &world{tb: tb, store: store, nodes: map[pipeline.NodeID]*node{}, leader: ids[0]}
 	for _, id := range ids {
 		n := &node{world: w, id: id, mux: http.NewServeMux()}
-		if n.blobs, err = storage.OpenBlobs(tb.TempDir(), storage.BlobOptions{}); err != nil {
+		if n.blobs, err = blob.Open(tb.TempDir(), blob.Options{}); err != nil {
 			tb.Fatal(err)
 		}
 		tb.Cleanup(func() { n.blobs.Close() })
@@ -164,17 +164,17 @@ func (n *node) Call(_ context.Context, to pipeline.NodeID, path string, in, out 
 
 // The fabric.
 
-// blob is a blob in memory whose reading fails from an offset on.
-type blob struct {
+// memoryBlob is a blob in memory whose reading fails from an offset on.
+type memoryBlob struct {
 	*bytes.Reader
 	failAt int64 // -1: not
 	err    error
 }
 
-func (b *blob) Size() int64  { return b.Reader.Size() }
-func (b *blob) Close() error { return nil }
+func (b *memoryBlob) Size() int64  { return b.Reader.Size() }
+func (b *memoryBlob) Close() error { return nil }
 
-func (b *blob) Read(p []byte) (int, error) {
+func (b *memoryBlob) Read(p []byte) (int, error) {
 	if at := b.Reader.Size() - int64(b.Len()); b.failAt >= 0 && at+int64(len(p)) > b.failAt {
 		return 0, b.err
 	}
@@ -191,7 +191,7 @@ func (n *node) open(_ context.Context, d pipeline.Digest) (api.Blob, error) {
 			all, err := io.ReadAll(in)
 			in.Close()
 			if err == nil {
-				return &blob{Reader: bytes.NewReader(all), failAt: -1}, nil
+				return &memoryBlob{Reader: bytes.NewReader(all), failAt: -1}, nil
 			}
 		}
 	}

@@ -9,19 +9,21 @@ import (
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/fabric"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // Blobs serves the blobs of this node, and of others through it. It implements
 // api.Blobs.
 type Blobs struct {
-	store *storage.Blobs
+	store *blob.Store
+	trees *tree.Cache // over store
 	down  *fabric.Downloader
 }
 
 // NewBlobs makes a Blobs.
-func NewBlobs(store *storage.Blobs, down *fabric.Downloader) *Blobs {
-	return &Blobs{store: store, down: down}
+func NewBlobs(store *blob.Store, trees *tree.Cache, down *fabric.Downloader) *Blobs {
+	return &Blobs{store: store, trees: trees, down: down}
 }
 
 // OpenBlob opens a blob of this node or, if local is false, of any node.
@@ -42,7 +44,7 @@ func (b *Blobs) PutBlob(ctx context.Context, d pipeline.Digest, r io.Reader) err
 // the offset is beyond what arrived before.
 func (b *Blobs) PutBlobPart(ctx context.Context, d pipeline.Digest, from, total int64, r io.Reader) error {
 	part, err := b.store.Partial(d, total)
-	if errors.Is(err, storage.ErrArriving) {
+	if errors.Is(err, blob.ErrArriving) {
 		// The connection that was cut may not have been noticed yet; or the blob is
 		// being fetched.
 		return pipeline.Errorf(pipeline.Unavailable, "blob %.12s is arriving already: ask again which blobs are missing", d)
@@ -52,7 +54,7 @@ func (b *Blobs) PutBlobPart(ctx context.Context, d pipeline.Digest, from, total 
 	}
 	defer part.Close()
 
-	if have := part.Arrived(); from > have || from%storage.BlockSize != 0 && from != have {
+	if have := part.Arrived(); from > have || from%blob.BlockSize != 0 && from != have {
 		return pipeline.Errorf(pipeline.Conflict, "the upload starts at byte %d, and %d bytes have arrived", from, have)
 	}
 	if _, err := part.Fill(ctx, from, total, r); err != nil {
@@ -92,8 +94,8 @@ func (b *Blobs) MissingBlobs(_ context.Context, list []pipeline.Digest) ([]pipel
 }
 
 // MissingOfTree lists the blobs of a tree that are not on this node.
-func (b *Blobs) MissingOfTree(_ context.Context, tree pipeline.Digest) ([]pipeline.Digest, error) {
-	return b.store.MissingOf(tree)
+func (b *Blobs) MissingOfTree(_ context.Context, root pipeline.Digest) ([]pipeline.Digest, error) {
+	return b.trees.Missing(root)
 }
 
 // PutBundle stores many small blobs on this node.
@@ -115,5 +117,5 @@ func (b *Blobs) Bundle(ctx context.Context, want []pipeline.Digest) (func(io.Wri
 			have = append(have, d)
 		}
 	}
-	return func(w io.Writer) error { return storage.WriteBundle(ctx, w, b.store, have) }, nil
+	return func(w io.Writer) error { return blob.WriteBundle(ctx, w, b.store, have) }, nil
 }

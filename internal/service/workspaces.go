@@ -5,7 +5,7 @@ import (
 
 	"github.com/pipelined/pipelined/internal/state"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // Downloader brings blobs of other nodes to this one. The fabric implements it;
@@ -14,7 +14,7 @@ type Downloader interface {
 	// Fetch makes sure that blobs are on this node. NotFound if one is on no node.
 	Fetch(ctx context.Context, preferred []pipeline.NodeID, want []pipeline.Digest) error
 	// ReadTree reads a tree, from another node if this one does not have it.
-	ReadTree(ctx context.Context, preferred []pipeline.NodeID, root pipeline.Digest) (storage.Tree, error)
+	ReadTree(ctx context.Context, preferred []pipeline.NodeID, root pipeline.Digest) (tree.Tree, error)
 }
 
 // TreeSender sends a tree and its files to another node, as far as it does not

@@ -12,13 +12,14 @@ import (
 
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // blobNode answers the questions about blobs as a node does.
 type blobNode struct {
 	tb      testing.TB
-	blobs   *storage.Blobs
+	blobs   *blob.Store
 	bundles int
 	// noTrees is a node that does not know the question about a tree.
 	noTrees bool
@@ -42,10 +43,10 @@ func newBlobNode(tb testing.TB) (*blobNode, *client.Client) {
 }
 
 // newSpool opens an empty store.
-func newSpool(tb testing.TB) *storage.Blobs {
+func newSpool(tb testing.TB) *blob.Store {
 	tb.Helper()
 
-	blobs, err := storage.OpenBlobs(tb.TempDir(), storage.BlobOptions{NoSync: true, LowWater: -1})
+	blobs, err := blob.Open(tb.TempDir(), blob.Options{NoSync: true, LowWater: -1})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -67,7 +68,7 @@ func (n *blobNode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		missing := n.blobs.Missing(in.Digests)
 		if in.Tree != "" {
 			var err error
-			if missing, err = n.blobs.MissingOf(in.Tree); err != nil || n.noTrees {
+			if missing, err = tree.NewCache(n.blobs).Missing(in.Tree); err != nil || n.noTrees {
 				w.Header().Set(wire.HeaderKind, "invalid")
 				w.WriteHeader(http.StatusBadRequest)
 				return
@@ -79,7 +80,7 @@ func (n *blobNode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		n.bundles++
 		batch := n.blobs.NewBatch()
 		defer batch.Discard()
-		stored, err := storage.ReadBundle(r.Context(), r.Body, storage.BundleLimits{}, batch)
+		stored, err := blob.ReadBundle(r.Context(), r.Body, blob.BundleLimits{}, batch)
 		if err == nil {
 			err = batch.Commit(r.Context())
 		}

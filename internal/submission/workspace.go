@@ -10,7 +10,8 @@ import (
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/internal/tempdir"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/tree"
 	"github.com/pipelined/pipelined/storage/workspace"
 )
 
@@ -28,10 +29,10 @@ const (
 // has none.
 type fileSet struct {
 	digest pipeline.Digest
-	tree   storage.Tree
+	tree   tree.Tree
 	root   string
 	rules  workspace.Options
-	blobs  *storage.Blobs // what was read of it, and its listing
+	blobs  *blob.Store // what was read of it, and its listing
 	dir    string
 }
 
@@ -50,7 +51,7 @@ func (o *Options) takeWorkspace(ctx context.Context, s *source) (w *fileSet, err
 		return w, wrapped("create a temporary directory for the workspace", err)
 	}
 
-	if w.blobs, err = storage.OpenBlobs(w.dir, storage.BlobOptions{NoSync: true, LowWater: -1}); err != nil {
+	if w.blobs, err = blob.Open(w.dir, blob.Options{NoSync: true, LowWater: -1}); err != nil {
 		return w, wrapped("create a temporary directory for the workspace", err)
 	}
 
@@ -75,7 +76,7 @@ func (o *Options) takeWorkspace(ctx context.Context, s *source) (w *fileSet, err
 		return w, nil
 	}
 
-	if w.digest, err = storage.PutTree(ctx, batch, w.tree); err != nil {
+	if w.digest, err = tree.Put(ctx, batch, w.tree); err != nil {
 		return w, wrapped("snapshot the workspace", err)
 	}
 
@@ -116,14 +117,14 @@ func (w *fileSet) send(ctx context.Context, at *client.Client) error {
 			return err
 		}
 
-		tree, changed, err := workspace.Refill(ctx, w.root, w.tree, missing, w.blobs, w.rules)
+		files, changed, err := workspace.Refill(ctx, w.root, w.tree, missing, w.blobs, w.rules)
 		if err != nil {
 			return err
 		}
 
 		if changed {
-			w.tree = tree
-			if w.digest, err = storage.PutTree(ctx, w.blobs, w.tree); err != nil {
+			w.tree = files
+			if w.digest, err = tree.Put(ctx, w.blobs, w.tree); err != nil {
 				return wrapped("snapshot the workspace", err)
 			}
 
@@ -164,7 +165,7 @@ func (w *fileSet) upload(ctx context.Context, at *client.Client, blobs []pipelin
 		}
 
 		var buf bytes.Buffer
-		if err := storage.WriteBundle(ctx, &buf, w.blobs, bundle); err != nil {
+		if err := blob.WriteBundle(ctx, &buf, w.blobs, bundle); err != nil {
 			return err
 		}
 

@@ -9,7 +9,8 @@ import (
 
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/tree"
 	"github.com/pipelined/pipelined/storage/workspace"
 )
 
@@ -26,7 +27,7 @@ func TestWorkspace_sendChanged(t *testing.T) {
 	if w.tree, err = workspace.Snapshot(t.Context(), dir, elsewhere, w.rules); err != nil {
 		t.Fatal(err)
 	}
-	if w.digest, err = storage.PutTree(t.Context(), spool, w.tree); err != nil {
+	if w.digest, err = tree.Put(t.Context(), spool, w.tree); err != nil {
 		t.Fatal(err)
 	}
 	was := w.digest
@@ -41,14 +42,14 @@ func TestWorkspace_sendChanged(t *testing.T) {
 	if j.request.Workspace == was || len(warned) != 1 || !strings.Contains(warned[0], "src/03/3, src/04/4") {
 		t.Errorf("warned %q", warned)
 	}
-	tree, err := n.blobs.Tree(j.request.Workspace)
+	tree, err := tree.NewCache(n.blobs).Read(j.request.Workspace)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if missing := n.blobs.Missing(tree.Digests()); len(missing) > 0 || len(tree) != fewFiles+9 {
 		t.Errorf("%d files, of which %d did not go along", len(tree), len(missing))
 	}
-	if e := tree.Find("src/03/3"); e == nil || e.Digest != storage.DigestOf([]byte("TEXT 3")) {
+	if e := tree.Find("src/03/3"); e == nil || e.Digest != blob.DigestOf([]byte("TEXT 3")) {
 		t.Errorf("the changed file went along as %+v", e)
 	}
 }
@@ -78,7 +79,7 @@ func TestWorkspace_send(t *testing.T) {
 		}
 
 		sent := n.bundles
-		tree, err := n.blobs.Tree(j.request.Workspace)
+		tree, err := tree.NewCache(n.blobs).Read(j.request.Workspace)
 		if err != nil || len(tree) != fewFiles+11 || len(n.blobs.Missing(tree.Digests())) > 0 {
 			t.Errorf("noTrees %v: %d files, %v", old, len(tree), err)
 		}

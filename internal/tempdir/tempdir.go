@@ -9,7 +9,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/layout"
 )
 
 // Make makes a temporary directory whose name tells whose it is, after it has
@@ -60,7 +60,7 @@ func removeStale(dir string) {
 	}
 
 	// A run that was killed may have left mounts in it.
-	if err == nil && storage.UnmountBelow(dir) == nil {
+	if err == nil && layout.UnmountBelow(dir) == nil {
 		_ = os.RemoveAll(dir)
 	}
 }

@@ -14,7 +14,9 @@ import (
 	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/layout"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // maxListedPaths bounds the paths of outputs in an outcome, in bytes.
@@ -23,7 +25,7 @@ const maxListedPaths = 16 << 10
 // capturer turns what an ended process left into an outcome and blobs.
 type capturer struct {
 	self  pipeline.NodeID
-	blobs *storage.Blobs
+	blobs *blob.Store
 	// restore makes the attempt's directory visible, if it is an overlay.
 	restore func(a *attempt) error
 	// copy sends blobs to another node and returns which; "" if none took them.
@@ -145,7 +147,7 @@ func (c *capturer) captureLog(ctx context.Context, a *attempt, got *captured) er
 		content = io.MultiReader(content, bytes.NewReader(times))
 	}
 
-	o.Log, err = storage.PutLog(ctx, c.blobs, o.LogSize, content)
+	o.Log, err = blob.PutLog(ctx, c.blobs, o.LogSize, content)
 	if err == nil && o.LogSize > 0 {
 		got.blobs = append(got.blobs, o.Log)
 	}
@@ -176,18 +178,18 @@ func (c *capturer) captureOutputs(ctx context.Context, a *attempt, got *captured
 	if err := c.restore(a); err != nil {
 		return err
 	}
-	tree, missing, err := storage.Capture(ctx, a.dir.Work(), required, optional, c.blobs)
+	outputs, missing, err := layout.Capture(ctx, a.dir.Work(), required, optional, c.blobs)
 	if err != nil {
 		return err
 	}
 	if len(missing) > 0 && o.State == pipeline.AttemptSucceeded {
 		o.State, o.Reason = pipeline.AttemptFailed, "no file matches outputs "+strings.Join(missing, ", ")
 	}
-	if len(tree) == 0 {
+	if len(outputs) == 0 {
 		return nil
 	}
 
-	raw, err := storage.EncodeTree(tree)
+	raw, err := tree.Encode(outputs)
 	if err != nil {
 		return err
 	}
@@ -195,13 +197,13 @@ func (c *capturer) captureOutputs(ctx context.Context, a *attempt, got *captured
 		return err
 	}
 	got.blobs = append(got.blobs, o.Outputs)
-	got.blobs = append(got.blobs, tree.Digests()...)
-	listOutputs(o, tree)
+	got.blobs = append(got.blobs, outputs.Digests()...)
+	listOutputs(o, outputs)
 	return nil
 }
 
 // listOutputs counts the files of a tree and lists the first of them.
-func listOutputs(o *pipeline.Outcome, tree storage.Tree) {
+func listOutputs(o *pipeline.Outcome, tree tree.Tree) {
 	listed := 0
 	for i := range tree {
 		if tree[i].Dir {

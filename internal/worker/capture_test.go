@@ -13,7 +13,8 @@ import (
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/internal/worker/attemptdir"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // Why a process was ended comes before how it ended.
@@ -63,7 +64,7 @@ func TestCapture(t *testing.T) {
 		r.end("a", 0)
 
 		o := r.wants("a", pipeline.AttemptSucceeded, "")
-		if o.LogSize != 4 || o.Log != storage.DigestOf([]byte("saidT")) || string(o.Result) != `{"n":"1"}` {
+		if o.LogSize != 4 || o.Log != blob.DigestOf([]byte("saidT")) || string(o.Result) != `{"n":"1"}` {
 			t.Errorf("log of %d bytes %s, result %s", o.LogSize, o.Log, o.Result)
 		}
 		if o.OutputCount != 2 || o.OutputBytes != 3 || fmt.Sprint(o.OutputPaths) != "[out/a out/b]" {
@@ -176,7 +177,7 @@ func TestListOutputs(t *testing.T) {
 	long := strings.Repeat("x", 1000)
 	for _, n := range []int{3, 5000} {
 		for _, prefix := range []string{"f", long} {
-			var tree storage.Tree
+			var tree tree.Tree
 			for i := range n {
 				tree = append(tree, pipeline.TreeEntry{Path: fmt.Sprint(prefix, i), Size: 2})
 			}

@@ -11,7 +11,7 @@ import (
 	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/internal/worker/attemptdir"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/layout"
 )
 
 // directories makes, fills and removes the directories of attempts. Large
@@ -23,7 +23,7 @@ import (
 type directories struct {
 	workDir string
 	pool    *attemptdir.Pool
-	layouts *storage.Layouts
+	layouts *layout.Manager
 	fetcher *fetcher
 	// keepFailed keeps the directories of attempts that did not succeed.
 	keepFailed bool
@@ -152,14 +152,14 @@ func (d *directories) remove(a *attempt, succeeded bool) {
 
 // explainCopies logs why a directory is no overlay.
 func (d *directories) explainCopies(a *attempt, err error) {
-	if !errors.Is(err, storage.ErrNotPrepared) {
+	if !errors.Is(err, layout.ErrNotPrepared) {
 		d.log.Debug("directory laid out by copies", "attempt", a.key, "reason", err)
 	}
 }
 
 // attached mounts the shared copy of a workspace; ok is false if it cannot be,
 // and then the directory is empty.
-func (d *directories) attached(ctx context.Context, a *attempt, l *layout) (ok bool, err error) {
+func (d *directories) attached(ctx context.Context, a *attempt, l *contents) (ok bool, err error) {
 	if l.key == "" || !d.layouts.Pays(l.base) {
 		return false, nil
 	}

@@ -11,14 +11,16 @@ import (
 
 	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/layout"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // workspace stores a tree of many files and gives its digest.
 func (b *bench) workspace(files int) pipeline.Digest {
 	b.tb.Helper()
 	blobs := b.w.cfg.Blobs
-	var t storage.Tree
+	var t tree.Tree
 	for i := range files {
 		text := []byte(fmt.Sprint("file ", i))
 		d, err := blobs.PutBytes(b.tb.Context(), text)
@@ -27,7 +29,7 @@ func (b *bench) workspace(files int) pipeline.Digest {
 		}
 		t = append(t, pipeline.TreeEntry{Path: fmt.Sprintf("d%d/f%03d", i/10, i), Mode: 0o644, Digest: d, Size: int64(len(text))})
 	}
-	d, err := storage.PutTree(b.tb.Context(), blobs, t)
+	d, err := tree.Put(b.tb.Context(), blobs, t)
 	if err != nil {
 		b.tb.Fatal(err)
 	}
@@ -52,7 +54,7 @@ func (b *bench) mounts() []string {
 
 func (b *bench) needOverlays() {
 	b.tb.Helper()
-	if way, why := b.w.cfg.Layouts.Way(); way != storage.FolderOverlay {
+	if way, why := b.w.cfg.Layouts.Way(); way != layout.Overlay {
 		b.tb.Skip(why)
 	}
 }
@@ -91,12 +93,12 @@ func TestWorker_overlays(t *testing.T) {
 	b.take(last, filtered)
 	if o := b.outcome("last"); o.State != pipeline.AttemptSucceeded {
 		t.Errorf("last: %s %q", o.State, o.Reason)
-	} else if tree, err := b.w.cfg.Blobs.Tree(o.Outputs); err != nil || tree.Find("out").Digest != storage.DigestOf([]byte("changed\nmade\n")) {
+	} else if tree, err := b.w.cfg.Trees.Read(o.Outputs); err != nil || tree.Find("out").Digest != blob.DigestOf([]byte("changed\nmade\n")) {
 		t.Errorf("last left %+v, %v", tree, err)
 	}
 	if o := b.outcome("filtered"); o.State != pipeline.AttemptSucceeded {
 		t.Errorf("filtered: %s %q", o.State, o.Reason)
-	} else if tree, err := b.w.cfg.Blobs.Tree(o.Outputs); err != nil || tree.Find("out").Digest != storage.DigestOf([]byte("d1\nd2\nd3\nout\n")) {
+	} else if tree, err := b.w.cfg.Trees.Read(o.Outputs); err != nil || tree.Find("out").Digest != blob.DigestOf([]byte("d1\nd2\nd3\nout\n")) {
 		t.Errorf("filtered left %+v, %v", tree, err)
 	}
 	b.noMounts()
@@ -142,7 +144,7 @@ func TestWorker_overlaysRestart(t *testing.T) {
 			t.Errorf("%s: %s %q", module, o.State, o.Reason)
 			continue
 		}
-		if tree, err := b.w.cfg.Blobs.Tree(o.Outputs); err != nil || tree.Find("out").Digest != storage.DigestOf([]byte(text)) {
+		if tree, err := b.w.cfg.Trees.Read(o.Outputs); err != nil || tree.Find("out").Digest != blob.DigestOf([]byte(text)) {
 			t.Errorf("%s left %+v, %v", module, tree, err)
 		}
 	}

@@ -18,9 +18,11 @@ import (
 	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
 	"github.com/pipelined/pipelined/storage/disk"
 	"github.com/pipelined/pipelined/storage/journal"
+	"github.com/pipelined/pipelined/storage/layout"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -309,7 +311,7 @@ type rig struct {
 	runner   *fakeRunner
 	journal  *fakeJournal
 	leader   *fakeLeader
-	blobs    *storage.Blobs
+	blobs    *blob.Store
 	shutdown func()
 
 	mu sync.Mutex // guards following
@@ -372,7 +374,7 @@ func (r *rig) openBlobs(lowWater int64) {
 		}
 	}
 	var err error
-	if r.blobs, err = storage.OpenBlobs(filepath.Join(r.dir, "blobs"), storage.BlobOptions{NoSync: true, LowWater: lowWater}); err != nil {
+	if r.blobs, err = blob.Open(filepath.Join(r.dir, "blobs"), blob.Options{NoSync: true, LowWater: lowWater}); err != nil {
 		r.tb.Fatal(err)
 	}
 }
@@ -415,7 +417,7 @@ func (r *rig) tries() int {
 // open starts the worker, for the first time or again.
 func (r *rig) open() {
 	r.tb.Helper()
-	layouts, err := storage.OpenLayouts(storage.LayoutsConfig{Dir: filepath.Join(r.dir, "layers"), WorkDir: r.cfg.WorkDir, Blobs: r.blobs})
+	layouts, err := layout.Open(layout.Config{Dir: filepath.Join(r.dir, "layers"), WorkDir: r.cfg.WorkDir, Blobs: r.blobs})
 	if err != nil {
 		r.tb.Fatal(err)
 	}
@@ -531,7 +533,7 @@ func (r *rig) wantEvents(module, want string) {
 func (r *rig) put(content string) pipeline.Digest {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	d := storage.DigestOf([]byte(content))
+	d := blob.DigestOf([]byte(content))
 	r.remote[d] = []byte(content)
 	return d
 }
@@ -539,12 +541,12 @@ func (r *rig) put(content string) pipeline.Digest {
 // tree stores a tree of files, by path, on another node.
 func (r *rig) tree(files map[string]string) pipeline.Digest {
 	r.tb.Helper()
-	var t storage.Tree
+	var t tree.Tree
 	for path, content := range files {
 		t = append(t, pipeline.TreeEntry{Path: path, Mode: 0o644, Digest: r.put(content), Size: int64(len(content))})
 	}
 	slices.SortFunc(t, func(a, b pipeline.TreeEntry) int { return strings.Compare(a.Path, b.Path) })
-	raw, err := storage.EncodeTree(t)
+	raw, err := tree.Encode(t)
 	if err != nil {
 		r.tb.Fatal(err)
 	}

@@ -7,7 +7,9 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/layout"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 const (
@@ -22,7 +24,8 @@ const (
 
 // fetcher makes blobs present on this node.
 type fetcher struct {
-	blobs *storage.Blobs
+	blobs *blob.Store
+	trees *tree.Cache
 	// remote gets blobs from the nodes in hints, or from any that has them.
 	remote func(ctx context.Context, hints []pipeline.NodeID, want []pipeline.Digest) error
 }
@@ -53,12 +56,12 @@ func (f *fetcher) need(ctx context.Context, hints []pipeline.NodeID, want []pipe
 
 // tree fetches and reads a tree. A copy that turns out bad when it is read is
 // quarantined by the store (NotFound), and fetched again.
-func (f *fetcher) tree(ctx context.Context, d pipeline.Digest, hints []pipeline.NodeID) (storage.Tree, error) {
+func (f *fetcher) tree(ctx context.Context, d pipeline.Digest, hints []pipeline.NodeID) (tree.Tree, error) {
 	for tries := 1; ; tries++ {
 		if err := f.need(ctx, hints, []pipeline.Digest{d}); err != nil {
 			return nil, err
 		}
-		t, err := f.blobs.Tree(d)
+		t, err := f.trees.Read(d)
 		if err == nil || tries == treeTries || pipeline.KindOf(err) != pipeline.NotFound {
 			return t, err
 		}
@@ -77,7 +80,7 @@ func (e *lostOutputs) Unwrap() error { return e.error }
 
 // explain turns an error NotFound into lostOutputs, naming the modules whose
 // outputs are incomplete here.
-func (f *fetcher) explain(err error, outputs []storage.NamedTree) error {
+func (f *fetcher) explain(err error, outputs []layout.Named) error {
 	if pipeline.KindOf(err) != pipeline.NotFound {
 		return err
 	}

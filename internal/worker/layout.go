@@ -6,25 +6,27 @@ import (
 	"fmt"
 
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/layout"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
-// layout is what the directory of an attempt will hold.
-type layout struct {
+// contents are what the directory of an attempt will hold.
+type contents struct {
 	// hints are the nodes that likely have the files.
 	hints []pipeline.NodeID
 	// base are the files of the workspace; key identifies them, "" if there are
 	// none. overlays lie over them: a file of a later one wins.
-	base     storage.Tree
+	base     tree.Tree
 	key      string
-	overlays []storage.NamedTree
+	overlays []layout.Named
 }
 
 // layout fetches the attempt's files and lays them out: the workspace, then the
 // outputs of its dependencies.
 func (d *directories) layout(ctx context.Context, a *attempt) error {
 	s := &a.spec
-	l := &layout{hints: s.Holders, key: baseKey(s)}
+	l := &contents{hints: s.Holders, key: baseKey(s)}
 	if err := d.addUpstream(ctx, s, l); err != nil {
 		return err
 	}
@@ -56,7 +58,7 @@ func (d *directories) layout(ctx context.Context, a *attempt) error {
 }
 
 // addUpstream adds the outputs of the dependencies, and the nodes that have them.
-func (d *directories) addUpstream(ctx context.Context, s *pipeline.Spec, l *layout) error {
+func (d *directories) addUpstream(ctx context.Context, s *pipeline.Spec, l *contents) error {
 	for _, u := range s.Upstream {
 		t, err := d.fetcher.tree(ctx, u.Outputs, u.Holders)
 		if pipeline.KindOf(err) == pipeline.NotFound && err != nil {
@@ -69,7 +71,7 @@ func (d *directories) addUpstream(ctx context.Context, s *pipeline.Spec, l *layo
 		if s.Layout == "by-module" {
 			t = t.Below(u.Module)
 		}
-		l.overlays = append(l.overlays, storage.NamedTree{Name: u.Module, Tree: t})
+		l.overlays = append(l.overlays, layout.Named{Name: u.Module, Tree: t})
 		l.hints = append(l.hints[:len(l.hints):len(l.hints)], u.Holders...) // never into the spec's own array
 	}
 
@@ -95,18 +97,18 @@ func baseKey(s *pipeline.Spec) string {
 	if err != nil {
 		return "" // cannot be: strings and a bool
 	}
-	return string(storage.DigestOf(text))
+	return string(blob.DigestOf(text))
 }
 
 // refetch is what the storage calls if a blob turns out bad while it is laid
 // out: another copy of it is fetched.
-func (d *directories) refetch(l *layout) storage.Fetch {
+func (d *directories) refetch(l *contents) layout.Fetch {
 	return func(ctx context.Context, want []pipeline.Digest) error { return d.fetcher.need(ctx, l.hints, want) }
 }
 
 // fill lays out a workspace and outputs whose listings are known.
-func (d *directories) fill(ctx context.Context, a *attempt, l *layout) error {
-	all, err := storage.Merge(l.base, l.overlays...)
+func (d *directories) fill(ctx context.Context, a *attempt, l *contents) error {
+	all, err := layout.Merge(l.base, l.overlays...)
 	if err != nil {
 		return err
 	}
@@ -122,12 +124,12 @@ func (d *directories) fill(ctx context.Context, a *attempt, l *layout) error {
 	if err := d.fetcher.need(ctx, l.hints, all.Digests()); err != nil {
 		return err
 	}
-	opts := storage.LayoutOptions{Fetch: d.refetch(l)}
-	return storage.LayoutWith(ctx, all, a.dir.Work(), d.fetcher.blobs, opts)
+	opts := layout.Options{Fetch: d.refetch(l)}
+	return layout.WriteWith(ctx, all, a.dir.Work(), d.fetcher.blobs, opts)
 }
 
 // fillOver lays the outputs of dependencies over an attached workspace.
-func (d *directories) fillOver(ctx context.Context, a *attempt, l *layout, all storage.Tree) error {
+func (d *directories) fillOver(ctx context.Context, a *attempt, l *contents, all tree.Tree) error {
 	if len(l.overlays) == 0 {
 		return nil
 	}
@@ -137,6 +139,6 @@ func (d *directories) fillOver(ctx context.Context, a *attempt, l *layout, all s
 			return err
 		}
 	}
-	return storage.Complete(ctx, l.base, all, a.dir.Work(), d.fetcher.blobs,
-		storage.LayoutOptions{Fetch: d.refetch(l)})
+	return layout.Complete(ctx, l.base, all, a.dir.Work(), d.fetcher.blobs,
+		layout.Options{Fetch: d.refetch(l)})
 }

@@ -25,8 +25,10 @@ import (
 	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
 	"github.com/pipelined/pipelined/storage/journal"
+	"github.com/pipelined/pipelined/storage/layout"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // Journal keeps attempts and outcomes across restarts. Each call has reached the
@@ -46,12 +48,13 @@ type Config struct {
 	Name         string
 	Capabilities pipeline.Capabilities
 	Runner       executor.Runner
-	Blobs        *storage.Blobs
+	Blobs        *blob.Store
+	Trees        *tree.Cache // over Blobs
 	Journal      Journal
 	// WorkDir holds the attempts' directories, CachesDir the named caches.
 	WorkDir, CachesDir string
 	// Layouts lays out large directories; its WorkDir is the same.
-	Layouts *storage.Layouts
+	Layouts *layout.Manager
 	// ModuleEnv names variables of this machine that modules see.
 	ModuleEnv []string
 	// KeepWork keeps the directories of failed attempts.
@@ -128,7 +131,7 @@ func Open(ctx context.Context, cfg Config) (*Worker, error) {
 // connect makes the parts.
 func (w *Worker) connect() error {
 	cfg := &w.cfg
-	fetch := &fetcher{blobs: cfg.Blobs, remote: cfg.Fetch}
+	fetch := &fetcher{blobs: cfg.Blobs, trees: cfg.Trees, remote: cfg.Fetch}
 	disk := diskCheck{full: cfg.Full, filled: cfg.Filled}
 	proc := &processes{worker: cfg.Name, cachesDir: cfg.CachesDir, passThrough: cfg.ModuleEnv, logLimit: cfg.LogLimit}
 

@@ -18,9 +18,11 @@ import (
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
 	"github.com/pipelined/pipelined/storage/disk"
 	"github.com/pipelined/pipelined/storage/journal"
+	"github.com/pipelined/pipelined/storage/layout"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // bench is a worker with a real executor and disk, and a leader that is a map.
@@ -59,7 +61,7 @@ func newBench(tb testing.TB) *bench {
 // open starts the worker, for the first time or again with what it left.
 func (b *bench) open() {
 	b.tb.Helper()
-	blobs, err := storage.OpenBlobs(filepath.Join(b.dir, "blobs"), storage.BlobOptions{NoSync: true, LowWater: -1})
+	blobs, err := blob.Open(filepath.Join(b.dir, "blobs"), blob.Options{NoSync: true, LowWater: -1})
 	if err != nil {
 		b.tb.Fatal(err)
 	}
@@ -67,12 +69,12 @@ func (b *bench) open() {
 	if err != nil {
 		b.tb.Fatal(err)
 	}
-	layouts, err := storage.OpenLayouts(storage.LayoutsConfig{Dir: filepath.Join(b.dir, "layers"), WorkDir: filepath.Join(b.dir, "work"), Blobs: blobs, MinFiles: 20})
+	layouts, err := layout.Open(layout.Config{Dir: filepath.Join(b.dir, "layers"), WorkDir: filepath.Join(b.dir, "work"), Blobs: blobs, MinFiles: 20})
 	if err != nil {
 		b.tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	b.w, err = Open(ctx, Config{Self: "w1", Name: "w1", Runner: b.run, Blobs: blobs, Journal: attempts,
+	b.w, err = Open(ctx, Config{Self: "w1", Name: "w1", Runner: b.run, Blobs: blobs, Trees: tree.NewCache(blobs), Journal: attempts,
 		Capabilities: pipeline.Capabilities{MaxParallelModules: 2}, WorkDir: filepath.Join(b.dir, "work"), Layouts: layouts,
 		CachesDir: filepath.Join(b.dir, "caches"), Logger: hclog.NewNullLogger(), Report: b.report,
 		Fetch: func(_ context.Context, _ []pipeline.NodeID, want []pipeline.Digest) error {

@@ -6,16 +6,17 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func openBlobs(tb testing.TB, opts storage.BlobOptions) (*storage.Blobs, string) {
+func openBlobs(tb testing.TB, opts blob.Options) (*blob.Store, string) {
 	tb.Helper()
 	dir := filepath.Join(tb.TempDir(), "blobs")
 	opts.LowWater = -1
-	b, err := storage.OpenBlobs(dir, opts)
+	b, err := blob.Open(dir, opts)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -28,7 +29,7 @@ func openBlobs(tb testing.TB, opts storage.BlobOptions) (*storage.Blobs, string)
 	return b, dir
 }
 
-func paths(t storage.Tree) []string {
+func paths(t tree.Tree) []string {
 	list := []string{}
 	for _, e := range t {
 		list = append(list, e.Path)

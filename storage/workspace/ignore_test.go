@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/pipelined/pipelined/internal/testutil"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
 	"github.com/pipelined/pipelined/storage/workspace"
 )
 
@@ -40,7 +40,7 @@ func gitFiles(tb testing.TB, dir string) []string {
 // snapshotFiles lists the files of a snapshot, without empty folders.
 func snapshotFiles(tb testing.TB, dir string, opts workspace.Options) []string {
 	tb.Helper()
-	b, _ := openBlobs(tb, storage.BlobOptions{NoSync: true})
+	b, _ := openBlobs(tb, blob.Options{NoSync: true})
 	tree, err := workspace.Snapshot(tb.Context(), dir, b, opts)
 	if err != nil {
 		tb.Fatal(err)

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
 	"github.com/pipelined/pipelined/storage/disk"
 )
 
@@ -28,7 +28,7 @@ type entry struct {
 // reader completes entries. Its methods may be called from several goroutines.
 type reader struct {
 	root  string
-	into  storage.Putter
+	into  blob.Putter
 	skip  map[fileID]bool
 	cache *StatCache
 	began time.Time
@@ -40,7 +40,7 @@ type fileID struct{ dev, ino uint64 }
 
 func idOf(st *unix.Stat_t) fileID { return fileID{uint64(st.Dev), st.Ino} }
 
-func newReader(root string, into storage.Putter, opts Options, found *findings) *reader {
+func newReader(root string, into blob.Putter, opts Options, found *findings) *reader {
 	r := &reader{root: root, into: into, skip: map[fileID]bool{}, cache: opts.Cache, found: found}
 	if r.cache == nil {
 		r.cache = &StatCache{now: time.Now}

@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // Refill reads those of a tree's files into a store whose blobs are wanted and
@@ -18,7 +19,7 @@ import (
 // while it is read. One that is not what was remembered is stored as it is now:
 // then changed is set, the tree that Refill returns differs from t, and opts.Warn
 // gets a line. Wanted digests that are none of the tree's files are skipped.
-func Refill(ctx context.Context, root string, t storage.Tree, want []pipeline.Digest, into *storage.Blobs, opts Options) (now storage.Tree, changed bool, err error) {
+func Refill(ctx context.Context, root string, t tree.Tree, want []pipeline.Digest, into *blob.Store, opts Options) (now tree.Tree, changed bool, err error) {
 	abs, err := realPath(root)
 	if err != nil {
 		return nil, false, fmt.Errorf("read workspace: %w", err)
@@ -71,7 +72,7 @@ func Refill(ctx context.Context, root string, t storage.Tree, want []pipeline.Di
 
 // wanted returns, for each wanted blob that a store does not have, the places of
 // its files in a tree.
-func wanted(t storage.Tree, want []pipeline.Digest, into *storage.Blobs) map[pipeline.Digest][]int {
+func wanted(t tree.Tree, want []pipeline.Digest, into *blob.Store) map[pipeline.Digest][]int {
 	files := map[pipeline.Digest][]int{}
 	for _, d := range want {
 		if !into.Has(d) {
@@ -91,8 +92,8 @@ func wanted(t storage.Tree, want []pipeline.Digest, into *storage.Blobs) map[pip
 }
 
 // repair leaves out what vanished, and makes the cache forget what differed.
-func repair(t, now storage.Tree, cache *StatCache) storage.Tree {
-	out := make(storage.Tree, 0, len(now))
+func repair(t, now tree.Tree, cache *StatCache) tree.Tree {
+	out := make(tree.Tree, 0, len(now))
 	for i := range now {
 		if now[i] != t[i] {
 			cache.forget(t[i].Path)

@@ -8,13 +8,14 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // Options say what belongs to a workspace.
 type Options struct {
 	// Exclude are globs over the workspace of what is left out besides what the
-	// ignore files name; see storage.ValidGlob.
+	// ignore files name; see tree.ValidGlob.
 	Exclude []string
 	// Skip are absolute paths of files and directories to leave out, such as the
 	// file that standard output goes to. Files are known by their inode too.
@@ -29,8 +30,8 @@ type Options struct {
 }
 
 // Snapshot reads a directory into a tree and its files into a store (for many
-// files best a *storage.Batch, which the caller then commits; of a
-// *storage.Blobs it makes its own). Left out are what git does not list, or, if
+// files best a *blob.Batch, which the caller then commits; of a
+// *blob.Store it makes its own). Left out are what git does not list, or, if
 // git lists nothing, what .gitignore files name; what .pipelinedignore files name
 // (the same syntax; they have the last word); .git, sockets, pipes and devices;
 // and links that lead outside.
@@ -39,12 +40,12 @@ type Options struct {
 // meanwhile is stored as it was read, with a warning. A file or directory that
 // cannot be read is an error. Of files that opts.Cache knows only the digest is
 // used.
-func Snapshot(ctx context.Context, root string, into storage.Putter, opts Options) (storage.Tree, error) {
+func Snapshot(ctx context.Context, root string, into blob.Putter, opts Options) (tree.Tree, error) {
 	abs, err := realPath(root)
 	if err != nil {
 		return nil, fmt.Errorf("snapshot of %s: %w", root, err)
 	}
-	put, commit, discard := storage.Collect(into)
+	put, commit, discard := blob.Collect(into)
 	defer discard()
 
 	found := &findings{}
@@ -95,8 +96,8 @@ func run(ctx context.Context, w *walker, r *reader) error {
 }
 
 // collectTree makes a tree of complete entries and lets the cache remember files.
-func collectTree(entries []*entry, cache *StatCache) storage.Tree {
-	tree := make(storage.Tree, 0, len(entries))
+func collectTree(entries []*entry, cache *StatCache) tree.Tree {
+	tree := make(tree.Tree, 0, len(entries))
 	for _, e := range entries {
 		if e.Path == "" {
 			continue // it vanished before it was read

@@ -15,26 +15,28 @@ import (
 
 	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/layout"
+	"github.com/pipelined/pipelined/storage/tree"
 	"github.com/pipelined/pipelined/storage/workspace"
 )
 
-func takeSnapshot(tb testing.TB, dir string, opts workspace.Options) (storage.Tree, *storage.Blobs, []string) {
+func takeSnapshot(tb testing.TB, dir string, opts workspace.Options) (tree.Tree, *blob.Store, []string) {
 	tb.Helper()
-	b, _ := openBlobs(tb, storage.BlobOptions{NoSync: true})
+	b, _ := openBlobs(tb, blob.Options{NoSync: true})
 	var warned []string
 	opts.Warn = func(w string) { warned = append(warned, w) }
-	tree, err := workspace.Snapshot(tb.Context(), dir, b, opts)
+	files, err := workspace.Snapshot(tb.Context(), dir, b, opts)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if _, err := storage.EncodeTree(tree); err != nil {
+	if _, err := tree.Encode(files); err != nil {
 		tb.Errorf("the snapshot is not a valid tree: %v", err)
 	}
-	if missing := b.Missing(tree.Digests()); len(missing) > 0 {
+	if missing := b.Missing(files.Digests()); len(missing) > 0 {
 		tb.Errorf("%d blobs of the snapshot are missing", len(missing))
 	}
-	return tree, b, warned
+	return files, b, warned
 }
 
 func TestSnapshot(t *testing.T) {
@@ -131,7 +133,7 @@ func TestSnapshot_badNames(t *testing.T) {
 	if len(tree) != 1 || len(warned) != 1 || !strings.Contains(warned[0], "UTF-8") {
 		t.Errorf("got %v, %q", paths(tree), warned)
 	}
-	b, _ := openBlobs(t, storage.BlobOptions{NoSync: true})
+	b, _ := openBlobs(t, blob.Options{NoSync: true})
 	if err := os.MkdirAll(filepath.Join(dir, strings.Repeat("d/", 65)), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +151,7 @@ func TestSnapshot_unreadable(t *testing.T) {
 	if err := os.Chmod(filepath.Join(dir, "secret"), 0); err != nil {
 		t.Fatal(err)
 	}
-	b, _ := openBlobs(t, storage.BlobOptions{NoSync: true})
+	b, _ := openBlobs(t, blob.Options{NoSync: true})
 	_, err := workspace.Snapshot(t.Context(), dir, b, workspace.Options{})
 	if os.Geteuid() == 0 {
 		if err != nil {
@@ -164,7 +166,7 @@ func TestSnapshot_unreadable(t *testing.T) {
 
 // changing is a store into which a file goes while something happens to it.
 type changing struct {
-	storage.Putter
+	blob.Putter
 	change func()
 }
 
@@ -178,14 +180,14 @@ func TestSnapshot_changesMeanwhile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "log")
 	testutil.WriteFile(t, path, "first", 0o644)
-	b, _ := openBlobs(t, storage.BlobOptions{NoSync: true})
+	b, _ := openBlobs(t, blob.Options{NoSync: true})
 	into := &changing{Putter: b, change: func() { testutil.WriteFile(t, path, "second, longer", 0o644) }}
 	var warned []string
-	tree, err := workspace.Snapshot(t.Context(), dir, into, workspace.Options{Warn: func(w string) { warned = append(warned, w) }})
+	files, err := workspace.Snapshot(t.Context(), dir, into, workspace.Options{Warn: func(w string) { warned = append(warned, w) }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := tree.Find("log")
+	e := files.Find("log")
 	if got, err := b.ReadAll(e.Digest, 100); err != nil || string(got) != "first" || e.Size != 5 {
 		t.Errorf("what was hashed is not what was stored: %q, %v, %+v", got, err, e)
 	}
@@ -197,17 +199,17 @@ func TestSnapshot_changesMeanwhile(t *testing.T) {
 func TestSnapshot_vanishes(t *testing.T) {
 	dir := t.TempDir()
 	testutil.WriteFiles(t, dir, map[string]string{"a": "1", "b": "2", "c": "3"})
-	b, _ := openBlobs(t, storage.BlobOptions{NoSync: true})
+	b, _ := openBlobs(t, blob.Options{NoSync: true})
 	gone := func() {
 		for _, f := range []string{"a", "b", "c"} {
 			os.Remove(filepath.Join(dir, f))
 		}
 	}
-	tree, err := workspace.Snapshot(t.Context(), dir, &changing{Putter: b, change: gone}, workspace.Options{})
-	if err != nil || len(tree) > 3 {
-		t.Errorf("got %v, %v", paths(tree), err)
+	files, err := workspace.Snapshot(t.Context(), dir, &changing{Putter: b, change: gone}, workspace.Options{})
+	if err != nil || len(files) > 3 {
+		t.Errorf("got %v, %v", paths(files), err)
 	}
-	if _, err := storage.EncodeTree(tree); err != nil {
+	if _, err := tree.Encode(files); err != nil {
 		t.Error(err)
 	}
 }
@@ -220,14 +222,14 @@ func TestSnapshot_layoutRoundTrip(t *testing.T) {
 	testutil.WriteFiles(t, dir, map[string]string{"l": "->d1/e1", "d1/m": "->../l"})
 	tree, b, _ := takeSnapshot(t, dir, workspace.Options{})
 	out := t.TempDir()
-	if err := storage.Layout(t.Context(), tree, out, b); err != nil {
+	if err := layout.Write(t.Context(), tree, out, b); err != nil {
 		t.Fatal(err)
 	}
 	again, _, _ := takeSnapshot(t, out, workspace.Options{})
 	if !slices.Equal(tree, again) {
 		t.Error("a snapshot of what was laid out is another tree")
 	}
-	captured, missing, err := storage.Capture(t.Context(), out, []string{"**"}, nil, b)
+	captured, missing, err := layout.Capture(t.Context(), out, []string{"**"}, nil, b)
 	if err != nil || len(missing) > 0 || !slices.Equal(tree, captured) {
 		t.Errorf("a capture of what was laid out is another tree: %v, %v", missing, err)
 	}

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
 	"github.com/pipelined/pipelined/storage/disk"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // A StatCache remembers, between snapshots of one workspace, which digest each
@@ -198,7 +198,7 @@ func (c *StatCache) decode(text string) map[string]statRecord {
 	at := len(statMagic)
 	rootLen, count, dev := le.Uint64(raw[at:]), le.Uint64(raw[at+8:]), le.Uint64(raw[at+16:])
 	at = header
-	if rootLen != uint64(len(c.root)) || dev != c.dev || count > storage.MaxTreeEntries || !strings.HasPrefix(text[at:end], c.root) {
+	if rootLen != uint64(len(c.root)) || dev != c.dev || count > tree.MaxEntries || !strings.HasPrefix(text[at:end], c.root) {
 		return nil
 	}
 	at += len(c.root)

@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
 	"github.com/pipelined/pipelined/storage/disk"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // statBench is a workspace with a cache that trusts what is a moment old.
@@ -61,9 +62,9 @@ func (b *statBench) stat(name string) unix.Stat_t {
 
 // snapshot takes one into a store of its own. later is how much later than it is
 // the snapshot believes to begin.
-func (b *statBench) snapshot(later time.Duration) (storage.Tree, *storage.Blobs, *StatCache) {
+func (b *statBench) snapshot(later time.Duration) (tree.Tree, *blob.Store, *StatCache) {
 	b.Helper()
-	blobs, err := storage.OpenBlobs(b.TempDir(), storage.BlobOptions{NoSync: true, LowWater: -1})
+	blobs, err := blob.Open(b.TempDir(), blob.Options{NoSync: true, LowWater: -1})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -80,13 +81,13 @@ func (b *statBench) snapshot(later time.Duration) (storage.Tree, *storage.Blobs,
 	return t, blobs, c
 }
 
-func (b *statBench) same(t storage.Tree, files map[string]string) {
+func (b *statBench) same(t tree.Tree, files map[string]string) {
 	b.Helper()
 	if len(t) != len(files) {
 		b.Errorf("the tree has %d entries, want %d", len(t), len(files))
 	}
 	for name, text := range files {
-		if e := t.Find(name); e == nil || e.Digest != storage.DigestOf([]byte(text)) || e.Size != int64(len(text)) {
+		if e := t.Find(name); e == nil || e.Digest != blob.DigestOf([]byte(text)) || e.Size != int64(len(text)) {
 			b.Errorf("%s: %+v is not of %q", name, e, text)
 		}
 	}
@@ -101,7 +102,7 @@ func TestStatCache(t *testing.T) {
 	}
 	again, store, c := b.snapshot(time.Minute)
 	b.same(again, files)
-	if c.hits != len(files) || store.Has(storage.DigestOf([]byte("text"))) {
+	if c.hits != len(files) || store.Has(blob.DigestOf([]byte("text"))) {
 		t.Errorf("%d of %d files were known", c.hits, len(files))
 	}
 	// A change, a new file, a removed one, a mode, and a file that became a folder.
@@ -213,7 +214,7 @@ func TestStatCache_together(t *testing.T) {
 		wg.Go(func() {
 			c := OpenStatCache(b.dir, b.root)
 			c.now = func() time.Time { return time.Now().Add(time.Minute) }
-			blobs, err := storage.OpenBlobs(b.TempDir(), storage.BlobOptions{NoSync: true, LowWater: -1})
+			blobs, err := blob.Open(b.TempDir(), blob.Options{NoSync: true, LowWater: -1})
 			if err != nil {
 				t.Error(err)
 				return
@@ -276,8 +277,8 @@ func TestRefill(t *testing.T) {
 	tree, store, c := b.snapshot(time.Minute)
 	var warned []string
 	opts := Options{Cache: c, Warn: func(s string) { warned = append(warned, s) }}
-	got, changed, err := Refill(t.Context(), b.root, tree, []pipeline.Digest{storage.DigestOf([]byte("text")), storage.DigestOf([]byte("stranger"))}, store, opts)
-	if err != nil || changed || len(warned) > 0 || !store.Has(storage.DigestOf([]byte("text"))) || store.Has(storage.DigestOf([]byte("other"))) {
+	got, changed, err := Refill(t.Context(), b.root, tree, []pipeline.Digest{blob.DigestOf([]byte("text")), blob.DigestOf([]byte("stranger"))}, store, opts)
+	if err != nil || changed || len(warned) > 0 || !store.Has(blob.DigestOf([]byte("text"))) || store.Has(blob.DigestOf([]byte("other"))) {
 		t.Errorf("changed %v, %q, %v", changed, warned, err)
 	}
 	b.same(got, files)

@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // readBatch is how many files a reader gets at once.
@@ -19,7 +19,7 @@ const readBatch = 64
 // walker lists what belongs to a workspace, in one goroutine.
 type walker struct {
 	root    string
-	exclude storage.Globs
+	exclude *tree.Filter
 	skip    map[string]bool // absolute paths
 	found   *findings
 
@@ -29,7 +29,7 @@ type walker struct {
 }
 
 func newWalker(root string, opts Options, found *findings) *walker {
-	w := &walker{root: root, exclude: storage.NewGlobs(opts.Exclude), skip: map[string]bool{}, found: found,
+	w := &walker{root: root, exclude: tree.NewFilter(opts.Exclude), skip: map[string]bool{}, found: found,
 		// Listing is quicker than reading: a short queue keeps readers busy.
 		files: make(chan []*entry, 16)}
 	for _, path := range opts.Skip {
@@ -126,14 +126,14 @@ func (w *walker) name(ctx context.Context, s *scope, dir string, n fs.DirEntry) 
 		w.found.warn(fmt.Sprintf("left out %q: its name is not UTF-8", rel))
 		return 0, nil
 	}
-	if w.exclude.Match(rel) {
+	if w.exclude.Matches(rel) {
 		return 0, nil
 	}
 	out, below := s.leavesOut(rel, n.Type())
 	if out {
 		return 0, nil
 	}
-	if reason := storage.CheckPath(rel); reason != "" {
+	if reason := tree.CheckPath(rel); reason != "" {
 		return 0, pipeline.Errorf(pipeline.Invalid, "workspace file %q: %s: rename it, or name it in %s", rel, reason, ownIgnoreFile)
 	}
 
@@ -145,7 +145,7 @@ func (w *walker) name(ctx context.Context, s *scope, dir string, n fs.DirEntry) 
 	case n.Type() == fs.ModeSymlink:
 		return w.link(rel, abs)
 	}
-	w.found.warn(fmt.Sprintf("left out %q: it is a %s", rel, storage.TypeName(n.Type())))
+	w.found.warn(fmt.Sprintf("left out %q: it is a %s", rel, tree.KindOf(n.Type())))
 
 	return 0, nil
 }
@@ -168,7 +168,7 @@ func (w *walker) link(rel, abs string) (int, error) {
 		w.found.change(rel)
 		return 0, nil
 	}
-	if reason := storage.CheckLink(rel, target); reason != "" {
+	if reason := tree.CheckLink(rel, target); reason != "" {
 		w.found.warn(fmt.Sprintf("left out %q: %s", rel, reason))
 		return 0, nil
 	}
@@ -177,8 +177,8 @@ func (w *walker) link(rel, abs string) (int, error) {
 }
 
 func (w *walker) add(e *entry) error {
-	if len(w.entries) == storage.MaxTreeEntries {
-		return pipeline.Errorf(pipeline.TooLarge, "workspace %s holds more than %d files: leave some out with %s", w.root, storage.MaxTreeEntries, ownIgnoreFile)
+	if len(w.entries) == tree.MaxEntries {
+		return pipeline.Errorf(pipeline.TooLarge, "workspace %s holds more than %d files: leave some out with %s", w.root, tree.MaxEntries, ownIgnoreFile)
 	}
 	w.entries = append(w.entries, e)
 

@@ -9,8 +9,10 @@ import (
 	"slices"
 	"time"
 
-	"github.com/pipelined/pipelined/storage"
+	"github.com/pipelined/pipelined/storage/blob"
 	"github.com/pipelined/pipelined/storage/disk"
+	"github.com/pipelined/pipelined/storage/layout"
+	"github.com/pipelined/pipelined/storage/tree"
 	"github.com/pipelined/pipelined/storage/workspace"
 )
 
@@ -24,41 +26,34 @@ func (b *bench) folders() error {
 	if err != nil {
 		return err
 	}
-
 	if dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return err
 	}
-
 	f := &folderBench{b: b, dir: dir, ws: filepath.Join(dir, "ws"), took: map[string][]time.Duration{}}
 	defer func() {
-		if storage.UnmountBelow(dir) == nil {
+		if layout.UnmountBelow(dir) == nil {
 			os.RemoveAll(dir)
 		}
 	}()
-
 	bytes, err := f.makeWorkspace()
 	if err != nil {
 		return err
 	}
-
 	if err := b.repeat(b.rounds, func(int) error { return f.round() }); err != nil {
 		return err
 	}
-
 	b.report.peers = append(b.report.peers, fmt.Sprintf("folders: %d files, %d MiB, large folders by %s, medians of %d rounds", folderFiles, bytes>>20, f.way, b.rounds))
-
 	for _, what := range f.order {
 		all := f.took[what]
 		b.report.peers = append(b.report.peers, fmt.Sprintf("folders: %s %s (%s to %s)", what, ms(median(all)), ms(slices.Min(all)), ms(slices.Max(all))))
 	}
-
 	return nil
 }
 
 type folderBench struct {
 	b       *bench
 	dir, ws string
-	way     storage.FolderWay
+	way     layout.Mode
 	order   []string
 	took    map[string][]time.Duration
 }
@@ -84,7 +79,6 @@ func (f *folderBench) makeWorkspace() (bytes int64, err error) {
 	for i := range block {
 		block[i] = byte('a' + r.IntN(26))
 	}
-
 	for i := range folderFiles {
 		dir := fmt.Sprintf("%s/d%02d/d%02d", f.ws, i/1000, i/50%20)
 		if i%50 == 0 {
@@ -98,13 +92,11 @@ func (f *folderBench) makeWorkspace() (bytes int64, err error) {
 			return 0, err
 		}
 	}
-
 	select {
 	case <-time.After(3 * time.Second): // files that are younger are read again
 	case <-f.b.ctx.Done():
 		return 0, f.b.ctx.Err()
 	}
-
 	return bytes, nil
 }
 
@@ -115,130 +107,106 @@ func (f *folderBench) round() error {
 		return err
 	}
 	defer func() {
-		if storage.UnmountBelow(data) == nil {
+		if layout.UnmountBelow(data) == nil {
 			os.RemoveAll(data)
 		}
 	}()
-
-	blobs, err := storage.OpenBlobs(filepath.Join(data, "blobs"), storage.BlobOptions{NoSync: true})
+	blobs, err := blob.Open(filepath.Join(data, "blobs"), blob.Options{NoSync: true})
 	if err != nil {
 		return err
 	}
 	defer blobs.Close()
-
-	tree, err := f.snapshots(data, blobs)
+	files, err := f.snapshots(data, blobs)
 	if err != nil {
 		return err
 	}
-
-	if err := f.layouts(data, blobs, tree); err != nil {
+	if err := f.layouts(data, blobs, files); err != nil {
 		return err
 	}
-
 	return f.others(data)
 }
 
-func (f *folderBench) snapshots(data string, blobs *storage.Blobs) (tree storage.Tree, err error) {
+func (f *folderBench) snapshots(data string, blobs *blob.Store) (files tree.Tree, err error) {
 	take := func() error {
 		cache := workspace.OpenStatCache(filepath.Join(data, "snapshots"), f.ws)
 		batch := blobs.NewBatch()
 		defer batch.Discard()
-
-		if tree, err = workspace.Snapshot(f.b.ctx, f.ws, batch, workspace.Options{Cache: cache}); err != nil {
+		if files, err = workspace.Snapshot(f.b.ctx, f.ws, batch, workspace.Options{Cache: cache}); err != nil {
 			return err
 		}
-
-		d, err := storage.PutTree(f.b.ctx, batch, tree)
+		d, err := tree.Put(f.b.ctx, batch, files)
 		if err != nil {
 			return err
 		}
-
 		if err := batch.Commit(f.b.ctx); err != nil {
 			return err
 		}
-
-		if missing, err := blobs.MissingOf(d); err != nil || len(missing) > 0 {
+		if missing, err := tree.NewCache(blobs).Missing(d); err != nil || len(missing) > 0 {
 			return fmt.Errorf("%d blobs are missing: %w", len(missing), err)
 		}
-
 		return cache.Save()
 	}
-
 	for _, what := range []string{"snapshot, first", "snapshot, again"} {
 		if err := f.time(what, take); err != nil {
 			return nil, err
 		}
 	}
-
-	return tree, nil
+	return files, nil
 }
 
-func (f *folderBench) layouts(data string, blobs *storage.Blobs, tree storage.Tree) error {
+func (f *folderBench) layouts(data string, blobs *blob.Store, files tree.Tree) error {
 	work := filepath.Join(data, "work")
 	if err := disk.Mark(work); err != nil {
 		return err
 	}
-
-	l, err := storage.OpenLayouts(storage.LayoutsConfig{Dir: filepath.Join(data, "layers"), WorkDir: work, Blobs: blobs})
+	l, err := layout.Open(layout.Config{Dir: filepath.Join(data, "layers"), WorkDir: work, Blobs: blobs})
 	if err != nil {
 		return err
 	}
-
 	f.way, _ = l.Way()
 	at := func(name string) (string, error) {
 		dir := filepath.Join(work, name, "work")
 		return dir, os.MkdirAll(dir, 0o755)
 	}
-
 	copies, err := at("copies")
 	if err != nil {
 		return err
 	}
-
-	if err := f.time("layout by copies", func() error { return storage.Layout(f.b.ctx, tree, copies, blobs) }); err != nil {
+	if err := f.time("layout by copies", func() error { return layout.Write(f.b.ctx, files, copies, blobs) }); err != nil {
 		return err
 	}
-
-	if err := f.time("its removal", func() error { return os.RemoveAll(copies) }); err != nil || f.way != storage.FolderOverlay {
+	if err := f.time("its removal", func() error { return os.RemoveAll(copies) }); err != nil || f.way != layout.Overlay {
 		return err
 	}
-
-	changed := slices.Clone(tree)
+	changed := slices.Clone(files)
 	d, err := blobs.PutBytes(f.b.ctx, []byte("changed"))
 	if err != nil {
 		return err
 	}
-
 	changed[0].Digest, changed[0].Size = d, 7
-
 	for i, step := range []struct {
 		what string
-		key  storage.Tree
-	}{{"layout by an overlay, first", tree}, {"layout by an overlay, again", tree}, {"layout by an overlay, another tree with one file changed", changed}} {
+		key  tree.Tree
+	}{{"layout by an overlay, first", files}, {"layout by an overlay, again", files}, {"layout by an overlay, another tree with one file changed", changed}} {
 		dir, err := at(fmt.Sprint(i))
 		if err != nil {
 			return err
 		}
-
-		blob, err := storage.EncodeTree(step.key)
+		text, err := tree.Encode(step.key)
 		if err != nil {
 			return err
 		}
-
-		key := string(storage.DigestOf(blob))
+		key := string(blob.DigestOf(text))
 		if err := f.time(step.what, func() error { return l.Attach(f.b.ctx, fmt.Sprint(i), dir, key, step.key, nil) }); err != nil {
 			return err
 		}
-
 		if err := os.WriteFile(filepath.Join(dir, "output"), nil, 0o644); err != nil {
 			return err
 		}
-
 		if err := f.time("its removal, of an overlay", func() error { return l.Release(fmt.Sprint(i), dir) }); err != nil {
 			return err
 		}
 	}
-
 	return nil
 }
 
@@ -265,6 +233,5 @@ func (f *folderBench) others(data string) error {
 			return err
 		}
 	}
-
 	return nil
 }

@@ -1,0 +1,428 @@
+package blob
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage/disk"
+)
+
+// partialLife is how long the bytes of a blob that did not arrive whole are
+// kept: the caller that sent them may come again.
+const partialLife = 24 * time.Hour
+
+// ErrArriving says that someone else is at work on the same partial blob.
+var ErrArriving = pipeline.Errorf(pipeline.Conflict, "the blob is arriving already")
+
+// partials are the partial blobs that are open here.
+type partials struct {
+	mu   sync.Mutex
+	open map[pipeline.Digest]*Partial
+}
+
+// Partial is a large blob that is still arriving. Its bytes may come in any
+// order, in blocks of 256 KiB, from several sources and over several lives of
+// the process: what has come whole is kept until the blob is whole, or for a
+// day. Its methods are safe for concurrent use, each block with one writer.
+//
+// Which blocks are here is in a second file, a byte for each, written after the
+// block. Neither is synced before Commit: after a power cut what is here may be
+// wrong, and Commit finds out.
+type Partial struct {
+	b      *Store
+	digest pipeline.Digest
+	size   int64
+	path   string
+	f, m   *os.File
+
+	mu sync.Mutex // guards following
+	// have marks blocks that are here, taken those that a Claim is out for.
+	have, taken []bool
+	left        int
+
+	// The blocks before next are in sum and sums.
+	sumMu sync.Mutex
+	sum   hash.Hash
+	sums  blockSums
+	next  int
+}
+
+// Partial opens what is here of a blob of this size, nothing to begin with. It
+// must be closed, or committed. ErrArriving where it is open already; an error
+// of kind pipeline.Unavailable where the disk has no room for the rest.
+func (b *Store) Partial(d pipeline.Digest, size int64) (*Partial, error) {
+	if err := ValidDigest(d); err != nil {
+		return nil, err
+	}
+	if size <= 0 {
+		return nil, pipeline.Errorf(pipeline.Invalid, "partial blob of %d bytes", size)
+	}
+	b.arriving.mu.Lock()
+	defer b.arriving.mu.Unlock()
+	if b.arriving.open[d] != nil {
+		return nil, ErrArriving
+	}
+	p := &Partial{b: b, digest: d, size: size, path: b.partialPath(d, size), sum: sha256.New()}
+	if err := p.load(); err != nil {
+		p.shut()
+		return nil, err
+	}
+	if err := b.Admit(int64(p.left) * BlockSize); err != nil {
+		p.shut()
+		return nil, err
+	}
+	if b.arriving.open == nil {
+		b.arriving.open = map[pipeline.Digest]*Partial{}
+	}
+	b.arriving.open[d] = p
+	return p, nil
+}
+
+func (b *Store) partialPath(d pipeline.Digest, size int64) string {
+	return filepath.Join(b.dir, partialDir, string(d)+"."+strconv.FormatInt(size, 10))
+}
+
+func (p *Partial) load() (err error) {
+	const flags = os.O_RDWR | os.O_CREATE | unix.O_NOFOLLOW
+	if p.f, err = os.OpenFile(p.path, flags, 0o600); errors.Is(err, fs.ErrNotExist) && p.b.makeFolders() == nil { // somebody has removed it
+		p.f, err = os.OpenFile(p.path, flags, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("open partial blob: %w", p.b.storeError(err))
+	}
+	// Another process, a client's or an old daemon's, may be at it.
+	if err := unix.Flock(int(p.f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return ErrArriving
+	}
+	if p.m, err = os.OpenFile(p.path+".map", flags, 0o600); err != nil {
+		return fmt.Errorf("open partial blob: %w", p.b.storeError(err))
+	}
+	n := blocks(p.size)
+	p.have, p.taken, p.left = make([]bool, n), make([]bool, n), n
+	marks := make([]byte, n)
+	k, err := p.m.ReadAt(marks, 0)
+	if err != nil && err != io.EOF {
+		return fmt.Errorf("read partial blob: %w", err)
+	}
+	info, err := p.f.Stat()
+	if err != nil {
+		return fmt.Errorf("read partial blob: %w", err)
+	}
+	for i, c := range marks[:k] {
+		if c == 1 && info.Size() >= min(int64(i+1)*BlockSize, p.size) {
+			p.have[i] = true
+			p.left--
+		}
+	}
+	now := time.Now()
+	return os.Chtimes(p.path, now, now)
+}
+
+// Size is the whole blob's, in bytes.
+func (p *Partial) Size() int64 { return p.size }
+
+// Arrived is how many bytes are here from the start on without a gap.
+func (p *Partial) Arrived() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i := slices.Index(p.have, false)
+	if i < 0 {
+		return p.size
+	}
+	return int64(i) * BlockSize
+}
+
+// Bytes is how many bytes are here in all.
+func (p *Partial) Bytes() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := int64(len(p.have)-p.left) * BlockSize
+	if last := len(p.have) - 1; p.have[last] {
+		n -= int64(len(p.have))*BlockSize - p.size
+	}
+	return n
+}
+
+// Complete reports whether every byte is here; Commit tells if they are the
+// right ones.
+func (p *Partial) Complete() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.left == 0
+}
+
+// Claim gives a stretch of missing bytes, at most max long, for the caller to
+// bring; from == to where there is none that no one brings. Release gives back
+// what did not come.
+func (p *Partial) Claim(max int64) (from, to int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	first := -1
+	for i := range p.have {
+		free := !p.have[i] && !p.taken[i]
+		if first < 0 && !free {
+			continue
+		}
+		if first >= 0 && (!free || int64(i-first+1)*BlockSize > max) {
+			return int64(first) * BlockSize, int64(i) * BlockSize
+		}
+		if first < 0 {
+			first = i
+		}
+		p.taken[i] = true
+	}
+	if first < 0 {
+		return 0, 0
+	}
+	return int64(first) * BlockSize, p.size
+}
+
+// Release ends a claim.
+func (p *Partial) Release(from, to int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := from / BlockSize; i < int64(blocks(to)); i++ {
+		p.taken[i] = false
+	}
+}
+
+// Fill writes what r gives at from, which must be where a block begins, up to
+// to. It gives up to where it came: from there another source may go on. Whole
+// blocks are kept whatever happens next.
+func (p *Partial) Fill(ctx context.Context, from, to int64, r io.Reader) (int64, error) {
+	if from%BlockSize != 0 || to > p.size {
+		return from, pipeline.Errorf(pipeline.Invalid, "bytes %d to %d of a blob of %d: want them to begin with a block of %d", from, to, p.size, BlockSize)
+	}
+	buf := make([]byte, BlockSize)
+	unchecked := 0
+	for from < to {
+		if err := ctx.Err(); err != nil {
+			return from, context.Cause(ctx)
+		}
+		piece := buf[:min(BlockSize, to-from)]
+		n, err := readUpTo(r, piece)
+		if n < len(piece) {
+			if err == nil || err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return from, err
+		}
+		if _, err := p.f.WriteAt(piece, from); err != nil {
+			return from, fmt.Errorf("write partial blob: %w", p.b.storeError(err))
+		}
+		if err := p.mark(int(from / BlockSize)); err != nil {
+			return from, err
+		}
+		from += int64(len(piece))
+		if unchecked += len(piece); unchecked >= spaceEvery {
+			unchecked = 0
+			if err := p.b.Admit(0); err != nil {
+				return from, err
+			}
+		}
+	}
+	return from, nil
+}
+
+func (p *Partial) mark(i int) error {
+	if _, err := p.m.WriteAt([]byte{1}, int64(i)); err != nil {
+		return fmt.Errorf("write partial blob: %w", p.b.storeError(err))
+	}
+	p.mu.Lock()
+	if !p.have[i] {
+		p.have[i] = true
+		p.left--
+	}
+	p.mu.Unlock()
+	// Sum up while the bytes are in memory; one at a time is enough.
+	if p.sumMu.TryLock() {
+		defer p.sumMu.Unlock()
+		return p.sumUp(4)
+	}
+	return nil
+}
+
+// sumUp takes what is here without a gap into the sums, at most so many blocks.
+// sumMu is held.
+func (p *Partial) sumUp(most int) error {
+	var buf []byte
+	for ; most > 0; most-- {
+		p.mu.Lock()
+		ready := p.next < len(p.have) && p.have[p.next]
+		p.mu.Unlock()
+		if !ready {
+			return nil
+		}
+		if buf == nil {
+			buf = make([]byte, BlockSize)
+		}
+		off := int64(p.next) * BlockSize
+		piece := buf[:min(BlockSize, p.size-off)]
+		if _, err := p.f.ReadAt(piece, off); err != nil {
+			return fmt.Errorf("read partial blob: %w", err)
+		}
+		p.sum.Write(piece)
+		p.sums.write(piece)
+		p.next++
+	}
+	return nil
+}
+
+// Commit makes the blob of what has arrived: durable, and visible. Where the
+// bytes are not those of the digest all of them go, and the error is a
+// *MismatchError. The partial blob is closed in any case.
+func (p *Partial) Commit(ctx context.Context) error {
+	defer p.Close()
+	if !p.Complete() {
+		return pipeline.Errorf(pipeline.Conflict, "blob %s: %d of %d bytes have arrived", p.digest, p.Arrived(), p.size)
+	}
+	p.sumMu.Lock()
+	defer p.sumMu.Unlock()
+	for p.next < len(p.have) {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if err := p.sumUp(64); err != nil {
+			return err
+		}
+	}
+	if got := encodeDigest(p.sum.Sum(nil)); got != p.digest {
+		p.Discard()
+		return &MismatchError{Want: p.digest, Got: got}
+	}
+	err := p.f.Chmod(0o400)
+	if err == nil && !p.b.opts.NoSync {
+		err = disk.Fdatasync(int(p.f.Fd()))
+	}
+	if err != nil {
+		return fmt.Errorf("put blob: %w", p.b.storeError(err))
+	}
+	// The name is taken away first: a committed blob must not be removed by
+	// the caller that cleans up what did not arrive.
+	s := staged{digest: p.digest, size: p.size, tmp: p.b.tempName(), sums: p.sums.done()}
+	if err := os.Rename(p.path, s.tmp); err != nil {
+		return fmt.Errorf("put blob: %w", p.b.storeError(err))
+	}
+	os.Remove(p.path + ".map")
+	return p.b.publish([]staged{s})
+}
+
+// Discard forgets what has arrived, and closes.
+func (p *Partial) Discard() {
+	os.Remove(p.path)
+	os.Remove(p.path + ".map")
+	p.Close()
+}
+
+// Close keeps what has arrived for another time.
+func (p *Partial) Close() {
+	p.b.arriving.mu.Lock()
+	defer p.b.arriving.mu.Unlock()
+	if p.b.arriving.open[p.digest] == p {
+		delete(p.b.arriving.open, p.digest)
+	}
+	p.shut()
+}
+
+// shut closes the files. Whoever still writes gets an error.
+func (p *Partial) shut() {
+	if p.f != nil {
+		p.f.Close()
+	}
+	if p.m != nil {
+		p.m.Close()
+	}
+}
+
+// Arrived tells how many bytes are here, from its start on, of a blob that is
+// arriving, and of what size it is said to be; 0 and 0 where there is nothing.
+func (b *Store) Arrived(d pipeline.Digest) (arrived, size int64) {
+	if ValidDigest(d) != nil {
+		return 0, 0
+	}
+	b.arriving.mu.Lock()
+	p := b.arriving.open[d]
+	b.arriving.mu.Unlock()
+	if p != nil {
+		return p.Arrived(), p.size
+	}
+	found, err := filepath.Glob(filepath.Join(b.dir, partialDir, string(d)+".*"))
+	if err != nil {
+		return 0, 0
+	}
+	for _, path := range found {
+		size, err := strconv.ParseInt(strings.TrimPrefix(filepath.Base(path), string(d)+"."), 10, 64)
+		if err != nil || size <= 0 {
+			continue // its map
+		}
+		marks, err := os.ReadFile(path + ".map")
+		if err != nil {
+			continue
+		}
+		n := slices.IndexFunc(marks, func(c byte) bool { return c != 1 })
+		if n < 0 {
+			n = len(marks)
+		}
+		return min(int64(n)*BlockSize, size), size
+	}
+	return 0, 0
+}
+
+// Arriving reports whether there may be partial blobs at all.
+func (b *Store) Arriving() bool {
+	f, err := os.Open(filepath.Join(b.dir, partialDir))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	names, _ := f.Readdirnames(1) // an empty folder is an error, too
+	return len(names) > 0
+}
+
+// CleanPartials removes what has arrived of blobs that no one went on with for a
+// day.
+func (b *Store) CleanPartials() { b.cleanPartials(time.Now().Add(-partialLife)) }
+
+// cleanPartials removes what has arrived of blobs that no one went on with
+// since a time.
+func (b *Store) cleanPartials(since time.Time) {
+	dir := filepath.Join(b.dir, partialDir)
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, n := range names {
+		if strings.HasSuffix(n.Name(), ".map") {
+			continue
+		}
+		info, err := n.Info()
+		if err != nil || !info.ModTime().Before(since) {
+			continue
+		}
+		path := filepath.Join(dir, n.Name())
+		f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
+		if err != nil {
+			continue
+		}
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			err = errors.Join(os.Remove(path), os.Remove(path+".map"))
+		}
+		f.Close()
+		_ = err // the next look tries again
+	}
+}

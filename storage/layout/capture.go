@@ -1,0 +1,331 @@
+package layout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/bmatcuk/doublestar/v4"
+	"golang.org/x/sys/unix"
+
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/tree"
+)
+
+// Capture takes the outputs that a module left in its directory: what the globs of
+// required and optional match, a directory with all that is in it. missing lists
+// the required globs that matched nothing.
+//
+// Nothing outside of the directory is ever read. A link stays a link where what it
+// leads to is an output too; where it leads to another file in the directory that
+// file's content is taken. A link that leaves the directory is an error of kind
+// pipeline.Invalid, as are names that no tree can hold and special files that a
+// glob names.
+//
+// Of a *blob.Store it makes its own batch; a *blob.Batch is left for the caller to
+// commit.
+func Capture(ctx context.Context, dir string, required, optional []string, into blob.Putter) (outputs tree.Tree, missing []string, err error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, nil, fmt.Errorf("capture outputs: %w", err)
+	}
+	defer root.Close()
+	put, commit, discard := blob.Collect(into)
+	defer discard()
+	c := &capture{root: root, into: put, entries: map[string]*pipeline.TreeEntry{}}
+	for _, g := range required {
+		n, err := c.glob(ctx, g)
+		if err != nil {
+			return nil, nil, captureError(err)
+		}
+		if n == 0 {
+			missing = append(missing, g)
+		}
+	}
+	for _, g := range optional {
+		if _, err := c.glob(ctx, g); err != nil {
+			return nil, nil, captureError(err)
+		}
+	}
+	if outputs, err = c.finish(ctx); err == nil {
+		err = commit(ctx)
+	}
+	if err != nil {
+		return nil, nil, captureError(err)
+	}
+	return outputs, missing, nil
+}
+
+func captureError(err error) error { return fmt.Errorf("capture outputs: %w", err) }
+
+type capture struct {
+	root    *os.Root
+	into    blob.Putter
+	entries map[string]*pipeline.TreeEntry // by path; files have no digest until finish
+}
+
+// glob takes what one glob matches and tells how much that was.
+func (c *capture) glob(ctx context.Context, glob string) (int, error) {
+	if err := tree.ValidGlob(glob); err != nil {
+		return 0, &pipeline.Error{Kind: pipeline.Invalid, Message: err.Error(), Err: err}
+	}
+	pattern := tree.CleanGlob(glob)
+	if pattern == "" || pattern == "." {
+		pattern = "**"
+	}
+	if !strings.ContainsAny(pattern, `*?[{\`) {
+		return c.path(ctx, pattern, glob)
+	}
+	base, _ := doublestar.SplitPattern(pattern)
+	depth := tree.MaxPathDepth
+	if !strings.Contains(pattern, "**") && !strings.Contains(pattern, "{") {
+		depth = strings.Count(pattern, "/") + 1
+	}
+	if base != "." {
+		info, err := c.root.Stat(base)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
+			return 0, nil
+		}
+		if err != nil {
+			return 0, outside(base, err)
+		}
+	}
+	// "out/**" matches "out" itself: then all of it is wanted, and it is there.
+	if base != "." && doublestar.MatchUnvalidated(pattern, base) {
+		return c.path(ctx, base, glob)
+	}
+	return c.search(ctx, base, pattern, glob, depth)
+}
+
+// path takes what lies at a path.
+func (c *capture) path(ctx context.Context, p, glob string) (int, error) {
+	info, err := c.root.Lstat(p)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, outside(p, err)
+	}
+	return 1, c.take(ctx, p, info.Mode().Type(), glob)
+}
+
+// search matches the names in a directory, at most depth parts deep, and takes
+// those that match.
+func (c *capture) search(ctx context.Context, dir, pattern, glob string, depth int) (int, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	names, err := c.list(dir)
+	if err != nil {
+		return 0, err
+	}
+	count := 0
+	for _, n := range names {
+		p := n.Name()
+		if dir != "." {
+			p = dir + "/" + p
+		}
+		if doublestar.MatchUnvalidated(pattern, p) {
+			count++
+			if err := c.take(ctx, p, n.Type(), glob); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		if n.IsDir() && strings.Count(p, "/")+1 < depth {
+			found, err := c.search(ctx, p, pattern, glob, depth)
+			if err != nil {
+				return 0, err
+			}
+			count += found
+		}
+	}
+	return count, nil
+}
+
+func (c *capture) list(dir string) ([]fs.DirEntry, error) {
+	f, err := c.root.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // gone since it was listed
+	}
+	if err != nil {
+		return nil, outside(dir, err)
+	}
+	defer f.Close()
+	names, err := f.ReadDir(-1)
+	if err != nil {
+		return nil, fmt.Errorf("list %q: %w", dir, err)
+	}
+	slices.SortFunc(names, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return names, nil
+}
+
+// take takes a file, a link, or a directory with all that is in it. glob is what
+// named it, "" for what is only inside of a directory that was named.
+func (c *capture) take(ctx context.Context, p string, kind fs.FileMode, glob string) error {
+	if _, dup := c.entries[p]; dup {
+		return nil
+	}
+	if len(c.entries) >= tree.MaxEntries {
+		return pipeline.Errorf(pipeline.TooLarge, "more than %d files: narrow the globs in outputs", tree.MaxEntries)
+	}
+	if reason := tree.CheckPath(p); reason != "" {
+		return pipeline.Errorf(pipeline.Invalid, "output %q: %s", p, reason)
+	}
+	switch {
+	case kind.IsDir():
+		return c.folder(ctx, p)
+	case kind.IsRegular():
+		c.entries[p] = &pipeline.TreeEntry{Path: p}
+	case kind == fs.ModeSymlink:
+		target, err := c.root.Readlink(p)
+		if err != nil {
+			return outside(p, err)
+		}
+		if reason := tree.CheckLink(p, target); reason != "" {
+			return pipeline.Errorf(pipeline.Invalid, "output %q: %s: only links that stay in the module's folder can be outputs", p, reason)
+		}
+		c.entries[p] = &pipeline.TreeEntry{Path: p, Link: target, Mode: 0o777}
+	case glob != "":
+		return pipeline.Errorf(pipeline.Invalid, "output %q, which outputs names by %q, is a %s: only files, folders and links can be outputs", p, glob, tree.KindOf(kind))
+	}
+	return nil
+}
+
+func (c *capture) folder(ctx context.Context, p string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	names, err := c.list(p)
+	if err != nil {
+		return err
+	}
+	if len(names) == 0 {
+		info, err := c.root.Lstat(p)
+		if err != nil || !info.IsDir() {
+			return nil // gone since it was listed
+		}
+		c.entries[p] = &pipeline.TreeEntry{Path: p, Dir: true, Mode: uint32(info.Mode().Perm())}
+		return nil
+	}
+	for _, n := range names {
+		if err := c.take(ctx, p+"/"+n.Name(), n.Type(), ""); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finish decides about links, stores the files and sorts.
+func (c *capture) finish(ctx context.Context) (tree.Tree, error) {
+	// A glob may name a link and, through it, what it leads to: a tree has only
+	// the link.
+	folders := map[string]struct{}{}
+	for p := range c.entries {
+		through := false
+		for dir := tree.Parent(p); dir != "" && !through; dir = tree.Parent(dir) {
+			o := c.entries[dir]
+			through = o != nil && o.Link != ""
+		}
+		if through {
+			delete(c.entries, p)
+			continue
+		}
+		for dir := tree.Parent(p); dir != ""; dir = tree.Parent(dir) {
+			folders[dir] = struct{}{}
+		}
+	}
+	list := make(tree.Tree, 0, len(c.entries))
+	for _, e := range c.entries {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		kept, err := *e, error(nil)
+		switch {
+		case e.Link != "" && !c.holds(e, folders):
+			err = c.follow(ctx, &kept)
+		case e.Link == "" && !e.Dir:
+			err = c.file(ctx, &kept)
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, kept)
+	}
+	list.Sort()
+	return list, nil
+}
+
+// holds reports whether what a link leads to is captured too. directories are those
+// with something in them.
+func (c *capture) holds(e *pipeline.TreeEntry, folders map[string]struct{}) bool {
+	target := path.Join(path.Dir(e.Path), e.Link)
+	if _, ok := folders[target]; ok || target == "." {
+		return true
+	}
+	for p := target; p != ""; p = tree.Parent(p) {
+		if o := c.entries[p]; o != nil && (p == target || o.Link != "") {
+			return true
+		}
+	}
+	return false
+}
+
+// follow replaces a link by the file that it leads to. One that leads nowhere
+// stays.
+func (c *capture) follow(ctx context.Context, e *pipeline.TreeEntry) error {
+	info, err := c.root.Stat(e.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ELOOP):
+		return nil
+	case err != nil:
+		return outside(e.Path, err)
+	case info.IsDir():
+		return pipeline.Errorf(pipeline.Invalid, "output %q is a link to the folder %q, which is not among the outputs: name that folder in outputs too", e.Path, e.Link)
+	}
+	e.Link = ""
+	return c.file(ctx, e)
+}
+
+// file stores the content of a regular file.
+func (c *capture) file(ctx context.Context, e *pipeline.TreeEntry) error {
+	// A process of the module that is still there may swap it for a pipe.
+	f, err := c.root.OpenFile(e.Path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return outside(e.Path, err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("read output %q: %w", e.Path, err)
+	}
+	if !info.Mode().IsRegular() {
+		return pipeline.Errorf(pipeline.Invalid, "output %q is a %s: only files, folders and links can be outputs", e.Path, tree.KindOf(info.Mode().Type()))
+	}
+	e.Mode = uint32(info.Mode().Perm())
+	// struct{} hides ReadFrom and its kin: the store must see every byte.
+	e.Digest, e.Size, err = c.into.Put(ctx, struct{ io.Reader }{f})
+	if err != nil {
+		return fmt.Errorf("store output %q: %w", e.Path, err)
+	}
+	return nil
+}
+
+// outside explains the error that os.Root gives for paths that leave it.
+func outside(p string, err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) && pe.Err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+		var errno unix.Errno
+		if !errors.As(err, &errno) {
+			return pipeline.Errorf(pipeline.Invalid, "output %q: a link on the way leaves the module's folder: only what lies in it can be an output", p)
+		}
+	}
+	return fmt.Errorf("read output %q: %w", p, err)
+}

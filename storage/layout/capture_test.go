@@ -1,0 +1,123 @@
+package layout_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pipelined/pipelined/internal/testutil"
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/blob/blobtest"
+	"github.com/pipelined/pipelined/storage/layout"
+	"github.com/pipelined/pipelined/storage/tree"
+)
+
+func TestCapture(t *testing.T) {
+	dir := t.TempDir()
+	testutil.WriteFiles(t, dir, map[string]string{"bin/app": "x", "bin/sub/deep": "y", "bin/lib.so.1": "so", "bin/lib.so": "->lib.so.1", "report.json": "{}", "a.txt": "1", "src/b.txt": "2",
+		"src/c/d.txt": "3", ".dot/x": "4", "latest": "->bin/app", "cur": "->bin", "cur2": "->src", "dangling": "->nowhere"})
+	if err := os.Mkdir(filepath.Join(dir, "void"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(dir, "bin/app"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b, _ := blobtest.New(t, blob.Options{})
+	tests := map[string]struct {
+		required, optional []string
+		want, missing      []string
+	}{
+		"nothing":            {},
+		"folder":             {required: []string{"bin"}, want: []string{"bin/app", "bin/lib.so", "bin/lib.so.1", "bin/sub/deep"}},
+		"in folder":          {required: []string{"bin/*"}, want: []string{"bin/app", "bin/lib.so", "bin/lib.so.1", "bin/sub/deep"}},
+		"all below":          {required: []string{"./bin/**/"}, want: []string{"bin/app", "bin/lib.so", "bin/lib.so.1", "bin/sub/deep"}},
+		"one file":           {required: []string{"report.json"}, want: []string{"report.json"}},
+		"suffix at the top":  {required: []string{"*.txt"}, want: []string{"a.txt"}},
+		"suffix everywhere":  {required: []string{"**/*.txt"}, want: []string{"a.txt", "src/b.txt", "src/c/d.txt"}},
+		"braces":             {required: []string{"{a,src/*}.txt"}, want: []string{"a.txt", "src/b.txt"}},
+		"empty folder":       {required: []string{"void"}, want: []string{"void"}},
+		"hidden":             {required: []string{".*"}, want: []string{".dot/x"}},
+		"missing":            {required: []string{"no/**", "report.json", "*.none", "a.txt/x", "a.txt/*"}, want: []string{"report.json"}, missing: []string{"no/**", "*.none", "a.txt/x", "a.txt/*"}},
+		"optional":           {optional: []string{"nothing*", "a.txt"}, want: []string{"a.txt"}},
+		"twice":              {required: []string{"bin/app", "bin/a*"}, optional: []string{"bin/app"}, want: []string{"bin/app"}},
+		"link and target":    {required: []string{"bin/lib*"}, want: []string{"bin/lib.so", "bin/lib.so.1"}},
+		"link alone":         {required: []string{"latest"}, want: []string{"latest"}},
+		"link to captured":   {required: []string{"cur", "bin/app"}, want: []string{"bin/app", "cur"}},
+		"through a link":     {required: []string{"cur/app"}, want: []string{"cur/app"}},
+		"glob through link":  {required: []string{"cur/*.1"}, want: []string{"cur/lib.so.1"}},
+		"link and through":   {required: []string{"cur", "cur/app", "bin/app"}, want: []string{"bin/app", "cur"}},
+		"dangling":           {required: []string{"dangling"}, want: []string{"dangling"}},
+		"outputs of any dir": {required: []string{"src/**/d.txt"}, want: []string{"src/c/d.txt"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			files, missing, err := layout.Capture(t.Context(), dir, test.required, test.optional, b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := paths(files); !slices.Equal(got, test.want) && len(got)+len(test.want) > 0 {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+			if !slices.Equal(missing, test.missing) {
+				t.Errorf("missing: got %q, want %q", missing, test.missing)
+			}
+			if _, err := tree.Encode(files); err != nil {
+				t.Errorf("not a valid tree: %v", err)
+			}
+			if gone := b.Missing(files.Digests()); len(gone) > 0 {
+				t.Errorf("%d blobs are missing", len(gone))
+			}
+		})
+	}
+	files, _, err := layout.Capture(t.Context(), dir, []string{"latest"}, nil, b)
+	if err != nil || files[0].Link != "" || files[0].Digest != blob.DigestOf([]byte("x")) || files[0].Mode != 0o755 {
+		t.Errorf("a link to what is no output: got %+v, %v, want the file's content", files, err)
+	}
+}
+
+func TestCapture_refused(t *testing.T) {
+	outside := t.TempDir()
+	writeFile(t, filepath.Join(outside, "secret"), "secret", 0o600)
+	dir := filepath.Join(t.TempDir(), "dir")
+	testutil.WriteFiles(t, dir, map[string]string{"ok": "", "d/ok": "", "e/bad\xff": ""})
+	testutil.WriteFiles(t, dir, map[string]string{"abs": "->" + outside + "/secret", "up": "->../..", "d/up": "->../../x", "dirlink": "->" + outside, "odd": "->d/../ok", "other": "->d"})
+	if err := unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b, _ := blobtest.New(t, blob.Options{NoSync: true})
+	tests := map[string]string{
+		"abs": "absolute", "a*": "absolute", "up": "leaves", "d": "leaves", "dirlink": "absolute", "dirlink/secret": "leaves the module's folder",
+		"dirlink/*": "leaves the module's folder", "dirlink/**": "leaves the module's folder", "odd": "goes up after", "fifo": "named pipe", "other": "name that folder",
+		"../x": "inside the folder", "/etc/passwd": "relative", "[": "bracket", "e/*": "UTF-8",
+	}
+	for glob, want := range tests {
+		for i, lists := range [][2][]string{{{glob}, nil}, {nil, {glob}}} {
+			files, _, err := layout.Capture(t.Context(), dir, lists[0], lists[1], b)
+			if err == nil || !strings.Contains(err.Error(), want) || pipeline.KindOf(err) != pipeline.Invalid {
+				t.Errorf("%q (%d): got %v, %v, want it to say %q", glob, i, paths(files), err, want)
+			}
+		}
+	}
+	if b.Has(blob.DigestOf([]byte("secret"))) {
+		t.Error("a file outside of the folder was stored")
+	}
+	// A special file that no glob names is passed over.
+	if err := os.MkdirAll(filepath.Join(dir, "g"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(filepath.Join(dir, "g", "pipe"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(dir, "g", "f"), "", 0o644)
+	if files, _, err := layout.Capture(t.Context(), dir, []string{"g"}, nil, b); err != nil || len(files) != 1 {
+		t.Errorf("a pipe in a folder: got %v, %v", paths(files), err)
+	}
+	if _, _, err := layout.Capture(t.Context(), filepath.Join(dir, "none"), []string{"x"}, nil, b); err == nil {
+		t.Error("no folder: no error")
+	}
+}
