@@ -188,15 +188,6 @@ func TestSecrets_SetSecret_refuses(t *testing.T) {
 	}
 }
 
-// A node that cannot ask the leader does not say that a secret is not set: it may
-// have been set by entries that are not here yet.
-func TestSecrets_behind(t *testing.T) {
-	r := newRig(t)
-	r.follow(nil)
-	_, err := r.runs.Estimate(t.Context(), sam, wire.SubmitRequest{Source: withSecret})
-	wantKind(t, err, pipeline.Unavailable, "has not caught up")
-}
-
 // A node without the state asks the leader for the names.
 func TestSecrets_withoutState(t *testing.T) {
 	leader := newRig(t)

@@ -4,10 +4,10 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
@@ -25,6 +25,17 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// at is when attempts began and ended.
+var at = time.Unix(1_800_000_000, 0).UTC()
+
+const two = `pipeline "p" {
+  module "a" { command = ["true"] }
+  module "b" {
+    command    = ["true"]
+    depends_on = [module.a]
+  }
+}`
 
 var sam = api.Subject{Name: "sam", Role: api.RoleAdmin}
 
@@ -54,11 +65,16 @@ type fakeLeader struct {
 	leading atomic.Bool
 	// commits counts the commands that were applied.
 	commits atomic.Int32
+	// refuse, if it is not nil, is what proposals are answered with.
+	refuse error
 }
 
 func (l *fakeLeader) Leading() bool { return l.leading.Load() }
 
 func (l *fakeLeader) Propose(_ context.Context, command []byte) (any, error) {
+	if l.refuse != nil {
+		return nil, l.refuse
+	}
 	l.commits.Add(1)
 	return l.store.Apply(&raft.Log{Index: l.store.Index() + 1, Term: 1, Type: raft.LogCommand, Data: command}), nil
 }
@@ -70,42 +86,53 @@ type fakePlanner struct {
 	of       int
 	locks    []pipeline.Lock
 	estimate func(*pipeline.Pipeline) pipeline.Estimate
+	asked    []pipeline.Run // of Estimate and Forecast
+	fail     error
 }
 
-func (p *fakePlanner) Estimate(_ context.Context, _ pipeline.Run, def *pipeline.Pipeline) (pipeline.Estimate, error) {
+func (p *fakePlanner) Estimate(_ context.Context, run pipeline.Run, def *pipeline.Pipeline) (pipeline.Estimate, error) {
+	p.asked = append(p.asked, run)
+	if p.fail != nil {
+		return pipeline.Estimate{}, p.fail
+	}
 	return p.estimate(def), nil
 }
 
 func (p *fakePlanner) Forecast(_ context.Context, run pipeline.Run, def *pipeline.Pipeline) ([]pipeline.ModuleForecast, error) {
+	p.asked = append(p.asked, run)
 	var out []pipeline.ModuleForecast
 	for i := range def.Modules {
 		out = append(out, pipeline.ModuleForecast{Name: def.Modules[i].Name, Unknown: "workspace " + string(run.Workspace)})
 	}
-	return out, nil
+	return out, p.fail
 }
 
 func (p *fakePlanner) Waiting(context.Context, pipeline.RunID) (map[string]string, error) {
-	if p.waiting == nil {
+	if p.waiting == nil || p.fail != nil {
 		return nil, pipeline.ErrNotLeader
 	}
 	return p.waiting, nil
 }
 
 func (p *fakePlanner) Able(context.Context, *pipeline.Module) ([]string, int, error) {
-	return p.able, p.of, nil
+	return p.able, p.of, p.fail
 }
 
-func (p *fakePlanner) Locks(context.Context) ([]pipeline.Lock, error) { return p.locks, nil }
+func (p *fakePlanner) Locks(context.Context) ([]pipeline.Lock, error) { return p.locks, p.fail }
 
-// fakeWorkspaces secures every workspace but one that is missing.
-type fakeWorkspaces struct{ missing pipeline.Digest }
+// fakeWorkspaces secures every workspace, unless it is to fail.
+type fakeWorkspaces struct {
+	asked []pipeline.Digest
+	fail  error
+}
 
 func (w *fakeWorkspaces) Secure(_ context.Context, root pipeline.Digest) ([]pipeline.NodeID, error) {
-	switch root {
-	case "":
+	w.asked = append(w.asked, root)
+	if w.fail != nil {
+		return nil, w.fail
+	}
+	if root == "" {
 		return nil, nil
-	case w.missing:
-		return nil, pipeline.Errorf(pipeline.Invalid, "the workspace is not in the cluster")
 	}
 	return []pipeline.NodeID{"n1", "n2"}, nil
 }
@@ -207,6 +234,12 @@ func (r *rig) follow(mux *http.ServeMux) {
 	}
 }
 
+// loseLeader makes n1 a follower that knows no leader.
+func (r *rig) loseLeader() {
+	r.leader.leading.Store(false)
+	r.cluster.leader = ""
+}
+
 // submit makes a run of a source.
 func (r *rig) submit(source string) wire.RunCreated {
 	r.tb.Helper()
@@ -222,20 +255,6 @@ func (r *rig) commit(b fsm.Batch) {
 	r.tb.Helper()
 	if err := r.state.Commit(r.tb.Context(), &fsm.Command{At: at, Batch: &b}); err != nil {
 		r.tb.Fatal(err)
-	}
-}
-
-// attempt assigns a module of a run to n1 and ends the attempt.
-func (r *rig) attempt(run pipeline.RunID, module string, number int, end pipeline.AttemptState) {
-	r.tb.Helper()
-	id := pipeline.AttemptID{Run: run, Module: module, Attempt: number}
-	r.commit(fsm.Batch{Assigns: []fsm.Assign{{ID: id, Worker: "n1", WorkerName: "one"}}})
-	if end != "" {
-		next := pipeline.ModuleFailed
-		if end == pipeline.AttemptSucceeded {
-			next = pipeline.ModuleSucceeded
-		}
-		r.commit(fsm.Batch{Outcomes: []fsm.Outcome{{Next: next, Outcome: pipeline.Outcome{ID: id, Worker: "n1", State: end, StartedAt: at, FinishedAt: at}}}})
 	}
 }
 
@@ -261,11 +280,16 @@ func wantKind(tb testing.TB, err error, kind pipeline.Kind, parts ...string) {
 	}
 }
 
-func moduleNames(run wire.Run) []string {
-	var names []string
-	for i := range run.Modules {
-		names = append(names, run.Modules[i].Name)
+// wantError is wantKind for one row of a table: the test continues.
+func wantError(tb testing.TB, what string, err error, kind pipeline.Kind, parts ...string) {
+	tb.Helper()
+	if err == nil || pipeline.KindOf(err) != kind {
+		tb.Errorf("%s: got %v, want kind %s", what, err, kind)
+		return
 	}
-	slices.Sort(names)
-	return names
+	for _, part := range parts {
+		if !strings.Contains(err.Error(), part) {
+			tb.Errorf("%s: %q does not say %q", what, err, part)
+		}
+	}
 }
