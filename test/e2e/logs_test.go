@@ -99,7 +99,7 @@ func TestCompressedLogs(t *testing.T) {
 	for path, n := range holders {
 		flipByte(t, path)
 		checkLog(t, c, []*harness.Node{n}, run, token)
-		if !strings.Contains(wholeLog(t, n), "a blob was corrupt on this disk") {
+		if !strings.Contains(wholeLog(t, n), "blob is damaged on this disk") {
 			t.Errorf("%s did not report the damaged log", n.Name)
 		}
 		break
