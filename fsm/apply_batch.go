@@ -292,7 +292,7 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 	m.Attempts = append(m.Attempts, pipeline.Attempt{
 		Reason: why,
 		Number: op.ID.Attempt, Worker: op.Worker, WorkerName: op.WorkerName, State: pipeline.AttemptAssigned,
-		AssignedAt: at, Fence: st.index, Incarnation: op.Incarnation, Evaluated: op.Evaluated, After: op.After,
+		AssignedAt: at, Fence: st.index, Incarnation: op.Incarnation, Evaluated: op.Evaluated, Predecessor: op.Predecessor,
 		Locks: op.Locks, Cache: op.Cache,
 		LocalBytes: max(0, op.LocalBytes),
 	})

@@ -129,8 +129,8 @@ type Assign struct {
 	Incarnation string              `cbor:"4,keyasint,omitempty"`
 	Evaluated   *pipeline.Evaluated `cbor:"5,keyasint,omitempty"`
 	Needs       []string            `cbor:"6,keyasint,omitempty"`
-	// After is the attempt behind which the worker queues this one.
-	After *pipeline.AttemptID `cbor:"7,keyasint,omitempty"`
+	// Predecessor is the attempt behind which the worker queues this one.
+	Predecessor *pipeline.AttemptID `cbor:"7,keyasint,omitempty"`
 	// Locks are keys that the attempt holds until it ends. The assignment is
 	// refused if another module holds one of them.
 	Locks []string `cbor:"8,keyasint,omitempty"`
@@ -219,7 +219,7 @@ type WorkerRecord struct {
 	// AwayUntil lengthens lease and grace of a daemon that restarts.
 	AwayUntil time.Time `cbor:"5,keyasint,omitempty"`
 	// The rest is of outside workers.
-	Outside      bool                  `cbor:"6,keyasint,omitempty"`
+	External      bool                  `cbor:"6,keyasint,omitempty"`
 	Endpoint     string                `cbor:"7,keyasint,omitempty"`
 	Secret       string                `cbor:"8,keyasint,omitempty"`
 	Token        string                `cbor:"9,keyasint,omitempty"`

@@ -42,7 +42,7 @@ func everyCommand() map[string]*fsm.Command {
 		"decide": {At: at, Decide: &fsm.Decide{Run: "r1", Module: "g", Decision: pipeline.Approved, By: "ann", Comment: "fine", Reason: "approved by ann"}},
 		"cancel": {At: at, Cancel: &fsm.Cancel{Run: "r1", Reason: "stop"}},
 		"worker": {At: at, Worker: &fsm.Worker{Only: "drain", Record: fsm.WorkerRecord{ID: "w", Name: "one", Draining: true, DrainDeadline: later,
-			AwayUntil: later, Outside: true, Endpoint: "http://x", Secret: "s", Token: "t", Since: at, Incarnation: "i",
+			AwayUntil: later, External: true, Endpoint: "http://x", Secret: "s", Token: "t", Since: at, Incarnation: "i",
 			Capabilities: pipeline.Capabilities{OS: "linux", Arch: "amd64", InstalledTools: []string{"go"}, MaxParallelModules: 2, Tags: []string{"x"}}}}},
 		"worker, removed": {At: at, Worker: &fsm.Worker{Delete: true, Record: fsm.WorkerRecord{ID: "w"}}},
 		"token": {At: at, Token: &fsm.Token{Record: fsm.TokenRecord{ID: "t", Name: "ci", Role: "submit", Hash: []byte{1, 2}, CreatedAt: at,

@@ -114,7 +114,7 @@ func TestApply_cancel(t *testing.T) {
 }
 
 func TestApply_worker(t *testing.T) {
-	full := fsm.WorkerRecord{ID: "w", Name: "one", Outside: true, Endpoint: "http://w", Secret: "s", Since: at, Draining: true, DrainDeadline: at}
+	full := fsm.WorkerRecord{ID: "w", Name: "one", External: true, Endpoint: "http://w", Secret: "s", Since: at, Draining: true, DrainDeadline: at}
 	set := func(only string, rec fsm.WorkerRecord) *fsm.Command {
 		return &fsm.Command{Worker: &fsm.Worker{Record: rec, Only: only}}
 	}
@@ -135,7 +135,7 @@ func TestApply_worker(t *testing.T) {
 		{"drain of an unknown", []*fsm.Command{set("drain", fsm.WorkerRecord{ID: "w", Name: "one", Draining: true, AwayUntil: at, Secret: "x"})},
 			[]fsm.WorkerRecord{{ID: "w", Name: "one", Draining: true}}, ""},
 		{"no longer drained", []*fsm.Command{set("", full), set("drain", fsm.WorkerRecord{ID: "w", Name: "other"})},
-			[]fsm.WorkerRecord{{ID: "w", Name: "one", Outside: true, Endpoint: "http://w", Secret: "s", Since: at}}, ""},
+			[]fsm.WorkerRecord{{ID: "w", Name: "one", External: true, Endpoint: "http://w", Secret: "s", Since: at}}, ""},
 		{"away keeps the drain", []*fsm.Command{set("drain", fsm.WorkerRecord{ID: "w", Draining: true, DrainDeadline: at}),
 			set("away", fsm.WorkerRecord{ID: "w", AwayUntil: later})}, []fsm.WorkerRecord{{ID: "w", Draining: true, DrainDeadline: at, AwayUntil: later}}, ""},
 		{"only what is unknown", []*fsm.Command{set("", full), set("speed", fsm.WorkerRecord{ID: "w"})}, []fsm.WorkerRecord{full},

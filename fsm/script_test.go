@@ -13,7 +13,7 @@ import (
 // entries between them that are no commands.
 func script(tb tester) []*raft.Log {
 	tb.Helper()
-	worker := fsm.WorkerRecord{ID: "w1", Name: "one", Outside: true, Capabilities: pipeline.Capabilities{OS: "linux", Tags: []string{"x"}}}
+	worker := fsm.WorkerRecord{ID: "w1", Name: "one", External: true, Capabilities: pipeline.Capabilities{OS: "linux", Tags: []string{"x"}}}
 	odd := outcome("b", "m1", 1, failed)
 	odd.Outcome.Reason, odd.Outcome.OutputPaths = "no such file: caf\xe9", []string{"\xff\xfe"}
 	odd.Next = pipeline.ModuleFailed

@@ -91,9 +91,9 @@ type Attempt struct {
 	// Incarnation is the worker's at assignment: a worker whose incarnation is
 	// another one has lost the attempt unless its journal knows better.
 	Incarnation string `json:"incarnation,omitempty"`
-	// After is the attempt of the run on the same worker behind which this one
+	// Predecessor is the attempt of the run on the same worker behind which this one
 	// was queued; nil where it was given a free slot.
-	After *AttemptID `json:"after,omitempty"`
+	Predecessor *AttemptID `json:"predecessor,omitempty"`
 	// LocalBytes is how many bytes more of its inputs the worker had than a less
 	// busy one, if that decided the placement; else 0.
 	LocalBytes int64 `json:"localBytes,omitempty"`
@@ -230,9 +230,9 @@ type Spec struct {
 	Fence       uint64 `json:"fence"`
 	Term        uint64 `json:"term"`
 	Incarnation string `json:"incarnation,omitempty"`
-	// After is an attempt on the same worker: this one starts when that one has
+	// Predecessor is an attempt on the same worker: this one starts when that one has
 	// succeeded there, and is given back where it did not. nil: at once.
-	After *AttemptID `json:"after,omitempty"`
+	Predecessor *AttemptID `json:"predecessor,omitempty"`
 
 	Command []string          `json:"command,omitempty"`
 	Script  string            `json:"script,omitempty"`
@@ -309,8 +309,8 @@ type Worker struct {
 	Capabilities Capabilities `json:"capabilities"`
 	// Status is Online, Draining or Offline.
 	Status string `json:"status"`
-	// Outside marks one that registered over HTTP.
-	Outside     bool `json:"outside,omitempty"`
+	// External marks one that registered over HTTP.
+	External     bool `json:"external,omitempty"`
 	CurrentLoad int  `json:"currentLoad"`
 	// Reserved is what its modules have asked for together.
 	Reserved Resources `json:"reserved,omitzero"`

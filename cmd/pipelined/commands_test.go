@@ -206,7 +206,7 @@ func TestMembersWorkers(t *testing.T) {
 	f.members[0].AwayUntil = start.Add(40 * time.Second)
 	f.workers = []wire.WorkerNode{
 		{ID: "n1", Name: "node-1", Endpoint: "http://h", Status: "Online", CurrentLoad: 1, Capabilities: pipeline.Capabilities{OS: "linux", Arch: "amd64", MaxParallelModules: 4, Tags: []string{"big", "a\x1b[2J"}}},
-		{ID: "ext-py", Outside: true, Status: "Offline", Capabilities: pipeline.Capabilities{OS: "linux", MaxParallelModules: 1}},
+		{ID: "ext-py", External: true, Status: "Offline", Capabilities: pipeline.Capabilities{OS: "linux", MaxParallelModules: 1}},
 	}
 	c := newCommand(t, f)
 	code, stdout, _ := c.exec("members")

@@ -45,7 +45,7 @@ func (c workersCommand) command() *cli.Command {
 					name = w.ID
 				}
 
-				if w.Outside {
+				if w.External {
 					name += " (external)"
 				}
 

@@ -477,12 +477,12 @@ func TestWorkers_Heartbeat(t *testing.T) {
 func TestWorkers_Workers(t *testing.T) {
 	r := newRig(t)
 	r.state.Member.HTTPAddr = "127.0.0.1:8080"
-	r.leader.workers = []pipeline.Worker{{ID: r.find(), Name: "w1", Endpoint: r.program.URL, Outside: true}, {ID: statetest.Self, Name: "one"}}
+	r.leader.workers = []pipeline.Worker{{ID: r.find(), Name: "w1", Endpoint: r.program.URL, External: true}, {ID: statetest.Self, Name: "one"}}
 	list, err := r.Workers.Workers(t.Context())
 	if err != nil || len(list.Workers) != 2 {
 		t.Fatalf("%+v, %v", list, err)
 	}
-	if w := list.Workers[0]; w.ID != "w1" || w.Endpoint != r.program.URL || !w.Outside {
+	if w := list.Workers[0]; w.ID != "w1" || w.Endpoint != r.program.URL || !w.External {
 		t.Errorf("external worker %+v", w)
 	}
 	if w := list.Workers[1]; w.Endpoint != "http://127.0.0.1:8080" {

@@ -47,7 +47,7 @@ func (w *Workers) Register(ctx context.Context, by api.Subject, in wire.Register
 	if name == "" {
 		name = node.ID
 	}
-	rec := fsm.WorkerRecord{ID: id, Name: name, Outside: true, Endpoint: strings.TrimRight(node.Endpoint, "/"), Secret: service.RandomHex(24),
+	rec := fsm.WorkerRecord{ID: id, Name: name, External: true, Endpoint: strings.TrimRight(node.Endpoint, "/"), Secret: service.RandomHex(24),
 		Token: string(by.Worker), Capabilities: caps, Since: time.Now().UTC(), Incarnation: service.RandomHex(8)}
 	if _, err := w.cfg.State.Propose(ctx, &fsm.Command{At: rec.Since, Worker: &fsm.Worker{Record: rec}}); err != nil {
 		return wire.RegisterResponse{}, err

@@ -83,7 +83,7 @@ func (w *Workers) Close() { w.client.CloseIdleConnections() }
 func (w *Workers) Find(name string) (found fsm.WorkerRecord, ok bool) {
 	_ = w.cfg.State.View(func(v *fsm.View) error { // if it is closed there are none
 		for _, rec := range v.Workers() {
-			if rec.Outside && (string(rec.ID) == name || string(rec.ID) == pipeline.ExternalPrefix+name || rec.Name == name) {
+			if rec.External && (string(rec.ID) == name || string(rec.ID) == pipeline.ExternalPrefix+name || rec.Name == name) {
 				found, ok = rec, true
 			}
 		}
@@ -132,7 +132,7 @@ func (w *Workers) Workers(ctx context.Context) (wire.WorkerList, error) {
 			endpoint = addresses[x.ID]
 		}
 		out.Workers = append(out.Workers, wire.WorkerNode{ID: strings.TrimPrefix(string(x.ID), pipeline.ExternalPrefix), Name: x.Name, Endpoint: endpoint,
-			Capabilities: x.Capabilities, CurrentLoad: x.CurrentLoad, Reserved: x.Reserved, Status: x.Status, Outside: x.Outside})
+			Capabilities: x.Capabilities, CurrentLoad: x.CurrentLoad, Reserved: x.Reserved, Status: x.Status, External: x.External})
 	}
 	return out, nil
 }

@@ -115,7 +115,7 @@ func (b *batch) assign(a *activeAttempt, workerName string) {
 	op := fsm.Assign{ID: a.id, Worker: a.worker, WorkerName: workerName, Incarnation: a.incarnation, Evaluated: a.evaluated,
 		Locks: d.Locks, Always: d.AlwaysRun, Needs: a.module.unappliedDependencies(), Cache: a.lookup, LocalBytes: a.localBytes}
 	if a.predecessor != nil {
-		op.After = &a.predecessor.id
+		op.Predecessor = &a.predecessor.id
 	}
 
 	b.Assigns = append(b.Assigns, op)

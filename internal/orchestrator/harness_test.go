@@ -282,7 +282,7 @@ func (c *cluster) Dispatch(_ context.Context, id pipeline.NodeID, in peer.Dispat
 }
 
 func (c *cluster) work(w *fakeWorker, s pipeline.Spec) {
-	if s.After != nil && !c.turn(w, *s.After) {
+	if s.Predecessor != nil && !c.turn(w, *s.Predecessor) {
 		c.finish(w, s.ID, &pipeline.Outcome{State: pipeline.AttemptCancelled, Reason: "not started"})
 		return
 	}

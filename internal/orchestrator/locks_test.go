@@ -195,8 +195,8 @@ func TestLocks_notQueuedAhead(t *testing.T) {
 			p.Modules = append(p.Modules, locked(fmt.Sprintf("m%02d", i), "k"))
 		}
 		for name, m := range c.ends(c.submit("r", p), pipeline.RunSucceeded) {
-			if len(m.Attempts) != 1 || m.Attempts[0].After != nil {
-				t.Errorf("%s: %d attempts, after %v", name, len(m.Attempts), m.Attempts[0].After)
+			if len(m.Attempts) != 1 || m.Attempts[0].Predecessor != nil {
+				t.Errorf("%s: %d attempts, after %v", name, len(m.Attempts), m.Attempts[0].Predecessor)
 			}
 			if !strings.HasPrefix(name, "m") {
 				t.Errorf("module %q", name)

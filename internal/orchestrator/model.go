@@ -239,7 +239,7 @@ func (r *run) linkQueued(records map[string]*pipeline.ModuleRecord) {
 			continue
 		}
 
-		if after := rec.Last().After; after != nil {
+		if after := rec.Last().Predecessor; after != nil {
 			before := r.modules[after.Module]
 			if before != nil && before.active != nil && before.active.id == *after && before.active.worker == m.active.worker {
 				m.active.predecessor, before.active.successor = before.active, m.active

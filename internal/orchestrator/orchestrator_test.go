@@ -235,7 +235,7 @@ func TestOrchestrator_queued(t *testing.T) {
 		if len(m.Attempts) != 1 {
 			t.Errorf("%s has %d attempts, the first %s: %s", m.Name, len(m.Attempts), m.Attempts[0].State, m.Attempts[0].Reason)
 		}
-		if m.Attempts[0].After != nil {
+		if m.Attempts[0].Predecessor != nil {
 			queued++
 		}
 	}

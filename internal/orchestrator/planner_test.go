@@ -194,7 +194,7 @@ func TestAhead_chain(t *testing.T) {
 			if m.State != pipeline.ModuleRunning {
 				continue
 			}
-			if a := m.Last(); a.After != nil && mods[a.After.Module].State == pipeline.ModuleRunning {
+			if a := m.Last(); a.Predecessor != nil && mods[a.Predecessor.Module].State == pipeline.ModuleRunning {
 				queued = append(queued, name)
 			} else {
 				running = append(running, name)
@@ -300,7 +300,7 @@ func (c *cluster) finishAll(run pipeline.RunID) {
 			var w *fakeWorker
 			id := pipeline.AttemptID{Run: run, Module: name, Attempt: m.Last().Number}
 			for _, x := range c.workers {
-				if s, ok := x.held[id]; ok && x.ended[id] == "" && (s.After == nil || x.ended[*s.After] != "") {
+				if s, ok := x.held[id]; ok && x.ended[id] == "" && (s.Predecessor == nil || x.ended[*s.Predecessor] != "") {
 					w = x
 				}
 			}

@@ -19,7 +19,7 @@ func (a *activeAttempt) spec(term uint64, evaluated *pipeline.Evaluated) pipelin
 
 	// The worker waits for the predecessor itself; it needs no further word.
 	if a.predecessor != nil {
-		s.After = &a.predecessor.id
+		s.Predecessor = &a.predecessor.id
 	}
 
 	// Values replace what the definition has; variables are merged over it.

@@ -87,7 +87,7 @@ func (w *workers) updateMembers(seen map[pipeline.NodeID]bool) {
 // updateExternal follows the registrations of external workers.
 func (w *workers) updateExternal(seen map[pipeline.NodeID]bool) {
 	for id, rec := range w.records {
-		if !rec.Outside {
+		if !rec.External {
 			continue
 		}
 		seen[id] = true
@@ -317,7 +317,7 @@ func (w *workers) list(now time.Time) []pipeline.Worker {
 			continue
 		}
 		rec := w.records[l.id]
-		x := pipeline.Worker{ID: l.id, Name: l.name, Capabilities: *l.capabilities, Outside: l.external, CurrentLoad: l.load.slots,
+		x := pipeline.Worker{ID: l.id, Name: l.name, Capabilities: *l.capabilities, External: l.external, CurrentLoad: l.load.slots,
 			Reserved: pipeline.Resources{CPU: float64(l.load.cpu) / 1000, Memory: l.load.memory},
 			Endpoint: rec.Endpoint, Since: rec.Since, Status: pipeline.WorkerOnline}
 

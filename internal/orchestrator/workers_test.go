@@ -22,7 +22,7 @@ func (c *cluster) external(id pipeline.NodeID, incarnation, endpoint string, tag
 		c.workers[id] = w
 	}
 	c.mu.Unlock()
-	c.must(&fsm.Command{Worker: &fsm.Worker{Record: fsm.WorkerRecord{ID: id, Name: string(id), Outside: true, Endpoint: endpoint,
+	c.must(&fsm.Command{Worker: &fsm.Worker{Record: fsm.WorkerRecord{ID: id, Name: string(id), External: true, Endpoint: endpoint,
 		Incarnation: incarnation, Capabilities: pipeline.Capabilities{OS: "linux", Arch: "arm64", MaxParallelModules: 2, Tags: tags}}}})
 	return w
 }

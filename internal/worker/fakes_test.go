@@ -462,7 +462,7 @@ func (r *rig) spec(module string, change func(s *pipeline.Spec)) pipeline.Spec {
 func behind(module string) func(s *pipeline.Spec) {
 	return func(s *pipeline.Spec) {
 		predecessor := id(module)
-		s.After = &predecessor
+		s.Predecessor = &predecessor
 	}
 }
 

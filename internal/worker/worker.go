@@ -203,7 +203,7 @@ func (w *Worker) Take(in peer.DispatchRequest) (peer.DispatchResponse, error) {
 // predecessor any more may start.
 func (w *Worker) takeOne(s *pipeline.Spec, incarnation string) error {
 	if w.table.get(s.ID) != nil {
-		if s.After == nil {
+		if s.Predecessor == nil {
 			w.predecessors.release(s.ID)
 		}
 		return nil
@@ -248,8 +248,8 @@ func (w *Worker) refuse(s pipeline.Spec) {
 // execute queues an attempt behind its predecessor, if it has one, and starts
 // its goroutine.
 func (w *Worker) execute(a *attempt) {
-	if a.spec.After != nil {
-		a.begin = w.predecessors.join(a.id, *a.spec.After, func(reason string) { a.stop(reason) })
+	if a.spec.Predecessor != nil {
+		a.begin = w.predecessors.join(a.id, *a.spec.Predecessor, func(reason string) { a.stop(reason) })
 	}
 	w.spawn(func() { w.lifecycle.execute(a) })
 }

@@ -128,7 +128,7 @@ func (b *bench) spec(module, script string, after ...string) pipeline.Spec {
 	s := pipeline.Spec{ID: id(module), Pipeline: "p", Fence: 1, Incarnation: b.run.Incarnation(), Script: script, Grace: time.Second}
 	if len(after) > 0 {
 		a := id(after[0])
-		s.After = &a
+		s.Predecessor = &a
 	}
 	return s
 }

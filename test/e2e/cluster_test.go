@@ -204,7 +204,7 @@ func TestExternalWorker(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, w := range list.Workers {
-			if w.Outside {
+			if w.External {
 				return w.Status
 			}
 		}
