@@ -219,7 +219,7 @@ type WorkerRecord struct {
 	// AwayUntil lengthens lease and grace of a daemon that restarts.
 	AwayUntil time.Time `cbor:"5,keyasint,omitempty"`
 	// The rest is of outside workers.
-	External      bool                  `cbor:"6,keyasint,omitempty"`
+	External     bool                  `cbor:"6,keyasint,omitempty"`
 	Endpoint     string                `cbor:"7,keyasint,omitempty"`
 	Secret       string                `cbor:"8,keyasint,omitempty"`
 	Token        string                `cbor:"9,keyasint,omitempty"`

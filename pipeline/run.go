@@ -310,7 +310,7 @@ type Worker struct {
 	// Status is Online, Draining or Offline.
 	Status string `json:"status"`
 	// External marks one that registered over HTTP.
-	External     bool `json:"external,omitempty"`
+	External    bool `json:"external,omitempty"`
 	CurrentLoad int  `json:"currentLoad"`
 	// Reserved is what its modules have asked for together.
 	Reserved Resources `json:"reserved,omitzero"`

@@ -198,7 +198,7 @@ type WorkerNode struct {
 	// Reserved is what its modules have asked for together.
 	Reserved pipeline.Resources `json:"reserved,omitzero"`
 	Status   string             `json:"status"`
-	External  bool               `json:"external,omitempty"`
+	External bool               `json:"external,omitempty"`
 }
 
 // RegisterResponse answers a registration. Secret is presented by the leader
