@@ -1,11 +1,17 @@
 package service_test
 
 import (
+	"errors"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/service"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage/blob"
 )
 
 const nightly = `pipeline "nightly" {
@@ -73,4 +79,144 @@ func TestSchedules_RegisterSchedule_refuses(t *testing.T) {
 	wantKind(t, err, pipeline.Invalid, "has no schedule")
 	_, err = r.schedules.RegisterSchedule(t.Context(), sam, "", wire.SubmitRequest{Source: nightly, Cache: pipeline.CacheOff})
 	wantKind(t, err, pipeline.Invalid, "cache")
+}
+
+// What the runs of a schedule are made of is stored with it, after its workspace
+// was secured.
+func TestSchedules_RegisterSchedule(t *testing.T) {
+	r := newRig(t)
+	in := source("  schedule { cron = \"0 3 * * *\" }\n  concurrency { group = \"deploy\" }\n" + chain)
+	in.Workspace = blob.DigestOf([]byte("files"))
+	got, err := r.schedules.RegisterSchedule(t.Context(), sam, "key", in)
+	if err != nil || got.ModuleCount != 4 || got.Group != "deploy" || got.Workspace != in.Workspace || got.Submitter != "sam" ||
+		!slices.Equal(got.Cron, []string{"0 3 * * *"}) || got.Timezone != "UTC" || got.Overlap != "skip" || got.RegisteredAt.IsZero() {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	if !got.Next.After(time.Now()) || got.Next.Hour() != 3 {
+		t.Errorf("the next tick is %v", got.Next)
+	}
+	if !slices.Equal(r.workspaces.asked, []pipeline.Digest{in.Workspace}) {
+		t.Errorf("secured %v", r.workspaces.asked)
+	}
+
+	made, err := r.schedules.TriggerSchedule(t.Context(), api.Subject{}, "", "p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := r.read(made.ID)
+	if run.Workspace != in.Workspace || run.Group != "deploy" || len(run.Modules) != 4 || run.Tick != nil || run.Submitter != "a user" {
+		t.Errorf("got %+v", run.RunSummary)
+	}
+}
+
+// The same registration again changes nothing; another one replaces the pipeline,
+// and the schedule stays paused.
+func TestSchedules_RegisterSchedule_again(t *testing.T) {
+	r := newRig(t)
+	const cron = "  schedule { cron = \"@yearly\" }\n"
+	register := func(key, blocks string) wire.Schedule {
+		t.Helper()
+		got, err := r.schedules.RegisterSchedule(t.Context(), sam, key, source(cron+blocks))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+
+	register("one", single)
+	if _, err := r.schedules.ChangeSchedule(t.Context(), sam, "p", api.SchedulePause); err != nil {
+		t.Fatal(err)
+	}
+	if got := register("one", chain); got.ModuleCount != 1 || !got.Paused {
+		t.Errorf("the same key: %+v", got)
+	}
+	if got := register("two", chain); got.ModuleCount != 4 || !got.Paused || got.Next != nil {
+		t.Errorf("another key: %+v", got)
+	}
+	if got := register("", single); got.ModuleCount != 1 {
+		t.Errorf("no key: %+v", got)
+	}
+}
+
+func TestSchedules_RegisterSchedule_mistakes(t *testing.T) {
+	r := newRig(t)
+	var mistakes *api.SourceError
+	_, err := r.schedules.RegisterSchedule(t.Context(), sam, "", source("  schedule { cron = \"every day\" }\n  module \"a\" { comand = 1 }"))
+	if !errors.As(err, &mistakes) || len(mistakes.Diagnostics) < 2 {
+		t.Errorf("got %v, want each mistake", err)
+	}
+	_, err = r.schedules.RegisterSchedule(t.Context(), sam, "", source("  schedule { cron = \"@daily\" }\n  module \"a\" {\n command = [\"true\"]\n secrets = [\"KEY\"]\n }"))
+	wantError(t, "a secret that is not set", err, pipeline.Invalid, "KEY")
+
+	r.workspaces.fail = pipeline.Errorf(pipeline.Unavailable, "no second node took the workspace")
+	_, err = r.schedules.RegisterSchedule(t.Context(), sam, "", wire.SubmitRequest{Source: nightly})
+	wantError(t, "the workspace", err, pipeline.Unavailable)
+	if n := r.leader.commits.Load(); n != 0 {
+		t.Errorf("%d entries of the log after refusals", n)
+	}
+}
+
+// Ticks are shown newest first with the states of their runs; a list shows the
+// last only.
+func TestSchedules_Schedule_ticks(t *testing.T) {
+	r := newRig(t)
+	if _, err := r.schedules.RegisterSchedule(t.Context(), sam, "", wire.SubmitRequest{Source: nightly}); err != nil {
+		t.Fatal(err)
+	}
+	var rec fsm.ScheduleRecord
+	r.view(func(v *fsm.View) { rec, _ = v.Schedule("nightly") })
+	first, second, third := service.NewRunID(), service.NewRunID(), at.AddDate(2, 0, 0)
+	r.apply(&fsm.Command{Fire: &fsm.Fire{Schedule: "nightly", Revision: rec.Revision, Tick: at, Next: at.AddDate(1, 0, 0), Run: first}})
+	r.apply(&fsm.Command{Fire: &fsm.Fire{Schedule: "nightly", Revision: rec.Revision, Due: at.AddDate(1, 0, 0), Tick: at.AddDate(1, 0, 0), Next: third, Run: second}})
+
+	got, err := r.schedules.Schedule(t.Context(), "nightly")
+	if err != nil || len(got.Ticks) != 2 || got.Fired != 1 || got.Skipped != 1 || !got.Next.Equal(third) {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	if tick := got.Ticks[0]; !tick.Tick.Equal(at.AddDate(1, 0, 0)) || tick.Run != "" || tick.Skipped == "" || tick.Count != 1 || *got.Last != tick {
+		t.Errorf("the newest tick %+v, last %+v", tick, got.Last)
+	}
+	if tick := got.Ticks[1]; tick.Run != first || tick.State != pipeline.RunWaiting || tick.Skipped != "" {
+		t.Errorf("the first tick %+v", tick)
+	}
+
+	list, err := r.schedules.Schedules(t.Context())
+	if err != nil || len(list.Schedules) != 1 || list.Schedules[0].Ticks != nil || *list.Schedules[0].Last != got.Ticks[0] {
+		t.Errorf("list %+v, %v", list, err)
+	}
+
+	// Its run stands in the way of the next one, by hand too.
+	_, err = r.schedules.TriggerSchedule(t.Context(), sam, "", "nightly")
+	wantError(t, "trigger", err, pipeline.Conflict, string(first), "has not finished")
+}
+
+// A paused schedule can be triggered by hand, and has no next tick.
+func TestSchedules_TriggerSchedule_paused(t *testing.T) {
+	r := newRig(t)
+	if _, err := r.schedules.RegisterSchedule(t.Context(), sam, "", wire.SubmitRequest{Source: nightly}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // again changes nothing
+		if got, err := r.schedules.ChangeSchedule(t.Context(), sam, "nightly", api.SchedulePause); err != nil || !got.Paused || got.Next != nil {
+			t.Errorf("got %+v, %v", got, err)
+		}
+	}
+	if made, err := r.schedules.TriggerSchedule(t.Context(), sam, "", "nightly"); err != nil || made.Repeated || made.Number != 1 {
+		t.Errorf("got %+v, %v", made, err)
+	}
+}
+
+func TestSchedules_ChangeSchedule_refuses(t *testing.T) {
+	r := newRig(t)
+	for what, change := range map[string]api.ScheduleChange{"pause": api.SchedulePause, "resume": api.ScheduleResume, "remove": api.ScheduleRemove} {
+		_, err := r.schedules.ChangeSchedule(t.Context(), sam, "nightly", change)
+		wantError(t, what, err, pipeline.NotFound, `no schedule "nightly" is registered`)
+	}
+	if _, err := r.schedules.RegisterSchedule(t.Context(), sam, "", wire.SubmitRequest{Source: nightly}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := r.schedules.ChangeSchedule(t.Context(), sam, "nightly", "forget")
+	wantError(t, "an unknown change", err, pipeline.Invalid)
+	_, err = r.schedules.ChangeSchedule(t.Context(), sam, "../x", api.SchedulePause)
+	wantError(t, "no name", err, pipeline.Invalid, "want the name of a pipeline")
 }
