@@ -74,7 +74,7 @@ func TestArtifacts(t *testing.T) {
 		t.Errorf("a folder: %v", err)
 	}
 	for _, n := range []*Node{first, second} {
-		if err := n.blobs.Delete(blob.DigestOf([]byte("line 3\n"))); err != nil {
+		if err := n.stores.blobs.Delete(blob.DigestOf([]byte("line 3\n"))); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -4,18 +4,15 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
-	"sort"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/pipelined/pipelined/cluster/consensus"
 	"github.com/pipelined/pipelined/internal/orchestrator"
 	"github.com/pipelined/pipelined/internal/service"
+	"github.com/pipelined/pipelined/internal/worker"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage/layout"
 )
@@ -104,12 +101,12 @@ func (c *Config) defaults() error {
 	if c.Slots < 0 || c.Slots > 10_000 {
 		return pipeline.Errorf(pipeline.Invalid, "-max-parallel %d: want 1 to 10000", c.Slots)
 	}
-	has := findMachine("/")
+	has := worker.FindMachine("/")
 	if c.CPU == 0 {
-		c.CPU = has.cpu
+		c.CPU = has.CPU
 	}
 	if c.Memory == 0 {
-		c.Memory = has.memory
+		c.Memory = has.Memory
 	}
 	if c.CPU < 0 || c.CPU > maxCPU || c.Memory < 0 {
 		return pipeline.Errorf(pipeline.Invalid, "cpu %v, memory %d: expected 0.001 to %d processors, and a size", c.CPU, c.Memory, maxCPU)
@@ -156,37 +153,6 @@ func defaultName(bind string, ip net.IP) string {
 // maxCPU is the most processors that a node can be said to have.
 const maxCPU = 100_000
 
-// maxTools bounds how many tools a worker tells of.
-const maxTools = 8192
-
-// findTools lists the programs in PATH.
-func findTools() []string {
-	seen := map[string]bool{}
-	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
-		entries, err := os.ReadDir(dir)
-		if err != nil {
-			continue // PATH often names folders that do not exist
-		}
-		for _, e := range entries {
-			if len(seen) >= maxTools || e.IsDir() || seen[e.Name()] {
-				continue
-			}
-			if _, err := exec.LookPath(filepath.Join(dir, e.Name())); err == nil {
-				seen[e.Name()] = true
-			}
-		}
-	}
-	tools := make([]string, 0, len(seen))
-	for t := range seen {
-		tools = append(tools, t)
-	}
-	sort.Strings(tools)
-	return tools
-}
-
 // SecretPrefix begins the environment variables that `pipelined run` takes its
 // secrets from.
 const SecretPrefix = service.SecretPrefix
-
-// awayTime is how long a node that was told to stop is waited for (settled 6).
-const awayTime = 60 * time.Second

@@ -3,17 +3,19 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"sort"
+	"slices"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/fabric"
 	"github.com/pipelined/pipelined/internal/inputs"
+	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/internal/runlog"
 	"github.com/pipelined/pipelined/internal/state"
 	"github.com/pipelined/pipelined/pipeline"
@@ -22,6 +24,13 @@ import (
 
 // fabricParts are the parts of a node that move and keep bytes.
 type fabricParts struct {
+	self    pipeline.NodeID
+	stores  *stores
+	state   *state.State
+	peers   *peer.Client
+	members func() []cluster.Member
+	log     hclog.Logger
+
 	down       *fabric.Downloader
 	up         *fabric.Uploader
 	suspects   *fabric.Suspects
@@ -32,27 +41,36 @@ type fabricParts struct {
 }
 
 // openSuspects comes before the stores: they report damage from their first read.
-func (n *Node) openSuspects() {
-	n.fabric.suspects = fabric.NewSuspects(fabric.SuspectsConfig{Report: n.reportSuspects, Logger: n.log.Named("replicator")})
+func (f *fabricParts) openSuspects() {
+	f.suspects = fabric.NewSuspects(fabric.SuspectsConfig{Report: f.reportSuspects, Logger: f.log.Named("replicator")})
 }
 
-// openFabric builds the parts that need the cluster and the state.
-func (n *Node) openFabric() {
-	f, limits := &n.fabric, &n.cfg.Limits
-	log := n.log.Named("fabric")
-	f.down = fabric.NewDownloader(fabric.DownloaderConfig{Self: n.id, Blobs: n.blobs, Trees: n.trees, Peers: n.peers, Members: n.state, CopyRate: limits.RepairRate, Logger: log})
-	f.up = fabric.NewUploader(fabric.UploaderConfig{Self: n.id, Blobs: n.blobs, Trees: n.trees, Peers: n.peers, Members: n.state, Leader: n.knownLeader, Logger: log})
-	f.disk = fabric.NewDiskWatch(fabric.DiskWatchConfig{Dir: n.dir.Path(), FreeBytes: n.blobs.FreeBytes, LowWater: n.blobs.LowWater, Probe: n.probeDisk, Logger: log})
-	f.scrubber = fabric.NewScrubber(fabric.ScrubberConfig{Blobs: n.blobs, Rate: limits.ScrubRate, Every: limits.ScrubEvery, Logger: log})
-	f.replicator = fabric.NewReplicator(fabric.ReplicatorConfig{State: n.store, Trees: f.down, Alive: n.aliveNodes, NodeName: n.state.NodeName,
-		Locate: f.down.Locate, Copy: f.down.FetchAt, Record: n.recordCopies, Logger: n.log.Named("replicator")})
-	f.collector = fabric.NewCollector(fabric.CollectorConfig{State: n.store, Trees: f.down, Blobs: n.blobs, CatchUp: n.state.CatchUp,
-		Unreported: n.unreported, NoneAway: n.noneAway, DiskLow: f.disk.Low, Trim: func() { n.worker.TrimDirectories() }, Grace: limits.SweepGrace, Logger: log})
+// open builds the parts that need the cluster and the state. trim frees what is
+// kept for reuse, before garbage is collected.
+func (f *fabricParts) open(limits *Limits, trim func()) {
+	s, log := f.stores, f.log.Named("fabric")
+	f.down = fabric.NewDownloader(fabric.DownloaderConfig{Self: f.self, Blobs: s.blobs, Trees: s.trees, Peers: f.peers, Members: f.state,
+		CopyRate: limits.RepairRate, Logger: log})
+	f.up = fabric.NewUploader(fabric.UploaderConfig{Self: f.self, Blobs: s.blobs, Trees: s.trees, Peers: f.peers, Members: f.state,
+		Leader: f.leader, Logger: log})
+	f.disk = fabric.NewDiskWatch(fabric.DiskWatchConfig{Dir: s.dir.Path(), FreeBytes: s.blobs.FreeBytes, LowWater: s.blobs.LowWater, Probe: s.probe, Logger: log})
+	f.scrubber = fabric.NewScrubber(fabric.ScrubberConfig{Blobs: s.blobs, Rate: limits.ScrubRate, Every: limits.ScrubEvery, Logger: log})
+	f.replicator = fabric.NewReplicator(fabric.ReplicatorConfig{State: s.state, Trees: f.down, Alive: f.alive, NodeName: f.state.NodeName,
+		Locate: f.down.Locate, Copy: f.down.FetchAt, Record: f.record, Logger: f.log.Named("replicator")})
+	f.collector = fabric.NewCollector(fabric.CollectorConfig{State: s.state, Trees: f.down, Blobs: s.blobs, CatchUp: f.state.CatchUp,
+		Unreported: s.unreported, NoneAway: f.noneAway, DiskLow: f.disk.Low, Trim: trim, Grace: limits.SweepGrace, Logger: log})
+}
+
+// run starts what the parts do by themselves, until ctx ends.
+func (f *fabricParts) run(ctx context.Context, g *errgroup.Group) {
+	for _, duty := range []func(context.Context){f.suspects.Run, f.scrubber.Run, f.collector.Run, f.disk.Run} {
+		g.Go(func() error { duty(ctx); return nil })
+	}
 }
 
 // openLog opens the log of a finished attempt, on whichever node it is.
-func (n *Node) openLog(ctx context.Context, a *pipeline.Attempt) (runlog.Text, error) {
-	opened, err := n.fabric.down.Open(ctx, a.Holders, a.Log)
+func (f *fabricParts) openLog(ctx context.Context, a *pipeline.Attempt) (runlog.Text, error) {
+	opened, err := f.down.Open(ctx, a.Holders, a.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -70,64 +88,42 @@ type logText struct {
 	io.Closer
 }
 
-// probeDisk reports why files or attempts cannot be written, if so.
-func (n *Node) probeDisk() error {
-	if err := n.blobs.Probe(); err != nil {
-		return err
+// usage is how much the blobs took when the collector last counted them; nil if
+// it did not.
+func (f *fabricParts) usage() *wire.BlobUse {
+	usage := f.collector.Usage()
+	if usage == nil {
+		return nil
 	}
-	if err := n.journal.Err(); err != nil {
-		return fmt.Errorf("attempts cannot be recorded: %w", err)
-	}
-	return nil
+	return &wire.BlobUse{Blobs: usage.Blobs, Bytes: usage.Bytes, At: usage.At}
 }
 
-// run starts what the parts do by themselves, until ctx ends.
-func (f *fabricParts) run(ctx context.Context, g *errgroup.Group) {
-	for _, duty := range []func(context.Context){f.suspects.Run, f.scrubber.Run, f.collector.Run, f.disk.Run} {
-		g.Go(func() error { duty(ctx); return nil })
-	}
-}
-
-// knownLeader is the leader's id; "" if none is known.
-func (n *Node) knownLeader() pipeline.NodeID {
-	id, err := n.state.LeaderID()
+// leader is the leader's id; "" if none is known.
+func (f *fabricParts) leader() pipeline.NodeID {
+	id, err := f.state.LeaderID()
 	if err != nil {
 		return ""
 	}
 	return id
 }
 
-// aliveNodes lists the nodes that are alive, this one included.
-func (n *Node) aliveNodes() []pipeline.NodeID {
-	list := append(n.state.Others(), n.id)
-	sort.Slice(list, func(i, j int) bool { return list[i] < list[j] })
+// alive lists the nodes that are alive, this one included, in a fixed order.
+func (f *fabricParts) alive() []pipeline.NodeID {
+	list := append(f.state.Others(), f.self)
+	slices.Sort(list)
 	return list
 }
 
 // noneAway reports whether no member is away that may come back.
-func (n *Node) noneAway() bool {
-	for _, m := range n.cluster.Members() {
-		if m.Status != cluster.StatusAlive && m.Status != cluster.StatusLeft {
-			return false
-		}
-	}
-	return true
+func (f *fabricParts) noneAway() bool {
+	return !slices.ContainsFunc(f.members(), func(m cluster.Member) bool {
+		return m.Status != cluster.StatusAlive && m.Status != cluster.StatusLeft
+	})
 }
 
-// unreported lists outcomes that this node may still have to report.
-func (n *Node) unreported() []pipeline.Outcome {
-	var list []pipeline.Outcome
-	for _, entry := range n.journal.All() {
-		if entry.Outcome != nil {
-			list = append(list, *entry.Outcome)
-		}
-	}
-	return list
-}
-
-// recordCopies commits where logs and outputs are; only a leader does.
-func (n *Node) recordCopies(ctx context.Context, copies []fsm.Copies) error {
-	return n.state.Commit(ctx, &fsm.Command{At: time.Now().UTC(), Batch: &fsm.Batch{Copies: copies}})
+// record commits where logs and outputs are; only a leader does.
+func (f *fabricParts) record(ctx context.Context, copies []fsm.Copies) error {
+	return f.state.Commit(ctx, &fsm.Command{At: time.Now().UTC(), Batch: &fsm.Batch{Copies: copies}})
 }
 
 const pathSuspects = "/peer/suspects"
@@ -139,29 +135,29 @@ type suspectsReport struct {
 }
 
 // reportSuspects brings suspect blobs to the leader's replicator.
-func (n *Node) reportSuspects(ctx context.Context, blobs []pipeline.Digest) (repaired []pipeline.Digest, err error) {
-	in := suspectsReport{Node: n.id, Blobs: blobs}
-	leader, err := n.state.LeaderID()
+func (f *fabricParts) reportSuspects(ctx context.Context, blobs []pipeline.Digest) (repaired []pipeline.Digest, err error) {
+	in := suspectsReport{Node: f.self, Blobs: blobs}
+	leader, err := f.state.LeaderID()
 	if err != nil {
 		return nil, err
 	}
-	if leader == n.id {
-		return n.compareSuspects(ctx, in)
+	if leader == f.self {
+		return f.compareSuspects(ctx, in)
 	}
-	err = n.peers.Call(ctx, leader, pathSuspects, in, &repaired)
+	err = f.peers.Call(ctx, leader, pathSuspects, in, &repaired)
 	return repaired, err
 }
 
-func (n *Node) compareSuspects(ctx context.Context, in suspectsReport) ([]pipeline.Digest, error) {
-	if !n.orch.Leading() {
+func (f *fabricParts) compareSuspects(ctx context.Context, in suspectsReport) ([]pipeline.Digest, error) {
+	if !f.state.Leading() {
 		return nil, pipeline.ErrNotLeader
 	}
-	return n.fabric.replicator.Compare(ctx, in.Node, in.Blobs)
+	return f.replicator.Compare(ctx, in.Node, in.Blobs)
 }
 
 // inputs answers what the result cache asks about files.
-func (n *Node) inputs() *inputs.Inputs {
-	return inputs.New(inputs.Config{Salt: n.keys.ResultsKey(), Trees: n.fabric.down, Blobs: n.blobs, Peers: inputPeers{n.state, n.fabric.down}})
+func (f *fabricParts) inputs(salt []byte) *inputs.Inputs {
+	return inputs.New(inputs.Config{Salt: salt, Trees: f.down, Blobs: f.stores.blobs, Peers: inputPeers{f.state, f.down}})
 }
 
 // inputPeers are the other nodes and what their blobs are worth.

@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"runtime"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -19,56 +16,39 @@ import (
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/cluster/consensus"
-	"github.com/pipelined/pipelined/cluster/keys"
 	"github.com/pipelined/pipelined/executor"
-	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/orchestrator"
 	"github.com/pipelined/pipelined/internal/peer"
-	"github.com/pipelined/pipelined/internal/service"
 	"github.com/pipelined/pipelined/internal/state"
 	"github.com/pipelined/pipelined/internal/worker"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
-	"github.com/pipelined/pipelined/storage/blob"
-	"github.com/pipelined/pipelined/storage/disk"
-	"github.com/pipelined/pipelined/storage/journal"
-	"github.com/pipelined/pipelined/storage/layout"
-	"github.com/pipelined/pipelined/storage/tree"
 )
 
-// Node is one node of a cluster.
+// Node is one node of a cluster: it opens the parts, connects them, and starts and
+// stops them in order.
 type Node struct {
 	cfg Config
 	log hclog.Logger
 	id  pipeline.NodeID
 
-	dir     *storage.DataDir
-	blobs   *blob.Store
-	trees   *tree.Cache
-	journal *journal.Journal
-	runner  executor.Runner
-	key     []byte
-	keys    *keys.Keys
-	store   *fsm.Store
-	cluster *cluster.Cluster
-	peers   *peer.Client
-	state   *state.State
-	peerMux http.Handler // set before Run
-	orch    *orchestrator.Orchestrator
-	worker  *worker.Worker
-	layouts *layout.Manager
-
-	listener net.Listener
-	server   *http.Server
+	identity identity
+	stores   stores
+	port     *api.Port
+	runner   executor.Runner
+	cluster  *cluster.Cluster
+	peers    *peer.Client
+	state    *state.State
+	peerMux  http.Handler // set before Run
+	orch     *orchestrator.Orchestrator
+	worker   *worker.Worker
+	reports  reports
+	fabric   fabricParts
+	services services
 	api      *api.Server
-	https    bool
 
-	ready     chan struct{}
-	readyOnce sync.Once
-	leaving   chan struct{} // has an element when the node was told to leave
-	known     bool          // the data directory was used before
-	fabric    fabricParts
-	services  services
+	ready   chan struct{}
+	leaving chan struct{} // has an element if the node was asked to leave
 }
 
 // Open builds a node: it locks the data directory, reads or makes its
@@ -78,65 +58,90 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	if err := cfg.defaults(); err != nil {
 		return nil, err
 	}
-	n = &Node{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), leaving: make(chan struct{}, 1)}
-	n.openSuspects()
+	n = &Node{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), leaving: make(chan struct{}, 1), stores: stores{log: cfg.Logger}}
 	defer func() {
 		if err != nil {
 			n.close()
 			n = nil
 		}
 	}()
-	if n.dir, err = storage.OpenDataDir(cfg.DataDir); err != nil {
-		return n, err
-	}
-	for _, w := range n.dir.Warnings() {
-		n.log.Warn(w)
-	}
-	identity, err := n.identify()
-	if err != nil {
-		return n, err
-	}
-	if err = n.openStores(); err != nil {
+
+	if err = n.openData(); err != nil {
 		return n, err
 	}
 	if !cfg.Embedded && !SetPriority(daemonNice) {
 		n.log.Debug("this user may not raise the daemon's priority over its modules'")
 	}
-	if err = n.openHTTP(); err != nil {
-		return n, err
-	}
-	if err = n.openCluster(identity); err != nil {
-		return n, err
-	}
-	// Last of what may fail: a keeper outlives the daemon that started it.
-	if err = n.openRunner(ctx); err != nil {
-		return n, err
-	}
-	n.cluster.Refresh()
-	n.peers = peer.NewClient(n.cluster)
-	n.state = state.New(state.Config{Self: n.id, Store: n.store, Cluster: n.cluster, Peers: n.peers})
-	n.openFabric()
-	n.openVault()
-	n.orch = orchestrator.New(orchestrator.Config{Self: n.id, Log: consensusLog{n.cluster}, Store: n.store,
-		Transport: transport{n}, Members: members{n}, Evaluate: n.services.vault.Evaluate, Results: n.inputs(), Vault: n.services.vault,
-		Logger: n.log.Named("orchestrator"), Timing: cfg.Timing, NodeName: n.state.NodeName})
-	n.state.SetLeader(n.orch)
-	n.openServices()
-	n.worker, err = worker.Open(ctx, worker.Config{Self: n.id, Name: cfg.Name, Capabilities: n.capabilities(),
-		Runner: n.runner, Blobs: n.blobs, Trees: n.trees, Journal: n.journal, WorkDir: n.dir.WorkDir(), CachesDir: n.dir.CachesDir(), Layouts: n.layouts,
-		ModuleEnv: cfg.ModuleEnv, KeepWork: cfg.KeepWork, Fetch: n.fabric.down.Fetch, Copy: n.fabric.up.SecondCopy, Report: n.report,
-		LogLimit: cfg.Limits.LogLimit, Full: n.fabric.disk.Reason, Filled: n.fabric.disk.Check,
-		Logger: n.log.Named("worker")})
+	n.port, err = api.BindPort(api.PortConfig{Bind: cfg.Bind, Port: cfg.HTTPPort, Plain: cfg.HTTPPlain, TLSCert: cfg.TLSCert, TLSKey: cfg.TLSKey,
+		Names: append([]string{n.cfg.Name, cfg.Advertise}, cfg.HTTPHosts...)})
 	if err != nil {
 		return n, err
 	}
-	n.openAPI()
-	n.peerMux = n.peerHandler()
-	if !cfg.Embedded {
-		// A run of this one process finds out when it needs to know.
-		n.tellFolders()
+	if err = n.openCluster(); err != nil {
+		return n, err
+	}
+	// Last of what may fail: a keeper outlives the daemon that started it.
+	if n.runner, err = openRunner(ctx, &n.cfg, n.stores.dir); err != nil {
+		return n, err
+	}
+
+	n.cluster.Refresh()
+	if err = n.openParts(ctx); err != nil {
+		return n, err
+	}
+	if !cfg.Embedded { // a run of this one process finds out when it needs to know
+		n.stores.logLayout()
 	}
 	return n, nil
+}
+
+// openData opens the data directory and what it holds.
+func (n *Node) openData() (err error) {
+	if n.stores.dir, err = storage.OpenDataDir(n.cfg.DataDir); err != nil {
+		return err
+	}
+	for _, w := range n.stores.dir.Warnings() {
+		n.log.Warn(w)
+	}
+
+	n.identity = identity{cfg: &n.cfg, dir: n.stores.dir, log: n.log}
+	if err = n.identity.read(); err != nil {
+		return err
+	}
+	n.id = n.identity.file.ID
+
+	n.fabric = fabricParts{stores: &n.stores, log: n.log}
+	n.fabric.openSuspects()
+	return n.stores.open(&n.cfg, n.fabric.suspects.Damaged)
+}
+
+// openParts builds what runs on top of the cluster. The order is that of their
+// needs: the orchestrator needs the state and the fabric, the services need both,
+// the worker needs the fabric, and the API needs all.
+func (n *Node) openParts(ctx context.Context) (err error) {
+	n.peers = peer.NewClient(n.cluster)
+	n.state = state.New(state.Config{Self: n.id, Store: n.stores.state, Cluster: n.cluster, Peers: n.peers})
+	n.fabric.self, n.fabric.state, n.fabric.peers, n.fabric.members = n.id, n.state, n.peers, n.cluster.Members
+	n.fabric.open(&n.cfg.Limits, func() { n.worker.TrimDirectories() })
+	n.openVault()
+	n.orch = orchestrator.New(orchestrator.Config{Self: n.id, Log: consensusLog{n.cluster}, Store: n.stores.state,
+		Transport: transport{n}, Members: members{n}, Evaluate: n.services.vault.Evaluate, Results: n.fabric.inputs(n.identity.keys.ResultsKey()),
+		Vault: n.services.vault, Logger: n.log.Named("orchestrator"), Timing: n.cfg.Timing, NodeName: n.state.NodeName})
+	n.state.SetLeader(n.orch)
+	n.openServices()
+
+	n.reports = reports{self: n.id, orch: n.orch, fabric: &n.fabric}
+	s, limits := &n.stores, &n.cfg.Limits
+	n.worker, err = worker.Open(ctx, worker.Config{Self: n.id, Name: n.cfg.Name, Capabilities: capabilities(&n.cfg),
+		Runner: n.runner, Blobs: s.blobs, Trees: s.trees, Journal: s.journal, WorkDir: s.dir.WorkDir(), CachesDir: s.dir.CachesDir(), Layouts: s.layouts,
+		ModuleEnv: n.cfg.ModuleEnv, KeepWork: n.cfg.KeepWork, Fetch: n.fabric.down.Fetch, Copy: n.fabric.up.SecondCopy, Report: n.reports.send,
+		LogLimit: limits.LogLimit, Full: n.fabric.disk.Reason, Filled: n.fabric.disk.Check, Logger: n.log.Named("worker")})
+	if err != nil {
+		return err
+	}
+	n.openAPI()
+	n.peerMux = n.peerHandler()
+	return nil
 }
 
 // lead is the leader's duty, for one term.
@@ -148,162 +153,58 @@ func (n *Node) lead(ctx context.Context, term uint64) error {
 	return g.Wait()
 }
 
-// tellFolders logs how large folders of modules are laid out.
-func (n *Node) tellFolders() {
-	way, why := n.layouts.Way()
-	args := []any{"by", way}
-	if why != nil {
-		args = append(args, "since", why)
-	}
-	n.log.Info("folders of modules", args...)
-}
-
-// identify reads node.json and the cluster key, or makes them. With state
-// there, another key than before is an error, never a new key.
-func (n *Node) identify() (storage.NodeFile, error) {
-	file, known, err := n.dir.ReadNode()
-	if err != nil {
-		return file, err
-	}
-	bound := known && file.KeyFingerprint != ""
-	key := n.cfg.Key
-	if key == nil {
-		if key, err = n.loadKey(bound); err != nil {
-			return file, err
-		}
-	}
-	if n.keys, err = keys.New(key); err != nil {
-		return file, err
-	}
-	fingerprint := n.keys.Fingerprint()
-	if bound && file.KeyFingerprint != fingerprint {
-		return file, pipeline.Errorf(pipeline.Invalid, "the state in %s was created with the cluster key %s, and the key given is %s: "+
-			"give that key, or another -data-dir to start anew", n.dir.Path(), file.KeyFingerprint, fingerprint)
-	}
-	if !known {
-		file = storage.NodeFile{ID: pipeline.NodeID(service.RandomHex(16))}
-	}
-	n.known = known
-	file.KeyFingerprint, file.Name = fingerprint, n.cfg.Name
-	if err := n.dir.WriteNode(file); err != nil {
-		return file, err
-	}
-	n.id = file.ID
-	n.key = key
-	return file, nil
-}
-
-// loadKey reads the cluster key's file. It is created if it is missing, unless
-// the data directory is bound to a key: then a new one could not open it.
-func (n *Node) loadKey(bound bool) ([]byte, error) {
-	path := n.cfg.KeyFile
-	if path == "" {
-		path = keys.DefaultFile(storage.DefaultRoot())
-	}
-	if !bound {
-		key, _, err := keys.LoadOrCreate(path)
-		return key, err
-	}
-
-	key, err := keys.Load(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		dir := n.dir.Path()
-		return nil, pipeline.Errorf(pipeline.Invalid, "cluster key %s is missing, but %s was created with it: "+
-			"restore the key, or start over with: mv %s %s.old", path, dir, dir, dir)
-	}
-	return key, err
-}
-
-func (n *Node) openStores() (err error) {
-	n.blobs, err = blob.Open(n.dir.BlobsDir(), blob.Options{
-		OnCorrupt: n.fabric.suspects.Damaged, LowWater: n.cfg.Limits.LowWater})
-	if err != nil {
-		return err
-	}
-	n.trees = tree.NewCache(n.blobs)
-	if err = disk.Mark(n.dir.WorkDir()); err != nil {
-		return err
-	}
-	if n.layouts, err = layout.Open(layout.Config{Dir: n.dir.LayersDir(), WorkDir: n.dir.WorkDir(), Blobs: n.blobs, Way: n.cfg.Folders}); err != nil {
-		return err
-	}
-	if n.journal, err = journal.Open(n.dir.JournalPath(), func(text string) { n.log.Warn(text) }); err != nil {
-		return err
-	}
-	n.store, err = fsm.Open(n.dir.StateDir(), n.log.Named("fsm"))
-	return err
-}
-
 // openRunner finds or starts the keeper; `pipelined run` needs none.
-func (n *Node) openRunner(ctx context.Context) error {
-	cfg := executor.Config{DataDir: n.dir.KeeperDir(), Executable: n.cfg.Executable, Logger: n.log.Named("keeper")}
-	if n.cfg.Embedded {
-		r, err := executor.NewLocal(cfg)
+func openRunner(ctx context.Context, cfg *Config, dir *storage.DataDir) (executor.Runner, error) {
+	c := executor.Config{DataDir: dir.KeeperDir(), Executable: cfg.Executable, Logger: cfg.Logger.Named("keeper")}
+	if cfg.Embedded {
+		r, err := executor.NewLocal(c)
 		if err != nil {
-			return fmt.Errorf("open executor: %w", err)
+			return nil, fmt.Errorf("open executor: %w", err)
 		}
-		n.runner = r
-		return nil
+		return r, nil
 	}
-	r, err := executor.Connect(ctx, cfg)
+	r, err := executor.Connect(ctx, c)
 	if err != nil {
-		return fmt.Errorf("connect to the keeper: %w", err)
+		return nil, fmt.Errorf("connect to the keeper: %w", err)
 	}
-	n.runner = r
-	return nil
+	return r, nil
 }
 
-// openCluster opens the cluster from what raft's folder holds, or as a new node
-// where that is damaged and others hold it.
-func (n *Node) openCluster(file storage.NodeFile) error {
-	err := n.openClusterAs(file)
+// openCluster opens the cluster with what raft's directory holds, or as a new node
+// if that is damaged and others hold it.
+func (n *Node) openCluster() error {
+	err := n.openClusterOnce()
 	var damage *consensus.DamageError
 	if !errors.As(err, &damage) {
 		return err
 	}
-	if file, err = n.setRaftAside(file, damage); err != nil {
+
+	if err := n.identity.renew(damage); err != nil {
 		return err
 	}
-	return n.openClusterAs(file)
+	n.id = n.identity.file.ID
+	if err := n.stores.reopenState(); err != nil {
+		return err
+	}
+	return n.openClusterOnce()
 }
 
-func (n *Node) openClusterAs(file storage.NodeFile) (err error) {
+func (n *Node) openClusterOnce() (err error) {
+	file := n.identity.file
 	n.cluster, err = cluster.Open(cluster.Config{NodeID: n.id, Name: n.cfg.Name, Version: n.cfg.Version, ClusterID: file.ClusterID,
-		Key: n.key, KeyName: n.cfg.KeyFile, Mode: n.cfg.Mode, BindAddr: n.cfg.Bind, AdvertiseAddr: n.cfg.Advertise,
+		Key: n.identity.key, KeyName: n.cfg.KeyFile, Mode: n.cfg.Mode, BindAddr: n.cfg.Bind, AdvertiseAddr: n.cfg.Advertise,
 		GossipPort: n.cfg.GossipPort, PeerPort: n.cfg.PeerPort, Join: n.cfg.Join, Expect: n.cfg.Expect,
-		RaftDir: n.dir.RaftDir(), CheckLog: n.checkLog, RememberedPeers: file.Peers, FSM: n.store, Logger: n.log.Named("cluster"), Timings: n.cfg.Raft,
-		Empty:        func() bool { return n.stateEmpty() },
-		SaveIdentity: func(id string, peers []string) error { return n.saveIdentity(id, peers) },
-		Meta:         n.meta,
+		RaftDir: n.stores.dir.RaftDir(), CheckLog: func(dir string) error { return checkLog(n.cfg.Executable, n.log, dir) },
+		RememberedPeers: file.Peers, FSM: n.stores.state, Logger: n.log.Named("cluster"), Timings: n.cfg.Raft,
+		Empty: n.stores.empty, SaveIdentity: n.identity.save, Meta: n.meta,
 		// Nothing is served before Run, when the parts that answer exist.
 		PeerHandler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { n.peerMux.ServeHTTP(w, r) })})
 	return err
 }
 
-func (n *Node) stateEmpty() bool {
-	empty := true
-	_ = n.store.View(func(v *fsm.View) error { empty = v.Empty(); return nil }) // closed: nothing to lose
-	return empty
-}
-
-func (n *Node) saveIdentity(id string, peers []string) error {
-	file, known, err := n.dir.ReadNode()
-	if err != nil || !known {
-		return errors.Join(err, errUnless(known, "node.json is gone"))
-	}
-	file.ClusterID, file.Peers = id, peers
-	return n.dir.WriteNode(file)
-}
-
-func errUnless(ok bool, text string) error {
-	if ok {
-		return nil
-	}
-	return errors.New(text)
-}
-
+// meta is what gossip says of this node.
 func (n *Node) meta() cluster.Meta {
-	m := cluster.Meta{Slots: n.cfg.Slots, HTTPAddr: n.HTTPAddr(), HTTPS: n.https}
+	m := cluster.Meta{Slots: n.cfg.Slots, HTTPAddr: n.HTTPAddr(), HTTPS: n.port.TLS()}
 	if n.runner != nil {
 		m.Incarnation = n.runner.Incarnation()
 	}
@@ -313,13 +214,13 @@ func (n *Node) meta() cluster.Meta {
 	return m
 }
 
-func (n *Node) capabilities() pipeline.Capabilities {
-	tags := n.cfg.Tags
+func capabilities(cfg *Config) pipeline.Capabilities {
+	tags := cfg.Tags
 	if tags == nil {
 		tags = []string{}
 	}
-	return pipeline.Capabilities{OS: runtime.GOOS, Arch: runtime.GOARCH, InstalledTools: findTools(), MaxParallelModules: n.cfg.Slots, Tags: tags,
-		CPU: n.cfg.CPU, Memory: n.cfg.Memory}
+	return pipeline.Capabilities{OS: runtime.GOOS, Arch: runtime.GOARCH, InstalledTools: worker.FindTools(), MaxParallelModules: cfg.Slots, Tags: tags,
+		CPU: cfg.CPU, Memory: cfg.Memory}
 }
 
 // Ready is closed when the node can serve: it belongs to a cluster and knows a
@@ -327,10 +228,10 @@ func (n *Node) capabilities() pipeline.Capabilities {
 func (n *Node) Ready() <-chan struct{} { return n.ready }
 
 // HTTPAddr is host:port of the HTTP port.
-func (n *Node) HTTPAddr() string { return n.listener.Addr().String() }
+func (n *Node) HTTPAddr() string { return n.port.Addr() }
 
 // HTTPS reports whether the HTTP port speaks TLS.
-func (n *Node) HTTPS() bool { return n.https }
+func (n *Node) HTTPS() bool { return n.port.TLS() }
 
 // Health describes this node and what it knows of its cluster.
 func (n *Node) Health(ctx context.Context) wire.Health { return n.services.cluster.Health(ctx) }
@@ -342,10 +243,10 @@ func (n *Node) ID() pipeline.NodeID { return n.id }
 func (n *Node) Name() string { return n.cfg.Name }
 
 // ClusterKey is the cluster's key, for the command line's own token.
-func (n *Node) ClusterKey() []byte { return n.key }
+func (n *Node) ClusterKey() []byte { return n.identity.key }
 
-// Run runs the node until ctx ends or it was told to leave, or something that
-// it cannot go on without fails. It stops in order: no new work, no new calls,
+// Run runs the node until ctx ends, or it was asked to leave, or a part fails that it
+// needs. It stops in order: no new work, no new calls,
 // leadership handed over, gossip, raft, the state.
 func (n *Node) Run(ctx context.Context) error {
 	defer n.close()
@@ -354,8 +255,8 @@ func (n *Node) Run(ctx context.Context) error {
 	g, core := errgroup.WithContext(core)
 	g.Go(func() error { return wrap("cluster", n.cluster.Run(core)) })
 	g.Go(func() error { return wrap("worker", n.worker.Run(core)) })
-	g.Go(func() error { return wrap("journal", n.journal.Run(core)) })
-	g.Go(func() error { return wrap("http", n.serve(core)) })
+	g.Go(func() error { return wrap("journal", n.stores.journal.Run(core)) })
+	g.Go(func() error { return wrap("http", n.port.Serve(core, n.api, n.cluster.Identity().HTTPServer)) })
 	g.Go(func() error {
 		err := n.cluster.Lead(core, n.lead)
 		if core.Err() != nil {
@@ -364,7 +265,7 @@ func (n *Node) Run(ctx context.Context) error {
 		return wrap("orchestrator", err)
 	})
 	g.Go(func() error { n.announce(core); return nil })
-	g.Go(func() error { n.breathe(core); return nil })
+	g.Go(func() error { releaseMemory(core, n.stores.state.Index, n.worker.Load); return nil })
 	n.fabric.run(core, g)
 	g.Go(func() error { n.services.remote.Run(core); return nil })
 	for serving := true; serving; {
@@ -373,13 +274,13 @@ func (n *Node) Run(ctx context.Context) error {
 			n.stop()
 			serving = false
 		case <-n.leaving:
-			err := n.departure().leave()
+			err := n.services.departure.Leave()
 			if err == nil && n.cfg.OnStopped != nil {
 				n.cfg.OnStopped()
 			}
 			serving = err != nil
 			if err != nil {
-				n.log.Error("leave the cluster; this node goes on", "error", err)
+				n.log.Error("could not leave the cluster; this node stays", "error", err)
 			}
 		case <-core.Done(): // a part failed
 			serving = false
@@ -393,11 +294,6 @@ func (n *Node) Run(ctx context.Context) error {
 	return err
 }
 
-// departure is built when it is needed: by then all its parts are there.
-func (n *Node) departure() *departure {
-	return &departure{id: n.id, name: n.cfg.Name, drain: n.cfg.DrainOnStop, state: n.state, worker: n.worker, cluster: n.cluster, log: n.log}
-}
-
 // stop ends what this node does for its cluster. A run of this one process has
 // no cluster.
 func (n *Node) stop() {
@@ -405,7 +301,7 @@ func (n *Node) stop() {
 		n.worker.Close()
 		return
 	}
-	n.departure().markAway()
+	n.services.departure.MarkAway()
 }
 
 func wrap(what string, err error) error {
@@ -426,63 +322,35 @@ func (n *Node) announce(ctx context.Context) {
 	if err := n.writeAgentFile(); err != nil {
 		n.log.Error("write agent.json", "error", err)
 	}
-	n.readyOnce.Do(func() { close(n.ready) })
-	if !n.cfg.Embedded && n.known {
-		n.departure().markBack(ctx)
+	close(n.ready)
+	if !n.cfg.Embedded && n.identity.known {
+		n.services.departure.MarkBack(ctx)
 	}
 }
 
 func (n *Node) writeAgentFile() error {
-	scheme := "http"
-	if n.https {
-		scheme = "https"
-	}
-	return n.dir.WriteAgent(storage.AgentFile{PID: os.Getpid(), Name: n.cfg.Name, ID: n.id, HTTP: n.HTTPAddr(),
-		Peer: n.cluster.Addresses().Peer, Gossip: n.cluster.Addresses().Gossip, HTTPScheme: scheme, StartedAt: time.Now().UTC()})
+	return n.stores.dir.WriteAgent(storage.AgentFile{PID: os.Getpid(), Name: n.cfg.Name, ID: n.id, HTTP: n.HTTPAddr(),
+		Peer: n.cluster.Addresses().Peer, Gossip: n.cluster.Addresses().Gossip, HTTPScheme: n.port.Scheme(), StartedAt: time.Now().UTC()})
 }
 
 // close releases what Open took, in reverse; safe on a half-built node.
 func (n *Node) close() {
-	if n.services.compiler != nil {
-		n.services.compiler.Close()
-	}
-	if n.services.workers != nil {
-		n.services.workers.Close()
-	}
-	if n.listener != nil {
-		_ = n.listener.Close() // closed by the server before, usually
+	n.services.close()
+	if n.port != nil {
+		n.port.Close()
 	}
 	if n.cluster != nil {
 		_ = n.cluster.Close() // idempotent; Run reported its error
 	}
-	for _, c := range n.closers() {
-		if err := c(); err != nil {
-			n.log.Warn("close", "error", err)
-		}
-	}
-}
 
-func (n *Node) closers() []func() error {
-	var fs []func() error
+	var errs []error
 	if n.runner != nil {
-		fs = append(fs, n.runner.Close)
+		errs = append(errs, n.runner.Close())
 	}
 	if n.worker != nil && n.cfg.Embedded {
-		// Its processes are gone by now.
-		fs = append(fs, func() error { n.worker.ReleaseDirectories(true); return nil })
+		n.worker.ReleaseDirectories(true) // its processes have ended by now
 	}
-	if n.blobs != nil {
-		fs = append(fs, n.blobs.Close)
+	if err := errors.Join(append(errs, n.stores.close())...); err != nil {
+		n.log.Warn("could not close", "error", err)
 	}
-	if n.store != nil {
-		fs = append(fs, n.store.Close)
-	}
-	if n.journal != nil {
-		fs = append(fs, n.journal.Close)
-	}
-	if n.dir != nil {
-		fs = append(fs, n.dir.RemoveAgent)
-		fs = append(fs, n.dir.Close)
-	}
-	return fs
 }

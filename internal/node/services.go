@@ -5,7 +5,6 @@ import (
 	"net/http"
 
 	"github.com/pipelined/pipelined/api"
-	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/internal/external"
 	"github.com/pipelined/pipelined/internal/orchestrator"
@@ -32,29 +31,40 @@ type services struct {
 	logs       *runlog.Logs
 	sessions   *session.Sessions
 	remote     *remotecache.Cache
+	departure  *service.Departure
+}
+
+// close ends what Run does not.
+func (s *services) close() {
+	if s.compiler != nil {
+		s.compiler.Close()
+	}
+	if s.workers != nil {
+		s.workers.Close()
+	}
 }
 
 // openVault builds what the orchestrator needs to open what is sealed.
 func (n *Node) openVault() {
 	evaluator := bounded.New(n.cfg.Executable)
 	s := &n.services
-	s.secrets = service.NewSecrets(service.SecretsConfig{State: n.state, Peers: n.peers, Keys: n.keys, Given: n.cfg.Secrets})
-	s.vault = service.NewVault(n.keys, s.secrets, evaluator)
+	s.secrets = service.NewSecrets(service.SecretsConfig{State: n.state, Peers: n.peers, Keys: n.identity.keys, Given: n.cfg.Secrets})
+	s.vault = service.NewVault(n.identity.keys, s.secrets, evaluator)
 	s.compiler = service.NewCompiler(evaluator, s.secrets)
 }
 
 // openServices builds the rest, which needs the orchestrator and the fabric.
 func (n *Node) openServices() {
 	s, f := &n.services, &n.fabric
-	s.workspaces = service.NewSecurer(service.SecurerConfig{Self: n.id, State: n.state, Down: f.down, Sender: f.up, Missing: n.trees.Missing})
+	s.workspaces = service.NewSecurer(service.SecurerConfig{Self: n.id, State: n.state, Down: f.down, Sender: f.up, Missing: n.stores.trees.Missing})
 	s.runs = service.NewRuns(service.RunsConfig{State: n.state, Planner: n.orch, Compiler: s.compiler, Vault: s.vault, Workspaces: s.workspaces,
 		Logger: n.log.Named("runs")})
-	s.remote = remotecache.New(remotecache.Config{Self: n.id, State: n.state, Blobs: n.blobs, Peers: n.peers, Full: f.disk.Reason,
+	s.remote = remotecache.New(remotecache.Config{Self: n.id, State: n.state, Blobs: n.stores.blobs, Peers: n.peers, Full: f.disk.Reason,
 		Open:   func(ctx context.Context, d pipeline.Digest) (api.Blob, error) { return f.down.Open(ctx, nil, d) },
 		Locate: f.down.Locate, SecondCopy: f.up.SecondCopy, UnderReplicated: f.suspects.Alone,
 		KeepFor: n.cfg.Limits.KeepToolCacheFor, MaxBytes: n.cfg.Limits.MaxToolCache, Logger: n.log.Named("remotecache")})
 	s.cache = service.NewCache(service.CacheConfig{State: n.state, Planner: n.orch, Compiler: s.compiler, Remote: s.remote, Logger: n.log.Named("cache")})
-	s.tokens = service.NewTokens(service.TokensConfig{Self: n.id, State: n.state, Peers: n.peers, Keys: n.keys})
+	s.tokens = service.NewTokens(service.TokensConfig{Self: n.id, State: n.state, Peers: n.peers, Keys: n.identity.keys})
 
 	s.retention = service.NewRetention(service.RetentionConfig{State: n.state, Cache: s.cache, Remote: s.remote.Retain, Limits: n.cfg.Limits.retain(),
 		Logger: n.log.Named("retention")})
@@ -63,44 +73,36 @@ func (n *Node) openServices() {
 	if heartbeat <= 0 {
 		heartbeat = orchestrator.DefaultTiming().Heartbeat
 	}
-	s.workers = external.NewWorkers(external.WorkersConfig{Self: n.id, State: n.state, Orchestrator: n.orch, Down: f.down, Blobs: n.blobs,
+	s.workers = external.NewWorkers(external.WorkersConfig{Self: n.id, State: n.state, Orchestrator: n.orch, Down: f.down, Blobs: n.stores.blobs,
 		SecondCopy: f.up.SecondCopy, RunMask: s.vault.RunMask, Members: n.cluster.Members, Heartbeat: heartbeat})
 	s.cluster = service.NewCluster(service.ClusterConfig{Self: n.id, Name: n.cfg.Name, Mode: n.cfg.Mode, Slots: n.cfg.Slots, Version: n.cfg.Version,
-		State: n.state, Members: n.cluster, Keys: n.keys, Load: func() int { return n.worker.Load() }, Full: f.disk.Reason, BlobUse: n.blobUse,
+		State: n.state, Members: n.cluster, Keys: n.identity.keys, Load: func() int { return n.worker.Load() }, Full: f.disk.Reason, BlobUse: f.usage,
 		FindWorker: s.workers.Find, Leave: n.askToLeave})
 }
 
-// openAPI builds the HTTP interface on top of the services.
+// openAPI builds the HTTP interface on top of the services, and what needs the
+// worker.
 func (n *Node) openAPI() {
 	s := &n.services
-	s.logs = runlog.New(runlog.Config{Self: n.id, State: n.state, Files: n.worker, Peers: n.peers, OpenLog: n.openLog})
+	s.departure = service.NewDeparture(service.DepartureConfig{Self: n.id, Name: n.cfg.Name, Drain: n.cfg.DrainOnStop, State: n.state,
+		Worker: n.worker, Cluster: n.cluster, Logger: n.log})
+	s.logs = runlog.New(runlog.Config{Self: n.id, State: n.state, Files: n.worker, Peers: n.peers, OpenLog: n.fabric.openLog})
 	s.sessions = session.New(session.Config{Self: n.id, Name: n.cfg.Name, State: n.state, Dirs: n.worker, Peers: n.peers, Started: unpreferred,
 		Logger: n.log})
 	n.api = api.New(api.Config{NodeID: n.id, NodeName: n.cfg.Name,
 		Router: service.NewRouter(service.RouterConfig{Self: n.id, State: n.state, Dialer: n.cluster, Members: n.cluster.Members}),
 		Auth:   s.tokens, Tokens: s.tokens, Runs: s.runs, Cache: s.cache, Secrets: s.secrets, Workers: s.workers,
 		Artifacts: service.NewArtifacts(n.state, n.fabric.down),
-		Blobs:     service.NewBlobs(n.blobs, n.trees, n.fabric.down),
+		Blobs:     service.NewBlobs(n.stores.blobs, n.stores.trees, n.fabric.down),
 		Schedules: service.NewSchedules(service.SchedulesConfig{State: n.state, Compiler: s.compiler, Vault: s.vault, Workspaces: s.workspaces}),
 		Executions: external.NewExecutions(external.ExecutionsConfig{Self: n.id, Name: n.cfg.Name, Mode: n.cfg.Mode, Slots: n.cfg.Slots,
 			State: n.state, Peers: n.peers, Runs: s.runs, Workspaces: s.workspaces}),
 		Cluster: s.cluster, Logs: s.logs, RemoteCache: s.remote, Sessions: s.sessions,
-		Logger: n.log.Named("api"), AllowedHosts: n.allowedHost, MaxEntry: n.cfg.Limits.MaxToolEntry,
+		Logger: n.log.Named("api"), AllowedHosts: n.port.AllowedHost, MaxEntry: n.cfg.Limits.MaxToolEntry,
 		PeerIdentity: func(r *http.Request) (id, name string, ok bool) {
 			p, ok := cluster.PeerFrom(r.Context())
 			return string(p.ID), p.Name, ok
 		}})
-	n.server = api.NewHTTPServer(n.api.PublicHandler())
-}
-
-// blobUse is how much the blobs took when the collector last counted them; nil if
-// it did not.
-func (n *Node) blobUse() *wire.BlobUse {
-	usage := n.fabric.collector.Usage()
-	if usage == nil {
-		return nil
-	}
-	return &wire.BlobUse{Blobs: usage.Blobs, Bytes: usage.Bytes, At: usage.At}
 }
 
 // askToLeave makes Run leave the cluster. It returns at once.

@@ -26,7 +26,7 @@ func past(tb testing.TB, n *Node, list ...pipeline.Digest) {
 	tb.Helper()
 	old := time.Now().Add(-time.Hour)
 	for _, d := range list {
-		err := os.Chtimes(filepath.Join(n.dir.BlobsDir(), string(d[:2]), string(d)), old, old)
+		err := os.Chtimes(filepath.Join(n.stores.dir.BlobsDir(), string(d[:2]), string(d)), old, old)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			tb.Error(err)
 		}
@@ -46,9 +46,9 @@ func putRun(tb testing.TB, n *Node, id pipeline.RunID, text string) []pipeline.D
 	}
 	all := map[pipeline.Digest][]byte{blob.DigestOf(file): file, blob.DigestOf(listing): listing}
 	digests := []pipeline.Digest{blob.DigestOf(file), blob.DigestOf(listing)}
-	batch := n.blobs.NewBatch()
+	batch := n.stores.blobs.NewBatch()
 	defer batch.Discard()
-	for _, d := range n.blobs.Missing(digests) {
+	for _, d := range n.stores.blobs.Missing(digests) {
 		if _, err := batch.PutBytes(ctx, all[d]); err != nil {
 			tb.Fatal(err)
 		}
@@ -145,7 +145,7 @@ func TestSweep_underLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	var all []pipeline.Digest // the sweeps have read the listings: that is use, too
-	err := n.blobs.Walk(t.Context(), func(i blob.Info) error { all = append(all, i.Digest); return nil })
+	err := n.stores.blobs.Walk(t.Context(), func(i blob.Info) error { all = append(all, i.Digest); return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func wantNamed(t *testing.T, n *Node) (refs, blobs int) {
 	t.Helper()
 	seen := map[pipeline.Digest]bool{}
 	var trees []pipeline.Digest
-	err := n.store.View(func(v *fsm.View) error {
+	err := n.stores.state.View(func(v *fsm.View) error {
 		return v.References(func(r fsm.Reference) error {
 			if !seen[r.Digest] && r.Tree {
 				trees = append(trees, r.Digest)
@@ -193,7 +193,7 @@ func wantNamed(t *testing.T, n *Node) (refs, blobs int) {
 		}
 	}
 	for d := range seen {
-		if err := n.blobs.Verify(d); err != nil {
+		if err := n.stores.blobs.Verify(d); err != nil {
 			t.Errorf("a blob that the state names: %v", err)
 		}
 	}
@@ -204,7 +204,7 @@ func wantNamed(t *testing.T, n *Node) (refs, blobs int) {
 // again it goes on.
 func TestDisk_blobsCannotBeWritten(t *testing.T) {
 	n, c := openNode(t, Config{Name: "n1", Limits: Limits{LowWater: 1 << 20}})
-	dir := n.dir.BlobsDir()
+	dir := n.stores.dir.BlobsDir()
 	away := filepath.Join(t.TempDir(), "away")
 	if err := errors.Join(os.Rename(dir, away), os.WriteFile(dir, nil, 0o600)); err != nil {
 		t.Fatal(err)

@@ -96,13 +96,13 @@ func acPath(i int) string { return fmt.Sprintf("/ac/%064x", i) }
 
 // blobFile is where a node has a blob.
 func blobFile(n *Node, d pipeline.Digest) string {
-	return filepath.Join(n.dir.BlobsDir(), string(d[:2]), string(d))
+	return filepath.Join(n.stores.dir.BlobsDir(), string(d[:2]), string(d))
 }
 
 // holders counts the nodes that have a blob.
 func (x *toolCluster) holders(d pipeline.Digest) (count int) {
 	for _, n := range x.nodes {
-		if n.blobs.Has(d) {
+		if n.stores.blobs.Has(d) {
 			count++
 		}
 	}
@@ -303,7 +303,7 @@ func TestTools_damage(t *testing.T) {
 	x.must(x.nodes[0], "PUT", acPath(1), body, 201)
 	x.must(x.nodes[2], "HEAD", acPath(1), nil, 200)
 	for _, n := range x.nodes {
-		if err := n.blobs.Delete(blob.DigestOf(body)); err != nil {
+		if err := n.stores.blobs.Delete(blob.DigestOf(body)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -342,7 +342,7 @@ func TestTools_sweep(t *testing.T) {
 		if _, err := n.fabric.collector.Collect(t.Context(), minSweepGrace); err != nil {
 			t.Fatal(err)
 		}
-		if n.blobs.Has(d) {
+		if n.stores.blobs.Has(d) {
 			t.Errorf("%s: the blob is still there", path)
 		}
 	}
@@ -363,7 +363,7 @@ func TestTools_retained(t *testing.T) {
 		t.Fatal(err)
 	}
 	var left []string
-	err := n.store.View(func(v *fsm.View) error {
+	err := n.stores.state.View(func(v *fsm.View) error {
 		v.ToolsByAge(func(e *pipeline.ToolEntry) bool { left = append(left, e.Key[63:]); return true })
 		return nil
 	})
@@ -381,7 +381,7 @@ func TestTools_retained(t *testing.T) {
 
 // toolHere finds an entry in the state of a node.
 func toolHere(n *Node, k pipeline.ToolKey) (e *pipeline.ToolEntry) {
-	_ = n.store.View(func(v *fsm.View) error { e = v.Tool(k); return nil }) // closed: there is none
+	_ = n.stores.state.View(func(v *fsm.View) error { e = v.Tool(k); return nil }) // closed: there is none
 	return e
 }
 
@@ -412,7 +412,7 @@ func TestTools_alone(t *testing.T) {
 	other, _ := openNode(t, Config{Name: "n2", Join: []string{n.cluster.Addresses().Gossip}})
 	eventually(t, func() error {
 		n.fabric.suspects.Alone(d)
-		if !other.blobs.Has(d) {
+		if !other.stores.blobs.Has(d) {
 			return errors.New("no second copy")
 		}
 		return nil
@@ -440,11 +440,11 @@ func TestTools_abortedAndRepeated(t *testing.T) {
 	x.must(n, "GET", acPath(1), nil, 404)
 
 	x.must(n, "PUT", acPath(2), []byte("again"), 201)
-	before := n.store.Index()
+	before := n.stores.state.Index()
 	for range 5 {
 		x.must(n, "PUT", acPath(2), []byte("again"), 201)
 	}
-	if now := n.store.Index(); now != before {
+	if now := n.stores.state.Index(); now != before {
 		t.Errorf("the log grew by %d", now-before)
 	}
 	x.must(n, "PUT", acPath(2), []byte("other"), 201)

@@ -17,7 +17,7 @@ func TestPutBlob_leftovers(t *testing.T) {
 	d := blob.DigestOf(content)
 	leave := func() {
 		t.Helper()
-		part, err := n.blobs.Partial(d, int64(len(content)))
+		part, err := n.stores.blobs.Partial(d, int64(len(content)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -28,14 +28,14 @@ func TestPutBlob_leftovers(t *testing.T) {
 	}
 	leave()
 	wrong := bytes.Repeat([]byte("x"), len(content))
-	if err := c.Blobs().Put(t.Context(), d, bytes.NewReader(wrong)); pipeline.KindOf(err) != pipeline.Invalid || n.blobs.Has(d) {
-		t.Errorf("wrong bytes: %v, stored: %v", err, n.blobs.Has(d))
+	if err := c.Blobs().Put(t.Context(), d, bytes.NewReader(wrong)); pipeline.KindOf(err) != pipeline.Invalid || n.stores.blobs.Has(d) {
+		t.Errorf("wrong bytes: %v, stored: %v", err, n.stores.blobs.Has(d))
 	}
 	leave()
 	if err := c.Blobs().Put(t.Context(), d, bytes.NewReader(content)); err != nil {
 		t.Fatal(err)
 	}
-	if err := n.blobs.Verify(d); err != nil {
+	if err := n.stores.blobs.Verify(d); err != nil {
 		t.Error(err)
 	}
 }

@@ -421,7 +421,7 @@ func (r *rig) open() {
 	if err != nil {
 		r.tb.Fatal(err)
 	}
-	r.cfg.Blobs, r.cfg.Layouts = r.blobs, layouts
+	r.cfg.Blobs, r.cfg.Trees, r.cfg.Layouts = r.blobs, tree.NewCache(r.blobs), layouts
 
 	ctx, cancel := context.WithCancel(r.tb.Context())
 	if r.w, err = Open(ctx, r.cfg); err != nil {

@@ -93,14 +93,14 @@ func noMounts(t *testing.T, dir string) {
 func needOverlays(t *testing.T, n *harness.Node) {
 	t.Helper()
 	for line := range strings.SplitSeq(n.Log(), "\n") {
-		if strings.Contains(line, "folders of modules") {
-			if !strings.Contains(line, "by=overlay") {
+		if strings.Contains(line, "module directories ") {
+			if !strings.Contains(line, "use overlay mounts") {
 				t.Skipf("this machine mounts no overlays (it takes root and a kernel that allows it): %s", line)
 			}
 			return
 		}
 	}
-	t.Fatalf("the agent does not say how it lays out folders:\n%s", n.Log())
+	t.Fatalf("the agent does not say how it lays out directories:\n%s", n.Log())
 }
 
 // The daemon is killed while a module works in a mounted folder: the next one

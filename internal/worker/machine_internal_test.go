@@ -1,4 +1,4 @@
-package node
+package worker
 
 import (
 	"os"
@@ -14,19 +14,19 @@ func TestFindMachine(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		files map[string]string
-		want  machine
+		want  Machine
 	}{
-		{"nothing is known", nil, machine{all, 0}},
-		{"no groups", map[string]string{"proc/meminfo": meminfo}, machine{all, 1 << 30}},
+		{"nothing is known", nil, Machine{all, 0}},
+		{"no groups", map[string]string{"proc/meminfo": meminfo}, Machine{all, 1 << 30}},
 		{"version 2, a group above is tighter", map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "0::/a/b\n", "proc/self/mountinfo": v2,
 			"cg/a/b/memory.max": "max\n", "cg/a/memory.max": "1000000\n", "cg/a/b/cpu.max": "50000 100000\n", "cg/a/cpu.max": "max 100000\n"},
-			machine{0.5, 1_000_000}},
+			Machine{0.5, 1_000_000}},
 		{"version 1, mounted from our own group", map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "4:memory:/x\n1:cpu,cpuacct:/x\n",
 			"proc/self/mountinfo":       "30 1 0:26 /x /mem rw - cgroup cgroup rw,memory\n31 1 0:27 /x /cpu rw - cgroup cgroup rw,cpu,cpuacct\n",
 			"mem/memory.limit_in_bytes": "2000000\n", "cpu/cpu.cfs_quota_us": "25000\n", "cpu/cpu.cfs_period_us": "100000\n"},
-			machine{0.25, 2_000_000}},
+			Machine{0.25, 2_000_000}},
 		{"more than there is", map[string]string{"proc/meminfo": meminfo, "proc/self/cgroup": "0::/\n", "proc/self/mountinfo": v2,
-			"cg/memory.max": "9223372036854771712\n", "cg/cpu.max": "99999999 1000\n"}, machine{all, 1 << 30}},
+			"cg/memory.max": "9223372036854771712\n", "cg/cpu.max": "99999999 1000\n"}, Machine{all, 1 << 30}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			root := t.TempDir()
@@ -39,7 +39,7 @@ func TestFindMachine(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if got := findMachine(root); got != tc.want {
+			if got := FindMachine(root); got != tc.want {
 				t.Errorf("got %+v, want %+v", got, tc.want)
 			}
 		})

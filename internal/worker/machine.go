@@ -1,27 +1,31 @@
-package node
+package worker
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"sort"
 	"strconv"
 	"strings"
 )
 
-// machine is what modules on this machine may use together.
-type machine struct {
-	cpu    float64
-	memory int64 // in bytes; 0 where it cannot be told
+// Machine is what modules on this machine may use together.
+type Machine struct {
+	// CPU is a number of processors.
+	CPU float64
+	// Memory is in bytes; 0 means that it is unknown.
+	Memory int64
 }
 
-// findMachine looks what the machine has, or what the control groups leave to
-// this process where that is less. root is the file system's, "/" but in tests.
-func findMachine(root string) machine {
-	m := machine{cpu: float64(runtime.NumCPU())}
+// FindMachine finds what the machine has, or what the control groups leave to this
+// process if that is less. root is the file system's root, "/" except in tests.
+func FindMachine(root string) Machine {
+	m := Machine{CPU: float64(runtime.NumCPU())}
 	for line := range strings.Lines(readText(root, "proc/meminfo")) {
 		if f := strings.Fields(line); len(f) > 1 && f[0] == "MemTotal:" {
 			kib, _ := strconv.ParseInt(f[1], 10, 64) // 0: unknown
-			m.memory = kib << 10
+			m.Memory = kib << 10
 		}
 	}
 	groups := map[string]string{} // the path of our group, by controller; "" is version 2
@@ -54,14 +58,14 @@ func findMachine(root string) machine {
 
 // limit takes the bounds of a group and of those above it into account. from is
 // the group at the mount's own place.
-func (m *machine) limit(root, mount, from, group string) {
+func (m *Machine) limit(root, mount, from, group string) {
 	path := strings.TrimPrefix(group, strings.TrimSuffix(from, "/"))
 	for {
 		dir := filepath.Join(mount, path)
 		for _, name := range []string{"memory.max", "memory.limit_in_bytes"} {
 			n, err := strconv.ParseInt(strings.TrimSpace(readText(root, dir, name)), 10, 64)
-			if err == nil && n > 0 && (m.memory == 0 || n < m.memory) {
-				m.memory = n
+			if err == nil && n > 0 && (m.Memory == 0 || n < m.Memory) {
+				m.Memory = n
 			}
 		}
 		f := strings.Fields(readText(root, dir, "cpu.max"))
@@ -71,7 +75,7 @@ func (m *machine) limit(root, mount, from, group string) {
 		quota, err := strconv.ParseFloat(f[0], 64)
 		period, wrong := strconv.ParseFloat(f[1], 64)
 		if err == nil && wrong == nil && quota > 0 && period > 0 {
-			m.cpu = min(m.cpu, quota/period)
+			m.CPU = min(m.CPU, quota/period)
 		}
 		if path == "" || path == "/" || path == "." {
 			return
@@ -87,4 +91,32 @@ func readText(parts ...string) string {
 		return ""
 	}
 	return string(b)
+}
+
+// maxTools bounds how many tools a worker lists.
+const maxTools = 8192
+
+// FindTools lists the programs in PATH.
+func FindTools() []string {
+	seen := map[string]bool{}
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue // PATH often names directories that do not exist
+		}
+		for _, e := range entries {
+			if len(seen) >= maxTools || e.IsDir() || seen[e.Name()] {
+				continue
+			}
+			if _, err := exec.LookPath(filepath.Join(dir, e.Name())); err == nil {
+				seen[e.Name()] = true
+			}
+		}
+	}
+	tools := make([]string, 0, len(seen))
+	for t := range seen {
+		tools = append(tools, t)
+	}
+	sort.Strings(tools)
+	return tools
 }

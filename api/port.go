@@ -1,0 +1,134 @@
+package api
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// maxConns bounds the connections of the HTTP port.
+	maxConns = 1024
+	// shutdownTime is how long calls may take to finish when the node stops.
+	shutdownTime = 2 * time.Second
+)
+
+// PortConfig says how the HTTP port is bound.
+type PortConfig struct {
+	// Bind is an IP address, Port a number; 0 takes a free one.
+	Bind string
+	Port int
+	// Plain serves no TLS on an address other than loopback.
+	Plain bool
+	// TLSCert and TLSKey are files; "" takes a certificate of the cluster's
+	// authority.
+	TLSCert, TLSKey string
+	// Names are those by which clients may address the port; "" is none.
+	Names []string
+}
+
+// Port is the port of the API: plain on loopback, or if the configuration says so,
+// and TLS elsewhere.
+type Port struct {
+	cfg      PortConfig
+	listener net.Listener
+	https    bool
+}
+
+// BindPort binds the port. Nothing is served before Serve.
+func BindPort(cfg PortConfig) (*Port, error) {
+	l, err := net.Listen("tcp", net.JoinHostPort(cfg.Bind, strconv.Itoa(cfg.Port)))
+	if err != nil {
+		return nil, fmt.Errorf("bind the HTTP port: %w (if another agent has it, choose another -bind or -http-port; port 0 takes a free one)", err)
+	}
+	return &Port{cfg: cfg, listener: l, https: !net.ParseIP(cfg.Bind).IsLoopback() && !cfg.Plain || cfg.TLSCert != ""}, nil
+}
+
+// Addr is host:port.
+func (p *Port) Addr() string { return p.listener.Addr().String() }
+
+// TLS reports whether the port serves TLS.
+func (p *Port) TLS() bool { return p.https }
+
+// Scheme is http or https.
+func (p *Port) Scheme() string {
+	if p.https {
+		return "https"
+	}
+	return "http"
+}
+
+// AllowedHost reports whether clients may address the port by a name (settled 15);
+// IP addresses and localhost they always may.
+func (p *Port) AllowedHost(host string) bool {
+	names := slices.Clone(p.cfg.Names)
+	if h, err := os.Hostname(); err == nil {
+		short, _, _ := strings.Cut(h, ".")
+		names = append(names, h, short)
+	}
+	for _, name := range names {
+		if name != "" && strings.EqualFold(name, host) {
+			return true
+		}
+	}
+	return false
+}
+
+// Serve serves until ctx ends, then lets short calls finish. authority gives the
+// TLS configuration of the cluster's authority.
+func (p *Port) Serve(ctx context.Context, s *Server, authority func() *tls.Config) error {
+	server := NewHTTPServer(s.PublicHandler())
+	l := LimitConns(p.listener, maxConns)
+	if p.https {
+		cfg, err := p.tlsConfig(authority)
+		if err != nil {
+			return err
+		}
+		l = acceptTLS(l, cfg)
+		server.Handler = tlsOnly(server.Handler)
+	}
+
+	done := make(chan struct{})
+	go func() { // ends with ctx, and Serve waits for it
+		defer close(done)
+		<-ctx.Done()
+		stop, cancel := context.WithTimeout(context.Background(), shutdownTime)
+		defer cancel()
+		if errors.Join(s.Shutdown(stop), server.Shutdown(stop)) != nil {
+			_ = server.Close() // what is still open is cut
+		}
+	}()
+
+	err := server.Serve(l)
+	if errors.Is(err, http.ErrServerClosed) {
+		<-done
+		return nil
+	}
+	return err
+}
+
+func (p *Port) tlsConfig(authority func() *tls.Config) (*tls.Config, error) {
+	if p.cfg.TLSCert == "" {
+		cfg := authority()
+		cfg.NextProtos = []string{"http/1.1"}
+		return cfg, nil
+	}
+	cert, err := tls.LoadX509KeyPair(p.cfg.TLSCert, p.cfg.TLSKey)
+	if err != nil {
+		return nil, fmt.Errorf("load -tls-cert and -tls-key: %w", err)
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}}, nil
+}
+
+// Close closes the port. Idempotent.
+func (p *Port) Close() {
+	_ = p.listener.Close() // Serve closes it too
+}

@@ -1,0 +1,161 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pipelined/pipelined/cluster"
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/state"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// awayLimit bounds how long a node that stops waits for a leader to mark it away:
+// longer than an election takes. If all nodes stop at the same time, the last of
+// them find no leader.
+const awayLimit = 3 * time.Second
+
+// awayTime is how long a stopped node's modules are kept for it (settled 6).
+const awayTime = 60 * time.Second
+
+// DepartingWorker is the worker of a node that stops.
+type DepartingWorker interface {
+	// Load is the number of running modules.
+	Load() int
+	// Close makes the worker accept nothing more.
+	Close()
+}
+
+// DepartingMember is the membership of a node that stops.
+type DepartingMember interface {
+	Members() []cluster.Member
+	IsLeader() bool
+	// TransferLeadership makes another voter the leader.
+	TransferLeadership(ctx context.Context) error
+	// Leave removes this node from raft and gossip.
+	Leave(ctx context.Context) error
+}
+
+// DepartureConfig says what a Departure is made of. All fields are needed.
+type DepartureConfig struct {
+	Self pipeline.NodeID
+	Name string
+	// Drain waits until nothing runs before a stop.
+	Drain   bool
+	State   *state.State
+	Worker  DepartingWorker
+	Cluster DepartingMember
+	Logger  hclog.Logger
+}
+
+// Departure takes a node out of its cluster: for the time of a restart, or
+// permanently.
+type Departure struct{ cfg DepartureConfig }
+
+// NewDeparture makes a Departure.
+func NewDeparture(cfg DepartureConfig) *Departure { return &Departure{cfg: cfg} }
+
+// MarkAway prepares a stop: the node accepts no more work, the state says how long
+// the cluster waits for it, and leadership is transferred last, so that this node
+// can still commit the rest. Modules continue under the keeper (settled 6).
+func (d *Departure) MarkAway() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	drained := d.cfg.Drain && d.drainFirst()
+	d.cfg.Worker.Close()
+	if drained {
+		// Nothing runs here any more. The drain must not outlast the restart.
+		if err := d.setWorker(ctx, "drain", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name}); err != nil {
+			d.cfg.Logger.Warn("could not end the drain", "error", err)
+		}
+	}
+	if len(d.cfg.Cluster.Members()) > 1 {
+		short, cancel := context.WithTimeout(ctx, awayLimit)
+		err := d.setWorker(short, "away", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name, AwayUntil: time.Now().Add(awayTime).UTC()})
+		cancel()
+		if err != nil {
+			d.cfg.Logger.Warn("could not mark this node away", "error", err)
+		}
+		if d.cfg.Cluster.IsLeader() {
+			if err := d.cfg.Cluster.TransferLeadership(ctx); err != nil {
+				d.cfg.Logger.Warn("could not transfer leadership", "error", err)
+			}
+		}
+	}
+	d.cfg.Logger.Info("stopping; running modules continue and are adopted at the next start", "running", d.cfg.Worker.Load())
+}
+
+// drainFirst waits until nothing runs here; only a second signal bounds it. It
+// reports whether the drain is its own: one that an operator started stays.
+func (d *Departure) drainFirst() bool {
+	ctx := context.Background()
+	d.cfg.State.Fresh(ctx)
+	asked := false
+	_ = d.cfg.State.View(func(v *fsm.View) error { // if it is closed, the proposal below fails
+		w, ok := v.Worker(d.cfg.Self)
+		asked = ok && w.Draining
+		return nil
+	})
+	if err := d.setWorker(ctx, "drain", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name, Draining: true}); err != nil {
+		d.cfg.Logger.Warn("could not drain before stopping", "error", err)
+		return false
+	}
+	d.waitIdle(ctx)
+	return !asked
+}
+
+// waitIdle returns when nothing runs here.
+func (d *Departure) waitIdle(ctx context.Context) {
+	t := time.NewTicker(100 * time.Millisecond)
+	defer t.Stop()
+	for d.cfg.Worker.Load() > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// MarkBack revokes what MarkAway committed. It repeats until that is committed,
+// and does not check first whether it is needed: the state here may be older than
+// what this node proposed last.
+func (d *Departure) MarkBack(ctx context.Context) {
+	_, _ = backoff.Retry(ctx, func() (struct{}, error) { // it fails only when ctx ends
+		err := d.setWorker(ctx, "away", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name})
+		if err != nil && ctx.Err() == nil {
+			d.cfg.Logger.Warn("could not mark this node back", "error", err)
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(backoff.NewConstantBackOff(time.Second)), backoff.WithMaxElapsedTime(0))
+}
+
+// Leave removes the node from its cluster permanently: it is drained, then leaves
+// raft and gossip. If that is refused, the node continues as before.
+func (d *Departure) Leave() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	err := d.setWorker(ctx, "drain", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name, Draining: true, DrainDeadline: time.Now().Add(leaveGrace).UTC()})
+	if err != nil {
+		d.cfg.Logger.Warn("could not drain before leaving", "error", err)
+	}
+	d.waitIdle(ctx)
+	if err := d.cfg.Cluster.Leave(ctx); err != nil {
+		return errors.Join(err, d.setWorker(ctx, "drain", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name}))
+	}
+	d.cfg.Worker.Close()
+	return nil
+}
+
+// leaveGrace is how long modules of a node that leaves may still run. Those that
+// run longer are stopped and run again elsewhere.
+const leaveGrace = 30 * time.Second
+
+func (d *Departure) setWorker(ctx context.Context, only string, rec fsm.WorkerRecord) error {
+	_, err := d.cfg.State.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Worker: &fsm.Worker{Record: rec, Only: only}})
+	return err
+}
