@@ -230,7 +230,7 @@ func TestBlobs_PutBlobPart(t *testing.T) {
 		t.Fatalf("arrived %v, want two blocks of %s", arrived, d)
 	}
 
-	err := blobs.PutBlobPart(t.Context(), d, 2*blob.BlockSize+1, total, strings.NewReader("x"))
+	err := blobs.PutBlobPart(t.Context(), d, 3*blob.BlockSize, total, strings.NewReader("x"))
 	wantError(t, "beyond what arrived", err, pipeline.Conflict, "starts at byte")
 	err = blobs.PutBlobPart(t.Context(), d, 1, total, strings.NewReader("x"))
 	wantError(t, "inside a block", err, pipeline.Conflict, "starts at byte 1")

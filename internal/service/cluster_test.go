@@ -2,11 +2,16 @@ package service_test
 
 import (
 	"errors"
+	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/cluster"
+	"github.com/pipelined/pipelined/cluster/consensus"
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/service"
 	"github.com/pipelined/pipelined/pipeline"
@@ -89,6 +94,143 @@ func TestRouter(t *testing.T) {
 	wantKind(t, err, pipeline.Conflict, "2 nodes")
 	_, _, err = router.Node(t.Context(), "three")
 	wantKind(t, err, pipeline.NotFound, "one, two")
+}
+
+// A node that does not lead gives the way to the leader, or without one to
+// another node that has the state.
+func TestRouter_follower(t *testing.T) {
+	r := newRig(t)
+	r.follow(http.NewServeMux())
+	router := service.NewRouter(service.RouterConfig{Self: "n1", State: r.state, Dialer: r.dialer, Members: r.cluster.Members})
+	for what, find := range map[string]func() (http.RoundTripper, *url.URL, error){
+		"leader":   func() (http.RoundTripper, *url.URL, error) { return router.Leader(t.Context()) },
+		"stateful": func() (http.RoundTripper, *url.URL, error) { return router.Stateful(t.Context()) },
+		"name":     func() (http.RoundTripper, *url.URL, error) { return router.Node(t.Context(), "two") },
+		"id":       func() (http.RoundTripper, *url.URL, error) { return router.Node(t.Context(), "n2") },
+	} {
+		if transport, base, err := find(); err != nil || transport == nil || base.String() != r.dialer.server.URL {
+			t.Errorf("%s: got %v, %v", what, base, err)
+		}
+	}
+	if router.IsLeader() {
+		t.Error("a follower says that it leads")
+	}
+
+	r.loseLeader()
+	if _, _, err := router.Leader(t.Context()); !errors.Is(err, pipeline.ErrNoLeader) {
+		t.Errorf("no leader: %v", err)
+	}
+	if _, base, err := router.Stateful(t.Context()); err != nil || base.String() != r.dialer.server.URL {
+		t.Errorf("a replica: %v, %v", base, err)
+	}
+	r.cluster.others[0].Status = cluster.StatusFailed
+	if _, _, err := router.Stateful(t.Context()); !errors.Is(err, pipeline.ErrNoLeader) {
+		t.Errorf("no replica: %v", err)
+	}
+
+	r.cluster.self.Mode = pipeline.ModeWorker
+	if router.HasState() {
+		t.Error("a worker says that it has the state")
+	}
+	r.dialer.server.Close()
+	r.dialer.server = nil
+	_, _, err := router.Node(t.Context(), "two")
+	wantError(t, "a node that cannot be reached", err, pipeline.Unavailable, "n2")
+}
+
+// Health counts voters and workers; the leader that is not known has no name.
+func TestCluster_Health_members(t *testing.T) {
+	r := newRig(t)
+	r.cluster.self.RaftRole = cluster.RoleLeader
+	r.cluster.others = []cluster.Member{
+		{ID: "n3", Name: "b", Status: cluster.StatusAlive, RaftRole: cluster.RoleVoter, Mode: pipeline.ModeOrchestrator, Slots: 4},
+		{ID: "n4", Name: "c", Status: cluster.StatusAlive, RaftRole: cluster.RoleNone, Mode: pipeline.ModeWorker, Slots: 4},
+		{ID: "n5", Name: "a", Status: cluster.StatusFailed, RaftRole: cluster.RoleVoter, Slots: 4},
+		{ID: "n6", Name: "d", Status: cluster.StatusAlive, RaftRole: cluster.RoleStandby},
+	}
+	h := clusterOf(r, "", nil).Health(t.Context())
+	if !slices.Equal(h.Voters, []string{"a", "b", "one"}) || h.AvailableWorkers != 1 || h.Role != cluster.RoleLeader || h.Status != "healthy" {
+		t.Errorf("got %+v", h)
+	}
+	if !r.keys.CheckNonce(h.Nonce, "n1", time.Now()) {
+		t.Error("the nonce is not of this node")
+	}
+
+	r.cluster.leader = ""
+	r.cluster.self.RaftRole = cluster.RoleNone
+	h = clusterOf(r, "disk low", nil).Health(t.Context())
+	if h.Leader != "" || h.Role != "worker" || len(h.Reasons) != 2 || h.Status != "degraded" {
+		t.Errorf("got %+v", h)
+	}
+	if list, err := clusterOf(r, "", nil).Members(t.Context()); err != nil || list.Leader != "" || len(list.Members) != 5 {
+		t.Errorf("members without a leader: %+v, %v", list, err)
+	}
+}
+
+// A node that said that it restarts is away until its time is up, then failed.
+func TestCluster_Members_away(t *testing.T) {
+	r := newRig(t)
+	r.cluster.others = []cluster.Member{
+		{ID: "n2", Name: "a", Status: cluster.StatusFailed, Addr: "10.0.0.2:7946", HTTPAddr: "10.0.0.2:8080", HTTPS: true},
+		{ID: "n3", Name: "b", Status: cluster.StatusFailed, Addr: "no port", HTTPAddr: "b:8080"},
+	}
+	for id, until := range map[pipeline.NodeID]time.Duration{"n2": time.Hour, "n3": -time.Hour} {
+		r.apply(&fsm.Command{Worker: &fsm.Worker{Record: fsm.WorkerRecord{ID: id, AwayUntil: time.Now().Add(until).UTC()}, Only: "away"}})
+	}
+	list, err := clusterOf(r, "", nil).Members(t.Context())
+	if err != nil || len(list.Members) != 3 {
+		t.Fatalf("got %+v, %v", list, err)
+	}
+	if m := list.Members[0]; m.Name != "a" || m.Status != "away" || m.AwayUntil.IsZero() || m.Addr != "10.0.0.2" || m.HTTP != "https://10.0.0.2:8080" {
+		t.Errorf("the node that restarts: %+v", m)
+	}
+	if m := list.Members[1]; m.Name != "b" || m.Status != cluster.StatusFailed || !m.AwayUntil.IsZero() || m.Addr != "no port" || m.HTTP != "http://b:8080" {
+		t.Errorf("the node that did not come back: %+v", m)
+	}
+}
+
+// The deadline of a drain is stored, and goes when the drain ends.
+func TestCluster_Drain_deadline(t *testing.T) {
+	r := newRig(t)
+	c := clusterOf(r, "", nil)
+	record := func() (rec fsm.WorkerRecord) {
+		r.view(func(v *fsm.View) { rec, _ = v.Worker("n1") })
+		return rec
+	}
+	for _, tc := range []struct {
+		in       wire.DrainRequest
+		draining bool
+		deadline bool
+	}{{wire.DrainRequest{DeadlineSeconds: 60}, true, true}, {wire.DrainRequest{}, true, false}, {wire.DrainRequest{Off: true, DeadlineSeconds: 60}, false, false}} {
+		if err := c.Drain(t.Context(), sam, "n1", tc.in); err != nil {
+			t.Fatal(err)
+		}
+		if rec := record(); rec.Draining != tc.draining || rec.DrainDeadline.After(time.Now()) != tc.deadline {
+			t.Errorf("%+v: record %+v", tc.in, rec)
+		}
+	}
+	wantError(t, "too late", c.Drain(t.Context(), sam, "n1", wire.DrainRequest{DeadlineSeconds: 31 * 24 * 3600}), pipeline.Invalid, "to 30 days")
+
+	r.cluster.others = []cluster.Member{{ID: "n2", Name: "one"}}
+	wantError(t, "two nodes of one name", c.Drain(t.Context(), sam, "one", wire.DrainRequest{}), pipeline.Conflict, "use the node's id")
+}
+
+// Servers that gossip does not know are listed with what raft knows.
+func TestCluster_Raft(t *testing.T) {
+	r := newRig(t)
+	r.cluster.others = []cluster.Member{{ID: "n2", Name: "two", PeerAddr: "10.0.0.2:7000"}}
+	r.cluster.raft.Term, r.cluster.raft.State = 3, "leader"
+	r.cluster.raft.Servers = []consensus.Server{{ID: "n1", Suffrage: consensus.Voter}, {ID: "n2", Suffrage: consensus.Standby},
+		{ID: "n3-of-long-ago", Suffrage: consensus.Voter}}
+	info, err := clusterOf(r, "", nil).Raft(t.Context())
+	if err != nil || info.Term != 3 || info.Leader != "one" || len(info.Servers) != 3 {
+		t.Fatalf("got %+v, %v", info, err)
+	}
+	one, two, gone := info.Servers[0], info.Servers[1], info.Servers[2]
+	if !one.Leader || one.Name != "one" || two.Address != "10.0.0.2:7000" || two.Leader || two.Suffrage != string(consensus.Standby) ||
+		gone.Name != "n3-of-long-a" || gone.Address != "" {
+		t.Errorf("servers %+v", info.Servers)
+	}
 }
 
 func TestCache_prune(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -25,6 +26,13 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// elapse lets virtual time pass in a synctest bubble, and waits until every
+// goroutine in it waits again. It panics outside of a bubble.
+func elapse(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
 
 // at is when attempts began and ended.
 var at = time.Unix(1_800_000_000, 0).UTC()

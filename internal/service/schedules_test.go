@@ -167,7 +167,8 @@ func TestSchedules_Schedule_ticks(t *testing.T) {
 	r.view(func(v *fsm.View) { rec, _ = v.Schedule("nightly") })
 	first, second, third := service.NewRunID(), service.NewRunID(), at.AddDate(2, 0, 0)
 	r.apply(&fsm.Command{Fire: &fsm.Fire{Schedule: "nightly", Revision: rec.Revision, Tick: at, Next: at.AddDate(1, 0, 0), Run: first}})
-	r.apply(&fsm.Command{Fire: &fsm.Fire{Schedule: "nightly", Revision: rec.Revision, Due: at.AddDate(1, 0, 0), Tick: at.AddDate(1, 0, 0), Next: third, Run: second}})
+	r.apply(&fsm.Command{Fire: &fsm.Fire{Schedule: "nightly", Revision: rec.Revision, Due: at.AddDate(1, 0, 0), Tick: at.AddDate(1, 0, 0),
+		Next: third, Run: second}})
 
 	got, err := r.schedules.Schedule(t.Context(), "nightly")
 	if err != nil || len(got.Ticks) != 2 || got.Fired != 1 || got.Skipped != 1 || !got.Next.Equal(third) {

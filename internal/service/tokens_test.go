@@ -1,0 +1,112 @@
+package service_test
+
+import (
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pipelined/pipelined/api"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/cluster"
+	"github.com/pipelined/pipelined/cluster/keys"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// A token allows what its role does until its time has passed; the state has no
+// token, only its hash.
+func TestTokens_CreateToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		for _, role := range []api.Role{api.RoleRead, api.RoleSubmit, api.RoleWorker, api.RoleAdmin} {
+			made, err := r.tokens.CreateToken(t.Context(), sam, wire.TokenRequest{Role: string(role), TTLSeconds: 60})
+			if err != nil || made.ExpiresAt == nil || made.ExpiresAt.Sub(made.CreatedAt) != time.Minute {
+				t.Fatalf("%s: got %+v, %v", role, made, err)
+			}
+			r.wantNowhere(made.Token)
+			r.wantNowhere(made.Token[len("pd_")+len(made.ID)+1:])
+
+			by, err := r.tokens.Authenticate(t.Context(), made.Token, "")
+			if err != nil || by.Role != role || by.Name != "token "+made.ID || (by.Worker != "") != (role == api.RoleWorker) {
+				t.Errorf("%s: got %+v, %v", role, by, err)
+			}
+			elapse(time.Minute + time.Second)
+			_, err = r.tokens.Authenticate(t.Context(), made.Token, "")
+			wantError(t, "expired", err, pipeline.Unauthenticated, "unknown, expired, or of another cluster")
+		}
+
+		// Without an end it never expires; the newest token comes first.
+		made, err := r.tokens.CreateToken(t.Context(), sam, wire.TokenRequest{Role: "read"})
+		if err != nil || made.ExpiresAt != nil {
+			t.Fatalf("got %+v, %v", made, err)
+		}
+		elapse(20 * 365 * 24 * time.Hour)
+		if _, err := r.tokens.Authenticate(t.Context(), made.Token, ""); err != nil {
+			t.Errorf("after 20 years: %v", err)
+		}
+		list, err := r.tokens.Tokens(t.Context())
+		if err != nil || len(list.Tokens) != 5 || list.Tokens[0].ID != made.ID || list.Tokens[4].Role != "read" {
+			t.Errorf("got %+v, %v", list, err)
+		}
+	})
+}
+
+func TestTokens_DeleteToken_unknown(t *testing.T) {
+	r := newRig(t)
+	wantError(t, "unknown", r.tokens.DeleteToken(t.Context(), sam, "abc"), pipeline.NotFound, "no token abc")
+	wantError(t, "no id", r.tokens.DeleteToken(t.Context(), sam, ""), pipeline.Invalid)
+}
+
+// A token that a key holder made is for one node, one nonce and one minute.
+func TestTokens_Authenticate_selfMadeRefused(t *testing.T) {
+	r := newRig(t)
+	now := time.Now()
+	good := keys.Claims{Subject: "root", Role: "admin", Expires: now.Add(30 * time.Second).Unix(), Node: "n1", Nonce: r.keys.Nonce("n1", now)}
+	for what, change := range map[string]func(*keys.Claims){
+		"expired":         func(c *keys.Claims) { c.Expires = now.Add(-time.Second).Unix() },
+		"too long":        func(c *keys.Claims) { c.Expires = now.Add(time.Hour).Unix() },
+		"another node":    func(c *keys.Claims) { c.Node = "n2" },
+		"no nonce":        func(c *keys.Claims) { c.Nonce = "" },
+		"another's nonce": func(c *keys.Claims) { c.Nonce = r.keys.Nonce("n2", now) },
+		"an old nonce":    func(c *keys.Claims) { c.Nonce = r.keys.Nonce("n1", now.Add(-24*time.Hour)) },
+	} {
+		claims := good
+		change(&claims)
+		token, err := r.keys.MintToken(claims)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = r.tokens.Authenticate(t.Context(), token, "")
+		wantError(t, what, err, pipeline.Unauthenticated, "does not accept the token")
+	}
+}
+
+// While there is no leader, any node that has the token will do; that none has
+// it does not make it unknown.
+func TestTokens_Authenticate_noLeader(t *testing.T) {
+	other := newRig(t)
+	made, err := other.tokens.CreateToken(t.Context(), sam, wire.TokenRequest{Role: "read", Name: "ci"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	other.tokens.Register(mux)
+	r := newRig(t)
+	r.follow(mux)
+	r.cluster.others[0].RaftRole = cluster.RoleVoter
+	r.loseLeader()
+	if by, err := r.tokens.Authenticate(t.Context(), made.Token, ""); err != nil || by.Name != "ci" {
+		t.Errorf("got %+v, %v", by, err)
+	}
+
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.loseLeader()
+		_, err := r.tokens.Authenticate(t.Context(), made.Token, "")
+		wantError(t, "on no node that answers", err, pipeline.Unavailable, "no leader")
+
+		r.cluster.leader = "n1" // elected, not ready yet
+		_, err = r.tokens.Authenticate(t.Context(), made.Token, "")
+		wantError(t, "not ready", err, pipeline.Unavailable, "no leader")
+	})
+}
