@@ -54,6 +54,6 @@ func TestBlobs_clean(t *testing.T) {
 		t.Error("a flipped byte is clean")
 	}
 	if b.Has(d) {
-		t.Error("the bad blob was not put aside")
+		t.Error("the bad blob was not quarantined")
 	}
 }

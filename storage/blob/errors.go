@@ -30,7 +30,7 @@ type CorruptError struct {
 
 // Error names the blob and the file.
 func (e *CorruptError) Error() string {
-	return fmt.Sprintf("blob %s is corrupt in %s: that copy is put aside, another must be fetched", e.Digest, e.Path)
+	return fmt.Sprintf("blob %s is corrupt in %s: the copy is quarantined; another one must be fetched", e.Digest, e.Path)
 }
 
 // Unwrap gives the error its kind.

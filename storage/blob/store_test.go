@@ -130,7 +130,7 @@ func TestBlobs_corrupt(t *testing.T) {
 					t.Errorf("told of %v, want %s once", told, d)
 				}
 				if aside, _ := os.ReadDir(filepath.Join(dir, "corrupt")); len(aside) != 1 {
-					t.Errorf("put aside: %v, want one file", aside)
+					t.Errorf("quarantined: %v, want one file", aside)
 				}
 				// A good copy takes its place.
 				if _, err := b.PutExpect(t.Context(), d, bytes.NewReader(good)); err != nil || b.Verify(d) != nil {

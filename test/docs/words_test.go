@@ -23,9 +23,6 @@ var banned = regexp.MustCompile(`(?i)\b(lacking|in a circle|patience|outside wor
 // shrinks: what is clean must not be in it.
 var unconverted = []string{
 	"docs/performance.md",
-	"docs/storage.md",
-	"internal/node",
-	"storage",
 }
 
 // TestWords_messages checks every string literal of the program.
