@@ -55,16 +55,16 @@ func (e *explainer) beforeReady(m *moduleState, now time.Time) string {
 	case m.approval != nil:
 		return pipeline.WaitsForApproval(m.approval.message)
 	case m.cache.leader != nil:
-		return waitReason(m)
+		return leaderReason(m)
 	case m.cache.looking && len(e.workers.platforms(m.class())) == 0:
-		return e.unmet(m.def.Requires)
+		return e.noWorker(m)
 	case m.cache.looking:
 		return "the result cache is being searched"
 	case m.ready.wantsLocks:
-		if reason := e.locks.waitReason(m); reason != "" {
+		if reason := e.locks.lockReason(m); reason != "" {
 			return reason
 		}
-		return e.unmet(m.def.Requires)
+		return e.noWorker(m)
 	case m.deferred.running:
 		return "its expressions are being evaluated"
 	case m.tries.notBefore.After(now):
@@ -100,7 +100,7 @@ func (e *explainer) ready(m *moduleState) string {
 	return ""
 }
 
-// unfinishedNames lists the dependencies that are not final, at most four.
+// unfinishedNames lists the dependencies that are not final, at most three by name.
 func unfinishedNames(m *moduleState) string {
 	var names []string
 	for _, d := range m.dependencies {
@@ -175,7 +175,7 @@ func (e *explainer) noSlot(m *moduleState, now time.Time) string {
 	if len(fitting) == 1 {
 		return "the only worker" + with + " (" + fitting[0].name + ") " + e.closedReason(fitting[0], now)
 	}
-	return "no worker" + with + " is available: " + strings.Join(closed, ", ")
+	return "no worker" + with + " is available: " + strings.Join(shortened(closed, 5), ", ")
 }
 
 // closedReason is why a worker takes nothing new; "" if it does.
@@ -208,7 +208,8 @@ func busyReason(fitting []*link) string {
 	return "waits for a free slot: " + strings.Join(shortened(parts, 5), ", ")
 }
 
-// shortened cuts a list to n elements, the last of which is then an ellipsis.
+// shortened returns a list of fewer than n elements as it is. Of a longer one it
+// returns the first n-1 and an ellipsis.
 func shortened(list []string, n int) []string {
 	if len(list) <= n-1 {
 		return list

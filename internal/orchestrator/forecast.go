@@ -67,7 +67,7 @@ func (f *forecast) askLoop(t *term) {
 		}
 		f.platforms[c] = t.workers.platformsIfOpen(c)
 		if len(f.platforms[c]) == 0 {
-			f.unmet[c] = t.explainer.unmet(m.def.Requires)
+			f.unmet[c] = t.explainer.noWorker(m)
 		}
 	}
 }

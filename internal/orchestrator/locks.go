@@ -110,8 +110,8 @@ func (k *locks) holder(key string) *moduleState {
 	return nil
 }
 
-// waitReason is why a module has not got its keys; "" if it fits no worker.
-func (k *locks) waitReason(m *moduleState) string {
+// lockReason is why a module has not got its keys; "" if it fits no worker.
+func (k *locks) lockReason(m *moduleState) string {
 	// The first key that another module has is reason enough.
 	for _, key := range m.def.Locks {
 		if h := k.holder(key); h != nil {

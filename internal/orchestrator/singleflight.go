@@ -160,8 +160,8 @@ func (w *inFlightWork) expire(now time.Time) {
 	}
 }
 
-// waitReason is why a module waits behind a leader; "" if it does not.
-func waitReason(m *moduleState) string {
+// leaderReason is why a module waits behind a leader; "" if it does not.
+func leaderReason(m *moduleState) string {
 	leader := m.cache.leader
 	if leader == nil {
 		return ""

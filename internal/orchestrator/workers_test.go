@@ -167,6 +167,9 @@ func TestWhy_workers(t *testing.T) {
 	set := func(id pipeline.NodeID, change func(*fakeWorker)) setup {
 		return func(c *cluster) { c.setWorker(id, change) }
 	}
+	large := func(change func(*pipeline.Module)) pipeline.Module {
+		return with(aModule("a"), func(m *pipeline.Module) { m.Resources.CPU = 64; change(m) })
+	}
 	for _, tc := range []struct {
 		name   string
 		slots  []int
@@ -184,11 +187,17 @@ func TestWhy_workers(t *testing.T) {
 			c.setWorker("w1", func(w *fakeWorker) { w.closed = "its disk is full" })
 			c.setWorker("w2", func(w *fakeWorker) { w.mute, w.alive = true, false })
 		}, aModule("a"), "no worker is available: w1 takes nothing new: its disk is full, w2 is offline"},
-		{"too large", []int{1}, nil, with(aModule("a"), func(m *pipeline.Module) { m.Resources.CPU = 64 }), "no worker has 64 processors; the largest has 4 processors"},
+		{"too large", []int{1}, nil, large(func(*pipeline.Module) {}), "no worker has 64 processors; the largest has 4 processors"},
+		{"too large, with a lock", []int{1}, nil, large(func(m *pipeline.Module) { m.Locks = []string{"k"} }), "no worker has 64 processors; the largest has 4 processors"},
+		{"too large, with the cache", []int{1}, nil, large(func(m *pipeline.Module) { m.Cache = true }), "no worker has 64 processors; the largest has 4 processors"},
+		{"more than are named", make([]int, 6), func(c *cluster) {
+			c.setAll(func(w *fakeWorker) { w.slots, w.closed = 1, "its disk is full" })
+		}, aModule("a"), "w4 takes nothing new: its disk is full, …"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			scripted(t, tc.slots, func(t *testing.T, c *cluster) {
 				c.setAll(func(w *fakeWorker) { w.cpu, w.memory = 4, 8<<30 })
+				c.results = &fakeResults{}
 				if len(tc.slots) > 0 && tc.name != "no such tag" {
 					c.setWorker("w1", func(w *fakeWorker) { w.tags = []string{"js"} })
 				}
