@@ -190,7 +190,7 @@ func (st *state) applyCancel(c *Command, ch *change) Result {
 	r := st.runs.run(c.Cancel.Run)
 	switch {
 	case r == nil:
-		return Result{Err: pipeline.Errorf(pipeline.NotFound, "no run %s", c.Cancel.Run)}
+		return Result{Err: pipeline.NoRun(c.Cancel.Run)}
 	case r.State.Final():
 		return Result{Run: *r}
 	case c.Cancel.TimedOut && (r.State == pipeline.RunCancelling || c.Cancel.Tries != r.Tries):
@@ -218,7 +218,7 @@ func (st *state) applyRetry(c *Command, ch *change) Result {
 	r := st.runs.run(op.Run)
 	switch {
 	case r == nil:
-		return Result{Err: pipeline.Errorf(pipeline.NotFound, "no run %s", op.Run)}
+		return Result{Err: pipeline.NoRun(op.Run)}
 	case op.Request != "" && slices.Contains(r.RetryKeys, op.Request):
 		return Result{Run: *r} // the same request again
 	case r.Tries == op.Tries+1 && !r.State.Final():

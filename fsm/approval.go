@@ -86,7 +86,7 @@ func (st *state) applyAwait(op *Await, at time.Time) refusal {
 func (st *state) applyDecide(op *Decide, at time.Time) (changed bool, err error) {
 	r := st.runs.run(op.Run)
 	if r == nil {
-		return false, pipeline.Errorf(pipeline.NotFound, "no run %s", op.Run)
+		return false, pipeline.NoRun(op.Run)
 	}
 
 	if why := badName("the module's name", op.Module); why != "" {

@@ -31,7 +31,7 @@ type retention struct {
 func (t *retention) applyPin(op *Pin, ch *change) Result {
 	r := t.runs.run(op.Run)
 	if r == nil {
-		return Result{Err: pipeline.Errorf(pipeline.NotFound, "no run %s", op.Run)}
+		return Result{Err: pipeline.NoRun(op.Run)}
 	}
 	if r.Pinned != op.Pinned {
 		r.Pinned = op.Pinned

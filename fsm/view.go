@@ -67,7 +67,7 @@ func (v *View) Modules(run pipeline.RunID) map[string]*pipeline.ModuleRecord {
 func (v *View) Definition(id pipeline.RunID) (*pipeline.Pipeline, error) {
 	b := v.tx.Bucket(bDefs).Get([]byte(id))
 	if b == nil {
-		return nil, pipeline.Errorf(pipeline.NotFound, "no run %s", id)
+		return nil, pipeline.NoRun(id)
 	}
 
 	if p := v.defs.get(id, b); p != nil {
