@@ -238,8 +238,8 @@ func (p *Pipeline) Instances(block string) []*Module {
 	return list
 }
 
-// Retry is the module's own budget for failures (rule 6); losses of workers
-// are counted apart and bounded by MaxLosses.
+// Retry is the module's own budget for failures. Losses of workers are counted
+// apart and bounded by MaxLosses.
 type Retry struct {
 	// Attempts is the number of tries in all; 0 and 1 mean no retry.
 	Attempts int `json:"attempts,omitempty"`

@@ -151,7 +151,7 @@ type ModuleRecord struct {
 	Reason string      `json:"reason,omitempty"`
 	// Attempts stand in the order of their numbers.
 	Attempts []Attempt `json:"attempts,omitempty"`
-	// Failures and Losses count against the two budgets of rule 6.
+	// Failures count against the module's own retries, Losses against MaxLosses.
 	Failures int `json:"failures,omitempty"`
 	Losses   int `json:"losses,omitempty"`
 	// Ignored marks a failure that leaves the run succeeded with warnings.

@@ -49,11 +49,12 @@ type Config struct {
 	Lookup func(name string) (string, bool)
 }
 
-// Build makes the complete environment of a module as KEY=VALUE: what
-// language rule 7 names, then the machine's variables that were asked for, then
-// what the pipeline declares, each once; the later wins. Names that begin with
-// PIPELINED_ are the system's: neither the machine nor the pipeline can set
-// them. A declared name or value that no environment can hold (empty, with "="
+// Build makes the complete environment of a module as KEY=VALUE, each name once:
+// PATH, HOME, TMPDIR, CI, TRACEPARENT and the PIPELINED_ variables, the machine's
+// variables that were asked for, and what the pipeline declares. Of two with one
+// name what the pipeline declares wins, then what the machine has. Names that
+// begin with PIPELINED_ are the system's: neither the machine nor the pipeline can
+// set them. A declared name or value that no environment can hold (empty, with "="
 // or a zero byte) is an error of kind Invalid.
 func Build(c Config) ([]string, error) {
 	lookup := c.Lookup
