@@ -29,7 +29,7 @@ var table = map[string][2]string{
 	"POST /api/v1/runs/{id}/cancel":                      {"sa", "Runs.Cancel"},
 	"POST /api/v1/runs/{id}/retry":                       {"sa", "Runs.Retry"},
 	"POST /api/v1/runs/{id}/pin":                         {"sa", "Runs.Pin"},
-	"POST /api/v1/runs/{id}/unpin":                       {"sa", "Runs.Pin"},
+	"POST /api/v1/runs/{id}/unpin":                       {"sa", "Runs.Unpin"},
 	"POST /api/v1/runs/{id}/modules/{module}/approve":    {"sa", "Modules.Approve"},
 	"POST /api/v1/runs/{id}/modules/{module}/reject":     {"sa", "Modules.Reject"},
 	"GET /api/v1/runs/{id}/why":                          {"rsa", "Runs.Why"},
