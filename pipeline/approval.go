@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// Approval makes of a module one that runs nothing and waits for the word of a
-// person.
+// Approval turns a module into an approval: it runs nothing and waits until a
+// person decides.
 type Approval struct {
-	// Message says what is asked; "" where it is an expression that waits for
+	// Message is the question; "" if it is an expression that depends on
 	// results (Module.Deferred["approval.message"]).
 	Message string `json:"message,omitempty"`
-	// Approvers are the names of those who may decide, with * for anything; none
-	// means everybody who may submit.
+	// Approvers are patterns of the names that may decide, with * for anything.
+	// If empty, everyone who may submit may decide.
 	Approvers []string `json:"approvers,omitempty"`
 	// Timeout bounds the wait, from its start; 0 means none.
 	Timeout time.Duration `json:"timeout,omitempty"`
-	// OnTimeout is "" or TimeoutReject, or TimeoutApprove or TimeoutSkip: what
-	// becomes of the module where nobody decided in time.
+	// OnTimeout is the decision if none was made in time: "" or TimeoutReject,
+	// TimeoutApprove, or TimeoutSkip.
 	OnTimeout string `json:"onTimeout,omitempty"`
 }
 
@@ -35,7 +35,7 @@ const DefaultApprovalTimeout = 720 * time.Hour
 // DeferredMessage is the key of an approval's message in Module.Deferred.
 const DeferredMessage = "approval.message"
 
-// May reports whether somebody may decide.
+// May reports whether the user with this name may decide.
 func (a *Approval) May(name string) bool {
 	for _, pattern := range a.Approvers {
 		if ok, err := path.Match(pattern, name); err == nil && ok {
@@ -54,7 +54,8 @@ type ApprovalWait struct {
 	Deadline time.Time `json:"deadline,omitzero"`
 	// Decision is "" while it waits.
 	Decision Decision `json:"decision,omitempty"`
-	// By is who decided, "" where nobody did in time. Comment is what they said.
+	// By is the user who decided, "" if the time ran out. Comment is that
+	// user's.
 	By        string    `json:"by,omitempty"`
 	Comment   string    `json:"comment,omitempty"`
 	DecidedAt time.Time `json:"decidedAt,omitzero"`
@@ -66,14 +67,15 @@ func WaitsForApproval(message string) string { return "waits for approval: " + m
 // Decision is how the wait for an approval ended.
 type Decision string
 
-// The decisions. Skipped is that of nobody: the time was over.
+// The decisions. Skipped is never a user's: it is TimeoutSkip after the time
+// ran out.
 const (
 	Approved Decision = "approved"
 	Rejected Decision = "rejected"
 	Skipped  Decision = "skipped"
 )
 
-// TimedOutBy is who decided, for expressions, where nobody did in time.
+// TimedOutBy is what expressions see as the approver if the time ran out.
 const TimedOutBy = "timeout"
 
 // State is what a decision makes of its module; "" for none.
@@ -90,7 +92,7 @@ func (d Decision) State() ModuleState {
 	return ""
 }
 
-// Result is what expressions see of a decided gate as the module's result.
+// Result is what expressions see of a decided approval as the module's result.
 func (g *ApprovalWait) Result() json.RawMessage {
 	by := g.By
 	if by == "" {
@@ -120,5 +122,5 @@ func (g *ApprovalWait) Result() json.RawMessage {
 	return raw
 }
 
-// MaxComment bounds what is said with a decision, in bytes.
+// MaxComment is the maximum length of a decision's comment, in bytes.
 const MaxComment = 4 << 10

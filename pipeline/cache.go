@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// CacheFormat is the version of the keys of results. Whoever changes what a key
-// is made of, or how, counts it up: old results are then no longer found.
+// CacheFormat is the version of the keys of results. A change of what a key is
+// made of, or how, must increment it: older results are then no longer found.
 const CacheFormat = 1
 
 // What Run.Cache may hold.
 const (
-	// CacheOff neither takes cached results nor records any.
+	// CacheOff neither uses cached results nor records any.
 	CacheOff = "off"
 	// CacheRefresh runs everything and records it.
 	CacheRefresh = "refresh"
@@ -47,8 +47,8 @@ type CacheWork struct {
 // CachePart is one component of a key, by name.
 type CachePart struct {
 	Name string `json:"n"`
-	// Sum tells one value of the component from another: the first 32
-	// hexadecimal digits of its digest.
+	// Sum identifies the value of the component: the first 32 hexadecimal
+	// digits of its digest.
 	Sum string `json:"s"`
 }
 
@@ -56,8 +56,8 @@ type CachePart struct {
 // count as one.
 const MaxCacheParts = 256
 
-// The names of components, as people read them. Those of env, secret and
-// outputs go on with what they are of.
+// The names of components, as users see them. PartEnv and PartUpstream are
+// prefixes of the name that follows.
 const (
 	PartFiles    = "files"
 	PartCommand  = "command"
@@ -66,9 +66,9 @@ const (
 	PartUpstream = "outputs of "
 )
 
-// Parts gives the components of the work's key, by name. The digests are keyed
-// by salt, which is the cluster's: whoever sees one cannot find out a short
-// secret by trying.
+// Parts returns the components of the work's key, sorted by name. The digests
+// are keyed by salt, a secret of the cluster, so that a short secret cannot be
+// found from them by trying.
 func (w *CacheWork) Parts(salt []byte) []CachePart {
 	var parts []CachePart
 	add := func(name string, values ...string) {
@@ -94,8 +94,9 @@ func (w *CacheWork) Parts(salt []byte) []CachePart {
 	}
 
 	for i := range w.Upstream {
-		// Named after their modules for people. For the module they are files at
-		// their own paths, whoever made them, unless the layout says otherwise.
+		// The names are for users. The module sees files at their own paths,
+		// regardless of the module that made them, unless the layout says
+		// otherwise.
 		u := &w.Upstream[i]
 		in := PartUpstream
 		if w.Layout != "" {
@@ -132,8 +133,8 @@ func (w *CacheWork) Parts(salt []byte) []CachePart {
 	return parts
 }
 
-// CacheKey is the key of a result: of the work with these parts, on a platform.
-// With an empty platform it stands for the work on any.
+// CacheKey returns the key of a result: of the work with these parts, on a
+// platform. With an empty platform it is the key of the work on any platform.
 func CacheKey(salt []byte, parts []CachePart, os, arch string) Digest {
 	list := make([]string, 0, 2*len(parts)+3)
 	var upstream []string
@@ -182,7 +183,7 @@ type CacheLookup struct {
 	// time has the same.
 	Work  Digest      `json:"work,omitempty"`
 	Parts []CachePart `json:"parts,omitempty"`
-	// Inputs are the module's globs, nil where all of the workspace counts.
+	// Inputs are the module's globs, nil if all of the workspace counts.
 	Inputs []string `json:"inputs,omitempty"`
 	// Missed says why no cached result was taken: a sentence for each reason.
 	Missed []string `json:"missed,omitempty"`
@@ -209,8 +210,8 @@ type CacheEntry struct {
 	// Holders are nodes that had log and outputs when they were last looked for.
 	Holders []NodeID `json:"holders,omitempty"`
 
-	// Parts are the components of the key; Workspace is the tree whose files
-	// were part of it, and Inputs (all of it where nil) which of them.
+	// Parts are the components of the key. Workspace is the tree whose files
+	// were part of it, Inputs the globs that selected them (all if nil).
 	Parts     []CachePart `json:"parts,omitempty"`
 	Workspace Digest      `json:"workspace,omitempty"`
 	Inputs    []string    `json:"inputs,omitempty"`

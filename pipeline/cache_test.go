@@ -17,8 +17,8 @@ func keyOf(w pipeline.CacheWork) pipeline.Digest {
 	return pipeline.CacheKey([]byte("salt"), w.Parts([]byte("salt")), "linux", "amd64")
 }
 
-// Everything that the result depends on changes the key, and nothing that lies
-// beside it is mistaken for it.
+// Everything that the result depends on changes the key, and no two changes
+// have the same key.
 func TestCacheKey_depends(t *testing.T) {
 	seen := map[pipeline.Digest]string{keyOf(work()): "itself"}
 	for name, change := range map[string]func(*pipeline.CacheWork){
@@ -63,8 +63,8 @@ func TestCacheKey_depends(t *testing.T) {
 	}
 }
 
-// Upstream files are what they are, whichever module made them, where they lie
-// at their own paths.
+// If upstream files lie at their own paths, the names of the modules that made
+// them do not count.
 func TestCacheKey_upstream(t *testing.T) {
 	w := work()
 	w.Upstream = []pipeline.Upstream{{Module: "x", Outputs: "2"}, {Module: "y", Outputs: "1"}}

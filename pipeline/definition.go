@@ -20,10 +20,10 @@ type Pipeline struct {
 	// OnFailure is "" or OnFailureStop (nothing new is started once a module has
 	// failed) or OnFailureContinue (what does not depend on the failure runs).
 	OnFailure string `json:"onFailure,omitempty"`
-	// Schedule and Concurrency are nil where the pipeline says nothing of them.
+	// Schedule and Concurrency are nil if the pipeline sets none.
 	Schedule    *Schedule    `json:"schedule,omitempty"`
 	Concurrency *Concurrency `json:"concurrency,omitempty"`
-	// Modules stand in the order of the source.
+	// Modules are in the order of the source.
 	Modules []Module `json:"modules"`
 	// Scope holds what deferred expressions may name besides results.
 	Scope Scope `json:"scope"`
@@ -34,10 +34,10 @@ type Pipeline struct {
 type Scope struct {
 	// Variables by name.
 	Variables map[string]string `json:"variables,omitempty"`
-	// Sensitive names the variables whose values are masked wherever they show.
-	// What is made of them is deferred, so that no value of theirs stands anywhere
-	// but in Variables; where the state keeps the pipeline they are in Sealed
-	// instead: the JSON of the same map, under the cluster's key.
+	// Sensitive names the variables whose values are masked in output.
+	// Expressions that use them are deferred, so that their values are in
+	// Variables only. In the replicated state they are in Sealed instead: the
+	// JSON of the same map, encrypted with the cluster's key.
 	Sensitive []string `json:"sensitive,omitempty"`
 	Sealed    []byte   `json:"sealed,omitempty"`
 	// Locals by name: those known at submission that a deferred expression names.
@@ -53,17 +53,17 @@ type Scope struct {
 }
 
 // DeferredExpr is the HCL source of an expression that is evaluated when the
-// results it names are known, and where it begins in Pipeline.File.
+// results it names are known, with its position in Pipeline.File.
 type DeferredExpr struct {
 	Source string `json:"source"`
 	// Line and Column count from 1, the column in characters.
 	Line   int `json:"line,omitempty"`
 	Column int `json:"column,omitempty"`
-	// Sensitive is set where it names a sensitive variable.
+	// Sensitive reports that the expression names a sensitive variable.
 	Sensitive bool `json:"sensitive,omitempty"`
 }
 
-// Git is what expressions see as git.*; empty where there is no repository.
+// Git is what expressions see as git.*; empty outside a repository.
 type Git struct {
 	SHA    string `json:"sha,omitempty"`
 	Branch string `json:"branch,omitempty"`
@@ -79,8 +79,8 @@ type Module struct {
 	Tags []string `json:"tags,omitempty"`
 	// DependsOn names the modules it waits for, explicit and implied, sorted.
 	DependsOn []string `json:"dependsOn,omitempty"`
-	// Wishes are modules that it waits for only where the run includes them:
-	// those that are left after the selection are in DependsOn too.
+	// Wishes are modules that it waits for only if the run includes them: those
+	// that are left after the selection are in DependsOn too.
 	Wishes []string `json:"wishes,omitempty"`
 	// Exactly one of Command and Script is set, or has its source in Deferred.
 	Command []string `json:"command,omitempty"`
@@ -89,10 +89,11 @@ type Module struct {
 	Env map[string]string `json:"env,omitempty"`
 	// Deferred holds the expressions that are known only when the module may
 	// start (they name other modules, or the run's id or number), by attribute:
-	// "command", "script", "when", "cache_key", "env.NAME", or "env" where the whole object is
-	// one expression. language.Evaluate turns them into Evaluated.
+	// "command", "script", "when", "cache_key", "env.NAME", or "env" if the
+	// whole object is one expression. language.Evaluate turns them into
+	// Evaluated.
 	Deferred map[string]DeferredExpr `json:"deferred,omitempty"`
-	// Expensive is set where a deferred expression is more than literals,
+	// Expensive reports that a deferred expression is more than literals,
 	// traversals and templates, so that it is evaluated in a bounded helper.
 	Expensive bool `json:"expensive,omitempty"`
 	// Inputs are globs over the workspace; with InputsAll the whole of it.
@@ -108,8 +109,8 @@ type Module struct {
 	// Secrets are names of the cluster's secrets that the module sees as variables
 	// of its environment.
 	Secrets []string `json:"secrets,omitempty"`
-	// Sensitive is set where a deferred expression names a sensitive variable: what
-	// it comes to is kept sealed.
+	// Sensitive reports that a deferred expression names a sensitive variable:
+	// its value is kept sealed.
 	Sensitive bool `json:"sensitive,omitempty"`
 	// Caches are names of folders kept by the worker between runs.
 	Caches []string `json:"caches,omitempty"`
@@ -119,11 +120,11 @@ type Module struct {
 	WorkingDir string `json:"workingDir,omitempty"`
 	// Layout is "" (outputs of dependencies at their own paths) or "by-module".
 	Layout string `json:"layout,omitempty"`
-	// Line is where the module stands in its source, for messages.
+	// Line is the module's line in the source, for messages.
 	Line int `json:"line,omitempty"`
 
-	// Of is the name of the module block that this is an instance of, Key what
-	// stands in brackets behind it in Name; both "" without matrix or for_each.
+	// Of is the name of the module block that this is an instance of, Key the
+	// part of Name in brackets; both are "" without matrix or for_each.
 	Of  string `json:"of,omitempty"`
 	Key string `json:"key,omitempty"`
 	// Dynamic marks a module whose for_each waits for results (Deferred["for_each"]):
@@ -134,13 +135,14 @@ type Module struct {
 	Matrix map[string]string `json:"matrix,omitempty"`
 	Each   map[string]string `json:"each,omitempty"`
 
-	// Skip is why the module is not to run, where its condition is known to be
-	// false at submission. A condition that waits for results is Deferred["when"].
+	// Skip is why the module does not run, if its condition is known to be
+	// false at submission. A condition that depends on results is
+	// Deferred["when"].
 	Skip string `json:"skip,omitempty"`
 	// AlwaysRun modules run whatever became of what they depend on, also when
 	// the run fails or is cancelled.
 	AlwaysRun bool `json:"alwaysRun,omitempty"`
-	// IgnoreFailure leaves the run "succeeded with warnings" where the module
+	// IgnoreFailure leaves the run "succeeded with warnings" if the module
 	// fails.
 	IgnoreFailure bool `json:"ignoreFailure,omitempty"`
 	// Priority: higher goes first among what is ready.
@@ -154,10 +156,10 @@ type Module struct {
 	// OnLost is "" or LostRerun, or LostFail: an attempt that was lost with its
 	// worker is not repeated.
 	OnLost string `json:"onLost,omitempty"`
-	// Cache takes the cached result of the same work where there is one, and
-	// records this module's where it succeeds. CacheKey is added to what says
-	// what the same work is: values as language.encodeValue writes them. It may
-	// be Deferred["cache_key"].
+	// Cache uses the cached result of the same work if there is one, and
+	// records this module's result if it succeeds. CacheKey is part of the key
+	// of the work: values as language.encodeValue writes them. It may be
+	// Deferred["cache_key"].
 	Cache    bool     `json:"cache,omitempty"`
 	CacheKey []string `json:"cacheKey,omitempty"`
 	// IdleTimeout stops an attempt that writes nothing for so long; 0 means
@@ -169,11 +171,11 @@ type Module struct {
 	// Hook says which of the pipeline's own hooks the module is; "" for those
 	// that are none.
 	Hook Hook `json:"hook,omitempty"`
-	// Failure is what is said, in the place of the exit code, where the module
-	// fails; "" means the usual.
+	// Failure is the reason of a failed module instead of its exit code; ""
+	// means the exit code.
 	Failure string `json:"failure,omitempty"`
-	// Approval is set where the module waits for a person and runs nothing: it has
-	// neither Command nor Script then.
+	// Approval is set if the module waits for a decision and runs nothing.
+	// Command and Script are empty then.
 	Approval *Approval `json:"approval,omitempty"`
 }
 
@@ -225,8 +227,8 @@ func (m *Module) Instance(x Instance) Module {
 	return out
 }
 
-// Instances gives the modules that a block became: the one of that name, or
-// its instances in the order of the source; nil where there are none.
+// Instances returns the modules of a block: the one of that name, or its
+// instances in the order of the source; nil if there are none.
 func (p *Pipeline) Instances(block string) []*Module {
 	var list []*Module
 	for i := range p.Modules {
@@ -259,10 +261,10 @@ type Requires struct {
 	Tags  []string `json:"tags,omitempty"`
 }
 
-// Resources are what a module needs of a worker's machine while it runs:
-// reservations that the planner counts, so that together the modules on a worker
-// ask for no more than it has. Where the machine can (control groups of version
-// 2 with these controllers), a module is also held to them.
+// Resources are what a module needs of a worker's machine while it runs. The
+// planner reserves them, so that the modules on a worker together need no more
+// than it has. If the machine has control groups of version 2 with these
+// controllers, a module is also limited to them.
 type Resources struct {
 	// CPU is a number of processors, which may be a fraction; 0 means unsaid.
 	CPU float64 `json:"cpu,omitempty"`
@@ -277,11 +279,11 @@ type Resources struct {
 // Each is an end in itself: what it leaves running ends with it. Outputs are
 // captured after the last one.
 type Hooks struct {
-	// Before runs first, within the module's timeouts. Where it fails, the
-	// attempt has failed and the module is not started.
+	// Before runs first, within the module's timeouts. If it fails, the attempt
+	// fails and the module is not started.
 	Before string `json:"before,omitempty"`
-	// After runs last, in any case. OnSuccess and OnFailure run before it. Where
-	// After or OnSuccess fails, an attempt that had succeeded has failed.
+	// After runs last, in any case. OnSuccess and OnFailure run before it. If
+	// After or OnSuccess fails, an attempt that had succeeded fails.
 	After     string `json:"after,omitempty"`
 	OnSuccess string `json:"onSuccess,omitempty"`
 	OnFailure string `json:"onFailure,omitempty"`
@@ -302,7 +304,7 @@ const (
 	DefaultMaxBackoff = time.Minute
 )
 
-// Module finds a module by name; nil where there is none.
+// Module finds a module by name; nil if there is none.
 func (p *Pipeline) Module(name string) *Module {
 	for i := range p.Modules {
 		if p.Modules[i].Name == name {

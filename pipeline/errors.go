@@ -5,15 +5,15 @@ import (
 	"fmt"
 )
 
-// Kind says what an error means to whoever asked. The kinds cross the network:
-// the API turns them into statuses and the client turns statuses back.
+// Kind is what an error means to the caller. The kinds cross the network: the
+// API turns them into statuses and the client turns statuses back.
 type Kind int
 
 const (
 	// Internal is everything that is the system's own fault. It is the zero
 	// value, so an error without a kind is internal.
 	Internal Kind = iota
-	// Invalid is input that can never work as it stands.
+	// Invalid is input that can never work unchanged.
 	Invalid
 	// Unauthenticated is a missing or unknown token.
 	Unauthenticated
@@ -28,7 +28,7 @@ const (
 	// Unavailable is a passing condition: no leader, no quorum, stopping.
 	Unavailable
 	// Unknown is an outcome that may or may not have taken effect. Repeating
-	// the call with the same idempotency key is safe and tells which.
+	// the call with the same idempotency key is safe and returns the outcome.
 	Unknown
 	// Canceled is a call that its caller gave up.
 	Canceled
@@ -39,7 +39,7 @@ const (
 var kindNames = [...]string{"internal", "invalid", "unauthenticated", "forbidden", "not_found",
 	"conflict", "too_large", "unavailable", "unknown", "canceled", "timeout"}
 
-// String gives the kind's name as it stands in problem documents.
+// String returns the kind's name in problem documents.
 func (k Kind) String() string {
 	if k < 0 || int(k) >= len(kindNames) {
 		return "internal"
@@ -58,8 +58,8 @@ func ParseKind(s string) Kind {
 	return Internal
 }
 
-// Error is an error with a kind and a message fit for whoever asked. Err, the
-// cause, is for logs and for errors.Is; it is never sent.
+// Error is an error with a kind and a message for the caller. Err, the cause,
+// is for logs and for errors.Is; it is never sent.
 type Error struct {
 	Kind    Kind
 	Message string

@@ -25,8 +25,8 @@ type PastOutcome struct {
 	Took  time.Duration
 }
 
-// Expected guesses how long the module takes: the median of what the newest
-// successes took. ok is false where there is none.
+// Expected estimates the module's duration: the median of its newest successes.
+// ok is false if there is none.
 func (h *ModuleHistory) Expected() (d time.Duration, ok bool) {
 	var took []time.Duration
 	for _, p := range h.Past {
@@ -38,8 +38,8 @@ func (h *ModuleHistory) Expected() (d time.Duration, ok bool) {
 	return Median(took)
 }
 
-// Median gives the middle one of the durations, the lower where there are two;
-// ok is false where there is none.
+// Median returns the median of the durations, the lower of two in the middle;
+// ok is false if list is empty.
 func Median(list []time.Duration) (d time.Duration, ok bool) {
 	if len(list) == 0 {
 		return 0, false

@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// RunID identifies one execution of a pipeline, cluster-wide and for ever. It
-// is made by the node that accepts a submission and is safe as a file name.
+// RunID identifies one execution of a pipeline and is never used again in the
+// cluster. It is made by the node that accepts a submission and is safe as a
+// file name.
 type RunID string
 
 // NodeID identifies a node. It is random, made when a data directory is first

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// How finely the times of output are kept: to a tenth of a second, and where an
-// attempt writes for long, to a part of the time since its beginning, so that
-// there are not more marks than are useful.
+// The resolution of the times of output: a tenth of a second, or, if an attempt
+// writes for long, a fraction of the time since its start, so that the number
+// of marks stays small.
 const (
 	LogTick      = 100 * time.Millisecond
 	logTickParts = 4096
@@ -25,9 +25,9 @@ type LogMarks struct {
 	any    bool
 }
 
-// Mark appends to dst what is to be kept of a piece of output that is written
-// at offset at the time now; nothing where the mark before is close enough.
-// What stands before the first mark was written in the first LogTick.
+// Mark appends to dst the record of output that is written at offset at the
+// time now, or nothing if the previous mark is close enough. Output before the
+// first mark was written in the first LogTick.
 func (m *LogMarks) Mark(dst []byte, offset int64, now time.Time) []byte {
 	passed := now.Sub(m.Begin)
 	if passed-m.last < logTick(m.last) {
@@ -60,8 +60,8 @@ type logMark struct {
 	after  time.Duration
 }
 
-// ReadLogTimes reads what LogMarks made. What cannot be read ends it; begin is
-// when the attempt began, where there is nothing.
+// ReadLogTimes reads what LogMarks made, up to the first mark that cannot be
+// read. begin is the attempt's start if the record is empty.
 func ReadLogTimes(b []byte, begin time.Time) LogTimes {
 	t := LogTimes{begin: begin}
 	next := func() (uint64, bool) {
@@ -97,7 +97,7 @@ func ReadLogTimes(b []byte, begin time.Time) LogTimes {
 }
 
 // At is when the byte at offset was written, and end the offset up to which
-// that holds; end is negative where it holds for all that follows.
+// that holds; end is negative if it holds for all later bytes.
 func (t LogTimes) At(offset int64) (at time.Time, end int64) {
 	i := sort.Search(len(t.marks), func(i int) bool { return t.marks[i].offset > offset })
 	end = -1
@@ -113,7 +113,7 @@ func (t LogTimes) At(offset int64) (at time.Time, end int64) {
 }
 
 // Since is the offset of the first byte that was written at a time or after it;
-// negative where there is none yet.
+// negative if there is none yet.
 func (t LogTimes) Since(when time.Time) int64 {
 	if !t.begin.Add(LogTick).Before(when) {
 		return 0

@@ -19,7 +19,7 @@ func TestLogTimes(t *testing.T) {
 	}
 
 	write(10, 500*time.Millisecond)
-	write(20, 550*time.Millisecond) // too close to be told apart
+	write(20, 550*time.Millisecond) // too close for a mark of its own
 	write(30, 2*time.Second)
 
 	times := pipeline.ReadLogTimes(b, time.Time{})
@@ -54,7 +54,8 @@ func TestLogTimes(t *testing.T) {
 	}
 }
 
-// TestLogMarks_bounded wants the record of a day of steady output to be small.
+// TestLogMarks_bounded expects the record of a day of steady output to be
+// small.
 func TestLogMarks_bounded(t *testing.T) {
 	m := pipeline.LogMarks{Begin: time.Unix(1e9, 0)}
 	var b []byte

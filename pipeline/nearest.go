@@ -1,7 +1,8 @@
 package pipeline
 
-// Nearest gives the candidate that takes the fewest edits to reach, if that is
-// at most a third of the name and not all of it; the first of several.
+// Nearest returns the candidate with the fewest edits from name, the first of
+// several. It returns "" if they are more than a third of the name, or all of
+// it.
 func Nearest(name string, candidates []string) string {
 	if len(name) < 2 || len(name) > 64 {
 		return ""

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// FormatBytes gives a size for people, with a digit behind the point where it is
-// not whole, never more than it is: 512 MiB, 23.5 GiB.
+// FormatBytes formats a size for users, rounded down, with one decimal if it is
+// not whole: 512 MiB, 23.5 GiB.
 func FormatBytes(n int64) string {
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"}
 	n = max(n, 0)
@@ -24,7 +24,7 @@ func FormatBytes(n int64) string {
 	return fmt.Sprintf("%d.%d %s", whole, min(tenth, 9), units[unit])
 }
 
-// FormatCPU gives a number of processors for people: 1 processor, 0.5
+// FormatCPU formats a number of processors for users: 1 processor, 0.5
 // processors.
 func FormatCPU(cpu float64) string {
 	if cpu == 1 {

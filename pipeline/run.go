@@ -18,15 +18,15 @@ type Run struct {
 	SubmittedAt time.Time `json:"submittedAt"`
 	StartedAt   time.Time `json:"startedAt,omitzero"`
 	FinishedAt  time.Time `json:"finishedAt,omitzero"`
-	// Workspace is the digest of the workspace's tree; "" where there is none.
+	// Workspace is the digest of the workspace's tree; "" if there is none.
 	Workspace Digest `json:"workspace,omitempty"`
 	// Holders are nodes that had the workspace's blobs at submission.
 	Holders []NodeID `json:"holders,omitempty"`
 	// Modules is how many the run has, Done how many of them are final.
 	Modules int `json:"modules"`
 	Done    int `json:"done"`
-	// Replaced counts those of them that became instances: the instances count
-	// too, and people are shown these in their place.
+	// Replaced counts those of them that became instances. The instances count
+	// too, and users see only the instances.
 	Replaced int `json:"replaced,omitempty"`
 	// Failed counts the failed and the cancelled modules.
 	Failed int `json:"failed,omitempty"`
@@ -41,8 +41,8 @@ type Run struct {
 	Forced bool `json:"forced,omitempty"`
 	// CancelledBy is the id of the request that cancelled it first.
 	CancelledBy string `json:"cancelledBy,omitempty"`
-	// TimedOut marks one that is being ended because its time is over: it ends as
-	// failed.
+	// TimedOut marks a run that is being stopped because it exceeded its
+	// timeout: it ends as failed.
 	TimedOut bool `json:"timedOut,omitempty"`
 	// Warnings counts the failed modules whose failure is ignored.
 	Warnings int `json:"warnings,omitempty"`
@@ -58,8 +58,8 @@ type Run struct {
 	Schedule string    `json:"schedule,omitempty"`
 	Tick     time.Time `json:"tick,omitzero"`
 	Queued   bool      `json:"queued,omitempty"`
-	// Group is the concurrency group: one run of it goes at a time. Cancels says
-	// that the run cancels those that were there before it.
+	// Group is the concurrency group, of which one run is active at a time.
+	// Cancels means that the run cancels earlier runs of the group.
 	Group   string `json:"group,omitempty"`
 	Cancels bool   `json:"cancels,omitempty"`
 	// QueueIndex orders the queues of the run's group and schedule: the raft index
@@ -69,8 +69,8 @@ type Run struct {
 	Index uint64 `json:"index,omitempty"`
 	// Pinned runs are kept whole whatever the limits say.
 	Pinned bool `json:"pinned,omitempty"`
-	// ArtifactsGone and LogsGone say that they were let go by a limit; with the
-	// artifacts the workspace.
+	// ArtifactsGone and LogsGone report that a limit deleted them; the
+	// workspace is deleted with the artifacts.
 	ArtifactsGone bool `json:"artifactsGone,omitempty"`
 	LogsGone      bool `json:"logsGone,omitempty"`
 }
@@ -92,7 +92,7 @@ type Attempt struct {
 	// another one has lost the attempt unless its journal knows better.
 	Incarnation string `json:"incarnation,omitempty"`
 	// Predecessor is the attempt of the run on the same worker behind which this one
-	// was queued; nil where it was given a free slot.
+	// was queued; nil if it was given a free slot.
 	Predecessor *AttemptID `json:"predecessor,omitempty"`
 	// LocalBytes is how many bytes more of its inputs the worker had than a less
 	// busy one, if that decided the placement; else 0.
@@ -105,14 +105,15 @@ type Attempt struct {
 	Replicas int `json:"replicas,omitempty"`
 	// Holders are the nodes that had log and outputs then.
 	Holders []NodeID `json:"holders,omitempty"`
-	// Evaluated holds what deferred expressions came to, nil where there were none.
+	// Evaluated holds the values of deferred expressions, nil if there were
+	// none.
 	Evaluated *Evaluated `json:"evaluated,omitempty"`
 	// Locks are the keys that the attempt holds until it ends.
 	Locks []string `json:"locks,omitempty"`
-	// Cache is set where the result may be, or was, recorded.
+	// Cache is set if the result may be, or was, recorded.
 	Cache *CacheLookup `json:"cache,omitempty"`
-	// From is the attempt whose cached result was taken in the place of running
-	// anything; nil for one that was run.
+	// From is the attempt whose cached result was used; nil if this attempt was
+	// run.
 	From *AttemptID `json:"from,omitempty"`
 }
 
@@ -126,14 +127,14 @@ type Evaluated struct {
 	CacheKey []string `json:"cacheKey,omitempty"`
 	// Skip is why the module is not to run: its condition is false. "" else.
 	Skip string `json:"skip,omitempty"`
-	// Instances are what a module with a deferred for_each is to be run for; Expanded
-	// tells none from not asked.
+	// Instances are what a module with a deferred for_each is to be run for.
+	// Expanded distinguishes an empty list from one that is not evaluated.
 	Instances []Instance `json:"instances,omitempty"`
 	Expanded  bool       `json:"expanded,omitempty"`
 	// Message is what an approval asks.
 	Message string `json:"message,omitempty"`
-	// Sealed stands for Command, Script, Env and CacheKey where a sensitive variable went
-	// into them: their JSON, under the cluster's key.
+	// Sealed replaces Command, Script, Env and CacheKey if a sensitive variable
+	// is part of them: their JSON, encrypted with the cluster's key.
 	Sealed []byte `json:"sealed,omitempty"`
 }
 
@@ -149,7 +150,7 @@ type ModuleRecord struct {
 	Name   string      `json:"name"`
 	State  ModuleState `json:"state"`
 	Reason string      `json:"reason,omitempty"`
-	// Attempts stand in the order of their numbers.
+	// Attempts are in the order of their numbers.
 	Attempts []Attempt `json:"attempts,omitempty"`
 	// Failures count against the module's own retries, Losses against MaxLosses.
 	Failures int `json:"failures,omitempty"`
@@ -166,7 +167,7 @@ type ModuleRecord struct {
 	Tried int `json:"tried,omitempty"`
 	// NotBefore is when the next attempt may start (backoff).
 	NotBefore time.Time `json:"notBefore,omitzero"`
-	// Result is the JSON object that the module left, "" where none.
+	// Result is the JSON object that the module left, empty if it left none.
 	Result json.RawMessage `json:"result,omitempty"`
 	// Outputs is the digest of the tree of output files; OutputPaths lists
 	// their paths, cut at MaxOutputPaths (the tree has all).
@@ -187,7 +188,7 @@ type ModuleRecord struct {
 // MaxOutputPaths is how many paths of outputs a record lists itself.
 const MaxOutputPaths = 256
 
-// Last is the newest attempt; nil where there is none.
+// Last is the newest attempt; nil if there is none.
 func (m *ModuleRecord) Last() *Attempt {
 	if len(m.Attempts) == 0 {
 		return nil
@@ -195,7 +196,7 @@ func (m *ModuleRecord) Last() *Attempt {
 	return &m.Attempts[len(m.Attempts)-1]
 }
 
-// Outcome is how an attempt ended, as its worker tells it.
+// Outcome is how an attempt ended, as its worker reports it.
 type Outcome struct {
 	ID     AttemptID `json:"id"`
 	Fence  uint64    `json:"fence,omitempty"`
@@ -231,7 +232,7 @@ type Spec struct {
 	Term        uint64 `json:"term"`
 	Incarnation string `json:"incarnation,omitempty"`
 	// Predecessor is an attempt on the same worker: this one starts when that one has
-	// succeeded there, and is given back where it did not. nil: at once.
+	// succeeded there, and is given back if it did not. nil means at once.
 	Predecessor *AttemptID `json:"predecessor,omitempty"`
 
 	Command []string          `json:"command,omitempty"`
@@ -260,13 +261,13 @@ type Spec struct {
 	// Status is how the run has gone so far, for a hook of its pipeline; "" for
 	// other modules.
 	Status string `json:"status,omitempty"`
-	// Resources bound the module, and each hook, where the machine can.
+	// Resources limit the module, and each hook, if the machine can.
 	Resources Resources `json:"resources,omitzero"`
 	// Secrets are added to the environment under their names, over Env. Mask
-	// holds further values that, as those of Secrets, become *** wherever they
-	// would show: in output, results and reasons. Neither is ever written to
-	// disk, nor, where there are any, Command, Script, Env and Hooks, which they
-	// may be part of: a worker's journal has the rest, with Sealed set.
+	// holds further values that, like those of Secrets, become *** in output,
+	// results and reasons. Neither is ever written to disk. If there are any,
+	// Command, Script, Env and Hooks are not written either, since they may
+	// contain them: a worker's journal has the rest, with Sealed set.
 	Secrets map[string]string `json:"secrets,omitempty"`
 	Mask    []string          `json:"mask,omitempty"`
 	// Private marks a specification that holds secrets, or what was made of
@@ -300,8 +301,8 @@ type TreeEntry struct {
 	Dir  bool   `json:"dir,omitempty"`
 }
 
-// Worker is somebody who can execute modules, as the planner and the API see
-// it.
+// Worker is a node or a program that can execute modules, as the planner and
+// the API see it.
 type Worker struct {
 	ID           NodeID       `json:"id"`
 	Name         string       `json:"name"`

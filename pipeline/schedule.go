@@ -23,7 +23,8 @@ const (
 	CatchUpAll   = "all"
 )
 
-// Concurrency lets one run of a group go at a time, over the whole cluster.
+// Concurrency limits a group to one active run at a time, over the whole
+// cluster.
 type Concurrency struct {
 	Group string `json:"group"`
 	// CancelInProgress cancels what is there of the group in favour of a new run;

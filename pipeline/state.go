@@ -1,6 +1,6 @@
 package pipeline
 
-// ModuleState is where a module of a run stands.
+// ModuleState is the state of a module of a run.
 type ModuleState string
 
 // The states of a module. Waiting and ModuleRunning are live; the others are
@@ -27,7 +27,7 @@ func (s ModuleState) Final() bool {
 // Success reports whether what depends on the module may run.
 func (s ModuleState) Success() bool { return s == ModuleSucceeded || s == ModuleCached }
 
-// RunState is where a run stands.
+// RunState is the state of a run.
 type RunState string
 
 // The states of a run.
@@ -41,7 +41,7 @@ const (
 	RunCancelled  RunState = "cancelled"
 )
 
-// Final reports whether the run is over.
+// Final reports whether the run has finished.
 func (s RunState) Final() bool {
 	switch s {
 	case RunSucceeded, RunWarnings, RunFailed, RunCancelled:
@@ -50,7 +50,7 @@ func (s RunState) Final() bool {
 	return false
 }
 
-// AttemptState is where one attempt stands.
+// AttemptState is the state of one attempt.
 type AttemptState string
 
 // The states of an attempt. AttemptAssigned and AttemptRunning are live.
@@ -65,12 +65,12 @@ const (
 	AttemptSuperseded AttemptState = "superseded" // ended after another attempt had taken its place
 )
 
-// Final reports whether the attempt is over.
+// Final reports whether the attempt has finished.
 func (s AttemptState) Final() bool {
 	return s != AttemptAssigned && s != AttemptRunning && s != ""
 }
 
-// Mode says what part a node takes in the cluster.
+// Mode is the role of a node in the cluster.
 type Mode string
 
 // The modes of a node.

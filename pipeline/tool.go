@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// ToolSpace is where an entry that another tool keeps in the cluster belongs:
-// keys of different spaces never meet.
+// ToolSpace is the key space of an entry that another tool stores in the
+// cluster: keys of different spaces are independent.
 type ToolSpace string
 
 // The spaces.
@@ -57,7 +57,7 @@ func (k ToolKey) Check() error {
 	return Errorf(Invalid, "space %.40q: want ac, cas or turbo", k.Space)
 }
 
-// checkHexKey wants 64 lower-case hexadecimal digits. Another spelling of the
+// checkHexKey expects 64 lower-case hexadecimal digits. Another spelling of the
 // same number is refused: it would be another key.
 func checkHexKey(key string) error {
 	lower := strings.ToLower(key)
@@ -108,15 +108,15 @@ type ToolEntry struct {
 	ToolKey
 	Digest Digest
 	Size   int64 // in bytes
-	// Tag and Took are what the tool wants back with the bytes: a signature of its
-	// own, and how long it took to make them.
+	// Tag and Took are returned to the tool with the bytes: its own signature,
+	// and how long it took to make them.
 	Tag  string
 	Took time.Duration
 	// StoredAt and TakenAt are exact to the second; TakenAt lags behind by up to an
 	// hour, so that reading costs no entry of the log.
 	StoredAt, TakenAt time.Time
-	// Index is of the entry of the log that put it: it tells one from the next
-	// under the same key.
+	// Index is that of the log entry which put it: it distinguishes it from the
+	// next entry under the same key.
 	Index uint64
 }
 
@@ -135,7 +135,7 @@ type ToolStats struct {
 	Evicted int64 `cbor:"4,keyasint,omitempty"`
 }
 
-// Of gives the count of a space; nil where there is no such space.
+// Of returns the count of a space; nil if there is no such space.
 func (s *ToolStats) Of(space ToolSpace) *ToolCount {
 	switch space {
 	case ToolActions:

@@ -1,13 +1,12 @@
-// Package calendar says when a schedule is due: cron expressions in a time zone.
-// It is pure: no clock, no goroutine, and what it gives follows from its
-// arguments and the database of time zones, which is built in.
+// Package calendar computes when a schedule is due: cron expressions in a time
+// zone. It is pure: no clock, no goroutine. The result follows from the
+// arguments and the built-in database of time zones.
 //
-// The parser is a library's. Time zones are not its business: it is only ever
-// asked about UTC, and what its answers mean where clocks are set forward or back
-// is decided here, by two rules.
+// A library parses the expressions and answers in UTC only. Two rules of this
+// package decide what its answers mean when clocks are set forward or back.
 //
-//   - An expression whose hour is * (every hour) follows the time that passes: it
-//     is due whenever the clock on the wall shows a time that it names.
+//   - An expression whose hour is * (every hour) follows elapsed time: it is due
+//     whenever the local clock shows a time that it names.
 //   - Any other names times of day, and is due at each once a day. A time that the
 //     clock skips is due that much later, one that it shows twice the first time.
 package calendar
@@ -17,7 +16,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	_ "time/tzdata" // zones are the same on every machine, also where none are installed
+	_ "time/tzdata" // zones are the same on every machine, even if none are installed
 
 	"github.com/netresearch/go-cron"
 )
@@ -32,8 +31,8 @@ const (
 	searchYears = 9
 )
 
-// parser reads expressions of 5 fields, or 6 with the seconds first. Where both
-// day fields are given one of them is enough, as in every cron since Vixie's.
+// parser reads expressions of 5 fields, or 6 with the seconds first. If both
+// day fields are given, one of them is enough, as in every cron since Vixie's.
 var parser = cron.MustNewParser(cron.SecondOptional | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow |
 	cron.Descriptor | cron.Extended | cron.DowOrDom).WithMaxSearchYears(searchYears)
 
@@ -70,7 +69,7 @@ func Zone(name string) (*time.Location, error) {
 	return zone, nil
 }
 
-// Check says what is wrong with an expression; nil where nothing is.
+// Check reports what is wrong with an expression; nil if it is valid.
 func Check(expression string) error {
 	_, err := parse(expression)
 	return err
@@ -141,8 +140,8 @@ func parseEvery(text string) (rule, error) {
 	return rule{every: d}, nil
 }
 
-// Next is the first tick after a time, in whole seconds, in UTC; zero where there
-// is none within the next years.
+// Next is the first tick after a time, in whole seconds, in UTC; zero if there
+// is none within searchYears.
 func (c *Calendar) Next(after time.Time) time.Time {
 	var first time.Time
 	for _, r := range c.rules {
@@ -230,8 +229,8 @@ func (r rule) daily(after time.Time) time.Time {
 	}
 }
 
-// instant is when the clock shows a time, the first time that it does; skipped
-// where it never does, and then it is as much later as the clock was set forward.
+// instant is the first time at which the clock shows n. skipped is true if it
+// never does: at is then later by as much as the clock was set forward.
 func instant(n time.Time, zone *time.Location) (at time.Time, skipped bool) {
 	before := offsetAt(n.Add(-24 * time.Hour).In(zone))
 	behind := offsetAt(n.Add(24 * time.Hour).In(zone))
@@ -253,17 +252,17 @@ func instant(n time.Time, zone *time.Location) (at time.Time, skipped bool) {
 // maxWalk bounds how many ticks are walked over to count them.
 const maxWalk = 100_000
 
-// Due gives the newest ticks from one on, which is the first of them, up to now:
-// at most keep, in order, and how many there are in all. Where there are very
-// many, exact is false and count is a lower bound.
+// Due returns the newest ticks from one on, which is the first of them, up to
+// now: at most keep, in order, and how many there are in all. If there are more
+// than maxWalk, exact is false and count is a lower bound.
 func (c *Calendar) Due(from, now time.Time, keep int) (newest []time.Time, count int, exact bool) {
 	newest, count, exact = c.walk(from, now, keep)
 	if exact {
 		return newest, count, true
 	}
 
-	// So long ago that only the end of it is looked at. Between a time after which
-	// there are too many and one after which there is none lies one that will do.
+	// The span is too long to walk, so only its end is looked at. Search for a
+	// beginning that leaves some ticks, but not too many.
 	low, high := from, now.Add(time.Second)
 	for window := time.Minute; ; window *= 4 {
 		start := now.Add(-window)

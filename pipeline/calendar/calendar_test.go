@@ -142,7 +142,7 @@ func TestNext_isTheFirst(t *testing.T) {
 		utc, _ := calendar.Parse([]string{expr}, "")
 		loc, _ := calendar.Zone(zone)
 
-		// Near a change of the clock, where there is one.
+		// Close to a change of the clock, if there is one.
 		start := time.Date(2026, time.Month(rapid.IntRange(1, 12).Draw(t, "month")), rapid.IntRange(1, 28).Draw(t, "day"), 0, 0, 0, 0, time.UTC)
 		if _, end := start.In(loc).ZoneBounds(); !end.IsZero() && rapid.Bool().Draw(t, "near") {
 			start = end.Add(time.Duration(rapid.IntRange(-36*60, 36*60).Draw(t, "minutes")) * time.Minute)
@@ -279,7 +279,7 @@ func TestDue(t *testing.T) {
 		{"* * * * *", from.Add(10*time.Minute + time.Second), 11, true, from.Add(10 * time.Minute), 11},
 		{"* * * * *", from.Add(24 * time.Hour), 1441, true, from.Add(24 * time.Hour), 100},
 		{"*/2 * * * * *", from.Add(300 * 24 * time.Hour), 100_000, false, from.Add(300 * 24 * time.Hour), 100},
-		// Every second of a month, which is over for ten days.
+		// Every second of a month that ended ten days ago.
 		{"* * * * 1 *", time.Date(2026, 2, 10, 0, 0, 0, 0, time.UTC), 100_000, false, time.Date(2026, 1, 31, 23, 59, 59, 0, time.UTC), 100},
 	} {
 		t.Run(c.cron+" "+c.now.Format(time.DateOnly), func(t *testing.T) {

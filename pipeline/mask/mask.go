@@ -1,16 +1,16 @@
-// Package mask replaces secret values in text that flows by. It is pure: no
+// Package mask replaces secret values in a stream of text. It is pure: no
 // clock, no files, no goroutines.
 //
-// A Set knows the values and the forms they are likely to appear in: as they
-// are, their lines, base64, URL and JSON escapes, hexadecimal. Whatever is
-// covered by any of them becomes Mark; what overlaps or touches becomes one
-// Mark. The work is linear in the text, whatever the values are.
+// A Set has the values and the forms in which they are likely to appear:
+// unchanged, line by line, base64, URL and JSON escapes, hexadecimal. Text that
+// matches any of them becomes Mark; matches that overlap or touch become one
+// Mark. The work is linear in the text, regardless of the values.
 //
-// This keeps honest programs from showing secrets by accident. A module that
-// wants to can always write its secret in a form that is not expected.
+// This keeps honest programs from showing secrets by accident. A malicious
+// module can always write its secret in another form.
 package mask
 
-// Mark stands in place of a value.
+// Mark replaces a value.
 const Mark = "***"
 
 // MinLength is the length in bytes from which on values, and lines of values

@@ -7,7 +7,8 @@ package mask
 type Stream struct {
 	set   *Set
 	state int32
-	// held is what came and was not given: the prefix that state stands for.
+	// held is received but not yet written: the prefix of a pattern that state
+	// represents.
 	held []byte
 	// runs are what is covered of held, sorted and apart from each other.
 	runs []run
@@ -28,7 +29,7 @@ func (s *Set) Stream() *Stream {
 	return &Stream{set: s}
 }
 
-// Append takes more of the text, appends to dst what can be given, and returns
+// Append masks more of the text, appends to dst what is decided, and returns
 // that. It keeps no reference to text.
 func (st *Stream) Append(dst, text []byte) []byte {
 	s := st.set
