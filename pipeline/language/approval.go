@@ -30,7 +30,7 @@ var (
 	besideApproval = set("description", "tags", "depends_on", "optional_depends_on", "when", "matrix", "for_each", "use", "always_run", "ignore_failure")
 )
 
-// approvalOf finds the approval block of a module; nil where it has none.
+// approvalOf finds the approval block of a module; nil if it has none.
 func approvalOf(body *hclsyntax.Body) *hclsyntax.Block {
 	for _, b := range body.Blocks {
 		if b.Type == "approval" {
@@ -112,8 +112,8 @@ func messageOf(r *report, expr hclsyntax.Expression, v cty.Value) string {
 	return text
 }
 
-// checkApprover is for the names of those who may decide, in which * stands for
-// anything.
+// checkApprover checks the pattern of a name that may decide, in which *
+// matches anything.
 func checkApprover(s string) *problem {
 	if s == "" || len(s) > 128 || strings.ContainsFunc(s, unicode.IsControl) {
 		return wrong("it has from 1 to 128 characters", "invalid name %s", quote(s))

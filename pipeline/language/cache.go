@@ -60,7 +60,7 @@ func cacheKeyOf(r *report, expr hclsyntax.Expression, v cty.Value) []string {
 	key := make([]string, 0, len(elements))
 	for i, e := range elements {
 		if !e.IsWhollyKnown() {
-			return nil // a mistake was recorded where it arose
+			return nil // the mistake was recorded earlier
 		}
 		text, err := encodeValue(e)
 		if err != nil {

@@ -16,7 +16,7 @@ import (
 // problem is what is wrong with a value and what would be right; nil is none.
 type problem struct {
 	summary, detail string
-	// choices are the words that would be right, where there are only some.
+	// choices are the valid words, if there is a fixed set.
 	choices []string
 }
 
@@ -24,7 +24,7 @@ func wrong(detail, format string, args ...any) *problem {
 	return &problem{summary: fmt.Sprintf(format, args...), detail: detail}
 }
 
-// quote shows a value in a message, cut where it is long.
+// quote quotes a value for a message, shortened if it is long.
 func quote(s string) string {
 	const most = 60
 	if len(s) > most {
@@ -39,7 +39,8 @@ func quote(s string) string {
 
 const (
 	nameRule = "a name has letters, digits, _ and -, begins with no -, and has at most 63 of them"
-	// maxArgument is what Linux takes as one argument or variable, its end included.
+	// maxArgument is the longest argument or variable that Linux accepts, its
+	// terminator included.
 	maxArgument = 128<<10 - 1
 )
 
@@ -195,8 +196,8 @@ func checkRoot(s string) *problem {
 // maxDuration is a year.
 const maxDuration = 8760 * time.Hour
 
-// parseDuration reads a duration in Go's syntax. zero says what "0" is for, or
-// is "" where it is not allowed.
+// parseDuration reads a duration in Go's syntax. zero is the meaning of "0", or
+// "" if it is not allowed.
 func parseDuration(s, zero string) (time.Duration, *problem) {
 	const syntax = `write a number and a unit, such as "90s", "10m" or "1h30m"`
 	d, err := time.ParseDuration(s)

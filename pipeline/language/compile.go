@@ -21,15 +21,15 @@ type Inputs struct {
 	// Variables in ascending precedence: of several for one variable the last
 	// counts.
 	Variables []VariableInput `json:"variables,omitempty"`
-	// Git facts of the workspace; zero where there is no repository.
+	// Git facts of the workspace; zero if there is no repository.
 	Git pipeline.Git `json:"git"`
-	// RunID is "" where it is not known yet: then what names run.id is deferred, as
-	// what names run.number always is.
+	// RunID is "" if it is not known yet: expressions that name run.id are
+	// deferred then, as those that name run.number always are.
 	RunID     string `json:"runId,omitempty"`
 	RunNumber uint64 `json:"runNumber,omitempty"`
 	Submitter string `json:"submitter,omitempty"`
-	// Env holds variables of the environment that the submission was made in;
-	// env_from takes from them.
+	// Env holds variables of the environment in which the pipeline was
+	// submitted; env_from selects from them.
 	Env map[string]string `json:"env,omitempty"`
 	// Targets are the modules that are wanted, Tags the tags of modules that are:
 	// with either the run has these and what they need. Skip are modules that
@@ -104,7 +104,7 @@ type compilation struct {
 	locals    map[string]cty.Value
 	// roots are what all expressions see.
 	roots map[string]cty.Value
-	// excused is set where a variable has no value because of a mistake that is
+	// excused is set if a variable has no value because of a mistake that is
 	// not in the list.
 	excused bool
 	out     *pipeline.Pipeline
@@ -301,9 +301,9 @@ func (c *compilation) unknown(l *deferrable) bool {
 	return l.unknown(c.in.RunID != "") || c.unknownEach && l.refs.instance()
 }
 
-// attribute compiles an attribute that may be deferred. take is given its value
-// where that is known: what is deferred although it is known, since it is sensitive,
-// is evaluated all the same, for the sake of its mistakes.
+// attribute compiles an attribute that may be deferred. take gets its value if
+// that is known. A deferred attribute that is known (since it is sensitive) is
+// evaluated nevertheless, to find its mistakes.
 func (c *compilation) attribute(m *pipeline.Module, l *deferrable, take func(v cty.Value, keep bool)) {
 	if l == nil {
 		return
@@ -345,7 +345,7 @@ func (c *compilation) settings() {
 	}
 }
 
-// apply evaluates an attribute and puts it where it belongs.
+// apply evaluates an attribute and stores its value.
 func apply[T any](c *compilation, target *T, p *pending[T]) {
 	if c.unknownEach && p.refs.instance() {
 		c.add(p.expr.Range(), "where for_each waits for results, command, script, when, env and an approval's message may name each", "%s must be known at submission and cannot name each", p.name)

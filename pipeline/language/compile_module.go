@@ -132,7 +132,7 @@ func (c *compilation) instance(m *module, x *instance, env map[string]string, de
 	}
 
 	if out.Approval != nil {
-		env, deferred = nil, nil // nobody sees it
+		env, deferred = nil, nil // it has no user
 		c.approval(m, &out)
 	} else {
 		env = c.taken(m, env)
@@ -200,8 +200,8 @@ func (c *compilation) taken(m *module, env map[string]string) map[string]string 
 	return out
 }
 
-// MatchesEnv reports whether a variable's name fits one of the patterns of
-// env_from, in which * stands for anything.
+// MatchesEnv reports whether a variable's name matches one of the patterns of
+// env_from, in which * matches anything.
 func MatchesEnv(patterns []string, name string) bool {
 	for _, p := range patterns {
 		if ok, err := path.Match(p, name); err == nil && ok {
@@ -324,7 +324,7 @@ func (c *compilation) keep(l *local) {
 
 func (c *compilation) encode(v cty.Value, at hcl.Range) string {
 	if !v.IsWhollyKnown() {
-		return "" // a mistake was recorded where it arose
+		return "" // the mistake was recorded earlier
 	}
 	text, err := encodeValue(v)
 	if err != nil {

@@ -210,8 +210,8 @@ func TestFile_Compile_variableMistakes(t *testing.T) {
 	}
 }
 
-// What is wrong with variables and what is wrong elsewhere comes at once, and
-// the consequences of a missing value are not told.
+// Mistakes in variables and elsewhere are reported together, and the
+// consequences of a missing value are not reported.
 func TestFile_Compile_allMistakes(t *testing.T) {
 	src := body(`variable "a" {
   type = number

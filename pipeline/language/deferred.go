@@ -11,16 +11,15 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// Evaluate computes the deferred expressions of one module. deps holds at least the
-// modules that it depends on. What comes back holds only what was deferred: a
-// command or script where that was, and the variables of the environment that
-// go over Module.Env. Where nothing is deferred it is an empty Evaluated; of a
-// dynamic module it holds the instances and nothing else.
+// Evaluate computes the deferred expressions of one module. deps holds at least
+// the modules that it depends on. The result has only what was deferred: the
+// command or script, and environment variables that override Module.Env. If
+// nothing is deferred it is an empty Evaluated; for a dynamic module it has
+// only the instances.
 //
-// Cheap expressions are evaluated at once and need no evaluator; e may then be
-// nil. An error of kind Invalid means that the expressions have no value, ever,
-// and names the attribute and its place; any other kind that it is worth
-// another try.
+// Cheap expressions are evaluated in this process and need no evaluator; e may
+// then be nil. An error of kind Invalid is permanent, and names the attribute
+// and its position. After an error of another kind, try again.
 func Evaluate(ctx context.Context, e Evaluator, p *pipeline.Pipeline, m *pipeline.Module, deps map[string]pipeline.UpstreamResult) (*pipeline.Evaluated, error) {
 	if m == nil {
 		return nil, pipeline.Errorf(pipeline.NotFound, "pipeline %s has no such module", p.Name)
@@ -85,7 +84,7 @@ func deferredError(diags Diagnostics) error {
 	return err
 }
 
-// tooExpensiveDeferred tells that the helper went beyond its limits.
+// tooExpensiveDeferred reports that the helper exceeded its limits.
 func tooExpensiveDeferred(p *pipeline.Pipeline, m *pipeline.Module) Diagnostics {
 	names := slices.Sorted(maps.Keys(m.Deferred))
 	at := m.Deferred[names[0]]

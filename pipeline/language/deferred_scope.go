@@ -106,8 +106,8 @@ func (s *deferredScope) module(name string) (*pipeline.Evaluated, Diagnostics) {
 	return out, nil
 }
 
-// expression parses and evaluates one deferred expression. expr is nil where a
-// mistake was kept.
+// expression parses and evaluates one deferred expression. expr is nil if a
+// mistake was recorded.
 func (s *deferredScope) expression(attribute string, deferred pipeline.DeferredExpr) (cty.Value, hclsyntax.Expression, *report) {
 	r := &report{src: deferredSource(s.pipeline.File, deferred)}
 	expr := s.parse(r, deferred)
@@ -311,7 +311,7 @@ func (s *deferredScope) own(r *report, refs *references, roots map[string]cty.Va
 	return ok
 }
 
-// each takes what a for_each came to.
+// each stores the value of a for_each as instances.
 func (s *deferredScope) each(r *report, expr hclsyntax.Expression, v cty.Value, out *pipeline.Evaluated) {
 	if !v.IsWhollyKnown() {
 		return

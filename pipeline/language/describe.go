@@ -20,7 +20,7 @@ type SchemaBlock struct {
 	Name string `json:"name"`
 	// Labelled blocks have a name: variable "version" { … }.
 	Labelled bool `json:"labelled,omitempty"`
-	// Repeatable blocks may stand more than once in the same place.
+	// Repeatable blocks may occur more than once in the same block.
 	Repeatable  bool   `json:"repeatable,omitempty"`
 	Description string `json:"description"`
 	// Like names the block whose attributes and blocks this one has, too.
@@ -34,7 +34,7 @@ type SchemaAttribute struct {
 	Name        string `json:"name"`
 	Type        string `json:"type"`
 	Description string `json:"description"`
-	// Default is what counts where it is not given; "" for nothing at all.
+	// Default is the value if none is given; "" if there is no default.
 	Default  string `json:"default,omitempty"`
 	Required bool   `json:"required,omitempty"`
 	// Choices are the words that a text may be.
@@ -46,7 +46,7 @@ type SchemaAttribute struct {
 	Attributes []SchemaAttribute `json:"attributes,omitempty"`
 }
 
-// DescribeLanguage gives the blocks and attributes that Parse takes. Names,
+// DescribeLanguage returns the blocks and attributes that Parse accepts. Names,
 // types, choices and bounds come from the tables that it decodes with.
 func DescribeLanguage() Schema {
 	requires := describeSpecs("requires", requiresSpecs, nil)
@@ -92,8 +92,8 @@ func DescribeLanguage() Schema {
 	return Schema{Blocks: []SchemaBlock{top}}
 }
 
-// without leaves out the names of blocks, which stand in the decoder's lists
-// beside those of attributes.
+// without removes the names of blocks, which the decoder lists together with
+// those of attributes.
 func (b *SchemaBlock) without(names ...string) {
 	b.Attributes = slices.DeleteFunc(b.Attributes, func(a SchemaAttribute) bool { return slices.Contains(names, a.Name) })
 }
@@ -145,7 +145,7 @@ func (s *spec[T]) describe(a *SchemaAttribute) {
 	case s.kind == kindNumber || s.kind == kindNumbers:
 		a.Minimum, a.Maximum = &s.low, &s.high
 	case s.check != nil:
-		// No word of the language has a character like this.
+		// No keyword of the language has a character like this.
 		if bad := s.check("\x00"); bad != nil {
 			a.Choices = bad.choices
 		}

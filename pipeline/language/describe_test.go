@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestDescribeLanguage_complete wants a description of every block and attribute
-// that the decoder knows, and none of what it does not know.
+// TestDescribeLanguage_complete expects a description of every block and
+// attribute that the decoder knows, and of no others.
 func TestDescribeLanguage_complete(t *testing.T) {
 	unused := maps.Clone(attributeTexts)
 	var attributes func(block string, list []SchemaAttribute)

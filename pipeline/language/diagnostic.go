@@ -12,11 +12,11 @@ import (
 	"github.com/hashicorp/hcl/v2"
 )
 
-// Diagnostic is one mistake: where it is, what is wrong, and what would be
-// right.
+// Diagnostic is one mistake: its position, what is wrong, and how to correct
+// it.
 type Diagnostic struct {
-	// File is the name the source was given, or where a value came from
-	// ("-var") where there is no source.
+	// File is the name of the source, or, for a value outside a source, its
+	// origin ("-var").
 	File string `json:"file"`
 	// Line counts from 1; 0 means that there is no place in a text.
 	Line int `json:"line,omitempty"`
@@ -27,15 +27,15 @@ type Diagnostic struct {
 	// Summary says what is wrong, Detail what would be right.
 	Summary string `json:"summary"`
 	Detail  string `json:"detail,omitempty"`
-	// SourceLine is the text of the line, cut to a part of it where it is very
-	// long; SourceStart is how many characters were cut off at its front.
+	// SourceLine is the text of the line, shortened if it is very long;
+	// SourceStart is how many characters were cut off at its front.
 	SourceLine  string `json:"sourceLine,omitempty"`
 	SourceStart int    `json:"sourceStart,omitempty"`
 }
 
-// Diagnostics are the mistakes of a source in the order of their places. nil
-// means that there are none. Return a value of this type as an error only
-// where it is not empty.
+// Diagnostics are the mistakes of a source, sorted by position. nil means that
+// there are none. Return a value of this type as an error only if it is not
+// empty.
 type Diagnostics []Diagnostic
 
 // Error gives all of them as one text, as Write does without colour.
@@ -94,7 +94,7 @@ func (d *Diagnostic) place() string {
 	return fmt.Sprintf("%s:%d:%d", d.File, d.Line, d.Column)
 }
 
-// underline gives what stands below the source line: the space before the
+// underline returns the line below the source line: the space before the
 // mistake (tabs kept, wide characters two columns) and the carets.
 func (d *Diagnostic) underline() (pad, carets string) {
 	var p strings.Builder
@@ -115,7 +115,7 @@ func (d *Diagnostic) underline() (pad, carets string) {
 	return p.String(), strings.Repeat("^", max(n, 1))
 }
 
-// width is how many columns of a terminal a character takes, near enough.
+// width is about how many columns of a terminal a character needs.
 func width(r rune) int {
 	switch {
 	case r == '\t':
@@ -152,8 +152,8 @@ func printable(s string) string {
 	return b.String()
 }
 
-// maxDiagnostics is how many mistakes are told at once; more help nobody and
-// would let a hostile source ask for unbounded work.
+// maxDiagnostics is the maximum number of reported mistakes. More do not help,
+// and a hostile source could cause unbounded work.
 const maxDiagnostics = 100
 
 // report collects the mistakes of a source.
@@ -161,8 +161,8 @@ type report struct {
 	src  *source
 	list Diagnostics
 	more int
-	// broken is set when the source did not parse whole: what is missing may
-	// then be missing because of that, and is not told.
+	// broken is set if only a part of the source was parsed: what is missing
+	// may be missing because of that, and is not reported.
 	broken bool
 }
 

@@ -10,19 +10,19 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// Evaluator does work of this package in a place that may be killed. Compile
+// Evaluator does work of this package in a process that can be killed. Compile
 // and Evaluate call it from their own goroutine, for expensive expressions
 // only. The request is what RunHelper reads, the answer what it wrote. Do
-// returns ErrTooExpensive (wrapped or not) where the work went beyond a limit,
-// ctx's error where that ended, and any other error where the helper could not
-// be run. It must be safe for concurrent use. Package bounded has the one that
-// production uses.
+// returns ErrTooExpensive (wrapped or not) if the work exceeded a limit, ctx's
+// error if that ended, and any other error if the helper could not be run. It
+// must be safe for concurrent use. Package bounded has the implementation for
+// production.
 type Evaluator interface {
 	Do(ctx context.Context, request []byte) ([]byte, error)
 }
 
-// ErrTooExpensive is returned where expressions went beyond the limits of time
-// or memory, or where a value would be too large.
+// ErrTooExpensive is returned if expressions exceeded the limits of time or
+// memory, or if a value would be too large.
 var ErrTooExpensive = errors.New(tooExpensive)
 
 // HelperTooLarge is the exit code of a helper that found itself beyond its
@@ -74,11 +74,11 @@ func ask(ctx context.Context, e Evaluator, in request) (answer, error) {
 	return out, nil
 }
 
-// RunHelper is the whole life of a helper process: it limits its own memory and
-// processor time, reads one request, does the work and writes the answer. The
-// process is expected to end when it returns, and ends without an answer where
-// the work goes beyond the limits. Call it from a process that does nothing
-// else: the limits cannot be taken back.
+// RunHelper is the main function of a helper process: it limits its own memory
+// and processor time, reads one request, does the work and writes the answer.
+// The process must exit when it returns; if the work exceeds the limits, it
+// exits without an answer. Call it from a process that does nothing else: the
+// limits cannot be lifted again.
 func RunHelper(stdin io.Reader, stdout io.Writer) error {
 	stop, err := limitProcess()
 	if err != nil {

@@ -78,7 +78,7 @@ func estimate(expr hclsyntax.Expression, ctx *hcl.EvalContext, limit int) int {
 	case *hclsyntax.ScopeTraversalExpr:
 		v, diags := e.Traversal.TraverseAbs(ctx)
 		if diags.HasErrors() {
-			return 0 // the evaluation tells them
+			return 0 // the evaluation reports its mistakes
 		}
 		return size(v, limit)
 	case *hclsyntax.ParenthesesExpr:
@@ -120,7 +120,7 @@ func estimate(expr hclsyntax.Expression, ctx *hcl.EvalContext, limit int) int {
 // overhead is what a value counts besides its content.
 const overhead = 16
 
-// maxNesting is how deep lists and objects may stand in each other in a value.
+// maxNesting is the maximum depth of nested lists and objects in a value.
 const maxNesting = 128
 
 // maxExponentBits bounds numbers, in either direction; 10^1233 is the largest.

@@ -50,7 +50,7 @@ type Workspace struct {
 	Root string
 	// Exclude are globs of what stays behind.
 	Exclude []string
-	// Declared is set where the pipeline has a workspace block.
+	// Declared is set if the pipeline has a workspace block.
 	Declared bool
 }
 
@@ -61,8 +61,8 @@ func (f *File) Workspace() Workspace { return f.workspace }
 // Name is the pipeline's name.
 func (f *File) Name() string { return f.pipeline.Name }
 
-// EnvFrom are the patterns of the variables that the pipeline takes from the
-// environment that it is submitted from, sorted.
+// EnvFrom returns the patterns, sorted, of the variables that the pipeline
+// reads from the environment in which it is submitted.
 func (f *File) EnvFrom() []string {
 	list := slices.Clone(f.envFrom)
 	for _, m := range f.modules {
@@ -100,10 +100,10 @@ type deferrable struct {
 	refs *references
 	// text is the source of expr and its place.
 	text pipeline.DeferredExpr
-	// waits is set where it names a module or the run's number, itself or
-	// through a local; waitsForID where it names the run's id.
+	// waits is set if it names a module or the run's number, itself or through
+	// a local; waitsForID if it names the run's id.
 	waits, waitsForID bool
-	// sensitive is set where it names a sensitive variable, itself or through a
+	// sensitive is set if it names a sensitive variable, itself or through a
 	// local.
 	sensitive bool
 }
@@ -116,7 +116,7 @@ type environment struct {
 	at hcl.Range
 	// static are the entries whose values are constants.
 	static map[string]string
-	// entries are the others, by name; whole is set instead where the names
+	// entries are the others, by name; whole is set instead if the names
 	// themselves are not written out.
 	entries []*deferrable
 	whole   *deferrable
@@ -130,7 +130,7 @@ type local struct {
 	// modules are the indexes of those it names, itself or through locals, in
 	// ascending order.
 	modules []int
-	// expensive is set where it, or a local that it names, is.
+	// expensive is set if it, or a local that it names, is.
 	expensive bool
 }
 
@@ -139,25 +139,26 @@ type module struct {
 	at      hcl.Range // its label
 	static  pipeline.Module
 	pending []pending[pipeline.Module]
-	// message is what an approval asks, where that is no constant.
+	// message is the message of an approval, if it is not constant.
 	message *deferrable
-	// command, script, when and cacheKey are set where they are given and no
-	// constants.
+	// command, script, when and cacheKey are set if they are given and not
+	// constant.
 	command, script, when, cacheKey *deferrable
 	// base is the env of the template that the module uses, env its own.
 	base, env environment
-	// instances says what the module is run for; nil where it is run once.
+	// instances is what the module is run for; nil if it is run once.
 	instances *instances
-	// lockAt and disconnectAt are where not_in_parallel and on_disconnect stand.
+	// lockAt and disconnectAt are the positions of not_in_parallel and
+	// on_disconnect.
 	lockAt, disconnectAt *hcl.Range
-	// secretsAt is where secrets stands.
+	// secretsAt is the position of secrets.
 	secretsAt *hcl.Range
 	envFrom   []string
 	retryAt   *hcl.Range
 	// depends are the names that depends_on lists.
 	depends []reference
-	// only are the instances that depends_on or optional_depends_on names of
-	// modules that are needed, or wished for, by no other word; by index.
+	// only are the instances that depends_on or optional_depends_on names, by
+	// module index, for modules that are not named in any other way.
 	only, onlyWished map[int][]reference
 	// optional are those of optional_depends_on; wishes are their indexes.
 	optional []reference

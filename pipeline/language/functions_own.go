@@ -190,7 +190,7 @@ var coalesceFunc = function.New(&function.Spec{
 	},
 })
 
-// oneFunc gives the only element of a list, or null where there is none.
+// oneFunc returns the only element of a list, or null if there is none.
 var oneFunc = function.New(&function.Spec{
 	Params: []function.Parameter{{Name: "list", Type: cty.DynamicPseudoType}},
 	Type:   func([]cty.Value) (cty.Type, error) { return cty.DynamicPseudoType, nil },

@@ -2,7 +2,8 @@ package language
 
 import "slices"
 
-// edge says that a node needs another one; place is where it says so.
+// edge means that a node needs another one; place is the position in the
+// source.
 type edge[P any] struct {
 	to    int
 	place P
@@ -71,8 +72,8 @@ func components[P any](edges [][]edge[P]) [][]int {
 	return out
 }
 
-// cycleIn gives the shortest way from the first member of a component back to
-// itself, both ends included, or nil where the component is a single node that
+// cycleIn returns the shortest path from the first member of a component back
+// to itself, both ends included, or nil if the component is a single node that
 // does not need itself.
 func cycleIn[P any](edges [][]edge[P], group []int) []int {
 	start := group[0]

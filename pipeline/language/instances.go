@@ -27,10 +27,10 @@ type instances struct {
 	name string
 	at   hcl.Range
 	expr hclsyntax.Expression
-	// axes are the names of a matrix in the order of the source, nil where it is
+	// axes are the names of a matrix in the order of the source, nil if it is
 	// not written out: then they are in alphabetical order.
 	axes []string
-	// each is set for a for_each: the attribute where it may wait for results.
+	// each is set for a for_each: the attribute, if it may wait for results.
 	each *deferrable
 }
 
@@ -145,9 +145,9 @@ func (k *linker) resolveInstance(u *use) {
 	}
 }
 
-// expand gives the instances of a module that are known at submission; false
-// where a mistake was recorded, one nameless instance for a module that is run
-// once.
+// expand returns the instances of a module that are known at submission: one
+// nameless instance for a module that is run once. It returns false if a
+// mistake was recorded.
 func (c *compilation) expand(m *module) ([]instance, bool) {
 	x := m.instances
 	if x == nil || m.dynamic(c.in.RunID != "") {
@@ -261,7 +261,7 @@ func eachOf(r *report, expr hclsyntax.Expression, v cty.Value) []instance {
 	return distinct(r, "for_each", at, list)
 }
 
-// keyOf is the text of a value that stands in the name of an instance.
+// keyOf is the text of a value in the name of an instance.
 func keyOf(v cty.Value) (string, *problem) {
 	text, bad := textOf(v)
 	switch {

@@ -2,13 +2,13 @@ package language
 
 import "github.com/hashicorp/hcl/v2"
 
-// laterFormat is what is said of a name of the language that this version does
+// laterFormat is the message for a name of the language that this version does
 // not run yet. Such a name is never ignored: a pipeline that relies on it would
-// do something else than it says.
+// do something else than its author expects.
 const laterFormat = "%s is part of the language but this version does not run it yet"
 
-// The names of the language that this version refuses, in the one place where
-// they stand. To support one: remove it here, add it to the tables of schema.go.
+// The names of the language that this version refuses. To support one, remove
+// it here and add it to the tables of schema.go.
 var laterModule = set("image")
 
 func set(names ...string) map[string]bool {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// addressSpace is what this process has mapped now, in bytes; 0 where that is
-// not known. Go maps far more than it uses, so a limit has to count from here.
+// addressSpace is the size of this process's mappings, in bytes; 0 if it is not
+// known. Go maps far more than it uses, so a limit has to count from here.
 func addressSpace() uint64 {
 	b, err := os.ReadFile("/proc/self/statm")
 	if err != nil {

@@ -235,8 +235,8 @@ func (f *File) named(r *references) []*local {
 	return list
 }
 
-// linkUse works out what one expression waits for, refuses to wait where that
-// is not possible, and adds the dependencies of its module.
+// linkUse determines what one expression waits for, reports a mistake if it
+// cannot wait, and adds the dependencies of its module.
 func (k *linker) linkUse(u *use, edges [][]edge[hcl.Range], needs *int) {
 	f := k.file
 	l := u.deferrable
@@ -351,7 +351,8 @@ func (k *linker) narrow(only map[int][]reference, whole map[int]bool, j int, x r
 // linkModules records cycles and keeps the dependencies.
 func (k *linker) linkModules(edges [][]edge[hcl.Range]) {
 	f := k.file
-	// What a module waits for where the run includes it may close a cycle too.
+	// Optional dependencies, which apply only if the run includes them, may
+	// close a cycle too.
 	all := make([][]edge[hcl.Range], len(edges))
 	for i, m := range f.modules {
 		all[i] = slices.Clip(edges[i])

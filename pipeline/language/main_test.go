@@ -21,8 +21,8 @@ import (
 	"github.com/pipelined/pipelined/pipeline/language/bounded"
 )
 
-// probeCommand makes the test binary parse its standard input and tell what
-// that took: a process of its own is the only way to see the memory.
+// probeCommand makes the test binary parse its standard input and report what
+// that cost: memory can be measured only in a process of its own.
 const probeCommand = "__probe"
 
 func TestMain(m *testing.M) {
@@ -43,14 +43,14 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// probed is what a probe tells.
+// probed is the report of a probe.
 type probed struct {
 	// Prescan and Parse are the mistakes that each found.
 	Prescan, Parse language.Diagnostics
 	// The times are of the processor: the machine of a test is never idle.
 	PrescanTime, ParseTime time.Duration
-	// Memory is the most that was resident, in bytes, after the prescan and
-	// after the parse; 0 where the system does not tell.
+	// Memory is the largest resident size, in bytes, after the prescan and
+	// after the parse; 0 if the system does not report it.
 	PrescanMemory, ParseMemory int64
 }
 

@@ -17,7 +17,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files of this package anew")
 
-// Every file in testdata/mistakes stands beside what is said of it.
+// Every file in testdata/mistakes has its expected messages beside it.
 func TestParse_mistakes(t *testing.T) {
 	files, err := filepath.Glob("testdata/mistakes/*.hcl")
 	if err != nil || len(files) == 0 {
@@ -60,7 +60,7 @@ func TestParse_mistakes(t *testing.T) {
 	}
 }
 
-// One mistake each: what is said of it, at which place.
+// One mistake each: its message and its position.
 func TestParse_oneMistake(t *testing.T) {
 	type row struct{ src, want string }
 	rows := []row{
@@ -296,7 +296,7 @@ func TestParse_windows(t *testing.T) {
 	}
 }
 
-// A name of the language that is not run yet is refused wherever it stands.
+// A name of the language that is not run yet is refused at every position.
 func TestParse_laterNames(t *testing.T) {
 	for _, name := range []string{"image"} {
 		for _, form := range []string{" = 1", " {\n}"} {

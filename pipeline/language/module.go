@@ -92,8 +92,8 @@ func (p *parser) module(b *hclsyntax.Block) {
 	p.moduleBlocks(m, body, index)
 }
 
-// checkLocks sees to it that what holds a lock is stopped where its worker has
-// lost the cluster: else the lock could pass on while it still runs.
+// checkLocks requires that a module with a lock is stopped if its worker has
+// lost the cluster: otherwise the lock could pass on while it still runs.
 func (p *parser) checkLocks(m *module) {
 	if m.lockAt == nil {
 		return
@@ -262,7 +262,7 @@ func (p *parser) object(m *module, a *hclsyntax.Attribute, index int, specs map[
 	}
 }
 
-// literalKey gives the key of an object's item where it is written out.
+// literalKey returns the key of an object's item if it is written out.
 func literalKey(expr hclsyntax.Expression) (string, bool) {
 	key, ok := expr.(*hclsyntax.ObjectConsKeyExpr)
 	if !ok {
@@ -282,8 +282,8 @@ func literalKey(expr hclsyntax.Expression) (string, bool) {
 	return text, bad == nil && v.IsKnown()
 }
 
-// indexKey is the key of an instance in module.NAME["KEY"] or module.NAME[0]; ""
-// where it is none.
+// indexKey is the key of an instance in module.NAME["KEY"] or module.NAME[0];
+// "" if there is none.
 func indexKey(t hcl.Traverser) string {
 	index, ok := t.(hcl.TraverseIndex)
 	if !ok {
@@ -341,8 +341,8 @@ func (p *parser) dependsOn(a *hclsyntax.Attribute) (out []reference) {
 	return out
 }
 
-// deferredUse notes an expression that may wait for results and gives what the
-// file keeps of it. constant is set where it needs nothing at all.
+// deferredUse records an expression that may wait for results and returns what
+// the file keeps of it. constant is set if it depends on nothing.
 func (p *parser) deferredUse(name string, expr hclsyntax.Expression, script bool, owner int) (l *deferrable, constant bool) {
 	refs := scan(p.report, expr, script)
 	l = &deferrable{name: name, expr: expr, refs: &refs}
@@ -381,7 +381,7 @@ func (p *parser) command(m *module, a *hclsyntax.Attribute, index int) {
 	}
 }
 
-// commandOf reads a command from its value; nil where it is unknown or wrong.
+// commandOf reads a command from its value; nil if it is unknown or wrong.
 func commandOf(r *report, expr hclsyntax.Expression, v cty.Value) []string {
 	elements, ok := elementsOf(r, "command", expr, v)
 	if !ok {

@@ -7,8 +7,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
-// ModulesIn names the modules that an expression of a checked pipeline names
-// itself, sorted; nil where the text is no expression.
+// ModulesIn returns the modules that an expression of a checked pipeline names
+// itself, sorted; nil if the text is no expression.
 func ModulesIn(source string) []string {
 	if len(source) > MaxSourceBytes {
 		return nil

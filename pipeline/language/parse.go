@@ -180,7 +180,7 @@ func (p *parser) pipeline(b *hclsyntax.Block) {
 	}
 }
 
-// once records a second block of a type that may stand only once.
+// once records a second block of a type that may occur only once.
 func (r *report) once(seen map[string]*hclsyntax.Block, b *hclsyntax.Block) bool {
 	if first := seen[b.Type]; first != nil {
 		r.add(b.TypeRange, "the first is at "+r.positionText(first.TypeRange), "second %s block", b.Type)

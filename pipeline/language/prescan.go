@@ -18,7 +18,7 @@ const (
 	maxDepth       = 64   // brackets, strings with templates in them, %{if}, %{for}
 	maxUnary       = 16   // ! and - in a row
 	maxChain       = 256  // operators, conditionals, dots and indexes in one expression
-	maxChains      = 1024 // the same over all the expressions an expression stands in
+	maxChains      = 1024 // the same, summed over all enclosing expressions
 	maxTokens      = 200_000
 	maxNumber      = 100 // characters of a number
 	maxExponent    = 400
@@ -33,9 +33,9 @@ func bidiControl(r rune) bool {
 	return r == 0x061C || r == 0x200E || r == 0x200F || (r >= 0x202A && r <= 0x202E) || (r >= 0x2066 && r <= 0x2069)
 }
 
-// Prescan checks the limits of a source before anything parses it: its size,
-// its characters and its nesting. It takes time and memory linear in the size
-// of the source, whatever stands in it. Parse calls it.
+// Prescan checks the limits of a source before it is parsed: its size, its
+// characters and its nesting. Its time and memory are linear in the size of any
+// source. Parse calls it.
 func Prescan(fileName string, src []byte) Diagnostics {
 	if d := checkSize(fileName, src); d != nil {
 		return d
@@ -122,9 +122,9 @@ type frame struct {
 	chain int
 	// control counts the open %{if} and %{for} of a template.
 	control int
-	// literal is how many bytes of text stand in a row in a template.
+	// literal is how many consecutive bytes of text a template has.
 	literal int
-	// ignoresNewlines is set where a newline does not end an expression.
+	// ignoresNewlines is set if a newline does not end an expression.
 	ignoresNewlines bool
 	// first is true until the first token inside was seen.
 	first bool
@@ -159,7 +159,7 @@ func (r *report) nesting(text []byte) bool {
 
 func (n *nesting) top() *frame { return &n.stack[len(n.stack)-1] }
 
-// token takes the next one and reports whether the limits still hold.
+// token processes the next token and reports whether the limits still hold.
 func (n *nesting) token(t *hclsyntax.Token) bool {
 	switch t.Type {
 	case hclsyntax.TokenNewline, hclsyntax.TokenComment:

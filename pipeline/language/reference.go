@@ -12,18 +12,18 @@ import (
 	"github.com/zclconf/go-cty/cty/function"
 )
 
-// reference is one name that an expression takes from its scope.
+// reference is one name that an expression reads from its scope.
 type reference struct {
 	name string
 	at   hcl.Range
-	// third is the name behind that of a module, "" where there is none.
+	// third is the name after that of a module, "" if there is none.
 	third string
-	// key is that of the one instance that depends_on names; "" where it names
-	// all of them.
+	// key is that of the one instance that depends_on names; "" if it names all
+	// of them.
 	key string
 }
 
-// references are the names that an expression takes from its scope.
+// references are the names that an expression reads from its scope.
 type references struct {
 	variables []reference
 	allVars   bool
@@ -62,9 +62,9 @@ var (
 	moduleNames = []string{"status", "result", "outputs", "exit_code", "duration", "cached"}
 )
 
-// scan finds the names of an expression. What is no name that expressions see
-// is recorded in r; whether the variables, locals and modules exist is checked
-// by whoever has them.
+// scan finds the names of an expression. A name that expressions cannot see is
+// recorded in r. The caller checks whether the variables, locals and modules
+// exist.
 func scan(r *report, expr hclsyntax.Expression, script bool) references {
 	var x references
 	switch expr.(type) {

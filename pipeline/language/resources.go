@@ -33,8 +33,8 @@ func parseCPU(s string) (float64, *problem) {
 	return math.Round(n*1000) / 1000, nil
 }
 
-// parseMemory reads a size. A number alone is refused: bytes are meant by
-// nobody.
+// parseMemory reads a size. A number without a unit is refused: bytes are never
+// meant.
 func parseMemory(s string) (int64, *problem) {
 	if _, err := strconv.ParseFloat(s, 64); err == nil {
 		return 0, wrong(memoryRule, "size %s has no unit", quote(s))

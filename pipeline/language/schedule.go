@@ -34,7 +34,7 @@ var (
 	}
 )
 
-// settings is a block of the pipeline with attributes only; at is nil where the
+// settings is a block of the pipeline with attributes only; at is nil if the
 // source has none.
 type settings[T any] struct {
 	at      *hcl.Range
@@ -56,7 +56,7 @@ func settingsBlock[T any](p *parser, into *settings[T], b *hclsyntax.Block, spec
 	}
 }
 
-// value gives what the block says; nil where there is none.
+// value returns the settings of the block; nil if there is none.
 func (s *settings[T]) value(c *compilation) *T {
 	if s.at == nil {
 		return nil

@@ -44,7 +44,7 @@ type spec[T any] struct {
 	check func(string) *problem
 	// script marks text for a shell, whose own ${} has to be escaped.
 	script bool
-	// alone lets a single text stand for a list of it.
+	// alone accepts a single text as a list of it.
 	alone bool
 	// low and high bound a number, or each of a list.
 	low, high int
@@ -53,8 +53,8 @@ type spec[T any] struct {
 	set  func(*T, reading)
 }
 
-// The attributes that are known at submission. The ones that need more than a
-// spec (command, script, env, depends_on, requires, hooks) stand in module.go.
+// The attributes that are known at submission. Those that need more than a spec
+// (command, script, env, depends_on, requires, hooks) are in module.go.
 var (
 	pipelineSpecs = map[string]spec[pipeline.Pipeline]{
 		"description":  {kind: kindText, check: checkText, set: func(p *pipeline.Pipeline, r reading) { p.Description = r.text }},
@@ -135,9 +135,9 @@ func globs(list []string) []string {
 	return unique(out)
 }
 
-// read turns a value into what the spec wants of it and records what is wrong.
+// read converts a value to what the spec expects and records what is wrong.
 // name is the attribute's, for messages. An unknown value, whose reason was
-// told where it arose, is silently no reading.
+// reported earlier, yields no reading and no report.
 func (s *spec[T]) read(r *report, name string, expr hclsyntax.Expression, v cty.Value) (reading, bool) {
 	var out reading
 	switch s.kind {
@@ -279,7 +279,7 @@ func elementsOf(r *report, name string, expr hclsyntax.Expression, v cty.Value) 
 	return v.AsValueSlice(), true
 }
 
-// quoteHCL writes a text as a literal, where it is short; "…" else.
+// quoteHCL writes a text as a literal if it is short; "…" else.
 func quoteHCL(s string) string {
 	if len(s) > 40 {
 		return "…"

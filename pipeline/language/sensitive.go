@@ -13,12 +13,12 @@ import (
 	"github.com/pipelined/pipelined/pipeline/mask"
 )
 
-// A sensitive variable's value must stand in nothing that is kept or shown. So
-// whatever names one is deferred: what is kept is its source, and what it comes to is
-// worked out when the module is dispatched. Where that is not possible, since the
-// value itself is kept and shown (names, labels, files, times), naming one is a
-// mistake. A condition is evaluated as any other: all that is left of it is a
-// yes or no.
+// The value of a sensitive variable must not be part of anything that is stored
+// or shown. An expression that names one is therefore deferred: its source is
+// stored, and its value is computed when the module is dispatched. If that is
+// not possible, since the value itself is stored and shown (names, labels,
+// files, times), naming one is a mistake. A condition is evaluated like any
+// other: only its boolean is left.
 
 // checkSecretName is for names of secrets, which become variables of a process.
 func checkSecretName(s string) *problem {
@@ -28,8 +28,8 @@ func checkSecretName(s string) *problem {
 	return nil
 }
 
-// CheckSecretName says what is wrong with the name of a secret; "" where nothing
-// is.
+// CheckSecretName reports what is wrong with the name of a secret; "" if it is
+// valid.
 func CheckSecretName(s string) string {
 	ok := s != "" && len(s) <= 128 && (s[0] < '0' || s[0] > '9')
 	for _, c := range []byte(s) {
@@ -69,7 +69,7 @@ func (f *File) sensitiveIn(r *references) string {
 	return ""
 }
 
-// whichSensitive tells what makes an expression sensitive.
+// whichSensitive describes what makes an expression sensitive.
 func (k *linker) whichSensitive(r *references, named []*local) string {
 	if name := k.file.sensitiveIn(r); name != "" {
 		return "var." + name + ", which is sensitive"

@@ -19,8 +19,8 @@ func sensitive(lines string) string {
 	return body("variable \"s\" {\n sensitive = true\n default = \"" + hiddenValue + "\"\n}\nlocals {\n l = \"<${local.k}>\"\n k = var.s\n}\n" + lines)
 }
 
-// Whatever names a sensitive variable is kept as its source; what it comes to is
-// what it would have been.
+// An expression that names a sensitive variable is kept as its source; its
+// value is the same as without "sensitive".
 func TestCompile_sensitive(t *testing.T) {
 	source := sensitive(`env = { TOP = var.s, PLAIN = "x" }
 module "m" {

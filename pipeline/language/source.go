@@ -18,12 +18,12 @@ type source struct {
 	// runes has the number of characters before each block of the text, so that
 	// a place in a very long line costs no more than another.
 	runes []int
-	// line1 and column1 are where the text begins in its file, where it is only
-	// a part of it; 0 is at the beginning.
+	// line1 and column1 are the position of the text in its file, if it is only
+	// a part of it; 0 is the beginning.
 	line1, column1 int
 }
 
-// newSource takes the text as normalize left it.
+// newSource expects text that normalize returned.
 func newSource(name string, text []byte) *source {
 	s := &source{name: name, text: text, lines: []int{0}}
 	for at, n := 0, 0; at <= len(text); at += runeBlock {

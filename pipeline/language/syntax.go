@@ -15,13 +15,13 @@ const (
 	maxParsedBytes = 384 << 10
 )
 
-// parseBody runs HCL's parser over a source that passed the prescan. It gives
-// what could be understood even where there are mistakes.
+// parseBody runs HCL's parser over a source that passed the prescan. It returns
+// what could be parsed even if there are mistakes.
 //
-// After a syntax error HCL's parser often understands nothing of what follows.
-// So the definition that holds the first error is blanked out and the rest is
-// parsed again: the next mistakes are then found as well, and what was only a
-// consequence of the first is not told.
+// After a syntax error HCL's parser often parses nothing of what follows. So
+// the definition that holds the first error is blanked out and the rest is
+// parsed again: this finds the next mistakes, and omits those that only follow
+// from the first.
 func parseBody(r *report) *hclsyntax.Body {
 	text, parsed := r.src.text, 0
 	for i := 1; ; i++ {
@@ -91,8 +91,8 @@ var (
 	definitionEnd   = regexp.MustCompile(`^[ \t]*(}|[\pL_][\pL\pN_-]*([ \t]+("[^"]*"|[\pL_][\pL\pN_-]*))*[ \t]*\{|[\pL_][\pL\pN_-]*[ \t]*=([^=>]|$))`)
 )
 
-// definition gives the lines, by offsets, of the NAME = … that an offset is
-// in, as far as lines alone tell; none where that is nowhere to be seen.
+// definition returns the lines, by offsets, of the NAME = … around an offset,
+// judged by lines alone; none if there is no such definition.
 func definition(text []byte, at int) (first, last int) {
 	if at < 0 || at > len(text) {
 		return 0, 0
@@ -124,8 +124,8 @@ func lineAt(text []byte, start int) []byte {
 	return line
 }
 
-// blank gives the text with a part of it made empty, lines and offsets kept;
-// nil where there is nothing to blank.
+// blank returns the text with a part of it replaced by spaces, lines and
+// offsets kept; nil if there is nothing to blank.
 func blank(text []byte, first, last int) []byte {
 	if len(bytes.TrimSpace(text[first:last])) == 0 {
 		return nil

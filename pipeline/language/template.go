@@ -16,8 +16,8 @@ type template struct {
 	body *hclsyntax.Body
 }
 
-// templates collects the template blocks, which modules may use before they
-// stand in the source.
+// templates collects the template blocks, which modules may use before their
+// position in the source.
 func (p *parser) templates(b *hclsyntax.Block) {
 	p.file.templates = map[string]*template{}
 
@@ -75,7 +75,7 @@ func (p *parser) useTemplate(m *module, own *hclsyntax.Body, index int) *hclsynt
 			m.base = p.environment(a, index)
 		case given, name == "script" && command, name == "command" && script, name == "use":
 		case !slices.Contains(moduleNamesAll, name) && !laterModule[name]:
-			// Told where the template stands.
+			// Reported at the template.
 		default:
 			merged.Attributes[name] = a
 		}
@@ -163,7 +163,7 @@ func (p *parser) requirement(b *hclsyntax.Block) {
 	p.file.requirements = append(p.file.requirements, x)
 }
 
-// checkKey is for what stands in brackets in a module's name.
+// checkKey checks the key in brackets of a module's name.
 func checkKey(s string) *problem { return keyText(s) }
 
 // require adds the requirements as modules that all others depend on.

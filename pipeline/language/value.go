@@ -32,7 +32,8 @@ type evaluation struct {
 	total int
 }
 
-// ErrTooExpensive's text is what is said of an expression beyond a budget.
+// tooExpensive is the message for an expression beyond a budget, and
+// ErrTooExpensive's text.
 const tooExpensive = "expression too expensive"
 
 // value evaluates an expression in a scope; false means that a mistake was

@@ -22,7 +22,7 @@ type variable struct {
 	typ         cty.Type
 	typeGiven   bool
 	defaults    *typeexpr.Defaults
-	value       cty.Value // the default; NilVal where there is none
+	value       cty.Value // the default; NilVal if there is none
 	sensitive   bool
 	validations []validation
 }
@@ -36,8 +36,8 @@ type VariableInfo struct {
 	Name        string `json:"name"`
 	Type        string `json:"type"`
 	Description string `json:"description,omitempty"`
-	// Default is what it has when it is not given, as it would be given; nil
-	// where it must be given.
+	// Default is its value if none is given, in the form in which it would be
+	// given; nil if a value is required.
 	Default   *string `json:"default,omitempty"`
 	Required  bool    `json:"required,omitempty"`
 	Sensitive bool    `json:"sensitive,omitempty"`
@@ -209,9 +209,9 @@ type VariableInput struct {
 	// Text is the value: for a text, number or bool as it is, for anything else
 	// an HCL literal (JSON is one).
 	Text string `json:"text"`
-	// Origin says where it was given, for messages: "-var", "prod.vars:3",
+	// Origin is the source of the value, for messages: "-var", "prod.vars:3",
 	// "PIPELINED_VAR_version". A value whose origin begins with PIPELINED_VAR_
-	// and that the pipeline does not declare is ignored, as the environment may
+	// is ignored if the pipeline does not declare it, as the environment may
 	// hold those of other pipelines.
 	Origin string `json:"origin,omitempty"`
 }
@@ -322,7 +322,7 @@ func parseLiteral(text string) (cty.Value, *problem) {
 }
 
 // parseExpression parses the text of a report's source as one expression. The
-// text has passed the prescan. start is where it stood in its file.
+// text has passed the prescan. start is its position in its file.
 func parseExpression(r *report, start hcl.Pos) (expr hclsyntax.Expression) {
 	defer func() {
 		if e := recover(); e != nil {
