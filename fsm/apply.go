@@ -115,9 +115,9 @@ func (st *state) apply(c *Command, ch *change) any {
 	return Result{Err: pipeline.Errorf(pipeline.Invalid, "the command says nothing that this version knows")}
 }
 
-// maxNameBytes bounds every id and name that becomes part of a key. The file
-// takes longer ones and a snapshot must give back whatever the file took, so
-// two of them together stay below maxKeyBytes.
+// maxNameBytes is the maximum length of an id or name that becomes part of a
+// key. The file accepts longer ones, but a snapshot must be able to restore all
+// that the file accepts, so two of them together stay below maxKeyBytes.
 const maxNameBytes = 1 << 10
 
 // badName returns why s cannot be part of a key, "" if it can.

@@ -160,8 +160,8 @@ func countEnd(r *pipeline.Run, m *pipeline.ModuleRecord, ignored bool) {
 	}
 }
 
-// ends reports whether an attempt may end in a state by its worker's word.
-// Superseded is the state machine's own.
+// ends reports whether a worker may report that an attempt ended in a state.
+// Superseded is set by the state machine only.
 func ends(s pipeline.AttemptState) bool {
 	switch s {
 	case pipeline.AttemptSucceeded, pipeline.AttemptFailed, pipeline.AttemptTimedOut, pipeline.AttemptCancelled, pipeline.AttemptLost:

@@ -40,7 +40,7 @@ func TestApply_batch(t *testing.T) {
 		name   string
 		before []*fsm.Command
 		last   any
-		want   string // of the last command; "" where it is taken
+		want   string // of the last command; "" if it is accepted
 	}{
 		{"start", []*fsm.Command{assigned}, start("r", "m0", 1), ""},
 		{"start again", running, start("r", "m0", 1), "duplicate: attempt is running"},
@@ -151,8 +151,8 @@ func TestApply_batch(t *testing.T) {
 	}
 }
 
-// TestApply_refusalsByPlace: refusals name their part and place, and what is
-// beside them takes effect.
+// TestApply_refusalsByPlace: refusals name their part and index, and the other
+// parts take effect.
 func TestApply_refusalsByPlace(t *testing.T) {
 	r := newRig(t)
 	r.must(submit(t, "r", 3), batch(assign("r", "m0", 1), assign("r", "m1", 1)))

@@ -30,7 +30,7 @@ type CacheDelete struct {
 	Keys []pipeline.Digest `cbor:"1,keyasint"`
 }
 
-// kCache is where bMeta holds the counters of the cached results.
+// kCache is the key in bMeta of the counters of cached results.
 var kCache = []byte("cache")
 
 // cacheUse is the value in bCacheUse: small and of fixed length, since a hit
@@ -79,8 +79,8 @@ func (rc *resultCache) stats() *pipeline.CacheStats {
 	return rc.counters
 }
 
-// record caches the result of an attempt that succeeded, in the place of an
-// older one of the same key. Of its lookup the attempt keeps the key.
+// record caches the result of an attempt that succeeded, and replaces an older
+// one of the same key. The attempt keeps only the key of its lookup.
 func (rc *resultCache) record(r *pipeline.Run, m *pipeline.ModuleRecord, a *pipeline.Attempt, o *pipeline.Outcome) {
 	note := a.Cache
 	if _, err := pipeline.ParseDigest(string(note.Key)); err != nil || badName("", r.Pipeline) != "" {
@@ -225,7 +225,7 @@ func (rc *resultCache) hit(m *pipeline.ModuleRecord, e *End) string {
 	return ""
 }
 
-// move notes where the bytes of the result are that an attempt left.
+// move records where the bytes of an attempt's result are.
 func (rc *resultCache) move(a *pipeline.Attempt, id pipeline.AttemptID, holders []pipeline.NodeID) {
 	if a.Cache == nil || a.Cache.Key == "" {
 		return

@@ -34,7 +34,7 @@ type Command struct {
 	Secret   *Secret         `cbor:"21,keyasint,omitempty"`
 	// CacheDelete removes cached results.
 	CacheDelete *CacheDelete `cbor:"20,keyasint,omitempty"`
-	// Expire lets bytes of runs go, Pin keeps a run whole.
+	// Expire deletes bytes of runs, Pin keeps a run whole.
 	Expire *Expire `cbor:"23,keyasint,omitempty"`
 	Pin    *Pin    `cbor:"24,keyasint,omitempty"`
 	// Tools changes the cache of other tools.
@@ -161,7 +161,7 @@ type Reopen struct {
 	Attempt int            `cbor:"4,keyasint,omitempty"`
 }
 
-// Copies notes where log and outputs of an attempt are by now (repair).
+// Copies records which nodes have the log and outputs of an attempt (repair).
 type Copies struct {
 	ID      pipeline.AttemptID `cbor:"1,keyasint"`
 	Holders []pipeline.NodeID  `cbor:"2,keyasint"`

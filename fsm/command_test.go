@@ -110,8 +110,8 @@ func TestEncode_times(t *testing.T) {
 	}
 }
 
-// TestEncode_everyTime: no field of a command is left out where times that
-// cannot be written are dropped.
+// TestEncode_everyTime: Encode drops the times that cannot be written in every
+// field of a command.
 func TestEncode_everyTime(t *testing.T) {
 	far := time.Date(12_345, 1, 1, 0, 0, 0, 0, time.UTC)
 	for name, c := range everyCommand() {

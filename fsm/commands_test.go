@@ -233,7 +233,7 @@ func TestApply_forget(t *testing.T) {
 
 	r.must(over("a")...)
 	kept := content(walk(t, r.Store))
-	r.must(over("aa")...) // its records lie beside those of a
+	r.must(over("aa")...) // its records are next to those of a
 	r.must(submit(t, "live", 1))
 	r.must(forget("live", "unknown", "aa", "aa", ""))
 	view(t, r.Store, func(v *fsm.View) {

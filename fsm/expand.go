@@ -97,8 +97,8 @@ func uncount(r *pipeline.Run, m *pipeline.ModuleRecord) {
 	}
 }
 
-// RunModules gives the modules of a run, with those that became instances in the place of the module
-// that they are of, if there is at least one. The list is the caller's.
+// RunModules returns the modules of a run. A module that became instances is
+// replaced by them, if there is at least one. The caller owns the list.
 func (v *View) RunModules(id pipeline.RunID) ([]pipeline.Module, error) {
 	def, err := v.Definition(id)
 	if err != nil {

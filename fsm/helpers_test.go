@@ -81,7 +81,7 @@ func (r *rig) must(cmds ...*fsm.Command) {
 	}
 }
 
-// refused says why a reply is a refusal; "" where it is none.
+// refused returns why a reply is a refusal; "" if it is none.
 func refused(reply any) string {
 	switch v := reply.(type) {
 	case fsm.SubmitResult:
@@ -164,7 +164,7 @@ func wantEqual(tb tester, what string, want, got []string) {
 	}
 }
 
-// memorySink takes a snapshot.
+// memorySink stores a snapshot in memory.
 type memorySink struct {
 	bytes.Buffer
 	closed, cancelled bool

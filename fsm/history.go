@@ -15,7 +15,7 @@ import (
 // a variable for tests alone: replicas must agree on it.
 var maxHistory = 20_000
 
-// kHistory is where bMeta holds the number of histories.
+// kHistory is the key in bMeta of the number of histories.
 var kHistory = []byte("history")
 
 // The value in bHistory is small and has no names in it, since every outcome
@@ -143,10 +143,10 @@ func (v *View) History(name, module string) (pipeline.ModuleHistory, bool) {
 // history.
 const maxSiblings = 64
 
-// Expected guesses how long modules of a pipeline take, in their order; 0 if
-// nothing is known. An instance that never ran, and a block whose instances are
-// not known yet, take as long as the other instances. A module that is known
-// to take no time takes a millisecond.
+// Expected estimates the durations of modules of a pipeline, in their order; 0
+// if nothing is known. An instance that never ran, and a block whose instances
+// are not known yet, get the estimate of the other instances. A known duration
+// is at least a millisecond.
 func (v *View) Expected(name string, mods []pipeline.Module) []time.Duration {
 	out := make([]time.Duration, len(mods))
 	if k, _ := v.tx.Bucket(bHistory).Cursor().Seek(moduleKey(pipeline.RunID(name), "")); !bytes.HasPrefix(k, moduleKey(pipeline.RunID(name), "")) {

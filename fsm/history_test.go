@@ -54,7 +54,7 @@ func TestHistory(t *testing.T) {
 			if _, ok := v.History(name, "m1"); ok {
 				t.Errorf("%s: a module that never ended has a history", what)
 			}
-			// A failure says nothing of how long it takes.
+			// A failure does not count as a duration.
 			mods := []pipeline.Module{{Name: "m0"}, {Name: "m1"}}
 			if diff := cmp.Diff([]time.Duration{2 * time.Second, 0}, v.Expected(name, mods)); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", what, diff)
@@ -120,7 +120,8 @@ func TestHistory_bounded(t *testing.T) {
 	})
 }
 
-// TestHistory_instances: an instance that never ran takes as long as the others.
+// TestHistory_instances: an instance that never ran gets the estimate of the
+// others.
 func TestHistory_instances(t *testing.T) {
 	r := newRig(t)
 	for i, d := range []time.Duration{1, 3, 5} {

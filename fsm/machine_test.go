@@ -63,7 +63,7 @@ func (m *machine) attemptOf(t *rapid.T, ahead int) (pipeline.AttemptID, *pipelin
 	return id, nil
 }
 
-// moduleOf draws a module of a run, or an instance where there are some.
+// moduleOf draws a module of a run, or an instance if there are some.
 func (m *machine) moduleOf(t *rapid.T, run pipeline.RunID) string {
 	name := someModules.Draw(t, "module")
 	view(t, m.s, func(v *fsm.View) {
@@ -197,7 +197,7 @@ func (m *machine) add(t *rapid.T) {
 	}
 }
 
-// retry draws a retry: mostly of a run that is over, of some of its modules.
+// retry draws a retry: mostly of a finished run, of some of its modules.
 func (m *machine) retry(t *rapid.T) *fsm.Retry {
 	op := &fsm.Retry{Run: pipeline.RunID(someRuns.Draw(t, "run"))}
 	view(t, m.s, func(v *fsm.View) {
@@ -210,7 +210,7 @@ func (m *machine) retry(t *rapid.T) *fsm.Retry {
 	return op
 }
 
-// noteRetried lets go of what a retry made wait again.
+// noteRetried forgets the modules that wait again after a retry.
 func (m *machine) noteRetried(t *rapid.T, op *fsm.Retry) {
 	view(t, m.s, func(v *fsm.View) {
 		run, _ := v.Run(op.Run)
@@ -257,7 +257,7 @@ func checkLocks(t *rapid.T, v *fsm.View) {
 	}
 }
 
-// noteReopened lets go of what was final and is not any more.
+// noteReopened forgets the modules that are no longer final.
 func (m *machine) noteReopened(t *rapid.T, b *fsm.Batch, res fsm.BatchResult) {
 	no := map[int]bool{}
 	for _, f := range res.Refused {

@@ -10,7 +10,7 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// checkSince holds what is said to have changed in a run against its records.
+// checkSince compares the reported changes of a run with its records.
 func checkSince(tb tester, v *fsm.View, run pipeline.RunID, index uint64) {
 	tb.Helper()
 	want := v.Modules(run)

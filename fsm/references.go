@@ -94,7 +94,7 @@ func referencesOfResult(e *pipeline.CacheEntry, fn func(Reference) error) error 
 		}
 	}
 
-	if named(e.Workspace) { // the listing alone: which files have changed since is told from it
+	if named(e.Workspace) { // the listing alone: it shows which files have changed since
 		return fn(Reference{Digest: e.Workspace, Attempt: pipeline.AttemptID{Run: e.From.Run}})
 	}
 

@@ -6,8 +6,7 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// registry holds what people and nodes register by name: workers, tokens and
-// secrets.
+// registry holds what is registered by name: workers, tokens and secrets.
 type registry struct{ *writer }
 
 func (g *registry) applyWorker(w *Worker, ch *change) Result {

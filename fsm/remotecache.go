@@ -26,7 +26,7 @@ type Tools struct {
 	Deletes []ToolDelete       `cbor:"3,keyasint,omitempty"`
 }
 
-// ToolPut lets a key lead to a blob, in the place of what it led to.
+// ToolPut maps a key to a blob, and replaces an older entry.
 type ToolPut struct {
 	Key    pipeline.ToolKey `cbor:"1,keyasint"`
 	Digest pipeline.Digest  `cbor:"2,keyasint"`
@@ -74,7 +74,7 @@ type toolRecord struct {
 	Index         uint64 // of the entry of the log that put it
 }
 
-// kTools is where bMeta holds the counters of these entries.
+// kTools is the key in bMeta of the counters of these entries.
 var kTools = []byte("tools")
 
 // toolKey is the key in bTools. No part of it holds a zero byte.

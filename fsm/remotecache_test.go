@@ -18,7 +18,7 @@ func toolKey(space, team, name string) pipeline.ToolKey {
 	return pipeline.ToolKey{Space: pipeline.ToolSpace(space), Team: team, Key: name}
 }
 
-// toolPut lets key n of a space lead to blob d, of d bytes.
+// toolPut maps key n of a space to blob d, of d bytes.
 func toolPut(space, team string, n, d int) fsm.ToolPut {
 	return fsm.ToolPut{Key: toolKey(space, team, string(key(n))), Digest: key(d), Size: int64(d)}
 }
@@ -33,7 +33,7 @@ func takes(when time.Time, list ...fsm.ToolPut) *fsm.Command {
 	return &fsm.Command{At: when, Tools: op}
 }
 
-// deletes removes entries as far as they lead where the puts would lead them.
+// deletes removes the entries that still map to the blobs of these puts.
 func deletes(list ...fsm.ToolPut) *fsm.Command {
 	op := &fsm.Tools{}
 	for _, p := range list {
@@ -106,8 +106,8 @@ func TestTools_keepsTheNewest(t *testing.T) {
 	}
 }
 
-// Whoever found the bytes of an entry to be nowhere removes that one, and not the
-// same bytes that were put again meanwhile.
+// A call that found the bytes of an entry missing removes that entry, and not a
+// later one with the same bytes.
 func TestTools_deleteOfOneBefore(t *testing.T) {
 	r := newRig(t)
 	p := toolPut("ac", "", 1, 10)
@@ -220,7 +220,8 @@ func TestTools_refuses(t *testing.T) {
 	}
 }
 
-// What other tools keep is named, so that no sweep takes it.
+// The entries of other tools are referenced, so that no sweep deletes their
+// blobs.
 func TestReferences_tools(t *testing.T) {
 	r := newRig(t)
 	empty := toolPut("cas", "", 1, 1)

@@ -12,8 +12,8 @@ import (
 	"github.com/pipelined/pipelined/fsm"
 )
 
-// TestSnapshot_everywhere takes a snapshot after each entry, restores it into
-// a store with another content and applies the rest.
+// TestSnapshot_everywhere makes a snapshot after each entry, restores it into a
+// store with another content and applies the rest.
 func TestSnapshot_everywhere(t *testing.T) {
 	logs := script(t)
 	whole := newStore(t)

@@ -117,8 +117,8 @@ func (t *retention) applyForget(f *Forget, ch *change) Result {
 // short however many there are.
 const maxForgetKeys = 2000
 
-// forgetKeys continues where the entry before it stopped, and starts over after
-// the last key.
+// forgetKeys resumes after the last key of the entry before, and starts over at
+// the end.
 func (t *retention) forgetKeys(f *Forget) {
 	var old [][]byte
 	c := t.tx.Bucket(bKeys).Cursor()

@@ -16,8 +16,8 @@ func named(r *rig) int {
 	return n
 }
 
-// What a limit lets go is named no more; a pinned run, and one that has not finished,
-// keeps all of it.
+// What a limit deletes is no longer referenced; a pinned run, and one that has
+// not finished, keeps all of it.
 func TestExpire(t *testing.T) {
 	r := newRig(t)
 	s := submit(t, "r", 1)

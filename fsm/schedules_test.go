@@ -298,8 +298,9 @@ func TestLines_cancelInProgress(t *testing.T) {
 	r.must(batch(assign("c", "m0", 1)))
 }
 
-// However the runs of groups and schedules come and go, at most one of a line is
-// started at a time, in the order in which they came, and none is stuck.
+// In any order of submissions and finished runs of groups and schedules, at
+// most one run of a queue is started at a time, in the order of submission, and
+// none is stuck.
 func TestLines_property(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		r := newRig(t)

@@ -66,7 +66,8 @@ func TestApply_locks(t *testing.T) {
 		t.Errorf("passed on (-want +got):\n%s", diff)
 	}
 
-	// A loss lets go, and a late outcome of it does not let go for its successor.
+	// A loss unlocks, and a late outcome of the lost attempt does not unlock
+	// its successor's key.
 	r.must(batch(outcome("q", "m0", 1, lost), locked(assign("r", "m1", 1), "b")))
 	r.do(batch(outcome("q", "m0", 1, ok)))
 

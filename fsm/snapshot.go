@@ -98,8 +98,8 @@ func writeSnapshot(tx *bolt.Tx, out io.Writer) error {
 	return z.Close()
 }
 
-// Restore replaces the state by a snapshot: into a file of its own, verified
-// to its last byte, then swapped in. On an error the old state stands.
+// Restore replaces the state by a snapshot: it writes a new file, verifies it
+// to its last byte, then swaps the files. On an error the old state remains.
 func (s *Store) Restore(in io.ReadCloser) error {
 	defer in.Close()
 	tmp := s.path + ".restore"
@@ -133,7 +133,7 @@ func (s *Store) Restore(in io.ReadCloser) error {
 	return nil
 }
 
-// swap puts the open file db in the place of the present one and returns that.
+// swap replaces the present file by db, which is open, and returns the old one.
 // The file is renamed while it is open, so that nothing can fail afterwards.
 func (s *Store) swap(path string, db *bolt.DB) (old *bolt.DB, err error) {
 	s.mu.Lock()
@@ -159,7 +159,7 @@ func (h *hashReader) ReadByte() (byte, error) {
 	return b, err
 }
 
-// read takes memory only as the bytes come: a length that lies costs nothing.
+// read allocates memory only as the bytes arrive: a false length costs nothing.
 func (h *hashReader) read(n uint64) ([]byte, error) {
 	const step = 1 << 20
 	b := make([]byte, 0, min(n, step))

@@ -141,8 +141,8 @@ func oldStore(tb testing.TB) *fsm.Store {
 	return r.Store
 }
 
-// TestRestore_memory: neither a length that lies nor a body that unpacks to
-// much more than it is takes much memory.
+// TestRestore_memory: neither a false length nor a body that unpacks to much
+// more than it is allocates much memory.
 func TestRestore_memory(t *testing.T) {
 	s := newStore(t)
 	lies := append([]byte(head), append([]byte{2, 1, 'k'}, binary.AppendUvarint(nil, 64<<20)...)...)
@@ -187,7 +187,7 @@ type stream struct {
 
 func (s *stream) Close() error { s.closed = true; return nil }
 
-// gate lets nothing through until it is opened, and says when somebody waits.
+// gate blocks writers until it is opened, and reports when one waits.
 type gate struct {
 	reached, open chan struct{}
 	once          sync.Once

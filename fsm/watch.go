@@ -44,8 +44,9 @@ func newWatchers() *watchers {
 	return &watchers{waiting: map[pipeline.RunID]chan struct{}{}, subs: map[*Subscription]struct{}{}}
 }
 
-// maxWaiting bounds the channels that wait. Beyond it all are closed: whoever
-// waits reads again, and runs that never change do not fill the memory.
+// maxWaiting is the maximum number of waiting channels. Beyond it all are
+// closed: their readers read again, and runs that never change do not fill the
+// memory.
 const maxWaiting = 1 << 16
 
 // Changed gives a channel that is closed at the next change of the run (or of
@@ -147,7 +148,7 @@ func (sub *Subscription) poke() {
 	}
 }
 
-// replaced wakes everybody: the whole state is another one.
+// replaced wakes all waiters and subscribers: the whole state has changed.
 func (w *watchers) replaced() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

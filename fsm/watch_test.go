@@ -90,8 +90,8 @@ func TestStore_Changed_wakesAll(t *testing.T) {
 	}
 }
 
-// TestStore_Changed_bounded: asking for ever more runs that never change wakes
-// the first ones instead of filling the memory.
+// TestStore_Changed_bounded: waiting for more and more runs that never change
+// wakes the first ones instead of filling the memory.
 func TestStore_Changed_bounded(t *testing.T) {
 	s := newStore(t)
 	first := s.Changed("first")
@@ -167,8 +167,8 @@ func TestSubscription_Close(t *testing.T) {
 	other.Close()
 }
 
-// TestSubscription_losesNothing takes while entries are applied: every run is
-// told of at least once.
+// TestSubscription_losesNothing receives changes while entries are applied:
+// every run is reported at least once.
 func TestSubscription_losesNothing(t *testing.T) {
 	r := newRig(t)
 	sub := r.Subscribe()

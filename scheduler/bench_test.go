@@ -11,7 +11,7 @@ import (
 )
 
 // BenchmarkPlan plans for 1,000 workers and a backlog of 1,000,000 ready
-// modules in four runs, and takes finished modules off their workers between
+// modules in four runs, and removes finished modules from their workers between
 // the plans, so that each plan has a hundred free slots. The last tenth of the
 // decisions must cost no more than the first.
 func BenchmarkPlan(b *testing.B) {
@@ -93,7 +93,7 @@ func drainBacklog(tb testing.TB, v *scheduler.View, perPlan, backlog int) (first
 		}
 
 		for i := range placed {
-			runs[placed[i].Run].Running-- // whatever ended made the room
+			runs[placed[i].Run].Running-- // any module that finished made the capacity free
 		}
 
 		switch {

@@ -133,7 +133,7 @@ func (s *stage) plan() {
 	s.onStage = append(s.onStage, placed...)
 }
 
-// leave takes the oldest placement off its worker.
+// leave removes the oldest placement from its worker.
 func (s *stage) leave() scheduler.Placement {
 	if len(s.onStage) == 0 {
 		s.tb.Fatal("nothing runs that could end")
@@ -172,7 +172,7 @@ func (s *stage) lose() {
 	s.runs[p.Run].queue.Add(&m)
 }
 
-// all plans and ends one module at a time until nothing runs.
+// all plans, and finishes one module at a time until nothing runs.
 func (s *stage) all() {
 	for s.plan(); len(s.onStage) > 0; s.plan() {
 		s.end(1)

@@ -62,7 +62,7 @@ func TestGuess(t *testing.T) {
 func TestRanks_property(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 40).Draw(t, "n")
-		names := rapid.Permutation(seq(n)).Draw(t, "order") // where a module stands in the source
+		names := rapid.Permutation(seq(n)).Draw(t, "order") // the order of the modules in the source
 		p := &pipeline.Pipeline{Modules: make([]pipeline.Module, n)}
 		for i := range n {
 			m := pipeline.Module{Name: string(rune('A' + i))}

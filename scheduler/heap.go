@@ -10,11 +10,10 @@ var (
 )
 
 // minHeap is a binary heap of values, the first at 0. Unlike container/heap it
-// takes and gives values without boxing them: a plan moves one for each
-// module it places.
+// does not box them: a plan moves one for each module it places.
 type minHeap[T ordered[T]] []T
 
-// build orders what lies in any order.
+// build turns values in any order into a heap.
 func (h minHeap[T]) build() {
 	for i := len(h)/2 - 1; i >= 0; i-- {
 		h.down(i)
@@ -36,7 +35,7 @@ func (h *minHeap[T]) push(v T) {
 	}
 }
 
-// pop takes the first off.
+// pop removes the first value and returns it.
 func (h *minHeap[T]) pop() T {
 	a := *h
 	first, last := a[0], len(a)-1

@@ -41,7 +41,7 @@ const (
 	maxLocalityWait = time.Minute
 )
 
-// missing is how long it takes to move to a worker the inputs that it lacks.
+// missing is the time to transfer the inputs that a worker does not have.
 func (v *View) missing(in *Inputs, w *Worker) time.Duration {
 	rate := v.Rate
 	if rate <= 0 {
@@ -50,11 +50,11 @@ func (v *View) missing(in *Inputs, w *Worker) time.Duration {
 	return time.Duration(float64(in.Bytes-in.heldBy(w.ID)) / float64(rate) * float64(time.Second))
 }
 
-// chooseLocal chooses the worker of a module with large inputs. That is least,
-// the least loaded one with capacity; or one with capacity that has more of the
-// inputs. If wait is set, the module should wait for where: that worker has more of
-// the inputs and will have a slot sooner than they could be moved. gain is how many
-// bytes more the worker has than least.
+// chooseLocal chooses the worker of a module with large inputs: least, the
+// least loaded one with capacity, or one with capacity that has more of the
+// inputs. If wait is set, the module should wait for that worker instead: it
+// has more of the inputs and will have a slot sooner than they could be
+// transferred. gain is how many bytes more the worker has than least.
 func (p *planner) chooseLocal(m *Module, least *Worker, mayWait bool) (where *Worker, gain int64, wait bool) {
 	in := m.Inputs
 	first := p.view.missing(in, least)
@@ -114,8 +114,8 @@ type LocalityWait struct {
 	Bytes int64
 }
 
-// postpone takes a module out of the plan, so that the next one of its class is
-// looked at; restorePostponed makes it ready again.
+// postpone removes a module from the plan, so that the next one of its class is
+// considered; restorePostponed makes it ready again.
 func (p *planner) postpone(r *Run, q *queue, w *Worker) {
 	since := q.since
 	m := r.pop(q)

@@ -13,7 +13,7 @@ import (
 	"github.com/pipelined/pipelined/scheduler"
 )
 
-// byteScene is a view where the bytes are what matters: one class, one run.
+// byteScene is a view in which the inputs decide: one class, one run.
 type byteScene struct {
 	Workers []scheduler.Worker
 	Inputs  []*scheduler.Inputs
@@ -65,8 +65,8 @@ func drawBytes(t *rapid.T) *byteScene {
 	return s
 }
 
-// seconds is how long it takes until a module could run on a worker: the slot,
-// and what must be moved at a MiB a second.
+// seconds is the time until a module could run on a worker: waiting for a slot,
+// and transferring what is missing at a MiB a second.
 func (s *byteScene) seconds(in *scheduler.Inputs, w *scheduler.Worker, free bool) float64 {
 	have := int64(0)
 	for _, h := range in.Held {
@@ -135,7 +135,7 @@ func TestPlan_locality(t *testing.T) {
 			}
 
 			for i := range s.Workers {
-				// Those with room at the end had room then too.
+				// Workers with capacity at the end had capacity then too.
 				if w := &s.Workers[i]; capacity(w) && s.seconds(in, w, true) <= s.seconds(in, n.Worker, false) {
 					t.Fatalf("%s waits for %s, and would run sooner on %s", n.Module, n.Worker.ID, w.ID)
 				}

@@ -25,7 +25,7 @@ type Worker struct {
 	// FreeIn is the expected time until it has a free slot; 0 means unknown. It is
 	// read only if all slots are in use.
 	FreeIn time.Duration
-	// Closed workers get nothing: draining, away, not heard of yet.
+	// Closed workers get nothing: draining, away, or not reported yet.
 	Closed bool
 	// Local is the worker on the leader's own node: it needs no network call.
 	Local bool
@@ -81,7 +81,7 @@ type Placement struct {
 	Run    pipeline.RunID
 	Module *Module
 	Worker pipeline.NodeID
-	// WorkerName is for people.
+	// WorkerName is shown to users.
 	WorkerName string
 	// LocalBytes is how many bytes more of the inputs the worker has than the least
 	// loaded one, if that decided the placement; else 0.

@@ -195,7 +195,7 @@ func avoiding(id string, w pipeline.NodeID) *scheduler.Run {
 	return withClass(&scheduler.Run{ID: pipeline.RunID(id), Number: 1}, "m0", 1, scheduler.Class{Avoid: w})
 }
 
-// view takes runs and workers in any order.
+// view makes a view of runs and workers, in any order.
 func view(parts ...any) *scheduler.View {
 	v := &scheduler.View{}
 	for _, p := range parts {

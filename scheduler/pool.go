@@ -9,7 +9,7 @@ type pool struct {
 	needs Class
 }
 
-// poolKey tells pools apart: the workers in it, as bits, and what is reserved,
+// poolKey identifies a pool: the workers in it, as bits, and the reservation,
 // since a worker that is too full for one class may have capacity for another.
 type poolKey struct {
 	members     string
@@ -25,9 +25,9 @@ type candidate struct {
 
 func candidateOf(w *Worker) candidate { return candidate{w, w.Used, w.share()} }
 
-// share is how much is in use of what is used most: slots, processors or
-// memory. Quotients that are equal are equal as floating-point numbers too, and
-// no two that differ come as close as those can tell, with slots below 10,000.
+// share is the used share of the scarcest of slots, processors and memory.
+// Quotients that are equal are equal as floating-point numbers too, and no two
+// that differ are too close to distinguish, with slots below 10,000.
 func (w *Worker) share() float64 {
 	s := float64(w.Used) / float64(w.Slots)
 	if w.UsedCPU > 0 && w.CPU > 0 {

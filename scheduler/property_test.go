@@ -33,8 +33,8 @@ type sceneRun struct {
 	Waits []time.Duration
 }
 
-// build makes a fresh view; shuffle, where it is not nil, mixes the order of
-// the input.
+// build makes a fresh view; shuffle, if it is not nil, changes the order of the
+// input.
 func (s *scene) build(shuffle *rand.Rand) *scheduler.View {
 	v := &scheduler.View{Now: time.Unix(1000, 0), AgingInterval: s.AgingInterval}
 	for i := range s.Workers {

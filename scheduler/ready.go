@@ -9,8 +9,8 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// Class is what decides where a module may run. Modules with equal classes are
-// interchangeable for placement.
+// Class is what decides which workers can run a module. Modules with equal
+// classes are interchangeable for placement.
 type Class struct {
 	// OS, Arch, Tools, Tags are lower-case; Tools and Tags are sorted and
 	// joined with a zero byte.
@@ -42,7 +42,7 @@ func ClassOf(r pipeline.Requires, res pipeline.Resources, pin pipeline.NodeID) C
 // Thousandths gives a number of processors as the planner counts them.
 func Thousandths(cpu float64) int64 { return int64(math.Round(max(0, min(cpu, 1e9)) * 1000)) }
 
-// Within reports whether a module of this class takes no more of a worker than
+// Within reports whether a module of this class needs no more of a worker than
 // one of the other.
 func (c Class) Within(o Class) bool { return c.CPU <= o.CPU && c.Memory <= o.Memory }
 

@@ -35,8 +35,8 @@ func Guess(expected []time.Duration) []time.Duration {
 	return out
 }
 
-// Simulated is when and where a module would run. Worker is "" for modules that
-// need none: approvals and skipped modules.
+// Simulated is when and on which worker a module would run. Worker is "" for
+// modules that need none: approvals and skipped modules.
 type Simulated struct {
 	Worker     string
 	Start, End time.Duration
@@ -47,9 +47,9 @@ type Simulated struct {
 	Stuck bool
 }
 
-// Simulate plays a run on workers, each module as long as it is expected to
-// take, without failures. classes[i] is where module i may run. The workers are
-// changed. Approvals take no time.
+// Simulate simulates a run on workers, without failures, each module with its
+// expected duration. classes[i] decides where module i may run. The workers are
+// changed. Approvals have no duration.
 func Simulate(p *pipeline.Pipeline, expected []time.Duration, classes []Class, workers []*Worker) []Simulated {
 	s := &simulation{p: p, expected: expected, classes: classes, out: make([]Simulated, len(p.Modules)), held: map[string]bool{},
 		workers: map[pipeline.NodeID]*Worker{}, index: make(map[string]int, len(p.Modules))}
@@ -99,7 +99,7 @@ type simulation struct {
 	run        Run
 	out        []Simulated
 	now        time.Duration
-	// open modules wait for nothing but perhaps locks, which held has.
+	// open modules wait for nothing except perhaps locks (see held).
 	open []int
 	held map[string]bool
 	ends minHeap[simulatedEnd]
@@ -197,8 +197,8 @@ func (s *simulation) done(i int) {
 	}
 }
 
-// LongestPath gives the chain of modules that takes longest, by their places in
-// the pipeline, and how long it takes.
+// LongestPath returns the chain of modules with the longest total duration, as
+// indexes into the pipeline, and that duration.
 func LongestPath(p *pipeline.Pipeline, expected []time.Duration) (path []int, length time.Duration) {
 	ranks := Ranks(p, expected)
 

@@ -55,7 +55,7 @@ func TestSimulate(t *testing.T) {
 	}
 }
 
-// simulated takes how long a module takes from its name.
+// simulated derives each module's duration from its name.
 func simulated(p *pipeline.Pipeline, workers ...*scheduler.Worker) []scheduler.Simulated {
 	var expected []time.Duration
 	var classes []scheduler.Class
