@@ -27,8 +27,8 @@ type (
 	SnapshotSink = raft.SnapshotSink
 )
 
-// MaxCommand is the largest command that Apply takes, in bytes. Larger entries
-// would delay heartbeats (reliability P17, H18).
+// MaxCommand is the largest command that Apply accepts, in bytes. Larger
+// entries would delay heartbeats (reliability P17, H18).
 const MaxCommand = 256 << 10
 
 // Timings are the durations that raft runs by. All nodes of a cluster use the
@@ -43,12 +43,13 @@ type Timings struct {
 	Lease time.Duration
 	// Commit is how soon followers learn of a commit that nothing follows.
 	Commit time.Duration
-	// Stall is how long a write to the log may take before the node stops its
-	// heartbeats, so that another takes over; after twice as long it gives up.
+	// Stall is the maximum duration of a write to the log. After it the node
+	// stops its heartbeats, so that another becomes the leader; after twice as
+	// long it fails.
 	Stall time.Duration
 	// RPC bounds one exchange between two nodes, and dialling.
 	RPC time.Duration
-	// Progress is how long the transfer of a snapshot may stand still.
+	// Progress is how long the transfer of a snapshot may make no progress.
 	Progress time.Duration
 	// SnapshotInterval and SnapshotThreshold say how often and after how many
 	// entries the log is compacted; Trailing is how many entries stay.
@@ -89,7 +90,7 @@ func (t Timings) withDefaults() Timings {
 	return t
 }
 
-// Suffrage says what part a server of the configuration takes.
+// Suffrage is the role of a server of the configuration.
 type Suffrage string
 
 // Voters decide, standbys only follow.

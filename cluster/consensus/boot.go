@@ -104,7 +104,7 @@ func (s *starter) config() *raft.Config {
 	return c
 }
 
-// machine stands between raft and the state machine.
+// machine wraps the state machine for raft.
 type machine struct {
 	FSM
 	// failed is called if a restore goes wrong while raft runs.

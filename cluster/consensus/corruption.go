@@ -23,7 +23,7 @@ const (
 	// serversFile holds the newest configuration, as a hint in case nothing else
 	// can be read.
 	serversFile = "servers.json"
-	// damagedDir takes snapshots that were found damaged.
+	// damagedDir holds snapshots that were found damaged.
 	damagedDir = "damaged"
 	// maxDamaged is how many of them are kept.
 	maxDamaged = 3

@@ -148,8 +148,8 @@ func otherIndex(t *testing.T, path string) {
 	}
 }
 
-// TestOpen_damagedSnapshot: the log makes up for a newest snapshot that is
-// damaged, and for all of them where it goes back to the beginning.
+// TestOpen_damagedSnapshot: the log replaces a damaged newest snapshot, and all
+// of them if it reaches back to the beginning.
 func TestOpen_damagedSnapshot(t *testing.T) {
 	for name, f := range spoil {
 		t.Run(name, func(t *testing.T) {
@@ -191,7 +191,7 @@ func TestOpen_onlySnapshotDamaged(t *testing.T) {
 	}
 }
 
-// TestOpen_holeInState: where the log does not reach over a damaged snapshot
+// TestOpen_holeInState: if the log does not reach over a damaged snapshot,
 // nothing is started, and nothing is changed.
 func TestOpen_holeInState(t *testing.T) {
 	dir := t.TempDir()
@@ -234,7 +234,7 @@ func tree(t *testing.T, dir string) string {
 }
 
 // TestOpen_damagedInstalledSnapshot: a node that was sent a snapshot has a log
-// that ends before it. raft would go back to what it was before without a word.
+// that ends before it. raft would silently go back to its state before that.
 func TestOpen_damagedInstalledSnapshot(t *testing.T) {
 	net := newNetwork(t)
 	nodes, fsms := three(t, net)
@@ -386,8 +386,8 @@ func TestOpen_lostLogFile(t *testing.T) {
 	}
 }
 
-// TestOpen_looksAtLog: the process of its own costs time, so it runs only where
-// the file is not as it was closed.
+// TestOpen_looksAtLog: the process of its own costs time, so it runs only if
+// the file has changed since it was closed.
 func TestOpen_looksAtLog(t *testing.T) {
 	dir := t.TempDir()
 	looked := 0
@@ -421,8 +421,8 @@ func TestOpen_looksAtLog(t *testing.T) {
 	}
 }
 
-// TestOpen_damagedBelowSnapshot: what a snapshot stands for is removed from the
-// log where it is damaged, or a leader would stop at it again and again.
+// TestOpen_damagedBelowSnapshot: log entries that a snapshot covers are removed
+// if they are damaged, or a leader would stop at them again and again.
 func TestOpen_damagedBelowSnapshot(t *testing.T) {
 	dir := t.TempDir()
 	want := solo(t, dir, 60, 30, 20, 50)

@@ -15,12 +15,13 @@ const (
 	headStart = 20 * time.Millisecond
 )
 
-// failover makes the loss of a leader's process short. A process that ends takes
-// its connections with it: a follower that loses those of its leader, and finds
-// that its port refuses connections, need not wait for missed heartbeats. It
-// stands for election in its turn, in the way of a leadership transfer, so that
-// the others vote although they have not noticed yet. Elections are safe at any
-// time; whatever is not certain is left to raft's timers.
+// failover shortens the loss of a leader's process. A process that ends closes
+// its connections: a follower that loses those of its leader, and finds that
+// its port refuses connections, need not wait for missed heartbeats. It becomes
+// a candidate in the way of a leadership transfer, so that the others vote
+// although they have not noticed yet; the followers try one after the other.
+// Elections are safe at any time; all uncertain cases are left to raft's
+// timers.
 type failover struct {
 	instance *instance
 	trans    *transport
@@ -44,7 +45,7 @@ func (f *failover) run() {
 	}
 }
 
-// succeed stands for election if the leader is gone and no other node does.
+// succeed becomes a candidate if the leader is gone and no other node does.
 func (f *failover) succeed(leader string) {
 	rank, voter := f.rank(leader)
 	if !voter {

@@ -104,7 +104,7 @@ func (n *network) dialer(from string) func(context.Context, string) (net.Conn, e
 	}
 }
 
-// isolate cuts a node off, or lets it back.
+// isolate disconnects a node from the others, or reconnects it.
 func (n *network) isolate(id string, on bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -20,7 +20,7 @@ import (
 var (
 	// ErrCorrupt is returned if an entry of the log is not what was written.
 	ErrCorrupt = errors.New("raft's log is damaged")
-	// ErrStorageStalled ends a node whose log takes no writes any more.
+	// ErrStorageStalled ends a node whose log does not complete a write.
 	ErrStorageStalled = errors.New("raft's log has stalled")
 )
 
@@ -31,8 +31,8 @@ const (
 )
 
 // keyVote holds both halves of a vote in one value, so that they change in one
-// transaction (reliability H19); keyProbe is written to see whether the disk
-// takes writes again.
+// transaction (reliability H19); keyProbe is written to test whether the disk
+// accepts writes again.
 var (
 	keyVote  = []byte("pipelined.vote")
 	keyProbe = []byte("pipelined.probe")
@@ -169,8 +169,8 @@ func (s *logStore) read(index uint64, log *raft.Log) (err error) {
 	return nil
 }
 
-// noteConfiguration remembers the newest configuration. One that a later leader
-// takes back is remembered all the same: a wait for it ends only with the next.
+// noteConfiguration remembers the newest configuration, even if a later leader
+// reverts it: a wait for it then ends only with the next.
 func (s *logStore) noteConfiguration(l *raft.Log) {
 	if l.Type != raft.LogConfiguration {
 		return
@@ -203,8 +203,8 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 }
 
 // DeleteRange removes entries, both ends included. From the beginning of the
-// log no more are removed than the snapshots stand for twice; the end, which
-// another leader has replaced, goes whole.
+// log, it removes no more than two snapshots cover. The end, which another
+// leader has replaced, is removed whole.
 func (s *logStore) DeleteRange(lo, hi uint64) error {
 	if s.floor != nil {
 		first, err := s.bolt.FirstIndex()
@@ -266,7 +266,7 @@ func (s *logStore) stalled() time.Duration {
 	return d
 }
 
-// probe writes something and reports whether the disk takes it.
+// probe writes something and reports whether the disk accepted it.
 func (s *logStore) probe() error {
 	if err := s.bolt.Set(keyProbe, []byte(time.Now().UTC().Format(time.RFC3339))); err != nil {
 		return err
@@ -318,8 +318,8 @@ func (s *logStore) Get(key []byte) ([]byte, error) {
 	return s.voteCand, nil
 }
 
-// SetUint64 keeps a number of raft's. raft panics if its term cannot be
-// written, so a failing write is repeated until the disk takes it or the node
+// SetUint64 stores a number of raft's. raft panics if its term cannot be
+// written, so a failing write is repeated until the disk accepts it or the node
 // is closed; the watchdog ends a node that hangs here.
 func (s *logStore) SetUint64(key []byte, val uint64) error {
 	if string(key) == keyVoteTerm {

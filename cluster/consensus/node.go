@@ -25,7 +25,8 @@ const (
 	maxBatch = 128
 	// cachedEntries is how many entries are kept in memory for the followers.
 	cachedEntries = 512
-	// snapshotDir is where raft's file store keeps snapshots below its base.
+	// snapshotDir is the folder of snapshots below the base of raft's file
+	// store.
 	snapshotDir = "snapshots"
 )
 
@@ -40,7 +41,7 @@ type Config struct {
 	Dir string
 	// FSM is empty; Open replays snapshots and log into it.
 	FSM FSM
-	// Logger takes the messages of raft and of this package.
+	// Logger receives the messages of raft and of this package.
 	Logger hclog.Logger
 	// Timings; zero fields mean DefaultTimings.
 	Timings Timings
@@ -201,8 +202,9 @@ func (n *Node) fail(err error) {
 	}
 }
 
-// Changes returns a channel, with room for one poke, that is poked whenever the
-// leader, the state or the configuration may have changed. The function ends it.
+// Changes returns a channel with a buffer of one, which receives a value when
+// the leader, the state or the configuration may have changed. The function
+// removes it.
 func (n *Node) Changes() (<-chan struct{}, func()) { return n.changes.add() }
 
 // Close ends the node: proposals are refused, those in progress are answered,
@@ -252,7 +254,7 @@ func Wipe(dir string) error {
 	return nil
 }
 
-// memorySink takes a snapshot into memory.
+// memorySink stores a snapshot in memory.
 type memorySink struct {
 	bytes.Buffer
 }

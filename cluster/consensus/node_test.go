@@ -113,7 +113,8 @@ func TestNode_Apply_leadershipLost(t *testing.T) {
 	nodes, fsms := three(t, net)
 	net.isolate("a", true)
 
-	// The leader does not know yet: it takes the command, and cannot tell.
+	// The leader does not know yet: it accepts the command, and cannot report
+	// its outcome.
 	_, _, err := nodes[0].Apply(t.Context(), []byte("lost"))
 	if !errors.Is(err, pipeline.ErrUnknownOutcome) || pipeline.KindOf(err) != pipeline.Unknown {
 		t.Fatalf("got %v, want an unknown outcome", err)
@@ -229,7 +230,7 @@ func TestNode_change_expectsConfiguration(t *testing.T) {
 }
 
 // TestNode_electsVoterThatOthersDoNotKnow: the leader dies when one of the two
-// others has not yet heard that the last one is a voter now.
+// others has not yet received that the last one is a voter now.
 func TestNode_electsVoterThatOthersDoNotKnow(t *testing.T) {
 	net := newNetwork(t)
 	a, _ := net.open(t, "a", t.TempDir())
@@ -457,7 +458,7 @@ func TestNode_succeedsAtOnce(t *testing.T) {
 	d := time.Since(began)
 	t.Logf("a new leader after %v", d)
 
-	// raft alone takes a heartbeat timeout at least.
+	// raft alone needs a heartbeat timeout at least.
 	if d > 800*time.Millisecond {
 		t.Errorf("a new leader after %v only", d)
 	}

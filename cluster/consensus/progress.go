@@ -39,7 +39,7 @@ func (p *progress) peer(id raft.ServerID) *peerProgress {
 	return p.peers[id]
 }
 
-// note takes an answer to a message of the leader.
+// note processes a response to a message of the leader.
 func (p *progress) note(id raft.ServerID, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -50,7 +50,8 @@ func (p *progress) note(id raft.ServerID, args *raft.AppendEntriesRequest, resp 
 	}
 
 	if !resp.Success {
-		// It looks for where its log agrees with ours: that is progress too.
+		// It searches for the entry at which its log agrees with ours: that is
+		// progress too.
 		f.since = now
 		return
 	}

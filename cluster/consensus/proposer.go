@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// enqueueTimeout is how long a proposal waits for room in raft's queue.
+	// enqueueTimeout is how long a proposal waits for space in raft's queue.
 	enqueueTimeout = 2 * time.Second
 	// applyTimeout bounds the wait of Apply, whatever its caller's context says.
 	applyTimeout = 5 * time.Second
@@ -136,9 +136,9 @@ func (p *proposer) await(ctx context.Context, wait func() error) error {
 	}
 }
 
-// change makes one change at a time. All changes of a leader pass through here,
-// so comparing under the lock is as good as raft's own previous index, which
-// raft does not expose.
+// change serializes the changes of the configuration. All changes of a leader
+// pass through here, so comparing under the lock is as good as raft's own
+// previous index, which raft does not expose.
 func (p *proposer) change(ctx context.Context, what string, expect []Server, f func() raft.Future) error {
 	p.changing.Lock()
 	defer p.changing.Unlock()
@@ -233,14 +233,14 @@ func (n *Node) AddVoter(ctx context.Context, id string, expect []Server) error {
 	})
 }
 
-// AddStandby lets a node follow without a vote.
+// AddStandby adds a node without a vote.
 func (n *Node) AddStandby(ctx context.Context, id string, expect []Server) error {
 	return n.proposer.change(ctx, "add "+id, expect, func() raft.Future {
 		return n.instance.raft.AddNonvoter(raft.ServerID(id), raft.ServerAddress(id), 0, changeTimeout)
 	})
 }
 
-// Demote takes a node's vote.
+// Demote removes a node's vote.
 func (n *Node) Demote(ctx context.Context, id string, expect []Server) error {
 	return n.proposer.change(ctx, "take the vote of "+id, expect, func() raft.Future {
 		return n.instance.raft.DemoteVoter(raft.ServerID(id), 0, changeTimeout)

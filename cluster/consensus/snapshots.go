@@ -16,10 +16,10 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// snapshots is raft's store of snapshots, which it keeps honest: raft takes any
-// older snapshot if it cannot read the newest, whether or not the log continues
-// from there, and deletes the log below a snapshot that was never read back
-// (reliability H13).
+// snapshots is raft's store of snapshots, with two of raft's gaps closed: raft
+// uses any older snapshot if it cannot read the newest, even if the log does
+// not continue from there, and deletes the log below a snapshot that was never
+// read back (reliability H13).
 type snapshots struct {
 	inner *raft.FileSnapshotStore
 	// base is raft's directory.
@@ -159,7 +159,7 @@ func (s *snapshots) isVerified(id string) bool {
 	return s.verified[id]
 }
 
-// condemn takes a snapshot out of use.
+// condemn excludes a snapshot from use.
 func (s *snapshots) condemn(id string, why error) {
 	s.log.Error("quarantined a damaged snapshot: the log makes up for it", "snapshot", id, "in", filepath.Join(s.base, damagedDir), "error", why)
 	s.mu.Lock()
@@ -168,10 +168,10 @@ func (s *snapshots) condemn(id string, why error) {
 	quarantine(s.base, id, s.log)
 }
 
-// floor is up to where the log may be deleted: to the oldest snapshot that
-// was read back, and only if there are two at least, so that one that goes
-// bad later leaves another way to the same state. Before the second snapshot
-// that other way is the whole log.
+// floor is the index up to which the log may be deleted: that of the oldest
+// snapshot that was read back, and only if there are two at least, so that the
+// state can be restored even if one is damaged later. Before the second
+// snapshot the whole log is kept for that.
 func (s *snapshots) floor() uint64 {
 	list, err := s.inner.List()
 	if err != nil {

@@ -145,11 +145,11 @@ type badSnapshot struct {
 	err error
 }
 
-// choose finds what to start from: the newest snapshot that is whole (nil for
-// the empty state), provided that the log continues from there without a gap to
-// its end, and at least to where the newest snapshot of all was. bad are newer
-// snapshots that the log makes up for. refused are those that the state machine
-// did not take.
+// choose finds the snapshot to start from: the newest whole one (nil for the
+// empty state), provided that the log continues from it without a gap to its
+// end, and at least to the index of the newest snapshot of all. bad are newer
+// snapshots that the log replaces. refused are those that the state machine did
+// not accept.
 func (d *stateDir) choose(refused map[string]error) (base *raft.SnapshotMeta, bad []badSnapshot, err error) {
 	list, err := d.snaps.all()
 	if err != nil {
@@ -181,8 +181,8 @@ func (d *stateDir) choose(refused map[string]error) (base *raft.SnapshotMeta, ba
 		return base, nil, nil
 	}
 
-	// The log must have been where the newest snapshot was, in the same term:
-	// else it is what was left from before that snapshot came.
+	// The log must have the entry of the newest snapshot, in the same term:
+	// otherwise it is left from before that snapshot arrived.
 	newest := list[0]
 	var at raft.Log
 	if last < newest.index || d.store.read(newest.index, &at) != nil || at.Term != newest.term {

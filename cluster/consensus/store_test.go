@@ -187,8 +187,8 @@ func FuzzDecodable(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, b []byte) { _ = decodable(b) })
 }
 
-// TestWatchdog_stalledDisk: a leader whose log hangs goes silent, so that
-// another takes over, and gives up in the end.
+// TestWatchdog_stalledDisk: a leader whose log hangs sends no heartbeats, so
+// that another becomes the leader, and fails in the end.
 func TestWatchdog_stalledDisk(t *testing.T) {
 	nodes, _ := three(t, newNetwork(t))
 	a := nodes[0]
@@ -213,7 +213,7 @@ func TestWatchdog_stalledDisk(t *testing.T) {
 }
 
 // TestWatchdog_failingDisk: a node whose log fails is not elected until the
-// disk takes writes again.
+// disk accepts writes again.
 func TestWatchdog_failingDisk(t *testing.T) {
 	nodes, _ := three(t, newNetwork(t))
 	b := nodes[1]

@@ -9,8 +9,8 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// nodeAddr is a node id in the place of an address: raft's addresses are node
-// ids throughout, so that a node may move; the dialer looks up its address.
+// nodeAddr is a node id used as an address: raft's addresses are node ids
+// throughout, so that a node may move; the dialer looks up its address.
 type nodeAddr string
 
 func (a nodeAddr) Network() string { return "raft" }
@@ -22,9 +22,9 @@ type streams struct {
 	timings  Timings
 	dial     func(ctx context.Context, id string) (net.Conn, error)
 	incoming chan *stream
-	// ended receives the peers of incoming connections that have ended. It has room for
-	// those of several peers at once; one that does not fit is no loss, as the
-	// leader has more than one and raft has its timers.
+	// ended receives the peers of incoming connections that have ended. Its
+	// buffer holds those of several peers at once; it is safe to drop one, as
+	// the leader has more than one connection and raft has its timers.
 	ended  chan string
 	closed chan struct{}
 	// life ends with Close; dialling goes no further then.

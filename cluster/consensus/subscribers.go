@@ -9,7 +9,7 @@ type subscribers struct {
 	chans map[chan struct{}]struct{}
 }
 
-// add returns a channel with room for one poke, and a function that removes it.
+// add returns a channel with a buffer of one, and a function that removes it.
 func (s *subscribers) add() (<-chan struct{}, func()) {
 	ch := make(chan struct{}, 1)
 

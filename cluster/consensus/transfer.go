@@ -20,13 +20,13 @@ const (
 
 // A snapshot is sent over a connection of its own, without raft's deadline for
 // the whole: that is too short for a large state on a slow network, so that the
-// transfer begins again forever, and hours too long if the other end hangs
-// (reliability H12). What counts is progress: the sender gives up if no
-// piece gets through for Timings.Progress, the receiver if none comes. The
-// answer takes as long as the receiver needs to restore the state.
+// transfer would start over forever, and hours too long if the other end hangs
+// (reliability H12). Progress decides: the sender fails if no piece is sent for
+// Timings.Progress, the receiver if none arrives. The response waits until the
+// receiver has restored the state.
 type bulkStreams struct{ *streams }
 
-// Accept never gives a connection: those come to the other transport.
+// Accept never returns a connection: those arrive at the other transport.
 func (b *bulkStreams) Accept() (net.Conn, error) {
 	<-b.closed
 	return nil, errTransport
@@ -111,7 +111,7 @@ func (t *transport) receiving(rpc raft.RPC, m *raft.InstallSnapshotRequest) raft
 		defer t.streams.hasten(id, -1)
 		select {
 		case a := <-answer:
-			to <- a // has room for one
+			to <- a // has a buffer of one
 		case <-t.stop:
 		}
 	})

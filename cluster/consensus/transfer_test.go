@@ -35,7 +35,7 @@ func snapshotOf(n int) (*raft.InstallSnapshotRequest, io.Reader) {
 		SnapshotVersion: 1, Term: 1, Size: int64(n), Configuration: raft.EncodeConfiguration(raft.Configuration{})}, bytes.NewReader(make([]byte, n))
 }
 
-// slowly lets little through at a time.
+// slowly limits the bytes of each write.
 type slowly struct {
 	net.Conn
 	pause time.Duration
@@ -58,8 +58,8 @@ func consume(to *transport) <-chan error {
 	return done
 }
 
-// TestTransfer_slow: a transfer takes far longer than one exchange may, as long
-// as it goes on (H12).
+// TestTransfer_slow: a transfer may last far longer than one exchange, as long
+// as it makes progress (H12).
 func TestTransfer_slow(t *testing.T) {
 	const pause = 40 * time.Millisecond
 	from, to := bulkPair(t, Timings{RPC: 100 * time.Millisecond, Progress: 2 * time.Second}, func(c net.Conn) net.Conn { return slowly{c, pause} })
@@ -80,7 +80,7 @@ func TestTransfer_slow(t *testing.T) {
 	}
 }
 
-// TestTransfer_receiverHangs: the sender gives up where nothing gets through.
+// TestTransfer_receiverHangs: the sender fails if nothing is received.
 func TestTransfer_receiverHangs(t *testing.T) {
 	from, to := bulkPair(t, Timings{Progress: 200 * time.Millisecond}, func(c net.Conn) net.Conn { return c })
 	req, data := snapshotOf(100 * bulkPiece)
@@ -89,10 +89,10 @@ func TestTransfer_receiverHangs(t *testing.T) {
 	if !errors.As(err, &ne) || !ne.Timeout() {
 		t.Errorf("got %v", err)
 	}
-	<-to.Consumer() // it came, and nobody read it
+	<-to.Consumer() // it arrived, and was not read
 }
 
-// stuckAfter stands still after some bytes.
+// stuckAfter blocks after some bytes.
 type stuckAfter struct {
 	net.Conn
 	left int
@@ -107,8 +107,8 @@ func (s *stuckAfter) Write(p []byte) (int, error) {
 	return s.Conn.Write(p)
 }
 
-// TestTransfer_senderHangs: raft's main loop is not held up by a leader that
-// stands still in the middle.
+// TestTransfer_senderHangs: a leader that blocks in the middle of a transfer
+// does not delay raft's main loop.
 func TestTransfer_senderHangs(t *testing.T) {
 	stop := make(chan struct{})
 	from, to := bulkPair(t, Timings{Progress: 200 * time.Millisecond}, func(c net.Conn) net.Conn {

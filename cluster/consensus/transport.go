@@ -30,9 +30,9 @@ var (
 	errBadMessage = errors.New("refused a malformed message")
 )
 
-// transport stands between raft and the network: it refuses what would crash
-// raft or raise its term, holds messages back if the log has failed,
-// and repeats votes that a dead pooled connection swallowed.
+// transport wraps raft's network transport: it refuses messages that would
+// crash raft or raise its term, holds messages back if the log has failed, and
+// repeats votes that were lost on a dead pooled connection.
 type transport struct {
 	*raft.NetworkTransport
 	// bulk carries snapshots, see transfer.go.
@@ -66,8 +66,8 @@ func newTransport(s *streams, timeout time.Duration, log hclog.Logger) *transpor
 		stop: make(chan struct{}), stopped: make(chan struct{})}
 	t.NetworkTransport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: s, MaxPool: poolSize, Timeout: timeout, Logger: log,
-		// One exchange at a time: pipelining can wedge a follower forever
-		// while heartbeats look healthy (H5).
+		// One exchange at a time: pipelining can block a follower forever while
+		// heartbeats look healthy (H5).
 		MaxRPCsInFlight: 1, MsgpackUseNewTimeFormat: true,
 	})
 	t.bulk = newBulk(s, log)

@@ -48,8 +48,9 @@ func (w *watchdog) run() {
 	}
 }
 
-// checkDisk silences a node whose log hangs, so that another takes over (H3),
-// and keeps one whose log fails from being elected again (H4).
+// checkDisk stops the heartbeats of a node whose log hangs, so that another
+// becomes the leader (H3), and keeps one whose log fails from being elected
+// again (H4).
 func (w *watchdog) checkDisk() {
 	stalled := w.state.store.stalled()
 	if stalled > 2*w.timings.Stall {

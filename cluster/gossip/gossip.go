@@ -1,9 +1,9 @@
-// Package gossip finds out which nodes are here: a thin wrapper of memberlist
-// that keeps the list of members, carries each node's description, refuses nodes of other
-// clusters, and joins.
+// Package gossip keeps the list of the nodes that are reachable. It wraps
+// memberlist, carries each node's description, refuses nodes of other clusters,
+// and joins.
 //
-// What it says is a hint and authorizes nothing. It does not know raft.
-// Everything exported is safe for concurrent use; callbacks come on
+// The list is a hint and authorizes nothing. The package does not depend on
+// raft. Everything exported is safe for concurrent use; callbacks run on
 // memberlist's goroutines and must not block.
 package gossip
 
@@ -35,10 +35,10 @@ type Config struct {
 	ID string
 	// BindAddr and AdvertiseAddr are IPs; AdvertiseAddr "" means BindAddr.
 	BindAddr, AdvertiseAddr string
-	// Port of both TCP and UDP; 0 takes a free one.
+	// Port of both TCP and UDP; 0 chooses a free one.
 	Port int
-	// Key encrypts, Label marks what is ours. KeyName is where the cluster key
-	// comes from, for messages; it may be "".
+	// Key encrypts, Label marks this cluster's packets. KeyName is the origin
+	// of the cluster key, for messages; it may be "".
 	Key            []byte
 	Label, KeyName string
 	// Meta is the node's first description.
@@ -82,7 +82,7 @@ func (m Member) PeerAddr() string {
 }
 
 // Gossip is this node's part in the membership. Open binds its port, Start
-// lets it take part, Close ends it.
+// begins to gossip, Close ends it.
 type Gossip struct {
 	cfg   Config
 	log   hclog.Logger
@@ -144,7 +144,7 @@ func Open(cfg Config) (*Gossip, error) {
 // Port is the one that is bound.
 func (g *Gossip) Port() int { return g.port }
 
-// Start takes part in the membership, alone until Join.
+// Start begins to gossip, alone until Join.
 func (g *Gossip) Start() error {
 	c := memberlist.DefaultLANConfig()
 	c.Name = g.cfg.ID
@@ -193,7 +193,8 @@ func (g *Gossip) list() *memberlist.Memberlist {
 	return g.ml
 }
 
-// Changed is poked, with room for one poke, when the members may have changed.
+// Changed returns a channel with a buffer of one, which receives a value when
+// the members may have changed.
 func (g *Gossip) Changed() <-chan struct{} { return g.roster.poke }
 
 // Members are all known nodes, this one included, by id.
@@ -242,8 +243,8 @@ func (g *Gossip) UpdateMeta(urgent bool, change func(*Meta)) error {
 	return nil
 }
 
-// update sends our description, one at a time: memberlist waits until it has
-// been sent.
+// update sends this node's description, one update at a time: memberlist waits
+// until it has been sent.
 func (g *Gossip) update() {
 	var last time.Time
 	var later <-chan time.Time

@@ -13,12 +13,13 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// repeatAfter is how often the same kind of line is let through.
+// repeatAfter is the minimum interval between two lines of the same kind.
 const repeatAfter = 10 * time.Second
 
-// bridge gives memberlist a logger whose lines go to hclog: lowered if they are
-// about ordinary events, reworded if an operator should act, each kind at most
-// once in repeatAfter. keyName is where this node's cluster key comes from.
+// bridge returns a logger for memberlist whose lines go to hclog: at a lower
+// level if they are about ordinary events, reworded if an operator should act,
+// each kind at most once in repeatAfter. keyName is the origin of this node's
+// cluster key.
 func bridge(to hclog.Logger, keyName string) *log.Logger {
 	return log.New(&bridgeWriter{log: to, keyName: keyName, seen: map[string]time.Time{}}, "", 0)
 }
@@ -36,7 +37,7 @@ var (
 	numbers  = regexp.MustCompile(`[0-9a-f]*[0-9][0-9a-f.:]*`)
 )
 
-// Write takes one line of memberlist's.
+// Write processes one line of memberlist's.
 func (w *bridgeWriter) Write(p []byte) (int, error) {
 	line := strings.TrimSpace(string(p))
 	level := hclog.Info
@@ -114,8 +115,8 @@ const differentKey = " uses a different cluster key than "
 // WrongKeyError is in the chain of Join's error if the other node closes the
 // connection without an answer: it has another cluster key, or none.
 type WrongKeyError struct {
-	// Addr is the other node, KeyName where this node's key comes from; ""
-	// means that it is not known.
+	// Addr is the other node, KeyName the origin of this node's key; "" if
+	// unknown.
 	Addr, KeyName string
 }
 

@@ -51,9 +51,9 @@ type Meta struct {
 	// Draining nodes take no work, leaving ones leave permanently.
 	Draining bool
 	Leaving  bool
-	// Expect is how many fresh nodes this one wants to see before it begins a
+	// Expect is how many new nodes this one waits for before it bootstraps a
 	// cluster; 0 means it never does. Sees is how many it sees, Pledge which of
-	// them it expects to begin.
+	// them it expects to bootstrap.
 	Expect int
 	Sees   int
 	Pledge string

@@ -19,7 +19,8 @@ const (
 // that comes back must be recognized, and a leader replaces a voter only once it
 // has failed for long enough. It is safe for concurrent use.
 type roster struct {
-	// poke has room for one value; it is sent when the list may have changed.
+	// poke has a buffer of one; it receives a value when the list may have
+	// changed.
 	poke chan struct{}
 
 	mu      sync.Mutex // guards following
