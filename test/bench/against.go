@@ -78,7 +78,8 @@ func (r *pairReport) add(first, second []line) {
 	}
 }
 
-// number is the product's side of a line, or its value if that stands alone.
+// number is the product's side of a line, or its value if there is no other
+// side.
 func (l line) number() float64 {
 	if l.figure > 0 {
 		return l.figure

@@ -30,7 +30,7 @@ func conditions(dir, bin string) []string {
 	return out
 }
 
-// fsync measures how long a small durable write takes in dir.
+// fsync measures the duration of a small durable write in dir.
 func fsync(dir string, n int) (p50, p99 time.Duration, err error) {
 	f, err := os.Create(filepath.Join(dir, "fsync"))
 	if err != nil {
@@ -55,8 +55,8 @@ func fsync(dir string, n int) (p50, p99 time.Duration, err error) {
 	return median(ds), percentile(ds, 99), nil
 }
 
-// privileges says so where the product may raise its own priority, which the
-// floors do not. It matters only on a machine that does other things, too.
+// privileges reports that the product may raise its own priority, which the
+// floors do not. It matters only on a machine with other load.
 func privileges() string {
 	if os.Geteuid() == 0 {
 		return "; run as root, so the product's daemons raise their priority above modules and floors"

@@ -37,8 +37,8 @@ func (c *cluster) failover() (time.Duration, error) {
 	return took, c.whole(60 * time.Second)
 }
 
-// firstRun submits to the agents that are left, again and again until one
-// takes it, and waits until the run has succeeded.
+// firstRun submits to the remaining agents, again and again until one accepts,
+// and waits until the run has succeeded.
 func (c *cluster) firstRun(dead *agent, source string, begin time.Time) (time.Duration, error) {
 	var (
 		id pipeline.RunID
@@ -93,8 +93,8 @@ func (p *product) boot(name string) (time.Duration, error) {
 	}
 	defer c.stop()
 
-	// Health needs no token. What remains is one submission, timed by itself
-	// below, since making a token takes a process of the command line.
+	// Health needs no token. The rest is one submission, which is timed by
+	// itself below, since making a token starts a process of the command line.
 	if err := eventually(30*time.Second, time.Millisecond, func() error {
 		h, err := c.health(a)
 		if err == nil && (h.Status != "healthy" || h.Leader == "") {

@@ -127,8 +127,9 @@ func (c *floorCluster) get(url string, into any) error {
 	return json.NewDecoder(resp.Body).Decode(into)
 }
 
-// work lets the leader do a shape with one entry and one process a module. On
-// a busy machine a leader may lose its place meanwhile; then it is done again.
+// work lets the leader do a shape with one entry and one process per module. On
+// a busy machine a leader may lose its role meanwhile; then the work is
+// repeated.
 func (c *floorCluster) work(s shape, argv []string) (took time.Duration, err error) {
 	for range 5 {
 		if took, err = c.workOnce(s, argv); err == nil {
@@ -274,7 +275,8 @@ func freePort(host string) (int, error) {
 	return 0, errors.New("find a free port: none is free for both TCP and UDP")
 }
 
-// newHTTP makes a client with room for every client of a workload.
+// newHTTP makes a client with an idle connection for every client of a
+// workload.
 func newHTTP() *http.Client {
 	return &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute}}
 }

@@ -26,7 +26,7 @@ type timings struct {
 	heartbeat, election, lease time.Duration
 }
 
-// floorConfig is what a bare raft node is told on its command line.
+// floorConfig is the command line of a bare raft node.
 type floorConfig struct {
 	id, dir, http string
 	// peers are "id=host:port" of all nodes, this one too.
@@ -35,7 +35,7 @@ type floorConfig struct {
 }
 
 // floorNode is raft and nothing else: a log in bolt, a state machine that
-// counts, TCP without encryption, and an HTTP port that takes entries.
+// counts, TCP without encryption, and an HTTP port that accepts entries.
 type floorNode struct {
 	raft  *raft.Raft
 	fsm   *counter
@@ -187,7 +187,7 @@ func (c *counter) Apply(*raft.Log) any {
 	return nil
 }
 
-// ApplyBatch counts entries; raft wants as many answers as there were.
+// ApplyBatch counts entries; raft expects one response per entry.
 func (c *counter) ApplyBatch(ls []*raft.Log) []any {
 	c.n += uint64(len(ls))
 	return make([]any, len(ls))
@@ -204,5 +204,5 @@ type empty struct{}
 // Persist writes nothing.
 func (empty) Persist(s raft.SnapshotSink) error { return s.Close() }
 
-// Release has nothing to let go.
+// Release has nothing to release.
 func (empty) Release() {}

@@ -27,15 +27,15 @@ var (
 // parallel is how many modules run at the same time in every workload.
 const parallel = 2
 
-// runShape does work for every module of a shape, parallel at a time, and
-// gives how long all of it took.
+// runShape does work for every module of a shape, parallel of them at the same
+// time, and returns the total duration.
 func runShape(s shape, work func() error) (time.Duration, error) {
 	start := time.Now()
 
 	for range s.layers {
 		var wg sync.WaitGroup
 		todo := make(chan struct{}, s.width) // holds the layer, so that filling it never waits
-		errs := make(chan error, parallel)   // one place for each worker's first error
+		errs := make(chan error, parallel)   // one slot for each goroutine's first error
 
 		for range s.width {
 			todo <- struct{}{}

@@ -100,7 +100,7 @@ func (f *folderBench) makeWorkspace() (bytes int64, err error) {
 	return bytes, nil
 }
 
-// round takes every figure once.
+// round measures every figure once.
 func (f *folderBench) round() error {
 	data, err := os.MkdirTemp(f.dir, "data")
 	if err != nil {

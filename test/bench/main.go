@@ -223,7 +223,7 @@ func (b *bench) all(chosen []part) (err error) {
 	return nil
 }
 
-// rounds calls f once a round until the program is told to stop.
+// repeat calls f once a round until the program is interrupted.
 func (b *bench) repeat(n int, f func(round int) error) error {
 	for i := range n {
 		if err := context.Cause(b.ctx); err != nil {

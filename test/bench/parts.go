@@ -39,7 +39,7 @@ func perHop(f func() (time.Duration, error)) func() (time.Duration, error) {
 	}
 }
 
-// floors tells what the floors are here, before anything is compared.
+// floors reports the floors of this machine, before anything is compared.
 func (b *bench) floors() error {
 	c, err := b.raftFloor()
 	if err != nil {
@@ -137,7 +137,7 @@ func (b *bench) runTools(into map[string][]time.Duration) error {
 	return nil
 }
 
-// toolLines tells the peers' medians.
+// toolLines reports the peers' medians.
 func (b *bench) toolLines(peers map[string][]time.Duration) {
 	for _, t := range b.tools {
 		var out []string
@@ -378,7 +378,7 @@ func (b *bench) idleCosts() error {
 		err error
 	}
 
-	first := make(chan answer, 1) // the goroutine ends whether or not it is heard
+	first := make(chan answer, 1) // the buffer lets the goroutine end even if nothing receives
 	go func() {
 		i, err := idleOf(b.ctx, b.idle, lead.pids()...)
 		first <- answer{i, err}

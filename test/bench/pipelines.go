@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// hcl writes a shape as a pipeline: modules of one command, parallel at a time
-// over the whole cluster, no files.
+// hcl writes a shape as a pipeline: modules of one command, of which parallel
+// run at the same time over the whole cluster, without files.
 func hcl(s shape, argv []string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "pipeline \"bench\" {\n  max_parallel = %d\n  workspace { exclude = [\"**\"] }\n", parallel)

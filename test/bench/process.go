@@ -42,7 +42,7 @@ func start(env []string, log, name string, args ...string) (*process, error) {
 	}
 
 	go func() {
-		_ = p.cmd.Wait() // how it ended is told by its output
+		_ = p.cmd.Wait() // its output reports how it ended
 		close(p.done)
 	}()
 

@@ -11,9 +11,9 @@ type line struct {
 	id, what       string
 	product, floor string
 	// figure is the product's side as a number, for a comparison with another
-	// binary; 0 stands for value.
+	// binary; 0 means value.
 	figure float64
-	// value is what the bounds bound: a ratio, or where there is no floor an
+	// value is what the bounds apply to: a ratio, or, if there is no floor, an
 	// absolute figure in unit.
 	value         float64
 	unit          string

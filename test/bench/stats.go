@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// median gives the middle of ds; the mean of the two middles where there are
-// two. Zero for none.
+// median returns the median of ds; the mean of the two middle values if there
+// are two. Zero for none.
 func median[T ~int64 | ~float64](ds []T) T {
 	if len(ds) == 0 {
 		return 0
@@ -53,7 +53,7 @@ type pair struct {
 // series are the rounds of one comparison.
 type series []pair
 
-// add takes a round; one without a figure on either side is left out.
+// add records a round; one without a figure on either side is left out.
 func (s *series) add(product, floor float64) {
 	if product > 0 && floor > 0 {
 		*s = append(*s, pair{product, floor})

@@ -47,7 +47,7 @@ var build = sync.OnceValues(func() (string, error) {
 	return bin, nil
 })
 
-// Binary builds the product once for all tests of a package, or takes the one
+// Binary builds the product once for all tests of a package, or returns the one
 // that PIPELINED_BIN names.
 func Binary(tb testing.TB) string {
 	tb.Helper()
@@ -176,7 +176,7 @@ func (n *Node) Start() {
 
 	done := make(chan struct{})
 	go func() { // ends with the process, which stopAll ends
-		_ = cmd.Wait() // how it ended is told by its log
+		_ = cmd.Wait() // its log reports how it ended
 		close(done)
 	}()
 
@@ -411,13 +411,13 @@ func (c *Cluster) OK(args ...string) string {
 	return r.Stdout
 }
 
-// buffer takes what a process writes while others read it.
+// buffer collects what a process writes while others read it.
 type buffer struct {
 	mu   sync.Mutex // guards following
 	text bytes.Buffer
 }
 
-// Write takes a piece.
+// Write appends a piece.
 func (b *buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -505,7 +505,7 @@ func (c *Cluster) WriteFile(name, text string) string {
 	return path
 }
 
-// SetJoin changes whom the agent joins at its next start; "" for nobody.
+// SetJoin changes the node that the agent joins at its next start; "" for none.
 func (n *Node) SetJoin(addr string) {
 	for i := 0; i+1 < len(n.args); i++ {
 		if n.args[i] == "-join" {
@@ -518,7 +518,7 @@ func (n *Node) SetJoin(addr string) {
 	}
 }
 
-// LogFile is where the daemon logs.
+// LogFile is the path of the daemon's log.
 func (n *Node) LogFile() string { return n.log }
 
 // Rearg adds arguments for the next start; later ones win over earlier ones.
