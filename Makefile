@@ -35,7 +35,7 @@ lint: ## gofmt, go vet, staticcheck (its version is pinned in tools.mod)
 	$(GO) vet $(PKGS)
 	$(GO) tool -modfile=tools.mod staticcheck $(PKGS)
 
-arch: ## the rules about rooms, arrows and habits
+arch: ## the rules about packages, imports and habits
 	$(GO) test -count=1 ./test/arch
 
 e2e: ## the tests that drive real binaries, afresh

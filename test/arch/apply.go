@@ -71,8 +71,8 @@ func reached(files []*file, dir string, roots []string) []function {
 	return out
 }
 
-// checkApply gives what the functions that Apply reaches do that depends on
-// where and when they run.
+// checkApply returns the violations in functions that Apply reaches: what
+// depends on the machine and the time.
 func checkApply(files []*file) []string {
 	maps := mapNames(files, "fsm")
 	var wrong []string
@@ -83,8 +83,8 @@ func checkApply(files []*file) []string {
 	return wrong
 }
 
-// impure gives what a piece of a file does that depends on where and when it
-// runs: clocks, chance, the machine, goroutines.
+// impure returns what depends on the machine and the time in a piece of a file:
+// clocks, randomness, the system, goroutines.
 func impure(f *file, body ast.Node) []string {
 	var wrong []string
 	ast.Inspect(body, func(n ast.Node) bool {
@@ -111,8 +111,8 @@ func impure(f *file, body ast.Node) []string {
 	return wrong
 }
 
-// imported gives the path of the package that a name stands for in the file, ""
-// for none.
+// imported returns the path of the package that a name refers to in the file,
+// "" for none.
 func (f *file) imported(name string) string {
 	for _, imp := range f.ast.Imports {
 		p, _ := strconv.Unquote(imp.Path.Value)

@@ -10,7 +10,7 @@ import (
 // root is the repository, seen from this package's folder.
 const root = "../.."
 
-func TestArrows(t *testing.T) {
+func TestImports(t *testing.T) {
 	for _, goos := range []string{"linux", "darwin"} {
 		pkgs, err := load(root, goos)
 		if err != nil {
@@ -51,9 +51,9 @@ func TestSource(t *testing.T) {
 	}
 }
 
-// TestArrows_planted builds a module with wrong arrows in it and wants each of
-// them found, so that the rule above is known to bite.
-func TestArrows_planted(t *testing.T) {
+// TestImports_planted builds a module with forbidden imports and expects each
+// of them to be reported, so that the rule above is known to work.
+func TestImports_planted(t *testing.T) {
 	dir := t.TempDir()
 	write := func(path, src string) {
 		full := filepath.Join(dir, path)
@@ -80,10 +80,10 @@ func TestArrows_planted(t *testing.T) {
 
 	got := strings.Join(append(checkImports(pkgs), checkDocs(pkgs)...), "\n")
 	for _, want := range []string{
-		"/pipeline imports os: room pipeline may not touch it",
-		"/scheduler imports " + module + "/fsm: room scheduler may import only pipeline",
+		"/pipeline imports os: pipeline may not import it",
+		"/scheduler imports " + module + "/fsm: scheduler may import only pipeline",
 		"/api imports github.com/hashicorp/raft: only cluster/consensus",
-		"/attic belongs to no room",
+		"/attic has no rule",
 		"/fsm has no package comment",
 	} {
 		if !strings.Contains(got, want) {
@@ -92,7 +92,7 @@ func TestArrows_planted(t *testing.T) {
 	}
 
 	if strings.Contains(got, "executor") {
-		t.Errorf("a right arrow was called wrong:\n%s", got)
+		t.Errorf("an allowed import was reported:\n%s", got)
 	}
 }
 
@@ -127,17 +127,17 @@ func TestCheckImport(t *testing.T) {
 		{"internal/node", module + "/cluster", true},
 		{"storage", "C", false},
 	} {
-		r, ok := roomOf(module + "/" + tc.from)
+		r, ok := ruleOf(module + "/" + tc.from)
 		if !ok || r.path != tc.from {
-			t.Fatalf("roomOf(%s) = %s, %v", tc.from, r.path, ok)
+			t.Fatalf("ruleOf(%s) = %s, %v", tc.from, r.path, ok)
 		}
 		if why := checkImport(r, tc.to); (why == "") != tc.ok {
-			t.Errorf("%s -> %s: %q, want it to be right: %v", tc.from, tc.to, why, tc.ok)
+			t.Errorf("%s -> %s: %q, want allowed: %v", tc.from, tc.to, why, tc.ok)
 		}
 	}
 }
 
-func TestRoomOf_longestWins(t *testing.T) {
+func TestRuleOf_longestWins(t *testing.T) {
 	for path, want := range map[string]string{
 		"api/client":          "api/client",
 		"api/ui":              "api",
@@ -145,8 +145,8 @@ func TestRoomOf_longestWins(t *testing.T) {
 		"cluster/keys/deep":   "cluster/keys",
 		"pipelines":           "",
 	} {
-		if r, _ := roomOf(module + "/" + path); r.path != want {
-			t.Errorf("roomOf(%s) = %q, want %q", path, r.path, want)
+		if r, _ := ruleOf(module + "/" + path); r.path != want {
+			t.Errorf("ruleOf(%s) = %q, want %q", path, r.path, want)
 		}
 	}
 }

@@ -23,10 +23,10 @@ func checkHabits(f *file) []string {
 	return append(wrong, checkErrorText(f)...)
 }
 
-// checkSleeps finds tests that wait for a time and not for a condition. Code
-// under testing/synctest may, where the clock is not real, and the helper named
-// elapse, which works only there; so may the helper eventually of the benchmarks,
-// which are no tests.
+// checkSleeps finds tests that wait for a time and not for a condition. Exempt
+// are code under testing/synctest, with its fake clock, the helper elapse,
+// which works only there, and the helper eventually of the benchmarks, which
+// are no tests.
 func checkSleeps(f *file) []string {
 	if !f.isTest() && !within(f.path, "test") {
 		return nil

@@ -46,12 +46,12 @@ func load(dir, goos string) ([]pkg, error) {
 	}
 }
 
-// roomOf finds the room that a package of this module belongs to: the one with
-// the longest path that holds it.
-func roomOf(importPath string) (room, bool) {
+// ruleOf finds the rule that applies to a package of this module: the one with
+// the longest path that contains it.
+func ruleOf(importPath string) (rule, bool) {
 	rel := strings.TrimPrefix(importPath, module+"/")
-	var best room
-	for _, r := range rooms {
+	var best rule
+	for _, r := range rules {
 		if within(rel, r.path) && len(r.path) > len(best.path) {
 			best = r
 		}
@@ -60,18 +60,18 @@ func roomOf(importPath string) (room, bool) {
 	return best, best.path != ""
 }
 
-// within reports whether path is root or lies below it.
+// within reports whether path is root or below it.
 func within(path, root string) bool {
 	return path == root || strings.HasPrefix(path, root+"/")
 }
 
-// checkImports gives every wrong arrow among pkgs, a sentence each.
+// checkImports returns a sentence for every import among pkgs that is not allowed.
 func checkImports(pkgs []pkg) []string {
 	var wrong []string
 	for _, p := range pkgs {
-		r, ok := roomOf(p.ImportPath)
+		r, ok := ruleOf(p.ImportPath)
 		if !ok {
-			wrong = append(wrong, fmt.Sprintf("%s belongs to no room: draw it in test/arch/rooms.go", p.ImportPath))
+			wrong = append(wrong, fmt.Sprintf("%s has no rule: add a row to test/arch/packages.go", p.ImportPath))
 			continue
 		}
 
@@ -85,45 +85,44 @@ func checkImports(pkgs []pkg) []string {
 	return wrong
 }
 
-// checkImport says what is wrong with an import by a package of r; "" if
-// nothing is.
-func checkImport(r room, imp string) string {
+// checkImport returns why a package of r may not import imp, "" if it may.
+func checkImport(r rule, imp string) string {
 	if imp == "C" {
 		return "the project is built without cgo"
 	}
 
 	if within(imp, module) {
-		to, ok := roomOf(imp)
+		to, ok := ruleOf(imp)
 		switch {
 		case !ok:
-			return "what it imports belongs to no room"
+			return "the imported package has no rule"
 		case to.path == r.path, slices.Contains(r.may, to.path), slices.Contains(r.may, "*"):
 			return ""
 		case len(r.may) == 0:
-			return fmt.Sprintf("room %s may import no other room", r.path)
+			return fmt.Sprintf("room %s may import no other package of the project", r.path)
 		}
 
-		return fmt.Sprintf("room %s may import only %s", r.path, strings.Join(r.may, ", "))
+		return fmt.Sprintf("%s may import only %s", r.path, strings.Join(r.may, ", "))
 	}
 
 	if first, _, _ := strings.Cut(imp, "/"); !strings.Contains(first, ".") {
 		for _, f := range forbidden[r.path] {
 			if within(imp, f) {
-				return fmt.Sprintf("room %s may not touch it: it does no I/O and knows no clock, no chance and no other goroutine", r.path)
+				return fmt.Sprintf("%s may not import it: it does no I/O and uses no clock, no randomness and no other goroutine", r.path)
 			}
 		}
 		return ""
 	}
 
 	if r.stdOnly {
-		return fmt.Sprintf("room %s may import the standard library only", r.path)
+		return fmt.Sprintf("%s may import the standard library only", r.path)
 	}
 
 	for _, l := range limited {
 		// "raft" must not match "raft-boltdb", which has a row of its own.
 		if within(imp, l.prefix) {
-			if !slices.Contains(l.rooms, r.path) {
-				return fmt.Sprintf("only %s may import it", strings.Join(l.rooms, ", "))
+			if !slices.Contains(l.packages, r.path) {
+				return fmt.Sprintf("only %s may import it", strings.Join(l.packages, ", "))
 			}
 			return ""
 		}

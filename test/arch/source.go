@@ -99,8 +99,7 @@ var clock = []string{"Now", "Since", "Until", "After", "AfterFunc", "Tick", "New
 // impurePackages are those whose answers differ from node to node.
 var impurePackages = []string{"os", "net", "math/rand", "crypto/rand", "syscall"}
 
-// checkPurity gives what a pure file does that depends on where and when it
-// runs.
+// checkPurity returns what depends on the machine and the time in a pure file.
 func checkPurity(f *file) []string {
 	if !pure(f.path) {
 		return nil

@@ -3,21 +3,22 @@ package arch
 // module is the path of this Go module.
 const module = "github.com/pipelined/pipelined"
 
-// room is a part of the code with a duty of its own: a folder and everything
-// below it that is not a room itself.
-type room struct {
+// rule says what one package, and all packages below it without a rule of their
+// own, may import.
+type rule struct {
 	// path below the module.
 	path string
-	// may lists the rooms that it may import; "*" stands for all of them.
-	// A room may always import its own packages.
+	// may lists the packages that it may import; "*" stands for all of them.
+	// Packages of one rule may always import each other.
 	may []string
 	// stdOnly forbids everything that is neither the standard library nor ours.
 	stdOnly bool
 }
 
-// rooms are the arrows of the architecture. They point one way; a package
-// that belongs to no room is an error, so that new rooms are drawn here first.
-var rooms = []room{
+// rules are the imports that the architecture allows. They point one way. A
+// package without a rule is an error, so that new packages are added here
+// first.
+var rules = []rule{
 	{path: "pipeline", stdOnly: true},
 	{path: "pipeline/calendar"},
 	{path: "pipeline/mask", stdOnly: true},
@@ -66,12 +67,12 @@ var rooms = []room{
 	{path: "test", may: []string{"*"}},
 }
 
-// limited are libraries that only some rooms may import: a prefix of an import
-// path and the rooms. What is not named here is open to every room that is not
-// stdOnly.
+// limited are libraries that only some packages may import: a prefix of an
+// import path and the packages. A library that is not listed is open to every
+// package that is not stdOnly.
 var limited = []struct {
-	prefix string
-	rooms  []string
+	prefix   string
+	packages []string
 }{
 	{"github.com/hashicorp/memberlist", []string{"cluster/gossip"}},
 	{"github.com/hashicorp/raft-boltdb", []string{"cluster/consensus", "fsm", "test"}},
@@ -86,8 +87,8 @@ var limited = []struct {
 	{"golang.org/x/term", []string{"cmd/pipelined", "internal/terminal"}},
 }
 
-// forbidden are packages of the standard library that a room may not import,
-// because they read a clock, the machine or chance.
+// forbidden are packages of the standard library that a package may not import,
+// because they read a clock, the machine or randomness.
 var forbidden = map[string][]string{
 	"pipeline/calendar": {"os", "net", "math/rand", "crypto/rand", "sync", "syscall"},
 	"pipeline":          {"os", "net", "math/rand", "crypto/rand", "io/ioutil", "syscall"},
