@@ -58,7 +58,7 @@ func (s *Store) ApplyBatch(logs []*raft.Log) []any {
 		st.putRaw(bMeta, kTerm, be64(last.Term))
 		changed.Index = last.Index
 
-		// Before the commit: a reader of the old state passes over what is newer.
+		// Before the commit: a reader of the old state ignores newer entries.
 		s.recent.add(st.runs.changes, before)
 
 		return nil

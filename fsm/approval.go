@@ -95,7 +95,7 @@ func (st *state) applyDecide(op *Decide, at time.Time) (changed bool, err error)
 
 	next := op.Decision.State()
 	if next == "" {
-		return false, pipeline.Errorf(pipeline.Invalid, "decision %.40q: want approved, rejected or skipped", op.Decision)
+		return false, pipeline.Errorf(pipeline.Invalid, "decision %.40q: expected approved, rejected or skipped", op.Decision)
 	}
 
 	m := st.runs.module(op.Run, op.Module)

@@ -8,14 +8,14 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// waiting gives a run of two modules whose first waits for its approval.
+// waiting returns a run of two modules whose first waits for its approval.
 func waiting(t *testing.T) *rig {
 	r := newRig(t)
 	r.must(submit(t, "r", 2), batch(await("r", "m0")))
 	return r
 }
 
-// decided applies a person's decision and gives the message of its refusal.
+// decided applies a person's decision and returns the message of its refusal.
 func decided(r *rig, d fsm.Decide) (pipeline.Kind, string) {
 	err := r.do(decision(d)).(fsm.Result).Err
 	if err == nil {
@@ -94,7 +94,7 @@ func TestDecide_refused(t *testing.T) {
 	}{
 		{nil, decide("r", "m1", pipeline.Approved), pipeline.Conflict, "m1 does not wait for an approval now: it is waiting"},
 		{nil, decide("gone", "m0", pipeline.Approved), pipeline.NotFound, "no run gone"},
-		{nil, decide("r", "m0", "odd"), pipeline.Invalid, `decision "odd": want approved, rejected or skipped`},
+		{nil, decide("r", "m0", "odd"), pipeline.Invalid, `decision "odd": expected approved, rejected or skipped`},
 		{nil, decide("r", "", pipeline.Approved), pipeline.Invalid, "the module's name is empty"},
 		{[]*fsm.Command{cancel("r"), batch(end("r", "m0", pipeline.ModuleCancelled))}, decide("r", "m0", pipeline.Approved), pipeline.Conflict,
 			"m0 has finished: it is cancelled (because)"},

@@ -68,7 +68,7 @@ func (rc *resultCache) flush() {
 	}
 }
 
-// stats gives the counters for change.
+// stats returns the counters, which the caller may change.
 func (rc *resultCache) stats() *pipeline.CacheStats {
 	if rc.counters == nil {
 		rc.counters = new(pipeline.CacheStats)
@@ -187,8 +187,8 @@ func (rc *resultCache) evict(spare pipeline.Digest) {
 	}
 }
 
-// hit gives a module a cached result as its attempt. It returns why it cannot,
-// "" if it did.
+// hit records a cached result as the module's attempt. It returns why it
+// cannot, "" if it did.
 func (rc *resultCache) hit(m *pipeline.ModuleRecord, e *End) string {
 	if e.Cache == nil {
 		return "no cached result is named"
@@ -273,7 +273,7 @@ func (v *View) CacheUse(key pipeline.Digest) pipeline.CacheUse {
 	return pipeline.CacheUse{Hits: int(u.hits), Last: time.Unix(0, u.last).UTC()}
 }
 
-// CacheOf gives the newest cached results of a module, newest first.
+// CacheOf returns the newest cached results of a module, newest first.
 func (v *View) CacheOf(name, module string) []*pipeline.CacheEntry {
 	var out []*pipeline.CacheEntry
 	for k := range slices.Chunk(v.tx.Bucket(bCacheNames).Get(moduleKey(pipeline.RunID(name), module)), digestLen) {
@@ -300,7 +300,7 @@ func (v *View) CacheEntries(after pipeline.Digest, fn func(*pipeline.CacheEntry,
 	}
 }
 
-// CacheStats gives the counters.
+// CacheStats returns the counters.
 func (v *View) CacheStats() pipeline.CacheStats {
 	var s pipeline.CacheStats
 	v.get(bMeta, kCache, &s)

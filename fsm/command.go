@@ -69,9 +69,9 @@ type Batch struct {
 	Decides []Decide `cbor:"21,keyasint,omitempty"`
 }
 
-// Expand ends a module with a deferred for_each as what it is to be run for: each
-// instance is a module of the run from then on. Refused unless the module waits
-// and every module of Needs has ended.
+// Expand ends a module with a deferred for_each by replacing it with its
+// instances: each instance is a module of the run from then on. Refused unless
+// the module waits and every module of Needs has ended.
 type Expand struct {
 	Run       pipeline.RunID      `cbor:"1,keyasint"`
 	Module    string              `cbor:"2,keyasint"`
@@ -118,9 +118,9 @@ type CacheHit struct {
 	Needs []string `cbor:"3,keyasint,omitempty"`
 }
 
-// Assign gives a module to a worker as its next attempt. It is refused unless
+// Assign creates a module's next attempt on a worker. It is refused unless
 // Attempt is the next number, the module waits, the run is live, and every
-// module of Needs has succeeded (those whose outcome was still on its way when
+// module of Needs has succeeded (those whose outcome was not yet applied when
 // this was proposed: if the outcome is refused, so is the assignment).
 type Assign struct {
 	ID          pipeline.AttemptID  `cbor:"1,keyasint"`
@@ -198,7 +198,7 @@ type Retry struct {
 // maxRetryKeys is how many requests a run remembers.
 const maxRetryKeys = 8
 
-// Worker sets or removes what is kept of a node or an outside worker.
+// Worker sets or removes the record of a node or an external worker.
 type Worker struct {
 	Record WorkerRecord `cbor:"1,keyasint"`
 	Delete bool         `cbor:"2,keyasint,omitempty"`
@@ -207,8 +207,8 @@ type Worker struct {
 	Only string `cbor:"3,keyasint,omitempty"`
 }
 
-// WorkerRecord is what is kept of a worker: wishes about members, and outside
-// workers whole.
+// WorkerRecord is the record of a worker: for a member what its operator asked
+// for, for an external worker all of it.
 type WorkerRecord struct {
 	ID   pipeline.NodeID `cbor:"1,keyasint"`
 	Name string          `cbor:"2,keyasint,omitempty"`
@@ -235,8 +235,7 @@ type Token struct {
 	Delete bool        `cbor:"2,keyasint,omitempty"`
 }
 
-// TokenRecord is what is kept of a token. Hash is the SHA-256 of the whole
-// token.
+// TokenRecord is the record of a token. Hash is the SHA-256 of the whole token.
 type TokenRecord struct {
 	ID        string    `cbor:"1,keyasint"`
 	Name      string    `cbor:"2,keyasint,omitempty"`
@@ -254,7 +253,7 @@ type Secret struct {
 	Delete bool         `cbor:"2,keyasint,omitempty"`
 }
 
-// SecretRecord is what is kept of a secret.
+// SecretRecord is the record of a secret.
 type SecretRecord struct {
 	Name string `cbor:"1,keyasint"`
 	// Sealed is the value under a key that follows from the cluster key.
@@ -317,9 +316,9 @@ type Result struct {
 	Err error
 }
 
-// Times are texts in UTC, so that what is read is what was written, on every
+// Times are texts in UTC, so that they decode to the same value on every
 // machine. Strings are bytes: a reason or a path that is not UTF-8 was written
-// without complaint and must not stop those who read it.
+// without an error and must not stop its readers.
 var (
 	encMode = mustEnc(cbor.EncOptions{Sort: cbor.SortBytewiseLexical, Time: cbor.TimeRFC3339NanoUTC, TimeTag: cbor.EncTagNone})
 	decMode = mustDec(cbor.DecOptions{MaxNestedLevels: 16, MaxArrayElements: 1 << 16, MaxMapPairs: 1 << 16,
@@ -342,13 +341,13 @@ func mustDec(o cbor.DecOptions) cbor.DecMode {
 	return m
 }
 
-// Encode gives the bytes of a command for the log. The caller sets all fields
-// but Version. A time beyond the years 0 to 9999, which no text can hold, becomes the
-// zero time in c too. Kind TooLarge beyond MaxCommandBytes, kind Invalid if
-// not exactly one of the pointers is set.
+// Encode returns the bytes of a command for the log. The caller sets all fields
+// but Version. A time beyond the years 0 to 9999, which no text can hold,
+// becomes the zero time in c too. The error has kind TooLarge beyond
+// MaxCommandBytes, and kind Invalid unless exactly one of the pointers is set.
 func Encode(c *Command) ([]byte, error) {
 	if n := c.parts(); n != 1 {
-		return nil, pipeline.Errorf(pipeline.Invalid, "a command of %d parts: want one", n)
+		return nil, pipeline.Errorf(pipeline.Invalid, "a command of %d parts: expected one", n)
 	}
 	c.Version = Version
 	c.eachTime(keepable)

@@ -64,7 +64,7 @@ func entry(tb tester, index uint64, c *fsm.Command) *raft.Log {
 	return &raft.Log{Index: index, Term: 1 + index/10, Type: raft.LogCommand, Data: b}
 }
 
-// do applies a command as the next entry and gives its reply.
+// do applies a command as the next entry and returns its reply.
 func (r *rig) do(c *fsm.Command) any {
 	r.tb.Helper()
 	r.index++
@@ -136,7 +136,7 @@ func view(tb tester, s *fsm.Store, fn func(*fsm.View)) {
 	}
 }
 
-// walk gives the whole state as lines.
+// walk returns the whole state as lines.
 func walk(tb tester, s *fsm.Store) []string {
 	tb.Helper()
 	var out []string
@@ -174,7 +174,7 @@ func (*memorySink) ID() string      { return "memory" }
 func (s *memorySink) Close() error  { s.closed = true; return nil }
 func (s *memorySink) Cancel() error { s.cancelled = true; return nil }
 
-// capture gives the bytes of a snapshot.
+// capture returns the bytes of a snapshot.
 func capture(tb tester, s *fsm.Store) []byte {
 	tb.Helper()
 

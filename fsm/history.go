@@ -27,7 +27,7 @@ const (
 	historyEntry = 1 + 4
 )
 
-// pastStates gives states their numbers; 0 is any other.
+// pastStates are the numbers of states; 0 is any other.
 var pastStates = []pipeline.ModuleState{"", pipeline.ModuleSucceeded, pipeline.ModuleFailed, pipeline.ModuleCancelled, pipeline.ModuleSkipped}
 
 func historyBytes(h *pipeline.ModuleHistory) []byte {
@@ -134,7 +134,7 @@ func (h *history) evict(n int) uint64 {
 	return uint64(len(all))
 }
 
-// History finds what is kept of a module of a pipeline over all its runs.
+// History returns the record of a module of a pipeline over all its runs.
 func (v *View) History(name, module string) (pipeline.ModuleHistory, bool) {
 	return readHistory(v.tx.Bucket(bHistory).Get(moduleKey(pipeline.RunID(name), module)))
 }

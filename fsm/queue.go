@@ -28,7 +28,7 @@ const (
 // badGroup is why a text cannot be the name of a group; "" if it can.
 func badGroup(group string) string {
 	if len(group) > pipeline.MaxGroupBytes || strings.ContainsRune(group, 0) {
-		return fmt.Sprintf("group %.80q: want at most %d bytes and no NUL", group, pipeline.MaxGroupBytes)
+		return fmt.Sprintf("group %.80q: expected at most %d bytes and no NUL", group, pipeline.MaxGroupBytes)
 	}
 	return ""
 }

@@ -98,8 +98,8 @@ func (r *recentChanges) clear() {
 	r.runs, r.order = map[pipeline.RunID]*runChanges{}, nil
 }
 
-// ModulesSince gives the records of a run that changed after an index. It
-// reads only those if they are known, else all.
+// ModulesSince returns the records of a run that changed after an index. It
+// reads only those if they are known, otherwise all.
 func (v *View) ModulesSince(run pipeline.RunID, index uint64) map[string]*pipeline.ModuleRecord {
 	if index > 0 {
 		if names, ok := v.recent.since(run, index); ok {

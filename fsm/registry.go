@@ -36,7 +36,7 @@ func (g *registry) applyWorker(w *Worker, ch *change) Result {
 		case "away":
 			rec.AwayUntil = w.Record.AwayUntil
 		default:
-			return Result{Err: pipeline.Errorf(pipeline.Invalid, "only %.80q: want drain, away or nothing", w.Only)}
+			return Result{Err: pipeline.Errorf(pipeline.Invalid, "only %.80q: expected drain, away or nothing", w.Only)}
 		}
 	}
 
@@ -74,8 +74,8 @@ func (g *registry) applyToken(t *Token) Result {
 	return Result{}
 }
 
-// applySecret sets or removes a secret. What is sealed in it is not looked at:
-// the state machine has no key.
+// applySecret sets or removes a secret. The sealed value is not checked: the
+// state machine has no key.
 func (g *registry) applySecret(s *Secret) Result {
 	rec := s.Record
 	if why := badName("the secret's name", rec.Name); why != "" {

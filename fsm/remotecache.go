@@ -53,9 +53,9 @@ func (p *ToolPut) check() error {
 	_, err := pipeline.ParseDigest(string(p.Digest))
 	switch {
 	case err != nil || len(p.Digest) != digestLen:
-		return pipeline.Errorf(pipeline.Invalid, "%s leads to %.80q: want a digest", p.Key, p.Digest)
+		return pipeline.Errorf(pipeline.Invalid, "%s leads to %.80q: expected a digest", p.Key, p.Digest)
 	case p.Size < 0 || p.Took < 0:
-		return pipeline.Errorf(pipeline.Invalid, "%s has %d bytes that took %v: want numbers from 0 on", p.Key, p.Size, p.Took)
+		return pipeline.Errorf(pipeline.Invalid, "%s has %d bytes that took %v: expected numbers from 0 on", p.Key, p.Size, p.Took)
 	case len(p.Tag) > pipeline.MaxToolTag:
 		return pipeline.Errorf(pipeline.Invalid, "%s has a tag of %d bytes; at most %d fit", p.Key, len(p.Tag), pipeline.MaxToolTag)
 	}
@@ -110,7 +110,7 @@ func (rc *remoteCache) flush() {
 	}
 }
 
-// stats gives the counters for change.
+// stats returns the counters, which the caller may change.
 func (rc *remoteCache) stats() *pipeline.ToolStats {
 	if rc.counters == nil {
 		rc.counters = new(pipeline.ToolStats)
@@ -275,7 +275,7 @@ func (v *View) ToolsByAge(fn func(*pipeline.ToolEntry) bool) {
 	}
 }
 
-// ToolStats gives the counters.
+// ToolStats returns the counters.
 func (v *View) ToolStats() pipeline.ToolStats {
 	var s pipeline.ToolStats
 	v.get(bMeta, kTools, &s)

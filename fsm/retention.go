@@ -74,7 +74,7 @@ func (t *retention) applyExpire(op *Expire, ch *change) Result {
 	return Result{}
 }
 
-// expirable gives a run that may be deleted, nil if it may not.
+// expirable returns a run that may be deleted, nil if it may not.
 func (t *retention) expirable(id pipeline.RunID) *pipeline.Run {
 	if r := t.runs.run(id); r != nil && r.State.Final() && !r.Pinned {
 		return r

@@ -21,7 +21,8 @@ type runTable struct {
 	changes []moduleChange
 }
 
-// run gives a run for change, nil if there is none. Call touch after a change.
+// run returns a run, which the caller may change, nil if there is none. Call
+// touch after a change.
 func (t *runTable) run(id pipeline.RunID) *pipeline.Run {
 	if r, ok := t.byID[id]; ok {
 		return r
@@ -42,8 +43,8 @@ func (t *runTable) touch(r *pipeline.Run) {
 	t.dirty[r.ID] = true
 }
 
-// module gives the record of a module. One that nothing has happened to yet
-// waits and has no record in the file.
+// module returns the record of a module. A module without a record in the file
+// waits.
 func (t *runTable) module(run pipeline.RunID, name string) *pipeline.ModuleRecord {
 	m := &pipeline.ModuleRecord{Name: name, State: pipeline.ModuleWaiting}
 	if b := t.tx.Bucket(bModules).Get(moduleKey(run, name)); b != nil {

@@ -22,7 +22,7 @@ type ScheduleChange struct {
 // ScheduleDo says what a ScheduleChange does.
 type ScheduleDo uint8
 
-// What is done to schedules.
+// The operations on schedules.
 const (
 	ScheduleRegister ScheduleDo = iota + 1
 	SchedulePause
@@ -137,7 +137,7 @@ func noSchedule(name string) error {
 func (s *schedules) applySchedule(c *Command, ch *change) FireResult {
 	op := c.Schedule
 	if !pipeline.ValidName(op.Name) {
-		return FireResult{Err: pipeline.Errorf(pipeline.Invalid, "schedule %.80q: want the name of a pipeline", op.Name)}
+		return FireResult{Err: pipeline.Errorf(pipeline.Invalid, "schedule %.80q: expected the name of a pipeline", op.Name)}
 	}
 
 	old := s.schedule(op.Name)
@@ -179,9 +179,9 @@ func (s *schedules) applySchedule(c *Command, ch *change) FireResult {
 	return FireResult{Schedule: rec}
 }
 
-// registered gives the record of a registration. One that replaces another keeps
-// what was decided, whether it is paused, and, if the times are the same, the
-// next tick.
+// registered returns the record of a registration. If it replaces another, it
+// keeps the outcomes of its ticks, whether it is paused, and, if the times are
+// the same, the next tick.
 func (s *schedules) registered(op *ScheduleChange, old *ScheduleRecord, at time.Time) ScheduleRecord {
 	rec := op.Record
 	rec.Name, rec.Revision, rec.RegisteredAt = op.Name, s.index, at
@@ -298,7 +298,7 @@ func (s *schedules) triggered(f *Fire) *pipeline.Run {
 	return s.runs.run(k.Run)
 }
 
-// run gives a run of a schedule.
+// run returns a run of a schedule.
 func (rec *ScheduleRecord) run(id pipeline.RunID, submitter string) pipeline.Run {
 	return pipeline.Run{ID: id, Pipeline: rec.Name, Modules: rec.Modules, Workspace: rec.Workspace, Holders: rec.Holders, Submitter: submitter,
 		Schedule: rec.Name, Queued: rec.Schedule.Overlap == pipeline.OverlapQueue, Group: rec.Group, Cancels: rec.Cancels}

@@ -174,7 +174,7 @@ func TestFire_overlap(t *testing.T) {
 func TestSchedule_changes(t *testing.T) {
 	r := newRig(t)
 	r.wantRefused(change("s", fsm.SchedulePause), `no schedule "s" is registered`)
-	r.wantRefused(register(t, "no name", "skip"), "want the name of a pipeline")
+	r.wantRefused(register(t, "no name", "skip"), "expected the name of a pipeline")
 	r.must(register(t, "s", "skip"))
 	rev := r.schedule("s").Revision
 	r.must(of(plan("s", tickAt(0)), rev), of(fire("s", 0, "t0"), rev))

@@ -22,7 +22,7 @@ func expand(run, module string, keys ...string) fsm.Expand {
 	return e
 }
 
-// holders gives who holds which key.
+// holders returns who holds which key.
 func (r *rig) holders() map[string]string {
 	out := map[string]string{}
 	view(r.tb, r.Store, func(v *fsm.View) {

@@ -145,7 +145,7 @@ func (s *Store) swap(path string, db *bolt.DB) (old *bolt.DB, err error) {
 	return old, nil
 }
 
-// hashReader counts what is read into a hash.
+// hashReader adds the bytes it reads to a hash.
 type hashReader struct {
 	r   *bufio.Reader
 	sum hash.Hash

@@ -43,14 +43,14 @@ func (v *View) RunByKey(key string) (pipeline.Run, bool) {
 	return v.Run(k.Run)
 }
 
-// Module gives the record of a module; one that nothing happened to yet waits.
+// Module returns the record of a module; without a record, the module waits.
 func (v *View) Module(run pipeline.RunID, name string) pipeline.ModuleRecord {
 	m := pipeline.ModuleRecord{Name: name, State: pipeline.ModuleWaiting}
 	v.get(bModules, moduleKey(run, name), &m)
 	return m
 }
 
-// Modules gives the records there are of a run, by name.
+// Modules returns the existing records of a run's modules, by name.
 func (v *View) Modules(run pipeline.RunID) map[string]*pipeline.ModuleRecord {
 	out := map[string]*pipeline.ModuleRecord{}
 	prefix := moduleKey(run, "")
@@ -63,7 +63,8 @@ func (v *View) Modules(run pipeline.RunID) map[string]*pipeline.ModuleRecord {
 	return out
 }
 
-// Definition gives the pipeline of a run; shared, not to be changed.
+// Definition returns the pipeline of a run. It is shared and must not be
+// changed.
 func (v *View) Definition(id pipeline.RunID) (*pipeline.Pipeline, error) {
 	b := v.tx.Bucket(bDefs).Get([]byte(id))
 	if b == nil {
@@ -119,13 +120,13 @@ func (v *View) Runs(before uint64, fn func(pipeline.Run) bool) {
 	}
 }
 
-// Worker finds what is kept of a worker.
+// Worker returns the record of a worker.
 func (v *View) Worker(id pipeline.NodeID) (WorkerRecord, bool) {
 	var w WorkerRecord
 	return w, v.get(bWorkers, []byte(id), &w)
 }
 
-// Workers lists what is kept of workers, by id.
+// Workers lists the records of workers, by id.
 func (v *View) Workers() []WorkerRecord {
 	var out []WorkerRecord
 	_ = v.tx.Bucket(bWorkers).ForEach(func(_, b []byte) error { // the callback never fails
@@ -155,8 +156,8 @@ func (v *View) Tokens() []TokenRecord {
 	return out
 }
 
-// Empty reports whether the state holds nothing that a user would miss, so
-// that a cluster of one may give way to another (settled 9).
+// Empty reports whether the state holds nothing that a user would miss, so that
+// a cluster of one may join another and discard it (settled 9).
 func (v *View) Empty() bool {
 	for _, b := range [][]byte{bRuns, bTokens, bSecrets, bSchedules} {
 		if k, _ := v.tx.Bucket(b).Cursor().First(); k != nil {
@@ -175,7 +176,7 @@ func (v *View) get(bucket, key []byte, into any) bool {
 	return true
 }
 
-// EncodeDefinition gives a pipeline as the state keeps it: JSON under zstd.
+// EncodeDefinition returns a pipeline as the state stores it: JSON under zstd.
 func EncodeDefinition(p *pipeline.Pipeline) ([]byte, error) {
 	b, err := json.Marshal(p)
 	if err != nil {

@@ -49,8 +49,8 @@ func newWatchers() *watchers {
 // memory.
 const maxWaiting = 1 << 16
 
-// Changed gives a channel that is closed at the next change of the run (or of
-// the whole state), at the latest. Take it before reading the run.
+// Changed returns a channel that is closed at the next change of the run (or of
+// the whole state), at the latest. Call it before reading the run.
 func (s *Store) Changed(id pipeline.RunID) <-chan struct{} {
 	w := s.watch
 	w.mu.Lock()
@@ -100,7 +100,7 @@ func (sub *Subscription) Close() {
 	delete(sub.w.subs, sub)
 }
 
-// Take gives what changed since the last Take.
+// Take returns what has changed since the last Take.
 func (sub *Subscription) Take() Changes {
 	sub.w.mu.Lock()
 	defer sub.w.mu.Unlock()

@@ -25,8 +25,8 @@ const (
 	CacheRefresh = "refresh"
 )
 
-// CacheWork is the work of a module, as far as its result depends on it: what
-// the key of the result is made of, but for the platform.
+// CacheWork is the part of a module that its result depends on: the input of
+// the result's key, except for the platform.
 type CacheWork struct {
 	Command, CacheKey []string
 	Script            string
@@ -175,7 +175,7 @@ func cacheHash(salt []byte, name string, values []string) []byte {
 	return h.Sum(nil)
 }
 
-// CacheLookup is what is kept of a module's key with its attempt. A module that
+// CacheLookup is the record of a module's key with its attempt. A module that
 // succeeds is recorded under Key.
 type CacheLookup struct {
 	Key Digest `json:"key,omitempty"`

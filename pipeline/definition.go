@@ -145,7 +145,7 @@ type Module struct {
 	// IgnoreFailure leaves the run "succeeded with warnings" if the module
 	// fails.
 	IgnoreFailure bool `json:"ignoreFailure,omitempty"`
-	// Priority: higher goes first among what is ready.
+	// Priority orders ready modules: the highest is first.
 	Priority int `json:"priority,omitempty"`
 	// Locks are the keys of not_in_parallel, sorted: held over the whole cluster
 	// while an attempt is live.
@@ -206,13 +206,13 @@ const (
 // InstanceName is what the instance of a block is called.
 func InstanceName(block, key string) string { return block + "[" + key + "]" }
 
-// Selects reports whether a name that a user gives means a module: its own, or
-// that of the block that it is an instance of.
+// Selects reports whether a name given by a user selects a module: the module's
+// own name, or that of the block that it is an instance of.
 func Selects(given, module string) bool {
 	return given == module || len(module) > len(given) && module[:len(given)] == given && module[len(given)] == '['
 }
 
-// Instance gives one of the modules that a dynamic one became.
+// Instance returns one of the instances that a dynamic module became.
 func (m *Module) Instance(x Instance) Module {
 	out := *m
 	out.Name, out.Of, out.Key, out.Each, out.Dynamic = InstanceName(m.Name, x.Key), m.Name, x.Key, x.Each, false

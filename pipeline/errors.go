@@ -66,10 +66,11 @@ type Error struct {
 	Err     error
 }
 
-// Error gives the message alone: what it says of its cause is in it already.
+// Error returns the message alone: it already includes what it reports of the
+// cause.
 func (e *Error) Error() string { return e.Message }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
 // Is makes errors.Is(err, ErrNoLeader) hold for an error that was rebuilt
@@ -85,7 +86,7 @@ func Errorf(k Kind, format string, args ...any) error {
 	return &Error{Kind: k, Message: err.Error(), Err: errors.Unwrap(err)}
 }
 
-// KindOf gives the kind of err: that of the first *Error in its chain, else
+// KindOf returns the kind of err: that of the first *Error in its chain, else
 // Internal.
 func KindOf(err error) Kind {
 	var e *Error

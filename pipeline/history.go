@@ -8,7 +8,7 @@ import (
 // MaxPast is how many of the newest outcomes of a module are kept.
 const MaxPast = 8
 
-// ModuleHistory is what is kept of a module over all runs of its pipeline.
+// ModuleHistory is the record of a module over all runs of its pipeline.
 type ModuleHistory struct {
 	// Succeeded, Failed and Other count outcomes; Other has the cancelled ones.
 	Succeeded, Failed, Other int

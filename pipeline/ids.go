@@ -32,19 +32,19 @@ type AttemptID struct {
 	Attempt int    `json:"attempt"`
 }
 
-// String gives the form "run/module/attempt" used in logs and in log
+// String returns the form "run/module/attempt" used in logs and in log
 // positions.
 func (a AttemptID) String() string {
 	return string(a.Run) + "/" + a.Module + "/" + strconv.Itoa(a.Attempt)
 }
 
-// ParseAttemptID reads the form that String gives. Module instances may hold
-// a slash in their key, so the run ends at the first slash and the attempt
-// begins after the last.
+// ParseAttemptID parses the result of String. Module instances may have a slash
+// in their key, so the run ends at the first slash and the attempt begins after
+// the last.
 func ParseAttemptID(s string) (AttemptID, error) {
 	first, last := strings.IndexByte(s, '/'), strings.LastIndexByte(s, '/')
 	if first <= 0 || last <= first+1 {
-		return AttemptID{}, fmt.Errorf("attempt id %q: want run/module/attempt", s)
+		return AttemptID{}, fmt.Errorf("attempt id %q: expected run/module/attempt", s)
 	}
 
 	n, err := strconv.Atoi(s[last+1:])
@@ -67,12 +67,12 @@ const EmptyDigest Digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495
 func ParseDigest(s string) (Digest, error) {
 	s = strings.TrimPrefix(s, "sha256:")
 	if len(s) != 64 {
-		return "", fmt.Errorf("digest %.80q: want 64 hexadecimal digits", s)
+		return "", fmt.Errorf("digest %.80q: expected 64 hexadecimal digits", s)
 	}
 
 	for i := range len(s) {
 		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return "", fmt.Errorf("digest %q: want lower-case hexadecimal digits", s)
+			return "", fmt.Errorf("digest %q: expected lower-case hexadecimal digits", s)
 		}
 	}
 
@@ -91,7 +91,7 @@ func ValidName(s string) bool { return namePattern.MatchString(s) }
 // ParseRunID checks the form of a run id that came from outside.
 func ParseRunID(s string) (RunID, error) {
 	if !idPattern.MatchString(s) {
-		return "", Errorf(Invalid, "run id %.80q: want at most 63 of a-z, 0-9, _ and -", s)
+		return "", Errorf(Invalid, "run id %.80q: expected at most 63 of a-z, 0-9, _ and -", s)
 	}
 	return RunID(s), nil
 }

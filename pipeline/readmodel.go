@@ -107,7 +107,7 @@ type UpstreamResult struct {
 	Expanded bool `json:"expanded,omitempty"`
 }
 
-// Member is one node of the cluster as another node knows it.
+// Member is one node of the cluster as another node sees it.
 type Member struct {
 	ID   NodeID `json:"id"`
 	Name string `json:"name"`

@@ -33,7 +33,7 @@ func FormatCPU(cpu float64) string {
 	return strconv.FormatFloat(cpu, 'f', -1, 64) + " processors"
 }
 
-// String lists what is asked for: "2 processors and 1 GiB of memory".
+// String lists the resources: "2 processors and 1 GiB of memory".
 func (r Resources) String() string {
 	var parts []string
 	if r.CPU > 0 {

@@ -36,8 +36,8 @@ type Run struct {
 	Cache string `json:"cache,omitempty"`
 	// PinWorker restricts every module to one node (execute with a token).
 	PinWorker NodeID `json:"pinWorker,omitempty"`
-	// Forced marks a run that was cancelled a second time: what would run all the
-	// same is stopped too.
+	// Forced marks a run that was cancelled a second time: modules that would
+	// run after a cancellation are stopped too.
 	Forced bool `json:"forced,omitempty"`
 	// CancelledBy is the id of the request that cancelled it first.
 	CancelledBy string `json:"cancelledBy,omitempty"`
@@ -88,8 +88,8 @@ type Attempt struct {
 	FinishedAt time.Time    `json:"finishedAt,omitzero"`
 	// Fence is the raft index of the entry that assigned the attempt.
 	Fence uint64 `json:"fence,omitempty"`
-	// Incarnation is the worker's at assignment: a worker whose incarnation is
-	// another one has lost the attempt unless its journal knows better.
+	// Incarnation is the worker's at assignment: a worker with another
+	// incarnation has lost the attempt unless its journal has it.
 	Incarnation string `json:"incarnation,omitempty"`
 	// Predecessor is the attempt of the run on the same worker behind which this one
 	// was queued; nil if it was given a free slot.
@@ -273,9 +273,10 @@ type Spec struct {
 	// Private marks a specification that holds secrets, or what was made of
 	// sensitive variables.
 	Private bool `json:"private,omitempty"`
-	// Sealed says that all this was taken out. What is sealed cannot be started.
+	// Sealed marks a request from which all this was removed. It cannot be
+	// started.
 	Sealed bool `json:"sealed,omitempty"`
-	// Holders are nodes likely to have the workspace.
+	// Holders are nodes that are likely to have the workspace.
 	Holders []NodeID `json:"holders,omitempty"`
 }
 

@@ -27,8 +27,8 @@ const (
 // cluster.
 type Concurrency struct {
 	Group string `json:"group"`
-	// CancelInProgress cancels what is there of the group in favour of a new run;
-	// else the new run waits until its turn comes.
+	// CancelInProgress cancels the earlier runs of the group in favour of a new
+	// one; otherwise the new run is queued.
 	CancelInProgress bool `json:"cancelInProgress,omitempty"`
 }
 

@@ -38,10 +38,10 @@ type ToolKey struct {
 	Key  string `cbor:"3,keyasint"`
 }
 
-// Check says what is wrong with a key, with kind Invalid.
+// Check reports what is wrong with a key, with kind Invalid.
 func (k ToolKey) Check() error {
 	if k.Team != "" && !toolName(k.Team) {
-		return Errorf(Invalid, "team %.80q: want at most %d of a-z, A-Z, 0-9, '_', '-' and '.'", k.Team, MaxToolName)
+		return Errorf(Invalid, "team %.80q: expected at most %d of a-z, A-Z, 0-9, '_', '-' and '.'", k.Team, MaxToolName)
 	}
 
 	switch k.Space {
@@ -49,12 +49,12 @@ func (k ToolKey) Check() error {
 		return checkHexKey(k.Key)
 	case ToolTurbo:
 		if !toolName(k.Key) {
-			return Errorf(Invalid, "hash %.80q: want 1 to %d of a-z, A-Z, 0-9, '_', '-' and '.'", k.Key, MaxToolName)
+			return Errorf(Invalid, "hash %.80q: expected 1 to %d of a-z, A-Z, 0-9, '_', '-' and '.'", k.Key, MaxToolName)
 		}
 		return nil
 	}
 
-	return Errorf(Invalid, "space %.40q: want ac, cas or turbo", k.Space)
+	return Errorf(Invalid, "space %.40q: expected ac, cas or turbo", k.Space)
 }
 
 // checkHexKey expects 64 lower-case hexadecimal digits. Another spelling of the
@@ -64,9 +64,9 @@ func checkHexKey(key string) error {
 	_, err := ParseDigest(lower)
 	switch {
 	case err != nil || len(key) != 64:
-		return Errorf(Invalid, "key %.80q has %d characters: want 64 of 0-9 and a-f", key, len(key))
+		return Errorf(Invalid, "key %.80q has %d characters: expected 64 of 0-9 and a-f", key, len(key))
 	case lower != key:
-		return Errorf(Invalid, "key %s: want its digits in lower case: %s", key, lower)
+		return Errorf(Invalid, "key %s: expected its digits in lower case: %s", key, lower)
 	}
 
 	return nil
@@ -95,7 +95,7 @@ func (k ToolKey) String() string { return string(k.Space) + "/" + k.Team + "/" +
 func ParseToolKey(s string) (ToolKey, error) {
 	parts := strings.Split(s, "/")
 	if len(parts) != 3 {
-		return ToolKey{}, Errorf(Invalid, "entry %.80q: want SPACE/TEAM/KEY", s)
+		return ToolKey{}, Errorf(Invalid, "entry %.80q: expected SPACE/TEAM/KEY", s)
 	}
 
 	k := ToolKey{Space: ToolSpace(parts[0]), Team: parts[1], Key: parts[2]}

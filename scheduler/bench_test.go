@@ -62,7 +62,7 @@ func cpuTime(tb testing.TB) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// drainBacklog plans until nothing is left and gives what the first and the
+// drainBacklog plans until nothing is left and returns what the first and the
 // last tenth of the decisions took.
 func drainBacklog(tb testing.TB, v *scheduler.View, perPlan, backlog int) (first, last time.Duration) {
 	for _, w := range v.Workers {

@@ -6,10 +6,10 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// Ranks gives for each module of a pipeline, in its order, the length of the
-// longest path that hangs on it, itself included: in milliseconds by how long
-// each is expected to take, or in modules if expected is nil. The graph has no
-// cycle: the language refuses one. An unknown name in DependsOn is ignored.
+// Ranks returns for each module of a pipeline, in its order, the length of the
+// longest path that starts at it, itself included: in milliseconds of expected
+// duration, or in modules if expected is nil. The graph has no cycle: the
+// language refuses one. An unknown name in DependsOn is ignored.
 func Ranks(p *pipeline.Pipeline, expected []time.Duration) []int {
 	weight := func(i int) int {
 		if expected == nil {

@@ -1,6 +1,6 @@
 package scheduler
 
-// ordered is what knows its place among its like.
+// ordered is a value that can compare itself with another.
 type ordered[T any] interface{ before(T) bool }
 
 var (

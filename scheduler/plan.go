@@ -18,8 +18,9 @@ type Worker struct {
 	Tags  map[string]bool
 	// Slots is how many modules it runs at once, Used how many it has now.
 	Slots, Used int
-	// CPU, in thousandths of a processor, and Memory, in bytes, are what the
-	// machine has; 0 means unknown: then nothing can be reserved there. UsedCPU and UsedMemory are what is reserved for the modules it has.
+	// CPU, in thousandths of a processor, and Memory, in bytes, are the
+	// machine's; 0 means unknown: then nothing can be reserved there. UsedCPU
+	// and UsedMemory are the reservations of its modules.
 	CPU, UsedCPU       int64
 	Memory, UsedMemory int64
 	// FreeIn is the expected time until it has a free slot; 0 means unknown. It is
@@ -62,7 +63,7 @@ type Reservation struct {
 }
 
 // Allows reports whether a class may go to the worker despite the reservation:
-// it needs nothing of what is waited for, or there is enough for both.
+// it needs none of the reserved resources, or there is enough for both.
 func (r *Reservation) Allows(w *Worker, c Class) bool {
 	if r == nil || r.Worker != w {
 		return true
@@ -76,7 +77,7 @@ func (r *Reservation) Allows(w *Worker, c Class) bool {
 		both(w.UsedMemory, c.Memory, r.Class.Memory, w.Memory)
 }
 
-// Placement gives a module to a worker.
+// Placement assigns a module to a worker.
 type Placement struct {
 	Run    pipeline.RunID
 	Module *Module
@@ -107,8 +108,8 @@ const (
 	Reserved
 )
 
-// Explanation says why what is ready in a run was not placed. Class is the
-// zero Class for AtLimit.
+// Explanation is why ready modules of a run were not placed. Class is the zero
+// Class for AtLimit.
 type Explanation struct {
 	Run   pipeline.RunID
 	Class Class
@@ -221,7 +222,7 @@ func (w *Worker) Take(c Class) {
 	w.UsedMemory += c.Memory
 }
 
-// Leave gives back what Take reserved.
+// Leave releases what Take reserved.
 func (w *Worker) Leave(c Class) {
 	w.Used--
 	w.UsedCPU -= c.CPU

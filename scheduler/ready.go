@@ -33,13 +33,13 @@ type Class struct {
 	Private bool
 }
 
-// ClassOf gives the class of a module by what it requires and reserves.
+// ClassOf returns the class of a module: its requirements and reservations.
 func ClassOf(r pipeline.Requires, res pipeline.Resources, pin pipeline.NodeID) Class {
 	return Class{OS: strings.ToLower(r.OS), Arch: strings.ToLower(r.Arch), Tools: joined(r.Tools), Tags: joined(r.Tags), Pin: pin,
 		CPU: Thousandths(res.CPU), Memory: max(0, res.Memory)}
 }
 
-// Thousandths gives a number of processors as the planner counts them.
+// Thousandths converts a number of processors to the planner's unit.
 func Thousandths(cpu float64) int64 { return int64(math.Round(max(0, min(cpu, 1e9)) * 1000)) }
 
 // Within reports whether a module of this class needs no more of a worker than
@@ -61,9 +61,9 @@ func joined(s []string) string {
 	return strings.Join(l, "\x00")
 }
 
-// Module is a ready module. Rank is the length of the longest path that hangs
-// on it, Order its place in the source. Of what is ready in a run the highest
-// Priority goes first, then the highest Rank, then the lowest Order.
+// Module is a ready module. Rank is the length of the longest path that starts
+// at it, Order its index in the source. Of the ready modules of a run the
+// highest Priority is first, then the highest Rank, then the lowest Order.
 type Module struct {
 	Name     string
 	Priority int

@@ -146,7 +146,7 @@ func (s *simulation) play(workers []*Worker) {
 	}
 }
 
-// offer makes ready what is open and has its locks.
+// offer makes open modules ready if their locks are free.
 func (s *simulation) offer() {
 	var locked []int
 

@@ -2,9 +2,9 @@
 // connections that others have authenticated, bootstrap, apply, membership and
 // leadership as a function.
 //
-// It knows nothing of gossip, of the cluster's rules of membership, or of what
-// the commands mean. Everything exported is safe for concurrent use unless it
-// says otherwise.
+// It does not depend on gossip, on the cluster's rules of membership, or on the
+// meaning of the commands. Everything exported is safe for concurrent use
+// unless it says otherwise.
 package consensus
 
 import (

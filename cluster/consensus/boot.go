@@ -21,7 +21,7 @@ type starter struct {
 	failed func(error)
 }
 
-// start builds raft from the newest state that log and snapshots give without a
+// start builds raft from the newest state that log and snapshots hold without a
 // gap. A snapshot that is whole on disk but that the state machine refuses is
 // treated as damaged.
 func (s *starter) start() (*raft.Raft, error) {
@@ -134,8 +134,8 @@ func (m *machine) Restore(r io.ReadCloser) error {
 	return err
 }
 
-// ApplyBatch applies entries, one by one if the state machine knows no
-// batches.
+// ApplyBatch applies entries, one by one if the state machine has no
+// ApplyBatch.
 func (m *machine) ApplyBatch(logs []*raft.Log) []any {
 	if b, ok := m.FSM.(raft.BatchingFSM); ok {
 		return b.ApplyBatch(logs)

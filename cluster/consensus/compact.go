@@ -19,8 +19,8 @@ const (
 )
 
 // compactLog rewrites the log's file if more than half of it is free: bbolt
-// never gives space back itself (H20). It is done before the file is opened;
-// if it fails the file stays as it is, which is no reason not to start.
+// never shrinks it (H20). It must run before the file is opened. If it fails,
+// the file is unchanged and the node starts nevertheless.
 func compactLog(path string, from int64, log hclog.Logger) {
 	info, err := os.Stat(path)
 	if err != nil || info.Size() < from {

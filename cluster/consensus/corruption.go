@@ -48,7 +48,7 @@ func (e *DamageError) Error() string {
 	return fmt.Sprintf("raft's state in %s is damaged: %v", e.Dir, e.Err)
 }
 
-// Unwrap gives what was found.
+// Unwrap returns the cause.
 func (e *DamageError) Unwrap() error { return e.Err }
 
 // Replaceable reports whether the other voters have a majority without this

@@ -51,7 +51,7 @@ func (e *epochs) close() {
 	}
 }
 
-// now gives the epoch, whether it is one of leadership, whether it is closed,
+// now returns the epoch, whether it is one of leadership, whether it is closed,
 // and a channel that is closed at the next change.
 func (e *epochs) now() (n uint64, leading, closed bool, changed <-chan struct{}) {
 	e.mu.Lock()

@@ -24,7 +24,7 @@ var (
 	ErrStorageStalled = errors.New("raft's log has stalled")
 )
 
-// The names raft gives its keys.
+// raft's names for its keys.
 const (
 	keyVoteTerm = "LastVoteTerm"
 	keyVoteCand = "LastVoteCand"

@@ -6,9 +6,10 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// healthy reads the whole log and gives the last index. Entries above from must
-// all be there and be right. What is damaged at or below, or cut off by a gap
-// there, is removed: a snapshot covers it, and a follower that is far behind gets that.
+// healthy reads the whole log and returns the last index. All entries above
+// from must be present and intact. Damaged entries at or below it, or those cut
+// off by a gap there, are removed: a snapshot covers them, and a follower that
+// is far behind is sent that.
 func (s *logStore) healthy(from uint64) (last uint64, err error) {
 	first, err := s.bolt.FirstIndex()
 	if err != nil {

@@ -76,8 +76,8 @@ type Node struct {
 	closing func() error
 }
 
-// Open starts a node from what its directory holds. An empty directory gives a
-// node without a cluster, which waits for Bootstrap or for a leader to add it.
+// Open starts a node from the state in its directory. With an empty directory
+// the node has no cluster, and waits for Bootstrap or for a leader to add it.
 // The errors are ErrInUse and *DamageError.
 func Open(cfg Config) (*Node, error) {
 	log := cfg.Logger
@@ -142,7 +142,7 @@ func (n *Node) start(fsm FSM) error {
 	return nil
 }
 
-// Serve gives raft a connection from the node with an id, which the caller has
+// Serve passes raft a connection from the node with an id, which the caller has
 // authorized, and returns when it has ended.
 func (n *Node) Serve(conn net.Conn, id string) { n.trans.streams.serve(conn, id) }
 
@@ -191,8 +191,8 @@ func (n *Node) Leader() (id string, term uint64, ok bool) {
 // already; what matters is decided by Apply.
 func (n *Node) IsLeader() bool { return n.instance.leads() }
 
-// Fatal gives the error after which the node cannot continue. The process should
-// end: raft has no safe way to resume.
+// Fatal returns the error after which the node cannot continue. The process
+// should end: raft has no safe way to resume.
 func (n *Node) Fatal() <-chan error { return n.fatal }
 
 func (n *Node) fail(err error) {

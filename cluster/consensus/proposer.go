@@ -36,9 +36,10 @@ type Future struct {
 // Done is closed when the proposal has its answer.
 func (f *Future) Done() <-chan struct{} { return f.done }
 
-// Wait gives the entry's index and what the state machine answered. If ctx
+// Wait returns the entry's index and the response of the state machine. If ctx
 // ends first, the error is pipeline.ErrUnknownOutcome: the entry may still be
-// committed. The other errors are those of Apply. It may be called often.
+// committed. The other errors are those of Apply. It may be called more than
+// once.
 func (f *Future) Wait(ctx context.Context) (uint64, any, error) {
 	select {
 	case <-f.done:
@@ -60,9 +61,9 @@ func Refused(err error) *Future {
 	return f
 }
 
-// proposer gives raft commands and changes of the configuration, and waits for
-// its answers. A future of raft's may never be dropped (H1), so each has a
-// goroutine that waits to its end. It is safe for concurrent use.
+// proposer passes commands and changes of the configuration to raft, and waits
+// for its responses. A future of raft's may never be dropped (H1), so each has
+// a goroutine that waits to its end. It is safe for concurrent use.
 type proposer struct {
 	instance *instance
 	// changed is called when the configuration has changed.
@@ -225,8 +226,8 @@ func (n *Node) VerifyLeader(ctx context.Context) error {
 	return nil
 }
 
-// AddVoter gives a node a vote. expect is the configuration the decision was
-// made on; if it is another by now, nothing is changed (kind Conflict).
+// AddVoter makes a node a voter. expect is the configuration the decision was
+// made on; if it has changed since, nothing is changed (kind Conflict).
 func (n *Node) AddVoter(ctx context.Context, id string, expect []Server) error {
 	return n.proposer.change(ctx, "give a vote to "+id, expect, func() raft.Future {
 		return n.instance.raft.AddVoter(raft.ServerID(id), raft.ServerAddress(id), 0, changeTimeout)

@@ -32,7 +32,7 @@ func isLowered(msg string) bool {
 	return false
 }
 
-// Error lowers what is ordinary to debug.
+// Error logs ordinary events at debug level.
 func (q *quietLogger) Error(msg string, args ...any) {
 	if isLowered(msg) {
 		q.Logger.Debug(msg, args...)
@@ -41,7 +41,7 @@ func (q *quietLogger) Error(msg string, args ...any) {
 	q.Logger.Error(msg, args...)
 }
 
-// Warn lowers what is ordinary to debug.
+// Warn logs ordinary events at debug level.
 func (q *quietLogger) Warn(msg string, args ...any) {
 	if isLowered(msg) {
 		q.Logger.Debug(msg, args...)

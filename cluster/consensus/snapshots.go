@@ -29,8 +29,8 @@ type snapshots struct {
 	mu sync.Mutex // guards following
 	// verified are the snapshots that were read back whole, by id.
 	verified map[string]bool
-	// starting is set until raft runs: List then gives chosen alone, so that
-	// raft has no other to fall back on.
+	// starting is set until raft runs: List then returns chosen alone, so that
+	// raft cannot fall back on another.
 	starting bool
 	chosen   *raft.SnapshotMeta
 }
@@ -203,7 +203,7 @@ func (s *snapshots) Create(version raft.SnapshotVersion, index, term uint64, c r
 	return &verifiedSink{SnapshotSink: sink, store: s}, nil
 }
 
-// List gives the snapshots, newest first; only the chosen one until raft runs.
+// List returns the snapshots, newest first; only the chosen one until raft runs.
 func (s *snapshots) List() ([]*raft.SnapshotMeta, error) {
 	s.mu.Lock()
 	starting, chosen := s.starting, s.chosen
@@ -217,8 +217,9 @@ func (s *snapshots) List() ([]*raft.SnapshotMeta, error) {
 	return []*raft.SnapshotMeta{chosen}, nil
 }
 
-// Open gives a snapshot's content. One that has become unreadable while raft
-// runs is quarantined, so that a follower that is far behind is sent the one before it.
+// Open returns a snapshot's content. A snapshot that has become unreadable
+// while raft runs is quarantined, so that a follower that is far behind is sent
+// the one before it.
 func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	meta, r, err := s.inner.Open(id)
 	s.mu.Lock()

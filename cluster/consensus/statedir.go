@@ -192,9 +192,9 @@ func (d *stateDir) choose(refused map[string]error) (base *raft.SnapshotMeta, ba
 	return base, bad, nil
 }
 
-// checkRestored compares the state machine with the snapshot that raft believes
-// it to have been restored from: nothing that the log says is between the two
-// may be a command (H11). A state machine without an index is trusted.
+// checkRestored compares the state machine with the snapshot that raft restored
+// it from, as raft believes: no log entry between the two indexes may be a
+// command (H11). A state machine without an index is trusted.
 func (d *stateDir) checkRestored(fsm FSM, base *raft.SnapshotMeta) error {
 	f, ok := fsm.(interface{ Index() uint64 })
 	if !ok || base == nil {

@@ -75,8 +75,8 @@ func (c *bulkConn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// restoreProgress is how many times longer than for a piece a sender waits for
-// the receiver to have restored all of them.
+// restoreProgress is the factor by which a sender waits longer for the restore
+// at the receiver than for a piece.
 const restoreProgress = 20
 
 func newBulk(s *streams, log hclog.Logger) *raft.NetworkTransport {

@@ -57,7 +57,8 @@ type transport struct {
 // ownState is what the checks ask of raft.
 type ownState struct {
 	term func() uint64
-	// voter gives the id of some voter of our configuration, "" without one.
+	// voter returns the id of a voter of our configuration, "" if there is
+	// none.
 	voter func() raft.ServerID
 }
 
@@ -75,7 +76,7 @@ func newTransport(s *streams, timeout time.Duration, log hclog.Logger) *transpor
 	return t
 }
 
-// Consumer gives raft the messages that have passed the checks.
+// Consumer returns the channel of messages that have passed the checks.
 func (t *transport) Consumer() <-chan raft.RPC { return t.rpcs }
 
 // pump checks what has come and passes it on.
@@ -107,7 +108,7 @@ func (t *transport) pump() {
 	}
 }
 
-// inject gives raft a message of our own and waits for the answer.
+// inject passes raft a message of our own and waits for the response.
 func (t *transport) inject(ctx context.Context, cmd any) error {
 	answer := make(chan raft.RPCResponse, 1)
 	select {

@@ -10,7 +10,7 @@ import (
 // blocks or calls back.
 type delegate struct{ g *Gossip }
 
-// NodeMeta gives our description.
+// NodeMeta returns our description.
 func (d *delegate) NodeMeta(limit int) []byte {
 	b, err := d.g.Meta().encode()
 	if err != nil || len(b) > limit {
@@ -103,5 +103,5 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("refused %s at %s: %v", e.Member.Meta.Name, e.Member.Addr, e.Reason)
 }
 
-// Unwrap gives the reason.
+// Unwrap returns the reason.
 func (e *RefusedError) Unwrap() error { return e.Reason }

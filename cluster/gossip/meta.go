@@ -125,7 +125,7 @@ func clip(s string, n int) string {
 	return s[:n]
 }
 
-// encode gives the bytes that travel; texts beyond their bounds are cut.
+// encode returns the bytes to send; texts beyond their bounds are cut.
 func (m Meta) encode() ([]byte, error) {
 	w := wire{V: metaVersion, Cluster: clip(m.Cluster, maxClusterID), Name: clip(strings.ToValidUTF8(m.Name, "?"), maxName),
 		Version: clip(m.Version, maxVersion), Mode: indexOf(modes, m.Mode), PeerPort: m.PeerPort,

@@ -83,7 +83,7 @@ func Parse(expressions []string, zone string) (*Calendar, error) {
 	}
 
 	if n := len(expressions); n == 0 || n > MaxExpressions {
-		return nil, fmt.Errorf("%d expressions: want 1 to %d", n, MaxExpressions)
+		return nil, fmt.Errorf("%d expressions: expected 1 to %d", n, MaxExpressions)
 	}
 
 	c := &Calendar{zone: loc}
@@ -109,7 +109,7 @@ func parse(text string) (rule, error) {
 	case strings.HasPrefix(text, "@every"):
 		return parseEvery(strings.TrimSpace(strings.TrimPrefix(text, "@every")))
 	case fields[0][0] != '@' && len(fields) != 5 && len(fields) != 6:
-		return rule{}, fmt.Errorf("%d fields: want 5 (minute, hour, day of month, month, day of week), or 6 with the seconds first", len(fields))
+		return rule{}, fmt.Errorf("%d fields: expected 5 (minute, hour, day of month, month, day of week), or 6 with the seconds first", len(fields))
 	}
 
 	spec, err := parser.Parse(text)
@@ -133,9 +133,9 @@ func parseEvery(text string) (rule, error) {
 	d, err := time.ParseDuration(text)
 	switch {
 	case err != nil:
-		return rule{}, fmt.Errorf("@every %.40q: want a duration such as @every 90s or @every 1h30m", text)
+		return rule{}, fmt.Errorf("@every %.40q: expected a duration such as @every 90s or @every 1h30m", text)
 	case d < time.Second || d%time.Second != 0 || d > maxEvery:
-		return rule{}, fmt.Errorf("@every %s: want whole seconds, from 1s to a year", text)
+		return rule{}, fmt.Errorf("@every %s: expected whole seconds, from 1s to a year", text)
 	}
 	return rule{every: d}, nil
 }

@@ -19,7 +19,7 @@ func parse(tb testing.TB, zone string, expressions ...string) *calendar.Calendar
 	return c
 }
 
-// ticks gives n ticks after a time, as the zone's clock shows them.
+// ticks returns n ticks after a time, as the zone's clock shows them.
 func ticks(c *calendar.Calendar, zone string, after string, n int) []string {
 	loc, _ := calendar.Zone(zone)
 	at, err := time.Parse(time.RFC3339, after)
@@ -91,7 +91,7 @@ func TestNext_several(t *testing.T) {
 func TestParse_mistakes(t *testing.T) {
 	for _, c := range []struct{ cron, zone, want string }{
 		{"", "", "empty"},
-		{"* * * *", "", "4 fields: want 5"},
+		{"* * * *", "", "4 fields: expected 5"},
 		{"* * * * * * *", "", "7 fields"},
 		{"61 * * * *", "", "61"},
 		{"0 25 * * *", "", "25"},
@@ -100,7 +100,7 @@ func TestParse_mistakes(t *testing.T) {
 		{"TZ=", "", "stands in timezone"},
 		{"TZ=Europe/London 0 3 * * *", "", "stands in timezone"},
 		{"@reboot", "", "@reboot"},
-		{"@every", "", "want a duration"},
+		{"@every", "", "expected a duration"},
 		{"@every 0s", "", "whole seconds"},
 		{"@every 1.5s", "", "whole seconds"},
 		{"@every -5s", "", "whole seconds"},

@@ -124,7 +124,7 @@ func checkApprover(s string) *problem {
 	return nil
 }
 
-// approval settles, for one instance, what is asked.
+// approval determines the message of one instance's approval.
 func (c *compilation) approval(m *module, out *pipeline.Module) {
 	if l := m.message; l != nil {
 		if c.deferred(l) {
@@ -135,7 +135,8 @@ func (c *compilation) approval(m *module, out *pipeline.Module) {
 	}
 }
 
-// ownApproval gives an instance an approval that it shares with no other.
+// ownApproval copies an instance's approval, so that it shares it with no other
+// instance.
 func ownApproval(m *pipeline.Module) {
 	if m.Approval != nil {
 		own := *m.Approval

@@ -43,9 +43,8 @@ func (c *compilation) cacheKey(out *pipeline.Module, l *deferrable) {
 	})
 }
 
-// cacheKeyOf reads what is added to a key, each value as the text that the
-// language keeps values in, type and all, so that no two different values are
-// the same.
+// cacheKeyOf reads cache_key: each value as its JSON text with its type, so
+// that no two different values are equal.
 func cacheKeyOf(r *report, expr hclsyntax.Expression, v cty.Value) []string {
 	elements, ok := elementsOf(r, cacheKeyName, expr, v)
 	if !ok {

@@ -13,7 +13,7 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// problem is what is wrong with a value and what would be right; nil is none.
+// problem is what is wrong with a value and how to correct it; nil means valid.
 type problem struct {
 	summary, detail string
 	// choices are the valid words, if there is a fixed set.
@@ -168,8 +168,8 @@ func cleanGlob(s string) string {
 	return s
 }
 
-// cleanPath gives the shortest form of a path that checkPath took; "" is the
-// folder itself.
+// cleanPath returns the shortest form of a path that checkPath accepted; "" is
+// the folder itself.
 func cleanPath(s string) string {
 	if s = path.Clean(s); s == "." {
 		return ""

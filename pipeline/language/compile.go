@@ -37,16 +37,16 @@ type Inputs struct {
 	Targets []string `json:"targets,omitempty"`
 	Tags    []string `json:"tags,omitempty"`
 	Skip    []string `json:"skip,omitempty"`
-	// Evaluator evaluates what is expensive. Without one such a pipeline is
-	// refused.
+	// Evaluator evaluates expensive expressions. Without one, a pipeline that
+	// has any is refused.
 	Evaluator Evaluator `json:"-"`
 }
 
-// Compile gives the variables their values, checks them, evaluates what is
-// known at submission and keeps the source of the rest. All mistakes come at
-// once; with any the pipeline is nil. A pipeline with an expensive expression is
-// compiled as a whole behind the evaluator, in one call; any other needs none
-// and does not look at ctx.
+// Compile sets and checks the values of variables, evaluates what is known at
+// submission and keeps the source of the rest. It returns all mistakes at once;
+// with any, the pipeline is nil. A pipeline with an expensive expression is
+// compiled as a whole by the evaluator, in one call; any other needs none and
+// ignores ctx.
 func (f *File) Compile(ctx context.Context, in Inputs) (*pipeline.Pipeline, Diagnostics) {
 	if len(f.expensive) == 0 {
 		return f.compile(in) // masks by itself
@@ -199,8 +199,8 @@ func (c *compilation) known(expr hclsyntax.Expression, ctx *hcl.EvalContext) (ct
 	return v, ok
 }
 
-// inputs gives the variables their values. The mistakes that have no place in
-// the source are returned.
+// inputs sets the values of the variables. It returns the mistakes that have no
+// position in the source.
 func (c *compilation) inputs() (outside Diagnostics) {
 	f := c.file
 	given := map[string]VariableInput{}

@@ -12,8 +12,8 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// environment evaluates an env attribute over that of the pipeline, and gives
-// what of it is deferred. The maps it is given are not changed.
+// environment evaluates an env attribute over that of the pipeline, and returns
+// its deferred entries too. It does not change the maps passed to it.
 func (c *compilation) environment(e *environment, base map[string]string, baseDeferred map[string]*deferrable) (map[string]string, map[string]*deferrable) {
 	if len(e.static) == 0 && len(e.entries) == 0 && e.whole == nil {
 		return base, baseDeferred
@@ -211,7 +211,7 @@ func MatchesEnv(patterns []string, name string) bool {
 	return false
 }
 
-// among gives the instances of a module: all, or only those that are named.
+// among returns the instances of a module: all, or only those that are named.
 func (c *compilation) among(j int, only []reference) []string {
 	all := c.names[j]
 	m := c.file.modules[j]

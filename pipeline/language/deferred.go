@@ -93,8 +93,8 @@ func tooExpensiveDeferred(p *pipeline.Pipeline, m *pipeline.Module) Diagnostics 
 		Detail:  "the expressions of a module may take 1 s and some memory, all together"}}
 }
 
-// evaluateInline evaluates in this process, and refuses what is expensive
-// whatever the module says of itself.
+// evaluateInline evaluates in this process, and refuses expensive expressions
+// even if the module is not marked as expensive.
 func evaluateInline(p *pipeline.Pipeline, module string, deps map[string]pipeline.UpstreamResult) (*pipeline.Evaluated, Diagnostics) {
 	s := &deferredScope{pipeline: p, deps: deps, refuse: true}
 	return s.module(module)

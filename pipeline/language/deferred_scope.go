@@ -127,7 +127,7 @@ func (s *deferredScope) parse(r *report, deferred pipeline.DeferredExpr) hclsynt
 		r.add(hcl.Range{}, "", "expression is longer than %d KiB", MaxSourceBytes>>10)
 		return nil
 	}
-	// What is shorter than this cannot be nested dangerously.
+	// A shorter text cannot be nested dangerously.
 	const short = 256
 	if len(deferred.Source) > short {
 		if r.prescan(); len(r.list) > 0 {
@@ -205,7 +205,7 @@ func (s *deferredScope) variable(r *report, x reference) (cty.Value, bool) {
 	return decoded(r, x, "variable", s.variables, s.pipeline.Scope.Variables)
 }
 
-// decoded gives a value of the scope, decoded once.
+// decoded returns a value of the scope, decoded once.
 func decoded(r *report, x reference, what string, cache map[string]cty.Value, texts map[string]string) (cty.Value, bool) {
 	if v, ok := cache[x.name]; ok {
 		return v, true
@@ -250,7 +250,7 @@ func (s *deferredScope) local(r *report, x reference) (cty.Value, bool) {
 	return v, true
 }
 
-// upstream gives what an expression sees of a module.
+// upstream returns what an expression sees of a module.
 func (s *deferredScope) upstream(r *report, x reference) (cty.Value, bool) {
 	if v, ok := s.modules[x.name]; ok {
 		return v, true
@@ -271,7 +271,7 @@ func (s *deferredScope) upstream(r *report, x reference) (cty.Value, bool) {
 	return v, ok
 }
 
-// instances gives a module with instances as an object by their keys.
+// instances returns a module with instances as an object by their keys.
 func (s *deferredScope) instances(r *report, x reference) (cty.Value, bool) {
 	values := map[string]cty.Value{}
 	all := true
@@ -335,7 +335,7 @@ func (s *deferredScope) each(r *report, expr hclsyntax.Expression, v cty.Value, 
 	}
 }
 
-// upstreamValue gives what an expression sees of one module.
+// upstreamValue returns what an expression sees of one module.
 func upstreamValue(r *report, x reference, u pipeline.UpstreamResult) (cty.Value, bool) {
 	result, err := resultValue(u.Result)
 	if err != nil {

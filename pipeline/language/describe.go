@@ -9,7 +9,7 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// Schema is what the language consists of, as the decoder knows it.
+// Schema is the language, as the decoder accepts it.
 type Schema struct {
 	// Blocks holds the one block that a file consists of, with all others in it.
 	Blocks []SchemaBlock `json:"blocks"`
@@ -264,7 +264,7 @@ var attributeTexts = map[string]text{
 	"resources.memory": {what: `a size with its unit, such as "1GiB"`, typ: "size"},
 }
 
-// span writes a duration as the language does, without what is zero.
+// span writes a duration as the language does, without zero units.
 func span(d time.Duration) string {
 	text := d.String()
 	for _, zero := range []string{"m0s", "h0m"} {

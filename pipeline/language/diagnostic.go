@@ -24,7 +24,7 @@ type Diagnostic struct {
 	// behind the mistake.
 	Column    int `json:"column,omitempty"`
 	EndColumn int `json:"endColumn,omitempty"`
-	// Summary says what is wrong, Detail what would be right.
+	// Summary says what is wrong, Detail how to correct it.
 	Summary string `json:"summary"`
 	Detail  string `json:"detail,omitempty"`
 	// SourceLine is the text of the line, shortened if it is very long;
@@ -38,7 +38,7 @@ type Diagnostic struct {
 // empty.
 type Diagnostics []Diagnostic
 
-// Error gives all of them as one text, as Write does without colour.
+// Error returns all of them as one text, as Write does without colour.
 func (d Diagnostics) Error() string {
 	var b strings.Builder
 	d.Write(&b, false)
@@ -86,7 +86,7 @@ func (d Diagnostics) Write(w io.Writer, color bool) {
 	io.WriteString(w, b.String())
 }
 
-// place gives "file:line:column", or the file alone.
+// place returns "file:line:column", or the file alone.
 func (d *Diagnostic) place() string {
 	if d.Line == 0 {
 		return d.File
@@ -214,7 +214,7 @@ func (r *report) addHCL(diags hcl.Diagnostics, hint func(*hcl.Diagnostic) string
 	}
 }
 
-// done gives the mistakes in the order of their places.
+// done returns the mistakes, sorted by position.
 func (r *report) done() Diagnostics {
 	slices.SortStableFunc(r.list, func(a, b Diagnostic) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
@@ -235,7 +235,7 @@ func lowerFirst(s string) string {
 	return string(unicode.ToLower(r)) + s[n:]
 }
 
-// positionText gives "line:column" of a range, for a second position in a message.
+// positionText returns "line:column" of a range, for a second position in a message.
 func (r *report) positionText(at hcl.Range) string {
 	if r.full() {
 		return "" // the message is not shown

@@ -16,7 +16,7 @@ type File struct {
 	nameAt    hcl.Range
 	workspace Workspace
 
-	// pipeline and pending: what is known already, and what needs variables.
+	// pipeline has what is already known, pending what needs variables.
 	pipeline pipeline.Pipeline
 	pending  []pending[pipeline.Pipeline]
 	env      environment
@@ -54,8 +54,8 @@ type Workspace struct {
 	Declared bool
 }
 
-// Workspace gives what the pipeline says of its files; without a block that is
-// its own folder.
+// Workspace returns the pipeline's selection of files; without a workspace
+// block, all of its own folder.
 func (f *File) Workspace() Workspace { return f.workspace }
 
 // Name is the pipeline's name.

@@ -2,7 +2,7 @@ package language
 
 import "github.com/hashicorp/hcl/v2/hclwrite"
 
-// Format gives a source in the usual form: indented by two, equal signs of
+// Format returns a source in the usual form: indented by two, equal signs of
 // neighbouring lines below each other. A source that cannot be parsed is
 // refused, never changed.
 func Format(fileName string, src []byte) ([]byte, Diagnostics) {

@@ -9,7 +9,7 @@ type edge[P any] struct {
 	place P
 }
 
-// components gives the strongly connected components of a graph (Tarjan's
+// components returns the strongly connected components of a graph (Tarjan's
 // algorithm without recursion: graphs come from outside), each after all that
 // it needs. Members are in ascending order.
 func components[P any](edges [][]edge[P]) [][]int {
@@ -108,7 +108,7 @@ func cycleIn[P any](edges [][]edge[P], group []int) []int {
 	return nil
 }
 
-// placeOf gives the place of the edge from one node to another.
+// placeOf returns the position of the edge from one node to another.
 func placeOf[P any](edges [][]edge[P], from, to int) (place P) {
 	for _, e := range edges[from] {
 		if e.to == to {

@@ -15,7 +15,8 @@ import (
 // pipeline are listed as modules.
 const hookBlock = "hooks"
 
-// hooksIn gives the attributes of a hooks block that is kept in what get finds.
+// hooksIn returns the attributes of a hooks block, whose values are stored in
+// the Hooks that get returns.
 func hooksIn[T any](get func(*T) *pipeline.Hooks) map[string]spec[T] {
 	one := func(put func(*pipeline.Hooks, string)) spec[T] {
 		return spec[T]{kind: kindText, script: true, check: checkScript, set: func(t *T, r reading) { put(get(t), r.text) }}

@@ -170,7 +170,7 @@ func (c *compilation) expand(m *module) ([]instance, bool) {
 	return list, len(c.list) == before
 }
 
-// matrixOf gives every combination of a matrix, the last axis turning fastest.
+// matrixOf returns every combination of a matrix; the last axis varies fastest.
 func (c *compilation) matrixOf(x *instances, v cty.Value) []instance {
 	at := x.expr.Range()
 	if t := v.Type(); v.IsNull() || !(t.IsObjectType() || t.IsMapType()) {
@@ -229,7 +229,7 @@ func (c *compilation) matrixOf(x *instances, v cty.Value) []instance {
 	return distinct(c.report, "matrix", at, list)
 }
 
-// eachOf gives the instances of a for_each.
+// eachOf returns the instances of a for_each.
 func eachOf(r *report, expr hclsyntax.Expression, v cty.Value) []instance {
 	at := expr.Range()
 	t := v.Type()

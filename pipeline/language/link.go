@@ -221,7 +221,7 @@ func (k *linker) inherit(l *deferrable) {
 	l.sensitive = l.sensitive || k.file.namesSensitive(r)
 }
 
-// named gives the locals that an expression names.
+// named returns the locals that an expression names.
 func (f *File) named(r *references) []*local {
 	if r.allLocals {
 		return f.locals

@@ -156,7 +156,7 @@ func compile(tb testing.TB, src string, in language.Inputs) *pipeline.Pipeline {
 	return p
 }
 
-// mistakes gives what is wrong with a source, or with its compilation, a line
+// mistakes returns what is wrong with a source, or with its compilation, a line
 // each: "line:column summary | detail".
 func mistakes(tb testing.TB, src string, in language.Inputs) []string {
 	tb.Helper()

@@ -197,7 +197,7 @@ func (r *report) noLabels(b *hclsyntax.Block) {
 	}
 }
 
-// label gives the one label of a block.
+// label returns the one label of a block.
 func (r *report) label(b *hclsyntax.Block, what string, check func(string) *problem) (string, hcl.Range, bool) {
 	switch len(b.Labels) {
 	case 0:
@@ -315,7 +315,7 @@ func constantExpr(e hclsyntax.Expression) bool {
 
 func (p *parser) use(u use) { p.uses = append(p.uses, u) }
 
-// attributes gives those of a body in the order of the source.
+// attributes returns those of a body in the order of the source.
 func attributes(body *hclsyntax.Body) []*hclsyntax.Attribute {
 	list := make([]*hclsyntax.Attribute, 0, len(body.Attributes))
 	for _, a := range body.Attributes {

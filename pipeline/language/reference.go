@@ -164,7 +164,7 @@ const (
 	stepDynamic                 // anything else
 )
 
-// step gives the i-th part of a traversal.
+// step returns the i-th part of a traversal.
 func step(t hcl.Traversal, i int) (stepKind, string) {
 	if i >= len(t) {
 		return stepNone, ""

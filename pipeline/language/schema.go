@@ -257,7 +257,7 @@ func wholeNumber(v cty.Value, low, high int) (int, *problem) {
 	return int(i), nil
 }
 
-// elementsOf gives the elements of a list, tuple or set.
+// elementsOf returns the elements of a list, tuple or set.
 func elementsOf(r *report, name string, expr hclsyntax.Expression, v cty.Value) ([]cty.Value, bool) {
 	switch {
 	case !v.IsKnown():

@@ -81,7 +81,7 @@ func (c *compilation) choose() {
 	c.out.Modules = kept
 }
 
-// closure includes what is needed by what is included.
+// closure adds the modules that included modules need.
 func (c *compilation) closure(index map[string]int, include []bool) {
 	var todo []int
 	for i, in := range include {

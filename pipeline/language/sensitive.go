@@ -158,8 +158,8 @@ func textsOf(v cty.Value, list []string) []string {
 	return list
 }
 
-// SensitiveValues gives the texts that must not show, of a scope that is not
-// sealed: those that the values of its sensitive variables are made of.
+// SensitiveValues returns the texts to mask, for a scope that is not sealed:
+// the texts in the values of its sensitive variables.
 func SensitiveValues(s *pipeline.Scope) []string {
 	var list []string
 	for _, name := range s.Sensitive {
@@ -172,9 +172,8 @@ func SensitiveValues(s *pipeline.Scope) []string {
 	return slices.DeleteFunc(list, func(v string) bool { return strings.TrimSpace(v) == "" })
 }
 
-// MissingSecrets gives a mistake for each module of what the file was compiled to
-// that names a secret which is not among those that are set. how says what to do
-// about one.
+// MissingSecrets returns a mistake for each compiled module that names a secret
+// which is not set. how is the advice for setting one.
 func (f *File) MissingSecrets(p *pipeline.Pipeline, set []string, how func(name string) string) Diagnostics {
 	r := &report{src: f.src}
 	for i := range p.Modules {

@@ -69,7 +69,7 @@ func normalize(text []byte) []byte {
 	return text
 }
 
-// position gives the line and the column, both from 1 and the column in
+// position returns the line and the column, both from 1 and the column in
 // characters, of a byte offset.
 func (s *source) position(offset int) (line, column int) {
 	offset = min(max(offset, 0), len(s.text))
@@ -81,7 +81,7 @@ func (s *source) position(offset int) (line, column int) {
 	return line, s.runesBefore(offset) - s.runesBefore(start) + 1
 }
 
-// line gives the text of a line without its end.
+// line returns the text of a line without its end.
 func (s *source) line(n int) []byte {
 	if n < 1 || n > len(s.lines) {
 		return nil
@@ -93,7 +93,7 @@ func (s *source) line(n int) []byte {
 	return text
 }
 
-// slice gives the text of a range.
+// slice returns the text of a range.
 func (s *source) slice(r hcl.Range) []byte {
 	if r.Start.Byte < 0 || r.End.Byte > len(s.text) || r.Start.Byte > r.End.Byte {
 		return nil
@@ -101,7 +101,7 @@ func (s *source) slice(r hcl.Range) []byte {
 	return s.text[r.Start.Byte:r.End.Byte]
 }
 
-// diagnostic describes what is wrong at a range of the source.
+// diagnostic describes a mistake at a range of the source.
 func (s *source) diagnostic(r hcl.Range, summary, detail string) Diagnostic {
 	line, column := s.position(r.Start.Byte)
 	endLine, endColumn := s.position(r.End.Byte)

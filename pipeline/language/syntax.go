@@ -75,7 +75,7 @@ func nests(name string, text []byte) bool {
 	return r.nesting(text)
 }
 
-// firstError gives the offset of the first error, or -1.
+// firstError returns the offset of the first error, or -1.
 func firstError(diags hcl.Diagnostics) int {
 	first := -1
 	for _, d := range diags {
@@ -139,8 +139,8 @@ func blank(text []byte, first, last int) []byte {
 	return out
 }
 
-// syntaxHint gives the function that explains a syntax error inside ${…} of a
-// text: there it is mostly a shell's.
+// syntaxHint explains a syntax error inside ${…} of a text, which is usually
+// meant for a shell.
 func (r *report) syntaxHint() func(*hcl.Diagnostic) string {
 	var inside []hcl.Range // computed when first needed
 	computed := false
@@ -160,7 +160,7 @@ func (r *report) syntaxHint() func(*hcl.Diagnostic) string {
 	}
 }
 
-// interpolations gives the ranges of ${…} and %{…} in the texts of a source.
+// interpolations returns the ranges of ${…} and %{…} in the texts of a source.
 func interpolations(src *source) []hcl.Range {
 	tokens, _ := hclsyntax.LexConfig(src.text, src.name, hcl.InitialPos)
 	var open, out []hcl.Range

@@ -49,8 +49,9 @@ func (p *parser) templates(b *hclsyntax.Block) {
 	}
 }
 
-// useTemplate gives the body of a module with the settings of the template
-// that it uses: the module's own win, and of env each variable for itself.
+// useTemplate returns the body of a module with the settings of the template
+// that it uses. The module's own settings override those, and in env each
+// variable does by itself.
 func (p *parser) useTemplate(m *module, own *hclsyntax.Body, index int) *hclsyntax.Body {
 	use := own.Attributes["use"]
 	if use == nil {

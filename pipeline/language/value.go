@@ -82,7 +82,7 @@ func (e *evaluation) tooLarge(expr hclsyntax.Expression) {
 	e.add(expr.Range(), fmt.Sprintf("one value may take %d MiB and be nested %d deep; large data belongs into files", maxValue>>20, maxNesting), tooExpensive)
 }
 
-// encodeValue gives a value as JSON text with its type, as pipeline.Scope
+// encodeValue returns a value as JSON text with its type, as pipeline.Scope
 // keeps it.
 func encodeValue(v cty.Value) (string, error) {
 	b, err := ctyjson.Marshal(v, cty.DynamicPseudoType)

@@ -136,8 +136,8 @@ func (p *parser) variableType(v *variable, expr hclsyntax.Expression) {
 	v.typ, v.defaults = t, defaults
 }
 
-// variableDefault reads the default. Without a type a text, number or bool
-// gives the type, as the variable can then be given as text.
+// variableDefault reads the default. If no type is set, a text, number or bool
+// sets it, as the variable can then be given as text.
 func (p *parser) variableDefault(v *variable, expr hclsyntax.Expression) {
 	x, ok := p.constant("default", expr)
 	if !ok {

@@ -102,7 +102,7 @@ func addURL(add func(string), text string) {
 	}
 }
 
-// escapeURL escapes all bytes but letters, digits, "-_." and what is safe.
+// escapeURL escapes all bytes except letters, digits, "-_." and those in safe.
 func escapeURL(text, safe string) string {
 	const digits = "0123456789ABCDEF"
 	var b strings.Builder
@@ -118,8 +118,8 @@ func escapeURL(text, safe string) string {
 	return b.String()
 }
 
-// addJSON adds a text that is escaped for JSON already, and how it looks from
-// writers that escape what is not ASCII (Python) and slashes too (PHP).
+// addJSON adds a text that is escaped for JSON already, and its forms from
+// writers that also escape non-ASCII characters (Python) and slashes (PHP).
 func addJSON(add func(string), quoted string) {
 	var ascii strings.Builder
 	for _, r := range quoted {
@@ -140,7 +140,7 @@ func addJSON(add func(string), quoted string) {
 	}
 }
 
-// lowerEscapes gives percent escapes the other case: %2F becomes %2f.
+// lowerEscapes writes percent escapes in lower case: %2F becomes %2f.
 func lowerEscapes(s string) string {
 	b := []byte(s)
 	for i := 0; i+2 < len(b); i++ {

@@ -30,7 +30,7 @@ func (s *Set) Value(v any) any {
 	return v
 }
 
-// JSON masks the values of a JSON text, which stays one. What is no JSON is
+// JSON masks the values of a JSON text, and returns JSON. Any other text is
 // masked as text.
 func (s *Set) JSON(text []byte) []byte {
 	if s == nil {

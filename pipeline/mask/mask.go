@@ -79,7 +79,7 @@ func (s *Set) insert(pattern string) {
 	s.nodes[at].out = int32(len(pattern))
 }
 
-// childOf gives the child of a node by its label; 0 if there is none.
+// childOf returns the child of a node by its label; 0 if there is none.
 func (s *Set) childOf(at int32, label byte) int32 {
 	if at == 0 {
 		return s.root[label]

@@ -10,7 +10,7 @@ type Stream struct {
 	// held is received but not yet written: the prefix of a pattern that state
 	// represents.
 	held []byte
-	// runs are what is covered of held, sorted and apart from each other.
+	// runs are the covered parts of held, sorted and apart from each other.
 	runs []run
 }
 
@@ -21,7 +21,7 @@ type run struct {
 	marked     bool
 }
 
-// Stream gives a new stream; nil for a nil Set.
+// Stream returns a new stream; nil for a nil Set.
 func (s *Set) Stream() *Stream {
 	if s == nil {
 		return nil
@@ -97,8 +97,8 @@ func (st *Stream) cover(begin, end int) {
 	st.runs = append(st.runs, r)
 }
 
-// give appends all of the text before sure, and keeps the runs that reach
-// beyond it, or up to it: what comes may touch them.
+// give appends all of the text before sure, and keeps the runs that reach to it
+// or beyond, since later text may touch them.
 func (st *Stream) give(dst, all []byte, sure int) []byte {
 	at, kept := 0, st.runs[:0]
 	for _, r := range st.runs {

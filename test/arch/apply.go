@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// applyRoots are the functions that the replicated state machine is entered by.
-// Everything they reach must give the same on every node.
+// applyRoots are the entry points of the replicated state machine. Everything
+// they reach must compute the same on every node.
 var applyRoots = []string{"Apply", "ApplyBatch"}
 
 // writers are the functions of the state machine that write. A loop over a map
@@ -24,10 +24,10 @@ type function struct {
 	decl *ast.FuncDecl
 }
 
-// reached gives the functions of the package in dir that the roots reach. It is
-// conservative: a function is reached if its name appears in a function that
-// is, whatever it belongs to there. So methods, function values and calls
-// through interfaces all count.
+// reached returns the functions of the package in dir that the roots reach. It
+// is conservative: a function is reached if its name appears in a reached
+// function, even as a name of something else. So methods, function values and
+// calls through interfaces all count.
 func reached(files []*file, dir string, roots []string) []function {
 	byName := map[string][]function{}
 	for _, f := range files {
@@ -157,7 +157,7 @@ func mapNames(files []*file, dir string) map[string]bool {
 	return out
 }
 
-// unsortedWrites gives the loops over maps that write. A map is recognized by
+// unsortedWrites returns the loops over maps that write. A map is recognized by
 // the name of a field or parameter, or by how a variable of the function is
 // made.
 func unsortedWrites(fn function, fields map[string]bool) []string {

@@ -12,7 +12,7 @@ import (
 // typed errors is one.
 const allowErrorText = "arch:allow-error-text "
 
-// checkHabits gives what is wrong with a file apart from its imports.
+// checkHabits returns what is wrong with a file apart from its imports.
 func checkHabits(f *file) []string {
 	var wrong []string
 	if f.lines > maxLines {
@@ -129,7 +129,7 @@ func isErrorText(e ast.Expr) bool {
 	return ok && sel.Sel.Name == "Error"
 }
 
-// checkDocs gives the packages that do not say what they are for.
+// checkDocs returns the packages without a package comment.
 func checkDocs(pkgs []pkg) []string {
 	var wrong []string
 	for _, p := range pkgs {

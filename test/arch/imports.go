@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// pkg is what `go list -json` says of a package, as far as the rules ask.
+// pkg is the part of the output of `go list -json` that the rules need.
 type pkg struct {
 	ImportPath string
 	Dir        string

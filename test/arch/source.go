@@ -24,7 +24,7 @@ type file struct {
 	lines int
 }
 
-// at gives the place of a node as path:line.
+// at returns the position of a node as path:line.
 func (f *file) at(n ast.Node) string {
 	return f.path + ":" + strconv.Itoa(f.fset.Position(n.Pos()).Line)
 }
@@ -85,9 +85,9 @@ func parseFile(path string, src []byte) (*file, error) {
 	return &file{path: path, fset: fset, ast: a, lines: strings.Count(string(src), "\n")}, nil
 }
 
-// pure reports whether the file must give the same on every node: the planner
-// and the nouns. What applies entries to the replicated state is found by what
-// it reaches, see checkApply.
+// pure reports whether the file must compute the same on every node: the
+// planner and the nouns. The code that applies entries to the replicated state
+// is found by its call graph, see checkApply.
 func pure(path string) bool {
 	return !strings.HasSuffix(path, "_test.go") &&
 		(within(path, "scheduler") || within(path, "pipeline") && !within(path, "pipeline/language"))

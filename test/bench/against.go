@@ -126,7 +126,7 @@ func (r *pairReport) write(w io.Writer) error {
 	return err
 }
 
-// number shows a figure: what is larger than any ratio is a duration in
+// number formats a figure: one larger than any ratio is a duration in
 // nanoseconds.
 func number(v float64) string {
 	const smallestDuration = 1e4 // 10 µs

@@ -15,7 +15,7 @@ import (
 )
 
 // timeEmbedded runs a shape with `pipelined run`, on the node inside that very
-// process, and gives the time from the run's acceptance to its end.
+// process, and returns the time from the run's acceptance to its end.
 func (p *product) timeEmbedded(s shape, argv []string) (time.Duration, error) {
 	dir, err := os.MkdirTemp(p.dir, "run-")
 	if err != nil {
@@ -51,7 +51,7 @@ func (p *product) timeEmbedded(s shape, argv []string) (time.Duration, error) {
 	return r.FinishedAt.Sub(r.SubmittedAt), nil
 }
 
-// lastEnd waits until all runs have succeeded and gives the end of the last.
+// lastEnd waits until all runs have succeeded and returns the end of the last.
 func (c *cluster) lastEnd(a *agent, ids []string) (time.Time, error) {
 	var last time.Time
 	err := eventually(2*time.Minute, 10*time.Millisecond, func() error {

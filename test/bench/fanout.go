@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// fanOut calls f for 0 to n-1 from some clients at once and gives how long
+// fanOut calls f for 0 to n-1 from some clients at once and returns how long
 // each call took. It ends at the first error.
 func fanOut(n, clients int, f func(i int) error) ([]time.Duration, error) {
 	var (

@@ -192,7 +192,7 @@ func (c *floorCluster) submissions(n, clients int) ([]time.Duration, error) {
 	return fanOut(n, clients, func(int) error { return c.apply(l.url) })
 }
 
-// failover kills the leader and gives the time until another node has
+// failover kills the leader and returns the time until another node has
 // committed an entry and run a process. The dead node is started again.
 func (c *floorCluster) failover(argv []string) (time.Duration, error) {
 	l, err := c.leader(10 * time.Second)
@@ -230,8 +230,8 @@ func (c *floorCluster) failover(argv []string) (time.Duration, error) {
 		return 0, err
 	}
 
-	// The next round begins with all nodes there: the one that came back is
-	// part of the majority again when it knows the leader.
+	// The next round begins with all nodes: the restarted one is part of the
+	// majority again when it follows the leader.
 	return took, eventually(20*time.Second, 20*time.Millisecond, func() error {
 		var id string
 		if err := c.get(l.url+"/leader", &id); err != nil {
@@ -243,7 +243,7 @@ func (c *floorCluster) failover(argv []string) (time.Duration, error) {
 	})
 }
 
-// boot gives the time from exec of one node without any state until it has
+// boot returns the time from exec of one node without any state until it has
 // committed its first entry over HTTP.
 func bootFloor(dir string, t timings) (time.Duration, error) {
 	begin := time.Now()
@@ -256,7 +256,7 @@ func bootFloor(dir string, t timings) (time.Duration, error) {
 	return time.Since(begin), err
 }
 
-// freePort gives a TCP port that was free a moment ago, on UDP too.
+// freePort returns a TCP port that was free a moment ago, on UDP too.
 func freePort(host string) (int, error) {
 	for range 50 {
 		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))

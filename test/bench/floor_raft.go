@@ -193,7 +193,7 @@ func (c *counter) ApplyBatch(ls []*raft.Log) []any {
 	return make([]any, len(ls))
 }
 
-// Snapshot gives an empty one: there is nothing worth keeping.
+// Snapshot returns an empty one: the state is not worth keeping.
 func (c *counter) Snapshot() (raft.FSMSnapshot, error) { return empty{}, nil }
 
 // Restore reads what Snapshot wrote.

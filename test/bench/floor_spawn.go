@@ -66,7 +66,7 @@ func runShape(s shape, work func() error) (time.Duration, error) {
 	return time.Since(start), nil
 }
 
-// spawner gives a function that starts a command, captures its output and
+// spawner returns a function that starts a command, captures its output and
 // waits for its end: the least that a module costs.
 func spawner(argv []string) (func() error, error) {
 	path, err := exec.LookPath(argv[0])

@@ -72,7 +72,7 @@ func (f *folderBench) time(what string, do func() error) error {
 }
 
 // makeWorkspace writes the files, of 1 to 8 KiB, 50 in each folder, and waits
-// until what is known of them is remembered.
+// until their digests are remembered.
 func (f *folderBench) makeWorkspace() (bytes int64, err error) {
 	r := rand.New(rand.NewPCG(1, 2))
 	block := make([]byte, 8<<10)

@@ -41,7 +41,7 @@ func idleOf(ctx context.Context, over time.Duration, pids ...int) (idle, error) 
 // pids of an agent: the daemon and its keeper.
 func (a *agent) pids() []int { return append(keepersOf(a.data), a.proc.pid()) }
 
-// size gives the length of a file in MB.
+// size returns the length of a file in MB.
 func size(path string) (float64, error) {
 	fi, err := os.Stat(path)
 	if err != nil {

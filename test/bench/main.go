@@ -158,7 +158,7 @@ func partNames() string {
 	return strings.Join(ns, ", ")
 }
 
-// choose gives the parts that were asked for; none means all.
+// choose returns the requested parts; none means all.
 func choose(only string) ([]part, error) {
 	if only == "" {
 		return parts, nil

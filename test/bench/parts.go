@@ -247,7 +247,7 @@ func (b *bench) manyRuns() error {
 	return err
 }
 
-// manySubmissions submits W4 to the leader and gives how long each submission
+// manySubmissions submits W4 to the leader and returns how long each submission
 // took, and the time from the first to the end of the last run.
 func (c *cluster) manySubmissions(source string) ([]time.Duration, time.Duration, error) {
 	a, err := c.leader()

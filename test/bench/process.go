@@ -49,7 +49,7 @@ func start(env []string, log, name string, args ...string) (*process, error) {
 	return p, nil
 }
 
-// output gives the end of what the child has printed.
+// output returns the end of what the child has printed.
 func (p *process) output() string { return lastLines(readTrim(p.log), 15) }
 
 // pid is the child's process id.
@@ -81,7 +81,7 @@ func (p *process) exited() bool {
 	}
 }
 
-// command runs a command to its end and gives its standard output.
+// command runs a command to its end and returns its standard output.
 func command(limit time.Duration, name string, args ...string) (string, error) {
 	return commandEnv(limit, os.Environ(), "", name, args...)
 }
@@ -111,8 +111,8 @@ func lastLines(s string, n int) string {
 	return strings.Join(ls[max(0, len(ls)-n):], "\n")
 }
 
-// eventually tries f every few milliseconds until it gives no error, and
-// gives the last one when the limit has passed.
+// eventually calls f every few milliseconds until it returns no error, and
+// returns the last error when the limit has passed.
 func eventually(limit, every time.Duration, f func() error) error {
 	deadline := time.Now().Add(limit)
 	for {

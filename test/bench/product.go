@@ -250,7 +250,7 @@ func (c *cluster) call(a *agent, method, path string, in, into any) error {
 	return json.Unmarshal(b, into)
 }
 
-// submit posts a pipeline to an agent and gives the run.
+// submit posts a pipeline to an agent and returns the run.
 func (c *cluster) submit(a *agent, source string) (pipeline.RunID, error) {
 	var made wire.RunCreated
 	err := c.call(a, http.MethodPost, "/api/v1/runs", wire.SubmitRequest{Source: source, FileName: "bench.hcl"}, &made)
@@ -278,7 +278,7 @@ func (c *cluster) wait(a *agent, id pipeline.RunID, every time.Duration) (wire.R
 	return r, err
 }
 
-// timeRun runs a shape and gives the time from its acceptance to its end, by
+// timeRun runs a shape and returns the time from its acceptance to its end, by
 // the cluster's own stamps.
 func (c *cluster) timeRun(s shape, argv []string) (time.Duration, error) {
 	a, err := c.leader()

@@ -44,7 +44,7 @@ func (l line) bound(b float64) string {
 	return "≤ " + l.show(b)
 }
 
-// show gives a value with the line's unit.
+// show formats a value with the line's unit.
 func (l line) show(v float64) string {
 	switch {
 	case v <= 0:

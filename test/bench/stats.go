@@ -20,7 +20,7 @@ func median[T ~int64 | ~float64](ds []T) T {
 	return (s[m-1] + s[m]) / 2
 }
 
-// percentile gives the smallest value that p percent of ds do not exceed.
+// percentile returns the smallest value that p percent of ds do not exceed.
 func percentile[T ~int64 | ~float64](ds []T, p int) T {
 	if len(ds) == 0 {
 		return 0

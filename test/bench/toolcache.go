@@ -120,7 +120,7 @@ type burst struct {
 // remember adds a burst: its calls go together with those of the rounds before.
 func (s *burst) remember(x burst) { s.calls, s.all = append(s.calls, x.calls...), s.all+x.all }
 
-// say gives rate, median and the slowest in a hundred.
+// say formats rate, median and the 99th percentile.
 func (s *burst) say() string {
 	return fmt.Sprintf("%.0f/s, half within %s, 99 %% within %s", float64(len(s.calls))/s.all.Seconds(), ms(median(s.calls)), ms(percentile(s.calls, 99)))
 }

@@ -18,12 +18,13 @@ type tool struct {
 	// file is what it reads, and source makes it for a shape.
 	file   string
 	source func(shape) string
-	// stamped is source with a file for each module, for what is up to date.
+	// stamped is source with a file for each module, to measure what is up to
+	// date.
 	stamped func(shape) string
 	args    []string
 }
 
-// tools gives the peers that are installed, and the names of those that are
+// tools returns the peers that are installed, and the names of those that are
 // not.
 func tools() (found []tool, missing []string) {
 	for _, t := range []tool{

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// transferBytes is the size of what is transferred.
+// transferBytes is the size of the transferred file.
 const transferBytes = 256 << 20
 
 // payload is a file that is sent: its name in the report and its contents.
@@ -125,7 +125,7 @@ func (b *bench) transfers() error {
 	return nil
 }
 
-// write makes the file of a round, another one each time, and gives its digest.
+// write makes the file of a round, another one each time, and returns its digest.
 func (p payload) write(rng *rand.Rand, path string) (string, error) {
 	f, err := os.Create(path)
 	if err != nil {

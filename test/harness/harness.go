@@ -108,7 +108,7 @@ func New(tb testing.TB) *Cluster {
 }
 
 // ConfigFile writes a configuration file of agents, for settings without a flag,
-// and gives its path.
+// and returns its path.
 func ConfigFile(tb testing.TB, text string) string {
 	tb.Helper()
 
@@ -283,7 +283,7 @@ func descendants(pid int) []int {
 	return out
 }
 
-// Log gives the end of what the daemon logged.
+// Log returns the end of what the daemon logged.
 func (n *Node) Log() string {
 	b, _ := os.ReadFile(n.log)
 	if len(b) > 6000 {
@@ -492,7 +492,7 @@ func (c *Cluster) Run(id string) (wire.Run, error) {
 	return out, json.Unmarshal([]byte(r.Stdout), &out)
 }
 
-// WriteFile writes a file below the cluster's folder and gives its path.
+// WriteFile writes a file below the cluster's folder and returns its path.
 func (c *Cluster) WriteFile(name, text string) string {
 	c.tb.Helper()
 	path := filepath.Join(c.Dir, name)
