@@ -84,10 +84,3 @@ func (p *process) kill() {
 	p.cmd.Process.Kill()
 	p.cmd.Wait()
 }
-
-func must(tb testing.TB, err error) {
-	tb.Helper()
-	if err != nil {
-		tb.Fatal(err)
-	}
-}

@@ -100,7 +100,7 @@ func (c agentCommand) nodeConfig(s *agentSettings, logger hclog.Logger) (cfg nod
 		logger.Info(note)
 	}
 
-	if err := (localNode{c.env}).key(&cfg, s.keyFile); err != nil {
+	if err := localNode(c).key(&cfg, s.keyFile); err != nil {
 		return cfg, err
 	}
 

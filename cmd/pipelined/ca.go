@@ -16,7 +16,7 @@ func (c caCommand) command() *cli.Command {
 		Name: "ca", Usage: "prints the cluster's CA certificate",
 		Description: "Nodes without a certificate of their own serve HTTPS with one of this authority. It is derived from the cluster key; no cluster has to be running.",
 		Action: c.env.action(0, 0, func(context.Context, *cli.Command) error {
-			key, err := connector{c.env}.clusterKey()
+			key, err := connector(c).clusterKey()
 			if err != nil {
 				return usagef("%w", err)
 			}

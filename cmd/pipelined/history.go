@@ -55,11 +55,11 @@ func (c history) open(ctx context.Context) (*client.Client, error) {
 	cfg := nodeConfig{Name: "local", Bind: "127.0.0.1", Mode: pipeline.ModeStandalone, Embedded: true, Idle: true,
 		DataDir: storage.DefaultRunDir(), Version: readBuildInfo().Version,
 		Logger: hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.Error, Output: c.env.stderr.Unbuffered()})}
-	if err := (localNode{c.env}).key(&cfg, c.env.flags.keyFile); err != nil {
+	if err := localNode(c).key(&cfg, c.env.flags.keyFile); err != nil {
 		return nil, err
 	}
 
-	e, err := localNode{c.env}.start(ctx, cfg)
+	e, err := localNode(c).start(ctx, cfg)
 	var locked *storage.LockedError
 	if errors.As(err, &locked) {
 		return c.underWay(ctx, locked)

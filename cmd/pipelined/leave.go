@@ -70,7 +70,7 @@ func (c leaveCommand) waitGone(ctx context.Context, address string, was wire.Hea
 	defer cancel()
 	t := time.NewTicker(100 * time.Millisecond)
 	defer t.Stop()
-	tlsConfig := connector{c.env}.newSelfToken().tls()
+	tlsConfig := connector(c).newSelfToken().tls()
 	for {
 		h, err := askHealth(ctx, address, tlsConfig)
 		if ctx.Err() == nil && (err != nil && !terminal.Transient(err) || refused(err) || err == nil && h.NodeID != was.NodeID) {

@@ -65,9 +65,9 @@ func (c retryCommand) run(ctx context.Context, cmd *cli.Command) error {
 	c.env.tell("run %s resumes: %d of %d modules are done", run.ID, run.ModulesDone, run.ModuleCount)
 	signals, back := c.env.signals()
 	defer back()
-	_, err = watcher{c.env}.watch(ctx, api.Runs(), id, watchOptions{json: cmd.Bool("json"), positions: shown(&before), signals: signals,
+	_, err = watcher(c).watch(ctx, api.Runs(), id, watchOptions{json: cmd.Bool("json"), positions: shown(&before), signals: signals,
 		interrupt: func(ctx context.Context, _ os.Signal) error {
-			return watcher{c.env}.detachOrCancel(ctx, api, id, signals)
+			return watcher(c).detachOrCancel(ctx, api, id, signals)
 		}})
 	return err
 }

@@ -101,7 +101,7 @@ func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 	g, gctx := errgroup.WithContext(starting)
 	g.Go(func() error { return j.TakeFiles(gctx) })
 	g.Go(func() (err error) {
-		if e, err = (localNode{c.env}).startShared(starting, cfg); err != nil {
+		if e, err = localNode(c).startShared(starting, cfg); err != nil {
 			return err
 		}
 
@@ -167,7 +167,7 @@ func (c runCommand) config(cmd *cli.Command) (nodeConfig, error) {
 		ModuleEnv: split(cmd.StringSlice("module-env")), KeepWork: cmd.Bool("keep-work"), Folders: s.Folders, DataDir: cmd.String("data-dir"),
 		Version: readBuildInfo().Version, Secrets: c.secrets(),
 		Logger: hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.LevelFromString(s.logLevel), Output: c.env.stderr.Unbuffered()})}
-	return cfg, localNode{c.env}.key(&cfg, c.env.flags.keyFile)
+	return cfg, localNode(c).key(&cfg, c.env.flags.keyFile)
 }
 
 // errKilled ends a run at once.
@@ -230,7 +230,7 @@ func (c runCommand) follow(ctx context.Context, e *embedded, api *client.Client,
 
 		return err
 	}
-	ended, err := watcher{c.env}.watch(following, api.Runs(), id, o)
+	ended, err := watcher(c).watch(following, api.Runs(), id, o)
 	abort(nil)
 	<-done
 	if ended && first != nil {

@@ -84,9 +84,9 @@ func (c submitCommand) run(ctx context.Context, cmd *cli.Command) error {
 
 	// If submit is interrupted the run continues, so its id must be known.
 	c.env.tell("run %s (number %d) of %s", created.ID, created.Number, job.PipelineName())
-	_, err = watcher{c.env}.watch(ctx, api.Runs(), created.ID, watchOptions{json: cmd.Bool("json"), signals: signals,
+	_, err = watcher(c).watch(ctx, api.Runs(), created.ID, watchOptions{json: cmd.Bool("json"), signals: signals,
 		interrupt: func(ctx context.Context, _ os.Signal) error {
-			return watcher{c.env}.detachOrCancel(ctx, api, created.ID, signals)
+			return watcher(c).detachOrCancel(ctx, api, created.ID, signals)
 		}})
 	return err
 }

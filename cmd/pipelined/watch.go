@@ -42,7 +42,7 @@ func (c watchCommand) command() *cli.Command {
 				}
 			}
 
-			_, err = watcher{c.env}.watch(ctx, api.Runs(), id, o)
+			_, err = watcher(c).watch(ctx, api.Runs(), id, o)
 			return err
 		}),
 	}

@@ -176,7 +176,7 @@ func TestSchedules_overlap(t *testing.T) {
 			scripted(t, []int{8}, func(t *testing.T, c *cluster) {
 				c.leads()
 				first := c.scheduled(tc.overlap, pipeline.CatchUpNone)
-				pass(first.Sub(time.Now()) + 2*time.Minute + 2*time.Second)
+				pass(time.Until(first) + 2*time.Minute + 2*time.Second)
 				ids := c.wantTickRuns(tc.made)
 				settled()
 				started := 0
@@ -213,7 +213,7 @@ func TestSchedules_catchUp(t *testing.T) {
 				c.planned()
 				first := c.schedule().Next
 				end()
-				pass(first.Sub(time.Now()) + 45*time.Minute) // five ticks, the last five minutes ago
+				pass(time.Until(first) + 45*time.Minute) // five ticks, the last five minutes ago
 				c.leads()
 				c.wantTickRuns(tc.made)
 				settled()
@@ -233,7 +233,7 @@ func TestSchedules_pauseAndRemove(t *testing.T) {
 	scripted(t, []int{8}, func(t *testing.T, c *cluster) {
 		c.leads()
 		first := c.scheduled(pipeline.OverlapAllow, pipeline.CatchUpAll)
-		pass(first.Sub(time.Now()) + time.Second)
+		pass(time.Until(first) + time.Second)
 		c.wantTickRuns(1)
 		c.change(&fsm.ScheduleChange{Name: "s", Do: fsm.SchedulePause})
 		pass(time.Hour)
@@ -254,7 +254,7 @@ func TestSchedules_proposalFails(t *testing.T) {
 		c.leads()
 		first := c.scheduled(pipeline.OverlapAllow, pipeline.CatchUpNone)
 		c.log.setFail(pipeline.ErrUnknownOutcome)
-		pass(first.Sub(time.Now()) + 5*time.Second)
+		pass(time.Until(first) + 5*time.Second)
 		c.wantTickRuns(0)
 		c.log.setFail(nil)
 		ids := c.wantTickRuns(1)

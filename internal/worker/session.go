@@ -69,7 +69,8 @@ func (s *sessions) open(id pipeline.AttemptID) (*SessionDir, error) {
 		return nil, pipeline.Errorf(pipeline.Conflict, "attempt %s is being prepared on %s: its directory is not complete yet", id, s.name)
 	}
 
-	dir, spec := attemptDir(s.workDir, id), pipeline.Spec{ID: id}
+	dir := attemptDir(s.workDir, id)
+	var spec pipeline.Spec
 	if a != nil {
 		spec = a.spec
 	} else {
