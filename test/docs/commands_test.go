@@ -2,6 +2,7 @@ package docs
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -121,19 +122,44 @@ func checkCommand(t *testing.T, b block, line int, text string) {
 	}
 }
 
-// helpOf gives the help of a command; "" where there is none.
+// helps has the help of each command that was asked for.
+var helps = map[string]string{}
+
+// helpOf gives the help of a command; "" if there is no such command. Each command
+// is asked once. It is not for parallel tests.
 func helpOf(t *testing.T, path ...string) string {
+	t.Helper()
+	name := strings.Join(path, " ")
+	help, known := helps[name]
+	if !known {
+		help = askHelp(t, path)
+		helps[name] = help
+	}
+	return help
+}
+
+// askHelp asks the binary for the help of a command. Any failure but that there is
+// no such command ends the test.
+func askHelp(t *testing.T, path []string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(binary(t), "pipelined"), append([]string{"help"}, path...)...)
 	cmd.Env = environment(t)
 	out, err := cmd.Output()
-	if err != nil {
+
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == 2 && unknownCommand.Match(exit.Stderr) {
 		return ""
+	}
+	if err != nil {
+		t.Fatalf("pipelined help %s: %v\n%s", strings.Join(path, " "), err, out)
 	}
 	return string(out)
 }
+
+// unknownCommand is how the binary refuses a command that it does not have.
+var unknownCommand = regexp.MustCompile(`unknown (?:[a-z]+ )?command "`)
 
 var flagInHelp = regexp.MustCompile(`(?m)(?:^|[\s,])-{1,2}([a-z][a-z0-9-]*)`)
 
