@@ -193,7 +193,7 @@ func (h *handlers) cacheRoutes() []Route {
 			Body:    JSONBody, MaxBody: maxRunDoc, Request: doc[wire.SubmitRequest](),
 			Response: doc[wire.CacheForecast](), serve: h.cache.lookup},
 		{Method: "POST", Pattern: "/api/v1/cache/prune", Role: RoleAdmin, Where: OnState,
-			Summary: "remove cached results and entries of remote caches",
+			Summary: "remove cached results, or entries of remote caches",
 			Body:    JSONBody, Request: doc[wire.CachePrune](), Response: doc[wire.CachePruned](),
 			serve: h.cache.prune},
 		{Method: "GET", Pattern: "/api/v1/cache/tools", Role: RoleRead, Where: OnLeader, Stale: true,

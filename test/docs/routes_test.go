@@ -10,16 +10,17 @@ import (
 	"github.com/pipelined/pipelined/api"
 )
 
-// TestRoutes compares the table in docs/http.md with the calls that there are.
+// TestRoutes compares the table in docs/http.md with the calls that there
+// are: who may make them, and what they are for.
 func TestRoutes(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(root, "docs/http.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	row := regexp.MustCompile("(?m)^\\| `((?:GET|POST|PUT|DELETE) \\S+)` \\| ([a-z, ]+) \\| \\S.* \\|$")
-	said := map[string]string{}
+	row := regexp.MustCompile("(?m)^\\| `((?:GET|POST|PUT|DELETE) \\S+)` \\| ([a-z, ]+) \\| (\\S.*) \\|$")
+	said, texts := map[string]string{}, map[string]string{}
 	for _, m := range row.FindAllStringSubmatch(string(page), -1) {
-		said[m[1]] = m[2]
+		said[m[1]], texts[m[1]] = m[2], m[3]
 	}
 	for _, r := range api.Routes() {
 		call := r.Method + " " + r.Pattern
@@ -35,6 +36,11 @@ func TestRoutes(t *testing.T) {
 			t.Errorf("docs/http.md lacks %s (%s)", call, r.Summary)
 		case got != want:
 			t.Errorf("docs/http.md says that %s is for %s; it is for %s", call, got, want)
+		}
+
+		// The page may add something to the summary.
+		if more, ok := strings.CutPrefix(texts[call], r.Summary); !ok || more != "" && !strings.HasPrefix(more, "; ") && !strings.HasPrefix(more, " (") {
+			t.Errorf("docs/http.md says of %s %q, and the table of routes %q", call, texts[call], r.Summary)
 		}
 		delete(said, call)
 	}
