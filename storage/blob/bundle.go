@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -58,13 +59,12 @@ func WriteBundle(ctx context.Context, w io.Writer, b *Store, digests []pipeline.
 	if _, err := io.WriteString(w, bundleMagic); err != nil {
 		return fmt.Errorf("write bundle: %w", err)
 	}
-	z, err := b.encoder(w)
+	z, err := b.encoders.get(w)
 	if err != nil {
 		return fmt.Errorf("write bundle: %w", err)
 	}
-	defer b.codecs.Put(z)
-	// Its goroutine and its reference to w end here in any case.
-	defer z.Reset(nil)
+	defer b.encoders.put(z)
+
 	buf := b.buffers.Get().(*[]byte)
 	defer b.buffers.Put(buf)
 	for _, d := range digests {
@@ -75,6 +75,7 @@ func WriteBundle(ctx context.Context, w io.Writer, b *Store, digests []pipeline.
 			return fmt.Errorf("write bundle: %w", err)
 		}
 	}
+
 	end := binary.AppendUvarint([]byte{bundleEnd}, uint64(len(digests)))
 	if _, err := z.Write(end); err != nil {
 		return fmt.Errorf("write bundle: %w", err)
@@ -85,15 +86,24 @@ func WriteBundle(ctx context.Context, w io.Writer, b *Store, digests []pipeline.
 	return nil
 }
 
-// encoder gives a compressor that writes to w. They are kept: a new one costs
-// more than a small bundle.
-func (b *Store) encoder(w io.Writer) (*zstd.Encoder, error) {
-	if z, ok := b.codecs.Get().(*zstd.Encoder); ok {
+// encoders keeps compressors: a new one costs more than a small bundle.
+type encoders struct{ pool sync.Pool }
+
+// get gives a compressor that writes to w.
+func (e *encoders) get(w io.Writer) (*zstd.Encoder, error) {
+	if z, ok := e.pool.Get().(*zstd.Encoder); ok {
 		z.Reset(w)
 		return z, nil
 	}
 	return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
 		zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true))
+}
+
+// put takes a compressor back. Its goroutine and its reference to the writer end
+// here.
+func (e *encoders) put(z *zstd.Encoder) {
+	z.Reset(nil)
+	e.pool.Put(z)
 }
 
 func writeBundled(w io.Writer, b *Store, d pipeline.Digest, buf []byte) error {
@@ -118,14 +128,14 @@ func writeBundled(w io.Writer, b *Store, d pipeline.Digest, buf []byte) error {
 	return err
 }
 
-// ExpectPutter takes bytes that must have a digest; a *MismatchError where they
+// ExpectPutter takes bytes that must have a digest; a *MismatchError if they
 // have not. It must read them to their end.
 type ExpectPutter interface {
 	PutExpect(ctx context.Context, d pipeline.Digest, r io.Reader) (int64, error)
 }
 
 // ReadBundle reads a bundle, as a rule into a batch, which the caller commits, and
-// gives the digests in their order. Every blob is verified by who takes it. Anything wrong with the
+// gives the digests in their order. Every blob is verified by what it is put into. Anything wrong with the
 // bundle (cut short, corrupt, beyond a limit, more after its end) is a
 // *BundleError, bytes that do not fit their digest a *MismatchError; the caller
 // then discards the batch.

@@ -43,7 +43,7 @@ func TestBlobs_crashPoints(t *testing.T) {
 			for _, size := range []int{100, 300 << 10} {
 				dir, p := t.TempDir(), bytes.Repeat([]byte("z"), size)
 				b := newBlobs(t, dir)
-				b.hook = func(at string) error {
+				b.writer.hook = func(at string) error {
 					if at == point {
 						return errCrash
 					}
@@ -78,7 +78,7 @@ func TestBlobs_crashPoints(t *testing.T) {
 func TestBlobs_settlesWhatItFinds(t *testing.T) {
 	dir, p := t.TempDir(), []byte("found")
 	b := newBlobs(t, dir)
-	b.hook = func(at string) error {
+	b.writer.hook = func(at string) error {
 		if at == "renamed" {
 			return errCrash
 		}
@@ -89,8 +89,8 @@ func TestBlobs_settlesWhatItFinds(t *testing.T) {
 	}
 	d := DigestOf(p)
 	for name, next := range map[string]*Store{"same life": b, "next life": newBlobs(t, dir)} {
-		next.hook = nil
-		shard := &next.shards[shardOf(d)]
+		next.writer.hook = nil
+		shard := &next.dirs.shards[shardOf(d)]
 		if shard.synced.Load() >= shard.renamed.Load() {
 			t.Errorf("%s: the name counts as durable before any sync", name)
 		}
@@ -113,9 +113,9 @@ func TestBlobs_failedSyncIsFinal(t *testing.T) {
 	dir := t.TempDir()
 	b := newBlobs(t, dir)
 	p := []byte("x")
-	shard := &b.shards[shardOf(DigestOf(p))]
+	shard := &b.dirs.shards[shardOf(DigestOf(p))]
 	// A directory that is none any more fails to sync as a bad disk does.
-	b.hook = func(at string) error {
+	b.writer.hook = func(at string) error {
 		if path := filepath.Join(dir, string(DigestOf(p)[:2])); at == "renamed" {
 			return errors.Join(os.Rename(path, filepath.Join(dir, "gone")), os.WriteFile(path, nil, 0o600))
 		}
@@ -124,7 +124,7 @@ func TestBlobs_failedSyncIsFinal(t *testing.T) {
 	if _, err := b.PutBytes(t.Context(), p); pipeline.KindOf(err) != pipeline.Unavailable || !strings.Contains(err.Error(), "storage failed") {
 		t.Fatalf("got %v, want storage failed", err)
 	}
-	b.hook = nil
+	b.writer.hook = nil
 	if shard.synced.Load() >= shard.renamed.Load() {
 		t.Error("the name counts as durable")
 	}
@@ -141,7 +141,7 @@ func TestBlobs_fillsUp(t *testing.T) {
 	}
 	defer b.Close()
 	free, read := uint64(120<<20), uint64(0)
-	b.space = func(string) (uint64, uint64, error) { return free - min(free, read), 1 << 40, nil }
+	b.space.measure = func(string) (uint64, uint64, error) { return free - min(free, read), 1 << 40, nil }
 	r := readFunc(func(p []byte) (int, error) {
 		if read += uint64(len(p)); read > 64<<20 {
 			return 0, io.EOF

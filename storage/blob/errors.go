@@ -1,9 +1,13 @@
 package blob
 
 import (
+	"errors"
 	"fmt"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage/disk"
 )
 
 // MissingError says that a blob is not here. Its kind is pipeline.NotFound.
@@ -60,7 +64,7 @@ func (e *MismatchError) Unwrap() error {
 type BundleError struct {
 	Kind   pipeline.Kind
 	Reason string
-	// Err is the cause, nil where there is none.
+	// Err is the cause, nil if there is none.
 	Err error
 }
 
@@ -79,4 +83,17 @@ func (e *BundleError) Unwrap() []error {
 		return []error{kind}
 	}
 	return []error{kind, e.Err}
+}
+
+// storeError gives an error of a write into the store its kind: whatever it is,
+// another node may succeed, and no module and no client is at fault.
+func storeError(err error) error {
+	var own unix.Errno
+	if err = disk.Classify(err); err == nil || pipeline.KindOf(err) == pipeline.Unavailable || !errors.As(err, &own) {
+		return err
+	}
+	return &pipeline.Error{
+		Kind: pipeline.Unavailable, Err: err,
+		Message: "the blobs of this node cannot be written: " + err.Error(),
+	}
 }

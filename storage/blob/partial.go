@@ -2,17 +2,13 @@ package blob
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -21,19 +17,6 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage/disk"
 )
-
-// partialLife is how long the bytes of a blob that did not arrive whole are
-// kept: the caller that sent them may come again.
-const partialLife = 24 * time.Hour
-
-// ErrArriving says that someone else is at work on the same partial blob.
-var ErrArriving = pipeline.Errorf(pipeline.Conflict, "the blob is arriving already")
-
-// partials are the partial blobs that are open here.
-type partials struct {
-	mu   sync.Mutex
-	open map[pipeline.Digest]*Partial
-}
 
 // Partial is a large blob that is still arriving. Its bytes may come in any
 // order, in blocks of 256 KiB, from several sources and over several lives of
@@ -44,7 +27,7 @@ type partials struct {
 // block. Neither is synced before Commit: after a power cut what is here may be
 // wrong, and Commit finds out.
 type Partial struct {
-	b      *Store
+	parent *partials
 	digest pipeline.Digest
 	size   int64
 	path   string
@@ -62,55 +45,21 @@ type Partial struct {
 	next  int
 }
 
-// Partial opens what is here of a blob of this size, nothing to begin with. It
-// must be closed, or committed. ErrArriving where it is open already; an error
-// of kind pipeline.Unavailable where the disk has no room for the rest.
-func (b *Store) Partial(d pipeline.Digest, size int64) (*Partial, error) {
-	if err := ValidDigest(d); err != nil {
-		return nil, err
-	}
-	if size <= 0 {
-		return nil, pipeline.Errorf(pipeline.Invalid, "partial blob of %d bytes", size)
-	}
-	b.arriving.mu.Lock()
-	defer b.arriving.mu.Unlock()
-	if b.arriving.open[d] != nil {
-		return nil, ErrArriving
-	}
-	p := &Partial{b: b, digest: d, size: size, path: b.partialPath(d, size), sum: sha256.New()}
-	if err := p.load(); err != nil {
-		p.shut()
-		return nil, err
-	}
-	if err := b.Admit(int64(p.left) * BlockSize); err != nil {
-		p.shut()
-		return nil, err
-	}
-	if b.arriving.open == nil {
-		b.arriving.open = map[pipeline.Digest]*Partial{}
-	}
-	b.arriving.open[d] = p
-	return p, nil
-}
-
-func (b *Store) partialPath(d pipeline.Digest, size int64) string {
-	return filepath.Join(b.dir, partialDir, string(d)+"."+strconv.FormatInt(size, 10))
-}
-
+// load opens the files and finds which blocks are here.
 func (p *Partial) load() (err error) {
 	const flags = os.O_RDWR | os.O_CREATE | unix.O_NOFOLLOW
-	if p.f, err = os.OpenFile(p.path, flags, 0o600); errors.Is(err, fs.ErrNotExist) && p.b.makeFolders() == nil { // somebody has removed it
+	if p.f, err = os.OpenFile(p.path, flags, 0o600); errors.Is(err, fs.ErrNotExist) && makeDirs(p.parent.dir) == nil { // removed by hand
 		p.f, err = os.OpenFile(p.path, flags, 0o600)
 	}
 	if err != nil {
-		return fmt.Errorf("open partial blob: %w", p.b.storeError(err))
+		return fmt.Errorf("open partial blob: %w", storeError(err))
 	}
 	// Another process, a client's or an old daemon's, may be at it.
 	if err := unix.Flock(int(p.f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return ErrArriving
 	}
 	if p.m, err = os.OpenFile(p.path+".map", flags, 0o600); err != nil {
-		return fmt.Errorf("open partial blob: %w", p.b.storeError(err))
+		return fmt.Errorf("open partial blob: %w", storeError(err))
 	}
 	n := blocks(p.size)
 	p.have, p.taken, p.left = make([]bool, n), make([]bool, n), n
@@ -223,7 +172,7 @@ func (p *Partial) Fill(ctx context.Context, from, to int64, r io.Reader) (int64,
 			return from, err
 		}
 		if _, err := p.f.WriteAt(piece, from); err != nil {
-			return from, fmt.Errorf("write partial blob: %w", p.b.storeError(err))
+			return from, fmt.Errorf("write partial blob: %w", storeError(err))
 		}
 		if err := p.mark(int(from / BlockSize)); err != nil {
 			return from, err
@@ -231,7 +180,7 @@ func (p *Partial) Fill(ctx context.Context, from, to int64, r io.Reader) (int64,
 		from += int64(len(piece))
 		if unchecked += len(piece); unchecked >= spaceEvery {
 			unchecked = 0
-			if err := p.b.Admit(0); err != nil {
+			if err := p.parent.writer.admit(0); err != nil {
 				return from, err
 			}
 		}
@@ -241,7 +190,7 @@ func (p *Partial) Fill(ctx context.Context, from, to int64, r io.Reader) (int64,
 
 func (p *Partial) mark(i int) error {
 	if _, err := p.m.WriteAt([]byte{1}, int64(i)); err != nil {
-		return fmt.Errorf("write partial blob: %w", p.b.storeError(err))
+		return fmt.Errorf("write partial blob: %w", storeError(err))
 	}
 	p.mu.Lock()
 	if !p.have[i] {
@@ -306,20 +255,20 @@ func (p *Partial) Commit(ctx context.Context) error {
 		return &MismatchError{Want: p.digest, Got: got}
 	}
 	err := p.f.Chmod(0o400)
-	if err == nil && !p.b.opts.NoSync {
+	if err == nil && !p.parent.writer.noSync {
 		err = disk.Fdatasync(int(p.f.Fd()))
 	}
 	if err != nil {
-		return fmt.Errorf("put blob: %w", p.b.storeError(err))
+		return fmt.Errorf("put blob: %w", storeError(err))
 	}
 	// The name is taken away first: a committed blob must not be removed by
 	// the caller that cleans up what did not arrive.
-	s := staged{digest: p.digest, size: p.size, tmp: p.b.tempName(), sums: p.sums.done()}
+	s := staged{digest: p.digest, size: p.size, tmp: p.parent.writer.tmp.name(), sums: p.sums.done()}
 	if err := os.Rename(p.path, s.tmp); err != nil {
-		return fmt.Errorf("put blob: %w", p.b.storeError(err))
+		return fmt.Errorf("put blob: %w", storeError(err))
 	}
 	os.Remove(p.path + ".map")
-	return p.b.publish([]staged{s})
+	return p.parent.writer.publish([]staged{s})
 }
 
 // Discard forgets what has arrived, and closes.
@@ -331,12 +280,7 @@ func (p *Partial) Discard() {
 
 // Close keeps what has arrived for another time.
 func (p *Partial) Close() {
-	p.b.arriving.mu.Lock()
-	defer p.b.arriving.mu.Unlock()
-	if p.b.arriving.open[p.digest] == p {
-		delete(p.b.arriving.open, p.digest)
-	}
-	p.shut()
+	p.parent.close(p)
 }
 
 // shut closes the files. Whoever still writes gets an error.
@@ -346,83 +290,5 @@ func (p *Partial) shut() {
 	}
 	if p.m != nil {
 		p.m.Close()
-	}
-}
-
-// Arrived tells how many bytes are here, from its start on, of a blob that is
-// arriving, and of what size it is said to be; 0 and 0 where there is nothing.
-func (b *Store) Arrived(d pipeline.Digest) (arrived, size int64) {
-	if ValidDigest(d) != nil {
-		return 0, 0
-	}
-	b.arriving.mu.Lock()
-	p := b.arriving.open[d]
-	b.arriving.mu.Unlock()
-	if p != nil {
-		return p.Arrived(), p.size
-	}
-	found, err := filepath.Glob(filepath.Join(b.dir, partialDir, string(d)+".*"))
-	if err != nil {
-		return 0, 0
-	}
-	for _, path := range found {
-		size, err := strconv.ParseInt(strings.TrimPrefix(filepath.Base(path), string(d)+"."), 10, 64)
-		if err != nil || size <= 0 {
-			continue // its map
-		}
-		marks, err := os.ReadFile(path + ".map")
-		if err != nil {
-			continue
-		}
-		n := slices.IndexFunc(marks, func(c byte) bool { return c != 1 })
-		if n < 0 {
-			n = len(marks)
-		}
-		return min(int64(n)*BlockSize, size), size
-	}
-	return 0, 0
-}
-
-// Arriving reports whether there may be partial blobs at all.
-func (b *Store) Arriving() bool {
-	f, err := os.Open(filepath.Join(b.dir, partialDir))
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	names, _ := f.Readdirnames(1) // an empty folder is an error, too
-	return len(names) > 0
-}
-
-// CleanPartials removes what has arrived of blobs that no one went on with for a
-// day.
-func (b *Store) CleanPartials() { b.cleanPartials(time.Now().Add(-partialLife)) }
-
-// cleanPartials removes what has arrived of blobs that no one went on with
-// since a time.
-func (b *Store) cleanPartials(since time.Time) {
-	dir := filepath.Join(b.dir, partialDir)
-	names, err := os.ReadDir(dir)
-	if err != nil {
-		return
-	}
-	for _, n := range names {
-		if strings.HasSuffix(n.Name(), ".map") {
-			continue
-		}
-		info, err := n.Info()
-		if err != nil || !info.ModTime().Before(since) {
-			continue
-		}
-		path := filepath.Join(dir, n.Name())
-		f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
-		if err != nil {
-			continue
-		}
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			err = errors.Join(os.Remove(path), os.Remove(path+".map"))
-		}
-		f.Close()
-		_ = err // the next look tries again
 	}
 }

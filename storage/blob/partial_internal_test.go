@@ -172,13 +172,13 @@ func TestBlob_neverServesCorrupt(t *testing.T) {
 				t.Fatal(err)
 			}
 			flip := size / 3
-			breakByte(t, b.path(d), int64(flip))
+			breakByte(t, b.files.path(d), int64(flip))
 			if size > smallBlob {
 				switch sums {
 				case "gone":
-					os.Remove(b.sumsPath(d))
+					os.Remove(b.files.sumsPath(d))
 				case "bad":
-					breakByte(t, b.sumsPath(d), 9)
+					breakByte(t, b.files.sumsPath(d), 9)
 				}
 			}
 			r, err := b.Open(d)
@@ -233,12 +233,12 @@ func TestBlobs_cleanPartials(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.cleanPartials(time.Now().Add(time.Hour)) // open: not touched
+	b.partials.clean(time.Now().Add(time.Hour)) // open: not touched
 	if _, err := os.Stat(p.path); err != nil {
 		t.Error(err)
 	}
 	p.Close()
-	b.cleanPartials(time.Now().Add(time.Hour))
+	b.partials.clean(time.Now().Add(time.Hour))
 	if _, err := os.Stat(p.path); !os.IsNotExist(err) {
 		t.Errorf("still here: %v", err)
 	}

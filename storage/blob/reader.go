@@ -8,8 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"strconv"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -30,7 +28,7 @@ type Reader struct {
 	pos    int64
 
 	once sync.Once
-	// Set by once: the whole blob where it is small, else the checksums of its
+	// Set by once: the whole blob if it is small, else the checksums of its
 	// blocks; or why there are none.
 	small []byte
 	sums  []uint32
@@ -46,7 +44,7 @@ var _ interface {
 	io.ReaderAt
 } = (*Reader)(nil)
 
-// Open opens a blob for reading. Where it is not here the error is a
+// Open opens a blob for reading. If it is not here the error is a
 // *MissingError. The blob stays readable when it is deleted meanwhile.
 func (b *Store) Open(d pipeline.Digest) (*Reader, error) {
 	if d == pipeline.EmptyDigest {
@@ -55,7 +53,7 @@ func (b *Store) Open(d pipeline.Digest) (*Reader, error) {
 	if err := ValidDigest(d); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(b.path(d), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(b.files.path(d), os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &MissingError{Digest: d}
 	}
@@ -90,27 +88,12 @@ func (r *Reader) prepare() error {
 			r.err = r.readWhole(r.small)
 			return
 		}
-		if r.sums = r.store.loadSums(r.digest, r.size); r.sums != nil {
+		if r.sums = r.store.sums.load(r.digest, r.size); r.sums != nil {
 			return
 		}
 		r.err = r.makeSums()
 	})
 	return r.err
-}
-
-// makeSums verifies the blob as a whole and keeps its checksums.
-func (r *Reader) makeSums() error {
-	buf := make([]byte, BlockSize)
-	d, sums, err := measure(r.f, r.size, buf)
-	if err != nil {
-		return fmt.Errorf("read blob %s: %w", r.digest, err)
-	}
-	if d != r.digest {
-		return r.corrupt()
-	}
-	r.sums = sums
-	r.store.saveSums(r.digest, sums)
-	return nil
 }
 
 // readBlock gives a block, verified, in buf.
@@ -235,39 +218,9 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// corrupt quarantines the copy that is read.
 func (r *Reader) corrupt() error {
-	return r.store.quarantine(r.digest, r.store.path(r.digest), r.f)
-}
-
-// quarantine renames the bad file aside, unless another has taken its place.
-func (b *Store) quarantine(d pipeline.Digest, path string, bad *os.File) error {
-	err := &CorruptError{Digest: d, Path: path}
-	if moved := b.moveAside(path, bad); moved && b.opts.OnCorrupt != nil {
-		b.opts.OnCorrupt(d)
-	}
-	return err
-}
-
-func (b *Store) moveAside(path string, bad *os.File) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	badInfo, err := bad.Stat()
-	if err != nil {
-		return false
-	}
-	now, err := os.Lstat(path)
-	if err != nil || !os.SameFile(badInfo, now) {
-		return false
-	}
-	if badInfo.Size() > maxAsideBytes || b.aside.Add(1) > maxAside {
-		return os.Remove(path) == nil
-	}
-	aside := filepath.Join(b.dir, corruptDir, filepath.Base(path)+"."+strconv.FormatUint(b.next.Add(1), 36))
-	if os.Rename(path, aside) == nil {
-		return true
-	}
-	// Where it cannot be kept for a look it must go all the same.
-	return os.Remove(path) == nil
+	return r.store.quarantine.take(r.digest, r.f)
 }
 
 // ReadAll gives the verified bytes of a blob of at most limit bytes. A longer
@@ -337,59 +290,4 @@ func (r *Reader) CopyTo(w io.Writer) error {
 		return r.corrupt()
 	}
 	return nil
-}
-
-// VerifyAt is Verify at a pace: wait is called before each piece is read, with
-// its length in bytes, and its error ends the reading.
-func (b *Store) VerifyAt(d pipeline.Digest, wait func(n int) error) error {
-	r, err := b.Open(d)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	return r.verifyAt(wait)
-}
-
-func (r *Reader) verifyAt(wait func(n int) error) error {
-	if r.f == nil {
-		return nil
-	}
-	got, _, err := measure(&pacedFile{r.f, wait}, r.size, make([]byte, min(r.size+1, BlockSize)))
-	if err != nil {
-		return err
-	}
-	if got != r.digest {
-		return r.corrupt()
-	}
-	return nil
-}
-
-// pacedFile asks before each read.
-type pacedFile struct {
-	f    io.ReaderAt
-	wait func(n int) error
-}
-
-func (p *pacedFile) ReadAt(b []byte, off int64) (int, error) {
-	if err := p.wait(len(b)); err != nil {
-		return 0, err
-	}
-	return p.f.ReadAt(b, off)
-}
-
-// Verify reads a blob to its end. Where its bytes are bad the error is a
-// *CorruptError and the copy has been quarantined.
-func (b *Store) Verify(d pipeline.Digest) error {
-	r, err := b.Open(d)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	if r.f == nil {
-		return nil
-	}
-	if r.size <= smallBlob {
-		return r.prepare()
-	}
-	return r.makeSums()
 }

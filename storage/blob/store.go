@@ -4,25 +4,21 @@
 //
 // It knows nothing of what blobs hold or who needs them: its caller fetches
 // missing blobs and decides what is deleted.
+//
+// A Store has no state itself. Each of its parts owns some: files the lock of
+// the names, directories what is durable, tempDir and writer what is being put,
+// partials what is being received, quarantine the damaged copies, cleanMemory
+// what was verified, usage the times of use, space the free bytes.
 package blob
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
+	"context"
 	"fmt"
-	"io/fs"
+	"io"
 	"os"
 	"path/filepath"
-	"runtime"
-	"strconv"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage/disk"
@@ -34,124 +30,103 @@ type Options struct {
 	// spool, which is worth nothing after a power cut. Without it a blob is
 	// durable when the call that put it returns.
 	NoSync bool
+
 	// LowWater is how many bytes stay free: a put that would go below is
 	// refused. 0 means 512 MiB or 5 % of the disk, whichever is less; negative
 	// means none.
 	LowWater int64
-	// OnCorrupt is told of each blob whose bytes were bad, after the copy was
-	// quarantined. It is called by the caller that read the blob and must not block.
+
+	// OnCorrupt is called with each blob whose bytes were bad, after the copy
+	// was quarantined. It is called by the goroutine that read the blob and must
+	// not block.
 	OnCorrupt func(pipeline.Digest)
 }
 
 // Store is a store of blobs: bytes under their digest, each in a file of its
-// own. It is safe for concurrent use, by several
-// processes too.
+// own. It is safe for concurrent use, by several processes too.
 type Store struct {
-	dir  string
-	opts Options
+	files      *files
+	dirs       *directories
+	tmp        *tempDir
+	space      *space
+	clean      *cleanMemory
+	usage      *usage
+	sums       *checksums
+	writer     *writer
+	partials   *partials
+	quarantine *quarantine
 
-	tmp  tempDir
-	next atomic.Uint64
-
-	// mu is held by readers while a file gets its name, by writers while one
-	// loses it: what looked good is then not replaced by what was found bad.
-	mu sync.RWMutex
-
-	root   dirState
-	shards [256]dirState
-
-	broken  atomic.Pointer[error]
-	buffers sync.Pool // *[]byte of smallBlob
-	codecs  sync.Pool // *bundleEncoder
-	// verified tells what Clean need not read again.
-	verified cleanBlobs
-	arriving partials
-	aside    atomic.Int64 // bad copies that were kept
+	buffers  *sync.Pool // *[]byte of smallBlob+1
+	encoders *encoders
 
 	closeOnce sync.Once
-
-	// Replaced in tests.
-	space func(string) (free, total uint64, err error)
-	hook  func(point string) error
-}
-
-// dirState follows which names of a directory are durable.
-type dirState struct {
-	made    atomic.Bool
-	renamed atomic.Uint64 // names given so far
-	mu      sync.Mutex    // one sync at a time: those who wait need none of their own
-	synced  atomic.Uint64 // names that are durable
 }
 
 const (
 	tmpDir     = "tmp"
 	corruptDir = "corrupt"
 	partialDir = "partial"
+
 	// smallBlob is up to what size a blob is read into memory at once.
 	smallBlob = 64 << 10
 	// copyChunk is how much of a large blob is in memory.
 	copyChunk = 256 << 10
-	// spaceEvery is after how many bytes of a large blob the free space is
-	// looked at again.
-	spaceEvery = 16 << 20
-	// maxAside is how many bad copies are kept for a look, and maxAsideBytes how
-	// long one may be: a failing disk must not fill itself with them.
-	maxAside, maxAsideBytes = 64, 1 << 20
-	// maxLowWater bounds the default of Options.LowWater.
-	maxLowWater = 512 << 20
 )
 
-// Open opens a store, makes it where there is none, and removes what
-// processes that died have left half-written in it.
+// newStore wires the parts of a store. It does no I/O.
+func newStore(dir string, opts Options) *Store {
+	b := &Store{
+		files:    &files{dir: dir},
+		dirs:     &directories{dir: dir},
+		space:    &space{dir: dir, lowWater: opts.LowWater, measure: disk.Space},
+		buffers:  &sync.Pool{New: func() any { buf := make([]byte, smallBlob+1); return &buf }},
+		encoders: &encoders{},
+	}
+
+	b.tmp = &tempDir{store: dir, dirs: b.dirs}
+	b.clean = &cleanMemory{files: b.files}
+	b.usage = &usage{files: b.files, dirs: b.dirs, clean: b.clean}
+	b.sums = &checksums{files: b.files, tmp: b.tmp}
+	b.quarantine = &quarantine{files: b.files, onCorrupt: opts.OnCorrupt}
+
+	b.writer = &writer{
+		files: b.files, dirs: b.dirs, tmp: b.tmp, space: b.space, usage: b.usage, sums: b.sums,
+		buffers: b.buffers, noSync: opts.NoSync,
+	}
+	b.partials = &partials{dir: dir, writer: b.writer}
+	return b
+}
+
+// Open opens a store, creates it if there is none, and removes what processes
+// that died have left half-written in it.
 func Open(dir string, opts Options) (*Store, error) {
-	b := &Store{dir: dir, opts: opts, space: disk.Space}
-	b.buffers.New = func() any { buf := make([]byte, smallBlob+1); return &buf }
-	if err := b.makeFolders(); err != nil {
+	b := newStore(dir, opts)
+	if err := makeDirs(dir); err != nil {
 		return nil, fmt.Errorf("open blobs: %w", disk.Classify(err))
 	}
-	names, err := os.ReadDir(dir)
-	if err != nil {
+	if err := b.dirs.load(); err != nil {
 		return nil, fmt.Errorf("open blobs: %w", err)
 	}
-	for _, n := range names {
-		if i, ok := shardIndex(n.Name()); ok && n.IsDir() {
-			// An earlier life may have died between rename and sync.
-			b.shards[i].made.Store(true)
-			b.shards[i].renamed.Store(1)
-		}
-	}
-	b.root.renamed.Store(1)
+
 	disk.SpreadDirs(filepath.Join(dir, tmpDir))
-	b.cleanTemp()
-	b.cleanPartials(time.Now().Add(-partialLife))
-	if aside, err := os.ReadDir(filepath.Join(dir, corruptDir)); err == nil {
-		b.aside.Store(int64(len(aside)))
-	}
-	if err := b.makeTemp(); err != nil {
+	cleanTemp(dir)
+	b.partials.clean(time.Now().Add(-partialLife))
+	b.quarantine.load()
+
+	if err := b.tmp.create(); err != nil {
 		return nil, fmt.Errorf("open blobs: %w", disk.Classify(err))
 	}
 	return b, nil
 }
 
-// cleanTemp removes the directories of stores that no one has open any more.
-func (b *Store) cleanTemp() {
-	base := filepath.Join(b.dir, tmpDir)
-	names, err := os.ReadDir(base)
-	if err != nil {
-		return
-	}
-	for _, n := range names {
-		path := filepath.Join(base, n.Name())
-		fd, err := disk.OpenFD(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-		if err != nil {
-			os.Remove(path)
-			continue
+// makeDirs makes the directories of a store.
+func makeDirs(dir string) error {
+	for _, d := range []string{dir, filepath.Join(dir, tmpDir), filepath.Join(dir, corruptDir), filepath.Join(dir, partialDir)} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return err
 		}
-		if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) == nil {
-			os.RemoveAll(path)
-		}
-		unix.Close(fd)
 	}
+	return nil
 }
 
 // Close removes what is half-written. Nothing may be put after it; blobs that
@@ -164,216 +139,119 @@ func (b *Store) Close() error {
 	return err
 }
 
-// path is where the file of a blob lies. One level of 256 directories: a second one
-// would cost a directory and a sync for nearly every blob of a workspace.
-func (b *Store) path(d pipeline.Digest) string {
-	return b.dir + "/" + string(d[:2]) + "/" + string(d)
-}
-
-// find looks for the file of a blob; unix.ENOENT where there is none.
-func (b *Store) find(d pipeline.Digest, st *unix.Stat_t) (path string, err error) {
-	path = b.path(d)
-	err = disk.RetryEINTR(func() error { return unix.Lstat(path, st) })
-	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
-		err = unix.ENOENT
-	}
-	return path, err
-}
-
-func shardIndex(name string) (int, bool) {
-	if len(name) != 2 || strings.ToLower(name) != name {
-		return 0, false
-	}
-	n, err := strconv.ParseUint(name, 16, 8)
-	return int(n), err == nil
-}
-
-func shardOf(d pipeline.Digest) int { return hexDigit(d[0])<<4 | hexDigit(d[1]) }
-
-func hexDigit(c byte) int {
-	if c <= '9' {
-		return int(c - '0')
-	}
-	return int(c-'a') + 10
-}
-
-// ValidDigest guards every path that is made of a digest.
-func ValidDigest(d pipeline.Digest) error {
-	if len(d) == 64 {
-		if _, err := pipeline.ParseDigest(string(d)); err == nil {
-			return nil
-		}
-	}
-	return pipeline.Errorf(pipeline.Invalid, "digest %.80q: want 64 lower-case hexadecimal digits", string(d))
-}
-
-// DigestOf gives the digest of bytes.
-func DigestOf(p []byte) pipeline.Digest {
-	if len(p) == 0 {
-		return pipeline.EmptyDigest
-	}
-	sum := sha256.Sum256(p)
-	return encodeDigest(sum[:])
-}
-
-func encodeDigest(sum []byte) pipeline.Digest {
-	var text [64]byte
-	hex.Encode(text[:], sum)
-	return pipeline.Digest(text[:])
-}
-
-// present reports whether the blob is here in its whole length, and says by its
-// file's time that it is wanted, so that a sweep leaves it alone.
-func (b *Store) present(d pipeline.Digest, size int64) bool {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	var st unix.Stat_t
-	path, err := b.find(d, &st)
-	if err != nil || size >= 0 && st.Size != size {
-		return false
-	}
-	sec, _ := st.Mtim.Unix()
-	now := time.Now()
-	if age := now.Unix() - sec; age > 60 || age < -60 {
-		b.touch(d, path, now)
-	}
-	return true
-}
-
 // Has reports whether the blob is here. The empty blob always is.
 func (b *Store) Has(d pipeline.Digest) bool {
-	_, err := b.Size(d)
+	_, err := b.files.size(d)
 	return err == nil
 }
 
 // Size gives the length of a blob in bytes, or a *MissingError.
-func (b *Store) Size(d pipeline.Digest) (int64, error) {
-	if d == pipeline.EmptyDigest {
-		return 0, nil
-	}
-	if err := ValidDigest(d); err != nil {
-		return 0, err
-	}
-	var st unix.Stat_t
-	_, err := b.find(d, &st)
-	if errors.Is(err, unix.ENOENT) {
-		return 0, &MissingError{Digest: d}
-	}
-	if err != nil {
-		return 0, fmt.Errorf("look for blob %s: %w", d, err)
-	}
-	return st.Size, nil
-}
-
-// missingStep is how many digests one goroutine of Missing looks for.
-const missingStep = 1024
-
-// Missing gives those of the digests that are not here, each once, in their
-// order. Those that are here count as wanted from now on, see DeleteUnused.
-func (b *Store) Missing(digests []pipeline.Digest) []pipeline.Digest {
-	// The list of a workspace may have 100,000: a look at each takes 4 us.
-	missing := make([]bool, len(digests))
-	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for from := 0; from < len(digests); from += missingStep {
-		g.Go(func() error {
-			for i := from; i < min(from+missingStep, len(digests)); i++ {
-				d := digests[i]
-				missing[i] = d != pipeline.EmptyDigest && (ValidDigest(d) != nil || !b.present(d, -1))
-			}
-			return nil
-		})
-	}
-	_ = g.Wait() // its functions return nil
-
-	var list []pipeline.Digest
-	seen := map[pipeline.Digest]struct{}{}
-	for i, d := range digests {
-		if _, dup := seen[d]; !missing[i] || dup {
-			continue
-		}
-		seen[d] = struct{}{}
-		list = append(list, d)
-	}
-	return list
-}
+func (b *Store) Size(d pipeline.Digest) (int64, error) { return b.files.size(d) }
 
 // Delete removes a blob. One that is not here is no error.
-func (b *Store) Delete(d pipeline.Digest) error {
-	if err := ValidDigest(d); err != nil {
-		return err
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.deleteLocked(d)
-}
+func (b *Store) Delete(d pipeline.Digest) error { return b.files.delete(d) }
 
-// deleteLocked removes all that is there of a blob.
-func (b *Store) deleteLocked(d pipeline.Digest) error {
-	if err := os.Remove(b.path(d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("delete blob: %w", err)
-	}
-	os.Remove(b.sumsPath(d)) // small blobs have none
-	return nil
-}
+// Missing gives those of the digests that are not here, each once, in their
+// order. Those that are here count as used now, see DeleteUnused.
+func (b *Store) Missing(digests []pipeline.Digest) []pipeline.Digest { return b.usage.missing(digests) }
 
 // DeleteUnused removes a blob unless it was put, or asked for with Missing,
 // since the given time. It reports whether it removed it.
 func (b *Store) DeleteUnused(d pipeline.Digest, since time.Time) (bool, error) {
-	if err := ValidDigest(d); err != nil {
-		return false, err
+	return b.usage.deleteUnused(d, since)
+}
+
+// Walk calls f for each blob that has a file, by digest, until f returns an
+// error, which it returns. Blobs that come and go meanwhile may be missed.
+func (b *Store) Walk(ctx context.Context, f func(Info) error) error { return b.usage.walk(ctx, f) }
+
+// Clean gives those of the digests whose blobs are here with the right bytes.
+// Those that are count as used now, see DeleteUnused; those that turn out to be
+// bad are quarantined.
+func (b *Store) Clean(digests []pipeline.Digest) []pipeline.Digest {
+	var clean []pipeline.Digest
+	for _, d := range digests {
+		if d == pipeline.EmptyDigest || ValidDigest(d) == nil && b.usage.present(d, -1) && b.clean.check(d, b.Verify) {
+			clean = append(clean, d)
+		}
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	info, err := os.Lstat(b.path(d))
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.ModTime().Before(since) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("delete blob: %w", err)
-	}
-	return true, b.deleteLocked(d)
+	return clean
 }
 
 // FreeBytes gives what may still be written on the store's disk, and its size;
-// 0 and 0 where that is unknown.
-func (b *Store) FreeBytes() (free, total uint64) {
-	free, total, err := b.space(b.dir)
-	if err != nil {
-		return 0, 0
-	}
-	return free, total
-}
+// 0 and 0 if that is unknown.
+func (b *Store) FreeBytes() (free, total uint64) { return b.space.bytes() }
 
 // LowWater is how many bytes must stay free, see Options.
 func (b *Store) LowWater() uint64 {
-	if b.opts.LowWater != 0 {
-		return uint64(max(b.opts.LowWater, 0))
-	}
-	_, total := b.FreeBytes()
-	return min(maxLowWater, total/20)
+	_, total := b.space.bytes()
+	return b.space.low(total)
 }
 
 // Admit refuses size more bytes if they would take the disk below its low-water
 // mark: a *disk.FullError.
-func (b *Store) Admit(size int64) error {
-	if err := b.broken.Load(); err != nil {
-		return *err
-	}
-	if b.opts.LowWater < 0 {
-		return nil
-	}
-	free, total, err := b.space(b.dir)
+func (b *Store) Admit(size int64) error { return b.writer.admit(size) }
+
+// Probe reports why blobs cannot be written, by the beginning of one. What it
+// makes is gone when it returns.
+func (b *Store) Probe() error { return b.writer.probe() }
+
+// Put stores all that r gives. Memory is bounded whatever its length. Errors of
+// r are returned as they are.
+func (b *Store) Put(ctx context.Context, r io.Reader) (pipeline.Digest, int64, error) {
+	s, err := b.writer.stage(ctx, r, !b.writer.noSync)
 	if err != nil {
-		return nil // cannot tell; the write will
+		return "", 0, err
 	}
-	low := uint64(b.opts.LowWater)
-	if low == 0 {
-		low = min(maxLowWater, total/20)
+	if err := b.writer.publish([]staged{s}); err != nil {
+		return "", 0, err
 	}
-	if need := low + uint64(max(size, 0)); free < need {
-		return &disk.FullError{Reason: fmt.Sprintf("disk low: %d MiB are free for %s, %d MiB must stay free: remove files, or move the data directory to a larger disk",
-			free>>20, b.dir, low>>20)}
-	}
-	return nil
+	return s.digest, s.size, nil
 }
+
+// PutBytes stores p.
+func (b *Store) PutBytes(ctx context.Context, p []byte) (pipeline.Digest, error) {
+	s, err := b.writer.stageBytes(ctx, p, !b.writer.noSync)
+	if err != nil {
+		return "", err
+	}
+	if err := b.writer.publish([]staged{s}); err != nil {
+		return "", err
+	}
+	return s.digest, nil
+}
+
+// PutExpect stores all that r gives if its digest is d, else nothing: then the
+// error is a *MismatchError.
+func (b *Store) PutExpect(ctx context.Context, d pipeline.Digest, r io.Reader) (int64, error) {
+	s, err := b.writer.stageExpect(ctx, d, r, !b.writer.noSync)
+	if err != nil {
+		return 0, err
+	}
+	if err := b.writer.publish([]staged{s}); err != nil {
+		return 0, err
+	}
+	return s.size, nil
+}
+
+// NewBatch makes an empty batch. It must end with Commit or Discard.
+func (b *Store) NewBatch() *Batch {
+	return &Batch{writer: b.writer, seen: map[pipeline.Digest]struct{}{}}
+}
+
+// Partial opens what is here of a blob of this size, nothing to begin with. It
+// must be closed, or committed. ErrArriving if it is open already; an error of
+// kind pipeline.Unavailable if the disk has no space for the rest.
+func (b *Store) Partial(d pipeline.Digest, size int64) (*Partial, error) {
+	return b.partials.start(d, size)
+}
+
+// Arrived gives how many bytes are here, from its start on, of a blob that is
+// arriving, and its announced size; 0 and 0 if there is nothing.
+func (b *Store) Arrived(d pipeline.Digest) (arrived, size int64) { return b.partials.arrived(d) }
+
+// Arriving reports whether there may be partial blobs at all.
+func (b *Store) Arriving() bool { return b.partials.exist() }
+
+// CleanPartials removes partial blobs that did not grow for a day.
+func (b *Store) CleanPartials() { b.partials.clean(time.Now().Add(-partialLife)) }

@@ -63,31 +63,34 @@ func (s *blockSums) done() []uint32 {
 	return s.sums
 }
 
-// sumsPath is where the checksums of a blob lie.
-func (b *Store) sumsPath(d pipeline.Digest) string { return b.path(d) + sumsSuffix }
+// checksums keeps the checksums of blobs in files.
+type checksums struct {
+	files *files
+	tmp   *tempDir
+}
 
-// saveSums keeps checksums; without them the blob is verified as a whole when
+// save keeps checksums; without them the blob is verified as a whole when
 // it is read next, so an error costs time only.
-func (b *Store) saveSums(d pipeline.Digest, sums []uint32) {
+func (c *checksums) save(d pipeline.Digest, sums []uint32) {
 	p := make([]byte, 0, len(sumsMagic)+4*len(sums)+4)
 	p = append(p, sumsMagic...)
 	for _, s := range sums {
 		p = binary.LittleEndian.AppendUint32(p, s)
 	}
 	p = binary.LittleEndian.AppendUint32(p, crc32.Checksum(p, castagnoli))
-	fd, name, err := b.createTemp()
+	fd, name, err := c.tmp.file()
 	if err != nil {
 		return
 	}
-	if err := errors.Join(disk.WriteFD(fd, p), unix.Close(fd)); err != nil || os.Rename(name, b.sumsPath(d)) != nil {
+	if err := errors.Join(disk.WriteFD(fd, p), unix.Close(fd)); err != nil || os.Rename(name, c.files.sumsPath(d)) != nil {
 		os.Remove(name)
 	}
 }
 
-// loadSums reads the checksums of a blob of this size; nil where there are none
+// load reads the checksums of a blob of this size; nil if there are none
 // that can be trusted.
-func (b *Store) loadSums(d pipeline.Digest, size int64) []uint32 {
-	p, err := os.ReadFile(b.sumsPath(d))
+func (c *checksums) load(d pipeline.Digest, size int64) []uint32 {
+	p, err := os.ReadFile(c.files.sumsPath(d))
 	n := blocks(size)
 	if err != nil || len(p) != len(sumsMagic)+4*n+4 || string(p[:len(sumsMagic)]) != sumsMagic {
 		return nil

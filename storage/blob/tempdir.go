@@ -9,22 +9,48 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage/disk"
 )
 
-// tempDir is a store's own directory for files under way. It is made anew where
-// someone has removed it.
+// tempDir is a store's own directory for temporary files. It is made again if
+// it was removed.
 type tempDir struct {
+	store string // the directory of the store
+	dirs  *directories
+	next  atomic.Uint64 // numbers the files
+
 	mu sync.RWMutex // guards following
 	// path of the directory, and locks: one handle for each directory that there was, the
 	// last of them on path. A handle is held, and its directory so locked against
-	// others that clean up, until the store is closed.
+	// other processes that clean up, until the store is closed.
 	path  string
 	locks []int
+}
+
+// cleanTemp removes the directories of stores that no process has open.
+func cleanTemp(dir string) {
+	base := filepath.Join(dir, tmpDir)
+	names, err := os.ReadDir(base)
+	if err != nil {
+		return
+	}
+	for _, n := range names {
+		path := filepath.Join(base, n.Name())
+		fd, err := disk.OpenFD(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+		if err != nil {
+			os.Remove(path)
+			continue
+		}
+
+		if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) == nil {
+			os.RemoveAll(path)
+		}
+		unix.Close(fd)
+	}
 }
 
 // lock gives a handle on the file system that the store is on.
@@ -37,6 +63,7 @@ func (t *tempDir) lock() int {
 func (t *tempDir) close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+
 	err := os.RemoveAll(t.path)
 	for _, fd := range t.locks {
 		unix.Close(fd)
@@ -44,27 +71,18 @@ func (t *tempDir) close() error {
 	return err
 }
 
-// makeFolders makes the directories of the store.
-func (b *Store) makeFolders() error {
-	for _, d := range []string{b.dir, filepath.Join(b.dir, tmpDir), filepath.Join(b.dir, corruptDir), filepath.Join(b.dir, partialDir)} {
-		if err := os.MkdirAll(d, 0o700); err != nil {
-			return err
-		}
-	}
-	return nil
+// create makes and locks the directory.
+func (t *tempDir) create() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.createLocked()
 }
 
-// makeTemp makes and locks this store's directory for files under way. Another
-// process that cleans up may remove it before it is locked, hence the loop.
-func (b *Store) makeTemp() error {
-	b.tmp.mu.Lock()
-	defer b.tmp.mu.Unlock()
-	return b.makeTempLocked()
-}
-
-func (b *Store) makeTempLocked() error {
+// createLocked makes and locks the directory. Another process that cleans up may
+// remove it before it is locked, hence the loop.
+func (t *tempDir) createLocked() error {
 	for range 100 {
-		path := filepath.Join(b.dir, tmpDir, rand.Text())
+		path := filepath.Join(t.store, tmpDir, rand.Text())
 		if err := os.Mkdir(path, 0o700); err != nil {
 			return err
 		}
@@ -75,76 +93,58 @@ func (b *Store) makeTempLocked() error {
 		if err != nil {
 			return err
 		}
+
 		lockErr := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
 		if _, err := os.Lstat(path); err == nil && lockErr == nil {
-			b.tmp.path, b.tmp.locks = path, append(b.tmp.locks, fd)
+			t.path, t.locks = path, append(t.locks, fd)
 			return nil
 		}
 		unix.Close(fd)
 	}
-	return errors.New("another process keeps removing our temporary folder")
+	return errors.New("another process keeps removing our temporary directory")
 }
 
-// tempName is a name for a new file under way.
-func (b *Store) tempName() string {
-	b.tmp.mu.RLock()
-	defer b.tmp.mu.RUnlock()
-	return b.tmp.path + "/" + strconv.FormatUint(b.next.Add(1), 36)
+// name is a name for a new temporary file.
+func (t *tempDir) name() string {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.path + "/" + strconv.FormatUint(t.next.Add(1), 36)
 }
 
-// openTemp opens a new file under way, and first makes the directories again where
-// they are gone.
-func (b *Store) openTemp(flags int) (fd int, name string, err error) {
+// open opens a new temporary file for writing, and first makes the directories
+// again if they are gone.
+func (t *tempDir) open() (fd int, name string, err error) {
 	for tries := 0; ; tries++ {
-		name = b.tempName()
-		fd, err = disk.OpenFD(name, flags|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, 0o400)
-		if tries > 0 || !errors.Is(err, fs.ErrNotExist) || b.remake(filepath.Dir(name)) != nil {
+		name = t.name()
+		fd, err = disk.OpenFD(name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, 0o400)
+		if tries > 0 || !errors.Is(err, fs.ErrNotExist) || t.remake(filepath.Dir(name)) != nil {
 			return fd, name, err
 		}
 	}
 }
 
-// remake makes the store's directories again after gone, its directory for files under
-// way, has vanished: the blobs are lost with them, and are brought again from
-// other nodes. It is the same as a new, empty store.
-func (b *Store) remake(gone string) error {
-	b.tmp.mu.Lock()
-	defer b.tmp.mu.Unlock()
-	if b.tmp.path != gone {
-		return nil // somebody was quicker
-	}
-	if err := b.makeFolders(); err != nil {
-		return err
-	}
-	for i := range b.shards {
-		if _, err := os.Lstat(filepath.Join(b.dir, fmt.Sprintf("%02x", i))); err != nil {
-			b.shards[i].made.Store(false)
-		}
-	}
-	b.root.renamed.Add(1)
-	return b.makeTempLocked()
-}
-
-// Probe tells whether blobs can be written, by the beginning of one. What it makes
-// is gone when it returns.
-func (b *Store) Probe() error {
-	if err := b.broken.Load(); err != nil {
-		return *err
-	}
-	fd, name, err := b.openTemp(unix.O_WRONLY)
+// file opens a new temporary file for a blob that is put.
+func (t *tempDir) file() (int, string, error) {
+	fd, name, err := t.open()
 	if err != nil {
-		return b.storeError(err)
+		return -1, "", fmt.Errorf("put blob: %w", storeError(err))
 	}
-	unix.Close(fd)
-	return b.storeError(os.Remove(name))
+	return fd, name, nil
 }
 
-// storeError gives an error of a write into the store its kind: whatever it is,
-// another node may do better, and no module and no client is at fault.
-func (b *Store) storeError(err error) error {
-	var own unix.Errno
-	if err = disk.Classify(err); err == nil || pipeline.KindOf(err) == pipeline.Unavailable || !errors.As(err, &own) {
+// remake makes the store's directories again after gone, its directory for
+// temporary files, has vanished: the blobs are lost with them, and are fetched
+// from other nodes. It is the same as a new, empty store.
+func (t *tempDir) remake(gone string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.path != gone {
+		return nil // another goroutine has done it
+	}
+
+	if err := makeDirs(t.store); err != nil {
 		return err
 	}
-	return &pipeline.Error{Kind: pipeline.Unavailable, Message: "the blobs of this node cannot be written: " + err.Error(), Err: err}
+	t.dirs.reload()
+	return t.createLocked()
 }
