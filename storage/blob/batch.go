@@ -35,6 +35,7 @@ func (t *Batch) PutBytes(ctx context.Context, p []byte) (pipeline.Digest, error)
 	if t.has(d) {
 		return d, nil
 	}
+
 	s, err := t.writer.stageBytes(ctx, p, false)
 	if err != nil {
 		return "", err
@@ -63,11 +64,13 @@ func (t *Batch) has(d pipeline.Digest) bool {
 
 func (t *Batch) add(s staged) {
 	t.mu.Lock()
+
 	_, dup := t.seen[s.digest]
 	if !dup {
 		t.seen[s.digest] = struct{}{}
 		t.items = append(t.items, s)
 	}
+
 	t.mu.Unlock()
 	if dup {
 		s.discard()
@@ -77,6 +80,7 @@ func (t *Batch) add(s staged) {
 func (t *Batch) take() []staged {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+
 	items := t.items
 	t.items, t.seen = nil, map[pipeline.Digest]struct{}{}
 	return items
@@ -97,6 +101,7 @@ func (t *Batch) Commit(ctx context.Context) error {
 	if len(items) == 0 {
 		return nil
 	}
+
 	err := ctx.Err()
 	if err == nil && !t.writer.noSync {
 		err = t.writer.syncFiles(items)
@@ -123,6 +128,7 @@ func Collect(into Putter) (put Putter, commit func(context.Context) error, disca
 	if !ok {
 		return into, func(context.Context) error { return nil }, func() {}
 	}
+
 	batch := b.NewBatch()
 	return batch, batch.Commit, batch.Discard
 }

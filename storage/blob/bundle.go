@@ -59,6 +59,7 @@ func WriteBundle(ctx context.Context, w io.Writer, b *Store, digests []pipeline.
 	if _, err := io.WriteString(w, bundleMagic); err != nil {
 		return fmt.Errorf("write bundle: %w", err)
 	}
+
 	z, err := b.encoders.get(w)
 	if err != nil {
 		return fmt.Errorf("write bundle: %w", err)
@@ -112,15 +113,18 @@ func writeBundled(w io.Writer, b *Store, d pipeline.Digest, buf []byte) error {
 		return err
 	}
 	defer r.Close()
+
 	var head [1 + 32 + binary.MaxVarintLen64]byte
 	head[0] = bundleBlob
 	if _, err := hex.Decode(head[1:33], []byte(d)); err != nil {
 		return err
 	}
+
 	n := 33 + binary.PutUvarint(head[33:], uint64(r.size))
 	if _, err := w.Write(head[:n]); err != nil {
 		return err
 	}
+
 	sent, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, buf)
 	if err == nil && sent != r.size {
 		err = r.corrupt()
@@ -142,6 +146,7 @@ type ExpectPutter interface {
 func ReadBundle(ctx context.Context, r io.Reader, limits BundleLimits, into ExpectPutter) ([]pipeline.Digest, error) {
 	limits = limits.orDefault()
 	raw := bufio.NewReader(r)
+
 	var magic [len(bundleMagic)]byte
 	if _, err := io.ReadFull(raw, magic[:]); err != nil {
 		return nil, bundleCut(err)
@@ -149,11 +154,13 @@ func ReadBundle(ctx context.Context, r io.Reader, limits BundleLimits, into Expe
 	if string(magic[:]) != bundleMagic {
 		return nil, &BundleError{Kind: pipeline.Invalid, Reason: "it does not begin as one of this version does"}
 	}
+
 	z, err := zstd.NewReader(raw, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(bundleWindow))
 	if err != nil {
 		return nil, fmt.Errorf("read bundle: %w", err)
 	}
 	defer z.Close()
+
 	in := bundleReader{ctx: ctx, in: bufio.NewReaderSize(z, 32<<10), limits: limits, into: into}
 	for {
 		done, err := in.record()
@@ -166,7 +173,7 @@ func ReadBundle(ctx context.Context, r io.Reader, limits BundleLimits, into Expe
 	}
 }
 
-// bundleCut tells an end that came too early from other errors of reading.
+// bundleCut distinguishes an end that came too early from other errors of reading.
 func bundleCut(err error) error {
 	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
 		return &BundleError{Kind: pipeline.Invalid, Reason: "it is cut short", Err: io.ErrUnexpectedEOF}
@@ -188,10 +195,12 @@ func (b *bundleReader) record() (done bool, err error) {
 	if err := b.ctx.Err(); err != nil {
 		return false, err
 	}
+
 	kind, err := b.in.ReadByte()
 	if err != nil {
 		return false, bundleCut(err)
 	}
+
 	switch kind {
 	case bundleBlob:
 		return false, b.blob()
@@ -206,9 +215,11 @@ func (b *bundleReader) end() error {
 	if err != nil {
 		return bundleCut(err)
 	}
+
 	if n != uint64(len(b.digests)) {
 		return &BundleError{Kind: pipeline.Invalid, Reason: fmt.Sprintf("it holds %d blobs and says %d", len(b.digests), n)}
 	}
+
 	if _, err := b.in.ReadByte(); err == nil {
 		return &BundleError{Kind: pipeline.Invalid, Reason: "there is more after its end"}
 	} else if err != io.EOF {
@@ -223,10 +234,12 @@ func (b *bundleReader) blob() error {
 		return bundleCut(err)
 	}
 	d := encodeDigest(sum[:])
+
 	size, err := binary.ReadUvarint(b.in)
 	if err != nil {
 		return bundleCut(err)
 	}
+
 	switch {
 	case len(b.digests) >= b.limits.Blobs:
 		return &BundleError{Kind: pipeline.TooLarge, Reason: fmt.Sprintf("it holds more than %d blobs", b.limits.Blobs)}
@@ -235,6 +248,7 @@ func (b *bundleReader) blob() error {
 	case size > uint64(b.limits.TotalBytes-b.total):
 		return &BundleError{Kind: pipeline.TooLarge, Reason: fmt.Sprintf("it holds more than %d bytes", b.limits.TotalBytes)}
 	}
+
 	b.total += int64(size)
 	// exactReader, not io.LimitReader: a stream that ends early must not pass for
 	// a shorter blob.
@@ -245,6 +259,7 @@ func (b *bundleReader) blob() error {
 		}
 		return err
 	}
+
 	b.digests = append(b.digests, d)
 	return nil
 }
@@ -260,6 +275,7 @@ func (e *exactReader) Read(p []byte) (int, error) {
 	if e.left == 0 {
 		return 0, io.EOF
 	}
+
 	n, err := e.r.Read(p[:min(int64(len(p)), e.left)])
 	e.left -= int64(n)
 	if err == io.EOF {

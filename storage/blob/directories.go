@@ -162,6 +162,7 @@ func (t *directories) syncOne(s *dirState, path string) error {
 	if s.synced.Load() >= want {
 		return nil
 	}
+
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.synced.Load() >= want {

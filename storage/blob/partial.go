@@ -34,7 +34,7 @@ type Partial struct {
 	f, m   *os.File
 
 	mu sync.Mutex // guards following
-	// have marks blocks that are here, taken those that a Claim is out for.
+	// have marks blocks that are here, taken those that are reserved by a Claim.
 	have, taken []bool
 	left        int
 
@@ -54,6 +54,7 @@ func (p *Partial) load() (err error) {
 	if err != nil {
 		return fmt.Errorf("open partial blob: %w", storeError(err))
 	}
+
 	// Another process, a client's or an old daemon's, may be at it.
 	if err := unix.Flock(int(p.f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return ErrArriving
@@ -61,6 +62,7 @@ func (p *Partial) load() (err error) {
 	if p.m, err = os.OpenFile(p.path+".map", flags, 0o600); err != nil {
 		return fmt.Errorf("open partial blob: %w", storeError(err))
 	}
+
 	n := blocks(p.size)
 	p.have, p.taken, p.left = make([]bool, n), make([]bool, n), n
 	marks := make([]byte, n)
@@ -68,16 +70,19 @@ func (p *Partial) load() (err error) {
 	if err != nil && err != io.EOF {
 		return fmt.Errorf("read partial blob: %w", err)
 	}
+
 	info, err := p.f.Stat()
 	if err != nil {
 		return fmt.Errorf("read partial blob: %w", err)
 	}
+
 	for i, c := range marks[:k] {
 		if c == 1 && info.Size() >= min(int64(i+1)*BlockSize, p.size) {
 			p.have[i] = true
 			p.left--
 		}
 	}
+
 	now := time.Now()
 	return os.Chtimes(p.path, now, now)
 }
@@ -89,6 +94,7 @@ func (p *Partial) Size() int64 { return p.size }
 func (p *Partial) Arrived() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+
 	i := slices.Index(p.have, false)
 	if i < 0 {
 		return p.size
@@ -100,6 +106,7 @@ func (p *Partial) Arrived() int64 {
 func (p *Partial) Bytes() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+
 	n := int64(len(p.have)-p.left) * BlockSize
 	if last := len(p.have) - 1; p.have[last] {
 		n -= int64(len(p.have))*BlockSize - p.size
@@ -107,7 +114,7 @@ func (p *Partial) Bytes() int64 {
 	return n
 }
 
-// Complete reports whether every byte is here; Commit tells if they are the
+// Complete reports whether every byte is here; Commit checks that they are the
 // right ones.
 func (p *Partial) Complete() bool {
 	p.mu.Lock()
@@ -115,12 +122,13 @@ func (p *Partial) Complete() bool {
 	return p.left == 0
 }
 
-// Claim gives a stretch of missing bytes, at most max long, for the caller to
-// bring; from == to where there is none that no one brings. Release gives back
-// what did not come.
+// Claim reserves a range of missing bytes, at most max long, for the caller to
+// fill; from == to if all that is missing is reserved. Release ends the
+// reservation, whether or not the bytes came.
 func (p *Partial) Claim(max int64) (from, to int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+
 	first := -1
 	for i := range p.have {
 		free := !p.have[i] && !p.taken[i]
@@ -135,6 +143,7 @@ func (p *Partial) Claim(max int64) (from, to int64) {
 		}
 		p.taken[i] = true
 	}
+
 	if first < 0 {
 		return 0, 0
 	}
@@ -150,19 +159,21 @@ func (p *Partial) Release(from, to int64) {
 	}
 }
 
-// Fill writes what r gives at from, which must be where a block begins, up to
-// to. It gives up to where it came: from there another source may go on. Whole
-// blocks are kept whatever happens next.
+// Fill writes what r gives to the range from..to; from must be the start of a
+// block. It returns how far it came: another source may resume there. Whole blocks
+// are kept whatever happens next.
 func (p *Partial) Fill(ctx context.Context, from, to int64, r io.Reader) (int64, error) {
 	if from%BlockSize != 0 || to > p.size {
 		return from, pipeline.Errorf(pipeline.Invalid, "bytes %d to %d of a blob of %d: want them to begin with a block of %d", from, to, p.size, BlockSize)
 	}
+
 	buf := make([]byte, BlockSize)
 	unchecked := 0
 	for from < to {
 		if err := ctx.Err(); err != nil {
 			return from, context.Cause(ctx)
 		}
+
 		piece := buf[:min(BlockSize, to-from)]
 		n, err := readUpTo(r, piece)
 		if n < len(piece) {
@@ -171,12 +182,14 @@ func (p *Partial) Fill(ctx context.Context, from, to int64, r io.Reader) (int64,
 			}
 			return from, err
 		}
+
 		if _, err := p.f.WriteAt(piece, from); err != nil {
 			return from, fmt.Errorf("write partial blob: %w", storeError(err))
 		}
 		if err := p.mark(int(from / BlockSize)); err != nil {
 			return from, err
 		}
+
 		from += int64(len(piece))
 		if unchecked += len(piece); unchecked >= spaceEvery {
 			unchecked = 0
@@ -188,16 +201,20 @@ func (p *Partial) Fill(ctx context.Context, from, to int64, r io.Reader) (int64,
 	return from, nil
 }
 
+// mark records that a block is here. The mark is written after the block, never
+// before: what is marked is used without another look.
 func (p *Partial) mark(i int) error {
 	if _, err := p.m.WriteAt([]byte{1}, int64(i)); err != nil {
 		return fmt.Errorf("write partial blob: %w", storeError(err))
 	}
+
 	p.mu.Lock()
 	if !p.have[i] {
 		p.have[i] = true
 		p.left--
 	}
 	p.mu.Unlock()
+
 	// Sum up while the bytes are in memory; one at a time is enough.
 	if p.sumMu.TryLock() {
 		defer p.sumMu.Unlock()
@@ -217,6 +234,7 @@ func (p *Partial) sumUp(most int) error {
 		if !ready {
 			return nil
 		}
+
 		if buf == nil {
 			buf = make([]byte, BlockSize)
 		}
@@ -225,6 +243,7 @@ func (p *Partial) sumUp(most int) error {
 		if _, err := p.f.ReadAt(piece, off); err != nil {
 			return fmt.Errorf("read partial blob: %w", err)
 		}
+
 		p.sum.Write(piece)
 		p.sums.write(piece)
 		p.next++
@@ -232,14 +251,15 @@ func (p *Partial) sumUp(most int) error {
 	return nil
 }
 
-// Commit makes the blob of what has arrived: durable, and visible. Where the
-// bytes are not those of the digest all of them go, and the error is a
+// Commit makes the blob of what has arrived: durable, and visible. If the bytes
+// are not those of the digest all of them are removed, and the error is a
 // *MismatchError. The partial blob is closed in any case.
 func (p *Partial) Commit(ctx context.Context) error {
 	defer p.Close()
 	if !p.Complete() {
 		return pipeline.Errorf(pipeline.Conflict, "blob %s: %d of %d bytes have arrived", p.digest, p.Arrived(), p.size)
 	}
+
 	p.sumMu.Lock()
 	defer p.sumMu.Unlock()
 	for p.next < len(p.have) {
@@ -250,10 +270,12 @@ func (p *Partial) Commit(ctx context.Context) error {
 			return err
 		}
 	}
+
 	if got := encodeDigest(p.sum.Sum(nil)); got != p.digest {
 		p.Discard()
 		return &MismatchError{Want: p.digest, Got: got}
 	}
+
 	err := p.f.Chmod(0o400)
 	if err == nil && !p.parent.writer.noSync {
 		err = disk.Fdatasync(int(p.f.Fd()))
@@ -261,8 +283,9 @@ func (p *Partial) Commit(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("put blob: %w", storeError(err))
 	}
-	// The name is taken away first: a committed blob must not be removed by
-	// the caller that cleans up what did not arrive.
+
+	// The file leaves the partial blobs first: a committed blob must not be
+	// removed by what cleans these up.
 	s := staged{digest: p.digest, size: p.size, tmp: p.parent.writer.tmp.name(), sums: p.sums.done()}
 	if err := os.Rename(p.path, s.tmp); err != nil {
 		return fmt.Errorf("put blob: %w", storeError(err))
@@ -271,19 +294,20 @@ func (p *Partial) Commit(ctx context.Context) error {
 	return p.parent.writer.publish([]staged{s})
 }
 
-// Discard forgets what has arrived, and closes.
+// Discard removes what has arrived, and closes.
 func (p *Partial) Discard() {
 	os.Remove(p.path)
 	os.Remove(p.path + ".map")
 	p.Close()
 }
 
-// Close keeps what has arrived for another time.
+// Close keeps what has arrived, for the next Partial of this blob. It may be
+// called more than once.
 func (p *Partial) Close() {
 	p.parent.close(p)
 }
 
-// shut closes the files. Whoever still writes gets an error.
+// shut closes the files. Goroutines that still write get an error.
 func (p *Partial) shut() {
 	if p.f != nil {
 		p.f.Close()

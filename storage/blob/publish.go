@@ -23,6 +23,7 @@ func (w *writer) syncFiles(items []staged) error {
 			n++
 		}
 	}
+
 	if n > syncOneByOne {
 		if ok, err := disk.SyncFilesystem(w.tmp.lock()); ok {
 			if err != nil {
@@ -31,6 +32,7 @@ func (w *writer) syncFiles(items []staged) error {
 			return nil
 		}
 	}
+
 	var g errgroup.Group
 	g.SetLimit(8)
 	for i := range items {
@@ -46,12 +48,14 @@ func (w *writer) syncFiles(items []staged) error {
 }
 
 // syncFile opens a file anew to sync it: that is cheaper than to hold thousands
-// open, and the kernel tells a new descriptor of errors that were not reported yet.
+// open, and the kernel reports to a new descriptor the
+// errors that were not reported yet.
 func syncFile(path string) error {
 	fd, err := disk.OpenFD(path, unix.O_RDONLY, 0)
 	if err != nil {
 		return fmt.Errorf("put blobs: %w", err)
 	}
+
 	err = errors.Join(disk.Fdatasync(fd), unix.Close(fd))
 	if err != nil {
 		return fmt.Errorf("put blobs: sync: %w", disk.Classify(err))
@@ -68,11 +72,13 @@ func (w *writer) publish(items []staged) error {
 		if items[i].size == 0 {
 			continue
 		}
+
 		shard := shardOf(items[i].digest)
 		touched[shard] = true
 		if items[i].tmp == "" {
 			continue // here already, but its name may not be durable yet
 		}
+
 		if err := w.name(shard, items[i]); err != nil {
 			for _, rest := range items[i:] {
 				rest.discard()
@@ -90,8 +96,8 @@ func (w *writer) publish(items []staged) error {
 	return w.dirs.sync(&touched)
 }
 
-// name gives a staged blob its name. The lock keeps a copy that is bad from
-// being quarantined under it.
+// name gives a staged blob its name. With the lock held, a reader that found the
+// old file bad cannot quarantine the new one.
 func (w *writer) name(shard int, s staged) error {
 	if err := w.dirs.ensure(shard); err != nil {
 		return fmt.Errorf("put blob: %w", storeError(err))

@@ -15,11 +15,12 @@ import (
 	"github.com/pipelined/pipelined/storage/disk"
 )
 
-// Putter takes bytes and gives their digest: *Store, where they are stored when
-// the call returns, or a *Batch, where they are stored by its Commit.
+// Putter takes bytes and gives their digest. A *Store has stored them when the
+// call returns, a *Batch stores them when it is committed.
 type Putter interface {
-	// Put stores all that r gives, and tells its digest and length.
+	// Put stores all that r gives, and gives its digest and length.
 	Put(ctx context.Context, r io.Reader) (pipeline.Digest, int64, error)
+
 	// PutBytes stores p, which it does not keep.
 	PutBytes(ctx context.Context, p []byte) (pipeline.Digest, error)
 }
@@ -70,6 +71,7 @@ func (w *writer) probe() error {
 	if err != nil {
 		return storeError(err)
 	}
+
 	unix.Close(fd)
 	return storeError(os.Remove(name))
 }
@@ -83,6 +85,7 @@ func (w *writer) stageExpect(ctx context.Context, d pipeline.Digest, r io.Reader
 	if err != nil {
 		return staged{}, err
 	}
+
 	if s.digest != d {
 		s.discard()
 		return staged{}, &MismatchError{Want: d, Got: s.digest}
@@ -94,6 +97,7 @@ func (w *writer) stageExpect(ctx context.Context, d pipeline.Digest, r io.Reader
 func (w *writer) stage(ctx context.Context, r io.Reader, sync bool) (staged, error) {
 	buf := w.buffers.Get().(*[]byte)
 	defer w.buffers.Put(buf)
+
 	n, err := readUpTo(r, *buf)
 	if err == io.EOF {
 		return w.stageBytes(ctx, (*buf)[:n], sync)
@@ -113,6 +117,7 @@ func readUpTo(r io.Reader, p []byte) (n int, err error) {
 		m, err = r.Read(p[n:])
 		n += m
 	}
+
 	if n == len(p) {
 		return n, nil
 	}
@@ -125,9 +130,11 @@ func (w *writer) stageBytes(ctx context.Context, p []byte, sync bool) (staged, e
 		return staged{}, err
 	}
 	s := staged{digest: DigestOf(p), size: int64(len(p))}
+
 	if len(p) == 0 || w.usage.present(s.digest, s.size) {
 		return s, nil
 	}
+
 	if err := w.admit(s.size); err != nil {
 		return staged{}, err
 	}
@@ -135,6 +142,7 @@ func (w *writer) stageBytes(ctx context.Context, p []byte, sync bool) (staged, e
 	if err != nil {
 		return staged{}, err
 	}
+
 	err = disk.WriteFD(fd, p)
 	if err := w.finishTemp(fd, name, err, sync); err != nil {
 		return staged{}, err
@@ -152,16 +160,19 @@ func (w *writer) stageLarge(ctx context.Context, head []byte, r io.Reader, sync 
 	if err != nil {
 		return staged{}, err
 	}
+
 	h := sha256.New()
 	var sums blockSums
 	h.Write(head)
 	sums.write(head)
 	size, err := int64(len(head)), disk.WriteFD(fd, head)
+
 	chunk, unchecked := make([]byte, copyChunk), 0
 	for err == nil {
 		if err = ctx.Err(); err != nil {
 			break
 		}
+
 		var n int
 		n, err = r.Read(chunk)
 		if n > 0 {
@@ -179,12 +190,15 @@ func (w *writer) stageLarge(ctx context.Context, head []byte, r io.Reader, sync 
 	if err == io.EOF {
 		err = nil
 	}
+
 	s := staged{digest: encodeDigest(h.Sum(nil)), size: size, sums: sums.done()}
+
 	if err == nil && w.usage.present(s.digest, size) {
 		unix.Close(fd)
 		os.Remove(name)
 		return s, nil
 	}
+
 	if err := w.finishTemp(fd, name, err, sync); err != nil {
 		return staged{}, err
 	}
@@ -206,6 +220,7 @@ func (w *writer) finishTemp(fd int, name string, err error, sync bool) error {
 	if err == nil {
 		return nil
 	}
+
 	os.Remove(name)
 	var own unix.Errno
 	if errors.As(err, &own) {

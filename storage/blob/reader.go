@@ -15,8 +15,8 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// Reader is an open blob. Whatever it gives was verified: bytes that are not the
-// blob's never come out of it, from wherever they are read; then the error is a
+// Reader is an open blob. Whatever it gives was verified: it never gives other
+// bytes than the blob's, at any offset; if the file has others, the error is a
 // *CorruptError.
 //
 // ReadAt is safe for concurrent use; the rest is for one goroutine.
@@ -34,7 +34,7 @@ type Reader struct {
 	sums  []uint32
 	err   error
 
-	// block is what Read has read ahead, the block number at.
+	// block is what Read has read ahead: the block with the number at.
 	block []byte
 	at    int
 }
@@ -53,6 +53,7 @@ func (b *Store) Open(d pipeline.Digest) (*Reader, error) {
 	if err := ValidDigest(d); err != nil {
 		return nil, err
 	}
+
 	f, err := os.OpenFile(b.files.path(d), os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &MissingError{Digest: d}
@@ -60,6 +61,7 @@ func (b *Store) Open(d pipeline.Digest) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open blob: %w", err)
 	}
+
 	info, err := f.Stat()
 	if err != nil {
 		f.Close()
@@ -100,6 +102,7 @@ func (r *Reader) prepare() error {
 func (r *Reader) readBlock(i int, buf []byte) ([]byte, error) {
 	off := int64(i) * BlockSize
 	p := buf[:min(BlockSize, r.size-off)]
+
 	n, err := r.f.ReadAt(p, off)
 	if n < len(p) && err != nil && err != io.EOF {
 		return nil, fmt.Errorf("read blob %s: %w", r.digest, err)
@@ -118,16 +121,19 @@ func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
 	if r.f != nil && r.size == 0 {
 		return 0, r.corrupt()
 	}
+
 	if r.f == nil || off >= r.size {
 		return 0, io.EOF
 	}
 	if err := r.prepare(); err != nil {
 		return 0, err
 	}
+
 	if r.small != nil {
 		n := copy(p, r.small[off:])
 		return n, eofIf(n < len(p))
 	}
+
 	var buf []byte
 	n := 0
 	for n < len(p) && off < r.size {
@@ -141,6 +147,7 @@ func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
 			n, off = n+len(b), off+int64(len(b))
 			continue
 		}
+
 		if buf == nil {
 			buf = make([]byte, BlockSize)
 		}
@@ -148,6 +155,7 @@ func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
 		if err != nil {
 			return n, err
 		}
+
 		k := copy(p[n:], b[off-start:])
 		n, off = n+k, off+int64(k)
 	}
@@ -169,6 +177,7 @@ func (r *Reader) Seek(offset int64, whence int) (int64, error) {
 	case io.SeekEnd:
 		offset += r.size
 	}
+
 	if offset < 0 {
 		return 0, errors.New("seek in blob: negative position")
 	}
@@ -176,7 +185,7 @@ func (r *Reader) Seek(offset int64, whence int) (int64, error) {
 	return offset, nil
 }
 
-// Read reads on.
+// Read reads from the position of Seek.
 func (r *Reader) Read(p []byte) (int, error) {
 	if r.f != nil && r.size == 0 {
 		return 0, r.corrupt() // only the empty blob has no bytes
@@ -190,11 +199,13 @@ func (r *Reader) Read(p []byte) (int, error) {
 	if err := r.prepare(); err != nil {
 		return 0, err
 	}
+
 	if r.small != nil {
 		n := copy(p, r.small[r.pos:])
 		r.pos += int64(n)
 		return n, nil
 	}
+
 	i := int(r.pos / BlockSize)
 	start := int64(i) * BlockSize
 	if whole := min(BlockSize, r.size-start); r.pos == start && int64(len(p)) >= whole {
@@ -202,6 +213,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 		r.pos += int64(len(b))
 		return len(b), err
 	}
+
 	if r.block == nil || r.at != i {
 		if r.block == nil {
 			r.block = make([]byte, 0, BlockSize)
@@ -213,6 +225,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 		}
 		r.block, r.at = b, i
 	}
+
 	n := copy(p, r.block[r.pos-start:])
 	r.pos += int64(n)
 	return n, nil
@@ -232,8 +245,9 @@ func (b *Store) ReadAll(d pipeline.Digest, limit int64) ([]byte, error) {
 	}
 	defer r.Close()
 	if r.size > limit {
-		return nil, pipeline.Errorf(pipeline.TooLarge, "blob %s has %d bytes, more than the %d wanted here", d, r.size, limit)
+		return nil, pipeline.Errorf(pipeline.TooLarge, "blob %s has %d bytes, more than the limit of %d", d, r.size, limit)
 	}
+
 	p := make([]byte, r.size)
 	if err := r.readWhole(p); err != nil {
 		return nil, err
@@ -250,6 +264,7 @@ func (r *Reader) readWhole(p []byte) error {
 	if err != nil && err != io.EOF {
 		return fmt.Errorf("read blob %s: %w", r.digest, err)
 	}
+
 	if n < len(p) || DigestOf(p) != r.digest {
 		return r.corrupt()
 	}
@@ -267,6 +282,7 @@ func (r *Reader) CopyTo(w io.Writer) error {
 		if err := r.readWhole(p); err != nil {
 			return err
 		}
+
 		_, err := w.Write(p)
 		return err
 	}
@@ -275,17 +291,20 @@ func (r *Reader) CopyTo(w io.Writer) error {
 	for off := int64(0); off < r.size; {
 		n, err := r.f.ReadAt(buf[:min(copyChunk, r.size-off)], off)
 		if n == 0 && err == io.EOF {
-			break // shorter than it was: the digest tells
+			break // shorter than it was: the digest will differ
 		}
 		if n == 0 && err != nil {
 			return fmt.Errorf("read blob %s: %w", r.digest, err)
 		}
+
 		sum.Write(buf[:n])
 		if _, err := w.Write(buf[:n]); err != nil {
 			return err
 		}
+
 		off += int64(n)
 	}
+
 	if encodeDigest(sum.Sum(nil)) != r.digest {
 		return r.corrupt()
 	}

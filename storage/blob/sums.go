@@ -17,7 +17,7 @@ import (
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // A blob longer than smallBlob has checksums of its blocks beside it, so that
-// any part of it can be verified before it is handed out: a SHA-256 tells only
+// any part of it can be verified before it is handed out: a SHA-256 shows only
 // at the end that the beginning was bad. They follow from the blob's bytes, so
 // they can be made again at any time, and need not be durable.
 const (
@@ -78,10 +78,12 @@ func (c *checksums) save(d pipeline.Digest, sums []uint32) {
 		p = binary.LittleEndian.AppendUint32(p, s)
 	}
 	p = binary.LittleEndian.AppendUint32(p, crc32.Checksum(p, castagnoli))
+
 	fd, name, err := c.tmp.file()
 	if err != nil {
 		return
 	}
+
 	if err := errors.Join(disk.WriteFD(fd, p), unix.Close(fd)); err != nil || os.Rename(name, c.files.sumsPath(d)) != nil {
 		os.Remove(name)
 	}
@@ -95,10 +97,12 @@ func (c *checksums) load(d pipeline.Digest, size int64) []uint32 {
 	if err != nil || len(p) != len(sumsMagic)+4*n+4 || string(p[:len(sumsMagic)]) != sumsMagic {
 		return nil
 	}
+
 	body, end := p[:len(p)-4], p[len(p)-4:]
 	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(end) {
 		return nil
 	}
+
 	sums := make([]uint32, n)
 	for i := range sums {
 		sums[i] = binary.LittleEndian.Uint32(body[len(sumsMagic)+4*i:])
@@ -115,10 +119,11 @@ func measure(f io.ReaderAt, size int64, buf []byte) (pipeline.Digest, []uint32, 
 		n, err := f.ReadAt(buf[:min(int64(len(buf)), size-off)], off)
 		if n == 0 {
 			if err == nil || errors.Is(err, io.EOF) {
-				break // shorter than it should be: the digest tells
+				break // shorter than it should be: the digest will differ
 			}
 			return "", nil, err
 		}
+
 		h.Write(buf[:n])
 		s.write(buf[:n])
 		off += int64(n)

@@ -22,6 +22,7 @@ func (r *Reader) verifyAt(wait func(n int) error) error {
 	if r.f == nil {
 		return nil
 	}
+
 	got, _, err := measure(&pacedFile{r.f, wait}, r.size, make([]byte, min(r.size+1, BlockSize)))
 	if err != nil {
 		return err
@@ -56,6 +57,7 @@ func (b *Store) Verify(d pipeline.Digest) error {
 	if r.f == nil {
 		return nil
 	}
+
 	if r.size <= smallBlob {
 		return r.prepare()
 	}
@@ -69,9 +71,11 @@ func (r *Reader) makeSums() error {
 	if err != nil {
 		return fmt.Errorf("read blob %s: %w", r.digest, err)
 	}
+
 	if d != r.digest {
 		return r.corrupt()
 	}
+
 	r.sums = sums
 	r.store.sums.save(r.digest, sums)
 	return nil
