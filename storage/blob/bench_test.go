@@ -3,6 +3,8 @@ package blob_test
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -89,5 +91,46 @@ func BenchmarkBundle1k(b *testing.B) {
 			b.Fatal(err)
 		}
 		must(b, batch.Commit(b.Context()))
+	}
+}
+
+// BenchmarkClean compares what a cache hit costs that reads its outputs with one
+// that finds them in the memory of Clean.
+func BenchmarkClean(b *testing.B) {
+	for _, outputs := range []struct {
+		name        string
+		files, size int
+	}{{"64MiB", 1, 64 << 20}, {"1000x1KiB", 1000, 1 << 10}} {
+		dir := filepath.Join(b.TempDir(), "blobs")
+		first := openBlobsIn(b, dir, blob.Options{NoSync: true})
+		var digests []pipeline.Digest
+		for i := range outputs.files {
+			d, _, err := first.Put(b.Context(), io.MultiReader(strings.NewReader(fmt.Sprint(i)), io.LimitReader(zeros{}, int64(outputs.size))))
+			must(b, err)
+			digests = append(digests, d)
+		}
+
+		check := func(b *testing.B, s *blob.Store) {
+			b.Helper()
+			if got := s.Clean(digests); len(got) != len(digests) {
+				b.Fatalf("%d of %d are clean", len(got), len(digests))
+			}
+		}
+		b.Run(outputs.name+"/read", func(b *testing.B) {
+			measure(b)
+			for b.Loop() {
+				b.StopTimer()
+				s := openBlobsIn(b, dir, blob.Options{NoSync: true}) // remembers nothing
+				b.StartTimer()
+				check(b, s)
+			}
+		})
+		b.Run(outputs.name+"/remembered", func(b *testing.B) {
+			check(b, first)
+			measure(b)
+			for b.Loop() {
+				check(b, first)
+			}
+		})
 	}
 }
