@@ -309,7 +309,7 @@ type Worker struct {
 	Name         string       `json:"name"`
 	Endpoint     string       `json:"endpoint"`
 	Capabilities Capabilities `json:"capabilities"`
-	// Status is Online, Draining or Offline.
+	// Status is Online, Draining (it answers and takes nothing new) or Offline.
 	Status string `json:"status"`
 	// External marks one that registered over HTTP.
 	External    bool `json:"external,omitempty"`

@@ -47,7 +47,7 @@ func (q *queueAhead) fill(r *run, reserved *scheduler.Reservation) {
 			continue
 		}
 		l := q.workers.link(head.worker)
-		if l == nil || l.capabilities == nil || l.external || !q.workers.isOpen(l, now) {
+		if l == nil || l.capabilities == nil || l.external || !q.workers.availability(l, now).open() {
 			continue
 		}
 		if reserved != nil && reserved.Worker == &l.planned {

@@ -159,11 +159,11 @@ func (e *explainer) noSlot(m *moduleState, now time.Time) string {
 	fitting := e.workers.fitting(m.class())
 	var closed []string
 	for _, l := range fitting {
-		reason := e.closedReason(l, now)
-		if reason == "" {
+		a := e.workers.availability(l, now)
+		if a.open() {
 			return busyReason(fitting)
 		}
-		closed = append(closed, l.name+" "+reason)
+		closed = append(closed, l.name+" "+a.String())
 	}
 
 	// Naming the requirements tells which workers were considered.
@@ -173,26 +173,9 @@ func (e *explainer) noSlot(m *moduleState, now time.Time) string {
 	}
 
 	if len(fitting) == 1 {
-		return "the only worker" + with + " (" + fitting[0].name + ") " + e.closedReason(fitting[0], now)
+		return "the only worker" + with + " (" + fitting[0].name + ") " + e.workers.availability(fitting[0], now).String()
 	}
 	return "no worker" + with + " is available: " + strings.Join(shortened(closed, 5), ", ")
-}
-
-// closedReason is why a worker takes nothing new; "" if it does.
-func (e *explainer) closedReason(l *link, now time.Time) string {
-	// An announced absence first: it explains why the worker does not answer.
-	rec := e.workers.records[l.id]
-	switch {
-	case rec.AwayUntil.After(now):
-		return "is away until " + rec.AwayUntil.UTC().Format(time.RFC3339)
-	case l.closed && l.closedReason != "":
-		return "takes nothing new: " + l.closedReason
-	case rec.Draining || l.closed:
-		return "is draining"
-	case !e.workers.isOpen(l, now):
-		return "is offline"
-	}
-	return ""
 }
 
 // busyReason says how many slots of the fitting workers are in use.

@@ -27,10 +27,11 @@ type link struct {
 	capabilities *pipeline.Capabilities
 	// planned is the planner's view of the worker.
 	planned scheduler.Worker
-	// closed workers take nothing new; closedReason is "" if the worker drains.
-	closed       bool
-	closedReason string
-	load         load
+	// closed is set while the worker says that it takes nothing new. fullReason is
+	// why it has no capacity; "" if it drains or stops.
+	closed     bool
+	fullReason string
+	load       load
 	// reportedLoad is what an external worker says that it runs.
 	reportedLoad int
 	outbox       *outbox

@@ -37,7 +37,7 @@ func (c *reconciler) compare(l *link, began time.Time, res peer.SyncResponse) {
 	// The first answer makes the worker known to the planner.
 	first := l.capabilities == nil
 	l.heard(time.Now())
-	l.incarnation, l.closed, l.closedReason = res.Incarnation, res.Closed, res.Reason
+	l.incarnation, l.closed, l.fullReason = res.Incarnation, res.Closed, res.Reason
 	l.setCapabilities(res.Capabilities)
 
 	has := make(map[pipeline.AttemptID]bool, len(res.Attempts))

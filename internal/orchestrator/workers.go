@@ -95,8 +95,10 @@ func (w *workers) updateExternal(seen map[pipeline.NodeID]bool) {
 		l := w.links[id]
 		if l == nil {
 			l = w.open(id, rec.Name, true)
-			l.alive = true
 		}
+
+		// It may have been removed, and have registered again.
+		l.alive = true
 
 		// The registration is all that is known of it: it is not compared with.
 		l.incarnation = rec.Incarnation
@@ -163,7 +165,7 @@ func (w *workers) reported(in peer.ReportRequest) {
 
 	// What is placed because of this report must not go there.
 	if in.Full != "" {
-		l.closed, l.closedReason = true, in.Full // until its next answer to a comparison
+		l.closed, l.fullReason = true, in.Full // until its next answer to a comparison
 	}
 }
 
@@ -189,16 +191,9 @@ func (w *workers) leaseOf(l *link) time.Duration {
 	return w.timing.Lease
 }
 
-// isOpen reports whether a worker may be given something new. Half a lease of
-// silence closes it: what it gets should not be lost soon after.
-func (w *workers) isOpen(l *link, now time.Time) bool {
-	// Anything that speaks against it is enough: a placement cannot be taken back
-	// cheaply.
-	rec := w.records[l.id]
-	if l.closed || l.refused || rec.Draining || !rec.AwayUntil.Before(now) {
-		return false
-	}
-	return now.Sub(l.heardAt) < w.leaseOf(l)/2 && (l.alive || l.external)
+// availability says whether a worker takes something new, and if not, why.
+func (w *workers) availability(l *link, now time.Time) availability {
+	return l.availability(w.records[l.id], w.leaseOf(l), now)
 }
 
 // isAway reports whether a worker has announced an absence: its lease does not
@@ -218,7 +213,7 @@ func (w *workers) plannable(now time.Time) []*scheduler.Worker {
 
 		// Set again by expectFreeSlots, if the plan needs it.
 		p.FreeIn = 0
-		p.Closed = !w.isOpen(l, now)
+		p.Closed = !w.availability(l, now).open()
 		out = append(out, p)
 	}
 
@@ -233,7 +228,7 @@ func (w *workers) idle(now time.Time) []*scheduler.Worker {
 	var out []*scheduler.Worker
 	for _, onlyOpen := range []bool{true, false} {
 		for _, l := range w.links {
-			if l.capabilities == nil || onlyOpen && (l.capabilities.MaxParallelModules < 1 || !w.isOpen(l, now)) {
+			if l.capabilities == nil || onlyOpen && (l.capabilities.MaxParallelModules < 1 || !w.availability(l, now).open()) {
 				continue
 			}
 
@@ -319,15 +314,7 @@ func (w *workers) list(now time.Time) []pipeline.Worker {
 		rec := w.records[l.id]
 		x := pipeline.Worker{ID: l.id, Name: l.name, Capabilities: *l.capabilities, External: l.external, CurrentLoad: l.load.slots,
 			Reserved: pipeline.Resources{CPU: float64(l.load.cpu) / 1000, Memory: l.load.memory},
-			Endpoint: rec.Endpoint, Since: rec.Since, Status: pipeline.WorkerOnline}
-
-		// Offline outweighs draining: it says that nothing is known.
-		switch {
-		case now.Sub(l.heardAt) > w.leaseOf(l) || !l.alive:
-			x.Status = pipeline.WorkerOffline
-		case rec.Draining || l.closed || rec.AwayUntil.After(now):
-			x.Status = pipeline.WorkerDraining
-		}
+			Endpoint: rec.Endpoint, Since: rec.Since, Status: w.availability(l, now).status()}
 		out = append(out, x)
 	}
 
