@@ -194,9 +194,9 @@ func (c *Config) check() error {
 	bind := net.ParseIP(c.BindAddr)
 	switch {
 	case c.NodeID == "" || len(c.NodeID) > 64:
-		return pipeline.Errorf(pipeline.Invalid, "node id %.80q: want 1 to 64 characters", c.NodeID)
+		return pipeline.Errorf(pipeline.Invalid, "node id %.80q: expected 1 to 64 characters", c.NodeID)
 	case !c.Mode.Valid():
-		return pipeline.Errorf(pipeline.Invalid, "mode %q: want auto, orchestrator, worker or standalone", c.Mode)
+		return pipeline.Errorf(pipeline.Invalid, "mode %q: expected auto, orchestrator, worker or standalone", c.Mode)
 	case bind == nil:
 		return pipeline.Errorf(pipeline.Invalid, "bind address %q is not an IP address", c.BindAddr)
 	case c.AdvertiseAddr != "" && net.ParseIP(c.AdvertiseAddr) == nil:

@@ -47,7 +47,7 @@ func FormatPosition(module string, p LogPosition) string {
 // Invalid.
 func ParsePosition(s string) (module string, p LogPosition, err error) {
 	bad := func() (string, LogPosition, error) {
-		return "", LogPosition{}, pipeline.Errorf(pipeline.Invalid, "log position %.80q: want module/attempt/offset", s)
+		return "", LogPosition{}, pipeline.Errorf(pipeline.Invalid, "log position %.80q: expected module/attempt/offset", s)
 	}
 	last := strings.LastIndexByte(s, '/')
 	if last < 0 {

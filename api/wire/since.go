@@ -17,7 +17,7 @@ func ParseSince(text string, now time.Time) (time.Time, error) {
 	}
 	t, err := time.Parse(time.RFC3339Nano, text)
 	if err != nil || t.Year() < 1970 {
-		return time.Time{}, pipeline.Errorf(pipeline.Invalid, "since %.40q: want a time such as %s, or a duration such as 10m", text, now.UTC().Format(time.RFC3339))
+		return time.Time{}, pipeline.Errorf(pipeline.Invalid, "since %.40q: expected a time such as %s, or a duration such as 10m", text, now.UTC().Format(time.RFC3339))
 	}
 	return t, nil
 }

@@ -48,7 +48,7 @@ type Keys struct {
 // New derives the keys. The same cluster key gives the same ones everywhere.
 func New(clusterKey []byte) (*Keys, error) {
 	if len(clusterKey) != Size {
-		return nil, fmt.Errorf("cluster key of %d bytes: want %d", len(clusterKey), Size)
+		return nil, fmt.Errorf("cluster key of %d bytes: expected %d", len(clusterKey), Size)
 	}
 	derive := func(purpose string, n int) []byte {
 		out, err := hkdf.Key(sha256.New, clusterKey, nil, purpose, n)

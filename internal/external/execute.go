@@ -58,7 +58,7 @@ func executionKey(id string) string { return "exec:" + id }
 func (e *Executions) Execute(ctx context.Context, by api.Subject, in wire.ExecuteRequest, async bool) (wire.ExecuteResponse, bool, error) {
 	out := wire.ExecuteResponse{ExecutionID: in.ExecutionID, WorkerID: e.cfg.Name}
 	if in.ExecutionID == "" || len(in.ExecutionID) > maxExecutionID {
-		return out, false, pipeline.Errorf(pipeline.Invalid, "executionId: want 1 to %d characters", maxExecutionID)
+		return out, false, pipeline.Errorf(pipeline.Invalid, "executionId: expected 1 to %d characters", maxExecutionID)
 	}
 	def, inputs, err := moduleOf(in)
 	if err != nil {

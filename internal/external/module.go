@@ -45,7 +45,7 @@ func parseModule(in wire.ExecuteRequest) (wire.SerializedModule, error) {
 	}
 	var m wire.SerializedModule
 	if err := json.Unmarshal(raw, &m); err != nil {
-		return m, pipeline.Errorf(pipeline.Invalid, "serializedModule: want an object with name and command or script: %w", err)
+		return m, pipeline.Errorf(pipeline.Invalid, "serializedModule: expected an object with name and command or script: %w", err)
 	}
 	if m.Name == "" {
 		m.Name = in.ModuleTypeName
@@ -53,15 +53,15 @@ func parseModule(in wire.ExecuteRequest) (wire.SerializedModule, error) {
 
 	switch {
 	case !pipeline.ValidName(m.Name):
-		return m, pipeline.Errorf(pipeline.Invalid, "serializedModule.name %.80q: want 1 to 63 letters, digits, _ or -", m.Name)
+		return m, pipeline.Errorf(pipeline.Invalid, "serializedModule.name %.80q: expected 1 to 63 letters, digits, _ or -", m.Name)
 	case (len(m.Command) == 0) == (m.Script == ""):
-		return m, pipeline.Errorf(pipeline.Invalid, "serializedModule: want exactly one of command and script")
+		return m, pipeline.Errorf(pipeline.Invalid, "serializedModule: expected exactly one of command and script")
 	case m.Timeout < 0 || m.Grace < 0 || in.Timeout < 0:
 		return m, pipeline.Errorf(pipeline.Invalid, "timeout and grace must not be negative")
 	}
 	for _, path := range slices.Concat(m.Outputs, m.OutputsOptional, []string{in.WorkingDirectory}) {
 		if strings.HasPrefix(path, "/") || strings.Contains("/"+path+"/", "/../") || strings.ContainsAny(path, "\\\x00") {
-			return m, pipeline.Errorf(pipeline.Invalid, "path %.200q: want one below the module's directory", path)
+			return m, pipeline.Errorf(pipeline.Invalid, "path %.200q: expected one below the module's directory", path)
 		}
 	}
 	return m, nil

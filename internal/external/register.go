@@ -58,19 +58,19 @@ func (w *Workers) Register(ctx context.Context, by api.Subject, in wire.Register
 
 func checkRegistration(w wire.WorkerNode) error {
 	if !pipeline.ValidName(w.ID) {
-		return pipeline.Errorf(pipeline.Invalid, "workerNode.id %.80q: want 1 to 63 letters, digits, _ or -", w.ID)
+		return pipeline.Errorf(pipeline.Invalid, "workerNode.id %.80q: expected 1 to 63 letters, digits, _ or -", w.ID)
 	}
 	u, err := url.Parse(w.Endpoint)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" {
-		return pipeline.Errorf(pipeline.Invalid, "workerNode.endpoint %.200q: want http://HOST:PORT or https://HOST:PORT", w.Endpoint)
+		return pipeline.Errorf(pipeline.Invalid, "workerNode.endpoint %.200q: expected http://HOST:PORT or https://HOST:PORT", w.Endpoint)
 	}
 
 	c := w.Capabilities
 	if c.MaxParallelModules < 1 || c.MaxParallelModules > maxParallel {
-		return pipeline.Errorf(pipeline.Invalid, "workerNode.capabilities.maxParallelModules %d: want 1 to %d", c.MaxParallelModules, maxParallel)
+		return pipeline.Errorf(pipeline.Invalid, "workerNode.capabilities.maxParallelModules %d: expected 1 to %d", c.MaxParallelModules, maxParallel)
 	}
 	if !(c.CPU >= 0 && c.CPU <= maxCPU) || c.Memory < 0 { // this way round NaN is refused too
-		return pipeline.Errorf(pipeline.Invalid, "workerNode.capabilities: cpu %v and memory %d: want a number of processors up to %d and a number of bytes", c.CPU, c.Memory, maxCPU)
+		return pipeline.Errorf(pipeline.Invalid, "workerNode.capabilities: cpu %v and memory %d: expected a number of processors up to %d and a number of bytes", c.CPU, c.Memory, maxCPU)
 	}
 	if len(c.Tags) == 0 {
 		return pipeline.Errorf(pipeline.Invalid, "workerNode.capabilities.tags is empty: an external worker gets only modules that require one of its tags")

@@ -53,7 +53,7 @@ func (w *Workers) outcome(ctx context.Context, id pipeline.AttemptID, worker pip
 	var res wire.SerializedResult
 	if in.SerializedResult != "" {
 		if err := json.Unmarshal([]byte(in.SerializedResult), &res); err != nil {
-			return nil, pipeline.Errorf(pipeline.Invalid, "serializedResult: want a JSON object with result, exitCode, outputs, log: %w", err)
+			return nil, pipeline.Errorf(pipeline.Invalid, "serializedResult: expected a JSON object with result, exitCode, outputs, log: %w", err)
 		}
 	}
 	if len(res.Result) > pipeline.MaxResultBytes {

@@ -84,7 +84,7 @@ func (c *Config) defaults() error {
 	}
 	ip := net.ParseIP(c.Bind)
 	if ip == nil {
-		return pipeline.Errorf(pipeline.Invalid, "-bind %q: want an IP address", c.Bind)
+		return pipeline.Errorf(pipeline.Invalid, "-bind %q: expected an IP address", c.Bind)
 	}
 	if ip.IsUnspecified() && c.Advertise == "" {
 		return pipeline.Errorf(pipeline.Invalid, "-bind %s listens everywhere: say with -advertise which address the other nodes are to use", c.Bind)
@@ -93,13 +93,13 @@ func (c *Config) defaults() error {
 		c.Mode = pipeline.ModeAuto
 	}
 	if !c.Mode.Valid() {
-		return pipeline.Errorf(pipeline.Invalid, "-mode %q: want auto, orchestrator, worker or standalone", c.Mode)
+		return pipeline.Errorf(pipeline.Invalid, "-mode %q: expected auto, orchestrator, worker or standalone", c.Mode)
 	}
 	if c.Slots == 0 {
 		c.Slots = runtime.GOMAXPROCS(0)
 	}
 	if c.Slots < 0 || c.Slots > 10_000 {
-		return pipeline.Errorf(pipeline.Invalid, "-max-parallel %d: want 1 to 10000", c.Slots)
+		return pipeline.Errorf(pipeline.Invalid, "-max-parallel %d: expected 1 to 10000", c.Slots)
 	}
 	has := worker.FindMachine("/")
 	if c.CPU == 0 {

@@ -61,18 +61,22 @@ func (i *identity) read() (err error) {
 func newNodeID() pipeline.NodeID { return pipeline.NodeID(service.RandomHex(16)) }
 
 // loadKey reads the cluster key's file. It is created if it is missing, unless
-// the data directory is bound to a key: then a new one could not open it.
+// the data directory is bound to a key, or the node is to join a cluster: a new
+// key could open neither.
 func (i *identity) loadKey(bound bool) ([]byte, error) {
 	path := i.cfg.KeyFile
 	if path == "" {
 		path = keys.DefaultFile(storage.DefaultRoot())
 	}
-	if !bound {
+	if !bound && len(i.cfg.Join) == 0 {
 		key, _, err := keys.LoadOrCreate(path)
 		return key, err
 	}
 
 	key, err := keys.Load(path)
+	if errors.Is(err, fs.ErrNotExist) && !bound {
+		return nil, pipeline.Errorf(pipeline.Invalid, "cluster key %s is missing: to join a cluster, copy its key there from one of its nodes (there it is %s too, unless -key-file says otherwise)", path, path)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		dir := i.dir.Path()
 		return nil, pipeline.Errorf(pipeline.Invalid, "cluster key %s is missing, but %s was created with it: "+

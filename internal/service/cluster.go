@@ -193,7 +193,7 @@ func (c *Cluster) Raft(context.Context) (wire.RaftInfo, error) {
 // Drain stops or resumes the assignment of work to a node or an external worker.
 func (c *Cluster) Drain(ctx context.Context, _ api.Subject, node string, in wire.DrainRequest) error {
 	if in.DeadlineSeconds < 0 || in.DeadlineSeconds > maxDrainTime.Seconds() {
-		return pipeline.Errorf(pipeline.Invalid, "deadlineSeconds %g: want 0, which waits without a bound, to 30 days", in.DeadlineSeconds)
+		return pipeline.Errorf(pipeline.Invalid, "deadlineSeconds %g: expected 0, which waits without a bound, to 30 days", in.DeadlineSeconds)
 	}
 	record := fsm.WorkerRecord{Draining: !in.Off}
 	if in.DeadlineSeconds > 0 && !in.Off {

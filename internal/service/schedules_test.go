@@ -219,5 +219,5 @@ func TestSchedules_ChangeSchedule_refuses(t *testing.T) {
 	_, err := r.schedules.ChangeSchedule(t.Context(), sam, "nightly", "forget")
 	wantError(t, "an unknown change", err, pipeline.Invalid)
 	_, err = r.schedules.ChangeSchedule(t.Context(), sam, "../x", api.SchedulePause)
-	wantError(t, "no name", err, pipeline.Invalid, "want the name of a pipeline")
+	wantError(t, "no name", err, pipeline.Invalid, "expected the name of a pipeline")
 }

@@ -71,7 +71,7 @@ func (s *Secrets) SetSecret(ctx context.Context, by api.Subject, name string, in
 
 func checkSecret(name, value string) error {
 	if bad := language.CheckSecretName(name); bad != "" {
-		return pipeline.Errorf(pipeline.Invalid, "%s: want letters, digits and _, no digit in front, and no name that workers set themselves", bad)
+		return pipeline.Errorf(pipeline.Invalid, "%s: expected letters, digits and _, no digit in front, and no name that workers set themselves", bad)
 	}
 	switch {
 	case value == "":

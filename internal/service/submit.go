@@ -29,7 +29,7 @@ func NewRunID() pipeline.RunID {
 // its attempts need is in the cluster.
 func (r *Runs) Submit(ctx context.Context, by api.Subject, key string, in wire.SubmitRequest) (wire.RunCreated, error) {
 	if in.Cache != "" && in.Cache != pipeline.CacheOff && in.Cache != pipeline.CacheRefresh {
-		return wire.RunCreated{}, pipeline.Errorf(pipeline.Invalid, "cache %.40q: want %q, %q or nothing", in.Cache, pipeline.CacheRefresh, pipeline.CacheOff)
+		return wire.RunCreated{}, pipeline.Errorf(pipeline.Invalid, "cache %.40q: expected %q, %q or nothing", in.Cache, pipeline.CacheRefresh, pipeline.CacheOff)
 	}
 
 	id := NewRunID()

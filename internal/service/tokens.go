@@ -60,10 +60,10 @@ func (t *Tokens) CreateToken(ctx context.Context, by api.Subject, in wire.TokenR
 	switch api.Role(in.Role) {
 	case api.RoleRead, api.RoleSubmit, api.RoleWorker, api.RoleAdmin:
 	default:
-		return wire.TokenCreated{}, pipeline.Errorf(pipeline.Invalid, "role %q: want read, submit, worker or admin", in.Role)
+		return wire.TokenCreated{}, pipeline.Errorf(pipeline.Invalid, "role %q: expected read, submit, worker or admin", in.Role)
 	}
 	if in.TTLSeconds < 0 || in.TTLSeconds > maxTokenLife.Seconds() {
-		return wire.TokenCreated{}, pipeline.Errorf(pipeline.Invalid, "ttlSeconds %g: want 0, which never expires, to ten years", in.TTLSeconds)
+		return wire.TokenCreated{}, pipeline.Errorf(pipeline.Invalid, "ttlSeconds %g: expected 0, which never expires, to ten years", in.TTLSeconds)
 	}
 	if len(in.Name) > maxTokenName {
 		return wire.TokenCreated{}, pipeline.Errorf(pipeline.Invalid, "name: at most %d bytes", maxTokenName)

@@ -14,7 +14,7 @@ func ValidDigest(d pipeline.Digest) error {
 			return nil
 		}
 	}
-	return pipeline.Errorf(pipeline.Invalid, "digest %.80q: want 64 lower-case hexadecimal digits", string(d))
+	return pipeline.Errorf(pipeline.Invalid, "digest %.80q: expected 64 lower-case hexadecimal digits", string(d))
 }
 
 // DigestOf gives the digest of bytes.

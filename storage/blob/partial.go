@@ -164,7 +164,7 @@ func (p *Partial) Release(from, to int64) {
 // are kept whatever happens next.
 func (p *Partial) Fill(ctx context.Context, from, to int64, r io.Reader) (int64, error) {
 	if from%BlockSize != 0 || to > p.size {
-		return from, pipeline.Errorf(pipeline.Invalid, "bytes %d to %d of a blob of %d: want them to begin with a block of %d", from, to, p.size, BlockSize)
+		return from, pipeline.Errorf(pipeline.Invalid, "bytes %d to %d of a blob of %d: they must begin with a block of %d", from, to, p.size, BlockSize)
 	}
 
 	buf := make([]byte, BlockSize)

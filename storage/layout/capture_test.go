@@ -93,7 +93,7 @@ func TestCapture_refused(t *testing.T) {
 	tests := map[string]string{
 		"abs": "absolute", "a*": "absolute", "up": "leaves", "d": "leaves", "dirlink": "absolute", "dirlink/secret": "leaves the module's folder",
 		"dirlink/*": "leaves the module's folder", "dirlink/**": "leaves the module's folder", "odd": "goes up after", "fifo": "named pipe", "other": "name that folder",
-		"../x": "inside the folder", "/etc/passwd": "relative", "[": "bracket", "e/*": "UTF-8",
+		"../x": "inside the directory", "/etc/passwd": "relative", "[": "bracket", "e/*": "UTF-8",
 	}
 	for glob, want := range tests {
 		for i, lists := range [][2][]string{{{glob}, nil}, {nil, {glob}}} {

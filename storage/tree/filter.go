@@ -24,11 +24,11 @@ func ValidGlob(glob string) error {
 	case !doublestar.ValidatePattern(glob):
 		return fmt.Errorf("glob %q: a bracket or a brace does not end, or a \"\\\" stands last", glob)
 	case strings.HasPrefix(glob, "/"):
-		return fmt.Errorf("glob %q: want a path relative to the folder", glob)
+		return fmt.Errorf("glob %q: expected a path relative to the directory", glob)
 	}
 	for name := range strings.SplitSeq(glob, "/") {
 		if name == ".." {
-			return fmt.Errorf("glob %q: want a path inside the folder, without \"..\"", glob)
+			return fmt.Errorf("glob %q: expected a path inside the directory, without \"..\"", glob)
 		}
 	}
 	return nil

@@ -192,7 +192,7 @@ func TestRemoteCache_ccache(t *testing.T) {
 	if out := c.OK(append(address, "cache", "ls", "-kind", "bazel")...); strings.Count(out, "\n") != 1+4*b.files {
 		t.Errorf("cache ls:\n%s", out)
 	}
-	if r := c.CLI(append(address, "cache", "prune", "-kind", "odd", "-all")...); r.Code != 2 || !strings.Contains(r.Stderr, "want results, bazel, turbo") {
+	if r := c.CLI(append(address, "cache", "prune", "-kind", "odd", "-all")...); r.Code != 2 || !strings.Contains(r.Stderr, "expected results, bazel, turbo") {
 		t.Errorf("prune of an odd kind: exit %d, %s", r.Code, r.Stderr)
 	}
 	if out := c.OK(append(address, "cache", "prune", "-kind", "bazel", "-all")...); !strings.HasPrefix(out, fmt.Sprintf("removed %d entries of bazel (", 4*b.files)) {
