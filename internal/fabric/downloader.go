@@ -218,6 +218,7 @@ func (d *Downloader) downloadLocated(ctx context.Context, limit *rate.Limiter, h
 		}
 	}
 
+	// All of them are tried: a holder that fails must not cost what others have.
 	var failed error
 	for h, list := range small {
 		if err := d.fetchSmall(ctx, limit, h, list); err != nil {
@@ -337,6 +338,8 @@ func (d *Downloader) fetchBundle(ctx context.Context, limit *rate.Limiter, from 
 	if err != nil {
 		return err
 	}
+	// No bound on the whole: a slow network may take long, one that stands still may
+	// not.
 	ctx, moved, stop := whileMoving(ctx, transferIdle)
 	defer stop()
 	res, err := d.cfg.Peers.Bulk(ctx, from, http.MethodPost, pathBundleGet, bytes.NewReader(raw))

@@ -43,6 +43,7 @@ func (b *Blob) open() (err error) {
 			return err
 		}
 
+		// It may have been deleted or quarantined between the two steps: then once more.
 		var file *blob.Reader
 		if file, err = b.d.cfg.Blobs.Open(b.digest); err == nil {
 			b.file = file

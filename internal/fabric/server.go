@@ -140,6 +140,7 @@ func (s *Server) sendBlob(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 
+	// Reading the sample verifies the first block before a status is sent.
 	head := make([]byte, min(sampleSize, to-from))
 	if _, err := b.ReadAt(head, from); err != nil {
 		peer.WriteError(w, err) // damaged: the kind is NotFound, and the other side asks elsewhere

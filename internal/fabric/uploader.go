@@ -187,6 +187,8 @@ func (u *Uploader) SendTree(ctx context.Context, to pipeline.NodeID, root pipeli
 func (u *Uploader) sendBundle(ctx context.Context, to pipeline.NodeID, blobs []pipeline.Digest, size int64) error {
 	ctx, cancel := context.WithTimeout(ctx, timeFor(size))
 	defer cancel()
+	// The bundle is written while it is sent: it is never in memory as a whole. The
+	// writer ends in any case, because closing the reader's side breaks its pipe.
 	pr, pw := io.Pipe()
 	written := make(chan struct{})
 	go func() {

@@ -19,7 +19,9 @@ type Machine struct {
 }
 
 // FindMachine finds what the machine has, or what the control groups leave to this
-// process if that is less. root is the file system's root, "/" except in tests.
+// process if that is less. root is the file system's root, "/" except in tests. A
+// file that is missing or cannot be read is no limit: what is found is a default
+// that the operator can override.
 func FindMachine(root string) Machine {
 	m := Machine{CPU: float64(runtime.NumCPU())}
 	for line := range strings.Lines(readText(root, "proc/meminfo")) {
@@ -28,7 +30,9 @@ func FindMachine(root string) Machine {
 			m.Memory = kib << 10
 		}
 	}
-	groups := map[string]string{} // the path of our group, by controller; "" is version 2
+
+	// The path of our group, by controller; "" is version 2.
+	groups := map[string]string{}
 	for line := range strings.Lines(readText(root, "proc/self/cgroup")) {
 		if f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3); len(f) == 3 {
 			for controller := range strings.SplitSeq(f[1], ",") {
@@ -36,6 +40,10 @@ func FindMachine(root string) Machine {
 			}
 		}
 	}
+
+	// A group's limits are files below the mount of its hierarchy, which is found by
+	// its type. The fields before " - " are those of the mount, those behind it of
+	// the file system (proc(5)).
 	for line := range strings.Lines(readText(root, "proc/self/mountinfo")) {
 		before, after, ok := strings.Cut(line, " - ")
 		at, what := strings.Fields(before), strings.Fields(after)
@@ -56,8 +64,9 @@ func FindMachine(root string) Machine {
 	return m
 }
 
-// limit takes the bounds of a group and of those above it into account. from is
-// the group at the mount's own place.
+// limit lowers m to the limits of a group and of all groups above it: a child may
+// name more than its parents allow. from is the group that is mounted at mount, so
+// that path is what remains of group below it.
 func (m *Machine) limit(root, mount, from, group string) {
 	path := strings.TrimPrefix(group, strings.TrimSuffix(from, "/"))
 	for {
@@ -68,6 +77,9 @@ func (m *Machine) limit(root, mount, from, group string) {
 				m.Memory = n
 			}
 		}
+
+		// Version 2 has quota and period in one file, version 1 in two. A quota of "max"
+		// or -1 is no limit.
 		f := strings.Fields(readText(root, dir, "cpu.max"))
 		if len(f) != 2 {
 			f = []string{strings.TrimSpace(readText(root, dir, "cpu.cfs_quota_us")), strings.TrimSpace(readText(root, dir, "cpu.cfs_period_us"))}
@@ -77,14 +89,15 @@ func (m *Machine) limit(root, mount, from, group string) {
 		if err == nil && wrong == nil && quota > 0 && period > 0 {
 			m.CPU = min(m.CPU, quota/period)
 		}
+
 		if path == "" || path == "/" || path == "." {
-			return
+			return // the mount's own group was the last
 		}
 		path = filepath.Dir(path)
 	}
 }
 
-// readText gives a small file; "" where it is not to be had.
+// readText reads a small file; "" if it cannot be read.
 func readText(parts ...string) string {
 	b, err := os.ReadFile(filepath.Join(parts...))
 	if err != nil {
@@ -93,10 +106,12 @@ func readText(parts ...string) string {
 	return string(b)
 }
 
-// maxTools bounds how many tools a worker lists.
+// maxTools bounds how many tools a worker lists: they travel with its registration
+// and are kept by the leader.
 const maxTools = 8192
 
-// FindTools lists the programs in PATH.
+// FindTools lists the programs in PATH, each name once and in order, so that two
+// starts on the same machine register the same list.
 func FindTools() []string {
 	seen := map[string]bool{}
 	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {

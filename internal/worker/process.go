@@ -29,6 +29,8 @@ func (p *processes) of(a *attempt) (executor.Process, error) {
 
 	argv := s.Command
 	if s.Script != "" {
+		// A script that contains a secret lies outside of the directory that the module's
+		// outputs are captured from, on tmpfs if there is one.
 		write := a.dir.WriteScript
 		if shows(s, s.Script) {
 			write = a.dir.WriteHiddenScript
@@ -47,6 +49,8 @@ func (p *processes) of(a *attempt) (executor.Process, error) {
 		return executor.Process{}, err
 	}
 
+	// The path was checked when the pipeline was compiled: it cannot leave the
+	// directory.
 	dir := a.dir.Work()
 	if s.WorkingDir != "" {
 		dir = filepath.Join(dir, filepath.FromSlash(s.WorkingDir))
