@@ -12,7 +12,7 @@ const (
 	// MaxConns is how many connections one listener serves at a time.
 	MaxConns = 1024
 	// maxHeader bounds a request's header, in bytes; net/http allows 4 KiB
-	// beyond what it is told.
+	// beyond its limit.
 	maxHeader = 32<<10 - 4096
 )
 

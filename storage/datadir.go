@@ -189,7 +189,7 @@ func lockDataDir(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// holderCommand is what a second opener is told about this process: the
+// holderCommand is what a second opener reads about this process: the
 // program and its first argument, since later ones may be secret.
 func holderCommand() string {
 	words := []string{filepath.Base(os.Args[0])}

@@ -156,7 +156,7 @@ func writeJSON(path string, v any, durable bool) error {
 // agentsDir is where the data directories of agents lie below DefaultRoot.
 const agentsDir = "agents"
 
-// DefaultRoot is where data directories lie when nobody says otherwise:
+// DefaultRoot is where data directories are unless the configuration says otherwise:
 // $XDG_STATE_HOME/pipelined; where that is not set /var/lib/pipelined for root
 // and ~/.local/state/pipelined for others.
 func DefaultRoot() string {

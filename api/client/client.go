@@ -39,7 +39,7 @@ type Config struct {
 	// StreamIdle is how long a stream may be silent before it counts as broken
 	// (25 s; nodes beat every 10 s).
 	StreamIdle time.Duration
-	// OnRetry is told each time that a call will be repeated, and after how long.
+	// OnRetry is called each time that a call will be repeated, with the pause.
 	OnRetry func(err error, wait time.Duration)
 }
 

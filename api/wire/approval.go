@@ -12,8 +12,8 @@ type Approval struct {
 	// Since and Deadline are of the wait, once it has begun.
 	Since    *time.Time `json:"since,omitempty"`
 	Deadline *time.Time `json:"deadline,omitempty"`
-	// Decision is approved, rejected or, where nobody decided in time, skipped;
-	// "" before. By is "" where nobody decided in time.
+	// Decision is approved, rejected or, without a decision in time, skipped;
+	// "" before. By is "" without a decision in time.
 	Decision  string     `json:"decision,omitempty"`
 	By        string     `json:"by,omitempty"`
 	Comment   string     `json:"comment,omitempty"`

@@ -333,7 +333,7 @@ type MemberList struct {
 type DrainRequest struct {
 	Off bool `json:"off,omitempty"`
 	// DeadlineSeconds after which what still runs is stopped and repeated
-	// elsewhere; 0 waits for ever.
+	// elsewhere; 0 waits without a limit.
 	DeadlineSeconds float64 `json:"deadlineSeconds,omitempty"`
 }
 
@@ -386,7 +386,7 @@ type SecretRequest struct {
 	Value string `json:"value"`
 }
 
-// SecretInfo is what is told of a secret. Unmasked says that its value is too
+// SecretInfo describes a secret, without its value. Unmasked says that its value is too
 // short to be masked in output.
 type SecretInfo struct {
 	Name     string    `json:"name"`

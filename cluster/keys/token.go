@@ -40,7 +40,7 @@ type Claims struct {
 	Nonce string `json:"c"`
 }
 
-// MintToken makes a token of the given claims. Whoever has the cluster key can
+// MintToken makes a token of the given claims. A holder of the cluster key can
 // make any: it proves that, and nothing else.
 func (k *Keys) MintToken(c Claims) (string, error) {
 	body, err := json.Marshal(c)

@@ -98,7 +98,7 @@ func (c agentCommand) resolve(cmd *cli.Command) (agentSettings, origins, error) 
 func (c agentCommand) find(cmd *cli.Command, s *setting, file map[string]fileValue) (origin, bool) {
 	given := s.flag == agentFlag && cmd.IsSet(s.name)
 	if s.flag == sharedFlag {
-		// Also set if the variable is: that is told apart below.
+		// Also set if the variable is: these are distinguished below.
 		given = cmd.IsSet(s.name) && cmd.String(s.name) != c.env.getenv(s.variable())
 	}
 

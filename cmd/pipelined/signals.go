@@ -19,7 +19,7 @@ func untilSignal(ctx context.Context, signals <-chan os.Signal) (context.Context
 		case <-ctx.Done():
 		}
 	}()
-	// Whoever cancels has waited for the goroutine, so that no later signal is
+	// The caller that cancels has waited for the goroutine, so that no later signal is
 	// lost to it.
 	return ctx, func(why error) {
 		cancel(why)

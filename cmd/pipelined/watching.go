@@ -17,7 +17,7 @@ import (
 type watchOptions struct {
 	// json prints the finished run instead of the output.
 	json bool
-	// each is told every state of the run; may be nil.
+	// each is called with every state of the run; may be nil.
 	each      func(wire.Run) error
 	positions map[string]wire.LogPosition // of output that is not shown again
 	signals   <-chan os.Signal

@@ -11,7 +11,7 @@ import (
 )
 
 // execBit is what counts of a file's permissions, as it does for git: the others
-// follow from the umask of whoever checked it out.
+// follow from the umask at the checkout.
 const execBit = 0o100
 
 // digestOf gives the digest of a listing. Lengths come before texts, so that no

@@ -24,7 +24,7 @@ type Config struct {
 	// Name is what people call the node; default: the host's name, with the
 	// address where several nodes share a host.
 	Name string
-	// Bind is the IP for all ports, Advertise what others are told.
+	// Bind is the IP for all ports, Advertise the one that others use.
 	Bind, Advertise string
 	// HTTPPort, PeerPort, GossipPort: 0 takes a free one.
 	HTTPPort, PeerPort, GossipPort int
@@ -68,8 +68,7 @@ type Config struct {
 	Executable string
 	Logger     hclog.Logger
 	Version    string
-	// Limits say what is kept, for how long, and how fast what nobody waits for may
-	// go.
+	// Limits say what is kept, for how long, and how fast background work may go.
 	Limits Limits
 	// Raft and Timing are for tests and other networks.
 	Raft   consensus.Timings

@@ -9,7 +9,7 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// Limits say what is kept and how fast what nobody waits for may go. Those of
+// Limits say what is kept and how fast background work may go. Those of
 // runs, logs and artifacts hold for the whole cluster, and the leader's are in
 // force: give all nodes the same. 0 takes the default, or is no limit where
 // there is none.
@@ -60,7 +60,7 @@ const (
 	defaultMaxToolCache = 10 << 30
 	defaultMaxToolEntry = 1 << 30
 	// minSweepGrace must be longer than anything takes from asking whether a blob
-	// is there to naming it in the state; that somebody asked is kept to the minute.
+	// is there to naming it in the state; the time of use is kept to the minute.
 	minLogLimit   = 1 << 10
 	minSweepGrace = fabric.MinCollectGrace
 )

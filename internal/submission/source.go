@@ -139,7 +139,7 @@ func (o *Options) readInputs() ([]language.VariableInput, error) {
 	return list, nil
 }
 
-// Check compiles the pipeline as the cluster will, so that mistakes are told
+// Check compiles the pipeline as the cluster will, so that mistakes are reported
 // before anything is sent.
 func (s *source) Check(ctx context.Context, in language.Inputs) error {
 	exe, err := os.Executable()

@@ -128,7 +128,7 @@ func (w *fileSet) send(ctx context.Context, at *client.Client) error {
 				return wrapped("snapshot the workspace", err)
 			}
 
-			continue // what is missing of the mended one is another question
+			continue // the repaired listing is asked about again
 		}
 
 		if err := w.upload(ctx, at, missing); err != nil {

@@ -16,7 +16,7 @@ const maxLine = 256 << 10
 type lineSplitter struct {
 	// emit gets a line without its end; it must not keep it.
 	emit func(module string, line []byte)
-	// attempt is told that output of another attempt follows; may be nil.
+	// attempt is called if output of another attempt follows; may be nil.
 	attempt func(module string, number int)
 
 	open map[string]*openLine

@@ -105,7 +105,7 @@ func (v *runView) changes(list []change, m *wire.Module) []change {
 		last := i == len(m.Attempts)-1
 		if a.Number > told.started && a.StartedAt != nil {
 			told.started = a.Number
-			// What is over already is told with its end alone.
+			// What has finished already is shown with its end alone.
 			if !a.State.Final() {
 				add(neutral, true, "started on %s%s", a.Worker, attemptNote(m, i))
 			}

@@ -17,7 +17,7 @@ import (
 var ErrReaderClosed = errors.New("the reader of the output closed it")
 
 // Stream is stdout or stderr: buffered, and aware of whether a terminal is
-// behind it. Whoever writes flushes before it waits for something. It is safe
+// behind it. A writer flushes before it waits for something. It is safe
 // for concurrent use.
 type Stream struct {
 	// terminal reports that a person sees what is written; width is asked for

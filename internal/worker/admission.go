@@ -21,7 +21,7 @@ type admission struct {
 }
 
 // take runs fn, which takes attempts, if the worker follows the term and is
-// open. Whoever calls follow meanwhile waits: a stop that comes behind a dispatch
+// open. A caller of follow waits meanwhile: a stop that comes behind a dispatch
 // must find its attempts.
 func (d *admission) take(term uint64, fn func() error) error {
 	d.mu.Lock()

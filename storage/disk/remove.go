@@ -48,7 +48,7 @@ func RemoveAll(root, dir string) error {
 	if info, err := parent.Lstat(MarkerFile); err != nil || !info.Mode().IsRegular() {
 		return fmt.Errorf("remove folder %s: %s is not a work folder (it holds no file %q)", dir, root, MarkerFile)
 	}
-	// A process that nobody could end may still make files: the second and the
+	// A process that could not be killed may still make files: the second and the
 	// third pass are for those.
 	for range 3 {
 		if err = parent.RemoveAll(name); err == nil {

@@ -371,7 +371,7 @@ func (c *Cluster) Leader() *Node {
 			}
 		}
 
-		return errors.New("nobody leads")
+		return errors.New("no node leads")
 	})
 
 	return found
