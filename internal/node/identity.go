@@ -3,6 +3,8 @@ package node
 import (
 	"errors"
 	"io/fs"
+	"net"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -61,14 +63,15 @@ func (i *identity) read() (err error) {
 func newNodeID() pipeline.NodeID { return pipeline.NodeID(service.RandomHex(16)) }
 
 // loadKey reads the cluster key's file. It is created if it is missing, unless
-// the data directory is bound to a key, or the node is to join a cluster: a new
-// key could open neither.
+// the data directory is bound to a key, or the node is to join a cluster on another
+// machine: a new key could open neither. Agents of one user on one machine share
+// the file and may start at the same moment: the first of them creates it.
 func (i *identity) loadKey(bound bool) ([]byte, error) {
 	path := i.cfg.KeyFile
 	if path == "" {
 		path = keys.DefaultFile(storage.DefaultRoot())
 	}
-	if !bound && len(i.cfg.Join) == 0 {
+	if !bound && !joinsElsewhere(i.cfg.Join) {
 		key, _, err := keys.LoadOrCreate(path)
 		return key, err
 	}
@@ -83,6 +86,21 @@ func (i *identity) loadKey(bound bool) ([]byte, error) {
 			"restore the key, or start over with: mv %s %s.old", path, dir, dir, dir)
 	}
 	return key, err
+}
+
+// joinsElsewhere reports whether the nodes to join are on other machines: none of
+// them has a loopback address.
+func joinsElsewhere(join []string) bool {
+	for _, address := range join {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			host = address
+		}
+		if host == "localhost" || net.ParseIP(strings.Trim(host, "[]")).IsLoopback() {
+			return false
+		}
+	}
+	return len(join) > 0
 }
 
 // save records the cluster and the members to join at the next start.

@@ -1,6 +1,6 @@
 # run: failed
 # rules: 5 approval
-# gate: skipped "the run stopped after bad failed"
+# gate: skipped "not started because bad failed"
 # bad: failed
 pipeline "approval-failure-elsewhere" {
   module "gate" {

@@ -1,6 +1,6 @@
 # run: failed
 # rules: 5 approval
-# gate: cancelled "the run's timeout of 1s is over"
+# gate: cancelled "the run exceeded its timeout of 1s"
 # last: succeeded
 pipeline "approval-run-timeout" {
   timeout = "1s"

@@ -1,8 +1,8 @@
 # kill
 # run: succeeded
 # rules: 5 approval
-# pass: succeeded "nobody decided within 1s"
-# drop: skipped "nobody approved it within 1s"
+# pass: succeeded "no decision within 1s"
+# drop: skipped "not approved within 1s"
 # after-pass: succeeded
 # log after-pass: timeout
 # after-drop: skipped "dependency drop was skipped"

@@ -1,6 +1,6 @@
 # run: failed
 # rules: 5 approval
-# gate: failed "nobody approved it within 1s"
+# gate: failed "not approved within 1s"
 # ship: skipped "dependency gate failed"
 pipeline "approval-timeout" {
   module "gate" {

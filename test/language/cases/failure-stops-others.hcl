@@ -2,7 +2,7 @@
 # rules: 5
 # a: failed
 # b: succeeded
-# c: skipped "stopped after a failed"
+# c: skipped "not started because a failed"
 pipeline "failure_stops_others" {
   workspace {
     exclude = ["**"]

@@ -1,7 +1,7 @@
 # run: failed
 # rules: 3 s23
 # gen: succeeded
-# w: failed "want a list or an object"
+# w: failed "expected a list or an object"
 pipeline "for_each_result_wrong" {
   workspace {
     exclude = ["**"]
