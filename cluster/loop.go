@@ -47,6 +47,7 @@ type loop struct {
 	leader     pipeline.NodeID
 	term       uint64
 	remembered []string
+	skewed     map[pipeline.NodeID]bool
 }
 
 func (l *loop) run(ctx context.Context) error {
@@ -117,6 +118,7 @@ func (l *loop) step(ctx context.Context, changed bool) error {
 		l.log.Info("the cluster has a leader", "leader", m.Name, "node", leader, "term", term)
 		l.leader, l.term, changed = leader, term, true
 	}
+	l.watchClocks()
 	if l.founder.clusterID() != "" {
 		if !ok && !l.view.replica.leads() || ok && l.seeker.unconfirmed(leader) {
 			l.seeker.soon()
@@ -131,6 +133,25 @@ func (l *loop) step(ctx context.Context, changed bool) error {
 		l.changes.notify()
 	}
 	return nil
+}
+
+// watchClocks logs when the clock of another node begins or ceases to differ
+// from this node's: nothing that decides depends on it, but shown times,
+// schedules and the expiry of tokens do.
+func (l *loop) watchClocks() {
+	skewed := map[pipeline.NodeID]bool{}
+	for _, m := range l.view.all() {
+		switch {
+		case m.ClockAhead != 0:
+			skewed[m.ID] = true
+			if !l.skewed[m.ID] {
+				l.log.Warn("the clock of another node differs from this node's: set both by NTP", "node", m.Name, "ahead", m.ClockAhead.Round(time.Millisecond))
+			}
+		case l.skewed[m.ID]:
+			l.log.Info("the clock of another node agrees with this node's again", "node", m.Name)
+		}
+	}
+	l.skewed = skewed
 }
 
 // remember writes down where the others are, for the next start. It is only a

@@ -99,6 +99,9 @@ func describeMember(m gossip.Member, roles map[string]string) Member {
 		Incarnation: m.Meta.Incarnation, Draining: m.Meta.Draining, Leaving: m.Meta.Leaving, Version: m.Meta.Version,
 		Status: StatusAlive, RaftRole: m.Meta.Role,
 	}
+	if m.Status == gossip.Alive && m.ClockAhead.Abs() > pipeline.MaxClockSkew {
+		out.ClockAhead = m.ClockAhead
+	}
 	switch m.Status {
 	case gossip.Failed:
 		out.Status = StatusFailed

@@ -127,7 +127,14 @@ type Member struct {
 	Draining    bool   `json:"draining,omitempty"`
 	Leaving     bool   `json:"leaving,omitempty"`
 	Version     string `json:"version,omitempty"`
+	// ClockAhead is by how much its clock is ahead of the clock of the node that
+	// answers, negative if it is behind; 0 below MaxClockSkew.
+	ClockAhead time.Duration `json:"clockAhead,omitempty"`
 }
+
+// MaxClockSkew is by how much the clocks of two nodes may differ before it is
+// reported.
+const MaxClockSkew = time.Second
 
 // The states of a member as gossip sees it. Failed members and members that
 // left stay in the list for a while.

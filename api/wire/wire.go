@@ -320,6 +320,9 @@ type Member struct {
 	MaxLoad     int       `json:"maxLoad"`
 	CurrentLoad int       `json:"currentLoad"`
 	AwayUntil   time.Time `json:"awayUntil,omitzero"`
+	// ClockAheadSeconds is by how much its clock is ahead of that of the node that
+	// answers, negative if it is behind; absent below one second.
+	ClockAheadSeconds float64 `json:"clockAheadSeconds,omitempty"`
 }
 
 // MemberList answers GET /api/v1/members.

@@ -71,6 +71,9 @@ type Member struct {
 	Status Status
 	// Since is when Status began, by this node's clock.
 	Since time.Time
+	// ClockAhead is by how much its clock is ahead of this node's, negative if it
+	// is behind; 0 while that is not known.
+	ClockAhead time.Duration
 }
 
 // PeerAddr is host:port of the member's peer port, "" if it has none.
@@ -104,6 +107,7 @@ type Gossip struct {
 	meta   Meta
 
 	roster *roster
+	clocks *clocks
 
 	mu sync.Mutex // guards following
 	ml *memberlist.Memberlist
@@ -111,7 +115,7 @@ type Gossip struct {
 
 // Open binds the port for TCP and UDP.
 func Open(cfg Config) (*Gossip, error) {
-	g := &Gossip{cfg: cfg, log: cfg.Logger, meta: cfg.Meta, roster: newRoster(),
+	g := &Gossip{cfg: cfg, log: cfg.Logger, meta: cfg.Meta, roster: newRoster(), clocks: newClocks(),
 		urgent: make(chan struct{}, 1), calm: make(chan struct{}, 1),
 		stop: make(chan struct{})}
 	if g.log == nil {
@@ -172,7 +176,7 @@ func (g *Gossip) Start() error {
 	c.DelegateProtocolMin, c.DelegateProtocolMax, c.DelegateProtocolVersion = metaVersion, metaVersion, metaVersion
 	c.Logger = bridge(g.log, g.cfg.KeyName)
 	d := &delegate{g}
-	c.Delegate, c.Events, c.Alive, c.Merge, c.Conflict = d, d, d, d, d
+	c.Delegate, c.Events, c.Alive, c.Merge, c.Conflict, c.Ping = d, d, d, d, d, d
 
 	ml, err := memberlist.Create(c)
 	if err != nil {
@@ -198,10 +202,20 @@ func (g *Gossip) list() *memberlist.Memberlist {
 func (g *Gossip) Changed() <-chan struct{} { return g.roster.poke }
 
 // Members are all known nodes, this one included, by id.
-func (g *Gossip) Members() []Member { return g.roster.all() }
+func (g *Gossip) Members() []Member {
+	all := g.roster.all()
+	for i := range all {
+		all[i].ClockAhead = g.clocks.ahead(all[i].ID)
+	}
+	return all
+}
 
 // Member finds a node by id.
-func (g *Gossip) Member(id string) (Member, bool) { return g.roster.get(id) }
+func (g *Gossip) Member(id string) (Member, bool) {
+	m, ok := g.roster.get(id)
+	m.ClockAhead = g.clocks.ahead(id)
+	return m, ok
+}
 
 // Meta is our own description.
 func (g *Gossip) Meta() Meta {

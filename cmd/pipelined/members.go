@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/urfave/cli/v3"
 
@@ -50,6 +51,12 @@ func (env *environment) printMembers(members []wire.Member) error {
 
 		if left := m.AwayUntil.Sub(env.now()); !m.AwayUntil.IsZero() && left > 0 {
 			status += ", back within " + terminal.ShortDuration(left)
+		}
+
+		if d := time.Duration(m.ClockAheadSeconds * float64(time.Second)); d > 0 {
+			status += ", clock " + terminal.ShortDuration(d) + " ahead"
+		} else if d < 0 {
+			status += ", clock " + terminal.ShortDuration(-d) + " behind"
 		}
 
 		t.Row(m.Name, status, m.Role, string(m.Mode), fmt.Sprintf("%d/%d", m.CurrentLoad, m.MaxLoad), m.HTTP, m.Version)

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -87,6 +88,9 @@ func (c *Cluster) Health(context.Context) wire.Health {
 		h.Quorum = false
 		h.Reasons = append(h.Reasons, "this node was elected leader and is not ready yet")
 	}
+	if why := clockReason(c.cfg.Self, c.cfg.Members.Members()); why != "" {
+		h.Reasons = append(h.Reasons, why)
+	}
 	if why := c.cfg.Full(); why != "" {
 		h.Reasons = append(h.Reasons, why)
 	}
@@ -94,6 +98,37 @@ func (c *Cluster) Health(context.Context) wire.Health {
 		h.Status = statusDegraded
 	}
 	return h
+}
+
+// clockReason names the clocks that differ from this node's. If those of most
+// other nodes do, this node's is the wrong one.
+func clockReason(self pipeline.NodeID, members []cluster.Member) string {
+	var off []cluster.Member
+	others := 0
+	for _, m := range members {
+		if m.ID == self || m.Status != cluster.StatusAlive {
+			continue
+		}
+		others++
+		if m.ClockAhead != 0 {
+			off = append(off, m)
+		}
+	}
+	if len(off) > 1 && 2*len(off) > others {
+		return fmt.Sprintf("the clock of this node is %s that of %d of %d other nodes", aheadOf(-off[0].ClockAhead), len(off), others)
+	}
+	var texts []string
+	for _, m := range off {
+		texts = append(texts, fmt.Sprintf("the clock of %s is %s that of this node", m.Name, aheadOf(m.ClockAhead)))
+	}
+	return strings.Join(texts, ", ")
+}
+
+func aheadOf(d time.Duration) string {
+	if d < 0 {
+		return d.Abs().Round(100*time.Millisecond).String() + " behind"
+	}
+	return d.Round(100*time.Millisecond).String() + " ahead of"
 }
 
 // addMember counts a member in the health of this node.
@@ -142,7 +177,7 @@ func (c *Cluster) Members(context.Context) (wire.MemberList, error) {
 func memberOf(m cluster.Member, record fsm.WorkerRecord) wire.Member {
 	out := wire.Member{ID: m.ID, Name: m.Name, Addr: hostOf(m.Addr), HTTP: HTTPAddress(m), Peer: m.PeerAddr, Gossip: m.Addr,
 		Mode: m.Mode, Status: m.Status, Role: m.RaftRole, Draining: record.Draining, Version: m.Version,
-		MaxLoad: m.Slots, CurrentLoad: m.Load}
+		MaxLoad: m.Slots, CurrentLoad: m.Load, ClockAheadSeconds: m.ClockAhead.Seconds()}
 	if m.RaftRole == cluster.RoleNone {
 		out.Role = roleWorker
 	}
@@ -197,7 +232,7 @@ func (c *Cluster) Drain(ctx context.Context, _ api.Subject, node string, in wire
 	}
 	record := fsm.WorkerRecord{Draining: !in.Off}
 	if in.DeadlineSeconds > 0 && !in.Off {
-		record.DrainDeadline = time.Now().Add(time.Duration(in.DeadlineSeconds * float64(time.Second))).UTC()
+		record.DrainDeadline = c.cfg.State.Now().Add(time.Duration(in.DeadlineSeconds * float64(time.Second)))
 	}
 
 	c.cfg.State.Fresh(ctx) // an external worker may have registered a moment ago

@@ -167,6 +167,31 @@ func TestCluster_Health_members(t *testing.T) {
 	}
 }
 
+// Health names the clock that differs; if most do, it is this node's own.
+func TestCluster_Health_clocks(t *testing.T) {
+	r := newRig(t)
+	others := []cluster.Member{
+		{ID: "n2", Name: "b", Status: cluster.StatusAlive, ClockAhead: 25 * time.Hour},
+		{ID: "n3", Name: "c", Status: cluster.StatusAlive},
+		{ID: "n4", Name: "d", Status: cluster.StatusFailed, ClockAhead: time.Hour},
+	}
+	for want, list := range map[string][]cluster.Member{
+		"the clock of b is 25h0m0s ahead of that of this node":                others,
+		"the clock of b is 1m30s behind that of this node":                    {{ID: "n2", Name: "b", Status: cluster.StatusAlive, ClockAhead: -90 * time.Second}},
+		"the clock of this node is 25h0m0s behind that of 2 of 2 other nodes": {others[0], {ID: "n3", Name: "c", Status: cluster.StatusAlive, ClockAhead: 25 * time.Hour}},
+	} {
+		r.cluster.others = list
+		h := clusterOf(r, "", nil).Health(t.Context())
+		if h.Status != "degraded" || len(h.Reasons) != 1 || h.Reasons[0] != want || !h.Quorum {
+			t.Errorf("got %+v, want %q", h, want)
+		}
+		members, err := clusterOf(r, "", nil).Members(t.Context())
+		if err != nil || members.Members[0].ClockAheadSeconds != list[0].ClockAhead.Seconds() {
+			t.Errorf("members: %+v, %v", members, err)
+		}
+	}
+}
+
 // A node that said that it restarts is away until its time is up, then failed.
 func TestCluster_Members_away(t *testing.T) {
 	r := newRig(t)

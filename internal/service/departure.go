@@ -75,7 +75,7 @@ func (d *Departure) MarkAway() {
 	}
 	if len(d.cfg.Cluster.Members()) > 1 {
 		short, cancel := context.WithTimeout(ctx, awayLimit)
-		err := d.setWorker(short, "away", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name, AwayUntil: time.Now().Add(awayTime).UTC()})
+		err := d.setWorker(short, "away", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name, AwayUntil: d.cfg.State.Now().Add(awayTime)})
 		cancel()
 		if err != nil {
 			d.cfg.Logger.Warn("could not mark this node away", "error", err)

@@ -3,6 +3,7 @@ package state
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/fsm"
@@ -63,6 +64,23 @@ func (s *State) Others(preferred ...pipeline.NodeID) []pipeline.NodeID {
 		}
 	}
 	return append(first, rest...)
+}
+
+// Now is the time by the clocks of most nodes, for a time that another node
+// compares with its own clock: this node's may be wrong.
+func (s *State) Now() time.Time {
+	var ahead []time.Duration
+	for _, m := range s.cluster.Members() {
+		if m.ID == s.self || m.Status == cluster.StatusAlive {
+			ahead = append(ahead, m.ClockAhead)
+		}
+	}
+	slices.Sort(ahead)
+	now := time.Now().UTC()
+	if len(ahead) > 0 {
+		now = now.Add(ahead[len(ahead)/2])
+	}
+	return now
 }
 
 // NodeName is a node's or an external worker's name, or the beginning of its id

@@ -432,3 +432,18 @@ func TestState_members(t *testing.T) {
 		t.Errorf("others %v after a death", got)
 	}
 }
+
+// A node whose own clock is wrong gives times by the clocks of the others.
+func TestState_Now(t *testing.T) {
+	net := newNetwork(t, "n1", "n2", "n3")
+	for _, id := range []pipeline.NodeID{"n2", "n3"} {
+		net.find(id).set(func(n *node) { n.member.ClockAhead = -25 * time.Hour })
+	}
+	if d := time.Until(net.find("n1").state.Now()); d > -24*time.Hour {
+		t.Errorf("a node that is 25 h ahead of the others gives a time %v from its own", d)
+	}
+	net.find("n3").set(func(n *node) { n.member.ClockAhead = 0 })
+	if d := time.Until(net.find("n1").state.Now()); d.Abs() > time.Hour {
+		t.Errorf("one other clock is wrong, and the time is %v from the right one", d)
+	}
+}
