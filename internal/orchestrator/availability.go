@@ -59,6 +59,8 @@ func (l *link) availability(rec fsm.WorkerRecord, lease time.Duration, now time.
 		a.closure = closedStopping
 	case l.refused:
 		a.closure = closedRefused
+	case l.rejected.count > 0 && now.Sub(l.rejected.at) < lease:
+		a.closure, a.reason = closedFull, "it did not take a module: "+l.rejected.reason
 	case a.offline || silent >= lease/2:
 		a.closure = closedSilent
 	}

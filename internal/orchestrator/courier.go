@@ -64,8 +64,8 @@ func (c *courier) send(ctx context.Context, l *link) {
 	}
 }
 
-// deliver dispatches attempts. A failed call leaves them unsent: the comparison
-// that it asks for finds them missing and dispatches them again.
+// deliver dispatches attempts. A failed call leaves them unsent: the next comparison
+// finds them missing and dispatches them again.
 func (c *courier) deliver(ctx context.Context, l *link, attempts []*activeAttempt, specs []pipeline.Spec) {
 	call, cancel := context.WithTimeout(ctx, c.timing.Call)
 	res, err := c.transport.Dispatch(call, l.id, peer.DispatchRequest{Term: c.term, Leader: c.self, Specs: specs})
@@ -76,31 +76,47 @@ func (c *courier) deliver(ctx context.Context, l *link, attempts []*activeAttemp
 
 	// Also after an error: the attempts must not stay marked as being sent.
 	c.inbox.post(func() { delivered(l, attempts, res, err) })
-	if err != nil {
-		poke(l.outbox.hurry)
-	}
 }
 
 // delivered takes the answer to a dispatch; on the loop.
 func delivered(l *link, attempts []*activeAttempt, res peer.DispatchResponse, err error) {
 	now := time.Now()
 	for _, a := range attempts {
-		a.sending = false
-		if err == nil {
-			a.sentAt = now
-		}
+		a.sent(now, err)
 	}
 
 	if err != nil {
 		l.refused = isRefused(err)
+
+		// The first failure may be a lost message: what the worker has is compared at
+		// once. After that the interval is soon enough.
+		if l.rejected.add(now, err); l.rejected.count == 1 {
+			poke(l.outbox.hurry)
+		}
 		return
 	}
 
+	l.rejected = rejection{}
 	l.heard(now)
 	if res.Incarnation != "" {
 		// Otherwise each attempt until the next comparison would be refused, and a module
 		// could use up all its losses within that second.
 		l.incarnation = res.Incarnation
+	}
+}
+
+// sent notes the answer to a dispatch.
+func (a *activeAttempt) sent(now time.Time, err error) {
+	a.sending = false
+	if err == nil {
+		a.sentAt, a.refusedSince, a.reached = now, time.Time{}, true
+		return
+	}
+
+	// A call that ended without an answer may have reached the worker.
+	a.reached = a.reached || !isRefused(err)
+	if a.refusedSince.IsZero() {
+		a.refusedSince = now
 	}
 }
 

@@ -49,9 +49,9 @@ func decideLost(a *activeAttempt, op *fsm.Outcome) {
 	m.tries.losses++
 	m.tries.avoid = a.worker
 
-	// Without any sign that it was sent, the attempt cannot have started. An attempt
-	// without a fence is from an entry whose fate is unknown.
-	mayHaveStarted := !o.StartedAt.IsZero() || !a.sentAt.IsZero() || a.fence == 0
+	// A worker may say that it has no start of an attempt and still have run it: its
+	// keeper died. So what counts is whether a dispatch can have reached it.
+	mayHaveStarted := !o.StartedAt.IsZero() || a.reached || a.sending
 	switch {
 	case m.tries.losses >= pipeline.MaxLosses:
 		op.Next = pipeline.ModuleFailed

@@ -152,6 +152,7 @@ type fakeWorker struct {
 	// deaf workers receive nothing, but answer comparisons; mute ones do not answer at
 	// all.
 	deaf, mute bool
+	calls      int // of Dispatch
 	began      map[pipeline.AttemptID]time.Time
 	held       map[pipeline.AttemptID]pipeline.Spec
 	started    []pipeline.AttemptID
@@ -261,6 +262,9 @@ func (c *cluster) Dispatch(_ context.Context, id pipeline.NodeID, in peer.Dispat
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	w := c.workers[id]
+	if w != nil {
+		w.calls++
+	}
 	if w == nil || w.silent {
 		return peer.DispatchResponse{}, fmt.Errorf("dial: %w", syscall.ECONNREFUSED)
 	}

@@ -100,7 +100,7 @@ func (l *lifecycle) reload(r *run) {
 		for name, m := range fresh.modules {
 			old := r.modules[name]
 			if m.active != nil && old != nil && old.active != nil && old.active.id == m.active.id {
-				m.active.sentAt, m.active.sending, m.active.stopReason = old.active.sentAt, old.active.sending, old.active.stopReason
+				m.active.keepSent(old.active)
 			}
 		}
 

@@ -31,12 +31,28 @@ type link struct {
 	// why it has no capacity; "" if it drains or stops.
 	closed     bool
 	fullReason string
-	load       load
+	// rejected is what became of the last dispatches.
+	rejected rejection
+	load     load
 	// reportedLoad is what an external worker says that it runs.
 	reportedLoad int
 	outbox       *outbox
 	// cancel ends the goroutines of the link.
 	cancel context.CancelFunc
+}
+
+// rejection is the dispatches to a worker that failed since the last one that did
+// not. A worker may answer comparisons and take nothing, because of its disk for
+// example: then it must not attract work by being idle.
+type rejection struct {
+	count int
+	// at is when the last one failed, and reason why.
+	at     time.Time
+	reason string
+}
+
+func (r *rejection) add(now time.Time, err error) {
+	r.count, r.at, r.reason = r.count+1, now, err.Error()
 }
 
 // load is what the attempts of a worker occupy, those in flight included.

@@ -118,25 +118,6 @@ func TestLosses_onLostFail(t *testing.T) {
 	})
 }
 
-// on_lost = "fail" repeats what was never sent to its worker.
-func TestLosses_onLostFailUnsent(t *testing.T) {
-	scripted(t, []int{1}, func(t *testing.T, c *cluster) {
-		c.leads()
-		pass(2 * time.Second)
-		c.setWorker("w1", func(w *fakeWorker) { w.deaf = true })
-		id := c.submit("r", one(with(aModule("a"), func(m *pipeline.Module) { m.OnLost = pipeline.LostFail })))
-		c.wantModule(id, "a", pipeline.ModuleRunning, "")
-		c.setWorker("w1", func(w *fakeWorker) { w.silent, w.alive = true, false })
-		c.memberChange()
-		c.wantModule(id, "a", pipeline.ModuleWaiting, "was lost")
-
-		c.setWorker("w1", func(w *fakeWorker) { w.silent, w.alive, w.deaf = false, true, false })
-		c.memberChange()
-		c.succeed(id, "a")
-		c.ends(id, pipeline.RunSucceeded)
-	})
-}
-
 // on_disconnect = "kill": the worker needs time to kill the attempt after its lease;
 // only then is it repeated.
 func TestLosses_kill(t *testing.T) {

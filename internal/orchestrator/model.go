@@ -205,7 +205,7 @@ func (m *moduleState) load(rec *pipeline.ModuleRecord) {
 	if last != nil && !last.State.Final() {
 		m.active = &activeAttempt{module: m, id: pipeline.AttemptID{Run: m.run.head.ID, Module: m.def.Name, Attempt: last.Number},
 			worker: last.Worker, incarnation: last.Incarnation, fence: last.Fence, evaluated: last.Evaluated,
-			assignedAt: last.AssignedAt, startedAt: last.StartedAt}
+			assignedAt: last.AssignedAt, startedAt: last.StartedAt, reached: true}
 
 		// Sent or not is unknown: the first comparison tells. Until then it is not sent
 		// again, since its worker may already run it.

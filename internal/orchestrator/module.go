@@ -100,9 +100,15 @@ type activeAttempt struct {
 	localBytes int64
 
 	// sentAt is when its last dispatch was answered; zero before. sending is set
-	// while it waits in the outbox of its link.
-	sentAt  time.Time
-	sending bool
+	// while it waits in the outbox of its link. refusedSince is when a dispatch of it
+	// failed first, since it was last sent; zero if none did.
+	sentAt       time.Time
+	sending      bool
+	refusedSince time.Time
+	// reached is set unless no dispatch of it can have reached its worker: only then
+	// it has surely not started. What an earlier leader dispatched is not known, so an
+	// attempt that is read from the state has always reached its worker.
+	reached bool
 	// predecessor is the attempt behind which this one is queued on the same
 	// worker, successor the one that is queued behind this one (ahead.go).
 	predecessor, successor *activeAttempt
@@ -116,6 +122,14 @@ type activeAttempt struct {
 	// ending is set while its outcome is in flight; reporters wait for the commit.
 	ending    bool
 	reporters []reporter
+}
+
+// keepSent takes over what the state does not have of the same attempt: what became
+// of its dispatches. The answer to one that is on its way comes for old alone, so the
+// next comparison may dispatch it again, which is harmless.
+func (a *activeAttempt) keepSent(old *activeAttempt) {
+	a.sentAt, a.refusedSince, a.stopReason = old.sentAt, old.refusedSince, old.stopReason
+	a.reached = old.reached || old.sending
 }
 
 // reporter is one report of a ReportRequest whose sender waits.

@@ -99,8 +99,24 @@ func (c *reconciler) missing(l *link, a *activeAttempt, began time.Time) {
 		// If it had the attempt once, in the same incarnation, its outcome was refused
 		// or handled. Dispatching again is safe: a worker starts an attempt at most once.
 		a.sentAt = time.Time{}
-		c.send.dispatch(a)
+		c.dispatchAgain(l, a, time.Now())
 	}
+}
+
+// dispatchAgain dispatches an attempt that its worker does not have. An attempt that
+// the worker has not taken for as long as its lease is given up: it has not begun,
+// and must not keep its module from another worker.
+func (c *reconciler) dispatchAgain(l *link, a *activeAttempt, now time.Time) {
+	if since := a.refusedSince; !since.IsZero() && now.Sub(since) >= c.workers.leaseOf(l) {
+		c.ends.lost(a, "worker "+l.name+" did not take it for "+now.Sub(since).Round(time.Second).String()+": "+l.rejected.reason)
+		return
+	}
+
+	// At most about once per interval, however often the comparison is asked for.
+	if l.rejected.count > 1 && now.Sub(l.rejected.at) < c.workers.timing.Sync/2 {
+		return
+	}
+	c.send.dispatch(a)
 }
 
 // redispatch sends external workers what they may not have received, and gives up
@@ -116,8 +132,8 @@ func (c *reconciler) redispatch() {
 			case a.fence == 0 || a.ending:
 			case a.incarnation != l.incarnation:
 				c.ends.lost(a, "worker "+l.name+" registered again")
-			case a.sentAt.IsZero():
-				c.send.dispatch(a)
+			case a.sentAt.IsZero() && !a.sending:
+				c.dispatchAgain(l, a, time.Now())
 			}
 		}
 	}
