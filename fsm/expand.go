@@ -50,7 +50,7 @@ func (st *state) applyExpand(e *Expand, at time.Time) refusal {
 
 	m.Instances, m.Expanded = e.Instances, true
 	m.State, m.FinishedAt = pipeline.ModuleSucceeded, at
-	m.Reason = "for_each over nothing"
+	m.Reason = "no instances: there is nothing to run it for"
 
 	if n := len(e.Instances); n > 0 {
 		m.Reason = fmt.Sprintf("became %d instances", n)

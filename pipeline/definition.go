@@ -63,6 +63,10 @@ type DeferredExpr struct {
 	Sensitive bool `json:"sensitive,omitempty"`
 }
 
+// NoInstances is the source of Deferred["for_each"] of a module whose matrix or
+// for_each was empty at submission.
+const NoInstances = "[]"
+
 // Git is what expressions see as git.*; empty outside a repository.
 type Git struct {
 	SHA    string `json:"sha,omitempty"`

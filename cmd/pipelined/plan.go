@@ -184,6 +184,10 @@ func unknownValues(m *pipeline.Module) map[string]string {
 		}
 
 		unknown[name] = "(known after " + knownAfter(m, deferred.Source) + ")"
+		if deferred.Source == pipeline.NoInstances && m.Dynamic {
+			unknown[name] = "(no instances)"
+		}
+
 		if deferred.Sensitive && len(language.ModulesIn(deferred.Source)) == 0 {
 			unknown[name] = "(sensitive)"
 		}

@@ -79,7 +79,13 @@ func (c *compilation) environment(e *environment, base map[string]string, baseDe
 
 // module compiles one module block, into as many modules as it has instances.
 func (c *compilation) module(index int, m *module, env map[string]string, deferred map[string]*deferrable) {
-	list, _ := c.expand(m)
+	list, ok := c.expand(m)
+	if ok && len(list) == 0 {
+		c.nothing(m)
+		c.names[index] = []string{m.static.Name}
+		return
+	}
+
 	c.unknownEach = m.dynamic(c.in.RunID != "")
 	defer func() { c.unknownEach = false }()
 
@@ -107,6 +113,37 @@ func (c *compilation) module(index int, m *module, env map[string]string, deferr
 		c.add(m.at, "", "more than %d modules", maxModules)
 		c.total = maxTotal + 1
 	}
+}
+
+// nothing compiles a module that is known at submission to have no instances. It
+// stays a module of the run, so that expressions can name it: it becomes its
+// instances, of which there are none, once what it depends on has succeeded.
+func (c *compilation) nothing(m *module) {
+	all := m.static
+	ownApproval(&all)
+
+	// What names an instance has no value, and none needs it.
+	for i := range m.pending {
+		if p := &m.pending[i]; !p.refs.instance() {
+			apply(c, &all, p)
+		}
+	}
+
+	out := pipeline.Module{Name: all.Name, Description: all.Description, Tags: all.Tags, Line: all.Line,
+		AlwaysRun: all.AlwaysRun, IgnoreFailure: all.IgnoreFailure, Dynamic: true}
+	line, column := c.src.position(m.instances.expr.Range().Start.Byte)
+	out.Deferred = map[string]pipeline.DeferredExpr{"for_each": {Source: pipeline.NoInstances, Line: line, Column: column}}
+
+	if l := m.when; l != nil && !l.refs.instance() && !c.unknown(l) {
+		if v, ok := c.eval(l.expr); ok {
+			if yes, ok := conditionOf(c.report, l.expr, v); ok && !yes {
+				out.Skip = whenFalse(l.text.Source)
+			}
+		}
+	}
+
+	c.spend(8*overhead+len(out.Name), m.at)
+	c.out.Modules = append(c.out.Modules, out)
 }
 
 // instance compiles one instance of a module.
@@ -215,7 +252,7 @@ func MatchesEnv(patterns []string, name string) bool {
 func (c *compilation) among(j int, only []reference) []string {
 	all := c.names[j]
 	m := c.file.modules[j]
-	if len(only) == 0 || len(all) == 0 || m.dynamic(c.in.RunID != "") {
+	if len(only) == 0 || len(all) == 0 || m.dynamic(c.in.RunID != "") || m.instances != nil && all[0] == m.static.Name {
 		if len(only) > 0 && m.dynamic(true) {
 			c.add(only[0].at, "write module."+m.static.Name+", which waits for all of them", "the instances of module %q are known only when its for_each is: none can be named", m.static.Name)
 		}

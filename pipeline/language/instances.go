@@ -185,7 +185,6 @@ func (c *compilation) matrixOf(x *instances, v cty.Value) []instance {
 	}
 
 	if len(axes) == 0 {
-		c.add(at, "write matrix = { NAME = [ … ] }", "matrix has no axis")
 		return nil
 	}
 
@@ -193,11 +192,6 @@ func (c *compilation) matrixOf(x *instances, v cty.Value) []instance {
 	for _, axis := range axes {
 		elements, ok := elementsOf(c.report, "matrix."+axis, x.expr, values[axis])
 		if !ok {
-			return nil
-		}
-
-		if len(elements) == 0 {
-			c.add(at, "give it a value, or leave it out", "matrix.%s is empty", axis)
 			return nil
 		}
 

@@ -144,7 +144,6 @@ func TestParse_oneMistake(t *testing.T) {
 		{moduleWith("command=[\"a\"]\ntimeout = run.id"), `4:11 timeout must be known at submission and cannot name run.id | an expression that needs results or the run's id may stand in command, script, when, for_each, a module's env and an approval's message`},
 		{moduleWith("command=[\"a\"]\nwhen = 1"), `4:8 when: expected true or false, got a number | write true or false`},
 		{moduleWith("command=[\"a\"]\nmatrix = { os = [\"x\", \"x\"] }"), `4:10 matrix gives two instances the key "x" | each instance has a name of its own`},
-		{moduleWith("command=[\"a\"]\nmatrix = { os = [] }"), `4:10 matrix.os is empty | give it a value, or leave it out`},
 		{moduleWith("command=[matrix.arch]\nmatrix = { os = [\"x\"] }"), `3:10 unknown name matrix.arch | the matrix has os`},
 		{moduleWith("command=[each.key]"), `3:10 module "m" has no for_each | write for_each = [ … ]`},
 		{moduleWith("command=[\"a\"]\nfor_each = 3"), `4:12 for_each: expected a list or an object, got a number | write for_each = ["a", "b"] or for_each = { NAME = value }`},

@@ -1,5 +1,6 @@
 # run: succeeded
 # rules: 3 s23
+# a: succeeded "no instances: there is nothing to run it for"
 # b: succeeded
 pipeline "for_each_nothing" {
   workspace {

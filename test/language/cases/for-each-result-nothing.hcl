@@ -2,7 +2,7 @@
 # rules: 3 s23
 # kill
 # gen: succeeded
-# w: succeeded "for_each over nothing"
+# w: succeeded "no instances: there is nothing to run it for"
 # c: succeeded
 # log c: 0
 pipeline "for_each_result_nothing" {
