@@ -75,24 +75,25 @@ func (c history) open(ctx context.Context) (*client.Client, error) {
 		return nil, err
 	}
 
-	if err := cancelLeftovers(ctx, api); err != nil {
-		return nil, err
-	}
-
-	return api, settleLeftovers(ctx, api)
+	return api, awaitLeftovers(ctx, api)
 }
 
-// settleLimit bounds the wait for the end of runs that a killed process left.
-const settleLimit = 2 * time.Second
+const (
+	// leftoverLimit bounds the wait for the end of runs that a killed process left.
+	leftoverLimit = 2 * time.Second
+	// leftoverRuns is among how many runs, the newest, those are looked for.
+	leftoverRuns = 50
+)
 
-// settleLeftovers waits a moment for the end of the runs that were cancelled.
-func settleLeftovers(ctx context.Context, api *client.Client) error {
+// awaitLeftovers waits a moment for the end of the runs that a killed process left:
+// the node cancelled them when it started.
+func awaitLeftovers(ctx context.Context, api *client.Client) error {
 	list, err := api.Runs().List(ctx, client.ListOptions{Limit: leftoverRuns, State: pipeline.RunCancelling})
 	if err != nil {
 		return err
 	}
 
-	ctx, cancel := context.WithTimeout(ctx, settleLimit)
+	ctx, cancel := context.WithTimeout(ctx, leftoverLimit)
 	defer cancel()
 	for _, r := range list.Runs {
 		_, _ = terminal.FinalRun(ctx, api.Runs(), r.ID) // else it is shown as what it is: cancelling

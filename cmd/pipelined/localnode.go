@@ -144,7 +144,7 @@ func (e *embedded) stop() {
 }
 
 // cancelRun cancels a run that is no longer followed, as far as that can be
-// done.
+// done. The second cancellation ends modules with always_run.
 func (e *embedded) cancelRun(api *client.Client, id pipeline.RunID, reason string) {
 	select {
 	case <-e.done:
@@ -154,25 +154,19 @@ func (e *embedded) cancelRun(api *client.Client, id pipeline.RunID, reason strin
 
 	ctx, cancel := context.WithTimeout(context.Background(), cancelLimit)
 	defer cancel()
-	_, _ = api.Runs().Cancel(ctx, id, reason) // cancelled before, or left for the next run to cancel
+	for range 2 {
+		_, _ = api.Runs().Cancel(ctx, id, reason) // cancelled before, or left for the next run to cancel
+	}
 }
 
-// cancelLeftovers cancels runs that a process left behind that was killed:
-// otherwise the node would resume them.
-func cancelLeftovers(ctx context.Context, api *client.Client) error {
-	list, err := api.Runs().List(ctx, client.ListOptions{Limit: leftoverRuns})
-	if err != nil {
-		return err
+// activeRun finds the run of this process. Those of earlier ones are being cancelled.
+func (e *embedded) activeRun(api *client.Client) (pipeline.RunID, bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), cancelLimit)
+	defer cancel()
+	list, err := api.Runs().List(ctx, client.ListOptions{Limit: 1})
+	if err != nil || len(list.Runs) == 0 || list.Runs[0].State.Final() || list.Runs[0].State == pipeline.RunCancelling {
+		return "", false
 	}
 
-	for _, r := range list.Runs {
-		if r.State.Final() || r.State == pipeline.RunCancelling {
-			continue
-		}
-		if _, err := api.Runs().Cancel(ctx, r.ID, "its process was killed"); err != nil && pipeline.KindOf(err) != pipeline.Conflict {
-			return err
-		}
-	}
-
-	return nil
+	return list.Runs[0].ID, true
 }

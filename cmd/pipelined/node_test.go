@@ -8,12 +8,15 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/terminal"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 )
@@ -143,32 +146,23 @@ func TestRun_locked(t *testing.T) {
 	}
 }
 
-// TestRun_leftovers cancels what a killed process left behind, and its own run
-// where nobody reads the output any more.
-func TestRun_leftovers(t *testing.T) {
-	f := newFakeCluster(t)
-	f.onSubmit = func(wire.SubmitRequest) *fakeRun { return live() }
-	old := live()
-	old.run.ID = "old"
-	f.add(old)
-	f.add(finished("done", pipeline.RunFailed))
-	r := live()
-	r.events = []wire.LogEvent{{Module: "build", Attempt: 1, Text: "x\n"}}
-	f.onSubmit = func(wire.SubmitRequest) *fakeRun { return r }
-	c := newCommand(t, nil)
-	c.withNode(newFakeNode(f), nil)
-	c.stdout = terminal.NewStream(brokenWriter{syscall.EPIPE})
-	if code, _, stderr := c.exec("run", write(t, t.TempDir(), "p.hcl", hello), "-var=who=x", "-quiet"); code != exitFailed || stderr != "" {
-		t.Errorf("exit %d, %q", code, stderr)
-	}
-	if got := f.body("POST /api/v1/runs/old/cancel"); !strings.HasPrefix(got, `{"reason":"its process was killed",`) {
-		t.Errorf("the old run: %q", got)
-	}
-	if got := f.body("POST /api/v1/runs/r1/cancel"); !strings.HasPrefix(got, `{"reason":"its process ended",`) {
-		t.Errorf("the own run: %q", got)
-	}
-	if strings.Contains(strings.Join(f.asked(), " "), "/done/cancel") {
-		t.Error("a run that was over was cancelled")
+// TestRun_unread: a run whose output cannot be written is cancelled, once, and the
+// node lives until it has ended.
+func TestRun_unread(t *testing.T) {
+	for broken, want := range map[error]string{syscall.EPIPE: "", syscall.ENOSPC: "pipelined: run r1 was cancelled: write output: no space left on device\n"} {
+		f := newFakeCluster(t)
+		r := live()
+		r.events = []wire.LogEvent{{Module: "build", Attempt: 1, Text: "x\n"}}
+		f.onSubmit = func(wire.SubmitRequest) *fakeRun { return r }
+		c := newCommand(t, nil)
+		c.withNode(newFakeNode(f), nil)
+		c.stdout = terminal.NewStream(brokenWriter{broken})
+		if code, _, stderr := c.exec("run", write(t, t.TempDir(), "p.hcl", hello), "-var=who=x", "-quiet"); code != exitCancelled || stderr != want {
+			t.Errorf("%v: exit %d, %q", broken, code, stderr)
+		}
+		if n := strings.Count(strings.Join(f.asked(), " "), "/r1/cancel"); n != 1 {
+			t.Errorf("%v: %d cancellations", broken, n)
+		}
 	}
 }
 
@@ -183,7 +177,8 @@ func TestRun_nodeFails(t *testing.T) {
 	}
 }
 
-// TestRun_interrupted: the first Ctrl-C cancels, the second kills.
+// TestRun_interrupted: the first Ctrl-C cancels, the second kills. Signals at the same
+// moment are one, and a terminal that goes away kills nothing.
 func TestRun_interrupted(t *testing.T) {
 	for _, second := range []bool{false, true} {
 		f := newFakeCluster(t)
@@ -195,6 +190,8 @@ func TestRun_interrupted(t *testing.T) {
 		n := newFakeNode(f)
 		c := newCommand(t, nil)
 		c.withNode(n, nil)
+		var later atomic.Int64
+		c.now = func() time.Time { return start.Add(time.Duration(later.Load())) }
 		done := make(chan string)
 		file := write(t, t.TempDir(), "p.hcl", hello)
 		go func() {
@@ -209,6 +206,15 @@ func TestRun_interrupted(t *testing.T) {
 		want := "pipelined: interrupted\n"
 		if second {
 			f.waitAsked(t, "cancel")
+			c.signal <- syscall.SIGTERM
+			testutil.Eventually(t, 10*time.Second, func() error {
+				if len(c.signal) > 0 {
+					return errors.New("the second signal was not read")
+				}
+				return nil
+			})
+			later.Store(int64(oneInterrupt))
+			c.signal <- syscall.SIGHUP
 			c.signal <- os.Interrupt
 			want = "pipelined: killed\n"
 		}
@@ -217,6 +223,44 @@ func TestRun_interrupted(t *testing.T) {
 		}
 		if _, ended := n.state(); !ended {
 			t.Error("the node was left behind")
+		}
+	}
+}
+
+// TestRunFollower_signal: what comes within a moment of the first signal is the same
+// wish, and neither a HUP nor the time limit ever kills.
+func TestRunFollower_signal(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		second os.Signal
+		after  time.Duration
+		killed bool
+	}{
+		{"at once", syscall.SIGTERM, 0, false},
+		{"a moment later", os.Interrupt, oneInterrupt - 1, false},
+		{"later", os.Interrupt, oneInterrupt, true},
+		{"terminal gone", syscall.SIGHUP, time.Hour, false},
+		{"timed out", syscall.SIGALRM, time.Hour, false},
+	} {
+		f := newFakeCluster(t)
+		f.add(live())
+		c := newCommand(t, f)
+		now := start
+		c.now = func() time.Time { return now }
+		api, err := newFakeNode(f).Client("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &runFollower{env: c.environment, api: api, id: "r1"}
+		if err := r.signal(t.Context(), syscall.SIGTERM, nil); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(tc.after)
+		if err := r.signal(t.Context(), tc.second, errTimedOut); errors.Is(err, errKilled) != tc.killed {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+		if n := strings.Count(strings.Join(f.asked(), " "), "/cancel"); n != 1 {
+			t.Errorf("%s: %d cancellations", tc.name, n)
 		}
 	}
 }

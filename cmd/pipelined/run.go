@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -24,11 +22,12 @@ const (
 	readyLimit = time.Minute
 	// stopLimit bounds its end; the processes of modules are dead long before.
 	stopLimit = 15 * time.Second
-	// cancelLimit bounds the last word about a run that is given up.
+	// cancelLimit bounds a call about a run whose process is about to end.
 	cancelLimit = 2 * time.Second
-	// leftoverRuns is among how many runs those are looked for that a killed
-	// process left behind; they are the newest.
-	leftoverRuns = 50
+	// oneInterrupt is how long after the first signal others belong to the same wish:
+	// GNU timeout signals its child and then the whole group, and a terminal's Ctrl-C
+	// reaches a process twice if its parent passes it on.
+	oneInterrupt = time.Second
 )
 
 // runCommand is `pipelined run`.
@@ -37,7 +36,7 @@ type runCommand struct{ env *environment }
 func (c runCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "run", Usage: "runs a pipeline on this machine, without an agent", ArgsUsage: "FILE",
-		Description: "The node lives in this process; only the history is stored. Ctrl-C cancels the run, a second one kills it. " +
+		Description: "The node lives in this process; only the history is stored. Ctrl-C cancels the run, a second one kills it; a run whose output can no longer be written is cancelled too. " +
 			"Secrets come from " + node.SecretPrefix + "NAME in the environment.",
 		Flags: append(append(append(varFlags(), selectFlags()...), append(cacheFlags(), c.env.snapshotFlags()...)...),
 			c.flag("max-parallel", ""), c.flag("layout", ""), c.flag("log-level", "error"),
@@ -105,11 +104,8 @@ func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 			return err
 		}
 
-		if api, err = e.node.Client(whoami()); err != nil {
-			return err
-		}
-
-		return cancelLeftovers(gctx, api)
+		api, err = e.node.Client(whoami())
+		return err
 	})
 	err = g.Wait()
 	if e != nil {
@@ -123,16 +119,18 @@ func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 	c.env.explainOnce(j)
 	created, err := j.Submit(starting, api)
 	j.Remember()
+	if err != nil && starting.Err() != nil {
+		// The node may have accepted it before it knew that nobody waits.
+		if id, ok := e.activeRun(api); ok {
+			created.ID, err = id, nil
+		}
+	}
+
 	if err != nil {
 		return c.env.explain(cause(starting, err))
 	}
 
 	cancel(nil)
-	if errors.Is(context.Cause(starting), errInterrupted) {
-		e.cancelRun(api, created.ID, "interrupted")
-		return errInterrupted
-	}
-
 	watch := watchOptions{json: cmd.Bool("json"), signals: signals, address: e.address}
 	if c.env.interactive && c.env.stderr.Terminal {
 		watch.asker = &terminal.ApprovalPrompt{User: whoami(), Stdin: c.env.stdin, Decide: func(ctx context.Context, module string, yes bool) error {
@@ -146,7 +144,8 @@ func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 		}}
 	}
 
-	return c.follow(ctx, e, api, created.ID, watch)
+	f := &runFollower{env: c.env, node: e, api: api, id: created.ID}
+	return f.follow(ctx, watch, errors.Is(context.Cause(starting), errInterrupted))
 }
 
 // config is the node that a run brings along.
@@ -168,81 +167,6 @@ func (c runCommand) config(cmd *cli.Command) (nodeConfig, error) {
 		Version: readBuildInfo().Version, Secrets: c.secrets(),
 		Logger: hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.LevelFromString(s.logLevel), Output: c.env.stderr.Unbuffered()})}
 	return cfg, localNode(c).key(&cfg, c.env.flags.keyFile)
-}
-
-// errKilled ends a run at once.
-var errKilled = failf(exitInterrupted, "killed")
-
-// follow follows a run of the own node. The first signal, or the end of
-// ctx, cancels it; the second kills it.
-func (c runCommand) follow(ctx context.Context, e *embedded, api *client.Client, id pipeline.RunID, o watchOptions) error {
-	following, abort := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer abort(nil)
-	signals, merged := o.signals, make(chan os.Signal, 2)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		timeout, ended := ctx.Done(), e.done
-		for {
-			var s os.Signal
-			select {
-			case s = <-signals:
-			case <-timeout:
-				s, timeout = syscall.SIGALRM, nil
-			case <-ended:
-				err := e.err
-				if err == nil {
-					err = errors.New("node stopped during the run")
-				}
-
-				abort(err)
-				return
-			case <-following.Done():
-				return
-			}
-
-			select {
-			case merged <- s:
-			case <-following.Done():
-				return
-			}
-		}
-	}()
-	var first error
-	o.signals = merged
-	o.interrupt = func(_ context.Context, s os.Signal) error {
-		if first != nil && s != syscall.SIGALRM {
-			return errKilled
-		}
-
-		reason := "interrupted"
-		if first = errInterrupted; s == syscall.SIGALRM {
-			first, reason = context.Cause(ctx), "timed out"
-			c.env.say("%s; cancelling the run", terminal.Clean(first.Error()))
-		} else {
-			c.env.say("cancelling the run; Ctrl-C again kills it")
-		}
-
-		_, err := api.Runs().Cancel(following, id, reason)
-		if pipeline.KindOf(err) == pipeline.Conflict {
-			err = nil // it has ended meanwhile
-		}
-
-		return err
-	}
-	ended, err := watcher(c).watch(following, api.Runs(), id, o)
-	abort(nil)
-	<-done
-	if ended && first != nil {
-		return first
-	}
-
-	if !ended {
-		// Otherwise it would resume in the next run's node.
-		e.cancelRun(api, id, "its process ended")
-	}
-
-	return err
 }
 
 // secrets are what `run` gives its modules: from the environment, in memory

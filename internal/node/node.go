@@ -257,8 +257,12 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { return wrap("worker", n.worker.Run(core)) })
 	g.Go(func() error { return wrap("journal", n.stores.journal.Run(core)) })
 	g.Go(func() error { return wrap("http", n.port.Serve(core, n.api, n.cluster.Identity().HTTPServer)) })
+	lead := n.lead
+	if n.cfg.Embedded {
+		lead = n.afterLeftovers(lead)
+	}
 	g.Go(func() error {
-		err := n.cluster.Lead(core, n.lead)
+		err := n.cluster.Lead(core, lead)
 		if core.Err() != nil {
 			return nil // its end belongs to the stop
 		}
