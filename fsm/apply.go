@@ -2,7 +2,6 @@ package fsm
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -207,87 +206,6 @@ func (st *state) applyCancel(c *Command, ch *change) Result {
 	}
 
 	st.runs.touch(r)
-	ch.run(r.ID, true)
-
-	return Result{Run: *r}
-}
-
-// applyRetry resumes a finished run.
-func (st *state) applyRetry(c *Command, ch *change) Result {
-	op := c.Retry
-	r := st.runs.run(op.Run)
-	switch {
-	case r == nil:
-		return Result{Err: pipeline.NoRun(op.Run)}
-	case op.Request != "" && slices.Contains(r.RetryKeys, op.Request):
-		return Result{Run: *r} // the same request again
-	case r.Tries == op.Tries+1 && !r.State.Final():
-		return Result{Run: *r} // a repeat of the proposal that did it
-	case !r.State.Final():
-		return Result{Err: pipeline.Errorf(pipeline.Conflict, "run %s has not finished: it is %s", op.Run, r.State)}
-	case r.Tries != op.Tries:
-		return Result{Err: pipeline.Errorf(pipeline.Conflict, "run %s was retried meanwhile", op.Run)}
-	case r.ArtifactsGone:
-		return Result{Err: pipeline.Errorf(pipeline.Conflict, "run %s cannot be resumed: its workspace and artifacts are no longer kept; submit it again", op.Run)}
-	case len(op.Modules) == 0:
-		return Result{Err: pipeline.Errorf(pipeline.Conflict, "run %s has nothing to retry: every module succeeded", op.Run)}
-	}
-
-	modules := make([]*pipeline.ModuleRecord, 0, len(op.Modules))
-	seen := make(map[string]bool, len(op.Modules))
-	for _, name := range op.Modules {
-		if why := badName("the module's name", name); why != "" {
-			return Result{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
-		}
-		m := st.runs.module(op.Run, name)
-		switch {
-		case !m.State.Final():
-			return Result{Err: pipeline.Errorf(pipeline.Conflict, "module %s has not ended", name)}
-		case !seen[name]:
-			seen[name] = true
-			modules = append(modules, m)
-		}
-	}
-
-	gone := map[string]bool{}
-	for _, m := range modules {
-		for i := range m.Instances {
-			gone[pipeline.InstanceName(m.Name, m.Instances[i].Key)] = true
-		}
-	}
-
-	for _, m := range modules {
-		if gone[m.Name] {
-			continue // goes with the module that it is of
-		}
-		uncount(r, m)
-		st.collapse(r, m)
-		kept := pipeline.ModuleRecord{Name: m.Name, State: pipeline.ModuleWaiting, Attempts: m.Attempts, Tried: len(m.Attempts)}
-		*m = kept
-		st.runs.putModule(r.ID, m)
-	}
-
-	r.State, r.Reason, r.FinishedAt = pipeline.RunRunning, "", time.Time{}
-	r.Forced, r.TimedOut, r.CancelledBy = false, false, ""
-	r.LogsGone = false // it makes new ones
-
-	if op.Request != "" {
-		keys := append(slices.Clone(r.RetryKeys), op.Request)
-		r.RetryKeys = keys[max(0, len(keys)-maxRetryKeys):]
-	}
-
-	r.Tries++
-	r.RetriedAt = c.At
-
-	if r.Group != "" || r.Queued {
-		// It goes to the end of its lines, and has not started until its turn comes.
-		r.State, r.StartedAt = pipeline.RunWaiting, time.Time{}
-	}
-
-	st.queues.supersede(r, ch)
-	st.queues.enter(r)
-	st.runs.touch(r)
-	st.runs.activate(r.ID)
 	ch.run(r.ID, true)
 
 	return Result{Run: *r}

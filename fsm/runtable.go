@@ -59,6 +59,19 @@ func (t *runTable) putModule(run pipeline.RunID, m *pipeline.ModuleRecord) {
 	t.changes = append(t.changes, moduleChange{run: run, module: m.Name, index: t.index})
 }
 
+// records returns the records of a run's modules, sorted by name.
+func (t *runTable) records(run pipeline.RunID) []*pipeline.ModuleRecord {
+	prefix := moduleKey(run, "")
+	var list []*pipeline.ModuleRecord
+	c := t.tx.Bucket(bModules).Cursor()
+	for k, v := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, v = c.Next() {
+		m := new(pipeline.ModuleRecord)
+		mustUnmarshal(v, m)
+		list = append(list, m)
+	}
+	return list
+}
+
 // create makes a run exist, in state waiting. The caller puts it into its
 // queues before.
 func (t *runTable) create(r *pipeline.Run, definition []byte, number uint64, ch *change) {

@@ -53,6 +53,8 @@ type Run struct {
 	// the last time; the run's timeout counts from there.
 	Tries     int       `json:"tries,omitempty"`
 	RetriedAt time.Time `json:"retriedAt,omitzero"`
+	// Idle is how long it had finished before it was retried, over all retries.
+	Idle time.Duration `json:"idle,omitempty"`
 	// Schedule names the schedule that the run is of, Tick is when it was due (zero
 	// if it was triggered by hand). Queued runs wait for the schedule's earlier runs.
 	Schedule string    `json:"schedule,omitempty"`
@@ -165,6 +167,9 @@ type ModuleRecord struct {
 	ApprovalWait *ApprovalWait `json:"approvalWait,omitempty"`
 	// Tried is how many attempts were made before the run was last retried.
 	Tried int `json:"tried,omitempty"`
+	// Earlier marks a failure of before the run was last retried, of a module that
+	// was not retried with it: nothing stops because of it.
+	Earlier bool `json:"earlier,omitempty"`
 	// NotBefore is when the next attempt may start (backoff).
 	NotBefore time.Time `json:"notBefore,omitzero"`
 	// Result is the JSON object that the module left, empty if it left none.

@@ -18,6 +18,9 @@ type Approval struct {
 	By        string     `json:"by,omitempty"`
 	Comment   string     `json:"comment,omitempty"`
 	DecidedAt *time.Time `json:"decidedAt,omitempty"`
+	// Repeated is set in the answer to a decision that had been made before: nothing
+	// was changed.
+	Repeated bool `json:"repeated,omitempty"`
 }
 
 // ApproveRequest goes to POST /api/v1/runs/{id}/modules/{module}/approve. The

@@ -85,7 +85,10 @@ type RunSummary struct {
 	SubmittedAt time.Time         `json:"submittedAt"`
 	StartedAt   *time.Time        `json:"startedAt,omitempty"`
 	FinishedAt  *time.Time        `json:"finishedAt,omitempty"`
-	Workspace   pipeline.Digest   `json:"workspace,omitempty"`
+	// IdleSeconds is how long the run had finished before it was retried; it is no
+	// part of how long the run took.
+	IdleSeconds float64         `json:"idleSeconds,omitempty"`
+	Workspace   pipeline.Digest `json:"workspace,omitempty"`
 	// Schedule is the schedule that the run is of, Tick when it was due (nil where
 	// it was triggered by hand). Group is its concurrency group.
 	Schedule string     `json:"schedule,omitempty"`
@@ -100,6 +103,14 @@ type RunSummary struct {
 	// ArtifactsGone and LogsGone: a limit let them go.
 	ArtifactsGone bool `json:"artifactsGone,omitempty"`
 	LogsGone      bool `json:"logsGone,omitempty"`
+}
+
+// Took is how long the run took, or has taken at a time.
+func (r *RunSummary) Took(now time.Time) time.Duration {
+	if r.FinishedAt != nil {
+		now = *r.FinishedAt
+	}
+	return max(0, now.Sub(r.SubmittedAt)-time.Duration(r.IdleSeconds*float64(time.Second)))
 }
 
 // Module is a module of a run.

@@ -78,6 +78,11 @@ func (c decisionCommand) decide(ctx context.Context, cmd *cli.Command, flag stri
 		return c.env.printJSON(m)
 	}
 
+	if m.Approval != nil && m.Approval.Repeated {
+		c.env.tell("%s: nothing changed, it was decided before: %s", m.Name, m.Reason)
+		return nil
+	}
+
 	c.env.tell("%s: %s", m.Name, m.Reason)
 	return nil
 }

@@ -25,7 +25,7 @@ func (c cancelCommand) command() *cli.Command {
 				return err
 			}
 
-			api, err := c.env.connect(ctx)
+			api, err := c.env.connectRead(ctx)
 			if err != nil {
 				return err
 			}

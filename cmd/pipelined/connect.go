@@ -29,7 +29,19 @@ const (
 
 // connect finds the cluster for a command that changes something.
 func (env *environment) connect(ctx context.Context) (*client.Client, error) {
+	if env.flags.address == runAddress {
+		return history{env}.open(ctx)
+	}
 	return connector{env}.connect(ctx)
+}
+
+// connectCluster is connect for a command that needs a cluster, which what
+// `pipelined run` has stored is not.
+func (env *environment) connectCluster(ctx context.Context, command string) (*client.Client, error) {
+	if env.flags.address == runAddress {
+		return nil, usagef("%s: needs a cluster; -address %s is what `pipelined run` has stored on this machine", command, runAddress)
+	}
+	return env.connect(ctx)
 }
 
 // connector finds the cluster and the token that a command line uses.

@@ -30,7 +30,7 @@ func (c drainCommand) command() *cli.Command {
 				return usagef("drain: -off and -deadline exclude each other")
 			}
 
-			api, err := c.env.connect(ctx)
+			api, err := c.env.connectCluster(ctx, "drain")
 			if err != nil {
 				return err
 			}

@@ -18,23 +18,25 @@ import (
 // runAddress is what -address says for the runs of `pipelined run`.
 const runAddress = "run"
 
-// connectRead finds the cluster for a command that looks at runs. Where no
-// agent runs on this machine that is what `pipelined run` has kept.
+// connectRead finds the cluster for a command that is about runs. If no agent runs
+// on this machine, that is what `pipelined run` has stored.
 func (env *environment) connectRead(ctx context.Context) (*client.Client, error) {
-	if env.flags.address == runAddress {
+	api, err := env.connect(ctx)
+	if env.isOnlyHistory(err) {
 		return history{env}.open(ctx)
 	}
+	return api, err
+}
 
-	api, err := env.connect(ctx)
+// isOnlyHistory reports, by the error of connect, whether there is no agent but what
+// `pipelined run` has stored.
+func (env *environment) isOnlyHistory(err error) bool {
 	if err == nil || env.flags.address != "" || len(env.agents()) > 0 {
-		return api, err
+		return false
 	}
 
-	if _, missing := os.Stat(storage.DefaultRunDir()); missing != nil {
-		return nil, err
-	}
-
-	return history{env}.open(ctx)
+	_, missing := os.Stat(storage.DefaultRunDir())
+	return missing == nil
 }
 
 // history opens what `pipelined run` keeps between runs.
@@ -44,22 +46,13 @@ type history struct{ env *environment }
 // that is under way, or else by a node of our own that takes no modules. The
 // node stops when the command ends.
 func (c history) open(ctx context.Context) (*client.Client, error) {
-	if err := platform("reading the history of `run`"); err != nil {
+	cfg, err := c.config()
+	if err != nil {
 		return nil, err
 	}
 
-	if _, err := os.Stat(storage.DefaultRunDir()); err != nil {
-		return nil, failf(exitUnavailable, "`pipelined run` has stored no run here (%s does not exist)", storage.DefaultRunDir())
-	}
-
-	cfg := nodeConfig{Name: "local", Bind: "127.0.0.1", Mode: pipeline.ModeStandalone, Embedded: true, Idle: true,
-		DataDir: storage.DefaultRunDir(), Version: readBuildInfo().Version,
-		Logger: hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.Error, Output: c.env.stderr.Unbuffered()})}
-	if err := localNode(c).key(&cfg, c.env.flags.keyFile); err != nil {
-		return nil, err
-	}
-
-	e, err := localNode(c).start(ctx, cfg)
+	cfg.Idle = true
+	_, api, err := c.start(ctx, cfg)
 	var locked *storage.LockedError
 	if errors.As(err, &locked) {
 		return c.underWay(ctx, locked)
@@ -69,13 +62,59 @@ func (c history) open(ctx context.Context) (*client.Client, error) {
 		return nil, err
 	}
 
-	c.env.atEnd = append(c.env.atEnd, e.stop)
-	api, err := e.node.Client(whoami())
+	return api, nil
+}
+
+// runner opens it with a node that runs modules, as `pipelined run` does.
+func (c history) runner(ctx context.Context) (*embedded, *client.Client, error) {
+	cfg, err := c.config()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 
-	return api, awaitLeftovers(ctx, api)
+	s := defaultSettings()
+	cfg.Slots, cfg.Folders, cfg.Secrets = s.Slots, s.Folders, runCommand(c).secrets()
+	e, api, err := c.start(ctx, cfg)
+	var locked *storage.LockedError
+	if errors.As(err, &locked) {
+		return nil, nil, failf(exitFailed, "another run is active (process %d): try again when it has ended", locked.PID)
+	}
+
+	return e, api, err
+}
+
+// config is the node that opens the history.
+func (c history) config() (nodeConfig, error) {
+	cfg := nodeConfig{Name: "local", Bind: "127.0.0.1", Mode: pipeline.ModeStandalone, Embedded: true,
+		DataDir: storage.DefaultRunDir(), Version: readBuildInfo().Version,
+		Logger: hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.Error, Output: c.env.stderr.Unbuffered()})}
+	if err := platform("opening the history of `run`"); err != nil {
+		return cfg, err
+	}
+
+	if _, err := os.Stat(cfg.DataDir); err != nil {
+		return cfg, failf(exitUnavailable, "`pipelined run` has stored no run here (%s does not exist)", cfg.DataDir)
+	}
+
+	return cfg, localNode(c).key(&cfg, c.env.flags.keyFile)
+}
+
+// start starts a node, which stops when the command ends. It cancels runs that a
+// killed process left behind before anything else.
+func (c history) start(ctx context.Context, cfg nodeConfig) (*embedded, *client.Client, error) {
+	e, err := localNode(c).start(ctx, cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+
+	c.env.atEnd = append(c.env.atEnd, e.stop)
+	e.address = runAddress
+	api, err := e.node.Client(whoami())
+	if err != nil {
+		return nil, nil, err
+	}
+
+	return e, api, awaitLeftovers(ctx, api)
 }
 
 const (

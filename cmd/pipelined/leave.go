@@ -24,7 +24,7 @@ func (c leaveCommand) command() *cli.Command {
 			&cli.BoolFlag{Name: "yes", Usage: "do not ask for confirmation", HideDefault: true, Local: true},
 		},
 		Action: c.env.action(0, 0, func(ctx context.Context, cmd *cli.Command) error {
-			api, err := c.env.connect(ctx)
+			api, err := c.env.connectCluster(ctx, "leave")
 			if err != nil {
 				return err
 			}

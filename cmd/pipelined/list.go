@@ -104,8 +104,5 @@ func (env *environment) printRuns(runs []wire.RunSummary) error {
 
 // runTook is how long a run took, or has taken so far.
 func runTook(r *wire.RunSummary, now time.Time) string {
-	if r.FinishedAt != nil {
-		now = *r.FinishedAt
-	}
-	return terminal.ShortDuration(now.Sub(r.SubmittedAt))
+	return terminal.ShortDuration(r.Took(now))
 }

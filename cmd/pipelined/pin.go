@@ -32,7 +32,7 @@ func (c pinCommand) command(name, usage, description, done string, call func(cli
 				return err
 			}
 
-			api, err := c.env.connect(ctx)
+			api, err := c.env.connectRead(ctx)
 			if err != nil {
 				return err
 			}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
 )
 
@@ -38,9 +39,13 @@ func (c retryCommand) run(ctx context.Context, cmd *cli.Command) error {
 		}
 	}
 
-	api, err := c.env.connect(ctx)
+	own, api, err := c.connect(ctx)
 	if err != nil {
 		return err
+	}
+
+	if own != nil && cmd.Bool("detach") {
+		return usagef("retry: -detach is for runs of a cluster; a run of `pipelined run` ends with its process")
 	}
 
 	before, err := api.Runs().Get(ctx, id)
@@ -53,6 +58,10 @@ func (c retryCommand) run(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 
+	// Who retries after a change of the files expects them to be used.
+	c.env.tell("run %s resumes with the files of its submission at %s; %d of %d modules are kept", run.ID,
+		run.SubmittedAt.Local().Format("2006-01-02 15:04:05"), run.ModulesDone, run.ModuleCount)
+
 	if cmd.Bool("detach") {
 		if cmd.Bool("json") {
 			return c.env.printJSON(run)
@@ -62,18 +71,39 @@ func (c retryCommand) run(ctx context.Context, cmd *cli.Command) error {
 		return nil
 	}
 
-	c.env.tell("run %s resumes: %d of %d modules are done", run.ID, run.ModulesDone, run.ModuleCount)
 	signals, back := c.env.signals()
 	defer back()
-	_, err = watcher(c).watch(ctx, api.Runs(), id, watchOptions{json: cmd.Bool("json"), positions: shown(&before), signals: signals,
-		interrupt: func(ctx context.Context, _ os.Signal) error {
-			return watcher(c).detachOrCancel(ctx, api, id, signals)
-		}})
+	watch := watchOptions{json: cmd.Bool("json"), known: &before, signals: signals}
+	if own != nil {
+		watch.address = own.address
+		f := &runFollower{env: c.env, node: own, api: api, id: id}
+		return f.follow(ctx, watch, false)
+	}
+
+	watch.interrupt = func(ctx context.Context, _ os.Signal) error { return watcher(c).detachOrCancel(ctx, api, id, signals) }
+	_, err = watcher(c).watch(ctx, api.Runs(), id, watch)
 	return err
 }
 
-// shown are the positions behind all output of a run that is over.
+// connect finds the cluster. For what `pipelined run` has stored it starts a node
+// that runs the modules, and returns it too.
+func (c retryCommand) connect(ctx context.Context) (*embedded, *client.Client, error) {
+	if c.env.flags.address != runAddress {
+		api, err := c.env.connect(ctx)
+		if !c.env.isOnlyHistory(err) {
+			return nil, api, err
+		}
+	}
+	return history(c).runner(ctx)
+}
+
+// shown are the positions behind all output of a run that has finished; nil for
+// none.
 func shown(r *wire.Run) map[string]wire.LogPosition {
+	if r == nil {
+		return nil
+	}
+
 	at := map[string]wire.LogPosition{}
 	for i := range r.Modules {
 		m := &r.Modules[i]

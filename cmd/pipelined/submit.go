@@ -52,7 +52,7 @@ func (c submitCommand) run(ctx context.Context, cmd *cli.Command) error {
 	defer back()
 	sending, cancel := untilSignal(ctx, signals)
 	defer cancel(nil)
-	api, err := c.env.connect(sending)
+	api, err := c.env.connectCluster(sending, "submit")
 	if err != nil {
 		return cause(sending, err)
 	}

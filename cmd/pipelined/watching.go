@@ -18,8 +18,10 @@ type watchOptions struct {
 	// json prints the finished run instead of the output.
 	json bool
 	// each is called with every state of the run; may be nil.
-	each      func(wire.Run) error
-	positions map[string]wire.LogPosition // of output that is not shown again
+	each func(wire.Run) error
+	// known is a state of the run of which neither output nor progress is shown
+	// again; nil for none.
+	known     *wire.Run
 	signals   <-chan os.Signal
 	interrupt func(context.Context, os.Signal) error
 	// asker asks what modules wait for; may be nil.
@@ -38,8 +40,8 @@ func (c watcher) watch(ctx context.Context, source terminal.RunSource, id pipeli
 	notes, back := c.env.retries.Take()
 	defer back()
 	display := c.env.console()
-	display.Address = o.address
-	f := &terminal.Follower{Source: source, ID: id, Console: terminal.NewConsole(display), Silent: o.json, Positions: o.positions, Notes: notes, Each: o.each, Signals: o.signals, Interrupt: o.interrupt, Approvals: o.asker}
+	display.Address, display.Known = o.address, o.known
+	f := &terminal.Follower{Source: source, ID: id, Console: terminal.NewConsole(display), Silent: o.json, Positions: shown(o.known), Notes: notes, Each: o.each, Signals: o.signals, Interrupt: o.interrupt, Approvals: o.asker}
 	run, err := f.Run(ctx)
 	if errors.Is(err, errTimedOut) {
 		return false, failf(exitTimeout, "timed out (-timeout); run %s continues: pipelined watch %[1]s", id)

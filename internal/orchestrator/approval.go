@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"slices"
 	"time"
 
 	"github.com/pipelined/pipelined/fsm"
@@ -56,6 +57,33 @@ func (m *moduleState) loadApproval(rec *pipeline.ModuleRecord) {
 	if w := rec.ApprovalWait; w != nil && w.Decision == "" {
 		m.approval = &approvalWait{message: w.Message, deadline: w.Deadline}
 		m.run.approvals = append(m.run.approvals, m)
+	}
+}
+
+// linkApprovals makes all modules that wait depend on the approvals before them that
+// wait too. Usually what lies between does that. If a retry asks for an approval
+// again, it may have succeeded and not be retried.
+func (r *run) linkApprovals() {
+	for _, m := range r.list {
+		if m.def.Approval == nil || m.state.Final() {
+			continue
+		}
+
+		seen := map[*moduleState]bool{}
+		for next := slices.Clone(m.dependents); len(next) > 0; {
+			d := next[len(next)-1]
+			next = next[:len(next)-1]
+			if seen[d] {
+				continue
+			}
+			seen[d] = true
+			next = append(next, d.dependents...)
+			if !d.state.Final() && d.active == nil && !slices.Contains(d.dependencies, m) {
+				m.dependents = append(m.dependents, d)
+				d.dependencies = append(slices.Clip(d.dependencies), m)
+				d.unfinished++
+			}
+		}
 	}
 }
 

@@ -112,10 +112,12 @@ func (r *run) outcome() (pipeline.RunState, string) {
 		}
 		return pipeline.RunCancelled, r.head.Reason
 
-	case t.failed > 0 || t.cancelled > 0:
+	// Those of before a retry that left them out.
+	case t.cancelled > 0 && t.failed == 0:
+		return pipeline.RunCancelled, "modules that were cancelled were not retried"
+
+	case t.failed > 0:
 		switch {
-		case t.firstFailed == "":
-			return pipeline.RunFailed, ""
 		case r.modules[t.firstFailed].def.Failure != "":
 			return pipeline.RunFailed, r.modules[t.firstFailed].def.Failure
 		}

@@ -101,8 +101,9 @@ func loadRun(v *fsm.View, head pipeline.Run) (*run, error) {
 		}
 	}
 
-	// Last: it needs the attempts of all modules.
+	// Last: they need the records of all modules.
 	r.linkQueued(records)
+	r.linkApprovals()
 	return r, nil
 }
 
@@ -178,7 +179,7 @@ func (m *moduleState) expand(list []pipeline.Instance) []*moduleState {
 // load takes a record of the replicated state into the model.
 func (m *moduleState) load(rec *pipeline.ModuleRecord) {
 	m.state = rec.State
-	m.tries = tries{attempts: len(rec.Attempts), failures: rec.Failures, losses: rec.Losses, notBefore: rec.NotBefore}
+	m.tries = tries{attempts: len(rec.Attempts), failures: rec.Failures, losses: rec.Losses, notBefore: rec.NotBefore, earlier: rec.Earlier}
 
 	// Budgets and the worker to avoid survive a change of leaders.
 	last := rec.Last()

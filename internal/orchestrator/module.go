@@ -51,6 +51,8 @@ type tries struct {
 	notBefore time.Time
 	// avoid is the worker that lost the last attempt.
 	avoid pipeline.NodeID
+	// earlier is set if the module failed before the run was last retried.
+	earlier bool
 }
 
 // readiness is what the planner and the locks know of a waiting module.
@@ -231,7 +233,7 @@ func (m *moduleState) countFinal() {
 		if t.firstFailed == "" {
 			t.firstFailed = m.def.Name
 		}
-		if t.stopAfter == "" && m.run.def.OnFailure != pipeline.OnFailureContinue {
+		if t.stopAfter == "" && !m.tries.earlier && m.run.def.OnFailure != pipeline.OnFailureContinue {
 			t.stopAfter = m.def.Name
 		}
 	case pipeline.ModuleCancelled:

@@ -36,18 +36,25 @@ func (r *Runs) Decide(ctx context.Context, by api.Subject, id pipeline.RunID, in
 	if in.Comment != "" {
 		op.Reason += ": " + strings.Join(strings.Fields(in.Comment), " ")
 	}
-	if _, err = r.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Decide: &op}); err != nil {
+	at := time.Now().UTC()
+	if _, err = r.state.Propose(ctx, &fsm.Command{At: at, Decide: &op}); err != nil {
 		return wire.Module{}, err
 	}
-	r.log.Info("approval decided", "run", id, "module", module, "decision", in.Decision, "by", by.Name)
 
 	r.state.Fresh(ctx) // the decision may have been committed by another node
 	var out wire.Module
 	err = r.state.View(func(v *fsm.View) error {
 		record := v.Module(id, module)
 		out = moduleOf(&def, &record)
+		// The decision that counts may be an earlier one, which is the same.
+		if a := record.ApprovalWait; a != nil && out.Approval != nil {
+			out.Approval.Repeated = a.By != op.By || !a.DecidedAt.Equal(at)
+		}
 		return nil
 	})
+	if err == nil && (out.Approval == nil || !out.Approval.Repeated) {
+		r.log.Info("approval decided", "run", id, "module", module, "decision", in.Decision, "by", by.Name)
+	}
 	return out, err
 }
 

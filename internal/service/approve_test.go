@@ -29,6 +29,15 @@ func decide(r *rig, by string, run pipeline.RunID, d pipeline.Decision, comment 
 	return err
 }
 
+// approve lets a module wait for its approval, and approves it.
+func approve(r *rig, run pipeline.RunID, module string) {
+	r.tb.Helper()
+	r.apply(&fsm.Command{Batch: &fsm.Batch{Awaits: []fsm.Await{{Run: run, Module: module, Message: "Go?"}}}})
+	if _, err := r.runs.Decide(r.tb.Context(), sam, run, api.ApprovalDecision{Module: module, Decision: pipeline.Approved}); err != nil {
+		r.tb.Fatal(err)
+	}
+}
+
 // A decision is in the module with who made it, why and when; the reason is one
 // line.
 func TestRuns_Decide(t *testing.T) {
@@ -45,7 +54,7 @@ func TestRuns_Decide(t *testing.T) {
 		if err != nil || got.State != state || got.Reason != string(decision)+" by sam: looks fine" {
 			t.Errorf("%s: %+v, %v", decision, got, err)
 		}
-		if a := got.Approval; a == nil || a.Decision != string(decision) || a.By != "sam" || a.Comment != "looks\n  fine " || a.DecidedAt == nil {
+		if a := got.Approval; a == nil || a.Repeated || a.Decision != string(decision) || a.By != "sam" || a.Comment != "looks\n  fine " || a.DecidedAt == nil {
 			t.Errorf("%s: approval %+v", decision, got.Approval)
 		}
 	}
@@ -62,6 +71,13 @@ func TestRuns_Decide_twice(t *testing.T) {
 	}
 	if err := decide(r, "bob", run, pipeline.Approved, ""); err != nil {
 		t.Errorf("the same again: %v", err)
+	}
+	got, err := r.runs.Decide(t.Context(), sam, run, api.ApprovalDecision{Module: "go", Decision: pipeline.Approved})
+	if err != nil || !got.Approval.Repeated || got.Reason != "approved by sam" {
+		t.Errorf("the same again by the same: %+v, %v", got, err)
+	}
+	if n := strings.Count(r.log.String(), "approval decided"); n != 1 {
+		t.Errorf("logged %d times", n)
 	}
 	if rec := r.record(run, "go"); rec.ApprovalWait.By != "sam" {
 		t.Errorf("decided by %s, want the first", rec.ApprovalWait.By)

@@ -38,7 +38,7 @@ func (r *Runs) Retry(ctx context.Context, _ api.Subject, id pipeline.RunID, in w
 		if err != nil {
 			return err
 		}
-		names, err := newRetrySelection(def, v.Modules(id)).choose(in.From)
+		names, err := newRetrySelection(def, &run, v.Modules(id)).choose(in.From)
 		// Tries makes it compare and set: the state machine refuses it if the run was
 		// retried meanwhile.
 		op = fsm.Retry{Run: id, Modules: names, Tries: run.Tries, Request: in.Request}
@@ -62,17 +62,26 @@ func (r *Runs) Retry(ctx context.Context, _ api.Subject, id pipeline.RunID, in w
 type retrySelection struct {
 	def     *pipeline.Pipeline
 	records map[string]*pipeline.ModuleRecord
+	// success reports that the run succeeded: what was skipped has its own reason.
+	success bool
 	chosen  map[string]bool
+	// index has the positions of the definition's modules.
+	index map[string]int
 }
 
-func newRetrySelection(def *pipeline.Pipeline, records map[string]*pipeline.ModuleRecord) *retrySelection {
-	return &retrySelection{def: def, records: records, chosen: map[string]bool{}}
+func newRetrySelection(def *pipeline.Pipeline, run *pipeline.Run, records map[string]*pipeline.ModuleRecord) *retrySelection {
+	success := run.State == pipeline.RunSucceeded || run.State == pipeline.RunWarnings
+	s := &retrySelection{def: def, records: records, success: success, chosen: map[string]bool{}, index: map[string]int{}}
+	for i := range def.Modules {
+		s.index[def.Modules[i].Name] = i
+	}
+	return s
 }
 
-// choose names the modules that run again, sorted: those that did not succeed,
-// or those of from, and all that depend on either. A module that was expanded
-// into instances runs again as a whole if what it depends on does; otherwise its
-// instances are chosen one by one.
+// choose names the modules that run again, sorted: those that did not succeed, or
+// those of from with what they need and did not get, and all that depend on either.
+// A module that was expanded into instances runs again as a whole if what it depends
+// on does; otherwise its instances are chosen one by one.
 func (s *retrySelection) choose(from []string) ([]string, error) {
 	for _, given := range from {
 		if !s.addNamed(given) {
@@ -84,10 +93,18 @@ func (s *retrySelection) choose(from []string) ([]string, error) {
 		}
 	}
 
+	s.addNeeded()
+
 	// Modules may stand before those that they depend on, so that one pass is not
 	// enough: until nothing is added.
 	for s.addMore(len(from) == 0) {
 	}
+
+	// After that: what depends on these does not run again because of them.
+	if len(from) > 0 {
+		s.addApprovals()
+	}
+	s.addHookBefore()
 
 	names := make([]string, 0, len(s.chosen))
 	for name := range s.chosen {
@@ -99,6 +116,48 @@ func (s *retrySelection) choose(from []string) ([]string, error) {
 	}
 	slices.Sort(names)
 	return names, nil
+}
+
+// addApprovals chooses the approvals that chosen modules depend on, directly or not:
+// an approval holds for one chain of attempts, and naming a module begins another.
+func (s *retrySelection) addApprovals() {
+	var next []string
+	for i := range s.def.Modules {
+		m := &s.def.Modules[i]
+		if s.runsAgain(m.Name) && !m.AlwaysRun {
+			next = append(next, m.Name)
+		}
+	}
+
+	seen := map[string]bool{}
+	for len(next) > 0 {
+		m := &s.def.Modules[s.index[next[len(next)-1]]]
+		next = next[:len(next)-1]
+		if seen[m.Name] {
+			continue
+		}
+		seen[m.Name] = true
+		next = append(next, m.DependsOn...)
+
+		if m.Approval == nil || m.Skip != "" {
+			continue
+		}
+		for _, name := range append(s.instances(m.Name), m.Name) {
+			if record := s.records[name]; record != nil && record.ApprovalWait != nil {
+				s.chosen[name] = true
+			}
+		}
+	}
+}
+
+// addHookBefore chooses the hook that runs before all modules, if anything runs
+// again: what it prepares, the hooks at the end may have removed.
+func (s *retrySelection) addHookBefore() {
+	for i := range s.def.Modules {
+		if m := &s.def.Modules[i]; m.Hook == pipeline.HookBefore && len(s.chosen) > 0 {
+			s.chosen[m.Name] = true
+		}
+	}
 }
 
 // addNamed chooses the modules and instances that a name means. False if there
@@ -123,25 +182,57 @@ func (s *retrySelection) addNamed(given string) (found bool) {
 func (s *retrySelection) addMore(failed bool) (added bool) {
 	for i := range s.def.Modules {
 		m := &s.def.Modules[i]
-		if s.chosen[m.Name] {
-			continue
-		}
-		if failed && s.failed(m.Name) || slices.ContainsFunc(m.DependsOn, s.runsAgain) {
+		if !s.chosen[m.Name] && slices.ContainsFunc(m.DependsOn, s.runsAgain) {
 			s.chosen[m.Name], added = true, true
-			continue
 		}
-		for _, instance := range s.instances(m.Name) {
-			if failed && s.failed(instance) && !s.chosen[instance] {
-				s.chosen[instance], added = true, true
-			}
+		if failed {
+			added = s.addFailed(m) || added
 		}
 	}
 	return added
 }
 
-func (s *retrySelection) failed(name string) bool {
+// addNeeded chooses what the chosen modules need and did not get, and what that
+// needs.
+func (s *retrySelection) addNeeded() {
+	for again := true; again; {
+		again = false
+		for i := range s.def.Modules {
+			m := &s.def.Modules[i]
+			if m.AlwaysRun || !s.runsAgain(m.Name) {
+				continue // one that always runs needs no success
+			}
+			for _, name := range m.DependsOn {
+				if j, ok := s.index[name]; ok {
+					again = s.addFailed(&s.def.Modules[j]) || again
+				}
+			}
+		}
+	}
+}
+
+// addFailed chooses a module, or those of its instances, that did not succeed.
+func (s *retrySelection) addFailed(m *pipeline.Module) (added bool) {
+	for _, name := range append(s.instances(m.Name), m.Name) {
+		if !s.chosen[name] && s.failed(m, name) {
+			s.chosen[name], added = true, true
+		}
+	}
+	return added
+}
+
+// failed reports whether a module, or an instance of it, did not succeed and may
+// do so now. A module whose condition is false, and a hook for another end of the
+// run, would be skipped again.
+func (s *retrySelection) failed(m *pipeline.Module, name string) bool {
 	record := s.records[name]
-	return record == nil || !record.State.Success()
+	switch {
+	case record == nil:
+		return true
+	case record.State != pipeline.ModuleSkipped:
+		return !record.State.Success()
+	}
+	return !s.success && m.Skip == "" && m.Hook == ""
 }
 
 // runsAgain reports whether a module or one of its instances is chosen.

@@ -46,9 +46,9 @@ func TestRuns_Retry(t *testing.T) {
 	}{
 		"what did not succeed":          {nil, []string{"b", "c"}},
 		"from the first":                {[]string{"a"}, []string{"a", "b", "c"}},
-		"from the last":                 {[]string{"c"}, []string{"c"}},
+		"from the last":                 {[]string{"c"}, []string{"b", "c"}}, // b failed, and c needs it
 		"from one that nothing follows": {[]string{"alone"}, []string{"alone"}},
-		"from two":                      {[]string{"c", "alone", "c"}, []string{"c", "alone"}},
+		"from two":                      {[]string{"c", "alone", "c"}, []string{"b", "c", "alone"}},
 	} {
 		r := newRig(t)
 		run := failedChain(r)

@@ -24,7 +24,7 @@ func timeOf(t time.Time) *time.Time {
 // instances do not count.
 func summary(r pipeline.Run) wire.RunSummary {
 	return wire.RunSummary{ID: r.ID, Number: r.Number, Pipeline: r.Pipeline, State: r.State, Reason: r.Reason, Submitter: r.Submitter,
-		SubmittedAt: r.SubmittedAt.UTC(), StartedAt: timeOf(r.StartedAt), FinishedAt: timeOf(r.FinishedAt), Workspace: r.Workspace,
+		SubmittedAt: r.SubmittedAt.UTC(), StartedAt: timeOf(r.StartedAt), FinishedAt: timeOf(r.FinishedAt), IdleSeconds: r.Idle.Seconds(), Workspace: r.Workspace,
 		ModuleCount: r.Modules - r.Replaced, ModulesDone: r.Done - r.Replaced, Schedule: r.Schedule, Tick: timeOf(r.Tick), Group: r.Group,
 		Pinned: r.Pinned, ArtifactsGone: r.ArtifactsGone, LogsGone: r.LogsGone}
 }

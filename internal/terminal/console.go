@@ -46,7 +46,9 @@ type ConsoleConfig struct {
 	// plain uses neither colours nor a live display, even on a terminal; static
 	// leaves out the live display alone.
 	Plain, static bool
-	// address is what -address must be to reach the run's node from another
+	// Known is a state of the run of which nothing is told again; nil for none.
+	Known *wire.Run
+	// Address is what -address must be to reach the run's node from another
 	// shell; "" if the flag is not needed.
 	Address string
 }
@@ -58,6 +60,13 @@ func NewConsole(cfg ConsoleConfig) *Console {
 		live: cfg.Err.Terminal && !cfg.Quiet && !cfg.Plain && !cfg.static,
 		safe: cfg.Out.Terminal, colorOut: cfg.Out.Terminal && !cfg.Plain, colorErr: cfg.Err.Terminal && !cfg.Plain,
 		view: newRunView(), prefixes: map[string]string{},
+	}
+
+	if cfg.Known != nil {
+		c.view.known = map[string]*wire.Module{}
+		for i := range cfg.Known.Modules {
+			c.view.known[cfg.Known.Modules[i].Name] = &cfg.Known.Modules[i]
+		}
 	}
 
 	if cfg.Address != "" {
@@ -260,7 +269,7 @@ func (c *Console) footer(now time.Time) string {
 	}
 
 	if !c.view.run.SubmittedAt.IsZero() {
-		text += ", " + ShortDuration(now.Sub(c.view.run.SubmittedAt))
+		text += ", " + ShortDuration(c.view.run.Took(now))
 	}
 
 	if left, ok := estimate(c.view.modules, now); ok && !c.view.run.State.Final() && !slices.ContainsFunc(c.view.modules, func(m wire.Module) bool { return NeedsApproval(&m) }) {

@@ -67,7 +67,7 @@ func CountModules(modules []wire.Module) Counts {
 func Summary(r *wire.RunSummary, c Counts) string {
 	text := fmt.Sprintf("run %s %s", r.ID, StateWords(string(r.State)))
 	if r.FinishedAt != nil {
-		text += " in " + ShortDuration(r.FinishedAt.Sub(r.SubmittedAt))
+		text += " in " + ShortDuration(r.Took(*r.FinishedAt))
 	}
 
 	text += ReasonSuffix(r.Reason)

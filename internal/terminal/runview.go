@@ -2,6 +2,7 @@ package terminal
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
@@ -15,6 +16,8 @@ type runView struct {
 	modules []wire.Module
 	at      map[string]int
 	told    map[string]*toldModule
+	// known are modules of which an earlier state is not told again, by name.
+	known map[string]*wire.Module
 	// address is what has to be given to reach the run's node from elsewhere;
 	// "" for nothing.
 	address string
@@ -67,7 +70,7 @@ func (v *runView) apply(r wire.Run) []change {
 			i = len(v.modules)
 			v.at[m.Name] = i
 			v.modules = append(v.modules, m)
-			v.told[m.Name] = &toldModule{}
+			v.told[m.Name] = v.toldBefore(m.Name)
 		}
 
 		v.modules[i] = m
@@ -75,6 +78,33 @@ func (v *runView) apply(r wire.Run) []change {
 	}
 
 	return changes
+}
+
+// toldBefore is what is known of a module before its first state came.
+func (v *runView) toldBefore(name string) *toldModule {
+	told := &toldModule{}
+	m := v.known[name]
+	if m == nil {
+		return told
+	}
+
+	if a := LastAttempt(m); a != nil {
+		told.started, told.ended = a.Number, a.Number
+	}
+	return told
+}
+
+// knownEnd reports whether a module has ended as it is known to have.
+func (v *runView) knownEnd(m *wire.Module) bool {
+	old := v.known[m.Name]
+	return old != nil && old.State == m.State && len(old.Attempts) == len(m.Attempts) && sameTime(old.FinishedAt, m.FinishedAt)
+}
+
+func sameTime(a, b *time.Time) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Equal(*b)
 }
 
 // replace forgets a module that became instances.
@@ -140,6 +170,9 @@ func (v *runView) changes(list []change, m *wire.Module) []change {
 
 	if m.State.Final() && !told.final {
 		told.final = true
+		if v.knownEnd(m) {
+			return list
+		}
 		text, mood := finalText(m)
 		add(mood, false, "%s", text)
 	}
