@@ -4,6 +4,7 @@ package scheduler
 type ordered[T any] interface{ before(T) bool }
 
 var (
+	_ ordered[*group]    = (*group)(nil)
 	_ ordered[*Run]      = (*Run)(nil)
 	_ ordered[ready]     = ready{}
 	_ ordered[candidate] = candidate{}

@@ -128,29 +128,26 @@ func Plan(v *View) ([]Placement, []Explanation) {
 		}
 	}
 
-	h := make(minHeap[*Run], 0, len(v.Runs))
-
-	for _, r := range v.Runs {
-		if r.Len() > 0 {
-			r.stamp(v.Now)
-			h = append(h, r)
-		}
-	}
-
-	h.build()
-
-	for len(h) > 0 {
-		switch r := h[0]; {
+	for h := p.groups(); len(h) > 0; {
+		g := h[0]
+		switch r := g.runs[0]; {
 		case r.Len() == 0:
-			h.pop()
+			g.runs.pop()
 		case r.full():
 			p.explain(r, Class{}, AtLimit)
-			h.pop()
+			g.runs.pop()
 		case !p.placeOne(r):
-			h.pop()
+			g.runs.pop()
 		default:
-			h.down(0)
+			g.runs.down(0)
 		}
+
+		if len(g.runs) == 0 {
+			h.pop()
+			continue
+		}
+		g.rank()
+		h.down(0)
 	}
 
 	p.reasons()
@@ -210,6 +207,9 @@ func (p *planner) placeOne(r *Run) bool {
 	m := r.pop(best)
 	where.Take(m.Class)
 	r.Running++
+	if r.Submitter != nil {
+		r.Submitter.Running++
+	}
 	p.placed = append(p.placed, Placement{Run: r.ID, Module: m, Worker: where.ID, WorkerName: where.Name, LocalBytes: gain})
 
 	return true
@@ -342,21 +342,4 @@ func anyIn(list string, have map[string]bool) bool {
 		}
 	}
 	return false
-}
-
-// before orders runs by priority, fewest running, age.
-func (r *Run) before(o *Run) bool {
-	if r.Priority != o.Priority {
-		return r.Priority > o.Priority
-	}
-
-	if r.Running != o.Running {
-		return r.Running < o.Running
-	}
-
-	if r.Number != o.Number {
-		return r.Number < o.Number
-	}
-
-	return r.ID < o.ID
 }

@@ -80,9 +80,11 @@ type Module struct {
 // an ID is empty and ready to use.
 type Run struct {
 	ID pipeline.RunID
+	// Submitter is whose run it is. Runs share one; runs without one share one, too.
+	Submitter *Submitter
 	// Number orders runs by age.
 	Number uint64
-	// Priority: higher goes first.
+	// Priority orders the runs of a submitter: higher goes first.
 	Priority int
 	// Running is how many modules of the run are assigned or running.
 	Running int

@@ -32,6 +32,7 @@ type planner struct {
 	replan *flag
 	// reservation is the worker that the last plan reserved; nil if none.
 	reservation *scheduler.Reservation
+	shares      shares
 	// localityWaits is set while a module waits for a slot of a worker that has its
 	// inputs: time alone may end that wait.
 	localityWaits bool
@@ -52,6 +53,7 @@ func (p *planner) plan() {
 	// Pure and quick: its cost follows what is placed, not the backlog.
 	placed, why := scheduler.Plan(v)
 	p.explain(v, why)
+	p.shares.placed(p.model, placed)
 
 	denied := map[*moduleState]string{}
 	for _, x := range placed {
@@ -87,11 +89,14 @@ func (p *planner) view(now time.Time) *scheduler.View {
 	v := &scheduler.View{Workers: p.workers.plannable(now), Now: now, AgingInterval: agingInterval}
 	p.locks.grant(v.Workers)
 
+	p.shares.begin(p.model)
+
 	// A stale run is not planned: the model is wrong about it.
 	large := false
 	for _, r := range p.model.runs {
 		if r.queue.Len() > 0 && !r.stale {
 			r.queue.Priority = r.priority(now)
+			r.queue.Submitter = p.shares.of(r.head.Submitter, now)
 			r.explained = explanation{}
 			v.Runs = append(v.Runs, &r.queue)
 			large = large || r.hasLargeInputs
@@ -100,6 +105,7 @@ func (p *planner) view(now time.Time) *scheduler.View {
 
 	// The order of a map must not reach the planner: equal views give equal plans.
 	sort.Slice(v.Runs, func(i, j int) bool { return v.Runs[i].Number < v.Runs[j].Number })
+	p.shares.end()
 	if large {
 		p.expectFreeSlots(now)
 	}

@@ -16,15 +16,30 @@ const defaultFileName = "pipeline.hcl"
 // Compiler turns submitted sources into pipelines. A submission is compiled once,
 // on the node that was asked; the leader gets the result.
 type Compiler struct {
-	evaluator language.Evaluator
-	secrets   *Secrets
-	parsed    parseCache
+	evaluators Evaluators
+	secrets    *Secrets
+	parsed     parseCache
 }
 
-// NewCompiler makes a compiler that evaluates expressions with evaluator and
+// Evaluators gives each submitter an evaluator, so that the expensive expressions of
+// one do not hold up those of others.
+type Evaluators interface {
+	// For returns the evaluator of a submitter.
+	For(submitter string) language.Evaluator
+}
+
+// evaluatorFor is the evaluator of a submitter; nil if there are none.
+func evaluatorFor(e Evaluators, submitter string) language.Evaluator {
+	if e == nil {
+		return nil
+	}
+	return e.For(submitter)
+}
+
+// NewCompiler makes a compiler that evaluates expressions with evaluators and
 // checks the names of secrets against secrets. Close it after use.
-func NewCompiler(evaluator language.Evaluator, secrets *Secrets) *Compiler {
-	return &Compiler{evaluator: evaluator, secrets: secrets}
+func NewCompiler(evaluators Evaluators, secrets *Secrets) *Compiler {
+	return &Compiler{evaluators: evaluators, secrets: secrets}
 }
 
 // Close drops the sources that are kept. Idempotent.
@@ -52,7 +67,7 @@ func (c *Compiler) compile(ctx context.Context, by api.Subject, id pipeline.RunI
 
 func (c *Compiler) inputs(by api.Subject, id pipeline.RunID, in wire.SubmitRequest) language.Inputs {
 	out := language.Inputs{RunID: string(id), Submitter: by.Name, Env: in.Env, Targets: in.Targets, Tags: in.Tags, Skip: in.Skip,
-		Evaluator: c.evaluator}
+		Evaluator: evaluatorFor(c.evaluators, by.Name)}
 	if in.Git != nil {
 		out.Git = *in.Git
 	}

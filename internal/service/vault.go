@@ -26,14 +26,14 @@ const (
 // Vault seals what the replicated state must not show and opens it for attempts.
 // It implements orchestrator.Vault.
 type Vault struct {
-	keys      *keys.Keys
-	secrets   *Secrets
-	evaluator language.Evaluator
+	keys       *keys.Keys
+	secrets    *Secrets
+	evaluators Evaluators
 }
 
-// NewVault makes a vault. evaluator evaluates deferred expressions.
-func NewVault(k *keys.Keys, secrets *Secrets, evaluator language.Evaluator) *Vault {
-	return &Vault{keys: k, secrets: secrets, evaluator: evaluator}
+// NewVault makes a vault. evaluators evaluate deferred expressions.
+func NewVault(k *keys.Keys, secrets *Secrets, evaluators Evaluators) *Vault {
+	return &Vault{keys: k, secrets: secrets, evaluators: evaluators}
 }
 
 // encodeDefinition encodes a pipeline as the state keeps it: the values of its
@@ -94,7 +94,7 @@ func (v *Vault) openScope(def *pipeline.Pipeline) (pipeline.Scope, error) {
 // does not show their values.
 func (v *Vault) Evaluate(ctx context.Context, def *pipeline.Pipeline, m *pipeline.Module, deps map[string]pipeline.UpstreamResult) (*pipeline.Evaluated, error) {
 	if !m.Sensitive {
-		return language.Evaluate(ctx, v.evaluator, def, m, deps)
+		return language.Evaluate(ctx, evaluatorFor(v.evaluators, def.Scope.Submitter), def, m, deps)
 	}
 
 	scope, err := v.openScope(def)
@@ -103,7 +103,7 @@ func (v *Vault) Evaluate(ctx context.Context, def *pipeline.Pipeline, m *pipelin
 	}
 	open := *def
 	open.Scope = scope
-	evaluated, err := language.Evaluate(ctx, v.evaluator, &open, m, deps)
+	evaluated, err := language.Evaluate(ctx, evaluatorFor(v.evaluators, def.Scope.Submitter), &open, m, deps)
 	if err != nil {
 		return nil, hideScope(&scope, err)
 	}

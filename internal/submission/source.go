@@ -147,7 +147,7 @@ func (s *source) Check(ctx context.Context, in language.Inputs) error {
 		return wrapped("find own executable", err)
 	}
 
-	in.Variables, in.Evaluator = s.Inputs, bounded.New(exe)
+	in.Variables, in.Evaluator = s.Inputs, bounded.New(exe).For("")
 	defer withRelaxedGC()()
 	if _, diags := s.File.Compile(ctx, in); len(diags) > 0 {
 		if ctx.Err() != nil {

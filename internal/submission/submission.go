@@ -157,7 +157,7 @@ func (o *Options) Compile(ctx context.Context) (*pipeline.Pipeline, error) {
 	}
 
 	in := o.inputsOf(s)
-	in.Variables, in.Evaluator = s.Inputs, bounded.New(exe)
+	in.Variables, in.Evaluator = s.Inputs, bounded.New(exe).For("")
 	def, diags := s.File.Compile(ctx, in)
 	if len(diags) > 0 {
 		if ctx.Err() != nil {

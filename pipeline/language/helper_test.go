@@ -169,7 +169,7 @@ func TestEvaluator_broken(t *testing.T) {
 	}
 
 	for _, path := range []string{noHelper, script} {
-		_, err := language.Evaluate(context.Background(), bounded.New(path), p, p.Module("m"), deps)
+		_, err := language.Evaluate(context.Background(), bounded.New(path).For(""), p, p.Module("m"), deps)
 		if pipeline.KindOf(err) != pipeline.Unavailable {
 			t.Errorf("%s: %v (%v)", path, err, pipeline.KindOf(err))
 		}

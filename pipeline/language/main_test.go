@@ -122,7 +122,7 @@ func executable(tb testing.TB) string {
 	return path
 }
 
-func newEvaluator(tb testing.TB) language.Evaluator { return bounded.New(executable(tb)) }
+func newEvaluator(tb testing.TB) language.Evaluator { return bounded.New(executable(tb)).For("") }
 
 func readTestdata(tb testing.TB, name string) []byte {
 	tb.Helper()

@@ -27,7 +27,7 @@ func compile(t *testing.T, name string, src []byte) *pipeline.Pipeline {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := language.Inputs{RunID: "example", RunNumber: 1, Evaluator: bounded.New(self)}
+	in := language.Inputs{RunID: "example", RunNumber: 1, Evaluator: bounded.New(self).For("")}
 	for _, v := range f.Variables() {
 		if v.Required {
 			in.Variables = append(in.Variables, language.VariableInput{Name: v.Name, Text: "x"})

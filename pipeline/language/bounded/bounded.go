@@ -34,31 +34,43 @@ const (
 	maxErrors = 4 << 10
 )
 
-// Evaluator runs helpers. It is safe for concurrent use; more requests than
-// processors wait.
+// Evaluator runs helpers, for everybody who asks through it. It is safe for
+// concurrent use.
 type Evaluator struct {
 	executable string
-	slots      chan struct{}
+	slots      *slots
 	// limit bounds an answer, in bytes; a test has a smaller one.
 	limit int
 }
 
-var _ language.Evaluator = (*Evaluator)(nil)
-
 // New gives an evaluator that runs an executable, which is normally
 // os.Executable(). It starts nothing.
 func New(executable string) *Evaluator {
-	return &Evaluator{executable: executable, slots: make(chan struct{}, max(2, runtime.NumCPU())), limit: maxAnswer}
+	return &Evaluator{executable: executable, slots: newSlots(max(2, runtime.NumCPU())), limit: maxAnswer}
 }
 
+// For returns what evaluates for one party. Parties share the helpers: more requests
+// of one than processors wait, and hold up no other party.
+func (e *Evaluator) For(party string) language.Evaluator { return partyEvaluator{e, party} }
+
+type partyEvaluator struct {
+	*Evaluator
+	party string
+}
+
+var _ language.Evaluator = partyEvaluator{}
+
 // Do implements language.Evaluator.
-func (e *Evaluator) Do(ctx context.Context, request []byte) ([]byte, error) {
-	select {
-	case e.slots <- struct{}{}:
-		defer func() { <-e.slots }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
+func (e partyEvaluator) Do(ctx context.Context, request []byte) ([]byte, error) {
+	if err := e.slots.acquire(ctx, e.party); err != nil {
+		return nil, err
 	}
+	defer e.slots.release(e.party)
+	return e.run(ctx, request)
+}
+
+// run runs one helper.
+func (e *Evaluator) run(ctx context.Context, request []byte) ([]byte, error) {
 	limited, cancel := context.WithTimeout(ctx, wallLimit)
 	defer cancel()
 	cmd := exec.CommandContext(limited, e.executable, Command)

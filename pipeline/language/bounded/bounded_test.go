@@ -28,7 +28,7 @@ func program(t *testing.T, text string) string {
 }
 
 func TestEvaluator_Do(t *testing.T) {
-	got, err := bounded.New(program(t, `[ "$1" = __eval ] && [ -z "$HOME" ] && cat`)).Do(context.Background(), []byte("hello"))
+	got, err := bounded.New(program(t, `[ "$1" = __eval ] && [ -z "$HOME" ] && cat`)).For("").Do(context.Background(), []byte("hello"))
 	if err != nil || string(got) != "hello" {
 		t.Errorf("got %q, %v", got, err)
 	}
@@ -48,12 +48,12 @@ func TestEvaluator_Do_failures(t *testing.T) {
 		{`kill -SEGV $$`, false, "signal: segmentation fault"},
 		{`head -c 1000001 /dev/zero`, true, "answer is too long"},
 	} {
-		_, err := bounded.WithLimit(program(t, row.program), 1_000_000).Do(context.Background(), nil)
+		_, err := bounded.WithLimit(program(t, row.program), 1_000_000).For("").Do(context.Background(), nil)
 		if err == nil || errors.Is(err, language.ErrTooExpensive) != row.expensive || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%s: got %v, want %s", row.program, err, row.want)
 		}
 	}
-	if _, err := bounded.New(filepath.Join(t.TempDir(), "none")).Do(context.Background(), nil); !errors.Is(err, os.ErrNotExist) {
+	if _, err := bounded.New(filepath.Join(t.TempDir(), "none")).For("").Do(context.Background(), nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no program: %v", err)
 	}
 }
@@ -61,7 +61,7 @@ func TestEvaluator_Do_failures(t *testing.T) {
 func TestEvaluator_Do_canceled(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := bounded.New(program(t, `exec sleep 60`)).Do(ctx, nil); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := bounded.New(program(t, `exec sleep 60`)).For("").Do(ctx, nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 }
