@@ -308,6 +308,36 @@ const (
 	DefaultMaxBackoff = time.Minute
 )
 
+// Skipped names the modules that surely do not run: those that are skipped at
+// submission, and what depends on them.
+func (p *Pipeline) Skipped() map[string]bool {
+	dependents := map[string][]*Module{}
+	skipped := map[string]bool{}
+	var next []string
+	for i := range p.Modules {
+		m := &p.Modules[i]
+		for _, d := range m.DependsOn {
+			dependents[d] = append(dependents[d], m)
+		}
+		if m.Skip != "" {
+			skipped[m.Name] = true
+			next = append(next, m.Name)
+		}
+	}
+
+	for len(next) > 0 {
+		name := next[len(next)-1]
+		next = next[:len(next)-1]
+		for _, m := range dependents[name] {
+			if !m.AlwaysRun && !skipped[m.Name] {
+				skipped[m.Name] = true
+				next = append(next, m.Name)
+			}
+		}
+	}
+	return skipped
+}
+
 // Module finds a module by name; nil if there is none.
 func (p *Pipeline) Module(name string) *Module {
 	for i := range p.Modules {

@@ -77,6 +77,11 @@ type Config struct {
 	OnStopped func()
 }
 
+// alone reports whether no other worker can ever join.
+func (c *Config) alone() bool {
+	return c.Embedded && !c.Idle && c.Mode == pipeline.ModeStandalone
+}
+
 func (c *Config) defaults() error {
 	if c.Bind == "" {
 		c.Bind = "127.0.0.1"

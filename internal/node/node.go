@@ -124,7 +124,7 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 	n.fabric.self, n.fabric.state, n.fabric.peers, n.fabric.members = n.id, n.state, n.peers, n.cluster.Members
 	n.fabric.open(&n.cfg.Limits, func() { n.worker.TrimDirectories() })
 	n.openVault()
-	n.orch = orchestrator.New(orchestrator.Config{Self: n.id, Log: consensusLog{n.cluster}, Store: n.stores.state,
+	n.orch = orchestrator.New(orchestrator.Config{Self: n.id, Alone: n.cfg.alone(), Log: consensusLog{n.cluster}, Store: n.stores.state,
 		Transport: transport{n}, Members: members{n}, Evaluate: n.services.vault.Evaluate, Results: n.fabric.inputs(n.identity.keys.ResultsKey()),
 		Vault: n.services.vault, Logger: n.log.Named("orchestrator"), Timing: n.cfg.Timing, NodeName: n.state.NodeName})
 	n.state.SetLeader(n.orch)

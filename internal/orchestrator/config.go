@@ -80,6 +80,9 @@ type Config struct {
 	Transport Transport
 	Members   Members
 	Evaluate  Evaluate
+	// Alone is set if no other worker can join: a module that this one cannot run
+	// fails at once instead of waiting.
+	Alone bool
 	// Vault opens what is sealed; nil if nothing is.
 	Vault Vault
 	// Results serves the result cache; nil disables it.

@@ -30,6 +30,8 @@ type planner struct {
 	vault Vault
 
 	replan *flag
+	// hopeless ends modules that can never run; nil if another worker may join.
+	hopeless *hopeless
 	// reservation is the worker that the last plan reserved; nil if none.
 	reservation *scheduler.Reservation
 	shares      shares
@@ -44,6 +46,7 @@ func (p *planner) plan() {
 	p.reservation, p.localityWaits = nil, false
 	now := time.Now()
 	p.backoffs.wake(now)
+	p.hopeless.check()
 
 	v := p.view(now)
 	if len(v.Runs) == 0 {
@@ -55,7 +58,7 @@ func (p *planner) plan() {
 	p.explain(v, why)
 	p.shares.placed(p.model, placed)
 
-	denied := map[*moduleState]string{}
+	denied := p.hopeless.unplaced(why)
 	for _, x := range placed {
 		m := p.model.runs[x.Run].modules[x.Module.Name]
 		if reason := p.deny(m); reason != "" {

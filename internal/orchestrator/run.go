@@ -43,6 +43,8 @@ type run struct {
 	hasLargeInputs bool
 	// blockedBy is why the run waits in a queue of runs; "" if it may start.
 	blockedBy string
+	// fits is set once it was checked that each module fits a worker (hopeless.go).
+	fits bool
 	// confidential runs need the vault.
 	confidential bool
 }

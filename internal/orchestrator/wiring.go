@@ -49,6 +49,10 @@ func newTerm(cfg *Config, number uint64) *term {
 		steps: life, work: work, lookups: t.cache, ahead: ahead, vault: cfg.Vault, replan: replan}
 	t.explainer = &explainer{model: t.model, workers: t.workers, locks: locks, planner: t.planner}
 
+	if cfg.Alone {
+		t.planner.hopeless = &hopeless{model: t.model, workers: t.workers, steps: life, why: t.explainer.noWorker}
+	}
+
 	// What comes back: reports of workers, comparisons, and the fate of proposals.
 	t.outcomes = &outcomes{model: t.model, store: cfg.Store, logger: log, proposals: t.proposals, replan: replan, steps: life,
 		work: work, workers: t.workers, slots: ahead}

@@ -172,6 +172,11 @@ func TestRuns_Submit_missingSecret(t *testing.T) {
 	}
 	r.newRun(blocks)
 
+	// Modules that do not run need none.
+	const skipped = "  module \"a\" {\n    when = false\n    command = [\"true\"]\n    secrets = [\"NONE\"]\n  }\n" +
+		"  module \"b\" {\n    depends_on = [module.a]\n    command = [\"true\"]\n    secrets = [\"NONE\"]\n  }"
+	r.newRun(skipped)
+
 	// Those that are given replace the state's.
 	r = newRigWith(t, map[string]string{"LOGIN": "sam"})
 	_, err = r.runs.Submit(t.Context(), sam, "", source(blocks))

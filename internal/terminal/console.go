@@ -272,7 +272,7 @@ func (c *Console) footer(now time.Time) string {
 		text += ", " + ShortDuration(c.view.run.Took(now))
 	}
 
-	if left, ok := estimate(c.view.modules, now); ok && !c.view.run.State.Final() && !slices.ContainsFunc(c.view.modules, func(m wire.Module) bool { return NeedsApproval(&m) }) {
+	if left, ok := estimate(c.view.modules, now); ok && hasHistory(c.view.modules) && !c.view.run.State.Final() && !slices.ContainsFunc(c.view.modules, func(m wire.Module) bool { return NeedsApproval(&m) }) {
 		text += ", about " + ShortDuration(left.Round(time.Second)) + " left"
 	}
 

@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"slices"
 	"time"
 
 	"github.com/pipelined/pipelined/api/wire"
@@ -51,6 +52,12 @@ func estimate(modules []wire.Module, now time.Time) (left time.Duration, ok bool
 	}
 
 	return max(chain, total/time.Duration(running)), true
+}
+
+// hasHistory reports whether earlier runs tell how long a module that is left takes.
+// Without that an estimate is a guess from this run alone, which only counts up.
+func hasHistory(modules []wire.Module) bool {
+	return slices.ContainsFunc(modules, func(m wire.Module) bool { return m.ExpectedSeconds > 0 && !m.State.Final() })
 }
 
 // typical is what a module takes of which nothing is known: the mean of those that

@@ -19,7 +19,9 @@ import (
 const (
 	statePause = 100 * time.Millisecond
 	stateWait  = 30 * time.Second
-	liveTick   = 500 * time.Millisecond
+	// stallWait is how long nothing of a run may run before the reasons are asked for.
+	stallWait = 2 * time.Second
+	liveTick  = 500 * time.Millisecond
 )
 
 // RunSource is what a follower needs of a cluster.
@@ -185,15 +187,26 @@ func (f *Follower) show(r wire.Run) error {
 // poll asks for the run's state again and again. Its errors are passed over:
 // the stream of output, which meets the same ones, decides when to give up.
 func (f *Follower) poll(ctx context.Context, updates chan<- wire.Run) {
-	var index uint64
+	var index, since uint64
 	var wait time.Duration
+	running := map[string]bool{}
 	for {
 		pause := statePause
-		r, err := f.Source.Wait(ctx, f.ID, index, wait, index)
+		r, err := f.Source.Wait(ctx, f.ID, index, wait, since)
 		if err != nil {
 			pause = time.Second
 		} else {
-			index, wait = r.Index, stateWait
+			explained := r.Index == index && since == 0 && index > 0
+			index, since, wait = r.Index, r.Index, stateWait
+			for i := range r.Modules {
+				running[r.Modules[i].Name] = r.Modules[i].State == pipeline.ModuleRunning
+			}
+
+			// Why modules wait is no change of the run, and comes with all of them.
+			if !explained && !anyTrue(running) {
+				since, wait = 0, stallWait
+			}
+
 			select {
 			case updates <- r:
 			case <-ctx.Done():
@@ -211,6 +224,15 @@ func (f *Follower) poll(ctx context.Context, updates chan<- wire.Run) {
 			return
 		}
 	}
+}
+
+func anyTrue(m map[string]bool) bool {
+	for _, yes := range m {
+		if yes {
+			return true
+		}
+	}
+	return false
 }
 
 // Transient reports an error that the same call may not meet again.

@@ -28,6 +28,7 @@ type toldModule struct {
 	started, ended int // attempts
 	final          bool
 	asked          bool // for an approval
+	waits          bool // and why
 }
 
 // change is one thing to tell: a line without its module's name, and whether it
@@ -61,6 +62,8 @@ func (v *runView) apply(r wire.Run) []change {
 		return nil
 	}
 
+	// An answer without news tells why modules wait.
+	stalled := r.Index == v.index && v.index > 0
 	v.index, v.run = r.Index, r.RunSummary
 	var changes []change
 	for _, m := range r.Modules {
@@ -77,7 +80,39 @@ func (v *runView) apply(r wire.Run) []change {
 		changes = v.changes(changes, &m)
 	}
 
+	if stalled && v.counts().running == 0 {
+		changes = v.reasons(changes)
+	}
 	return changes
+}
+
+// maxReasons bounds for how many modules at once it is told why they wait.
+const maxReasons = 3
+
+// reasons appends why modules wait although what they depend on has ended.
+func (v *runView) reasons(list []change) []change {
+	for i, n := 0, 0; i < len(v.modules) && n < maxReasons; i++ {
+		m := &v.modules[i]
+		if m.State != pipeline.ModuleWaiting || m.Reason == "" || NeedsApproval(m) || !v.ready(m) {
+			continue
+		}
+		n++
+		if told := v.told[m.Name]; !told.waits {
+			told.waits = true
+			list = append(list, change{module: m.Name, text: "waiting: " + m.Reason, mood: odd})
+		}
+	}
+	return list
+}
+
+// ready reports whether what a module depends on has ended, as far as is known.
+func (v *runView) ready(m *wire.Module) bool {
+	for _, name := range m.DependsOn {
+		if i, ok := v.at[name]; ok && !v.modules[i].State.Final() {
+			return false
+		}
+	}
+	return true
 }
 
 // toldBefore is what is known of a module before its first state came.

@@ -176,8 +176,13 @@ func SensitiveValues(s *pipeline.Scope) []string {
 // which is not set. how is the advice for setting one.
 func (f *File) MissingSecrets(p *pipeline.Pipeline, set []string, how func(name string) string) Diagnostics {
 	r := &report{src: f.src}
+	skipped := p.Skipped()
 	for i := range p.Modules {
 		m := &p.Modules[i]
+		if skipped[m.Name] {
+			continue // it needs none
+		}
+
 		block := m.Name
 		if m.Of != "" {
 			block = m.Of

@@ -38,6 +38,8 @@ type testCase struct {
 	run        string
 	flags      []string
 	kill       bool
+	// cluster cases end otherwise in run, which no worker can join.
+	cluster bool
 	// rules are the rules of the language that the case is of.
 	rules []string
 	// errors is what is said of a case that is invalid.
@@ -86,6 +88,8 @@ func readCase(t *testing.T, path string) testCase {
 		switch what, name, _ := strings.Cut(key, " "); {
 		case line == "kill":
 			c.kill = true
+		case line == "cluster":
+			c.cluster = true
 		case key == "run":
 			c.run = value
 		case key == "rules":
@@ -194,6 +198,9 @@ func TestRun(t *testing.T) {
 	g := errgroup.Group{}
 	g.SetLimit(4)
 	for _, c := range cases(t) {
+		if c.cluster {
+			continue
+		}
 		dir := t.TempDir()
 		g.Go(func() error {
 			var stderr lockedText

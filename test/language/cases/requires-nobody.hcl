@@ -1,5 +1,6 @@
 # run: failed
 # rules: 5
+# cluster
 # a: cancelled
 # b: cancelled
 pipeline "requires_nobody" {
