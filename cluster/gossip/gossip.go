@@ -89,7 +89,7 @@ func (m Member) PeerAddr() string {
 type Gossip struct {
 	cfg   Config
 	log   hclog.Logger
-	trans *memberlist.NetTransport
+	trans *streams
 	port  int
 	// urgent and calm ask the updater to send our description.
 	urgent, calm chan struct{}
@@ -129,8 +129,12 @@ func Open(cfg Config) (*Gossip, error) {
 	var err error
 	for range 10 {
 		// The free port of TCP may be taken for UDP: try another.
-		g.trans, err = memberlist.NewNetTransport(&memberlist.NetTransportConfig{
+		var t *memberlist.NetTransport
+		t, err = memberlist.NewNetTransport(&memberlist.NetTransportConfig{
 			BindAddrs: []string{cfg.BindAddr}, BindPort: cfg.Port, Logger: bridge(g.log, cfg.KeyName)})
+		if err == nil {
+			g.trans = newStreams(t, g.log)
+		}
 		if err == nil || cfg.Port != 0 {
 			break
 		}
@@ -352,8 +356,8 @@ func (g *Gossip) Close() error {
 }
 
 // shutdownUnstarted closes the ports of a transport that nothing reads from.
-// Connections that were accepted meanwhile are closed: memberlist's listeners
-// wait until what they accepted is read, and its Shutdown waits for them.
+// Packets that arrived meanwhile are dropped: the transport's listeners wait until
+// what they have is taken, and its Shutdown waits for them.
 func (g *Gossip) shutdownUnstarted() error {
 	done := make(chan error, 1)
 	go func() { done <- g.trans.Shutdown() }()
@@ -361,8 +365,6 @@ func (g *Gossip) shutdownUnstarted() error {
 		select {
 		case err := <-done:
 			return err
-		case conn := <-g.trans.StreamCh():
-			conn.Close()
 		case <-g.trans.PacketCh():
 		}
 	}
