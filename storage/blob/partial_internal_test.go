@@ -243,3 +243,52 @@ func TestBlobs_cleanPartials(t *testing.T) {
 		t.Errorf("still here: %v", err)
 	}
 }
+
+// Digests can be invented: what did not arrive whole is bounded in number and in
+// bytes. The oldest goes, and never one that is being written.
+func TestPartials_bounded(t *testing.T) {
+	for name, tc := range map[string]struct {
+		disk uint64 // of so many bytes
+		want int
+	}{
+		"by number": {disk: 1 << 40, want: maxPartials},
+		"by bytes":  {disk: 10 * BlockSize * partialShare, want: 10},
+	} {
+		b := openTestBlobs(t, t.TempDir())
+		b.space.measure = func(string) (free, total uint64, err error) { return tc.disk, tc.disk, nil }
+		begin := func(i int) *Partial {
+			p, err := b.Partial(DigestOf([]byte{byte(i)}), 2*BlockSize)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.Fill(t.Context(), 0, BlockSize, bytes.NewReader(noise(BlockSize))); err != nil {
+				t.Fatal(err)
+			}
+			return p
+		}
+
+		open := begin(0)
+		for i := 1; i <= maxPartials+20; i++ {
+			p := begin(i)
+			at := time.Unix(int64(i), 0) // the file's own time has too few digits on some disks
+			if err := os.Chtimes(p.path, at, at); err != nil {
+				t.Fatal(err)
+			}
+			p.Close()
+		}
+
+		if got := len(b.partials.list()); got != tc.want {
+			t.Errorf("%s: %d are kept, want %d", name, got, tc.want)
+		}
+		if n, _ := b.Arrived(DigestOf([]byte{byte(maxPartials + 20)})); n != BlockSize {
+			t.Errorf("%s: the newest is gone", name)
+		}
+		if n, _ := b.Arrived(DigestOf([]byte{1})); n != 0 {
+			t.Errorf("%s: the oldest is still here", name)
+		}
+		if _, err := os.Stat(open.path); err != nil {
+			t.Errorf("%s: one that is open was removed: %v", name, err)
+		}
+		open.Close()
+	}
+}

@@ -20,6 +20,14 @@ import (
 // kept: their sender may resume.
 const partialLife = 24 * time.Hour
 
+// A digest can be invented, so what did not arrive whole is bounded as well: the
+// oldest go while there are more than maxPartials, or while they take more than one
+// part in partialShare of the disk. What is being written stays.
+const (
+	maxPartials  = 64
+	partialShare = 8
+)
+
 // ErrArriving is returned if the same partial blob is open already.
 var ErrArriving = pipeline.Errorf(pipeline.Conflict, "the blob is arriving already")
 
@@ -63,6 +71,7 @@ func (t *partials) start(d pipeline.Digest, size int64) (*Partial, error) {
 		t.open = map[pipeline.Digest]*Partial{}
 	}
 	t.open[d] = p
+	t.trimLocked()
 	return p, nil
 }
 
@@ -74,6 +83,7 @@ func (t *partials) close(p *Partial) {
 		delete(t.open, p.digest)
 	}
 	p.shut()
+	t.trimLocked()
 }
 
 func (t *partials) path(d pipeline.Digest, size int64) string {
@@ -126,32 +136,77 @@ func (t *partials) exist() bool {
 	return len(names) > 0
 }
 
-// clean removes what has arrived of blobs that did not grow since a time. What is
-// open, here or in another process, is locked and stays.
+// clean removes what has arrived of blobs that did not grow since a time.
 func (t *partials) clean(since time.Time) {
+	for _, p := range t.list() {
+		if p.grewAt.Before(since) {
+			p.remove() // the next call tries again
+		}
+	}
+}
+
+// trimLocked keeps what did not arrive whole below its bounds. mu is held.
+func (t *partials) trimLocked() {
+	list := t.list()
+	var bytes uint64
+	for _, p := range list {
+		bytes += p.bytes
+	}
+	_, total := t.writer.space.bytes()
+	slices.SortFunc(list, func(a, b partialFile) int { return a.grewAt.Compare(b.grewAt) })
+
+	n := len(list)
+	for _, p := range list {
+		if n <= maxPartials && (total == 0 || bytes <= total/partialShare) {
+			return
+		}
+		if p.remove() {
+			n, bytes = n-1, bytes-p.bytes
+		}
+	}
+}
+
+// partialFile is what has arrived of one blob.
+type partialFile struct {
+	path string
+	// bytes is what it takes of the disk, which may be less than its length.
+	bytes  uint64
+	grewAt time.Time
+}
+
+// list lists what has arrived of blobs.
+func (t *partials) list() []partialFile {
 	dir := filepath.Join(t.dir, partialDir)
 	names, err := os.ReadDir(dir)
 	if err != nil {
-		return
+		return nil
 	}
+
+	var list []partialFile
 	for _, n := range names {
 		if strings.HasSuffix(n.Name(), ".map") {
 			continue
 		}
-		info, err := n.Info()
-		if err != nil || !info.ModTime().Before(since) {
-			continue
-		}
-
 		path := filepath.Join(dir, n.Name())
-		f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
-		if err != nil {
+		var st unix.Stat_t
+		if unix.Lstat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 			continue
 		}
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			err = errors.Join(os.Remove(path), os.Remove(path+".map"))
-		}
-		f.Close()
-		_ = err // the next call tries again
+		list = append(list, partialFile{path: path, bytes: uint64(st.Blocks) * 512, grewAt: time.Unix(st.Mtim.Unix())})
 	}
+	return list
+}
+
+// remove removes the file and its map, unless it is open, here or in another
+// process: then it is locked.
+func (p *partialFile) remove() bool {
+	f, err := os.OpenFile(p.path, os.O_RDWR|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		return false
+	}
+	return errors.Join(os.Remove(p.path), os.Remove(p.path+".map")) == nil
 }

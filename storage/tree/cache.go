@@ -6,17 +6,23 @@ import (
 	"slices"
 	"sync"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage/blob"
 )
 
 const (
-	// maxTreeBytes bounds the blob of a tree that is read.
-	maxTreeBytes = 512 << 20
-	// maxCachedEntries bounds a Cache to some 40 MB.
-	maxCachedEntries = 200_000
-	// cachedCost is what a tree takes besides its entries, in entries.
-	cachedCost = 16
+	// MaxBytes bounds the blob of a tree that is read.
+	MaxBytes = 256 << 20
+	// maxReading is how many bytes of such blobs are read and decoded at a time: a
+	// large one by itself, small ones together.
+	maxReading = MaxBytes
+	// maxCached is how many bytes the trees of a Cache take in memory: those of some
+	// 200,000 files.
+	maxCached = 48 << 20
+	// treeCost and entryCost are what a tree and an entry take besides their texts.
+	treeCost, entryCost = 2 << 10, 192
 )
 
 // Put stores the blob of a tree.
@@ -33,17 +39,20 @@ func Put(ctx context.Context, into blob.Putter, t Tree) (pipeline.Digest, error)
 // safe for concurrent use.
 type Cache struct {
 	blobs *blob.Store
+	// reading counts bytes of blobs that are being decoded. Several times as much is
+	// in memory meanwhile, and any caller may name a blob.
+	reading *semaphore.Weighted
 
 	mu sync.Mutex
 	// guards following
-	trees   map[pipeline.Digest]Tree
-	order   []pipeline.Digest // the one read last is the last
-	entries int
+	trees map[pipeline.Digest]Tree
+	order []pipeline.Digest // the one read last is the last
+	bytes int               // what they take
 }
 
 // NewCache makes an empty one over a store.
 func NewCache(blobs *blob.Store) *Cache {
-	return &Cache{blobs: blobs, trees: map[pipeline.Digest]Tree{}}
+	return &Cache{blobs: blobs, reading: semaphore.NewWeighted(maxReading), trees: map[pipeline.Digest]Tree{}}
 }
 
 // Read reads a tree from its blob. The caller must not change what it gets.
@@ -53,7 +62,29 @@ func (c *Cache) Read(d pipeline.Digest) (Tree, error) {
 		return t, nil
 	}
 
-	text, err := c.blobs.ReadAll(d, maxTreeBytes)
+	t, err := c.ReadOnce(d)
+	if err != nil {
+		return nil, err
+	}
+	c.add(d, t)
+	return t, nil
+}
+
+// ReadOnce is Read for a tree that will not be read again soon: it is not kept, and
+// it is the caller's.
+func (c *Cache) ReadOnce(d pipeline.Digest) (Tree, error) {
+	size, err := c.blobs.Size(d)
+	if err != nil {
+		return nil, err
+	}
+	size = min(size, maxReading) // a longer one is refused below
+
+	// The wait is short: who holds it only reads and decodes.
+	if err := c.reading.Acquire(context.Background(), size); err != nil {
+		return nil, err
+	}
+	defer c.reading.Release(size)
+	text, err := c.blobs.ReadAll(d, MaxBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +92,6 @@ func (c *Cache) Read(d pipeline.Digest) (Tree, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read tree %s: %w", d, err)
 	}
-	c.add(d, t)
 	return t, nil
 }
 
@@ -98,10 +128,19 @@ func (c *Cache) get(d pipeline.Digest) (Tree, bool) {
 	return t, ok
 }
 
+// costOf is about how many bytes a tree takes in memory.
+func costOf(t Tree) int {
+	n := treeCost
+	for i := range t {
+		n += entryCost + len(t[i].Path) + len(t[i].Link)
+	}
+	return n
+}
+
 // add keeps a tree and drops those that were read longest ago.
 func (c *Cache) add(d pipeline.Digest, t Tree) {
-	cost := len(t) + cachedCost
-	if cost > maxCachedEntries {
+	cost := costOf(t)
+	if cost > maxCached {
 		return
 	}
 	c.mu.Lock()
@@ -110,8 +149,8 @@ func (c *Cache) add(d pipeline.Digest, t Tree) {
 		return
 	}
 
-	for c.entries += cost; c.entries > maxCachedEntries; c.order = c.order[1:] {
-		c.entries -= len(c.trees[c.order[0]]) + cachedCost
+	for c.bytes += cost; c.bytes > maxCached; c.order = c.order[1:] {
+		c.bytes -= costOf(c.trees[c.order[0]])
 		delete(c.trees, c.order[0])
 	}
 	c.trees[d] = t
