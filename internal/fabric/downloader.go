@@ -33,8 +33,6 @@ const (
 	bundleBlobs = 256
 	// transferIdle is how long a transfer may stand still.
 	transferIdle = 10 * time.Second
-	// maxTree bounds the listing of a tree, in bytes.
-	maxTree = 256 << 20
 )
 
 // Peers sends messages to other nodes: internal/peer.Client.

@@ -103,18 +103,20 @@ func (d *Downloader) Read(ctx context.Context, hints []pipeline.NodeID, digest p
 
 // ReadTree reads the listing of a tree.
 func (d *Downloader) ReadTree(ctx context.Context, hints []pipeline.NodeID, digest pipeline.Digest) (tree.Tree, error) {
-	raw, err := d.Read(ctx, hints, digest, maxTree)
-	if err != nil {
-		return nil, err
-	}
-	return tree.Decode(raw)
+	return d.readTree(ctx, hints, digest, d.cfg.Trees.ReadOnce)
 }
 
 // Listing is ReadTree for callers that ask again and again: the last few are kept
 // in memory, so the caller must not change what it gets.
 func (d *Downloader) Listing(ctx context.Context, hints []pipeline.NodeID, digest pipeline.Digest) (tree.Tree, error) {
+	return d.readTree(ctx, hints, digest, d.cfg.Trees.Read)
+}
+
+// readTree reads a tree from this node, after downloading it if it is not here.
+func (d *Downloader) readTree(ctx context.Context, hints []pipeline.NodeID, digest pipeline.Digest,
+	read func(pipeline.Digest) (tree.Tree, error)) (tree.Tree, error) {
 	for tries := 1; ; tries++ {
-		tree, err := d.cfg.Trees.Read(digest)
+		tree, err := read(digest)
 		if err == nil || tries == openTries || pipeline.KindOf(err) != pipeline.NotFound {
 			return tree, err
 		}

@@ -9,8 +9,12 @@ import (
 )
 
 const (
-	// parseCacheSize is how many parsed sources are kept.
-	parseCacheSize = 4
+	// parseCacheSize is how many parsed sources are kept, parseCacheBytes the sum of
+	// their lengths: a parsed source takes up to some hundred times its length.
+	parseCacheSize, parseCacheBytes = 4, 128 << 10
+	// largeSource is the length from which on sources are parsed one at a time:
+	// parsing one takes hundreds of megabytes at worst.
+	largeSource = 32 << 10
 	// parseCacheTime is how long one is kept after its last use, so that an idle
 	// node keeps none.
 	parseCacheTime = 2 * time.Minute
@@ -24,12 +28,16 @@ type sourceKey [sha256.Size]byte
 // once. A language.File never changes, so any number of callers may compile the
 // same one. The zero value is ready to use.
 type parseCache struct {
+	large sync.Mutex // held while a large source is parsed
+
 	mu      sync.Mutex // guards following
 	entries map[sourceKey]*parsedSource
+	bytes   int // the sum of theirs
 }
 
 type parsedSource struct {
 	file   *language.File
+	bytes  int // of the text
 	usedAt time.Time
 	expiry *time.Timer
 }
@@ -45,9 +53,13 @@ func (c *parseCache) parse(name string, text []byte) (*language.File, language.D
 		return file, nil
 	}
 
+	if len(text) > largeSource {
+		c.large.Lock()
+		defer c.large.Unlock()
+	}
 	file, diags := language.Parse(name, text)
-	if len(diags) == 0 {
-		c.put(key, file)
+	if len(diags) == 0 && len(text) <= parseCacheBytes {
+		c.put(key, file, len(text))
 	}
 	return file, diags
 }
@@ -65,8 +77,9 @@ func (c *parseCache) get(key sourceKey) *language.File {
 	return entry.file
 }
 
-// put keeps a file. If the cache is full, the least recently used one goes.
-func (c *parseCache) put(key sourceKey, file *language.File) {
+// put keeps a file, whose text has so many bytes. If the cache is full, the least
+// recently used ones go.
+func (c *parseCache) put(key sourceKey, file *language.File, bytes int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.entries == nil {
@@ -75,11 +88,12 @@ func (c *parseCache) put(key sourceKey, file *language.File) {
 	if c.entries[key] != nil {
 		return // parsed twice at the same time
 	}
-	for len(c.entries) >= parseCacheSize {
+	for len(c.entries) >= parseCacheSize || len(c.entries) > 0 && c.bytes+bytes > parseCacheBytes {
 		c.dropLocked(c.oldestLocked())
 	}
 
-	entry := &parsedSource{file: file, usedAt: time.Now()}
+	entry := &parsedSource{file: file, bytes: bytes, usedAt: time.Now()}
+	c.bytes += bytes
 	entry.expiry = time.AfterFunc(parseCacheTime, func() { c.expire(key, entry) })
 	c.entries[key] = entry
 }
@@ -106,6 +120,7 @@ func (c *parseCache) expire(key sourceKey, entry *parsedSource) {
 
 func (c *parseCache) dropLocked(key sourceKey) {
 	c.entries[key].expiry.Stop()
+	c.bytes -= c.entries[key].bytes
 	delete(c.entries, key)
 }
 

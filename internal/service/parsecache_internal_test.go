@@ -2,6 +2,7 @@ package service
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -101,5 +102,34 @@ func TestParseCache_bounds(t *testing.T) {
 	kept.clear()
 	if parse(0) == first {
 		t.Error("a file outlived clear")
+	}
+}
+
+// What is kept is bounded by the length of the sources, not by their number alone.
+func TestParseCache_bytes(t *testing.T) {
+	var kept parseCache
+	defer kept.clear()
+	source := func(i, n int) []byte {
+		text := fmt.Sprintf("pipeline \"p%d\" {\n module \"m\" {\n  command = [\"true\"]\n }\n}\n#", i)
+		return []byte(text + strings.Repeat("x", n-len(text)-1) + "\n")
+	}
+	for i := range 4 {
+		if _, diags := kept.parse("p.hcl", source(i, parseCacheBytes/2)); len(diags) > 0 {
+			t.Fatal(diags)
+		}
+	}
+	if len(kept.entries) != 2 || kept.bytes != parseCacheBytes {
+		t.Errorf("%d sources of %d bytes are kept, want 2 of %d", len(kept.entries), kept.bytes, parseCacheBytes)
+	}
+
+	if _, diags := kept.parse("p.hcl", source(9, parseCacheBytes+1)); len(diags) > 0 {
+		t.Fatal(diags)
+	}
+	if len(kept.entries) != 2 {
+		t.Error("a source that does not fit has displaced others")
+	}
+	kept.clear()
+	if kept.bytes != 0 {
+		t.Errorf("%d bytes are counted after all went", kept.bytes)
 	}
 }
