@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -18,6 +19,7 @@ import (
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/cluster"
+	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/external"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/internal/state/statetest"
@@ -177,7 +179,19 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	r.secret = res.Secret
+	r.assign(attempt(1), r.find())
 	return r
+}
+
+// assign makes a run of one module, whose first attempt is a worker's.
+func (r *rig) assign(id pipeline.AttemptID, worker pipeline.NodeID) {
+	r.t.Helper()
+	definition, err := fsm.EncodeDefinition(&pipeline.Pipeline{Name: "p", Modules: []pipeline.Module{{Name: id.Module, Command: []string{"x"}}}})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.state.Apply(&fsm.Command{Submit: &fsm.Submit{Definition: definition, Run: pipeline.Run{ID: id.Run, Pipeline: "p", Modules: 1, Key: string(id.Run)}}})
+	r.state.Apply(&fsm.Command{Batch: &fsm.Batch{Assigns: []fsm.Assign{{ID: id, Worker: worker}}}})
 }
 
 func registration(id, endpoint string) wire.RegisterRequest {
@@ -399,11 +413,19 @@ func TestWorkers_Result_refused(t *testing.T) {
 		"no digest":       {own, func(in *wire.ExecuteResponse) { in.SerializedResult = `{"log":"../../etc/passwd"}` }, pipeline.Invalid, "serializedResult"},
 		"blob not sent":   {own, func(in *wire.ExecuteResponse) { in.SerializedResult = `{"log":"` + string(nowhere) + `"}` }, pipeline.Invalid, "send log and outputs first"},
 		"outputs no tree": {own, nil, pipeline.Invalid, "outputs"},
+		"another's attempt": {own, func(in *wire.ExecuteResponse) {
+			in.ExecutionID = pipeline.AttemptID{Run: "r2", Module: "m", Attempt: 1}.String()
+		}, pipeline.Forbidden, "was not given to worker w1"},
+		"never assigned": {own, func(in *wire.ExecuteResponse) { in.ExecutionID = attempt(2).String() }, pipeline.Forbidden, "was not given to worker w1"},
+		"no such run": {own, func(in *wire.ExecuteResponse) {
+			in.ExecutionID = pipeline.AttemptID{Run: "r9", Module: "m", Attempt: 1}.String()
+		}, pipeline.Forbidden, "was not given to worker w1"},
 		"large result": {own, func(in *wire.ExecuteResponse) {
 			in.SerializedResult = `{"result":"` + strings.Repeat("x", pipeline.MaxResultBytes) + `"}`
 		}, pipeline.TooLarge, "result of"},
 	} {
 		r := newRig(t)
+		r.assign(pipeline.AttemptID{Run: "r2", Module: "m", Attempt: 1}, "n2")
 		if name == "outputs no tree" {
 			file := r.put("no listing")
 			tc.change = func(in *wire.ExecuteResponse) { in.SerializedResult = `{"outputs":"` + string(file) + `"}` }
@@ -415,6 +437,36 @@ func TestWorkers_Result_refused(t *testing.T) {
 		if len(r.leader.reports) > 0 {
 			t.Errorf("%s: it was reported", name)
 		}
+	}
+}
+
+// A listing of outputs is what a worker says. Its sizes must be those of the blobs,
+// because others' artifacts are deleted by them, and it must not be large, because it
+// is in memory as a whole.
+func TestWorkers_Result_falseListing(t *testing.T) {
+	r := newRig(t)
+	file := r.put("data")
+	listing := func(size int64, pad int) pipeline.Digest {
+		return r.put(fmt.Sprintf(`[{"path":"big","mode":420,"size":%d,"digest":"%s"}]%s`, size, file, strings.Repeat(" ", pad)))
+	}
+	for name, tc := range map[string]struct {
+		outputs pipeline.Digest
+		kind    pipeline.Kind
+		text    string
+	}{
+		"larger than its file":  {listing(100<<20, 0), pipeline.Invalid, `"big" has 104857600 bytes by its listing, and 4 by its blob`},
+		"smaller than its file": {listing(1, 0), pipeline.Invalid, "by its blob"},
+		"too long":              {listing(4, 16<<20), pipeline.TooLarge, "at most 16777216 are accepted"},
+	} {
+		_, err := r.Result(t.Context(), own, result(func(in *wire.ExecuteResponse) {
+			in.SerializedResult = serialized(t, wire.SerializedResult{Outputs: tc.outputs})
+		}))
+		if pipeline.KindOf(err) != tc.kind || err == nil || !strings.Contains(err.Error(), tc.text) {
+			t.Errorf("%s: %v, want %v with %q", name, err, tc.kind, tc.text)
+		}
+	}
+	if len(r.leader.reports) > 0 {
+		t.Errorf("reported: %+v", r.leader.reports)
 	}
 }
 

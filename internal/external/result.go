@@ -8,6 +8,7 @@ import (
 
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage/blob"
@@ -19,6 +20,10 @@ const (
 	exceptionTimedOut  = "TimedOut"
 	exceptionFailed    = "ModuleFailed"
 )
+
+// maxListing bounds the listing of an external worker's outputs, in bytes: some
+// 80,000 files.
+const maxListing = 16 << 20
 
 // Result takes the outcome of an execution from an external worker. Its blobs
 // must be in the cluster. They are fetched, so that there is a second copy if the
@@ -36,6 +41,11 @@ func (w *Workers) Result(ctx context.Context, by api.Subject, in wire.ExecuteRes
 	if err := checkOwner(by, rec); err != nil {
 		return wire.ResultResponse{}, err
 	}
+	// Before anything of the result is read: only the worker that was given an
+	// attempt may cost this node the memory for its outcome.
+	if err := w.checkHolder(id, rec); err != nil {
+		return wire.ResultResponse{}, err
+	}
 
 	outcome, err := w.outcome(ctx, id, worker, in)
 	if err != nil {
@@ -46,6 +56,26 @@ func (w *Workers) Result(ctx context.Context, by api.Subject, in wire.ExecuteRes
 		return wire.ResultResponse{}, err
 	}
 	return wire.ResultResponse{Committed: out.Acks[0].Done, Reason: out.Acks[0].Refused}, nil
+}
+
+// checkHolder refuses the result of an attempt that the worker was never given. One
+// that it was given and lost is taken: the state keeps its outcome as superseded.
+func (w *Workers) checkHolder(id pipeline.AttemptID, rec fsm.WorkerRecord) error {
+	var holder pipeline.NodeID
+	err := w.cfg.State.View(func(v *fsm.View) error {
+		m := v.Module(id.Run, id.Module)
+		if n := id.Attempt; n >= 1 && n <= len(m.Attempts) {
+			holder = m.Attempts[n-1].Worker
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if holder != rec.ID {
+		return pipeline.Errorf(pipeline.Forbidden, "attempt %s was not given to worker %s", id, rec.Name)
+	}
+	return nil
 }
 
 // outcome translates a response of the protocol.
@@ -136,21 +166,62 @@ func (w *Workers) fetchBlobs(ctx context.Context, out *pipeline.Outcome) ([]pipe
 		return want, nil
 	}
 
+	files, err := w.fetchOutputs(ctx, out)
+	return append(want, files...), err
+}
+
+// fetchOutputs fetches the files of an outcome, whose listing is on this node, fills
+// in their number, sizes and paths, and lists their blobs. One listing is in memory
+// at a time.
+func (w *Workers) fetchOutputs(ctx context.Context, out *pipeline.Outcome) ([]pipeline.Digest, error) {
+	if size, err := w.cfg.Blobs.Size(out.Outputs); err != nil {
+		return nil, notSent(err)
+	} else if size > maxListing {
+		return nil, pipeline.Errorf(pipeline.TooLarge, "outputs: the listing has %d bytes, at most %d are accepted: hand in fewer files, or an archive of them", size, maxListing)
+	}
+	select {
+	case w.listing <- struct{}{}:
+		defer func() { <-w.listing }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+
 	tree, err := w.cfg.Down.ReadTree(ctx, nil, out.Outputs)
 	if err != nil {
 		return nil, pipeline.Errorf(pipeline.Invalid, "outputs: %w", err)
 	}
-	if err := w.cfg.Down.Fetch(ctx, nil, tree.Digests()); err != nil {
+	files := tree.Digests()
+	if err := w.cfg.Down.Fetch(ctx, nil, files); err != nil {
 		return nil, notSent(err)
 	}
+
 	for i := range tree {
+		if err := w.checkSize(&tree[i]); err != nil {
+			return nil, err
+		}
 		out.OutputCount++
 		out.OutputBytes += tree[i].Size
 		if len(out.OutputPaths) < pipeline.MaxOutputPaths {
 			out.OutputPaths = append(out.OutputPaths, tree[i].Path)
 		}
 	}
-	return append(want, tree.Digests()...), nil
+	return files, nil
+}
+
+// checkSize compares the size that a listing gives a file with its blob. Limits on
+// artifacts go by the sizes of listings, so a false one would have others deleted.
+func (w *Workers) checkSize(e *pipeline.TreeEntry) error {
+	if e.Digest == "" {
+		return nil
+	}
+	size, err := w.cfg.Blobs.Size(e.Digest)
+	if err != nil {
+		return notSent(err)
+	}
+	if size != e.Size {
+		return pipeline.Errorf(pipeline.Invalid, "outputs: %.200q has %d bytes by its listing, and %d by its blob", e.Path, e.Size, size)
+	}
+	return nil
 }
 
 // storeLog stores a log that was sent as a plain blob, which is on this node, in
