@@ -22,7 +22,7 @@ type machine struct {
 	tb   testing.TB
 	s    *fsm.Store
 	logs []*raft.Log
-	// seen is what was final before: it never changes.
+	// What was final before never changes, but by a retry.
 	modules map[string]pipeline.ModuleRecord
 	runs    map[pipeline.RunID]pipeline.Run
 	// fences by attempt.
@@ -210,7 +210,8 @@ func (m *machine) retry(t *rapid.T) *fsm.Retry {
 	return op
 }
 
-// noteRetried forgets the modules that wait again after a retry.
+// noteRetried forgets the modules that wait again after a retry. The failures that
+// it leaves out are marked, and only they are.
 func (m *machine) noteRetried(t *rapid.T, op *fsm.Retry) {
 	view(t, m.s, func(v *fsm.View) {
 		run, _ := v.Run(op.Run)
@@ -229,6 +230,13 @@ func (m *machine) noteRetried(t *rapid.T, op *fsm.Retry) {
 				if strings.HasPrefix(string(id.Run), where+"[") {
 					delete(m.fences, id)
 				}
+			}
+		}
+
+		for key, rec := range m.modules {
+			if strings.HasPrefix(key, prefix+"/") && rec.State == pipeline.ModuleFailed {
+				rec.Earlier = true
+				m.modules[key] = rec
 			}
 		}
 	})
