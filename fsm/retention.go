@@ -84,19 +84,10 @@ func (t *retention) expirable(id pipeline.RunID) *pipeline.Run {
 
 // strip writes those records of a run's modules that drop changes.
 func (t *retention) strip(id pipeline.RunID, drop func(*pipeline.ModuleRecord) bool) {
-	prefix := moduleKey(id, "")
-	var changed []*pipeline.ModuleRecord
-	c := t.tx.Bucket(bModules).Cursor()
-	for k, v := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, v = c.Next() {
-		m := new(pipeline.ModuleRecord)
-		mustUnmarshal(v, m)
+	for _, m := range t.runs.records(id) {
 		if drop(m) {
-			changed = append(changed, m)
+			t.runs.putModule(id, m)
 		}
-	}
-
-	for _, m := range changed {
-		t.runs.putModule(id, m)
 	}
 }
 
