@@ -21,9 +21,14 @@ const (
 	exceptionFailed    = "ModuleFailed"
 )
 
-// maxListing bounds the listing of an external worker's outputs, in bytes: some
-// 80,000 files.
-const maxListing = 16 << 20
+const (
+	// maxListing bounds the listing of an external worker's outputs, in bytes: some
+	// 80,000 files.
+	maxListing = 16 << 20
+	// maxListings is how many of them are in memory at a time. A listing stays there
+	// while its files are fetched, so one slow worker must not hold up the others.
+	maxListings = 4
+)
 
 // Result takes the outcome of an execution from an external worker. Its blobs
 // must be in the cluster. They are fetched, so that there is a second copy if the
@@ -171,8 +176,8 @@ func (w *Workers) fetchBlobs(ctx context.Context, out *pipeline.Outcome) ([]pipe
 }
 
 // fetchOutputs fetches the files of an outcome, whose listing is on this node, fills
-// in their number, sizes and paths, and lists their blobs. One listing is in memory
-// at a time.
+// in their number, sizes and paths, and lists their blobs. At most maxListings are in
+// memory at a time.
 func (w *Workers) fetchOutputs(ctx context.Context, out *pipeline.Outcome) ([]pipeline.Digest, error) {
 	if size, err := w.cfg.Blobs.Size(out.Outputs); err != nil {
 		return nil, notSent(err)
@@ -180,8 +185,8 @@ func (w *Workers) fetchOutputs(ctx context.Context, out *pipeline.Outcome) ([]pi
 		return nil, pipeline.Errorf(pipeline.TooLarge, "outputs: the listing has %d bytes, at most %d are accepted: hand in fewer files, or an archive of them", size, maxListing)
 	}
 	select {
-	case w.listing <- struct{}{}:
-		defer func() { <-w.listing }()
+	case w.listings <- struct{}{}:
+		defer func() { <-w.listings }()
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}

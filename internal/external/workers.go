@@ -64,14 +64,13 @@ type Workers struct {
 	// client has short bounds, follows no redirects and uses no proxy: a request
 	// carries the worker's secret.
 	client *http.Client
-	// listing has room for one: the holder of the place has a listing of outputs in
-	// memory.
-	listing chan struct{}
+	// listings holds a value for each listing of outputs that is in memory.
+	listings chan struct{}
 }
 
 // NewWorkers makes a Workers. Close it after use.
 func NewWorkers(cfg WorkersConfig) *Workers {
-	return &Workers{cfg: cfg, listing: make(chan struct{}, 1), client: &http.Client{
+	return &Workers{cfg: cfg, listings: make(chan struct{}, maxListings), client: &http.Client{
 		Timeout:       callTimeout,
 		Transport:     &http.Transport{MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute, ResponseHeaderTimeout: callTimeout},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
