@@ -4,7 +4,7 @@
 //
 // Submitters are ordered by priority, then by fair share (fewest modules running
 // first); the runs of one in the same way, the older run breaking ties; within a run
-// modules are ordered by the longest path that starts at them. A module is placed on the least loaded worker that
-// meets its requirements, unless another one has its large inputs
-// (locality.go). Every ready module is placed or explained.
+// modules are ordered by the longest path that starts at them. A module is placed on
+// the least loaded worker that meets its requirements, unless another one has its
+// large inputs (locality.go). Every ready module is placed or explained.
 package scheduler

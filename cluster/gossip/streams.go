@@ -50,7 +50,8 @@ func newStreams(t *memberlist.NetTransport, log hclog.Logger) *streams {
 // StreamCh gives the streams that others have opened.
 func (s *streams) StreamCh() <-chan net.Conn { return s.admitted }
 
-// DialAddressTimeout opens a stream. Whoever answers may be no member either.
+// DialAddressTimeout opens a stream. Its answer is bounded as well: the other end may
+// be no member.
 func (s *streams) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {
 	c, err := s.NetTransport.DialAddressTimeout(a, timeout)
 	if err != nil {

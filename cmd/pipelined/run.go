@@ -120,7 +120,7 @@ func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 	created, err := j.Submit(starting, api)
 	j.Remember()
 	if err != nil && starting.Err() != nil {
-		// The node may have accepted it before it knew that nobody waits.
+		// The node may have accepted the run although this call was given up.
 		if id, ok := e.activeRun(api); ok {
 			created.ID, err = id, nil
 		}

@@ -105,7 +105,7 @@ func (f *runFollower) relay(ctx, following context.Context, from <-chan os.Signa
 }
 
 // signal cancels the run at the first signal and kills it at a later one. A HUP never
-// kills: nobody is left to have meant it.
+// kills: it says that the terminal is gone, not that the cleanup is unwanted.
 func (f *runFollower) signal(ctx context.Context, s os.Signal, timedOut error) error {
 	if !f.since.IsZero() {
 		if s == syscall.SIGALRM || s == syscall.SIGHUP || f.env.now().Sub(f.since) < oneInterrupt {

@@ -14,7 +14,7 @@ import (
 const reasonProcessKilled = "its process was killed"
 
 // afterLeftovers wraps the duty of an embedded node's leader: before its first term
-// begins, the runs that an earlier process left are cancelled for good. It must come
+// begins, the runs that an earlier process left are cancelled, cleanup included. It must come
 // before the orchestrator reads the state, which would resume them: their modules,
 // those with always_run included, belong to a process that is gone, and would end
 // with this one in the middle.

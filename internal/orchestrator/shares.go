@@ -7,10 +7,10 @@ import (
 )
 
 // shares is what the planner needs to divide slots between submitters: how many
-// modules of each run, and since when those wait of whom none does.
+// modules of each submitter run, and since when those wait that have none running.
 type shares struct {
 	// waitingSince is when a submitter of whom nothing runs had a ready module first.
-	// Whoever has something running does not age: otherwise one with many runs would
+	// A submitter with running modules does not age: otherwise one with many runs would
 	// be ahead of a newcomer whenever no slot was free for long.
 	waitingSince map[string]time.Time
 	// present are the submitters of the plan in the making.

@@ -126,7 +126,7 @@ func TestParseCache_bytes(t *testing.T) {
 		t.Fatal(diags)
 	}
 	if len(kept.entries) != 2 {
-		t.Error("a source that does not fit has displaced others")
+		t.Error("a source that does not fit has evicted others")
 	}
 	kept.clear()
 	if kept.bytes != 0 {

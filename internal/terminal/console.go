@@ -46,7 +46,8 @@ type ConsoleConfig struct {
 	// plain uses neither colours nor a live display, even on a terminal; static
 	// leaves out the live display alone.
 	Plain, static bool
-	// Known is a state of the run of which nothing is told again; nil for none.
+	// Known is an earlier state of the run, of which nothing is printed again; nil for
+	// none.
 	Known *wire.Run
 	// Address is what -address must be to reach the run's node from another
 	// shell; "" if the flag is not needed.

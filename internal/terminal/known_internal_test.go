@@ -7,7 +7,7 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// Of a run that is retried only what is new is told: not the ends of modules that
+// Of a run that is retried only what is new is printed: not the ends of modules that
 // were kept, nor earlier attempts of those that were not.
 func TestRunView_known(t *testing.T) {
 	ended := func(name string, state pipeline.ModuleState, attempt int, s float64) wire.Module {
@@ -26,7 +26,7 @@ func TestRunView_known(t *testing.T) {
 	waiting := before.Modules[1]
 	waiting.State, waiting.FinishedAt = pipeline.ModuleWaiting, nil
 	if got := v.apply(wire.Run{Index: 1, Modules: []wire.Module{before.Modules[0], waiting, {Name: "skipped", State: pipeline.ModuleWaiting}}}); len(got) > 0 {
-		t.Errorf("told of what is known: %v", got)
+		t.Errorf("printed what is known: %v", got)
 	}
 
 	again := ended("again", pipeline.ModuleSucceeded, 2, 100)
@@ -35,6 +35,6 @@ func TestRunView_known(t *testing.T) {
 	skipped.FinishedAt = second(101)
 	got := v.apply(wire.Run{Index: 2, Modules: []wire.Module{again, skipped}})
 	if len(got) != 2 || got[0].text != "succeeded on w in 1.0s (attempt 2)" || got[1].text != "skipped" {
-		t.Errorf("told %v", got)
+		t.Errorf("printed %v", got)
 	}
 }

@@ -16,7 +16,7 @@ type runView struct {
 	modules []wire.Module
 	at      map[string]int
 	told    map[string]*toldModule
-	// known are modules of which an earlier state is not told again, by name.
+	// known are earlier states of modules, of which nothing is printed again, by name.
 	known map[string]*wire.Module
 	// address is what has to be given to reach the run's node from elsewhere;
 	// "" for nothing.
@@ -62,7 +62,7 @@ func (v *runView) apply(r wire.Run) []change {
 		return nil
 	}
 
-	// An answer without news tells why modules wait.
+	// An answer without news says why modules wait.
 	stalled := r.Index == v.index && v.index > 0
 	v.index, v.run = r.Index, r.RunSummary
 	var changes []change
@@ -73,7 +73,7 @@ func (v *runView) apply(r wire.Run) []change {
 			i = len(v.modules)
 			v.at[m.Name] = i
 			v.modules = append(v.modules, m)
-			v.told[m.Name] = v.toldBefore(m.Name)
+			v.told[m.Name] = v.printedBefore(m.Name)
 		}
 
 		v.modules[i] = m
@@ -86,7 +86,7 @@ func (v *runView) apply(r wire.Run) []change {
 	return changes
 }
 
-// maxReasons bounds for how many modules at once it is told why they wait.
+// maxReasons bounds for how many modules at once the reason of their wait is printed.
 const maxReasons = 3
 
 // reasons appends why modules wait although what they depend on has ended.
@@ -115,8 +115,8 @@ func (v *runView) ready(m *wire.Module) bool {
 	return true
 }
 
-// toldBefore is what is known of a module before its first state came.
-func (v *runView) toldBefore(name string) *toldModule {
+// printedBefore is what was printed of a module before its first state came.
+func (v *runView) printedBefore(name string) *toldModule {
 	told := &toldModule{}
 	m := v.known[name]
 	if m == nil {

@@ -17,20 +17,20 @@ func TestRunView_reasons(t *testing.T) {
 	run := wire.Run{Index: 3, Modules: []wire.Module{wait("a", "no worker has tag gpu"), wait("b", "waits for a", "a")}}
 	v := newRunView()
 	if got := v.apply(run); len(got) > 0 {
-		t.Errorf("told at once: %v", got)
+		t.Errorf("printed at once: %v", got)
 	}
 	if got := v.apply(run); len(got) != 1 || got[0].module != "a" || got[0].text != "waiting: no worker has tag gpu" {
-		t.Errorf("told %v", got)
+		t.Errorf("printed %v", got)
 	}
 	if got := v.apply(run); len(got) > 0 {
-		t.Errorf("told again: %v", got)
+		t.Errorf("printed again: %v", got)
 	}
 
 	busy := newRunView()
 	run.Modules = append(run.Modules, wire.Module{Name: "c", State: pipeline.ModuleRunning})
 	busy.apply(run)
 	if got := busy.apply(run); len(got) > 0 {
-		t.Errorf("told while a module runs: %v", got)
+		t.Errorf("printed while a module runs: %v", got)
 	}
 }
 

@@ -26,7 +26,7 @@ func TestOutbox_repeatsUntilCommitted(t *testing.T) {
 			t.Errorf("%d calls in an hour", calls)
 		}
 
-		// It takes b's, and refuses to commit a's for now.
+		// It commits the outcome of b and does not acknowledge that of a.
 		r.leader.mu.Lock()
 		r.leader.away = false
 		r.leader.answer = func(rep *peer.Report) peer.Ack { return peer.Ack{Done: rep.ID == id("b")} }

@@ -3,7 +3,7 @@
 # cluster
 # a: cancelled
 # b: cancelled
-pipeline "requires_nobody" {
+pipeline "requires_missing_tag" {
   workspace {
     exclude = ["**"]
   }
