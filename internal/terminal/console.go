@@ -31,9 +31,15 @@ type Console struct {
 	// question stands below the live block.
 	question string
 	// drawn is how many lines of the live block stand on the terminal.
-	drawn    int
-	dirty    bool
-	line     []byte
+	drawn int
+	dirty bool
+	line  []byte // reused for each line
+	// open is the module of the line on stdout that has no end yet; "" for none.
+	open string
+	// raw prints output without the names of modules.
+	raw bool
+	// changes are held back until the output before them was shown.
+	changes  heldChanges
 	prefixes map[string]string
 }
 
@@ -79,8 +85,20 @@ func NewConsole(cfg ConsoleConfig) *Console {
 
 // update takes in what the cluster says of the run.
 func (c *Console) update(r wire.Run) {
-	changes := c.view.apply(r)
 	c.dirty = true
+	c.tell(c.changes.add(c.view.apply(r)))
+}
+
+// logEnded takes note that all output of an attempt was printed.
+func (c *Console) logEnded(module string, attempt int) {
+	c.tell(c.changes.logEnded(module, attempt))
+}
+
+// logsEnded takes note that no more output comes.
+func (c *Console) logsEnded() { c.tell(c.changes.release()) }
+
+// tell prints what changed.
+func (c *Console) tell(changes []change) {
 	if c.quiet {
 		return
 	}
@@ -91,6 +109,7 @@ func (c *Console) update(r wire.Run) {
 		}
 
 		c.erase()
+		c.flushLine()
 		fmt.Fprintf(c.err, "%s: %s\n", Clean(ch.module), c.paint(ch.mood, Clean(ch.text)))
 	}
 }
@@ -117,12 +136,54 @@ func (c *Console) failures(r *wire.Run) {
 // say prints a line on stderr, -quiet or not.
 func (c *Console) say(format string, args ...any) {
 	c.erase()
+	c.flushLine()
 	fmt.Fprintf(c.err, "%s\n", Clean(fmt.Sprintf(format, args...)))
 }
 
-// output prints a line of a module's output.
-func (c *Console) output(module string, line []byte) {
+// output prints a line of a module's output, or a piece of one. A piece stays open
+// for the next one of its line, unless a live display stands below it.
+func (c *Console) output(p part) {
 	c.erase()
+	c.line = c.line[:0]
+	if c.open != p.module {
+		c.endLine()
+		if !p.begins && len(p.text) == 0 {
+			return // the end of a line that something else has ended
+		}
+		c.line = append(c.line, c.prefix(p.module)...)
+	}
+
+	c.line = c.appendText(c.line, p.text)
+	c.open = p.module
+	if p.ends || c.live {
+		c.line, c.open = append(c.line, '\n'), ""
+	}
+	c.out.Write(c.line)
+}
+
+// endLine ends a line of output that is open, so that another one can begin.
+func (c *Console) endLine() {
+	if c.open != "" {
+		c.out.WriteString("\n")
+		c.open = ""
+	}
+}
+
+// flushLine ends an open line of output before a line of progress, which may go to
+// the same terminal or file.
+func (c *Console) flushLine() {
+	if c.open != "" {
+		c.endLine()
+		c.out.Flush()
+	}
+}
+
+// prefix is what stands before each line of a module's output.
+func (c *Console) prefix(module string) string {
+	if c.raw {
+		return ""
+	}
+
 	prefix, ok := c.prefixes[module]
 	if !ok {
 		prefix = Clean(module) + " | "
@@ -132,10 +193,7 @@ func (c *Console) output(module string, line []byte) {
 
 		c.prefixes[module] = prefix
 	}
-
-	c.line = append(c.line[:0], prefix...)
-	c.line = c.appendText(c.line, line)
-	c.out.Write(append(c.line, '\n'))
+	return prefix
 }
 
 // appendText appends a line of output as the destination may have it.
@@ -175,6 +233,7 @@ func (c *Console) tick() {
 func (c *Console) close() {
 	c.erase()
 	c.live = false
+	c.endLine()
 	c.out.Flush()
 	c.err.Flush()
 }

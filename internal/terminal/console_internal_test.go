@@ -79,8 +79,8 @@ func tell(c *Console, clock *time.Time) {
 		*clock = storyStart.Add(time.Duration(i) * 4 * time.Second)
 		c.update(r)
 		if i > 0 {
-			c.output("build", fmt.Appendf(nil, "line %d", i))
-			c.output("lint", []byte("\x1b[31mred"))
+			c.output(part{"build", fmt.Appendf(nil, "line %d", i), true, true})
+			c.output(part{"lint", []byte("\x1b[31mred"), true, true})
 		}
 		c.flush()
 		if i == 1 {

@@ -106,8 +106,12 @@ func (f *Follower) Run(ctx context.Context) (wire.Run, error) {
 func (f *Follower) loop(ctx context.Context, events <-chan wire.LogEvent, updates <-chan wire.Run) error {
 	c := f.Console
 	lines := newLineSplitter(c.output, nil)
-	defer lines.end()
-	var ticks <-chan time.Time
+	defer func() {
+		lines.end()
+		c.logsEnded()
+	}()
+	f.hold()
+	var ticks, partial <-chan time.Time
 	if c.live {
 		t := time.NewTicker(liveTick)
 		defer t.Stop()
@@ -132,6 +136,9 @@ func (f *Follower) loop(ctx context.Context, events <-chan wire.LogEvent, update
 			f.Approvals.answer(ctx, c, line, ok)
 		case <-ticks:
 			c.tick()
+		case <-partial:
+			lines.partial()
+			partial = nil
 		case text := <-f.Notes:
 			c.note("%s", text)
 		case s := <-f.Signals:
@@ -143,10 +150,27 @@ func (f *Follower) loop(ctx context.Context, events <-chan wire.LogEvent, update
 			return errNoMore
 		}
 
+		if partial == nil && lines.waits() {
+			partial = time.After(partialAfter)
+		}
+
 		c.flush()
 		if err := c.out.Err(); err != nil {
 			return err
 		}
+	}
+}
+
+// hold makes the console say how a module ended after the output of that module,
+// where output is shown.
+func (f *Follower) hold() {
+	f.Console.changes.on = !f.Silent
+	for module, p := range f.Positions {
+		ended := p.Attempt - 1
+		if p.Ended {
+			ended = p.Attempt
+		}
+		f.Console.logEnded(module, ended)
 	}
 }
 
@@ -160,6 +184,9 @@ func (f *Follower) batch(lines *lineSplitter, events <-chan wire.LogEvent, e wir
 
 		if !f.Silent {
 			lines.add(&e)
+			if e.End {
+				f.Console.logEnded(e.Module, e.Attempt)
+			}
 		}
 
 		if e.RunEnd || n == cap(events) {
@@ -252,6 +279,7 @@ func (f *Follower) end(ctx context.Context) (wire.Run, error) {
 		return r, err
 	}
 
+	f.Console.changes.on = false
 	if err := f.show(r); err != nil {
 		return r, err
 	}

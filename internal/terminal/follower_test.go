@@ -253,3 +253,34 @@ func TestFinalRun_fails(t *testing.T) {
 		}
 	})
 }
+
+// TestFollower_order says how a module ended after its output, and shows the
+// beginning of a line before its end.
+func TestFollower_order(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var both bytes.Buffer
+		c := terminal.NewConsole(terminal.ConsoleConfig{Out: terminal.NewStream(&both), Err: terminal.NewStream(&both), Now: time.Now})
+		run := ended(pipeline.RunSucceeded)
+		run.Modules[0].Attempts = []wire.Attempt{{Number: 1, State: pipeline.AttemptSucceeded}}
+		f := &terminal.Follower{ID: "r1", Console: c, Source: source{wait: always(run), follow: func(_ context.Context, fn func(wire.LogEvent) error) error {
+			time.Sleep(time.Second) // the state is known long before
+			if err := fn(wire.LogEvent{Module: "a", Attempt: 1, Text: "one\n.."}); err != nil {
+				return err
+			}
+			time.Sleep(2 * time.Second)
+			if got := both.String(); got != "a | one\na | .." {
+				t.Errorf("after two seconds: %q", got)
+			}
+			if err := fn(wire.LogEvent{Module: "a", Attempt: 1, Text: ".\n", End: true}); err != nil {
+				return err
+			}
+			return fn(wire.LogEvent{RunEnd: true})
+		}}}
+		if _, err := f.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if want := "a | one\na | ...\na: succeeded\nrun r1 succeeded in 5.0s (1 succeeded)\n"; both.String() != want {
+			t.Errorf("got %q, want %q", both.String(), want)
+		}
+	})
+}

@@ -11,11 +11,23 @@ import (
 // if it ended: memory is bounded whatever a module writes.
 const maxLine = 256 << 10
 
-// lineSplitter makes whole lines out of pieces of output, for each module by
-// itself. One goroutine uses it.
+// partialAfter is how long the beginning of a line waits for the rest before it is
+// shown: dots, prompts and counters mean something before their line ends.
+const partialAfter = time.Second
+
+// part is a line of output, or a piece of one. The text is not kept.
+type part struct {
+	module string
+	text   []byte
+	// begins is set on the first piece of a line, ends on the last one.
+	begins, ends bool
+}
+
+// lineSplitter makes lines out of pieces of output, for each module by itself.
+// One goroutine uses it.
 type lineSplitter struct {
-	// emit gets a line without its end; it must not keep it.
-	emit func(module string, line []byte)
+	// emit gets lines without their ends.
+	emit func(part)
 	// attempt is called if output of another attempt follows; may be nil.
 	attempt func(module string, number int)
 
@@ -28,9 +40,11 @@ type openLine struct {
 	attempt int
 	at      time.Time
 	rest    []byte
+	// shown is set once a piece of the line was shown.
+	shown bool
 }
 
-func newLineSplitter(emit func(string, []byte), attempt func(string, int)) *lineSplitter {
+func newLineSplitter(emit func(part), attempt func(string, int)) *lineSplitter {
 	return &lineSplitter{emit: emit, attempt: attempt, open: map[string]*openLine{}}
 }
 
@@ -61,18 +75,18 @@ func (s *lineSplitter) add(e *wire.LogEvent) {
 			break
 		}
 
-		if len(o.rest) > 0 {
+		if len(o.rest) > 0 || o.shown {
 			o.rest = append(o.rest, text[:i]...)
 			s.flush(e.Module, o)
 		} else {
 			s.at = e.Time
-			s.emit(e.Module, text[:i])
+			s.emit(part{e.Module, text[:i], true, true})
 		}
 
 		text = text[i+1:]
 	}
 
-	if len(o.rest) == 0 {
+	if len(o.rest) == 0 && !o.shown {
 		o.at = e.Time
 	}
 
@@ -91,11 +105,33 @@ func (s *lineSplitter) tell(e *wire.LogEvent) {
 	}
 }
 
+// flush shows what there is of a line as its end.
 func (s *lineSplitter) flush(module string, o *openLine) {
-	if len(o.rest) > 0 {
+	if len(o.rest) > 0 || o.shown {
 		s.at = o.at
-		s.emit(module, o.rest)
-		o.rest = o.rest[:0]
+		s.emit(part{module, o.rest, !o.shown, true})
+		o.rest, o.shown = o.rest[:0], false
+	}
+}
+
+// waits reports whether the beginning of a line was not shown yet.
+func (s *lineSplitter) waits() bool {
+	for _, o := range s.open {
+		if len(o.rest) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// partial shows the beginnings of lines that have no end yet.
+func (s *lineSplitter) partial() {
+	for module, o := range s.open {
+		if len(o.rest) > 0 {
+			s.at = o.at
+			s.emit(part{module, o.rest, !o.shown, false})
+			o.rest, o.shown = o.rest[:0], true
+		}
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
+	"time"
 
 	"github.com/pipelined/pipelined/api/wire"
 )
@@ -22,13 +24,17 @@ type LogStyle struct {
 	Times bool
 }
 
-// LogPrinter prints the events of a log stream. One goroutine uses it.
+// LogPrinter prints the events of a log stream. It is safe for concurrent use.
 type LogPrinter struct {
+	mu sync.Mutex
+	// guards following
 	console *Console
 	style   LogStyle
 	lines   *lineSplitter
 	encoder *json.Encoder
 	stamped []byte // reused for each line
+	// partial shows the beginnings of lines; nil if none waits.
+	partial *time.Timer
 }
 
 // ErrLogComplete ends a stream of which everything that was asked for is printed.
@@ -39,6 +45,7 @@ var ErrLogComplete = errors.New("the requested output is complete")
 func NewLogPrinter(cfg ConsoleConfig, style LogStyle) *LogPrinter {
 	cfg.static = true
 	p := &LogPrinter{console: NewConsole(cfg), style: style}
+	p.console.raw = style.Raw
 
 	if style.JSON {
 		p.encoder = json.NewEncoder(cfg.Out)
@@ -57,6 +64,9 @@ func NewLogPrinter(cfg ConsoleConfig, style LogStyle) *LogPrinter {
 // Event prints one event. errLogComplete asks the caller to stop the stream;
 // other errors are those of the device.
 func (p *LogPrinter) Event(e wire.LogEvent) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
 	switch {
 	case p.style.Attempt > 0 && e.Attempt > p.style.Attempt:
 		return ErrLogComplete
@@ -74,6 +84,9 @@ func (p *LogPrinter) Event(e wire.LogEvent) error {
 
 	default:
 		p.lines.add(&e)
+		if p.partial == nil && !p.style.Times && p.lines.waits() {
+			p.partial = time.AfterFunc(partialAfter, p.showPartial)
+		}
 	}
 
 	p.console.flush()
@@ -84,26 +97,40 @@ func (p *LogPrinter) Event(e wire.LogEvent) error {
 	return p.console.out.Err()
 }
 
+// showPartial prints the beginnings of lines that wait for their ends.
+func (p *LogPrinter) showPartial() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	if p.partial != nil { // else the stream has ended
+		p.partial = nil
+		p.lines.partial()
+		p.console.flush()
+	}
+}
+
 // End prints lines that have no end yet.
 func (p *LogPrinter) End() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	if p.partial != nil {
+		p.partial.Stop()
+		p.partial = nil
+	}
 	p.lines.end()
 	p.console.close()
 }
 
-// line prints one line.
-func (p *LogPrinter) line(module string, line []byte) {
+// line prints a line, or a piece of one.
+func (p *LogPrinter) line(line part) {
 	if p.style.Times {
 		p.stamped = append(p.lines.at.UTC().AppendFormat(p.stamped[:0], wire.LogTimeLayout), ' ')
-		p.stamped = append(p.stamped, line...)
-		line = p.stamped
+		p.stamped = append(p.stamped, line.text...)
+		line.text = p.stamped
 	}
 
-	if p.style.Raw {
-		p.console.text(line)
-		return
-	}
-
-	p.console.output(module, line)
+	p.console.output(line)
 }
 
 // PrintText copies output from r to the console line by line, without what

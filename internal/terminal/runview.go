@@ -40,6 +40,8 @@ type change struct {
 	// start is set where something only began; a live display shows that
 	// otherwise.
 	start bool
+	// after is the attempt whose output comes before it; 0 for none.
+	after int
 }
 
 type mood int
@@ -161,15 +163,15 @@ func (v *runView) replace(name string) {
 
 // changes appends what was not said of a module yet.
 func (v *runView) changes(list []change, m *wire.Module) []change {
-	told := v.told[m.Name]
+	told, after := v.told[m.Name], 0
 	add := func(mood mood, start bool, format string, args ...any) {
-		list = append(list, change{module: m.Name, text: fmt.Sprintf(format, args...), mood: mood, start: start})
+		list = append(list, change{module: m.Name, text: fmt.Sprintf(format, args...), mood: mood, start: start, after: after})
 	}
 	for i := range m.Attempts {
 		a := &m.Attempts[i]
 		last := i == len(m.Attempts)-1
 		if a.Number > told.started && a.StartedAt != nil {
-			told.started = a.Number
+			told.started, after = a.Number, a.Number-1
 			// What has finished already is shown with its end alone.
 			if !a.State.Final() {
 				add(neutral, true, "started on %s%s", a.Worker, attemptNote(m, i))
@@ -180,7 +182,7 @@ func (v *runView) changes(list []change, m *wire.Module) []change {
 			continue
 		}
 
-		told.ended = a.Number
+		told.ended, after = a.Number, a.Number
 		if last && m.State.Final() {
 			continue // the module's own line tells it
 		}
@@ -204,7 +206,7 @@ func (v *runView) changes(list []change, m *wire.Module) []change {
 	}
 
 	if m.State.Final() && !told.final {
-		told.final = true
+		told.final, after = true, len(m.Attempts)
 		if v.knownEnd(m) {
 			return list
 		}
