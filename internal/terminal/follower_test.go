@@ -268,6 +268,7 @@ func TestFollower_order(t *testing.T) {
 				return err
 			}
 			time.Sleep(2 * time.Second)
+			synctest.Wait()
 			if got := both.String(); got != "a | one\na | .." {
 				t.Errorf("after two seconds: %q", got)
 			}
