@@ -84,11 +84,16 @@ func (c validateCommand) validate(ctx context.Context, cmd *cli.Command) (valida
 		}
 	}
 
+	facts, err := o.GitFacts(s)
+	if err != nil {
+		return v, err
+	}
+
 	if len(v.Missing) > 0 && !cmd.Bool("strict") {
 		return v, unknownVariables(s.Inputs, declared)
 	}
 
-	if err := s.Check(ctx, language.Inputs{Git: s.Git()}); err != nil {
+	if err := s.Check(ctx, language.Inputs{Git: facts}); err != nil {
 		return v, err
 	}
 

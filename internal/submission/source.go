@@ -2,6 +2,7 @@ package submission
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -12,6 +13,7 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language"
 	"github.com/pipelined/pipelined/pipeline/language/bounded"
+	"github.com/pipelined/pipelined/storage/workspace"
 )
 
 // VariablePrefix begins the names of variables of the environment that give values to
@@ -25,13 +27,18 @@ type source struct {
 	text      []byte
 	File      *language.File
 	Inputs    []language.VariableInput
-	// git waits for the facts of the working tree that the file stands in.
-	Git func() pipeline.Git
+	// git waits for the facts of the work tree that the file lies in.
+	git func() (pipeline.Git, error)
 }
 
 // inputsOf is what a submission from here adds to the source.
-func (o *Options) inputsOf(s *source) language.Inputs {
-	in := language.Inputs{Git: s.Git(), Targets: o.Targets, Tags: o.Tags, Skip: o.Skip}
+func (o *Options) inputsOf(s *source) (language.Inputs, error) {
+	facts, err := o.GitFacts(s)
+	if err != nil {
+		return language.Inputs{}, err
+	}
+
+	in := language.Inputs{Git: facts, Targets: o.Targets, Tags: o.Tags, Skip: o.Skip}
 	patterns := s.File.EnvFrom()
 	for _, kv := range o.Environ {
 		name, value, _ := strings.Cut(kv, "=")
@@ -43,7 +50,33 @@ func (o *Options) inputsOf(s *source) language.Inputs {
 		}
 	}
 
-	return in
+	return in, nil
+}
+
+// GitFacts are the facts of the work tree that the pipeline's file lies in. If git
+// does not read the repository, that is an error for a pipeline that names one of
+// them, and a warning for any other.
+func (o *Options) GitFacts(s *source) (pipeline.Git, error) {
+	facts, err := s.git()
+	var refused *workspace.GitError
+	switch {
+	case err == nil:
+		return facts, nil
+	case !errors.As(err, &refused):
+		return facts, wrapped("read the facts of git", err)
+	}
+
+	if diags := s.File.MissingGit(refused.Error(), refused.Advice()); len(diags) > 0 {
+		return facts, NewInvalidError(diags)
+	}
+
+	text := refused.Error() + ": git.sha, git.branch, git.tag and git.dirty have no value"
+	if advice := refused.Advice(); advice != "" {
+		text += "; " + advice
+	}
+
+	o.Warn(text)
+	return facts, nil
 }
 
 // Read reads and decodes a pipeline and the values of its variables; "-"
@@ -66,16 +99,20 @@ func (o *Options) Read(ctx context.Context) (_ *source, err error) {
 
 	// git takes about as long as the parser: they run side by side.
 	ctx, cancel := context.WithCancel(ctx)
-	facts := make(chan pipeline.Git, 1)
-	go func() { facts <- gitFacts(ctx, s.dir, o.Environ) }()
-	s.Git = sync.OnceValue(func() pipeline.Git {
+	facts, refused := make(chan pipeline.Git, 1), make(chan error, 1)
+	go func() {
+		g, err := workspace.GitFacts(ctx, s.dir, o.Environ)
+		facts <- g
+		refused <- err
+	}()
+	s.git = sync.OnceValues(func() (pipeline.Git, error) {
 		defer cancel()
-		return <-facts
+		return <-facts, <-refused
 	})
 	defer func() {
 		if err != nil {
 			cancel()
-			<-facts
+			_, _ = s.git() // it ends first
 		}
 	}()
 	defer withRelaxedGC()()

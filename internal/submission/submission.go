@@ -56,7 +56,11 @@ func (o *Options) Check(ctx context.Context) (*Job, error) {
 		return nil, err
 	}
 
-	in := o.inputsOf(s)
+	in, err := o.inputsOf(s)
+	if err != nil {
+		return nil, err
+	}
+
 	if err := s.Check(ctx, in); err != nil {
 		return nil, err
 	}
@@ -156,7 +160,11 @@ func (o *Options) Compile(ctx context.Context) (*pipeline.Pipeline, error) {
 		return nil, wrapped("find own executable", err)
 	}
 
-	in := o.inputsOf(s)
+	in, err := o.inputsOf(s)
+	if err != nil {
+		return nil, err
+	}
+
 	in.Variables, in.Evaluator = s.Inputs, bounded.New(exe).For("")
 	def, diags := s.File.Compile(ctx, in)
 	if len(diags) > 0 {

@@ -38,6 +38,8 @@ type File struct {
 	localIndex    map[string]int
 	moduleIndex   map[string]int
 
+	// git are the places that name facts of git.
+	git []reference
 	// expensive are the expressions whose cost is not known beforehand and that
 	// Compile has to evaluate.
 	expensive []hclsyntax.Expression

@@ -97,6 +97,7 @@ func (k *linker) resolve(u *use) {
 	for _, x := range u.refs.modules {
 		k.resolveModule(x)
 	}
+	f.git = append(f.git, u.refs.git...)
 	k.resolveInstance(u)
 	if u.local >= 0 && u.refs.allLocals {
 		k.add(u.expr.Range(), "write local.NAME", "a local names other locals one by one")

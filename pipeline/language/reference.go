@@ -37,8 +37,9 @@ type references struct {
 	allEach   bool
 	runID     bool
 	runNumber bool
-	other     bool // git, run.submitter, pipeline: always known
-	unknown   bool // a name that expressions do not see
+	git       []reference // the facts of git, which may be missing
+	other     bool        // git, run.submitter, pipeline: known at submission
+	unknown   bool        // a name that expressions do not see
 }
 
 // none reports an expression that needs no scope at all.
@@ -122,6 +123,7 @@ func (x *references) take(r *report, t hcl.Traversal, script bool) {
 		known(r, at, second, name, root, runNames)
 	case "git":
 		x.other = true
+		x.git = append(x.git, reference{name: strings.TrimRight("git."+name, "."), at: at})
 		known(r, at, second, name, root, gitNames)
 	case "pipeline":
 		x.other = true

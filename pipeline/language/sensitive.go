@@ -172,6 +172,16 @@ func SensitiveValues(s *pipeline.Scope) []string {
 	return slices.DeleteFunc(list, func(v string) bool { return strings.TrimSpace(v) == "" })
 }
 
+// MissingGit returns a mistake for each place that names a fact of git, for a
+// submission that has none of them. why says so, how what to do.
+func (f *File) MissingGit(why, how string) Diagnostics {
+	r := &report{src: f.src}
+	for _, x := range f.git {
+		r.add(x.at, how, "%s has no value: %s", x.name, why)
+	}
+	return r.done()
+}
+
 // MissingSecrets returns a mistake for each compiled module that names a secret
 // which is not set. how is the advice for setting one.
 func (f *File) MissingSecrets(p *pipeline.Pipeline, set []string, how func(name string) string) Diagnostics {

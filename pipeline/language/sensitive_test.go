@@ -126,3 +126,34 @@ func TestVariables_sensitive(t *testing.T) {
 		t.Errorf("%+v, default %v", v, *v.Default)
 	}
 }
+
+// Every place that names a fact of git is a mistake for a submission without them.
+func TestFile_MissingGit(t *testing.T) {
+	file, diags := language.Parse("p.hcl", []byte(`pipeline "p" {
+ locals { v = git.sha }
+ template "t" { env = { B = git.branch } }
+ module "m" {
+  use     = template.t
+  command = ["echo", local.v]
+  hooks { before = "echo ${git.tag}" }
+ }
+}`))
+	if len(diags) > 0 {
+		t.Fatal(diags)
+	}
+
+	var got []string
+	for _, d := range file.MissingGit("git does not read the repository /x: no", "do this") {
+		got = append(got, d.Summary)
+	}
+	for _, name := range []string{"git.sha", "git.branch", "git.tag"} {
+		if !slices.Contains(got, name+" has no value: git does not read the repository /x: no") {
+			t.Errorf("%s is missing in %q", name, got)
+		}
+	}
+
+	file, diags = language.Parse("p.hcl", []byte("pipeline \"p\" {\n module \"m\" { command = [\"true\"] }\n}"))
+	if len(diags) > 0 || len(file.MissingGit("no", "")) > 0 {
+		t.Errorf("%v, %v", diags, file.MissingGit("no", ""))
+	}
+}

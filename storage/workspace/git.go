@@ -32,7 +32,7 @@ type listing map[string]struct{}
 func listFiles(ctx context.Context, dir, top string) (listing, error) {
 	ctx, cancel := context.WithTimeout(ctx, gitTimeout)
 	defer cancel()
-	cmd := gitCommand(ctx, dir, top, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	cmd := gitCommand(ctx, os.Environ(), dir, top, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
@@ -55,17 +55,19 @@ func listFiles(ctx context.Context, dir, top string) (listing, error) {
 }
 
 // gitCommand prepares a git that runs no program which the repository names, asks
-// for nothing and writes nothing. It is left to git whether it trusts the owner
-// of the repository (safe.directory), so the user's and the system's settings
-// hold.
-func gitCommand(ctx context.Context, dir, top string, args ...string) *exec.Cmd {
+// for nothing, reaches no network and writes nothing. Every git that this program
+// starts is made here. It is left to git whether it trusts the owner of the
+// repository (safe.directory), so the user's and the system's settings hold.
+//
+// No command that is used here runs a pager or a diff program. Filters are not covered: only what compares contents runs them; see filters.
+func gitCommand(ctx context.Context, environ []string, dir, top string, args ...string) *exec.Cmd {
 	safe := []string{"--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "safe.bareRepository=explicit"}
 	cmd := exec.CommandContext(ctx, "git", append(safe, args...)...)
 	cmd.Dir = dir
 	cmd.WaitDelay = time.Second
 
 	// GIT_DIR and others of a hook that runs us are of another repository.
-	for _, v := range os.Environ() {
+	for _, v := range environ {
 		if !strings.HasPrefix(v, "GIT_") || strings.HasPrefix(v, "GIT_CONFIG_") {
 			cmd.Env = append(cmd.Env, v)
 		}
@@ -73,7 +75,7 @@ func gitCommand(ctx context.Context, dir, top string, args ...string) *exec.Cmd 
 	cmd.Env = append(cmd.Env,
 		"LC_ALL=C", "GIT_OPTIONAL_LOCKS=0", "GIT_TERMINAL_PROMPT=0",
 		// A partial clone must not fetch: the transport may be any program.
-		"GIT_NO_LAZY_FETCH=1", "GIT_ALLOW_PROTOCOL=none",
+		"GIT_NO_LAZY_FETCH=1", "GIT_ALLOW_PROTOCOL=none", "GIT_SSH_COMMAND=false",
 		// The work tree that was found, and no other one: above it, or by core.worktree.
 		"GIT_WORK_TREE="+top, "GIT_CEILING_DIRECTORIES="+filepath.Dir(top), "GIT_DISCOVERY_ACROSS_FILESYSTEM=1")
 
@@ -104,15 +106,36 @@ func readListing(r io.Reader) (listing, error) {
 	}
 }
 
-// gitError is the first line of what git said, without its hints.
+// gitError is the first line of what git said, without its hints. Warnings come
+// before the line that says why it failed.
 func gitError(err error, stderr string) error {
-	line, _, _ := strings.Cut(strings.TrimSpace(stderr), "\n")
-	if line = strings.TrimPrefix(line, "fatal: "); line == "" {
+	first := ""
+	for line := range strings.Lines(stderr) {
+		line = strings.TrimSpace(line)
+		if why, ok := strings.CutPrefix(line, "fatal: "); ok {
+			if strings.Contains(why, "ownership") {
+				return &ownerError{why}
+			}
+			return errors.New(why)
+		}
+		if first == "" {
+			first = line
+		}
+	}
+	if errors.Is(err, exec.ErrNotFound) {
+		return errors.New("git is not installed")
+	}
+	if first == "" {
 		return err
 	}
 
-	return errors.New(line)
+	return errors.New(first)
 }
+
+// ownerError is what git says of a repository whose owner it does not trust.
+type ownerError struct{ text string }
+
+func (e *ownerError) Error() string { return e.text }
 
 // findTop returns the nearest directory at or above dir that is the top of a work
 // tree; "" if there is none.
