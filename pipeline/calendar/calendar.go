@@ -5,8 +5,8 @@
 // A library parses the expressions and answers in UTC only. Two rules of this
 // package decide what its answers mean when clocks are set forward or back.
 //
-//   - An expression whose hour is * (every hour) follows elapsed time: it is due
-//     whenever the local clock shows a time that it names.
+//   - An expression whose hour field names every hour (*, ?, */1, 0-23) follows
+//     elapsed time: it is due whenever the local clock shows a time that it names.
 //   - Any other names times of day, and is due at each once a day. A time that the
 //     clock skips is due that much later, one that it shows twice the first time.
 package calendar
@@ -123,10 +123,30 @@ func parse(text string) (rule, error) {
 
 	hourly := text == "@hourly"
 	if fields[0][0] != '@' {
-		hourly = fields[len(fields)-4] == "*"
+		hourly = everyHour(fields[len(fields)-4])
 	}
 
 	return rule{spec: spec, hourly: hourly}, nil
+}
+
+// everyHour reports whether a field of hours, however it is written, names all of
+// them. The parser has accepted it.
+func everyHour(field string) bool {
+	spec, err := parser.Parse("0 " + field + " * * *")
+	if err != nil {
+		return false
+	}
+
+	at := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+	for range 24 {
+		next := spec.Next(at)
+		if next.Sub(at) != time.Hour {
+			return false
+		}
+		at = next
+	}
+
+	return true
 }
 
 func parseEvery(text string) (rule, error) {
