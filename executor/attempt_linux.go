@@ -99,10 +99,10 @@ func (a *attempt) finalStatus() Status {
 	}
 	if a.mask != nil {
 		st.Reason, st.StartError, st.HookFailed = a.mask.String(st.Reason), a.mask.String(st.StartError), a.mask.String(st.HookFailed)
-		if a.p.Result != "" {
-			if err := maskResult(a.p.Result, a.mask); err != nil {
-				a.e.log.Error("mask result", "attempt", a.p.ID, "error", err)
-			}
+	}
+	if a.p.Result != "" && !st.StartedAt.IsZero() {
+		if err := finishResult(a.p.Result, a.mask); err != nil {
+			st.ResultError = a.mask.String(err.Error())
 		}
 	}
 	return st

@@ -134,15 +134,20 @@ func (e *engine) prepareProcess() error {
 	return nil
 }
 
-// restore takes over exits that an earlier keeper left.
+// restore takes over exits that an earlier keeper left. Those of an earlier life
+// of the machine count as lost with their keeper: results in memory are gone, and
+// outputs that were never flushed may be.
 func (e *engine) restore(exits []Status) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 
 	for _, st := range exits {
+		e.seen.add(st.ID)
+		if !strings.HasPrefix(st.Incarnation, e.identity.boot+"-") {
+			continue
+		}
 		a := &attempt{e: e, p: Process{ID: st.ID, Dir: st.Dir}, final: &st, onDisk: true}
 		e.attempts[st.ID] = a
-		e.seen.add(st.ID)
 		e.publisher.hold(a)
 	}
 }

@@ -188,10 +188,36 @@ func TestKeeper_hooksAndMaskWithoutDaemon(t *testing.T) {
 		for _, root := range []string{cfg.DataDir, p.Dir} {
 			mustNotHold(t, root, secret)
 		}
-		if res, err := executor.TakeResult(p.Result); err != nil || string(res) != "v=x***\n" {
+		if res, err := executor.ReadResult(p.Result); err != nil || string(res) != "v=x***\n" {
 			t.Errorf("result %s, %v", res, err)
 		}
 	})
+}
+
+// A result whose place has vanished, or that cannot be masked, is no empty result.
+func TestRunner_lostResults(t *testing.T) {
+	b := newLocal(t, executor.Config{})
+	for name, c := range map[string]struct {
+		script string
+		mask   []string
+		lost   bool
+	}{
+		"none":              {"true", nil, false},
+		"removed by module": {"echo a=1 >$PIPELINED_OUTPUT; rm $PIPELINED_OUTPUT", nil, false},
+		"place removed":     {"echo a=1 >$PIPELINED_OUTPUT; rm -r $DIR/memory", nil, true},
+		"a link":            {"ln -s /etc/passwd $PIPELINED_OUTPUT", []string{"123456789"}, false},
+		"place is a file":   {"rm -rf $DIR/memory; touch $DIR/memory", []string{"123456789"}, true},
+	} {
+		p := b.shell(c.script)
+		p.Result, p.Mask = p.Dir+"/memory/result", c.mask
+		p.Env = append(p.Env, "PIPELINED_OUTPUT="+p.Result)
+		if err := os.Mkdir(p.Dir+"/memory", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if st := b.run(p); st.ExitCode != 0 || (st.ResultError != "") != c.lost {
+			t.Errorf("%s: %+v", name, st)
+		}
+	}
 }
 
 func mustNotHold(t *testing.T, root, secret string) {
@@ -227,7 +253,7 @@ func TestRunner_maskedResults(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.run(p)
-		if res, err := executor.TakeResult(p.Result); err != nil || string(res) != want {
+		if res, err := executor.ReadResult(p.Result); err != nil || string(res) != want {
 			t.Errorf("%q: %s, %v; want %s", text, res, err, want)
 		}
 	}

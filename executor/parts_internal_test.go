@@ -64,6 +64,17 @@ func TestExitLog(t *testing.T) {
 	}
 }
 
+// After a restart of the machine what an exit stood for may be gone: results in
+// memory surely are. The attempt is lost, but its ID stays used.
+func TestEngine_restoreAfterReboot(t *testing.T) {
+	e := &engine{attempts: map[string]*attempt{}, seen: newIDSet(), publisher: &publisher{}}
+	e.identity.init("mark")
+	e.restore([]Status{{ID: "before", Incarnation: "0123-ab"}, {ID: "now", Incarnation: e.identity.boot + "-ab"}})
+	if e.attempts["before"] != nil || e.attempts["now"] == nil || !e.seen.has("before") {
+		t.Errorf("restored %v", e.attempts)
+	}
+}
+
 func TestExitLog_compaction(t *testing.T) {
 	l, err := openExitLog(filepath.Join(t.TempDir(), "exits"))
 	if err != nil {

@@ -142,6 +142,9 @@ type Status struct {
 	// OutOfMemory says that the kernel killed a process of it for want of
 	// memory, be it the limit's or the machine's.
 	OutOfMemory bool `cbor:"24,keyasint,omitempty"`
+	// ResultError says why the result cannot be relied upon: it is lost, or could
+	// not be masked.
+	ResultError string `cbor:"25,keyasint,omitempty"`
 }
 
 // Runner runs processes. All methods may be called from many goroutines.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 	"unicode/utf8"
 
@@ -14,16 +15,17 @@ import (
 	"github.com/pipelined/pipelined/pipeline/mask"
 )
 
-// TakeResult reads and deletes the file at path, in which a module left its
-// result. It follows no link, waits for no pipe, and reads no more than a result
-// may hold. If there is no file, the error is fs.ErrNotExist; if it is no regular
-// file, of kind Invalid; if it is larger than pipeline.MaxResultBytes, TooLarge.
-func TakeResult(path string) ([]byte, error) {
+// ReadResult reads the file at path, in which a module left its result. The file
+// stays, so that a later daemon reads the same if this one dies before it has
+// recorded the outcome. ReadResult follows no link, waits for no pipe, and reads
+// no more than a result may hold. If there is no file, the error is
+// fs.ErrNotExist; if it is no regular file, of kind Invalid; if it is larger than
+// pipeline.MaxResultBytes, TooLarge.
+func ReadResult(path string) ([]byte, error) {
 	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err == syscall.ENOENT {
 		return nil, fs.ErrNotExist
 	}
-	defer os.RemoveAll(path) // also if it is a link or a directory
 	if err != nil {
 		return nil, pipeline.Errorf(pipeline.Invalid, "result: read $PIPELINED_OUTPUT: %w", err)
 	}
@@ -55,20 +57,29 @@ func ResultTooLarge(n int64) error {
 		n, pipeline.MaxResultBytes)
 }
 
-// maskResult hides values in the result that a module left, in the file itself,
-// so that a later daemon that does not know the values cannot show them. It
-// must end before the exit is reported.
-func maskResult(path string, set *mask.Set) error {
+// finishResult makes the result of an ended process ready to be read: values of
+// set, which may be nil, are hidden in the file itself, so that a later daemon
+// that does not know them cannot show them. It must end before the exit is
+// reported. An error says that a result was, or may have been, lost.
+func finishResult(path string, set *mask.Set) error {
 	st, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
+		// No result, unless the place for it has vanished: cleaners of temporary
+		// files and the end of a login session empty /dev/shm.
+		if _, err := os.Lstat(filepath.Dir(path)); err != nil {
+			return fmt.Errorf("its directory was removed while the module ran: %w", err)
+		}
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("mask result: %w", err)
+		return fmt.Errorf("read result: %w", err)
+	}
+	if set == nil {
+		return nil
 	}
 
 	was := st.Size()
-	data, err := TakeResult(path)
+	data, err := ReadResult(path)
 
 	var text []byte
 	size := int64(-1)
@@ -82,6 +93,9 @@ func maskResult(path string, set *mask.Set) error {
 		text = maskText(data, set)
 	}
 
+	if err := os.RemoveAll(path); err != nil { // also if it is a link or a directory
+		return fmt.Errorf("replace result: %w", err)
+	}
 	fd, err := syscall.Open(path, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL|syscall.O_CLOEXEC|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return fmt.Errorf("write masked result: %w", err)

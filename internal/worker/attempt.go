@@ -49,8 +49,10 @@ type attempt struct {
 	lost bool
 	// stopReason is why it was asked to end; the first reason stays.
 	stopReason string
-	// outcome is how it ended; it never changes once set.
+	// outcome is how it ended; it never changes once set. durable says that it is
+	// in the journal.
 	outcome *pipeline.Outcome
+	durable bool
 }
 
 func newAttempt(life context.Context, workDir string, spec pipeline.Spec) *attempt {
@@ -121,12 +123,12 @@ func (a *attempt) started(at time.Time) (stopReason string) {
 	return a.stopReason
 }
 
-// finish sets the outcome.
-func (a *attempt) finish(o *pipeline.Outcome) {
+// finish sets the outcome; durable says whether it is in the journal.
+func (a *attempt) finish(o *pipeline.Outcome, durable bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 
-	a.outcome = o
+	a.outcome, a.durable = o, durable
 }
 
 // startReport is the report of its start; ok is false if it has ended.
@@ -148,6 +150,15 @@ func (a *attempt) ended() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.outcome != nil
+}
+
+// leftFiles reports whether a process has, or had, the directory, and what it left
+// there is not yet in an outcome that the journal holds: the next daemon captures
+// it again.
+func (a *attempt) leftFiles() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.running && !a.durable
 }
 
 // hasProcess reports whether its process is, or was, with the runner.

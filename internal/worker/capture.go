@@ -3,6 +3,7 @@ package worker
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -56,7 +57,7 @@ func (c *capturer) capture(ctx context.Context, a *attempt, st executor.Status) 
 		c.failed(o, "log", err)
 		return got.unless(ctx)
 	}
-	if err := captureResult(a, o); err != nil && o.State == pipeline.AttemptSucceeded {
+	if err := captureResult(a, st.ResultError, o); err != nil && o.State == pipeline.AttemptSucceeded {
 		o.State, o.Reason = pipeline.AttemptFailed, "$PIPELINED_OUTPUT: "+err.Error()
 	}
 	if err := c.captureOutputs(ctx, a, got); err != nil {
@@ -154,9 +155,12 @@ func (c *capturer) captureLog(ctx context.Context, a *attempt, got *captured) er
 	return err
 }
 
-// captureResult reads the result; that of an attempt which was ended early counts
-// for nothing.
-func captureResult(a *attempt, o *pipeline.Outcome) error {
+// captureResult reads the result, unless the runner says that it was lost; that
+// of an attempt which was ended early counts for nothing.
+func captureResult(a *attempt, lost string, o *pipeline.Outcome) error {
+	if lost != "" {
+		return errors.New(lost)
+	}
 	res, err := a.dir.ReadResult()
 	if err != nil {
 		return err

@@ -151,6 +151,19 @@ func TestCapture_fullDisk(t *testing.T) {
 	})
 }
 
+// A result that the runner could not keep is no empty result.
+func TestCapture_lostResult(t *testing.T) {
+	inRig(t, nil, func(t *testing.T, r *rig) {
+		for module, code := range map[string]int{"good": 0, "bad": 3} {
+			r.take(r.spec(module, nil))
+			r.runner.exit(module, func(end *executor.Status) { end.ExitCode, end.ResultError = code, "its directory was removed" })
+			r.quiesce()
+		}
+		r.wants("good", pipeline.AttemptFailed, "$PIPELINED_OUTPUT: its directory was removed")
+		r.wants("bad", pipeline.AttemptFailed, "exit code 3")
+	})
+}
+
 // The result of a process that was ended early counts for nothing.
 func TestCapture_resultOfStopped(t *testing.T) {
 	inRig(t, nil, func(t *testing.T, r *rig) {

@@ -132,6 +132,7 @@ func (d *directories) remove(a *attempt, succeeded bool) {
 	}
 
 	if d.keepFailed && !succeeded {
+		a.dir.RemoveFromMemory()
 		if err := writeKept(a); err != nil {
 			d.log.Warn("describe a directory that is kept", "dir", a.dir, "error", err)
 		}

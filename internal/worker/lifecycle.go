@@ -181,12 +181,13 @@ func (c *lifecycle) conclude(a *attempt, got *captured) {
 	if o.StartedAt.IsZero() {
 		o.StartedAt = a.held().StartedAt
 	}
-	if err := c.journal.SetOutcome(*o); err != nil {
+	err := c.journal.SetOutcome(*o)
+	if err != nil {
 		// It is reported all the same. If this daemon dies before the commit, the
 		// next one captures the attempt again, or finds that its keeper is gone.
 		c.log.Error("write outcome to the journal", "attempt", a.key, "error", err)
 	}
-	a.finish(o)
+	a.finish(o, err == nil)
 	c.outbox.add(outcomeReport(o, inline), released)
 }
 

@@ -67,7 +67,7 @@ func (w *Worker) recover(ctx context.Context) error {
 
 // reportAgain queues the report of an outcome that was not acknowledged.
 func (w *Worker) reportAgain(a *attempt, o *pipeline.Outcome) {
-	a.finish(o)
+	a.finish(o, true)
 	w.predecessors.ended(a.id, o.State == pipeline.AttemptSucceeded)
 	w.outbox.add(outcomeReport(o, nil), false)
 }

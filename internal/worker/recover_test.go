@@ -39,6 +39,35 @@ func TestRecover_adopts(t *testing.T) {
 	})
 }
 
+// A daemon that ends before the outcome is in the journal has deleted nothing of
+// what the next one captures: result, output, files.
+func TestRecover_capturesAgain(t *testing.T) {
+	inRig(t, func(r *rig) { r.leader.away = true }, func(t *testing.T, r *rig) {
+		r.take(r.spec("a", func(s *pipeline.Spec) { s.Outputs = []string{"out"} }))
+		p, _ := r.runner.process("a")
+		if err := os.WriteFile(p.Result, []byte("n=1\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r.write("a", "output.log", "said")
+		r.write("a", "work/out", "made")
+		r.journal.outcomeErr = errors.New("the daemon is killed here")
+		r.end("a", 0)
+		r.restart(func() {
+			r.journal.outcomeErr = nil
+			r.leader.set(false)
+		})
+		r.quiesce()
+
+		o := r.wants("a", pipeline.AttemptSucceeded, "")
+		if string(o.Result) != `{"n":"1"}` || o.OutputCount != 1 || o.LogSize != 4 {
+			t.Errorf("result %s, %d outputs, log of %d bytes", o.Result, o.OutputCount, o.LogSize)
+		}
+		if _, err := os.Lstat(p.Result); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the result of a committed outcome is left: %v", err)
+		}
+	})
+}
+
 // An outcome that was not committed is reported by the next daemon, and those
 // queued behind it begin.
 func TestRecover_reportsAgain(t *testing.T) {

@@ -325,13 +325,14 @@ func (w *Worker) OpenSession(id pipeline.AttemptID) (*SessionDir, error) { retur
 // all that are not in use if the disk is low.
 func (w *Worker) TrimDirectories() { w.cfg.Layouts.Trim() }
 
-// ReleaseDirectories removes the overlays of attempts that have no process any
-// more, at the end. Those of running ones stay, because they continue without
-// this process; with all set they go too.
+// ReleaseDirectories removes the overlays of attempts that need them no more, at
+// the end. Those of running ones stay, because they continue without this
+// process, as do those whose outcome is not in the journal; with all set they go
+// too.
 func (w *Worker) ReleaseDirectories(all bool) {
 	var list []*attempt
 	for _, a := range w.table.all() {
-		if all || !a.hasProcess() || a.ended() {
+		if all || !a.leftFiles() {
 			list = append(list, a)
 		}
 	}

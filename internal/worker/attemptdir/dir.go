@@ -82,11 +82,11 @@ func (d Dir) makeSubdirectories() error {
 	return nil
 }
 
-// Remove deletes the directory with all that is in it, the result that was not
-// read, and a script in memory. If nothing is there, that is no error.
+// Remove deletes the directory with all that is in it, and the result and a
+// script in memory. If nothing is there, that is no error.
 // Directories that the module made unreadable are opened up first.
 func (d Dir) Remove() error {
-	d.removeFromMemory()
+	d.RemoveFromMemory()
 	if d.removeSmall() {
 		return nil
 	}

@@ -85,7 +85,7 @@ func (p *Pool) Remove(dir Dir) error {
 // pristine reports whether an attempt's directory holds nothing but what Prepare
 // made, after removing what the worker and the executor put there.
 func pristine(dir Dir) bool {
-	dir.removeFromMemory()
+	dir.RemoveFromMemory()
 
 	for _, sub := range dir.subdirectories() {
 		if names, ok := listing(sub, 0o755); !ok || len(names) > 0 {

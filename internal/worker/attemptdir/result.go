@@ -62,16 +62,16 @@ func userDir() (string, bool) {
 	return dir, own
 }
 
-// ReadResult reads the result that the module left, and deletes the file
-// whatever it held. nil means none. Errors are those of result.Parse and
-// executor.TakeResult; they are meant for the module's author.
+// ReadResult reads the result that the module left; nil means none. The file stays
+// until the directory is removed. Errors are those of result.Parse and
+// executor.ReadResult; they are meant for the module's author.
 func (d Dir) ReadResult() (json.RawMessage, error) {
 	path := d.Result()
-	data, err := executor.TakeResult(path)
+	data, err := executor.ReadResult(path)
 
 	// The module may have begun while there was no directory on tmpfs.
 	if errors.Is(err, fs.ErrNotExist) && path != d.diskResult() {
-		data, err = executor.TakeResult(d.diskResult())
+		data, err = executor.ReadResult(d.diskResult())
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -83,8 +83,9 @@ func (d Dir) ReadResult() (json.RawMessage, error) {
 	return result.Parse(data)
 }
 
-// removeFromMemory deletes a result that was not read, and a script beside it.
-func (d Dir) removeFromMemory() {
+// RemoveFromMemory deletes the result and a script beside it. Remove does it too;
+// it is for directories that are kept.
+func (d Dir) RemoveFromMemory() {
 	script, ok := d.hiddenScript()
 	if !ok {
 		return
