@@ -168,6 +168,19 @@ func (c *Cluster) RaftInfo() RaftInfo {
 	return info
 }
 
+// Storage is why this node can write neither raft's log nor the state; nil while
+// it can, and on a node without raft. See consensus.Node.Storage.
+func (c *Cluster) Storage() error {
+	if node := c.replica.get(); node != nil {
+		return node.Storage()
+	}
+	return nil
+}
+
+// StepDown leaves leadership to another voter for a while, if this node has it
+// and another voter is alive. It returns at once.
+func (c *Cluster) StepDown() { c.replica.stepDown(c.view) }
+
 // TransferLeadership hands leadership over, if this node has it and there is
 // another voter. It must be the last thing before the process ends: raft may
 // refuse all writes forever afterwards (reliability H2).

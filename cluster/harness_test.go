@@ -47,11 +47,17 @@ type testFSM struct {
 	cmds []string
 }
 
-func (f *testFSM) Apply(l *consensus.Log) any {
+func (f *testFSM) ApplyBatch(logs []*consensus.Log) ([]any, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.cmds = append(f.cmds, string(l.Data))
-	return len(f.cmds)
+	out := make([]any, len(logs))
+	for i, l := range logs {
+		if l.Type == 0 { // a command
+			f.cmds = append(f.cmds, string(l.Data))
+			out[i] = len(f.cmds)
+		}
+	}
+	return out, nil
 }
 
 func (f *testFSM) Snapshot() (consensus.Snapshot, error) {

@@ -107,6 +107,20 @@ func (r *replica) transfer(ctx context.Context) error {
 	return node.TransferLeadership(ctx)
 }
 
+// stepDown leaves leadership to another voter, if one is alive.
+func (r *replica) stepDown(v *view) {
+	node := r.get()
+	if node == nil || !node.IsLeader() {
+		return
+	}
+	for _, s := range node.Servers() {
+		if m, ok := v.member(pipeline.NodeID(s.ID)); ok && s.ID != r.self && s.Suffrage == consensus.Voter && m.Status == StatusAlive {
+			node.StepDown()
+			return
+		}
+	}
+}
+
 func inServers(servers []consensus.Server, id string) bool {
 	return slices.ContainsFunc(servers, func(s consensus.Server) bool { return s.ID == id })
 }

@@ -10,14 +10,24 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// Apply applies one entry; see ApplyBatch.
-func (s *Store) Apply(l *raft.Log) any { return s.ApplyBatch([]*raft.Log{l})[0] }
+// Apply applies one entry, for callers whose disk does not fail: it panics if the
+// state cannot be written. See ApplyBatch.
+func (s *Store) Apply(l *raft.Log) any {
+	replies, err := s.ApplyBatch([]*raft.Log{l})
+	if err != nil {
+		panic(err)
+	}
+	return replies[0]
+}
 
 // ApplyBatch applies entries in one transaction, with index and term. Entries
 // at or below the stored index are skipped. raft panics if the number of
 // replies differs, so every entry has one, of type SubmitResult, BatchResult,
 // FireResult or Result; a configuration entry's is nil.
-func (s *Store) ApplyBatch(logs []*raft.Log) []any {
+//
+// An error says that the disk did not accept the transaction. Nothing has
+// changed then, and the call may be repeated.
+func (s *Store) ApplyBatch(logs []*raft.Log) ([]any, error) {
 	replies := make([]any, len(logs))
 	changed := newChange()
 	err := s.update(func(tx *bolt.Tx) error {
@@ -63,12 +73,12 @@ func (s *Store) ApplyBatch(logs []*raft.Log) []any {
 		return nil
 	})
 	if err != nil {
-		panic(fmt.Sprintf("fsm: commit the state: %v", err))
+		return nil, fmt.Errorf("write the state: %w", err)
 	}
 
 	s.watch.publish(changed)
 
-	return replies
+	return replies, nil
 }
 
 func (s *Store) update(fn func(*bolt.Tx) error) error {

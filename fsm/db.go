@@ -13,8 +13,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Store is the state machine and its file. It implements raft.FSM and
-// raft.BatchingFSM.
+// Store is the state machine and its file. It implements
+// consensus.FSM.
 type Store struct {
 	path  string
 	log   hclog.Logger
@@ -78,6 +78,9 @@ func (s *Store) Close() error {
 	defer s.mu.Unlock()
 	return s.db.Close()
 }
+
+// Path is the state's file.
+func (s *Store) Path() string { return s.path }
 
 // View runs fn on one consistent read of the state. fn must be short, must
 // copy what it keeps, and must not call the Store again.

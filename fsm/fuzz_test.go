@@ -74,7 +74,7 @@ func FuzzApply(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		s.ApplyBatch(logs)
+		applyAll(s, logs)
 
 		for i := range 2 {
 			s.Apply(&raft.Log{Index: uint64(len(logs) + 1 + i), Term: 1, Type: raft.LogCommand, Data: data})
@@ -136,7 +136,7 @@ func FuzzRestore(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		s.ApplyBatch(script(t)[:4])
+		applyAll(s, script(t)[:4])
 		old := walk(t, s)
 		if err := restore(s, data); err != nil {
 			wantEqual(t, "after a refused snapshot", old, walk(t, s))

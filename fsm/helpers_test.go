@@ -343,9 +343,18 @@ func (r *rig) submitAll(tb tester, list []*submitAt) {
 		logs = append(logs, entry(tb, r.index, c))
 	}
 
-	for i, reply := range r.ApplyBatch(logs) {
+	for i, reply := range applyAll(r.Store, logs) {
 		if why := refused(reply); why != "" {
 			tb.Fatalf("submission %d: %s", i, why)
 		}
 	}
+}
+
+// applyAll applies entries to a state whose disk is sound.
+func applyAll(s *fsm.Store, logs []*raft.Log) []any {
+	replies, err := s.ApplyBatch(logs)
+	if err != nil {
+		panic(err)
+	}
+	return replies
 }

@@ -418,7 +418,7 @@ func (m *machine) replay(t *rapid.T) {
 		if from < k && k <= to {
 			to = k
 		}
-		if n := len(other.ApplyBatch(m.logs[from:to])); n != to-from {
+		if n := len(applyAll(other, m.logs[from:to])); n != to-from {
 			t.Fatalf("%d replies to %d entries", n, to-from)
 		}
 		from = to
@@ -429,7 +429,7 @@ func (m *machine) replay(t *rapid.T) {
 		}
 	}
 	wantEqual(t, "one by one against batches", want, walk(t, other))
-	restored.ApplyBatch(m.logs) // what the snapshot holds is skipped
+	applyAll(restored, m.logs) // what the snapshot holds is skipped
 	wantEqual(t, fmt.Sprintf("a snapshot after entry %d and the rest", k), want, walk(t, restored))
 }
 

@@ -50,7 +50,7 @@ func TestApply_twice(t *testing.T) {
 	}
 
 	wantEqual(t, "applied twice, one by one", want, walk(t, s))
-	s.ApplyBatch(logs)
+	applyAll(s, logs)
 	wantEqual(t, "applied again in one batch", want, walk(t, s))
 
 	doubled := newStore(t)
@@ -60,7 +60,7 @@ func TestApply_twice(t *testing.T) {
 		twice = append(twice, l, l)
 	}
 
-	for i, reply := range doubled.ApplyBatch(twice) {
+	for i, reply := range applyAll(doubled, twice) {
 		if i%2 == 1 && reply != nil {
 			t.Errorf("entry %d was applied again in its own batch: %+v", twice[i].Index, reply)
 		}
@@ -84,7 +84,7 @@ func TestApplyBatch_replies(t *testing.T) {
 		var got []any
 		for from := 0; from < len(logs); from += size {
 			part := logs[from:min(from+size, len(logs))]
-			replies := s.ApplyBatch(part)
+			replies := applyAll(s, part)
 			if len(replies) != len(part) {
 				t.Fatalf("%d replies to %d entries", len(replies), len(part))
 			}
@@ -101,7 +101,7 @@ func TestApplyBatch_replies(t *testing.T) {
 
 func TestApplyBatch_otherEntries(t *testing.T) {
 	s := newStore(t)
-	if got := s.ApplyBatch(nil); len(got) != 0 {
+	if got := applyAll(s, nil); len(got) != 0 {
 		t.Errorf("%d replies to nothing", len(got))
 	}
 
@@ -111,7 +111,7 @@ func TestApplyBatch_otherEntries(t *testing.T) {
 		{Index: 3, Term: 2, Type: raft.LogBarrier},
 	}
 
-	if diff := cmp.Diff([]any{nil, nil, nil}, s.ApplyBatch(logs)); diff != "" {
+	if diff := cmp.Diff([]any{nil, nil, nil}, applyAll(s, logs)); diff != "" {
 		t.Errorf("replies (-want +got):\n%s", diff)
 	}
 
@@ -144,7 +144,7 @@ func TestApply_stops(t *testing.T) {
 			before := walk(t, r.Store)
 			said := func() (said string) {
 				defer func() { said = fmt.Sprint(recover()) }()
-				r.ApplyBatch([]*raft.Log{entry(t, 2, submit(t, "b", 1)), {Index: 3, Term: 1, Type: raft.LogCommand, Data: tc.data}})
+				applyAll(r.Store, []*raft.Log{entry(t, 2, submit(t, "b", 1)), {Index: 3, Term: 1, Type: raft.LogCommand, Data: tc.data}})
 				return
 			}()
 			if !strings.Contains(said, tc.want) || !strings.Contains(said, "entry 3") {

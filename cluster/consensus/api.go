@@ -8,14 +8,23 @@
 package consensus
 
 import (
+	"io"
 	"time"
 
 	"github.com/hashicorp/raft"
 )
 
-// FSM is the replicated state machine. One that implements raft.BatchingFSM as
-// well is given its entries in batches.
-type FSM = raft.FSM
+// FSM is the replicated state machine. One goroutine calls it.
+type FSM interface {
+	// ApplyBatch applies entries in order and returns a reply for each. An error
+	// says that the disk did not accept them: nothing has changed, and the call is
+	// repeated until it succeeds or the node is closed.
+	ApplyBatch(logs []*Log) ([]any, error)
+	// Snapshot captures the state; see raft.FSM.
+	Snapshot() (Snapshot, error)
+	// Restore replaces the state. On an error the earlier one remains.
+	Restore(snapshot io.ReadCloser) error
+}
 
 // What an FSM is made of, for those that must not know raft.
 type (
@@ -44,9 +53,12 @@ type Timings struct {
 	// Commit is how soon followers learn of a commit that nothing follows.
 	Commit time.Duration
 	// Stall is the maximum duration of a write to the log. After it the node
-	// stops its heartbeats, so that another becomes the leader; after twice as
-	// long it fails.
+	// stops its heartbeats, so that another becomes the leader, until the write
+	// has ended.
 	Stall time.Duration
+	// Stuck is how long a leader may commit nothing, and half of how long a
+	// follower may acknowledge nothing, before its connections are made anew.
+	Stuck time.Duration
 	// RPC bounds one exchange between two nodes, and dialling.
 	RPC time.Duration
 	// Progress is how long the transfer of a snapshot may make no progress.
@@ -63,7 +75,7 @@ type Timings struct {
 // died is replaced at once, whatever these say.
 func DefaultTimings() Timings {
 	return Timings{Heartbeat: 500 * time.Millisecond, Lease: 250 * time.Millisecond,
-		Commit: 50 * time.Millisecond, Stall: 5 * time.Second, RPC: 5 * time.Second, Progress: 30 * time.Second,
+		Commit: 50 * time.Millisecond, Stall: 2 * time.Second, Stuck: 5 * time.Second, RPC: 5 * time.Second, Progress: 30 * time.Second,
 		SnapshotInterval: 30 * time.Second, SnapshotThreshold: 16384, Trailing: 10240}
 }
 
@@ -72,7 +84,7 @@ func (t Timings) withDefaults() Timings {
 	d := DefaultTimings()
 	for _, f := range []struct{ got, def *time.Duration }{
 		{&t.Heartbeat, &d.Heartbeat}, {&t.Lease, &d.Lease}, {&t.Commit, &d.Commit},
-		{&t.Stall, &d.Stall}, {&t.RPC, &d.RPC}, {&t.Progress, &d.Progress}, {&t.SnapshotInterval, &d.SnapshotInterval},
+		{&t.Stall, &d.Stall}, {&t.Stuck, &d.Stuck}, {&t.RPC, &d.RPC}, {&t.Progress, &d.Progress}, {&t.SnapshotInterval, &d.SnapshotInterval},
 	} {
 		if *f.got <= 0 {
 			*f.got = *f.def

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
@@ -19,13 +20,16 @@ type starter struct {
 	log     hclog.Logger
 	// failed is called if a restore fails while raft runs.
 	failed func(error)
+	// unwritten is set while the disk does not accept changes of the state.
+	unwritten *fault
+	stop      <-chan struct{}
 }
 
 // start builds raft from the newest state that log and snapshots hold without a
 // gap. A snapshot that is whole on disk but that the state machine refuses is
 // treated as damaged.
 func (s *starter) start() (*raft.Raft, error) {
-	m := &machine{FSM: s.fsm, failed: s.failed}
+	m := &machine{fsm: s.fsm, failed: s.failed, unwritten: s.unwritten, stop: s.stop}
 	snaps := s.state.snaps
 	refused := map[string]error{}
 	for {
@@ -39,6 +43,9 @@ func (s *starter) start() (*raft.Raft, error) {
 		m.refusal, m.check = nil, func() error { return s.state.checkRestored(s.fsm, base) }
 
 		r, err := s.build(m)
+		if err != nil && isDiskError(m.refusal) {
+			return nil, fmt.Errorf("start raft: %w", m.refusal) // the snapshot is sound
+		}
 		if err != nil && m.refusal != nil && base != nil {
 			refused[base.ID] = m.refusal
 			continue
@@ -60,7 +67,7 @@ func (s *starter) start() (*raft.Raft, error) {
 }
 
 // build makes raft proper. raft panics on entries it cannot read.
-func (s *starter) build(fsm FSM) (r *raft.Raft, err error) {
+func (s *starter) build(fsm raft.FSM) (r *raft.Raft, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			r, err = nil, fmt.Errorf("start raft: %v", p)
@@ -104,12 +111,19 @@ func (s *starter) config() *raft.Config {
 	return c
 }
 
-// machine wraps the state machine for raft.
+// machine gives raft the state machine. raft knows no state machine that fails:
+// while the disk does not accept what entries change, it waits. It must not skip
+// an entry, so after one that it has abandoned it applies no other.
 type machine struct {
-	FSM
+	fsm FSM
 	// failed is called if a restore goes wrong while raft runs.
-	failed  func(error)
-	running atomic.Bool
+	failed    func(error)
+	running   atomic.Bool
+	unwritten *fault
+	stop      <-chan struct{}
+	// abandoned is set once an entry was not applied because the node stops. The
+	// state machine's goroutine alone uses it.
+	abandoned error
 	// refusal is a restore that went wrong at the start, in the goroutine that
 	// starts raft.
 	refusal error
@@ -117,12 +131,21 @@ type machine struct {
 	check func() error
 }
 
-// Restore replaces the state. raft continues after a failure as if it had
+// unapplied is the reply to an entry that was committed, and not applied here.
+type unapplied struct{ error }
+
+// Restore replaces the state. After a disk error the old state remains, and the
+// leader sends the snapshot again. After another one raft continues as if it had
 // succeeded, with a snapshot on disk that its state machine never saw (H11).
 func (m *machine) Restore(r io.ReadCloser) error {
-	err := m.FSM.Restore(r)
+	err := m.fsm.Restore(r)
 	if m.running.Load() {
-		if err != nil {
+		switch {
+		case err == nil:
+			m.unwritten.clear()
+		case isDiskError(err):
+			m.unwritten.set(err)
+		default:
 			m.failed(err)
 		}
 		return err
@@ -134,17 +157,37 @@ func (m *machine) Restore(r io.ReadCloser) error {
 	return err
 }
 
-// ApplyBatch applies entries, one by one if the state machine has no
-// ApplyBatch.
-func (m *machine) ApplyBatch(logs []*raft.Log) []any {
-	if b, ok := m.FSM.(raft.BatchingFSM); ok {
-		return b.ApplyBatch(logs)
+// Snapshot captures the state.
+func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
+	if m.abandoned != nil {
+		return nil, m.abandoned
 	}
-	out := make([]any, len(logs))
-	for i, l := range logs {
-		if l.Type == raft.LogCommand {
-			out[i] = m.Apply(l)
+	return m.fsm.Snapshot()
+}
+
+// Apply applies one entry.
+func (m *machine) Apply(l *raft.Log) any { return m.ApplyBatch([]*raft.Log{l})[0] }
+
+// ApplyBatch applies entries, and waits until the disk accepts them.
+func (m *machine) ApplyBatch(logs []*raft.Log) []any {
+	for m.abandoned == nil {
+		replies, err := m.fsm.ApplyBatch(logs)
+		if err == nil {
+			m.unwritten.clear()
+			return replies
+		}
+
+		m.unwritten.set(err)
+		select {
+		case <-m.stop:
+			m.abandoned = err
+		case <-time.After(retryWrite):
 		}
 	}
-	return out
+
+	replies := make([]any, len(logs))
+	for i := range replies {
+		replies[i] = unapplied{m.abandoned}
+	}
+	return replies
 }

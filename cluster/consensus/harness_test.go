@@ -30,13 +30,22 @@ func TestMain(m *testing.M) {
 type testFSM struct {
 	mu   sync.Mutex
 	cmds []string
+	// disk is why nothing can be written; nil while it can.
+	disk error
 }
 
-func (f *testFSM) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
-
-func (f *testFSM) ApplyBatch(logs []*raft.Log) []any {
+func (f *testFSM) setDisk(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.disk = err
+}
+
+func (f *testFSM) ApplyBatch(logs []*raft.Log) ([]any, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.disk != nil {
+		return nil, f.disk
+	}
 	out := make([]any, len(logs))
 	for i, l := range logs {
 		if l.Type == raft.LogCommand {
@@ -44,7 +53,7 @@ func (f *testFSM) ApplyBatch(logs []*raft.Log) []any {
 			out[i] = string(l.Data) + " done"
 		}
 	}
-	return out
+	return out, nil
 }
 
 func (f *testFSM) Snapshot() (raft.FSMSnapshot, error) { return testSnapshot(f.all()), nil }
@@ -52,6 +61,9 @@ func (f *testFSM) Snapshot() (raft.FSMSnapshot, error) { return testSnapshot(f.a
 func (f *testFSM) Restore(r io.ReadCloser) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.disk != nil {
+		return f.disk
+	}
 	return json.NewDecoder(r).Decode(&f.cmds)
 }
 
@@ -125,7 +137,7 @@ func (n *network) open(tb testing.TB, id, dir string) (*Node, *testFSM) {
 	}
 
 	fsm := &testFSM{}
-	node, err := Open(Config{ID: id, Dir: dir, FSM: fsm, Dial: n.dialer(id), Gone: n.gone, Logger: log, Timings: Timings{Heartbeat: 800 * time.Millisecond, Lease: 800 * time.Millisecond, RPC: 800 * time.Millisecond, Stall: time.Second}})
+	node, err := Open(Config{ID: id, Dir: dir, FSM: fsm, Dial: n.dialer(id), Gone: n.gone, Logger: log, Timings: Timings{Heartbeat: 800 * time.Millisecond, Lease: 800 * time.Millisecond, RPC: 800 * time.Millisecond, Stall: time.Second, Stuck: time.Second}})
 	if err != nil {
 		tb.Fatalf("open %s: %v", id, err)
 	}

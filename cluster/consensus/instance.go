@@ -1,12 +1,18 @@
 package consensus
 
-import "github.com/hashicorp/raft"
+import (
+	"sync/atomic"
+
+	"github.com/hashicorp/raft"
+)
 
 // instance is hashicorp/raft at work, and what the parts of a node read from
 // it. It is safe for concurrent use.
 type instance struct {
 	id   string
 	raft *raft.Raft
+	// unfit is set while this node must not lead, whatever raft says.
+	unfit atomic.Bool
 }
 
 // servers is the latest configuration, which may not be committed yet; empty
@@ -40,11 +46,14 @@ func (i *instance) voter() raft.ServerID {
 }
 
 // leads reports whether this node believes to lead.
-func (i *instance) leads() bool { return i.raft.State() == raft.Leader }
+func (i *instance) leads() bool { return i.raft.State() == raft.Leader && !i.unfit.Load() }
 
 // leader is the node that this one follows or is, "" for none.
 func (i *instance) leader() string {
 	_, id := i.raft.LeaderWithID()
+	if string(id) == i.id && i.unfit.Load() {
+		return ""
+	}
 	return string(id)
 }
 

@@ -160,7 +160,7 @@ func (n *Node) watchLeadership() {
 	for {
 		select {
 		case leading := <-n.instance.raft.LeaderCh():
-			n.lead.set(leading)
+			n.storage.leadership(leading)
 			if leading {
 				n.proposer.refusedSince.Store(0)
 			}

@@ -20,8 +20,6 @@ import (
 var (
 	// ErrCorrupt is returned if an entry of the log is not what was written.
 	ErrCorrupt = errors.New("raft's log is damaged")
-	// ErrStorageStalled ends a node whose log does not complete a write.
-	ErrStorageStalled = errors.New("raft's log has stalled")
 )
 
 // raft's names for its keys.
@@ -54,6 +52,8 @@ type logStore struct {
 	log    hclog.Logger
 	closed chan struct{}
 	once   sync.Once
+	// abandonOnce guards closed.
+	abandonOnce sync.Once
 
 	// inProgress are the writes that have not ended, by number, with when they
 	// began.
@@ -61,12 +61,12 @@ type logStore struct {
 	inProgress map[uint64]time.Time
 	writes     uint64
 
-	// failing is set by a failed write and cleared by a probe.
-	failing atomic.Bool
+	// failure is set by a failed write and cleared by a probe.
+	failure fault
 	// configured is the highest index of a configuration that went through.
 	configured atomic.Uint64
-	// gate is held by tests to make writes hang.
-	gate sync.RWMutex
+	// inject is set by tests to make writes hang or fail.
+	inject atomic.Pointer[func() error]
 	// floor is the index up to which entries may be deleted; nil for no limit.
 	// It is set before raft's first snapshot.
 	floor func() uint64
@@ -124,13 +124,15 @@ func openLogStore(path string, log hclog.Logger) (s *logStore, err error) {
 	return s, nil
 }
 
+// abandon ends the writes that are repeated until they succeed. Nothing may
+// leave this node afterwards: raft believes that they did.
+func (s *logStore) abandon() { s.abandonOnce.Do(func() { close(s.closed) }) }
+
 // Close ends waiting writes and closes the file.
 func (s *logStore) Close() error {
+	s.abandon()
 	var err error
-	s.once.Do(func() {
-		close(s.closed)
-		err = s.bolt.Close()
-	})
+	s.once.Do(func() { err = s.bolt.Close() })
 	return err
 }
 
@@ -230,8 +232,7 @@ func (s *logStore) write(f func() error) error {
 	err := s.timed(f)
 	metrics.MeasureSince([]string{"raft", "log", "write"}, began)
 	if err != nil && !s.isClosed() {
-		s.failing.Store(true)
-		s.log.Error("cannot write raft's log", "error", err)
+		s.failure.set(err)
 	}
 	return err
 }
@@ -249,8 +250,11 @@ func (s *logStore) timed(f func() error) error {
 		delete(s.inProgress, id)
 		s.writesMu.Unlock()
 	}()
-	s.gate.RLock()
-	defer s.gate.RUnlock()
+	if inject := s.inject.Load(); inject != nil {
+		if err := (*inject)(); err != nil {
+			return err
+		}
+	}
 	return f()
 }
 
@@ -268,11 +272,11 @@ func (s *logStore) stalled() time.Duration {
 
 // probe writes something and reports whether the disk accepted it.
 func (s *logStore) probe() error {
-	if err := s.bolt.Set(keyProbe, []byte(time.Now().UTC().Format(time.RFC3339))); err != nil {
-		return err
+	err := s.timed(func() error { return s.bolt.Set(keyProbe, []byte(time.Now().UTC().Format(time.RFC3339))) })
+	if err == nil {
+		s.failure.clear()
 	}
-	s.failing.Store(false)
-	return nil
+	return err
 }
 
 func (s *logStore) isClosed() bool {
@@ -320,7 +324,7 @@ func (s *logStore) Get(key []byte) ([]byte, error) {
 
 // SetUint64 stores a number of raft's. raft panics if its term cannot be
 // written, so a failing write is repeated until the disk accepts it or the node
-// is closed; the watchdog ends a node that hangs here.
+// is closed.
 func (s *logStore) SetUint64(key []byte, val uint64) error {
 	if string(key) == keyVoteTerm {
 		s.mu.Lock()
@@ -328,20 +332,17 @@ func (s *logStore) SetUint64(key []byte, val uint64) error {
 		s.pending, s.hasPending = val, true
 		return nil
 	}
-	return s.timed(func() error {
-		for {
-			err := s.bolt.SetUint64(key, val)
-			if err == nil || s.isClosed() {
-				return nil
-			}
-			s.failing.Store(true)
-			s.log.Error("cannot write raft's term, trying again", "error", err)
-			select {
-			case <-s.closed:
-			case <-time.After(100 * time.Millisecond):
-			}
+	for {
+		err := s.timed(func() error { return s.bolt.SetUint64(key, val) })
+		if err == nil || s.isClosed() {
+			return nil
 		}
-	})
+		s.failure.set(err)
+		select {
+		case <-s.closed:
+		case <-time.After(retryWrite):
+		}
+	}
 }
 
 // GetUint64 reads a number of raft's.

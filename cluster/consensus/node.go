@@ -69,6 +69,7 @@ type Node struct {
 	failover *failover
 	lead     epochs
 	changes  subscribers
+	storage  *storage
 
 	fatal   chan error
 	stop    chan struct{}
@@ -97,6 +98,16 @@ func Open(cfg Config) (*Node, error) {
 	}
 
 	n.trans = newTransport(newStreams(cfg.ID, n.timings, cfg.Dial), n.timings.RPC, quiet(log.Named("transport")))
+	n.storage = &storage{store: n.state.store, state: &fault{}, timings: n.timings, instance: n.instance, trans: n.trans, lead: &n.lead,
+		changed: n.changes.notify, log: log, wake: make(chan struct{}, 1)}
+	n.storage.state.appeared = func(err error) {
+		log.Error("the state cannot be written, trying again", "error", err)
+		n.storage.poke()
+	}
+	n.state.store.failure.appeared = func(err error) {
+		log.Error("raft's log cannot be written", "error", err)
+		n.storage.poke()
+	}
 	n.proposer = &proposer{instance: n.instance, changed: n.changes.notify}
 	n.failover = &failover{instance: n.instance, trans: n.trans, log: log, gone: cfg.Gone, stop: n.stop}
 
@@ -117,7 +128,7 @@ func Open(cfg Config) (*Node, error) {
 
 // start starts raft and the goroutines that watch it.
 func (n *Node) start(fsm FSM) error {
-	s := &starter{id: n.instance.id, timings: n.timings, fsm: fsm, state: n.state, trans: n.trans, log: n.log, failed: func(err error) {
+	s := &starter{id: n.instance.id, timings: n.timings, fsm: fsm, state: n.state, trans: n.trans, log: n.log, unwritten: n.storage.state, stop: n.stop, failed: func(err error) {
 		if !n.proposer.closed.Load() {
 			n.fail(fmt.Errorf("the state of the leader cannot be restored here: %w", err))
 		}
@@ -133,10 +144,11 @@ func (n *Node) start(fsm FSM) error {
 
 	n.instance.raft = r
 	n.trans.own.Store(&ownState{term: r.CurrentTerm, voter: n.instance.voter})
-	w := &watchdog{instance: n.instance, timings: n.timings, state: n.state, trans: n.trans, proposer: n.proposer,
+	w := &watchdog{instance: n.instance, timings: n.timings, state: n.state, storage: n.storage, trans: n.trans, proposer: n.proposer,
 		log: n.log, fail: n.fail, stop: n.stop}
 	n.wg.Go(n.watchLeadership)
 	n.wg.Go(w.run)
+	n.wg.Go(w.writeNotes)
 	n.wg.Go(func() { n.state.snaps.verifyRest(n.stop) })
 
 	return nil
@@ -169,12 +181,12 @@ func (n *Node) Status() Status {
 	s := Status{State: "follower", Term: n.instance.raft.CurrentTerm(), Leader: n.instance.leader(),
 		LastIndex: n.instance.raft.LastIndex(), Commit: n.instance.raft.CommitIndex(), Applied: n.instance.raft.AppliedIndex(),
 		Configured: n.state.store.configured.Load(), Servers: n.Servers()}
-	switch n.instance.raft.State() {
-	case raft.Leader:
+	switch state := n.instance.raft.State(); {
+	case n.instance.leads():
 		s.State = "leader"
-	case raft.Candidate:
+	case state == raft.Candidate:
 		s.State = "candidate"
-	case raft.Shutdown:
+	case state == raft.Shutdown:
 		s.State = "shutdown"
 	}
 	return s
@@ -220,6 +232,7 @@ func closeNode(n *Node) error {
 	// The connections end before raft is stopped: it waits for exchanges that
 	// are in progress.
 	n.trans.streams.Close()
+	n.state.store.abandon()
 	down := make(chan error, 1)
 	go func() { down <- n.instance.raft.Shutdown().Error() }()
 
@@ -240,6 +253,9 @@ func closeNode(n *Node) error {
 
 	return err
 }
+
+// LogPath is the file of raft's log below its directory.
+func LogPath(dir string) string { return filepath.Join(dir, logFile) }
 
 // Wipe removes log and snapshots below a directory that no node uses.
 func Wipe(dir string) error {

@@ -103,6 +103,9 @@ func (p *proposer) applyAsync(cmd []byte) *Future {
 		p.noteRefusal(err)
 		if f.err = outcome(err); f.err == nil {
 			f.index, f.resp = rf.Index(), rf.Response()
+			if u, ok := f.resp.(unapplied); ok {
+				f.resp, f.err = nil, unknown(u.error)
+			}
 		}
 		close(f.done)
 	}()

@@ -101,7 +101,7 @@ func (d *stateDir) close() error {
 		return err
 	}
 
-	if d.store.damaged.Load() != nil || d.store.failing.Load() {
+	if d.store.damaged.Load() != nil || d.store.failure.get() != nil {
 		return nil
 	}
 

@@ -187,51 +187,6 @@ func FuzzDecodable(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, b []byte) { _ = decodable(b) })
 }
 
-// TestWatchdog_stalledDisk: a leader whose log hangs sends no heartbeats, so
-// that another becomes the leader, and fails in the end.
-func TestWatchdog_stalledDisk(t *testing.T) {
-	nodes, _ := three(t, newNetwork(t))
-	a := nodes[0]
-	a.state.store.gate.Lock()
-	defer a.state.store.gate.Unlock()
-	a.ApplyAsync([]byte("hangs"))
-	testutil.Eventually(t, 20*time.Second, func() error {
-		if nodes[1].IsLeader() == nodes[2].IsLeader() {
-			return errors.New("nobody took over")
-		}
-		return nil
-	})
-
-	select {
-	case err := <-a.Fatal():
-		if !errors.Is(err, ErrStorageStalled) {
-			t.Error(err)
-		}
-	case <-time.After(30 * time.Second):
-		t.Error("it does not give up")
-	}
-}
-
-// TestWatchdog_failingDisk: a node whose log fails is not elected until the
-// disk accepts writes again.
-func TestWatchdog_failingDisk(t *testing.T) {
-	nodes, _ := three(t, newNetwork(t))
-	b := nodes[1]
-	b.trans.votesHeld.Store(true)
-
-	if err := b.trans.RequestPreVote("a", "a", &raft.RequestPreVoteRequest{}, &raft.RequestPreVoteResponse{}); !errors.Is(err, errVotesHeld) {
-		t.Errorf("asked for a vote: %v", err)
-	}
-
-	b.state.store.failing.Store(true)
-	testutil.Eventually(t, 20*time.Second, func() error {
-		if b.trans.votesHeld.Load() || b.state.store.failing.Load() {
-			return errors.New("it has not noticed that the disk is well")
-		}
-		return nil
-	})
-}
-
 func TestWatchdog_endlessTransfer(t *testing.T) {
 	nodes, _ := three(t, newNetwork(t))
 	nodes[0].proposer.noteRefusal(raft.ErrLeadershipTransferInProgress)
@@ -251,7 +206,9 @@ func TestCapture(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.ApplyBatch([]*raft.Log{{Type: raft.LogCommand, Data: []byte("x")}})
+	if _, err := f.ApplyBatch([]*raft.Log{{Type: raft.LogCommand, Data: []byte("x")}}); err != nil {
+		t.Fatal(err)
+	}
 	if err := ResetTo(f, blank); err != nil || len(f.all()) != 0 {
 		t.Errorf("%v, %q", err, f.all())
 	}

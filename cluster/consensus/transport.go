@@ -25,7 +25,6 @@ const (
 
 var (
 	errMuted      = errors.New("this node's log has stalled")
-	errVotesHeld  = errors.New("this node's log takes no writes")
 	errTransport  = errors.New("raft's transport is closed")
 	errBadMessage = errors.New("refused a malformed message")
 )
@@ -49,9 +48,8 @@ type transport struct {
 
 	// own reads raft's own state; nil until it runs.
 	own atomic.Pointer[ownState]
-	// muted holds back everything a leader sends, votesHeld what a candidate
-	// sends.
-	muted, votesHeld atomic.Bool
+	// muted holds back everything that a leader or a candidate sends.
+	muted atomic.Bool
 }
 
 // ownState is what the checks ask of raft.
@@ -248,8 +246,8 @@ func (t *transport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, 
 // once: pooled connections to a peer that was restarted are dead, and a vote
 // lost that way costs a whole round of election.
 func (t *transport) vote(ask func() error) error {
-	if t.votesHeld.Load() || t.muted.Load() {
-		return errVotesHeld
+	if t.muted.Load() {
+		return errMuted
 	}
 
 	began := time.Now()

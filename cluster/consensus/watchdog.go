@@ -17,6 +17,7 @@ type watchdog struct {
 	instance *instance
 	timings  Timings
 	state    *stateDir
+	storage  *storage
 	trans    *transport
 	proposer *proposer
 	log      hclog.Logger
@@ -25,7 +26,8 @@ type watchdog struct {
 	stop <-chan struct{}
 }
 
-// run looks every watchEvery until stop is closed.
+// run looks every watchEvery until stop is closed. It must not touch the disk: it
+// is what notices a disk that hangs.
 func (w *watchdog) run() {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -35,12 +37,13 @@ func (w *watchdog) run() {
 		select {
 		case <-w.stop:
 			return
+		case <-w.storage.wake:
+			w.storage.check()
 		case now := <-tick.C:
-			w.checkDisk()
+			w.storage.check()
 			w.checkTransfer(now)
 			w.checkCommits(&progress, now)
 			w.checkFollowers(now)
-			w.state.noteServers(w.instance.servers())
 			if err := w.state.store.damaged.Load(); err != nil {
 				w.fail(*err)
 			}
@@ -48,33 +51,20 @@ func (w *watchdog) run() {
 	}
 }
 
-// checkDisk stops the heartbeats of a node whose log hangs, so that another
-// becomes the leader (H3), and keeps one whose log fails from being elected
-// again (H4).
-func (w *watchdog) checkDisk() {
-	stalled := w.state.store.stalled()
-	if stalled > 2*w.timings.Stall {
-		w.fail(fmt.Errorf("%w: a write has taken %v", ErrStorageStalled, stalled.Round(time.Second)))
-	}
+// writeNotes does every watchEvery what the watchdog must not: it writes.
+func (w *watchdog) writeNotes() {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
 
-	mute := stalled > w.timings.Stall
-	if was := w.trans.muted.Swap(mute); mute && !was {
-		w.log.Error("raft's log hangs: leaving leadership to others", "for", stalled.Round(time.Millisecond))
-	}
-
-	if stalled > 0 {
-		return
-	}
-
-	if w.state.store.failing.Load() {
-		w.trans.votesHeld.Store(true)
-		if err := w.state.store.probe(); err != nil {
+	for {
+		select {
+		case <-w.stop:
 			return
+		case <-tick.C:
 		}
-		w.log.Info("raft's log takes writes again")
+		w.storage.repair()
+		w.state.noteServers(w.instance.servers())
 	}
-
-	w.trans.votesHeld.Store(false)
 }
 
 // checkTransfer ends a process whose raft refuses all writes forever (H2).
@@ -106,9 +96,9 @@ func (w *watchdog) checkCommits(p *watchProgress, now time.Time) {
 	}
 
 	switch d := now.Sub(p.since); {
-	case d > 3*w.timings.Stall:
+	case d > 3*w.timings.Stuck:
 		w.fail(fmt.Errorf("this leader has committed nothing for %v although its followers answer", d.Round(time.Second)))
-	case d > w.timings.Stall && !p.recycled:
+	case d > w.timings.Stuck && !p.recycled:
 		p.recycled = true
 		w.log.Warn("nothing is committed: connecting to the followers anew", "for", d.Round(time.Second))
 		w.trans.CloseStreams()
@@ -121,8 +111,8 @@ func (w *watchdog) checkFollowers(now time.Time) {
 		w.trans.peers.reset()
 		return
 	}
-	for _, id := range w.trans.peers.stuck(now, w.instance.raft.LastIndex(), 2*w.timings.Stall) {
-		w.log.Error("a follower answers heartbeats but takes no entries: connecting to it anew", "node", id, "for", 2*w.timings.Stall)
+	for _, id := range w.trans.peers.stuck(now, w.instance.raft.LastIndex(), 2*w.timings.Stuck) {
+		w.log.Error("a follower answers heartbeats but takes no entries: connecting to it anew", "node", id, "for", 2*w.timings.Stuck)
 		w.trans.streams.hangUp(string(id))
 	}
 }
