@@ -9,8 +9,12 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// diskEvery is how often the free space is checked.
-const diskEvery = 2 * time.Second
+const (
+	// diskEvery is how often the disk is checked.
+	diskEvery = 2 * time.Second
+	// diskAnswers is how long a check may take: beyond it the disk stands still.
+	diskAnswers = 5 * time.Second
+)
 
 // DiskWatchConfig holds the neighbours of a DiskWatch. All fields are required.
 type DiskWatchConfig struct {
@@ -21,8 +25,13 @@ type DiskWatchConfig struct {
 	FreeBytes func() (free, total uint64)
 	// LowWater is how many bytes must stay free.
 	LowWater func() uint64
-	// Probe tries whether blobs can be written.
-	Probe  func() error
+	// Probe reports why something that the node needs cannot be written.
+	Probe func() error
+	// Reserve renews the space that is kept for what must be written on a full
+	// disk. It is called while the disk is not low.
+	Reserve func() error
+	// Filled is called when the disk becomes low.
+	Filled func()
 	Logger hclog.Logger
 }
 
@@ -39,40 +48,72 @@ func NewDiskWatch(cfg DiskWatchConfig) *DiskWatch { return &DiskWatch{cfg: cfg} 
 // Run checks until ctx ends.
 func (w *DiskWatch) Run(ctx context.Context) {
 	for ok := true; ok; ok = pause(ctx, diskEvery) {
-		w.Check()
+		w.checkInTime()
 	}
+}
+
+// checkInTime checks, and counts the disk as failed while it does not answer.
+func (w *DiskWatch) checkInTime() {
+	checked := make(chan struct{})
+	go func() {
+		defer close(checked)
+		w.Check()
+	}()
+
+	late := time.NewTimer(diskAnswers)
+	defer late.Stop()
+	select {
+	case <-checked:
+		return
+	case <-late.C:
+	}
+	w.set(fmt.Sprintf("the disk of %s does not answer: no work and no files are taken until it does", w.cfg.Dir))
+	<-checked // its result replaces this one
 }
 
 // Check looks at the disk now.
 func (w *DiskWatch) Check() {
+	if err := w.cfg.Probe(); err != nil {
+		w.set(fmt.Sprintf("%v: no work and no files are taken until it can be written", err))
+		return
+	}
+
 	free, total := w.cfg.FreeBytes()
 	if total == 0 {
+		w.set("") // unknown; a write that fails shows in the probe
 		return
 	}
 
 	// An eighth more before it counts as free again: no flutter around the mark.
-	mark, low := w.cfg.LowWater(), w.Low()
-	need := mark
-	if low {
-		need += mark / 8
+	need := w.cfg.LowWater()
+	if w.Low() {
+		need += need / 8
+	}
+	if free < need {
+		w.set(fmt.Sprintf("disk low: %d MiB free for %s, %d MiB needed: no work and no files are taken until there is more",
+			free>>20, w.cfg.Dir, need>>20))
+		return
+	}
+	w.set("")
+
+	if err := w.cfg.Reserve(); err != nil {
+		w.cfg.Logger.Warn("no space could be reserved for log and state", "error", err)
+	}
+}
+
+// set notes why the node takes nothing new; "" if it does.
+func (w *DiskWatch) set(reason string) {
+	var now *string
+	if reason != "" {
+		now = &reason
 	}
 
-	var reason *string
-	if err := w.cfg.Probe(); err != nil {
-		text := fmt.Sprintf("%v: no work and no files are taken until they can be written", err)
-		reason = &text
-	} else if free < need {
-		text := fmt.Sprintf("disk low: %d MiB free for %s, %d MiB needed: no work and no files are taken until there is more",
-			free>>20, w.cfg.Dir, need>>20)
-		reason = &text
-	}
-	w.reason.Store(reason)
-
-	switch {
-	case reason != nil && !low:
-		w.cfg.Logger.Error(*reason)
-	case reason == nil && low:
-		w.cfg.Logger.Info("disk takes blobs again: work and files are taken", "free MiB", free>>20)
+	switch was := w.reason.Swap(now); {
+	case now != nil && was == nil:
+		w.cfg.Logger.Error(reason)
+		w.cfg.Filled()
+	case now == nil && was != nil:
+		w.cfg.Logger.Info("the disk accepts writes and has space: work and files are taken again")
 	}
 }
 

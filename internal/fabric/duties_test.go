@@ -3,6 +3,7 @@ package fabric_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -251,11 +252,22 @@ func TestCollector_Run_diskLow(t *testing.T) {
 type disk struct {
 	free, total uint64
 	broken      error
+	// hangs, if it is set, holds every probe until it is closed.
+	hangs chan struct{}
+	// filled and reserved count calls.
+	filled, reserved int
 }
 
 func (d *disk) watch() *fabric.DiskWatch {
 	return fabric.NewDiskWatch(fabric.DiskWatchConfig{Dir: "/data", FreeBytes: func() (uint64, uint64) { return d.free, d.total },
-		LowWater: func() uint64 { return 800 << 20 }, Probe: func() error { return d.broken }, Logger: hclog.NewNullLogger()})
+		LowWater: func() uint64 { return 800 << 20 }, Logger: hclog.NewNullLogger(),
+		Probe: func() error {
+			if d.hangs != nil {
+				<-d.hangs
+			}
+			return d.broken
+		},
+		Reserve: func() error { d.reserved++; return nil }, Filled: func() { d.filled++ }})
 }
 
 // The mark has two sides: a disk is low below it, and free again an eighth above.
@@ -282,19 +294,52 @@ func TestDiskWatch_probe(t *testing.T) {
 	d := &disk{free: 1 << 40, total: 1 << 40, broken: errors.New("read-only file system")}
 	w := d.watch()
 	w.Check()
-	if !w.Low() {
-		t.Error("a disk that cannot be written counts as free")
+	w.Check()
+	if !w.Low() || d.filled != 1 || d.reserved != 0 {
+		t.Errorf("a disk that cannot be written: low %v, reported %d times, reserved %d times", w.Low(), d.filled, d.reserved)
 	}
 	d.broken = nil
 	w.Check()
-	if w.Low() {
-		t.Error("still low after the disk works again")
+	if w.Low() || d.reserved != 1 {
+		t.Errorf("after the disk works again: low %v, reserved %d times", w.Low(), d.reserved)
 	}
 
-	// A file system that tells no sizes is not watched.
+	// A file system that tells no sizes is not watched for space, but for errors.
 	d.total, d.free = 0, 0
 	w.Check()
 	if w.Low() {
 		t.Error("low without knowing the size")
 	}
+	d.broken = errors.New("input/output error")
+	w.Check()
+	if !w.Low() {
+		t.Error("a disk that tells no size and cannot be written counts as free")
+	}
+}
+
+// A disk that does not answer counts as failed until it does.
+func TestDiskWatch_hangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{free: 1 << 40, total: 1 << 40, hangs: make(chan struct{})}
+		w := d.watch()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); w.Run(ctx) }()
+
+		elapse(4 * time.Second)
+		if w.Low() {
+			t.Error("low too early")
+		}
+		elapse(2 * time.Second)
+		if !strings.Contains(w.Reason(), "does not answer") {
+			t.Errorf("reason %q", w.Reason())
+		}
+		close(d.hangs)
+		elapse(time.Millisecond)
+		if w.Low() {
+			t.Error("still low after the disk answers")
+		}
+		cancel()
+		<-done
+	})
 }

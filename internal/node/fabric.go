@@ -29,7 +29,12 @@ type fabricParts struct {
 	state   *state.State
 	peers   *peer.Client
 	members func() []cluster.Member
-	log     hclog.Logger
+	// storage is why log or state cannot be written; reserve keeps space for them;
+	// stepDown leaves leadership to another node.
+	storage  func() error
+	reserve  func() error
+	stepDown func()
+	log      hclog.Logger
 
 	down       *fabric.Downloader
 	up         *fabric.Uploader
@@ -53,7 +58,8 @@ func (f *fabricParts) open(limits *Limits, trim func()) {
 		CopyRate: limits.RepairRate, Logger: log})
 	f.up = fabric.NewUploader(fabric.UploaderConfig{Self: f.self, Blobs: s.blobs, Trees: s.trees, Peers: f.peers, Members: f.state,
 		Leader: f.leader, Logger: log})
-	f.disk = fabric.NewDiskWatch(fabric.DiskWatchConfig{Dir: s.dir.Path(), FreeBytes: s.blobs.FreeBytes, LowWater: s.blobs.LowWater, Probe: s.probe, Logger: log})
+	f.disk = fabric.NewDiskWatch(fabric.DiskWatchConfig{Dir: s.dir.Path(), FreeBytes: s.blobs.FreeBytes, LowWater: s.blobs.LowWater,
+		Probe: func() error { return errors.Join(f.storage(), s.probe()) }, Reserve: f.reserve, Filled: f.stepDown, Logger: log})
 	f.scrubber = fabric.NewScrubber(fabric.ScrubberConfig{Blobs: s.blobs, Rate: limits.ScrubRate, Every: limits.ScrubEvery, Logger: log})
 	f.replicator = fabric.NewReplicator(fabric.ReplicatorConfig{State: s.state, Trees: f.down, Alive: f.alive, NodeName: f.state.NodeName,
 		Locate: f.down.Locate, Copy: f.down.FetchAt, Record: f.record, Logger: f.log.Named("replicator")})

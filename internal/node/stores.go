@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/pipelined/pipelined/cluster/consensus"
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
@@ -89,6 +90,12 @@ func (s *stores) probe() error {
 		return fmt.Errorf("attempts cannot be recorded: %w", err)
 	}
 	return nil
+}
+
+// reserve keeps space for raft's log and for the state, so that a full disk does
+// not end this node's part in consensus.
+func (s *stores) reserve() error {
+	return errors.Join(disk.Reserve(consensus.LogPath(s.dir.RaftDir())), disk.Reserve(s.state.Path()))
 }
 
 // logLayout logs how large directories of modules are laid out.

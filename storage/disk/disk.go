@@ -78,6 +78,41 @@ func Space(path string) (free, total uint64, err error) {
 	return uint64(st.Bavail) * size, uint64(st.Blocks) * size, nil
 }
 
+// maxReserve bounds what Reserve keeps for one file.
+const maxReserve = 16 << 20
+
+// Reserve allocates space for a file that grows: all of its present length, and
+// more behind it, so that writes succeed for a while after the disk is full. What
+// is reserved is the file's alone. It is 16 MiB, or a 32nd of the disk if that is
+// less. A filesystem that cannot do that is no error, nor is a file that does not
+// exist.
+func Reserve(path string) error {
+	_, total, err := Space(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+
+	more := int64(min(maxReserve, total/32))
+	want := info.Size() + more
+	if st, ok := info.Sys().(*Stat); ok && st.Blocks*512 >= want-more/4 {
+		return nil // most of it is still there
+	}
+	return Classify(allocate(int(f.Fd()), want))
+}
+
 // Classify gives an error of a write its kind: a full disk is a *FullError, a
 // condition that passes. Everything else, nil too, stays what it is.
 func Classify(err error) error {

@@ -75,3 +75,13 @@ func SpreadDirs(dir string) {
 		_ = unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, int(flags|topDir))
 	}
 }
+
+// allocate makes the filesystem keep space for the first size bytes of a file,
+// whose length does not change.
+func allocate(fd int, size int64) error {
+	err := RetryEINTR(func() error { return unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, 0, size) })
+	if err == unix.EOPNOTSUPP || err == unix.ENOSYS {
+		return nil
+	}
+	return err
+}
