@@ -16,6 +16,7 @@ import (
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/disk"
 	"github.com/pipelined/pipelined/storage/layout"
 	"github.com/pipelined/pipelined/storage/tree"
 )
@@ -53,7 +54,13 @@ func (c *capturer) capture(ctx context.Context, a *attempt, st executor.Status) 
 	}
 	judge(st, a.spec.Resources.Memory, o)
 
-	if err := c.captureLog(ctx, a, got); err != nil {
+	err := c.captureLog(ctx, a, got)
+	if errors.As(err, new(*disk.FullError)) {
+		// The module itself may have filled the disk.
+		a.dir.Empty(len(a.spec.Outputs)+len(a.spec.OutputsOptional) == 0)
+		err = c.captureLog(ctx, a, got)
+	}
+	if err != nil {
 		c.failed(o, "log", err)
 		return got.unless(ctx)
 	}

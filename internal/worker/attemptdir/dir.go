@@ -106,6 +106,25 @@ func (d Dir) Remove() error {
 	return nil
 }
 
+// Empty frees what the module wrote and nobody captures: HOME and TMPDIR, and the
+// working directory if work is set. Log and result stay. What cannot be deleted
+// stays too.
+func (d Dir) Empty(work bool) {
+	for _, sub := range d.subdirectories() {
+		if sub == d.Work() && !work {
+			continue
+		}
+		disk.OpenUp(sub)
+		entries, err := os.ReadDir(sub)
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			_ = os.RemoveAll(filepath.Join(sub, e.Name()))
+		}
+	}
+}
+
 // removeSmall removes what most attempts leave: empty directories, a script and
 // a log, without listing anything. It reports whether the directory is gone.
 func (d Dir) removeSmall() bool {
