@@ -108,11 +108,8 @@ func (c connector) keyPath() string {
 	if c.env.flags.keyFile != "" {
 		return c.env.flags.keyFile
 	}
-	return c.defaultKeyPath()
+	return keys.DefaultFile(storage.DefaultRoot())
 }
-
-// defaultKeyPath is the file of the cluster key if none is named.
-func (c connector) defaultKeyPath() string { return keys.DefaultFile(storage.DefaultRoot()) }
 
 // addresses are the nodes to try: those that were given, or the agent of this
 // machine.
