@@ -232,6 +232,9 @@ func (j *joiner) warnRefused(err error) {
 		j.warned = map[string]time.Time{}
 	}
 	j.warned[text] = time.Now()
+	if wrong != nil {
+		text += ": if they are to be one cluster, copy the key from there; `pipelined keygen -fingerprint FILE` tells keys apart"
+	}
 	j.log.Error("cannot join: " + text)
 }
 

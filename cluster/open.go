@@ -19,7 +19,7 @@ import (
 
 // ErrLeft is returned by Open if the node has left its cluster permanently: its
 // id must not be used again.
-var ErrLeft = errors.New("this node has left its cluster: start it with an empty data directory")
+var ErrLeft = errors.New("this node has left its cluster")
 
 // Cluster is this node's part in the cluster. Its parts own the state; Cluster
 // opens them, runs them and closes them in order.

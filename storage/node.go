@@ -31,6 +31,8 @@ type NodeFile struct {
 	Name      string `json:"name,omitempty"`
 	// KeyFingerprint is that of the cluster key the state was made under.
 	KeyFingerprint string `json:"keyFingerprint,omitempty"`
+	// Raft reports that the node has had raft's log, as all but workers have.
+	Raft bool `json:"raft,omitempty"`
 	// Peers are the gossip addresses last known, tried first on the next start.
 	Peers []string `json:"peers,omitempty"`
 }

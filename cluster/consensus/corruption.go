@@ -39,6 +39,8 @@ type DamageError struct {
 	Dir string
 	// Servers is the last configuration that is known, empty if none is.
 	Servers []Server
+	// Missing is set if the directory is empty.
+	Missing bool
 	// Err is what was found; it wraps ErrCorrupt if the log is damaged.
 	Err error
 }

@@ -257,6 +257,17 @@ func closeNode(n *Node) error {
 // LogPath is the file of raft's log below its directory.
 func LogPath(dir string) string { return filepath.Join(dir, logFile) }
 
+// Exists reports whether a node has left a log, or notes about one, below a
+// directory that no node uses.
+func Exists(dir string) bool {
+	for _, name := range []string{logFile, serversFile} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // Wipe removes log and snapshots below a directory that no node uses.
 func Wipe(dir string) error {
 	if err := os.RemoveAll(filepath.Join(dir, snapshotDir)); err != nil {

@@ -80,6 +80,9 @@ func Parse(text string) ([]byte, error) {
 // If there is no file the error is fs.ErrNotExist.
 func Load(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("cluster key %s: this user (%d) may not read it: choose another file with -key-file, or change its owner", path, os.Geteuid())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read cluster key: %w", err)
 	}
@@ -89,24 +92,31 @@ func Load(path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read cluster key: %w", err)
 	}
+	if info.IsDir() {
+		return nil, fmt.Errorf("cluster key %s is a directory: name the file in it with -key-file, or remove it with: rmdir %s", path, path)
+	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("read cluster key %s: not a regular file", path)
+		return nil, fmt.Errorf("cluster key %s is not a regular file: choose another with -key-file", path)
 	}
 	if perm := info.Mode().Perm(); perm&0o077 != 0 {
-		return nil, fmt.Errorf("read cluster key %s: other users may read or change it (mode %04o): "+
+		return nil, fmt.Errorf("cluster key %s: other users may read or change it (mode %04o): "+
 			"run `chmod 600 %s`; if another user may have read it, create a new key with `pipelined keygen`", path, perm, path)
 	}
 
 	text := make([]byte, maxFile)
 	n, err := f.Read(text)
 	if err != nil && n == 0 && info.Size() > 0 {
-		return nil, fmt.Errorf("read cluster key: %w", err)
-	}
-	key, err := Parse(string(text[:n]))
-	if err != nil {
 		return nil, fmt.Errorf("read cluster key %s: %w", path, err)
 	}
-	return key, nil
+	key, err := Parse(string(text[:n]))
+	if err == nil {
+		return key, nil
+	}
+	if strings.TrimSpace(string(text[:n])) == "" {
+		err = errors.New("the file is empty")
+	}
+	return nil, fmt.Errorf("cluster key %s: %w: copy the key there from another node or a backup; for a new cluster replace it with: mv %s %s.old && pipelined keygen -o %s",
+		path, err, path, path, path)
 }
 
 // LoadOrCreate reads a cluster key file, or creates it with a new key. If

@@ -155,7 +155,7 @@ func TestLoad(t *testing.T) {
 		"group reads":    {text, 0o640, "chmod 600"},
 		"others read":    {text, 0o604, "chmod 600"},
 		"others write":   {text, 0o602, "chmod 600"},
-		"empty":          {"", 0o600, "not a cluster key"},
+		"empty":          {"", 0o600, "the file is empty"},
 		"short":          {text[:40], 0o600, "not a cluster key"},
 		"long":           {text + text, 0o600, "not a cluster key"},
 		"not base64":     {strings.Repeat("!", 44), 0o600, "not a cluster key"},
@@ -194,8 +194,9 @@ func TestLoad(t *testing.T) {
 	if _, err := keys.Load(filepath.Join(t.TempDir(), "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no file: got %v, want not exist", err)
 	}
-	if _, err := keys.Load(t.TempDir()); err == nil {
-		t.Error("a directory was read as a key")
+	dir := t.TempDir()
+	if _, err := keys.Load(dir); err == nil || !strings.Contains(err.Error(), "rmdir "+dir) {
+		t.Errorf("a directory: %v", err)
 	}
 }
 

@@ -117,7 +117,7 @@ func (c agentCommand) nodeConfig(s *agentSettings, logger hclog.Logger) (cfg nod
 // printConfig prints the effective configuration with the origin of each value.
 func (c agentCommand) printConfig(s *agentSettings, cfg *nodeConfig, found origins) error {
 	effective := map[string]string{
-		"bind": cfg.Bind, "advertise": cfg.Bind, "data-dir": cfg.DataDir, "key-file": cfg.KeyFile,
+		"bind": cfg.Bind, "advertise": cfg.Bind, "data-dir": cfg.DataDir, "key-file": connector(c).keyPath(),
 		"max-parallel": strconv.Itoa(runtime.GOMAXPROCS(0)),
 	}
 	if s.dev {

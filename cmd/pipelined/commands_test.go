@@ -299,6 +299,13 @@ func TestKeygen(t *testing.T) {
 		t.Error(err)
 	}
 	before, _ := os.ReadFile(path)
+	code, fingerprint, _ := c.exec("keygen", "-fingerprint", path)
+	if code != 0 || len(strings.TrimSpace(fingerprint)) != 16 {
+		t.Errorf("fingerprint: exit %d, %q", code, fingerprint)
+	}
+	if code, stdout, stderr := c.exec("keygen", "-fingerprint", path+".none"); code != exitUsage || stdout != "" || !strings.Contains(stderr, path+".none") {
+		t.Errorf("fingerprint of nothing: exit %d, %s%s", code, stdout, stderr)
+	}
 	if code, _, stderr := c.exec("keygen", "-o", path); code != exitUsage || !strings.Contains(stderr, "never replaced") {
 		t.Errorf("again: exit %d, %q", code, stderr)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/pipelined/pipelined/api/client"
+	"github.com/pipelined/pipelined/internal/node"
 	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
@@ -85,7 +86,7 @@ func (c history) runner(ctx context.Context) (*embedded, *client.Client, error) 
 
 // config is the node that opens the history.
 func (c history) config() (nodeConfig, error) {
-	cfg := nodeConfig{Name: "local", Bind: "127.0.0.1", Mode: pipeline.ModeStandalone, Embedded: true,
+	cfg := nodeConfig{Name: "local", Bind: "127.0.0.1", Mode: pipeline.ModeStandalone, Embedded: true, OwnKey: true,
 		DataDir: storage.DefaultRunDir(), Version: readBuildInfo().Version,
 		Logger: hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.Error, Output: c.env.stderr.Unbuffered()})}
 	if err := platform("opening the history of `run`"); err != nil {
@@ -96,7 +97,7 @@ func (c history) config() (nodeConfig, error) {
 		return cfg, failf(exitUnavailable, "`pipelined run` has stored no run here (%s does not exist)", cfg.DataDir)
 	}
 
-	return cfg, localNode(c).key(&cfg, c.env.flags.keyFile)
+	return cfg, nil
 }
 
 // start starts a node, which stops when the command ends. It cancels runs that a
@@ -148,8 +149,9 @@ func (c history) underWay(ctx context.Context, locked *storage.LockedError) (*cl
 		return nil, failf(exitUnavailable, "another run is starting (process %d) and does not answer yet: try again", locked.PID)
 	}
 
-	was := c.env.flags.address
-	defer func() { c.env.flags.address = was }()
-	c.env.flags.address = agentURL(a)
+	was := c.env.flags
+	defer func() { c.env.flags = was }()
+	c.env.flags.address, c.env.flags.keyFile = agentURL(a), node.KeyPath(storage.DefaultRunDir())
+	c.env.flags.token, c.env.flags.tokenFile = "", "" // of a cluster, if any
 	return c.env.connect(ctx)
 }

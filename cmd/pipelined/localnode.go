@@ -10,6 +10,7 @@ import (
 
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/cluster/keys"
+	"github.com/pipelined/pipelined/internal/node"
 	"github.com/pipelined/pipelined/internal/tempdir"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
@@ -18,8 +19,8 @@ import (
 // localNode starts a node in this process.
 type localNode struct{ env *environment }
 
-// key says where the cluster key is: a file that was named, the
-// environment, or the user's own file, which is made where it is not there.
+// key says where an agent's cluster key is: a file that was named, the
+// environment, or the user's own file, for which neither is set.
 func (c localNode) key(cfg *nodeConfig, file string) error {
 	cfg.KeyFile = file
 	if file != "" {
@@ -33,10 +34,8 @@ func (c localNode) key(cfg *nodeConfig, file string) error {
 		}
 
 		cfg.Key = key
-		return nil
 	}
 
-	cfg.KeyFile = keys.DefaultFile(storage.DefaultRoot())
 	return nil
 }
 
@@ -74,7 +73,7 @@ func (c localNode) startShared(ctx context.Context, cfg nodeConfig) (*embedded, 
 	if !shared || !errors.As(err, &locked) {
 		if err == nil {
 			if e.address = runAddress; !shared {
-				e.address = e.node.HTTPAddr()
+				e.address = ownAddress(e.node, cfg.DataDir)
 			}
 		}
 		return e, err
@@ -93,8 +92,14 @@ func (c localNode) startShared(ctx context.Context, cfg nodeConfig) (*embedded, 
 		return nil, err
 	}
 
-	e.remove, e.address = remove, e.node.HTTPAddr()
+	e.remove, e.address = remove, ownAddress(e.node, dir)
 	return e, nil
+}
+
+// ownAddress is what -address takes for a node with a data directory, and so a key,
+// of its own.
+func ownAddress(n clusterNode, dir string) string {
+	return n.HTTPAddr() + " -key-file " + node.KeyPath(dir)
 }
 
 // start builds and starts a node and waits until it can serve.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/cluster/keys"
 	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
@@ -86,6 +87,7 @@ func TestRun(t *testing.T) {
 		f.onSubmit = func(wire.SubmitRequest) *fakeRun { return finished("r1", state) }
 		n := newFakeNode(f)
 		c := newCommand(t, nil)
+		c.env["PIPELINED_KEY"] = keys.Format(make([]byte, keys.Size)) // of a cluster
 		var configs []nodeConfig
 		c.withNode(n, &configs)
 		code, stdout, stderr := c.exec("run", write(t, t.TempDir(), "p.hcl", hello), "-var=who=x", "-max-parallel", "3", "-module-env", "A,B", "-module-env=C")
@@ -96,7 +98,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("%s: the node ran %v, ended %v", state, ran, ended)
 		}
 		cfg := configs[0]
-		if !cfg.Embedded || cfg.Mode != pipeline.ModeStandalone || cfg.HTTPPort != 0 || cfg.Slots != 3 || strings.Join(cfg.ModuleEnv, " ") != "A B C" || cfg.DataDir != storage.DefaultRunDir() {
+		if !cfg.Embedded || !cfg.OwnKey || cfg.Key != nil || cfg.KeyFile != "" || cfg.Mode != pipeline.ModeStandalone || cfg.HTTPPort != 0 || cfg.Slots != 3 || strings.Join(cfg.ModuleEnv, " ") != "A B C" || cfg.DataDir != storage.DefaultRunDir() {
 			t.Errorf("%s: %+v", state, cfg)
 		}
 	}

@@ -162,11 +162,11 @@ func (c runCommand) config(cmd *cli.Command) (nodeConfig, error) {
 		}
 	}
 
-	cfg := nodeConfig{Name: "local", Bind: "127.0.0.1", Mode: pipeline.ModeStandalone, Embedded: true, Slots: s.Slots,
+	cfg := nodeConfig{Name: "local", Bind: "127.0.0.1", Mode: pipeline.ModeStandalone, Embedded: true, OwnKey: true, Slots: s.Slots,
 		ModuleEnv: split(cmd.StringSlice("module-env")), KeepWork: cmd.Bool("keep-work"), Folders: s.Folders, DataDir: cmd.String("data-dir"),
 		Version: readBuildInfo().Version, Secrets: c.secrets(),
 		Logger: hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.LevelFromString(s.logLevel), Output: c.env.stderr.Unbuffered()})}
-	return cfg, localNode(c).key(&cfg, c.env.flags.keyFile)
+	return cfg, nil
 }
 
 // secrets are what `run` gives its modules: from the environment, in memory

@@ -58,7 +58,7 @@ func TestAgent_precedence(t *testing.T) {
 		{"mode of a file", nil, []string{"-config", file}, func(c nodeConfig) any { return c.Mode }, pipeline.ModeWorker},
 		{"default bind", nil, nil, func(c nodeConfig) any { return c.Bind }, "127.0.0.1"},
 		{"default data directory", nil, []string{"-bind", "127.0.0.7"}, func(c nodeConfig) any { return c.DataDir }, storage.DefaultDataDir("127.0.0.7")},
-		{"default key file", nil, []string{}, func(c nodeConfig) any { return c.KeyFile }, keys.DefaultFile(storage.DefaultRoot())},
+		{"default key file", nil, []string{}, func(c nodeConfig) any { return c.KeyFile }, ""},
 		{"key file", map[string]string{"PIPELINED_KEY_FILE": "/env"}, nil, func(c nodeConfig) any { return c.KeyFile }, "/env"},
 		{"key file by flag", map[string]string{"PIPELINED_KEY_FILE": "/env"}, []string{"-key-file", "/flag"}, func(c nodeConfig) any { return c.KeyFile }, "/flag"},
 		{"key itself", map[string]string{"PIPELINED_KEY": keys.Format(make([]byte, 32))}, nil, func(c nodeConfig) any { return c.Key }, make([]byte, 32)},

@@ -497,9 +497,17 @@ func TestWorkers_Register_refused(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
-	// A worker's token cannot take over another's registration; an admin may.
+	// A worker's token cannot take over another's registration, as long as that
+	// token is valid; an admin may.
+	token := &fsm.Token{Record: fsm.TokenRecord{ID: "token-1", Role: "worker", Hash: []byte("1"), CreatedAt: time.Now()}}
+	r.state.Apply(&fsm.Command{Token: token})
 	if _, err := r.Register(t.Context(), other, registration("w1", "http://elsewhere:1")); pipeline.KindOf(err) != pipeline.Forbidden {
 		t.Errorf("another token: %v", err)
+	}
+	token.Delete = true
+	r.state.Apply(&fsm.Command{Token: token})
+	if _, err := r.Register(t.Context(), other, registration("w1", r.program.URL)); err != nil {
+		t.Errorf("the token was replaced: %v", err)
 	}
 	first, _ := r.Find("w1")
 	if _, err := r.Register(t.Context(), admin, registration("w1", r.program.URL)); err != nil {

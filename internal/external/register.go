@@ -32,8 +32,11 @@ func (w *Workers) Register(ctx context.Context, by api.Subject, in wire.Register
 	}
 	id := pipeline.NodeID(pipeline.ExternalPrefix + node.ID)
 	w.cfg.State.Fresh(ctx) // the worker may have registered with another node
-	if old, ok := w.Find(string(id)); ok && old.Token != "" && by.Role == api.RoleWorker && old.Token != string(by.Worker) {
-		return wire.RegisterResponse{}, pipeline.Errorf(pipeline.Forbidden, "worker %s was registered with another token", node.ID)
+	// The program may come back with a new token; the old one must be revoked first, or
+	// else whoever has any worker's token could take its modules.
+	if old, ok := w.Find(string(id)); ok && old.Token != "" && by.Role == api.RoleWorker && old.Token != string(by.Worker) && w.valid(old.Token) {
+		return wire.RegisterResponse{}, pipeline.Errorf(pipeline.Forbidden,
+			"worker %s was registered with another token (%s): if it was replaced, revoke it with `pipelined token rm %s`; otherwise choose another workerNode.id", node.ID, old.Token, old.Token)
 	}
 
 	caps := node.Capabilities
@@ -54,6 +57,17 @@ func (w *Workers) Register(ctx context.Context, by api.Subject, in wire.Register
 	}
 	seconds := max(1, int(w.cfg.Heartbeat/time.Second))
 	return wire.RegisterResponse{Success: true, WorkerID: node.ID, HeartbeatIntervalSeconds: seconds, Secret: rec.Secret}, nil
+}
+
+// valid reports whether a token still exists.
+func (w *Workers) valid(token string) bool {
+	exists := true
+	_ = w.cfg.State.View(func(v *fsm.View) error { // if it is closed, nothing can be registered
+		rec, ok := v.Token(token)
+		exists = ok && (rec.ExpiresAt.IsZero() || rec.ExpiresAt.After(time.Now()))
+		return nil
+	})
+	return exists
 }
 
 func checkRegistration(w wire.WorkerNode) error {

@@ -39,9 +39,12 @@ type Config struct {
 	CPU    float64
 	Memory int64
 	Tags   []string
-	// KeyFile holds the cluster key; Key, where it is set, stands for it.
+	// KeyFile holds the cluster key; Key, where it is set, stands for it. Without
+	// either it is the user's own file, which is created if it is missing; with
+	// OwnKey a file in the data directory.
 	KeyFile string
 	Key     []byte
+	OwnKey  bool
 	// ModuleEnv names variables of this process that modules see.
 	ModuleEnv []string
 	// HTTPPlain turns TLS off on an address other than loopback.

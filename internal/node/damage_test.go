@@ -83,6 +83,34 @@ func TestNode_damagedRaft(t *testing.T) {
 	}
 }
 
+// A follower whose raft directory is gone does not vote as if it had never voted: it
+// becomes a new member too.
+func TestNode_emptyRaft(t *testing.T) {
+	first, _ := openNode(t, Config{Name: "n1"})
+	cluster := []string{first.cluster.Addresses().Gossip}
+	openNode(t, Config{Name: "n2", Join: cluster})
+	dir := t.TempDir()
+	third, _, stop := startNode(t, Config{Name: "n3", Join: cluster, DataDir: dir})
+	old := third.id
+	voters := func() error {
+		if h := first.Health(t.Context()); len(h.Voters) != 3 || !slices.Contains(h.Voters, "n3") {
+			return fmt.Errorf("voters are %v", h.Voters)
+		}
+		return nil
+	}
+	eventually(t, voters)
+	stop()
+	if err := os.RemoveAll(filepath.Join(dir, "raft")); err != nil {
+		t.Fatal(err)
+	}
+	third, _, stop = startNode(t, Config{Name: "n3", Join: cluster, DataDir: dir})
+	defer stop()
+	if third.id == old {
+		t.Errorf("it is %s again", old)
+	}
+	eventually(t, voters)
+}
+
 // A node that nobody can replace keeps what it has.
 func TestNode_damagedRaftAlone(t *testing.T) {
 	dir := t.TempDir()

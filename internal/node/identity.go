@@ -2,8 +2,10 @@ package node
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -15,6 +17,10 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
 )
+
+// KeyPath is the file of the key of a node that has one of its own (Config.OwnKey),
+// in its data directory.
+func KeyPath(dataDir string) string { return filepath.Join(dataDir, "cluster.key") }
 
 // identity is who this node is: its id and its cluster, in node.json, and the
 // cluster key.
@@ -30,16 +36,19 @@ type identity struct {
 	known bool
 }
 
-// read reads node.json and the cluster key, or creates them. With state present,
-// another key than before is an error, never a new key.
+// read reads node.json and the cluster key, or creates them. A node of a cluster
+// never gets another key than before, nor another id because node.json is missing.
 func (i *identity) read() (err error) {
 	if i.file, i.known, err = i.dir.ReadNode(); err != nil {
 		return err
 	}
+	if !i.known && consensus.Exists(i.dir.RaftDir()) {
+		return i.lost("node.json", "raft")
+	}
 
-	bound := i.known && i.file.KeyFingerprint != ""
-	i.key = i.cfg.Key
-	if i.key == nil {
+	// A node that never joined has nothing that another key could not read.
+	bound := i.known && i.file.ClusterID != ""
+	if i.key = i.cfg.Key; i.key == nil {
 		if i.key, err = i.loadKey(bound); err != nil {
 			return err
 		}
@@ -49,43 +58,85 @@ func (i *identity) read() (err error) {
 	}
 
 	fingerprint := i.keys.Fingerprint()
-	if bound && i.file.KeyFingerprint != fingerprint {
-		return pipeline.Errorf(pipeline.Invalid, "the state in %s was created with the cluster key %s, and the key given is %s: "+
-			"give that key, or another -data-dir to start over", i.dir.Path(), i.file.KeyFingerprint, fingerprint)
+	if bound && i.file.KeyFingerprint != "" && i.file.KeyFingerprint != fingerprint {
+		return pipeline.Errorf(pipeline.Invalid, "cluster key %s (%s) is not the one that %s was created with (%s): restore that key; or join its cluster as a new node, without what is stored here, after: %s",
+			i.keyName(), fingerprint, i.dir.Path(), i.file.KeyFingerprint, startOver(i.dir.Path()))
 	}
 	if !i.known {
 		i.file = storage.NodeFile{ID: newNodeID()}
 	}
 	i.file.KeyFingerprint, i.file.Name = fingerprint, i.cfg.Name
+	i.file.Raft = i.file.Raft || i.cfg.Mode != pipeline.ModeWorker
 	return i.dir.WriteNode(i.file)
 }
 
+// keyName says where the cluster key is from.
+func (i *identity) keyName() string {
+	if i.cfg.Key != nil {
+		return "PIPELINED_KEY"
+	}
+	return i.cfg.KeyFile
+}
+
+// checkRaft finds out whether raft's state is gone although this node is a member of a
+// cluster: it must not vote again as if it had never voted (reliability H13).
+func (i *identity) checkRaft() error {
+	if i.file.ClusterID == "" || !i.file.Raft || i.cfg.Mode == pipeline.ModeWorker || consensus.Exists(i.dir.RaftDir()) {
+		return nil
+	}
+	if len(i.file.Peers) == 0 {
+		return i.lost("raft", "node.json")
+	}
+	return &consensus.DamageError{Dir: i.dir.RaftDir(), Missing: true, Err: errors.New("it is empty")}
+}
+
+// lost is the error that one part of the data directory is missing and another is not.
+func (i *identity) lost(missing, have string) error {
+	dir := i.dir.Path()
+	return pipeline.Errorf(pipeline.Invalid, "%s is missing, but %s holds the state of a cluster: restore it from a backup of the directory, or start over with: %s",
+		filepath.Join(dir, missing), filepath.Join(dir, have), startOver(dir))
+}
+
+// startOver is the command that makes way for a new data directory.
+func startOver(dir string) string { return fmt.Sprintf("mv %s %s.old", dir, dir) }
+
 func newNodeID() pipeline.NodeID { return pipeline.NodeID(service.RandomHex(16)) }
 
-// loadKey reads the cluster key's file. It is created if it is missing, unless
+// loadKey reads the cluster key's file. A file that was named must exist: a typo is
+// no reason for a new key. The user's own file is created if it is missing, unless
 // the data directory is bound to a key, or the node is to join a cluster on another
 // machine: a new key could open neither. Agents of one user on one machine share
 // the file and may start at the same moment: the first of them creates it.
-func (i *identity) loadKey(bound bool) ([]byte, error) {
-	path := i.cfg.KeyFile
-	if path == "" {
-		path = keys.DefaultFile(storage.DefaultRoot())
+func (i *identity) loadKey(bound bool) (key []byte, err error) {
+	named := i.cfg.KeyFile != ""
+	if i.cfg.OwnKey {
+		i.cfg.KeyFile, named = KeyPath(i.dir.Path()), false
+	} else if !named {
+		i.cfg.KeyFile = keys.DefaultFile(storage.DefaultRoot())
 	}
-	if !bound && !joinsElsewhere(i.cfg.Join) {
-		key, _, err := keys.LoadOrCreate(path)
+
+	path := i.cfg.KeyFile
+	joins := joinsElsewhere(i.cfg.Join)
+	if !bound && !joins && !named {
+		key, created, err := keys.LoadOrCreate(path)
+		if created && !i.cfg.OwnKey {
+			i.log.Info("created the cluster key; other machines need a copy of it to join", "file", path)
+		}
 		return key, err
 	}
 
-	key, err := keys.Load(path)
-	if errors.Is(err, fs.ErrNotExist) && !bound {
+	key, err = keys.Load(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	switch {
+	case bound:
+		dir := i.dir.Path()
+		return nil, pipeline.Errorf(pipeline.Invalid, "cluster key %s is missing, but %s was created with it: restore the key, or start over with: %s", path, dir, startOver(dir))
+	case joins:
 		return nil, pipeline.Errorf(pipeline.Invalid, "cluster key %s is missing: to join a cluster, copy its key there from one of its nodes (there it is %s too, unless -key-file says otherwise)", path, path)
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		dir := i.dir.Path()
-		return nil, pipeline.Errorf(pipeline.Invalid, "cluster key %s is missing, but %s was created with it: "+
-			"restore the key, or start over with: mv %s %s.old", path, dir, dir, dir)
-	}
-	return key, err
+	return nil, pipeline.Errorf(pipeline.Invalid, "cluster key %s does not exist: name another with -key-file, or create it with: pipelined keygen -o %s", path, path)
 }
 
 // joinsElsewhere reports whether the nodes to join are on other machines: none of
@@ -122,10 +173,10 @@ func (i *identity) save(clusterID string, peers []string) error {
 // (reliability H13, H14). The id changes first: a crash between the steps leaves
 // a damaged directory to an id that no member has seen.
 func (i *identity) renew(damage *consensus.DamageError) error {
-	if i.file.ClusterID == "" || !damage.Replaceable(string(i.file.ID)) {
+	if i.file.ClusterID == "" || !damage.Missing && !damage.Replaceable(string(i.file.ID)) {
 		return pipeline.Errorf(pipeline.Internal, "%w; no other node can make up for it, so nothing was changed. "+
-			"Restore %s from a backup of this data directory. To start over without the runs of this cluster, use another -data-dir, or move %s away first",
-			damage, damage.Dir, i.dir.Path())
+			"Restore %s from a backup of this data directory, or start over without the runs of this cluster with: %s",
+			damage, damage.Dir, startOver(i.dir.Path()))
 	}
 
 	old := i.file.ID

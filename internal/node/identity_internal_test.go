@@ -1,9 +1,10 @@
 package node
 
 import (
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -23,8 +24,8 @@ func TestIdentity_missingKey(t *testing.T) {
 		{[]string{"10.0.0.1"}, false},
 		{[]string{"build-1.example:7946", "10.0.0.2:7946"}, false},
 	} {
-		file := filepath.Join(t.TempDir(), "cluster.key")
-		i := identity{cfg: &Config{Join: tc.join, KeyFile: file}}
+		t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+		i := identity{cfg: &Config{Join: tc.join}, log: hclog.NewNullLogger()}
 		key, err := i.loadKey(false)
 		if tc.created {
 			if err != nil || len(key) == 0 {

@@ -177,7 +177,13 @@ func openRunner(ctx context.Context, cfg *Config, dir *storage.DataDir) (executo
 // openCluster opens the cluster with what raft's directory holds, or as a new node
 // if that is damaged and others hold it.
 func (n *Node) openCluster() error {
-	err := n.openClusterOnce()
+	err := n.identity.checkRaft()
+	if err == nil {
+		err = n.openClusterOnce()
+	}
+	if errors.Is(err, cluster.ErrLeft) {
+		return pipeline.Errorf(pipeline.Invalid, "%w, and a node that has left never comes back under its id: to join as a new one, start over with: %s", err, startOver(n.stores.dir.Path()))
+	}
 	var damage *consensus.DamageError
 	if !errors.As(err, &damage) {
 		return err
@@ -196,7 +202,7 @@ func (n *Node) openCluster() error {
 func (n *Node) openClusterOnce() (err error) {
 	file := n.identity.file
 	n.cluster, err = cluster.Open(cluster.Config{NodeID: n.id, Name: n.cfg.Name, Version: n.cfg.Version, ClusterID: file.ClusterID,
-		Key: n.identity.key, KeyName: n.cfg.KeyFile, Mode: n.cfg.Mode, BindAddr: n.cfg.Bind, AdvertiseAddr: n.cfg.Advertise,
+		Key: n.identity.key, KeyName: n.identity.keyName(), Mode: n.cfg.Mode, BindAddr: n.cfg.Bind, AdvertiseAddr: n.cfg.Advertise,
 		GossipPort: n.cfg.GossipPort, PeerPort: n.cfg.PeerPort, Join: n.cfg.Join, Expect: n.cfg.Expect,
 		RaftDir: n.stores.dir.RaftDir(), CheckLog: func(dir string) error { return checkLog(n.cfg.Executable, n.log, dir) },
 		RememberedPeers: file.Peers, FSM: n.stores.state, Logger: n.log.Named("cluster"), Timings: n.cfg.Raft,
