@@ -41,6 +41,9 @@ type call struct {
 	body []byte
 	// key is the Idempotency-Key.
 	key string
+	// current is set on reads that only the leader answers: nil if this node has
+	// led since the call was placed, else pipeline.ErrNotLeader.
+	current func() error
 }
 
 // callWriter carries the call through the ServeMux.

@@ -17,10 +17,15 @@ import (
 )
 
 // Router is what the API needs of a node to decide which node serves a call and
-// to reach that node. The methods neither block nor do I/O.
+// to reach that node. Apart from Verify the methods neither block nor do I/O.
 type Router interface {
 	// IsLeader reports whether this node may serve calls that need the leader now.
 	IsLeader() bool
+	// Verify proves that this node leads, so that what it answers from its state is
+	// not behind, and gives the term. If two calls give the same term, it has led
+	// all the time between them. The error is pipeline.ErrNotLeader or of kind
+	// Unavailable.
+	Verify(ctx context.Context) (term uint64, err error)
 	// HasState reports whether this node holds the replicated state.
 	HasState() bool
 	// Leader gives a transport to the leader and the base URL to use with it;
@@ -53,8 +58,9 @@ func newForwarder(cfg Config) *forwarder {
 
 // target is where a call is served.
 type target struct {
-	// local serves here; stale marks a local answer that may be behind.
-	local, stale bool
+	// local serves here; stale marks a local answer that may be behind, verify
+	// requires that this node proves to lead.
+	local, stale, verify bool
 	// resolve finds the transport to another node.
 	resolve func(context.Context) (http.RoundTripper, *url.URL, error)
 	// leader is set if the other node is the leader, so that a change of
@@ -129,6 +135,11 @@ func (f *forwarder) try(c *call, repeat bool) (again bool, err error) {
 	if t.stale {
 		f.markStale(c)
 	}
+	if t.verify {
+		if err := f.verify(c); err != nil {
+			return !c.forwarded, err
+		}
+	}
 
 	err = c.route.serve(c)
 	switch {
@@ -138,12 +149,46 @@ func (f *forwarder) try(c *call, repeat bool) (again bool, err error) {
 	case c.route.Where == OnLeader && errors.Is(err, pipeline.ErrNotLeader):
 		return true, err
 
-	case c.route.Where == OnState && c.reads() && kindOf(err) == pipeline.NotFound && !f.router.IsLeader() && !staleAsked(c.r):
-		// The caller may have been given the id by the leader before this node
-		// applied the entry that created it.
-		return f.pass(c, target{resolve: f.router.Leader, leader: true}, repeat)
+	case c.route.Where == OnState && c.reads() && kindOf(err) == pipeline.NotFound && !staleAsked(c.r):
+		return f.elsewhere(c, err, repeat)
 	}
 	return false, err
+}
+
+// verify lets a read be served here only if this node proves to lead: one that
+// was paused, and replaced meanwhile, does not know it. A call that waits
+// verifies it again at the end of the wait, see call.current.
+func (f *forwarder) verify(c *call) error {
+	ctx, cancel := context.WithTimeout(c.r.Context(), f.wait)
+	defer cancel()
+	term, err := f.router.Verify(ctx)
+	switch {
+	case c.r.Context().Err() != nil:
+		return context.Cause(c.r.Context())
+	case err != nil:
+		return pipeline.ErrNotLeader
+	}
+	c.current = func() error {
+		if now, err := f.router.Verify(c.r.Context()); err != nil || now != term {
+			return pipeline.ErrNotLeader
+		}
+		return nil
+	}
+	return nil
+}
+
+// elsewhere decides what becomes of a read that has not found here what it
+// names. The caller may have been given the id by the leader before this node
+// applied the entry that created it, so only a leader may say that there is
+// nothing, and only if it proves to lead.
+func (f *forwarder) elsewhere(c *call, missing error, repeat bool) (again bool, err error) {
+	if !f.router.IsLeader() {
+		return f.pass(c, target{resolve: f.router.Leader, leader: true}, repeat)
+	}
+	if err := f.verify(c); err != nil {
+		return true, err
+	}
+	return false, missing
 }
 
 // markStale says in the answer's headers how far this node may be behind.
@@ -169,10 +214,10 @@ func (f *forwarder) where(c *call) (target, error) {
 
 	case OnLeader:
 		switch {
-		case f.router.IsLeader():
-			return target{local: true}, nil
 		case c.route.Stale && staleAsked(c.r):
 			return f.whereState(c, true)
+		case f.router.IsLeader():
+			return target{local: true, verify: c.reads()}, nil
 		case c.forwarded:
 			return target{}, pipeline.ErrNotLeader
 		}
@@ -187,7 +232,11 @@ func (f *forwarder) where(c *call) (target, error) {
 
 func (f *forwarder) whereState(c *call, stale bool) (target, error) {
 	if f.router.HasState() {
-		return target{local: true, stale: stale && !f.router.IsLeader()}, nil
+		if stale {
+			_, err := f.router.Verify(c.r.Context())
+			stale = err != nil
+		}
+		return target{local: true, stale: stale}, nil
 	}
 
 	if c.forwarded {

@@ -162,6 +162,9 @@ func (h *runsHandler) get(c *call) error {
 	}
 
 	out, err := h.runs.Run(c.r.Context(), id, index, min(wait, maxWait), since)
+	if err == nil && wait > 0 && c.current != nil {
+		err = c.current() // another node may lead since the wait began
+	}
 	if err != nil {
 		return err
 	}

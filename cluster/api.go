@@ -145,11 +145,12 @@ func (c *Cluster) Barrier(ctx context.Context) error {
 	return node.Barrier(ctx)
 }
 
-// VerifyLeader asks a majority whether this node still leads.
-func (c *Cluster) VerifyLeader(ctx context.Context) error {
+// VerifyLeader proves that this node led at some moment after the call, and
+// returns the term: a majority of the voters confirms it.
+func (c *Cluster) VerifyLeader(ctx context.Context) (term uint64, err error) {
 	node := c.replica.get()
 	if node == nil {
-		return pipeline.ErrNotLeader
+		return 0, pipeline.ErrNotLeader
 	}
 	return node.VerifyLeader(ctx)
 }

@@ -76,12 +76,26 @@ type Router struct {
 	// Follower and Stateless turn off what the zero value is.
 	Follower, Stateless atomic.Bool
 
+	// VerifyFunc replaces the answer of Verify, which follows Follower.
+	VerifyFunc func(context.Context) (uint64, error)
+
 	LeaderFunc, StatefulFunc func(context.Context) (http.RoundTripper, *url.URL, error)
 	NodeFunc                 func(context.Context, string) (http.RoundTripper, *url.URL, error)
 }
 
 // IsLeader reports whether Follower is not set.
 func (f *Router) IsLeader() bool { return !f.Follower.Load() }
+
+// Verify calls VerifyFunc.
+func (f *Router) Verify(ctx context.Context) (uint64, error) {
+	switch {
+	case f.VerifyFunc != nil:
+		return f.VerifyFunc(ctx)
+	case f.Follower.Load():
+		return 0, pipeline.ErrNotLeader
+	}
+	return 1, nil
+}
 
 // HasState reports whether Stateless is not set.
 func (f *Router) HasState() bool { return !f.Stateless.Load() }

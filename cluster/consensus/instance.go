@@ -60,5 +60,5 @@ func (i *instance) leader() string {
 // term is the current one if this node leads it.
 func (i *instance) term() (uint64, bool) {
 	t := i.raft.CurrentTerm()
-	return t, i.leads()
+	return t, i.leads() && i.raft.CurrentTerm() == t
 }

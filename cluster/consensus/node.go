@@ -67,6 +67,7 @@ type Node struct {
 	trans    *transport
 	proposer *proposer
 	failover *failover
+	verifier *verifier
 	lead     epochs
 	changes  subscribers
 	storage  *storage
@@ -109,6 +110,7 @@ func Open(cfg Config) (*Node, error) {
 		n.storage.poke()
 	}
 	n.proposer = &proposer{instance: n.instance, changed: n.changes.notify}
+	n.verifier = newVerifier(n.instance, n.trans, &n.lead, n.stop)
 	n.failover = &failover{instance: n.instance, trans: n.trans, log: log, gone: cfg.Gone, stop: n.stop}
 
 	if err := n.start(cfg.FSM); err != nil {
@@ -225,6 +227,7 @@ func (n *Node) Close() error { return n.closing() }
 
 func closeNode(n *Node) error {
 	n.proposer.close()
+	n.verifier.close()
 	n.state.noteServers(n.instance.servers())
 	n.lead.close()
 	close(n.stop)
@@ -249,6 +252,7 @@ func closeNode(n *Node) error {
 		err = errors.New("stop raft: it hangs")
 	}
 
+	n.verifier.wg.Wait()
 	n.wg.Wait()
 
 	return err

@@ -45,7 +45,7 @@ func TestNode_single(t *testing.T) {
 		t.Error("began a second cluster")
 	}
 
-	if err := n.VerifyLeader(t.Context()); err != nil {
+	if _, err := n.VerifyLeader(t.Context()); err != nil {
 		t.Error(err)
 	}
 
@@ -431,7 +431,8 @@ func TestNode_succeedsAtOnce(t *testing.T) {
 				return fmt.Errorf("%s follows %q", n.instance.id, id)
 			}
 		}
-		return nodes[0].VerifyLeader(t.Context())
+		_, err := nodes[0].VerifyLeader(t.Context())
+		return err
 	})
 
 	net.isolate("a", true)

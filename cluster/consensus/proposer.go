@@ -218,17 +218,6 @@ func (n *Node) Barrier(ctx context.Context) error {
 	return outcome(n.proposer.await(ctx, func() error { return n.instance.raft.Barrier(enqueueTimeout).Error() }))
 }
 
-// VerifyLeader asks a majority whether this node still leads.
-func (n *Node) VerifyLeader(ctx context.Context) error {
-	if !n.proposer.open() {
-		return pipeline.ErrNotLeader
-	}
-	if err := n.proposer.await(ctx, func() error { return n.instance.raft.VerifyLeader().Error() }); err != nil {
-		return &pipeline.Error{Kind: pipeline.ErrNotLeader.Kind, Message: pipeline.ErrNotLeader.Message, Err: err}
-	}
-	return nil
-}
-
 // AddVoter makes a node a voter. expect is the configuration the decision was
 // made on; if it has changed since, nothing is changed (kind Conflict).
 func (n *Node) AddVoter(ctx context.Context, id string, expect []Server) error {

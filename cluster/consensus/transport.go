@@ -250,6 +250,11 @@ func (t *transport) vote(ask func() error) error {
 		return errMuted
 	}
 
+	return again(ask)
+}
+
+// again repeats a request that fails at once on a dead pooled connection.
+func again(ask func() error) error {
 	began := time.Now()
 	var err error
 	for range poolSize + 1 {

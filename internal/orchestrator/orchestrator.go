@@ -74,6 +74,14 @@ func (o *Orchestrator) current() *term {
 // Leading reports whether the model is rebuilt and calls are answered.
 func (o *Orchestrator) Leading() bool { return o.current() != nil }
 
+// Term is the term whose model is rebuilt, 0 if there is none.
+func (o *Orchestrator) Term() uint64 {
+	if t := o.current(); t != nil {
+		return t.number
+	}
+	return 0
+}
+
 // Propose commits an encoded command that is not the planner's: a submission, a
 // cancellation, a fact about a worker, a token. Errors are ErrNotLeader if it was
 // rejected, or ErrUnknownOutcome; a refusal is in the reply.

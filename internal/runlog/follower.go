@@ -81,8 +81,10 @@ func (f *follower) emit(e wire.LogEvent) error {
 }
 
 // run reads the state and starts senders until the run has ended and everything
-// was sent.
+// was sent. Before it reports the end it makes sure that the state here is not
+// behind: after a pause of this process the run may have been resumed.
 func (f *follower) run(ctx context.Context) error {
+	verified := false
 	for {
 		// Before the read, so that a change after it is not missed.
 		changed := f.logs.state.Changed(f.id)
@@ -92,8 +94,14 @@ func (f *follower) run(ctx context.Context) error {
 		}
 
 		if idle := f.start(ctx); idle && (head.State.Final() || !f.in.Follow) {
-			return f.finish(head)
+			if verified || !f.in.Follow {
+				return f.finish(head)
+			}
+			f.logs.state.Fresh(ctx)
+			verified = true
+			continue
 		}
+		verified = false
 		if err := f.wait(ctx, changed, head.State.Final()); err != nil {
 			return err
 		}

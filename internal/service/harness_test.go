@@ -54,6 +54,8 @@ type fakeCluster struct {
 	leader  pipeline.NodeID
 	raft    cluster.RaftInfo
 	changes chan struct{}
+	// verified is what VerifyLeader returns.
+	verified error
 }
 
 func (c *fakeCluster) Self() cluster.Member { return c.self }
@@ -63,9 +65,9 @@ func (c *fakeCluster) Members() []cluster.Member {
 func (c *fakeCluster) Leader() (cluster.Member, uint64, bool) {
 	return cluster.Member{ID: c.leader}, 1, c.leader != ""
 }
-func (c *fakeCluster) VerifyLeader(context.Context) error { return nil }
-func (c *fakeCluster) Changes() (<-chan struct{}, func()) { return c.changes, func() {} }
-func (c *fakeCluster) RaftInfo() cluster.RaftInfo         { return c.raft }
+func (c *fakeCluster) VerifyLeader(context.Context) (uint64, error) { return 1, c.verified }
+func (c *fakeCluster) Changes() (<-chan struct{}, func())           { return c.changes, func() {} }
+func (c *fakeCluster) RaftInfo() cluster.RaftInfo                   { return c.raft }
 
 // fakeLeader commits to a store at once.
 type fakeLeader struct {
@@ -77,7 +79,12 @@ type fakeLeader struct {
 	refuse error
 }
 
-func (l *fakeLeader) Leading() bool { return l.leading.Load() }
+func (l *fakeLeader) Term() uint64 {
+	if l.leading.Load() {
+		return 1
+	}
+	return 0
+}
 
 func (l *fakeLeader) Propose(_ context.Context, command []byte) (any, error) {
 	if l.refuse != nil {

@@ -36,6 +36,9 @@ func NewRouter(cfg RouterConfig) *Router {
 // IsLeader reports whether the orchestrator runs here and is ready.
 func (r *Router) IsLeader() bool { return r.state.Leading() }
 
+// Verify proves that this node leads.
+func (r *Router) Verify(ctx context.Context) (term uint64, err error) { return r.state.Verify(ctx) }
+
 // HasState reports whether the replicated state is here.
 func (r *Router) HasState() bool { return r.state.HasState() }
 

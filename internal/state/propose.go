@@ -114,7 +114,7 @@ func (s *State) Commit(ctx context.Context, command *fsm.Command) error {
 }
 
 func (s *State) proposeOnce(ctx context.Context, raw []byte) (Reply, error) {
-	if s.leader.Leading() {
+	if s.Leading() {
 		return s.proposeHere(ctx, raw)
 	}
 
@@ -133,7 +133,7 @@ func (s *State) proposeOnce(ctx context.Context, raw []byte) (Reply, error) {
 }
 
 func (s *State) proposeHere(ctx context.Context, raw []byte) (Reply, error) {
-	if !s.leader.Leading() {
+	if !s.Leading() {
 		return Reply{}, pipeline.ErrNotLeader
 	}
 

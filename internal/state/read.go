@@ -27,17 +27,13 @@ const (
 
 // Fresh waits until this node has applied everything that was acknowledged
 // before the call. If no leader answers within two seconds it returns false,
-// and the state here may be behind.
+// and the state here may be behind. A leader verifies that it leads.
 func (s *State) Fresh(ctx context.Context) bool {
-	if s.leader.Leading() {
-		return true // it applies before it acknowledges
-	}
-
 	ctx, cancel := context.WithTimeout(ctx, freshTimeout)
 	defer cancel()
 	index, err := backoff.Retry(ctx, func() (uint64, error) {
-		if s.leader.Leading() { // elected meanwhile
-			return 0, nil
+		if s.Leading() {
+			return s.leaderIndex(ctx)
 		}
 		return s.remoteIndex(ctx)
 	}, backoff.WithBackOff(backoff.NewConstantBackOff(20*time.Millisecond)))
@@ -129,17 +125,31 @@ func (s *State) remoteIndex(ctx context.Context) (uint64, error) {
 	return index, err
 }
 
-// leaderIndex is the index up to which the state must be applied for a read to
-// see everything that was acknowledged. A leader that was replaced without
-// knowing it must not answer, so a majority confirms first.
-func (s *State) leaderIndex(ctx context.Context) (uint64, error) {
-	if !s.leader.Leading() {
+// Verify proves that this node leads, and that its state has everything that was
+// acknowledged before the call. A leader that was replaced without knowing it
+// must not answer from its state, so a majority of the voters confirms that. If
+// two calls return the same term, the node has led all the time between them.
+// The error is pipeline.ErrNotLeader, or Unavailable if no majority answers.
+func (s *State) Verify(ctx context.Context) (term uint64, err error) {
+	// The term whose log the orchestrator has applied: raft may have lost and won
+	// leadership meanwhile.
+	ready := s.leader.Term()
+	if ready == 0 {
 		return 0, pipeline.ErrNotLeader
 	}
-
 	ctx, cancel := context.WithTimeout(ctx, verifyTimeout)
 	defer cancel()
-	if err := s.cluster.VerifyLeader(ctx); err != nil {
+	term, err = s.cluster.VerifyLeader(ctx)
+	if err == nil && term != ready {
+		err = pipeline.ErrNotLeader
+	}
+	return term, err
+}
+
+// leaderIndex is the index up to which the state must be applied for a read to
+// see everything that was acknowledged.
+func (s *State) leaderIndex(ctx context.Context) (uint64, error) {
+	if _, err := s.Verify(ctx); err != nil {
 		return 0, err
 	}
 	return s.store.Index(), nil

@@ -23,8 +23,9 @@ type Cluster interface {
 	Members() []cluster.Member
 	// Leader is the member that leads, if one is known.
 	Leader() (leader cluster.Member, term uint64, ok bool)
-	// VerifyLeader asks a majority whether this node still leads.
-	VerifyLeader(ctx context.Context) error
+	// VerifyLeader proves that this node led at some moment after the call, and
+	// gives the term.
+	VerifyLeader(ctx context.Context) (term uint64, err error)
 	// Changes gives a channel that is poked when members or leader may have
 	// changed, until stop is called.
 	Changes() (changes <-chan struct{}, stop func())
@@ -32,8 +33,9 @@ type Cluster interface {
 
 // Leader is the orchestrator of this node.
 type Leader interface {
-	// Leading reports whether the orchestrator leads and has rebuilt its model.
-	Leading() bool
+	// Term is the one in which the orchestrator leads and has rebuilt its model; 0
+	// if there is none.
+	Term() uint64
 	// Propose commits an encoded command and gives what the state machine
 	// returned for it. Errors are pipeline.ErrNotLeader if the command was
 	// rejected and pipeline.ErrUnknownOutcome if nothing is known of its fate.
@@ -75,4 +77,4 @@ func (s *State) View(fn func(*fsm.View) error) error { return s.store.View(fn) }
 func (s *State) Changed(id pipeline.RunID) <-chan struct{} { return s.store.Changed(id) }
 
 // Leading reports whether this node leads and serves as the orchestrator.
-func (s *State) Leading() bool { return s.leader.Leading() }
+func (s *State) Leading() bool { return s.leader.Term() != 0 }

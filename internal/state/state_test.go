@@ -169,10 +169,10 @@ func (n *node) Leader() (cluster.Member, uint64, bool) {
 	return cluster.Member{ID: id}, 1, true
 }
 
-func (n *node) VerifyLeader(context.Context) error {
+func (n *node) VerifyLeader(context.Context) (uint64, error) {
 	n.net.mu.Lock()
 	defer n.net.mu.Unlock()
-	return n.net.verified
+	return 1, n.net.verified
 }
 
 func (n *node) Changes() (<-chan struct{}, func()) {
@@ -183,11 +183,14 @@ func (n *node) Changes() (<-chan struct{}, func()) {
 	return ch, func() {}
 }
 
-// Leading and Propose are the orchestrator.
-func (n *node) Leading() bool {
+// Term and Propose are the orchestrator.
+func (n *node) Term() uint64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.ready
+	if !n.ready {
+		return 0
+	}
+	return 1
 }
 
 func (n *node) Propose(ctx context.Context, raw []byte) (any, error) {

@@ -126,7 +126,7 @@ func (c stateCluster) Members() []cluster.Member {
 func (c stateCluster) Leader() (cluster.Member, uint64, bool) { return c.s.Member, 1, true }
 
 // VerifyLeader has no majority to ask.
-func (c stateCluster) VerifyLeader(context.Context) error { return nil }
+func (c stateCluster) VerifyLeader(context.Context) (uint64, error) { return 1, nil }
 
 // Changes never come.
 func (c stateCluster) Changes() (<-chan struct{}, func()) { return nil, func() {} }
@@ -134,8 +134,8 @@ func (c stateCluster) Changes() (<-chan struct{}, func()) { return nil, func() {
 // stateLeader is the orchestrator of a State, as far as proposals go.
 type stateLeader struct{ s *State }
 
-// Leading is always true.
-func (l stateLeader) Leading() bool { return true }
+// Term is always the first.
+func (l stateLeader) Term() uint64 { return 1 }
 
 // Propose applies a command.
 func (l stateLeader) Propose(_ context.Context, raw []byte) (any, error) {
