@@ -141,10 +141,10 @@ func (w *Workers) Workers(ctx context.Context) (wire.WorkerList, error) {
 
 // ForgetWorker removes an external worker. Its secret is revoked with it.
 func (w *Workers) ForgetWorker(ctx context.Context, by api.Subject, id string) error {
-	w.cfg.State.Fresh(ctx) // it may have registered a moment ago
+	fresh := w.cfg.State.Fresh(ctx) // it may have registered a moment ago
 	rec, ok := w.Find(id)
 	if !ok {
-		return pipeline.Errorf(pipeline.NotFound, "no external worker %q: a node is removed with leave", id)
+		return state.Missing(pipeline.Errorf(pipeline.NotFound, "no external worker %q: a node is removed with leave", id), fresh)
 	}
 	if err := checkOwner(by, rec); err != nil {
 		return err

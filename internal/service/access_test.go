@@ -110,6 +110,39 @@ func TestTokens_Authenticate_asksTheLeader(t *testing.T) {
 	}
 }
 
+// A node that may be behind says so: neither a leader that cannot prove to lead,
+// nor one that was elected and has not applied its log yet, makes a token unknown.
+func TestTokens_Authenticate_behind(t *testing.T) {
+	unsure := func(r *rig, token string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		_, err := r.tokens.Authenticate(ctx, token, "")
+		wantKind(t, err, pipeline.Unavailable)
+	}
+
+	former := newRig(t)
+	former.cluster.verified = pipeline.ErrNotLeader
+	unsure(former, "pd_none_none")
+
+	elected := newRig(t)
+	elected.leader.leading.Store(false)
+	mux := http.NewServeMux()
+	elected.tokens.Register(mux)
+	follower := newRig(t)
+	follower.follow(mux)
+	unsure(follower, "pd_none_none")
+
+	// What is there may be used all the same.
+	made, err := former.tokens.CreateToken(t.Context(), sam, wire.TokenRequest{Role: "read"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := former.tokens.Authenticate(t.Context(), made.Token, ""); err != nil {
+		t.Error(err)
+	}
+}
+
 const withSecret = `pipeline "p" {
   module "m" {
     secrets = ["KEY"]

@@ -94,10 +94,10 @@ func (t *Tokens) find(ctx context.Context, id string) (fsm.TokenRecord, error) {
 	return rec, err
 }
 
-// findOnce is NotFound only if the leader says so.
+// findOnce is NotFound only if a leader says so that has proved to lead.
 func (t *Tokens) findOnce(ctx context.Context, id string) (fsm.TokenRecord, error) {
 	if t.state.HasState() {
-		if rec, err := t.local(id); err == nil || t.state.Leading() {
+		if rec, err := t.known(ctx, id); err == nil || pipeline.KindOf(err) == pipeline.NotFound {
 			return rec, err
 		}
 	}
@@ -121,6 +121,21 @@ func (t *Tokens) findOnce(ctx context.Context, id string) (fsm.TokenRecord, erro
 		}
 	}
 	return rec, err
+}
+
+// known reads a record from the state here. It is NotFound only if this node
+// leads and has applied everything that was committed before the call: after a
+// start the log is not applied yet, and a leader that was paused may have been
+// replaced. Otherwise a token that is not here is Unavailable.
+func (t *Tokens) known(ctx context.Context, id string) (fsm.TokenRecord, error) {
+	rec, err := t.local(id)
+	if pipeline.KindOf(err) != pipeline.NotFound {
+		return rec, err
+	}
+	if _, err := t.state.Verify(ctx); err != nil {
+		return rec, pipeline.Errorf(pipeline.Unavailable, "token %s is not in the state of this node, which may be behind: %w", id, err)
+	}
+	return t.local(id)
 }
 
 func (t *Tokens) local(id string) (rec fsm.TokenRecord, err error) {

@@ -235,13 +235,13 @@ func (c *Cluster) Drain(ctx context.Context, _ api.Subject, node string, in wire
 		record.DrainDeadline = c.cfg.State.Now().Add(time.Duration(in.DeadlineSeconds * float64(time.Second)))
 	}
 
-	c.cfg.State.Fresh(ctx) // an external worker may have registered a moment ago
+	fresh := c.cfg.State.Fresh(ctx) // an external worker may have registered a moment ago
 	if m, err := findMember(c.cfg.Members.Members(), node); err == nil {
 		record.ID, record.Name = m.ID, m.Name
 	} else if w, ok := c.cfg.FindWorker(node); ok {
 		record.ID, record.Name = w.ID, w.Name
 	} else {
-		return err
+		return state.Missing(err, fresh)
 	}
 	_, err := c.cfg.State.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Worker: &fsm.Worker{Record: record, Only: "drain"}})
 	return err

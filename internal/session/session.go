@@ -84,8 +84,11 @@ func (s *Sessions) Exec(ctx context.Context, by api.Subject, id pipeline.RunID, 
 	if !s.cfg.State.HasState() {
 		return nil, pipeline.Errorf(pipeline.Unavailable, "node %s does not hold the cluster's state: ask another node", s.cfg.Name)
 	}
-	s.cfg.State.Fresh(ctx)
+	fresh := s.cfg.State.Fresh(ctx)
 	a, err := s.find(id, module, in.Attempt)
+	if pipeline.KindOf(err) == pipeline.NotFound && !fresh {
+		err = pipeline.Errorf(pipeline.Unavailable, "%w, in the state of this node, which may be behind: no leader answers", err)
+	}
 	if err != nil {
 		return nil, err
 	}

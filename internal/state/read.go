@@ -40,6 +40,15 @@ func (s *State) Fresh(ctx context.Context) bool {
 	return err == nil && s.WaitIndex(ctx, index) == nil
 }
 
+// Missing is the error for what is not in the state here: err, or Unavailable if
+// the state may be behind, because Fresh was false.
+func Missing(err error, fresh bool) error {
+	if fresh || pipeline.KindOf(err) != pipeline.NotFound {
+		return err
+	}
+	return pipeline.Errorf(pipeline.Unavailable, "%w, in the state of this node, which may be behind: no leader answers", err)
+}
+
 // CatchUp waits until this node has applied everything that the leader had
 // committed when it was asked. Unlike Fresh it verifies that a leader which is
 // this node still leads, and it fails at once if there is none.
