@@ -11,7 +11,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/pipelined/pipelined/api/wire"
 )
 
 const (
@@ -33,10 +36,14 @@ type PortConfig struct {
 	TLSCert, TLSKey string
 	// Names are those by which clients may address the port; "" is none.
 	Names []string
+	// Local, if it is not nil, serves the same calls to processes of this machine.
+	// A method LocalUser of its connections names the user, who needs no token.
+	Local net.Listener
 }
 
 // Port is the port of the API: plain on loopback, or if the configuration says so,
-// and TLS elsewhere.
+// and TLS elsewhere. TLS is accepted everywhere: a client that must know that the
+// server has the cluster's key asks for it (wire.ProtoCluster).
 type Port struct {
 	cfg      PortConfig
 	listener net.Listener
@@ -51,6 +58,9 @@ func BindPort(cfg PortConfig) (*Port, error) {
 	}
 	return &Port{cfg: cfg, listener: l, https: !net.ParseIP(cfg.Bind).IsLoopback() && !cfg.Plain || cfg.TLSCert != ""}, nil
 }
+
+// HasLocal reports whether processes of this machine have a way of their own.
+func (p *Port) HasLocal() bool { return p.cfg.Local != nil }
 
 // Addr is host:port.
 func (p *Port) Addr() string { return p.listener.Addr().String() }
@@ -85,14 +95,13 @@ func (p *Port) AllowedHost(host string) bool {
 // Serve serves until ctx ends, then lets short calls finish. authority gives the
 // TLS configuration of the cluster's authority.
 func (p *Port) Serve(ctx context.Context, s *Server, authority func() *tls.Config) error {
+	cfg, err := p.tlsConfig(authority)
+	if err != nil {
+		return err
+	}
 	server := NewHTTPServer(s.PublicHandler())
-	l := LimitConns(p.listener, maxConns)
+	server.ConnContext = withLocalUser
 	if p.https {
-		cfg, err := p.tlsConfig(authority)
-		if err != nil {
-			return err
-		}
-		l = acceptTLS(l, cfg)
 		server.Handler = tlsOnly(server.Handler)
 	}
 
@@ -107,28 +116,64 @@ func (p *Port) Serve(ctx context.Context, s *Server, authority func() *tls.Confi
 		}
 	}()
 
-	err := server.Serve(l)
+	var local sync.WaitGroup
+	if p.cfg.Local != nil {
+		local.Go(func() { _ = server.Serve(p.cfg.Local) }) // ends with the server; if the socket breaks, the port serves on
+	}
+	err = server.Serve(acceptTLS(LimitConns(p.listener, maxConns), cfg))
 	if errors.Is(err, http.ErrServerClosed) {
 		<-done
+		local.Wait()
 		return nil
 	}
+
+	_ = server.Close() // the port broke: nothing is served any more
+	local.Wait()
 	return err
 }
 
+// tlsConfig gives the configured certificate, or else the cluster's. A client that
+// asks for the cluster's gets that one in any case.
 func (p *Port) tlsConfig(authority func() *tls.Config) (*tls.Config, error) {
+	cluster := authority()
+	cluster.NextProtos = []string{"http/1.1"}
 	if p.cfg.TLSCert == "" {
-		cfg := authority()
-		cfg.NextProtos = []string{"http/1.1"}
-		return cfg, nil
+		return cluster, nil
 	}
+
 	cert, err := tls.LoadX509KeyPair(p.cfg.TLSCert, p.cfg.TLSKey)
 	if err != nil {
 		return nil, fmt.Errorf("load -tls-cert and -tls-key: %w", err)
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}}, nil
+	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"},
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			if slices.Contains(hello.SupportedProtos, wire.ProtoCluster) {
+				return cluster, nil
+			}
+			return nil, nil
+		}}, nil
 }
 
 // Close closes the port. Idempotent.
 func (p *Port) Close() {
 	_ = p.listener.Close() // Serve closes it too
+	if p.cfg.Local != nil {
+		_ = p.cfg.Local.Close()
+	}
+}
+
+type localUserKey struct{}
+
+// withLocalUser notes whose process a connection of PortConfig.Local belongs to.
+func withLocalUser(ctx context.Context, c net.Conn) context.Context {
+	if local, ok := c.(interface{ LocalUser() string }); ok {
+		return context.WithValue(ctx, localUserKey{}, local.LocalUser())
+	}
+	return ctx
+}
+
+// localUser names the user of a process of this machine; false for other callers.
+func localUser(ctx context.Context) (string, bool) {
+	name, ok := ctx.Value(localUserKey{}).(string)
+	return name, ok
 }

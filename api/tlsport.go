@@ -13,7 +13,7 @@ import (
 // else that came without TLS.
 func tlsOnly(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.TLS == nil && r.URL.Path != "/api/health" {
+		if _, local := localUser(r.Context()); r.TLS == nil && !local && r.URL.Path != pathHealth {
 			w.Header().Set("Connection", "close")
 			http.Error(w, "this port speaks TLS: use https://", http.StatusMisdirectedRequest)
 			return

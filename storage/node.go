@@ -85,8 +85,11 @@ type AgentFile struct {
 	Peer   string `json:"peer"`
 	Gossip string `json:"gossip"`
 	// HTTPScheme is "http" or "https".
-	HTTPScheme string    `json:"httpScheme"`
-	StartedAt  time.Time `json:"startedAt"`
+	HTTPScheme string `json:"httpScheme"`
+	// Socket is the path of the unix socket that serves the same calls to the user
+	// of the agent; "" if there is none.
+	Socket    string    `json:"socket,omitempty"`
+	StartedAt time.Time `json:"startedAt"`
 }
 
 // WriteAgent replaces agent.json. It is not synced: after a power cut no agent

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -25,6 +26,12 @@ type Config struct {
 	TokenSource func(ctx context.Context, address string) (string, error)
 	// TLS is used for https addresses; nil is the system's default.
 	TLS *tls.Config
+	// OnlyTLS reaches every node over TLS: those with an address without a scheme or
+	// with http:// as well.
+	OnlyTLS bool
+	// Local are nodes of this machine that are reached in another way, by HOST:PORT
+	// of their address. Nobody can listen on that way, so it needs no TLS.
+	Local map[string]func(context.Context) (net.Conn, error)
 	// UserAgent is sent along.
 	UserAgent string
 	// Transport replaces the client's own, for nodes that have one.
@@ -66,7 +73,7 @@ func New(cfg Config) (*Client, error) {
 
 	c := &caller{cfg: cfg, http: cfg.Transport, nodes: &nodes{}}
 	for _, a := range cfg.Addresses {
-		base, err := parseAddress(a, cfg.TLS != nil)
+		base, err := cfg.base(a)
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +87,7 @@ func New(cfg Config) (*Client, error) {
 
 	if c.http == nil {
 		c.http = &http.Transport{
-			DialContext:         (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+			DialContext:         cfg.dial,
 			TLSHandshakeTimeout: 5 * time.Second,
 			TLSClientConfig:     cfg.TLS,
 			ForceAttemptHTTP2:   true,
@@ -91,6 +98,28 @@ func New(cfg Config) (*Client, error) {
 	}
 
 	return &Client{calls: c}, nil
+}
+
+// base is the base URL of a node, by which it is called.
+func (c *Config) base(address string) (*url.URL, error) {
+	u, err := parseAddress(address, c.TLS != nil)
+	switch {
+	case err != nil:
+	case c.Local[u.Host] != nil:
+		u.Scheme = "http"
+	case c.OnlyTLS:
+		u.Scheme = "https"
+	}
+	return u, err
+}
+
+// dial connects to a node.
+func (c *Config) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if local := c.Local[address]; local != nil {
+		return local(ctx)
+	}
+	d := net.Dialer{Timeout: 3 * time.Second, KeepAlive: 15 * time.Second}
+	return d.DialContext(ctx, network, address)
 }
 
 // Address is the base URL of the node that is asked first.
@@ -110,7 +139,7 @@ func (c *Client) Addresses() []string {
 // At gives a client that calls one node only: an address, or a base URL of
 // Addresses.
 func (c *Client) At(address string) (*Client, error) {
-	base, err := parseAddress(address, c.calls.cfg.TLS != nil)
+	base, err := c.calls.cfg.base(address)
 	if err != nil {
 		return nil, err
 	}

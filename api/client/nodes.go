@@ -187,7 +187,7 @@ func (c *caller) learn(list wire.MemberList) {
 		if m.HTTP == "" || m.Status == "left" || m.Status == "failed" {
 			continue
 		}
-		if u, err := parseAddress(m.HTTP, c.cfg.TLS != nil); err == nil {
+		if u, err := c.cfg.base(m.HTTP); err == nil {
 			c.nodes.add(u, true)
 		}
 	}

@@ -34,6 +34,11 @@ const (
 	HeaderNotExecuted = "X-Pipelined-Not-Executed"
 )
 
+// ProtoCluster is what a client offers by ALPN that wants a certificate of the
+// cluster's authority, whatever certificate the port has besides. It never speaks
+// it: what is chosen is the HTTP that it offers too.
+const ProtoCluster = "pipelined-cluster"
+
 // Headers between nodes. They are honoured on the peer port only; the public
 // port drops them.
 const (

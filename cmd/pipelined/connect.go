@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -47,29 +46,26 @@ func (env *environment) connectCluster(ctx context.Context, command string) (*cl
 // connector finds the cluster and the token that a command line uses.
 type connector struct{ env *environment }
 
-// connect finds the cluster and a way to prove who asks.
+// connect finds the cluster and a way to prove who asks. A token that is made here
+// goes to no server that has not proved that it has the cluster key: the agent of
+// this user by its socket, others by TLS (settled 13).
 func (c connector) connect(ctx context.Context) (*client.Client, error) {
-	cfg := client.Config{UserAgent: "pipelined/" + readBuildInfo().Version, OnRetry: c.env.retries.Retrying,
-		TLS: &tls.Config{MinVersion: tls.VersionTLS12}}
-	var err error
-	if cfg.Token, err = c.givenToken(); err != nil {
-		return nil, err
-	}
-
-	if cfg.Addresses, err = c.addresses(ctx); err != nil {
+	given, err := c.givenToken()
+	if err != nil {
 		return nil, err
 	}
 
 	own := c.newSelfToken()
-	switch {
-	case cfg.Token == "":
-		cfg.TokenSource, cfg.TLS = own.token, own.tls()
-	case own.keys != nil:
-		// A token that was given may go to any server that the system or the
-		// cluster vouches for.
-		cfg.TLS.RootCAs = poolWith(own.keys)
+	cfg := own.server()
+	if given != "" {
+		cfg = client.Config{Token: given, TLS: own.anyTLS()}
 	}
 
+	if cfg.Addresses, err = c.addresses(ctx, own, &cfg); err != nil {
+		return nil, err
+	}
+
+	cfg.UserAgent, cfg.OnRetry = userAgent(), c.env.retries.Retrying
 	return client.New(cfg)
 }
 
@@ -103,6 +99,14 @@ func (c connector) clusterKey() ([]byte, error) {
 	return keys.Load(c.keyPath())
 }
 
+// keyName says where the cluster key is from.
+func (c connector) keyName() string {
+	if c.env.flags.keyFile == "" && c.env.getenv("PIPELINED_KEY") != "" {
+		return "PIPELINED_KEY"
+	}
+	return c.keyPath()
+}
+
 // keyPath is the file of the cluster key.
 func (c connector) keyPath() string {
 	if c.env.flags.keyFile != "" {
@@ -113,34 +117,63 @@ func (c connector) keyPath() string {
 
 // addresses are the nodes to try: those that were given, or the agent of this
 // machine.
-func (c connector) addresses(ctx context.Context) ([]string, error) {
-	if c.env.flags.address != "" {
-		var list []string
-		for a := range strings.SplitSeq(c.env.flags.address, ",") {
-			if a = strings.TrimSpace(a); a != "" {
-				list = append(list, withPort(a))
-			}
-		}
-
-		if len(list) == 0 {
-			return nil, usagef("-address %q: expected host:port or a URL", c.env.flags.address)
-		}
-
-		return list, nil
+func (c connector) addresses(ctx context.Context, own *ownToken, cfg *client.Config) ([]string, error) {
+	if c.env.flags.address == "" {
+		return c.discover(ctx, own, cfg)
 	}
 
-	_, localErr := askHealth(ctx, c.env.local, nil) // one without a leader is an agent too
-	if localErr == nil {
+	var list []string
+	for a := range strings.SplitSeq(c.env.flags.address, ",") {
+		if a = strings.TrimSpace(a); a == "" {
+			continue
+		}
+		if cfg.Token == "" {
+			if err := mayProve(a, cfg); err != nil {
+				return nil, err
+			}
+		}
+		list = append(list, withPort(a))
+	}
+
+	if len(list) == 0 {
+		return nil, usagef("-address %q: expected host:port or a URL", c.env.flags.address)
+	}
+
+	return list, nil
+}
+
+// discover finds the agent of this machine. Anybody may listen on the usual
+// address: if that server does not prove that it has the cluster key, it is passed
+// over, and a given token does not go there either.
+func (c connector) discover(ctx context.Context, own *ownToken, cfg *client.Config) ([]string, error) {
+	if cfg.Local[c.env.local] != nil {
+		return []string{c.env.local}, nil
+	}
+
+	probe := client.Config{}
+	if own.keys != nil {
+		cfg.OnlyTLS, probe = true, own.server()
+		cfg.TLS = probe.TLS
+	}
+
+	_, localErr := askHealth(ctx, c.env.local, probe) // one without a leader is an agent too
+	usable := own.keys != nil || cfg.Token != ""
+	if localErr == nil && usable {
 		return []string{c.env.local}, nil
 	}
 
 	found := c.env.agents()
-	switch len(found) {
-	case 1:
+	switch {
+	case len(found) == 1:
+		if unproven(localErr) {
+			c.env.tell("%s; using the agent %s (%s)", own.unprovenText(c.env.local, localErr), found[0].Name, found[0].HTTP)
+		}
 		return []string{agentURL(found[0])}, nil
-	case 0:
+	case localErr == nil:
+		return nil, own.err
+	case len(found) == 0:
 		return nil, failf(exitUnavailable, "no cluster: %s; no agent of this user runs on this machine (no agent.json below %s): start one with `pipelined agent`, or choose one with -address",
-			probeText(c.env.local, localErr), storage.DefaultRoot())
+			own.probeText(c.env.local, localErr), storage.DefaultRoot())
 	}
 
 	var names []string
@@ -149,7 +182,7 @@ func (c connector) addresses(ctx context.Context) ([]string, error) {
 	}
 
 	return nil, failf(exitUnavailable, "no cluster chosen: %s, and several agents run on this machine: choose one with -address: %s",
-		probeText(c.env.local, localErr), strings.Join(names, ", "))
+		own.probeText(c.env.local, localErr), strings.Join(names, ", "))
 }
 
 func agentURL(a storage.AgentFile) string {
@@ -188,11 +221,13 @@ func withPort(a string) string {
 
 var errNotOurs = errors.New("not a pipelined agent")
 
-// askHealth asks one node how it is, without a token.
-func askHealth(ctx context.Context, address string, tlsConfig *tls.Config) (wire.Health, error) {
+// askHealth asks one node how it is, without a token, over the connection that
+// server describes.
+func askHealth(ctx context.Context, address string, server client.Config) (wire.Health, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
-	api, err := client.New(client.Config{Addresses: []string{address}, TLS: tlsConfig, RetryFor: time.Millisecond, ConnectFor: time.Millisecond})
+	api, err := client.New(client.Config{Addresses: []string{address}, TLS: server.TLS, OnlyTLS: server.OnlyTLS, Local: server.Local,
+		RetryFor: time.Millisecond, ConnectFor: time.Millisecond})
 	if err != nil {
 		return wire.Health{}, err
 	}
@@ -206,18 +241,8 @@ func askHealth(ctx context.Context, address string, tlsConfig *tls.Config) (wire
 	return h, err
 }
 
-// probeText says why no agent was found at an address.
-func probeText(address string, err error) string {
-	var op *net.OpError
-	switch {
-	case errors.As(err, &op) && op.Op == "dial":
-		return "no answer at " + address
-	case errors.Is(err, errNotOurs):
-		return address + ": " + err.Error()
-	}
-
-	return fmt.Sprintf("%s does not answer like an agent (%v)", address, err)
-}
+// userAgent names this program to servers.
+func userAgent() string { return "pipelined/" + readBuildInfo().Version }
 
 // whoami names the person for the audit.
 func whoami() string {

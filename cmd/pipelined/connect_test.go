@@ -34,22 +34,42 @@ func withKey(t *testing.T, c *command) *keys.Keys {
 	return k
 }
 
+// proving serves the fake cluster over TLS, as a holder of the key.
+func proving(t *testing.T, f *fakeCluster, k *keys.Keys) *httptest.Server {
+	t.Helper()
+	id := k.Identity(keys.Subject{Cluster: "c1", Node: "n1", Mode: "auto", Name: "node-1"}, []net.IP{net.ParseIP("127.0.0.1")}, nil)
+	srv := httptest.NewUnstartedServer(f)
+	srv.TLS = id.HTTPServer()
+	srv.TLS.Certificates = []tls.Certificate{must(t, id)}
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	f.members[0].HTTP = srv.Listener.Addr().String()
+	return srv
+}
+
+// TestConnect_ownToken wants a token that is good for the node that proved to have
+// the key, whichever way its address is written.
 func TestConnect_ownToken(t *testing.T) {
 	f := newFakeCluster(t)
 	f.add(finished("r1", pipeline.RunSucceeded))
-	c := newCommand(t, f)
+	c := newCommand(t, nil)
 	k := withKey(t, c)
-	if code, _, stderr := c.exec("status", "r1"); code != 0 {
-		t.Fatalf("exit %d: %s", code, stderr)
-	}
-	token := strings.TrimPrefix(f.auth[len(f.auth)-1], "Bearer ")
-	// The clock that counts is the server's.
-	claims, err := k.VerifyToken(token, "n1", start)
-	if err != nil || claims.Role != "admin" || claims.Nonce != "nonce" || claims.Subject == "" {
-		t.Errorf("%v: %+v", err, claims)
-	}
-	if _, err := k.VerifyToken(token, "n2", start); err == nil {
-		t.Error("the token is good for another node")
+	srv := proving(t, f, k)
+	hostPort := srv.Listener.Addr().String()
+	for _, address := range []string{srv.URL, hostPort, "http://" + hostPort} {
+		if code, _, stderr := c.exec("status", "r1", "-address", address); code != 0 {
+			t.Fatalf("%s: exit %d: %s", address, code, stderr)
+		}
+		token := strings.TrimPrefix(f.auth[len(f.auth)-1], "Bearer ")
+		// The clock that counts is the server's.
+		claims, err := k.VerifyToken(token, "n1", start)
+		if err != nil || claims.Role != "admin" || claims.Nonce != "nonce" || claims.Subject == "" {
+			t.Errorf("%s: %v: %+v", address, err, claims)
+		}
+		if _, err := k.VerifyToken(token, "n2", start); err == nil {
+			t.Errorf("%s: the token is good for another node", address)
+		}
 	}
 }
 
@@ -116,13 +136,7 @@ func TestConnect_tls(t *testing.T) {
 	}
 	for name, k := range map[string]*keys.Keys{"ours": own, "foreign": foreignKey} {
 		f := newFakeCluster(t)
-		id := k.Identity(keys.Subject{Cluster: "c1", Node: "n1", Mode: "auto", Name: "node-1"}, []net.IP{net.ParseIP("127.0.0.1")}, nil)
-		srv := httptest.NewUnstartedServer(f)
-		srv.TLS = id.HTTPServer()
-		srv.TLS.Certificates = []tls.Certificate{must(t, id)}
-		srv.Config.ErrorLog = log.New(io.Discard, "", 0)
-		srv.StartTLS()
-		defer srv.Close()
+		srv := proving(t, f, k)
 		code, _, stderr := c.exec("members", "-address", srv.URL)
 		if want := map[string]int{"ours": 0, "foreign": exitUnavailable}[name]; code != want {
 			t.Errorf("%s: exit %d, want %d: %s", name, code, want, stderr)

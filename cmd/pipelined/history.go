@@ -10,7 +10,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/pipelined/pipelined/api/client"
-	"github.com/pipelined/pipelined/internal/node"
 	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
@@ -142,16 +141,17 @@ func awaitLeftovers(ctx context.Context, api *client.Client) error {
 	return nil
 }
 
-// underWay connects to the node of a run that has the history.
+// underWay connects to the node of a run that has the history, by its socket: the
+// directory is this user's alone, so no key is needed.
 func (c history) underWay(ctx context.Context, locked *storage.LockedError) (*client.Client, error) {
 	a, err := storage.ReadAgentFile(filepath.Join(storage.DefaultRunDir(), "agent.json"))
-	if err != nil || a.HTTP == "" {
+	way := socketOf(a)
+	if err == nil && way != nil {
+		err = connects(ctx, way)
+	}
+	if err != nil || way == nil {
 		return nil, failf(exitUnavailable, "another run is starting (process %d) and does not answer yet: try again", locked.PID)
 	}
 
-	was := c.env.flags
-	defer func() { c.env.flags = was }()
-	c.env.flags.address, c.env.flags.keyFile = agentURL(a), node.KeyPath(storage.DefaultRunDir())
-	c.env.flags.token, c.env.flags.tokenFile = "", "" // of a cluster, if any
-	return c.env.connect(ctx)
+	return client.New(client.Config{Addresses: []string{a.HTTP}, Local: ways{a.HTTP: way}, UserAgent: userAgent(), OnRetry: c.env.retries.Retrying})
 }

@@ -70,9 +70,9 @@ func (c leaveCommand) waitGone(ctx context.Context, address string, was wire.Hea
 	defer cancel()
 	t := time.NewTicker(100 * time.Millisecond)
 	defer t.Stop()
-	tlsConfig := connector(c).newSelfToken().tls()
+	server := connector(c).newSelfToken().server()
 	for {
-		h, err := askHealth(ctx, address, tlsConfig)
+		h, err := askHealth(ctx, address, server)
 		if ctx.Err() == nil && (err != nil && !terminal.Transient(err) || refused(err) || err == nil && h.NodeID != was.NodeID) {
 			c.env.tell("%s has left", was.Node)
 			return nil
@@ -87,4 +87,6 @@ func (c leaveCommand) waitGone(ctx context.Context, address string, was wire.Hea
 }
 
 // refused reports that no process listens where a call went.
-func refused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
+func refused(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) // ENOENT: of a socket
+}

@@ -4,14 +4,19 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
 	"sync"
 	"time"
 
 	"github.com/pipelined/pipelined/api/client"
+	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/cluster/keys"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage"
 )
 
 // ownTokenLife is how long a token that was made here is used. The server takes
@@ -21,14 +26,50 @@ const ownTokenLife = keys.TokenLife - 15*time.Second
 // ownToken makes tokens from the cluster key, one for each server (settled 13).
 // It is safe for concurrent use.
 type ownToken struct {
-	keys    *keys.Keys // nil where err says why there is no key
-	err     error
+	keys *keys.Keys // nil where err says why there is no key
+	err  error
+	// keyName says where the key is from.
+	keyName string
 	subject string
 	now     func() time.Time
+	// local are this user's agents.
+	local ways
 
 	mu sync.Mutex
 	// guards following
 	made map[string]madeToken
+}
+
+// ways lead to agents by their sockets, by HOST:PORT of their HTTP port.
+type ways map[string]func(context.Context) (net.Conn, error)
+
+// sockets are the ways to those agents of this user that answer now. The directory
+// of each is this user's alone.
+func (c connector) sockets() ways {
+	found := ways{}
+	for _, a := range c.env.agents() {
+		if way := socketOf(a); way != nil && connects(context.Background(), way) == nil { // at once: it is local
+			found[a.HTTP] = way
+		}
+	}
+	return found
+}
+
+// socketOf connects to an agent by its socket; nil if it has none.
+func socketOf(a storage.AgentFile) func(context.Context) (net.Conn, error) {
+	if a.Socket == "" {
+		return nil
+	}
+	return func(ctx context.Context) (net.Conn, error) { return storage.DialSocket(ctx, a.Socket) }
+}
+
+// connects reports whether somebody answers.
+func connects(ctx context.Context, way func(context.Context) (net.Conn, error)) error {
+	conn, err := way(ctx)
+	if err == nil {
+		_ = conn.Close() // nothing was sent
+	}
+	return err
 }
 
 type madeToken struct {
@@ -39,7 +80,7 @@ type madeToken struct {
 // newSelfToken reads the cluster key. That there is none matters only where a
 // token is wanted.
 func (c connector) newSelfToken() *ownToken {
-	o := &ownToken{subject: whoami(), now: c.env.now, made: map[string]madeToken{}}
+	o := &ownToken{subject: whoami(), now: c.env.now, made: map[string]madeToken{}, keyName: c.keyName(), local: c.sockets()}
 	key, err := c.clusterKey()
 	if err == nil {
 		o.keys, err = keys.New(key)
@@ -52,36 +93,52 @@ func (c connector) newSelfToken() *ownToken {
 	return o
 }
 
-// tls trusts the cluster's authority alone: a token that proves the cluster key
-// goes to holders of that key only.
-func (o *ownToken) tls() *tls.Config {
-	if o.keys == nil {
-		return &tls.Config{MinVersion: tls.VersionTLS12}
+// server says how a server is reached that a token from here may go to: the agents
+// of this user by their sockets, every other node over TLS, so that it proves that
+// it has the key.
+func (o *ownToken) server() client.Config {
+	cfg := client.Config{TokenSource: o.token, Local: o.local}
+	if o.keys != nil {
+		cfg.OnlyTLS, cfg.TLS = true, o.keys.HTTPClient()
+		cfg.TLS.NextProtos = []string{wire.ProtoCluster}
 	}
-	return o.keys.HTTPClient()
+	return cfg
 }
 
-// token is a client.Config's TokenSource.
+// anyTLS is for a token that was given: it may go to any server that the system
+// or the cluster vouches for.
+func (o *ownToken) anyTLS() *tls.Config {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	if o.keys != nil {
+		cfg.RootCAs = poolWith(o.keys)
+	}
+	return cfg
+}
+
+// token is a client.Config's TokenSource. An agent that is reached by its socket
+// knows who asks, and needs none.
 func (o *ownToken) token(ctx context.Context, address string) (string, error) {
+	u, err := url.Parse(address)
+	if err != nil || o.local[u.Host] != nil {
+		return "", err
+	}
+	if o.keys == nil {
+		return "", o.err
+	}
 	if token, ok := o.kept(address); ok && !client.Refused(ctx) {
 		return token, nil
 	}
 
-	if err := mayProve(address); err != nil {
-		return "", err
+	h, err := askHealth(ctx, address, o.server())
+	if unproven(err) {
+		return "", pipeline.Errorf(pipeline.Unavailable, "%s", o.unprovenText(u.Host, err))
 	}
-
-	h, err := askHealth(ctx, address, o.tls())
 	if err != nil {
 		if ctx.Err() == nil && pipeline.KindOf(err) != pipeline.Unavailable {
 			// Another node may answer as it should.
 			err = pipeline.Errorf(pipeline.Unavailable, "identify %s: %w", address, err)
 		}
 		return "", err
-	}
-
-	if o.keys == nil {
-		return "", o.err
 	}
 
 	token, err := o.keys.MintToken(keys.Claims{Subject: o.subject, Role: "admin", Node: h.NodeID, Nonce: h.Nonce,
@@ -104,20 +161,48 @@ func (o *ownToken) kept(address string) (string, bool) {
 	return m.token, ok && o.now().Before(m.until)
 }
 
-// mayProve refuses to send a proof of the cluster key where others may listen.
-func mayProve(address string) error {
+// mayProve refuses a server that was asked for without TLS beyond this machine,
+// before anything is sent there.
+func mayProve(address string, cfg *client.Config) error {
 	u, err := url.Parse(address)
-	if err != nil {
-		return usagef("address %q: %w", address, err)
+	if err != nil || u.Scheme != "http" || cfg.Local[u.Host] != nil {
+		return nil // HOST:PORT is reached over TLS
 	}
 
-	host := u.Hostname()
-	ip, ipErr := netip.ParseAddr(host)
-	if u.Scheme == "https" || host == "localhost" || ipErr == nil && ip.IsLoopback() {
+	ip, err := netip.ParseAddr(u.Hostname())
+	if u.Hostname() == "localhost" || err == nil && ip.IsLoopback() {
 		return nil
 	}
-
 	return failf(exitForbidden, "%s uses plain HTTP over the network; a token made from the cluster key is not sent there: use https://, or -token", address)
+}
+
+// unproven reports that a server answered and did not prove that it has the key.
+func unproven(err error) bool {
+	var record tls.RecordHeaderError
+	return errors.Is(err, keys.ErrStranger) || errors.As(err, &record)
+}
+
+// unprovenText says so.
+func (o *ownToken) unprovenText(host string, err error) string {
+	if errors.Is(err, keys.ErrStranger) {
+		return fmt.Sprintf("%s uses a different cluster key than %s (choose the key with -key-file, or use -token)", host, o.keyName)
+	}
+	return fmt.Sprintf("%s does not prove that it has the cluster key, as it does not speak TLS: no token is sent there (use -token if you trust it)", host)
+}
+
+// probeText says why no agent was found at an address.
+func (o *ownToken) probeText(address string, err error) string {
+	var op *net.OpError
+	switch {
+	case errors.As(err, &op) && op.Op == "dial":
+		return "no answer at " + address
+	case errors.Is(err, errNotOurs):
+		return address + ": " + err.Error()
+	case unproven(err):
+		return o.unprovenText(address, err)
+	}
+
+	return fmt.Sprintf("%s does not answer like an agent (%v)", address, err)
 }
 
 // poolWith gives the system's authorities and the cluster's.

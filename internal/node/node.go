@@ -72,9 +72,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	if !cfg.Embedded && !SetPriority(daemonNice) {
 		n.log.Debug("this user may not raise the daemon's priority over its modules'")
 	}
-	n.port, err = api.BindPort(api.PortConfig{Bind: cfg.Bind, Port: cfg.HTTPPort, Plain: cfg.HTTPPlain, TLSCert: cfg.TLSCert, TLSKey: cfg.TLSKey,
-		Names: append([]string{n.cfg.Name, cfg.Advertise}, cfg.HTTPHosts...)})
-	if err != nil {
+	if err = n.bindPort(); err != nil {
 		return n, err
 	}
 	if err = n.openCluster(); err != nil {
@@ -93,6 +91,23 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 		n.stores.logLayout()
 	}
 	return n, nil
+}
+
+// bindPort binds the HTTP port, and the socket for the user's own command line.
+func (n *Node) bindPort() error {
+	local, err := n.stores.dir.ListenSocket()
+	if err != nil {
+		n.log.Warn("no local socket; the command line of this machine uses the HTTP port", "error", err)
+		local = nil
+	}
+
+	cfg := &n.cfg
+	n.port, err = api.BindPort(api.PortConfig{Bind: cfg.Bind, Port: cfg.HTTPPort, Plain: cfg.HTTPPlain, TLSCert: cfg.TLSCert, TLSKey: cfg.TLSKey,
+		Names: append([]string{cfg.Name, cfg.Advertise}, cfg.HTTPHosts...), Local: local})
+	if err != nil && local != nil {
+		_ = local.Close() // never served
+	}
+	return err
 }
 
 // openData opens the data directory and what it holds.
@@ -343,8 +358,12 @@ func (n *Node) announce(ctx context.Context) {
 }
 
 func (n *Node) writeAgentFile() error {
-	return n.stores.dir.WriteAgent(storage.AgentFile{PID: os.Getpid(), Name: n.cfg.Name, ID: n.id, HTTP: n.HTTPAddr(),
-		Peer: n.cluster.Addresses().Peer, Gossip: n.cluster.Addresses().Gossip, HTTPScheme: n.port.Scheme(), StartedAt: time.Now().UTC()})
+	file := storage.AgentFile{PID: os.Getpid(), Name: n.cfg.Name, ID: n.id, HTTP: n.HTTPAddr(),
+		Peer: n.cluster.Addresses().Peer, Gossip: n.cluster.Addresses().Gossip, HTTPScheme: n.port.Scheme(), StartedAt: time.Now().UTC()}
+	if n.port.HasLocal() {
+		file.Socket = n.stores.dir.SocketPath()
+	}
+	return n.stores.dir.WriteAgent(file)
 }
 
 // close releases what Open took, in reverse; safe on a half-built node.
