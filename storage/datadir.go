@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -143,6 +144,25 @@ func readFormat(dir string) (int, error) {
 		return 0, fmt.Errorf("data directory %s has format %d and this program knows format %d: use the program that wrote it, or another -data-dir", dir, version, FormatVersion)
 	}
 	return version, nil
+}
+
+// IsDataDir reports whether a directory, of which the names are known, is a data
+// directory of any format.
+func IsDataDir(dir string, names []fs.DirEntry) bool {
+	if !slices.ContainsFunc(names, func(n fs.DirEntry) bool { return n.Name() == formatFile && n.Type().IsRegular() }) {
+		return false
+	}
+	f, err := os.Open(filepath.Join(dir, formatFile))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+
+	const want = formatWord + " "
+	text := make([]byte, len(want))
+	_, err = io.ReadFull(f, text)
+
+	return err == nil && string(text) == want
 }
 
 // refuseForeign accepts a directory without our format file only if it holds

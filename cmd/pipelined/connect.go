@@ -112,8 +112,11 @@ func (c connector) keyPath() string {
 	if c.env.flags.keyFile != "" {
 		return c.env.flags.keyFile
 	}
-	return keys.DefaultFile(storage.DefaultRoot())
+	return c.defaultKeyPath()
 }
+
+// defaultKeyPath is the file of the cluster key if none is named.
+func (c connector) defaultKeyPath() string { return keys.DefaultFile(storage.DefaultRoot()) }
 
 // addresses are the nodes to try: those that were given, or the agent of this
 // machine.

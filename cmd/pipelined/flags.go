@@ -120,6 +120,7 @@ func (env *environment) submission(cmd *cli.Command) (*submission.Options, error
 		Cache: cache, Environ: env.environ(), ReadFile: env.readFile,
 		Warn: func(text string) { env.tell("warning: %s", text) },
 	}
+	o.Private, o.Secrets = env.private(cmd)
 	if !cmd.Bool("no-stat-cache") {
 		o.Known = storage.SnapshotsDir(cmd.String("data-dir"))
 	}

@@ -50,7 +50,7 @@ func TestSubmit_follows(t *testing.T) {
 			t.Error(diff)
 		}
 		lines := strings.Split(strings.TrimSpace(stderr), "\n")
-		if lines[0] != "run r1 (number 7) of release" || !strings.HasPrefix(lines[len(lines)-1], "run r1 "+terminal.StateWords(string(state))+" in 5.0s (") {
+		if lines[0] != "workspace: 3 files, 1.5 MiB" || lines[1] != "run r1 (number 7) of release" || !strings.HasPrefix(lines[len(lines)-1], "run r1 "+terminal.StateWords(string(state))+" in 5.0s (") {
 			t.Errorf("%s: stderr\n%s", state, stderr)
 		}
 		if sent.Variables["who"] != "you,me" || len(sent.Variables) != 1 || sent.Source != hello || sent.FileName != file {
@@ -73,7 +73,7 @@ func TestSubmit_detach(t *testing.T) {
 	f.onSubmit = func(wire.SubmitRequest) *fakeRun { return finished("r1", pipeline.RunFailed) }
 	c := newCommand(t, f)
 	file := write(t, t.TempDir(), "p.hcl", hello)
-	if code, stdout, stderr := c.exec("submit", "-detach", "-var=who=x", file); code != 0 || stdout != "r1\n" || stderr != "" {
+	if code, stdout, stderr := c.exec("submit", "-detach", "-var=who=x", file); code != 0 || stdout != "r1\n" || stderr != "workspace: 1 file, 177 B\n" {
 		t.Errorf("exit %d, %q, %q", code, stdout, stderr)
 	}
 	_, stdout, _ := c.exec("submit", "-detach", "-json", "-var=who=x", file)

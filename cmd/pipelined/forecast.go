@@ -132,6 +132,9 @@ func (c planCommand) lookUp(ctx context.Context, cmd *cli.Command, api *client.C
 	}
 
 	defer j.Close()
+	if broad := j.BroadRoot(); broad != "" {
+		return wire.CacheForecast{}, fmt.Errorf("the workspace is %s: its files are not read for that", broad)
+	}
 
 	return j.LookUp(ctx, api)
 }

@@ -43,7 +43,7 @@ func (c runCommand) command() *cli.Command {
 			&cli.StringSliceFlag{Name: "module-env", Usage: "`NAMES` of this machine's environment variables that modules get", Sources: c.env.variables("PIPELINED_MODULE_ENV"), Local: true},
 			&cli.BoolFlag{Name: "keep-work", Usage: "keep the directories of failed attempts", HideDefault: true, Sources: c.env.variables("PIPELINED_KEEP_WORK"), Local: true},
 			&cli.StringFlag{Name: "data-dir", Usage: "`DIR` that holds what is stored between runs (default the user's state directory)", Local: true},
-			jsonFlag(),
+			yesFlag(), jsonFlag(),
 		),
 		Action: c.env.action(1, 1, c.run),
 	}
@@ -94,6 +94,10 @@ func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 	}
 
 	defer j.Close()
+	if err := c.env.confirmWorkspace(starting, cmd, j); err != nil {
+		return err
+	}
+
 	// The node starts while the files are read.
 	var e *embedded
 	var api *client.Client
@@ -116,6 +120,7 @@ func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 		return cause(starting, err)
 	}
 
+	c.env.tellWorkspace(j)
 	c.env.explainOnce(j)
 	created, err := j.Submit(starting, api)
 	j.Remember()
@@ -133,19 +138,24 @@ func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 	cancel(nil)
 	watch := watchOptions{json: cmd.Bool("json"), signals: signals, address: e.address}
 	if c.env.interactive && c.env.stderr.Terminal {
-		watch.asker = &terminal.ApprovalPrompt{User: whoami(), Stdin: c.env.stdin, Decide: func(ctx context.Context, module string, yes bool) error {
-			call := api.Modules().Reject
-			if yes {
-				call = api.Modules().Approve
-			}
-
-			_, err := call(ctx, created.ID, module, "")
-			return err
-		}}
+		watch.asker = c.asker(api, created.ID)
 	}
 
 	f := &runFollower{env: c.env, node: e, api: api, id: created.ID}
 	return f.follow(ctx, watch, errors.Is(context.Cause(starting), errInterrupted))
+}
+
+// asker asks for the approvals of a run.
+func (c runCommand) asker(api *client.Client, id pipeline.RunID) *terminal.ApprovalPrompt {
+	return &terminal.ApprovalPrompt{User: whoami(), Stdin: c.env.stdin, Decide: func(ctx context.Context, module string, yes bool) error {
+		call := api.Modules().Reject
+		if yes {
+			call = api.Modules().Approve
+		}
+
+		_, err := call(ctx, id, module, "")
+		return err
+	}}
 }
 
 // config is the node that a run brings along.

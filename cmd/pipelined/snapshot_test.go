@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/pipelined/pipelined/api/wire"
@@ -34,7 +35,7 @@ func TestSubmit_manyFiles(t *testing.T) {
 		for _, flags := range [][]string{nil, nil, {"-no-stat-cache"}} {
 			sent = wire.SubmitRequest{}
 			code, _, stderr := newCommand(t, f).exec(append([]string{"submit", "-detach", "-var=who=x", file}, flags...)...)
-			if code != 0 || stderr != "" {
+			if code != 0 || strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "workspace: ") {
 				t.Fatalf("exit %d: %s", code, stderr)
 			}
 			if missing, err := tree.NewCache(f.blobs).Missing(sent.Workspace); err != nil || len(missing) > 0 {

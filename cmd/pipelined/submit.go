@@ -22,7 +22,7 @@ func (c submitCommand) command() *cli.Command {
 		Flags: append(append(append(varFlags(), selectFlags()...), append(cacheFlags(), c.env.snapshotFlags()...)...),
 			&cli.BoolFlag{Name: "detach", Usage: "print the run's id and exit", HideDefault: true, Local: true},
 			&cli.BoolFlag{Name: "register", Usage: "register or replace the pipeline's schedule, and run nothing now", HideDefault: true, Local: true},
-			jsonFlag(),
+			yesFlag(), jsonFlag(),
 		),
 		Action: c.env.action(1, 1, c.run),
 	}
@@ -38,7 +38,7 @@ func (c submitCommand) run(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 
-	job, err := o.Prepare(ctx)
+	job, err := o.Check(ctx)
 	if err != nil {
 		return c.env.explain(err)
 	}
@@ -47,6 +47,16 @@ func (c submitCommand) run(ctx context.Context, cmd *cli.Command) error {
 	if cmd.Bool("register") && !job.Scheduled() {
 		return usagef("submit: -register: %s has no schedule: add schedule { cron = \"…\" }", job.FileName())
 	}
+
+	if err := c.env.confirmWorkspace(ctx, cmd, job); err != nil {
+		return err
+	}
+
+	if err := job.TakeFiles(ctx); err != nil {
+		return err
+	}
+
+	c.env.tellWorkspace(job)
 
 	signals, back := c.env.signals()
 	defer back()

@@ -23,6 +23,9 @@ type Options struct {
 	Cache string
 	// known is the directory that remembers earlier snapshots; "" remembers none.
 	Known string
+	// Private are paths of keys, tokens, state and configuration, which never go along;
+	// Secrets the texts of keys and tokens, of which no copy does.
+	Private, Secrets []string
 	// environ is the environment, as os.Environ gives it.
 	Environ []string
 	// readFile reads a file argument; warn reports what the user should know.
@@ -37,16 +40,6 @@ type Job struct {
 	request   wire.SubmitRequest
 	key       string
 	options   *Options
-}
-
-// Prepare reads and checks the pipeline and takes the snapshot of its files.
-func (o *Options) Prepare(ctx context.Context) (*Job, error) {
-	j, err := o.Check(ctx)
-	if err == nil {
-		err = j.TakeFiles(ctx)
-	}
-
-	return j, err
 }
 
 // Check reads and checks the pipeline.

@@ -55,9 +55,11 @@ func (o *Options) takeWorkspace(ctx context.Context, s *source) (w *fileSet, err
 		return w, wrapped("create a temporary directory for the workspace", err)
 	}
 
+	private := newPrivate(o.Private)
 	w.rules = workspace.Options{
 		Exclude: rules.Exclude,
-		Skip:    append(ownOutputs(), w.dir),
+		Skip:    append(append(ownOutputs(), w.dir), private...),
+		Private: private.holds,
 		Warn:    o.Warn,
 	}
 	if root, err := filepath.Abs(w.root); err == nil && o.Known != "" {
@@ -72,6 +74,7 @@ func (o *Options) takeWorkspace(ctx context.Context, s *source) (w *fileSet, err
 		return w, err
 	}
 
+	w.tree = withoutSecrets(w.tree, o.Secrets, o.Warn)
 	if len(w.tree) == 0 {
 		return w, nil
 	}

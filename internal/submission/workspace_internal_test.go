@@ -66,11 +66,14 @@ func TestWorkspace_send(t *testing.T) {
 		writeMany(t, dir)
 
 		o := &Options{File: filepath.Join(dir, "p.hcl"), ReadFile: os.ReadFile, Warn: func(s string) { t.Error(s) }}
-		j, err := o.Prepare(t.Context())
+		j, err := o.Check(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer j.Close()
+		if err := j.TakeFiles(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 
 		for range 2 {
 			if err := j.send(t.Context(), at); err != nil {

@@ -3,6 +3,7 @@ package workspace
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"runtime"
 
@@ -20,6 +21,9 @@ type Options struct {
 	// Skip are absolute paths of files and directories to leave out, such as the
 	// file that standard output goes to. Files are known by their inode too.
 	Skip []string
+	// Private reports whether a directory, given by its absolute path and the names in
+	// it, never goes along. It may be nil.
+	Private func(dir string, names []fs.DirEntry) bool
 	// Warn gets one line for each thing that was left out or is doubtful. It is
 	// called before Snapshot returns, from its goroutine. It may be nil.
 	Warn func(string)

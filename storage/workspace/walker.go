@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ type walker struct {
 	root    string
 	exclude *tree.Filter
 	skip    map[string]bool // absolute paths
+	private func(dir string, names []fs.DirEntry) bool
 	found   *findings
 
 	entries []*entry // in the order of the walk
@@ -29,7 +31,7 @@ type walker struct {
 }
 
 func newWalker(root string, opts Options, found *findings) *walker {
-	w := &walker{root: root, exclude: tree.NewFilter(opts.Exclude), skip: map[string]bool{}, found: found,
+	w := &walker{root: root, exclude: tree.NewFilter(opts.Exclude), skip: map[string]bool{}, private: opts.Private, found: found,
 		// Listing is quicker than reading: a short queue keeps readers busy.
 		files: make(chan []*entry, 16)}
 	for _, path := range opts.Skip {
@@ -83,6 +85,10 @@ func (w *walker) walk(ctx context.Context, up *scope, rel string, m mode) (int, 
 		}
 
 		return 0, unreadable(err)
+	}
+	if w.private != nil && w.private(dir, names) {
+		w.found.warn(fmt.Sprintf("left out %q: keys, state and configuration of pipelined never go along", cmp.Or(rel, ".")))
+		return 0, nil
 	}
 	s, warning, err := up.enter(ctx, w.root, rel, m, names)
 	if err != nil {
