@@ -24,6 +24,7 @@ func (c planCommand) estimate(ctx context.Context, cmd *cli.Command, api *client
 		return // the plan has reported it
 	}
 
+	o.Warn = func(string) {} // the plan has warned
 	j, err := o.Check(ctx)
 	if err != nil {
 		return // the plan has reported it
@@ -126,11 +127,14 @@ func (c planCommand) lookUp(ctx context.Context, cmd *cli.Command, api *client.C
 		return wire.CacheForecast{}, err
 	}
 
+	warn := o.Warn
+	o.Warn = func(string) {} // the plan has given these warnings
 	j, err := o.Check(ctx)
 	if err != nil {
 		return wire.CacheForecast{}, err
 	}
 
+	o.Warn = warn
 	defer j.Close()
 	if broad := j.BroadRoot(); broad != "" {
 		return wire.CacheForecast{}, fmt.Errorf("the workspace is %s: its files are not read for that", broad)

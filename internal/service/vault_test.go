@@ -218,3 +218,28 @@ func TestRuns_Submit_sensitiveTwice(t *testing.T) {
 	_, err = r.runs.Submit(t.Context(), sam, "key", in)
 	wantError(t, "another value", err, pipeline.Conflict)
 }
+
+// A credential of the environment that env_from names is nowhere in the state, and
+// is masked for the whole run.
+func TestVault_envFrom(t *testing.T) {
+	r := newRig(t)
+	in := source("  env_from = [\"CI_*\", \"NPM_TOKEN\"]\n  module \"a\" { command = [\"true\"] }")
+	in.Env = map[string]string{"NPM_TOKEN": password, "CI_PASSWORD": "swordfish-of-a-pattern", "CI_JOB": "7"}
+	made, err := r.runs.Submit(t.Context(), sam, "", in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.wantNowhere("swordfish")
+
+	def := r.definition(made.ID)
+	a := &def.Modules[0]
+	sealed, err := r.vault.Evaluate(t.Context(), def, a, nil)
+	if err != nil || len(sealed.Sealed) == 0 {
+		t.Fatalf("got %+v, %v", sealed, err)
+	}
+	opened, err := r.vault.Open(def, a, sealed)
+	if err != nil || len(opened.Evaluated.Env) != 1 || opened.Evaluated.Env["NPM_TOKEN"] != password || len(a.Env) != 1 || a.Env["CI_JOB"] != "7" ||
+		!slices.Equal(opened.Mask, []string{password}) {
+		t.Errorf("got %+v and %v, %v", opened.Evaluated, a.Env, err)
+	}
+}

@@ -39,18 +39,32 @@ func (o *Options) inputsOf(s *source) (language.Inputs, error) {
 	}
 
 	in := language.Inputs{Git: facts, Targets: o.Targets, Tags: o.Tags, Skip: o.Skip}
-	patterns := s.File.EnvFrom()
+	in.Env = o.envFrom(s.File.EnvFrom())
+	return in, nil
+}
+
+// envFrom selects the variables of the environment that go along.
+func (o *Options) envFrom(patterns []string) map[string]string {
+	var env map[string]string
+	var withheld []string
 	for _, kv := range o.Environ {
 		name, value, _ := strings.Cut(kv, "=")
 		if language.MatchesEnv(patterns, name) {
-			if in.Env == nil {
-				in.Env = map[string]string{}
+			if env == nil {
+				env = map[string]string{}
 			}
-			in.Env[name] = value
+			env[name] = value
+		} else if language.WithholdsEnv(patterns, name) {
+			withheld = append(withheld, name)
 		}
 	}
 
-	return in, nil
+	if len(withheld) > 0 {
+		slices.Sort(withheld)
+		o.Warn("env_from: left out " + strings.Join(withheld, ", ") + ": what looks like a credential comes along, masked, only if env_from names it exactly")
+	}
+
+	return env
 }
 
 // GitFacts are the facts of the work tree that the pipeline's file lies in. If git

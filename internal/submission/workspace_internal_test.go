@@ -158,3 +158,29 @@ func TestOptions_precedence(t *testing.T) {
 		}
 	}
 }
+
+// What looks like a credential stays here unless env_from names it exactly; a warning
+// names it, not its value.
+func TestOptions_credentials(t *testing.T) {
+	file := writeFile(t, t.TempDir(), "p.hcl", `pipeline "p" {
+  env_from = ["CI_*", "NPM_TOKEN"]
+  module "m" { command = ["true"] }
+}
+`)
+	var warned []string
+	o := &Options{File: file, ReadFile: os.ReadFile, Warn: func(s string) { warned = append(warned, s) },
+		Environ: []string{"PATH=" + os.Getenv("PATH"), "CI_JOB=7", "CI_TOKEN=hidden-1", "CI_DB_PASSWORD=hidden-2", "NPM_TOKEN=hidden-3", "GH_TOKEN=hidden-4"}}
+
+	j, err := o.Check(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+
+	if got := j.request.Env; len(got) != 2 || got["CI_JOB"] != "7" || got["NPM_TOKEN"] != "hidden-3" {
+		t.Errorf("went along: %v", got)
+	}
+	if len(warned) != 1 || !strings.Contains(warned[0], "left out CI_DB_PASSWORD, CI_TOKEN:") || strings.Contains(warned[0], "hidden") {
+		t.Errorf("warned %q", warned)
+	}
+}

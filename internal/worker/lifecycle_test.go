@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -38,7 +39,8 @@ func TestLifecycle_order(t *testing.T) {
 
 // What the runner is given follows from the spec.
 func TestLifecycle_process(t *testing.T) {
-	inRig(t, func(r *rig) { r.cfg.LogLimit, r.cfg.ModuleEnv = 1000, []string{"PATH"} }, func(t *testing.T, r *rig) {
+	t.Setenv("NPM_TOKEN", "hidden-1")
+	inRig(t, func(r *rig) { r.cfg.LogLimit, r.cfg.ModuleEnv = 1000, []string{"PATH", "NPM_TOKEN", "UNSET_TOKEN"} }, func(t *testing.T, r *rig) {
 		r.take(r.spec("a", func(s *pipeline.Spec) {
 			s.Script, s.Env, s.Caches = "echo hi", map[string]string{"A": "1"}, []string{"go"}
 			s.Timeout, s.IdleTimeout, s.Grace, s.OnDisconnect = time.Minute, time.Second, 3*time.Second, pipeline.DisconnectKill
@@ -56,6 +58,9 @@ func TestLifecycle_process(t *testing.T) {
 		}
 		if p.Timeout != time.Minute || p.IdleTimeout != time.Second || p.Grace != 3*time.Second || !p.KillOnLapse || p.Memory != 1<<20 || p.CPU != 1.5 {
 			t.Errorf("%+v", p)
+		}
+		if !slices.Equal(p.Mask, []string{"hidden-1"}) { // a credential of the machine
+			t.Errorf("masked %q", p.Mask)
 		}
 		if !reflect.DeepEqual(p.Argv, []string{"/bin/sh", "-eu", dir + "/script"}) {
 			t.Errorf("argv %q", p.Argv)

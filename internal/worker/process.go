@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/internal/worker/attemptdir"
@@ -58,8 +59,21 @@ func (p *processes) of(a *attempt) (executor.Process, error) {
 	return executor.Process{
 		ID: a.key, Dir: string(a.dir), WorkDir: dir, Argv: argv, Env: env, Hooks: hooks,
 		Timeout: s.Timeout, IdleTimeout: s.IdleTimeout, Grace: s.Grace, KillOnLapse: s.OnDisconnect == pipeline.DisconnectKill,
-		Mask: hidden(s), Result: a.dir.Result(), LogLimit: p.logLimit, Memory: s.Resources.Memory, CPU: s.Resources.CPU,
+		Mask: append(slices.Clip(hidden(s)), p.passedCredentials()...), Result: a.dir.Result(), LogLimit: p.logLimit, Memory: s.Resources.Memory, CPU: s.Resources.CPU,
 	}, nil
+}
+
+// passedCredentials are the values of this machine's variables that modules see and
+// that look like credentials.
+func (p *processes) passedCredentials() []string {
+	var values []string
+	for _, name := range p.passThrough {
+		if value := os.Getenv(name); value != "" && pipeline.CredentialName(name) {
+			values = append(values, value)
+		}
+	}
+
+	return values
 }
 
 // environ builds the environment and makes the caches that it names.

@@ -102,6 +102,8 @@ type compilation struct {
 	// so that what names it is passed over in silence.
 	variables map[string]cty.Value
 	locals    map[string]cty.Value
+	// credentials names the variables of in.Env that are treated as sensitive.
+	credentials map[string]bool
 	// roots are what all expressions see.
 	roots map[string]cty.Value
 	// excused is set if a variable has no value because of a mistake that is

@@ -2,7 +2,6 @@ package language
 
 import (
 	"maps"
-	"path"
 	"slices"
 	"strings"
 
@@ -172,7 +171,7 @@ func (c *compilation) instance(m *module, x *instance, env map[string]string, de
 		env, deferred = nil, nil // it has no user
 		c.approval(m, &out)
 	} else {
-		env = c.taken(m, env)
+		env, deferred = c.taken(m, env, deferred)
 	}
 
 	own, waiting := c.environment(&m.base, env, deferred)
@@ -219,33 +218,6 @@ func (c *compilation) instance(m *module, x *instance, env map[string]string, de
 	}
 
 	c.out.Modules = append(c.out.Modules, out)
-}
-
-// taken adds the variables that env_from names to those of the pipeline.
-func (c *compilation) taken(m *module, env map[string]string) map[string]string {
-	patterns := append(slices.Clone(c.file.envFrom), m.envFrom...)
-	if len(patterns) == 0 {
-		return env
-	}
-	out := map[string]string{}
-	for name, value := range c.in.Env {
-		if checkEnvName(name) == nil && MatchesEnv(patterns, name) {
-			out[name] = value
-		}
-	}
-	maps.Copy(out, env)
-	return out
-}
-
-// MatchesEnv reports whether a variable's name matches one of the patterns of
-// env_from, in which * matches anything.
-func MatchesEnv(patterns []string, name string) bool {
-	for _, p := range patterns {
-		if ok, err := path.Match(p, name); err == nil && ok {
-			return true
-		}
-	}
-	return false
 }
 
 // among returns the instances of a module: all, or only those that are named.
@@ -382,5 +354,13 @@ func (c *compilation) scope() {
 		if v.sensitive {
 			s.Sensitive = append(s.Sensitive, v.name)
 		}
+	}
+
+	for _, name := range slices.Sorted(maps.Keys(c.credentials)) {
+		if s.Variables == nil {
+			s.Variables = map[string]string{}
+		}
+		s.Variables[credentialPrefix+name] = c.encode(cty.StringVal(c.in.Env[name]), c.file.nameAt)
+		s.Sensitive = append(s.Sensitive, credentialPrefix+name)
 	}
 }

@@ -156,7 +156,7 @@ func (s *deferredScope) value(r *report, expr hclsyntax.Expression) (cty.Value, 
 	}
 
 	if refs.allVars {
-		refs.variables = append(refs.variables, namesAt(maps.Keys(p.Scope.Variables), expr)...)
+		refs.variables = append(refs.variables, namesAt(declared(maps.Keys(p.Scope.Variables)), expr)...)
 	}
 
 	if refs.allLocals {

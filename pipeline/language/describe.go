@@ -183,7 +183,7 @@ var attributeTexts = map[string]text{
 	"pipeline.timeout":      {what: "of the whole run, from the start of its first module on", fallback: "no limit"},
 	"pipeline.on_failure":   {what: "once a module has failed: start nothing new, or run what does not depend on it", fallback: pipeline.OnFailureStop},
 	"pipeline.env":          {what: "variables of every module's environment; a module's own win", typ: "object"},
-	"pipeline.env_from":     {what: "variables taken from where the run is submitted; * stands for anything", typ: "list of patterns"},
+	"pipeline.env_from":     {what: "variables taken from where the run is submitted; * stands for anything but names that look like credentials", typ: "list of patterns"},
 
 	"variable.type":            {what: "string, number, bool, any, list(T), set(T), map(T), tuple([…]) or object({…})", typ: "type", fallback: "that of default, else string"},
 	"variable.default":         {what: "what it has when it is not given; without, it must be", typ: "any value"},
@@ -224,7 +224,7 @@ var attributeTexts = map[string]text{
 	"module.always_run":          {what: "runs whatever became of what it depends on, also when the run fails or is cancelled", fallback: "false"},
 	"module.ignore_failure":      {what: "its failure leaves the run succeeded_with_warnings", fallback: "false"},
 	"module.env":                 {what: "variables of its environment", typ: "object"},
-	"module.env_from":            {what: "variables taken from where the run is submitted; * stands for anything", typ: "list of patterns"},
+	"module.env_from":            {what: "variables taken from where the run is submitted; * stands for anything but names that look like credentials", typ: "list of patterns"},
 	"module.inputs":              {what: "the files of the workspace that are in its folder", typ: "list of globs", fallback: "the whole workspace"},
 	"module.outputs":             {what: "files that are kept, and laid out for the modules that depend on it; each must match something", typ: "list of globs"},
 	"module.outputs_optional":    {what: "as outputs, but may match nothing", typ: "list of globs"},

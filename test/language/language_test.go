@@ -206,7 +206,7 @@ func TestRun(t *testing.T) {
 			var stderr lockedText
 			run := func(args ...string) ([]byte, error) {
 				cmd := exec.Command(bin, args...)
-				cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+dir, "XDG_CONFIG_HOME="+dir, "CASE_VAR=from outside", "CASE_OTHER=x")
+				cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+dir, "XDG_CONFIG_HOME="+dir, "CASE_VAR=from outside", "CASE_OTHER=x", "CASE_TOKEN=a credential")
 				stderr.Reset()
 				cmd.Stderr = &stderr
 				stop := c.decide(stderr.String, func(args ...string) error {
@@ -259,7 +259,7 @@ func TestRun(t *testing.T) {
 func start(t *testing.T) *harness.Cluster {
 	t.Helper()
 	cl := harness.Start(t, 3)
-	cl.Env = append(cl.Env, "CASE_VAR=from outside", "CASE_OTHER=x")
+	cl.Env = append(cl.Env, "CASE_VAR=from outside", "CASE_OTHER=x", "CASE_TOKEN=a credential")
 	return cl
 }
 
