@@ -168,9 +168,10 @@ func (s *deferredScope) value(r *report, expr hclsyntax.Expression) (cty.Value, 
 	for _, group := range []struct {
 		root string
 		refs []reference
+		all  bool
 		get  func(*report, reference) (cty.Value, bool)
-	}{{"var", refs.variables, s.variable}, {"local", refs.locals, s.local}, {"module", refs.modules, s.upstream}} {
-		if len(group.refs) == 0 {
+	}{{"var", refs.variables, refs.allVars, s.variable}, {"local", refs.locals, refs.allLocals, s.local}, {"module", refs.modules, false, s.upstream}} {
+		if len(group.refs) == 0 && !group.all {
 			continue
 		}
 		values := make(map[string]cty.Value, len(group.refs))

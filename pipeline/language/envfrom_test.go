@@ -83,8 +83,7 @@ module "each" {
 		t.Errorf("a value is kept: %s, %v", raw, err)
 	}
 
-	_, diags := parse(t, body("module \"m\" {\n command = [var[\"env.NPM_TOKEN\"]]\n}")).Compile(t.Context(), language.Inputs{Env: in.Env, Evaluator: newEvaluator(t)})
-	if len(diags) == 0 {
+	if _, diags := language.Parse("p.hcl", []byte(body("env_from = [\"NPM_TOKEN\"]\nmodule \"m\" {\n command = [var[\"env.NPM_TOKEN\"]]\n}"))); len(diags) == 0 {
 		t.Error("an expression names a credential")
 	}
 }
