@@ -374,8 +374,8 @@ func (c *Client) Forget(ctx context.Context, ids ...string) error {
 }
 
 // Renew implements Runner.
-func (c *Client) Renew(ctx context.Context, d time.Duration) error {
-	_, err := c.call(ctx, message{Kind: kindRenew, Duration: d})
+func (c *Client) Renew(ctx context.Context, until time.Duration) error {
+	_, err := c.call(ctx, message{Kind: kindRenew, Duration: until})
 	return err
 }
 

@@ -303,14 +303,17 @@ func (e *engine) forget(ids []string) {
 	e.publisher.forgotten(idle)
 }
 
-// lapse stops what must not run without a lease.
-func (e *engine) lapse() {
+// lapse stops what must not run without a lease, which ended so long ago. The time
+// between TERM and KILL counts from the end of the lease: by the time at which the
+// cluster runs the attempt again, this one is dead, or dies in the moment in which
+// a machine that stood still continues.
+func (e *engine) lapse(ago time.Duration) {
 	for _, a := range e.live() {
 		if !a.p.KillOnLapse {
 			continue
 		}
-		e.log.Warn("lease lapsed: stopping attempt", "attempt", a.p.ID)
-		a.requestStop(stopOrder{lapsed: true, reason: ReasonLapsed}, min(a.p.Grace, MaxLapseGrace))
+		e.log.Warn("lease lapsed: stopping attempt", "attempt", a.p.ID, "ago", ago.Round(time.Millisecond))
+		a.requestStop(stopOrder{lapsed: true, reason: ReasonLapsed}, min(a.p.Grace, MaxLapseGrace)-ago)
 	}
 }
 

@@ -300,6 +300,31 @@ func alive(pid int) bool {
 	return fields[0] != "Z" && fields[0] != "X"
 }
 
+// pause stops a process, and returns when none of its threads runs: until then it
+// still reads what is sent to it.
+func pause(tb testing.TB, pid int) {
+	tb.Helper()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		tb.Fatal(err)
+	}
+	testutil.Eventually(tb, testTimeout, func() error {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		if err != nil || len(threads) == 0 {
+			return fmt.Errorf("threads of %d: %v, %w", pid, threads, err)
+		}
+		for _, file := range threads {
+			b, err := os.ReadFile(file)
+			if err != nil {
+				return err
+			}
+			if fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:])); fields[0] != "T" {
+				return fmt.Errorf("%s is in state %s", file, fields[0])
+			}
+		}
+		return nil
+	})
+}
+
 func mustBeDead(tb testing.TB, pids ...int) {
 	tb.Helper()
 	for _, pid := range pids {

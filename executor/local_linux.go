@@ -64,8 +64,8 @@ func (l *Local) Forget(_ context.Context, ids ...string) error {
 }
 
 // Renew implements Runner.
-func (l *Local) Renew(_ context.Context, d time.Duration) error {
-	return l.e.lease.renew(d, l.e.lapse)
+func (l *Local) Renew(_ context.Context, until time.Duration) error {
+	return l.e.lease.renew(until, l.e.lapse)
 }
 
 // Close kills all processes, waits until their trees are dead, and closes

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -72,6 +73,71 @@ func TestEngine_restoreAfterReboot(t *testing.T) {
 	e.restore([]Status{{ID: "before", Incarnation: "0123-ab"}, {ID: "now", Incarnation: e.identity.boot + "-ab"}})
 	if e.attempts["before"] != nil || e.attempts["now"] == nil || !e.seen.has("before") {
 		t.Errorf("restored %v", e.attempts)
+	}
+}
+
+// A renewal that is read before the timer does not bring a lapsed lease back.
+func TestLease_staysLapsed(t *testing.T) {
+	var l lease
+	defer l.close()
+	lapses := 0
+	lapsed := func(ago time.Duration) {
+		if lapses++; ago < time.Second || l.inForce() {
+			t.Errorf("lapsed %v ago, in force %t", ago, l.inForce())
+		}
+	}
+	for range 3 {
+		for range 2 {
+			if err := l.renew(BootTime()+time.Hour, lapsed); err != nil || !l.inForce() {
+				t.Fatalf("in force %t, %v", l.inForce(), err)
+			}
+		}
+		l.mu.Lock()
+		l.end = BootTime() - time.Second // the timer has not been read yet
+		l.mu.Unlock()
+	}
+	if err := l.renew(BootTime()+time.Hour, lapsed); err != nil || lapses != 3 {
+		t.Errorf("%d lapses, %v", lapses, err)
+	}
+}
+
+// A renewal that was held up grants nothing once its time has passed, and takes
+// nothing away from one that has overtaken it.
+func TestLease_lateRenewal(t *testing.T) {
+	var l lease
+	defer l.close()
+	lapsed := func(ago time.Duration) { t.Errorf("lapsed %v ago", ago) }
+	if err := l.renew(BootTime()-time.Millisecond, lapsed); err != nil || l.inForce() {
+		t.Errorf("a lease that has passed: in force %t, %v", l.inForce(), err)
+	}
+	long := BootTime() + time.Hour
+	for _, until := range []time.Duration{long, BootTime() + time.Minute, BootTime() - time.Minute} {
+		if err := l.renew(until, lapsed); err != nil || l.end != long {
+			t.Errorf("the lease ends at %v, want %v; %v", l.end, long, err)
+		}
+	}
+}
+
+// What starts under a new lease is not stopped with the one before: the renewal
+// returns when all that the former one bound is being stopped.
+func TestLease_lapseBeforeRenewal(t *testing.T) {
+	var l lease
+	defer l.close()
+	begun, done := make(chan struct{}), make(chan struct{})
+	lapsed := func(time.Duration) { close(begun); <-done }
+	if err := l.renew(BootTime()+time.Millisecond, lapsed); err != nil {
+		t.Fatal(err)
+	}
+	<-begun // by the timer
+
+	renewed := make(chan error)
+	go func() { renewed <- l.renew(BootTime()+time.Hour, lapsed) }()
+	if l.inForce() {
+		t.Error("in force while the former lease ends")
+	}
+	close(done)
+	if err := <-renewed; err != nil || !l.inForce() {
+		t.Errorf("in force %t, %v", l.inForce(), err)
 	}
 }
 

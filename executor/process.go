@@ -173,10 +173,11 @@ type Runner interface {
 	// Forget drops exits that the caller has put in a safe place. IDs that are
 	// unknown or still running are left alone.
 	Forget(ctx context.Context, ids ...string) error
-	// Renew lets the lease end so long from now, by the clock that counts
-	// sleep (CLOCK_BOOTTIME). When it ends, processes with KillOnLapse are
-	// stopped, and such processes are refused until the next Renew.
-	Renew(ctx context.Context, lease time.Duration) error
+	// Renew lets the lease end at a time of BootTime. It never shortens the lease,
+	// and if that time has passed when the runner learns of it, it does nothing.
+	// When the lease ends, processes with KillOnLapse are stopped, and such
+	// processes are refused until the next Renew.
+	Renew(ctx context.Context, until time.Duration) error
 	// Close of a Local kills its processes and waits for them; of a Client it
 	// disconnects and leaves everything running. It is idempotent.
 	Close() error

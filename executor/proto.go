@@ -23,7 +23,7 @@ const (
 	protoMagic = "pipelined-keeper"
 	// protoVersion changes with every field that a keeper must know: one that did
 	// not know Process.Mask would start the process without masking.
-	protoVersion = 3
+	protoVersion = 4
 	// maxFrame bounds a message. Longer lists are cut into several.
 	maxFrame = 16 << 20
 	// softFrame is where lists are cut.

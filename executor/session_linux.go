@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -16,6 +17,8 @@ type session struct {
 	r           *bufio.Reader
 	incarnation string
 	pid         int
+	// process is the keeper's, by a handle that no other process can take over.
+	process *os.Process
 
 	writing sync.Mutex // guards writing and following
 	// forgets go along with the next request, or by themselves before long:
@@ -141,6 +144,9 @@ func (s *session) deliver(m *message) {
 // close ends all calls.
 func (s *session) close() {
 	s.conn.Close()
+	if s.process != nil {
+		_ = s.process.Release()
+	}
 	s.writing.Lock()
 	s.gone = true
 	s.writing.Unlock()

@@ -121,7 +121,23 @@ func (c *Client) hello(ctx context.Context, s *session) (*session, error) {
 		return nil, ctx.Err()
 	}
 	s.incarnation, s.pid = m.Incarnation, m.PID
+	s.process, _ = os.FindProcess(m.PID) // never fails on Unix
 	return s, s.conn.SetReadDeadline(time.Time{})
+}
+
+// KillKeeper kills a keeper that does not answer. This client then starts another
+// one, which kills what the former one left before it answers.
+func (c *Client) KillKeeper() error {
+	c.mu.Lock()
+	s := c.session
+	c.mu.Unlock()
+	if s == nil {
+		return errSessionLost
+	}
+	if err := s.process.Kill(); err != nil {
+		return fmt.Errorf("kill keeper %d: %w", s.pid, err)
+	}
+	return nil
 }
 
 // startKeeper starts a keeper and waits until it listens. errHeld means that

@@ -3,12 +3,15 @@ package executor_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/internal/testutil"
 )
 
 // escapes are ways to outlive a shell. Each writes its pid to $DIR/child.
@@ -183,30 +186,24 @@ func TestRunner_timeout(t *testing.T) {
 func TestRunner_lease(t *testing.T) {
 	everyRunner(t, executor.Config{}, func(t *testing.T, b *bench) {
 		ctx := context.Background()
-		bound, free := b.shell("echo $$ >$DIR/child; trap '' TERM; while :; do sleep 0.05; done"), b.shell("echo $$ >$DIR/child; sleep 1000")
+		bound, free := b.shell("trap '' TERM; echo $$ >$DIR/child; while :; do sleep 0.05; done"), b.shell("echo $$ >$DIR/child; sleep 1000")
 		bound.KillOnLapse, bound.Grace = true, 10*time.Millisecond
 		if err := b.r.Start(ctx, []executor.Process{bound}); !errors.Is(err, executor.ErrNoLease) {
 			t.Fatalf("start without a lease: %v, want ErrNoLease", err)
 		}
-		if err := b.r.Renew(ctx, time.Hour); err != nil {
-			t.Fatal(err)
-		}
-		b.start(bound, free)
-		pidIn(t, bound.Dir+"/child")
-		freePID := pidIn(t, free.Dir+"/child")
+		lease := executor.BootTime() + time.Second
 		for range 3 {
-			if err := b.r.Renew(ctx, time.Minute); err != nil {
+			if err := b.r.Renew(ctx, lease); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, over := b.exited(bound.ID); over {
-			t.Fatal("ended with the lease in force")
-		}
-		if err := b.r.Renew(ctx, 50*time.Millisecond); err != nil {
-			t.Fatal(err)
-		}
+		b.start(bound, free)
+		freePID := pidIn(t, free.Dir+"/child")
 		if st := b.wait(bound.ID); !st.Stopped || !st.Lapsed || st.Signal != "SIGKILL" || st.Reason != executor.ReasonLapsed {
 			t.Errorf("bound: %+v", st)
+		}
+		if left := lease - executor.BootTime(); left > 0 {
+			t.Errorf("ended %v before the lease", left)
 		}
 		if !alive(freePID) {
 			t.Error("the lapse killed a process that has nothing to do with it")
@@ -214,6 +211,56 @@ func TestRunner_lease(t *testing.T) {
 		b.stop(free.ID, 0)
 		b.wait(free.ID)
 	})
+}
+
+// A machine that stood still beyond its lease: the keeper reads the renewal that
+// has waited for it, and ends what must not run without a lease all the same. The
+// time between TERM and KILL has passed by then.
+func TestKeeper_lapsedWhilePaused(t *testing.T) {
+	for _, late := range []time.Duration{0, executor.MaxLapseGrace} {
+		ctx := context.Background()
+		cfg := executor.Config{DataDir: keeperDir(t)}
+		b := connect(t, cfg)
+		bound := b.shell("trap '' TERM; echo $$ >$DIR/child; while :; do sleep 0.05; done")
+		bound.KillOnLapse, bound.Grace = true, time.Hour
+		lease := executor.BootTime() + 2*time.Second
+		if err := b.r.Renew(ctx, lease); err != nil {
+			t.Fatal(err)
+		}
+		b.start(bound)
+		pidIn(t, bound.Dir+"/child")
+
+		keeper := keeperPID(cfg.DataDir)
+		pause(t, keeper)
+		renewed := make(chan error, 1)
+		go func() { renewed <- b.r.Renew(ctx, executor.BootTime()+time.Minute) }()
+		testutil.Eventually(t, testTimeout, func() error {
+			if left := lease + late - executor.BootTime(); left > 0 {
+				return fmt.Errorf("the lease lasts %v", left)
+			}
+			return nil
+		})
+		if err := syscall.Kill(keeper, syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		continued := time.Now()
+
+		st := b.wait(bound.ID)
+		if err := <-renewed; err != nil {
+			t.Error(err)
+		}
+		if !st.Lapsed || st.Signal != "SIGKILL" || st.Reason != executor.ReasonLapsed {
+			t.Errorf("late by %v: %+v", late, st)
+		}
+		if took := st.ExitedAt.Sub(continued); late == executor.MaxLapseGrace && took > executor.MaxLapseGrace {
+			t.Errorf("it ran for another %v", took)
+		}
+		bound = b.shell("true")
+		bound.KillOnLapse = true
+		if st := b.run(bound); st.ExitCode != 0 {
+			t.Errorf("under the new lease: %+v", st)
+		}
+	}
 }
 
 // TestRunner_heldPipe has somebody outside the tree hold the output open: the

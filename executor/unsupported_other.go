@@ -52,6 +52,9 @@ func (unsupported) Forget(context.Context, ...string) error { return ErrUnsuppor
 // Renew returns ErrUnsupported.
 func (unsupported) Renew(context.Context, time.Duration) error { return ErrUnsupported }
 
+// BootTime has no meaning without a runner.
+func BootTime() time.Duration { return 0 }
+
 // Close does nothing.
 func (unsupported) Close() error { return nil }
 

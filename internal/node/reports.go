@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/pipelined/pipelined/cluster"
+	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/internal/orchestrator"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
@@ -15,6 +16,7 @@ const pathReport = "/peer/report"
 // reports bring what workers report to the orchestrator, on both sides.
 type reports struct {
 	self   pipeline.NodeID
+	runner executor.Runner
 	orch   *orchestrator.Orchestrator
 	fabric *fabricParts
 }
@@ -22,7 +24,7 @@ type reports struct {
 // send brings this node's reports to the orchestrator. If it runs here, the second
 // copy of what they carry goes to another node first.
 func (r *reports) send(ctx context.Context, list []peer.Report) ([]peer.Ack, error) {
-	in := peer.ReportRequest{Worker: r.self, Reports: list, Full: r.fabric.disk.Reason()}
+	in := peer.ReportRequest{Worker: r.self, Reports: list, Full: r.fabric.disk.Reason(), Incarnation: r.runner.Incarnation()}
 	if r.orch.Leading() {
 		r.fabric.up.CopyReported(ctx, list)
 		out, err := r.orch.Report(ctx, in)

@@ -131,11 +131,15 @@ func (c *courier) sync(ctx context.Context, l *link) {
 	ticker := time.NewTicker(c.timing.Sync)
 	defer ticker.Stop()
 
+	// heard is the worker's clock in its last answer, which came at heardAt.
+	var heard time.Duration
+	var heardAt time.Time
+
 	for failures := 0; ; {
 		// What is sent after this moment may be missing from the answer.
 		began := time.Now()
 		call, cancel := context.WithTimeout(ctx, c.timing.Call)
-		res, err := c.transport.Sync(call, l.id, peer.SyncRequest{Term: c.term, Leader: c.self, Lease: c.timing.Lease})
+		res, err := c.transport.Sync(call, l.id, peer.SyncRequest{Term: c.term, Leader: c.self, Lease: c.timing.Lease, Heard: heard})
 		cancel()
 		if ctx.Err() != nil {
 			return
@@ -153,6 +157,14 @@ func (c *courier) sync(ctx context.Context, l *link) {
 			}
 			failures = 0
 			c.inbox.post(func() { c.compare(l, began, res) })
+
+			// The lease counts from the last answer. After the first one, and after an
+			// outage, it begins with the next comparison, which follows at once.
+			late := began.Sub(heardAt) > 2*c.timing.Sync
+			heard, heardAt = res.Clock, time.Now()
+			if late {
+				continue
+			}
 		}
 
 		if !c.pause(ctx, ticker, l.outbox.hurry) {

@@ -324,9 +324,13 @@ func (c *cluster) finish(w *fakeWorker, id pipeline.AttemptID, o *pipeline.Outco
 	o.ID = id
 	c.mu.Lock()
 	w.ended[id] = o.State
+	in := peer.ReportRequest{Worker: w.id, Reports: []peer.Report{{ID: id, Outcome: o}}}
+	if w.life != "" {
+		in.Incarnation = "i-" + string(w.id) + w.life
+	}
 	c.mu.Unlock()
 	for c.ctx.Err() == nil {
-		res, err := c.orch.Load().Report(c.ctx, peer.ReportRequest{Worker: w.id, Reports: []peer.Report{{ID: id, Outcome: o}}})
+		res, err := c.orch.Load().Report(c.ctx, in)
 		if err == nil && res.Acks[0].Done {
 			c.mu.Lock()
 			delete(w.held, id)

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/go-hclog"
 	"pgregory.net/rapid"
 
@@ -331,13 +332,16 @@ type syncTransport struct {
 	mu  sync.Mutex // guards following
 	n   int
 	err error
+	// heard is what the requests said of the worker's clock.
+	heard []time.Duration
 }
 
-func (s *syncTransport) Sync(context.Context, pipeline.NodeID, peer.SyncRequest) (peer.SyncResponse, error) {
+func (s *syncTransport) Sync(_ context.Context, _ pipeline.NodeID, in peer.SyncRequest) (peer.SyncResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.n++
-	return peer.SyncResponse{}, s.err
+	s.heard = append(s.heard, in.Heard)
+	return peer.SyncResponse{Clock: time.Duration(s.n)}, s.err
 }
 
 func (s *syncTransport) Dispatch(context.Context, pipeline.NodeID, peer.DispatchRequest) (peer.DispatchResponse, error) {
@@ -362,12 +366,12 @@ func TestCourier_sync(t *testing.T) {
 		l := &link{id: "w", name: "w", outbox: newOutbox()}
 		c.start(l)
 		synctest.Wait()
-		if n := transport.count(); n != 1 {
-			t.Errorf("%d comparisons at once", n)
+		if n := transport.count(); n != 2 {
+			t.Errorf("%d comparisons at once, want one, and one that begins the lease", n)
 		}
 		<-time.After(10*time.Second + time.Millisecond)
-		if n := transport.count(); n != 11 {
-			t.Errorf("%d comparisons in ten intervals", n-1)
+		if n := transport.count(); n != 12 {
+			t.Errorf("%d comparisons in ten intervals", n-2)
 		}
 
 		before := transport.count()
@@ -378,6 +382,33 @@ func TestCourier_sync(t *testing.T) {
 		if n := transport.count() - before; n < 5 || n > 11 {
 			t.Errorf("%d comparisons in one interval, hurried", n)
 		}
+		cancel()
+		c.tasks.wait()
+	})
+}
+
+// The lease counts from the last answer that the leader has heard: whatever arrives
+// of the requests since then extends nothing. After an outage it begins at once.
+func TestCourier_lease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		transport := &syncTransport{}
+		c := &courier{transport: transport, timing: DefaultTiming(), tasks: &tasks{ctx: ctx}, inbox: newInbox(), logger: hclog.NewNullLogger()}
+		c.start(&link{id: "w", name: "w", outbox: newOutbox()})
+		for _, err := range []error{nil, context.DeadlineExceeded, nil} {
+			synctest.Wait()
+			transport.mu.Lock()
+			transport.err = err
+			transport.mu.Unlock()
+			<-time.After(3*time.Second + time.Millisecond)
+		}
+
+		want := []time.Duration{0, 1, 2, 3, 4, 5, 5, 5, 5, 9, 10, 11}
+		transport.mu.Lock()
+		if diff := cmp.Diff(want, transport.heard[:min(len(transport.heard), len(want))]); diff != "" {
+			t.Error(diff)
+		}
+		transport.mu.Unlock()
 		cancel()
 		c.tasks.wait()
 	})

@@ -163,6 +163,10 @@ func (w *workers) reported(in peer.ReportRequest) {
 
 	l.heard(time.Now())
 
+	if in.Incarnation != "" {
+		l.incarnation = in.Incarnation
+	}
+
 	// What is placed because of this report must not go there.
 	if in.Full != "" {
 		l.closed, l.fullReason = true, in.Full // until its next answer to a comparison

@@ -31,8 +31,13 @@ type StopRequest struct {
 type SyncRequest struct {
 	Term   uint64          `cbor:"1,keyasint"`
 	Leader pipeline.NodeID `cbor:"2,keyasint"`
-	// Lease is how long the worker may go on without another sync.
+	// Lease is how long the worker is trusted after an answer.
 	Lease time.Duration `cbor:"3,keyasint"`
+	// Heard is the Clock of the last answer that the leader has; 0 if it has none.
+	// The lease counts from then, so that it never lasts longer than the leader
+	// believes, however late this request arrives and whatever became of the answers
+	// to others.
+	Heard time.Duration `cbor:"4,keyasint,omitempty"`
 }
 
 // SyncResponse says what a worker is and has.
@@ -44,6 +49,8 @@ type SyncResponse struct {
 	// Closed workers take nothing new; Reason says why.
 	Closed bool   `cbor:"5,keyasint,omitempty"`
 	Reason string `cbor:"6,keyasint,omitempty"`
+	// Clock is when the worker answered, by a clock of its own.
+	Clock time.Duration `cbor:"7,keyasint"`
 }
 
 // Held is an attempt that a worker has taken and whose outcome is not
@@ -79,6 +86,9 @@ type ReportRequest struct {
 	// Full says why the worker has no room for more work, so that what is placed
 	// because of these reports is not placed there; "" where it has.
 	Full string `cbor:"3,keyasint,omitempty"`
+	// Incarnation is that of the worker's keeper now: what is placed because of these
+	// reports must not be meant for one that has died. "" of an external worker.
+	Incarnation string `cbor:"4,keyasint,omitempty"`
 }
 
 // ReportResponse has an answer for each report, in their order.

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"sync"
-	"time"
 
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -16,7 +15,6 @@ type admission struct {
 
 	mu     sync.Mutex // guards following
 	term   uint64
-	lease  time.Time
 	closed bool
 }
 
@@ -49,20 +47,6 @@ func (d *admission) followLocked(term uint64) error {
 	}
 	d.term = term
 	return nil
-}
-
-// renew lets the lease end at a time.
-func (d *admission) renew(end time.Time) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.lease = end
-}
-
-// leaseEnd is until when the lease lasts; zero if there never was one.
-func (d *admission) leaseEnd() time.Time {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.lease
 }
 
 // close makes the worker refuse new attempts.

@@ -31,6 +31,7 @@ type lifecycle struct {
 
 	runner       executor.Runner
 	journal      Journal
+	table        *table
 	directories  *directories
 	processes    *processes
 	capturer     *capturer
@@ -48,6 +49,8 @@ func (c *lifecycle) execute(a *attempt) {
 		c.await(a)
 	case c.life.Err() != nil:
 		// The daemon stops; the journal has the attempt.
+	case errors.Is(err, executor.ErrNoLease) && a.stopped() == "":
+		c.giveBack(a)
 	default:
 		c.conclude(a, &captured{outcome: c.notStarted(a, err)})
 	}
@@ -127,6 +130,21 @@ func (c *lifecycle) notStarted(a *attempt, err error) *pipeline.Outcome {
 		}
 	}
 	return o
+}
+
+// giveBack forgets an attempt that the runner refused because no lease is in force:
+// a keeper that has just been started has none. It has not begun, so nothing is
+// lost: the leader misses it at its next comparison, which renews the lease, and if
+// it still wants it, sends it again. The table is last: until then the attempt is
+// not taken again.
+func (c *lifecycle) giveBack(a *attempt) {
+	c.log.Info("no lease is in force: the attempt waits for the leader", "attempt", a.key)
+	if err := c.journal.Delete(a.id); err != nil {
+		c.log.Error("delete from the journal", "attempt", a.key, "error", err)
+	}
+	c.directories.remove(a, true)
+	a.cancel()
+	c.table.remove(a.id)
 }
 
 // await waits for the process to end, reports its start if it runs for a while,

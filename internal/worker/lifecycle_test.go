@@ -207,7 +207,6 @@ func TestLifecycle_notStarted(t *testing.T) {
 	}{
 		"runner closed":   {executor.ErrClosed, pipeline.AttemptLost},
 		"unknown start":   {executor.ErrUnknownStart, pipeline.AttemptLost},
-		"no lease":        {&executor.RefusedError{ByID: map[string]error{"r1/a/1": executor.ErrNoLease}}, pipeline.AttemptLost},
 		"too large":       {pipeline.Errorf(pipeline.TooLarge, "environment"), pipeline.AttemptFailed},
 		"other full disk": {syscall.ENOSPC, pipeline.AttemptFailed},
 	} {
@@ -220,6 +219,27 @@ func TestLifecycle_notStarted(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What a runner without a lease refuses has not begun: it is forgotten, and starts
+// when the leader sends it again.
+func TestLifecycle_noLease(t *testing.T) {
+	refusal := &executor.RefusedError{ByID: map[string]error{"r1/a/1": executor.ErrNoLease}}
+	inRig(t, func(r *rig) { r.runner.startErr = refusal }, func(t *testing.T, r *rig) {
+		r.take(r.spec("a", nil))
+		synctest.Wait()
+		res, err := r.w.Sync(t.Context(), peer.SyncRequest{Term: 1})
+		if err != nil || len(res.Attempts) != 0 || r.events.of("a") != "put delete" {
+			t.Fatalf("%+v, %v, events %s", res.Attempts, err, r.events.of("a"))
+		}
+
+		r.runner.mu.Lock()
+		r.runner.startErr = nil
+		r.runner.mu.Unlock()
+		r.take(r.spec("a", nil))
+		r.end("a", 0)
+		r.wants("a", pipeline.AttemptSucceeded, "")
+	})
 }
 
 // A process that an earlier daemon started is not started again: its exit comes.
@@ -306,6 +326,15 @@ func TestSync(t *testing.T) {
 	inRig(t, func(r *rig) { r.cfg.Full = func() string { return full } }, func(t *testing.T, r *rig) {
 		r.take(r.spec("runs", nil), r.spec("waits", behind("runs")))
 		res, err := r.w.Sync(t.Context(), peer.SyncRequest{Term: 2, Lease: time.Minute})
+		if err != nil || res.Clock <= 0 || r.runner.lease != 0 {
+			t.Errorf("before any answer: clock %s, lease until %s, %v", res.Clock, r.runner.lease, err)
+		}
+		heard := res.Clock
+		future := peer.SyncRequest{Term: 2, Lease: time.Minute, Heard: heard + time.Hour}
+		if _, err := r.w.Sync(t.Context(), future); err != nil || r.runner.lease != 0 {
+			t.Errorf("a clock of another machine: lease until %s, %v", r.runner.lease, err)
+		}
+		res, err = r.w.Sync(t.Context(), peer.SyncRequest{Term: 2, Lease: time.Minute, Heard: heard})
 		if err != nil || res.Closed || len(res.Attempts) != 2 || res.Incarnation != "life-1" || res.Name != "w1" {
 			t.Fatalf("%+v, %v", res, err)
 		}
@@ -314,8 +343,8 @@ func TestSync(t *testing.T) {
 				t.Errorf("%+v", held)
 			}
 		}
-		if r.runner.lease != time.Minute || !r.w.Lease().Equal(time.Now().Add(time.Minute)) || r.w.Load() != 1 {
-			t.Errorf("lease %s until %s, load %d", r.runner.lease, r.w.Lease(), r.w.Load())
+		if r.runner.lease != heard+time.Minute || r.w.Load() != 1 {
+			t.Errorf("lease until %s, load %d", r.runner.lease, r.w.Load())
 		}
 
 		if _, err := r.w.Sync(t.Context(), peer.SyncRequest{Term: 1}); pipeline.KindOf(err) != pipeline.Conflict {

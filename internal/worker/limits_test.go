@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
@@ -36,19 +37,29 @@ func TestWorker_onDisconnect(t *testing.T) {
 	early := kill
 	early.ID = id("early")
 	b.take(early)
-	if o := b.outcome("early"); o.State != pipeline.AttemptLost || !o.StartedAt.IsZero() {
-		t.Errorf("without a lease: %s, %q", o.State, o.Reason)
-	}
-	sync := func(lease time.Duration) {
+	sync := func() []peer.Held {
 		t.Helper()
-		if _, err := b.w.Sync(t.Context(), peer.SyncRequest{Term: 1, Lease: lease}); err != nil {
+		res, err := b.w.Sync(t.Context(), peer.SyncRequest{Term: 1, Lease: time.Second, Heard: executor.BootTime()})
+		if err != nil {
 			t.Fatal(err)
 		}
+		return res.Attempts
 	}
-	sync(time.Hour)
+	testutil.Eventually(t, 20*time.Second, func() error {
+		if n := b.w.Load(); n > 0 {
+			return fmt.Errorf("%d attempts", n)
+		}
+		return nil
+	})
+	sync()
 	b.take(kill, keep)
-	testutil.Eventually(t, 20*time.Second, func() error { _, err := os.Stat(filepath.Join(dir, "up")); return err })
-	sync(50 * time.Millisecond)
+	testutil.Eventually(t, 20*time.Second, func() error {
+		if list := sync(); len(list) != 2 {
+			t.Fatalf("%+v", list)
+		}
+		_, err := os.Stat(filepath.Join(dir, "up"))
+		return err
+	})
 	if o := b.outcome("kill"); o.State != pipeline.AttemptLost || o.Reason != "lost contact with the cluster" {
 		t.Errorf("kill: %s, %q", o.State, o.Reason)
 	}

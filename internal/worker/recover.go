@@ -107,13 +107,14 @@ func (w *Worker) sweepDirectories() {
 }
 
 // stopOrphans ends processes that no journal entry names. Their exits are
-// forgotten when they come.
+// forgotten when they come. Those that have ended are no news: after the death of
+// a keeper the next one repeats exits that were forgotten long ago.
 func (w *Worker) stopOrphans(ctx context.Context, orphans map[string]executor.Status) error {
 	for key, st := range orphans {
-		w.log.Warn("the keeper has an attempt that the journal does not know", "attempt", key)
 		if st.State != executor.Running {
 			continue
 		}
+		w.log.Warn("the keeper runs an attempt that the journal does not know: stopping it", "attempt", key)
 		if err := w.cfg.Runner.Stop(ctx, key, "unknown to this node", 0); err != nil {
 			return fmt.Errorf("stop unknown attempt %s: %w", key, err)
 		}

@@ -148,10 +148,10 @@ func (w *Worker) connect() error {
 		table: w.table, processes: proc, log: cfg.Logger, guests: map[pipeline.AttemptID]*guests{}}
 	w.directories.evict = w.sessions.evict
 	w.outbox = &outbox{send: cfg.Report, acknowledged: w.acknowledged, log: cfg.Logger, wake: make(chan struct{}, 1)}
-	w.keeper = &keeperLink{runner: cfg.Runner, table: w.table, log: cfg.Logger}
+	w.keeper = newKeeperLink(cfg.Runner, w.table, cfg.Logger)
 	w.lifecycle = &lifecycle{
 		self: cfg.Self, name: cfg.Name, startReport: cfg.StartReport, life: w.life,
-		runner: cfg.Runner, journal: cfg.Journal, directories: w.directories, processes: proc,
+		runner: cfg.Runner, journal: cfg.Journal, table: w.table, directories: w.directories, processes: proc,
 		capturer:     &capturer{self: cfg.Self, blobs: cfg.Blobs, restore: w.directories.restore, copy: cfg.Copy, disk: disk, log: cfg.Logger},
 		predecessors: w.predecessors, outbox: w.outbox, disk: disk, log: cfg.Logger,
 	}
@@ -274,21 +274,25 @@ func (w *Worker) Stop(ctx context.Context, in peer.StopRequest) error {
 	return nil
 }
 
-// Sync renews the lease and says what this node is and has.
+// Sync renews the lease and says what this node is and has. The lease counts from
+// an answer that the leader is known to have heard: a clock of an earlier life of
+// the machine would grant no more than that.
 func (w *Worker) Sync(ctx context.Context, in peer.SyncRequest) (peer.SyncResponse, error) {
 	if err := w.admission.follow(in.Term); err != nil {
 		return peer.SyncResponse{}, err
 	}
-	w.admission.renew(time.Now().Add(in.Lease))
 
-	res := peer.SyncResponse{Incarnation: w.cfg.Runner.Incarnation(), Name: w.cfg.Name, Capabilities: w.cfg.Capabilities}
+	res := peer.SyncResponse{Incarnation: w.cfg.Runner.Incarnation(), Name: w.cfg.Name, Capabilities: w.cfg.Capabilities, Clock: executor.BootTime()}
 	res.Closed, res.Reason = w.admission.status()
 	for _, a := range w.table.all() {
 		held := a.held()
 		held.Waiting = w.predecessors.isWaiting(a.id)
 		res.Attempts = append(res.Attempts, held)
 	}
-	return res, w.cfg.Runner.Renew(ctx, in.Lease)
+	if in.Heard <= 0 || in.Heard > res.Clock {
+		return res, nil
+	}
+	return res, w.keeper.renew(ctx, in.Heard+in.Lease)
 }
 
 // Load is how many attempts are here that have neither ended nor wait for a
@@ -302,9 +306,6 @@ func (w *Worker) Load() int {
 	}
 	return n
 }
-
-// Lease is until when the orchestrator trusts this worker without hearing of it.
-func (w *Worker) Lease() time.Time { return w.admission.leaseEnd() }
 
 // LogFile gives the file of the output of an attempt while this node has it, and
 // that of its times; neither exists before the first byte. live is false once the
