@@ -55,7 +55,7 @@ func Open(dir string, log hclog.Logger) (*Store, error) {
 		return nil, fmt.Errorf("make state buckets: %w", err)
 	}
 
-	return &Store{path: path, log: log, watch: newWatchers(), db: db, defs: newDefinitionCache(256), recent: newRecentChanges()}, nil
+	return &Store{path: path, log: log, watch: newWatchers(), db: db, defs: newDefinitionCache(), recent: newRecentChanges()}, nil
 }
 
 // openBolt opens a state file. Nothing is synced: raft's log is the truth.

@@ -3,12 +3,9 @@ package fsm
 import (
 	"bytes"
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
-	"sync"
 
-	"github.com/klauspost/compress/zstd"
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/pipelined/pipelined/pipeline"
@@ -75,12 +72,12 @@ func (v *View) Definition(id pipeline.RunID) (*pipeline.Pipeline, error) {
 		return p, nil
 	}
 
-	p, err := DecodeDefinition(b)
+	p, bytes, err := decodeDefinition(b)
 	if err != nil {
 		return nil, fmt.Errorf("definition of run %s: %w", id, err)
 	}
 
-	v.defs.put(id, b, p)
+	v.defs.put(id, cachedDefinition{raw: string(b), def: p, bytes: bytes + len(b)})
 
 	return p, nil
 }
@@ -174,74 +171,4 @@ func (v *View) get(bucket, key []byte, into any) bool {
 	}
 	mustUnmarshal(b, into)
 	return true
-}
-
-// EncodeDefinition returns a pipeline as the state stores it: JSON under zstd.
-func EncodeDefinition(p *pipeline.Pipeline) ([]byte, error) {
-	b, err := json.Marshal(p)
-	if err != nil {
-		return nil, fmt.Errorf("encode definition: %w", err)
-	}
-	return zstdWriter.EncodeAll(b, nil), nil
-}
-
-// DecodeDefinition reads what EncodeDefinition gave.
-func DecodeDefinition(b []byte) (*pipeline.Pipeline, error) {
-	b, err := zstdReader.DecodeAll(b, nil)
-	if err != nil {
-		return nil, fmt.Errorf("unpack definition: %w", err)
-	}
-	p := new(pipeline.Pipeline)
-	if err := json.Unmarshal(b, p); err != nil {
-		return nil, fmt.Errorf("decode definition: %w", err)
-	}
-	return p, nil
-}
-
-// EncodeAll and DecodeAll of these are safe for concurrent use; neither starts
-// a goroutine.
-var (
-	zstdWriter, _ = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
-	zstdReader, _ = zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(64<<20))
-)
-
-// definitionCache keeps the last definitions decoded, with the bytes that they
-// were decoded from: a run that is forgotten may come again with others.
-type definitionCache struct {
-	mu    sync.Mutex // guards following
-	max   int
-	byID  map[pipeline.RunID]cachedDefinition
-	order []pipeline.RunID
-}
-
-type cachedDefinition struct {
-	raw string
-	def *pipeline.Pipeline
-}
-
-func newDefinitionCache(max int) *definitionCache {
-	return &definitionCache{max: max, byID: map[pipeline.RunID]cachedDefinition{}}
-}
-
-func (c *definitionCache) get(id pipeline.RunID, raw []byte) *pipeline.Pipeline {
-	c.mu.Lock()
-	d, ok := c.byID[id]
-	c.mu.Unlock()
-	if !ok || d.raw != string(raw) {
-		return nil
-	}
-	return d.def
-}
-
-func (c *definitionCache) put(id pipeline.RunID, raw []byte, p *pipeline.Pipeline) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, ok := c.byID[id]; !ok {
-		if len(c.order) >= c.max {
-			delete(c.byID, c.order[0])
-			c.order = c.order[1:]
-		}
-		c.order = append(c.order, id)
-	}
-	c.byID[id] = cachedDefinition{raw: string(raw), def: p}
 }
