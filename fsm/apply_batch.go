@@ -124,6 +124,7 @@ func (st *state) applyOutcome(op *Outcome) refusal {
 	}
 
 	st.record(a, o, o.ID)
+	r.Live--
 
 	switch o.State {
 	case pipeline.AttemptLost:
@@ -298,6 +299,7 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 	})
 
 	m.State, m.Reason, m.NotBefore = pipeline.ModuleRunning, "", time.Time{}
+	r.Live++
 	if r.State == pipeline.RunWaiting {
 		r.State, r.StartedAt = pipeline.RunRunning, at
 	}

@@ -188,7 +188,7 @@ func TestApply_history(t *testing.T) {
 	c.At = assigned
 	r.must(c) // 2
 	wantRun := pipeline.Run{ID: "r", Number: 1, Pipeline: "p", State: pipeline.RunRunning, Submitter: "ann", SubmittedAt: at, StartedAt: assigned,
-		Modules: 2, Key: "key of r", Index: 2}
+		Modules: 2, Live: 1, Key: "key of r", Index: 2}
 	if diff := cmp.Diff(wantRun, r.run("r")); diff != "" {
 		t.Errorf("run (-want +got):\n%s", diff)
 	}
@@ -247,7 +247,7 @@ func TestApply_history(t *testing.T) {
 		t.Errorf("module at the end (-want +got):\n%s", diff)
 	}
 
-	wantRun.State, wantRun.FinishedAt, wantRun.Done, wantRun.Failed, wantRun.Index = pipeline.RunWarnings, at, 2, 1, 9
+	wantRun.State, wantRun.FinishedAt, wantRun.Done, wantRun.Failed, wantRun.Live, wantRun.Index = pipeline.RunWarnings, at, 2, 1, 0, 9
 	if diff := cmp.Diff(wantRun, r.run("r")); diff != "" {
 		t.Errorf("run at the end (-want +got):\n%s", diff)
 	}

@@ -314,13 +314,18 @@ func (m *machine) check(t *rapid.T) {
 func (m *machine) checkRun(t *rapid.T, v *fsm.View, run pipeline.Run) {
 	checkSince(t, v, run.ID, uint64(rapid.IntRange(0, len(m.logs)).Draw(t, "since")))
 
-	done, bad, newest := 0, 0, uint64(0)
+	done, bad, live, newest := 0, 0, 0, uint64(0)
 	for name, rec := range v.Modules(run.ID) {
 		if rec.State.Final() {
 			done++
 		}
 		if rec.State == pipeline.ModuleFailed || rec.State == pipeline.ModuleCancelled {
 			bad++
+		}
+		for i := range rec.Attempts {
+			if !rec.Attempts[i].State.Final() {
+				live++
+			}
 		}
 		newest = max(newest, rec.Index)
 		m.checkModule(t, run, name, *rec)
@@ -329,6 +334,8 @@ func (m *machine) checkRun(t *rapid.T, v *fsm.View, run pipeline.Run) {
 	switch {
 	case run.Done != done || run.Failed != bad:
 		t.Fatalf("run %s counts %d done and %d failed; its records say %d and %d", run.ID, run.Done, run.Failed, done, bad)
+	case run.Live != live:
+		t.Fatalf("run %s counts %d live attempts; its records have %d", run.ID, run.Live, live)
 	case run.State.Final() && done != run.Modules:
 		t.Fatalf("run %s is %s with %d of %d modules done", run.ID, run.State, done, run.Modules)
 	case run.State.Final() == run.FinishedAt.IsZero():

@@ -125,6 +125,6 @@ func (t *runTable) prepare(r *pipeline.Run, at time.Time) (number uint64) {
 	number = u64(t.tx.Bucket(bMeta).Get(kNumber)) + 1
 	r.Number, r.State, r.Reason, r.SubmittedAt = number, pipeline.RunWaiting, "", at
 	r.StartedAt, r.FinishedAt = time.Time{}, time.Time{}
-	r.Done, r.Failed = 0, 0
+	r.Done, r.Failed, r.Live = 0, 0, 0
 	return number
 }

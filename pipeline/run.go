@@ -30,6 +30,8 @@ type Run struct {
 	Replaced int `json:"replaced,omitempty"`
 	// Failed counts the failed and the cancelled modules.
 	Failed int `json:"failed,omitempty"`
+	// Live counts the attempts that are assigned or running.
+	Live int `json:"live,omitempty"`
 	// Key is the idempotency key of the submission.
 	Key string `json:"key,omitempty"`
 	// Cache is "", CacheOff or CacheRefresh.

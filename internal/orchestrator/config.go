@@ -89,6 +89,9 @@ type Config struct {
 	Results Results
 	Logger  hclog.Logger
 	Timing  Timing
+	// MaxLoaded is how many modules of small runs, and how many of large ones, the
+	// leader holds in memory while others are parked; 0 means the default.
+	MaxLoaded int
 	// Now is the clock of schedules; nil means time.Now.
 	Now func() time.Time
 	// NodeName returns the name of a node.

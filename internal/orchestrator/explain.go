@@ -16,13 +16,17 @@ type explainer struct {
 	workers *workers
 	locks   *locks
 	planner *planner
+	parking *parking
 }
 
 // waiting returns why the waiting modules of a run wait, by name. A module without
-// an entry is about to be placed.
+// an entry is about to be placed, unless there is one for "": it holds for all.
 func (e *explainer) waiting(id pipeline.RunID) map[string]string {
 	r := e.model.runs[id]
 	if r == nil {
+		if e.parking.byID[id] != nil {
+			return map[string]string{"": "waits for its turn: more modules wait than are looked at together"}
+		}
 		return nil
 	}
 

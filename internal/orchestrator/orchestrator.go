@@ -32,6 +32,7 @@ func New(cfg Config) *Orchestrator {
 	t.Call = cmp.Or(max(0, t.Call), d.Call)
 	t.Heartbeat = cmp.Or(max(0, t.Heartbeat), d.Heartbeat)
 
+	cfg.MaxLoaded = cmp.Or(max(0, cfg.MaxLoaded), maxLoaded)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -154,7 +155,8 @@ func (o *Orchestrator) Workers(ctx context.Context) (out []pipeline.Worker, err 
 	return out, err
 }
 
-// Waiting returns why the waiting modules of a run wait, by module.
+// Waiting returns why the waiting modules of a run wait, by module. What it has for ""
+// holds for those that it does not name.
 func (o *Orchestrator) Waiting(ctx context.Context, id pipeline.RunID) (out map[string]string, err error) {
 	err = o.ask(ctx, func(t *term) { out = t.explainer.waiting(id) })
 	return out, err

@@ -23,6 +23,7 @@ type outcomes struct {
 	steps     steps
 	work      interface{ release(*moduleState) }
 	workers   interface{ reported(peer.ReportRequest) }
+	parked    interface{ hurry(pipeline.RunID) bool }
 	slots     interface{ passOn(*activeAttempt, bool) }
 }
 
@@ -66,6 +67,10 @@ func (o *outcomes) report(in peer.ReportRequest, q *reportRequest) {
 	for i := range in.Reports {
 		rep := &in.Reports[i]
 		r := o.model.runs[rep.ID.Run]
+		if r == nil && rep.Outcome != nil && o.parked.hurry(rep.ID.Run) {
+			q.fail(pipeline.Errorf(pipeline.Unavailable, "run %s is being read", rep.ID.Run))
+			continue
+		}
 		if r == nil {
 			q.ack(i, o.ackOfFinishedRun(rep))
 			continue

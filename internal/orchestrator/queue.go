@@ -22,6 +22,10 @@ type runQueues struct {
 	store  stateReader
 	logger hclog.Logger
 	resume func(*run)
+	parked interface {
+		unblock(*fsm.View)
+		left()
+	}
 
 	// moved is set if a run has left a queue, so that another may start.
 	moved bool
@@ -29,8 +33,9 @@ type runQueues struct {
 	recheckedAt time.Time
 }
 
-// left notes that a run has finished.
+// left notes that a run has left the model.
 func (q *runQueues) left(r *run) {
+	q.parked.left()
 	if r.head.QueueIndex != 0 {
 		q.moved = true
 	}
@@ -59,10 +64,6 @@ func (q *runQueues) admit() {
 		}
 	}
 
-	if len(list) == 0 {
-		return
-	}
-
 	slices.SortFunc(list, func(a, b *run) int { return cmp.Compare(a.head.QueueIndex, b.head.QueueIndex) })
 
 	// The view is closed before anything is resumed: resuming reads the state too.
@@ -70,6 +71,7 @@ func (q *runQueues) admit() {
 		for _, r := range list {
 			_, r.blockedBy = v.WaitsFor(&r.head)
 		}
+		q.parked.unblock(v)
 		return nil
 	})
 	if err != nil {

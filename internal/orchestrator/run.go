@@ -89,6 +89,16 @@ type explanation struct {
 	localityWaits map[string]scheduler.LocalityWait
 }
 
+// fitsNowhere reports whether the last plan found no worker for any class.
+func (e *explanation) fitsNowhere() bool {
+	for _, why := range e.why {
+		if why != scheduler.NoWorker {
+			return false
+		}
+	}
+	return len(e.why) > 0
+}
+
 func (r *run) cancelling() bool { return r.head.State == pipeline.RunCancelling }
 
 // unstarted reports whether the run is in a queue of runs and nothing of it has

@@ -22,6 +22,7 @@ type term struct {
 	ended chan struct{}
 
 	model      *model
+	parking    *parking
 	proposals  *proposals
 	lifecycle  *lifecycle
 	outcomes   *outcomes
@@ -40,6 +41,10 @@ func (t *term) rebuild() error {
 	return t.cfg.Store.View(func(v *fsm.View) error {
 		// One view for all: runs, workers and schedules are of one index.
 		for _, head := range v.Active() {
+			if head.Live == 0 {
+				t.parking.add(&head)
+				continue
+			}
 			r, err := loadRun(v, head)
 			if err != nil {
 				return err
@@ -66,7 +71,7 @@ func (t *term) run(ctx context.Context, sub *fsm.Subscription) error {
 		t.inbox.close()
 	}()
 
-	t.cfg.Logger.Info("leading", "term", t.number, "runs", len(t.model.runs))
+	t.cfg.Logger.Info("leading", "term", t.number, "runs", len(t.model.runs)+len(t.parking.byID))
 
 	// Links first: resuming a run may stop attempts, which goes through a link.
 	t.updateWorkers()
@@ -108,6 +113,7 @@ func (t *term) run(ctx context.Context, sub *fsm.Subscription) error {
 // entry, if they fit: flush comes last.
 func (t *term) step() {
 	t.lifecycle.queues.admit()
+	t.parking.admit(time.Now())
 	t.schedules.fireDue()
 	if t.proposals.busy() {
 		return
@@ -161,23 +167,22 @@ func (t *term) runChanged(v *fsm.View, id pipeline.RunID) {
 		// It is about to be read again, and this change with it.
 	case !ok:
 		t.lifecycle.drop(id)
-	case r == nil && !head.State.Final():
-		fresh, err := loadRun(v, head)
-		if err != nil {
-			t.cfg.Logger.Error("read run", "run", id, "error", err)
-			return
+		t.parking.remove(id)
+	case r == nil && head.State.Final():
+		t.parking.remove(id)
+	case r == nil:
+		if !t.parking.hurry(id) {
+			t.parking.add(&head)
 		}
-		t.model.runs[id] = fresh
-		t.lifecycle.resume(fresh)
 
 	// The reason and who cancelled are in the head.
-	case r != nil && head.State == pipeline.RunCancelling && !r.cancelling():
+	case head.State == pipeline.RunCancelling && !r.cancelling():
 		r.head = head
 		t.lifecycle.cancel(r)
-	case r != nil && head.Forced && !r.head.Forced:
+	case head.Forced && !r.head.Forced:
 		r.head.Forced = true
 		t.lifecycle.cancel(r)
-	case r != nil && len(r.approvals) > 0:
+	case len(r.approvals) > 0:
 		t.approvals.observe(r, v)
 	}
 }
@@ -203,4 +208,5 @@ func (t *term) tick(now time.Time) {
 	t.approvals.expire(now)
 	t.cache.work.expire(now)
 	t.lifecycle.queues.recheck(now)
+	t.parking.tick(now)
 }

@@ -28,6 +28,8 @@ func newTerm(cfg *Config, number uint64) *term {
 		attempts: send, slots: t.workers}
 	t.lifecycle = life
 	life.queues = &runQueues{model: t.model, store: cfg.Store, logger: log, resume: life.resume}
+	t.parking = newParking(cfg.MaxLoaded, life, t.workers)
+	life.queues.parked = t.parking
 	life.backoffs = &backoffs{model: t.model, steps: life}
 	life.deferred = &evaluator{evaluateFn: cfg.Evaluate, tasks: t.tasks, inbox: t.inbox, model: t.model, logger: log,
 		steps: life, backoffs: life.backoffs}
@@ -47,7 +49,7 @@ func newTerm(cfg *Config, number uint64) *term {
 	locks := &locks{model: t.model, workers: t.workers, nodeName: cfg.NodeName}
 	t.planner = &planner{model: t.model, workers: t.workers, locks: locks, backoffs: life.backoffs, proposals: t.proposals,
 		steps: life, work: work, lookups: t.cache, ahead: ahead, vault: cfg.Vault, replan: replan}
-	t.explainer = &explainer{model: t.model, workers: t.workers, locks: locks, planner: t.planner}
+	t.explainer = &explainer{model: t.model, workers: t.workers, locks: locks, planner: t.planner, parking: t.parking}
 
 	if cfg.Alone {
 		t.planner.hopeless = &hopeless{model: t.model, workers: t.workers, steps: life, why: t.explainer.noWorker}
@@ -55,7 +57,7 @@ func newTerm(cfg *Config, number uint64) *term {
 
 	// What comes back: reports of workers, comparisons, and the fate of proposals.
 	t.outcomes = &outcomes{model: t.model, store: cfg.Store, logger: log, proposals: t.proposals, replan: replan, steps: life,
-		work: work, workers: t.workers, slots: ahead}
+		work: work, workers: t.workers, parked: t.parking, slots: ahead}
 	t.reconciler = &reconciler{model: t.model, workers: t.workers, send: send, replan: replan, logger: log, ends: t.outcomes}
 	commits := &commits{model: t.model, proposals: t.proposals, logger: log, lifecycle: life, work: work, send: send}
 

@@ -225,6 +225,11 @@ func (w *workers) plannable(now time.Time) []*scheduler.Worker {
 	return out
 }
 
+// anyFree reports whether a worker that takes modules has a free slot.
+func (w *workers) anyFree(now time.Time) bool {
+	return slices.ContainsFunc(w.plannable(now), func(x *scheduler.Worker) bool { return !x.Closed && x.Used < x.Slots })
+}
+
 // idle returns copies of the workers that take modules, as if they had none, sorted
 // by id. If there is no such worker (a node that only shows what `run` has kept),
 // it returns those that could take modules, with a slot per processor.

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -158,7 +159,7 @@ func (r *Runs) explainWaiting(ctx context.Context, run *wire.Run) {
 
 	for i := range run.Modules {
 		m := &run.Modules[i]
-		switch now := why[m.Name]; {
+		switch now := cmp.Or(why[m.Name], why[""]); {
 		case m.State != pipeline.ModuleWaiting || now == "" || now == m.Reason:
 		case m.Reason == "":
 			m.Reason = now
