@@ -35,8 +35,8 @@ type call struct {
 	// authenticated is set once by is known, or need not be.
 	authenticated bool
 	// peer is set on the port between nodes, forwarded if another node has passed
-	// the request on.
-	peer, forwarded bool
+	// the request on, relayed if that node knows no leader.
+	peer, forwarded, relayed bool
 	// body is the decompressed JSON document, if the route takes one.
 	body []byte
 	// key is the Idempotency-Key.

@@ -31,6 +31,9 @@ type Router interface {
 	// Leader gives a transport to the leader and the base URL to use with it;
 	// pipeline.ErrNoLeader if none is known.
 	Leader(ctx context.Context) (http.RoundTripper, *url.URL, error)
+	// Relay gives a transport to another node that holds the state and may know a
+	// leader if this one knows none.
+	Relay(ctx context.Context) (http.RoundTripper, *url.URL, error)
 	// Stateful gives a transport to a node that holds the state, for a node that
 	// does not.
 	Stateful(ctx context.Context) (http.RoundTripper, *url.URL, error)
@@ -97,7 +100,7 @@ func (f *forwarder) place(c *call) error {
 
 	for {
 		again, err := f.try(c, repeats > 0)
-		if err == nil || !again || c.w.status != 0 {
+		if err == nil || !again || c.relayed || c.w.status != 0 {
 			return err
 		}
 		if errors.Is(err, errLostReading) {
@@ -206,7 +209,8 @@ func (f *forwarder) markStale(c *call) {
 }
 
 // where decides which node serves the call. A request that was passed on once
-// is never passed on again: it is refused, and the node that sent it decides.
+// is not passed on again: it is refused, and the node that sent it decides. One
+// that is marked, by a node that knows no leader, is passed on to the leader.
 func (f *forwarder) where(c *call) (target, error) {
 	switch c.route.Where {
 	case OnState:
@@ -218,7 +222,7 @@ func (f *forwarder) where(c *call) (target, error) {
 			return f.whereState(c, true)
 		case f.router.IsLeader():
 			return target{local: true, verify: c.reads()}, nil
-		case c.forwarded:
+		case c.forwarded && !c.relayed:
 			return target{}, pipeline.ErrNotLeader
 		}
 		return target{resolve: f.router.Leader, leader: true}, nil
@@ -278,6 +282,13 @@ func staleAsked(r *http.Request) bool {
 // read and repeat allows it.
 func (f *forwarder) pass(c *call, t target, repeat bool) (again bool, err error) {
 	rt, base, err := t.resolve(c.r.Context())
+	relay := false
+	if err != nil && t.leader && !c.forwarded {
+		// The leader may be cut off from this node alone.
+		if other, at, rerr := f.router.Relay(c.r.Context()); rerr == nil {
+			rt, base, err, relay = other, at, nil, true
+		}
+	}
 	if err != nil {
 		return pipeline.KindOf(err) == pipeline.Unavailable, err
 	}
@@ -285,12 +296,20 @@ func (f *forwarder) pass(c *call, t target, repeat bool) (again bool, err error)
 	ctx, cancel := context.WithCancelCause(c.r.Context())
 	defer cancel(nil)
 	stop := func() {}
-	if t.leader {
+	switch {
+	case relay && !c.route.Long:
+		timer := time.AfterFunc(f.wait/2, func() { cancel(errLeaderChanged) })
+		stop = func() { timer.Stop() }
+	case t.leader && !relay:
 		stop = f.watchLeader(ctx, cancel, base)
 	}
 
 	var sent sent
-	resp, err := rt.RoundTrip(f.outgoing(httptrace.WithClientTrace(ctx, sent.trace()), c, base))
+	out := f.outgoing(httptrace.WithClientTrace(ctx, sent.trace()), c, base)
+	if relay {
+		out.Header.Set(wire.HeaderRelay, "1")
+	}
+	resp, err := rt.RoundTrip(out)
 	stop()
 
 	if err != nil {
@@ -314,8 +333,8 @@ func (f *forwarder) pass(c *call, t target, repeat bool) (again bool, err error)
 	return false, c.relay(resp)
 }
 
-// watchLeader ends the wait for an answer once another node leads: a leader
-// that is stopped or cut off keeps its connections open and sends nothing.
+// watchLeader ends the wait for an answer once the leader is lost: one that is
+// stopped or cut off keeps its connections open and sends nothing.
 func (f *forwarder) watchLeader(ctx context.Context, cancel context.CancelCauseFunc, base *url.URL) (stop func()) {
 	const every = 250 * time.Millisecond
 	was := base.String()
@@ -328,7 +347,7 @@ func (f *forwarder) watchLeader(ctx context.Context, cancel context.CancelCauseF
 	defer mu.Unlock()
 	timer = time.AfterFunc(every, func() {
 		_, now, err := f.router.Leader(ctx)
-		changed := f.router.IsLeader() || err == nil && now.String() != was
+		changed := f.router.IsLeader() || err != nil || now.String() != was
 
 		mu.Lock()
 		defer mu.Unlock()

@@ -45,8 +45,9 @@ func (g *guard) admit(c *call) error {
 	r := c.r
 	if c.peer {
 		c.forwarded = r.Header.Get(wire.HeaderForwardedBy) != ""
+		c.relayed = c.forwarded && r.Header.Get(wire.HeaderRelay) != ""
 	} else {
-		for _, name := range [...]string{wire.HeaderForwardedBy, wire.HeaderSubject, wire.HeaderRole, wire.HeaderWorker} {
+		for _, name := range [...]string{wire.HeaderForwardedBy, wire.HeaderRelay, wire.HeaderSubject, wire.HeaderRole, wire.HeaderWorker} {
 			r.Header.Del(name)
 		}
 		if err := g.checkOrigin(r); err != nil {

@@ -38,7 +38,7 @@ func (f *forwarder) outgoing(ctx context.Context, c *call, base *url.URL) *http.
 	}
 
 	// The token stays here: the other node trusts this one, not the token.
-	for _, name := range [...]string{"Authorization", "Origin", "Cookie", "Content-Encoding", "Content-Length"} {
+	for _, name := range [...]string{wire.HeaderRelay, "Authorization", "Origin", "Cookie", "Content-Encoding", "Content-Length"} {
 		out.Header.Del(name)
 	}
 

@@ -79,8 +79,8 @@ type Router struct {
 	// VerifyFunc replaces the answer of Verify, which follows Follower.
 	VerifyFunc func(context.Context) (uint64, error)
 
-	LeaderFunc, StatefulFunc func(context.Context) (http.RoundTripper, *url.URL, error)
-	NodeFunc                 func(context.Context, string) (http.RoundTripper, *url.URL, error)
+	LeaderFunc, StatefulFunc, RelayFunc func(context.Context) (http.RoundTripper, *url.URL, error)
+	NodeFunc                            func(context.Context, string) (http.RoundTripper, *url.URL, error)
 }
 
 // IsLeader reports whether Follower is not set.
@@ -107,6 +107,15 @@ func (f *Router) Leader(ctx context.Context) (http.RoundTripper, *url.URL, error
 	}
 
 	return f.LeaderFunc(ctx)
+}
+
+// Relay calls RelayFunc.
+func (f *Router) Relay(ctx context.Context) (http.RoundTripper, *url.URL, error) {
+	if f.RelayFunc == nil {
+		return nil, nil, pipeline.ErrNoLeader
+	}
+
+	return f.RelayFunc(ctx)
 }
 
 // Stateful calls StatefulFunc.

@@ -43,8 +43,11 @@ const ProtoCluster = "pipelined-cluster"
 // port drops them.
 const (
 	// HeaderForwardedBy is the id of the node that passed the request on. A
-	// request that has it is never passed on again.
+	// request that has it is not passed on again, unless HeaderRelay is set as well.
 	HeaderForwardedBy = "X-Forwarded-By"
+	// HeaderRelay is set by a node that knows no leader: the other one may pass the
+	// request on to the leader that it knows, once.
+	HeaderRelay = "X-Pipelined-Relay"
 	// HeaderSubject (percent-encoded), HeaderRole and HeaderWorker say on whose
 	// behalf the request is.
 	HeaderSubject = "X-Pipelined-Subject"

@@ -22,6 +22,8 @@ const (
 	// bundleBytes bounds an uploaded bundle: what arrived of several bundles is kept
 	// if a later one is cut.
 	bundleBytes = 32 << 20
+	// filesPerSecond is how many files a node looks for at least.
+	filesPerSecond = 20_000
 	// slowFor is for how long a node is asked last that let a copy stand still.
 	slowFor = 10 * time.Second
 )
@@ -166,16 +168,19 @@ func (u *Uploader) Send(ctx context.Context, to pipeline.NodeID, blobs []pipelin
 
 // SendTree sends a node a tree and its files, as far as it does not have them.
 func (u *Uploader) SendTree(ctx context.Context, to pipeline.NodeID, root pipeline.Digest) error {
+	tree, err := u.cfg.Trees.Read(root)
+	if err != nil {
+		return err
+	}
 	var missing []pipeline.Digest
-	if err := u.cfg.Peers.Call(ctx, to, pathMissingTree, root, &missing); err != nil {
+	call, cancel := context.WithTimeout(ctx, CopyTimeout+time.Duration(len(tree.Digests())/filesPerSecond)*time.Second)
+	err = u.cfg.Peers.Call(call, to, pathMissingTree, root, &missing)
+	cancel()
+	if err != nil {
 		return err
 	}
 	if len(missing) == 1 && missing[0] == root {
 		// Without the listing it does not know the files.
-		tree, err := u.cfg.Trees.Read(root)
-		if err != nil {
-			return err
-		}
 		missing = append(missing, tree.Digests()...)
 	}
 	if len(missing) == 0 {

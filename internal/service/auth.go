@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -91,6 +92,9 @@ func (t *Tokens) find(ctx context.Context, id string) (fsm.TokenRecord, error) {
 	if err != nil {
 		err = last // not that of ctx
 	}
+	if pipeline.KindOf(err) == pipeline.Unknown { // a question has no effect
+		err = pipeline.Errorf(pipeline.Unavailable, "look up the token: %w", err)
+	}
 	return rec, err
 }
 
@@ -115,12 +119,42 @@ func (t *Tokens) findOnce(ctx context.Context, id string) (fsm.TokenRecord, erro
 			return rec, err
 		}
 	}
-	for _, other := range t.state.Replicas() {
-		if other != leader && t.peers.Call(ctx, other, pathToken, id, &rec) == nil {
-			return rec, nil
-		}
+	if found, ok := t.ask(ctx, leader, id); ok {
+		return found, nil
 	}
 	return rec, err
+}
+
+// ask asks all other nodes that have the state, at the same time: one that is
+// paused must not use up the time.
+func (t *Tokens) ask(ctx context.Context, leader pipeline.NodeID, id string) (rec fsm.TokenRecord, ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, tokenCallTimeout)
+	defer cancel()
+	found := make(chan fsm.TokenRecord, 1)
+	var wg sync.WaitGroup
+	for _, other := range t.state.Replicas() {
+		if other == leader {
+			continue
+		}
+		wg.Go(func() {
+			var rec fsm.TokenRecord
+			if t.peers.Call(ctx, other, pathToken, id, &rec) == nil {
+				select {
+				case found <- rec:
+					cancel()
+				default: // another one was faster
+				}
+			}
+		})
+	}
+	wg.Wait()
+
+	select {
+	case rec = <-found:
+		return rec, true
+	default:
+		return rec, false
+	}
 }
 
 // known reads a record from the state here. It is NotFound only if this node

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strings"
@@ -52,6 +53,15 @@ func (r *Router) Leader(context.Context) (http.RoundTripper, *url.URL, error) {
 		return nil, nil, pipeline.ErrNoLeader // elected, not ready yet
 	}
 	return r.to(id)
+}
+
+// Relay gives a transport to any other node that holds the state.
+func (r *Router) Relay(context.Context) (http.RoundTripper, *url.URL, error) {
+	replicas := r.state.Replicas()
+	if len(replicas) == 0 {
+		return nil, nil, pipeline.ErrNoLeader
+	}
+	return r.to(replicas[rand.IntN(len(replicas))])
 }
 
 // Stateful gives a transport to a node that holds the state, the leader if it is

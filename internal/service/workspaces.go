@@ -2,11 +2,17 @@ package service
 
 import (
 	"context"
+	"sync"
+	"time"
 
 	"github.com/pipelined/pipelined/internal/state"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage/tree"
 )
+
+// secondNodeAfter is how long one node is waited for before another one is sent
+// a workspace as well.
+const secondNodeAfter = 500 * time.Millisecond
 
 // Downloader brings blobs of other nodes to this one. The fabric implements it;
 // preferred nodes are asked first.
@@ -60,16 +66,50 @@ func (s *Securer) Secure(ctx context.Context, root pipeline.Digest) ([]pipeline.
 	if leader, err := s.cfg.State.LeaderID(); err == nil {
 		preferred = append(preferred, leader)
 	}
-	var last error
-	for _, to := range s.cfg.State.Others(preferred...) {
-		if last = s.cfg.Sender.SendTree(ctx, to, root); last == nil {
-			return append(holders, to), nil
-		}
+	to, last := s.sendAny(ctx, s.cfg.State.Others(preferred...), root)
+	if to != "" {
+		return append(holders, to), nil
 	}
 	if last == nil || len(s.cfg.State.Others()) == 0 {
 		return holders, nil // there is no second node, or not any more
 	}
 	return nil, pipeline.Errorf(pipeline.Unavailable, "no second node took the workspace: %w", last)
+}
+
+// sendAny sends a workspace to the first node that takes it. One that has not
+// answered for a moment, because it is paused or cut off, is no reason to wait:
+// the next one is sent the workspace as well.
+func (s *Securer) sendAny(ctx context.Context, nodes []pipeline.NodeID, root pipeline.Digest) (taker pipeline.NodeID, last error) {
+	type sent struct {
+		to  pipeline.NodeID
+		err error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	results := make(chan sent, len(nodes))
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel() // ends those that are too late
+
+	pending := 0
+	for len(nodes) > 0 || pending > 0 {
+		var next <-chan time.Time
+		if len(nodes) > 0 {
+			to := nodes[0]
+			nodes, pending = nodes[1:], pending+1
+			wg.Go(func() { results <- sent{to, s.cfg.Sender.SendTree(ctx, to, root)} })
+			next = time.After(secondNodeAfter)
+		}
+
+		select {
+		case r := <-results:
+			if r.err == nil {
+				return r.to, nil
+			}
+			pending, last = pending-1, r.err
+		case <-next:
+		}
+	}
+	return "", last
 }
 
 // complete fetches what this node does not have of a workspace.

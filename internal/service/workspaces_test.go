@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/pipelined/pipelined/cluster"
@@ -16,12 +17,21 @@ import (
 // fakeSender fakes transfers to other nodes.
 type fakeSender struct {
 	fail map[pipeline.NodeID]error
-	sent []pipeline.NodeID
+	hang pipeline.NodeID
 	then func() // called after each transfer
+
+	mu   sync.Mutex
+	sent []pipeline.NodeID
 }
 
-func (s *fakeSender) SendTree(_ context.Context, to pipeline.NodeID, _ pipeline.Digest) error {
+func (s *fakeSender) SendTree(ctx context.Context, to pipeline.NodeID, _ pipeline.Digest) error {
+	s.mu.Lock()
 	s.sent = append(s.sent, to)
+	s.mu.Unlock()
+	if to == s.hang {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	if s.then != nil {
 		s.then()
 	}
@@ -56,6 +66,19 @@ func TestSecurer_Secure(t *testing.T) {
 	sender.fail["n2"] = errors.New("it is stopping")
 	_, err := s.Secure(t.Context(), root)
 	wantError(t, "both refuse", err, pipeline.Unavailable, "no second node took the workspace", "it is stopping")
+}
+
+// A node that stands still is not waited for: the next one is sent the workspace
+// as well.
+func TestSecurer_Secure_leaderHangs(t *testing.T) {
+	r, blobs := newRig(t), newBlobs(t)
+	s, sender := newSecurer(t, r, blobs)
+	sender.hang = "n3"
+	root := putTree(t, blobs, nil, "src/a")
+	holders, err := s.Secure(t.Context(), root)
+	if err != nil || !slices.Equal(holders, []pipeline.NodeID{"n1", "n2"}) || !slices.Equal(sender.sent, []pipeline.NodeID{"n3", "n2"}) {
+		t.Errorf("holders %v, %v; sent to %v", holders, err, sender.sent)
+	}
 }
 
 // One copy is enough only if there is no second node, or not any more.

@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -11,11 +12,19 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// proposeTimeout bounds Propose: longer than an election takes.
-const proposeTimeout = 10 * time.Second
+const (
+	// proposeTimeout bounds Propose while a leader has the command.
+	proposeTimeout = 10 * time.Second
+	// leaderTimeout bounds it while no leader answers: longer than an election
+	// takes, and short enough for the caller to try another node.
+	leaderTimeout = 2 * time.Second
+	// minRelay is the least time in which another node is asked to pass a command
+	// on: an answer that comes too late leaves the outcome unknown.
+	minRelay = 100 * time.Millisecond
+)
 
 // errLeaderChanged ends the wait for the answer of a node that leads no longer.
-var errLeaderChanged = &pipeline.Error{Kind: pipeline.Unknown, Message: "the leader changed while it had the command: the outcome is unknown"}
+var errLeaderChanged = &pipeline.Error{Kind: pipeline.Unknown, Message: "the leader was lost while it had the command: the outcome is unknown"}
 
 // Reply is what the state machine answered to a command.
 type Reply struct {
@@ -62,10 +71,11 @@ func replyOf(result any) Reply {
 // state machine gave it; the reply is valid then, too.
 //
 // It repeats a proposal that was rejected, or whose outcome is unknown, until
-// ctx ends, ten seconds at most. That is harmless, because every command names
-// the ids of what it makes: the state machine recognizes a repeated one. After
-// ten seconds the error is of the last attempt: Unavailable if nothing happened,
-// Unknown if the command may have been committed.
+// ctx ends, no leader has answered for two seconds, or ten seconds have passed.
+// That is harmless, because every command names the ids of what it makes: the
+// state machine recognizes a repeated one. The error is then of the last
+// attempt: Unavailable if nothing happened, Unknown if the command may have been
+// committed.
 func (s *State) Propose(ctx context.Context, command *fsm.Command) (Reply, error) {
 	raw, err := fsm.Encode(command)
 	if err != nil {
@@ -75,18 +85,24 @@ func (s *State) Propose(ctx context.Context, command *fsm.Command) (Reply, error
 	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
 	defer cancel()
 	var last error
-	delivered := false // an attempt may have been committed
+	var began time.Time // the start of the first attempt
+	delivered := false  // an attempt may have been committed
 	reply, err := backoff.Retry(ctx, func() (Reply, error) {
-		var reply Reply
-		reply, last = s.proposeOnce(ctx, raw)
-		switch kind := pipeline.KindOf(last); {
-		case last == nil || kind == pipeline.Unavailable:
-			return reply, last
-		case kind == pipeline.Unknown:
-			delivered = true
-			return reply, last
+		if began.IsZero() {
+			began = time.Now()
 		}
-		return reply, backoff.Permanent(last)
+
+		var reply Reply
+		reply, last = s.proposeOnce(ctx, raw, began.Add(leaderTimeout))
+		kind := pipeline.KindOf(last)
+		delivered = delivered || last != nil && kind == pipeline.Unknown
+		switch {
+		case last == nil:
+			return reply, nil
+		case kind != pipeline.Unavailable && kind != pipeline.Unknown, time.Since(began) >= leaderTimeout:
+			return reply, backoff.Permanent(last)
+		}
+		return reply, last
 	}, backoff.WithBackOff(&backoff.ExponentialBackOff{InitialInterval: 10 * time.Millisecond, MaxInterval: 200 * time.Millisecond, Multiplier: 2,
 		RandomizationFactor: 0.2}))
 	switch {
@@ -113,15 +129,21 @@ func (s *State) Commit(ctx context.Context, command *fsm.Command) error {
 	return reply.Err()
 }
 
-func (s *State) proposeOnce(ctx context.Context, raw []byte) (Reply, error) {
+// proposeOnce proposes here, through the leader, or, if this node knows none,
+// through another node that may: one link may be cut, and the leader cannot
+// reach this node over it. relayUntil bounds the latter.
+func (s *State) proposeOnce(ctx context.Context, raw []byte, relayUntil time.Time) (Reply, error) {
 	if s.Leading() {
 		return s.proposeHere(ctx, raw)
 	}
-
-	leader, err := s.otherLeader()
-	if err != nil {
-		return Reply{}, err
+	leader, err := s.LeaderID()
+	switch {
+	case err != nil:
+		return s.relay(ctx, raw, relayUntil)
+	case leader == s.self:
+		return Reply{}, pipeline.ErrNoLeader // elected, not ready yet
 	}
+
 	ctx, stop := s.whileLeading(ctx, leader)
 	defer stop()
 	var out Reply
@@ -130,6 +152,52 @@ func (s *State) proposeOnce(ctx context.Context, raw []byte) (Reply, error) {
 		err = errLeaderChanged
 	}
 	return out, err
+}
+
+// relay asks all other nodes that have the state to pass a command on to the
+// leader that they know, until this node knows one itself.
+func (s *State) relay(ctx context.Context, raw []byte, until time.Time) (Reply, error) {
+	if time.Until(until) < minRelay {
+		return Reply{}, pipeline.ErrNoLeader
+	}
+	ctx, cancel := context.WithDeadline(ctx, until)
+	ctx, stop := s.watch(ctx, func() bool {
+		_, err := s.LeaderID()
+		return err == nil
+	})
+	defer stop()
+
+	type answer struct {
+		reply Reply
+		err   error
+	}
+	others := s.Replicas()
+	answers := make(chan answer, len(others))
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	for _, other := range others {
+		wg.Go(func() { // ends with ctx at the latest
+			var a answer
+			a.err = s.peers.CallRaw(ctx, other, pathRelay, raw, &a.reply)
+			answers <- a
+		})
+	}
+
+	// One that may have passed it on decides what is known of its fate.
+	var last error = pipeline.ErrNoLeader
+	for range others {
+		a := <-answers
+		switch kind := pipeline.KindOf(a.err); {
+		case a.err == nil:
+			return a.reply, nil
+		case kind == pipeline.Unknown || errors.Is(a.err, context.Canceled):
+			last = pipeline.ErrUnknownOutcome
+		case kind != pipeline.Unavailable:
+			last = a.err
+		}
+	}
+	return Reply{}, last
 }
 
 func (s *State) proposeHere(ctx context.Context, raw []byte) (Reply, error) {
@@ -144,9 +212,18 @@ func (s *State) proposeHere(ctx context.Context, raw []byte) (Reply, error) {
 	return replyOf(result), nil
 }
 
-// whileLeading gives a context that ends when another node leads: a leader that
-// is stopped or cut off keeps its connections open and answers nothing.
+// whileLeading gives a context that ends when the leader is lost: one that is
+// stopped or cut off keeps its connections open and answers nothing.
 func (s *State) whileLeading(ctx context.Context, leader pipeline.NodeID) (watched context.Context, stop func()) {
+	return s.watch(ctx, func() bool {
+		now, err := s.LeaderID()
+		return err != nil || now != leader
+	})
+}
+
+// watch gives a context that ends, with errLeaderChanged, once over reports true
+// after a change of members or leader.
+func (s *State) watch(ctx context.Context, over func() bool) (watched context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	changes, unsubscribe := s.cluster.Changes()
 	done := make(chan struct{})
@@ -154,7 +231,7 @@ func (s *State) whileLeading(ctx context.Context, leader pipeline.NodeID) (watch
 		defer close(done)
 		for {
 			// Subscribed before the first look, so that no change is missed.
-			if now, err := s.LeaderID(); err == nil && now != leader {
+			if over() {
 				cancel(errLeaderChanged)
 				return
 			}
@@ -165,9 +242,9 @@ func (s *State) whileLeading(ctx context.Context, leader pipeline.NodeID) (watch
 			}
 		}
 	}()
-	return ctx, func() {
+	return ctx, sync.OnceFunc(func() {
 		cancel(nil)
 		<-done
 		unsubscribe()
-	}
+	})
 }

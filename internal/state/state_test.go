@@ -52,6 +52,7 @@ type node struct {
 	applied int           // proposals that it committed
 	block   chan struct{} // proposals wait for it
 	lag     bool          // its store does not follow
+	blind   bool          // it knows no leader
 }
 
 func newNetwork(t *testing.T, ids ...pipeline.NodeID) *network {
@@ -163,7 +164,9 @@ func (n *node) Leader() (cluster.Member, uint64, bool) {
 	n.net.mu.Lock()
 	id := n.net.leader
 	n.net.mu.Unlock()
-	if id == "" {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if id == "" || n.blind {
 		return cluster.Member{}, 0, false
 	}
 	return cluster.Member{ID: id}, 1, true
@@ -289,6 +292,76 @@ func TestState_Propose_election(t *testing.T) {
 	net.elect("n1", true)
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// A node that is cut off from the leader alone knows none: another node passes
+// the command on.
+func TestState_Propose_relay(t *testing.T) {
+	net := newNetwork(t, "n1", "n2", "n3")
+	net.find("n3").set(func(n *node) { n.blind = true })
+	if _, err := net.find("n3").state.Propose(t.Context(), secret("A")); err != nil {
+		t.Error(err)
+	}
+	if got := net.find("n1").proposals(); got == 0 {
+		t.Error("the leader committed nothing")
+	}
+
+	// A refusal arrives as it is, and a node without a leader passes nothing on.
+	_, err := net.find("n3").state.Propose(t.Context(), &fsm.Command{At: time.Now(), Cancel: &fsm.Cancel{Run: "none"}})
+	if pipeline.KindOf(err) != pipeline.NotFound {
+		t.Errorf("a refusal: %v", err)
+	}
+	before := net.find("n1").proposals()
+	net.find("n2").set(func(n *node) { n.blind = true })
+	net.find("n1").set(func(n *node) { n.ready, n.blind = false, true })
+	if _, err := net.find("n3").state.Propose(t.Context(), secret("B")); !errors.Is(err, pipeline.ErrNoLeader) {
+		t.Errorf("nobody knows a leader: %v", err)
+	}
+	if got := net.find("n1").proposals(); got != before {
+		t.Error("it was committed without a leader")
+	}
+}
+
+// While it waits for nodes that hang, it learns of a leader of its own.
+func TestState_Propose_relayHangs(t *testing.T) {
+	net := newNetwork(t, "n1", "n2", "n3")
+	hold := make(chan struct{})
+	defer close(hold)
+	net.find("n1").set(func(l *node) { l.block = hold })
+	net.find("n3").set(func(n *node) { n.blind = true })
+	done := make(chan error, 1)
+	go func() {
+		_, err := net.find("n3").state.Propose(t.Context(), secret("A"))
+		done <- err
+	}()
+	net.find("n3").set(func(n *node) { n.blind = false })
+	net.elect("n2", true)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// Without a leader a caller hears of it after two seconds, also if the leader was
+// lost while it had the command.
+func TestState_Propose_minority(t *testing.T) {
+	net := newNetwork(t, "n1", "n2")
+	hold := make(chan struct{})
+	defer close(hold)
+	net.find("n1").set(func(l *node) { l.block = hold })
+	done := make(chan error, 1)
+	go func() {
+		_, err := net.find("n2").state.Propose(t.Context(), secret("A"))
+		done <- err
+	}()
+	net.elect("", false)
+	select {
+	case err := <-done:
+		if kind := pipeline.KindOf(err); kind != pipeline.Unknown && kind != pipeline.Unavailable {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(9 * time.Second):
+		t.Error("it waits for a leader that is gone")
 	}
 }
 
