@@ -4,6 +4,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
@@ -67,8 +68,15 @@ func (c *children) isMain(pid int) bool {
 // does not list children, all of /proc is looked through. A child that is being
 // started this moment may be among them.
 func (c *children) orphans() []procInfo {
+	living, _ := c.lookForOrphans()
+	return living
+}
+
+// lookForOrphans is orphans, and reports whether dead ones are left, because
+// something is being started.
+func (c *children) lookForOrphans() (living []procInfo, deadLeft bool) {
 	if !c.reaper.Load() && os.Getpid() != 1 {
-		return nil
+		return nil, false
 	}
 
 	var buf [4096]byte
@@ -80,7 +88,6 @@ func (c *children) orphans() []procInfo {
 	// The order makes it safe to reap: a child in the list whose starter has
 	// not made it known yet is still counted here.
 	idle := c.forking.Load() == 0
-	var living []procInfo
 	for _, pid := range pids {
 		if c.isMain(pid) {
 			continue
@@ -95,7 +102,20 @@ func (c *children) orphans() []procInfo {
 			living = append(living, p)
 		} else if idle {
 			_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil) // dead and ours
+		} else {
+			deadLeft = true
 		}
+	}
+	return living, deadLeft
+}
+
+// reapAll reaps dead orphans although modules start all the time: it looks for a
+// moment in which none does. It returns the living ones.
+func (c *children) reapAll() []procInfo {
+	living, deadLeft := c.lookForOrphans()
+	for try := 0; deadLeft && try < 50; try++ {
+		time.Sleep(time.Millisecond)
+		living, deadLeft = c.lookForOrphans()
 	}
 	return living
 }

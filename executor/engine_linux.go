@@ -43,6 +43,7 @@ type engine struct {
 	attempts map[string]*attempt
 	seen     idSet
 	running  int
+	accepted uint64 // all that ever were
 	closed   bool
 }
 
@@ -195,6 +196,7 @@ func (e *engine) accept(ps []Process) (accepted []*attempt, refused *RefusedErro
 		e.attempts[p.ID] = a
 		e.seen.add(p.ID)
 		e.running++
+		e.accepted++
 		e.wg.Add(1)
 		accepted = append(accepted, a)
 	}
@@ -322,6 +324,13 @@ func (e *engine) count() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.running
+}
+
+// counts gives how many processes run, and how many were ever accepted.
+func (e *engine) counts() (running int, accepted uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.running, e.accepted
 }
 
 // close kills everything and waits. The trace stays if a process could not be

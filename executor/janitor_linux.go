@@ -6,23 +6,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How often the janitor looks: for the dead it is enough not to let them pile
-// up; ancestry must be seen while parents live.
-const (
-	reapEvery  = 10 * time.Second
-	trackEvery = time.Second
-)
+// janitorEvery is how often the janitor looks: the dead must not pile up, and
+// ancestry must be seen while parents live.
+const janitorEvery = time.Second
 
 // janitor reaps orphans and, without control groups, remembers who descends from
 // whom. When the last process has ended it kills what belongs to no attempt.
 func (e *engine) janitor() {
-	every := reapEvery
-	if e.groups == nil {
-		every = trackEvery
-	}
-	ticker := time.NewTicker(every)
+	ticker := time.NewTicker(janitorEvery)
 	defer ticker.Stop()
-	worked := false
+	// seen is how many processes had been accepted at the last look, and left says
+	// that orphans lived then.
+	seen, left := uint64(0), false
 	for {
 		select {
 		case <-e.quit:
@@ -30,16 +25,16 @@ func (e *engine) janitor() {
 		case <-ticker.C:
 		}
 
-		busy := e.count() > 0
-		if !busy && !worked {
+		running, accepted := e.counts()
+		if running == 0 && accepted == seen && !left {
 			continue // an idle runner costs nothing
 		}
-		worked = busy
-		if !busy && e.alone {
+		seen = accepted
+		if running == 0 && e.alone {
 			e.killOrphans()
 		}
-		e.children.reapOrphans()
-		if busy {
+		left = len(e.children.reapAll()) > 0
+		if running > 0 {
 			e.track()
 		}
 	}

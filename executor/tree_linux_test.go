@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -261,6 +262,28 @@ func TestKeeper_lapsedWhilePaused(t *testing.T) {
 			t.Errorf("under the new lease: %+v", st)
 		}
 	}
+}
+
+// Orphans of short modules that have died do not stay as zombies, although a look
+// for them never finds a module running.
+func TestRunner_deadOrphans(t *testing.T) {
+	everyRunner(t, executor.Config{}, func(t *testing.T, b *bench) {
+		var pids []int
+		for range 5 {
+			p := b.shell(`(setsid sh -c 'echo $$ >$DIR/child' &); while [ ! -s $DIR/child ]; do sleep 0.01; done; sleep 0.1`)
+			b.run(p)
+			pids = append(pids, pidIn(t, p.Dir+"/child"))
+		}
+		testutil.Eventually(t, testTimeout, func() error {
+			for _, pid := range pids {
+				stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+				if err == nil && strings.Contains(string(stat), ") Z "+itoa(b.parent())+" ") {
+					return fmt.Errorf("%s", stat)
+				}
+			}
+			return nil
+		})
+	})
 }
 
 // TestRunner_heldPipe has somebody outside the tree hold the output open: the
