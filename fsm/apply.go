@@ -189,7 +189,7 @@ func (st *state) applySubmit(c *Command, ch *change) SubmitResult {
 	st.queues.start(&r, c.Submit.Definition, c.At, ch)
 
 	if r.Key != "" {
-		st.put(bKeys, []byte(r.Key), keyRecord{Run: r.ID, Fingerprint: c.Submit.Fingerprint, At: c.At})
+		st.putKey(r.Key, keyRecord{Run: r.ID, Fingerprint: c.Submit.Fingerprint})
 	}
 
 	return SubmitResult{Run: r}

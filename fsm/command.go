@@ -264,12 +264,16 @@ type SecretRecord struct {
 	Unmasked bool `cbor:"5,keyasint,omitempty"`
 }
 
-// Forget removes finished runs with all that hangs on them, and idempotency
-// keys that are older than KeysBefore. One command looks at a part of the keys
-// and the next one continues from there. The proposer keeps the list of runs short.
+// Forget removes finished runs with all that hangs on them. The proposer keeps the
+// list of runs short.
+//
+// With KeyLife it also ages the idempotency keys by one step, and removes those that
+// have seen so many steps. Their age is counted, not read from clocks: they may
+// differ from one leader to the next. One command looks at a part of the keys and
+// the next one continues from there.
 type Forget struct {
-	Runs       []pipeline.RunID `cbor:"1,keyasint,omitempty"`
-	KeysBefore time.Time        `cbor:"2,keyasint,omitempty"`
+	Runs    []pipeline.RunID `cbor:"1,keyasint,omitempty"`
+	KeyLife uint64           `cbor:"2,keyasint,omitempty"`
 }
 
 // SubmitResult answers Submit.
@@ -448,9 +452,5 @@ func (c *Command) eachTime(fn func(*time.Time)) {
 
 	if x := c.Secret; x != nil {
 		fn(&x.Record.SetAt)
-	}
-
-	if f := c.Forget; f != nil {
-		fn(&f.KeysBefore)
 	}
 }

@@ -51,7 +51,7 @@ func everyCommand() map[string]*fsm.Command {
 		"secret, removed": {At: at, Secret: &fsm.Secret{Delete: true, Record: fsm.SecretRecord{Name: "KEY"}}},
 		"tools": {At: at, Tools: &fsm.Tools{Puts: []fsm.ToolPut{{Key: toolKey("turbo", "a", "k"), Digest: key(1), Size: 1 << 40, Tag: "t", Took: time.Second}},
 			Takes: []pipeline.ToolKey{toolKey("turbo", "", "l")}, Deletes: []fsm.ToolDelete{{Key: toolKey("ac", "b", "m"), Digest: key(2)}}}},
-		"forget": {At: at, Forget: &fsm.Forget{Runs: []pipeline.RunID{"r1", "r2"}, KeysBefore: at}},
+		"forget": {At: at, Forget: &fsm.Forget{Runs: []pipeline.RunID{"r1", "r2"}, KeyLife: 7}},
 	}
 }
 
@@ -91,7 +91,7 @@ func TestEncode_times(t *testing.T) {
 		{"before the year 0", time.Date(-5, 1, 1, 0, 0, 0, 0, time.UTC), time.Time{}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			b, err := fsm.Encode(&fsm.Command{At: tc.in, Forget: &fsm.Forget{KeysBefore: tc.in}})
+			b, err := fsm.Encode(&fsm.Command{At: tc.in, Fire: &fsm.Fire{Tick: tc.in}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -101,7 +101,7 @@ func TestEncode_times(t *testing.T) {
 				t.Fatal(err)
 			}
 
-			for _, got := range []time.Time{c.At, c.Forget.KeysBefore} {
+			for _, got := range []time.Time{c.At, c.Fire.Tick} {
 				if !got.Equal(tc.want) || got.Location() != time.UTC || got.IsZero() != tc.want.IsZero() {
 					t.Errorf("got %v, want %v", got, tc.want)
 				}

@@ -270,60 +270,56 @@ func TestApply_forget(t *testing.T) {
 	wantEqual(t, "what is left", want, left)
 }
 
-// TestApply_forgetKeys: keys before a moment go, a part of them with each
-// command, and those that came later stay.
+// TestApply_forgetKeys: keys that have seen enough steps go, a part of them with each
+// command, and those that came later stay, whatever the clocks of leaders say.
 func TestApply_forgetKeys(t *testing.T) {
 	r := newRig(t)
-
-	const n = 4500
-	var logs []*submitAt
-	for i := range n {
-		logs = append(logs, &submitAt{id: fmt.Sprintf("r%d", i), at: at.Add(time.Duration(i%2) * time.Hour)})
+	const n, life = 2250, 5
+	batch := func(name string, clock time.Time) (logs []*submitAt) {
+		for i := range n {
+			logs = append(logs, &submitAt{id: fmt.Sprintf("%s%d", name, i), at: clock})
+		}
+		r.submitAll(t, logs)
+		return logs
 	}
-
-	r.submitAll(t, logs)
-	keys := func() (old, young int) {
+	left := func(logs []*submitAt) (n int) {
 		view(t, r.Store, func(v *fsm.View) {
 			for _, l := range logs {
-				if _, ok := v.RunByKey("key of " + l.id); ok && l.at.Equal(at) {
-					old++
-				} else if ok {
-					young++
+				if _, ok := v.RunByKey("key of " + l.id); ok {
+					n++
 				}
 			}
 		})
-		return old, young
+		return n
 	}
-
-	before := n / 2
-	for round := 0; ; round++ {
-		r.must(&fsm.Command{Forget: &fsm.Forget{KeysBefore: at.Add(time.Minute)}})
-
-		old, young := keys()
-		if young != n/2 {
-			t.Fatalf("%d of %d young keys are left", young, n/2)
-		}
-
-		if before-old > 2000 {
-			t.Fatalf("one command took %d keys", before-old)
-		}
-
-		before = old
-		if old == 0 {
-			break
-		}
-
-		if round > 5 {
-			t.Fatalf("%d old keys are left after %d commands", old, round)
+	age := func(steps int) {
+		for range steps {
+			r.must(&fsm.Command{At: at.Add(-time.Hour), Forget: &fsm.Forget{KeyLife: life}})
 		}
 	}
 
-	// And from the beginning again, for a later moment.
-	for range 4 {
-		r.must(&fsm.Command{Forget: &fsm.Forget{KeysBefore: at.Add(2 * time.Hour)}})
+	old := batch("old", at.Add(100*time.Hour))
+	age(life - 1)
+	young := batch("young", at.Add(-100*time.Hour))
+	if left(old) != n || left(young) != n {
+		t.Fatalf("after %d steps %d and %d of %d keys are left", life-1, left(old), left(young), n)
 	}
 
-	if _, young := keys(); young != 0 {
-		t.Errorf("%d keys are left", young)
+	before := n
+	for steps := life; left(old) > 0; steps++ {
+		age(1)
+		if steps < 2*life-1 && left(young) != n {
+			t.Fatalf("%d of %d young keys are left", left(young), n)
+		}
+		if before-left(old) > 2000 {
+			t.Fatalf("one command took %d keys", before-left(old))
+		}
+		if before = left(old); steps > life+5 {
+			t.Fatalf("%d old keys are left after %d steps", left(old), steps)
+		}
+	}
+	age(2 * life)
+	if left(young) != 0 {
+		t.Errorf("%d keys are left", left(young))
 	}
 }

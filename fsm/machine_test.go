@@ -152,7 +152,7 @@ func (m *machine) command(t *rapid.T) *fsm.Command {
 	case "forget":
 		f := forget(pipeline.RunID(someRuns.Draw(t, "run")))
 		if rapid.Bool().Draw(t, "keys too") {
-			f.Forget.KeysBefore = at.Add(1)
+			f.Forget.KeyLife = rapid.Uint64Range(1, 3).Draw(t, "key life")
 		}
 		return f
 	case "worker":

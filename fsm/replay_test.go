@@ -170,7 +170,7 @@ func TestApply_unusual(t *testing.T) {
 		"forget of nobody":   {1: 1, 8: map[int]any{1: []string{"", long, "a"}}},
 		"nulls":              {1: 1, 2: nil, 4: map[int]any{1: nil, 2: []any{nil, map[int]any{}}, 3: []any{nil}, 4: []any{nil}, 5: []any{nil}, 6: []any{nil}}},
 		"a time of no year":  {1: 1, 2: 1 << 60, 5: map[int]any{1: "a"}},
-		"a time of no kind":  {1: 1, 2: 1e17, 8: map[int]any{2: -1e17}},
+		"a time of no kind":  {1: 1, 2: -1e17, 8: map[int]any{2: uint64(1 << 63)}},
 		"long names":         {1: 1, 4: map[int]any{3: []any{map[int]any{1: "a", 2: long, 3: "skipped"}}, 4: []any{map[int]any{1: map[string]any{"run": "a", "module": long, "attempt": 1}, 2: "w"}}}},
 		"a long worker":      {1: 1, 6: map[int]any{1: map[int]any{1: long}}},
 		"a long token":       {1: 1, 7: map[int]any{1: map[int]any{1: long}}},

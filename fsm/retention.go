@@ -98,8 +98,8 @@ func (t *retention) applyForget(f *Forget, ch *change) Result {
 			ch.run(id, true)
 		}
 	}
-	if !f.KeysBefore.IsZero() {
-		t.forgetKeys(f)
+	if f.KeyLife > 0 {
+		t.ageKeys(f.KeyLife)
 	}
 	return Result{}
 }
@@ -108,9 +108,18 @@ func (t *retention) applyForget(f *Forget, ch *change) Result {
 // short however many there are.
 const maxForgetKeys = 2000
 
-// forgetKeys resumes after the last key of the entry before, and starts over at
-// the end.
-func (t *retention) forgetKeys(f *Forget) {
+// putKey records an idempotency key, as of the present step.
+func (w *writer) putKey(key string, rec keyRecord) {
+	rec.Step = u64(w.tx.Bucket(bMeta).Get(kSteps))
+	w.put(bKeys, []byte(key), rec)
+}
+
+// ageKeys makes a step, and removes keys that have seen so many. It resumes after
+// the last key of the entry before, and starts over at the end.
+func (t *retention) ageKeys(life uint64) {
+	steps := u64(t.tx.Bucket(bMeta).Get(kSteps)) + 1
+	t.putRaw(bMeta, kSteps, be64(steps))
+
 	var old [][]byte
 	c := t.tx.Bucket(bKeys).Cursor()
 	k, v := c.Seek(t.tx.Bucket(bMeta).Get(kSwept))
@@ -118,7 +127,7 @@ func (t *retention) forgetKeys(f *Forget) {
 		n++
 		var rec keyRecord
 		mustUnmarshal(v, &rec)
-		if rec.At.Before(f.KeysBefore) {
+		if steps-rec.Step >= life {
 			old = append(old, bytes.Clone(k))
 		}
 	}

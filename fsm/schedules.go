@@ -261,7 +261,7 @@ func (s *schedules) trigger(c *Command, rec *ScheduleRecord, ch *change) FireRes
 	}
 
 	if r.Key != "" {
-		s.put(bKeys, []byte(r.Key), keyRecord{Run: r.ID, At: c.At})
+		s.putKey(r.Key, keyRecord{Run: r.ID})
 	}
 
 	return FireResult{Schedule: *rec, Run: r}

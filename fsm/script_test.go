@@ -34,7 +34,7 @@ func script(tb tester) []*raft.Log {
 		batch(outcome("a", "m2", 1, cancelled), end("a", "m1", pipeline.ModuleCancelled), runEnd("a", pipeline.RunCancelled)),
 		batch(fsm.Copies{ID: attempt("a", "m0", 1), Holders: []pipeline.NodeID{"n1", "n2", "n3"}}),
 		forget("a", "nobody"), submit(tb, "a", 1), submit(tb, "c", 0), batch(runEnd("c", pipeline.RunSucceeded)), forget("c"),
-		{Forget: &fsm.Forget{KeysBefore: at.Add(time.Hour)}},
+		{Forget: &fsm.Forget{KeyLife: 1}},
 		{Token: &fsm.Token{Delete: true, Record: fsm.TokenRecord{ID: "t"}}},
 		{Worker: &fsm.Worker{Delete: true, Record: fsm.WorkerRecord{ID: "w2"}}},
 		withKey(submit(tb, "d", 2), "again"), batch(assign("d", "m0", 1)), batch(outcome("d", "m0", 1, ok), reopen("d", "m0", 0)),

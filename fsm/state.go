@@ -3,7 +3,6 @@ package fsm
 import (
 	"encoding/binary"
 	"fmt"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -51,6 +50,7 @@ var (
 	kIndex  = []byte("index")
 	kTerm   = []byte("term")
 	kNumber = []byte("number")
+	kSteps  = []byte("steps") // how often idempotency keys were aged
 	kSwept  = []byte("swept") // the first idempotency key that the next Forget looks at
 )
 
@@ -83,7 +83,8 @@ func moduleKey(run pipeline.RunID, module string) []byte {
 type keyRecord struct {
 	Run         pipeline.RunID  `cbor:"1,keyasint"`
 	Fingerprint pipeline.Digest `cbor:"2,keyasint,omitempty"`
-	At          time.Time       `cbor:"3,keyasint"`
+	// Step is how many steps all keys had been aged when this one came.
+	Step uint64 `cbor:"3,keyasint,omitempty"`
 }
 
 // state applies commands to the replicated state, in one transaction per batch.

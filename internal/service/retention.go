@@ -19,10 +19,10 @@ const (
 	// retainStep is how many runs one entry of the log deletes. Each may have
 	// thousands of records.
 	retainStep = 20
-	// forgetKeysEvery is how often idempotency keys are deleted that are older than
-	// keyLife.
-	forgetKeysEvery = time.Hour
-	keyLife         = 7 * 24 * time.Hour
+	// ageKeysEvery is how often idempotency keys are aged, by elapsed time. They live
+	// for keyLife steps, seven days: the first one is not a whole one.
+	ageKeysEvery = 10 * time.Minute
+	keyLife      = uint64(7*24*time.Hour/ageKeysEvery) + 1
 )
 
 // Retain says how much of finished runs and of cached results is kept. 0 is no
@@ -63,7 +63,7 @@ func NewRetention(cfg RetentionConfig) *Retention { return &Retention{cfg: cfg} 
 func (r *Retention) Lead(ctx context.Context) {
 	ticker := time.NewTicker(retainEvery)
 	defer ticker.Stop()
-	forgot := time.Now()
+	aged := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -71,9 +71,9 @@ func (r *Retention) Lead(ctx context.Context) {
 		case <-ticker.C:
 		}
 		err := r.Apply(ctx, time.Now())
-		if err == nil && time.Since(forgot) > forgetKeysEvery {
-			forgot = time.Now()
-			err = r.propose(ctx, &fsm.Command{Forget: &fsm.Forget{KeysBefore: time.Now().Add(-keyLife).UTC()}})
+		if err == nil && time.Since(aged) > ageKeysEvery {
+			aged = time.Now()
+			err = r.propose(ctx, &fsm.Command{Forget: &fsm.Forget{KeyLife: keyLife}})
 		}
 		if err != nil && ctx.Err() == nil {
 			r.cfg.Logger.Warn("retention failed", "error", err)
