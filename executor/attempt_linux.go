@@ -90,7 +90,7 @@ func (a *attempt) finalStatus() Status {
 	if st.ExitedAt.IsZero() {
 		st.ExitedAt = time.Now()
 	}
-	st.ExitCode, st.Signal, st.StartError, st.HookFailed = end.ExitCode, end.Signal, end.StartError, end.HookFailed
+	st.ExitCode, st.Signal, st.StartError, st.HookFailed, st.MachineFault = end.ExitCode, end.Signal, end.StartError, end.HookFailed, end.MachineFault
 	st.CPU, st.MaxRSS, st.Leftover, st.PipeHeld = end.CPU, end.MaxRSS, end.Leftover, end.PipeHeld
 	st.OutOfMemory = end.OutOfMemory
 	st.LogSize, st.LogDropped = a.out.size, a.out.dropped
@@ -113,10 +113,15 @@ func (a *attempt) main() {
 	r, ran, err := a.runPhase(a.p.Argv, a.p.WorkDir, a.p.Env, true)
 	switch {
 	case err != nil:
-		a.end.ExitCode, a.end.StartError = err.code, err.message
+		a.notStarted(err)
 	case ran:
 		a.end.ExitCode, a.end.Signal = r.code, r.signal
 	}
+}
+
+// notStarted notes why the main process, or the hook before it, was not started.
+func (a *attempt) notStarted(err *startError) {
+	a.end.ExitCode, a.end.StartError, a.end.MachineFault = err.code, err.message, err.machine
 }
 
 // runPhase runs one process and waits until its tree is dead. ran is false if
@@ -150,13 +155,13 @@ func (a *attempt) runPhase(argv []string, dir string, env []string, main bool) (
 	<-e.forks
 	var w *watcher
 	if err == nil {
+		a.begun(c.at) // also if it cannot be watched: something of it may have run
 		w, err = ph.watch(&c)
 	}
 	if err != nil {
 		return r, false, explain(p, err)
 	}
 	defer e.groups.put(s)
-	a.begun(c.at)
 	if !until.IsZero() {
 		ph.stop(until, false)
 	}

@@ -14,6 +14,9 @@ func (a *attempt) runHook(h *Hook, status string) (result, string) {
 	r, ran, failure := a.runPhase(h.Argv, h.WorkDir, append(env, StatusVariable+"="+status), false)
 	if failure != nil {
 		r.code = failure.code
+		if failure.machine && h.When == HookBefore {
+			a.notStarted(failure)
+		}
 	}
 	return r, a.hookError(h, r, ran, failure)
 }
@@ -34,7 +37,9 @@ func (a *attempt) before(h *Hook) bool {
 	if stopped || failed == "" {
 		return !stopped
 	}
-	a.end.ExitCode, a.end.HookFailed = r.code, failed
+	if !a.end.MachineFault {
+		a.end.ExitCode, a.end.HookFailed = r.code, failed
+	}
 	return false
 }
 
@@ -78,14 +83,15 @@ func (a *attempt) lateHooks() {
 }
 
 // closeMain ends the time in which the main process can be stopped, and gives
-// how that one stands; "" if a stop came before anything was started.
+// how that one stands; "" if a stop or a fault of the machine came before anything
+// was started.
 func (a *attempt) closeMain() (status string, failed bool) {
 	now := time.Now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.late = true
 	switch o := a.stop; {
-	case o != nil && a.startedAt.IsZero():
+	case a.startedAt.IsZero() && (o != nil || a.end.MachineFault):
 		return "", true
 	case o != nil:
 		a.boundHooksLocked(o, now)

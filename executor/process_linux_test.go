@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
@@ -98,6 +100,56 @@ func TestRunner_startErrors(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A machine without descriptors starts nothing, no hook either, and says that it
+// was not the module's fault.
+func TestRunner_machineFault(t *testing.T) {
+	for _, cfg := range []executor.Config{{}, {NoCgroups: true}} {
+		b := newLocal(t, cfg)
+		if st := b.run(b.shell("true")); st.ExitCode != 0 {
+			t.Fatalf("status %+v", st)
+		}
+
+		plain, hooked := b.shell("true"), b.shell("true")
+		hook := executor.Hook{Argv: []string{"/bin/sh", "-c", "touch ran"}, WorkDir: hooked.WorkDir}
+		for _, when := range []executor.When{executor.HookBefore, executor.HookFailure, executor.HookAfter} {
+			hook.When = when
+			hooked.Hooks = append(hooked.Hooks, hook)
+		}
+		for _, p := range []executor.Process{plain, hooked} {
+			restore := withoutDescriptors(t)
+			st := b.run(p)
+			restore()
+			if !st.MachineFault || !strings.Contains(st.StartError, "too many open files") || !st.StartedAt.IsZero() || st.HookFailed != "" {
+				t.Errorf("status %+v", st)
+			}
+		}
+		if _, err := os.Stat(filepath.Join(hooked.WorkDir, "ran")); err == nil {
+			t.Error("a hook ran")
+		}
+		if st := b.run(b.shell("true")); st.ExitCode != 0 || st.MachineFault {
+			t.Errorf("with descriptors again: status %+v", st)
+		}
+	}
+}
+
+// withoutDescriptors lets this process open nothing until the function that it
+// returns is called.
+func withoutDescriptors(tb testing.TB) (restore func()) {
+	tb.Helper()
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		tb.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: was.Max}); err != nil {
+		tb.Fatal(err)
+	}
+	return func() {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+			tb.Fatal(err)
+		}
+	}
 }
 
 func TestRunner_commandLookup(t *testing.T) {

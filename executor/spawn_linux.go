@@ -31,6 +31,8 @@ type startError struct {
 	message string
 	// code is what shells exit with: 127 for what is not there, else 126.
 	code int
+	// machine says that the machine is the cause, and not what was to be started.
+	machine bool
 }
 
 func (e *startError) Error() string { return e.message }
@@ -44,7 +46,7 @@ func (k *children) spawn(p *Process, cookie string, s *slot) (child, error) {
 	}
 	var pipe [2]int
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
-		return child{}, &startError{message: fmt.Sprintf("make a pipe for the output: %v", err), code: 126}
+		return child{}, &startError{message: fmt.Sprintf("make a pipe for the output: %v", err), code: 126, machine: true}
 	}
 	defer unix.Close(pipe[1])
 	c := child{pidfd: -1}
@@ -155,7 +157,7 @@ func explain(p *Process, err error) *startError {
 		if errors.Is(statErr, fs.ErrNotExist) {
 			return &startError{message: fmt.Sprintf("working directory %s does not exist", p.WorkDir), code: 126}
 		}
-		return &startError{message: fmt.Sprintf("working directory %s: %v", p.WorkDir, errors.Unwrap(statErr)), code: 126}
+		return &startError{message: fmt.Sprintf("working directory %s: %v", p.WorkDir, errors.Unwrap(statErr)), code: 126, machine: IsMachineFault(statErr)}
 	} else if !st.IsDir() {
 		return &startError{message: fmt.Sprintf("working directory %s is not a directory", p.WorkDir), code: 126}
 	}
@@ -191,7 +193,7 @@ func explain(p *Process, err error) *startError {
 	case syscall.EINVAL:
 		return &startError{message: fmt.Sprintf("command %q: a zero byte in its arguments or environment", name), code: 126}
 	}
-	return &startError{message: fmt.Sprintf("command %q: %v", name, err), code: 126}
+	return &startError{message: fmt.Sprintf("command %q: %v", name, err), code: 126, machine: IsMachineFault(err)}
 }
 
 // shebang gives the interpreter that a script names; "" for anything else.

@@ -226,6 +226,9 @@ type Outcome struct {
 	// LostOutputs names dependencies whose outputs are on no node that answers;
 	// State is AttemptLost then, and they are run again.
 	LostOutputs []string `json:"lostOutputs,omitempty"`
+	// NeverBegun says that surely no process of the attempt was started, so that it
+	// may be repeated whatever the module's OnLost is.
+	NeverBegun bool `json:"neverBegun,omitempty"`
 }
 
 // Spec is everything a worker needs to execute an attempt. It is derived from

@@ -149,7 +149,7 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 	n.state.SetLeader(n.orch)
 	n.openServices()
 
-	n.reports = reports{self: n.id, runner: n.runner, orch: n.orch, fabric: &n.fabric}
+	n.reports = reports{self: n.id, runner: n.runner, orch: n.orch, fabric: &n.fabric, unfit: func() string { return n.worker.Unfit() }}
 	s, limits := &n.stores, &n.cfg.Limits
 	n.worker, err = worker.Open(ctx, worker.Config{Self: n.id, Name: n.cfg.Name, Capabilities: capabilities(&n.cfg),
 		Runner: n.runner, Blobs: s.blobs, Trees: s.trees, Journal: s.journal, WorkDir: s.dir.WorkDir(), CachesDir: s.dir.CachesDir(), Layouts: s.layouts,

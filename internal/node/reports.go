@@ -19,12 +19,14 @@ type reports struct {
 	runner executor.Runner
 	orch   *orchestrator.Orchestrator
 	fabric *fabricParts
+	// unfit is why this node has no capacity for more work.
+	unfit func() string
 }
 
 // send brings this node's reports to the orchestrator. If it runs here, the second
 // copy of what they carry goes to another node first.
 func (r *reports) send(ctx context.Context, list []peer.Report) ([]peer.Ack, error) {
-	in := peer.ReportRequest{Worker: r.self, Reports: list, Full: r.fabric.disk.Reason(), Incarnation: r.runner.Incarnation()}
+	in := peer.ReportRequest{Worker: r.self, Reports: list, Full: r.unfit(), Incarnation: r.runner.Incarnation()}
 	if r.orch.Leading() {
 		r.fabric.up.CopyReported(ctx, list)
 		out, err := r.orch.Report(ctx, in)

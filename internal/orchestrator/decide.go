@@ -49,9 +49,10 @@ func decideLost(a *activeAttempt, op *fsm.Outcome) {
 	m.tries.losses++
 	m.tries.avoid = a.worker
 
-	// A worker may say that it has no start of an attempt and still have run it: its
-	// keeper died. So what counts is whether a dispatch can have reached it.
-	mayHaveStarted := !o.StartedAt.IsZero() || a.reached || a.sending
+	// A worker may know no start of an attempt and still have run it: its keeper
+	// died. So what counts is whether a dispatch can have reached it, unless the
+	// worker is certain.
+	mayHaveStarted := !o.StartedAt.IsZero() || (a.reached || a.sending) && !o.NeverBegun
 	switch {
 	case m.tries.losses >= pipeline.MaxLosses:
 		op.Next = pipeline.ModuleFailed

@@ -119,6 +119,18 @@ func TestLosses_onLostFail(t *testing.T) {
 	})
 }
 
+// on_lost = "fail" repeats what its worker is certain never to have begun.
+func TestLosses_onLostFail_neverBegun(t *testing.T) {
+	scripted(t, []int{1}, func(t *testing.T, c *cluster) {
+		c.leads()
+		id := c.submit("r", one(with(aModule("a"), atMostOnce)))
+		c.end(id, "a", pipeline.Outcome{State: pipeline.AttemptLost, Reason: "too many open files", NeverBegun: true})
+		c.succeed(id, "a")
+		c.ends(id, pipeline.RunSucceeded)
+		c.wantAttempts(id, "a", pipeline.AttemptLost, pipeline.AttemptSucceeded)
+	})
+}
+
 // on_disconnect = "kill": the worker needs time to kill the attempt after its lease;
 // only then is it repeated.
 func TestLosses_kill(t *testing.T) {

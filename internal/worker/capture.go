@@ -31,9 +31,9 @@ type capturer struct {
 	// restore makes the attempt's directory visible, if it is an overlay.
 	restore func(a *attempt) error
 	// copy sends blobs to another node and returns which; "" if none took them.
-	copy func(ctx context.Context, blobs []pipeline.Digest) pipeline.NodeID
-	disk diskCheck
-	log  hclog.Logger
+	copy   func(ctx context.Context, blobs []pipeline.Digest) pipeline.NodeID
+	faults *faults
+	log    hclog.Logger
 }
 
 // captured is what capture found.
@@ -54,7 +54,7 @@ func (c *capturer) capture(ctx context.Context, a *attempt, st executor.Status) 
 	}
 	judge(st, a.spec.Resources.Memory, o)
 
-	err := c.captureLog(ctx, a, got)
+	err := patiently(ctx, func() error { return c.captureLog(ctx, a, got) })
 	if errors.As(err, new(*disk.FullError)) {
 		// The module itself may have filled the disk.
 		a.dir.Empty(len(a.spec.Outputs)+len(a.spec.OutputsOptional) == 0)
@@ -67,7 +67,7 @@ func (c *capturer) capture(ctx context.Context, a *attempt, st executor.Status) 
 	if err := captureResult(a, st.ResultError, o); err != nil && o.State == pipeline.AttemptSucceeded {
 		o.State, o.Reason = pipeline.AttemptFailed, "$PIPELINED_OUTPUT: "+err.Error()
 	}
-	if err := c.captureOutputs(ctx, a, got); err != nil {
+	if err := patiently(ctx, func() error { return c.captureOutputs(ctx, a, got) }); err != nil {
 		c.failed(o, "outputs", err)
 	}
 
@@ -83,12 +83,12 @@ func (got *captured) unless(ctx context.Context) *captured {
 }
 
 // failed makes an attempt that succeeded fail because what it left could not be
-// kept. If the disk is the cause, the attempt is lost, so that it is repeated on
-// another node.
+// kept. If this machine is the cause, the attempt is lost, so that it is repeated
+// on another node.
 func (c *capturer) failed(o *pipeline.Outcome, what string, err error) {
 	switch {
-	case pipeline.KindOf(err) == pipeline.Unavailable:
-		c.disk.look()
+	case pipeline.KindOf(err) == pipeline.Unavailable || executor.IsMachineFault(err):
+		c.faults.look()
 		o.State, o.Reason = pipeline.AttemptLost, what+": "+err.Error()
 	case o.State == pipeline.AttemptSucceeded:
 		o.State, o.Reason = pipeline.AttemptFailed, what+": "+err.Error()
@@ -102,6 +102,9 @@ func judge(st executor.Status, memory int64, o *pipeline.Outcome) {
 	code := st.ExitCode
 
 	switch {
+	case st.MachineFault:
+		o.State, o.Reason, o.NeverBegun = pipeline.AttemptLost, st.StartError, st.StartedAt.IsZero()
+		return
 	case st.StartError != "":
 		o.State, o.Reason = pipeline.AttemptFailed, st.StartError
 		return

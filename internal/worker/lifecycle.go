@@ -37,7 +37,7 @@ type lifecycle struct {
 	capturer     *capturer
 	predecessors *predecessors
 	outbox       *outbox
-	disk         diskCheck
+	faults       *faults
 	log          hclog.Logger
 }
 
@@ -105,11 +105,12 @@ func (c *lifecycle) stopProcess(ctx context.Context, a *attempt, reason string) 
 	}
 }
 
-// notStarted is the outcome of an attempt whose process never ran. What is not
-// the module's fault (files that could not be had, a full disk, a keeper that
-// died) makes it lost, so that it is repeated.
+// notStarted is the outcome of an attempt whose process never ran. Unless that is
+// the module's fault (files that could not be had, a fault of this machine, a
+// keeper that died) it is lost, so that it is repeated.
 func (c *lifecycle) notStarted(a *attempt, err error) *pipeline.Outcome {
-	o := &pipeline.Outcome{State: pipeline.AttemptFailed, Reason: err.Error(), FinishedAt: time.Now().UTC()}
+	o := &pipeline.Outcome{State: pipeline.AttemptLost, Reason: err.Error(), FinishedAt: time.Now().UTC(),
+		NeverBegun: !errors.Is(err, executor.ErrUnknownStart)}
 
 	if stop := a.stopped(); stop != "" {
 		o.State, o.Reason = pipeline.AttemptCancelled, stop
@@ -117,17 +118,19 @@ func (c *lifecycle) notStarted(a *attempt, err error) *pipeline.Outcome {
 	}
 	var lost *lostOutputs
 	if errors.As(err, &lost) {
-		o.State, o.LostOutputs = pipeline.AttemptLost, lost.modules
+		o.LostOutputs = lost.modules
 		return o
 	}
 
 	switch pipeline.KindOf(err) {
 	case pipeline.Unavailable, pipeline.NotFound, pipeline.Timeout, pipeline.Unknown:
-		o.State = pipeline.AttemptLost
+		// Of another node, or of the keeper.
 	default:
-		if c.disk.explains(err) {
-			o.State, o.Reason = pipeline.AttemptLost, "disk full: "+o.Reason
+		if isModules(err) {
+			o.State = pipeline.AttemptFailed
+			return o
 		}
+		c.faults.happened(err.Error())
 	}
 	return o
 }
@@ -166,11 +169,21 @@ func (c *lifecycle) await(a *attempt) {
 			return
 		case st := <-a.exit:
 			a.started(st.StartedAt)
+			c.noteStart(st)
 			if got := c.capturer.capture(c.life, a, st); got != nil {
 				c.conclude(a, got)
 			}
 			return
 		}
+	}
+}
+
+// noteStart tells the node's faults whether a process could be started.
+func (c *lifecycle) noteStart(st executor.Status) {
+	if st.MachineFault {
+		c.faults.happened(st.StartError)
+	} else if !st.StartedAt.IsZero() {
+		c.faults.started()
 	}
 }
 
@@ -196,7 +209,7 @@ func (c *lifecycle) conclude(a *attempt, got *captured) {
 	released := c.predecessors.ended(a.id, o.State == pipeline.AttemptSucceeded)
 	inline := c.capturer.secure(c.life, a, got)
 
-	if o.StartedAt.IsZero() {
+	if o.StartedAt.IsZero() && !o.NeverBegun {
 		o.StartedAt = a.held().StartedAt
 	}
 	err := c.journal.SetOutcome(*o)

@@ -205,10 +205,10 @@ func TestLifecycle_notStarted(t *testing.T) {
 		err   error
 		state pipeline.AttemptState
 	}{
-		"runner closed":   {executor.ErrClosed, pipeline.AttemptLost},
-		"unknown start":   {executor.ErrUnknownStart, pipeline.AttemptLost},
-		"too large":       {pipeline.Errorf(pipeline.TooLarge, "environment"), pipeline.AttemptFailed},
-		"other full disk": {syscall.ENOSPC, pipeline.AttemptFailed},
+		"runner closed": {executor.ErrClosed, pipeline.AttemptLost},
+		"unknown start": {executor.ErrUnknownStart, pipeline.AttemptLost},
+		"too large":     {pipeline.Errorf(pipeline.TooLarge, "environment"), pipeline.AttemptFailed},
+		"no space":      {syscall.ENOSPC, pipeline.AttemptLost},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inRig(t, func(r *rig) { r.runner.startErr = tc.err }, func(t *testing.T, r *rig) {
@@ -239,6 +239,34 @@ func TestLifecycle_noLease(t *testing.T) {
 		r.take(r.spec("a", nil))
 		r.end("a", 0)
 		r.wants("a", pipeline.AttemptSucceeded, "")
+	})
+}
+
+// The runner had no descriptors: the attempt is lost, and has begun only if a hook
+// ran before. Until an attempt starts, the node says why it takes no work.
+func TestLifecycle_machineFault(t *testing.T) {
+	inRig(t, nil, func(t *testing.T, r *rig) {
+		for name, startedAt := range map[string]time.Time{"never": {}, "hook": time.Now().UTC()} {
+			r.take(r.spec(name, nil))
+			r.runner.exit(name, func(st *executor.Status) {
+				st.StartedAt, st.ExitCode, st.StartError, st.MachineFault = startedAt, 126, "too many open files", true
+			})
+			r.quiesce()
+			o := r.wants(name, pipeline.AttemptLost, "too many open files")
+			if o.NeverBegun != startedAt.IsZero() || o.NeverBegun && !o.StartedAt.IsZero() {
+				t.Errorf("%s: never begun %v, started at %s", name, o.NeverBegun, o.StartedAt)
+			}
+		}
+		if why := r.w.Unfit(); !strings.Contains(why, "too many open files") {
+			t.Errorf("unfit: %q", why)
+		}
+
+		r.take(r.spec("next", nil))
+		r.end("next", 0)
+		r.wants("next", pipeline.AttemptSucceeded, "")
+		if why := r.w.Unfit(); why != "" {
+			t.Errorf("unfit after a start: %q", why)
+		}
 	})
 }
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -74,31 +73,5 @@ func TestWorker_onDisconnect(t *testing.T) {
 	}
 	if o := b.outcome("keep"); o.State != pipeline.AttemptSucceeded {
 		t.Errorf("keep: %s, %q", o.State, o.Reason)
-	}
-}
-
-// An attempt that a full disk kept from its start is lost, so that it is
-// repeated, only where the node then takes no further work: it would be repeated
-// for ever.
-func TestWorker_diskFullBeforeTheStart(t *testing.T) {
-	b := newBench(t)
-	full, looked := "", 0
-	b.w.lifecycle.disk = diskCheck{full: func() string { return full }, filled: func() { looked++ }}
-	f, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
-	if err != nil {
-		t.Skipf("no /dev/full here: %v", err)
-	}
-	defer f.Close()
-	_, err = f.WriteString("x")
-	err = fmt.Errorf("write script: %w", err)
-	if o := b.w.lifecycle.notStarted(&attempt{}, err); o.State != pipeline.AttemptFailed || looked != 1 {
-		t.Errorf("another file system is full: %s, %q, looked %d times", o.State, o.Reason, looked)
-	}
-	full = "disk low"
-	if o := b.w.lifecycle.notStarted(&attempt{}, err); o.State != pipeline.AttemptLost || !strings.HasPrefix(o.Reason, "disk full: write script: ") {
-		t.Errorf("the disk is full: %s, %q", o.State, o.Reason)
-	}
-	if o := b.w.lifecycle.notStarted(&attempt{}, os.ErrPermission); o.State != pipeline.AttemptFailed || looked != 2 {
-		t.Errorf("another error: %s, %q, looked %d times", o.State, o.Reason, looked)
 	}
 }

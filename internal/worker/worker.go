@@ -107,6 +107,7 @@ type Worker struct {
 	sessions     *sessions
 	lifecycle    *lifecycle
 	keeper       *keeperLink
+	faults       *faults
 }
 
 // Open resumes what journal and runner have. Run must follow.
@@ -132,7 +133,7 @@ func Open(ctx context.Context, cfg Config) (*Worker, error) {
 func (w *Worker) connect() error {
 	cfg := &w.cfg
 	fetch := &fetcher{blobs: cfg.Blobs, trees: cfg.Trees, remote: cfg.Fetch}
-	disk := diskCheck{full: cfg.Full, filled: cfg.Filled}
+	w.faults = &faults{full: cfg.Full, filled: cfg.Filled, log: cfg.Logger}
 	proc := &processes{worker: cfg.Name, cachesDir: cfg.CachesDir, passThrough: cfg.ModuleEnv, logLimit: cfg.LogLimit}
 
 	var err error
@@ -140,7 +141,7 @@ func (w *Worker) connect() error {
 		return err
 	}
 
-	w.admission = &admission{name: cfg.Name, full: cfg.Full}
+	w.admission = &admission{name: cfg.Name, full: w.Unfit}
 	w.table = newTable()
 	w.history = newHistory(historySize)
 	w.predecessors = newPredecessors(w.history)
@@ -152,8 +153,8 @@ func (w *Worker) connect() error {
 	w.lifecycle = &lifecycle{
 		self: cfg.Self, name: cfg.Name, startReport: cfg.StartReport, life: w.life,
 		runner: cfg.Runner, journal: cfg.Journal, table: w.table, directories: w.directories, processes: proc,
-		capturer:     &capturer{self: cfg.Self, blobs: cfg.Blobs, restore: w.directories.restore, copy: cfg.Copy, disk: disk, log: cfg.Logger},
-		predecessors: w.predecessors, outbox: w.outbox, disk: disk, log: cfg.Logger,
+		capturer:     &capturer{self: cfg.Self, blobs: cfg.Blobs, restore: w.directories.restore, copy: cfg.Copy, faults: w.faults, log: cfg.Logger},
+		predecessors: w.predecessors, outbox: w.outbox, faults: w.faults, log: cfg.Logger,
 	}
 	return nil
 }
@@ -306,6 +307,10 @@ func (w *Worker) Load() int {
 	}
 	return n
 }
+
+// Unfit is why this node has no capacity for more work, or could not start an
+// attempt a moment ago; "" if neither.
+func (w *Worker) Unfit() string { return w.faults.current() }
 
 // LogFile gives the file of the output of an attempt while this node has it, and
 // that of its times; neither exists before the first byte. live is false once the
