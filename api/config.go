@@ -35,6 +35,7 @@ type Config struct {
 	Executions  Executions
 	Workers     Workers
 	Sessions    Sessions
+	Snapshots   Snapshots
 
 	// Logger gets failures as errors and each request at debug. Nil: nothing.
 	Logger hclog.Logger

@@ -80,6 +80,8 @@ var table = map[string][2]string{
 	"POST /api/v1/members/{name}/leave":                  {"a", "Cluster.Leave"},
 	"POST /api/v1/leave":                                 {"a", "Cluster.Leave"},
 	"GET /api/v1/raft":                                   {"rsa", "Cluster.Raft"},
+	"GET /api/v1/snapshot":                               {"a", "Cluster.SaveSnapshot"},
+	"POST /api/v1/snapshot":                              {"a", "Cluster.RestoreSnapshot"},
 	"POST /api/v1/tokens":                                {"a", "Tokens.Create"},
 	"GET /api/v1/tokens":                                 {"a", "Tokens.List"},
 	"DELETE /api/v1/tokens/{id}":                         {"a", "Tokens.Delete"},

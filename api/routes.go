@@ -283,6 +283,13 @@ func (h *handlers) clusterRoutes() []Route {
 		{Method: "GET", Pattern: "/api/v1/raft", Role: RoleRead, Where: OnState,
 			Summary:  "the consensus group",
 			Response: doc[wire.RaftInfo](), serve: h.cluster.raft},
+		{Method: "GET", Pattern: "/api/v1/snapshot", Role: RoleAdmin, Where: OnLeader,
+			Summary:  "a snapshot file of the state, without the bytes that it names",
+			Produces: mediaBytes, serve: h.snapshots.save},
+		{Method: "POST", Pattern: "/api/v1/snapshot", Role: RoleAdmin, Where: OnLeader, Long: true,
+			Summary: "restore a snapshot file, stored as a blob before, into an empty cluster",
+			Body:    JSONBody, Request: doc[wire.SnapshotRestore](), Response: doc[wire.SnapshotRestored](),
+			serve: h.snapshots.restore},
 	}
 }
 

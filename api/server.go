@@ -39,6 +39,7 @@ type handlers struct {
 	executions executionsHandler
 	workers    workersHandler
 	sessions   sessionsHandler
+	snapshots  snapshotsHandler
 }
 
 func newHandlers(cfg Config) *handlers {
@@ -59,6 +60,7 @@ func newHandlers(cfg Config) *handlers {
 		executions: executionsHandler{executions: cfg.Executions},
 		workers:    workersHandler{workers: cfg.Workers},
 		sessions:   sessionsHandler{sessions: cfg.Sessions},
+		snapshots:  snapshotsHandler{snapshots: cfg.Snapshots},
 	}
 }
 

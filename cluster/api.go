@@ -182,6 +182,18 @@ func (c *Cluster) Storage() error {
 // and another voter is alive. It returns at once.
 func (c *Cluster) StepDown() { c.replica.stepDown(c.view) }
 
+// Content is a state to restore.
+type Content = consensus.Content
+
+// Restore replaces the state on every node; see consensus.Node.Restore.
+func (c *Cluster) Restore(ctx context.Context, content Content, check func() error) error {
+	node := c.replica.get()
+	if node == nil {
+		return pipeline.ErrNotLeader
+	}
+	return node.Restore(ctx, content, check)
+}
+
 // TransferLeadership hands leadership over, if this node has it and there is
 // another voter. It must be the last thing before the process ends: raft may
 // refuse all writes forever afterwards (reliability H2).

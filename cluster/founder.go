@@ -110,7 +110,7 @@ func (f *founder) found(ctx context.Context) error {
 
 // name gives the cluster that this node began its id.
 func (f *founder) name(ctx context.Context) error {
-	id, err := newClusterID()
+	id, err := NewID()
 	if err != nil {
 		return err
 	}
@@ -278,8 +278,8 @@ func (e *mismatchError) Error() string {
 		": to move a node, run \"pipelined leave\" on it, or start it with an empty -data-dir and -join"
 }
 
-// newClusterID is 128 random bits.
-func newClusterID() (string, error) {
+// NewID is an id of a cluster: 128 random bits.
+func NewID() (string, error) {
 	b := make([]byte, 16)
 	if _, err := rand.Read(b); err != nil {
 		return "", fmt.Errorf("make a cluster id: %w", err)

@@ -327,6 +327,10 @@ const (
 // StateDir holds the replicated state's file.
 func (d *DataDir) StateDir() string { return filepath.Join(d.path, stateDir) }
 
+// BackupDir is for what making and restoring snapshots of the state needs
+// meanwhile.
+func (d *DataDir) BackupDir() string { return filepath.Join(d.path, stateDir, "backup") }
+
 // BlobsDir holds the blobs, see OpenBlobs.
 func (d *DataDir) BlobsDir() string { return filepath.Join(d.path, blobsDir) }
 

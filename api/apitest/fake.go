@@ -37,6 +37,7 @@ type Backend struct {
 	Executions  Executions
 	Workers     Workers
 	Sessions    Sessions
+	Snapshots   Snapshots
 }
 
 // Configure sets what a server needs of a node to this one.
@@ -56,6 +57,7 @@ func (b *Backend) Configure(cfg *api.Config) {
 	cfg.Cache, cfg.RemoteCache = &b.Cache, &b.RemoteCache
 	cfg.Cluster, cfg.Tokens, cfg.Secrets = &b.Cluster, &b.Tokens, &b.Secrets
 	cfg.Executions, cfg.Workers = &b.Executions, &b.Workers
+	cfg.Snapshots = &b.Snapshots
 }
 
 func unset(method string) error {

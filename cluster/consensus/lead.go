@@ -41,6 +41,19 @@ func (e *epochs) set(leading bool) {
 	e.changed = make(chan struct{})
 }
 
+// renew ends an epoch of leadership and begins the next, as if it had been lost
+// and won.
+func (e *epochs) renew() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed || !e.leading {
+		return
+	}
+	e.n++
+	close(e.changed)
+	e.changed = make(chan struct{})
+}
+
 // close ends every epoch.
 func (e *epochs) close() {
 	e.mu.Lock()

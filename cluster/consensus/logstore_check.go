@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/hashicorp/raft"
@@ -39,6 +40,11 @@ func (s *logStore) healthy(from uint64) (last uint64, err error) {
 			return 0, fmt.Errorf("entry %d of %d to %d: %w", i, first, last, err)
 		}
 		cut = i
+		if errors.Is(err, raft.ErrLogNotFound) {
+			// A gap may be very long (Restore leaves one).
+			cut = min(from, last)
+			i = cut
+		}
 	}
 
 	if cut == 0 {

@@ -80,6 +80,10 @@ type proposer struct {
 	transferring atomic.Bool
 	// changing serializes changes of the configuration.
 	changing sync.Mutex
+	// restoring is set while the state is replaced: nothing new is proposed. The
+	// lock is held for reading from the look at it until raft has the proposal.
+	restoringMu sync.RWMutex
+	restoring   bool
 }
 
 // open reports whether this node may propose.
@@ -94,9 +98,16 @@ func (p *proposer) applyAsync(cmd []byte) *Future {
 		return Refused(pipeline.ErrNotLeader)
 	}
 
+	p.restoringMu.RLock()
+	if p.restoring {
+		p.restoringMu.RUnlock()
+		return Refused(pipeline.ErrNotLeader)
+	}
+
 	f := &Future{done: make(chan struct{})}
 	p.waiting.Add(1)
 	rf := p.instance.raft.Apply(cmd, enqueueTimeout)
+	p.restoringMu.RUnlock()
 	go func() {
 		defer p.waiting.Add(-1)
 		err := rf.Error()

@@ -17,7 +17,7 @@ var lowered = []string{
 	"failed to heartbeat to", "failed to appendEntries to", "failed to make requestVote RPC",
 	"failed to contact", "unable to get address", "failed to decode incoming command",
 	"failed to flush response", "appendEntries rejected", "previous log term mis-match",
-	"failed to get previous log", "rejecting pre-vote request", "rejecting vote request",
+	"failed to get previous log", "failed to get log", "rejecting pre-vote request", "rejecting vote request",
 	"no known peers, aborting election", "not part of stable configuration",
 	"heartbeat timeout reached, not part", "failed to accept connection",
 	"Election timeout reached", "peer has newer term",

@@ -122,6 +122,8 @@ func commands(env *environment) []*cli.Command {
 		cacheCommand{env}.command(),
 		secretsCommand{env}.command(),
 		tokenCommand{env}.command(),
+		snapshotCommand{env}.command(),
+		operatorCommand{env}.command(),
 		keygenCommand{env}.command(),
 		caCommand{env}.command(),
 		versionCommand{env}.command(),

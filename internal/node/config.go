@@ -1,11 +1,13 @@
 package node
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"os"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -73,6 +75,8 @@ type Config struct {
 	Version    string
 	// Limits say what is kept, for how long, and how fast background work may go.
 	Limits Limits
+	// Snapshots says where the leader saves snapshots of the state, and how often.
+	Snapshots service.SnapshotSchedule
 	// Raft and Timing are for tests and other networks.
 	Raft   consensus.Timings
 	Timing orchestrator.Timing
@@ -140,6 +144,8 @@ func (c *Config) defaults() error {
 	if c.Version == "" {
 		c.Version = "dev"
 	}
+	c.Snapshots.Every = cmp.Or(c.Snapshots.Every, 24*time.Hour)
+	c.Snapshots.Keep = cmp.Or(c.Snapshots.Keep, 7)
 	return c.Limits.defaults()
 }
 

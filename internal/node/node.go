@@ -169,6 +169,7 @@ func (n *Node) lead(ctx context.Context, term uint64) error {
 	g.Go(func() error { return n.orch.Lead(ctx, term) })
 	g.Go(func() error { n.fabric.replicator.Lead(ctx); return nil })
 	g.Go(func() error { n.services.retention.Lead(ctx); return nil })
+	g.Go(func() error { n.services.snapshots.Lead(ctx); return nil })
 	return g.Wait()
 }
 

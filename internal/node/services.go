@@ -32,6 +32,7 @@ type services struct {
 	sessions   *session.Sessions
 	remote     *remotecache.Cache
 	departure  *service.Departure
+	snapshots  *service.Snapshots
 }
 
 // close ends what Run does not.
@@ -86,6 +87,9 @@ func (n *Node) openAPI() {
 	s := &n.services
 	s.departure = service.NewDeparture(service.DepartureConfig{Self: n.id, Name: n.cfg.Name, Drain: n.cfg.DrainOnStop, State: n.state,
 		Worker: n.worker, Cluster: n.cluster, Logger: n.log})
+	s.snapshots = service.NewSnapshots(service.SnapshotsConfig{State: n.state, Store: n.stores.state, Cluster: n.cluster, Keys: n.identity.keys,
+		Open: func(ctx context.Context, d pipeline.Digest) (api.Blob, error) { return n.fabric.down.Open(ctx, nil, d) },
+		Dir:  n.stores.dir.BackupDir(), Version: n.cfg.Version, Schedule: n.cfg.Snapshots, Logger: n.log.Named("snapshots")})
 	s.logs = runlog.New(runlog.Config{Self: n.id, State: n.state, Files: n.worker, Peers: n.peers, OpenLog: n.fabric.openLog})
 	s.sessions = session.New(session.Config{Self: n.id, Name: n.cfg.Name, State: n.state, Dirs: n.worker, Peers: n.peers, Started: unpreferred,
 		Logger: n.log})
@@ -97,7 +101,7 @@ func (n *Node) openAPI() {
 		Schedules: service.NewSchedules(service.SchedulesConfig{State: n.state, Compiler: s.compiler, Vault: s.vault, Workspaces: s.workspaces}),
 		Executions: external.NewExecutions(external.ExecutionsConfig{Self: n.id, Name: n.cfg.Name, Mode: n.cfg.Mode, Slots: n.cfg.Slots,
 			State: n.state, Peers: n.peers, Runs: s.runs, Workspaces: s.workspaces}),
-		Cluster: s.cluster, Logs: s.logs, RemoteCache: s.remote, Sessions: s.sessions,
+		Cluster: s.cluster, Snapshots: s.snapshots, Logs: s.logs, RemoteCache: s.remote, Sessions: s.sessions,
 		Logger: n.log.Named("api"), AllowedHosts: n.port.AllowedHost, MaxEntry: n.cfg.Limits.MaxToolEntry,
 		PeerIdentity: func(r *http.Request) (id, name string, ok bool) {
 			p, ok := cluster.PeerFrom(r.Context())

@@ -47,6 +47,13 @@ func (s *stores) open(cfg *Config, onDamage func(pipeline.Digest)) (err error) {
 	if s.journal, err = journal.Open(s.dir.JournalPath(), func(text string) { s.log.Warn(text) }); err != nil {
 		return err
 	}
+	// What an interrupted snapshot has left is worth nothing.
+	if err = os.RemoveAll(s.dir.BackupDir()); err == nil {
+		err = os.MkdirAll(s.dir.BackupDir(), 0o700)
+	}
+	if err != nil {
+		return fmt.Errorf("make the directory for snapshots: %w", err)
+	}
 	s.state, err = fsm.Open(s.dir.StateDir(), s.log.Named("fsm"))
 	return err
 }

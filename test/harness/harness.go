@@ -243,10 +243,12 @@ func (n *Node) KillAll() {
 	keepers := n.Keepers()
 	n.Kill()
 	for _, pid := range keepers {
-		for _, child := range descendants(pid) {
+		// The keeper first: it must not live to see how they end.
+		children := descendants(pid)
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		for _, child := range children {
 			_ = syscall.Kill(child, syscall.SIGKILL)
 		}
-		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 }
 
