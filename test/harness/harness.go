@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -83,6 +84,8 @@ type Node struct {
 	Data string
 	URL  string
 	args []string
+	// under is the command that starts the agent, if one does.
+	under []string
 
 	mu   sync.Mutex // guards following
 	cmd  *exec.Cmd
@@ -166,7 +169,8 @@ func (n *Node) Start() {
 		n.c.tb.Fatal(err)
 	}
 	defer out.Close()
-	cmd := exec.Command(n.c.Bin, n.args...)
+	line := slices.Concat(n.under, []string{n.c.Bin}, n.args)
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.Dir = n.c.Env, out, out, n.c.Dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 
@@ -522,6 +526,13 @@ func (n *Node) SetJoin(addr string) {
 
 // LogFile is the path of the daemon's log.
 func (n *Node) LogFile() string { return n.log }
+
+// Under starts the agent through another command, which must become the agent.
+func (n *Node) Under(command ...string) { n.under = command }
+
+// Place gives agents that are added later these addresses: the first three
+// numbers.
+func (c *Cluster) Place(net string) { c.net = net }
 
 // Rearg adds arguments for the next start; later ones win over earlier ones.
 func (n *Node) Rearg(args ...string) { n.args = append(n.args, args...) }
