@@ -7,6 +7,9 @@ import (
 	"github.com/hashicorp/raft"
 )
 
+// longGap is how many missing entries are looked for one by one.
+const longGap = 1 << 16
+
 // healthy reads the whole log and returns the last index. All entries above
 // from must be present and intact. Damaged entries at or below it, or those cut
 // off by a gap there, are removed: a snapshot covers them, and a follower that
@@ -29,7 +32,7 @@ func (s *logStore) healthy(from uint64) (last uint64, err error) {
 		return 0, fmt.Errorf("%w: it begins with entry %d, and what comes before %d is nowhere", ErrCorrupt, first, from+1)
 	}
 
-	cut := uint64(0)
+	cut, gap := uint64(0), 0
 	for i := first; i <= last; i++ {
 		var l raft.Log
 		err := s.read(i, &l)
@@ -40,8 +43,11 @@ func (s *logStore) healthy(from uint64) (last uint64, err error) {
 			return 0, fmt.Errorf("entry %d of %d to %d: %w", i, first, last, err)
 		}
 		cut = i
-		if errors.Is(err, raft.ErrLogNotFound) {
-			// A gap may be very long (Restore leaves one).
+		if !errors.Is(err, raft.ErrLogNotFound) {
+			continue
+		}
+		if gap++; gap > longGap {
+			// Restore leaves one that cannot be walked through.
 			cut = min(from, last)
 			i = cut
 		}
