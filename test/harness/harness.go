@@ -248,7 +248,7 @@ func (n *Node) KillAll() {
 	n.Kill()
 	for _, pid := range keepers {
 		// The keeper first: it must not live to see how they end.
-		children := descendants(pid)
+		children := Descendants(pid)
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 		for _, child := range children {
 			_ = syscall.Kill(child, syscall.SIGKILL)
@@ -273,15 +273,15 @@ func (n *Node) Keepers() []int {
 	return pids
 }
 
-// descendants lists the children of a process, and theirs.
-func descendants(pid int) []int {
+// Descendants lists the children of a process, and theirs.
+func Descendants(pid int) []int {
 	var out []int
 	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	for _, f := range files {
 		b, _ := os.ReadFile(f)
 		for s := range strings.FieldsSeq(string(b)) {
 			if child, err := strconv.Atoi(s); err == nil {
-				out = append(append(out, child), descendants(child)...)
+				out = append(append(out, child), Descendants(child)...)
 			}
 		}
 	}
