@@ -109,18 +109,34 @@ func Recover(cfg Config, look bool) (out Recovered, err error) {
 	only := raft.Configuration{Servers: []raft.Server{{ID: raft.ServerID(cfg.ID), Address: raft.ServerAddress(cfg.ID)}}}
 	conf := s.config()
 	conf.Logger = log
-	if err := raft.RecoverCluster(conf, releasing{cfg.FSM}, state.store, state.store, state.snaps, trans, only); err != nil {
+	if err := raft.RecoverCluster(conf, &replayer{FSM: cfg.FSM}, state.store, state.store, state.snaps, trans, only); err != nil {
 		return out, fmt.Errorf("recover from %s: %w", cfg.Dir, err)
 	}
 	state.noteServers([]Server{{ID: cfg.ID, Suffrage: Voter}})
 	return out, nil
 }
 
-// releasing releases a snapshot once it is written, which RecoverCluster does not.
-type releasing struct{ FSM }
+// replayer is the state machine of a recovery. It releases its snapshot once that
+// is written, which RecoverCluster does not, and has none if an entry could not
+// be applied.
+type replayer struct {
+	FSM
+	failed error
+}
+
+// Apply applies one entry.
+func (r *replayer) Apply(l *raft.Log) any {
+	if r.failed == nil {
+		_, r.failed = r.ApplyBatch([]*raft.Log{l})
+	}
+	return nil
+}
 
 // Snapshot captures the state.
-func (r releasing) Snapshot() (Snapshot, error) {
+func (r *replayer) Snapshot() (raft.FSMSnapshot, error) {
+	if r.failed != nil {
+		return nil, r.failed
+	}
 	s, err := r.FSM.Snapshot()
 	if err != nil {
 		return nil, err
@@ -131,7 +147,7 @@ func (r releasing) Snapshot() (Snapshot, error) {
 type releasedSnapshot struct{ Snapshot }
 
 // Persist writes the snapshot and releases it.
-func (r releasedSnapshot) Persist(sink SnapshotSink) error {
+func (r releasedSnapshot) Persist(sink raft.SnapshotSink) error {
 	defer r.Release()
 	return r.Snapshot.Persist(sink)
 }

@@ -61,7 +61,9 @@ func newState(tb testing.TB, file pipeline.Digest) *fsm.Store {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		store.Apply(&raft.Log{Index: uint64(i) + 7, Term: 3, Type: raft.LogCommand, Data: data})
+		if _, err := store.ApplyBatch([]*raft.Log{{Index: uint64(i) + 7, Term: 3, Type: raft.LogCommand, Data: data}}); err != nil {
+			tb.Fatal(err)
+		}
 	}
 	return store
 }
