@@ -77,7 +77,7 @@ func (v *View) Check() (err error) {
 	v.Tokens()
 	err = v.References(func(Reference) error { return nil })
 	return errors.Join(err, v.tx.Bucket(bDefs).ForEach(func(id, b []byte) error {
-		if _, err := DecodeDefinition(b); err != nil {
+		if _, _, err := decodeDefinition(b); err != nil {
 			return fmt.Errorf("definition of run %s: %w", id, err)
 		}
 		return nil
