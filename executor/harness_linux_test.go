@@ -334,12 +334,4 @@ func mustBeDead(tb testing.TB, pids ...int) {
 	}
 }
 
-// parent is the process whose children the modules are.
-func (b *bench) parent() int {
-	if pid := keeperPID(b.cfg.DataDir); pid != 0 {
-		return pid
-	}
-	return os.Getpid()
-}
-
 func itoa(n int) string { return strconv.Itoa(n) }

@@ -15,9 +15,9 @@ const janitorEvery = time.Second
 func (e *engine) janitor() {
 	ticker := time.NewTicker(janitorEvery)
 	defer ticker.Stop()
-	// seen is how many processes had been accepted at the last look, and left says
-	// that orphans lived then.
-	seen, left := uint64(0), false
+	// seen is how many processes had been accepted at the last look, and again says
+	// that some ran then, or that orphans lived.
+	seen, again := uint64(0), false
 	for {
 		select {
 		case <-e.quit:
@@ -26,14 +26,14 @@ func (e *engine) janitor() {
 		}
 
 		running, accepted := e.counts()
-		if running == 0 && accepted == seen && !left {
+		if running == 0 && accepted == seen && !again {
 			continue // an idle runner costs nothing
 		}
 		seen = accepted
 		if running == 0 && e.alone {
 			e.killOrphans()
 		}
-		left = len(e.children.reapAll()) > 0
+		again = len(e.children.reapAll()) > 0 || running > 0
 		if running > 0 {
 			e.track()
 		}

@@ -266,8 +266,10 @@ func TestKeeper_lapsedWhilePaused(t *testing.T) {
 
 // Orphans of short modules that have died do not stay as zombies, although a look
 // for them never finds a module running.
-func TestRunner_deadOrphans(t *testing.T) {
-	everyRunner(t, executor.Config{}, func(t *testing.T, b *bench) {
+func TestKeeper_deadOrphans(t *testing.T) {
+	eachKind(t, func(t *testing.T, cfg executor.Config) {
+		b := connect(t, cfg)
+		keeper := keeperPID(cfg.DataDir)
 		var pids []int
 		for range 5 {
 			p := b.shell(`(setsid sh -c 'echo $$ >$DIR/child' &); while [ ! -s $DIR/child ]; do sleep 0.01; done; sleep 0.1`)
@@ -277,7 +279,7 @@ func TestRunner_deadOrphans(t *testing.T) {
 		testutil.Eventually(t, testTimeout, func() error {
 			for _, pid := range pids {
 				stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-				if err == nil && strings.Contains(string(stat), ") Z "+itoa(b.parent())+" ") {
+				if err == nil && strings.Contains(string(stat), ") Z "+itoa(keeper)+" ") {
 					return fmt.Errorf("%s", stat)
 				}
 			}
