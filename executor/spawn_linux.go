@@ -167,7 +167,11 @@ func explain(p *Process, err error) *startError {
 	}
 	switch err {
 	case syscall.ENOENT:
-		if first := shebang(file); first != "" {
+		first := shebang(file)
+		if strings.HasSuffix(first, "\r") {
+			return &startError{message: fmt.Sprintf("command %q: its first line ends with a carriage return (CRLF), which would be part of the interpreter's name: save it with LF line ends", name), code: 127}
+		}
+		if first != "" {
 			return &startError{message: fmt.Sprintf("command %q: its interpreter %q does not exist", name, first), code: 127}
 		}
 		if _, statErr := os.Stat(file); statErr == nil {
@@ -210,8 +214,7 @@ func shebang(file string) string {
 		return ""
 	}
 	line, _, _ = strings.Cut(line, "\n")
-	if fields := strings.Fields(line); len(fields) > 0 {
-		return fields[0]
-	}
-	return ""
+	first, _, _ := strings.Cut(strings.TrimLeft(line, " \t"), " ")
+	first, _, _ = strings.Cut(first, "\t")
+	return first
 }

@@ -44,6 +44,9 @@ type artifactFetch struct {
 	// names are those of all files, so that no file under way takes the place of one.
 	names map[string]bool
 
+	// leftOut says which artifacts are not written, and why.
+	leftOut []string
+
 	bytes, there atomic.Int64 // of all files; and how many of them were here
 }
 

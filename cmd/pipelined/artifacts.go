@@ -64,7 +64,10 @@ func (c artifactsCommand) run(ctx context.Context, cmd *cli.Command) error {
 			there = fmt.Sprintf(", %d of them unchanged", n)
 		}
 
-		c.env.tell("%d files (%s) in %s%s", len(list.Artifacts), humanize.IBytes(uint64(got.bytes.Load())), dir, there)
+		for _, text := range got.leftOut {
+			c.env.tell("warning: left out %s", text)
+		}
+		c.env.tell("%d files (%s) in %s%s", len(list.Artifacts)-len(got.leftOut), humanize.IBytes(uint64(got.bytes.Load())), dir, there)
 	}
 
 	if cmd.Bool("json") {

@@ -134,9 +134,14 @@ func (f *artifactFetch) failed(a artifactFile, err error) error {
 	return fmt.Errorf("write artifact %s of %s: %w", a.Path, a.Module, err)
 }
 
-// placeLink makes a link, whose target must lie in its module's directory.
+// placeLink makes a link, whose target must lie in its module's directory. One whose
+// target is absolute leads to a file of the machine that it was made on: it is left out.
 func (f *artifactFetch) placeLink(a artifactFile) error {
-	if path.IsAbs(a.Link) || !filepath.IsLocal(path.Join(path.Dir(a.Path), a.Link)) {
+	if path.IsAbs(a.Link) {
+		f.leftOut = append(f.leftOut, fmt.Sprintf("artifact %s of %s: it is a link to %s", a.Path, a.Module, a.Link))
+		return nil
+	}
+	if !filepath.IsLocal(path.Join(path.Dir(a.Path), a.Link)) {
 		return fmt.Errorf("artifact %s of %s: the link to %q leads out of the module's directory", a.Path, a.Module, a.Link)
 	}
 

@@ -104,14 +104,14 @@ func (w *Workers) inputTree(ctx context.Context, spec *pipeline.Spec) (pipeline.
 	}
 	var over []layout.Named
 	for _, u := range spec.Upstream {
-		tree, err := w.cfg.Down.ReadTree(ctx, u.Holders, u.Outputs)
+		t, err := w.cfg.Down.ReadTree(ctx, u.Holders, u.Outputs)
 		if err != nil {
 			return "", err
 		}
 		if spec.Layout == "by-module" {
-			tree = tree.Below(u.Module)
+			t = t.Below(tree.FolderOf(u.Module))
 		}
-		over = append(over, layout.Named{Name: u.Module, Tree: tree})
+		over = append(over, layout.Named{Name: u.Module, Tree: t})
 	}
 	if len(base) == 0 && len(over) == 0 {
 		return "", nil

@@ -29,7 +29,7 @@ func decide(a *activeAttempt, op *fsm.Outcome) {
 	// The two budgets are counted here and nowhere else.
 	switch o.State {
 	case pipeline.AttemptSucceeded:
-		op.Next = pipeline.ModuleSucceeded
+		op.Next, op.Reason = pipeline.ModuleSucceeded, o.Reason
 	case pipeline.AttemptCancelled:
 		op.Next, op.Reason = pipeline.ModuleCancelled, o.Reason
 	case pipeline.AttemptLost:

@@ -192,12 +192,17 @@ func (c *capturer) captureOutputs(ctx context.Context, a *attempt, got *captured
 	if err := c.restore(a); err != nil {
 		return err
 	}
-	outputs, missing, err := layout.Capture(ctx, a.dir.Work(), required, optional, c.blobs)
+	outputs, notes, err := layout.Capture(ctx, a.dir.Work(), required, optional, c.blobs)
 	if err != nil {
 		return err
 	}
-	if len(missing) > 0 && o.State == pipeline.AttemptSucceeded {
-		o.State, o.Reason = pipeline.AttemptFailed, "no file matches outputs "+strings.Join(missing, ", ")
+	if o.State == pipeline.AttemptSucceeded {
+		switch {
+		case len(notes.Missing) > 0:
+			o.State, o.Reason = pipeline.AttemptFailed, "no file matches outputs "+strings.Join(notes.Missing, ", ")
+		case len(notes.LeftOut) > 0:
+			o.Reason = "left out of its outputs: " + strings.Join(notes.LeftOut[:min(5, len(notes.LeftOut))], ", ")
+		}
 	}
 	if len(outputs) == 0 {
 		return nil

@@ -20,21 +20,20 @@ import (
 )
 
 // Capture takes the outputs that a module left in its directory: what the globs of
-// required and optional match, a directory with all that is in it. missing lists
-// the required globs that matched nothing.
+// required and optional match, a directory with all that is in it.
 //
 // Nothing outside of the directory is ever read. A link stays a link where what it
 // leads to is an output too; where it leads to another file in the directory that
-// file's content is taken. A link that leaves the directory is an error of kind
-// pipeline.Invalid, as are names that no tree can hold and special files that a
-// glob names.
+// file's content is taken, and an absolute link stays as it is. A relative link that
+// leaves the directory is an error of kind pipeline.Invalid, as are names that no tree
+// can hold. Special files are left out.
 //
 // Of a *blob.Store it makes its own batch; a *blob.Batch is left for the caller to
 // commit.
-func Capture(ctx context.Context, dir string, required, optional []string, into blob.Putter) (outputs tree.Tree, missing []string, err error) {
+func Capture(ctx context.Context, dir string, required, optional []string, into blob.Putter) (outputs tree.Tree, notes Notes, err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return nil, nil, fmt.Errorf("capture outputs: %w", err)
+		return nil, notes, fmt.Errorf("capture outputs: %w", err)
 	}
 	defer root.Close()
 	put, commit, discard := blob.Collect(into)
@@ -43,24 +42,33 @@ func Capture(ctx context.Context, dir string, required, optional []string, into 
 	for _, g := range required {
 		n, err := c.glob(ctx, g)
 		if err != nil {
-			return nil, nil, captureError(err)
+			return nil, notes, captureError(err)
 		}
 		if n == 0 {
-			missing = append(missing, g)
+			notes.Missing = append(notes.Missing, g)
 		}
 	}
 	for _, g := range optional {
 		if _, err := c.glob(ctx, g); err != nil {
-			return nil, nil, captureError(err)
+			return nil, notes, captureError(err)
 		}
 	}
 	if outputs, err = c.finish(ctx); err == nil {
 		err = commit(ctx)
 	}
 	if err != nil {
-		return nil, nil, captureError(err)
+		return nil, notes, captureError(err)
 	}
-	return outputs, missing, nil
+	notes.LeftOut = c.leftOut
+	return outputs, notes, nil
+}
+
+// Notes say what a capture did not take.
+type Notes struct {
+	// Missing are the required globs that matched nothing.
+	Missing []string
+	// LeftOut are special files that a glob named, each with its kind.
+	LeftOut []string
 }
 
 func captureError(err error) error { return fmt.Errorf("capture outputs: %w", err) }
@@ -69,6 +77,7 @@ type capture struct {
 	root    *os.Root
 	into    blob.Putter
 	entries map[string]*pipeline.TreeEntry // by path; files have no digest until finish
+	leftOut []string
 }
 
 // glob takes what one glob matches and tells how much that was.
@@ -189,12 +198,19 @@ func (c *capture) take(ctx context.Context, p string, kind fs.FileMode, glob str
 		if err != nil {
 			return outside(p, err)
 		}
-		if reason := tree.CheckLink(p, target); reason != "" {
+		// One that leads into the module's directory must do so wherever it is laid out.
+		if rest, inside := strings.CutPrefix(target, c.root.Name()+"/"); inside && rest != "" {
+			if relative := strings.Repeat("../", strings.Count(p, "/")) + rest; tree.CheckLink(p, relative) == "" {
+				target = relative
+			}
+		}
+		e := pipeline.TreeEntry{Path: p, Link: target, Mode: 0o777}
+		if reason := tree.CheckLink(p, target); reason != "" && !tree.IsAbsolute(target) {
 			return pipeline.Errorf(pipeline.Invalid, "output %q: %s: only links that stay in the module's folder can be outputs", p, reason)
 		}
-		c.entries[p] = &pipeline.TreeEntry{Path: p, Link: target, Mode: 0o777}
+		c.entries[p] = &e
 	case glob != "":
-		return pipeline.Errorf(pipeline.Invalid, "output %q, which outputs names by %q, is a %s: only files, folders and links can be outputs", p, glob, tree.KindOf(kind))
+		c.leftOut = append(c.leftOut, fmt.Sprintf("%s (a %s)", p, tree.KindOf(kind)))
 	}
 	return nil
 }
@@ -263,9 +279,12 @@ func (c *capture) finish(ctx context.Context) (tree.Tree, error) {
 	return list, nil
 }
 
-// holds reports whether what a link leads to is captured too. directories are those
-// with something in them.
+// holds reports whether a link stays: what it leads to is captured too, or lies outside.
+// directories are those with something in them.
 func (c *capture) holds(e *pipeline.TreeEntry, folders map[string]struct{}) bool {
+	if tree.IsAbsolute(e.Link) {
+		return true // it stays
+	}
 	target := path.Join(path.Dir(e.Path), e.Link)
 	if _, ok := folders[target]; ok || target == "." {
 		return true

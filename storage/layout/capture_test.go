@@ -1,6 +1,7 @@
 package layout_test
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,15 +57,15 @@ func TestCapture(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			files, missing, err := layout.Capture(t.Context(), dir, test.required, test.optional, b)
+			files, notes, err := layout.Capture(t.Context(), dir, test.required, test.optional, b)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if got := paths(files); !slices.Equal(got, test.want) && len(got)+len(test.want) > 0 {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
-			if !slices.Equal(missing, test.missing) {
-				t.Errorf("missing: got %q, want %q", missing, test.missing)
+			if !slices.Equal(notes.Missing, test.missing) {
+				t.Errorf("missing: got %q, want %q", notes.Missing, test.missing)
 			}
 			if _, err := tree.Encode(files); err != nil {
 				t.Errorf("not a valid tree: %v", err)
@@ -91,8 +92,8 @@ func TestCapture_refused(t *testing.T) {
 	}
 	b, _ := blobtest.New(t, blob.Options{NoSync: true})
 	tests := map[string]string{
-		"abs": "absolute", "a*": "absolute", "up": "leaves", "d": "leaves", "dirlink": "absolute", "dirlink/secret": "leaves the module's folder",
-		"dirlink/*": "leaves the module's folder", "dirlink/**": "leaves the module's folder", "odd": "goes up after", "fifo": "named pipe", "other": "name that folder",
+		"up": "leaves", "d": "leaves", "dirlink/secret": "leaves the module's folder",
+		"dirlink/*": "leaves the module's folder", "dirlink/**": "leaves the module's folder", "odd": "goes up after", "other": "name that folder",
 		"../x": "inside the directory", "/etc/passwd": "relative", "[": "bracket", "e/*": "UTF-8",
 	}
 	for glob, want := range tests {
@@ -114,10 +115,47 @@ func TestCapture_refused(t *testing.T) {
 		t.Fatal(err)
 	}
 	writeFile(t, filepath.Join(dir, "g", "f"), "", 0o644)
-	if files, _, err := layout.Capture(t.Context(), dir, []string{"g"}, nil, b); err != nil || len(files) != 1 {
+	if files, notes, err := layout.Capture(t.Context(), dir, []string{"g"}, nil, b); err != nil || len(files) != 1 || len(notes.LeftOut) > 0 {
 		t.Errorf("a pipe in a folder: got %v, %v", paths(files), err)
 	}
 	if _, _, err := layout.Capture(t.Context(), filepath.Join(dir, "none"), []string{"x"}, nil, b); err == nil {
 		t.Error("no folder: no error")
+	}
+}
+
+// Absolute links stay links, whatever they lead to; one into the module's directory
+// becomes relative. Special files that a glob names are left out, and said.
+func TestCapture_linksOfTheMachine(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "dir")
+	testutil.WriteFiles(t, dir, map[string]string{"v/bin/run": "x", "v/bin/python": "->/usr/bin/none", "v/etc": "->/etc", "v/lib/own": "->" + dir + "/v/bin/run", "empty": "->/"})
+	if err := unix.Mkfifo(filepath.Join(dir, "v", "pipe"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b, _ := blobtest.New(t, blob.Options{NoSync: true})
+	files, notes, err := layout.Capture(t.Context(), dir, []string{"v/*"}, []string{"empty"}, b)
+	if err != nil || !slices.Equal(notes.LeftOut, []string{"v/pipe (a named pipe)"}) {
+		t.Fatalf("left out %q, %v", notes.LeftOut, err)
+	}
+
+	got := map[string]string{}
+	for _, e := range files {
+		got[e.Path] = e.Link
+	}
+	want := map[string]string{"empty": "/", "v/bin/python": "/usr/bin/none", "v/bin/run": "", "v/etc": "/etc", "v/lib/own": "../../v/bin/run"}
+	if !maps.Equal(got, want) {
+		t.Errorf("captured %q, want %q", got, want)
+	}
+
+	// They are laid out as they are, and nothing is written through one.
+	to := t.TempDir()
+	if err := layout.Write(t.Context(), files, to, b); err != nil {
+		t.Fatal(err)
+	}
+	if target, err := os.Readlink(filepath.Join(to, "v/etc")); err != nil || target != "/etc" {
+		t.Errorf("laid out as %q, %v", target, err)
+	}
+	through := tree.Tree{{Path: "v/etc/x", Digest: files[2].Digest, Size: files[2].Size, Mode: 0o644}}
+	if err := layout.Write(t.Context(), through, to, b); err == nil {
+		t.Error("a file was written through a link")
 	}
 }

@@ -173,6 +173,9 @@ func checkEntry(e *pipeline.TreeEntry) string {
 		if e.Digest != "" || e.Size != 0 {
 			return "a link has no content"
 		}
+		if IsAbsolute(e.Link) {
+			return checkTarget(e.Link)
+		}
 		return CheckLink(e.Path, e.Link)
 	default:
 		if blob.ValidDigest(e.Digest) != nil {
@@ -218,13 +221,14 @@ func CheckPath(p string) string {
 // allowed only at its start and not beyond the root. No entry lies below a
 // link, so the directories it starts from are real ones; wherever other links lead
 // from there on, they obey the same rule: no chain of them leaves the tree.
+//
+// A tree may have absolute links too, as a module left them: they lead to what the
+// machine has at that path. Nothing is ever written or read through one.
 func CheckLink(path, target string) string {
-	switch {
-	case len(target) > MaxPathBytes:
-		return fmt.Sprintf("the link's target is longer than %d bytes", MaxPathBytes)
-	case !utf8.ValidString(target) || strings.IndexByte(target, 0) >= 0:
-		return "the link's target is not UTF-8 without zero bytes"
-	case target[0] == '/':
+	if reason := checkTarget(target); reason != "" {
+		return reason
+	}
+	if IsAbsolute(target) {
 		return fmt.Sprintf("the link's target %q is absolute", target)
 	}
 	up, named := 0, false
@@ -241,6 +245,19 @@ func CheckLink(path, target string) string {
 	}
 	if up > strings.Count(path, "/") {
 		return fmt.Sprintf("the link's target %q leaves the tree", target)
+	}
+	return ""
+}
+
+// IsAbsolute reports whether the target of a link is absolute.
+func IsAbsolute(target string) bool { return strings.HasPrefix(target, "/") }
+
+func checkTarget(target string) string {
+	switch {
+	case len(target) > MaxPathBytes:
+		return fmt.Sprintf("the link's target is longer than %d bytes", MaxPathBytes)
+	case !utf8.ValidString(target) || strings.IndexByte(target, 0) >= 0:
+		return "the link's target is not UTF-8 without zero bytes"
 	}
 	return ""
 }
@@ -277,6 +294,15 @@ func (t Tree) Find(path string) *pipeline.TreeEntry {
 		return nil
 	}
 	return &t[i]
+}
+
+// FolderOf is the name of the directory for a module's files. An instance's key may be
+// anything, as a URL; if it makes no clean path, its slashes become underlines.
+func FolderOf(module string) string {
+	if CheckPath(module) == "" {
+		return module
+	}
+	return strings.ReplaceAll(module, "/", "_")
 }
 
 // Below gives the tree with all paths below a directory.

@@ -93,7 +93,8 @@ func TestTree_refused(t *testing.T) {
 		"empty folder full":  {tree.Tree{folder("a"), file("a/b/c", "y")}, "below"},
 		"link out":           {tree.Tree{link("a", "../x")}, "leaves"},
 		"link out, deeper":   {tree.Tree{link("a/b", "../../x")}, "leaves"},
-		"link absolute":      {tree.Tree{link("a", "/etc")}, "absolute"},
+		"link absolute, bad": {tree.Tree{link("a", "/etc/\x00")}, "UTF-8"},
+		"below absolute":     {tree.Tree{link("a", "/etc"), file("a/b", "y")}, "below"},
 		"link down and up":   {tree.Tree{link("a/b/c", "d/../x")}, "goes up after"},
 		"link with zero":     {tree.Tree{link("a", "b\x00")}, "UTF-8"},
 		"long link":          {tree.Tree{link("a", strings.Repeat("x/", 600))}, "longer"},
@@ -155,6 +156,14 @@ func TestTree_helpers(t *testing.T) {
 	}
 	if _, err := tree.Encode(below); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestFolderOf(t *testing.T) {
+	for module, want := range map[string]string{"m": "m", "m[a/b]": "m[a/b]", "m[https://x/y]": "m[https:__x_y]", "m[a/../b]": "m[a_.._b]", "m[a/./b]": "m[a_._b]"} {
+		if got := tree.FolderOf(module); got != want || tree.CheckPath(got) != "" {
+			t.Errorf("%s: got %s, want %s", module, got, want)
+		}
 	}
 }
 

@@ -229,8 +229,8 @@ func TestSnapshot_layoutRoundTrip(t *testing.T) {
 	if !slices.Equal(tree, again) {
 		t.Error("a snapshot of what was laid out is another tree")
 	}
-	captured, missing, err := layout.Capture(t.Context(), out, []string{"**"}, nil, b)
-	if err != nil || len(missing) > 0 || !slices.Equal(tree, captured) {
-		t.Errorf("a capture of what was laid out is another tree: %v, %v", missing, err)
+	captured, notes, err := layout.Capture(t.Context(), out, []string{"**"}, nil, b)
+	if err != nil || len(notes.Missing) > 0 || !slices.Equal(tree, captured) {
+		t.Errorf("a capture of what was laid out is another tree: %v, %v", notes.Missing, err)
 	}
 }

@@ -3,6 +3,7 @@ package attemptdir_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -142,11 +143,22 @@ func TestWriteScript(t *testing.T) {
 		t.Errorf("%v, %v", st.Mode(), err)
 	}
 	other := prepared(t)
-	if argv, err = other.WriteScript("#!/bin/sh\n"); err != nil || len(argv) != 1 || argv[0] != other.Script() {
+	if argv, err = other.WriteScript("#!/bin/sh\n"); err != nil || len(argv) != 2 || argv[0] != "/bin/sh" || argv[1] != other.Script() {
 		t.Errorf("own interpreter: %q, %v", argv, err)
 	}
-	if st, err := os.Stat(other.Script()); err != nil || st.Mode().Perm() != 0o700 {
-		t.Errorf("%v, %v", st.Mode(), err)
+	if st, err := os.Stat(other.Script()); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", st.Mode(), err) // no need to be executable: the directory may be mounted noexec
+	}
+	for script, want := range map[string][]string{
+		"#!/bin/bash\r\necho\r\n":        {"/bin/bash"},
+		"#! /usr/bin/env  -S a b \nx":    {"/usr/bin/env", "-S a b"},
+		"#!/bin/awk\t-f":                 {"/bin/awk", "-f"},
+		"#!\necho":                       {"/bin/sh", "-eu"},
+		"# a comment\n#!/bin/bash\necho": {"/bin/sh", "-eu"},
+	} {
+		if argv, err := other.WriteScript(script); err != nil || !slices.Equal(argv, append(want, other.Script())) {
+			t.Errorf("%q is run by %q, %v", script, argv, err)
+		}
 	}
 	if _, err := attemptdir.Dir(dir + "/none").WriteScript("x"); err == nil {
 		t.Error("no folder: no error")

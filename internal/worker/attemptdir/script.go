@@ -15,16 +15,16 @@ const Shell = "/bin/sh"
 const hookPrefix = "hook-"
 
 // WriteScript writes a module's script into the attempt's directory, outside the
-// module's own, and returns the command that runs it: `sh -eu FILE`, or the file
-// itself if the script begins with "#!". Only its owner can read it.
+// module's own, and returns the command that runs it: `sh -eu FILE`, or the
+// interpreter that the script names by "#!", since files there may not be executable
+// (noexec). Only its owner can read it.
 func (d Dir) WriteScript(script string) ([]string, error) {
 	return writeScript(d.Script(), script)
 }
 
 // WriteHiddenScript is WriteScript for a script that holds a secret, which must
-// not reach a disk: it lies beside the results, in memory. It is run by the
-// interpreter that it names, since files there may not be executable. If the
-// machine has no such place, it lies in the directory.
+// not reach a disk: it lies beside the results, in memory. If the machine has no such
+// place, it lies in the directory.
 func (d Dir) WriteHiddenScript(script string) ([]string, error) {
 	path, ok := d.hiddenScript()
 	if !ok {
@@ -33,25 +33,7 @@ func (d Dir) WriteHiddenScript(script string) ([]string, error) {
 	if err := os.RemoveAll(path); err != nil {
 		return nil, fmt.Errorf("write script: %w", err)
 	}
-
-	argv, err := writeScript(path, script)
-	if err != nil {
-		return nil, err
-	}
-
-	first, _, _ := strings.Cut(script, "\n")
-	if !strings.HasPrefix(first, "#!") {
-		return argv, nil
-	}
-
-	// As the kernel reads it: the interpreter, and at most one argument.
-	program, rest, _ := strings.Cut(strings.TrimSpace(first[2:]), " ")
-	argv = []string{program}
-	if rest = strings.TrimSpace(rest); rest != "" {
-		argv = append(argv, rest)
-	}
-
-	return append(argv, path), nil
+	return writeScript(path, script)
 }
 
 // WriteHook is WriteScript for the script of a hook.
@@ -60,12 +42,7 @@ func (d Dir) WriteHook(when executor.When, script string) ([]string, error) {
 }
 
 func writeScript(path, script string) ([]string, error) {
-	mode, argv := os.FileMode(0o600), []string{Shell, "-eu", path}
-	if strings.HasPrefix(script, "#!") {
-		mode, argv = 0o700, []string{path}
-	}
-
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("write script: %w", err)
 	}
@@ -77,5 +54,22 @@ func writeScript(path, script string) ([]string, error) {
 		return nil, fmt.Errorf("write script: %w", err)
 	}
 
-	return argv, nil
+	return append(interpreter(script), path), nil
+}
+
+// interpreter is what runs a script: what its first line names, read as the kernel
+// reads it, with at most one argument. A carriage return at its end (CRLF) is no part
+// of it.
+func interpreter(script string) []string {
+	first, _, _ := strings.Cut(script, "\n")
+	line, named := strings.CutPrefix(first, "#!")
+	if line = strings.TrimSpace(line); !named || line == "" {
+		return []string{Shell, "-eu"}
+	}
+
+	i := strings.IndexAny(line, " \t")
+	if i < 0 {
+		return []string{line}
+	}
+	return []string{line[:i], strings.TrimSpace(line[i:])}
 }
