@@ -287,6 +287,9 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.cfg.Embedded {
 		lead = n.afterLeftovers(lead)
 	}
+	if n.cfg.alone() {
+		g.Go(func() error { return n.endOnFullDisk(core) })
+	}
 	g.Go(func() error {
 		err := n.cluster.Lead(core, lead)
 		if core.Err() != nil {

@@ -1,0 +1,39 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+const (
+	// fullDiskCheck is how often a run looks at the state of its disk, and
+	// fullDiskLimit how long it waits for one that accepts nothing.
+	fullDiskCheck = time.Second
+	fullDiskLimit = 5 * time.Second
+)
+
+// endOnFullDisk ends a node that no other can stand in for, if its disk accepts
+// nothing and no module runs whose end could be committed.
+func (n *Node) endOnFullDisk(ctx context.Context) error {
+	tick := time.NewTicker(fullDiskCheck)
+	defer tick.Stop()
+	var since time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			reason := n.fabric.disk.Reason()
+			switch stuck := reason != "" && (n.worker.Load() == 0 || !n.cluster.IsLeader()); {
+			case !stuck:
+				since = time.Time{}
+			case since.IsZero():
+				since = now
+			case now.Sub(since) >= fullDiskLimit:
+				return pipeline.Errorf(pipeline.Internal, "cannot continue: %s", reason)
+			}
+		}
+	}
+}
