@@ -19,6 +19,8 @@ type Cluster interface {
 	Raft(ctx context.Context) (wire.RaftInfo, error)
 	// Drain stops or resumes the assignment of work to a node: leader.
 	Drain(ctx context.Context, by Subject, node string, in wire.DrainRequest) error
+	// Remove takes a node that has failed out of the cluster: leader.
+	Remove(ctx context.Context, by Subject, node string) error
 	// Leave removes this node from the cluster permanently. It returns once the
 	// request is noted; the node leaves afterwards.
 	Leave(ctx context.Context, by Subject) error
@@ -56,6 +58,9 @@ func (h *clusterHandler) health(c *call) error {
 	out := h.cluster.Health(ctx)
 	if out.Voters == nil {
 		out.Voters = []string{}
+	}
+	if out.Reasons == nil {
+		out.Reasons = []string{}
 	}
 
 	status := http.StatusOK
@@ -98,6 +103,14 @@ func (h *clusterHandler) drain(c *call) error {
 	}
 
 	return c.done(h.cluster.Drain(c.r.Context(), c.by, node, in))
+}
+
+func (h *clusterHandler) remove(c *call) error {
+	node, err := c.member()
+	if err != nil {
+		return err
+	}
+	return c.done(h.cluster.Remove(c.r.Context(), c.by, node))
 }
 
 func (h *clusterHandler) leave(c *call) error {

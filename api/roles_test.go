@@ -78,6 +78,7 @@ var table = map[string][2]string{
 	"GET /api/v1/members":                                {"rsa", "Cluster.Members"},
 	"POST /api/v1/members/{name}/drain":                  {"a", "Cluster.Drain"},
 	"POST /api/v1/members/{name}/leave":                  {"a", "Cluster.Leave"},
+	"DELETE /api/v1/members/{name}":                      {"a", "Cluster.Remove"},
 	"POST /api/v1/leave":                                 {"a", "Cluster.Leave"},
 	"GET /api/v1/raft":                                   {"rsa", "Cluster.Raft"},
 	"GET /api/v1/snapshot":                               {"a", "Cluster.SaveSnapshot"},

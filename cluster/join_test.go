@@ -256,6 +256,51 @@ func TestLeave(t *testing.T) {
 	}
 }
 
+// A node that has failed can be removed by hand: it does not count any more, on any
+// node. If it comes back nevertheless, it joins again.
+func TestRemove(t *testing.T) {
+	nodes := three(t)
+	wantRoles(t, nodes, 3, 0, 0)
+	leader := leaderOf(t, nodes...)
+	var dead *testNode
+	var rest []*testNode
+	for _, n := range nodes {
+		if n != leader && dead == nil {
+			dead = n
+		} else {
+			rest = append(rest, n)
+		}
+	}
+	if err := leader.c.Remove(t.Context(), dead.cfg.NodeID); pipeline.KindOf(err) != pipeline.Conflict {
+		t.Errorf("a node that is alive: %v", err)
+	}
+	for _, n := range rest {
+		if n != leader {
+			if err := n.c.Remove(t.Context(), dead.cfg.NodeID); !errors.Is(err, pipeline.ErrNotLeader) {
+				t.Errorf("on a follower: %v", err)
+			}
+		}
+	}
+
+	dead.kill()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	testutil.Eventually(t, 30*time.Second, func() error { return leader.c.Remove(ctx, dead.cfg.NodeID) })
+	wantRoles(t, rest, 1, 1, 0)
+	for _, n := range rest {
+		testutil.Eventually(t, 10*time.Second, func() error {
+			if m, _ := n.c.Member(dead.cfg.NodeID); m.Status != cluster.StatusLeft {
+				return fmt.Errorf("%s takes it for %s", n.cfg.Name, m.Status)
+			}
+			return nil
+		})
+	}
+	apply(t, leaderOf(t, rest...), "y")
+
+	dead.start()
+	wantRoles(t, nodes, 3, 0, 0)
+}
+
 func TestLeave_worker(t *testing.T) {
 	a := newNode(t, "a").start()
 	waitReady(t, a)

@@ -106,7 +106,7 @@ func openParts(c *Cluster) error {
 	c.peers, err = listenPeers(peerConfig{
 		bindAddr: c.cfg.BindAddr, advertise: c.cfg.advertise(), port: c.cfg.PeerPort, identity: c.identity, log: c.log,
 		dial: c.directory.dial, reported: c.directory.report, admitRaft: c.seeker.admitRaft, leader: c.seeker.answer,
-		raft: c.replica.get, handler: c.cfg.PeerHandler,
+		raft: c.replica.get, handler: c.cfg.PeerHandler, forget: func(id string) { c.gossip.Forget(id, true) },
 	})
 	if err != nil {
 		return err

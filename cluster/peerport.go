@@ -59,6 +59,8 @@ type peerConfig struct {
 	// leader answers who leads; reported keeps the address that a peer gives.
 	leader   func() leaderAnswer
 	reported func(id pipeline.NodeID, addr string)
+	// forget notes that a node was removed.
+	forget func(id string)
 	// handler serves all that is not the cluster's own; it may be nil.
 	handler http.Handler
 }
@@ -290,6 +292,10 @@ func (p *peerPort) handler() http.Handler {
 		}
 		http.Error(w, "no raft here", http.StatusNotFound)
 	})
+	mux.HandleFunc("POST "+pathForget+"{id}", func(w http.ResponseWriter, r *http.Request) {
+		p.cfg.forget(r.PathValue("id"))
+		answer(w, nil)
+	})
 	if p.cfg.handler != nil {
 		mux.Handle("/", p.cfg.handler)
 	}
@@ -319,9 +325,14 @@ func answer(w http.ResponseWriter, v any) {
 
 // ask puts one of the cluster's own questions to a node, within askTimeout.
 func (p *peerPort) ask(ctx context.Context, id, path string, out any) error {
+	return p.call(ctx, http.MethodGet, id, path, out)
+}
+
+// call is ask with a method; out is nil if no answer is wanted.
+func (p *peerPort) call(ctx context.Context, method, id, path string, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+id+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "https://"+id+path, nil)
 	if err != nil {
 		return fmt.Errorf("ask node %s: %w", id, err)
 	}
@@ -334,6 +345,9 @@ func (p *peerPort) ask(ctx context.Context, id, path string, out any) error {
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("ask node %s: %s", id, resp.Status)
+	}
+	if out == nil {
+		return nil
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(out); err != nil {
 		return fmt.Errorf("ask node %s: %w", id, err)

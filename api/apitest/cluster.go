@@ -13,6 +13,7 @@ type Cluster struct {
 	MembersFunc func(context.Context) (wire.MemberList, error)
 	RaftFunc    func(context.Context) (wire.RaftInfo, error)
 	DrainFunc   func(context.Context, api.Subject, string, wire.DrainRequest) error
+	RemoveFunc  func(context.Context, api.Subject, string) error
 	LeaveFunc   func(context.Context, api.Subject) error
 }
 
@@ -50,6 +51,15 @@ func (f *Cluster) Drain(ctx context.Context, by api.Subject, node string, in wir
 	}
 
 	return f.DrainFunc(ctx, by, node, in)
+}
+
+// Remove calls RemoveFunc.
+func (f *Cluster) Remove(ctx context.Context, by api.Subject, node string) error {
+	if f.RemoveFunc == nil {
+		return unset("Remove")
+	}
+
+	return f.RemoveFunc(ctx, by, node)
 }
 
 // Leave calls LeaveFunc.

@@ -32,6 +32,11 @@ func (cluster Cluster) Drain(ctx context.Context, node string, in wire.DrainRequ
 	return call(ctx, cluster.calls, http.MethodPost, "/api/v1/members"+path(node, "drain"), true, in)
 }
 
+// Remove takes a node that has failed out of the cluster.
+func (cluster Cluster) Remove(ctx context.Context, node string) error {
+	return call(ctx, cluster.calls, http.MethodDelete, "/api/v1/members"+path(node), true, nil)
+}
+
 // Leave removes a node from the cluster permanently; "" is the node that answers.
 func (cluster Cluster) Leave(ctx context.Context, node string) error {
 	if node == "" {

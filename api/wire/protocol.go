@@ -165,8 +165,8 @@ type Health struct {
 	MaxLoad          int             `json:"maxLoad"`
 	Version          string          `json:"version"`
 	Timestamp        time.Time       `json:"timestamp"`
-	// Reasons say why the status is degraded.
-	Reasons []string `json:"reasons,omitempty"`
+	// Reasons say why the status is degraded; none if it is healthy.
+	Reasons []string `json:"reasons"`
 	// Blobs is what the node's blobs take; absent before they were first counted.
 	Blobs *BlobUse `json:"blobs,omitempty"`
 	// Nonce is what the command line's own token must name (settled 13).

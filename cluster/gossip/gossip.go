@@ -221,6 +221,13 @@ func (g *Gossip) Member(id string) (Member, bool) {
 	return m, ok
 }
 
+// Forget records that a node which is not alive has left: it is not waited for. It
+// reports false for one that is alive. reported says that the leader has found it
+// failed: then one that fails soon has left too.
+func (g *Gossip) Forget(id string, reported bool) bool {
+	return id != g.cfg.ID && g.roster.forget(id, reported)
+}
+
 // Meta is our own description.
 func (g *Gossip) Meta() Meta {
 	g.metaMu.RLock()

@@ -13,6 +13,8 @@ const (
 	// maxGone how many of them.
 	keepGone = 24 * time.Hour
 	maxGone  = 1000
+	// removedFor is how long a node may take longer than another to notice a failure.
+	removedFor = time.Minute
 )
 
 // roster is the list of members, those that failed or left included: a node
@@ -25,10 +27,13 @@ type roster struct {
 
 	mu      sync.Mutex // guards following
 	members map[string]Member
+	// removed are members that were reported as removed while they counted as alive
+	// here, and when: nodes notice a failure at different times.
+	removed map[string]time.Time
 }
 
 func newRoster() *roster {
-	return &roster{poke: make(chan struct{}, 1), members: map[string]Member{}}
+	return &roster{poke: make(chan struct{}, 1), members: map[string]Member{}, removed: map[string]time.Time{}}
 }
 
 // all are the members by id.
@@ -54,7 +59,7 @@ func (r *roster) note(m Member, status Status) {
 	r.mu.Lock()
 
 	old, known := r.members[m.ID]
-	if status == Failed && (old.Meta.Leaving || m.Meta.Leaving) {
+	if status == Failed && (old.Meta.Leaving || m.Meta.Leaving || time.Since(r.removed[m.ID]) < removedFor) {
 		m.Status = Left
 	}
 
@@ -71,6 +76,35 @@ func (r *roster) note(m Member, status Status) {
 	case r.poke <- struct{}{}:
 	default:
 	}
+}
+
+// forget records that a member has left, which may be unknown here. It reports false
+// for one that is alive; if the leader reported it, that has left if it fails soon.
+func (r *roster) forget(id string, reported bool) bool {
+	r.mu.Lock()
+	m, known := r.members[id]
+	if known && m.Status == Alive {
+		if len(r.removed) >= maxGone {
+			clear(r.removed)
+		}
+		if reported {
+			r.removed[id] = time.Now()
+		}
+		r.mu.Unlock()
+		return false
+	}
+	if m.Status != Left {
+		m.ID, m.Status, m.Since = id, Left, time.Now()
+		r.members[id] = m
+		r.trimLocked()
+	}
+	r.mu.Unlock()
+
+	select {
+	case r.poke <- struct{}{}:
+	default:
+	}
+	return true
 }
 
 // trimLocked removes members that failed or left long ago, or are too many.

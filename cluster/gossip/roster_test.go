@@ -46,6 +46,40 @@ func TestRoster_note(t *testing.T) {
 	})
 }
 
+// A node that the leader reports as removed has left as soon as it fails here too; a
+// refused removal changes nothing.
+func TestRoster_forget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoster()
+		for _, id := range []string{"reported", "refused", "late"} {
+			r.note(Member{ID: id}, Alive)
+			if r.forget(id, id != "refused") {
+				t.Errorf("%s: forgotten although it is alive", id)
+			}
+		}
+		r.note(Member{ID: "failed"}, Failed)
+		for _, id := range []string{"failed", "unknown"} {
+			if !r.forget(id, false) {
+				t.Errorf("%s: not forgotten", id)
+			}
+		}
+		r.note(Member{ID: "reported"}, Failed)
+		r.note(Member{ID: "refused"}, Failed)
+		time.Sleep(removedFor)
+		r.note(Member{ID: "late"}, Failed)
+
+		for id, want := range map[string]Status{"reported": Left, "refused": Failed, "late": Failed, "failed": Left, "unknown": Left} {
+			if m, ok := r.get(id); !ok || m.Status != want {
+				t.Errorf("%s is %v, want %v", id, m.Status, want)
+			}
+		}
+		r.note(Member{ID: "failed"}, Alive)
+		if m, _ := r.get("failed"); m.Status != Alive {
+			t.Error("it came back and does not count")
+		}
+	})
+}
+
 func TestRoster_trim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoster()

@@ -170,6 +170,56 @@ func TestStatus_cluster(t *testing.T) {
 	}
 }
 
+// TestStatus_check gives the state of the cluster by the exit code, for monitoring.
+func TestStatus_check(t *testing.T) {
+	f, other := newFakeCluster(t), newFakeCluster(t)
+	f.members = append(f.members, wire.Member{ID: "n2", Name: "node-2", HTTP: other.address(), Status: "alive"},
+		wire.Member{ID: "n3", Name: "node-3", HTTP: "127.0.0.1:1", Status: "failed", MaxLoad: 4, CurrentLoad: 2})
+	other.health.NodeID, other.health.Node = "n2", "node-2"
+	for _, tc := range []struct {
+		own, others []string
+		leader      string
+		code        int
+		want        string
+	}{
+		{nil, nil, "node-1", exitOK, "cluster  healthy\n"},
+		{[]string{"a"}, []string{"a", "disk low"}, "node-1", exitFailed, "cluster  degraded\n         a\n         node-2: disk low\n"},
+		{nil, []string{"disk low"}, "node-1", exitFailed, "cluster  degraded\n         node-2: disk low\n"},
+		{[]string{"no leader"}, nil, "", exitUnavailable, "cluster  degraded\n         no leader\n"},
+	} {
+		f.health.Reasons, f.health.Leader, f.health.Quorum, f.health.Status = tc.own, tc.leader, tc.leader != "", "healthy"
+		other.health.Reasons = tc.others
+		c := newCommand(t, f)
+		if code, stdout, stderr := c.exec("status", "-check"); code != tc.code || stdout != tc.want || stderr != "" {
+			t.Errorf("%v, %v: exit %d, %q, %q", tc.own, tc.others, code, stdout, stderr)
+		}
+		code, stdout, _ := c.exec("status")
+		if wantCode := map[bool]int{true: exitOK, false: exitUnavailable}[tc.leader != ""]; code != wantCode || !strings.HasPrefix(stdout, tc.want) {
+			t.Errorf("status: exit %d, %s", code, stdout)
+		}
+		if !strings.Contains(stdout, "nodes    3, 1 of 4 slots in use") || !strings.Contains(stdout, "node-3  failed  -       -     -     127") {
+			t.Errorf("the load of a node that failed:\n%s", stdout)
+		}
+	}
+	if code, _, stderr := newCommand(t, f).exec("status", "-check", "r1"); code != exitUsage || !strings.Contains(stderr, "takes no RUN") {
+		t.Errorf("with a run: exit %d, %s", code, stderr)
+	}
+}
+
+func TestMembers_remove(t *testing.T) {
+	f := newFakeCluster(t)
+	c := newCommand(t, f)
+	if code, stdout, stderr := c.exec("members", "remove", "node-2"); code != 0 || stdout != "" || stderr != "removed node-2\n" {
+		t.Errorf("exit %d, %q, %q", code, stdout, stderr)
+	}
+	if !slices.Equal(f.removed, []string{"node-2"}) {
+		t.Errorf("removed %v", f.removed)
+	}
+	if code, _, stderr := c.exec("members", "remove"); code != exitUsage || !strings.Contains(stderr, "missing NODE") {
+		t.Errorf("without a name: exit %d, %q", code, stderr)
+	}
+}
+
 func TestList(t *testing.T) {
 	f := newFakeCluster(t)
 	for i := range 450 {
@@ -242,7 +292,7 @@ func TestDrainLeave(t *testing.T) {
 	if got := f.body("POST /api/v1/members/node-2/drain"); got != `{"off":true}` {
 		t.Errorf("drain -off sent %s", got)
 	}
-	if code, _, stderr = c.exec("leave"); code != exitUsage || !strings.Contains(stderr, "use -yes") {
+	if code, _, stderr = c.exec("leave"); code != exitUsage || !strings.Contains(stderr, "removes node-1 (http://"+f.address()+")") || !strings.Contains(stderr, "-yes") {
 		t.Errorf("leave without anybody to ask: exit %d, %q", code, stderr)
 	}
 	c.interactive, c.stdin = true, strings.NewReader("n\n")
@@ -252,7 +302,7 @@ func TestDrainLeave(t *testing.T) {
 	if got := f.asked(); strings.Contains(strings.Join(got, "\n"), "leave") {
 		t.Errorf("the node was told to leave: %q", got)
 	}
-	if code, _, stderr = c.exec("leave", "-yes"); code != 0 || !strings.Contains(stderr, "node-1 is leaving the cluster") {
+	if code, _, stderr = c.exec("leave", "-yes"); code != 0 || !strings.Contains(stderr, "node-1 (http://"+f.address()+") is leaving the cluster") {
 		t.Errorf("leave -yes: exit %d, %q", code, stderr)
 	}
 	if got := f.asked(); !slices.Contains(got, "POST /api/v1/leave") {

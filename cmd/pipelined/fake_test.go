@@ -54,6 +54,7 @@ type fakeCluster struct {
 	workers  []wire.WorkerNode
 	tokens   []wire.TokenInfo
 	requests []string // method and path of every call
+	removed  []string // nodes
 	bodies   map[string]string
 	auth     []string
 	refuse   map[string]wire.Problem // by "METHOD path": answered instead
@@ -160,6 +161,9 @@ func (f *fakeCluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.json(w, wire.TokenList{Tokens: f.tokens})
 	case key == "POST /api/v1/tokens":
 		f.json(w, wire.TokenCreated{TokenInfo: wire.TokenInfo{ID: "t9", Role: "read"}, Token: "pd_t9_secret"})
+	case r.Method == "DELETE" && parts[2] == "members":
+		f.removed = append(f.removed, parts[3])
+		w.WriteHeader(http.StatusNoContent)
 	case r.Method == "DELETE" && parts[2] == "tokens":
 		f.deleteToken(w, parts[3])
 	case parts[2] == "blobs":

@@ -40,6 +40,10 @@ func (c leaveCommand) command() *cli.Command {
 			}
 
 			if !cmd.Bool("yes") {
+				if !c.env.interactive {
+					return usagef("leave: this removes %s (%s) from its cluster permanently: confirm with -yes, or choose another node with -address", h.Node, api.Address())
+				}
+
 				ok, err := c.env.confirm(fmt.Sprintf("Remove %s (%s) from its cluster permanently?", h.Node, api.Address()))
 				if err != nil {
 					return err
@@ -54,7 +58,7 @@ func (c leaveCommand) command() *cli.Command {
 				return err
 			}
 
-			c.env.tell("%s is leaving the cluster", h.Node)
+			c.env.tell("%s (%s) is leaving the cluster", h.Node, api.Address())
 			return c.waitGone(ctx, api.Address(), h)
 		}),
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/terminal"
+	"github.com/pipelined/pipelined/pipeline"
 )
 
 // membersCommand is `pipelined members`.
@@ -18,6 +19,11 @@ func (c membersCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "members", Usage: "lists the nodes of the cluster",
 		Flags: []cli.Flag{jsonFlag()},
+		Commands: []*cli.Command{{
+			Name: "remove", Usage: "takes a node that has failed out of the cluster", ArgsUsage: "NODE",
+			Description: "The others do not wait for it any more, and it does not count towards a majority. A node that is alive is removed with leave.",
+			Action:      c.env.action(1, 1, c.remove),
+		}},
 		Action: c.env.action(0, 0, func(ctx context.Context, cmd *cli.Command) error {
 			api, err := c.env.connect(ctx)
 			if err != nil {
@@ -41,6 +47,25 @@ func (c membersCommand) command() *cli.Command {
 	}
 }
 
+func (c membersCommand) remove(ctx context.Context, cmd *cli.Command) error {
+	node := cmd.Args().First()
+	if node == "" {
+		return usagef("members remove: the node's name is empty")
+	}
+
+	api, err := c.env.connectCluster(ctx, "members remove")
+	if err != nil {
+		return err
+	}
+
+	if err := api.Cluster().Remove(ctx, node); err != nil {
+		return err
+	}
+
+	c.env.tell("removed %s", node)
+	return nil
+}
+
 func (env *environment) printMembers(members []wire.Member) error {
 	t := terminal.NewTable(env.stdout, "NODE", "STATUS", "ROLE", "MODE", "LOAD", "HTTP", "VERSION")
 	for _, m := range members {
@@ -59,7 +84,12 @@ func (env *environment) printMembers(members []wire.Member) error {
 			status += ", clock " + terminal.ShortDuration(-d) + " behind"
 		}
 
-		t.Row(m.Name, status, m.Role, string(m.Mode), fmt.Sprintf("%d/%d", m.CurrentLoad, m.MaxLoad), m.HTTP, m.Version)
+		load := "-"
+		if m.Status == pipeline.MemberAlive {
+			load = fmt.Sprintf("%d/%d", m.CurrentLoad, m.MaxLoad)
+		}
+
+		t.Row(m.Name, status, m.Role, string(m.Mode), load, m.HTTP, m.Version)
 	}
 
 	return t.Flush()

@@ -3,19 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v3"
 
-	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
 )
-
-// recentRuns is how many runs the summary of a cluster shows.
-const recentRuns = 5
 
 // statusCommand is `pipelined status`.
 type statusCommand struct{ env *environment }
@@ -23,10 +18,17 @@ type statusCommand struct{ env *environment }
 func (c statusCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "status", Usage: "shows the cluster, or a run with its modules", ArgsUsage: "[RUN]",
-		Flags: []cli.Flag{jsonFlag()},
+		Description: "With -check the exit code is 0 if the cluster is healthy, 1 if it is degraded, and 5 if it has no leader or does not answer.",
+		Flags: []cli.Flag{jsonFlag(),
+			&cli.BoolFlag{Name: "check", Usage: "print the state of the cluster alone, and exit with it", HideDefault: true, Local: true},
+		},
 		Action: c.env.action(0, 1, func(ctx context.Context, cmd *cli.Command) error {
 			if cmd.Args().Len() == 0 {
-				return c.cluster(ctx, cmd.Bool("json"))
+				return clusterStatus{c.env}.show(ctx, cmd.Bool("json"), cmd.Bool("check"))
+			}
+
+			if cmd.Bool("check") {
+				return usagef("status: -check is about the cluster, and takes no RUN")
 			}
 
 			id, err := runArg(cmd, 0)
@@ -143,65 +145,4 @@ func moduleReason(m *wire.Module, now time.Time) string {
 	}
 
 	return ""
-}
-
-// clusterState is what `status -json` prints without a run.
-type clusterState struct {
-	Health  wire.Health       `json:"health"`
-	Members []wire.Member     `json:"members"`
-	Runs    []wire.RunSummary `json:"runs"`
-}
-
-func (c statusCommand) cluster(ctx context.Context, asJSON bool) error {
-	api, err := c.env.connectRead(ctx)
-	if err != nil {
-		return err
-	}
-
-	var s clusterState
-	if s.Health, err = api.Health(ctx); err != nil {
-		return err
-	}
-
-	members, err := api.Cluster().Members(ctx)
-	if err != nil {
-		return err
-	}
-
-	s.Members = append([]wire.Member{}, members.Members...)
-	runs, err := listRuns(ctx, api, recentRuns, client.ListOptions{})
-	if err != nil {
-		return err
-	}
-
-	s.Runs = runs.Runs
-	if asJSON {
-		return c.env.printJSON(s)
-	}
-
-	h := &s.Health
-	leader := h.Leader
-	if leader == "" {
-		leader = "none"
-	}
-
-	slots, load := 0, 0
-	for _, m := range s.Members {
-		slots, load = slots+m.MaxLoad, load+m.CurrentLoad
-	}
-
-	fmt.Fprintf(c.env.stdout, "cluster  %s%s\n", h.Status, terminal.Clean(terminal.ReasonSuffix(strings.Join(h.Reasons, ", "))))
-	fmt.Fprintf(c.env.stdout, "node     %s at %s (%s, version %s)\n", terminal.Clean(h.Node), api.Address(), h.Role, terminal.Clean(h.Version))
-	fmt.Fprintf(c.env.stdout, "leader   %s (term %d), voters %s\n", terminal.Clean(leader), h.Term, terminal.Clean(strings.Join(h.Voters, ", ")))
-	fmt.Fprintf(c.env.stdout, "nodes    %d, %d of %d slots in use\n\n", len(s.Members), load, slots)
-	if err := c.env.printMembers(s.Members); err != nil {
-		return err
-	}
-
-	if len(s.Runs) == 0 {
-		return nil
-	}
-
-	fmt.Fprintln(c.env.stdout)
-	return c.env.printRuns(s.Runs)
 }

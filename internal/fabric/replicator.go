@@ -2,7 +2,9 @@ package fabric
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -47,6 +49,8 @@ type ReplicatorConfig struct {
 	Trees Trees
 	// Alive lists the nodes that are alive, this one included, in a fixed order.
 	Alive func() []pipeline.NodeID
+	// Expected is how many nodes the cluster has, those that have failed included.
+	Expected func() int
 	// NodeName gives a node's name for log lines.
 	NodeName func(pipeline.NodeID) string
 	// Locate asks nodes which of the blobs they have. The error is that of a node
@@ -73,6 +77,8 @@ type ReplicatorConfig struct {
 // A trigger that is lost costs time, never a copy.
 type Replicator struct {
 	cfg ReplicatorConfig
+	// missing is the text of Missing.
+	missing atomic.Pointer[string]
 }
 
 // NewReplicator makes a replicator. It does nothing by itself before Lead.
@@ -90,12 +96,14 @@ func (r *Replicator) Lead(ctx context.Context) {
 	changed, lastAll := time.Now(), time.Now()
 	due := true
 
+	defer r.missing.Store(nil)
 	for pause(ctx, timing.ChangesEvery) {
 		alive := r.cfg.Alive()
 		if !slices.Equal(alive, members) {
 			members, changed, due = alive, time.Now(), true
 		}
 		if len(alive) < WantedCopies {
+			r.note(r.cfg.Expected() >= WantedCopies, "files have one copy: no second node is alive")
 			continue
 		}
 
@@ -106,6 +114,24 @@ func (r *Replicator) Lead(ctx context.Context) {
 
 		compared = r.compareChanges(ctx, alive, compared)
 	}
+}
+
+// Missing says that files have too few copies, as far as this node knows, which is
+// if it leads; "" if they do not.
+func (r *Replicator) Missing() string {
+	if text := r.missing.Load(); text != nil {
+		return *text
+	}
+	return ""
+}
+
+// note keeps the text of Missing if it holds.
+func (r *Replicator) note(holds bool, text string) {
+	if !holds {
+		r.missing.Store(nil)
+		return
+	}
+	r.missing.Store(&text)
 }
 
 // compareAll compares everything that the state names. It reports whether all of
@@ -125,6 +151,7 @@ func (r *Replicator) compareAll(ctx context.Context, alive []pipeline.NodeID) bo
 		return false
 	}
 
+	r.note(c.lost+c.failed > 0, fmt.Sprintf("copies of files are missing: %d have fewer than %d, %d have none", c.failed, WantedCopies, c.lost))
 	log := r.cfg.Logger.Debug
 	if c.copied+c.lost+c.failed > 0 {
 		log = r.cfg.Logger.Info

@@ -211,7 +211,7 @@ func (c *cluster) record(_ context.Context, list []fsm.Copies) error {
 }
 
 func (c *cluster) replicator(s fabric.State) *fabric.Replicator {
-	return fabric.NewReplicator(fabric.ReplicatorConfig{State: s, Trees: c, Alive: c.Alive, Locate: c.locate, Copy: c.copy, Record: c.record,
+	return fabric.NewReplicator(fabric.ReplicatorConfig{State: s, Trees: c, Alive: c.Alive, Expected: func() int { return 2 }, Locate: c.locate, Copy: c.copy, Record: c.record,
 		NodeName: func(id pipeline.NodeID) string { return string(id) }, Logger: hclog.NewNullLogger()})
 }
 
@@ -333,17 +333,34 @@ func TestReplicator_copyFails(t *testing.T) {
 	c.refuses["n2"] = true
 
 	synctest.Test(t, func(t *testing.T) {
-		lead(t, c.replicator(s), func() {
+		r := c.replicator(s)
+		lead(t, r, func() {
 			elapse(30 * time.Second)
+			if want := "copies of files are missing: 1 have fewer than 2, 0 have none"; r.Missing() != want {
+				t.Errorf("missing: %q, want %q", r.Missing(), want)
+			}
+			defer func() {
+				elapse(14 * time.Second)
+				if why := r.Missing(); why != "" {
+					t.Errorf("missing: %q after the copy", why)
+				}
+				c.lose("n2")
+				elapse(6 * time.Second)
+				if want := "files have one copy: no second node is alive"; r.Missing() != want {
+					t.Errorf("missing: %q, want %q", r.Missing(), want)
+				}
+			}()
 			c.mu.Lock()
+			defer c.mu.Unlock()
 			if len(c.recorded) > 0 {
 				t.Errorf("recorded %v, a copy that is not there", c.recorded)
 			}
 			c.refuses["n2"] = false
-			c.mu.Unlock()
 		}, 15*time.Second)
+		if why := r.Missing(); why != "" {
+			t.Errorf("missing: %q on a node that does not lead", why)
+		}
 	})
-	c.wantCopies(t, 2, log)
 	if got := c.recorded[attempt1]; len(got) != 2 {
 		t.Errorf("recorded holders %v, want both", got)
 	}

@@ -61,7 +61,7 @@ func (f *fabricParts) open(limits *Limits, trim func()) {
 	f.disk = fabric.NewDiskWatch(fabric.DiskWatchConfig{Dir: s.dir.Path(), FreeBytes: s.blobs.FreeBytes, LowWater: s.blobs.LowWater,
 		Probe: func() error { return errors.Join(f.storage(), s.probe()) }, Reserve: f.reserve, Filled: f.stepDown, Logger: log})
 	f.scrubber = fabric.NewScrubber(fabric.ScrubberConfig{Blobs: s.blobs, Rate: limits.ScrubRate, Every: limits.ScrubEvery, Logger: log})
-	f.replicator = fabric.NewReplicator(fabric.ReplicatorConfig{State: s.state, Trees: f.down, Alive: f.alive, NodeName: f.state.NodeName,
+	f.replicator = fabric.NewReplicator(fabric.ReplicatorConfig{State: s.state, Trees: f.down, Alive: f.alive, Expected: f.expected, NodeName: f.state.NodeName,
 		Locate: f.down.Locate, Copy: f.down.FetchAt, Record: f.record, Logger: f.log.Named("replicator")})
 	f.collector = fabric.NewCollector(fabric.CollectorConfig{State: s.state, Trees: f.down, Blobs: s.blobs, CatchUp: f.state.CatchUp,
 		Unreported: s.unreported, NoneAway: f.noneAway, DiskLow: f.disk.Low, Trim: trim, Grace: limits.SweepGrace, Logger: log})
@@ -118,6 +118,17 @@ func (f *fabricParts) alive() []pipeline.NodeID {
 	list := append(f.state.Others(), f.self)
 	slices.Sort(list)
 	return list
+}
+
+// expected is how many nodes the cluster has, those that have failed included.
+func (f *fabricParts) expected() int {
+	n := 0
+	for _, m := range f.members() {
+		if m.Status != cluster.StatusLeft {
+			n++
+		}
+	}
+	return n
 }
 
 // noneAway reports whether no member is away that may come back.

@@ -77,7 +77,8 @@ func (n *Node) openServices() {
 	s.workers = external.NewWorkers(external.WorkersConfig{Self: n.id, State: n.state, Orchestrator: n.orch, Down: f.down, Blobs: n.stores.blobs,
 		SecondCopy: f.up.SecondCopy, RunMask: s.vault.RunMask, Members: n.cluster.Members, Heartbeat: heartbeat})
 	s.cluster = service.NewCluster(service.ClusterConfig{Self: n.id, Name: n.cfg.Name, Mode: n.cfg.Mode, Slots: n.cfg.Slots, Version: n.cfg.Version,
-		State: n.state, Members: n.cluster, Keys: n.identity.keys, Load: func() int { return n.worker.Load() }, Full: func() string { return n.worker.Unfit() }, BlobUse: f.usage,
+		State: n.state, Members: n.cluster, Keys: n.identity.keys, Load: func() int { return n.worker.Load() }, BlobUse: f.usage,
+		Troubles:   func() []string { return []string{n.worker.Unfit(), f.replicator.Missing()} },
 		FindWorker: s.workers.Find, Leave: n.askToLeave})
 }
 

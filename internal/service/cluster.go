@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -32,6 +31,8 @@ type ClusterMembers interface {
 	Members() []cluster.Member
 	Leader() (leader cluster.Member, term uint64, ok bool)
 	RaftInfo() cluster.RaftInfo
+	// Remove takes a node that has failed out of the cluster; this one leads.
+	Remove(ctx context.Context, id pipeline.NodeID) error
 }
 
 // ClusterConfig says what Cluster is made of. All fields are needed.
@@ -47,8 +48,8 @@ type ClusterConfig struct {
 	Keys    *keys.Keys
 	// Load is how many modules run here.
 	Load func() int
-	// Full says why this node takes nothing new; "" if it does.
-	Full func() string
+	// Troubles says what else is wrong here; "" is nothing.
+	Troubles func() []string
 	// BlobUse is how much the blobs took when they were last counted; nil if they
 	// were not.
 	BlobUse func() *wire.BlobUse
@@ -66,70 +67,6 @@ type Cluster struct {
 
 // NewCluster makes a Cluster.
 func NewCluster(cfg ClusterConfig) *Cluster { return &Cluster{cfg: cfg} }
-
-// Health describes this node and what it knows of the cluster.
-func (c *Cluster) Health(context.Context) wire.Health {
-	now := time.Now()
-	info := c.cfg.Members.RaftInfo()
-	leader, _, known := c.cfg.Members.Leader()
-	h := wire.Health{Status: statusHealthy, NodeID: c.cfg.Self, Node: c.cfg.Name, Mode: c.cfg.Mode, Role: roleWorker, Term: info.Term,
-		CommitIndex: info.Commit, AppliedIndex: info.Applied, Voters: []string{}, Version: c.cfg.Version,
-		Timestamp: now.UTC(), CurrentLoad: c.cfg.Load(), MaxLoad: c.cfg.Slots, Nonce: c.cfg.Keys.Nonce(c.cfg.Self, now), Quorum: known,
-		Blobs: c.cfg.BlobUse()}
-	for _, m := range c.cfg.Members.Members() {
-		c.addMember(&h, m, leader.ID)
-	}
-	slices.Sort(h.Voters)
-
-	switch {
-	case !known:
-		h.Reasons = append(h.Reasons, "no leader: this node cannot reach a majority, or an election is under way")
-	case leader.ID == c.cfg.Self && !c.cfg.State.Leading():
-		h.Quorum = false
-		h.Reasons = append(h.Reasons, "this node was elected leader and is not ready yet")
-	}
-	if why := clockReason(c.cfg.Self, c.cfg.Members.Members()); why != "" {
-		h.Reasons = append(h.Reasons, why)
-	}
-	if why := c.cfg.Full(); why != "" {
-		h.Reasons = append(h.Reasons, why)
-	}
-	if len(h.Reasons) > 0 {
-		h.Status = statusDegraded
-	}
-	return h
-}
-
-// clockReason names the clocks that differ from this node's. If those of most
-// other nodes do, this node's is the wrong one.
-func clockReason(self pipeline.NodeID, members []cluster.Member) string {
-	var off []cluster.Member
-	others := 0
-	for _, m := range members {
-		if m.ID == self || m.Status != cluster.StatusAlive {
-			continue
-		}
-		others++
-		if m.ClockAhead != 0 {
-			off = append(off, m)
-		}
-	}
-	if len(off) > 1 && 2*len(off) > others {
-		return fmt.Sprintf("the clock of this node is %s that of %d of %d other nodes", aheadOf(-off[0].ClockAhead), len(off), others)
-	}
-	var texts []string
-	for _, m := range off {
-		texts = append(texts, fmt.Sprintf("the clock of %s is %s that of this node", m.Name, aheadOf(m.ClockAhead)))
-	}
-	return strings.Join(texts, ", ")
-}
-
-func aheadOf(d time.Duration) string {
-	if d < 0 {
-		return d.Abs().Round(100*time.Millisecond).String() + " behind"
-	}
-	return d.Round(100*time.Millisecond).String() + " ahead of"
-}
 
 // addMember counts a member in the health of this node.
 func (c *Cluster) addMember(h *wire.Health, m cluster.Member, leader pipeline.NodeID) {
@@ -163,6 +100,9 @@ func (c *Cluster) Members(context.Context) (wire.MemberList, error) {
 
 	leader, _, _ := c.cfg.Members.Leader()
 	for _, m := range c.cfg.Members.Members() {
+		if m.Status == cluster.StatusLeft {
+			continue
+		}
 		if m.ID == leader.ID {
 			out.Leader = m.Name
 		}
@@ -180,6 +120,9 @@ func memberOf(m cluster.Member, record fsm.WorkerRecord) wire.Member {
 		MaxLoad: m.Slots, CurrentLoad: m.Load, ClockAheadSeconds: m.ClockAhead.Seconds()}
 	if m.RaftRole == cluster.RoleNone {
 		out.Role = roleWorker
+	}
+	if m.Status != cluster.StatusAlive {
+		out.CurrentLoad = 0 // it was told before the node failed
 	}
 	if record.AwayUntil.After(time.Now()) {
 		out.AwayUntil = record.AwayUntil.UTC()
@@ -245,6 +188,57 @@ func (c *Cluster) Drain(ctx context.Context, _ api.Subject, node string, in wire
 	}
 	_, err := c.cfg.State.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Worker: &fsm.Worker{Record: record, Only: "drain"}})
 	return err
+}
+
+// removeLimit bounds the wait for raft's configuration to change.
+const removeLimit = 10 * time.Second
+
+// Remove takes a node that has failed out of the cluster.
+func (c *Cluster) Remove(ctx context.Context, _ api.Subject, node string) error {
+	id, name, err := c.findServer(node)
+	if err != nil {
+		return err
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, removeLimit)
+	defer cancel()
+	err = c.cfg.Members.Remove(ctx, id)
+	if pipeline.KindOf(err) == pipeline.Conflict {
+		return pipeline.Errorf(pipeline.Conflict, "%s is alive: use `pipelined leave` with its address, or stop it first; a node counts as failed some seconds after its end", name)
+	}
+	if err != nil {
+		return err
+	}
+
+	known := false
+	_ = c.cfg.State.View(func(v *fsm.View) error { // if it is closed, the record stays, and does no harm
+		_, known = v.Worker(id)
+		return nil
+	})
+	if !known {
+		return nil
+	}
+	_, err = c.cfg.State.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Worker: &fsm.Worker{Record: fsm.WorkerRecord{ID: id}, Delete: true}})
+	if pipeline.KindOf(err) == pipeline.NotFound {
+		return nil // another call was faster
+	}
+	return err
+}
+
+// findServer finds a member, or a server of raft's configuration that no node has
+// seen since it started.
+func (c *Cluster) findServer(node string) (pipeline.NodeID, string, error) {
+	m, err := findMember(c.cfg.Members.Members(), node)
+	if err == nil {
+		return m.ID, m.Name, nil
+	}
+	for _, s := range c.cfg.Members.RaftInfo().Servers {
+		id := pipeline.NodeID(s.ID)
+		if name := c.cfg.State.NodeName(id); s.ID == node || name == node {
+			return id, name, nil
+		}
+	}
+	return "", "", err
 }
 
 // Leave makes this node leave its cluster soon after the call.

@@ -20,7 +20,7 @@ import (
 // clusterOf gives the cluster calls of a rig; full says why it takes no work.
 func clusterOf(r *rig, full string, leave func()) *service.Cluster {
 	return service.NewCluster(service.ClusterConfig{Self: "n1", Name: "one", State: r.state, Members: r.cluster, Keys: r.keys,
-		Load: func() int { return 2 }, Full: func() string { return full }, BlobUse: func() *wire.BlobUse { return nil },
+		Load: func() int { return 2 }, Troubles: func() []string { return []string{full, ""} }, BlobUse: func() *wire.BlobUse { return nil },
 		FindWorker: func(name string) (fsm.WorkerRecord, bool) {
 			return fsm.WorkerRecord{ID: "ext-" + pipeline.NodeID(name), Name: name}, name == "builder"
 		}, Leave: leave})
@@ -165,6 +165,81 @@ func TestCluster_Health_members(t *testing.T) {
 	if list, err := clusterOf(r, "", nil).Members(t.Context()); err != nil || list.Leader != "" || len(list.Members) != 5 {
 		t.Errorf("members without a leader: %+v, %v", list, err)
 	}
+}
+
+// Health names voters that do not answer, and what one more loss means.
+func TestCluster_Health_voters(t *testing.T) {
+	r := newRig(t)
+	for want, down := range map[string][]string{
+		"": nil,
+		"voter b does not answer: 4 of 5 voters are left, and 1 more may be lost":                       {"b"},
+		"voters b, c do not answer: 3 of 5 voters are left, and the loss of one more stops the cluster": {"c", "b"},
+		"voters b, c, d do not answer: 2 of 5 voters are left, and 3 are needed":                        {"b", "c", "d"},
+	} {
+		r.cluster.others = nil
+		r.cluster.raft.Servers = []consensus.Server{{ID: "n1", Suffrage: consensus.Voter}, {ID: "s", Suffrage: consensus.Standby}}
+		for _, name := range []string{"b", "c", "d", "e"} {
+			m := cluster.Member{ID: pipeline.NodeID(name), Name: name, Status: cluster.StatusAlive}
+			if slices.Contains(down, name) {
+				m.Status = cluster.StatusFailed
+			}
+			r.cluster.others = append(r.cluster.others, m)
+			r.cluster.raft.Servers = append(r.cluster.raft.Servers, consensus.Server{ID: name, Suffrage: consensus.Voter})
+		}
+		h := clusterOf(r, "", nil).Health(t.Context())
+		if strings.Join(h.Reasons, "|") != want || (h.Status == "healthy") != (want == "") {
+			t.Errorf("without %v: %s, %q; want %q", down, h.Status, h.Reasons, want)
+		}
+	}
+}
+
+// An upgrade that is not finished shows; nodes that do not answer do not count.
+func TestCluster_Health_versions(t *testing.T) {
+	r := newRig(t)
+	r.cluster.self.Version = "1.1"
+	r.cluster.others = []cluster.Member{
+		{ID: "n2", Name: "two", Status: cluster.StatusAlive, Version: "1.0"},
+		{ID: "n3", Name: "three", Status: cluster.StatusAlive, Version: "1.1"},
+		{ID: "n4", Name: "four", Status: cluster.StatusFailed, Version: "0.9"},
+	}
+	h := clusterOf(r, "", nil).Health(t.Context())
+	if want := []string{"mixed versions: 1.0 on two; 1.1 on one, three"}; !slices.Equal(h.Reasons, want) {
+		t.Errorf("got %q, want %q", h.Reasons, want)
+	}
+}
+
+// A node that has failed is removed with its record; one that has left is not found.
+func TestCluster_Remove(t *testing.T) {
+	r := newRig(t)
+	r.cluster.others = []cluster.Member{
+		{ID: "n2", Name: "two", Status: cluster.StatusFailed, Load: 3},
+		{ID: "n3", Name: "three", Status: cluster.StatusLeft},
+	}
+	r.cluster.raft.Servers = []consensus.Server{{ID: "unseen", Suffrage: consensus.Voter}}
+	c := clusterOf(r, "", nil)
+	if err := c.Drain(t.Context(), sam, "two", wire.DrainRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	list, err := c.Members(t.Context())
+	if err != nil || len(list.Members) != 2 || list.Members[1].CurrentLoad != 0 {
+		t.Errorf("a node that failed has no load, and one that left is not listed: %+v, %v", list, err)
+	}
+	for _, node := range []string{"two", "n2", "unseen"} {
+		if err := c.Remove(t.Context(), sam, node); err != nil {
+			t.Errorf("%s: %v", node, err)
+		}
+	}
+	if want := []pipeline.NodeID{"n2", "n2", "unseen"}; !slices.Equal(r.cluster.removed, want) {
+		t.Errorf("removed %v, want %v", r.cluster.removed, want)
+	}
+	if list, err = c.Members(t.Context()); err != nil || list.Members[1].Draining {
+		t.Errorf("its record is still there: %+v, %v", list, err)
+	}
+
+	wantKind(t, c.Remove(t.Context(), sam, "three"), pipeline.NotFound, "one, two")
+	wantKind(t, c.Drain(t.Context(), sam, "three", wire.DrainRequest{}), pipeline.NotFound, "one, two")
+	r.cluster.refuse = pipeline.Errorf(pipeline.Conflict, "node n2 is alive")
+	wantKind(t, c.Remove(t.Context(), sam, "two"), pipeline.Conflict, "pipelined leave")
 }
 
 // Health names the clock that differs; if most do, it is this node's own.

@@ -54,6 +54,9 @@ type fakeCluster struct {
 	leader  pipeline.NodeID
 	raft    cluster.RaftInfo
 	changes chan struct{}
+	// removed are the nodes that were removed; refuse is what Remove returns.
+	removed []pipeline.NodeID
+	refuse  error
 	// verified is what VerifyLeader returns.
 	verified error
 }
@@ -67,7 +70,11 @@ func (c *fakeCluster) Leader() (cluster.Member, uint64, bool) {
 }
 func (c *fakeCluster) VerifyLeader(context.Context) (uint64, error) { return 1, c.verified }
 func (c *fakeCluster) Changes() (<-chan struct{}, func())           { return c.changes, func() {} }
-func (c *fakeCluster) RaftInfo() cluster.RaftInfo                   { return c.raft }
+func (c *fakeCluster) Remove(_ context.Context, id pipeline.NodeID) error {
+	c.removed = append(c.removed, id)
+	return c.refuse
+}
+func (c *fakeCluster) RaftInfo() cluster.RaftInfo { return c.raft }
 
 // fakeLeader commits to a store at once.
 type fakeLeader struct {

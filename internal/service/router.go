@@ -99,6 +99,9 @@ func findMember(members []cluster.Member, name string) (cluster.Member, error) {
 	var names []string
 	var found []cluster.Member
 	for _, m := range members {
+		if m.Status == cluster.StatusLeft {
+			continue
+		}
 		if string(m.ID) == name || m.Name == name {
 			found = append(found, m)
 		}

@@ -339,8 +339,8 @@ func (c *Cluster) Whole() {
 				return fmt.Errorf("%s: %w", n.Name, err)
 			}
 
-			if h.Status != "healthy" || h.Leader == "" || leader != "" && leader != h.Leader {
-				return fmt.Errorf("%s is %s under %q, another knows %q", n.Name, h.Status, h.Leader, leader)
+			if whole := len(c.Nodes) == c.running(); !h.Quorum || whole && h.Status != "healthy" || h.Leader == "" || leader != "" && leader != h.Leader {
+				return fmt.Errorf("%s is %s under %q, another knows %q: %q", n.Name, h.Status, h.Leader, leader, h.Reasons)
 			}
 
 			leader, voters = h.Leader, len(h.Voters)
@@ -354,6 +354,17 @@ func (c *Cluster) Whole() {
 	})
 }
 
+// running counts the agents that run.
+func (c *Cluster) running() int {
+	n := 0
+	for _, x := range c.Nodes {
+		if x.Running() {
+			n++
+		}
+	}
+	return n
+}
+
 // Leader finds the agent that leads.
 func (c *Cluster) Leader() *Node {
 	c.tb.Helper()
@@ -365,7 +376,7 @@ func (c *Cluster) Leader() *Node {
 			}
 
 			h, err := n.Health()
-			if err != nil || h.Leader == "" || h.Status != "healthy" {
+			if err != nil || h.Leader == "" || !h.Quorum {
 				continue
 			}
 
