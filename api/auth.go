@@ -28,6 +28,9 @@ type Subject struct {
 	Role Role
 	// Worker is the external worker that the token belongs to, if it does.
 	Worker pipeline.NodeID
+	// Untrusted is set for a token that was created so: what its submissions leave in
+	// caches is read by no others.
+	Untrusted bool
 }
 
 // Authenticator finds the subject of a bearer token.
@@ -75,6 +78,9 @@ func (g *guard) authenticate(c *call) (err error) {
 	if !c.route.allows(c.by.Role) {
 		return pipeline.Errorf(pipeline.Forbidden, "%s %s requires the role %s; this token has the role %s",
 			c.route.Method, c.route.Pattern, c.route.Role, c.by.Role)
+	}
+	if c.route.Shared && c.by.Untrusted {
+		return pipeline.Errorf(pipeline.Forbidden, "%s %s changes what other submissions use; this token is untrusted", c.route.Method, c.route.Pattern)
 	}
 	c.authenticated = true
 	return nil
@@ -135,7 +141,7 @@ func (g *guard) peerSubject(r *http.Request) (Subject, error) {
 	if err != nil {
 		return Subject{}, invalid("%s: node %s passed on a caller that cannot be read", wire.HeaderWorker, name)
 	}
-	return Subject{Name: subject, Role: role, Worker: pipeline.NodeID(worker)}, nil
+	return Subject{Name: subject, Role: role, Worker: pipeline.NodeID(worker), Untrusted: r.Header.Get(wire.HeaderUntrusted) != ""}, nil
 }
 
 // setSubject writes the headers that peerSubject reads.
@@ -148,5 +154,8 @@ func setSubject(h http.Header, by Subject) {
 	h.Set(wire.HeaderRole, string(by.Role))
 	if by.Worker != "" {
 		h.Set(wire.HeaderWorker, url.QueryEscape(string(by.Worker)))
+	}
+	if by.Untrusted {
+		h.Set(wire.HeaderUntrusted, "true")
 	}
 }

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"reflect"
 	"regexp"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/apitest"
 	"github.com/pipelined/pipelined/api/client"
+	"github.com/pipelined/pipelined/api/wire"
 )
 
 // who may do what: r(ead), s(ubmit), w(orker), a(dmin); * is everybody, and
@@ -132,6 +134,36 @@ func TestRoles(t *testing.T) {
 		}
 		if row[1] != "" && !clientHas(row[1]) {
 			t.Errorf("%s: the client has no method %s", name, row[1])
+		}
+	}
+}
+
+// An untrusted token submits, and changes nothing that other submissions use. A node
+// that passes its call on says so.
+func TestRoles_untrusted(t *testing.T) {
+	var by api.Subject
+	f, _ := pair(t, &apitest.Backend{}, &apitest.Backend{
+		Runs: apitest.Runs{EstimateFunc: func(_ context.Context, s api.Subject, _ wire.SubmitRequest) (wire.Estimate, error) {
+			by = s
+			return wire.Estimate{}, nil
+		}},
+	})
+	f.backend.Auth.Subjects["u"] = api.Subject{Name: "fork", Role: api.RoleSubmit, Untrusted: true}
+	for call, want := range map[string]bool{
+		"POST /api/v1/schedules": false, "DELETE /api/v1/schedules/x": false, "POST /api/v1/schedules/x/pause": false,
+		"PUT /ac/x": false, "PUT /cas/x": false, "DELETE /ac/x": false, "PUT /team/cas/x": false, "PUT /v8/artifacts/x": false,
+		"POST /api/v1/runs": true, "POST /api/v1/runs/x/cancel": true, "GET /ac/x": true, "PUT /api/v1/blobs/x": true,
+	} {
+		if got := ask(t, f.public.URL, call, "", "Authorization: Bearer u").StatusCode; (got != 403) != want {
+			t.Errorf("%s: got %d", call, got)
+		}
+	}
+
+	for token, want := range map[string]bool{"u": true, "submit": false} {
+		// The header of the public port is not believed.
+		ask(t, f.public.URL, "POST /api/v1/estimate", `{"source":"x"}`, "Authorization: Bearer "+token, isJSON, "X-Pipelined-Untrusted: true")
+		if by.Untrusted != want || by.Role != api.RoleSubmit {
+			t.Errorf("%s: the leader saw %+v", token, by)
 		}
 	}
 }

@@ -63,6 +63,9 @@ type Route struct {
 	// Basic also accepts a token as the password of basic authentication: programs
 	// that are configured with an address only take it from there.
 	Basic bool
+	// Shared marks calls that change what other submissions use: they are refused to
+	// untrusted tokens.
+	Shared bool
 
 	Where Where
 	Stale bool

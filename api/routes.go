@@ -133,7 +133,7 @@ func (h *handlers) outputRoutes() []Route {
 
 func (h *handlers) scheduleRoutes() []Route {
 	return []Route{
-		{Method: "POST", Pattern: "/api/v1/schedules", Role: RoleSubmit,
+		{Method: "POST", Pattern: "/api/v1/schedules", Role: RoleSubmit, Shared: true,
 			Summary: "register a pipeline for its schedule, or replace it",
 			Body:    JSONBody, MaxBody: maxRunDoc, Request: doc[wire.SubmitRequest](),
 			Response: doc[wire.Schedule](), serve: h.schedules.register},
@@ -143,13 +143,13 @@ func (h *handlers) scheduleRoutes() []Route {
 		{Method: "GET", Pattern: "/api/v1/schedules/{name}", Role: RoleRead, Where: OnLeader, Stale: true,
 			Summary: "one schedule with its last ticks",
 			Query:   []string{"stale"}, Response: doc[wire.Schedule](), serve: h.schedules.get},
-		{Method: "DELETE", Pattern: "/api/v1/schedules/{name}", Role: RoleSubmit,
+		{Method: "DELETE", Pattern: "/api/v1/schedules/{name}", Role: RoleSubmit, Shared: true,
 			Summary:  "remove a schedule; its runs stay",
 			Response: doc[wire.Success](), serve: h.schedules.remove},
-		{Method: "POST", Pattern: "/api/v1/schedules/{name}/pause", Role: RoleSubmit,
+		{Method: "POST", Pattern: "/api/v1/schedules/{name}/pause", Role: RoleSubmit, Shared: true,
 			Summary:  "pause a schedule",
 			Response: doc[wire.Schedule](), serve: h.schedules.pause},
-		{Method: "POST", Pattern: "/api/v1/schedules/{name}/resume", Role: RoleSubmit,
+		{Method: "POST", Pattern: "/api/v1/schedules/{name}/resume", Role: RoleSubmit, Shared: true,
 			Summary:  "resume a paused schedule",
 			Response: doc[wire.Schedule](), serve: h.schedules.resume},
 		{Method: "POST", Pattern: "/api/v1/schedules/{name}/trigger", Role: RoleSubmit,
@@ -220,9 +220,9 @@ func (h *handlers) entryRoutes() []Route {
 			all = append(all,
 				Route{Method: "GET", Pattern: pattern, Role: RoleRead, Basic: true,
 					Summary: space.what, Produces: mediaBytes, serve: at.get},
-				Route{Method: "PUT", Pattern: pattern, Role: RoleSubmit, Basic: true,
+				Route{Method: "PUT", Pattern: pattern, Role: RoleSubmit, Basic: true, Shared: true,
 					Summary: "store " + space.what, Body: StreamBody, serve: at.put},
-				Route{Method: "DELETE", Pattern: pattern, Role: RoleSubmit, Basic: true,
+				Route{Method: "DELETE", Pattern: pattern, Role: RoleSubmit, Basic: true, Shared: true,
 					Summary: "remove " + space.what, serve: at.delete})
 		}
 	}
@@ -238,7 +238,7 @@ func (h *handlers) turboRoutes() []Route {
 		{Method: "GET", Pattern: "/v8/artifacts/{hash}", Role: RoleRead, Basic: true,
 			Summary: "an artifact of Turborepo",
 			Query:   teams, Produces: mediaBytes, serve: h.turbo.get},
-		{Method: "PUT", Pattern: "/v8/artifacts/{hash}", Role: RoleSubmit, Basic: true,
+		{Method: "PUT", Pattern: "/v8/artifacts/{hash}", Role: RoleSubmit, Basic: true, Shared: true,
 			Summary: "store an artifact of Turborepo",
 			Body:    StreamBody, Query: teams, Response: doc[wire.TurboStored](), serve: h.turbo.put},
 		{Method: "POST", Pattern: "/v8/artifacts", Role: RoleRead, Basic: true,

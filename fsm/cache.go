@@ -83,6 +83,9 @@ func (rc *resultCache) stats() *pipeline.CacheStats {
 // one of the same key. The attempt keeps only the key of its lookup.
 func (rc *resultCache) record(r *pipeline.Run, m *pipeline.ModuleRecord, a *pipeline.Attempt, o *pipeline.Outcome) {
 	note := a.Cache
+	if r.Untrusted {
+		return // no other run may read it
+	}
 	if _, err := pipeline.ParseDigest(string(note.Key)); err != nil || badName("", r.Pipeline) != "" {
 		return
 	}

@@ -80,6 +80,31 @@ func TestCache_recordAndTake(t *testing.T) {
 	}
 }
 
+// Of an untrusted run no result is recorded, even if its lookup has a key; what is
+// recorded stays.
+func TestCache_untrusted(t *testing.T) {
+	r := newRig(t)
+	recorded(r, "r", key(1))
+	was, _, _ := entryOf(r, key(1))
+
+	for i, k := range []pipeline.Digest{key(1), key(2)} {
+		id := fmt.Sprint("u", i)
+		untrusted := submit(t, id, 1)
+		untrusted.Submit.Run.Untrusted = true
+		r.must(untrusted, batch(noted(assign(id, "m0", 1), k)), batch(outcome(id, "m0", 1, pipeline.AttemptSucceeded)))
+		if got := r.module(id, "m0"); got.State != pipeline.ModuleSucceeded {
+			t.Errorf("%s: %+v", id, got)
+		}
+	}
+
+	if e, _, ok := entryOf(r, key(1)); !ok || e.From != was.From {
+		t.Errorf("the result of key 1: %+v, %v", e, ok)
+	}
+	if _, _, ok := entryOf(r, key(2)); ok || stats(r).Entries != 1 {
+		t.Errorf("recorded: %v, %+v", ok, stats(r))
+	}
+}
+
 // What is gone, another's by now, or rests on what has not succeeded is not
 // taken; nothing is recorded of failures.
 func TestCache_refusals(t *testing.T) {

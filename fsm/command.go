@@ -244,6 +244,8 @@ type TokenRecord struct {
 	CreatedAt time.Time `cbor:"5,keyasint"`
 	ExpiresAt time.Time `cbor:"6,keyasint,omitempty"`
 	CreatedBy string    `cbor:"7,keyasint,omitempty"`
+	// Untrusted submissions leave nothing in caches that others read.
+	Untrusted bool `cbor:"20,keyasint,omitempty"`
 }
 
 // Secret sets or removes a secret of the cluster. Its value is sealed before it

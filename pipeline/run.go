@@ -36,6 +36,9 @@ type Run struct {
 	Key string `json:"key,omitempty"`
 	// Cache is "", CacheOff or CacheRefresh.
 	Cache string `json:"cache,omitempty"`
+	// Untrusted marks a run that was submitted with an untrusted token: it uses cached
+	// results, and no other run uses its own; its caches are of one attempt.
+	Untrusted bool `json:"untrusted,omitempty"`
 	// PinWorker restricts every module to one node (execute with a token).
 	PinWorker NodeID `json:"pinWorker,omitempty"`
 	// Forced marks a run that was cancelled a second time: modules that would
@@ -267,7 +270,9 @@ type Spec struct {
 	// OnDisconnect is DisconnectKeep ("" means the same) or DisconnectKill.
 	OnDisconnect string   `json:"onDisconnect,omitempty"`
 	Caches       []string `json:"caches,omitempty"`
-	Hooks        Hooks    `json:"hooks,omitzero"`
+	// OwnCaches gives the attempt empty caches, which are deleted with its directory.
+	OwnCaches bool  `json:"ownCaches,omitempty"`
+	Hooks     Hooks `json:"hooks,omitzero"`
 	// Status is how the run has gone so far, for a hook of its pipeline; "" for
 	// other modules.
 	Status string `json:"status,omitempty"`

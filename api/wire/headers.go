@@ -48,11 +48,12 @@ const (
 	// HeaderRelay is set by a node that knows no leader: the other one may pass the
 	// request on to the leader that it knows, once.
 	HeaderRelay = "X-Pipelined-Relay"
-	// HeaderSubject (percent-encoded), HeaderRole and HeaderWorker say on whose
-	// behalf the request is.
-	HeaderSubject = "X-Pipelined-Subject"
-	HeaderRole    = "X-Pipelined-Role"
-	HeaderWorker  = "X-Pipelined-Worker"
+	// HeaderSubject (percent-encoded), HeaderRole, HeaderWorker and HeaderUntrusted say
+	// on whose behalf the request is.
+	HeaderSubject   = "X-Pipelined-Subject"
+	HeaderRole      = "X-Pipelined-Role"
+	HeaderWorker    = "X-Pipelined-Worker"
+	HeaderUntrusted = "X-Pipelined-Untrusted"
 )
 
 // MaxIdempotencyKey bounds an idempotency key, in bytes.

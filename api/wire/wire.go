@@ -377,6 +377,9 @@ type TokenRequest struct {
 	Name       string  `json:"name,omitempty"`
 	Role       string  `json:"role"`
 	TTLSeconds float64 `json:"ttlSeconds,omitempty"`
+	// Untrusted, with the role submit: no other submission reads what runs of this
+	// token leave in caches.
+	Untrusted bool `json:"untrusted,omitempty"`
 }
 
 // TokenCreated is a new token.
@@ -392,6 +395,7 @@ type TokenInfo struct {
 	Role      string     `json:"role"`
 	CreatedAt time.Time  `json:"createdAt"`
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
+	Untrusted bool       `json:"untrusted,omitempty"`
 }
 
 // SecretRequest goes to PUT /api/v1/secrets/{name}. No answer ever holds the

@@ -30,6 +30,7 @@ func (c tokenCommand) command() *cli.Command {
 					&cli.StringFlag{Name: "role", Usage: "`ROLE` of the token: " + strings.Join(tokenRoles, ", "), Local: true},
 					&cli.DurationFlag{Name: "ttl", Usage: "`DURATION` for which it is valid (default until it is revoked)", HideDefault: true, Local: true},
 					&cli.StringFlag{Name: "name", Usage: "`NAME` in lists and in the history", Local: true},
+					&cli.BoolFlag{Name: "untrusted", Usage: "with -role submit: no other submission reads what its runs leave in caches", HideDefault: true, Local: true},
 					jsonFlag(),
 				},
 				Action: c.env.action(0, 0, c.create),
@@ -68,6 +69,8 @@ func (c tokenCommand) create(ctx context.Context, cmd *cli.Command) error {
 		return usagef("-role %q: expected one of %s%s", role, strings.Join(tokenRoles, ", "), terminal.DidYouMean(role, tokenRoles))
 	case ttl < 0 || ttl > 0 && ttl < time.Second:
 		return usagef("-ttl %s: expected at least a second", ttl)
+	case cmd.Bool("untrusted") && role != "submit":
+		return usagef("-untrusted needs -role submit")
 	}
 
 	api, err := c.env.connect(ctx)
@@ -75,7 +78,7 @@ func (c tokenCommand) create(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 
-	out, err := api.Tokens().Create(ctx, wire.TokenRequest{Name: cmd.String("name"), Role: role, TTLSeconds: ttl.Seconds()})
+	out, err := api.Tokens().Create(ctx, wire.TokenRequest{Name: cmd.String("name"), Role: role, TTLSeconds: ttl.Seconds(), Untrusted: cmd.Bool("untrusted")})
 	if err != nil {
 		return err
 	}
@@ -117,7 +120,12 @@ func (c tokenCommand) list(ctx context.Context, cmd *cli.Command) error {
 			}
 		}
 
-		t.Row(tok.ID, tok.Name, tok.Role, terminal.Ago(tok.CreatedAt, now), expires)
+		role := tok.Role
+		if tok.Untrusted {
+			role += " (untrusted)"
+		}
+
+		t.Row(tok.ID, tok.Name, role, terminal.Ago(tok.CreatedAt, now), expires)
 	}
 
 	return t.Flush()

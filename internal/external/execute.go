@@ -78,7 +78,7 @@ func (e *Executions) Execute(ctx context.Context, by api.Subject, in wire.Execut
 		return out, false, err
 	}
 	run, err := e.cfg.Runs.Commit(ctx, def, pipeline.Run{ID: service.NewRunID(), Key: executionKey(in.ExecutionID), Submitter: by.Name,
-		Workspace: inputs, Holders: holders, PinWorker: e.cfg.Self}, request)
+		Workspace: inputs, Holders: holders, PinWorker: e.cfg.Self, Untrusted: by.Untrusted}, request)
 	if err != nil {
 		return out, false, err
 	}

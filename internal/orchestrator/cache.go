@@ -172,6 +172,11 @@ func (c *cacheLookups) found(jobs []*lookup) {
 
 // miss lets a module run, or wait for another that does the same work.
 func (c *cacheLookups) miss(m *moduleState, j *lookup) {
+	if m.run.head.Untrusted {
+		// No run may use its result, those that do the same work meanwhile included.
+		j.result = pipeline.CacheLookup{Missed: append(j.result.Missed, "its own result is not cached: the run was submitted with an untrusted token")}
+	}
+
 	m.cache.lookup, m.cache.bypassed = &j.result, j.bypass != ""
 	if c.work.waitBehind(m, false) {
 		return

@@ -194,6 +194,44 @@ func TestCache_leader(t *testing.T) {
 	})
 }
 
+// An untrusted run takes cached results. No other run waits for it or takes its own,
+// another untrusted one included, and it waits for none.
+func TestCache_untrusted(t *testing.T) {
+	caching(t, []int{8}, func(t *testing.T, c *cluster, _ *fakeResults) {
+		c.leads()
+		other := func(name string) pipeline.Module {
+			return with(cached(name), func(m *pipeline.Module) { m.Command = []string{"other"} })
+		}
+		p := one(cached("a"), other("b"))
+		c.submit("r1", one(cached("a")))
+		c.succeed("r1", "a")
+		c.ends("r1", pipeline.RunSucceeded)
+
+		c.submitAs("u1", p, pipeline.Run{Untrusted: true})
+		c.attempt("u1", "b")
+		c.submitAs("u2", p, pipeline.Run{Untrusted: true})
+		c.attempt("u2", "b")
+		c.submit("r2", p)
+		c.attempt("r2", "b") // does not wait for those of u1 and u2
+		for _, id := range []pipeline.RunID{"u1", "u2"} {
+			c.succeed(id, "b")
+			if m := c.ends(id, pipeline.RunSucceeded); m["a"].State != pipeline.ModuleCached || m["b"].State != pipeline.ModuleSucceeded {
+				t.Errorf("%s: a is %s, b is %s", id, m["a"].State, m["b"].State)
+			}
+			if got := c.missed(id, "b"); !strings.Contains(got, "submitted with an untrusted token") {
+				t.Errorf("%s: missed because %q", id, got)
+			}
+		}
+
+		c.submit("r3", p)
+		c.wantWhy("r3", "b", "waits for b of run r2, which does the same work")
+		c.succeed("r2", "b")
+		if m := c.ends("r3", pipeline.RunSucceeded)["b"]; m.Reason != "result of run r2" {
+			t.Errorf("r3: b is %s because %q", m.State, m.Reason)
+		}
+	})
+}
+
 // If the leader fails or is cancelled, one of the waiters becomes the leader.
 func TestCache_leaderFails(t *testing.T) {
 	for name, end := range map[string]func(c *cluster){

@@ -64,7 +64,7 @@ func (t *Tokens) authenticateSelfMade(token string) (api.Subject, error) {
 }
 
 func subjectOf(rec fsm.TokenRecord) api.Subject {
-	s := api.Subject{Name: rec.Name, Role: api.Role(rec.Role)}
+	s := api.Subject{Name: rec.Name, Role: api.Role(rec.Role), Untrusted: rec.Untrusted}
 	if s.Name == "" {
 		s.Name = "token " + rec.ID
 	}

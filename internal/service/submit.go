@@ -46,7 +46,8 @@ func (r *Runs) Submit(ctx context.Context, by api.Subject, key string, in wire.S
 	if err != nil {
 		return wire.RunCreated{}, fmt.Errorf("encode request: %w", err)
 	}
-	return r.Commit(ctx, def, pipeline.Run{ID: id, Key: key, Submitter: by.Name, Workspace: in.Workspace, Holders: holders, Cache: in.Cache}, request)
+	return r.Commit(ctx, def, pipeline.Run{ID: id, Key: key, Submitter: by.Name, Workspace: in.Workspace, Holders: holders, Cache: in.Cache,
+		Untrusted: by.Untrusted}, request)
 }
 
 // Commit makes a run of a pipeline exist. request is what the caller asked for:

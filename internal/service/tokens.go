@@ -62,6 +62,9 @@ func (t *Tokens) CreateToken(ctx context.Context, by api.Subject, in wire.TokenR
 	default:
 		return wire.TokenCreated{}, pipeline.Errorf(pipeline.Invalid, "role %q: expected read, submit, worker or admin", in.Role)
 	}
+	if in.Untrusted && api.Role(in.Role) != api.RoleSubmit {
+		return wire.TokenCreated{}, pipeline.Errorf(pipeline.Invalid, "untrusted: only tokens with the role submit can be, this one has the role %s", in.Role)
+	}
 	if in.TTLSeconds < 0 || in.TTLSeconds > maxTokenLife.Seconds() {
 		return wire.TokenCreated{}, pipeline.Errorf(pipeline.Invalid, "ttlSeconds %g: expected 0, which never expires, to ten years", in.TTLSeconds)
 	}
@@ -72,7 +75,7 @@ func (t *Tokens) CreateToken(ctx context.Context, by api.Subject, in wire.TokenR
 	id := RandomHex(6)
 	token := tokenPrefix + id + "_" + RandomHex(24)
 	sum := sha256.Sum256([]byte(token))
-	rec := fsm.TokenRecord{ID: id, Name: in.Name, Role: in.Role, Hash: sum[:], CreatedAt: time.Now().UTC(), CreatedBy: by.Name}
+	rec := fsm.TokenRecord{ID: id, Name: in.Name, Role: in.Role, Hash: sum[:], CreatedAt: time.Now().UTC(), CreatedBy: by.Name, Untrusted: in.Untrusted}
 	if in.TTLSeconds > 0 {
 		rec.ExpiresAt = rec.CreatedAt.Add(time.Duration(in.TTLSeconds * float64(time.Second)))
 	}
@@ -81,7 +84,7 @@ func (t *Tokens) CreateToken(ctx context.Context, by api.Subject, in wire.TokenR
 }
 
 func tokenInfo(t fsm.TokenRecord) wire.TokenInfo {
-	return wire.TokenInfo{ID: t.ID, Name: t.Name, Role: t.Role, CreatedAt: t.CreatedAt.UTC(), ExpiresAt: timeOf(t.ExpiresAt)}
+	return wire.TokenInfo{ID: t.ID, Name: t.Name, Role: t.Role, CreatedAt: t.CreatedAt.UTC(), ExpiresAt: timeOf(t.ExpiresAt), Untrusted: t.Untrusted}
 }
 
 // Tokens lists the tokens, newest first.

@@ -10,6 +10,7 @@ import (
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/cluster/keys"
+	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -49,6 +50,35 @@ func TestTokens_CreateToken(t *testing.T) {
 			t.Errorf("got %+v, %v", list, err)
 		}
 	})
+}
+
+// Runs of an untrusted token are marked, and only a token that submits can be one.
+func TestTokens_untrusted(t *testing.T) {
+	r := newRig(t)
+	for _, role := range []string{"read", "worker", "admin"} {
+		_, err := r.tokens.CreateToken(t.Context(), sam, wire.TokenRequest{Role: role, Untrusted: true})
+		wantError(t, role, err, pipeline.Invalid, "only tokens with the role submit")
+	}
+
+	for _, untrusted := range []bool{true, false} {
+		made, err := r.tokens.CreateToken(t.Context(), sam, wire.TokenRequest{Role: "submit", Untrusted: untrusted})
+		if err != nil || made.Untrusted != untrusted {
+			t.Fatalf("got %+v, %v", made, err)
+		}
+		by, err := r.tokens.Authenticate(t.Context(), made.Token, "")
+		if err != nil || by.Untrusted != untrusted {
+			t.Fatalf("got %+v, %v", by, err)
+		}
+		run, err := r.runs.Submit(t.Context(), by, "", source(single))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.view(func(v *fsm.View) {
+			if head, _ := v.Run(run.ID); head.Untrusted != untrusted {
+				t.Errorf("untrusted %v: the run is %+v", untrusted, head)
+			}
+		})
+	}
 }
 
 func TestTokens_DeleteToken_unknown(t *testing.T) {

@@ -70,16 +70,56 @@ func TestLifecycle_process(t *testing.T) {
 		}
 
 		env := strings.Join(p.Env, "\n") + "\n"
-		for _, want := range []string{"A=1\n", "PIPELINED_RUN_ID=r1\n", "PIPELINED_WORKER=w1\n", "PIPELINED_CACHE=" + r.cfg.CachesDir + "\n",
+		for _, want := range []string{"A=1\n", "PIPELINED_RUN_ID=r1\n", "PIPELINED_WORKER=w1\n", "PIPELINED_CACHE=" + filepath.Join(r.cfg.CachesDir, "p-148de9c5a7a44d19") + "\n",
 			"PIPELINED_OUTPUT=" + p.Result + "\n", "TRACEPARENT=00-"} {
 			if !strings.Contains(env, want) {
 				t.Errorf("environment lacks %q: %q", want, p.Env)
 			}
 		}
-		if st, err := os.Stat(filepath.Join(r.cfg.CachesDir, "go")); err != nil || !st.IsDir() {
+		if st, err := os.Stat(filepath.Join(r.cfg.CachesDir, "p-148de9c5a7a44d19", "go")); err != nil || !st.IsDir() {
 			t.Errorf("cache directory: %v", err)
 		}
 		r.end("a", 0)
+	})
+}
+
+// Caches are those of the pipeline, whatever its name is, or of the attempt alone.
+func TestLifecycle_caches(t *testing.T) {
+	inRig(t, nil, func(t *testing.T, r *rig) {
+		dirs := map[string]string{}
+		for module, change := range map[string]func(s *pipeline.Spec){
+			"a": func(s *pipeline.Spec) { s.Pipeline = "Release" },
+			"b": func(s *pipeline.Spec) { s.Pipeline = "Release" },
+			"c": func(s *pipeline.Spec) { s.Pipeline = "release" },
+			"d": func(s *pipeline.Spec) { s.Pipeline = "../../../etc" },
+			"e": func(s *pipeline.Spec) { s.Pipeline = "Release"; s.OwnCaches = true },
+			"f": func(s *pipeline.Spec) { s.Pipeline = "Release"; s.OwnCaches = true },
+		} {
+			r.take(r.spec(module, func(s *pipeline.Spec) { change(s); s.Caches = []string{"go"} }))
+			p, ok := r.runner.process(module)
+			if !ok {
+				t.Fatalf("%s was not started", module)
+			}
+			for _, v := range p.Env {
+				if dir, ok := strings.CutPrefix(v, "PIPELINED_CACHE="); ok {
+					dirs[module] = dir
+				}
+			}
+
+			parent := filepath.Dir(dirs[module])
+			if want := r.cfg.CachesDir; !strings.ContainsAny(module, "ef") && parent != want {
+				t.Errorf("%s: %s does not lie in %s", module, dirs[module], want)
+			}
+			if strings.ContainsAny(module, "ef") && parent != r.dirOf(module)+"/tmp" {
+				t.Errorf("%s: %s is not in the attempt's directory", module, dirs[module])
+			}
+			if st, err := os.Stat(filepath.Join(dirs[module], "go")); err != nil || !st.IsDir() {
+				t.Errorf("%s: %v", module, err)
+			}
+		}
+		if dirs["a"] != dirs["b"] || dirs["a"] == dirs["c"] || dirs["c"] == dirs["d"] || dirs["e"] == dirs["f"] {
+			t.Errorf("got %v", dirs)
+		}
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/internal/worker/attemptdir"
@@ -79,8 +80,12 @@ func (p *processes) passedCredentials() []string {
 // environ builds the environment and makes the caches that it names.
 func (p *processes) environ(dir attemptdir.Dir, s *pipeline.Spec) ([]string, error) {
 	cache := ""
-	if len(s.Caches) > 0 {
-		cache = p.cachesDir
+	switch {
+	case len(s.Caches) == 0:
+	case s.OwnCaches:
+		cache = filepath.Join(dir.Tmp(), "caches")
+	default:
+		cache = filepath.Join(p.cachesDir, pipelineDir(s.Pipeline))
 	}
 	for _, c := range s.Caches {
 		if err := os.MkdirAll(filepath.Join(cache, c), 0o755); err != nil {
@@ -92,6 +97,20 @@ func (p *processes) environ(dir attemptdir.Dir, s *pipeline.Spec) ([]string, err
 		Dir: dir, Status: s.Status, Run: string(s.ID.Run), Pipeline: s.Pipeline, Module: s.ID.Module, Attempt: s.ID.Attempt,
 		Worker: p.worker, TraceParent: traceParent(s.ID), Cache: cache, PassThrough: p.passThrough, Declared: withSecrets(s),
 	})
+}
+
+// pipelineDir is the directory of a pipeline's caches: its name as far as every file
+// system takes it, and a digest, because no two pipelines may share one.
+func pipelineDir(name string) string {
+	readable := strings.Map(func(r rune) rune {
+		if 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-' || r == '_' {
+			return r
+		}
+		return -1
+	}, name)
+	sum := sha256.Sum256([]byte(name))
+
+	return fmt.Sprintf("%.40s-%x", readable, sum[:8])
 }
 
 // traceParent is the W3C trace context of an attempt: one trace for a run, one
