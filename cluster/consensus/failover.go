@@ -9,10 +9,17 @@ import (
 )
 
 const (
-	// goneTimeout bounds the question whether a leader is gone.
-	goneTimeout = 250 * time.Millisecond
-	// headStart is how long each voter leaves to the one before it.
-	headStart = 20 * time.Millisecond
+	// goneTimeout bounds the question whether a leader is gone, which is asked
+	// every goneInterval: the kernel closes the sockets of a process that ends one
+	// after the other, and the listener may be the last.
+	goneTimeout  = 250 * time.Millisecond
+	goneInterval = 10 * time.Millisecond
+	// headStart is how long each voter leaves to the one before it, at least: if
+	// two stand at once, the second costs the first its term. An election takes
+	// two exchanges, and two writes to the disk.
+	headStart = 150 * time.Millisecond
+	// standTimeout bounds the start of an election.
+	standTimeout = time.Second
 )
 
 // failover shortens the loss of a leader's process. A process that ends closes
@@ -26,6 +33,8 @@ type failover struct {
 	instance *instance
 	trans    *transport
 	log      hclog.Logger
+	// heartbeat is that of the timings.
+	heartbeat time.Duration
 	// gone reports that a node's process has surely ended.
 	gone func(ctx context.Context, id string) bool
 	stop <-chan struct{}
@@ -33,10 +42,15 @@ type failover struct {
 
 // run acts on connections that have ended, until stop is closed.
 func (f *failover) run() {
+	tick := time.NewTicker(f.heartbeat / 2)
+	defer tick.Stop()
+	var stuckSince time.Time
 	for {
 		select {
 		case <-f.stop:
 			return
+		case now := <-tick.C:
+			stuckSince = f.unblock(now, stuckSince)
 		case id := <-f.trans.streams.ended:
 			if f.instance.leader() == id && f.instance.raft.State() == raft.Follower {
 				f.succeed(id)
@@ -53,32 +67,80 @@ func (f *failover) succeed(leader string) {
 	}
 
 	term := f.instance.raft.CurrentTerm()
-	ctx, cancel := context.WithTimeout(context.Background(), goneTimeout)
-	defer cancel()
-
-	if !f.gone(ctx, leader) {
-		return
-	}
-
-	select {
-	case <-f.stop:
-		return
-	case <-time.After(time.Duration(rank) * headStart):
-	}
-
-	if now := f.instance.leader(); now != "" && now != leader || f.instance.raft.State() != raft.Follower {
+	took, gone := f.await(leader)
+	if !gone {
 		return
 	}
 
 	// If this node has voted for another meanwhile, it must not take the votes
 	// from it: the term would have no leader, and the next one begins only with
 	// raft's timers.
-	if f.instance.raft.CurrentTerm() != term {
+	overtaken := func() bool {
+		now := f.instance.leader()
+		return now != "" && now != leader || f.instance.raft.State() != raft.Follower || f.instance.raft.CurrentTerm() != term
+	}
+	for end := time.Now().Add(time.Duration(rank) * max(headStart, 2*took)); !overtaken() && time.Now().Before(end); {
+		if !f.pause(goneInterval) {
+			return
+		}
+	}
+	if overtaken() {
 		return
 	}
 
 	f.log.Info("the leader's process is gone: standing for election", "leader", leader)
+	ctx, cancel := context.WithTimeout(context.Background(), standTimeout)
+	defer cancel()
 	f.stand(ctx)
+}
+
+// unblock frees a candidate that refuses its vote to everyone. In raft, one that
+// was made a candidate at once notes the leader that sends it entries meanwhile,
+// and stays a candidate until its election times out; if that leader dies before,
+// the candidate believes in it forever, and no other can be elected with its vote.
+func (f *failover) unblock(now, since time.Time) (stuckSince time.Time) {
+	leader := f.instance.leader()
+	switch {
+	case f.instance.raft.State() != raft.Candidate || leader == "":
+		return time.Time{}
+	case since.IsZero():
+		return now
+	case now.Sub(since) < 5*f.heartbeat/2: // longer than any election takes to time out
+		return since
+	}
+
+	f.log.Warn("a candidate still believes in a leader that is gone: standing for election", "leader", leader)
+	ctx, cancel := context.WithTimeout(context.Background(), standTimeout)
+	defer cancel()
+	f.stand(ctx)
+	return time.Time{}
+}
+
+// await reports whether the leader's process is gone, and how long its host took
+// to say so.
+func (f *failover) await(leader string) (took time.Duration, gone bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), goneTimeout)
+	defer cancel()
+	for ctx.Err() == nil && f.instance.leader() == leader {
+		asked := time.Now()
+		if f.gone(ctx, leader) {
+			return time.Since(asked), true
+		}
+		if !f.pause(goneInterval) {
+			break
+		}
+	}
+	return 0, false
+}
+
+// pause waits; it reports false if the node stops.
+func (f *failover) pause(d time.Duration) bool {
+	select {
+	case <-f.stop:
+		return false
+	case <-time.After(d):
+		return true
+	}
 }
 
 // rank is this node's position among the voters that may follow the leader.

@@ -464,3 +464,49 @@ func TestNode_succeedsAtOnce(t *testing.T) {
 		t.Errorf("a new leader after %v only", d)
 	}
 }
+
+// TestNode_candidateBelievesInDeadLeader: a node that was made a candidate at once
+// notes the leader that sends it a heartbeat then; if that leader is gone, the
+// node still gives its vote to another one.
+func TestNode_candidateBelievesInDeadLeader(t *testing.T) {
+	net := newNetwork(t)
+	net.gone = func(context.Context, string) bool { return false }
+	nodes, _ := three(t, net)
+	for _, n := range nodes {
+		testutil.Eventually(t, 20*time.Second, func() error {
+			if id, _, _ := n.Leader(); id != "a" {
+				return fmt.Errorf("%s follows %q", n.instance.id, id)
+			}
+			return nil
+		})
+	}
+	// b misses an entry, so only c can be elected.
+	net.isolate("b", true)
+	if _, _, err := nodes[0].Apply(t.Context(), []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	net.isolate("a", true)
+	b := nodes[1]
+	b.failover.stand(t.Context())
+	// It stands in the next term; a leader of that term has sent a heartbeat.
+	testutil.Eventually(t, 20*time.Second, func() error {
+		term := b.instance.raft.CurrentTerm()
+		beat := &raft.AppendEntriesRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte("a"), Addr: []byte("a")}, Term: term}
+		if err := b.trans.inject(t.Context(), beat); err != nil {
+			return err
+		}
+		if b.instance.raft.State() != raft.Candidate || b.instance.leader() != "a" {
+			b.failover.stand(t.Context())
+			return errors.New("it is no candidate that believes in a")
+		}
+		return nil
+	})
+
+	net.isolate("b", false)
+	testutil.Eventually(t, 20*time.Second, func() error {
+		if !nodes[1].IsLeader() && !nodes[2].IsLeader() {
+			return errors.New("no leader")
+		}
+		return nil
+	})
+}
