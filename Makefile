@@ -11,7 +11,7 @@ CC_FOUND := $(shell command -v "$$($(GO) env CC | cut -d' ' -f1)" 2>/dev/null)
 RACE     := $(if $(CC_FOUND),-race,)
 
 .DEFAULT_GOAL := build
-.PHONY: build test race lint arch e2e examples bench check cover cross clean help
+.PHONY: build test race lint arch e2e chaos examples bench check cover cross clean help
 
 build: ## the binary, stripped, into bin/
 	@mkdir -p bin
@@ -40,6 +40,14 @@ arch: ## the rules about packages, imports and habits
 
 e2e: ## the tests that drive real binaries, afresh
 	$(GO) test -count=1 -timeout $(TIMEOUT) ./test/...
+
+CHAOS_FOR    ?= 100m
+CHAOS_FAULTS ?= 500
+CHAOS_RUNS   ?= 15000
+CHAOS_LIMIT  ?= 120m
+chaos: build ## breaks a real cluster at random for up to two hours and checks everything; needs root and ip
+	PIPELINED_BIN=$(abspath $(BIN)) PIPELINED_CHAOS=$(CHAOS_FOR) PIPELINED_CHAOS_FAULTS=$(CHAOS_FAULTS) PIPELINED_CHAOS_RUNS=$(CHAOS_RUNS) \
+	  PIPELINED_CHAOS_LIMIT=$(CHAOS_LIMIT) PIPELINED_CHAOS_SEED=$(CHAOS_SEED) $(GO) test -count=1 -v -timeout 4h -run TestChaos ./test/chaos
 
 examples: build ## runs every example with the built binary, in a state folder of its own
 	@sh .ci/examples $(BIN)
