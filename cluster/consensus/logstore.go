@@ -15,6 +15,8 @@ import (
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
+
+	"github.com/pipelined/pipelined/internal/awake"
 )
 
 var (
@@ -258,14 +260,14 @@ func (s *logStore) timed(f func() error) error {
 	return f()
 }
 
-// stalled is how long the oldest write in progress has taken, 0 if there is
-// none.
-func (s *logStore) stalled() time.Duration {
+// stalled is how long the oldest write in progress has taken by a clock, 0 if
+// there is none.
+func (s *logStore) stalled(clock *awake.Clock) time.Duration {
 	s.writesMu.Lock()
 	defer s.writesMu.Unlock()
 	var d time.Duration
 	for _, began := range s.inProgress {
-		d = max(d, time.Since(began))
+		d = max(d, clock.Since(began))
 	}
 	return d
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
+
+	"github.com/pipelined/pipelined/internal/awake"
 )
 
 const (
@@ -100,7 +102,7 @@ func Open(cfg Config) (*Node, error) {
 
 	n.trans = newTransport(newStreams(cfg.ID, n.timings, cfg.Dial), n.timings.RPC, quiet(log.Named("transport")))
 	n.storage = &storage{store: n.state.store, state: &fault{}, timings: n.timings, instance: n.instance, trans: n.trans, lead: &n.lead,
-		changed: n.changes.notify, log: log, wake: make(chan struct{}, 1)}
+		changed: n.changes.notify, clock: awake.New(), log: log, wake: make(chan struct{}, 1)}
 	n.storage.state.appeared = func(err error) {
 		log.Error("the state cannot be written, trying again", "error", err)
 		n.storage.poke()
@@ -146,7 +148,7 @@ func (n *Node) start(fsm FSM) error {
 
 	n.instance.raft = r
 	n.trans.own.Store(&ownState{term: r.CurrentTerm, voter: n.instance.voter})
-	w := &watchdog{instance: n.instance, timings: n.timings, state: n.state, storage: n.storage, trans: n.trans, proposer: n.proposer,
+	w := &watchdog{instance: n.instance, timings: n.timings, state: n.state, storage: n.storage, clock: n.storage.clock, trans: n.trans, proposer: n.proposer,
 		log: n.log, fail: n.fail, stop: n.stop}
 	n.wg.Go(n.watchLeadership)
 	n.wg.Go(w.run)

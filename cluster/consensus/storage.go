@@ -10,6 +10,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
+
+	"github.com/pipelined/pipelined/internal/awake"
 )
 
 // ErrStorageStalled is why a node is unfit whose log does not complete a write.
@@ -65,7 +67,9 @@ type storage struct {
 	trans    *transport
 	lead     *epochs
 	changed  func()
-	log      hclog.Logger
+	// clock is beaten by the watchdog.
+	clock *awake.Clock
+	log   hclog.Logger
 	// wake has an element if check should run at once.
 	wake chan struct{}
 	// yieldUntil is until when this node leaves leadership to others, in Unix
@@ -95,7 +99,7 @@ func (s *storage) repair() {
 
 // check compares what the disk does with what this node does.
 func (s *storage) check() {
-	stalled := s.store.stalled()
+	stalled := s.store.stalled(s.clock)
 	err := s.store.failure.get()
 	switch state := s.state.get(); {
 	case err != nil:

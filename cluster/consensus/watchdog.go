@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/pipelined/pipelined/internal/awake"
 )
 
 // watchEvery is how often the watchdog looks.
@@ -18,6 +20,7 @@ type watchdog struct {
 	timings  Timings
 	state    *stateDir
 	storage  *storage
+	clock    *awake.Clock
 	trans    *transport
 	proposer *proposer
 	log      hclog.Logger
@@ -39,11 +42,15 @@ func (w *watchdog) run() {
 			return
 		case <-w.storage.wake:
 			w.storage.check()
-		case now := <-tick.C:
+		case <-tick.C:
+			if missed := w.clock.Beat(); missed > 0 {
+				w.log.Warn("this process did not run for a while", "missed", missed.Round(time.Millisecond))
+				w.trans.peers.reset() // what it measured of its followers says nothing
+			}
 			w.storage.check()
-			w.checkTransfer(now)
-			w.checkCommits(&progress, now)
-			w.checkFollowers(now)
+			w.checkTransfer()
+			w.checkCommits(&progress)
+			w.checkFollowers(time.Now())
 			if err := w.state.store.damaged.Load(); err != nil {
 				w.fail(*err)
 			}
@@ -68,12 +75,12 @@ func (w *watchdog) writeNotes() {
 }
 
 // checkTransfer ends a process whose raft refuses all writes forever (H2).
-func (w *watchdog) checkTransfer(now time.Time) {
+func (w *watchdog) checkTransfer() {
 	since := w.proposer.refusedSince.Load()
 	if since == 0 || w.proposer.transferring.Load() || !w.instance.leads() {
 		return
 	}
-	if d := now.Sub(time.Unix(0, since)); d > max(3*w.timings.Heartbeat, 2*time.Second) {
+	if d := w.clock.Since(time.Unix(0, since)); d > max(3*w.timings.Heartbeat, 2*time.Second) {
 		w.fail(fmt.Errorf("raft's transfer of leadership does not end: writes refused for %v", d.Round(time.Second)))
 	}
 }
@@ -87,15 +94,15 @@ type watchProgress struct {
 
 // checkCommits looks for a leader that keeps its followers by heartbeats but
 // commits nothing (H5): first its connections are made anew, then it ends.
-func (w *watchdog) checkCommits(p *watchProgress, now time.Time) {
+func (w *watchdog) checkCommits(p *watchProgress) {
 	term, commit := w.instance.raft.CurrentTerm(), w.instance.raft.CommitIndex()
 	idle := !w.instance.leads() || w.instance.raft.LastIndex() <= commit
 	if idle || term != p.term || commit != p.commit {
-		*p = watchProgress{term: term, commit: commit, since: now}
+		*p = watchProgress{term: term, commit: commit, since: time.Now()}
 		return
 	}
 
-	switch d := now.Sub(p.since); {
+	switch d := w.clock.Since(p.since); {
 	case d > 3*w.timings.Stuck:
 		w.fail(fmt.Errorf("this leader has committed nothing for %v although its followers answer", d.Round(time.Second)))
 	case d > w.timings.Stuck && !p.recycled:

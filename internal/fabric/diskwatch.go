@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/pipelined/pipelined/internal/awake"
 )
 
 const (
@@ -14,6 +16,7 @@ const (
 	diskEvery = 2 * time.Second
 	// diskAnswers is how long a check may take: beyond it the disk stands still.
 	diskAnswers = 5 * time.Second
+	diskBeat    = 500 * time.Millisecond
 )
 
 // DiskWatchConfig holds the neighbours of a DiskWatch. All fields are required.
@@ -60,12 +63,17 @@ func (w *DiskWatch) checkInTime() {
 		w.Check()
 	}()
 
-	late := time.NewTimer(diskAnswers)
-	defer late.Stop()
-	select {
-	case <-checked:
-		return
-	case <-late.C:
+	// Time in which this process did not run is not the disk's.
+	began, clock := time.Now(), awake.New()
+	beat := time.NewTicker(diskBeat)
+	defer beat.Stop()
+	for clock.Since(began) < diskAnswers {
+		select {
+		case <-checked:
+			return
+		case <-beat.C:
+			clock.Beat()
+		}
 	}
 	w.set(fmt.Sprintf("the disk of %s does not answer: no work and no files are taken until it does", w.cfg.Dir))
 	<-checked // its result replaces this one

@@ -42,8 +42,7 @@ type availability struct {
 // availability is all that the placement, the explanations and the list of workers
 // say about whether a worker takes something new. Half a lease of silence closes a
 // worker: what it gets should not be lost soon after.
-func (l *link) availability(rec fsm.WorkerRecord, lease time.Duration, now time.Time) availability {
-	silent := now.Sub(l.heardAt)
+func (l *link) availability(rec fsm.WorkerRecord, lease, silent time.Duration, now time.Time) availability {
 	a := availability{offline: silent > lease || !l.alive}
 
 	// An announced absence first: it explains why the worker does not answer. Then

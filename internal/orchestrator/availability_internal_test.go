@@ -40,7 +40,7 @@ func TestAvailability(t *testing.T) {
 	} {
 		l := &link{heardAt: noon, alive: true}
 		tc.change(l)
-		a := l.availability(tc.rec, lease, noon)
+		a := l.availability(tc.rec, lease, noon.Sub(l.heardAt), noon)
 		if a.String() != tc.text || a.status() != tc.status || a.open() != (tc.text == "") {
 			t.Errorf("%s: open %v, %q, %s; want %q, %s", tc.name, a.open(), a, a.status(), tc.text, tc.status)
 		}

@@ -184,6 +184,8 @@ type cluster struct {
 	workers map[pipeline.NodeID]*fakeWorker
 	busy    int // attempts that execute
 	most    int // of them at once
+	// pause holds the leader's loop once, as a process that is stopped.
+	pause time.Duration
 
 	group sync.WaitGroup
 	ctx   context.Context
@@ -244,6 +246,14 @@ func (c *cluster) lead(timing orchestrator.Timing) (end func()) {
 }
 
 func (c *cluster) Workers() []pipeline.Member {
+	c.mu.Lock()
+	d := c.pause
+	c.pause = 0
+	c.mu.Unlock()
+	if d > 0 {
+		pass(d)
+	}
+
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var out []pipeline.Member

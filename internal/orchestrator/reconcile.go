@@ -107,9 +107,11 @@ func (c *reconciler) missing(l *link, a *activeAttempt, began time.Time) {
 // the worker has not taken for as long as its lease is given up: it has not begun,
 // and must not keep its module from another worker.
 func (c *reconciler) dispatchAgain(l *link, a *activeAttempt, now time.Time) {
-	if since := a.refusedSince; !since.IsZero() && now.Sub(since) >= c.workers.leaseOf(l) {
-		c.ends.lost(a, "worker "+l.name+" did not take it for "+now.Sub(since).Round(time.Second).String()+": "+l.rejected.reason)
-		return
+	if !a.refusedSince.IsZero() {
+		if refused := c.workers.clock.Since(a.refusedSince); refused >= c.workers.leaseOf(l) {
+			c.ends.lost(a, "worker "+l.name+" did not take it for "+refused.Round(time.Second).String()+": "+l.rejected.reason)
+			return
+		}
 	}
 
 	// At most about once per interval, however often the comparison is asked for.
@@ -156,7 +158,7 @@ func (c *reconciler) check(now time.Time) {
 // there is a second sign: gossip does not see it, its port refuses connections, or
 // it has been silent for long. A busy machine gives only the first.
 func (c *reconciler) checkLease(l *link, now time.Time) {
-	silent := now.Sub(l.heardAt)
+	silent := c.workers.silence(l)
 	expired := silent - c.workers.leaseOf(l)
 	if expired <= 0 || c.workers.isAway(l, now) {
 		return

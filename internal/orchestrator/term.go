@@ -196,6 +196,10 @@ func (t *term) updateWorkers() {
 
 // tick checks what only time changes.
 func (t *term) tick(now time.Time) {
+	if missed := t.workers.clock.Beat(); missed > 0 {
+		t.cfg.Logger.Warn("this process did not run for a while; that counts as silence of no worker", "missed", missed.Round(time.Millisecond))
+	}
+
 	// The wait for a slot near the inputs is bounded by time alone.
 	if t.planner.localityWaits {
 		t.planner.replan.raise()

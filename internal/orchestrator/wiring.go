@@ -1,6 +1,9 @@
 package orchestrator
 
-import "github.com/pipelined/pipelined/pipeline"
+import (
+	"github.com/pipelined/pipelined/internal/awake"
+	"github.com/pipelined/pipelined/pipeline"
+)
 
 // newTerm wires the parts of a term. Parts know their neighbours by narrow
 // interfaces or by what they call; those that call back are connected last.
@@ -19,7 +22,7 @@ func newTerm(cfg *Config, number uint64) *term {
 	courier := &courier{transport: cfg.Transport, timing: cfg.Timing, self: cfg.Self, term: number, tasks: t.tasks,
 		inbox: t.inbox, logger: log}
 	t.workers = &workers{model: t.model, members: cfg.Members, timing: cfg.Timing, self: cfg.Self, nodeName: cfg.NodeName,
-		courier: courier, links: map[pipeline.NodeID]*link{}}
+		courier: courier, clock: awake.New(), links: map[pipeline.NodeID]*link{}}
 	send := &dispatcher{links: t.workers, vault: cfg.Vault, term: number}
 
 	// The lifecycle, and what it calls while it advances modules. These parts call it

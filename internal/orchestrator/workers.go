@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/awake"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/scheduler"
@@ -21,6 +22,8 @@ type workers struct {
 	self     pipeline.NodeID
 	nodeName func(pipeline.NodeID) string
 	courier  *courier
+	// clock measures how long workers are silent; the loop's tick beats it.
+	clock *awake.Clock
 
 	links   map[pipeline.NodeID]*link
 	records map[pipeline.NodeID]fsm.WorkerRecord
@@ -197,8 +200,11 @@ func (w *workers) leaseOf(l *link) time.Duration {
 
 // availability says whether a worker takes something new, and if not, why.
 func (w *workers) availability(l *link, now time.Time) availability {
-	return l.availability(w.records[l.id], w.leaseOf(l), now)
+	return l.availability(w.records[l.id], w.leaseOf(l), w.silence(l), now)
 }
+
+// silence is how long a worker has not answered while this process ran.
+func (w *workers) silence(l *link) time.Duration { return w.clock.Since(l.heardAt) }
 
 // isAway reports whether a worker has announced an absence: its lease does not
 // expire until then.
