@@ -93,7 +93,9 @@ func checkQuery(raw string) error {
 }
 
 // checkPath refuses paths that different readers might understand in different
-// ways: encoded slashes and NULs, dot segments in any spelling, empty segments.
+// ways: encoded slashes and control characters, dot segments in any spelling, empty
+// segments. The name of a module may hold an encoded slash, and that of an artifact a
+// control character: the keys of instances and the files of modules may hold both.
 func checkPath(u *url.URL) error {
 	if len(u.Path)+len(u.RawQuery) > maxURI || len(u.RawPath) > maxURI {
 		return withStatus(http.StatusRequestURITooLong, pipeline.TooLarge, "path and query: longer than %d bytes", maxURI)
@@ -102,28 +104,35 @@ func checkPath(u *url.URL) error {
 	if !strings.HasPrefix(u.Path, "/") {
 		return invalid("path %.80q: expected a path that begins with /", u.Path)
 	}
-	if strings.Contains(strings.ToLower(u.EscapedPath()), "%2f") {
-		return invalid("path %.80q: an encoded slash is not allowed", u.EscapedPath())
-	}
-	for i := range len(u.Path) {
-		if u.Path[i] < 0x20 || u.Path[i] == 0x7f {
-			return invalid("path %.80q: a control character is not allowed", u.Path)
-		}
-	}
 
-	rest := u.Path[1:]
-	for rest != "" {
-		segment, tail, more := strings.Cut(rest, "/")
+	segments := strings.Split(u.EscapedPath()[1:], "/")
+	ofRun := len(segments) > 5 && strings.Join(segments[:3], "/") == "api/v1/runs"
+	for i, escaped := range segments {
+		segment, err := url.PathUnescape(escaped)
+		if err != nil {
+			return invalid("path %.80q: %w", u.EscapedPath(), err)
+		}
+
+		module := ofRun && i == 5 && (segments[4] == "modules" || segments[4] == "artifacts")
+		artifact := ofRun && i > 5 && segments[4] == "artifacts"
 		// "..;x" is a dot segment to servers that know path parameters.
 		switch bare, _, _ := strings.Cut(segment, ";"); {
 		case bare == "." || bare == "..":
 			return invalid("path %.80q: the segment %.20q is not allowed", u.Path, segment)
-		case segment == "" && more:
+		case segment == "" && i < len(segments)-1:
 			return invalid("path %.80q: an empty segment is not allowed", u.Path)
+		case strings.Contains(segment, "/") && !module:
+			return invalid("path %.80q: an encoded slash is not allowed but in the name of a module", u.EscapedPath())
+		case hasControl(segment) && (!artifact || strings.ContainsRune(segment, 0)):
+			return invalid("path %.80q: a control character is not allowed", u.Path)
 		}
-		rest = tail
 	}
 	return nil
+}
+
+// hasControl reports whether a text holds an ASCII control character.
+func hasControl(s string) bool {
+	return strings.ContainsFunc(s, func(c rune) bool { return c < 0x20 || c == 0x7f })
 }
 
 // checkOrigin refuses web pages: those whose own DNS name was pointed at this
