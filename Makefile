@@ -11,7 +11,7 @@ CC_FOUND := $(shell command -v "$$($(GO) env CC | cut -d' ' -f1)" 2>/dev/null)
 RACE     := $(if $(CC_FOUND),-race,)
 
 .DEFAULT_GOAL := build
-.PHONY: build test race lint arch e2e chaos examples bench check cover cross clean help
+.PHONY: build test race lint arch e2e chaos attack examples bench check cover cross clean help
 
 build: ## the binary, stripped, into bin/
 	@mkdir -p bin
@@ -51,6 +51,9 @@ chaos: build ## breaks a real cluster at random for up to two hours and checks e
 
 examples: build ## runs every example with the built binary, in a state folder of its own
 	@sh .ci/examples $(BIN)
+
+attack: build ## hostile callers against real agents: every route, the ports below, memory (docs/SECURITY.md)
+	PIPELINED_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 15m ./test/attack
 
 bench: build ## the benchmark of docs/performance.md, with its floors and peers
 	$(GO) run ./test/bench -bin $(BIN) $(BENCHFLAGS)
