@@ -78,7 +78,7 @@ func (n *Node) openServices() {
 		SecondCopy: f.up.SecondCopy, RunMask: s.vault.RunMask, Members: n.cluster.Members, Heartbeat: heartbeat})
 	s.cluster = service.NewCluster(service.ClusterConfig{Self: n.id, Name: n.cfg.Name, Mode: n.cfg.Mode, Slots: n.cfg.Slots, Version: n.cfg.Version,
 		State: n.state, Members: n.cluster, Keys: n.identity.keys, Load: func() int { return n.worker.Load() }, BlobUse: f.usage,
-		Troubles:   func() []string { return []string{n.worker.Unfit(), f.replicator.Missing()} },
+		Troubles:   func() []string { return []string{n.worker.Unfit(), f.replicator.Missing(), s.snapshots.Trouble()} },
 		FindWorker: s.workers.Find, Leave: n.askToLeave})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -43,10 +44,23 @@ type SnapshotsConfig struct {
 }
 
 // Snapshots saves and restores the state. It implements api.Snapshots.
-type Snapshots struct{ cfg SnapshotsConfig }
+type Snapshots struct {
+	cfg SnapshotsConfig
+	// failure is why the last scheduled snapshot was not saved; nil if it was, or if
+	// this node does not lead.
+	failure atomic.Pointer[string]
+}
 
 // NewSnapshots makes a Snapshots.
 func NewSnapshots(cfg SnapshotsConfig) *Snapshots { return &Snapshots{cfg: cfg} }
+
+// Trouble is why scheduled snapshots are not saved, "" if they are.
+func (s *Snapshots) Trouble() string {
+	if why := s.failure.Load(); why != nil {
+		return "no snapshot is saved: " + *why
+	}
+	return ""
+}
 
 // SaveSnapshot writes a snapshot file of all that was acknowledged before the
 // call.

@@ -41,11 +41,17 @@ func (s *Snapshots) Lead(ctx context.Context) {
 	if s.cfg.Schedule.Dir == "" {
 		return
 	}
+	defer s.failure.Store(nil) // the next leader's to say
 	ticker := time.NewTicker(min(snapshotCheck, s.cfg.Schedule.Every))
 	defer ticker.Stop()
 	for {
-		if err := s.saveIfDue(ctx, time.Now().UTC()); err != nil && ctx.Err() == nil {
+		switch err := s.saveIfDue(ctx, time.Now().UTC()); {
+		case err == nil:
+			s.failure.Store(nil)
+		case ctx.Err() == nil:
 			s.cfg.Logger.Error("could not save a snapshot", "directory", s.cfg.Schedule.Dir, "error", err)
+			why := err.Error()
+			s.failure.Store(&why)
 		}
 		select {
 		case <-ctx.Done():

@@ -172,11 +172,14 @@ func (b *breaker) fill() (string, error) {
 func (b *breaker) flip() (string, error) {
 	m := b.any()
 	m.Kill()
-	store := []string{"raft/log.db", "journal.db", "blobs/*/*", "raft/snapshots/*/state.bin"}[b.rng.IntN(4)]
-	files, err := filepath.Glob(filepath.Join(m.Data, store))
-	if err != nil || len(files) == 0 {
-		m.Start()
-		return m.Name + ": no " + store, err
+	var store string
+	var files []string
+	stores := []string{"raft/log.db", "journal.db", "blobs/*/*", "raft/snapshots/*/state.bin"}
+	for _, i := range b.rng.Perm(len(stores)) {
+		store = stores[i]
+		if files, _ = filepath.Glob(filepath.Join(m.Data, store)); len(files) > 0 { // the patterns are right
+			break
+		}
 	}
 	path := files[b.rng.IntN(len(files))]
 	at, err := flipIn(path, b.rng)

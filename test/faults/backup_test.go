@@ -244,6 +244,32 @@ func TestSnapshot_scheduled(t *testing.T) {
 		}
 		return nil
 	})
+
+	// If the directory cannot be written, health says so.
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	health := func(want string) {
+		t.Helper()
+		testutil.Eventually(t, harness.Wait, func() error {
+			h, err := c.Nodes[0].Health()
+			if err != nil || h.Status != want || want == "degraded" && !strings.Contains(fmt.Sprint(h.Reasons), "no snapshot is saved") {
+				return fmt.Errorf("%s: %q, %w", h.Status, h.Reasons, err)
+			}
+			return nil
+		})
+	}
+	health("degraded")
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(dir+".away", dir); err != nil {
+		t.Fatal(err)
+	}
+	health("healthy")
 	c.Nodes[0].Term()
 	files, err := filepath.Glob(filepath.Join(dir, "*"))
 	if err != nil || len(files) < 1 || len(files) > 3 {
