@@ -2,10 +2,12 @@ package consensus
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 )
 
 const (
@@ -33,6 +35,10 @@ type failover struct {
 	instance *instance
 	trans    *transport
 	log      hclog.Logger
+	// last is the last leader that run has seen.
+	last string
+	// votes is where raft keeps its votes.
+	votes raft.StableStore
 	// heartbeat is that of the timings.
 	heartbeat time.Duration
 	// gone reports that a node's process has surely ended.
@@ -46,13 +52,16 @@ func (f *failover) run() {
 	defer tick.Stop()
 	var stuckSince time.Time
 	for {
+		if leader := f.instance.leader(); leader != "" {
+			f.last = leader
+		}
 		select {
 		case <-f.stop:
 			return
 		case now := <-tick.C:
 			stuckSince = f.unblock(now, stuckSince)
 		case id := <-f.trans.streams.ended:
-			if f.instance.leader() == id && f.instance.raft.State() == raft.Follower {
+			if f.followed(id) && f.instance.raft.State() == raft.Follower {
 				f.succeed(id)
 			}
 		}
@@ -74,10 +83,12 @@ func (f *failover) succeed(leader string) {
 
 	// If this node has voted for another meanwhile, it must not take the votes
 	// from it: the term would have no leader, and the next one begins only with
-	// raft's timers.
+	// raft's timers. If it has refused its vote, because the other one's log is
+	// shorter, it stands all the same.
 	overtaken := func() bool {
 		now := f.instance.leader()
-		return now != "" && now != leader || f.instance.raft.State() != raft.Follower || f.instance.raft.CurrentTerm() != term
+		return now != "" && now != leader || f.instance.raft.State() != raft.Follower ||
+			f.instance.raft.CurrentTerm() != term && f.voted()
 	}
 	for end := time.Now().Add(time.Duration(rank) * max(headStart, 2*took)); !overtaken() && time.Now().Before(end); {
 		if !f.pause(goneInterval) {
@@ -92,6 +103,23 @@ func (f *failover) succeed(leader string) {
 	ctx, cancel := context.WithTimeout(context.Background(), standTimeout)
 	defer cancel()
 	f.stand(ctx)
+}
+
+// followed reports whether a node is the leader, or was the last one: raft forgets
+// its leader when another node asks for a vote.
+func (f *failover) followed(id string) bool {
+	now := f.instance.leader()
+	return now == id || now == "" && f.last == id
+}
+
+// voted reports whether this node has given its vote in the current term. If that
+// cannot be read it has.
+func (f *failover) voted() bool {
+	term, err := f.votes.GetUint64([]byte(keyVoteTerm))
+	if errors.Is(err, raftboltdb.ErrKeyNotFound) {
+		return false
+	}
+	return err != nil || term == f.instance.raft.CurrentTerm()
 }
 
 // unblock frees a candidate that refuses its vote to everyone. In raft, one that
@@ -121,7 +149,7 @@ func (f *failover) unblock(now, since time.Time) (stuckSince time.Time) {
 func (f *failover) await(leader string) (took time.Duration, gone bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), goneTimeout)
 	defer cancel()
-	for ctx.Err() == nil && f.instance.leader() == leader {
+	for ctx.Err() == nil && f.followed(leader) {
 		asked := time.Now()
 		if f.gone(ctx, leader) {
 			return time.Since(asked), true

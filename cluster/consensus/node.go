@@ -113,7 +113,7 @@ func Open(cfg Config) (*Node, error) {
 	}
 	n.proposer = &proposer{instance: n.instance, changed: n.changes.notify}
 	n.verifier = newVerifier(n.instance, n.trans, &n.lead, n.stop)
-	n.failover = &failover{instance: n.instance, trans: n.trans, log: log, heartbeat: n.timings.Heartbeat, gone: cfg.Gone, stop: n.stop}
+	n.failover = &failover{instance: n.instance, trans: n.trans, log: log, votes: n.state.store, heartbeat: n.timings.Heartbeat, gone: cfg.Gone, stop: n.stop}
 
 	if err := n.start(cfg.FSM); err != nil {
 		n.trans.Close()
