@@ -12,13 +12,14 @@ import (
 
 // Evaluator does work of this package in a process that can be killed. Compile
 // and Evaluate call it from their own goroutine, for expensive expressions
-// only. The request is what RunHelper reads, the answer what it wrote. Do
+// only. The request makes what RunHelper reads, and is called once it is the turn of
+// the work: what waits takes no memory for it. The answer is what RunHelper wrote. Do
 // returns ErrTooExpensive (wrapped or not) if the work exceeded a limit, ctx's
 // error if that ended, and any other error if the helper could not be run. It
 // must be safe for concurrent use. Package bounded has the implementation for
 // production.
 type Evaluator interface {
-	Do(ctx context.Context, request []byte) ([]byte, error)
+	Do(ctx context.Context, request func() ([]byte, error)) ([]byte, error)
 }
 
 // ErrTooExpensive is returned if expressions exceeded the limits of time or
@@ -61,11 +62,8 @@ type answer struct {
 // ask sends a request through an evaluator.
 func ask(ctx context.Context, e Evaluator, in request) (answer, error) {
 	var out answer
-	b, err := json.Marshal(in)
+	b, err := e.Do(ctx, func() ([]byte, error) { return json.Marshal(in) })
 	if err != nil {
-		return out, fmt.Errorf("encode a request to the helper: %w", err)
-	}
-	if b, err = e.Do(ctx, b); err != nil {
 		return out, err
 	}
 	if err := json.Unmarshal(b, &out); err != nil {

@@ -154,7 +154,7 @@ type countingEvaluator struct {
 	n int
 }
 
-func (e *countingEvaluator) Do(ctx context.Context, request []byte) ([]byte, error) {
+func (e *countingEvaluator) Do(ctx context.Context, request func() ([]byte, error)) ([]byte, error) {
 	e.n++
 	return e.Evaluator.Do(ctx, request)
 }

@@ -61,12 +61,17 @@ type partyEvaluator struct {
 var _ language.Evaluator = partyEvaluator{}
 
 // Do implements language.Evaluator.
-func (e partyEvaluator) Do(ctx context.Context, request []byte) ([]byte, error) {
+func (e partyEvaluator) Do(ctx context.Context, request func() ([]byte, error)) ([]byte, error) {
 	if err := e.slots.acquire(ctx, e.party); err != nil {
 		return nil, err
 	}
 	defer e.slots.release(e.party)
-	return e.run(ctx, request)
+
+	b, err := request()
+	if err != nil {
+		return nil, fmt.Errorf("encode a request to the helper: %w", err)
+	}
+	return e.run(ctx, b)
 }
 
 // run runs one helper.

@@ -3,14 +3,18 @@ package bounded_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline/language"
 	"github.com/pipelined/pipelined/pipeline/language/bounded"
 )
@@ -27,8 +31,43 @@ func program(t *testing.T, text string) string {
 	return path
 }
 
+// text is a request.
+func text(s string) func() ([]byte, error) { return func() ([]byte, error) { return []byte(s), nil } }
+
+// A request is made once it is its turn: those that wait take no memory.
+func TestEvaluator_Do_waiting(t *testing.T) {
+	dir := t.TempDir()
+	e := bounded.New(program(t, `: >"$(mktemp `+dir+`/running.XXXXXX)"; while [ ! -e `+dir+`/go ]; do sleep 0.01; done`)).For("")
+	made := make(chan struct{}, 20)
+	group := sync.WaitGroup{}
+	for range 20 {
+		group.Go(func() {
+			_, err := e.Do(context.Background(), func() ([]byte, error) { made <- struct{}{}; return nil, nil })
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+
+	limit := max(2, runtime.NumCPU())
+	testutil.Eventually(t, 20*time.Second, func() error {
+		running, err := filepath.Glob(dir + "/running.*")
+		if err == nil && len(running) < limit {
+			err = fmt.Errorf("%d of %d helpers run", len(running), limit)
+		}
+		return err
+	})
+	if n := len(made); n != limit {
+		t.Errorf("%d requests are in memory, %d helpers run", n, limit)
+	}
+	if err := os.WriteFile(dir+"/go", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	group.Wait()
+}
+
 func TestEvaluator_Do(t *testing.T) {
-	got, err := bounded.New(program(t, `[ "$1" = __eval ] && [ -z "$HOME" ] && cat`)).For("").Do(context.Background(), []byte("hello"))
+	got, err := bounded.New(program(t, `[ "$1" = __eval ] && [ -z "$HOME" ] && cat`)).For("").Do(context.Background(), text("hello"))
 	if err != nil || string(got) != "hello" {
 		t.Errorf("got %q, %v", got, err)
 	}
@@ -48,12 +87,12 @@ func TestEvaluator_Do_failures(t *testing.T) {
 		{`kill -SEGV $$`, false, "signal: segmentation fault"},
 		{`head -c 1000001 /dev/zero`, true, "answer is too long"},
 	} {
-		_, err := bounded.WithLimit(program(t, row.program), 1_000_000).For("").Do(context.Background(), nil)
+		_, err := bounded.WithLimit(program(t, row.program), 1_000_000).For("").Do(context.Background(), text(""))
 		if err == nil || errors.Is(err, language.ErrTooExpensive) != row.expensive || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%s: got %v, want %s", row.program, err, row.want)
 		}
 	}
-	if _, err := bounded.New(filepath.Join(t.TempDir(), "none")).For("").Do(context.Background(), nil); !errors.Is(err, os.ErrNotExist) {
+	if _, err := bounded.New(filepath.Join(t.TempDir(), "none")).For("").Do(context.Background(), text("")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no program: %v", err)
 	}
 }
@@ -61,7 +100,7 @@ func TestEvaluator_Do_failures(t *testing.T) {
 func TestEvaluator_Do_canceled(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := bounded.New(program(t, `exec sleep 60`)).For("").Do(ctx, nil); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := bounded.New(program(t, `exec sleep 60`)).For("").Do(ctx, text("")); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 }
