@@ -72,6 +72,9 @@ type logStore struct {
 	// floor is the index up to which entries may be deleted; nil for no limit.
 	// It is set before raft's first snapshot.
 	floor func() uint64
+	// replaced is called before the end of the log is removed, because another
+	// leader has other entries there.
+	replaced atomic.Pointer[func(lo, hi uint64)]
 	// damaged holds the first corruption found.
 	damaged atomic.Pointer[error]
 
@@ -218,6 +221,9 @@ func (s *logStore) DeleteRange(lo, hi uint64) error {
 		last, err := s.bolt.LastIndex()
 		if err != nil {
 			return err
+		}
+		if f := s.replaced.Load(); f != nil && lo > first && hi == last {
+			(*f)(lo, hi)
 		}
 		if lo <= first && hi < last {
 			if hi = min(hi, s.floor()); hi < lo {

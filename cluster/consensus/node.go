@@ -147,6 +147,7 @@ func (n *Node) start(fsm FSM) error {
 	}
 
 	n.instance.raft = r
+	n.state.store.replaced.Store(new(n.replaced))
 	n.trans.own.Store(&ownState{term: r.CurrentTerm, voter: n.instance.voter})
 	w := &watchdog{instance: n.instance, timings: n.timings, state: n.state, storage: n.storage, clock: n.storage.clock, trans: n.trans, proposer: n.proposer,
 		log: n.log, fail: n.fail, stop: n.stop}
@@ -210,6 +211,22 @@ func (n *Node) IsLeader() bool { return n.instance.leads() }
 // Fatal returns the error after which the node cannot continue. The process
 // should end: raft has no safe way to resume.
 func (n *Node) Fatal() <-chan error { return n.fatal }
+
+// replaced is called before another leader's entries replace those from lo to hi.
+// If this node has applied some of them, they were committed: a majority of the
+// voters has lost what it had acknowledged, as when its data directories are
+// restored from older copies. The state here has what the others do not, so the
+// node ends; its next start builds the state from the log.
+func (n *Node) replaced(lo, hi uint64) {
+	applied := n.instance.raft.AppliedIndex()
+	if lo > applied {
+		return
+	}
+	n.log.Error("committed entries are cut off: a majority of the voters has lost them (were data directories restored from older copies?)",
+		"from", lo, "to", min(hi, applied), "lost", min(hi, applied)-lo+1)
+	n.fail(fmt.Errorf("%d committed entries (%d to %d) were cut off from the log, because a majority of the voters has lost them: start this node again, it then rebuilds its state without them",
+		min(hi, applied)-lo+1, lo, min(hi, applied)))
+}
 
 func (n *Node) fail(err error) {
 	select {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -509,4 +511,82 @@ func TestNode_candidateBelievesInDeadLeader(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A majority that has lost what it had acknowledged cuts committed entries off the
+// other nodes: they say so, and end, as their state has them applied.
+func TestNode_majorityRolledBack(t *testing.T) {
+	net := newNetwork(t)
+	nodes, fsms := three(t, net)
+	dirs := []string{nodes[0].state.dir, nodes[1].state.dir, nodes[2].state.dir}
+	apply := func(n *Node, cmd string) error {
+		_, _, err := n.Apply(t.Context(), []byte(cmd))
+		return err
+	}
+	if err := apply(nodes[0], "kept"); err != nil {
+		t.Fatal(err)
+	}
+	testutil.Eventually(t, 20*time.Second, func() error {
+		for i, f := range fsms {
+			if len(f.all()) != 1 {
+				return fmt.Errorf("%s has applied %q", nodes[i].instance.id, f.all())
+			}
+		}
+		return nil
+	})
+
+	// Copies of b and c as they are now, and what is committed after that.
+	var old []string
+	for i, id := range []string{"b", "c"} {
+		net.isolate(id, true)
+		if err := nodes[i+1].Close(); err != nil {
+			t.Fatal(err)
+		}
+		old = append(old, t.TempDir())
+		if err := os.CopyFS(old[i], os.DirFS(dirs[i+1])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	net.isolate("b", false)
+	b, _ := net.open(t, "b", dirs[1])
+	testutil.Eventually(t, 20*time.Second, func() error {
+		err := apply(nodes[0], "lost")
+		if err != nil {
+			err = apply(b, "lost")
+		}
+		return err
+	})
+	testutil.Eventually(t, 20*time.Second, func() error {
+		if all := fsms[0].all(); all[len(all)-1] != "lost" {
+			return fmt.Errorf("a has applied %q", all)
+		}
+		return nil
+	})
+
+	net.isolate("a", true)
+	net.isolate("b", true)
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	net.isolate("b", false)
+	net.isolate("c", false)
+	b, _ = net.open(t, "b", old[0])
+	c, _ := net.open(t, "c", old[1])
+	testutil.Eventually(t, 20*time.Second, func() error {
+		err := apply(b, "other")
+		if err != nil {
+			err = apply(c, "other")
+		}
+		return err
+	})
+	net.isolate("a", false)
+
+	select {
+	case err := <-nodes[0].Fatal():
+		if !strings.Contains(err.Error(), "committed entries") {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("a says nothing")
+	}
 }
