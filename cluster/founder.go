@@ -114,7 +114,7 @@ func (f *founder) name(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f.log.Info("beginning a new cluster", "cluster", id)
+	f.log.Info("started a new cluster", "cluster", id)
 	return f.become(ctx, id)
 }
 

@@ -114,7 +114,10 @@ func (l *loop) step(ctx context.Context, changed bool) error {
 
 	leader, term, ok := l.view.leader()
 	if ok && (leader != l.leader || term != l.term) {
-		m, _ := l.view.member(leader)
+		m, known := l.view.member(leader)
+		if !known {
+			m.Name = string(leader) // gossip has not heard of it yet
+		}
 		l.log.Info("the cluster has a leader", "leader", m.Name, "node", leader, "term", term)
 		l.leader, l.term, changed = leader, term, true
 	}

@@ -273,5 +273,5 @@ func (p *planner) add() step {
 	if len(able) == 0 {
 		return step{}
 	}
-	return step{changeAdd, byWorth(able)[0].id, "it has come"}
+	return step{changeAdd, byWorth(able)[0].id, "it is new"}
 }

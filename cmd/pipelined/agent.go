@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/urfave/cli/v3"
 
+	"github.com/pipelined/pipelined/internal/node"
 	"github.com/pipelined/pipelined/storage"
 )
 
@@ -116,7 +117,13 @@ func (c agentCommand) nodeConfig(s *agentSettings, logger hclog.Logger) (cfg nod
 
 // printConfig prints the effective configuration with the origin of each value.
 func (c agentCommand) printConfig(s *agentSettings, cfg *nodeConfig, found origins) error {
+	whole, err := node.Complete(*cfg)
+	if err != nil {
+		return usagef("%w", err)
+	}
+
 	effective := map[string]string{
+		"name": whole.Name, "cpu": strconv.FormatFloat(whole.CPU, 'g', -1, 64), "memory": fmt.Sprintf("%dMiB", whole.Memory>>20),
 		"bind": cfg.Bind, "advertise": cfg.Bind, "data-dir": cfg.DataDir, "key-file": connector(c).keyPath(),
 		"max-parallel": strconv.Itoa(runtime.GOMAXPROCS(0)),
 	}

@@ -25,6 +25,8 @@ func TestUsage_errors(t *testing.T) {
 		want string
 	}{
 		{[]string{"statsu"}, `unknown command "statsu": did you mean "status"?`},
+		{[]string{"lsit"}, `unknown command "lsit": did you mean "list"?`},
+		{[]string{"token", "nope"}, `unknown token command "nope": the commands are create, ls, rm (see pipelined token -h)`},
 		{[]string{"zzzzzz"}, `unknown command "zzzzzz" (see pipelined help)`},
 		{[]string{"token"}, "token: missing command: create, ls or rm (see pipelined token -h)"},
 		{[]string{"token", "crate"}, `unknown token command "crate": did you mean "create"?`},

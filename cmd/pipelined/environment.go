@@ -60,6 +60,14 @@ func (env *environment) confirm(question string) (bool, error) {
 	return answer == "y" || answer == "yes", nil
 }
 
+// counted is a number with its noun.
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
 // printJSON writes a document to stdout.
 func (env *environment) printJSON(v any) error {
 	enc := json.NewEncoder(env.stdout)

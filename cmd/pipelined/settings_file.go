@@ -98,7 +98,12 @@ func configError(diags hcl.Diagnostics) error {
 			place = fmt.Sprintf("%s:%d:%d: ", d.Subject.Filename, d.Subject.Start.Line, d.Subject.Start.Column)
 		}
 
-		list = append(list, place+strings.TrimSuffix(d.Summary, "."))
+		text := strings.TrimSuffix(d.Summary, ".")
+		if d.Detail != "" {
+			text += ": " + strings.TrimSuffix(d.Detail, ".")
+		}
+
+		list = append(list, place+text)
 	}
 
 	return usagef("%s", strings.Join(list, "; "))

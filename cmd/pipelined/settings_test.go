@@ -105,6 +105,11 @@ func TestAgent_wrongSettings(t *testing.T) {
 		{nil, []string{"-bind", "somewhere"}, `-bind "somewhere": expected an IP address, private or public`},
 		{nil, []string{"-tls-cert", "x"}, "-tls-cert and -tls-key must be given together"},
 		{nil, []string{"-http-plain", "-tls-cert", "x", "-tls-key", "y"}, "-http-plain and -tls-cert exclude each other"},
+		{nil, []string{"-print-config", "-name", "a b"}, `-name "a b": at most 63 characters`},
+		{nil, []string{"-print-config", "-bind", "0.0.0.0"}, "-bind 0.0.0.0 listens everywhere"},
+		{nil, []string{"-sweep-grace", "1s"}, "sweep_grace is a setting without a flag: write sweep_grace = … into the file of -config, or set PIPELINED_SWEEP_GRACE"},
+		{nil, conf("nmae = \"x\""), `unknown setting "nmae": did you mean "name"?`},
+		{nil, conf("server {}"), `Unexpected "server" block: Blocks are not allowed here`},
 		{nil, []string{"-dev", "-data-dir", "x"}, "-dev and -data-dir exclude each other"},
 		{map[string]string{"PIPELINED_KEY": "short", "PIPELINED_KEY_FILE": ""}, nil, "PIPELINED_KEY: not a cluster key"},
 	} {

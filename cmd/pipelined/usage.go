@@ -59,6 +59,10 @@ func usageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 			where = " of " + commandPath(cmd)
 		}
 
+		if s := settingWithoutFlag(cmd, name); s != nil {
+			return usagef("%s is a setting without a flag: write %s = … into the file of -config, or set %s", s.key(), s.key(), s.variable())
+		}
+
 		return usagef("unknown flag -%s%s%s", name, where, terminal.DidYouMean("-"+name, flagNames(cmd)))
 	}
 
@@ -77,6 +81,21 @@ func usageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 	}
 
 	return usagef("%w", err)
+}
+
+// settingWithoutFlag finds the setting of an agent that was given as a flag; nil if it
+// is none.
+func settingWithoutFlag(cmd *cli.Command, name string) *setting {
+	if cmd.Name != "agent" {
+		return nil
+	}
+
+	name, _, _ = strings.Cut(strings.TrimLeft(name, "-"), "=")
+	i := slices.IndexFunc(agentTable, func(s setting) bool { return s.name == name })
+	if i < 0 {
+		return nil
+	}
+	return &agentTable[i]
 }
 
 // wanted says what a flag's value looks like.
@@ -165,6 +184,10 @@ func unknownCommand(cmd *cli.Command, name string) error {
 
 	if near := terminal.DidYouMean(name, names); near != "" {
 		return usagef("unknown %s %q%s", what, name, near)
+	}
+
+	if cmd.Root() != cmd {
+		return usagef("unknown %s %q: the commands are %s (see pipelined %s -h)", what, name, strings.Join(names, ", "), commandPath(cmd))
 	}
 
 	return usagef("unknown %s %q (see pipelined help)", what, name)

@@ -89,6 +89,13 @@ func (c *Config) alone() bool {
 	return c.Embedded && !c.Idle && c.Mode == pipeline.ModeStandalone
 }
 
+// Complete checks a configuration, and gives it with the defaults that depend on the
+// machine.
+func Complete(c Config) (Config, error) {
+	err := c.defaults()
+	return c, err
+}
+
 func (c *Config) defaults() error {
 	if c.Bind == "" {
 		c.Bind = "127.0.0.1"

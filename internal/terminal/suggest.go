@@ -20,6 +20,20 @@ func DidYouMean(name string, candidates []string) string {
 	return ""
 }
 
+// transposed reports whether two names differ by two letters that changed places.
+func transposed(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+
+	i := 0
+	for i < len(a) && a[i] == b[i] {
+		i++
+	}
+
+	return i+1 < len(a) && a[i] == b[i+1] && a[i+1] == b[i] && a[i+2:] == b[i+2:]
+}
+
 // nearest gives the candidate that is fewest edits away from name, at most a
 // third of its length; the first of several.
 func nearest(name string, candidates []string) string {
@@ -33,7 +47,12 @@ func nearest(name string, candidates []string) string {
 			continue
 		}
 
-		if d := levenshtein.Distance(name, candidate, nil); d < limit {
+		d := levenshtein.Distance(name, candidate, nil)
+		if transposed(name, candidate) {
+			d = 1
+		}
+
+		if d < limit {
 			best, limit = candidate, d
 		}
 	}

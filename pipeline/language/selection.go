@@ -130,8 +130,12 @@ func candidates(p *pipeline.Pipeline) []string {
 
 func (c *compilation) unselected(summary, name string, names []string) {
 	detail := didYouMean(name, names)
-	if detail == "" && len(names) <= 20 {
-		detail = "the pipeline has: " + orNone(strings.Join(names, ", "))
+	switch {
+	case detail != "" || len(names) > 20:
+	case len(names) == 0:
+		detail = "no module has a tag"
+	default:
+		detail = "the pipeline has: " + strings.Join(names, ", ")
 	}
 	c.outside = append(c.outside, Diagnostic{File: c.file.src.name, Summary: summary, Detail: detail})
 }
