@@ -14,6 +14,10 @@ import (
 // maxForms is up to which length other forms than the plain one are made.
 const maxForms = 16 << 10
 
+// window is how many characters of base64 are masked wherever a tool breaks lines
+// behind something that stands before the value: nine bytes of it.
+const window = 12
+
 // wraps are the line lengths that common tools break base64 at.
 var wraps = []int{64, 76}
 
@@ -46,9 +50,28 @@ func addForms(to map[string]struct{}, value string) {
 		addEncoded(add, value)
 	}
 
-	if strings.Contains(trimmed, "\n") {
-		for line := range strings.Lines(trimmed) {
-			add(strings.TrimSpace(line))
+	addLines(add, trimmed)
+	if len(trimmed) <= maxForms {
+		addQuoted(add, trimmed)
+	}
+	if strings.Contains(trimmed, `\`) {
+		out := strings.TrimSpace(echoed(trimmed))
+		add(out)
+		addLines(add, out)
+	}
+}
+
+// addLines adds the lines of a text with several, as they are and as a literal may
+// have them.
+func addLines(add func(string), text string) {
+	if !strings.Contains(text, "\n") {
+		return
+	}
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		add(line)
+		if len(text) <= maxForms {
+			addQuoted(add, line)
 		}
 	}
 }
@@ -162,9 +185,21 @@ func addBase64(add func(string), enc *base64.Encoding, text string) {
 		core := all[skip : len(data)*8/6]
 		add(core)
 
+		end := all[max(skip, len(all)-window):]
 		if rest := len(data) % 3; rest > 0 {
-			add(all[skip:])
-			add(all[skip:] + "=="[:3-rest])
+			for _, tail := range []string{all[skip:], end} {
+				add(tail)
+				add(tail + "=="[:3-rest])
+			}
+		}
+
+		// Lines begin and end between groups of four characters, but where they do
+		// depends on what stands before.
+		for i := (skip + 3) / 4 * 4; i+window <= len(data)*8/6; i += 4 {
+			add(all[i : i+window])
+		}
+		if len(core) > window {
+			add(core[:window])
 		}
 
 		if before > 0 {

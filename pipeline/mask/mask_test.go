@@ -23,6 +23,9 @@ func TestSet_forms(t *testing.T) {
 		// As the tools of others write them.
 		"Python quote": `s3cr%22et/%2B%3C%26%3E%5C%C3%BC%20value%3F`, "encodeURIComponent": `s3cr%22et%2F%2B%3C%26%3E%5C%C3%BC%20value%3F`,
 		"encodeURI": `s3cr%22et/+%3C&%3E%5C%C3%BC%20value?`, "form": `s3cr%22et%2F%2B%3C%26%3E%5C%C3%BC+value%3F`,
+		"XML": `s3cr&quot;et/+&lt;&amp;&gt;\ü value?`, "Go XML": `s3cr&#34;et/+&lt;&amp;&gt;\ü value?`, "text of XML": `s3cr"et/+&lt;&amp;&gt;\ü value?`,
+		"Go %q": `s3cr\"et/+<&>\\ü value?`, "Go %+q": `s3cr\"et/+<&>\\\u00fc value?`, "Python repr": `s3cr"et/+<&>\\ü value?`,
+		"bash %q": `s3cr\"et/+\<\&\>\\ü\ value\?`, "bash $''": `s3cr"et/+<&>\\\303\274 value?`, "regexp": `s3cr"et/\+<&>\\ü value\?`,
 		"Python json": `s3cr\"et/+<&>\\\u00fc value?`, "PHP json": `s3cr\"et\/+<&>\\\u00fc value?`,
 	}
 
@@ -75,6 +78,64 @@ func TestSet_lines(t *testing.T) {
 		got := New([]string{long}).String(b.String())
 		if strings.Trim(got, "*\n") != "" {
 			t.Errorf("wrapped at %d: %q", n, got)
+		}
+	}
+}
+
+// Quotes in a value, as set -x of dash and bash writes them, and what Python does.
+func TestSet_quotes(t *testing.T) {
+	const value = `it's "tricky" & long`
+	s := New([]string{value})
+	for _, form := range []string{
+		`it'\''s "tricky" & long`, `it'"'"'s "tricky" & long`, `it\'s "tricky" & long`, `it\'s\ \"tricky\"\ \&\ long`,
+		`it&#39;s &quot;tricky&quot; &amp; long`, `it&apos;s &quot;tricky&quot; &amp; long`, `it&#x27;s &quot;tricky&quot; &amp; long`, `it&#39;s &#34;tricky&#34; &amp; long`,
+	} {
+		if got := s.String("'" + form + "'"); got != "'"+Mark+"'" {
+			t.Errorf("%s becomes %s", form, got)
+		}
+	}
+
+	lines := New([]string{"-----BEGIN\nthe 'middle' of it\n-----END---"})
+	for text, want := range map[string]string{
+		`$'-----BEGIN\nthe \'middle\' of it\n-----END---'`: `$'***'`, "x the '\\''middle'\\'' of it": "x ***",
+	} {
+		if got := lines.String(text); got != want {
+			t.Errorf("%s becomes %s, want %s", text, got, want)
+		}
+	}
+
+	// The echo of dash carries escapes out.
+	echoed := New([]string{`first part\nsecond\tpart\\end\0101`})
+	for text, want := range map[string]string{"first part\nsecond\tpart\\endA": Mark, "second\tpart\\endA": Mark, "first part": Mark} {
+		if got := echoed.String(text); got != want {
+			t.Errorf("%q becomes %q", text, got)
+		}
+	}
+}
+
+// With anything before and behind it, and broken into lines of any length of whole
+// groups, nothing of nine bytes or more can be read back.
+func TestSet_base64Lines(t *testing.T) {
+	value := "github_pat_" + strings.Repeat("Ab3xQ9%", 14)
+	s := New([]string{value})
+	for before := range 80 {
+		for _, n := range []int{60, 64, 72, 76} {
+			text := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("u", before) + value + strings.Repeat(":", before%4)))
+			var b strings.Builder
+			for line := range slices.Chunk([]byte(text), n) {
+				b.Write(append(line, '\n'))
+			}
+			for part := range strings.FieldsFuncSeq(s.String(b.String()), func(r rune) bool { return r == '*' || r == '\n' || r == '=' }) {
+				for skip := range min(4, len(part)) {
+					rest := part[skip : skip+(len(part)-skip)/4*4]
+					plain, _ := base64.RawStdEncoding.DecodeString(rest)
+					for i := 0; i+9 <= len(value); i++ {
+						if bytes.Contains(plain, []byte(value[i:i+9])) {
+							t.Fatalf("%d before, lines of %d: %q shows %q", before, n, part, value[i:i+9])
+						}
+					}
+				}
+			}
 		}
 	}
 }
@@ -222,5 +283,13 @@ func BenchmarkStream(b *testing.B) {
 	st, out := s.Stream(), make([]byte, 0, len(text)+100)
 	for b.Loop() {
 		out = st.Append(out[:0], text)
+	}
+}
+
+func BenchmarkNew(b *testing.B) {
+	values := []string{"ghp_0123456789abcdefghijklmnopqrstuvwxyz", strings.Repeat("MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj\n", 26)}
+	b.ReportAllocs()
+	for b.Loop() {
+		New(values)
 	}
 }
