@@ -140,7 +140,10 @@ type Evaluated struct {
 	Expanded  bool       `json:"expanded,omitempty"`
 	// Message is what an approval asks.
 	Message string `json:"message,omitempty"`
-	// Sealed replaces Command, Script, Env and CacheKey if a sensitive variable
+	// Derived is what Command, Script and Env contain that was made of sensitive
+	// variables, and is to be masked like these.
+	Derived []string `json:"derived,omitempty"`
+	// Sealed replaces Command, Script, Env, CacheKey and Derived if a sensitive variable
 	// is part of them: their JSON, encrypted with the cluster's key.
 	Sealed []byte `json:"sealed,omitempty"`
 }

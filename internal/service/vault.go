@@ -123,12 +123,12 @@ func (v *Vault) sealEvaluated(def *pipeline.Pipeline, m *pipeline.Module, e *pip
 		return e, nil
 	}
 
-	raw, err := json.Marshal(pipeline.Evaluated{Command: e.Command, Script: e.Script, Env: e.Env, CacheKey: e.CacheKey})
+	raw, err := json.Marshal(pipeline.Evaluated{Command: e.Command, Script: e.Script, Env: e.Env, CacheKey: e.CacheKey, Derived: e.Derived})
 	if err != nil {
 		return nil, fmt.Errorf("encode what was evaluated: %w", err)
 	}
 	sealed := *e
-	sealed.Command, sealed.Script, sealed.Env, sealed.CacheKey = nil, "", nil, nil
+	sealed.Command, sealed.Script, sealed.Env, sealed.CacheKey, sealed.Derived = nil, "", nil, nil, nil
 	sealed.Sealed = v.keys.Seal(sealEvaluated+def.Name+"/"+m.Name, raw)
 	return &sealed, nil
 }
@@ -167,7 +167,9 @@ func (v *Vault) Open(def *pipeline.Pipeline, m *pipeline.Module, e *pipeline.Eva
 		return out, err
 	}
 	if e != nil && len(e.Sealed) > 0 {
-		out.Evaluated, err = v.openEvaluated(def, m, e)
+		if out.Evaluated, err = v.openEvaluated(def, m, e); err == nil {
+			out.Mask = append(out.Mask, out.Evaluated.Derived...)
+		}
 	}
 	return out, err
 }

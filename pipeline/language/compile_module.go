@@ -324,7 +324,9 @@ func (c *compilation) keep(l *local) {
 		s.DeferredLocals = map[string]pipeline.DeferredExpr{}
 	}
 
-	s.DeferredLocals[l.name] = l.value.text
+	text := l.value.text
+	text.Sensitive = l.value.sensitive
+	s.DeferredLocals[l.name] = text
 
 	for _, next := range c.file.named(l.value.refs) {
 		c.keep(next)

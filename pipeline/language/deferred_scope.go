@@ -31,6 +31,8 @@ type deferredScope struct {
 	open []string
 	list Diagnostics
 	self *pipeline.Module
+	// derived is what the module's expressions make of sensitive variables.
+	derived []string
 }
 
 // module evaluates all of a module's deferred expressions.
@@ -103,6 +105,7 @@ func (s *deferredScope) module(name string) (*pipeline.Evaluated, Diagnostics) {
 		return nil, s.list
 	}
 
+	out.Derived = s.derivedValues()
 	return out, nil
 }
 
@@ -112,7 +115,7 @@ func (s *deferredScope) expression(attribute string, deferred pipeline.DeferredE
 	r := &report{src: deferredSource(s.pipeline.File, deferred)}
 	expr := s.parse(r, deferred)
 	if expr != nil {
-		if v, ok := s.value(r, expr); ok {
+		if v, ok := s.value(r, expr, deferred.Sensitive && reachesModule(attribute)); ok {
 			return v, expr, r
 		}
 	}
@@ -142,8 +145,9 @@ func (s *deferredScope) parse(r *report, deferred pipeline.DeferredExpr) hclsynt
 	return expr
 }
 
-// value evaluates an expression in a scope of what it names.
-func (s *deferredScope) value(r *report, expr hclsyntax.Expression) (cty.Value, bool) {
+// value evaluates an expression in a scope of what it names, and notes what it makes
+// of sensitive variables if derive is set.
+func (s *deferredScope) value(r *report, expr hclsyntax.Expression, derive bool) (cty.Value, bool) {
 	refs := scan(r, expr, false)
 	if len(r.list) > 0 {
 		return cty.NilVal, false
@@ -188,8 +192,12 @@ func (s *deferredScope) value(r *report, expr hclsyntax.Expression) (cty.Value, 
 	}
 
 	e := evaluation{report: r, total: s.total}
-	v, ok := e.value(expr, &hcl.EvalContext{Variables: roots, Functions: functions})
+	ctx := &hcl.EvalContext{Variables: roots, Functions: functions}
+	v, ok := e.value(expr, ctx)
 	s.total = e.total
+	if ok && derive {
+		s.derive(expr, ctx)
+	}
 
 	return v, ok
 }

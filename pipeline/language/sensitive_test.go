@@ -19,6 +19,42 @@ func sensitive(lines string) string {
 	return body("variable \"s\" {\n sensitive = true\n default = \"" + hiddenValue + "\"\n}\nlocals {\n l = \"<${local.k}>\"\n k = var.s\n}\n" + lines)
 }
 
+// What expressions make of a sensitive variable is listed, to be masked like it, and
+// nothing else that they come to.
+func TestEvaluate_derived(t *testing.T) {
+	source := body(`variable "sa" {
+ sensitive = true
+ default   = "{\"private_key\":\"key of robot\",\"login\":\"robot:s3cr3tpart2x\",\"kind\":\"service_account\"}"
+}
+locals { sa = jsondecode(var.sa) }
+module "m" {
+ command = ["deploy", "--login=${split(":", local.sa.login)[1]}", local.sa.login != "" ? "with login" : "without"]
+
+ env     = {
+  KEY   = local.sa.private_key
+  ALL   = join(",", ["prefix", base64encode(local.sa.private_key)])
+  PLAIN = "plain text"
+  SHORT = substr(local.sa.login, 0, 5)
+ }
+}
+module "s" {
+ script = "deploy the thing with ${title(local.sa.private_key)}"
+}`)
+	p := compile(t, source, language.Inputs{RunID: "r1"})
+	for i, want := range [][]string{
+		{"a2V5IG9mIHJvYm90", "key of robot", "prefix,a2V5IG9mIHJvYm90", "robot:s3cr3tpart2x", "s3cr3tpart2x"},
+		{"Key Of Robot", "key of robot"},
+	} {
+		e, err := language.Evaluate(t.Context(), newEvaluator(t), p, &p.Modules[i], nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(e.Derived, want) {
+			t.Errorf("%s: %q, want %q", p.Modules[i].Name, e.Derived, want)
+		}
+	}
+}
+
 // An expression that names a sensitive variable is kept as its source; its
 // value is the same as without "sensitive".
 func TestCompile_sensitive(t *testing.T) {
@@ -57,7 +93,8 @@ module "o" {
 	}
 
 	want := []pipeline.Evaluated{
-		{Command: []string{"echo", "<" + hiddenValue + ">"}, Env: map[string]string{"A": strings.ToUpper("<" + hiddenValue + ">"), "TOP": hiddenValue}},
+		{Command: []string{"echo", "<" + hiddenValue + ">"}, Env: map[string]string{"A": strings.ToUpper("<" + hiddenValue + ">"), "TOP": hiddenValue},
+			Derived: []string{strings.ToUpper("<" + hiddenValue + ">")}},
 		{Env: map[string]string{"WHOLE": hiddenValue, "MORE": "1", "TOP": hiddenValue}},
 		{Script: "echo " + hiddenValue + ` {"s":"` + hiddenValue + `"}`, Env: map[string]string{"TOP": hiddenValue}},
 	}
