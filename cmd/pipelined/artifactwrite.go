@@ -13,6 +13,7 @@ import (
 
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/tree"
 )
 
 // placing writes the blobs of a bundle into their places.
@@ -141,8 +142,9 @@ func (f *artifactFetch) placeLink(a artifactFile) error {
 		f.leftOut = append(f.leftOut, fmt.Sprintf("artifact %s of %s: it is a link to %s", a.Path, a.Module, a.Link))
 		return nil
 	}
-	if !filepath.IsLocal(path.Join(path.Dir(a.Path), a.Link)) {
-		return fmt.Errorf("artifact %s of %s: the link to %q leads out of the module's directory", a.Path, a.Module, a.Link)
+	// The rule of trees: by it no chain of links leads out either.
+	if reason := tree.CheckLink(a.Path, a.Link); reason != "" {
+		return fmt.Errorf("artifact %s of %s: its link could lead out of the module's directory: %s", a.Path, a.Module, reason)
 	}
 
 	if err := f.root.MkdirAll(path.Dir(a.name), 0o777); err != nil {

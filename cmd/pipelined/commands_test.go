@@ -461,6 +461,7 @@ func TestArtifacts_hostile(t *testing.T) {
 		"absolute path":  {Module: "build", Path: "/etc/evil"},
 		"module outside": {Module: "..", Path: "evil"},
 		"link outside":   {Module: "build", Path: "a/link", Link: "../../evil"},
+		"link up later":  {Module: "build", Path: "y", Link: "a/b/c/x/../.."},
 		"wrong bytes":    {Module: "build", Path: "bad", Digest: digest("other")},
 	} {
 		f := newFakeCluster(t)
