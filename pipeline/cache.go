@@ -40,7 +40,7 @@ type CacheWork struct {
 	// Upstream are the outputs that are laid out beside them.
 	Upstream                                  []Upstream
 	Outputs, OutputsOptional                  []string
-	WorkingDir, Layout                        string
+	WorkingDir, Layout, Shell                 string
 	HookBefore, HookAfter, HookOK, HookFailed string
 }
 
@@ -114,7 +114,7 @@ func (w *CacheWork) Parts(salt []byte) []CachePart {
 		}
 	}
 
-	for name, value := range map[string]string{"working_dir": w.WorkingDir, "layout": w.Layout, "hooks.before": w.HookBefore,
+	for name, value := range map[string]string{"working_dir": w.WorkingDir, "layout": w.Layout, "shell": w.Shell, "hooks.before": w.HookBefore,
 		"hooks.after": w.HookAfter, "hooks.on_success": w.HookOK, "hooks.on_failure": w.HookFailed} {
 		if value != "" {
 			add(name, value)

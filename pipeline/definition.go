@@ -20,6 +20,8 @@ type Pipeline struct {
 	// OnFailure is "" or OnFailureStop (nothing new is started once a module has
 	// failed) or OnFailureContinue (what does not depend on the failure runs).
 	OnFailure string `json:"onFailure,omitempty"`
+	// Shell is that of modules which set none.
+	Shell string `json:"shell,omitempty"`
 	// Schedule and Concurrency are nil if the pipeline sets none.
 	Schedule    *Schedule    `json:"schedule,omitempty"`
 	Concurrency *Concurrency `json:"concurrency,omitempty"`
@@ -63,6 +65,9 @@ type DeferredExpr struct {
 	Sensitive bool `json:"sensitive,omitempty"`
 }
 
+// ShellBash is a shell of modules: bash -euo pipefail.
+const ShellBash = "bash"
+
 // NoInstances is the source of Deferred["for_each"] of a module whose matrix or
 // for_each was empty at submission.
 const NoInstances = "[]"
@@ -89,6 +94,8 @@ type Module struct {
 	// Exactly one of Command and Script is set, or has its source in Deferred.
 	Command []string `json:"command,omitempty"`
 	Script  string   `json:"script,omitempty"`
+	// Shell runs Script and the hooks, if they name no interpreter: "" is sh.
+	Shell string `json:"shell,omitempty"`
 	// Env is the pipeline's env with the module's own over it.
 	Env map[string]string `json:"env,omitempty"`
 	// Deferred holds the expressions that are known only when the module may

@@ -254,6 +254,8 @@ type Spec struct {
 	Command []string          `json:"command,omitempty"`
 	Script  string            `json:"script,omitempty"`
 	Env     map[string]string `json:"env,omitempty"`
+	// Shell is that of the module.
+	Shell string `json:"shell,omitempty"`
 
 	// Workspace, Inputs and InputsAll say which files are laid out first.
 	Workspace Digest   `json:"workspace,omitempty"`

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"net"
 	"os"
 	"path/filepath"
@@ -42,6 +43,24 @@ func TestSDNotify(t *testing.T) {
 		if err := sdNotify(bad, "READY=1"); err == nil {
 			t.Errorf("%s: no error", bad)
 		}
+	}
+}
+
+// A valid pipeline may be likely to be a mistake.
+func TestValidate_warnings(t *testing.T) {
+	dir := t.TempDir()
+	file := write(t, dir, "p.hcl", "pipeline \"p\" {\n  module \"m\" {\n    script = \"go test ./... | tee report.txt\"\n  }\n}\n")
+	c := newCommand(t, nil)
+	code, stdout, stderr := c.exec("validate", file)
+	if code != 0 || !strings.Contains(stdout, "is valid") || !strings.Contains(stderr, `p.hcl:3:5: module "m": sh ignores a failure of "go test ./..." before |`) ||
+		!strings.Contains(stderr, `shell = "bash"`) {
+		t.Errorf("exit %d: %s%s", code, stdout, stderr)
+	}
+
+	var out validation
+	code, stdout, _ = c.exec("validate", "-json", file)
+	if err := json.Unmarshal([]byte(stdout), &out); err != nil || code != 0 || !out.Valid || len(out.Warnings) != 1 || out.Warnings[0].Line != 3 {
+		t.Errorf("exit %d, %v: %s", code, err, stdout)
 	}
 }
 

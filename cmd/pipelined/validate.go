@@ -36,6 +36,10 @@ func (c validateCommand) command() *cli.Command {
 				return c.env.explain(err)
 			}
 
+			for _, w := range report.Warnings {
+				c.env.tell("warning: %s:%d:%d: %s: %s", w.File, w.Line, w.Column, w.Summary, w.Detail)
+			}
+
 			if len(report.Missing) > 0 {
 				c.env.tell("no value for %s: expressions that need it were not checked (use -var or -strict)", strings.Join(report.Missing, ", "))
 			}
@@ -55,11 +59,13 @@ type validation struct {
 	// Missing are variables without a value: what needs them was not checked.
 	Missing     []string          `json:"missing"`
 	Diagnostics []wire.Diagnostic `json:"diagnostics"`
+	// Warnings are what is valid and likely a mistake.
+	Warnings []wire.Diagnostic `json:"warnings"`
 }
 
 // validate checks all that can be checked.
 func (c validateCommand) validate(ctx context.Context, cmd *cli.Command) (validation, error) {
-	v := validation{File: cmd.Args().First(), Modules: []string{}, Missing: []string{}, Diagnostics: []wire.Diagnostic{}}
+	v := validation{File: cmd.Args().First(), Modules: []string{}, Missing: []string{}, Diagnostics: []wire.Diagnostic{}, Warnings: []wire.Diagnostic{}}
 	o, err := c.env.submission(cmd)
 	if err != nil {
 		return v, err
@@ -71,6 +77,11 @@ func (c validateCommand) validate(ctx context.Context, cmd *cli.Command) (valida
 	}
 
 	v.Pipeline, v.Modules = s.File.Name(), s.File.ModuleNames()
+	for _, d := range s.File.Warnings() {
+		v.Warnings = append(v.Warnings, wire.Diagnostic{File: d.File, Line: d.Line, Column: d.Column, EndColumn: d.EndColumn,
+			Summary: d.Summary, Detail: d.Detail, SourceLine: d.SourceLine})
+	}
+
 	given := map[string]bool{}
 	for _, in := range s.Inputs {
 		given[in.Name] = true

@@ -74,7 +74,12 @@ func (w *Workers) execution(ctx context.Context, spec *pipeline.Spec) (*wire.Exe
 	if err != nil {
 		return nil, err
 	}
-	module, err := json.Marshal(wire.SerializedModule{Name: spec.ID.Module, Command: spec.Command, Script: spec.Script, Inputs: inputs,
+	script := spec.Script
+	if spec.Shell == pipeline.ShellBash && script != "" && !strings.HasPrefix(script, "#!") {
+		script = "#!/usr/bin/env bash\nset -euo pipefail\n" + script // the protocol knows no other way to name a shell
+	}
+
+	module, err := json.Marshal(wire.SerializedModule{Name: spec.ID.Module, Command: spec.Command, Script: script, Inputs: inputs,
 		Outputs: spec.Outputs, OutputsOptional: spec.OutputsOptional, Timeout: wire.Clock(spec.Timeout), Grace: wire.Clock(spec.Grace)})
 	if err != nil {
 		return nil, err

@@ -38,11 +38,11 @@ func (p *processes) of(a *attempt) (executor.Process, error) {
 			write = a.dir.WriteHiddenScript
 		}
 		var err error
-		if argv, err = write(s.Script); err != nil {
+		if argv, err = write(s.Script, s.Shell); err != nil {
 			return executor.Process{}, err
 		}
 	}
-	hooks, err := writeHooks(a.dir, &s.Hooks)
+	hooks, err := writeHooks(a.dir, s)
 	if err != nil {
 		return executor.Process{}, err
 	}
@@ -121,7 +121,8 @@ func traceParent(id pipeline.AttemptID) string {
 }
 
 // writeHooks writes the scripts of the hooks and says how to start them.
-func writeHooks(dir attemptdir.Dir, h *pipeline.Hooks) ([]executor.Hook, error) {
+func writeHooks(dir attemptdir.Dir, s *pipeline.Spec) ([]executor.Hook, error) {
+	h := &s.Hooks
 	if *h == (pipeline.Hooks{}) {
 		return nil, nil
 	}
@@ -139,7 +140,7 @@ func writeHooks(dir attemptdir.Dir, h *pipeline.Hooks) ([]executor.Hook, error) 
 		if one.script == "" {
 			continue
 		}
-		argv, err := dir.WriteHook(one.when, one.script)
+		argv, err := dir.WriteHook(one.when, one.script, s.Shell)
 		if err != nil {
 			return nil, err
 		}

@@ -159,6 +159,7 @@ func (c *compilation) instance(m *module, x *instance, env map[string]string, de
 		apply(c, &out, &m.pending[i])
 	}
 
+	out.Shell = c.shell(out.Shell)
 	if len(out.Locks) > 0 {
 		out.OnDisconnect = pipeline.DisconnectKill
 	}

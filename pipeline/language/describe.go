@@ -181,6 +181,7 @@ var attributeTexts = map[string]text{
 	"pipeline.tags":         {what: "words that are kept with the run"},
 	"pipeline.max_parallel": {what: "modules of a run at the same time, over the whole cluster", fallback: "no limit"},
 	"pipeline.timeout":      {what: "of the whole run, from the start of its first module on", fallback: "no limit"},
+	"pipeline.shell":        {what: "what runs scripts: sh -eu, or bash -euo pipefail, which also fails if a command before a | does", fallback: shellSh},
 	"pipeline.on_failure":   {what: "once a module has failed: start nothing new, or run what does not depend on it", fallback: pipeline.OnFailureStop},
 	"pipeline.env":          {what: "variables of every module's environment; a module's own win", typ: "object"},
 	"pipeline.env_from":     {what: "variables taken from where the run is submitted; * stands for anything but names that look like credentials", typ: "list of patterns"},
@@ -214,7 +215,8 @@ var attributeTexts = map[string]text{
 
 	"module.description":         {what: "what the module does"},
 	"module.command":             {what: "run as it is, without a shell; the first is the program", typ: "list of texts"},
-	"module.script":              {what: "run by sh -eu, or by its own #! line", typ: "script"},
+	"module.script":              {what: "run by its shell, or by its own #! line", typ: "script"},
+	"module.shell":               {what: "as that of the pipeline", fallback: "that of the pipeline"},
 	"module.depends_on":          {what: "modules that it waits for, besides those that its expressions name", typ: "list of modules"},
 	"module.optional_depends_on": {what: "modules that it waits for where the run includes them", typ: "list of modules"},
 	"module.when":                {what: "false: it is skipped", typ: "true or false", fallback: "true"},

@@ -103,7 +103,7 @@ func (c *compilation) hooks(env map[string]string, deferred map[string]*deferrab
 		}
 
 		out := pipeline.Module{Name: pipeline.InstanceName(hookBlock, string(hook)), Of: hookBlock, Key: string(hook), Hook: hook, Line: block.line,
-			Script: script, Env: env, InputsAll: true, Timeout: pipeline.DefaultTimeout, Grace: pipeline.DefaultGrace,
+			Script: script, Shell: c.shell(""), Env: env, InputsAll: true, Timeout: pipeline.DefaultTimeout, Grace: pipeline.DefaultGrace,
 			AlwaysRun: hook != pipeline.HookBefore, DependsOn: slices.Sorted(slices.Values(needs))}
 
 		for _, name := range slices.Sorted(maps.Keys(deferred)) {

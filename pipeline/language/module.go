@@ -416,6 +416,7 @@ func commandElement(r *report, i int, at hcl.Range, v cty.Value) (string, bool) 
 }
 
 func (p *parser) script(m *module, a *hclsyntax.Attribute, index int) {
+	m.scriptText = a
 	l, constant := p.deferredUse("script", a.Expr, true, index)
 	if !constant {
 		m.script = l

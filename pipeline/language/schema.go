@@ -60,6 +60,7 @@ var (
 		"description":  {kind: kindText, check: checkText, set: func(p *pipeline.Pipeline, r reading) { p.Description = r.text }},
 		"tags":         {kind: kindTexts, check: checkWord, set: func(p *pipeline.Pipeline, r reading) { p.Tags = unique(r.texts) }},
 		"max_parallel": {kind: kindNumber, low: 1, high: 1_000_000, set: func(p *pipeline.Pipeline, r reading) { p.MaxParallel = r.number }},
+		"shell":        {kind: kindText, check: oneOf(shellSh, shellBash), set: func(p *pipeline.Pipeline, r reading) { p.Shell = r.text }},
 		"on_failure":   {kind: kindText, check: oneOf(pipeline.OnFailureStop, pipeline.OnFailureContinue), set: func(p *pipeline.Pipeline, r reading) { p.OnFailure = r.text }},
 		"timeout":      {kind: kindDuration, zero: "no timeout", set: func(p *pipeline.Pipeline, r reading) { p.Timeout = r.duration }},
 	}
@@ -77,6 +78,7 @@ var (
 		"caches":           {kind: kindTexts, check: checkName, set: func(m *pipeline.Module, r reading) { m.Caches = unique(r.texts) }},
 		"working_dir":      {kind: kindText, check: checkPath, set: func(m *pipeline.Module, r reading) { m.WorkingDir = cleanPath(r.text) }},
 		"layout":           {kind: kindText, check: oneOf("by-module"), set: func(m *pipeline.Module, r reading) { m.Layout = r.text }},
+		"shell":            {kind: kindText, check: oneOf(shellSh, shellBash), set: func(m *pipeline.Module, r reading) { m.Shell = r.text }},
 		"always_run":       {kind: kindFlag, set: func(m *pipeline.Module, r reading) { m.AlwaysRun = r.flag }},
 		"ignore_failure":   {kind: kindFlag, set: func(m *pipeline.Module, r reading) { m.IgnoreFailure = r.flag }},
 		"priority":         {kind: kindNumber, low: -1000, high: 1000, set: func(m *pipeline.Module, r reading) { m.Priority = r.number }},

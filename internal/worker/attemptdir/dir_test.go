@@ -132,7 +132,7 @@ func TestRemove_followsNoLinks(t *testing.T) {
 
 func TestWriteScript(t *testing.T) {
 	dir := prepared(t)
-	argv, err := dir.WriteScript("echo x")
+	argv, err := dir.WriteScript("echo x", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestWriteScript(t *testing.T) {
 		t.Errorf("%v, %v", st.Mode(), err)
 	}
 	other := prepared(t)
-	if argv, err = other.WriteScript("#!/bin/sh\n"); err != nil || len(argv) != 2 || argv[0] != "/bin/sh" || argv[1] != other.Script() {
+	if argv, err = other.WriteScript("#!/bin/sh\n", "bash"); err != nil || len(argv) != 2 || argv[0] != "/bin/sh" || argv[1] != other.Script() {
 		t.Errorf("own interpreter: %q, %v", argv, err)
 	}
 	if st, err := os.Stat(other.Script()); err != nil || st.Mode().Perm() != 0o600 {
@@ -156,11 +156,14 @@ func TestWriteScript(t *testing.T) {
 		"#!\necho":                       {"/bin/sh", "-eu"},
 		"# a comment\n#!/bin/bash\necho": {"/bin/sh", "-eu"},
 	} {
-		if argv, err := other.WriteScript(script); err != nil || !slices.Equal(argv, append(want, other.Script())) {
+		if argv, err := other.WriteScript(script, ""); err != nil || !slices.Equal(argv, append(want, other.Script())) {
 			t.Errorf("%q is run by %q, %v", script, argv, err)
 		}
 	}
-	if _, err := attemptdir.Dir(dir + "/none").WriteScript("x"); err == nil {
+	if argv, err := other.WriteScript("echo x", "bash"); err != nil || !slices.Equal(argv, []string{"bash", "-euo", "pipefail", other.Script()}) {
+		t.Errorf("shell bash: %q, %v", argv, err)
+	}
+	if _, err := attemptdir.Dir(dir+"/none").WriteScript("x", ""); err == nil {
 		t.Error("no folder: no error")
 	}
 }

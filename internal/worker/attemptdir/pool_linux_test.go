@@ -15,7 +15,7 @@ func TestPool(t *testing.T) {
 		"nothing":       {func(Dir) error { return nil }, true},
 		"times":         {func(d Dir) error { return os.WriteFile(d.Times(), []byte("x"), 0o600) }, true},
 		"output":        {func(d Dir) error { return os.WriteFile(d.Log(), []byte("x"), 0o600) }, true},
-		"script":        {func(d Dir) error { _, err := d.WriteScript("true"); return err }, true},
+		"script":        {func(d Dir) error { _, err := d.WriteScript("true", ""); return err }, true},
 		"a file":        {func(d Dir) error { return os.WriteFile(d.Work()+"/f", nil, 0o600) }, false},
 		"a hidden file": {func(d Dir) error { return os.WriteFile(d.Home()+"/.f", nil, 0o600) }, false},
 		"a folder":      {func(d Dir) error { return os.Mkdir(d.Tmp()+"/f", 0o700) }, false},

@@ -18,7 +18,7 @@ func TestDir_scriptAndResult(t *testing.T) {
 	t.Run("hidden", func(t *testing.T) { scriptAndResult(t, attemptdir.Dir.WriteHiddenScript) })
 }
 
-func scriptAndResult(t *testing.T, write func(dir attemptdir.Dir, script string) ([]string, error)) {
+func scriptAndResult(t *testing.T, write func(dir attemptdir.Dir, script, shell string) ([]string, error)) {
 	local, err := executor.NewLocal(executor.Config{DataDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +40,7 @@ func scriptAndResult(t *testing.T, write func(dir attemptdir.Dir, script string)
 		{"working directory", "pwd", "", "WORK\n", 0},
 	} {
 		dir := prepared(t)
-		argv, err := write(dir, tc.script)
+		argv, err := write(dir, tc.script, "")
 		if err != nil {
 			t.Fatal(err)
 		}
