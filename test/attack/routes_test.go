@@ -58,7 +58,7 @@ func TestRoutes_callers(t *testing.T) {
 				t.Errorf("%s as %s: %s, must be %d", name, caller, got, must)
 			}
 			if !*update && (len(want[name]) != len(callers) || want[name][i] != got) {
-				t.Errorf("%s as %s: %s, %s has %q", name, caller, got, accessFile, want[name])
+				t.Errorf("%s as %s: %s, %s has %q; if that is right: go test ./test/attack -run TestRoutes -update", name, caller, got, accessFile, want[name])
 			}
 		}
 		lines = append(lines, strings.Join(row, "\t"))
