@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 
@@ -26,11 +27,14 @@ const (
 type Subject struct {
 	Name string
 	Role Role
-	// Worker is the external worker that the token belongs to, if it does.
+	// Worker is the id of the token, if its role is worker: whoever registers with it
+	// is known by it.
 	Worker pipeline.NodeID
 	// Untrusted is set for a token that was created so: what its submissions leave in
 	// caches is read by no others.
 	Untrusted bool
+	// Loopback is set if the call came over loopback all the way.
+	Loopback bool
 }
 
 // Authenticator finds the subject of a bearer token.
@@ -70,6 +74,7 @@ func (g *guard) authenticate(c *call) (err error) {
 		c.by, err = g.peerSubject(c.r)
 	} else {
 		c.by, err = g.tokenSubject(c)
+		c.by.Loopback = onLoopback(c.r)
 	}
 	if err != nil {
 		return err
@@ -141,7 +146,17 @@ func (g *guard) peerSubject(r *http.Request) (Subject, error) {
 	if err != nil {
 		return Subject{}, invalid("%s: node %s passed on a caller that cannot be read", wire.HeaderWorker, name)
 	}
-	return Subject{Name: subject, Role: role, Worker: pipeline.NodeID(worker), Untrusted: r.Header.Get(wire.HeaderUntrusted) != ""}, nil
+	return Subject{Name: subject, Role: role, Worker: pipeline.NodeID(worker), Untrusted: r.Header.Get(wire.HeaderUntrusted) != "",
+		Loopback: r.Header.Get(wire.HeaderLoopback) != "" && onLoopback(r)}, nil
+}
+
+// onLoopback reports whether a request came from this machine.
+func onLoopback(r *http.Request) bool {
+	if _, ok := localUser(r.Context()); ok {
+		return true
+	}
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && from.Addr().Unmap().IsLoopback()
 }
 
 // setSubject writes the headers that peerSubject reads.
@@ -157,5 +172,8 @@ func setSubject(h http.Header, by Subject) {
 	}
 	if by.Untrusted {
 		h.Set(wire.HeaderUntrusted, "true")
+	}
+	if by.Loopback {
+		h.Set(wire.HeaderLoopback, "1")
 	}
 }

@@ -98,7 +98,7 @@ func (st *state) apply(c *Command, ch *change) any {
 	case c.Worker != nil:
 		return st.registry.applyWorker(c.Worker, ch)
 	case c.Token != nil:
-		return st.registry.applyToken(c.Token)
+		return st.registry.applyToken(c.Token, ch)
 	case c.Forget != nil:
 		return st.retention.applyForget(c.Forget, ch)
 	case c.Retry != nil:

@@ -226,10 +226,16 @@ type WorkerRecord struct {
 	Capabilities pipeline.Capabilities `cbor:"10,keyasint,omitempty"`
 	Since        time.Time             `cbor:"11,keyasint,omitempty"`
 	Incarnation  string                `cbor:"12,keyasint,omitempty"`
+	// NoSecrets and Pipelines are its token's (TokenRecord).
+	NoSecrets bool     `cbor:"13,keyasint,omitempty"`
+	Pipelines []string `cbor:"14,keyasint,omitempty"`
+	// Loopback allows an endpoint on loopback: the worker registered from there.
+	Loopback bool `cbor:"15,keyasint,omitempty"`
 }
 
 // Token adds or removes a token. The token itself is never here. Adding one
-// that is there with the same hash changes nothing.
+// that is there with the same hash changes nothing. With a token go the external
+// workers that registered with it.
 type Token struct {
 	Record TokenRecord `cbor:"1,keyasint"`
 	Delete bool        `cbor:"2,keyasint,omitempty"`
@@ -246,6 +252,12 @@ type TokenRecord struct {
 	CreatedBy string    `cbor:"7,keyasint,omitempty"`
 	// Untrusted submissions leave nothing in caches that others read.
 	Untrusted bool `cbor:"20,keyasint,omitempty"`
+	// The rest is of the role worker. Tags are what its workers may claim, Pipelines
+	// are patterns of whose modules they get; nil is any. Secrets allows modules that
+	// have secrets.
+	Tags      []string `cbor:"8,keyasint,omitempty"`
+	Pipelines []string `cbor:"9,keyasint,omitempty"`
+	Secrets   bool     `cbor:"10,keyasint,omitempty"`
 }
 
 // Secret sets or removes a secret of the cluster. Its value is sealed before it

@@ -46,7 +46,7 @@ func (g *registry) applyWorker(w *Worker, ch *change) Result {
 	return Result{}
 }
 
-func (g *registry) applyToken(t *Token) Result {
+func (g *registry) applyToken(t *Token, ch *change) Result {
 	if why := badName("the token's id", t.Record.ID); why != "" {
 		return Result{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
 	}
@@ -57,6 +57,7 @@ func (g *registry) applyToken(t *Token) Result {
 			return Result{Err: pipeline.Errorf(pipeline.NotFound, "no token %s", t.Record.ID)}
 		}
 		g.del(bTokens, key)
+		g.dropWorkersOf(t.Record.ID, ch)
 		return Result{}
 	}
 
@@ -72,6 +73,25 @@ func (g *registry) applyToken(t *Token) Result {
 	g.put(bTokens, key, t.Record)
 
 	return Result{}
+}
+
+// dropWorkersOf removes the external workers that registered with a token. Whoever
+// registers under one of their ids later is another worker.
+func (g *registry) dropWorkersOf(token string, ch *change) {
+	var keys [][]byte
+	_ = g.tx.Bucket(bWorkers).ForEach(func(k, b []byte) error { // the callback never fails
+		var rec WorkerRecord
+		mustUnmarshal(b, &rec)
+		if rec.External && rec.Token == token {
+			keys = append(keys, bytes.Clone(k))
+		}
+		return nil
+	})
+
+	for _, k := range keys {
+		g.del(bWorkers, k)
+		ch.Workers = true
+	}
 }
 
 // applySecret sets or removes a secret. The sealed value is not checked: the

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"path"
 	"regexp"
 	"strconv"
 	"strings"
@@ -83,6 +84,17 @@ var (
 	namePattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]{0,62}$`)
 	idPattern   = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
 )
+
+// Admits reports whether one of the patterns, which are those of path.Match, matches a
+// pipeline's name, or there are none.
+func Admits(patterns []string, name string) bool {
+	for _, p := range patterns {
+		if ok, err := path.Match(p, name); err == nil && ok {
+			return true
+		}
+	}
+	return len(patterns) == 0
+}
 
 // ValidName reports whether s may name a pipeline or a module: letters,
 // digits, "_" and "-", at most 63 of them.

@@ -32,8 +32,12 @@ type Worker struct {
 	Local bool
 	// External workers get only modules that require a tag of theirs.
 	External bool
-	// Plain workers are reached over plain HTTP.
-	Plain bool
+	// NoSecrets workers get no private modules: they are reached over plain HTTP, or
+	// are not to have secrets.
+	NoSecrets bool
+	// Pipelines are patterns (pipeline.Admits) of the pipelines whose modules an external
+	// worker gets; empty: of all.
+	Pipelines []string
 }
 
 // View is what the planner looks at. Plan changes it: placed modules leave
@@ -307,7 +311,7 @@ func able(w *Worker, c Class) bool {
 		return false
 	}
 
-	if w.Plain && c.Private {
+	if w.NoSecrets && c.Private || c.Pipeline != "" && !pipeline.Admits(w.Pipelines, c.Pipeline) {
 		return false
 	}
 

@@ -11,6 +11,25 @@ import (
 	"github.com/pipelined/pipelined/scheduler"
 )
 
+// A worker with limits gets neither private modules nor those of other pipelines.
+func TestFits_limits(t *testing.T) {
+	w := worker("ext-1", 2, "gpu")
+	w.External, w.NoSecrets, w.Pipelines = true, true, []string{"train-*", "eval"}
+	for _, tc := range []struct {
+		pipeline string
+		private  bool
+		want     bool
+	}{
+		{"train-1", false, true}, {"eval", false, true}, {"evaluate", false, false}, {"release", false, false}, {"eval", true, false},
+	} {
+		c := scheduler.ClassOf(pipeline.Requires{Tags: []string{"gpu"}}, pipeline.Resources{}, "")
+		c.Pipeline, c.Private = tc.pipeline, tc.private
+		if got := scheduler.Fits(w, c); got != tc.want {
+			t.Errorf("%s, private %v: %v, want %v", tc.pipeline, tc.private, got, tc.want)
+		}
+	}
+}
+
 func TestFits(t *testing.T) {
 	linux := worker("w", 2)
 	outside := worker("ext-1", 2, "gpu")

@@ -27,10 +27,12 @@ type Class struct {
 	// Alone modules are never queued behind a running attempt: they hold locks, and
 	// must not hold them while they wait.
 	Alone bool
-	// Private modules receive secrets. They go to no worker that would receive them
-	// over plain HTTP, and are not queued behind a running attempt: their secrets
+	// Private modules receive secrets. They go to no worker with NoSecrets, and are not queued behind a running attempt: their secrets
 	// must exist at the moment they start.
 	Private bool
+	// Pipeline is the name of the module's pipeline. It is set only where it matters,
+	// which is for modules that an external worker may get.
+	Pipeline string
 }
 
 // ClassOf returns the class of a module: its requirements and reservations.

@@ -54,6 +54,8 @@ const (
 	HeaderRole      = "X-Pipelined-Role"
 	HeaderWorker    = "X-Pipelined-Worker"
 	HeaderUntrusted = "X-Pipelined-Untrusted"
+	// HeaderLoopback is set if that caller reached the node over loopback.
+	HeaderLoopback = "X-Pipelined-Loopback"
 )
 
 // MaxIdempotencyKey bounds an idempotency key, in bytes.

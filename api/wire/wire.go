@@ -380,6 +380,16 @@ type TokenRequest struct {
 	// Untrusted, with the role submit: no other submission reads what runs of this
 	// token leave in caches.
 	Untrusted bool `json:"untrusted,omitempty"`
+	WorkerScope
+}
+
+// WorkerScope is what a token of the role worker admits. Tags are what its workers
+// may claim, Pipelines are patterns of the pipelines whose modules they get; without
+// any, that is every one. Secrets admits modules that have secrets.
+type WorkerScope struct {
+	Tags      []string `json:"tags,omitempty"`
+	Pipelines []string `json:"pipelines,omitempty"`
+	Secrets   bool     `json:"secrets,omitempty"`
 }
 
 // TokenCreated is a new token.
@@ -396,6 +406,7 @@ type TokenInfo struct {
 	CreatedAt time.Time  `json:"createdAt"`
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
 	Untrusted bool       `json:"untrusted,omitempty"`
+	WorkerScope
 }
 
 // SecretRequest goes to PUT /api/v1/secrets/{name}. No answer ever holds the

@@ -323,8 +323,17 @@ func TestToken(t *testing.T) {
 	if got := f.body("POST /api/v1/tokens"); got != `{"name":"x","role":"read","ttlSeconds":3600}` {
 		t.Errorf("create sent %s", got)
 	}
+	if code, _, stderr = c.exec("token", "create", "-role", "worker", "-tag", "gpu", "-tag", "big", "-pipeline", "train-*", "-secrets"); code != 0 {
+		t.Error(stderr)
+	}
+	if got := f.body("POST /api/v1/tokens"); got != `{"role":"worker","tags":["gpu","big"],"pipelines":["train-*"],"secrets":true}` {
+		t.Errorf("create sent %s", got)
+	}
+	if code, _, stderr = c.exec("token", "create", "-role", "read", "-tag", "gpu"); code != exitUsage || !strings.Contains(stderr, "of role worker") {
+		t.Errorf("exit %d, %s", code, stderr)
+	}
 	_, stdout, _ = c.exec("token", "ls")
-	want := "ID  NAME  ROLE    CREATED  EXPIRES\nt1  ci    submit  10s ago  never\nt2  -     read    10s ago  in 1m00s\n"
+	want := "ID  NAME  ROLE    CREATED  EXPIRES   SCOPE\nt1  ci    submit  10s ago  never     -\nt2  -     read    10s ago  in 1m00s  -\n"
 	if diff := cmp.Diff(want, stdout); diff != "" {
 		t.Error(diff)
 	}

@@ -31,6 +31,9 @@ func (c tokenCommand) command() *cli.Command {
 					&cli.DurationFlag{Name: "ttl", Usage: "`DURATION` for which it is valid (default until it is revoked)", HideDefault: true, Local: true},
 					&cli.StringFlag{Name: "name", Usage: "`NAME` in lists and in the history", Local: true},
 					&cli.BoolFlag{Name: "untrusted", Usage: "with -role submit: no other submission reads what its runs leave in caches", HideDefault: true, Local: true},
+					&cli.StringSliceFlag{Name: "tag", Usage: "of role worker: a `TAG` that its workers may claim; may be repeated (default any)", HideDefault: true, Local: true},
+					&cli.StringSliceFlag{Name: "pipeline", Usage: "of role worker: its workers get only modules of pipelines that match `PATTERN`, as in release-*; may be repeated (default any)", HideDefault: true, Local: true},
+					&cli.BoolFlag{Name: "secrets", Usage: "of role worker: its workers get modules that have secrets too", HideDefault: true, Local: true},
 					jsonFlag(),
 				},
 				Action: c.env.action(0, 0, c.create),
@@ -73,12 +76,18 @@ func (c tokenCommand) create(ctx context.Context, cmd *cli.Command) error {
 		return usagef("-untrusted needs -role submit")
 	}
 
+	scope := wire.WorkerScope{Tags: cmd.StringSlice("tag"), Pipelines: cmd.StringSlice("pipeline"), Secrets: cmd.Bool("secrets")}
+	if role != "worker" && (len(scope.Tags) > 0 || len(scope.Pipelines) > 0 || scope.Secrets) {
+		return usagef("-tag, -pipeline and -secrets are of role worker, not of %s", role)
+	}
+
 	api, err := c.env.connect(ctx)
 	if err != nil {
 		return err
 	}
 
-	out, err := api.Tokens().Create(ctx, wire.TokenRequest{Name: cmd.String("name"), Role: role, TTLSeconds: ttl.Seconds(), Untrusted: cmd.Bool("untrusted")})
+	out, err := api.Tokens().Create(ctx, wire.TokenRequest{Name: cmd.String("name"), Role: role, TTLSeconds: ttl.Seconds(), Untrusted: cmd.Bool("untrusted"),
+		WorkerScope: scope})
 	if err != nil {
 		return err
 	}
@@ -110,7 +119,7 @@ func (c tokenCommand) list(ctx context.Context, cmd *cli.Command) error {
 	}
 
 	now := c.env.now()
-	t := terminal.NewTable(c.env.stdout, "ID", "NAME", "ROLE", "CREATED", "EXPIRES")
+	t := terminal.NewTable(c.env.stdout, "ID", "NAME", "ROLE", "CREATED", "EXPIRES", "SCOPE")
 	for _, tok := range list.Tokens {
 		expires := "never"
 		if tok.ExpiresAt != nil {
@@ -125,8 +134,28 @@ func (c tokenCommand) list(ctx context.Context, cmd *cli.Command) error {
 			role += " (untrusted)"
 		}
 
-		t.Row(tok.ID, tok.Name, role, terminal.Ago(tok.CreatedAt, now), expires)
+		t.Row(tok.ID, tok.Name, role, terminal.Ago(tok.CreatedAt, now), expires, scopeText(tok))
 	}
 
 	return t.Flush()
+}
+
+// scopeText says what a worker's token admits.
+func scopeText(tok wire.TokenInfo) string {
+	if tok.Role != "worker" {
+		return ""
+	}
+
+	parts := []string{"no secrets"}
+	if tok.Secrets {
+		parts[0] = "secrets"
+	}
+	if len(tok.Tags) > 0 {
+		parts = append(parts, "tags "+strings.Join(tok.Tags, ","))
+	}
+	if len(tok.Pipelines) > 0 {
+		parts = append(parts, "pipelines "+strings.Join(tok.Pipelines, ","))
+	}
+
+	return strings.Join(parts, "; ")
 }

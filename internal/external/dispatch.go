@@ -29,16 +29,22 @@ const (
 // Dispatch sends attempts to an external worker, one execution each. Sending one
 // again is harmless: its id is the attempt's.
 func (w *Workers) Dispatch(ctx context.Context, id pipeline.NodeID, in peer.DispatchRequest) error {
-	rec, ok := w.Find(string(id))
+	rec, ok := w.Lookup(id)
 	if !ok {
 		return pipeline.Errorf(pipeline.NotFound, "no external worker %s", id)
+	}
+	if rec.Token != "" && !w.valid(rec.Token) {
+		return pipeline.Errorf(pipeline.Forbidden, "the token of external worker %s has expired", rec.Name)
 	}
 
 	for i := range in.Specs {
 		spec := &in.Specs[i]
-		if spec.Private && !strings.HasPrefix(rec.Endpoint, "https://") {
-			// The planner does not place them there; this holds if it ever does.
-			return pipeline.Errorf(pipeline.Forbidden, "%s has secrets, which are not sent to %s over plain http", spec.ID, rec.Name)
+		// The planner does not place these there; this holds if it ever does.
+		if spec.Private && (rec.NoSecrets || !strings.HasPrefix(rec.Endpoint, "https://")) {
+			return pipeline.Errorf(pipeline.Forbidden, "%s has secrets, which are not sent to %s", spec.ID, rec.Name)
+		}
+		if !pipeline.Admits(rec.Pipelines, spec.Pipeline) {
+			return pipeline.Errorf(pipeline.Forbidden, "%s is of pipeline %s, which the token of %s does not admit", spec.ID, spec.Pipeline, rec.Name)
 		}
 		execution, err := w.execution(ctx, spec)
 		if err != nil {
@@ -53,7 +59,7 @@ func (w *Workers) Dispatch(ctx context.Context, id pipeline.NodeID, in peer.Disp
 
 // Stop cancels attempts of an external worker.
 func (w *Workers) Stop(ctx context.Context, id pipeline.NodeID, in peer.StopRequest) error {
-	rec, ok := w.Find(string(id))
+	rec, ok := w.Lookup(id)
 	if !ok {
 		return nil // it was removed, with what it ran
 	}
@@ -148,7 +154,11 @@ func (w *Workers) call(ctx context.Context, rec fsm.WorkerRecord, path string, i
 	req.Header.Set("Authorization", "Bearer "+rec.Secret)
 	req.Header.Set("Prefer", "respond-async")
 
-	res, err := w.client.Do(req)
+	client := w.elsewhere
+	if rec.Loopback {
+		client = w.loopback
+	}
+	res, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("call external worker %s: %w", rec.Name, err)
 	}

@@ -150,9 +150,9 @@ type rig struct {
 }
 
 var (
-	admin = api.Subject{Name: "ann", Role: api.RoleAdmin}
-	own   = api.Subject{Name: "python", Role: api.RoleWorker, Worker: "token-1"}
-	other = api.Subject{Name: "perl", Role: api.RoleWorker, Worker: "token-2"}
+	admin = api.Subject{Name: "ann", Role: api.RoleAdmin, Loopback: true}
+	own   = api.Subject{Name: "python", Role: api.RoleWorker, Worker: "t1", Loopback: true}
+	other = api.Subject{Name: "perl", Role: api.RoleWorker, Worker: "t2", Loopback: true}
 )
 
 func newRig(t *testing.T) *rig {
@@ -174,6 +174,8 @@ func newRig(t *testing.T) *rig {
 		Members: func() []cluster.Member { return []cluster.Member{r.state.Member} }, Heartbeat: 2 * time.Second})
 	t.Cleanup(r.Workers.Close)
 
+	r.token(fsm.TokenRecord{ID: "t1"})
+	r.token(fsm.TokenRecord{ID: "t2"})
 	res, err := r.Register(t.Context(), own, registration("w1", r.program.URL))
 	if err != nil {
 		t.Fatal(err)
@@ -181,6 +183,19 @@ func newRig(t *testing.T) *rig {
 	r.secret = res.Secret
 	r.assign(attempt(1), r.find())
 	return r
+}
+
+// token adds a token of the role worker.
+func (r *rig) token(rec fsm.TokenRecord) {
+	r.t.Helper()
+	rec.Role, rec.Hash, rec.CreatedAt = "worker", []byte(rec.ID), time.Now()
+	r.state.Apply(&fsm.Command{Token: &fsm.Token{Record: rec}})
+}
+
+// revoke removes a token.
+func (r *rig) revoke(id string) {
+	r.t.Helper()
+	r.state.Apply(&fsm.Command{Token: &fsm.Token{Record: fsm.TokenRecord{ID: id}, Delete: true}})
 }
 
 // assign makes a run of one module, whose first attempt is a worker's.
@@ -191,7 +206,7 @@ func (r *rig) assign(id pipeline.AttemptID, worker pipeline.NodeID) {
 		r.t.Fatal(err)
 	}
 	r.state.Apply(&fsm.Command{Submit: &fsm.Submit{Definition: definition, Run: pipeline.Run{ID: id.Run, Pipeline: "p", Modules: 1, Key: string(id.Run)}}})
-	r.state.Apply(&fsm.Command{Batch: &fsm.Batch{Assigns: []fsm.Assign{{ID: id, Worker: worker}}}})
+	r.state.Apply(&fsm.Command{Batch: &fsm.Batch{Assigns: []fsm.Assign{{ID: id, Worker: worker, Incarnation: r.incarnation(worker)}}}})
 }
 
 func registration(id, endpoint string) wire.RegisterRequest {
@@ -221,9 +236,15 @@ func (r *rig) putTree(paths ...string) pipeline.Digest {
 	return r.put(string(raw))
 }
 
+// incarnation is that of an external worker; "" of a node.
+func (r *rig) incarnation(worker pipeline.NodeID) string {
+	rec, _ := r.Lookup(worker)
+	return rec.Incarnation
+}
+
 func (r *rig) find() pipeline.NodeID {
 	r.t.Helper()
-	rec, ok := r.Find("w1")
+	rec, ok := r.Lookup("ext-w1")
 	if !ok {
 		r.t.Fatal("w1 is not registered")
 	}
@@ -499,22 +520,19 @@ func TestWorkers_Register_refused(t *testing.T) {
 	}
 	// A worker's token cannot take over another's registration, as long as that
 	// token is valid; an admin may.
-	token := &fsm.Token{Record: fsm.TokenRecord{ID: "token-1", Role: "worker", Hash: []byte("1"), CreatedAt: time.Now()}}
-	r.state.Apply(&fsm.Command{Token: token})
 	if _, err := r.Register(t.Context(), other, registration("w1", "http://elsewhere:1")); pipeline.KindOf(err) != pipeline.Forbidden {
 		t.Errorf("another token: %v", err)
 	}
-	token.Delete = true
-	r.state.Apply(&fsm.Command{Token: token})
+	r.revoke("t1")
 	if _, err := r.Register(t.Context(), other, registration("w1", r.program.URL)); err != nil {
 		t.Errorf("the token was replaced: %v", err)
 	}
-	first, _ := r.Find("w1")
+	first, _ := r.Lookup("ext-w1")
 	if _, err := r.Register(t.Context(), admin, registration("w1", r.program.URL)); err != nil {
 		t.Error(err)
 	}
 	// A new registration is a new life: what it ran is lost, and the old secret ends.
-	if again, _ := r.Find("w1"); again.Incarnation == first.Incarnation || again.Secret == first.Secret {
+	if again, _ := r.Lookup("ext-w1"); again.Incarnation == first.Incarnation || again.Secret == first.Secret {
 		t.Errorf("incarnation and secret stayed: %+v", again)
 	}
 }
@@ -558,7 +576,7 @@ func TestWorkers_ForgetWorker(t *testing.T) {
 	if err := r.ForgetWorker(t.Context(), own, "w1"); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := r.Find("w1"); ok {
+	if _, ok := r.Lookup("ext-w1"); ok {
 		t.Error("it is still registered")
 	}
 	if err := r.ForgetWorker(t.Context(), admin, "one"); pipeline.KindOf(err) != pipeline.NotFound {

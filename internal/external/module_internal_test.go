@@ -74,13 +74,22 @@ func TestModuleOf_refuses(t *testing.T) {
 
 func TestCheckRegistration(t *testing.T) {
 	ok := wire.WorkerNode{ID: "w1", Endpoint: "https://host:1", Capabilities: pipeline.Capabilities{MaxParallelModules: 1, Tags: []string{"gpu"}}}
-	if err := checkRegistration(ok); err != nil {
+	if err := checkRegistration(ok, false); err != nil {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*wire.WorkerNode){
 		"id":       func(w *wire.WorkerNode) { w.ID = "a/b" },
 		"scheme":   func(w *wire.WorkerNode) { w.Endpoint = "ftp://host:1" },
 		"user":     func(w *wire.WorkerNode) { w.Endpoint = "http://u:p@host:1" },
+		"path":     func(w *wire.WorkerNode) { w.Endpoint = "http://host:1/latest/meta-data" },
+		"fragment": func(w *wire.WorkerNode) { w.Endpoint = "http://host:1#x" },
+		"no host":  func(w *wire.WorkerNode) { w.Endpoint = "http://:8080" },
+		"loopback": func(w *wire.WorkerNode) { w.Endpoint = "http://127.0.0.2:1" },
+		"mapped":   func(w *wire.WorkerNode) { w.Endpoint = "http://[::ffff:127.0.0.1]:1" },
+		"any":      func(w *wire.WorkerNode) { w.Endpoint = "http://0.0.0.0:1" },
+		"named":    func(w *wire.WorkerNode) { w.Endpoint = "http://localhost:1" },
+		"link":     func(w *wire.WorkerNode) { w.Endpoint = "http://169.254.169.254" },
+		"link 6":   func(w *wire.WorkerNode) { w.Endpoint = "http://[fe80::1]:1" },
 		"query":    func(w *wire.WorkerNode) { w.Endpoint = "http://host:1?x=1" },
 		"parallel": func(w *wire.WorkerNode) { w.Capabilities.MaxParallelModules = 0 },
 		"memory":   func(w *wire.WorkerNode) { w.Capabilities.Memory = -1 },
@@ -89,7 +98,7 @@ func TestCheckRegistration(t *testing.T) {
 	} {
 		w := ok
 		change(&w)
-		if err := checkRegistration(w); pipeline.KindOf(err) != pipeline.Invalid {
+		if err := checkRegistration(w, false); pipeline.KindOf(err) != pipeline.Invalid {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}

@@ -3,7 +3,6 @@ package external
 import (
 	"context"
 	"encoding/json"
-	"strings"
 	"time"
 
 	"github.com/pipelined/pipelined/api"
@@ -38,8 +37,8 @@ func (w *Workers) Result(ctx context.Context, by api.Subject, in wire.ExecuteRes
 	if err != nil {
 		return wire.ResultResponse{}, pipeline.Errorf(pipeline.Invalid, "executionId: %w", err)
 	}
-	worker := pipeline.NodeID(pipeline.ExternalPrefix + strings.TrimPrefix(in.WorkerID, pipeline.ExternalPrefix))
-	rec, ok := w.Find(string(worker))
+	worker := clusterID(in.WorkerID)
+	rec, ok := w.Lookup(worker)
 	if !ok {
 		return wire.ResultResponse{}, pipeline.Errorf(pipeline.NotFound, "no external worker %q: register first", in.WorkerID)
 	}
@@ -63,21 +62,23 @@ func (w *Workers) Result(ctx context.Context, by api.Subject, in wire.ExecuteRes
 	return wire.ResultResponse{Committed: out.Acks[0].Done, Reason: out.Acks[0].Refused}, nil
 }
 
-// checkHolder refuses the result of an attempt that the worker was never given. One
-// that it was given and lost is taken: the state keeps its outcome as superseded.
+// checkHolder refuses the result of an attempt that the worker was never given, or
+// that another program was given under the same id. One that it was given and lost is
+// taken: the state keeps its outcome as superseded.
 func (w *Workers) checkHolder(id pipeline.AttemptID, rec fsm.WorkerRecord) error {
 	var holder pipeline.NodeID
+	var incarnation string
 	err := w.cfg.State.View(func(v *fsm.View) error {
 		m := v.Module(id.Run, id.Module)
 		if n := id.Attempt; n >= 1 && n <= len(m.Attempts) {
-			holder = m.Attempts[n-1].Worker
+			holder, incarnation = m.Attempts[n-1].Worker, m.Attempts[n-1].Incarnation
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if holder != rec.ID {
+	if holder != rec.ID || tokenOf(incarnation) != rec.Token {
 		return pipeline.Errorf(pipeline.Forbidden, "attempt %s was not given to worker %s", id, rec.Name)
 	}
 	return nil

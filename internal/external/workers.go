@@ -61,31 +61,44 @@ type WorkersConfig struct {
 // external workers. It is safe for concurrent use.
 type Workers struct {
 	cfg WorkersConfig
-	// client has short bounds, follows no redirects and uses no proxy: a request
-	// carries the worker's secret.
-	client *http.Client
+	// elsewhere and loopback call workers; loopback reaches this machine as well. They
+	// have short bounds, follow no redirects and use no proxy: a request carries the
+	// worker's secret.
+	elsewhere, loopback *http.Client
 	// listings holds a value for each listing of outputs that is in memory.
 	listings chan struct{}
 }
 
 // NewWorkers makes a Workers. Close it after use.
 func NewWorkers(cfg WorkersConfig) *Workers {
-	return &Workers{cfg: cfg, listings: make(chan struct{}, maxListings), client: &http.Client{
-		Timeout:       callTimeout,
-		Transport:     &http.Transport{MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute, ResponseHeaderTimeout: callTimeout},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	return &Workers{cfg: cfg, listings: make(chan struct{}, maxListings), elsewhere: newCaller(false), loopback: newCaller(true)}
 }
 
 // Close closes idle connections to external workers. Idempotent.
-func (w *Workers) Close() { w.client.CloseIdleConnections() }
+func (w *Workers) Close() {
+	w.elsewhere.CloseIdleConnections()
+	w.loopback.CloseIdleConnections()
+}
 
-// Find finds an external worker by its id, with or without the prefix, or by its
-// name.
+// Lookup finds an external worker by its id in the cluster.
+func (w *Workers) Lookup(id pipeline.NodeID) (found fsm.WorkerRecord, ok bool) {
+	_ = w.cfg.State.View(func(v *fsm.View) error { // if it is closed there are none
+		found, ok = v.Worker(id)
+		ok = ok && found.External
+		return nil
+	})
+	return found, ok
+}
+
+// Find finds an external worker for an operator: by the id that it calls itself,
+// or else by its name. Who calls is never decided by it.
 func (w *Workers) Find(name string) (found fsm.WorkerRecord, ok bool) {
+	if found, ok = w.Lookup(clusterID(name)); ok {
+		return found, ok
+	}
 	_ = w.cfg.State.View(func(v *fsm.View) error { // if it is closed there are none
 		for _, rec := range v.Workers() {
-			if rec.External && (string(rec.ID) == name || string(rec.ID) == pipeline.ExternalPrefix+name || rec.Name == name) {
+			if rec.External && rec.Name == name { // of one at most, see Register
 				found, ok = rec, true
 			}
 		}
@@ -94,7 +107,11 @@ func (w *Workers) Find(name string) (found fsm.WorkerRecord, ok bool) {
 	return found, ok
 }
 
-// checkOwner refuses a caller with a worker's token that is not this worker's.
+// clusterID is the id in the cluster of the external worker that calls itself id.
+func clusterID(id string) pipeline.NodeID { return pipeline.NodeID(pipeline.ExternalPrefix + id) }
+
+// checkOwner refuses a caller with a worker's token that is not this worker's: who a
+// worker is, its token says.
 func checkOwner(by api.Subject, rec fsm.WorkerRecord) error {
 	if by.Role == api.RoleWorker && rec.Token != string(by.Worker) {
 		return pipeline.Errorf(pipeline.Forbidden, "worker %s was registered with another token", rec.Name)
@@ -105,7 +122,7 @@ func checkOwner(by api.Subject, rec fsm.WorkerRecord) error {
 // Heartbeat extends the lease of an external worker. One that is not known must
 // register again; that is no error.
 func (w *Workers) Heartbeat(ctx context.Context, by api.Subject, in wire.HeartbeatRequest) (wire.HeartbeatResponse, error) {
-	rec, ok := w.Find(pipeline.ExternalPrefix + in.WorkerID)
+	rec, ok := w.Lookup(clusterID(in.WorkerID))
 	if !ok {
 		return wire.HeartbeatResponse{}, nil
 	}
@@ -142,7 +159,7 @@ func (w *Workers) Workers(ctx context.Context) (wire.WorkerList, error) {
 // ForgetWorker removes an external worker. Its secret is revoked with it.
 func (w *Workers) ForgetWorker(ctx context.Context, by api.Subject, id string) error {
 	fresh := w.cfg.State.Fresh(ctx) // it may have registered a moment ago
-	rec, ok := w.Find(id)
+	rec, ok := w.Lookup(clusterID(id))
 	if !ok {
 		return state.Missing(pipeline.Errorf(pipeline.NotFound, "no external worker %q: a node is removed with leave", id), fresh)
 	}

@@ -130,12 +130,20 @@ func retryReason(m *moduleState, now time.Time) string {
 
 // noWorker is why a module fits no worker.
 func (e *explainer) noWorker(m *moduleState) string {
-	// If the module would fit without its secrets, that is the reason.
+	// If the module would fit without its secrets, or as a module of another pipeline,
+	// that is the reason.
 	c := m.class()
 	if c.Private {
 		c.Private = false
 		if fitting := e.workers.fitting(c); len(fitting) > 0 {
-			return "its secrets are not sent over plain http, and worker " + fitting[0].name + " has no https endpoint"
+			return e.noSecrets(fitting[0])
+		}
+		c.Private = true
+	}
+	if c.Pipeline != "" {
+		c.Pipeline = ""
+		if fitting := e.workers.fitting(c); len(fitting) > 0 {
+			return "the token of worker " + fitting[0].name + " admits other pipelines only (token create -pipeline)"
 		}
 	}
 
@@ -143,6 +151,14 @@ func (e *explainer) noWorker(m *moduleState) string {
 		return reason
 	}
 	return e.unmet(m.def.Requires)
+}
+
+// noSecrets is why a worker gets no module that has secrets.
+func (e *explainer) noSecrets(l *link) string {
+	if e.workers.records[l.id].NoSecrets {
+		return "it has secrets, and the token of worker " + l.name + " does not admit them (token create -secrets)"
+	}
+	return "its secrets are not sent over plain http, and worker " + l.name + " has no https endpoint"
 }
 
 // whyNone is why a module fits none of some workers; "" if it fits one.

@@ -171,6 +171,9 @@ func (m *moduleState) class() scheduler.Class {
 	c.Avoid = m.tries.avoid
 	c.Alone = len(m.def.Locks) > 0 || m.ready.inputs != nil
 	c.Private = m.private()
+	if c.Tags != "" || c.Pin != "" {
+		c.Pipeline = m.run.def.Name
+	}
 	return c
 }
 

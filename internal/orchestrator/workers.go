@@ -106,7 +106,8 @@ func (w *workers) updateExternal(seen map[pipeline.NodeID]bool) {
 		// The registration is all that is known of it: it is not compared with.
 		l.incarnation = rec.Incarnation
 		l.setCapabilities(rec.Capabilities)
-		l.planned.Plain = !strings.HasPrefix(rec.Endpoint, "https://")
+		l.planned.NoSecrets = rec.NoSecrets || !strings.HasPrefix(rec.Endpoint, "https://")
+		l.planned.Pipelines = rec.Pipelines
 	}
 }
 

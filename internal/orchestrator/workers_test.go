@@ -142,6 +142,30 @@ func TestExternal_redispatch(t *testing.T) {
 	})
 }
 
+// What a worker's token does not admit is not placed there, and status says so.
+func TestExternal_scope(t *testing.T) {
+	scripted(t, []int{1}, func(t *testing.T, c *cluster) {
+		c.vault = &fakeVault{secrets: map[string]string{"KEY": "s3cret"}}
+		c.leads()
+		c.external("e1", "i1", "https://e1", "gpu")
+		c.wantStatus("e1", pipeline.WorkerOnline)
+		c.must(&fsm.Command{Worker: &fsm.Worker{Record: fsm.WorkerRecord{ID: "e1", Name: "e1", External: true, Endpoint: "https://e1", Incarnation: "i1",
+			Capabilities: pipeline.Capabilities{MaxParallelModules: 2, Tags: []string{"gpu"}}, NoSecrets: true, Pipelines: []string{"train-*"}}}})
+
+		secret := one(with(needs("train", "gpu"), func(m *pipeline.Module) { m.Secrets = []string{"KEY"} }))
+		secret.Name = "train-1"
+		c.wantWhy(c.submit("a", secret), "train", "it has secrets, and the token of worker e1 does not admit them (token create -secrets)")
+		other := one(needs("train", "gpu"))
+		other.Name = "release"
+		c.wantWhy(c.submit("b", other), "train", "the token of worker e1 admits other pipelines only (token create -pipeline)")
+		allowed := one(needs("train", "gpu"))
+		allowed.Name = "train-2"
+		id := c.submit("c", allowed)
+		c.succeed(id, "train")
+		c.ends(id, pipeline.RunSucceeded)
+	})
+}
+
 // Secrets go to no worker over plain HTTP.
 func TestExternal_secrets(t *testing.T) {
 	scripted(t, []int{1}, func(t *testing.T, c *cluster) {

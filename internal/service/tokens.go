@@ -6,8 +6,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
+	"path"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/wire"
@@ -25,7 +28,9 @@ const (
 	maxTokenLife = 10 * 365 * 24 * time.Hour
 	// maxTokenName bounds a token's name, in bytes.
 	maxTokenName = 128
-	pathToken    = "/peer/token"
+	// maxScope bounds the tags, and the pipelines, of a worker's token.
+	maxScope  = 100
+	pathToken = "/peer/token"
 )
 
 // TokensConfig says what Tokens is made of. All fields are needed.
@@ -71,11 +76,15 @@ func (t *Tokens) CreateToken(ctx context.Context, by api.Subject, in wire.TokenR
 	if len(in.Name) > maxTokenName {
 		return wire.TokenCreated{}, pipeline.Errorf(pipeline.Invalid, "name: at most %d bytes", maxTokenName)
 	}
+	if err := checkScope(in); err != nil {
+		return wire.TokenCreated{}, err
+	}
 
 	id := RandomHex(6)
 	token := tokenPrefix + id + "_" + RandomHex(24)
 	sum := sha256.Sum256([]byte(token))
-	rec := fsm.TokenRecord{ID: id, Name: in.Name, Role: in.Role, Hash: sum[:], CreatedAt: time.Now().UTC(), CreatedBy: by.Name, Untrusted: in.Untrusted}
+	rec := fsm.TokenRecord{ID: id, Name: in.Name, Role: in.Role, Hash: sum[:], CreatedAt: time.Now().UTC(), CreatedBy: by.Name, Untrusted: in.Untrusted,
+		Tags: in.Tags, Pipelines: in.Pipelines, Secrets: in.Secrets}
 	if in.TTLSeconds > 0 {
 		rec.ExpiresAt = rec.CreatedAt.Add(time.Duration(in.TTLSeconds * float64(time.Second)))
 	}
@@ -83,8 +92,30 @@ func (t *Tokens) CreateToken(ctx context.Context, by api.Subject, in wire.TokenR
 	return wire.TokenCreated{TokenInfo: tokenInfo(rec), Token: token}, err
 }
 
+// checkScope checks what a token of the role worker admits.
+func checkScope(in wire.TokenRequest) error {
+	if api.Role(in.Role) != api.RoleWorker && (len(in.Tags) > 0 || len(in.Pipelines) > 0 || in.Secrets) {
+		return pipeline.Errorf(pipeline.Invalid, "tags, pipelines and secrets: only for the role worker, not for %s", in.Role)
+	}
+	if len(in.Tags) > maxScope || len(in.Pipelines) > maxScope {
+		return pipeline.Errorf(pipeline.Invalid, "tags, pipelines: at most %d of each", maxScope)
+	}
+	for _, tag := range in.Tags {
+		if tag == "" || len(tag) > maxTokenName || strings.ContainsFunc(tag, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
+			return pipeline.Errorf(pipeline.Invalid, "tag %.80q: expected one word of at most %d bytes", tag, maxTokenName)
+		}
+	}
+	for _, pattern := range in.Pipelines {
+		if _, err := path.Match(pattern, ""); err != nil || pattern == "" || len(pattern) > maxTokenName {
+			return pipeline.Errorf(pipeline.Invalid, "pipeline pattern %.80q: expected a name of at most %d bytes, in which * stands for any characters and ? for one", pattern, maxTokenName)
+		}
+	}
+	return nil
+}
+
 func tokenInfo(t fsm.TokenRecord) wire.TokenInfo {
-	return wire.TokenInfo{ID: t.ID, Name: t.Name, Role: t.Role, CreatedAt: t.CreatedAt.UTC(), ExpiresAt: timeOf(t.ExpiresAt), Untrusted: t.Untrusted}
+	return wire.TokenInfo{ID: t.ID, Name: t.Name, Role: t.Role, CreatedAt: t.CreatedAt.UTC(), ExpiresAt: timeOf(t.ExpiresAt), Untrusted: t.Untrusted,
+		WorkerScope: wire.WorkerScope{Tags: t.Tags, Pipelines: t.Pipelines, Secrets: t.Secrets}}
 }
 
 // Tokens lists the tokens, newest first.

@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"net/http"
+	"reflect"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -78,6 +79,28 @@ func TestTokens_untrusted(t *testing.T) {
 				t.Errorf("untrusted %v: the run is %+v", untrusted, head)
 			}
 		})
+	}
+}
+
+// What a worker's token admits is part of it; other roles have no such limits.
+func TestTokens_CreateToken_scope(t *testing.T) {
+	r := newRig(t)
+	want := wire.WorkerScope{Tags: []string{"gpu"}, Pipelines: []string{"train-*"}, Secrets: true}
+	made, err := r.tokens.CreateToken(t.Context(), sam, wire.TokenRequest{Role: "worker", WorkerScope: want})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, err := r.tokens.Tokens(t.Context()); err != nil || !reflect.DeepEqual(list.Tokens[0].WorkerScope, want) || list.Tokens[0].ID != made.ID {
+		t.Errorf("%+v, %v", list, err)
+	}
+	for text, in := range map[string]wire.TokenRequest{
+		"only for the role worker": {Role: "submit", WorkerScope: wire.WorkerScope{Secrets: true}},
+		"expected one word":        {Role: "worker", WorkerScope: wire.WorkerScope{Tags: []string{"a b"}}},
+		"pipeline pattern":         {Role: "worker", WorkerScope: wire.WorkerScope{Pipelines: []string{"[a"}}},
+		"at most 100":              {Role: "worker", WorkerScope: wire.WorkerScope{Tags: make([]string, 101)}},
+	} {
+		_, err := r.tokens.CreateToken(t.Context(), sam, in)
+		wantError(t, text, err, pipeline.Invalid, text)
 	}
 }
 
