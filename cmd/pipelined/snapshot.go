@@ -177,9 +177,9 @@ func filesText(s backup.Summary) string {
 }
 
 func contentsText(s backup.Summary) string {
-	text := fmt.Sprintf("%d runs, %d schedules, %d secrets", s.Runs, s.Schedules, s.Secrets)
+	text := fmt.Sprintf("%s, %s, %s", numberOf(s.Runs, "run"), numberOf(s.Schedules, "schedule"), numberOf(s.Secrets, "secret"))
 	if s.WithBlobs {
-		text += fmt.Sprintf(", %d files (%s)", s.Blobs, humanize.IBytes(uint64(s.BlobBytes)))
+		text += fmt.Sprintf(", %s (%s)", numberOf(s.Blobs, "file"), humanize.IBytes(uint64(s.BlobBytes)))
 	}
 	return text
 }
@@ -217,7 +217,7 @@ func (c snapshotCommand) restore(ctx context.Context, cmd *cli.Command) error {
 		}
 		c.env.tell("restored %s into cluster %s", contentsText(s), out.ClusterID)
 		if out.Active > 0 {
-			c.env.tell("%d runs were active: their attempts become lost within seconds, and are repeated", out.Active)
+			c.env.tell("%s active when it was saved: attempts become lost within seconds, and are repeated", numberOf(out.Active, "run"))
 		}
 		if !s.WithBlobs {
 			c.env.tell("warning: the file has no logs, artifacts or workspaces: what needs them fails")
