@@ -228,7 +228,7 @@ func (t *transport) confirm(id string, term uint64) (newest uint64, err error) {
 
 	addr := raft.ServerAddress(id)
 	self := t.EncodePeer(raft.ServerID(t.streams.self), raft.ServerAddress(t.streams.self))
-	args := &raft.AppendEntriesRequest{Term: term, Leader: self,
+	args := &raft.AppendEntriesRequest{Term: term,
 		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(t.streams.self), Addr: self}}
 	resp := &raft.AppendEntriesResponse{}
 	if err := again(func() error { return t.NetworkTransport.AppendEntries(raft.ServerID(id), addr, args, resp) }); err != nil {

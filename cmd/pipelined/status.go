@@ -24,7 +24,7 @@ func (c statusCommand) command() *cli.Command {
 		},
 		Action: c.env.action(0, 1, func(ctx context.Context, cmd *cli.Command) error {
 			if cmd.Args().Len() == 0 {
-				return clusterStatus{c.env}.show(ctx, cmd.Bool("json"), cmd.Bool("check"))
+				return clusterStatus(c).show(ctx, cmd.Bool("json"), cmd.Bool("check"))
 			}
 
 			if cmd.Bool("check") {
