@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -76,7 +77,8 @@ func Parse(text string) ([]byte, error) {
 	return key, nil
 }
 
-// Load reads a cluster key file. A file that other users may read is refused.
+// Load reads a cluster key file. A file that other users may read or replace is refused;
+// root always may.
 // If there is no file the error is fs.ErrNotExist.
 func Load(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
@@ -98,6 +100,10 @@ func Load(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("cluster key %s is not a regular file: choose another with -key-file", path)
 	}
+	if owner := ownerOf(info); owner != 0 && owner != os.Geteuid() {
+		return nil, fmt.Errorf("cluster key %s: it belongs to another user (%d), who may read and replace it: "+
+			"run `chown %d %s`; if that user is not to have the key, create a new one with `pipelined keygen`", path, owner, os.Geteuid(), path)
+	}
 	if perm := info.Mode().Perm(); perm&0o077 != 0 {
 		return nil, fmt.Errorf("cluster key %s: other users may read or change it (mode %04o): "+
 			"run `chmod 600 %s`; if another user may have read it, create a new key with `pipelined keygen`", path, perm, path)
@@ -117,6 +123,14 @@ func Load(path string) ([]byte, error) {
 	}
 	return nil, fmt.Errorf("cluster key %s: %w: copy the key there from another node or a backup; for a new cluster replace it with: mv %s %s.old && pipelined keygen -o %s",
 		path, err, path, path, path)
+}
+
+// ownerOf is the user that a file belongs to.
+func ownerOf(info fs.FileInfo) int {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(st.Uid)
+	}
+	return os.Geteuid()
 }
 
 // LoadOrCreate reads a cluster key file, or creates it with a new key. If

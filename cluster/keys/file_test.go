@@ -200,6 +200,39 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+// TestLoad_owner: root takes no key whose owner may read and replace it, also where
+// the mode keeps everybody else out.
+func TestLoad_owner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root opens closed files of others")
+	}
+	path := filepath.Join(t.TempDir(), "cluster.key")
+	if err := keys.Create(path, keys.Generate()); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(path, 65534, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{path, link} {
+		if _, err := keys.Load(name); err == nil || !strings.Contains(err.Error(), "belongs to another user (65534)") || !strings.Contains(err.Error(), "chown 0 "+name) {
+			t.Errorf("got %v", err)
+		}
+		if _, _, err := keys.LoadOrCreate(name); err == nil {
+			t.Error("LoadOrCreate takes it")
+		}
+	}
+	if err := os.Chown(path, 0, 65534); err != nil { // a group that the mode keeps out
+		t.Fatal(err)
+	}
+	if _, err := keys.Load(path); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestLoadOrCreate_danglingLink(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cluster.key")
 	if err := os.Symlink("/nowhere/at/all", path); err != nil {

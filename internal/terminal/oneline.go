@@ -5,8 +5,8 @@ import (
 	"unicode"
 )
 
-// OneLine gives a message as a single line without control characters: parts
-// of it may come from elsewhere.
+// OneLine gives a message as a single line without control characters and
+// those that change the order of text: parts of it may come from elsewhere.
 func OneLine(s string) string {
 	lines := strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' })
 	for i := range lines {
@@ -18,7 +18,7 @@ func OneLine(s string) string {
 			return ' '
 		}
 
-		if unicode.IsControl(r) {
+		if unicode.IsControl(r) || reorders(r) {
 			return -1
 		}
 

@@ -105,7 +105,7 @@ func TestAgo(t *testing.T) {
 }
 
 func TestOneLine(t *testing.T) {
-	if got, want := terminal.OneLine("a:\n\tb\r\n c\x1b[2Jd\te"), "a:; b; c[2Jd e"; got != want {
+	if got, want := terminal.OneLine("a:\n\tb\r\n c\x1b[2Jd\u202e\u2068\te"), "a:; b; c[2Jd e"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

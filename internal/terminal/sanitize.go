@@ -9,8 +9,8 @@ import (
 // appendSafe appends a line of a module's output to dst as it may go to a
 // terminal: colours (SGR sequences) stay where color is set, and everything
 // else that steers a terminal is left out: cursor movement, titles, the
-// clipboard (OSC 52), links (OSC 8), C1 controls, bare control characters. Tabs
-// stay. Of text that a carriage return would overwrite the last version stays.
+// clipboard (OSC 52), links (OSC 8), C1 controls, bare control characters, characters that change the
+// order of text. Tabs stay. Of text that a carriage return would overwrite the last version stays.
 func appendSafe(dst, line []byte, color bool) []byte {
 	line = bytes.TrimRight(line, "\r")
 	if i := bytes.LastIndexByte(line, '\r'); i >= 0 {
@@ -45,6 +45,7 @@ func appendSafe(dst, line []byte, color bool) []byte {
 			case r == utf8.RuneError && n == 1:
 				dst = append(dst, "\uFFFD"...)
 			case r >= 0x80 && r < 0xa0: // C1: the 8-bit forms of ESC sequences
+			case reorders(r):
 			default:
 				dst = append(dst, line[:n]...)
 			}
@@ -55,6 +56,10 @@ func appendSafe(dst, line []byte, color bool) []byte {
 
 	return dst
 }
+
+// reorders reports the characters that make text look as if it were in another
+// order: embeddings, overrides and isolates of the bidirectional algorithm.
+func reorders(r rune) bool { return r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 }
 
 // escapeLength measures the escape sequence at the beginning of b and reports
 // whether it is an SGR sequence, which only changes how text looks.

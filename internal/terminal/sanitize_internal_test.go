@@ -25,6 +25,7 @@ func TestAppendSafe(t *testing.T) {
 		"a\x1b[1\x01mb":                          "amb",
 		"a\u009b31mb\u0085c":                     "a31mbc",
 		"a\xffb\x9bc":                            "a\uFFFDb\uFFFDc",
+		"a\u202eb\u202ac\u2066d\u2069e\u200ff":   "abcde\u200ff",
 		"a\x00b\x07c\x08d\x7fe":                  "abcde",
 		"10%\r50%\r100%":                         "100%",
 		"windows\r":                              "windows",
@@ -41,7 +42,7 @@ func TestAppendSafe(t *testing.T) {
 
 // FuzzAppendSafe wants that nothing but colours reaches the terminal.
 func FuzzAppendSafe(f *testing.F) {
-	for _, s := range []string{"a", "\x1b[31mx", "\x1b]8;;x\x07", "\x9b2J", "\u009bm", "\x1b[\x1b[m", "\x1b\x1b[2J"} {
+	for _, s := range []string{"a", "\x1b[31mx", "\x1b]8;;x\x07", "\x9b2J", "\u009bm", "\u202e", "\x1b[\x1b[m", "\x1b\x1b[2J"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
@@ -59,7 +60,7 @@ func FuzzAppendSafe(f *testing.F) {
 				continue
 			}
 			r, n := utf8.DecodeRune(out[i:])
-			if r < 0x20 && r != '\t' || r >= 0x7f && r < 0xa0 {
+			if r < 0x20 && r != '\t' || r >= 0x7f && r < 0xa0 || reorders(r) {
 				t.Fatalf("%q: %q holds %U", in, out, r)
 			}
 			i += n

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"syscall"
 
@@ -15,8 +16,8 @@ import (
 )
 
 // memoryDir is where results lie while their modules run: in memory, so that a
-// secret in one never reaches a disk.
-const memoryDir = "/dev/shm"
+// secret in one never reaches a disk. Only tests change it.
+var memoryDir = "/dev/shm"
 
 // scriptSuffix ends the name of a script that lies beside the results.
 const scriptSuffix = ".script"
@@ -25,8 +26,8 @@ const scriptSuffix = ".script"
 // a directory that only this user can enter, else in d. The name follows from
 // d, so that a daemon that starts again finds it. The module makes the file.
 func (d Dir) Result() string {
-	if dir, ok := userDir(); ok {
-		return dir + "/" + d.memoryName()
+	if path, ok := inMemory(d.memoryName()); ok {
+		return path
 	}
 	return d.diskResult()
 }
@@ -40,26 +41,57 @@ func (d Dir) memoryName() string {
 
 // hiddenScript is where a script lies in memory; ok is false if this machine has
 // no place for it.
-func (d Dir) hiddenScript() (path string, ok bool) {
-	dir, ok := userDir()
-	return dir + "/" + d.memoryName() + scriptSuffix, ok
-}
+func (d Dir) hiddenScript() (path string, ok bool) { return inMemory(d.memoryName() + scriptSuffix) }
 
-// userDir makes this user's directory on tmpfs. One that others can enter is not
-// used: everybody may make names in /dev/shm.
-func userDir() (string, bool) {
-	uid := os.Geteuid()
-	dir := memoryDir + "/pipelined-" + strconv.Itoa(uid)
-
-	var st syscall.Stat_t
-	if err := syscall.Lstat(dir, &st); err != nil {
-		if syscall.Mkdir(dir, 0o700) != nil || syscall.Lstat(dir, &st) != nil {
-			return "", false
+// inMemory is where a file of this user lies on tmpfs, or is to be made if it is
+// in none of the directories that are this user's.
+func inMemory(name string) (path string, ok bool) {
+	dirs := userDirs()
+	for _, dir := range dirs {
+		if _, err := os.Lstat(dir + "/" + name); err == nil {
+			return dir + "/" + name, true
 		}
 	}
+	if len(dirs) == 0 {
+		return "", false
+	}
+	return dirs[0] + "/" + name, true
+}
 
-	own := st.Mode&syscall.S_IFMT == syscall.S_IFDIR && st.Mode&0o077 == 0 && int(st.Uid) == uid
-	return dir, own
+// userDirs gives this user's directories on tmpfs, and makes one if there is none.
+// Everybody may make names in memoryDir, so the plain name may be another user's:
+// then the directory has a random ending. It is found by its owner, since the
+// plain name may come free while a module writes there.
+func userDirs() []string {
+	plain := memoryDir + "/pipelined-" + strconv.Itoa(os.Geteuid())
+	_ = syscall.Mkdir(plain, 0o700) // mostly it is there
+
+	var dirs []string
+	if isOwn(plain) {
+		dirs = append(dirs, plain)
+	}
+	others, _ := filepath.Glob(plain + ".*") // fails for a wrong pattern only
+	for _, dir := range others {
+		if isOwn(dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	if len(dirs) > 0 {
+		return dirs
+	}
+
+	dir, err := os.MkdirTemp(memoryDir, filepath.Base(plain)+".*")
+	if err != nil {
+		return nil
+	}
+	return []string{dir}
+}
+
+// isOwn reports whether a directory belongs to this user and no other can enter it.
+func isOwn(dir string) bool {
+	var st syscall.Stat_t
+	return syscall.Lstat(dir, &st) == nil &&
+		st.Mode&syscall.S_IFMT == syscall.S_IFDIR && st.Mode&0o077 == 0 && int(st.Uid) == os.Geteuid()
 }
 
 // ReadResult reads the result that the module left; nil means none. The file stays
