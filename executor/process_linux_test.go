@@ -78,6 +78,8 @@ func TestRunner_startErrors(t *testing.T) {
 		}{
 			{"not in PATH", func(p *executor.Process) { p.Argv = []string{"no-such-program"} }, 127, "not found in PATH (/usr/local/bin:/usr/bin:/bin)"},
 			{"no PATH", func(p *executor.Process) { p.Argv, p.Env = []string{"true"}, nil }, 127, "not found in PATH"},
+			{"one text", func(p *executor.Process) { p.Argv = []string{"go build"} }, 127, "write each argument as an element of its own"},
+			{"one text with a slash", func(p *executor.Process) { p.Argv = []string{"go build ./..."} }, 127, "write each argument as an element of its own"},
 			{"no file", func(p *executor.Process) { p.Argv = []string{"./missing"} }, 127, `command "./missing": no such file`},
 			{"no cwd", func(p *executor.Process) { p.WorkDir += "/gone" }, 126, "does not exist"},
 			{"cwd a file", func(p *executor.Process) { write(p.Dir, "f", "", 0o644); p.WorkDir += "/f" }, 126, "is not a directory"},

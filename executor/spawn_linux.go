@@ -142,7 +142,16 @@ func lookPath(p *Process) (string, error) {
 	if denied != "" {
 		return "", &startError{message: fmt.Sprintf("command %q: %s is not executable", name, denied), code: 126}
 	}
-	return "", &startError{message: fmt.Sprintf("command %q: not found in PATH (%s)", name, path), code: 127}
+	return "", &startError{message: fmt.Sprintf("command %q: not found in PATH (%s)%s", name, path, oneText(p)), code: 127}
+}
+
+// oneText is advice where a whole command line was given as the name of a program. It
+// does not repeat the words: a value that is masked as a whole may be among them.
+func oneText(p *Process) string {
+	if len(p.Argv) != 1 || len(strings.Fields(p.Argv[0])) < 2 {
+		return ""
+	}
+	return `: there is no shell, write each argument as an element of its own, as in command = ["go", "build", "./..."]`
 }
 
 // explain turns the error of a fork into words: the kernel's own is the same
@@ -177,7 +186,7 @@ func explain(p *Process, err error) *startError {
 		if _, statErr := os.Stat(file); statErr == nil {
 			return &startError{message: fmt.Sprintf("command %q: its loader or interpreter does not exist on this machine", name), code: 127}
 		}
-		return &startError{message: fmt.Sprintf("command %q: no such file", name), code: 127}
+		return &startError{message: fmt.Sprintf("command %q: no such file%s", name, oneText(p)), code: 127}
 	case syscall.EACCES:
 		if st, statErr := os.Stat(file); statErr == nil && st.IsDir() {
 			return &startError{message: fmt.Sprintf("command %q is a directory", name), code: 126}

@@ -50,6 +50,10 @@ func TestSubmit_follows(t *testing.T) {
 			t.Error(diff)
 		}
 		lines := strings.Split(strings.TrimSpace(stderr), "\n")
+		if lines[0] != `warning: PIPELINED_VAR_other: the pipeline has no variable "other": it declares who` {
+			t.Errorf("%s: stderr\n%s", state, stderr)
+		}
+		lines = lines[1:]
 		if lines[0] != "workspace: 3 files, 1.5 MiB" || lines[1] != "run r1 (number 7) of release" || !strings.HasPrefix(lines[len(lines)-1], "run r1 "+terminal.StateWords(string(state))+" in 5.0s (") {
 			t.Errorf("%s: stderr\n%s", state, stderr)
 		}

@@ -49,6 +49,13 @@ func flagHelp(f cli.Flag) string {
 	return line
 }
 
+// What other programs call a command or a flag, and what it is called here.
+var (
+	otherCommands = map[string]string{"runs": "list", "ls": "list", "ps": "list", "log": "logs", "start": "submit", "stop": "cancel", "kill": "cancel",
+		"nodes": "members", "lint": "validate", "check": "validate", "format": "fmt", "backup": "snapshot"}
+	otherFlags = map[string]string{"list n": "-limit", "logs n": "-tail", "logs lines": "-tail"}
+)
+
 // usageError turns what urfave/cli says of a command line into one clear line.
 func usageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 	// urfave/cli has no types for these errors, only texts.
@@ -61,6 +68,10 @@ func usageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 
 		if s := settingWithoutFlag(cmd, name); s != nil {
 			return usagef("%s is a setting without a flag: write %s = … into the file of -config, or set %s", s.key(), s.key(), s.variable())
+		}
+
+		if other := otherFlags[cmd.Name+" "+strings.TrimLeft(name, "-")]; other != "" {
+			return usagef("unknown flag -%s%s: did you mean %q?", name, where, other)
 		}
 
 		return usagef("unknown flag -%s%s%s", name, where, terminal.DidYouMean("-"+name, flagNames(cmd)))
@@ -180,6 +191,10 @@ func unknownCommand(cmd *cli.Command, name string) error {
 	what := "command"
 	if cmd.Root() != cmd {
 		what = commandPath(cmd) + " command"
+	}
+
+	if other := otherCommands[name]; other != "" && cmd.Root() == cmd {
+		return usagef("unknown %s %q: did you mean %q?", what, name, other)
 	}
 
 	if near := terminal.DidYouMean(name, names); near != "" {

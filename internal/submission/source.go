@@ -3,6 +3,7 @@ package submission
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -136,7 +137,50 @@ func (o *Options) Read(ctx context.Context) (_ *source, err error) {
 	}
 
 	s.File = file
+	s.Inputs = o.matchEnvironment(s.Inputs, file.Variables())
 	return s, nil
+}
+
+// matchEnvironment gives the values of the environment the names of the variables that
+// they are for. PIPELINED_VAR_NAME is for the variable NAME, else for the one that is
+// NAME in capitals with _ for -. It leaves out, with a warning, what is for none.
+func (o *Options) matchEnvironment(inputs []language.VariableInput, declared []language.VariableInfo) []language.VariableInput {
+	exact, capital, names := map[string]bool{}, map[string][]string{}, make([]string, len(declared))
+	for i, v := range declared {
+		key := environmentName(v.Name)
+		exact[v.Name], capital[key], names[i] = true, append(capital[key], v.Name), v.Name
+	}
+
+	var loose, rest []language.VariableInput // an exact name wins
+	for _, in := range inputs {
+		if !strings.HasPrefix(in.Origin, VariablePrefix) || exact[in.Name] {
+			rest = append(rest, in)
+			continue
+		}
+
+		switch found := capital[in.Name]; len(found) {
+		case 0:
+			advice := "it declares none"
+			if near := pipeline.Nearest(in.Name, names); near != "" {
+				advice = "did you mean " + VariablePrefix + near + "?"
+			} else if len(names) > 0 {
+				advice = "it declares " + strings.Join(names, ", ")
+			}
+			o.Warn(fmt.Sprintf("%s: the pipeline has no variable %q: %s", in.Origin, in.Name, advice))
+		case 1:
+			in.Name = found[0]
+			loose = append(loose, in)
+		default:
+			o.Warn(fmt.Sprintf("%s: left out: it may be for %s: write the name as the pipeline does", in.Origin, strings.Join(found, " or ")))
+		}
+	}
+
+	return append(loose, rest...)
+}
+
+// environmentName is a variable's name as variables of the environment usually are.
+func environmentName(name string) string {
+	return strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 }
 
 // withRelaxedGC makes garbage collection rare until the returned function is

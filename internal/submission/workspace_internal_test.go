@@ -159,6 +159,55 @@ func TestOptions_precedence(t *testing.T) {
 	}
 }
 
+// A value of the environment is for the variable of its name, else for the one that is
+// this in capitals; one for none is named.
+func TestOptions_environment(t *testing.T) {
+	file := writeFile(t, t.TempDir(), "p.hcl", `pipeline "p" {
+  variable "version" { default = "none" }
+  variable "go-arch" { default = "none" }
+  variable "Both" { default = "none" }
+  variable "both" { default = "none" }
+  module "m" { command = ["echo", var.version] }
+}
+`)
+	for _, tc := range []struct {
+		environ string
+		flags   []string
+		name    string
+		want    string
+		warned  string
+	}{
+		{environ: "VERSION=1", name: "version", want: "1"},
+		{environ: "version=1", name: "version", want: "1"},
+		{environ: "VERSION=1 version=2", name: "version", want: "2"},
+		{environ: "VERSION=1", flags: []string{"version=3"}, name: "version", want: "3"},
+		{environ: "GO_ARCH=arm64", name: "go-arch", want: "arm64"},
+		{environ: "Both=1", name: "Both", want: "1"},
+		{environ: "Both=1", name: "both"},
+		{environ: "BOTH=1", name: "both", warned: "PIPELINED_VAR_BOTH: left out: it may be for Both or both: write the name as the pipeline does"},
+		{environ: "VERSOIN=1", name: "version", warned: `PIPELINED_VAR_VERSOIN: the pipeline has no variable "VERSOIN": did you mean PIPELINED_VAR_version?`},
+		{environ: "other=1", name: "version", warned: `PIPELINED_VAR_other: the pipeline has no variable "other": it declares version, go-arch, Both, both`},
+	} {
+		var warned []string
+		o := &Options{File: file, Vars: tc.flags, ReadFile: os.ReadFile, Warn: func(s string) { warned = append(warned, s) }}
+		for _, kv := range strings.Fields(tc.environ) {
+			o.Environ = append(o.Environ, VariablePrefix+kv)
+		}
+
+		s, err := o.Read(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.git(); err != nil {
+			t.Fatal(err)
+		}
+
+		if got := s.variables()[tc.name]; got != tc.want || strings.Join(warned, "; ") != tc.warned {
+			t.Errorf("%s: got %q, want %q; warned %q", tc.environ, got, tc.want, warned)
+		}
+	}
+}
+
 // What looks like a credential stays here unless env_from names it exactly; a warning
 // names it, not its value.
 func TestOptions_credentials(t *testing.T) {

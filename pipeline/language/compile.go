@@ -268,7 +268,7 @@ func (c *compilation) validate() {
 			}
 
 			if ok.IsNull() || ok.Type() != cty.Bool {
-				c.add(x.condition.Range(), "", "condition: expected true or false, got %s", friendly(ok))
+				c.add(x.condition.Range(), unquoted("condition", x.condition), "condition: expected true or false, got %s", friendly(ok))
 				continue
 			}
 

@@ -156,9 +156,11 @@ type module struct {
 	// secretsAt is the position of secrets.
 	secretsAt *hcl.Range
 	envFrom   []string
-	// scriptText is the script attribute; nil if there is none.
-	scriptText *hclsyntax.Attribute
-	retryAt    *hcl.Range
+	// scriptText is the script attribute, commandExpr the expression of command; nil if
+	// there is none.
+	scriptText  *hclsyntax.Attribute
+	commandExpr hclsyntax.Expression
+	retryAt     *hcl.Range
 	// depends are the names that depends_on lists.
 	depends []reference
 	// only are the instances that depends_on or optional_depends_on names, by

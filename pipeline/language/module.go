@@ -1,6 +1,7 @@
 package language
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -134,9 +135,20 @@ func whenFalse(source string) string {
 func conditionOf(r *report, expr hclsyntax.Expression, v cty.Value) (value, ok bool) {
 	value, bad := flagOf(v)
 	if bad != nil {
-		r.add(expr.Range(), bad.detail, "when: %s", bad.summary)
+		r.add(expr.Range(), cmp.Or(unquoted("when", expr), bad.detail), "when: %s", bad.summary)
 	}
 	return value, bad == nil && v.IsKnown()
+}
+
+// unquoted says how a condition is written that is in quotes; "" if it is not.
+func unquoted(name string, expr hclsyntax.Expression) string {
+	if _, ok := expr.(*hclsyntax.TemplateExpr); !ok {
+		return ""
+	}
+	if text := plainText(expr); constantExpr(expr) && len(text) <= 100 && strings.ContainsAny(text, ".=<>!&|(") && !strings.Contains(text, "\n") {
+		return fmt.Sprintf("write it without quotes: %s = %s", name, text)
+	}
+	return fmt.Sprintf(`write the condition without quotes: %s = var.NAME == "value"`, name)
 }
 
 // envFrom reads patterns of names of variables: letters, digits, _ and *.
@@ -362,6 +374,7 @@ func (p *parser) deferredExpr(expr hclsyntax.Expression) pipeline.DeferredExpr {
 }
 
 func (p *parser) command(m *module, a *hclsyntax.Attribute, index int) {
+	m.commandExpr = a.Expr
 	l, constant := p.deferredUse("command", a.Expr, false, index)
 	if !constant {
 		m.command = l

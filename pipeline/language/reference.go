@@ -2,6 +2,7 @@ package language
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -130,7 +131,7 @@ func (x *references) take(r *report, t hcl.Traversal, script bool) {
 		known(r, at, second, name, root, []string{"name"})
 	default:
 		x.unknown = true
-		unknownRoot(r, at, root, script)
+		unknownRoot(r, at, root, name, script)
 	}
 }
 
@@ -146,10 +147,17 @@ func known(r *report, at hcl.Range, kind stepKind, name, root string, names []st
 
 const shellHint = "a shell's ${…} must be written $${…} in HCL (and %{ as %%{)"
 
-func unknownRoot(r *report, at hcl.Range, root string, script bool) {
+// unknownRoot records the first part of a name that expressions do not see; name is its
+// second part, "" if there is none.
+func unknownRoot(r *report, at hcl.Range, root, name string, script bool) {
 	detail := didYouMean(root, rootNames)
 	before := bytes.TrimRight(r.src.text[:min(max(at.Start.Byte, 0), len(r.src.text))], " ~")
 	switch {
+	case root == "secret" || root == "secrets":
+		name = cmp.Or(name, "NAME")
+		detail = fmt.Sprintf("expressions see no secrets: write secrets = [%q] in the module; its script reads $%s", name, name)
+	case root == "env" && name != "":
+		detail = fmt.Sprintf("expressions see no environment: a script reads $%s; env_from = [%q] takes it from where the run is submitted", name, name)
 	case script, bytes.HasSuffix(before, []byte("${")), bytes.HasSuffix(before, []byte("%{")):
 		detail = strings.TrimSpace(detail + "\n" + shellHint)
 	case detail == "":

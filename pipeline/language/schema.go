@@ -271,7 +271,11 @@ func elementsOf(r *report, name string, expr hclsyntax.Expression, v cty.Value) 
 
 	if t := v.Type(); !t.IsListType() && !t.IsTupleType() && !t.IsSetType() {
 		detail := ""
-		if t == cty.String {
+		switch {
+		case t != cty.String:
+		case name == "command" && constantExpr(expr):
+			detail = splitCommand(v.AsString())
+		default:
 			detail = fmt.Sprintf("write [%.60s]", quoteHCL(v.AsString()))
 		}
 		r.add(expr.Range(), detail, "%s: expected a list, got %s", name, friendly(v))

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 
@@ -29,11 +30,15 @@ func (c *compilation) shell(own string) string {
 	return own
 }
 
-// Warnings are what is valid and likely a mistake: scripts for sh in which the failure
-// of a command before a | has no effect.
+// Warnings are what is valid and likely a mistake: commands of one text with spaces, and
+// scripts for sh in which the failure of a command before a | has no effect.
 func (f *File) Warnings() Diagnostics {
 	var list Diagnostics
 	for _, m := range f.modules {
+		if at, advice := oneText(m.commandExpr); advice != "" {
+			list = append(list, f.src.diagnostic(at, fmt.Sprintf("module %q: the name of the program has a space", m.static.Name), advice))
+		}
+
 		shell := m.static.Shell
 		if shell == "" {
 			shell = f.pipeline.Shell
@@ -49,6 +54,36 @@ func (f *File) Warnings() Diagnostics {
 	}
 
 	return list
+}
+
+// oneText returns where a command is one text that is likely a whole command line, and
+// what would be right; "" if it is not. "./my tool" may well be a program.
+func oneText(expr hclsyntax.Expression) (at hcl.Range, advice string) {
+	list, ok := expr.(*hclsyntax.TupleConsExpr)
+	if !ok || len(list.Exprs) != 1 {
+		return at, ""
+	}
+	text := plainText(list.Exprs[0])
+	if words := strings.Fields(text); len(words) < 2 || strings.Contains(words[0], "/") {
+		return at, ""
+	}
+	if !constantExpr(list.Exprs[0]) {
+		text = ""
+	}
+	return list.Exprs[0].Range(), splitCommand(text)
+}
+
+// splitCommand says how to write a command line that was given as one text; "" is one
+// that is not shown.
+func splitCommand(text string) string {
+	words := strings.Fields(text)
+	if len(words) == 0 || len(words) > 10 || strings.ContainsAny(text, "'\"`$|&;<>(){}*?\\") {
+		return "there is no shell: write each argument as an element of its own, or use script"
+	}
+	for i, w := range words {
+		words[i] = quote(w)
+	}
+	return "write [" + strings.Join(words, ", ") + "]"
 }
 
 // plainText is the text of a template, with a word in the place of each expression.

@@ -96,3 +96,21 @@ func TestFile_Warnings(t *testing.T) {
 		t.Errorf("a template: %v", got)
 	}
 }
+
+// A command line in one text is likely a mistake, a path with a space is not.
+func TestFile_Warnings_oneText(t *testing.T) {
+	for command, want := range map[string]string{
+		`["go build ./..."]`:           `write ["go", "build", "./..."]`,
+		`["make all | tee log"]`:       "there is no shell: write each argument as an element of its own, or use script",
+		`["echo ${pipeline.name} hi"]`: "there is no shell: write each argument as an element of its own, or use script",
+		`["./my tool"]`:                "",
+		`["/opt/My App/run"]`:          "",
+		`["go", "build ./..."]`:        "",
+		`["${pipeline.name}"]`:         "",
+	} {
+		got := parse(t, moduleWith("command = "+command)).Warnings()
+		if (len(got) == 1) != (want != "") || len(got) == 1 && (got[0].Detail != want || got[0].Line != 3) {
+			t.Errorf("%s: got %v, want %q", command, got, want)
+		}
+	}
+}
