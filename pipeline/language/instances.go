@@ -52,14 +52,26 @@ func (p *parser) expansion(m *module, a *hclsyntax.Attribute, index int) {
 	m.instances = x
 
 	if a.Name == "for_each" {
-		x.each, _ = p.deferredUse("for_each", a.Expr, false, index)
+		var constant bool
+		x.each, constant = p.deferredUse("for_each", a.Expr, false, index)
 		x.each.text = p.deferredExpr(a.Expr)
+		if constant { // found with the other mistakes of the file
+			if v, ok := literal(p.report, a.Expr); ok {
+				eachOf(p.report, a.Expr, v)
+			}
+		}
 		return
 	}
 
 	refs := scan(p.report, a.Expr, false)
 	if !refs.none() || Expensive(a.Expr) {
 		p.use(use{name: "matrix", expr: a.Expr, refs: &refs, mode: useSubmit, module: index, local: -1})
+	} else {
+		defer func() {
+			if v, ok := literal(p.report, a.Expr); ok {
+				matrixOf(p.report, x, v)
+			}
+		}()
 	}
 
 	object, ok := a.Expr.(*hclsyntax.ObjectConsExpr)
@@ -164,17 +176,17 @@ func (c *compilation) expand(m *module) ([]instance, bool) {
 	if x.each != nil {
 		list = eachOf(c.report, x.expr, v)
 	} else {
-		list = c.matrixOf(x, v)
+		list = matrixOf(c.report, x, v)
 	}
 
 	return list, len(c.list) == before
 }
 
 // matrixOf returns every combination of a matrix; the last axis varies fastest.
-func (c *compilation) matrixOf(x *instances, v cty.Value) []instance {
+func matrixOf(r *report, x *instances, v cty.Value) []instance {
 	at := x.expr.Range()
 	if t := v.Type(); v.IsNull() || !(t.IsObjectType() || t.IsMapType()) {
-		c.add(at, "write matrix = { NAME = [ … ] }", "matrix: expected an object of lists, got %s", friendly(v))
+		r.add(at, "write matrix = { NAME = [ … ] }", "matrix: expected an object of lists, got %s", friendly(v))
 		return nil
 	}
 
@@ -190,13 +202,13 @@ func (c *compilation) matrixOf(x *instances, v cty.Value) []instance {
 
 	list := []instance{{matrix: map[string]cty.Value{}}}
 	for _, axis := range axes {
-		elements, ok := elementsOf(c.report, "matrix."+axis, x.expr, values[axis])
+		elements, ok := elementsOf(r, "matrix."+axis, x.expr, values[axis])
 		if !ok {
 			return nil
 		}
 
 		if len(list)*len(elements) > maxInstances {
-			c.add(at, "", "the matrix makes more than %d instances", maxInstances)
+			r.add(at, "", "the matrix makes more than %d instances", maxInstances)
 			return nil
 		}
 
@@ -205,7 +217,7 @@ func (c *compilation) matrixOf(x *instances, v cty.Value) []instance {
 			for _, e := range elements {
 				text, bad := keyOf(e)
 				if bad != nil {
-					c.add(at, bad.detail, "matrix.%s: %s", axis, bad.summary)
+					r.add(at, bad.detail, "matrix.%s: %s", axis, bad.summary)
 					return nil
 				}
 				one := instance{key: text, matrix: maps.Clone(base.matrix)}
@@ -220,7 +232,7 @@ func (c *compilation) matrixOf(x *instances, v cty.Value) []instance {
 		list = next
 	}
 
-	return distinct(c.report, "matrix", at, list)
+	return distinct(r, "matrix", at, list)
 }
 
 // eachOf returns the instances of a for_each.

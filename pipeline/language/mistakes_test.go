@@ -78,6 +78,8 @@ func TestParse_oneMistake(t *testing.T) {
 		{moduleWith("command = []"), `3:11 command is empty | write command = ["program", "argument"]`},
 		{moduleWith("command = \"go build\""), `3:11 command: expected a list, got a string | write ["go", "build"]`},
 		{moduleWith("command = \"go build | tee x\""), `3:11 command: expected a list, got a string | there is no shell: write each argument as an element of its own, or use script`},
+		{body("module \"a\" {\n for_each = 5\n command = [\"a\"]\n comand = 1\n}\nmodule \"b\" {\n matrix = { x = \"y\" }\n command = [\"a\"]\n}\nmodule \"c\" {\n matrix = [\"y\"]\n command = [\"a\"]\n}"),
+			`3:13 for_each: expected a list or an object, got a number | write for_each = ["a", "b"] or for_each = { NAME = value }; 5:2 unknown attribute "comand" in module | did you mean "command"?; 8:11 matrix.x: expected a list, got a string | write ["y"]; 12:11 matrix: expected an object of lists, got a list | write matrix = { NAME = [ … ] }`},
 		{moduleWith("secrets = [\"KEY\"]\nscript = \"echo ${secret.KEY}\""), `4:18 unknown variable "secret" | expressions see no secrets: write secrets = ["KEY"] in the module; its script reads $KEY`},
 		{moduleWith("command = [\"a\", secrets.KEY]"), `3:17 unknown variable "secrets" | expressions see no secrets: write secrets = ["KEY"] in the module; its script reads $KEY`},
 		{moduleWith("command = [\"a\", env.HOME]"), `3:17 unknown variable "env" | expressions see no environment: a script reads $HOME; env_from = ["HOME"] takes it from where the run is submitted`},
