@@ -61,7 +61,8 @@ func TestMemory_newLeader(t *testing.T) {
 	}
 }
 
-// Sources of 8 KB that become 4,096 instances, of 32 MB of text, take little memory.
+// Sources of 8 KB that become 2,048 instances, of 16 MB of text, take little memory.
+// Twice as many come close to the limit of processor time on a busy machine.
 func TestMemory_definitions(t *testing.T) {
 	c := harness.Start(t, 1)
 	n := c.Nodes[0]
@@ -70,7 +71,7 @@ func TestMemory_definitions(t *testing.T) {
 		file := c.WriteFile("wide.hcl", fmt.Sprintf(`pipeline "wide%d" {
   workspace { exclude = ["**"] }
   module "m" {
-    matrix   = { a = range(0, 64), b = range(0, 64) }
+    matrix   = { a = range(0, 64), b = range(0, 32) }
     requires = { tags = ["nobody"] }
     script   = "# %s"
   }
@@ -82,7 +83,7 @@ func TestMemory_definitions(t *testing.T) {
 
 	peak := memory(t, n.PID(), "VmHWM")
 	t.Logf("%d runs: at most %d MB, %d MB are left", runs, peak, memory(t, n.PID(), "RssAnon"))
-	if peak > 600 {
-		t.Errorf("the node has taken %d MB, must be 600 at most", peak)
+	if peak > 400 {
+		t.Errorf("the node has taken %d MB, must be 400 at most", peak)
 	}
 }
