@@ -1,10 +1,10 @@
 package backup_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -19,6 +19,7 @@ import (
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/backup"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/storage/blob"
 )
 
 // testKeys seal with a text.
@@ -68,29 +69,22 @@ func newState(tb testing.TB, file pipeline.Digest) *fsm.Store {
 	return store
 }
 
-// take writes a file with and one without blobs.
+// take writes a file without and one with blobs.
 func take(tb testing.TB, store *fsm.Store, have blobs) (state, whole string) {
 	tb.Helper()
 	dir := tb.TempDir()
 	state, whole = filepath.Join(dir, "state"), filepath.Join(dir, "whole")
-	for path, write := range map[string]func(f *os.File) error{
-		state: func(f *os.File) error {
-			return backup.Take(f, dir, store, backup.Header{ClusterID: "c1", Version: "v", TakenAt: taken}, testKeys("k"))
-		},
-	} {
-		f, err := os.Create(path)
-		if err == nil {
-			err = errors.Join(write(f), f.Close())
-		}
-		if err != nil {
-			tb.Fatal(err)
-		}
-	}
-	from, err := os.Open(state)
+	from, err := os.Create(state)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	defer from.Close()
+	if err := backup.Take(from, dir, store, backup.Header{ClusterID: "c1", Version: "v", TakenAt: taken}, testKeys("k")); err != nil {
+		tb.Fatal(err)
+	}
+	if _, err := from.Seek(0, io.SeekStart); err != nil {
+		tb.Fatal(err)
+	}
 	to, err := os.Create(whole)
 	if err != nil {
 		tb.Fatal(err)
@@ -107,19 +101,7 @@ func verify(tb testing.TB, text []byte) (backup.Summary, error) {
 	return backup.Verify(context.Background(), bytes.NewReader(text), tb.TempDir())
 }
 
-func digestOf(text string) pipeline.Digest {
-	return pipeline.Digest(testHex(sha256.Sum256([]byte(text))))
-}
-
-func testHex(sum [32]byte) string {
-	const digits = "0123456789abcdef"
-	var b strings.Builder
-	for _, c := range sum {
-		b.WriteByte(digits[c>>4])
-		b.WriteByte(digits[c&15])
-	}
-	return b.String()
-}
+func digestOf(text string) pipeline.Digest { return blob.DigestOf([]byte(text)) }
 
 func TestTake_roundTrip(t *testing.T) {
 	store := newState(t, digestOf("bytes"))
@@ -244,5 +226,42 @@ func TestVerify_damaged(t *testing.T) {
 		if s, err := verify(t, text[:n]); err == nil && s != want {
 			t.Errorf("%d bytes of %d: %+v", n, len(text), s)
 		}
+	}
+}
+
+// The digests of blobs are in the names of entries, and the end counts them: one
+// cannot be taken out, nor renamed.
+func TestVerify_entries(t *testing.T) {
+	_, whole := take(t, newState(t, digestOf("bytes")), blobs{digestOf("bytes"): "bytes"})
+	for name, change := range map[string]func(h *tar.Header) (keep bool){
+		"removed": func(*tar.Header) bool { return false },
+		"renamed": func(h *tar.Header) bool { h.Name = "blobs/" + string(digestOf("other")); return true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, err := os.Open(whole)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			var out bytes.Buffer
+			r, w := tar.NewReader(f), tar.NewWriter(&out)
+			for h, err := r.Next(); err == nil; h, err = r.Next() {
+				if strings.HasPrefix(h.Name, "blobs/") && !change(h) {
+					continue
+				}
+				if err := w.WriteHeader(h); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.Copy(w, r); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := w.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if s, err := verify(t, out.Bytes()); pipeline.KindOf(err) != pipeline.Invalid {
+				t.Errorf("%+v, %v", s, err)
+			}
+		})
 	}
 }

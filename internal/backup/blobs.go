@@ -23,9 +23,6 @@ type Blobs interface {
 	Get(ctx context.Context, d pipeline.Digest) (io.ReadCloser, error)
 }
 
-// maxListing bounds the listing of a tree, in bytes.
-const maxListing = 256 << 20
-
 // AddBlobs writes a file with the state of another, and with all bytes that it
 // names. dir is for what is needed meanwhile. Blobs that no node has, because
 // they were deleted since or lost, are counted.
@@ -100,17 +97,15 @@ func (c *collector) tree(ctx context.Context, d pipeline.Digest) error {
 	if err != nil {
 		return fmt.Errorf("listing %s: %w", d, err)
 	}
-	for i := range t {
-		if d := t[i].Digest; d != "" {
-			if err := c.blob(ctx, d, nil); err != nil {
-				return err
-			}
+	for _, d := range t.Digests() {
+		if err := c.blob(ctx, d, nil); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// blob adds a blob, and copies it to keep.
+// blob adds a blob, and copies it to keep, unless it is larger than any listing.
 func (c *collector) blob(ctx context.Context, d pipeline.Digest, keep *bytes.Buffer) error {
 	if c.done[d] {
 		return nil
@@ -143,7 +138,7 @@ func (c *collector) blob(ctx context.Context, d pipeline.Digest, keep *bytes.Buf
 	}
 
 	var r io.Reader = tmp
-	if keep != nil && size <= maxListing {
+	if keep != nil && size <= tree.MaxBytes {
 		r = io.TeeReader(tmp, keep)
 	}
 	return c.w.Blob(d, size, r)

@@ -29,7 +29,7 @@ type Reader struct {
 	tar  *tar.Reader
 	text []byte
 	seal []byte
-	// sum is the checksum of what was read.
+	// sum is the checksum of the entries that were read.
 	sum     hash.Hash
 	entries int
 	end     *end
@@ -82,13 +82,13 @@ func (r *Reader) Authentic(keys Keys) error {
 }
 
 // State reads the state; it fails at its end if its bytes are not those that the
-// header names.
+// header names. What is not read to its end is not verified.
 func (r *Reader) State() io.Reader {
-	return &checkedReader{in: io.TeeReader(r.tar, r.sum), sum: sha256.New(), want: r.Header.State, what: "its state"}
+	return &checkedReader{in: r.tar, sum: sha256.New(), want: r.Header.State, what: "its state"}
 }
 
 // NextBlob returns the next blob once the state was read; io.EOF after the last,
-// if the file is whole.
+// if the file is whole. A blob that is not read to its end is not verified.
 func (r *Reader) NextBlob() (pipeline.Digest, int64, io.Reader, error) {
 	if r.failed != nil {
 		return "", 0, nil, r.failed
@@ -106,7 +106,7 @@ func (r *Reader) NextBlob() (pipeline.Digest, int64, io.Reader, error) {
 		return "", 0, nil, r.fail(damaged("unexpected entry %q", h.Name))
 	}
 	r.entries++
-	return d, h.Size, &checkedReader{in: io.TeeReader(r.tar, r.sum), sum: sha256.New(), want: d, what: "blob " + name}, nil
+	return d, h.Size, &checkedReader{in: r.tar, sum: sha256.New(), want: d, what: "blob " + name}, nil
 }
 
 func (r *Reader) fail(err error) error {
@@ -159,10 +159,6 @@ func (r *Reader) small(name string) ([]byte, error) {
 	if h.Name != name {
 		return nil, fmt.Errorf("expected %s, got %q", name, h.Name)
 	}
-	return r.read(h)
-}
-
-func (r *Reader) read(h *tar.Header) ([]byte, error) {
 	if h.Size > maxSmall {
 		return nil, fmt.Errorf("%s has %d bytes", h.Name, h.Size)
 	}

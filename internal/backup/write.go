@@ -62,7 +62,8 @@ type end struct {
 	Blobs   int  `json:"blobs"`
 	Missing int  `json:"missingBlobs"`
 	Whole   bool `json:"withBlobs"`
-	// Sum is the checksum of the entries before, and of the rest of this one.
+	// Sum is the checksum of the entries before, and of the rest of this one. The
+	// digests that they name stand for the bytes of state and blobs.
 	Sum string `json:"sum"`
 }
 
@@ -172,6 +173,7 @@ func (w *Writer) Close() error {
 	return nil
 }
 
+// bytes writes an entry that nothing before it names the digest of.
 func (w *Writer) bytes(name string, data []byte) error {
 	if err := w.begin(name, int64(len(data))); err != nil {
 		return err
@@ -183,11 +185,12 @@ func (w *Writer) bytes(name string, data []byte) error {
 	return nil
 }
 
+// entry writes an entry whose digest stands in the header, or in its name.
 func (w *Writer) entry(name string, size int64, r io.Reader) error {
 	if err := w.begin(name, size); err != nil {
 		return err
 	}
-	n, err := io.Copy(w.tar, io.TeeReader(r, w.sum))
+	n, err := io.Copy(w.tar, r)
 	if err == nil && n != size {
 		err = fmt.Errorf("%d bytes of %d", n, size)
 	}
