@@ -120,7 +120,7 @@ func memory(t *testing.T, pid int, name string) int {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		t.Skip(err)
+		t.Fatalf("the process has ended: %v", err)
 	}
 	for line := range strings.Lines(string(text)) {
 		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == name+":" {
@@ -131,6 +131,6 @@ func memory(t *testing.T, pid int, name string) int {
 			return kib >> 10
 		}
 	}
-	t.Skip("no " + name + " here")
+	t.Fatalf("the process has no %s: it has ended", name)
 	return 0
 }
