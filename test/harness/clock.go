@@ -16,10 +16,10 @@ import (
 
 // ShiftClock gives the wall clock of one process an offset: its copy of
 // clock_gettime in the vDSO is replaced by one that adds it. It needs root on
-// amd64.
+// amd64; errors.ErrUnsupported says that this machine cannot.
 func ShiftClock(pid int, by time.Duration) error {
 	if runtime.GOARCH != "amd64" || os.Geteuid() != 0 {
-		return errors.New("shift a clock: needs root on amd64")
+		return fmt.Errorf("shift a clock: needs root on amd64: %w", errors.ErrUnsupported)
 	}
 	start, size, err := vdso(pid)
 	if err != nil {
@@ -60,7 +60,7 @@ func ShiftClock(pid int, by time.Duration) error {
 		_, err := mem.WriteAt(code, start+int64(s.Value))
 		return err
 	}
-	return errors.New("shift a clock: no clock_gettime in the vDSO")
+	return fmt.Errorf("shift a clock: no clock_gettime in the vDSO: %w", errors.ErrUnsupported)
 }
 
 // Stop stops a process and waits until all of its threads stand.
@@ -102,5 +102,5 @@ func vdso(pid int) (start, size int64, err error) {
 		_, err := fmt.Sscanf(line, "%x-%x", &start, &end)
 		return start, end - start, err
 	}
-	return 0, 0, errors.New("shift a clock: no vDSO")
+	return 0, 0, fmt.Errorf("shift a clock: no vDSO: %w", errors.ErrUnsupported)
 }
