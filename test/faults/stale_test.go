@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
+	"os"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -122,10 +123,7 @@ func checkPaused(t *testing.T, c *harness.Cluster, x *caller, old *harness.Node,
 
 	// Until it waits there.
 	testutil.Eventually(t, harness.Wait, func() error { _, err := old.Health(); return err })
-	if err := syscall.Kill(old.PID(), syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	resume := sync.OnceFunc(func() { _ = syscall.Kill(old.PID(), syscall.SIGCONT) })
+	resume := pause(t, old)
 	defer resume()
 
 	others := c.Others(old)
@@ -137,12 +135,18 @@ func checkPaused(t *testing.T, c *harness.Cluster, x *caller, old *harness.Node,
 		return nil
 	})
 
-	// They are in its socket when it continues.
+	// They are in its sockets when it continues.
 	answers := make(chan answer, readers)
 	for range readers {
 		wg.Go(func() { answers <- x.do(old, "GET", "/api/v1/runs/"+id, "", "") })
 	}
-	time.AfterFunc(300*time.Millisecond, resume)
+	testutil.Eventually(t, harness.Wait, func() error {
+		if n := unread(t, old); n < readers {
+			return fmt.Errorf("%d requests wait", n)
+		}
+		return nil
+	})
+	resume()
 
 	check := func(what string, a answer) {
 		t.Helper()
@@ -156,4 +160,21 @@ func checkPaused(t *testing.T, c *harness.Cluster, x *caller, old *harness.Node,
 		check("a read", <-answers)
 	}
 	check("a read that waited", <-waited)
+}
+
+// unread counts the connections to a node's API with bytes that it has not read.
+func unread(t *testing.T, n *harness.Node) (count int) {
+	t.Helper()
+	table, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ip := netip.MustParseAddr(n.IP).As4()
+	local := fmt.Sprintf("%02X%02X%02X%02X:%04X", ip[3], ip[2], ip[1], ip[0], 8080) // as Linux prints it
+	for line := range strings.Lines(string(table)) {
+		if f := strings.Fields(line); len(f) > 4 && f[1] == local && !strings.HasSuffix(f[4], ":00000000") {
+			count++
+		}
+	}
+	return count
 }
