@@ -150,9 +150,7 @@ func (l *load) acknowledged(s submission) {
 	}
 	l.acked = append(l.acked, s)
 	now := time.Now()
-	if !l.last.IsZero() {
-		l.longest = max(l.longest, now.Sub(l.last))
-	}
+	l.longest = max(l.longest, now.Sub(l.last))
 	l.last = now
 }
 

@@ -152,20 +152,12 @@ func (c *cluster) client(token string, machines ...*machine) (*client.Client, er
 	return client.New(cfg)
 }
 
-// leader is the machine that leads, if one says so.
+// leader is the machine that leads, if one does.
 func (c *cluster) leader() *machine {
+	n := c.Leading()
 	for _, m := range c.machines {
-		if !m.Running() {
-			continue
-		}
-		h, err := m.Health()
-		if err != nil || h.Leader == "" || !h.Quorum {
-			continue
-		}
-		for _, l := range c.machines {
-			if l.Name == h.Leader {
-				return l
-			}
+		if m.Node == n {
+			return m
 		}
 	}
 	return nil

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/pipelined/pipelined/test/harness"
 )
 
 // The checks find what they are there for.
@@ -36,7 +38,7 @@ func TestVerifier_finds(t *testing.T) {
 		"goroutine 1 [running]:\n":             true,
 		"time [WARN] the panic: was averted\n": false,
 	} {
-		if got := crash.MatchString(text); got != want {
+		if got := harness.CrashIn([]byte(text)) != ""; got != want {
 			t.Errorf("%q: %v", text, got)
 		}
 	}

@@ -2,13 +2,11 @@ package chaos
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +16,7 @@ import (
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/test/harness"
 )
 
 // maxOverlap is how long two holders of a lock may work at once after one of
@@ -262,9 +261,6 @@ func (v *verifier) locks() {
 	v.add("locks held", len(list))
 }
 
-// crash is how Go ends a process.
-var crash = regexp.MustCompile(`(?m)^(panic: |fatal error: |goroutine \d+ \[|unexpected fault)`)
-
 // outputs looks for stack traces in what the agents wrote.
 func (v *verifier) outputs() {
 	for _, m := range v.c.machines {
@@ -273,8 +269,8 @@ func (v *verifier) outputs() {
 			v.fail("output of %s: %v", m.Name, err)
 			continue
 		}
-		if at := crash.FindIndex(b); at != nil {
-			v.fail("%s panicked: %s", m.Name, bytes.TrimSpace(b[at[0]:min(len(b), at[0]+1500)]))
+		if trace := harness.CrashIn(b); trace != "" {
+			v.fail("%s panicked: %s", m.Name, trace)
 		}
 	}
 }

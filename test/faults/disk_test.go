@@ -65,10 +65,12 @@ func sound(tb testing.TB, n *harness.Node) {
 	if !n.Running() {
 		tb.Errorf("%s has ended", n.Name)
 	}
-	for _, line := range strings.Split(n.Log(), "\n") {
-		if strings.HasPrefix(line, "panic") || strings.HasPrefix(line, "fatal error") || strings.HasPrefix(line, "goroutine ") {
-			tb.Errorf("%s: %s", n.Name, line)
-		}
+	log, err := os.ReadFile(n.LogFile())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if trace := harness.CrashIn(log); trace != "" {
+		tb.Errorf("%s panicked: %s", n.Name, trace)
 	}
 }
 

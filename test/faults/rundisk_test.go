@@ -1,9 +1,6 @@
 package faults
 
 import (
-	"context"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -28,24 +25,16 @@ func TestRun_diskFull(t *testing.T) {
 		}
 	})
 
-	file := filepath.Join(t.TempDir(), "p.hcl")
-	text := `pipeline "full" {
+	file := c.WriteFile("p.hcl", `pipeline "full" {
   module "fill" {
     script  = "head -c 30000000 /dev/urandom > big"
     outputs = ["big"]
   }
 }
-`
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), harness.Wait)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, c.Bin, "run", "-data-dir", filepath.Join(dir, "run"), file)
-	cmd.Env = c.Env
-	out, err := cmd.CombinedOutput()
-	last := string(out[strings.LastIndexByte(strings.TrimSpace(string(out)), '\n')+1:])
-	if err == nil || ctx.Err() != nil || !strings.Contains(last, "pipelined: ") || !strings.Contains(last, dir) {
-		t.Errorf("%v, %v\n%s", err, ctx.Err(), out)
+`)
+	r := c.Command(c.Dir, harness.Wait, "run", "-data-dir", filepath.Join(dir, "run"), file).Wait()
+	lines := strings.Split(strings.TrimSpace(r.Stderr), "\n")
+	if last := lines[len(lines)-1]; r.Code == 0 || !strings.Contains(last, "pipelined: ") || !strings.Contains(last, dir) {
+		t.Errorf("exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
 }

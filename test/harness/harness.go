@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -326,43 +327,27 @@ func (n *Node) Health() (wire.Health, error) {
 func (c *Cluster) Whole() {
 	c.tb.Helper()
 	testutil.Eventually(c.tb, Wait, func() error {
-		leader, voters, alive := "", 0, 0
-		for _, n := range c.Nodes {
-			if !n.Running() {
-				continue
-			}
-
-			alive++
-
+		leader, voters, alive := "", 0, c.Others(nil)
+		whole := len(alive) == len(c.Nodes)
+		for _, n := range alive {
 			h, err := n.Health()
 			if err != nil {
 				return fmt.Errorf("%s: %w", n.Name, err)
 			}
 
-			if whole := len(c.Nodes) == c.running(); !h.Quorum || whole && h.Status != "healthy" || h.Leader == "" || leader != "" && leader != h.Leader {
+			if !h.Quorum || whole && h.Status != "healthy" || h.Leader == "" || leader != "" && leader != h.Leader {
 				return fmt.Errorf("%s is %s under %q, another knows %q: %q", n.Name, h.Status, h.Leader, leader, h.Reasons)
 			}
 
 			leader, voters = h.Leader, len(h.Voters)
 		}
 
-		if alive == len(c.Nodes) && voters != map[int]int{1: 1, 2: 1, 3: 3, 4: 3}[alive] && alive < 5 {
-			return fmt.Errorf("%d voters among %d nodes", voters, alive)
+		if n := len(alive); whole && voters != map[int]int{1: 1, 2: 1, 3: 3, 4: 3}[n] && n < 5 {
+			return fmt.Errorf("%d voters among %d nodes", voters, n)
 		}
 
 		return nil
 	})
-}
-
-// running counts the agents that run.
-func (c *Cluster) running() int {
-	n := 0
-	for _, x := range c.Nodes {
-		if x.Running() {
-			n++
-		}
-	}
-	return n
 }
 
 // Leader finds the agent that leads.
@@ -370,31 +355,33 @@ func (c *Cluster) Leader() *Node {
 	c.tb.Helper()
 	var found *Node
 	testutil.Eventually(c.tb, Wait, func() error {
-		for _, n := range c.Nodes {
-			if !n.Running() {
-				continue
-			}
-
-			h, err := n.Health()
-			if err != nil || h.Leader == "" || !h.Quorum {
-				continue
-			}
-
-			for _, l := range c.Nodes {
-				if l.Name == h.Leader && l.Running() {
-					found = l
-					return nil
-				}
-			}
+		if found = c.Leading(); found == nil {
+			return errors.New("no node leads")
 		}
-
-		return errors.New("no node leads")
+		return nil
 	})
 
 	return found
 }
 
-// Others are the running agents but n.
+// Leading is the running agent that leads now, if a majority follows one.
+func (c *Cluster) Leading() *Node {
+	alive := c.Others(nil)
+	for _, n := range alive {
+		h, err := n.Health()
+		if err != nil || !h.Quorum {
+			continue
+		}
+		for _, l := range alive {
+			if l.Name == h.Leader {
+				return l
+			}
+		}
+	}
+	return nil
+}
+
+// Others are the running agents but n, which may be nil.
 func (c *Cluster) Others(n *Node) []*Node {
 	var out []*Node
 	for _, x := range c.Nodes {
@@ -533,6 +520,19 @@ func (n *Node) SetJoin(addr string) {
 	if addr != "" {
 		n.args = append(n.args, "-join", addr)
 	}
+}
+
+// crash is how Go ends a process.
+var crash = regexp.MustCompile(`(?m)^(panic: |fatal error: |goroutine \d+ \[|unexpected fault)`)
+
+// CrashIn returns the beginning of the stack trace in what a process wrote, "" if
+// there is none.
+func CrashIn(text []byte) string {
+	at := crash.FindIndex(text)
+	if at == nil {
+		return ""
+	}
+	return string(bytes.TrimSpace(text[at[0]:min(len(text), at[0]+1500)]))
 }
 
 // LogFile is the path of the daemon's log.
