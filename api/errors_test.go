@@ -113,6 +113,8 @@ func TestErrors_unknownPathAndMethod(t *testing.T) {
 		{"GET /api/healthz", "/api/health"},
 		{"POST /v1/runs", "/api/v1/runs"},
 		{"GET /", "/api/"},
+		{"GET /api/v1/runs/r1/modules/a%2Fb/c/d/log", "/api/v1/runs/{id}/modules/{module}/logs"},
+		{"GET /a/b/c/d/e/f/g/h", "/api/"},
 	} {
 		p := problem(t, ask(t, n.public.URL, tc.what, ""), 404, pipeline.NotFound)
 		if !strings.Contains(p.Detail, "nearest is "+tc.nearest) {

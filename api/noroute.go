@@ -48,13 +48,13 @@ func noRoute(c *call, routes []Route) error {
 // reports whether the two match.
 func fill(pattern, path string) (string, bool) {
 	want, got := strings.Split(pattern, "/"), strings.Split(path, "/")
-	match := len(want) == len(got)
+	match := true
 
 	for i, w := range want {
 		switch {
 		case strings.HasSuffix(w, "...}") && i < len(got):
 			want[i] = strings.Join(got[i:], "/")
-			return strings.Join(want, "/"), match || len(got) > len(want)
+			return strings.Join(want, "/"), match
 
 		case strings.HasPrefix(w, "{") && i < len(got) && got[i] != "":
 			want[i] = got[i]
@@ -64,7 +64,7 @@ func fill(pattern, path string) (string, bool) {
 		}
 	}
 
-	return strings.Join(want, "/"), match
+	return strings.Join(want, "/"), match && len(want) == len(got)
 }
 
 // distance is the number of edits between two paths, of which the first 200
