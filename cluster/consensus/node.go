@@ -247,7 +247,6 @@ func (n *Node) Close() error { return n.closing() }
 func closeNode(n *Node) error {
 	n.proposer.close()
 	n.verifier.close()
-	n.state.noteServers(n.instance.servers())
 	n.lead.close()
 	close(n.stop)
 
@@ -256,25 +255,26 @@ func closeNode(n *Node) error {
 	n.trans.streams.Close()
 	n.state.store.abandon()
 	down := make(chan error, 1)
-	go func() { down <- n.instance.raft.Shutdown().Error() }()
+	go func() { // ends with the process if the disk hangs
+		n.state.noteServers(n.instance.servers())
+		err := n.instance.raft.Shutdown().Error()
+		n.verifier.wg.Wait()
+		n.wg.Wait()
+		down <- err
+	}()
 
-	var err error
 	select {
-	case err = <-down:
+	case err := <-down:
 		n.trans.Close()
 		if cerr := n.state.close(); err == nil {
 			err = cerr
 		}
+		return err
 	case <-time.After(2 * n.timings.RPC):
 		// A write that hangs holds the file until the process ends.
 		n.trans.Close()
-		err = errors.New("stop raft: it hangs")
+		return errors.New("stop raft: it hangs")
 	}
-
-	n.verifier.wg.Wait()
-	n.wg.Wait()
-
-	return err
 }
 
 // LogPath is the file of raft's log below its directory.

@@ -188,6 +188,38 @@ func TestStorage_closed(t *testing.T) {
 	}
 }
 
+// A node whose disk hangs is closed all the same, also if it is just trying whether
+// the disk works again.
+func TestStorage_closedWhileItHangs(t *testing.T) {
+	n, _ := newNetwork(t).open(t, "a", t.TempDir())
+	if err := n.Bootstrap(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, []*Node{n}, "before")
+	failLog(n, unix.EIO)
+	n.ApplyAsync([]byte("meanwhile"))
+	testutil.Eventually(t, 20*time.Second, func() error { return unfit(n, unix.EIO) })
+	repair := stallLog(n)
+	testutil.Eventually(t, 20*time.Second, func() error {
+		if n.state.store.stalled(n.storage.clock) == 0 {
+			return errors.New("nothing is written")
+		}
+		return nil
+	})
+
+	closed := make(chan error, 1)
+	go func() { closed <- n.Close() }() // ends with repair at the latest
+	select {
+	case err := <-closed:
+		if err == nil {
+			t.Error("it is said to be closed although a write hangs")
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("it is not closed while the disk hangs")
+	}
+	repair()
+}
+
 // A snapshot that cannot be restored because the disk is full is not damaged: the
 // start fails, and leaves everything as it is for the next one.
 func TestOpen_fullDisk(t *testing.T) {
