@@ -100,9 +100,7 @@ func (f *failover) succeed(leader string) {
 	}
 
 	f.log.Info("the leader's process is gone: standing for election", "leader", leader)
-	ctx, cancel := context.WithTimeout(context.Background(), standTimeout)
-	defer cancel()
-	f.stand(ctx)
+	f.stand()
 }
 
 // followed reports whether a node is the leader, or was the last one: raft forgets
@@ -138,9 +136,7 @@ func (f *failover) unblock(now, since time.Time) (stuckSince time.Time) {
 	}
 
 	f.log.Warn("a candidate still believes in a leader that is gone: standing for election", "leader", leader)
-	ctx, cancel := context.WithTimeout(context.Background(), standTimeout)
-	defer cancel()
-	f.stand(ctx)
+	f.stand()
 	return time.Time{}
 }
 
@@ -202,13 +198,13 @@ func (f *failover) elect() {
 		return
 	}
 
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	f.stand(ctx)
+	f.stand()
 }
 
 // stand makes raft a candidate at once.
-func (f *failover) stand(ctx context.Context) {
+func (f *failover) stand() {
+	ctx, cancel := context.WithTimeout(context.Background(), standTimeout)
+	defer cancel()
 	header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(f.instance.id), Addr: []byte(f.instance.id)}
 	if err := f.trans.inject(ctx, &raft.TimeoutNowRequest{RPCHeader: header}); err != nil {
 		f.log.Debug("cannot speed up the election", "error", err)

@@ -489,7 +489,7 @@ func TestNode_candidateBelievesInDeadLeader(t *testing.T) {
 	}
 	net.isolate("a", true)
 	b := nodes[1]
-	b.failover.stand(t.Context())
+	b.failover.stand()
 	// It stands in the next term; a leader of that term has sent a heartbeat.
 	testutil.Eventually(t, 20*time.Second, func() error {
 		term := b.instance.raft.CurrentTerm()
@@ -498,7 +498,7 @@ func TestNode_candidateBelievesInDeadLeader(t *testing.T) {
 			return err
 		}
 		if b.instance.raft.State() != raft.Candidate || b.instance.leader() != "a" {
-			b.failover.stand(t.Context())
+			b.failover.stand()
 			return errors.New("it is no candidate that believes in a")
 		}
 		return nil
