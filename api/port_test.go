@@ -50,6 +50,15 @@ func certificate(t *testing.T, name string) (cert, key string) {
 	return cert, key
 }
 
+func newKeys(t *testing.T) *keys.Keys {
+	t.Helper()
+	k, err := keys.New(keys.Generate())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
 // servePort serves a node's API on a port.
 func servePort(t *testing.T, cfg api.PortConfig, k *keys.Keys) *api.Port {
 	t.Helper()
@@ -72,7 +81,7 @@ func servePort(t *testing.T, cfg api.PortConfig, k *keys.Keys) *api.Port {
 	return p
 }
 
-// call makes a GET over TLS with a configuration, or without if that is nil.
+// get makes a GET over TLS with a configuration, or without if that is nil.
 func get(t *testing.T, url string, cfg *tls.Config, token string) (*http.Response, error) {
 	t.Helper()
 	tr := &http.Transport{TLSClientConfig: cfg, ForceAttemptHTTP2: true}
@@ -92,17 +101,10 @@ func get(t *testing.T, url string, cfg *tls.Config, token string) (*http.Respons
 }
 
 // TestPort_proof: every port proves on request that it has the cluster key, with a
-// foreign certificate and where it serves plain HTTP too. Browsers and other clients
+// foreign certificate and if it serves plain HTTP too. Browsers and other clients
 // get the certificate of -tls-cert.
 func TestPort_proof(t *testing.T) {
-	k, err := keys.New(keys.Generate())
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := keys.New(keys.Generate())
-	if err != nil {
-		t.Fatal(err)
-	}
+	k, other := newKeys(t), newKeys(t)
 	cert, key := certificate(t, "ci.example")
 	own := servePort(t, api.PortConfig{}, k)
 	foreign := servePort(t, api.PortConfig{TLSCert: cert, TLSKey: key}, k)
@@ -149,19 +151,21 @@ func (l localListener) Accept() (net.Conn, error) {
 	return localConn{c}, err
 }
 
-// TestPort_local: a process of the agent's user needs no token on the local way; on
-// the port itself it needs one, and a token that is wrong is refused everywhere.
-func TestPort_local(t *testing.T) {
-	k, err := keys.New(keys.Generate())
-	if err != nil {
-		t.Fatal(err)
-	}
+func listenLocal(t *testing.T) localListener {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return localListener{l}
+}
+
+// TestPort_local: a process of the agent's user needs no token on the local way; on
+// the port itself it needs one, and a token that is wrong is refused everywhere.
+func TestPort_local(t *testing.T) {
+	k, l := newKeys(t), listenLocal(t)
 	cert, key := certificate(t, "ci.example")
-	for _, cfg := range []api.PortConfig{{Local: localListener{l}}, {}, {TLSCert: cert, TLSKey: key}} {
+	for _, cfg := range []api.PortConfig{{Local: l}, {}, {TLSCert: cert, TLSKey: key}} {
 		p := servePort(t, cfg, k)
 		address := p.Addr()
 		want := map[string]int{"": 401, "wrong": 401, "read": 200}
@@ -183,15 +187,8 @@ func TestPort_local(t *testing.T) {
 // TestPort_broken: if the port's own listener breaks, Serve says so and does not wait
 // for the local way.
 func TestPort_broken(t *testing.T) {
-	k, err := keys.New(keys.Generate())
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := api.BindPort(api.PortConfig{Bind: "127.0.0.1", Local: localListener{l}})
+	k, l := newKeys(t), listenLocal(t)
+	p, err := api.BindPort(api.PortConfig{Bind: "127.0.0.1", Local: l})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -226,14 +226,7 @@ func TestLeave(t *testing.T) {
 		}
 	}
 	wantRoles(t, rest, 1, 1, 0)
-	for _, n := range rest {
-		testutil.Eventually(t, 10*time.Second, func() error {
-			if m, _ := n.c.Member(leader.cfg.NodeID); m.Status != cluster.StatusLeft {
-				return fmt.Errorf("%s takes it for %s", n.cfg.Name, m.Status)
-			}
-			return nil
-		})
-	}
+	wantLeft(t, rest, leader)
 	apply(t, leaderOf(t, rest...), "y")
 	// Its id is used up.
 	if err := leader.open(); !errors.Is(err, cluster.ErrLeft) {
@@ -253,6 +246,19 @@ func TestLeave(t *testing.T) {
 	apply(t, last, "z")
 	if err := last.c.Leave(ctx); pipeline.KindOf(err) != pipeline.Conflict {
 		t.Errorf("the last node left: %v", err)
+	}
+}
+
+// wantLeft waits until all nodes count another as one that has left.
+func wantLeft(t *testing.T, nodes []*testNode, other *testNode) {
+	t.Helper()
+	for _, n := range nodes {
+		testutil.Eventually(t, 10*time.Second, func() error {
+			if m, _ := n.c.Member(other.cfg.NodeID); m.Status != cluster.StatusLeft {
+				return fmt.Errorf("%s takes it for %s", n.cfg.Name, m.Status)
+			}
+			return nil
+		})
 	}
 }
 
@@ -287,14 +293,7 @@ func TestRemove(t *testing.T) {
 	defer cancel()
 	testutil.Eventually(t, 30*time.Second, func() error { return leader.c.Remove(ctx, dead.cfg.NodeID) })
 	wantRoles(t, rest, 1, 1, 0)
-	for _, n := range rest {
-		testutil.Eventually(t, 10*time.Second, func() error {
-			if m, _ := n.c.Member(dead.cfg.NodeID); m.Status != cluster.StatusLeft {
-				return fmt.Errorf("%s takes it for %s", n.cfg.Name, m.Status)
-			}
-			return nil
-		})
-	}
+	wantLeft(t, rest, dead)
 	apply(t, leaderOf(t, rest...), "y")
 
 	dead.start()

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -179,4 +180,30 @@ func three(tb testing.TB, n *network) (nodes []*Node, fsms []*testFSM) {
 	}
 
 	return nodes, fsms
+}
+
+// apply commits a command on whichever node leads.
+func apply(tb testing.TB, nodes []*Node, cmd string) {
+	tb.Helper()
+	testutil.Eventually(tb, 30*time.Second, func() error {
+		for _, n := range nodes {
+			if _, _, err := n.Apply(tb.Context(), []byte(cmd)); err == nil {
+				return nil
+			}
+		}
+		return errors.New("no node commits")
+	})
+}
+
+// applied waits until every state machine has these commands.
+func applied(tb testing.TB, fsms []*testFSM, want ...string) {
+	tb.Helper()
+	testutil.Eventually(tb, 20*time.Second, func() error {
+		for i, f := range fsms {
+			if got := f.all(); !slices.Equal(got, want) {
+				return fmt.Errorf("node %d has applied %q, want %q", i, got, want)
+			}
+		}
+		return nil
+	})
 }

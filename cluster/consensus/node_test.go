@@ -519,21 +519,8 @@ func TestNode_majorityRolledBack(t *testing.T) {
 	net := newNetwork(t)
 	nodes, fsms := three(t, net)
 	dirs := []string{nodes[0].state.dir, nodes[1].state.dir, nodes[2].state.dir}
-	apply := func(n *Node, cmd string) error {
-		_, _, err := n.Apply(t.Context(), []byte(cmd))
-		return err
-	}
-	if err := apply(nodes[0], "kept"); err != nil {
-		t.Fatal(err)
-	}
-	testutil.Eventually(t, 20*time.Second, func() error {
-		for i, f := range fsms {
-			if len(f.all()) != 1 {
-				return fmt.Errorf("%s has applied %q", nodes[i].instance.id, f.all())
-			}
-		}
-		return nil
-	})
+	apply(t, nodes[:1], "kept")
+	applied(t, fsms, "kept")
 
 	// Copies of b and c as they are now, and what is committed after that.
 	var old []string
@@ -549,13 +536,7 @@ func TestNode_majorityRolledBack(t *testing.T) {
 	}
 	net.isolate("b", false)
 	b, _ := net.open(t, "b", dirs[1])
-	testutil.Eventually(t, 20*time.Second, func() error {
-		err := apply(nodes[0], "lost")
-		if err != nil {
-			err = apply(b, "lost")
-		}
-		return err
-	})
+	apply(t, []*Node{nodes[0], b}, "lost")
 	testutil.Eventually(t, 20*time.Second, func() error {
 		if all := fsms[0].all(); all[len(all)-1] != "lost" {
 			return fmt.Errorf("a has applied %q", all)
@@ -572,13 +553,7 @@ func TestNode_majorityRolledBack(t *testing.T) {
 	net.isolate("c", false)
 	b, _ = net.open(t, "b", old[0])
 	c, _ := net.open(t, "c", old[1])
-	testutil.Eventually(t, 20*time.Second, func() error {
-		err := apply(b, "other")
-		if err != nil {
-			err = apply(c, "other")
-		}
-		return err
-	})
+	apply(t, []*Node{b, c}, "other")
 	net.isolate("a", false)
 
 	select {

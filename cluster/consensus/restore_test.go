@@ -2,43 +2,12 @@ package consensus
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
-
-	"github.com/pipelined/pipelined/internal/testutil"
 )
-
-// keep waits until every state machine has these commands.
-func keep(tb testing.TB, fsms []*testFSM, want ...string) {
-	tb.Helper()
-	testutil.Eventually(tb, 20*time.Second, func() error {
-		for i, f := range fsms {
-			if got := f.all(); !slices.Equal(got, want) {
-				return fmt.Errorf("node %d has %q", i, got)
-			}
-		}
-		return nil
-	})
-}
-
-// put applies a command on whichever node leads.
-func put(tb testing.TB, nodes []*Node, cmd string) {
-	tb.Helper()
-	testutil.Eventually(tb, 20*time.Second, func() error {
-		for _, n := range nodes {
-			if n.IsLeader() {
-				_, _, err := n.Apply(tb.Context(), []byte(cmd))
-				return err
-			}
-		}
-		return errors.New("no leader")
-	})
-}
 
 // A restored content is on every node, what is proposed after it follows, and a
 // node starts again from it although the log has a long gap.
@@ -49,13 +18,13 @@ func TestNode_Restore(t *testing.T) {
 		t.Fatal(err)
 	}
 	nodes, fsms := []*Node{node}, []*testFSM{fsm}
-	put(t, nodes, "before")
+	apply(t, nodes, "before")
 	b, bfsm := net.open(t, "b", t.TempDir())
 	if err := node.AddStandby(t.Context(), "b", node.Servers()); err != nil {
 		t.Fatal(err)
 	}
 	fsms = append(fsms, bfsm)
-	keep(t, fsms, "before")
+	applied(t, fsms, "before")
 
 	const content = `["x","y"]`
 	restore := func(check error) error {
@@ -65,8 +34,8 @@ func TestNode_Restore(t *testing.T) {
 	if err := restore(refused); !errors.Is(err, refused) {
 		t.Fatalf("got %v", err)
 	}
-	put(t, nodes, "still")
-	keep(t, fsms, "before", "still")
+	apply(t, nodes, "still")
+	applied(t, fsms, "before", "still")
 
 	epoch, _, _, _ := node.lead.now()
 	if err := restore(nil); err != nil {
@@ -75,8 +44,8 @@ func TestNode_Restore(t *testing.T) {
 	if now, leading, _, _ := node.lead.now(); now != epoch+1 || !leading {
 		t.Errorf("epoch %d became %d, leading: %v", epoch, now, leading)
 	}
-	put(t, nodes, "z")
-	keep(t, fsms, "x", "y", "z")
+	apply(t, nodes, "z")
+	applied(t, fsms, "x", "y", "z")
 	if got := node.Status().Applied; got <= restoreGap {
 		t.Errorf("the log continues at %d", got)
 	}
@@ -85,8 +54,8 @@ func TestNode_Restore(t *testing.T) {
 		t.Fatal(err)
 	}
 	node, fsm = net.open(t, "a", dir)
-	put(t, []*Node{node}, "last")
-	keep(t, []*testFSM{fsm}, "x", "y", "z", "last")
+	apply(t, []*Node{node}, "last")
+	applied(t, []*testFSM{fsm}, "x", "y", "z", "last")
 }
 
 // Of two voters one is left: it is the only voter then, with all that it had.
@@ -97,12 +66,12 @@ func TestRecover(t *testing.T) {
 	if err := a.Bootstrap(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	put(t, []*Node{a}, "one")
+	apply(t, []*Node{a}, "one")
 	if err := a.AddVoter(t.Context(), "b", a.Servers()); err != nil {
 		t.Fatal(err)
 	}
-	put(t, []*Node{a}, "two")
-	keep(t, []*testFSM{afsm, bfsm}, "one", "two")
+	apply(t, []*Node{a}, "two")
+	applied(t, []*testFSM{afsm, bfsm}, "one", "two")
 	if err := errors.Join(a.Close(), b.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -118,8 +87,8 @@ func TestRecover(t *testing.T) {
 	}
 
 	b, bfsm = net.open(t, "b", dir)
-	put(t, []*Node{b}, "three")
-	keep(t, []*testFSM{bfsm}, "one", "two", "three")
+	apply(t, []*Node{b}, "three")
+	applied(t, []*testFSM{bfsm}, "one", "two", "three")
 	if got := b.Servers(); !slices.Equal(got, []Server{{ID: "b", Suffrage: Voter}}) {
 		t.Errorf("servers: %v", got)
 	}

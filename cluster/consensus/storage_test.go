@@ -41,32 +41,12 @@ func alive(tb testing.TB, n *Node) {
 	}
 }
 
-// apply commits a command on whichever node leads.
-func apply(tb testing.TB, nodes []*Node, cmd string) {
-	tb.Helper()
-	testutil.Eventually(tb, 30*time.Second, func() error {
-		for _, n := range nodes {
-			if _, _, err := n.Apply(tb.Context(), []byte(cmd)); err == nil {
-				return nil
-			}
-		}
-		return errors.New("no node commits")
-	})
-}
-
 func unfit(n *Node, want error) error {
 	if err := n.Storage(); !errors.Is(err, want) {
 		return fmt.Errorf("Storage: got %v, want %v", err, want)
 	}
 	if n.IsLeader() {
 		return errors.New("it leads")
-	}
-	return nil
-}
-
-func sameCommands(want, got *testFSM) error {
-	if a, b := want.all(), got.all(); !slices.Equal(a, b) {
-		return fmt.Errorf("it has applied %q, the others %q", b, a)
 	}
 	return nil
 }
@@ -103,7 +83,12 @@ func TestStorage_leaderOfThree(t *testing.T) {
 			repair()
 			testutil.Eventually(t, 20*time.Second, func() error { return nodes[0].Storage() })
 			apply(t, nodes[1:], "after")
-			testutil.Eventually(t, 20*time.Second, func() error { return sameCommands(fsms[1], fsms[0]) })
+			testutil.Eventually(t, 20*time.Second, func() error {
+				if others, own := fsms[1].all(), fsms[0].all(); !slices.Equal(others, own) {
+					return fmt.Errorf("it has applied %q, the others %q", own, others)
+				}
+				return nil
+			})
 			alive(t, nodes[0])
 		})
 	}
@@ -241,7 +226,7 @@ func TestOpen_fullDisk(t *testing.T) {
 	}
 
 	_, fsm := net.open(t, "a", dir)
-	testutil.Eventually(t, 20*time.Second, func() error { return sameCommands(&testFSM{cmds: []string{"x"}}, fsm) })
+	applied(t, []*testFSM{fsm}, "x")
 }
 
 // StepDown moves leadership to another voter, and it may come back later.
