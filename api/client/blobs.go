@@ -180,7 +180,12 @@ func (blobs Blobs) GetBundle(ctx context.Context, digests []pipeline.Digest) (io
 		return nil, err
 	}
 
-	resp, _, err := blobs.calls.send(ctx, &request{method: http.MethodPost, path: blobsPath + "/get", body: body, safe: true, timeout: time.Minute})
+	return blobs.calls.stream(ctx, &request{method: http.MethodPost, path: blobsPath + "/get", body: body, safe: true, timeout: time.Minute})
+}
+
+// stream makes a call whose answer is read as it comes, and must not stand still.
+func (c *caller) stream(ctx context.Context, rq *request) (io.ReadCloser, error) {
+	resp, _, err := c.send(ctx, rq)
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +195,7 @@ func (blobs Blobs) GetBundle(ctx context.Context, digests []pipeline.Digest) (io
 		return resp.Body, nil
 	}
 
-	return &watched{ReadCloser: a, timer: time.AfterFunc(blobs.calls.cfg.StreamIdle, func() { a.cancel(errSlow) }), every: blobs.calls.cfg.StreamIdle}, nil
+	return &watched{ReadCloser: a, timer: time.AfterFunc(c.cfg.StreamIdle, func() { a.cancel(errSlow) }), every: c.cfg.StreamIdle}, nil
 }
 
 // watched is a body that must not stand still.

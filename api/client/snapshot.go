@@ -18,19 +18,9 @@ const (
 )
 
 // SaveSnapshot reads a snapshot file of the state. What was read counts only if
-// the file is whole, which its reader tells.
+// the file is whole, which its reader verifies.
 func (cluster Cluster) SaveSnapshot(ctx context.Context) (io.ReadCloser, error) {
-	resp, _, err := cluster.calls.send(ctx, &request{method: http.MethodGet, path: "/api/v1/snapshot", safe: true, timeout: snapshotTimeout})
-	if err != nil {
-		return nil, err
-	}
-
-	a, ok := resp.Body.(*answer)
-	if !ok {
-		return resp.Body, nil
-	}
-
-	return &watched{ReadCloser: a, timer: time.AfterFunc(cluster.calls.cfg.StreamIdle, func() { a.cancel(errSlow) }), every: cluster.calls.cfg.StreamIdle}, nil
+	return cluster.calls.stream(ctx, &request{method: http.MethodGet, path: "/api/v1/snapshot", safe: true, timeout: snapshotTimeout})
 }
 
 // RestoreSnapshot restores a snapshot file that was stored as a blob before. An
