@@ -65,9 +65,10 @@ type Node struct {
 	timings  Timings
 	log      hclog.Logger
 
+	*proposer
+
 	state    *stateDir
 	trans    *transport
-	proposer *proposer
 	failover *failover
 	verifier *verifier
 	lead     epochs

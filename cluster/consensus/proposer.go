@@ -63,7 +63,8 @@ func Refused(err error) *Future {
 
 // proposer passes commands and changes of the configuration to raft, and waits
 // for its responses. A future of raft's may never be dropped (H1), so each has
-// a goroutine that waits to its end. It is safe for concurrent use.
+// a goroutine that waits to its end. Its exported methods are those of Node. It is
+// safe for concurrent use.
 type proposer struct {
 	instance *instance
 	// changed is called when the configuration has changed.
@@ -89,8 +90,10 @@ type proposer struct {
 // open reports whether this node may propose.
 func (p *proposer) open() bool { return p.instance.leads() && !p.closed.Load() }
 
-// applyAsync proposes a command; see Node.ApplyAsync.
-func (p *proposer) applyAsync(cmd []byte) *Future {
+// ApplyAsync proposes a command. Commands proposed one after another by one
+// goroutine are committed in that order, if at all. It blocks only while
+// raft's queue is full. The caller must not change cmd afterwards.
+func (p *proposer) ApplyAsync(cmd []byte) *Future {
 	switch {
 	case len(cmd) > MaxCommand:
 		return Refused(pipeline.Errorf(pipeline.TooLarge, "command of %d bytes: at most %d fit", len(cmd), MaxCommand))
@@ -210,68 +213,63 @@ func unknown(cause error) error {
 // The errors are pipeline.ErrNotLeader, if the command was surely not taken,
 // pipeline.ErrUnknownOutcome, if nothing is known, and kind TooLarge. It waits
 // 5 s at most.
-func (n *Node) Apply(ctx context.Context, cmd []byte) (index uint64, resp any, err error) {
+func (p *proposer) Apply(ctx context.Context, cmd []byte) (index uint64, resp any, err error) {
 	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
 	defer cancel()
-	return n.ApplyAsync(cmd).Wait(ctx)
+	return p.ApplyAsync(cmd).Wait(ctx)
 }
 
-// ApplyAsync proposes a command. Commands proposed one after another by one
-// goroutine are committed in that order, if at all. It blocks only while
-// raft's queue is full. The caller must not change cmd afterwards.
-func (n *Node) ApplyAsync(cmd []byte) *Future { return n.proposer.applyAsync(cmd) }
-
 // Barrier waits until everything that was committed before is applied here.
-func (n *Node) Barrier(ctx context.Context) error {
-	if !n.proposer.open() {
+func (p *proposer) Barrier(ctx context.Context) error {
+	if !p.open() {
 		return pipeline.ErrNotLeader
 	}
-	return outcome(n.proposer.await(ctx, func() error { return n.instance.raft.Barrier(enqueueTimeout).Error() }))
+	return outcome(p.await(ctx, func() error { return p.instance.raft.Barrier(enqueueTimeout).Error() }))
 }
 
 // AddVoter makes a node a voter. expect is the configuration the decision was
 // made on; if it has changed since, nothing is changed (kind Conflict).
-func (n *Node) AddVoter(ctx context.Context, id string, expect []Server) error {
-	return n.proposer.change(ctx, "give a vote to "+id, expect, func() raft.Future {
-		return n.instance.raft.AddVoter(raft.ServerID(id), raft.ServerAddress(id), 0, changeTimeout)
+func (p *proposer) AddVoter(ctx context.Context, id string, expect []Server) error {
+	return p.change(ctx, "give a vote to "+id, expect, func() raft.Future {
+		return p.instance.raft.AddVoter(raft.ServerID(id), raft.ServerAddress(id), 0, changeTimeout)
 	})
 }
 
 // AddStandby adds a node without a vote.
-func (n *Node) AddStandby(ctx context.Context, id string, expect []Server) error {
-	return n.proposer.change(ctx, "add "+id, expect, func() raft.Future {
-		return n.instance.raft.AddNonvoter(raft.ServerID(id), raft.ServerAddress(id), 0, changeTimeout)
+func (p *proposer) AddStandby(ctx context.Context, id string, expect []Server) error {
+	return p.change(ctx, "add "+id, expect, func() raft.Future {
+		return p.instance.raft.AddNonvoter(raft.ServerID(id), raft.ServerAddress(id), 0, changeTimeout)
 	})
 }
 
 // Demote removes a node's vote.
-func (n *Node) Demote(ctx context.Context, id string, expect []Server) error {
-	return n.proposer.change(ctx, "take the vote of "+id, expect, func() raft.Future {
-		return n.instance.raft.DemoteVoter(raft.ServerID(id), 0, changeTimeout)
+func (p *proposer) Demote(ctx context.Context, id string, expect []Server) error {
+	return p.change(ctx, "take the vote of "+id, expect, func() raft.Future {
+		return p.instance.raft.DemoteVoter(raft.ServerID(id), 0, changeTimeout)
 	})
 }
 
 // Remove removes a node from the configuration.
-func (n *Node) Remove(ctx context.Context, id string, expect []Server) error {
-	return n.proposer.change(ctx, "remove "+id, expect, func() raft.Future {
-		return n.instance.raft.RemoveServer(raft.ServerID(id), 0, changeTimeout)
+func (p *proposer) Remove(ctx context.Context, id string, expect []Server) error {
+	return p.change(ctx, "remove "+id, expect, func() raft.Future {
+		return p.instance.raft.RemoveServer(raft.ServerID(id), 0, changeTimeout)
 	})
 }
 
 // TransferLeadership hands leadership to the most up-to-date voter. raft may
 // refuse all writes forever afterwards (H2), so it must be the last thing that
 // a process does.
-func (n *Node) TransferLeadership(ctx context.Context) error {
-	n.proposer.transferring.Store(true)
-	if err := n.proposer.await(ctx, func() error { return n.instance.raft.LeadershipTransfer().Error() }); err != nil {
+func (p *proposer) TransferLeadership(ctx context.Context) error {
+	p.transferring.Store(true)
+	if err := p.await(ctx, func() error { return p.instance.raft.LeadershipTransfer().Error() }); err != nil {
 		return fmt.Errorf("hand over leadership: %w", err)
 	}
 	return nil
 }
 
 // Snapshot makes raft take a snapshot now.
-func (n *Node) Snapshot(ctx context.Context) error {
-	if err := n.proposer.await(ctx, func() error { return n.instance.raft.Snapshot().Error() }); err != nil &&
+func (p *proposer) Snapshot(ctx context.Context) error {
+	if err := p.await(ctx, func() error { return p.instance.raft.Snapshot().Error() }); err != nil &&
 		!errors.Is(err, raft.ErrNothingNewToSnapshot) {
 		return fmt.Errorf("take a snapshot: %w", err)
 	}
