@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/pipelined/pipelined/cluster/consensus"
 	"github.com/pipelined/pipelined/cluster/gossip"
 	"github.com/pipelined/pipelined/cluster/keys"
 	"github.com/pipelined/pipelined/pipeline"
@@ -118,43 +117,6 @@ func (c *Cluster) Lead(ctx context.Context, f LeadFunc) error {
 	return c.replica.lead(ctx, c.closed, f)
 }
 
-// Apply proposes a command; see consensus.Node.Apply.
-func (c *Cluster) Apply(ctx context.Context, cmd []byte) (index uint64, resp any, err error) {
-	node := c.replica.get()
-	if node == nil {
-		return 0, nil, pipeline.ErrNotLeader
-	}
-	return node.Apply(ctx, cmd)
-}
-
-// ApplyAsync proposes a command without waiting; see consensus.Node.ApplyAsync.
-func (c *Cluster) ApplyAsync(cmd []byte) *consensus.Future {
-	node := c.replica.get()
-	if node == nil {
-		return consensus.Refused(pipeline.ErrNotLeader)
-	}
-	return node.ApplyAsync(cmd)
-}
-
-// Barrier waits until all that was committed before is applied here.
-func (c *Cluster) Barrier(ctx context.Context) error {
-	node := c.replica.get()
-	if node == nil {
-		return pipeline.ErrNotLeader
-	}
-	return node.Barrier(ctx)
-}
-
-// VerifyLeader proves that this node led at some moment after the call, and
-// returns the term: a majority of the voters confirms it.
-func (c *Cluster) VerifyLeader(ctx context.Context) (term uint64, err error) {
-	node := c.replica.get()
-	if node == nil {
-		return 0, pipeline.ErrNotLeader
-	}
-	return node.VerifyLeader(ctx)
-}
-
 // RaftInfo is this node's view of raft; on a node without raft only the leader
 // and the cluster are filled in.
 func (c *Cluster) RaftInfo() RaftInfo {
@@ -169,35 +131,9 @@ func (c *Cluster) RaftInfo() RaftInfo {
 	return info
 }
 
-// Storage is why this node can write neither raft's log nor the state; nil while
-// it can, and on a node without raft. See consensus.Node.Storage.
-func (c *Cluster) Storage() error {
-	if node := c.replica.get(); node != nil {
-		return node.Storage()
-	}
-	return nil
-}
-
 // StepDown leaves leadership to another voter for a while, if this node has it
 // and another voter is alive. It returns at once.
 func (c *Cluster) StepDown() { c.replica.stepDown(c.view) }
-
-// Content is a state to restore.
-type Content = consensus.Content
-
-// Restore replaces the state on every node; see consensus.Node.Restore.
-func (c *Cluster) Restore(ctx context.Context, content Content, check func() error) error {
-	node := c.replica.get()
-	if node == nil {
-		return pipeline.ErrNotLeader
-	}
-	return node.Restore(ctx, content, check)
-}
-
-// TransferLeadership hands leadership over, if this node has it and there is
-// another voter. It must be the last thing before the process ends: raft may
-// refuse all writes forever afterwards (reliability H2).
-func (c *Cluster) TransferLeadership(ctx context.Context) error { return c.replica.transfer(ctx) }
 
 // Leave takes this node out of the cluster permanently. It returns once the
 // leader has removed the node from raft, which it does only if a quorum stays,

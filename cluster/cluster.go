@@ -114,6 +114,9 @@ type Peer struct {
 	Name string
 }
 
+// Content is a state to restore.
+type Content = consensus.Content
+
 // RaftInfo is what `/api/v1/raft` shows.
 type RaftInfo struct {
 	consensus.Status

@@ -24,6 +24,8 @@ var ErrLeft = errors.New("this node has left its cluster")
 // Cluster is this node's part in the cluster. Its parts own the state; Cluster
 // opens them, runs them and closes them in order.
 type Cluster struct {
+	*replica
+
 	cfg       Config
 	log       hclog.Logger
 	keys      *keys.Keys
@@ -31,7 +33,6 @@ type Cluster struct {
 	gossip    *gossip.Gossip
 	peers     *peerPort
 	directory *directory
-	replica   *replica
 	view      *view
 	seeker    *seeker
 	founder   *founder

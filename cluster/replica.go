@@ -10,8 +10,8 @@ import (
 )
 
 // replica holds this node's raft node. There is none on nodes of mode worker,
-// and none for a moment while the node gives up its own cluster for another. It
-// is safe for concurrent use.
+// and none for a moment while the node gives up its own cluster for another. Its
+// exported methods are those of Cluster. It is safe for concurrent use.
 type replica struct {
 	// self is this node's id.
 	self string
@@ -88,9 +88,65 @@ func (r *replica) lead(ctx context.Context, closed <-chan struct{}, f LeadFunc) 
 	}
 }
 
-// transfer hands leadership to another voter, if this node leads and there is
-// one.
-func (r *replica) transfer(ctx context.Context) error {
+// Apply proposes a command; see consensus.Node.Apply.
+func (r *replica) Apply(ctx context.Context, cmd []byte) (index uint64, resp any, err error) {
+	node := r.get()
+	if node == nil {
+		return 0, nil, pipeline.ErrNotLeader
+	}
+	return node.Apply(ctx, cmd)
+}
+
+// ApplyAsync proposes a command without waiting; see consensus.Node.ApplyAsync.
+func (r *replica) ApplyAsync(cmd []byte) *consensus.Future {
+	node := r.get()
+	if node == nil {
+		return consensus.Refused(pipeline.ErrNotLeader)
+	}
+	return node.ApplyAsync(cmd)
+}
+
+// Barrier waits until all that was committed before is applied here.
+func (r *replica) Barrier(ctx context.Context) error {
+	node := r.get()
+	if node == nil {
+		return pipeline.ErrNotLeader
+	}
+	return node.Barrier(ctx)
+}
+
+// VerifyLeader proves that this node led at some moment after the call, and
+// returns the term: a majority of the voters confirms it.
+func (r *replica) VerifyLeader(ctx context.Context) (term uint64, err error) {
+	node := r.get()
+	if node == nil {
+		return 0, pipeline.ErrNotLeader
+	}
+	return node.VerifyLeader(ctx)
+}
+
+// Storage is why this node can write neither raft's log nor the state; nil while
+// it can, and on a node without raft. See consensus.Node.Storage.
+func (r *replica) Storage() error {
+	if node := r.get(); node != nil {
+		return node.Storage()
+	}
+	return nil
+}
+
+// Restore replaces the state on every node; see consensus.Node.Restore.
+func (r *replica) Restore(ctx context.Context, content Content, check func() error) error {
+	node := r.get()
+	if node == nil {
+		return pipeline.ErrNotLeader
+	}
+	return node.Restore(ctx, content, check)
+}
+
+// TransferLeadership hands leadership over, if this node has it and there is
+// another voter. It must be the last thing before the process ends: raft may
+// refuse all writes forever afterwards (reliability H2).
+func (r *replica) TransferLeadership(ctx context.Context) error {
 	node := r.get()
 	if node == nil || !node.IsLeader() {
 		return nil
