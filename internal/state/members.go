@@ -1,6 +1,7 @@
 package state
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"time"
@@ -13,10 +14,17 @@ import (
 // shortID is how much of a node's id stands for its unknown name, in characters.
 const shortID = 12
 
+// members is what this node knows of the others. Its exported methods are those of
+// State.
+type members struct {
+	self    pipeline.NodeID
+	cluster Cluster
+}
+
 // LeaderID is the node that leads, as far as this node knows. It may be this
 // node before its orchestrator is ready. The error is pipeline.ErrNoLeader.
-func (s *State) LeaderID() (pipeline.NodeID, error) {
-	m, _, ok := s.cluster.Leader()
+func (ms *members) LeaderID() (pipeline.NodeID, error) {
+	m, _, ok := ms.cluster.Leader()
 	if !ok {
 		return "", pipeline.ErrNoLeader
 	}
@@ -25,9 +33,9 @@ func (s *State) LeaderID() (pipeline.NodeID, error) {
 
 // otherLeader is LeaderID for a node that does not lead itself. A node that was
 // elected but is not ready yet has no leader to ask: ErrNoLeader.
-func (s *State) otherLeader() (pipeline.NodeID, error) {
-	id, err := s.LeaderID()
-	if err == nil && id == s.self {
+func (ms *members) otherLeader() (pipeline.NodeID, error) {
+	id, err := ms.LeaderID()
+	if err == nil && id == ms.self {
 		err = pipeline.ErrNoLeader
 	}
 	return id, err
@@ -35,16 +43,16 @@ func (s *State) otherLeader() (pipeline.NodeID, error) {
 
 // HasState reports whether the replicated state is on this node: it is on every
 // node that takes part in raft.
-func (s *State) HasState() bool {
-	self := s.cluster.Self()
+func (ms *members) HasState() bool {
+	self := ms.cluster.Self()
 	return self.Mode != pipeline.ModeWorker && self.RaftRole != cluster.RoleNone
 }
 
 // Replicas lists the other nodes that are alive and have the state.
-func (s *State) Replicas() []pipeline.NodeID {
+func (ms *members) Replicas() []pipeline.NodeID {
 	var list []pipeline.NodeID
-	for _, m := range s.cluster.Members() {
-		if m.ID != s.self && m.Status == cluster.StatusAlive && m.RaftRole != cluster.RoleNone {
+	for _, m := range ms.cluster.Members() {
+		if m.ID != ms.self && m.Status == cluster.StatusAlive && m.RaftRole != cluster.RoleNone {
 			list = append(list, m.ID)
 		}
 	}
@@ -52,11 +60,11 @@ func (s *State) Replicas() []pipeline.NodeID {
 }
 
 // Others lists the other nodes that are alive: those of preferred first.
-func (s *State) Others(preferred ...pipeline.NodeID) []pipeline.NodeID {
+func (ms *members) Others(preferred ...pipeline.NodeID) []pipeline.NodeID {
 	var first, rest []pipeline.NodeID
-	for _, m := range s.cluster.Members() {
+	for _, m := range ms.cluster.Members() {
 		switch {
-		case m.ID == s.self || m.Status != cluster.StatusAlive:
+		case m.ID == ms.self || m.Status != cluster.StatusAlive:
 		case slices.Contains(preferred, m.ID):
 			first = append(first, m.ID)
 		default:
@@ -68,10 +76,10 @@ func (s *State) Others(preferred ...pipeline.NodeID) []pipeline.NodeID {
 
 // Now is the time by the clocks of most nodes, for a time that another node
 // compares with its own clock: this node's may be wrong.
-func (s *State) Now() time.Time {
+func (ms *members) Now() time.Time {
 	var ahead []time.Duration
-	for _, m := range s.cluster.Members() {
-		if m.ID == s.self || m.Status == cluster.StatusAlive {
+	for _, m := range ms.cluster.Members() {
+		if m.ID == ms.self || m.Status == cluster.StatusAlive {
 			ahead = append(ahead, m.ClockAhead)
 		}
 	}
@@ -81,6 +89,43 @@ func (s *State) Now() time.Time {
 		now = now.Add(ahead[len(ahead)/2])
 	}
 	return now
+}
+
+// whileLeading gives a context that ends when the leader is lost: one that is
+// stopped or cut off keeps its connections open and answers nothing.
+func (ms *members) whileLeading(ctx context.Context, leader pipeline.NodeID) (watched context.Context, stop func()) {
+	return ms.watch(ctx, func() bool {
+		now, err := ms.LeaderID()
+		return err != nil || now != leader
+	})
+}
+
+// watch gives a context that ends, with errLeaderChanged, once over reports true
+// after a change of members or leader.
+func (ms *members) watch(ctx context.Context, over func() bool) (watched context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	changes, unsubscribe := ms.cluster.Changes()
+	done := make(chan struct{})
+	go func() { // ends with ctx, and stop waits for it
+		defer close(done)
+		for {
+			// Subscribed before the first look, so that no change is missed.
+			if over() {
+				cancel(errLeaderChanged)
+				return
+			}
+			select {
+			case <-changes:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return ctx, func() {
+		cancel(nil)
+		<-done
+		unsubscribe()
+	}
 }
 
 // NodeName is a node's or an external worker's name, or the beginning of its id

@@ -52,16 +52,15 @@ type Config struct {
 
 // State gives access to the replicated state.
 type State struct {
-	self    pipeline.NodeID
-	store   *fsm.Store
-	cluster Cluster
-	peers   *peer.Client
-	leader  Leader
+	members
+	store  *fsm.Store
+	peers  *peer.Client
+	leader Leader
 }
 
 // New makes a State. It starts nothing. SetLeader completes it.
 func New(cfg Config) *State {
-	return &State{self: cfg.Self, store: cfg.Store, cluster: cfg.Cluster, peers: cfg.Peers}
+	return &State{members: members{self: cfg.Self, cluster: cfg.Cluster}, store: cfg.Store, peers: cfg.Peers}
 }
 
 // SetLeader gives the state this node's orchestrator, which needs the state
