@@ -30,6 +30,10 @@ func (e *epochs) init() { e.changed = make(chan struct{}) }
 func (e *epochs) set(leading bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.setLocked(leading)
+}
+
+func (e *epochs) setLocked(leading bool) {
 	if e.closed || !leading && !e.leading {
 		return
 	}
@@ -46,12 +50,9 @@ func (e *epochs) set(leading bool) {
 func (e *epochs) renew() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed || !e.leading {
-		return
+	if e.leading {
+		e.setLocked(true)
 	}
-	e.n++
-	close(e.changed)
-	e.changed = make(chan struct{})
 }
 
 // close ends every epoch.

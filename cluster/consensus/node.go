@@ -150,7 +150,7 @@ func (n *Node) start(fsm FSM) error {
 	n.instance.raft = r
 	n.state.store.replaced.Store(new(n.replaced))
 	n.trans.own.Store(&ownState{term: r.CurrentTerm, voter: n.instance.voter})
-	w := &watchdog{instance: n.instance, timings: n.timings, state: n.state, storage: n.storage, clock: n.storage.clock, trans: n.trans, proposer: n.proposer,
+	w := &watchdog{instance: n.instance, timings: n.timings, state: n.state, storage: n.storage, trans: n.trans, proposer: n.proposer,
 		log: n.log, fail: n.fail, stop: n.stop}
 	n.wg.Go(n.watchLeadership)
 	n.wg.Go(w.run)

@@ -5,8 +5,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-
-	"github.com/pipelined/pipelined/internal/awake"
 )
 
 // watchEvery is how often the watchdog looks.
@@ -20,7 +18,6 @@ type watchdog struct {
 	timings  Timings
 	state    *stateDir
 	storage  *storage
-	clock    *awake.Clock
 	trans    *transport
 	proposer *proposer
 	log      hclog.Logger
@@ -43,7 +40,7 @@ func (w *watchdog) run() {
 		case <-w.storage.wake:
 			w.storage.check()
 		case <-tick.C:
-			if missed := w.clock.Beat(); missed > 0 {
+			if missed := w.storage.clock.Beat(); missed > 0 {
 				w.log.Warn("this process did not run for a while", "missed", missed.Round(time.Millisecond))
 				w.trans.peers.reset() // what it measured of its followers says nothing
 			}
@@ -80,7 +77,7 @@ func (w *watchdog) checkTransfer() {
 	if since == 0 || w.proposer.transferring.Load() || !w.instance.leads() {
 		return
 	}
-	if d := w.clock.Since(time.Unix(0, since)); d > max(3*w.timings.Heartbeat, 2*time.Second) {
+	if d := w.storage.clock.Since(time.Unix(0, since)); d > max(3*w.timings.Heartbeat, 2*time.Second) {
 		w.fail(fmt.Errorf("raft's transfer of leadership does not end: writes refused for %v", d.Round(time.Second)))
 	}
 }
@@ -102,7 +99,7 @@ func (w *watchdog) checkCommits(p *watchProgress) {
 		return
 	}
 
-	switch d := w.clock.Since(p.since); {
+	switch d := w.storage.clock.Since(p.since); {
 	case d > 3*w.timings.Stuck:
 		w.fail(fmt.Errorf("this leader has committed nothing for %v although its followers answer", d.Round(time.Second)))
 	case d > w.timings.Stuck && !p.recycled:

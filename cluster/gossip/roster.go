@@ -72,10 +72,7 @@ func (r *roster) note(m Member, status Status) {
 	r.mu.Unlock()
 
 	// memberlist calls this with its locks held: it must not block.
-	select {
-	case r.poke <- struct{}{}:
-	default:
-	}
+	r.notify()
 }
 
 // forget records that a member has left, which may be unknown here. It reports false
@@ -84,10 +81,10 @@ func (r *roster) forget(id string, reported bool) bool {
 	r.mu.Lock()
 	m, known := r.members[id]
 	if known && m.Status == Alive {
-		if len(r.removed) >= maxGone {
-			clear(r.removed)
-		}
 		if reported {
+			if len(r.removed) >= maxGone {
+				clear(r.removed)
+			}
 			r.removed[id] = time.Now()
 		}
 		r.mu.Unlock()
@@ -99,12 +96,16 @@ func (r *roster) forget(id string, reported bool) bool {
 		r.trimLocked()
 	}
 	r.mu.Unlock()
+	r.notify()
+	return true
+}
 
+// notify pokes that the list may have changed.
+func (r *roster) notify() {
 	select {
 	case r.poke <- struct{}{}:
 	default:
 	}
-	return true
 }
 
 // trimLocked removes members that failed or left long ago, or are too many.
