@@ -30,10 +30,11 @@ type outputTree struct {
 	holders []pipeline.NodeID
 }
 
-// Artifacts lists the artifacts of a run, or of one of its modules.
+// Artifacts lists the artifacts of a run, or of one of its modules. It is called on a
+// node that has proved to lead, or by one who takes what may be behind.
 func (a *Artifacts) Artifacts(ctx context.Context, id pipeline.RunID, module string) (wire.ArtifactList, error) {
 	out := wire.ArtifactList{Artifacts: []wire.Artifact{}}
-	trees, err := a.trees(ctx, id, module)
+	trees, err := a.trees(id, module)
 	if err != nil {
 		return out, err
 	}
@@ -54,7 +55,8 @@ func (a *Artifacts) Artifacts(ctx context.Context, id pipeline.RunID, module str
 
 // OpenArtifact opens one artifact.
 func (a *Artifacts) OpenArtifact(ctx context.Context, id pipeline.RunID, module, path string) (api.Blob, wire.Artifact, error) {
-	trees, err := a.trees(ctx, id, module)
+	a.state.Fresh(ctx)
+	trees, err := a.trees(id, module)
 	if err != nil {
 		return nil, wire.Artifact{}, err
 	}
@@ -82,8 +84,7 @@ func (a *Artifacts) OpenArtifact(ctx context.Context, id pipeline.RunID, module,
 }
 
 // trees finds the output trees of a run, or of one of its modules.
-func (a *Artifacts) trees(ctx context.Context, id pipeline.RunID, module string) ([]outputTree, error) {
-	a.state.Fresh(ctx)
+func (a *Artifacts) trees(id pipeline.RunID, module string) ([]outputTree, error) {
 	var trees []outputTree
 	err := a.state.View(func(v *fsm.View) error {
 		run, ok := v.Run(id)
