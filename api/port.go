@@ -59,7 +59,7 @@ func BindPort(cfg PortConfig) (*Port, error) {
 	return &Port{cfg: cfg, listener: l, https: !net.ParseIP(cfg.Bind).IsLoopback() && !cfg.Plain || cfg.TLSCert != ""}, nil
 }
 
-// HasLocal reports whether processes of this machine have a way of their own.
+// HasLocal reports whether processes of this machine have a listener of their own.
 func (p *Port) HasLocal() bool { return p.cfg.Local != nil }
 
 // Addr is host:port.

@@ -22,7 +22,7 @@ type Snapshots interface {
 type snapshotsHandler struct{ snapshots Snapshots }
 
 // save sends a snapshot file. If writing fails in the middle the connection is
-// cut; the file's own end tells too.
+// cut; a reader also refuses a file without its end.
 func (h *snapshotsHandler) save(c *call) error {
 	c.w.Header().Set("Content-Type", mediaBytes)
 	c.w.Header().Set("Cache-Control", "no-store")

@@ -116,7 +116,7 @@ func (l *loop) step(ctx context.Context, changed bool) error {
 	if ok && (leader != l.leader || term != l.term) {
 		m, known := l.view.member(leader)
 		if !known {
-			m.Name = string(leader) // gossip has not heard of it yet
+			m.Name = string(leader) // gossip does not know it yet
 		}
 		l.log.Info("the cluster has a leader", "leader", m.Name, "node", leader, "term", term)
 		l.leader, l.term, changed = leader, term, true

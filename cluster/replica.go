@@ -125,8 +125,8 @@ func (r *replica) VerifyLeader(ctx context.Context) (term uint64, err error) {
 	return node.VerifyLeader(ctx)
 }
 
-// Storage is why this node can write neither raft's log nor the state; nil while
-// it can, and on a node without raft. See consensus.Node.Storage.
+// Storage is why this node cannot write raft's log or the state; nil while it can,
+// and on a node without raft. See consensus.Node.Storage.
 func (r *replica) Storage() error {
 	if node := r.get(); node != nil {
 		return node.Storage()

@@ -30,7 +30,7 @@ type Config struct {
 	// with http:// as well.
 	OnlyTLS bool
 	// Local are nodes of this machine that are reached in another way, by HOST:PORT
-	// of their address. Nobody can listen on that way, so it needs no TLS.
+	// of their address. No other user can listen there, so it needs no TLS.
 	Local map[string]func(context.Context) (net.Conn, error)
 	// UserAgent is sent along.
 	UserAgent string

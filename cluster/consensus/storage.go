@@ -18,7 +18,7 @@ import (
 var ErrStorageStalled = errors.New("raft's log has stalled")
 
 const (
-	// retryWrite is how often a write is repeated that raft must not be told has
+	// retryWrite is how often a write is repeated if raft must not see that it has
 	// failed.
 	retryWrite = 100 * time.Millisecond
 	// yieldFor is how long a node that gives up leadership leaves it to others:
@@ -148,9 +148,8 @@ func (s *storage) leadership(leading bool) {
 	s.lead.set(leading && !s.instance.unfit.Load())
 }
 
-// Storage is why this node can write neither log nor state, or does not get an
-// answer from the disk; nil while all is well. While it is not, the node does not
-// lead.
+// Storage is why this node cannot write its log or its state, or gets no answer
+// from the disk, so that it does not lead; nil while both can be written.
 func (n *Node) Storage() error { return n.storage.reason.get() }
 
 // StepDown leaves leadership to the other voters for a while, if this node has

@@ -136,7 +136,7 @@ func (v *verifier) ask(voters []string) (question uint64, ok bool) {
 		}
 		if !p.busy {
 			p.busy = true
-			v.wg.Go(func() { v.pursue(id, p) }) // ends when nobody waits, or with the transport
+			v.wg.Go(func() { v.pursue(id, p) }) // ends when no caller waits, or with the transport
 		}
 	}
 	return v.asked, true
@@ -149,8 +149,8 @@ func (v *verifier) done() {
 	v.waiting--
 }
 
-// count tells how many voters have confirmed a question in a term, whether one
-// has refused the term, and gives a channel that is closed at the next answer.
+// count returns how many voters have confirmed a question in a term, whether one
+// has refused the term, and a channel that is closed at the next answer.
 func (v *verifier) count(voters []string, question, term uint64) (confirmed int, refused bool, changed <-chan struct{}) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -131,7 +131,7 @@ func TestVerifier_shared(t *testing.T) {
 		synctest.Wait()
 		select {
 		case <-sent:
-			t.Error("asked although nobody waits")
+			t.Error("asked although no caller waits")
 		default:
 		}
 	})

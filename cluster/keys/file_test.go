@@ -200,8 +200,8 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// TestLoad_owner: root takes no key whose owner may read and replace it, also where
-// the mode keeps everybody else out.
+// TestLoad_owner: root takes no key whose owner may read and replace it, even if
+// the mode keeps all other users out.
 func TestLoad_owner(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root opens closed files of others")

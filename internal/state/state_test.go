@@ -316,7 +316,7 @@ func TestState_Propose_relay(t *testing.T) {
 	net.find("n2").set(func(n *node) { n.blind = true })
 	net.find("n1").set(func(n *node) { n.ready, n.blind = false, true })
 	if _, err := net.find("n3").state.Propose(t.Context(), secret("B")); !errors.Is(err, pipeline.ErrNoLeader) {
-		t.Errorf("nobody knows a leader: %v", err)
+		t.Errorf("no node knows a leader: %v", err)
 	}
 	if got := net.find("n1").proposals(); got != before {
 		t.Error("it was committed without a leader")
@@ -342,7 +342,7 @@ func TestState_Propose_relayHangs(t *testing.T) {
 	}
 }
 
-// Without a leader a caller hears of it after two seconds, also if the leader was
+// Without a leader a caller gets an error after two seconds, also if the leader was
 // lost while it had the command.
 func TestState_Propose_minority(t *testing.T) {
 	net := newNetwork(t, "n1", "n2")
