@@ -38,6 +38,18 @@ func BenchmarkParseCompile_1000(b *testing.B) {
 	}
 }
 
+// The most instances of a long script, made by a helper: its limit is 1 s.
+func BenchmarkCompile_matrix(b *testing.B) {
+	src := body(fmt.Sprintf("module \"m\" {\n matrix = { a = range(64), b = range(64) }\n script = \"# %s\"\n}", strings.Repeat("x", 8000)))
+	f, e := parse(b, src), newEvaluator(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, diags := f.Compile(context.Background(), language.Inputs{Evaluator: e}); len(diags) > 0 {
+			b.Fatal(diags)
+		}
+	}
+}
+
 func deferredModule(tb testing.TB) *pipeline.Pipeline {
 	return compile(tb, body("module \"a\" {\n command = [\"x\"]\n}\nmodule \"m\" {\n command = [\"echo\", \"passed ${module.a.result.passed} of ${module.a.result.all}\"]\n}"), language.Inputs{})
 }

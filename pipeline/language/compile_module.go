@@ -95,7 +95,7 @@ func (c *compilation) module(index int, m *module, env map[string]string, deferr
 
 		x := &list[i]
 		if x.matrix != nil {
-			c.roots["matrix"] = cty.ObjectVal(x.matrix)
+			c.roots["matrix"] = x.scope()
 		}
 
 		if x.each != nil {

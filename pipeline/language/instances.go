@@ -37,8 +37,26 @@ type instances struct {
 // instance is one of what a module is run for.
 type instance struct {
 	key    string
-	matrix map[string]cty.Value
+	matrix map[string]*axisValue
 	each   map[string]cty.Value
+}
+
+// axisValue is a value of an axis of a matrix. All instances that have it share it:
+// the texts of numbers are expensive to make.
+type axisValue struct {
+	value cty.Value
+	// encoded is what the pipeline keeps; "" if that was not made yet.
+	encoded string
+}
+
+// scope is what expressions of an instance see as matrix.
+func (x *instance) scope() cty.Value {
+	values := make(map[string]cty.Value, len(x.matrix))
+	for name, v := range x.matrix {
+		values[name] = v.value
+	}
+
+	return cty.ObjectVal(values)
 }
 
 // expansion decodes matrix or for_each.
@@ -200,7 +218,7 @@ func matrixOf(r *report, x *instances, v cty.Value) []instance {
 		return nil
 	}
 
-	list := []instance{{matrix: map[string]cty.Value{}}}
+	list := []instance{{matrix: map[string]*axisValue{}}}
 	for _, axis := range axes {
 		elements, ok := elementsOf(r, "matrix."+axis, x.expr, values[axis])
 		if !ok {
@@ -212,19 +230,28 @@ func matrixOf(r *report, x *instances, v cty.Value) []instance {
 			return nil
 		}
 
+		if len(list) == 0 {
+			continue // an axis without values makes no instances
+		}
+
+		keys, shared := make([]string, len(elements)), make([]axisValue, len(elements))
+		for i, e := range elements {
+			text, bad := keyOf(e)
+			if bad != nil {
+				r.add(at, bad.detail, "matrix.%s: %s", axis, bad.summary)
+				return nil
+			}
+			keys[i], shared[i].value = text, e
+		}
+
 		next := make([]instance, 0, len(list)*len(elements))
 		for _, base := range list {
-			for _, e := range elements {
-				text, bad := keyOf(e)
-				if bad != nil {
-					r.add(at, bad.detail, "matrix.%s: %s", axis, bad.summary)
-					return nil
-				}
-				one := instance{key: text, matrix: maps.Clone(base.matrix)}
+			for i, key := range keys {
+				one := instance{key: key, matrix: maps.Clone(base.matrix)}
 				if base.key != "" {
-					one.key = base.key + "," + text
+					one.key = base.key + "," + key
 				}
-				one.matrix[axis] = e
+				one.matrix[axis] = &shared[i]
 				next = append(next, one)
 			}
 		}
@@ -317,19 +344,24 @@ func (x *instance) name(block string) string {
 	return pipeline.InstanceName(block, x.key)
 }
 
-// encode keeps the values of an instance with its module.
+// encodeInstance keeps the values of an instance with its module.
 func (c *compilation) encodeInstance(out *pipeline.Module, x *instance, at hcl.Range) {
-	for _, part := range []struct {
-		from map[string]cty.Value
-		to   *map[string]string
-	}{{x.matrix, &out.Matrix}, {x.each, &out.Each}} {
-		for name, v := range part.from {
-			if *part.to == nil {
-				*part.to = map[string]string{}
-			}
-			text := c.encode(v, at)
-			(*part.to)[name] = text
-			c.spend(2*overhead+len(name)+len(text), at)
+	keep := func(to *map[string]string, name, text string) {
+		if *to == nil {
+			*to = map[string]string{}
 		}
+		(*to)[name] = text
+		c.spend(2*overhead+len(name)+len(text), at)
+	}
+
+	for name, v := range x.matrix {
+		if v.encoded == "" {
+			v.encoded = c.encode(v.value, at)
+		}
+		keep(&out.Matrix, name, v.encoded)
+	}
+
+	for name, v := range x.each {
+		keep(&out.Each, name, c.encode(v, at))
 	}
 }
