@@ -1,6 +1,8 @@
 package language
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -66,10 +68,54 @@ func ask(ctx context.Context, e Evaluator, in request) (answer, error) {
 	if err != nil {
 		return out, err
 	}
-	if err := json.Unmarshal(b, &out); err != nil {
+	if err := out.read(b); err != nil {
 		return out, fmt.Errorf("decode the helper's answer: %w", err)
 	}
 	return out, nil
+}
+
+// write writes an answer as read reads it: the modules of a pipeline follow the rest
+// one by one, so that the text of all of them takes no memory of the helper.
+func (a answer) write(w io.Writer) error {
+	var modules []pipeline.Module
+	if a.Pipeline != nil && len(a.Pipeline.Modules) > 0 {
+		rest := *a.Pipeline
+		modules, rest.Modules = rest.Modules, nil
+		a.Pipeline = &rest
+	}
+
+	buffered := bufio.NewWriterSize(w, 64<<10)
+	encoder := json.NewEncoder(buffered)
+	if err := encoder.Encode(a); err != nil {
+		return err
+	}
+	for i := range modules {
+		if err := encoder.Encode(&modules[i]); err != nil {
+			return err
+		}
+	}
+
+	return buffered.Flush()
+}
+
+func (a *answer) read(b []byte) error {
+	decoder := json.NewDecoder(bytes.NewReader(b))
+	if err := decoder.Decode(a); err != nil {
+		return err
+	}
+
+	for decoder.More() {
+		if a.Pipeline == nil {
+			return errors.New("modules without a pipeline")
+		}
+		var m pipeline.Module
+		if err := decoder.Decode(&m); err != nil {
+			return err
+		}
+		a.Pipeline.Modules = append(a.Pipeline.Modules, m)
+	}
+
+	return nil
 }
 
 // RunHelper is the main function of a helper process: it limits its own memory
@@ -98,11 +144,7 @@ func RunHelper(stdin io.Reader, stdout io.Writer) error {
 		return fmt.Errorf("decode the request: %w", err)
 	}
 
-	if b, err = json.Marshal(serve(in)); err != nil {
-		return fmt.Errorf("encode the answer: %w", err)
-	}
-
-	if _, err := stdout.Write(b); err != nil {
+	if err := serve(in).write(stdout); err != nil {
 		return fmt.Errorf("write the answer: %w", err)
 	}
 

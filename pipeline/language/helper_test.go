@@ -126,6 +126,20 @@ func TestEvaluate_doubling(t *testing.T) {
 	}
 }
 
+// The answer of a helper is far larger than the source; its limits of time and memory
+// must leave room for the most instances of a long script.
+func TestCompile_manyInstances(t *testing.T) {
+	script := "# " + strings.Repeat("x", 8000)
+	p := compile(t, body(fmt.Sprintf("module \"m\" {\n matrix = { a = range(64), b = range(%d) }\n script = %q\n}", 64/raceFactor, script)), language.Inputs{})
+	if got, want := len(p.Modules), 64*(64/raceFactor); got != want {
+		t.Fatalf("got %d modules, want %d", got, want)
+	}
+	last := p.Modules[len(p.Modules)-1]
+	if want := fmt.Sprintf("m[63,%d]", 64/raceFactor-1); last.Name != want || last.Script != script || len(last.Matrix) != 2 {
+		t.Errorf("the last one is %s with matrix %v and a script of %d bytes, want %s", last.Name, last.Matrix, len(last.Script), want)
+	}
+}
+
 func TestCompile_withoutEvaluator(t *testing.T) {
 	f := parse(t, body("locals {\n x = upper(\"a\")\n}\nmodule \"m\" {\n command = [local.x]\n}"))
 	_, diags := f.Compile(context.Background(), language.Inputs{})
