@@ -32,6 +32,9 @@ type lineSplitter struct {
 	attempt func(module string, number int)
 
 	open map[string]*openLine
+	// waiting are those of open whose beginning was not shown yet. It is kept so that
+	// no event costs a look at all modules.
+	waiting map[string]*openLine
 	// at is when the line that emit gets began.
 	at time.Time
 }
@@ -45,7 +48,7 @@ type openLine struct {
 }
 
 func newLineSplitter(emit func(part), attempt func(string, int)) *lineSplitter {
-	return &lineSplitter{emit: emit, attempt: attempt, open: map[string]*openLine{}}
+	return &lineSplitter{emit: emit, attempt: attempt, open: map[string]*openLine{}, waiting: map[string]*openLine{}}
 }
 
 // add takes an event. Output of an earlier attempt is never glued to that of a
@@ -97,6 +100,10 @@ func (s *lineSplitter) add(e *wire.LogEvent) {
 	if e.End {
 		s.flush(e.Module, o)
 	}
+
+	if len(o.rest) > 0 {
+		s.waiting[e.Module] = o
+	}
 }
 
 func (s *lineSplitter) tell(e *wire.LogEvent) {
@@ -111,28 +118,21 @@ func (s *lineSplitter) flush(module string, o *openLine) {
 		s.at = o.at
 		s.emit(part{module, o.rest, !o.shown, true})
 		o.rest, o.shown = o.rest[:0], false
+		delete(s.waiting, module)
 	}
 }
 
 // waits reports whether the beginning of a line was not shown yet.
-func (s *lineSplitter) waits() bool {
-	for _, o := range s.open {
-		if len(o.rest) > 0 {
-			return true
-		}
-	}
-	return false
-}
+func (s *lineSplitter) waits() bool { return len(s.waiting) > 0 }
 
 // partial shows the beginnings of lines that have no end yet.
 func (s *lineSplitter) partial() {
-	for module, o := range s.open {
-		if len(o.rest) > 0 {
-			s.at = o.at
-			s.emit(part{module, o.rest, !o.shown, false})
-			o.rest, o.shown = o.rest[:0], true
-		}
+	for module, o := range s.waiting {
+		s.at = o.at
+		s.emit(part{module, o.rest, !o.shown, false})
+		o.rest, o.shown = o.rest[:0], true
 	}
+	clear(s.waiting)
 }
 
 // end shows what has no end yet, for when the stream ended.
