@@ -1,13 +1,19 @@
-package terminal
+package terminal_test
 
 import (
+	"fmt"
 	"testing"
+
+	"github.com/pipelined/pipelined/internal/terminal"
 )
 
-func TestNearest(t *testing.T) {
+func TestDidYouMean_names(t *testing.T) {
 	names := []string{"status", "submit", "list", "logs", "wait", "watch"}
 	for in, want := range map[string]string{"statsu": "status", "sumbit": "submit", "wach": "watch", "lst": "list", "x": "", "": "", "status": "", "zzzzzz": ""} {
-		if got := nearest(in, names); got != want {
+		if want != "" {
+			want = fmt.Sprintf(": did you mean %q?", want)
+		}
+		if got := terminal.DidYouMean(in, names); got != want {
 			t.Errorf("%s: %q, want %q", in, got, want)
 		}
 	}
