@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+	"github.com/google/renameio/v2"
 	"github.com/urfave/cli/v3"
 
 	"github.com/pipelined/pipelined/api/client"
@@ -69,22 +69,20 @@ func (c snapshotCommand) save(ctx context.Context, cmd *cli.Command) error {
 	}
 
 	return withTemp(func(dir string) error {
-		// Beside the file, so that it can be renamed.
-		f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.part")
+		f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
 		if err != nil {
 			return usagef("save the snapshot: %w", fileError(err))
 		}
-		defer func() { _ = os.Remove(f.Name()) }() // gone already if all went well
-		defer f.Close()
+		defer func() { _ = f.Cleanup() }() // does nothing after the rename
 
-		if err := c.fetch(ctx, api, f, dir, cmd.Bool("blobs")); err != nil {
+		if err := c.fetch(ctx, api, f.File, dir, cmd.Bool("blobs")); err != nil {
 			return wrap("save the snapshot", err)
 		}
-		s, err := c.verify(ctx, f, dir)
+		s, err := c.verify(ctx, f.File, dir)
 		if err != nil {
 			return wrap("read the snapshot back", err)
 		}
-		if err := errors.Join(f.Sync(), os.Rename(f.Name(), path)); err != nil {
+		if err := f.CloseAtomicallyReplace(); err != nil {
 			return wrap("save the snapshot", err)
 		}
 
