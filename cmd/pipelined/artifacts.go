@@ -67,7 +67,7 @@ func (c artifactsCommand) run(ctx context.Context, cmd *cli.Command) error {
 		for _, text := range got.leftOut {
 			c.env.tell("warning: left out %s", text)
 		}
-		c.env.tell("%s (%s) in %s%s", counted(len(list.Artifacts)-len(got.leftOut), "file", "files"), humanize.IBytes(uint64(got.bytes.Load())), dir, there)
+		c.env.tell("%s (%s) in %s%s", numberOf(len(list.Artifacts)-len(got.leftOut), "file"), humanize.IBytes(uint64(got.bytes.Load())), dir, there)
 	}
 
 	if cmd.Bool("json") {

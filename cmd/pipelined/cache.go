@@ -165,7 +165,7 @@ func (c cacheCommand) stats(ctx context.Context, cmd *cli.Command) error {
 		return c.env.printJSON(s)
 	}
 
-	fmt.Fprintf(c.env.stdout, "cached     %s, %s\n", counted(s.Entries, "result", "results"), humanize.IBytes(uint64(max(s.Bytes, 0))))
+	fmt.Fprintf(c.env.stdout, "cached     %s, %s\n", numberOf(s.Entries, "result"), humanize.IBytes(uint64(max(s.Bytes, 0))))
 	fmt.Fprintf(c.env.stdout, "in state   %s\n", humanize.IBytes(uint64(max(s.StateBytes, 0))))
 	rate := ""
 	if n := s.Hits + s.Misses; n > 0 {
@@ -177,11 +177,11 @@ func (c cacheCommand) stats(ctx context.Context, cmd *cli.Command) error {
 	fmt.Fprintf(c.env.stdout, "saved      %s of work\n", terminal.ShortDuration(terminal.Seconds(s.SavedSeconds)))
 	fmt.Fprintf(c.env.stdout, "evicted    %d\n", s.Evicted)
 	for _, t := range s.Tools {
-		fmt.Fprintf(c.env.stdout, "%-10s %s, %s\n", terminal.Clean(t.Kind), counted(t.Entries, "entry", "entries"), humanize.IBytes(uint64(max(t.Bytes, 0))))
+		fmt.Fprintf(c.env.stdout, "%-10s %s, %s\n", terminal.Clean(t.Kind), numberOf(t.Entries, "entry"), humanize.IBytes(uint64(max(t.Bytes, 0))))
 	}
 
 	if s.ToolsEvicted > 0 {
-		fmt.Fprintf(c.env.stdout, "evicted    %s of remote caches\n", counted(int(s.ToolsEvicted), "entry", "entries"))
+		fmt.Fprintf(c.env.stdout, "evicted    %s of remote caches\n", numberOf(int(s.ToolsEvicted), "entry"))
 	}
 
 	return nil
@@ -235,9 +235,9 @@ func (c cacheCommand) prune(ctx context.Context, cmd *cli.Command) error {
 		what = "would remove"
 	}
 
-	things := counted(out.Removed, "result", "results")
+	things := numberOf(out.Removed, "result")
 	if kind != wire.KindResults {
-		things = counted(out.Removed, "entry", "entries") + " of " + kind
+		things = numberOf(out.Removed, "entry") + " of " + kind
 	}
 
 	fmt.Fprintf(c.env.stdout, "%s %s (%s)\n", what, things, humanize.IBytes(uint64(max(out.Bytes, 0))))

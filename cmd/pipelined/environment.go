@@ -60,12 +60,15 @@ func (env *environment) confirm(question string) (bool, error) {
 	return answer == "y" || answer == "yes", nil
 }
 
-// counted is a number with its noun.
-func counted(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
+// numberOf is n things, by their noun.
+func numberOf(n int, noun string) string {
+	if n != 1 {
+		if stem, ok := strings.CutSuffix(noun, "y"); ok {
+			noun = stem + "ie"
+		}
+		noun += "s"
 	}
-	return fmt.Sprintf("%d %s", n, many)
+	return fmt.Sprintf("%d %s", n, noun)
 }
 
 // printJSON writes a document to stdout.

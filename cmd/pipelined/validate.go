@@ -77,10 +77,7 @@ func (c validateCommand) validate(ctx context.Context, cmd *cli.Command) (valida
 	}
 
 	v.Pipeline, v.Modules = s.File.Name(), s.File.ModuleNames()
-	for _, d := range s.File.Warnings() {
-		v.Warnings = append(v.Warnings, wire.Diagnostic{File: d.File, Line: d.Line, Column: d.Column, EndColumn: d.EndColumn,
-			Summary: d.Summary, Detail: d.Detail, SourceLine: d.SourceLine})
-	}
+	v.Warnings = append(v.Warnings, submission.WireDiagnostics(s.File.Warnings())...)
 
 	given := map[string]bool{}
 	for _, in := range s.Inputs {
@@ -152,12 +149,4 @@ func (c validateCommand) printReport(v validation, err error) error {
 	}
 
 	return err
-}
-
-// numberOf is n things, by a noun that takes an s.
-func numberOf(n int, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return fmt.Sprintf("%d %s", n, noun)
 }

@@ -7,13 +7,18 @@ import (
 
 // NewInvalidError makes an error of mistakes.
 func NewInvalidError(diags language.Diagnostics) error {
-	e := &wire.SourceError{}
+	return &InvalidError{SourceError: &wire.SourceError{Diagnostics: WireDiagnostics(diags)}, Diagnostics: diags}
+}
+
+// WireDiagnostics are mistakes or warnings as the API and -json show them.
+func WireDiagnostics(diags language.Diagnostics) []wire.Diagnostic {
+	var list []wire.Diagnostic
 	for _, d := range diags {
-		e.Diagnostics = append(e.Diagnostics, wire.Diagnostic{File: d.File, Line: d.Line, Column: d.Column, EndColumn: d.EndColumn,
+		list = append(list, wire.Diagnostic{File: d.File, Line: d.Line, Column: d.Column, EndColumn: d.EndColumn,
 			Summary: d.Summary, Detail: d.Detail, SourceLine: d.SourceLine})
 	}
 
-	return &InvalidError{SourceError: e, Diagnostics: diags}
+	return list
 }
 
 // InvalidError is a refused pipeline whose mistakes were found here.
