@@ -62,7 +62,6 @@ func TestMemory_newLeader(t *testing.T) {
 }
 
 // Sources of 8 KB that become 2,048 instances, of 16 MB of text, take little memory.
-// Twice as many come close to the limit of processor time on a busy machine.
 func TestMemory_definitions(t *testing.T) {
 	c := harness.Start(t, 1)
 	n := c.Nodes[0]
