@@ -30,6 +30,9 @@ func (p *program) hidden(ctx context.Context, args []string) (code int, ok bool)
 	case node.CheckLogCommand:
 		err = node.CheckLogMain(args[1:])
 	case bounded.Command:
+		// Expressions are users' work as modules are: at the daemon's priority they could
+		// starve it, its modules and its clients.
+		node.SetPriority(0)
 		err = language.RunHelper(p.env.stdin, p.env.stdout.Unbuffered())
 	default:
 		return 0, false
