@@ -2,7 +2,6 @@ package orchestrator
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"time"
 
@@ -21,10 +20,10 @@ const (
 	maxSmall = 100
 	// runWeight is what a run takes besides its modules, in modules.
 	runWeight = 4
-	// turn is how long a run of which nothing can start stays in the model while others
-	// are parked, and the least time between two exchanges for such that had their turn
-	// before.
-	turn = time.Second
+	// minStay is how long a run of which nothing can start stays in the model while
+	// others are parked, and the least time between two exchanges for runs that were in
+	// the model before.
+	minStay = time.Second
 	// exchangeShare bounds the part of its time that the leader spends on exchanges:
 	// one in so many.
 	exchangeShare = 20
@@ -36,8 +35,8 @@ const (
 // comes into the model at once if there is room.
 //
 // Nothing starves: each submitter has a small and a large run in the model, however
-// full it is, and a run of which nothing can start makes room for another in turn. A run that only
-// waits for a busy slot keeps its place, so that slots go to the oldest.
+// full it is, and a run of which nothing can start makes room for another. A run that
+// only waits for a busy slot stays, so that slots go to the oldest.
 type parking struct {
 	model   *model
 	store   stateReader
@@ -50,14 +49,14 @@ type parking struct {
 	resume    func(*run)
 
 	byID map[pipeline.RunID]*parkedRun
-	// lines has the parked runs, the next one first; those that wait in a queue of runs
+	// queues has the parked runs, the next one first; those that wait in a queue of runs
 	// are not in it.
-	lines map[lineKey][]*parkedRun
+	queues map[queueKey][]*parkedRun
 	// since is when the runs of the model came into it.
 	since map[pipeline.RunID]time.Time
 	// moved is set if a parked run may come back.
 	moved bool
-	// exchangedAt is by lineKey.large. took is how long the last admission took.
+	// exchangedAt is by queueKey.large. took is how long the last admission took.
 	exchangedAt map[bool]time.Time
 	took        time.Duration
 }
@@ -65,12 +64,13 @@ type parking struct {
 func newParking(limit int, l *lifecycle, workers *workers) *parking {
 	return &parking{model: l.model, store: l.store, logger: l.logger, limit: limit, workers: workers, drop: l.drop, resume: l.resume,
 		undecided: func(r *run) bool { _, found := l.proposals.batch.runs[r]; return found },
-		byID:      map[pipeline.RunID]*parkedRun{}, lines: map[lineKey][]*parkedRun{}, since: map[pipeline.RunID]time.Time{},
+		byID:      map[pipeline.RunID]*parkedRun{}, queues: map[queueKey][]*parkedRun{}, since: map[pipeline.RunID]time.Time{},
 		exchangedAt: map[bool]time.Time{}}
 }
 
-// lineKey says which runs take turns: those of a submitter that are small, or large.
-type lineKey struct {
+// queueKey says which parked runs wait for each other: those of a submitter that are
+// small, or large.
+type queueKey struct {
 	large     bool
 	submitter string
 }
@@ -79,7 +79,7 @@ type lineKey struct {
 type parkedRun struct {
 	id     pipeline.RunID
 	number uint64
-	line   lineKey
+	queue  queueKey
 	weight int
 	// again is set if it was in the model before.
 	again bool
@@ -93,25 +93,25 @@ type parkedRun struct {
 
 // loads counts what the model holds.
 type loads struct {
-	total  map[bool]int // by lineKey.large
-	byLine map[lineKey]int
+	total  map[bool]int // by queueKey.large
+	byQueue map[queueKey]int
 }
 
-func (l *loads) add(line lineKey, weight int) {
-	l.total[line.large] += weight
-	l.byLine[line] += weight
+func (l *loads) add(queue queueKey, weight int) {
+	l.total[queue.large] += weight
+	l.byQueue[queue] += weight
 }
 
 func (r *run) weight() int { return len(r.list) + runWeight }
 
-func (r *run) line() lineKey {
-	return lineKey{large: len(r.list) > maxSmall, submitter: r.head.Submitter}
+func (r *run) queueKey() queueKey {
+	return queueKey{large: len(r.list) > maxSmall, submitter: r.head.Submitter}
 }
 
 func (p *parking) loads() *loads {
-	l := &loads{total: map[bool]int{}, byLine: map[lineKey]int{}}
+	l := &loads{total: map[bool]int{}, byQueue: map[queueKey]int{}}
 	for _, r := range p.model.runs {
-		l.add(r.line(), r.weight())
+		l.add(r.queueKey(), r.weight())
 	}
 	return l
 }
@@ -119,7 +119,7 @@ func (p *parking) loads() *loads {
 // add parks a run that is not in the model.
 func (p *parking) add(head *pipeline.Run) {
 	p.push(&parkedRun{id: head.ID, number: head.Number, weight: head.Modules + runWeight,
-		line: lineKey{large: head.Modules > maxSmall, submitter: head.Submitter}})
+		queue: queueKey{large: head.Modules > maxSmall, submitter: head.Submitter}})
 }
 
 func (p *parking) push(x *parkedRun) {
@@ -132,17 +132,20 @@ func (p *parking) push(x *parkedRun) {
 		return
 	}
 	// Changes do not come in the order of the runs.
-	line := p.lines[x.line]
-	i := len(line)
-	for !x.again && i > 0 && !line[i-1].again && line[i-1].number > x.number {
+	queue := p.queues[x.queue]
+	i := len(queue)
+	for !x.again && i > 0 && !queue[i-1].again && !queue[i-1].urgent && queue[i-1].number > x.number {
 		i--
 	}
-	p.lines[x.line] = slices.Insert(line, i, x)
+	p.queues[x.queue] = slices.Insert(queue, i, x)
 	p.moved = true
 }
 
 // left notes that a run has left the model.
-func (p *parking) left() { p.moved = true }
+func (p *parking) left(id pipeline.RunID) {
+	delete(p.since, id)
+	p.moved = true
+}
 
 // remove forgets a run that comes into the model, or has ended.
 func (p *parking) remove(id pipeline.RunID) {
@@ -152,14 +155,14 @@ func (p *parking) remove(id pipeline.RunID) {
 	}
 
 	delete(p.byID, id)
-	line := p.lines[x.line]
-	if i := slices.Index(line, x); i == 0 {
-		line = line[1:] // the usual case, in constant time
+	queue := p.queues[x.queue]
+	if i := slices.Index(queue, x); i == 0 {
+		queue = queue[1:] // the usual case, in constant time
 	} else if i > 0 {
-		line = slices.Delete(line, i, i+1)
+		queue = slices.Delete(queue, i, i+1)
 	}
-	if p.lines[x.line] = line; len(line) == 0 {
-		delete(p.lines, x.line)
+	if p.queues[x.queue] = queue; len(queue) == 0 {
+		delete(p.queues, x.queue)
 	}
 }
 
@@ -174,7 +177,7 @@ func (p *parking) hurry(id pipeline.RunID) bool {
 	p.remove(id)
 	x.urgent, x.blocked = true, false
 	p.byID[id] = x
-	p.lines[x.line] = slices.Insert(p.lines[x.line], 0, x)
+	p.queues[x.queue] = slices.Insert(p.queues[x.queue], 0, x)
 	p.moved = true
 	return true
 }
@@ -184,8 +187,8 @@ func (p *parking) hurry(id pipeline.RunID) bool {
 // nil if none waits for room.
 func (p *parking) next(l *loads, large bool) *parkedRun {
 	var best *parkedRun
-	for key, line := range p.lines {
-		if x := line[0]; key.large == large && (best == nil || x.before(best, l)) {
+	for key, queue := range p.queues {
+		if x := queue[0]; key.large == large && (best == nil || x.before(best, l)) {
 			best = x
 		}
 	}
@@ -196,23 +199,22 @@ func (x *parkedRun) before(y *parkedRun, l *loads) bool {
 	if x.urgent != y.urgent {
 		return x.urgent
 	}
-	return cmp.Or(cmp.Compare(l.byLine[x.line], l.byLine[y.line]), cmp.Compare(x.number, y.number)) < 0
+	return cmp.Or(cmp.Compare(l.byQueue[x.queue], l.byQueue[y.queue]), cmp.Compare(x.number, y.number)) < 0
 }
 
 // admit reads the runs from the state for which there is room.
 func (p *parking) admit(now time.Time) {
-	if !p.moved {
+	if !p.moved || len(p.queues) == 0 {
 		return
 	}
 
 	p.moved = false
-	maps.DeleteFunc(p.since, func(id pipeline.RunID, _ time.Time) bool { return p.model.runs[id] == nil })
 	var list []*parkedRun
 	l := p.loads()
 	for _, large := range []bool{false, true} {
 		for x := p.next(l, large); x != nil && (p.fits(x, l) || x.urgent && p.makeRoom(x, l, now)); x = p.next(l, large) {
 			p.remove(x.id)
-			l.add(x.line, x.weight)
+			l.add(x.queue, x.weight)
 			list = append(list, x)
 		}
 	}
@@ -260,17 +262,17 @@ func (p *parking) load(v *fsm.View, id pipeline.RunID) *run {
 
 // fits reports whether there is room for a run. There is for the first of a submitter.
 func (p *parking) fits(x *parkedRun, l *loads) bool {
-	return l.byLine[x.line] == 0 || l.total[x.line.large]+x.weight <= p.limit
+	return l.byQueue[x.queue] == 0 || l.total[x.queue.large]+x.weight <= p.limit
 }
 
 // makeRoom parks runs of which nothing can start until another fits.
 func (p *parking) makeRoom(x *parkedRun, l *loads, now time.Time) bool {
 	for !p.fits(x, l) {
-		r := p.idlest(l, x.line.large, now)
+		r := p.idlest(l, x.queue.large, now)
 		if r == nil {
 			return false
 		}
-		l.add(r.line(), -r.weight())
+		l.add(r.queueKey(), -r.weight())
 		p.park(r)
 	}
 	return true
@@ -292,7 +294,7 @@ func (p *parking) tick(now time.Time) {
 	l := p.loads()
 	for _, large := range []bool{false, true} {
 		x := p.next(l, large)
-		if since := now.Sub(p.exchangedAt[large]); x == nil || x.again && since < turn || since < exchangeShare*p.took {
+		if since := now.Sub(p.exchangedAt[large]); x == nil || x.again && since < minStay || since < exchangeShare*p.took {
 			continue
 		}
 		p.exchangedAt[large] = now
@@ -302,7 +304,7 @@ func (p *parking) tick(now time.Time) {
 	}
 }
 
-// unblock lets parked runs come back whose turn in their queue of runs has come.
+// unblock lets parked runs come back that may start now, by their queue of runs.
 func (p *parking) unblock(v *fsm.View) {
 	for id, x := range p.byID {
 		if !x.blocked {
@@ -317,7 +319,7 @@ func (p *parking) unblock(v *fsm.View) {
 
 // park takes a run out of the model.
 func (p *parking) park(r *run) {
-	x := &parkedRun{id: r.head.ID, number: r.head.Number, line: r.line(), weight: r.weight(), again: true,
+	x := &parkedRun{id: r.head.ID, number: r.head.Number, queue: r.queueKey(), weight: r.weight(), again: true,
 		blocked: r.blockedBy != "", due: r.deadline()}
 	sooner := func(t time.Time) {
 		if !t.IsZero() && (x.due.IsZero() || t.Before(x.due)) {
@@ -334,7 +336,6 @@ func (p *parking) park(r *run) {
 		}
 	}
 
-	delete(p.since, x.id)
 	p.drop(x.id)
 	p.push(x)
 }
@@ -346,10 +347,10 @@ func (p *parking) idlest(l *loads, large bool, now time.Time) *run {
 	free := p.workers.anyFree(now)
 	var best *run
 	for id, r := range p.model.runs {
-		if r.line().large != large || now.Sub(p.since[id]) < turn || !p.canWait(r, free) {
+		if r.queueKey().large != large || now.Sub(p.since[id]) < minStay || !p.canWait(r, free) {
 			continue
 		}
-		if best == nil || cmp.Or(cmp.Compare(l.byLine[best.line()], l.byLine[r.line()]),
+		if best == nil || cmp.Or(cmp.Compare(l.byQueue[best.queueKey()], l.byQueue[r.queueKey()]),
 			p.since[id].Compare(p.since[best.head.ID]), cmp.Compare(r.head.Number, best.head.Number)) < 0 {
 			best = r
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/pipeline"
 )
 
 // recheckInterval is the time between two looks at runs that wait, whatever has
@@ -24,7 +25,7 @@ type runQueues struct {
 	resume func(*run)
 	parked interface {
 		unblock(*fsm.View)
-		left()
+		left(pipeline.RunID)
 	}
 
 	// moved is set if a run has left a queue, so that another may start.
@@ -35,7 +36,7 @@ type runQueues struct {
 
 // left notes that a run has left the model.
 func (q *runQueues) left(r *run) {
-	q.parked.left()
+	q.parked.left(r.head.ID)
 	if r.head.QueueIndex != 0 {
 		q.moved = true
 	}
