@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"cmp"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -18,6 +19,9 @@ const (
 	maxLoaded = 20_000
 	// maxSmall is how many modules a small run has: it never waits for a large one.
 	maxSmall = 100
+	// urgentShare is the part of that, one in so many, by which runs to which something
+	// happened may exceed it if nothing can be parked for them.
+	urgentShare = 4
 	// runWeight is what a run takes besides its modules, in modules.
 	runWeight = 4
 	// minStay is how long a run of which nothing can start stays in the model while
@@ -177,14 +181,16 @@ func (p *parking) hurry(id pipeline.RunID) bool {
 	p.remove(id)
 	x.urgent, x.blocked = true, false
 	p.byID[id] = x
-	p.queues[x.queue] = slices.Insert(p.queues[x.queue], 0, x)
+	queue := p.queues[x.queue]
+	behind := sort.Search(len(queue), func(i int) bool { return !queue[i].urgent }) // they are first
+	p.queues[x.queue] = slices.Insert(queue, behind, x)
 	p.moved = true
 	return true
 }
 
-// next is the parked run, small or large, that comes back first: one to which something
-// happened, one of the submitter that has the fewest modules in the model, the oldest.
-// nil if none waits for room.
+// next is the parked run, small or large, that comes back first: the first one of a
+// submitter, one to which something happened, one of the submitter that has the fewest
+// modules in the model, the oldest. nil if none waits for room.
 func (p *parking) next(l *loads, large bool) *parkedRun {
 	var best *parkedRun
 	for key, queue := range p.queues {
@@ -196,6 +202,10 @@ func (p *parking) next(l *loads, large bool) *parkedRun {
 }
 
 func (x *parkedRun) before(y *parkedRun, l *loads) bool {
+	// What always fits comes first: an urgent run may have to wait for room.
+	if first := l.byQueue[x.queue] == 0; first != (l.byQueue[y.queue] == 0) {
+		return first
+	}
 	if x.urgent != y.urgent {
 		return x.urgent
 	}
@@ -265,12 +275,12 @@ func (p *parking) fits(x *parkedRun, l *loads) bool {
 	return l.byQueue[x.queue] == 0 || l.total[x.queue.large]+x.weight <= p.limit
 }
 
-// makeRoom parks runs of which nothing can start until another fits.
+// makeRoom parks runs of which nothing can start until an urgent one fits.
 func (p *parking) makeRoom(x *parkedRun, l *loads, now time.Time) bool {
 	for !p.fits(x, l) {
 		r := p.idlest(l, x.queue.large, now)
 		if r == nil {
-			return false
+			return l.total[x.queue.large] < p.limit+p.limit/urgentShare
 		}
 		l.add(r.queueKey(), -r.weight())
 		p.park(r)

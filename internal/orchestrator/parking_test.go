@@ -78,6 +78,29 @@ func TestParking_order(t *testing.T) {
 	})
 }
 
+// However full the model is, a run that is cancelled ends, and another submitter's
+// comes in, also if the cancelled ones wait for room themselves.
+func TestParking_full(t *testing.T) {
+	scripted(t, []int{1}, func(t *testing.T, c *cluster) {
+		c.loaded = 30
+		c.leads()
+		ids := c.crowd(8, func(m *pipeline.Module) { m.AlwaysRun = m.Name == "m5" })
+		settled()
+		c.cancel(ids[5], "x")
+		c.wantModule(ids[5], "m0", pipeline.ModuleCancelled, "")
+		c.cancel(ids[6], "x")
+		c.cancel(ids[7], "x")
+		settled()
+		c.wantModule(ids[7], "m0", pipeline.ModuleWaiting, "")
+
+		other := c.submitAs("other", one(aModule("a")), pipeline.Run{Submitter: "other"})
+		settled()
+		if why := c.why(other); why[""] != "" {
+			t.Errorf("the first run of another submitter waits because of %q", why)
+		}
+	})
+}
+
 // Whatever happens to a parked run happens at once: a cancellation, a decision, a
 // deadline.
 func TestParking_changed(t *testing.T) {
