@@ -54,8 +54,8 @@ type cacheState struct {
 	bypassed bool
 	// rerun is set if the module had succeeded and is to run once more.
 	rerun bool
-	// looking is set while a lookup is wanted or runs.
-	looking bool
+	// looking is set while a lookup is wanted or runs, asked while it runs.
+	looking, asked bool
 	// leader is the module that does the same work; this one waits behind it. nil if
 	// it does not.
 	leader *moduleState
@@ -125,6 +125,7 @@ func (c *cacheLookups) start() {
 			left = append(left, m)
 			continue
 		}
+		m.cache.asked = true
 		j := newLookup(m, list, c.vault)
 		j.sequence = sequence
 		jobs = append(jobs, j)
@@ -153,7 +154,7 @@ func (c *cacheLookups) found(jobs []*lookup) {
 		if !c.model.isCurrent(m.run) || !m.cache.looking {
 			continue
 		}
-		m.cache.looking = false
+		m.cache.looking, m.cache.asked = false, false
 		if m.state.Final() || m.active != nil || m.run.stale {
 			continue
 		}

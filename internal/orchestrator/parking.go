@@ -97,7 +97,7 @@ type parkedRun struct {
 
 // loads counts what the model holds.
 type loads struct {
-	total  map[bool]int // by queueKey.large
+	total   map[bool]int // by queueKey.large
 	byQueue map[queueKey]int
 }
 
@@ -283,7 +283,7 @@ func (p *parking) makeRoom(x *parkedRun, l *loads, now time.Time) bool {
 			return l.total[x.queue.large] < p.limit+p.limit/urgentShare
 		}
 		l.add(r.queueKey(), -r.weight())
-		p.park(r)
+		p.park(r, now)
 	}
 	return true
 }
@@ -309,7 +309,7 @@ func (p *parking) tick(now time.Time) {
 		}
 		p.exchangedAt[large] = now
 		if r := p.idlest(l, large, now); r != nil {
-			p.park(r)
+			p.park(r, now)
 		}
 	}
 }
@@ -328,11 +328,12 @@ func (p *parking) unblock(v *fsm.View) {
 }
 
 // park takes a run out of the model.
-func (p *parking) park(r *run) {
+func (p *parking) park(r *run, now time.Time) {
 	x := &parkedRun{id: r.head.ID, number: r.head.Number, queue: r.queueKey(), weight: r.weight(), again: true,
 		blocked: r.blockedBy != "", due: r.deadline()}
 	sooner := func(t time.Time) {
-		if !t.IsZero() && (x.due.IsZero() || t.Before(x.due)) {
+		// A retry that was due before still waits for its worker.
+		if t.After(now) && (x.due.IsZero() || t.Before(x.due)) {
 			x.due = t
 		}
 	}
@@ -378,7 +379,7 @@ func (p *parking) canWait(r *run, free bool) bool {
 		return false
 	}
 	for _, m := range r.list {
-		if m.active != nil || m.ready.hasLocks || m.deferred.running {
+		if m.active != nil || m.ready.hasLocks || m.deferred.running || m.cache.asked {
 			return false
 		}
 	}
