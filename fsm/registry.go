@@ -75,7 +75,7 @@ func (g *registry) applyToken(t *Token, ch *change) Result {
 	return Result{}
 }
 
-// dropWorkersOf removes the external workers that registered with a token. Whoever
+// dropWorkersOf removes the external workers that registered with a token. What
 // registers under one of their ids later is another worker.
 func (g *registry) dropWorkersOf(token string, ch *change) {
 	var keys [][]byte

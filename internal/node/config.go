@@ -14,6 +14,7 @@ import (
 	"github.com/pipelined/pipelined/cluster/consensus"
 	"github.com/pipelined/pipelined/internal/orchestrator"
 	"github.com/pipelined/pipelined/internal/service"
+	"github.com/pipelined/pipelined/internal/snapshots"
 	"github.com/pipelined/pipelined/internal/worker"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage/layout"
@@ -76,7 +77,7 @@ type Config struct {
 	// Limits say what is kept, for how long, and how fast background work may go.
 	Limits Limits
 	// Snapshots says where the leader saves snapshots of the state, and how often.
-	Snapshots service.SnapshotSchedule
+	Snapshots snapshots.Schedule
 	// Raft and Timing are for tests and other networks.
 	Raft   consensus.Timings
 	Timing orchestrator.Timing

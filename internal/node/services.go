@@ -12,6 +12,7 @@ import (
 	"github.com/pipelined/pipelined/internal/runlog"
 	"github.com/pipelined/pipelined/internal/service"
 	"github.com/pipelined/pipelined/internal/session"
+	"github.com/pipelined/pipelined/internal/snapshots"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language/bounded"
 )
@@ -32,7 +33,7 @@ type services struct {
 	sessions   *session.Sessions
 	remote     *remotecache.Cache
 	departure  *service.Departure
-	snapshots  *service.Snapshots
+	snapshots  *snapshots.Snapshots
 }
 
 // close ends what Run does not.
@@ -88,7 +89,7 @@ func (n *Node) openAPI() {
 	s := &n.services
 	s.departure = service.NewDeparture(service.DepartureConfig{Self: n.id, Name: n.cfg.Name, Drain: n.cfg.DrainOnStop, State: n.state,
 		Worker: n.worker, Cluster: n.cluster, Logger: n.log})
-	s.snapshots = service.NewSnapshots(service.SnapshotsConfig{State: n.state, Store: n.stores.state, Cluster: n.cluster, Keys: n.identity.keys,
+	s.snapshots = snapshots.New(snapshots.Config{State: n.state, Store: n.stores.state, Cluster: n.cluster, Keys: n.identity.keys,
 		Open: func(ctx context.Context, d pipeline.Digest) (api.Blob, error) { return n.fabric.down.Open(ctx, nil, d) },
 		Dir:  n.stores.dir.BackupDir(), Version: n.cfg.Version, Schedule: n.cfg.Snapshots, Logger: n.log.Named("snapshots")})
 	s.logs = runlog.New(runlog.Config{Self: n.id, State: n.state, Files: n.worker, Peers: n.peers, OpenLog: n.fabric.openLog})

@@ -122,7 +122,7 @@ func memberOf(m cluster.Member, record fsm.WorkerRecord) wire.Member {
 		out.Role = roleWorker
 	}
 	if m.Status != cluster.StatusAlive {
-		out.CurrentLoad = 0 // it was told before the node failed
+		out.CurrentLoad = 0 // the node reported it before it failed
 	}
 	if record.AwayUntil.After(time.Now()) {
 		out.AwayUntil = record.AwayUntil.UTC()

@@ -1,4 +1,4 @@
-package service
+package snapshots
 
 import (
 	"context"
@@ -15,8 +15,8 @@ import (
 	"github.com/pipelined/pipelined/storage/disk"
 )
 
-// SnapshotSchedule says where snapshots are saved again and again, and how often.
-type SnapshotSchedule struct {
+// Schedule says where snapshots are saved again and again, and how often.
+type Schedule struct {
 	// Dir is the directory; "" saves none.
 	Dir string
 	// Every is the time between two, Keep how many of this cluster stay.
@@ -25,13 +25,13 @@ type SnapshotSchedule struct {
 }
 
 const (
-	// snapshotCheck is how often the leader looks whether a snapshot is due.
-	snapshotCheck = 30 * time.Second
-	// snapshotSuffix ends the names of snapshot files, partSuffix those of files
+	// checkEvery is how often the leader looks whether a snapshot is due.
+	checkEvery = 30 * time.Second
+	// suffix ends the names of snapshot files, partSuffix those of files
 	// that are not complete.
-	snapshotSuffix = ".snapshot"
-	partSuffix     = ".part"
-	snapshotTime   = "20060102T150405Z"
+	suffix     = ".snapshot"
+	partSuffix = ".part"
+	timeLayout = "20060102T150405Z"
 )
 
 // Lead saves snapshots to the directory of the configuration, until ctx ends. It
@@ -42,7 +42,7 @@ func (s *Snapshots) Lead(ctx context.Context) {
 		return
 	}
 	defer s.failure.Store(nil) // the next leader's to say
-	ticker := time.NewTicker(min(snapshotCheck, s.cfg.Schedule.Every))
+	ticker := time.NewTicker(min(checkEvery, s.cfg.Schedule.Every))
 	defer ticker.Stop()
 	for {
 		switch err := s.saveIfDue(ctx, time.Now().UTC()); {
@@ -74,14 +74,14 @@ func (s *Snapshots) saveIfDue(ctx context.Context, now time.Time) error {
 		return err
 	}
 	if n := len(saved); n > 0 {
-		last, err := time.Parse(snapshotTime, strings.TrimSuffix(strings.TrimPrefix(saved[n-1], prefix), snapshotSuffix))
+		last, err := time.Parse(timeLayout, strings.TrimSuffix(strings.TrimPrefix(saved[n-1], prefix), suffix))
 		// A time that lies ahead is of a clock that was wrong.
 		if age := now.Sub(last); err == nil && age >= 0 && age < s.cfg.Schedule.Every {
 			return nil
 		}
 	}
 
-	name := prefix + now.Format(snapshotTime) + snapshotSuffix
+	name := prefix + now.Format(timeLayout) + suffix
 	if err := s.saveFile(ctx, filepath.Join(dir, name)); err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func snapshotsIn(dir, prefix string) ([]string, error) {
 		case !strings.HasPrefix(name, prefix):
 		case strings.HasSuffix(name, partSuffix):
 			_ = os.Remove(filepath.Join(dir, name)) // tried again at the next look
-		case strings.HasSuffix(name, snapshotSuffix):
+		case strings.HasSuffix(name, suffix):
 			list = append(list, name)
 		}
 	}

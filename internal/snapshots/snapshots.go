@@ -1,4 +1,8 @@
-package service
+// Package snapshots saves and restores the state of a cluster: when a caller asks for
+// it, and at intervals into a directory. The format of the files is internal/backup's.
+//
+// A Snapshots is safe for concurrent use.
+package snapshots
 
 import (
 	"context"
@@ -19,19 +23,18 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// SnapshotCluster is what snapshots need of the cluster.
-type SnapshotCluster interface {
+// Cluster is what snapshots need of the cluster.
+type Cluster interface {
 	ID() string
 	// Restore replaces the state on every node; see consensus.Node.Restore.
 	Restore(ctx context.Context, c cluster.Content, check func() error) error
 }
 
-// SnapshotsConfig says what Snapshots is made of. All fields are needed, but for
-// Schedule.
-type SnapshotsConfig struct {
+// Config says what Snapshots is made of. All fields are needed, but for Schedule.
+type Config struct {
 	State   *state.State
 	Store   *fsm.Store
-	Cluster SnapshotCluster
+	Cluster Cluster
 	Keys    backup.Keys
 	// Open opens a blob, from whichever node has it.
 	Open func(ctx context.Context, d pipeline.Digest) (api.Blob, error)
@@ -39,20 +42,20 @@ type SnapshotsConfig struct {
 	Dir string
 	// Version is the program's.
 	Version  string
-	Schedule SnapshotSchedule
+	Schedule Schedule
 	Logger   hclog.Logger
 }
 
 // Snapshots saves and restores the state. It implements api.Snapshots.
 type Snapshots struct {
-	cfg SnapshotsConfig
+	cfg Config
 	// failure is why the last scheduled snapshot was not saved; nil if it was, or if
 	// this node does not lead.
 	failure atomic.Pointer[string]
 }
 
-// NewSnapshots makes a Snapshots.
-func NewSnapshots(cfg SnapshotsConfig) *Snapshots { return &Snapshots{cfg: cfg} }
+// New makes a Snapshots.
+func New(cfg Config) *Snapshots { return &Snapshots{cfg: cfg} }
 
 // Trouble is why scheduled snapshots are not saved, "" if they are.
 func (s *Snapshots) Trouble() string {
