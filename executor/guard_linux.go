@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pipelined/pipelined/internal/localsocket"
 )
 
 // guardEvery is how often a keeper without a daemon looks whether one could
@@ -53,7 +55,7 @@ func (k *keeper) guard() (gone bool) {
 // listen binds the socket, in the place of what is there, and leaves the former
 // one alone: no daemon can reach it.
 func (k *keeper) listen() error {
-	l, err := listenSocket(k.cfg.DataDir)
+	l, err := localsocket.Listen(filepath.Join(k.cfg.DataDir, socketName))
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pipelined/pipelined/internal/localsocket"
 )
 
 // maxKeeperLog is how long keeper.log may be when a keeper is started; beyond
@@ -79,7 +81,7 @@ func (e *refusalError) Unwrap() error { return e.err }
 
 // greet connects and says hello.
 func (c *Client) greet(ctx context.Context) (*session, error) {
-	conn, err := dialSocket(ctx, c.cfg.DataDir)
+	conn, err := localsocket.Dial(ctx, filepath.Join(c.cfg.DataDir, socketName))
 	if err != nil {
 		return nil, err
 	}
