@@ -15,6 +15,9 @@ import (
 // maxBook is how many addresses are remembered.
 const maxBook = 64
 
+// PeersFile is the file of the address book, in raft's directory.
+func PeersFile(raftDir string) string { return filepath.Join(raftDir, "peers.json") }
+
 // addressBook remembers where the peer ports of other nodes are, so that raft
 // finds its voters after a cold start before gossip does. It is safe for
 // concurrent use.

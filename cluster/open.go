@@ -91,7 +91,7 @@ func Open(cfg Config) (*Cluster, error) {
 // a part before all are there: the peer port and gossip take part only when Run
 // starts them.
 func openParts(c *Cluster) error {
-	book, err := openAddressBook(filepath.Join(c.cfg.RaftDir, "peers.json"))
+	book, err := openAddressBook(PeersFile(c.cfg.RaftDir))
 	if err != nil {
 		return err
 	}

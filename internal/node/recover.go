@@ -60,10 +60,13 @@ func Recover(cfg RecoverConfig) (out Recovery, err error) {
 		return out, pipeline.Errorf(pipeline.Invalid, "%s belongs to no cluster: start its agent with -join", cfg.DataDir)
 	}
 	out.Node, out.Name, out.OldCluster = string(file.ID), file.Name, file.ClusterID
+	// The call must end before its result is read, so they are two statements.
 	if cfg.Rejoin {
-		return out, rejoin(cfg, dir, file, &out)
+		err = rejoin(cfg, dir, file, &out)
+	} else {
+		err = takeOver(cfg, dir, file, &out)
 	}
-	return out, takeOver(cfg, dir, file, &out)
+	return out, err
 }
 
 // takeOver makes the node the only voter. The cluster's id changes first: after
@@ -102,7 +105,7 @@ func takeOver(cfg RecoverConfig, dir *storage.DataDir, file storage.NodeFile, ou
 		return err
 	}
 	// The addresses of the lost nodes are those of another cluster now.
-	if err := os.RemoveAll(filepath.Join(dir.RaftDir(), "peers.json")); err != nil {
+	if err := os.RemoveAll(cluster.PeersFile(dir.RaftDir())); err != nil {
 		return fmt.Errorf("forget the other nodes: %w", err)
 	}
 	_, err = consensus.Recover(raft, false)
