@@ -22,3 +22,18 @@ func IsMachineFault(err error) bool {
 	}
 	return true
 }
+
+// IsExhausted reports whether the machine has no descriptors, processes or memory
+// left: the same may succeed a moment later.
+func IsExhausted(err error) bool {
+	var errno syscall.Errno
+	if !errors.As(err, &errno) {
+		return false
+	}
+
+	switch errno {
+	case syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EAGAIN:
+		return true
+	}
+	return false
+}

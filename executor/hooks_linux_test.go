@@ -10,6 +10,7 @@ import (
 
 	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/internal/testutil"
+	"github.com/pipelined/pipelined/pipeline"
 )
 
 // hooked gives a process hooks by moment.
@@ -214,6 +215,23 @@ func TestRunner_lostResults(t *testing.T) {
 		if st := b.run(p); st.ExitCode != 0 || (st.ResultError != "") != c.lost {
 			t.Errorf("%s: %+v", name, st)
 		}
+	}
+}
+
+// A machine without descriptors says nothing of the result, and it stays what it is.
+func TestReadResult_exhausted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "result")
+	if err := os.WriteFile(path, []byte("n=1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	restore := withoutDescriptors(t)
+	_, err := executor.ReadResult(path)
+	restore()
+	if !executor.IsExhausted(err) || pipeline.KindOf(err) == pipeline.Invalid {
+		t.Errorf("without descriptors: %v of kind %s", err, pipeline.KindOf(err))
+	}
+	if res, err := executor.ReadResult(path); err != nil || string(res) != "n=1\n" {
+		t.Errorf("with descriptors again: %s, %v", res, err)
 	}
 }
 

@@ -20,11 +20,14 @@ import (
 // recorded the outcome. ReadResult follows no link, waits for no pipe, and reads
 // no more than a result may hold. If there is no file, the error is
 // fs.ErrNotExist; if it is no regular file, of kind Invalid; if it is larger than
-// pipeline.MaxResultBytes, TooLarge.
+// pipeline.MaxResultBytes, TooLarge. One that IsExhausted says nothing of the file.
 func ReadResult(path string) ([]byte, error) {
 	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err == syscall.ENOENT {
 		return nil, fs.ErrNotExist
+	}
+	if IsExhausted(err) {
+		return nil, fmt.Errorf("result: read $PIPELINED_OUTPUT: %w", err)
 	}
 	if err != nil {
 		return nil, pipeline.Errorf(pipeline.Invalid, "result: read $PIPELINED_OUTPUT: %w", err)
@@ -85,6 +88,8 @@ func finishResult(path string, set *mask.Set) error {
 	size := int64(-1)
 	var tooLarge *pipeline.Error
 	switch {
+	case IsExhausted(err):
+		return err
 	case errors.As(err, &tooLarge) && tooLarge.Kind == pipeline.TooLarge:
 		size = was // an empty file of the same size: the reader reports the same error
 	case err != nil:

@@ -64,9 +64,7 @@ func (c *capturer) capture(ctx context.Context, a *attempt, st executor.Status) 
 		c.failed(o, "log", err)
 		return got.unless(ctx)
 	}
-	if err := captureResult(a, st.ResultError, o); err != nil && o.State == pipeline.AttemptSucceeded {
-		o.State, o.Reason = pipeline.AttemptFailed, "$PIPELINED_OUTPUT: "+err.Error()
-	}
+	c.keepResult(ctx, a, st.ResultError, o)
 	if err := patiently(ctx, func() error { return c.captureOutputs(ctx, a, got) }); err != nil {
 		c.failed(o, "outputs", err)
 	}
@@ -163,6 +161,19 @@ func (c *capturer) captureLog(ctx context.Context, a *attempt, got *captured) er
 		got.blobs = append(got.blobs, o.Log)
 	}
 	return err
+}
+
+// keepResult captures the result. If that fails, an attempt that succeeded has
+// failed, or is lost if this machine is the cause.
+func (c *capturer) keepResult(ctx context.Context, a *attempt, lost string, o *pipeline.Outcome) {
+	err := patiently(ctx, func() error { return captureResult(a, lost, o) })
+	switch {
+	case err == nil || o.State != pipeline.AttemptSucceeded:
+	case executor.IsExhausted(err):
+		c.failed(o, "$PIPELINED_OUTPUT", err)
+	default:
+		o.State, o.Reason = pipeline.AttemptFailed, "$PIPELINED_OUTPUT: "+err.Error()
+	}
 }
 
 // captureResult reads the result, unless the runner says that it was lost; that

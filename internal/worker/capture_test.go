@@ -8,6 +8,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
 
 	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/internal/peer"
@@ -161,6 +165,43 @@ func TestCapture_lostResult(t *testing.T) {
 		}
 		r.wants("good", pipeline.AttemptFailed, "$PIPELINED_OUTPUT: its directory was removed")
 		r.wants("bad", pipeline.AttemptFailed, "exit code 3")
+	})
+}
+
+// A result that this machine cannot read at the moment is no mistake of the module.
+func TestCapture_resultWithoutDescriptors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		looked := 0
+		c := &capturer{faults: &faults{filled: func() { looked++ }, log: hclog.NewNullLogger()}}
+		a := &attempt{dir: attemptdir.Dir(t.TempDir())}
+		if err := os.WriteFile(a.dir.Result(), []byte("n=1\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		defer a.dir.RemoveFromMemory()
+
+		var was unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+			t.Fatal(err)
+		}
+		none := was
+		none.Cur = 3
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &none); err != nil {
+			t.Fatal(err)
+		}
+		o := &pipeline.Outcome{State: pipeline.AttemptSucceeded}
+		c.keepResult(t.Context(), a, "", o)
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+			t.Fatal(err)
+		}
+		if o.State != pipeline.AttemptLost || !strings.Contains(o.Reason, "too many open files") || looked != 1 {
+			t.Errorf("%s: %q, looked %d times", o.State, o.Reason, looked)
+		}
+
+		o = &pipeline.Outcome{State: pipeline.AttemptSucceeded}
+		c.keepResult(t.Context(), a, "", o)
+		if o.State != pipeline.AttemptSucceeded || string(o.Result) != `{"n":"1"}` {
+			t.Errorf("with descriptors again: %s, %q, result %s", o.State, o.Reason, o.Result)
+		}
 	})
 }
 

@@ -109,12 +109,7 @@ func isModules(err error) bool {
 func patiently(ctx context.Context, f func() error) error {
 	try := func() (struct{}, error) {
 		err := f()
-		for _, exhausted := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EAGAIN} {
-			if errors.Is(err, exhausted) {
-				return struct{}{}, err
-			}
-		}
-		if err != nil {
+		if err != nil && !executor.IsExhausted(err) {
 			err = backoff.Permanent(err)
 		}
 		return struct{}{}, err
