@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -23,7 +24,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// helper does one thing, says so, and stays until its input ends.
+// helper does one thing, reports it, and stays until its input ends.
 func helper(args []string) {
 	fail := func(err error) {
 		if err != nil {
@@ -37,6 +38,19 @@ func helper(args []string) {
 		fail(err)
 		defer d.Close()
 		fmt.Println("locked")
+	case "call":
+		conn, err := net.Dial("unix", args[1])
+		fail(err)
+		defer conn.Close()
+		_, err = conn.Read(make([]byte, 1))
+		fmt.Println("the call ended:", err)
+	case "serve":
+		l, err := net.Listen("unix", args[1])
+		fail(err)
+		defer l.Close()
+		conn, err := l.Accept()
+		fail(err)
+		conn.Close()
 	}
 	io.Copy(io.Discard, os.Stdin)
 }

@@ -21,12 +21,9 @@ import (
 // nobody is a user other than ours.
 const nobody = 65534
 
-// asNobody runs one of this package's tests as another user, in a process of its own.
-func asNobody(t *testing.T, test, path string) string {
+// asNobody runs a helper as another user, see TestMain. The test must be root's.
+func asNobody(t *testing.T, args ...string) string {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, to become another user")
-	}
 	// The test binary lies below a directory of root's.
 	bin, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
@@ -39,8 +36,8 @@ func asNobody(t *testing.T, test, path string) string {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, exe, "-test.run=^"+test+"$", "-test.v")
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), "SOCKET_OF_ANOTHER="+path)
+	cmd := exec.CommandContext(ctx, exe)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "STORAGE_TEST_HELPER="+strings.Join(args, "\n"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -49,7 +46,15 @@ func asNobody(t *testing.T, test, path string) string {
 	return string(out)
 }
 
-// openDir gives a directory that everybody can reach and write to.
+// needsRoot skips a test that becomes another user.
+func needsRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to become another user")
+	}
+}
+
+// openDir gives a directory that every user can reach and write to.
 func openDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "socket")
@@ -125,6 +130,7 @@ func TestSocket(t *testing.T) {
 // TestSocket_otherCaller: a process of another user gets nothing, even if it can
 // reach the socket.
 func TestSocket_otherCaller(t *testing.T) {
+	needsRoot(t)
 	dir := openDir(t)
 	l, path := listenSocket(t, dir)
 	accepted := make(chan error, 1)
@@ -135,7 +141,7 @@ func TestSocket_otherCaller(t *testing.T) {
 	if err := errors.Join(os.Chmod(dir, 0o777), os.Chmod(path, 0o666)); err != nil {
 		t.Fatal(err)
 	}
-	if out := asNobody(t, "TestSocket_callerHelper", path); !strings.Contains(out, "the call ended") {
+	if out := asNobody(t, "call", path); !strings.Contains(out, "the call ended") {
 		t.Errorf("got %s", out)
 	}
 	l.Close()
@@ -144,29 +150,13 @@ func TestSocket_otherCaller(t *testing.T) {
 	}
 }
 
-func TestSocket_callerHelper(t *testing.T) {
-	path := os.Getenv("SOCKET_OF_ANOTHER")
-	if path == "" {
-		t.Skip("part of TestSocket_otherCaller")
-	}
-	conn, err := net.Dial("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	_, err = conn.Read(make([]byte, 1))
-	fmt.Println("the call ended:", err)
-}
-
 // TestDialSocket_otherServer: a socket that another user serves is not ours, whatever
 // agent.json says.
 func TestDialSocket_otherServer(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, to become another user")
-	}
+	needsRoot(t)
 	path := filepath.Join(openDir(t), "api.sock")
 	served := make(chan string, 1)
-	go func() { served <- asNobody(t, "TestDialSocket_serverHelper", path) }()
+	go func() { served <- asNobody(t, "serve", path) }()
 	var err error
 	testutil.Eventually(t, 30*time.Second, func() error {
 		var conn net.Conn
@@ -183,20 +173,4 @@ func TestDialSocket_otherServer(t *testing.T) {
 		t.Errorf("got %v, want %q", err, want)
 	}
 	<-served
-}
-
-func TestDialSocket_serverHelper(t *testing.T) {
-	path := os.Getenv("SOCKET_OF_ANOTHER")
-	if path == "" {
-		t.Skip("part of TestDialSocket_otherServer")
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	conn, err := l.Accept()
-	if err == nil {
-		conn.Close()
-	}
 }

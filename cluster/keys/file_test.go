@@ -204,7 +204,7 @@ func TestLoad(t *testing.T) {
 // the mode keeps all other users out.
 func TestLoad_owner(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root opens closed files of others")
+		t.Skip("needs root, to give a file to another user")
 	}
 	path := filepath.Join(t.TempDir(), "cluster.key")
 	if err := keys.Create(path, keys.Generate()); err != nil {

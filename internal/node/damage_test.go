@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/cluster/consensus"
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -45,26 +46,35 @@ func nodeFile(t *testing.T, dir string) string {
 	return string(b)
 }
 
-// A follower whose log is damaged becomes a new member, which takes the old
-// one's place as a voter (reliability H13, H14).
-func TestNode_damagedRaft(t *testing.T) {
+// threeVoters starts a cluster of three voters. It gives a client of the first,
+// the configuration of the third, which is to be spoiled, its id, and what stops it.
+// voters reports whether three nodes vote, the third among them.
+func threeVoters(t *testing.T) (c *client.Client, cfg Config, id pipeline.NodeID, stop func(), voters func() error) {
+	t.Helper()
 	first, c := openNode(t, Config{Name: "n1"})
 	join := []string{first.cluster.Addresses().Gossip}
 	openNode(t, Config{Name: "n2", Join: join})
-	dir := t.TempDir()
-	third, _, stop := startNode(t, Config{Name: "n3", Join: join, DataDir: dir})
-	old := third.id
-	voters := func() error {
+	cfg = Config{Name: "n3", Join: join, DataDir: t.TempDir()}
+	third, _, stop := startNode(t, cfg)
+	voters = func() error {
 		if h := first.Health(t.Context()); len(h.Voters) != 3 || !slices.Contains(h.Voters, "n3") {
 			return fmt.Errorf("voters are %v", h.Voters)
 		}
 		return nil
 	}
 	eventually(t, voters)
+	return c, cfg, third.id, stop, voters
+}
+
+// A follower whose log is damaged becomes a new member, which takes the old
+// one's place as a voter (reliability H13, H14).
+func TestNode_damagedRaft(t *testing.T) {
+	c, cfg, old, stop, voters := threeVoters(t)
+	dir := cfg.DataDir
 	made := runToEnd(t, c, independent(3))
 	stop()
 	spoilLog(t, dir)
-	third, c, stop = startNode(t, Config{Name: "n3", Join: join, DataDir: dir})
+	third, c, stop := startNode(t, cfg)
 	defer stop()
 	if third.id == old || !strings.Contains(nodeFile(t, dir), string(third.id)) {
 		t.Errorf("it is %s after %s, and has written down %s", third.id, old, nodeFile(t, dir))
@@ -86,24 +96,12 @@ func TestNode_damagedRaft(t *testing.T) {
 // A follower whose raft directory is gone does not vote as if it had never voted: it
 // becomes a new member too.
 func TestNode_emptyRaft(t *testing.T) {
-	first, _ := openNode(t, Config{Name: "n1"})
-	cluster := []string{first.cluster.Addresses().Gossip}
-	openNode(t, Config{Name: "n2", Join: cluster})
-	dir := t.TempDir()
-	third, _, stop := startNode(t, Config{Name: "n3", Join: cluster, DataDir: dir})
-	old := third.id
-	voters := func() error {
-		if h := first.Health(t.Context()); len(h.Voters) != 3 || !slices.Contains(h.Voters, "n3") {
-			return fmt.Errorf("voters are %v", h.Voters)
-		}
-		return nil
-	}
-	eventually(t, voters)
+	_, cfg, old, stop, voters := threeVoters(t)
 	stop()
-	if err := os.RemoveAll(filepath.Join(dir, "raft")); err != nil {
+	if err := os.RemoveAll(filepath.Join(cfg.DataDir, "raft")); err != nil {
 		t.Fatal(err)
 	}
-	third, _, stop = startNode(t, Config{Name: "n3", Join: cluster, DataDir: dir})
+	third, _, stop := startNode(t, cfg)
 	defer stop()
 	if third.id == old {
 		t.Errorf("it is %s again", old)
@@ -111,7 +109,7 @@ func TestNode_emptyRaft(t *testing.T) {
 	eventually(t, voters)
 }
 
-// A node that nobody can replace keeps what it has.
+// A node that no other can replace keeps what it has.
 func TestNode_damagedRaftAlone(t *testing.T) {
 	dir := t.TempDir()
 	_, c, stop := startNode(t, Config{Name: "n1", DataDir: dir})

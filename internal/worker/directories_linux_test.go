@@ -55,7 +55,7 @@ func (b *bench) mounts() []string {
 func (b *bench) needOverlays() {
 	b.tb.Helper()
 	if way, why := b.w.cfg.Layouts.Way(); way != layout.Overlay {
-		b.tb.Skip(why)
+		b.tb.Skipf("needs overlay mounts: %s", why)
 	}
 }
 

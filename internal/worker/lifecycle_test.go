@@ -53,7 +53,7 @@ func TestLifecycle_process(t *testing.T) {
 		}
 
 		dir := r.dirOf("a")
-		if p.ID != "r1/a/1" || p.Dir != dir || p.WorkDir != dir+"/work/sub" || p.LogLimit != 1000 || p.Result == "" {
+		if p.ID != "r1/a/1" || p.Dir != dir || p.WorkDir != filepath.Join(dir, "work", "sub") || p.LogLimit != 1000 || p.Result == "" {
 			t.Errorf("%+v", p)
 		}
 		if p.Timeout != time.Minute || p.IdleTimeout != time.Second || p.Grace != 3*time.Second || !p.KillOnLapse || p.Memory != 1<<20 || p.CPU != 1.5 {

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,12 +19,13 @@ func TestSessions_running(t *testing.T) {
 			s.Env = map[string]string{"A": "1", "TOKEN": "Bearer " + secret}
 			s.Secrets, s.WorkingDir = map[string]string{"S": secret}, "sub"
 		}))
+		sub := filepath.Join(r.dirOf("a"), "work", "sub")
 		r.write("a", "work/sub/f", "x")
 		d, err := r.w.OpenSession(id("a"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d.Dir != r.dirOf("a")+"/work/sub" || !slices.Contains(d.Env, "A=1") || strings.Contains(strings.Join(d.Env, "\n"), secret) {
+		if d.Dir != sub || !slices.Contains(d.Env, "A=1") || strings.Contains(strings.Join(d.Env, "\n"), secret) {
 			t.Errorf("%s with %q", d.Dir, d.Env)
 		}
 		if !slices.Equal(d.Omitted, []string{"S", "TOKEN"}) {
@@ -38,7 +40,7 @@ func TestSessions_running(t *testing.T) {
 		if d.Gone.Err() != nil {
 			t.Error("the end of one session ended another")
 		}
-		if err := os.RemoveAll(r.dirOf("a") + "/work/sub"); err != nil { // else it could not be pooled anyway
+		if err := os.RemoveAll(sub); err != nil { // else it could not be pooled anyway
 			t.Fatal(err)
 		}
 		r.end("a", 0)
