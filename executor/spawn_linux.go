@@ -145,7 +145,7 @@ func lookPath(p *Process) (string, error) {
 	return "", &startError{message: fmt.Sprintf("command %q: not found in PATH (%s)%s", name, path, oneText(p)), code: 127}
 }
 
-// oneText is advice where a whole command line was given as the name of a program. It
+// oneText is advice if a whole command line was given as the name of a program. It
 // does not repeat the words: a value that is masked as a whole may be among them.
 func oneText(p *Process) string {
 	if len(p.Argv) != 1 || len(strings.Fields(p.Argv[0])) < 2 {

@@ -120,7 +120,7 @@ func (w *Workers) inputTree(ctx context.Context, spec *pipeline.Spec) (pipeline.
 			return "", err
 		}
 		if spec.Layout == "by-module" {
-			t = t.Below(tree.FolderOf(u.Module))
+			t = t.Below(tree.DirectoryOf(u.Module))
 		}
 		over = append(over, layout.Named{Name: u.Module, Tree: t})
 	}

@@ -138,7 +138,7 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 	n.state = state.New(state.Config{Self: n.id, Store: n.stores.state, Cluster: n.cluster, Peers: n.peers})
 	n.fabric.self, n.fabric.state, n.fabric.peers, n.fabric.members = n.id, n.state, n.peers, n.cluster.Members
 	n.fabric.storage, n.fabric.stepDown, n.fabric.reserve = n.cluster.Storage, n.cluster.StepDown, n.stores.reserve
-	if n.cfg.Embedded { // nobody else depends on this process
+	if n.cfg.Embedded { // no other node depends on this process
 		n.fabric.reserve = func() error { return nil }
 	}
 	n.fabric.open(&n.cfg.Limits, func() { n.worker.TrimDirectories() })

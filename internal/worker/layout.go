@@ -69,7 +69,7 @@ func (d *directories) addUpstream(ctx context.Context, s *pipeline.Spec, l *cont
 		}
 
 		if s.Layout == "by-module" {
-			t = t.Below(tree.FolderOf(u.Module))
+			t = t.Below(tree.DirectoryOf(u.Module))
 		}
 		l.overlays = append(l.overlays, layout.Named{Name: u.Module, Tree: t})
 		l.hints = append(l.hints[:len(l.hints):len(l.hints)], u.Holders...) // never into the spec's own array

@@ -178,7 +178,7 @@ func (c *lifecycle) await(a *attempt) {
 	}
 }
 
-// noteStart tells the node's faults whether a process could be started.
+// noteStart notes for the node's faults whether a process could be started.
 func (c *lifecycle) noteStart(st executor.Status) {
 	if st.MachineFault {
 		c.faults.happened(st.StartError)

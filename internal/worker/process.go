@@ -73,7 +73,6 @@ func (p *processes) passedCredentials() []string {
 			values = append(values, value)
 		}
 	}
-
 	return values
 }
 
@@ -109,7 +108,6 @@ func pipelineDir(name string) string {
 		return -1
 	}, name)
 	sum := sha256.Sum256([]byte(name))
-
 	return fmt.Sprintf("%.40s-%x", readable, sum[:8])
 }
 

@@ -204,11 +204,10 @@ func (c *capture) take(ctx context.Context, p string, kind fs.FileMode, glob str
 				target = relative
 			}
 		}
-		e := pipeline.TreeEntry{Path: p, Link: target, Mode: 0o777}
-		if reason := tree.CheckLink(p, target); reason != "" && !tree.IsAbsolute(target) {
+		if reason := tree.CheckTarget(p, target); reason != "" {
 			return pipeline.Errorf(pipeline.Invalid, "output %q: %s: only links that stay in the module's folder can be outputs", p, reason)
 		}
-		c.entries[p] = &e
+		c.entries[p] = &pipeline.TreeEntry{Path: p, Link: target, Mode: 0o777}
 	case glob != "":
 		c.leftOut = append(c.leftOut, fmt.Sprintf("%s (a %s)", p, tree.KindOf(kind)))
 	}
@@ -282,8 +281,8 @@ func (c *capture) finish(ctx context.Context) (tree.Tree, error) {
 // holds reports whether a link stays: what it leads to is captured too, or lies outside.
 // directories are those with something in them.
 func (c *capture) holds(e *pipeline.TreeEntry, folders map[string]struct{}) bool {
-	if tree.IsAbsolute(e.Link) {
-		return true // it stays
+	if path.IsAbs(e.Link) {
+		return true
 	}
 	target := path.Join(path.Dir(e.Path), e.Link)
 	if _, ok := folders[target]; ok || target == "." {

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -173,10 +174,7 @@ func checkEntry(e *pipeline.TreeEntry) string {
 		if e.Digest != "" || e.Size != 0 {
 			return "a link has no content"
 		}
-		if IsAbsolute(e.Link) {
-			return checkTarget(e.Link)
-		}
-		return CheckLink(e.Path, e.Link)
+		return CheckTarget(e.Path, e.Link)
 	default:
 		if blob.ValidDigest(e.Digest) != nil {
 			return "a file needs the digest of its content"
@@ -221,14 +219,11 @@ func CheckPath(p string) string {
 // allowed only at its start and not beyond the root. No entry lies below a
 // link, so the directories it starts from are real ones; wherever other links lead
 // from there on, they obey the same rule: no chain of them leaves the tree.
-//
-// A tree may have absolute links too, as a module left them: they lead to what the
-// machine has at that path. Nothing is ever written or read through one.
-func CheckLink(path, target string) string {
-	if reason := checkTarget(target); reason != "" {
+func CheckLink(linkPath, target string) string {
+	if reason := checkText(target); reason != "" {
 		return reason
 	}
-	if IsAbsolute(target) {
+	if path.IsAbs(target) {
 		return fmt.Sprintf("the link's target %q is absolute", target)
 	}
 	up, named := 0, false
@@ -243,16 +238,23 @@ func CheckLink(path, target string) string {
 			up++
 		}
 	}
-	if up > strings.Count(path, "/") {
+	if up > strings.Count(linkPath, "/") {
 		return fmt.Sprintf("the link's target %q leaves the tree", target)
 	}
 	return ""
 }
 
-// IsAbsolute reports whether the target of a link is absolute.
-func IsAbsolute(target string) bool { return strings.HasPrefix(target, "/") }
+// CheckTarget is CheckLink for trees of what modules left, in which links may be
+// absolute too: they lead to what the machine has at that path. Nothing is ever
+// written or read through one.
+func CheckTarget(linkPath, target string) string {
+	if path.IsAbs(target) {
+		return checkText(target)
+	}
+	return CheckLink(linkPath, target)
+}
 
-func checkTarget(target string) string {
+func checkText(target string) string {
 	switch {
 	case len(target) > MaxPathBytes:
 		return fmt.Sprintf("the link's target is longer than %d bytes", MaxPathBytes)
@@ -296,9 +298,9 @@ func (t Tree) Find(path string) *pipeline.TreeEntry {
 	return &t[i]
 }
 
-// FolderOf is the name of the directory for a module's files. An instance's key may be
-// anything, as a URL; if it makes no clean path, its slashes become underlines.
-func FolderOf(module string) string {
+// DirectoryOf is the name of the directory for a module's files. An instance's key may
+// be anything, as a URL; if it makes no clean path, its slashes become underlines.
+func DirectoryOf(module string) string {
 	if CheckPath(module) == "" {
 		return module
 	}

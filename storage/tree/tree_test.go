@@ -159,9 +159,9 @@ func TestTree_helpers(t *testing.T) {
 	}
 }
 
-func TestFolderOf(t *testing.T) {
+func TestDirectoryOf(t *testing.T) {
 	for module, want := range map[string]string{"m": "m", "m[a/b]": "m[a/b]", "m[https://x/y]": "m[https:__x_y]", "m[a/../b]": "m[a_.._b]", "m[a/./b]": "m[a_._b]"} {
-		if got := tree.FolderOf(module); got != want || tree.CheckPath(got) != "" {
+		if got := tree.DirectoryOf(module); got != want || tree.CheckPath(got) != "" {
 			t.Errorf("%s: got %s, want %s", module, got, want)
 		}
 	}

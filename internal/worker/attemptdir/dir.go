@@ -106,7 +106,7 @@ func (d Dir) Remove() error {
 	return nil
 }
 
-// Empty frees what the module wrote and nobody captures: HOME and TMPDIR, and the
+// Empty frees what the module wrote and is not captured: HOME and TMPDIR, and the
 // working directory if work is set. Log and result stay. What cannot be deleted
 // stays too.
 func (d Dir) Empty(work bool) {

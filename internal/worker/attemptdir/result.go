@@ -59,7 +59,7 @@ func inMemory(name string) (path string, ok bool) {
 }
 
 // userDirs gives this user's directories on tmpfs, and makes one if there is none.
-// Everybody may make names in memoryDir, so the plain name may be another user's:
+// Every user may make names in memoryDir, so the plain name may be another user's:
 // then the directory has a random ending. It is found by its owner, since the
 // plain name may come free while a module writes there.
 func userDirs() []string {
@@ -118,14 +118,11 @@ func (d Dir) ReadResult() (json.RawMessage, error) {
 // RemoveFromMemory deletes the result and a script beside it. Remove does it too;
 // it is for directories that are kept.
 func (d Dir) RemoveFromMemory() {
-	script, ok := d.hiddenScript()
-	if !ok {
-		return
-	}
-	_ = unlink(script) // mostly there is none
-
-	path := d.Result()
-	if err := unlink(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		_ = os.RemoveAll(path) // the module made a directory of it
+	for _, dir := range userDirs() {
+		path := dir + "/" + d.memoryName()
+		_ = unlink(path + scriptSuffix) // mostly there is none
+		if err := unlink(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			_ = os.RemoveAll(path) // the module made a directory of it
+		}
 	}
 }

@@ -17,8 +17,8 @@ const hookPrefix = "hook-"
 
 // WriteScript writes a module's script into the attempt's directory, outside the
 // module's own, and returns the command that runs it: `sh -eu FILE`, or with the
-// shell bash `bash -euo pipefail FILE`, or the interpreter that the script names by "#!", since files there may not be executable
-// (noexec). Only its owner can read it.
+// shell bash `bash -euo pipefail FILE`, or the interpreter that the script names by
+// "#!", since files there may not be executable (noexec). Only its owner can read it.
 func (d Dir) WriteScript(script, shell string) ([]string, error) {
 	return writeScript(d.Script(), script, shell)
 }
@@ -58,9 +58,9 @@ func writeScript(path, script, shell string) ([]string, error) {
 	return append(interpreter(script, shell), path), nil
 }
 
-// interpreter is what runs a script: its shell, or what its first line names, read as the kernel
-// reads it, with at most one argument. A carriage return at its end (CRLF) is no part
-// of it.
+// interpreter is what runs a script: its shell, or what its first line names, read as
+// the kernel reads it, with at most one argument. A carriage return at its end (CRLF)
+// is no part of it.
 func interpreter(script, shell string) []string {
 	first, _, _ := strings.Cut(script, "\n")
 	line, named := strings.CutPrefix(first, "#!")
