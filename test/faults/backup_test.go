@@ -52,32 +52,16 @@ func newBackedUp(t *testing.T, n int, args ...string) *backedUp {
 	c.OK("secrets", "set", "-address", at, "-file", secret, "canary")
 	b.token = strings.TrimSpace(c.OK("token", "create", "-address", at, "-role", "read"))
 	b.done = strings.TrimSpace(c.OK("submit", "-address", at, "-detach", c.WriteFile("kept/kept.hcl", kept)))
-	b.state(t, b.done, "succeeded")
+	runIs(t, b.c, b.done, "succeeded")
 	b.active = strings.TrimSpace(c.OK("submit", "-address", at, "-detach", c.WriteFile("held/held.hcl", fmt.Sprintf(held, b.release))))
-	b.state(t, b.active, "running")
+	runIs(t, b.c, b.active, "running")
 	return b
-}
-
-// state waits until a run, and its module, is in a state.
-func (b *backedUp) state(t *testing.T, id, want string) wire.Run {
-	t.Helper()
-	var run wire.Run
-	testutil.Eventually(t, harness.Wait, func() (err error) {
-		if run, err = b.c.Run(id); err != nil {
-			return err
-		}
-		if string(run.State) != want || len(run.Modules) == 0 || string(run.Modules[0].State) != want {
-			return fmt.Errorf("run %s is %s: %+v", id, run.State, run.Modules)
-		}
-		return nil
-	})
-	return run
 }
 
 // check verifies what must be there after a restore or a recovery.
 func (b *backedUp) check(t *testing.T, at *harness.Node) {
 	t.Helper()
-	b.state(t, b.done, "succeeded")
+	runIs(t, b.c, b.done, "succeeded")
 	if got := b.c.OK("logs", "-address", at.URL, b.done, "make"); got != "some input\nmade\n" {
 		t.Errorf("the log of the finished run: %q", got)
 	}
@@ -94,12 +78,12 @@ func (b *backedUp) check(t *testing.T, at *harness.Node) {
 	if err := os.WriteFile(b.release, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run := b.state(t, b.active, "succeeded")
+	run := runIs(t, b.c, b.active, "succeeded")
 	if a := run.Modules[0].Attempts; len(a) != 2 || a[0].State != "lost" || a[1].State != "succeeded" {
 		t.Errorf("attempts of the run that was active: %+v", a)
 	}
 	next := strings.TrimSpace(submit(b.c, at, "-detach", filepath.Join(b.c.Dir, "kept/kept.hcl")))
-	b.state(t, next, "succeeded")
+	runIs(t, b.c, next, "succeeded")
 }
 
 func clusterID(t *testing.T, c *harness.Cluster, at *harness.Node) string {
@@ -171,7 +155,7 @@ func TestSnapshot_restoreElsewhere(t *testing.T) {
 		n.Kill()
 		n.Start()
 	}
-	b.state(t, b.active, "succeeded")
+	runIs(t, b.c, b.active, "succeeded")
 }
 
 // What is wrong with a file, or with the cluster, is said before anything is

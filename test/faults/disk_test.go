@@ -120,13 +120,7 @@ func TestDisk_filledByModule(t *testing.T) {
 	degraded(t, n, "disk low")
 	sound(t, n)
 
-	testutil.Eventually(t, harness.Wait, func() error {
-		run, err := c.Run(id)
-		if err == nil && run.State != "succeeded" {
-			err = fmt.Errorf("the run is %s", run.State)
-		}
-		return err
-	})
+	runIs(t, c, id, "succeeded")
 	c.Whole()
 	submit(c, n, c.WriteFile("short.hcl", short))
 	sound(t, n)

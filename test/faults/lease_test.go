@@ -52,16 +52,9 @@ func TestLease_pausedKeeper(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = syscall.Kill(keepers[0], syscall.SIGKILL) }) // most likely gone
 
-	testutil.Eventually(t, harness.Wait, func() error {
-		r, err := c.Run(id)
-		if err != nil {
-			return err
-		}
-		if r.State != "succeeded" || len(r.Modules) != 1 || len(r.Modules[0].Attempts) != 2 {
-			return fmt.Errorf("%s: %+v", r.State, r.Modules)
-		}
-		return nil
-	})
+	if a := runIs(t, c, id, "succeeded").Modules[0].Attempts; len(a) != 2 {
+		t.Errorf("attempts %+v", a)
+	}
 	if b, err := os.ReadFile(filepath.Join(out, "end")); err != nil || string(b) != "alone\n" {
 		t.Errorf("the second attempt ran %q, %v", b, err)
 	}

@@ -1,14 +1,12 @@
 package faults
 
 import (
-	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/test/harness"
 )
 
@@ -82,11 +80,5 @@ func TestMachine_notPermitted(t *testing.T) {
 	if r := meanwhile.Wait(); r.Code != 0 {
 		t.Errorf("submitted meanwhile: exit %d\n%s", r.Code, r.Stderr)
 	}
-	testutil.Eventually(t, harness.Wait, func() error {
-		h, err := n.Health()
-		if err == nil && h.Status != "healthy" {
-			err = fmt.Errorf("%s: %q", h.Status, h.Reasons)
-		}
-		return err
-	})
+	c.Whole()
 }
