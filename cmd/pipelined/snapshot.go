@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -71,7 +72,11 @@ func (c snapshotCommand) save(ctx context.Context, cmd *cli.Command) error {
 	return withTemp(func(dir string) error {
 		f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
 		if err != nil {
-			return usagef("save the snapshot: %w", fileError(err))
+			var cause *fs.PathError
+			if errors.As(err, &cause) {
+				err = cause.Err // the name is that of the temporary file
+			}
+			return usagef("cannot write %s: %w", path, err)
 		}
 		defer func() { _ = f.Cleanup() }() // does nothing after the rename
 
@@ -135,7 +140,7 @@ func (c snapshotCommand) inspect(ctx context.Context, cmd *cli.Command) error {
 	return c.opened(cmd, func(f *os.File, dir string) error {
 		s, err := c.verify(ctx, f, dir)
 		if err != nil {
-			return err
+			return wrap(f.Name(), err)
 		}
 		if cmd.Bool("json") {
 			return c.env.printJSON(s)
@@ -186,7 +191,7 @@ func (c snapshotCommand) restore(ctx context.Context, cmd *cli.Command) error {
 	return c.opened(cmd, func(f *os.File, dir string) error {
 		s, err := c.verify(ctx, f, dir)
 		if err != nil {
-			return err
+			return wrap(f.Name(), err)
 		}
 		api, err := c.env.connectCluster(ctx, "snapshot restore")
 		if err != nil {
