@@ -14,7 +14,7 @@ import (
 const (
 	// helperCPU is the processor time of a helper in seconds, the runtime's own
 	// included. The kernel ends the process there.
-	helperCPU = 1
+	helperCPU = 1 * raceFactor
 	// helperMemory is how much a helper may take beyond what it had at its start.
 	helperMemory = 256 << 20
 )

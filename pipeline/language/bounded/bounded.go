@@ -28,7 +28,7 @@ const Command = "__eval"
 const (
 	// wallLimit ends a helper that does not use the processor time it is
 	// allowed: on a machine that is too busy, or stopped.
-	wallLimit = 10 * time.Second
+	wallLimit = 30 * time.Second
 	// maxAnswer and maxErrors bound what is read from a helper.
 	maxAnswer = 64 << 20
 	maxErrors = 4 << 10
