@@ -49,7 +49,7 @@ chaos: build ## breaks a real cluster at random for up to two hours and checks e
 	PIPELINED_BIN=$(abspath $(BIN)) PIPELINED_CHAOS=$(CHAOS_FOR) PIPELINED_CHAOS_FAULTS=$(CHAOS_FAULTS) PIPELINED_CHAOS_RUNS=$(CHAOS_RUNS) \
 	  PIPELINED_CHAOS_LIMIT=$(CHAOS_LIMIT) PIPELINED_CHAOS_SEED=$(CHAOS_SEED) $(GO) test -count=1 -v -timeout 4h -run TestChaos ./test/chaos
 
-examples: build ## runs every example with the built binary, in a state folder of its own
+examples: build ## runs every example with the built binary, in a state directory of its own
 	@sh .ci/examples $(BIN)
 
 attack: build ## hostile callers against real agents: every route, the ports below, memory (docs/SECURITY.md)

@@ -22,7 +22,7 @@ func TestExec(t *testing.T) {
 		Cluster: apitest.Cluster{MembersFunc: func(context.Context) (wire.MemberList, error) { return wire.MemberList{}, nil }},
 		Sessions: apitest.Sessions{ExecFunc: func(_ context.Context, by api.Subject, id pipeline.RunID, module string, in wire.ExecRequest) (io.ReadWriteCloser, error) {
 			if module == "gone" {
-				return nil, pipeline.Errorf(pipeline.Conflict, "it has no folder")
+				return nil, pipeline.Errorf(pipeline.Conflict, "it has no directory")
 			}
 			if by.Name != "ada" || id != "r1" || module != "build[linux,amd64]" || len(in.Command) != 1 || !in.TTY || in.Columns != 100 {
 				t.Errorf("%s asks for %s of %s: %+v", by.Name, module, id, in)
@@ -92,7 +92,7 @@ func TestExec(t *testing.T) {
 	ended()
 
 	if _, err := c.Modules().Exec(t.Context(), "r1", "gone", in); pipeline.KindOf(err) != pipeline.Conflict {
-		t.Errorf("a module without a folder: %v", err)
+		t.Errorf("a module without a directory: %v", err)
 	}
 	for _, bad := range []wire.ExecRequest{{Command: []string{""}}, {Command: []string{"a\x00"}}, {Attempt: -1}, {Term: "a=b"}} {
 		if _, err := c.Modules().Exec(t.Context(), "r1", "m", bad); pipeline.KindOf(err) != pipeline.Invalid {

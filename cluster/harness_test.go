@@ -95,7 +95,7 @@ func (testSnapshot) Release() {}
 
 var testKey = bytes.Repeat([]byte{7}, 32)
 
-// testNode is one node with its own folder; it can be stopped and started.
+// testNode is one node with its own directory; it can be stopped and started.
 type testNode struct {
 	tb   testing.TB
 	cfg  cluster.Config

@@ -4,7 +4,7 @@
 #   pipelined run examples/selfbuild.hcl
 #   pipelined artifacts RUN package -o out
 #
-# A module's environment starts empty. Go's caches therefore live in a folder
+# A module's environment starts empty. Go's caches therefore live in a directory
 # that the worker keeps between runs, and what it lacks is downloaded. Where
 # Go needs a proxy or has modules already, pass that on:
 #
@@ -25,7 +25,7 @@ pipeline "selfbuild" {
     "internal/**", "pipeline/**", "scheduler/**", "storage/**"]
 
     # The beginning of every script that uses Go. A value that the agent passes
-    # on wins over the worker's kept folder.
+    # on wins over the worker's kept directory.
     go = <<-SH
       export GOPATH="$${GOPATH:-$PIPELINED_CACHE/go}"
       export GOMODCACHE="$${GOMODCACHE:-$PIPELINED_CACHE/go/pkg/mod}"

@@ -77,7 +77,7 @@ pipeline "wordcount" {
     cache   = true
   }
 
-  # The five files of counts are laid out in its folder, because it depends on
+  # The five files of counts are laid out in its directory, because it depends on
   # the modules that made them.
   module "reduce" {
     depends_on = [module.bakery, module.clockmaker, module.garden, module.lighthouse, module.river]

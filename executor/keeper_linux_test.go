@@ -372,7 +372,7 @@ func TestKeeper_socketRemoved(t *testing.T) {
 }
 
 // If the whole directory is gone no daemon will ever come: the keeper ends.
-func TestKeeper_folderRemoved(t *testing.T) {
+func TestKeeper_directoryRemoved(t *testing.T) {
 	cfg := executor.Config{DataDir: filepath.Join(keeperDir(t), "keeper")}
 	b := connect(t, cfg)
 	pid := keeperPID(cfg.DataDir)

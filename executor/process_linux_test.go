@@ -88,7 +88,7 @@ func TestRunner_startErrors(t *testing.T) {
 				write(p.Dir, "tool", "#!/bin/sh\n", 0o644)
 				p.Argv, p.Env = []string{"tool"}, []string{"PATH=" + p.WorkDir}
 			}, 126, "is not executable"},
-			{"folder", func(p *executor.Process) { p.Argv = []string{"/"} }, 126, "is a directory"},
+			{"directory", func(p *executor.Process) { p.Argv = []string{"/"} }, 126, "is a directory"},
 			{"interpreter", func(p *executor.Process) { write(p.Dir, "s", "#!/no/such/interp\n", 0o755); p.Argv = []string{"./s"} }, 127, `interpreter "/no/such/interp"`},
 			{"carriage return", func(p *executor.Process) { write(p.Dir, "s", "#!/bin/sh\r\necho\r\n", 0o755); p.Argv = []string{"./s"} }, 127, "carriage return"},
 			{"format", func(p *executor.Process) { write(p.Dir, "s", "hello", 0o755); p.Argv = []string{"./s"} }, 126, "neither a program"},

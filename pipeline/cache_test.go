@@ -77,7 +77,7 @@ func TestCacheKey_upstream(t *testing.T) {
 	a.Layout, w.Layout = "by-module", "by-module"
 
 	if keyOf(w) == keyOf(a) {
-		t.Error("the names of the folders do not count")
+		t.Error("the names of the directories do not count")
 	}
 }
 

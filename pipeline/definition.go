@@ -110,7 +110,7 @@ type Module struct {
 	// Inputs are globs over the workspace; with InputsAll the whole of it.
 	Inputs    []string `json:"inputs,omitempty"`
 	InputsAll bool     `json:"inputsAll,omitempty"`
-	// Outputs and OutputsOptional are globs in the module's folder.
+	// Outputs and OutputsOptional are globs in the module's directory.
 	Outputs         []string `json:"outputs,omitempty"`
 	OutputsOptional []string `json:"outputsOptional,omitempty"`
 	// Timeout bounds one attempt; 0 means none. Grace is between TERM and KILL.
@@ -123,11 +123,11 @@ type Module struct {
 	// Sensitive reports that a deferred expression names a sensitive variable:
 	// its value is kept sealed.
 	Sensitive bool `json:"sensitive,omitempty"`
-	// Caches are names of folders kept by the worker between runs.
+	// Caches are names of directories kept by the worker between runs.
 	Caches []string `json:"caches,omitempty"`
 	// Requires is what a worker must have.
 	Requires Requires `json:"requires"`
-	// WorkingDir is relative to and inside the module's folder.
+	// WorkingDir is relative to and inside the module's directory.
 	WorkingDir string `json:"workingDir,omitempty"`
 	// Layout is "" (outputs of dependencies at their own paths) or "by-module".
 	Layout string `json:"layout,omitempty"`
@@ -284,7 +284,7 @@ type Resources struct {
 }
 
 // Hooks are shell scripts that run around a module's process on its worker, in
-// the module's folder, with the same environment and PIPELINED_STATUS: running,
+// the module's directory, with the same environment and PIPELINED_STATUS: running,
 // succeeded, failed, timed_out or cancelled. "" means none.
 //
 // Each is an end in itself: what it leaves running ends with it. Outputs are

@@ -307,15 +307,15 @@ type Upstream struct {
 	Holders []NodeID `json:"holders,omitempty"`
 }
 
-// TreeEntry is one file, link or empty folder of a tree. A tree is the sorted
+// TreeEntry is one file, link or empty directory of a tree. A tree is the sorted
 // list of its entries (by path, bytewise); its blob is their JSON array.
 type TreeEntry struct {
 	// Path is relative, slash-separated, clean, and never leaves its root.
 	Path string `json:"path"`
-	// Mode holds the permission bits (0o777); Dir marks an empty folder.
+	// Mode holds the permission bits (0o777); Dir marks an empty directory.
 	Mode uint32 `json:"mode"`
 	Size int64  `json:"size,omitempty"`
-	// Digest of the content; "" for links and folders.
+	// Digest of the content; "" for links and directories.
 	Digest Digest `json:"digest,omitempty"`
 	// Link is a symbolic link's target, which stays inside the tree.
 	Link string `json:"link,omitempty"`

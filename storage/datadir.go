@@ -296,28 +296,28 @@ func (d *DataDir) Path() string { return d.path }
 // RaftDir holds raft's log and snapshots.
 func (d *DataDir) RaftDir() string { return filepath.Join(d.path, raftDir) }
 
-// SetRaftAside moves raft's folder out of the way and gives its new path beside
+// SetRaftAside moves raft's directory out of the way and gives its new path beside
 // the old one. Of those moved before, the newest two stay. It is durable when it
 // returns.
 func (d *DataDir) SetRaftAside(now time.Time) (string, error) {
 	to := d.RaftDir() + raftAside + now.UTC().Format("20060102T150405.000")
 	if err := os.Rename(d.RaftDir(), to); err != nil {
-		return "", fmt.Errorf("set raft's folder aside: %w", err)
+		return "", fmt.Errorf("set raft's directory aside: %w", err)
 	}
 	old, err := filepath.Glob(d.RaftDir() + raftAside + "*")
 	if err != nil {
-		return "", fmt.Errorf("set raft's folder aside: %w", err)
+		return "", fmt.Errorf("set raft's directory aside: %w", err)
 	}
 	slices.Sort(old)
 	for ; len(old) > maxRaftAside; old = old[1:] {
 		if err := os.RemoveAll(old[0]); err != nil {
-			return "", fmt.Errorf("remove an old raft folder: %w", err)
+			return "", fmt.Errorf("remove an old raft directory: %w", err)
 		}
 	}
 	return to, disk.SyncDir(d.path)
 }
 
-// raftAside stands behind the name of raft's folder where it was set aside, and
+// raftAside stands behind the name of raft's directory where it was set aside, and
 // a time behind that; maxRaftAside is how many of them are kept.
 const (
 	raftAside    = ".damaged-"
@@ -334,13 +334,13 @@ func (d *DataDir) BackupDir() string { return filepath.Join(d.path, stateDir, "b
 // BlobsDir holds the blobs, see OpenBlobs.
 func (d *DataDir) BlobsDir() string { return filepath.Join(d.path, blobsDir) }
 
-// WorkDir holds the folders of attempts; it is marked, see RemoveAll.
+// WorkDir holds the directories of attempts; it is marked, see RemoveAll.
 func (d *DataDir) WorkDir() string { return filepath.Join(d.path, workDir) }
 
-// LayersDir holds what folders of attempts are made of, see Layouts.
+// LayersDir holds what directories of attempts are made of, see Layouts.
 func (d *DataDir) LayersDir() string { return filepath.Join(d.path, layersDir) }
 
-// CachesDir holds the folders that modules keep between runs; it is marked.
+// CachesDir holds the directories that modules keep between runs; it is marked.
 func (d *DataDir) CachesDir() string { return filepath.Join(d.path, cachesDir) }
 
 // KeeperDir holds the socket and the files of the keeper.

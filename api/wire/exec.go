@@ -13,7 +13,7 @@ import (
 // of its content in four bytes, big-endian, and the content.
 const ExecProtocol = "pipelined-exec"
 
-// ExecRequest asks for a process in the folder of a module's attempt.
+// ExecRequest asks for a process in the directory of a module's attempt.
 type ExecRequest struct {
 	// Attempt is the attempt's number; 0 is the newest.
 	Attempt int `json:"attempt,omitempty"`

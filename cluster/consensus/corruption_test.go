@@ -85,7 +85,7 @@ func openSolo(t *testing.T, dir string, fsm FSM, trailing uint64) *Node {
 	return n
 }
 
-// snapshotDirs are the folders of snapshots, newest first.
+// snapshotDirs are the directories of snapshots, newest first.
 func snapshotDirs(t *testing.T, dir string) (out []string) {
 	t.Helper()
 	s := &snapshots{base: dir}
@@ -217,7 +217,7 @@ func TestOpen_holeInState(t *testing.T) {
 	}
 }
 
-// tree lists what is below a folder, without the mark of a closed log.
+// tree lists what is below a directory, without the mark of a closed log.
 func tree(t *testing.T, dir string) string {
 	t.Helper()
 	var b strings.Builder

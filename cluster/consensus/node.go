@@ -27,7 +27,7 @@ const (
 	maxBatch = 128
 	// cachedEntries is how many entries are kept in memory for the followers.
 	cachedEntries = 512
-	// snapshotDir is the folder of snapshots below the base of raft's file
+	// snapshotDir is the directory of snapshots below the base of raft's file
 	// store.
 	snapshotDir = "snapshots"
 )

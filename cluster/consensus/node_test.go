@@ -21,7 +21,7 @@ func TestNode_single(t *testing.T) {
 	net, dir := newNetwork(t), t.TempDir()
 	n, fsm := net.open(t, "a", dir)
 	if n.HasState() {
-		t.Error("state in an empty folder")
+		t.Error("state in an empty directory")
 	}
 
 	if _, _, err := n.Apply(t.Context(), []byte("x")); !errors.Is(err, pipeline.ErrNotLeader) {
@@ -52,7 +52,7 @@ func TestNode_single(t *testing.T) {
 	}
 
 	if _, err := Open(Config{ID: "a", Dir: dir, FSM: &testFSM{}}); !errors.Is(err, ErrInUse) {
-		t.Errorf("a second node in the folder: %v", err)
+		t.Errorf("a second node in the directory: %v", err)
 	}
 
 	if err := n.Snapshot(t.Context()); err != nil {

@@ -73,7 +73,7 @@ func (c history) runner(ctx context.Context) (*embedded, *client.Client, error) 
 	}
 
 	s := defaultSettings()
-	cfg.Slots, cfg.Folders, cfg.Secrets = s.Slots, s.Folders, runCommand(c).secrets()
+	cfg.Slots, cfg.Layout, cfg.Secrets = s.Slots, s.Layout, runCommand(c).secrets()
 	e, api, err := c.start(ctx, cfg)
 	var locked *storage.LockedError
 	if errors.As(err, &locked) {

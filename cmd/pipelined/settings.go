@@ -141,7 +141,7 @@ var nodeTable = []setting{
 	{name: "memory", usage: "memory that modules can reserve together (`SIZE`)", computed: "what the machine or the agent's control group has",
 		set: setMemory},
 	{name: "layout", usage: "how large module directories are laid out (`MODE`): " + strings.Join(layout.Modes(), ", "), def: "auto",
-		set: choice(layout.Modes(), func(s *agentSettings, v string) { s.Folders = layout.Mode(v) })},
+		set: choice(layout.Modes(), func(s *agentSettings, v string) { s.Layout = layout.Mode(v) })},
 }
 
 // defaultSettings are the settings if nothing is given.

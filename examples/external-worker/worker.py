@@ -31,7 +31,7 @@ def put(data):
     call("PUT", "/api/v1/blobs/" + hashlib.sha256(data).hexdigest(), data)
     return hashlib.sha256(data).hexdigest()
 
-def inside(root, path):  # refuses what would leave the module's folder
+def inside(root, path):  # refuses what would leave the module's directory
     if not path or path[0] == "/" or "\0" in path or ".." in path.split("/"): raise ValueError("unsafe path %r" % path)
     return root / path
 def lay_out(tree, root):
@@ -71,7 +71,7 @@ class Execution(threading.Thread):  # alive until the cluster has committed its 
     def execute(self, base, m):
         work, env = base / "work", {"PATH": os.environ["PATH"], **(self.req.get("environmentVariables") or {})}
         env.update(HOME=str(base / "home"), TMPDIR=str(base / "tmp"), PIPELINED_OUTPUT=str(base / "output"))
-        for folder in ("work", "home", "tmp"): (base / folder).mkdir()
+        for directory in ("work", "home", "tmp"): (base / directory).mkdir()
         for file in ("script", "output"): (base / file).write_text(m.get(file) or ""), (base / file).chmod(0o700)
         if m.get("inputs"): lay_out(m["inputs"], work)
         command = m.get("command") or ([] if m["script"].startswith("#!") else ["sh", "-eu"]) + [str(base / "script")]

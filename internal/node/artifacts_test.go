@@ -71,7 +71,7 @@ func TestArtifacts(t *testing.T) {
 		t.Errorf("a link: %v", err)
 	}
 	if _, err := read("o"); pipeline.KindOf(err) != pipeline.NotFound {
-		t.Errorf("a folder: %v", err)
+		t.Errorf("a directory: %v", err)
 	}
 	for _, n := range []*Node{first, second} {
 		if err := n.stores.blobs.Delete(blob.DigestOf([]byte("line 3\n"))); err != nil {

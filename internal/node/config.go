@@ -57,9 +57,9 @@ type Config struct {
 	HTTPHosts []string
 	// DrainOnStop lets the node's modules end before it stops.
 	DrainOnStop bool
-	// Folders is how folders of modules are laid out; "" chooses.
-	Folders layout.Mode
-	// KeepWork keeps the folders of failed attempts.
+	// Layout is how directories of modules are laid out; "" chooses.
+	Layout layout.Mode
+	// KeepWork keeps the directories of failed attempts.
 	KeepWork bool
 	// Secrets, where it is not nil, stands for the secrets of the state: they are
 	// kept in memory alone.

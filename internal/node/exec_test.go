@@ -49,7 +49,7 @@ func runSession(t *testing.T, c *client.Client, id pipeline.RunID, module, input
 	}
 }
 
-// TestExec looks into the folder of a running module from every node, and into
+// TestExec looks into the directory of a running module from every node, and into
 // that of one that failed.
 func TestExec(t *testing.T) {
 	first, c := openNode(t, Config{Name: "n1", KeepWork: true})

@@ -207,8 +207,8 @@ func lookPath(name string, dir *worker.SessionDir) (string, error) {
 		if !ok {
 			continue
 		}
-		for folder := range strings.SplitSeq(list, ":") {
-			if path := folder + "/" + name; strings.HasPrefix(path, "/") {
+		for directory := range strings.SplitSeq(list, ":") {
+			if path := directory + "/" + name; strings.HasPrefix(path, "/") {
 				if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
 					return path, nil
 				}

@@ -42,7 +42,7 @@ func Make(base, what string) (string, error) {
 	}
 
 	// The descriptor stays open to the end of the process, which gives the lock up.
-	if fd, err := lockFolder(dir); err != nil && !errors.Is(err, syscall.ENOTSUP) && !errors.Is(err, syscall.ENOLCK) {
+	if fd, err := lockDirectory(dir); err != nil && !errors.Is(err, syscall.ENOTSUP) && !errors.Is(err, syscall.ENOLCK) {
 		if fd >= 0 {
 			syscall.Close(fd)
 		}
@@ -54,7 +54,7 @@ func Make(base, what string) (string, error) {
 
 // removeStale removes a directory that no process has locked. Another user's stays.
 func removeStale(dir string) {
-	fd, err := lockFolder(dir)
+	fd, err := lockDirectory(dir)
 	if fd >= 0 {
 		defer syscall.Close(fd)
 	}
@@ -65,8 +65,8 @@ func removeStale(dir string) {
 	}
 }
 
-// lockFolder opens and locks a directory; fd is -1 where it cannot be opened.
-func lockFolder(dir string) (fd int, err error) {
+// lockDirectory opens and locks a directory; fd is -1 where it cannot be opened.
+func lockDirectory(dir string) (fd int, err error) {
 	fd, err = syscall.Open(dir, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return -1, err

@@ -22,7 +22,7 @@ func TestMake(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	fd, err := lockFolder(filepath.Join(base, nobody+"locked"))
+	fd, err := lockDirectory(filepath.Join(base, nobody+"locked"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,7 @@ func (b *bench) workspace(files int) pipeline.Digest {
 	return d
 }
 
-// mounts lists what is mounted below the bench's folder.
+// mounts lists what is mounted below the bench's directory.
 func (b *bench) mounts() []string {
 	b.tb.Helper()
 	text, err := os.ReadFile("/proc/self/mountinfo")
@@ -69,7 +69,7 @@ func (b *bench) noMounts() {
 	})
 }
 
-// Attempts with large folders see the same files, whatever the others do, get
+// Attempts with large directories see the same files, whatever the others do, get
 // what their dependencies left over them, and leave no mount.
 func TestWorker_overlays(t *testing.T) {
 	b := newBench(t)
@@ -102,9 +102,9 @@ func TestWorker_overlays(t *testing.T) {
 		t.Errorf("filtered left %+v, %v", tree, err)
 	}
 	b.noMounts()
-	// Where somebody else still sees a mount its folder must not come again.
+	// Where somebody else still sees a mount its directory must not come again.
 	if spare, err := os.ReadDir(filepath.Join(b.dir, "work", "spare")); err != nil || len(spare) > 0 {
-		t.Errorf("folders that were mounts are kept for others: %v, %v", spare, err)
+		t.Errorf("directories that were mounts are kept for others: %v, %v", spare, err)
 	}
 }
 

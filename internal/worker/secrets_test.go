@@ -16,7 +16,7 @@ import (
 
 const secret = "correct-horse-battery"
 
-// holds reports which files below the bench's folder hold the secret.
+// holds reports which files below the bench's directory hold the secret.
 func (b *bench) holds() (files []string) {
 	err := filepath.WalkDir(b.dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {

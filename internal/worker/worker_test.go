@@ -187,7 +187,7 @@ func TestWorker_outcomes(t *testing.T) {
 		entries, err := os.ReadDir(filepath.Join(b.dir, "work"))
 		for _, e := range entries {
 			if strings.HasPrefix(e.Name(), "r1-") {
-				return fmt.Errorf("folder %s is left", e.Name())
+				return fmt.Errorf("directory %s is left", e.Name())
 			}
 		}
 		return err

@@ -100,9 +100,9 @@ func checkEnvName(s string) *problem {
 	return nil
 }
 
-// checkPath is for paths inside a folder.
+// checkPath is for paths inside a directory.
 func checkPath(s string) *problem {
-	const rule = "write a path inside the folder, relative to it, such as \"dir/file\""
+	const rule = "write a path inside the directory, relative to it, such as \"dir/file\""
 	switch {
 	case s == "":
 		return wrong(rule, "empty path")
@@ -111,16 +111,16 @@ func checkPath(s string) *problem {
 	case strings.IndexFunc(s, unicode.IsControl) >= 0:
 		return wrong(rule, "control character in path %s", quote(s))
 	case strings.Contains(s, `\`):
-		return wrong("folders are separated by /", "backslash in path %s", quote(s))
+		return wrong("directories are separated by /", "backslash in path %s", quote(s))
 	case s[0] == '/' || (len(s) > 1 && s[1] == ':' && unicode.IsLetter(rune(s[0]))):
 		return wrong(rule, "absolute path %s", quote(s))
 	case s[0] == '~':
-		return wrong("a path is relative to the folder, and ~ has no meaning in it; write ./~ for a file of that name", "path %s begins with ~", quote(s))
+		return wrong("a path is relative to the directory, and ~ has no meaning in it; write ./~ for a file of that name", "path %s begins with ~", quote(s))
 	}
 
 	for part := range strings.SplitSeq(s, "/") {
 		if part == ".." {
-			return wrong(rule, "path %s leaves the folder", quote(s))
+			return wrong(rule, "path %s leaves the directory", quote(s))
 		}
 	}
 
@@ -134,7 +134,7 @@ const (
 	maxPatterns   = 1000
 )
 
-// checkGlob is for patterns of files inside a folder.
+// checkGlob is for patterns of files inside a directory.
 func checkGlob(s string) *problem {
 	if p := checkPath(s); p != nil {
 		return p
@@ -154,7 +154,7 @@ func checkGlob(s string) *problem {
 	return nil
 }
 
-// cleanGlob makes "./a" into "a" and "dir/" into all that is in the folder.
+// cleanGlob makes "./a" into "a" and "dir/" into all that is in the directory.
 func cleanGlob(s string) string {
 	for strings.HasPrefix(s, "./") {
 		s = strings.TrimLeft(s[2:], "/")
@@ -169,7 +169,7 @@ func cleanGlob(s string) string {
 }
 
 // cleanPath returns the shortest form of a path that checkPath accepted; "" is
-// the folder itself.
+// the directory itself.
 func cleanPath(s string) string {
 	if s = path.Clean(s); s == "." {
 		return ""
@@ -177,7 +177,7 @@ func cleanPath(s string) string {
 	return s
 }
 
-// checkRoot is for workspace.root: the pipeline's own folder, one inside it,
+// checkRoot is for workspace.root: the pipeline's own directory, one inside it,
 // or one above.
 func checkRoot(s string) *problem {
 	rest := s
@@ -188,7 +188,7 @@ func checkRoot(s string) *problem {
 		return nil
 	}
 	if p := checkPath(rest); p != nil {
-		return &problem{summary: p.summary, detail: `root is relative to the pipeline's file: ".", "dir", or ".." and "../.." for folders above`}
+		return &problem{summary: p.summary, detail: `root is relative to the pipeline's file: ".", "dir", or ".." and "../.." for directories above`}
 	}
 	return nil
 }

@@ -47,7 +47,7 @@ type File struct {
 
 // Workspace is what a pipeline says of the files that go along with it.
 type Workspace struct {
-	// Root is relative to the folder of the pipeline's file: ".", a folder in
+	// Root is relative to the directory of the pipeline's file: ".", a directory in
 	// it, or one above ("..").
 	Root string
 	// Exclude are globs of what stays behind.
@@ -57,7 +57,7 @@ type Workspace struct {
 }
 
 // Workspace returns the pipeline's selection of files; without a workspace
-// block, all of its own folder.
+// block, all of its own directory.
 func (f *File) Workspace() Workspace { return f.workspace }
 
 // Name is the pipeline's name.

@@ -14,7 +14,7 @@ import (
 
 // A store whose directories someone has removed or moved while it is open makes them
 // again: it is an empty store then.
-func TestBlobs_foldersGone(t *testing.T) {
+func TestBlobs_directoriesGone(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "blobs")
 	b := newBlobs(t, dir)
 	large := bytes.Repeat([]byte("0123456789abcdef"), BlockSize/8)
@@ -58,7 +58,7 @@ func TestBlobs_foldersGone(t *testing.T) {
 		part.Close()
 	}
 	if b.Has(before) {
-		t.Error("a blob outlived its folder")
+		t.Error("a blob outlived its directory")
 	}
 }
 
@@ -99,10 +99,10 @@ func TestBlobs_cannotBeWritten(t *testing.T) {
 	mustDo(t, os.Remove(dir))
 	mustDo(t, os.Rename(away, dir))
 	if err := b.Probe(); err != nil {
-		t.Errorf("the folder is back: %v", err)
+		t.Errorf("the directory is back: %v", err)
 	}
 	if _, err := b.PutBytes(t.Context(), []byte("x")); err != nil {
-		t.Errorf("the folder is back: %v", err)
+		t.Errorf("the directory is back: %v", err)
 	}
 	var full *disk.FullError
 	if errors.As(putErr, &full) {

@@ -59,9 +59,9 @@ func RenameNew(from, to string) error {
 // topDir is FS_TOPDIR_FL of linux/fs.h.
 const topDir = 0x20000
 
-// SpreadDirs asks the filesystem to place each new folder of dir apart from
-// the others. On ext4 files lie near their folder, and to make one costs a look
-// at every neighbour that was deleted in the last minutes: where folders come
+// SpreadDirs asks the filesystem to place each new directory of dir apart from
+// the others. On ext4 files lie near their directory, and to make one costs a look
+// at every neighbour that was deleted in the last minutes: where directories come
 // and go all the time, making a file takes half a millisecond otherwise.
 // Filesystems that know no such thing refuse, which does no harm.
 func SpreadDirs(dir string) {

@@ -12,11 +12,11 @@ import (
 const MarkerFile = ".pipelined"
 
 // Mark makes dir if need be and marks it as one whose children RemoveAll may
-// remove. It is for folders whose children come and go, and tells the filesystem
+// remove. It is for directories whose children come and go, and tells the filesystem
 // so. It may be called again.
 func Mark(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make work folder: %w", Classify(err))
+		return fmt.Errorf("make work directory: %w", Classify(err))
 	}
 	SpreadDirs(dir)
 	f, err := os.OpenFile(filepath.Join(dir, MarkerFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -24,29 +24,29 @@ func Mark(dir string) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("mark work folder: %w", Classify(err))
+		return fmt.Errorf("mark work directory: %w", Classify(err))
 	}
 	return f.Close()
 }
 
-// RemoveAll removes the folder dir and all below it, read-only folders
+// RemoveAll removes the directory dir and all below it, read-only directories
 // included. root must hold dir and be marked with Mark: nothing else is ever
-// removed. No link is followed, and a folder that is gone already is no error.
+// removed. No link is followed, and a directory that is gone already is no error.
 func RemoveAll(root, dir string) error {
 	name, err := filepath.Rel(root, dir)
 	if err != nil || !filepath.IsLocal(name) || name == "." || name == MarkerFile {
-		return fmt.Errorf("remove folder %s: not a folder in %s", dir, root)
+		return fmt.Errorf("remove directory %s: not a directory in %s", dir, root)
 	}
 	parent, err := os.OpenRoot(root)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("remove folder: %w", err)
+		return fmt.Errorf("remove directory: %w", err)
 	}
 	defer parent.Close()
 	if info, err := parent.Lstat(MarkerFile); err != nil || !info.Mode().IsRegular() {
-		return fmt.Errorf("remove folder %s: %s is not a work folder (it holds no file %q)", dir, root, MarkerFile)
+		return fmt.Errorf("remove directory %s: %s is not a work directory (it holds no file %q)", dir, root, MarkerFile)
 	}
 	// A process that could not be killed may still make files: the second and the
 	// third pass are for those.
@@ -56,7 +56,7 @@ func RemoveAll(root, dir string) error {
 		}
 		openUp(parent, name)
 	}
-	return fmt.Errorf("remove folder: %w", err)
+	return fmt.Errorf("remove directory: %w", err)
 }
 
 // OpenUp gives the owner every right on the directories below dir, and on dir, as
@@ -71,7 +71,7 @@ func OpenUp(dir string) {
 	openUp(parent, filepath.Base(dir))
 }
 
-// openUp gives its owner access to every folder below name. What cannot be
+// openUp gives its owner access to every directory below name. What cannot be
 // changed shows in the removal that follows.
 func openUp(root *os.Root, name string) {
 	info, err := root.Lstat(name)

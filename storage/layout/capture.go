@@ -190,7 +190,7 @@ func (c *capture) take(ctx context.Context, p string, kind fs.FileMode, glob str
 	}
 	switch {
 	case kind.IsDir():
-		return c.folder(ctx, p)
+		return c.directory(ctx, p)
 	case kind.IsRegular():
 		c.entries[p] = &pipeline.TreeEntry{Path: p}
 	case kind == fs.ModeSymlink:
@@ -205,7 +205,7 @@ func (c *capture) take(ctx context.Context, p string, kind fs.FileMode, glob str
 			}
 		}
 		if reason := tree.CheckTarget(p, target); reason != "" {
-			return pipeline.Errorf(pipeline.Invalid, "output %q: %s: only links that stay in the module's folder can be outputs", p, reason)
+			return pipeline.Errorf(pipeline.Invalid, "output %q: %s: only links that stay in the module's directory can be outputs", p, reason)
 		}
 		c.entries[p] = &pipeline.TreeEntry{Path: p, Link: target, Mode: 0o777}
 	case glob != "":
@@ -214,7 +214,7 @@ func (c *capture) take(ctx context.Context, p string, kind fs.FileMode, glob str
 	return nil
 }
 
-func (c *capture) folder(ctx context.Context, p string) error {
+func (c *capture) directory(ctx context.Context, p string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -242,7 +242,7 @@ func (c *capture) folder(ctx context.Context, p string) error {
 func (c *capture) finish(ctx context.Context) (tree.Tree, error) {
 	// A glob may name a link and, through it, what it leads to: a tree has only
 	// the link.
-	folders := map[string]struct{}{}
+	directories := map[string]struct{}{}
 	for p := range c.entries {
 		through := false
 		for dir := tree.Parent(p); dir != "" && !through; dir = tree.Parent(dir) {
@@ -254,7 +254,7 @@ func (c *capture) finish(ctx context.Context) (tree.Tree, error) {
 			continue
 		}
 		for dir := tree.Parent(p); dir != ""; dir = tree.Parent(dir) {
-			folders[dir] = struct{}{}
+			directories[dir] = struct{}{}
 		}
 	}
 	list := make(tree.Tree, 0, len(c.entries))
@@ -264,7 +264,7 @@ func (c *capture) finish(ctx context.Context) (tree.Tree, error) {
 		}
 		kept, err := *e, error(nil)
 		switch {
-		case e.Link != "" && !c.holds(e, folders):
+		case e.Link != "" && !c.holds(e, directories):
 			err = c.follow(ctx, &kept)
 		case e.Link == "" && !e.Dir:
 			err = c.file(ctx, &kept)
@@ -280,12 +280,12 @@ func (c *capture) finish(ctx context.Context) (tree.Tree, error) {
 
 // holds reports whether a link stays: what it leads to is captured too, or lies outside.
 // directories are those with something in them.
-func (c *capture) holds(e *pipeline.TreeEntry, folders map[string]struct{}) bool {
+func (c *capture) holds(e *pipeline.TreeEntry, directories map[string]struct{}) bool {
 	if path.IsAbs(e.Link) {
 		return true
 	}
 	target := path.Join(path.Dir(e.Path), e.Link)
-	if _, ok := folders[target]; ok || target == "." {
+	if _, ok := directories[target]; ok || target == "." {
 		return true
 	}
 	for p := target; p != ""; p = tree.Parent(p) {
@@ -306,7 +306,7 @@ func (c *capture) follow(ctx context.Context, e *pipeline.TreeEntry) error {
 	case err != nil:
 		return outside(e.Path, err)
 	case info.IsDir():
-		return pipeline.Errorf(pipeline.Invalid, "output %q is a link to the folder %q, which is not among the outputs: name that folder in outputs too", e.Path, e.Link)
+		return pipeline.Errorf(pipeline.Invalid, "output %q is a link to the directory %q, which is not among the outputs: name that directory in outputs too", e.Path, e.Link)
 	}
 	e.Link = ""
 	return c.file(ctx, e)
@@ -325,7 +325,7 @@ func (c *capture) file(ctx context.Context, e *pipeline.TreeEntry) error {
 		return fmt.Errorf("read output %q: %w", e.Path, err)
 	}
 	if !info.Mode().IsRegular() {
-		return pipeline.Errorf(pipeline.Invalid, "output %q is a %s: only files, folders and links can be outputs", e.Path, tree.KindOf(info.Mode().Type()))
+		return pipeline.Errorf(pipeline.Invalid, "output %q is a %s: only files, directories and links can be outputs", e.Path, tree.KindOf(info.Mode().Type()))
 	}
 	e.Mode = uint32(info.Mode().Perm())
 	// struct{} hides ReadFrom and its kin: the store must see every byte.
@@ -342,7 +342,7 @@ func outside(p string, err error) error {
 	if errors.As(err, &pe) && pe.Err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
 		var errno unix.Errno
 		if !errors.As(err, &errno) {
-			return pipeline.Errorf(pipeline.Invalid, "output %q: a link on the way leaves the module's folder: only what lies in it can be an output", p)
+			return pipeline.Errorf(pipeline.Invalid, "output %q: a link on the way leaves the module's directory: only what lies in it can be an output", p)
 		}
 	}
 	return fmt.Errorf("read output %q: %w", p, err)

@@ -34,14 +34,14 @@ func TestCapture(t *testing.T) {
 		want, missing      []string
 	}{
 		"nothing":            {},
-		"folder":             {required: []string{"bin"}, want: []string{"bin/app", "bin/lib.so", "bin/lib.so.1", "bin/sub/deep"}},
-		"in folder":          {required: []string{"bin/*"}, want: []string{"bin/app", "bin/lib.so", "bin/lib.so.1", "bin/sub/deep"}},
+		"directory":          {required: []string{"bin"}, want: []string{"bin/app", "bin/lib.so", "bin/lib.so.1", "bin/sub/deep"}},
+		"in directory":       {required: []string{"bin/*"}, want: []string{"bin/app", "bin/lib.so", "bin/lib.so.1", "bin/sub/deep"}},
 		"all below":          {required: []string{"./bin/**/"}, want: []string{"bin/app", "bin/lib.so", "bin/lib.so.1", "bin/sub/deep"}},
 		"one file":           {required: []string{"report.json"}, want: []string{"report.json"}},
 		"suffix at the top":  {required: []string{"*.txt"}, want: []string{"a.txt"}},
 		"suffix everywhere":  {required: []string{"**/*.txt"}, want: []string{"a.txt", "src/b.txt", "src/c/d.txt"}},
 		"braces":             {required: []string{"{a,src/*}.txt"}, want: []string{"a.txt", "src/b.txt"}},
-		"empty folder":       {required: []string{"void"}, want: []string{"void"}},
+		"empty directory":    {required: []string{"void"}, want: []string{"void"}},
 		"hidden":             {required: []string{".*"}, want: []string{".dot/x"}},
 		"missing":            {required: []string{"no/**", "report.json", "*.none", "a.txt/x", "a.txt/*"}, want: []string{"report.json"}, missing: []string{"no/**", "*.none", "a.txt/x", "a.txt/*"}},
 		"optional":           {optional: []string{"nothing*", "a.txt"}, want: []string{"a.txt"}},
@@ -92,8 +92,8 @@ func TestCapture_refused(t *testing.T) {
 	}
 	b, _ := blobtest.New(t, blob.Options{NoSync: true})
 	tests := map[string]string{
-		"up": "leaves", "d": "leaves", "dirlink/secret": "leaves the module's folder",
-		"dirlink/*": "leaves the module's folder", "dirlink/**": "leaves the module's folder", "odd": "goes up after", "other": "name that folder",
+		"up": "leaves", "d": "leaves", "dirlink/secret": "leaves the module's directory",
+		"dirlink/*": "leaves the module's directory", "dirlink/**": "leaves the module's directory", "odd": "goes up after", "other": "name that directory",
 		"../x": "inside the directory", "/etc/passwd": "relative", "[": "bracket", "e/*": "UTF-8",
 	}
 	for glob, want := range tests {
@@ -105,7 +105,7 @@ func TestCapture_refused(t *testing.T) {
 		}
 	}
 	if b.Has(blob.DigestOf([]byte("secret"))) {
-		t.Error("a file outside of the folder was stored")
+		t.Error("a file outside of the directory was stored")
 	}
 	// A special file that no glob names is passed over.
 	if err := os.MkdirAll(filepath.Join(dir, "g"), 0o755); err != nil {
@@ -116,10 +116,10 @@ func TestCapture_refused(t *testing.T) {
 	}
 	writeFile(t, filepath.Join(dir, "g", "f"), "", 0o644)
 	if files, notes, err := layout.Capture(t.Context(), dir, []string{"g"}, nil, b); err != nil || len(files) != 1 || len(notes.LeftOut) > 0 {
-		t.Errorf("a pipe in a folder: got %v, %v", paths(files), err)
+		t.Errorf("a pipe in a directory: got %v, %v", paths(files), err)
 	}
 	if _, _, err := layout.Capture(t.Context(), filepath.Join(dir, "none"), []string{"x"}, nil, b); err == nil {
-		t.Error("no folder: no error")
+		t.Error("no directory: no error")
 	}
 }
 

@@ -21,7 +21,7 @@ func link(path, target string) pipeline.TreeEntry {
 	return pipeline.TreeEntry{Path: path, Mode: 0o777, Link: target}
 }
 
-func folder(path string) pipeline.TreeEntry {
+func directory(path string) pipeline.TreeEntry {
 	return pipeline.TreeEntry{Path: path, Mode: 0o755, Dir: true}
 }
 

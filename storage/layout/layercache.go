@@ -75,7 +75,7 @@ func openPrepared(dir string, blobs *blob.Store, maxBytes int64, maxTrees int) (
 	p := &layerCache{dir: dir, blobs: blobs, admit: blobs.Admit, boot: bootID(), maxBytes: maxBytes, maxTrees: maxTrees, known: map[string]*preparedTree{}, making: map[string]chan struct{}{}}
 	names, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, fmt.Errorf("list prepared folders: %w", err)
+		return nil, fmt.Errorf("list prepared directories: %w", err)
 	}
 	for _, n := range names {
 		if n.Name() == disk.MarkerFile {
@@ -150,7 +150,7 @@ func (p *layerCache) put(key string) {
 }
 
 // errNoRoom says that a tree is too large to be kept prepared.
-var errNoRoom = errors.New("there is no room to keep the folder prepared")
+var errNoRoom = errors.New("there is no room to keep the directory prepared")
 
 // prepare makes the directory of a tree unless it is there, and holds it until put.
 func (p *layerCache) prepare(ctx context.Context, key string, wanted tree.Tree, opts Options) (dir string, err error) {
@@ -200,7 +200,7 @@ func (p *layerCache) make(ctx context.Context, key string, wanted tree.Tree, opt
 	files := filepath.Join(tmp, preparedFiles)
 	for _, dir := range []string{tmp, files} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
-			return fmt.Errorf("prepare folder: %w", disk.Classify(err))
+			return fmt.Errorf("prepare directory: %w", disk.Classify(err))
 		}
 	}
 	disk.SpreadDirs(files)
@@ -217,15 +217,15 @@ func (p *layerCache) make(ctx context.Context, key string, wanted tree.Tree, opt
 	}
 	list, err := tree.Encode(wanted)
 	if err != nil {
-		return fmt.Errorf("prepare folder: %w", err)
+		return fmt.Errorf("prepare directory: %w", err)
 	}
 	meta, err := json.Marshal(t.preparedInfo)
 	if err != nil {
-		return fmt.Errorf("prepare folder: %w", err)
+		return fmt.Errorf("prepare directory: %w", err)
 	}
 	for name, text := range map[string][]byte{preparedList: list, preparedMeta: meta} {
 		if err := os.WriteFile(filepath.Join(tmp, name), text, 0o600); err != nil {
-			return fmt.Errorf("prepare folder: %w", disk.Classify(err))
+			return fmt.Errorf("prepare directory: %w", disk.Classify(err))
 		}
 	}
 	return p.name(tmp, key, t)
@@ -243,7 +243,7 @@ func (p *layerCache) name(tmp, key string, t *preparedTree) error {
 		defer disk.RemoveAll(p.dir, gone)
 	}
 	if err := disk.RenameNew(tmp, filepath.Join(p.dir, key)); err != nil {
-		return fmt.Errorf("prepare folder: %w", err)
+		return fmt.Errorf("prepare directory: %w", err)
 	}
 	p.known[key] = t
 	return nil
@@ -333,7 +333,7 @@ func (p *layerCache) trim(cost int64) {
 func (p *layerCache) retireLocked(key string) (gone string, err error) {
 	gone = filepath.Join(p.dir, "gone-"+rand.Text())
 	if err := os.Rename(filepath.Join(p.dir, key), gone); err != nil {
-		return "", fmt.Errorf("remove prepared folder: %w", err)
+		return "", fmt.Errorf("remove prepared directory: %w", err)
 	}
 	delete(p.known, key)
 	return gone, nil

@@ -88,7 +88,7 @@ func WriteWith(ctx context.Context, t tree.Tree, dir string, b *blob.Store, opts
 	}
 	defer root.Close()
 	l := &layout{root: root, dir: dir, blobs: b, opts: opts}
-	folders, err := l.makeFolders(ctx, t)
+	directories, err := l.makeDirectories(ctx, t)
 	if err != nil {
 		return fmt.Errorf("lay out: %w", disk.Classify(err))
 	}
@@ -101,7 +101,7 @@ func WriteWith(ctx context.Context, t tree.Tree, dir string, b *blob.Store, opts
 	if err != nil {
 		return fmt.Errorf("lay out: %w", disk.Classify(err))
 	}
-	return l.finishFolders(t, folders)
+	return l.finishDirectories(t, directories)
 }
 
 type layout struct {
@@ -111,8 +111,8 @@ type layout struct {
 	opts  Options
 }
 
-// makeFolders makes every directory of the tree, each once, and lists them.
-func (l *layout) makeFolders(ctx context.Context, t tree.Tree) ([]string, error) {
+// makeDirectories makes every directory of the tree, each once, and lists them.
+func (l *layout) makeDirectories(ctx context.Context, t tree.Tree) ([]string, error) {
 	var made []string
 	seen := map[string]struct{}{"": {}}
 	var need func(dir string) error
@@ -127,7 +127,7 @@ func (l *layout) makeFolders(ctx context.Context, t tree.Tree) ([]string, error)
 		err := l.root.Mkdir(dir, 0o755)
 		reused := errors.Is(err, fs.ErrExist)
 		if reused {
-			err = l.reuseFolder(dir)
+			err = l.reuseDirectory(dir)
 		}
 		if err == nil && (!reused || l.opts.retime) {
 			made = append(made, dir)
@@ -149,9 +149,9 @@ func (l *layout) makeFolders(ctx context.Context, t tree.Tree) ([]string, error)
 	return made, nil
 }
 
-// reuseFolder accepts a real directory that was there before; a link to one would
+// reuseDirectory accepts a real directory that was there before; a link to one would
 // put files where the tree does not say.
-func (l *layout) reuseFolder(dir string) error {
+func (l *layout) reuseDirectory(dir string) error {
 	info, err := l.root.Lstat(dir)
 	if err != nil || info.IsDir() {
 		return err
@@ -165,9 +165,9 @@ func (l *layout) reuseFolder(dir string) error {
 	return l.root.Mkdir(dir, 0o755)
 }
 
-// finishFolders sets the modes and times of directories, when nothing is written
+// finishDirectories sets the modes and times of directories, when nothing is written
 // into them any more.
-func (l *layout) finishFolders(t tree.Tree, made []string) error {
+func (l *layout) finishDirectories(t tree.Tree, made []string) error {
 	for i := range t {
 		if t[i].Dir && t[i].Mode != 0o755 {
 			if err := l.root.Chmod(t[i].Path, fs.FileMode(t[i].Mode)); err != nil {
@@ -208,7 +208,7 @@ func (l *layout) files(ctx context.Context, t tree.Tree, tolerant bool) (left tr
 }
 
 func (l *layout) filesIn(ctx context.Context, t tree.Tree, tolerant bool) (left tree.Tree, err error) {
-	w := layoutWriter{layout: l, folder: l.root}
+	w := layoutWriter{layout: l, directory: l.root}
 	defer w.close()
 	for i := range t {
 		if err := ctx.Err(); err != nil {
@@ -235,13 +235,13 @@ func (l *layout) filesIn(ctx context.Context, t tree.Tree, tolerant bool) (left 
 // last one open: each step of a path costs two system calls.
 type layoutWriter struct {
 	*layout
-	at     string
-	folder *os.Root
+	at        string
+	directory *os.Root
 }
 
 func (w *layoutWriter) close() {
-	if w.folder != w.root {
-		w.folder.Close()
+	if w.directory != w.root {
+		w.directory.Close()
 	}
 }
 
@@ -256,10 +256,10 @@ func (w *layoutWriter) enter(dir string) error {
 			return err
 		}
 	}
-	if w.folder != w.root {
-		w.folder.Close()
+	if w.directory != w.root {
+		w.directory.Close()
 	}
-	w.at, w.folder = dir, next
+	w.at, w.directory = dir, next
 	return nil
 }
 
@@ -272,10 +272,10 @@ func (w *layoutWriter) write(e *pipeline.TreeEntry) error {
 	}
 	name := path.Base(e.Path)
 	if e.Link != "" {
-		err := w.folder.Symlink(e.Link, name)
+		err := w.directory.Symlink(e.Link, name)
 		if w.opts.Overwrite && errors.Is(err, fs.ErrExist) {
-			if err = w.folder.RemoveAll(name); err == nil {
-				err = w.folder.Symlink(e.Link, name)
+			if err = w.directory.RemoveAll(name); err == nil {
+				err = w.directory.Symlink(e.Link, name)
 			}
 		}
 		return err
@@ -296,10 +296,10 @@ func (w *layoutWriter) write(e *pipeline.TreeEntry) error {
 
 func (w *layoutWriter) file(name string, e *pipeline.TreeEntry, src *blob.Reader) (err error) {
 	const flags = os.O_WRONLY | os.O_CREATE | os.O_EXCL | unix.O_NOFOLLOW
-	f, err := w.folder.OpenFile(name, flags, 0o600)
+	f, err := w.directory.OpenFile(name, flags, 0o600)
 	if w.opts.Overwrite && errors.Is(err, fs.ErrExist) {
-		if err = w.folder.RemoveAll(name); err == nil {
-			f, err = w.folder.OpenFile(name, flags, 0o600)
+		if err = w.directory.RemoveAll(name); err == nil {
+			f, err = w.directory.OpenFile(name, flags, 0o600)
 		}
 	}
 	if err != nil {
@@ -310,10 +310,10 @@ func (w *layoutWriter) file(name string, e *pipeline.TreeEntry, src *blob.Reader
 			err = cerr
 		}
 		if err == nil {
-			err = w.folder.Chtimes(name, Time(), Time())
+			err = w.directory.Chtimes(name, Time(), Time())
 		}
 		if err != nil {
-			w.folder.Remove(name)
+			w.directory.Remove(name)
 		}
 	}()
 	if err := src.CopyTo(f); err != nil {

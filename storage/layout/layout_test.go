@@ -31,7 +31,7 @@ func stored(tb testing.TB, b *blob.Store, contents ...string) {
 func TestLayout(t *testing.T) {
 	b, _ := blobtest.New(t, blob.Options{NoSync: true})
 	stored(t, b, "x", "y")
-	exe, secret, dir := file("bin/run", "x"), file("s", "y"), folder("void/deep")
+	exe, secret, dir := file("bin/run", "x"), file("s", "y"), directory("void/deep")
 	exe.Mode, secret.Mode, dir.Mode = 0o777, 0o400, 0o700
 	files := tree.Tree{file("a", "x"), exe, link("l", "bin/run"), file("n", ""), secret, dir}
 	out := t.TempDir()
@@ -72,8 +72,8 @@ func TestLayout_plantedLinks(t *testing.T) {
 	stored(t, b, "evil")
 	for _, overwrite := range []bool{false, true} {
 		for name, files := range map[string]tree.Tree{
-			"folder": {file("d/victim", "evil")}, "deep": {file("e/d/victim", "evil")}, "file": {file("f", "evil")},
-			"new file": {file("g", "evil")}, "empty folder": {folder("d")}, "link": {link("f", "x")}, "empty folder below": {folder("d/sub")},
+			"directory": {file("d/victim", "evil")}, "deep": {file("e/d/victim", "evil")}, "file": {file("f", "evil")},
+			"new file": {file("g", "evil")}, "empty directory": {directory("d")}, "link": {link("f", "x")}, "empty directory below": {directory("d/sub")},
 		} {
 			outside := t.TempDir()
 			writeFile(t, filepath.Join(outside, "victim"), "good", 0o644)
@@ -91,7 +91,7 @@ func TestLayout_plantedLinks(t *testing.T) {
 			got, _ := os.ReadFile(filepath.Join(outside, "victim"))
 			info, _ := os.Stat(outside)
 			if len(left) != 1 || string(got) != "good" || info.ModTime().Equal(layout.Time()) {
-				t.Errorf("%s, overwrite %v: the folder outside was changed: %v, %q", name, overwrite, left, got)
+				t.Errorf("%s, overwrite %v: the directory outside was changed: %v, %q", name, overwrite, left, got)
 			}
 		}
 	}
@@ -172,7 +172,7 @@ func TestRemoveAll(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := disk.RemoveAll(root, dir); err == nil || !strings.Contains(err.Error(), "not a work folder") {
+	if err := disk.RemoveAll(root, dir); err == nil || !strings.Contains(err.Error(), "not a work directory") {
 		t.Fatalf("without a mark: got %v, want it refused", err)
 	}
 	if err := errors.Join(disk.Mark(root), disk.Mark(root)); err != nil {

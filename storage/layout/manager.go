@@ -81,7 +81,7 @@ type Manager struct {
 
 	mu sync.Mutex
 	// guards following
-	mounted map[string]string // by the name of the attempt's folder: what is below it
+	mounted map[string]string // by the name of the attempt's directory: what is below it
 	off     error             // why overlays are not used any more
 }
 
@@ -237,7 +237,7 @@ func (l *Manager) Attach(ctx context.Context, name, at, key string, t tree.Tree,
 }
 
 // ErrNotPrepared says that a prepared directory went away.
-var ErrNotPrepared = errors.New("the folder is not prepared")
+var ErrNotPrepared = errors.New("the directory is not prepared")
 
 // mountNew makes the layer of an attempt and mounts it.
 func (l *Manager) mountNew(name, at, key, lower string) error {
@@ -281,10 +281,10 @@ func (l *Manager) Restore(name, at string) error {
 		return nil
 	}
 	if l.probe(); key == "" || l.noOverlay != nil {
-		return pipeline.Errorf(pipeline.Unavailable, "the folder's overlay is not mounted any more, and cannot be mounted again: %v", l.noOverlay)
+		return pipeline.Errorf(pipeline.Unavailable, "the directory's overlay is not mounted any more, and cannot be mounted again: %v", l.noOverlay)
 	}
 	if err := l.overlay(name, at, l.trees.files(key)).mount(); err != nil {
-		return pipeline.Errorf(pipeline.Unavailable, "the folder's overlay is not mounted any more: %w", err)
+		return pipeline.Errorf(pipeline.Unavailable, "the directory's overlay is not mounted any more: %w", err)
 	}
 	return nil
 }
@@ -357,16 +357,16 @@ func Complete(ctx context.Context, base, all tree.Tree, dir string, b *blob.Stor
 			more = append(more, all[i])
 		}
 	}
-	if err := openFolders(base, all, dir); err != nil {
+	if err := openDirectories(base, all, dir); err != nil {
 		return fmt.Errorf("lay out: %w", err)
 	}
 	opts.Overwrite, opts.retime = true, true
 	return WriteWith(ctx, more, dir, b, opts)
 }
 
-// openFolders gives directories that base has empty the mode that they have with
+// openDirectories gives directories that base has empty the mode that they have with
 // something in them: that of theirs comes with their entry, if there is one.
-func openFolders(base, all tree.Tree, dir string) error {
+func openDirectories(base, all tree.Tree, dir string) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err

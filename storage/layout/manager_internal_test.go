@@ -182,23 +182,23 @@ func TestLayouts_safe(t *testing.T) {
 	eachWay(t, func(t *testing.T, b *layoutBench) {
 		want := b.plain(b.tree)
 		// The second and the third find what the first has verified and prepared.
-		var folders []string
+		var directories []string
 		for i := range 3 {
-			folders = append(folders, b.layout(fmt.Sprint("attempt", i), b.tree))
+			directories = append(directories, b.layout(fmt.Sprint("attempt", i), b.tree))
 		}
-		for _, at := range folders {
+		for _, at := range directories {
 			if got := listing(t, at); !slices.Equal(got, want) {
 				t.Errorf("got  %q\nwant %q", got, want)
 			}
 		}
-		vandalize(t, folders[1])
-		if after := listing(t, folders[1]); slices.Equal(after, want) {
-			t.Error("nothing happened in the folder")
+		vandalize(t, directories[1])
+		if after := listing(t, directories[1]); slices.Equal(after, want) {
+			t.Error("nothing happened in the directory")
 		}
-		folders = append(folders, b.layout("later", b.tree))
+		directories = append(directories, b.layout("later", b.tree))
 		for _, i := range []int{0, 2, 3} {
-			if got := listing(t, folders[i]); !slices.Equal(got, want) {
-				t.Errorf("folder %d: got  %q\nwant %q", i, got, want)
+			if got := listing(t, directories[i]); !slices.Equal(got, want) {
+				t.Errorf("directory %d: got  %q\nwant %q", i, got, want)
 			}
 		}
 		for _, d := range b.tree.Digests() {
@@ -206,13 +206,13 @@ func TestLayouts_safe(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		for i, at := range folders {
+		for i, at := range directories {
 			name := filepath.Base(filepath.Dir(at))
 			if err := b.l.Release(name, at); err != nil {
 				t.Error(err)
 			}
 			if isOverlay(at) || b.l.Attached(name) {
-				t.Errorf("folder %d is still mounted", i)
+				t.Errorf("directory %d is still mounted", i)
 			}
 		}
 	})
@@ -249,7 +249,7 @@ func vandalize(t *testing.T, dir string) {
 		t.Errorf("%q, %v", text, err)
 	}
 	if _, err := os.Stat(p("renamed/b/deep.txt")); err != nil {
-		t.Errorf("a folder was not renamed with what is in it: %v", err)
+		t.Errorf("a directory was not renamed with what is in it: %v", err)
 	}
 }
 

@@ -28,7 +28,7 @@ func Merge(base tree.Tree, overlays ...Named) (tree.Tree, error) {
 	if n == 0 {
 		return base, nil
 	}
-	m := merger{owner: make(map[string]string, n), folders: map[string]string{}, at: make(map[string]int, n)}
+	m := merger{owner: make(map[string]string, n), directories: map[string]string{}, at: make(map[string]int, n)}
 	for i := range overlays {
 		for j := range overlays[i].Tree {
 			m.add(overlays[i].Name, overlays[i].Tree[j])
@@ -37,7 +37,7 @@ func Merge(base tree.Tree, overlays ...Named) (tree.Tree, error) {
 	// Not earlier: whether a path is a directory in some overlay is known only now.
 	all := m.out[:0:0]
 	for _, e := range m.out {
-		if name, ok := m.folders[e.Path]; ok {
+		if name, ok := m.directories[e.Path]; ok {
 			if e.Dir {
 				continue // empty in one, not in the other
 			}
@@ -71,19 +71,19 @@ func Merge(base tree.Tree, overlays ...Named) (tree.Tree, error) {
 }
 
 type merger struct {
-	out     tree.Tree
-	at      map[string]int    // path -> index in out
-	owner   map[string]string // path -> overlay
-	folders map[string]string // every folder above a path -> an overlay with it
-	clashes []string
+	out         tree.Tree
+	at          map[string]int    // path -> index in out
+	owner       map[string]string // path -> overlay
+	directories map[string]string // every directory above a path -> an overlay with it
+	clashes     []string
 }
 
 func (m *merger) add(name string, e pipeline.TreeEntry) {
 	for dir := tree.Parent(e.Path); dir != ""; dir = tree.Parent(dir) {
-		if _, ok := m.folders[dir]; ok {
+		if _, ok := m.directories[dir]; ok {
 			break
 		}
-		m.folders[dir] = name
+		m.directories[dir] = name
 	}
 	i, ok := m.at[e.Path]
 	if !ok {
@@ -118,7 +118,7 @@ func (m *merger) covers(e *pipeline.TreeEntry) bool {
 	if _, ok := m.at[e.Path]; ok {
 		return true
 	}
-	if _, ok := m.folders[e.Path]; ok {
+	if _, ok := m.directories[e.Path]; ok {
 		return true
 	}
 	for dir := tree.Parent(e.Path); dir != ""; dir = tree.Parent(dir) {

@@ -24,23 +24,23 @@ func TestMerge(t *testing.T) {
 		want files
 		err  string
 	}{
-		"nothing":              {},
-		"base alone":           {base: files{file("a", "1")}, over: []files{nil}, want: files{file("a", "1")}},
-		"over base":            {base: files{file("a", "1"), file("b", "1")}, over: []files{{file("a", "2")}}, want: files{file("a", "2"), file("b", "1")}},
-		"sorted":               {base: files{file("b", "1")}, over: []files{{file("c", "2")}, {file("a", "3")}}, want: files{file("a", "3"), file("b", "1"), file("c", "2")}},
-		"same bytes":           {over: []files{{file("x", "1")}, {exe}}, want: files{exe}},
-		"other bytes":          {over: []files{{file("x", "1")}, {file("x", "2")}}, err: `"x" comes from both "m0" and "m1"`},
-		"file and link":        {over: []files{{file("x", "1")}, {link("x", "y")}}, err: `"x"`},
-		"file and folder":      {over: []files{{file("x", "1")}, {file("x/y", "2")}}, err: `"x" comes from both "m0" and "m1"`},
-		"folder and file":      {over: []files{{file("x/y/z", "1")}, {file("x", "2")}}, err: `"x"`},
-		"empty and full":       {over: []files{{folder("x")}, {file("x/y", "2")}}, want: files{file("x/y", "2")}},
-		"empty twice":          {over: []files{{folder("x")}, {folder("x")}}, want: files{folder("x")}},
-		"file over folder":     {base: files{file("d/a", "1"), file("d/b", "1"), file("e", "1")}, over: []files{{file("d", "2")}}, want: files{file("d", "2"), file("e", "1")}},
-		"folder over file":     {base: files{file("d", "1")}, over: []files{{file("d/a/b", "2")}}, want: files{file("d/a/b", "2")}},
-		"folder over link":     {base: files{file("a/x", "1"), link("d", "a")}, over: []files{{file("d/x", "2")}}, want: files{file("a/x", "1"), file("d/x", "2")}},
-		"file in empty folder": {base: files{folder("d")}, over: []files{{file("d/x", "2")}}, want: files{file("d/x", "2")}},
-		"empty over full":      {base: files{file("d/x", "1")}, over: []files{{folder("d")}}, want: files{file("d/x", "1")}},
-		"beside":               {base: files{file("d-x", "1"), file("d/x", "1")}, over: []files{{file("d/y", "2")}}, want: files{file("d-x", "1"), file("d/x", "1"), file("d/y", "2")}},
+		"nothing":                 {},
+		"base alone":              {base: files{file("a", "1")}, over: []files{nil}, want: files{file("a", "1")}},
+		"over base":               {base: files{file("a", "1"), file("b", "1")}, over: []files{{file("a", "2")}}, want: files{file("a", "2"), file("b", "1")}},
+		"sorted":                  {base: files{file("b", "1")}, over: []files{{file("c", "2")}, {file("a", "3")}}, want: files{file("a", "3"), file("b", "1"), file("c", "2")}},
+		"same bytes":              {over: []files{{file("x", "1")}, {exe}}, want: files{exe}},
+		"other bytes":             {over: []files{{file("x", "1")}, {file("x", "2")}}, err: `"x" comes from both "m0" and "m1"`},
+		"file and link":           {over: []files{{file("x", "1")}, {link("x", "y")}}, err: `"x"`},
+		"file and directory":      {over: []files{{file("x", "1")}, {file("x/y", "2")}}, err: `"x" comes from both "m0" and "m1"`},
+		"directory and file":      {over: []files{{file("x/y/z", "1")}, {file("x", "2")}}, err: `"x"`},
+		"empty and full":          {over: []files{{directory("x")}, {file("x/y", "2")}}, want: files{file("x/y", "2")}},
+		"empty twice":             {over: []files{{directory("x")}, {directory("x")}}, want: files{directory("x")}},
+		"file over directory":     {base: files{file("d/a", "1"), file("d/b", "1"), file("e", "1")}, over: []files{{file("d", "2")}}, want: files{file("d", "2"), file("e", "1")}},
+		"directory over file":     {base: files{file("d", "1")}, over: []files{{file("d/a/b", "2")}}, want: files{file("d/a/b", "2")}},
+		"directory over link":     {base: files{file("a/x", "1"), link("d", "a")}, over: []files{{file("d/x", "2")}}, want: files{file("a/x", "1"), file("d/x", "2")}},
+		"file in empty directory": {base: files{directory("d")}, over: []files{{file("d/x", "2")}}, want: files{file("d/x", "2")}},
+		"empty over full":         {base: files{file("d/x", "1")}, over: []files{{directory("d")}}, want: files{file("d/x", "1")}},
+		"beside":                  {base: files{file("d-x", "1"), file("d/x", "1")}, over: []files{{file("d/y", "2")}}, want: files{file("d-x", "1"), file("d/x", "1"), file("d/y", "2")}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -80,7 +80,7 @@ func TestMerge_valid(t *testing.T) {
 			}
 			e := file(p, string("12"[r.IntN(2)]))
 			if r.IntN(5) == 0 {
-				e = folder(p)
+				e = directory(p)
 			}
 			set[p] = e
 		}

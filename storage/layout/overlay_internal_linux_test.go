@@ -138,7 +138,7 @@ func TestLayouts_restart(t *testing.T) {
 		t.Errorf("mounted: %q", mounts)
 	}
 	if names, err := os.ReadDir(stale); err != nil || len(names) > 0 {
-		t.Errorf("the stale folder holds %v, %v", names, err)
+		t.Errorf("the stale directory holds %v, %v", names, err)
 	}
 	// It is in use, by whom this process did not see.
 	for _, p := range b.l.trees.known {
@@ -204,7 +204,7 @@ func TestLayouts_mountFails(t *testing.T) {
 		t.Fatalf("it is mounted: %v", err)
 	}
 	if names, err := os.ReadDir(at); err != nil || len(names) > 0 || b.l.trees.known[b.key(b.tree)].uses != 0 {
-		t.Errorf("the folder holds %v, %v", names, err)
+		t.Errorf("the directory holds %v, %v", names, err)
 	}
 	// One that is given up in the middle leaves nothing either.
 	gone, cancel := context.WithCancel(t.Context())

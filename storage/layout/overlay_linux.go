@@ -165,27 +165,27 @@ func tryOverlay(base, options string) (err error) {
 			err = errors.Join(err, os.RemoveAll(dir))
 		}
 	}()
-	for _, dir := range []string{m.lower + "/folder/sub", m.upper, m.work, m.at} {
+	for _, dir := range []string{m.lower + "/directory/sub", m.upper, m.work, m.at} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
 	}
-	if err := os.WriteFile(m.lower+"/folder/sub/file", []byte("lower"), 0o644); err != nil {
+	if err := os.WriteFile(m.lower+"/directory/sub/file", []byte("lower"), 0o644); err != nil {
 		return err
 	}
 	if err := m.mount(); err != nil {
 		return err
 	}
 	file := m.at + "/renamed/sub/file"
-	err = errors.Join(os.Rename(m.at+"/folder", m.at+"/renamed"), os.Chmod(file, 0o600), os.Link(file, m.at+"/linked"),
+	err = errors.Join(os.Rename(m.at+"/directory", m.at+"/renamed"), os.Chmod(file, 0o600), os.Link(file, m.at+"/linked"),
 		os.WriteFile(file, []byte("upper"), 0o600), os.Remove(m.at+"/renamed/sub/file"), os.Symlink("linked", m.at+"/symlink"))
 	if err != nil {
-		return fmt.Errorf("an overlay here does less than a folder: %w", err)
+		return fmt.Errorf("an overlay here does less than a directory: %w", err)
 	}
 	if text, err := os.ReadFile(m.at + "/symlink"); err != nil || string(text) != "upper" {
 		return fmt.Errorf("an overlay here loses what is written: %q, %w", text, err)
 	}
-	if text, err := os.ReadFile(m.lower + "/folder/sub/file"); err != nil || string(text) != "lower" {
+	if text, err := os.ReadFile(m.lower + "/directory/sub/file"); err != nil || string(text) != "lower" {
 		return fmt.Errorf("an overlay here does not keep its lower layer: %q, %w", text, err)
 	}
 	return nil

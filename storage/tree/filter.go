@@ -59,8 +59,8 @@ func (t Tree) Filter(globs []string) Tree {
 type Filter struct {
 	globs []glob
 	// directory was looked at last, and was matched or not.
-	folder  string
-	matched bool
+	directory string
+	matched   bool
 }
 
 type glob struct {
@@ -95,17 +95,17 @@ func NewFilter(globs []string) *Filter {
 // Matches reports whether a glob matches the path or a directory above it. The
 // paths come in the order of a tree.
 func (f *Filter) Matches(path string) bool {
-	return f.folderMatches(Parent(path)) || f.one(path)
+	return f.directoryMatches(Parent(path)) || f.one(path)
 }
 
 // directoryMatches reports whether a directory or one above it is matched.
-func (f *Filter) folderMatches(dir string) bool {
+func (f *Filter) directoryMatches(dir string) bool {
 	if dir == "" {
 		return false
 	}
-	if dir != f.folder {
-		matched := f.folderMatches(Parent(dir)) || f.one(dir)
-		f.folder, f.matched = dir, matched
+	if dir != f.directory {
+		matched := f.directoryMatches(Parent(dir)) || f.one(dir)
+		f.directory, f.matched = dir, matched
 	}
 	return f.matched
 }

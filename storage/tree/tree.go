@@ -154,7 +154,7 @@ func (c *treeChecker) next(e *pipeline.TreeEntry) string {
 	}
 	for _, o := range c.open {
 		if e.Path[len(o.Path)] == '/' {
-			return fmt.Sprintf("lies below %q, which is not a folder with entries", o.Path)
+			return fmt.Sprintf("lies below %q, which is not a directory with entries", o.Path)
 		}
 	}
 	c.open = append(c.open, e)
@@ -168,7 +168,7 @@ func checkEntry(e *pipeline.TreeEntry) string {
 	switch {
 	case e.Dir:
 		if e.Link != "" || e.Digest != "" || e.Size != 0 {
-			return "a folder has no content"
+			return "a directory has no content"
 		}
 	case e.Link != "":
 		if e.Digest != "" || e.Size != 0 {
@@ -308,11 +308,11 @@ func DirectoryOf(module string) string {
 }
 
 // Below gives the tree with all paths below a directory.
-func (t Tree) Below(folder string) Tree {
+func (t Tree) Below(directory string) Tree {
 	moved := make(Tree, len(t))
 	for i := range t {
 		moved[i] = t[i]
-		moved[i].Path = folder + "/" + t[i].Path
+		moved[i].Path = directory + "/" + t[i].Path
 	}
 	return moved
 }

@@ -26,7 +26,7 @@ func link(path, target string) pipeline.TreeEntry {
 	return pipeline.TreeEntry{Path: path, Mode: 0o777, Link: target}
 }
 
-func folder(path string) pipeline.TreeEntry {
+func directory(path string) pipeline.TreeEntry {
 	return pipeline.TreeEntry{Path: path, Mode: 0o755, Dir: true}
 }
 
@@ -42,7 +42,7 @@ func TestTree_roundTrip(t *testing.T) {
 	trees := []tree.Tree{
 		nil,
 		{file("a", "x")},
-		{folder("a"), file("a-b", ""), file("b/c/d", "y"), link("b/c/e", "../../a-b"), link("b/f", "c/d"), file(`back\slash "quote" <&>`+"\n\u2028", "z")},
+		{directory("a"), file("a-b", ""), file("b/c/d", "y"), link("b/c/e", "../../a-b"), link("b/f", "c/d"), file(`back\slash "quote" <&>`+"\n\u2028", "z")},
 	}
 	for _, want := range trees {
 		blob, err := tree.Encode(want)
@@ -74,38 +74,38 @@ func TestTree_refused(t *testing.T) {
 		files tree.Tree
 		want  string
 	}{
-		"absolute":           {f("/etc/passwd"), "not clean"},
-		"up":                 {f("../x"), "not clean"},
-		"up inside":          {f("a/../../x"), "not clean"},
-		"dot":                {f("./a"), "not clean"},
-		"double slash":       {f("a//b"), "not clean"},
-		"slash at the end":   {f("a/"), "not clean"},
-		"empty":              {f(""), "empty"},
-		"zero byte":          {f("a\x00b"), "zero byte"},
-		"not UTF-8":          {f("a\xffb"), "UTF-8"},
-		"long":               {f(strings.Repeat("a/", 512) + "b"), "longer than 1024"},
-		"long name":          {f(strings.Repeat("a", 256)), "longer than 255"},
-		"deep":               {f(strings.Repeat("a/", 64) + "b"), "more than 64"},
-		"twice":              {tree.Tree{file("a", "x"), file("a", "y")}, "sorted"},
-		"not sorted":         {tree.Tree{file("b", "x"), file("a", "y")}, "sorted"},
-		"file and folder":    {tree.Tree{file("a", "x"), file("a-b", "x"), file("a/b", "y")}, "below"},
-		"below a link":       {tree.Tree{link("a", "b"), file("a/b", "y")}, "below"},
-		"empty folder full":  {tree.Tree{folder("a"), file("a/b/c", "y")}, "below"},
-		"link out":           {tree.Tree{link("a", "../x")}, "leaves"},
-		"link out, deeper":   {tree.Tree{link("a/b", "../../x")}, "leaves"},
-		"link absolute, bad": {tree.Tree{link("a", "/etc/\x00")}, "UTF-8"},
-		"below absolute":     {tree.Tree{link("a", "/etc"), file("a/b", "y")}, "below"},
-		"link down and up":   {tree.Tree{link("a/b/c", "d/../x")}, "goes up after"},
-		"link with zero":     {tree.Tree{link("a", "b\x00")}, "UTF-8"},
-		"long link":          {tree.Tree{link("a", strings.Repeat("x/", 600))}, "longer"},
-		"mode":               {with(func(e *pipeline.TreeEntry) { e.Mode = 0o4755 }), "permission bits"},
-		"no digest":          {with(func(e *pipeline.TreeEntry) { e.Digest = "" }), "digest"},
-		"bad digest":         {with(func(e *pipeline.TreeEntry) { e.Digest = "sha256:" + e.Digest }), "digest"},
-		"negative size":      {with(func(e *pipeline.TreeEntry) { e.Size = -1 }), "size"},
-		"size without bytes": {with(func(e *pipeline.TreeEntry) { e.Digest = pipeline.EmptyDigest }), "size"},
-		"bytes without size": {with(func(e *pipeline.TreeEntry) { e.Size = 0 }), "size"},
-		"folder with bytes":  {with(func(e *pipeline.TreeEntry) { e.Dir = true }), "folder"},
-		"link with bytes":    {with(func(e *pipeline.TreeEntry) { e.Link = "b" }), "link"},
+		"absolute":             {f("/etc/passwd"), "not clean"},
+		"up":                   {f("../x"), "not clean"},
+		"up inside":            {f("a/../../x"), "not clean"},
+		"dot":                  {f("./a"), "not clean"},
+		"double slash":         {f("a//b"), "not clean"},
+		"slash at the end":     {f("a/"), "not clean"},
+		"empty":                {f(""), "empty"},
+		"zero byte":            {f("a\x00b"), "zero byte"},
+		"not UTF-8":            {f("a\xffb"), "UTF-8"},
+		"long":                 {f(strings.Repeat("a/", 512) + "b"), "longer than 1024"},
+		"long name":            {f(strings.Repeat("a", 256)), "longer than 255"},
+		"deep":                 {f(strings.Repeat("a/", 64) + "b"), "more than 64"},
+		"twice":                {tree.Tree{file("a", "x"), file("a", "y")}, "sorted"},
+		"not sorted":           {tree.Tree{file("b", "x"), file("a", "y")}, "sorted"},
+		"file and directory":   {tree.Tree{file("a", "x"), file("a-b", "x"), file("a/b", "y")}, "below"},
+		"below a link":         {tree.Tree{link("a", "b"), file("a/b", "y")}, "below"},
+		"empty directory full": {tree.Tree{directory("a"), file("a/b/c", "y")}, "below"},
+		"link out":             {tree.Tree{link("a", "../x")}, "leaves"},
+		"link out, deeper":     {tree.Tree{link("a/b", "../../x")}, "leaves"},
+		"link absolute, bad":   {tree.Tree{link("a", "/etc/\x00")}, "UTF-8"},
+		"below absolute":       {tree.Tree{link("a", "/etc"), file("a/b", "y")}, "below"},
+		"link down and up":     {tree.Tree{link("a/b/c", "d/../x")}, "goes up after"},
+		"link with zero":       {tree.Tree{link("a", "b\x00")}, "UTF-8"},
+		"long link":            {tree.Tree{link("a", strings.Repeat("x/", 600))}, "longer"},
+		"mode":                 {with(func(e *pipeline.TreeEntry) { e.Mode = 0o4755 }), "permission bits"},
+		"no digest":            {with(func(e *pipeline.TreeEntry) { e.Digest = "" }), "digest"},
+		"bad digest":           {with(func(e *pipeline.TreeEntry) { e.Digest = "sha256:" + e.Digest }), "digest"},
+		"negative size":        {with(func(e *pipeline.TreeEntry) { e.Size = -1 }), "size"},
+		"size without bytes":   {with(func(e *pipeline.TreeEntry) { e.Digest = pipeline.EmptyDigest }), "size"},
+		"bytes without size":   {with(func(e *pipeline.TreeEntry) { e.Size = 0 }), "size"},
+		"directory with bytes": {with(func(e *pipeline.TreeEntry) { e.Dir = true }), "directory"},
+		"link with bytes":      {with(func(e *pipeline.TreeEntry) { e.Link = "b" }), "link"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -140,7 +140,7 @@ func TestDecodeTree_badJSON(t *testing.T) {
 }
 
 func TestTree_helpers(t *testing.T) {
-	files := tree.Tree{file("a", "x"), file("b/c", "x"), file("b/d", "yy"), link("b/e", "c"), folder("f")}
+	files := tree.Tree{file("a", "x"), file("b/c", "x"), file("b/d", "yy"), link("b/e", "c"), directory("f")}
 	if got := files.Digests(); len(got) != 2 || got[0] != blob.DigestOf([]byte("x")) {
 		t.Errorf("digests: %v", got)
 	}
@@ -179,7 +179,7 @@ func TestTree_Filter(t *testing.T) {
 		{nil, []string{}},
 		{[]string{"**"}, paths(files)},
 		{[]string{"."}, paths(files)},
-		{[]string{"*"}, paths(files)}, // folders match, and with them what they hold
+		{[]string{"*"}, paths(files)}, // directories match, and with them what they hold
 		{[]string{"go.*"}, []string{"go.mod", "go.sum"}},
 		{[]string{"cmd/**"}, []string{"cmd/a/main.go", "cmd/b.go"}},
 		{[]string{"cmd"}, []string{"cmd/a/main.go", "cmd/b.go"}},
@@ -214,7 +214,7 @@ func TestValidGlob(t *testing.T) {
 
 // FuzzDecodeTree: what is accepted can be laid out and stays in its directory.
 func FuzzDecodeTree(f *testing.F) {
-	for _, files := range []tree.Tree{nil, {file("a", ""), file("b/c", "x"), link("b/l", "../a"), folder("d")}, {link("l", "l"), link("m", "l/x")}} {
+	for _, files := range []tree.Tree{nil, {file("a", ""), file("b/c", "x"), link("b/l", "../a"), directory("d")}, {link("l", "l"), link("m", "l/x")}} {
 		blob, err := tree.Encode(files)
 		if err != nil {
 			f.Fatal(err)

@@ -8,7 +8,7 @@ import (
 // ignoreRule is one line of a .gitignore.
 type ignoreRule struct {
 	pattern string
-	// base is the folder of the file it stands in, relative to the root that
+	// base is the directory of the file it stands in, relative to the root that
 	// paths are matched against; "" for that root.
 	base    string
 	negated bool
@@ -103,8 +103,8 @@ func (r *ignoreRule) matches(path, name string, isDir bool) bool {
 	return ok && wildmatch(r.pattern[r.fixed:], rest)
 }
 
-// ignoreList is the rules that hold in a folder, those of the root first. A
-// folder adds its own behind those of its parent; the last that matches wins.
+// ignoreList is the rules that hold in a directory, those of the root first. A
+// directory adds its own behind those of its parent; the last that matches wins.
 type ignoreList struct {
 	parent *ignoreList
 	rules  []ignoreRule
@@ -118,7 +118,7 @@ func (l *ignoreList) with(rules []ignoreRule) *ignoreList {
 }
 
 // decide reports whether a path is ignored; known is false where no rule speaks
-// of it. A path in an ignored folder is never asked for.
+// of it. A path in an ignored directory is never asked for.
 func (l *ignoreList) decide(path string, isDir bool) (ignored, known bool) {
 	name := path[strings.LastIndexByte(path, '/')+1:]
 	for ; l != nil; l = l.parent {
@@ -185,7 +185,7 @@ func (m *wildmatcher) star(p, s string, start bool) bool {
 		if rest == "" {
 			return true // "/**" at the end: all that is below
 		}
-		// "**/" is no folder, or any number of them.
+		// "**/" is no directory, or any number of them.
 		for tail := s; ; {
 			if m.match(rest[1:], tail, true) {
 				return true

@@ -14,7 +14,7 @@ import (
 	"github.com/pipelined/pipelined/storage/workspace"
 )
 
-// gitIn runs git in a folder, apart from the settings of whoever runs the test.
+// gitIn runs git in a directory, apart from the settings of whoever runs the test.
 func gitIn(tb testing.TB, dir string, args ...string) string {
 	tb.Helper()
 	cmd := exec.Command("git", args...)
@@ -37,7 +37,7 @@ func gitFiles(tb testing.TB, dir string) []string {
 	return slices.Compact(list)
 }
 
-// snapshotFiles lists the files of a snapshot, without empty folders.
+// snapshotFiles lists the files of a snapshot, without empty directories.
 func snapshotFiles(tb testing.TB, dir string, opts workspace.Options) []string {
 	tb.Helper()
 	b, _ := openBlobs(tb, blob.Options{NoSync: true})
@@ -65,7 +65,7 @@ func needGit(tb testing.TB) {
 // ignoreCases are rules with the files that they are tried on.
 var ignoreCases = map[string]map[string]string{
 	"names and suffixes": {".gitignore": "*.o\nbuild\n!keep.o\n", "a.o": "", "keep.o": "", "d/b.o": "", "d/keep.o": "", "build/x": "", "d/build/y": "", "builder": "", "x/build": ""},
-	"folders only":       {".gitignore": "out/\n", "out/a": "", "d/out/a": "", "e/out": "", "outer/a": ""},
+	"directories only":   {".gitignore": "out/\n", "out/a": "", "d/out/a": "", "e/out": "", "outer/a": ""},
 	"anchored":           {".gitignore": "/top\n/a/b\nc/d\n", "top": "", "x/top": "", "a/b": "", "x/a/b": "", "c/d": "", "x/c/d": ""},
 	"nested":             {".gitignore": "*.log\n", "d/.gitignore": "!keep.log\n/only\n", "a.log": "", "d/b.log": "", "d/keep.log": "", "d/e/keep.log": "", "d/only": "", "d/e/only": "", "only": ""},
 	"parent wins":        {".gitignore": "d/\n!d/keep\n", "d/keep": "", "d/.gitignore": "!keep\n", "e": ""},
@@ -198,7 +198,7 @@ func TestSnapshot_ignoredRoot(t *testing.T) {
 	gitIn(t, dir, "init", "-q")
 	testutil.WriteFiles(t, dir, map[string]string{".gitignore": "*\n", "tmp/a": "", "tmp/b": ""})
 	if got, want := snapshotFiles(t, filepath.Join(dir, "tmp"), workspace.Options{}), []string{"a", "b"}; !slices.Equal(got, want) {
-		t.Errorf("a workspace in an ignored folder: got %q, want %q", got, want)
+		t.Errorf("a workspace in an ignored directory: got %q, want %q", got, want)
 	}
 }
 

@@ -69,7 +69,7 @@ func TestSnapshot(t *testing.T) {
 		t.Errorf("modes are not kept: %v", e)
 	}
 	if e := tree.Find("void"); !e.Dir || e.Mode != 0o750 {
-		t.Errorf("empty folder: %+v", e)
+		t.Errorf("empty directory: %+v", e)
 	}
 	if e := tree.Find("d/l"); e.Link != "e/f" || e.Digest != "" {
 		t.Errorf("link: %+v", e)
@@ -141,7 +141,7 @@ func TestSnapshot_badNames(t *testing.T) {
 		t.Errorf("a path that is too deep: got %v", err)
 	}
 	if _, err := workspace.Snapshot(t.Context(), filepath.Join(dir, "none"), b, workspace.Options{}); err == nil {
-		t.Error("no folder: no error")
+		t.Error("no directory: no error")
 	}
 }
 

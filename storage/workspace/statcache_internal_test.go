@@ -31,7 +31,7 @@ func newStatBench(tb testing.TB, files map[string]string) *statBench {
 		tb.Fatal(err)
 	}
 	if !disk.LocalFilesystem(root) {
-		tb.Skip("the temporary folder is on a filesystem whose times are not trusted")
+		tb.Skip("the temporary directory is on a filesystem whose times are not trusted")
 	}
 	b := &statBench{tb, root, filepath.Join(tb.TempDir(), "snapshots")}
 	for name, text := range files {
@@ -105,7 +105,7 @@ func TestStatCache(t *testing.T) {
 	if c.hits != len(files) || store.Has(blob.DigestOf([]byte("text"))) {
 		t.Errorf("%d of %d files were known", c.hits, len(files))
 	}
-	// A change, a new file, a removed one, a mode, and a file that became a folder.
+	// A change, a new file, a removed one, a mode, and a file that became a directory.
 	b.write("a", "changed")
 	b.write("new", "n")
 	if err := errors.Join(os.Remove(filepath.Join(b.root, "d/e/c")), os.Chmod(filepath.Join(b.root, "d/b"), 0o755)); err != nil {
@@ -244,7 +244,7 @@ func TestStatCache_bounded(t *testing.T) {
 	}
 	_, _, c := b.snapshot(time.Minute)
 	if _, err := os.Stat(dead.path); !os.IsNotExist(err) {
-		t.Errorf("what is known of a folder that is gone stays: %v", err)
+		t.Errorf("what is known of a directory that is gone stays: %v", err)
 	}
 	whole, err := os.ReadFile(c.path)
 	if err != nil {

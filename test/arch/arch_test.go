@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// root is the repository, seen from this package's folder.
+// root is the repository, seen from this package's directory.
 const root = "../.."
 
 func TestImports(t *testing.T) {

@@ -32,7 +32,7 @@ func (f *file) at(n ast.Node) string {
 // isTest reports whether the file is only compiled for tests.
 func (f *file) isTest() bool { return strings.HasSuffix(f.path, "_test.go") }
 
-// parseTree parses every Go file below root but for testdata and hidden folders.
+// parseTree parses every Go file below root but for testdata and hidden directories.
 func parseTree(root string) ([]*file, error) {
 	var files []*file
 	err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {

@@ -14,7 +14,7 @@ import (
 )
 
 // TestPages_blocksRun runs every block that is marked `sh run`, from the
-// repository's root, with the built binary and folders of its own.
+// repository's root, with the built binary and directories of its own.
 func TestPages_blocksRun(t *testing.T) {
 	n := 0
 	for _, b := range blocks(t) {

@@ -14,7 +14,7 @@ import (
 	"github.com/pipelined/pipelined/pipeline/language/bounded"
 )
 
-// built is the binary that the tests run; it lies in a folder that goes with
+// built is the binary that the tests run; it lies in a directory that goes with
 // the test process.
 var built struct {
 	once sync.Once
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// binary builds pipelined once and gives the folder that it is in.
+// binary builds pipelined once and gives the directory that it is in.
 func binary(t *testing.T) string {
 	t.Helper()
 	built.once.Do(func() {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// root is the repository, seen from this package's folder.
+// root is the repository, seen from this package's directory.
 const root = "../.."
 
 // block is a fenced block of a page.

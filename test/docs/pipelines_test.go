@@ -84,7 +84,7 @@ func TestPages_pipelinesCompile(t *testing.T) {
 }
 
 // TestLanguage_examplesRun runs what the page of the language shows: each block
-// that is marked `hcl` succeeds as it stands, in an empty folder. Those that need
+// that is marked `hcl` succeeds as it stands, in an empty directory. Those that need
 // something first are marked `hcl check` and are compiled only.
 func TestLanguage_examplesRun(t *testing.T) {
 	env := append(environment(t), "PIPELINED_SECRET_DEPLOY_KEY=what the page's example asks for")

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// shownBy is a test as docs/failure-modes.md names it: folder.Test.
+// shownBy is a test as docs/failure-modes.md names it: directory.Test.
 var shownBy = regexp.MustCompile("`([a-z0-9/]+)\\.(Test[A-Za-z0-9_]+)`")
 
 // TestFailureModes_testsExist wants every test that docs/failure-modes.md
@@ -35,9 +35,9 @@ func TestFailureModes_testsExist(t *testing.T) {
 	}
 }
 
-func hasTest(t *testing.T, folder, name string) bool {
+func hasTest(t *testing.T, directory, name string) bool {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(root, folder, "*_test.go"))
+	files, err := filepath.Glob(filepath.Join(root, directory, "*_test.go"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,7 +37,7 @@ type start struct {
 	pid    string
 }
 
-// witness is a folder in which modules leave a line at each start.
+// witness is a directory in which modules leave a line at each start.
 type witness struct{ path string }
 
 func newWitness(c *harness.Cluster, name string) witness {

@@ -15,7 +15,7 @@ import (
 
 // Twenty runs of ten modules over three keys, submitted to three nodes, while
 // the leader is killed three times: no key ever has two holders, which the
-// modules witness themselves with a folder that only one of them can make.
+// modules witness themselves with a directory that only one of them can make.
 func TestLocksAreHeldByOne(t *testing.T) {
 	c := harness.Start(t, 3, "-max-parallel", "4")
 	dir := filepath.Join(c.Dir, "held")

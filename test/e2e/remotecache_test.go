@@ -56,7 +56,7 @@ func command(t *testing.T, dir string, env []string, name string, args ...string
 	return string(out)
 }
 
-// ccacheBuild is a folder of C files that are built with ccache.
+// ccacheBuild is a directory of C files that are built with ccache.
 type ccacheBuild struct {
 	t           *testing.T
 	ccache, src string

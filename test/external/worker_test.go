@@ -224,7 +224,7 @@ func TestWorker_refuses(t *testing.T) {
 		}
 	}
 	if _, err := os.Lstat(outside); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a file was written outside of the folder: %v", err)
+		t.Errorf("a file was written outside of the directory: %v", err)
 	}
 	// A blob with other bytes than its name says.
 	d := c.put([]byte("true"))

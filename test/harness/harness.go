@@ -399,7 +399,7 @@ type Result struct {
 	Took           time.Duration
 }
 
-// CLI runs a command line as the cluster's user, in the cluster's folder.
+// CLI runs a command line as the cluster's user, in the cluster's directory.
 func (c *Cluster) CLI(args ...string) Result {
 	c.tb.Helper()
 	return c.Command(c.Dir, 5*time.Minute, args...).Wait()
@@ -448,7 +448,7 @@ type Running struct {
 	timeout  time.Duration
 }
 
-// Command starts a command line in a folder.
+// Command starts a command line in a directory.
 func (c *Cluster) Command(dir string, timeout time.Duration, args ...string) *Running {
 	c.tb.Helper()
 	r := &Running{tb: c.tb, cmd: exec.Command(c.Bin, args...), began: time.Now(), done: make(chan error, 1), timeout: timeout}
@@ -496,7 +496,7 @@ func (c *Cluster) Run(id string) (wire.Run, error) {
 	return out, json.Unmarshal([]byte(r.Stdout), &out)
 }
 
-// WriteFile writes a file below the cluster's folder and returns its path.
+// WriteFile writes a file below the cluster's directory and returns its path.
 func (c *Cluster) WriteFile(name, text string) string {
 	c.tb.Helper()
 	path := filepath.Join(c.Dir, name)

@@ -191,7 +191,7 @@ func exitOf(state string) int {
 	return 0
 }
 
-// TestRun runs every case with `run`, each with a state folder of its own.
+// TestRun runs every case with `run`, each with a state directory of its own.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	bin := harness.Binary(t)

@@ -93,8 +93,8 @@ func TestRemove(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		"result unread":   func(dir attemptdir.Dir) { write(t, dir.Result(), "a=1") },
-		"result a folder": func(dir attemptdir.Dir) { _ = os.MkdirAll(dir.Result()+"/x", 0o755) },
+		"result unread":      func(dir attemptdir.Dir) { write(t, dir.Result(), "a=1") },
+		"result a directory": func(dir attemptdir.Dir) { _ = os.MkdirAll(dir.Result()+"/x", 0o755) },
 	} {
 		dir := prepared(t)
 		fill(dir)
@@ -164,7 +164,7 @@ func TestWriteScript(t *testing.T) {
 		t.Errorf("shell bash: %q, %v", argv, err)
 	}
 	if _, err := attemptdir.Dir(dir+"/none").WriteScript("x", ""); err == nil {
-		t.Error("no folder: no error")
+		t.Error("no directory: no error")
 	}
 }
 
@@ -190,10 +190,10 @@ func TestReadResult(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, make := range map[string]func() error{
-		"folder": func() error { return os.MkdirAll(path+"/x", 0o755) },
-		"link":   func() error { return os.Symlink("/etc/passwd", path) },
-		"pipe":   func() error { return syscall.Mkfifo(path, 0o644) },
-		"large":  func() error { return os.WriteFile(path, nil, 0o644) },
+		"directory": func() error { return os.MkdirAll(path+"/x", 0o755) },
+		"link":      func() error { return os.Symlink("/etc/passwd", path) },
+		"pipe":      func() error { return syscall.Mkfifo(path, 0o644) },
+		"large":     func() error { return os.WriteFile(path, nil, 0o644) },
 	} {
 		if err := make(); err != nil {
 			t.Fatal(err)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A folder is used again only where it is as it was made.
+// A directory is used again only where it is as it was made.
 func TestPool(t *testing.T) {
 	for name, c := range map[string]struct {
 		leave  func(dir Dir) error
@@ -18,7 +18,7 @@ func TestPool(t *testing.T) {
 		"script":        {func(d Dir) error { _, err := d.WriteScript("true", ""); return err }, true},
 		"a file":        {func(d Dir) error { return os.WriteFile(d.Work()+"/f", nil, 0o600) }, false},
 		"a hidden file": {func(d Dir) error { return os.WriteFile(d.Home()+"/.f", nil, 0o600) }, false},
-		"a folder":      {func(d Dir) error { return os.Mkdir(d.Tmp()+"/f", 0o700) }, false},
+		"a directory":   {func(d Dir) error { return os.Mkdir(d.Tmp()+"/f", 0o700) }, false},
 		"a mode":        {func(d Dir) error { return os.Chmod(d.Work(), 0o777) }, false},
 		"no home":       {func(d Dir) error { return os.Remove(d.Home()) }, false},
 		"a link": {func(d Dir) error {
@@ -46,7 +46,7 @@ func TestPool(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, err := os.Lstat(string(a)); !os.IsNotExist(err) {
-				t.Errorf("the folder is still there: %v", err)
+				t.Errorf("the directory is still there: %v", err)
 			}
 			if pooled := len(f.free) == 1; pooled != c.pooled {
 				t.Errorf("pooled: %t, want %t", pooled, c.pooled)
@@ -56,10 +56,10 @@ func TestPool(t *testing.T) {
 			}
 			entries, err := os.ReadDir(string(b))
 			if err != nil || len(entries) != 3 {
-				t.Errorf("the next folder holds %v, %v", entries, err)
+				t.Errorf("the next directory holds %v, %v", entries, err)
 			}
 			if entries, err := os.ReadDir(b.Work()); err != nil || len(entries) > 0 {
-				t.Errorf("the next work folder holds %v, %v", entries, err)
+				t.Errorf("the next work directory holds %v, %v", entries, err)
 			}
 		})
 	}

@@ -2,7 +2,7 @@
 # rules: s26
 # a: succeeded
 # log a: no cache
-pipeline "caches_not_the_folder" {
+pipeline "caches_not_the_directory" {
   workspace {
     exclude = ["**"]
   }

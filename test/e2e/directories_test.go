@@ -16,10 +16,10 @@ import (
 // largeWorkspace writes a workspace of several thousand files with a pipeline
 // of one module that changes many of them, waits for a gate, and goes on.
 func largeWorkspace(c *harness.Cluster, gate string) (file string) {
-	const folders, files = 60, 50
-	for d := range folders {
+	const directories, files = 60, 50
+	for d := range directories {
 		for f := range files {
-			c.WriteFile(fmt.Sprintf("ws/d%02d/f%02d", d, f), fmt.Sprintf("file %d of folder %d\n", f, d))
+			c.WriteFile(fmt.Sprintf("ws/d%02d/f%02d", d, f), fmt.Sprintf("file %d of directory %d\n", f, d))
 		}
 	}
 	return c.WriteFile("ws/large.hcl", fmt.Sprintf(`pipeline "large" {
@@ -39,9 +39,9 @@ func largeWorkspace(c *harness.Cluster, gate string) (file string) {
 }`, gate))
 }
 
-const largeOutput = "3000\n2950\nchanged\nfile 49 of folder 0\nfile 49 of folder 59\n"
+const largeOutput = "3000\n2950\nchanged\nfile 49 of directory 0\nfile 49 of directory 59\n"
 
-// mountsBelow lists what is mounted below a folder.
+// mountsBelow lists what is mounted below a directory.
 func mountsBelow(t *testing.T, dir string) []string {
 	t.Helper()
 	text, err := os.ReadFile("/proc/self/mountinfo")
@@ -74,7 +74,7 @@ func untilMounted(t *testing.T, dir string) string {
 				return nil
 			}
 		}
-		return fmt.Errorf("no folder of a module is mounted below %s", dir)
+		return fmt.Errorf("no directory of a module is mounted below %s", dir)
 	})
 	return at
 }
@@ -103,9 +103,9 @@ func needOverlays(t *testing.T, n *harness.Node) {
 	t.Fatalf("the agent does not say how it lays out directories:\n%s", n.Log())
 }
 
-// The daemon is killed while a module works in a mounted folder: the next one
+// The daemon is killed while a module works in a mounted directory: the next one
 // takes it up, sees what it left, and takes the mount away.
-func TestLargeFolder_daemonKilled(t *testing.T) {
+func TestLargeDirectory_daemonKilled(t *testing.T) {
 	c := harness.Start(t, 1, "-max-parallel", "2")
 	n := c.Nodes[0]
 	needOverlays(t, n)
@@ -153,7 +153,7 @@ func TestLargeFolder_daemonKilled(t *testing.T) {
 }
 
 // What a `run` that was killed has mounted, the next one takes away.
-func TestLargeFolder_runKilled(t *testing.T) {
+func TestLargeDirectory_runKilled(t *testing.T) {
 	c := harness.New(t)
 	gate := filepath.Join(c.Dir, "gate")
 	file := largeWorkspace(c, gate)
