@@ -30,8 +30,12 @@ func (s *Server) mux(peer bool) http.Handler {
 		}
 	}
 
-	m.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+	m.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		c := callOf(w)
+		if !peer && (r.Method == http.MethodGet || r.Method == http.MethodHead) && s.dashboard.Serves(r.URL.Path) {
+			s.dashboard.ServeHTTP(w, r)
+			return
+		}
 		c.fail(noRoute(c, routes))
 	})
 	return m

@@ -140,7 +140,8 @@ func TestCheckImport(t *testing.T) {
 func TestRuleOf_longestWins(t *testing.T) {
 	for path, want := range map[string]string{
 		"api/client":          "api/client",
-		"api/ui":              "api",
+		"api/ui/parts":        "api/ui",
+		"api/ux":              "api",
 		"storage/storagetest": "storage",
 		"cluster/keys/deep":   "cluster/keys",
 		"pipelines":           "",

@@ -32,7 +32,8 @@ func (f *file) at(n ast.Node) string {
 // isTest reports whether the file is only compiled for tests.
 func (f *file) isTest() bool { return strings.HasSuffix(f.path, "_test.go") }
 
-// parseTree parses every Go file below root but for testdata and hidden directories.
+// parseTree parses every Go file below root but for testdata, hidden directories and
+// Go modules of their own.
 func parseTree(root string) ([]*file, error) {
 	var files []*file
 	err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
@@ -43,6 +44,9 @@ func parseTree(root string) ([]*file, error) {
 		name := d.Name()
 		if d.IsDir() {
 			if path != root && (strings.HasPrefix(name, ".") || name == "testdata" || name == "vendor" || name == "bin") {
+				return filepath.SkipDir
+			}
+			if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil && path != root {
 				return filepath.SkipDir
 			}
 			return nil

@@ -1,0 +1,148 @@
+// Calls of the API, at whichever node answers. The page came from one node and
+// continues at the other members when that one is gone.
+import { signal } from '@preact/signals'
+import type { Problem } from './types'
+
+export const token = signal(sessionStorage.getItem('token') ?? '')
+
+// nodes are the members' origins, the one to ask next first.
+export const nodes = signal<string[]>([location.origin])
+// node is the name of the node that answered last, answered when that was.
+export const node = signal('')
+export const answered = signal(Date.now())
+// away is why no node answers now; '' if one does.
+export const away = signal('')
+
+// patience is how long a call may be silent, in milliseconds; then another node
+// is asked. A node whose machine is gone refuses nothing.
+const patience = 3000
+
+export class Refused extends Error {
+  constructor(readonly status: number, readonly kind: string, detail: string) {
+    super(detail)
+  }
+}
+
+export function setToken(t: string) {
+  token.value = t
+  if (t) sessionStorage.setItem('token', t)
+  else sessionStorage.removeItem('token')
+}
+
+// setNodes takes the members' addresses, and keeps asking the node that answers.
+export function setNodes(origins: string[]) {
+  const now = nodes.value[0]
+  const all = [now, ...origins.filter((o) => o !== now)]
+  if (!all.includes(location.origin)) all.push(location.origin)
+  if (all.join() !== nodes.value.join()) nodes.value = all
+}
+
+// leave turns to the next node, unless another call has already left this one.
+export function leave(origin: string) {
+  const [first, ...rest] = nodes.value
+  if (first === origin && rest.length > 0) nodes.value = [...rest, first]
+}
+
+export interface Options {
+  method?: string
+  body?: unknown
+  signal?: AbortSignal
+  headers?: Record<string, string>
+  // wait is how long the answer may take beyond the time of a call, in ms.
+  wait?: number
+}
+
+// ask makes a call at the first node that answers it. A call that changes
+// something has a key, so that it may be repeated.
+export async function ask(path: string, o: Options = {}): Promise<Response> {
+  const method = o.method ?? 'GET'
+  const headers: Record<string, string> = { ...o.headers }
+  if (token.value) headers.Authorization = 'Bearer ' + token.value
+  if (o.body !== undefined) headers['Content-Type'] = 'application/json'
+  if (method === 'POST') headers['Idempotency-Key'] = randomKey()
+
+  let last: unknown = new Error('no node is known')
+  for (const origin of [...nodes.value]) {
+    const timer = new AbortController()
+    const timeout = setTimeout(() => timer.abort(new Error('silent')), patience + (o.wait ?? 0))
+    try {
+      const signals = o.signal ? [timer.signal, o.signal] : [timer.signal]
+      const answer = await fetch(origin + path, {
+        method,
+        headers,
+        body: o.body === undefined ? undefined : JSON.stringify(o.body),
+        signal: AbortSignal.any(signals),
+        cache: 'no-store',
+      })
+      if (answer.ok) {
+        heard(origin, answer)
+        return answer
+      }
+      const refused = await refusal(answer)
+      if (refused.status !== 503) {
+        heard(origin, answer)
+        throw refused
+      }
+      last = refused
+    } catch (e) {
+      if (e instanceof Refused || o.signal?.aborted) throw e
+      last = e
+    } finally {
+      clearTimeout(timeout)
+    }
+    leave(origin)
+  }
+  away.value = last instanceof Refused ? last.message : 'no node answers'
+  throw last
+}
+
+function heard(origin: string, answer: Response) {
+  node.value = answer.headers.get('X-Pipelined-Node') ?? new URL(origin).host
+  answered.value = Date.now()
+  away.value = ''
+}
+
+async function refusal(answer: Response): Promise<Refused> {
+  const problem: Partial<Problem> = await answer.json().catch(() => ({}))
+  return new Refused(answer.status, problem.kind ?? '', problem.detail ?? `${answer.status} ${answer.statusText}`)
+}
+
+export async function json<T>(path: string, o: Options = {}): Promise<T> {
+  return (await ask(path, o)).json()
+}
+
+// A page that did not come over TLS or loopback has no crypto.randomUUID.
+export function randomKey(): string {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, '0')).join('')
+}
+
+export interface ServerEvent { id: string; event: string; data: string }
+
+// events reads server-sent events until the stream ends. It is no EventSource:
+// that cannot send a token.
+export async function* events(answer: Response, silence: number): AsyncGenerator<ServerEvent> {
+  const reader = answer.body!.pipeThrough(new TextDecoderStream()).getReader()
+  let buffer = ''
+  try {
+    for (;;) {
+      let timeout: ReturnType<typeof setTimeout> | undefined
+      const silent = new Promise<never>((_, reject) => (timeout = setTimeout(() => reject(new Error('silent')), silence)))
+      const { value, done } = await Promise.race([reader.read(), silent]).finally(() => clearTimeout(timeout))
+      if (done) return
+      answered.value = Date.now()
+      buffer += value
+      for (let end; (end = buffer.indexOf('\n\n')) >= 0; ) {
+        const event = { id: '', event: 'message', data: '' }
+        for (const line of buffer.slice(0, end).split('\n')) {
+          const colon = line.indexOf(': ')
+          const name = line.slice(0, colon)
+          if (name === 'id' || name === 'event' || name === 'data') event[name] = line.slice(colon + 2)
+        }
+        buffer = buffer.slice(end + 2)
+        if (event.data) yield event
+      }
+    }
+  } finally {
+    reader.cancel().catch(() => {})
+  }
+}

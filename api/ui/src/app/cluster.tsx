@@ -1,0 +1,369 @@
+// The cluster: its nodes, who leads, who may vote, what each runs, and what
+// waits for a lock.
+import { signal } from '@preact/signals'
+import { useEffect } from 'preact/hooks'
+import { json } from './api'
+import { bytes, coarse, count, seconds } from './format'
+import { Shape, type Kind } from './icons'
+import { Blank, CopyAs, Pill, cli, curl, offer } from './parts'
+import { place, withQuery } from './route'
+import { Top, show } from './shell'
+import { health, may, members, now, order, raft, ref, runs } from './store'
+import type { Lock, LockUser, Member, WorkerNode } from './types'
+
+const workers = signal<WorkerNode[]>([])
+const locks = signal<Lock[]>([])
+
+// every asks again and again while the page is shown.
+function every(ms: number, load: () => Promise<unknown>) {
+  useEffect(() => {
+    const step = () => document.hidden || load().catch(() => {})
+    step()
+    const timer = setInterval(step, ms)
+    return () => clearInterval(timer)
+  }, [])
+}
+
+const stateOf = (m: Member): [Kind, string] => {
+  switch (m.status) {
+    case 'alive':
+      return m.draining ? ['odd', 'draining'] : ['ok', 'alive']
+    case 'suspect':
+      return ['odd', 'suspected']
+    case 'away':
+      return ['wait', 'away']
+    case 'left':
+      return ['skip', 'left']
+  }
+  return ['bad', m.status]
+}
+
+function Slots({ used, all }: { used: number; all: number }) {
+  return (
+    <span class="slots">
+      {all <= 32 && (
+        <span class="cells" style={{ gridTemplateColumns: `repeat(${Math.min(8, Math.max(1, all))}, 9px)` }} aria-hidden="true">
+          {Array.from({ length: all }, (_, i) => (
+            <i key={i} class={i < used ? 'run' : 'free'} />
+          ))}
+        </span>
+      )}
+      {used} of {all}
+    </span>
+  )
+}
+
+function Meter({ used, all, unit }: { used: number; all: number; unit: (n: number) => string }) {
+  if (!(all > 0)) return <span class="muted">{used > 0 ? unit(used) : 'nothing'}</span>
+  return (
+    <span class="two">
+      <span class="meter" aria-hidden="true">
+        <i style={{ width: `${Math.min(100, (used / all) * 100)}%` }} />
+      </span>
+      {unit(used)} of {unit(all)}
+    </span>
+  )
+}
+
+function drain(m: Member) {
+  const off = !!m.draining
+  offer({
+    title: off ? `End the draining of ${m.name}?` : `Drain ${m.name}?`,
+    text: off ? 'It takes modules again.' : 'It takes no more modules; what runs there runs to its end.',
+    button: off ? 'End draining' : 'Drain',
+    cli: () => cli('drain', m.name, ...(off ? ['-off'] : [])),
+    path: `/api/v1/members/${encodeURIComponent(m.name)}/drain`,
+    body: () => (off ? { off: true } : {}),
+    done: off ? `${m.name} takes modules again` : `${m.name} is draining`,
+  })
+}
+
+function NodeRow({ m, most }: { m: Member; most: string }) {
+  const [kind, word] = stateOf(m)
+  const w = workers.value.find((x) => x.id === m.id || x.name === m.name)
+  const server = raft.value?.servers.find((s) => s.id === m.id)
+  const works = m.mode !== 'orchestrator'
+  return (
+    <tr>
+      <th scope="row">
+        <span class="node">
+          <Shape kind={kind} />
+          <span>
+            <b>{m.name}</b>
+            <small>{m.http || m.addr}</small>
+          </span>
+        </span>
+      </th>
+      <td data-label="Role">
+        <span class={'rl' + (m.role === 'leader' ? ' lead' : '')}>{m.role}</span>
+        {m.mode !== 'auto' && m.mode !== m.role && <small>{m.mode}</small>}
+      </td>
+      <td data-label="Gossip" class={'s-' + (kind === 'skip' ? 'wait' : kind)}>
+        {word}
+        {m.clockAheadSeconds ? <small class="s-odd">{`clock ${Math.abs(m.clockAheadSeconds).toFixed(0)}s ${m.clockAheadSeconds > 0 ? 'ahead' : 'behind'}`}</small> : null}
+      </td>
+      <td data-label="Slots">{works ? <Slots used={m.currentLoad} all={m.maxLoad} /> : <span class="muted">runs no modules</span>}</td>
+      <td data-label="Reserved">
+        {w ? (
+          <>
+            <Meter used={w.reserved?.cpu ?? 0} all={w.capabilities.cpu ?? 0} unit={(n) => `${+n.toFixed(1)}`} />
+            <Meter used={w.reserved?.memory ?? 0} all={w.capabilities.memory ?? 0} unit={bytes} />
+          </>
+        ) : (
+          <span class="muted">not a worker</span>
+        )}
+      </td>
+      <td data-label="Votes">{server ? server.suffrage : <span class="muted">no vote</span>}</td>
+      <td data-label="Tags">{w?.capabilities.tags?.length ? w.capabilities.tags.join(', ') : <span class="muted">none</span>}</td>
+      <td data-label="Version" class={m.version && m.version !== most ? 's-odd' : ''}>
+        {m.version}
+      </td>
+      <td class="act">
+        {may('admin') && works && m.status !== 'left' && (
+          <button class="btn" onClick={() => drain(m)} aria-label={(m.draining ? 'End the draining of ' : 'Drain ') + m.name}>
+            {m.draining ? 'End draining' : 'Drain'}
+          </button>
+        )}
+      </td>
+    </tr>
+  )
+}
+
+const views: [string, string, (m: Member) => boolean][] = [
+  ['', 'All', () => true],
+  ['voters', 'Voters', (m) => m.role === 'voter' || m.role === 'leader'],
+  ['workers', 'Workers', (m) => m.mode !== 'orchestrator'],
+]
+
+function Nodes() {
+  const list = (members.value?.members ?? []).filter((m) => m.status !== 'left').sort((a, b) => (a.name < b.name ? -1 : 1))
+  const view = views.find(([name]) => name === (place.value.query.get('nodes') ?? '')) ?? views[0]
+  const external = workers.value.filter((w) => w.external)
+  const most = mostCommon(list.map((m) => m.version ?? ''))
+  return (
+    <section class="card" aria-label="Nodes">
+      <div class="cardh">
+        <h2>Nodes</h2> <small>{`${count(list.length, 'member')}, ${count(health.value?.voters.length ?? 0, 'voter')}`}</small>
+        <span class="grow" />
+        <nav class="seg" aria-label="Which nodes">
+          {views.map(([name, text]) => (
+            <a key={name} href={withQuery({ nodes: name })} aria-current={view[0] === name ? 'true' : undefined}>
+              {text}
+            </a>
+          ))}
+        </nav>
+      </div>
+      <table class="nt cards">
+        <thead>
+          <tr>
+            {['Node', 'Role', 'Gossip', 'Slots', 'Reserved', 'Raft', 'Tags', 'Version'].map((t) => (
+              <th key={t} scope="col">
+                {t}
+              </th>
+            ))}
+            <th scope="col">
+              <span class="sr">Actions</span>
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {list.filter(view[2]).map((m) => (
+            <NodeRow key={m.id} m={m} most={most} />
+          ))}
+        </tbody>
+      </table>
+      {external.length > 0 && (
+        <table class="nt cards external">
+          <thead>
+            <tr>
+              {['External worker', 'State', 'Slots', 'Tags'].map((t) => (
+                <th key={t} scope="col">
+                  {t}
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {external.map((w) => (
+              <tr key={w.id}>
+                <th scope="row">
+                  <span class="node">
+                    <Shape kind={w.status === 'Online' ? 'ok' : 'bad'} />
+                    <span>
+                      <b>{w.name || w.id}</b>
+                      <small>{w.endpoint}</small>
+                    </span>
+                  </span>
+                </th>
+                <td data-label="State">{w.status}</td>
+                <td data-label="Slots">
+                  <Slots used={w.currentLoad} all={w.capabilities.maxParallelModules ?? 0} />
+                </td>
+                <td data-label="Tags">{w.capabilities.tags?.join(', ')}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+    </section>
+  )
+}
+
+function mostCommon(list: string[]): string {
+  const n = new Map<string, number>()
+  for (const v of list) n.set(v, (n.get(v) ?? 0) + 1)
+  return [...n].sort((a, b) => b[1] - a[1])[0]?.[0] ?? ''
+}
+
+function Figure({ name, value, note }: { name: string; value: string; note: string }) {
+  return (
+    <div class="kpi">
+      <dt>{name}</dt>
+      <dd>
+        {value}
+        <small>{note}</small>
+      </dd>
+    </div>
+  )
+}
+
+// outlook says what another failure would mean.
+function outlook(voters: number, up: number): string {
+  const majority = Math.floor(voters / 2) + 1
+  if (up < majority) return `${up} of ${voters} voters answer: no majority. What runs continues; nothing new is accepted.`
+  const spare = up - majority
+  if (voters === 1) return 'One voter: if it fails, the cluster waits until it is back. Three nodes survive the loss of one.'
+  return `${up} of ${voters} voters answer: ${spare === 0 ? 'one more failure stops new work; what runs continues' : `${count(spare, 'more failure')} can be survived`}.`
+}
+
+function Figures() {
+  const [h, r] = [health.value!, raft.value]
+  const list = members.value?.members ?? []
+  const versions = [...new Set(list.filter((m) => m.status === 'alive').map((m) => m.version))]
+  const active = order.value.map((id) => runs.get(id)!.value).filter((x) => x.state === 'running' || x.state === 'waiting' || x.state === 'cancelling')
+  const sum = (of: (m: Member) => number) => list.filter((m) => m.status === 'alive').reduce((n, m) => n + of(m), 0)
+  const waits = active.reduce((n, x) => n + x.moduleCount - x.modulesDone, 0)
+  return (
+    <dl class="card kpis">
+      <Figure name="Leader" value={h.leader || 'none'} note={`term ${h.term}`} />
+      <Figure name="Committed" value={h.commitIndex.toLocaleString('en')} note={r && r.lastIndex > r.commitIndex ? `${r.lastIndex - r.commitIndex} entries under way` : 'entries of the log'} />
+      <Figure name="Slots" value={`${sum((m) => m.currentLoad)} of ${sum((m) => m.maxLoad)}`} note={`${count(h.availableWorkers, 'worker')} available`} />
+      <Figure name="Runs" value={String(active.length)} note={active.length ? `${count(waits, 'module')} not done` : 'nothing runs'} />
+      <Figure name="Blobs here" value={h.blobs ? bytes(h.blobs.bytes) : 'not counted'} note={h.blobs ? `${count(h.blobs.blobs, 'file')} on ${h.node}` : 'counted every ten minutes'} />
+      <Figure name="Versions" value={versions.length === 1 ? versions[0]! : `${versions.length}`} note={versions.length === 1 ? 'on every node' : versions.join(', ')} />
+    </dl>
+  )
+}
+
+const since = (u: LockUser) => coarse(now.value - seconds(u.since))
+
+function User({ u }: { u: LockUser }) {
+  const r = runs.get(u.run)?.value
+  return (
+    <a href={`/runs/${r ? ref(r) : u.run}?m=${encodeURIComponent(u.module)}`}>
+      {u.module} <span class="muted">of {r ? `${r.pipeline} ${r.number}` : u.run.slice(0, 8)}</span>
+    </a>
+  )
+}
+
+function Locks() {
+  return (
+    <section class="card" aria-label="Locks">
+      <h2 class="cardh">
+        Locks <small>keys of not_in_parallel</small>
+      </h2>
+      {locks.value.length === 0 ? (
+        <p class="none">No lock is held or waited for.</p>
+      ) : (
+        <table class="nt cards">
+          <thead>
+            <tr>
+              {['Lock', 'Held by', 'Since', 'Waiting, in order'].map((t) => (
+                <th key={t} scope="col">
+                  {t}
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {locks.value.map((l) => (
+              <tr key={l.key}>
+                <th scope="row" class="mono">
+                  {l.key}
+                </th>
+                <td data-label="Held by">{l.holder ? <User u={l.holder} /> : <span class="muted">free</span>}</td>
+                <td data-label="Since">{l.holder ? since(l.holder) : ''}</td>
+                <td data-label="Waiting">
+                  {l.waiters.length === 0 && <span class="muted">none</span>}
+                  {l.waiters.map((u) => (
+                    <div key={u.run + u.module}>
+                      <User u={u} /> <span class="muted">{since(u)}</span>
+                    </div>
+                  ))}
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+    </section>
+  )
+}
+
+export function Cluster() {
+  every(3000, () => json<{ workers: WorkerNode[] }>('/api/workers?brief=1').then((a) => (workers.value = a.workers)))
+  every(3000, () => json<{ locks: Lock[] }>('/api/v1/locks').then((a) => (locks.value = a.locks)))
+
+  const h = health.value
+  const list = (members.value?.members ?? []).filter((m) => m.status !== 'left')
+  const up = list.filter((m) => m.status === 'alive').length
+  const upVoters = h?.voters.filter((v) => list.some((m) => m.name === v && m.status === 'alive')).length ?? 0
+  const kind: Kind = !h ? 'wait' : !h.quorum ? 'bad' : h.status === 'healthy' ? 'ok' : 'odd'
+  show(kind, h ? `${h.status}: ${up} of ${list.length} nodes` : 'Cluster, pipelined')
+  return (
+    <>
+      <Top path={[['Cluster']]}>
+        <CopyAs
+          lines={[
+            ['Nodes', cli('members')],
+            ['Workers', cli('workers')],
+            ['Health', curl('GET', '/api/health')],
+          ]}
+        />
+      </Top>
+      <div class="scroll">
+        {!h ? (
+          <Blank title="Asking the cluster" />
+        ) : (
+          <>
+            <div class="pt">
+              <Pill kind={kind}>{!h.quorum ? 'No majority' : h.status === 'healthy' ? 'Healthy' : 'Degraded'}</Pill>
+              <h1>{`${up} of ${count(list.length, 'node')} ${list.length === 1 ? 'answers' : 'answer'}`}</h1>
+              <span class="muted">{outlook(h.voters.length, upVoters)}</span>
+            </div>
+            {(h.reasons?.length ?? 0) > 0 && (
+              <ul class="reasons s-odd">
+                {h.reasons!.map((text) => (
+                  <li key={text}>
+                    <Shape kind="odd" />
+                    {text}
+                  </li>
+                ))}
+              </ul>
+            )}
+            <Figures />
+            <Nodes />
+            <Locks />
+            {list.length === 1 && (
+              <section class="card teach">
+                <h2>Add a node</h2>
+                <p>Copy the cluster key to another machine, and join this one from there:</p>
+                <code>pipelined agent -join {list[0].addr}</code>
+              </section>
+            )}
+          </>
+        )}
+      </div>
+    </>
+  )
+}

@@ -1,0 +1,173 @@
+// One module of a run: its attempts, why it is in its state, what can be done
+// with it, and its output.
+import { dateTime, duration, seconds } from './format'
+import { Icon, Shape, type Kind } from './icons'
+import { LogPane, type LogKeys } from './logpane'
+import { asks, elapsed, kindOf, line } from './modules'
+import { Blank, CopyAs, cli, curl, offer } from './parts'
+import { place, withQuery } from './route'
+import { retry, runPath } from './run'
+import { final, may, modules, moduleOrder, ref, who } from './store'
+import type { Attempt, AttemptState, Module, RunSummary } from './types'
+
+const attemptKinds: Record<AttemptState, Kind> = {
+  assigned: 'run',
+  running: 'run',
+  succeeded: 'ok',
+  failed: 'bad',
+  timed_out: 'bad',
+  cancelled: 'skip',
+  lost: 'odd',
+  superseded: 'skip',
+}
+
+const attemptWord = (s: AttemptState) => s.replace('_', ' ')
+
+function Attempts({ m, chosen }: { m: Module; chosen: number }) {
+  if (m.attempts.length < 2) return null
+  return (
+    <span class="attempts" role="group" aria-label="Attempts">
+      {m.attempts.map((a) => (
+        <a key={a.number} class="chip" href={withQuery({ a: String(a.number) })} aria-current={a.number === chosen ? 'true' : undefined} title={`${a.worker}: ${a.reason || attemptWord(a.state)}`}>
+          <Shape kind={attemptKinds[a.state]} />
+          {a.number}
+          <span class="sr"> {attemptWord(a.state)}</span>
+          {a.state === 'lost' && <span aria-hidden="true">lost</span>}
+        </a>
+      ))}
+    </span>
+  )
+}
+
+// sentence says where an attempt ran and what became of it.
+function sentence(m: Module, a: Attempt | undefined): string {
+  if (!a) return line(m)
+  const parts = []
+  if (a.state === 'assigned') parts.push(`Starts on ${a.worker}.`)
+  else if (a.state === 'running') parts.push(`Runs on ${a.worker}.`)
+  else if (a.worker) parts.push(`Ran on ${a.worker}${a.startedAt && a.finishedAt ? ` for ${duration(seconds(a.finishedAt) - seconds(a.startedAt))}` : ''}.`)
+  if (a.exitCode) parts.push(`Exit code ${a.exitCode}.`)
+  if (a.reason) parts.push(a.reason.replace(/\.?$/, '.').replace(/^./, (c) => c.toUpperCase()))
+  const before = m.attempts.filter((b) => b.number < a.number && b.state === 'lost').at(-1)
+  if (before) parts.push(`Attempt ${before.number} was lost with ${before.worker}.`)
+  return parts.join(' ')
+}
+
+// module call: the name goes in the path, with its slashes encoded.
+const decide = (r: RunSummary, m: string, what: string) => `${runPath(r)}/modules/${encodeURIComponent(m)}/${what}`
+
+function approve(r: RunSummary, m: Module) {
+  offer({
+    title: `Approve ${m.name}?`,
+    text: m.approval!.message,
+    button: 'Approve',
+    input: 'Comment (may be empty)',
+    cli: (text) => cli('approve', ref(r), m.name, ...(text ? ['-comment', text] : [])),
+    path: decide(r, m.name, 'approve'),
+    body: (text) => (text ? { comment: text } : {}),
+    done: `${m.name} is approved`,
+  })
+}
+
+function reject(r: RunSummary, m: Module) {
+  offer({
+    title: `Reject ${m.name}?`,
+    text: m.approval!.message,
+    button: 'Reject',
+    danger: true,
+    input: 'Reason (may be empty)',
+    cli: (text) => cli('reject', ref(r), m.name, ...(text ? ['-reason', text] : [])),
+    path: decide(r, m.name, 'reject'),
+    body: (text) => (text ? { reason: text } : {}),
+    done: `${m.name} is rejected`,
+  })
+}
+
+function Approval({ r, m }: { r: RunSummary; m: Module }) {
+  const a = m.approval!
+  const mine = may('submit') && (!a.approvers?.length || a.approvers.includes(who.value!.name))
+  return (
+    <div class="approval">
+      <p>
+        <b>{a.message || 'It waits for an approval.'}</b>
+        <small>
+          {a.approvers?.length ? `${a.approvers.join(', ')} may decide` : 'whoever may submit may decide'}
+          {a.deadline ? `, until ${dateTime(a.deadline)}` : ''}
+        </small>
+      </p>
+      {mine && (
+        <div class="row">
+          <button class="btn pri" onClick={() => approve(r, m)}>
+            Approve
+          </button>
+          <button class="btn" onClick={() => reject(r, m)}>
+            Reject
+          </button>
+        </div>
+      )}
+    </div>
+  )
+}
+
+export function ModulePane({ r, name, keys }: { r: RunSummary; name: string; keys: { current: LogKeys | null } }) {
+  const m = modules.get(name)?.value
+  moduleOrder.value
+  if (!m) {
+    return (
+      <section class="card pane" aria-label="Module">
+        <Blank title={`This run has no module ${name}`}>
+          <p>
+            <a href={withQuery({ m: null, a: null })}>Show the output of all modules</a>
+          </p>
+        </Blank>
+      </section>
+    )
+  }
+
+  const given = Number(place.value.query.get('a')) || 0
+  const newest = m.attempts.at(-1)
+  const a = m.attempts.find((x) => x.number === given) ?? newest
+  const [kind, word] = kindOf(m)
+  const older = a && newest && a.number < newest.number ? a.number : undefined
+  const command = cli('logs', ref(r), name, ...(older ? ['-attempt', String(older)] : m.state === 'running' ? ['-f'] : []))
+  return (
+    <section class="card pane" aria-label={`Module ${name}`}>
+      <div class="cardh">
+        <Shape kind={kind} />
+        <h2>
+          {name}
+          <span class="sr">, {word}</span>
+        </h2>
+        <Attempts m={m} chosen={a?.number ?? 0} />
+        <span class="grow" />
+        <small>{elapsed(m) >= 0 ? duration(elapsed(m)) : ''}</small>
+        {may('submit') && final(r.state) && m.state !== 'skipped' && (
+          <button class="btn" onClick={() => retry(r, name)}>
+            <Icon name="retry" />
+            <span class="hide-s">Retry from here</span>
+            <span class="sr only-s">Retry from here</span>
+          </button>
+        )}
+        <a class="btn icon ghost" href={withQuery({ m: null, a: null })} aria-label="Close: show the output of all modules">
+          <Icon name="close" />
+        </a>
+      </div>
+      <p class="because">
+        <span>{sentence(m, a)}</span>
+        <a href={withQuery({ m: name }, `/runs/${ref(r)}/why`)}>why</a>
+      </p>
+      {asks(m) && <Approval r={r} m={m} />}
+      {a ? (
+        <LogPane key={`${r.id} ${name} ${older ?? ''}`} run={r.id} module={name} attempt={older} start={seconds(a.startedAt ?? a.assignedAt)} command={command} keys={keys} empty="It has written nothing yet." />
+      ) : (
+        <Blank title={m.state === 'cached' ? 'Its result was cached' : m.state === 'waiting' ? 'It has not started' : 'It ran nothing'}>
+          {m.cachedFrom && (
+            <p>
+              Module {m.cachedFrom.module} of <a href={'/runs/' + m.cachedFrom.run}>run {m.cachedFrom.run.slice(0, 8)}</a> made it, attempt {m.cachedFrom.attempt} on {m.cachedFrom.worker}.
+            </p>
+          )}
+        </Blank>
+      )}
+    </section>
+  )
+}

@@ -1,0 +1,219 @@
+// Parts that several pages use.
+import { signal } from '@preact/signals'
+import type { ComponentChildren } from 'preact'
+import { useEffect, useRef } from 'preact/hooks'
+import { Refused, ask } from './api'
+import { quote } from './format'
+import { Icon, Shape, colour, type Kind } from './icons'
+import { away } from './api'
+
+export function Pill({ kind, children }: { kind: Kind; children: ComponentChildren }) {
+  return (
+    <span class={'pill s-' + colour(kind)}>
+      <Shape kind={kind} />
+      {children}
+    </span>
+  )
+}
+
+// Bar shows parts of a whole; what is missing to the whole is what waits.
+export function Bar({ parts, total, label }: { parts: [string, number][]; total: number; label: string }) {
+  const left = total - parts.reduce((n, [, k]) => n + k, 0)
+  return (
+    <span class="pbar" role="img" aria-label={label}>
+      {parts.map(([c, n]) => n > 0 && <i key={c} class={c} style={{ flex: String(n) }} />)}
+      {left > 0 && <i class="rest" style={{ flex: String(left) }} />}
+    </span>
+  )
+}
+
+// said is what a screen reader says and the corner of the page shows for a while.
+export const said = signal<{ text: string; bad: boolean } | null>(null)
+let forget: ReturnType<typeof setTimeout>
+
+export function say(text: string, bad = false) {
+  said.value = { text, bad }
+  clearTimeout(forget)
+  forget = setTimeout(() => (said.value = null), bad ? 12000 : 4000)
+}
+
+export function Said() {
+  const s = said.value
+  return (
+    <div class="said" role="status" aria-live="polite">
+      {s && (
+        <p class={s.bad ? 's-bad' : ''}>
+          <Shape kind={s.bad ? 'bad' : 'ok'} />
+          {s.text}
+        </p>
+      )}
+    </div>
+  )
+}
+
+export async function copy(text: string, what = 'Copied') {
+  try {
+    if (navigator.clipboard) {
+      await navigator.clipboard.writeText(text)
+    } else {
+      // A page that came over plain HTTP from another machine has no clipboard.
+      const box = document.createElement('textarea')
+      box.value = text
+      document.body.append(box)
+      box.select()
+      document.execCommand('copy')
+      box.remove()
+    }
+    say(what)
+  } catch {
+    say('The browser does not allow copying', true)
+  }
+}
+
+export const cli = (...words: string[]) => ['pipelined', ...words].map(quote).join(' ')
+
+export function curl(method: string, path: string, body?: unknown): string {
+  const words = ['curl']
+  if (method !== 'GET') words.push('-X', method)
+  words.push('-H', '"Authorization: Bearer $PIPELINED_TOKEN"')
+  if (body !== undefined) words.push('-H', quote('Content-Type: application/json'), '-d', quote(JSON.stringify(body)))
+  return [...words, quote(location.origin + path)].join(' ')
+}
+
+// Action is something that a person may do, and how a program does the same.
+export interface Action {
+  title: string
+  text?: string
+  button: string
+  danger?: boolean
+  // input is the label of a text that goes along.
+  input?: string
+  cli: (input: string) => string
+  method?: string
+  path: string
+  body?: (input: string) => unknown
+  done: string
+}
+
+export const asked = signal<Action | null>(null)
+const input = signal('')
+const busy = signal(false)
+
+export function offer(a: Action) {
+  input.value = ''
+  asked.value = a
+}
+
+async function act(a: Action) {
+  busy.value = true
+  try {
+    await ask(a.path, { method: a.method ?? 'POST', body: a.body?.(input.value) })
+    say(a.done)
+    asked.value = null
+  } catch (e) {
+    say(e instanceof Refused ? e.message : 'No node answered. Whether it was done is not known.', true)
+  } finally {
+    busy.value = false
+  }
+}
+
+// Ask is the dialog of an action.
+export function Ask() {
+  const box = useRef<HTMLDialogElement>(null)
+  const a = asked.value
+  useEffect(() => {
+    if (a && !box.current!.open) box.current!.showModal()
+    if (!a && box.current!.open) box.current!.close()
+  }, [a])
+
+  return (
+    <dialog ref={box} class="ask" aria-labelledby="ask" onClose={() => (asked.value = null)}>
+      {a && (
+        <form
+          method="dialog"
+          onSubmit={(e) => {
+            e.preventDefault()
+            act(a)
+          }}
+        >
+          <h2 id="ask">{a.title}</h2>
+          {a.text && <p>{a.text}</p>}
+          {a.input && (
+            <label>
+              <span>{a.input}</span>
+              <textarea rows={2} value={input.value} onInput={(e) => (input.value = e.currentTarget.value)} />
+            </label>
+          )}
+          <Command text={a.cli(input.value)} />
+          <Command text={curl(a.method ?? 'POST', a.path, a.body?.(input.value))} />
+          <div class="row">
+            <button type="button" class="btn" onClick={() => (asked.value = null)}>
+              Leave it
+            </button>
+            <button type="submit" class={'btn ' + (a.danger ? 'danger' : 'pri')} disabled={busy.value || away.value !== ''}>
+              {a.button}
+            </button>
+          </div>
+        </form>
+      )}
+    </dialog>
+  )
+}
+
+// Command is a line to copy.
+export function Command({ text }: { text: string }) {
+  return (
+    <div class="command">
+      <code tabIndex={0} role="group" aria-label="Command">
+        {text}
+      </code>
+      <button type="button" class="btn icon ghost" aria-label={'Copy: ' + text} onClick={() => copy(text)}>
+        <Icon name="copy" />
+      </button>
+    </div>
+  )
+}
+
+// CopyAs is the menu of commands that show what the page shows.
+export function CopyAs({ lines }: { lines: [string, string][] }) {
+  return (
+    <details class="menu" onKeyDown={(e) => e.key === 'Escape' && closeMenu(e.currentTarget)} onFocusOut={(e) => e.currentTarget.contains(e.relatedTarget as Node) || (e.currentTarget.open = false)}>
+      <summary class="btn" data-key="copy">
+        <Icon name="copy" />
+        <span class="hide-s">Copy as</span>
+        <span class="sr only-s">Copy as</span>
+      </summary>
+      <ul>
+        {lines.map(([label, text]) => (
+          <li key={label}>
+            <button
+              type="button"
+              onClick={(e) => {
+                copy(text, `Copied: ${text}`)
+                closeMenu(e.currentTarget.closest('details')!)
+              }}
+            >
+              <b>{label}</b>
+              <code>{text}</code>
+            </button>
+          </li>
+        ))}
+      </ul>
+    </details>
+  )
+}
+
+function closeMenu(menu: HTMLDetailsElement) {
+  menu.open = false
+  menu.querySelector('summary')!.focus()
+}
+
+// Blank is what a page says that has nothing to show yet.
+export function Blank({ title, children }: { title: string; children?: ComponentChildren }) {
+  return (
+    <div class="blank">
+      <h2>{title}</h2>
+      {children}
+    </div>
+  )
+}

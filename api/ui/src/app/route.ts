@@ -1,0 +1,44 @@
+// Where the page is. Every state of a page that may be sent to another person
+// is in its address.
+import { computed, signal } from '@preact/signals'
+
+export interface Place { path: string; query: URLSearchParams; hash: string }
+
+const read = (): Place => ({ path: location.pathname, query: new URLSearchParams(location.search), hash: location.hash })
+
+export const place = signal(read())
+
+addEventListener('popstate', () => (place.value = read()))
+addEventListener('hashchange', () => (place.value = read()))
+
+export function go(address: string, replace = false) {
+  const to = new URL(address, location.href)
+  if (to.href === location.href) return
+  history[replace ? 'replaceState' : 'pushState'](null, '', to)
+  const before = place.value.path
+  place.value = read()
+  if (before !== place.value.path) document.querySelector('.scroll')?.scrollTo(0, 0)
+}
+
+// withQuery gives the present address with some parameters changed; null takes
+// one away.
+export function withQuery(changes: Record<string, string | null>, path = place.value.path): string {
+  const query = new URLSearchParams(place.value.query)
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === null || value === '') query.delete(name)
+    else query.set(name, value)
+  }
+  const text = query.toString()
+  return path + (text ? '?' + text : '')
+}
+
+// Links inside of the dashboard change the place and load nothing.
+addEventListener('click', (e) => {
+  const link = (e.target as Element).closest?.('a[href]') as HTMLAnchorElement | null
+  if (!link || e.defaultPrevented || e.button !== 0 || e.metaKey || e.ctrlKey || e.shiftKey || e.altKey) return
+  if (link.origin !== location.origin || link.target || link.download || link.pathname.startsWith('/api/') || link.pathname.startsWith('/assets/')) return
+  e.preventDefault()
+  go(link.href)
+})
+
+export const segments = computed(() => place.value.path.split('/').filter(Boolean).map(decodeURIComponent))

@@ -1,0 +1,353 @@
+// One run: how it stands, its timeline, its modules and their output.
+import { computed } from '@preact/signals'
+import { useEffect, useRef } from 'preact/hooks'
+import { count, dateTime, duration, seconds } from './format'
+import { Icon, ofRun, type Kind } from './icons'
+import { missing, watched } from './live'
+import { LogPane, type LogKeys } from './logpane'
+import { ModuleList, asks, chosenModule, failures, find, kindOf, leaves, onlyFailed } from './modules'
+import { ModulePane } from './pane'
+import { Bar, Blank, Command, CopyAs, Pill, cli, curl, offer } from './parts'
+import { go, place, segments, withQuery } from './route'
+import { against, usualOf } from './runs'
+import { Top, show, useKeys } from './shell'
+import { changed, final, may, modules, now, ref, run, took } from './store'
+import { Outputs, WhyTab } from './tabs'
+import { Timeline } from './timeline'
+import type { RunSummary } from './types'
+
+const tabs = [
+  ['', 'Overview'],
+  ['timeline', 'Timeline'],
+  ['log', 'Log'],
+  ['outputs', 'Outputs'],
+  ['why', 'Why'],
+] as const
+
+export const runTabs = new Set<string>(tabs.map(([name]) => name))
+
+export const runPath = (r: RunSummary) => '/api/v1/runs/' + r.id
+
+// counts are the modules by their state.
+const counts = computed(() => {
+  changed.value
+  const n: Record<Kind, number> = { ok: 0, hit: 0, run: 0, bad: 0, odd: 0, skip: 0, wait: 0, ask: 0 }
+  for (const m of leaves.value) n[kindOf(modules.get(m.name)?.peek() ?? m)[0]]++
+  return n
+})
+
+const words: [Kind, string][] = [
+  ['run', 'running'],
+  ['ask', 'waiting for an approval'],
+  ['wait', 'waiting'],
+  ['hit', 'cached'],
+  ['bad', 'failed'],
+  ['skip', 'skipped'],
+]
+
+function left(r: RunSummary): string {
+  const usual = usualOf(r)
+  if (final(r.state) || !usual) return ''
+  const rest = usual - took(r)
+  return rest > 1 ? `about ${duration(Math.round(rest))} left` : 'longer than usual'
+}
+
+function Head({ r, tab }: { r: RunSummary; tab: string }) {
+  const n = counts.value
+  const [kind, word] = ofRun(r.state)
+  const done = n.ok + n.hit + n.bad + n.skip
+  const total = Math.max(r.moduleCount, leaves.value.length)
+  return (
+    <div class="head">
+      <div class="h1">
+        <Pill kind={kind}>{word}</Pill>
+        <h1>
+          {r.pipeline} <span>{r.number}</span>
+        </h1>
+        <span class="tag">
+          <Icon name={r.schedule ? 'calendar' : 'person'} />
+          {r.schedule ? `schedule, due ${dateTime(r.tick)}` : r.submitter}
+        </span>
+        <span class="tag">
+          <Icon name="clock" />
+          {dateTime(r.submittedAt)}
+        </span>
+        {r.pinned && (
+          <span class="tag">
+            <Icon name="pin" />
+            pinned
+          </span>
+        )}
+      </div>
+      <div class="prog">
+        <Bar
+          parts={[
+            ['ok', n.ok],
+            ['hit', n.hit],
+            ['bad', n.bad],
+            ['skip', n.skip],
+            ['run', n.run],
+            ['odd', n.ask],
+          ]}
+          total={total}
+          label={`${n.ok} succeeded, ${words.map(([k, text]) => `${n[k]} ${text}`).join(', ')}`}
+        />
+        <span>
+          <b>
+            {done} of {total}
+          </b>{' '}
+          done
+        </span>
+        {words.map(([k, text]) => n[k] > 0 && <span key={k}>{`${n[k]} ${text}`}</span>)}
+        <span>
+          <b>{duration(took(r))}</b>
+          {[left(r), against(r, usualOf(r))].filter(Boolean).map((t) => ', ' + t)}
+        </span>
+      </div>
+      <nav class="tabs" aria-label="Views of the run">
+        {tabs.map(([name, text]) => (
+          <a key={name} href={withQuery({}, address(r, name))} aria-current={tab === name ? 'page' : undefined}>
+            {text}
+          </a>
+        ))}
+      </nav>
+    </div>
+  )
+}
+
+const address = (r: RunSummary, tab: string) => `/runs/${ref(r)}${tab && '/' + tab}`
+
+// Notice is the one thing about the run that should be known before all else.
+function Notice({ r }: { r: RunSummary }) {
+  changed.value
+  const list = leaves.value.map((m) => modules.get(m.name)?.peek() ?? m)
+  const failed = list.filter((m) => m.state === 'failed')
+  const waiting = list.find(asks)
+  const lost = list.flatMap((m) => m.attempts.filter((a) => a.state === 'lost').map((a) => [m.name, a.worker]))
+  if (failed.length > 0) {
+    const first = failed[0]
+    return (
+      <p class="notice s-bad">
+        <b>{failed.length === 1 ? `${first.name} failed` : `${failed.length} modules failed, first ${first.name}`}</b>
+        <span>{first.reason || (first.exitCode !== null ? `exit code ${first.exitCode}` : '')}</span>
+        <a href={withQuery({ m: first.name, a: null })}>its output</a>
+      </p>
+    )
+  }
+  if (waiting) {
+    return (
+      <p class="notice s-odd">
+        <b>{waiting.name} needs an approval</b>
+        <span>{waiting.approval!.message}</span>
+        <a href={withQuery({ m: waiting.name, a: null })}>decide</a>
+      </p>
+    )
+  }
+  if (lost.length > 0) {
+    const workers = [...new Set(lost.map(([, w]) => w))].join(', ')
+    return (
+      <p class="notice s-odd">
+        <b>{`${workers} was lost`}</b>
+        <span>{`${count(lost.length, 'attempt')} repeated elsewhere: ${[...new Set(lost.map(([m]) => m))].slice(0, 4).join(', ')}`}</span>
+        <a href={withQuery({ m: lost[0][0], a: null })}>{lost[0][0]}</a>
+      </p>
+    )
+  }
+  return r.reason ? (
+    <p class="notice s-wait">
+      <span>{r.reason}</span>
+    </p>
+  ) : null
+}
+
+function Actions({ r }: { r: RunSummary }) {
+  const n = ref(r)
+  return (
+    <>
+      <CopyAs
+        lines={[
+          ['State', cli('status', n)],
+          ['Follow', cli('watch', n)],
+          ['Output', cli('logs', n)],
+          ['curl', curl('GET', runPath(r))],
+        ]}
+      />
+      {may('submit') && !final(r.state) && (
+        <button class="btn" disabled={r.state === 'cancelling'} onClick={() => cancel(r)}>
+          <Icon name="stop" />
+          Cancel
+        </button>
+      )}
+      {may('submit') && (r.state === 'failed' || r.state === 'cancelled') && (
+        <button class="btn pri" onClick={() => retry(r)}>
+          <Icon name="retry" />
+          Retry
+        </button>
+      )}
+    </>
+  )
+}
+
+function cancel(r: RunSummary) {
+  offer({
+    title: `Cancel ${r.pipeline} ${r.number}?`,
+    text: 'What runs is stopped; modules with always_run still run. What has succeeded stays.',
+    button: 'Cancel the run',
+    danger: true,
+    cli: () => cli('cancel', ref(r)),
+    path: runPath(r) + '/cancel',
+    body: () => ({}),
+    done: `${r.pipeline} ${r.number} is being cancelled`,
+  })
+}
+
+export function retry(r: RunSummary, from?: string) {
+  offer({
+    title: from ? `Retry ${r.pipeline} ${r.number} from ${from}?` : `Retry ${r.pipeline} ${r.number}?`,
+    text: from ? `${from} and all that depends on it run again; the rest stays.` : 'What did not succeed runs again; what succeeded stays.',
+    button: from ? 'Retry from here' : 'Retry',
+    cli: () => cli('retry', ref(r), ...(from ? ['-from', from] : [])),
+    path: runPath(r) + '/retry',
+    body: () => (from ? { from: [from] } : {}),
+    done: `${r.pipeline} ${r.number} continues`,
+  })
+}
+
+function TimelineCard({ tall }: { tall?: boolean }) {
+  const box = useRef<HTMLDivElement>(null)
+  const view = useRef<Timeline | undefined>(undefined)
+  const r = run.value!
+  useEffect(() => {
+    const t = new Timeline(box.current!)
+    view.current = t
+    t.onChoose = (module, attempt) => go(withQuery({ m: module, a: String(attempt) }, address(run.value!, '')))
+    return () => t.close()
+  }, [])
+  changed.value
+  const running = !final(r.state)
+  const at = running ? now.value : 0
+  useEffect(() => {
+    const list = leaves.peek().map((m) => modules.get(m.name)?.peek() ?? m)
+    view.current!.chosen = chosenModule.value
+    view.current!.set(list, seconds(r.submittedAt), running ? NaN : seconds(r.finishedAt), running ? at : seconds(r.finishedAt))
+  }, [changed.value, at, running, chosenModule.value, r.id])
+  return (
+    <section class={'card timeline' + (tall ? ' tall' : '')} aria-label="Timeline">
+      <h2 class="cardh">
+        Timeline <small>by worker</small>
+        <span class="grow" />
+        <span class="legend hide-s" aria-hidden="true">
+          <i class="fetch" />
+          waiting, fetching
+          <i class="run" />
+          running
+          <i class="ok" />
+          succeeded
+          <i class="bad" />
+          failed
+          <i class="odd" />
+          lost
+        </span>
+      </h2>
+      <div ref={box} class="tlbox" />
+    </section>
+  )
+}
+
+export function RunPage() {
+  const [, name, tab = ''] = segments.value
+  const log = useRef<LogKeys | null>(null)
+  useEffect(() => {
+    watched.value = name
+  }, [name])
+  useEffect(() => () => void (watched.value = ''), [])
+
+  const r = run.value
+  const step = (by: number) => {
+    const list = failures.value
+    if (!list.length) return
+    const i = list.findIndex((m) => m.name === chosenModule.value)
+    go(withQuery({ m: list[(i + by + list.length) % list.length].name, a: null }))
+  }
+  const turn = (by: number) => {
+    if (!r) return
+    const i = tabs.findIndex(([t]) => t === tab)
+    go(withQuery({}, address(r, tabs[(i + by + tabs.length) % tabs.length][0])))
+  }
+  useKeys({
+    '/': ['find a module, or search the log', () => (document.getElementById('find') ?? document.querySelector<HTMLElement>('.logbar input'))?.focus()],
+    n: ['next failure', () => step(1)],
+    p: ['failure before', () => step(-1)],
+    '[': ['tab before', () => turn(-1)],
+    ']': ['next tab', () => turn(1)],
+    f: ['follow the log, or stop', () => log.current?.follow()],
+    t: ['times in the log', () => log.current?.times()],
+  })
+  useEffect(() => () => void ((find.value = ''), (onlyFailed.value = false)), [name])
+
+  if (!r) {
+    show('wait', `Run ${name}, pipelined`)
+    return (
+      <>
+        <Top path={[['Runs', '/runs'], [name]]} />
+        {missing.value ? (
+          <Blank title="This run cannot be shown">
+            <p>{missing.value}</p>
+            <Command text="pipelined list" />
+          </Blank>
+        ) : (
+          <Blank title="Asking the cluster" />
+        )}
+      </>
+    )
+  }
+
+  const [kind, word] = ofRun(r.state)
+  show(kind, `${word}: ${r.pipeline} ${r.number}`)
+  const m = chosenModule.value
+  return (
+    <>
+      <Top path={[['Runs', '/runs'], [r.pipeline, `/runs?pipeline=${encodeURIComponent(r.pipeline)}`], [String(r.number)]]}>
+        <Actions r={r} />
+      </Top>
+      <Notice r={r} />
+      <Head r={r} tab={tab} />
+      {tab === '' && (
+        <div class="body overview">
+          <TimelineCard />
+          <ModuleList />
+          {m ? <ModulePane r={r} name={m} keys={log} /> : <WholeLog r={r} keys={log} />}
+        </div>
+      )}
+      {tab === 'timeline' && (
+        <div class="body">
+          <TimelineCard tall />
+        </div>
+      )}
+      {tab === 'log' && (
+        <div class="body">
+          <WholeLog r={r} keys={log} />
+        </div>
+      )}
+      {tab === 'outputs' && <Outputs r={r} />}
+      {tab === 'why' && <WhyTab r={r} />}
+    </>
+  )
+}
+
+function WholeLog({ r, keys }: { r: RunSummary; keys: { current: LogKeys | null } }) {
+  return (
+    <section class="card pane whole" aria-label="Output">
+      <h2 class="cardh">
+        Output <small>of all modules, by time</small>
+      </h2>
+      {r.logsGone ? (
+        <Blank title="The output is gone">
+          <p>It was older than the cluster keeps. Pin a run to keep all of it.</p>
+        </Blank>
+      ) : (
+        <LogPane key={r.id} run={r.id} start={seconds(r.submittedAt)} command={cli('logs', ref(r), ...(final(r.state) ? [] : ['-f']))} keys={keys} empty="Nothing has been written yet." />
+      )}
+    </section>
+  )
+}

@@ -1,0 +1,102 @@
+// What the cluster said, as signals: one for each run and module, so that a
+// change redraws what shows it and nothing else.
+import { batch, computed, signal, type Signal } from '@preact/signals'
+import type { Health, MemberList, Module, RaftInfo, RunSummary, Who } from './types'
+import { seconds } from './format'
+
+export const who = signal<Who | null>(null)
+const rank = { read: 1, submit: 2, admin: 3, worker: 0 }
+export const may = (role: 'read' | 'submit' | 'admin') => (who.value ? rank[who.value.role] >= rank[role] : false)
+
+// skew is by how much the nodes' clocks are ahead of this machine's, in seconds.
+let skew = 0
+export const now = signal(Date.now() / 1000)
+const tick = () => (now.value = Date.now() / 1000 + skew)
+setInterval(() => document.hidden || tick(), 1000)
+addEventListener('visibilitychange', tick)
+
+// The list.
+export const runs = new Map<string, Signal<RunSummary>>()
+export const order = signal<string[]>([])
+export const listed = signal(false)
+
+export const final = (state: string) => state === 'succeeded' || state === 'succeeded_with_warnings' || state === 'failed' || state === 'cancelled'
+
+export function putRuns(list: RunSummary[], reset: boolean, removed: string[] = []) {
+  batch(() => {
+    if (reset) {
+      const stay = new Set(list.map((r) => r.id))
+      for (const id of runs.keys()) if (!stay.has(id)) runs.delete(id)
+    }
+    for (const id of removed) runs.delete(id)
+    for (const r of list) {
+      const had = runs.get(r.id)
+      if (!had) runs.set(r.id, signal(r))
+      else if (JSON.stringify(had.peek()) !== JSON.stringify(r)) had.value = r
+    }
+    const ids = [...runs.keys()].sort((a, b) => runs.get(b)!.peek().number - runs.get(a)!.peek().number)
+    if (ids.join() !== order.peek().join()) order.value = ids
+    listed.value = true
+  })
+}
+
+export function took(r: RunSummary): number {
+  const end = r.finishedAt ? seconds(r.finishedAt) : now.value
+  return Math.max(0, end - seconds(r.submittedAt) - (r.idleSeconds ?? 0))
+}
+
+// ref names a run in addresses and commands.
+export const ref = (r: RunSummary) => r.id
+
+// The run that is looked at.
+export const run = signal<RunSummary | null>(null)
+export const modules = new Map<string, Signal<Module>>()
+export const moduleOrder = signal<string[]>([])
+export const changed = signal(0) // counts changes of any module
+
+export function clearRun() {
+  batch(() => {
+    run.value = null
+    modules.clear()
+    moduleOrder.value = []
+  })
+}
+
+export function putRun(summary: RunSummary, list: Module[], reset: boolean) {
+  batch(() => {
+    if (reset) {
+      const stay = new Set(list.map((m) => m.name))
+      for (const name of modules.keys()) if (!stay.has(name)) modules.delete(name)
+    }
+    let added = reset
+    for (const m of list) {
+      const had = modules.get(m.name)
+      if (!had) {
+        modules.set(m.name, signal(m))
+        added = true
+      } else {
+        had.value = { ...had.peek(), ...m }
+      }
+    }
+    if (added) moduleOrder.value = [...modules.keys()]
+    if (list.length > 0) changed.value++
+    run.value = summary
+  })
+}
+
+// The cluster.
+export const health = signal<Health | null>(null)
+export const members = signal<MemberList | null>(null)
+export const raft = signal<RaftInfo | null>(null)
+
+export function putCluster(h: Health, m: MemberList, r: RaftInfo | null) {
+  batch(() => {
+    skew = seconds(h.timestamp) - Date.now() / 1000
+    if (Math.abs(skew) < 1) skew = 0
+    health.value = h
+    members.value = m
+    if (r) raft.value = r
+  })
+}
+
+export const alive = computed(() => members.value?.members.filter((m) => m.status === 'alive').length ?? 0)

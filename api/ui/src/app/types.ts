@@ -1,0 +1,139 @@
+// The documents of the API that the pages show (docs/http.md).
+
+export type RunState = 'waiting' | 'running' | 'cancelling' | 'succeeded' | 'succeeded_with_warnings' | 'failed' | 'cancelled'
+export type ModuleState = 'waiting' | 'running' | 'succeeded' | 'failed' | 'skipped' | 'cancelled' | 'cached'
+export type AttemptState = 'assigned' | 'running' | 'succeeded' | 'failed' | 'timed_out' | 'cancelled' | 'lost' | 'superseded'
+
+export interface RunSummary {
+  id: string
+  number: number
+  pipeline: string
+  state: RunState
+  reason?: string
+  submitter?: string
+  submittedAt: string
+  startedAt?: string
+  finishedAt?: string
+  idleSeconds?: number
+  schedule?: string
+  tick?: string
+  moduleCount: number
+  modulesDone: number
+  pinned?: boolean
+  artifactsGone?: boolean
+  logsGone?: boolean
+}
+
+export interface Attempt {
+  number: number
+  worker: string
+  state: AttemptState
+  reason: string
+  exitCode: number | null
+  assignedAt?: string
+  startedAt: string | null
+  finishedAt: string | null
+  logSize: number
+}
+
+export interface Approval {
+  message: string
+  approvers?: string[]
+  since?: string
+  deadline?: string
+  decision?: string
+  by?: string
+  comment?: string
+}
+
+export interface Module {
+  name: string
+  of?: string
+  state: ModuleState
+  reason?: string
+  worker: string
+  dependsOn?: string[]
+  exitCode: number | null
+  outputs: string[] | null
+  outputBytes?: number
+  startedAt?: string
+  finishedAt?: string
+  durationSeconds?: number
+  expectedSeconds?: number
+  notBefore?: string
+  approval?: Approval
+  attempts: Attempt[]
+  cachedFrom?: { run: string; module: string; attempt: number; worker: string; durationSeconds: number }
+}
+
+export interface Run extends RunSummary {
+  modules: Module[]
+  index: number
+}
+
+export interface Health {
+  status: string
+  node: string
+  role: string
+  leader: string
+  term: number
+  commitIndex: number
+  appliedIndex: number
+  quorum: boolean
+  voters: string[]
+  availableWorkers: number
+  currentLoad: number
+  maxLoad: number
+  version: string
+  timestamp: string
+  reasons: string[] | null
+  blobs?: { blobs: number; bytes: number; at: string }
+}
+
+export interface Member {
+  id: string
+  name: string
+  addr: string
+  http: string
+  mode: string
+  status: string
+  role: string
+  draining?: boolean
+  version?: string
+  maxLoad: number
+  currentLoad: number
+  awayUntil?: string
+  clockAheadSeconds?: number
+}
+
+export interface MemberList { clusterId: string; leader: string; members: Member[] }
+
+export interface RaftInfo {
+  term: number
+  commitIndex: number
+  appliedIndex: number
+  lastIndex: number
+  leader: string
+  servers: { id: string; name: string; address: string; suffrage: string; leader?: boolean }[]
+}
+
+export interface WorkerNode {
+  id: string
+  name?: string
+  endpoint: string
+  currentLoad: number
+  status: string
+  external?: boolean
+  reserved?: { cpu?: number; memory?: number }
+  capabilities: { os?: string; maxParallelModules?: number; tags?: string[]; cpu?: number; memory?: number }
+}
+
+export interface Schedule { name: string; cron: string[]; timezone: string; paused: boolean; next: string | null }
+export interface LockUser { run: string; module: string; worker?: string; since: string }
+export interface Lock { key: string; holder: LockUser | null; waiters: LockUser[] }
+export interface Artifact { module: string; path: string; size: number; digest?: string; link?: string }
+export interface WhyModule { name: string; state: ModuleState; because: string[] }
+
+export interface Who { name: string; role: 'read' | 'submit' | 'admin' | 'worker'; expiresAt?: string; node?: string; addresses?: string[] }
+
+export interface Problem { status: number; kind: string; detail?: string; title?: string }
