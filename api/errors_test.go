@@ -104,6 +104,19 @@ func TestErrors_unauthenticated(t *testing.T) {
 	}
 }
 
+// The dashboard needs no token, is served to no other node, and takes no call away.
+func TestDashboard(t *testing.T) {
+	n := newNode(t, &apitest.Backend{})
+	for _, what := range []string{"GET /", "HEAD /runs/7/log", "GET /cluster"} {
+		r := ask(t, n.public.URL, what, "")
+		if r.StatusCode != 200 || !strings.HasPrefix(r.Header.Get("Content-Type"), "text/html") || r.Header.Get("Content-Security-Policy") == "" {
+			t.Errorf("%s: status %d, headers %v", what, r.StatusCode, r.Header)
+		}
+	}
+	problem(t, ask(t, n.public.URL, "POST /", ""), 404, pipeline.NotFound)
+	problem(t, ask(t, n.public.URL, "GET /", "", "Host: evil.example"), 403, pipeline.Forbidden)
+}
+
 func TestErrors_unknownPathAndMethod(t *testing.T) {
 	n := newNode(t, &apitest.Backend{})
 	for _, tc := range []struct{ what, nearest string }{
@@ -112,7 +125,7 @@ func TestErrors_unknownPathAndMethod(t *testing.T) {
 		{"GET /api/v1/runs/", "/api/v1/runs"},
 		{"GET /api/healthz", "/api/health"},
 		{"POST /v1/runs", "/api/v1/runs"},
-		{"GET /", "/api/"},
+		{"POST /runs", "/api/v1/runs"},
 		{"GET /api/v1/runs/r1/modules/a%2Fb/c/d/log", "/api/v1/runs/{id}/modules/{module}/logs"},
 		{"GET /a/b/c/d/e/f/g/h", "/api/"},
 	} {
