@@ -156,9 +156,9 @@ type module struct {
 	// secretsAt is the position of secrets.
 	secretsAt *hcl.Range
 	envFrom   []string
-	// scriptText is the script attribute, commandExpr the expression of command; nil if
-	// there is none.
-	scriptText  *hclsyntax.Attribute
+	// scripts are the script attribute and those of the hooks. commandExpr is the
+	// expression of command; nil if there is none.
+	scripts     []scriptText
 	commandExpr hclsyntax.Expression
 	retryAt     *hcl.Range
 	// depends are the names that depends_on lists.

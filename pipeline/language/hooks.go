@@ -41,6 +41,16 @@ type ownHooks struct {
 	line    int
 	static  pipeline.Hooks
 	pending []pending[pipeline.Hooks]
+	scripts []scriptText
+}
+
+// hookScripts are the scripts of a hooks block.
+func hookScripts(b *hclsyntax.Block) []scriptText {
+	var list []scriptText
+	for _, a := range attributes(b.Body) {
+		list = append(list, scriptText{attr: a, hook: hookBlock + "." + a.Name + ": "})
+	}
+	return list
 }
 
 // checkScript is for the text of a script.
@@ -69,6 +79,7 @@ func (p *parser) ownHooks(b *hclsyntax.Block) {
 	h.at = &b.TypeRange
 	h.line, _ = p.src.position(b.TypeRange.Start.Byte)
 	h.pending = hookAttributes(p, h.pending, &h.static, b, ownHookSpecs, -1)
+	h.scripts = hookScripts(b)
 }
 
 // hooks adds the hooks of the pipeline as modules: one that all others depend

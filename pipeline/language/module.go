@@ -208,6 +208,7 @@ func (p *parser) moduleBlocks(m *module, body *hclsyntax.Body, index int) {
 		case inner.Type == hookBlock:
 			if p.once(declared, inner) {
 				m.pending = hookAttributes(p, m.pending, &m.static, inner, moduleHookSpecs, index)
+				m.scripts = append(m.scripts, hookScripts(inner)...)
 			}
 		case slices.Contains(moduleNamesAll, inner.Type):
 			p.add(inner.TypeRange, fmt.Sprintf("write %s = …", inner.Type), "%s is an attribute, not a block", inner.Type)
@@ -429,7 +430,7 @@ func commandElement(r *report, i int, at hcl.Range, v cty.Value) (string, bool) 
 }
 
 func (p *parser) script(m *module, a *hclsyntax.Attribute, index int) {
-	m.scriptText = a
+	m.scripts = append(m.scripts, scriptText{attr: a})
 	l, constant := p.deferredUse("script", a.Expr, true, index)
 	if !constant {
 		m.script = l

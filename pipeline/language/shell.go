@@ -1,6 +1,7 @@
 package language
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,29 +31,42 @@ func (c *compilation) shell(own string) string {
 	return own
 }
 
+// scriptText is a script of the source. hook names it in messages if it is a hook, and
+// is "" otherwise.
+type scriptText struct {
+	attr *hclsyntax.Attribute
+	hook string
+}
+
 // Warnings are what is valid and likely a mistake: commands of one text with spaces, and
-// scripts for sh in which the failure of a command before a | has no effect.
+// scripts for sh, hooks included, in which the failure of a command before a | has no
+// effect.
 func (f *File) Warnings() Diagnostics {
-	var list Diagnostics
+	list := f.hiddenFailures("", f.pipeline.Shell, f.hooks.scripts)
 	for _, m := range f.modules {
 		if at, advice := oneText(m.commandExpr); advice != "" {
 			list = append(list, f.src.diagnostic(at, fmt.Sprintf("module %q: the name of the program has a space", m.static.Name), advice))
 		}
 
-		shell := m.static.Shell
-		if shell == "" {
-			shell = f.pipeline.Shell
-		}
-		if m.scriptText == nil || shell == shellBash {
-			continue
-		}
-
-		if command := hiddenFailure(plainText(m.scriptText.Expr)); command != "" {
-			list = append(list, f.src.diagnostic(m.scriptText.NameRange, fmt.Sprintf("module %q: sh ignores a failure of %s before |", m.static.Name, quote(command)),
-				`with shell = "bash" (bash -euo pipefail) the module fails then`))
-		}
+		list = append(list, f.hiddenFailures(fmt.Sprintf("module %q: ", m.static.Name), cmp.Or(m.static.Shell, f.pipeline.Shell), m.scripts)...)
 	}
 
+	slices.SortStableFunc(list, func(a, b Diagnostic) int { return cmp.Compare(a.Line, b.Line) })
+	return list
+}
+
+// hiddenFailures lists the scripts whose shell ignores a failure before a |.
+func (f *File) hiddenFailures(of, shell string, scripts []scriptText) (list Diagnostics) {
+	if shell == shellBash {
+		return nil
+	}
+
+	for _, s := range scripts {
+		if command := hiddenFailure(plainText(s.attr.Expr)); command != "" {
+			list = append(list, f.src.diagnostic(s.attr.NameRange, fmt.Sprintf("%s%ssh ignores a failure of %s before |", of, s.hook, quote(command)),
+				`with shell = "bash" (bash -euo pipefail) it fails then`))
+		}
+	}
 	return list
 }
 

@@ -1,6 +1,8 @@
 package language_test
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -88,6 +90,33 @@ func TestFile_Warnings(t *testing.T) {
 	} {
 		if got := parse(t, source).Warnings(); len(got) != 0 {
 			t.Errorf("%s: %v", source, got)
+		}
+	}
+
+	hooks := `hooks {
+ before     = "true"
+ on_success = "make | tee log"
+ after      = <<-SH
+   echo hi | tee log
+ SH
+}
+module "m" {
+ command = ["true"]
+ hooks {
+  on_failure = "set -x; ${var.x} | tee log"
+ }
+}
+variable "x" { default = "make" }`
+	for set, want := range map[string][]string{
+		"":               {`5 hooks.on_success: sh ignores a failure of "make" before |`, `13 module "m": hooks.on_failure: sh ignores a failure of "x" before |`},
+		`shell = "bash"`: nil,
+	} {
+		var got []string
+		for _, d := range parse(t, body(set+"\n"+hooks)).Warnings() {
+			got = append(got, fmt.Sprint(d.Line, " ", d.Summary))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("hooks with %q: got %q, want %q", set, got, want)
 		}
 	}
 
