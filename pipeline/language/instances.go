@@ -200,11 +200,28 @@ func (c *compilation) expand(m *module) ([]instance, bool) {
 	return list, len(c.list) == before
 }
 
+// checkMatrix reports whether a value may be a matrix.
+func checkMatrix(r *report, expr hclsyntax.Expression, v cty.Value) bool {
+	ok := !v.IsNull() && isObject(v.Type())
+	if !ok {
+		r.add(expr.Range(), "write matrix = { NAME = [ … ] }", "matrix: expected an object of lists, got %s", friendly(v))
+	}
+	return ok
+}
+
+// checkEach reports whether a value may be a for_each.
+func checkEach(r *report, expr hclsyntax.Expression, v cty.Value) bool {
+	ok := !v.IsNull() && (isObject(v.Type()) || isList(v.Type()))
+	if !ok {
+		r.add(expr.Range(), `write for_each = ["a", "b"] or for_each = { NAME = value }`, "for_each: expected a list or an object, got %s", friendly(v))
+	}
+	return ok
+}
+
 // matrixOf returns every combination of a matrix; the last axis varies fastest.
 func matrixOf(r *report, x *instances, v cty.Value) []instance {
 	at := x.expr.Range()
-	if t := v.Type(); v.IsNull() || !(t.IsObjectType() || t.IsMapType()) {
-		r.add(at, "write matrix = { NAME = [ … ] }", "matrix: expected an object of lists, got %s", friendly(v))
+	if !checkMatrix(r, x.expr, v) {
 		return nil
 	}
 
@@ -265,9 +282,7 @@ func matrixOf(r *report, x *instances, v cty.Value) []instance {
 // eachOf returns the instances of a for_each.
 func eachOf(r *report, expr hclsyntax.Expression, v cty.Value) []instance {
 	at := expr.Range()
-	t := v.Type()
-	if v.IsNull() || !(t.IsObjectType() || t.IsMapType() || t.IsTupleType() || t.IsListType() || t.IsSetType()) {
-		r.add(at, `write for_each = ["a", "b"] or for_each = { NAME = value }`, "for_each: expected a list or an object, got %s", friendly(v))
+	if !checkEach(r, expr, v) {
 		return nil
 	}
 
@@ -280,7 +295,7 @@ func eachOf(r *report, expr hclsyntax.Expression, v cty.Value) []instance {
 	index := 0
 	for it := v.ElementIterator(); it.Next(); index++ {
 		key, element := it.Element()
-		if t.IsSetType() {
+		if v.Type().IsSetType() {
 			key = cty.NumberIntVal(int64(index))
 		}
 		text, bad := keyOf(key)

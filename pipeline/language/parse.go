@@ -38,7 +38,9 @@ func Parse(fileName string, src []byte) (*File, Diagnostics) {
 	}}
 
 	p.top(body)
-	(&linker{report: r, file: p.file, uses: p.uses}).link()
+	k := &linker{report: r, file: p.file, uses: p.uses}
+	k.link()
+	k.instanceTypes()
 
 	if d := r.done(); len(d) > 0 {
 		return nil, d
