@@ -29,7 +29,8 @@ func (w When) valid() bool {
 // succeeded, save HookFailure, which changes nothing. Such hooks may take as long
 // as Timeout once more. After a stop or a timeout they have the grace together,
 // MinHookTime at least; after a lapse of the lease what is left of its grace.
-// They do not run if nothing was started.
+// They do not run if nothing was started. If the machine cannot start one, an attempt
+// that had succeeded has a MachineFault.
 type Hook struct {
 	When    When     `cbor:"1,keyasint"`
 	Argv    []string `cbor:"2,keyasint"`

@@ -5,20 +5,25 @@ import (
 	"time"
 )
 
-// runHook runs a hook and gives how it failed, "" if it did not.
-func (a *attempt) runHook(h *Hook, status string) (result, string) {
-	a.out.announce("hook " + string(h.When))
+const (
+	// lateHookLimit is how long the start of a hook after the main process is tried
+	// again if the machine cannot start it: the module has run, and need not run
+	// again for that.
+	lateHookLimit = 5 * time.Second
+	lateHookPause = 250 * time.Millisecond
+)
+
+// runHook runs a hook and gives how it failed, "" if it did not, and what kept it
+// from its start.
+func (a *attempt) runHook(h *Hook, status string) (r result, why string, failure *startError) {
 	env := slices.DeleteFunc(slices.Clone(a.p.Env), func(kv string) bool {
 		return len(kv) > len(StatusVariable) && kv[:len(StatusVariable)+1] == StatusVariable+"="
 	})
 	r, ran, failure := a.runPhase(h.Argv, h.WorkDir, append(env, StatusVariable+"="+status), false)
 	if failure != nil {
 		r.code = failure.code
-		if failure.machine && h.When == HookBefore {
-			a.notStarted(failure)
-		}
 	}
-	return r, a.hookError(h, r, ran, failure)
+	return r, a.hookError(h, r, ran, failure), failure
 }
 
 // before runs the hook before the main process, and reports whether that one may
@@ -30,7 +35,11 @@ func (a *attempt) before(h *Hook) bool {
 	if stopped {
 		return false
 	}
-	r, failed := a.runHook(h, "running")
+	a.out.announce("hook " + string(h.When))
+	r, failed, failure := a.runHook(h, "running")
+	if failure != nil && failure.machine {
+		a.notStarted(failure)
+	}
 	a.mu.Lock()
 	stopped = a.stop != nil
 	a.mu.Unlock()
@@ -59,8 +68,9 @@ func (a *attempt) lateHooks() {
 			continue
 		}
 		why := "hook " + string(when) + ": not started: the attempt was to end"
+		var failure *startError
 		if !a.hooksOver() {
-			_, why = a.runHook(h, status)
+			why, failure = a.lateHook(h, status)
 		}
 		if why == "" {
 			continue
@@ -70,6 +80,9 @@ func (a *attempt) lateHooks() {
 			continue
 		}
 		a.end.HookFailed, failed = why, true
+		if failure != nil && failure.machine {
+			a.end.StartError, a.end.MachineFault = why, true
+		}
 		if status == "succeeded" {
 			status = "failed" // what comes after it
 		}
@@ -79,6 +92,18 @@ func (a *attempt) lateHooks() {
 	if a.lateStop != nil && a.stop == nil && a.end.HookFailed != "" && a.end.ExitCode == 0 && a.end.Signal == "" {
 		// It would have succeeded, had it not been stopped.
 		a.stop = a.lateStop
+	}
+}
+
+// lateHook runs a hook after the main process. It tries again for a while if the
+// machine cannot start it.
+func (a *attempt) lateHook(h *Hook, status string) (why string, failure *startError) {
+	a.out.announce("hook " + string(h.When))
+	for began := time.Now(); ; time.Sleep(lateHookPause) {
+		_, why, failure = a.runHook(h, status)
+		if failure == nil || !failure.machine || failure.ran || time.Since(began) >= lateHookLimit || a.hooksOver() {
+			return why, failure
+		}
 	}
 }
 

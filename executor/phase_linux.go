@@ -103,7 +103,7 @@ func (ph *phase) watch(c *child) (w *watcher, err error) {
 	if w != nil {
 		w.file.Close()
 	}
-	return nil, &startError{message: fmt.Sprintf("the process was started but cannot be watched, and was killed: %v", err), code: 126, machine: true}
+	return nil, &startError{message: fmt.Sprintf("the process was started but cannot be watched, and was killed: %v", err), code: 126, machine: true, ran: true}
 }
 
 // started makes the process known, and carries out a stop that came meanwhile.

@@ -119,8 +119,9 @@ type Status struct {
 	TimedOut bool   `cbor:"10,keyasint,omitempty"`
 	Stopped  bool   `cbor:"11,keyasint,omitempty"`
 	Reason   string `cbor:"12,keyasint,omitempty"`
-	// StartError says why the main process was not started, for the user;
-	// MachineFault that the machine was the cause (no descriptors, no memory).
+	// StartError says why the main process, or a hook of a success, was not started,
+	// for the user; MachineFault that the machine was the cause (no descriptors, no
+	// memory).
 	StartError   string `cbor:"13,keyasint,omitempty"`
 	MachineFault bool   `cbor:"26,keyasint,omitempty"`
 	// LogSize is the size of output.log, LogDropped the bytes that are not in

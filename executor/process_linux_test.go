@@ -137,6 +137,43 @@ func TestRunner_machineFault(t *testing.T) {
 	}
 }
 
+// A machine that has no descriptors when the module has ended: its hook is tried again
+// for some seconds. Then it is not the module that has failed.
+func TestRunner_machineFaultLateHook(t *testing.T) {
+	b := newLocal(t, executor.Config{})
+	for _, recovers := range []bool{true, false} {
+		p := hooked(b.shell("echo up; touch up; while ! test -d end; do sleep 0.01; done"), map[executor.When]string{executor.HookAfter: "touch ran"})
+		b.start(p)
+		testutil.Eventually(t, 30*time.Second, func() error {
+			_, err := os.Stat(filepath.Join(p.WorkDir, "up"))
+			return err
+		})
+
+		restore := withoutDescriptors(t)
+		err := os.Mkdir(filepath.Join(p.WorkDir, "end"), 0o700)
+		if recovers {
+			testutil.Eventually(t, 30*time.Second, func() error {
+				st, err := os.Stat(executor.LogPath(p.Dir))
+				if err == nil && st.Size() <= int64(len("up\n")) {
+					err = errors.New("the hook is not announced")
+				}
+				return err
+			})
+			restore()
+		}
+		st := b.wait(p.ID)
+		restore()
+
+		_, ran := os.Stat(filepath.Join(p.WorkDir, "ran"))
+		if err != nil || st.ExitCode != 0 || st.StartedAt.IsZero() || st.MachineFault == recovers || (ran == nil) != recovers {
+			t.Errorf("recovers %v: %v, %v, status %+v", recovers, err, ran, st)
+		}
+		if !recovers && !strings.Contains(st.StartError, "hook after: ") {
+			t.Errorf("the reason is %q", st.StartError)
+		}
+	}
+}
+
 // withoutDescriptors lets this process open nothing until the function that it
 // returns is called.
 func withoutDescriptors(tb testing.TB) (restore func()) {

@@ -33,6 +33,8 @@ type startError struct {
 	code int
 	// machine says that the machine is the cause, and not what was to be started.
 	machine bool
+	// ran says that something of it may have run.
+	ran bool
 }
 
 func (e *startError) Error() string { return e.message }
