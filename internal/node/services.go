@@ -60,7 +60,7 @@ func (n *Node) openServices() {
 	s, f := &n.services, &n.fabric
 	s.workspaces = service.NewSecurer(service.SecurerConfig{Self: n.id, State: n.state, Down: f.down, Sender: f.up, Missing: n.stores.trees.Missing})
 	s.runs = service.NewRuns(service.RunsConfig{State: n.state, Planner: n.orch, Compiler: s.compiler, Vault: s.vault, Workspaces: s.workspaces,
-		Logger: n.log.Named("runs")})
+		Full: f.disk.Reason, Logger: n.log.Named("runs")})
 	s.remote = remotecache.New(remotecache.Config{Self: n.id, State: n.state, Blobs: n.stores.blobs, Peers: n.peers, Full: f.disk.Reason,
 		Open:   func(ctx context.Context, d pipeline.Digest) (api.Blob, error) { return f.down.Open(ctx, nil, d) },
 		Locate: f.down.Locate, SecondCopy: f.up.SecondCopy, UnderReplicated: f.suspects.Alone,

@@ -192,7 +192,9 @@ type rig struct {
 	keys       *keys.Keys
 	state      *state.State
 	peers      *peer.Client
-	log        strings.Builder // of Runs
+	// full is why the node takes nothing new; "" if it does.
+	full string
+	log  strings.Builder // of Runs
 
 	secrets   *service.Secrets
 	vault     *service.Vault
@@ -230,7 +232,7 @@ func newRigWith(tb testing.TB, given map[string]string) *rig {
 	r.vault = service.NewVault(r.keys, r.secrets, nil)
 	r.compiler = service.NewCompiler(nil, r.secrets)
 	r.runs = service.NewRuns(service.RunsConfig{State: r.state, Planner: r.planner, Compiler: r.compiler, Vault: r.vault, Workspaces: r.workspaces,
-		Logger: hclog.New(&hclog.LoggerOptions{Output: &r.log})})
+		Full: func() string { return r.full }, Logger: hclog.New(&hclog.LoggerOptions{Output: &r.log})})
 	r.schedules = service.NewSchedules(service.SchedulesConfig{State: r.state, Compiler: r.compiler, Vault: r.vault, Workspaces: r.workspaces})
 	r.cache = service.NewCache(service.CacheConfig{State: r.state, Planner: r.planner, Compiler: r.compiler, Remote: r.remote, Logger: log})
 	r.tokens = service.NewTokens(service.TokensConfig{Self: "n1", State: r.state, Peers: r.peers, Keys: r.keys})

@@ -53,7 +53,9 @@ type RunsConfig struct {
 	Compiler   *Compiler
 	Vault      *Vault
 	Workspaces Workspaces
-	Logger     hclog.Logger
+	// Full says why this node takes nothing new; "" if it does.
+	Full   func() string
+	Logger hclog.Logger
 }
 
 // Runs creates, reads and changes runs. It implements api.Runs.
@@ -63,12 +65,13 @@ type Runs struct {
 	compiler   *Compiler
 	vault      *Vault
 	workspaces Workspaces
+	full       func() string
 	log        hclog.Logger
 }
 
 // NewRuns makes a Runs.
 func NewRuns(cfg RunsConfig) *Runs {
-	return &Runs{state: cfg.State, planner: cfg.Planner, compiler: cfg.Compiler, vault: cfg.Vault, workspaces: cfg.Workspaces, log: cfg.Logger}
+	return &Runs{state: cfg.State, planner: cfg.Planner, compiler: cfg.Compiler, vault: cfg.Vault, workspaces: cfg.Workspaces, full: cfg.Full, log: cfg.Logger}
 }
 
 // Runs lists runs, newest first.

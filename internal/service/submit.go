@@ -52,8 +52,12 @@ func (r *Runs) Submit(ctx context.Context, by api.Subject, key string, in wire.S
 
 // Commit makes a run of a pipeline exist. request is what the caller asked for:
 // the same key with another request is a Conflict. A run without a key gets one
-// of its own, so that the proposal can be repeated.
+// of its own, so that the proposal can be repeated. A node whose disk is full
+// makes no new run: a *api.NoSpaceError.
 func (r *Runs) Commit(ctx context.Context, def *pipeline.Pipeline, run pipeline.Run, request []byte) (wire.RunCreated, error) {
+	if why := r.full(); why != "" && !r.exists(run.Key) {
+		return wire.RunCreated{}, &api.NoSpaceError{Reason: why}
+	}
 	raw, err := r.vault.encodeDefinition(def)
 	if err != nil {
 		return wire.RunCreated{}, err
@@ -74,6 +78,15 @@ func (r *Runs) Commit(ctx context.Context, def *pipeline.Pipeline, run pipeline.
 	// A repeated proposal of this very call is no repeated submission.
 	repeated := reply.Repeated && reply.Run.ID != run.ID
 	return wire.RunCreated{ID: reply.Run.ID, Number: reply.Run.Number, Repeated: repeated}, nil
+}
+
+// exists reports whether a key has made a run, as far as this node knows.
+func (r *Runs) exists(key string) (yes bool) {
+	err := r.state.View(func(v *fsm.View) error {
+		_, yes = v.RunByKey(key)
+		return nil
+	})
+	return yes && err == nil
 }
 
 // tooLarge says what is too large about a command with a definition of n bytes.

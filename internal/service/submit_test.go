@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -138,6 +139,68 @@ func TestRuns_Submit_refused(t *testing.T) {
 	r.view(func(v *fsm.View) {
 		v.Runs(0, func(run pipeline.Run) bool { t.Errorf("run %s exists", run.ID); return true })
 	})
+}
+
+// A node whose disk is full makes no new run, and still knows those that a key has made.
+func TestRuns_Submit_fullDisk(t *testing.T) {
+	r := newRig(t)
+	first, err := r.runs.Submit(t.Context(), sam, "key", source(chain))
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	r.full = "disk low"
+	for _, key := range []string{"another", ""} {
+		_, err = r.runs.Submit(t.Context(), sam, key, source(chain))
+		wantError(t, "key "+key, err, pipeline.Unavailable, "disk low")
+		if !errors.As(err, new(*api.NoSpaceError)) {
+			t.Errorf("key %q: %T is not answered with 507", key, err)
+		}
+	}
+	if again, err := r.runs.Submit(t.Context(), sam, "key", source(chain)); err != nil || again.ID != first.ID || !again.Repeated {
+		t.Errorf("the known key: %+v, %v", again, err)
+	}
+
+	r.full = ""
+	if _, err := r.runs.Submit(t.Context(), sam, "another", source(chain)); err != nil {
+		t.Error(err)
+	}
+}
+
+// A pipeline of 10,000 modules fits into a command: written out in blocks as short as
+// the source's limit asks for, or as instances, whose names and values differ.
+func TestRuns_Submit_manyModules(t *testing.T) {
+	const most = 10_000
+	blocks := "pipeline \"p\" {\n"
+	for i := range most {
+		blocks += fmt.Sprintf("module m%x{script=\":\"}\n", i)
+	}
+	blocks += "}\n"
+
+	numbers := make([]string, 100)
+	for i := range numbers {
+		numbers[i] = fmt.Sprint(i)
+	}
+	list := strings.Join(numbers, ",")
+	instances := "pipeline \"p\" {\n"
+	for i := range 4 {
+		instances += fmt.Sprintf("module m%d {\n matrix = { a = [%s], b = [%s] }\n script = \"test ${matrix.a} -lt ${matrix.b}\"\n}\n", i, list, strings.Join(numbers[:25], ","))
+	}
+	instances += "}\n"
+
+	for what, text := range map[string]string{"blocks": blocks, "instances": instances} {
+		r := newRig(t)
+		made, err := r.runs.Submit(t.Context(), sam, "", wire.SubmitRequest{FileName: "p.hcl", Source: text})
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+			continue
+		}
+		r.view(func(v *fsm.View) {
+			if run, _ := v.Run(made.ID); run.Modules != most {
+				t.Errorf("%s: a run of %d modules", what, run.Modules)
+			}
+		})
+	}
 }
 
 // A pipeline that does not fit into a command is refused with what is too large.

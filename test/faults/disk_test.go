@@ -119,9 +119,14 @@ func TestDisk_filledByModule(t *testing.T) {
 	id := strings.TrimSpace(submit(c, n, "-detach", hog))
 	degraded(t, n, "disk low")
 	sound(t, n)
+	refused := c.WriteFile("refused.hcl", strings.Replace(short, `"p"`, `"refused"`, 1))
+	meanwhile := c.Command(c.Dir, time.Minute, "submit", "-address", n.URL, refused)
 
 	runIs(t, c, id, "succeeded")
 	c.Whole()
+	if r := meanwhile.Wait(); r.Code != 0 || !strings.Contains(r.Stderr, "disk low") {
+		t.Errorf("submitted while the disk was full: exit %d\n%s", r.Code, r.Stderr)
+	}
 	submit(c, n, c.WriteFile("short.hcl", short))
 	sound(t, n)
 }
