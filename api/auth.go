@@ -42,6 +42,9 @@ type Authenticator interface {
 	// Authenticate is called for every request on the public port. remote is the
 	// caller's address. Kind Unauthenticated if the token is not accepted.
 	Authenticate(ctx context.Context, token, remote string) (Subject, error)
+	// Revoked reports whether a token that was accepted is known to have been revoked
+	// or to have expired. One that only begins calls never is.
+	Revoked(ctx context.Context, token string) bool
 }
 
 // maxToken bounds a bearer token, in bytes.
@@ -121,6 +124,9 @@ func (g *guard) tokenSubject(c *call) (Subject, error) {
 	by, err := g.auth.Authenticate(c.r.Context(), token, c.r.RemoteAddr)
 	if err != nil && kindOf(err) == pipeline.Unauthenticated {
 		c.w.Header().Set("WWW-Authenticate", challenge+`, error="invalid_token"`)
+	}
+	if err == nil {
+		c.token = token
 	}
 	return by, err
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"io"
 	"mime"
@@ -39,6 +40,9 @@ type progressBody struct {
 	n        int64
 	deadline time.Time
 	ended    bool
+	// call, if set, ends the body once its cause is errRevoked. After the call it is
+	// ended, and the rest of the body is still read.
+	call context.Context
 }
 
 // guardBody puts the first deadline on a body, if there is one: it also bounds
@@ -73,6 +77,9 @@ func (b *progressBody) Read(p []byte) (int, error) {
 
 	n, err := b.ReadCloser.Read(p)
 	b.n += int64(n)
+	if b.call != nil && errors.Is(context.Cause(b.call), errRevoked) {
+		return 0, errRevoked
+	}
 	switch {
 	case err == nil:
 	case errors.Is(err, io.EOF):

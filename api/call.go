@@ -32,6 +32,8 @@ type call struct {
 	id    string
 	route *Route
 	by    Subject
+	// token is the bearer token that by was found by, "" if there is none here.
+	token string
 	// authenticated is set once by is known, or need not be.
 	authenticated bool
 	// peer is set on the port between nodes, forwarded if another node has passed

@@ -61,6 +61,8 @@ func (s *Server) dispatch(c *call) error {
 		return err
 	}
 
+	defer s.guard.watch(c)()
+
 	var err error
 	if c.key, err = idempotencyKey(c.r.Header.Values(wire.HeaderIdempotencyKey), wire.MaxIdempotencyKey); err != nil {
 		return err

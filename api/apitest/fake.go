@@ -146,6 +146,12 @@ type Auth struct {
 	AuthenticateFunc func(context.Context, string, string) (api.Subject, error)
 }
 
+// Revoked reports whether a token is not accepted.
+func (f *Auth) Revoked(ctx context.Context, token string) bool {
+	_, err := f.Authenticate(ctx, token, "")
+	return pipeline.KindOf(err) == pipeline.Unauthenticated
+}
+
 // Authenticate finds the subject of a token.
 func (f *Auth) Authenticate(ctx context.Context, token, remote string) (api.Subject, error) {
 	if f.AuthenticateFunc != nil {

@@ -52,6 +52,16 @@ func (t *Tokens) Authenticate(ctx context.Context, token, _ string) (api.Subject
 	return subjectOf(rec), nil
 }
 
+// Revoked reports whether a token of the cluster is gone or has expired. If no leader
+// says so it is not. A token that a command line made is for beginning calls only.
+func (t *Tokens) Revoked(ctx context.Context, token string) bool {
+	if !strings.HasPrefix(token, tokenPrefix) {
+		return false
+	}
+	_, err := t.Authenticate(ctx, token, "")
+	return pipeline.KindOf(err) == pipeline.Unauthenticated
+}
+
 // authenticateSelfMade checks a token that was signed with the cluster key for
 // this node. The nonce, which this node gives out, bounds its life.
 func (t *Tokens) authenticateSelfMade(token string) (api.Subject, error) {
