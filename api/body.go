@@ -40,8 +40,8 @@ type progressBody struct {
 	n        int64
 	deadline time.Time
 	ended    bool
-	// call, if set, ends the body once its cause is errRevoked. After the call it is
-	// ended, and the rest of the body is still read.
+	// call ends the body if its cause is errRevoked. After the call it is ended for
+	// another cause, and the rest of the body is still read.
 	call context.Context
 }
 
@@ -69,15 +69,22 @@ func (b *progressBody) extend() {
 	}
 }
 
+func (b *progressBody) revoked() bool {
+	return b.call != nil && errors.Is(context.Cause(b.call), errRevoked)
+}
+
 // Read reads on, or ends with kind Timeout if too little arrived.
 func (b *progressBody) Read(p []byte) (int, error) {
 	if !b.ended {
 		b.extend()
 	}
+	if b.revoked() { // after extend, which may have moved the deadline that ends the read
+		return 0, errRevoked
+	}
 
 	n, err := b.ReadCloser.Read(p)
 	b.n += int64(n)
-	if b.call != nil && errors.Is(context.Cause(b.call), errRevoked) {
+	if b.revoked() {
 		return 0, errRevoked
 	}
 	switch {

@@ -61,7 +61,7 @@ func (s *Server) dispatch(c *call) error {
 		return err
 	}
 
-	defer s.guard.watch(c)()
+	defer s.revocations.watch(c)()
 
 	var err error
 	if c.key, err = idempotencyKey(c.r.Header.Values(wire.HeaderIdempotencyKey), wire.MaxIdempotencyKey); err != nil {
@@ -78,8 +78,9 @@ func (s *Server) dispatch(c *call) error {
 	}
 
 	err = s.forward.place(c)
-	if err != nil && errors.Is(context.Cause(c.r.Context()), errStopping) && c.w.status == 0 {
-		return errStopping
+	cause := context.Cause(c.r.Context())
+	if err != nil && c.w.status == 0 && (errors.Is(cause, errStopping) || errors.Is(cause, errRevoked)) {
+		return cause
 	}
 	return err
 }

@@ -16,13 +16,14 @@ import (
 // Server serves the HTTP API of one node. New makes it, its two handlers serve,
 // Shutdown ends it. It is safe for concurrent use.
 type Server struct {
-	cfg       Config
-	log       hclog.Logger
-	guard     *guard
-	forward   *forwarder
-	handlers  *handlers
-	dashboard *ui.Dashboard
-	inflight  *inflight
+	cfg         Config
+	log         hclog.Logger
+	guard       *guard
+	forward     *forwarder
+	handlers    *handlers
+	dashboard   *ui.Dashboard
+	inflight    *inflight
+	revocations *revocations
 }
 
 // handlers are the calls of the API, grouped by what they need of the node.
@@ -71,13 +72,14 @@ func New(cfg Config) *Server {
 	cfg.defaults()
 
 	return &Server{
-		cfg:       cfg,
-		log:       cfg.Logger,
-		guard:     newGuard(cfg),
-		forward:   newForwarder(cfg),
-		handlers:  newHandlers(cfg),
-		dashboard: ui.New(nil),
-		inflight:  newInflight(),
+		cfg:         cfg,
+		log:         cfg.Logger,
+		guard:       newGuard(cfg),
+		forward:     newForwarder(cfg),
+		handlers:    newHandlers(cfg),
+		dashboard:   ui.New(nil),
+		inflight:    newInflight(),
+		revocations: newRevocations(cfg.Auth),
 	}
 }
 

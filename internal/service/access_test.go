@@ -82,6 +82,49 @@ func TestTokens_Authenticate_selfMade(t *testing.T) {
 	wantKind(t, err, pipeline.Unauthenticated)
 }
 
+// A token counts as revoked once a leader says so, or once its time is over. One that a
+// command line made begins calls only, and is not looked at again.
+func TestTokens_Revoked(t *testing.T) {
+	leader := newRig(t)
+	mux := http.NewServeMux()
+	leader.tokens.Register(mux)
+	worker, alone := newRig(t), newRig(t) // without the token in their own state
+	worker.follow(mux)
+	alone.follow(nil)
+	made, err := leader.tokens.CreateToken(t.Context(), sam, wire.TokenRequest{Role: "admin"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	soon, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+
+	want := func(revoked bool) {
+		t.Helper()
+		for name, r := range map[string]*rig{"leader": leader, "another node": worker} {
+			if got := r.tokens.Revoked(t.Context(), made.Token); got != revoked {
+				t.Errorf("%s: revoked %v, want %v", name, got, revoked)
+			}
+		}
+		if alone.tokens.Revoked(soon, made.Token) {
+			t.Error("revoked, although no leader says so")
+		}
+	}
+	want(false)
+	if err := leader.tokens.DeleteToken(t.Context(), sam, made.ID); err != nil {
+		t.Fatal(err)
+	}
+	want(true)
+
+	made, err = leader.tokens.CreateToken(t.Context(), sam, wire.TokenRequest{Role: "admin", TTLSeconds: 1e-9})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(true)
+	if leader.tokens.Revoked(t.Context(), "made by a command line") {
+		t.Error("a token that begins calls only is revoked")
+	}
+}
+
 // A token that this node does not know is looked up at the leader, and only its
 // word makes it unknown.
 func TestTokens_Authenticate_asksTheLeader(t *testing.T) {
