@@ -50,6 +50,9 @@ type Config struct {
 	CheckLog func(dir string) error
 	// RememberedPeers are gossip addresses of former members, tried first.
 	RememberedPeers []string
+	// RememberedJoin are hosts that Join named at an earlier start. They are looked up
+	// again while none of the members is found.
+	RememberedJoin []string
 	// FSM is the replicated state machine, empty at Open: log and snapshots
 	// are replayed into it. Nodes of mode worker need none.
 	FSM consensus.FSM

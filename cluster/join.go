@@ -132,12 +132,14 @@ func (t *targets) onlyOwn(ctx context.Context) bool {
 // joiner connects this node's gossip to other members, again and again: two
 // halves of a cluster can lose each other at any time.
 type joiner struct {
-	cfg       *Config
-	log       hclog.Logger
-	view      *view
-	targets   *targets
-	changes   *subscribers
-	clusterID func() string
+	cfg     *Config
+	log     hclog.Logger
+	view    *view
+	targets *targets
+	// remembered are the targets of an earlier start.
+	remembered *targets
+	changes    *subscribers
+	clusterID  func() string
 	// connect joins the node at a gossip address.
 	connect func(ctx context.Context, addr string) error
 	// ownAddr is this node's own gossip address.
@@ -238,13 +240,14 @@ func (j *joiner) warnRefused(err error) {
 	j.log.Error("cannot join: " + text)
 }
 
-// candidates are the addresses to try now: remembered peers first, then -join,
-// and members that have failed; never one that is alive already. Unless all are
-// wanted, one of them at random is enough.
+// candidates are the addresses to try now: where members said that they are now, then
+// remembered peers, -join, and members that have failed; never one that is alive
+// already. Unless all are wanted, one of them at random is enough.
 func (j *joiner) candidates(ctx context.Context, all bool) []string {
 	alive := map[string]bool{j.ownAddr: true}
-	var failed []string
+	var moved, failed []string
 	for _, m := range j.view.gossip.Members() {
+		moved = append(moved, m.Elsewhere...)
 		switch m.Status {
 		case gossip.Alive:
 			alive[m.Addr] = true
@@ -254,8 +257,12 @@ func (j *joiner) candidates(ctx context.Context, all bool) []string {
 	}
 
 	joins, _ := j.targets.resolve(ctx)
+	var named []string
+	if all && j.clusterID() != "" { // a node without a cluster joins only those that it is told to
+		named, _ = j.remembered.resolve(ctx)
+	}
 	var out []string
-	for _, list := range [][]string{j.cfg.RememberedPeers, joins, failed} {
+	for _, list := range [][]string{moved, j.cfg.RememberedPeers, joins, failed, named} {
 		for _, a := range list {
 			if !alive[a] && !slices.Contains(out, a) {
 				out = append(out, a)

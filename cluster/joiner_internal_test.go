@@ -22,7 +22,7 @@ import (
 
 func newJoiner(p *parts, join ...string) *joiner {
 	return &joiner{cfg: p.founder.cfg, log: hclog.NewNullLogger(), view: p.view, targets: newTargets(join, "10.0.0.1", "10.0.0.1", 1),
-		changes: &subscribers{}, clusterID: p.founder.clusterID, ownAddr: "10.0.0.1:1"}
+		remembered: newTargets(nil, "10.0.0.1", "10.0.0.1", 1), changes: &subscribers{}, clusterID: p.founder.clusterID, ownAddr: "10.0.0.1:1"}
 }
 
 func TestJoiner_candidates(t *testing.T) {
@@ -35,6 +35,36 @@ func TestJoiner_candidates(t *testing.T) {
 	}
 	if got := j.candidates(t.Context(), false); len(got) != 1 || !slices.Contains(want, got[0]) {
 		t.Errorf("with company: got %v, want one of %v", got, want)
+	}
+}
+
+// Where a member says that it is now comes first, as long as gossip has it elsewhere.
+func TestJoiner_candidates_moved(t *testing.T) {
+	p := newParts(t, "c", member("10.0.0.2:1", status(gossip.Failed)))
+	p.gossip.members[0].Elsewhere = []string{"10.0.0.7:1", "10.0.0.6:1"}
+	p.founder.cfg.RememberedPeers = []string{"10.0.0.2:1", "10.0.0.6:1"}
+	want := []string{"10.0.0.7:1", "10.0.0.6:1", "10.0.0.2:1"}
+	if got := newJoiner(p).candidates(t.Context(), true); !slices.Equal(got, want) {
+		t.Errorf("candidates %v, want %v", got, want)
+	}
+	if got := p.view.gossipAddrs(); !slices.Equal(got, want) {
+		t.Errorf("remembered for the next start: %v, want %v", got, want)
+	}
+}
+
+// Names of an earlier start are looked up by a node that has a cluster and finds no
+// member of it.
+func TestJoiner_candidates_remembered(t *testing.T) {
+	for cluster, want := range map[string]bool{"c": true, "": false} {
+		p := newParts(t, cluster)
+		j := newJoiner(p)
+		j.remembered = newTargets([]string{"localhost:9"}, "10.0.0.1", "10.0.0.1", 1)
+		if got := slices.Contains(j.candidates(t.Context(), true), "127.0.0.1:9"); got != want {
+			t.Errorf("cluster %q: looked up: %v, want %v", cluster, got, want)
+		}
+		if got := j.candidates(t.Context(), false); len(got) > 0 {
+			t.Errorf("cluster %q, with company: %v", cluster, got)
+		}
 	}
 }
 

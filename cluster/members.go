@@ -177,15 +177,15 @@ func (v *view) unname() {
 }
 
 // gossipAddrs are the gossip addresses of the others, those with a part in raft
-// first.
+// first, and of each the newest first.
 func (v *view) gossipAddrs() []string {
 	members := v.gossip.Members()
 	sort.SliceStable(members, func(i, j int) bool { return rank(members[i]) < rank(members[j]) })
 	var out []string
 	for _, m := range members {
-		if m.ID != string(v.self) && m.Status != gossip.Left && len(out) < maxRemembered {
-			out = append(out, m.Addr)
+		if m.ID != string(v.self) && m.Status != gossip.Left {
+			out = append(append(out, m.Elsewhere...), m.Addr)
 		}
 	}
-	return out
+	return out[:min(len(out), maxRemembered)]
 }

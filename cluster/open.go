@@ -142,7 +142,8 @@ func openGossip(c *Cluster) error {
 
 	c.founder.targets = newTargets(c.cfg.Join, c.cfg.advertise(), c.cfg.BindAddr, g.Port())
 	c.joiner = &joiner{cfg: &c.cfg, log: c.log, connect: g.Join, view: c.view, targets: c.founder.targets,
-		changes: c.changes, clusterID: c.ID, ownAddr: c.Addresses().Gossip}
+		remembered: newTargets(c.cfg.RememberedJoin, c.cfg.advertise(), c.cfg.BindAddr, g.Port()),
+		changes:    c.changes, clusterID: c.ID, ownAddr: c.Addresses().Gossip}
 	return nil
 }
 

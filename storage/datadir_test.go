@@ -141,9 +141,10 @@ func TestDataDir_nodeFile(t *testing.T) {
 	if err := d.WriteNode(storage.NodeFile{}); err == nil {
 		t.Error("a node without id was written")
 	}
-	for text, want := range map[string]string{"{": "restore", `{"version": 7, "id": "x"}`: "version is 7", `{"version": 1}`: "no node id", "": "restore"} {
+	for text, want := range map[string]string{"{": "start over as a new node with: mv " + d.Path() + " ", `{"version": 7, "id": "x"}`: "version is 7", `{"version": 1}`: "no node id", "": "restore"} {
 		writeFile(t, path, text, 0o600)
-		if _, _, err := d.ReadNode(); err == nil || !strings.Contains(err.Error(), want) {
+		_, _, err := d.ReadNode()
+		if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), want) {
 			t.Errorf("node file %q: got %v, want it to say %q", text, err, want)
 		}
 	}

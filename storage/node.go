@@ -35,6 +35,9 @@ type NodeFile struct {
 	Raft bool `json:"raft,omitempty"`
 	// Peers are the gossip addresses last known, tried first on the next start.
 	Peers []string `json:"peers,omitempty"`
+	// Join are the host names that -join gave last. They are looked up again if none
+	// of Peers answers.
+	Join []string `json:"join,omitempty"`
 }
 
 // ReadNode reads node.json. The bool is false where there is none yet. A file
@@ -47,19 +50,24 @@ func (d *DataDir) ReadNode() (NodeFile, bool, error) {
 		return NodeFile{}, false, nil
 	}
 	if err != nil {
-		return NodeFile{}, false, fmt.Errorf("read node file: %w", err)
+		return NodeFile{}, false, d.unreadable(err)
 	}
 	var n NodeFile
 	if err := json.Unmarshal(text, &n); err != nil {
-		return NodeFile{}, false, fmt.Errorf("read node file %s: %w: restore it from a backup, or start with an empty -data-dir as a new node", path, err)
+		return NodeFile{}, false, d.unreadable(fmt.Errorf("%s: %w", path, err))
 	}
 	if n.Version > NodeFileVersion {
 		return NodeFile{}, false, fmt.Errorf("read node file %s: its version is %d and this program knows up to %d: use the newer program that wrote it", path, n.Version, NodeFileVersion)
 	}
 	if n.Version < 1 || n.ID == "" {
-		return NodeFile{}, false, fmt.Errorf("read node file %s: it names no node id: restore it from a backup, or start with an empty -data-dir as a new node", path)
+		return NodeFile{}, false, d.unreadable(fmt.Errorf("%s: it names no node id", path))
 	}
 	return n, true, nil
+}
+
+// unreadable says what helps if node.json cannot be read. err names the file.
+func (d *DataDir) unreadable(err error) error {
+	return fmt.Errorf("read node file: %w: restore it from a backup of the directory, or start over as a new node with: mv %s %s.old", err, d.path, d.path)
 }
 
 // WriteNode replaces node.json; it is durable when WriteNode returns.

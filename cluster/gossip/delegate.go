@@ -73,12 +73,16 @@ func (d *delegate) admit(m Member) error {
 	return nil
 }
 
-// NotifyConflict reports another address that uses our id.
+// NotifyConflict reports another address that uses our id, and notes one at which
+// another member says that it is. memberlist ignores the latter until the member has
+// been dead at its former address for a while.
 func (d *delegate) NotifyConflict(_, other *memberlist.Node) {
-	if other.Name != d.g.cfg.ID || d.g.cfg.Conflict == nil {
-		return
-	}
-	if m, err := memberOf(other); err == nil {
+	m, err := memberOf(other)
+	switch {
+	case err != nil:
+	case other.Name != d.g.cfg.ID:
+		d.g.roster.moved(m.ID, m.Addr)
+	case d.g.cfg.Conflict != nil:
 		d.g.cfg.Conflict(m)
 	}
 }

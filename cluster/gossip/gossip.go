@@ -69,6 +69,10 @@ type Member struct {
 	IP     string
 	Meta   Meta
 	Status Status
+	// Elsewhere are other addresses, host:port of gossip and the newest first, where
+	// the node said that it is while it did not count as dead at Addr for long enough.
+	// They are nil once it is alive at Addr.
+	Elsewhere []string
 	// Since is when Status began, by this node's clock.
 	Since time.Time
 	// ClockAhead is by how much its clock is ahead of this node's, negative if it

@@ -15,6 +15,9 @@ const (
 	maxGone  = 1000
 	// removedFor is how long a node may take longer than another to notice a failure.
 	removedFor = time.Minute
+	// maxElsewhere is how many new addresses of a member are remembered: an old one may
+	// be heard of again.
+	maxElsewhere = 3
 )
 
 // roster is the list of members, those that failed or left included: a node
@@ -66,12 +69,36 @@ func (r *roster) note(m Member, status Status) {
 	if known && old.Status == m.Status {
 		m.Since = old.Since
 	}
+	if m.Status == Failed {
+		m.Elsewhere = old.Elsewhere
+	}
 
 	r.members[m.ID] = m
 	r.trimLocked()
 	r.mu.Unlock()
 
 	// memberlist calls this with its locks held: it must not block.
+	r.notify()
+}
+
+// moved notes another address at which a member may be.
+func (r *roster) moved(id, addr string) {
+	r.mu.Lock()
+	m, known := r.members[id]
+	if !known || m.Addr == addr || len(m.Elsewhere) > 0 && m.Elsewhere[0] == addr {
+		r.mu.Unlock()
+		return
+	}
+	// A new list: others hold the old one.
+	list := []string{addr}
+	for _, a := range m.Elsewhere {
+		if a != addr && len(list) < maxElsewhere {
+			list = append(list, a)
+		}
+	}
+	m.Elsewhere = list
+	r.members[id] = m
+	r.mu.Unlock()
 	r.notify()
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -44,6 +45,36 @@ func TestRoster_note(t *testing.T) {
 			t.Error("not poked")
 		}
 	})
+}
+
+// New addresses of a member are kept, the newest first, until it is alive where gossip
+// has it.
+func TestRoster_moved(t *testing.T) {
+	r := newRoster()
+	elsewhere := func(want ...string) {
+		t.Helper()
+		if m, _ := r.get("a"); !slices.Equal(m.Elsewhere, want) {
+			t.Errorf("elsewhere %q, want %q", m.Elsewhere, want)
+		}
+	}
+	r.moved("a", "1") // unknown
+	r.note(Member{ID: "a", Addr: "0"}, Alive)
+	<-r.poke
+	r.moved("a", "0")
+	elsewhere()
+	for _, addr := range []string{"1", "2", "1", "1", "3", "4"} {
+		r.moved("a", addr)
+	}
+	elsewhere("4", "3", "1")
+	select {
+	case <-r.poke:
+	default:
+		t.Error("not poked")
+	}
+	r.note(Member{ID: "a", Addr: "0"}, Failed)
+	elsewhere("4", "3", "1")
+	r.note(Member{ID: "a", Addr: "4"}, Alive)
+	elsewhere()
 }
 
 // A node that the leader reports as removed has left as soon as it fails here too; a

@@ -66,6 +66,9 @@ func (i *identity) read() (err error) {
 		i.file = storage.NodeFile{ID: newNodeID()}
 	}
 	i.file.KeyFingerprint, i.file.Name = fingerprint, i.cfg.Name
+	if names := hostNames(i.cfg.Join); len(names) > 0 {
+		i.file.Join = names
+	}
 	i.file.Raft = i.file.Raft || i.cfg.Mode != pipeline.ModeWorker
 	return i.dir.WriteNode(i.file)
 }
@@ -152,6 +155,23 @@ func joinsElsewhere(join []string) bool {
 		}
 	}
 	return len(join) > 0
+}
+
+// hostNames are those of the nodes to join that are named and not given by address.
+func hostNames(join []string) (names []string) {
+	for _, list := range join {
+		for name := range strings.SplitSeq(list, ",") {
+			name = strings.TrimSpace(name)
+			host, _, err := net.SplitHostPort(name)
+			if err != nil {
+				host = name
+			}
+			if host != "" && net.ParseIP(strings.Trim(host, "[]")) == nil {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
 }
 
 // save records the cluster and the members to join at the next start.

@@ -221,7 +221,7 @@ func (n *Node) openClusterOnce() (err error) {
 		Key: n.identity.key, KeyName: n.identity.keyName(), Mode: n.cfg.Mode, BindAddr: n.cfg.Bind, AdvertiseAddr: n.cfg.Advertise,
 		GossipPort: n.cfg.GossipPort, PeerPort: n.cfg.PeerPort, Join: n.cfg.Join, Expect: n.cfg.Expect,
 		RaftDir: n.stores.dir.RaftDir(), CheckLog: func(dir string) error { return checkLog(n.cfg.Executable, n.log, dir) },
-		RememberedPeers: file.Peers, FSM: n.stores.state, Logger: n.log.Named("cluster"), Timings: n.cfg.Raft,
+		RememberedPeers: file.Peers, RememberedJoin: file.Join, FSM: n.stores.state, Logger: n.log.Named("cluster"), Timings: n.cfg.Raft,
 		Empty: n.stores.empty, SaveIdentity: n.identity.save, Meta: n.meta,
 		// Nothing is served before Run, when the parts that answer exist.
 		PeerHandler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { n.peerMux.ServeHTTP(w, r) })})

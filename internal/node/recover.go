@@ -100,7 +100,7 @@ func takeOver(cfg RecoverConfig, dir *storage.DataDir, file storage.NodeFile, ou
 	if out.Cluster, err = cluster.NewID(); err != nil {
 		return err
 	}
-	file.ClusterID, file.Peers = out.Cluster, nil
+	file.ClusterID, file.Peers, file.Join = out.Cluster, nil, nil
 	if err := dir.WriteNode(file); err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func rejoin(cfg RecoverConfig, dir *storage.DataDir, file storage.NodeFile, out 
 	if cfg.DryRun {
 		return nil
 	}
-	file.ID, file.ClusterID, file.Peers = newNodeID(), "", nil
+	file.ID, file.ClusterID, file.Peers, file.Join = newNodeID(), "", nil, nil
 	out.Node = string(file.ID)
 	if err := dir.WriteNode(file); err != nil {
 		return err

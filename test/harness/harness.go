@@ -547,3 +547,12 @@ func (c *Cluster) Place(net string) { c.net = net }
 
 // Rearg adds arguments for the next start; later ones win over earlier ones.
 func (n *Node) Rearg(args ...string) { n.args = append(n.args, args...) }
+
+// Move gives the agent another address from its next start on, at which it joins no
+// other by itself. last is the last number of the address.
+func (n *Node) Move(last int) {
+	n.SetJoin("")
+	n.IP = n.IP[:strings.LastIndexByte(n.IP, '.')+1] + strconv.Itoa(last)
+	n.URL = "http://" + n.IP + ":8080"
+	n.Rearg("-bind", n.IP)
+}
