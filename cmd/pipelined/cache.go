@@ -44,7 +44,7 @@ func (c cacheCommand) command() *cli.Command {
 				Description: "At least one flag must select entries. Their files are deleted by the next sweep, unless a run still uses them.",
 				Flags: []cli.Flag{
 					kindFlag(), pipelineFlag(),
-					&cli.DurationFlag{Name: "unused", Usage: "entries without a hit for this `DURATION`", HideDefault: true, Local: true},
+					&cli.StringFlag{Name: "unused", Usage: "entries without a hit for this `DURATION`, such as 12h or 30d", Local: true},
 					&cli.StringFlag{Name: "max-size", Usage: "the least recently used entries, until the rest has at most this `SIZE`, such as 10GiB", Local: true},
 					&cli.BoolFlag{Name: "all", Usage: "all entries", HideDefault: true, Local: true},
 					&cli.BoolFlag{Name: "dry-run", Usage: "report what would be removed, and remove nothing", HideDefault: true, Local: true},
@@ -193,10 +193,11 @@ func (c cacheCommand) prune(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 
-	in := wire.CachePrune{Kind: kind, Pipeline: cmd.String("pipeline"), UnusedSeconds: cmd.Duration("unused").Seconds(), All: cmd.Bool("all"), DryRun: cmd.Bool("dry-run")}
-	if in.UnusedSeconds < 0 {
-		return usagef("-unused %s: expected a duration above zero", cmd.Duration("unused"))
+	unused, err := spanFlag(cmd, "unused")
+	if err != nil {
+		return err
 	}
+	in := wire.CachePrune{Kind: kind, Pipeline: cmd.String("pipeline"), UnusedSeconds: unused.Seconds(), All: cmd.Bool("all"), DryRun: cmd.Bool("dry-run")}
 
 	if text := cmd.String("max-size"); text != "" {
 		n, err := humanize.ParseBytes(text)

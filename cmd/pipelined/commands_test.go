@@ -61,6 +61,8 @@ func TestUsage_errors(t *testing.T) {
 		{[]string{"token", "create"}, "token create: missing -role (read, submit, worker, admin)"},
 		{[]string{"token", "create", "-role", "admn"}, `-role "admn": expected one of read, submit, worker, admin: did you mean "admin"?`},
 		{[]string{"token", "create", "-role", "read", "-ttl", "1ms"}, "-ttl 1ms: expected at least a second"},
+		{[]string{"token", "create", "-role", "read", "-ttl", "0"}, `-ttl "0": expected a time such as 90m, 36h or 30d`},
+		{[]string{"cache", "prune", "-unused", "30"}, `-unused "30": expected a time such as 90m, 36h or 30d`},
 		{[]string{"status", "-address", "http://a:b:c"}, `address "http://a:b:c": expected HOST:PORT, or a URL that begins with http:// or https://`},
 		{[]string{"agent", "extra"}, `unexpected argument "extra": agent takes no argument`},
 	} {
@@ -320,11 +322,11 @@ func TestToken(t *testing.T) {
 	f := newFakeCluster(t)
 	f.tokens = []wire.TokenInfo{{ID: "t1", Name: "ci", Role: "submit", CreatedAt: start}, {ID: "t2", Role: "read", CreatedAt: start, ExpiresAt: at(70)}}
 	c := newCommand(t, f)
-	code, stdout, stderr := c.exec("token", "create", "-role", "read", "-ttl", "1h", "-name", "x")
+	code, stdout, stderr := c.exec("token", "create", "-role", "read", "-ttl", "30d", "-name", "x")
 	if code != 0 || stdout != "pd_t9_secret\n" || stderr != "" {
 		t.Errorf("create: exit %d, %q, %q", code, stdout, stderr)
 	}
-	if got := f.body("POST /api/v1/tokens"); got != `{"name":"x","role":"read","ttlSeconds":3600}` {
+	if got := f.body("POST /api/v1/tokens"); got != `{"name":"x","role":"read","ttlSeconds":2592000}` {
 		t.Errorf("create sent %s", got)
 	}
 	if code, _, stderr = c.exec("token", "create", "-role", "worker", "-tag", "gpu", "-tag", "big", "-pipeline", "train-*", "-secrets"); code != 0 {

@@ -55,7 +55,10 @@ func (c connector) connect(ctx context.Context) (*client.Client, error) {
 		return nil, err
 	}
 
-	own := c.newSelfToken()
+	own, err := c.newSelfToken()
+	if err != nil {
+		return nil, err
+	}
 	cfg := own.server()
 	if given != "" {
 		cfg = client.Config{Token: given, TLS: own.anyTLS()}

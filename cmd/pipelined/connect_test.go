@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"encoding/pem"
 	"io"
 	"log"
 	"net"
@@ -145,6 +146,48 @@ func TestConnect_tls(t *testing.T) {
 			if name == "foreign" && a != "" {
 				t.Errorf("a token was sent to a foreign server: %s", a)
 			}
+		}
+	}
+}
+
+// A server behind whose certificate an authority of -ca-file stands is sent the token;
+// no other is.
+func TestConnect_caFile(t *testing.T) {
+	c := newCommand(t, nil)
+	withKey(t, c)
+	f := newFakeCluster(t)
+	srv := httptest.NewUnstartedServer(f)
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	f.members[0].HTTP = srv.Listener.Addr().String()
+
+	dir := t.TempDir()
+	theirs := write(t, dir, "ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})))
+	others, err := keys.New(keys.Generate())
+	if err != nil {
+		t.Fatal(err)
+	}
+	another := write(t, dir, "another.pem", string(others.CACertPEM()))
+	for _, tc := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{nil, exitUnavailable, "name its authority with -ca-file"},
+		{[]string{"-ca-file", another}, exitUnavailable, "another.pem nor cluster key"},
+		{[]string{"-ca-file", theirs}, 0, ""},
+		{[]string{"-ca-file", theirs, "-token", "given"}, 0, ""},
+		{[]string{"-ca-file", filepath.Join(dir, "none")}, exitUsage, "no such file"},
+		{[]string{"-ca-file", write(t, dir, "text", "no PEM")}, exitUsage, "expected certificates as PEM"},
+	} {
+		f.auth = nil
+		code, _, stderr := c.exec(append([]string{"members", "-address", srv.URL}, tc.args...)...)
+		if code != tc.code || !strings.Contains(stderr, tc.want) {
+			t.Errorf("%q: exit %d, want %d with %q: %s", tc.args, code, tc.code, tc.want, stderr)
+		}
+		if sent := strings.Join(f.auth, ""); (sent != "") != (tc.code == 0) {
+			t.Errorf("%q: sent %q", tc.args, sent)
 		}
 	}
 }

@@ -160,9 +160,9 @@ type environment struct {
 
 // sharedFlags are the values of the flags that every command takes.
 type sharedFlags struct {
-	address, token, tokenFile, keyFile string
-	timeout                            time.Duration
-	quiet, noColor                     bool
+	address, token, tokenFile, keyFile, caFile string
+	timeout                                    time.Duration
+	quiet, noColor                             bool
 }
 
 // maxSource bounds what is read of a pipeline or of a file of values; the

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"github.com/urfave/cli/v3"
 
 	"github.com/pipelined/pipelined/internal/submission"
@@ -70,11 +72,26 @@ func (env *environment) flagsOfEveryCommand() []cli.Flag {
 			Sources: env.variables("PIPELINED_TOKEN_FILE"), Destination: &env.flags.tokenFile, TakesFile: true},
 		&cli.StringFlag{Name: "key-file", Usage: "`FILE` that holds the cluster key",
 			Sources: env.variables("PIPELINED_KEY_FILE"), Destination: &env.flags.keyFile, TakesFile: true},
+		&cli.StringFlag{Name: "ca-file", Usage: "`FILE` of PEM certificates: authorities that vouch for the server, besides the cluster's own",
+			Sources: env.variables("PIPELINED_CA_FILE"), Destination: &env.flags.caFile, TakesFile: true},
 		&cli.DurationFlag{Name: "timeout", Usage: "`DURATION` after which the command gives up with exit code 6 (default never)", HideDefault: true, Destination: &env.flags.timeout},
 		&cli.BoolFlag{Name: "quiet", Usage: "print no progress", HideDefault: true, Sources: env.variables("PIPELINED_QUIET"), Destination: &env.flags.quiet},
 		&cli.BoolFlag{Name: "no-color", Usage: "use neither colours nor a live display (like NO_COLOR)", HideDefault: true,
 			Sources: env.variables("PIPELINED_NO_COLOR"), Destination: &env.flags.noColor},
 	}
+}
+
+// spanFlag is the value of a flag that takes a time, which may be in days; 0 if it is
+// not given.
+func spanFlag(cmd *cli.Command, name string) (time.Duration, error) {
+	if !cmd.IsSet(name) {
+		return 0, nil
+	}
+	d, err := parseSpan(cmd.String(name))
+	if err != nil {
+		return 0, usagef("-%s %q: %w", name, cmd.String(name), err)
+	}
+	return d, nil
 }
 
 // envSource looks a flag's value up in the program's environment.

@@ -74,7 +74,11 @@ func (c leaveCommand) waitGone(ctx context.Context, address string, was wire.Hea
 	defer cancel()
 	t := time.NewTicker(100 * time.Millisecond)
 	defer t.Stop()
-	server := connector(c).newSelfToken().server()
+	own, err := connector(c).newSelfToken()
+	if err != nil {
+		return err
+	}
+	server := own.server()
 	for {
 		h, err := askHealth(ctx, address, server)
 		if ctx.Err() == nil && (err != nil && !terminal.Transient(err) || refused(err) || err == nil && h.NodeID != was.NodeID) {

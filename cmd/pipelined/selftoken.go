@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"sync"
 	"time"
 
@@ -32,6 +33,10 @@ type ownToken struct {
 	keyName string
 	subject string
 	now     func() time.Time
+	// caFile names more authorities that servers are trusted by, cas are these and the
+	// cluster's; nil if the file was not given.
+	caFile string
+	cas    *x509.CertPool
 	// local are this user's agents.
 	local ways
 
@@ -77,9 +82,9 @@ type madeToken struct {
 	until time.Time
 }
 
-// newSelfToken reads the cluster key. That there is none matters only where a
-// token is wanted.
-func (c connector) newSelfToken() *ownToken {
+// newSelfToken reads the cluster key and the file of -ca-file. That there is no key
+// matters only where a token is wanted.
+func (c connector) newSelfToken() (*ownToken, error) {
 	o := &ownToken{subject: whoami(), now: c.env.now, made: map[string]madeToken{}, keyName: c.keyName(), local: c.sockets()}
 	key, err := c.clusterKey()
 	if err == nil {
@@ -90,15 +95,33 @@ func (c connector) newSelfToken() *ownToken {
 		o.err = noKeyText(c.keyPath(), err)
 	}
 
-	return o
+	if o.caFile = c.env.flags.caFile; o.caFile == "" {
+		return o, nil
+	}
+	pem, err := os.ReadFile(o.caFile)
+	if err != nil {
+		return nil, usagef("read -ca-file: %w", err)
+	}
+	o.cas = x509.NewCertPool()
+	if !o.cas.AppendCertsFromPEM(pem) {
+		return nil, usagef("read -ca-file %s: expected certificates as PEM (-----BEGIN CERTIFICATE-----)", o.caFile)
+	}
+	if o.keys != nil {
+		o.cas.AppendCertsFromPEM(o.keys.CACertPEM())
+	}
+	return o, nil
 }
 
 // server says how a server is reached that a token from here may go to: the agents
 // of this user by their sockets, every other node over TLS, so that it proves that
-// it has the key.
+// it has the key, or that an authority of -ca-file vouches for its name.
 func (o *ownToken) server() client.Config {
 	cfg := client.Config{TokenSource: o.token, Local: o.local}
-	if o.keys != nil {
+	switch {
+	case o.keys == nil:
+	case o.cas != nil:
+		cfg.OnlyTLS, cfg.TLS = true, o.anyTLS()
+	default:
 		cfg.OnlyTLS, cfg.TLS = true, o.keys.HTTPClient()
 		cfg.TLS.NextProtos = []string{wire.ProtoCluster}
 	}
@@ -106,10 +129,13 @@ func (o *ownToken) server() client.Config {
 }
 
 // anyTLS is for a token that was given: it may go to any server that the system
-// or the cluster vouches for.
+// or the cluster vouches for, or -ca-file alone if it was given.
 func (o *ownToken) anyTLS() *tls.Config {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
-	if o.keys != nil {
+	switch {
+	case o.cas != nil:
+		cfg.RootCAs = o.cas
+	case o.keys != nil:
 		cfg.RootCAs = poolWith(o.keys)
 	}
 	return cfg
@@ -179,13 +205,18 @@ func mayProve(address string, cfg *client.Config) error {
 // unproven reports that a server answered and did not prove that it has the key.
 func unproven(err error) bool {
 	var record tls.RecordHeaderError
-	return errors.Is(err, keys.ErrStranger) || errors.As(err, &record)
+	var certificate *tls.CertificateVerificationError
+	return errors.Is(err, keys.ErrStranger) || errors.As(err, &record) || errors.As(err, &certificate)
 }
 
 // unprovenText says so.
 func (o *ownToken) unprovenText(host string, err error) string {
-	if errors.Is(err, keys.ErrStranger) {
-		return fmt.Sprintf("%s uses a different cluster key than %s (choose the key with -key-file, or use -token)", host, o.keyName)
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case o.cas != nil && errors.As(err, &certificate):
+		return fmt.Sprintf("neither %s nor cluster key %s vouches for %s (%v): no token is sent there", o.caFile, o.keyName, host, certificate.Err)
+	case errors.Is(err, keys.ErrStranger):
+		return fmt.Sprintf("%s uses a different cluster key than %s (choose the key with -key-file, or use -token; if a server with another certificate is in front of it, name its authority with -ca-file)", host, o.keyName)
 	}
 	return fmt.Sprintf("%s does not prove that it has the cluster key, as it does not speak TLS: no token is sent there (use -token if you trust it)", host)
 }

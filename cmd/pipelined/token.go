@@ -28,7 +28,7 @@ func (c tokenCommand) command() *cli.Command {
 				Name: "create", Usage: "creates a token and prints it once",
 				Flags: []cli.Flag{
 					&cli.StringFlag{Name: "role", Usage: "`ROLE` of the token: " + strings.Join(tokenRoles, ", "), Local: true},
-					&cli.DurationFlag{Name: "ttl", Usage: "`DURATION` for which it is valid (default until it is revoked)", HideDefault: true, Local: true},
+					&cli.StringFlag{Name: "ttl", Usage: "`DURATION` for which it is valid, such as 12h or 30d (default until it is revoked)", Local: true},
 					&cli.StringFlag{Name: "name", Usage: "`NAME` in lists and in the history", Local: true},
 					&cli.BoolFlag{Name: "untrusted", Usage: "with -role submit: no other submission reads what its runs leave in caches", HideDefault: true, Local: true},
 					&cli.StringSliceFlag{Name: "tag", Usage: "of role worker: a `TAG` that its workers may claim; may be repeated (default any)", HideDefault: true, Local: true},
@@ -64,13 +64,16 @@ func (c tokenCommand) command() *cli.Command {
 }
 
 func (c tokenCommand) create(ctx context.Context, cmd *cli.Command) error {
-	role, ttl := cmd.String("role"), cmd.Duration("ttl")
+	role := cmd.String("role")
+	ttl, err := spanFlag(cmd, "ttl")
 	switch {
+	case err != nil:
+		return err
 	case role == "":
 		return usagef("token create: missing -role (%s)", strings.Join(tokenRoles, ", "))
 	case !slices.Contains(tokenRoles, role):
 		return usagef("-role %q: expected one of %s%s", role, strings.Join(tokenRoles, ", "), terminal.DidYouMean(role, tokenRoles))
-	case ttl < 0 || ttl > 0 && ttl < time.Second:
+	case ttl > 0 && ttl < time.Second:
 		return usagef("-ttl %s: expected at least a second", ttl)
 	case cmd.Bool("untrusted") && role != "submit":
 		return usagef("-untrusted needs -role submit")

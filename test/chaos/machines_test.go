@@ -53,6 +53,7 @@ func build(tb testing.TB, n int) *cluster {
 			tb.Skipf("this machine cannot: %s: %v\n%s", line, err, out)
 		}
 	}
+	tb.Cleanup(func() { c.sh("ip link del br0") })
 
 	config := harness.ConfigFile(tb, "keep_runs = 1000000\n")
 	for range n {
