@@ -26,10 +26,7 @@ const maxArtifactPath = 4 << 10
 type artifactsHandler struct{ artifacts Artifacts }
 
 func (h *artifactsHandler) list(c *call) error {
-	id, err := c.runID()
-	if err != nil {
-		return err
-	}
+	id := c.run
 	module, err := c.moduleParam()
 	if err != nil {
 		return err
@@ -43,16 +40,17 @@ func (h *artifactsHandler) list(c *call) error {
 }
 
 func (h *artifactsHandler) open(c *call) error {
-	id, err := c.runID()
-	if err != nil {
-		return err
-	}
+	id := c.run
 	module, err := c.module()
 	if err != nil {
 		return err
 	}
 	file := c.r.PathValue("path")
-	if file == "" || len(file) > maxArtifactPath || path.Clean(file) != file || strings.HasPrefix(file, "/") {
+	if file == "" {
+		file = c.r.URL.Query().Get("path")
+	}
+	if file == "" || len(file) > maxArtifactPath || path.Clean(file) != file || strings.HasPrefix(file, "/") ||
+		file == "." || file == ".." || strings.HasPrefix(file, "../") || strings.ContainsRune(file, 0) {
 		return invalid("artifact %.80q: expected the path of an output file", file)
 	}
 

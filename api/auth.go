@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
@@ -33,6 +34,10 @@ type Subject struct {
 	// Untrusted is set for a token that was created so: what its submissions leave in
 	// caches is read by no others.
 	Untrusted bool
+	// Token is the id of the cluster's token that the caller sent, ExpiresAt its end;
+	// they are known on the node that was asked only.
+	Token     string
+	ExpiresAt time.Time
 	// Loopback is set if the call came over loopback all the way.
 	Loopback bool
 }

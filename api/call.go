@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -43,6 +44,8 @@ type call struct {
 	body []byte
 	// key is the Idempotency-Key.
 	key string
+	// run is the run that the path names, once it was found.
+	run pipeline.RunID
 	// current is set on reads that only the leader answers: nil if this node has
 	// led since the call was placed, else pipeline.ErrNotLeader.
 	current func() error
@@ -110,17 +113,23 @@ func (c *call) submission() (wire.SubmitRequest, error) {
 	return in, err
 }
 
-// runID is the run's id in the path.
-func (c *call) runID() (pipeline.RunID, error) { return pipeline.ParseRunID(c.r.PathValue("id")) }
-
-// module is the module's name in the path.
+// module is the module's name in the path, or in the query of a path without one.
 func (c *call) module() (string, error) {
-	name := c.r.PathValue("module")
-	if !wire.ValidModule(name) {
-		return "", badModule(name)
+	name, err := c.moduleParam()
+	inPath := c.r.PathValue("module")
+	switch {
+	case err != nil:
+		return "", err
+	case inPath == "" && name == "":
+		return "", invalid("query: missing module=NAME, or name it in the path: %s", strings.Replace(c.route.Pattern, "/modules/", "/modules/{module}/", 1))
+	case inPath == "":
+		return name, nil
+	case name != "" && name != inPath:
+		return "", invalid("module: the path names %.80q, the query %.80q", inPath, name)
+	case !wire.ValidModule(inPath):
+		return "", badModule(inPath)
 	}
-
-	return name, nil
+	return inPath, nil
 }
 
 // moduleParam is the module's name in the query; "" if there is none.

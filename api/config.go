@@ -31,6 +31,7 @@ type Config struct {
 	Schedules   Schedules
 	Secrets     Secrets
 	Tokens      Tokens
+	SignIns     SignIns
 	Cluster     Cluster
 	Executions  Executions
 	Workers     Workers
@@ -43,6 +44,10 @@ type Config struct {
 	// one of this node's; IP literals and localhost are always allowed. Nil
 	// allows nothing else.
 	AllowedHosts func(host string) bool
+	// ClusterID is the id of the cluster, Addresses the base URLs of its members' HTTP
+	// ports, this node's first: pages that they served may call this node. Nil is none.
+	ClusterID func() string
+	Addresses func() []string
 	// PeerIdentity gives the verified identity behind a request on the peer
 	// port. Nil refuses every request there.
 	PeerIdentity func(*http.Request) (id, name string, ok bool)
@@ -79,6 +84,12 @@ func (c *Config) defaults() {
 	}
 	if c.AllowedHosts == nil {
 		c.AllowedHosts = func(string) bool { return false }
+	}
+	if c.ClusterID == nil {
+		c.ClusterID = func() string { return "" }
+	}
+	if c.Addresses == nil {
+		c.Addresses = func() []string { return nil }
 	}
 	if c.PeerIdentity == nil {
 		c.PeerIdentity = func(*http.Request) (string, string, bool) { return "", "", false }

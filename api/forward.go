@@ -47,6 +47,7 @@ type Router interface {
 type forwarder struct {
 	router  Router
 	cluster Cluster
+	runs    Runs
 	nodeID  pipeline.NodeID
 	node    string
 	// wait is how long a call waits for a leader.
@@ -55,7 +56,7 @@ type forwarder struct {
 }
 
 func newForwarder(cfg Config) *forwarder {
-	return &forwarder{router: cfg.Router, cluster: cfg.Cluster, nodeID: cfg.NodeID, node: cfg.NodeName,
+	return &forwarder{router: cfg.Router, cluster: cfg.Cluster, runs: cfg.Runs, nodeID: cfg.NodeID, node: cfg.NodeName,
 		wait: cfg.LeaderWait, log: cfg.Logger}
 }
 
@@ -144,7 +145,9 @@ func (f *forwarder) try(c *call, repeat bool) (again bool, err error) {
 		}
 	}
 
-	err = c.route.serve(c)
+	if err = f.findRun(c); err == nil {
+		err = c.route.serve(c)
+	}
 	switch {
 	case err == nil || c.forwarded || c.w.status != 0:
 		return false, err
@@ -156,6 +159,23 @@ func (f *forwarder) try(c *call, repeat bool) (again bool, err error) {
 		return f.elsewhere(c, err, repeat)
 	}
 	return false, err
+}
+
+// findRun finds the run that the path names, on the node that serves the call.
+func (f *forwarder) findRun(c *call) error {
+	if !c.route.ofRun() {
+		return nil
+	}
+	ref, err := pipeline.ParseRunRef(c.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	if id, ok := ref.ID(); ok {
+		c.run = id
+		return nil
+	}
+	c.run, err = f.runs.FindRun(c.r.Context(), ref, staleAsked(c.r))
+	return err
 }
 
 // verify lets a read be served here only if this node proves to lead: one that

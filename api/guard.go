@@ -28,6 +28,8 @@ type guard struct {
 	allowedHosts func(host string) bool
 	peerIdentity func(*http.Request) (id, name string, ok bool)
 	csrf         *http.CrossOriginProtection
+	// addresses are the members' HTTP ports, whose pages may call this node.
+	addresses func() []string
 }
 
 func newGuard(cfg Config) *guard {
@@ -36,6 +38,7 @@ func newGuard(cfg Config) *guard {
 		allowedHosts: cfg.AllowedHosts,
 		peerIdentity: cfg.PeerIdentity,
 		csrf:         http.NewCrossOriginProtection(),
+		addresses:    cfg.Addresses,
 	}
 }
 
@@ -50,7 +53,7 @@ func (g *guard) admit(c *call) error {
 		for _, name := range [...]string{wire.HeaderForwardedBy, wire.HeaderRelay, wire.HeaderSubject, wire.HeaderRole, wire.HeaderWorker, wire.HeaderUntrusted, wire.HeaderLoopback} {
 			r.Header.Del(name)
 		}
-		if err := g.checkOrigin(r); err != nil {
+		if err := g.checkOrigin(c); err != nil {
 			return err
 		}
 	}
@@ -94,7 +97,7 @@ func checkQuery(raw string) error {
 
 // checkPath refuses paths that different readers might understand in different
 // ways: encoded slashes and control characters, dot segments in any spelling, empty
-// segments. The name of a module may hold an encoded slash, and that of an artifact a
+// segments. The name of a run or a module may hold an encoded slash, and that of an artifact a
 // control character: the keys of instances and the files of modules may hold both.
 func checkPath(u *url.URL) error {
 	if len(u.Path)+len(u.RawQuery) > maxURI || len(u.RawPath) > maxURI {
@@ -106,13 +109,14 @@ func checkPath(u *url.URL) error {
 	}
 
 	segments := strings.Split(u.EscapedPath()[1:], "/")
-	ofRun := len(segments) > 5 && strings.Join(segments[:3], "/") == "api/v1/runs"
+	ofRun := len(segments) > 3 && strings.Join(segments[:3], "/") == "api/v1/runs"
 	for i, escaped := range segments {
 		segment, err := url.PathUnescape(escaped)
 		if err != nil {
 			return invalid("path %.80q: %w", u.EscapedPath(), err)
 		}
 
+		run := ofRun && i == 3
 		module := ofRun && i == 5 && (segments[4] == "modules" || segments[4] == "artifacts")
 		artifact := ofRun && i > 5 && segments[4] == "artifacts"
 		// "..;x" is a dot segment to servers that know path parameters.
@@ -121,8 +125,8 @@ func checkPath(u *url.URL) error {
 			return invalid("path %.80q: the segment %.20q is not allowed", u.Path, segment)
 		case segment == "" && i < len(segments)-1:
 			return invalid("path %.80q: an empty segment is not allowed", u.Path)
-		case strings.Contains(segment, "/") && !module:
-			return invalid("path %.80q: an encoded slash is not allowed but in the name of a module", u.EscapedPath())
+		case strings.Contains(segment, "/") && !module && !run:
+			return invalid("path %.80q: an encoded slash is only allowed in the name of a module, and in PIPELINE/NUMBER for a run", u.EscapedPath())
 		case hasControl(segment) && (!artifact || strings.ContainsRune(segment, 0)):
 			return invalid("path %.80q: a control character is not allowed", u.Path)
 		}
@@ -136,8 +140,10 @@ func hasControl(s string) bool {
 }
 
 // checkOrigin refuses web pages: those whose own DNS name was pointed at this
-// node's address (the Host is theirs), and those of another origin.
-func (g *guard) checkOrigin(r *http.Request) error {
+// node's address (the Host is theirs), and those of another origin that is no member.
+func (g *guard) checkOrigin(c *call) error {
+	r := c.r
+	member := g.allowOrigin(c)
 	if r.URL.Path == pathHealth && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 		return nil
 	}
@@ -145,6 +151,9 @@ func (g *guard) checkOrigin(r *http.Request) error {
 		return pipeline.Errorf(pipeline.Forbidden, "host %.80q: not a name of this node; use its address, or add the name with -http-host", r.Host)
 	}
 
+	if member {
+		return nil
+	}
 	if err := g.csrf.Check(r); err != nil {
 		return pipeline.Errorf(pipeline.Forbidden, "origin %.80q: requests from other sites are refused", r.Header.Get("Origin"))
 	}

@@ -43,13 +43,9 @@ type logsHandler struct {
 // followAll streams the output of all modules, or of those that are named,
 // from the beginning.
 func (h *logsHandler) followAll(c *call) error {
-	id, err := c.runID()
-	if err != nil {
-		return err
-	}
-
 	q := c.r.URL.Query()
 	in := wire.FollowRequest{Modules: q["module"]}
+	var err error
 	if in.Follow, err = flag(q, "follow"); err != nil {
 		return err
 	}
@@ -57,18 +53,14 @@ func (h *logsHandler) followAll(c *call) error {
 		return err
 	}
 
-	return h.follow(c, id, in)
+	return h.follow(c, c.run, in)
 }
 
 // followFrom is followAll with positions, up to which the caller has the output.
 func (h *logsHandler) followFrom(c *call) error {
-	id, err := c.runID()
-	if err != nil {
-		return err
-	}
-
 	in := wire.FollowRequest{Follow: true}
 	if len(c.body) > 0 {
+		var err error
 		if in, err = document[wire.FollowRequest](c); err != nil {
 			return err
 		}
@@ -77,7 +69,7 @@ func (h *logsHandler) followFrom(c *call) error {
 		return err
 	}
 
-	return h.follow(c, id, in)
+	return h.follow(c, c.run, in)
 }
 
 // logQuery is what the query of a module's log says.
@@ -121,10 +113,7 @@ func (l *logQuery) asText() bool { return l.part.Lines > 0 || !l.part.Since.IsZe
 
 // module answers with the bytes of one attempt's output, or follows the module.
 func (h *logsHandler) module(c *call) error {
-	id, err := c.runID()
-	if err != nil {
-		return err
-	}
+	id := c.run
 	module, err := c.module()
 	if err != nil {
 		return err

@@ -69,8 +69,12 @@ func (c *call) relay(resp *http.Response) error {
 	for _, name := range hopHeaders {
 		resp.Header.Del(name)
 	}
+	vary := h["Vary"] // of this node's own origin check
 	for name, values := range resp.Header {
 		h[name] = values
+	}
+	if len(vary) > 0 && len(resp.Header["Vary"]) > 0 {
+		h["Vary"] = append(vary, resp.Header["Vary"]...)
 	}
 	c.w.WriteHeader(resp.StatusCode)
 

@@ -34,6 +34,16 @@ var table = map[string][2]string{
 	"POST /api/v1/runs/{id}/unpin":                       {"sa", "Runs.Unpin"},
 	"POST /api/v1/runs/{id}/modules/{module}/approve":    {"sa", "Modules.Approve"},
 	"POST /api/v1/runs/{id}/modules/{module}/reject":     {"sa", "Modules.Reject"},
+	"POST /api/v1/runs/{id}/modules/approve":             {"sa", ""},
+	"POST /api/v1/runs/{id}/modules/reject":              {"sa", ""},
+	"GET /api/v1/runs/{id}/modules/logs":                 {"rsa", ""},
+	"POST /api/v1/runs/{id}/modules/exec":                {"a", ""},
+	"GET /api/v1/runs/{id}/artifact":                     {"rsa", ""},
+	"GET /api/v1/runs/{id}/graph":                        {"rsa", "Runs.Graph"},
+	"GET /api/v1/whoami":                                 {"rswa", "Tokens.WhoAmI"},
+	"POST /api/v1/signin/codes":                          {"rsa", "Tokens.SignInCode"},
+	"POST /api/v1/signin":                                {"*", "Tokens.SignIn"},
+	"DELETE /api/v1/signin":                              {"rsa", "Tokens.SignOut"},
 	"GET /api/v1/runs/{id}/why":                          {"rsa", "Runs.Why"},
 	"POST /api/v1/schedules":                             {"sa", "Schedules.Register"},
 	"GET /api/v1/schedules":                              {"rsa", "Schedules.List"},
@@ -197,7 +207,7 @@ func TestRoles_worker(t *testing.T) {
 		}
 	}
 	want := []string{"POST /api/execution/result", "POST /api/workers/register", "POST /api/workers/heartbeat", "GET /api/workers",
-		"DELETE /api/workers/{id}", "GET /api/v1/blobs/{digest}", "PUT /api/v1/blobs/{digest}"}
+		"DELETE /api/workers/{id}", "GET /api/v1/blobs/{digest}", "PUT /api/v1/blobs/{digest}", "GET /api/v1/whoami"}
 	if !slices.Equal(open, want) {
 		t.Errorf("got %q\nwant %q", open, want)
 	}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"reflect"
+	"strings"
 
 	"github.com/pipelined/pipelined/api/wire"
 )
@@ -92,5 +93,8 @@ type Route struct {
 func (rt *Route) reads(method string) bool {
 	return method == "GET" || method == "HEAD" || rt.Produces == mediaEvents
 }
+
+// ofRun reports whether the path names a run.
+func (rt *Route) ofRun() bool { return strings.HasPrefix(rt.Pattern, "/api/v1/runs/{id}") }
 
 func doc[T any]() reflect.Type { return reflect.TypeFor[T]() }

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +22,11 @@ type Runs interface {
 	Submit(ctx context.Context, by Subject, key string, in wire.SubmitRequest) (wire.RunCreated, error)
 	// Estimate predicts how long a run of a submission would take: leader.
 	Estimate(ctx context.Context, by Subject, in wire.SubmitRequest) (wire.Estimate, error)
+	// FindRun finds the run that a caller names, on a node that has the state; with
+	// stale, in the state as it is here. NotFound, or Invalid if several are meant.
+	FindRun(ctx context.Context, ref pipeline.RunRef, stale bool) (pipeline.RunID, error)
+	// RunSummary reads one run without its modules, as Run does.
+	RunSummary(ctx context.Context, id pipeline.RunID) (wire.RunSummary, error)
 	// Runs lists runs, newest first: leader, or with stale any node that has the
 	// state.
 	Runs(ctx context.Context, q RunQuery) (wire.RunList, error)
@@ -28,6 +34,9 @@ type Runs interface {
 	// waits until the run's index is past afterIndex, at most wait, and leaves out
 	// modules that did not change after since.
 	Run(ctx context.Context, id pipeline.RunID, afterIndex uint64, wait time.Duration, since uint64) (wire.Run, error)
+	// Graph reads what the modules of a run wait for, with a drawing: leader, or with
+	// stale any node that has the state.
+	Graph(ctx context.Context, id pipeline.RunID, fold GraphFold) (wire.Graph, error)
 	// Cancel cancels a run: leader. Cancelling it again changes nothing.
 	Cancel(ctx context.Context, by Subject, id pipeline.RunID, in wire.CancelRequest) (wire.RunSummary, error)
 	// Retry resumes a finished run: leader.
@@ -52,6 +61,19 @@ type RunQuery struct {
 	// State and Pipeline select; "" takes all.
 	State    pipeline.RunState
 	Pipeline string
+}
+
+// GraphFold says which blocks of instances a drawing shows as one node: by itself
+// those with many, with All every one, with None no one. Unfold names blocks that it
+// shows one by one in any case.
+type GraphFold struct {
+	All, None bool
+	Unfold    []string
+}
+
+// Folds reports whether a block is one node; many says that it has many instances.
+func (f GraphFold) Folds(block string, many bool) bool {
+	return !f.None && (many || f.All) && !slices.Contains(f.Unfold, block)
 }
 
 // ApprovalDecision is what a person decided about a module that waits for an
@@ -136,12 +158,14 @@ func knownState(state pipeline.RunState) bool {
 }
 
 func (h *runsHandler) get(c *call) error {
-	id, err := c.runID()
-	if err != nil {
+	id, q := c.run, c.r.URL.Query()
+	if brief, err := flag(q, "brief"); err != nil {
 		return err
+	} else if brief {
+		out, err := h.runs.RunSummary(c.r.Context(), id)
+		return c.reply(out, err)
 	}
 
-	q := c.r.URL.Query()
 	index, err := count(q, "index", 0)
 	if err != nil {
 		return err
@@ -175,12 +199,25 @@ func (h *runsHandler) get(c *call) error {
 	return c.ok(out)
 }
 
-func (h *runsHandler) cancel(c *call) error {
-	id, err := c.runID()
-	if err != nil {
-		return err
+func (h *runsHandler) graph(c *call) error {
+	q := c.r.URL.Query()
+	fold := GraphFold{Unfold: q["unfold"]}
+	switch how := q.Get("fold"); how {
+	case "", "auto":
+	case "all":
+		fold.All = true
+	case "none":
+		fold.None = true
+	default:
+		return invalid("fold=%.40s: expected auto, all or none", how)
 	}
 
+	out, err := h.runs.Graph(c.r.Context(), c.run, fold)
+	return c.reply(out, err)
+}
+
+func (h *runsHandler) cancel(c *call) error {
+	id := c.run
 	in, err := document[wire.CancelRequest](c)
 	if err != nil {
 		return err
@@ -197,21 +234,13 @@ func (h *runsHandler) pin(c *call) error   { return h.setPinned(c, true) }
 func (h *runsHandler) unpin(c *call) error { return h.setPinned(c, false) }
 
 func (h *runsHandler) setPinned(c *call, pinned bool) error {
-	id, err := c.runID()
-	if err != nil {
-		return err
-	}
-
+	id := c.run
 	out, err := h.runs.Pin(c.r.Context(), c.by, id, pinned)
 	return c.reply(out, err)
 }
 
 func (h *runsHandler) retry(c *call) error {
-	id, err := c.runID()
-	if err != nil {
-		return err
-	}
-
+	id := c.run
 	in, err := document[wire.RetryRequest](c)
 	if err != nil {
 		return err
@@ -251,10 +280,7 @@ func (h *runsHandler) reject(c *call) error {
 }
 
 func (h *runsHandler) decide(c *call, d pipeline.Decision, field, text string) error {
-	id, err := c.runID()
-	if err != nil {
-		return err
-	}
+	id := c.run
 	module, err := c.module()
 	if err != nil {
 		return err
@@ -273,10 +299,7 @@ func (h *runsHandler) decide(c *call, d pipeline.Decision, field, text string) e
 }
 
 func (h *runsHandler) why(c *call) error {
-	id, err := c.runID()
-	if err != nil {
-		return err
-	}
+	id := c.run
 	module, err := c.moduleParam()
 	if err != nil {
 		return err

@@ -38,6 +38,7 @@ type handlers struct {
 	schedules  schedulesHandler
 	secrets    secretsHandler
 	tokens     tokensHandler
+	signIns    signInHandler
 	cluster    clusterHandler
 	executions executionsHandler
 	workers    workersHandler
@@ -59,6 +60,7 @@ func newHandlers(cfg Config) *handlers {
 		schedules:  schedulesHandler{schedules: cfg.Schedules},
 		secrets:    secretsHandler{secrets: cfg.Secrets},
 		tokens:     tokensHandler{tokens: cfg.Tokens},
+		signIns:    signInHandler{signIns: cfg.SignIns, cluster: cfg.Cluster, cfg: &cfg},
 		cluster:    clusterHandler{cluster: cfg.Cluster},
 		executions: executionsHandler{executions: cfg.Executions},
 		workers:    workersHandler{workers: cfg.Workers},
@@ -131,6 +133,10 @@ func (s *Server) entry(next http.Handler, peer bool) http.Handler {
 
 		if err := s.guard.admit(c); err != nil {
 			c.fail(err)
+			return
+		}
+		if !peer && c.preflight() && h.Get("Access-Control-Allow-Origin") != "" {
+			c.w.WriteHeader(http.StatusNoContent)
 			return
 		}
 		next.ServeHTTP(&callWriter{c.w, c}, r)

@@ -31,10 +31,7 @@ type sessionsHandler struct{ sessions Sessions }
 // exec runs a process in the directory of a module, and turns the connection
 // into its stream of frames.
 func (h *sessionsHandler) exec(c *call) error {
-	id, err := c.runID()
-	if err != nil {
-		return err
-	}
+	id := c.run
 	module, err := c.module()
 	if err != nil {
 		return err

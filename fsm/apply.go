@@ -69,6 +69,7 @@ func (s *Store) ApplyBatch(logs []*raft.Log) ([]any, error) {
 
 		// Before the commit: a reader of the old state ignores newer entries.
 		s.recent.add(st.runs.changes, before)
+		s.recent.addRuns(changed.Runs, last.Index, before)
 
 		return nil
 	})
@@ -98,7 +99,7 @@ func (st *state) apply(c *Command, ch *change) any {
 	case c.Worker != nil:
 		return st.registry.applyWorker(c.Worker, ch)
 	case c.Token != nil:
-		return st.registry.applyToken(c.Token, ch)
+		return st.registry.applyToken(c, ch)
 	case c.Forget != nil:
 		return st.retention.applyForget(c.Forget, ch)
 	case c.Retry != nil:

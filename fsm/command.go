@@ -239,6 +239,9 @@ type WorkerRecord struct {
 type Token struct {
 	Record TokenRecord `cbor:"1,keyasint"`
 	Delete bool        `cbor:"2,keyasint,omitempty"`
+	// Exchange is the id of the code that the token is made for. It is removed, and
+	// refused if it is not there or has expired.
+	Exchange string `cbor:"3,keyasint,omitempty"`
 }
 
 // TokenRecord is the record of a token. Hash is the SHA-256 of the whole token.
@@ -258,6 +261,12 @@ type TokenRecord struct {
 	Tags      []string `cbor:"8,keyasint,omitempty"`
 	Pipelines []string `cbor:"9,keyasint,omitempty"`
 	Secrets   bool     `cbor:"10,keyasint,omitempty"`
+	// SignIn marks what a browser signs in with: with Code the code, which is valid
+	// once and is no token, else the token. Parent is the token of who made the code,
+	// with which it is revoked; "" for a caller who had none.
+	SignIn bool   `cbor:"11,keyasint,omitempty"`
+	Code   bool   `cbor:"12,keyasint,omitempty"`
+	Parent string `cbor:"13,keyasint,omitempty"`
 }
 
 // Secret sets or removes a secret of the cluster. Its value is sealed before it

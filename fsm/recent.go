@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/pipelined/pipelined/pipeline"
@@ -21,6 +22,11 @@ type recentChanges struct {
 	runs map[pipeline.RunID]*runChanges
 	// order holds the runs in the order in which they came; the oldest go first.
 	order []pipeline.RunID
+	// last is the index of the last change of each run, complete for indexes above
+	// from; known is set once from is.
+	last  map[pipeline.RunID]uint64
+	from  uint64
+	known bool
 }
 
 // runChanges is complete for indexes above from.
@@ -33,10 +39,12 @@ type runChanges struct {
 const (
 	maxRecentRuns    = 256
 	maxRecentChanges = 8192
+	// maxChangedRuns bounds how many runs are remembered with their last change.
+	maxChangedRuns = 4096
 )
 
 func newRecentChanges() *recentChanges {
-	return &recentChanges{runs: map[pipeline.RunID]*runChanges{}}
+	return &recentChanges{runs: map[pipeline.RunID]*runChanges{}, last: map[pipeline.RunID]uint64{}}
 }
 
 // add notes the changes of a batch; before is the index before it.
@@ -96,6 +104,43 @@ func (r *recentChanges) clear() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.runs, r.order = map[pipeline.RunID]*runChanges{}, nil
+	r.last, r.known = map[pipeline.RunID]uint64{}, false
+}
+
+// addRuns notes which runs a batch changed or removed, at its last index; before is
+// the index before it.
+func (r *recentChanges) addRuns(runs map[pipeline.RunID]bool, index, before uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+
+	if !r.known {
+		r.from, r.known = before, true
+	}
+	if len(r.last)+len(runs) > maxChangedRuns {
+		r.last, r.from = map[pipeline.RunID]uint64{}, before
+	}
+	for id := range runs {
+		r.last[id] = index
+	}
+}
+
+// RunsSince lists the runs that changed or were removed after an index, by id; ok is
+// false if that is not known.
+func (v *View) RunsSince(index uint64) (ids []pipeline.RunID, ok bool) {
+	r := v.recent
+	r.mu.Lock()
+	defer r.mu.Unlock()
+
+	if !r.known || index < r.from {
+		return nil, false
+	}
+	for id, at := range r.last {
+		if at > index {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids, true
 }
 
 // ModulesSince returns the records of a run that changed after an index. It

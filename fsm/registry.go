@@ -46,7 +46,8 @@ func (g *registry) applyWorker(w *Worker, ch *change) Result {
 	return Result{}
 }
 
-func (g *registry) applyToken(t *Token, ch *change) Result {
+func (g *registry) applyToken(c *Command, ch *change) Result {
+	t := c.Token
 	if why := badName("the token's id", t.Record.ID); why != "" {
 		return Result{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
 	}
@@ -58,6 +59,7 @@ func (g *registry) applyToken(t *Token, ch *change) Result {
 		}
 		g.del(bTokens, key)
 		g.dropWorkersOf(t.Record.ID, ch)
+		g.dropSignIns(func(rec *TokenRecord) bool { return rec.Parent == t.Record.ID })
 		return Result{}
 	}
 
@@ -70,6 +72,9 @@ func (g *registry) applyToken(t *Token, ch *change) Result {
 		return Result{Err: pipeline.Errorf(pipeline.Conflict, "token %s exists", t.Record.ID)}
 	}
 
+	if err := g.prepareSignIn(t, c.At); err != nil {
+		return Result{Err: err}
+	}
 	g.put(bTokens, key, t.Record)
 
 	return Result{}

@@ -156,7 +156,12 @@ func (v *View) Tokens() []TokenRecord {
 // Empty reports whether the state holds nothing that a user would miss, so that
 // a cluster of one may join another and discard it (settled 9).
 func (v *View) Empty() bool {
-	for _, b := range [][]byte{bRuns, bTokens, bSecrets, bSchedules} {
+	for _, t := range v.Tokens() {
+		if !t.SignIn { // who looks at a cluster leaves nothing in it
+			return false
+		}
+	}
+	for _, b := range [][]byte{bRuns, bSecrets, bSchedules} {
 		if k, _ := v.tx.Bucket(b).Cursor().First(); k != nil {
 			return false
 		}

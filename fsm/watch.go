@@ -36,8 +36,10 @@ type watchers struct {
 	// waiting holds a channel for each run that is waited for; closed and
 	// dropped at the run's next change.
 	waiting map[pipeline.RunID]chan struct{}
-	subs    map[*Subscription]struct{}
-	closed  bool
+	// any is closed and dropped at the next change of all; nil if nobody waits.
+	any    chan struct{}
+	subs   map[*Subscription]struct{}
+	closed bool
 }
 
 func newWatchers() *watchers {
@@ -70,6 +72,30 @@ func (s *Store) Changed(id pipeline.RunID) <-chan struct{} {
 	}
 
 	return ch
+}
+
+// Advanced returns a channel that is closed when the next entries have been applied,
+// or the whole state was replaced. Call it before reading.
+func (s *Store) Advanced() <-chan struct{} {
+	w := s.watch
+	w.mu.Lock()
+	defer w.mu.Unlock()
+
+	if w.any == nil {
+		w.any = make(chan struct{})
+	}
+	ch := w.any
+	if w.closed {
+		w.wakeAnyLocked()
+	}
+	return ch
+}
+
+func (w *watchers) wakeAnyLocked() {
+	if w.any != nil {
+		close(w.any)
+		w.any = nil
+	}
 }
 
 // Subscription reports changes to one reader that others than the
@@ -116,6 +142,7 @@ func (w *watchers) publish(c *change) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 
+	w.wakeAnyLocked()
 	outside := c.Workers || c.Schedules
 	for id, out := range c.Runs {
 		if ch := w.waiting[id]; ch != nil {
@@ -164,6 +191,7 @@ func (w *watchers) wakeLocked() {
 
 func (w *watchers) replacedLocked() {
 	w.wakeLocked()
+	w.wakeAnyLocked()
 	for sub := range w.subs {
 		sub.all = true
 		sub.poke()

@@ -216,3 +216,37 @@ func (f *Secrets) DeleteSecret(ctx context.Context, by api.Subject, name string)
 
 	return f.DeleteSecretFunc(ctx, by, name)
 }
+
+// SignIns is an api.SignIns made of functions.
+type SignIns struct {
+	CreateCodeFunc func(context.Context, api.Subject) (wire.SignInCode, error)
+	SignInFunc     func(context.Context, string) (wire.SignedIn, error)
+	SignOutFunc    func(context.Context, api.Subject) error
+}
+
+// CreateCode calls CreateCodeFunc.
+func (f *SignIns) CreateCode(ctx context.Context, by api.Subject) (wire.SignInCode, error) {
+	if f.CreateCodeFunc == nil {
+		return wire.SignInCode{}, unset("CreateCode")
+	}
+
+	return f.CreateCodeFunc(ctx, by)
+}
+
+// SignIn calls SignInFunc.
+func (f *SignIns) SignIn(ctx context.Context, code string) (wire.SignedIn, error) {
+	if f.SignInFunc == nil {
+		return wire.SignedIn{}, unset("SignIn")
+	}
+
+	return f.SignInFunc(ctx, code)
+}
+
+// SignOut calls SignOutFunc.
+func (f *SignIns) SignOut(ctx context.Context, by api.Subject) error {
+	if f.SignOutFunc == nil {
+		return unset("SignOut")
+	}
+
+	return f.SignOutFunc(ctx, by)
+}

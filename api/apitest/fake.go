@@ -20,6 +20,8 @@ import (
 type Backend struct {
 	ID   pipeline.NodeID
 	Name string
+	// Addresses are those of the members' HTTP ports.
+	Addresses []string
 
 	Router Router
 	Auth   Auth
@@ -33,6 +35,7 @@ type Backend struct {
 	Schedules   Schedules
 	Secrets     Secrets
 	Tokens      Tokens
+	SignIns     SignIns
 	Cluster     Cluster
 	Executions  Executions
 	Workers     Workers
@@ -51,13 +54,15 @@ func (b *Backend) Configure(cfg *api.Config) {
 		cfg.NodeID = "id-" + pipeline.NodeID(cfg.NodeName)
 	}
 
+	cfg.ClusterID = func() string { return "c1" }
+	cfg.Addresses = func() []string { return b.Addresses }
 	cfg.Router, cfg.Auth = &b.Router, &b.Auth
 	cfg.Runs, cfg.Schedules = &b.Runs, &b.Schedules
 	cfg.Logs, cfg.Artifacts, cfg.Blobs, cfg.Sessions = &b.Logs, &b.Artifacts, &b.Blobs, &b.Sessions
 	cfg.Cache, cfg.RemoteCache = &b.Cache, &b.RemoteCache
 	cfg.Cluster, cfg.Tokens, cfg.Secrets = &b.Cluster, &b.Tokens, &b.Secrets
 	cfg.Executions, cfg.Workers = &b.Executions, &b.Workers
-	cfg.Snapshots = &b.Snapshots
+	cfg.Snapshots, cfg.SignIns = &b.Snapshots, &b.SignIns
 }
 
 func unset(method string) error {

@@ -13,8 +13,11 @@ import (
 type Runs struct {
 	SubmitFunc   func(context.Context, api.Subject, string, wire.SubmitRequest) (wire.RunCreated, error)
 	EstimateFunc func(context.Context, api.Subject, wire.SubmitRequest) (wire.Estimate, error)
+	FindRunFunc  func(context.Context, pipeline.RunRef, bool) (pipeline.RunID, error)
+	SummaryFunc  func(context.Context, pipeline.RunID) (wire.RunSummary, error)
 	RunsFunc     func(context.Context, api.RunQuery) (wire.RunList, error)
 	RunFunc      func(context.Context, pipeline.RunID, uint64, time.Duration, uint64) (wire.Run, error)
+	GraphFunc    func(context.Context, pipeline.RunID, api.GraphFold) (wire.Graph, error)
 	CancelFunc   func(context.Context, api.Subject, pipeline.RunID, wire.CancelRequest) (wire.RunSummary, error)
 	RetryFunc    func(context.Context, api.Subject, pipeline.RunID, wire.RetryRequest) (wire.RunSummary, error)
 	PinFunc      func(context.Context, api.Subject, pipeline.RunID, bool) (wire.RunSummary, error)
@@ -41,6 +44,24 @@ func (f *Runs) Estimate(ctx context.Context, by api.Subject, in wire.SubmitReque
 	return f.EstimateFunc(ctx, by, in)
 }
 
+// FindRun calls FindRunFunc; without one the text is the id.
+func (f *Runs) FindRun(ctx context.Context, ref pipeline.RunRef, stale bool) (pipeline.RunID, error) {
+	if f.FindRunFunc == nil {
+		return pipeline.RunID(ref.Text), nil
+	}
+
+	return f.FindRunFunc(ctx, ref, stale)
+}
+
+// RunSummary calls SummaryFunc; without one the run is its id alone.
+func (f *Runs) RunSummary(ctx context.Context, id pipeline.RunID) (wire.RunSummary, error) {
+	if f.SummaryFunc == nil {
+		return wire.RunSummary{ID: id}, nil
+	}
+
+	return f.SummaryFunc(ctx, id)
+}
+
 // Runs calls RunsFunc.
 func (f *Runs) Runs(ctx context.Context, q api.RunQuery) (wire.RunList, error) {
 	if f.RunsFunc == nil {
@@ -57,6 +78,15 @@ func (f *Runs) Run(ctx context.Context, id pipeline.RunID, afterIndex uint64, wa
 	}
 
 	return f.RunFunc(ctx, id, afterIndex, wait, since)
+}
+
+// Graph calls GraphFunc.
+func (f *Runs) Graph(ctx context.Context, id pipeline.RunID, fold api.GraphFold) (wire.Graph, error) {
+	if f.GraphFunc == nil {
+		return wire.Graph{}, unset("Graph")
+	}
+
+	return f.GraphFunc(ctx, id, fold)
 }
 
 // Cancel calls CancelFunc.

@@ -66,9 +66,30 @@ func (runs Runs) List(ctx context.Context, o ListOptions) (wire.RunList, error) 
 	return do[wire.RunList](ctx, runs.calls, &request{method: http.MethodGet, path: runsPath, query: q, safe: true}, nil)
 }
 
+// Find gives the id of the run that is named. A whole id is not looked up.
+func (runs Runs) Find(ctx context.Context, ref pipeline.RunRef) (pipeline.RunID, error) {
+	if id, ok := ref.ID(); ok {
+		return id, nil
+	}
+	run, err := runs.Summary(ctx, pipeline.RunID(ref.Text))
+	return run.ID, err
+}
+
+// Summary gives a run without its modules.
+func (runs Runs) Summary(ctx context.Context, id pipeline.RunID) (wire.RunSummary, error) {
+	return do[wire.RunSummary](ctx, runs.calls, &request{method: http.MethodGet, path: runsPath + path(string(id)), query: url.Values{"brief": {"1"}}, safe: true}, nil)
+}
+
 // Get gives a run with its modules.
 func (runs Runs) Get(ctx context.Context, id pipeline.RunID) (wire.Run, error) {
 	return do[wire.Run](ctx, runs.calls, &request{method: http.MethodGet, path: runsPath + path(string(id)), safe: true}, nil)
+}
+
+// Graph gives what the modules of a run wait for, with a drawing. fold is auto, all or
+// none.
+func (runs Runs) Graph(ctx context.Context, id pipeline.RunID, fold string, unfold ...string) (wire.Graph, error) {
+	q := url.Values{"fold": {fold}, "unfold": unfold}
+	return do[wire.Graph](ctx, runs.calls, &request{method: http.MethodGet, path: runsPath + path(string(id), "graph"), query: q, safe: true}, nil)
 }
 
 // Wait gives a run once its index is past index, or after wait (at most 5

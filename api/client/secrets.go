@@ -23,6 +23,26 @@ func (tokens Tokens) Delete(ctx context.Context, id string) error {
 	return call(ctx, tokens.calls, http.MethodDelete, "/api/v1/tokens"+path(id), true, nil)
 }
 
+// WhoAmI says who calls, and at which node.
+func (tokens Tokens) WhoAmI(ctx context.Context) (wire.WhoAmI, error) {
+	return do[wire.WhoAmI](ctx, tokens.calls, &request{method: http.MethodGet, path: "/api/v1/whoami", safe: true}, nil)
+}
+
+// SignInCode makes a code with which a browser signs in once.
+func (tokens Tokens) SignInCode(ctx context.Context) (wire.SignInCode, error) {
+	return do[wire.SignInCode](ctx, tokens.calls, &request{method: http.MethodPost, path: "/api/v1/signin/codes", safe: true}, nil)
+}
+
+// SignIn exchanges a code for a token.
+func (tokens Tokens) SignIn(ctx context.Context, code string) (wire.SignedIn, error) {
+	return do[wire.SignedIn](ctx, tokens.calls, &request{method: http.MethodPost, path: "/api/v1/signin"}, wire.SignInRequest{Code: code})
+}
+
+// SignOut revokes the token of a sign-in, with which the client calls.
+func (tokens Tokens) SignOut(ctx context.Context) error {
+	return call(ctx, tokens.calls, http.MethodDelete, "/api/v1/signin", true, nil)
+}
+
 // Set sets a secret, or replaces it. Repeating it is harmless.
 func (secrets Secrets) Set(ctx context.Context, name, value string) (wire.SecretInfo, error) {
 	return do[wire.SecretInfo](ctx, secrets.calls, &request{method: http.MethodPut, path: "/api/v1/secrets" + path(name), safe: true}, wire.SecretRequest{Value: value})

@@ -406,6 +406,8 @@ type TokenInfo struct {
 	CreatedAt time.Time  `json:"createdAt"`
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
 	Untrusted bool       `json:"untrusted,omitempty"`
+	// SignIn is set for the token of a browser that signed in.
+	SignIn bool `json:"signIn,omitempty"`
 	WorkerScope
 }
 

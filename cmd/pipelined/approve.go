@@ -45,7 +45,7 @@ func (c decisionCommand) reject() *cli.Command {
 
 // decide sends a decision about a module.
 func (c decisionCommand) decide(ctx context.Context, cmd *cli.Command, flag string, call func(client.Modules, context.Context, pipeline.RunID, string, string) (wire.Module, error)) error {
-	id, err := runArg(cmd, 0)
+	ref, err := runArg(cmd, 0)
 	if err != nil {
 		return err
 	}
@@ -59,6 +59,11 @@ func (c decisionCommand) decide(ctx context.Context, cmd *cli.Command, flag stri
 	}
 
 	api, err := c.env.connectRead(ctx)
+	if err != nil {
+		return err
+	}
+
+	id, err := api.Runs().Find(ctx, ref)
 	if err != nil {
 		return err
 	}

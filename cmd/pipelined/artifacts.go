@@ -26,7 +26,7 @@ func (c artifactsCommand) command() *cli.Command {
 }
 
 func (c artifactsCommand) run(ctx context.Context, cmd *cli.Command) error {
-	id, err := runArg(cmd, 0)
+	ref, err := runArg(cmd, 0)
 	if err != nil {
 		return err
 	}
@@ -40,6 +40,11 @@ func (c artifactsCommand) run(ctx context.Context, cmd *cli.Command) error {
 	}
 
 	api, err := c.env.connectRead(ctx)
+	if err != nil {
+		return err
+	}
+
+	id, err := api.Runs().Find(ctx, ref)
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func TestUsage_errors(t *testing.T) {
 		{[]string{"submit", "nofile.hcl"}, "read pipeline: nofile.hcl: no such file or directory"},
 		{[]string{"submit", "."}, "read pipeline: . is a directory"},
 		{[]string{"validate", "-var", "x", "f"}, "read pipeline: f: no such file or directory"},
-		{[]string{"status", "No Run"}, `run id "No Run": expected at most 63 of a-z, 0-9, _ and -`},
+		{[]string{"status", "No Run"}, `run "No Run": expected an id or the beginning of one, a number, PIPELINE/NUMBER, last or PIPELINE/last`},
 		{[]string{"logs", "r1", "-attempt", "2"}, "logs: -attempt needs MODULE"},
 		{[]string{"logs", "r1", "a b"}, `logs: "a b" cannot be the name of a module`},
 		{[]string{"logs", "r1", "build", "-attempt=-1"}, "-attempt -1: attempts are counted from 1"},

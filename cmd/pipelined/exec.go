@@ -32,7 +32,7 @@ func (c execCommand) command() *cli.Command {
 }
 
 func (c execCommand) run(ctx context.Context, cmd *cli.Command) error {
-	id, err := runArg(cmd, 0)
+	ref, err := runArg(cmd, 0)
 	if err != nil {
 		return err
 	}
@@ -55,6 +55,11 @@ func (c execCommand) run(ctx context.Context, cmd *cli.Command) error {
 	}
 
 	api, err := c.env.connect(ctx)
+	if err != nil {
+		return err
+	}
+
+	id, err := api.Runs().Find(ctx, ref)
 	if err != nil {
 		return err
 	}

@@ -159,6 +159,8 @@ func (f *fakeCluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.json(w, wire.Success{Success: true})
 	case key == "GET /api/v1/tokens":
 		f.json(w, wire.TokenList{Tokens: f.tokens})
+	case key == "POST /api/v1/signin/codes":
+		f.json(w, wire.SignInCode{Code: "pdc_1_2", URL: f.URL + "/#code=pdc_1_2"})
 	case key == "POST /api/v1/tokens":
 		f.json(w, wire.TokenCreated{TokenInfo: wire.TokenInfo{ID: "t9", Role: "read"}, Token: "pd_t9_secret"})
 	case r.Method == "DELETE" && parts[2] == "members":
@@ -307,6 +309,11 @@ func (f *fakeCluster) list(w http.ResponseWriter, r *http.Request) {
 func (f *fakeCluster) serveRun(w http.ResponseWriter, r *http.Request, rest []string, body []byte) {
 	f.mu.Lock()
 	run := f.runs[pipeline.RunID(rest[0])]
+	for _, other := range f.runs {
+		if strconv.FormatUint(other.run.Number, 10) == rest[0] {
+			run = other
+		}
+	}
 	f.mu.Unlock()
 	if run == nil {
 		f.problem(w, wire.Problem{Status: 404, Kind: "not_found", Detail: fmt.Sprintf("no run %q", rest[0])})

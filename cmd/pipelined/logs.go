@@ -33,7 +33,7 @@ func (c logsCommand) command() *cli.Command {
 }
 
 func (c logsCommand) run(ctx context.Context, cmd *cli.Command) error {
-	id, err := runArg(cmd, 0)
+	ref, err := runArg(cmd, 0)
 	if err != nil {
 		return err
 	}
@@ -54,6 +54,11 @@ func (c logsCommand) run(ctx context.Context, cmd *cli.Command) error {
 	}
 
 	api, err := c.env.connectRead(ctx)
+	if err != nil {
+		return err
+	}
+
+	id, err := api.Runs().Find(ctx, ref)
 	if err != nil {
 		return err
 	}

@@ -27,12 +27,17 @@ func (c pinCommand) command(name, usage, description, done string, call func(cli
 		Name: name, Usage: usage, ArgsUsage: "RUN", Description: description,
 		Flags: []cli.Flag{jsonFlag()},
 		Action: c.env.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
-			id, err := runArg(cmd, 0)
+			ref, err := runArg(cmd, 0)
 			if err != nil {
 				return err
 			}
 
 			api, err := c.env.connectRead(ctx)
+			if err != nil {
+				return err
+			}
+
+			id, err := api.Runs().Find(ctx, ref)
 			if err != nil {
 				return err
 			}

@@ -68,6 +68,7 @@ func (p *program) command() *cli.Command {
 		ConfigureShellCompletionCommand: completionCommand,
 	}
 	prepare(root)
+	completer{env}.prepare(root)
 	return root
 }
 
@@ -122,6 +123,7 @@ func commands(env *environment) []*cli.Command {
 		cacheCommand{env}.command(),
 		secretsCommand{env}.command(),
 		tokenCommand{env}.command(),
+		uiCommand{env}.command(),
 		snapshotCommand{env}.command(),
 		operatorCommand{env}.command(),
 		keygenCommand{env}.command(),

@@ -28,7 +28,7 @@ func (c retryCommand) command() *cli.Command {
 }
 
 func (c retryCommand) run(ctx context.Context, cmd *cli.Command) error {
-	id, err := runArg(cmd, 0)
+	ref, err := runArg(cmd, 0)
 	if err != nil {
 		return err
 	}
@@ -40,6 +40,11 @@ func (c retryCommand) run(ctx context.Context, cmd *cli.Command) error {
 	}
 
 	own, api, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+
+	id, err := api.Runs().Find(ctx, ref)
 	if err != nil {
 		return err
 	}

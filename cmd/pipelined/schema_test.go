@@ -3,9 +3,12 @@ package main
 import (
 	"encoding/json"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language"
 )
 
@@ -55,5 +58,41 @@ func TestCompletion(t *testing.T) {
 	}
 	if code, _, errs := newCommand(t, nil).exec("completion", "ksh"); code != exitUsage || !strings.Contains(errs, "ksh") {
 		t.Errorf("completion ksh: code %d, %s", code, errs)
+	}
+}
+
+// A shell is offered the newest runs, and the modules of one.
+func TestCompletion_runs(t *testing.T) {
+	f := newFakeCluster(t)
+	c := newCommand(t, f)
+	f.add(&fakeRun{run: wire.Run{RunSummary: wire.RunSummary{ID: "r1", Number: 12, Pipeline: "release", State: pipeline.RunRunning},
+		Modules: []wire.Module{{Name: "build[a:b]", State: pipeline.ModuleWaiting}}}})
+	for line, want := range map[string]string{
+		"status": "12:release, running\nlast:the newest run\n", "logs": "12:release, running\nlast:the newest run\n",
+		"logs r1": "build[a\\:b]:waiting\n", "cancel r1": "", "logs nothing": "", "logs r1 x": "", "workers": "",
+	} {
+		code, out, errs := c.exec(append(strings.Fields(line), "--generate-shell-completion")...)
+		if code != 0 || out != want || errs != "" {
+			t.Errorf("%q is completed with %q, code %d, %s; want %q", line, out, code, errs, want)
+		}
+	}
+}
+
+// A run is named by its number, and found before anything is done with it.
+func TestRun_byNumber(t *testing.T) {
+	f := newFakeCluster(t)
+	c := newCommand(t, f)
+	f.add(&fakeRun{run: wire.Run{RunSummary: wire.RunSummary{ID: "r1", Number: 12, Pipeline: "release", State: pipeline.RunSucceeded}}})
+	if code, _, errs := c.exec("pin", "12"); code != 0 || !slices.Contains(f.asked(), "POST /api/v1/runs/r1/pin") {
+		t.Errorf("exit %d, %s, asked %q", code, errs, f.asked())
+	}
+}
+
+// The dashboard's address goes to stdout, and no browser is started without a terminal.
+func TestUI(t *testing.T) {
+	f := newFakeCluster(t)
+	c := newCommand(t, f)
+	if code, out, errs := c.exec("ui"); code != 0 || out != f.URL+"/#code=pdc_1_2\n" || errs != "" {
+		t.Errorf("exit %d, %q, %s", code, out, errs)
 	}
 }

@@ -31,12 +31,17 @@ func (c statusCommand) command() *cli.Command {
 				return usagef("status: -check is about the cluster, and takes no RUN")
 			}
 
-			id, err := runArg(cmd, 0)
+			ref, err := runArg(cmd, 0)
 			if err != nil {
 				return err
 			}
 
 			api, err := c.env.connectRead(ctx)
+			if err != nil {
+				return err
+			}
+
+			id, err := api.Runs().Find(ctx, ref)
 			if err != nil {
 				return err
 			}

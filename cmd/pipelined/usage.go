@@ -215,6 +215,6 @@ func commandPath(cmd *cli.Command) string {
 }
 
 // runArg reads the argument that names a run.
-func runArg(cmd *cli.Command, i int) (pipeline.RunID, error) {
-	return pipeline.ParseRunID(cmd.Args().Get(i))
+func runArg(cmd *cli.Command, i int) (pipeline.RunRef, error) {
+	return pipeline.ParseRunRef(cmd.Args().Get(i))
 }

@@ -17,12 +17,17 @@ func (c waitCommand) command() *cli.Command {
 		Description: "Exits as the run did. After -timeout it exits with 6; the run continues.",
 		Flags:       []cli.Flag{jsonFlag()},
 		Action: c.env.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
-			id, err := runArg(cmd, 0)
+			ref, err := runArg(cmd, 0)
 			if err != nil {
 				return err
 			}
 
 			api, err := c.env.connectRead(ctx)
+			if err != nil {
+				return err
+			}
+
+			id, err := api.Runs().Find(ctx, ref)
 			if err != nil {
 				return err
 			}

@@ -19,12 +19,17 @@ func (c watchCommand) command() *cli.Command {
 		Description: "Exits as the run does. With -json it prints a line of JSON for each change: the run, with the modules that changed.",
 		Flags:       []cli.Flag{jsonFlag()},
 		Action: c.env.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
-			id, err := runArg(cmd, 0)
+			ref, err := runArg(cmd, 0)
 			if err != nil {
 				return err
 			}
 
 			api, err := c.env.connectRead(ctx)
+			if err != nil {
+				return err
+			}
+
+			id, err := api.Runs().Find(ctx, ref)
 			if err != nil {
 				return err
 			}

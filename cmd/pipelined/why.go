@@ -19,7 +19,7 @@ func (c whyCommand) command() *cli.Command {
 		Description: "Explains what it waits for (a dependency, a lock and its holder, a suitable worker, a slot), why it was skipped, where it ran, why it was repeated.",
 		Flags:       []cli.Flag{jsonFlag()},
 		Action: c.env.action(1, 2, func(ctx context.Context, cmd *cli.Command) error {
-			id, err := runArg(cmd, 0)
+			ref, err := runArg(cmd, 0)
 			if err != nil {
 				return err
 			}
@@ -30,6 +30,11 @@ func (c whyCommand) command() *cli.Command {
 			}
 
 			api, err := c.env.connectRead(ctx)
+			if err != nil {
+				return err
+			}
+
+			id, err := api.Runs().Find(ctx, ref)
 			if err != nil {
 				return err
 			}

@@ -97,7 +97,7 @@ func (n *Node) openAPI() {
 		Logger: n.log})
 	n.api = api.New(api.Config{NodeID: n.id, NodeName: n.cfg.Name,
 		Router: service.NewRouter(service.RouterConfig{Self: n.id, State: n.state, Dialer: n.cluster, Members: n.cluster.Members}),
-		Auth:   s.tokens, Tokens: s.tokens, Runs: s.runs, Cache: s.cache, Secrets: s.secrets, Workers: s.workers,
+		Auth:   s.tokens, Tokens: s.tokens, SignIns: s.tokens, ClusterID: s.cluster.ID, Addresses: s.cluster.Addresses, Runs: s.runs, Cache: s.cache, Secrets: s.secrets, Workers: s.workers,
 		Artifacts: service.NewArtifacts(n.state, n.fabric.down),
 		Blobs:     service.NewBlobs(n.stores.blobs, n.stores.trees, n.fabric.down),
 		Schedules: service.NewSchedules(service.SchedulesConfig{State: n.state, Compiler: s.compiler, Vault: s.vault, Workspaces: s.workspaces}),

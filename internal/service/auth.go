@@ -46,7 +46,7 @@ func (t *Tokens) Authenticate(ctx context.Context, token, _ string) (api.Subject
 		return api.Subject{}, err
 	}
 	sum := sha256.Sum256([]byte(token))
-	if subtle.ConstantTimeCompare(sum[:], rec.Hash) != 1 || !rec.ExpiresAt.IsZero() && time.Now().After(rec.ExpiresAt) {
+	if rec.Code || subtle.ConstantTimeCompare(sum[:], rec.Hash) != 1 || !rec.ExpiresAt.IsZero() && time.Now().After(rec.ExpiresAt) {
 		return api.Subject{}, errToken
 	}
 	return subjectOf(rec), nil
@@ -74,7 +74,7 @@ func (t *Tokens) authenticateSelfMade(token string) (api.Subject, error) {
 }
 
 func subjectOf(rec fsm.TokenRecord) api.Subject {
-	s := api.Subject{Name: rec.Name, Role: api.Role(rec.Role), Untrusted: rec.Untrusted}
+	s := api.Subject{Name: rec.Name, Role: api.Role(rec.Role), Untrusted: rec.Untrusted, Token: rec.ID, ExpiresAt: rec.ExpiresAt}
 	if s.Name == "" {
 		s.Name = "token " + rec.ID
 	}

@@ -141,6 +141,25 @@ func HTTPAddress(m cluster.Member) string {
 	return "http://" + m.HTTPAddr
 }
 
+// ID is the id of the cluster.
+func (c *Cluster) ID() string { return c.cfg.Members.RaftInfo().ClusterID }
+
+// Addresses are the base URLs of the members' HTTP ports, this node's first.
+func (c *Cluster) Addresses() []string {
+	var own, others []string
+	for _, m := range c.cfg.Members.Members() {
+		switch {
+		case m.Status == cluster.StatusLeft || m.HTTPAddr == "":
+		case m.ID == c.cfg.Self:
+			own = append(own, HTTPAddress(m))
+		default:
+			others = append(others, HTTPAddress(m))
+		}
+	}
+	slices.Sort(others)
+	return append(own, others...)
+}
+
 func hostOf(addr string) string {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {

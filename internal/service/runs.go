@@ -74,6 +74,36 @@ func NewRuns(cfg RunsConfig) *Runs {
 	return &Runs{state: cfg.State, planner: cfg.Planner, compiler: cfg.Compiler, vault: cfg.Vault, workspaces: cfg.Workspaces, full: cfg.Full, log: cfg.Logger}
 }
 
+// FindRun finds the run that a caller names.
+func (r *Runs) FindRun(ctx context.Context, ref pipeline.RunRef, stale bool) (id pipeline.RunID, err error) {
+	if !r.state.HasState() {
+		return "", pipeline.Errorf(pipeline.Unavailable, "run %s: this node does not hold the cluster's state: use the run's whole id, or ask another node", ref.Text)
+	}
+	// The newest run may have been submitted at another node a moment ago.
+	fresh := stale || r.state.Fresh(ctx)
+	if ref.Last && !fresh {
+		return "", pipeline.Errorf(pipeline.Unavailable, "run %s: the state of this node may be behind: no leader answers", ref.Text)
+	}
+	err = r.state.View(func(v *fsm.View) (err error) {
+		id, err = v.FindRun(ref)
+		return err
+	})
+	return id, state.Missing(err, fresh)
+}
+
+// RunSummary reads a run without its modules.
+func (r *Runs) RunSummary(_ context.Context, id pipeline.RunID) (out wire.RunSummary, err error) {
+	err = r.state.View(func(v *fsm.View) error {
+		run, ok := v.Run(id)
+		if !ok {
+			return pipeline.NoRun(id)
+		}
+		out = summaryIn(v, run)
+		return nil
+	})
+	return out, err
+}
+
 // Runs lists runs, newest first.
 func (r *Runs) Runs(_ context.Context, q api.RunQuery) (wire.RunList, error) {
 	out := wire.RunList{Runs: []wire.RunSummary{}}

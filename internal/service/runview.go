@@ -67,6 +67,9 @@ func (r *Runs) read(id pipeline.RunID, since uint64) (wire.Run, error) {
 				record = &pipeline.ModuleRecord{Name: m.Name, State: pipeline.ModuleWaiting}
 			}
 			out.Modules = append(out.Modules, moduleOf(m, record))
+			if since > 0 { // who asks for changes knows them
+				out.Modules[len(out.Modules)-1].DependsOn = nil
+			}
 			if !record.State.Final() {
 				open = append(open, *m)
 				at = append(at, len(out.Modules)-1)

@@ -114,7 +114,7 @@ func checkScope(in wire.TokenRequest) error {
 }
 
 func tokenInfo(t fsm.TokenRecord) wire.TokenInfo {
-	return wire.TokenInfo{ID: t.ID, Name: t.Name, Role: t.Role, CreatedAt: t.CreatedAt.UTC(), ExpiresAt: timeOf(t.ExpiresAt), Untrusted: t.Untrusted,
+	return wire.TokenInfo{ID: t.ID, Name: t.Name, Role: t.Role, CreatedAt: t.CreatedAt.UTC(), ExpiresAt: timeOf(t.ExpiresAt), Untrusted: t.Untrusted, SignIn: t.SignIn,
 		WorkerScope: wire.WorkerScope{Tags: t.Tags, Pipelines: t.Pipelines, Secrets: t.Secrets}}
 }
 
@@ -123,7 +123,9 @@ func (t *Tokens) Tokens(context.Context) (wire.TokenList, error) {
 	out := wire.TokenList{Tokens: []wire.TokenInfo{}}
 	err := t.state.View(func(v *fsm.View) error {
 		for _, rec := range v.Tokens() {
-			out.Tokens = append(out.Tokens, tokenInfo(rec))
+			if !rec.Code {
+				out.Tokens = append(out.Tokens, tokenInfo(rec))
+			}
 		}
 		return nil
 	})

@@ -75,5 +75,9 @@ func (s *State) View(fn func(*fsm.View) error) error { return s.store.View(fn) }
 // before reading the run, so that no change is missed.
 func (s *State) Changed(id pipeline.RunID) <-chan struct{} { return s.store.Changed(id) }
 
+// Advanced gives a channel that is closed when this node has applied more. Take it
+// before reading.
+func (s *State) Advanced() <-chan struct{} { return s.store.Advanced() }
+
 // Leading reports whether this node leads and serves as the orchestrator.
 func (s *State) Leading() bool { return s.leader.Term() != 0 }

@@ -78,6 +78,9 @@ func (v *runView) apply(r wire.Run) []change {
 			v.told[m.Name] = v.printedBefore(m.Name)
 		}
 
+		if len(m.DependsOn) == 0 { // a change does not say it again
+			m.DependsOn = v.modules[i].DependsOn
+		}
 		v.modules[i] = m
 		changes = v.changes(changes, &m)
 	}
