@@ -67,6 +67,8 @@ type RunCreated struct {
 // Run is a run with its modules, as GET /api/v1/runs/{id} gives it.
 type Run struct {
 	RunSummary
+	// File is the pipeline's file as the submitter named it.
+	File    string   `json:"file,omitempty"`
 	Modules []Module `json:"modules"`
 	// Index is the raft index of the newest change in the answer; ask with
 	// ?index=N&wait=30s to be answered when there is a newer one, and with
@@ -122,9 +124,11 @@ type Module struct {
 	Reason    string               `json:"reason"`
 	Worker    string               `json:"worker"`
 	DependsOn []string             `json:"dependsOn,omitempty"`
-	Result    json.RawMessage      `json:"result"`
-	ExitCode  *int                 `json:"exitCode"`
-	Outputs   []string             `json:"outputs"`
+	// Line is where the module is written in the run's file.
+	Line     int             `json:"line,omitempty"`
+	Result   json.RawMessage `json:"result"`
+	ExitCode *int            `json:"exitCode"`
+	Outputs  []string        `json:"outputs"`
 	// OutputBytes is the size of all outputs.
 	OutputBytes int64 `json:"outputBytes,omitempty"`
 	// StartedAt and FinishedAt are of the deciding attempt; DurationSeconds

@@ -24,7 +24,30 @@ import (
 
 // console gives what a console's configuration has in common in every command.
 func (env *environment) console() terminal.ConsoleConfig {
-	return terminal.ConsoleConfig{Out: env.stdout, Err: env.stderr, Now: env.now, Quiet: env.flags.quiet, Plain: env.plain()}
+	dir, _ := os.Getwd() // without it files keep their whole names
+	return terminal.ConsoleConfig{Out: env.stdout, Err: env.stderr, Now: env.now, Quiet: env.flags.quiet, Plain: env.plain(), Static: env.automated(),
+		Unicode: terminal.SpeaksUnicode(env.getenv), Dir: dir}
+}
+
+// live reports whether a followed run is shown on a live display.
+func (env *environment) live() bool {
+	return env.stderr.Terminal && !env.flags.quiet && !env.plain() && !env.automated()
+}
+
+// automated reports a CI system, where nobody watches a live display even if there is a
+// terminal.
+func (env *environment) automated() bool {
+	ci := env.getenv("CI")
+	return ci != "" && ci != "false" && ci != "0"
+}
+
+// givenAddress is the -address that this command line has, and another one needs too;
+// "" if the environment has it.
+func (env *environment) givenAddress() string {
+	if env.flags.address == env.getenv("PIPELINED_ADDR") {
+		return ""
+	}
+	return env.flags.address
 }
 
 // plain reports that no cursor tricks are wanted.

@@ -21,7 +21,7 @@ func (c retryCommand) command() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "from", Usage: "`MODULE` that runs again with everything that depends on it; may be repeated", Local: true},
 			&cli.BoolFlag{Name: "detach", Usage: "do not follow the run", HideDefault: true, Local: true},
-			jsonFlag(),
+			logsFlag(), jsonFlag(),
 		},
 		Action: c.env.action(1, 1, c.run),
 	}
@@ -78,13 +78,14 @@ func (c retryCommand) run(ctx context.Context, cmd *cli.Command) error {
 
 	signals, back := c.env.signals()
 	defer back()
-	watch := watchOptions{json: cmd.Bool("json"), known: &before, signals: signals}
+	watch := watchOptions{json: cmd.Bool("json"), logs: cmd.Bool("logs"), known: &before, signals: signals}
 	if own != nil {
-		watch.address = own.address
+		watch.address, watch.gone, watch.ctrlC = own.address, own.address != runAddress, cancelsRun
 		f := &runFollower{env: c.env, node: own, api: api, id: id}
 		return f.follow(ctx, watch, false)
 	}
 
+	watch.ctrlC, watch.health = leavesRunning, api.Health
 	watch.interrupt = func(ctx context.Context, _ os.Signal) error { return watcher(c).detachOrCancel(ctx, api, id, signals) }
 	_, err = watcher(c).watch(ctx, api.Runs(), id, watch)
 	return err

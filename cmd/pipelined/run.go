@@ -43,7 +43,7 @@ func (c runCommand) command() *cli.Command {
 			&cli.StringSliceFlag{Name: "module-env", Usage: "`NAMES` of this machine's environment variables that modules get", Sources: c.env.variables("PIPELINED_MODULE_ENV"), Local: true},
 			&cli.BoolFlag{Name: "keep-work", Usage: "keep the directories of failed attempts", HideDefault: true, Sources: c.env.variables("PIPELINED_KEEP_WORK"), Local: true},
 			&cli.StringFlag{Name: "data-dir", Usage: "`DIR` that holds what is stored between runs (default the user's state directory)", Local: true},
-			yesFlag(), jsonFlag(),
+			logsFlag(), yesFlag(), jsonFlag(),
 		),
 		Action: c.env.action(1, 1, c.run),
 	}
@@ -136,7 +136,8 @@ func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 	}
 
 	cancel(nil)
-	watch := watchOptions{json: cmd.Bool("json"), signals: signals, address: e.address}
+	c.env.tellHeading(j, created)
+	watch := watchOptions{json: cmd.Bool("json"), logs: cmd.Bool("logs"), signals: signals, address: e.address, gone: e.address != runAddress, ctrlC: cancelsRun}
 	if c.env.interactive && c.env.stderr.Terminal {
 		watch.asker = c.asker(api, created.ID)
 	}

@@ -22,7 +22,7 @@ func (c submitCommand) command() *cli.Command {
 		Flags: append(append(append(varFlags(), selectFlags()...), append(cacheFlags(), c.env.snapshotFlags()...)...),
 			&cli.BoolFlag{Name: "detach", Usage: "print the run's id and exit", HideDefault: true, Local: true},
 			&cli.BoolFlag{Name: "register", Usage: "register or replace the pipeline's schedule, and run nothing now", HideDefault: true, Local: true},
-			yesFlag(), jsonFlag(),
+			logsFlag(), yesFlag(), jsonFlag(),
 		),
 		Action: c.env.action(1, 1, c.run),
 	}
@@ -93,8 +93,10 @@ func (c submitCommand) run(ctx context.Context, cmd *cli.Command) error {
 	}
 
 	// If submit is interrupted the run continues, so its id must be known.
-	c.env.tell("run %s (number %d) of %s", created.ID, created.Number, job.PipelineName())
-	_, err = watcher(c).watch(ctx, api.Runs(), created.ID, watchOptions{json: cmd.Bool("json"), signals: signals,
+	if c.env.tellHeading(job, created); !c.env.live() {
+		c.env.tell("run %s (number %d) of %s", created.ID, created.Number, job.PipelineName())
+	}
+	_, err = watcher(c).watch(ctx, api.Runs(), created.ID, watchOptions{json: cmd.Bool("json"), logs: cmd.Bool("logs"), signals: signals, ctrlC: leavesRunning, health: api.Health,
 		interrupt: func(ctx context.Context, _ os.Signal) error {
 			return watcher(c).detachOrCancel(ctx, api, created.ID, signals)
 		}})

@@ -17,7 +17,7 @@ func (c watchCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "watch", Usage: "follows a run", ArgsUsage: "RUN",
 		Description: "Exits as the run does. With -json it prints a line of JSON for each change: the run, with the modules that changed.",
-		Flags:       []cli.Flag{jsonFlag()},
+		Flags:       []cli.Flag{logsFlag(), jsonFlag()},
 		Action: c.env.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
 			ref, err := runArg(cmd, 0)
 			if err != nil {
@@ -36,7 +36,7 @@ func (c watchCommand) command() *cli.Command {
 
 			signals, back := c.env.signals()
 			defer back()
-			o := watchOptions{json: cmd.Bool("json"), signals: signals, interrupt: func(context.Context, os.Signal) error { return errInterrupted }}
+			o := watchOptions{json: cmd.Bool("json"), logs: cmd.Bool("logs"), signals: signals, ctrlC: leavesRunning, health: api.Health, interrupt: func(context.Context, os.Signal) error { return errInterrupted }}
 			if o.json {
 				enc := json.NewEncoder(c.env.stdout)
 				enc.SetEscapeHTML(false)

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/urfave/cli/v3"
 
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
@@ -27,9 +30,28 @@ type watchOptions struct {
 	// asker asks what modules wait for; may be nil.
 	asker *terminal.ApprovalPrompt
 	// address is what reaches the run's node from another shell, as -address
-	// takes it; "" if nothing has to be given.
+	// takes it; "" if nothing has to be given. gone says that nothing reaches it once
+	// the command has ended.
 	address string
+	gone    bool
+	// logs prints every line of output on a terminal too.
+	logs bool
+	// ctrlC is what Ctrl-C does, in the words of the live display.
+	ctrlC string
+	// health says who leads; nil for the own node.
+	health func(context.Context) (wire.Health, error)
 }
+
+// logsFlag is -logs, of the commands that follow a run.
+func logsFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "logs", Usage: "print every line of output on a terminal too", HideDefault: true, Local: true}
+}
+
+// What Ctrl-C does, for watchOptions.ctrlC.
+const (
+	leavesRunning = "^C leaves it running"
+	cancelsRun    = "^C cancels it"
+)
 
 // watcher follows a run to its end for the commands that do so.
 type watcher struct{ env *environment }
@@ -40,8 +62,10 @@ func (c watcher) watch(ctx context.Context, source terminal.RunSource, id pipeli
 	notes, back := c.env.retries.Take()
 	defer back()
 	display := c.env.console()
-	display.Address, display.Known = o.address, o.known
-	f := &terminal.Follower{Source: source, ID: id, Console: terminal.NewConsole(display), Silent: o.json, Positions: shown(o.known), Notes: notes, Each: o.each, Signals: o.signals, Interrupt: o.interrupt, Approvals: o.asker}
+	display.Address, display.Known, display.Logs, display.Interrupt = o.address, o.known, o.logs, o.ctrlC
+	display.Later, display.Gone = cmp.Or(o.address, c.env.givenAddress()), o.gone
+	f := &terminal.Follower{Source: source, ID: id, Console: terminal.NewConsole(display), Silent: o.json, Positions: shown(o.known), Notes: notes, Each: o.each,
+		Signals: o.signals, Interrupt: o.interrupt, Approvals: o.asker, Health: o.health}
 	run, err := f.Run(ctx)
 	if errors.Is(err, errTimedOut) {
 		return false, failf(exitTimeout, "timed out (-timeout); run %s continues: pipelined watch %[1]s", id)

@@ -10,6 +10,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v3"
 
+	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/submission"
 	"github.com/pipelined/pipelined/storage"
 )
@@ -73,8 +74,28 @@ func (env *environment) confirmWorkspace(ctx context.Context, cmd *cli.Command, 
 	return nil
 }
 
-// tellWorkspace says what goes along.
+// tellWorkspace says what goes along. A person at a live display reads it in the heading
+// instead.
 func (env *environment) tellWorkspace(j *submission.Job) {
+	if !env.live() {
+		env.tell("workspace: %s", workspaceText(j))
+	}
+}
+
+func workspaceText(j *submission.Job) string {
 	n, size := j.Files()
-	env.tell("workspace: %s, %s", numberOf(n, "file"), humanize.IBytes(uint64(size)))
+	return fmt.Sprintf("%s, %s", numberOf(n, "file"), humanize.IBytes(uint64(size)))
+}
+
+// tellHeading names a run above its live display.
+func (env *environment) tellHeading(j *submission.Job, created wire.RunCreated) {
+	if !env.live() {
+		return
+	}
+
+	text := fmt.Sprintf("%s %d   ", j.PipelineName(), created.Number)
+	if git := j.Git(); git.SHA != "" {
+		text += fmt.Sprintf("%s %.7s, ", git.Branch, git.SHA)
+	}
+	env.tell("%s%s   run %s", text, workspaceText(j), created.ID)
 }

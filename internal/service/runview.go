@@ -53,8 +53,13 @@ func (r *Runs) read(id pipeline.RunID, since uint64) (wire.Run, error) {
 			return err
 		}
 
+		def, err := v.Definition(id)
+		if err != nil {
+			return err
+		}
+
 		records := v.ModulesSince(id, since)
-		out = wire.Run{RunSummary: summaryIn(v, run), Index: run.Index, Modules: []wire.Module{}}
+		out = wire.Run{RunSummary: summaryIn(v, run), File: def.File, Index: run.Index, Modules: []wire.Module{}}
 		var open []pipeline.Module // that have not finished
 		var at []int               // where they are in out.Modules
 		for i := range mods {
@@ -85,7 +90,7 @@ func (r *Runs) read(id pipeline.RunID, since uint64) (wire.Run, error) {
 
 // moduleOf is what the API shows of a module.
 func moduleOf(def *pipeline.Module, record *pipeline.ModuleRecord) wire.Module {
-	m := wire.Module{Name: record.Name, Of: def.Of, State: record.State, Reason: record.Reason, DependsOn: def.DependsOn, Result: record.Result,
+	m := wire.Module{Name: record.Name, Of: def.Of, Line: def.Line, State: record.State, Reason: record.Reason, DependsOn: def.DependsOn, Result: record.Result,
 		ExitCode: record.ExitCode, Outputs: record.OutputPaths, OutputBytes: record.OutputBytes, StartedAt: timeOf(record.StartedAt),
 		FinishedAt: timeOf(record.FinishedAt), NotBefore: timeOf(record.NotBefore), Attempts: []wire.Attempt{}}
 	m.Approval = approvalOf(def, record)

@@ -169,3 +169,13 @@ func (o *Options) Compile(ctx context.Context) (*pipeline.Pipeline, error) {
 
 	return def, nil
 }
+
+// Git are the facts of the work tree that the pipeline's file lies in; empty if it lies
+// in none, or git refuses to tell.
+func (j *Job) Git() pipeline.Git {
+	facts, err := j.source.git()
+	if err != nil {
+		return pipeline.Git{}
+	}
+	return facts
+}

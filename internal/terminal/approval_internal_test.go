@@ -35,7 +35,7 @@ func TestAsker(t *testing.T) {
 	}}
 	in, typing := io.Pipe()
 	a.Stdin = in
-	c := &Console{out: NewStream(io.Discard), err: NewStream(&out), now: time.Now, view: newRunView(), prefixes: map[string]string{}}
+	c := NewConsole(ConsoleConfig{Out: NewStream(io.Discard), Err: NewStream(&out), Now: time.Now})
 	ctx := t.Context()
 	c.view.apply(wire.Run{Index: 1, Modules: []wire.Module{gateModule("a"), gateModule("b", "bob"), gateModule("c", "a*")}})
 	a.update(ctx, c)

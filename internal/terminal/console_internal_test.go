@@ -73,14 +73,20 @@ func story() []wire.Run {
 	}
 }
 
-// tell plays the story to a console, with output between its parts.
-func tell(c *Console, clock *time.Time) {
+// newTestConsole makes a display on buffers or a terminal, at a clock of the test.
+func newTestConsole(out, err *Stream, clock *time.Time, cfg ConsoleConfig) *Console {
+	cfg.Out, cfg.Err, cfg.Now = out, err, func() time.Time { return *clock }
+	return NewConsole(cfg)
+}
+
+// play shows the story on a console, with output between its parts.
+func play(c *Console, clock *time.Time) {
 	for i, r := range story() {
 		*clock = storyStart.Add(time.Duration(i) * 4 * time.Second)
 		c.update(r)
 		if i > 0 {
-			c.output(part{"build", fmt.Appendf(nil, "line %d", i), true, true})
-			c.output(part{"lint", []byte("\x1b[31mred"), true, true})
+			c.part(part{"build", fmt.Appendf(nil, "line %d", i), true, true})
+			c.part(part{"lint", []byte("\x1b[31mred"), true, true})
 		}
 		c.flush()
 		if i == 1 {
@@ -88,91 +94,32 @@ func tell(c *Console, clock *time.Time) {
 			c.tick()
 		}
 	}
-	c.note("%s", Summary(&c.view.run, c.view.counts()))
-	c.close()
+	last := wire.Run{RunSummary: c.view.run, File: "/src/p.hcl", Modules: c.view.modules}
+	for i := range last.Modules {
+		last.Modules[i].Line = 10 + i
+	}
+	c.finish(&last)
 }
 
 func TestConsole_plain(t *testing.T) {
 	var out, err bytes.Buffer
 	var clock time.Time
-	c := &Console{out: NewStream(&out), err: NewStream(&err), now: func() time.Time { return clock }, view: newRunView(), prefixes: map[string]string{}}
-	tell(c, &clock)
+	play(newTestConsole(NewStream(&out), NewStream(&err), &clock, ConsoleConfig{Dir: "/src", Later: "127.0.0.1:8080"}), &clock)
 	golden(t, "plain.stdout", out.String())
 	golden(t, "plain.stderr", err.String())
-}
-
-// TestConsole_live has both streams on one terminal: what is written there, in
-// its order.
-func TestConsole_live(t *testing.T) {
-	for _, color := range []bool{false, true} {
-		var terminal bytes.Buffer
-		var clock time.Time
-		c := &Console{out: NewStream(&terminal), err: NewStream(&terminal), now: func() time.Time { return clock }, view: newRunView(), prefixes: map[string]string{},
-			live: true, safe: true, colorOut: color, colorErr: color}
-		tell(c, &clock)
-		golden(t, fmt.Sprintf("live-color-%v", color), terminal.String())
-		if !color {
-			golden(t, "live.screen", screen(terminal.String()))
-		}
-	}
-}
-
-// screen is what stands on a terminal at the end: it knows the few sequences
-// that the live display uses.
-func screen(s string) string {
-	lines := []string{""}
-	for len(s) > 0 {
-		var n int
-		switch {
-		case strings.HasPrefix(s, "\r"):
-			s = s[1:]
-		case strings.HasPrefix(s, "\x1b[J"):
-			s = s[3:]
-		case strings.HasPrefix(s, "\x1b["):
-			fmt.Sscanf(s, "\x1b[%dA", &n)
-			lines = lines[:len(lines)-n]
-			lines[len(lines)-1] = ""
-			_, s, _ = strings.Cut(s, "A")
-		case s[0] == '\n':
-			lines = append(lines, "")
-			s = s[1:]
-		default:
-			lines[len(lines)-1] += s[:1]
-			s = s[1:]
-		}
-	}
-	return strings.Join(lines, "\n")
 }
 
 func TestConsole_quiet(t *testing.T) {
 	var out, err bytes.Buffer
 	var clock time.Time
-	c := &Console{out: NewStream(&out), err: NewStream(&err), now: func() time.Time { return clock }, view: newRunView(), prefixes: map[string]string{}, quiet: true}
-	tell(c, &clock)
+	c := newTestConsole(NewStream(&out), NewStream(&err), &clock, ConsoleConfig{Quiet: true})
+	for _, r := range story() {
+		c.update(r)
+		c.part(part{"build", []byte("line 1"), true, true})
+		c.flush()
+	}
 	if err.String() != "" || !strings.Contains(out.String(), "build | line 1\n") {
 		t.Errorf("stderr %q, stdout %q", err.String(), out.String())
-	}
-}
-
-// TestConsole_narrow cuts lines to the terminal and lists only so many modules.
-func TestConsole_narrow(t *testing.T) {
-	var terminal bytes.Buffer
-	c := &Console{out: NewStream(&terminal), err: NewStream(&terminal), now: func() time.Time { return storyStart }, view: newRunView(), prefixes: map[string]string{}, live: true}
-	c.err.width = func() int { return 24 }
-	r := wire.Run{Index: 1}
-	for i := range maxLiveModules + 3 {
-		r.Modules = append(r.Modules, wire.Module{Name: fmt.Sprintf("module-with-a-long-name-%d", i), State: pipeline.ModuleRunning})
-	}
-	c.update(r)
-	c.flush()
-	lines := strings.Split(strings.TrimSpace(terminal.String()), "\n")
-	if len(lines) != maxLiveModules+2 || strings.TrimSpace(lines[maxLiveModules]) != "and 3 more" {
-		t.Errorf("%d lines: %q", len(lines), lines)
-	}
-	for _, l := range lines {
-		if len(l) > 23 {
-			t.Errorf("%q is wider than the terminal", l)
-		}
 	}
 }
 

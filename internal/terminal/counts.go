@@ -2,6 +2,7 @@ package terminal
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pipelined/pipelined/api/wire"
@@ -22,19 +23,30 @@ func (c Counts) done() int { return c.Total() - c.waiting - c.running }
 // String lists what there is: "3 succeeded, 1 failed".
 func (c Counts) String() string {
 	var parts []string
-	add := func(n int, what string) {
-		if n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, what))
-		}
+	for _, p := range c.parts() {
+		parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
 	}
-	add(c.succeeded, "succeeded")
-	add(c.cached, "cached")
-	add(c.failed, "failed")
-	add(c.skipped, "skipped")
-	add(c.cancelled, "cancelled")
-	add(c.running, "running")
-	add(c.waiting, "waiting")
 	return strings.Join(parts, ", ")
+}
+
+// count is how many modules are in a state.
+type count struct {
+	n     int
+	what  string
+	style style
+}
+
+// parts are the counts above zero.
+func (c Counts) parts() []count {
+	return slices.DeleteFunc([]count{
+		{c.succeeded, "succeeded", goodStyle},
+		{c.cached, "cached", cachedStyle},
+		{c.failed, "failed", badStyle},
+		{c.skipped, "skipped", dimStyle},
+		{c.cancelled, "cancelled", dimStyle},
+		{c.running, "running", runningStyle},
+		{c.waiting, "waiting", dimStyle},
+	}, func(p count) bool { return p.n == 0 })
 }
 
 func (v *runView) counts() Counts { return CountModules(v.modules) }
@@ -42,25 +54,29 @@ func (v *runView) counts() Counts { return CountModules(v.modules) }
 func CountModules(modules []wire.Module) Counts {
 	var c Counts
 	for i := range modules {
-		switch modules[i].State {
-		case pipeline.ModuleRunning:
-			c.running++
-		case pipeline.ModuleSucceeded:
-			c.succeeded++
-		case pipeline.ModuleCached:
-			c.cached++
-		case pipeline.ModuleFailed:
-			c.failed++
-		case pipeline.ModuleSkipped:
-			c.skipped++
-		case pipeline.ModuleCancelled:
-			c.cancelled++
-		default:
-			c.waiting++
-		}
+		c.add(modules[i].State)
 	}
 
 	return c
+}
+
+func (c *Counts) add(s pipeline.ModuleState) {
+	switch s {
+	case pipeline.ModuleRunning:
+		c.running++
+	case pipeline.ModuleSucceeded:
+		c.succeeded++
+	case pipeline.ModuleCached:
+		c.cached++
+	case pipeline.ModuleFailed:
+		c.failed++
+	case pipeline.ModuleSkipped:
+		c.skipped++
+	case pipeline.ModuleCancelled:
+		c.cancelled++
+	default:
+		c.waiting++
+	}
 }
 
 // Summary is the last line of a followed run.

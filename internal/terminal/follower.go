@@ -42,8 +42,11 @@ type Follower struct {
 	Console *Console
 	// Positions is the output that is known already and is not shown again.
 	Positions map[string]wire.LogPosition
-	// Silent shows no output.
+	// Silent shows no output, but for the end of that of failed modules.
 	Silent bool
+	// Health says which node leads, for the live display; nil for a run without a
+	// cluster.
+	Health func(context.Context) (wire.Health, error)
 	// Notes are lines of progress from elsewhere; nil for none.
 	Notes <-chan string
 	// Each is called with every state of the run; nil for none.
@@ -53,6 +56,11 @@ type Follower struct {
 	// Interrupt is called for each of Signals; its error ends Run. Both may be nil.
 	Signals   <-chan os.Signal
 	Interrupt func(ctx context.Context, s os.Signal) error
+
+	// health and reasons are what is found out about the run's surroundings; nil without
+	// a live display.
+	health  chan wire.Health
+	reasons chan map[string]string
 }
 
 // errNoMore ends the display if the stream ended; the reason is the error of the
@@ -81,6 +89,7 @@ func (f *Follower) Run(ctx context.Context) (wire.Run, error) {
 	if !f.Console.quiet || f.Each != nil || f.Approvals != nil {
 		g.Go(func() error { f.poll(feed, updates); return nil })
 	}
+	f.surroundings(feed, g)
 
 	err := f.loop(ctx, events, updates)
 	stop()
@@ -105,7 +114,7 @@ func (f *Follower) Run(ctx context.Context) (wire.Run, error) {
 // loop shows what comes until the output is complete.
 func (f *Follower) loop(ctx context.Context, events <-chan wire.LogEvent, updates <-chan wire.Run) error {
 	c := f.Console
-	lines := newLineSplitter(c.output, nil)
+	lines := newLineSplitter(c.part, c.tails.restart)
 	defer func() {
 		lines.end()
 		c.logsEnded()
@@ -140,9 +149,14 @@ func (f *Follower) loop(ctx context.Context, events <-chan wire.LogEvent, update
 			lines.partial()
 			partial = nil
 		case text := <-f.Notes:
-			c.note("%s", text)
+			c.warn(text)
+		case h := <-f.health:
+			c.led(h)
+		case why := <-f.reasons:
+			c.board.reasons = why
+			c.dirty = true
 		case s := <-f.Signals:
-			c.erase()
+			c.suspend()
 			if err := f.Interrupt(ctx, s); err != nil {
 				return err
 			}
@@ -164,13 +178,14 @@ func (f *Follower) loop(ctx context.Context, events <-chan wire.LogEvent, update
 // hold makes the console say how a module ended after the output of that module,
 // where output is shown.
 func (f *Follower) hold() {
-	f.Console.changes.on = !f.Silent
+	f.Console.prints = f.Console.prints && !f.Silent
+	f.Console.changes.on = f.Console.prints
 	for module, p := range f.Positions {
 		ended := p.Attempt - 1
 		if p.Ended {
 			ended = p.Attempt
 		}
-		f.Console.logEnded(module, ended)
+		f.Console.tell(f.Console.changes.logEnded(module, ended))
 	}
 }
 
@@ -182,11 +197,9 @@ func (f *Follower) batch(lines *lineSplitter, events <-chan wire.LogEvent, e wir
 			return false, errNoMore
 		}
 
-		if !f.Silent {
-			lines.add(&e)
-			if e.End {
-				f.Console.logEnded(e.Module, e.Attempt)
-			}
+		lines.add(&e)
+		if e.End {
+			f.Console.logEnded(&e)
 		}
 
 		if e.RunEnd || n == cap(events) {
@@ -288,8 +301,11 @@ func (f *Follower) end(ctx context.Context) (wire.Run, error) {
 		f.Console.failures(&r)
 	}
 
-	f.Console.note("%s", Summary(&r.RunSummary, f.Console.view.counts()))
-	f.Console.close()
+	if f.Console.quiet {
+		f.Console.close()
+	} else {
+		f.Console.finish(&r)
+	}
 	return r, nil
 }
 

@@ -79,7 +79,8 @@ func TestFollower_Run(t *testing.T) {
 		out, err    string
 	}{
 		{"succeeds", pipeline.RunSucceeded, false, false, "a | one\na | two\n", "a: succeeded\nrun r1 succeeded in 5.0s (1 succeeded)\n"},
-		{"fails", pipeline.RunFailed, false, false, "a | one\na | two\n", "a: failed: exit code 3\nrun r1 failed in 5.0s (1 failed)\n"},
+		{"fails", pipeline.RunFailed, false, false, "a | one\na | two\n", "a: failed: exit code 3\n\na failed: exit code 3:\n  1  one\n  2  two\n" +
+			"  pipelined logs r1 a  # all 2 lines\n  pipelined why r1 a   # why it failed, and what it ran with\n  pipelined retry r1   # resume where it failed\nrun r1 failed in 5.0s (1 failed)\n"},
 		{"silent", pipeline.RunSucceeded, false, true, "", "a: succeeded\nrun r1 succeeded in 5.0s (1 succeeded)\n"},
 		{"quiet", pipeline.RunSucceeded, true, false, "a | one\na | two\n", ""},
 		{"quiet and fails", pipeline.RunFailed, true, false, "a | one\na | two\n", "a: failed: exit code 3\nrun r1 failed in 5.0s (1 failed)\n"},

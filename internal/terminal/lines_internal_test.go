@@ -40,7 +40,7 @@ func TestLineSplitter(t *testing.T) {
 func TestConsole_partialLine(t *testing.T) {
 	var out bytes.Buffer
 	c := NewConsole(ConsoleConfig{Out: NewStream(&out), Err: NewStream(io.Discard), Now: time.Now})
-	s := newLineSplitter(c.output, nil)
+	s := newLineSplitter(c.part, nil)
 	step := func(module, text, want string) {
 		t.Helper()
 		out.Reset()

@@ -43,9 +43,9 @@ var ErrLogComplete = errors.New("the requested output is complete")
 // NewLogPrinter makes a printer. It never draws a live display: announcements of
 // attempts would become part of it.
 func NewLogPrinter(cfg ConsoleConfig, style LogStyle) *LogPrinter {
-	cfg.static = true
+	cfg.Static = true
 	p := &LogPrinter{console: NewConsole(cfg), style: style}
-	p.console.raw = style.Raw
+	p.console.output.raw = style.Raw
 
 	if style.JSON {
 		p.encoder = json.NewEncoder(cfg.Out)
@@ -76,7 +76,7 @@ func (p *LogPrinter) Event(e wire.LogEvent) error {
 			return fmt.Errorf("write output: %w", err)
 		}
 
-	case p.style.Raw && !p.console.safe && !p.style.Times:
+	case p.style.Raw && !p.console.output.safe && !p.style.Times:
 		// Byte for byte: the reader is a file or a program.
 		if _, err := p.console.out.Write(e.Bytes()); err != nil {
 			return err
@@ -130,7 +130,7 @@ func (p *LogPrinter) line(line part) {
 		line.text = p.stamped
 	}
 
-	p.console.output(line)
+	p.console.output.part(line)
 }
 
 // PrintText copies output from r to the console line by line, without what
@@ -141,7 +141,7 @@ func (c *Console) PrintText(r io.Reader) error {
 	for {
 		line, err := in.ReadSlice('\n')
 		if len(line) > 0 {
-			c.text(line)
+			c.output.text(line)
 		}
 
 		switch {

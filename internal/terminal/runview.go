@@ -37,9 +37,11 @@ type change struct {
 	module string
 	text   string
 	mood   mood
-	// start is set where something only began; a live display shows that
-	// otherwise.
-	start bool
+	kind   changeKind
+	// state is the module as it was then, and attempt the index of the attempt that
+	// is meant, -1 for none.
+	state   *wire.Module
+	attempt int
 	// after is the attempt whose output comes before it; 0 for none.
 	after int
 }
@@ -51,6 +53,17 @@ const (
 	good
 	bad
 	odd // neither: skipped, lost, tried again
+)
+
+// changeKind says what happened to a module.
+type changeKind int
+
+const (
+	changeBegan changeKind = iota + 1 // a live display shows that otherwise
+	changeEnded
+	changeLost
+	changeRetried
+	changeWaits // for an approval, or because of something
 )
 
 func newRunView() *runView {
@@ -104,7 +117,8 @@ func (v *runView) reasons(list []change) []change {
 		n++
 		if told := v.told[m.Name]; !told.waits {
 			told.waits = true
-			list = append(list, change{module: m.Name, text: "waiting: " + m.Reason, mood: odd})
+			state := *m
+			list = append(list, change{module: m.Name, text: "waiting: " + m.Reason, mood: odd, kind: changeWaits, state: &state, attempt: -1})
 		}
 	}
 	return list
@@ -166,18 +180,19 @@ func (v *runView) replace(name string) {
 
 // changes appends what was not said of a module yet.
 func (v *runView) changes(list []change, m *wire.Module) []change {
-	told, after := v.told[m.Name], 0
-	add := func(mood mood, start bool, format string, args ...any) {
-		list = append(list, change{module: m.Name, text: fmt.Sprintf(format, args...), mood: mood, start: start, after: after})
+	told, after, at := v.told[m.Name], 0, -1
+	add := func(kind changeKind, mood mood, format string, args ...any) {
+		list = append(list, change{module: m.Name, text: fmt.Sprintf(format, args...), mood: mood, kind: kind, state: m, attempt: at, after: after})
 	}
 	for i := range m.Attempts {
 		a := &m.Attempts[i]
 		last := i == len(m.Attempts)-1
+		at = i
 		if a.Number > told.started && a.StartedAt != nil {
 			told.started, after = a.Number, a.Number-1
 			// What has finished already is shown with its end alone.
 			if !a.State.Final() {
-				add(neutral, true, "started on %s%s", a.Worker, attemptNote(m, i))
+				add(changeBegan, neutral, "started on %s%s", a.Worker, attemptNote(m, i))
 			}
 		}
 
@@ -192,20 +207,15 @@ func (v *runView) changes(list []change, m *wire.Module) []change {
 
 		switch a.State {
 		case pipeline.AttemptLost:
-			add(odd, false, "attempt %d was lost on %s%s; repeating it", a.Number, a.Worker, ReasonSuffix(a.Reason))
+			add(changeLost, odd, "attempt %d was lost on %s%s; repeating it", a.Number, a.Worker, ReasonSuffix(a.Reason))
 		case pipeline.AttemptFailed, pipeline.AttemptTimedOut:
-			retry := "retrying"
-			if last && m.NotBefore != nil && a.FinishedAt != nil && m.NotBefore.After(*a.FinishedAt) {
-				retry += " in " + ShortDuration(m.NotBefore.Sub(*a.FinishedAt))
-			}
-
-			add(odd, false, "attempt %d %s on %s%s%s; %s", a.Number, StateWords(string(a.State)), a.Worker, took(a.StartedAt, a.FinishedAt), ReasonSuffix(a.Reason), retry)
+			add(changeRetried, odd, "attempt %d %s on %s%s%s; %s", a.Number, StateWords(string(a.State)), a.Worker, took(a.StartedAt, a.FinishedAt), ReasonSuffix(a.Reason), retryText(m, i))
 		}
 	}
 
 	if NeedsApproval(m) && !told.asked {
 		told.asked = true
-		add(odd, false, "waits for approval: %s (pipelined approve %s%s %s)", m.Approval.Message, v.address, v.run.ID, m.Name)
+		add(changeWaits, odd, "waits for approval: %s (pipelined approve %s%s %s)", m.Approval.Message, v.address, v.run.ID, m.Name)
 	}
 
 	if m.State.Final() && !told.final {
@@ -214,7 +224,7 @@ func (v *runView) changes(list []change, m *wire.Module) []change {
 			return list
 		}
 		text, mood := finalText(m)
-		add(mood, false, "%s", text)
+		add(changeEnded, mood, "%s", text)
 	}
 
 	return list

@@ -122,10 +122,6 @@ func Clean(s string) string {
 	return s
 }
 
-// cutLine cuts a line to a number of characters.
-func cutLine(s string, n int) string {
-	if len(s) <= n || utf8.RuneCountInString(s) <= n {
-		return s
-	}
-	return string([]rune(s)[:n])
-}
+// flat is Clean for a row: without tabs, whose width depends on where they stand, and
+// without spaces at its ends.
+func flat(s string) string { return strings.TrimSpace(strings.ReplaceAll(Clean(s), "\t", " ")) }

@@ -12,6 +12,9 @@ import (
 	"golang.org/x/term"
 )
 
+// usualColumns and usualRows are the size of a terminal that does not say it.
+const usualColumns, usualRows = 80, 24
+
 // ErrReaderClosed is the error of a Stream whose reader closed its end, as
 // `head` does: there is nothing to report.
 var ErrReaderClosed = errors.New("the reader of the output closed it")
@@ -20,10 +23,10 @@ var ErrReaderClosed = errors.New("the reader of the output closed it")
 // behind it. A writer flushes before it waits for something. It is safe
 // for concurrent use.
 type Stream struct {
-	// terminal reports that a person sees what is written; width is asked for
-	// the number of columns then.
+	// Terminal reports that a person sees what is written; size is asked for the
+	// number of columns and rows then.
 	Terminal bool
-	width    func() int
+	size     func() (columns, rows int)
 
 	mu sync.Mutex
 	// guards following
@@ -32,15 +35,15 @@ type Stream struct {
 }
 
 func NewStream(w io.Writer) *Stream {
-	s := &Stream{buf: bufio.NewWriterSize(w, 32<<10), width: func() int { return 80 }}
+	s := &Stream{buf: bufio.NewWriterSize(w, 32<<10), size: func() (int, int) { return usualColumns, usualRows }}
 	if IsTerminal(w) {
 		fd := int(w.(*os.File).Fd())
 		s.Terminal = true
-		s.width = func() int {
-			if n, _, err := term.GetSize(fd); err == nil && n > 0 {
-				return n
+		s.size = func() (int, int) {
+			if columns, rows, err := term.GetSize(fd); err == nil && columns > 0 && rows > 0 {
+				return columns, rows
 			}
-			return 80
+			return usualColumns, usualRows
 		}
 	}
 

@@ -3,6 +3,7 @@ package terminal
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
@@ -36,18 +37,18 @@ func TestRunView_reasons(t *testing.T) {
 
 // The first run of a pipeline, of which nothing is known, shows no estimate.
 func TestConsole_firstRunWithoutEstimate(t *testing.T) {
-	c := &Console{view: newRunView()}
+	b := &board{view: newRunView(), marks: &asciiGlyphs}
 	ended := wire.Module{Name: "a", State: pipeline.ModuleSucceeded, StartedAt: second(0), FinishedAt: second(1)}
 	running := wire.Module{Name: "b", State: pipeline.ModuleRunning, Attempts: []wire.Attempt{{Number: 1, StartedAt: second(1)}}}
 	head := wire.RunSummary{State: pipeline.RunRunning, SubmittedAt: storyStart}
-	c.view.apply(wire.Run{RunSummary: head, Index: 1, Modules: []wire.Module{ended, running}})
-	if got := c.footer(*second(2)); strings.Contains(got, "left") {
+	b.view.apply(wire.Run{RunSummary: head, Index: 1, Modules: []wire.Module{ended, running}})
+	if got := b.footer(*second(2), 80).render(false); strings.Contains(got, "left") {
 		t.Errorf("footer %q", got)
 	}
 
-	running.ExpectedSeconds = 9
-	c.view.apply(wire.Run{RunSummary: head, Index: 2, Modules: []wire.Module{running}})
-	if got := c.footer(*second(2)); !strings.Contains(got, "about 8s left") && !strings.Contains(got, "about 8.0s left") {
+	running.ExpectedSeconds, b.estimated = 9, time.Time{}
+	b.view.apply(wire.Run{RunSummary: head, Index: 2, Modules: []wire.Module{running}})
+	if got := b.footer(*second(2), 80).render(false); !strings.Contains(got, "about 8s left") && !strings.Contains(got, "about 8.0s left") {
 		t.Errorf("footer %q", got)
 	}
 }

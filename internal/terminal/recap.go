@@ -1,0 +1,217 @@
+package terminal
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// maxRecap is of how many failed modules the recap shows the output.
+const maxRecap = 5
+
+// recap tells at the end how a run ended: the failed modules with their last lines of
+// output, and the commands that continue.
+type recap struct {
+	// later is what commands need to reach the run, once the one that followed it has
+	// ended: "-address X", or "".
+	later string
+	// gone says that no command reaches it.
+	gone bool
+	// dir is the working directory: files below it are named relative to it.
+	dir   string
+	marks *glyphs
+}
+
+// print writes the recap. For a reader that is no person, the summary is the last line.
+func (p *recap) print(c *Console, r *wire.Run) {
+	var rows []row
+	failed := failedModules(r)
+	for i, m := range failed {
+		if i == maxRecap {
+			rows = append(rows, nil, row{{fmt.Sprintf("%d more failed: pipelined status %s%s", len(failed)-i, p.option(), flat(string(r.ID))), plainStyle}})
+			break
+		}
+		rows = append(rows, nil)
+		rows = append(rows, p.module(c, r, m)...)
+	}
+
+	commands := p.commands(c, r, failed)
+	if c.live {
+		rows = append(rows, nil, p.summary(c, r))
+		if len(commands) > 0 {
+			rows = append(rows, nil)
+		}
+		rows = append(rows, commands...)
+	} else {
+		rows = append(rows, commands...)
+	}
+
+	for _, r := range rows {
+		fmt.Fprintln(c.err, r.render(c.color))
+	}
+	if !c.live {
+		fmt.Fprintln(c.err, Clean(Summary(&r.RunSummary, c.view.counts())))
+	}
+}
+
+func failedModules(r *wire.Run) []*wire.Module {
+	var list []*wire.Module
+	for i := range r.Modules {
+		if r.Modules[i].State == pipeline.ModuleFailed {
+			list = append(list, &r.Modules[i])
+		}
+	}
+	return list
+}
+
+// module is a failed module: why, where, which attempt, where it is written, and the end
+// of its output.
+func (p *recap) module(c *Console, r *wire.Run, m *wire.Module) []row {
+	text, _ := endText(m)
+	head := row{{flat(m.Name), boldStyle}, {" failed: " + flat(text), badStyle}}
+	if c.live {
+		head = slices.Concat(row{{p.marks.bad + " ", badStyle}}, head)
+	}
+
+	var facts string
+	if m.Worker != "" {
+		facts += " on " + flat(m.Worker)
+	}
+	if n := CountTries(m.Attempts); n > 1 {
+		facts += fmt.Sprintf(", attempt %d", LastAttempt(m).Number)
+	}
+	if m.StartedAt != nil && m.FinishedAt != nil {
+		facts += ", after " + ShortDuration(m.FinishedAt.Sub(*m.StartedAt))
+	}
+	if at := p.position(r, m); at != "" {
+		facts += " (" + flat(at) + ")"
+	}
+
+	lines := c.tails.last(m.Name)
+	switch n := len(lines); {
+	case n == 0:
+		facts += "; it wrote nothing"
+	case lines[0].number > 1:
+		facts += fmt.Sprintf("; the last %d of %d lines:", n, lines[n-1].number)
+	default:
+		facts += ":"
+	}
+
+	rows := []row{head.add(dimStyle, facts)}
+	for _, l := range lines {
+		number := fmt.Sprintf("%*d", len(strconv.Itoa(lines[len(lines)-1].number)), l.number)
+		rows = append(rows, row{{"  " + number + "  ", dimStyle}, {Clean(l.text), plainStyle}})
+	}
+	return rows
+}
+
+// position is where a module is written; "" if that is not known.
+func (p *recap) position(r *wire.Run, m *wire.Module) string {
+	if r.File == "" || m.Line == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s:%d", p.file(r.File), m.Line)
+}
+
+// file names a file as a person in the working directory would.
+func (p *recap) file(name string) string {
+	if filepath.IsAbs(name) && p.dir != "" {
+		if rel, err := filepath.Rel(p.dir, name); err == nil && filepath.IsLocal(rel) {
+			return rel
+		}
+	}
+	return name
+}
+
+// summary is how the run ended, in one row.
+func (p *recap) summary(c *Console, r *wire.Run) row {
+	mark, look := p.marks.good, goodStyle
+	switch r.State {
+	case pipeline.RunFailed:
+		mark, look = p.marks.bad, badStyle
+	case pipeline.RunWarnings:
+		mark, look = p.marks.warning, oddStyle
+	case pipeline.RunCancelled:
+		mark, look = p.marks.skipped, oddStyle
+	}
+
+	text := StateWords(string(r.State))
+	if r.FinishedAt != nil {
+		text += " in " + ShortDuration(r.Took(*r.FinishedAt))
+	}
+	out := row{{mark + " ", look}, {fmt.Sprintf("%s %d %s", flat(r.Pipeline), r.Number, text), boldStyle}, {flatSuffix(r.Reason), plainStyle}}
+	for i, n := range c.view.counts().parts() {
+		sep := ", "
+		if i == 0 {
+			sep = " ("
+		}
+		out = out.add(plainStyle, sep).add(n.style, fmt.Sprintf("%d %s", n.n, n.what))
+	}
+	if c.view.counts().Total() > 0 {
+		out = out.add(plainStyle, ")")
+	}
+	return out
+}
+
+// commands are those that continue after a failure.
+func (p *recap) commands(c *Console, r *wire.Run, failed []*wire.Module) []row {
+	if r.State != pipeline.RunFailed || p.gone {
+		return nil
+	}
+
+	type command struct{ text, what string }
+	var list []command
+	id := p.option() + flat(string(r.ID))
+	if len(failed) > 0 {
+		name := quote(failed[0].Name)
+		what := "all of its output"
+		if lines := c.tails.last(failed[0].Name); len(lines) > 0 {
+			what = fmt.Sprintf("all %d lines", lines[len(lines)-1].number)
+			if lines[len(lines)-1].number == 1 {
+				what = "its output"
+			}
+		}
+		list = append(list, command{"pipelined logs " + id + " " + name, what}, command{"pipelined why " + id + " " + name, "why it failed, and what it ran with"})
+	}
+
+	what := "resume where it failed"
+	switch n := c.view.counts(); n.succeeded + n.cached {
+	case 0:
+	case 1:
+		what += "; 1 result is kept"
+	default:
+		what += fmt.Sprintf("; %d results are kept", n.succeeded+n.cached)
+	}
+	list = append(list, command{"pipelined retry " + id, what})
+
+	widest := 0
+	for _, l := range list {
+		widest = max(widest, len(l.text))
+	}
+	var rows []row
+	for _, l := range list {
+		rows = append(rows, row{{"  " + l.text, commandStyle}}.pad(widest+4).add(dimStyle, "# "+l.what))
+	}
+	return rows
+}
+
+func (p *recap) option() string {
+	if p.later == "" {
+		return ""
+	}
+	return "-address " + p.later + " "
+}
+
+// quote gives a word as a shell takes it.
+func quote(s string) string {
+	s = flat(s)
+	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@,") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

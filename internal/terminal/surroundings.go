@@ -1,0 +1,98 @@
+package terminal
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+const (
+	// healthEvery is how often a live display asks who leads.
+	healthEvery = 2 * time.Second
+	// reasonsEvery is how often it asks why modules wait: the answer holds the whole
+	// run.
+	reasonsEvery = 5 * time.Second
+)
+
+// surroundings asks, for a live display, who leads the cluster and why modules wait.
+func (f *Follower) surroundings(ctx context.Context, g *errgroup.Group) {
+	if !f.Console.live {
+		return
+	}
+
+	f.reasons = make(chan map[string]string)
+	g.Go(func() error {
+		every(ctx, reasonsEvery, func() { f.askReasons(ctx) })
+		return nil
+	})
+
+	if f.Health == nil {
+		return
+	}
+	f.health = make(chan wire.Health)
+	g.Go(func() error {
+		every(ctx, healthEvery, func() {
+			if h, err := f.Health(ctx); err == nil {
+				send(ctx, f.health, h)
+			}
+		})
+		return nil
+	})
+}
+
+// every calls do at once and then after each pause.
+func every(ctx context.Context, pause time.Duration, do func()) {
+	for {
+		do()
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func send[T any](ctx context.Context, to chan<- T, v T) {
+	select {
+	case to <- v:
+	case <-ctx.Done():
+	}
+}
+
+// askReasons asks why modules wait. Errors are passed over, as in poll.
+func (f *Follower) askReasons(ctx context.Context) {
+	r, err := f.Source.Wait(ctx, f.ID, 0, 0, 0)
+	if err != nil {
+		return
+	}
+
+	why := map[string]string{}
+	for i := range r.Modules {
+		if m := &r.Modules[i]; m.State == pipeline.ModuleWaiting && m.Reason != "" {
+			why[m.Name] = m.Reason
+		}
+	}
+	send(ctx, f.reasons, why)
+}
+
+// led takes in which node leads, and tells when another one has taken over.
+func (c *Console) led(h wire.Health) {
+	was := c.board.leader
+	if h.Leader == "" || !h.Quorum {
+		return
+	}
+
+	c.board.leader, c.dirty = h.Leader, true
+	if was != "" && was != h.Leader {
+		text := fmt.Sprintf("%s leads in the place of %s (term %d)", flat(h.Leader), flat(was), h.Term)
+		if n := c.view.counts().running; n > 0 {
+			text += fmt.Sprintf("; %d running modules continue", n)
+		}
+		c.warn(text)
+	}
+}
