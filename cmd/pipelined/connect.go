@@ -50,6 +50,11 @@ type connector struct{ env *environment }
 // goes to no server that has not proved that it has the cluster key: the agent of
 // this user by its socket, others by TLS (settled 13).
 func (c connector) connect(ctx context.Context) (*client.Client, error) {
+	return c.connectWith(ctx, nil)
+}
+
+// connectWith is connect with changes of the client's configuration; nil for none.
+func (c connector) connectWith(ctx context.Context, change func(*client.Config)) (*client.Client, error) {
 	given, err := c.givenToken()
 	if err != nil {
 		return nil, err
@@ -69,6 +74,9 @@ func (c connector) connect(ctx context.Context) (*client.Client, error) {
 	}
 
 	cfg.UserAgent, cfg.OnRetry = userAgent(), c.env.retries.Retrying
+	if change != nil {
+		change(&cfg)
+	}
 	return client.New(cfg)
 }
 

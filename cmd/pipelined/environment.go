@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -26,7 +27,16 @@ import (
 func (env *environment) console() terminal.ConsoleConfig {
 	dir, _ := os.Getwd() // without it files keep their whole names
 	return terminal.ConsoleConfig{Out: env.stdout, Err: env.stderr, Now: env.now, Quiet: env.flags.quiet, Plain: env.plain(), Static: env.automated(),
-		Unicode: terminal.SpeaksUnicode(env.getenv), Dir: dir}
+		Unicode: terminal.SpeaksUnicode(env.getenv), Dir: dir, CI: terminal.DetectCI(env.getenv), Exists: isLocalFile}
+}
+
+// isLocalFile reports whether there is a file of that name below the working directory.
+func isLocalFile(name string) bool {
+	if !filepath.IsLocal(name) {
+		return false
+	}
+	info, err := os.Stat(name)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // live reports whether a followed run is shown on a live display.

@@ -103,6 +103,7 @@ func commands(env *environment) []*cli.Command {
 		listCommand{env}.command(),
 		statusCommand{env}.command(),
 		watchCommand{env}.command(),
+		topCommand{env}.command(),
 		waitCommand{env}.command(),
 		logsCommand{env}.command(),
 		cancelCommand{env}.command(),

@@ -58,6 +58,10 @@ type ConsoleConfig struct {
 	Gone           bool
 	// Dir is the working directory: files below it are named relative to it.
 	Dir string
+	// CI is the system whose log this is. Exists reports whether there is a file below
+	// the working directory, for annotations; nil for no files.
+	CI     CI
+	Exists func(string) bool
 	// Interrupt says what Ctrl-C does, for the live display.
 	Interrupt string
 }
@@ -77,7 +81,7 @@ func NewConsole(cfg ConsoleConfig) *Console {
 		marks = &unicodeGlyphs
 	}
 	c.board = &board{view: c.view, tails: c.tails, marks: marks, interrupt: cfg.Interrupt, told: map[string]bool{}}
-	c.recap = recap{later: cfg.Later, gone: cfg.Gone, dir: cfg.Dir, marks: marks}
+	c.recap = recap{later: cfg.Later, gone: cfg.Gone, dir: cfg.Dir, marks: marks, ci: cfg.CI, exists: cfg.Exists}
 	c.output.write = func(text []byte) {
 		if c.live && c.out.Terminal {
 			c.screen.above(c.out, text)
@@ -98,6 +102,15 @@ func NewConsole(cfg ConsoleConfig) *Console {
 	}
 
 	return c
+}
+
+// begin opens the group of a CI system in which output and progress stand. Its marks go
+// to stderr, so that stdout holds output alone.
+func (c *Console) begin() {
+	if !c.live && !c.quiet {
+		c.recap.ci.open(c.err, "pipelined: output and progress", c.now())
+		c.err.Flush()
+	}
 }
 
 // update takes in what the cluster says of the run.

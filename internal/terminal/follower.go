@@ -90,6 +90,7 @@ func (f *Follower) Run(ctx context.Context) (wire.Run, error) {
 		g.Go(func() error { f.poll(feed, updates); return nil })
 	}
 	f.surroundings(feed, g)
+	f.Console.begin()
 
 	err := f.loop(ctx, events, updates)
 	stop()

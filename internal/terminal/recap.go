@@ -25,12 +25,20 @@ type recap struct {
 	// dir is the working directory: files below it are named relative to it.
 	dir   string
 	marks *glyphs
+	// ci is the system whose log this is, and exists reports whether there is a file.
+	ci     CI
+	exists func(string) bool
 }
 
 // print writes the recap. For a reader that is no person, the summary is the last line.
 func (p *recap) print(c *Console, r *wire.Run) {
 	var rows []row
 	failed := failedModules(r)
+	if !c.live {
+		c.out.Flush()
+		p.ci.end(c.err, fmt.Sprintf("%s %d %s", flat(r.Pipeline), r.Number, StateWords(string(r.State))), c.now())
+		p.annotate(c, r, failed)
+	}
 	for i, m := range failed {
 		if i == maxRecap {
 			rows = append(rows, nil, row{{fmt.Sprintf("%d more failed: pipelined status %s%s", len(failed)-i, p.option(), flat(string(r.ID))), plainStyle}})
@@ -56,6 +64,22 @@ func (p *recap) print(c *Console, r *wire.Run) {
 	}
 	if !c.live {
 		fmt.Fprintln(c.err, Clean(Summary(&r.RunSummary, c.view.counts())))
+	}
+}
+
+// annotate marks where failed modules failed: a place that their last lines name, or
+// else where they are written.
+func (p *recap) annotate(c *Console, r *wire.Run, failed []*wire.Module) {
+	for _, m := range failed[:min(len(failed), maxAnnotations)] {
+		file, line := place(c.tails.last(m.Name), p.exists)
+		if file == "" && r.File != "" {
+			file, line = p.file(r.File), m.Line
+		}
+		text, _ := endText(m)
+		if m.Worker != "" {
+			text += " on " + m.Worker
+		}
+		p.ci.annotate(c.err, flat(file), line, flat(m.Name)+" failed", flat(text))
 	}
 }
 

@@ -55,6 +55,7 @@ var rules = []rule{
 	{path: "internal/tempdir", may: []string{"storage", "storage/disk", "storage/layout"}},
 	{path: "internal/submission", may: []string{"pipeline", "pipeline/language", "storage", "storage/disk", "storage/blob", "storage/tree", "storage/workspace", "api/wire", "api/client", "internal/tempdir"}},
 	{path: "internal/terminal", may: []string{"pipeline", "api/wire", "api/client"}},
+	{path: "internal/top", may: []string{"pipeline", "api/wire", "api/client", "internal/terminal"}},
 	{path: "internal/backup", may: []string{"pipeline", "fsm", "storage/blob", "storage/tree"}},
 	{path: "internal/service", may: []string{"pipeline", "pipeline/language", "pipeline/calendar", "pipeline/mask", "pipeline/graph", "fsm", "storage", "storage/blob", "storage/tree", "cluster", "cluster/keys",
 		"api", "api/wire", "internal/peer", "internal/state", "internal/orchestrator", "internal/fabric"}},
@@ -65,7 +66,7 @@ var rules = []rule{
 	{path: "internal/remotecache", may: []string{"pipeline", "fsm", "api", "api/wire", "storage/disk", "storage/blob", "internal/peer", "internal/state", "internal/fabric"}},
 	{path: "internal/node", may: []string{"*"}},
 	{path: "cmd/pipelined", may: []string{"pipeline", "pipeline/language", "storage", "storage/blob", "storage/tree", "storage/layout", "executor",
-		"api/wire", "api/client", "cluster/keys", "internal/backup", "internal/node", "internal/submission", "internal/tempdir", "internal/terminal"}},
+		"api/wire", "api/client", "cluster/keys", "internal/backup", "internal/node", "internal/submission", "internal/tempdir", "internal/terminal", "internal/top"}},
 	{path: "internal/awake", stdOnly: true},
 	{path: "internal/localsocket"},
 	{path: "internal/testutil", stdOnly: true},
@@ -90,6 +91,7 @@ var limited = []struct {
 	{"github.com/urfave/cli", []string{"cmd/pipelined"}},
 	{module + "/internal/testutil", []string{"test"}}, // and every test
 	{module + "/internal/state/statetest", []string{"test"}},
+	{"github.com/gdamore/tcell", []string{"cmd/pipelined", "internal/top"}},
 	{"golang.org/x/term", []string{"cmd/pipelined", "internal/terminal"}},
 }
 
