@@ -176,8 +176,11 @@ func (b *board) groupEnd(c columns, g *group) row {
 	}
 
 	mark, look := b.marks.of(pipeline.ModuleSucceeded)
-	if counts.failed > 0 {
+	switch {
+	case counts.failed > 0:
 		mark, look = b.marks.of(pipeline.ModuleFailed)
+	case counts.cancelled > 0 || counts.skipped == len(g.members):
+		mark, look = b.marks.of(pipeline.ModuleSkipped)
 	}
 	good := counts.succeeded + counts.cached
 	r := row{{mark + " ", look}, {flat(g.name), plainStyle}}.pad(c.count).add(plainStyle, fmt.Sprintf("%d of %d", good, len(g.members)))

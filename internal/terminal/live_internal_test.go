@@ -288,3 +288,25 @@ func TestSpeaksUnicode(t *testing.T) {
 		}
 	}
 }
+
+// TestBoard_groupEnd marks a block by the worst that happened to its instances.
+func TestBoard_groupEnd(t *testing.T) {
+	for _, tc := range []struct {
+		states []pipeline.ModuleState
+		want   string
+	}{
+		{[]pipeline.ModuleState{pipeline.ModuleSucceeded, pipeline.ModuleCached, pipeline.ModuleSkipped}, "+ unit"},
+		{[]pipeline.ModuleState{pipeline.ModuleSucceeded, pipeline.ModuleFailed, pipeline.ModuleCancelled}, "x unit"},
+		{[]pipeline.ModuleState{pipeline.ModuleSucceeded, pipeline.ModuleCancelled}, "- unit"},
+		{[]pipeline.ModuleState{pipeline.ModuleSkipped, pipeline.ModuleSkipped}, "- unit"},
+	} {
+		g := &group{name: "unit"}
+		for _, s := range tc.states {
+			g.members = append(g.members, &wire.Module{State: s})
+		}
+		b := &board{view: newRunView(), marks: &asciiGlyphs}
+		if got := b.groupEnd(b.columns(80), g).render(false); !strings.HasPrefix(got, tc.want) {
+			t.Errorf("%v: %q, want %q", tc.states, got, tc.want)
+		}
+	}
+}
