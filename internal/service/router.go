@@ -55,9 +55,10 @@ func (r *Router) Leader(context.Context) (http.RoundTripper, *url.URL, error) {
 	return r.to(id)
 }
 
-// Relay gives a transport to any other node that holds the state.
+// Relay gives a transport to another node that holds the state, and may reach a leader
+// that this node does not.
 func (r *Router) Relay(context.Context) (http.RoundTripper, *url.URL, error) {
-	replicas := r.state.Replicas()
+	replicas := r.state.Relays()
 	if len(replicas) == 0 {
 		return nil, nil, pipeline.ErrNoLeader
 	}

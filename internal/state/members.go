@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/pipelined/pipelined/cluster"
@@ -19,6 +20,8 @@ const shortID = 12
 type members struct {
 	self    pipeline.NodeID
 	cluster Cluster
+	// lost is the leader that was known last.
+	lost atomic.Pointer[pipeline.NodeID]
 }
 
 // LeaderID is the node that leads, as far as this node knows. It may be this
@@ -27,6 +30,10 @@ func (ms *members) LeaderID() (pipeline.NodeID, error) {
 	m, _, ok := ms.cluster.Leader()
 	if !ok {
 		return "", pipeline.ErrNoLeader
+	}
+	if last := ms.lost.Load(); last == nil || *last != m.ID {
+		id := m.ID
+		ms.lost.Store(&id)
 	}
 	return m.ID, nil
 }
@@ -57,6 +64,18 @@ func (ms *members) Replicas() []pipeline.NodeID {
 		}
 	}
 	return list
+}
+
+// Relays lists the replicas that may reach a leader while this node knows none: not the
+// one that led last, unless it is the only one. The others may count it as alive, and
+// it would keep a call waiting if the link to it is cut.
+func (ms *members) Relays() []pipeline.NodeID {
+	all := ms.Replicas()
+	last := ms.lost.Load()
+	if last == nil || len(all) < 2 {
+		return all
+	}
+	return slices.DeleteFunc(all, func(id pipeline.NodeID) bool { return id == *last })
 }
 
 // Others lists the other nodes that are alive: those of preferred first.

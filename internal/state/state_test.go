@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -320,6 +321,27 @@ func TestState_Propose_relay(t *testing.T) {
 	}
 	if got := net.find("n1").proposals(); got != before {
 		t.Error("it was committed without a leader")
+	}
+}
+
+// A node that knows no leader any more does not turn to the one that led last: the
+// others may count it as alive although the link to it is cut.
+func TestState_Relays(t *testing.T) {
+	net := newNetwork(t, "n1", "n2", "n3")
+	n3 := net.find("n3")
+	if got := n3.state.Relays(); !slices.Equal(got, []pipeline.NodeID{"n1", "n2"}) {
+		t.Errorf("no leader was known yet: got %q", got)
+	}
+	if id, err := n3.state.LeaderID(); err != nil || id != "n1" {
+		t.Fatalf("leader %q, %v", id, err)
+	}
+	n3.set(func(n *node) { n.blind = true })
+	if got := n3.state.Relays(); !slices.Equal(got, []pipeline.NodeID{"n2"}) {
+		t.Errorf("n1 was lost: got %q", got)
+	}
+	net.find("n2").set(func(n *node) { n.member.Status = cluster.StatusFailed })
+	if got := n3.state.Relays(); !slices.Equal(got, []pipeline.NodeID{"n1"}) {
+		t.Errorf("no other is alive: got %q", got)
 	}
 }
 
