@@ -178,6 +178,7 @@ func TestConnect_caFile(t *testing.T) {
 		{[]string{"-ca-file", another}, exitUnavailable, "another.pem nor cluster key"},
 		{[]string{"-ca-file", theirs}, 0, ""},
 		{[]string{"-ca-file", theirs, "-token", "given"}, 0, ""},
+		{[]string{"-token", "given"}, exitUnavailable, "unknown authority: name the authority of its certificate with -ca-file"},
 		{[]string{"-ca-file", filepath.Join(dir, "none")}, exitUsage, "no such file"},
 		{[]string{"-ca-file", write(t, dir, "text", "no PEM")}, exitUsage, "expected certificates as PEM"},
 	} {

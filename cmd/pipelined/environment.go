@@ -291,6 +291,6 @@ func (env *environment) action(minArgs, maxArgs int, do func(context.Context, *c
 			defer cancel()
 		}
 
-		return cause(ctx, do(ctx, cmd))
+		return certificateHint(cause(ctx, do(ctx, cmd)))
 	}
 }
