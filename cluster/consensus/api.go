@@ -41,7 +41,8 @@ type (
 const MaxCommand = 256 << 10
 
 // Timings are the durations that raft runs by. All nodes of a cluster use the
-// same ones. A zero field means that of DefaultTimings.
+// same ones. A zero field means that of DefaultTimings. Over slow links Heartbeat
+// and Lease are longer, see roundTrips.
 type Timings struct {
 	// Heartbeat is how long a follower waits for its leader, and a candidate
 	// for votes, before the next election; both are stretched at random up to
@@ -78,6 +79,10 @@ func DefaultTimings() Timings {
 		Commit: 50 * time.Millisecond, Stall: 2 * time.Second, Stuck: 5 * time.Second, RPC: 5 * time.Second, Progress: 30 * time.Second,
 		SnapshotInterval: 30 * time.Second, SnapshotThreshold: 16384, Trailing: 10240}
 }
+
+// raftLease is the lease that raft itself keeps; it accepts none that is longer than
+// the heartbeat timeout.
+func (t Timings) raftLease() time.Duration { return min(t.Lease, t.Heartbeat) }
 
 // withDefaults fills the zero fields from DefaultTimings.
 func (t Timings) withDefaults() Timings {

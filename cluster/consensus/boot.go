@@ -94,7 +94,7 @@ func (s *starter) config() *raft.Config {
 	c := raft.DefaultConfig()
 	c.LocalID = raft.ServerID(s.id)
 	c.HeartbeatTimeout, c.ElectionTimeout = s.timings.Heartbeat, s.timings.Heartbeat
-	c.LeaderLeaseTimeout = min(s.timings.Lease, s.timings.Heartbeat)
+	c.LeaderLeaseTimeout = s.timings.raftLease()
 	c.CommitTimeout = s.timings.Commit
 	c.MaxAppendEntries = maxBatch
 	c.BatchApplyCh = true

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// goneTimeout bounds the question whether a leader is gone, which is asked
-	// every goneInterval: the kernel closes the sockets of a process that ends one
+	// goneTimeout bounds the question whether a leader is gone, in addition to two
+	// round trips. It is asked every goneInterval: the kernel closes the sockets of a process that ends one
 	// after the other, and the listener may be the last.
 	goneTimeout  = 250 * time.Millisecond
 	goneInterval = 10 * time.Millisecond
@@ -39,8 +39,7 @@ type failover struct {
 	last string
 	// votes is where raft keeps its votes.
 	votes raft.StableStore
-	// heartbeat is that of the timings.
-	heartbeat time.Duration
+	trips *roundTrips
 	// gone reports that a node's process has surely ended.
 	gone func(ctx context.Context, id string) bool
 	stop <-chan struct{}
@@ -48,7 +47,7 @@ type failover struct {
 
 // run acts on connections that have ended, until stop is closed.
 func (f *failover) run() {
-	tick := time.NewTicker(f.heartbeat / 2)
+	tick := time.NewTicker(f.trips.timings.Heartbeat / 2)
 	defer tick.Stop()
 	var stuckSince time.Time
 	for {
@@ -131,7 +130,7 @@ func (f *failover) unblock(now, since time.Time) (stuckSince time.Time) {
 		return time.Time{}
 	case since.IsZero():
 		return now
-	case now.Sub(since) < 5*f.heartbeat/2: // longer than any election takes to time out
+	case now.Sub(since) < 5*f.trips.election()/2: // longer than any election takes to time out
 		return since
 	}
 
@@ -143,7 +142,7 @@ func (f *failover) unblock(now, since time.Time) (stuckSince time.Time) {
 // await reports whether the leader's process is gone, and how long its host took
 // to say so.
 func (f *failover) await(leader string) (took time.Duration, gone bool) {
-	ctx, cancel := context.WithTimeout(context.Background(), goneTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), goneTimeout+2*f.trips.longest())
 	defer cancel()
 	for ctx.Err() == nil && f.followed(leader) {
 		asked := time.Now()

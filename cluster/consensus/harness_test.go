@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -92,6 +93,21 @@ type network struct {
 	conns map[string][]net.Conn
 	wg    sync.WaitGroup
 	gone  func(context.Context, string) bool
+	// delay is how long each write takes, in nanoseconds.
+	delay atomic.Int64
+}
+
+// delayed is a connection of a network.
+type delayed struct {
+	net.Conn
+	network *network
+}
+
+func (d *delayed) Write(p []byte) (int, error) {
+	if by := d.network.delay.Load(); by > 0 {
+		<-time.After(time.Duration(by))
+	}
+	return d.Conn.Write(p)
 }
 
 func newNetwork(tb testing.TB) *network {
@@ -112,8 +128,8 @@ func (n *network) dialer(from string) func(context.Context, string) (net.Conn, e
 		for _, id := range []string{from, to} {
 			n.conns[id] = append(n.conns[id], a, b)
 		}
-		n.wg.Go(func() { node.Serve(b, from) })
-		return a, nil
+		n.wg.Go(func() { node.Serve(&delayed{b, n}, from) })
+		return &delayed{a, n}, nil
 	}
 }
 

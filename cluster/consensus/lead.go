@@ -178,8 +178,10 @@ func (n *Node) watchLeadership() {
 			if leading {
 				n.proposer.refusedSince.Store(0)
 			}
+			n.trips.reload()
 			n.changes.notify()
 		case <-seen:
+			n.trips.reload()
 			n.changes.notify()
 		case <-n.stop:
 			return

@@ -69,6 +69,7 @@ type Node struct {
 
 	state    *stateDir
 	trans    *transport
+	trips    *roundTrips
 	failover *failover
 	verifier *verifier
 	lead     epochs
@@ -101,7 +102,8 @@ func Open(cfg Config) (*Node, error) {
 		return nil, err
 	}
 
-	n.trans = newTransport(newStreams(cfg.ID, n.timings, cfg.Dial), n.timings.RPC, quiet(log.Named("transport")))
+	n.trips = &roundTrips{instance: n.instance, timings: n.timings}
+	n.trans = newTransport(newStreams(cfg.ID, n.timings, cfg.Dial), n.timings.RPC, n.trips, quiet(log.Named("transport")))
 	n.storage = &storage{store: n.state.store, state: &fault{}, timings: n.timings, instance: n.instance, trans: n.trans, lead: &n.lead,
 		changed: n.changes.notify, clock: awake.New(), log: log, wake: make(chan struct{}, 1)}
 	n.storage.state.appeared = func(err error) {
@@ -114,7 +116,7 @@ func Open(cfg Config) (*Node, error) {
 	}
 	n.proposer = &proposer{instance: n.instance, changed: n.changes.notify}
 	n.verifier = newVerifier(n.instance, n.trans, &n.lead, n.stop)
-	n.failover = &failover{instance: n.instance, trans: n.trans, log: log, votes: n.state.store, heartbeat: n.timings.Heartbeat, gone: cfg.Gone, stop: n.stop}
+	n.failover = &failover{instance: n.instance, trans: n.trans, log: log, votes: n.state.store, trips: n.trips, gone: cfg.Gone, stop: n.stop}
 
 	if err := n.start(cfg.FSM); err != nil {
 		n.trans.Close()
@@ -150,7 +152,7 @@ func (n *Node) start(fsm FSM) error {
 	n.instance.raft = r
 	n.state.store.replaced.Store(new(n.replaced))
 	n.trans.own.Store(&ownState{term: r.CurrentTerm, voter: n.instance.voter})
-	w := &watchdog{instance: n.instance, timings: n.timings, state: n.state, storage: n.storage, trans: n.trans, proposer: n.proposer,
+	w := &watchdog{instance: n.instance, timings: n.timings, trips: n.trips, state: n.state, storage: n.storage, trans: n.trans, proposer: n.proposer,
 		log: n.log, fail: n.fail, stop: n.stop}
 	n.wg.Go(n.watchLeadership)
 	n.wg.Go(w.run)

@@ -20,12 +20,12 @@ import (
 func bulkPair(t *testing.T, tm Timings, f func(net.Conn) net.Conn) (from, to *transport) {
 	t.Helper()
 	tm = tm.withDefaults()
-	to = newTransport(newStreams("b", tm, nil), tm.RPC, hclog.NewNullLogger())
+	to = newTransport(newStreams("b", tm, nil), tm.RPC, &roundTrips{timings: tm}, hclog.NewNullLogger())
 	from = newTransport(newStreams("a", tm, func(context.Context, string) (net.Conn, error) {
 		a, b := net.Pipe()
 		go to.streams.serve(b, "a")
 		return f(a), nil
-	}), tm.RPC, hclog.NewNullLogger())
+	}), tm.RPC, &roundTrips{timings: tm}, hclog.NewNullLogger())
 	t.Cleanup(func() { from.Close(); to.Close() })
 	return from, to
 }

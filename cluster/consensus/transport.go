@@ -14,8 +14,10 @@ import (
 )
 
 const (
-	// poolSize is how many idle connections to a peer are kept.
-	poolSize = 3
+	// poolSize is how many idle connections to a peer are kept. Over a slow link
+	// entries, heartbeats and confirmations of leadership are on their way at once,
+	// and a new connection takes two round trips.
+	poolSize = 6
 	// maxIdle closes a connection from a peer on which nothing has come.
 	maxIdle = 10 * time.Minute
 	// maxTermJump is by how much a message may be ahead of our term. More can
@@ -37,6 +39,8 @@ type transport struct {
 	// bulk carries snapshots, see transfer.go.
 	bulk    *raft.NetworkTransport
 	streams *streams
+	beats   *heartbeats
+	trips   *roundTrips
 	// peers is what the followers acknowledge.
 	peers     progress
 	receivers sync.WaitGroup
@@ -60,7 +64,7 @@ type ownState struct {
 	voter func() raft.ServerID
 }
 
-func newTransport(s *streams, timeout time.Duration, log hclog.Logger) *transport {
+func newTransport(s *streams, timeout time.Duration, trips *roundTrips, log hclog.Logger) *transport {
 	t := &transport{streams: s, log: log, rpcs: make(chan raft.RPC),
 		stop: make(chan struct{}), stopped: make(chan struct{})}
 	t.NetworkTransport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
@@ -69,6 +73,9 @@ func newTransport(s *streams, timeout time.Duration, log hclog.Logger) *transpor
 		// heartbeats look healthy (H5).
 		MaxRPCsInFlight: 1, MsgpackUseNewTimeFormat: true,
 	})
+	t.trips = trips
+	trips.ask = t.ask
+	t.beats = &heartbeats{own: s.timings.raftLease(), lease: trips.lease, send: t.exchange, peers: map[raft.ServerID]*pulse{}}
 	t.bulk = newBulk(s, log)
 	go t.pump()
 	return t
@@ -148,6 +155,8 @@ func (t *transport) Close() error {
 		t.streams.Close()
 		<-t.stopped
 		t.receivers.Wait()
+		t.beats.wg.Wait()
+		t.trips.wg.Wait()
 	})
 	return nil
 }
@@ -222,24 +231,59 @@ func decodable(b []byte) (err error) {
 
 // AppendEntries sends entries or a heartbeat.
 func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
-	if t.muted.Load() {
+	switch {
+	case t.muted.Load():
 		return errMuted
+	case isHeartbeat(args):
+		return t.beats.beat(id, target, args, resp)
 	}
+	sent := time.Now()
+	err := t.exchange(id, target, args, resp)
+	if err == nil && resp.Term == args.Term {
+		t.beats.confirm(id, args.Term, sent)
+	}
+	return err
+}
+
+// exchange sends entries or a heartbeat, and waits for the answer.
+func (t *transport) exchange(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	began := time.Now()
 	err := t.NetworkTransport.AppendEntries(id, target, args, resp)
 	if err == nil {
 		t.peers.note(id, args, resp)
+		if isHeartbeat(args) {
+			t.trips.note(string(id), time.Since(began))
+		}
 	}
 	return err
 }
 
 // RequestVote asks for a vote.
 func (t *transport) RequestVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
-	return t.vote(func() error { return t.NetworkTransport.RequestVote(id, target, args, resp) })
+	sent := time.Now()
+	err := t.vote(func() error { return t.NetworkTransport.RequestVote(id, target, args, resp) })
+	if err == nil && resp.Granted {
+		t.beats.confirm(id, args.Term, sent)
+	}
+	return err
 }
 
 // RequestPreVote asks whether a vote would be given.
 func (t *transport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
-	return t.vote(func() error { return t.NetworkTransport.RequestPreVote(id, target, args, resp) })
+	began := time.Now()
+	err := t.vote(func() error { return t.NetworkTransport.RequestPreVote(id, target, args, resp) })
+	if err == nil {
+		t.trips.note(string(id), time.Since(began))
+	}
+	return err
+}
+
+// ask asks a node for a vote in a term long past, which it refuses.
+func (t *transport) ask(id string) error {
+	self := t.EncodePeer(raft.ServerID(t.streams.self), raft.ServerAddress(t.streams.self))
+	return t.NetworkTransport.RequestPreVote(raft.ServerID(id), raft.ServerAddress(id),
+		&raft.RequestPreVoteRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(t.streams.self), Addr: self}},
+		&raft.RequestPreVoteResponse{})
 }
 
 // vote repeats a request, which may be repeated safely, if it fails at

@@ -231,8 +231,12 @@ func (t *transport) confirm(id string, term uint64) (newest uint64, err error) {
 	args := &raft.AppendEntriesRequest{Term: term,
 		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(t.streams.self), Addr: self}}
 	resp := &raft.AppendEntriesResponse{}
+	sent := time.Now()
 	if err := again(func() error { return t.NetworkTransport.AppendEntries(raft.ServerID(id), addr, args, resp) }); err != nil {
 		return 0, err
+	}
+	if resp.Success {
+		t.beats.confirm(raft.ServerID(id), term, sent)
 	}
 
 	if !resp.Success && resp.Term <= term {

@@ -16,6 +16,7 @@ const watchEvery = 500 * time.Millisecond
 type watchdog struct {
 	instance *instance
 	timings  Timings
+	trips    *roundTrips
 	state    *stateDir
 	storage  *storage
 	trans    *transport
@@ -45,6 +46,7 @@ func (w *watchdog) run() {
 				w.trans.peers.reset() // what it measured of its followers says nothing
 			}
 			w.storage.check()
+			w.trips.measure()
 			w.checkTransfer()
 			w.checkCommits(&progress)
 			w.checkFollowers(time.Now())
@@ -77,7 +79,7 @@ func (w *watchdog) checkTransfer() {
 	if since == 0 || w.proposer.transferring.Load() || !w.instance.leads() {
 		return
 	}
-	if d := w.storage.clock.Since(time.Unix(0, since)); d > max(3*w.timings.Heartbeat, 2*time.Second) {
+	if d := w.storage.clock.Since(time.Unix(0, since)); d > max(3*w.trips.election(), 2*time.Second) {
 		w.fail(fmt.Errorf("raft's transfer of leadership does not end: writes refused for %v", d.Round(time.Second)))
 	}
 }

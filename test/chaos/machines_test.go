@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -75,12 +74,7 @@ func build(tb testing.TB, n int) *cluster {
 
 // key creates the cluster key: agents that join another machine do not.
 func (c *cluster) key() {
-	text := c.OK("keygen")
-	c.WriteFile("home/config/pipelined/cluster.key", text)
-	if err := os.Chmod(filepath.Join(c.Dir, "home/config/pipelined/cluster.key"), 0o600); err != nil {
-		c.tb.Fatal(err)
-	}
-	key, err := keys.Parse(strings.TrimSpace(text))
+	key, err := keys.Parse(strings.TrimSpace(c.MakeKey()))
 	if err == nil {
 		c.keys, err = keys.New(key)
 	}

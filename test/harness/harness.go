@@ -509,6 +509,17 @@ func (c *Cluster) WriteFile(name, text string) string {
 	return path
 }
 
+// MakeKey creates the cluster key before the first start, and returns it: agents
+// that join another machine do not.
+func (c *Cluster) MakeKey() string {
+	c.tb.Helper()
+	text := c.OK("keygen")
+	if err := os.Chmod(c.WriteFile("home/config/pipelined/cluster.key", text), 0o600); err != nil {
+		c.tb.Fatal(err)
+	}
+	return text
+}
+
 // SetJoin changes the node that the agent joins at its next start; "" for none.
 func (n *Node) SetJoin(addr string) {
 	for i := 0; i+1 < len(n.args); i++ {
