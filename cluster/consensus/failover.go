@@ -17,9 +17,10 @@ const (
 	goneTimeout  = 250 * time.Millisecond
 	goneInterval = 10 * time.Millisecond
 	// headStart is how long each voter leaves to the one before it, at least: if
-	// two stand at once, the second costs the first its term. An election takes
-	// two exchanges, and two writes to the disk.
-	headStart = 150 * time.Millisecond
+	// two stand at once, the second costs the first its term, and both wait for
+	// raft's timers. An election takes two writes to the disk, a connection perhaps,
+	// and an exchange.
+	headStart = 250 * time.Millisecond
 	// standTimeout bounds the start of an election.
 	standTimeout = time.Second
 )
@@ -89,9 +90,14 @@ func (f *failover) succeed(leader string) {
 		return now != "" && now != leader || f.instance.raft.State() != raft.Follower ||
 			f.instance.raft.CurrentTerm() != term && f.voted()
 	}
-	for end := time.Now().Add(time.Duration(rank) * max(headStart, 2*took)); !overtaken() && time.Now().Before(end); {
+	wait := time.Duration(rank) * max(headStart, 2*took)
+	for end, asked := time.Now().Add(wait), term; !overtaken() && time.Now().Before(end); {
 		if !f.pause(goneInterval) {
 			return
+		}
+		// Another one asks for this node's vote, which is not written yet.
+		if now := f.instance.raft.CurrentTerm(); now != asked {
+			end, asked = time.Now().Add(headStart), now
 		}
 	}
 	if overtaken() {

@@ -281,9 +281,10 @@ func (t *transport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, 
 // ask asks a node for a vote in a term long past, which it refuses.
 func (t *transport) ask(id string) error {
 	self := t.EncodePeer(raft.ServerID(t.streams.self), raft.ServerAddress(t.streams.self))
-	return t.NetworkTransport.RequestPreVote(raft.ServerID(id), raft.ServerAddress(id),
-		&raft.RequestPreVoteRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(t.streams.self), Addr: self}},
-		&raft.RequestPreVoteResponse{})
+	req := &raft.RequestPreVoteRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(t.streams.self), Addr: self}}
+	return again(func() error {
+		return t.NetworkTransport.RequestPreVote(raft.ServerID(id), raft.ServerAddress(id), req, &raft.RequestPreVoteResponse{})
+	})
 }
 
 // vote repeats a request, which may be repeated safely, if it fails at
