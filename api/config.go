@@ -24,6 +24,7 @@ type Config struct {
 
 	Runs        Runs
 	Logs        Logs
+	Feeds       Feeds
 	Artifacts   Artifacts
 	Blobs       Blobs
 	Cache       Cache

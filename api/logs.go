@@ -38,6 +38,7 @@ type logsHandler struct {
 	logs Logs
 	// keepAlive is the time between comments on a silent stream.
 	keepAlive time.Duration
+	indexes   *lineIndexes
 }
 
 // followAll streams the output of all modules, or of those that are named,
@@ -80,6 +81,7 @@ type logQuery struct {
 	hasOffset      bool
 	follow, ranged bool
 	part           wire.FollowRequest
+	lines          lineQuery
 }
 
 func readLogQuery(r *http.Request) (l logQuery, err error) {
@@ -105,6 +107,9 @@ func readLogQuery(r *http.Request) (l logQuery, err error) {
 
 	l.attempt, l.offset, l.tail = int(attempt), int64(offset), int64(min(tail, 1<<62))
 	l.hasOffset, l.hasTail, l.ranged = q.Has("offset"), q.Has("tail"), r.Header.Get("Range") != ""
+	if l.lines, err = readLineQuery(q); err != nil {
+		return l, err
+	}
 	return l, readPart(q, time.Now(), &l.part)
 }
 
@@ -124,6 +129,10 @@ func (h *logsHandler) module(c *call) error {
 	}
 
 	switch {
+	case q.lines.byLine() && (q.follow || q.asText() || q.hasTail || q.hasOffset || q.ranged):
+		return invalid("line, search and meta exclude follow, lines, since, timestamps, offset, tail and the header Range")
+	case q.lines.byLine():
+		return h.lines(c, module, q.attempt, q.lines)
 	case q.follow:
 		return h.followModule(c, id, module, q)
 	case q.asText() && (q.hasTail || q.hasOffset || q.ranged):

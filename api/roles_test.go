@@ -39,6 +39,7 @@ var table = map[string][2]string{
 	"GET /api/v1/runs/{id}/modules/logs":                 {"rsa", ""},
 	"POST /api/v1/runs/{id}/modules/exec":                {"a", ""},
 	"GET /api/v1/runs/{id}/artifact":                     {"rsa", ""},
+	"GET /api/v1/stream":                                 {"rsa", ""},
 	"GET /api/v1/runs/{id}/graph":                        {"rsa", "Runs.Graph"},
 	"GET /api/v1/whoami":                                 {"rswa", "Tokens.WhoAmI"},
 	"POST /api/v1/signin/codes":                          {"rsa", "Tokens.SignInCode"},

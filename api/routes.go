@@ -50,8 +50,8 @@ func (h *handlers) protocolRoutes() []Route {
 			Body:    LenientBody, Request: doc[wire.HeartbeatRequest](), Response: doc[wire.HeartbeatResponse](),
 			serve: h.workers.heartbeat},
 		{Method: "GET", Pattern: "/api/workers", Role: RoleRead, Worker: true, Where: OnLeader, Stale: true,
-			Summary:  "the workers, external ones and nodes",
-			Response: doc[wire.WorkerList](), serve: h.workers.list},
+			Summary: "the workers, external ones and nodes",
+			Query:   []string{"brief", "stale"}, Response: doc[wire.WorkerList](), serve: h.workers.list},
 		{Method: "DELETE", Pattern: "/api/workers/{id}", Role: RoleAdmin, Worker: true, Where: OnState,
 			Summary:  "remove an external worker",
 			Response: doc[wire.Success](), serve: h.workers.forget, failure: plainFailure},
@@ -112,10 +112,14 @@ func (h *handlers) runRoutes() []Route {
 }
 
 // logParameters are those of the two calls for the output of one module.
-var logParameters = []string{"module", "attempt", "offset", "tail", "follow", "lines", "since", "timestamps"}
+var logParameters = []string{"module", "attempt", "offset", "tail", "follow", "lines", "since", "timestamps",
+	"line", "count", "search", "case", "regexp", "from", "limit", "meta"}
 
 func (h *handlers) outputRoutes() []Route {
 	return []Route{
+		{Method: "GET", Pattern: "/api/v1/stream", Role: RoleRead, Where: OnState, Long: true,
+			Summary: "what changes of runs and nodes, as events",
+			Query:   []string{"topic", "since"}, Produces: mediaEvents, serve: h.streams.stream},
 		{Method: "GET", Pattern: "/api/v1/runs/{id}/logs", Role: RoleRead, Where: OnState, Long: true,
 			Summary: "the output of all modules, as events",
 			Query:   []string{"follow", "module", "lines", "since", "timestamps"}, Produces: mediaEvents,

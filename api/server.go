@@ -30,6 +30,7 @@ type Server struct {
 type handlers struct {
 	runs       runsHandler
 	logs       logsHandler
+	streams    streamHandler
 	artifacts  artifactsHandler
 	blobs      blobsHandler
 	cache      cacheHandler
@@ -51,7 +52,8 @@ func newHandlers(cfg Config) *handlers {
 
 	return &handlers{
 		runs:       runsHandler{runs: cfg.Runs},
-		logs:       logsHandler{logs: cfg.Logs, keepAlive: cfg.KeepAlive},
+		logs:       logsHandler{logs: cfg.Logs, keepAlive: cfg.KeepAlive, indexes: &lineIndexes{}},
+		streams:    streamHandler{feeds: cfg.Feeds, runs: cfg.Runs, keepAlive: cfg.KeepAlive},
 		artifacts:  artifactsHandler{artifacts: cfg.Artifacts},
 		blobs:      blobsHandler{blobs: cfg.Blobs, maxBlob: cfg.MaxBlob, maxBundle: cfg.MaxBundle},
 		cache:      cacheHandler{cache: cfg.Cache},

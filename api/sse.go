@@ -143,14 +143,22 @@ func (h *logsHandler) follow(c *call, id pipeline.RunID, in wire.FollowRequest) 
 		}
 	}
 
+	return c.events(h.keepAlive, func(ctx context.Context, stream *eventStream) error {
+		return h.logs.Follow(ctx, id, in, func(e wire.LogEvent) error {
+			return stream.send(eventOf(e))
+		})
+	})
+}
+
+// events answers with what send sends, until it returns, the caller is gone, or this
+// node stops. The stream is not silent for longer than keepAlive.
+func (c *call) events(keepAlive time.Duration, send func(context.Context, *eventStream) error) error {
 	ctx, cancel := context.WithCancelCause(c.r.Context())
 	defer cancel(nil)
 	stream := &eventStream{c: c}
-	stop := stream.beatEvery(h.keepAlive, cancel)
+	stop := stream.beatEvery(keepAlive, cancel)
 	defer stop() // after a panic below the writer is gone, and nothing may use it
-	err := h.logs.Follow(ctx, id, in, func(e wire.LogEvent) error {
-		return stream.send(eventOf(e))
-	})
+	err := send(ctx, stream)
 	stop()
 
 	stopping := errors.Is(context.Cause(ctx), errStopping)

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"slices"
 
 	"github.com/pipelined/pipelined/api/wire"
 )
@@ -74,7 +75,18 @@ func (h *workersHandler) result(c *call) error {
 }
 
 func (h *workersHandler) list(c *call) error {
+	brief, err := flag(c.r.URL.Query(), "brief")
+	if err != nil {
+		return err
+	}
+
 	out, err := h.workers.Workers(c.r.Context())
+	if brief { // a list of every program in PATH is most of it
+		out.Workers = slices.Clone(out.Workers)
+		for i := range out.Workers {
+			out.Workers[i].Capabilities.InstalledTools = []string{}
+		}
+	}
 	if out.Workers == nil {
 		out.Workers = []wire.WorkerNode{}
 	}

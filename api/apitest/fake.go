@@ -28,6 +28,7 @@ type Backend struct {
 
 	Runs        Runs
 	Logs        Logs
+	Feeds       Feeds
 	Artifacts   Artifacts
 	Blobs       Blobs
 	Cache       Cache
@@ -62,6 +63,7 @@ func (b *Backend) Configure(cfg *api.Config) {
 	cfg.Cache, cfg.RemoteCache = &b.Cache, &b.RemoteCache
 	cfg.Cluster, cfg.Tokens, cfg.Secrets = &b.Cluster, &b.Tokens, &b.Secrets
 	cfg.Executions, cfg.Workers = &b.Executions, &b.Workers
+	cfg.Feeds = &b.Feeds
 	cfg.Snapshots, cfg.SignIns = &b.Snapshots, &b.SignIns
 }
 

@@ -196,3 +196,17 @@ func (f *Schedules) TriggerSchedule(ctx context.Context, by api.Subject, key str
 
 	return f.TriggerScheduleFunc(ctx, by, key, name)
 }
+
+// Feeds is an api.Feeds made of a function.
+type Feeds struct {
+	FeedFunc func(context.Context, api.FeedRequest, func(uint64, string, any) error) error
+}
+
+// Feed calls FeedFunc.
+func (f *Feeds) Feed(ctx context.Context, in api.FeedRequest, send func(index uint64, kind string, doc any) error) error {
+	if f.FeedFunc == nil {
+		return unset("Feed")
+	}
+
+	return f.FeedFunc(ctx, in, send)
+}

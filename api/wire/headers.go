@@ -27,6 +27,10 @@ const (
 	HeaderOffset  = "X-Pipelined-Offset"
 	HeaderSize    = "X-Pipelined-Size"
 	HeaderFinal   = "X-Pipelined-Final"
+	// HeaderLine is the number of the first line of a body, from 1, HeaderLines how
+	// many lines there are.
+	HeaderLine  = "X-Pipelined-Line"
+	HeaderLines = "X-Pipelined-Lines"
 	// HeaderMode holds the permission bits of an artifact, in octal.
 	HeaderMode = "X-Pipelined-Mode"
 	// HeaderNotExecuted is set on a refusal that surely changed nothing, since

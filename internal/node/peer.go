@@ -25,6 +25,7 @@ func (n *Node) peerHandler() http.Handler {
 	mux.HandleFunc("POST "+pathReport, n.reports.serve)
 	n.state.Register(mux)
 	n.services.tokens.Register(mux)
+	n.services.feeds.Register(mux)
 	n.services.secrets.Register(mux)
 	n.services.remote.Register(mux)
 	n.services.logs.Register(mux)

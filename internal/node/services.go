@@ -26,6 +26,7 @@ type services struct {
 	runs       *service.Runs
 	cache      *service.Cache
 	tokens     *service.Tokens
+	feeds      *service.Feeds
 	workers    *external.Workers
 	cluster    *service.Cluster
 	retention  *service.Retention
@@ -81,6 +82,7 @@ func (n *Node) openServices() {
 		State: n.state, Members: n.cluster, Keys: n.identity.keys, Load: func() int { return n.worker.Load() }, BlobUse: f.usage,
 		Troubles:   func() []string { return []string{n.worker.Unfit(), f.replicator.Missing(), s.snapshots.Trouble()} },
 		FindWorker: s.workers.Find, Leave: n.askToLeave})
+	s.feeds = service.NewFeeds(service.FeedsConfig{State: n.state, Runs: s.runs, Cluster: s.cluster, Peers: n.peers})
 }
 
 // openAPI builds the HTTP interface on top of the services, and what needs the
@@ -97,7 +99,7 @@ func (n *Node) openAPI() {
 		Logger: n.log})
 	n.api = api.New(api.Config{NodeID: n.id, NodeName: n.cfg.Name,
 		Router: service.NewRouter(service.RouterConfig{Self: n.id, State: n.state, Dialer: n.cluster, Members: n.cluster.Members}),
-		Auth:   s.tokens, Tokens: s.tokens, SignIns: s.tokens, ClusterID: s.cluster.ID, Addresses: s.cluster.Addresses, Runs: s.runs, Cache: s.cache, Secrets: s.secrets, Workers: s.workers,
+		Auth:   s.tokens, Tokens: s.tokens, SignIns: s.tokens, Feeds: s.feeds, ClusterID: s.cluster.ID, Addresses: s.cluster.Addresses, Runs: s.runs, Cache: s.cache, Secrets: s.secrets, Workers: s.workers,
 		Artifacts: service.NewArtifacts(n.state, n.fabric.down),
 		Blobs:     service.NewBlobs(n.stores.blobs, n.stores.trees, n.fabric.down),
 		Schedules: service.NewSchedules(service.SchedulesConfig{State: n.state, Compiler: s.compiler, Vault: s.vault, Workspaces: s.workspaces}),

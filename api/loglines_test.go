@@ -1,0 +1,178 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/pipelined/pipelined/api"
+	"github.com/pipelined/pipelined/api/apitest"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// logOf is a backend with one output, which may grow; read counts the bytes that were
+// given out.
+func logOf(text *[]byte, read *int64) *apitest.Backend {
+	return &apitest.Backend{Logs: apitest.Logs{LogFunc: func(_ context.Context, _ pipeline.RunID, _ string, _ int, offset int64) (io.ReadCloser, api.LogInfo, error) {
+		size := int64(len(*text))
+		r := io.TeeReader(bytes.NewReader((*text)[min(offset, size):]), counter{read})
+		return io.NopCloser(r), api.LogInfo{Attempt: 1, Size: size}, nil
+	}}}
+}
+
+type counter struct{ n *int64 }
+
+func (c counter) Write(p []byte) (int, error) {
+	*c.n += int64(len(p))
+	return len(p), nil
+}
+
+// numbered are n lines of different lengths, longer than several chunks of the index.
+func numbered(n int) []byte {
+	var b bytes.Buffer
+	for i := range n {
+		fmt.Fprintf(&b, "line %d%s\n", i+1, strings.Repeat(" x", i%57))
+	}
+	return b.Bytes()
+}
+
+func TestLog_lines(t *testing.T) {
+	output := numbered(5000)
+	output = append(output, "the last has no end"...)
+	var read int64
+	n := newNode(t, logOf(&output, &read))
+	base := "GET /api/v1/runs/r1/modules/logs?module=m&"
+	lines := bytes.SplitAfter(output, []byte{'\n'})
+	want := func(from, to int) string { return string(bytes.Join(lines[from-1:to], nil)) }
+
+	for _, tc := range []struct {
+		query, want string
+		first       int
+	}{
+		{"line=1&count=2", want(1, 2), 1}, {"line=1", want(1, 500), 1}, {"line=2500&count=3", want(2500, 2502), 2500}, {"line=5001", want(5001, 5001), 5001},
+		{"line=-1", "the last has no end", 5001}, {"line=-3&count=2", want(4999, 5000), 4999}, {"line=-99999&count=1", want(1, 1), 1}, {"line=5002", "", 5002},
+	} {
+		r := ask(t, n.public.URL, base+tc.query, "", asRead)
+		h := r.Header
+		if got := text(t, r); r.StatusCode != 200 || got != tc.want || h.Get("X-Pipelined-Line") != strconv.Itoa(tc.first) ||
+			h.Get("X-Pipelined-Offset") != strconv.Itoa(len(bytes.Join(lines[:tc.first-1], nil))) || h.Get("X-Pipelined-Lines") != "5001" || h.Get("X-Pipelined-Size") != strconv.Itoa(len(output)) {
+			t.Errorf("%s: %d %q, %v", tc.query, r.StatusCode, got[:min(len(got), 80)], h)
+		}
+	}
+
+	// What was counted is not read again, and what comes later is.
+	read = 0
+	if r := ask(t, n.public.URL, base+"line=4000&count=1", "", asRead); text(t, r) != want(4000, 4000) || read > 300<<10 {
+		t.Errorf("%d of %d bytes were read", read, len(output))
+	}
+	output = append(output, " yet\nnew\n"...)
+	lines = bytes.SplitAfter(output, []byte{'\n'})
+	if r := ask(t, n.public.URL, base+"line=-2", "", asRead); text(t, r) != "the last has no end yet\nnew\n" {
+		t.Errorf("what grew: %v", r.Header)
+	}
+	var meta wire.LogMeta
+	if err := json.Unmarshal([]byte(text(t, ask(t, n.public.URL, base+"meta=1", "", asRead))), &meta); err != nil || meta != (wire.LogMeta{Attempt: 1, Size: int64(len(output)), Lines: 5002}) {
+		t.Errorf("got %+v, %v", meta, err)
+	}
+
+	for query, status := range map[string]int{"line=0": 400, "line=x": 400, "line=1&count=0": 400, "line=1&count=9999": 400, "line=9999": 416, "line=1&tail=5": 400, "meta=1&follow=1": 400,
+		"search=": 400, "search=a&limit=0": 400, "search=(&regexp=1": 400, "search=a&lines=3": 400, "search=" + strings.Repeat("a", 300): 400} {
+		if r := ask(t, n.public.URL, base+query, "", asRead); r.StatusCode != status {
+			t.Errorf("%s: %d, want %d", query, r.StatusCode, status)
+		}
+	}
+}
+
+// search gives the matches of a query.
+func search(t *testing.T, url, query string) (out wire.LogMatches) {
+	t.Helper()
+	r := ask(t, url, "GET /api/v1/runs/r1/modules/m/logs?"+query, "", asRead)
+	body := text(t, r)
+	if err := json.Unmarshal([]byte(body), &out); err != nil || r.StatusCode != 200 {
+		t.Fatalf("%s: %d %s", query, r.StatusCode, body)
+	}
+	return out
+}
+
+func TestLog_search(t *testing.T) {
+	output := []byte("alpha Beta\n\nBETA beta\nnone\nbe\nta ÄB.x\nthe last beta")
+	var read int64
+	n := newNode(t, logOf(&output, &read))
+	for query, want := range map[string]string{
+		"search=beta":                  "[{1 0 7} {3 12 1} {7 39 10}] 0 3",
+		"search=BETA":                  "[{1 0 7} {3 12 1} {7 39 10}] 0 3",
+		"search=beta&case=1":           "[{3 12 6} {7 39 10}] 0 2",
+		"search=b.x":                   "[{6 30 6}] 0 1",
+		"search=b.ta&regexp=1":         "[{1 0 7} {3 12 1} {7 39 10}] 0 3",
+		"search=%5Ebe&regexp=1&case=1": "[{5 27 1}] 0 1",
+		"search=beta&limit=1":          "[{1 0 7}] 3 3",
+		"search=beta&from=2&limit=1":   "[{3 12 1}] 7 3",
+		"search=zzz":                   "[] 0 0",
+		"search=%C3%84":                "[{6 30 4}] 0 1",
+	} {
+		out := search(t, n.public.URL, query)
+		if got := fmt.Sprint(out.Matches, out.Next, out.Total); got != want || !out.Complete {
+			t.Errorf("%s: got %s, want %s", query, got, want)
+		}
+	}
+}
+
+// A large output is searched as a naive search does it, over the ends of blocks.
+func TestLog_search_large(t *testing.T) {
+	var b bytes.Buffer
+	for i := 0; b.Len() < 3<<20; i++ {
+		word := "quiet"
+		if i%977 == 0 {
+			word = "ERROR: Needle"
+		}
+		fmt.Fprintf(&b, "%d %s %s\n", i, word, strings.Repeat("nEed ", i%13))
+	}
+	output := b.Bytes()
+	var read int64
+	n := newNode(t, logOf(&output, &read))
+	for query, find := range map[string]func(string) int{
+		"search=needle":        func(s string) int { return strings.Index(strings.ToLower(s), "needle") },
+		"search=Needle&case=1": func(s string) int { return strings.Index(s, "Needle") },
+		"search=ERROR.%2Bd&regexp=1": func(s string) int {
+			if at := regexp.MustCompile("(?i)error.+d").FindStringIndex(s); at != nil {
+				return at[0]
+			}
+			return -1
+		},
+	} {
+		var want []wire.LogMatch
+		offset := int64(0)
+		for i, line := range strings.SplitAfter(string(output), "\n") {
+			if at := find(line); at >= 0 {
+				want = append(want, wire.LogMatch{Line: int64(i + 1), Offset: offset, Column: at + 1})
+			}
+			offset += int64(len(line))
+		}
+		out := search(t, n.public.URL, query+"&limit=2000")
+		if int(out.Total) != len(want) || fmt.Sprint(out.Matches) != fmt.Sprint(want[:min(len(want), 2000)]) {
+			t.Errorf("%s: %d matches, want %d", query, out.Total, len(want))
+		}
+	}
+}
+
+func BenchmarkSearch(b *testing.B) {
+	output := bytes.Repeat([]byte("\x1b[32mok\x1b[0m   github.com/pipelined/pipelined/internal/worker 41.2s of tests, nothing found\n"), 100<<20/90)
+	for _, query := range []string{"search=needle", "search=Tested", "search=needle&case=1"} {
+		b.Run(query, func(b *testing.B) {
+			var read int64
+			n := newNode(b, logOf(&output, &read))
+			b.SetBytes(int64(len(output)))
+			for b.Loop() {
+				r := ask(b, n.public.URL, "GET /api/v1/runs/r1/modules/m/logs?"+query, "", asRead)
+				_, _ = io.Copy(io.Discard, r.Body)
+			}
+		})
+	}
+}

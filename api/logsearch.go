@@ -1,0 +1,297 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/pipelined/pipelined/api/wire"
+)
+
+const (
+	// maxSearch bounds what is searched for, in bytes.
+	maxSearch = 256
+	// defaultMatches and maxMatches are how many matches one answer has.
+	defaultMatches = 200
+	maxMatches     = 2000
+	// searchBlock is how much of an output is searched at once; a longer line is
+	// searched in pieces.
+	searchBlock = 1 << 20
+	// searchTime bounds a search. What comes after it is not in the answer, which says
+	// so.
+	searchTime = 5 * time.Second
+)
+
+// searching says how to search and what to answer.
+type searching struct {
+	from  int64
+	limit int
+	find  finder
+}
+
+// finder gives the position of the first match in one line; -1 if there is none.
+// next gives a position before which no line of a text matches: all of it if none does.
+type finder interface {
+	find(line []byte) int
+	next(text []byte) int
+}
+
+func readSearching(q url.Values) (s searching, err error) {
+	text := q.Get("search")
+	if text == "" || len(text) > maxSearch || strings.ContainsAny(text, "\n\x00") {
+		return s, invalid("search: expected 1 to %d bytes of one line", maxSearch)
+	}
+	exact, err := flag(q, "case")
+	if err != nil {
+		return s, err
+	}
+	isRegexp, err := flag(q, "regexp")
+	if err != nil {
+		return s, err
+	}
+	from, err := count(q, "from", 1)
+	if err != nil {
+		return s, err
+	}
+	limit, err := count(q, "limit", defaultMatches)
+	if err != nil {
+		return s, err
+	}
+	if limit < 1 || limit > maxMatches {
+		return s, invalid("limit=%d: expected 1 to %d", limit, maxMatches)
+	}
+
+	s = searching{from: int64(max(from, 1)), limit: int(limit)}
+	switch {
+	case isRegexp:
+		if !exact {
+			text = "(?i)" + text
+		}
+		re, err := regexp.Compile(text)
+		if err != nil {
+			return s, invalid("search: %w", err)
+		}
+		s.find = pattern{re}
+	case exact:
+		s.find = literal(text)
+	default:
+		s.find = newFolded(text)
+	}
+	return s, nil
+}
+
+// search answers with the lines that match.
+func (h *logsHandler) search(c *call, key logKey, q *lineQuery) error {
+	r, info, err := h.logs.Log(c.r.Context(), key.run, key.module, key.attempt, 0)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	ctx, cancel := context.WithTimeout(c.r.Context(), searchTime)
+	defer cancel()
+	out, err := searchLines(ctx, io.LimitReader(r, info.Size), &q.searching)
+	if err != nil {
+		return err
+	}
+	if c.r.Context().Err() != nil {
+		return context.Cause(c.r.Context())
+	}
+	return c.ok(out)
+}
+
+// searchLines reads all of an output and collects the lines that match.
+func searchLines(ctx context.Context, r io.Reader, s *searching) (wire.LogMatches, error) {
+	m := matcher{searching: s, line: 1, out: wire.LogMatches{Matches: []wire.LogMatch{}, Complete: true}}
+	buf := make([]byte, 0, searchBlock)
+	for {
+		n, err := io.ReadFull(r, buf[len(buf):searchBlock])
+		buf = buf[:len(buf)+n]
+		ended := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+		if err != nil && !ended {
+			return m.out, err
+		}
+
+		whole := len(buf)
+		if last := bytes.LastIndexByte(buf, '\n'); last >= 0 && !ended {
+			whole = last + 1
+		}
+		m.block(ctx, buf[:whole])
+		if ended {
+			return m.out, nil
+		}
+		if ctx.Err() != nil {
+			m.out.Complete = false
+			return m.out, nil
+		}
+		buf = append(buf[:0], buf[whole:]...)
+	}
+}
+
+// matcher collects matches, block by block.
+type matcher struct {
+	*searching
+	// line is the number of the line at the next block's beginning, offset its place.
+	line, offset int64
+	out          wire.LogMatches
+}
+
+// block searches whole lines.
+func (m *matcher) block(ctx context.Context, text []byte) {
+	for at, n := 0, 0; at < len(text); n++ {
+		if n%1024 == 1023 && ctx.Err() != nil {
+			break
+		}
+		skip := m.find.next(text[at:])
+		// From the beginning of the line in which something may be.
+		start := at + skip
+		if start < len(text) {
+			start = at + bytes.LastIndexByte(text[at:start], '\n') + 1
+		}
+		m.line += int64(bytes.Count(text[at:start], []byte{'\n'}))
+		if start >= len(text) {
+			break
+		}
+
+		end := len(text)
+		if i := bytes.IndexByte(text[start:], '\n'); i >= 0 {
+			end = start + i
+		}
+		if column := m.find.find(text[start:end]); column >= 0 {
+			m.add(column, m.offset+int64(start))
+		}
+		if end < len(text) {
+			m.line++
+		}
+		at = end + 1
+	}
+	m.offset += int64(len(text))
+}
+
+func (m *matcher) add(column int, offset int64) {
+	m.out.Total++
+	switch {
+	case m.line < m.from:
+	case len(m.out.Matches) < m.limit:
+		m.out.Matches = append(m.out.Matches, wire.LogMatch{Line: m.line, Offset: offset, Column: column + 1})
+	case m.out.Next == 0:
+		m.out.Next = m.line
+	}
+}
+
+// pattern finds a regular expression, line by line.
+type pattern struct{ re *regexp.Regexp }
+
+func (p pattern) next([]byte) int { return 0 }
+func (p pattern) find(line []byte) int {
+	if at := p.re.FindIndex(line); at != nil {
+		return at[0]
+	}
+	return -1
+}
+
+// literal finds a text as it is.
+type literal string
+
+func (l literal) find(line []byte) int { return bytes.Index(line, []byte(l)) }
+func (l literal) next(text []byte) int {
+	if at := bytes.Index(text, []byte(l)); at >= 0 {
+		return at
+	}
+	return len(text)
+}
+
+// folded finds a text in any case of its ASCII letters. It looks for one byte of the
+// text, the rarest, in both cases: a regular expression takes a hundred times as long.
+type folded struct {
+	text []byte // in lower case
+	// rare is the position of the byte that is looked for, lower and upper its cases.
+	rare         int
+	lower, upper byte
+}
+
+// frequent are letters and signs of outputs, the most frequent first.
+const frequent = " etaionsrlhdcu.mpf0g1-:/_y2bw=3vk"
+
+func newFolded(text string) *folded {
+	f := &folded{text: lowerASCII([]byte(text))}
+	best := -1
+	for i, b := range f.text {
+		rank := strings.IndexByte(frequent, b)
+		if rank < 0 {
+			rank = len(frequent)
+		}
+		if rank > best {
+			best, f.rare = rank, i
+		}
+	}
+	f.lower, f.upper = f.text[f.rare], f.text[f.rare]
+	if f.lower >= 'a' && f.lower <= 'z' {
+		f.upper -= 'a' - 'A'
+	}
+	return f
+}
+
+func lowerASCII(b []byte) []byte {
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			b[i] += 'a' - 'A'
+		}
+	}
+	return b
+}
+
+func (f *folded) find(line []byte) int {
+	if at := f.next(line); at < len(line) {
+		return at
+	}
+	return -1
+}
+
+func (f *folded) next(text []byte) int {
+	lower, upper := -1, -1 // the next place of each case; before at if it must be looked for
+	for at := f.rare; at < len(text); {
+		lower, upper = follow(text, f.lower, lower, at), follow(text, f.upper, upper, at)
+		hit := min(lower, upper)
+		if hit >= len(text) {
+			break
+		}
+		if start := hit - f.rare; f.matches(text[start:]) {
+			return start
+		}
+		at = hit + 1
+	}
+	return len(text)
+}
+
+// follow is the first place of a byte from at on, known if it is not before at.
+func follow(text []byte, b byte, known, at int) int {
+	if known >= at {
+		return known
+	}
+	if i := bytes.IndexByte(text[at:], b); i >= 0 {
+		return at + i
+	}
+	return len(text)
+}
+
+// matches reports whether a text begins with the one that is looked for.
+func (f *folded) matches(text []byte) bool {
+	if len(text) < len(f.text) {
+		return false
+	}
+	for i, want := range f.text {
+		c := text[i]
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if c != want {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,101 @@
+package api
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// Feeds is what the API needs of a node to tell viewers what changes. It needs the
+// replicated state, and reads that of this node.
+type Feeds interface {
+	// Feed sends what has changed after an index, and then each change, at most a few
+	// times a second. It returns when send fails or ctx ends. The index that send gets
+	// is the one from which another node continues. send is called from one goroutine.
+	Feed(ctx context.Context, in FeedRequest, send func(index uint64, kind string, doc any) error) error
+}
+
+// FeedRequest says what a viewer looks at. Since is the index up to which it knows the
+// state; 0 is none.
+type FeedRequest struct {
+	Runs, Cluster bool
+	Run           []pipeline.RunID
+	Since         uint64
+}
+
+// maxTopics is how many topics a stream has at most.
+const maxTopics = 16
+
+// streamSilence is the time between comments on a stream at most: a viewer takes a
+// longer silence for the end of its node.
+const streamSilence = time.Second
+
+type streamHandler struct {
+	feeds     Feeds
+	runs      Runs
+	keepAlive time.Duration
+}
+
+// stream sends what changes of the topics that the query names.
+func (h *streamHandler) stream(c *call) error {
+	in, err := h.read(c)
+	if err != nil {
+		return err
+	}
+
+	return c.events(min(h.keepAlive, streamSilence), func(ctx context.Context, e *eventStream) error {
+		return h.feeds.Feed(ctx, in, func(index uint64, kind string, doc any) error {
+			return e.send(strconv.FormatUint(index, 10), kind, doc)
+		})
+	})
+}
+
+func (h *streamHandler) read(c *call) (in FeedRequest, err error) {
+	q := c.r.URL.Query()
+	if in.Since, err = count(q, "since", 0); err != nil {
+		return in, err
+	}
+	if last := c.r.Header.Get("Last-Event-ID"); last != "" {
+		if in.Since, err = strconv.ParseUint(last, 10, 63); err != nil {
+			return in, invalid("Last-Event-ID %.40q: expected the id of an event", last)
+		}
+	}
+
+	topics := q["topic"]
+	if len(topics) == 0 || len(topics) > maxTopics {
+		return in, invalid("topic: expected 1 to %d of runs, cluster and run:RUN", maxTopics)
+	}
+	for _, topic := range topics {
+		name, run, _ := strings.Cut(topic, ":")
+		switch {
+		case topic == wire.EventRuns:
+			in.Runs = true
+		case topic == wire.EventCluster:
+			in.Cluster = true
+		case name == wire.EventRun:
+			id, err := h.find(c, run)
+			if err != nil {
+				return in, err
+			}
+			in.Run = append(in.Run, id)
+		default:
+			return in, invalid("topic=%.80s: expected runs, cluster or run:RUN", topic)
+		}
+	}
+	return in, nil
+}
+
+func (h *streamHandler) find(c *call, name string) (pipeline.RunID, error) {
+	ref, err := pipeline.ParseRunRef(name)
+	if err != nil {
+		return "", err
+	}
+	if id, ok := ref.ID(); ok {
+		return id, nil
+	}
+	return h.runs.FindRun(c.r.Context(), ref, false)
+}
