@@ -81,7 +81,7 @@ func New(cfg Config) *Server {
 		guard:       newGuard(cfg),
 		forward:     newForwarder(cfg),
 		handlers:    newHandlers(cfg),
-		dashboard:   ui.New(nil),
+		dashboard:   ui.New(cfg.Addresses),
 		inflight:    newInflight(),
 		revocations: newRevocations(cfg.Auth),
 	}

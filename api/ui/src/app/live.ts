@@ -1,7 +1,7 @@
 // Keeps the store current: asks for what the page shows, at whichever node
 // answers, and no more often than four times a second.
 import { effect, signal } from '@preact/signals'
-import { Refused, json, setNodes } from './api'
+import { Refused, json } from './api'
 import * as store from './store'
 import type { Health, MemberList, RaftInfo, Run, RunSummary } from './types'
 
@@ -46,7 +46,6 @@ export function start(): () => void {
       json<RaftInfo>('/api/v1/raft', { signal: s }),
     ])
     store.putCluster(health, members, raft)
-    setNodes(store.who.value?.addresses ?? [])
     return 2000
   })
 

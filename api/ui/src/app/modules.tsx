@@ -108,7 +108,7 @@ function Row({ name, inside }: { name: string; inside?: boolean }) {
 
 // worst is the state that a folded block shows.
 const severity: Kind[] = ['bad', 'ask', 'run', 'wait', 'skip', 'ok', 'hit']
-function worst(list: Module[]): Kind {
+export function worst(list: Module[]): Kind {
   const kinds = list.map((m) => kindOf(m)[0])
   if (kinds.includes('run')) return 'run'
   if (kinds.includes('wait') && kinds.some((k) => k === 'ok' || k === 'hit') && !kinds.includes('bad')) return 'run'

@@ -53,8 +53,7 @@ function sentence(m: Module, a: Attempt | undefined): string {
   return parts.join(' ')
 }
 
-// module call: the name goes in the path, with its slashes encoded.
-const decide = (r: RunSummary, m: string, what: string) => `${runPath(r)}/modules/${encodeURIComponent(m)}/${what}`
+const decide = (r: RunSummary, m: string, what: string) => `${runPath(r)}/modules/${what}?module=${encodeURIComponent(m)}`
 
 function approve(r: RunSummary, m: Module) {
   offer({

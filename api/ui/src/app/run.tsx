@@ -2,6 +2,7 @@
 import { computed } from '@preact/signals'
 import { useEffect, useRef } from 'preact/hooks'
 import { count, dateTime, duration, seconds } from './format'
+import { GraphCard } from './graphcard'
 import { Icon, ofRun, type Kind } from './icons'
 import { missing, watched } from './live'
 import { LogPane, type LogKeys } from './logpane'
@@ -18,6 +19,7 @@ import type { RunSummary } from './types'
 
 const tabs = [
   ['', 'Overview'],
+  ['graph', 'Graph'],
   ['timeline', 'Timeline'],
   ['log', 'Log'],
   ['outputs', 'Outputs'],
@@ -213,7 +215,7 @@ export function retry(r: RunSummary, from?: string) {
   })
 }
 
-function TimelineCard({ tall }: { tall?: boolean }) {
+function TimelineCard() {
   const box = useRef<HTMLDivElement>(null)
   const view = useRef<Timeline | undefined>(undefined)
   const r = run.value!
@@ -232,7 +234,7 @@ function TimelineCard({ tall }: { tall?: boolean }) {
     view.current!.set(list, seconds(r.submittedAt), running ? NaN : seconds(r.finishedAt), running ? at : seconds(r.finishedAt))
   }, [changed.value, at, running, chosenModule.value, r.id])
   return (
-    <section class={'card timeline' + (tall ? ' tall' : '')} aria-label="Timeline">
+    <section class="card timeline" aria-label="Timeline">
       <h2 class="cardh">
         Timeline <small>by worker</small>
         <span class="grow" />
@@ -314,14 +316,19 @@ export function RunPage() {
       <Head r={r} tab={tab} />
       {tab === '' && (
         <div class="body overview">
-          <TimelineCard />
+          <GraphCard r={r} />
           <ModuleList />
           {m ? <ModulePane r={r} name={m} keys={log} /> : <WholeLog r={r} keys={log} />}
         </div>
       )}
+      {tab === 'graph' && (
+        <div class="body">
+          <GraphCard r={r} tall />
+        </div>
+      )}
       {tab === 'timeline' && (
         <div class="body">
-          <TimelineCard tall />
+          <TimelineCard />
         </div>
       )}
       {tab === 'log' && (

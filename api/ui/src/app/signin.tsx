@@ -17,7 +17,7 @@ export async function enter(t: string) {
   failed.value = ''
   setToken(t.trim())
   try {
-    const me = await ask()
+    const me = await json<Who>('/api/v1/whoami')
     if (me.role === 'worker') throw new Refused(403, 'forbidden', 'This token is of an external worker; it may not look at runs.')
     setNodes(me.addresses ?? [])
     who.value = me
@@ -32,20 +32,6 @@ export async function enter(t: string) {
   } finally {
     busy.value = false
   }
-}
-
-// ask finds out the role of the token by what it may read.
-async function ask(): Promise<Who> {
-  const allowed = (path: string) =>
-    json(path).then(
-      () => true,
-      (e) => {
-        if (e instanceof Refused && e.status === 403) return false
-        throw e
-      },
-    )
-  const role = (await allowed('/api/v1/tokens')) ? 'admin' : (await allowed('/api/v1/secrets')) ? 'submit' : (await allowed('/api/v1/members')) ? 'read' : 'worker'
-  return { name: '', role }
 }
 
 // fromAddress exchanges the code that pipelined ui put into the address, and
@@ -83,7 +69,9 @@ export function SignIn() {
           pipelined
         </div>
         <h1>Sign in</h1>
-        <p>Enter a token of this cluster. The first of these commands creates one that may look, the second one that may also submit, cancel and approve:</p>
+        <p>On a machine of the cluster, this opens the dashboard signed in:</p>
+        <Command text="pipelined ui" />
+        <p>Elsewhere enter a token. This creates one that may look, and one that may also submit, cancel and approve:</p>
         <Command text="pipelined token create -role read" />
         <Command text="pipelined token create -role submit" />
         <label>

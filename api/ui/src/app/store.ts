@@ -46,7 +46,7 @@ export function took(r: RunSummary): number {
 }
 
 // ref names a run in addresses and commands.
-export const ref = (r: RunSummary) => r.id
+export const ref = (r: RunSummary) => String(r.number)
 
 // The run that is looked at.
 export const run = signal<RunSummary | null>(null)

@@ -33,7 +33,7 @@ function useAnswer<T>(path: string, into: { value: T | null }, take: (a: any) =>
 
 async function download(r: RunSummary, a: Artifact) {
   try {
-    const path = `${runPath(r)}/artifacts/${encodeURIComponent(a.module)}/${a.path.split('/').map(encodeURIComponent).join('/')}`
+    const path = `${runPath(r)}/artifact?module=${encodeURIComponent(a.module)}&path=${encodeURIComponent(a.path)}`
     const answer = await ask(path, { wait: 600000 })
     save(await answer.blob(), a.path.slice(a.path.lastIndexOf('/') + 1))
   } catch (e) {

@@ -1,0 +1,181 @@
+package ui_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+
+	"github.com/pipelined/pipelined/test/harness"
+)
+
+// release has a module that fails at first, hostile output, instances whose names
+// have slashes, and an approval.
+const release = `
+pipeline "release" {
+  module "unit" {
+    for_each = toset(["fsm/retain", "fsm/apply", "worker", "api"])
+    script   = "printf '\\033[32mok\\033[0m %s\\n<img src=x onerror=alert(1)>\\n' '${each.key}'"
+  }
+  module "flaky" {
+    script = "test -e ${var.mark} || { echo 'want 3, got 2'; exit 7; }; echo fine"
+    outputs_optional = ["*.txt"]
+  }
+  module "go" {
+    depends_on = [module.flaky]
+    approval { message = "Put it into production?" }
+  }
+  module "publish" {
+    depends_on = [module.go]
+    script     = "echo published"
+  }
+  variable "mark" {}
+}
+`
+
+const slow = `
+pipeline "slow" {
+  module "wait" { script = "echo waiting; sleep 300" }
+}
+`
+
+func TestDashboard(t *testing.T) {
+	browser := newBrowser(t)
+	c := harness.Start(t, 3)
+	mark := c.Dir + "/mark"
+	file := c.WriteFile("p/release.hcl", release)
+	admin := strings.TrimSpace(c.OK("token", "create", "-role", "admin", "-name", "ann"))
+	p := newTab(t, browser)
+
+	t.Run("sign in", func(t *testing.T) {
+		p.t = t
+		p.open(c.Nodes[0].URL + "/runs")
+		p.until("document.querySelector('input[name=token]')")
+		p.accessible("sign in")
+		p.do(chromedp.SendKeys(chromedp.CSS("input[name=token]"), "pd_wrong_wrong"))
+		p.click("button", "Sign in")
+		p.until("document.getElementById('failed').innerText.includes('token')")
+		p.silent("status of 401")
+		p.signIn(c.Nodes[0].URL+"/runs", admin)
+		p.shows("No runs yet")
+		p.shows("pipelined submit hello.hcl")
+		p.accessible("runs, none")
+	})
+
+	id := strings.TrimSpace(c.OK("submit", "-detach", "-yes", "-var", "mark="+mark, file))
+	t.Run("a run fails", func(t *testing.T) {
+		p.t = t
+		p.click(".runs a", "release")
+		p.until("location.pathname.startsWith('/runs/')")
+		p.shows("flaky failed")
+		p.until("document.title.startsWith('Failed: release')")
+		p.click(".notice a", "output")
+		p.shows("want 3, got 2")
+		p.shows("Exit code 7")
+		p.accessible("run, failed")
+	})
+
+	t.Run("output is text", func(t *testing.T) {
+		p.t = t
+		p.click(".outline button, .outline a", "unit")
+		p.click(".outline a", "fsm/retain")
+		p.until("new URLSearchParams(location.search).get('m') === 'unit[fsm/retain]'")
+		p.shows("<img src=x onerror=alert(1)>")
+		if n := p.text("document.querySelectorAll('.lines img, .lines script').length"); n != "0" {
+			t.Errorf("the output made %s elements", n)
+		}
+		p.until("document.querySelector('.lines .f2')?.textContent === 'ok'")
+
+		p.click(".lines .no", "")
+		p.until("location.hash === '#L1'")
+		link := p.text("location.href")
+		q := newTab(t, browser)
+		q.signIn(c.Nodes[1].URL+"/runs", admin)
+		q.open(strings.Replace(link, c.Nodes[0].URL, c.Nodes[1].URL, 1))
+		q.until("document.querySelector('.line.hl .no')?.dataset.no === '1'")
+		q.silent()
+	})
+
+	t.Run("retry and approve", func(t *testing.T) {
+		p.t = t
+		c.WriteFile("mark", "")
+		p.click("header button", "Retry")
+		p.shows("pipelined retry")
+		p.accessible("dialog")
+		p.click("dialog button", "Retry")
+		p.shows("Put it into production?")
+		p.until("document.title.startsWith('Running')")
+		p.click(".notice a", "decide")
+		p.click(".approval button", "Approve")
+		p.do(chromedp.SendKeys(chromedp.CSS("dialog textarea"), "looks good"))
+		p.shows("-comment 'looks good'")
+		p.click("dialog button", "Approve")
+		p.until("document.title.startsWith('Succeeded: release')")
+		run, err := c.Run(id)
+		if err != nil || run.State != "succeeded" {
+			t.Errorf("state %s, error %v", run.State, err)
+		}
+	})
+
+	t.Run("cancel", func(t *testing.T) {
+		p.t = t
+		c.OK("submit", "-detach", "-yes", c.WriteFile("q/slow.hcl", slow))
+		p.key("gr")
+		p.until("location.pathname === '/runs'")
+		p.click(".runs a", "slow")
+		p.shows("waiting")
+		p.click("header button", "Cancel")
+		p.click("dialog button", "Cancel the run")
+		p.until("document.title.startsWith('Cancelled: slow')")
+	})
+
+	t.Run("pages", func(t *testing.T) {
+		p.t = t
+		for _, path := range []string{"/runs", "/runs?state=failed", "/runs?q=release", "/cluster", "/runs/" + id + "/timeline", "/runs/" + id + "/log", "/runs/" + id + "/outputs", "/runs/" + id + "/why", "/runs/none", "/runs/1/2/3"} {
+			for _, scheme := range []string{"light", "dark"} {
+				for _, width := range []int64{1440, 390} {
+					p.do(chromedp.EmulateViewport(width, 900), emulate(scheme))
+					p.open(c.Nodes[0].URL + path)
+					p.until("document.querySelector('main h1, main h2') && !document.body.innerText.includes('Asking the cluster')")
+					p.accessible(path + ", " + scheme)
+					if over := p.text("document.documentElement.scrollWidth - innerWidth"); over != "0" {
+						t.Errorf("%s is %s pixels wider than a window of %d", path, over, width)
+					}
+				}
+			}
+		}
+		p.do(chromedp.EmulateViewport(1440, 980))
+		p.silent("status of 401", "status of 404")
+	})
+}
+
+// A role is offered what it may do.
+func TestDashboard_roles(t *testing.T) {
+	browser := newBrowser(t)
+	c := harness.Start(t, 1)
+	c.OK("submit", "-detach", "-yes", c.WriteFile("q/slow.hcl", slow))
+	for role, want := range map[string][2]bool{"read": {false, false}, "submit": {true, false}, "admin": {true, true}} {
+		p := newTab(t, browser)
+		p.signIn(c.Nodes[0].URL+"/runs", strings.TrimSpace(c.OK("token", "create", "-role", role)))
+		p.click(".runs a", "slow")
+		p.until("document.title.startsWith('Running: slow')")
+		if got := p.text("[...document.querySelectorAll('header button')].some(b => b.innerText.includes('Cancel'))"); (got == "true") != want[0] {
+			t.Errorf("%s: Cancel is offered: %s", role, got)
+		}
+		p.key("gc")
+		p.shows("1 of 1 node answers")
+		if got := p.text("[...document.querySelectorAll('td button')].some(b => b.innerText.includes('Drain'))"); (got == "true") != want[1] {
+			t.Errorf("%s: Drain is offered: %s", role, got)
+		}
+		p.silent()
+	}
+}
+
+func emulate(scheme string) chromedp.Action[chromedp.Void] {
+	return func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+		return chromedp.Void{}, err
+	}
+}
