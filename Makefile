@@ -11,7 +11,7 @@ CC_FOUND := $(shell command -v "$$($(GO) env CC | cut -d' ' -f1)" 2>/dev/null)
 RACE     := $(if $(CC_FOUND),-race,)
 
 .DEFAULT_GOAL := build
-.PHONY: build test race lint arch ui ui-check e2e chaos attack examples bench check cover cross clean help
+.PHONY: build test race lint arch ui ui-check ui-test e2e chaos attack examples bench check cover cross clean help
 
 build: ## the binary, stripped, into bin/
 	@mkdir -p bin
@@ -44,6 +44,9 @@ ui: ## the dashboard's bundle in api/ui/dist, out of api/ui/src; needs no Node
 ui-check: ## an error if api/ui/dist is not what api/ui/src gives
 	cd api/ui/src && $(GO) vet ./... && $(GO) run ./build -check
 
+ui-test: build ## the dashboard in a real browser, on real clusters; needs chromium
+	cd test/ui && $(GO) vet ./... && PIPELINED_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 15m ./...
+
 e2e: ## the tests that drive real binaries, afresh
 	$(GO) test -count=1 -timeout $(TIMEOUT) ./test/...
 
@@ -69,7 +72,7 @@ cross: ## what must build: the agent on both Linux platforms, the command line o
 	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/pipelined
 	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/pipelined
 
-check: lint arch cross ui-check test examples ## all that must hold before a change goes in; what CI runs
+check: lint arch cross ui-check test examples ui-test ## all that must hold before a change goes in; what CI runs
 
 cover: ## statement coverage of the tests, in total and as a page
 	@mkdir -p bin

@@ -1,9 +1,11 @@
 package ui_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
@@ -132,7 +134,7 @@ func TestDashboard(t *testing.T) {
 
 	t.Run("pages", func(t *testing.T) {
 		p.t = t
-		for _, path := range []string{"/runs", "/runs?state=failed", "/runs?q=release", "/cluster", "/runs/" + id + "/timeline", "/runs/" + id + "/log", "/runs/" + id + "/outputs", "/runs/" + id + "/why", "/runs/none", "/runs/1/2/3"} {
+		for _, path := range []string{"/runs", "/runs?state=failed", "/runs?q=release", "/cluster", "/schedules", "/cache", "/access", "/runs/" + id, "/runs/" + id + "/graph", "/runs/" + id + "/timeline", "/runs/" + id + "/log", "/runs/" + id + "/outputs", "/runs/" + id + "/why", "/runs/none", "/runs/1/2/3"} {
 			for _, scheme := range []string{"light", "dark"} {
 				for _, width := range []int64{1440, 390} {
 					p.do(chromedp.EmulateViewport(width, 900), emulate(scheme))

@@ -1,11 +1,10 @@
 // The cluster: its nodes, who leads, who may vote, what each runs, and what
 // waits for a lock.
 import { signal } from '@preact/signals'
-import { useEffect } from 'preact/hooks'
 import { json } from './api'
 import { bytes, coarse, count, seconds } from './format'
 import { Shape, type Kind } from './icons'
-import { Blank, CopyAs, Pill, cli, curl, offer } from './parts'
+import { Blank, CopyAs, Pill, cli, curl, every, offer } from './parts'
 import { place, withQuery } from './route'
 import { Top, show } from './shell'
 import { health, may, members, now, order, raft, ref, runs } from './store'
@@ -13,16 +12,6 @@ import type { Lock, LockUser, Member, WorkerNode } from './types'
 
 const workers = signal<WorkerNode[]>([])
 const locks = signal<Lock[]>([])
-
-// every asks again and again while the page is shown.
-function every(ms: number, load: () => Promise<unknown>) {
-  useEffect(() => {
-    const step = () => document.hidden || load().catch(() => {})
-    step()
-    const timer = setInterval(step, ms)
-    return () => clearInterval(timer)
-  }, [])
-}
 
 const stateOf = (m: Member): [Kind, string] => {
   switch (m.status) {

@@ -3,6 +3,7 @@ import { render } from 'preact'
 import { token } from './api'
 import { Cluster } from './cluster'
 import { start } from './live'
+import { Access, Cache, Schedules } from './lists'
 import { Blank } from './parts'
 import { segments } from './route'
 import { RunPage, runTabs } from './run'
@@ -17,6 +18,9 @@ function Page() {
   if (first === 'runs' && depth <= 1) return <Runs />
   if (first === 'runs' && depth <= 3 && runTabs.has(tab)) return <RunPage key={name} />
   if (first === 'cluster' && depth === 1) return <Cluster />
+  if (first === 'schedules' && depth === 1) return <Schedules />
+  if (first === 'cache' && depth === 1) return <Cache />
+  if (first === 'access' && depth === 1) return <Access />
   show('wait', 'pipelined')
   return (
     <>

@@ -208,6 +208,26 @@ function closeMenu(menu: HTMLDetailsElement) {
   menu.querySelector('summary')!.focus()
 }
 
+// every asks again and again while the part is shown.
+export function every(ms: number, load: () => Promise<unknown>) {
+  useEffect(() => {
+    const step = () => document.hidden || load().catch(() => {})
+    step()
+    const timer = setInterval(step, ms)
+    return () => clearInterval(timer)
+  }, [])
+}
+
+export function inZone(at: string, zone: string): string {
+  try {
+    return new Intl.DateTimeFormat('en-GB', { timeZone: zone || 'UTC', weekday: 'short', hour: '2-digit', minute: '2-digit' }).format(new Date(at)) + ' ' + (zone || 'UTC')
+  } catch {
+    return zone
+  }
+}
+
+export const utc = (at: string) => new Date(at).toISOString().slice(11, 16) + ' UTC'
+
 // Blank is what a page says that has nothing to show yet.
 export function Blank({ title, children }: { title: string; children?: ComponentChildren }) {
   return (

@@ -67,8 +67,8 @@ function Head({ r, tab }: { r: RunSummary; tab: string }) {
           {r.pipeline} <span>{r.number}</span>
         </h1>
         <span class="tag">
-          <Icon name={r.schedule ? 'calendar' : 'person'} />
-          {r.schedule ? `schedule, due ${dateTime(r.tick)}` : r.submitter}
+          <Icon name={r.schedule ? 'schedules' : 'person'} />
+          {r.schedule ? (r.tick ? `schedule, due ${dateTime(r.tick)}` : 'schedule, triggered') : r.submitter}
         </span>
         <span class="tag">
           <Icon name="clock" />

@@ -1,10 +1,9 @@
 // The list of runs, and beside it how each pipeline does and what comes next.
 import { computed, signal } from '@preact/signals'
-import { useEffect } from 'preact/hooks'
 import { json } from './api'
 import { clock, coarse, count, duration, median, seconds } from './format'
 import { Icon, Shape, colour, ofRun, type Kind } from './icons'
-import { Bar, Blank, Command, CopyAs, Pill, cli, curl } from './parts'
+import { Bar, Blank, Command, CopyAs, cli, curl, every, inZone, utc } from './parts'
 import { go, place, withQuery } from './route'
 import { Top, show, useKeys } from './shell'
 import { final, listed, now, order, ref, runs, took, who } from './store'
@@ -81,7 +80,7 @@ function Row({ r, at }: { r: RunSummary; at: number }) {
           <small>{note(r) || <span class="mono">{r.id.slice(0, 8)}</span>}</small>
         </span>
         <span class="c2 hide-s">
-          <Icon name={r.schedule ? 'calendar' : 'person'} />
+          <Icon name={r.schedule ? 'schedules' : 'person'} />
           {by}
         </span>
         <span class="c3">
@@ -236,7 +235,7 @@ export function Runs() {
 function Beside() {
   const names = [...new Set(all.value.map((r) => r.pipeline))]
   if (names.length === 0) return null
-  const first = place.value.query.get('pipeline') ?? names[0]
+  const first = place.value.query.get('pipeline') ?? all.value.find((r) => final(r.state))?.pipeline ?? names[0]
   return (
     <aside class="side" aria-label="Pipelines and schedules">
       <section class="card">
@@ -290,12 +289,7 @@ function Trend({ name, list }: { name: string; list: RunSummary[] }) {
 const schedules = signal<Schedule[]>([])
 
 function Next() {
-  useEffect(() => {
-    const load = () => json<{ schedules: Schedule[] }>('/api/v1/schedules').then((a) => (schedules.value = a.schedules), () => {})
-    load()
-    const timer = setInterval(load, 30000)
-    return () => clearInterval(timer)
-  }, [])
+  every(30000, () => json<{ schedules: Schedule[] }>('/api/v1/schedules').then((a) => (schedules.value = a.schedules)))
   const due = schedules.value.filter((s) => s.next && !s.paused).sort((a, b) => seconds(a.next) - seconds(b.next))
   if (due.length === 0) return null
   return (
@@ -306,11 +300,11 @@ function Next() {
       <ul class="pipelines">
         {due.slice(0, 6).map((s) => (
           <li key={s.name}>
-            <a href={withQuery({ pipeline: s.name }, '/runs')}>
+            <a href="/schedules">
               <b>{s.name}</b>
               <span>in {coarse(seconds(s.next) - now.value)}</span>
               <small>
-                {inZone(s.next!, s.timezone)}, {new Date(s.next!).toISOString().slice(11, 16)} UTC
+                {inZone(s.next!, s.timezone)}, {utc(s.next!)}
               </small>
               <small />
             </a>
@@ -319,12 +313,4 @@ function Next() {
       </ul>
     </section>
   )
-}
-
-function inZone(at: string, zone: string): string {
-  try {
-    return new Intl.DateTimeFormat('en-GB', { timeZone: zone || 'UTC', hour: '2-digit', minute: '2-digit' }).format(new Date(at)) + ' ' + (zone || 'UTC')
-  } catch {
-    return zone
-  }
 }

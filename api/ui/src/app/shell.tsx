@@ -8,12 +8,18 @@ import { coarse, count } from './format'
 import { Brand, Icon, colour, type Kind } from './icons'
 import { Ask, Said } from './parts'
 import { go, segments } from './route'
-import { final, health, members, now, order, runs, who, alive } from './store'
+import { alive, final, health, may, members, now, order, runs, who } from './store'
 
 const pages = [
   { name: 'runs', title: 'Runs', key: 'r' },
+  { name: 'schedules', title: 'Schedules', key: 's' },
   { name: 'cluster', title: 'Cluster', key: 'c' },
-] as const
+  { name: 'cache', title: 'Cache', key: 'a' },
+  { name: 'access', title: 'Secrets and tokens', key: 't', least: 'submit' },
+] as { name: string; title: string; key: string; least?: 'submit' }[]
+
+// open are the pages that the role may look at.
+const open = () => pages.filter((p) => !p.least || may(p.least))
 
 const current = computed(() => segments.value[0] ?? 'runs')
 const active = computed(() => order.value.filter((id) => !final(runs.get(id)!.value.state)).length)
@@ -22,10 +28,10 @@ const active = computed(() => order.value.filter((id) => !final(runs.get(id)!.va
 function Links() {
   return (
     <>
-      {pages.map((p) => (
+      {open().map((p) => (
         <a key={p.name} href={'/' + p.name} aria-current={current.value === p.name ? 'page' : undefined}>
           <Icon name={p.name} />
-          {p.title}
+          <span class="title">{p.title}</span>
           {p.name === 'runs' && active.value > 0 && (
             <em class="run">
               {active.value}
@@ -125,7 +131,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
         <Links />
         <button onClick={() => setToken('')}>
           <Icon name="leave" />
-          Sign out
+          <span class="title">Sign out</span>
         </button>
       </nav>
       <Ask />
@@ -160,7 +166,7 @@ addEventListener('keydown', (e) => {
   if (e.metaKey || e.ctrlKey || e.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(at.tagName) || document.querySelector('dialog[open]')) return
   if (prefix === 'g') {
     prefix = ''
-    const page = pages.find((p) => p.key === e.key)
+    const page = open().find((p) => p.key === e.key)
     if (page) go('/' + page.name)
     return
   }
@@ -184,7 +190,7 @@ function Keys() {
     if (shown) box.current!.showModal()
   }, [shown])
   const list: [string, string][] = [
-    ...pages.map((p): [string, string] => [`g ${p.key}`, p.title]),
+    ...open().map((p): [string, string] => [`g ${p.key}`, p.title]),
     ...Object.entries(bindings.value).map(([key, [what]]): [string, string] => [key, what]),
     ['c', 'copy as command line or curl'],
     ['?', 'this list'],
