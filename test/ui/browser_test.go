@@ -52,7 +52,10 @@ func newTab(t *testing.T, browser context.Context) *tab {
 	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
 	p := &tab{t: t, ctx: ctx}
-	p.do(chromedp.EmulateViewport(1440, 980))
+	// The tab lives as long as the context of its first step.
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1440, 980)); err != nil {
+		t.Fatal(err)
+	}
 
 	messages := chromedp.Console(ctx)
 	go func() {
@@ -82,7 +85,9 @@ func (p *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 // Content-Security-Policy, not under it.
 func (p *tab) text(expression string) string {
 	p.t.Helper()
-	s, err := chromedp.Run(p.ctx, chromedp.Evaluate[string]("String("+expression+")", chromedp.EvalAwaitPromise))
+	ctx, cancel := context.WithTimeout(p.ctx, harness.Wait)
+	defer cancel()
+	s, err := chromedp.Run(ctx, chromedp.Evaluate[string]("(async () => String(await ("+expression+")))()", chromedp.EvalAwaitPromise))
 	if err != nil {
 		p.t.Fatalf("%s: %v", expression, err)
 	}

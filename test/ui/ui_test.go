@@ -42,9 +42,22 @@ pipeline "slow" {
 }
 `
 
+// start makes a cluster that commands find by themselves.
+func start(t *testing.T, n int) *harness.Cluster {
+	t.Helper()
+	c := harness.Start(t, n)
+	var addresses []string
+	for _, x := range c.Nodes {
+		addresses = append(addresses, x.URL)
+	}
+	c.Env = append(c.Env, "PIPELINED_ADDR="+strings.Join(addresses, ","))
+
+	return c
+}
+
 func TestDashboard(t *testing.T) {
 	browser := newBrowser(t)
-	c := harness.Start(t, 3)
+	c := start(t, 3)
 	mark := c.Dir + "/mark"
 	file := c.WriteFile("p/release.hcl", release)
 	admin := strings.TrimSpace(c.OK("token", "create", "-role", "admin", "-name", "ann"))
@@ -155,7 +168,7 @@ func TestDashboard(t *testing.T) {
 // A role is offered what it may do.
 func TestDashboard_roles(t *testing.T) {
 	browser := newBrowser(t)
-	c := harness.Start(t, 1)
+	c := start(t, 1)
 	c.OK("submit", "-detach", "-yes", c.WriteFile("q/slow.hcl", slow))
 	for role, want := range map[string][2]bool{"read": {false, false}, "submit": {true, false}, "admin": {true, true}} {
 		p := newTab(t, browser)
