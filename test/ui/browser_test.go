@@ -141,7 +141,7 @@ func (p *tab) signIn(url, token string) {
 	p.until("document.querySelector('input[name=token]')")
 	p.do(chromedp.SendKeys(chromedp.CSS("input[name=token]"), token))
 	p.click("button", "Sign in")
-	p.until("document.querySelector('.rail .end').innerText.trim()")
+	p.until("document.querySelector('.rail .end')?.innerText.trim()")
 }
 
 func (p *tab) said() []string {

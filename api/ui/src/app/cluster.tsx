@@ -322,7 +322,7 @@ export function Cluster() {
       </Top>
       <div class="scroll">
         {!h ? (
-          <Blank title="Asking the cluster" />
+          <Blank page title="Asking the cluster" />
         ) : (
           <>
             <div class="pt">

@@ -57,6 +57,7 @@ export class GraphView {
 
   constructor(private box: HTMLElement) {
     this.canvas.setAttribute('role', 'img')
+    this.canvas.setAttribute('aria-label', 'Graph')
     box.replaceChildren(this.canvas)
     this.resized.observe(box)
     this.scheme.addEventListener('change', this.recolour)

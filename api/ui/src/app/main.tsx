@@ -25,7 +25,7 @@ function Page() {
   return (
     <>
       <Top path={[['Runs', '/runs']]} />
-      <Blank title="There is no such page">
+      <Blank page title="There is no such page">
         <p>
           <a href="/runs">Show the runs</a>
         </p>

@@ -228,11 +228,11 @@ export function inZone(at: string, zone: string): string {
 
 export const utc = (at: string) => new Date(at).toISOString().slice(11, 16) + ' UTC'
 
-// Blank is what a page says that has nothing to show yet.
-export function Blank({ title, children }: { title: string; children?: ComponentChildren }) {
+// Blank is what a page, or a part of one, says that has nothing to show.
+export function Blank({ title, page, children }: { title: string; page?: boolean; children?: ComponentChildren }) {
   return (
     <div class="blank">
-      <h2>{title}</h2>
+      {page ? <h1>{title}</h1> : <h2>{title}</h2>}
       {children}
     </div>
   )

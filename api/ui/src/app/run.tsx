@@ -293,12 +293,12 @@ export function RunPage() {
       <>
         <Top path={[['Runs', '/runs'], [name]]} />
         {missing.value ? (
-          <Blank title="This run cannot be shown">
+          <Blank page title="This run cannot be shown">
             <p>{missing.value}</p>
             <Command text="pipelined list" />
           </Blank>
         ) : (
-          <Blank title="Asking the cluster" />
+          <Blank page title="Asking the cluster" />
         )}
       </>
     )

@@ -28,6 +28,7 @@ export class Timeline {
 
   constructor(private box: HTMLElement) {
     this.canvas.setAttribute('role', 'img')
+    this.canvas.setAttribute('aria-label', 'Timeline')
     box.replaceChildren(this.canvas)
     this.resized.observe(box)
     this.scheme.addEventListener('change', this.recolour)
