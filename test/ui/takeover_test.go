@@ -1,0 +1,43 @@
+package ui_test
+
+import (
+	"strings"
+	"testing"
+)
+
+const chatty = `
+pipeline "chatty" {
+  module "talk" {
+    on_disconnect = "keep"
+    script        = "i=0; while [ $i -lt 600 ]; do i=$((i + 1)); echo line $i; sleep 0.1; done"
+  }
+}
+`
+
+// The page is open on the leader, and shows output of a module that runs on another
+// node; the leader dies. The page continues at another node, with every line once.
+func TestDashboard_takeover(t *testing.T) {
+	browser := newBrowser(t)
+	c := start(t, 3)
+	id := strings.TrimSpace(c.OK("submit", "-detach", "-yes", c.WriteFile("q/chatty.hcl", chatty)))
+	leader := c.Leader()
+	p := newTab(t, browser)
+	p.signIn(leader.URL+"/runs/"+id+"?m=talk", strings.TrimSpace(c.OK("token", "create", "-role", "submit")))
+	p.shows("line 20")
+	p.until("document.querySelector('.live').textContent === " + quoted("live from "+leader.Name))
+
+	leader.Kill()
+	p.until("document.querySelector('.live').innerText.startsWith('live') && !document.querySelector('.live').innerText.includes(" + quoted(leader.Name) + ")")
+	seen := p.text("document.querySelector('.rail .where').innerText")
+	p.until("[...document.querySelectorAll('.line .text')].some(e => Number(e.textContent.slice(5)) > 150)")
+	if got := p.text(`(() => {
+		const lines = [...document.querySelectorAll('.line')].filter(e => e.innerText.trim())
+		return lines.find(e => e.querySelector('.text').textContent !== 'line ' + e.querySelector('.no').dataset.no)?.innerText ?? ''
+	})()`); got != "" {
+		t.Errorf("a line is missing or is there twice: %q; the cluster was shown as %q", got, seen)
+	}
+	p.click("header button", "Cancel")
+	p.click("dialog button", "Cancel the run")
+	p.until("document.title.startsWith('Cancelled: chatty')")
+	p.silent("net::ERR_INCOMPLETE_CHUNKED_ENCODING", "net::ERR_CONNECTION_REFUSED", "net::ERR_CONNECTION_RESET", "net::ERR_EMPTY_RESPONSE", "status of 503")
+}
