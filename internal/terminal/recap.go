@@ -41,7 +41,7 @@ func (p *recap) print(c *Console, r *wire.Run) {
 	}
 	for i, m := range failed {
 		if i == maxRecap {
-			rows = append(rows, nil, row{{fmt.Sprintf("%d more failed: pipelined status %s%s", len(failed)-i, p.option(), flat(string(r.ID))), plainStyle}})
+			rows = append(rows, nil, row{{fmt.Sprintf("%d more failed: pipelined status %s%s", len(failed)-i, p.option(), runName(r)), plainStyle}})
 			break
 		}
 		rows = append(rows, nil)
@@ -190,7 +190,7 @@ func (p *recap) commands(c *Console, r *wire.Run, failed []*wire.Module) []row {
 
 	type command struct{ text, what string }
 	var list []command
-	id := p.option() + flat(string(r.ID))
+	id := p.option() + runName(r)
 	if len(failed) > 0 {
 		name := quote(failed[0].Name)
 		what := "all of its output"
@@ -229,6 +229,14 @@ func (p *recap) option() string {
 		return ""
 	}
 	return "-address " + p.later + " "
+}
+
+// runName is the shortest name of a run that commands take.
+func runName(r *wire.Run) string {
+	if r.Number > 0 {
+		return fmt.Sprint(r.Number)
+	}
+	return flat(string(r.ID))
 }
 
 // quote gives a word as a shell takes it.
