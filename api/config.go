@@ -68,6 +68,9 @@ type Config struct {
 	// MaxBlob and MaxBundle bound uploads, MaxEntry entries of remote caches, in
 	// bytes (64 GiB, 16 GiB and 1 GiB).
 	MaxBlob, MaxBundle, MaxEntry int64
+	// MaxConns is how many connections the HTTP port has at a time (1,024, and a
+	// quarter of the process's descriptors at most).
+	MaxConns int
 }
 
 func (c *Config) defaults() {
@@ -80,6 +83,9 @@ func (c *Config) defaults() {
 	c.MaxBundle = cmp.Or(max(c.MaxBundle, 0), 16<<30)
 	c.MaxEntry = cmp.Or(max(c.MaxEntry, 0), 1<<30)
 
+	if c.MaxConns = max(c.MaxConns, 0); c.MaxConns == 0 {
+		c.MaxConns = portConns()
+	}
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
 	}

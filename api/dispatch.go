@@ -61,9 +61,13 @@ func (s *Server) dispatch(c *call) error {
 		return err
 	}
 
+	end, err := s.budget.begin(c)
+	if err != nil {
+		return err
+	}
+	defer end()
 	defer s.revocations.watch(c)()
 
-	var err error
 	if c.key, err = idempotencyKey(c.r.Header.Values(wire.HeaderIdempotencyKey), wire.MaxIdempotencyKey); err != nil {
 		return err
 	}

@@ -17,12 +17,8 @@ import (
 	"github.com/pipelined/pipelined/api/wire"
 )
 
-const (
-	// maxConns bounds the connections of the HTTP port.
-	maxConns = 1024
-	// shutdownTime is how long calls may take to finish when the node stops.
-	shutdownTime = 2 * time.Second
-)
+// shutdownTime is how long calls may take to finish when the node stops.
+const shutdownTime = 2 * time.Second
 
 // PortConfig says how the HTTP port is bound.
 type PortConfig struct {
@@ -101,6 +97,8 @@ func (p *Port) Serve(ctx context.Context, s *Server, authority func() *tls.Confi
 	}
 	server := NewHTTPServer(s.PublicHandler())
 	server.ConnContext = withLocalUser
+	limited := limitConns(p.listener, s.cfg.MaxConns)
+	server.ConnState = limited.state
 	if p.https {
 		server.Handler = tlsOnly(server.Handler)
 	}
@@ -120,7 +118,7 @@ func (p *Port) Serve(ctx context.Context, s *Server, authority func() *tls.Confi
 	if p.cfg.Local != nil {
 		local.Go(func() { _ = server.Serve(p.cfg.Local) }) // ends with the server; if the socket breaks, the port serves on
 	}
-	err = server.Serve(acceptTLS(LimitConns(p.listener, maxConns), cfg))
+	err = server.Serve(acceptTLS(limited, cfg))
 	if errors.Is(err, http.ErrServerClosed) {
 		<-done
 		local.Wait()

@@ -124,7 +124,7 @@ func (c *call) fail(err error) {
 	}
 	h.Set("Cache-Control", "no-store")
 	h.Set(wire.HeaderKind, p.Kind)
-	if p.Status == http.StatusServiceUnavailable {
+	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
 		h.Set("Retry-After", "1")
 	}
 	if errors.Is(err, pipeline.ErrNotLeader) || errors.Is(err, pipeline.ErrNoLeader) {

@@ -24,6 +24,7 @@ type Server struct {
 	dashboard   *ui.Dashboard
 	inflight    *inflight
 	revocations *revocations
+	budget      *budget
 }
 
 // handlers are the calls of the API, grouped by what they need of the node.
@@ -84,6 +85,7 @@ func New(cfg Config) *Server {
 		dashboard:   ui.New(cfg.Addresses),
 		inflight:    newInflight(),
 		revocations: newRevocations(cfg.Auth),
+		budget:      newBudget(cfg.MaxConns),
 	}
 }
 
