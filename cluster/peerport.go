@@ -10,6 +10,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -23,9 +24,11 @@ import (
 
 const (
 	// maxConns bounds the connections to the peer port, maxPeerConns those of
-	// one peer.
+	// one peer, and maxUnknown those whose peer is not known yet: anybody may open
+	// these, and each has a descriptor that raft or a module may need.
 	maxConns     = 4096
 	maxPeerConns = 64
+	maxUnknown   = 256
 	// handshakeTimeout bounds what happens before a peer is known.
 	handshakeTimeout = 5 * time.Second
 	// peerIdle closes HTTP connections that are idle.
@@ -80,6 +83,8 @@ type peerPort struct {
 	mu    sync.Mutex // guards following
 	conns int
 	peers map[pipeline.NodeID]int
+	// unknown are the connections before their handshake, the oldest first.
+	unknown []*peerConn
 }
 
 // peerConn counts against its peer's limit once the peer is known.
@@ -98,7 +103,8 @@ func (p *peerConn) Close() error {
 	return p.Conn.Close()
 }
 
-// countingListener closes connections beyond maxConns.
+// countingListener closes connections beyond maxConns, and of those without a
+// handshake the oldest beyond maxUnknown.
 type countingListener struct {
 	net.Listener
 	port *peerPort
@@ -111,17 +117,36 @@ func (l countingListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		l.port.mu.Lock()
-		full := l.port.conns >= maxConns
-		if !full {
-			l.port.conns++
+		c := &peerConn{Conn: conn, port: l.port}
+		victim := l.port.admit(c)
+		if victim != nil {
+			victim.Close()
 		}
-		l.port.mu.Unlock()
-		if full {
-			conn.Close()
-			continue
+		if victim != c {
+			return c, nil
 		}
-		return &peerConn{Conn: conn, port: l.port}, nil
+	}
+}
+
+// admit counts a new connection, and gives the one that has to go for it: itself, if
+// there are too many.
+func (p *peerPort) admit(conn *peerConn) (victim *peerConn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.conns++
+	if p.conns > maxConns {
+		return conn
+	}
+	if p.unknown = append(p.unknown, conn); len(p.unknown) > maxUnknown {
+		return p.unknown[0]
+	}
+	return nil
+}
+
+// known takes a connection out of those without a handshake. mu is held.
+func (p *peerPort) known(conn *peerConn) {
+	if i := slices.Index(p.unknown, conn); i >= 0 {
+		p.unknown = slices.Delete(p.unknown, i, i+1)
 	}
 }
 
@@ -134,6 +159,7 @@ func (p *peerPort) take(conn *peerConn, id pipeline.NodeID) bool {
 		return false
 	}
 	conn.peer = id
+	p.known(conn)
 	p.peers[id]++
 	return true
 }
@@ -145,6 +171,7 @@ func (p *peerPort) release(conn *peerConn) {
 		return
 	}
 	conn.closed = true
+	p.known(conn)
 	p.conns--
 	if conn.peer == "" {
 		return

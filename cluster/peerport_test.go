@@ -136,6 +136,48 @@ func TestPeerPort_connectionsPerPeer(t *testing.T) {
 	}
 }
 
+// Connections that say nothing leave descriptors for others: the oldest go.
+func TestPeerPort_silent(t *testing.T) {
+	a := newNode(t, "a").start()
+	waitReady(t, a)
+	k, err := keys.New(testKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	enter := func() net.Conn {
+		conn, err := tls.Dial("tcp", a.c.Addresses().Peer, k.Identity(keys.Subject{Cluster: a.c.ID(), Node: "b", Mode: pipeline.ModeAuto}, nil, nil).PeerClient("", keys.ProtoHTTP))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		// The server's first frame tells that it has let us in.
+		if _, err := io.ReadFull(conn, make([]byte, 9)); err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+
+	member := enter()
+	var silent []net.Conn
+	for range 300 {
+		conn, err := net.Dial("tcp", a.c.Addresses().Peer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		silent = append(silent, conn)
+	}
+	enter()
+	_ = silent[0].SetReadDeadline(time.Now().Add(2 * time.Second)) // before the handshake's own limit
+	if _, err := silent[0].Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the oldest silent connection: %v", err)
+	}
+	_ = member.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	if _, err := io.Copy(io.Discard, member); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the connection of a member: %v", err)
+	}
+}
+
 func TestClient_rightNodeOnly(t *testing.T) {
 	a := newNode(t, "a").start()
 	waitReady(t, a)
