@@ -129,6 +129,7 @@ func (g *guard) tokenSubject(c *call) (Subject, error) {
 	by, err := g.auth.Authenticate(c.r.Context(), token, c.r.RemoteAddr)
 	if err != nil && kindOf(err) == pipeline.Unauthenticated {
 		c.w.Header().Set("WWW-Authenticate", challenge+`, error="invalid_token"`)
+		err = pipeline.Errorf(pipeline.Unauthenticated, "%s does not accept this token (unknown, expired, or of another cluster)", c.r.Host)
 	}
 	if err == nil {
 		c.token = token

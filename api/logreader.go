@@ -67,7 +67,7 @@ func (l *logReader) Close() {
 
 func (l *logReader) seek(pos int64) { l.pos = pos }
 
-// section is the part of a log from base on.
+// section is a part of a log: size bytes from base on.
 type section struct {
 	r          *logReader
 	base, size int64
@@ -80,7 +80,7 @@ func (s *section) Read(p []byte) (int, error) {
 	}
 
 	s.r.seek(s.base + s.pos)
-	n, err := s.r.Read(p)
+	n, err := s.r.Read(p[:min(int64(len(p)), s.size-s.pos)])
 	s.pos += int64(n)
 	return n, err
 }

@@ -77,6 +77,7 @@ func (h *logsHandler) followFrom(c *call) error {
 type logQuery struct {
 	attempt        int
 	offset, tail   int64
+	limit          int64 // of bytes; 0 is none
 	hasTail        bool
 	hasOffset      bool
 	follow, ranged bool
@@ -101,10 +102,18 @@ func readLogQuery(r *http.Request) (l logQuery, err error) {
 	if err != nil {
 		return l, err
 	}
+	limit, err := count(q, "limit", 0)
+	if err != nil {
+		return l, err
+	}
+	if q.Has("limit") && limit == 0 {
+		return l, invalid("limit=0: expected a number of bytes from 1")
+	}
 	if l.follow, err = flag(q, "follow"); err != nil {
 		return l, err
 	}
 
+	l.limit = int64(limit)
 	l.attempt, l.offset, l.tail = int(attempt), int64(offset), int64(min(tail, 1<<62))
 	l.hasOffset, l.hasTail, l.ranged = q.Has("offset"), q.Has("tail"), r.Header.Get("Range") != ""
 	if l.lines, err = readLineQuery(q); err != nil {
@@ -133,6 +142,8 @@ func (h *logsHandler) module(c *call) error {
 		return invalid("line, search and meta exclude follow, lines, since, timestamps, offset, tail and the header Range")
 	case q.lines.byLine():
 		return h.lines(c, module, q.attempt, q.lines)
+	case q.limit > 0 && (q.follow || q.asText() || q.ranged):
+		return invalid("limit excludes follow, lines, since, timestamps and the header Range")
 	case q.follow:
 		return h.followModule(c, id, module, q)
 	case q.asText() && (q.hasTail || q.hasOffset || q.ranged):
@@ -146,7 +157,7 @@ func (h *logsHandler) module(c *call) error {
 }
 
 // moduleBytes answers with the output of one attempt from an offset, or with
-// its last bytes.
+// its last bytes, up to a limit.
 func (h *logsHandler) moduleBytes(c *call, id pipeline.RunID, module string, q logQuery) error {
 	l := &logReader{ctx: c.r.Context(), logs: h.logs, id: id, module: module, attempt: q.attempt}
 	defer l.Close()
@@ -170,11 +181,15 @@ func (h *logsHandler) moduleBytes(c *call, id pipeline.RunID, module string, q l
 	header.Set(wire.HeaderFinal, strconv.FormatBool(l.info.Final))
 	header.Set(wire.HeaderOffset, strconv.FormatInt(base, 10))
 
+	size := l.info.Size - base
+	if q.limit > 0 {
+		size = min(size, q.limit)
+	}
 	etag := pipeline.Digest("")
-	if base == 0 && l.info.Final {
+	if size == l.info.Size && l.info.Final {
 		etag = l.info.Digest
 	}
-	return c.serveContent(&section{r: l, base: base, size: l.info.Size - base}, l.info.Size-base, etag)
+	return c.serveContent(&section{r: l, base: base, size: size}, size, etag)
 }
 
 func (h *logsHandler) followModule(c *call, id pipeline.RunID, module string, q logQuery) error {

@@ -27,7 +27,7 @@ func TestTokens(t *testing.T) {
 	}
 	for _, wrong := range []string{made.Token + "x", made.Token[:len(made.Token)-1], "pd_" + made.ID, "pd_none_none", "x", ""} {
 		_, err := r.tokens.Authenticate(t.Context(), wrong, "")
-		wantKind(t, err, pipeline.Unauthenticated, "does not accept the token")
+		wantKind(t, err, pipeline.Unauthenticated, "of another cluster")
 	}
 
 	list, err := r.tokens.Tokens(t.Context())

@@ -25,7 +25,7 @@ const (
 	tokenPause = 50 * time.Millisecond
 )
 
-var errToken = pipeline.Errorf(pipeline.Unauthenticated, "this node does not accept the token (unknown, expired, or of another cluster)")
+var errToken = pipeline.Errorf(pipeline.Unauthenticated, "the token is unknown, expired, or of another cluster")
 
 // Authenticate finds the subject of a bearer token: one that a command line made
 // from the cluster key, or one of the cluster's.

@@ -130,7 +130,7 @@ func TestTokens_Authenticate_selfMadeRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = r.tokens.Authenticate(t.Context(), token, "")
-		wantError(t, what, err, pipeline.Unauthenticated, "does not accept the token")
+		wantError(t, what, err, pipeline.Unauthenticated, "of another cluster")
 	}
 }
 
