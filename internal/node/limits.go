@@ -31,6 +31,11 @@ type Limits struct {
 	// negative one is no limit. MaxToolEntry bounds one entry, in bytes.
 	KeepToolCacheFor           time.Duration
 	MaxToolCache, MaxToolEntry int64
+	// KeepModuleCaches is the time without use after which this node deletes what a
+	// pipeline keeps with caches; MaxModuleCaches bounds all of it, in bytes, and a
+	// negative one is no limit.
+	KeepModuleCaches time.Duration
+	MaxModuleCaches  int64
 	// LowWater is how many bytes must stay free on the disk of the data directory
 	// for the node to take work and blobs.
 	LowWater int64
@@ -57,8 +62,10 @@ const (
 	defaultScrubEvery = 6 * time.Hour
 	// Other tools fill whatever they are given: without a limit they would take the
 	// disk that modules need.
-	defaultMaxToolCache = 10 << 30
-	defaultMaxToolEntry = 1 << 30
+	defaultMaxToolCache     = 10 << 30
+	defaultMaxToolEntry     = 1 << 30
+	defaultKeepModuleCaches = 30 * 24 * time.Hour
+	defaultMaxModuleCaches  = 20 << 30
 	// minSweepGrace must be longer than anything takes from asking whether a blob
 	// is there to naming it in the state; the time of use is kept to the minute.
 	minLogLimit   = 1 << 10
@@ -76,6 +83,8 @@ func (l *Limits) defaults() error {
 	l.ScrubRate = cmp.Or(l.ScrubRate, defaultScrubRate)
 	l.ScrubEvery = cmp.Or(l.ScrubEvery, defaultScrubEvery)
 	l.MaxToolCache = cmp.Or(l.MaxToolCache, defaultMaxToolCache)
+	l.KeepModuleCaches = cmp.Or(l.KeepModuleCaches, defaultKeepModuleCaches)
+	l.MaxModuleCaches = cmp.Or(l.MaxModuleCaches, defaultMaxModuleCaches)
 	l.MaxToolEntry = cmp.Or(l.MaxToolEntry, defaultMaxToolEntry)
 	if l.LogLimit < minLogLimit {
 		return pipeline.Errorf(pipeline.Invalid, "log_limit %d bytes: expected at least %d", l.LogLimit, minLogLimit)

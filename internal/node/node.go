@@ -153,6 +153,7 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 	s, limits := &n.stores, &n.cfg.Limits
 	n.worker, err = worker.Open(ctx, worker.Config{Self: n.id, Name: n.cfg.Name, Capabilities: capabilities(&n.cfg),
 		Runner: n.runner, Blobs: s.blobs, Trees: s.trees, Journal: s.journal, WorkDir: s.dir.WorkDir(), CachesDir: s.dir.CachesDir(), Layouts: s.layouts,
+		KeepCaches: limits.KeepModuleCaches, MaxCaches: limits.MaxModuleCaches,
 		ModuleEnv: n.cfg.ModuleEnv, KeepWork: n.cfg.KeepWork, Fetch: n.fabric.down.Fetch, Copy: n.fabric.up.SecondCopy, Report: n.reports.send,
 		LogLimit: limits.LogLimit, Full: n.fabric.disk.Reason, Filled: n.fabric.disk.Check, Logger: n.log.Named("worker")})
 	if err != nil {

@@ -347,8 +347,10 @@ func newRig(tb testing.TB) *rig {
 	r.leader = &fakeLeader{events: ev, outcomes: map[pipeline.AttemptID]*pipeline.Outcome{},
 		inline: map[pipeline.AttemptID][][]byte{}, started: map[pipeline.AttemptID]time.Time{}}
 
-	if err := disk.Mark(filepath.Join(r.dir, "work")); err != nil {
-		tb.Fatal(err)
+	for _, name := range []string{"work", "caches"} {
+		if err := disk.Mark(filepath.Join(r.dir, name)); err != nil {
+			tb.Fatal(err)
+		}
 	}
 	r.openBlobs(-1)
 	r.cfg = Config{

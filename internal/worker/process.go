@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/internal/worker/attemptdir"
@@ -17,8 +16,8 @@ import (
 // processes says what the executor starts for an attempt. It holds what is the
 // same for all attempts of the node.
 type processes struct {
-	worker    string
-	cachesDir string
+	worker string
+	caches *caches
 	// passThrough names variables of this machine that modules see.
 	passThrough []string
 	logLimit    int64
@@ -78,37 +77,23 @@ func (p *processes) passedCredentials() []string {
 
 // environ builds the environment and makes the caches that it names.
 func (p *processes) environ(dir attemptdir.Dir, s *pipeline.Spec) ([]string, error) {
-	cache := ""
+	cache, err := "", error(nil)
 	switch {
 	case len(s.Caches) == 0:
 	case s.OwnCaches:
 		cache = filepath.Join(dir.Tmp(), "caches")
+		err = makeCaches(cache, s.Caches)
 	default:
-		cache = filepath.Join(p.cachesDir, pipelineDir(s.Pipeline))
+		cache, err = p.caches.open(s)
 	}
-	for _, c := range s.Caches {
-		if err := os.MkdirAll(filepath.Join(cache, c), 0o755); err != nil {
-			return nil, fmt.Errorf("make cache directory: %w", err)
-		}
+	if err != nil {
+		return nil, err
 	}
 
 	return environ.Build(environ.Config{
 		Dir: dir, Status: s.Status, Run: string(s.ID.Run), Pipeline: s.Pipeline, Module: s.ID.Module, Attempt: s.ID.Attempt,
 		Worker: p.worker, TraceParent: traceParent(s.ID), Cache: cache, PassThrough: p.passThrough, Declared: withSecrets(s),
 	})
-}
-
-// pipelineDir is the directory of a pipeline's caches: its name as far as every file
-// system takes it, and a digest, because no two pipelines may share one.
-func pipelineDir(name string) string {
-	readable := strings.Map(func(r rune) rune {
-		if 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-' || r == '_' {
-			return r
-		}
-		return -1
-	}, name)
-	sum := sha256.Sum256([]byte(name))
-	return fmt.Sprintf("%.40s-%x", readable, sum[:8])
 }
 
 // traceParent is the W3C trace context of an attempt: one trace for a run, one

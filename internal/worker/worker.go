@@ -26,6 +26,7 @@ import (
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage/blob"
+	"github.com/pipelined/pipelined/storage/disk"
 	"github.com/pipelined/pipelined/storage/journal"
 	"github.com/pipelined/pipelined/storage/layout"
 	"github.com/pipelined/pipelined/storage/tree"
@@ -51,8 +52,13 @@ type Config struct {
 	Blobs        *blob.Store
 	Trees        *tree.Cache // over Blobs
 	Journal      Journal
-	// WorkDir holds the attempts' directories, CachesDir the named caches.
+	// WorkDir holds the attempts' directories, CachesDir the named caches; both are
+	// marked.
 	WorkDir, CachesDir string
+	// KeepCaches is the time without use after which the caches of a pipeline are
+	// deleted, MaxCaches how many bytes all of them may have; 0 is no limit.
+	KeepCaches time.Duration
+	MaxCaches  int64
 	// Layouts lays out large directories; its WorkDir is the same.
 	Layouts *layout.Manager
 	// ModuleEnv names variables of this machine that modules see.
@@ -108,6 +114,7 @@ type Worker struct {
 	lifecycle    *lifecycle
 	keeper       *keeperLink
 	faults       *faults
+	caches       *caches
 }
 
 // Open resumes what journal and runner have. Run must follow.
@@ -134,7 +141,9 @@ func (w *Worker) connect() error {
 	cfg := &w.cfg
 	fetch := &fetcher{blobs: cfg.Blobs, trees: cfg.Trees, remote: cfg.Fetch}
 	w.faults = &faults{full: cfg.Full, filled: cfg.Filled, log: cfg.Logger}
-	proc := &processes{worker: cfg.Name, cachesDir: cfg.CachesDir, passThrough: cfg.ModuleEnv, logLimit: cfg.LogLimit}
+	w.table = newTable()
+	w.caches = &caches{dir: cfg.CachesDir, keepFor: cfg.KeepCaches, most: cfg.MaxCaches, table: w.table, low: w.diskLow, log: cfg.Logger}
+	proc := &processes{worker: cfg.Name, caches: w.caches, passThrough: cfg.ModuleEnv, logLimit: cfg.LogLimit}
 
 	var err error
 	if w.directories, err = openDirectories(cfg, fetch); err != nil {
@@ -142,7 +151,6 @@ func (w *Worker) connect() error {
 	}
 
 	w.admission = &admission{name: cfg.Name, full: w.Unfit}
-	w.table = newTable()
 	w.history = newHistory(historySize)
 	w.predecessors = newPredecessors(w.history)
 	w.sessions = &sessions{name: cfg.Name, workDir: cfg.WorkDir, keepWork: cfg.KeepWork, life: w.life,
@@ -167,6 +175,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.spawn(func() { w.keeper.routeExits(w.life) })
 	w.spawn(func() { w.keeper.watch(w.life) })
 	w.spawn(func() { w.outbox.run(w.life) })
+	w.spawn(func() { w.caches.trim(w.life) }) // a process of `pipelined run` is too short for TrimDirectories
 
 	<-ctx.Done()
 	w.admission.close() // no goroutine may join the group from here on
@@ -327,9 +336,18 @@ func (w *Worker) LogFile(id pipeline.AttemptID) (path, times string, live, ok bo
 // directory was kept. The caller calls Leave.
 func (w *Worker) OpenSession(id pipeline.AttemptID) (*SessionDir, error) { return w.sessions.open(id) }
 
-// TrimDirectories removes shared copies of workspaces beyond their limits, and
-// all that are not in use if the disk is low.
-func (w *Worker) TrimDirectories() { w.cfg.Layouts.Trim() }
+// TrimDirectories removes shared copies of workspaces and caches of pipelines beyond
+// their limits, and if the disk is low, those that are not in use.
+func (w *Worker) TrimDirectories() {
+	w.cfg.Layouts.Trim()
+	w.caches.trim(w.life)
+}
+
+// diskLow reports whether so little is free that blobs are refused, or a little more.
+func (w *Worker) diskLow() bool {
+	var full *disk.FullError
+	return errors.As(w.cfg.Blobs.Admit(int64(w.cfg.Blobs.LowWater()/8)), &full)
+}
 
 // ReleaseDirectories removes the overlays of attempts that need them no more, at
 // the end. Those of running ones stay, because they continue without this
