@@ -88,6 +88,7 @@ func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 
+	o.SecretPrefix = node.SecretPrefix
 	j, err := o.Check(starting)
 	if err != nil {
 		return c.env.explain(cause(starting, err))

@@ -14,6 +14,7 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language"
 	"github.com/pipelined/pipelined/pipeline/language/bounded"
+	"github.com/pipelined/pipelined/pipeline/mask"
 	"github.com/pipelined/pipelined/storage/workspace"
 )
 
@@ -41,7 +42,23 @@ func (o *Options) inputsOf(s *source) (language.Inputs, error) {
 
 	in := language.Inputs{Git: facts, Targets: o.Targets, Tags: o.Tags, Skip: o.Skip}
 	in.Env = o.envFrom(s.File.EnvFrom())
+	in.Variables = s.Inputs
+	o.warnUnmasked(s.File.Unmasked(in))
 	return in, nil
+}
+
+// warnUnmasked names what is to be hidden in output and cannot be, secrets of the
+// environment too.
+func (o *Options) warnUnmasked(names []string) {
+	for _, kv := range o.Environ {
+		name, value, _ := strings.Cut(kv, "=")
+		if o.SecretPrefix != "" && strings.HasPrefix(name, o.SecretPrefix) && mask.TooShort(value) {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
+		o.Warn(fmt.Sprintf("%s: its value, or a part of it, is shorter than %d bytes and will not be masked in output", name, mask.MinLength))
+	}
 }
 
 // envFrom selects the variables of the environment that go along.

@@ -26,8 +26,10 @@ type Options struct {
 	// Private are paths of keys, tokens, state and configuration, which never go along;
 	// Secrets the texts of keys and tokens, of which no copy does.
 	Private, Secrets []string
-	// environ is the environment, as os.Environ gives it.
-	Environ []string
+	// environ is the environment, as os.Environ gives it. SecretPrefix begins the
+	// variables in it that are secrets of the run; "" if none are.
+	Environ      []string
+	SecretPrefix string
 	// readFile reads a file argument; warn reports what the user should know.
 	ReadFile func(name string) ([]byte, error)
 	Warn     func(text string)

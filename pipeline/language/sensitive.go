@@ -2,6 +2,7 @@ package language
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -170,6 +171,27 @@ func SensitiveValues(s *pipeline.Scope) []string {
 	slices.Sort(list)
 	list = slices.Compact(list)
 	return slices.DeleteFunc(list, func(v string) bool { return strings.TrimSpace(v) == "" })
+}
+
+// Unmasked names what is to be hidden and is given with a text that is too short to be
+// masked: sensitive variables, and credentials of the environment. A default stands in
+// the source in any case.
+func (f *File) Unmasked(in Inputs) []string {
+	short := map[string]bool{}
+	for _, v := range f.variables {
+		for _, x := range in.Variables {
+			if !v.sensitive || x.Name != v.name {
+				continue
+			}
+			value, bad := v.given(x.Text)
+			short["variable "+v.name] = bad == nil && slices.ContainsFunc(textsOf(value, nil), mask.TooShort)
+		}
+	}
+	for name, value := range in.Env {
+		short[name] = pipeline.CredentialName(name) && mask.TooShort(value)
+	}
+	maps.DeleteFunc(short, func(_ string, is bool) bool { return !is })
+	return slices.Sorted(maps.Keys(short))
 }
 
 // MissingGit returns a mistake for each place that names a fact of git, for a

@@ -194,3 +194,40 @@ func TestFile_MissingGit(t *testing.T) {
 		t.Errorf("%v, %v", diags, file.MissingGit("no", ""))
 	}
 }
+
+// What is to be hidden and too short to be masked is named: not what stands in the
+// source, nor what is not hidden.
+func TestFile_Unmasked(t *testing.T) {
+	f, diags := language.Parse("p.hcl", []byte(`pipeline "p" {
+  variable "pin"   { sensitive = true }
+  variable "pins" {
+    sensitive = true
+    type      = list(string)
+  }
+  variable "long"  { sensitive = true }
+  variable "empty" { sensitive = true }
+  variable "file" {
+    sensitive = true
+    default   = "abc"
+  }
+  variable "open" {}
+  module "m" { script = "true" }
+}
+`))
+	if len(diags) > 0 {
+		t.Fatal(diags)
+	}
+	in := language.Inputs{Env: map[string]string{"A_TOKEN": "abc", "B_TOKEN": "abcdef", "NAME": "abc"}}
+	for name, text := range map[string]string{"pin": "1234", "pins": `["123456", "1234"]`, "long": "123456", "empty": "", "open": "1234"} {
+		in.Variables = append(in.Variables, language.VariableInput{Name: name, Text: text})
+	}
+	if got, want := f.Unmasked(in), []string{"A_TOKEN", "variable pin", "variable pins"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, expected %q", got, want)
+	}
+
+	// Of several values the last counts.
+	in.Variables = append(in.Variables, language.VariableInput{Name: "pin", Text: "12345678"})
+	if got, want := f.Unmasked(in), []string{"A_TOKEN", "variable pins"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, expected %q", got, want)
+	}
+}

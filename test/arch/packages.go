@@ -53,7 +53,7 @@ var rules = []rule{
 	{path: "api/wire", may: []string{"pipeline"}},
 	{path: "api/client", may: []string{"pipeline", "api/wire"}},
 	{path: "internal/tempdir", may: []string{"storage", "storage/disk", "storage/layout"}},
-	{path: "internal/submission", may: []string{"pipeline", "pipeline/language", "storage", "storage/disk", "storage/blob", "storage/tree", "storage/workspace", "api/wire", "api/client", "internal/tempdir"}},
+	{path: "internal/submission", may: []string{"pipeline", "pipeline/language", "pipeline/mask", "storage", "storage/disk", "storage/blob", "storage/tree", "storage/workspace", "api/wire", "api/client", "internal/tempdir"}},
 	{path: "internal/terminal", may: []string{"pipeline", "api/wire", "api/client"}},
 	{path: "internal/top", may: []string{"pipeline", "api/wire", "api/client", "internal/terminal"}},
 	{path: "internal/backup", may: []string{"pipeline", "fsm", "storage/blob", "storage/tree"}},
