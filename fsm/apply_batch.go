@@ -187,7 +187,12 @@ func (st *state) record(a *pipeline.Attempt, o *pipeline.Outcome, id pipeline.At
 	a.FinishedAt = o.FinishedAt
 	a.Log, a.LogSize = o.Log, o.LogSize
 	a.Holders, a.Replicas = o.Holders, len(o.Holders)
-	a.Evaluated = nil // served its purpose
+	if e := a.Evaluated; e != nil { // served its purpose, but for what later modules must not show
+		a.Evaluated = nil
+		if len(e.SealedDerived) > 0 {
+			a.Evaluated = &pipeline.Evaluated{SealedDerived: e.SealedDerived}
+		}
+	}
 
 	if a.Cache != nil {
 		a.Cache.Parts, a.Cache.Inputs = nil, nil // so did these

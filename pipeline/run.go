@@ -113,7 +113,7 @@ type Attempt struct {
 	// Holders are the nodes that had log and outputs then.
 	Holders []NodeID `json:"holders,omitempty"`
 	// Evaluated holds the values of deferred expressions, nil if there were
-	// none.
+	// none. After the end only SealedDerived is left.
 	Evaluated *Evaluated `json:"evaluated,omitempty"`
 	// Locks are the keys that the attempt holds until it ends.
 	Locks []string `json:"locks,omitempty"`
@@ -143,9 +143,11 @@ type Evaluated struct {
 	// Derived is what Command, Script and Env contain that was made of sensitive
 	// variables, and is to be masked like these.
 	Derived []string `json:"derived,omitempty"`
-	// Sealed replaces Command, Script, Env, CacheKey and Derived if a sensitive variable
-	// is part of them: their JSON, encrypted with the cluster's key.
-	Sealed []byte `json:"sealed,omitempty"`
+	// Sealed replaces Command, Script, Env and CacheKey if a sensitive variable is part
+	// of them: their JSON, encrypted with the cluster's key. SealedDerived replaces
+	// Derived.
+	Sealed        []byte `json:"sealed,omitempty"`
+	SealedDerived []byte `json:"sealedDerived,omitempty"`
 }
 
 // Instance is one of what a module with a deferred for_each is run for.

@@ -349,6 +349,38 @@ func TestVault(t *testing.T) {
 	})
 }
 
+// What was made of a sensitive variable for a module is masked in what depends on it,
+// directly or not, also after a change of leader, and in nothing else.
+func TestVault_derived(t *testing.T) {
+	sensitive := func(name string, deps ...string) pipeline.Module {
+		return with(aModule(name, deps...), func(m *pipeline.Module) { m.Sensitive = true })
+	}
+	scripted(t, []int{4}, func(t *testing.T, c *cluster) {
+		c.vault = &fakeVault{derived: map[string]string{"first": "of first", "second": "of second", "other": "of other"}}
+		end := c.leads()
+		p := one(sensitive("first"), sensitive("second", "first"), aModule("plain", "second"), sensitive("other"), aModule("apart"))
+		p.Scope.Sensitive = []string{"s"}
+		run := c.submit("r", p)
+		want := func(module string, masked ...string) {
+			t.Helper()
+			if _, s := c.attempt(run, module); !slices.Equal(s.Mask, append([]string{"hidden"}, masked...)) {
+				t.Errorf("%s: masked %q", module, s.Mask)
+			}
+		}
+		want("first")
+		want("other")
+		want("apart")
+		c.succeed(run, "first")
+		want("second", "of first")
+		end()
+		c.leads()
+		c.succeed(run, "second")
+		want("plain", "of second", "of first")
+		c.succeed(run, "plain", "other", "apart")
+		c.ends(run, pipeline.RunSucceeded)
+	})
+}
+
 // deferred returns a module with an expression of results.
 func deferred(name string, deps ...string) pipeline.Module {
 	return with(aModule(name, deps...), func(m *pipeline.Module) {

@@ -308,7 +308,16 @@ func (c *cluster) finishFull(w *fakeWorker, id pipeline.AttemptID, why string) {
 // fakeVault opens everything with its secrets.
 type fakeVault struct {
 	secrets map[string]string
+	// derived is what was made for each module.
+	derived map[string]string
 	err     error
+}
+
+func (v *fakeVault) Derived(_ pipeline.RunID, _ *pipeline.Pipeline, modules []string) (list []string, err error) {
+	for _, name := range modules {
+		list = append(list, v.derived[name])
+	}
+	return list, nil
 }
 
 func (v *fakeVault) Missing(names []string) string {

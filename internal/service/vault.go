@@ -20,6 +20,7 @@ import (
 const (
 	sealScope     = "scope of "     // and a pipeline's name
 	sealEvaluated = "evaluated of " // and a pipeline's and a module's name
+	sealDerived   = "derived of "   // and the same
 	sealSecret    = "secret "       // and its name
 )
 
@@ -123,13 +124,21 @@ func (v *Vault) sealEvaluated(def *pipeline.Pipeline, m *pipeline.Module, e *pip
 		return e, nil
 	}
 
-	raw, err := json.Marshal(pipeline.Evaluated{Command: e.Command, Script: e.Script, Env: e.Env, CacheKey: e.CacheKey, Derived: e.Derived})
+	raw, err := json.Marshal(pipeline.Evaluated{Command: e.Command, Script: e.Script, Env: e.Env, CacheKey: e.CacheKey})
 	if err != nil {
 		return nil, fmt.Errorf("encode what was evaluated: %w", err)
 	}
 	sealed := *e
 	sealed.Command, sealed.Script, sealed.Env, sealed.CacheKey, sealed.Derived = nil, "", nil, nil, nil
 	sealed.Sealed = v.keys.Seal(sealEvaluated+def.Name+"/"+m.Name, raw)
+	if len(e.Derived) == 0 {
+		return &sealed, nil
+	}
+
+	if raw, err = json.Marshal(e.Derived); err != nil {
+		return nil, fmt.Errorf("encode what was evaluated: %w", err)
+	}
+	sealed.SealedDerived = v.keys.Seal(sealDerived+def.Name+"/"+m.Name, raw)
 	return &sealed, nil
 }
 
@@ -167,25 +176,41 @@ func (v *Vault) Open(def *pipeline.Pipeline, m *pipeline.Module, e *pipeline.Eva
 		return out, err
 	}
 	if e != nil && len(e.Sealed) > 0 {
-		if out.Evaluated, err = v.openEvaluated(def, m, e); err == nil {
+		if out.Evaluated, err = v.openEvaluated(def, m.Name, e); err == nil {
 			out.Mask = append(out.Mask, out.Evaluated.Derived...)
 		}
 	}
 	return out, err
 }
 
-func (v *Vault) openEvaluated(def *pipeline.Pipeline, m *pipeline.Module, e *pipeline.Evaluated) (*pipeline.Evaluated, error) {
-	raw, err := v.keys.Open(sealEvaluated+def.Name+"/"+m.Name, e.Sealed)
+func (v *Vault) openEvaluated(def *pipeline.Pipeline, module string, e *pipeline.Evaluated) (*pipeline.Evaluated, error) {
+	raw, err := v.keys.Open(sealEvaluated+def.Name+"/"+module, e.Sealed)
 	if err != nil {
-		return nil, fmt.Errorf("open the command of module %s: %w", m.Name, err)
+		return nil, fmt.Errorf("open the command of module %s: %w", module, err)
 	}
 
 	open := *e
 	if err := json.Unmarshal(raw, &open); err != nil {
-		return nil, fmt.Errorf("decode the command of module %s: %w", m.Name, err)
+		return nil, fmt.Errorf("decode the command of module %s: %w", module, err)
 	}
-	open.Sealed = nil
-	return &open, nil
+	open.Sealed, open.SealedDerived = nil, nil
+	open.Derived, err = v.openDerived(def, module, e)
+	return &open, err
+}
+
+func (v *Vault) openDerived(def *pipeline.Pipeline, module string, e *pipeline.Evaluated) (list []string, err error) {
+	if len(e.SealedDerived) == 0 {
+		return nil, nil
+	}
+
+	raw, err := v.keys.Open(sealDerived+def.Name+"/"+module, e.SealedDerived)
+	if err == nil {
+		err = json.Unmarshal(raw, &list)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open what module %s made of sensitive variables: %w", module, err)
+	}
+	return list, nil
 }
 
 // hidden lists all values that must not show in what modules of a pipeline
@@ -212,11 +237,52 @@ func (v *Vault) hidden(def *pipeline.Pipeline, known map[string]string) ([]strin
 	return append(values, language.SensitiveValues(&scope)...), nil
 }
 
+// Derived lists what the expressions of modules of a run made of sensitive variables,
+// for all attempts that they have had.
+func (v *Vault) Derived(run pipeline.RunID, def *pipeline.Pipeline, modules []string) (list []string, err error) {
+	if len(modules) == 0 {
+		return nil, nil
+	}
+	err = v.secrets.state.View(func(view *fsm.View) error {
+		for _, name := range modules {
+			rec := view.Module(run, name)
+			for i := range rec.Attempts {
+				e := rec.Attempts[i].Evaluated
+				if e == nil {
+					continue
+				}
+				derived, err := v.openDerived(def, name, e)
+				if err != nil {
+					return err
+				}
+				if list = append(list, derived...); len(list) >= orchestrator.MaxDerived {
+					list = list[:orchestrator.MaxDerived]
+					return nil
+				}
+			}
+		}
+		return nil
+	})
+	return list, err
+}
+
 // RunMask gives the values to mask in what a run's modules leave, for workers
 // that do not mask by themselves; nil if there are none, or no such run.
 func (v *Vault) RunMask(id pipeline.RunID) (*mask.Set, error) {
 	var def *pipeline.Pipeline
-	err := v.secrets.state.View(func(view *fsm.View) (err error) { def, err = view.Definition(id); return err })
+	var sensitive []string
+	err := v.secrets.state.View(func(view *fsm.View) (err error) {
+		if def, err = view.Definition(id); err != nil || len(def.Scope.Sensitive) == 0 {
+			return err
+		}
+		modules, err := view.RunModules(id)
+		for i := range modules {
+			if modules[i].Sensitive {
+				sensitive = append(sensitive, modules[i].Name)
+			}
+		}
+		return err
+	})
 	if pipeline.KindOf(err) == pipeline.NotFound {
 		return nil, nil
 	}
@@ -225,7 +291,11 @@ func (v *Vault) RunMask(id pipeline.RunID) (*mask.Set, error) {
 	}
 
 	values, err := v.hidden(def, nil)
-	if err != nil || len(values) == 0 {
+	if err != nil {
+		return nil, err
+	}
+	derived, err := v.Derived(id, def, sensitive)
+	if values = append(values, derived...); err != nil || len(values) == 0 {
 		return nil, err
 	}
 	return mask.New(values), nil

@@ -183,6 +183,39 @@ func TestVault_Evaluate(t *testing.T) {
 	}
 }
 
+// What was derived for the attempts of a run is found in the state, for other modules
+// and for workers that do not mask by themselves.
+func TestVault_Derived(t *testing.T) {
+	r := newRig(t)
+	in := source(`  variable "user" { sensitive = true }
+  module "login" { command = ["login", var.user] }
+  module "plain" { command = ["true"] }`)
+	in.Variables = map[string]string{"user": "swordfish"}
+	made, err := r.runs.Submit(t.Context(), sam, "", in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	def := r.definition(made.ID)
+	sealed, err := service.SealEvaluated(r.vault, def, &def.Modules[0], &pipeline.Evaluated{Command: []string{"login", "SWORDFISH"}, Derived: []string{"SWORDFISH"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := r.vault.Derived(made.ID, def, []string{"login"}); len(got) != 0 || err != nil {
+		t.Errorf("before an attempt: %q, %v", got, err)
+	}
+
+	id := r.assign(made.ID, "login", "w1", func(a *fsm.Assign) { a.Evaluated = sealed })
+	if got, err := r.vault.Derived(made.ID, def, []string{"plain", "login"}); !slices.Equal(got, []string{"SWORDFISH"}) || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+	r.start(id)
+	r.finish(id, pipeline.Outcome{State: pipeline.AttemptSucceeded}, pipeline.ModuleSucceeded)
+	set, err := r.vault.RunMask(made.ID)
+	if got := set.String("swordfish SWORDFISH Swordfish"); got != "*** *** Swordfish" || err != nil {
+		t.Errorf("masked %q, %v", got, err)
+	}
+}
+
 // An error of an evaluation does not show the value.
 func TestVault_Evaluate_fails(t *testing.T) {
 	r := newRig(t)
