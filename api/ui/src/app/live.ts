@@ -1,94 +1,87 @@
-// Keeps the store current: asks for what the page shows, at whichever node
-// answers, and no more often than four times a second.
+// Keeps the store current by one stream of what the page shows, at whichever node
+// answers. It continues at the next node with the index that it has.
 import { effect, signal } from '@preact/signals'
-import { Refused, json } from './api'
+import { Refused, ask, events, leave, nodes } from './api'
 import * as store from './store'
-import type { Health, MemberList, RaftInfo, Run, RunSummary } from './types'
+import type { Health, MemberList, Module, RaftInfo, RunSummary } from './types'
 
 // watched is the run that the page shows; '' for none.
 export const watched = signal('')
 // missing says why the watched run cannot be shown.
 export const missing = signal('')
 
-const pause = (ms: number, stop: AbortSignal) =>
-  new Promise<void>((resolve) => {
-    const t = setTimeout(resolve, ms)
-    stop.addEventListener('abort', () => (clearTimeout(t), resolve()), { once: true })
-  })
+// silence is how long the stream may say nothing, in ms: a node sends a comment
+// each second.
+const silence = 2500
 
-// loop repeats a step until it is stopped, and waits longer from failure to
-// failure. The step gives how long to wait before the next one, in ms.
-async function loop(stop: AbortSignal, step: () => Promise<number>) {
-  let failures = 0
-  while (!stop.aborted) {
-    let wait: number
-    try {
-      wait = await step()
-      failures = 0
-    } catch (e) {
-      if (stop.aborted) return
-      failures++
-      wait = Math.min(5000, 100 * 2 ** failures)
-      if (e instanceof Refused && e.status < 500) wait = 5000
-    }
-    await pause(document.hidden ? Math.max(wait, 5000) : wait, stop)
-  }
-}
+interface Runs { reset?: boolean; runs: RunSummary[]; removed?: string[] }
+interface Run { reset?: boolean; run: RunSummary; modules: Module[]; waiting?: Record<string, string>; gone?: boolean }
+interface Cluster { health: Health; members: MemberList; raft: RaftInfo }
 
 export function start(): () => void {
   const stop = new AbortController()
-  const s = stop.signal
+  let reading = new AbortController()
+  stop.signal.addEventListener('abort', () => reading.abort())
 
-  loop(s, async () => {
-    const [health, members, raft] = await Promise.all([
-      json<Health>('/api/health', { signal: s }),
-      json<MemberList>('/api/v1/members', { signal: s }),
-      json<RaftInfo>('/api/v1/raft', { signal: s }),
-    ])
-    store.putCluster(health, members, raft)
-    return 2000
-  })
-
-  loop(s, async () => {
-    const { runs } = await json<{ runs: RunSummary[] }>('/api/v1/runs?limit=100', { signal: s })
-    store.putRuns(runs, true)
-    return 1500
-  })
-
-  let leaveRun = () => {}
+  // Another run is another stream: what is new on it is not told from an index on.
   const unwatch = effect(() => {
     const id = watched.value
-    leaveRun()
-    leaveRun = () => {}
+    reading.abort()
     store.clearRun()
     missing.value = ''
-    if (id) leaveRun = follow(id)
+    if (stop.signal.aborted) return
+    reading = new AbortController()
+    read(id, reading.signal)
   })
-  s.addEventListener('abort', () => (leaveRun(), unwatch()))
 
-  return () => stop.abort()
+  return () => {
+    stop.abort()
+    unwatch()
+  }
 }
 
-// follow keeps one run current until it is told to stop.
-function follow(id: string): () => void {
-  const stop = new AbortController()
-  const s = stop.signal
-  const path = '/api/v1/runs/' + encodeURIComponent(id)
-  let index = 0
-
-  loop(s, async () => {
+// read follows the topics of a page until it is stopped.
+async function read(id: string, stop: AbortSignal) {
+  let since = ''
+  let failures = 0
+  while (!stop.aborted) {
+    const topics = ['runs', 'cluster', ...(id && !missing.peek() ? ['run:' + id] : [])]
+    const query = topics.map((t) => 'topic=' + encodeURIComponent(t)).join('&') + (since && '&since=' + since)
+    const origin = nodes.peek()[0]
+    let wait = 0
     try {
-      const query = index ? `?index=${index}&since=${index}&wait=20s` : ''
-      const { modules, index: at, ...summary } = await json<Run>(path + query, { signal: s, wait: index ? 20000 : 0 })
-      if (s.aborted) return 0
-      store.putRun(summary, modules, index === 0)
-      index = at
-      return 250
+      const answer = await ask('/api/v1/stream?' + query, { signal: stop })
+      for await (const e of events(answer, silence)) {
+        if (stop.aborted) return
+        if (e.event === 'bye' || e.event === 'error') break
+        take(e.event, JSON.parse(e.data))
+        since = e.id || since
+        failures = 0
+      }
     } catch (e) {
-      if (e instanceof Refused && e.status >= 400 && e.status < 500) missing.value = e.message
-      throw e
+      if (stop.aborted) return
+      if (e instanceof Refused && e.status < 500) {
+        if (id && !missing.peek()) missing.value = e.message
+        else wait = 5000
+      }
     }
-  })
+    if (stop.aborted) return
+    if (!missing.peek()) leave(origin)
+    if (failures++ > 0) wait = Math.max(wait, Math.min(5000, 100 * 2 ** failures))
+    if (wait) await new Promise((r) => setTimeout(r, wait))
+  }
+}
 
-  return () => stop.abort()
+function take(kind: string, data: unknown) {
+  if (kind === 'runs') {
+    const d = data as Runs
+    store.putRuns(d.runs, !!d.reset, d.removed)
+  } else if (kind === 'run') {
+    const d = data as Run
+    if (d.gone) missing.value = 'The run is no longer kept.'
+    else store.putRun(d.run, d.modules ?? [], !!d.reset, d.waiting)
+  } else if (kind === 'cluster') {
+    const d = data as Cluster
+    store.putCluster(d.health, d.members, d.raft)
+  }
 }

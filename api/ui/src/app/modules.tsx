@@ -4,7 +4,7 @@ import { computed, signal } from '@preact/signals'
 import { bytes, duration, seconds } from './format'
 import { Icon, Shape, ofModule, type Kind } from './icons'
 import { place, withQuery } from './route'
-import { changed, moduleOrder, modules, now } from './store'
+import { changed, moduleOrder, modules, now, waiting } from './store'
 import type { Module } from './types'
 
 export const find = signal('')
@@ -57,7 +57,7 @@ export function line(m: Module): string {
       return [m.worker, again, lost(m) ? 'one was lost' : ''].filter(Boolean).join(', ')
     case 'waiting':
       if (asks(m)) return m.approval!.message || 'waits for an approval'
-      return m.reason || 'waiting'
+      return m.reason || waiting.value[m.name] || waiting.value[''] || 'waiting'
     case 'cached':
       return m.cachedFrom ? `cached, took ${duration(m.cachedFrom.durationSeconds)} on ${m.cachedFrom.worker}` : 'cached'
     case 'failed':

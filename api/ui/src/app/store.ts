@@ -53,17 +53,21 @@ export const run = signal<RunSummary | null>(null)
 export const modules = new Map<string, Signal<Module>>()
 export const moduleOrder = signal<string[]>([])
 export const changed = signal(0) // counts changes of any module
+// waiting says why modules that could start do not; '' is for those without a reason of their own.
+export const waiting = signal<Record<string, string>>({})
 
 export function clearRun() {
   batch(() => {
     run.value = null
     modules.clear()
     moduleOrder.value = []
+    waiting.value = {}
   })
 }
 
-export function putRun(summary: RunSummary, list: Module[], reset: boolean) {
+export function putRun(summary: RunSummary, list: Module[], reset: boolean, why?: Record<string, string>) {
   batch(() => {
+    if (why) waiting.value = reset ? why : { ...waiting.peek(), ...why }
     if (reset) {
       const stay = new Set(list.map((m) => m.name))
       for (const name of modules.keys()) if (!stay.has(name)) modules.delete(name)
