@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 
 	"github.com/pipelined/pipelined/executor"
@@ -58,11 +59,36 @@ func inMemory(name string) (path string, ok bool) {
 	return dirs[0] + "/" + name, true
 }
 
+// found keeps what userDirs found, since a search reads all of memoryDir.
+var found struct {
+	sync.Mutex
+	dirs []string
+}
+
 // userDirs gives this user's directories on tmpfs, and makes one if there is none.
-// Every user may make names in memoryDir, so the plain name may be another user's:
-// then the directory has a random ending. It is found by its owner, since the
-// plain name may come free while a module writes there.
+// It searches if it has not yet, or if what it found is gone. It is safe for
+// concurrent use.
 func userDirs() []string {
+	found.Lock()
+	defer found.Unlock()
+	dirs := make([]string, 0, 1)
+	for _, dir := range found.dirs {
+		if filepath.Dir(dir) == memoryDir && isOwn(dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	if len(dirs) == 0 {
+		dirs = searchDirs()
+	}
+	found.dirs = dirs
+	return dirs
+}
+
+// searchDirs finds the directories. Every user may make names in memoryDir, so the
+// plain name may be another user's: then the directory has a random ending. It is
+// found by its owner, since the plain name may come free while a module writes
+// there.
+func searchDirs() []string {
 	plain := memoryDir + "/pipelined-" + strconv.Itoa(os.Geteuid())
 	_ = syscall.Mkdir(plain, 0o700) // mostly it is there
 
