@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pipelined/pipelined/api/client"
+	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/node"
 	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
@@ -43,7 +44,7 @@ func (c runCommand) command() *cli.Command {
 			&cli.StringSliceFlag{Name: "module-env", Usage: "`NAMES` of this machine's environment variables that modules get", Sources: c.env.variables("PIPELINED_MODULE_ENV"), Local: true},
 			&cli.BoolFlag{Name: "keep-work", Usage: "keep the directories of failed attempts", HideDefault: true, Sources: c.env.variables("PIPELINED_KEEP_WORK"), Local: true},
 			&cli.StringFlag{Name: "data-dir", Usage: "`DIR` that holds what is stored between runs (default the user's state directory)", Local: true},
-			logsFlag(), yesFlag(), jsonFlag(),
+			logsFlag(), yesFlag(), jsonFlag(), reportFlag(),
 		),
 		Action: c.env.action(1, 1, c.run),
 	}
@@ -75,6 +76,11 @@ func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 	}
 
 	cfg, err := c.config(cmd)
+	if err != nil {
+		return err
+	}
+
+	reports, err := c.env.reports(cmd)
 	if err != nil {
 		return err
 	}
@@ -138,7 +144,8 @@ func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 
 	cancel(nil)
 	c.env.tellHeading(j, created)
-	watch := watchOptions{json: cmd.Bool("json"), logs: cmd.Bool("logs"), signals: signals, address: e.address, gone: e.address != runAddress, ctrlC: cancelsRun}
+	watch := watchOptions{json: cmd.Bool("json"), logs: cmd.Bool("logs"), signals: signals, address: e.address, gone: e.address != runAddress, ctrlC: cancelsRun,
+		ended: func(run wire.Run, outcome error) error { return reports.end(ctx, api.Modules(), run, outcome) }}
 	if c.env.interactive && c.env.stderr.Terminal {
 		watch.asker = c.asker(api, created.ID)
 	}

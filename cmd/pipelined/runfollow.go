@@ -168,7 +168,7 @@ func (f *runFollower) finish(ctx context.Context, broken error, o watchOptions) 
 			}
 
 			f.env.tell("%s", terminal.Summary(&r.run.RunSummary, terminal.CountModules(r.run.Modules)))
-			return true, f.unshown(&r.run, broken)
+			return true, o.finish(r.run, f.unshown(&r.run, broken))
 		case s := <-o.signals:
 			if err := o.interrupt(ctx, s); err != nil {
 				stop()

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/pipelined/pipelined/api/client"
+	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/submission"
 )
 
@@ -22,7 +23,7 @@ func (c submitCommand) command() *cli.Command {
 		Flags: append(append(append(varFlags(), selectFlags()...), append(cacheFlags(), c.env.snapshotFlags()...)...),
 			&cli.BoolFlag{Name: "detach", Usage: "print the run's id and exit", HideDefault: true, Local: true},
 			&cli.BoolFlag{Name: "register", Usage: "register or replace the pipeline's schedule, and run nothing now", HideDefault: true, Local: true},
-			logsFlag(), yesFlag(), jsonFlag(),
+			logsFlag(), yesFlag(), jsonFlag(), reportFlag(),
 		),
 		Action: c.env.action(1, 1, c.run),
 	}
@@ -31,6 +32,15 @@ func (c submitCommand) command() *cli.Command {
 func (c submitCommand) run(ctx context.Context, cmd *cli.Command) error {
 	if cmd.Bool("register") && cmd.Bool("detach") {
 		return usagef("submit: -register and -detach exclude each other")
+	}
+
+	reports, err := c.env.reports(cmd)
+	if err != nil {
+		return err
+	}
+
+	if len(reports.files) > 0 && (cmd.Bool("detach") || cmd.Bool("register")) {
+		return usagef("submit: -report needs the end of the run: leave out -detach and -register, or use pipelined wait -report")
 	}
 
 	o, err := c.env.submission(cmd)
@@ -97,6 +107,7 @@ func (c submitCommand) run(ctx context.Context, cmd *cli.Command) error {
 		c.env.tell("run %s (number %d) of %s", created.ID, created.Number, job.PipelineName())
 	}
 	_, err = watcher(c).watch(ctx, api.Runs(), created.ID, watchOptions{json: cmd.Bool("json"), logs: cmd.Bool("logs"), signals: signals, ctrlC: leavesRunning, health: api.Health,
+		ended: func(run wire.Run, outcome error) error { return reports.end(ctx, api.Modules(), run, outcome) },
 		interrupt: func(ctx context.Context, _ os.Signal) error {
 			return watcher(c).detachOrCancel(ctx, api, created.ID, signals)
 		}})

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/report"
 	"github.com/pipelined/pipelined/internal/submission"
 	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline/language"
@@ -25,29 +26,52 @@ func (c validateCommand) command() *cli.Command {
 		Flags: append(varFlags(),
 			&cli.BoolFlag{Name: "strict", Usage: "require a value for every variable", HideDefault: true, Local: true},
 			jsonFlag(),
+			&cli.StringFlag{Name: "o", Usage: "output `FORMAT`: " + strings.Join(validateForms, ", "), Value: "text", Local: true},
 		),
 		Action: c.env.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
-			report, err := c.validate(ctx, cmd)
-			if cmd.Bool("json") {
-				return c.printReport(report, err)
+			form, err := c.form(cmd)
+			if err != nil {
+				return err
+			}
+
+			v, err := c.validate(ctx, cmd)
+			if form != "text" {
+				return c.printReport(form, v, err)
 			}
 
 			if err != nil {
 				return c.env.explain(err)
 			}
 
-			for _, w := range report.Warnings {
+			for _, w := range v.Warnings {
 				c.env.tell("warning: %s:%d:%d: %s: %s", w.File, w.Line, w.Column, w.Summary, w.Detail)
 			}
 
-			if len(report.Missing) > 0 {
-				c.env.tell("no value for %s: expressions that need it were not checked (use -var or -strict)", strings.Join(report.Missing, ", "))
+			if len(v.Missing) > 0 {
+				c.env.tell("no value for %s: expressions that need it were not checked (use -var or -strict)", strings.Join(v.Missing, ", "))
 			}
 
-			fmt.Fprintf(c.env.stdout, "%s: pipeline %s is valid (%s)\n", terminal.Clean(report.File), report.Pipeline, numberOf(len(report.Modules), "module"))
+			fmt.Fprintf(c.env.stdout, "%s: pipeline %s is valid (%s)\n", terminal.Clean(v.File), v.Pipeline, numberOf(len(v.Modules), "module"))
 			return nil
 		}),
 	}
+}
+
+// validateForms are the values of -o.
+var validateForms = []string{"text", "json", "sarif"}
+
+// form is how the report is printed; -json is short for -o json.
+func (c validateCommand) form(cmd *cli.Command) (string, error) {
+	form := cmd.String("o")
+	switch {
+	case !slices.Contains(validateForms, form):
+		return "", usagef("-o %q: expected %s%s", form, strings.Join(validateForms, ", "), terminal.DidYouMean(form, validateForms))
+	case cmd.Bool("json") && cmd.IsSet("o") && form != "json":
+		return "", usagef("-json and -o %s exclude each other", form)
+	case cmd.Bool("json"):
+		return "json", nil
+	}
+	return form, nil
 }
 
 // validation is what `validate -json` prints.
@@ -133,15 +157,15 @@ func unknownVariables(inputs []language.VariableInput, declared map[string]bool)
 }
 
 // printReport prints the report, mistakes included.
-func (c validateCommand) printReport(v validation, err error) error {
+func (c validateCommand) printReport(form string, v validation, err error) error {
 	var bad *wire.SourceError
 	switch {
 	case err == nil:
 		v.Valid = true
-		return c.env.printJSON(v)
+		return c.printForm(form, v)
 	case errors.As(err, &bad):
 		v.Diagnostics = bad.Diagnostics
-		if err := c.env.printJSON(v); err != nil {
+		if err := c.printForm(form, v); err != nil {
 			return err
 		}
 
@@ -149,4 +173,11 @@ func (c validateCommand) printReport(v validation, err error) error {
 	}
 
 	return err
+}
+
+func (c validateCommand) printForm(form string, v validation) error {
+	if form == "sarif" {
+		return wrap("write output", report.WriteSARIF(c.env.stdout, readBuildInfo().Version, v.Diagnostics, v.Warnings))
+	}
+	return c.env.printJSON(v)
 }

@@ -15,9 +15,14 @@ func (c waitCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "wait", Usage: "waits until a run has finished", ArgsUsage: "RUN",
 		Description: "Exits as the run did. After -timeout it exits with 6; the run continues.",
-		Flags:       []cli.Flag{jsonFlag()},
+		Flags:       []cli.Flag{jsonFlag(), reportFlag()},
 		Action: c.env.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
 			ref, err := runArg(cmd, 0)
+			if err != nil {
+				return err
+			}
+
+			reports, err := c.env.reports(cmd)
 			if err != nil {
 				return err
 			}
@@ -46,7 +51,7 @@ func (c waitCommand) command() *cli.Command {
 				c.env.tell("%s", terminal.Summary(&run.RunSummary, terminal.CountModules(run.Modules)))
 			}
 
-			return exit(stateExits[run.State])
+			return reports.end(ctx, api.Modules(), run, exit(stateExits[run.State]))
 		}),
 	}
 }

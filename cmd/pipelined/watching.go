@@ -40,6 +40,17 @@ type watchOptions struct {
 	ctrlC string
 	// health says who leads; nil for the own node.
 	health func(context.Context) (wire.Health, error)
+	// ended is called with the run once it has ended and is shown, and with the error
+	// with which the command would end; nil keeps that.
+	ended func(run wire.Run, outcome error) error
+}
+
+// finish is how the command ends after a run.
+func (o *watchOptions) finish(run wire.Run, outcome error) error {
+	if o.ended == nil {
+		return outcome
+	}
+	return o.ended(run, outcome)
 }
 
 // logsFlag is -logs, of the commands that follow a run.
@@ -75,13 +86,14 @@ func (c watcher) watch(ctx context.Context, source terminal.RunSource, id pipeli
 		return false, err
 	}
 
+	err = exit(stateExits[run.State])
 	if o.json && o.each == nil {
-		if err := c.env.printJSON(complete(run)); err != nil {
-			return true, err
+		if shown := c.env.printJSON(complete(run)); shown != nil {
+			err = shown
 		}
 	}
 
-	return true, exit(stateExits[run.State])
+	return true, o.finish(run, err)
 }
 
 // detachOrCancel is what Ctrl-C does to a command that follows a run: one

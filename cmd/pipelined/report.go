@@ -1,0 +1,147 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"github.com/urfave/cli/v3"
+
+	"github.com/pipelined/pipelined/api/client"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/report"
+	"github.com/pipelined/pipelined/internal/terminal"
+)
+
+const (
+	// reportLimit bounds reading the last lines for reports.
+	reportLimit = 15 * time.Second
+	// maxTails is of how many modules a report has the last lines, tailBytes how much
+	// of their output is read for them.
+	maxTails  = 50
+	tailBytes = 16 << 10
+)
+
+// reportFlag is -report of the commands that see a run to its end.
+func reportFlag() cli.Flag {
+	return &cli.StringSliceFlag{Name: "report", Usage: "`FORM=FILE` writes a report at the end of the run, whatever its state: " +
+		strings.Join(report.Forms(), ", ") + "; may be repeated", Local: true}
+}
+
+// reports are the files that a command is to write about a run.
+type reports struct {
+	env   *environment
+	files []reportFile
+}
+
+type reportFile struct{ form, path string }
+
+// reports reads -report, so that a mistake in it is found before anything runs.
+func (env *environment) reports(cmd *cli.Command) (*reports, error) {
+	r := &reports{env: env}
+	for _, value := range cmd.StringSlice("report") {
+		form, path, _ := strings.Cut(value, "=")
+		if !slices.Contains(report.Forms(), form) {
+			return nil, usagef("-report %q: expected FORM=FILE, with a form of %s%s", value, strings.Join(report.Forms(), ", "), terminal.DidYouMean(form, report.Forms()))
+		}
+		if path == "" || path == "-" {
+			return nil, usagef("-report %q: expected a file after %s=", value, form)
+		}
+		if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
+			return nil, usagef("-report %q: there is no directory %s", value, filepath.Dir(path))
+		}
+		r.files = append(r.files, reportFile{form, path})
+	}
+	return r, nil
+}
+
+// write writes the reports about a run that has ended. It reads the last lines of
+// modules that failed; lines that cannot be read are left out.
+func (r *reports) write(ctx context.Context, modules client.Modules, run wire.Run) error {
+	if len(r.files) == 0 {
+		return nil
+	}
+
+	// Also after a timeout or an interruption: then the reports are wanted most.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportLimit)
+	defer cancel()
+	doc := &report.Report{Run: complete(run), Tails: map[string][]string{}, Version: readBuildInfo().Version}
+	for i := range run.Modules {
+		if m := &run.Modules[i]; report.NeedsTail(m) && len(m.Attempts) > 0 && len(doc.Tails) < maxTails {
+			if lines := lastLines(ctx, modules, &run, m); len(lines) > 0 {
+				doc.Tails[m.Name] = lines
+			}
+		}
+	}
+
+	for _, f := range r.files {
+		if err := writeReport(f, doc); err != nil {
+			return wrap("write the report "+f.path, err)
+		}
+	}
+	return nil
+}
+
+// end writes the reports, and gives the error with which the command ends: that of
+// the run, unless the run has none.
+func (r *reports) end(ctx context.Context, modules client.Modules, run wire.Run, outcome error) error {
+	err := r.write(ctx, modules, run)
+	if err == nil || outcome == nil {
+		return firstError(outcome, err)
+	}
+
+	r.env.say("%v", err)
+	return outcome
+}
+
+func firstError(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+// lastLines are the last lines of the output of a module's last attempt.
+func lastLines(ctx context.Context, modules client.Modules, run *wire.Run, m *wire.Module) []string {
+	log, info, err := modules.Log(ctx, run.ID, m.Name, client.LogOptions{Tail: tailBytes})
+	if err != nil {
+		return nil
+	}
+	defer log.Close()
+
+	text, err := io.ReadAll(io.LimitReader(log, tailBytes))
+	if err != nil {
+		return nil
+	}
+	lines := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
+	if info.Offset > 0 && len(lines) > 1 {
+		lines = lines[1:] // its beginning is cut off
+	}
+	lines = lines[max(0, len(lines)-report.TailLines):]
+	for i := range lines {
+		lines[i] = terminal.Clean(lines[i])
+	}
+	if len(lines) == 1 && lines[0] == "" {
+		return nil
+	}
+	return lines
+}
+
+// writeReport writes a file whole or not at all; a pipe or a device is written to.
+func writeReport(f reportFile, doc *report.Report) error {
+	var b bytes.Buffer
+	if err := report.Write(&b, f.form, doc); err != nil {
+		return err
+	}
+
+	if info, err := os.Stat(f.path); err == nil && !info.Mode().IsRegular() {
+		return os.WriteFile(f.path, b.Bytes(), 0o644)
+	}
+	return renameio.WriteFile(f.path, b.Bytes(), 0o644)
+}

@@ -1,0 +1,121 @@
+package report
+
+import (
+	"encoding/xml"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/pipelined/pipelined/api/wire"
+)
+
+// The elements of JUnit's XML in the dialect of Jenkins and Surefire, which all
+// readers accept: a suite for each module, with one case.
+type (
+	junitSuites struct {
+		XMLName  xml.Name     `xml:"testsuites"`
+		Name     string       `xml:"name,attr"`
+		Tests    int          `xml:"tests,attr"`
+		Failures int          `xml:"failures,attr"`
+		Errors   int          `xml:"errors,attr"`
+		Skipped  int          `xml:"skipped,attr"`
+		Time     string       `xml:"time,attr"`
+		Stamp    string       `xml:"timestamp,attr"`
+		Suites   []junitSuite `xml:"testsuite"`
+	}
+	junitSuite struct {
+		Name       string          `xml:"name,attr"`
+		Tests      int             `xml:"tests,attr"`
+		Failures   int             `xml:"failures,attr"`
+		Errors     int             `xml:"errors,attr"`
+		Skipped    int             `xml:"skipped,attr"`
+		Time       string          `xml:"time,attr"`
+		Stamp      string          `xml:"timestamp,attr,omitempty"`
+		Hostname   string          `xml:"hostname,attr,omitempty"`
+		Properties []junitProperty `xml:"properties>property,omitempty"`
+		Case       junitCase       `xml:"testcase"`
+	}
+	junitProperty struct {
+		Name  string `xml:"name,attr"`
+		Value string `xml:"value,attr"`
+	}
+	junitCase struct {
+		Class   string       `xml:"classname,attr"`
+		Name    string       `xml:"name,attr"`
+		Time    string       `xml:"time,attr"`
+		Failure *junitDetail `xml:"failure"`
+		Error   *junitDetail `xml:"error"`
+		Skipped *junitDetail `xml:"skipped"`
+		Out     string       `xml:"system-out,omitempty"`
+	}
+	junitDetail struct {
+		Message string `xml:"message,attr"`
+		Type    string `xml:"type,attr,omitempty"`
+		Text    string `xml:",chardata"`
+	}
+)
+
+// The form of JUnit's times has no zone: they are in UTC.
+const junitTime = "2006-01-02T15:04:05"
+
+func writeJUnit(w io.Writer, r *Report) error {
+	n := r.tally()
+	from, to := r.span()
+	doc := junitSuites{Name: r.Pipeline, Failures: n[failed], Errors: n[errored], Skipped: n[skipped],
+		Time: seconds(to.Sub(from).Seconds()), Stamp: from.UTC().Format(junitTime)}
+	for _, m := range r.tests() {
+		doc.Tests++
+		doc.Suites = append(doc.Suites, junitSuiteOf(r, m))
+	}
+
+	if _, err := io.WriteString(w, xml.Header); err != nil {
+		return err
+	}
+	enc := xml.NewEncoder(w)
+	enc.Indent("", "  ")
+	if err := enc.Encode(doc); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "\n")
+	return err
+}
+
+func junitSuiteOf(r *Report, m *wire.Module) junitSuite {
+	s := junitSuite{Name: m.Name, Tests: 1, Time: seconds(m.DurationSeconds), Hostname: m.Worker,
+		Case: junitCase{Class: r.Pipeline, Name: m.Name, Time: seconds(m.DurationSeconds), Out: strings.Join(r.Tails[m.Name], "\n")}}
+	if m.StartedAt != nil {
+		s.Stamp = m.StartedAt.UTC().Format(junitTime)
+	}
+
+	detail := &junitDetail{Message: cause(m), Type: string(m.State)}
+	switch verdictOf(m) {
+	case failed:
+		s.Failures, s.Case.Failure = 1, detail
+	case errored:
+		s.Errors, s.Case.Error = 1, detail
+	case skipped:
+		detail.Type = ""
+		s.Skipped, s.Case.Skipped = 1, detail
+	}
+	if last := lastAttempt(m); last != nil && detail.Type != "" {
+		detail.Type = string(last.State)
+	}
+
+	add := func(name, value string) { s.Properties = append(s.Properties, junitProperty{name, value}) }
+	add("state", string(m.State))
+	if m.CachedFrom != nil {
+		add("cached_from", fmt.Sprintf("%s %s", m.CachedFrom.Run, m.CachedFrom.Module))
+	}
+	for _, a := range m.Attempts {
+		text := string(a.State) + " on " + a.Worker
+		if a.Reason != "" {
+			text += ": " + a.Reason
+		}
+		add("attempt "+strconv.Itoa(a.Number), text)
+	}
+	return s
+}
+
+// seconds writes a number of seconds as JUnit has it.
+func seconds(s float64) string { return strconv.FormatFloat(s, 'f', 3, 64) }

@@ -1,0 +1,124 @@
+package report
+
+import (
+	"bytes"
+	"fmt"
+	"html"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+const (
+	// maxRows bounds the table of modules: the forges cut what is longer than 1 MiB.
+	maxRows = 200
+	// maxPath bounds the names of the critical path.
+	maxPath = 20
+)
+
+// marks precede states: colour alone says nothing to some readers.
+var marks = map[pipeline.ModuleState]string{
+	pipeline.ModuleSucceeded: "✓", pipeline.ModuleCached: "⚡", pipeline.ModuleFailed: "✗", pipeline.ModuleSkipped: "–", pipeline.ModuleCancelled: "⊘",
+}
+
+// writeMarkdown writes what a person wants to know first: what failed and its last
+// lines, then all modules, then where the time went.
+func writeMarkdown(w io.Writer, r *Report) error {
+	var b bytes.Buffer
+	from, to := r.span()
+	fmt.Fprintf(&b, "## %s %d: %s\n\n", cell(r.Pipeline), r.Number, words(string(r.State)))
+	n := r.tally()
+	fmt.Fprintf(&b, "Run `%s` took %s", r.ID, round(to.Sub(from)))
+	if r.Submitter != "" {
+		fmt.Fprintf(&b, ", submitted by %s", cell(r.Submitter))
+	}
+	fmt.Fprintf(&b, ": %d succeeded (%s), %d failed, %d lost or cancelled, %d not started.\n", n[passed], r.cached(), n[failed], n[errored], n[skipped])
+	if r.Reason != "" {
+		fmt.Fprintf(&b, "Reason: %s.\n", cell(r.Reason))
+	}
+
+	tests := r.tests()
+	r.failures(&b, tests)
+	b.WriteString("\n| module | state | worker | attempts | took |\n|---|---|---|---|---|\n")
+	for i, m := range tests {
+		if i == maxRows {
+			fmt.Fprintf(&b, "\n%d more modules are left out.\n", len(tests)-maxRows)
+			break
+		}
+		fmt.Fprintf(&b, "| %s | %s %s | %s | %d | %s |\n", cell(m.Name), marks[m.State], words(string(m.State)), cell(m.Worker), len(m.Attempts), took(m))
+	}
+	r.times(&b)
+
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+// failures are the modules that did not succeed, with their last lines folded.
+func (r *Report) failures(b *bytes.Buffer, tests []*wire.Module) {
+	for _, m := range tests {
+		if !NeedsTail(m) {
+			continue
+		}
+		fmt.Fprintf(b, "\n<details%s><summary>%s <b>%s</b>: %s</summary>\n\n", map[bool]string{true: " open"}[verdictOf(m) == failed], marks[m.State],
+			html.EscapeString(m.Name), html.EscapeString(oneLine(cause(m))))
+		if tail := r.Tails[m.Name]; len(tail) > 0 {
+			fmt.Fprintf(b, "<pre>%s</pre>\n\n", html.EscapeString(strings.Join(tail, "\n")))
+		}
+		b.WriteString("</details>\n")
+	}
+}
+
+// times says where the time went.
+func (r *Report) times(b *bytes.Buffer) {
+	path := r.criticalPath()
+	if len(path) > 1 {
+		var names []string
+		for _, m := range path {
+			names = append(names, fmt.Sprintf("%s (%s)", cell(m.Name), took(m)))
+		}
+		if cut := len(names) - maxPath; cut > 0 {
+			names = append([]string{"…"}, names[cut:]...)
+		}
+		fmt.Fprintf(b, "\nThe end waited for: %s.\n", strings.Join(names, " → "))
+	} else if list := slowest(r.tests()); len(list) > 1 && list[0].DurationSeconds > 0 {
+		fmt.Fprintf(b, "\nSlowest: %s (%s).\n", cell(list[0].Name), took(list[0]))
+	}
+}
+
+// cached says how many of the modules that succeeded had a cached result.
+func (r *Report) cached() string {
+	n := 0
+	for _, m := range r.tests() {
+		if m.State == pipeline.ModuleCached {
+			n++
+		}
+	}
+	return fmt.Sprintf("%d from the cache", n)
+}
+
+func took(m *wire.Module) string {
+	if m.StartedAt == nil || m.State == pipeline.ModuleCached {
+		return ""
+	}
+	return round(time.Duration(m.DurationSeconds * float64(time.Second)))
+}
+
+func round(d time.Duration) string {
+	if d >= time.Minute {
+		return d.Round(time.Second).String()
+	}
+	return d.Round(10 * time.Millisecond).String()
+}
+
+func words(state string) string { return strings.ReplaceAll(state, "_", " ") }
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// markup is what Markdown would read in a text.
+var markup = strings.NewReplacer("|", "\\|", "*", "\\*", "_", "\\_", "`", "\\`", "[", "\\[", "]", "\\]", "<", "&lt;", ">", "&gt;", "&", "&amp;", "\\", "\\\\", "#", "\\#", "~", "\\~")
+
+// cell is a text for a cell of a table, or a sentence.
+func cell(s string) string { return markup.Replace(oneLine(s)) }
