@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/pipelined/pipelined/internal/metrics"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -39,6 +40,11 @@ type Config struct {
 	Sessions    Sessions
 	Snapshots   Snapshots
 
+	// Metrics measures requests; nil measures nothing. MetricsPage serves what the node
+	// measures, without a token if MetricsOpen is set; nil if it measures nothing.
+	Metrics     *metrics.HTTP
+	MetricsPage http.Handler
+	MetricsOpen bool
 	// Logger gets failures as errors and each request at debug. Nil: nothing.
 	Logger hclog.Logger
 	// AllowedHosts reports whether a host name (without port, in lower case) is

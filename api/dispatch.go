@@ -78,6 +78,9 @@ func (s *Server) dispatch(c *call) error {
 	if c.route.Long {
 		ctx, release := s.inflight.bound(c.r.Context())
 		defer release()
+		if !c.peer {
+			defer s.cfg.Metrics.Stream(c.route.kind())()
+		}
 		c.r = c.r.WithContext(ctx)
 	}
 

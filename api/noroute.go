@@ -27,8 +27,8 @@ func noRoute(c *call, routes []Route) error {
 			}
 		}
 
-		if rt.Basic {
-			continue // short and full of wildcards, so close to everything
+		if rt.Basic || !strings.HasPrefix(rt.Pattern, "/api/") {
+			continue // short or full of wildcards, so close to everything
 		}
 		if d := distance(path, filled); d < best {
 			nearest, best = rt.Pattern, d

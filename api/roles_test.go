@@ -53,6 +53,7 @@ var table = map[string][2]string{
 	"POST /api/v1/schedules/{name}/pause":                {"sa", "Schedules.Pause"},
 	"POST /api/v1/schedules/{name}/resume":               {"sa", "Schedules.Resume"},
 	"POST /api/v1/schedules/{name}/trigger":              {"sa", "Schedules.Trigger"},
+	"GET /metrics":                                       {"rsa", ""},
 	"GET /api/v1/locks":                                  {"rsa", "Cluster.Locks"},
 	"GET /api/v1/cache":                                  {"rsa", "Cache.List"},
 	"GET /api/v1/cache/stats":                            {"rsa", "Cache.Stats"},

@@ -46,6 +46,7 @@ type handlers struct {
 	workers    workersHandler
 	sessions   sessionsHandler
 	snapshots  snapshotsHandler
+	metrics    metricsHandler
 }
 
 func newHandlers(cfg Config) *handlers {
@@ -69,6 +70,7 @@ func newHandlers(cfg Config) *handlers {
 		workers:    workersHandler{workers: cfg.Workers},
 		sessions:   sessionsHandler{sessions: cfg.Sessions},
 		snapshots:  snapshotsHandler{snapshots: cfg.Snapshots},
+		metrics:    metricsHandler{page: cfg.MetricsPage, open: cfg.MetricsOpen},
 	}
 }
 
@@ -152,7 +154,7 @@ func (s *Server) entry(next http.Handler, peer bool) http.Handler {
 func (s *Server) finish(c *call, start time.Time) {
 	if p := recover(); p != nil {
 		if p == http.ErrAbortHandler {
-			s.logAccess(c, start)
+			s.account(c, start)
 			panic(p)
 		}
 
@@ -164,7 +166,22 @@ func (s *Server) finish(c *call, start time.Time) {
 		c.fail(fmt.Errorf("panic: %v", p))
 	}
 
+	s.account(c, start)
+}
+
+// account counts a request and logs it. A request that another node passed on was
+// counted there.
+func (s *Server) account(c *call, start time.Time) {
 	s.logAccess(c, start)
+	if c.peer {
+		return
+	}
+
+	route, long := otherRoute, false
+	if c.route != nil {
+		route, long = c.route.label(), c.route.Long
+	}
+	s.cfg.Metrics.Served(route, c.w.status, time.Since(start), long)
 }
 
 func (s *Server) logAccess(c *call, start time.Time) {

@@ -131,6 +131,10 @@ func (c *Cluster) RaftInfo() RaftInfo {
 	return info
 }
 
+// GossipHealth is 0 for a node that gossip finds healthy; larger values mean that it
+// answers late.
+func (c *Cluster) GossipHealth() int { return c.gossip.Health() }
+
 // StepDown leaves leadership to another voter for a while, if this node has it
 // and another voter is alive. It returns at once.
 func (c *Cluster) StepDown() { c.replica.stepDown(c.view) }

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/pipelined/pipelined/cluster/consensus"
+	"github.com/pipelined/pipelined/internal/metrics"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -70,6 +71,9 @@ type Config struct {
 	// Meta returns what others should know of this node; see Refresh. It must
 	// return at once.
 	Meta func() Meta
+	// RaftMetrics and GossipMetrics measure; nil measures nothing.
+	RaftMetrics   *metrics.Raft
+	GossipMetrics *metrics.Gossip
 	// PeerHandler serves node-to-node HTTP; paths below /cluster/ are the
 	// cluster's own. PeerFrom returns the sender.
 	PeerHandler http.Handler

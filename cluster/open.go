@@ -132,7 +132,7 @@ func openGossip(c *Cluster) error {
 	g, err := gossip.Open(gossip.Config{
 		ID: string(c.cfg.NodeID), BindAddr: c.cfg.BindAddr, AdvertiseAddr: c.cfg.AdvertiseAddr, Port: c.cfg.GossipPort,
 		Key: c.keys.GossipKey(), Label: c.keys.GossipLabel(), KeyName: c.cfg.KeyName, Meta: self, Admit: c.founder.admit,
-		Conflict: c.loop.conflict, Logger: c.log.Named("gossip"),
+		Conflict: c.loop.conflict, Logger: c.log.Named("gossip"), Metrics: c.cfg.GossipMetrics,
 	})
 	if err != nil {
 		return err
@@ -170,7 +170,7 @@ func startReplica(c *Cluster) error {
 func openReplica(c *Cluster) (*consensus.Node, error) {
 	return consensus.Open(consensus.Config{
 		ID: string(c.cfg.NodeID), Dir: c.cfg.RaftDir, FSM: c.cfg.FSM, Logger: c.log.Named("raft"), Timings: c.cfg.Timings,
-		Dial: c.directory.dialRaft, Gone: c.directory.ended, Check: c.cfg.CheckLog,
+		Dial: c.directory.dialRaft, Gone: c.directory.ended, Check: c.cfg.CheckLog, Metrics: c.cfg.RaftMetrics,
 	})
 }
 

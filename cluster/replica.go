@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/pipelined/pipelined/cluster/consensus"
 	"github.com/pipelined/pipelined/pipeline"
@@ -130,6 +131,24 @@ func (r *replica) VerifyLeader(ctx context.Context) (term uint64, err error) {
 func (r *replica) Storage() error {
 	if node := r.get(); node != nil {
 		return node.Storage()
+	}
+	return nil
+}
+
+// LastContact is when this node last heard of a leader; see
+// consensus.Node.LastContact.
+func (r *replica) LastContact() time.Time {
+	if node := r.get(); node != nil {
+		return node.LastContact()
+	}
+	return time.Time{}
+}
+
+// RaftLag is how many entries each follower has not acknowledged; see
+// consensus.Node.Lag.
+func (r *replica) RaftLag() map[string]uint64 {
+	if node := r.get(); node != nil {
+		return node.Lag()
 	}
 	return nil
 }

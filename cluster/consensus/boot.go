@@ -8,6 +8,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
+
+	"github.com/pipelined/pipelined/internal/metrics"
 )
 
 // starter builds raft from what its directory holds.
@@ -18,6 +20,7 @@ type starter struct {
 	state   *stateDir
 	trans   *transport
 	log     hclog.Logger
+	metrics *metrics.Raft
 	// failed is called if a restore fails while raft runs.
 	failed func(error)
 	// unwritten is set while the disk does not accept changes of the state.
@@ -29,7 +32,7 @@ type starter struct {
 // gap. A snapshot that is whole on disk but that the state machine refuses is
 // treated as damaged.
 func (s *starter) start() (*raft.Raft, error) {
-	m := &machine{fsm: s.fsm, failed: s.failed, unwritten: s.unwritten, stop: s.stop}
+	m := &machine{fsm: s.fsm, metrics: s.metrics, failed: s.failed, unwritten: s.unwritten, stop: s.stop}
 	snaps := s.state.snaps
 	refused := map[string]error{}
 	for {
@@ -115,7 +118,8 @@ func (s *starter) config() *raft.Config {
 // while the disk does not accept what entries change, it waits. It must not skip
 // an entry, so after one that it has abandoned it applies no other.
 type machine struct {
-	fsm FSM
+	fsm     FSM
+	metrics *metrics.Raft
 	// failed is called if a restore goes wrong while raft runs.
 	failed    func(error)
 	running   atomic.Bool
@@ -171,8 +175,10 @@ func (m *machine) Apply(l *raft.Log) any { return m.ApplyBatch([]*raft.Log{l})[0
 // ApplyBatch applies entries, and waits until the disk accepts them.
 func (m *machine) ApplyBatch(logs []*raft.Log) []any {
 	for m.abandoned == nil {
+		began := time.Now()
 		replies, err := m.fsm.ApplyBatch(logs)
 		if err == nil {
+			m.metrics.Applied(time.Since(began))
 			m.unwritten.clear()
 			return replies
 		}

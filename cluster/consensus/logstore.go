@@ -11,12 +11,12 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"github.com/hashicorp/go-metrics"
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
 
 	"github.com/pipelined/pipelined/internal/awake"
+	"github.com/pipelined/pipelined/internal/metrics"
 )
 
 var (
@@ -50,10 +50,12 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // adds a checksum to every entry, which travels to the followers with it,
 // times the writes in progress, and remembers failures.
 type logStore struct {
-	bolt   *raftboltdb.BoltStore
-	log    hclog.Logger
-	closed chan struct{}
-	once   sync.Once
+	bolt *raftboltdb.BoltStore
+	log  hclog.Logger
+	// metrics is set before raft's first write.
+	metrics *metrics.Raft
+	closed  chan struct{}
+	once    sync.Once
 	// abandonOnce guards closed.
 	abandonOnce sync.Once
 
@@ -238,7 +240,7 @@ func (s *logStore) DeleteRange(lo, hi uint64) error {
 func (s *logStore) write(f func() error) error {
 	began := time.Now()
 	err := s.timed(f)
-	metrics.MeasureSince([]string{"raft", "log", "write"}, began)
+	s.metrics.Flushed(time.Since(began))
 	if err != nil && !s.isClosed() {
 		s.failure.set(err)
 	}

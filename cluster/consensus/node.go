@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/pipelined/pipelined/internal/awake"
+	"github.com/pipelined/pipelined/internal/metrics"
 )
 
 const (
@@ -54,6 +55,8 @@ type Config struct {
 	// is not as it was closed: bbolt ends the process on pages it cannot read.
 	// An error means that the log is damaged. nil leaves that check out.
 	Check func(dir string) error
+	// Metrics measures; nil measures nothing.
+	Metrics *metrics.Raft
 	// Gone reports that the process of a node has surely ended: its host
 	// answers and refuses connections. nil means that this is never known.
 	Gone func(ctx context.Context, id string) bool
@@ -101,6 +104,7 @@ func Open(cfg Config) (*Node, error) {
 	if err := n.state.open(); err != nil {
 		return nil, err
 	}
+	n.state.store.metrics = cfg.Metrics // before raft writes
 
 	n.trips = &roundTrips{instance: n.instance, timings: n.timings}
 	n.trans = newTransport(newStreams(cfg.ID, n.timings, cfg.Dial), n.timings.RPC, n.trips, quiet(log.Named("transport")))
@@ -114,7 +118,7 @@ func Open(cfg Config) (*Node, error) {
 		log.Error("raft's log cannot be written", "error", err)
 		n.storage.poke()
 	}
-	n.proposer = &proposer{instance: n.instance, changed: n.changes.notify}
+	n.proposer = &proposer{instance: n.instance, changed: n.changes.notify, metrics: cfg.Metrics}
 	n.verifier = newVerifier(n.instance, n.trans, &n.lead, n.stop)
 	n.failover = &failover{instance: n.instance, trans: n.trans, log: log, votes: n.state.store, trips: n.trips, gone: cfg.Gone, stop: n.stop}
 
@@ -135,7 +139,7 @@ func Open(cfg Config) (*Node, error) {
 
 // start starts raft and the goroutines that watch it.
 func (n *Node) start(fsm FSM) error {
-	s := &starter{id: n.instance.id, timings: n.timings, fsm: fsm, state: n.state, trans: n.trans, log: n.log, unwritten: n.storage.state, stop: n.stop, failed: func(err error) {
+	s := &starter{id: n.instance.id, timings: n.timings, fsm: fsm, state: n.state, trans: n.trans, log: n.log, metrics: n.proposer.metrics, unwritten: n.storage.state, stop: n.stop, failed: func(err error) {
 		if !n.proposer.closed.Load() {
 			n.fail(fmt.Errorf("the state of the leader cannot be restored here: %w", err))
 		}
@@ -183,6 +187,14 @@ func (n *Node) Bootstrap(ctx context.Context) error {
 
 // Servers is the latest configuration; empty while no cluster has this node.
 func (n *Node) Servers() []Server { return n.instance.servers() }
+
+// LastContact is when this node, as a follower, last heard of a leader; zero if it
+// never did. A leader keeps the time of its predecessor.
+func (n *Node) LastContact() time.Time { return n.instance.raft.LastContact() }
+
+// Lag is how many entries each follower has not acknowledged, by id, as far as this
+// node has led them.
+func (n *Node) Lag() map[string]uint64 { return n.trans.peers.lag(n.instance.raft.LastIndex()) }
 
 // Status is the state of this moment.
 func (n *Node) Status() Status {

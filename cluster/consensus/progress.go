@@ -78,6 +78,17 @@ func (p *progress) transfer(id raft.ServerID, by int) {
 	f.since = time.Now()
 }
 
+// lag is how many entries up to last each follower has not acknowledged.
+func (p *progress) lag(last uint64) map[string]uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make(map[string]uint64, len(p.peers))
+	for id, f := range p.peers {
+		out[string(id)] = last - min(f.match, last)
+	}
+	return out
+}
+
 // reset forgets everything: another node leads, or this one again.
 func (p *progress) reset() {
 	p.mu.Lock()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/pipelined/pipelined/internal/metrics"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -69,6 +70,7 @@ type proposer struct {
 	instance *instance
 	// changed is called when the configuration has changed.
 	changed func()
+	metrics *metrics.Raft
 
 	// closed is set before anything is torn down: nothing new is proposed.
 	closed atomic.Bool
@@ -109,6 +111,7 @@ func (p *proposer) ApplyAsync(cmd []byte) *Future {
 
 	f := &Future{done: make(chan struct{})}
 	p.waiting.Add(1)
+	began := time.Now()
 	rf := p.instance.raft.Apply(cmd, enqueueTimeout)
 	p.restoringMu.RUnlock()
 	go func() {
@@ -116,6 +119,7 @@ func (p *proposer) ApplyAsync(cmd []byte) *Future {
 		err := rf.Error()
 		p.noteRefusal(err)
 		if f.err = outcome(err); f.err == nil {
+			p.metrics.Committed(time.Since(began))
 			f.index, f.resp = rf.Index(), rf.Response()
 			if u, ok := f.resp.(unapplied); ok {
 				f.resp, f.err = nil, unknown(u.error)

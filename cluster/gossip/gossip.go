@@ -18,6 +18,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/memberlist"
+
+	"github.com/pipelined/pipelined/internal/metrics"
 )
 
 const (
@@ -49,6 +51,8 @@ type Config struct {
 	// Conflict is called if another address uses our id.
 	Conflict func(other Member)
 	Logger   hclog.Logger
+	// Metrics measures; nil measures nothing.
+	Metrics *metrics.Gossip
 }
 
 // Status is the state of a member as gossip sees it.
@@ -203,6 +207,15 @@ func (g *Gossip) list() *memberlist.Memberlist {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.ml
+}
+
+// Health is memberlist's health score of this node: 0 is healthy, larger values mean
+// that its probes and answers are late.
+func (g *Gossip) Health() int {
+	if ml := g.list(); ml != nil {
+		return ml.GetHealthScore()
+	}
+	return 0
 }
 
 // Changed returns a channel with a buffer of one, which receives a value when

@@ -140,6 +140,8 @@ var nodeTable = []setting{
 		set: setCPU},
 	{name: "memory", usage: "memory that modules can reserve together (`SIZE`)", computed: "what the machine or the agent's control group has",
 		set: setMemory},
+	{name: "metrics-open", kind: kindSwitch, usage: "serve /metrics without a token",
+		set: toggle(func(s *agentSettings) *bool { return &s.MetricsOpen })},
 	{name: "layout", usage: "how large module directories are laid out (`MODE`): " + strings.Join(layout.Modes(), ", "), def: "auto",
 		set: choice(layout.Modes(), func(s *agentSettings, v string) { s.Layout = layout.Mode(v) })},
 }

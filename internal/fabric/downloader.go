@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
+	"github.com/pipelined/pipelined/internal/metrics"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage/blob"
@@ -51,7 +52,8 @@ type Members interface {
 	NodeName(pipeline.NodeID) string
 }
 
-// DownloaderConfig holds the neighbours of a Downloader. All fields are required.
+// DownloaderConfig holds the neighbours of a Downloader. All fields but Metrics are
+// required.
 type DownloaderConfig struct {
 	Self    pipeline.NodeID
 	Blobs   *blob.Store
@@ -62,6 +64,8 @@ type DownloaderConfig struct {
 	// or less is no limit.
 	CopyRate int64
 	Logger   hclog.Logger
+	// Metrics measures; nil measures nothing.
+	Metrics *metrics.Fabric
 }
 
 // Downloader makes blobs present on this node.
@@ -346,7 +350,7 @@ func (d *Downloader) fetchBundle(ctx context.Context, limit *rate.Limiter, from 
 	}
 	defer res.Body.Close()
 
-	in := &limitedReader{ctx: ctx, r: &sourceReader{r: res.Body, moved: moved}, limit: limit}
+	in := &limitedReader{ctx: ctx, r: &sourceReader{r: res.Body, moved: moved, metrics: d.cfg.Metrics}, limit: limit}
 	if _, err := Receive(ctx, d.cfg.Blobs, in); err != nil {
 		return fmt.Errorf("receive blobs from node %s: %w", d.cfg.Members.NodeName(from), err)
 	}
@@ -382,6 +386,8 @@ type sourceReader struct {
 	r     io.Reader
 	moved func()
 	err   error
+	// metrics counts what comes over the wire; nil elsewhere.
+	metrics *metrics.Fabric
 }
 
 // Read reads from the source.
@@ -389,6 +395,7 @@ func (s *sourceReader) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
 	if n > 0 {
 		s.moved()
+		s.metrics.Received(n)
 	}
 	if err != nil {
 		s.err = err

@@ -79,6 +79,8 @@ type Replicator struct {
 	cfg ReplicatorConfig
 	// missing is the text of Missing.
 	missing atomic.Pointer[string]
+	// short is what Short returns.
+	short atomic.Int64
 }
 
 // NewReplicator makes a replicator. It does nothing by itself before Lead.
@@ -97,6 +99,7 @@ func (r *Replicator) Lead(ctx context.Context) {
 	due := true
 
 	defer r.missing.Store(nil)
+	defer r.short.Store(0)
 	for pause(ctx, timing.ChangesEvery) {
 		alive := r.cfg.Alive()
 		if !slices.Equal(alive, members) {
@@ -125,6 +128,10 @@ func (r *Replicator) Missing() string {
 	return ""
 }
 
+// Short is how many blobs had too few copies in the last comparison of everything; 0
+// unless this node leads.
+func (r *Replicator) Short() int { return int(r.short.Load()) }
+
 // note keeps the text of Missing if it holds.
 func (r *Replicator) note(holds bool, text string) {
 	if !holds {
@@ -151,6 +158,7 @@ func (r *Replicator) compareAll(ctx context.Context, alive []pipeline.NodeID) bo
 		return false
 	}
 
+	r.short.Store(int64(c.lost + c.failed))
 	r.note(c.lost+c.failed > 0, fmt.Sprintf("copies of files are missing: %d have fewer than %d, %d have none", c.failed, WantedCopies, c.lost))
 	log := r.cfg.Logger.Debug
 	if c.copied+c.lost+c.failed > 0 {

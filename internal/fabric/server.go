@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/pipelined/pipelined/internal/metrics"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage/blob"
@@ -47,12 +48,15 @@ type FetchRequest struct {
 	Copies bool              `cbor:"3,keyasint,omitempty"`
 }
 
-// ServerConfig holds the neighbours of a Server. All fields are required.
+// ServerConfig holds the neighbours of a Server. All fields but Metrics are
+// required.
 type ServerConfig struct {
 	Blobs      *blob.Store
 	Trees      *tree.Cache // over Blobs
 	Downloader *Downloader
 	Logger     hclog.Logger
+	// Metrics measures; nil measures nothing.
+	Metrics *metrics.Fabric
 }
 
 // Server answers what other nodes ask about blobs. Who asks is verified by the
@@ -108,14 +112,14 @@ func (s *Server) sendBundle(w http.ResponseWriter, r *http.Request) {
 	}
 
 	w.Header().Set("Content-Type", "application/octet-stream")
-	if err := blob.WriteBundle(r.Context(), w, s.cfg.Blobs, have); err != nil {
+	if err := blob.WriteBundle(r.Context(), sentWriter{w, s.cfg.Metrics}, s.cfg.Blobs, have); err != nil {
 		s.cfg.Logger.Warn("could not send blobs", "blobs", len(have), "error", err)
 		panic(http.ErrAbortHandler) // a clean end would say that it is complete
 	}
 }
 
 func (s *Server) receiveBundle(w http.ResponseWriter, r *http.Request) {
-	_, err := Receive(r.Context(), s.cfg.Blobs, r.Body)
+	_, err := Receive(r.Context(), s.cfg.Blobs, &sourceReader{r: r.Body, moved: func() {}, metrics: s.cfg.Metrics})
 	peer.WriteMessage(w, struct{}{}, err)
 }
 
@@ -148,14 +152,14 @@ func (s *Server) sendBlob(w http.ResponseWriter, r *http.Request) {
 	}
 
 	w.Header().Set("Content-Type", "application/octet-stream")
-	if err := sendPart(w, io.NewSectionReader(b, from, to-from), shrinks(head)); err != nil {
+	if err := s.sendPart(w, io.NewSectionReader(b, from, to-from), shrinks(head)); err != nil {
 		s.cfg.Logger.Warn("could not send blob", "blob", d[:12], "error", err)
 		panic(http.ErrAbortHandler) // a clean end would say that it is complete
 	}
 }
 
-func sendPart(w http.ResponseWriter, in io.Reader, compress bool) error {
-	out := io.Writer(&deadlineWriter{w: w, rc: http.NewResponseController(w)})
+func (s *Server) sendPart(w http.ResponseWriter, in io.Reader, compress bool) error {
+	out := io.Writer(&deadlineWriter{w: sentWriter{w, s.cfg.Metrics}, rc: http.NewResponseController(w)})
 	// The wrappers hide ReadFrom and WriteTo, which would bring their own buffers.
 	plain := func(to io.Writer) error {
 		_, err := io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{in}, make([]byte, sendBuffer))
@@ -174,6 +178,19 @@ func sendPart(w http.ResponseWriter, in io.Reader, compress bool) error {
 		return err
 	}
 	return z.Close()
+}
+
+// sentWriter counts what goes to another node.
+type sentWriter struct {
+	w       io.Writer
+	metrics *metrics.Fabric
+}
+
+// Write writes and counts.
+func (s sentWriter) Write(p []byte) (int, error) {
+	n, err := s.w.Write(p)
+	s.metrics.Sent(n)
+	return n, err
 }
 
 // deadlineWriter gives each write its own deadline: a stream that moves may take

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/pipelined/pipelined/internal/metrics"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -25,12 +26,15 @@ const (
 	suspectsTimeout = 10 * time.Minute
 )
 
-// SuspectsConfig holds the neighbours of Suspects. All fields are required.
+// SuspectsConfig holds the neighbours of Suspects. All fields but Metrics are
+// required.
 type SuspectsConfig struct {
 	// Report tells the leader's replicator, wherever it is, and returns those that
 	// have enough copies now.
 	Report func(ctx context.Context, blobs []pipeline.Digest) ([]pipeline.Digest, error)
 	Logger hclog.Logger
+	// Metrics measures; nil measures nothing.
+	Metrics *metrics.Fabric
 }
 
 // Suspects remembers blobs of which this node knows that copies are missing: its
@@ -57,6 +61,7 @@ func NewSuspects(cfg SuspectsConfig) *Suspects {
 // block.
 func (s *Suspects) Damaged(d pipeline.Digest) {
 	s.cfg.Logger.Error("blob is damaged on this disk: the copy is quarantined and replaced from another node", "blob", d)
+	s.cfg.Metrics.Damaged()
 	s.add(true, d)
 }
 
@@ -113,6 +118,13 @@ func (s *Suspects) report(ctx context.Context) {
 			s.cfg.Logger.Warn("blobs have too few good copies within reach", "blobs", left)
 		}
 	}
+}
+
+// Len is how many there are.
+func (s *Suspects) Len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.blobs)
 }
 
 // list gives the suspects in a fixed order.

@@ -177,7 +177,7 @@ func (t *transfer) fetchFrom(ctx context.Context, from pipeline.NodeID, at, end 
 	}
 	defer res.Body.Close()
 
-	in := &sourceReader{r: res.Body, moved: moved}
+	in := &sourceReader{r: res.Body, moved: moved, metrics: t.d.cfg.Metrics}
 	if res.Header.Get("Content-Encoding") == contentCoding {
 		z, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(decoderWindow))
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/pipelined/pipelined/internal/metrics"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage/blob"
 	"github.com/pipelined/pipelined/storage/tree"
@@ -34,7 +35,8 @@ func timeFor(size int64) time.Duration {
 	return CopyTimeout + time.Duration(size/(4<<20))*time.Second
 }
 
-// UploaderConfig holds the neighbours of an Uploader. All fields are required.
+// UploaderConfig holds the neighbours of an Uploader. All fields but Metrics are
+// required.
 type UploaderConfig struct {
 	Self    pipeline.NodeID
 	Blobs   *blob.Store
@@ -44,6 +46,8 @@ type UploaderConfig struct {
 	// Leader gives the leader's id; "" if none is known.
 	Leader func() pipeline.NodeID
 	Logger hclog.Logger
+	// Metrics measures; nil measures nothing.
+	Metrics *metrics.Fabric
 }
 
 // Uploader sends blobs of this node to other nodes.
@@ -198,7 +202,7 @@ func (u *Uploader) sendBundle(ctx context.Context, to pipeline.NodeID, blobs []p
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
-		pw.CloseWithError(blob.WriteBundle(ctx, pw, u.cfg.Blobs, blobs))
+		pw.CloseWithError(blob.WriteBundle(ctx, sentWriter{pw, u.cfg.Metrics}, u.cfg.Blobs, blobs))
 	}()
 
 	res, err := u.cfg.Peers.Bulk(ctx, to, http.MethodPost, pathBundlePut, pr)

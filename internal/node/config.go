@@ -55,6 +55,8 @@ type Config struct {
 	TLSCert, TLSKey string
 	// HTTPHosts are names by which the HTTP port may be called.
 	HTTPHosts []string
+	// MetricsOpen serves /metrics without a token.
+	MetricsOpen bool
 	// DrainOnStop lets the node's modules end before it stops.
 	DrainOnStop bool
 	// Layout is how directories of modules are laid out; "" chooses.

@@ -15,6 +15,7 @@ import (
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/fabric"
 	"github.com/pipelined/pipelined/internal/inputs"
+	"github.com/pipelined/pipelined/internal/metrics"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/internal/runlog"
 	"github.com/pipelined/pipelined/internal/state"
@@ -35,6 +36,7 @@ type fabricParts struct {
 	reserve  func() error
 	stepDown func()
 	log      hclog.Logger
+	metrics  *metrics.Fabric
 
 	down       *fabric.Downloader
 	up         *fabric.Uploader
@@ -47,7 +49,7 @@ type fabricParts struct {
 
 // openSuspects comes before the stores: they report damage from their first read.
 func (f *fabricParts) openSuspects() {
-	f.suspects = fabric.NewSuspects(fabric.SuspectsConfig{Report: f.reportSuspects, Logger: f.log.Named("replicator")})
+	f.suspects = fabric.NewSuspects(fabric.SuspectsConfig{Report: f.reportSuspects, Logger: f.log.Named("replicator"), Metrics: f.metrics})
 }
 
 // open builds the parts that need the cluster and the state. trim frees what is
@@ -55,9 +57,9 @@ func (f *fabricParts) openSuspects() {
 func (f *fabricParts) open(limits *Limits, trim func()) {
 	s, log := f.stores, f.log.Named("fabric")
 	f.down = fabric.NewDownloader(fabric.DownloaderConfig{Self: f.self, Blobs: s.blobs, Trees: s.trees, Peers: f.peers, Members: f.state,
-		CopyRate: limits.RepairRate, Logger: log})
+		CopyRate: limits.RepairRate, Logger: log, Metrics: f.metrics})
 	f.up = fabric.NewUploader(fabric.UploaderConfig{Self: f.self, Blobs: s.blobs, Trees: s.trees, Peers: f.peers, Members: f.state,
-		Leader: f.leader, Logger: log})
+		Leader: f.leader, Logger: log, Metrics: f.metrics})
 	f.disk = fabric.NewDiskWatch(fabric.DiskWatchConfig{Dir: s.dir.Path(), FreeBytes: s.blobs.FreeBytes, LowWater: s.blobs.LowWater,
 		Probe: func() error { return errors.Join(f.storage(), s.probe()) }, Reserve: f.reserve, Filled: f.stepDown, Logger: log})
 	f.scrubber = fabric.NewScrubber(fabric.ScrubberConfig{Blobs: s.blobs, Rate: limits.ScrubRate, Every: limits.ScrubEvery, Logger: log})

@@ -17,6 +17,7 @@ import (
 	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/cluster/consensus"
 	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/internal/metrics"
 	"github.com/pipelined/pipelined/internal/orchestrator"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/internal/state"
@@ -46,6 +47,7 @@ type Node struct {
 	fabric   fabricParts
 	services services
 	api      *api.Server
+	metrics  *metrics.Set
 
 	ready   chan struct{}
 	leaving chan struct{} // has an element if the node was asked to leave
@@ -58,7 +60,10 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	if err := cfg.defaults(); err != nil {
 		return nil, err
 	}
-	n = &Node{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), leaving: make(chan struct{}, 1), stores: stores{log: cfg.Logger}}
+	n = &Node{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), leaving: make(chan struct{}, 1), stores: stores{log: cfg.Logger}, metrics: &metrics.Set{}}
+	if !cfg.Embedded { // nobody reads what a run of this one process measures
+		n.metrics = metrics.New(cfg.Version)
+	}
 	defer func() {
 		if err != nil {
 			n.close()
@@ -125,7 +130,7 @@ func (n *Node) openData() (err error) {
 	}
 	n.id = n.identity.file.ID
 
-	n.fabric = fabricParts{stores: &n.stores, log: n.log}
+	n.fabric = fabricParts{stores: &n.stores, log: n.log, metrics: n.metrics.Fabric}
 	n.fabric.openSuspects()
 	return n.stores.open(&n.cfg, n.fabric.suspects.Damaged)
 }
@@ -145,7 +150,7 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 	n.openVault()
 	n.orch = orchestrator.New(orchestrator.Config{Self: n.id, Alone: n.cfg.alone(), Log: consensusLog{n.cluster}, Store: n.stores.state,
 		Transport: transport{n}, Members: members{n}, Evaluate: n.services.vault.Evaluate, Results: n.fabric.inputs(n.identity.keys.ResultsKey()),
-		Vault: n.services.vault, Logger: n.log.Named("orchestrator"), Timing: n.cfg.Timing, NodeName: n.state.NodeName})
+		Vault: n.services.vault, Logger: n.log.Named("orchestrator"), Timing: n.cfg.Timing, NodeName: n.state.NodeName, Metrics: n.metrics.Leader, LastContact: n.cluster.LastContact})
 	n.state.SetLeader(n.orch)
 	n.openServices()
 
@@ -160,6 +165,7 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 		return err
 	}
 	n.openAPI()
+	n.metrics.Watch(n.measured())
 	n.peerMux = n.peerHandler()
 	return nil
 }
@@ -223,7 +229,7 @@ func (n *Node) openClusterOnce() (err error) {
 		GossipPort: n.cfg.GossipPort, PeerPort: n.cfg.PeerPort, Join: n.cfg.Join, Expect: n.cfg.Expect,
 		RaftDir: n.stores.dir.RaftDir(), CheckLog: func(dir string) error { return checkLog(n.cfg.Executable, n.log, dir) },
 		RememberedPeers: file.Peers, RememberedJoin: file.Join, FSM: n.stores.state, Logger: n.log.Named("cluster"), Timings: n.cfg.Raft,
-		Empty: n.stores.empty, SaveIdentity: n.identity.save, Meta: n.meta,
+		Empty: n.stores.empty, SaveIdentity: n.identity.save, Meta: n.meta, RaftMetrics: n.metrics.Raft, GossipMetrics: n.metrics.Gossip,
 		// Nothing is served before Run, when the parts that answer exist.
 		PeerHandler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { n.peerMux.ServeHTTP(w, r) })})
 	return err

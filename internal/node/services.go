@@ -106,6 +106,7 @@ func (n *Node) openAPI() {
 		Executions: external.NewExecutions(external.ExecutionsConfig{Self: n.id, Name: n.cfg.Name, Mode: n.cfg.Mode, Slots: n.cfg.Slots,
 			State: n.state, Peers: n.peers, Runs: s.runs, Workspaces: s.workspaces}),
 		Cluster: s.cluster, Snapshots: s.snapshots, Logs: s.logs, RemoteCache: s.remote, Sessions: s.sessions,
+		Metrics: n.metrics.HTTP, MetricsPage: n.metrics.Handler(), MetricsOpen: n.cfg.MetricsOpen,
 		Logger: n.log.Named("api"), AllowedHosts: n.port.AllowedHost, MaxEntry: n.cfg.Limits.MaxToolEntry,
 		PeerIdentity: func(r *http.Request) (id, name string, ok bool) {
 			p, ok := cluster.PeerFrom(r.Context())

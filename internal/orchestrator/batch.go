@@ -17,7 +17,9 @@ const softLimit = 96 << 10
 type batch struct {
 	fsm.Batch
 	// size is an estimate of the encoded size in bytes.
-	size     int
+	size int
+	// at is when it was proposed.
+	at       time.Time
 	starts   []*activeAttempt
 	outcomes []*activeAttempt
 	ends     []*moduleState

@@ -4,6 +4,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/metrics"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -23,6 +24,8 @@ type commits struct {
 
 	work interface{ stored(*moduleState) }
 	send interface{ dispatch(*activeAttempt) }
+	// metrics counts what is committed; what was refused or is unknown does not count.
+	metrics *metrics.Leader
 }
 
 // refusals are the elements of a batch that the state machine refused.
@@ -86,6 +89,13 @@ func (c *commits) outcomes(b *batch, refused refusals) {
 			}
 		}
 
+		switch {
+		case a.superseded:
+			c.metrics.Superseded()
+		case !no:
+			c.metrics.AttemptEnded(a.module.run.head.Pipeline, &b.Outcomes[i].Outcome, a.readySince, !b.Outcomes[i].Next.Final())
+		}
+
 		// A duplicate is a repeated report of what is committed: fine for its sender.
 		switch {
 		case no && a.superseded:
@@ -105,6 +115,9 @@ func (c *commits) moduleEnds(b *batch, refused refusals) {
 	for i, m := range b.ends {
 		f, no := refused.of(fsm.PartEnd, i)
 		m.applied = true
+		if !no && b.Ends[i].Cache != nil {
+			c.metrics.CacheHit()
+		}
 		c.markStale(m.run, "end of "+m.def.Name, f, no)
 	}
 
@@ -136,6 +149,7 @@ func (c *commits) assignments(b *batch, refused refusals, index uint64) {
 
 		// Only now may it be dispatched: the worker checks the fence.
 		a.fence = index
+		c.metrics.Assigned(a.lookup != nil)
 		c.send.dispatch(a)
 	}
 }
@@ -152,6 +166,8 @@ func (c *commits) runEnds(b *batch, refused refusals) {
 		if f, no := refused.of(fsm.PartRun, i); no && !f.Duplicate {
 			c.markStale(r, "end of the run", f, no)
 			continue
+		} else if !no {
+			c.metrics.RunEnded(&r.head, b.Runs[i].State, b.at)
 		}
 		c.lifecycle.drop(r.head.ID)
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/metrics"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -96,4 +97,9 @@ type Config struct {
 	Now func() time.Time
 	// NodeName returns the name of a node.
 	NodeName func(pipeline.NodeID) string
+	// Metrics measures; nil measures nothing.
+	Metrics *metrics.Leader
+	// LastContact is when this node last heard of another leader; zero if it never did,
+	// and nil if there is no other.
+	LastContact func() time.Time
 }

@@ -20,6 +20,18 @@ func newModel() *model { return &model{runs: map[pipeline.RunID]*run{}} }
 // another goroutine may be about a run that ended or was read again since.
 func (m *model) isCurrent(r *run) bool { return m.runs[r.head.ID] == r }
 
+// live counts the active attempts.
+func (m *model) live() (n int) {
+	for _, r := range m.runs {
+		for _, x := range r.list {
+			if x.active != nil {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // attempt finds an active attempt on a worker; nil if there is none.
 func (m *model) attempt(id pipeline.AttemptID, worker pipeline.NodeID) *activeAttempt {
 	// The attempt must match whole: an older one of the same module is superseded.

@@ -96,6 +96,9 @@ type activeAttempt struct {
 	fence      uint64
 	assignedAt time.Time
 	startedAt  time.Time
+	// readySince is when its module waited for nothing but a worker or a lock; zero if
+	// nobody measures that, or an earlier leader assigned it.
+	readySince time.Time
 	evaluated  *pipeline.Evaluated
 	// lookup and localBytes go with the assignment.
 	lookup     *pipeline.CacheLookup

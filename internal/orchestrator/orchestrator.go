@@ -16,6 +16,8 @@ import (
 // be called from any goroutine. Between terms they return ErrNotLeader.
 type Orchestrator struct {
 	cfg Config
+	// measured is the last term whose begin was counted. Only Lead uses it.
+	measured uint64
 
 	mu sync.Mutex // guards following
 	// term is nil unless this node leads and its model is rebuilt.
@@ -57,8 +59,29 @@ func (o *Orchestrator) Lead(ctx context.Context, number uint64) error {
 
 	o.set(t)
 	defer o.set(nil)
+	o.measure(t)
 	return t.run(ctx, sub)
 }
+
+// measure counts the begin of a term, once: Lead may be called again in it.
+func (o *Orchestrator) measure(t *term) {
+	if o.measured == t.number {
+		return
+	}
+	o.measured = t.number
+
+	silent := time.Duration(0)
+	if o.cfg.LastContact != nil {
+		if at := o.cfg.LastContact(); !at.IsZero() && time.Since(at) < maxSilence {
+			silent = time.Since(at)
+		}
+	}
+	o.cfg.Metrics.Led(t.model.live(), silent)
+}
+
+// maxSilence is the longest gap between two leaders that counts as one. A node that
+// leads again knows only when it last followed.
+const maxSilence = 10 * time.Minute
 
 func (o *Orchestrator) set(t *term) {
 	o.mu.Lock()

@@ -93,6 +93,9 @@ type parkedRun struct {
 	// never.
 	urgent bool
 	due    time.Time
+	// pipeline and began, whether it has started, are for the census.
+	pipeline string
+	began    bool
 }
 
 // loads counts what the model holds.
@@ -123,7 +126,7 @@ func (p *parking) loads() *loads {
 // add parks a run that is not in the model.
 func (p *parking) add(head *pipeline.Run) {
 	p.push(&parkedRun{id: head.ID, number: head.Number, weight: head.Modules + runWeight,
-		queue: queueKey{large: head.Modules > maxSmall, submitter: head.Submitter}})
+		queue: queueKey{large: head.Modules > maxSmall, submitter: head.Submitter}, pipeline: head.Pipeline, began: !head.StartedAt.IsZero()})
 }
 
 func (p *parking) push(x *parkedRun) {
@@ -329,7 +332,7 @@ func (p *parking) unblock(v *fsm.View) {
 
 // park takes a run out of the model.
 func (p *parking) park(r *run, now time.Time) {
-	x := &parkedRun{id: r.head.ID, number: r.head.Number, queue: r.queueKey(), weight: r.weight(), again: true,
+	x := &parkedRun{id: r.head.ID, number: r.head.Number, queue: r.queueKey(), weight: r.weight(), again: true, pipeline: r.head.Pipeline, began: !r.head.StartedAt.IsZero(),
 		blocked: r.blockedBy != "", due: r.deadline()}
 	sooner := func(t time.Time) {
 		// A retry that was due before still waits for its worker.

@@ -4,6 +4,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/pipelined/pipelined/internal/metrics"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/scheduler"
 )
@@ -38,6 +39,7 @@ type planner struct {
 	// localityWaits is set while a module waits for a slot of a worker that has its
 	// inputs: time alone may end that wait.
 	localityWaits bool
+	metrics       *metrics.Leader
 }
 
 // plan places what is ready. It must not be called while proposals are busy.
@@ -54,7 +56,9 @@ func (p *planner) plan() {
 	}
 
 	// Pure and quick: its cost follows what is placed, not the backlog.
+	began := time.Now()
 	placed, why := scheduler.Plan(v)
+	p.metrics.Planned(time.Since(began))
 	p.explain(v, why)
 	p.shares.placed(p.model, placed)
 
@@ -156,6 +160,9 @@ func (p *planner) assign(m *moduleState, x scheduler.Placement) {
 	l := p.workers.link(x.Worker)
 	a := newAttempt(m, l, p.lookups.lookupFor(m, l))
 	a.localBytes = x.LocalBytes
+	if p.metrics != nil {
+		a.readySince = m.lockReadySince()
+	}
 	p.work.lead(m)
 
 	// Something of the run was placed: its aging begins again.

@@ -51,7 +51,8 @@ func (p *proposals) flush() {
 		r.inFlight++
 	}
 
-	cmd, err := fsm.Encode(&fsm.Command{At: time.Now().UTC(), Batch: &b.Batch})
+	b.at = time.Now().UTC()
+	cmd, err := fsm.Encode(&fsm.Command{At: b.at, Batch: &b.Batch})
 	if err != nil {
 		// Cannot happen below the limits. The runs are read again and continue.
 		p.logger.Error("encode decisions", "error", err)

@@ -51,7 +51,7 @@ func newTerm(cfg *Config, number uint64) *term {
 	ahead := &queueAhead{workers: t.workers, proposals: t.proposals, work: work, lookups: t.cache}
 	locks := &locks{model: t.model, workers: t.workers, nodeName: cfg.NodeName}
 	t.planner = &planner{model: t.model, workers: t.workers, locks: locks, backoffs: life.backoffs, proposals: t.proposals,
-		steps: life, work: work, lookups: t.cache, ahead: ahead, vault: cfg.Vault, replan: replan}
+		steps: life, work: work, lookups: t.cache, ahead: ahead, vault: cfg.Vault, replan: replan, metrics: cfg.Metrics}
 	t.explainer = &explainer{model: t.model, workers: t.workers, locks: locks, planner: t.planner, parking: t.parking}
 
 	if cfg.Alone {
@@ -62,7 +62,7 @@ func newTerm(cfg *Config, number uint64) *term {
 	t.outcomes = &outcomes{model: t.model, store: cfg.Store, logger: log, proposals: t.proposals, replan: replan, steps: life,
 		work: work, workers: t.workers, parked: t.parking, slots: ahead}
 	t.reconciler = &reconciler{model: t.model, workers: t.workers, send: send, replan: replan, logger: log, ends: t.outcomes}
-	commits := &commits{model: t.model, proposals: t.proposals, logger: log, lifecycle: life, work: work, send: send}
+	commits := &commits{model: t.model, proposals: t.proposals, logger: log, lifecycle: life, work: work, send: send, metrics: cfg.Metrics}
 
 	// What calls back from below.
 	send.finish = t.outcomes.finish
