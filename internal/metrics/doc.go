@@ -3,7 +3,7 @@
 // There is one struct for each part of a node that measures something. A part is
 // given its struct by its Config and calls it when something happens; a nil struct
 // measures nothing, so that a part needs no switch. What is a state and no event
-// is asked for when somebody reads the page (Sources).
+// is asked for when the page is read (Sources).
 //
 // Three rules keep sums right and the number of series bounded. An event is counted
 // once in the cluster: by the node on which it happened, or by the leader when it is

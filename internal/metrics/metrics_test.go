@@ -61,7 +61,7 @@ func TestLeader_events(t *testing.T) {
 	s.Leader.Assigned(false)
 	s.Leader.CacheHit()
 	s.Leader.Led(3, 40*time.Millisecond)
-	s.Leader.Led(0, 0) // the first leader of a cluster follows nobody
+	s.Leader.Led(0, 0) // the first leader of a cluster has no predecessor
 
 	expect(t, page(t, s), map[string]string{
 		`cicd_pipeline_run_duration_seconds_sum{cicd_pipeline_name="release",cicd_pipeline_result="success",cicd_pipeline_run_state="executing",error_type=""}`:                "8",
