@@ -21,6 +21,7 @@ import (
 	"github.com/pipelined/pipelined/internal/orchestrator"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/internal/state"
+	"github.com/pipelined/pipelined/internal/traces"
 	"github.com/pipelined/pipelined/internal/worker"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
@@ -48,6 +49,7 @@ type Node struct {
 	services services
 	api      *api.Server
 	metrics  *metrics.Set
+	traces   *traces.Exporter
 
 	ready   chan struct{}
 	leaving chan struct{} // has an element if the node was asked to leave
@@ -147,10 +149,11 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 		n.fabric.reserve = func() error { return nil }
 	}
 	n.fabric.open(&n.cfg.Limits, func() { n.worker.TrimDirectories() })
+	n.openTraces(ctx)
 	n.openVault()
 	n.orch = orchestrator.New(orchestrator.Config{Self: n.id, Alone: n.cfg.alone(), Log: consensusLog{n.cluster}, Store: n.stores.state,
 		Transport: transport{n}, Members: members{n}, Evaluate: n.services.vault.Evaluate, Results: n.fabric.inputs(n.identity.keys.ResultsKey()),
-		Vault: n.services.vault, Logger: n.log.Named("orchestrator"), Timing: n.cfg.Timing, NodeName: n.state.NodeName, Metrics: n.metrics.Leader, LastContact: n.cluster.LastContact})
+		Vault: n.services.vault, Logger: n.log.Named("orchestrator"), Timing: n.cfg.Timing, NodeName: n.state.NodeName, Metrics: n.metrics.Leader, LastContact: n.cluster.LastContact, Ended: n.traces.Ended})
 	n.state.SetLeader(n.orch)
 	n.openServices()
 
@@ -177,6 +180,7 @@ func (n *Node) lead(ctx context.Context, term uint64) error {
 	g.Go(func() error { n.fabric.replicator.Lead(ctx); return nil })
 	g.Go(func() error { n.services.retention.Lead(ctx); return nil })
 	g.Go(func() error { n.services.snapshots.Lead(ctx); return nil })
+	g.Go(func() error { n.traces.Lead(ctx); return nil })
 	return g.Wait()
 }
 
@@ -380,6 +384,7 @@ func (n *Node) writeAgentFile() error {
 // close releases what Open took, in reverse; safe on a half-built node.
 func (n *Node) close() {
 	n.services.close()
+	n.traces.Close()
 	if n.port != nil {
 		n.port.Close()
 	}

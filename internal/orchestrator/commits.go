@@ -26,6 +26,8 @@ type commits struct {
 	send interface{ dispatch(*activeAttempt) }
 	// metrics counts what is committed; what was refused or is unknown does not count.
 	metrics *metrics.Leader
+	// ended is called with each run whose end is committed; may be nil.
+	ended func(pipeline.RunID)
 }
 
 // refusals are the elements of a batch that the state machine refused.
@@ -168,6 +170,9 @@ func (c *commits) runEnds(b *batch, refused refusals) {
 			continue
 		} else if !no {
 			c.metrics.RunEnded(&r.head, b.Runs[i].State, b.at)
+			if c.ended != nil {
+				c.ended(r.head.ID)
+			}
 		}
 		c.lifecycle.drop(r.head.ID)
 	}

@@ -99,6 +99,9 @@ type Config struct {
 	NodeName func(pipeline.NodeID) string
 	// Metrics measures; nil measures nothing.
 	Metrics *metrics.Leader
+	// Ended is called on the loop with each run whose end is committed, and must not
+	// block; nil is called for none.
+	Ended func(pipeline.RunID)
 	// LastContact is when this node last heard of another leader; zero if it never did,
 	// and nil if there is no other.
 	LastContact func() time.Time

@@ -62,7 +62,7 @@ func newTerm(cfg *Config, number uint64) *term {
 	t.outcomes = &outcomes{model: t.model, store: cfg.Store, logger: log, proposals: t.proposals, replan: replan, steps: life,
 		work: work, workers: t.workers, parked: t.parking, slots: ahead}
 	t.reconciler = &reconciler{model: t.model, workers: t.workers, send: send, replan: replan, logger: log, ends: t.outcomes}
-	commits := &commits{model: t.model, proposals: t.proposals, logger: log, lifecycle: life, work: work, send: send, metrics: cfg.Metrics}
+	commits := &commits{model: t.model, proposals: t.proposals, logger: log, lifecycle: life, work: work, send: send, metrics: cfg.Metrics, ended: cfg.Ended}
 
 	// What calls back from below.
 	send.finish = t.outcomes.finish

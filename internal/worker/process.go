@@ -1,8 +1,6 @@
 package worker
 
 import (
-	"crypto/sha256"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -92,15 +90,8 @@ func (p *processes) environ(dir attemptdir.Dir, s *pipeline.Spec) ([]string, err
 
 	return environ.Build(environ.Config{
 		Dir: dir, Status: s.Status, Run: string(s.ID.Run), Pipeline: s.Pipeline, Module: s.ID.Module, Attempt: s.ID.Attempt,
-		Worker: p.worker, TraceParent: traceParent(s.ID), Cache: cache, PassThrough: p.passThrough, Declared: withSecrets(s),
+		Worker: p.worker, TraceParent: s.ID.TraceParent(), Cache: cache, PassThrough: p.passThrough, Declared: withSecrets(s),
 	})
-}
-
-// traceParent is the W3C trace context of an attempt: one trace for a run, one
-// span for an attempt, both known from their ids alone.
-func traceParent(id pipeline.AttemptID) string {
-	trace, span := sha256.Sum256([]byte(id.Run)), sha256.Sum256([]byte(id.String()))
-	return fmt.Sprintf("00-%x-%x-01", trace[:16], span[:8])
 }
 
 // writeHooks writes the scripts of the hooks and says how to start them.

@@ -58,6 +58,7 @@ var rules = []rule{
 	{path: "internal/terminal", may: []string{"pipeline", "api/wire", "api/client"}},
 	{path: "internal/top", may: []string{"pipeline", "api/wire", "api/client", "internal/terminal"}},
 	{path: "internal/report", may: []string{"pipeline", "api/wire"}},
+	{path: "internal/traces", may: []string{"pipeline", "fsm"}},
 	{path: "internal/backup", may: []string{"pipeline", "fsm", "storage/blob", "storage/tree"}},
 	{path: "internal/service", may: []string{"pipeline", "pipeline/language", "pipeline/calendar", "pipeline/mask", "pipeline/graph", "fsm", "storage", "storage/blob", "storage/tree", "cluster", "cluster/keys",
 		"api", "api/wire", "internal/peer", "internal/state", "internal/orchestrator", "internal/fabric"}},
@@ -94,6 +95,7 @@ var limited = []struct {
 	{module + "/internal/testutil", []string{"test"}}, // and every test
 	{module + "/internal/state/statetest", []string{"test"}},
 	{"github.com/gdamore/tcell", []string{"cmd/pipelined", "internal/top"}},
+	{"go.opentelemetry.io", []string{"internal/traces", "test"}},
 	{"github.com/prometheus", []string{"internal/metrics", "test"}},
 	{"github.com/hashicorp/go-metrics", []string{"internal/metrics"}},
 	{"golang.org/x/term", []string{"cmd/pipelined", "internal/terminal"}},

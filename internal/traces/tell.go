@@ -1,0 +1,190 @@
+package traces
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// record is what the state has of a run.
+type record struct {
+	run     pipeline.Run
+	modules []pipeline.Module
+	records map[string]*pipeline.ModuleRecord
+}
+
+// teller makes the spans of one run.
+type teller struct {
+	tracer trace.Tracer
+	url    string
+	trace  trace.TraceID
+	// flush waits until what was told is delivered; told counts since then.
+	flush func()
+	told  int
+}
+
+// span is a span to be told.
+type span struct {
+	name     string
+	kind     trace.SpanKind
+	id       trace.SpanID
+	parent   trace.SpanID // zero for none
+	from, to time.Time
+	attrs    []attribute.KeyValue
+	links    []trace.SpanID
+	failed   string // "" if it went well
+}
+
+func (t *teller) add(s span) {
+	if s.to.Before(s.from) {
+		s.to = s.from // times of two machines
+	}
+
+	ctx := context.WithValue(context.Background(), idsKey{}, ids{t.trace, s.id})
+	opts := []trace.SpanStartOption{trace.WithTimestamp(s.from), trace.WithSpanKind(s.kind), trace.WithAttributes(s.attrs...)}
+	for _, id := range s.links {
+		opts = append(opts, trace.WithLinks(trace.Link{SpanContext: t.context(id)}))
+	}
+	if s.parent.IsValid() {
+		ctx = trace.ContextWithRemoteSpanContext(ctx, t.context(s.parent))
+	} else {
+		opts = append(opts, trace.WithNewRoot())
+	}
+
+	_, one := t.tracer.Start(ctx, s.name, opts...)
+	if s.failed != "" {
+		one.SetStatus(codes.Error, s.failed)
+	}
+	one.End(trace.WithTimestamp(s.to))
+	if t.told++; t.told%pace == 0 {
+		t.flush()
+	}
+}
+
+func (t *teller) context(id trace.SpanID) trace.SpanContext {
+	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: t.trace, SpanID: id, TraceFlags: trace.FlagsSampled, Remote: true})
+}
+
+// tell makes all spans of a run.
+func (t *teller) tell(r *record) {
+	root := trace.SpanID(pipeline.SpanID("", 0, ""))
+	s := span{name: "RUN " + r.run.Pipeline, kind: trace.SpanKindServer, id: root, from: r.run.SubmittedAt, to: r.run.FinishedAt,
+		attrs: []attribute.KeyValue{
+			attribute.String("cicd.pipeline.name", r.run.Pipeline),
+			attribute.String("cicd.pipeline.run.id", string(r.run.ID)),
+			attribute.String("cicd.pipeline.run.url.full", t.runURL(r)),
+			attribute.String("cicd.pipeline.result", resultOf(&r.run)),
+		}}
+	if r.run.State == pipeline.RunFailed {
+		s.failed = r.run.Reason
+	}
+	t.add(s)
+
+	for i := range r.modules {
+		m := &r.modules[i]
+		if rec := r.records[m.Name]; rec != nil && !rec.FinishedAt.IsZero() {
+			t.tellModule(r, m, rec, root)
+		}
+	}
+}
+
+// resultOf is the word of the conventions.
+func resultOf(r *pipeline.Run) string {
+	switch {
+	case r.State == pipeline.RunCancelled:
+		return "cancellation"
+	case r.State == pipeline.RunFailed && r.TimedOut:
+		return "timeout"
+	case r.State == pipeline.RunFailed:
+		return "failure"
+	}
+	return "success"
+}
+
+// taskResults are the words of the conventions for modules.
+var taskResults = map[pipeline.ModuleState]string{
+	pipeline.ModuleSucceeded: "success", pipeline.ModuleCached: "success", pipeline.ModuleFailed: "failure",
+	pipeline.ModuleSkipped: "skip", pipeline.ModuleCancelled: "cancellation",
+}
+
+func (t *teller) runURL(r *record) string { return t.url + "/runs/" + string(r.run.ID) }
+
+// tellModule makes the spans of a module: of it, of its attempts, and of their phases.
+func (t *teller) tellModule(r *record, m *pipeline.Module, rec *pipeline.ModuleRecord, root trace.SpanID) {
+	block := m.Name
+	if m.Of != "" {
+		block = m.Of
+	}
+
+	id := trace.SpanID(pipeline.SpanID(m.Name, 0, ""))
+	s := span{name: block, kind: trace.SpanKindInternal, id: id, parent: root, from: r.readyAt(m), to: rec.FinishedAt,
+		attrs: []attribute.KeyValue{
+			attribute.String("cicd.pipeline.task.name", block),
+			attribute.String("cicd.pipeline.task.run.id", string(r.run.ID)+"/"+m.Name),
+			attribute.String("cicd.pipeline.task.run.url.full", t.runURL(r)+"?m="+url.QueryEscape(m.Name)),
+			attribute.String("cicd.pipeline.task.run.result", taskResults[rec.State]),
+		}}
+	if m.Name != block {
+		s.attrs = append(s.attrs, attribute.String("pipelined.instance", m.Name))
+	}
+	if rec.State == pipeline.ModuleFailed {
+		s.failed = rec.Reason
+	}
+	for i := range rec.Attempts {
+		if from := rec.Attempts[i].From; from != nil {
+			s.attrs = append(s.attrs, attribute.String("pipelined.cached_from", fmt.Sprintf("%s/%s/%d", from.Run, from.Module, from.Attempt)))
+		}
+	}
+	t.add(s)
+
+	since := s.from
+	for i := range rec.Attempts {
+		a := &rec.Attempts[i]
+		if a.From == nil && !a.AssignedAt.IsZero() {
+			t.tellAttempt(m, a, id, since)
+		}
+		since = a.FinishedAt
+	}
+}
+
+// readyAt is when a module waited for no other: the latest end of its dependencies.
+func (r *record) readyAt(m *pipeline.Module) time.Time {
+	at := r.run.SubmittedAt
+	for _, name := range m.DependsOn {
+		if d := r.records[name]; d != nil && d.FinishedAt.After(at) {
+			at = d.FinishedAt
+		}
+	}
+	return at
+}
+
+// tellAttempt makes the spans of one attempt; since is from when it could have begun.
+func (t *teller) tellAttempt(m *pipeline.Module, a *pipeline.Attempt, parent trace.SpanID, since time.Time) {
+	phase := func(name string) trace.SpanID { return pipeline.SpanID(m.Name, a.Number, name) }
+	s := span{name: fmt.Sprintf("attempt %d", a.Number), kind: trace.SpanKindInternal, id: phase(""), parent: parent, from: since, to: a.FinishedAt,
+		attrs: []attribute.KeyValue{attribute.String("cicd.worker.name", a.WorkerName), attribute.String("pipelined.outcome", string(a.State))}}
+	if a.State != pipeline.AttemptSucceeded {
+		s.failed = a.Reason
+	}
+	if a.Number > 1 {
+		s.links = []trace.SpanID{pipeline.SpanID(m.Name, a.Number-1, "")}
+	}
+	t.add(s)
+
+	began := a.StartedAt
+	if began.IsZero() {
+		began = a.FinishedAt
+	}
+	t.add(span{name: pipeline.SpanWait, id: phase(pipeline.SpanWait), parent: s.id, from: since, to: a.AssignedAt})
+	t.add(span{name: pipeline.SpanDispatch, id: phase(pipeline.SpanDispatch), parent: s.id, from: a.AssignedAt, to: began})
+	if !a.StartedAt.IsZero() {
+		t.add(span{name: pipeline.SpanExecute, id: phase(pipeline.SpanExecute), parent: s.id, from: a.StartedAt, to: a.FinishedAt, failed: s.failed})
+	}
+}

@@ -1,0 +1,142 @@
+package traces
+
+import (
+	"context"
+	"encoding/hex"
+	"testing"
+	"time"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+const runID = pipeline.RunID("01a2240af46278408e4c0c03e8986f4a")
+
+var t0 = time.Date(2026, 11, 28, 21, 36, 40, 0, time.UTC)
+
+func at(s float64) time.Time { return t0.Add(time.Duration(s * 1e9)) }
+
+// sample is a run of which a module was tried twice, and another was cached.
+func sample() *record {
+	return &record{
+		run:     pipeline.Run{ID: runID, Pipeline: "release", State: pipeline.RunFailed, Reason: "e2e[chaos] failed", SubmittedAt: at(0), FinishedAt: at(60)},
+		modules: []pipeline.Module{{Name: "build"}, {Name: "e2e[chaos]", Of: "e2e", DependsOn: []string{"build"}}},
+		records: map[string]*pipeline.ModuleRecord{
+			"build": {State: pipeline.ModuleCached, FinishedAt: at(2), Attempts: []pipeline.Attempt{{Number: 1, From: &pipeline.AttemptID{Run: "r0", Module: "build", Attempt: 3}}}},
+			"e2e[chaos]": {State: pipeline.ModuleFailed, Reason: "exit code 1", FinishedAt: at(59), Attempts: []pipeline.Attempt{
+				{Number: 1, WorkerName: "alpha", State: pipeline.AttemptLost, Reason: "worker alpha was lost", AssignedAt: at(3), FinishedAt: at(20)},
+				{Number: 2, WorkerName: "beta", State: pipeline.AttemptFailed, Reason: "exit code 1", AssignedAt: at(22), StartedAt: at(24), FinishedAt: at(59)},
+			}},
+		},
+	}
+}
+
+// told makes the spans of a run on a node.
+func told(t *testing.T, r *record) map[string]tracetest.SpanStub {
+	t.Helper()
+	to := tracetest.NewInMemoryExporter()
+	p := sdktrace.NewTracerProvider(sdktrace.WithSyncer(to), sdktrace.WithIDGenerator(givenIDs{}))
+	(&teller{tracer: p.Tracer("pipelined"), url: "http://n", trace: r.run.ID.TraceID(), flush: func() {}}).tell(r)
+
+	out := map[string]tracetest.SpanStub{}
+	for _, s := range to.GetSpans() {
+		out[s.SpanContext.SpanID().String()] = s
+		if got := s.SpanContext.TraceID().String(); got != string(runID) {
+			t.Errorf("span %s is of trace %s", s.Name, got)
+		}
+	}
+	if len(out) != len(to.GetSpans()) {
+		t.Errorf("%d spans have %d ids", len(to.GetSpans()), len(out))
+	}
+	return out
+}
+
+func name(module string, attempt int, phase string) string {
+	id := pipeline.SpanID(module, attempt, phase)
+	return hex.EncodeToString(id[:])
+}
+
+func TestTeller(t *testing.T) {
+	spans := told(t, sample())
+	for _, want := range []struct {
+		id, parent, name string
+		from, to         float64
+	}{
+		{name("", 0, ""), "0000000000000000", "RUN release", 0, 60},
+		{name("build", 0, ""), name("", 0, ""), "build", 0, 2},
+		{name("e2e[chaos]", 0, ""), name("", 0, ""), "e2e", 2, 59},
+		{name("e2e[chaos]", 1, ""), name("e2e[chaos]", 0, ""), "attempt 1", 2, 20},
+		{name("e2e[chaos]", 1, "wait"), name("e2e[chaos]", 1, ""), "wait", 2, 3},
+		{name("e2e[chaos]", 1, "dispatch"), name("e2e[chaos]", 1, ""), "dispatch", 3, 20}, // it never started
+		{name("e2e[chaos]", 2, ""), name("e2e[chaos]", 0, ""), "attempt 2", 20, 59},
+		{name("e2e[chaos]", 2, "wait"), name("e2e[chaos]", 2, ""), "wait", 20, 22},
+		{name("e2e[chaos]", 2, "dispatch"), name("e2e[chaos]", 2, ""), "dispatch", 22, 24},
+		{name("e2e[chaos]", 2, "execute"), name("e2e[chaos]", 2, ""), "execute", 24, 59},
+	} {
+		s, ok := spans[want.id]
+		if !ok || s.Name != want.name || s.Parent.SpanID().String() != want.parent || !s.StartTime.Equal(at(want.from)) || !s.EndTime.Equal(at(want.to)) {
+			t.Errorf("%s: there %v, name %s, parent %s, %s to %s", want.name, ok, s.Name, s.Parent.SpanID(), s.StartTime.Sub(t0), s.EndTime.Sub(t0))
+		}
+		delete(spans, want.id)
+	}
+	for _, s := range spans {
+		t.Errorf("unexpected span %s", s.Name)
+	}
+}
+
+// The next leader tells the same spans; modules know theirs before it is told.
+func TestTeller_sameOnEveryNode(t *testing.T) {
+	one, two := told(t, sample()), told(t, sample())
+	for id := range one {
+		if _, ok := two[id]; !ok {
+			t.Errorf("span %s has another id on the second node", one[id].Name)
+		}
+	}
+
+	want := "00-" + string(runID) + "-" + name("e2e[chaos]", 2, "execute") + "-01"
+	if got := (pipeline.AttemptID{Run: runID, Module: "e2e[chaos]", Attempt: 2}).TraceParent(); got != want {
+		t.Errorf("TRACEPARENT is %s, the span %s", got, want)
+	}
+}
+
+// Without an address nothing is told, and a nil exporter does nothing.
+func TestOpen_variables(t *testing.T) {
+	const endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT"
+	for _, tc := range []struct {
+		vars map[string]string
+		on   bool
+		bad  bool
+	}{
+		{nil, false, false},
+		{map[string]string{endpoint: "http://127.0.0.1:1"}, true, false},
+		{map[string]string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, true, false},
+		{map[string]string{endpoint: "http://127.0.0.1:1", "OTEL_SDK_DISABLED": "true"}, false, false},
+		{map[string]string{endpoint: "http://127.0.0.1:1", "OTEL_TRACES_EXPORTER": "none"}, false, false},
+		{map[string]string{"OTEL_TRACES_EXPORTER": "console"}, true, false},
+		{map[string]string{"OTEL_TRACES_EXPORTER": "zipkin"}, false, true},
+		{map[string]string{endpoint: "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, false, true},
+	} {
+		to, err := newExporter(t.Context(), func(name string) string { return tc.vars[name] })
+		if (to != nil) != tc.on || (err != nil) != tc.bad {
+			t.Errorf("%v: on %v, error %v", tc.vars, to != nil, err)
+		}
+		if to != nil {
+			_ = to.Shutdown(t.Context())
+		}
+	}
+
+	var e *Exporter
+	e.Ended(runID)
+	e.Lead(context.Background())
+	e.Close()
+}
+
+// A finished run costs nothing if there is no collector.
+func BenchmarkExporter_off(b *testing.B) {
+	var e *Exporter
+	for b.Loop() {
+		e.Ended(runID)
+	}
+}

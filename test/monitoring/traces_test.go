@@ -1,0 +1,105 @@
+package monitoring
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/pipelined/pipelined/internal/testutil"
+	"github.com/pipelined/pipelined/test/harness"
+)
+
+// collected is what a collector was told: spans by trace, span and name.
+type collected struct {
+	mu    sync.Mutex // guards following
+	spans map[string]string
+}
+
+// collect serves what a collector of OpenTelemetry does over HTTP.
+func collect(t *testing.T) (*collected, string) {
+	t.Helper()
+	c := &collected{spans: map[string]string{}}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		var in collector.ExportTraceServiceRequest
+		if err == nil {
+			err = proto.Unmarshal(body, &in)
+		}
+		if err != nil || r.URL.Path != "/v1/traces" {
+			http.Error(w, fmt.Sprint(err), http.StatusBadRequest)
+			return
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, rs := range in.ResourceSpans {
+			for _, ss := range rs.ScopeSpans {
+				for _, s := range ss.Spans {
+					c.spans[fmt.Sprintf("%x-%x", s.TraceId, s.SpanId)] = s.Name
+				}
+			}
+		}
+	}))
+	t.Cleanup(srv.Close)
+	return c, srv.URL
+}
+
+func (c *collected) name(id string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.spans[id]
+}
+
+// TestTraces: a collector gets the trace of a run, under the run's id, and the module
+// has seen the id of the span that is its own. The leader that follows tells it again
+// under the same ids.
+func TestTraces(t *testing.T) {
+	told, endpoint := collect(t)
+	c := harness.New(t)
+	c.Env = append(c.Env, "OTEL_EXPORTER_OTLP_ENDPOINT="+endpoint)
+	for range 3 {
+		c.Add()
+	}
+	for _, n := range c.Nodes {
+		n.Start()
+	}
+	c.Whole()
+	leader := c.Leader()
+
+	file := c.WriteFile("p.hcl", "pipeline \"traced\" {\n  module \"say\" { script = \"echo \\\"$TRACEPARENT\\\"\" }\n}\n")
+	id := strings.TrimSpace(c.OK("submit", "-detach", "-address", leader.URL, file))
+	c.OK("wait", "-address", leader.URL, id)
+	parent := strings.TrimSpace(c.OK("logs", "-address", leader.URL, id, "say"))
+	parent = parent[strings.LastIndex(parent, "00-"):]
+	span := strings.TrimSuffix(strings.TrimPrefix(parent, "00-"), "-01")
+	if !strings.HasPrefix(span, id+"-") {
+		t.Fatalf("TRACEPARENT %q of run %s", parent, id)
+	}
+	testutil.Eventually(t, harness.Wait, func() error {
+		if got := told.name(span); got != "execute" {
+			return fmt.Errorf("the span of TRACEPARENT is %q in the collector", got)
+		}
+		return nil
+	})
+
+	told.mu.Lock()
+	before := len(told.spans)
+	told.spans = map[string]string{}
+	told.mu.Unlock()
+	if before < 6 { // run, module, attempt, wait, dispatch, execute
+		t.Errorf("%d spans", before)
+	}
+	leader.Kill()
+	testutil.Eventually(t, harness.Wait, func() error {
+		if told.name(span) != "execute" {
+			return fmt.Errorf("the next leader has not told the run again")
+		}
+		return nil
+	})
+}
