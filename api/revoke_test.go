@@ -52,6 +52,9 @@ func within[T any](tb testing.TB, from <-chan T, otherwise string) (got T) {
 // An upload ends if its token is revoked: one that sends on, and one that sends
 // nothing more.
 func TestRevoke_upload(t *testing.T) {
+	// The connection ends with the call. If that reaches the sender while it still
+	// sends, it does not read the answer.
+	const lost = 0
 	for name, pause := range map[string]time.Duration{"sends": time.Millisecond, "sends nothing more": time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			b := &apitest.Backend{}
@@ -76,10 +79,13 @@ func TestRevoke_upload(t *testing.T) {
 			answered := make(chan int, 1)
 			go func() { // ends when the server refuses, or with the pipe
 				defer in.Close()
-				if resp, err := tr.RoundTrip(req); err == nil {
-					answered <- resp.StatusCode
-					_ = resp.Body.Close()
+				resp, err := tr.RoundTrip(req)
+				if err != nil {
+					answered <- lost
+					return
 				}
+				answered <- resp.StatusCode
+				_ = resp.Body.Close()
 			}()
 			go func() { // ends with the pipe
 				for {
@@ -98,7 +104,7 @@ func TestRevoke_upload(t *testing.T) {
 			if err := within(t, ended, "the upload continues"); pipeline.KindOf(err) != pipeline.Unauthenticated {
 				t.Errorf("it ends with %v", err)
 			}
-			if status := within(t, answered, "no answer"); status != http.StatusUnauthorized {
+			if status := within(t, answered, "no answer"); status != http.StatusUnauthorized && status != lost {
 				t.Errorf("it is answered %d", status)
 			}
 		})
