@@ -63,13 +63,14 @@ func (w *watchdog) writeNotes() {
 	defer tick.Stop()
 
 	for {
+		// First at once: the note may be damaged, and the log may be next.
+		w.state.noteServers(w.instance.servers())
 		select {
 		case <-w.stop:
 			return
 		case <-tick.C:
 		}
 		w.storage.repair()
-		w.state.noteServers(w.instance.servers())
 	}
 }
 

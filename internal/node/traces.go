@@ -15,7 +15,7 @@ func (n *Node) openTraces(ctx context.Context) {
 	}
 
 	var err error
-	n.traces, err = traces.Open(ctx, traces.Config{Store: n.stores.state, Node: n.cfg.Name, Version: n.cfg.Version,
+	n.traces, err = traces.Open(ctx, traces.Config{Store: n.stores.state, Barrier: consensusLog{n.cluster}.Barrier, Node: n.cfg.Name, Version: n.cfg.Version,
 		URL: n.port.Scheme() + "://" + n.HTTPAddr(), Getenv: os.Getenv, Logger: n.log.Named("traces")})
 	if err != nil {
 		n.log.Warn("runs are not traced", "error", err)

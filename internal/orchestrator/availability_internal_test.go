@@ -6,6 +6,7 @@ import (
 
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/scheduler"
 )
 
 // Whether a worker takes something new, what `why` says, and the word in the
@@ -44,5 +45,15 @@ func TestAvailability(t *testing.T) {
 		if a.String() != tc.text || a.status() != tc.status || a.open() != (tc.text == "") {
 			t.Errorf("%s: open %v, %q, %s; want %q, %s", tc.name, a.open(), a, a.status(), tc.text, tc.status)
 		}
+	}
+}
+
+// A worker has its slots from when it reports what it has: a run that begins before
+// the first plan is not failed because no worker can run its modules.
+func TestLink_fitsBeforePlan(t *testing.T) {
+	l := &link{name: "w"}
+	l.setCapabilities(pipeline.Capabilities{MaxParallelModules: 1, CPU: 1})
+	if !l.fits(scheduler.Class{}) {
+		t.Error("a module without requirements fits no worker")
 	}
 }

@@ -81,7 +81,7 @@ func (l *link) setCapabilities(c pipeline.Capabilities) {
 	w := &l.planned
 	w.Name, w.OS, w.Arch = l.name, c.OS, c.Arch
 	w.Tools, w.Tags = lowerSet(c.InstalledTools), lowerSet(c.Tags)
-	w.CPU, w.Memory = scheduler.Thousandths(c.CPU), c.Memory
+	w.Slots, w.CPU, w.Memory = c.MaxParallelModules, scheduler.Thousandths(c.CPU), c.Memory
 }
 
 // fits reports whether the worker is known to have what a class requires, whatever

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +21,7 @@ import (
 
 // viewer collects what a feed sends.
 type viewer struct {
+	mu     sync.Mutex // guards events and index
 	events []string
 	index  uint64
 	stop   context.CancelFunc
@@ -35,6 +37,8 @@ func (r *rig) watch(ctx context.Context, in api.FeedRequest) *viewer {
 	v := &viewer{stop: stop, ended: make(chan error, 1)}
 	go func() { // ends with ctx
 		v.ended <- feeds.Feed(ctx, in, func(index uint64, kind string, doc any) error {
+			v.mu.Lock()
+			defer v.mu.Unlock()
 			v.index = index
 			v.events = append(v.events, describe(kind, doc))
 			return nil
@@ -45,6 +49,8 @@ func (r *rig) watch(ctx context.Context, in api.FeedRequest) *viewer {
 
 // take gives what came since the last call.
 func (v *viewer) take() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	out := strings.Join(v.events, "; ")
 	v.events = nil
 	return out
@@ -91,7 +97,7 @@ func TestFeeds_Feed(t *testing.T) {
 	outsideBubble(t)
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		r.planner.waiting = map[string]string{"a": "no worker"}
+		r.planner.wait(map[string]string{"a": "no worker"})
 		made := r.submit(two)
 		attempt := r.assign(made.ID, "a", "n1", nil)
 		r.start(attempt)
@@ -108,7 +114,7 @@ func TestFeeds_Feed(t *testing.T) {
 		expect("then nothing", 3450*time.Millisecond, "")
 
 		// Many changes are one update, and updates come four times a second.
-		r.planner.waiting = map[string]string{}
+		r.planner.wait(map[string]string{})
 		r.finish(attempt, pipeline.Outcome{State: pipeline.AttemptSucceeded}, pipeline.ModuleSucceeded)
 		expect("a change is seen at once", 10*time.Millisecond, "runs reset=false [1 running] removed=0; run reset=false gone=false running [a succeeded] map[a:]")
 		for range 5 {
@@ -119,7 +125,7 @@ func TestFeeds_Feed(t *testing.T) {
 		expect("and sent together", 250*time.Millisecond, "runs reset=false [2 waiting 3 waiting 4 waiting 5 waiting 6 waiting] removed=0")
 
 		// Why modules wait is compared without a change of the state, and sent once.
-		r.planner.waiting = map[string]string{"b": "lock x"}
+		r.planner.wait(map[string]string{"b": "lock x"})
 		expect("a reason", 1500*time.Millisecond, "run reset=false gone=false running [] map[b:lock x]")
 		expect("the same reason", 3*time.Second, "")
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -103,6 +104,7 @@ func (l *fakeLeader) Propose(_ context.Context, command []byte) (any, error) {
 
 // fakePlanner answers what a test says.
 type fakePlanner struct {
+	mu       sync.Mutex // guards waiting for tests of feeds
 	waiting  map[string]string
 	able     []string
 	of       int
@@ -129,7 +131,16 @@ func (p *fakePlanner) Forecast(_ context.Context, run pipeline.Run, def *pipelin
 	return out, p.fail
 }
 
+// wait sets why modules wait.
+func (p *fakePlanner) wait(why map[string]string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waiting = why
+}
+
 func (p *fakePlanner) Waiting(context.Context, pipeline.RunID) (map[string]string, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.waiting == nil || p.fail != nil {
 		return nil, pipeline.ErrNotLeader
 	}

@@ -33,6 +33,9 @@ type Config struct {
 	Store interface {
 		View(fn func(*fsm.View) error) error
 	}
+	// Barrier waits until the state of a new leader has what the terms before it have
+	// committed.
+	Barrier func(ctx context.Context) error
 	// Node and Version describe this node. URL is the address of its dashboard, for
 	// links to runs.
 	Node, Version, URL string
@@ -92,7 +95,12 @@ func (e *Exporter) Lead(ctx context.Context) {
 		return
 	}
 
-	e.addRecent(time.Now().Add(-again))
+	since := time.Now().Add(-again)
+	if err := e.cfg.Barrier(ctx); err != nil {
+		e.cfg.Logger.Debug("traces: this node leads no more", "error", err)
+		return
+	}
+	e.addRecent(since)
 	for {
 		for _, id := range e.take() {
 			if ctx.Err() != nil {
