@@ -94,6 +94,8 @@ func (m *machine) connect(c *cluster, i int) {
 	pid := strconv.Itoa(m.holder.Process.Pid)
 	m.port = "v" + strconv.Itoa(i)
 	c.sh("ip link add " + m.port + " type veth peer name eth0 netns " + pid)
+	// The kernel deletes it with the namespace, but only some time after that.
+	c.tb.Cleanup(func() { _ = exec.Command("ip", "link", "del", m.port).Run() })
 	c.sh("ip link set " + m.port + " master br0 up")
 	in := "nsenter -t " + pid + " -n "
 	for _, line := range []string{"ip link set lo up", "ip addr add " + m.IP + "/24 dev eth0", "ip link set eth0 up"} {
