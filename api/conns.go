@@ -42,7 +42,7 @@ func newShare[K comparable](places int) share[K] {
 	return share[K]{places: places, by: map[K]int{}}
 }
 
-// full reports whether there is no place for anybody.
+// full reports whether there is no place for a new connection.
 func (s *share[K]) full() bool { return s.taken >= s.places }
 
 // much reports whether a holder has as many places as it may have in any case.
@@ -100,7 +100,7 @@ func (l *conns) Accept() (net.Conn, error) {
 				return t, nil
 			}
 		case passing(err):
-			// Nobody may be waiting to close a connection, so one that is idle goes.
+			// Perhaps no caller is about to close a connection, so one that is idle goes.
 			l.mu.Lock()
 			victim := l.longestIdle(func(*conn) bool { return true })
 			l.mu.Unlock()

@@ -100,7 +100,7 @@ func (c *caller) closed() {
 }
 
 // TestPort_idle: idle connections of one address, silent ones and ones that begin a
-// request, keep nobody out. Those idle for longest go first.
+// request, keep no other caller out. Those idle for longest go first.
 func TestPort_idle(t *testing.T) {
 	for name, begin := range map[string]func(*caller) bool{
 		"after a request": (*caller).health,

@@ -87,7 +87,7 @@ type place struct {
 }
 
 // locate finds a line, after reading what is new; a negative one counts from the end.
-// Nobody waits for what the caller does with the place.
+// No other caller waits for what this one does with the place.
 func (x *lineIndex) locate(ctx context.Context, logs Logs, key logKey, line int64) (place, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -35,7 +35,7 @@ func newRevoker(b *apitest.Backend) *revoker {
 // revoke revokes the token after it was looked at while it was valid.
 func (r *revoker) revoke(tb testing.TB) {
 	tb.Helper()
-	within(tb, r.looks, "nobody looks at the token")
+	within(tb, r.looks, "the token is not looked at")
 	r.revoked.Store(true)
 }
 

@@ -258,7 +258,7 @@ func (j *joiner) candidates(ctx context.Context, all bool) []string {
 
 	joins, _ := j.targets.resolve(ctx)
 	var named []string
-	if all && j.clusterID() != "" { // a node without a cluster joins only those that it is told to
+	if all && j.clusterID() != "" { // a node without a cluster joins only those that it was given
 		named, _ = j.remembered.resolve(ctx)
 	}
 	var out []string

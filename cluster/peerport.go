@@ -24,7 +24,7 @@ import (
 
 const (
 	// maxConns bounds the connections to the peer port, maxPeerConns those of
-	// one peer, and maxUnknown those whose peer is not known yet: anybody may open
+	// one peer, and maxUnknown those whose peer is not known yet: any caller may open
 	// these, and each has a descriptor that raft or a module may need.
 	maxConns     = 4096
 	maxPeerConns = 64

@@ -36,7 +36,7 @@ type watchers struct {
 	// waiting holds a channel for each run that is waited for; closed and
 	// dropped at the run's next change.
 	waiting map[pipeline.RunID]chan struct{}
-	// any is closed and dropped at the next change of all; nil if nobody waits.
+	// any is closed and dropped at the next change of all; nil if none waits.
 	any    chan struct{}
 	subs   map[*Subscription]struct{}
 	closed bool

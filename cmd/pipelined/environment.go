@@ -44,7 +44,7 @@ func (env *environment) live() bool {
 	return env.stderr.Terminal && !env.flags.quiet && !env.plain() && !env.automated()
 }
 
-// automated reports a CI system, where nobody watches a live display even if there is a
+// automated reports a CI system, where no person watches a live display even if there is a
 // terminal.
 func (env *environment) automated() bool {
 	ci := env.getenv("CI")

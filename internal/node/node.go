@@ -63,7 +63,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 		return nil, err
 	}
 	n = &Node{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), leaving: make(chan struct{}, 1), stores: stores{log: cfg.Logger}, metrics: &metrics.Set{}}
-	if !cfg.Embedded { // nobody reads what a run of this one process measures
+	if !cfg.Embedded { // what a run of this one process measures is not read
 		n.metrics = metrics.New(cfg.Version)
 	}
 	defer func() {

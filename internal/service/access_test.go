@@ -82,7 +82,7 @@ func TestTokens_Authenticate_selfMade(t *testing.T) {
 	wantKind(t, err, pipeline.Unauthenticated)
 }
 
-// A token counts as revoked once a leader says so, or once its time is over. One that a
+// A token counts as revoked once a leader says so, or once it has expired. One that a
 // command line made begins calls only, and is not looked at again.
 func TestTokens_Revoked(t *testing.T) {
 	leader := newRig(t)

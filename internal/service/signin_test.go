@@ -152,7 +152,7 @@ func TestTokens_SignIn_once(t *testing.T) {
 	}
 }
 
-// Codes that nobody uses do not fill the state.
+// Codes that are not used do not fill the state.
 func TestTokens_SignIn_bounded(t *testing.T) {
 	r := newRig(t)
 	var first, last wire.SignInCode

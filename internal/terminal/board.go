@@ -33,7 +33,7 @@ type board struct {
 	reasons           map[string]string
 	leader, interrupt string
 
-	// told are the folded blocks whose end was told.
+	// told are the folded blocks whose end was shown.
 	told map[string]bool
 	// left and known are the newest estimate, made at estimated.
 	left      time.Duration

@@ -260,7 +260,7 @@ func (c *Console) suspend() {
 	}
 }
 
-// close takes the block away, for good.
+// close removes the block permanently.
 func (c *Console) close() {
 	if c.live {
 		c.screen.clear()

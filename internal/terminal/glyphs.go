@@ -7,7 +7,7 @@ import (
 )
 
 // glyphs are the marks of states. Each state has its own shape, since colours are not
-// seen by everybody.
+// seen by every reader.
 type glyphs struct {
 	good, bad, cached, running, waiting, warning, again, skipped, approval string
 	bar, rule, more                                                        string

@@ -46,7 +46,7 @@ func (b *board) happened(changes []change, width int) []row {
 	return rows
 }
 
-// alike gives the changes that are told together with the first one.
+// alike gives the changes that are shown together with the first one.
 func (b *board) alike(changes []change) []*change {
 	first := &changes[0]
 	list := []*change{first}

@@ -5,7 +5,7 @@ import "github.com/pipelined/pipelined/internal/terminal"
 // interaction is what the person is doing besides looking.
 type interaction struct {
 	// pager covers the tables; nil if there is none. pagers counts them, so that text
-	// for an earlier one is told from that of the present one.
+	// for an earlier one is not confused with that of the present one.
 	pager  *pager
 	pagers int
 	// question waits for y or n; yes is what then happens.

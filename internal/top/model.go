@@ -57,7 +57,7 @@ func (m *model) takeRuns(list []wire.RunSummary, err error) {
 		m.takeError(err)
 		return
 	}
-	// What goes on is of more interest than what has ended.
+	// What runs is of more interest than what has ended.
 	slices.SortStableFunc(list, func(x, y wire.RunSummary) int {
 		return cmp.Compare(final(x.State), final(y.State))
 	})

@@ -102,7 +102,7 @@ func TestWorker_overlays(t *testing.T) {
 		t.Errorf("filtered left %+v, %v", tree, err)
 	}
 	b.noMounts()
-	// Where somebody else still sees a mount its directory must not come again.
+	// If another process still sees a mount, its directory must not come again.
 	if spare, err := os.ReadDir(filepath.Join(b.dir, "work", "spare")); err != nil || len(spare) > 0 {
 		t.Errorf("directories that were mounts are kept for others: %v, %v", spare, err)
 	}

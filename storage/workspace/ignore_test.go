@@ -14,7 +14,7 @@ import (
 	"github.com/pipelined/pipelined/storage/workspace"
 )
 
-// gitIn runs git in a directory, apart from the settings of whoever runs the test.
+// gitIn runs git in a directory, apart from the settings of the user who runs the test.
 func gitIn(tb testing.TB, dir string, args ...string) string {
 	tb.Helper()
 	cmd := exec.Command("git", args...)

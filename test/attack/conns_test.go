@@ -96,7 +96,7 @@ func TestConns_idle(t *testing.T) {
 	ok, slowest := served(t, n, "127.0.9.8", "/api/health", "")
 	t.Logf("the crowd got %v; of another address %d of 4 calls were served, within %s", got, ok, slowest.Round(time.Millisecond))
 	if ok != 4 || got[http.StatusOK] != 1030 {
-		t.Error("somebody was not served")
+		t.Error("a caller was not served")
 	}
 	c.OK("status", "-address", n.URL)
 }

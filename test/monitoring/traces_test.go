@@ -16,7 +16,7 @@ import (
 	"github.com/pipelined/pipelined/test/harness"
 )
 
-// collected is what a collector was told: spans by trace, span and name.
+// collected is what a collector has received: spans by trace, span and name.
 type collected struct {
 	mu    sync.Mutex // guards following
 	spans map[string]string

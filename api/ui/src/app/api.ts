@@ -13,9 +13,9 @@ export const answered = signal(Date.now())
 // away is why no node answers now; '' if one does.
 export const away = signal('')
 
-// patience is how long a call may be silent, in milliseconds; then another node
+// silenceLimit is how long a call may be silent, in milliseconds; then another node
 // is asked. A node whose machine is gone refuses nothing.
-const patience = 3000
+const silenceLimit = 3000
 
 export class Refused extends Error {
   constructor(readonly status: number, readonly kind: string, detail: string) {
@@ -64,7 +64,7 @@ export async function ask(path: string, o: Options = {}): Promise<Response> {
   let last: unknown = new Error('no node is known')
   for (const origin of [...nodes.value]) {
     const timer = new AbortController()
-    const timeout = setTimeout(() => timer.abort(new Error('silent')), patience + (o.wait ?? 0))
+    const timeout = setTimeout(() => timer.abort(new Error('silent')), silenceLimit + (o.wait ?? 0))
     try {
       const signals = o.signal ? [timer.signal, o.signal] : [timer.signal]
       const answer = await fetch(origin + path, {

@@ -281,7 +281,7 @@ const tokens = signal<Token[] | null>(null)
 function remove(what: 'secret' | 'token', id: string, name: string) {
   offer({
     title: what === 'secret' ? `Remove the secret ${name}?` : `Revoke the token ${name || id}?`,
-    text: what === 'secret' ? 'Modules that name it can no longer start.' : 'Whoever uses it is refused from now on.',
+    text: what === 'secret' ? 'Modules that name it can no longer start.' : 'Calls with it are refused from now on.',
     button: what === 'secret' ? 'Remove' : 'Revoke',
     danger: true,
     cli: () => cli(what === 'secret' ? 'secrets' : 'token', 'rm', id),
@@ -318,7 +318,7 @@ function Secrets() {
   return (
     <Card
       title="Secrets"
-      note="names; the values are shown to nobody"
+      note="names only; values are never shown"
       list={list}
       blank={
         <Blank title="No secret is set">

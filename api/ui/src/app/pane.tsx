@@ -90,7 +90,7 @@ function Approval({ r, m }: { r: RunSummary; m: Module }) {
       <p>
         <b>{a.message || 'It waits for an approval.'}</b>
         <small>
-          {a.approvers?.length ? `${a.approvers.join(', ')} may decide` : 'whoever may submit may decide'}
+          {a.approvers?.length ? `${a.approvers.join(', ')} may decide` : 'callers that may submit may decide'}
           {a.deadline ? `, until ${dateTime(a.deadline)}` : ''}
         </small>
       </p>
