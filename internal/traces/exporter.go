@@ -15,12 +15,12 @@ import (
 )
 
 const (
-	// again is how long before its term a new leader tells runs once more: the last one
+	// again is how long before its term a new leader exports runs once more: the last one
 	// may not have come to it.
 	again = time.Minute
 	// maxAgain bounds how many runs are looked at for that.
 	maxAgain = 500
-	// maxWaiting bounds the runs that wait to be told; the oldest are left out.
+	// maxWaiting bounds the runs that wait to be exported; the oldest are left out.
 	maxWaiting = 10_000
 	// deliverTime bounds the wait for the collector, closeTime that at the end.
 	deliverTime = 30 * time.Second
@@ -44,7 +44,7 @@ type Config struct {
 	Logger hclog.Logger
 }
 
-// Exporter tells runs that have ended. A nil one tells nothing.
+// Exporter exports runs that have ended. A nil one exports nothing.
 type Exporter struct {
 	cfg      Config
 	provider *sdktrace.TracerProvider
@@ -89,7 +89,7 @@ func (e *Exporter) Ended(id pipeline.RunID) {
 	}
 }
 
-// Lead tells runs until ctx ends, for one term.
+// Lead exports runs until ctx ends, for one term.
 func (e *Exporter) Lead(ctx context.Context) {
 	if e == nil {
 		return
@@ -106,7 +106,7 @@ func (e *Exporter) Lead(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
-			e.tellRun(ctx, id)
+			e.exportRun(ctx, id)
 		}
 
 		select {
@@ -154,8 +154,8 @@ func (e *Exporter) addRecent(since time.Time) {
 	}
 }
 
-// tellRun tells one run, and waits until its spans are delivered.
-func (e *Exporter) tellRun(ctx context.Context, id pipeline.RunID) {
+// exportRun exports one run, and waits until its spans are delivered.
+func (e *Exporter) exportRun(ctx context.Context, id pipeline.RunID) {
 	var r record
 	err := e.cfg.Store.View(func(v *fsm.View) (err error) {
 		var ok bool
@@ -175,8 +175,8 @@ func (e *Exporter) tellRun(ctx context.Context, id pipeline.RunID) {
 
 	ctx, cancel := context.WithTimeout(ctx, deliverTime)
 	defer cancel()
-	t := &teller{tracer: e.provider.Tracer("pipelined"), url: e.cfg.URL, trace: id.TraceID(), flush: func() { _ = e.provider.ForceFlush(ctx) }}
-	t.tell(&r)
+	t := &spanBuilder{tracer: e.provider.Tracer("pipelined"), url: e.cfg.URL, trace: id.TraceID(), flush: func() { _ = e.provider.ForceFlush(ctx) }}
+	t.addRun(&r)
 	if err := e.provider.ForceFlush(ctx); err != nil {
 		e.cfg.Logger.Warn("traces could not be delivered", "run", id, "trace_id", id, "error", err)
 	}

@@ -33,12 +33,12 @@ func sample() *record {
 	}
 }
 
-// told makes the spans of a run on a node.
-func told(t *testing.T, r *record) map[string]tracetest.SpanStub {
+// exported makes the spans of a run on a node.
+func exported(t *testing.T, r *record) map[string]tracetest.SpanStub {
 	t.Helper()
 	to := tracetest.NewInMemoryExporter()
 	p := sdktrace.NewTracerProvider(sdktrace.WithSyncer(to), sdktrace.WithIDGenerator(givenIDs{}))
-	(&teller{tracer: p.Tracer("pipelined"), url: "http://n", trace: r.run.ID.TraceID(), flush: func() {}}).tell(r)
+	(&spanBuilder{tracer: p.Tracer("pipelined"), url: "http://n", trace: r.run.ID.TraceID(), flush: func() {}}).addRun(r)
 
 	out := map[string]tracetest.SpanStub{}
 	for _, s := range to.GetSpans() {
@@ -59,7 +59,7 @@ func name(module string, attempt int, phase string) string {
 }
 
 func TestTeller(t *testing.T) {
-	spans := told(t, sample())
+	spans := exported(t, sample())
 	for _, want := range []struct {
 		id, parent, name string
 		from, to         float64
@@ -86,9 +86,9 @@ func TestTeller(t *testing.T) {
 	}
 }
 
-// The next leader tells the same spans; modules know theirs before it is told.
+// The next leader exports the same spans; modules know theirs before it does.
 func TestTeller_sameOnEveryNode(t *testing.T) {
-	one, two := told(t, sample()), told(t, sample())
+	one, two := exported(t, sample()), exported(t, sample())
 	for id := range one {
 		if _, ok := two[id]; !ok {
 			t.Errorf("span %s has another id on the second node", one[id].Name)
@@ -101,7 +101,7 @@ func TestTeller_sameOnEveryNode(t *testing.T) {
 	}
 }
 
-// Without an address nothing is told, and a nil exporter does nothing.
+// Without an address nothing is exported, and a nil exporter does nothing.
 func TestOpen_variables(t *testing.T) {
 	const endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT"
 	for _, tc := range []struct {

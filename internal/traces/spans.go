@@ -20,17 +20,17 @@ type record struct {
 	records map[string]*pipeline.ModuleRecord
 }
 
-// teller makes the spans of one run.
-type teller struct {
+// spanBuilder makes the spans of one run.
+type spanBuilder struct {
 	tracer trace.Tracer
 	url    string
 	trace  trace.TraceID
-	// flush waits until what was told is delivered; told counts since then.
+	// flush waits until what was added is delivered; added counts since then.
 	flush func()
-	told  int
+	added int
 }
 
-// span is a span to be told.
+// span is a span to be exported.
 type span struct {
 	name     string
 	kind     trace.SpanKind
@@ -42,7 +42,7 @@ type span struct {
 	failed   string // "" if it went well
 }
 
-func (t *teller) add(s span) {
+func (t *spanBuilder) add(s span) {
 	if s.to.Before(s.from) {
 		s.to = s.from // times of two machines
 	}
@@ -63,17 +63,17 @@ func (t *teller) add(s span) {
 		one.SetStatus(codes.Error, s.failed)
 	}
 	one.End(trace.WithTimestamp(s.to))
-	if t.told++; t.told%pace == 0 {
+	if t.added++; t.added%pace == 0 {
 		t.flush()
 	}
 }
 
-func (t *teller) context(id trace.SpanID) trace.SpanContext {
+func (t *spanBuilder) context(id trace.SpanID) trace.SpanContext {
 	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: t.trace, SpanID: id, TraceFlags: trace.FlagsSampled, Remote: true})
 }
 
-// tell makes all spans of a run.
-func (t *teller) tell(r *record) {
+// addRun makes all spans of a run.
+func (t *spanBuilder) addRun(r *record) {
 	root := trace.SpanID(pipeline.SpanID("", 0, ""))
 	s := span{name: "RUN " + r.run.Pipeline, kind: trace.SpanKindServer, id: root, from: r.run.SubmittedAt, to: r.run.FinishedAt,
 		attrs: []attribute.KeyValue{
@@ -90,7 +90,7 @@ func (t *teller) tell(r *record) {
 	for i := range r.modules {
 		m := &r.modules[i]
 		if rec := r.records[m.Name]; rec != nil && !rec.FinishedAt.IsZero() {
-			t.tellModule(r, m, rec, root)
+			t.addModule(r, m, rec, root)
 		}
 	}
 }
@@ -114,10 +114,10 @@ var taskResults = map[pipeline.ModuleState]string{
 	pipeline.ModuleSkipped: "skip", pipeline.ModuleCancelled: "cancellation",
 }
 
-func (t *teller) runURL(r *record) string { return t.url + "/runs/" + string(r.run.ID) }
+func (t *spanBuilder) runURL(r *record) string { return t.url + "/runs/" + string(r.run.ID) }
 
-// tellModule makes the spans of a module: of it, of its attempts, and of their phases.
-func (t *teller) tellModule(r *record, m *pipeline.Module, rec *pipeline.ModuleRecord, root trace.SpanID) {
+// addModule makes the spans of a module: of it, of its attempts, and of their phases.
+func (t *spanBuilder) addModule(r *record, m *pipeline.Module, rec *pipeline.ModuleRecord, root trace.SpanID) {
 	block := m.Name
 	if m.Of != "" {
 		block = m.Of
@@ -148,7 +148,7 @@ func (t *teller) tellModule(r *record, m *pipeline.Module, rec *pipeline.ModuleR
 	for i := range rec.Attempts {
 		a := &rec.Attempts[i]
 		if a.From == nil && !a.AssignedAt.IsZero() {
-			t.tellAttempt(m, a, id, since)
+			t.addAttempt(m, a, id, since)
 		}
 		since = a.FinishedAt
 	}
@@ -165,8 +165,8 @@ func (r *record) readyAt(m *pipeline.Module) time.Time {
 	return at
 }
 
-// tellAttempt makes the spans of one attempt; since is from when it could have begun.
-func (t *teller) tellAttempt(m *pipeline.Module, a *pipeline.Attempt, parent trace.SpanID, since time.Time) {
+// addAttempt makes the spans of one attempt; since is from when it could have begun.
+func (t *spanBuilder) addAttempt(m *pipeline.Module, a *pipeline.Attempt, parent trace.SpanID, since time.Time) {
 	phase := func(name string) trace.SpanID { return pipeline.SpanID(m.Name, a.Number, name) }
 	s := span{name: fmt.Sprintf("attempt %d", a.Number), kind: trace.SpanKindInternal, id: phase(""), parent: parent, from: since, to: a.FinishedAt,
 		attrs: []attribute.KeyValue{attribute.String("cicd.worker.name", a.WorkerName), attribute.String("pipelined.outcome", string(a.State))}}
