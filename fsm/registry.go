@@ -57,9 +57,8 @@ func (g *registry) applyToken(c *Command, ch *change) Result {
 		if g.tx.Bucket(bTokens).Get(key) == nil {
 			return Result{Err: pipeline.Errorf(pipeline.NotFound, "no token %s", t.Record.ID)}
 		}
-		g.del(bTokens, key)
 		g.dropWorkersOf(t.Record.ID, ch)
-		g.dropSignIns(func(rec *TokenRecord) bool { return rec.Parent == t.Record.ID })
+		g.dropTokens(g.signIns(), t.Record.ID)
 		return Result{}
 	}
 

@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"bytes"
 	"cmp"
 	"slices"
 	"time"
@@ -34,36 +33,44 @@ func (g *registry) prepareSignIn(t *Token, now time.Time) error {
 		return nil
 	}
 
-	left := g.dropSignIns(func(rec *TokenRecord) bool { return now.After(rec.ExpiresAt.Add(signInMargin)) })
-	if len(left) < MaxSignIns {
-		return nil
-	}
-	slices.SortFunc(left, func(a, b TokenRecord) int {
+	list := g.signIns()
+	slices.SortFunc(list, func(a, b TokenRecord) int {
 		return cmp.Or(a.ExpiresAt.Compare(b.ExpiresAt), cmp.Compare(a.ID, b.ID))
 	})
-	for _, rec := range left[:len(left)-MaxSignIns+1] {
-		g.del(bTokens, []byte(rec.ID))
+	var gone []string
+	for i := range list {
+		if len(list)-i < MaxSignIns && !now.After(list[i].ExpiresAt.Add(signInMargin)) {
+			break
+		}
+		gone = append(gone, list[i].ID)
 	}
+	g.dropTokens(list, gone...)
 	return nil
 }
 
-// dropSignIns removes codes and tokens of sign-ins, and gives those that are left.
-func (g *registry) dropSignIns(drop func(*TokenRecord) bool) (left []TokenRecord) {
-	var keys [][]byte
-	_ = g.tx.Bucket(bTokens).ForEach(func(k, b []byte) error { // the callback never fails
+// signIns lists the codes and tokens of sign-ins.
+func (g *registry) signIns() (list []TokenRecord) {
+	_ = g.tx.Bucket(bTokens).ForEach(func(_, b []byte) error { // the callback never fails
 		var rec TokenRecord
-		mustUnmarshal(b, &rec)
-		switch {
-		case !rec.SignIn:
-		case drop(&rec):
-			keys = append(keys, bytes.Clone(k))
-		default:
-			left = append(left, rec)
+		if mustUnmarshal(b, &rec); rec.SignIn {
+			list = append(list, rec)
 		}
 		return nil
 	})
-	for _, k := range keys {
-		g.del(bTokens, k)
+	return list
+}
+
+// dropTokens removes tokens with the sign-ins that were made with them, and with these
+// in turn. signIns are all sign-ins.
+func (g *registry) dropTokens(signIns []TokenRecord, ids ...string) {
+	children := map[string][]string{}
+	for i := range signIns {
+		children[signIns[i].Parent] = append(children[signIns[i].Parent], signIns[i].ID)
 	}
-	return left
+	for len(ids) > 0 {
+		id := ids[0]
+		g.del(bTokens, []byte(id))
+		ids = append(ids[1:], children[id]...)
+		delete(children, id)
+	}
 }

@@ -72,7 +72,8 @@ func TestTokens_SignIn(t *testing.T) {
 	})
 }
 
-// The token of a sign-in ends with that of who made the code.
+// The token of a sign-in ends with that of who made the code, and so does one that was
+// made with it in turn.
 func TestTokens_SignIn_parent(t *testing.T) {
 	r := newRig(t)
 	made, err := r.tokens.CreateToken(t.Context(), sam, wire.TokenRequest{Role: "submit", Name: "ci", TTLSeconds: 3600, Untrusted: true})
@@ -83,8 +84,8 @@ func TestTokens_SignIn_parent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	signIn := func() string {
-		code, err := r.tokens.CreateCode(t.Context(), ci)
+	signIn := func(by api.Subject) string {
+		code, err := r.tokens.CreateCode(t.Context(), by)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,10 +95,12 @@ func TestTokens_SignIn_parent(t *testing.T) {
 		}
 		return in.Token
 	}
-	token := signIn()
-	if by, err := r.tokens.Authenticate(t.Context(), token, ""); err != nil || !by.Untrusted || by.Name != "ci" {
-		t.Errorf("got %+v, %v", by, err)
+	token := signIn(ci)
+	browser, err := r.tokens.Authenticate(t.Context(), token, "")
+	if err != nil || !browser.Untrusted || browser.Name != "ci" {
+		t.Errorf("got %+v, %v", browser, err)
 	}
+	second := signIn(browser)
 	wantKind(t, r.tokens.SignOut(t.Context(), ci), pipeline.Conflict, "token rm "+made.ID)
 	waiting, err := r.tokens.CreateCode(t.Context(), ci)
 	if err != nil {
@@ -106,8 +109,10 @@ func TestTokens_SignIn_parent(t *testing.T) {
 	if err := r.tokens.DeleteToken(t.Context(), sam, made.ID); err != nil {
 		t.Fatal(err)
 	}
-	_, err = r.tokens.Authenticate(t.Context(), token, "")
-	wantKind(t, err, pipeline.Unauthenticated)
+	for _, ended := range []string{token, second} {
+		_, err = r.tokens.Authenticate(t.Context(), ended, "")
+		wantKind(t, err, pipeline.Unauthenticated)
+	}
 	_, err = r.tokens.SignIn(t.Context(), waiting.Code)
 	wantKind(t, err, pipeline.Unauthenticated)
 }
