@@ -2,8 +2,6 @@ package service
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"strings"
 	"sync"
 	"time"
@@ -33,8 +31,8 @@ func (t *Tokens) Authenticate(ctx context.Context, token, _ string) (api.Subject
 	if !strings.HasPrefix(token, tokenPrefix) {
 		return t.authenticateSelfMade(token)
 	}
-	id, _, ok := strings.Cut(strings.TrimPrefix(token, tokenPrefix), "_")
-	if !ok || len(id) > 64 {
+	id, ok := secretID(tokenPrefix, token)
+	if !ok {
 		return api.Subject{}, errToken
 	}
 
@@ -45,8 +43,7 @@ func (t *Tokens) Authenticate(ctx context.Context, token, _ string) (api.Subject
 	if err != nil {
 		return api.Subject{}, err
 	}
-	sum := sha256.Sum256([]byte(token))
-	if rec.Code || subtle.ConstantTimeCompare(sum[:], rec.Hash) != 1 || !rec.ExpiresAt.IsZero() && time.Now().After(rec.ExpiresAt) {
+	if rec.Code || !valid(rec, token, time.Now()) {
 		return api.Subject{}, errToken
 	}
 	return subjectOf(rec), nil

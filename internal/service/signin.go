@@ -2,9 +2,6 @@ package service
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
-	"strings"
 	"time"
 
 	"github.com/pipelined/pipelined/api"
@@ -26,11 +23,9 @@ var errCode = pipeline.Errorf(pipeline.Unauthenticated, "this code is unknown, u
 
 // CreateCode makes a code for a caller. The state keeps its hash only.
 func (t *Tokens) CreateCode(ctx context.Context, by api.Subject) (wire.SignInCode, error) {
-	id := RandomHex(6)
-	code := codePrefix + id + "_" + RandomHex(24)
-	sum := sha256.Sum256([]byte(code))
+	id, code, hash := newSecret(codePrefix)
 	now := time.Now().UTC()
-	rec := fsm.TokenRecord{ID: id, Name: by.Name, Role: string(by.Role), Hash: sum[:], CreatedAt: now, ExpiresAt: earlier(now.Add(codeLife), by.ExpiresAt),
+	rec := fsm.TokenRecord{ID: id, Name: by.Name, Role: string(by.Role), Hash: hash, CreatedAt: now, ExpiresAt: earlier(now.Add(codeLife), by.ExpiresAt),
 		CreatedBy: by.Name, Untrusted: by.Untrusted, SignIn: true, Code: true, Parent: by.Token}
 	_, err := t.state.Propose(ctx, &fsm.Command{At: now, Token: &fsm.Token{Record: rec}})
 	return wire.SignInCode{Code: code, ExpiresAt: rec.ExpiresAt}, err
@@ -39,8 +34,8 @@ func (t *Tokens) CreateCode(ctx context.Context, by api.Subject) (wire.SignInCod
 // SignIn exchanges a code for a token. The code is taken by the entry that makes the
 // token, so it is exchanged once, whichever nodes are asked.
 func (t *Tokens) SignIn(ctx context.Context, code string) (wire.SignedIn, error) {
-	id, _, ok := strings.Cut(strings.TrimPrefix(code, codePrefix), "_")
-	if !ok || !strings.HasPrefix(code, codePrefix) || len(id) > 64 {
+	id, ok := secretID(codePrefix, code)
+	if !ok {
 		return wire.SignedIn{}, errCode
 	}
 	// Found before anything is proposed: who has no code writes nothing to the log.
@@ -52,8 +47,7 @@ func (t *Tokens) SignIn(ctx context.Context, code string) (wire.SignedIn, error)
 		return wire.SignedIn{}, err
 	}
 	now := time.Now().UTC()
-	sum := sha256.Sum256([]byte(code))
-	if !rec.Code || subtle.ConstantTimeCompare(sum[:], rec.Hash) != 1 || now.After(rec.ExpiresAt) {
+	if !rec.Code || !valid(rec, code, now) {
 		return wire.SignedIn{}, errCode
 	}
 	return t.exchange(ctx, rec, now)
@@ -72,10 +66,8 @@ func (t *Tokens) exchange(ctx context.Context, code fsm.TokenRecord, now time.Ti
 		expires = earlier(expires, parent.ExpiresAt)
 	}
 
-	id := RandomHex(6)
-	token := tokenPrefix + id + "_" + RandomHex(24)
-	sum := sha256.Sum256([]byte(token))
-	rec := fsm.TokenRecord{ID: id, Name: code.Name, Role: code.Role, Hash: sum[:], CreatedAt: now, ExpiresAt: expires, CreatedBy: code.CreatedBy,
+	id, token, hash := newSecret(tokenPrefix)
+	rec := fsm.TokenRecord{ID: id, Name: code.Name, Role: code.Role, Hash: hash, CreatedAt: now, ExpiresAt: expires, CreatedBy: code.CreatedBy,
 		Untrusted: code.Untrusted, SignIn: true, Parent: code.Parent}
 	_, err := t.state.Propose(ctx, &fsm.Command{At: now, Token: &fsm.Token{Record: rec, Exchange: code.ID}})
 	if pipeline.KindOf(err) == pipeline.NotFound {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/hex"
 	"net/http"
 	"path"
@@ -26,6 +27,8 @@ const (
 	tokenPrefix = "pd_"
 	// maxTokenLife is how long a token with an end may be valid.
 	maxTokenLife = 10 * 365 * 24 * time.Hour
+	// maxTokenID bounds the id in a token, in bytes.
+	maxTokenID = 64
 	// maxTokenName bounds a token's name, in bytes.
 	maxTokenName = 128
 	// maxScope bounds the tags, and the pipelines, of a worker's token.
@@ -80,10 +83,8 @@ func (t *Tokens) CreateToken(ctx context.Context, by api.Subject, in wire.TokenR
 		return wire.TokenCreated{}, err
 	}
 
-	id := RandomHex(6)
-	token := tokenPrefix + id + "_" + RandomHex(24)
-	sum := sha256.Sum256([]byte(token))
-	rec := fsm.TokenRecord{ID: id, Name: in.Name, Role: in.Role, Hash: sum[:], CreatedAt: time.Now().UTC(), CreatedBy: by.Name, Untrusted: in.Untrusted,
+	id, token, hash := newSecret(tokenPrefix)
+	rec := fsm.TokenRecord{ID: id, Name: in.Name, Role: in.Role, Hash: hash, CreatedAt: time.Now().UTC(), CreatedBy: by.Name, Untrusted: in.Untrusted,
 		Tags: in.Tags, Pipelines: in.Pipelines, Secrets: in.Secrets}
 	if in.TTLSeconds > 0 {
 		rec.ExpiresAt = rec.CreatedAt.Add(time.Duration(in.TTLSeconds * float64(time.Second)))
@@ -137,6 +138,27 @@ func (t *Tokens) Tokens(context.Context) (wire.TokenList, error) {
 func (t *Tokens) DeleteToken(ctx context.Context, _ api.Subject, id string) error {
 	_, err := t.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Token: &fsm.Token{Record: fsm.TokenRecord{ID: id}, Delete: true}})
 	return err
+}
+
+// newSecret makes a token or code, its id and the hash of it that the state keeps.
+func newSecret(prefix string) (id, secret string, hash []byte) {
+	id = RandomHex(6)
+	secret = prefix + id + "_" + RandomHex(24)
+	sum := sha256.Sum256([]byte(secret))
+	return id, secret, sum[:]
+}
+
+// secretID is the id of the record of a token or code; false if it has another form.
+func secretID(prefix, secret string) (id string, ok bool) {
+	rest, begins := strings.CutPrefix(secret, prefix)
+	id, _, ok = strings.Cut(rest, "_")
+	return id, begins && ok && len(id) <= maxTokenID
+}
+
+// valid reports whether a record is that of a token or code, and has not expired.
+func valid(rec fsm.TokenRecord, secret string, now time.Time) bool {
+	sum := sha256.Sum256([]byte(secret))
+	return subtle.ConstantTimeCompare(sum[:], rec.Hash) == 1 && (rec.ExpiresAt.IsZero() || !now.After(rec.ExpiresAt))
 }
 
 // RandomHex makes an id or a secret of n random bytes.
