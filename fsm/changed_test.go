@@ -28,6 +28,19 @@ func TestView_RunsSince(t *testing.T) {
 	}
 }
 
+// A run that a newer entry made is not in the list of an older view: it would count as
+// removed there.
+func TestView_RunsSince_olderView(t *testing.T) {
+	r := newRig(t)
+	r.must(submit(t, "a", 1))
+	view(t, r.Store, func(v *fsm.View) {
+		r.must(submit(t, "b", 1))
+		if ids, ok := v.RunsSince(0); fmt.Sprint(ids, ok) != "[a] true" {
+			t.Errorf("got %v, %t", ids, ok)
+		}
+	})
+}
+
 // Who waits for anything wakes at the next entry, whatever it is about.
 func TestStore_Advanced(t *testing.T) {
 	r := newRig(t)

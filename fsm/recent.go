@@ -125,8 +125,10 @@ func (r *recentChanges) addRuns(runs map[pipeline.RunID]bool, index, before uint
 }
 
 // RunsSince lists the runs that changed or were removed after an index, by id; ok is
-// false if that is not known.
+// false if that is not known. A run that has changed again since this view began may be
+// missing: it is in the list of the next view.
 func (v *View) RunsSince(index uint64) (ids []pipeline.RunID, ok bool) {
+	now := v.Index() // entries that are noted before their commit come after it
 	r := v.recent
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -135,7 +137,7 @@ func (v *View) RunsSince(index uint64) (ids []pipeline.RunID, ok bool) {
 		return nil, false
 	}
 	for id, at := range r.last {
-		if at > index {
+		if at > index && at <= now {
 			ids = append(ids, id)
 		}
 	}
