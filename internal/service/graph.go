@@ -39,17 +39,17 @@ func (r *Runs) Graph(_ context.Context, id pipeline.RunID, fold api.GraphFold) (
 		return out, err
 	}
 
-	needs := addModules(&out, mods)
+	addModules(&out, mods)
 	for i := range out.Blocks {
 		b := &out.Blocks[i]
 		b.Folded = len(b.Modules) > 1 && fold.Folds(b.Name, len(b.Modules) > foldAbove)
 	}
-	out.Layout = layout(&out, needs)
+	out.Layout = layout(&out)
 	return out, nil
 }
 
-// addModules fills in modules, sets and blocks, and gives each module's set.
-func addModules(out *wire.Graph, mods []pipeline.Module) [][]int {
+// addModules fills in modules, sets and blocks.
+func addModules(out *wire.Graph, mods []pipeline.Module) {
 	out.Modules, out.Sets, out.Blocks = make([]wire.GraphModule, len(mods)), [][]int{}, []wire.GraphBlock{}
 	members := make(map[string][]int, len(mods)) // of modules, and of blocks of instances
 	blocks := map[string]int{}
@@ -72,39 +72,49 @@ func addModules(out *wire.Graph, mods []pipeline.Module) [][]int {
 		out.Blocks[at].Modules = append(out.Blocks[at].Modules, i)
 	}
 
-	needs, sets := make([][]int, len(mods)), map[string]int{}
+	sets := map[string]int{}
 	for i := range mods {
-		out.Modules[i] = wire.GraphModule{Name: mods[i].Name, Needs: -1}
-		var set []int
-		for _, d := range mods[i].DependsOn {
-			set = append(set, members[d]...)
+		out.Modules[i].Name = mods[i].Name
+		// Instances of a block follow each other, and wait for the same ones: many, perhaps.
+		if i > 0 && slices.Equal(mods[i].DependsOn, mods[i-1].DependsOn) {
+			out.Modules[i].Needs = out.Modules[i-1].Needs
+		} else {
+			out.Modules[i].Needs = addSet(out, sets, mods[i].DependsOn, members)
 		}
-		if len(set) == 0 {
-			continue
-		}
-		slices.Sort(set)
-		needs[i] = slices.Compact(set)
-
-		var key []byte
-		for _, d := range needs[i] {
-			key = binary.AppendUvarint(key, uint64(d))
-		}
-		at, ok := sets[string(key)]
-		if !ok {
-			at = len(out.Sets)
-			sets[string(key)] = at
-			out.Sets = append(out.Sets, needs[i])
-		}
-		out.Modules[i].Needs = at
 	}
-	return needs
+}
+
+// addSet gives the position of the set of modules that a list of dependencies means, a
+// new one if there is none yet; -1 for no modules. sets are the positions by content.
+func addSet(out *wire.Graph, sets map[string]int, list []string, members map[string][]int) int {
+	var set []int
+	for _, d := range list {
+		set = append(set, members[d]...)
+	}
+	if len(set) == 0 {
+		return -1
+	}
+	slices.Sort(set)
+	set = slices.Compact(set)
+
+	var key []byte
+	for _, d := range set {
+		key = binary.AppendUvarint(key, uint64(d))
+	}
+	at, ok := sets[string(key)]
+	if !ok {
+		at = len(out.Sets)
+		sets[string(key)] = at
+		out.Sets = append(out.Sets, set)
+	}
+	return at
 }
 
 // layout draws the modules, and the folded blocks as one node each. Folding may make
 // a cycle, if single instances wait for each other: then the blocks in it are unfolded.
-func layout(g *wire.Graph, needs [][]int) wire.GraphLayout {
+func layout(g *wire.Graph) wire.GraphLayout {
 	for {
-		nodes, sizes, drawn := drawnNodes(g, needs)
+		nodes, sizes, drawn := drawnNodes(g)
 		cyclic := graph.Cyclic(drawn)
 		if len(cyclic) == 0 {
 			return drawing(nodes, graph.Layout(sizes, drawn))
@@ -116,8 +126,8 @@ func layout(g *wire.Graph, needs [][]int) wire.GraphLayout {
 }
 
 // drawnNodes are the nodes of the drawing, and which of them each waits for.
-func drawnNodes(g *wire.Graph, needs [][]int) (nodes []wire.GraphNode, sizes []graph.Size, drawn [][]int) {
-	nodeOf := make([]int, len(needs))
+func drawnNodes(g *wire.Graph) (nodes []wire.GraphNode, sizes []graph.Size, drawn [][]int) {
+	nodeOf := make([]int, len(g.Modules))
 	for b := range g.Blocks {
 		block := &g.Blocks[b]
 		if block.Folded {
@@ -140,9 +150,14 @@ func drawnNodes(g *wire.Graph, needs [][]int) (nodes []wire.GraphNode, sizes []g
 		if node.Module < 0 {
 			members = g.Blocks[node.Block].Modules
 		}
-		seen := map[int]bool{i: true}
+		seen, seenSets := map[int]bool{i: true}, map[int]bool{-1: true}
 		for _, m := range members {
-			for _, d := range needs[m] {
+			set := g.Modules[m].Needs
+			if seenSets[set] {
+				continue
+			}
+			seenSets[set] = true
+			for _, d := range g.Sets[set] {
 				if at := nodeOf[d]; !seen[at] {
 					seen[at] = true
 					drawn[i] = append(drawn[i], at)
