@@ -44,7 +44,7 @@ type FeedsConfig struct {
 	Peers   *peer.Client
 }
 
-// Feeds tells viewers what changes. It implements api.Feeds. Each viewer reads the
+// Feeds reports to viewers what changes. It implements api.Feeds. Each viewer reads the
 // state of this node by itself: what changed is a few records.
 type Feeds struct {
 	cfg    FeedsConfig
@@ -88,8 +88,8 @@ type viewer struct {
 type viewedRun struct {
 	id      pipeline.RunID
 	waiting map[string]string
-	// over is set once nothing more is to be said: the run does not exist.
-	over bool
+	// gone is set once nothing more is reported: the run does not exist.
+	gone bool
 }
 
 // Feed sends what has changed after an index, and then each change.
@@ -109,8 +109,6 @@ func (f *Feeds) Feed(ctx context.Context, in api.FeedRequest, send func(index ui
 	}
 	tick := time.NewTicker(feedTick)
 	defer tick.Stop()
-	pause := time.NewTimer(0)
-	defer pause.Stop()
 
 	compare := true // what is not in the state too
 	for {
@@ -119,9 +117,8 @@ func (f *Feeds) Feed(ctx context.Context, in api.FeedRequest, send func(index ui
 			return err
 		}
 
-		pause.Reset(feedPause)
 		select {
-		case <-pause.C:
+		case <-time.After(feedPause):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -218,19 +215,19 @@ func (v *viewer) read() (index uint64, list *wire.StreamRuns, err error) {
 
 // updateRun sends what changed of one run.
 func (v *viewer) updateRun(ctx context.Context, run *viewedRun, index uint64, compare bool) error {
-	if run.over {
+	if run.gone {
 		return nil
 	}
 	changed, final, err := v.changed(run.id)
 	if pipeline.KindOf(err) == pipeline.NotFound {
-		run.over = true
+		run.gone = true
 		return v.send(index, wire.EventRun, wire.StreamRun{Index: index, Run: wire.RunSummary{ID: run.id}, Modules: []wire.Module{}, Gone: true})
 	}
 	if err != nil {
 		return err
 	}
 	var waiting map[string]string
-	if !final && (changed || compare) || len(run.waiting) > 0 {
+	if changed || compare {
 		waiting = v.newlyWaiting(ctx, run, final)
 	}
 	if !changed && len(waiting) == 0 {
