@@ -4,8 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"slices"
-	"strings"
 
 	"github.com/pipelined/pipelined/api/wire"
 )
@@ -41,7 +39,6 @@ func (h *signInHandler) code(c *call) error {
 	if list := h.cfg.Addresses(); len(list) > 0 {
 		out.URL = list[0] + "/#code=" + url.QueryEscape(out.Code)
 	}
-	c.w.Header().Set("Cache-Control", "no-store")
 	c.json(http.StatusCreated, out)
 	return nil
 }
@@ -59,7 +56,6 @@ func (h *signInHandler) signIn(c *call) error {
 	if err != nil {
 		return err
 	}
-	c.w.Header().Set("Cache-Control", "no-store")
 	c.json(http.StatusCreated, out)
 	return nil
 }
@@ -80,57 +76,5 @@ func (h *signInHandler) whoami(c *call) error {
 	if out.Addresses == nil {
 		out.Addresses = []string{}
 	}
-	c.w.Header().Set("Cache-Control", "no-store")
 	return c.ok(out)
-}
-
-// ConnectSources is the value of connect-src in a page's Content-Security-Policy:
-// the node that served the page, and those to which it may turn.
-func ConnectSources(addresses []string) string {
-	return strings.Join(append([]string{"'self'"}, addresses...), " ")
-}
-
-// preflightAge is how long a browser remembers a preflight, in seconds.
-const preflightAge = "600"
-
-// allowOrigin lets a page that a member served read the answer: it brings a token,
-// and nothing that a browser sends by itself. It reports whether it is such a page.
-func (g *guard) allowOrigin(c *call) bool {
-	h := c.w.Header()
-	h.Add("Vary", "Origin")
-	origins := c.r.Header.Values("Origin")
-	if len(origins) != 1 || !slices.ContainsFunc(g.addresses(), func(address string) bool { return isOrigin(origins[0], address) }) {
-		return false
-	}
-
-	h.Set("Access-Control-Allow-Origin", origins[0])
-	h.Set("Access-Control-Expose-Headers", "*")
-	if c.preflight() {
-		h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, DELETE")
-		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Content-Range, Range, If-None-Match, Last-Event-ID, "+
-			wire.HeaderIdempotencyKey+", "+wire.HeaderRequestID)
-		h.Set("Access-Control-Max-Age", preflightAge)
-	}
-	return true
-}
-
-// isOrigin reports whether a browser calls a page of an address by that origin: it
-// leaves the usual port out, and a user may have written localhost.
-func isOrigin(origin, address string) bool {
-	if origin == address {
-		return true
-	}
-	u, err := url.Parse(address)
-	switch {
-	case err != nil:
-		return false
-	case u.Hostname() == "127.0.0.1" && origin == u.Scheme+"://localhost:"+u.Port():
-		return true
-	}
-	return (address == origin+":80" && u.Scheme == "http") || (address == origin+":443" && u.Scheme == "https")
-}
-
-// preflight reports whether a browser asks whether it may make a call.
-func (c *call) preflight() bool {
-	return c.r.Method == http.MethodOptions && c.r.Header.Get("Access-Control-Request-Method") != ""
 }
