@@ -162,19 +162,10 @@ func (f *forwarder) try(c *call, repeat bool) (again bool, err error) {
 }
 
 // findRun finds the run that the path names, on the node that serves the call.
-func (f *forwarder) findRun(c *call) error {
-	if !c.route.ofRun() {
-		return nil
+func (f *forwarder) findRun(c *call) (err error) {
+	if c.route.ofRun() {
+		c.run, err = findRun(c.r.Context(), f.runs, c.r.PathValue("id"), staleAsked(c.r))
 	}
-	ref, err := pipeline.ParseRunRef(c.r.PathValue("id"))
-	if err != nil {
-		return err
-	}
-	if id, ok := ref.ID(); ok {
-		c.run = id
-		return nil
-	}
-	c.run, err = f.runs.FindRun(c.r.Context(), ref, staleAsked(c.r))
 	return err
 }
 

@@ -52,6 +52,18 @@ type Runs interface {
 	Locks(ctx context.Context) (wire.LockList, error)
 }
 
+// findRun gives the id of the run that a caller names. A whole id is not looked up.
+func findRun(ctx context.Context, runs Runs, name string, stale bool) (pipeline.RunID, error) {
+	ref, err := pipeline.ParseRunRef(name)
+	if err != nil {
+		return "", err
+	}
+	if id, ok := ref.ID(); ok {
+		return id, nil
+	}
+	return runs.FindRun(ctx, ref, stale)
+}
+
 // RunQuery selects runs.
 type RunQuery struct {
 	// Limit is the greatest number of runs, from 1.
@@ -64,7 +76,7 @@ type RunQuery struct {
 }
 
 // GraphFold says which blocks of instances a drawing shows as one node: by itself
-// those with many, with All every one, with None no one. Unfold names blocks that it
+// those with many, with All every block, with None none. Unfold names blocks that it
 // shows one by one in any case.
 type GraphFold struct {
 	All, None bool
@@ -234,8 +246,7 @@ func (h *runsHandler) pin(c *call) error   { return h.setPinned(c, true) }
 func (h *runsHandler) unpin(c *call) error { return h.setPinned(c, false) }
 
 func (h *runsHandler) setPinned(c *call, pinned bool) error {
-	id := c.run
-	out, err := h.runs.Pin(c.r.Context(), c.by, id, pinned)
+	out, err := h.runs.Pin(c.r.Context(), c.by, c.run, pinned)
 	return c.reply(out, err)
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// Feeds is what the API needs of a node to tell viewers what changes. It needs the
+// Feeds is what the API needs of a node to report to viewers what changes. It needs the
 // replicated state, and reads that of this node.
 type Feeds interface {
 	// Feed sends what has changed after an index, and then each change, at most a few
@@ -77,7 +77,7 @@ func (h *streamHandler) read(c *call) (in FeedRequest, err error) {
 		case topic == wire.EventCluster:
 			in.Cluster = true
 		case name == wire.EventRun:
-			id, err := h.find(c, run)
+			id, err := findRun(c.r.Context(), h.runs, run, false)
 			if err != nil {
 				return in, err
 			}
@@ -87,15 +87,4 @@ func (h *streamHandler) read(c *call) (in FeedRequest, err error) {
 		}
 	}
 	return in, nil
-}
-
-func (h *streamHandler) find(c *call, name string) (pipeline.RunID, error) {
-	ref, err := pipeline.ParseRunRef(name)
-	if err != nil {
-		return "", err
-	}
-	if id, ok := ref.ID(); ok {
-		return id, nil
-	}
-	return h.runs.FindRun(c.r.Context(), ref, false)
 }
