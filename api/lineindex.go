@@ -111,7 +111,7 @@ func (x *lineIndex) extend(ctx context.Context, logs Logs, key logKey) (LogInfo,
 		return info, err
 	}
 	defer r.Close()
-	buf := make([]byte, 4*lineChunk)
+	buf := make([]byte, min(4*lineChunk, max(0, info.Size-x.size)))
 	for x.size < info.Size {
 		n, err := r.Read(buf[:min(int64(len(buf)), info.Size-x.size)])
 		x.add(buf[:n])

@@ -27,7 +27,6 @@ type lineQuery struct {
 	hasLine   bool
 	line      int64
 	count     int64
-	search    string
 	hasSearch bool
 	searching searching
 }
@@ -53,8 +52,7 @@ func readLineQuery(q url.Values) (l lineQuery, err error) {
 	}
 	l.count = int64(n)
 
-	l.search, l.hasSearch = q.Get("search"), q.Has("search")
-	if l.hasSearch {
+	if l.hasSearch = q.Has("search"); l.hasSearch {
 		l.searching, err = readSearching(q)
 	}
 	return l, err
@@ -63,22 +61,24 @@ func readLineQuery(q url.Values) (l lineQuery, err error) {
 // lines answers with lines of one attempt's output, where they are, or how many.
 func (h *logsHandler) lines(c *call, module string, attempt int, q lineQuery) error {
 	ctx := c.r.Context()
+	var final bool
 	if attempt == 0 { // the newest
 		r, info, err := h.logs.Log(ctx, c.run, module, 0, 0)
 		if err != nil {
 			return err
 		}
-		_ = r.Close() // only its attempt is used
-		attempt = info.Attempt
+		_ = r.Close() // only its attempt is used, and whether it is to come
+		attempt, final = info.Attempt, info.Final
 	}
 	key := logKey{run: c.run, module: module, attempt: attempt}
 	if attempt == 0 { // there is none yet
-		if q.meta {
+		switch {
+		case q.meta:
 			return c.ok(wire.LogMeta{})
-		}
-		if q.hasSearch {
+		case q.hasSearch:
 			return c.ok(wire.LogMatches{Matches: []wire.LogMatch{}, Complete: true})
 		}
+		return h.sendLines(c, key, place{line: max(1, q.line), final: final}, q.count)
 	}
 	if q.hasSearch {
 		return h.search(c, key, &q)

@@ -90,6 +90,21 @@ func TestLog_lines(t *testing.T) {
 	}
 }
 
+// A module without an attempt has no lines, also if its first attempt begins meanwhile:
+// its output is not given as that of no attempt.
+func TestLog_lines_noAttempt(t *testing.T) {
+	attempt := 0
+	n := newNode(t, &apitest.Backend{Logs: apitest.Logs{LogFunc: func(context.Context, pipeline.RunID, string, int, int64) (io.ReadCloser, api.LogInfo, error) {
+		info := api.LogInfo{Attempt: attempt, Size: int64(6 * attempt)}
+		attempt++
+		return io.NopCloser(strings.NewReader("first\n"[:info.Size])), info, nil
+	}}})
+	r := ask(t, n.public.URL, "GET /api/v1/runs/r1/modules/m/logs?line=1", "", asRead)
+	if got := text(t, r); r.StatusCode != 200 || got != "" || r.Header.Get("X-Pipelined-Attempt") != "0" || r.Header.Get("X-Pipelined-Lines") != "0" {
+		t.Errorf("%d %q, %v", r.StatusCode, got, r.Header)
+	}
+}
+
 // search gives the matches of a query.
 func search(t *testing.T, url, query string) (out wire.LogMatches) {
 	t.Helper()

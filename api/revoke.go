@@ -18,7 +18,7 @@ var errRevoked = &pipeline.Error{Kind: pipeline.Unauthenticated, Message: "the t
 // It looks at a token once per tokenCheck, however many calls use it. It is safe for
 // concurrent use.
 type revocations struct {
-	revoked func(ctx context.Context, token string) bool
+	auth Authenticator
 
 	mu sync.Mutex // guards following
 	// uses are the tokens of the calls under way.
@@ -36,8 +36,7 @@ type tokenUse struct {
 }
 
 func newRevocations(auth Authenticator) *revocations {
-	return &revocations{revoked: func(ctx context.Context, token string) bool { return auth.Revoked(ctx, token) },
-		uses: map[string]*tokenUse{}}
+	return &revocations{auth: auth, uses: map[string]*tokenUse{}}
 }
 
 // watch ends a call, with errRevoked, soon after its token is no longer accepted, until
@@ -104,7 +103,7 @@ func (v *revocations) remove(c *call, use *tokenUse) {
 
 // look ends the calls of a token that is no longer accepted, or waits to look again.
 func (v *revocations) look(ctx context.Context, token string, use *tokenUse) {
-	revoked := v.revoked(ctx, token)
+	revoked := v.auth.Revoked(ctx, token)
 
 	v.mu.Lock()
 	defer v.mu.Unlock()
