@@ -99,7 +99,7 @@ func (l *conns) Accept() (net.Conn, error) {
 			if t := l.admit(c); t != nil {
 				return t, nil
 			}
-		case passing(err):
+		case temporary(err):
 			// Perhaps no caller is about to close a connection, so one that is idle goes.
 			l.mu.Lock()
 			victim := l.longestIdle(func(*conn) bool { return true })
@@ -164,7 +164,7 @@ func (l *conns) drop(c *conn) {
 	}
 }
 
-// state is the hook of http.Server that tells which connections are idle. One whose
+// state is the hook of http.Server that notes which connections are idle. One whose
 // request has not arrived as a whole is.
 func (l *conns) state(c net.Conn, s http.ConnState) {
 	t := counted(c)
@@ -223,8 +223,8 @@ func source(c net.Conn) netip.Addr {
 	return addr.WithZone("")
 }
 
-// passing reports whether a listener that failed to accept may be able to later.
-func passing(err error) bool {
+// temporary reports whether a listener that failed to accept may be able to later.
+func temporary(err error) bool {
 	var no syscall.Errno
 	return errors.As(err, &no) && no.Temporary()
 }

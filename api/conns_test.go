@@ -10,14 +10,12 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/wire"
-	"github.com/pipelined/pipelined/cluster/keys"
 	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -25,31 +23,11 @@ import (
 // portOf serves a node on a port with so many connections.
 func portOf(t *testing.T, most int, change func(*node)) (address string) {
 	t.Helper()
-	k, err := keys.New(keys.Generate())
-	if err != nil {
-		t.Fatal(err)
-	}
-	id := k.Identity(keys.Subject{Cluster: "c1", Node: "n1", Mode: "auto", Name: "node-1"}, nil, nil)
-	p, err := api.BindPort(api.PortConfig{Bind: "127.0.0.1"})
-	if err != nil {
-		t.Fatal(err)
-	}
 	n := newNode(t, listing(), func(c *api.Config) { c.MaxConns = most })
 	if change != nil {
 		change(n)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		if err := p.Serve(ctx, n.Server, id.HTTPServer); err != nil {
-			t.Errorf("serve: %v", err)
-		}
-	})
-	t.Cleanup(func() {
-		cancel()
-		serving.Wait()
-	})
-	return p.Addr()
+	return serveNode(t, n, api.PortConfig{}, newKeys(t)).Addr()
 }
 
 // caller is one connection of HTTP/1.1.

@@ -62,16 +62,21 @@ func newKeys(t *testing.T) *keys.Keys {
 // servePort serves a node's API on a port.
 func servePort(t *testing.T, cfg api.PortConfig, k *keys.Keys) *api.Port {
 	t.Helper()
+	return serveNode(t, newNode(t, listing()), cfg, k)
+}
+
+// serveNode serves the API of a node on a port.
+func serveNode(t *testing.T, n *node, cfg api.PortConfig, k *keys.Keys) *api.Port {
+	t.Helper()
 	cfg.Bind = "127.0.0.1"
 	p, err := api.BindPort(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	id := k.Identity(keys.Subject{Cluster: "c1", Node: "n1", Mode: "auto", Name: "node-1"}, []net.IP{net.ParseIP("127.0.0.1")}, nil)
-	s := newNode(t, listing())
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- p.Serve(ctx, s.Server, id.HTTPServer) }()
+	go func() { ended <- p.Serve(ctx, n.Server, id.HTTPServer) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
