@@ -194,6 +194,17 @@ func (g gate) wait(ctx context.Context) error {
 	}
 }
 
+// within gives what a channel has within ten seconds, or ends the test.
+func within[T any](tb testing.TB, from <-chan T, otherwise string) (got T) {
+	tb.Helper()
+	select {
+	case got = <-from:
+	case <-time.After(10 * time.Second):
+		tb.Fatal(otherwise)
+	}
+	return got
+}
+
 var errBoom = errors.New("boom: a secret detail")
 
 func clientList(limit int) client.ListOptions { return client.ListOptions{Limit: limit} }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/apitest"
-	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -37,16 +36,6 @@ func (r *revoker) revoke(tb testing.TB) {
 	tb.Helper()
 	within(tb, r.looks, "the token is not looked at")
 	r.revoked.Store(true)
-}
-
-func within[T any](tb testing.TB, from <-chan T, otherwise string) (got T) {
-	tb.Helper()
-	select {
-	case got = <-from:
-	case <-time.After(10 * time.Second):
-		tb.Fatal(otherwise)
-	}
-	return got
 }
 
 // An upload ends if its token is revoked: one that sends on, and one that sends
@@ -216,12 +205,7 @@ func TestRevoke_exec(t *testing.T) {
 		}}}
 	r := newRevoker(b)
 	n := newNode(t, b)
-	c, err := client.New(client.Config{Addresses: []string{n.public.URL}, Token: "admin"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.CloseIdle()
-	stream, err := c.Modules().Exec(t.Context(), "r1", "m", wire.ExecRequest{Command: []string{"sh"}})
+	stream, err := newClient(t, "admin", n.public.URL).Modules().Exec(t.Context(), "r1", "m", wire.ExecRequest{Command: []string{"sh"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/apitest"
-	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -47,17 +46,10 @@ func TestExec(t *testing.T) {
 			return here, nil
 		}}}
 	n := newNode(t, b)
-	c, err := client.New(client.Config{Addresses: []string{n.public.URL}, Token: "admin"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := newClient(t, "admin", n.public.URL)
 	ended := func() {
 		t.Helper()
-		select {
-		case <-closed:
-		case <-time.After(10 * time.Second):
-			t.Fatal("the process does not end")
-		}
+		within(t, closed, "the process does not end")
 	}
 	in := wire.ExecRequest{Command: []string{"cat"}, TTY: true, Columns: 100, Rows: 30}
 	open := func() (io.ReadWriteCloser, *wire.ExecWriter) {
