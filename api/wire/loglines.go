@@ -15,8 +15,8 @@ type LogMatches struct {
 	Matches []LogMatch `json:"matches"`
 	// Next is the line from which there are more matches; 0 if there are none.
 	Next int64 `json:"next"`
-	// Total is how many lines match in all. Unless Complete, the time that a search may
-	// take was over before the end.
+	// Total is how many lines match in all. Unless Complete, the search took too long, and
+	// the rest was not searched.
 	Total    int64 `json:"total"`
 	Complete bool  `json:"complete"`
 }

@@ -20,8 +20,8 @@ const shortID = 12
 type members struct {
 	self    pipeline.NodeID
 	cluster Cluster
-	// lost is the leader that was known last.
-	lost atomic.Pointer[pipeline.NodeID]
+	// lastLeader is the leader that was known last; nil if none was.
+	lastLeader atomic.Pointer[pipeline.NodeID]
 }
 
 // LeaderID is the node that leads, as far as this node knows. It may be this
@@ -31,9 +31,9 @@ func (ms *members) LeaderID() (pipeline.NodeID, error) {
 	if !ok {
 		return "", pipeline.ErrNoLeader
 	}
-	if last := ms.lost.Load(); last == nil || *last != m.ID {
+	if last := ms.lastLeader.Load(); last == nil || *last != m.ID {
 		id := m.ID
-		ms.lost.Store(&id)
+		ms.lastLeader.Store(&id)
 	}
 	return m.ID, nil
 }
@@ -71,7 +71,7 @@ func (ms *members) Replicas() []pipeline.NodeID {
 // it would keep a call waiting if the link to it is cut.
 func (ms *members) Relays() []pipeline.NodeID {
 	all := ms.Replicas()
-	last := ms.lost.Load()
+	last := ms.lastLeader.Load()
 	if last == nil || len(all) < 2 {
 		return all
 	}
