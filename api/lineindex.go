@@ -43,7 +43,7 @@ func (x *lineIndexes) get(key logKey) *lineIndex {
 	}
 	ix := x.byKey[key]
 	if ix == nil {
-		ix = &lineIndex{}
+		ix = &lineIndex{turn: make(chan struct{}, 1)}
 		x.byKey[key] = ix
 		if len(x.byKey) > maxIndexes {
 			delete(x.byKey, x.order[0])
@@ -59,7 +59,9 @@ func (x *lineIndexes) get(key logKey) *lineIndex {
 // lineIndex says where the lines of an output are. It covers whole chunks, and what
 // came after them up to size.
 type lineIndex struct {
-	mu sync.Mutex // guards following, held while the output is read
+	// turn guards following: it has an element while a caller reads the output. The
+	// others wait no longer than their own calls last.
+	turn chan struct{}
 	// before has for each chunk the number of line ends before it.
 	before []int64
 	// ends is the number of line ends in all, size that of bytes.
@@ -89,8 +91,12 @@ type place struct {
 // locate finds a line, after reading what is new; a negative one counts from the end.
 // No other caller waits for what this one does with the place.
 func (x *lineIndex) locate(ctx context.Context, logs Logs, key logKey, line int64) (place, error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
+	select {
+	case x.turn <- struct{}{}:
+		defer func() { <-x.turn }()
+	case <-ctx.Done():
+		return place{}, context.Cause(ctx)
+	}
 
 	info, err := x.extend(ctx, logs, key)
 	if err != nil {

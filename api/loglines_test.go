@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strconv"
 	"strings"
@@ -102,6 +104,36 @@ func TestLog_lines_noAttempt(t *testing.T) {
 	r := ask(t, n.public.URL, "GET /api/v1/runs/r1/modules/m/logs?line=1", "", asRead)
 	if got := text(t, r); r.StatusCode != 200 || got != "" || r.Header.Get("X-Pipelined-Attempt") != "0" || r.Header.Get("X-Pipelined-Lines") != "0" {
 		t.Errorf("%d %q, %v", r.StatusCode, got, r.Header)
+	}
+}
+
+// Who waits for the index of an output that another call reads waits no longer than its
+// own call lasts.
+func TestLog_lines_slowOutput(t *testing.T) {
+	reading := newGate()
+	n := newNode(t, &apitest.Backend{Logs: apitest.Logs{LogFunc: func(ctx context.Context, _ pipeline.RunID, _ string, attempt int, _ int64) (io.ReadCloser, api.LogInfo, error) {
+		return io.NopCloser(strings.NewReader("")), api.LogInfo{Attempt: attempt}, reading.wait(ctx)
+	}}})
+	first := make(chan *http.Response, 1)
+	what := "GET /api/v1/runs/r1/modules/m/logs?attempt=1&meta=1"
+	go func() { first <- ask(t, n.public.URL, what, "", asRead) }()
+	within(t, reading.entered, "the output is not read")
+
+	ended := make(chan int, 1)
+	handler := n.PublicHandler()
+	ctx, leave := context.WithCancel(t.Context())
+	go func() {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+strings.TrimPrefix(what, "GET "), nil)
+		r.Header.Set("Authorization", "Bearer read")
+		handler.ServeHTTP(w, r)
+		ended <- w.Code
+	}()
+	leave()
+	within(t, ended, "a caller that has gone still waits")
+	close(reading.release)
+	if r := within(t, first, "the first call does not end"); r.StatusCode != http.StatusOK {
+		t.Errorf("the first call: %d", r.StatusCode)
 	}
 }
 
