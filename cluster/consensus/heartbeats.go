@@ -13,7 +13,10 @@ import (
 // not held up.
 const heartbeatsAtOnce = 2
 
-var errDeposed = errors.New("the follower is in a newer term")
+var (
+	errDeposed = errors.New("the follower is in a newer term")
+	errLate    = errors.New("the follower's last answer is older than the lease")
+)
 
 // heartbeats keeps a leader over slow links. raft fixes its lease when it starts,
 // and a leader whose followers take longer to answer gives up at once. So if
@@ -22,8 +25,9 @@ var errDeposed = errors.New("the follower is in a newer term")
 // enough: the leader stops when the longer lease ends. It counts from the moment
 // at which what was answered was sent.
 //
-// raft takes nothing else from the answer to a heartbeat: what was proposed, and
-// who leads, is decided by other messages.
+// raft takes nothing else from the answer to a heartbeat but votes for its own
+// VerifyLeader, which is not used (verifier): what was proposed, and who leads, is
+// decided by other messages.
 type heartbeats struct {
 	// own is raft's lease, lease the one that is to hold.
 	own   time.Duration
@@ -60,6 +64,8 @@ func (h *heartbeats) beat(id raft.ServerID, target raft.ServerAddress, args *raf
 		return err
 	}
 
+	// It waits for one answer and no longer: only then does raft see that it has lost
+	// its leadership meanwhile, or that it is to send nothing (transport.muted).
 	for waited := false; ; waited = true {
 		ended := h.begin(id, target, *args)
 		if ended == nil {
@@ -70,7 +76,9 @@ func (h *heartbeats) beat(id raft.ServerID, target raft.ServerAddress, args *raf
 		case recent:
 			resp.Term, resp.Success = args.Term, true
 			return nil
-		case waited && err != nil:
+		case waited && err == nil:
+			return errLate
+		case waited:
 			return err
 		}
 		<-ended

@@ -164,3 +164,17 @@ func TestHeartbeats_newerTerm(t *testing.T) {
 		}
 	})
 }
+
+// A follower whose answers take longer than the lease does not hold raft up: a leader
+// that has stopped meanwhile must send no further heartbeats.
+func TestHeartbeats_late(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &far{trip: 2 * time.Second, silent: make(chan struct{}), newer: make(chan struct{})}
+		h := &heartbeats{own: 250 * time.Millisecond, lease: func() time.Duration { return time.Second }, send: f.send, peers: map[raft.ServerID]*pulse{}}
+		defer h.wg.Wait()
+		began := time.Now()
+		if err := h.beat("b", "b", &raft.AppendEntriesRequest{Term: 7}, &raft.AppendEntriesResponse{}); !errors.Is(err, errLate) || time.Since(began) > f.trip {
+			t.Errorf("got %v after %v", err, time.Since(began))
+		}
+	})
+}

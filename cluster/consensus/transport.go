@@ -239,7 +239,8 @@ func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, a
 	}
 	sent := time.Now()
 	err := t.exchange(id, target, args, resp)
-	if err == nil && resp.Term == args.Term {
+	// A follower that refuses entries does not wait anew for another leader.
+	if err == nil && resp.Success {
 		t.beats.confirm(id, args.Term, sent)
 	}
 	return err
