@@ -174,12 +174,9 @@ func (f *failover) pause(d time.Duration) bool {
 
 // rank is this node's position among the voters that may follow the leader.
 func (f *failover) rank(leader string) (rank int, voter bool) {
-	for _, s := range f.instance.servers() {
-		switch {
-		case s.Suffrage != Voter || s.ID == leader:
-		case s.ID == f.instance.id:
-			voter = true
-		case s.ID < f.instance.id:
+	others, voter := otherVoters(f.instance.servers(), f.instance.id)
+	for _, id := range others {
+		if id != leader && id < f.instance.id {
 			rank++
 		}
 	}
@@ -189,21 +186,9 @@ func (f *failover) rank(leader string) (rank int, voter bool) {
 // elect makes the only voter of a cluster its leader at once, without waiting
 // for missed heartbeats. If it fails, raft's own timers do the same.
 func (f *failover) elect() {
-	voters := 0
-	for _, s := range f.instance.servers() {
-		if s.Suffrage == Voter {
-			if s.ID != f.instance.id {
-				return
-			}
-			voters++
-		}
+	if others, voter := otherVoters(f.instance.servers(), f.instance.id); voter && len(others) == 0 && !f.instance.leads() {
+		f.stand()
 	}
-
-	if voters != 1 || f.instance.leads() {
-		return
-	}
-
-	f.stand()
 }
 
 // stand makes raft a candidate at once.

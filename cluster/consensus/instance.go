@@ -45,6 +45,20 @@ func (i *instance) voter() raft.ServerID {
 	return ""
 }
 
+// otherVoters lists the voters besides a node, and reports whether it is one too.
+func otherVoters(servers []Server, self string) (others []string, votes bool) {
+	for _, s := range servers {
+		switch {
+		case s.Suffrage != Voter:
+		case s.ID == self:
+			votes = true
+		default:
+			others = append(others, s.ID)
+		}
+	}
+	return others, votes
+}
+
 // leads reports whether this node believes to lead.
 func (i *instance) leads() bool { return i.raft.State() == raft.Leader && !i.unfit.Load() }
 

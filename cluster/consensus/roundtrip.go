@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,16 +18,16 @@ const (
 	// raft's own. When it is elected the votes are one old, and the first answers
 	// to its heartbeats take another.
 	leaseTrips = 3
-	// maxElection and maxLease bound what follows from them. Another leader may be
-	// elected Timings.Heartbeat after the voters have last heard of this one, and a
-	// lock rests on a leader that stops within a second of that (docs/DESIGN.md).
+	// maxElection and maxOverlap bound what follows from them. Another leader may be
+	// elected Timings.Heartbeat after the last message of this one, and a lock rests
+	// on a leader that stops within a second of that (docs/DESIGN.md).
 	maxElection = 5 * time.Second
-	maxLease    = 1500 * time.Millisecond
+	maxOverlap  = time.Second
 	// tripSamples is how many exchanges count: the shortest of them, as a busy
 	// machine lengthens some.
 	tripSamples = 5
 	// tripInterval is how often another voter is asked if nothing else measures the
-	// way to it; shortTripInterval if the way is slow.
+	// link to it; shortTripInterval if the link is slow.
 	tripInterval      = 5 * time.Second
 	shortTripInterval = 500 * time.Millisecond
 	// rounding rounds timeouts up, so that they seldom change.
@@ -45,32 +46,29 @@ type roundTrips struct {
 
 	// reloading makes changes of raft's configuration exclude each other.
 	reloading sync.Mutex
-	// trip is the longest way to another voter, in nanoseconds.
+	// trip is the longest round trip to another voter, in nanoseconds.
 	trip atomic.Int64
 
 	mu    sync.Mutex // guards following
-	peers map[string]*way
+	peers map[string]*link
 }
 
-// way is what is known of the way to another node.
-type way struct {
+// link is what is known of the link to another node.
+type link struct {
 	// took has the latest exchanges, in a ring.
 	took []time.Duration
 	next int
-	// noted is when the latest was; asking is set while one is on its way.
+	// noted is when the latest was; asking is set while one is under way.
 	noted  time.Time
 	asking bool
 }
 
-// trip is the shortest of the latest exchanges.
-func (w *way) trip() time.Duration {
-	shortest := time.Duration(0)
-	for i, d := range w.took {
-		if i == 0 || d < shortest {
-			shortest = d
-		}
+// trip is the shortest of the latest exchanges; 0 before the first.
+func (l *link) trip() time.Duration {
+	if len(l.took) == 0 {
+		return 0
 	}
-	return shortest
+	return slices.Min(l.took)
 }
 
 // election is how long a follower waits for its leader, and a candidate for votes.
@@ -79,13 +77,13 @@ func (r *roundTrips) election() time.Duration {
 }
 
 // lease is how long a leader that no majority has answered continues. It is raft's
-// own as long as that is enough, and never longer than election.
+// own as long as that is enough, and never longer than election or beyond maxOverlap.
 func (r *roundTrips) lease() time.Duration {
 	own := r.timings.raftLease()
 	if r.election() <= r.timings.Heartbeat {
 		return own
 	}
-	return clamp(own+leaseTrips*r.longest(), own, maxLease)
+	return clamp(own+leaseTrips*r.longest(), own, r.timings.Heartbeat+maxOverlap)
 }
 
 // longest is the longest round trip to another voter.
@@ -100,49 +98,46 @@ func clamp(d, low, high time.Duration) time.Duration {
 func (r *roundTrips) note(id string, took time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	w := r.peer(id)
-	w.noted = time.Now()
-	if len(w.took) < tripSamples {
-		w.took = append(w.took, took)
+	l := r.peer(id)
+	l.noted = time.Now()
+	if len(l.took) < tripSamples {
+		l.took = append(l.took, took)
 		return
 	}
-	w.took[w.next] = took
-	w.next = (w.next + 1) % tripSamples
+	l.took[l.next] = took
+	l.next = (l.next + 1) % tripSamples
 }
 
 // peer is what is known of a node; the caller holds the lock.
-func (r *roundTrips) peer(id string) *way {
+func (r *roundTrips) peer(id string) *link {
 	if r.peers == nil {
-		r.peers = map[string]*way{}
+		r.peers = map[string]*link{}
 	}
 	if r.peers[id] == nil {
-		r.peers[id] = &way{}
+		r.peers[id] = &link{}
 	}
 	return r.peers[id]
 }
 
-// measure asks the voters to which the way was not measured lately, and lets
+// measure asks the voters to which the link was not measured lately, and lets
 // raft's timeouts follow. It does not wait.
 func (r *roundTrips) measure() {
-	servers, votes := r.instance.servers(), false
-	for _, s := range servers {
-		votes = votes || s.ID == r.instance.id && s.Suffrage == Voter
+	voters, votes := otherVoters(r.instance.servers(), r.instance.id)
+	if !votes {
+		voters = nil
 	}
 	longest := time.Duration(0)
 	r.mu.Lock()
-	for _, s := range servers {
-		if s.Suffrage != Voter || s.ID == r.instance.id || !votes {
-			continue
-		}
-		w := r.peer(s.ID)
-		longest = max(longest, w.trip())
+	for _, id := range voters {
+		l := r.peer(id)
+		longest = max(longest, l.trip())
 		every := tripInterval
-		if electionTrips*w.trip() > r.timings.Heartbeat {
+		if electionTrips*l.trip() > r.timings.Heartbeat {
 			every = shortTripInterval
 		}
-		if !w.asking && time.Since(w.noted) >= every {
-			w.asking = true
-			r.wg.Go(func() { r.exchange(s.ID) }) // ends with the exchange, which the transport bounds
+		if !l.asking && time.Since(l.noted) >= every {
+			l.asking = true
+			r.wg.Go(func() { r.exchange(id) }) // ends with the exchange, which the transport bounds
 		}
 	}
 	r.mu.Unlock()
@@ -161,10 +156,10 @@ func (r *roundTrips) exchange(id string) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	w := r.peer(id)
-	w.asking = false
+	l := r.peer(id)
+	l.asking = false
 	if err != nil {
-		w.noted = time.Now()
+		l.noted = time.Now()
 	}
 }
 

@@ -102,19 +102,11 @@ func (v *verifier) verify(ctx context.Context) (uint64, error) {
 // voters lists the other voters, and how many of them make a majority together
 // with this node.
 func (v *verifier) voters() (others []string, needed int) {
-	voters, self := 0, 0
-	for _, s := range v.servers() {
-		switch {
-		case s.Suffrage != Voter:
-			continue
-		case s.ID == v.self:
-			self = 1
-		default:
-			others = append(others, s.ID)
-		}
-		voters++
+	others, votes := otherVoters(v.servers(), v.self)
+	if !votes {
+		return others, len(others)/2 + 1
 	}
-	return others, voters/2 + 1 - self
+	return others, (len(others) + 1) / 2
 }
 
 // ask makes a new question and has every voter asked. It reports false if the
