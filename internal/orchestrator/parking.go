@@ -173,21 +173,24 @@ func (p *parking) remove(id pipeline.RunID) {
 	}
 }
 
-// hurry lets a parked run come back before others. It reports whether the run is
-// parked.
+// hurry lets a parked run come back before others, the first that was to first. It
+// reports whether the run is parked.
 func (p *parking) hurry(id pipeline.RunID) bool {
 	x := p.byID[id]
 	if x == nil {
 		return false
 	}
 
+	p.moved = true
+	if x.urgent {
+		return true
+	}
 	p.remove(id)
 	x.urgent, x.blocked = true, false
 	p.byID[id] = x
 	queue := p.queues[x.queue]
 	behind := sort.Search(len(queue), func(i int) bool { return !queue[i].urgent }) // they are first
 	p.queues[x.queue] = slices.Insert(queue, behind, x)
-	p.moved = true
 	return true
 }
 

@@ -51,3 +51,24 @@ func TestParking_canWait(t *testing.T) {
 		}
 	}
 }
+
+// Of the runs to which something happened the first comes back first, whatever happens
+// to it meanwhile.
+func TestParking_hurry(t *testing.T) {
+	p := &parking{byID: map[pipeline.RunID]*parkedRun{}, queues: map[queueKey][]*parkedRun{}}
+	for i, id := range []pipeline.RunID{"a", "b", "c"} {
+		p.push(&parkedRun{id: id, number: uint64(i)})
+	}
+	for _, id := range []pipeline.RunID{"c", "b", "c"} {
+		if !p.hurry(id) {
+			t.Errorf("%s is not parked", id)
+		}
+	}
+	for _, want := range []pipeline.RunID{"c", "b", "a"} {
+		x := p.next(&loads{}, false)
+		if x.id != want {
+			t.Errorf("%s comes back, want %s", x.id, want)
+		}
+		p.remove(x.id)
+	}
+}
