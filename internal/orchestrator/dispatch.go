@@ -47,13 +47,11 @@ func (d *dispatcher) spec(a *activeAttempt) (pipeline.Spec, error) {
 		return pipeline.Spec{}, err
 	}
 
-	if before := m.sensitiveBefore(); len(before) > 0 {
-		derived, err := d.vault.Derived(m.run.head.ID, m.run.def, before)
-		if err != nil {
-			return pipeline.Spec{}, err
-		}
-		open.Mask = append(open.Mask, derived...)
+	derived, err := d.vault.Derived(m.run.head.ID, m.run.def, m.sensitiveBefore())
+	if err != nil {
+		return pipeline.Spec{}, err
 	}
+	open.Mask = append(open.Mask, derived...)
 
 	s := a.spec(d.term, open.Evaluated)
 	s.Secrets, s.Mask, s.Private = open.Secrets, open.Mask, m.private()

@@ -20,8 +20,8 @@ func newModel() *model { return &model{runs: map[pipeline.RunID]*run{}} }
 // another goroutine may be about a run that ended or was read again since.
 func (m *model) isCurrent(r *run) bool { return m.runs[r.head.ID] == r }
 
-// live counts the active attempts.
-func (m *model) live() (n int) {
+// activeAttempts counts them.
+func (m *model) activeAttempts() (n int) {
 	for _, r := range m.runs {
 		for _, x := range r.list {
 			if x.active != nil {

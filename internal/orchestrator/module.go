@@ -97,7 +97,7 @@ type activeAttempt struct {
 	assignedAt time.Time
 	startedAt  time.Time
 	// readySince is when its module waited for nothing but a worker or a lock; zero if
-	// that is not measured, or an earlier leader assigned it.
+	// an earlier leader assigned it.
 	readySince time.Time
 	evaluated  *pipeline.Evaluated
 	// lookup and localBytes go with the assignment.

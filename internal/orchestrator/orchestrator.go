@@ -76,7 +76,7 @@ func (o *Orchestrator) measure(t *term) {
 			silent = time.Since(at)
 		}
 	}
-	o.cfg.Metrics.Led(t.model.live(), silent)
+	o.cfg.Metrics.Led(t.model.activeAttempts(), silent)
 }
 
 // maxSilence is the longest gap between two leaders that counts as one. A node that

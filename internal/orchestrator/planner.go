@@ -160,9 +160,7 @@ func (p *planner) assign(m *moduleState, x scheduler.Placement) {
 	l := p.workers.link(x.Worker)
 	a := newAttempt(m, l, p.lookups.lookupFor(m, l))
 	a.localBytes = x.LocalBytes
-	if p.metrics != nil {
-		a.readySince = m.lockReadySince()
-	}
+	a.readySince = m.lockReadySince()
 	p.work.lead(m)
 
 	// Something of the run was placed: its aging begins again.

@@ -220,7 +220,7 @@ func (w *workers) plannable(now time.Time) []*scheduler.Worker {
 			continue
 		}
 		p := &l.planned
-		p.Slots, p.Used, p.UsedCPU, p.UsedMemory = l.capabilities.MaxParallelModules, l.load.slots, l.load.cpu, l.load.memory
+		p.Used, p.UsedCPU, p.UsedMemory = l.load.slots, l.load.cpu, l.load.memory
 
 		// Set again by expectFreeSlots, if the plan needs it.
 		p.FreeIn = 0
@@ -250,7 +250,7 @@ func (w *workers) idle(now time.Time) []*scheduler.Worker {
 
 			// A copy: the simulation changes it.
 			p := l.planned
-			p.Slots, p.Used, p.UsedCPU, p.UsedMemory, p.Closed = l.capabilities.MaxParallelModules, 0, 0, 0, false
+			p.Used, p.UsedCPU, p.UsedMemory, p.Closed = 0, 0, 0, false
 			if !onlyOpen {
 				p.Slots = max(1, p.Slots, int(l.capabilities.CPU))
 			}
