@@ -41,7 +41,8 @@ type caches struct {
 	low func() bool
 	log hclog.Logger
 
-	mu sync.Mutex // orders open and the decision to delete
+	passing sync.Mutex // held by a pass
+	mu      sync.Mutex // orders open and the decision to delete
 }
 
 // pipelineCache is the directory of one pipeline.
@@ -89,22 +90,32 @@ func pipelineDir(name string) string {
 	return fmt.Sprintf("%.40s-%x", readable, sum[:8])
 }
 
-// trim deletes what the limits do not keep, the least recently used first. Of a low
-// disk it deletes until that is no longer low. Ends early with ctx.
+// trim deletes what the limits do not keep, the least recently used first. If the disk
+// is low, it deletes until that is no longer so, and measures only what it deletes:
+// such passes come often. It does nothing while another pass continues, and ends early
+// with ctx.
 func (c *caches) trim(ctx context.Context) {
+	if !c.passing.TryLock() {
+		return
+	}
+	defer c.passing.Unlock()
+
 	low, marker := c.low(), filepath.Join(c.dir, disk.MarkerFile)
 	info, err := os.Stat(marker)
 	if err != nil || !low && time.Since(info.ModTime()) < trimEvery {
 		return // without its marker nothing there may be removed
 	}
 
-	list, deleted := c.list(ctx)
+	list, deleted := c.list()
 	for _, name := range deleted { // an earlier pass did not finish
 		c.finish(ctx, name)
 	}
 	var total int64
-	for _, p := range list {
-		total += p.bytes
+	for i := range list {
+		if !low {
+			list[i].bytes = allocated(ctx, filepath.Join(c.dir, list[i].name))
+		}
+		total += list[i].bytes
 	}
 	for _, p := range list {
 		old := c.keepFor > 0 && time.Since(p.used) > c.keepFor
@@ -113,19 +124,22 @@ func (c *caches) trim(ctx context.Context) {
 			continue
 		}
 		if renamed, ok := c.take(p.name); ok {
+			if low {
+				p.bytes = allocated(ctx, filepath.Join(c.dir, renamed))
+			}
 			c.finish(ctx, renamed)
 			total -= p.bytes
 			c.log.Info("deleted the caches of a pipeline", "dir", p.name, "last used", p.used.UTC().Format(time.RFC3339), "bytes", p.bytes)
 		}
 	}
-	if ctx.Err() == nil {
+	if ctx.Err() == nil && !low {
 		_ = os.Chtimes(marker, time.Now(), time.Now()) // the next pass comes early
 	}
 }
 
 // list gives the directories of pipelines, the least recently used first, and what
 // is being deleted.
-func (c *caches) list(ctx context.Context) (list []pipelineCache, deleted []string) {
+func (c *caches) list() (list []pipelineCache, deleted []string) {
 	entries, err := os.ReadDir(c.dir)
 	if err != nil {
 		c.log.Warn("list the caches of pipelines", "error", err)
@@ -137,7 +151,7 @@ func (c *caches) list(ctx context.Context) (list []pipelineCache, deleted []stri
 		case strings.HasPrefix(e.Name(), deletedPrefix):
 			deleted = append(deleted, e.Name())
 		default:
-			list = append(list, pipelineCache{e.Name(), info.ModTime(), allocated(ctx, filepath.Join(c.dir, e.Name()))})
+			list = append(list, pipelineCache{name: e.Name(), used: info.ModTime()})
 		}
 	}
 	slices.SortFunc(list, func(a, b pipelineCache) int {
