@@ -37,6 +37,20 @@ func SpanID(module string, attempt int, phase string) (s [8]byte) {
 	return s
 }
 
+// Result is how a run that has ended did, in the words of OpenTelemetry's conventions
+// for CI/CD.
+func (s RunState) Result(timedOut bool) string {
+	switch {
+	case s == RunCancelled:
+		return "cancellation"
+	case s == RunFailed && timedOut:
+		return "timeout"
+	case s == RunFailed:
+		return "failure"
+	}
+	return "success"
+}
+
 // TraceParent is the W3C trace context of what an attempt executes.
 func (id AttemptID) TraceParent() string {
 	return fmt.Sprintf("00-%x-%x-01", id.Run.TraceID(), SpanID(id.Module, id.Attempt, SpanExecute))

@@ -70,23 +70,13 @@ func (m *Leader) RunEnded(run *pipeline.Run, state pipeline.RunState, at time.Ti
 	if began.IsZero() {
 		began = at
 	}
-	result, cause := resultOf(run, state)
+	result := state.Result(run.TimedOut)
 	m.runs.WithLabelValues(name, "pending", "", "").Observe(seconds(began.Sub(run.SubmittedAt)))
-	m.runs.WithLabelValues(name, "executing", result, cause).Observe(seconds(at.Sub(began)))
+	m.runs.WithLabelValues(name, "executing", result, errorTypes[result]).Observe(seconds(at.Sub(began)))
 }
 
-// resultOf is the word of the conventions for how a run ended, and for why.
-func resultOf(run *pipeline.Run, state pipeline.RunState) (result, cause string) {
-	switch {
-	case run.TimedOut && state == pipeline.RunFailed:
-		return "timeout", "timeout"
-	case state == pipeline.RunCancelled:
-		return "cancellation", ""
-	case state == pipeline.RunFailed:
-		return "failure", "module_failed"
-	}
-	return "success", ""
-}
+// errorTypes are the errors behind the results of runs that did not succeed.
+var errorTypes = map[string]string{"timeout": "timeout", "failure": "module_failed"}
 
 // AttemptEnded counts an attempt whose outcome is committed. again is set if its
 // module gets another one. readySince may be zero: not known.

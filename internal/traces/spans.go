@@ -80,7 +80,7 @@ func (t *spanBuilder) addRun(r *record) {
 			attribute.String("cicd.pipeline.name", r.run.Pipeline),
 			attribute.String("cicd.pipeline.run.id", string(r.run.ID)),
 			attribute.String("cicd.pipeline.run.url.full", t.runURL(r)),
-			attribute.String("cicd.pipeline.result", resultOf(&r.run)),
+			attribute.String("cicd.pipeline.result", r.run.State.Result(r.run.TimedOut)),
 		}}
 	if r.run.State == pipeline.RunFailed {
 		s.failed = r.run.Reason
@@ -93,19 +93,6 @@ func (t *spanBuilder) addRun(r *record) {
 			t.addModule(r, m, rec, root)
 		}
 	}
-}
-
-// resultOf is the word of the conventions.
-func resultOf(r *pipeline.Run) string {
-	switch {
-	case r.State == pipeline.RunCancelled:
-		return "cancellation"
-	case r.State == pipeline.RunFailed && r.TimedOut:
-		return "timeout"
-	case r.State == pipeline.RunFailed:
-		return "failure"
-	}
-	return "success"
 }
 
 // taskResults are the words of the conventions for modules.

@@ -58,7 +58,7 @@ func name(module string, attempt int, phase string) string {
 	return hex.EncodeToString(id[:])
 }
 
-func TestTeller(t *testing.T) {
+func TestSpanBuilder(t *testing.T) {
 	spans := exported(t, sample())
 	for _, want := range []struct {
 		id, parent, name string
@@ -87,7 +87,7 @@ func TestTeller(t *testing.T) {
 }
 
 // The next leader exports the same spans; modules know theirs before it does.
-func TestTeller_sameOnEveryNode(t *testing.T) {
+func TestSpanBuilder_sameOnEveryNode(t *testing.T) {
 	one, two := exported(t, sample()), exported(t, sample())
 	for id := range one {
 		if _, ok := two[id]; !ok {
