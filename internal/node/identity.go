@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"net"
 	"path/filepath"
 	"strings"
@@ -144,34 +145,41 @@ func (i *identity) loadKey(bound bool) (key []byte, err error) {
 
 // joinsElsewhere reports whether the nodes to join are on other machines: none of
 // them has a loopback address.
-func joinsElsewhere(join []string) bool {
-	for _, address := range join {
-		host, _, err := net.SplitHostPort(address)
-		if err != nil {
-			host = address
-		}
-		if host == "localhost" || net.ParseIP(strings.Trim(host, "[]")).IsLoopback() {
+func joinsElsewhere(join []string) (elsewhere bool) {
+	for _, host := range joined(join) {
+		if host == "localhost" || net.ParseIP(host).IsLoopback() {
 			return false
 		}
+		elsewhere = true
 	}
-	return len(join) > 0
+	return elsewhere
 }
 
 // hostNames are those of the nodes to join that are named and not given by address.
 func hostNames(join []string) (names []string) {
-	for _, list := range join {
-		for name := range strings.SplitSeq(list, ",") {
-			name = strings.TrimSpace(name)
-			host, _, err := net.SplitHostPort(name)
-			if err != nil {
-				host = name
-			}
-			if host != "" && net.ParseIP(strings.Trim(host, "[]")) == nil {
-				names = append(names, name)
-			}
+	for name, host := range joined(join) {
+		if net.ParseIP(host) == nil {
+			names = append(names, name)
 		}
 	}
 	return names
+}
+
+// joined gives each node to join as it was written, and its host alone. An element of
+// -join may name several, separated by commas.
+func joined(join []string) iter.Seq2[string, string] {
+	return func(yield func(name, host string) bool) {
+		for name := range strings.SplitSeq(strings.Join(join, ","), ",") {
+			name = strings.TrimSpace(name)
+			host, _, err := net.SplitHostPort(name)
+			if err != nil {
+				host = strings.Trim(name, "[]")
+			}
+			if host != "" && !yield(name, host) {
+				return
+			}
+		}
+	}
 }
 
 // save records the cluster and the members to join at the next start.

@@ -21,6 +21,7 @@ func TestIdentity_missingKey(t *testing.T) {
 		{nil, true},
 		{[]string{"127.0.0.1"}, true},
 		{[]string{"127.0.0.1:7946", "127.0.0.2:7946"}, true},
+		{[]string{"127.0.0.1:7946, 127.0.0.2:7946"}, true},
 		{[]string{"localhost:7946"}, true},
 		{[]string{"[::1]:7946"}, true},
 		{[]string{"10.0.0.1"}, false},
