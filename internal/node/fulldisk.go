@@ -15,8 +15,8 @@ const (
 )
 
 // endOnFullDisk ends a node that no other can stand in for, if its disk accepts
-// nothing and no module runs whose end could be committed.
-func (n *Node) endOnFullDisk(ctx context.Context) error {
+// nothing (full says why) and no module runs whose end could be committed (busy).
+func endOnFullDisk(ctx context.Context, full func() string, busy func() bool) error {
 	tick := time.NewTicker(fullDiskCheck)
 	defer tick.Stop()
 	var since time.Time
@@ -25,8 +25,8 @@ func (n *Node) endOnFullDisk(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case now := <-tick.C:
-			reason := n.fabric.disk.Reason()
-			switch stuck := reason != "" && (n.worker.Load() == 0 || !n.cluster.IsLeader()); {
+			reason := full()
+			switch stuck := reason != "" && !busy(); {
 			case !stuck:
 				since = time.Time{}
 			case since.IsZero():

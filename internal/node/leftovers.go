@@ -13,16 +13,21 @@ import (
 // reasonProcessKilled is why a run ends that an earlier process left unfinished.
 const reasonProcessKilled = "its process was killed"
 
-// afterLeftovers wraps the duty of an embedded node's leader: before its first term
-// begins, the runs that an earlier process left are cancelled, cleanup included. It must come
-// before the orchestrator reads the state, which would resume them: their modules,
-// those with always_run included, belong to a process that is gone, and would end
-// with this one in the middle.
-func (n *Node) afterLeftovers(lead cluster.LeadFunc) cluster.LeadFunc {
+// leftovers are the runs that an earlier process of an embedded node left.
+type leftovers struct {
+	cluster *cluster.Cluster
+	state   *fsm.Store
+}
+
+// before wraps the duty of the leader: before its first term begins, the leftovers
+// are cancelled, cleanup included. It must come before the orchestrator reads the
+// state, which would resume them: their modules, those with always_run included,
+// belong to a process that is gone, and would end with this one in the middle.
+func (l leftovers) before(lead cluster.LeadFunc) cluster.LeadFunc {
 	done := false // Lead never calls it twice at once
 	return func(ctx context.Context, term uint64) error {
 		if !done {
-			if err := n.abandonLeftovers(ctx); err != nil {
+			if err := l.abandon(ctx); err != nil {
 				return err
 			}
 			done = true
@@ -31,15 +36,15 @@ func (n *Node) afterLeftovers(lead cluster.LeadFunc) cluster.LeadFunc {
 	}
 }
 
-// abandonLeftovers cancels every unfinished run, twice: the second cancellation
-// also ends modules with always_run.
-func (n *Node) abandonLeftovers(ctx context.Context) error {
-	if err := n.cluster.Barrier(ctx); err != nil {
+// abandon cancels every unfinished run, twice: the second cancellation also ends
+// modules with always_run.
+func (l leftovers) abandon(ctx context.Context) error {
+	if err := l.cluster.Barrier(ctx); err != nil {
 		return err
 	}
 
 	var left []pipeline.RunID
-	err := n.stores.state.View(func(v *fsm.View) error {
+	err := l.state.View(func(v *fsm.View) error {
 		for _, r := range v.Active() {
 			left = append(left, r.ID)
 		}
@@ -56,7 +61,7 @@ func (n *Node) abandonLeftovers(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if _, _, err := n.cluster.Apply(ctx, raw); err != nil {
+			if _, _, err := l.cluster.Apply(ctx, raw); err != nil {
 				return err
 			}
 		}

@@ -15,8 +15,12 @@ import (
 // reads every entry.
 const cacheCounted = time.Minute
 
-// measured is what metrics ask this node for when they are read.
-func (n *Node) measured() metrics.Sources {
+// measured answers what metrics ask a node for when they are read.
+type measured struct{ n *Node }
+
+// sources lists it.
+func (m measured) sources() metrics.Sources {
+	n := m.n
 	cache := &cacheSize{count: func() int64 {
 		stats, err := n.services.cache.CacheStats(context.Background())
 		if err != nil {
@@ -26,7 +30,7 @@ func (n *Node) measured() metrics.Sources {
 	}}
 
 	return metrics.Sources{
-		Raft:   n.measuredRaft,
+		Raft:   m.raft,
 		Health: n.cluster.GossipHealth,
 		Disk: func() metrics.Disk {
 			free, _ := n.stores.blobs.FreeBytes() // a disk that does not answer is reported elsewhere
@@ -46,8 +50,9 @@ func (n *Node) measured() metrics.Sources {
 	}
 }
 
-// measuredRaft is this node's part in consensus.
-func (n *Node) measuredRaft() (metrics.RaftState, bool) {
+// raft is this node's part in consensus.
+func (m measured) raft() (metrics.RaftState, bool) {
+	n := m.n
 	if n.cfg.Mode == pipeline.ModeWorker {
 		return metrics.RaftState{}, false
 	}
@@ -70,11 +75,11 @@ func (n *Node) measuredRaft() (metrics.RaftState, bool) {
 			s.Lag[n.state.NodeName(id)] = lag[server.ID]
 		}
 		if server.Suffrage == consensus.Voter {
-			m, known := n.cluster.Member(id)
+			voter, known := n.cluster.Member(id)
 			if !known {
-				m.Status = cluster.StatusFailed // it is not here
+				voter.Status = cluster.StatusFailed // it is not here
 			}
-			voters = append(voters, m)
+			voters = append(voters, voter)
 		}
 	}
 	s.Voters = countMembers(voters)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"runtime"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -141,24 +140,27 @@ func (n *Node) openData() (err error) {
 // needs: the orchestrator needs the state and the fabric, the services need both,
 // the worker needs the fabric, and the API needs all.
 func (n *Node) openParts(ctx context.Context) (err error) {
+	s, limits := &n.stores, &n.cfg.Limits
 	n.peers = peer.NewClient(n.cluster)
-	n.state = state.New(state.Config{Self: n.id, Store: n.stores.state, Cluster: n.cluster, Peers: n.peers})
+	n.state = state.New(state.Config{Self: n.id, Store: s.state, Cluster: n.cluster, Peers: n.peers})
 	n.fabric.self, n.fabric.state, n.fabric.peers, n.fabric.members = n.id, n.state, n.peers, n.cluster.Members
-	n.fabric.storage, n.fabric.stepDown, n.fabric.reserve = n.cluster.Storage, n.cluster.StepDown, n.stores.reserve
+	n.fabric.storage, n.fabric.stepDown, n.fabric.reserve = n.cluster.Storage, n.cluster.StepDown, s.reserve
 	if n.cfg.Embedded { // no other node depends on this process
 		n.fabric.reserve = func() error { return nil }
 	}
-	n.fabric.open(&n.cfg.Limits, func() { n.worker.TrimDirectories() })
-	n.openTraces(ctx)
+	n.fabric.open(limits, func() { n.worker.TrimDirectories() })
+	if !n.cfg.Embedded {
+		n.traces = openTraces(ctx, traces.Config{Store: s.state, Barrier: n.cluster.Barrier, Node: n.cfg.Name, Version: n.cfg.Version,
+			URL: n.port.Scheme() + "://" + n.HTTPAddr()}, n.log)
+	}
 	n.openVault()
-	n.orch = orchestrator.New(orchestrator.Config{Self: n.id, Alone: n.cfg.alone(), Log: consensusLog{n.cluster}, Store: n.stores.state,
+	n.orch = orchestrator.New(orchestrator.Config{Self: n.id, Alone: n.cfg.alone(), Log: consensusLog{n.cluster}, Store: s.state,
 		Transport: transport{n}, Members: members{n}, Evaluate: n.services.vault.Evaluate, Results: n.fabric.inputs(n.identity.keys.ResultsKey()),
 		Vault: n.services.vault, Logger: n.log.Named("orchestrator"), Timing: n.cfg.Timing, NodeName: n.state.NodeName, Metrics: n.metrics.Leader, LastContact: n.cluster.LastContact, Ended: n.traces.Ended})
 	n.state.SetLeader(n.orch)
 	n.openServices()
 
 	n.reports = reports{self: n.id, runner: n.runner, orch: n.orch, fabric: &n.fabric, unfit: func() string { return n.worker.Unfit() }}
-	s, limits := &n.stores, &n.cfg.Limits
 	n.worker, err = worker.Open(ctx, worker.Config{Self: n.id, Name: n.cfg.Name, Capabilities: capabilities(&n.cfg),
 		Runner: n.runner, Blobs: s.blobs, Trees: s.trees, Journal: s.journal, WorkDir: s.dir.WorkDir(), CachesDir: s.dir.CachesDir(), Layouts: s.layouts,
 		KeepCaches: limits.KeepModuleCaches, MaxCaches: limits.MaxModuleCaches,
@@ -168,7 +170,7 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 		return err
 	}
 	n.openAPI()
-	n.metrics.Watch(n.measured())
+	n.metrics.Watch(measured{n}.sources())
 	n.peerMux = n.peerHandler()
 	return nil
 }
@@ -182,23 +184,6 @@ func (n *Node) lead(ctx context.Context, term uint64) error {
 	g.Go(func() error { n.services.snapshots.Lead(ctx); return nil })
 	g.Go(func() error { n.traces.Lead(ctx); return nil })
 	return g.Wait()
-}
-
-// openRunner finds or starts the keeper; `pipelined run` needs none.
-func openRunner(ctx context.Context, cfg *Config, dir *storage.DataDir) (executor.Runner, error) {
-	c := executor.Config{DataDir: dir.KeeperDir(), Executable: cfg.Executable, Logger: cfg.Logger.Named("keeper")}
-	if cfg.Embedded {
-		r, err := executor.NewLocal(c)
-		if err != nil {
-			return nil, fmt.Errorf("open executor: %w", err)
-		}
-		return r, nil
-	}
-	r, err := executor.Connect(ctx, c)
-	if err != nil {
-		return nil, fmt.Errorf("connect to the keeper: %w", err)
-	}
-	return r, nil
 }
 
 // openCluster opens the cluster with what raft's directory holds, or as a new node
@@ -251,15 +236,6 @@ func (n *Node) meta() cluster.Meta {
 	return m
 }
 
-func capabilities(cfg *Config) pipeline.Capabilities {
-	tags := cfg.Tags
-	if tags == nil {
-		tags = []string{}
-	}
-	return pipeline.Capabilities{OS: runtime.GOOS, Arch: runtime.GOARCH, InstalledTools: worker.FindTools(), MaxParallelModules: cfg.Slots, Tags: tags,
-		CPU: cfg.CPU, Memory: cfg.Memory}
-}
-
 // Ready is closed when the node can serve: it belongs to a cluster and knows a
 // leader.
 func (n *Node) Ready() <-chan struct{} { return n.ready }
@@ -273,14 +249,8 @@ func (n *Node) HTTPS() bool { return n.port.TLS() }
 // Health describes this node and what it knows of its cluster.
 func (n *Node) Health(ctx context.Context) wire.Health { return n.services.cluster.Health(ctx) }
 
-// ID is the node's.
-func (n *Node) ID() pipeline.NodeID { return n.id }
-
 // Name is the node's.
 func (n *Node) Name() string { return n.cfg.Name }
-
-// ClusterKey is the cluster's key, for the command line's own token.
-func (n *Node) ClusterKey() []byte { return n.identity.key }
 
 // Run runs the node until ctx ends, or it was asked to leave, or a part fails that it
 // needs. It stops in order: no new work, no new calls,
@@ -296,10 +266,12 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { return wrap("http", n.port.Serve(core, n.api, n.cluster.Identity().HTTPServer)) })
 	lead := n.lead
 	if n.cfg.Embedded {
-		lead = n.afterLeftovers(lead)
+		lead = leftovers{n.cluster, n.stores.state}.before(lead)
 	}
 	if n.cfg.alone() {
-		g.Go(func() error { return n.endOnFullDisk(core) })
+		g.Go(func() error {
+			return endOnFullDisk(core, n.fabric.disk.Reason, func() bool { return n.worker.Load() > 0 && n.cluster.IsLeader() })
+		})
 	}
 	g.Go(func() error {
 		err := n.cluster.Lead(core, lead)

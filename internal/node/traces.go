@@ -4,20 +4,18 @@ import (
 	"context"
 	"os"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/pipelined/pipelined/internal/traces"
 )
 
-// openTraces reads the variables of OpenTelemetry. A mistake in them costs the traces
-// and not the node.
-func (n *Node) openTraces(ctx context.Context) {
-	if n.cfg.Embedded {
-		return
-	}
-
-	var err error
-	n.traces, err = traces.Open(ctx, traces.Config{Store: n.stores.state, Barrier: consensusLog{n.cluster}.Barrier, Node: n.cfg.Name, Version: n.cfg.Version,
-		URL: n.port.Scheme() + "://" + n.HTTPAddr(), Getenv: os.Getenv, Logger: n.log.Named("traces")})
+// openTraces opens what exports traces, as the variables of OpenTelemetry say; nil if
+// nothing does. A mistake in them costs the traces and not the node.
+func openTraces(ctx context.Context, cfg traces.Config, log hclog.Logger) *traces.Exporter {
+	cfg.Getenv, cfg.Logger = os.Getenv, log.Named("traces")
+	e, err := traces.Open(ctx, cfg)
 	if err != nil {
-		n.log.Warn("runs are not traced", "error", err)
+		log.Warn("runs are not traced", "error", err)
 	}
+	return e
 }
