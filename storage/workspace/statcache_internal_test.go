@@ -31,7 +31,7 @@ func newStatBench(tb testing.TB, files map[string]string) *statBench {
 		tb.Fatal(err)
 	}
 	if !disk.LocalFilesystem(root) {
-		tb.Skip("the temporary directory is on a filesystem whose times are not trusted")
+		tb.Skip("needs a temporary directory on a local filesystem, whose times are trusted")
 	}
 	b := &statBench{tb, root, filepath.Join(tb.TempDir(), "snapshots")}
 	for name, text := range files {
