@@ -4,7 +4,7 @@ import { signal } from '@preact/signals'
 import { json } from './api'
 import { bytes, coarse, count, seconds } from './format'
 import { Shape, type Kind } from './icons'
-import { Blank, CopyAs, Pill, cli, curl, every, offer } from './parts'
+import { Blank, CopyAs, Figure, Pill, Table, cli, curl, every, offer } from './parts'
 import { place, withQuery } from './route'
 import { Top, show } from './shell'
 import { health, may, members, now, order, raft, ref, runs } from './store'
@@ -142,57 +142,32 @@ function Nodes() {
           ))}
         </nav>
       </div>
-      <table class="nt cards">
-        <thead>
-          <tr>
-            {['Node', 'Role', 'Gossip', 'Slots', 'Reserved', 'Raft', 'Tags', 'Version'].map((t) => (
-              <th key={t} scope="col">
-                {t}
-              </th>
-            ))}
-            <th scope="col">
-              <span class="sr">Actions</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {list.filter(view[2]).map((m) => (
-            <NodeRow key={m.id} m={m} most={most} />
-          ))}
-        </tbody>
-      </table>
+      <Table heads={['Node', 'Role', 'Gossip', 'Slots', 'Reserved', 'Raft', 'Tags', 'Version', '']}>
+        {list.filter(view[2]).map((m) => (
+          <NodeRow key={m.id} m={m} most={most} />
+        ))}
+      </Table>
       {external.length > 0 && (
-        <table class="nt cards external">
-          <thead>
-            <tr>
-              {['External worker', 'State', 'Slots', 'Tags'].map((t) => (
-                <th key={t} scope="col">
-                  {t}
-                </th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {external.map((w) => (
-              <tr key={w.id}>
-                <th scope="row">
-                  <span class="node">
-                    <Shape kind={w.status === 'Online' ? 'ok' : 'bad'} />
-                    <span>
-                      <b>{w.name || w.id}</b>
-                      <small>{w.endpoint}</small>
-                    </span>
+        <Table kind="external" heads={['External worker', 'State', 'Slots', 'Tags']}>
+          {external.map((w) => (
+            <tr key={w.id}>
+              <th scope="row">
+                <span class="node">
+                  <Shape kind={w.status === 'Online' ? 'ok' : 'bad'} />
+                  <span>
+                    <b>{w.name || w.id}</b>
+                    <small>{w.endpoint}</small>
                   </span>
-                </th>
-                <td data-label="State">{w.status}</td>
-                <td data-label="Slots">
-                  <Slots used={w.currentLoad} all={w.capabilities.maxParallelModules ?? 0} />
-                </td>
-                <td data-label="Tags">{w.capabilities.tags?.join(', ')}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+                </span>
+              </th>
+              <td data-label="State">{w.status}</td>
+              <td data-label="Slots">
+                <Slots used={w.currentLoad} all={w.capabilities.maxParallelModules ?? 0} />
+              </td>
+              <td data-label="Tags">{w.capabilities.tags?.join(', ')}</td>
+            </tr>
+          ))}
+        </Table>
       )}
     </section>
   )
@@ -202,18 +177,6 @@ function mostCommon(list: string[]): string {
   const n = new Map<string, number>()
   for (const v of list) n.set(v, (n.get(v) ?? 0) + 1)
   return [...n].sort((a, b) => b[1] - a[1])[0]?.[0] ?? ''
-}
-
-function Figure({ name, value, note }: { name: string; value: string; note: string }) {
-  return (
-    <div class="kpi">
-      <dt>{name}</dt>
-      <dd>
-        {value}
-        <small>{note}</small>
-      </dd>
-    </div>
-  )
 }
 
 // outlook says what another failure would mean.
@@ -264,36 +227,25 @@ function Locks() {
       {locks.value.length === 0 ? (
         <p class="none">No lock is held or waited for.</p>
       ) : (
-        <table class="nt cards">
-          <thead>
-            <tr>
-              {['Lock', 'Held by', 'Since', 'Waiting, in order'].map((t) => (
-                <th key={t} scope="col">
-                  {t}
-                </th>
-              ))}
+        <Table heads={['Lock', 'Held by', 'Since', 'Waiting, in order']}>
+          {locks.value.map((l) => (
+            <tr key={l.key}>
+              <th scope="row" class="mono">
+                {l.key}
+              </th>
+              <td data-label="Held by">{l.holder ? <User u={l.holder} /> : <span class="muted">free</span>}</td>
+              <td data-label="Since">{l.holder ? since(l.holder) : ''}</td>
+              <td data-label="Waiting">
+                {l.waiters.length === 0 && <span class="muted">none</span>}
+                {l.waiters.map((u) => (
+                  <div key={u.run + u.module}>
+                    <User u={u} /> <span class="muted">{since(u)}</span>
+                  </div>
+                ))}
+              </td>
             </tr>
-          </thead>
-          <tbody>
-            {locks.value.map((l) => (
-              <tr key={l.key}>
-                <th scope="row" class="mono">
-                  {l.key}
-                </th>
-                <td data-label="Held by">{l.holder ? <User u={l.holder} /> : <span class="muted">free</span>}</td>
-                <td data-label="Since">{l.holder ? since(l.holder) : ''}</td>
-                <td data-label="Waiting">
-                  {l.waiters.length === 0 && <span class="muted">none</span>}
-                  {l.waiters.map((u) => (
-                    <div key={u.run + u.module}>
-                      <User u={u} /> <span class="muted">{since(u)}</span>
-                    </div>
-                  ))}
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+          ))}
+        </Table>
       )}
     </section>
   )

@@ -5,7 +5,7 @@ import type { ComponentChildren } from 'preact'
 import { Refused, json } from './api'
 import { bytes, coarse, count, dateTime, duration, seconds } from './format'
 import { Shape, ofRun, type Kind } from './icons'
-import { Blank, Command, CopyAs, cli, curl, every, inZone, offer, utc } from './parts'
+import { Blank, Command, CopyAs, Figure, Table, cli, curl, every, inZone, offer, utc } from './parts'
 import { Top, show } from './shell'
 import { may, now } from './store'
 import type { RunState, Schedule } from './types'
@@ -25,23 +25,6 @@ function useList<T>(path: string, into: { value: T[] | null }, take: (a: any) =>
       if (e instanceof Refused && e.status < 500) refused.value = e.message
     }
   })
-}
-
-function Table({ heads, children }: { heads: string[]; children: ComponentChildren }) {
-  return (
-    <table class="nt cards">
-      <thead>
-        <tr>
-          {heads.map((h) => (
-            <th key={h} scope="col" class={h ? '' : 'act'}>
-              {h || <span class="sr">Actions</span>}
-            </th>
-          ))}
-        </tr>
-      </thead>
-      <tbody>{children}</tbody>
-    </table>
-  )
 }
 
 function Card({ title, note, list, blank, children }: { title: string; note: string; list: unknown[] | null; blank: ComponentChildren; children: ComponentChildren }) {
@@ -209,34 +192,14 @@ export function Cache() {
         <h1 class="sr">Cache</h1>
         {s && (
           <dl class="card kpis four">
-            <div class="kpi">
-              <dt>Hits</dt>
-              <dd>
-                {s.hits + s.misses > 0 ? `${Math.round((s.hits / (s.hits + s.misses)) * 100)} %` : 'none'}
-                <small>{`${s.hits} of ${s.hits + s.misses} look-ups`}</small>
-              </dd>
-            </div>
-            <div class="kpi">
-              <dt>Saved</dt>
-              <dd>
-                {s.savedSeconds > 0 ? duration(s.savedSeconds) : 'nothing'}
-                <small>of modules that did not run</small>
-              </dd>
-            </div>
-            <div class="kpi">
-              <dt>Entries</dt>
-              <dd>
-                {s.entries.toLocaleString('en')}
-                <small>{bytes(s.bytes)} of outputs</small>
-              </dd>
-            </div>
-            <div class="kpi">
-              <dt>Evicted</dt>
-              <dd>
-                {s.evicted.toLocaleString('en')}
-                <small>by the limits of the cluster</small>
-              </dd>
-            </div>
+            <Figure
+              name="Hits"
+              value={s.hits + s.misses > 0 ? `${Math.round((s.hits / (s.hits + s.misses)) * 100)} %` : 'none'}
+              note={`${s.hits} of ${s.hits + s.misses} look-ups`}
+            />
+            <Figure name="Saved" value={s.savedSeconds > 0 ? duration(s.savedSeconds) : 'nothing'} note="of modules that did not run" />
+            <Figure name="Entries" value={s.entries.toLocaleString('en')} note={`${bytes(s.bytes)} of outputs`} />
+            <Figure name="Evicted" value={s.evicted.toLocaleString('en')} note="by the limits of the cluster" />
           </dl>
         )}
         <Card

@@ -228,6 +228,38 @@ export function inZone(at: string, zone: string): string {
 
 export const utc = (at: string) => new Date(at).toISOString().slice(11, 16) + ' UTC'
 
+// Table is a table whose rows are cards on a narrow screen. An empty head is that of
+// the rows' actions.
+export function Table({ heads, kind, children }: { heads: string[]; kind?: string; children: ComponentChildren }) {
+  return (
+    <table class={'nt cards' + (kind ? ' ' + kind : '')}>
+      <thead>
+        <tr>
+          {heads.map((h) => (
+            <th key={h} scope="col" class={h ? '' : 'act'}>
+              {h || <span class="sr">Actions</span>}
+            </th>
+          ))}
+        </tr>
+      </thead>
+      <tbody>{children}</tbody>
+    </table>
+  )
+}
+
+// Figure is a number of a page's head; title is its whole text if value is short for it.
+export function Figure({ name, value, note, title }: { name: string; value: string; note: string; title?: string }) {
+  return (
+    <div class="kpi" title={title}>
+      <dt>{name}</dt>
+      <dd>
+        {value}
+        <small>{note}</small>
+      </dd>
+    </div>
+  )
+}
+
 // Blank is what a page, or a part of one, says that has nothing to show.
 export function Blank({ title, page, children }: { title: string; page?: boolean; children?: ComponentChildren }) {
   return (
