@@ -180,6 +180,10 @@ func TestDashboard_roles(t *testing.T) {
 		}
 		p.key("gc")
 		p.shows("1 of 1 node answers")
+		version, last := p.text("[...document.querySelectorAll('.kpi')].at(-1).title"), p.text("[...document.querySelectorAll('.kpi dd')].at(-1).firstChild.data")
+		if version == "" || !strings.HasSuffix(version, last) || len(last) > len("de3bdf8c1a2b+dirty") {
+			t.Errorf("the version %q is shown as %q", version, last)
+		}
 		if got := p.text("[...document.querySelectorAll('td button')].some(b => b.innerText.includes('Drain'))"); (got == "true") != want[1] {
 			t.Errorf("%s: Drain is offered: %s", role, got)
 		}

@@ -2,7 +2,7 @@
 // waits for a lock.
 import { signal } from '@preact/signals'
 import { json } from './api'
-import { bytes, coarse, count, seconds } from './format'
+import { bytes, coarse, count, revision, seconds } from './format'
 import { Shape, type Kind } from './icons'
 import { Blank, CopyAs, Figure, Pill, Table, cli, curl, every, offer } from './parts'
 import { place, withQuery } from './route'
@@ -104,8 +104,8 @@ function NodeRow({ m, most }: { m: Member; most: string }) {
       </td>
       <td data-label="Votes">{server ? server.suffrage : <span class="muted">no vote</span>}</td>
       <td data-label="Tags">{w?.capabilities.tags?.length ? w.capabilities.tags.join(', ') : <span class="muted">none</span>}</td>
-      <td data-label="Version" class={m.version && m.version !== most ? 's-odd' : ''}>
-        {m.version}
+      <td data-label="Version" class={m.version && m.version !== most ? 's-odd' : ''} title={m.version}>
+        {revision(m.version ?? '')}
       </td>
       <td class="act">
         {may('admin') && works && m.status !== 'left' && (
@@ -191,7 +191,7 @@ function outlook(voters: number, up: number): string {
 function Figures() {
   const [h, r] = [health.value!, raft.value]
   const list = members.value?.members ?? []
-  const versions = [...new Set(list.filter((m) => m.status === 'alive').map((m) => m.version))]
+  const versions = [...new Set(list.filter((m) => m.status === 'alive').map((m) => m.version ?? ''))]
   const active = order.value.map((id) => runs.get(id)!.value).filter((x) => x.state === 'running' || x.state === 'waiting' || x.state === 'cancelling')
   const sum = (of: (m: Member) => number) => list.filter((m) => m.status === 'alive').reduce((n, m) => n + of(m), 0)
   const waits = active.reduce((n, x) => n + x.moduleCount - x.modulesDone, 0)
@@ -202,7 +202,12 @@ function Figures() {
       <Figure name="Slots" value={`${sum((m) => m.currentLoad)} of ${sum((m) => m.maxLoad)}`} note={`${count(h.availableWorkers, 'worker')} available`} />
       <Figure name="Runs" value={String(active.length)} note={active.length ? `${count(waits, 'module')} not done` : 'nothing runs'} />
       <Figure name="Blobs here" value={h.blobs ? bytes(h.blobs.bytes) : 'not counted'} note={h.blobs ? `${count(h.blobs.blobs, 'file')} on ${h.node}` : 'counted every ten minutes'} />
-      <Figure name="Versions" value={versions.length === 1 ? versions[0]! : `${versions.length}`} note={versions.length === 1 ? 'on every node' : versions.join(', ')} />
+      <Figure
+        name="Versions"
+        value={versions.length === 1 ? revision(versions[0]) : `${versions.length}`}
+        note={versions.length === 1 ? 'on every node' : versions.map(revision).join(', ')}
+        title={versions.join(', ')}
+      />
     </dl>
   )
 }
