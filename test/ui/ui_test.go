@@ -131,6 +131,9 @@ func TestDashboard(t *testing.T) {
 		if err != nil || run.State != "succeeded" {
 			t.Errorf("state %s, error %v", run.State, err)
 		}
+		if head := p.text("document.querySelector('.prog').innerText"); strings.Contains(head, "usual") {
+			t.Errorf("the first run is compared with others: %s", head)
+		}
 	})
 
 	t.Run("cancel", func(t *testing.T) {

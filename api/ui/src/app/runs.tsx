@@ -41,15 +41,19 @@ const shown = computed(() => {
   return all.value.filter((r) => chip[3](r) && (!pipeline || r.pipeline === pipeline) && (!by || r.submitter === by) && matches(r, text))
 })
 
-// usual is what a run of the pipeline took by the newest ones that went well.
+// usuals are what the newest runs of a pipeline took that went well: for each run, by its
+// id, those before it; for each pipeline, by its name, all.
 const usuals = computed(() => {
-  const by = new Map<string, number[]>()
-  for (const r of all.value) {
+  const usual = new Map<string, number>()
+  const well = new Map<string, number[]>()
+  for (const r of [...all.value].reverse()) {
+    const list = well.get(r.pipeline) ?? []
+    usual.set(r.id, median(list))
     if (r.state !== 'succeeded' && r.state !== 'succeeded_with_warnings') continue
-    const list = by.get(r.pipeline) ?? []
-    if (list.length < 20) by.set(r.pipeline, [...list, seconds(r.finishedAt) - seconds(r.submittedAt) - (r.idleSeconds ?? 0)])
+    well.set(r.pipeline, [...list, seconds(r.finishedAt) - seconds(r.submittedAt) - (r.idleSeconds ?? 0)].slice(-20))
   }
-  return new Map([...by].map(([name, list]) => [name, median(list)]))
+  for (const [name, list] of well) usual.set(name, median(list))
+  return usual
 })
 
 export function against(r: RunSummary, usual: number | undefined): string {
@@ -60,7 +64,7 @@ export function against(r: RunSummary, usual: number | undefined): string {
   return percent > 10 ? `${percent} % slower` : percent < -10 ? `${-percent} % faster` : 'as usual'
 }
 
-export const usualOf = (r: RunSummary) => usuals.value.get(r.pipeline)
+export const usualOf = (r: RunSummary) => usuals.value.get(r.id)
 
 const note = (r: RunSummary) => r.reason || (r.state === 'waiting' ? 'accepted, nothing has started' : '')
 
