@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"os"
@@ -38,13 +39,15 @@ func reportFlag() cli.Flag {
 type reports struct {
 	env   *environment
 	files []reportFile
+	// summary is the file that a CI job shows on its page as Markdown; "" for none.
+	summary string
 }
 
 type reportFile struct{ form, path string }
 
 // reports reads -report, so that a mistake in it is found before anything runs.
 func (env *environment) reports(cmd *cli.Command) (*reports, error) {
-	r := &reports{env: env}
+	r := &reports{env: env, summary: env.getenv("GITHUB_STEP_SUMMARY")}
 	for _, value := range cmd.StringSlice("report") {
 		form, path, _ := strings.Cut(value, "=")
 		if !slices.Contains(report.Forms(), form) {
@@ -64,7 +67,7 @@ func (env *environment) reports(cmd *cli.Command) (*reports, error) {
 // write writes the reports about a run that has ended. It reads the last lines of
 // modules that failed; lines that cannot be read are left out.
 func (r *reports) write(ctx context.Context, modules client.Modules, run wire.Run) error {
-	if len(r.files) == 0 {
+	if len(r.files) == 0 && r.summary == "" {
 		return nil
 	}
 
@@ -80,6 +83,11 @@ func (r *reports) write(ctx context.Context, modules client.Modules, run wire.Ru
 		}
 	}
 
+	if r.summary != "" {
+		if err := appendSummary(r.summary, doc); err != nil {
+			r.env.say("%v", wrap("write the summary of the job", err))
+		}
+	}
 	for _, f := range r.files {
 		if err := writeReport(f, doc); err != nil {
 			return wrap("write the report "+f.path, err)
@@ -93,18 +101,11 @@ func (r *reports) write(ctx context.Context, modules client.Modules, run wire.Ru
 func (r *reports) end(ctx context.Context, modules client.Modules, run wire.Run, outcome error) error {
 	err := r.write(ctx, modules, run)
 	if err == nil || outcome == nil {
-		return firstError(outcome, err)
+		return cmp.Or(outcome, err)
 	}
 
 	r.env.say("%v", err)
 	return outcome
-}
-
-func firstError(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 // lastLines are the last lines of the output of a module's last attempt.
@@ -144,4 +145,20 @@ func writeReport(f reportFile, doc *report.Report) error {
 		return os.WriteFile(f.path, b.Bytes(), 0o644)
 	}
 	return renameio.WriteFile(f.path, b.Bytes(), 0o644)
+}
+
+// appendSummary appends the Markdown to what earlier commands of a job have written.
+func appendSummary(path string, doc *report.Report) error {
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+
+	// A heading begins a line, whatever stands before it.
+	b := bytes.NewBufferString("\n")
+	err = report.Write(b, "md", doc)
+	if err == nil {
+		_, err = f.Write(b.Bytes())
+	}
+	return cmp.Or(err, f.Close())
 }

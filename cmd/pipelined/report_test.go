@@ -93,6 +93,30 @@ func TestReport_mistakes(t *testing.T) {
 	}
 }
 
+// A job's summary gets the Markdown behind what it has; without it the run ends as it
+// does.
+func TestReport_jobSummary(t *testing.T) {
+	f := newFakeCluster(t)
+	f.add(finished("r1", pipeline.RunFailed))
+	c := newCommand(t, f)
+	path := write(t, t.TempDir(), "summary", "no line break")
+	c.env["GITHUB_STEP_SUMMARY"] = path
+	for range 2 {
+		if code, _, stderr := c.exec("wait", "r1"); code != exitFailed || strings.Contains(stderr, "summary") {
+			t.Fatalf("exit %d: %s", code, stderr)
+		}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil || !strings.HasPrefix(string(text), "no line break\n## ") || strings.Count(string(text), "\n## ") != 2 {
+		t.Errorf("%v: %s", err, text)
+	}
+
+	c.env["GITHUB_STEP_SUMMARY"] = t.TempDir()
+	if code, _, stderr := c.exec("wait", "r1"); code != exitFailed || !strings.Contains(stderr, "write the summary of the job") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+}
+
 func TestValidate_sarif(t *testing.T) {
 	c := newCommand(t, nil)
 	file := write(t, t.TempDir(), "p.hcl", "pipeline \"p\" {\n  module \"a\" { command = [module.b.x] }\n}\n")
