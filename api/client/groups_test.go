@@ -134,6 +134,7 @@ func TestGroups(t *testing.T) {
 			return err
 		}, "POST /api/execution/result", `"executionId":"x"`},
 		{"Workers.List", func(ctx context.Context, c *client.Client) error { _, err := c.Workers().List(ctx); return err }, "GET /api/workers", ""},
+		{"Workers.Brief", func(ctx context.Context, c *client.Client) error { _, err := c.Workers().Brief(ctx); return err }, "GET /api/workers?brief=1", ""},
 		{"Workers.Register", func(ctx context.Context, c *client.Client) error {
 			_, err := c.Workers().Register(ctx, wire.RegisterRequest{})
 			return err

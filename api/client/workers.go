@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"net/url"
 
 	"github.com/pipelined/pipelined/api/wire"
 )
@@ -45,6 +46,11 @@ func (workers Workers) Heartbeat(ctx context.Context, in wire.HeartbeatRequest) 
 // List lists who can execute modules.
 func (workers Workers) List(ctx context.Context) (wire.WorkerList, error) {
 	return do[wire.WorkerList](ctx, workers.calls, &request{method: http.MethodGet, path: "/api/workers", safe: true}, nil)
+}
+
+// Brief lists them without the programs that they have, which are most of a list.
+func (workers Workers) Brief(ctx context.Context) (wire.WorkerList, error) {
+	return do[wire.WorkerList](ctx, workers.calls, &request{method: http.MethodGet, path: "/api/workers", query: url.Values{"brief": {"1"}}, safe: true}, nil)
 }
 
 // Forget removes an outside worker.

@@ -129,7 +129,7 @@ func (r remote) measure(ctx context.Context, s *State, health []wire.Health) {
 		s.Nodes[i].Reasons = health[i].Reasons
 	}
 
-	workers, err := r.api.Workers().List(ctx)
+	workers, err := r.api.Workers().Brief(ctx)
 	if err != nil {
 		return // the rest is worth showing
 	}
