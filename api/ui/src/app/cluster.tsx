@@ -7,7 +7,7 @@ import { Shape, type Kind } from './icons'
 import { Blank, CopyAs, Figure, Pill, Table, cli, curl, every, offer } from './parts'
 import { place, withQuery } from './route'
 import { Top, show } from './shell'
-import { health, may, members, now, order, raft, ref, runs } from './store'
+import { final, health, may, members, now, order, raft, ref, runs } from './store'
 import type { Lock, LockUser, Member, WorkerNode } from './types'
 
 const workers = signal<WorkerNode[]>([])
@@ -190,10 +190,10 @@ function outlook(voters: number, up: number): string {
 
 function Figures() {
   const [h, r] = [health.value!, raft.value]
-  const list = members.value?.members ?? []
-  const versions = [...new Set(list.filter((m) => m.status === 'alive').map((m) => m.version ?? ''))]
-  const active = order.value.map((id) => runs.get(id)!.value).filter((x) => x.state === 'running' || x.state === 'waiting' || x.state === 'cancelling')
-  const sum = (of: (m: Member) => number) => list.filter((m) => m.status === 'alive').reduce((n, m) => n + of(m), 0)
+  const list = (members.value?.members ?? []).filter((m) => m.status === 'alive')
+  const versions = [...new Set(list.map((m) => m.version ?? ''))]
+  const active = order.value.map((id) => runs.get(id)!.value).filter((x) => !final(x.state))
+  const sum = (of: (m: Member) => number) => list.reduce((n, m) => n + of(m), 0)
   const waits = active.reduce((n, x) => n + x.moduleCount - x.modulesDone, 0)
   return (
     <dl class="card kpis">

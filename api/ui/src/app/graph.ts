@@ -153,7 +153,8 @@ export class GraphView {
   }
 
   private pan(dx: number, dy: number) {
-    const { width, height } = this.graph!.layout
+    if (!this.graph) return
+    const { width, height } = this.graph.layout
     const [w, h] = [this.canvas.clientWidth / this.scale, this.canvas.clientHeight / this.scale]
     this.x = Math.max(Math.min(0, width - w) - 60, Math.min(Math.max(0, width - w) + 60, this.x + dx))
     this.y = Math.max(Math.min(0, height - h) - 60, Math.min(Math.max(0, height - h) + 60, this.y + dy))
@@ -162,8 +163,9 @@ export class GraphView {
   }
 
   private zoomAt(by: number, px: number, py: number) {
+    if (!this.graph) return
     const before = this.scale
-    const least = Math.min(0.05, this.canvas.clientWidth / Math.max(1, this.graph!.layout.width))
+    const least = Math.min(0.05, this.canvas.clientWidth / Math.max(1, this.graph.layout.width))
     this.scale = Math.max(least, Math.min(closest, before * by))
     this.x += px / before - px / this.scale
     this.y += py / before - py / this.scale

@@ -9,7 +9,7 @@ import { LogView, type Times } from './logview'
 import { copy } from './parts'
 import { go, place } from './route'
 
-export interface LogKeys { follow: () => void; times: () => void; search: () => void }
+export interface LogKeys { follow: () => void; times: () => void }
 
 const nextTimes: Record<Times, Times> = { none: 'relative', relative: 'absolute', absolute: 'none' }
 const timesOf: Record<Times, string> = { none: 'no times', relative: 'times since the start', absolute: 'times of day' }
@@ -32,7 +32,6 @@ interface Props {
 
 export function LogPane({ run, module, attempt, start, command, keys, empty }: Props) {
   const box = useRef<HTMLDivElement>(null)
-  const field = useRef<HTMLInputElement>(null)
   const view = useRef<LogView | undefined>(undefined)
   const source = useRef<LogSource | undefined>(undefined)
   const [follows, setFollows] = useState(true)
@@ -99,7 +98,6 @@ export function LogPane({ run, module, attempt, start, command, keys, empty }: P
       view.current!.times = next
       view.current!.redraw()
     },
-    search: () => field.current?.focus(),
   }
 
   return (
@@ -109,7 +107,6 @@ export function LogPane({ run, module, attempt, start, command, keys, empty }: P
           <Icon name="search" />
           <span class="sr">Search in the log</span>
           <input
-            ref={field}
             type="search"
             placeholder="Search the log"
             onInput={(e) => search(e.currentTarget.value)}

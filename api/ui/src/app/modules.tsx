@@ -106,8 +106,9 @@ function Row({ name, inside }: { name: string; inside?: boolean }) {
   )
 }
 
-// worst is the state that a folded block shows.
 const severity: Kind[] = ['bad', 'ask', 'run', 'wait', 'skip', 'ok', 'hit']
+
+// worst is the state that a folded block shows.
 export function worst(list: Module[]): Kind {
   const kinds = list.map((m) => kindOf(m)[0])
   if (kinds.includes('run')) return 'run'
@@ -183,7 +184,8 @@ export function ModuleList() {
   )
 }
 
-// inOrder are the modules as the list has them, for the keys.
+// failures are the modules that failed or were lost, in the order of the list, for the
+// keys.
 export const failures = computed(() => {
   changed.value
   return leaves.value.map((m) => modules.get(m.name)?.peek() ?? m).filter((m) => m.state === 'failed' || lost(m) > 0)

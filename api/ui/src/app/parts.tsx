@@ -2,10 +2,9 @@
 import { signal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
-import { Refused, ask } from './api'
+import { Refused, ask, away } from './api'
 import { quote } from './format'
 import { Icon, Shape, colour, type Kind } from './icons'
-import { away } from './api'
 
 export function Pill({ kind, children }: { kind: Kind; children: ComponentChildren }) {
   return (
