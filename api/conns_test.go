@@ -44,7 +44,7 @@ func from(t *testing.T, ip, address string) *caller {
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}, Timeout: 10 * time.Second}
 	c, err := d.DialContext(t.Context(), "tcp", address)
 	if errors.Is(err, syscall.EADDRNOTAVAIL) {
-		t.Skipf("%s is no address here", ip) // the loopback of darwin has one
+		t.Skipf("needs all of 127.0.0.0/8, of which %s is not here", ip) // the loopback of darwin has one
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -24,7 +24,7 @@ func TestHidden_helperPriority(t *testing.T) {
 	// The thread is not unlocked, so that it ends with the test: its priority is its own.
 	runtime.LockOSThread()
 	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, -5); err != nil {
-		t.Skipf("needs CAP_SYS_NICE, which is missing here: %v", err)
+		t.Skipf("needs the right to raise a priority (CAP_SYS_NICE): %v", err)
 	}
 	cmd := exec.CommandContext(t.Context(), exe, bounded.Command)
 	stdin, err := cmd.StdinPipe()

@@ -58,7 +58,7 @@ func snapshotFiles(tb testing.TB, dir string, opts workspace.Options) []string {
 func needGit(tb testing.TB) {
 	tb.Helper()
 	if _, err := exec.LookPath("git"); err != nil {
-		tb.Skip("git is not installed: there is nothing to compare with")
+		tb.Skip("needs git, to compare with")
 	}
 }
 

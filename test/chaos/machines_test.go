@@ -49,7 +49,7 @@ func build(tb testing.TB, n int) *cluster {
 	for _, line := range []string{"mount --make-rprivate /", "ip link set lo up", "ip link add br0 type bridge", "ip link set br0 up", "ip addr add " + network + ".254/24 dev br0"} {
 		words := strings.Fields(line)
 		if out, err := exec.Command(words[0], words[1:]...).CombinedOutput(); err != nil {
-			tb.Skipf("this machine cannot: %s: %v\n%s", line, err, out)
+			tb.Skipf("needs network namespaces and bridges: %s: %v\n%s", line, err, out)
 		}
 	}
 	tb.Cleanup(func() { c.sh("ip link del br0") })

@@ -95,7 +95,7 @@ func needOverlays(t *testing.T, n *harness.Node) {
 	for line := range strings.SplitSeq(n.Log(), "\n") {
 		if strings.Contains(line, "module directories ") {
 			if !strings.Contains(line, "use overlay mounts") {
-				t.Skipf("this machine mounts no overlays (it takes root and a kernel that allows it): %s", line)
+				t.Skipf("needs overlay mounts, which take root and a kernel that allows them: %s", line)
 			}
 			return
 		}
@@ -160,7 +160,7 @@ func TestLargeDirectory_runKilled(t *testing.T) {
 	data := filepath.Join(c.Dir, "data")
 	probe := c.Command(c.Dir, harness.Wait, "run", "-data-dir", data+"-probe", "-layout", "overlay", c.WriteFile("small/p.hcl", `pipeline "p" { module "m" { script = "true" } }`)).Wait()
 	if probe.Code != 0 {
-		t.Skipf("this machine mounts no overlays (it takes root and a kernel that allows it): %s", probe.Stderr)
+		t.Skipf("needs overlay mounts, which take root and a kernel that allows them: %s", probe.Stderr)
 	}
 	first := c.Command(c.Dir, harness.Wait, "run", "-data-dir", data, file)
 	untilMounted(t, data)

@@ -32,7 +32,7 @@ func tool(t *testing.T, name, variable, how string) string {
 	}
 	path, err := exec.LookPath(name)
 	if variable != "" || err != nil {
-		t.Skipf("%s is not here: %s", name, how)
+		t.Skipf("needs %s: %s", name, how)
 	}
 	return path
 }

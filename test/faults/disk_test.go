@@ -36,7 +36,7 @@ func ownDisk(tb testing.TB, n *harness.Node) {
 	}
 	command(tb, "mkfs.ext4", "-q", "-m", "0", "-F", image)
 	if out, err := exec.Command("mount", "-o", "loop", image, n.Data).CombinedOutput(); err != nil {
-		tb.Skipf("no loop mounts here: %s", out)
+		tb.Skipf("needs loop mounts: %s", out)
 	}
 	tb.Cleanup(func() {
 		n.KillAll()
@@ -50,11 +50,11 @@ func ownDisk(tb testing.TB, n *harness.Node) {
 func needsRoot(tb testing.TB) {
 	tb.Helper()
 	if os.Geteuid() != 0 {
-		tb.Skip("needs root")
+		tb.Skip("needs root, to mount filesystems and change attributes of files")
 	}
 	for _, tool := range []string{"mkfs.ext4", "mount", "chattr", "fsfreeze"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			tb.Skip(err)
+			tb.Skipf("needs %s (packages e2fsprogs, mount and util-linux): %v", tool, err)
 		}
 	}
 }

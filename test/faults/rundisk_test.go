@@ -17,7 +17,7 @@ func TestRun_diskFull(t *testing.T) {
 	c := harness.New(t)
 	dir := t.TempDir()
 	if err := unix.Mount("none", dir, "tmpfs", 0, "size=24m"); err != nil {
-		t.Skip("no mounts here:", err)
+		t.Skipf("needs mounts of tmpfs: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
