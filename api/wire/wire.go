@@ -147,6 +147,14 @@ type Module struct {
 	CachedFrom *CachedFrom `json:"cachedFrom,omitempty"`
 }
 
+// Last is the newest attempt; nil if there is none.
+func (m *Module) Last() *Attempt {
+	if len(m.Attempts) == 0 {
+		return nil
+	}
+	return &m.Attempts[len(m.Attempts)-1]
+}
+
 // CachedFrom names the attempt that produced a cached result.
 type CachedFrom = pipeline.CachedFrom
 

@@ -117,7 +117,7 @@ func moduleWorker(m *wire.Module) string {
 		return m.Worker
 	}
 
-	if a := terminal.LastAttempt(m); a != nil && !a.State.Final() {
+	if a := m.Last(); a != nil && !a.State.Final() {
 		return a.Worker
 	}
 
@@ -127,7 +127,7 @@ func moduleWorker(m *wire.Module) string {
 // moduleTook is how long a module took, or has been running.
 func moduleTook(m *wire.Module, now time.Time) string {
 	if m.State == pipeline.ModuleRunning {
-		if a := terminal.LastAttempt(m); a != nil && a.StartedAt != nil {
+		if a := m.Last(); a != nil && a.StartedAt != nil {
 			return terminal.ShortDuration(now.Sub(*a.StartedAt))
 		}
 	}

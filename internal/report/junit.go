@@ -98,7 +98,7 @@ func junitSuiteOf(r *Report, m *wire.Module) junitSuite {
 		detail.Type = ""
 		s.Skipped, s.Case.Skipped = 1, detail
 	}
-	if last := lastAttempt(m); last != nil && detail.Type != "" {
+	if last := m.Last(); last != nil && detail.Type != "" {
 		detail.Type = string(last.State)
 	}
 

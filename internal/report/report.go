@@ -93,7 +93,7 @@ func verdictOf(m *wire.Module) verdict {
 	case pipeline.ModuleSucceeded, pipeline.ModuleCached:
 		return passed
 	case pipeline.ModuleFailed:
-		if last := lastAttempt(m); last != nil && last.State == pipeline.AttemptLost {
+		if last := m.Last(); last != nil && last.State == pipeline.AttemptLost {
 			return errored
 		}
 		return failed
@@ -118,17 +118,10 @@ func cause(m *wire.Module) string {
 	if m.Reason != "" {
 		return m.Reason
 	}
-	if last := lastAttempt(m); last != nil && last.Reason != "" {
+	if last := m.Last(); last != nil && last.Reason != "" {
 		return last.Reason
 	}
 	return string(m.State)
-}
-
-func lastAttempt(m *wire.Module) *wire.Attempt {
-	if len(m.Attempts) == 0 {
-		return nil
-	}
-	return &m.Attempts[len(m.Attempts)-1]
 }
 
 // tally counts the modules by verdict.

@@ -126,7 +126,7 @@ func (r *Runs) placementFact(ctx context.Context, def *pipeline.Module, m *wire.
 	if def == nil || len(m.Attempts) == 0 {
 		return ""
 	}
-	last := &m.Attempts[len(m.Attempts)-1]
+	last := m.Last()
 	able, of, err := r.planner.Able(ctx, def)
 	if err != nil || !slices.Contains(able, last.Worker) {
 		return ""

@@ -89,7 +89,7 @@ func (b *board) columns(width int) columns {
 		m := &b.view.modules[i]
 		name = max(name, row{{flat(m.Name), plainStyle}}.width())
 		groups = groups || m.Of != ""
-		if a := LastAttempt(m); a != nil {
+		if a := m.Last(); a != nil {
 			where = max(where, len(a.Worker))
 		}
 	}
@@ -164,7 +164,7 @@ func (b *board) moduleRow(now time.Time, c columns, m *wire.Module, indent int) 
 
 	r := row{{strings.Repeat(" ", indent), plainStyle}, {b.marks.running + " ", runningStyle}}
 	note := b.tails.newest(m.Name)
-	a := LastAttempt(m)
+	a := m.Last()
 	if a == nil {
 		return r.add(plainStyle, name).pad(c.note).add(dimStyle, note)
 	}
@@ -199,7 +199,7 @@ func (b *board) groupRow(now time.Time, c columns, width int, g *group) row {
 	var nodes []string
 	var took, expected time.Duration
 	for _, m := range g.members {
-		a := LastAttempt(m)
+		a := m.Last()
 		if m.State != pipeline.ModuleRunning || a == nil {
 			continue
 		}

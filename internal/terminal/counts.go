@@ -125,10 +125,3 @@ func CountTries(list []wire.Attempt) int {
 
 	return n
 }
-
-func LastAttempt(m *wire.Module) *wire.Attempt {
-	if len(m.Attempts) == 0 {
-		return nil
-	}
-	return &m.Attempts[len(m.Attempts)-1]
-}

@@ -36,7 +36,7 @@ func estimate(modules []wire.Module, now time.Time) (left time.Duration, ok bool
 		case pipeline.ModuleRunning:
 			running++
 			need[m.Name] = whole
-			if a := LastAttempt(m); a != nil && a.StartedAt != nil {
+			if a := m.Last(); a != nil && a.StartedAt != nil {
 				// One that takes longer than most may take as long again.
 				gone := now.Sub(*a.StartedAt)
 				need[m.Name] = max(whole-gone, gone/4, 0)

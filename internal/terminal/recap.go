@@ -107,7 +107,7 @@ func (p *recap) module(c *Console, r *wire.Run, m *wire.Module) []row {
 		facts += " on " + flat(m.Worker)
 	}
 	if n := CountTries(m.Attempts); n > 1 {
-		facts += fmt.Sprintf(", attempt %d", LastAttempt(m).Number)
+		facts += fmt.Sprintf(", attempt %d", m.Last().Number)
 	}
 	if m.StartedAt != nil && m.FinishedAt != nil {
 		facts += ", after " + ShortDuration(m.FinishedAt.Sub(*m.StartedAt))

@@ -142,7 +142,7 @@ func (v *runView) printedBefore(name string) *toldModule {
 		return told
 	}
 
-	if a := LastAttempt(m); a != nil {
+	if a := m.Last(); a != nil {
 		told.started, told.ended = a.Number, a.Number
 	}
 	return told

@@ -289,7 +289,7 @@ func (p *painter) moduleRow(name string) []cell {
 	if n := terminal.CountTries(m.Attempts); n > 1 {
 		text += fmt.Sprintf(", try %d", n)
 	}
-	if x := terminal.LastAttempt(m); x != nil && m.State != pipeline.ModuleWaiting {
+	if x := m.Last(); x != nil && m.State != pipeline.ModuleWaiting {
 		where = terminal.Flat(x.Worker)
 		if x.StartedAt != nil {
 			end := p.now()
