@@ -1,5 +1,12 @@
 package pipeline
 
+import "strings"
+
+// Words is a state of a run, a module or an attempt as people say it.
+func Words[S RunState | ModuleState | AttemptState](s S) string {
+	return strings.ReplaceAll(string(s), "_", " ")
+}
+
 // ModuleState is the state of a module of a run.
 type ModuleState string
 

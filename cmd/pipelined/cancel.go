@@ -5,7 +5,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
-	"github.com/pipelined/pipelined/internal/terminal"
+	"github.com/pipelined/pipelined/pipeline"
 )
 
 // cancelCommand is `pipelined cancel`.
@@ -44,7 +44,7 @@ func (c cancelCommand) command() *cli.Command {
 				return c.env.printJSON(run)
 			}
 
-			c.env.tell("run %s: %s", run.ID, terminal.StateWords(string(run.State)))
+			c.env.tell("run %s: %s", run.ID, pipeline.Words(run.State))
 			return nil
 		}),
 	}

@@ -79,7 +79,7 @@ func (c completer) runs(ctx context.Context, api *client.Client) {
 	}
 	for i := range list.Runs {
 		r := &list.Runs[i]
-		fmt.Fprintf(c.env.stdout, "%d:%s, %s\n", r.Number, terminal.Clean(r.Pipeline), terminal.StateWords(string(r.State)))
+		fmt.Fprintf(c.env.stdout, "%d:%s, %s\n", r.Number, terminal.Clean(r.Pipeline), pipeline.Words(r.State))
 	}
 	if len(list.Runs) > 0 {
 		fmt.Fprintln(c.env.stdout, "last:the newest run")
@@ -98,6 +98,6 @@ func (c completer) modules(ctx context.Context, api *client.Client, run string) 
 	}
 	for i := range r.Modules {
 		m := &r.Modules[i]
-		fmt.Fprintf(c.env.stdout, "%s:%s\n", strings.ReplaceAll(terminal.Clean(m.Name), ":", `\:`), terminal.StateWords(string(m.State)))
+		fmt.Fprintf(c.env.stdout, "%s:%s\n", strings.ReplaceAll(terminal.Clean(m.Name), ":", `\:`), pipeline.Words(m.State))
 	}
 }

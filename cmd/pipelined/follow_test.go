@@ -12,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pipelined/pipelined/api/wire"
-	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage/tree"
@@ -54,7 +53,7 @@ func TestSubmit_follows(t *testing.T) {
 			t.Errorf("%s: stderr\n%s", state, stderr)
 		}
 		lines = lines[1:]
-		if lines[0] != "workspace: 3 files, 1.5 MiB" || lines[1] != "run r1 (number 7) of release" || !strings.HasPrefix(lines[len(lines)-1], "run r1 "+terminal.StateWords(string(state))+" in 5.0s (") {
+		if lines[0] != "workspace: 3 files, 1.5 MiB" || lines[1] != "run r1 (number 7) of release" || !strings.HasPrefix(lines[len(lines)-1], "run r1 "+pipeline.Words(state)+" in 5.0s (") {
 			t.Errorf("%s: stderr\n%s", state, stderr)
 		}
 		if sent.Variables["who"] != "you,me" || len(sent.Variables) != 1 || sent.Source != hello || sent.FileName != file {

@@ -95,7 +95,7 @@ func (env *environment) printRuns(runs []wire.RunSummary) error {
 	now := env.now()
 	for i := range runs {
 		r := &runs[i]
-		t.Row(string(r.ID), fmt.Sprint(r.Number), r.Pipeline, terminal.StateWords(string(r.State)), fmt.Sprintf("%d/%d", r.ModulesDone, r.ModuleCount),
+		t.Row(string(r.ID), fmt.Sprint(r.Number), r.Pipeline, pipeline.Words(r.State), fmt.Sprintf("%d/%d", r.ModulesDone, r.ModuleCount),
 			terminal.Ago(r.SubmittedAt, now), runTook(r, now))
 	}
 

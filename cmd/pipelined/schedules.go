@@ -11,6 +11,7 @@ import (
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/terminal"
+	"github.com/pipelined/pipelined/pipeline"
 )
 
 // schedulesCommand is `pipelined schedules`.
@@ -158,7 +159,7 @@ func tickState(t *wire.Tick) string {
 	case t.State == "":
 		return "deleted"
 	}
-	return terminal.StateWords(string(t.State))
+	return pipeline.Words(t.State)
 }
 
 // nextTick is when a schedule is due next; before it stands before, if it is

@@ -85,7 +85,7 @@ func (c statusCommand) printRun(r wire.Run) error {
 	now := c.env.now()
 	fmt.Fprintf(c.env.stdout, "run       %s (number %d)\n", terminal.Clean(string(r.ID)), r.Number)
 	fmt.Fprintf(c.env.stdout, "pipeline  %s\n", terminal.Clean(r.Pipeline))
-	fmt.Fprintf(c.env.stdout, "state     %s%s\n", terminal.StateWords(string(r.State)), terminal.Clean(terminal.ReasonSuffix(r.Reason)))
+	fmt.Fprintf(c.env.stdout, "state     %s%s\n", pipeline.Words(r.State), terminal.Clean(terminal.ReasonSuffix(r.Reason)))
 	submitted := r.SubmittedAt.Local().Format("2006-01-02 15:04:05")
 	if r.Submitter != "" {
 		submitted += " by " + terminal.Clean(r.Submitter)
@@ -106,7 +106,7 @@ func (c statusCommand) printRun(r wire.Run) error {
 			code = fmt.Sprint(*m.ExitCode)
 		}
 
-		t.Row(m.Name, terminal.StateWords(string(m.State)), moduleWorker(m), fmt.Sprint(terminal.CountTries(m.Attempts)), code, moduleTook(m, now), moduleReason(m, now))
+		t.Row(m.Name, pipeline.Words(m.State), moduleWorker(m), fmt.Sprint(terminal.CountTries(m.Attempts)), code, moduleTook(m, now), moduleReason(m, now))
 	}
 
 	return t.Flush()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/terminal"
+	"github.com/pipelined/pipelined/pipeline"
 )
 
 // whyCommand is `pipelined why`.
@@ -48,7 +49,7 @@ func (c whyCommand) command() *cli.Command {
 				return c.env.printJSON(why)
 			}
 
-			fmt.Fprintf(c.env.stdout, "run %s of %s: %s%s\n", why.Run.ID, terminal.Clean(why.Run.Pipeline), terminal.StateWords(string(why.Run.State)), terminal.Clean(terminal.ReasonSuffix(why.Run.Reason)))
+			fmt.Fprintf(c.env.stdout, "run %s of %s: %s%s\n", why.Run.ID, terminal.Clean(why.Run.Pipeline), pipeline.Words(why.Run.State), terminal.Clean(terminal.ReasonSuffix(why.Run.Reason)))
 			for _, m := range why.Module {
 				fmt.Fprintf(c.env.stdout, "%s: %s\n", terminal.Clean(m.Name), m.State)
 				for _, fact := range m.Because {

@@ -29,7 +29,7 @@ var marks = map[pipeline.ModuleState]string{
 func writeMarkdown(w io.Writer, r *Report) error {
 	var b bytes.Buffer
 	from, to := r.span()
-	fmt.Fprintf(&b, "## %s %d: %s\n\n", cell(r.Pipeline), r.Number, words(string(r.State)))
+	fmt.Fprintf(&b, "## %s %d: %s\n\n", cell(r.Pipeline), r.Number, pipeline.Words(r.State))
 	n := r.tally()
 	fmt.Fprintf(&b, "Run `%s` took %s", r.ID, round(to.Sub(from)))
 	if r.Submitter != "" {
@@ -48,7 +48,7 @@ func writeMarkdown(w io.Writer, r *Report) error {
 			fmt.Fprintf(&b, "\n%d more modules are left out.\n", len(tests)-maxRows)
 			break
 		}
-		fmt.Fprintf(&b, "| %s | %s %s | %s | %d | %s |\n", cell(m.Name), marks[m.State], words(string(m.State)), cell(m.Worker), len(m.Attempts), took(m))
+		fmt.Fprintf(&b, "| %s | %s %s | %s | %d | %s |\n", cell(m.Name), marks[m.State], pipeline.Words(m.State), cell(m.Worker), len(m.Attempts), took(m))
 	}
 	r.times(&b)
 
@@ -112,8 +112,6 @@ func round(d time.Duration) string {
 	}
 	return d.Round(10 * time.Millisecond).String()
 }
-
-func words(state string) string { return strings.ReplaceAll(state, "_", " ") }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 

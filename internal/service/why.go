@@ -108,7 +108,7 @@ func attemptFact(a *wire.Attempt) string {
 	case a.State == pipeline.AttemptFailed || a.State == pipeline.AttemptSucceeded:
 		text = fmt.Sprintf("attempt %d %s on %s", a.Number, a.State, a.Worker)
 	default:
-		text = fmt.Sprintf("attempt %d ran on %s and was %s", a.Number, a.Worker, strings.ReplaceAll(string(a.State), "_", " "))
+		text = fmt.Sprintf("attempt %d ran on %s and was %s", a.Number, a.Worker, pipeline.Words(a.State))
 	}
 	if a.LocalBytes > 0 {
 		text += fmt.Sprintf(" (which had %s more of its inputs than a worker with less to do)", pipeline.FormatBytes(a.LocalBytes))

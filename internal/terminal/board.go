@@ -27,7 +27,7 @@ const (
 type board struct {
 	view  *runView
 	tails *tails
-	marks *glyphs
+	marks *Marks
 	// reasons say why modules wait, by name; leader is the name of the cluster's leader,
 	// "" if unknown; interrupt is what Ctrl-C does.
 	reasons           map[string]string
@@ -137,7 +137,7 @@ func (b *board) runningRows(now time.Time, width, most int) []row {
 			case g.folded() || !unfold:
 				rows = append(rows, b.groupRow(now, c, width, g))
 			default:
-				rows = append(rows, row{{b.marks.running + " ", runningStyle}, {flat(g.name), plainStyle}}.pad(c.count).
+				rows = append(rows, row{{b.marks.Running + " ", runningStyle}, {flat(g.name), plainStyle}}.pad(c.count).
 					add(plainStyle, fmt.Sprintf("%d/%d", g.done, len(g.members))))
 				for _, m := range g.members {
 					if m.State == pipeline.ModuleRunning {
@@ -162,7 +162,7 @@ func (b *board) moduleRow(now time.Time, c columns, m *wire.Module, indent int) 
 		name = instanceKey(m)
 	}
 
-	r := row{{strings.Repeat(" ", indent), plainStyle}, {b.marks.running + " ", runningStyle}}
+	r := row{{strings.Repeat(" ", indent), plainStyle}, {b.marks.Running + " ", runningStyle}}
 	note := b.tails.newest(m.Name)
 	a := m.Last()
 	if a == nil {
@@ -212,7 +212,7 @@ func (b *board) groupRow(now time.Time, c columns, width int, g *group) row {
 		expected = max(expected, Seconds(m.ExpectedSeconds))
 	}
 
-	r := row{{b.marks.running + " ", runningStyle}, {flat(g.name), plainStyle}}.pad(c.count).
+	r := row{{b.marks.Running + " ", runningStyle}, {flat(g.name), plainStyle}}.pad(c.count).
 		add(plainStyle, fmt.Sprintf("%d/%d", g.done, len(g.members)))
 	if c.where > c.count {
 		r = r.pad(c.where).add(dimStyle, nodesText(nodes)).pad(c.took)
@@ -252,13 +252,10 @@ func (b *board) cells(g *group, width int) row {
 		}
 		_, look := b.marks.of(state)
 		upTo := seen * n / len(g.members)
-		r = r.add(look, strings.Repeat(b.marks.bar, upTo-used))
+		r = r.add(look, strings.Repeat(b.marks.cell, upTo-used))
 		used = upTo
 	}
-	if b.marks == &unicodeGlyphs {
-		return r.add(dimStyle, strings.Repeat("□", n-used))
-	}
-	return r.add(dimStyle, strings.Repeat(".", n-used))
+	return r.add(dimStyle, strings.Repeat(b.marks.free, n-used))
 }
 
 // waitingRows show why modules wait although nothing that they depend on is left.
@@ -277,9 +274,9 @@ func (b *board) waitingRows(now time.Time, c columns, most int) []row {
 			continue
 		}
 
-		mark, look := b.marks.waiting, dimStyle
+		mark, look := b.marks.Waiting, dimStyle
 		if NeedsApproval(m) {
-			mark, look = b.marks.approval, oddStyle
+			mark, look = b.marks.Approval, oddStyle
 		}
 		rows = append(rows, row{{mark + " ", look}, {flat(m.Name), plainStyle}}.pad(c.where).add(look, flat(why)))
 	}
@@ -289,7 +286,7 @@ func (b *board) waitingRows(now time.Time, c columns, most int) []row {
 		if len(rows) == 0 {
 			text = fmt.Sprintf("%d wait", more)
 		}
-		rows = append(rows, row{{b.marks.waiting + " ", dimStyle}, {text, dimStyle}})
+		rows = append(rows, row{{b.marks.Waiting + " ", dimStyle}, {text, dimStyle}})
 	}
 	return rows
 }

@@ -76,10 +76,7 @@ func NewConsole(cfg ConsoleConfig) *Console {
 		output: &outputWriter{safe: cfg.Out.Terminal, color: cfg.Out.Terminal && !cfg.Plain, whole: live && cfg.Out.Terminal, prefixes: map[string]string{}},
 	}
 
-	marks := &asciiGlyphs
-	if cfg.Unicode {
-		marks = &unicodeGlyphs
-	}
+	marks := MarksOf(cfg.Unicode)
 	c.board = &board{view: c.view, tails: c.tails, marks: marks, interrupt: cfg.Interrupt, told: map[string]bool{}}
 	c.recap = recap{later: cfg.Later, gone: cfg.Gone, dir: cfg.Dir, marks: marks, ci: cfg.CI, exists: cfg.Exists}
 	c.output.write = func(text []byte) {
@@ -164,7 +161,7 @@ func (c *Console) note(format string, args ...any) {
 // warn prints a line of progress about the cluster.
 func (c *Console) warn(text string) {
 	if c.live {
-		c.above(row{{c.board.marks.warning + " ", oddStyle}, {flat(text), oddStyle}})
+		c.above(row{{c.board.marks.Warning + " ", oddStyle}, {flat(text), oddStyle}})
 	} else {
 		c.note("%s", text)
 	}

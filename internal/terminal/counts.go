@@ -81,7 +81,7 @@ func (c *Counts) add(s pipeline.ModuleState) {
 
 // Summary is the last line of a followed run.
 func Summary(r *wire.RunSummary, c Counts) string {
-	text := fmt.Sprintf("run %s %s", r.ID, StateWords(string(r.State)))
+	text := fmt.Sprintf("run %s %s", r.ID, pipeline.Words(r.State))
 	if r.FinishedAt != nil {
 		text += " in " + ShortDuration(r.Took(*r.FinishedAt))
 	}
@@ -93,9 +93,6 @@ func Summary(r *wire.RunSummary, c Counts) string {
 
 	return text
 }
-
-// StateWords turns a state into what people say.
-func StateWords(state string) string { return strings.ReplaceAll(state, "_", " ") }
 
 // ReasonSuffix gives ": reason" where there is one.
 func ReasonSuffix(reason string) string {

@@ -30,7 +30,7 @@ func (b *board) happened(changes []change, width int) []row {
 		case len(alike) > 1 && ch.kind == changeLost:
 			rows = append(rows, b.lostRow(alike))
 		case len(alike) > foldAbove:
-			rows = append(rows, row{{b.marks.skipped + " ", dimStyle}, {fmt.Sprintf("%d modules", len(alike)), plainStyle}}.pad(c.where).
+			rows = append(rows, row{{b.marks.Skipped + " ", dimStyle}, {fmt.Sprintf("%d modules", len(alike)), plainStyle}}.pad(c.where).
 				add(dimStyle, "skipped"+flatSuffix(ch.state.Reason)))
 		case ch.kind == changeEnded:
 			rows = append(rows, b.endedRows(c, ch, blocks[ch.state.Of])...)
@@ -89,7 +89,7 @@ func (b *board) lostRow(list []*change) row {
 		}
 		names = append(names, flat(ch.module))
 	}
-	return row{{b.marks.warning + " ", oddStyle}, {flat(worker) + " was lost; ", oddStyle}, {fmt.Sprintf("repeating %d: %s", len(list), strings.Join(names, ", ")), dimStyle}}
+	return row{{b.marks.Warning + " ", oddStyle}, {flat(worker) + " was lost; ", oddStyle}, {fmt.Sprintf("repeating %d: %s", len(list), strings.Join(names, ", ")), dimStyle}}
 }
 
 // endedRows tell that a module has ended, and its block with it. g is nil if its block
@@ -202,14 +202,14 @@ func (b *board) groupEnd(c columns, g *group) row {
 
 // changeRow is what else happened to a module.
 func (b *board) changeRow(c columns, ch *change) row {
-	mark := b.marks.warning
+	mark := b.marks.Warning
 	switch {
 	case ch.kind == changeRetried:
-		mark = b.marks.again
+		mark = b.marks.Again
 	case ch.kind == changeWaits && NeedsApproval(ch.state):
-		mark = b.marks.approval
+		mark = b.marks.Approval
 	case ch.kind == changeWaits:
-		mark = b.marks.waiting
+		mark = b.marks.Waiting
 	}
 
 	r := row{{mark + " ", oddStyle}, {flat(ch.module), plainStyle}}.pad(c.where)
@@ -237,7 +237,7 @@ func attemptText(a *wire.Attempt) string {
 	case a.ExitCode != nil:
 		return fmt.Sprintf("exit code %d", *a.ExitCode)
 	}
-	return StateWords(string(a.State))
+	return pipeline.Words(a.State)
 }
 
 // retryText says when a module is tried again after an attempt.

@@ -304,7 +304,7 @@ func TestBoard_groupEnd(t *testing.T) {
 		for _, s := range tc.states {
 			g.members = append(g.members, &wire.Module{State: s})
 		}
-		b := &board{view: newRunView(), marks: &asciiGlyphs}
+		b := &board{view: newRunView(), marks: &asciiMarks}
 		if got := b.groupEnd(b.columns(80), g).render(false); !strings.HasPrefix(got, tc.want) {
 			t.Errorf("%v: %q, want %q", tc.states, got, tc.want)
 		}

@@ -24,7 +24,7 @@ type recap struct {
 	gone bool
 	// dir is the working directory: files below it are named relative to it.
 	dir   string
-	marks *glyphs
+	marks *Marks
 	// ci is the system whose log this is, and exists reports whether there is a file.
 	ci     CI
 	exists func(string) bool
@@ -36,7 +36,7 @@ func (p *recap) print(c *Console, r *wire.Run) {
 	failed := failedModules(r)
 	if !c.live {
 		c.out.Flush()
-		p.ci.end(c.err, fmt.Sprintf("%s %d %s", flat(r.Pipeline), r.Number, StateWords(string(r.State))), c.now())
+		p.ci.end(c.err, fmt.Sprintf("%s %d %s", flat(r.Pipeline), r.Number, pipeline.Words(r.State)), c.now())
 		p.annotate(c, r, failed)
 	}
 	for i, m := range failed {
@@ -99,7 +99,7 @@ func (p *recap) module(c *Console, r *wire.Run, m *wire.Module) []row {
 	text, _ := endText(m)
 	head := row{{flat(m.Name), boldStyle}, {" failed: " + flat(text), badStyle}}
 	if c.live {
-		head = slices.Concat(row{{p.marks.bad + " ", badStyle}}, head)
+		head = slices.Concat(row{{p.marks.Bad + " ", badStyle}}, head)
 	}
 
 	var facts string
@@ -154,17 +154,17 @@ func (p *recap) file(name string) string {
 
 // summary is how the run ended, in one row.
 func (p *recap) summary(c *Console, r *wire.Run) row {
-	mark, look := p.marks.good, goodStyle
+	mark, look := p.marks.Good, goodStyle
 	switch r.State {
 	case pipeline.RunFailed:
-		mark, look = p.marks.bad, badStyle
+		mark, look = p.marks.Bad, badStyle
 	case pipeline.RunWarnings:
-		mark, look = p.marks.warning, oddStyle
+		mark, look = p.marks.Warning, oddStyle
 	case pipeline.RunCancelled:
-		mark, look = p.marks.skipped, oddStyle
+		mark, look = p.marks.Skipped, oddStyle
 	}
 
-	text := StateWords(string(r.State))
+	text := pipeline.Words(r.State)
 	if r.FinishedAt != nil {
 		text += " in " + ShortDuration(r.Took(*r.FinishedAt))
 	}

@@ -209,7 +209,7 @@ func (v *runView) changes(list []change, m *wire.Module) []change {
 		case pipeline.AttemptLost:
 			add(changeLost, odd, "attempt %d was lost on %s%s; repeating it", a.Number, a.Worker, ReasonSuffix(a.Reason))
 		case pipeline.AttemptFailed, pipeline.AttemptTimedOut:
-			add(changeRetried, odd, "attempt %d %s on %s%s%s; %s", a.Number, StateWords(string(a.State)), a.Worker, took(a.StartedAt, a.FinishedAt), ReasonSuffix(a.Reason), retryText(m, i))
+			add(changeRetried, odd, "attempt %d %s on %s%s%s; %s", a.Number, pipeline.Words(a.State), a.Worker, took(a.StartedAt, a.FinishedAt), ReasonSuffix(a.Reason), retryText(m, i))
 		}
 	}
 

@@ -37,7 +37,7 @@ func TestRunView_reasons(t *testing.T) {
 
 // The first run of a pipeline, of which nothing is known, shows no estimate.
 func TestConsole_firstRunWithoutEstimate(t *testing.T) {
-	b := &board{view: newRunView(), marks: &asciiGlyphs}
+	b := &board{view: newRunView(), marks: &asciiMarks}
 	ended := wire.Module{Name: "a", State: pipeline.ModuleSucceeded, StartedAt: second(0), FinishedAt: second(1)}
 	running := wire.Module{Name: "b", State: pipeline.ModuleRunning, Attempts: []wire.Attempt{{Number: 1, StartedAt: second(1)}}}
 	head := wire.RunSummary{State: pipeline.RunRunning, SubmittedAt: storyStart}

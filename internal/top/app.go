@@ -49,10 +49,7 @@ var errLeave = errors.New("the view was left")
 // New makes a view. It does nothing before Run.
 func New(cfg Config) *App {
 	a := &App{model: &model{now: cfg.Now, focus: runsTable}, cfg: cfg, events: make(chan event)}
-	a.paint = &painter{model: a.model, ui: &a.ui, screen: cfg.Screen, marks: asciiMarks}
-	if cfg.Unicode {
-		a.paint.marks = unicodeMarks
-	}
+	a.paint = &painter{model: a.model, ui: &a.ui, screen: cfg.Screen, marks: marksOf(cfg.Unicode)}
 	a.feed = &feed{cluster: cfg.Cluster, events: a.events}
 	return a
 }

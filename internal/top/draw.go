@@ -106,9 +106,9 @@ func (p *painter) drawHead() {
 	case h.NodeID == "":
 		status, style = "connecting", dim
 	case h.Status != "healthy" || slices.ContainsFunc(p.state.Nodes, func(n Node) bool { return len(n.Reasons) > 0 }):
-		status, style = p.marks.warning+" degraded", odd
+		status, style = p.marks.Warning+" degraded", odd
 	default:
-		status = p.marks.dot + " healthy"
+		status = p.marks.Running + " healthy"
 	}
 
 	facts := ""
@@ -184,12 +184,12 @@ func (p *painter) nodeHead() []cell {
 func (p *painter) nodeRow(name string) []cell {
 	l := p.layout()
 	n := &p.state.Nodes[slices.IndexFunc(p.state.Nodes, func(n Node) bool { return n.Name == name })]
-	style, mark := good, p.marks.dot
+	style, mark := good, p.marks.Running
 	switch {
 	case n.Status != pipeline.MemberAlive:
-		style, mark = bad, p.marks.bad
+		style, mark = bad, p.marks.Bad
 	case n.Draining || len(n.Reasons) > 0:
-		style, mark = odd, p.marks.warning
+		style, mark = odd, p.marks.Warning
 	}
 
 	role := n.Role
@@ -244,7 +244,7 @@ func (p *painter) runRow(name string) []cell {
 	if r.Schedule != "" {
 		by = "schedule " + r.Schedule
 	}
-	return slices.Concat([]cell{{0, runTitle(r), plain}, {l.state, terminal.StateWords(string(r.State)), style}, {l.done, full, style}, {0, empty, dim},
+	return slices.Concat([]cell{{0, runTitle(r), plain}, {l.state, pipeline.Words(r.State), style}, {l.done, full, style}, {0, empty, dim},
 		{0, fmt.Sprintf(" %d/%d", r.ModulesDone, r.ModuleCount), plain}}, at(l.took, terminal.ShortDuration(r.Took(now)), plain),
 		at(l.submitted, terminal.Ago(r.SubmittedAt, now), dim), at(l.by, terminal.Flat(by), dim))
 }
@@ -318,21 +318,24 @@ func (p *painter) moduleRow(name string) []cell {
 }
 
 func (p *painter) moduleMark(m *wire.Module) (string, tcell.Style) {
-	switch {
-	case terminal.NeedsApproval(m):
-		return p.marks.approval, odd
-	case m.State == pipeline.ModuleRunning:
-		return p.marks.dot, running
-	case m.State == pipeline.ModuleSucceeded:
-		return p.marks.good, good
-	case m.State == pipeline.ModuleCached:
-		return p.marks.cached, cached
-	case m.State == pipeline.ModuleFailed:
-		return p.marks.bad, bad
-	case m.State.Final():
-		return p.marks.skipped, dim
+	if terminal.NeedsApproval(m) {
+		return p.marks.Approval, odd
 	}
-	return p.marks.ring, dim
+	return p.marks.Of(m.State), moduleStyle(m.State)
+}
+
+func moduleStyle(s pipeline.ModuleState) tcell.Style {
+	switch s {
+	case pipeline.ModuleSucceeded:
+		return good
+	case pipeline.ModuleCached:
+		return cached
+	case pipeline.ModuleFailed:
+		return bad
+	case pipeline.ModuleRunning:
+		return running
+	}
+	return dim
 }
 
 // drawFoot draws what is asked, or said, and the keys.
@@ -343,7 +346,7 @@ func (p *painter) drawFoot(h int) {
 	case p.ui.typing:
 		p.line(h-2, plain, cell{0, "/" + terminal.Flat(p.filter[p.focus]), bold}, cell{0, "  Enter keeps the filter, Esc ends it", dim})
 	case p.trouble != "":
-		p.line(h-2, plain, cell{0, fmt.Sprintf("%s what is shown is %s old: %s", p.marks.warning, terminal.ShortDuration(old), p.trouble), bad})
+		p.line(h-2, plain, cell{0, fmt.Sprintf("%s what is shown is %s old: %s", p.marks.Warning, terminal.ShortDuration(old), p.trouble), bad})
 	case p.ui.message != "" && p.ui.bad:
 		p.line(h-2, plain, cell{0, p.ui.message, bad})
 	case p.ui.message != "":

@@ -246,7 +246,7 @@ func (a *App) showWhy() {
 
 func whyText(why wire.Why) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s%s\n", runTitle(&why.Run), terminal.StateWords(string(why.Run.State)), terminal.Flat(terminal.ReasonSuffix(why.Run.Reason)))
+	fmt.Fprintf(&b, "%s: %s%s\n", runTitle(&why.Run), pipeline.Words(why.Run.State), terminal.Flat(terminal.ReasonSuffix(why.Run.Reason)))
 	for _, m := range why.Module {
 		fmt.Fprintf(&b, "%s: %s\n", terminal.Flat(m.Name), m.State)
 		for _, fact := range m.Because {

@@ -3,6 +3,8 @@ package top
 import (
 	"github.com/gdamore/tcell/v3"
 	"github.com/gdamore/tcell/v3/color"
+
+	"github.com/pipelined/pipelined/internal/terminal"
 )
 
 // The styles. The sixteen colours of the terminal are used, so that its theme decides.
@@ -54,14 +56,16 @@ func at(column int, text string, style tcell.Style) []cell {
 	return []cell{{column, text, style}}
 }
 
-// marks are the shapes of states and bars.
+// marks are those of states, with the parts of bars and of rows.
 type marks struct {
-	dot, ring, good, bad, cached, skipped, warning, approval, full, empty, leads, chosen, keys string
+	*terminal.Marks
+	full, empty, leads, chosen, keys string
 }
 
-var (
-	unicodeMarks = &marks{dot: "●", ring: "○", good: "✓", bad: "✗", cached: "⚡", skipped: "⊖", warning: "▲", approval: "◇", full: "━", empty: "─", leads: " ★", chosen: "▸",
-		keys: "↑↓ choose  ⏎ open  "}
-	asciiMarks = &marks{dot: "*", ring: ".", good: "+", bad: "x", cached: "=", skipped: "-", warning: "!", approval: "?", full: "#", empty: "-", leads: " *", chosen: ">",
-		keys: "j k choose  Enter open  "}
-)
+func marksOf(unicode bool) *marks {
+	m := &marks{terminal.MarksOf(unicode), "#", "-", " *", ">", "j k choose  Enter open  "}
+	if unicode {
+		m.full, m.empty, m.leads, m.chosen, m.keys = "━", "─", " ★", "▸", "↑↓ choose  ⏎ open  "
+	}
+	return m
+}
