@@ -66,7 +66,7 @@ func (a *ApprovalPrompt) show(c *Console, anew bool) {
 		return
 	}
 
-	text := fmt.Sprintf("%s asks: %s [y/n]", flat(a.open[0].module), flat(a.open[0].message))
+	text := fmt.Sprintf("%s asks: %s [y/n]", Flat(a.open[0].module), Flat(a.open[0].message))
 	if c.live {
 		c.question, c.dirty = text, true
 	} else if anew {

@@ -35,9 +35,8 @@ type board struct {
 
 	// told are the folded blocks whose end was shown.
 	told map[string]bool
-	// left and known are the newest estimate, made at estimated.
-	left      time.Duration
-	known     bool
+	// left is the newest estimate, made at estimated.
+	left      string
 	estimated time.Time
 }
 
@@ -87,7 +86,7 @@ func (b *board) columns(width int) columns {
 	name, where, groups := 12, 6, false
 	for i := range b.view.modules {
 		m := &b.view.modules[i]
-		name = max(name, row{{flat(m.Name), plainStyle}}.width())
+		name = max(name, row{{Flat(m.Name), plainStyle}}.width())
 		groups = groups || m.Of != ""
 		if a := m.Last(); a != nil {
 			where = max(where, len(a.Worker))
@@ -137,7 +136,7 @@ func (b *board) runningRows(now time.Time, width, most int) []row {
 			case g.folded() || !unfold:
 				rows = append(rows, b.groupRow(now, c, width, g))
 			default:
-				rows = append(rows, row{{b.marks.Running + " ", runningStyle}, {flat(g.name), plainStyle}}.pad(c.count).
+				rows = append(rows, row{{b.marks.Running + " ", runningStyle}, {Flat(g.name), plainStyle}}.pad(c.count).
 					add(plainStyle, fmt.Sprintf("%d/%d", g.done, len(g.members))))
 				for _, m := range g.members {
 					if m.State == pipeline.ModuleRunning {
@@ -157,7 +156,7 @@ func (b *board) runningRows(now time.Time, width, most int) []row {
 
 // moduleRow is a module that runs: where, for how long, and what it wrote last.
 func (b *board) moduleRow(now time.Time, c columns, m *wire.Module, indent int) row {
-	name := flat(m.Name)
+	name := Flat(m.Name)
 	if indent > 0 {
 		name = instanceKey(m)
 	}
@@ -172,7 +171,7 @@ func (b *board) moduleRow(now time.Time, c columns, m *wire.Module, indent int) 
 	if n := CountTries(m.Attempts); n > 1 {
 		name += fmt.Sprintf(", try %d", n)
 	}
-	r = r.add(plainStyle, name).pad(c.where).add(dimStyle, flat(a.Worker)).pad(c.took)
+	r = r.add(plainStyle, name).pad(c.where).add(dimStyle, Flat(a.Worker)).pad(c.took)
 	if a.StartedAt == nil {
 		return r.add(dimStyle, "starting")
 	}
@@ -190,7 +189,7 @@ func (b *board) moduleRow(now time.Time, c columns, m *wire.Module, indent int) 
 // instanceKey is the part of an instance's name in brackets.
 func instanceKey(m *wire.Module) string {
 	key := strings.TrimPrefix(m.Name, m.Of)
-	return flat(strings.TrimSuffix(strings.TrimPrefix(key, "["), "]"))
+	return Flat(strings.TrimSuffix(strings.TrimPrefix(key, "["), "]"))
 }
 
 // groupRow is a block with many instances: how many have ended, where the others run,
@@ -212,7 +211,7 @@ func (b *board) groupRow(now time.Time, c columns, width int, g *group) row {
 		expected = max(expected, Seconds(m.ExpectedSeconds))
 	}
 
-	r := row{{b.marks.Running + " ", runningStyle}, {flat(g.name), plainStyle}}.pad(c.count).
+	r := row{{b.marks.Running + " ", runningStyle}, {Flat(g.name), plainStyle}}.pad(c.count).
 		add(plainStyle, fmt.Sprintf("%d/%d", g.done, len(g.members)))
 	if c.where > c.count {
 		r = r.pad(c.where).add(dimStyle, nodesText(nodes)).pad(c.took)
@@ -229,7 +228,7 @@ func (b *board) groupRow(now time.Time, c columns, width int, g *group) row {
 
 func nodesText(nodes []string) string {
 	if len(nodes) == 1 {
-		return flat(nodes[0])
+		return Flat(nodes[0])
 	}
 	return fmt.Sprintf("%d nodes", len(nodes))
 }
@@ -278,7 +277,7 @@ func (b *board) waitingRows(now time.Time, c columns, most int) []row {
 		if NeedsApproval(m) {
 			mark, look = b.marks.Approval, oddStyle
 		}
-		rows = append(rows, row{{mark + " ", look}, {flat(m.Name), plainStyle}}.pad(c.where).add(look, flat(why)))
+		rows = append(rows, row{{mark + " ", look}, {Flat(m.Name), plainStyle}}.pad(c.where).add(look, Flat(why)))
 	}
 
 	if more > 0 && len(rows) < most {
@@ -347,21 +346,16 @@ func leaderText(name string) string {
 	if name == "" {
 		return ""
 	}
-	return "leader " + flat(name)
+	return "leader " + Flat(name)
 }
 
 // remaining is the estimate in words, "" without one.
 func (b *board) remaining(now time.Time) string {
 	if now.Sub(b.estimated) >= estimateEvery {
-		b.estimated = now
-		b.left, b.known = 0, false
-		if !b.view.run.State.Final() && hasHistory(b.view.modules) && !slices.ContainsFunc(b.view.modules, func(m wire.Module) bool { return NeedsApproval(&m) }) {
-			b.left, b.known = estimate(b.view.modules, now)
+		b.estimated, b.left = now, ""
+		if !b.view.run.State.Final() {
+			b.left = Remaining(b.view.modules, now)
 		}
 	}
-
-	if !b.known {
-		return ""
-	}
-	return "about " + ShortDuration(b.left.Round(time.Second)) + " left"
+	return b.left
 }

@@ -140,7 +140,7 @@ func (c *Console) tell(changes []change) {
 
 	for _, ch := range changes {
 		c.flushLine()
-		fmt.Fprintf(c.err, "%s: %s\n", Clean(ch.module), c.paint(ch.mood, Clean(ch.text)))
+		fmt.Fprintf(c.err, "%s: %s\n", Clean(ch.module), row{{Clean(ch.text), ch.look}}.render(c.color))
 	}
 }
 
@@ -161,7 +161,7 @@ func (c *Console) note(format string, args ...any) {
 // warn prints a line of progress about the cluster.
 func (c *Console) warn(text string) {
 	if c.live {
-		c.above(row{{c.board.marks.Warning + " ", oddStyle}, {flat(text), oddStyle}})
+		c.above(row{{c.board.marks.Warning + " ", oddStyle}, {Flat(text), oddStyle}})
 	} else {
 		c.note("%s", text)
 	}
@@ -272,14 +272,4 @@ func (c *Console) close() {
 func (c *Console) typed() {
 	c.screen.below++
 	c.dirty = true
-}
-
-// paint colours a line of progress.
-func (c *Console) paint(m mood, s string) string {
-	code := map[mood]string{good: "32", bad: "31", odd: "33"}[m]
-	if !c.color || code == "" {
-		return s
-	}
-
-	return "\x1b[" + code + "m" + s + "\x1b[0m"
 }

@@ -54,6 +54,19 @@ func estimate(modules []wire.Module, now time.Time) (left time.Duration, ok bool
 	return max(chain, total/time.Duration(running)), true
 }
 
+// Remaining is how long a run still takes, in words; "" if nothing is known of that, or
+// if it waits for a person.
+func Remaining(modules []wire.Module, now time.Time) string {
+	if !hasHistory(modules) || slices.ContainsFunc(modules, func(m wire.Module) bool { return NeedsApproval(&m) }) {
+		return ""
+	}
+	left, ok := estimate(modules, now)
+	if !ok {
+		return ""
+	}
+	return "about " + ShortDuration(left.Round(time.Second)) + " left"
+}
+
 // hasHistory reports whether earlier runs tell how long a module that is left takes.
 // Without that an estimate is a guess from this run alone, which only counts up.
 func hasHistory(modules []wire.Module) bool {

@@ -87,9 +87,9 @@ func (b *board) lostRow(list []*change) row {
 			names = append(names, fmt.Sprintf("%d more", len(list)-foldAbove))
 			break
 		}
-		names = append(names, flat(ch.module))
+		names = append(names, Flat(ch.module))
 	}
-	return row{{b.marks.Warning + " ", oddStyle}, {flat(worker) + " was lost; ", oddStyle}, {fmt.Sprintf("repeating %d: %s", len(list), strings.Join(names, ", ")), dimStyle}}
+	return row{{b.marks.Warning + " ", oddStyle}, {Flat(worker) + " was lost; ", oddStyle}, {fmt.Sprintf("repeating %d: %s", len(list), strings.Join(names, ", ")), dimStyle}}
 }
 
 // endedRows tell that a module has ended, and its block with it. g is nil if its block
@@ -113,20 +113,20 @@ func (b *board) endedRows(c columns, ch *change, g *group) []row {
 // endedRow is a module that has ended.
 func (b *board) endedRow(c columns, m *wire.Module) row {
 	mark, look := b.marks.of(m.State)
-	r := row{{mark + " ", look}, {flat(m.Name), plainStyle}}.pad(c.where)
+	r := row{{mark + " ", look}, {Flat(m.Name), plainStyle}}.pad(c.where)
 	if m.State == pipeline.ModuleCached && m.CachedFrom != nil {
-		return r.add(dimStyle, fmt.Sprintf("cached: took %s on %s", ShortDuration(Seconds(m.CachedFrom.DurationSeconds)), flat(m.CachedFrom.Worker)))
+		return r.add(dimStyle, fmt.Sprintf("cached: took %s on %s", ShortDuration(Seconds(m.CachedFrom.DurationSeconds)), Flat(m.CachedFrom.Worker)))
 	}
 
-	text, _ := endText(m)
+	text := endText(m)
 	switch {
 	case m.State == pipeline.ModuleSkipped:
 		return r.add(dimStyle, "skipped"+flatSuffix(m.Reason))
 	case m.StartedAt == nil || m.FinishedAt == nil || m.Worker == "":
-		return r.add(dimStyle, flat(text))
+		return r.add(dimStyle, Flat(text))
 	}
 
-	r = r.add(dimStyle, flat(m.Worker)).pad(c.took).add(plainStyle, ShortDuration(m.FinishedAt.Sub(*m.StartedAt)))
+	r = r.add(dimStyle, Flat(m.Worker)).pad(c.took).add(plainStyle, ShortDuration(m.FinishedAt.Sub(*m.StartedAt)))
 	note := ""
 	if n := CountTries(m.Attempts); n > 1 {
 		note = fmt.Sprintf("try %d", n)
@@ -140,18 +140,18 @@ func (b *board) endedRow(c columns, m *wire.Module) row {
 	if note == "" {
 		return r
 	}
-	return r.pad(c.took+8).add(look, flat(note))
+	return r.pad(c.took+8).add(look, Flat(note))
 }
 
 // endText says why a module ended as it did.
-func endText(m *wire.Module) (string, mood) {
+func endText(m *wire.Module) string {
 	switch {
 	case m.Reason != "":
-		return m.Reason, odd
+		return m.Reason
 	case m.State == pipeline.ModuleFailed && m.ExitCode != nil:
-		return fmt.Sprintf("exit code %d", *m.ExitCode), bad
+		return fmt.Sprintf("exit code %d", *m.ExitCode)
 	}
-	return string(m.State), odd
+	return string(m.State)
 }
 
 // groupEnd is a block of which all instances have ended.
@@ -183,7 +183,7 @@ func (b *board) groupEnd(c columns, g *group) row {
 		mark, look = b.marks.of(pipeline.ModuleSkipped)
 	}
 	good := counts.succeeded + counts.cached
-	r := row{{mark + " ", look}, {flat(g.name), plainStyle}}.pad(c.count).add(plainStyle, fmt.Sprintf("%d of %d", good, len(g.members)))
+	r := row{{mark + " ", look}, {Flat(g.name), plainStyle}}.pad(c.count).add(plainStyle, fmt.Sprintf("%d of %d", good, len(g.members)))
 	if first != nil {
 		r = r.pad(max(c.where, c.count+8)).add(dimStyle, nodesText(nodes)).pad(max(c.took, r.width()+8)).add(plainStyle, ShortDuration(last.Sub(*first)))
 	}
@@ -212,13 +212,13 @@ func (b *board) changeRow(c columns, ch *change) row {
 		mark = b.marks.Waiting
 	}
 
-	r := row{{mark + " ", oddStyle}, {flat(ch.module), plainStyle}}.pad(c.where)
+	r := row{{mark + " ", oddStyle}, {Flat(ch.module), plainStyle}}.pad(c.where)
 	if ch.attempt < 0 || ch.kind == changeWaits {
-		return r.add(oddStyle, flat(ch.text))
+		return r.add(oddStyle, Flat(ch.text))
 	}
 
 	a := &ch.state.Attempts[ch.attempt]
-	r = r.add(dimStyle, flat(a.Worker)).pad(c.took)
+	r = r.add(dimStyle, Flat(a.Worker)).pad(c.took)
 	if a.StartedAt != nil && a.FinishedAt != nil {
 		r = r.add(plainStyle, ShortDuration(a.FinishedAt.Sub(*a.StartedAt)))
 	}
@@ -226,7 +226,7 @@ func (b *board) changeRow(c columns, ch *change) row {
 	if ch.kind == changeRetried {
 		why = attemptText(a) + ", " + retryText(ch.state, ch.attempt)
 	}
-	return r.pad(c.took+8).add(oddStyle, flat(why))
+	return r.pad(c.took+8).add(oddStyle, Flat(why))
 }
 
 // attemptText says how an attempt failed.
@@ -249,4 +249,4 @@ func retryText(m *wire.Module, i int) string {
 	return "retrying"
 }
 
-func flatSuffix(reason string) string { return flat(ReasonSuffix(reason)) }
+func flatSuffix(reason string) string { return Flat(ReasonSuffix(reason)) }

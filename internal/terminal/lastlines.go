@@ -1,10 +1,6 @@
 package terminal
 
-import (
-	"time"
-
-	"github.com/pipelined/pipelined/api/wire"
-)
+import "github.com/pipelined/pipelined/api/wire"
 
 // LastLines keeps the last lines of output of modules, from the events of a stream. One
 // goroutine uses it.
@@ -28,18 +24,3 @@ func (l *LastLines) Add(e *wire.LogEvent) {
 // Newest is the last line of a module that is not empty, without what steers a
 // terminal.
 func (l *LastLines) Newest(module string) string { return l.tails.newest(module) }
-
-// Flat is Clean for a cell of a screen: without tabs, and without spaces at its ends.
-func Flat(s string) string { return flat(s) }
-
-// Remaining is how long a run still takes, in words; "" if nothing is known of that.
-func Remaining(modules []wire.Module, now time.Time) string {
-	if !hasHistory(modules) {
-		return ""
-	}
-	left, ok := estimate(modules, now)
-	if !ok {
-		return ""
-	}
-	return "about " + ShortDuration(left.Round(time.Second)) + " left"
-}

@@ -36,7 +36,7 @@ func (p *recap) print(c *Console, r *wire.Run) {
 	failed := failedModules(r)
 	if !c.live {
 		c.out.Flush()
-		p.ci.end(c.err, fmt.Sprintf("%s %d %s", flat(r.Pipeline), r.Number, pipeline.Words(r.State)), c.now())
+		p.ci.end(c.err, fmt.Sprintf("%s %d %s", Flat(r.Pipeline), r.Number, pipeline.Words(r.State)), c.now())
 		p.annotate(c, r, failed)
 	}
 	for i, m := range failed {
@@ -54,12 +54,8 @@ func (p *recap) print(c *Console, r *wire.Run) {
 		if len(commands) > 0 {
 			rows = append(rows, nil)
 		}
-		rows = append(rows, commands...)
-	} else {
-		rows = append(rows, commands...)
 	}
-
-	for _, r := range rows {
+	for _, r := range append(rows, commands...) {
 		fmt.Fprintln(c.err, r.render(c.color))
 	}
 	if !c.live {
@@ -75,11 +71,11 @@ func (p *recap) annotate(c *Console, r *wire.Run, failed []*wire.Module) {
 		if file == "" && r.File != "" {
 			file, line = p.file(r.File), m.Line
 		}
-		text, _ := endText(m)
+		text := endText(m)
 		if m.Worker != "" {
 			text += " on " + m.Worker
 		}
-		p.ci.annotate(c.err, flat(file), line, flat(m.Name)+" failed", flat(text))
+		p.ci.annotate(c.err, Flat(file), line, Flat(m.Name)+" failed", Flat(text))
 	}
 }
 
@@ -96,15 +92,15 @@ func failedModules(r *wire.Run) []*wire.Module {
 // module is a failed module: why, where, which attempt, where it is written, and the end
 // of its output.
 func (p *recap) module(c *Console, r *wire.Run, m *wire.Module) []row {
-	text, _ := endText(m)
-	head := row{{flat(m.Name), boldStyle}, {" failed: " + flat(text), badStyle}}
+	text := endText(m)
+	head := row{{Flat(m.Name), boldStyle}, {" failed: " + Flat(text), badStyle}}
 	if c.live {
 		head = slices.Concat(row{{p.marks.Bad + " ", badStyle}}, head)
 	}
 
 	var facts string
 	if m.Worker != "" {
-		facts += " on " + flat(m.Worker)
+		facts += " on " + Flat(m.Worker)
 	}
 	if n := CountTries(m.Attempts); n > 1 {
 		facts += fmt.Sprintf(", attempt %d", m.Last().Number)
@@ -113,7 +109,7 @@ func (p *recap) module(c *Console, r *wire.Run, m *wire.Module) []row {
 		facts += ", after " + ShortDuration(m.FinishedAt.Sub(*m.StartedAt))
 	}
 	if at := p.position(r, m); at != "" {
-		facts += " (" + flat(at) + ")"
+		facts += " (" + Flat(at) + ")"
 	}
 
 	lines := c.tails.last(m.Name)
@@ -168,7 +164,7 @@ func (p *recap) summary(c *Console, r *wire.Run) row {
 	if r.FinishedAt != nil {
 		text += " in " + ShortDuration(r.Took(*r.FinishedAt))
 	}
-	out := row{{mark + " ", look}, {fmt.Sprintf("%s %d %s", flat(r.Pipeline), r.Number, text), boldStyle}, {flatSuffix(r.Reason), plainStyle}}
+	out := row{{mark + " ", look}, {fmt.Sprintf("%s %d %s", Flat(r.Pipeline), r.Number, text), boldStyle}, {flatSuffix(r.Reason), plainStyle}}
 	for i, n := range c.view.counts().parts() {
 		sep := ", "
 		if i == 0 {
@@ -236,12 +232,12 @@ func runName(r *wire.Run) string {
 	if r.Number > 0 {
 		return fmt.Sprint(r.Number)
 	}
-	return flat(string(r.ID))
+	return Flat(string(r.ID))
 }
 
 // quote gives a word as a shell takes it.
 func quote(s string) string {
-	s = flat(s)
+	s = Flat(s)
 	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@,") == "" {
 		return s
 	}

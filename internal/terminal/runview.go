@@ -36,7 +36,7 @@ type toldModule struct {
 type change struct {
 	module string
 	text   string
-	mood   mood
+	look   style
 	kind   changeKind
 	// state is the module as it was then, and attempt the index of the attempt that
 	// is meant, -1 for none.
@@ -45,15 +45,6 @@ type change struct {
 	// after is the attempt whose output comes before it; 0 for none.
 	after int
 }
-
-type mood int
-
-const (
-	neutral mood = iota
-	good
-	bad
-	odd // neither: skipped, lost, tried again
-)
 
 // changeKind says what happened to a module.
 type changeKind int
@@ -118,7 +109,7 @@ func (v *runView) reasons(list []change) []change {
 		if told := v.told[m.Name]; !told.waits {
 			told.waits = true
 			state := *m
-			list = append(list, change{module: m.Name, text: "waiting: " + m.Reason, mood: odd, kind: changeWaits, state: &state, attempt: -1})
+			list = append(list, change{module: m.Name, text: "waiting: " + m.Reason, look: oddStyle, kind: changeWaits, state: &state, attempt: -1})
 		}
 	}
 	return list
@@ -181,8 +172,8 @@ func (v *runView) replace(name string) {
 // changes appends what was not said of a module yet.
 func (v *runView) changes(list []change, m *wire.Module) []change {
 	told, after, at := v.told[m.Name], 0, -1
-	add := func(kind changeKind, mood mood, format string, args ...any) {
-		list = append(list, change{module: m.Name, text: fmt.Sprintf(format, args...), mood: mood, kind: kind, state: m, attempt: at, after: after})
+	add := func(kind changeKind, look style, format string, args ...any) {
+		list = append(list, change{module: m.Name, text: fmt.Sprintf(format, args...), look: look, kind: kind, state: m, attempt: at, after: after})
 	}
 	for i := range m.Attempts {
 		a := &m.Attempts[i]
@@ -192,7 +183,7 @@ func (v *runView) changes(list []change, m *wire.Module) []change {
 			told.started, after = a.Number, a.Number-1
 			// What has finished already is shown with its end alone.
 			if !a.State.Final() {
-				add(changeBegan, neutral, "started on %s%s", a.Worker, attemptNote(m, i))
+				add(changeBegan, plainStyle, "started on %s%s", a.Worker, attemptNote(m, i))
 			}
 		}
 
@@ -207,15 +198,15 @@ func (v *runView) changes(list []change, m *wire.Module) []change {
 
 		switch a.State {
 		case pipeline.AttemptLost:
-			add(changeLost, odd, "attempt %d was lost on %s%s; repeating it", a.Number, a.Worker, ReasonSuffix(a.Reason))
+			add(changeLost, oddStyle, "attempt %d was lost on %s%s; repeating it", a.Number, a.Worker, ReasonSuffix(a.Reason))
 		case pipeline.AttemptFailed, pipeline.AttemptTimedOut:
-			add(changeRetried, odd, "attempt %d %s on %s%s%s; %s", a.Number, pipeline.Words(a.State), a.Worker, took(a.StartedAt, a.FinishedAt), ReasonSuffix(a.Reason), retryText(m, i))
+			add(changeRetried, oddStyle, "attempt %d %s on %s%s%s; %s", a.Number, pipeline.Words(a.State), a.Worker, took(a.StartedAt, a.FinishedAt), ReasonSuffix(a.Reason), retryText(m, i))
 		}
 	}
 
 	if NeedsApproval(m) && !told.asked {
 		told.asked = true
-		add(changeWaits, odd, "waits for approval: %s (pipelined approve %s%s %s)", m.Approval.Message, v.address, v.run.ID, m.Name)
+		add(changeWaits, oddStyle, "waits for approval: %s (pipelined approve %s%s %s)", m.Approval.Message, v.address, v.run.ID, m.Name)
 	}
 
 	if m.State.Final() && !told.final {
@@ -223,23 +214,23 @@ func (v *runView) changes(list []change, m *wire.Module) []change {
 		if v.knownEnd(m) {
 			return list
 		}
-		text, mood := finalText(m)
-		add(changeEnded, mood, "%s", text)
+		text, look := finalText(m)
+		add(changeEnded, look, "%s", text)
 	}
 
 	return list
 }
 
 // finalText says how a module ended.
-func finalText(m *wire.Module) (string, mood) {
+func finalText(m *wire.Module) (string, style) {
 	text := string(m.State)
 	if m.Approval != nil && m.Reason != "" {
 		text = m.Reason
 		if m.State == pipeline.ModuleSucceeded {
-			return text, good
+			return text, goodStyle
 		}
 
-		return string(m.State) + ": " + text, map[bool]mood{true: bad, false: odd}[m.State == pipeline.ModuleFailed]
+		return string(m.State) + ": " + text, map[bool]style{true: badStyle, false: oddStyle}[m.State == pipeline.ModuleFailed]
 	}
 
 	ran := m.StartedAt != nil && m.Worker != ""
@@ -252,15 +243,15 @@ func finalText(m *wire.Module) (string, mood) {
 		if n := len(m.Attempts); n > 0 {
 			text += attemptNote(m, n-1)
 		}
-		return text, good
+		return text, goodStyle
 	case pipeline.ModuleFailed:
 		reason := m.Reason
 		if reason == "" && m.ExitCode != nil {
 			reason = fmt.Sprintf("exit code %d", *m.ExitCode)
 		}
 
-		return text + ReasonSuffix(reason), bad
+		return text + ReasonSuffix(reason), badStyle
 	}
 
-	return text + ReasonSuffix(m.Reason), odd
+	return text + ReasonSuffix(m.Reason), oddStyle
 }

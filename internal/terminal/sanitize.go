@@ -122,6 +122,6 @@ func Clean(s string) string {
 	return s
 }
 
-// flat is Clean for a row: without tabs, whose width depends on where they stand, and
+// Flat is Clean for a row or a cell: without tabs, whose width depends on where they stand, and
 // without spaces at its ends.
-func flat(s string) string { return strings.TrimSpace(strings.ReplaceAll(Clean(s), "\t", " ")) }
+func Flat(s string) string { return strings.TrimSpace(strings.ReplaceAll(Clean(s), "\t", " ")) }

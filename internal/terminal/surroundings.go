@@ -66,18 +66,20 @@ func send[T any](ctx context.Context, to chan<- T, v T) {
 
 // askReasons asks why modules wait. Errors are passed over, as in poll.
 func (f *Follower) askReasons(ctx context.Context) {
-	r, err := f.Source.Wait(ctx, f.ID, 0, 0, 0)
-	if err != nil {
-		return
+	if r, err := f.Source.Wait(ctx, f.ID, 0, 0, 0); err == nil {
+		send(ctx, f.reasons, WaitReasons(&r))
 	}
+}
 
+// WaitReasons are why modules of a run wait, by their names.
+func WaitReasons(r *wire.Run) map[string]string {
 	why := map[string]string{}
 	for i := range r.Modules {
 		if m := &r.Modules[i]; m.State == pipeline.ModuleWaiting && m.Reason != "" {
 			why[m.Name] = m.Reason
 		}
 	}
-	send(ctx, f.reasons, why)
+	return why
 }
 
 // led takes in which node leads, and tells when another one has taken over.
@@ -89,7 +91,7 @@ func (c *Console) led(h wire.Health) {
 
 	c.board.leader, c.dirty = h.Leader, true
 	if was != "" && was != h.Leader {
-		text := fmt.Sprintf("%s leads in the place of %s (term %d)", flat(h.Leader), flat(was), h.Term)
+		text := fmt.Sprintf("%s leads in the place of %s (term %d)", Flat(h.Leader), Flat(was), h.Term)
 		if n := c.view.counts().running; n > 0 {
 			text += fmt.Sprintf("; %d running modules continue", n)
 		}

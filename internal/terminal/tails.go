@@ -67,7 +67,7 @@ func (t *tails) newest(module string) string {
 	}
 
 	for n := k.count; n > max(0, k.count-tailLines); n-- {
-		if text := flat(string(k.lines[k.at(n)])); text != "" {
+		if text := Flat(string(k.lines[k.at(n)])); text != "" {
 			return text
 		}
 	}

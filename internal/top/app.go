@@ -162,11 +162,15 @@ func (a *App) chooseFirst() {
 	}
 }
 
-// again follows the chosen run anew, since it has begun again.
+// again follows the chosen run anew if it had ended and has begun again.
 func (a *App) again() {
-	id := a.chosen[runsTable]
-	a.chosen[runsTable] = ""
-	a.choose(runsTable, id)
+	id, module := a.chosen[runsTable], a.chosen[modulesTable]
+	begun := slices.ContainsFunc(a.runs, func(r wire.RunSummary) bool { return string(r.ID) == id && !r.State.Final() })
+	if a.run.State.Final() && begun {
+		a.chosen[runsTable] = ""
+		a.choose(runsTable, id)
+		a.chosen[modulesTable] = module
+	}
 }
 
 func (a *App) stopRun() {

@@ -2,6 +2,7 @@ package top
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/pipelined/pipelined/api/wire"
@@ -50,7 +51,7 @@ func (f *feed) nodes(ctx context.Context) {
 func (f *feed) runs(ctx context.Context) {
 	repeat(ctx, runsEvery, func() {
 		list, err := f.cluster.Runs(ctx)
-		f.send(ctx, func(a *App) { a.takeRuns(list, err); a.chooseFirst() })
+		f.send(ctx, func(a *App) { a.takeRuns(list, err); a.chooseFirst(); a.again() })
 	})
 }
 
@@ -76,13 +77,7 @@ func (f *feed) reasons(ctx context.Context, id pipeline.RunID) {
 		if err != nil {
 			return // the state, which meets the same error, tells it
 		}
-		why := map[string]string{}
-		for i := range r.Modules {
-			if m := &r.Modules[i]; m.State == pipeline.ModuleWaiting {
-				why[m.Name] = m.Reason
-			}
-		}
-		f.send(ctx, func(a *App) { a.takeReasons(id, why) })
+		f.send(ctx, func(a *App) { a.takeReasons(id, terminal.WaitReasons(&r)) })
 	})
 }
 
@@ -126,7 +121,7 @@ func (f *feed) log(ctx context.Context, id pipeline.RunID, module string, pager 
 	err := f.cluster.Follow(ctx, id, module, maxPagerLines, func(e wire.LogEvent) error {
 		if e.Module != "" && e.Attempt != attempt {
 			if attempt > 0 {
-				add("--- attempt "+itoa(e.Attempt)+"\n", nil)
+				add(fmt.Sprintf("--- attempt %d\n", e.Attempt), nil)
 			}
 			attempt = e.Attempt
 		}

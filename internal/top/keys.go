@@ -140,7 +140,7 @@ func (a *App) typed(e *tcell.EventKey) {
 }
 
 // act carries out an action beside the view, and says how it went.
-func (a *App) act(doing, done string, do func(context.Context) error, then func(*App)) {
+func (a *App) act(doing, done string, do func(context.Context) error) {
 	a.ui.say(doing, false)
 	a.start(func(ctx context.Context) {
 		err := do(ctx)
@@ -150,9 +150,6 @@ func (a *App) act(doing, done string, do func(context.Context) error, then func(
 				return
 			}
 			a.ui.say(done, false)
-			if then != nil {
-				then(a)
-			}
 		})
 	})
 }
@@ -165,7 +162,7 @@ func (a *App) askCancel() {
 		a.ui.say(runTitle(&r)+" has ended; there is nothing to cancel", true)
 	default:
 		a.ui.ask("cancel "+runTitle(&r)+"?", func(a *App) {
-			a.act("cancelling "+runTitle(&r), runTitle(&r)+" is being cancelled", func(ctx context.Context) error { return a.cfg.Cluster.Cancel(ctx, r.ID) }, nil)
+			a.act("cancelling "+runTitle(&r), runTitle(&r)+" is being cancelled", func(ctx context.Context) error { return a.cfg.Cluster.Cancel(ctx, r.ID) })
 		})
 	}
 }
@@ -178,12 +175,7 @@ func (a *App) askRetry() {
 		a.ui.say(runTitle(&r)+" has not ended; only a run that has ended is retried", true)
 	default:
 		a.ui.ask("retry "+runTitle(&r)+", and keep what succeeded?", func(a *App) {
-			a.act("retrying "+runTitle(&r), runTitle(&r)+" resumes", func(ctx context.Context) error { return a.cfg.Cluster.Retry(ctx, r.ID) },
-				func(a *App) {
-					if a.run.ID == r.ID {
-						a.again()
-					}
-				})
+			a.act("retrying "+runTitle(&r), runTitle(&r)+" resumes", func(ctx context.Context) error { return a.cfg.Cluster.Retry(ctx, r.ID) })
 		})
 	}
 }
@@ -203,7 +195,7 @@ func (a *App) askDrain() {
 		question, doing, done = "use "+name+" again?", "ending the draining of "+name, name+" gets modules again"
 	}
 	a.ui.ask(terminal.Flat(question), func(a *App) {
-		a.act(terminal.Flat(doing), terminal.Flat(done), func(ctx context.Context) error { return a.cfg.Cluster.Drain(ctx, name, off) }, nil)
+		a.act(terminal.Flat(doing), terminal.Flat(done), func(ctx context.Context) error { return a.cfg.Cluster.Drain(ctx, name, off) })
 	})
 }
 

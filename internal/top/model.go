@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -177,5 +176,3 @@ func (m *model) module() string {
 func runTitle(r *wire.RunSummary) string {
 	return fmt.Sprintf("%s %d", terminal.Flat(r.Pipeline), r.Number)
 }
-
-func itoa(n int) string { return strconv.Itoa(n) }

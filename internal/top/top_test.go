@@ -298,6 +298,20 @@ func TestApp_actions(t *testing.T) {
 	}
 }
 
+// TestApp_begunAgain follows a run that had ended and begins again, whoever retries it.
+func TestApp_begunAgain(t *testing.T) {
+	s := open(t, 120, 30)
+	s.shows("e2e[chaos]")
+	s.press("j")
+	s.shows("MODULE (deploy 1282)", "ship")
+
+	s.cluster.mu.Lock()
+	r := &s.cluster.runs[1]
+	r.State, r.Modules = pipeline.RunRunning, append(r.Modules[:1:1], wire.Module{Name: "verify", State: pipeline.ModuleWaiting, Reason: "waiting for a slot"})
+	s.cluster.mu.Unlock()
+	s.shows("MODULE (deploy 1282)", "verify", "waiting for a slot")
+}
+
 // TestApp_texts shows output without what steers a terminal, reasons and keys.
 func TestApp_texts(t *testing.T) {
 	s := open(t, 120, 30)
