@@ -33,8 +33,8 @@ type board struct {
 	reasons           map[string]string
 	leader, interrupt string
 
-	// told are the folded blocks whose end was shown.
-	told map[string]bool
+	// shown are the folded blocks whose end was shown.
+	shown map[string]bool
 	// left is the newest estimate, made at estimated.
 	left      string
 	estimated time.Time

@@ -77,7 +77,7 @@ func NewConsole(cfg ConsoleConfig) *Console {
 	}
 
 	marks := MarksOf(cfg.Unicode)
-	c.board = &board{view: c.view, tails: c.tails, marks: marks, interrupt: cfg.Interrupt, told: map[string]bool{}}
+	c.board = &board{view: c.view, tails: c.tails, marks: marks, interrupt: cfg.Interrupt, shown: map[string]bool{}}
 	c.recap = recap{later: cfg.Later, gone: cfg.Gone, dir: cfg.Dir, marks: marks, ci: cfg.CI, exists: cfg.Exists}
 	c.output.write = func(text []byte) {
 		if c.live && c.out.Terminal {

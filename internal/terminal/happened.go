@@ -71,10 +71,10 @@ func (b *board) alike(changes []change) []*change {
 	return list
 }
 
-// remaining are the changes that were not told with others.
-func remaining(changes []change, told []*change) []change {
+// remaining are the changes that were not shown with others.
+func remaining(changes []change, shown []*change) []change {
 	return slices.DeleteFunc(slices.Clone(changes), func(ch change) bool {
-		return slices.ContainsFunc(told, func(t *change) bool { return t.module == ch.module && t.kind == ch.kind && t.attempt == ch.attempt })
+		return slices.ContainsFunc(shown, func(t *change) bool { return t.module == ch.module && t.kind == ch.kind && t.attempt == ch.attempt })
 	})
 }
 
@@ -103,8 +103,8 @@ func (b *board) endedRows(c columns, ch *change, g *group) []row {
 	if ch.state.State == pipeline.ModuleFailed {
 		rows = append(rows, b.endedRow(c, ch.state))
 	}
-	if g.done == len(g.members) && !b.told[g.name] {
-		b.told[g.name] = true
+	if g.done == len(g.members) && !b.shown[g.name] {
+		b.shown[g.name] = true
 		rows = append(rows, b.groupEnd(c, g))
 	}
 	return rows

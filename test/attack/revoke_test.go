@@ -173,7 +173,7 @@ func TestRevoke_openCalls(t *testing.T) {
 	}
 
 	if r, err := c.Run(run); err != nil || r.State != pipeline.RunRunning {
-		t.Errorf("the run is %v, %v; want it to go on", r.State, err)
+		t.Errorf("the run is %v, %v; want it to continue", r.State, err)
 	}
 }
 

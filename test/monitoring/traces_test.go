@@ -57,10 +57,10 @@ func (c *collected) name(id string) string {
 }
 
 // TestTraces: a collector gets the trace of a run, under the run's id, and the module
-// has seen the id of the span that is its own. The leader that follows tells it again
+// has seen the id of the span that is its own. The leader that follows exports it again
 // under the same ids.
 func TestTraces(t *testing.T) {
-	told, endpoint := collect(t)
+	exported, endpoint := collect(t)
 	c := harness.New(t)
 	c.Env = append(c.Env, "OTEL_EXPORTER_OTLP_ENDPOINT="+endpoint)
 	for range 3 {
@@ -82,23 +82,23 @@ func TestTraces(t *testing.T) {
 		t.Fatalf("TRACEPARENT %q of run %s", parent, id)
 	}
 	testutil.Eventually(t, harness.Wait, func() error {
-		if got := told.name(span); got != "execute" {
+		if got := exported.name(span); got != "execute" {
 			return fmt.Errorf("the span of TRACEPARENT is %q in the collector", got)
 		}
 		return nil
 	})
 
-	told.mu.Lock()
-	before := len(told.spans)
-	told.spans = map[string]string{}
-	told.mu.Unlock()
+	exported.mu.Lock()
+	before := len(exported.spans)
+	exported.spans = map[string]string{}
+	exported.mu.Unlock()
 	if before < 6 { // run, module, attempt, wait, dispatch, execute
 		t.Errorf("%d spans", before)
 	}
 	leader.Kill()
 	testutil.Eventually(t, harness.Wait, func() error {
-		if told.name(span) != "execute" {
-			return fmt.Errorf("the next leader has not told the run again")
+		if exported.name(span) != "execute" {
+			return fmt.Errorf("the next leader has not exported the run again")
 		}
 		return nil
 	})
