@@ -61,10 +61,9 @@ var ctrfStatus = map[verdict]string{passed: "passed", failed: "failed", errored:
 
 func writeCTRF(w io.Writer, r *Report) error {
 	n := r.tally()
-	from, to := r.span()
 	doc := ctrfReport{Format: "CTRF", Version: "0.0.0", Results: ctrfResults{Tool: ctrfTool{"pipelined", r.Version},
 		Summary: ctrfSummary{Passed: n[passed], Failed: n[failed], Skipped: n[skipped], Other: n[errored],
-			Start: from.UnixMilli(), Stop: to.UnixMilli()},
+			Start: r.SubmittedAt.UnixMilli(), Stop: r.end().UnixMilli()},
 		Tests: []ctrfTest{}}}
 	for _, m := range r.tests() {
 		doc.Results.Summary.Tests++

@@ -61,9 +61,8 @@ const junitTime = "2006-01-02T15:04:05"
 
 func writeJUnit(w io.Writer, r *Report) error {
 	n := r.tally()
-	from, to := r.span()
 	doc := junitSuites{Name: r.Pipeline, Failures: n[failed], Errors: n[errored], Skipped: n[skipped],
-		Time: seconds(to.Sub(from).Seconds()), Stamp: from.UTC().Format(junitTime)}
+		Time: seconds(r.took().Seconds()), Stamp: r.SubmittedAt.UTC().Format(junitTime)}
 	for _, m := range r.tests() {
 		doc.Tests++
 		doc.Suites = append(doc.Suites, junitSuiteOf(r, m))

@@ -28,10 +28,9 @@ var marks = map[pipeline.ModuleState]string{
 // lines, then all modules, then where the time went.
 func writeMarkdown(w io.Writer, r *Report) error {
 	var b bytes.Buffer
-	from, to := r.span()
 	fmt.Fprintf(&b, "## %s %d: %s\n\n", cell(r.Pipeline), r.Number, pipeline.Words(r.State))
 	n := r.tally()
-	fmt.Fprintf(&b, "Run `%s` took %s", r.ID, round(to.Sub(from)))
+	fmt.Fprintf(&b, "Run `%s` took %s", r.ID, round(r.took()))
 	if r.Submitter != "" {
 		fmt.Fprintf(&b, ", submitted by %s", cell(r.Submitter))
 	}

@@ -132,14 +132,16 @@ func (r *Report) tally() (n [4]int) {
 	return n
 }
 
-// span is when the run began and ended.
-func (r *Report) span() (from, to time.Time) {
-	to = r.SubmittedAt
+// end is when the run ended; when it began if it has not.
+func (r *Report) end() time.Time {
 	if r.FinishedAt != nil {
-		to = *r.FinishedAt
+		return *r.FinishedAt
 	}
-	return r.SubmittedAt, to
+	return r.SubmittedAt
 }
+
+// took is how long the run took, without the time between its end and a retry.
+func (r *Report) took() time.Duration { return r.Took(r.end()) }
 
 // criticalPath lists the modules that the run's end waited for, the first one first:
 // from the module that ended last, to its dependency that ended last, and so on. nil

@@ -151,6 +151,22 @@ func TestWrite_markdownIsText(t *testing.T) {
 	}
 }
 
+// The time between the end of a run and its retry is not how long it took.
+func TestWrite_resumed(t *testing.T) {
+	r := sample()
+	end := r.FinishedAt.Add(time.Hour)
+	r.FinishedAt, r.IdleSeconds = &end, 3600
+	for form, want := range map[string]string{"md": "took 4m51s", "junit": `skipped="1" time="291.000"`} {
+		var b bytes.Buffer
+		if err := report.Write(&b, form, r); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%s has no %s:\n%s", form, want, b.String())
+		}
+	}
+}
+
 func TestWriteSARIF(t *testing.T) {
 	var b bytes.Buffer
 	mistakes := []wire.Diagnostic{{File: "dir/my file.hcl", Line: 3, Column: 5, EndColumn: 9, Summary: "Unknown module", Detail: "there is no module x", SourceLine: "  depends_on = [module.x]"}}
