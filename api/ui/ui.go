@@ -40,9 +40,9 @@ type Dashboard struct {
 
 // file is one file of the dashboard, compressed when it is first asked for.
 type file struct {
-	name, contentType string
-	plain             []byte
-	zipped            func() []byte
+	contentType string
+	plain       []byte
+	zipped      func() []byte
 }
 
 // New reads the embedded files. nodes gives the origins of the members of the
@@ -70,7 +70,7 @@ func New(nodes func() []string) *Dashboard {
 }
 
 func newFile(name string, plain []byte) *file {
-	f := &file{name: name, plain: plain, contentType: mime.TypeByExtension(path.Ext(name))}
+	f := &file{plain: plain, contentType: mime.TypeByExtension(path.Ext(name))}
 	switch path.Ext(name) {
 	case ".woff2":
 		f.contentType = "font/woff2" // the types of the machine may not have it

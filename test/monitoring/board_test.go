@@ -31,16 +31,15 @@ type (
 		List []variable `json:"list"`
 	}
 	variable struct {
-		Name    string      `json:"name"`
-		Label   string      `json:"label"`
-		Type    string      `json:"type"`
-		Query   string      `json:"query"`
-		Source  *source     `json:"datasource,omitempty"`
-		Refresh int         `json:"refresh,omitempty"`
-		Multi   bool        `json:"multi,omitempty"`
-		All     bool        `json:"includeAll,omitempty"`
-		AllText string      `json:"allValue,omitempty"`
-		Current interface{} `json:"current,omitempty"`
+		Name    string  `json:"name"`
+		Label   string  `json:"label"`
+		Type    string  `json:"type"`
+		Query   string  `json:"query"`
+		Source  *source `json:"datasource,omitempty"`
+		Refresh int     `json:"refresh,omitempty"`
+		Multi   bool    `json:"multi,omitempty"`
+		All     bool    `json:"includeAll,omitempty"`
+		AllText string  `json:"allValue,omitempty"`
 	}
 	source struct {
 		Type string `json:"type"`
