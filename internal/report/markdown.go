@@ -13,8 +13,10 @@ import (
 )
 
 const (
-	// maxRows bounds the table of modules: the forges cut what is longer than 1 MiB.
-	maxRows = 200
+	// maxRows bounds the table of modules and the list of those that failed, and maxTails
+	// the text up to which there are last lines: forges refuse what is longer than 1 MiB.
+	maxRows  = 200
+	maxTails = 512 << 10
 	// maxPath bounds the names of the critical path.
 	maxPath = 20
 )
@@ -42,13 +44,10 @@ func writeMarkdown(w io.Writer, r *Report) error {
 	tests := r.tests()
 	r.failures(&b, tests)
 	b.WriteString("\n| module | state | worker | attempts | took |\n|---|---|---|---|---|\n")
-	for i, m := range tests {
-		if i == maxRows {
-			fmt.Fprintf(&b, "\n%d more modules are left out.\n", len(tests)-maxRows)
-			break
-		}
+	for _, m := range tests[:min(len(tests), maxRows)] {
 		fmt.Fprintf(&b, "| %s | %s %s | %s | %d | %s |\n", cell(m.Name), marks[m.State], pipeline.Words(m.State), cell(m.Worker), len(m.Attempts), took(m))
 	}
+	leftOut(&b, len(tests)-maxRows, "modules")
 	r.times(&b)
 
 	_, err := w.Write(b.Bytes())
@@ -57,16 +56,28 @@ func writeMarkdown(w io.Writer, r *Report) error {
 
 // failures are the modules that did not succeed, with their last lines folded.
 func (r *Report) failures(b *bytes.Buffer, tests []*wire.Module) {
+	n := 0
 	for _, m := range tests {
 		if !NeedsTail(m) {
 			continue
 		}
+		if n++; n > maxRows {
+			continue
+		}
 		fmt.Fprintf(b, "\n<details%s><summary>%s <b>%s</b>: %s</summary>\n\n", map[bool]string{true: " open"}[verdictOf(m) == failed], marks[m.State],
 			html.EscapeString(m.Name), html.EscapeString(oneLine(cause(m))))
-		if tail := r.Tails[m.Name]; len(tail) > 0 {
+		if tail := r.Tails[m.Name]; len(tail) > 0 && b.Len() < maxTails {
 			fmt.Fprintf(b, "<pre>%s</pre>\n\n", html.EscapeString(strings.Join(tail, "\n")))
 		}
 		b.WriteString("</details>\n")
+	}
+	leftOut(b, n-maxRows, "modules that did not succeed")
+}
+
+// leftOut says how many more there are.
+func leftOut(b *bytes.Buffer, n int, what string) {
+	if n > 0 {
+		fmt.Fprintf(b, "\n%d more %s are left out.\n", n, what)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -148,6 +149,22 @@ func TestWrite_markdownIsText(t *testing.T) {
 	}
 	if !strings.Contains(b.String(), "build (8s) → ") {
 		t.Errorf("no critical path:\n%s", b.String())
+	}
+}
+
+// Forges refuse more than 1 MiB.
+func TestWrite_markdownIsBounded(t *testing.T) {
+	r := sample()
+	for i := range 4000 {
+		m := wire.Module{Name: fmt.Sprintf("m[%d]", i), Of: "m", State: pipeline.ModuleFailed, Reason: strings.Repeat("<", 200), Attempts: []wire.Attempt{{Number: 1, State: pipeline.AttemptFailed}}}
+		r.Modules, r.Tails[m.Name] = append(r.Modules, m), []string{strings.Repeat("<", 16<<10)}
+	}
+	var b bytes.Buffer
+	if err := report.Write(&b, "md", r); err != nil {
+		t.Fatal(err)
+	}
+	if text := b.String(); len(text) > 1<<20 || !strings.Contains(text, "3803 more modules that did not succeed are left out") || !strings.Contains(text, "3806 more modules are left out") {
+		t.Errorf("%d bytes: %s", len(text), text[len(text)-400:])
 	}
 }
 
