@@ -58,12 +58,7 @@ func (c decisionCommand) decide(ctx context.Context, cmd *cli.Command, flag stri
 		return usagef("-%s: %d bytes, at most %d are allowed", flag, len(text), pipeline.MaxComment)
 	}
 
-	api, err := c.env.connectRead(ctx)
-	if err != nil {
-		return err
-	}
-
-	id, err := api.Runs().Find(ctx, ref)
+	api, id, err := c.env.connectRun(ctx, ref)
 	if err != nil {
 		return err
 	}

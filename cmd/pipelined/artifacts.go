@@ -39,12 +39,7 @@ func (c artifactsCommand) run(ctx context.Context, cmd *cli.Command) error {
 		return usagef("artifacts: -o names no directory")
 	}
 
-	api, err := c.env.connectRead(ctx)
-	if err != nil {
-		return err
-	}
-
-	id, err := api.Runs().Find(ctx, ref)
+	api, id, err := c.env.connectRun(ctx, ref)
 	if err != nil {
 		return err
 	}

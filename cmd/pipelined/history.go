@@ -28,6 +28,16 @@ func (env *environment) connectRead(ctx context.Context) (*client.Client, error)
 	return api, err
 }
 
+// connectRun is connectRead with the id of the run that is named.
+func (env *environment) connectRun(ctx context.Context, ref pipeline.RunRef) (*client.Client, pipeline.RunID, error) {
+	api, err := env.connectRead(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	id, err := api.Runs().Find(ctx, ref)
+	return api, id, err
+}
+
 // isOnlyHistory reports, by the error of connect, whether there is no agent but what
 // `pipelined run` has stored.
 func (env *environment) isOnlyHistory(err error) bool {

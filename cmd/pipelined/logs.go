@@ -53,12 +53,7 @@ func (c logsCommand) run(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 
-	api, err := c.env.connectRead(ctx)
-	if err != nil {
-		return err
-	}
-
-	id, err := api.Runs().Find(ctx, ref)
+	api, id, err := c.env.connectRun(ctx, ref)
 	if err != nil {
 		return err
 	}

@@ -32,12 +32,7 @@ func (c pinCommand) command(name, usage, description, done string, call func(cli
 				return err
 			}
 
-			api, err := c.env.connectRead(ctx)
-			if err != nil {
-				return err
-			}
-
-			id, err := api.Runs().Find(ctx, ref)
+			api, id, err := c.env.connectRun(ctx, ref)
 			if err != nil {
 				return err
 			}

@@ -27,12 +27,7 @@ func (c waitCommand) command() *cli.Command {
 				return err
 			}
 
-			api, err := c.env.connectRead(ctx)
-			if err != nil {
-				return err
-			}
-
-			id, err := api.Runs().Find(ctx, ref)
+			api, id, err := c.env.connectRun(ctx, ref)
 			if err != nil {
 				return err
 			}

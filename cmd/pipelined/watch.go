@@ -24,12 +24,7 @@ func (c watchCommand) command() *cli.Command {
 				return err
 			}
 
-			api, err := c.env.connectRead(ctx)
-			if err != nil {
-				return err
-			}
-
-			id, err := api.Runs().Find(ctx, ref)
+			api, id, err := c.env.connectRun(ctx, ref)
 			if err != nil {
 				return err
 			}

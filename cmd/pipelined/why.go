@@ -30,12 +30,7 @@ func (c whyCommand) command() *cli.Command {
 				return usagef("why: %.80q cannot be the name of a module", module)
 			}
 
-			api, err := c.env.connectRead(ctx)
-			if err != nil {
-				return err
-			}
-
-			id, err := api.Runs().Find(ctx, ref)
+			api, id, err := c.env.connectRun(ctx, ref)
 			if err != nil {
 				return err
 			}
