@@ -248,9 +248,13 @@ func TestApp_screens(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(string(want), got); diff != "" {
-			t.Errorf("%s (-update writes it anew):\n%s", path, diff)
-		}
+		// The screen is read line by line, while it may be drawn.
+		testutil.Eventually(t, 10*time.Second, func() error {
+			if diff := cmp.Diff(string(want), s.screen()); diff != "" {
+				return fmt.Errorf("%s (-update writes it anew):\n%s", path, diff)
+			}
+			return nil
+		})
 	}
 }
 
