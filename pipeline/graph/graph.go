@@ -55,6 +55,7 @@ const (
 
 // Layout draws nodes of the given sizes; needs lists for each those that it waits
 // for. Dependencies that follow from others are not drawn. needs must have no cycle.
+// Nodes that wait for the same others should share the slice: it is looked at once.
 func Layout(sizes []Size, needs [][]int) Drawing {
 	g := newLayered(sizes, reduce(needs))
 	g.order()
@@ -82,43 +83,83 @@ func Cyclic(needs [][]int) []int {
 func reduce(needs [][]int) [][]int {
 	n := len(needs)
 	words := (n + 63) / 64
-	behind := make([][]uint64, n) // behind[i] has a bit for each that i waits for
+	of, sets := group(needs)
+	behind := make([][]uint64, len(sets)) // has a bit for each node that those with the set wait for
+	reduced := make([][]int, len(sets))
 	out := make([][]int, n)
 
 	for _, i := range topological(needs) {
-		behind[i] = make([]uint64, words)
-		further := make([]uint64, words)
-		for _, d := range needs[i] {
-			for w, bits := range behind[d] {
-				further[w] |= bits
+		s := of[i]
+		if behind[s] == nil {
+			behind[s] = make([]uint64, words)
+			further := make([]uint64, words)
+			for _, d := range sets[s] {
+				for w, bits := range behind[of[d]] {
+					further[w] |= bits
+				}
+			}
+			copy(behind[s], further)
+			for _, d := range sets[s] {
+				bit := uint64(1) << (d % 64)
+				if further[d/64]&bit == 0 && behind[s][d/64]&bit == 0 {
+					reduced[s] = append(reduced[s], d)
+				}
+				behind[s][d/64] |= bit
 			}
 		}
-		copy(behind[i], further)
-		for _, d := range needs[i] {
-			bit := uint64(1) << (d % 64)
-			if further[d/64]&bit == 0 && behind[i][d/64]&bit == 0 {
-				out[i] = append(out[i], d)
-			}
-			behind[i][d/64] |= bit
-		}
+		out[i] = reduced[s]
 	}
 	return out
 }
 
+// group gives each node the position of its set of dependencies in sets. Nodes that
+// share a slice share a set: what is done per set is done once for all instances of a
+// block, which may be thousands that wait for thousands of others.
+func group(needs [][]int) (of []int, sets [][]int) {
+	type slice struct {
+		first *int
+		n     int
+	}
+	known := map[slice]int{}
+	of = make([]int, len(needs))
+	for i, list := range needs {
+		key := slice{n: len(list)}
+		if len(list) > 0 {
+			key.first = &list[0]
+		}
+		s, ok := known[key]
+		if !ok {
+			s = len(sets)
+			known[key] = s
+			sets = append(sets, list)
+		}
+		of[i] = s
+	}
+	return of, sets
+}
+
 // topological lists all nodes, each behind those that it waits for.
 func topological(needs [][]int) []int {
-	users := invert(needs)
-	left := make([]int, len(needs))
+	of, sets := group(needs)
+	nodes := make([][]int, len(sets))
+	for i, s := range of {
+		nodes[s] = append(nodes[s], i)
+	}
+	in := make([][]int, len(needs)) // the sets that have a node
+	left := make([]int, len(sets))
 	list := make([]int, 0, len(needs))
-	for i := range needs {
-		if left[i] = len(needs[i]); left[i] == 0 {
-			list = append(list, i)
+	for s, set := range sets {
+		for _, d := range set {
+			in[d] = append(in[d], s)
+		}
+		if left[s] = len(set); left[s] == 0 {
+			list = append(list, nodes[s]...)
 		}
 	}
 	for at := 0; at < len(list); at++ {
-		for _, j := range users[list[at]] {
-			if left[j]--; left[j] == 0 {
-				list = append(list, j)
+		for _, s := range in[list[at]] {
+			if left[s]--; left[s] == 0 {
+				list = append(list, nodes[s]...)
 			}
 		}
 	}

@@ -48,25 +48,34 @@ func newLayered(sizes []Size, needs [][]int) *layered {
 // join puts a junction between nodes that wait for the same others and these, if it
 // saves lines.
 func (g *layered) join(needs [][]int) [][]int {
-	same := map[string][]int{} // by the set of dependencies
-	var sets []string          // in the order in which they were met
-	for j := range needs {
-		if len(needs[j]) < minJunction {
+	of, sets := group(needs)
+	keys := make([]string, len(sets)) // the same for sets of the same nodes
+	for s, set := range sets {
+		if len(set) < minJunction {
 			continue
 		}
-		sorted := slices.Sorted(slices.Values(needs[j]))
 		var key []byte
-		for _, i := range sorted {
+		for _, i := range slices.Sorted(slices.Values(set)) {
 			key = binary.AppendUvarint(key, uint64(i))
 		}
-		if same[string(key)] == nil {
-			sets = append(sets, string(key))
+		keys[s] = string(key)
+	}
+
+	same := map[string][]int{} // nodes by key
+	var order []string         // in which the keys were met
+	for j := range needs {
+		key := keys[of[j]]
+		if key == "" {
+			continue
 		}
-		same[string(key)] = append(same[string(key)], j)
+		if same[key] == nil {
+			order = append(order, key)
+		}
+		same[key] = append(same[key], j)
 	}
 
 	out := slices.Clone(needs)
-	for _, key := range sets {
+	for _, key := range order {
 		users := same[key]
 		common := needs[users[0]]
 		if len(users)*len(common) <= len(users)+len(common) {
