@@ -108,7 +108,7 @@ func TestPeerPort_connectionsPerPeer(t *testing.T) {
 			t.Fatal(err)
 		}
 		open = append(open, conn)
-		// The server's first frame tells that it has let us in.
+		// The server's first frame shows that it has let us in.
 		if _, err := io.ReadFull(conn, make([]byte, 9)); err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +150,7 @@ func TestPeerPort_silent(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { conn.Close() })
-		// The server's first frame tells that it has let us in.
+		// The server's first frame shows that it has let us in.
 		if _, err := io.ReadFull(conn, make([]byte, 9)); err != nil {
 			t.Fatal(err)
 		}

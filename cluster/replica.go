@@ -135,7 +135,7 @@ func (r *replica) Storage() error {
 	return nil
 }
 
-// LastContact is when this node last heard of a leader; see
+// LastContact is when this node had the last message of a leader; see
 // consensus.Node.LastContact.
 func (r *replica) LastContact() time.Time {
 	if node := r.get(); node != nil {

@@ -43,9 +43,9 @@ type heartbeats struct {
 // pulse is what is known of a follower in a term.
 type pulse struct {
 	term uint64
-	// heard is when the latest message was sent that the follower has answered.
-	heard time.Time
-	// sending counts heartbeats on their way. changed is closed, and replaced, when
+	// confirmed is when the latest message was sent that the follower has answered.
+	confirmed time.Time
+	// sending counts heartbeats under way. changed is closed, and replaced, when
 	// one of them has ended, with err.
 	sending int
 	changed chan struct{}
@@ -85,7 +85,7 @@ func (h *heartbeats) beat(id raft.ServerID, target raft.ServerAddress, args *raf
 	}
 }
 
-// begin sends a heartbeat, unless enough are on their way, and returns a channel
+// begin sends a heartbeat, unless enough are under way, and returns a channel
 // that is closed when one has ended, nil if the term is past.
 func (h *heartbeats) begin(id raft.ServerID, target raft.ServerAddress, args raft.AppendEntriesRequest) <-chan struct{} {
 	h.mu.Lock()
@@ -111,8 +111,8 @@ func (h *heartbeats) begin(id raft.ServerID, target raft.ServerAddress, args raf
 		defer h.mu.Unlock()
 		p.sending--
 		p.err = err
-		if err == nil && sent.After(p.heard) {
-			p.heard = sent
+		if err == nil && sent.After(p.confirmed) {
+			p.confirmed = sent
 		}
 		close(p.changed)
 		p.changed = make(chan struct{})
@@ -143,7 +143,7 @@ func (h *heartbeats) recent(id raft.ServerID, term uint64, within time.Duration)
 	if p == nil {
 		return false, errDeposed
 	}
-	return time.Since(p.heard) <= within, p.err
+	return time.Since(p.confirmed) <= within, p.err
 }
 
 // confirm notes that a follower has answered what was sent at a time: a heartbeat,
@@ -152,7 +152,7 @@ func (h *heartbeats) recent(id raft.ServerID, term uint64, within time.Duration)
 func (h *heartbeats) confirm(id raft.ServerID, term uint64, sent time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if p := h.peer(id, term); p != nil && sent.After(p.heard) {
-		p.heard = sent
+	if p := h.peer(id, term); p != nil && sent.After(p.confirmed) {
+		p.confirmed = sent
 	}
 }

@@ -188,8 +188,8 @@ func (n *Node) Bootstrap(ctx context.Context) error {
 // Servers is the latest configuration; empty while no cluster has this node.
 func (n *Node) Servers() []Server { return n.instance.servers() }
 
-// LastContact is when this node, as a follower, last heard of a leader; zero if it
-// never did. A leader keeps the time of its predecessor.
+// LastContact is when this node, as a follower, had the last message of a leader; zero
+// if it never had one. A leader keeps the time of its predecessor.
 func (n *Node) LastContact() time.Time { return n.instance.raft.LastContact() }
 
 // Lag is how many entries each follower has not acknowledged, by id, as far as this

@@ -15,7 +15,7 @@ import (
 
 const (
 	// poolSize is how many idle connections to a peer are kept. Over a slow link
-	// entries, heartbeats and confirmations of leadership are on their way at once,
+	// entries, heartbeats and confirmations of leadership are under way at once,
 	// and a new connection takes two round trips.
 	poolSize = 6
 	// maxIdle closes a connection from a peer on which nothing has come.

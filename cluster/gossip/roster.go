@@ -16,7 +16,7 @@ const (
 	// removedFor is how long a node may take longer than another to notice a failure.
 	removedFor = time.Minute
 	// maxElsewhere is how many new addresses of a member are remembered: an old one may
-	// be heard of again.
+	// be reported again.
 	maxElsewhere = 3
 )
 

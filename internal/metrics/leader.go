@@ -141,7 +141,7 @@ func (m *Leader) CacheHit() {
 }
 
 // Led counts the begin of a term, in which a number of attempts are under way.
-// silent is how long nothing was heard of an earlier leader; 0 if there was none.
+// silent is the time since the last message of an earlier leader; 0 if there was none.
 func (m *Leader) Led(adopted int, silent time.Duration) {
 	if m == nil {
 		return

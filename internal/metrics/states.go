@@ -15,7 +15,7 @@ const askTimeout = 2 * time.Second
 type RaftState struct {
 	Leading               bool
 	Term, Commit, Applied uint64
-	// LastContact is how long nothing was heard of the leader; 0 on the leader.
+	// LastContact is the time since the last message of the leader; 0 on the leader.
 	LastContact time.Duration
 	// Lag is how many entries a follower has not acknowledged, by its name; nil unless
 	// this node leads.
@@ -87,7 +87,7 @@ var (
 	descTermChanges = describe("pipelined_raft_term_changes_total", "Terms of raft since this node was first asked.")
 	descCommit      = describe("pipelined_raft_commit_index", "Index of the last entry that this node knows to be committed.")
 	descApplied     = describe("pipelined_raft_applied_index", "Index of the last entry that this node has applied.")
-	descContact     = describe("pipelined_raft_last_contact_seconds", "Time since this node heard of the leader; 0 on the leader.")
+	descContact     = describe("pipelined_raft_last_contact_seconds", "Time since the last message of the leader; 0 on the leader.")
 	descLag         = describe("pipelined_raft_peer_lag_entries", "Entries that a follower has not acknowledged, on the leader.", "peer")
 	descVoters      = describe("pipelined_raft_voters", "Voters by status (alive, failed, left), on the leader.", "status")
 	descHealth      = describe("pipelined_gossip_health_score", "Health of this node by gossip: 0 is healthy, larger values mean that it answers late.")

@@ -41,7 +41,7 @@ func (s *stores) open(cfg *Config, onDamage func(pipeline.Digest)) (err error) {
 	if err = disk.Mark(s.dir.WorkDir()); err != nil {
 		return err
 	}
-	if s.layouts, err = layout.Open(layout.Config{Dir: s.dir.LayersDir(), WorkDir: s.dir.WorkDir(), Blobs: s.blobs, Way: cfg.Layout}); err != nil {
+	if s.layouts, err = layout.Open(layout.Config{Dir: s.dir.LayersDir(), WorkDir: s.dir.WorkDir(), Blobs: s.blobs, Mode: cfg.Layout}); err != nil {
 		return err
 	}
 	if s.journal, err = journal.Open(s.dir.JournalPath(), func(text string) { s.log.Warn(text) }); err != nil {
@@ -107,7 +107,7 @@ func (s *stores) reserve() error {
 
 // logLayout logs how large directories of modules are laid out.
 func (s *stores) logLayout() {
-	mode, why := s.layouts.Way()
+	mode, why := s.layouts.Mode()
 	if mode == layout.Overlay {
 		s.log.Info("module directories use overlay mounts")
 		return

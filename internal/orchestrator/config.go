@@ -102,7 +102,7 @@ type Config struct {
 	// Ended is called on the loop with each run whose end is committed, and must not
 	// block; nil is called for none.
 	Ended func(pipeline.RunID)
-	// LastContact is when this node last heard of another leader; zero if it never did,
+	// LastContact is when another leader's last message came to this node; zero if none did,
 	// and nil if there is no other.
 	LastContact func() time.Time
 }

@@ -54,7 +54,7 @@ func (b *bench) mounts() []string {
 
 func (b *bench) needOverlays() {
 	b.tb.Helper()
-	if way, why := b.w.cfg.Layouts.Way(); way != layout.Overlay {
+	if mode, why := b.w.cfg.Layouts.Mode(); mode != layout.Overlay {
 		b.tb.Skipf("needs overlay mounts: %s", why)
 	}
 }

@@ -20,7 +20,7 @@ import (
 // Mode is how the directories of attempts are laid out.
 type Mode string
 
-// The ways. Whatever it is, nothing that is done in a directory reaches the store
+// The modes. Whatever it is, nothing that is done in a directory reaches the store
 // or another directory.
 const (
 	// Auto takes an overlay for large trees, if overlays work.
@@ -42,9 +42,9 @@ type Config struct {
 	// on one filesystem; WorkDir is marked.
 	Dir, WorkDir string
 	Blobs        *blob.Store
-	// Way is one that is asked for; "" is Auto. What does not work there is
+	// Mode is one that is asked for; "" is Auto. What does not work there is
 	// an error where it was asked for by name.
-	Way Mode
+	Mode Mode
 	// MinFiles and MinBytes are from how many files, or bytes, on an overlay is
 	// used; 0 takes what was measured.
 	MinFiles int
@@ -88,11 +88,11 @@ type Manager struct {
 // Open takes up what an earlier process left. Nothing is mounted or
 // unmounted by it; see Sweep.
 func Open(cfg Config) (*Manager, error) {
-	if cfg.Way == "" {
-		cfg.Way = Auto
+	if cfg.Mode == "" {
+		cfg.Mode = Auto
 	}
-	if !slices.Contains(Modes(), string(cfg.Way)) {
-		return nil, pipeline.Errorf(pipeline.Invalid, "layout %.40q: expected one of %s", cfg.Way, strings.Join(Modes(), ", "))
+	if !slices.Contains(Modes(), string(cfg.Mode)) {
+		return nil, pipeline.Errorf(pipeline.Invalid, "layout %.40q: expected one of %s", cfg.Mode, strings.Join(Modes(), ", "))
 	}
 	cfg.defaults()
 	l := &Manager{cfg: cfg, mounted: map[string]string{}}
@@ -120,7 +120,7 @@ func Open(cfg Config) (*Manager, error) {
 			l.mounted[n.Name()] = "" // cannot be mounted again
 		}
 	}
-	if cfg.Way != Overlay {
+	if cfg.Mode != Overlay {
 		return l, nil // what works is found out when it is needed
 	}
 	l.probe()
@@ -153,8 +153,8 @@ func (l *Manager) layer(name string) string { return filepath.Join(l.attempts(),
 // probe finds out, once, what works here.
 func (l *Manager) probe() {
 	l.probing.Do(func() {
-		if l.cfg.Way == Copy {
-			l.noOverlay = fmt.Errorf("layout %s", l.cfg.Way)
+		if l.cfg.Mode == Copy {
+			l.noOverlay = fmt.Errorf("layout %s", l.cfg.Mode)
 			return
 		}
 		if l.options, l.noOverlay = probeOverlay(l.cfg.Dir); l.noOverlay == nil && bootID() == "" {
@@ -163,9 +163,9 @@ func (l *Manager) probe() {
 	})
 }
 
-// Way tells how large trees are laid out, and why not in a better way: nil where
-// there is none, or none is wanted.
-func (l *Manager) Way() (Mode, error) {
+// Mode returns how large trees are laid out, and why not by overlays: nil if they are,
+// or are not wanted.
+func (l *Manager) Mode() (Mode, error) {
 	l.probe()
 	l.mu.Lock()
 	off := l.off
@@ -191,11 +191,11 @@ func (l *Manager) Pays(t tree.Tree) bool {
 	if len(t) < l.cfg.MinFiles && t.Size() < l.cfg.MinBytes {
 		return false
 	}
-	if l.cfg.Way != Overlay && treeCost(t) > l.cfg.MaxBytes/2 {
+	if l.cfg.Mode != Overlay && treeCost(t) > l.cfg.MaxBytes/2 {
 		return false // it would put out all others
 	}
-	way, _ := l.Way()
-	return way == Overlay
+	mode, _ := l.Mode()
+	return mode == Overlay
 }
 
 // Prepared reports whether the tree of a key can be mounted at once.
@@ -206,15 +206,15 @@ func (l *Manager) Prepared(key string) bool {
 	if !ok {
 		return false
 	}
-	way, _ := l.Way()
-	return way == Overlay
+	mode, _ := l.Mode()
+	return mode == Overlay
 }
 
 // Attach lays a tree out at the empty directory at, by an overlay. name is that of
 // the attempt's directory, key what tells the tree from all others: 64 hexadecimal
 // digits. The tree is not needed where Prepared was true; it may be nil then, and
 // ErrNotPrepared says that it is needed after all. After any error the directory is
-// empty, and copies are the way.
+// empty, and takes a copy.
 func (l *Manager) Attach(ctx context.Context, name, at, key string, t tree.Tree, fetch Fetch) error {
 	lower, ok := l.trees.take(key)
 	if !ok {

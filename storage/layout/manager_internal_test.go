@@ -30,7 +30,7 @@ type layoutBench struct {
 	tree  tree.Tree
 }
 
-func newLayoutBench(tb testing.TB, way Mode) *layoutBench {
+func newLayoutBench(tb testing.TB, mode Mode) *layoutBench {
 	tb.Helper()
 	dir := tb.TempDir()
 	if base := os.Getenv("PIPELINED_TEST_DIR"); base != "" {
@@ -57,7 +57,7 @@ func newLayoutBench(tb testing.TB, way Mode) *layoutBench {
 			tb.Error(err)
 		}
 	})
-	b.l = b.open(way)
+	b.l = b.open(mode)
 	b.tree = tree.Tree{
 		{Path: "a/b/deep.txt", Mode: 0o644}, {Path: "a/run.sh", Mode: 0o755}, {Path: "a/twin", Mode: 0o644}, {Path: "big", Mode: 0o640}, {Path: "empty", Mode: 0o600},
 		{Path: "link", Mode: 0o777, Link: "a/run.sh"}, {Path: "twin", Mode: 0o644}, {Path: "void", Mode: 0o700, Dir: true},
@@ -84,10 +84,10 @@ func (b *layoutBench) file(path string, mode uint32, text string) pipeline.TreeE
 
 // open opens the layouts, as a process that starts does. What does not work
 // here skips the test.
-func (b *layoutBench) open(way Mode) *Manager {
+func (b *layoutBench) open(mode Mode) *Manager {
 	b.Helper()
-	l, err := Open(Config{Dir: filepath.Join(b.dir, "layers"), WorkDir: filepath.Join(b.dir, "work"), Blobs: b.blobs, Way: way, MinFiles: 5, MaxTrees: 3, MaxBytes: 1 << 30})
-	if way == Overlay && err != nil {
+	l, err := Open(Config{Dir: filepath.Join(b.dir, "layers"), WorkDir: filepath.Join(b.dir, "work"), Blobs: b.blobs, Mode: mode, MinFiles: 5, MaxTrees: 3, MaxBytes: 1 << 30})
+	if mode == Overlay && err != nil {
 		b.Skipf("needs overlay mounts: %v", err)
 	}
 	if err != nil {
@@ -171,15 +171,15 @@ func (b *layoutBench) plain(t tree.Tree) []string {
 	return listing(b, dir)
 }
 
-func eachWay(t *testing.T, f func(t *testing.T, b *layoutBench)) {
-	for _, way := range Modes() {
-		t.Run(way, func(t *testing.T) { f(t, newLayoutBench(t, Mode(way))) })
+func eachMode(t *testing.T, f func(t *testing.T, b *layoutBench)) {
+	for _, mode := range Modes() {
+		t.Run(mode, func(t *testing.T) { f(t, newLayoutBench(t, Mode(mode))) })
 	}
 }
 
 // Whatever is done in a directory reaches neither the store nor another directory.
 func TestLayouts_safe(t *testing.T) {
-	eachWay(t, func(t *testing.T, b *layoutBench) {
+	eachMode(t, func(t *testing.T, b *layoutBench) {
 		want := b.plain(b.tree)
 		// The second and the third find what the first has verified and prepared.
 		var directories []string
@@ -218,7 +218,7 @@ func TestLayouts_safe(t *testing.T) {
 	})
 }
 
-// vandalize does in a directory what modules do, in every way that writes.
+// vandalize does in a directory what modules do, by every call that writes.
 func vandalize(t *testing.T, dir string) {
 	t.Helper()
 	p := func(name string) string { return filepath.Join(dir, name) }
@@ -304,8 +304,8 @@ func TestComplete(t *testing.T) {
 	}
 }
 
-func TestOpenLayouts_unknownWay(t *testing.T) {
-	_, err := Open(Config{Way: "fast"})
+func TestOpenLayouts_unknownMode(t *testing.T) {
+	_, err := Open(Config{Mode: "fast"})
 	if pipeline.KindOf(err) != pipeline.Invalid || !strings.Contains(err.Error(), "auto, overlay, copy") {
 		t.Errorf("got %v", err)
 	}

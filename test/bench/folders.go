@@ -163,7 +163,7 @@ func (f *folderBench) layouts(data string, blobs *blob.Store, files tree.Tree) e
 	if err != nil {
 		return err
 	}
-	f.way, _ = l.Way()
+	f.way, _ = l.Mode()
 	at := func(name string) (string, error) {
 		dir := filepath.Join(work, name, "work")
 		return dir, os.MkdirAll(dir, 0o755)
