@@ -34,6 +34,9 @@ type Subject struct {
 	// Untrusted is set for a token that was created so: what its submissions leave in
 	// caches is read by no others.
 	Untrusted bool
+	// Use is the id of the token, if it has a number of uses: what it begins takes one
+	// (fsm.Command).
+	Use string
 	// Token is the id of the cluster's token that the caller sent, ExpiresAt its end;
 	// they are known on the node that was asked only.
 	Token     string
@@ -94,6 +97,9 @@ func (g *guard) authenticate(c *call) (err error) {
 	}
 	if c.route.Shared && c.by.Untrusted {
 		return pipeline.Errorf(pipeline.Forbidden, "%s %s changes what other submissions use; this token is untrusted", c.route.Method, c.route.Pattern)
+	}
+	if c.route.Shared && c.by.Use != "" {
+		return pipeline.Errorf(pipeline.Forbidden, "%s %s changes what other submissions use; this token has a number of uses, which are for runs and workers", c.route.Method, c.route.Pattern)
 	}
 	c.authenticated = true
 	return nil
@@ -159,6 +165,7 @@ func (g *guard) peerSubject(r *http.Request) (Subject, error) {
 		return Subject{}, invalid("%s: node %s passed on a caller that cannot be read", wire.HeaderWorker, name)
 	}
 	return Subject{Name: subject, Role: role, Worker: pipeline.NodeID(worker), Untrusted: r.Header.Get(wire.HeaderUntrusted) != "",
+		Use:      r.Header.Get(wire.HeaderUse),
 		Loopback: r.Header.Get(wire.HeaderLoopback) != "" && onLoopback(r)}, nil
 }
 
@@ -184,6 +191,9 @@ func setSubject(h http.Header, by Subject) {
 	}
 	if by.Untrusted {
 		h.Set(wire.HeaderUntrusted, "true")
+	}
+	if by.Use != "" {
+		h.Set(wire.HeaderUse, by.Use)
 	}
 	if by.Loopback {
 		h.Set(wire.HeaderLoopback, "1")

@@ -50,7 +50,7 @@ func (g *guard) admit(c *call) error {
 		c.forwarded = r.Header.Get(wire.HeaderForwardedBy) != ""
 		c.relayed = c.forwarded && r.Header.Get(wire.HeaderRelay) != ""
 	} else {
-		for _, name := range [...]string{wire.HeaderForwardedBy, wire.HeaderRelay, wire.HeaderSubject, wire.HeaderRole, wire.HeaderWorker, wire.HeaderUntrusted, wire.HeaderLoopback} {
+		for _, name := range [...]string{wire.HeaderForwardedBy, wire.HeaderRelay, wire.HeaderSubject, wire.HeaderRole, wire.HeaderWorker, wire.HeaderUntrusted, wire.HeaderUse, wire.HeaderLoopback} {
 			r.Header.Del(name)
 		}
 		if err := g.checkOrigin(c); err != nil {

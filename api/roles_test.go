@@ -180,6 +180,31 @@ func TestRoles_untrusted(t *testing.T) {
 	}
 }
 
+// A token with a number of uses changes nothing that other submissions use, and the
+// node that begins its runs knows it.
+func TestRoles_uses(t *testing.T) {
+	var by api.Subject
+	f, _ := pair(t, &apitest.Backend{}, &apitest.Backend{
+		Runs: apitest.Runs{EstimateFunc: func(_ context.Context, s api.Subject, _ wire.SubmitRequest) (wire.Estimate, error) {
+			by = s
+			return wire.Estimate{}, nil
+		}},
+	})
+	f.backend.Auth.Subjects["u"] = api.Subject{Name: "ci", Role: api.RoleSubmit, Use: "t1"}
+	for call, want := range map[string]bool{"POST /api/v1/schedules": false, "PUT /ac/x": false, "POST /api/v1/runs": true, "POST /api/v1/runs/x/retry": true} {
+		if got := ask(t, f.public.URL, call, "", "Authorization: Bearer u").StatusCode; (got != 403) != want {
+			t.Errorf("%s: got %d", call, got)
+		}
+	}
+
+	for token, want := range map[string]string{"u": "t1", "submit": ""} {
+		ask(t, f.public.URL, "POST /api/v1/estimate", `{"source":"x"}`, "Authorization: Bearer "+token, isJSON, "X-Pipelined-Use: another")
+		if by.Use != want {
+			t.Errorf("%s: the leader saw %+v", token, by)
+		}
+	}
+}
+
 // clientHas reports whether the client has a method: NAME, or GROUP.NAME for one
 // of a group of calls.
 func clientHas(path string) bool {

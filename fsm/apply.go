@@ -97,7 +97,7 @@ func (st *state) apply(c *Command, ch *change) any {
 	case c.Cancel != nil:
 		return st.applyCancel(c, ch)
 	case c.Worker != nil:
-		return st.registry.applyWorker(c.Worker, ch)
+		return st.registry.applyWorker(c, ch)
 	case c.Token != nil:
 		return st.registry.applyToken(c, ch)
 	case c.Forget != nil:
@@ -184,6 +184,10 @@ func (st *state) applySubmit(c *Command, ch *change) SubmitResult {
 
 	if st.runs.run(r.ID) != nil {
 		return SubmitResult{Err: pipeline.Errorf(pipeline.Conflict, "run %s exists", r.ID)}
+	}
+
+	if err := st.registry.use(c.Use); err != nil {
+		return SubmitResult{Err: err}
 	}
 
 	r.Schedule, r.Queued, r.Tick = "", false, time.Time{} // those of schedules are made by Fire

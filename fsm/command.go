@@ -39,6 +39,10 @@ type Command struct {
 	Pin    *Pin    `cbor:"24,keyasint,omitempty"`
 	// Tools changes the cache of other tools.
 	Tools *Tools `cbor:"40,keyasint,omitempty"`
+
+	// Use is the id of a token with a number of uses, of which a Submit, Retry, Fire or
+	// Worker takes one if it is accepted and no repeat; "" takes none.
+	Use string `cbor:"60,keyasint,omitempty"`
 }
 
 // Submit makes a run exist. A key that is known answers with the run it made.
@@ -255,6 +259,10 @@ type TokenRecord struct {
 	CreatedBy string    `cbor:"7,keyasint,omitempty"`
 	// Untrusted submissions leave nothing in caches that others read.
 	Untrusted bool `cbor:"20,keyasint,omitempty"`
+	// Uses is how many runs the token may begin, or workers may register with it; 0 is
+	// any number. Used of them are taken.
+	Uses int `cbor:"21,keyasint,omitempty"`
+	Used int `cbor:"22,keyasint,omitempty"`
 	// The rest is of the role worker. Tags are what its workers may claim, Pipelines
 	// are patterns of whose modules they get; nil is any. Secrets allows modules that
 	// have secrets.

@@ -9,7 +9,8 @@ import (
 // registry holds what is registered by name: workers, tokens and secrets.
 type registry struct{ *writer }
 
-func (g *registry) applyWorker(w *Worker, ch *change) Result {
+func (g *registry) applyWorker(c *Command, ch *change) Result {
+	w := c.Worker
 	if why := badName("the worker's id", string(w.Record.ID)); why != "" {
 		return Result{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
 	}
@@ -38,12 +39,44 @@ func (g *registry) applyWorker(w *Worker, ch *change) Result {
 		default:
 			return Result{Err: pipeline.Errorf(pipeline.Invalid, "only %.80q: expected drain, away or nothing", w.Only)}
 		}
+	} else if !g.registered(&w.Record) {
+		if err := g.use(c.Use); err != nil {
+			return Result{Err: err}
+		}
 	}
 
 	g.put(bWorkers, key, rec)
 	ch.Workers = true
 
 	return Result{}
+}
+
+// registered reports whether a proposal repeats the one that registered a worker.
+func (g *registry) registered(rec *WorkerRecord) bool {
+	var old WorkerRecord
+	if b := g.tx.Bucket(bWorkers).Get([]byte(rec.ID)); b != nil {
+		mustUnmarshal(b, &old)
+	}
+	return rec.Incarnation != "" && old.Incarnation == rec.Incarnation
+}
+
+// use takes one use of a token with a number of them; id is "" for all others. It
+// comes behind everything else that may refuse a command, so that none is lost.
+func (w *writer) use(id string) error {
+	if id == "" {
+		return nil
+	}
+	var rec TokenRecord
+	b := w.tx.Bucket(bTokens).Get([]byte(id))
+	if b == nil {
+		return pipeline.Errorf(pipeline.Unauthenticated, "token %s was revoked", id)
+	}
+	if mustUnmarshal(b, &rec); rec.Used >= rec.Uses {
+		return pipeline.Errorf(pipeline.Forbidden, "token %s has been used as often as it may be: %d of %d", id, rec.Used, rec.Uses)
+	}
+	rec.Used++
+	w.put(bTokens, []byte(id), rec)
+	return nil
 }
 
 func (g *registry) applyToken(c *Command, ch *change) Result {

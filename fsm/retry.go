@@ -29,6 +29,9 @@ func (st *state) applyRetry(c *Command, ch *change) Result {
 	}
 
 	modules, err := st.retried(op)
+	if err == nil {
+		err = st.registry.use(c.Use)
+	}
 	if err != nil {
 		return Result{Err: err}
 	}

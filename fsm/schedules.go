@@ -220,7 +220,7 @@ func (s *schedules) applyFire(c *Command, ch *change) FireResult {
 			} else {
 				r := rec.run(f.Run, rec.Submitter)
 				r.Tick, r.Queued = f.Tick, r.Queued || f.Missed && rec.Schedule.Overlap == pipeline.OverlapSkip
-				if err := s.scheduledRun(&r, c.At, ch); err != nil {
+				if err := s.scheduledRun(&r, c, ch); err != nil {
 					return FireResult{Schedule: *rec, Err: err}
 				}
 				made = r
@@ -256,7 +256,7 @@ func (s *schedules) trigger(c *Command, rec *ScheduleRecord, ch *change) FireRes
 	r := rec.run(c.Fire.Run, c.Fire.By)
 	r.Key = triggerKey(c.Fire)
 
-	if err := s.scheduledRun(&r, c.At, ch); err != nil {
+	if err := s.scheduledRun(&r, c, ch); err != nil {
 		return FireResult{Schedule: *rec, Err: err}
 	}
 
@@ -304,14 +304,17 @@ func (rec *ScheduleRecord) run(id pipeline.RunID, submitter string) pipeline.Run
 		Schedule: rec.Name, Queued: rec.Schedule.Overlap == pipeline.OverlapQueue, Group: rec.Group, Cancels: rec.Cancels}
 }
 
-func (s *schedules) scheduledRun(r *pipeline.Run, at time.Time, ch *change) error {
+func (s *schedules) scheduledRun(r *pipeline.Run, c *Command, ch *change) error {
 	if why := badSubmit(r); why != "" {
 		return pipeline.Errorf(pipeline.Invalid, "%s", why)
 	}
 	if s.runs.run(r.ID) != nil {
 		return pipeline.Errorf(pipeline.Conflict, "run %s exists", r.ID)
 	}
-	s.queues.start(r, append([]byte(nil), s.tx.Bucket(bScheduleDefs).Get([]byte(r.Schedule))...), at, ch)
+	if err := s.use(c.Use); err != nil {
+		return err
+	}
+	s.queues.start(r, append([]byte(nil), s.tx.Bucket(bScheduleDefs).Get([]byte(r.Schedule))...), c.At, ch)
 	return nil
 }
 

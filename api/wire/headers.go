@@ -58,6 +58,8 @@ const (
 	HeaderRole      = "X-Pipelined-Role"
 	HeaderWorker    = "X-Pipelined-Worker"
 	HeaderUntrusted = "X-Pipelined-Untrusted"
+	// HeaderUse is the id of that caller's token, if it has a number of uses.
+	HeaderUse = "X-Pipelined-Use"
 	// HeaderLoopback is set if that caller reached the node over loopback.
 	HeaderLoopback = "X-Pipelined-Loopback"
 )

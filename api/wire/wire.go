@@ -392,6 +392,9 @@ type TokenRequest struct {
 	// Untrusted, with the role submit: no other submission reads what runs of this
 	// token leave in caches.
 	Untrusted bool `json:"untrusted,omitempty"`
+	// Uses, with the roles submit and worker, is how many runs the token may begin, or
+	// workers may register with it; 0 is any number.
+	Uses int `json:"uses,omitempty"`
 	WorkerScope
 }
 
@@ -418,6 +421,9 @@ type TokenInfo struct {
 	CreatedAt time.Time  `json:"createdAt"`
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
 	Untrusted bool       `json:"untrusted,omitempty"`
+	// Used of Uses are taken; without Uses there is no bound.
+	Uses int `json:"uses,omitempty"`
+	Used int `json:"used,omitempty"`
 	// SignIn is set for the token of a browser that signed in.
 	SignIn bool `json:"signIn,omitempty"`
 	WorkerScope

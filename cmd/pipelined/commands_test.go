@@ -320,7 +320,7 @@ func TestDrainLeave(t *testing.T) {
 
 func TestToken(t *testing.T) {
 	f := newFakeCluster(t)
-	f.tokens = []wire.TokenInfo{{ID: "t1", Name: "ci", Role: "submit", CreatedAt: start}, {ID: "t2", Role: "read", CreatedAt: start, ExpiresAt: at(70)}}
+	f.tokens = []wire.TokenInfo{{ID: "t1", Name: "ci", Role: "submit", CreatedAt: start, Uses: 5, Used: 1}, {ID: "t2", Role: "read", CreatedAt: start, ExpiresAt: at(70)}}
 	c := newCommand(t, f)
 	code, stdout, stderr := c.exec("token", "create", "-role", "read", "-ttl", "30d", "-name", "x")
 	if code != 0 || stdout != "pd_t9_secret\n" || stderr != "" {
@@ -338,8 +338,19 @@ func TestToken(t *testing.T) {
 	if code, _, stderr = c.exec("token", "create", "-role", "read", "-tag", "gpu"); code != exitUsage || !strings.Contains(stderr, "of role worker") {
 		t.Errorf("exit %d, %s", code, stderr)
 	}
+	if code, _, stderr = c.exec("token", "create", "-role", "submit", "-uses", "5"); code != 0 {
+		t.Error(stderr)
+	}
+	if got := f.body("POST /api/v1/tokens"); got != `{"role":"submit","uses":5}` {
+		t.Errorf("create sent %s", got)
+	}
+	for _, args := range [][]string{{"read", "-uses", "5"}, {"submit", "-uses", "0"}} {
+		if code, _, stderr = c.exec(append([]string{"token", "create", "-role"}, args...)...); code != exitUsage || !strings.Contains(stderr, "-uses") {
+			t.Errorf("%v: exit %d, %s", args, code, stderr)
+		}
+	}
 	_, stdout, _ = c.exec("token", "ls")
-	want := "ID  NAME  ROLE    CREATED  EXPIRES   SCOPE\nt1  ci    submit  10s ago  never     -\nt2  -     read    10s ago  in 1m00s  -\n"
+	want := "ID  NAME  ROLE    CREATED  EXPIRES   USED    SCOPE\nt1  ci    submit  10s ago  never     1 of 5  -\nt2  -     read    10s ago  in 1m00s  -       -\n"
 	if diff := cmp.Diff(want, stdout); diff != "" {
 		t.Error(diff)
 	}

@@ -29,6 +29,7 @@ func (c tokenCommand) command() *cli.Command {
 				Flags: []cli.Flag{
 					&cli.StringFlag{Name: "role", Usage: "`ROLE` of the token: " + strings.Join(tokenRoles, ", "), Local: true},
 					&cli.StringFlag{Name: "ttl", Usage: "`DURATION` for which it is valid, such as 12h or 30d (default until it is revoked)", Local: true},
+					&cli.IntFlag{Name: "uses", Usage: "of role submit: how many runs it may begin; of role worker: how many workers may register with it: `N` (default any number)", HideDefault: true, Local: true},
 					&cli.StringFlag{Name: "name", Usage: "`NAME` in lists and in the history", Local: true},
 					&cli.BoolFlag{Name: "untrusted", Usage: "with -role submit: no other submission reads what its runs leave in caches", HideDefault: true, Local: true},
 					&cli.StringSliceFlag{Name: "tag", Usage: "of role worker: a `TAG` that its workers may claim; may be repeated (default any)", HideDefault: true, Local: true},
@@ -75,6 +76,10 @@ func (c tokenCommand) create(ctx context.Context, cmd *cli.Command) error {
 		return usagef("-role %q: expected one of %s%s", role, strings.Join(tokenRoles, ", "), terminal.DidYouMean(role, tokenRoles))
 	case ttl > 0 && ttl < time.Second:
 		return usagef("-ttl %s: expected at least a second", ttl)
+	case cmd.IsSet("uses") && cmd.Int("uses") < 1:
+		return usagef("-uses %d: expected at least 1", cmd.Int("uses"))
+	case cmd.IsSet("uses") && role != "submit" && role != "worker":
+		return usagef("-uses counts the runs that a token begins and the workers that register with it: it needs -role submit or worker, not %s", role)
 	case cmd.Bool("untrusted") && role != "submit":
 		return usagef("-untrusted needs -role submit")
 	}
@@ -89,7 +94,7 @@ func (c tokenCommand) create(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 
-	out, err := api.Tokens().Create(ctx, wire.TokenRequest{Name: cmd.String("name"), Role: role, TTLSeconds: ttl.Seconds(), Untrusted: cmd.Bool("untrusted"),
+	out, err := api.Tokens().Create(ctx, wire.TokenRequest{Name: cmd.String("name"), Role: role, TTLSeconds: ttl.Seconds(), Untrusted: cmd.Bool("untrusted"), Uses: cmd.Int("uses"),
 		WorkerScope: scope})
 	if err != nil {
 		return err
@@ -122,7 +127,7 @@ func (c tokenCommand) list(ctx context.Context, cmd *cli.Command) error {
 	}
 
 	now := c.env.now()
-	t := terminal.NewTable(c.env.stdout, "ID", "NAME", "ROLE", "CREATED", "EXPIRES", "SCOPE")
+	t := terminal.NewTable(c.env.stdout, "ID", "NAME", "ROLE", "CREATED", "EXPIRES", "USED", "SCOPE")
 	for _, tok := range list.Tokens {
 		expires := "never"
 		if tok.ExpiresAt != nil {
@@ -137,7 +142,12 @@ func (c tokenCommand) list(ctx context.Context, cmd *cli.Command) error {
 			role += " (untrusted)"
 		}
 
-		t.Row(tok.ID, tok.Name, role, terminal.Ago(tok.CreatedAt, now), expires, scopeText(tok))
+		used := ""
+		if tok.Uses > 0 {
+			used = fmt.Sprintf("%d of %d", tok.Used, tok.Uses)
+		}
+
+		t.Row(tok.ID, tok.Name, role, terminal.Ago(tok.CreatedAt, now), expires, used, scopeText(tok))
 	}
 
 	return t.Flush()

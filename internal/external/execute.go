@@ -77,8 +77,8 @@ func (e *Executions) Execute(ctx context.Context, by api.Subject, in wire.Execut
 	if err != nil {
 		return out, false, err
 	}
-	run, err := e.cfg.Runs.Commit(ctx, def, pipeline.Run{ID: service.NewRunID(), Key: executionKey(in.ExecutionID), Submitter: by.Name,
-		Workspace: inputs, Holders: holders, PinWorker: e.cfg.Self, Untrusted: by.Untrusted}, request)
+	run, err := e.cfg.Runs.Commit(ctx, by, def, pipeline.Run{ID: service.NewRunID(), Key: executionKey(in.ExecutionID),
+		Workspace: inputs, Holders: holders, PinWorker: e.cfg.Self}, request)
 	if err != nil {
 		return out, false, err
 	}

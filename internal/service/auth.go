@@ -75,6 +75,9 @@ func subjectOf(rec fsm.TokenRecord) api.Subject {
 	if s.Name == "" {
 		s.Name = "token " + rec.ID
 	}
+	if rec.Uses > 0 {
+		s.Use = rec.ID
+	}
 	if s.Role == api.RoleWorker {
 		s.Worker = pipeline.NodeID(rec.ID)
 	}

@@ -16,7 +16,7 @@ import (
 // Retry resumes a finished run: modules that did not succeed, or those that the
 // request names, run again with all that depends on them. The same request key
 // again changes nothing.
-func (r *Runs) Retry(ctx context.Context, _ api.Subject, id pipeline.RunID, in wire.RetryRequest) (wire.RunSummary, error) {
+func (r *Runs) Retry(ctx context.Context, by api.Subject, id pipeline.RunID, in wire.RetryRequest) (wire.RunSummary, error) {
 	if !r.state.Fresh(ctx) { // what is chosen here must fit the run as it is
 		return wire.RunSummary{}, pipeline.ErrNoLeader
 	}
@@ -51,7 +51,7 @@ func (r *Runs) Retry(ctx context.Context, _ api.Subject, id pipeline.RunID, in w
 		return summary(*repeated), nil
 	}
 
-	reply, err := r.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Retry: &op})
+	reply, err := r.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Use: by.Use, Retry: &op})
 	if err != nil {
 		return wire.RunSummary{}, err
 	}

@@ -195,7 +195,7 @@ func (s *Schedules) TriggerSchedule(ctx context.Context, by api.Subject, key, na
 		who = "a user"
 	}
 
-	reply, err := s.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Fire: &fsm.Fire{Schedule: name, Run: NewRunID(), By: who, Key: key}})
+	reply, err := s.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Use: by.Use, Fire: &fsm.Fire{Schedule: name, Run: NewRunID(), By: who, Key: key}})
 	if err != nil {
 		return wire.RunCreated{}, s.withNearest(err, name)
 	}

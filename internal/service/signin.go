@@ -23,6 +23,9 @@ var errCode = pipeline.Errorf(pipeline.Unauthenticated, "this code is unknown, u
 
 // CreateCode makes a code for a caller. The state keeps its hash only.
 func (t *Tokens) CreateCode(ctx context.Context, by api.Subject) (wire.SignInCode, error) {
+	if by.Use != "" {
+		return wire.SignInCode{}, pipeline.Errorf(pipeline.Forbidden, "a token with a number of uses cannot sign a browser in; enter the token itself there")
+	}
 	id, code, hash := newSecret(codePrefix)
 	now := time.Now().UTC()
 	rec := fsm.TokenRecord{ID: id, Name: by.Name, Role: string(by.Role), Hash: hash, CreatedAt: now, ExpiresAt: earlier(now.Add(codeLife), by.ExpiresAt),

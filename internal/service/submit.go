@@ -46,15 +46,15 @@ func (r *Runs) Submit(ctx context.Context, by api.Subject, key string, in wire.S
 	if err != nil {
 		return wire.RunCreated{}, fmt.Errorf("encode request: %w", err)
 	}
-	return r.Commit(ctx, def, pipeline.Run{ID: id, Key: key, Submitter: by.Name, Workspace: in.Workspace, Holders: holders, Cache: in.Cache,
-		Untrusted: by.Untrusted}, request)
+	return r.Commit(ctx, by, def, pipeline.Run{ID: id, Key: key, Workspace: in.Workspace, Holders: holders, Cache: in.Cache},
+		request)
 }
 
-// Commit makes a run of a pipeline exist. request is what the caller asked for:
+// Commit makes a run of a pipeline exist on behalf of by. request is what the caller asked for:
 // the same key with another request is a Conflict. A run without a key gets one
 // of its own, so that the proposal can be repeated. A node whose disk is full
 // makes no new run: a *api.NoSpaceError.
-func (r *Runs) Commit(ctx context.Context, def *pipeline.Pipeline, run pipeline.Run, request []byte) (wire.RunCreated, error) {
+func (r *Runs) Commit(ctx context.Context, by api.Subject, def *pipeline.Pipeline, run pipeline.Run, request []byte) (wire.RunCreated, error) {
 	if why := r.full(); why != "" && !r.exists(run.Key) {
 		return wire.RunCreated{}, &api.NoSpaceError{Reason: why}
 	}
@@ -62,6 +62,7 @@ func (r *Runs) Commit(ctx context.Context, def *pipeline.Pipeline, run pipeline.
 	if err != nil {
 		return wire.RunCreated{}, err
 	}
+	run.Submitter, run.Untrusted = by.Name, by.Untrusted
 	run.Pipeline, run.Modules = def.Name, len(def.Modules)
 	if c := def.Concurrency; c != nil {
 		run.Group, run.Cancels = c.Group, c.CancelInProgress
@@ -70,7 +71,7 @@ func (r *Runs) Commit(ctx context.Context, def *pipeline.Pipeline, run pipeline.
 		run.Key = "run:" + string(run.ID)
 	}
 
-	reply, err := r.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(),
+	reply, err := r.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Use: by.Use,
 		Submit: &fsm.Submit{Run: run, Definition: raw, Fingerprint: r.vault.requestDigest(request)}})
 	if err != nil {
 		return wire.RunCreated{}, tooLarge(err, len(raw))

@@ -211,7 +211,7 @@ func TestRuns_Commit_tooLarge(t *testing.T) {
 		text.WriteString(service.RandomHex(32))
 	}
 	def := &pipeline.Pipeline{Name: "p", Modules: []pipeline.Module{{Name: "a", Script: text.String()}}}
-	_, err := r.runs.Commit(t.Context(), def, pipeline.Run{ID: service.NewRunID()}, nil)
+	_, err := r.runs.Commit(t.Context(), sam, def, pipeline.Run{ID: service.NewRunID()}, nil)
 	wantError(t, "large pipeline", err, pipeline.TooLarge, "the pipeline is too large: compressed it has")
 }
 
@@ -286,7 +286,7 @@ func TestRuns_Commit_repeatedProposal(t *testing.T) {
 	def := &pipeline.Pipeline{Name: "p", Modules: []pipeline.Module{{Name: "m", Command: []string{"true"}}}}
 	run := pipeline.Run{ID: service.NewRunID(), Submitter: "sam"}
 	for range 2 {
-		made, err := r.runs.Commit(t.Context(), def, run, []byte("request"))
+		made, err := r.runs.Commit(t.Context(), sam, def, run, []byte("request"))
 		if err != nil || made.ID != run.ID || made.Repeated {
 			t.Errorf("%+v, %v", made, err)
 		}

@@ -31,6 +31,8 @@ const (
 	maxTokenID = 64
 	// maxTokenName bounds a token's name, in bytes.
 	maxTokenName = 128
+	// maxTokenUses bounds the uses of a token that has a number of them.
+	maxTokenUses = 1_000_000
 	// maxScope bounds the tags, and the pipelines, of a worker's token.
 	maxScope  = 100
 	pathToken = "/peer/token"
@@ -73,6 +75,12 @@ func (t *Tokens) CreateToken(ctx context.Context, by api.Subject, in wire.TokenR
 	if in.Untrusted && api.Role(in.Role) != api.RoleSubmit {
 		return wire.TokenCreated{}, pipeline.Errorf(pipeline.Invalid, "untrusted: only tokens with the role submit can be, this one has the role %s", in.Role)
 	}
+	if in.Uses < 0 || in.Uses > maxTokenUses {
+		return wire.TokenCreated{}, pipeline.Errorf(pipeline.Invalid, "uses %d: expected 0, which is any number, to %d", in.Uses, maxTokenUses)
+	}
+	if in.Uses > 0 && api.Role(in.Role) != api.RoleSubmit && api.Role(in.Role) != api.RoleWorker {
+		return wire.TokenCreated{}, pipeline.Errorf(pipeline.Invalid, "uses: runs begun and workers registered are counted; only tokens with the roles submit and worker can have them, this one has the role %s", in.Role)
+	}
 	if in.TTLSeconds < 0 || in.TTLSeconds > maxTokenLife.Seconds() {
 		return wire.TokenCreated{}, pipeline.Errorf(pipeline.Invalid, "ttlSeconds %g: expected 0, which never expires, to ten years", in.TTLSeconds)
 	}
@@ -84,7 +92,7 @@ func (t *Tokens) CreateToken(ctx context.Context, by api.Subject, in wire.TokenR
 	}
 
 	id, token, hash := newSecret(tokenPrefix)
-	rec := fsm.TokenRecord{ID: id, Name: in.Name, Role: in.Role, Hash: hash, CreatedAt: time.Now().UTC(), CreatedBy: by.Name, Untrusted: in.Untrusted,
+	rec := fsm.TokenRecord{ID: id, Name: in.Name, Role: in.Role, Hash: hash, CreatedAt: time.Now().UTC(), CreatedBy: by.Name, Untrusted: in.Untrusted, Uses: in.Uses,
 		Tags: in.Tags, Pipelines: in.Pipelines, Secrets: in.Secrets}
 	if in.TTLSeconds > 0 {
 		rec.ExpiresAt = rec.CreatedAt.Add(time.Duration(in.TTLSeconds * float64(time.Second)))
@@ -115,7 +123,7 @@ func checkScope(in wire.TokenRequest) error {
 }
 
 func tokenInfo(t fsm.TokenRecord) wire.TokenInfo {
-	return wire.TokenInfo{ID: t.ID, Name: t.Name, Role: t.Role, CreatedAt: t.CreatedAt.UTC(), ExpiresAt: timeOf(t.ExpiresAt), Untrusted: t.Untrusted, SignIn: t.SignIn,
+	return wire.TokenInfo{ID: t.ID, Name: t.Name, Role: t.Role, CreatedAt: t.CreatedAt.UTC(), ExpiresAt: timeOf(t.ExpiresAt), Untrusted: t.Untrusted, Uses: t.Uses, Used: t.Used, SignIn: t.SignIn,
 		WorkerScope: wire.WorkerScope{Tags: t.Tags, Pipelines: t.Pipelines, Secrets: t.Secrets}}
 }
 

@@ -3,6 +3,7 @@ package service_test
 import (
 	"net/http"
 	"reflect"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,6 +52,66 @@ func TestTokens_CreateToken(t *testing.T) {
 			t.Errorf("got %+v, %v", list, err)
 		}
 	})
+}
+
+// A token with a number of uses begins as many runs, however it does so; what is
+// repeated or refused takes none.
+func TestTokens_uses(t *testing.T) {
+	r := newRig(t)
+	for _, role := range []string{"read", "admin"} {
+		_, err := r.tokens.CreateToken(t.Context(), sam, wire.TokenRequest{Role: role, Uses: 1})
+		wantError(t, role, err, pipeline.Invalid, "only tokens with the roles submit and worker")
+	}
+	_, err := r.tokens.CreateToken(t.Context(), sam, wire.TokenRequest{Role: "submit", Uses: -1})
+	wantError(t, "-1", err, pipeline.Invalid, "uses -1: expected 0")
+
+	made, err := r.tokens.CreateToken(t.Context(), sam, wire.TokenRequest{Role: "submit", Uses: 3})
+	if err != nil || made.Uses != 3 {
+		t.Fatalf("got %+v, %v", made, err)
+	}
+	by, err := r.tokens.Authenticate(t.Context(), made.Token, "")
+	if err != nil || by.Use != made.ID {
+		t.Fatalf("got %+v, %v", by, err)
+	}
+	used := func(want int) {
+		t.Helper()
+		list, err := r.tokens.Tokens(t.Context())
+		if err != nil || len(list.Tokens) != 1 || list.Tokens[0].Used != want {
+			t.Errorf("got %+v, %v; want %d uses", list, err, want)
+		}
+	}
+
+	for range 2 { // the second repeats the first
+		if _, err := r.runs.Submit(t.Context(), by, "key", source(single)); err != nil {
+			t.Fatal(err)
+		}
+		used(1)
+	}
+	_, err = r.runs.Submit(t.Context(), by, "key", source(strings.ReplaceAll(single, "true", "false")))
+	wantError(t, "another request", err, pipeline.Conflict, "was used with another request")
+	used(1)
+
+	if _, err := r.schedules.RegisterSchedule(t.Context(), sam, "", wire.SubmitRequest{Source: nightly}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.schedules.TriggerSchedule(t.Context(), by, "", "nightly"); err != nil {
+		t.Fatal(err)
+	}
+	used(2)
+
+	run := failedChain(r)
+	if _, err := r.runs.Retry(t.Context(), by, run, wire.RetryRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	used(3)
+
+	_, err = r.runs.Submit(t.Context(), by, "another", source(single))
+	wantError(t, "a fourth", err, pipeline.Forbidden, "has been used as often as it may be: 3 of 3")
+	if _, err := r.runs.Submit(t.Context(), by, "key", source(single)); err != nil {
+		t.Errorf("the first again: %v", err)
+	}
+	_, err = r.tokens.CreateCode(t.Context(), by)
+	wantError(t, "sign-in", err, pipeline.Forbidden, "cannot sign a browser in")
 }
 
 // Runs of an untrusted token are marked, and only a token that submits can be one.
