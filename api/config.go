@@ -31,6 +31,7 @@ type Config struct {
 	Cache       Cache
 	RemoteCache RemoteCache
 	Schedules   Schedules
+	Histories   Histories
 	Secrets     Secrets
 	Tokens      Tokens
 	SignIns     SignIns

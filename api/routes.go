@@ -13,7 +13,7 @@ func Routes() []Route { return newHandlers(Config{}).routes() }
 func (h *handlers) routes() []Route {
 	var all []Route
 	for _, group := range [...]func() []Route{
-		h.protocolRoutes, h.runRoutes, h.outputRoutes, h.scheduleRoutes, h.blobRoutes,
+		h.protocolRoutes, h.runRoutes, h.outputRoutes, h.historyRoutes, h.scheduleRoutes, h.blobRoutes,
 		h.cacheRoutes, h.entryRoutes, h.turboRoutes, h.estimateRoutes, h.clusterRoutes, h.accessRoutes, h.metricsRoutes,
 	} {
 		all = append(all, group()...)

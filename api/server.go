@@ -38,6 +38,7 @@ type handlers struct {
 	remote     remoteCacheHandler
 	turbo      turboHandler
 	schedules  schedulesHandler
+	histories  historiesHandler
 	secrets    secretsHandler
 	tokens     tokensHandler
 	signIns    signInHandler
@@ -62,6 +63,7 @@ func newHandlers(cfg Config) *handlers {
 		remote:     remote,
 		turbo:      turboHandler{remote: remote},
 		schedules:  schedulesHandler{schedules: cfg.Schedules},
+		histories:  historiesHandler{histories: cfg.Histories, runs: cfg.Runs},
 		secrets:    secretsHandler{secrets: cfg.Secrets},
 		tokens:     tokensHandler{tokens: cfg.Tokens},
 		signIns:    signInHandler{signIns: cfg.SignIns, cluster: cfg.Cluster, cfg: &cfg},

@@ -149,18 +149,6 @@ func (st *state) applyOutcome(op *Outcome) refusal {
 	return refusal{}
 }
 
-// countEnd counts a module that became final.
-func countEnd(r *pipeline.Run, m *pipeline.ModuleRecord, ignored bool) {
-	r.Done++
-	m.Ignored = ignored && m.State == pipeline.ModuleFailed
-	switch {
-	case m.Ignored:
-		r.Warnings++
-	case m.State == pipeline.ModuleFailed, m.State == pipeline.ModuleCancelled:
-		r.Failed++
-	}
-}
-
 // ends reports whether a worker may report that an attempt ended in a state.
 // Superseded is set by the state machine only.
 func ends(s pipeline.AttemptState) bool {
@@ -377,11 +365,11 @@ func (st *state) applyReopen(op *Reopen) refusal {
 		return refusal{reason: fmt.Sprintf("attempt %d has taken its place", len(m.Attempts))}
 	}
 
+	uncount(r, m)
 	m.State, m.Reason = pipeline.ModuleWaiting, op.Reason
 	m.Result, m.Outputs, m.OutputPaths, m.OutputCount, m.OutputBytes, m.ExitCode = nil, "", nil, 0, 0, nil
 	m.StartedAt, m.FinishedAt, m.NotBefore, m.Recorded = time.Time{}, time.Time{}, time.Time{}, 0
 	m.Losses++
-	r.Done--
 	st.runs.putModule(r.ID, m)
 	st.runs.touch(r)
 

@@ -248,6 +248,7 @@ func TestApply_history(t *testing.T) {
 	}
 
 	wantRun.State, wantRun.FinishedAt, wantRun.Done, wantRun.Failed, wantRun.Live, wantRun.Index = pipeline.RunWarnings, at, 2, 1, 0, 9
+	wantRun.Flaky = 1
 	if diff := cmp.Diff(wantRun, r.run("r")); diff != "" {
 		t.Errorf("run at the end (-want +got):\n%s", diff)
 	}

@@ -70,6 +70,7 @@ func (st *state) applyAwait(op *Await, at time.Time) refusal {
 
 	m.ApprovalWait = &pipeline.ApprovalWait{Message: op.Message, Since: at, Deadline: op.Deadline}
 	m.StartedAt = at
+	r.Approvals++
 
 	if r.State == pipeline.RunWaiting {
 		r.State, r.StartedAt = pipeline.RunRunning, at

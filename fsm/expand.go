@@ -83,20 +83,6 @@ func (st *state) collapse(r *pipeline.Run, m *pipeline.ModuleRecord) {
 	}
 }
 
-// uncount reverses countEnd.
-func uncount(r *pipeline.Run, m *pipeline.ModuleRecord) {
-	if !m.State.Final() {
-		return
-	}
-	r.Done--
-	switch {
-	case m.Ignored:
-		r.Warnings--
-	case m.State == pipeline.ModuleFailed, m.State == pipeline.ModuleCancelled:
-		r.Failed--
-	}
-}
-
 // RunModules returns the modules of a run. A module that became instances is
 // replaced by them, if there is at least one. The caller owns the list.
 func (v *View) RunModules(id pipeline.RunID) ([]pipeline.Module, error) {

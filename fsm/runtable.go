@@ -126,5 +126,6 @@ func (t *runTable) prepare(r *pipeline.Run, at time.Time) (number uint64) {
 	r.Number, r.State, r.Reason, r.SubmittedAt = number, pipeline.RunWaiting, "", at
 	r.StartedAt, r.FinishedAt = time.Time{}, time.Time{}
 	r.Done, r.Failed, r.Live = 0, 0, 0
+	r.Cached, r.Skipped, r.Flaky, r.Approvals = 0, 0, 0, 0
 	return number
 }

@@ -38,6 +38,16 @@ func (h *ModuleHistory) Expected() (d time.Duration, ok bool) {
 	return Median(took)
 }
 
+// Percentile returns the smallest duration that p percent of the list do not exceed;
+// ok is false if list is empty.
+func Percentile(list []time.Duration, p int) (d time.Duration, ok bool) {
+	if len(list) == 0 {
+		return 0, false
+	}
+	list = slices.Sorted(slices.Values(list))
+	return list[max(0, (len(list)*p+99)/100-1)], true
+}
+
 // Median returns the median of the durations, the lower of two in the middle;
 // ok is false if list is empty.
 func Median(list []time.Duration) (d time.Duration, ok bool) {

@@ -30,6 +30,13 @@ type Run struct {
 	Replaced int `json:"replaced,omitempty"`
 	// Failed counts the failed and the cancelled modules.
 	Failed int `json:"failed,omitempty"`
+	// Cached counts the modules that took a cached result, Skipped the skipped ones,
+	// and Flaky those that succeeded after an attempt of theirs had failed.
+	Cached  int `json:"cached,omitempty"`
+	Skipped int `json:"skipped,omitempty"`
+	Flaky   int `json:"flaky,omitempty"`
+	// Approvals counts the modules that wait for an approval now.
+	Approvals int `json:"approvals,omitempty"`
 	// Live counts the attempts that are assigned or running.
 	Live int `json:"live,omitempty"`
 	// Key is the idempotency key of the submission.
@@ -209,6 +216,20 @@ func (m *ModuleRecord) Last() *Attempt {
 		return nil
 	}
 	return &m.Attempts[len(m.Attempts)-1]
+}
+
+// FailedBefore is the newest attempt that had failed when the module succeeded; nil
+// if none had, or if the module did not succeed by an attempt of its own.
+func (m *ModuleRecord) FailedBefore() *Attempt {
+	if m.State != ModuleSucceeded {
+		return nil
+	}
+	for i := len(m.Attempts) - 1; i >= 0; i-- {
+		if a := &m.Attempts[i]; a.State == AttemptFailed || a.State == AttemptTimedOut {
+			return a
+		}
+	}
+	return nil
 }
 
 // Outcome is how an attempt ended, as its worker reports it.

@@ -34,6 +34,7 @@ type Backend struct {
 	Cache       Cache
 	RemoteCache RemoteCache
 	Schedules   Schedules
+	Histories   Histories
 	Secrets     Secrets
 	Tokens      Tokens
 	SignIns     SignIns
@@ -58,7 +59,7 @@ func (b *Backend) Configure(cfg *api.Config) {
 	cfg.ClusterID = func() string { return "c1" }
 	cfg.Addresses = func() []string { return b.Addresses }
 	cfg.Router, cfg.Auth = &b.Router, &b.Auth
-	cfg.Runs, cfg.Schedules = &b.Runs, &b.Schedules
+	cfg.Runs, cfg.Schedules, cfg.Histories = &b.Runs, &b.Schedules, &b.Histories
 	cfg.Logs, cfg.Artifacts, cfg.Blobs, cfg.Sessions = &b.Logs, &b.Artifacts, &b.Blobs, &b.Sessions
 	cfg.Cache, cfg.RemoteCache = &b.Cache, &b.RemoteCache
 	cfg.Cluster, cfg.Tokens, cfg.Secrets = &b.Cluster, &b.Tokens, &b.Secrets

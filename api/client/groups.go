@@ -14,6 +14,8 @@ type (
 	// Schedules are the calls about pipelines that are registered for their
 	// schedules.
 	Schedules struct{ calls *caller }
+	// Histories are the calls about what earlier runs show.
+	Histories struct{ calls *caller }
 	// Secrets are the calls about the secrets of modules.
 	Secrets struct{ calls *caller }
 	// Tokens are the calls about tokens of people and programs.
@@ -35,6 +37,7 @@ func (c *Client) Modules() Modules       { return Modules{c.calls} }
 func (c *Client) Artifacts() Artifacts   { return Artifacts{c.calls} }
 func (c *Client) Blobs() Blobs           { return Blobs{c.calls} }
 func (c *Client) Schedules() Schedules   { return Schedules{c.calls} }
+func (c *Client) Histories() Histories   { return Histories{c.calls} }
 func (c *Client) Secrets() Secrets       { return Secrets{c.calls} }
 func (c *Client) Tokens() Tokens         { return Tokens{c.calls} }
 func (c *Client) Cache() Cache           { return Cache{c.calls} }

@@ -64,6 +64,10 @@ func TestUsage_errors(t *testing.T) {
 		{[]string{"token", "create", "-role", "read", "-ttl", "0"}, `-ttl "0": expected a time such as 90m, 36h or 30d`},
 		{[]string{"cache", "prune", "-unused", "30"}, `-unused "30": expected a time such as 90m, 36h or 30d`},
 		{[]string{"status", "-address", "http://a:b:c"}, `address "http://a:b:c": expected HOST:PORT, or a URL that begins with http:// or https://`},
+		{[]string{"history", "p", "-compare", "1,2"}, "history: -compare excludes PIPELINE"},
+		{[]string{"history", "-compare", ""}, "-compare: expected RUN or RUN,RUN"},
+		{[]string{"history", "p", "-limit", "0"}, "-limit 0: expected 1 to 200"},
+		{[]string{"approvals", "r1"}, `unexpected argument "r1": approvals takes no argument`},
 		{[]string{"agent", "extra"}, `unexpected argument "extra": agent takes no argument`},
 	} {
 		c := newCommand(t, nil)

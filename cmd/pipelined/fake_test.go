@@ -59,6 +59,7 @@ type fakeCluster struct {
 	auth     []string
 	refuse   map[string]wire.Problem // by "METHOD path": answered instead
 	submits  map[string]pipeline.RunID
+	answers  map[string]any // by "METHOD path": what these calls answer with
 	// onSubmit makes the run of a submission.
 	onSubmit func(wire.SubmitRequest) *fakeRun
 	// breakAfter cuts a stream of output after so many events, once.
@@ -139,7 +140,12 @@ func (f *fakeCluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.bodies[key] = string(body)
 	f.auth = append(f.auth, r.Header.Get("Authorization"))
 	problem, refused := f.refuse[key]
+	answer, answered := f.answers[key]
 	f.mu.Unlock()
+	if answered {
+		f.json(w, answer)
+		return
+	}
 	if refused {
 		f.problem(w, problem)
 		return

@@ -38,7 +38,9 @@ func (r *rig) newRun(blocks string) pipeline.RunID {
 // apply commits a command, which must not be refused.
 func (r *rig) apply(c *fsm.Command) {
 	r.tb.Helper()
-	c.At = time.Now().UTC()
+	if c.At.IsZero() {
+		c.At = time.Now().UTC()
+	}
 	raw, err := fsm.Encode(c)
 	if err != nil {
 		r.tb.Fatal(err)

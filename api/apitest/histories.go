@@ -1,0 +1,53 @@
+package apitest
+
+import (
+	"context"
+
+	"github.com/pipelined/pipelined/api"
+	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// Histories is an api.Histories made of functions.
+type Histories struct {
+	PipelinesFunc       func(context.Context, int) (wire.PipelineList, error)
+	PipelineHistoryFunc func(context.Context, string, int) (wire.PipelineHistory, error)
+	CompareFunc         func(context.Context, pipeline.RunID, pipeline.RunID) (wire.Comparison, error)
+	ApprovalsFunc       func(context.Context, api.Subject) (wire.ApprovalList, error)
+}
+
+// Pipelines calls PipelinesFunc.
+func (f *Histories) Pipelines(ctx context.Context, newest int) (wire.PipelineList, error) {
+	if f.PipelinesFunc == nil {
+		return wire.PipelineList{}, unset("Pipelines")
+	}
+
+	return f.PipelinesFunc(ctx, newest)
+}
+
+// PipelineHistory calls PipelineHistoryFunc.
+func (f *Histories) PipelineHistory(ctx context.Context, name string, newest int) (wire.PipelineHistory, error) {
+	if f.PipelineHistoryFunc == nil {
+		return wire.PipelineHistory{}, unset("PipelineHistory")
+	}
+
+	return f.PipelineHistoryFunc(ctx, name, newest)
+}
+
+// Compare calls CompareFunc.
+func (f *Histories) Compare(ctx context.Context, id, with pipeline.RunID) (wire.Comparison, error) {
+	if f.CompareFunc == nil {
+		return wire.Comparison{}, unset("Compare")
+	}
+
+	return f.CompareFunc(ctx, id, with)
+}
+
+// Approvals calls ApprovalsFunc.
+func (f *Histories) Approvals(ctx context.Context, by api.Subject) (wire.ApprovalList, error) {
+	if f.ApprovalsFunc == nil {
+		return wire.ApprovalList{}, unset("Approvals")
+	}
+
+	return f.ApprovalsFunc(ctx, by)
+}
