@@ -256,7 +256,7 @@ func TestConnect_noLeader(t *testing.T) {
 	f := newFakeCluster(t)
 	f.refuse["GET /api/v1/members"] = wire.Problem{Status: 503, Kind: "unavailable", Detail: pipeline.ErrNoLeader.Message}
 	c := newCommand(t, f)
-	code, _, stderr := c.exec("members", "-timeout", "200ms")
+	code, _, stderr := c.exec("members", "-timeout", "2s")
 	lines := strings.Split(strings.TrimSpace(stderr), "\n")
 	if code != exitTimeout || len(lines) != 2 || !strings.HasSuffix(lines[0], "; retrying") || lines[1] != "pipelined: timed out (-timeout)" {
 		t.Errorf("exit %d, %q", code, stderr)

@@ -21,7 +21,7 @@ type Entry struct {
 	// Incarnation is the keeper's at the time the attempt was taken.
 	Incarnation string `json:"incarnation,omitempty"`
 	// Spec is the attempt's specification, JSON as its owner encoded it.
-	Spec json.RawMessage `json:"spec,omitempty"`
+	Spec json.RawMessage `json:"-"`
 	// Dir is the attempt's directory.
 	Dir string `json:"dir,omitempty"`
 	// Outcome is nil until the attempt has ended.
@@ -89,8 +89,13 @@ func open(path string, report func(string), create func(string) (file, error)) (
 	return j, nil
 }
 
-// Put records an attempt that is being taken. After an error it is not recorded.
+// Put records an attempt that is being taken. After an error it is not recorded; a
+// specification that is no JSON is one of kind pipeline.Invalid.
 func (j *Journal) Put(e Entry) error {
+	if len(e.Spec) > 0 && !json.Valid(e.Spec) {
+		return pipeline.Errorf(pipeline.Invalid, "the specification of attempt %s is no JSON", e.ID)
+	}
+
 	j.mu.Lock()
 	defer j.mu.Unlock()
 

@@ -13,19 +13,23 @@ import (
 // The file is a header line and then records:
 //
 //	4 bytes  mark
-//	4 bytes  length of the body, little endian
-//	4 bytes  CRC-32C of the body
-//	body     JSON of a record
+//	4 bytes  length of the head, little endian
+//	4 bytes  length of the specification
+//	4 bytes  CRC-32C of both lengths, the head and the specification
+//	head     JSON of a record without its specification
+//	spec     the specification, as it came
 //
 // Records are never changed; a later one wins. The mark begins with a byte that
-// JSON cannot contain, so that after damage the next record is found by its mark
-// and nothing that a user wrote into a module can pass for one.
+// neither part contains, so that after damage the next record is found by its mark
+// and nothing that a user wrote into a module can pass for one. The specification,
+// which is the most of it, is not encoded again.
 const (
-	header = "pipelined journal 2\n"
+	header = "pipelined journal 3\n"
 	mark   = "\x00PJ\n"
-	prefix = len(mark) + 8
+	prefix = len(mark) + 12
 
-	// maxBody bounds a body in bytes: specs and outcomes are below 1 MiB.
+	// maxBody bounds a head and a specification together, in bytes: specs and
+	// outcomes are below 1 MiB.
 	maxBody = 16 << 20
 )
 
@@ -37,21 +41,35 @@ type record struct {
 	Delete *pipeline.AttemptID `json:"delete,omitempty"`
 }
 
-// encode appends a record to buf.
+// encode appends a record to buf. Its specification is JSON, which has no zero byte.
 func encode(buf []byte, r *record) ([]byte, error) {
-	body, err := json.Marshal(r)
+	head, err := json.Marshal(r)
 	if err != nil {
 		return buf, fmt.Errorf("encode journal record: %w", err)
 	}
-	if len(body) > maxBody {
-		return buf, pipeline.Errorf(pipeline.TooLarge, "journal record of %d bytes exceeds %d", len(body), maxBody)
+	var spec []byte
+	if r.Put != nil {
+		spec = r.Put.Spec
+	}
+	if n := len(head) + len(spec); n > maxBody {
+		return buf, pipeline.Errorf(pipeline.TooLarge, "journal record of %d bytes exceeds %d", n, maxBody)
 	}
 
 	buf = append(buf, mark...)
-	buf = binary.LittleEndian.AppendUint32(buf, uint32(len(body)))
-	buf = binary.LittleEndian.AppendUint32(buf, crc32.Checksum(body, castagnoli))
+	lengths := len(buf)
+	buf = binary.LittleEndian.AppendUint32(buf, uint32(len(head)))
+	buf = binary.LittleEndian.AppendUint32(buf, uint32(len(spec)))
+	buf = binary.LittleEndian.AppendUint32(buf, checksum(buf[lengths:], head, spec))
 
-	return append(buf, body...), nil
+	return append(append(buf, head...), spec...), nil
+}
+
+func checksum(lengths []byte, parts ...[]byte) uint32 {
+	sum := crc32.Checksum(lengths, castagnoli)
+	for _, part := range parts {
+		sum = crc32.Update(sum, castagnoli, part)
+	}
+	return sum
 }
 
 // decode reads the record at the start of p and returns how many bytes it has;
@@ -61,15 +79,22 @@ func decode(p []byte) (r record, n int) {
 		return r, 0
 	}
 
-	size := binary.LittleEndian.Uint32(p[len(mark):])
-	sum := binary.LittleEndian.Uint32(p[len(mark)+4:])
-	if size > maxBody || int(size) > len(p)-prefix {
+	lengths, rest := p[len(mark):len(mark)+8], p[prefix:]
+	head := uint64(binary.LittleEndian.Uint32(lengths))
+	size := head + uint64(binary.LittleEndian.Uint32(lengths[4:]))
+	if size > maxBody || size > uint64(len(rest)) {
 		return r, 0
 	}
 
-	body := p[prefix : prefix+int(size)]
-	if crc32.Checksum(body, castagnoli) != sum || json.Unmarshal(body, &r) != nil || (r.Put == nil) == (r.Delete == nil) {
+	body := rest[:size]
+	if checksum(lengths, body) != binary.LittleEndian.Uint32(p[len(mark)+8:]) || bytes.IndexByte(body, mark[0]) >= 0 {
+		return r, 0
+	}
+	if json.Unmarshal(body[:head], &r) != nil || (r.Put == nil) == (r.Delete == nil) {
 		return record{}, 0
+	}
+	if r.Put != nil && size > head {
+		r.Put.Spec = bytes.Clone(body[head:])
 	}
 
 	return r, prefix + int(size)
