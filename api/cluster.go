@@ -15,6 +15,8 @@ type Cluster interface {
 	Health(ctx context.Context) wire.Health
 	// Members lists the nodes, as this node sees them.
 	Members(ctx context.Context) (wire.MemberList, error)
+	// Nodes has what each node reports about itself and the others.
+	Nodes(ctx context.Context) (wire.NodeReports, error)
 	// Raft describes the consensus group; it needs the replicated state.
 	Raft(ctx context.Context) (wire.RaftInfo, error)
 	// Drain stops or resumes the assignment of work to a node: leader.
@@ -77,6 +79,11 @@ func (h *clusterHandler) members(c *call) error {
 	if out.Members == nil {
 		out.Members = []wire.Member{}
 	}
+	return c.reply(out, err)
+}
+
+func (h *clusterHandler) nodes(c *call) error {
+	out, err := h.cluster.Nodes(c.r.Context())
 	return c.reply(out, err)
 }
 

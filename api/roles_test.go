@@ -59,6 +59,8 @@ var table = map[string][2]string{
 	"POST /api/v1/schedules/{name}/trigger":              {"sa", "Schedules.Trigger"},
 	"GET /metrics":                                       {"rsa", ""},
 	"GET /api/v1/locks":                                  {"rsa", "Cluster.Locks"},
+	"GET /api/v1/waiting":                                {"rsa", "Cluster.Waiting"},
+	"GET /api/v1/nodes":                                  {"rsa", "Cluster.Nodes"},
 	"GET /api/v1/cache":                                  {"rsa", "Cache.List"},
 	"GET /api/v1/cache/stats":                            {"rsa", "Cache.Stats"},
 	"GET /api/v1/cache/tools":                            {"rsa", "Cache.Tools"},

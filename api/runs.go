@@ -48,6 +48,8 @@ type Runs interface {
 	Decide(ctx context.Context, by Subject, id pipeline.RunID, in ApprovalDecision) (wire.Module, error)
 	// Why explains the state of a module, or with "" of all modules: leader.
 	Why(ctx context.Context, id pipeline.RunID, module string) (wire.Why, error)
+	// Waiting lists what waits in all runs: leader.
+	Waiting(ctx context.Context) (wire.WaitingList, error)
 	// Locks lists the locks that are held or waited for: leader.
 	Locks(ctx context.Context) (wire.LockList, error)
 }
@@ -317,6 +319,11 @@ func (h *runsHandler) why(c *call) error {
 	}
 
 	out, err := h.runs.Why(c.r.Context(), id, module)
+	return c.reply(out, err)
+}
+
+func (h *runsHandler) waiting(c *call) error {
+	out, err := h.runs.Waiting(c.r.Context())
 	return c.reply(out, err)
 }
 

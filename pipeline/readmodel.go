@@ -28,6 +28,23 @@ type LockUser struct {
 	Since time.Time `json:"since"`
 }
 
+// Waiting is a module that waits for something else than other modules of its run, or
+// several modules of a run that wait for the same.
+type Waiting struct {
+	// Modules are their names, at most MaxWaitingNames; Count is how many there are.
+	Modules []string `json:"modules"`
+	Count   int      `json:"count"`
+	// Kind is a class of reasons: lock, slots, resources, tags, approval, backoff, group,
+	// limit, cache, expression or turn.
+	Kind   string `json:"kind"`
+	Reason string `json:"reason"`
+	// Since is when the first of them was ready but for this.
+	Since time.Time `json:"since"`
+}
+
+// MaxWaitingNames bounds the names in a Waiting.
+const MaxWaitingNames = 3
+
 // Estimate is what a run would look like if all workers were idle.
 type Estimate struct {
 	// Known reports whether the duration of at least one module is known. If not,

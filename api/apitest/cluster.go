@@ -11,6 +11,7 @@ import (
 type Cluster struct {
 	HealthFunc  func(context.Context) wire.Health
 	MembersFunc func(context.Context) (wire.MemberList, error)
+	NodesFunc   func(context.Context) (wire.NodeReports, error)
 	RaftFunc    func(context.Context) (wire.RaftInfo, error)
 	DrainFunc   func(context.Context, api.Subject, string, wire.DrainRequest) error
 	RemoveFunc  func(context.Context, api.Subject, string) error
@@ -33,6 +34,15 @@ func (f *Cluster) Members(ctx context.Context) (wire.MemberList, error) {
 	}
 
 	return f.MembersFunc(ctx)
+}
+
+// Nodes calls NodesFunc.
+func (f *Cluster) Nodes(ctx context.Context) (wire.NodeReports, error) {
+	if f.NodesFunc == nil {
+		return wire.NodeReports{}, unset("Nodes")
+	}
+
+	return f.NodesFunc(ctx)
 }
 
 // Raft calls RaftFunc.

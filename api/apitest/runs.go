@@ -23,6 +23,7 @@ type Runs struct {
 	PinFunc      func(context.Context, api.Subject, pipeline.RunID, bool) (wire.RunSummary, error)
 	DecideFunc   func(context.Context, api.Subject, pipeline.RunID, api.ApprovalDecision) (wire.Module, error)
 	WhyFunc      func(context.Context, pipeline.RunID, string) (wire.Why, error)
+	WaitingFunc  func(context.Context) (wire.WaitingList, error)
 	LocksFunc    func(context.Context) (wire.LockList, error)
 }
 
@@ -132,6 +133,15 @@ func (f *Runs) Why(ctx context.Context, id pipeline.RunID, module string) (wire.
 	}
 
 	return f.WhyFunc(ctx, id, module)
+}
+
+// Waiting calls WaitingFunc.
+func (f *Runs) Waiting(ctx context.Context) (wire.WaitingList, error) {
+	if f.WaitingFunc == nil {
+		return wire.WaitingList{}, unset("Waiting")
+	}
+
+	return f.WaitingFunc(ctx)
 }
 
 // Locks calls LocksFunc.

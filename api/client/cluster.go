@@ -22,6 +22,16 @@ func (cluster Cluster) Members(ctx context.Context) (wire.MemberList, error) {
 	return list, err
 }
 
+// Nodes has what each node reports about itself and the others.
+func (cluster Cluster) Nodes(ctx context.Context) (wire.NodeReports, error) {
+	return do[wire.NodeReports](ctx, cluster.calls, &request{method: http.MethodGet, path: "/api/v1/nodes", safe: true}, nil)
+}
+
+// Waiting lists what waits in all runs, and for what.
+func (cluster Cluster) Waiting(ctx context.Context) (wire.WaitingList, error) {
+	return do[wire.WaitingList](ctx, cluster.calls, &request{method: http.MethodGet, path: "/api/v1/waiting", safe: true}, nil)
+}
+
 // Raft describes the consensus group.
 func (cluster Cluster) Raft(ctx context.Context) (wire.RaftInfo, error) {
 	return do[wire.RaftInfo](ctx, cluster.calls, &request{method: http.MethodGet, path: "/api/v1/raft", safe: true}, nil)

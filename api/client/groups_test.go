@@ -146,6 +146,8 @@ func TestGroups(t *testing.T) {
 		{"Workers.Forget", func(ctx context.Context, c *client.Client) error { return c.Workers().Forget(ctx, "w") }, "DELETE /api/workers/w", ""},
 		{"Cluster.Members", func(ctx context.Context, c *client.Client) error { _, err := c.Cluster().Members(ctx); return err }, "GET /api/v1/members", ""},
 		{"Cluster.Raft", func(ctx context.Context, c *client.Client) error { _, err := c.Cluster().Raft(ctx); return err }, "GET /api/v1/raft", ""},
+		{"Cluster.Waiting", func(ctx context.Context, c *client.Client) error { _, err := c.Cluster().Waiting(ctx); return err }, "GET /api/v1/waiting", ""},
+		{"Cluster.Nodes", func(ctx context.Context, c *client.Client) error { _, err := c.Cluster().Nodes(ctx); return err }, "GET /api/v1/nodes", ""},
 		{"Cluster.Locks", func(ctx context.Context, c *client.Client) error { _, err := c.Cluster().Locks(ctx); return err }, "GET /api/v1/locks", ""},
 		{"Cluster.Drain", func(ctx context.Context, c *client.Client) error {
 			return c.Cluster().Drain(ctx, "n", wire.DrainRequest{Off: true})

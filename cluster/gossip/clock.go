@@ -66,5 +66,6 @@ func (d *delegate) AckPayload() []byte {
 // NotifyPingComplete reads another node's clock from its answer.
 func (d *delegate) NotifyPingComplete(n *memberlist.Node, rtt time.Duration, payload []byte) {
 	d.g.cfg.Metrics.Probed(rtt)
+	d.g.contacts.answer(n.Name, rtt)
 	d.g.clocks.note(n.Name, rtt, payload)
 }

@@ -114,8 +114,9 @@ type Gossip struct {
 	metaMu sync.RWMutex // guards following
 	meta   Meta
 
-	roster *roster
-	clocks *clocks
+	roster   *roster
+	clocks   *clocks
+	contacts *contacts
 
 	mu sync.Mutex // guards following
 	ml *memberlist.Memberlist
@@ -123,7 +124,7 @@ type Gossip struct {
 
 // Open binds the port for TCP and UDP.
 func Open(cfg Config) (*Gossip, error) {
-	g := &Gossip{cfg: cfg, log: cfg.Logger, meta: cfg.Meta, roster: newRoster(), clocks: newClocks(),
+	g := &Gossip{cfg: cfg, log: cfg.Logger, meta: cfg.Meta, roster: newRoster(), clocks: newClocks(), contacts: newContacts(),
 		urgent: make(chan struct{}, 1), calm: make(chan struct{}, 1),
 		stop: make(chan struct{})}
 	if g.log == nil {
@@ -141,7 +142,7 @@ func Open(cfg Config) (*Gossip, error) {
 		t, err = memberlist.NewNetTransport(&memberlist.NetTransportConfig{
 			BindAddrs: []string{cfg.BindAddr}, BindPort: cfg.Port, Logger: bridge(g.log, cfg.KeyName)})
 		if err == nil {
-			g.trans = newStreams(t, g.log)
+			g.trans = newStreams(t, g.contacts.hear, g.log)
 		}
 		if err == nil || cfg.Port != 0 {
 			break

@@ -29,9 +29,13 @@ type streams struct {
 	// admitted hands streams to memberlist; the buffer is empty so that one that
 	// is not taken yet counts as open.
 	admitted chan net.Conn
-	stop     chan struct{}
-	done     chan struct{}
-	once     sync.Once
+	// packets hands on what the transport reads, unbuffered as its own channel.
+	packets chan *memberlist.Packet
+	// heard notes the sender of a packet.
+	heard func(net.Addr)
+	stop  chan struct{}
+	wg    sync.WaitGroup
+	once  sync.Once
 
 	mu sync.Mutex // guards following
 	n  int
@@ -41,10 +45,32 @@ type streams struct {
 }
 
 // newStreams bounds a transport. Shutdown ends it, also if nothing was read.
-func newStreams(t *memberlist.NetTransport, log hclog.Logger) *streams {
-	s := &streams{NetTransport: t, log: log, admitted: make(chan net.Conn), stop: make(chan struct{}), done: make(chan struct{}), of: map[string]int{}}
-	go s.admit()
+func newStreams(t *memberlist.NetTransport, heard func(net.Addr), log hclog.Logger) *streams {
+	s := &streams{NetTransport: t, log: log, admitted: make(chan net.Conn), packets: make(chan *memberlist.Packet), heard: heard,
+		stop: make(chan struct{}), of: map[string]int{}}
+	s.wg.Go(s.admit)
+	s.wg.Go(s.relay)
 	return s
+}
+
+// PacketCh gives the packets that others have sent.
+func (s *streams) PacketCh() <-chan *memberlist.Packet { return s.packets }
+
+// relay notes the senders of packets.
+func (s *streams) relay() {
+	for {
+		select {
+		case <-s.stop:
+			return
+		case p := <-s.NetTransport.PacketCh():
+			s.heard(p.From)
+			select {
+			case s.packets <- p:
+			case <-s.stop:
+				return
+			}
+		}
+	}
 }
 
 // StreamCh gives the streams that others have opened.
@@ -71,13 +97,12 @@ func (s *streams) Shutdown() error {
 	// ends after them.
 	err := s.NetTransport.Shutdown()
 	s.once.Do(func() { close(s.stop) })
-	<-s.done
+	s.wg.Wait()
 	return err
 }
 
 // admit takes streams from the transport and hands on what is within bounds.
 func (s *streams) admit() {
-	defer close(s.done)
 	for {
 		select {
 		case <-s.stop:

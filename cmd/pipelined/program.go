@@ -119,6 +119,8 @@ func commands(env *environment) []*cli.Command {
 		execCommand{env}.command(),
 		workersCommand{env}.command(),
 		membersCommand{env}.command(),
+		nodesCommand{env}.command(),
+		waitingCommand{env}.command(),
 		drainCommand{env}.command(),
 		leaveCommand{env}.command(),
 		locksCommand{env}.command(),

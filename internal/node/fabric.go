@@ -106,6 +106,16 @@ func (f *fabricParts) usage() *wire.BlobUse {
 	return &wire.BlobUse{Blobs: usage.Blobs, Bytes: usage.Bytes, At: usage.At}
 }
 
+// diskSpace is that of the data directory's disk.
+func (f *fabricParts) diskSpace() wire.DiskSpace {
+	free, total := f.stores.blobs.FreeBytes() // 0 if the disk does not answer
+	d := wire.DiskSpace{FreeBytes: free, TotalBytes: total}
+	if use := f.collector.Usage(); use != nil {
+		d.BlobBytes = use.Bytes
+	}
+	return d
+}
+
 // leader is the leader's id; "" if none is known.
 func (f *fabricParts) leader() pipeline.NodeID {
 	id, err := f.state.LeaderID()

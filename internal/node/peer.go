@@ -26,6 +26,7 @@ func (n *Node) peerHandler() http.Handler {
 	n.state.Register(mux)
 	n.services.tokens.Register(mux)
 	n.services.feeds.Register(mux)
+	n.services.nodes.Register(mux)
 	n.services.secrets.Register(mux)
 	n.services.remote.Register(mux)
 	n.services.logs.Register(mux)

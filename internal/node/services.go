@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/cluster"
@@ -29,6 +30,7 @@ type services struct {
 	feeds      *service.Feeds
 	workers    *external.Workers
 	cluster    *service.Cluster
+	nodes      *service.Nodes
 	retention  *service.Retention
 	logs       *runlog.Logs
 	sessions   *session.Sessions
@@ -78,10 +80,13 @@ func (n *Node) openServices() {
 	}
 	s.workers = external.NewWorkers(external.WorkersConfig{Self: n.id, State: n.state, Orchestrator: n.orch, Down: f.down, Blobs: n.stores.blobs,
 		SecondCopy: f.up.SecondCopy, RunMask: s.vault.RunMask, Members: n.cluster.Members, Heartbeat: heartbeat})
+	s.nodes = service.NewNodes(service.NodesConfig{Self: n.id, Name: n.cfg.Name, Peers: n.peers, Members: n.cluster.Members,
+		Sights: n.cluster.Sights, Lags: n.lags, Health: n.cluster.GossipHealth, Disk: n.fabric.diskSpace, StartedAt: time.Now()})
 	s.cluster = service.NewCluster(service.ClusterConfig{Self: n.id, Name: n.cfg.Name, Mode: n.cfg.Mode, Slots: n.cfg.Slots, Version: n.cfg.Version,
 		State: n.state, Members: n.cluster, Keys: n.identity.keys, Load: func() int { return n.worker.Load() }, BlobUse: f.usage,
 		Troubles:   func() []string { return []string{n.worker.Unfit(), f.replicator.Missing(), s.snapshots.Trouble()} },
-		FindWorker: s.workers.Find, Leave: n.askToLeave})
+		FindWorker: s.workers.Find, Leave: n.askToLeave,
+		Reports: s.nodes.Nodes})
 	s.feeds = service.NewFeeds(service.FeedsConfig{State: n.state, Runs: s.runs, Cluster: s.cluster, Peers: n.peers})
 }
 
@@ -113,6 +118,21 @@ func (n *Node) openAPI() {
 			p, ok := cluster.PeerFrom(r.Context())
 			return string(p.ID), p.Name, ok
 		}})
+}
+
+// lags are how many entries each follower is behind this node; nil if it does not lead.
+func (n *Node) lags() map[string]uint64 {
+	if !n.cluster.IsLeader() {
+		return nil
+	}
+	lags := n.cluster.RaftLag()
+	out := map[string]uint64{}
+	for _, server := range n.cluster.RaftInfo().Servers {
+		if lag, known := lags[server.ID]; known && server.ID != string(n.id) {
+			out[server.ID] = lag
+		}
+	}
+	return out
 }
 
 // askToLeave makes Run leave the cluster. It returns at once.

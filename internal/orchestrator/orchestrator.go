@@ -185,6 +185,16 @@ func (o *Orchestrator) Waiting(ctx context.Context, id pipeline.RunID) (out map[
 	return out, err
 }
 
+// WaitingEverywhere is what waits in all runs, by run, the oldest first, at most so many
+// entries, and how many modules wait, by kind of reason.
+func (o *Orchestrator) WaitingEverywhere(ctx context.Context, limit int) (list map[pipeline.RunID][]pipeline.Waiting, kinds map[string]int, err error) {
+	err = o.ask(ctx, func(t *term) {
+		c := &census{explainer: t.explainer, now: time.Now()}
+		list, kinds = c.waitingEverywhere(limit)
+	})
+	return list, kinds, err
+}
+
 // Locks lists the keys of not_in_parallel that are held or waited for, sorted.
 func (o *Orchestrator) Locks(ctx context.Context) (out []pipeline.Lock, err error) {
 	err = o.ask(ctx, func(t *term) { out = t.planner.locks.list() })

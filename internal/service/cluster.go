@@ -57,6 +57,8 @@ type ClusterConfig struct {
 	FindWorker func(name string) (fsm.WorkerRecord, bool)
 	// Leave makes this node leave its cluster. It returns at once.
 	Leave func()
+	// Reports are those of all nodes.
+	Reports func(context.Context) (wire.NodeReports, error)
 }
 
 // Cluster describes the cluster and changes its membership. It implements
@@ -186,6 +188,9 @@ func (c *Cluster) Raft(context.Context) (wire.RaftInfo, error) {
 	}
 	return out, nil
 }
+
+// Nodes has what each node reports about itself and the others.
+func (c *Cluster) Nodes(ctx context.Context) (wire.NodeReports, error) { return c.cfg.Reports(ctx) }
 
 // Drain stops or resumes the assignment of work to a node or an external worker.
 func (c *Cluster) Drain(ctx context.Context, _ api.Subject, node string, in wire.DrainRequest) error {

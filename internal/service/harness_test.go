@@ -112,6 +112,8 @@ type fakePlanner struct {
 	estimate func(*pipeline.Pipeline) pipeline.Estimate
 	asked    []pipeline.Run // of Estimate and Forecast
 	fail     error
+
+	waitingEverywhere map[pipeline.RunID][]pipeline.Waiting
 }
 
 func (p *fakePlanner) Estimate(_ context.Context, run pipeline.Run, def *pipeline.Pipeline) (pipeline.Estimate, error) {
@@ -136,6 +138,10 @@ func (p *fakePlanner) wait(why map[string]string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waiting = why
+}
+
+func (p *fakePlanner) WaitingEverywhere(context.Context, int) (map[pipeline.RunID][]pipeline.Waiting, map[string]int, error) {
+	return p.waitingEverywhere, map[string]int{"lock": 2}, nil
 }
 
 func (p *fakePlanner) Waiting(context.Context, pipeline.RunID) (map[string]string, error) {

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -32,6 +34,8 @@ type Planner interface {
 	Forecast(ctx context.Context, run pipeline.Run, def *pipeline.Pipeline) ([]pipeline.ModuleForecast, error)
 	// Waiting says why modules of a run that are ready were not placed.
 	Waiting(ctx context.Context, id pipeline.RunID) (map[string]string, error)
+	// WaitingEverywhere lists what waits in all runs, and counts it by kind.
+	WaitingEverywhere(ctx context.Context, limit int) (list map[pipeline.RunID][]pipeline.Waiting, kinds map[string]int, err error)
 	// Able names the workers that have what a module requires, and counts all.
 	Able(ctx context.Context, def *pipeline.Module) (names []string, of int, err error)
 	// Locks lists the locks that are held or waited for.
@@ -219,6 +223,38 @@ func (r *Runs) Locks(ctx context.Context) (wire.LockList, error) {
 		list = []pipeline.Lock{}
 	}
 	return wire.LockList{Locks: list}, err
+}
+
+// maxWaitingEntries bounds a WaitingList.
+const maxWaitingEntries = 200
+
+// Waiting lists what waits in all runs, the oldest first.
+func (r *Runs) Waiting(ctx context.Context) (wire.WaitingList, error) {
+	list, kinds, err := r.planner.WaitingEverywhere(ctx, maxWaitingEntries)
+	out := wire.WaitingList{Waiting: []wire.Waiting{}, Modules: kinds}
+	if err != nil {
+		return out, err
+	}
+
+	err = r.state.View(func(v *fsm.View) error {
+		for id, entries := range list {
+			run, ok := v.Run(id)
+			if !ok {
+				continue // it was removed a moment ago
+			}
+			for _, w := range entries {
+				if w.Since.IsZero() {
+					w.Since = run.SubmittedAt.UTC()
+				}
+				out.Waiting = append(out.Waiting, wire.Waiting{Run: id, Number: run.Number, Pipeline: run.Pipeline, Waiting: w})
+			}
+		}
+		return nil
+	})
+	slices.SortFunc(out.Waiting, func(a, b wire.Waiting) int {
+		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Number, b.Number), strings.Compare(a.Reason, b.Reason))
+	})
+	return out, err
 }
 
 // Cancel cancels a run. It is a Conflict if the run had finished before.

@@ -62,3 +62,9 @@ export const revision = (version: string) => version.replace(/^v\d.*[-.]\d{14}-(
 
 // quote makes a word of a shell's command line.
 export const quote = (s: string) => (/^[A-Za-z0-9_./:=@%+-]+$/.test(s) ? s : `'${s.replaceAll("'", `'\\''`)}'`)
+
+// roundTrip is in ms, with two digits that mean something.
+export function roundTrip(seconds: number): string {
+  const ms = seconds * 1000
+  return ms >= 10 ? String(Math.round(ms)) : ms.toFixed(ms >= 1 ? 1 : 2)
+}

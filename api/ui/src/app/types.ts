@@ -137,3 +137,18 @@ export interface WhyModule { name: string; state: ModuleState; because: string[]
 export interface Who { name: string; role: 'read' | 'submit' | 'admin' | 'worker'; expiresAt?: string; node?: string; addresses?: string[] }
 
 export interface Problem { status: number; kind: string; detail?: string; title?: string }
+
+export interface Sight { node: string; status: string; roundTripSeconds?: number; hears?: boolean }
+export interface NodeReport {
+  id: string
+  name: string
+  missing?: string
+  startedAt?: string
+  disk?: { freeBytes: number; totalBytes: number; blobBytes?: number }
+  gossipHealth?: number
+  lag?: number
+  sees?: Sight[]
+}
+export interface NodeReports { nodes: NodeReport[]; findings: string[] }
+export interface Waiting { run: string; number: number; pipeline: string; modules: string[]; count: number; kind: string; reason: string; since: string }
+export interface WaitingList { waiting: Waiting[]; modules: Record<string, number> }
