@@ -42,6 +42,15 @@ pipeline "slow" {
 }
 `
 
+const locked = `
+pipeline "locked" {
+  module "hold" {
+    not_in_parallel = ["one-at-a-time"]
+    script          = "sleep 300"
+  }
+}
+`
+
 // start makes a cluster that commands find by themselves.
 func start(t *testing.T, n int) *harness.Cluster {
 	t.Helper()
@@ -148,9 +157,32 @@ func TestDashboard(t *testing.T) {
 		p.until("document.title.startsWith('Cancelled: slow')")
 	})
 
+	t.Run("cluster", func(t *testing.T) {
+		p.t = t
+		p.key("gc")
+		p.shows("3 of 3 nodes answer")
+		p.shows("Every node reaches every other one.")
+		p.until("[...document.querySelectorAll('.sights td.s-ok')].filter(e => Number(e.innerText) > 0).length === 6")
+		p.until("[...document.querySelectorAll('td[data-label=Raft]')].filter(e => e.innerText.includes('up to date')).length === 2")
+		p.until("[...document.querySelectorAll('td[data-label=Disk]')].every(e => e.innerText.includes(' free of '))")
+
+		var ids []string
+		for range 2 {
+			ids = append(ids, strings.TrimSpace(c.OK("submit", "-detach", "-yes", c.WriteFile("q/locked.hcl", locked))))
+		}
+		p.click("tbody a", "hold")
+		p.until("location.pathname.startsWith('/runs/')")
+		p.key("gl")
+		p.until("document.querySelector('.queue')?.innerText.includes('hold of locked')")
+		p.shows("one-at-a-time")
+		for _, id := range ids {
+			c.OK("cancel", id)
+		}
+	})
+
 	t.Run("pages", func(t *testing.T) {
 		p.t = t
-		for _, path := range []string{"/runs", "/runs?state=failed", "/runs?q=release", "/cluster", "/schedules", "/cache", "/access", "/runs/" + id, "/runs/" + id + "/graph", "/runs/" + id + "/timeline", "/runs/" + id + "/log", "/runs/" + id + "/outputs", "/runs/" + id + "/why", "/runs/none", "/runs/1/2/3"} {
+		for _, path := range []string{"/runs", "/runs?state=failed", "/runs?q=release", "/cluster", "/locks", "/schedules", "/cache", "/access", "/runs/" + id, "/runs/" + id + "/graph", "/runs/" + id + "/timeline", "/runs/" + id + "/log", "/runs/" + id + "/outputs", "/runs/" + id + "/why", "/runs/none", "/runs/1/2/3"} {
 			for _, scheme := range []string{"light", "dark"} {
 				for _, width := range []int64{1440, 390} {
 					p.do(chromedp.EmulateViewport(width, 900), emulate(scheme))

@@ -1,5 +1,5 @@
-// The cluster: its nodes, who leads, who may vote, what each runs, and what
-// waits for a lock.
+// The cluster: its nodes, who leads, who may vote, what each runs, who sees whom,
+// and what waits.
 import { signal } from '@preact/signals'
 import { json } from './api'
 import { bytes, coarse, count, revision, seconds } from './format'
@@ -8,10 +8,10 @@ import { Blank, CopyAs, Figure, Pill, Table, cli, curl, every, offer } from './p
 import { place, withQuery } from './route'
 import { Top, show } from './shell'
 import { final, health, may, members, now, order, raft, ref, runs } from './store'
-import type { Lock, LockUser, Member, WorkerNode } from './types'
+import { Consensus, Sights, Waits, dependencies, lagText, reportOf, useReports, waits } from './sights'
+import type { Member, WorkerNode } from './types'
 
 const workers = signal<WorkerNode[]>([])
-const locks = signal<Lock[]>([])
 
 const stateOf = (m: Member): [Kind, string] => {
   switch (m.status) {
@@ -42,10 +42,11 @@ function Slots({ used, all }: { used: number; all: number }) {
   )
 }
 
-function Meter({ used, all, unit }: { used: number; all: number; unit: (n: number) => string }) {
-  if (!(all > 0)) return <span class="muted">{used > 0 ? unit(used) : 'nothing'}</span>
+function Meter({ name, used, all, unit }: { name: string; used: number; all: number; unit: (n: number) => string }) {
+  if (!(all > 0)) return <span class="muted">{used > 0 ? `${name} ${unit(used)}` : `no ${name}`}</span>
   return (
     <span class="two">
+      <span class="of">{name}</span>
       <span class="meter" aria-hidden="true">
         <i style={{ width: `${Math.min(100, (used / all) * 100)}%` }} />
       </span>
@@ -72,6 +73,7 @@ function NodeRow({ m, most }: { m: Member; most: string }) {
   const w = workers.value.find((x) => x.id === m.id || x.name === m.name)
   const server = raft.value?.servers.find((s) => s.id === m.id)
   const works = m.mode !== 'orchestrator'
+  const report = reportOf(m.name)
   return (
     <tr>
       <th scope="row">
@@ -79,13 +81,17 @@ function NodeRow({ m, most }: { m: Member; most: string }) {
           <Shape kind={kind} />
           <span>
             <b>{m.name}</b>
-            <small>{m.http || m.addr}</small>
+            <small>
+              {m.addr}
+              {report?.startedAt && `, up ${coarse(now.value - seconds(report.startedAt))}`}
+            </small>
           </span>
         </span>
       </th>
       <td data-label="Role">
         <span class={'rl' + (m.role === 'leader' ? ' lead' : '')}>{m.role}</span>
-        {m.mode !== 'auto' && m.mode !== m.role && <small>{m.mode}</small>}
+        {m.draining && <span class="rl dr">draining</span>}
+        <small>{[m.mode !== 'auto' && m.mode !== m.role ? m.mode : '', ...(w?.capabilities.tags ?? [])].filter(Boolean).join(', ')}</small>
       </td>
       <td data-label="Gossip" class={'s-' + (kind === 'skip' ? 'wait' : kind)}>
         {word}
@@ -95,15 +101,17 @@ function NodeRow({ m, most }: { m: Member; most: string }) {
       <td data-label="Reserved">
         {w ? (
           <>
-            <Meter used={w.reserved?.cpu ?? 0} all={w.capabilities.cpu ?? 0} unit={(n) => `${+n.toFixed(1)}`} />
-            <Meter used={w.reserved?.memory ?? 0} all={w.capabilities.memory ?? 0} unit={bytes} />
+            <Meter used={w.reserved?.cpu ?? 0} all={w.capabilities.cpu ?? 0} unit={(n) => `${+n.toFixed(1)}`} name="cpu" />
+            <Meter used={w.reserved?.memory ?? 0} all={w.capabilities.memory ?? 0} unit={bytes} name="mem" />
           </>
         ) : (
           <span class="muted">not a worker</span>
         )}
       </td>
-      <td data-label="Votes">{server ? server.suffrage : <span class="muted">no vote</span>}</td>
-      <td data-label="Tags">{w?.capabilities.tags?.length ? w.capabilities.tags.join(', ') : <span class="muted">none</span>}</td>
+      <td data-label="Raft">
+        <Lag m={m} lag={report?.lag} vote={server?.suffrage} />
+      </td>
+      <td data-label="Disk">{report?.disk ? <Disk disk={report.disk} /> : <span class="muted">not known</span>}</td>
       <td data-label="Version" class={m.version && m.version !== most ? 's-odd' : ''} title={m.version}>
         {revision(m.version ?? '')}
       </td>
@@ -115,6 +123,37 @@ function NodeRow({ m, most }: { m: Member; most: string }) {
         )}
       </td>
     </tr>
+  )
+}
+
+function Lag({ m, lag, vote }: { m: Member; lag?: number; vote?: string }) {
+  if (!vote) return <span class="muted">no vote</span>
+  if (m.role === 'leader') return <span>leads<small>{`index ${raft.value?.lastIndex.toLocaleString('en')}`}</small></span>
+  return (
+    <span class={lag ? 's-odd' : ''}>
+      {lag === undefined || m.status !== 'alive' ? <span class="muted">not known</span> : lagText(lag)}
+      <small>{vote}</small>
+    </span>
+  )
+}
+
+function Disk({ disk }: { disk: { freeBytes: number; totalBytes: number; blobBytes?: number } }) {
+  if (!disk.totalBytes) return <span class="muted">does not answer</span>
+  const used = 1 - disk.freeBytes / disk.totalBytes
+  const kind = used > 0.95 ? 'bad' : used > 0.9 ? 'odd' : ''
+  return (
+    <>
+      <span class={'two' + (kind ? ' s-' + kind : '')}>
+        <span class="meter" aria-hidden="true">
+          <i class={kind || 'plain'} style={{ width: `${used * 100}%` }} />
+        </span>
+        {`${Math.round(used * 100)} %`}
+      </span>
+      <small>
+        {bytes(disk.freeBytes)} free of {bytes(disk.totalBytes)}
+        {disk.blobBytes ? `, ${bytes(disk.blobBytes)} of blobs` : ''}
+      </small>
+    </>
   )
 }
 
@@ -142,7 +181,7 @@ function Nodes() {
           ))}
         </nav>
       </div>
-      <Table heads={['Node', 'Role', 'Gossip', 'Slots', 'Reserved', 'Raft', 'Tags', 'Version', '']}>
+      <Table heads={['Node', 'Role', 'Gossip', 'Slots', 'Reserved', 'Raft', 'Disk', 'Version', '']}>
         {list.filter(view[2]).map((m) => (
           <NodeRow key={m.id} m={m} most={most} />
         ))}
@@ -194,13 +233,13 @@ function Figures() {
   const versions = [...new Set(list.map((m) => m.version ?? ''))]
   const active = order.value.map((id) => runs.get(id)!.value).filter((x) => !final(x.state))
   const sum = (of: (m: Member) => number) => list.reduce((n, m) => n + of(m), 0)
-  const waits = active.reduce((n, x) => n + x.moduleCount - x.modulesDone, 0)
+  const waiting = waits() + dependencies()
   return (
     <dl class="card kpis">
       <Figure name="Leader" value={h.leader || 'none'} note={`term ${h.term}`} />
       <Figure name="Committed" value={h.commitIndex.toLocaleString('en')} note={r && r.lastIndex > r.commitIndex ? `${r.lastIndex - r.commitIndex} entries under way` : 'entries of the log'} />
       <Figure name="Slots" value={`${sum((m) => m.currentLoad)} of ${sum((m) => m.maxLoad)}`} note={`${count(h.availableWorkers, 'worker')} available`} />
-      <Figure name="Runs" value={String(active.length)} note={active.length ? `${count(waits, 'module')} not done` : 'nothing runs'} />
+      <Figure name="Runs" value={String(active.length)} note={active.length ? `${count(waiting, 'module')} wait${waiting === 1 ? 's' : ''}` : 'nothing runs'} />
       <Figure name="Blobs here" value={h.blobs ? bytes(h.blobs.bytes) : 'not counted'} note={h.blobs ? `${count(h.blobs.blobs, 'file')} on ${h.node}` : 'counted every ten minutes'} />
       <Figure
         name="Versions"
@@ -212,53 +251,9 @@ function Figures() {
   )
 }
 
-const since = (u: LockUser) => coarse(now.value - seconds(u.since))
-
-function User({ u }: { u: LockUser }) {
-  const r = runs.get(u.run)?.value
-  return (
-    <a href={`/runs/${r ? ref(r) : u.run}?m=${encodeURIComponent(u.module)}`}>
-      {u.module} <span class="muted">of {r ? `${r.pipeline} ${r.number}` : u.run.slice(0, 8)}</span>
-    </a>
-  )
-}
-
-function Locks() {
-  return (
-    <section class="card" aria-label="Locks">
-      <h2 class="cardh">
-        Locks <small>keys of not_in_parallel</small>
-      </h2>
-      {locks.value.length === 0 ? (
-        <p class="none">No lock is held or waited for.</p>
-      ) : (
-        <Table heads={['Lock', 'Held by', 'Since', 'Waiting, in order']}>
-          {locks.value.map((l) => (
-            <tr key={l.key}>
-              <th scope="row" class="mono">
-                {l.key}
-              </th>
-              <td data-label="Held by">{l.holder ? <User u={l.holder} /> : <span class="muted">free</span>}</td>
-              <td data-label="Since">{l.holder ? since(l.holder) : ''}</td>
-              <td data-label="Waiting">
-                {l.waiters.length === 0 && <span class="muted">none</span>}
-                {l.waiters.map((u) => (
-                  <div key={u.run + u.module}>
-                    <User u={u} /> <span class="muted">{since(u)}</span>
-                  </div>
-                ))}
-              </td>
-            </tr>
-          ))}
-        </Table>
-      )}
-    </section>
-  )
-}
-
 export function Cluster() {
   every(3000, () => json<{ workers: WorkerNode[] }>('/api/workers?brief=1').then((a) => (workers.value = a.workers)))
-  every(3000, () => json<{ locks: Lock[] }>('/api/v1/locks').then((a) => (locks.value = a.locks)))
+  useReports()
 
   const h = health.value
   const list = (members.value?.members ?? []).filter((m) => m.status !== 'left')
@@ -299,7 +294,11 @@ export function Cluster() {
             )}
             <Figures />
             <Nodes />
-            <Locks />
+            <div class="trio">
+              <Consensus />
+              <Sights />
+            </div>
+            <Waits />
             {list.length === 1 && (
               <section class="card teach">
                 <h2>Add a node</h2>

@@ -4,6 +4,7 @@ import { token } from './api'
 import { Cluster } from './cluster'
 import { start } from './live'
 import { Access, Cache, Schedules } from './lists'
+import { Locks } from './locks'
 import { Blank } from './parts'
 import { segments } from './route'
 import { RunPage, runTabs } from './run'
@@ -19,6 +20,7 @@ function Page() {
   if (first === 'runs' && depth <= 3 && runTabs.has(tab)) return <RunPage key={name} />
   if (first === 'cluster' && depth === 1) return <Cluster />
   if (first === 'schedules' && depth === 1) return <Schedules />
+  if (first === 'locks' && depth === 1) return <Locks />
   if (first === 'cache' && depth === 1) return <Cache />
   if (first === 'access' && depth === 1) return <Access />
   show('wait', 'pipelined')

@@ -15,6 +15,7 @@ const pages = [
   { name: 'schedules', title: 'Schedules', key: 's' },
   { name: 'cluster', title: 'Cluster', key: 'c' },
   { name: 'cache', title: 'Cache', key: 'a' },
+  { name: 'locks', title: 'Locks', key: 'l' },
   { name: 'access', title: 'Secrets and tokens', key: 't', least: 'submit' },
 ] as { name: string; title: string; key: string; least?: 'submit' }[]
 

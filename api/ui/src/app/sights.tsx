@@ -4,7 +4,7 @@ import { json } from './api'
 import { coarse, count, roundTrip, seconds } from './format'
 import { Shape, type Kind } from './icons'
 import { Table, every } from './parts'
-import { health, members, now, raft } from './store'
+import { health, members, now, raft, ref, runs } from './store'
 import type { Member, NodeReport, NodeReports, Sight, WaitingList } from './types'
 
 const reports = signal<NodeReports | null>(null)
@@ -176,6 +176,13 @@ const kinds: Record<string, string> = {
   group: 'for another run', limit: 'at the limit of the run', cache: 'for the cache', expression: 'for expressions', turn: 'for their turn',
 }
 
+// named puts the names of runs in the place of their ids.
+const named = (reason: string) =>
+  reason.replace(/^waits for /, '').replace(/\b(run )?([0-9a-f]{32})\b/g, (whole, _, id) => {
+    const r = runs.get(id)?.value
+    return r ? `${r.pipeline} ${ref(r)}` : whole.slice(0, whole.length - 24)
+  })
+
 // Waits is what waits in all runs, and for what.
 export function Waits() {
   const w = waiting.value
@@ -203,7 +210,7 @@ export function Waits() {
                 </a>
               </td>
               <td data-label="Waits for" class="reason">
-                {x.reason.replace(/^waits for /, '')}
+                {named(x.reason)}
               </td>
               <td data-label="Since">{coarse(now.value - seconds(x.since))}</td>
             </tr>
