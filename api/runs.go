@@ -75,6 +75,9 @@ type RunQuery struct {
 	// State and Pipeline select; "" takes all.
 	State    pipeline.RunState
 	Pipeline string
+	// Words must each be in what lists show of a run, or be the name of one of its
+	// modules.
+	Words []string
 }
 
 // GraphFold says which blocks of instances a drawing shows as one node: by itself
@@ -140,6 +143,9 @@ func (h *runsHandler) estimate(c *call) error {
 	return c.reply(out, err)
 }
 
+// maxRunSearch bounds the words that runs are searched for, in bytes.
+const maxRunSearch = 200
+
 func (h *runsHandler) list(c *call) error {
 	q := c.r.URL.Query()
 	limit, err := listLimit(q, 50)
@@ -160,7 +166,12 @@ func (h *runsHandler) list(c *call) error {
 		return invalid("pipeline=%.80s: expected a pipeline's name", name)
 	}
 
-	out, err := h.runs.Runs(c.r.Context(), RunQuery{Limit: limit, Cursor: cursor, State: state, Pipeline: name})
+	search := q.Get("q")
+	if len(search) > maxRunSearch {
+		return invalid("q: longer than %d bytes", maxRunSearch)
+	}
+
+	out, err := h.runs.Runs(c.r.Context(), RunQuery{Limit: limit, Cursor: cursor, State: state, Pipeline: name, Words: strings.Fields(search)})
 	if out.Runs == nil {
 		out.Runs = []wire.RunSummary{}
 	}

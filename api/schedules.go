@@ -14,9 +14,9 @@ type Schedules interface {
 	// asked. The same key again changes nothing. A *SourceError is an invalid
 	// pipeline.
 	RegisterSchedule(ctx context.Context, by Subject, key string, in wire.SubmitRequest) (wire.Schedule, error)
-	// Schedules lists them, Schedule reads one: leader, or with stale any node
-	// that has the state.
-	Schedules(ctx context.Context) (wire.ScheduleList, error)
+	// Schedules lists them, with the ticks of the next days; Schedule reads one:
+	// leader, or with stale any node that has the state.
+	Schedules(ctx context.Context, days int) (wire.ScheduleList, error)
 	Schedule(ctx context.Context, name string) (wire.Schedule, error)
 	// ChangeSchedule pauses, resumes or removes a schedule: leader.
 	ChangeSchedule(ctx context.Context, by Subject, name string, change ScheduleChange) (wire.Schedule, error)
@@ -34,6 +34,9 @@ const (
 	ScheduleResume ScheduleChange = "resume"
 	ScheduleRemove ScheduleChange = "remove"
 )
+
+// maxDays bounds the days whose ticks are listed.
+const maxDays = 31
 
 type schedulesHandler struct{ schedules Schedules }
 
@@ -60,7 +63,14 @@ func (h *schedulesHandler) register(c *call) error {
 }
 
 func (h *schedulesHandler) list(c *call) error {
-	out, err := h.schedules.Schedules(c.r.Context())
+	days, err := count(c.r.URL.Query(), "days", 0)
+	if err != nil {
+		return err
+	}
+	if days > maxDays {
+		return invalid("days: expected 0 to %d", maxDays)
+	}
+	out, err := h.schedules.Schedules(c.r.Context(), int(days))
 	if out.Schedules == nil {
 		out.Schedules = []wire.Schedule{}
 	}

@@ -61,6 +61,8 @@ type ScheduleRecord struct {
 	// Fired and Skipped count ticks since the name was first registered.
 	Fired   uint64 `cbor:"16,keyasint,omitempty"`
 	Skipped uint64 `cbor:"17,keyasint,omitempty"`
+	// Git is Run's.
+	Git pipeline.Git `cbor:"18,keyasint,omitzero"`
 }
 
 // maxTicks bounds the decisions that a schedule remembers.
@@ -301,7 +303,7 @@ func (s *schedules) triggered(f *Fire) *pipeline.Run {
 // run returns a run of a schedule.
 func (rec *ScheduleRecord) run(id pipeline.RunID, submitter string) pipeline.Run {
 	return pipeline.Run{ID: id, Pipeline: rec.Name, Modules: rec.Modules, Workspace: rec.Workspace, Holders: rec.Holders, Submitter: submitter,
-		Schedule: rec.Name, Queued: rec.Schedule.Overlap == pipeline.OverlapQueue, Group: rec.Group, Cancels: rec.Cancels}
+		Schedule: rec.Name, Queued: rec.Schedule.Overlap == pipeline.OverlapQueue, Group: rec.Group, Cancels: rec.Cancels, Git: rec.Git}
 }
 
 func (s *schedules) scheduledRun(r *pipeline.Run, c *Command, ch *change) error {

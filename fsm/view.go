@@ -47,6 +47,12 @@ func (v *View) Module(run pipeline.RunID, name string) pipeline.ModuleRecord {
 	return m
 }
 
+// HasModule reports whether a run has a module, or a block, to which something has
+// happened.
+func (v *View) HasModule(run pipeline.RunID, name string) bool {
+	return v.tx.Bucket(bModules).Get(moduleKey(run, name)) != nil
+}
+
 // Modules returns the existing records of a run's modules, by name.
 func (v *View) Modules(run pipeline.RunID) map[string]*pipeline.ModuleRecord {
 	out := map[string]*pipeline.ModuleRecord{}

@@ -79,6 +79,8 @@ type Run struct {
 	// QueueIndex orders the queues of the run's group and schedule: the raft index
 	// at which it was made or last retried. 0 if it has neither.
 	QueueIndex uint64 `json:"queueIndex,omitempty"`
+	// Git are the facts of the commit at submission, for lists.
+	Git Git `json:"git,omitzero"`
 	// Index is the raft index of the last change.
 	Index uint64 `json:"index,omitempty"`
 	// Pinned runs are kept whole whatever the limits say.

@@ -156,7 +156,7 @@ func (f *Runs) Locks(ctx context.Context) (wire.LockList, error) {
 // Schedules is an api.Schedules made of functions.
 type Schedules struct {
 	RegisterScheduleFunc func(context.Context, api.Subject, string, wire.SubmitRequest) (wire.Schedule, error)
-	SchedulesFunc        func(context.Context) (wire.ScheduleList, error)
+	SchedulesFunc        func(context.Context, int) (wire.ScheduleList, error)
 	ScheduleFunc         func(context.Context, string) (wire.Schedule, error)
 	ChangeScheduleFunc   func(context.Context, api.Subject, string, api.ScheduleChange) (wire.Schedule, error)
 	TriggerScheduleFunc  func(context.Context, api.Subject, string, string) (wire.RunCreated, error)
@@ -172,12 +172,12 @@ func (f *Schedules) RegisterSchedule(ctx context.Context, by api.Subject, key st
 }
 
 // Schedules calls SchedulesFunc.
-func (f *Schedules) Schedules(ctx context.Context) (wire.ScheduleList, error) {
+func (f *Schedules) Schedules(ctx context.Context, days int) (wire.ScheduleList, error) {
 	if f.SchedulesFunc == nil {
 		return wire.ScheduleList{}, unset("Schedules")
 	}
 
-	return f.SchedulesFunc(ctx)
+	return f.SchedulesFunc(ctx, days)
 }
 
 // Schedule calls ScheduleFunc.

@@ -41,7 +41,10 @@ type ListOptions struct {
 	Cursor   string
 	State    pipeline.RunState
 	Pipeline string
-	Stale    bool
+	// Search are words: of the pipeline, number, submitter, branch, commit or reason of
+	// a run, or names of its modules.
+	Search string
+	Stale  bool
 }
 
 // List lists runs, newest first, a page at a time.
@@ -59,6 +62,7 @@ func (runs Runs) List(ctx context.Context, o ListOptions) (wire.RunList, error) 
 	set("cursor", o.Cursor)
 	set("state", string(o.State))
 	set("pipeline", o.Pipeline)
+	set("q", o.Search)
 	if o.Stale {
 		q.Set("stale", "1")
 	}

@@ -6,6 +6,9 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
+// MaxUpcoming bounds Schedule.Upcoming.
+const MaxUpcoming = 400
+
 // ScheduleList answers GET /api/v1/schedules, by name.
 type ScheduleList struct {
 	Schedules []Schedule `json:"schedules"`
@@ -22,6 +25,9 @@ type Schedule struct {
 	Paused   bool     `json:"paused"`
 	// Next is the next tick; nil where it is paused.
 	Next *time.Time `json:"next"`
+	// Upcoming are the ticks of the days that were asked for, at most MaxUpcoming; none
+	// if it is paused.
+	Upcoming []time.Time `json:"upcoming,omitempty"`
 	// Last is what became of the last tick, Ticks of the last ones, newest first.
 	// A list of schedules leaves Ticks out.
 	Last  *Tick  `json:"last"`

@@ -100,6 +100,8 @@ type RunSummary struct {
 	// instances does not count beside them.
 	ModuleCount int `json:"moduleCount"`
 	ModulesDone int `json:"modulesDone"`
+	// Git are the facts of the commit at submission; nil if there was none.
+	Git *pipeline.Git `json:"git,omitempty"`
 	// Pinned runs are kept whole whatever the limits say.
 	Pinned bool `json:"pinned,omitempty"`
 	// ArtifactsGone and LogsGone: a limit let them go.

@@ -32,6 +32,7 @@ func (c listCommand) command() *cli.Command {
 			&cli.IntFlag{Name: "limit", Usage: "largest number `N` of runs; 0 lists all", Value: 20, Local: true},
 			&cli.StringFlag{Name: "state", Usage: "only runs in this `STATE`: " + strings.Join(runStates, ", "), Local: true},
 			&cli.StringFlag{Name: "pipeline", Usage: "only runs of this pipeline (`NAME`)", Local: true},
+			&cli.StringFlag{Name: "search", Usage: "only runs with all these `WORDS`: of pipeline, number, submitter, branch, commit or reason, or names of modules", Local: true},
 			jsonFlag(),
 		},
 		Action: c.env.action(0, 0, c.run),
@@ -53,7 +54,7 @@ func (c listCommand) run(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 
-	list, err := listRuns(ctx, api, limit, client.ListOptions{State: pipeline.RunState(state), Pipeline: cmd.String("pipeline")})
+	list, err := listRuns(ctx, api, limit, client.ListOptions{State: pipeline.RunState(state), Pipeline: cmd.String("pipeline"), Search: cmd.String("search")})
 	if err != nil {
 		return err
 	}

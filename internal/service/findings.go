@@ -72,7 +72,7 @@ func (t *sightTable) oneWay(name string) string {
 
 	text := name + " hears " + inWords(deaf) + ", but "
 	if len(deaf) == others && others > 1 {
-		text += "nobody hears " + name
+		text += "no node hears " + name
 	} else {
 		text += inWords(deaf) + verb(deaf, " does", " do") + " not hear " + name
 	}

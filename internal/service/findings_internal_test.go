@@ -44,7 +44,7 @@ func TestFindings(t *testing.T) {
 		"one way, to one": {table("a b c", "a: b=hears c=ok", "b: a=deaf c=ok", "c: a=ok b=ok"),
 			[]string{"a hears b, but b does not hear a: a link is cut in one direction"}},
 		"one way, to all": {table("a b e", "a: b=ok e=deaf", "b: a=ok e=deaf", "e: a=hears b=hears"),
-			[]string{"e hears a and b, but nobody hears e: a link is cut in one direction, for example by a firewall; e is not dead"}},
+			[]string{"e hears a and b, but no node hears e: a link is cut in one direction, for example by a firewall; e is not dead"}},
 		"cut in both directions": {table("a b c", "a: b=deaf c=ok", "b: a=deaf c=ok", "c: a=ok b=ok"),
 			[]string{"a and b do not hear each other"}},
 		"the node that asks does not reach one": {table("a b c d", "a: b=ok c=failed d=ok", "b: a=ok c=ok d=ok", "d: a=ok b=ok c=ok"),

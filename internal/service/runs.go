@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -120,20 +121,40 @@ func (r *Runs) Runs(_ context.Context, q api.RunQuery) (wire.RunList, error) {
 	}
 
 	err = r.state.View(func(v *fsm.View) error {
+		seen, last := 0, uint64(0)
 		v.Runs(before, func(run pipeline.Run) bool {
-			if q.State != "" && run.State != q.State || q.Pipeline != "" && run.Pipeline != q.Pipeline {
-				return true
-			}
-			if len(out.Runs) == q.Limit { // there is one more
-				out.Cursor = fmt.Sprintf("%x", out.Runs[q.Limit-1].Number)
+			if len(out.Runs) == q.Limit || len(q.Words) > 0 && seen == maxSearched { // there is one more
+				out.Cursor = fmt.Sprintf("%x", last)
 				return false
 			}
-			out.Runs = append(out.Runs, summaryIn(v, run))
+			seen, last = seen+1, run.Number
+			if matches(v, &run, q) {
+				out.Runs = append(out.Runs, summaryIn(v, run))
+			}
 			return true
 		})
 		return nil
 	})
 	return out, err
+}
+
+// maxSearched bounds the runs that one search looks at: its answer has a cursor then,
+// even if it has no run.
+const maxSearched = 5000
+
+// matches reports whether a run is what a list is asked for.
+func matches(v *fsm.View, run *pipeline.Run, q api.RunQuery) bool {
+	if q.State != "" && run.State != q.State || q.Pipeline != "" && run.Pipeline != q.Pipeline {
+		return false
+	}
+	if len(q.Words) == 0 {
+		return true
+	}
+	text := strings.ToLower(strings.Join([]string{run.Pipeline, strconv.FormatUint(run.Number, 10), string(run.ID), run.Submitter, run.Schedule,
+		run.Reason, run.Git.Branch, run.Git.Tag, run.Git.SHA}, " "))
+	return !slices.ContainsFunc(q.Words, func(word string) bool {
+		return !strings.Contains(text, strings.ToLower(word)) && !v.HasModule(run.ID, word)
+	})
 }
 
 // parseCursor reads the number of the last run of the page before.

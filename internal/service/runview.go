@@ -23,10 +23,14 @@ func timeOf(t time.Time) *time.Time {
 // summary is what lists show of a run. Modules that were replaced by their
 // instances do not count.
 func summary(r pipeline.Run) wire.RunSummary {
+	var git *pipeline.Git
+	if r.Git != (pipeline.Git{}) {
+		git = &r.Git
+	}
 	return wire.RunSummary{ID: r.ID, Number: r.Number, Pipeline: r.Pipeline, State: r.State, Reason: r.Reason, Submitter: r.Submitter,
 		SubmittedAt: r.SubmittedAt.UTC(), StartedAt: timeOf(r.StartedAt), FinishedAt: timeOf(r.FinishedAt), IdleSeconds: r.Idle.Seconds(), Workspace: r.Workspace,
 		ModuleCount: r.Modules - r.Replaced, ModulesDone: r.Done - r.Replaced, Schedule: r.Schedule, Tick: timeOf(r.Tick), Group: r.Group,
-		Pinned: r.Pinned, ArtifactsGone: r.ArtifactsGone, LogsGone: r.LogsGone}
+		Git: git, Pinned: r.Pinned, ArtifactsGone: r.ArtifactsGone, LogsGone: r.LogsGone}
 }
 
 // summaryIn is summary with the reason why a run waits in its queue.

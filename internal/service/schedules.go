@@ -62,7 +62,7 @@ func (s *Schedules) RegisterSchedule(ctx context.Context, by api.Subject, key st
 	if key == "" {
 		key = uuid.NewString()
 	}
-	rec := fsm.ScheduleRecord{Schedule: *def.Schedule, Registration: key, Modules: len(def.Modules), Workspace: in.Workspace, Holders: holders, Submitter: by.Name}
+	rec := fsm.ScheduleRecord{Schedule: *def.Schedule, Registration: key, Modules: len(def.Modules), Workspace: in.Workspace, Holders: holders, Submitter: by.Name, Git: gitOf(&in)}
 	if c := def.Concurrency; c != nil {
 		rec.Group, rec.Cancels = c.Group, c.CancelInProgress
 	}
@@ -123,8 +123,22 @@ func nextTick(rec *fsm.ScheduleRecord) time.Time {
 	return cal.Next(time.Now())
 }
 
-// Schedules lists the schedules, each with its last tick.
-func (s *Schedules) Schedules(context.Context) (wire.ScheduleList, error) {
+// upcoming are the ticks of a schedule within a time.
+func upcoming(rec *fsm.ScheduleRecord, within time.Duration) []time.Time {
+	cal, err := calendar.Parse(rec.Schedule.Cron, rec.Schedule.Timezone)
+	if err != nil || rec.Paused {
+		return nil
+	}
+	now := time.Now()
+	var out []time.Time
+	for at := cal.Next(now); !at.IsZero() && at.Sub(now) < within && len(out) < wire.MaxUpcoming; at = cal.Next(at) {
+		out = append(out, at.UTC())
+	}
+	return out
+}
+
+// Schedules lists the schedules, each with its last tick and those of the next days.
+func (s *Schedules) Schedules(_ context.Context, days int) (wire.ScheduleList, error) {
 	out := wire.ScheduleList{Schedules: []wire.Schedule{}}
 	err := s.state.View(func(v *fsm.View) error {
 		for _, rec := range v.Schedules() {
@@ -133,6 +147,9 @@ func (s *Schedules) Schedules(context.Context) (wire.ScheduleList, error) {
 			}
 			item := scheduleOf(v, &rec)
 			item.Ticks = nil
+			if days > 0 {
+				item.Upcoming = upcoming(&rec, time.Duration(days)*24*time.Hour)
+			}
 			out.Schedules = append(out.Schedules, item)
 		}
 		return nil

@@ -49,7 +49,7 @@ func TestSchedules(t *testing.T) {
 	if _, err := r.schedules.ChangeSchedule(t.Context(), sam, "nightly", api.ScheduleRemove); err != nil {
 		t.Fatal(err)
 	}
-	list, err := r.schedules.Schedules(t.Context())
+	list, err := r.schedules.Schedules(t.Context(), 0)
 	if err != nil || list.Schedules == nil || len(list.Schedules) != 0 {
 		t.Errorf("got %+v, %v", list, err)
 	}
@@ -181,7 +181,7 @@ func TestSchedules_Schedule_ticks(t *testing.T) {
 		t.Errorf("the first tick %+v", tick)
 	}
 
-	list, err := r.schedules.Schedules(t.Context())
+	list, err := r.schedules.Schedules(t.Context(), 0)
 	if err != nil || len(list.Schedules) != 1 || list.Schedules[0].Ticks != nil || *list.Schedules[0].Last != got.Ticks[0] {
 		t.Errorf("list %+v, %v", list, err)
 	}

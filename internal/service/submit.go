@@ -46,8 +46,16 @@ func (r *Runs) Submit(ctx context.Context, by api.Subject, key string, in wire.S
 	if err != nil {
 		return wire.RunCreated{}, fmt.Errorf("encode request: %w", err)
 	}
-	return r.Commit(ctx, by, def, pipeline.Run{ID: id, Key: key, Workspace: in.Workspace, Holders: holders, Cache: in.Cache},
+	return r.Commit(ctx, by, def, pipeline.Run{ID: id, Key: key, Workspace: in.Workspace, Holders: holders, Cache: in.Cache, Git: gitOf(&in)},
 		request)
+}
+
+// gitOf are the facts of the commit that a submission is of.
+func gitOf(in *wire.SubmitRequest) pipeline.Git {
+	if in.Git == nil {
+		return pipeline.Git{}
+	}
+	return *in.Git
 }
 
 // Commit makes a run of a pipeline exist on behalf of by. request is what the caller asked for:
