@@ -75,7 +75,7 @@ function NodeRow({ m, most }: { m: Member; most: string }) {
   const works = m.mode !== 'orchestrator'
   const report = reportOf(m.name)
   return (
-    <tr>
+    <tr class={place.value.query.get('node') === m.name ? 'at' : ''} ref={(row) => row && place.peek().query.get('node') === m.name && row.scrollIntoView({ block: 'nearest' })}>
       <th scope="row">
         <span class="node">
           <Shape kind={kind} />

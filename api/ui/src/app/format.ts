@@ -68,3 +68,6 @@ export function roundTrip(seconds: number): string {
   const ms = seconds * 1000
   return ms >= 10 ? String(Math.round(ms)) : ms.toFixed(ms >= 1 ? 1 : 2)
 }
+
+// percent is of a rate from 0 to 1; '' if it is not known.
+export const percent = (rate?: number) => (rate === undefined ? '' : `${rate > 0 && rate < 0.01 ? '< 1' : Math.round(rate * 100)} %`)

@@ -1,19 +1,17 @@
-// Pages that are lists: schedules, cached results, secrets and tokens.
+// Pages that are lists: cached results, secrets and tokens.
 import { signal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import type { ComponentChildren } from 'preact'
 import { Refused, json } from './api'
 import { bytes, coarse, count, dateTime, duration, seconds } from './format'
-import { Shape, ofRun, type Kind } from './icons'
-import { Blank, Command, CopyAs, Figure, Table, cli, curl, every, inZone, offer, utc } from './parts'
+import { Blank, Command, CopyAs, Figure, Table, cli, curl, every, offer } from './parts'
 import { Top, show } from './shell'
 import { may, now } from './store'
-import type { RunState, Schedule } from './types'
 
 // refused is why the list that is shown cannot be.
 const refused = signal('')
 
-function useList<T>(path: string, into: { value: T[] | null }, take: (a: any) => T[]) {
+export function useList<T>(path: string, into: { value: T[] | null }, take: (a: any) => T[]) {
   useEffect(() => {
     refused.value = ''
   }, [path])
@@ -27,7 +25,7 @@ function useList<T>(path: string, into: { value: T[] | null }, take: (a: any) =>
   })
 }
 
-function Card({ title, note, list, blank, children }: { title: string; note: string; list: unknown[] | null; blank: ComponentChildren; children: ComponentChildren }) {
+export function Card({ title, note, list, blank, children }: { title: string; note: string; list: unknown[] | null; blank: ComponentChildren; children: ComponentChildren }) {
   return (
     <section class="card" aria-label={title}>
       <h2 class="cardh">
@@ -45,125 +43,6 @@ function Card({ title, note, list, blank, children }: { title: string; note: str
         children
       )}
     </section>
-  )
-}
-
-interface Scheduled extends Schedule { last: Tick | null; fired: number; skipped: number }
-interface Tick { tick: string; at: string; run?: string; state?: RunState; skipped?: string; count?: number }
-const schedules = signal<Scheduled[] | null>(null)
-
-function change(s: Schedule, what: 'pause' | 'resume' | 'trigger') {
-  const texts = {
-    pause: ['Pause', 'Ticks that are due while it is paused are skipped.', `${s.name} is paused`],
-    resume: ['Resume', 'The next tick starts a run again.', `${s.name} runs at its times again`],
-    trigger: ['Trigger', 'A run of it is created now, besides those of its ticks.', `A run of ${s.name} was created`],
-  }[what]
-  offer({
-    title: `${texts[0]} ${s.name}?`,
-    text: texts[1],
-    button: texts[0],
-    cli: () => cli('schedules', what, s.name),
-    path: `/api/v1/schedules/${encodeURIComponent(s.name)}/${what}`,
-    done: texts[2],
-  })
-}
-
-function lastOf(t: Tick): [Kind, ComponentChildren] {
-  if (t.skipped) return ['skip', `skipped${t.count && t.count > 1 ? ` ${t.count} ticks` : ''}: ${t.skipped}`]
-  const [kind, word] = t.state ? ofRun(t.state) : (['ok', 'Its run is no longer kept'] as [Kind, string])
-  return [kind, t.run && t.state ? <a href={'/runs/' + t.run}>{word}</a> : word]
-}
-
-export function Schedules() {
-  show('wait', 'Schedules, pipelined')
-  useList('/api/v1/schedules', schedules, (a) => a.schedules)
-  const list = schedules.value
-  return (
-    <>
-      <Top path={[['Schedules']]}>
-        <CopyAs
-          lines={[
-            ['Command', cli('schedules', 'ls')],
-            ['curl', curl('GET', '/api/v1/schedules')],
-          ]}
-        />
-      </Top>
-      <div class="scroll">
-        <h1 class="sr">Schedules</h1>
-        <Card
-          title="Schedules"
-          note={list ? count(list.length, 'pipeline') : ''}
-          list={list}
-          blank={
-            <Blank title="No pipeline is registered for its schedule">
-              <p>Give a pipeline a schedule block, and register it:</p>
-              <Command text={'schedule {\n  cron     = ["30 2 * * *"]\n  timezone = "Europe/Berlin"\n}'} />
-              <Command text="pipelined submit -register nightly.hcl" />
-            </Blank>
-          }
-        >
-          <Table heads={['Pipeline', 'When', 'Next', 'Last', 'So far', ...(may('submit') ? [''] : [])]}>
-            {list?.map((s) => {
-              const last = s.last && lastOf(s.last)
-              return (
-                <tr key={s.name}>
-                  <th scope="row">
-                    <b>
-                      <a href={`/runs?pipeline=${encodeURIComponent(s.name)}`}>{s.name}</a>
-                    </b>
-                    {s.paused && <span class="rl dr">paused</span>}
-                  </th>
-                  <td data-label="When">
-                    <span class="mono">{s.cron.join(', ')}</span>
-                    <small>{s.timezone || 'UTC'}</small>
-                  </td>
-                  <td data-label="Next">
-                    {s.next && !s.paused ? (
-                      <>
-                        in {coarse(seconds(s.next) - now.value)}
-                        <small>
-                          {inZone(s.next, s.timezone)}, {utc(s.next)}
-                        </small>
-                      </>
-                    ) : (
-                      <span class="muted">{s.paused ? 'not while it is paused' : 'never'}</span>
-                    )}
-                  </td>
-                  <td data-label="Last">
-                    {last ? (
-                      <>
-                        <Shape kind={last[0]} /> {last[1]}
-                        <small>
-                          {inZone(s.last!.tick, s.timezone)}, {utc(s.last!.tick)}, {coarse(now.value - seconds(s.last!.tick))} ago
-                        </small>
-                      </>
-                    ) : (
-                      <span class="muted">none yet</span>
-                    )}
-                  </td>
-                  <td data-label="So far">
-                    {count(s.fired, 'run')}
-                    <small>{s.skipped ? `${s.skipped} skipped` : ''}</small>
-                  </td>
-                  {may('submit') && (
-                    <td class="act">
-                      <span class="row">
-                        <button class="btn" aria-label={`Trigger ${s.name}`} onClick={() => change(s, 'trigger')}>
-                          Trigger
-                        </button>
-                        <button class="btn" aria-label={`${s.paused ? 'Resume' : 'Pause'} ${s.name}`} onClick={() => change(s, s.paused ? 'resume' : 'pause')}>
-                          {s.paused ? 'Resume' : 'Pause'}
-                        </button>
-                      </span>
-                    </td>
-                  )}
-                </tr>
-              )
-            })}
-          </Table>
-        </Card>
-      </div>
-    </>
   )
 }
 
@@ -231,8 +110,53 @@ export function Cache() {
             ))}
           </Table>
         </Card>
+        <Tools />
       </div>
     </>
+  )
+}
+
+interface Tool { kind: string; space: string; team?: string; key: string; bytes: number; storedAt: string; takenAt: string }
+const tools = signal<Tool[] | null>(null)
+const toolNames: Record<string, string> = { bazel: 'Bazel, ccache', turbo: 'Turborepo' }
+const spaces: Record<string, string> = { ac: 'an action', cas: 'a file' }
+
+// Tools are entries that other tools keep in the cluster.
+function Tools() {
+  useList('/api/v1/cache/tools?limit=200', tools, (a) => a.entries)
+  const list = tools.value
+  return (
+    <Card
+      title="Remote caches"
+      note={list ? (list.length === 200 ? 'the first 200 entries' : count(list.length, 'entry', 'entries')) : ''}
+      list={list}
+      blank={
+        <Blank title="No tool keeps anything here">
+          <p>Bazel, ccache and Turborepo can keep what they build in this cluster. For Bazel:</p>
+          <Command text={`build --remote_cache=${location.origin}`} />
+          <p>For ccache:</p>
+          <Command text={`export CCACHE_REMOTE_STORAGE='${location.origin}|layout=bazel'`} />
+        </Blank>
+      }
+    >
+      <Table heads={['Key', 'Tool', 'Size', 'Stored', 'Used']}>
+        {list?.map((t) => (
+          <tr key={t.space + (t.team ?? '') + t.key}>
+            <th scope="row" class="mono clip" title={t.key}>
+              {t.key.slice(0, 24)}
+              {t.key.length > 24 && '…'}
+            </th>
+            <td data-label="Tool">
+              {toolNames[t.kind] ?? t.kind}
+              <small>{[spaces[t.space], t.team ? `team ${t.team}` : ''].filter(Boolean).join(', ')}</small>
+            </td>
+            <td data-label="Size">{bytes(t.bytes)}</td>
+            <td data-label="Stored">{coarse(now.value - seconds(t.storedAt))} ago</td>
+            <td data-label="Used">{coarse(now.value - seconds(t.takenAt))} ago</td>
+          </tr>
+        ))}
+      </Table>
+    </Card>
   )
 }
 

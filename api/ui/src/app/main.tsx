@@ -1,14 +1,17 @@
 import { effect } from '@preact/signals'
 import { render } from 'preact'
 import { token } from './api'
+import { Approvals } from './approvals'
 import { Cluster } from './cluster'
 import { start } from './live'
-import { Access, Cache, Schedules } from './lists'
+import { Access, Cache } from './lists'
 import { Locks } from './locks'
 import { Blank } from './parts'
+import { Pipelines } from './pipelines'
 import { segments } from './route'
 import { RunPage, runTabs } from './run'
 import { Runs } from './runs'
+import { Schedules } from './schedules'
 import { Shell, Top, show } from './shell'
 import { SignIn, entering, fromAddress } from './signin'
 import { who } from './store'
@@ -18,6 +21,8 @@ function Page() {
   const depth = segments.value.length
   if (first === 'runs' && depth <= 1) return <Runs />
   if (first === 'runs' && depth <= 3 && runTabs.has(tab)) return <RunPage key={name} />
+  if (first === 'approvals' && depth === 1) return <Approvals />
+  if (first === 'pipelines' && depth <= 2) return <Pipelines key={name ?? ''} name={name} />
   if (first === 'cluster' && depth === 1) return <Cluster />
   if (first === 'schedules' && depth === 1) return <Schedules />
   if (first === 'locks' && depth === 1) return <Locks />

@@ -92,6 +92,8 @@ export interface Action {
   path: string
   body?: (input: string) => unknown
   done: string
+  // then is called once it is done.
+  then?: () => void
 }
 
 export const asked = signal<Action | null>(null)
@@ -109,6 +111,7 @@ async function act(a: Action) {
     await ask(a.path, { method: a.method ?? 'POST', body: a.body?.(input.value) })
     say(a.done)
     asked.value = null
+    a.then?.()
   } catch (e) {
     say(e instanceof Refused ? e.message : 'No node answered. Whether it was done is not known.', true)
   } finally {
@@ -207,14 +210,14 @@ function closeMenu(menu: HTMLDetailsElement) {
   menu.querySelector('summary')!.focus()
 }
 
-// every asks again and again while the part is shown.
-export function every(ms: number, load: () => Promise<unknown>) {
+// every asks again and again while the part is shown, and at once if what changes.
+export function every(ms: number, load: () => Promise<unknown>, what = '') {
   useEffect(() => {
     const step = () => document.hidden || load().catch(() => {})
     step()
     const timer = setInterval(step, ms)
     return () => clearInterval(timer)
-  }, [])
+  }, [what])
 }
 
 export function inZone(at: string, zone: string): string {

@@ -1,28 +1,68 @@
 // The list of runs, and beside it how each pipeline does and what comes next.
 import { computed, signal } from '@preact/signals'
+import { useEffect } from 'preact/hooks'
 import { json } from './api'
 import { clock, coarse, count, duration, median, seconds } from './format'
 import { Icon, Shape, colour, ofRun, type Kind } from './icons'
-import { Bar, Blank, Command, CopyAs, cli, curl, every, inZone, utc } from './parts'
+import { Bar, Blank, Command, CopyAs, cli, curl } from './parts'
 import { go, place, withQuery } from './route'
+import { Beside } from './runsbeside'
 import { Top, show, useKeys } from './shell'
 import { final, listed, now, order, ref, runs, took, who } from './store'
-import type { RunSummary, Schedule } from './types'
+import type { RunSummary } from './types'
+import { approvals } from './waitingfor'
 
 // older are runs before the newest ones, asked for by the page; they have ended,
 // or change so rarely that they are as they were.
 const older = signal<RunSummary[]>([])
 const cursor = signal<string | null>(null) // null: not asked for yet; '': no more
 
-const all = computed(() => {
+export const all = computed(() => {
   const live = order.value.map((id) => runs.get(id)!)
   const known = new Set(order.value)
-  return [...live.map((s) => s.value), ...older.value.filter((r) => !known.has(r.id))]
+  const past = older.value.filter((r) => !known.has(r.id))
+  for (const r of past) known.add(r.id)
+  const more = found.value.runs.filter((r) => !known.has(r.id))
+  return [...live.map((s) => s.value), ...[...past, ...more].sort((a, b) => b.number - a.number)]
 })
+
+// found is what the cluster found for a search: runs that are not in the list, and
+// those with a module of that name.
+const found = signal<{ q: string; runs: RunSummary[]; whole: boolean }>({ q: '', runs: [], whole: true })
+const asksFor = signal(false)
+
+function useSearch(q: string) {
+  useEffect(() => {
+    if (!q.trim()) {
+      found.value = { q: '', runs: [], whole: true }
+      return
+    }
+    const stop = new AbortController()
+    asksFor.value = true
+    const timer = setTimeout(async () => {
+      try {
+        const a = await json<{ runs: RunSummary[]; cursor?: string }>(`/api/v1/runs?limit=200&q=${encodeURIComponent(q.slice(0, 200))}`, { signal: stop.signal })
+        found.value = { q, runs: a.runs, whole: !a.cursor }
+      } catch {
+        // The list that is there is searched all the same.
+      }
+      if (!stop.signal.aborted) asksFor.value = false
+    }, 250)
+    return () => {
+      stop.abort()
+      clearTimeout(timer)
+      asksFor.value = false
+    }
+  }, [q])
+}
+
+// asked are the runs that wait for a person.
+const asked = computed(() => new Set(approvals.value?.map((a) => a.run)))
 
 const chips: [string, string, Kind | '', (r: RunSummary) => boolean][] = [
   ['', 'All', '', () => true],
   ['active', 'Running', 'run', (r) => !final(r.state)],
+  ['approval', 'Approval', 'ask', (r) => asked.value.has(r.id)],
   ['failed', 'Failed', 'bad', (r) => r.state === 'failed'],
   ['succeeded', 'Succeeded', 'ok', (r) => r.state === 'succeeded' || r.state === 'succeeded_with_warnings'],
   ['cancelled', 'Cancelled', 'skip', (r) => r.state === 'cancelled' || r.state === 'cancelling'],
@@ -32,18 +72,18 @@ const matches = (r: RunSummary, q: string) =>
   q
     .toLowerCase()
     .split(/\s+/)
-    .every((word) => `${r.pipeline} ${r.number} ${r.submitter ?? ''} ${r.schedule ?? ''} ${r.reason ?? ''} ${r.id}`.toLowerCase().includes(word))
+    .every((word) => `${r.pipeline} ${r.number} ${r.submitter ?? ''} ${r.schedule ?? ''} ${r.reason ?? ''} ${r.git?.branch ?? ''} ${r.git?.tag ?? ''} ${r.git?.sha ?? ''} ${r.id}`.toLowerCase().includes(word))
 
 const shown = computed(() => {
   const q = place.value.query
   const chip = chips.find(([name]) => name === (q.get('state') ?? '')) ?? chips[0]
   const [pipeline, text, by] = [q.get('pipeline'), q.get('q') ?? '', q.get('by')]
-  return all.value.filter((r) => chip[3](r) && (!pipeline || r.pipeline === pipeline) && (!by || r.submitter === by) && matches(r, text))
+  return all.value.filter((r) => chip[3](r) && (!pipeline || r.pipeline === pipeline) && (!by || r.submitter === by) && (matches(r, text) || (found.value.q === text && found.value.runs.some((f) => f.id === r.id))))
 })
 
 // usuals are what the newest runs of a pipeline took that went well: for each run, by its
 // id, those before it; for each pipeline, by its name, all.
-const usuals = computed(() => {
+export const usuals = computed(() => {
   const usual = new Map<string, number>()
   const well = new Map<string, number[]>()
   for (const r of [...all.value].reverse()) {
@@ -66,12 +106,17 @@ export function against(r: RunSummary, usual: number | undefined): string {
 
 export const usualOf = (r: RunSummary) => usuals.value.get(r.id)
 
-const note = (r: RunSummary) => r.reason || (r.state === 'waiting' ? 'accepted, nothing has started' : '')
+const commit = (r: RunSummary) => (r.git?.sha ? r.git.sha.slice(0, 8) + (r.git.dirty ? ', changed' : '') : r.id.slice(0, 8))
+
+const note = (r: RunSummary) => {
+  const waits = approvals.value?.find((a) => a.run === r.id)
+  return waits ? `${waits.module} waits for ${waits.approvers?.length ? waits.approvers.join(' or ') : 'an approval'}` : r.reason || (r.state === 'waiting' ? 'accepted, nothing has started' : '')
+}
 
 const chosen = signal(0)
 
 function Row({ r, at }: { r: RunSummary; at: number }) {
-  const [kind, word] = ofRun(r.state)
+  const [kind, word] = asked.value.has(r.id) && !final(r.state) ? (['ask', 'Needs approval'] as [Kind, string]) : ofRun(r.state)
   const by = r.schedule ? `schedule${r.tick ? ', ' + clock(r.tick).slice(0, 5) : ''}` : (r.submitter ?? '')
   return (
     <li>
@@ -81,11 +126,23 @@ function Row({ r, at }: { r: RunSummary; at: number }) {
           <b>
             {r.pipeline} <span>{r.number}</span>
           </b>
-          <small>{note(r) || <span class="mono">{r.id.slice(0, 8)}</span>}</small>
+          <small>{note(r) || <span class="mono">{commit(r)}</span>}</small>
         </span>
         <span class="c2 hide-s">
-          <Icon name={r.schedule ? 'schedules' : 'person'} />
-          {by}
+          {r.git?.branch || r.git?.tag ? (
+            <>
+              <span class="tag">
+                <Icon name="branch" />
+                <span>{r.git.tag || r.git.branch}</span>
+              </span>
+              <small>{by}</small>
+            </>
+          ) : (
+            <>
+              <Icon name={r.schedule ? 'schedules' : 'person'} />
+              {by}
+            </>
+          )}
         </span>
         <span class="c3">
           <span>
@@ -115,11 +172,11 @@ function Filters() {
     <div class="filters" role="search">
       <label class="find">
         <Icon name="search" />
-        <span class="sr">Search by pipeline, number, person or reason</span>
+        <span class="sr">Search by pipeline, branch, commit, person, module or reason</span>
         <input
           type="search"
           id="find"
-          placeholder="pipeline, number, person, reason"
+          placeholder="pipeline, branch, commit, person, module"
           value={q.get('q') ?? ''}
           onInput={(e) => go(withQuery({ q: e.currentTarget.value }), true)}
         />
@@ -127,11 +184,11 @@ function Filters() {
           /
         </kbd>
       </label>
-      {chips.map(([name, text, kind]) => (
+      {chips.filter(([name]) => name !== 'approval' || state === name || counts.get(name)! > 0).map(([name, text, kind]) => (
         <a key={name} class="chip" aria-current={state === name ? 'true' : undefined} href={withQuery({ state: name })}>
           {kind && <Shape kind={kind} />}
           {text}
-          {name === 'active' && counts.get(name)! > 0 && <b>{counts.get(name)}</b>}
+          {(name === 'active' || name === 'approval') && counts.get(name)! > 0 && <b>{counts.get(name)}</b>}
         </a>
       ))}
       {me && (
@@ -184,6 +241,7 @@ function Empty() {
 }
 
 export function Runs() {
+  useSearch(place.value.query.get('q') ?? '')
   const list = shown.value
   const running = all.value.filter((r) => !final(r.state)).length
   show(running ? 'run' : all.value[0] ? ofRun(all.value[0].state)[0] : 'wait', running ? `${running} running, pipelined` : 'Runs, pipelined')
@@ -203,8 +261,8 @@ export function Runs() {
       <Top path={[['Runs']]}>
         <CopyAs
           lines={[
-            ['Command', cli('list')],
-            ['curl', curl('GET', '/api/v1/runs')],
+            ['Command', cli('list', ...(place.value.query.get('pipeline') ? ['-pipeline', place.value.query.get('pipeline')!] : []), ...(place.value.query.get('q') ? ['-search', place.value.query.get('q')!] : []))],
+            ['curl', curl('GET', '/api/v1/runs' + (place.value.query.get('q') ? '?q=' + encodeURIComponent(place.value.query.get('q')!) : ''))],
           ]}
         />
       </Top>
@@ -215,7 +273,7 @@ export function Runs() {
           {!listed.value ? (
             <Blank title="Asking the cluster" />
           ) : list.length === 0 ? (
-            <Empty />
+            asksFor.value ? <Blank title="Asking the cluster" /> : <Empty />
           ) : (
             <ul>
               {list.map((r, at) => (
@@ -223,7 +281,8 @@ export function Runs() {
               ))}
             </ul>
           )}
-          {listed.value && order.value.length >= 100 && cursor.value !== '' && (
+          {found.value.q !== '' && !found.value.whole && <p class="foot">There may be more among older runs.</p>}
+          {listed.value && found.value.q === '' && order.value.length >= 100 && cursor.value !== '' && (
             <button class="more" onClick={() => loadOlder()}>
               Show older runs
             </button>
@@ -232,89 +291,5 @@ export function Runs() {
         <Beside />
       </div>
     </>
-  )
-}
-
-// Beside the list: pipelines by their newest runs, and schedules.
-function Beside() {
-  const names = [...new Set(all.value.map((r) => r.pipeline))]
-  if (names.length === 0) return null
-  const first = place.value.query.get('pipeline') ?? all.value.find((r) => final(r.state))?.pipeline ?? names[0]
-  return (
-    <aside class="side" aria-label="Pipelines and schedules">
-      <section class="card">
-        <Trend name={first} list={all.value.filter((r) => r.pipeline === first && final(r.state)).slice(0, 20).reverse()} />
-        <ul class="pipelines">
-          {names.slice(0, 8).map((name) => (
-            <Pipeline key={name} name={name} />
-          ))}
-        </ul>
-      </section>
-      <Next />
-    </aside>
-  )
-}
-
-function Pipeline({ name }: { name: string }) {
-  const ended = all.value.filter((r) => r.pipeline === name && final(r.state) && r.state !== 'cancelled').slice(0, 20)
-  const well = ended.filter((r) => r.state !== 'failed').length
-  const usual = usuals.value.get(name)
-  return (
-    <li>
-      <a href={withQuery({ pipeline: name }, '/runs')}>
-        <b>{name}</b>
-        <span>{usual ? duration(usual) : ''}</span>
-        <small>{ended.length ? `${well} of ${ended.length} went well` : 'none has ended'}</small>
-        <small>{usual ? 'usually' : ''}</small>
-      </a>
-    </li>
-  )
-}
-
-function Trend({ name, list }: { name: string; list: RunSummary[] }) {
-  const longest = Math.max(...list.map(took), 0.001)
-  const failed = list.filter((r) => r.state === 'failed').length
-  return (
-    <>
-      <h2 class="cardh">
-        {name} <small>{list.length ? `last ${count(list.length, 'run')}` : 'no run has ended'}</small>
-      </h2>
-      {list.length > 0 && (
-        <div class="trend" role="img" aria-label={`Durations of the last ${count(list.length, 'run')} of ${name}; ${failed} failed`}>
-          {list.map((r) => (
-            <i key={r.id} class={colour(ofRun(r.state)[0])} style={{ height: `${Math.max(6, (took(r) / longest) * 100)}%` }} title={`${r.number}: ${duration(took(r))}`} />
-          ))}
-        </div>
-      )}
-    </>
-  )
-}
-
-const schedules = signal<Schedule[]>([])
-
-function Next() {
-  every(30000, () => json<{ schedules: Schedule[] }>('/api/v1/schedules').then((a) => (schedules.value = a.schedules)))
-  const due = schedules.value.filter((s) => s.next && !s.paused).sort((a, b) => seconds(a.next) - seconds(b.next))
-  if (due.length === 0) return null
-  return (
-    <section class="card">
-      <h2 class="cardh">
-        Next <small>by schedule</small>
-      </h2>
-      <ul class="pipelines">
-        {due.slice(0, 6).map((s) => (
-          <li key={s.name}>
-            <a href="/schedules">
-              <b>{s.name}</b>
-              <span>in {coarse(seconds(s.next) - now.value)}</span>
-              <small>
-                {inZone(s.next!, s.timezone)}, {utc(s.next!)}
-              </small>
-              <small />
-            </a>
-          </li>
-        ))}
-      </ul>
-    </section>
   )
 }

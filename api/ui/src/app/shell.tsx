@@ -4,44 +4,94 @@ import { computed, effect, signal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
 import { answered, away, node, setToken } from './api'
+import { mine, useApprovals } from './waitingfor'
 import { coarse, count } from './format'
 import { Brand, Icon, colour, type Kind } from './icons'
+import { Palette, openPalette, pages, shown as paletteShown } from './palette'
 import { Ask, Said } from './parts'
 import { go, segments } from './route'
 import { alive, final, health, may, members, now, order, runs, who } from './store'
 
-const pages = [
+const all = [
   { name: 'runs', title: 'Runs', key: 'r' },
+  { name: 'approvals', title: 'Approvals', key: 'p' },
+  { name: 'pipelines', title: 'Pipelines', key: 'i' },
   { name: 'schedules', title: 'Schedules', key: 's' },
-  { name: 'cluster', title: 'Cluster', key: 'c' },
+  { name: 'cluster', title: 'Cluster', key: 'c', apart: true },
   { name: 'cache', title: 'Cache', key: 'a' },
   { name: 'locks', title: 'Locks', key: 'l' },
   { name: 'access', title: 'Secrets and tokens', key: 't', least: 'submit' },
-] as { name: string; title: string; key: string; least?: 'submit' }[]
+] as { name: string; title: string; key: string; least?: 'submit'; apart?: boolean }[]
+
+// handy are the pages in the phone's bar; the others are in its menu.
+const handy = ['runs', 'approvals', 'schedules', 'cluster']
 
 // open are the pages that the role may look at.
-const open = () => pages.filter((p) => !p.least || may(p.least))
+const open = () => all.filter((p) => !p.least || may(p.least))
 
 const current = computed(() => segments.value[0] ?? 'runs')
 const active = computed(() => order.value.filter((id) => !final(runs.get(id)!.value.state)).length)
 
-// Links are the pages, in the rail and in the phone's bar.
-function Links() {
+function Badge({ page }: { page: string }) {
+  if (page === 'runs' && active.value > 0) {
+    return (
+      <em class="run">
+        {active.value}
+        <span class="sr"> not finished</span>
+      </em>
+    )
+  }
+  if (page === 'approvals' && mine.value.length > 0) {
+    return (
+      <em class="ask-n">
+        {mine.value.length}
+        <span class="sr"> to decide</span>
+      </em>
+    )
+  }
+  return null
+}
+
+// Links are pages, in the rail and in the phone's bar.
+function Links({ which }: { which: (name: string) => boolean }) {
   return (
     <>
-      {open().map((p) => (
-        <a key={p.name} href={'/' + p.name} aria-current={current.value === p.name ? 'page' : undefined}>
-          <Icon name={p.name} />
-          <span class="title">{p.title}</span>
-          {p.name === 'runs' && active.value > 0 && (
-            <em class="run">
-              {active.value}
-              <span class="sr"> not finished</span>
-            </em>
-          )}
-        </a>
-      ))}
+      {open()
+        .filter((p) => which(p.name))
+        .map((p) => (
+          <a key={p.name} href={'/' + p.name} class={p.apart ? 'apart' : undefined} aria-current={current.value === p.name ? 'page' : undefined}>
+            <Icon name={p.name} />
+            <span class="title">{p.title}</span>
+            <Badge page={p.name} />
+          </a>
+        ))}
     </>
+  )
+}
+
+// More is the phone's menu of what its bar has no place for.
+function More() {
+  const box = useRef<HTMLDetailsElement>(null)
+  const close = () => (box.current!.open = false)
+  const inside = open().some((p) => p.name === current.value && !handy.includes(p.name))
+  return (
+    <details class="more-menu" ref={box} onFocusOut={(e) => e.currentTarget.contains(e.relatedTarget as Node) || close()} onKeyDown={(e) => e.key === 'Escape' && close()}>
+      <summary class={inside ? 'here' : ''}>
+        <Icon name="more" />
+        <span class="title">More</span>
+      </summary>
+      <div onClick={close}>
+        <Links which={(name) => !handy.includes(name)} />
+        <button onClick={openPalette}>
+          <Icon name="search" />
+          <span class="title">Go to</span>
+        </button>
+        <button onClick={() => setToken('')}>
+          <Icon name="leave" />
+          <span class="title">Sign out</span>
+        </button>
+      </div>
+    </details>
   )
 }
 
@@ -98,6 +148,9 @@ export function Top({ path, children }: { path: [string, string?][]; children?: 
       </nav>
       <span class="grow" />
       <Live />
+      <button class="btn icon ghost hide-s" aria-label="Go to" title="Go to (Ctrl-K)" onClick={openPalette}>
+        <Icon name="search" />
+      </button>
       {children}
     </header>
   )
@@ -105,6 +158,10 @@ export function Top({ path, children }: { path: [string, string?][]; children?: 
 
 export function Shell({ children }: { children: ComponentChildren }) {
   const me = who.value
+  useApprovals()
+  useEffect(() => {
+    pages.value = open().map((p) => ({ text: p.title, note: 'page', to: '/' + p.name, icon: p.name }))
+  }, [me])
   return (
     <div class="app">
       <nav class="rail" aria-label="Pages">
@@ -113,7 +170,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
           pipelined
         </div>
         <Where />
-        <Links />
+        <Links which={() => true} />
         <div class="end">
           <Icon name="person" />
           <span class="name">{[me?.name, me?.role].filter(Boolean).join(', ')}</span>
@@ -129,15 +186,13 @@ export function Shell({ children }: { children: ComponentChildren }) {
         {children}
       </main>
       <nav class="tabbar" aria-label="Pages, at the bottom">
-        <Links />
-        <button onClick={() => setToken('')}>
-          <Icon name="leave" />
-          <span class="title">Sign out</span>
-        </button>
+        <Links which={(name) => handy.includes(name)} />
+        <More />
       </nav>
       <Ask />
       <Said />
       <Keys />
+      <Palette />
     </div>
   )
 }
@@ -163,6 +218,12 @@ export function useKeys(own: Bindings) {
 
 addEventListener('keydown', (e) => {
   const at = e.target as HTMLElement
+  if ((e.metaKey || e.ctrlKey) && !e.altKey && !e.shiftKey && e.key.toLowerCase() === 'k') {
+    e.preventDefault()
+    if (paletteShown.value) paletteShown.value = false
+    else if (!document.querySelector('dialog[open]')) openPalette()
+    return
+  }
   if (e.key === 'Escape' && /^(INPUT|TEXTAREA)$/.test(at.tagName)) at.blur()
   if (e.metaKey || e.ctrlKey || e.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(at.tagName) || document.querySelector('dialog[open]')) return
   if (prefix === 'g') {
@@ -194,6 +255,7 @@ function Keys() {
     ...open().map((p): [string, string] => [`g ${p.key}`, p.title]),
     ...Object.entries(bindings.value).map(([key, [what]]): [string, string] => [key, what]),
     ['c', 'copy as command line or curl'],
+    ['Ctrl K', 'go to a run, pipeline, node or page'],
     ['?', 'this list'],
   ]
   return (

@@ -1,0 +1,98 @@
+// What waits for a person: the question, who may decide, and the decision.
+import { coarse, count, dateTime, seconds } from './format'
+import { Shape } from './icons'
+import { Blank, Command, CopyAs, cli, curl, offer } from './parts'
+import { Top, show } from './shell'
+import { may, now } from './store'
+import { approvals, mine, type Waiting } from './waitingfor'
+
+export function decide(a: Waiting, what: 'approve' | 'reject') {
+  const approve = what === 'approve'
+  offer({
+    title: `${approve ? 'Approve' : 'Reject'} ${a.module} of ${a.pipeline} ${a.number}?`,
+    text: a.message,
+    button: approve ? 'Approve' : 'Reject',
+    danger: !approve,
+    input: approve ? 'Comment' : 'Reason',
+    cli: (text) => cli(what, String(a.number), a.module, ...(text ? [approve ? '-comment' : '-reason', text] : [])),
+    path: `/api/v1/runs/${a.run}/modules/${what}?module=${encodeURIComponent(a.module)}`,
+    body: (text) => (approve ? { comment: text } : { reason: text }),
+    done: `${a.module} of ${a.pipeline} ${a.number} is ${approve ? 'approved' : 'rejected'}`,
+    then: () => (approvals.value = approvals.value?.filter((x) => x !== a) ?? null),
+  })
+}
+
+export function Decide({ a }: { a: Waiting }) {
+  if (!a.may || !may('submit')) return <small>{a.may ? 'Your token may not decide.' : 'You are not among those who may decide.'}</small>
+  return (
+    <span class="row">
+      <button class="btn pri" aria-label={`Approve ${a.module} of ${a.pipeline} ${a.number}`} onClick={() => decide(a, 'approve')}>
+        Approve
+      </button>
+      <button class="btn" aria-label={`Reject ${a.module} of ${a.pipeline} ${a.number}`} onClick={() => decide(a, 'reject')}>
+        Reject
+      </button>
+    </span>
+  )
+}
+
+const deadline = (a: Waiting) => {
+  if (!a.deadline) return ''
+  const then = { approve: 'it is approved', skip: 'it is skipped' }[a.onTimeout ?? ''] ?? 'it is rejected'
+  return `In ${coarse(seconds(a.deadline) - now.value)} ${then} without a decision (${dateTime(a.deadline)})`
+}
+
+export function Approvals() {
+  const list = approvals.value
+  show(mine.value.length ? 'ask' : 'wait', mine.value.length ? `${mine.value.length} to decide, pipelined` : 'Approvals, pipelined')
+  return (
+    <>
+      <Top path={[['Approvals']]}>
+        <CopyAs
+          lines={[
+            ['Command', cli('approvals')],
+            ['curl', curl('GET', '/api/v1/approvals')],
+          ]}
+        />
+      </Top>
+      <div class="scroll">
+        <h1 class="sr">Approvals</h1>
+        <section class="card" aria-label="Approvals">
+          <h2 class="cardh">
+            Approvals <small>{list ? `${count(list.length, 'module')} wait${list.length === 1 ? 's' : ''}, ${mine.value.length} for you` : ''}</small>
+          </h2>
+          {list === null ? (
+            <Blank title="Asking the cluster" />
+          ) : list.length === 0 ? (
+            <Blank title="Nothing waits for an approval">
+              <p>A module with an approval waits until a person decides; what depends on it waits too:</p>
+              <Command text={'module "ship" {\n  approval {\n    message = "Put it into production?"\n  }\n}'} />
+              <p>The decision is made here, or by a command:</p>
+              <Command text="pipelined approve last ship -comment 'looks good'" />
+            </Blank>
+          ) : (
+            <ul class="inbox">
+              {list.map((a) => (
+                <li key={a.run + a.module}>
+                  <Shape kind="ask" />
+                  <div>
+                    <b class="question">{a.message || `Continue with ${a.module}?`}</b>
+                    <small>
+                      <a href={`/runs/${a.number}?m=${encodeURIComponent(a.module)}`}>
+                        {a.module} of {a.pipeline} {a.number}
+                      </a>
+                      {a.submitter && `, submitted by ${a.submitter}`}, waits {coarse(now.value - seconds(a.since))}
+                    </small>
+                    <small>{a.approvers?.length ? `May decide: ${a.approvers.join(', ')}` : 'Whoever may submit may decide'}</small>
+                    {a.deadline && <small class="s-odd">{deadline(a)}</small>}
+                  </div>
+                  <Decide a={a} />
+                </li>
+              ))}
+            </ul>
+          )}
+        </section>
+      </div>
+    </>
+  )
+}

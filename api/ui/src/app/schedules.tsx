@@ -1,0 +1,131 @@
+// Schedules: what runs when, what became of the last ticks, and the week ahead.
+import { signal } from '@preact/signals'
+import type { ComponentChildren } from 'preact'
+import { Card, useList } from './lists'
+import { coarse, count, seconds } from './format'
+import { Shape, ofRun, type Kind } from './icons'
+import { Blank, Command, CopyAs, Table, cli, curl, inZone, offer, utc } from './parts'
+import { Top, show } from './shell'
+import { may, now } from './store'
+import type { RunState, Schedule } from './types'
+import { Week } from './week'
+
+interface Scheduled extends Schedule { last: Tick | null; fired: number; skipped: number; upcoming?: string[] }
+interface Tick { tick: string; at: string; run?: string; state?: RunState; skipped?: string; count?: number }
+const schedules = signal<Scheduled[] | null>(null)
+
+function change(s: Schedule, what: 'pause' | 'resume' | 'trigger') {
+  const texts = {
+    pause: ['Pause', 'Ticks that are due while it is paused are skipped.', `${s.name} is paused`],
+    resume: ['Resume', 'The next tick starts a run again.', `${s.name} runs at its times again`],
+    trigger: ['Trigger', 'A run of it is created now, besides those of its ticks.', `A run of ${s.name} was created`],
+  }[what]
+  offer({
+    title: `${texts[0]} ${s.name}?`,
+    text: texts[1],
+    button: texts[0],
+    cli: () => cli('schedules', what, s.name),
+    path: `/api/v1/schedules/${encodeURIComponent(s.name)}/${what}`,
+    done: texts[2],
+  })
+}
+
+function lastOf(t: Tick): [Kind, ComponentChildren] {
+  if (t.skipped) return ['skip', `skipped${t.count && t.count > 1 ? ` ${t.count} ticks` : ''}: ${t.skipped}`]
+  const [kind, word] = t.state ? ofRun(t.state) : (['ok', 'Its run is no longer kept'] as [Kind, string])
+  return [kind, t.run && t.state ? <a href={'/runs/' + t.run}>{word}</a> : word]
+}
+
+export function Schedules() {
+  show('wait', 'Schedules, pipelined')
+  useList('/api/v1/schedules?days=7', schedules, (a) => a.schedules)
+  const list = schedules.value
+  return (
+    <>
+      <Top path={[['Schedules']]}>
+        <CopyAs
+          lines={[
+            ['Command', cli('schedules', 'ls')],
+            ['curl', curl('GET', '/api/v1/schedules')],
+          ]}
+        />
+      </Top>
+      <div class="scroll">
+        <h1 class="sr">Schedules</h1>
+        <Card
+          title="Schedules"
+          note={list ? count(list.length, 'pipeline') : ''}
+          list={list}
+          blank={
+            <Blank title="No pipeline is registered for its schedule">
+              <p>Give a pipeline a schedule block, and register it:</p>
+              <Command text={'schedule {\n  cron     = ["30 2 * * *"]\n  timezone = "Europe/Berlin"\n}'} />
+              <Command text="pipelined submit -register nightly.hcl" />
+            </Blank>
+          }
+        >
+          <Table heads={['Pipeline', 'When', 'Next', 'Last', 'So far', ...(may('submit') ? [''] : [])]}>
+            {list?.map((s) => {
+              const last = s.last && lastOf(s.last)
+              return (
+                <tr key={s.name}>
+                  <th scope="row">
+                    <b>
+                      <a href={'/pipelines/' + encodeURIComponent(s.name)}>{s.name}</a>
+                    </b>
+                    {s.paused && <span class="rl dr">paused</span>}
+                  </th>
+                  <td data-label="When">
+                    <span class="mono">{s.cron.join(', ')}</span>
+                    <small>{s.timezone || 'UTC'}</small>
+                  </td>
+                  <td data-label="Next">
+                    {s.next && !s.paused ? (
+                      <>
+                        in {coarse(seconds(s.next) - now.value)}
+                        <small>
+                          {inZone(s.next, s.timezone)}, {utc(s.next)}
+                        </small>
+                      </>
+                    ) : (
+                      <span class="muted">{s.paused ? 'not while it is paused' : 'never'}</span>
+                    )}
+                  </td>
+                  <td data-label="Last">
+                    {last ? (
+                      <>
+                        <Shape kind={last[0]} /> {last[1]}
+                        <small>
+                          {inZone(s.last!.tick, s.timezone)}, {utc(s.last!.tick)}, {coarse(now.value - seconds(s.last!.tick))} ago
+                        </small>
+                      </>
+                    ) : (
+                      <span class="muted">none yet</span>
+                    )}
+                  </td>
+                  <td data-label="So far">
+                    {count(s.fired, 'run')}
+                    <small>{s.skipped ? `${s.skipped} skipped` : ''}</small>
+                  </td>
+                  {may('submit') && (
+                    <td class="act">
+                      <span class="row">
+                        <button class="btn" aria-label={`Trigger ${s.name}`} onClick={() => change(s, 'trigger')}>
+                          Trigger
+                        </button>
+                        <button class="btn" aria-label={`${s.paused ? 'Resume' : 'Pause'} ${s.name}`} onClick={() => change(s, s.paused ? 'resume' : 'pause')}>
+                          {s.paused ? 'Resume' : 'Pause'}
+                        </button>
+                      </span>
+                    </td>
+                  )}
+                </tr>
+              )
+            })}
+          </Table>
+        </Card>
+        {list && list.length > 0 && <Week list={list} />}
+      </div>
+    </>
+  )
+}

@@ -1,0 +1,24 @@
+// What waits for a person's decision; every page shows how many.
+import { computed, signal } from '@preact/signals'
+import { json } from './api'
+import { every } from './parts'
+
+export interface Waiting {
+  run: string
+  number: number
+  pipeline: string
+  submitter?: string
+  module: string
+  message: string
+  approvers?: string[]
+  since: string
+  deadline?: string
+  onTimeout?: string
+  may: boolean
+}
+
+export const approvals = signal<Waiting[] | null>(null)
+// mine are those that the person at this page may decide.
+export const mine = computed(() => approvals.value?.filter((a) => a.may) ?? [])
+
+export const useApprovals = () => every(4000, () => json<{ approvals: Waiting[] }>('/api/v1/approvals').then((a) => (approvals.value = a.approvals)))
