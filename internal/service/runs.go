@@ -123,12 +123,13 @@ func (r *Runs) Runs(_ context.Context, q api.RunQuery) (wire.RunList, error) {
 	err = r.state.View(func(v *fsm.View) error {
 		seen, last := 0, uint64(0)
 		v.Runs(before, func(run pipeline.Run) bool {
-			if len(out.Runs) == q.Limit || len(q.Words) > 0 && seen == maxSearched { // there is one more
+			fits := matches(v, &run, q)
+			if fits && len(out.Runs) == q.Limit || len(q.Words) > 0 && seen == maxSearched { // there is one more, or may be
 				out.Cursor = fmt.Sprintf("%x", last)
 				return false
 			}
 			seen, last = seen+1, run.Number
-			if matches(v, &run, q) {
+			if fits {
 				out.Runs = append(out.Runs, summaryIn(v, run))
 			}
 			return true

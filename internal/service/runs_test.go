@@ -52,6 +52,36 @@ func TestRuns_Runs_pages(t *testing.T) {
 	}
 }
 
+// Every word that is searched for must be in the head of a run, or name one of its
+// modules.
+func TestRuns_Runs_searches(t *testing.T) {
+	r := newRig(t)
+	plain := r.newRun(single)
+	of, err := r.runs.Submit(t.Context(), sam, "", wire.SubmitRequest{Source: "pipeline \"release\" {\n" + single + "\n}",
+		Git: &pipeline.Git{SHA: "57ad523c0ffee", Branch: "Feature/x"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.ranFor(of.ID, "m", time.Second, pipeline.AttemptSucceeded, pipeline.ModuleSucceeded)
+	if got := r.read(of.ID).Git; got == nil || got.Branch != "Feature/x" {
+		t.Errorf("the facts of the commit: %+v", got)
+	}
+
+	for words, want := range map[string][]pipeline.RunID{
+		"release": {of.ID}, "feature/X": {of.ID}, "57ad": {of.ID}, "release sam": {of.ID}, "release nobody": nil, string(plain): {plain},
+		"m": {of.ID}, "release m": {of.ID}, "release mm": nil, "": {of.ID, plain},
+	} {
+		list, err := r.runs.Runs(t.Context(), api.RunQuery{Words: strings.Fields(words)})
+		var got []pipeline.RunID
+		for _, run := range list.Runs {
+			got = append(got, run.ID)
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q: got %v, %v, want %v", words, got, err, want)
+		}
+	}
+}
+
 func TestRuns_Runs_selects(t *testing.T) {
 	r := newRig(t)
 	done, open := r.newRun(single), r.newRun(single)

@@ -3,6 +3,7 @@ package service_test
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -52,6 +53,35 @@ func TestSchedules(t *testing.T) {
 	list, err := r.schedules.Schedules(t.Context(), 0)
 	if err != nil || list.Schedules == nil || len(list.Schedules) != 0 {
 		t.Errorf("got %+v, %v", list, err)
+	}
+}
+
+// The ticks of the next days are listed if they are asked for, and not if the schedule
+// is paused.
+func TestSchedules_upcoming(t *testing.T) {
+	r := newRig(t)
+	if _, err := r.schedules.RegisterSchedule(t.Context(), sam, "", wire.SubmitRequest{Source: strings.Replace(nightly, "@yearly", "@daily", 1)}); err != nil {
+		t.Fatal(err)
+	}
+	ticks := func(days int) []time.Time {
+		list, err := r.schedules.Schedules(t.Context(), days)
+		if err != nil || len(list.Schedules) != 1 {
+			t.Fatalf("got %+v, %v", list, err)
+		}
+		return list.Schedules[0].Upcoming
+	}
+	week := ticks(7)
+	if len(week) < 6 || len(week) > 8 || !slices.IsSortedFunc(week, time.Time.Compare) || time.Until(week[0]) < 0 || time.Until(week[len(week)-1]) > 7*24*time.Hour {
+		t.Errorf("a week has %v", week)
+	}
+	if none := ticks(0); none != nil {
+		t.Errorf("not asked for: %v", none)
+	}
+	if _, err := r.schedules.ChangeSchedule(t.Context(), sam, "nightly", api.SchedulePause); err != nil {
+		t.Fatal(err)
+	}
+	if none := ticks(7); none != nil {
+		t.Errorf("paused: %v", none)
 	}
 }
 

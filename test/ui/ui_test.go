@@ -130,11 +130,18 @@ func TestDashboard(t *testing.T) {
 		p.click("dialog button", "Retry")
 		p.shows("Put it into production?")
 		p.until("document.title.startsWith('Running')")
-		p.click(".notice a", "decide")
-		p.click(".approval button", "Approve")
+		p.until("document.querySelector('.rail a[href=\"/approvals\"] em')?.innerText.startsWith('1')")
+		p.click(".rail a", "Approvals")
+		p.until("document.title === '1 to decide, pipelined'")
+		p.shows("Put it into production?")
+		p.accessible("approvals")
+		p.click(".inbox button", "Approve")
 		p.do(chromedp.SendKeys(chromedp.CSS("dialog textarea"), "looks good"))
 		p.shows("-comment 'looks good'")
 		p.click("dialog button", "Approve")
+		p.shows("Nothing waits for an approval")
+		p.until("!document.querySelector('.rail a[href=\"/approvals\"] em')")
+		p.open(c.Nodes[0].URL + "/runs/" + id)
 		p.until("document.title.startsWith('Succeeded: release')")
 		run, err := c.Run(id)
 		if err != nil || run.State != "succeeded" {
@@ -155,6 +162,40 @@ func TestDashboard(t *testing.T) {
 		p.click("header button", "Cancel")
 		p.click("dialog button", "Cancel the run")
 		p.until("document.title.startsWith('Cancelled: slow')")
+	})
+
+	t.Run("go anywhere", func(t *testing.T) {
+		p.t = t
+		p.text("document.dispatchEvent(new KeyboardEvent('keydown', {key: 'k', ctrlKey: true, bubbles: true}))")
+		p.until("document.activeElement?.getAttribute('role') === 'combobox'")
+		p.key("slow 2")
+		p.until("document.querySelector('[role=option][aria-selected=true]')?.innerText.startsWith('slow 2')")
+		p.accessible("palette")
+		p.key("\r")
+		p.until("location.pathname === '/runs/2'")
+	})
+
+	t.Run("pipelines", func(t *testing.T) {
+		p.t = t
+		p.key("gi")
+		p.click("tbody a", "slow")
+		p.until("location.pathname === '/pipelines/slow' && document.querySelector('.trend.tall')")
+		p.shows("Cancelled 1")
+		p.key("gi")
+		p.click("tbody a", "release")
+		p.shows("flaky")
+		p.click(".seg a", "Flaky")
+		p.until("new URLSearchParams(location.search).get('by') === 'flaky'")
+	})
+
+	t.Run("search", func(t *testing.T) {
+		p.t = t
+		p.key("gr")
+		p.until("document.querySelectorAll('.runs a[data-run]').length >= 2")
+		p.key("/")
+		p.until("document.activeElement?.id === 'find'")
+		p.key("publish") // a module
+		p.until("[...document.querySelectorAll('.runs a[data-run]')].map(e => e.dataset.run).join() === '1'")
 	})
 
 	t.Run("cluster", func(t *testing.T) {
@@ -182,7 +223,7 @@ func TestDashboard(t *testing.T) {
 
 	t.Run("pages", func(t *testing.T) {
 		p.t = t
-		for _, path := range []string{"/runs", "/runs?state=failed", "/runs?q=release", "/cluster", "/locks", "/schedules", "/cache", "/access", "/runs/" + id, "/runs/" + id + "/graph", "/runs/" + id + "/timeline", "/runs/" + id + "/log", "/runs/" + id + "/outputs", "/runs/" + id + "/why", "/runs/none", "/runs/1/2/3"} {
+		for _, path := range []string{"/runs", "/runs?state=failed", "/runs?q=release", "/approvals", "/pipelines", "/pipelines/release", "/pipelines/none", "/runs?state=approval", "/cluster", "/locks", "/schedules", "/cache", "/access", "/runs/" + id, "/runs/" + id + "/graph", "/runs/" + id + "/timeline", "/runs/" + id + "/log", "/runs/" + id + "/outputs", "/runs/" + id + "/why", "/runs/none", "/runs/1/2/3"} {
 			for _, scheme := range []string{"light", "dark"} {
 				for _, width := range []int64{1440, 390} {
 					p.do(chromedp.EmulateViewport(width, 900), emulate(scheme))

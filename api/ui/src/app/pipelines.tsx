@@ -18,7 +18,7 @@ interface Where { run: string; number: number; attempt: number; reason: string }
 interface ModuleHistory { name: string; of?: string; runs: number; failed: number; cached: number; flaky: number; failureRate?: number; cacheRate?: number; flakyRate?: number; p50Seconds?: number; p95Seconds?: number; trend?: number; seconds: (number | null)[]; states: string[]; lastFailed?: Where; lastFlaky?: Where }
 interface TestHistory { module: string; suite?: string; class?: string; name: string; runs: number; times: number; rate: number; last: { number: number; attempt: number; message?: string } }
 interface Slowest { module: string; suite?: string; class?: string; name: string; seconds: number; number: number }
-interface History extends Pipeline { modules: ModuleHistory[]; tests: { runs: number; total?: number; passed?: number; failed?: number; skipped?: number; flakyNow?: number; seconds?: number; flaky: TestHistory[]; failed: TestHistory[]; slowest: Slowest[] } }
+interface History extends Pipeline { modules: ModuleHistory[]; tests?: { runs: number; total?: number; passed?: number; failed?: number; skipped?: number; flakyNow?: number; seconds?: number; flaky: TestHistory[]; failed: TestHistory[]; slowest: Slowest[] } }
 
 const pipelines = signal<Pipeline[] | null>(null)
 const history = signal<History | null>(null)
@@ -164,7 +164,7 @@ function One({ name }: { name: string }) {
               <Figure name="Failed" value={percent(h.failureRate) || 'not known'} note={`${h.newest.filter((r) => r.state === 'failed').length} of ${count(h.newest.length, 'run')}`} />
               <Figure name="From cache" value={percent(h.cacheRate) || 'nothing'} note="of the modules that went well" />
               <Figure name="Flaky" value={String(h.modules.filter((m) => m.flaky > 0).length)} note="modules that needed another attempt" />
-              <Figure name="Tests" value={h.tests.total !== undefined ? h.tests.total.toLocaleString('en') : 'none'} note={h.tests.total !== undefined ? `${h.tests.failed ?? 0} failed, ${h.tests.flakyNow ?? 0} flaky in the newest run` : 'no module has a reports block'} />
+              <Figure name="Tests" value={h.tests?.total !== undefined ? h.tests.total.toLocaleString('en') : 'none'} note={h.tests?.total !== undefined ? `${h.tests.failed ?? 0} failed, ${h.tests.flakyNow ?? 0} flaky in the newest run` : 'no module left test results'} />
             </dl>
             <RunsCard h={h} />
             <Compare list={h.newest} />
@@ -287,6 +287,7 @@ const testName = (t: { suite?: string; class?: string; name: string }) => [t.cla
 
 function Tests({ h }: { h: History }) {
   const t = h.tests
+  if (!t) return null
   if (t.total === undefined && t.flaky.length + t.failed.length === 0) {
     return (
       <section class="card teach">

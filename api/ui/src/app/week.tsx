@@ -41,14 +41,14 @@ export function Week({ list }: { list: Planned[] }) {
       <div class="cardh">
         <h2>The week ahead</h2> <small>{`${count(total, 'tick')} in seven days, as long as their runs usually take`}</small>
         <span class="grow" />
-        <nav class="seg" aria-label="Zone of the days">
+        {zone !== 'UTC' && <nav class="seg" aria-label="Zone of the days">
           <a href={withQuery({ zone: null })} aria-current={inUTC ? undefined : 'true'}>
             {zone}
           </a>
           <a href={withQuery({ zone: 'utc' })} aria-current={inUTC ? 'true' : undefined}>
             UTC
           </a>
-        </nav>
+        </nav>}
       </div>
       {rows.length === 0 ? (
         <p class="none">Nothing is due in the next seven days.</p>
