@@ -57,19 +57,19 @@ func TestRuns_Runs_pages(t *testing.T) {
 func TestRuns_Runs_searches(t *testing.T) {
 	r := newRig(t)
 	plain := r.newRun(single)
-	of, err := r.runs.Submit(t.Context(), sam, "", wire.SubmitRequest{Source: "pipeline \"release\" {\n" + single + "\n}",
+	of, err := r.runs.Submit(t.Context(), sam, "", wire.SubmitRequest{Source: "pipeline \"release\" {\n" + strings.Replace(single, `"m"`, `"unit"`, 1) + "\n}",
 		Git: &pipeline.Git{SHA: "57ad523c0ffee", Branch: "Feature/x"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.ranFor(of.ID, "m", time.Second, pipeline.AttemptSucceeded, pipeline.ModuleSucceeded)
+	r.ranFor(of.ID, "unit", time.Second, pipeline.AttemptSucceeded, pipeline.ModuleSucceeded)
 	if got := r.read(of.ID).Git; got == nil || got.Branch != "Feature/x" {
 		t.Errorf("the facts of the commit: %+v", got)
 	}
 
 	for words, want := range map[string][]pipeline.RunID{
 		"release": {of.ID}, "feature/X": {of.ID}, "57ad": {of.ID}, "release sam": {of.ID}, "release nobody": nil, string(plain): {plain},
-		"m": {of.ID}, "release m": {of.ID}, "release mm": nil, "": {of.ID, plain},
+		"unit": {of.ID}, "release unit": {of.ID}, "release uni": nil, "": {of.ID, plain},
 	} {
 		list, err := r.runs.Runs(t.Context(), api.RunQuery{Words: strings.Fields(words)})
 		var got []pipeline.RunID
