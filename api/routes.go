@@ -118,8 +118,11 @@ var logParameters = []string{"module", "attempt", "offset", "tail", "follow", "l
 func (h *handlers) outputRoutes() []Route {
 	return []Route{
 		{Method: "GET", Pattern: "/api/v1/stream", Role: RoleRead, Where: OnState, Long: true,
-			Summary: "what changes of runs and nodes, as events",
+			Summary: "what changes of runs and nodes, and what happened, as events",
 			Query:   []string{"topic", "since"}, Produces: mediaEvents, serve: h.streams.stream},
+		{Method: "GET", Pattern: "/api/v1/events", Role: RoleRead, Where: OnState, Long: true,
+			Summary: "what happened, oldest first; with wait, what happens next",
+			Query:   []string{"since", "limit", "wait", "run", "type"}, Response: doc[wire.EventList](), serve: h.streams.events},
 		{Method: "GET", Pattern: "/api/v1/runs/{id}/logs", Role: RoleRead, Where: OnState, Long: true,
 			Summary: "the output of all modules, as events",
 			Query:   []string{"follow", "module", "lines", "since", "timestamps"}, Produces: mediaEvents,

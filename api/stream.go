@@ -17,14 +17,16 @@ type Feeds interface {
 	// times a second. It returns when send fails or ctx ends. The index that send gets
 	// is the one from which another node continues. send is called from one goroutine.
 	Feed(ctx context.Context, in FeedRequest, send func(index uint64, kind string, doc any) error) error
+	// Events lists events, oldest first. If there are none it waits for one.
+	Events(ctx context.Context, q EventQuery) (wire.EventList, error)
 }
 
 // FeedRequest says what a viewer looks at. Since is the index up to which it knows the
 // state; 0 is none.
 type FeedRequest struct {
-	Runs, Cluster bool
-	Run           []pipeline.RunID
-	Since         uint64
+	Runs, Cluster, Events bool
+	Run                   []pipeline.RunID
+	Since                 uint64
 }
 
 // maxTopics is how many topics a stream has at most.
@@ -67,7 +69,7 @@ func (h *streamHandler) read(c *call) (in FeedRequest, err error) {
 
 	topics := q["topic"]
 	if len(topics) == 0 || len(topics) > maxTopics {
-		return in, invalid("topic: expected 1 to %d of runs, cluster and run:RUN", maxTopics)
+		return in, invalid("topic: expected 1 to %d of runs, cluster, events and run:RUN", maxTopics)
 	}
 	for _, topic := range topics {
 		name, run, _ := strings.Cut(topic, ":")
@@ -76,6 +78,8 @@ func (h *streamHandler) read(c *call) (in FeedRequest, err error) {
 			in.Runs = true
 		case topic == wire.EventCluster:
 			in.Cluster = true
+		case topic == wire.EventEvents:
+			in.Events = true
 		case name == wire.EventRun:
 			id, err := findRun(c.r.Context(), h.runs, run, false)
 			if err != nil {
@@ -83,7 +87,7 @@ func (h *streamHandler) read(c *call) (in FeedRequest, err error) {
 			}
 			in.Run = append(in.Run, id)
 		default:
-			return in, invalid("topic=%.80s: expected runs, cluster or run:RUN", topic)
+			return in, invalid("topic=%.80s: expected runs, cluster, events or run:RUN", topic)
 		}
 	}
 	return in, nil

@@ -33,9 +33,10 @@ func TestStream(t *testing.T) {
 	for _, tc := range []struct {
 		query, header, want string
 	}{
-		{"topic=runs", "", "{true false [] 0}"},
-		{"topic=runs&topic=cluster&since=7", "", "{true true [] 7}"},
-		{"topic=run:12&topic=run:" + string(whole), "Last-Event-ID: 9", "{false false [found-12 " + string(whole) + "] 9}"},
+		{"topic=runs", "", "{true false false [] 0}"},
+		{"topic=runs&topic=cluster&since=7", "", "{true true false [] 7}"},
+		{"topic=events&since=3", "", "{false false true [] 3}"},
+		{"topic=run:12&topic=run:" + string(whole), "Last-Event-ID: 9", "{false false false [found-12 " + string(whole) + "] 9}"},
 	} {
 		headers := []string{asRead}
 		if tc.header != "" {

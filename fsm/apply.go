@@ -56,6 +56,7 @@ func (s *Store) ApplyBatch(logs []*raft.Log) ([]any, error) {
 
 			st.at = cmd.At
 			replies[i] = st.apply(cmd, changed)
+			st.events.store()
 		}
 
 		if last == nil {
@@ -111,7 +112,7 @@ func (st *state) apply(c *Command, ch *change) any {
 	case c.Decide != nil:
 		return st.applyDecision(c, ch)
 	case c.Secret != nil:
-		return st.registry.applySecret(c.Secret)
+		return st.registry.applySecret(c)
 	case c.CacheDelete != nil:
 		return st.cache.applyDelete(c.CacheDelete)
 	case c.Expire != nil:
@@ -120,6 +121,8 @@ func (st *state) apply(c *Command, ch *change) any {
 		return st.retention.applyPin(c.Pin, ch)
 	case c.Tools != nil:
 		return st.remote.apply(c)
+	case c.Lead != nil:
+		return st.events.applyLead(c.Lead)
 	}
 
 	return Result{Err: pipeline.Errorf(pipeline.Invalid, "the command says nothing that this version knows")}
@@ -221,7 +224,16 @@ func (st *state) applyCancel(c *Command, ch *change) Result {
 	}
 
 	st.runs.touch(r)
+	st.happenedTo(r, pipeline.Event{Type: pipeline.EventRunCancelling, Actor: c.By, Reason: r.Reason, State: forced(r)})
 	ch.run(r.ID, true)
 
 	return Result{Run: *r}
+}
+
+// forced is the state of a cancellation that stops modules which would run after it.
+func forced(r *pipeline.Run) string {
+	if r.Forced {
+		return "forced"
+	}
+	return ""
 }

@@ -133,6 +133,11 @@ func (st *state) applyOutcome(op *Outcome) refusal {
 		m.Failures++
 	}
 
+	if o.State != pipeline.AttemptSucceeded && o.State != pipeline.AttemptCancelled {
+		st.happenedIn(r, m.Name, pipeline.Event{Type: pipeline.EventAttemptFinished, Attempt: a.Number, Node: a.WorkerName, State: string(o.State),
+			ExitCode: o.ExitCode, Again: !op.Next.Final(), Reason: o.Reason})
+	}
+
 	m.State, m.Reason, m.NotBefore = op.Next, op.Reason, op.NotBefore
 	if m.State.Final() {
 		m.NotBefore = time.Time{}
@@ -215,6 +220,9 @@ func (st *state) applyEnd(e *End, at time.Time) refusal {
 	}
 
 	m.State, m.Reason, m.FinishedAt, m.NotBefore = e.State, e.Reason, at, time.Time{}
+	if m.State == pipeline.ModuleFailed {
+		st.happenedIn(r, m.Name, pipeline.Event{Type: pipeline.EventAttemptFinished, State: string(m.State), Reason: e.Reason})
+	}
 	countEnd(r, m, e.Ignored)
 	st.runs.putModule(r.ID, m)
 	st.runs.touch(r)
@@ -293,14 +301,34 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 
 	m.State, m.Reason, m.NotBefore = pipeline.ModuleRunning, "", time.Time{}
 	r.Live++
-	if r.State == pipeline.RunWaiting {
-		r.State, r.StartedAt = pipeline.RunRunning, at
+	st.begin(r, at)
+	if op.ID.Attempt > 1 {
+		st.happenedIn(r, m.Name, pipeline.Event{Type: pipeline.EventAttemptStarted, Attempt: op.ID.Attempt, Node: op.WorkerName, Reason: againText(last, why)})
 	}
 
 	st.runs.putModule(r.ID, m)
 	st.runs.touch(r)
 
 	return refusal{}
+}
+
+// begin makes a run that waits one that runs.
+func (st *state) begin(r *pipeline.Run, at time.Time) {
+	if r.State == pipeline.RunWaiting {
+		r.State, r.StartedAt = pipeline.RunRunning, at
+		st.happenedTo(r, pipeline.Event{Type: pipeline.EventRunStarted})
+	}
+}
+
+// againText is why a module has another attempt after its last one.
+func againText(last *pipeline.Attempt, why string) string {
+	switch {
+	case why != "" || last == nil:
+		return why
+	case last.Reason != "":
+		return last.Reason
+	}
+	return fmt.Sprintf("attempt %d %s", last.Number, pipeline.Words(last.State))
 }
 
 func (st *state) applyRunEnd(e *RunEnd, at time.Time) refusal {
@@ -327,6 +355,7 @@ func (st *state) applyRunEnd(e *RunEnd, at time.Time) refusal {
 
 	st.queues.leave(r)
 	st.runs.touch(r)
+	st.happenedTo(r, pipeline.Event{Type: pipeline.EventRunFinished, State: string(r.State), Reason: r.Reason, Count: r.Failed})
 
 	return refusal{}
 }
@@ -370,6 +399,7 @@ func (st *state) applyReopen(op *Reopen) refusal {
 	m.Result, m.Outputs, m.OutputPaths, m.OutputCount, m.OutputBytes, m.ExitCode = nil, "", nil, 0, 0, nil
 	m.StartedAt, m.FinishedAt, m.NotBefore, m.Recorded = time.Time{}, time.Time{}, time.Time{}, 0
 	m.Losses++
+	st.happenedIn(r, m.Name, pipeline.Event{Type: pipeline.EventModuleReopened, Reason: op.Reason})
 	st.runs.putModule(r.ID, m)
 	st.runs.touch(r)
 

@@ -247,7 +247,7 @@ func TestApply_history(t *testing.T) {
 		t.Errorf("module at the end (-want +got):\n%s", diff)
 	}
 
-	wantRun.State, wantRun.FinishedAt, wantRun.Done, wantRun.Failed, wantRun.Live, wantRun.Index = pipeline.RunWarnings, at, 2, 1, 0, 9
+	wantRun.State, wantRun.FinishedAt, wantRun.Done, wantRun.Failed, wantRun.Live, wantRun.Index, wantRun.Events = pipeline.RunWarnings, at, 2, 1, 0, 9, 4
 	wantRun.Flaky = 1
 	if diff := cmp.Diff(wantRun, r.run("r")); diff != "" {
 		t.Errorf("run at the end (-want +got):\n%s", diff)

@@ -72,9 +72,8 @@ func (st *state) applyAwait(op *Await, at time.Time) refusal {
 	m.StartedAt = at
 	r.Approvals++
 
-	if r.State == pipeline.RunWaiting {
-		r.State, r.StartedAt = pipeline.RunRunning, at
-	}
+	st.begin(r, at)
+	st.happenedIn(r, m.Name, pipeline.Event{Type: pipeline.EventApprovalAsked, Reason: op.Message})
 
 	st.runs.putModule(r.ID, m)
 	st.runs.touch(r)
@@ -120,6 +119,7 @@ func (st *state) applyDecide(op *Decide, at time.Time) (changed bool, err error)
 	m.State, m.Reason, m.FinishedAt, m.NotBefore = next, op.Reason, at, time.Time{}
 	m.Result = g.Result()
 	countEnd(r, m, op.Ignored)
+	st.happenedIn(r, m.Name, pipeline.Event{Type: pipeline.EventApprovalDecided, Actor: op.By, State: string(op.Decision), Reason: op.Comment})
 	st.runs.putModule(r.ID, m)
 	st.runs.touch(r)
 

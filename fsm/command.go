@@ -39,6 +39,10 @@ type Command struct {
 	Pin    *Pin    `cbor:"24,keyasint,omitempty"`
 	// Tools changes the cache of other tools.
 	Tools *Tools `cbor:"40,keyasint,omitempty"`
+	// Lead begins a term of a leader.
+	Lead *Lead `cbor:"41,keyasint,omitempty"`
+	// By is who asked for it; "" is the cluster itself.
+	By string `cbor:"50,keyasint,omitempty"`
 
 	// Use is the id of a token with a number of uses, of which a Submit, Retry, Fire or
 	// Worker takes one if it is accepted and no repeat; "" takes none.
@@ -411,7 +415,7 @@ func Decode(b []byte) (*Command, error) {
 
 func (c *Command) parts() int {
 	n := 0
-	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil, c.CacheDelete != nil, c.Secret != nil, c.Decide != nil, c.Schedule != nil, c.Fire != nil, c.Expire != nil, c.Pin != nil, c.Tools != nil} {
+	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil, c.CacheDelete != nil, c.Secret != nil, c.Decide != nil, c.Schedule != nil, c.Fire != nil, c.Expire != nil, c.Pin != nil, c.Tools != nil, c.Lead != nil} {
 		if set {
 			n++
 		}

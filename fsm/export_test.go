@@ -22,3 +22,10 @@ func SetMaxTools(entries int) func() {
 	maxToolEntries = entries
 	return func() { maxToolEntries = was }
 }
+
+// SetEventLimits does so for events.
+func SetEventLimits(number, bytes int) func() {
+	n, b := maxEvents, maxEventBytes
+	maxEvents, maxEventBytes = number, bytes
+	return func() { maxEvents, maxEventBytes = n, b }
+}

@@ -188,7 +188,9 @@ func (m *machine) add(t *rapid.T) {
 		l = entry(t, index, c)
 	}
 	m.logs = append(m.logs, l)
+	before := lookAt(t, m.s)
 	reply := m.s.Apply(l)
+	checkEvents(t, m.s, index, before, lookAt(t, m.s))
 	if c.Retry != nil && refused(reply) == "" {
 		m.noteRetried(t, c.Retry)
 	}
@@ -240,6 +242,63 @@ func (m *machine) noteRetried(t *rapid.T, op *fsm.Retry) {
 			}
 		}
 	})
+}
+
+// looked is what events are compared with: the states of runs, by id and number, and of
+// attempts.
+type looked map[string]string
+
+func lookAt(t *rapid.T, s *fsm.Store) looked {
+	out := looked{}
+	view(t, s, func(v *fsm.View) {
+		v.Runs(0, func(run pipeline.Run) bool {
+			key := fmt.Sprintf("%s %d", run.ID, run.Number)
+			out[key] = string(run.State)
+			for name, rec := range v.Modules(run.ID) {
+				for _, a := range rec.Attempts {
+					out[fmt.Sprintf("%s %s %d", key, name, a.Number)] = string(a.State)
+				}
+			}
+			return true
+		})
+	})
+	return out
+}
+
+// checkEvents: an entry tells each run that it made and ended, each attempt that it
+// ended badly, and nothing else of the kind.
+func checkEvents(t *rapid.T, s *fsm.Store, index uint64, before, after looked) {
+	want, got := map[string]int{}, map[string]int{}
+	for key, state := range after {
+		was, known := before[key]
+		switch isRun := strings.Count(key, " ") == 1; {
+		case isRun && !known:
+			want["run.queued "+key]++
+		case isRun && was != state && pipeline.RunState(state).Final():
+			want["run.finished "+key+" "+state]++
+		case !isRun && was != state && (state == string(failed) || state == string(timedOut) || state == string(lost)):
+			want["attempt.finished "+key+" "+state]++
+		}
+	}
+	list, _ := eventsOf(t, s, index-1)
+	for i := range list {
+		e := &list[i]
+		if e.Index != index || e.N != i || e.Type.Kind().Name == "" {
+			t.Fatalf("entry %d has the event %s", index, eventLine(e))
+		}
+		key := fmt.Sprintf("%s %s %d", e.Type.Kind().Name, e.Run, e.Number)
+		switch {
+		case e.Type == pipeline.EventRunQueued:
+			got[key]++
+		case e.Type == pipeline.EventRunFinished:
+			got[key+" "+e.State]++
+		case e.Type == pipeline.EventAttemptFinished && e.Attempt > 0:
+			got[fmt.Sprintf("%s %s %d %s", key, e.Module, e.Attempt, e.State)]++
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatalf("events of entry %d (-want +got):\n%s", index, diff)
+	}
 }
 
 // checkLocks: a key has one holder, which is a live attempt that says so.
@@ -453,6 +512,7 @@ func TestApply_machine(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := &machine{tb: t, modules: map[string]pipeline.ModuleRecord{}, runs: map[pipeline.RunID]pipeline.Run{}, fences: map[pipeline.AttemptID]uint64{}, reopened: map[string]int{}}
 		m.s = m.open(rt)
+		defer fsm.SetEventLimits(24, 4<<20)()
 		defer m.s.Close()
 		rt.Repeat(map[string]func(*rapid.T){"entries": m.step})
 		m.replay(rt)

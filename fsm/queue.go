@@ -55,6 +55,16 @@ func (q *queues) start(r *pipeline.Run, definition []byte, at time.Time, ch *cha
 	q.supersede(r, ch)
 	q.enter(r)
 	q.runs.create(r, definition, number, ch)
+	q.happenedTo(r, pipeline.Event{Type: pipeline.EventRunQueued, Actor: r.Submitter, Reason: dueText(r), Subject: r.Schedule})
+}
+
+// dueText says when a run of a schedule was due; "" if nothing asked for it but its
+// submitter.
+func dueText(r *pipeline.Run) string {
+	if r.Tick.IsZero() {
+		return ""
+	}
+	return "due at " + r.Tick.UTC().Format(time.RFC3339)
 }
 
 // enter appends a run to its queues.
@@ -133,6 +143,7 @@ func (q *queues) supersede(r *pipeline.Run, ch *change) {
 		old.State, old.CancelledBy = pipeline.RunCancelling, "run "+string(r.ID)
 		old.Reason = fmt.Sprintf("run %s replaced it in the concurrency group %q", r.ID, r.Group)
 		q.runs.touch(old)
+		q.happenedTo(old, pipeline.Event{Type: pipeline.EventRunCancelling, Reason: old.Reason})
 		ch.run(id, true)
 	}
 }

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"bytes"
+	"cmp"
 
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -16,11 +17,16 @@ func (g *registry) applyWorker(c *Command, ch *change) Result {
 	}
 
 	key := []byte(w.Record.ID)
+	var old WorkerRecord
+	b := g.tx.Bucket(bWorkers).Get(key)
+	if b != nil {
+		mustUnmarshal(b, &old)
+	}
 	if w.Delete {
-		if g.tx.Bucket(bWorkers).Get(key) == nil {
+		if b == nil {
 			return Result{Err: pipeline.Errorf(pipeline.NotFound, "no worker %s", w.Record.ID)}
 		}
-		g.del(bWorkers, key)
+		g.dropWorker(old, c.By, "")
 		ch.Workers = true
 		return Result{}
 	}
@@ -28,8 +34,8 @@ func (g *registry) applyWorker(c *Command, ch *change) Result {
 	rec := w.Record
 	if w.Only != "" {
 		rec = WorkerRecord{ID: w.Record.ID, Name: w.Record.Name}
-		if b := g.tx.Bucket(bWorkers).Get(key); b != nil {
-			mustUnmarshal(b, &rec)
+		if b != nil {
+			rec = old
 		}
 		switch w.Only {
 		case "drain":
@@ -47,6 +53,15 @@ func (g *registry) applyWorker(c *Command, ch *change) Result {
 
 	g.put(bWorkers, key, rec)
 	ch.Workers = true
+	if rec.External && b == nil {
+		g.happened(pipeline.Event{Type: pipeline.EventWorkerRegistered, Node: rec.Name, Actor: c.By})
+	}
+	switch {
+	case rec.Draining && !old.Draining:
+		g.happened(pipeline.Event{Type: pipeline.EventNodeDraining, Node: nodeName(w.Record, rec), Actor: c.By})
+	case old.Draining && !rec.Draining:
+		g.happened(pipeline.Event{Type: pipeline.EventNodeUndrained, Node: nodeName(w.Record, rec), Actor: c.By})
+	}
 
 	return Result{}
 }
@@ -79,6 +94,17 @@ func (w *writer) use(id string) error {
 	return nil
 }
 
+// nodeName is the name in the first record that has one.
+func nodeName(a, b WorkerRecord) string { return cmp.Or(a.Name, b.Name, string(a.ID)) }
+
+// dropWorker removes the record of a worker.
+func (g *registry) dropWorker(rec WorkerRecord, by, reason string) {
+	g.del(bWorkers, []byte(rec.ID))
+	if rec.External {
+		g.happened(pipeline.Event{Type: pipeline.EventWorkerRemoved, Node: rec.Name, Actor: by, Reason: reason})
+	}
+}
+
 func (g *registry) applyToken(c *Command, ch *change) Result {
 	t := c.Token
 	if why := badName("the token's id", t.Record.ID); why != "" {
@@ -87,10 +113,14 @@ func (g *registry) applyToken(c *Command, ch *change) Result {
 
 	key := []byte(t.Record.ID)
 	if t.Delete {
-		if g.tx.Bucket(bTokens).Get(key) == nil {
+		b := g.tx.Bucket(bTokens).Get(key)
+		if b == nil {
 			return Result{Err: pipeline.Errorf(pipeline.NotFound, "no token %s", t.Record.ID)}
 		}
-		g.dropWorkersOf(t.Record.ID, ch)
+		var old TokenRecord
+		mustUnmarshal(b, &old)
+		g.tokenHappened(pipeline.EventTokenRevoked, old, c.By)
+		g.dropWorkersOf(old, ch)
 		g.dropTokens(g.signIns(), t.Record.ID)
 		return Result{}
 	}
@@ -108,33 +138,41 @@ func (g *registry) applyToken(c *Command, ch *change) Result {
 		return Result{Err: err}
 	}
 	g.put(bTokens, key, t.Record)
+	g.tokenHappened(pipeline.EventTokenCreated, t.Record, cmp.Or(c.By, t.Record.CreatedBy))
 
 	return Result{}
 }
 
+// tokenHappened notes an event of a token. Sign-ins of browsers are not events.
+func (g *registry) tokenHappened(t pipeline.EventType, rec TokenRecord, by string) {
+	if !rec.SignIn {
+		g.happened(pipeline.Event{Type: t, Subject: cmp.Or(rec.Name, rec.ID), State: rec.Role, Actor: by})
+	}
+}
+
 // dropWorkersOf removes the external workers that registered with a token. What
 // registers under one of their ids later is another worker.
-func (g *registry) dropWorkersOf(token string, ch *change) {
-	var keys [][]byte
-	_ = g.tx.Bucket(bWorkers).ForEach(func(k, b []byte) error { // the callback never fails
+func (g *registry) dropWorkersOf(token TokenRecord, ch *change) {
+	var gone []WorkerRecord
+	_ = g.tx.Bucket(bWorkers).ForEach(func(_, b []byte) error { // the callback never fails
 		var rec WorkerRecord
 		mustUnmarshal(b, &rec)
-		if rec.External && rec.Token == token {
-			keys = append(keys, bytes.Clone(k))
+		if rec.External && rec.Token == token.ID {
+			gone = append(gone, rec)
 		}
 		return nil
 	})
 
-	for _, k := range keys {
-		g.del(bWorkers, k)
+	for _, rec := range gone {
+		g.dropWorker(rec, "", "its token was revoked")
 		ch.Workers = true
 	}
 }
 
 // applySecret sets or removes a secret. The sealed value is not checked: the
 // state machine has no key.
-func (g *registry) applySecret(s *Secret) Result {
-	rec := s.Record
+func (g *registry) applySecret(c *Command) Result {
+	s, rec := c.Secret, c.Secret.Record
 	if why := badName("the secret's name", rec.Name); why != "" {
 		return Result{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
 	}
@@ -146,6 +184,7 @@ func (g *registry) applySecret(s *Secret) Result {
 		return Result{Err: pipeline.Errorf(pipeline.NotFound, "no secret %s", rec.Name)}
 	case s.Delete:
 		g.del(bSecrets, key)
+		g.happened(pipeline.Event{Type: pipeline.EventSecretRemoved, Subject: rec.Name, Actor: c.By})
 		return Result{}
 	case len(rec.Sealed) == 0:
 		return Result{Err: pipeline.Errorf(pipeline.Invalid, "secret %s comes without a value", rec.Name)}
@@ -158,6 +197,7 @@ func (g *registry) applySecret(s *Secret) Result {
 	}
 
 	g.put(bSecrets, key, rec)
+	g.happened(pipeline.Event{Type: pipeline.EventSecretSet, Subject: rec.Name, Actor: cmp.Or(c.By, rec.SetBy)})
 
 	return Result{}
 }

@@ -43,6 +43,7 @@ func (st *state) applyRetry(c *Command, ch *change) Result {
 	st.queues.enter(r)
 	st.runs.touch(r)
 	st.runs.activate(r.ID)
+	st.happenedTo(r, pipeline.Event{Type: pipeline.EventRunRetried, Actor: c.By, Count: len(modules)})
 	ch.run(r.ID, true)
 
 	return Result{Run: *r}
@@ -114,6 +115,7 @@ func (st *state) resume(r *pipeline.Run, request string, at time.Time) {
 		r.RetryKeys = keys[max(0, len(keys)-maxRetryKeys):]
 	}
 
+	r.Events = 0
 	r.Tries++
 	r.RetriedAt = at
 

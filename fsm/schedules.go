@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -169,6 +170,7 @@ func (s *schedules) applySchedule(c *Command, ch *change) FireResult {
 	case ScheduleRemove:
 		s.del(bSchedules, []byte(op.Name))
 		s.del(bScheduleDefs, []byte(op.Name))
+		s.happened(pipeline.Event{Type: pipeline.EventScheduleRemoved, Subject: op.Name, Actor: c.By})
 		ch.Schedules = true
 		return FireResult{Schedule: *old}
 	default:
@@ -177,8 +179,26 @@ func (s *schedules) applySchedule(c *Command, ch *change) FireResult {
 
 	s.put(bSchedules, []byte(op.Name), rec)
 	ch.Schedules = true
+	s.changed(op, old, c.By)
 
 	return FireResult{Schedule: rec}
+}
+
+// changed notes what a change of a schedule made happen; pausing one that is paused
+// makes nothing happen.
+func (s *schedules) changed(op *ScheduleChange, old *ScheduleRecord, by string) {
+	e := pipeline.Event{Subject: op.Name, Actor: by}
+	switch {
+	case op.Do == ScheduleRegister:
+		e.Type, e.Actor = pipeline.EventScheduleRegistered, cmp.Or(by, op.Record.Submitter)
+	case op.Do == SchedulePause && !old.Paused:
+		e.Type = pipeline.EventSchedulePaused
+	case op.Do == ScheduleResume && old.Paused:
+		e.Type = pipeline.EventScheduleResumed
+	default:
+		return
+	}
+	s.happened(e)
 }
 
 // registered returns the record of a registration. If it replaces another, it
@@ -230,6 +250,9 @@ func (s *schedules) applyFire(c *Command, ch *change) FireResult {
 			}
 		}
 
+		if t.Count > 0 {
+			s.happened(pipeline.Event{Type: pipeline.EventScheduleSkipped, Subject: rec.Name, Reason: t.Skipped, Count: int(min(t.Count, 1<<31-1))})
+		}
 		rec.Skipped += t.Count
 		rec.Last = f.Tick
 

@@ -39,13 +39,16 @@ var (
 	// Histories of modules, by pipeline, a zero byte and the module's name.
 	bHistory = []byte("history")
 
+	// What happened, by the index of the entry that made it happen (events.go).
+	bEvents = []byte("events")
+
 	// Entries of other tools, by space, team and key with zero bytes between; and
 	// these keys behind the time at which each was hit last.
 	bTools    = []byte("tools")
 	bToolAges = []byte("toolages")
 
 	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens, bLocks, bCache, bCacheUse, bCacheNames, bSecrets, bHistory,
-		bSchedules, bScheduleDefs, bQueues, bTools, bToolAges}
+		bSchedules, bScheduleDefs, bQueues, bTools, bToolAges, bEvents}
 
 	kIndex  = []byte("index")
 	kTerm   = []byte("term")
@@ -98,6 +101,7 @@ type state struct {
 	cache     *resultCache
 	remote    *remoteCache
 	history   *history
+	events    *events
 	schedules *schedules
 	registry  *registry
 	retention *retention
@@ -109,7 +113,7 @@ func newState(tx *bolt.Tx) *state {
 	q := &queues{writer: w, runs: runs}
 	return &state{
 		writer: w, runs: runs, queues: q, locks: &locks{w},
-		cache: &resultCache{writer: w}, remote: &remoteCache{writer: w}, history: &history{w},
+		cache: &resultCache{writer: w}, remote: &remoteCache{writer: w}, history: &history{w}, events: &events{writer: w},
 		schedules: &schedules{writer: w, runs: runs, queues: q}, registry: &registry{w},
 		retention: &retention{writer: w, runs: runs},
 	}
@@ -120,6 +124,7 @@ func newState(tx *bolt.Tx) *state {
 func (st *state) flush() {
 	st.cache.flush()
 	st.remote.flush()
+	st.events.flush()
 	st.runs.flush()
 }
 

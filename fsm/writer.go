@@ -5,6 +5,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/pipelined/pipelined/pipeline"
 )
 
 // writer is the transaction that commands are applied in. Its methods panic on
@@ -16,6 +18,8 @@ type writer struct {
 	// proposer gave it.
 	index uint64
 	at    time.Time
+	// news are the events of that entry.
+	news []pipeline.Event
 }
 
 // put encodes a record and writes it.

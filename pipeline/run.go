@@ -81,6 +81,8 @@ type Run struct {
 	QueueIndex uint64 `json:"queueIndex,omitempty"`
 	// Git are the facts of the commit at submission, for lists.
 	Git Git `json:"git,omitzero"`
+	// Events counts the events of its modules since it was last retried.
+	Events int `json:"events,omitempty"`
 	// Index is the raft index of the last change.
 	Index uint64 `json:"index,omitempty"`
 	// Pinned runs are kept whole whatever the limits say.

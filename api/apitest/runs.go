@@ -207,9 +207,19 @@ func (f *Schedules) TriggerSchedule(ctx context.Context, by api.Subject, key str
 	return f.TriggerScheduleFunc(ctx, by, key, name)
 }
 
-// Feeds is an api.Feeds made of a function.
+// Feeds is an api.Feeds made of functions.
 type Feeds struct {
-	FeedFunc func(context.Context, api.FeedRequest, func(uint64, string, any) error) error
+	FeedFunc   func(context.Context, api.FeedRequest, func(uint64, string, any) error) error
+	EventsFunc func(context.Context, api.EventQuery) (wire.EventList, error)
+}
+
+// Events calls EventsFunc.
+func (f *Feeds) Events(ctx context.Context, q api.EventQuery) (wire.EventList, error) {
+	if f.EventsFunc == nil {
+		return wire.EventList{}, unset("Events")
+	}
+
+	return f.EventsFunc(ctx, q)
 }
 
 // Feed calls FeedFunc.

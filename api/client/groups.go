@@ -28,6 +28,8 @@ type (
 	Workers struct{ calls *caller }
 	// Cluster are the calls about the nodes and what they hold together.
 	Cluster struct{ calls *caller }
+	// Events are the calls about what happened.
+	Events struct{ calls *caller }
 )
 
 // Each of these gives the calls of one resource.
@@ -44,3 +46,4 @@ func (c *Client) Cache() Cache           { return Cache{c.calls} }
 func (c *Client) Executions() Executions { return Executions{c.calls} }
 func (c *Client) Workers() Workers       { return Workers{c.calls} }
 func (c *Client) Cluster() Cluster       { return Cluster{c.calls} }
+func (c *Client) Events() Events         { return Events{c.calls} }

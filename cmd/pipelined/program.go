@@ -124,6 +124,7 @@ func commands(env *environment) []*cli.Command {
 		drainCommand{env}.command(),
 		leaveCommand{env}.command(),
 		locksCommand{env}.command(),
+		eventsCommand{env}.command(),
 		schedulesCommand{env}.command(),
 		cacheCommand{env}.command(),
 		secretsCommand{env}.command(),

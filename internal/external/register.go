@@ -63,7 +63,7 @@ func (w *Workers) Register(ctx context.Context, by api.Subject, in wire.Register
 	rec := fsm.WorkerRecord{ID: id, Name: name, External: true, Endpoint: strings.TrimRight(node.Endpoint, "/"), Secret: service.RandomHex(24),
 		Token: string(by.Worker), Capabilities: caps, Since: time.Now().UTC(), Incarnation: string(by.Worker) + "-" + service.RandomHex(8),
 		NoSecrets: !scope.Secrets, Pipelines: scope.Pipelines, Loopback: by.Loopback}
-	if _, err := w.cfg.State.Propose(ctx, &fsm.Command{At: rec.Since, Use: by.Use, Worker: &fsm.Worker{Record: rec}}); err != nil {
+	if _, err := w.cfg.State.Propose(ctx, &fsm.Command{At: rec.Since, By: by.Name, Use: by.Use, Worker: &fsm.Worker{Record: rec}}); err != nil {
 		return wire.RegisterResponse{}, err
 	}
 	seconds := max(1, int(w.cfg.Heartbeat/time.Second))

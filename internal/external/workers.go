@@ -166,6 +166,6 @@ func (w *Workers) ForgetWorker(ctx context.Context, by api.Subject, id string) e
 	if err := checkOwner(by, rec); err != nil {
 		return err
 	}
-	_, err := w.cfg.State.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Worker: &fsm.Worker{Record: fsm.WorkerRecord{ID: rec.ID}, Delete: true}})
+	_, err := w.cfg.State.Propose(ctx, &fsm.Command{At: time.Now().UTC(), By: by.Name, Worker: &fsm.Worker{Record: fsm.WorkerRecord{ID: rec.ID}, Delete: true}})
 	return err
 }

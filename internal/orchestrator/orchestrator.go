@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/scheduler"
@@ -59,14 +60,15 @@ func (o *Orchestrator) Lead(ctx context.Context, number uint64) error {
 
 	o.set(t)
 	defer o.set(nil)
-	o.measure(t)
+	t.lead = o.measure(t)
 	return t.run(ctx, sub)
 }
 
-// measure counts the begin of a term, once: Lead may be called again in it.
-func (o *Orchestrator) measure(t *term) {
+// measure counts the begin of a term, once: Lead may be called again in it. It returns
+// what the cluster is to know of it; nil if it was begun before.
+func (o *Orchestrator) measure(t *term) *fsm.Lead {
 	if o.measured == t.number {
-		return
+		return nil
 	}
 	o.measured = t.number
 
@@ -76,7 +78,9 @@ func (o *Orchestrator) measure(t *term) {
 			silent = time.Since(at)
 		}
 	}
-	o.cfg.Metrics.Led(t.model.activeAttempts(), silent)
+	adopted := t.model.activeAttempts()
+	o.cfg.Metrics.Led(adopted, silent)
+	return &fsm.Lead{Term: t.number, Node: o.cfg.Self, Name: t.workers.nodeName(o.cfg.Self), Gap: silent, Adopted: adopted}
 }
 
 // maxSilence is the longest gap between two leaders that counts as one. A node that

@@ -20,6 +20,8 @@ type term struct {
 	tasks  *tasks
 	// ended is closed when the loop has ended.
 	ended chan struct{}
+	// lead is what the cluster is to know of the begin of the term; nil if it knows.
+	lead *fsm.Lead
 
 	model      *model
 	parking    *parking
@@ -73,6 +75,8 @@ func (t *term) run(ctx context.Context, sub *fsm.Subscription) error {
 
 	t.cfg.Logger.Info("leading", "term", t.number, "runs", len(t.model.runs)+len(t.parking.byID))
 
+	t.announce()
+
 	// Links first: resuming a run may stop attempts, which goes through a link.
 	t.updateWorkers()
 	for _, r := range t.model.runs {
@@ -106,6 +110,14 @@ func (t *term) run(ctx context.Context, sub *fsm.Subscription) error {
 			t.planner.replan.raise()
 		case <-t.schedules.next():
 		}
+	}
+}
+
+// announce commits that the term has begun. If that fails, another leader commits its
+// own.
+func (t *term) announce() {
+	if t.lead != nil {
+		_ = t.proposals.submit("begin of the term", &fsm.Command{At: time.Now().UTC(), Lead: t.lead}, func(any, error) {})
 	}
 }
 

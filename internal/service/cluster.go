@@ -193,7 +193,7 @@ func (c *Cluster) Raft(context.Context) (wire.RaftInfo, error) {
 func (c *Cluster) Nodes(ctx context.Context) (wire.NodeReports, error) { return c.cfg.Reports(ctx) }
 
 // Drain stops or resumes the assignment of work to a node or an external worker.
-func (c *Cluster) Drain(ctx context.Context, _ api.Subject, node string, in wire.DrainRequest) error {
+func (c *Cluster) Drain(ctx context.Context, by api.Subject, node string, in wire.DrainRequest) error {
 	if in.DeadlineSeconds < 0 || in.DeadlineSeconds > maxDrainTime.Seconds() {
 		return pipeline.Errorf(pipeline.Invalid, "deadlineSeconds %g: expected 0, which waits without a bound, to 30 days", in.DeadlineSeconds)
 	}
@@ -210,7 +210,7 @@ func (c *Cluster) Drain(ctx context.Context, _ api.Subject, node string, in wire
 	} else {
 		return state.Missing(err, fresh)
 	}
-	_, err := c.cfg.State.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Worker: &fsm.Worker{Record: record, Only: "drain"}})
+	_, err := c.cfg.State.Propose(ctx, &fsm.Command{At: time.Now().UTC(), By: by.Name, Worker: &fsm.Worker{Record: record, Only: "drain"}})
 	return err
 }
 

@@ -142,9 +142,14 @@ func (v *viewer) update(ctx context.Context, compare bool) error {
 	}
 
 	// Read first: what changes while the rest is read is sent again, and harms nothing.
-	index, list, err := v.read()
+	index, list, happened, err := v.read()
 	if err != nil {
 		return err
+	}
+	if happened != nil {
+		if err := v.send(index, wire.EventEvents, happened); err != nil {
+			return err
+		}
 	}
 	if list != nil {
 		if err := v.send(index, wire.EventRuns, list); err != nil {
@@ -179,10 +184,14 @@ func (v *viewer) updateNode() error {
 	return v.send(v.since, wire.EventNode, now)
 }
 
-// read gives the index of the state, and the runs that changed; nil if none did.
-func (v *viewer) read() (index uint64, list *wire.StreamRuns, err error) {
+// read gives the index of the state, the runs that changed and what happened; nil if
+// none did and nothing happened.
+func (v *viewer) read() (index uint64, list *wire.StreamRuns, happened *wire.StreamHappened, err error) {
 	err = v.feeds.cfg.State.View(func(view *fsm.View) error {
 		index = view.Index()
+		if v.in.Events && index != v.since {
+			happened = v.happened(view)
+		}
 		if !v.in.Runs || index == v.since {
 			return nil
 		}
@@ -210,7 +219,7 @@ func (v *viewer) read() (index uint64, list *wire.StreamRuns, err error) {
 		}
 		return nil
 	})
-	return index, list, err
+	return index, list, happened, err
 }
 
 // updateRun sends what changed of one run.

@@ -30,9 +30,7 @@ type viewer struct {
 
 // watch follows a feed until the test ends it.
 func (r *rig) watch(ctx context.Context, in api.FeedRequest) *viewer {
-	cfg := service.ClusterConfig{Self: "n1", Name: "one", State: r.state, Members: r.cluster, Keys: r.keys, Load: func() int { return 0 },
-		BlobUse: func() *wire.BlobUse { return nil }, Troubles: func() []string { return nil }}
-	feeds := service.NewFeeds(service.FeedsConfig{State: r.state, Runs: r.runs, Cluster: service.NewCluster(cfg), Peers: r.peers})
+	feeds := r.feeds()
 	ctx, stop := context.WithCancel(ctx)
 	v := &viewer{stop: stop, ended: make(chan error, 1)}
 	go func() { // ends with ctx
@@ -45,6 +43,13 @@ func (r *rig) watch(ctx context.Context, in api.FeedRequest) *viewer {
 		})
 	}()
 	return v
+}
+
+// feeds makes what serves viewers.
+func (r *rig) feeds() *service.Feeds {
+	cfg := service.ClusterConfig{Self: "n1", Name: "one", State: r.state, Members: r.cluster, Keys: r.keys, Load: func() int { return 0 },
+		BlobUse: func() *wire.BlobUse { return nil }, Troubles: func() []string { return nil }}
+	return service.NewFeeds(service.FeedsConfig{State: r.state, Runs: r.runs, Cluster: service.NewCluster(cfg), Peers: r.peers})
 }
 
 // take gives what came since the last call.
@@ -75,6 +80,8 @@ func describe(kind string, doc any) string {
 			}
 		}
 		return fmt.Sprintf("%s reset=%t gone=%t %s %v %v", kind, d.Reset, d.Gone, d.Run.State, list, d.Waiting)
+	case *wire.StreamHappened:
+		return fmt.Sprintf("%s reset=%t %v", kind, d.Reset, eventTexts(d.Events))
 	case wire.StreamCluster:
 		return fmt.Sprint(kind, " of ", len(d.Members.Members))
 	}

@@ -51,7 +51,7 @@ func (r *Runs) Retry(ctx context.Context, by api.Subject, id pipeline.RunID, in 
 		return summary(*repeated), nil
 	}
 
-	reply, err := r.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Use: by.Use, Retry: &op})
+	reply, err := r.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), By: by.Name, Use: by.Use, Retry: &op})
 	if err != nil {
 		return wire.RunSummary{}, err
 	}

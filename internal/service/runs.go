@@ -286,7 +286,7 @@ func (r *Runs) Cancel(ctx context.Context, by api.Subject, id pipeline.RunID, in
 		reason = "by " + by.Name
 	}
 
-	reply, err := r.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Cancel: &fsm.Cancel{Run: id, Reason: reason, Request: in.Request}})
+	reply, err := r.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), By: by.Name, Cancel: &fsm.Cancel{Run: id, Reason: reason, Request: in.Request}})
 	if err != nil {
 		return wire.RunSummary{}, err
 	}

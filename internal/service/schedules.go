@@ -66,7 +66,7 @@ func (s *Schedules) RegisterSchedule(ctx context.Context, by api.Subject, key st
 	if c := def.Concurrency; c != nil {
 		rec.Group, rec.Cancels = c.Group, c.CancelInProgress
 	}
-	out, err := s.propose(ctx, &fsm.ScheduleChange{Name: def.Name, Do: fsm.ScheduleRegister, Record: rec, Definition: raw})
+	out, err := s.propose(ctx, by, &fsm.ScheduleChange{Name: def.Name, Do: fsm.ScheduleRegister, Record: rec, Definition: raw})
 	if err != nil {
 		return wire.Schedule{}, tooLarge(err, len(raw))
 	}
@@ -75,8 +75,8 @@ func (s *Schedules) RegisterSchedule(ctx context.Context, by api.Subject, key st
 
 // propose commits a change of a schedule and gives what the schedule then is;
 // the zero value if it was removed.
-func (s *Schedules) propose(ctx context.Context, change *fsm.ScheduleChange) (wire.Schedule, error) {
-	reply, err := s.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Schedule: change})
+func (s *Schedules) propose(ctx context.Context, by api.Subject, change *fsm.ScheduleChange) (wire.Schedule, error) {
+	reply, err := s.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), By: by.Name, Schedule: change})
 	if err != nil || reply.Schedule == nil {
 		return wire.Schedule{}, err
 	}
@@ -197,10 +197,10 @@ func (s *Schedules) withNearest(err error, name string) error {
 }
 
 // ChangeSchedule pauses, resumes or removes a schedule.
-func (s *Schedules) ChangeSchedule(ctx context.Context, _ api.Subject, name string, change api.ScheduleChange) (wire.Schedule, error) {
+func (s *Schedules) ChangeSchedule(ctx context.Context, by api.Subject, name string, change api.ScheduleChange) (wire.Schedule, error) {
 	do := map[api.ScheduleChange]fsm.ScheduleDo{api.SchedulePause: fsm.SchedulePause, api.ScheduleResume: fsm.ScheduleResume,
 		api.ScheduleRemove: fsm.ScheduleRemove}[change]
-	out, err := s.propose(ctx, &fsm.ScheduleChange{Name: name, Do: do})
+	out, err := s.propose(ctx, by, &fsm.ScheduleChange{Name: name, Do: do})
 	return out, s.withNearest(err, name)
 }
 

@@ -101,8 +101,8 @@ func (s *Secrets) Secrets(context.Context) (wire.SecretList, error) {
 }
 
 // DeleteSecret deletes a secret.
-func (s *Secrets) DeleteSecret(ctx context.Context, _ api.Subject, name string) error {
-	_, err := s.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Secret: &fsm.Secret{Record: fsm.SecretRecord{Name: name}, Delete: true}})
+func (s *Secrets) DeleteSecret(ctx context.Context, by api.Subject, name string) error {
+	_, err := s.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), By: by.Name, Secret: &fsm.Secret{Record: fsm.SecretRecord{Name: name}, Delete: true}})
 	return err
 }
 

@@ -143,8 +143,8 @@ func (t *Tokens) Tokens(context.Context) (wire.TokenList, error) {
 }
 
 // DeleteToken revokes a token.
-func (t *Tokens) DeleteToken(ctx context.Context, _ api.Subject, id string) error {
-	_, err := t.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Token: &fsm.Token{Record: fsm.TokenRecord{ID: id}, Delete: true}})
+func (t *Tokens) DeleteToken(ctx context.Context, by api.Subject, id string) error {
+	_, err := t.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), By: by.Name, Token: &fsm.Token{Record: fsm.TokenRecord{ID: id}, Delete: true}})
 	return err
 }
 

@@ -1,0 +1,177 @@
+package wire
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// eventText says in a sentence what happened.
+func eventText(e *pipeline.Event) string {
+	switch e.Type {
+	case pipeline.EventLeaderChanged:
+		return leaderText(e)
+	case pipeline.EventNodeDraining, pipeline.EventNodeUndrained, pipeline.EventWorkerRegistered, pipeline.EventWorkerRemoved:
+		return nodeText(e)
+	case pipeline.EventTokenCreated, pipeline.EventTokenRevoked, pipeline.EventSecretSet, pipeline.EventSecretRemoved,
+		pipeline.EventScheduleRegistered, pipeline.EventSchedulePaused, pipeline.EventScheduleResumed, pipeline.EventScheduleRemoved, pipeline.EventScheduleSkipped:
+		return subjectText(e)
+	}
+
+	run := fmt.Sprintf("%s %d", e.Pipeline, e.Number)
+	if e.Module != "" {
+		return run + ": " + moduleText(e)
+	}
+	return run + " " + runText(e)
+}
+
+func runText(e *pipeline.Event) string {
+	switch e.Type {
+	case pipeline.EventRunQueued:
+		if e.Subject != "" && e.Reason != "" {
+			return "was made by its schedule, " + e.Reason
+		}
+		return "was submitted" + by(e.Actor)
+	case pipeline.EventRunStarted:
+		return "started"
+	case pipeline.EventRunCancelling:
+		if e.Actor != "" && e.Reason != "by "+e.Actor {
+			return "is being cancelled" + by(e.Actor) + because(e.Reason)
+		}
+		return "is being cancelled" + because(e.Reason)
+	case pipeline.EventRunRetried:
+		return fmt.Sprintf("was retried%s: %s", by(e.Actor), number(e.Count, "module"))
+	case pipeline.EventRunFinished:
+		text := pipeline.Words(pipeline.RunState(e.State))
+		if pipeline.RunState(e.State) == pipeline.RunCancelled {
+			text = "was cancelled"
+		}
+		return text + because(e.Reason)
+	}
+	return cmp.Or(e.Type.Kind().Name, fmt.Sprintf("event %d", e.Type))
+}
+
+func moduleText(e *pipeline.Event) string {
+	switch e.Type {
+	case pipeline.EventAttemptStarted:
+		return fmt.Sprintf("%s runs again on %s, attempt %d%s", e.Module, e.Node, e.Attempt, because(e.Reason))
+	case pipeline.EventAttemptFinished:
+		return attemptText(e)
+	case pipeline.EventModuleReopened:
+		return e.Module + " has to run again" + because(e.Reason)
+	case pipeline.EventApprovalAsked:
+		return e.Module + " waits for an approval" + because(e.Reason)
+	case pipeline.EventApprovalDecided:
+		return fmt.Sprintf("%s was %s%s%s", e.Module, e.State, by(cmp.Or(e.Actor, "its timeout")), because(e.Reason))
+	}
+	return e.Module + " " + e.Type.Kind().Name
+}
+
+func attemptText(e *pipeline.Event) string {
+	if e.Attempt == 0 {
+		return e.Module + " failed" + because(e.Reason)
+	}
+
+	state := pipeline.Words(pipeline.AttemptState(e.State))
+	if pipeline.AttemptState(e.State) == pipeline.AttemptLost {
+		state = "was lost"
+	}
+	text := fmt.Sprintf("%s %s on %s, attempt %d", e.Module, state, e.Node, e.Attempt)
+	switch {
+	case e.Reason != "":
+		text += because(e.Reason)
+	case e.ExitCode != nil:
+		text += fmt.Sprintf(": exit code %d", *e.ExitCode)
+	}
+	if e.Again {
+		text += "; it runs again"
+	}
+	return text
+}
+
+func leaderText(e *pipeline.Event) string {
+	text := fmt.Sprintf("%s leads in term %d", e.Node, e.Term)
+	switch {
+	case e.Gap > 0 && e.Previous != "" && e.Previous != e.Node:
+		text += fmt.Sprintf(", %s after %s", gapText(e.Gap), e.Previous)
+	case e.Gap > 0:
+		text += ", after " + gapText(e.Gap) + " without a leader"
+	}
+	if e.Count > 0 {
+		text += "; it adopted " + number(e.Count, "attempt")
+	}
+	return text
+}
+
+// gapText is how long there was no leader: milliseconds below ten seconds.
+func gapText(d time.Duration) string {
+	if d < 10*time.Second {
+		return fmt.Sprintf("%d ms", max(1, d.Milliseconds()))
+	}
+	return d.Round(100 * time.Millisecond).String()
+}
+
+func nodeText(e *pipeline.Event) string {
+	switch e.Type {
+	case pipeline.EventNodeDraining:
+		return e.Node + " is draining" + asked(e.Actor)
+	case pipeline.EventNodeUndrained:
+		return e.Node + " gets work again" + asked(e.Actor)
+	case pipeline.EventWorkerRegistered:
+		return "external worker " + e.Node + " registered"
+	}
+	return "external worker " + e.Node + " was removed" + by(e.Actor) + because(e.Reason)
+}
+
+func subjectText(e *pipeline.Event) string {
+	name := e.Subject
+	switch e.Type {
+	case pipeline.EventTokenCreated:
+		return fmt.Sprintf("token %s with the role %s was created%s", name, e.State, by(e.Actor))
+	case pipeline.EventTokenRevoked:
+		return "token " + name + " was revoked" + by(e.Actor)
+	case pipeline.EventSecretSet:
+		return "secret " + name + " was set" + by(e.Actor)
+	case pipeline.EventSecretRemoved:
+		return "secret " + name + " was removed" + by(e.Actor)
+	case pipeline.EventScheduleRegistered:
+		return "schedule " + name + " was registered" + by(e.Actor)
+	case pipeline.EventSchedulePaused:
+		return "schedule " + name + " was paused" + by(e.Actor)
+	case pipeline.EventScheduleResumed:
+		return "schedule " + name + " was resumed" + by(e.Actor)
+	case pipeline.EventScheduleRemoved:
+		return "schedule " + name + " was removed" + by(e.Actor)
+	}
+	return "schedule " + name + " skipped " + number(e.Count, "tick") + because(e.Reason)
+}
+
+func by(actor string) string {
+	if actor == "" {
+		return ""
+	}
+	return " by " + actor
+}
+
+func asked(actor string) string {
+	if actor == "" {
+		return ""
+	}
+	return ", asked by " + actor
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
+}
+
+func number(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
