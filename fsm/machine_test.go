@@ -278,6 +278,8 @@ func checkEvents(t *rapid.T, s *fsm.Store, index uint64, before, after looked) {
 			want["run.finished "+key+" "+state]++
 		case !isRun && was != state && (state == string(failed) || state == string(timedOut) || state == string(lost)):
 			want["attempt.finished "+key+" "+state]++
+		case !isRun && state == string(pipeline.AttemptSuperseded) && was != state && was != string(lost):
+			want["attempt.finished "+key+" "+string(lost)]++ // and its outcome came in the same entry
 		}
 	}
 	list, _ := eventsOf(t, s, index-1)
