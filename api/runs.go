@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -112,6 +113,7 @@ func (h *runsHandler) submit(c *call) error {
 	if err != nil {
 		return err
 	}
+	in.Trace = traceContext(c.r.Header)
 
 	out, err := h.runs.Submit(c.r.Context(), c.by, c.key, in)
 	if err != nil {
@@ -123,6 +125,13 @@ func (h *runsHandler) submit(c *call) error {
 		return c.ok(out)
 	}
 	return c.created(runAddress(out.ID), out)
+}
+
+// traceContext is the trace that a request is part of; the zero value for none. Lists
+// may come as several headers.
+func traceContext(h http.Header) pipeline.TraceContext {
+	list := func(name string) string { return strings.Join(h.Values(name), ",") }
+	return pipeline.NewTraceContext(h.Get(wire.HeaderTraceParent), list(wire.HeaderTraceState), list(wire.HeaderBaggage))
 }
 
 func runAddress(id pipeline.RunID) string { return "/api/v1/runs/" + url.PathEscape(string(id)) }

@@ -39,6 +39,8 @@ type Run struct {
 	Approvals int `json:"approvals,omitempty"`
 	// Live counts the attempts that are assigned or running.
 	Live int `json:"live,omitempty"`
+	// Trace is the trace that the submission was part of.
+	Trace TraceContext `json:"trace,omitzero"`
 	// Key is the idempotency key of the submission.
 	Key string `json:"key,omitempty"`
 	// Cache is "", CacheOff or CacheRefresh.
@@ -325,6 +327,8 @@ type Spec struct {
 	Sealed bool `json:"sealed,omitempty"`
 	// Holders are nodes that are likely to have the workspace.
 	Holders []NodeID `json:"holders,omitempty"`
+	// Trace is that of the run.
+	Trace TraceContext `json:"trace,omitzero"`
 }
 
 // Upstream is what one dependency left.

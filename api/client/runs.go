@@ -20,8 +20,13 @@ func (runs Runs) Submit(ctx context.Context, key string, in wire.SubmitRequest) 
 	if key == "" {
 		key = NewKey()
 	}
-	return do[wire.RunCreated](ctx, runs.calls, &request{method: http.MethodPost, path: runsPath, safe: true, timeout: time.Minute,
-		header: http.Header{wire.HeaderIdempotencyKey: {key}}}, in)
+	header := http.Header{wire.HeaderIdempotencyKey: {key}}
+	for name, value := range map[string]string{wire.HeaderTraceParent: in.Trace.Parent, wire.HeaderTraceState: in.Trace.State, wire.HeaderBaggage: in.Trace.Baggage} {
+		if value != "" {
+			header.Set(name, value)
+		}
+	}
+	return do[wire.RunCreated](ctx, runs.calls, &request{method: http.MethodPost, path: runsPath, safe: true, timeout: time.Minute, header: header}, in)
 }
 
 // SubmitWith uploads and submits at one and the same node, and begins again at

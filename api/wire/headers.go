@@ -8,6 +8,11 @@ const (
 	// HeaderIdempotencyKey makes a repeated POST harmless: printable ASCII, at
 	// most MaxIdempotencyKey bytes.
 	HeaderIdempotencyKey = "Idempotency-Key"
+	// HeaderTraceParent, HeaderTraceState and HeaderBaggage are those of W3C: the trace
+	// that a submission is part of.
+	HeaderTraceParent = "Traceparent"
+	HeaderTraceState  = "Tracestate"
+	HeaderBaggage     = "Baggage"
 	// HeaderKind is the pipeline.Kind of a failure, for answers whose body is
 	// not a problem document.
 	HeaderKind = "X-Pipelined-Kind"

@@ -54,6 +54,9 @@ type SubmitRequest struct {
 	// Cache is "" (modules with cache = true take cached results and record
 	// theirs), "refresh" (they take none) or "off" (neither).
 	Cache string `json:"cache,omitempty"`
+	// Trace is the trace that the submission is part of. It goes in headers, as the
+	// standard says: traceparent, tracestate, baggage.
+	Trace pipeline.TraceContext `json:"-"`
 }
 
 // RunCreated answers a submission, once the run is committed.

@@ -95,6 +95,7 @@ func (c *commits) outcomes(b *batch, refused refusals) {
 		case a.superseded:
 			c.metrics.Superseded()
 		case !no:
+			c.logOutcome(a, &b.Outcomes[i].Outcome)
 			c.metrics.AttemptEnded(a.module.run.head.Pipeline, &b.Outcomes[i].Outcome, a.readySince, !b.Outcomes[i].Next.Final())
 		}
 
@@ -109,6 +110,17 @@ func (c *commits) outcomes(b *batch, refused refusals) {
 			a.answer(peer.Ack{Done: true}, nil)
 		}
 	}
+}
+
+func (c *commits) logOutcome(a *activeAttempt, out *pipeline.Outcome) {
+	if c.logger.IsDebug() {
+		c.logger.Debug("attempt ended", a.logFields("state", out.State, "worker", a.worker, "reason", out.Reason)...)
+	}
+}
+
+// logFields name the attempt in the log.
+func (a *activeAttempt) logFields(more ...any) []any {
+	return (&pipeline.Spec{ID: a.id, Trace: a.module.run.head.Trace}).LogFields(more...)
 }
 
 // moduleEnds handles what a batch says about modules without an attempt.
@@ -153,6 +165,9 @@ func (c *commits) assignments(b *batch, refused refusals, index uint64) {
 		a.fence = index
 		c.metrics.Assigned(a.lookup != nil)
 		c.send.dispatch(a)
+		if c.logger.IsDebug() {
+			c.logger.Debug("attempt assigned", a.logFields("worker", a.worker)...)
+		}
 	}
 }
 
@@ -170,6 +185,9 @@ func (c *commits) runEnds(b *batch, refused refusals) {
 			continue
 		} else if !no {
 			c.metrics.RunEnded(&r.head, b.Runs[i].State, b.at)
+			if c.logger.IsDebug() {
+				c.logger.Debug("run ended", r.head.LogFields("pipeline", r.head.Pipeline, "state", b.Runs[i].State)...)
+			}
 			if c.ended != nil {
 				c.ended(r.head.ID)
 			}
@@ -181,7 +199,7 @@ func (c *commits) runEnds(b *batch, refused refusals) {
 // markStale marks a run to be read again if an element was refused.
 func (c *commits) markStale(r *run, what string, f fsm.Refusal, refused bool) {
 	if refused && !f.Duplicate {
-		c.logger.Warn("decision refused", "run", r.head.ID, "what", what, "reason", f.Reason)
+		c.logger.Warn("decision refused", r.head.LogFields("what", what, "reason", f.Reason)...)
 
 		// Nothing of it may be planned until it is read again.
 		r.stale = true

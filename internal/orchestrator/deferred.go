@@ -73,7 +73,7 @@ func (e *evaluator) done(m *moduleState, values *pipeline.Evaluated, err error) 
 	switch {
 	case pipeline.KindOf(err) == pipeline.Unavailable:
 		// The helper could not be started, or ran out of time on a busy machine.
-		e.logger.Warn("evaluate expressions", "run", m.run.head.ID, "module", m.def.Name, "error", err)
+		e.logger.Warn("evaluate expressions", m.run.head.ModuleLogFields(m.def.Name, "error", err)...)
 		m.tries.notBefore = time.Now().Add(evaluationPause)
 		e.backoffs.add(m)
 	case err != nil:

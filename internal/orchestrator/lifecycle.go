@@ -111,7 +111,7 @@ func (l *lifecycle) reload(r *run) {
 		return nil
 	})
 	if err != nil {
-		l.logger.Error("read run again", "run", r.head.ID, "error", err)
+		l.logger.Error("read run again", r.head.LogFields("error", err)...)
 	}
 
 	l.slots.recount()

@@ -248,7 +248,7 @@ func (o *outcomes) reopen(m *moduleState, names []string) bool {
 		if !slices.Contains(names, d.def.Name) || !d.state.Success() || d.tries.losses >= pipeline.MaxLosses {
 			continue
 		}
-		o.logger.Warn("outputs are lost; the module runs again", "run", m.run.head.ID, "module", d.def.Name)
+		o.logger.Warn("outputs are lost; the module runs again", m.run.head.ModuleLogFields(d.def.Name)...)
 		o.proposals.batch.reopen(d, "output_lost: its outputs are on no reachable node")
 		found = true
 	}

@@ -269,7 +269,7 @@ func (p *parking) load(v *fsm.View, id pipeline.RunID) *run {
 
 	r, err := loadRun(v, head)
 	if err != nil {
-		p.logger.Error("read run", "run", id, "error", err)
+		p.logger.Error("read run", head.LogFields("error", err)...)
 		return nil
 	}
 	p.model.runs[id] = r

@@ -15,7 +15,7 @@ func (a *activeAttempt) spec(term uint64, evaluated *pipeline.Evaluated) pipelin
 		Workspace: r.head.Workspace, Inputs: d.Inputs, InputsAll: d.InputsAll, Layout: d.Layout, WorkingDir: d.WorkingDir,
 		Outputs: d.Outputs, OutputsOptional: d.OutputsOptional, Timeout: d.Timeout, Grace: d.Grace, Caches: d.Caches, OwnCaches: r.head.Untrusted,
 		IdleTimeout: d.IdleTimeout, OnDisconnect: d.OnDisconnect, Hooks: d.Hooks, Resources: d.Resources,
-		Holders: r.head.Holders}
+		Holders: r.head.Holders, Trace: r.head.Trace}
 
 	// The worker waits for the predecessor itself; it needs no further word.
 	if a.predecessor != nil {

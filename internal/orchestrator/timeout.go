@@ -30,7 +30,7 @@ func (t *runTimeouts) check(now time.Time) {
 		c := &fsm.Cancel{Run: r.head.ID, TimedOut: true, Tries: r.head.Tries, Reason: "the run exceeded its timeout of " + r.def.Timeout.String()}
 		_ = t.proposals.submit("timeout of a run", &fsm.Command{At: now.UTC(), Cancel: c}, func(_ any, err error) {
 			if err != nil {
-				t.logger.Warn("cancel a run that exceeded its timeout", "run", r.head.ID, "error", err)
+				t.logger.Warn("cancel a run that exceeded its timeout", r.head.LogFields("error", err)...)
 				r.expiring = false
 			}
 		})

@@ -43,7 +43,9 @@ func (r *Runs) Decide(ctx context.Context, by api.Subject, id pipeline.RunID, in
 
 	r.state.Fresh(ctx) // the decision may have been committed by another node
 	var out wire.Module
+	var run pipeline.Run
 	err = r.state.View(func(v *fsm.View) error {
+		run, _ = v.Run(id)
 		record := v.Module(id, module)
 		out = moduleOf(&def, &record)
 		// The decision that counts may be an earlier one, which is the same.
@@ -53,7 +55,7 @@ func (r *Runs) Decide(ctx context.Context, by api.Subject, id pipeline.RunID, in
 		return nil
 	})
 	if err == nil && (out.Approval == nil || !out.Approval.Repeated) {
-		r.log.Info("approval decided", "run", id, "module", module, "decision", in.Decision, "by", by.Name)
+		r.log.Info("approval decided", run.ModuleLogFields(module, "decision", in.Decision, "by", by.Name)...)
 	}
 	return out, err
 }

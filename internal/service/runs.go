@@ -313,6 +313,6 @@ func (r *Runs) Pin(ctx context.Context, by api.Subject, id pipeline.RunID, pinne
 	if err != nil {
 		return wire.RunSummary{}, err
 	}
-	r.log.Info("run pinned or unpinned", "run", id, "pinned", pinned, "by", by.Name)
+	r.log.Info("run pinned or unpinned", reply.Run.LogFields("pinned", pinned, "by", by.Name)...)
 	return summary(reply.Run), nil
 }

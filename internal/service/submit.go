@@ -46,7 +46,7 @@ func (r *Runs) Submit(ctx context.Context, by api.Subject, key string, in wire.S
 	if err != nil {
 		return wire.RunCreated{}, fmt.Errorf("encode request: %w", err)
 	}
-	return r.Commit(ctx, by, def, pipeline.Run{ID: id, Key: key, Workspace: in.Workspace, Holders: holders, Cache: in.Cache, Git: gitOf(&in)},
+	return r.Commit(ctx, by, def, pipeline.Run{ID: id, Key: key, Workspace: in.Workspace, Holders: holders, Cache: in.Cache, Git: gitOf(&in), Trace: in.Trace},
 		request)
 }
 

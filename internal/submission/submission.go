@@ -3,6 +3,7 @@ package submission
 import (
 	"context"
 	"os"
+	"strings"
 
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
@@ -66,8 +67,19 @@ func (o *Options) Check(ctx context.Context) (*Job, error) {
 	if in.Git != (pipeline.Git{}) {
 		j.request.Git = &in.Git
 	}
+	j.request.Trace = o.trace()
 
 	return j, nil
+}
+
+// trace is the trace that this process is part of, as OpenTelemetry says it by variables.
+func (o *Options) trace() pipeline.TraceContext {
+	values := map[string]string{}
+	for _, kv := range o.Environ {
+		name, value, _ := strings.Cut(kv, "=")
+		values[name] = value
+	}
+	return pipeline.NewTraceContext(values["TRACEPARENT"], values["TRACESTATE"], values["BAGGAGE"])
 }
 
 // TakeFiles takes the snapshot of the files that go along.

@@ -175,9 +175,9 @@ func (e *Exporter) exportRun(ctx context.Context, id pipeline.RunID) {
 
 	ctx, cancel := context.WithTimeout(ctx, deliverTime)
 	defer cancel()
-	t := &spanBuilder{tracer: e.provider.Tracer("pipelined"), url: e.cfg.URL, trace: id.TraceID(), flush: func() { _ = e.provider.ForceFlush(ctx) }}
+	t := &spanBuilder{tracer: e.provider.Tracer("pipelined"), url: e.cfg.URL, run: id, trace: r.run.Trace.Of(id), flush: func() { _ = e.provider.ForceFlush(ctx) }}
 	t.addRun(&r)
 	if err := e.provider.ForceFlush(ctx); err != nil {
-		e.cfg.Logger.Warn("traces could not be delivered", "run", id, "trace_id", id, "error", err)
+		e.cfg.Logger.Warn("traces could not be delivered", r.run.LogFields("error", err)...)
 	}
 }

@@ -24,7 +24,8 @@ type record struct {
 type spanBuilder struct {
 	tracer trace.Tracer
 	url    string
-	trace  trace.TraceID
+	run    pipeline.RunID
+	trace  pipeline.Trace
 	// flush waits until what was added is delivered; added counts since then.
 	flush func()
 	added int
@@ -47,7 +48,7 @@ func (t *spanBuilder) add(s span) {
 		s.to = s.from // times of two machines
 	}
 
-	ctx := context.WithValue(context.Background(), idsKey{}, ids{t.trace, s.id})
+	ctx := context.WithValue(context.Background(), idsKey{}, ids{t.trace.ID, s.id})
 	opts := []trace.SpanStartOption{trace.WithTimestamp(s.from), trace.WithSpanKind(s.kind), trace.WithAttributes(s.attrs...)}
 	for _, id := range s.links {
 		opts = append(opts, trace.WithLinks(trace.Link{SpanContext: t.context(id)}))
@@ -63,25 +64,34 @@ func (t *spanBuilder) add(s span) {
 		one.SetStatus(codes.Error, s.failed)
 	}
 	one.End(trace.WithTimestamp(s.to))
+	if s.parent == t.trace.Parent {
+		t.trace.Sampled = one.SpanContext().IsSampled() // what is below the run follows its decision
+	}
 	if t.added++; t.added%pace == 0 {
 		t.flush()
 	}
 }
 
 func (t *spanBuilder) context(id trace.SpanID) trace.SpanContext {
-	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: t.trace, SpanID: id, TraceFlags: trace.FlagsSampled, Remote: true})
+	flags := trace.TraceFlags(0).WithSampled(t.trace.Sampled)
+	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: t.trace.ID, SpanID: id, TraceFlags: flags, Remote: true})
+}
+
+func (t *spanBuilder) id(module string, attempt int, phase string) trace.SpanID {
+	return t.run.SpanID(module, attempt, phase)
 }
 
 // addRun makes all spans of a run.
 func (t *spanBuilder) addRun(r *record) {
-	root := trace.SpanID(pipeline.SpanID("", 0, ""))
-	s := span{name: "RUN " + r.run.Pipeline, kind: trace.SpanKindServer, id: root, from: r.run.SubmittedAt, to: r.run.FinishedAt,
+	root := t.id("", 0, "")
+	s := span{name: "RUN " + r.run.Pipeline, kind: trace.SpanKindServer, id: root, parent: t.trace.Parent, from: r.run.SubmittedAt, to: r.run.FinishedAt,
 		attrs: []attribute.KeyValue{
 			attribute.String("cicd.pipeline.name", r.run.Pipeline),
 			attribute.String("cicd.pipeline.run.id", string(r.run.ID)),
 			attribute.String("cicd.pipeline.run.url.full", t.runURL(r)),
 			attribute.String("cicd.pipeline.result", r.run.State.Result(r.run.TimedOut)),
 		}}
+	s.attrs = append(s.attrs, r.vcs()...)
 	if r.run.State == pipeline.RunFailed {
 		s.failed = r.run.Reason
 	}
@@ -93,6 +103,29 @@ func (t *spanBuilder) addRun(r *record) {
 			t.addModule(r, m, rec, root)
 		}
 	}
+}
+
+// vcs is what the run was of, in the words of the conventions; nothing outside of a
+// repository.
+func (r *record) vcs() (list []attribute.KeyValue) {
+	add := func(name, value string) {
+		if value != "" {
+			list = append(list, attribute.String(name, value))
+		}
+	}
+	add("vcs.ref.head.revision", r.run.Git.SHA)
+	name, kind := r.run.Git.Branch, "branch"
+	if r.run.Git.Tag != "" {
+		name, kind = r.run.Git.Tag, "tag"
+	}
+	if name != "" {
+		add("vcs.ref.head.name", name)
+		add("vcs.ref.head.type", kind)
+	}
+	if r.run.Git.Dirty {
+		list = append(list, attribute.Bool("pipelined.vcs.dirty", true))
+	}
+	return list
 }
 
 // taskResults are the words of the conventions for modules.
@@ -110,7 +143,7 @@ func (t *spanBuilder) addModule(r *record, m *pipeline.Module, rec *pipeline.Mod
 		block = m.Of
 	}
 
-	id := trace.SpanID(pipeline.SpanID(m.Name, 0, ""))
+	id := t.id(m.Name, 0, "")
 	s := span{name: block, kind: trace.SpanKindInternal, id: id, parent: root, from: r.readyAt(m), to: rec.FinishedAt,
 		attrs: []attribute.KeyValue{
 			attribute.String("cicd.pipeline.task.name", block),
@@ -154,14 +187,14 @@ func (r *record) readyAt(m *pipeline.Module) time.Time {
 
 // addAttempt makes the spans of one attempt; since is from when it could have begun.
 func (t *spanBuilder) addAttempt(m *pipeline.Module, a *pipeline.Attempt, parent trace.SpanID, since time.Time) {
-	phase := func(name string) trace.SpanID { return pipeline.SpanID(m.Name, a.Number, name) }
+	phase := func(name string) trace.SpanID { return t.id(m.Name, a.Number, name) }
 	s := span{name: fmt.Sprintf("attempt %d", a.Number), kind: trace.SpanKindInternal, id: phase(""), parent: parent, from: since, to: a.FinishedAt,
 		attrs: []attribute.KeyValue{attribute.String("cicd.worker.name", a.WorkerName), attribute.String("pipelined.outcome", string(a.State))}}
 	if a.State != pipeline.AttemptSucceeded {
 		s.failed = a.Reason
 	}
 	if a.Number > 1 {
-		s.links = []trace.SpanID{pipeline.SpanID(m.Name, a.Number-1, "")}
+		s.links = []trace.SpanID{t.id(m.Name, a.Number-1, "")}
 	}
 	t.add(s)
 

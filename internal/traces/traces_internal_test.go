@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
@@ -34,17 +35,17 @@ func sample() *record {
 }
 
 // exported makes the spans of a run on a node.
-func exported(t *testing.T, r *record) map[string]tracetest.SpanStub {
+func exported(t *testing.T, r *record, opts ...sdktrace.TracerProviderOption) map[string]tracetest.SpanStub {
 	t.Helper()
 	to := tracetest.NewInMemoryExporter()
-	p := sdktrace.NewTracerProvider(sdktrace.WithSyncer(to), sdktrace.WithIDGenerator(givenIDs{}))
-	(&spanBuilder{tracer: p.Tracer("pipelined"), url: "http://n", trace: r.run.ID.TraceID(), flush: func() {}}).addRun(r)
+	p := sdktrace.NewTracerProvider(append(opts, sdktrace.WithSyncer(to), sdktrace.WithIDGenerator(givenIDs{}))...)
+	(&spanBuilder{tracer: p.Tracer("pipelined"), url: "http://n", run: r.run.ID, trace: r.run.Trace.Of(r.run.ID), flush: func() {}}).addRun(r)
 
 	out := map[string]tracetest.SpanStub{}
 	for _, s := range to.GetSpans() {
 		out[s.SpanContext.SpanID().String()] = s
-		if got := s.SpanContext.TraceID().String(); got != string(runID) {
-			t.Errorf("span %s is of trace %s", s.Name, got)
+		if want := r.run.Trace.Of(r.run.ID).ID; s.SpanContext.TraceID() != want {
+			t.Errorf("span %s is of trace %s, want %x", s.Name, s.SpanContext.TraceID(), want)
 		}
 	}
 	if len(out) != len(to.GetSpans()) {
@@ -54,7 +55,7 @@ func exported(t *testing.T, r *record) map[string]tracetest.SpanStub {
 }
 
 func name(module string, attempt int, phase string) string {
-	id := pipeline.SpanID(module, attempt, phase)
+	id := runID.SpanID(module, attempt, phase)
 	return hex.EncodeToString(id[:])
 }
 
@@ -96,8 +97,42 @@ func TestSpanBuilder_sameOnEveryNode(t *testing.T) {
 	}
 
 	want := "00-" + string(runID) + "-" + name("e2e[chaos]", 2, "execute") + "-01"
-	if got := (pipeline.AttemptID{Run: runID, Module: "e2e[chaos]", Attempt: 2}).TraceParent(); got != want {
+	if got := (pipeline.TraceContext{}).Attempt(pipeline.AttemptID{Run: runID, Module: "e2e[chaos]", Attempt: 2}).Parent; got != want {
 		t.Errorf("TRACEPARENT is %s, the span %s", got, want)
+	}
+}
+
+// A run that was submitted within a trace is a child in it, and what it was of is said.
+func TestSpanBuilder_parent(t *testing.T) {
+	r := sample()
+	r.run.Trace = pipeline.NewTraceContext("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "", "")
+	r.run.Git = pipeline.Git{SHA: "57ad523", Branch: "main"}
+	root := exported(t, r)[name("", 0, "")]
+	if got := root.Parent.SpanID().String(); got != "00f067aa0ba902b7" || !root.Parent.IsRemote() {
+		t.Errorf("the run's parent is %s", got)
+	}
+	attrs := map[attribute.Key]string{}
+	for _, a := range root.Attributes {
+		attrs[a.Key] = a.Value.AsString()
+	}
+	for key, want := range map[attribute.Key]string{"cicd.pipeline.run.id": string(runID), "vcs.ref.head.revision": "57ad523",
+		"vcs.ref.head.name": "main", "vcs.ref.head.type": "branch"} {
+		if attrs[key] != want {
+			t.Errorf("%s is %q, want %q", key, attrs[key], want)
+		}
+	}
+}
+
+// What the sampler or the submitter does not want is not exported, neither the run nor
+// what is below it.
+func TestSpanBuilder_notSampled(t *testing.T) {
+	if got := exported(t, sample(), sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(0)))); len(got) > 0 {
+		t.Errorf("%d spans of a run that is not sampled", len(got))
+	}
+	r := sample()
+	r.run.Trace = pipeline.NewTraceContext("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", "", "")
+	if got := exported(t, r); len(got) > 0 {
+		t.Errorf("%d spans of a trace that is not sampled", len(got))
 	}
 }
 

@@ -258,7 +258,7 @@ func (c *capturer) secure(ctx context.Context, a *attempt, got *captured) (inlin
 	for _, d := range got.blobs {
 		n, err := c.blobs.Size(d)
 		if err != nil {
-			c.log.Error("size of blob", "attempt", a.key, "error", err)
+			c.log.Error("size of blob", a.spec.LogFields("error", err)...)
 			continue
 		}
 		total += n
@@ -274,7 +274,7 @@ func (c *capturer) secure(ctx context.Context, a *attempt, got *captured) (inlin
 	for _, d := range got.blobs {
 		b, err := c.blobs.ReadAll(d, peer.MaxInlineBlob)
 		if err != nil {
-			c.log.Error("read blob", "attempt", a.key, "error", err)
+			c.log.Error("read blob", a.spec.LogFields("error", err)...)
 			continue
 		}
 		inline = append(inline, b)

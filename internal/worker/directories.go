@@ -91,7 +91,7 @@ func (d *directories) adopt(a *attempt) {
 		return
 	}
 	if err := d.restore(a); err != nil {
-		d.log.Error("the directory of a running attempt cannot be mounted", "attempt", a.key, "error", err)
+		d.log.Error("the directory of a running attempt cannot be mounted", a.spec.LogFields("error", err)...)
 	}
 }
 
@@ -114,7 +114,7 @@ func (d *directories) sweep(live []*attempt) {
 func (d *directories) releaseAll(list []*attempt) {
 	for _, a := range list {
 		if err := d.release(a); err != nil {
-			d.log.Warn("remove the overlay of a directory", "attempt", a.key, "error", err)
+			d.log.Warn("remove the overlay of a directory", a.spec.LogFields("error", err)...)
 		}
 	}
 }
@@ -153,8 +153,8 @@ func (d *directories) remove(a *attempt, succeeded bool) {
 
 // explainCopies logs why a directory is no overlay.
 func (d *directories) explainCopies(a *attempt, err error) {
-	if !errors.Is(err, layout.ErrNotPrepared) {
-		d.log.Debug("directory laid out by copies", "attempt", a.key, "reason", err)
+	if d.log.IsDebug() && !errors.Is(err, layout.ErrNotPrepared) {
+		d.log.Debug("directory laid out by copies", a.spec.LogFields("reason", err)...)
 	}
 }
 

@@ -101,7 +101,7 @@ func (c *lifecycle) begin(a *attempt) error {
 func (c *lifecycle) stopProcess(ctx context.Context, a *attempt, reason string) {
 	err := c.runner.Stop(ctx, a.key, reason, a.spec.Grace)
 	if err != nil && !errors.Is(err, executor.ErrNotFound) {
-		c.log.Warn("stop attempt", "attempt", a.key, "error", err)
+		c.log.Warn("stop attempt", a.spec.LogFields("error", err)...)
 	}
 }
 
@@ -141,9 +141,9 @@ func (c *lifecycle) notStarted(a *attempt, err error) *pipeline.Outcome {
 // it still wants it, sends it again. The table is last: until then the attempt is
 // not taken again.
 func (c *lifecycle) giveBack(a *attempt) {
-	c.log.Info("no lease is in force: the attempt waits for the leader", "attempt", a.key)
+	c.log.Info("no lease is in force: the attempt waits for the leader", a.spec.LogFields()...)
 	if err := c.journal.Delete(a.id); err != nil {
-		c.log.Error("delete from the journal", "attempt", a.key, "error", err)
+		c.log.Error("delete from the journal", a.spec.LogFields("error", err)...)
 	}
 	c.directories.remove(a, true)
 	a.cancel()
@@ -216,7 +216,7 @@ func (c *lifecycle) conclude(a *attempt, got *captured) {
 	if err != nil {
 		// It is reported all the same. If this daemon dies before the commit, the
 		// next one captures the attempt again, or finds that its keeper is gone.
-		c.log.Error("write outcome to the journal", "attempt", a.key, "error", err)
+		c.log.Error("write outcome to the journal", a.spec.LogFields("error", err)...)
 	}
 	a.finish(o, err == nil)
 	c.outbox.add(outcomeReport(o, inline), released)
@@ -231,7 +231,7 @@ func outcomeReport(o *pipeline.Outcome, inline [][]byte) peer.Report {
 // since what only the runner or the disk has left is swept by the next daemon.
 func (c *lifecycle) finish(a *attempt, o *pipeline.Outcome) {
 	if err := c.journal.Delete(o.ID); err != nil {
-		c.log.Error("delete from the journal", "attempt", o.ID.String(), "error", err)
+		c.log.Error("delete from the journal", a.spec.LogFields("error", err)...)
 	}
 	if a == nil {
 		return
@@ -240,7 +240,7 @@ func (c *lifecycle) finish(a *attempt, o *pipeline.Outcome) {
 	a.cancel()
 	if a.hasProcess() {
 		if err := c.runner.Forget(c.life, a.key); err != nil && c.life.Err() == nil {
-			c.log.Warn("forget attempt", "attempt", a.key, "error", err)
+			c.log.Warn("forget attempt", a.spec.LogFields("error", err)...)
 		}
 	}
 	c.directories.remove(a, o.State == pipeline.AttemptSucceeded)

@@ -39,7 +39,7 @@ func CheckSecretName(s string) string {
 	switch {
 	case !ok:
 		return "invalid name of a secret " + quote(s)
-	case checkEnvName(s) != nil, slices.Contains([]string{"PATH", "HOME", "TMPDIR", "CI", "TRACEPARENT"}, s):
+	case checkEnvName(s) != nil, slices.Contains([]string{"PATH", "HOME", "TMPDIR", "CI", "TRACEPARENT", "TRACESTATE", "BAGGAGE"}, s):
 		return "reserved name of a secret " + quote(s)
 	}
 	return ""

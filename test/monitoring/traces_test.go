@@ -56,6 +56,24 @@ func (c *collected) name(id string) string {
 	return c.spans[id]
 }
 
+// traced runs a pipeline, and returns its id and what a module saw in TRACEPARENT, once
+// the collector has the span of that name.
+func traced(t *testing.T, c *harness.Cluster, n *harness.Node, exported *collected) (id, span string) {
+	t.Helper()
+	file := c.WriteFile("p.hcl", "pipeline \"traced\" {\n  module \"say\" { script = \"echo \\\"$TRACEPARENT\\\"\" }\n}\n")
+	id = strings.TrimSpace(c.OK("submit", "-detach", "-address", n.URL, file))
+	c.OK("wait", "-address", n.URL, id)
+	parent := strings.TrimSpace(c.OK("logs", "-address", n.URL, id, "say"))
+	span = strings.TrimSuffix(parent[strings.LastIndex(parent, "00-")+3:], "-01")
+	testutil.Eventually(t, harness.Wait, func() error {
+		if got := exported.name(span); got != "execute" {
+			return fmt.Errorf("the span of TRACEPARENT (%s) is %q in the collector", parent, got)
+		}
+		return nil
+	})
+	return id, span
+}
+
 // TestTraces: a collector gets the trace of a run, under the run's id, and the module
 // has seen the id of the span that is its own. The leader that follows exports it again
 // under the same ids.
@@ -72,21 +90,17 @@ func TestTraces(t *testing.T) {
 	c.Whole()
 	leader := c.Leader()
 
-	file := c.WriteFile("p.hcl", "pipeline \"traced\" {\n  module \"say\" { script = \"echo \\\"$TRACEPARENT\\\"\" }\n}\n")
-	id := strings.TrimSpace(c.OK("submit", "-detach", "-address", leader.URL, file))
-	c.OK("wait", "-address", leader.URL, id)
-	parent := strings.TrimSpace(c.OK("logs", "-address", leader.URL, id, "say"))
-	parent = parent[strings.LastIndex(parent, "00-"):]
-	span := strings.TrimSuffix(strings.TrimPrefix(parent, "00-"), "-01")
+	id, span := traced(t, c, leader, exported)
 	if !strings.HasPrefix(span, id+"-") {
-		t.Fatalf("TRACEPARENT %q of run %s", parent, id)
+		t.Fatalf("TRACEPARENT has %s in run %s", span, id)
 	}
-	testutil.Eventually(t, harness.Wait, func() error {
-		if got := exported.name(span); got != "execute" {
-			return fmt.Errorf("the span of TRACEPARENT is %q in the collector", got)
-		}
-		return nil
-	})
+
+	// With TRACEPARENT, the run is a child in that trace.
+	const caller = "4bf92f3577b34da6a3ce929d0e0e4736"
+	c.Env = append(c.Env, "TRACEPARENT=00-"+caller+"-00f067aa0ba902b7-01")
+	if id, span := traced(t, c, leader, exported); !strings.HasPrefix(span, caller+"-") {
+		t.Fatalf("TRACEPARENT has %s in run %s, submitted in trace %s", span, id, caller)
+	}
 
 	exported.mu.Lock()
 	before := len(exported.spans)

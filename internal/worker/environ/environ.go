@@ -26,8 +26,8 @@ type Config struct {
 	Dir attemptdir.Dir
 	// Path is the module's PATH; "" means the daemon's, else DefaultPath.
 	Path string
-	// TraceParent is the W3C trace context of the attempt.
-	TraceParent string
+	// Trace is the trace context of the attempt.
+	Trace pipeline.TraceContext
 
 	Run, Pipeline, Module string
 	// Attempt is the attempt's number; 0 leaves the variable out.
@@ -50,7 +50,7 @@ type Config struct {
 }
 
 // Build makes the complete environment of a module as KEY=VALUE, each name once:
-// PATH, HOME, TMPDIR, CI, TRACEPARENT and the PIPELINED_ variables, the machine's
+// PATH, HOME, TMPDIR, CI, TRACEPARENT (TRACESTATE, BAGGAGE) and the PIPELINED_ variables, the machine's
 // variables that were asked for, and what the pipeline declares. Of two with one
 // name what the pipeline declares wins, then what the machine has. Names that
 // begin with PIPELINED_ are the system's: neither the machine nor the pipeline can
@@ -89,7 +89,9 @@ func Build(c Config) ([]string, error) {
 	add("HOME", c.Dir.Home())
 	add("TMPDIR", c.Dir.Tmp())
 	add("CI", "true")
-	add("TRACEPARENT", c.TraceParent)
+	add("TRACEPARENT", c.Trace.Parent)
+	add("TRACESTATE", c.Trace.State)
+	add("BAGGAGE", c.Trace.Baggage)
 	add("PIPELINED_RUN_ID", c.Run)
 	add("PIPELINED_PIPELINE", c.Pipeline)
 	add("PIPELINED_MODULE", c.Module)
