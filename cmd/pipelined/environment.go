@@ -16,6 +16,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/submission"
 	"github.com/pipelined/pipelined/internal/terminal"
@@ -51,13 +52,32 @@ func (env *environment) automated() bool {
 	return ci != "" && ci != "false" && ci != "0"
 }
 
-// givenAddress is the -address that this command line has, and another one needs too;
-// "" if the environment has it.
-func (env *environment) givenAddress() string {
-	if env.flags.address == env.getenv("PIPELINED_ADDR") {
-		return ""
+// givenFlags are the flags of this command line by which another one reaches the same
+// cluster; "" for none. A token is not repeated.
+func (env *environment) givenFlags() string {
+	var list []string
+	add := func(flag, value, variable string) {
+		if value != "" && value != env.getenv(variable) {
+			list = append(list, flag+" "+terminal.Quote(value))
+		}
 	}
-	return env.flags.address
+	add("-address", env.flags.address, "PIPELINED_ADDR")
+	add("-key-file", env.flags.keyFile, "PIPELINED_KEY_FILE")
+	add("-ca-file", env.flags.caFile, "PIPELINED_CA_FILE")
+	add("-token-file", env.flags.tokenFile, "PIPELINED_TOKEN_FILE")
+	if env.flags.token != "" && env.flags.token != env.getenv("PIPELINED_TOKEN") {
+		list = append(list, "-token …")
+	}
+	return strings.Join(list, " ")
+}
+
+// page gives the address of a run's page on the dashboard of the node that is asked
+// first; nil if that node is of this process, and ends with it.
+func (env *environment) page(api *client.Client, run string) func() string {
+	if env.ownNode {
+		return nil
+	}
+	return func() string { return api.Address() + "/runs/" + run }
 }
 
 // plain reports that no cursor tricks are wanted.
@@ -187,6 +207,8 @@ type environment struct {
 	flags sharedFlags
 	// retries reports on stderr that calls are repeated; set by program.run.
 	retries *terminal.RetryNotes
+	// ownNode says that a node of this process answers, which ends with it.
+	ownNode bool
 	// atEnd is called when the command has ended, the last one first.
 	atEnd []func()
 }

@@ -6,12 +6,16 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/terminal"
+	"github.com/pipelined/pipelined/pipeline"
 )
 
 // graphForms are what `graph -o` takes.
@@ -22,7 +26,8 @@ type graphCommand struct{ env *environment }
 
 func (c graphCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "graph", Usage: "draws the modules of a pipeline and what they depend on; needs no cluster", ArgsUsage: "FILE",
+		Name: "graph", Usage: "draws the modules of a pipeline or a run, and what they depend on", ArgsUsage: "FILE|RUN",
+		Description: "A FILE needs no cluster. An argument that is no file, and does not end in .hcl, names a RUN: its modules are shown with their states.",
 		Flags: append(append(varFlags(), selectFlags()...),
 			&cli.StringFlag{Name: "o", Usage: "output `FORMAT`: " + strings.Join(graphForms, ", "), Value: "text", Local: true}),
 		Action: c.env.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
@@ -31,12 +36,11 @@ func (c graphCommand) command() *cli.Command {
 				return usagef("-o %q: expected one of %s%s", form, strings.Join(graphForms, ", "), terminal.DidYouMean(form, graphForms))
 			}
 
-			def, err := c.env.compiled(ctx, cmd)
+			plan, err := c.plan(ctx, cmd)
 			if err != nil {
 				return c.env.explain(err)
 			}
 
-			plan := planOf(def)
 			if form != "text" {
 				plan.Modules = direct(plan.Modules)
 			}
@@ -57,6 +61,78 @@ func (c graphCommand) command() *cli.Command {
 	}
 }
 
+// plan is what is drawn: that of a file, or the modules of a run.
+func (c graphCommand) plan(ctx context.Context, cmd *cli.Command) (runPlan, error) {
+	name := cmd.Args().First()
+	_, err := os.Stat(name)
+	if name == "-" || err == nil || filepath.Ext(name) == ".hcl" {
+		def, err := c.env.compiled(ctx, cmd)
+		if err != nil {
+			return runPlan{}, err
+		}
+		return planOf(def), nil
+	}
+
+	ref, err := pipeline.ParseRunRef(name)
+	if err != nil {
+		return runPlan{}, usagef("graph: %q is neither a file nor a run", name)
+	}
+	api, id, err := c.env.connectRun(ctx, ref)
+	if err != nil {
+		return runPlan{}, err
+	}
+	g, err := api.Runs().Graph(ctx, id, "none")
+	if err != nil {
+		return runPlan{}, err
+	}
+	run, err := api.Runs().Get(ctx, id)
+	return planOfRun(&g, &run), err
+}
+
+// planOfRun are the modules of a run, with their states.
+func planOfRun(g *wire.Graph, run *wire.Run) runPlan {
+	states := map[string]*wire.Module{}
+	for i := range run.Modules {
+		states[run.Modules[i].Name] = &run.Modules[i]
+	}
+
+	plan := runPlan{Pipeline: g.Pipeline}
+	var wave func(i int) int
+	waves := make([]int, len(g.Modules))
+	wave = func(i int) int {
+		if waves[i] == 0 {
+			waves[i] = 1
+			for _, d := range needs(g, i) {
+				waves[i] = max(waves[i], wave(d)+1)
+			}
+		}
+		return waves[i]
+	}
+	for i := range g.Modules {
+		m := plannedModule{Name: g.Modules[i].Name, Wave: wave(i)}
+		for _, d := range needs(g, i) {
+			m.DependsOn = append(m.DependsOn, g.Modules[d].Name)
+		}
+		if s := states[m.Name]; s != nil {
+			m.state = string(s.State)
+		}
+		for len(plan.Waves) < m.Wave {
+			plan.Waves = append(plan.Waves, nil)
+		}
+		plan.Waves[m.Wave-1] = append(plan.Waves[m.Wave-1], m.Name)
+		plan.Modules = append(plan.Modules, m)
+	}
+	return plan
+}
+
+// needs are the positions of the modules that one waits for.
+func needs(g *wire.Graph, i int) []int {
+	if n := g.Modules[i].Needs; n >= 0 {
+		return g.Sets[n]
+	}
+	return nil
+}
+
 // writeGraph prints each module with what it depends on, first things first.
 func writeGraph(w io.Writer, plan runPlan) {
 	modules := slices.Clone(plan.Modules)
@@ -67,8 +143,11 @@ func writeGraph(w io.Writer, plan runPlan) {
 			text += " <- " + terminal.Clean(strings.Join(m.DependsOn, ", "))
 		}
 
-		if m.Skipped != "" {
+		switch {
+		case m.Skipped != "":
 			text += " (skipped: " + terminal.Clean(m.Skipped) + ")"
+		case m.state != "":
+			text += " (" + m.state + ")"
 		}
 
 		fmt.Fprintln(w, text)

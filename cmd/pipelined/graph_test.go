@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"github.com/pipelined/pipelined/api/wire"
 )
 
 // square is a -> b, c -> d, with a line from a to d that says nothing new, and
@@ -68,5 +70,16 @@ func TestGraph_forms(t *testing.T) {
 	}
 	if boxes != 5 {
 		t.Errorf("the picture has %d boxes, want 5", boxes)
+	}
+}
+
+// A run is drawn with the states of its modules.
+func TestPlanOfRun(t *testing.T) {
+	g := &wire.Graph{Pipeline: "p", Modules: []wire.GraphModule{{Name: "a", Needs: -1}, {Name: "b", Needs: 0}, {Name: "c", Needs: 1}}, Sets: [][]int{{0}, {0, 1}}}
+	run := &wire.Run{Modules: []wire.Module{{Name: "a", State: "succeeded"}, {Name: "b", State: "failed"}}}
+	var out bytes.Buffer
+	writeGraph(&out, planOfRun(g, run))
+	if want := "a (succeeded)\nb <- a (failed)\nc <- a, b\n"; out.String() != want {
+		t.Errorf("got:\n%s", &out)
 	}
 }

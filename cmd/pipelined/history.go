@@ -61,7 +61,7 @@ func (c history) open(ctx context.Context) (*client.Client, error) {
 		return nil, err
 	}
 
-	cfg.Idle = true
+	cfg.Idle, c.env.ownNode = true, true
 	_, api, err := c.start(ctx, cfg)
 	var locked *storage.LockedError
 	if errors.As(err, &locked) {

@@ -68,6 +68,8 @@ type plannedModule struct {
 	DependsOn []string `json:"dependsOn"`
 	// Skipped says why it does not run.
 	Skipped string `json:"skipped,omitempty"`
+	// state is that of a module of a run.
+	state   string
 	Command string `json:"command,omitempty"`
 	// Approval is what an approval asks, if that is known.
 	Approval string `json:"approval,omitempty"`

@@ -90,7 +90,7 @@ func (c submitCommand) run(ctx context.Context, cmd *cli.Command) error {
 
 	cancel(nil)
 	if errors.Is(context.Cause(sending), errInterrupted) {
-		return left(created.ID)
+		return c.env.left(created.ID)
 	}
 
 	if cmd.Bool("detach") {
@@ -103,10 +103,11 @@ func (c submitCommand) run(ctx context.Context, cmd *cli.Command) error {
 	}
 
 	// If submit is interrupted the run continues, so its id must be known.
-	if c.env.tellHeading(job, created); !c.env.live() {
-		c.env.tell("run %s (number %d) of %s", created.ID, created.Number, job.PipelineName())
+	at := c.env.page(api, fmt.Sprint(created.Number))
+	if c.env.tellHeading(job, created, at()); !c.env.live() {
+		c.env.tell("run %s (number %d) of %s: %s", created.ID, created.Number, job.PipelineName(), at())
 	}
-	_, err = watcher(c).watch(ctx, api.Runs(), created.ID, watchOptions{json: cmd.Bool("json"), logs: cmd.Bool("logs"), signals: signals, ctrlC: leavesRunning, health: api.Health,
+	_, err = watcher(c).watch(ctx, api.Runs(), created.ID, watchOptions{json: cmd.Bool("json"), logs: cmd.Bool("logs"), signals: signals, ctrlC: leavesRunning, health: api.Health, page: at,
 		ended: func(run wire.Run, outcome error) error { return reports.end(ctx, api.Modules(), run, outcome) },
 		interrupt: func(ctx context.Context, _ os.Signal) error {
 			return watcher(c).detachOrCancel(ctx, api, created.ID, signals)

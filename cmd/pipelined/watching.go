@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +33,8 @@ type watchOptions struct {
 	// the command has ended.
 	address string
 	gone    bool
+	// page is the address of the run's page on the dashboard; nil if there is none.
+	page func() string
 	// logs prints every line of output on a terminal too.
 	logs bool
 	// ctrlC is what Ctrl-C does, in the words of the live display.
@@ -73,13 +74,17 @@ func (c watcher) watch(ctx context.Context, source terminal.RunSource, id pipeli
 	notes, back := c.env.retries.Take()
 	defer back()
 	display := c.env.console()
-	display.Address, display.Known, display.Logs, display.Interrupt = o.address, o.known, o.logs, o.ctrlC
-	display.Later, display.Gone = cmp.Or(o.address, c.env.givenAddress()), o.gone
+	display.Known, display.Logs, display.Interrupt = o.known, o.logs, o.ctrlC
+	display.Flags, display.Gone, display.Page = c.env.givenFlags(), o.gone, o.page
+	if o.address != "" {
+		display.Flags = "-address " + o.address
+	}
+	display.FlagsLater = display.Flags
 	f := &terminal.Follower{Source: source, ID: id, Console: terminal.NewConsole(display), Silent: o.json, Positions: shown(o.known), Notes: notes, Each: o.each,
 		Signals: o.signals, Interrupt: o.interrupt, Approvals: o.asker, Health: o.health}
 	run, err := f.Run(ctx)
 	if errors.Is(err, errTimedOut) {
-		return false, failf(exitTimeout, "timed out (-timeout); run %s continues: pipelined watch %[1]s", id)
+		return false, failf(exitTimeout, "timed out (-timeout); run %s continues: %s", id, c.env.watchCommand(id))
 	}
 
 	if err != nil {
@@ -100,19 +105,19 @@ func (c watcher) watch(ctx context.Context, source terminal.RunSource, id pipeli
 // question if a person can answer it, otherwise it leaves the run alone.
 func (c watcher) detachOrCancel(ctx context.Context, api *client.Client, id pipeline.RunID, signals <-chan os.Signal) error {
 	if !c.env.interactive {
-		return left(id)
+		return c.env.left(id)
 	}
 
 	fmt.Fprintf(c.env.stderr, "\nrun %s continues without you. [d]etach, [c]ancel it, or keep watching [enter]? ", id)
 	c.env.stderr.Flush()
 	answer, err := c.env.ask(ctx, signals)
 	if err != nil {
-		return left(id)
+		return c.env.left(id)
 	}
 
 	switch {
 	case strings.HasPrefix(answer, "d"):
-		return left(id)
+		return c.env.left(id)
 	case strings.HasPrefix(answer, "c"):
 		if _, err := api.Runs().Cancel(ctx, id, "cancelled from the keyboard"); err != nil && pipeline.KindOf(err) != pipeline.Conflict {
 			return err
@@ -123,6 +128,15 @@ func (c watcher) detachOrCancel(ctx context.Context, api *client.Client, id pipe
 }
 
 // left ends a command that was interrupted and leaves its run alone.
-func left(id pipeline.RunID) error {
-	return failf(exitInterrupted, "interrupted; run %s continues: pipelined watch %[1]s", id)
+func (env *environment) left(id pipeline.RunID) error {
+	return failf(exitInterrupted, "interrupted; run %s continues: %s", id, env.watchCommand(id))
+}
+
+// watchCommand is the command that follows a run, as this command line reaches it.
+func (env *environment) watchCommand(id pipeline.RunID) string {
+	flags := env.givenFlags()
+	if flags != "" {
+		flags += " "
+	}
+	return fmt.Sprintf("pipelined watch %s%s", flags, id)
 }

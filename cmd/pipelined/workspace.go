@@ -87,8 +87,8 @@ func workspaceText(j *submission.Job) string {
 	return fmt.Sprintf("%s, %s", numberOf(n, "file"), humanize.IBytes(uint64(size)))
 }
 
-// tellHeading names a run above its live display.
-func (env *environment) tellHeading(j *submission.Job, created wire.RunCreated) {
+// tellHeading names a run above its live display. where says where else it is seen.
+func (env *environment) tellHeading(j *submission.Job, created wire.RunCreated, where string) {
 	if !env.live() {
 		return
 	}
@@ -97,5 +97,5 @@ func (env *environment) tellHeading(j *submission.Job, created wire.RunCreated) 
 	if git := j.Git(); git.SHA != "" {
 		text += fmt.Sprintf("%s %.7s, ", git.Branch, git.SHA)
 	}
-	env.tell("%s%s   run %s", text, workspaceText(j), created.ID)
+	env.tell("%s%s   %s", text, workspaceText(j), where)
 }

@@ -61,7 +61,7 @@ func TestAsker(t *testing.T) {
 
 func TestRunView_approval(t *testing.T) {
 	v := newRunView()
-	v.address = "-address run "
+	v.flags = "-address run "
 	m := gateModule("a")
 	r := wire.Run{RunSummary: wire.RunSummary{ID: "r"}, Index: 1, Modules: []wire.Module{m}}
 	var lines []string

@@ -51,11 +51,13 @@ type ConsoleConfig struct {
 	// Known is an earlier state of the run, of which nothing is printed again; nil for
 	// none.
 	Known *wire.Run
-	// Address is what -address must be to reach the run's node from another
-	// shell; "" if the flag is not needed. Later is the same once the command has
-	// ended; if Gone is set, nothing reaches the run then.
-	Address, Later string
-	Gone           bool
+	// Flags are those that another command needs to reach the run's node, like
+	// "-address X"; "" for none. FlagsLater is the same once this command has ended; if
+	// Gone is set, nothing reaches the run then.
+	Flags, FlagsLater string
+	Gone              bool
+	// Page is the address of the run's page on the dashboard; nil if there is none.
+	Page func() string
 	// Dir is the working directory: files below it are named relative to it.
 	Dir string
 	// CI is the system whose log this is. Exists reports whether there is a file below
@@ -78,7 +80,7 @@ func NewConsole(cfg ConsoleConfig) *Console {
 
 	marks := MarksOf(cfg.Unicode)
 	c.board = &board{view: c.view, tails: c.tails, marks: marks, interrupt: cfg.Interrupt, shown: map[string]bool{}}
-	c.recap = recap{later: cfg.Later, gone: cfg.Gone, dir: cfg.Dir, marks: marks, ci: cfg.CI, exists: cfg.Exists}
+	c.recap = recap{later: flagText(cfg.FlagsLater), page: cfg.Page, gone: cfg.Gone, dir: cfg.Dir, marks: marks, ci: cfg.CI, exists: cfg.Exists}
 	c.output.write = func(text []byte) {
 		if c.live && c.out.Terminal {
 			c.screen.above(c.out, text)
@@ -94,11 +96,17 @@ func NewConsole(cfg ConsoleConfig) *Console {
 		}
 	}
 
-	if cfg.Address != "" {
-		c.view.address = "-address " + cfg.Address + " "
-	}
+	c.view.flags = flagText(cfg.Flags)
 
 	return c
+}
+
+// flagText are flags as they stand before the arguments of a command.
+func flagText(flags string) string {
+	if flags == "" {
+		return ""
+	}
+	return flags + " "
 }
 
 // begin opens the group of a CI system in which output and progress stand. Its marks go

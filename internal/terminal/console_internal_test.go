@@ -104,7 +104,7 @@ func play(c *Console, clock *time.Time) {
 func TestConsole_plain(t *testing.T) {
 	var out, err bytes.Buffer
 	var clock time.Time
-	play(newTestConsole(NewStream(&out), NewStream(&err), &clock, ConsoleConfig{Dir: "/src", Later: "127.0.0.1:8080"}), &clock)
+	play(newTestConsole(NewStream(&out), NewStream(&err), &clock, ConsoleConfig{Dir: "/src", FlagsLater: "-address 127.0.0.1:8080", Page: func() string { return "http://n1:8080/runs/1284" }}), &clock)
 	golden(t, "plain.stdout", out.String())
 	golden(t, "plain.stderr", err.String())
 }

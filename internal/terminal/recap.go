@@ -2,6 +2,7 @@ package terminal
 
 import (
 	"fmt"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -17,9 +18,11 @@ const maxRecap = 5
 // recap tells at the end how a run ended: the failed modules with their last lines of
 // output, and the commands that continue.
 type recap struct {
-	// later is what commands need to reach the run, once the one that followed it has
-	// ended: "-address X", or "".
+	// later are the flags that commands need to reach the run, once the one that
+	// followed it has ended, with a space behind them: "-address X ", or "".
 	later string
+	// page is the address of the run's page on the dashboard; nil if there is none.
+	page func() string
 	// gone says that no command reaches it.
 	gone bool
 	// dir is the working directory: files below it are named relative to it.
@@ -41,7 +44,7 @@ func (p *recap) print(c *Console, r *wire.Run) {
 	}
 	for i, m := range failed {
 		if i == maxRecap {
-			rows = append(rows, nil, row{{fmt.Sprintf("%d more failed: pipelined status %s%s", len(failed)-i, p.option(), runName(r)), plainStyle}})
+			rows = append(rows, nil, row{{fmt.Sprintf("%d more failed: pipelined status %s%s", len(failed)-i, p.later, runName(r)), plainStyle}})
 			break
 		}
 		rows = append(rows, nil)
@@ -186,9 +189,9 @@ func (p *recap) commands(c *Console, r *wire.Run, failed []*wire.Module) []row {
 
 	type command struct{ text, what string }
 	var list []command
-	id := p.option() + runName(r)
+	id := p.later + runName(r)
 	if len(failed) > 0 {
-		name := quote(failed[0].Name)
+		name := Quote(failed[0].Name)
 		what := "all of its output"
 		if lines := c.tails.last(failed[0].Name); len(lines) > 0 {
 			what = fmt.Sprintf("all %d lines", lines[len(lines)-1].number)
@@ -217,14 +220,31 @@ func (p *recap) commands(c *Console, r *wire.Run, failed []*wire.Module) []row {
 	for _, l := range list {
 		rows = append(rows, row{{"  " + l.text, commandStyle}}.pad(widest+4).add(dimStyle, "# "+l.what))
 	}
+	if p.page != nil {
+		rows = append(rows, row{{"  " + p.page() + p.anchor(c, failed), commandStyle}})
+	}
 	return rows
 }
 
-func (p *recap) option() string {
-	if p.later == "" {
+// anchor is what of a run's page shows the first failed module, at the line that names
+// the place of its failure or else at the first one that the recap shows.
+func (p *recap) anchor(c *Console, failed []*wire.Module) string {
+	if len(failed) == 0 {
 		return ""
 	}
-	return "-address " + p.later + " "
+	text := "?m=" + url.QueryEscape(failed[0].Name)
+	lines := c.tails.last(failed[0].Name)
+	if len(lines) == 0 {
+		return text
+	}
+	at := lines[0].number
+	for _, l := range lines {
+		if file, _ := place([]numbered{l}, p.exists); file != "" {
+			at = l.number
+			break
+		}
+	}
+	return fmt.Sprintf("%s#L%d", text, at)
 }
 
 // runName is the shortest name of a run that commands take.
@@ -235,8 +255,8 @@ func runName(r *wire.Run) string {
 	return Flat(string(r.ID))
 }
 
-// quote gives a word as a shell takes it.
-func quote(s string) string {
+// Quote gives a word as a shell takes it.
+func Quote(s string) string {
 	s = Flat(s)
 	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@,") == "" {
 		return s

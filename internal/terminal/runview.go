@@ -18,9 +18,9 @@ type runView struct {
 	told    map[string]*toldModule
 	// known are earlier states of modules, of which nothing is printed again, by name.
 	known map[string]*wire.Module
-	// address is what has to be given to reach the run's node from elsewhere;
-	// "" for nothing.
-	address string
+	// flags are those that another command needs to reach the run's node, with a space
+	// behind them; "" for none.
+	flags string
 }
 
 // toldModule is what was already said of a module.
@@ -206,7 +206,7 @@ func (v *runView) changes(list []change, m *wire.Module) []change {
 
 	if NeedsApproval(m) && !told.asked {
 		told.asked = true
-		add(changeWaits, oddStyle, "waits for approval: %s (pipelined approve %s%s %s)", m.Approval.Message, v.address, v.run.ID, m.Name)
+		add(changeWaits, oddStyle, "waits for approval: %s (pipelined approve %s%s %s)", m.Approval.Message, v.flags, v.run.ID, Quote(m.Name))
 	}
 
 	if m.State.Final() && !told.final {
