@@ -102,7 +102,7 @@ func (p *tab) until(expression string) {
 			return
 		}
 		if time.Now().After(end) {
-			p.t.Fatalf("never became true: %s\nthe page says: %s\nconsole: %q", expression, p.text("document.body.innerText"), p.said())
+			p.t.Fatalf("never became true: %s\nat %s\nthe page says: %s\nconsole: %q", expression, p.text("location.href"), p.text("document.body.innerText"), p.said())
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

@@ -192,15 +192,13 @@ func TestDashboard(t *testing.T) {
 		p.t = t
 		p.key("gr")
 		p.until("document.querySelectorAll('.runs a[data-run]').length >= 2")
-		p.key("/")
-		p.until("document.activeElement?.id === 'find'")
-		p.key("publish") // a module
+		p.do(chromedp.SendKeys(chromedp.CSS("#find"), "publish")) // a module
 		p.until("[...document.querySelectorAll('.runs a[data-run]')].map(e => e.dataset.run).join() === '1'")
 	})
 
 	t.Run("cluster", func(t *testing.T) {
 		p.t = t
-		p.key("gc")
+		p.click(".rail a", "Cluster")
 		p.shows("3 of 3 nodes answer")
 		p.shows("Every node reaches every other one.")
 		p.until("[...document.querySelectorAll('.sights td.s-ok')].filter(e => Number(e.innerText) > 0).length === 6")
