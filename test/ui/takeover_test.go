@@ -39,5 +39,12 @@ func TestDashboard_takeover(t *testing.T) {
 	p.click("header button", "Cancel")
 	p.click("dialog button", "Cancel the run")
 	p.until("document.title.startsWith('Cancelled: chatty')")
+
+	// The page of the cluster says who took over, and how long no node led.
+	p.click(".rail a", "Cluster")
+	p.until("document.querySelector('.events')?.innerText.includes(' leads in term ')")
+	p.until("[...document.querySelectorAll('.kpi')].find(e => e.innerText.startsWith('Last takeover'))?.innerText.includes(" + quoted(" for "+leader.Name) + ")")
+	p.until("[...document.querySelectorAll('.sights td')].filter(e => e.innerText === 'failed').length === 2")
+	p.accessible("cluster, degraded")
 	p.silent("net::ERR_INCOMPLETE_CHUNKED_ENCODING", "net::ERR_CONNECTION_REFUSED", "net::ERR_CONNECTION_RESET", "net::ERR_EMPTY_RESPONSE", "status of 503")
 }

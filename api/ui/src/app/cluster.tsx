@@ -2,6 +2,7 @@
 // and what waits.
 import { signal } from '@preact/signals'
 import { json } from './api'
+import { Events, lastTakeover, useEvents } from './events'
 import { bytes, coarse, count, revision, seconds } from './format'
 import { Shape, type Kind } from './icons'
 import { Blank, CopyAs, Figure, Pill, Table, cli, curl, every, offer } from './parts'
@@ -234,12 +235,13 @@ function Figures() {
   const active = order.value.map((id) => runs.get(id)!.value).filter((x) => !final(x.state))
   const sum = (of: (m: Member) => number) => list.reduce((n, m) => n + of(m), 0)
   const waiting = waits() + dependencies()
+  const takeover = lastTakeover()
   return (
     <dl class="card kpis">
       <Figure name="Leader" value={h.leader || 'none'} note={`term ${h.term}`} />
+      <Figure name="Last takeover" value={takeover[0]} note={takeover[1]} />
       <Figure name="Committed" value={h.commitIndex.toLocaleString('en')} note={r && r.lastIndex > r.commitIndex ? `${r.lastIndex - r.commitIndex} entries under way` : 'entries of the log'} />
-      <Figure name="Slots" value={`${sum((m) => m.currentLoad)} of ${sum((m) => m.maxLoad)}`} note={`${count(h.availableWorkers, 'worker')} available`} />
-      <Figure name="Runs" value={String(active.length)} note={active.length ? `${count(waiting, 'module')} wait${waiting === 1 ? 's' : ''}` : 'nothing runs'} />
+      <Figure name="Slots" value={`${sum((m) => m.currentLoad)} of ${sum((m) => m.maxLoad)}`} note={`${count(active.length, 'run')}, ${count(waiting, 'module')} wait${waiting === 1 ? 's' : ''}`} />
       <Figure name="Blobs here" value={h.blobs ? bytes(h.blobs.bytes) : 'not counted'} note={h.blobs ? `${count(h.blobs.blobs, 'file')} on ${h.node}` : 'counted every ten minutes'} />
       <Figure
         name="Versions"
@@ -254,6 +256,7 @@ function Figures() {
 export function Cluster() {
   every(3000, () => json<{ workers: WorkerNode[] }>('/api/workers?brief=1').then((a) => (workers.value = a.workers)))
   useReports()
+  useEvents()
 
   const h = health.value
   const list = (members.value?.members ?? []).filter((m) => m.status !== 'left')
@@ -297,6 +300,7 @@ export function Cluster() {
             <div class="trio">
               <Consensus />
               <Sights />
+              <Events />
             </div>
             <Waits />
             {list.length === 1 && (

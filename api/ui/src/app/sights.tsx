@@ -91,7 +91,7 @@ export function Sights() {
         {r.findings.length === 0 && (
           <li>
             <Shape kind={r.nodes.some((n) => n.missing) ? 'wait' : 'ok'} />
-            <span>{r.nodes.some((n) => n.missing) ? `${r.nodes.filter((n) => n.missing).map((n) => `${n.name}: ${n.missing}`).join('; ')}. All others reach each other.` : 'Every node reaches every other one.'}</span>
+            <span>{r.nodes.some((n) => n.missing) ? `${r.nodes.filter((n) => n.missing).map((n) => n.missing!.replace(/^it /, n.name + ' ')).join('; ')}. All others reach each other.` : 'Every node reaches every other one.'}</span>
           </li>
         )}
       </ul>
