@@ -27,6 +27,7 @@ type lineQuery struct {
 	hasLine   bool
 	line      int64
 	count     int64
+	times     bool
 	hasSearch bool
 	searching searching
 }
@@ -51,6 +52,11 @@ func readLineQuery(q url.Values) (l lineQuery, err error) {
 		return l, invalid("count=%d: expected 1 to %d", n, maxCount)
 	}
 	l.count = int64(n)
+	if l.hasLine {
+		if l.times, err = flag(q, "timestamps"); err != nil {
+			return l, err
+		}
+	}
 
 	if l.hasSearch = q.Has("search"); l.hasSearch {
 		l.searching, err = readSearching(q)
@@ -78,7 +84,7 @@ func (h *logsHandler) lines(c *call, module string, attempt int, q lineQuery) er
 		case q.hasSearch:
 			return c.ok(wire.LogMatches{Matches: []wire.LogMatch{}, Complete: true})
 		}
-		return h.sendLines(c, key, place{line: max(1, q.line), final: final}, q.count)
+		return h.sendLines(c, key, place{line: max(1, q.line), final: final}, &q)
 	}
 	if q.hasSearch {
 		return h.search(c, key, &q)
@@ -91,16 +97,19 @@ func (h *logsHandler) lines(c *call, module string, attempt int, q lineQuery) er
 	if q.meta {
 		return c.ok(wire.LogMeta{Attempt: attempt, Size: at.size, Lines: at.lines, Ended: at.final})
 	}
-	return h.sendLines(c, key, at, q.count)
+	return h.sendLines(c, key, at, &q)
 }
 
-// sendLines answers with count lines from a place on.
-func (h *logsHandler) sendLines(c *call, key logKey, at place, count int64) error {
+// sendLines answers with lines from a place on.
+func (h *logsHandler) sendLines(c *call, key logKey, at place, q *lineQuery) error {
 	if at.line > at.lines+1 {
 		return withStatus(http.StatusRequestedRangeNotSatisfiable, pipeline.Invalid, "line=%d: attempt %d has %d lines", at.line, key.attempt, at.lines)
 	}
 
-	body, offset, err := readLines(c.r.Context(), h.logs, key, at, count)
+	body, offset, err := readLines(c.r.Context(), h.logs, key, at, q.count)
+	if err == nil && q.times && len(body) > 0 {
+		body, err = stampLines(c.r.Context(), h.logs, key, offset, int64(len(body)))
+	}
 	if err != nil {
 		return err
 	}
@@ -157,4 +166,33 @@ func readLines(ctx context.Context, logs Logs, key logKey, at place, count int64
 		}
 	}
 	return body, offset, nil
+}
+
+// stampLines reads size bytes of an output from the beginning of a line on, and puts the
+// time before each line.
+func stampLines(ctx context.Context, logs Logs, key logKey, offset, size int64) ([]byte, error) {
+	in := wire.FollowRequest{Modules: []string{key.module}, Times: true,
+		Positions: map[string]wire.LogPosition{key.module: {Attempt: key.attempt, Offset: offset}}}
+	stamper := stamper{times: true}
+	var body []byte
+	err := logs.Follow(ctx, key.run, in, func(e wire.LogEvent) error {
+		if e.Module != key.module {
+			return nil
+		}
+		if e.Attempt > key.attempt {
+			return errEnough
+		}
+		piece := e.Bytes()
+		piece = piece[:min(int64(len(piece)), size)]
+		size -= int64(len(piece))
+		body = append(body, stamper.text(piece, e.Time)...)
+		if size == 0 || e.End {
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return body, err
 }

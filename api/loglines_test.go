@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/apitest"
@@ -88,6 +89,42 @@ func TestLog_lines(t *testing.T) {
 		"search=": 400, "search=a&limit=0": 400, "search=(&regexp=1": 400, "search=a&lines=3": 400, "search=" + strings.Repeat("a", 300): 400} {
 		if r := ask(t, n.public.URL, base+query, "", asRead); r.StatusCode != status {
 			t.Errorf("%s: %d, want %d", query, r.StatusCode, status)
+		}
+	}
+}
+
+// With timestamps each line has its time, and the lines are the same.
+func TestLog_lines_times(t *testing.T) {
+	output := numbered(300)
+	var read int64
+	backend := logOf(&output, &read)
+	at := time.Date(2026, 11, 29, 15, 0, 0, 0, time.UTC)
+	backend.Logs.FollowFunc = func(_ context.Context, _ pipeline.RunID, in wire.FollowRequest, send func(wire.LogEvent) error) error {
+		from := in.Positions["m"]
+		if from.Attempt != 1 || in.Follow || !in.Times {
+			t.Errorf("asked for %+v", in)
+		}
+		for _, module := range []string{"m[other]", "m"} {
+			for offset := from.Offset; offset < int64(len(output)); offset += 100 { // pieces end within lines
+				piece := output[offset:min(offset+100, int64(len(output)))]
+				if err := send(wire.LogEvent{Module: module, Attempt: 1, Offset: offset, Text: string(piece), Time: at.Add(time.Duration(offset) * time.Millisecond)}); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	n := newNode(t, backend)
+	base := "GET /api/v1/runs/r1/modules/logs?module=m&line=200&count=20"
+	want := text(t, ask(t, n.public.URL, base, "", asRead))
+	r := ask(t, n.public.URL, base+"&timestamps=1", "", asRead)
+	got := text(t, r)
+	if stripped := regexp.MustCompile(`(?m)^2026-11-29T15:\S+Z `).ReplaceAllString(got, ""); r.StatusCode != 200 || stripped != want || stripped == got || r.Header.Get("X-Pipelined-Line") != "200" {
+		t.Errorf("%d %q", r.StatusCode, got)
+	}
+	for _, query := range []string{"search=a&timestamps=1", "meta=1&timestamps=1"} {
+		if r := ask(t, n.public.URL, "GET /api/v1/runs/r1/modules/logs?module=m&"+query, "", asRead); r.StatusCode != 400 {
+			t.Errorf("%s: %d", query, r.StatusCode)
 		}
 	}
 }

@@ -138,8 +138,8 @@ func (h *logsHandler) module(c *call) error {
 	}
 
 	switch {
-	case q.lines.byLine() && (q.follow || q.asText() || q.hasTail || q.hasOffset || q.ranged):
-		return invalid("line, search and meta exclude follow, lines, since, timestamps, offset, tail and the header Range")
+	case q.lines.byLine() && (q.follow || q.asText() && !q.lines.times || q.part.Lines > 0 || !q.part.Since.IsZero() || q.hasTail || q.hasOffset || q.ranged):
+		return invalid("line, search and meta exclude follow, lines, since, offset, tail and the header Range, search and meta also timestamps")
 	case q.lines.byLine():
 		return h.lines(c, module, q.attempt, q.lines)
 	case q.limit > 0 && (q.follow || q.asText() || q.ranged):

@@ -79,7 +79,7 @@ func (h *logsHandler) moduleText(c *call, id pipeline.RunID, module string, q lo
 			return errEnough
 		}
 
-		if b := stamper.text(&e); len(b) > 0 {
+		if b := stamper.text(e.Bytes(), e.Time); len(b) > 0 {
 			begun = true
 			if _, err := c.w.Write(b); err != nil {
 				return err
@@ -106,15 +106,14 @@ type stamper struct {
 	inLine bool
 }
 
-func (w *stamper) text(e *wire.LogEvent) []byte {
-	b := e.Bytes()
+func (w *stamper) text(b []byte, at time.Time) []byte {
 	if !w.times {
 		return b
 	}
 	var out []byte
 	for line := range bytes.Lines(b) {
 		if !w.inLine {
-			out = e.Time.UTC().AppendFormat(out, wire.LogTimeLayout)
+			out = at.UTC().AppendFormat(out, wire.LogTimeLayout)
 			out = append(out, ' ')
 		}
 		out = append(out, line...)

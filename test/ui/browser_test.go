@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 
 	"github.com/pipelined/pipelined/test/harness"
@@ -18,7 +20,7 @@ import (
 
 // tab is a tab of the browser, and what its console said.
 type tab struct {
-	t   *testing.T
+	t   testing.TB
 	ctx context.Context
 
 	mu      sync.Mutex // guards following
@@ -26,7 +28,7 @@ type tab struct {
 }
 
 // newBrowser starts Chromium, or skips the test.
-func newBrowser(t *testing.T) context.Context {
+func newBrowser(t testing.TB) context.Context {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
@@ -47,7 +49,7 @@ func newBrowser(t *testing.T) context.Context {
 }
 
 // newTab opens a tab of a window of its own.
-func newTab(t *testing.T, browser context.Context) *tab {
+func newTab(t testing.TB, browser context.Context) *tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
@@ -122,6 +124,28 @@ func (p *tab) click(selector, text string) {
 	p.text(find + ".setAttribute('data-clicked', '')")
 	p.do(chromedp.Click(chromedp.CSS("[data-clicked]")))
 	p.text("document.querySelector('[data-clicked]')?.removeAttribute('data-clicked')")
+}
+
+// drag drags with the mouse within an element, from a point of it to another.
+func (p *tab) drag(element string, x0, y0, x1, y1 float64) {
+	p.t.Helper()
+	var left, top float64
+	at := p.text("(r => r.left + ' ' + r.top)(" + element + ".getBoundingClientRect())")
+	if _, err := fmt.Sscan(at, &left, &top); err != nil {
+		p.t.Fatalf("%s: %v", at, err)
+	}
+	p.do(func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
+		for _, e := range []input.DispatchMouseEventParams{
+			{Type: input.DispatchMouseEventTypeMousePressed, X: left + x0, Y: top + y0, Button: input.MouseButtonLeft, Buttons: 1, ClickCount: 1},
+			{Type: input.DispatchMouseEventTypeMouseMoved, X: left + x1, Y: top + y1, Button: input.MouseButtonLeft, Buttons: 1},
+			{Type: input.DispatchMouseEventTypeMouseReleased, X: left + x1, Y: top + y1, Button: input.MouseButtonLeft, ClickCount: 1},
+		} {
+			if _, err := cdp.Call(ctx, t, input.DispatchMouseEvent, e); err != nil {
+				return chromedp.Void{}, err
+			}
+		}
+		return chromedp.Void{}, nil
+	})
 }
 
 func (p *tab) key(keys string) {

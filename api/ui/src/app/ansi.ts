@@ -3,8 +3,8 @@
 
 export interface Span { text: string; classes: string; colour?: string; background?: string }
 
-// longest is how much of a line is shown, in characters.
-const longest = 4096
+// most is how much of a line is shown, in characters.
+export const most = 4096
 
 // A sequence of a terminal, or a control character that is no tab.
 const sequence = /\x1b(?:\[([0-9;:]*)[ -/]*([@-~])|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[P^_X][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])|[\x00-\x08\x0b-\x1f\x7f-\x9f]/g
@@ -12,8 +12,7 @@ const sequence = /\x1b(?:\[([0-9;:]*)[ -/]*([@-~])|\][^\x07\x1b]*(?:\x07|\x1b\\)
 export function spans(line: string): Span[] {
   // What a carriage return overwrites is not shown.
   const end = line.endsWith('\r') ? line.length - 1 : line.length
-  let text = line.slice(line.lastIndexOf('\r', end - 1) + 1, end)
-  if (text.length > longest) text = `${text.slice(0, longest)} … ${text.length - longest} more characters`
+  const text = line.slice(line.lastIndexOf('\r', end - 1) + 1, end)
   if (!/[\x00-\x08\x0b-\x1f\x7f-\x9f]/.test(text)) return [{ text, classes: '' }]
 
   const pen = new Pen()

@@ -1,7 +1,7 @@
 // The drawing of a run's graph on a canvas: the node laid it out, this shows how
 // it stands. The list of modules is its form for keyboards and screen readers.
-import type { Kind } from './icons'
-import { colour } from './icons'
+import { Boxes, readable, type Box, type Face } from './graphbox'
+import { Lines } from './graphlines'
 
 export interface Graph {
   modules: { name: string; needs: number }[]
@@ -16,14 +16,7 @@ export interface Graph {
   }
 }
 
-interface Box { block: number; module: number; x: number; y: number; width: number; height: number }
-
-// Face is what a box shows.
-export interface Face { kind: Kind; title: string; line: string; cells?: Kind[]; part?: number; dim?: boolean; critical?: boolean }
-
 const closest = 2
-// Below this scale a box shows its colour and shape only.
-const readable = 0.5
 
 export class GraphView {
   onChoose = (_box: number) => {}
@@ -32,12 +25,12 @@ export class GraphView {
 
   private graph: Graph | null = null
   private faces: Face[] = []
-  private critical = new Set<number>() // lines
   private scale = 1
   private x = 0 // the point of the drawing at the corner, in its pixels
   private y = 0
-  private plain = new Path2D()
-  private strong = new Path2D()
+  private plain = new Lines([])
+  private strong = new Lines([])
+  private drawnAt = [0, 0] // where its corner is on the canvas
   private colours: Record<string, string> = {}
   private font = ''
   private dirty = new Set<number>()
@@ -46,6 +39,7 @@ export class GraphView {
   private fitted = true // until a person moves it
   private canvas = document.createElement('canvas')
   private c = this.canvas.getContext('2d', { alpha: false })!
+  private boxes = new Boxes(this.c, (name) => this.colour(name), () => this.font)
   private resized = new ResizeObserver(() => (this.fitted ? this.fit() : this.redraw()))
   private scheme = matchMedia('(prefers-color-scheme: dark)')
   private recolour = () => {
@@ -86,32 +80,27 @@ export class GraphView {
 
   // setFaces takes what all boxes show, and draws those that changed.
   setFaces(faces: Face[]) {
-    faces.forEach((face, i) => {
-      const had = this.faces[i]
-      if (had && JSON.stringify(had) === JSON.stringify(face)) return
-      this.dirty.add(i)
-    })
+    faces.forEach((face, i) => same(this.faces[i], face) || this.dirty.add(i))
     this.faces = faces
-    this.plan()
+    if (this.dirty.size > 0) this.plan()
   }
 
   // setCritical takes the boxes of the critical path, in order.
   setCritical(path: number[]) {
     const { nodes, lines } = this.graph!.layout
+    const from = new Map<number, number[]>()
+    lines.forEach((l, i) => from.get(l.from)?.push(i) ?? from.set(l.from, [i]))
     const ends = new Set<number>()
-    for (let i = 1; i < path.length; i++) {
-      const [a, b] = [path[i - 1], path[i]]
-      const direct = lines.findIndex((l) => l.from === a && l.to === b)
-      if (direct >= 0) ends.add(direct)
-      else {
-        const into = lines.findIndex((l) => l.from === a && l.to >= nodes.length && lines.some((m) => m.from === l.to && m.to === b))
-        if (into >= 0) ends.add(into).add(lines.findIndex((m) => m.from === lines[into].to && m.to === b))
+    for (let k = 1; k < path.length; k++) {
+      for (const i of from.get(path[k - 1]) ?? []) {
+        const on = lines[i].to < nodes.length ? i : (from.get(lines[i].to) ?? []).find((j) => lines[j].to === path[k])
+        if (on === undefined || lines[on].to !== path[k]) continue
+        ends.add(i).add(on)
+        break
       }
     }
-    this.critical = ends
-    this.plain = new Path2D()
-    this.strong = new Path2D()
-    lines.forEach((l, i) => elbow(ends.has(i) ? this.strong : this.plain, l.points))
+    this.plain = new Lines(lines.filter((_, i) => !ends.has(i)))
+    this.strong = new Lines(lines.filter((_, i) => ends.has(i)))
     this.redraw()
   }
 
@@ -159,7 +148,7 @@ export class GraphView {
     this.x = Math.max(Math.min(0, width - w) - 60, Math.min(Math.max(0, width - w) + 60, this.x + dx))
     this.y = Math.max(Math.min(0, height - h) - 60, Math.min(Math.max(0, height - h) + 60, this.y + dy))
     this.fitted = false
-    this.redraw()
+    this.plan()
   }
 
   private zoomAt(by: number, px: number, py: number) {
@@ -217,185 +206,87 @@ export class GraphView {
     return (this.colours[name] ??= getComputedStyle(this.canvas).getPropertyValue('--' + name))
   }
 
+  // draw draws all, or moves what is drawn and draws what came into sight, and boxes that
+  // changed. It never draws more: that bounds what a frame costs.
   private draw() {
-    const [w, h, ratio] = [this.box.clientWidth, this.box.clientHeight, devicePixelRatio]
-    if (!this.graph || !w || !h) return
-    if (this.canvas.width !== Math.round(w * ratio) || this.canvas.height !== Math.round(h * ratio)) {
-      this.canvas.width = Math.round(w * ratio)
-      this.canvas.height = Math.round(h * ratio)
+    const [w, h] = [this.box.clientWidth, this.box.clientHeight].map((n) => Math.round(n * devicePixelRatio))
+    if (!w || !h) return
+    if (this.canvas.width !== w || this.canvas.height !== h) {
+      this.canvas.width = w
+      this.canvas.height = h
       this.whole = true
     }
+    if (!this.graph) {
+      this.c.fillStyle = this.colour('surface')
+      this.c.fillRect(0, 0, w, h)
+      return
+    }
     this.font ||= getComputedStyle(this.canvas).fontFamily
-    const c = this.c
-    const s = this.scale * ratio
-    c.setTransform(s, 0, 0, s, -this.x * s, -this.y * s)
-    const { nodes, junctions } = this.graph.layout
-    const seen = (n: Box) => n.x + n.width > this.x && n.x < this.x + w / this.scale && n.y + n.height > this.y && n.y < this.y + h / this.scale
-
-    if (this.whole) {
-      c.fillStyle = this.colour('surface')
-      c.fillRect(this.x, this.y, w / this.scale, h / this.scale)
-      c.lineWidth = Math.max(1.25, 0.7 / this.scale)
-      c.strokeStyle = this.colour('edge')
-      c.stroke(this.plain)
-      c.lineWidth = Math.max(2, 1.2 / this.scale)
-      c.strokeStyle = this.colour('ink2')
-      c.stroke(this.strong)
-      if (this.scale >= readable) {
-        c.fillStyle = this.colour('surface')
-        c.strokeStyle = this.colour('edge')
-        c.lineWidth = 1.5
-        for (const j of junctions) {
-          c.beginPath()
-          c.arc(j.x, j.y, 3, 0, 7)
-          c.fill()
-          c.stroke()
-        }
-      }
-      nodes.forEach((n, i) => seen(n) && this.node(n, this.faces[i], i))
+    const s = this.scale * devicePixelRatio
+    const at = [Math.round(-this.x * s), Math.round(-this.y * s)]
+    const [dx, dy] = [at[0] - this.drawnAt[0], at[1] - this.drawnAt[1]]
+    this.drawnAt = at
+    if (this.whole || Math.abs(dx) >= w || Math.abs(dy) >= h) {
+      this.paint(0, 0, w, h)
     } else {
-      for (const i of this.dirty) if (nodes[i] && seen(nodes[i])) this.node(nodes[i], this.faces[i], i)
+      if (dx || dy) {
+        this.c.setTransform(1, 0, 0, 1, 0, 0)
+        this.c.drawImage(this.canvas, dx, dy)
+      }
+      if (dx) this.paint(dx > 0 ? 0 : w + dx, 0, Math.abs(dx), h)
+      if (dy) this.paint(0, dy > 0 ? 0 : h + dy, w, Math.abs(dy))
+      for (const i of this.dirty) {
+        const n = this.graph.layout.nodes[i]
+        if (n) this.paint(n.x * s + at[0] - 3, n.y * s + at[1] - 3, n.width * s + 6, n.height * s + 6, i)
+      }
     }
     this.dirty.clear()
     this.whole = false
   }
 
-  private node(n: Box, face: Face | undefined, at: number) {
-    if (!face) return
-    const c = this.c
-    const kind = colour(face.kind)
-    const idle = face.kind === 'wait' || face.kind === 'skip'
-    c.globalAlpha = 1
-    c.fillStyle = this.colour('surface')
-    if (face.dim) {
-      // What lies below would shine through.
-      box(c, n)
-      c.fill()
-      c.globalAlpha = 0.3
-    }
-
-    if (this.scale < readable) {
-      c.fillStyle = this.colour(kind + '-bg')
-      c.strokeStyle = this.colour(at === this.chosen ? 'ink' : kind + '-mid')
-      c.lineWidth = at === this.chosen ? 3 / this.scale : 1.5 / this.scale
-      box(c, n)
-      c.fill()
-      c.stroke()
-      if (this.scale > 0.15 || face.kind === 'bad') this.shape(face.kind, n.x + n.width / 2 - 16, n.y + n.height / 2 - 16, 32)
-      c.globalAlpha = 1
-      return
-    }
-
-    c.fillStyle = this.colour(idle ? 'sunken' : 'surface')
-    c.strokeStyle = this.colour(at === this.chosen ? 'run-mid' : face.kind === 'run' || face.kind === 'bad' ? kind + '-mid' : face.critical ? 'ink2' : 'line2')
-    c.lineWidth = at === this.chosen ? 2.5 : face.critical ? 1.75 : 1
-    c.setLineDash(face.kind === 'wait' ? [4, 3] : [])
-    box(c, n)
-    c.fill()
-    c.stroke()
-    c.setLineDash([])
-    this.shape(face.kind, n.x + 8, n.y + 6, 16)
-    c.textBaseline = 'alphabetic'
-    c.fillStyle = this.colour(idle ? 'ink2' : 'ink')
-    c.font = `560 12.5px ${this.font}`
-    c.fillText(cut(c, face.title, n.width - 38), n.x + 30, n.y + 18)
-    c.fillStyle = this.colour('ink3')
-    c.font = `11px ${this.font}`
-    c.fillText(cut(c, face.line, n.width - 38), n.x + 30, n.y + 33)
-    if (face.cells) this.cells(n, face.cells)
-    if (face.part) {
-      c.fillStyle = this.colour('run-bg')
-      c.fillRect(n.x + 8, n.y + n.height - 3, n.width - 16, 2)
-      c.fillStyle = this.colour('run-mid')
-      c.fillRect(n.x + 8, n.y + n.height - 3, (n.width - 16) * face.part, 2)
-    }
-    c.globalAlpha = 1
-  }
-
-  private cells(n: Box, cells: Kind[]) {
-    const c = this.c
-    const across = cells.length < 8 ? Math.max(1, cells.length) : 14
-    const room = n.width - 16
-    const step = cells.length < 8 ? Math.min(18, room / across) : room / across
-    cells.forEach((kind, i) => {
-      const [x, y] = [n.x + 8 + (i % across) * step, n.y + 41 + Math.floor(i / across) * 9]
-      if (y + 7 > n.y + n.height) return
-      c.fillStyle = this.colour(kind === 'wait' ? 'line2' : colour(kind) + '-mid')
-      c.fillRect(x, y, step - 2, 7)
-    })
-  }
-
-  private shape(kind: Kind, x: number, y: number, size: number) {
-    const c = this.c
+  // paint draws a part of the canvas, whose pixels it takes; only is the one box in it.
+  private paint(px: number, py: number, width: number, height: number, only?: number) {
+    const [left, top] = [Math.max(0, Math.floor(px)), Math.max(0, Math.floor(py))]
+    const [right, bottom] = [Math.min(this.canvas.width, Math.ceil(px + width)), Math.min(this.canvas.height, Math.ceil(py + height))]
+    if (left >= right || top >= bottom) return
+    const { c, drawnAt: at } = this
+    const s = this.scale * devicePixelRatio
+    const part = { x0: (left - at[0]) / s, y0: (top - at[1]) / s, x1: (right - at[0]) / s, y1: (bottom - at[1]) / s }
+    const { nodes, junctions } = this.graph!.layout
     c.save()
-    c.translate(x, y)
-    c.scale(size / 16, size / 16)
-    c.strokeStyle = c.fillStyle = this.colour(colour(kind))
-    c.lineWidth = 1.6
-    c.lineCap = c.lineJoin = 'round'
-    const cutOut = (path: string) => {
-      c.strokeStyle = this.colour('surface')
-      c.lineWidth = 1.7
-      c.stroke(shapes(path))
+    c.setTransform(1, 0, 0, 1, 0, 0)
+    c.beginPath()
+    c.rect(left, top, right - left, bottom - top)
+    c.clip()
+    c.fillStyle = this.colour('surface')
+    c.fillRect(left, top, right - left, bottom - top)
+    c.setTransform(s, 0, 0, s, at[0], at[1])
+
+    const near = this.scale >= readable
+    for (const [lines, colour, line] of [[this.plain, 'edge', 1.25], [this.strong, 'ink2', 2]] as const) {
+      c.fillStyle = c.strokeStyle = this.colour(colour)
+      lines.draw(c, part, s, line * devicePixelRatio * (near ? Math.max(1, this.scale) : 1), near)
     }
-    const disc = 'M8 1.6a6.4 6.4 0 1 1 0 12.8 6.4 6.4 0 0 1 0-12.8z'
-    const ring = 'M8 2.4a5.6 5.6 0 1 1 0 11.2 5.6 5.6 0 0 1 0-11.2z'
-    if (kind === 'ok') c.fill(shapes(disc)), cutOut('m5.2 8.2 2 2 3.8-4.2')
-    else if (kind === 'bad') c.fill(shapes('M5.3 1.6h5.4l3.7 3.7v5.4l-3.7 3.7H5.3l-3.7-3.7V5.3z')), cutOut('m5.8 5.8 4.4 4.4m0-4.4-4.4 4.4')
-    else if (kind === 'odd') c.fill(shapes('M8 1.6 14.6 13.2H1.4z')), cutOut('M8 6v3.4M8 11.4v.1')
-    else if (kind === 'hit') {
-      c.fill(shapes(disc))
+    if (near) {
       c.fillStyle = this.colour('surface')
-      c.fill(shapes('M8.9 3.8 5.4 8.6h2.3l-.6 3.6 3.5-4.8H8.3z'))
-    } else if (kind === 'ask') c.stroke(shapes('M8 2.2 3 4v4c0 3 2.2 5 5 5.8 2.8-.8 5-2.8 5-5.8V4zM5.9 7.9l1.5 1.5 2.8-2.9'))
-    else if (kind === 'skip') c.stroke(shapes(ring + 'M5.4 8h5.2'))
-    else if (kind === 'run') {
-      c.lineWidth = 2.2
-      c.globalAlpha *= 0.28
-      c.stroke(shapes(ring))
-      c.globalAlpha /= 0.28
-      c.stroke(shapes('M8 2.4a5.6 5.6 0 0 1 5.6 5.6'))
-    } else {
-      c.setLineDash([2.2, 2.2])
-      c.stroke(shapes(ring))
+      c.strokeStyle = this.colour('edge')
+      c.lineWidth = 1.5
+      for (const j of junctions) {
+        if (j.x + 4 < part.x0 || j.x - 4 > part.x1 || j.y + 4 < part.y0 || j.y - 4 > part.y1) continue
+        c.beginPath()
+        c.arc(j.x, j.y, 3, 0, 7)
+        c.fill()
+        c.stroke()
+      }
     }
+    const m = 3 / s
+    const box = (i: number) => this.boxes.draw(nodes[i], this.faces[i], this.scale, i === this.chosen)
+    if (only !== undefined) box(only)
+    else nodes.forEach((n, i) => n.x + n.width > part.x0 - m && n.x < part.x1 + m && n.y + n.height > part.y0 - m && n.y < part.y1 + m && box(i))
     c.restore()
   }
 }
 
-const paths = new Map<string, Path2D>()
-function shapes(path: string): Path2D {
-  let p = paths.get(path)
-  if (!p) paths.set(path, (p = new Path2D(path)))
-  return p
-}
-
-function box(c: CanvasRenderingContext2D, n: Box) {
-  c.beginPath()
-  c.roundRect(n.x, n.y, n.width, n.height, 9)
-}
-
-// elbow adds a line with rounded corners to a path.
-function elbow(path: Path2D, p: number[]) {
-  path.moveTo(p[0], p[1])
-  for (let i = 2; i < p.length - 2; i += 2) {
-    const r = Math.min(7, Math.hypot(p[i] - p[i - 2], p[i + 1] - p[i - 1]) / 2, Math.hypot(p[i + 2] - p[i], p[i + 3] - p[i + 1]) / 2)
-    path.arcTo(p[i], p[i + 1], p[i + 2], p[i + 3], r)
-  }
-  path.lineTo(p[p.length - 2], p[p.length - 1])
-}
-
-// widths remembers what was measured: measuring is most of the cost of a text.
-const widths = new Map<string, string>()
-function cut(c: CanvasRenderingContext2D, text: string, room: number): string {
-  const key = `${c.font} ${room} ${text}`
-  let fits = widths.get(key)
-  if (fits === undefined) {
-    let n = text.length
-    fits = text
-    while (n > 1 && c.measureText(fits).width > room) fits = text.slice(0, --n) + '…'
-    if (widths.size > 5000) widths.clear()
-    widths.set(key, fits)
-  }
-  return fits
+export function same(a: Face | undefined, b: Face): boolean {
+  return !!a && a.kind === b.kind && a.title === b.title && a.line === b.line && a.part === b.part && a.dim === b.dim && a.critical === b.critical && a.cells?.join() === b.cells?.join()
 }

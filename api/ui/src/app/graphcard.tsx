@@ -3,7 +3,8 @@ import { signal } from '@preact/signals'
 import { useEffect, useRef } from 'preact/hooks'
 import { json } from './api'
 import { duration, seconds } from './format'
-import { GraphView, type Face, type Graph } from './graph'
+import { GraphView, same, type Graph } from './graph'
+import type { Face } from './graphbox'
 import { Icon } from './icons'
 import { asks, blocks, chosenModule, elapsed, find, kindOf, leaves, line, onlyFailed, worst } from './modules'
 import { say } from './parts'
@@ -21,8 +22,22 @@ declare global {
 
 const moduleAt = (g: Graph, i: number): Module | undefined => modules.get(g.modules[i].name)?.peek()
 
-// takes is how long a module took, takes or will take.
-const takes = (m: Module | undefined) => (!m ? 0 : (m.durationSeconds ?? Math.max(m.state === 'running' && m.startedAt ? now.peek() - seconds(m.startedAt) : 0, m.expectedSeconds ?? 0)))
+// takes is how long a module took, takes or will take, from its first attempt to the end
+// of its last one: an attempt that was lost held up the run as well.
+function takes(m: Module | undefined): number {
+  if (!m) return 0
+  const [first, last] = [m.attempts[0], m.attempts.at(-1)]
+  if (!first || !last || m.state === 'waiting') return (first ? before(m) : 0) + (m.durationSeconds ?? m.expectedSeconds ?? 0)
+  const begun = seconds(last.startedAt ?? last.assignedAt)
+  const took = (m.state !== 'running' && last.finishedAt ? seconds(last.finishedAt) : now.peek()) - begun
+  return before(m) + (m.state === 'running' ? Math.max(took, m.expectedSeconds ?? 0) : took)
+}
+
+// before is the time from a module's first attempt to its last one.
+function before(m: Module): number {
+  const [first, last] = [m.attempts[0], m.attempts.at(-1)]
+  return first && last ? Math.max(0, seconds(last.startedAt ?? last.assignedAt) - seconds(first.startedAt ?? first.assignedAt)) || 0 : 0
+}
 
 // criticalPath is the chain of modules that took longest, by what each waits for.
 function criticalPath(g: Graph): { path: number[]; seconds: number } {
@@ -88,6 +103,7 @@ function faces(g: Graph, critical: Set<number>): Face[] {
 export function GraphCard({ r, tall }: { r: RunSummary; tall?: boolean }) {
   const box = useRef<HTMLDivElement>(null)
   const view = useRef<GraphView | undefined>(undefined)
+  const given = useRef<Face[]>([]) // what the view was given last
   const unfold = place.value.query.getAll('unfold')
   const all = place.value.query.get('fold') === 'none'
   const structure = moduleOrder.value.length
@@ -109,6 +125,7 @@ export function GraphCard({ r, tall }: { r: RunSummary; tall?: boolean }) {
     json<Graph>(`${runPath(r)}/graph${query && '?' + query}`, { signal: stop.signal }).then(
       (g) => {
         graph.value = g
+        given.current = []
         view.current!.show(g, `Graph of ${g.modules.length} modules; the list of modules has the same`)
         view.current!.onChoose = (i) => go(withQuery({ m: g.modules[g.layout.nodes[i].module].name, a: null }))
         view.current!.onUnfold = (b) => go(withQuery({}) + (location.search ? '&' : '?') + 'unfold=' + encodeURIComponent(g.blocks[b].name))
@@ -135,9 +152,12 @@ export function GraphCard({ r, tall }: { r: RunSummary; tall?: boolean }) {
     if (g) view.current!.setCritical(boxes)
   }, [g, boxes.join()])
   useEffect(() => {
-    if (g) view.current!.setFaces(drawn)
+    if (!g || (given.current.length === drawn.length && drawn.every((f, i) => same(given.current[i], f)))) return
+    given.current = drawn
+    view.current!.setFaces(drawn)
   })
 
+  const again = critical && g ? critical.path.reduce((n, i) => n + (moduleAt(g, i) ? before(moduleAt(g, i)!) : 0), 0) : 0
   const names = g && critical ? boxes.map((b) => (g.layout.nodes[b].module < 0 ? g.blocks[g.layout.nodes[b].block].name : g.modules[g.layout.nodes[b].module].name)) : []
   return (
     <section class={'card graph' + (tall ? ' tall' : '')} aria-label="Graph">
@@ -162,7 +182,9 @@ export function GraphCard({ r, tall }: { r: RunSummary; tall?: boolean }) {
       <div ref={box} class="gbox" style={tall || !g ? undefined : { height: `${Math.max(120, Math.min(420, g.layout.height + 40))}px` }} />
       {critical && critical.seconds > 0 && names.length > 1 && (
         <p class="path hide-s" title={names.join(', ')}>
-          <b>Critical path {duration(critical.seconds)}</b> {names.join(', ')}
+          <b>Critical path {duration(critical.seconds)}</b>
+          {again > 0.5 && <span>{`${duration(again)} before last attempts: `}</span>}
+          {names.join(', ')}
         </p>
       )}
       <div class="zoom">

@@ -2,12 +2,14 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
 import type { ComponentChildren } from 'preact'
 import { plain } from './ansi'
+import { Refused } from './api'
 import { count } from './format'
 import { Icon } from './icons'
+import { LogPages } from './logpages'
 import { LogSource } from './logsource'
-import { LogView, type Times } from './logview'
-import { copy } from './parts'
-import { go, place } from './route'
+import { LogView, type Found, type Query, type Source, type Times } from './logview'
+import { copy, say } from './parts'
+import { go, place, withQuery } from './route'
 
 export interface LogKeys { follow: () => void; times: () => void }
 
@@ -24,44 +26,43 @@ interface Props {
   run: string
   module?: string
   attempt?: number
+  last?: number // of a whole run, how many lines of each module are shown first
   start: number // what relative times count from, in seconds
   command: string
   keys: { current: LogKeys | null }
   empty: ComponentChildren
+  beside?: boolean // another log is beside it: the address is that one's
 }
 
-export function LogPane({ run, module, attempt, start, command, keys, empty }: Props) {
+export function LogPane({ run, module, attempt, last = 500, start, command, keys, empty, beside }: Props) {
   const box = useRef<HTMLDivElement>(null)
   const view = useRef<LogView | undefined>(undefined)
-  const source = useRef<LogSource | undefined>(undefined)
+  const source = useRef<Source | undefined>(undefined)
   const [follows, setFollows] = useState(true)
-  const [lines, setLines] = useState(0)
-  const [state, setState] = useState('')
-  const [found, setFound] = useState<number[]>([])
-  const [at, setAt] = useState(0)
+  const [, turn] = useState(0)
   const [times, setTimes] = useState<Times>('relative')
+  const [whole, setWhole] = useState('')
 
   useEffect(() => {
-    const s = new LogSource({ run, module, attempt })
+    const s: Source = module === undefined ? new LogSource(run, last) : new LogPages(run, module, attempt)
     const v = new LogView(box.current!, s)
     source.current = s
     view.current = v
     v.times = times
-    setFound([])
-    setLines(0)
+    v.start = start
     setFollows(true)
     v.onFollow = setFollows
-    v.onSelect = (a, b) => go(`${location.pathname}${location.search}#L${a}${b > a ? `-L${b}` : ''}`, true)
+    v.onMore = (n) => s.whole(n).then(setWhole, (e) => e.name === 'AbortError' || say(e.message, true))
+    if (!beside) v.onSelect = (a, b) => go(`${location.pathname}${location.search}#L${a}${b > a ? `-L${b}` : ''}`, true)
 
-    let wanted = linesIn(place.peek().hash)
+    let wanted = beside ? null : linesIn(place.peek().hash)
     if (wanted) v.selected = wanted
     s.onChange = () => {
-      if (wanted && s.count >= wanted[1]) {
+      if (wanted && s.count >= wanted[0]) {
         v.to(wanted[0])
         wanted = null
       }
-      setLines(s.count)
-      setState(s.failed ? 'reconnecting: ' + s.failed : s.ended ? 'ended' : '')
+      turn((n) => n + 1)
       v.update()
     }
     return () => {
@@ -75,21 +76,6 @@ export function LogPane({ run, module, attempt, start, command, keys, empty }: P
     view.current!.redraw()
   }, [start])
 
-  const search = (text: string) => {
-    const v = view.current!
-    v.found = text
-    const hits = text ? source.current!.search(text, plain) : []
-    setFound(hits)
-    setAt(0)
-    if (hits.length) v.to(hits[0])
-    v.redraw()
-  }
-  const step = (by: number) => {
-    if (!found.length) return
-    const next = (at + by + found.length) % found.length
-    setAt(next)
-    view.current!.to(found[next])
-  }
   keys.current = {
     follow: () => view.current!.setFollow(!view.current!.follows),
     times: () => {
@@ -100,37 +86,46 @@ export function LogPane({ run, module, attempt, start, command, keys, empty }: P
     },
   }
 
+  const s = source.current
+  const lines = s?.count ?? 0
+  const groups = s?.groups.list ?? []
+  const folded = groups.some((g) => g.closed)
+  const state = s?.ended ? count(lines, 'line') : s?.failed ? 'reconnecting: ' + s.failed : follows ? 'follows' : 'does not follow'
   return (
     <div class="log">
       <div class="logbar">
-        <label class="find small">
-          <Icon name="search" />
-          <span class="sr">Search in the log</span>
-          <input
-            type="search"
-            placeholder="Search the log"
-            onInput={(e) => search(e.currentTarget.value)}
-            onKeyDown={(e) => e.key === 'Enter' && (e.preventDefault(), step(e.shiftKey ? -1 : 1))}
-          />
-          {view.current?.found && <span class="hits">{found.length ? `${at + 1} of ${found.length}` : 'none'}</span>}
-        </label>
+        <Search source={s} view={view.current} lines={lines} addressed={!beside} />
         <span class="grow" />
+        {groups.length > 0 && (
+          <button
+            class="btn"
+            onClick={() => {
+              s!.groups.turnAll(!folded)
+              view.current!.update()
+              turn((n) => n + 1)
+            }}
+          >
+            {folded ? 'Unfold' : 'Fold'}
+          </button>
+        )}
         <button class="btn icon ghost" title={timesOf[times]} aria-label={`Times: ${timesOf[times]}; change`} onClick={keys.current.times}>
           <Icon name="clock" />
         </button>
-        <button class="btn icon ghost" title="Copy a link to the selected lines" aria-label="Copy a link to the selected lines" onClick={() => copy(location.href, 'Copied the link')}>
-          <Icon name="link" />
-        </button>
-        <button class="btn icon ghost" title="Download" aria-label="Download what is shown" onClick={() => download(source.current!, module ?? 'run')}>
+        {!beside && (
+          <button class="btn icon ghost" title="Copy a link to the selected lines" aria-label="Copy a link to the selected lines" onClick={() => copy(location.href, 'Copied the link')}>
+            <Icon name="link" />
+          </button>
+        )}
+        <button class="btn icon ghost" title="Download" aria-label={module === undefined ? 'Download what is shown' : 'Download the output'} onClick={() => download(s!, module ?? 'run')}>
           <Icon name="download" />
         </button>
       </div>
       <div ref={box} class="lines mono" role="log" aria-label={module ? `Output of ${module}` : 'Output of all modules'} aria-live="off" tabIndex={0} />
-      {lines === 0 && <div class="nolines">{state === 'ended' ? 'It wrote nothing.' : empty}</div>}
+      {lines === 0 && <div class="nolines">{s?.ended ? 'It wrote nothing.' : s?.ready ? empty : 'Asking the cluster'}</div>}
       <div class="logend">
         <button class="follow" aria-pressed={follows} onClick={keys.current.follow}>
-          <i class={'pulse' + (state === 'ended' ? ' off' : state ? ' odd' : follows ? '' : ' off')} />
-          {state === 'ended' ? count(lines, 'line') : state || (follows ? 'follows' : 'does not follow')}
+          <i class={'pulse' + (s?.ended ? ' off' : s?.failed ? ' odd' : follows ? '' : ' off')} />
+          {state}
         </button>
         <span class="grow" />
         <code class="hide-s">{command}</code>
@@ -138,17 +133,142 @@ export function LogPane({ run, module, attempt, start, command, keys, empty }: P
           <Icon name="copy" />
         </button>
       </div>
+      <Whole text={whole} close={() => setWhole('')} />
     </div>
   )
 }
 
-function download(source: LogSource, name: string) {
-  const all: string[] = []
-  for (let n = 1; n <= source.count; n++) {
-    const line = source.get(n)!
-    all.push(line.module === undefined ? line.text : `${line.module} | ${line.text}`)
+// Search finds lines on the node, or goes to the line of a number.
+function Search({ source, view, lines, addressed }: { source?: Source; view?: LogView; lines: number; addressed: boolean }) {
+  const given = addressed ? (place.value.query.get('find') ?? '') : ''
+  const [query, setQuery] = useState<Query>({ text: '' })
+  const [found, setFound] = useState<Found | null>(null)
+  const [at, setAt] = useState(0)
+  const [wrong, setWrong] = useState('')
+  const asked = useRef(0)
+
+  const show = (f: Found, i: number) => {
+    setAt(i)
+    view!.to(f.lines[i])
+    view!.selected = [f.lines[i], f.lines[i]]
+    view!.redraw()
   }
-  save(new Blob([all.join('\n') + '\n'], { type: 'text/plain' }), name.replace(/[^\w.-]+/g, '_') + '.log')
+  const search = async (q: Query) => {
+    setQuery(q)
+    const id = ++asked.current
+    view!.found = q.regexp || q.text.startsWith(':') ? '' : q.text
+    view!.redraw()
+    setWrong('')
+    if (q.text.startsWith(':') && Number(q.text.slice(1)) > 0) {
+      const line = Math.min(Number(q.text.slice(1)), lines)
+      setFound(null)
+      view!.selected = [line, line]
+      view!.to(line)
+      view!.redraw()
+      return
+    }
+    if (addressed && given !== q.text) go(withQuery({ find: q.text }) + location.hash, true)
+    if (!q.text) {
+      setFound(null)
+      return
+    }
+    for (let failures = 0; id === asked.current; failures++) {
+      try {
+        const f = await source!.find(q)
+        if (id !== asked.current) return
+        setFound(f)
+        setWrong('')
+        // The first one from what is in sight on.
+        if (f.lines.length) show(f, Math.max(0, f.lines.findIndex((n) => n >= view!.first)))
+        return
+      } catch (e) {
+        if (id !== asked.current || (e as Error).name === 'AbortError') return
+        setWrong((e as Error).message)
+        if (e instanceof Refused ? e.status < 500 : e instanceof SyntaxError) return
+        await new Promise((r) => setTimeout(r, Math.min(5000, 250 * 2 ** failures)))
+      }
+    }
+  }
+  const step = async (by: number) => {
+    if (!found?.lines.length) return
+    let f = found
+    let next = at + by
+    if (next >= f.lines.length && f.next) {
+      const more = await source!.find(query, f.next).catch(() => null)
+      if (!more) return
+      f = { ...f, lines: [...f.lines, ...more.lines], next: more.next }
+      setFound(f)
+    }
+    next = (next + f.lines.length) % f.lines.length
+    show(f, next)
+  }
+  // A search that is in the address begins when there are lines.
+  const ready = !!source && lines > 0
+  useEffect(() => {
+    if (ready && given && !query.text) search({ text: given })
+  }, [ready])
+
+  const turn = (what: 'exact' | 'regexp') => () => search({ ...query, [what]: !query[what] })
+  const total = found ? found.total.toLocaleString('en') + (found.complete ? '' : ' or more') : ''
+  return (
+    <>
+      <label class="find small">
+        <Icon name="search" />
+        <span class="sr">Search in the log</span>
+        <input
+          type="search"
+          placeholder="Search, or :line"
+          value={query.text || given}
+          onInput={(e) => search({ ...query, text: e.currentTarget.value })}
+          onKeyDown={(e) => e.key === 'Enter' && (e.preventDefault(), step(e.shiftKey ? -1 : 1))}
+        />
+        <span class="hits" role="status">
+          {wrong ? 'no search' : found && (found.lines.length ? `${(at + 1).toLocaleString('en')} of ${total}` : 'none')}
+        </span>
+      </label>
+      <button class="btn icon ghost" title="Case matters" aria-label="Case matters" aria-pressed={!!query.exact} onClick={turn('exact')}>
+        Aa
+      </button>
+      <button class="btn icon ghost" title={wrong || 'Regular expression'} aria-label="Regular expression" aria-pressed={!!query.regexp} onClick={turn('regexp')}>
+        .*
+      </button>
+    </>
+  )
+}
+
+// Whole is a line that is too long for a row.
+function Whole({ text, close }: { text: string; close: () => void }) {
+  const box = useRef<HTMLDialogElement>(null)
+  useEffect(() => {
+    if (text) box.current!.showModal()
+  }, [text])
+  const most = 1_000_000
+  return (
+    <dialog ref={box} class="ask whole-line" aria-label="The whole line" onClose={close}>
+      {text && (
+        <form method="dialog">
+          <pre class="mono" tabIndex={0}>
+            {plain(text.slice(0, most))}
+            {text.length > most && ` … and ${(text.length - most).toLocaleString('en')} more characters: download the output`}
+          </pre>
+          <div class="row">
+            <button type="button" class="btn" onClick={() => copy(plain(text), 'Copied the line')}>
+              Copy
+            </button>
+            <button class="btn pri">Close</button>
+          </div>
+        </form>
+      )}
+    </dialog>
+  )
+}
+
+async function download(source: Source, name: string) {
+  try {
+    save(await source.all(), name.replace(/[^\w.-]+/g, '_') + '.log')
+  } catch (e) {
+    say((e as Error).message, true)
+  }
 }
 
 export function save(content: Blob, name: string) {

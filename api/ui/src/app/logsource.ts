@@ -1,20 +1,21 @@
-// The output of a run or of one module, as it comes: from the first line, through
-// the end of the node that sends it, to the end.
+// The output of all modules of a run, as it comes, through the end of the node that
+// sends it, to the end. Of what was written before, each module's last lines come.
+import { plain } from './ansi'
 import { ask, events, leave, nodes, randomKey } from './api'
 import { seconds } from './format'
-import type { Line, Lines } from './logview'
+import { Groups } from './loggroups'
+import type { Found, Line, Query, Source } from './logview'
 
 // most is how many lines are held; the oldest are dropped beyond it.
 const most = 200_000
 
 interface Piece { module: string; attempt: number; offset: number; text?: string; raw?: string; time?: string; end?: boolean; state?: string }
 
-export interface Selection { run: string; module?: string; attempt?: number }
-
-export class LogSource implements Lines {
-  attempt = 0
+export class LogSource implements Source {
+  readonly attempt = 0
+  readonly groups = new Groups() // of one module only
   ended = false
-  dropped = 0
+  ready = false
   failed = ''
   onChange = () => {}
 
@@ -24,9 +25,7 @@ export class LogSource implements Lines {
   private sorted = true
   private stop = new AbortController()
 
-  constructor(private what: Selection) {
-    if (what.module && what.attempt) this.positions[what.module] = { attempt: what.attempt, offset: 0 }
-    this.attempt = what.attempt ?? 0
+  constructor(private run: string, private last: number) {
     this.read()
   }
 
@@ -43,14 +42,23 @@ export class LogSource implements Lines {
     this.stop.abort()
   }
 
-  // search gives the numbers of the lines that have a text.
-  search(text: string, plain: (line: string) => string): number[] {
-    const want = text.toLowerCase()
-    const hits: number[] = []
+  async find(q: Query): Promise<Found> {
+    const want = q.exact ? q.text : q.text.toLowerCase()
+    const expression = q.regexp ? new RegExp(q.text, q.exact ? '' : 'i') : undefined
+    const has = (text: string) => (expression ? expression.test(text) : (q.exact ? text : text.toLowerCase()).includes(want))
+    const lines: number[] = []
     this.lines.forEach((line, i) => {
-      if (line.text.toLowerCase().includes(want) || (line.text.includes('\x1b') && plain(line.text).toLowerCase().includes(want))) hits.push(i + 1)
+      if (has(line.text.includes('\x1b') ? plain(line.text) : line.text)) lines.push(i + 1)
     })
-    return hits
+    return { lines, next: 0, total: lines.length, complete: true }
+  }
+
+  async whole(number: number): Promise<string> {
+    return this.lines[number - 1].text
+  }
+
+  async all(): Promise<Blob> {
+    return new Blob(this.lines.map((line) => `${line.module} | ${line.text}\n`), { type: 'text/plain' })
   }
 
   // read follows until the end, and continues at the next node at the same byte.
@@ -59,13 +67,15 @@ export class LogSource implements Lines {
     while (!this.stop.signal.aborted && !this.ended) {
       const origin = nodes.value[0]
       try {
-        const answer = await ask(`/api/v1/runs/${encodeURIComponent(this.what.run)}/logs`, {
+        const answer = await ask(`/api/v1/runs/${encodeURIComponent(this.run)}/logs`, {
           method: 'POST',
           headers: { 'X-Request-Id': randomKey() },
-          body: { follow: true, times: true, modules: this.what.module ? [this.what.module] : undefined, positions: this.positions },
+          body: { follow: true, times: true, lines: this.last, positions: this.positions },
           signal: this.stop.signal,
         })
         this.failed = ''
+        this.ready = true
+        this.onChange()
         for await (const e of events(answer, 15000)) {
           failures = 0
           if (e.event === 'run-end') this.ended = true
@@ -85,20 +95,6 @@ export class LogSource implements Lines {
   }
 
   private take(p: Piece) {
-    if (this.what.module) {
-      if (this.what.attempt && p.attempt > this.what.attempt) {
-        this.ended = true
-        return
-      }
-      if (p.attempt > this.attempt) {
-        // A new attempt begins a new output.
-        this.lines = []
-        this.open.clear()
-        this.dropped = 0
-        this.attempt = p.attempt
-      }
-    }
-
     const text = p.text ?? ''
     // Bytes that are no UTF-8 come a second time, as they are.
     const size = p.raw ? atob(p.raw).length : new TextEncoder().encode(text).length
@@ -111,16 +107,8 @@ export class LogSource implements Lines {
       this.open.delete(p.module)
     }
     if (rest) this.append(p.module, rest, time)
-    if (p.end) {
-      this.open.delete(p.module)
-      if (this.what.attempt) this.ended = true
-    }
-
-    if (this.lines.length > most) {
-      const drop = this.lines.length - most + most / 10
-      this.lines.splice(0, drop)
-      this.dropped += drop
-    }
+    if (p.end) this.open.delete(p.module)
+    if (this.lines.length > most) this.lines.splice(0, this.lines.length - most + most / 10)
     this.onChange()
   }
 
@@ -130,10 +118,9 @@ export class LogSource implements Lines {
       open.text += text
       return
     }
-    const line: Line = { text, time }
-    if (!this.what.module) line.module = module
+    const line: Line = { text, time, module }
     const before = this.lines.at(-1)?.time
-    if (!this.what.module && time && before && time < before) this.sorted = false
+    if (time && before && time < before) this.sorted = false
     this.lines.push(line)
     this.open.set(module, line)
   }

@@ -1,13 +1,31 @@
 // A view of many lines of which only those in sight are elements. It is no
 // component: it draws at most once a frame, and only rows that changed.
-import { spans } from './ansi'
+import { most, spans } from './ansi'
+import { Groups, ending, heading, type Group } from './loggroups'
 
-export interface Line { text: string; time?: number; module?: string }
+export interface Line { text: string; time?: number; module?: string; more?: number }
 
-// Lines is where the view takes them from; number is from 1.
-export interface Lines {
+export interface Query { text: string; exact?: boolean; regexp?: boolean }
+
+// Found are lines that match; next is where more of them are, 0 if nowhere.
+export interface Found { lines: number[]; next: number; total: number; complete: boolean }
+
+// Source is where the view takes lines from; their numbers are from 1.
+export interface Source {
   readonly count: number
+  readonly attempt: number
+  readonly ended: boolean
+  readonly ready: boolean // what count says is known
+  readonly failed: string
+  readonly groups: Groups
+  onChange: () => void
+  // get gives a line, or asks for it: onChange says when it is there.
   get(number: number): Line | undefined
+  // whole is a line of which get gives the beginning.
+  whole(number: number): Promise<string>
+  all(): Promise<Blob>
+  find(query: Query, from?: number): Promise<Found>
+  close(): void
 }
 
 const rowHeight = 19
@@ -25,8 +43,12 @@ export class LogView {
   selected: [number, number] | null = null
   onFollow = (_: boolean) => {}
   onSelect = (_from: number, _to: number) => {}
+  onMore = (_number: number) => {}
+  onScroll = () => {}
 
   private top = 0 // the first row in sight, with a fraction
+  private closed: Group[] = [] // groups that are folded
+  private listed: Group[] = []
   private rows: HTMLElement[] = []
   private drawn: string[] = []
   private space = document.createElement('div')
@@ -35,11 +57,13 @@ export class LogView {
   private own = false // the next scroll event is ours
   private resized = new ResizeObserver(() => this.update())
 
-  constructor(private box: HTMLElement, private lines: Lines) {
+  constructor(private box: HTMLElement, private source: Source) {
     this.space.className = 'space'
     this.sight.className = 'sight'
-    box.replaceChildren(this.space, this.sight)
+    box.replaceChildren(this.sight, this.space)
     box.addEventListener('scroll', () => this.scrolled())
+    box.addEventListener('wheel', (e) => this.wheel(e), { passive: false })
+    box.addEventListener('keydown', (e) => this.keyed(e))
     this.sight.addEventListener('click', (e) => this.clicked(e))
     this.resized.observe(box)
   }
@@ -47,12 +71,6 @@ export class LogView {
   close() {
     this.resized.disconnect()
     cancelAnimationFrame(this.frame)
-  }
-
-  show(lines: Lines) {
-    this.lines = lines
-    this.drawn = []
-    this.update()
   }
 
   // redraw draws all rows again: how they look has changed.
@@ -68,7 +86,9 @@ export class LogView {
   // to brings a line into the middle of the sight.
   to(number: number) {
     this.setFollow(false)
-    this.place(number - 1 - this.sightRows() / 2)
+    this.source.groups.unfold(number)
+    this.fold()
+    this.place(this.rowOf(number) - this.sightRows() / 2)
     this.update()
   }
 
@@ -80,23 +100,94 @@ export class LogView {
     if (on) this.update()
   }
 
+  // first is the number of the first line in sight.
+  get first(): number {
+    return this.lineOf(Math.floor(this.top))
+  }
+
+  private get count(): number {
+    return this.source.count - this.closed.reduce((n, g) => n + this.hidden(g), 0)
+  }
+
+  private hidden = (g: Group) => Math.max(0, Math.min(g.to, this.source.count) - g.from)
+
+  // lineOf is the number of the line in a row, rowOf the row of a line; both count from
+  // the first row, 0.
+  private lineOf(row: number): number {
+    let number = row + 1
+    for (const g of this.closed) {
+      if (g.from >= number) break
+      number += this.hidden(g)
+    }
+    return number
+  }
+
+  private rowOf(number: number): number {
+    let row = number - 1
+    for (const g of this.closed) {
+      if (g.from >= number) break
+      row -= Math.min(this.hidden(g), number - g.from)
+    }
+    return row
+  }
+
+  private fold() {
+    if (this.listed === this.source.groups.list) return
+    const first = this.first
+    this.listed = this.source.groups.list
+    this.closed = this.listed.filter((g) => g.closed && g.to > g.from)
+    this.drawn = []
+    if (!this.follows) {
+      this.size()
+      this.place(this.rowOf(first) + (this.top % 1))
+    }
+  }
+
   private sightRows = () => Math.max(1, this.box.clientHeight / rowHeight)
-  private last = () => Math.max(0, this.lines.count - Math.floor(this.sightRows()))
+  private last = () => Math.max(0, this.count - Math.floor(this.sightRows()))
+  private range = () => this.box.scrollHeight - this.box.clientHeight
 
   private scrolled() {
+    this.onScroll()
     if (this.own) {
       this.own = false
       return
     }
-    const max = this.box.scrollHeight - this.box.clientHeight
+    const max = this.range()
     this.top = max > 0 ? (this.box.scrollTop / max) * this.last() : 0
     this.setFollow(this.top >= this.last() - 0.6)
     this.update()
   }
 
+  // move scrolls by rows, whatever a pixel of the scroll bar stands for.
+  private move(rows: number) {
+    this.place(this.top + rows)
+    this.setFollow(this.top >= this.last() - 0.6)
+    this.update()
+  }
+
+  private wheel(e: WheelEvent) {
+    if (e.ctrlKey || e.shiftKey || this.count * rowHeight <= tallest || Math.abs(e.deltaX) > Math.abs(e.deltaY)) return
+    e.preventDefault()
+    this.move(e.deltaMode === 1 ? e.deltaY : e.deltaY / rowHeight)
+  }
+
+  private keyed(e: KeyboardEvent) {
+    if (e.target !== this.box || e.ctrlKey || e.metaKey || e.altKey) return
+    const page = Math.max(1, Math.floor(this.sightRows()) - 1)
+    const by: Record<string, number> = { PageUp: -page, PageDown: page, ArrowUp: -1, ArrowDown: 1, Home: -this.count, End: this.count }
+    if (!(e.key in by)) return
+    e.preventDefault()
+    this.move(by[e.key])
+  }
+
+  private size() {
+    this.space.style.height = Math.min(tallest, this.count * rowHeight) + 'px'
+  }
+
   private place(top: number) {
     this.top = Math.max(0, Math.min(this.last(), top))
-    const max = this.box.scrollHeight - this.box.clientHeight
+    const max = this.range()
     const y = this.last() > 0 ? (this.top / this.last()) * max : 0
     if (Math.abs(y - this.box.scrollTop) >= 1) {
       this.own = true
@@ -105,12 +196,12 @@ export class LogView {
   }
 
   private draw() {
-    this.space.style.height = Math.min(tallest, this.lines.count * rowHeight) + 'px'
+    this.fold()
+    this.size()
     if (this.follows) this.place(this.last())
     const first = Math.floor(this.top)
     const n = Math.ceil(this.sightRows()) + 1
-    const y = this.follows ? this.box.scrollTop + Math.min(0, this.box.clientHeight - (this.lines.count - first) * rowHeight) : this.box.scrollTop - (this.top - first) * rowHeight
-    this.sight.style.transform = `translateY(${Math.max(0, y)}px)`
+    this.sight.style.transform = `translateY(${-Math.round((this.top - first) * rowHeight)}px)`
 
     while (this.rows.length < n) {
       const row = document.createElement('div')
@@ -118,37 +209,70 @@ export class LogView {
       this.sight.append(row)
       this.rows.push(row)
     }
+    const count = this.count
+    this.box.style.setProperty('--digits', String(Math.max(3, String(this.source.count).length)))
     this.rows.forEach((row, i) => {
-      const number = first + i + 1
-      const line = i < n && number <= this.lines.count ? this.lines.get(number) : undefined
-      const key = line ? `${number} ${line.text.length} ${line.time ?? ''} ${line.text.slice(-16)}` : number <= this.lines.count && i < n ? `${number}` : ''
+      const there = i < n && first + i < count
+      const number = there ? this.lineOf(first + i) : 0
+      const line = there ? this.source.get(number) : undefined
+      const key = line ? `${number} ${line.text.length} ${line.more ?? ''} ${line.time ?? ''} ${line.text.slice(-16)}` : there ? `${number}` : ''
       if (this.drawn[i] === key) return
       this.drawn[i] = key
-      if (line) this.fill(row, number, line)
+      if (there) this.fill(row, number, line)
       else row.replaceChildren()
     })
   }
 
-  private fill(row: HTMLElement, number: number, line: Line) {
+  private fill(row: HTMLElement, number: number, line: Line | undefined) {
     const gutter = document.createElement('span')
     gutter.className = 'no'
     gutter.dataset.no = String(number)
     const parts: HTMLElement[] = [gutter]
+    const [from, to] = this.selected ?? [0, -1]
+    row.classList.toggle('hl', number >= from && number <= to)
+    if (!line) {
+      row.replaceChildren(gutter)
+      return
+    }
     if (this.times !== 'none') parts.push(element('time', this.time(line)))
     if (line.module !== undefined) parts.push(element('of', line.module))
 
+    const group = this.listed.find((g) => g.from === number)
+    if (group) parts.push(this.heading(group, line))
+    else if (!ending(line.text)) parts.push(...this.text(line, number))
+    row.replaceChildren(...parts)
+  }
+
+  private text(line: Line, number: number): HTMLElement[] {
     const text = element('text', '')
-    for (const s of spans(line.text)) {
+    const [shown, more] = line.text.length > most ? [line.text.slice(0, most), line.text.length - most] : [line.text, line.more]
+    for (const s of spans(shown)) {
       const span = this.mark(s.text)
       if (s.classes) span.className = s.classes
       if (s.colour) span.style.color = s.colour
       if (s.background) span.style.background = s.background
       text.append(span)
     }
-    parts.push(text)
-    row.replaceChildren(...parts)
-    const [from, to] = this.selected ?? [0, -1]
-    row.classList.toggle('hl', number >= from && number <= to)
+    if (!more) return [text]
+    const button = document.createElement('button')
+    button.className = 'more'
+    button.textContent = `${more.toLocaleString('en')} more characters`
+    button.onclick = () => this.onMore(number)
+    return [text, button]
+  }
+
+  private heading(group: Group, line: Line): HTMLElement {
+    const button = document.createElement('button')
+    button.className = 'fold'
+    button.ariaExpanded = String(!group.closed)
+    button.append(...spans(heading(line.text)).map((s) => this.mark(s.text)))
+    if (group.closed) button.append(element('folded', `${this.hidden(group).toLocaleString('en')} lines`))
+    button.onclick = () => {
+      this.source.groups.turn(group.from)
+      this.setFollow(false)
+      this.update()
+    }
+    return button
   }
 
   // mark makes an element of a text, with what was searched for marked in it.

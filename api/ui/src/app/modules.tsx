@@ -3,12 +3,14 @@
 import { computed, signal } from '@preact/signals'
 import { bytes, duration, seconds } from './format'
 import { Icon, Shape, ofModule, type Kind } from './icons'
-import { place, withQuery } from './route'
+import { go, place, withQuery } from './route'
 import { changed, moduleOrder, modules, now, waiting } from './store'
 import type { Module } from './types'
 
-export const find = signal('')
-export const onlyFailed = signal(false)
+// find and onlyFailed say which modules are shown, also in the graph; they are in the
+// address.
+export const find = computed(() => place.value.query.get('q') ?? '')
+export const onlyFailed = computed(() => place.value.query.get('only') === 'failed')
 // turned are blocks that are not folded as they would be by themselves.
 const turned = signal<Set<string>>(new Set())
 
@@ -173,9 +175,9 @@ export function ModuleList() {
         <label class="find small">
           <Icon name="search" />
           <span class="sr">Find a module</span>
-          <input type="search" id="find" placeholder="Find" value={find.value} onInput={(e) => (find.value = e.currentTarget.value)} />
+          <input type="search" id="find" placeholder="Find" value={find.value} onInput={(e) => go(withQuery({ q: e.currentTarget.value }), true)} />
         </label>
-        <button class="btn" aria-pressed={onlyFailed.value} onClick={() => (onlyFailed.value = !onlyFailed.value)}>
+        <button class="btn" aria-pressed={onlyFailed.value} onClick={() => go(withQuery({ only: onlyFailed.value ? null : 'failed' }), true)}>
           Failed
         </button>
       </div>

@@ -5,7 +5,7 @@ import { Icon, Shape, type Kind } from './icons'
 import { LogPane, type LogKeys } from './logpane'
 import { asks, elapsed, kindOf, line } from './modules'
 import { Blank, CopyAs, cli, curl, offer } from './parts'
-import { place, withQuery } from './route'
+import { place, segments, withQuery } from './route'
 import { retry, runPath } from './run'
 import { final, may, modules, moduleOrder, ref, who } from './store'
 import type { Attempt, AttemptState, Module, RunSummary } from './types'
@@ -35,7 +35,27 @@ function Attempts({ m, chosen }: { m: Module; chosen: number }) {
           {a.state === 'lost' && <span aria-hidden="true">lost</span>}
         </a>
       ))}
+      <Compare m={m} chosen={chosen} />
     </span>
+  )
+}
+
+const beside = () => Number(place.value.query.get('with')) || 0
+
+// Compare shows the output of the attempt before beside that of the chosen one.
+function Compare({ m, chosen }: { m: Module; chosen: number }) {
+  const other = m.attempts.filter((a) => a.number < chosen).at(-1) ?? m.attempts.find((a) => a.number > chosen)
+  if (beside()) {
+    return (
+      <a class="chip" aria-current="true" href={withQuery({ with: null })}>
+        Side by side
+      </a>
+    )
+  }
+  return (
+    <a class="chip hide-s" href={withQuery({ m: m.name, a: String(chosen), with: String(other!.number) }, `/runs/${segments.value[1]}/log`)}>
+      Side by side
+    </a>
   )
 }
 
@@ -108,6 +128,18 @@ function Approval({ r, m }: { r: RunSummary; m: Module }) {
   )
 }
 
+function Beside({ r, m, a }: { r: RunSummary; m: Module; a: Attempt }) {
+  return (
+    <section aria-label={`Attempt ${a.number}`}>
+      <h3>
+        <Shape kind={attemptKinds[a.state]} />
+        Attempt {a.number} <small>{[attemptWord(a.state), a.worker].filter(Boolean).join(', ')}</small>
+      </h3>
+      <LogPane run={r.id} module={m.name} attempt={a.number} start={seconds(a.startedAt ?? a.assignedAt)} command={cli('logs', ref(r), m.name, '-attempt', String(a.number))} keys={{ current: null }} empty="It has written nothing yet." beside />
+    </section>
+  )
+}
+
 export function ModulePane({ r, name, keys }: { r: RunSummary; name: string; keys: { current: LogKeys | null } }) {
   const m = modules.get(name)?.value
   moduleOrder.value
@@ -128,6 +160,7 @@ export function ModulePane({ r, name, keys }: { r: RunSummary; name: string; key
   const a = m.attempts.find((x) => x.number === given) ?? newest
   const [kind, word] = kindOf(m)
   const older = a && newest && a.number < newest.number ? a.number : undefined
+  const other = m.attempts.find((x) => x.number === beside() && x !== a)
   const command = cli('logs', ref(r), name, ...(older ? ['-attempt', String(older)] : m.state === 'running' ? ['-f'] : []))
   return (
     <section class="card pane" aria-label={`Module ${name}`}>
@@ -147,7 +180,7 @@ export function ModulePane({ r, name, keys }: { r: RunSummary; name: string; key
             <span class="sr only-s">Retry from here</span>
           </button>
         )}
-        <a class="btn icon ghost" href={withQuery({ m: null, a: null })} aria-label="Close: show the output of all modules">
+        <a class="btn icon ghost" href={withQuery({ m: null, a: null, with: null, find: null })} aria-label="Close: show the output of all modules">
           <Icon name="close" />
         </a>
       </div>
@@ -156,7 +189,13 @@ export function ModulePane({ r, name, keys }: { r: RunSummary; name: string; key
         <a href={withQuery({ m: name }, `/runs/${ref(r)}/why`)}>why</a>
       </p>
       {asks(m) && <Approval r={r} m={m} />}
-      {a ? (
+      {a && other ? (
+        <div class="beside">
+          {[other, a].map((x) => (
+            <Beside key={x.number} r={r} m={m} a={x} />
+          ))}
+        </div>
+      ) : a ? (
         <LogPane key={`${r.id} ${name} ${older ?? ''}`} run={r.id} module={name} attempt={older} start={seconds(a.startedAt ?? a.assignedAt)} command={command} keys={keys} empty="It has written nothing yet." />
       ) : (
         <Blank title={m.state === 'cached' ? 'Its result was cached' : m.state === 'waiting' ? 'It has not started' : 'It ran nothing'}>

@@ -6,15 +6,16 @@ import { GraphCard } from './graphcard'
 import { Icon, ofRun, type Kind } from './icons'
 import { missing, watched } from './live'
 import { LogPane, type LogKeys } from './logpane'
-import { ModuleList, asks, chosenModule, failures, find, kindOf, leaves, onlyFailed } from './modules'
+import { ModuleList, asks, chosenModule, failures, kindOf, leaves } from './modules'
 import { ModulePane } from './pane'
+import { Plan } from './plan'
 import { Bar, Blank, Command, CopyAs, Pill, cli, curl, offer } from './parts'
-import { go, place, segments, withQuery } from './route'
+import { go, segments, withQuery } from './route'
 import { against, usualOf } from './runs'
 import { Top, show, useKeys } from './shell'
-import { changed, final, may, modules, now, ref, run, took } from './store'
+import { changed, final, may, modules, ref, run, took } from './store'
 import { Outputs, WhyTab } from './tabs'
-import { Timeline } from './timeline'
+import { TimelineCard } from './timelinecard'
 import type { RunSummary } from './types'
 
 const tabs = [
@@ -23,6 +24,7 @@ const tabs = [
   ['timeline', 'Timeline'],
   ['log', 'Log'],
   ['outputs', 'Outputs'],
+  ['plan', 'Plan'],
   ['why', 'Why'],
 ] as const
 
@@ -75,7 +77,7 @@ function Head({ r, tab }: { r: RunSummary; tab: string }) {
           {dateTime(r.submittedAt)}
         </span>
         {r.pinned && (
-          <span class="tag">
+          <span class="tag only-s">
             <Icon name="pin" />
             pinned
           </span>
@@ -108,7 +110,7 @@ function Head({ r, tab }: { r: RunSummary; tab: string }) {
       </div>
       <nav class="tabs" aria-label="Views of the run">
         {tabs.map(([name, text]) => (
-          <a key={name} href={withQuery({}, address(r, name))} aria-current={tab === name ? 'page' : undefined}>
+          <a key={name} href={withQuery(ofTabs, address(r, name))} aria-current={tab === name ? 'page' : undefined}>
             {text}
           </a>
         ))}
@@ -116,6 +118,9 @@ function Head({ r, tab }: { r: RunSummary; tab: string }) {
     </div>
   )
 }
+
+// ofTabs are the parameters that only one view knows.
+const ofTabs = { with: null, find: null, file: null, of: null, from: null, to: null, rows: null }
 
 const address = (r: RunSummary, tab: string) => `/runs/${ref(r)}${tab && '/' + tab}`
 
@@ -174,6 +179,12 @@ function Actions({ r }: { r: RunSummary }) {
           ['curl', curl('GET', runPath(r))],
         ]}
       />
+      {may('submit') && (
+        <button class="btn hide-s" aria-pressed={!!r.pinned} onClick={() => pin(r)}>
+          <Icon name="pin" />
+          {r.pinned ? 'Pinned' : 'Pin'}
+        </button>
+      )}
       {may('submit') && !final(r.state) && (
         <button class="btn" disabled={r.state === 'cancelling'} onClick={() => cancel(r)}>
           <Icon name="stop" />
@@ -188,6 +199,18 @@ function Actions({ r }: { r: RunSummary }) {
       )}
     </>
   )
+}
+
+function pin(r: RunSummary) {
+  const what = r.pinned ? 'unpin' : 'pin'
+  offer({
+    title: r.pinned ? `Unpin ${r.pipeline} ${r.number}?` : `Pin ${r.pipeline} ${r.number}?`,
+    text: r.pinned ? 'Its output and files are deleted when they are older than the cluster keeps.' : 'The run, its output and its files are kept until it is unpinned.',
+    button: r.pinned ? 'Unpin' : 'Pin',
+    cli: () => cli(what, ref(r)),
+    path: `${runPath(r)}/${what}`,
+    done: `${r.pipeline} ${r.number} is ${what}ned`,
+  })
 }
 
 function cancel(r: RunSummary) {
@@ -215,47 +238,6 @@ export function retry(r: RunSummary, from?: string) {
   })
 }
 
-function TimelineCard() {
-  const box = useRef<HTMLDivElement>(null)
-  const view = useRef<Timeline | undefined>(undefined)
-  const r = run.value!
-  useEffect(() => {
-    const t = new Timeline(box.current!)
-    view.current = t
-    t.onChoose = (module, attempt) => go(withQuery({ m: module, a: String(attempt) }, address(run.value!, '')))
-    return () => t.close()
-  }, [])
-  changed.value
-  const running = !final(r.state)
-  const at = running ? now.value : 0
-  useEffect(() => {
-    const list = leaves.peek().map((m) => modules.get(m.name)?.peek() ?? m)
-    view.current!.chosen = chosenModule.value
-    view.current!.set(list, seconds(r.submittedAt), running ? NaN : seconds(r.finishedAt), running ? at : seconds(r.finishedAt))
-  }, [changed.value, at, running, chosenModule.value, r.id])
-  return (
-    <section class="card timeline" aria-label="Timeline">
-      <h2 class="cardh">
-        Timeline <small>by worker</small>
-        <span class="grow" />
-        <span class="legend hide-s" aria-hidden="true">
-          <i class="fetch" />
-          waiting, fetching
-          <i class="run" />
-          running
-          <i class="ok" />
-          succeeded
-          <i class="bad" />
-          failed
-          <i class="odd" />
-          lost
-        </span>
-      </h2>
-      <div ref={box} class="tlbox" />
-    </section>
-  )
-}
-
 export function RunPage() {
   const [, name, tab = ''] = segments.value
   const log = useRef<LogKeys | null>(null)
@@ -274,7 +256,7 @@ export function RunPage() {
   const turn = (by: number) => {
     if (!r) return
     const i = tabs.findIndex(([t]) => t === tab)
-    go(withQuery({}, address(r, tabs[(i + by + tabs.length) % tabs.length][0])))
+    go(withQuery(ofTabs, address(r, tabs[(i + by + tabs.length) % tabs.length][0])))
   }
   useKeys({
     '/': ['find a module, or search the log', () => (document.getElementById('find') ?? document.querySelector<HTMLElement>('.logbar input'))?.focus()],
@@ -285,7 +267,6 @@ export function RunPage() {
     f: ['follow the log, or stop', () => log.current?.follow()],
     t: ['times in the log', () => log.current?.times()],
   })
-  useEffect(() => () => void ((find.value = ''), (onlyFailed.value = false)), [name])
 
   if (!r) {
     show('wait', `Run ${name}, pipelined`)
@@ -332,11 +313,10 @@ export function RunPage() {
         </div>
       )}
       {tab === 'log' && (
-        <div class="body">
-          <WholeLog r={r} keys={log} />
-        </div>
+        <div class="body">{m ? <ModulePane r={r} name={m} keys={log} /> : <WholeLog r={r} keys={log} />}</div>
       )}
       {tab === 'outputs' && <Outputs r={r} />}
+      {tab === 'plan' && <Plan r={r} />}
       {tab === 'why' && <WhyTab r={r} />}
     </>
   )
@@ -346,14 +326,14 @@ function WholeLog({ r, keys }: { r: RunSummary; keys: { current: LogKeys | null 
   return (
     <section class="card pane whole" aria-label="Output">
       <h2 class="cardh">
-        Output <small>of all modules, by time</small>
+        Output <small>{`of all modules, by time: the last ${r.moduleCount > 50 ? 200 : '2,000'} lines of each, and what comes`}</small>
       </h2>
       {r.logsGone ? (
         <Blank title="The output is gone">
           <p>It was older than the cluster keeps. Pin a run to keep all of it.</p>
         </Blank>
       ) : (
-        <LogPane key={r.id} run={r.id} start={seconds(r.submittedAt)} command={cli('logs', ref(r), ...(final(r.state) ? [] : ['-f']))} keys={keys} empty="Nothing has been written yet." />
+        <LogPane key={r.id} run={r.id} last={r.moduleCount > 50 ? 200 : 2000} start={seconds(r.submittedAt)} command={cli('logs', ref(r), ...(final(r.state) ? [] : ['-f']))} keys={keys} empty="Nothing has been written yet." />
       )}
     </section>
   )

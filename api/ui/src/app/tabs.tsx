@@ -1,13 +1,14 @@
 // The smaller views of a run: the files it left, and why modules are where they are.
 import { signal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
-import { ask, json } from './api'
+import { json } from './api'
 import { bytes, count } from './format'
 import { Icon, Shape, ofModule } from './icons'
 import { save } from './logpane'
 import { chosenModule } from './modules'
 import { Blank, Command, cli, say } from './parts'
-import { withQuery } from './route'
+import { Preview, fetchFile } from './preview'
+import { go, place, withQuery } from './route'
 import { runPath } from './run'
 import { changed, ref } from './store'
 import type { Artifact, RunSummary, WhyModule } from './types'
@@ -16,7 +17,7 @@ const artifacts = signal<Artifact[] | null>(null)
 const why = signal<WhyModule[] | null>(null)
 
 // useAnswer asks again when the run has changed, but not more than once a second.
-function useAnswer<T>(path: string, into: { value: T | null }, take: (a: any) => T) {
+export function useAnswer<T>(path: string, into: { value: T | null }, take: (a: any) => T) {
   const at = changed.value
   useEffect(() => {
     into.value = null
@@ -33,8 +34,7 @@ function useAnswer<T>(path: string, into: { value: T | null }, take: (a: any) =>
 
 async function download(r: RunSummary, a: Artifact) {
   try {
-    const path = `${runPath(r)}/artifact?module=${encodeURIComponent(a.module)}&path=${encodeURIComponent(a.path)}`
-    const answer = await ask(path, { wait: 600000 })
+    const answer = await fetchFile(r, a.module, a.path)
     save(await answer.blob(), a.path.slice(a.path.lastIndexOf('/') + 1))
   } catch (e) {
     say((e as Error).message, true)
@@ -43,10 +43,13 @@ async function download(r: RunSummary, a: Artifact) {
 
 export function Outputs({ r }: { r: RunSummary }) {
   const m = chosenModule.value
+  const query = place.value.query
   useAnswer(`${runPath(r)}/artifacts${m ? '?module=' + encodeURIComponent(m) : ''}`, artifacts, (a: { artifacts: Artifact[] }) => a.artifacts)
   const list = artifacts.value
+  const shown = list?.find((a) => a.path === query.get('file') && a.module === (query.get('of') ?? m))
+  const to = (a: Artifact) => withQuery({ file: a.path, of: a.module })
   return (
-    <div class="scroll">
+    <div class={'scroll' + (shown ? ' shown' : '')}>
       <section class="card" aria-label="Outputs">
         <h2 class="cardh">
           Outputs <small>{list ? `${count(list.length, 'file')}, ${bytes(list.reduce((n, a) => n + a.size, 0))}` : ''}</small>
@@ -59,7 +62,7 @@ export function Outputs({ r }: { r: RunSummary }) {
             <p>{r.artifactsGone ? 'They were older than the cluster keeps. Pin a run to keep all of it.' : 'A module keeps files that its outputs name, such as outputs = ["bin/*"].'}</p>
           </Blank>
         ) : (
-          <table class="nt">
+          <table class="nt files">
             <thead>
               <tr>
                 <th scope="col">File</th>
@@ -74,12 +77,12 @@ export function Outputs({ r }: { r: RunSummary }) {
             </thead>
             <tbody>
               {list.map((a) => (
-                <tr key={a.module + '\0' + a.path}>
+                <tr key={a.module + '\0' + a.path} aria-current={a === shown ? 'true' : undefined}>
                   <th scope="row" class="mono">
-                    {a.path}
+                    {a.link ? a.path : <a href={to(a)}>{a.path}</a>}
                   </th>
                   <td>
-                    <a href={withQuery({ m: a.module }, `/runs/${ref(r)}`)}>{a.module}</a>
+                    <a href={withQuery({ m: a.module, file: null, of: null }, `/runs/${ref(r)}`)}>{a.module}</a>
                   </td>
                   <td class="n">{a.link ? `link to ${a.link}` : bytes(a.size)}</td>
                   <td class="act">
@@ -94,9 +97,28 @@ export function Outputs({ r }: { r: RunSummary }) {
             </tbody>
           </table>
         )}
+        {list !== null && list.length > 0 && (
+          <div class="foot">
+            <Command text={cli('artifacts', ref(r), ...(m ? [m] : []), '-o', 'DIR')} />
+          </div>
+        )}
       </section>
-      <p class="hint">All of them into a directory:</p>
-      <Command text={cli('artifacts', ref(r), ...(m ? [m] : []), '-o', 'DIR')} />
+      {shown && (
+        <section class="card preview" aria-label={`Preview of ${shown.path}`}>
+          <div class="cardh">
+            <h2 class="mono">{shown.path}</h2>
+            <small>{`${shown.module}, ${bytes(shown.size)}`}</small>
+            <span class="grow" />
+            <button class="btn icon ghost" aria-label={`Download ${shown.path}`} onClick={() => download(r, shown)}>
+              <Icon name="download" />
+            </button>
+            <a class="btn icon ghost" href={withQuery({ file: null, of: null })} aria-label="Close the preview">
+              <Icon name="close" />
+            </a>
+          </div>
+          <Preview r={r} a={shown} list={list!} open={(a) => go(to(a))} />
+        </section>
+      )}
     </div>
   )
 }

@@ -1,0 +1,185 @@
+// The timeline of a run with its tools.
+import { signal } from '@preact/signals'
+import { useEffect, useRef } from 'preact/hooks'
+import { json } from './api'
+import { seconds } from './format'
+import type { Graph } from './graph'
+import { chosenModule, leaves } from './modules'
+import { go, place, withQuery } from './route'
+import { runPath } from './run'
+import { changed, final, members, moduleOrder, modules, now, run } from './store'
+import { Timeline, type Bar, type Picture, type Row, type Takeover, type Wait } from './timeline'
+import type { Attempt, Module, RunSummary } from './types'
+
+const kinds: Record<Attempt['state'], string> = { succeeded: 'ok', failed: 'bad', timed_out: 'bad', running: 'run', assigned: 'run', lost: 'odd', cancelled: 'wait', superseded: 'wait' }
+
+// needs are the modules that each module waits for.
+const needs = signal<Map<string, string[]>>(new Map())
+export const takeovers = signal<(Takeover & { previous?: string })[]>([])
+
+function barsOf(m: Module, byModule: boolean, at: number): Bar[] {
+  return m.attempts.flatMap((a): Bar[] => {
+    const assigned = seconds(a.assignedAt ?? a.startedAt)
+    if (!(assigned > 0) || !a.worker) return []
+    const until = Math.max(a.finishedAt ? seconds(a.finishedAt) : at, assigned)
+    const again = a.number > 1 ? ` ${a.number}` : ''
+    const adopted = takeovers.value.some((t) => t.previous === a.worker && assigned < t.at && t.at < until && a.state !== 'lost')
+    return [
+      {
+        row: byModule ? m.name : a.worker,
+        module: m.name,
+        attempt: a.number,
+        text: byModule ? a.worker + again : m.name + again,
+        note: `${m.name}, attempt ${a.number} on ${a.worker}, ${adopted ? 'adopted, ' : ''}${a.state.replace('_', ' ')}`,
+        kind: kinds[a.state] ?? 'wait',
+        assigned,
+        from: a.startedAt ? seconds(a.startedAt) : until,
+        to: until,
+        adopted,
+        beside: byModule && a === m.attempts.at(-1),
+        expected: a.state === 'running' && m.expectedSeconds && a.startedAt ? seconds(a.startedAt) + m.expectedSeconds : undefined,
+      },
+    ]
+  })
+}
+
+// waitsOf are the times before the attempts of each module, and when those that have
+// not begun are expected to run.
+function waitsOf(list: Module[], begun: number, at: number, running: boolean): Wait[] {
+  const by = new Map(list.map((m) => [m.name, m]))
+  const ends = new Map<string, number>()
+  const endOf = (name: string): number => {
+    const known = ends.get(name)
+    if (known !== undefined) return known
+    ends.set(name, begun)
+    const m = by.get(name)
+    let end = begun
+    if (m?.finishedAt) end = seconds(m.finishedAt)
+    else if (m?.state === 'running' && m.startedAt) end = Math.max(at, seconds(m.startedAt) + (m.expectedSeconds ?? 0))
+    else if (m) end = Math.max(at, readyOf(m.name)) + (m.expectedSeconds ?? 0)
+    ends.set(name, end)
+    return end
+  }
+  const readyOf = (name: string) => (needs.value.get(name) ?? []).reduce((t, n) => Math.max(t, endOf(n)), begun)
+  return list.flatMap((m): Wait[] => {
+    const out: Wait[] = []
+    let from = readyOf(m.name)
+    for (const a of m.attempts) {
+      const assigned = seconds(a.assignedAt ?? a.startedAt)
+      if (assigned > from) out.push({ row: m.name, from, to: assigned, text: '' })
+      from = a.finishedAt ? seconds(a.finishedAt) : at
+    }
+    if (m.state !== 'waiting' || !running) return out
+    if (from < at) out.push({ row: m.name, from, to: at, text: '' })
+    if (m.expectedSeconds) out.push({ row: m.name, from: Math.max(from, at), to: Math.max(from, at) + m.expectedSeconds, expected: true, text: 'expected' })
+    return out
+  })
+}
+
+function picture(r: RunSummary, byModule: boolean, at: number): Picture {
+  const running = !final(r.state)
+  const list = leaves.peek().map((m) => modules.get(m.name)?.peek() ?? m)
+  const bars = list.flatMap((m) => barsOf(m, byModule, at))
+  const start = seconds(r.submittedAt)
+  const role = (name: string) => members.value?.members.find((m) => m.name === name)
+  let rows: Row[]
+  if (byModule) {
+    const first = new Map<string, number>()
+    for (const b of bars) first.set(b.module, Math.min(first.get(b.module) ?? Infinity, b.assigned))
+    rows = list.map((m) => ({ name: m.name, note: '' })).sort((a, b) => (first.get(a.name) ?? Infinity) - (first.get(b.name) ?? Infinity) || 0)
+  } else {
+    rows = [...new Set(bars.map((b) => b.row))].sort().map((name) => ({ name, note: role(name) ? (role(name)!.status === 'alive' ? role(name)!.role : role(name)!.status) : 'not a member' }))
+  }
+  return {
+    rows,
+    wide: byModule,
+    bars,
+    waits: byModule ? waitsOf(list, seconds(r.startedAt ?? r.submittedAt), at, running) : [],
+    takeovers: takeovers.value.filter((t) => t.at > start && t.at < (running ? at : seconds(r.finishedAt))),
+    start,
+    end: running ? at : seconds(r.finishedAt),
+    now: running ? at : undefined,
+  }
+}
+
+function zoomIn(query: URLSearchParams): [number, number] | null {
+  const [from, to] = [Number(query.get('from')), Number(query.get('to'))]
+  return to > from ? [from, to] : null
+}
+
+const chosenRows = (query: URLSearchParams) => query.get('rows') === 'modules'
+
+export function TimelineCard() {
+  const box = useRef<HTMLDivElement>(null)
+  const view = useRef<Timeline | undefined>(undefined)
+  const r = run.value!
+  const query = place.value.query
+  const byModule = chosenRows(query)
+  const zoomed = zoomIn(query)
+  useEffect(() => {
+    const t = new Timeline(box.current!)
+    view.current = t
+    t.onChoose = (b) => go(withQuery({ m: b.module, a: String(b.attempt), from: null, to: null, rows: null }, `/runs/${place.value.path.split('/')[2]}`))
+    t.onZoom = (part) => go(withQuery({ from: part ? part[0].toFixed(2) : null, to: part ? part[1].toFixed(2) : null }))
+    Object.assign(window, { timeline: t })
+    return () => t.close()
+  }, [])
+  useEffect(() => {
+    if (!byModule) return
+    const stop = new AbortController()
+    json<Graph>(`${runPath(r)}/graph`, { signal: stop.signal }).then(
+      (g) => (needs.value = new Map(g.modules.map((m) => [m.name, m.needs < 0 ? [] : g.sets[m.needs].map((i) => g.modules[i].name)]))),
+      () => {}, // the bars are there without it
+    )
+    return () => stop.abort()
+  }, [byModule, r.id, moduleOrder.value.length])
+
+  changed.value
+  const running = !final(r.state)
+  const at = running ? now.value : seconds(r.finishedAt)
+  useEffect(() => {
+    const t = view.current!
+    t.chosen = chosenModule.value
+    t.zoomed = zoomed
+    t.show(picture(r, byModule, at))
+  }, [changed.value, at, byModule, zoomed?.join(), chosenModule.value, r.id, needs.value, takeovers.value, members.value])
+  return (
+    <section class="card timeline" aria-label="Timeline">
+      <div class="cardh">
+        <h2>Timeline</h2>
+        <span class="grow" />
+        {zoomed && (
+          <a class="btn" href={withQuery({ from: null, to: null })}>
+            All of it
+          </a>
+        )}
+        <span class="seg">
+          <a href={withQuery({ rows: null })} aria-current={byModule ? undefined : 'true'}>
+            Workers
+          </a>
+          <a href={withQuery({ rows: 'modules' })} aria-current={byModule ? 'true' : undefined}>
+            Modules
+          </a>
+        </span>
+      </div>
+      <div ref={box} class="tlbox" />
+      <p class="legend" aria-hidden="true">
+        <i class="fetch" />
+        fetching
+        <i class="run" />
+        running
+        <i class="ok" />
+        succeeded
+        <i class="bad" />
+        failed
+        <i class="odd" />
+        lost
+        {takeovers.value.length > 0 && [<i class="adopted" />, 'adopted']}
+        {byModule && [<i class="waits" />, 'waiting']}
+        {running && [<i class="exp" />, 'expected']}
+        <span class="grow" />
+        <span class="hide-s">drag to zoom</span>
+      </p>
+    </section>
+  )
+}
