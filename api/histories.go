@@ -17,9 +17,35 @@ type Histories interface {
 	// Compare compares a run with another one. With "" that is the run of the same
 	// pipeline before it, one that succeeded if there is one.
 	Compare(ctx context.Context, id, with pipeline.RunID) (wire.Comparison, error)
+	// Tests reads the tests that the modules of a run reported.
+	Tests(ctx context.Context, id pipeline.RunID, q TestQuery) (wire.TestReport, error)
 	// Approvals lists the modules that wait for an approval, over all runs.
 	Approvals(ctx context.Context, by Subject) (wire.ApprovalList, error)
 }
+
+// TestQuery selects tests of a run.
+type TestQuery struct {
+	// Module is a module, an instance or a block; "" takes all.
+	Module string
+	// Attempt is the attempt whose tests are meant; 0 is the newest that reported any.
+	Attempt int
+	// State is a pipeline.TestState or TestsFlaky; "" takes all.
+	State string
+	// Search is a part of a name or a message, in any case.
+	Search string
+	// Limit is the greatest number of tests, from 1.
+	Limit int
+}
+
+// TestsFlaky selects tests that passed after they had failed.
+const TestsFlaky = "flaky"
+
+const (
+	// maxTests and defaultTests are how many tests an answer has.
+	maxTests      = 2000
+	defaultTests  = 200
+	maxTestSearch = 200
+)
 
 // compareBefore is what ?with= has for the run before.
 const compareBefore = "before"
@@ -40,6 +66,9 @@ func (h *handlers) historyRoutes() []Route {
 		{Method: "GET", Pattern: "/api/v1/runs/{id}/compare", Role: RoleRead, Where: OnLeader, Stale: true,
 			Summary: "what differs between a run and the one that with names, or the one before it",
 			Query:   []string{"with", "stale"}, Response: doc[wire.Comparison](), serve: h.histories.compare},
+		{Method: "GET", Pattern: "/api/v1/runs/{id}/tests", Role: RoleRead, Where: OnLeader, Stale: true,
+			Summary: "the tests that the modules of a run reported",
+			Query:   []string{"module", "attempt", "state", "search", "limit", "stale"}, Response: doc[wire.TestReport](), serve: h.histories.tests},
 		{Method: "GET", Pattern: "/api/v1/approvals", Role: RoleRead, Where: OnLeader, Stale: true,
 			Summary: "the modules that wait for an approval, over all runs",
 			Query:   []string{"stale"}, Response: doc[wire.ApprovalList](), serve: h.histories.approvals},
@@ -91,6 +120,34 @@ func (h *historiesHandler) compare(c *call) error {
 	}
 
 	out, err := h.histories.Compare(c.r.Context(), c.run, with)
+	return c.reply(out, err)
+}
+
+func (h *historiesHandler) tests(c *call) error {
+	q := c.r.URL.Query()
+	in := TestQuery{State: q.Get("state"), Search: q.Get("search")}
+	var err error
+	if in.Module, err = c.moduleParam(); err != nil {
+		return err
+	}
+	if in.Limit, err = c.newest(defaultTests, maxTests); err != nil {
+		return err
+	}
+	attempt, err := count(q, "attempt", 0)
+	if err != nil {
+		return err
+	}
+	in.Attempt = int(min(attempt, 1<<30))
+	switch pipeline.TestState(in.State) {
+	case "", TestsFlaky, pipeline.TestFailed, pipeline.TestSkipped, pipeline.TestPassed:
+	default:
+		return invalid("state=%.40s: expected failed, flaky, skipped or passed", in.State)
+	}
+	if len(in.Search) > maxTestSearch {
+		return invalid("search: longer than %d bytes", maxTestSearch)
+	}
+
+	out, err := h.histories.Tests(c.r.Context(), c.run, in)
 	return c.reply(out, err)
 }
 

@@ -49,6 +49,7 @@ var table = map[string][2]string{
 	"GET /api/v1/pipelines":                              {"rsa", "Histories.Pipelines"},
 	"GET /api/v1/pipelines/history":                      {"rsa", "Histories.Pipeline"},
 	"GET /api/v1/runs/{id}/compare":                      {"rsa", "Histories.Compare"},
+	"GET /api/v1/runs/{id}/tests":                        {"rsa", "Histories.Tests"},
 	"GET /api/v1/approvals":                              {"rsa", "Histories.Approvals"},
 	"POST /api/v1/schedules":                             {"sa", "Schedules.Register"},
 	"GET /api/v1/schedules":                              {"rsa", "Schedules.List"},

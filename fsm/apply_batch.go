@@ -178,7 +178,7 @@ func (st *state) record(a *pipeline.Attempt, o *pipeline.Outcome, id pipeline.At
 	}
 
 	a.FinishedAt = o.FinishedAt
-	a.Log, a.LogSize = o.Log, o.LogSize
+	a.Log, a.LogSize, a.Tests = o.Log, o.LogSize, o.Tests
 	a.Holders, a.Replicas = o.Holders, len(o.Holders)
 	if e := a.Evaluated; e != nil { // served its purpose, but for what later modules must not show
 		a.Evaluated = nil

@@ -92,7 +92,7 @@ func (rc *resultCache) record(r *pipeline.Run, m *pipeline.ModuleRecord, a *pipe
 
 	e := pipeline.CacheEntry{Key: note.Key, Pipeline: r.Pipeline, From: o.ID, Worker: a.WorkerName, MadeAt: o.FinishedAt,
 		Result: o.Result, ExitCode: o.ExitCode, Log: o.Log, LogSize: o.LogSize, Outputs: o.Outputs, OutputPaths: o.OutputPaths,
-		OutputCount: o.OutputCount, OutputBytes: o.OutputBytes, Holders: o.Holders,
+		OutputCount: o.OutputCount, OutputBytes: o.OutputBytes, Tests: o.Tests, Holders: o.Holders,
 		Parts: note.Parts, Workspace: r.Workspace, Inputs: note.Inputs}
 
 	started := o.StartedAt
@@ -212,7 +212,7 @@ func (rc *resultCache) hit(m *pipeline.ModuleRecord, e *End) string {
 	from := c.From
 	m.Attempts = append(m.Attempts, pipeline.Attempt{Number: len(m.Attempts) + 1, State: pipeline.AttemptSucceeded, Reason: e.Reason,
 		ExitCode: c.ExitCode, AssignedAt: rc.at, StartedAt: rc.at, FinishedAt: rc.at, Log: c.Log, LogSize: c.LogSize, Holders: c.Holders,
-		Replicas: len(c.Holders), WorkerName: c.Worker, From: &from, Cache: &pipeline.CacheLookup{Key: c.Key}})
+		Replicas: len(c.Holders), WorkerName: c.Worker, From: &from, Tests: c.Tests, Cache: &pipeline.CacheLookup{Key: c.Key}})
 
 	m.Result, m.Outputs, m.ExitCode = c.Result, c.Outputs, c.ExitCode
 	m.OutputPaths, m.OutputCount, m.OutputBytes = c.OutputPaths, c.OutputCount, c.OutputBytes

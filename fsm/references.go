@@ -21,7 +21,7 @@ type Reference struct {
 }
 
 // References calls fn with every blob that the state names: workspaces of runs
-// and schedules, logs and outputs of runs, cached results, and what other tools
+// and schedules, logs, tests and outputs of runs, cached results, and what other tools
 // keep. It stops at an error of fn and returns it. The same blob may come several times. Everything that keeps a digest in the state belongs
 // in here, or its bytes are swept.
 func (v *View) References(fn func(Reference) error) error {
@@ -88,6 +88,12 @@ func referencesOfResult(e *pipeline.CacheEntry, fn func(Reference) error) error 
 		}
 	}
 
+	if e.Tests != nil && named(e.Tests.Cases) {
+		if err := fn(Reference{Digest: e.Tests.Cases, Attempt: e.From, Holders: e.Holders}); err != nil {
+			return err
+		}
+	}
+
 	if named(e.Outputs) {
 		if err := fn(Reference{Digest: e.Outputs, Tree: true, Attempt: e.From, Holders: e.Holders}); err != nil {
 			return err
@@ -108,6 +114,11 @@ func referencesOf(run pipeline.RunID, m *pipeline.ModuleRecord, fn func(Referenc
 		id := pipeline.AttemptID{Run: run, Module: m.Name, Attempt: a.Number}
 		if named(a.Log) {
 			if err := fn(Reference{Digest: a.Log, Attempt: id, Holders: a.Holders}); err != nil {
+				return err
+			}
+		}
+		if a.Tests != nil && named(a.Tests.Cases) {
+			if err := fn(Reference{Digest: a.Tests.Cases, Attempt: id, Holders: a.Holders}); err != nil {
 				return err
 			}
 		}

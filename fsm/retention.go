@@ -63,6 +63,10 @@ func (t *retention) applyExpire(op *Expire, ch *change) Result {
 					a := &m.Attempts[i]
 					had = had || a.Log != ""
 					a.Log, a.LogSize = "", 0
+					if t := a.Tests; t != nil && t.Cases != "" {
+						had = true
+						t.Cases, t.Size = "", 0
+					}
 				}
 				return had
 			})

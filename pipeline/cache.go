@@ -39,7 +39,7 @@ type CacheWork struct {
 	Files string
 	// Upstream are the outputs that are laid out beside them.
 	Upstream                                  []Upstream
-	Outputs, OutputsOptional                  []string
+	Outputs, OutputsOptional, Reports         []string
 	WorkingDir, Layout, Shell                 string
 	HookBefore, HookAfter, HookOK, HookFailed string
 }
@@ -108,7 +108,7 @@ func (w *CacheWork) Parts(salt []byte) []CachePart {
 
 	add(PartFiles, w.Files)
 
-	for name, list := range map[string][]string{"outputs": w.Outputs, "outputs_optional": w.OutputsOptional} {
+	for name, list := range map[string][]string{"outputs": w.Outputs, "outputs_optional": w.OutputsOptional, "reports.junit": w.Reports} {
 		if len(list) > 0 {
 			add(name, list...)
 		}
@@ -207,6 +207,8 @@ type CacheEntry struct {
 	OutputPaths []string `json:"outputPaths,omitempty"`
 	OutputCount int      `json:"outputCount,omitempty"`
 	OutputBytes int64    `json:"outputBytes,omitempty"`
+	// Tests is what the attempt reported of its tests.
+	Tests *TestSummary `json:"tests,omitempty"`
 	// Holders are nodes that had log and outputs when they were last looked for.
 	Holders []NodeID `json:"holders,omitempty"`
 

@@ -113,6 +113,8 @@ type Module struct {
 	// Outputs and OutputsOptional are globs in the module's directory.
 	Outputs         []string `json:"outputs,omitempty"`
 	OutputsOptional []string `json:"outputsOptional,omitempty"`
+	// Reports are the files in which it reports its tests.
+	Reports Reports `json:"reports,omitzero"`
 	// Timeout bounds one attempt; 0 means none. Grace is between TERM and KILL.
 	Timeout time.Duration `json:"timeout,omitempty"`
 	Grace   time.Duration `json:"grace,omitempty"`

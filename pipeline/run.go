@@ -135,6 +135,8 @@ type Attempt struct {
 	// From is the attempt whose cached result was used; nil if this attempt was
 	// run.
 	From *AttemptID `json:"from,omitempty"`
+	// Tests is what it reported of its tests; nil if it reported none.
+	Tests *TestSummary `json:"tests,omitempty"`
 }
 
 // Evaluated is what the deferred expressions of a module came to. It is committed
@@ -256,6 +258,8 @@ type Outcome struct {
 	OutputPaths []string        `json:"outputPaths,omitempty"`
 	OutputCount int             `json:"outputCount,omitempty"`
 	OutputBytes int64           `json:"outputBytes,omitempty"`
+	// Tests is what the attempt reported of its tests; nil if it reported none.
+	Tests *TestSummary `json:"tests,omitempty"`
 	// Holders are the nodes that have log and outputs now.
 	Holders []NodeID `json:"holders,omitempty"`
 	// LostOutputs names dependencies whose outputs are on no node that answers;
@@ -296,6 +300,7 @@ type Spec struct {
 	WorkingDir      string        `json:"workingDir,omitempty"`
 	Outputs         []string      `json:"outputs,omitempty"`
 	OutputsOptional []string      `json:"outputsOptional,omitempty"`
+	Reports         Reports       `json:"reports,omitzero"`
 	Timeout         time.Duration `json:"timeout,omitempty"`
 	Grace           time.Duration `json:"grace,omitempty"`
 	// IdleTimeout ends an attempt that has written nothing to standard output

@@ -13,6 +13,7 @@ type Histories struct {
 	PipelinesFunc       func(context.Context, int) (wire.PipelineList, error)
 	PipelineHistoryFunc func(context.Context, string, int) (wire.PipelineHistory, error)
 	CompareFunc         func(context.Context, pipeline.RunID, pipeline.RunID) (wire.Comparison, error)
+	TestsFunc           func(context.Context, pipeline.RunID, api.TestQuery) (wire.TestReport, error)
 	ApprovalsFunc       func(context.Context, api.Subject) (wire.ApprovalList, error)
 }
 
@@ -41,6 +42,15 @@ func (f *Histories) Compare(ctx context.Context, id, with pipeline.RunID) (wire.
 	}
 
 	return f.CompareFunc(ctx, id, with)
+}
+
+// Tests calls TestsFunc.
+func (f *Histories) Tests(ctx context.Context, id pipeline.RunID, q api.TestQuery) (wire.TestReport, error) {
+	if f.TestsFunc == nil {
+		return wire.TestReport{}, unset("Tests")
+	}
+
+	return f.TestsFunc(ctx, id, q)
 }
 
 // Approvals calls ApprovalsFunc.

@@ -29,6 +29,13 @@ func (histories Histories) Compare(ctx context.Context, id pipeline.RunID, with 
 	return do[wire.Comparison](ctx, histories.calls, &request{method: http.MethodGet, path: runsPath + path(string(id), "compare"), query: q, safe: true}, nil)
 }
 
+// Tests gives the tests that the modules of a run reported, at most limit, failed ones
+// first.
+func (histories Histories) Tests(ctx context.Context, id pipeline.RunID, limit int) (wire.TestReport, error) {
+	q := url.Values{"limit": {strconv.Itoa(limit)}}
+	return do[wire.TestReport](ctx, histories.calls, &request{method: http.MethodGet, path: runsPath + path(string(id), "tests"), query: q, safe: true}, nil)
+}
+
 // Approvals lists the modules that wait for an approval, over all runs.
 func (histories Histories) Approvals(ctx context.Context) (wire.ApprovalList, error) {
 	return do[wire.ApprovalList](ctx, histories.calls, &request{method: http.MethodGet, path: "/api/v1/approvals", safe: true}, nil)

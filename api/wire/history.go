@@ -65,6 +65,8 @@ type PipelineHistory struct {
 	PipelineSummary
 	// Modules are those of the newest runs: what takes most of the time first.
 	Modules []ModuleHistory `json:"modules"`
+	// Tests is what they say of tests; nil if no run reported any.
+	Tests *PipelineTests `json:"tests,omitempty"`
 }
 
 // ModuleHistory is a module, or an instance of one, over the newest runs of its pipeline.

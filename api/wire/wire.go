@@ -148,6 +148,10 @@ type Module struct {
 	// Approval is of a module that waits for a person.
 	Approval *Approval `json:"approval,omitempty"`
 	Attempts []Attempt `json:"attempts"`
+	// Tests is what it reported of its tests, by the reports block; nil if nothing.
+	Tests *ModuleTests `json:"tests,omitempty"`
+	// Warnings say what of it could not be read, such as a report of tests.
+	Warnings []string `json:"warnings,omitempty"`
 	// CachedFrom says whose cached result a cached module has.
 	CachedFrom *CachedFrom `json:"cachedFrom,omitempty"`
 }

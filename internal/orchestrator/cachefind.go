@@ -32,7 +32,7 @@ func newLookup(m *moduleState, platforms []platform, vault Vault) *lookup {
 	j := &lookup{module: m, platforms: platforms,
 		files: Files{Workspace: r.head.Workspace, Holders: r.head.Holders, Globs: d.Inputs, All: d.InputsAll},
 		work: pipeline.CacheWork{Command: d.Command, Script: d.Script, Env: d.Env, CacheKey: d.CacheKey, Secrets: d.Secrets,
-			Outputs: d.Outputs, OutputsOptional: d.OutputsOptional, WorkingDir: d.WorkingDir, Layout: d.Layout, Shell: d.Shell,
+			Outputs: d.Outputs, OutputsOptional: d.OutputsOptional, Reports: d.Reports.JUnit, WorkingDir: d.WorkingDir, Layout: d.Layout, Shell: d.Shell,
 			HookBefore: d.Hooks.Before, HookAfter: d.Hooks.After, HookOK: d.Hooks.OnSuccess, HookFailed: d.Hooks.OnFailure}}
 
 	// The key is made of plain values: sealing the same value twice gives two texts.

@@ -13,7 +13,7 @@ func (a *activeAttempt) spec(term uint64, evaluated *pipeline.Evaluated) pipelin
 	s := pipeline.Spec{ID: a.id, Pipeline: r.head.Pipeline, Fence: a.fence, Term: term, Incarnation: a.incarnation,
 		Command: d.Command, Script: d.Script, Shell: d.Shell, Env: d.Env,
 		Workspace: r.head.Workspace, Inputs: d.Inputs, InputsAll: d.InputsAll, Layout: d.Layout, WorkingDir: d.WorkingDir,
-		Outputs: d.Outputs, OutputsOptional: d.OutputsOptional, Timeout: d.Timeout, Grace: d.Grace, Caches: d.Caches, OwnCaches: r.head.Untrusted,
+		Outputs: d.Outputs, OutputsOptional: d.OutputsOptional, Reports: d.Reports, Timeout: d.Timeout, Grace: d.Grace, Caches: d.Caches, OwnCaches: r.head.Untrusted,
 		IdleTimeout: d.IdleTimeout, OnDisconnect: d.OnDisconnect, Hooks: d.Hooks, Resources: d.Resources,
 		Holders: r.head.Holders, Trace: r.head.Trace}
 

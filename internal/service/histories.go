@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/orchestrator"
@@ -23,7 +24,7 @@ const (
 	trendNew, trendOld, trendLeast = 5, 20, 3
 )
 
-// Workspaces that can be compared: internal/inputs.
+// WorkspaceDiffer compares workspaces: internal/inputs.
 type WorkspaceDiffer interface {
 	// Changed lists what differs between the files of two workspaces, in at most limit
 	// lines.
@@ -34,6 +35,8 @@ type WorkspaceDiffer interface {
 type HistoriesConfig struct {
 	State *state.State
 	Files WorkspaceDiffer
+	// Open opens a blob, from one of the nodes of hints or from any other.
+	Open func(ctx context.Context, hints []pipeline.NodeID, d pipeline.Digest) (api.Blob, error)
 }
 
 // Histories reads what the runs that are kept show. It implements api.Histories.

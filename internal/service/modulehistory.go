@@ -40,7 +40,7 @@ func (h *Histories) PipelineHistory(_ context.Context, name string, newest int) 
 		if scheduled {
 			addSchedule(&out.PipelineSummary, []fsm.ScheduleRecord{rec})
 		}
-		out.Modules = modulesOver(v, p.newest)
+		out.Modules, out.Tests = modulesOver(v, p.newest)
 		return nil
 	})
 	return out, err
@@ -52,9 +52,10 @@ type moduleRuns struct {
 	took []time.Duration // of the runs in which it succeeded by itself, newest first
 }
 
-// modulesOver gives the modules of runs: what takes most of the time first.
-func modulesOver(v *fsm.View, runs []pipeline.Run) []wire.ModuleHistory {
-	byName := map[string]*moduleRuns{}
+// modulesOver gives the modules of runs, what takes most of the time first, and their
+// tests.
+func modulesOver(v *fsm.View, runs []pipeline.Run) ([]wire.ModuleHistory, *wire.PipelineTests) {
+	byName, tests := map[string]*moduleRuns{}, newTestRuns()
 	records := 0
 	for i := range runs {
 		list := v.Modules(runs[i].ID)
@@ -76,6 +77,7 @@ func modulesOver(v *fsm.View, runs []pipeline.Run) []wire.ModuleHistory {
 				byName[name] = m
 			}
 			m.add(&runs[i], i, record)
+			tests.add(&runs[i], record)
 		}
 	}
 
@@ -91,7 +93,7 @@ func modulesOver(v *fsm.View, runs []pipeline.Run) []wire.ModuleHistory {
 	for _, m := range all[:cap(out)] {
 		out = append(out, m.ModuleHistory)
 	}
-	return out
+	return out, tests.document()
 }
 
 // add adds how the module ended in the run at a position.

@@ -211,8 +211,12 @@ func (c *retentionCount) bytesOf(modules map[string]*pipeline.ModuleRecord) (log
 			artifacts += m.OutputBytes
 		}
 		for i := range m.Attempts {
-			if a := &m.Attempts[i]; c.first(a.Log) {
+			a := &m.Attempts[i]
+			if c.first(a.Log) {
 				logs += a.LogSize
+			}
+			if a.Tests != nil && c.first(a.Tests.Cases) {
+				logs += a.Tests.Size
 			}
 		}
 	}

@@ -111,6 +111,7 @@ func moduleOf(def *pipeline.Module, record *pipeline.ModuleRecord) wire.Module {
 		m.DurationSeconds = record.FinishedAt.Sub(record.StartedAt).Seconds()
 	}
 	addAttempts(&m, record)
+	addTests(&m, record)
 	return m
 }
 

@@ -34,6 +34,9 @@ type capturer struct {
 	copy   func(ctx context.Context, blobs []pipeline.Digest) pipeline.NodeID
 	faults *faults
 	log    hclog.Logger
+	// credentials are the values of this machine's variables that modules see and that
+	// must not be shown.
+	credentials func() []string
 }
 
 // captured is what capture found.
@@ -68,6 +71,7 @@ func (c *capturer) capture(ctx context.Context, a *attempt, st executor.Status) 
 	if err := patiently(ctx, func() error { return c.captureOutputs(ctx, a, got) }); err != nil {
 		c.failed(o, "outputs", err)
 	}
+	c.captureTests(ctx, a, got)
 
 	return got.unless(ctx)
 }

@@ -57,15 +57,15 @@ func (p *processes) of(a *attempt) (executor.Process, error) {
 	return executor.Process{
 		ID: a.key, Dir: string(a.dir), WorkDir: dir, Argv: argv, Env: env, Hooks: hooks,
 		Timeout: s.Timeout, IdleTimeout: s.IdleTimeout, Grace: s.Grace, KillOnLapse: s.OnDisconnect == pipeline.DisconnectKill,
-		Mask: append(slices.Clip(hidden(s)), p.passedCredentials()...), Result: a.dir.Result(), LogLimit: p.logLimit, Memory: s.Resources.Memory, CPU: s.Resources.CPU,
+		Mask: append(slices.Clip(hidden(s)), passedCredentials(p.passThrough)...), Result: a.dir.Result(), LogLimit: p.logLimit, Memory: s.Resources.Memory, CPU: s.Resources.CPU,
 	}, nil
 }
 
-// passedCredentials are the values of this machine's variables that modules see and
-// that look like credentials.
-func (p *processes) passedCredentials() []string {
+// passedCredentials are the values of those variables of this machine that modules see
+// and that look like credentials.
+func passedCredentials(passThrough []string) []string {
 	var values []string
-	for _, name := range p.passThrough {
+	for _, name := range passThrough {
 		if value := os.Getenv(name); value != "" && pipeline.CredentialName(name) {
 			values = append(values, value)
 		}

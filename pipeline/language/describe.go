@@ -55,11 +55,12 @@ func DescribeLanguage() Schema {
 		Attributes: describeSpecs("module", moduleSpecs, moduleNamesAll),
 		Blocks: []SchemaBlock{
 			{Name: "retry", Attributes: describeSpecs("retry", retrySpecs, nil)},
+			{Name: "reports", Attributes: describeSpecs("reports", reportSpecs, nil)},
 			{Name: "approval", Attributes: describeSpecs("approval", approvalSpecs, approvalNames)},
 			{Name: hookBlock, Attributes: describeSpecs(hookBlock, moduleHookSpecs, nil)},
 		}}
 
-	module.without("retry", "approval", hookBlock)
+	module.without("retry", "reports", "approval", hookBlock)
 
 	for i := range module.Attributes {
 		switch a := &module.Attributes[i]; a.Name {
@@ -173,6 +174,7 @@ var blockTexts = map[string]string{
 	"template":       "settings that modules take over with use; the module's own take precedence",
 	"module":         "one unit of work: one command or one script, or the wait for a person",
 	"retry":          "tries after failures of the module itself",
+	"reports":        "files in which the module reports its tests; one that cannot be read is a warning",
 	"approval":       "makes the module wait for an approval, in place of command and script",
 }
 
@@ -251,6 +253,8 @@ var attributeTexts = map[string]text{
 	"retry.backoff":     {what: "the first wait; it doubles, with jitter", fallback: span(pipeline.DefaultBackoff)},
 	"retry.max_backoff": {what: "the longest wait", fallback: span(pipeline.DefaultMaxBackoff)},
 	"retry.exit_codes":  {what: "only these are tried again", fallback: "any failure"},
+
+	"reports.junit": {what: "files in JUnit's XML, read when an attempt has ended", required: true, typ: "list of globs"},
 
 	"approval.message":    {what: "what is asked", typ: "text", required: true},
 	"approval.approvers":  {what: "who may decide; * stands for anything", typ: "list of patterns", fallback: "everybody who may submit"},

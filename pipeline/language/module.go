@@ -15,9 +15,10 @@ import (
 )
 
 var (
-	moduleNamesAll = append([]string{"command", "script", "depends_on", "optional_depends_on", "env", "env_from", "requires", "resources", "retry", hookBlock,
+	moduleNamesAll = append([]string{"command", "script", "depends_on", "optional_depends_on", "env", "env_from", "requires", "resources", "retry", "reports", hookBlock,
 		"when", "matrix", "for_each", "use", "approval", "cache_key"}, slices.Sorted(maps.Keys(moduleSpecs))...)
 	retryNames    = slices.Sorted(maps.Keys(retrySpecs))
+	reportNames   = slices.Sorted(maps.Keys(reportSpecs))
 	requiresNames = slices.Sorted(maps.Keys(requiresSpecs))
 	resourceNames = slices.Sorted(maps.Keys(resourceSpecs))
 )
@@ -184,6 +185,8 @@ func (p *parser) moduleAttribute(m *module, a *hclsyntax.Attribute, index int) {
 		m.pending = decodeInto(p, m.pending, &m.static, a.Name, a.Expr, s, index)
 	case a.Name == "retry":
 		p.add(a.NameRange, "write retry { attempts = … } without =", "retry is a block")
+	case a.Name == "reports":
+		p.add(a.NameRange, `write reports { junit = ["**/*.xml"] } without =`, "reports is a block")
 	case a.Name == "approval":
 		p.add(a.NameRange, `write approval { message = "…" } without =`, "approval is a block")
 	case a.Name == hookBlock:
@@ -202,6 +205,10 @@ func (p *parser) moduleBlocks(m *module, body *hclsyntax.Body, index int) {
 		case inner.Type == "retry":
 			if p.once(declared, inner) {
 				p.retry(m, inner, index)
+			}
+		case inner.Type == "reports":
+			if p.once(declared, inner) {
+				p.reports(m, inner, index)
 			}
 		case inner.Type == "approval":
 			p.once(declared, inner)
@@ -231,6 +238,21 @@ func (p *parser) retry(m *module, b *hclsyntax.Block, index int) {
 	}
 	if _, given := b.Body.Attributes["attempts"]; !given {
 		p.absent(b.TypeRange, "write how many tries there are in all: attempts = 3", "retry without attempts")
+	}
+}
+
+// reports decodes the reports block of a module.
+func (p *parser) reports(m *module, b *hclsyntax.Block, index int) {
+	p.noBlocks(b.Body, "reports", reportNames)
+	for _, a := range attributes(b.Body) {
+		if s, known := reportSpecs[a.Name]; known {
+			m.pending = decodeInto(p, m.pending, &m.static, "reports."+a.Name, a.Expr, s, index)
+		} else {
+			p.unknown("attribute", a.Name, a.NameRange, "reports", reportNames)
+		}
+	}
+	if len(b.Body.Attributes) == 0 {
+		p.absent(b.TypeRange, `write which files are JUnit's XML: junit = ["**/*.xml"]`, "reports without junit")
 	}
 }
 

@@ -100,6 +100,10 @@ var (
 		"exit_codes":  {kind: kindNumbers, low: 1, high: 255, set: func(m *pipeline.Module, r reading) { m.Retry.ExitCodes = r.numbers }},
 	}
 
+	reportSpecs = map[string]spec[pipeline.Module]{
+		"junit": {kind: kindTexts, check: checkGlob, set: func(m *pipeline.Module, r reading) { m.Reports.JUnit = globs(r.texts) }},
+	}
+
 	requiresSpecs = map[string]spec[pipeline.Module]{
 		"os":    {kind: kindText, check: checkWord, set: func(m *pipeline.Module, r reading) { m.Requires.OS = r.text }},
 		"arch":  {kind: kindText, check: checkWord, set: func(m *pipeline.Module, r reading) { m.Requires.Arch = r.text }},
