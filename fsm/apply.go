@@ -56,6 +56,7 @@ func (s *Store) ApplyBatch(logs []*raft.Log) ([]any, error) {
 
 			st.at = cmd.At
 			replies[i] = st.apply(cmd, changed)
+			st.hooks.offer()
 			st.events.store()
 		}
 
@@ -121,6 +122,10 @@ func (st *state) apply(c *Command, ch *change) any {
 		return st.retention.applyPin(c.Pin, ch)
 	case c.Tools != nil:
 		return st.remote.apply(c)
+	case c.Hook != nil:
+		return st.hooks.apply(c)
+	case c.Deliver != nil:
+		return st.hooks.applyDeliver(c)
 	case c.Lead != nil:
 		return st.events.applyLead(c.Lead)
 	}

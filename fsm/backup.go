@@ -52,6 +52,7 @@ type Contents struct {
 	Secrets   int `json:"secrets"`
 	Tokens    int `json:"tokens"`
 	Cached    int `json:"cachedResults"`
+	Hooks     int `json:"webhooks"`
 }
 
 // Contents counts what the state holds. It reads every record of these kinds.
@@ -60,7 +61,7 @@ func (v *View) Contents() Contents {
 		_ = v.tx.Bucket(bucket).ForEach(func(_, _ []byte) error { n++; return nil }) // the callback never fails
 		return n
 	}
-	return Contents{Runs: n(bRuns), Active: n(bActive), Schedules: n(bSchedules), Secrets: n(bSecrets), Tokens: n(bTokens), Cached: n(bCache)}
+	return Contents{Runs: n(bRuns), Active: n(bActive), Schedules: n(bSchedules), Secrets: n(bSecrets), Tokens: n(bTokens), Cached: n(bCache), Hooks: n(bHooks)}
 }
 
 // Check reads every run with its modules and its definition, and every
@@ -75,6 +76,8 @@ func (v *View) Check() (err error) {
 
 	v.Workers()
 	v.Tokens()
+	v.Hooks()
+	checkOutbox(v.tx.Bucket(bOutbox))
 	err = v.References(func(Reference) error { return nil })
 	return errors.Join(err, v.tx.Bucket(bDefs).ForEach(func(id, b []byte) error {
 		if _, _, err := decodeDefinition(b); err != nil {

@@ -41,6 +41,9 @@ type Command struct {
 	Tools *Tools `cbor:"40,keyasint,omitempty"`
 	// Lead begins a term of a leader.
 	Lead *Lead `cbor:"41,keyasint,omitempty"`
+	// Hook changes a webhook, Deliver records what came of sending events.
+	Hook    *Hook    `cbor:"42,keyasint,omitempty"`
+	Deliver *Deliver `cbor:"43,keyasint,omitempty"`
 	// By is who asked for it; "" is the cluster itself.
 	By string `cbor:"50,keyasint,omitempty"`
 
@@ -415,7 +418,8 @@ func Decode(b []byte) (*Command, error) {
 
 func (c *Command) parts() int {
 	n := 0
-	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil, c.CacheDelete != nil, c.Secret != nil, c.Decide != nil, c.Schedule != nil, c.Fire != nil, c.Expire != nil, c.Pin != nil, c.Tools != nil, c.Lead != nil} {
+	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil, c.CacheDelete != nil, c.Secret != nil, c.Decide != nil, c.Schedule != nil, c.Fire != nil, c.Expire != nil, c.Pin != nil, c.Tools != nil, c.Lead != nil,
+		c.Hook != nil, c.Deliver != nil} {
 		if set {
 			n++
 		}
@@ -487,5 +491,16 @@ func (c *Command) eachTime(fn func(*time.Time)) {
 
 	if x := c.Secret; x != nil {
 		fn(&x.Record.SetAt)
+	}
+
+	if h := c.Hook; h != nil {
+		fn(&h.Record.CreatedAt)
+		fn(&h.Record.OldUntil)
+	}
+	if d := c.Deliver; d != nil {
+		for i := range d.Results {
+			fn(&d.Results[i].At)
+			fn(&d.Results[i].Next)
+		}
 	}
 }

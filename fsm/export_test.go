@@ -8,6 +8,14 @@ func SetCacheLimits(entries int, bytes int64) func() {
 	return func() { maxCacheEntries, maxCacheBytes = e, b }
 }
 
+// SetOutboxLimits lowers the limits of the outbox of a webhook; the function that it
+// gives sets them back.
+func SetOutboxLimits(entries int, bytes int64) func() {
+	e, b := maxOutbox, maxOutboxBytes
+	maxOutbox, maxOutboxBytes = entries, bytes
+	return func() { maxOutbox, maxOutboxBytes = e, b }
+}
+
 // SetHistoryLimit does so for histories.
 func SetHistoryLimit(n int) func() {
 	old := maxHistory

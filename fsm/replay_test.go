@@ -125,7 +125,7 @@ func TestApplyBatch_otherEntries(t *testing.T) {
 // TestApply_stops: an entry that this version cannot read stops the replica,
 // says what to do, and leaves nothing of its batch behind.
 func TestApply_stops(t *testing.T) {
-	newer, err := cbor.Marshal(map[int]any{1: fsm.Version + 1, 42: "what is to come"})
+	newer, err := cbor.Marshal(map[int]any{1: fsm.Version + 1, 99: "what is to come"})
 	if err != nil {
 		t.Fatal(err)
 	}

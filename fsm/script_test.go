@@ -54,6 +54,8 @@ func script(tb tester) []*raft.Log {
 			end("e", "m2", pipeline.ModuleCancelled), runEnd("e", pipeline.RunCancelled)),
 		{Retry: &fsm.Retry{Run: "e", Modules: []string{"m0", "m2"}}},
 		puts(toolPut("ac", "", 1, 1), toolPut("cas", "", 2, 2), toolPut("turbo", "team", 3, 3)), puts(toolPut("ac", "", 1, 4), toolPut("odd", "", 5, 5)),
+		hook("h1", "1"), hook("h2", "2", "run", "secret.set"), secretSet("S"), hookDo(fsm.HookSet, "h1"), submit(tb, "h", 1), batch(end("h", "m0", pipeline.ModuleFailed), runEnd("h", pipeline.RunFailed)),
+		delivered("h2", fsm.HookDelivery{OK: true}), secretSet("S"), delivered("h1", fsm.HookDelivery{Status: 500, At: at, Next: at}), secretSet("S"), delivered("h1", fsm.HookDelivery{Status: 410, Off: "gone", GaveUp: true}), hookDo(fsm.HookRotate, "h2"), hookDo(fsm.HookResend, "h1"), hook("h3", "3"), hookDo(fsm.HookRemove, "h3"),
 		takes(at.Add(time.Hour), toolPut("cas", "", 2, 2), toolPut("cas", "", 9, 9)), deletes(toolPut("turbo", "team", 3, 9), toolPut("ac", "", 1, 4)),
 	}
 
@@ -65,6 +67,8 @@ func script(tb tester) []*raft.Log {
 			revision = uint64(i + 1)
 		case c != nil && c.Fire != nil:
 			c.Fire.Revision = revision
+		case c != nil && c.Deliver != nil:
+			c.Deliver.Results[0].Index = uint64(i) // the entry before
 		}
 		if c == nil {
 			logs = append(logs, &raft.Log{Index: uint64(i + 1), Term: 1, Type: raft.LogConfiguration, Data: []byte{0xc1}})

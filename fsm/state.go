@@ -47,8 +47,12 @@ var (
 	bTools    = []byte("tools")
 	bToolAges = []byte("toolages")
 
+	// Webhooks by name, and the events that wait for them (outbox.go).
+	bHooks  = []byte("hooks")
+	bOutbox = []byte("outbox")
+
 	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens, bLocks, bCache, bCacheUse, bCacheNames, bSecrets, bHistory,
-		bSchedules, bScheduleDefs, bQueues, bTools, bToolAges, bEvents}
+		bSchedules, bScheduleDefs, bQueues, bTools, bToolAges, bEvents, bHooks, bOutbox}
 
 	kIndex  = []byte("index")
 	kTerm   = []byte("term")
@@ -102,6 +106,7 @@ type state struct {
 	remote    *remoteCache
 	history   *history
 	events    *events
+	hooks     *hooks
 	schedules *schedules
 	registry  *registry
 	retention *retention
@@ -113,7 +118,7 @@ func newState(tx *bolt.Tx) *state {
 	q := &queues{writer: w, runs: runs}
 	return &state{
 		writer: w, runs: runs, queues: q, locks: &locks{w},
-		cache: &resultCache{writer: w}, remote: &remoteCache{writer: w}, history: &history{w}, events: &events{writer: w},
+		cache: &resultCache{writer: w}, remote: &remoteCache{writer: w}, history: &history{w}, events: &events{writer: w}, hooks: &hooks{writer: w},
 		schedules: &schedules{writer: w, runs: runs, queues: q}, registry: &registry{w},
 		retention: &retention{writer: w, runs: runs},
 	}
@@ -125,6 +130,7 @@ func (st *state) flush() {
 	st.cache.flush()
 	st.remote.flush()
 	st.events.flush()
+	st.hooks.flush()
 	st.runs.flush()
 }
 

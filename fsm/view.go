@@ -167,6 +167,11 @@ func (v *View) Empty() bool {
 			return false
 		}
 	}
+	for _, h := range v.Hooks() {
+		if !h.Config { // one that the configuration defines is there again
+			return false
+		}
+	}
 	for _, b := range [][]byte{bRuns, bSecrets, bSchedules} {
 		if k, _ := v.tx.Bucket(b).Cursor().First(); k != nil {
 			return false
