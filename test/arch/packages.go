@@ -59,6 +59,7 @@ var rules = []rule{
 	{path: "internal/terminal", may: []string{"pipeline", "api/wire", "api/client"}},
 	{path: "internal/top", may: []string{"pipeline", "api/wire", "api/client", "internal/terminal"}},
 	{path: "internal/report", may: []string{"pipeline", "api/wire"}},
+	{path: "internal/webhook", may: []string{"pipeline"}},
 	{path: "internal/traces", may: []string{"pipeline", "fsm"}},
 	{path: "internal/backup", may: []string{"pipeline", "fsm", "storage/blob", "storage/tree"}},
 	{path: "internal/service", may: []string{"pipeline", "pipeline/language", "pipeline/calendar", "pipeline/mask", "pipeline/graph", "fsm", "storage", "storage/blob", "storage/tree", "cluster", "cluster/keys",
@@ -99,6 +100,7 @@ var limited = []struct {
 	{"go.opentelemetry.io", []string{"internal/traces", "test"}},
 	{"github.com/prometheus", []string{"internal/metrics", "test"}},
 	{"github.com/hashicorp/go-metrics", []string{"internal/metrics"}},
+	{"github.com/standard-webhooks", []string{"test"}}, // and every test
 	{"golang.org/x/term", []string{"cmd/pipelined", "internal/terminal"}},
 }
 
