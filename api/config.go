@@ -33,6 +33,7 @@ type Config struct {
 	Schedules   Schedules
 	Histories   Histories
 	Secrets     Secrets
+	Webhooks    Webhooks
 	Tokens      Tokens
 	SignIns     SignIns
 	Cluster     Cluster

@@ -40,6 +40,7 @@ var table = map[string][2]string{
 	"POST /api/v1/runs/{id}/modules/exec":                {"a", ""},
 	"GET /api/v1/runs/{id}/artifact":                     {"rsa", ""},
 	"GET /api/v1/stream":                                 {"rsa", ""},
+	"GET /api/v1/events":                                 {"rsa", "Events.List"},
 	"GET /api/v1/runs/{id}/graph":                        {"rsa", "Runs.Graph"},
 	"GET /api/v1/whoami":                                 {"rswa", "Tokens.WhoAmI"},
 	"POST /api/v1/signin/codes":                          {"rsa", "Tokens.SignInCode"},
@@ -110,6 +111,12 @@ var table = map[string][2]string{
 	"PUT /api/v1/secrets/{name}":                         {"a", "Secrets.Set"},
 	"GET /api/v1/secrets":                                {"sa", "Secrets.List"},
 	"DELETE /api/v1/secrets/{name}":                      {"a", "Secrets.Delete"},
+	"POST /api/v1/webhooks":                              {"a", "Webhooks.Add"},
+	"GET /api/v1/webhooks":                               {"a", "Webhooks.List"},
+	"DELETE /api/v1/webhooks/{name}":                     {"a", "Webhooks.Delete"},
+	"POST /api/v1/webhooks/{name}/test":                  {"a", "Webhooks.Test"},
+	"POST /api/v1/webhooks/{name}/retry":                 {"a", "Webhooks.Retry"},
+	"POST /api/v1/webhooks/{name}/rotate":                {"a", "Webhooks.Rotate"},
 }
 
 // Every role against every route. What is let through ends otherwise (the

@@ -14,7 +14,7 @@ func (h *handlers) routes() []Route {
 	var all []Route
 	for _, group := range [...]func() []Route{
 		h.protocolRoutes, h.runRoutes, h.outputRoutes, h.historyRoutes, h.scheduleRoutes, h.blobRoutes,
-		h.cacheRoutes, h.entryRoutes, h.turboRoutes, h.estimateRoutes, h.clusterRoutes, h.accessRoutes, h.metricsRoutes,
+		h.cacheRoutes, h.entryRoutes, h.turboRoutes, h.estimateRoutes, h.clusterRoutes, h.accessRoutes, h.webhookRoutes, h.metricsRoutes,
 	} {
 		all = append(all, group()...)
 	}

@@ -40,6 +40,7 @@ type handlers struct {
 	schedules  schedulesHandler
 	histories  historiesHandler
 	secrets    secretsHandler
+	webhooks   webhooksHandler
 	tokens     tokensHandler
 	signIns    signInHandler
 	cluster    clusterHandler
@@ -65,6 +66,7 @@ func newHandlers(cfg Config) *handlers {
 		schedules:  schedulesHandler{schedules: cfg.Schedules},
 		histories:  historiesHandler{histories: cfg.Histories, runs: cfg.Runs},
 		secrets:    secretsHandler{secrets: cfg.Secrets},
+		webhooks:   webhooksHandler{webhooks: cfg.Webhooks},
 		tokens:     tokensHandler{tokens: cfg.Tokens},
 		signIns:    signInHandler{signIns: cfg.SignIns, cluster: cfg.Cluster, cfg: &cfg},
 		cluster:    clusterHandler{cluster: cfg.Cluster},

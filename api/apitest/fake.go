@@ -36,6 +36,7 @@ type Backend struct {
 	Schedules   Schedules
 	Histories   Histories
 	Secrets     Secrets
+	Webhooks    Webhooks
 	Tokens      Tokens
 	SignIns     SignIns
 	Cluster     Cluster
@@ -64,7 +65,7 @@ func (b *Backend) Configure(cfg *api.Config) {
 	cfg.Cache, cfg.RemoteCache = &b.Cache, &b.RemoteCache
 	cfg.Cluster, cfg.Tokens, cfg.Secrets = &b.Cluster, &b.Tokens, &b.Secrets
 	cfg.Executions, cfg.Workers = &b.Executions, &b.Workers
-	cfg.Feeds = &b.Feeds
+	cfg.Feeds, cfg.Webhooks = &b.Feeds, &b.Webhooks
 	cfg.Snapshots, cfg.SignIns = &b.Snapshots, &b.SignIns
 }
 

@@ -18,6 +18,8 @@ type (
 	Histories struct{ calls *caller }
 	// Secrets are the calls about the secrets of modules.
 	Secrets struct{ calls *caller }
+	// Webhooks are the calls about receivers of events.
+	Webhooks struct{ calls *caller }
 	// Tokens are the calls about tokens of people and programs.
 	Tokens struct{ calls *caller }
 	// Cache are the calls about cached results and entries of remote caches.
@@ -41,6 +43,7 @@ func (c *Client) Blobs() Blobs           { return Blobs{c.calls} }
 func (c *Client) Schedules() Schedules   { return Schedules{c.calls} }
 func (c *Client) Histories() Histories   { return Histories{c.calls} }
 func (c *Client) Secrets() Secrets       { return Secrets{c.calls} }
+func (c *Client) Webhooks() Webhooks     { return Webhooks{c.calls} }
 func (c *Client) Tokens() Tokens         { return Tokens{c.calls} }
 func (c *Client) Cache() Cache           { return Cache{c.calls} }
 func (c *Client) Executions() Executions { return Executions{c.calls} }

@@ -140,7 +140,11 @@ func (c agentCommand) printConfig(s *agentSettings, cfg *nodeConfig, found origi
 		found["bind"] = o
 	}
 
-	return printConfig(c.env.stdout, found, effective)
+	if err := printConfig(c.env.stdout, found, effective); err != nil {
+		return err
+	}
+	printWebhooks(c.env.stdout, s.webhooks)
+	return nil
 }
 
 // serve runs a node until it ends or a signal does it.

@@ -128,6 +128,7 @@ func commands(env *environment) []*cli.Command {
 		schedulesCommand{env}.command(),
 		cacheCommand{env}.command(),
 		secretsCommand{env}.command(),
+		webhooksCommand{env}.command(),
 		tokenCommand{env}.command(),
 		uiCommand{env}.command(),
 		snapshotCommand{env}.command(),

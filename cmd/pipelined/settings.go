@@ -15,6 +15,7 @@ type agentSettings struct {
 	dev               bool
 	logLevel, keyFile string
 	logJSON           bool
+	webhooks          []webhookBlock
 }
 
 // settingKind is what a setting's value looks like.
@@ -142,6 +143,8 @@ var nodeTable = []setting{
 		set: setMemory},
 	{name: "metrics-open", kind: kindSwitch, usage: "serve /metrics without a token",
 		set: toggle(func(s *agentSettings) *bool { return &s.MetricsOpen })},
+	{name: "webhook-allow", kind: kindList, usage: "`ADDRESSES` or ranges at which webhooks may have receivers although they are loopback or link-local",
+		set: list(func(s *agentSettings) *[]string { return &s.WebhookAllow })},
 	{name: "layout", usage: "how large module directories are laid out (`MODE`): " + strings.Join(layout.Modes(), ", "), def: "auto",
 		set: choice(layout.Modes(), func(s *agentSettings, v string) { s.Layout = layout.Mode(v) })},
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
 	"github.com/hashicorp/hcl/v2/hclparse"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/pipelined/pipelined/internal/terminal"
 )
@@ -19,17 +20,27 @@ type fileValue struct {
 	origin, place string
 }
 
+// configFile is what a configuration file holds.
+type configFile struct {
+	settings map[string]fileValue
+	webhooks []webhookBlock
+}
+
 // parseConfig reads a configuration file: one attribute per setting, by the
-// setting's name. Dashes in keys count as underscores.
-func parseConfig(path string, src []byte) (map[string]fileValue, error) {
+// setting's name, and a block per webhook. Dashes in keys count as underscores.
+func parseConfig(path string, src []byte) (configFile, error) {
 	file, diags := hclparse.NewParser().ParseHCL(src, path)
 	if diags.HasErrors() {
-		return nil, configError(diags)
+		return configFile{}, configError(diags)
 	}
 
-	attrs, diags := file.Body.JustAttributes()
+	webhooks, body, err := splitWebhooks(file.Body.(*hclsyntax.Body)) // as ParseHCL makes it
+	if err != nil {
+		return configFile{}, err
+	}
+	attrs, diags := body.JustAttributes()
 	if diags.HasErrors() {
-		return nil, configError(diags)
+		return configFile{}, configError(diags)
 	}
 
 	keys := make([]string, len(agentTable))
@@ -45,22 +56,22 @@ func parseConfig(path string, src []byte) (map[string]fileValue, error) {
 		key := strings.ReplaceAll(name, "-", "_")
 		i := slices.Index(keys, key)
 		if i < 0 {
-			return nil, usagef("%s: unknown setting %q%s", place, name, terminal.DidYouMean(key, keys))
+			return configFile{}, usagef("%s: unknown setting %q%s", place, name, terminal.DidYouMean(key, keys))
 		}
 
 		if _, twice := out[key]; twice {
-			return nil, usagef("%s: %s is set twice", place, key)
+			return configFile{}, usagef("%s: %s is set twice", place, key)
 		}
 
 		values, err := decodeSetting(&agentTable[i], attr.Expr)
 		if err != nil {
-			return nil, usagef("%s: %s: %w", place, name, err)
+			return configFile{}, usagef("%s: %s: %w", place, name, err)
 		}
 
 		out[key] = fileValue{values: values, origin: fmt.Sprintf("%s:%d", path, at.Line), place: place + ": " + name}
 	}
 
-	return out, nil
+	return configFile{out, webhooks}, nil
 }
 
 // decodeSetting reads the value of an attribute.

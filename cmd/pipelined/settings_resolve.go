@@ -65,7 +65,7 @@ func (c agentCommand) resolve(cmd *cli.Command) (agentSettings, origins, error) 
 		path = c.env.getenv("PIPELINED_CONFIG")
 	}
 
-	file := map[string]fileValue{}
+	var file configFile
 	if path != "" {
 		text, err := c.env.readFile(path)
 		if err != nil {
@@ -79,7 +79,7 @@ func (c agentCommand) resolve(cmd *cli.Command) (agentSettings, origins, error) 
 
 	for i := range agentTable {
 		s := &agentTable[i]
-		o, ok := c.find(cmd, s, file)
+		o, ok := c.find(cmd, s, file.settings)
 		if !ok {
 			continue
 		}
@@ -89,6 +89,15 @@ func (c agentCommand) resolve(cmd *cli.Command) (agentSettings, origins, error) 
 		}
 
 		found[s.name] = o
+	}
+
+	out.webhooks = file.webhooks
+	for i := range out.webhooks {
+		d, err := c.webhook(&out.webhooks[i])
+		if err != nil {
+			return out, nil, err
+		}
+		out.Webhooks = append(out.Webhooks, d)
 	}
 
 	return out, found, nil

@@ -23,6 +23,7 @@ type Leader struct {
 	failover    prometheus.Observer
 	adopted     prometheus.Counter
 	repeated    prometheus.Counter
+	deliveries  *prometheus.CounterVec
 	system      *prometheus.CounterVec
 }
 
@@ -50,11 +51,14 @@ func newLeader(f factory, system *prometheus.CounterVec) *Leader {
 			[]float64{.025, .05, .1, .25, .5, 1, 2.5, 5, 15, 60}).WithLabelValues(),
 		adopted:  f.counter("pipelined_attempts_adopted_total", "Attempts that a new leader found and kept.").WithLabelValues(),
 		repeated: f.counter("pipelined_attempts_repeated_total", "Attempts that were lost with their worker, and whose module runs again.").WithLabelValues(),
-		system:   system,
+		deliveries: f.counter("pipelined_webhook_deliveries_total",
+			"Events that were sent to webhooks, by outcome: delivered, failed (it is sent again), gave_up; dropped are those for which the outbox had no place.", "outcome"),
+		system: system,
 	}
 
 	start(m.attempts, "succeeded", "failed", "timed_out", "cancelled", "lost", "superseded")
 	start(m.lookups, "hit", "miss")
+	start(m.deliveries, "delivered", "failed", "gave_up", "dropped")
 	return m
 }
 
@@ -150,6 +154,13 @@ func (m *Leader) Led(adopted int, silent time.Duration) {
 	m.adopted.Add(float64(adopted))
 	if silent > 0 {
 		m.failover.Observe(silent.Seconds())
+	}
+}
+
+// Delivered counts events that were sent to webhooks, by what came of it.
+func (m *Leader) Delivered(outcome string, n int) {
+	if m != nil {
+		m.deliveries.WithLabelValues(outcome).Add(float64(n))
 	}
 }
 

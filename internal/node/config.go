@@ -15,6 +15,7 @@ import (
 	"github.com/pipelined/pipelined/internal/orchestrator"
 	"github.com/pipelined/pipelined/internal/service"
 	"github.com/pipelined/pipelined/internal/snapshots"
+	"github.com/pipelined/pipelined/internal/webhook"
 	"github.com/pipelined/pipelined/internal/worker"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage/layout"
@@ -76,6 +77,10 @@ type Config struct {
 	Executable string
 	Logger     hclog.Logger
 	Version    string
+	// Webhooks are the webhooks that this agent defines when it leads. WebhookAllow lists
+	// ranges of addresses, otherwise refused, at which receivers may be.
+	Webhooks     []WebhookDefinition
+	WebhookAllow []string
 	// Limits say what is kept, for how long, and how fast background work may go.
 	Limits Limits
 	// Snapshots says where the leader saves snapshots of the state, and how often.
@@ -154,9 +159,28 @@ func (c *Config) defaults() error {
 	if c.Version == "" {
 		c.Version = "dev"
 	}
+	if err := c.checkWebhooks(); err != nil {
+		return err
+	}
 	c.Snapshots.Every = cmp.Or(c.Snapshots.Every, 24*time.Hour)
 	c.Snapshots.Keep = cmp.Or(c.Snapshots.Keep, 7)
 	return c.Limits.defaults()
+}
+
+// WebhookDefinition is a webhook that the configuration of an agent defines.
+type WebhookDefinition = service.WebhookDefinition
+
+func (c *Config) checkWebhooks() error {
+	rules, err := webhook.ParseRules(c.WebhookAllow)
+	if err != nil {
+		return pipeline.Errorf(pipeline.Invalid, "webhook_allow: %w", err)
+	}
+	for _, d := range c.Webhooks {
+		if err := service.CheckWebhook(d, rules); err != nil {
+			return pipeline.Errorf(pipeline.Invalid, "webhook %.80q: %w", d.Name, err)
+		}
+	}
+	return nil
 }
 
 // defaultName is the host's name; nodes on loopback addresses other than the

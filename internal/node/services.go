@@ -14,6 +14,7 @@ import (
 	"github.com/pipelined/pipelined/internal/service"
 	"github.com/pipelined/pipelined/internal/session"
 	"github.com/pipelined/pipelined/internal/snapshots"
+	"github.com/pipelined/pipelined/internal/webhook"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language/bounded"
 )
@@ -37,6 +38,8 @@ type services struct {
 	remote     *remotecache.Cache
 	departure  *service.Departure
 	snapshots  *snapshots.Snapshots
+	webhooks   *service.Webhooks
+	sender     *webhook.Client
 }
 
 // close ends what Run does not.
@@ -46,6 +49,9 @@ func (s *services) close() {
 	}
 	if s.workers != nil {
 		s.workers.Close()
+	}
+	if s.sender != nil {
+		s.sender.Close()
 	}
 }
 
@@ -87,7 +93,18 @@ func (n *Node) openServices() {
 		Troubles:   func() []string { return []string{n.worker.Unfit(), f.replicator.Missing(), s.snapshots.Trouble()} },
 		FindWorker: s.workers.Find, Leave: n.askToLeave,
 		Reports: s.nodes.Nodes})
+	n.openWebhooks()
 	s.feeds = service.NewFeeds(service.FeedsConfig{State: n.state, Runs: s.runs, Cluster: s.cluster, Peers: n.peers})
+}
+
+// openWebhooks builds what sends events to receivers.
+func (n *Node) openWebhooks() {
+	s := &n.services
+	rules, _ := webhook.ParseRules(n.cfg.WebhookAllow) // checked with the configuration
+	s.sender = webhook.NewClient(rules, n.cfg.Version)
+	s.webhooks = service.NewWebhooks(service.WebhooksConfig{State: n.state, Keys: n.identity.keys, Rules: rules, Send: s.sender.Send,
+		Count: n.metrics.Leader.Delivered, Barrier: n.cluster.Barrier, ClusterID: s.cluster.ID, Addresses: s.cluster.Addresses,
+		Defined: n.cfg.Webhooks, Logger: n.log.Named("webhooks")})
 }
 
 // openAPI builds the HTTP interface on top of the services, and what needs the
@@ -104,7 +121,7 @@ func (n *Node) openAPI() {
 		Logger: n.log})
 	n.api = api.New(api.Config{NodeID: n.id, NodeName: n.cfg.Name,
 		Router: service.NewRouter(service.RouterConfig{Self: n.id, State: n.state, Dialer: n.cluster, Members: n.cluster.Members}),
-		Auth:   s.tokens, Tokens: s.tokens, SignIns: s.tokens, Feeds: s.feeds, ClusterID: s.cluster.ID, Addresses: s.cluster.Addresses, Runs: s.runs, Cache: s.cache, Secrets: s.secrets, Workers: s.workers,
+		Auth:   s.tokens, Tokens: s.tokens, SignIns: s.tokens, Feeds: s.feeds, ClusterID: s.cluster.ID, Addresses: s.cluster.Addresses, Runs: s.runs, Cache: s.cache, Secrets: s.secrets, Webhooks: s.webhooks, Workers: s.workers,
 		Artifacts: service.NewArtifacts(n.state, n.fabric.down),
 		Blobs:     service.NewBlobs(n.stores.blobs, n.stores.trees, n.fabric.down),
 		Histories: service.NewHistories(service.HistoriesConfig{State: n.state, Files: n.fabric.inputs(n.identity.keys.ResultsKey()),

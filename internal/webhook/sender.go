@@ -255,7 +255,7 @@ func (s *Sender) logFailure(name string, r *Result, before int) {
 	case r.GaveUp:
 		log.Error("a webhook's event was given up", "webhook", name, "event", r.ID, "answer", r.Answer.String())
 	case before == 0:
-		log.Warn("a webhook's delivery failed", "webhook", name, "event", r.ID, "answer", r.Answer.String(), "again", r.Next)
+		log.Warn("a webhook's delivery failed", "webhook", name, "event", r.ID, "answer", r.Answer.String(), "again", r.Next.UTC().Format(time.RFC3339))
 	}
 }
 

@@ -88,7 +88,7 @@ func TestPages_commandsExist(t *testing.T) {
 }
 
 // nested are the commands that have commands of their own.
-var nested = []string{"token", "secrets", "cache", "schedules"}
+var nested = []string{"token", "secrets", "webhooks", "cache", "schedules"}
 
 // checkCommand compares what follows pipelined in a command line with the help
 // of its command.
