@@ -95,9 +95,9 @@ func leaderText(e *pipeline.Event) string {
 	text := fmt.Sprintf("%s leads in term %d", e.Node, e.Term)
 	switch {
 	case e.Gap > 0 && e.Previous != "" && e.Previous != e.Node:
-		text += fmt.Sprintf(", %s after %s", gapText(e.Gap), e.Previous)
+		text += fmt.Sprintf(", %s after %s", GapText(e.Gap), e.Previous)
 	case e.Gap > 0:
-		text += ", after " + gapText(e.Gap) + " without a leader"
+		text += ", after " + GapText(e.Gap) + " without a leader"
 	}
 	if e.Count > 0 {
 		text += "; it adopted " + number(e.Count, "attempt")
@@ -105,8 +105,8 @@ func leaderText(e *pipeline.Event) string {
 	return text
 }
 
-// gapText is how long there was no leader: milliseconds below ten seconds.
-func gapText(d time.Duration) string {
+// GapText is how long there was no leader: milliseconds below ten seconds.
+func GapText(d time.Duration) string {
 	if d < 10*time.Second {
 		return fmt.Sprintf("%d ms", max(1, d.Milliseconds()))
 	}

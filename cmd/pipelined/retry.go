@@ -85,7 +85,8 @@ func (c retryCommand) run(ctx context.Context, cmd *cli.Command) error {
 		return f.follow(ctx, watch, false)
 	}
 
-	watch.ctrlC, watch.health, watch.page = leavesRunning, api.Health, c.env.page(api, fmt.Sprint(run.Number))
+	watch.ctrlC, watch.health, watch.election = leavesRunning, api.Health, newestElection(api)
+	watch.page = c.env.page(api, fmt.Sprint(run.Number))
 	c.env.tell("run %s: %s", id, watch.page())
 	watch.interrupt = func(ctx context.Context, _ os.Signal) error { return watcher(c).detachOrCancel(ctx, api, id, signals) }
 	_, err = watcher(c).watch(ctx, api.Runs(), id, watch)

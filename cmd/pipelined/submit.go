@@ -107,7 +107,7 @@ func (c submitCommand) run(ctx context.Context, cmd *cli.Command) error {
 	if c.env.tellHeading(job, created, at()); !c.env.live() {
 		c.env.tell("run %s (number %d) of %s: %s", created.ID, created.Number, job.PipelineName(), at())
 	}
-	_, err = watcher(c).watch(ctx, api.Runs(), created.ID, watchOptions{json: cmd.Bool("json"), logs: cmd.Bool("logs"), signals: signals, ctrlC: leavesRunning, health: api.Health, page: at,
+	_, err = watcher(c).watch(ctx, api.Runs(), created.ID, watchOptions{json: cmd.Bool("json"), logs: cmd.Bool("logs"), signals: signals, ctrlC: leavesRunning, health: api.Health, election: newestElection(api), page: at,
 		ended: func(run wire.Run, outcome error) error { return reports.end(ctx, api.Modules(), run, outcome) },
 		interrupt: func(ctx context.Context, _ os.Signal) error {
 			return watcher(c).detachOrCancel(ctx, api, created.ID, signals)

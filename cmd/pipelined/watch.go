@@ -31,7 +31,7 @@ func (c watchCommand) command() *cli.Command {
 
 			signals, back := c.env.signals()
 			defer back()
-			o := watchOptions{page: c.env.page(api, string(id)), json: cmd.Bool("json"), logs: cmd.Bool("logs"), signals: signals, ctrlC: leavesRunning, health: api.Health, interrupt: func(context.Context, os.Signal) error { return errInterrupted }}
+			o := watchOptions{page: c.env.page(api, string(id)), json: cmd.Bool("json"), logs: cmd.Bool("logs"), signals: signals, ctrlC: leavesRunning, health: api.Health, election: newestElection(api), interrupt: func(context.Context, os.Signal) error { return errInterrupted }}
 			if o.json {
 				enc := json.NewEncoder(c.env.stdout)
 				enc.SetEscapeHTML(false)

@@ -41,6 +41,8 @@ type watchOptions struct {
 	ctrlC string
 	// health says who leads; nil for the own node.
 	health func(context.Context) (wire.Health, error)
+	// election is the newest election; nil for the own node.
+	election func(context.Context) (wire.Event, error)
 	// ended is called with the run once it has ended and is shown, and with the error
 	// with which the command would end; nil keeps that.
 	ended func(run wire.Run, outcome error) error
@@ -68,6 +70,17 @@ const (
 // watcher follows a run to its end for the commands that do so.
 type watcher struct{ env *environment }
 
+// newestElection asks for the newest event of an election.
+func newestElection(api *client.Client) func(context.Context) (wire.Event, error) {
+	return func(ctx context.Context) (wire.Event, error) {
+		list, err := api.Events().List(ctx, client.EventOptions{Limit: 1, Types: []string{"leader.changed"}})
+		if err != nil || len(list.Events) == 0 {
+			return wire.Event{}, err
+		}
+		return list.Events[len(list.Events)-1], nil
+	}
+}
+
 // watch follows a run to its end and ends as the run did. ended is false
 // where it went away before.
 func (c watcher) watch(ctx context.Context, source terminal.RunSource, id pipeline.RunID, o watchOptions) (ended bool, err error) {
@@ -81,7 +94,7 @@ func (c watcher) watch(ctx context.Context, source terminal.RunSource, id pipeli
 	}
 	display.FlagsLater = display.Flags
 	f := &terminal.Follower{Source: source, ID: id, Console: terminal.NewConsole(display), Silent: o.json, Positions: shown(o.known), Notes: notes, Each: o.each,
-		Signals: o.signals, Interrupt: o.interrupt, Approvals: o.asker, Health: o.health}
+		Signals: o.signals, Interrupt: o.interrupt, Approvals: o.asker, Health: o.health, Election: o.election}
 	run, err := f.Run(ctx)
 	if errors.Is(err, errTimedOut) {
 		return false, failf(exitTimeout, "timed out (-timeout); run %s continues: %s", id, c.env.watchCommand(id))

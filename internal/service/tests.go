@@ -59,7 +59,7 @@ func (h *Histories) Tests(ctx context.Context, id pipeline.RunID, q api.TestQuer
 		total.Flaky, total.Seconds = total.Flaky+doc.Counts.Flaky, total.Seconds+doc.Counts.Seconds
 		out.Modules = append(out.Modules, doc)
 		for i := range cases {
-			if matches(&cases[i], q) {
+			if wanted(&cases[i], q) {
 				out.Cases = append(out.Cases, cases[i])
 			}
 		}
@@ -232,7 +232,7 @@ func rank(c *wire.TestCase) int {
 	return 3
 }
 
-func matches(c *wire.TestCase, q api.TestQuery) bool {
+func wanted(c *wire.TestCase, q api.TestQuery) bool {
 	switch {
 	case q.State == api.TestsFlaky && !c.Flaky, q.State != "" && q.State != api.TestsFlaky && string(c.State) != q.State:
 		return false

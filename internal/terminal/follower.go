@@ -47,6 +47,8 @@ type Follower struct {
 	// Health says which node leads, for the live display; nil for a run without a
 	// cluster.
 	Health func(context.Context) (wire.Health, error)
+	// Election is the newest event of an election; nil if it is not asked for.
+	Election func(context.Context) (wire.Event, error)
 	// Notes are lines of progress from elsewhere; nil for none.
 	Notes <-chan string
 	// Each is called with every state of the run; nil for none.
@@ -59,7 +61,7 @@ type Follower struct {
 
 	// health and reasons are what is found out about the run's surroundings; nil without
 	// a live display.
-	health  chan wire.Health
+	health  chan leadership
 	reasons chan map[string]string
 }
 
@@ -152,7 +154,7 @@ func (f *Follower) loop(ctx context.Context, events <-chan wire.LogEvent, update
 		case text := <-f.Notes:
 			c.warn(text)
 		case h := <-f.health:
-			c.led(h)
+			c.led(h.Health, h.gap)
 		case why := <-f.reasons:
 			c.board.reasons = why
 			c.dirty = true

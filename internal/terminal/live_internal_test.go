@@ -139,7 +139,7 @@ func (r *release) line(module, text string) { r.c.part(part{module, []byte(text)
 // middle plays the release up to where most of it runs.
 func (r *release) middle() {
 	r.show(wire.Module{Name: "codegen", State: pipeline.ModuleCached, CachedFrom: &wire.CachedFrom{Run: "r9", Worker: "alpha", DurationSeconds: 12}})
-	r.c.led(wire.Health{Leader: "alpha", Quorum: true, Term: 7})
+	r.c.led(wire.Health{Leader: "alpha", Quorum: true, Term: 7}, 0)
 	r.ended(pipeline.ModuleSucceeded, "lint", "", "beta", 1, 42)
 	for i := range 6 {
 		r.ended(pipeline.ModuleSucceeded, fmt.Sprintf("build[linux-%d]", i), "build", []string{"alpha", "beta", "gamma"}[i%3], 12, 60+float64(i)*5)
@@ -153,7 +153,7 @@ func (r *release) middle() {
 	r.running("unit[22]", "unit", "gamma", 136, 62, failed)
 	r.running("unit[23]", "unit", "beta", 140, 62)
 	lost := wire.Attempt{Number: 1, Worker: "alpha", State: pipeline.AttemptLost, StartedAt: second(90), FinishedAt: second(150)}
-	r.c.led(wire.Health{Leader: "beta", Quorum: true, Term: 8})
+	r.c.led(wire.Health{Leader: "beta", Quorum: true, Term: 8}, 38*time.Millisecond)
 	r.running("e2e[chaos]", "e2e", "gamma", 151, 220, lost)
 	r.running("e2e[upgrade]", "e2e", "beta", 95, 195)
 	r.line("e2e[chaos]", "healed, 5 of 5 agree at index 48,213")

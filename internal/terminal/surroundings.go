@@ -34,15 +34,35 @@ func (f *Follower) surroundings(ctx context.Context, g *errgroup.Group) {
 	if f.Health == nil {
 		return
 	}
-	f.health = make(chan wire.Health)
+	f.health = make(chan leadership)
 	g.Go(func() error {
+		term := uint64(0)
 		every(ctx, healthEvery, func() {
 			if h, err := f.Health(ctx); err == nil {
-				send(ctx, f.health, h)
+				send(ctx, f.health, leadership{h, f.gap(ctx, term, h.Term)})
+				term = h.Term
 			}
 		})
 		return nil
 	})
+}
+
+// leadership is who leads, and how long there was no leader before; 0 is not known.
+type leadership struct {
+	wire.Health
+	gap time.Duration
+}
+
+// gap asks how long there was no leader before the term that began.
+func (f *Follower) gap(ctx context.Context, was, now uint64) time.Duration {
+	if was == 0 || was == now || f.Election == nil {
+		return 0
+	}
+	e, err := f.Election(ctx)
+	if err != nil || e.Data.Term != now {
+		return 0
+	}
+	return time.Duration(e.Data.GapMillis * float64(time.Millisecond))
 }
 
 // every calls do at once and then after each pause.
@@ -82,8 +102,9 @@ func WaitReasons(r *wire.Run) map[string]string {
 	return why
 }
 
-// led takes in which node leads, and tells when another one has taken over.
-func (c *Console) led(h wire.Health) {
+// led takes in which node leads, and tells when another one has taken over; gap is how
+// long there was none, 0 if that is not known.
+func (c *Console) led(h wire.Health, gap time.Duration) {
 	was := c.board.leader
 	if h.Leader == "" || !h.Quorum {
 		return
@@ -92,6 +113,9 @@ func (c *Console) led(h wire.Health) {
 	c.board.leader, c.dirty = h.Leader, true
 	if was != "" && was != h.Leader {
 		text := fmt.Sprintf("%s leads in the place of %s (term %d)", Flat(h.Leader), Flat(was), h.Term)
+		if gap > 0 {
+			text = fmt.Sprintf("%s led %s after %s (term %d)", Flat(h.Leader), wire.GapText(gap), Flat(was), h.Term)
+		}
 		if n := c.view.counts().running; n > 0 {
 			text += fmt.Sprintf("; %d running modules continue", n)
 		}

@@ -438,6 +438,9 @@ func (b *buffer) String() string {
 // Stderr is what the command has written to its standard error so far.
 func (r *Running) Stderr() string { return r.err.String() }
 
+// Stdout is what the command has written to its standard output so far.
+func (r *Running) Stdout() string { return r.out.String() }
+
 // Running is a command line under way.
 type Running struct {
 	tb       testing.TB
