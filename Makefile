@@ -15,7 +15,7 @@ CC_FOUND := $(shell command -v "$$($(GO) env CC | cut -d' ' -f1)" 2>/dev/null)
 RACE     := $(if $(CC_FOUND),-race,)
 
 .DEFAULT_GOAL := build
-.PHONY: build size test race lint arch ui ui-check ui-test bench-ui e2e chaos attack examples bench check cover cross clean help
+.PHONY: build size test race lint arch ui ui-check ui-test bench-ui screenshots e2e chaos attack examples bench check cover cross clean help
 
 build: ## the binary, stripped, into bin/
 	@mkdir -p bin
@@ -57,6 +57,9 @@ ui-test: build ## the dashboard in a real browser, on real clusters; needs chrom
 
 bench-ui: build ## figures of the dashboard in a real browser (docs/performance.md); needs chromium
 	cd test/ui && PIPELINED_BIN=$(abspath $(BIN)) $(GO) test -run '^$$' -bench . -benchtime 1x -timeout 15m
+
+screenshots: build ## the pictures of docs/dashboard.md, of real nodes and a real run; needs chromium and git
+	cd test/ui && PIPELINED_BIN=$(abspath $(BIN)) PIPELINED_SCREENSHOTS=$(abspath docs/images) $(GO) test -count=1 -timeout 15m -run TestScreenshots -v ./...
 
 e2e: ## the tests that drive real binaries, afresh
 	$(GO) test -count=1 -timeout $(TIMEOUT) ./test/...
