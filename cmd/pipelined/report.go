@@ -66,7 +66,7 @@ func (env *environment) reports(cmd *cli.Command) (*reports, error) {
 
 // write writes the reports about a run that has ended. It reads the last lines of
 // modules that failed; lines that cannot be read are left out.
-func (r *reports) write(ctx context.Context, modules client.Modules, run wire.Run) error {
+func (r *reports) write(ctx context.Context, api *client.Client, run wire.Run) error {
 	if len(r.files) == 0 && r.summary == "" {
 		return nil
 	}
@@ -77,12 +77,13 @@ func (r *reports) write(ctx context.Context, modules client.Modules, run wire.Ru
 	doc := &report.Report{Run: complete(run), Tails: map[string][]string{}, Version: readBuildInfo().Version}
 	for i := range run.Modules {
 		if m := &run.Modules[i]; report.NeedsTail(m) && len(m.Attempts) > 0 && len(doc.Tails) < maxTails {
-			if lines := lastLines(ctx, modules, &run, m); len(lines) > 0 {
+			if lines := lastLines(ctx, api.Modules(), &run, m); len(lines) > 0 {
 				doc.Tails[m.Name] = lines
 			}
 		}
 	}
 
+	doc.Tests = reportedTests(ctx, api.Histories(), &run)
 	if r.summary != "" {
 		if err := appendSummary(r.summary, doc); err != nil {
 			r.env.say("%v", wrap("write the summary of the job", err))
@@ -98,14 +99,35 @@ func (r *reports) write(ctx context.Context, modules client.Modules, run wire.Ru
 
 // end writes the reports, and gives the error with which the command ends: that of
 // the run, unless the run has none.
-func (r *reports) end(ctx context.Context, modules client.Modules, run wire.Run, outcome error) error {
-	err := r.write(ctx, modules, run)
+func (r *reports) end(ctx context.Context, api *client.Client, run wire.Run, outcome error) error {
+	err := r.write(ctx, api, run)
 	if err == nil || outcome == nil {
 		return cmp.Or(outcome, err)
 	}
 
 	r.env.say("%v", err)
 	return outcome
+}
+
+// maxReportTests is how many tests a report has, those that failed first.
+const maxReportTests = 2000
+
+// reportedTests are the tests that the modules of a run reported, by module; nil if there
+// are none, or if they cannot be read.
+func reportedTests(ctx context.Context, histories client.Histories, run *wire.Run) map[string][]wire.TestCase {
+	if !slices.ContainsFunc(run.Modules, func(m wire.Module) bool { return m.Tests != nil }) {
+		return nil
+	}
+	list, err := histories.Tests(ctx, run.ID, maxReportTests)
+	if err != nil {
+		return nil
+	}
+
+	out := map[string][]wire.TestCase{}
+	for _, c := range list.Cases {
+		out[c.Module] = append(out[c.Module], c)
+	}
+	return out
 }
 
 // lastLines are the last lines of the output of a module's last attempt.

@@ -145,7 +145,7 @@ func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 	cancel(nil)
 	c.env.tellHeading(j, created, "run "+string(created.ID))
 	watch := watchOptions{json: cmd.Bool("json"), logs: cmd.Bool("logs"), signals: signals, address: e.address, gone: e.address != runAddress, ctrlC: cancelsRun,
-		ended: func(run wire.Run, outcome error) error { return reports.end(ctx, api.Modules(), run, outcome) }}
+		ended: func(run wire.Run, outcome error) error { return reports.end(ctx, api, run, outcome) }}
 	if c.env.interactive && c.env.stderr.Terminal {
 		watch.asker = c.asker(api, created.ID)
 	}

@@ -108,7 +108,7 @@ func (c submitCommand) run(ctx context.Context, cmd *cli.Command) error {
 		c.env.tell("run %s (number %d) of %s: %s", created.ID, created.Number, job.PipelineName(), at())
 	}
 	_, err = watcher(c).watch(ctx, api.Runs(), created.ID, watchOptions{json: cmd.Bool("json"), logs: cmd.Bool("logs"), signals: signals, ctrlC: leavesRunning, health: api.Health, election: newestElection(api), page: at,
-		ended: func(run wire.Run, outcome error) error { return reports.end(ctx, api.Modules(), run, outcome) },
+		ended: func(run wire.Run, outcome error) error { return reports.end(ctx, api, run, outcome) },
 		interrupt: func(ctx context.Context, _ os.Signal) error {
 			return watcher(c).detachOrCancel(ctx, api, created.ID, signals)
 		}})

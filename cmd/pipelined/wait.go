@@ -46,7 +46,7 @@ func (c waitCommand) command() *cli.Command {
 				c.env.tell("%s", terminal.Summary(&run.RunSummary, terminal.CountModules(run.Modules)))
 			}
 
-			return reports.end(ctx, api.Modules(), run, exit(stateExits[run.State]))
+			return reports.end(ctx, api, run, exit(stateExits[run.State]))
 		}),
 	}
 }

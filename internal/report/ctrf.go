@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
 )
 
 // The document of the Common Test Report Format.
@@ -42,7 +43,9 @@ type (
 		Start    int64    `json:"start,omitempty"`
 		Stop     int64    `json:"stop,omitempty"`
 		Raw      string   `json:"rawStatus"`
+		Suite    string   `json:"suite,omitempty"`
 		Message  string   `json:"message,omitempty"`
+		Trace    string   `json:"trace,omitempty"`
 		Retries  int      `json:"retries"`
 		Flaky    bool     `json:"flaky"`
 		Stdout   []string `json:"stdout,omitempty"`
@@ -72,6 +75,9 @@ func writeCTRF(w io.Writer, r *Report) error {
 			doc.Results.Summary.Flaky++
 		}
 		doc.Results.Tests = append(doc.Results.Tests, test)
+		for _, c := range r.Tests[m.Name] {
+			doc.Results.add(r, m, &c)
+		}
 	}
 	return writeDocument(w, doc)
 }
@@ -84,6 +90,30 @@ func ctrfTestOf(r *Report, m *wire.Module) ctrfTest {
 		t.Message = cause(m)
 	}
 	return t
+}
+
+// add adds a test that a module reported.
+func (d *ctrfResults) add(r *Report, m *wire.Module, c *wire.TestCase) {
+	t := ctrfTest{Name: c.Title(), Status: string(c.State), Duration: int64(c.Seconds * 1000), Raw: string(c.State), Suite: m.Name, Message: c.Message, Trace: c.Text,
+		Flaky: c.Flaky, Extra: ctrfExtra{string(r.ID), m.Worker}}
+	s := &d.Summary
+	s.Tests++
+	switch c.State {
+	case pipeline.TestFailed:
+		s.Failed++
+	case pipeline.TestSkipped:
+		s.Skipped++
+	default:
+		s.Passed++
+		if c.Flaky {
+			s.Flaky++
+			t.Retries = 1
+		}
+	}
+	if c.Stdout != "" {
+		t.Stdout = []string{c.Stdout}
+	}
+	d.Tests = append(d.Tests, t)
 }
 
 func milliseconds(t *time.Time) int64 {
@@ -100,8 +130,9 @@ func writeJSON(w io.Writer, r *Report) error {
 	return writeDocument(w, struct {
 		Schema int `json:"schemaVersion"`
 		wire.Run
-		Tails map[string][]string `json:"lastLines,omitempty"`
-	}{schemaVersion, r.Run, r.Tails})
+		Tails map[string][]string        `json:"lastLines,omitempty"`
+		Tests map[string][]wire.TestCase `json:"tests,omitempty"`
+	}{schemaVersion, r.Run, r.Tails, r.Tests})
 }
 
 func writeDocument(w io.Writer, doc any) error {

@@ -8,10 +8,12 @@ import (
 	"strings"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
 )
 
 // The elements of JUnit's XML in the dialect of Jenkins and Surefire, which all
-// readers accept: a suite for each module, with one case.
+// readers accept: a suite for each module, with a case for the module and one for each
+// test that it reported.
 type (
 	junitSuites struct {
 		XMLName  xml.Name     `xml:"testsuites"`
@@ -34,7 +36,7 @@ type (
 		Stamp      string          `xml:"timestamp,attr,omitempty"`
 		Hostname   string          `xml:"hostname,attr,omitempty"`
 		Properties []junitProperty `xml:"properties>property,omitempty"`
-		Case       junitCase       `xml:"testcase"`
+		Cases      []junitCase     `xml:"testcase"`
 	}
 	junitProperty struct {
 		Name  string `xml:"name,attr"`
@@ -47,7 +49,9 @@ type (
 		Failure *junitDetail `xml:"failure"`
 		Error   *junitDetail `xml:"error"`
 		Skipped *junitDetail `xml:"skipped"`
-		Out     string       `xml:"system-out,omitempty"`
+		// Flaky is of a test that passed after it had failed, as Surefire has it.
+		Flaky *junitDetail `xml:"flakyFailure"`
+		Out   string       `xml:"system-out,omitempty"`
 	}
 	junitDetail struct {
 		Message string `xml:"message,attr"`
@@ -60,12 +64,14 @@ type (
 const junitTime = "2006-01-02T15:04:05"
 
 func writeJUnit(w io.Writer, r *Report) error {
-	n := r.tally()
-	doc := junitSuites{Name: r.Pipeline, Failures: n[failed], Errors: n[errored], Skipped: n[skipped],
-		Time: seconds(r.took().Seconds()), Stamp: r.SubmittedAt.UTC().Format(junitTime)}
+	doc := junitSuites{Name: r.Pipeline, Time: seconds(r.took().Seconds()), Stamp: r.SubmittedAt.UTC().Format(junitTime)}
 	for _, m := range r.tests() {
-		doc.Tests++
-		doc.Suites = append(doc.Suites, junitSuiteOf(r, m))
+		s := junitSuiteOf(r, m)
+		for _, c := range r.Tests[m.Name] {
+			s.add(&c)
+		}
+		doc.Tests, doc.Failures, doc.Errors, doc.Skipped = doc.Tests+s.Tests, doc.Failures+s.Failures, doc.Errors+s.Errors, doc.Skipped+s.Skipped
+		doc.Suites = append(doc.Suites, s)
 	}
 
 	if _, err := io.WriteString(w, xml.Header); err != nil {
@@ -81,8 +87,8 @@ func writeJUnit(w io.Writer, r *Report) error {
 }
 
 func junitSuiteOf(r *Report, m *wire.Module) junitSuite {
-	s := junitSuite{Name: m.Name, Tests: 1, Time: seconds(m.DurationSeconds), Hostname: m.Worker,
-		Case: junitCase{Class: r.Pipeline, Name: m.Name, Time: seconds(m.DurationSeconds), Out: strings.Join(r.Tails[m.Name], "\n")}}
+	s := junitSuite{Name: m.Name, Tests: 1, Time: seconds(m.DurationSeconds), Hostname: m.Worker}
+	own := junitCase{Class: r.Pipeline, Name: m.Name, Time: seconds(m.DurationSeconds), Out: strings.Join(r.Tails[m.Name], "\n")}
 	if m.StartedAt != nil {
 		s.Stamp = m.StartedAt.UTC().Format(junitTime)
 	}
@@ -90,16 +96,18 @@ func junitSuiteOf(r *Report, m *wire.Module) junitSuite {
 	detail := &junitDetail{Message: cause(m), Type: string(m.State)}
 	switch verdictOf(m) {
 	case failed:
-		s.Failures, s.Case.Failure = 1, detail
+		s.Failures, own.Failure = 1, detail
 	case errored:
-		s.Errors, s.Case.Error = 1, detail
+		s.Errors, own.Error = 1, detail
 	case skipped:
 		detail.Type = ""
-		s.Skipped, s.Case.Skipped = 1, detail
+		s.Skipped, own.Skipped = 1, detail
 	}
 	if last := m.Last(); last != nil && detail.Type != "" {
 		detail.Type = string(last.State)
 	}
+
+	s.Cases = []junitCase{own}
 
 	add := func(name, value string) { s.Properties = append(s.Properties, junitProperty{name, value}) }
 	add("state", string(m.State))
@@ -114,6 +122,24 @@ func junitSuiteOf(r *Report, m *wire.Module) junitSuite {
 		add("attempt "+strconv.Itoa(a.Number), text)
 	}
 	return s
+}
+
+// add adds a test that the module reported.
+func (s *junitSuite) add(c *wire.TestCase) {
+	x := junitCase{Class: c.Class, Name: c.Name, Time: seconds(c.Seconds), Out: c.Stdout}
+	detail := &junitDetail{Message: c.Message, Type: c.Type, Text: c.Text}
+	s.Tests++
+	switch {
+	case c.State == pipeline.TestFailed:
+		s.Failures++
+		x.Failure = detail
+	case c.State == pipeline.TestSkipped:
+		s.Skipped++
+		x.Skipped = detail
+	case c.Flaky:
+		x.Flaky = detail
+	}
+	s.Cases = append(s.Cases, x)
 }
 
 // seconds writes a number of seconds as JUnit has it.

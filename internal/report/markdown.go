@@ -43,6 +43,7 @@ func writeMarkdown(w io.Writer, r *Report) error {
 
 	tests := r.tests()
 	r.failures(&b, tests)
+	r.reported(&b)
 	b.WriteString("\n| module | state | worker | attempts | took |\n|---|---|---|---|---|\n")
 	for _, m := range tests[:min(len(tests), maxRows)] {
 		fmt.Fprintf(&b, "| %s | %s %s | %s | %d | %s |\n", cell(m.Name), marks[m.State], pipeline.Words(m.State), cell(m.Worker), len(m.Attempts), took(m))
@@ -72,6 +73,39 @@ func (r *Report) failures(b *bytes.Buffer, tests []*wire.Module) {
 		b.WriteString("</details>\n")
 	}
 	leftOut(b, n-maxRows, "modules that did not succeed")
+}
+
+// reported are the tests that modules reported: how many, and those that failed or were
+// flaky.
+func (r *Report) reported(b *bytes.Buffer) {
+	var n wire.TestCounts
+	for i := range r.Modules {
+		if t := r.Modules[i].Tests; t != nil {
+			n.Total, n.Passed, n.Failed, n.Skipped, n.Flaky = n.Total+t.Total, n.Passed+t.Passed, n.Failed+t.Failed, n.Skipped+t.Skipped, n.Flaky+t.Flaky
+		}
+	}
+	if n.Total == 0 {
+		return
+	}
+
+	fmt.Fprintf(b, "\n%d tests: %d passed (%d flaky), %d failed, %d skipped.\n\n", n.Total, n.Passed, n.Flaky, n.Failed, n.Skipped)
+	listed := 0
+	for i := range r.Modules {
+		for _, c := range r.Tests[r.Modules[i].Name] {
+			if c.State != pipeline.TestFailed && !c.Flaky {
+				continue
+			}
+			if listed++; listed > maxRows {
+				continue
+			}
+			mark, what := "✗", "failed"
+			if c.Flaky {
+				mark, what = "↻", fmt.Sprintf("passed after it had failed in attempt %d", c.FailedAttempt)
+			}
+			fmt.Fprintf(b, "- %s %s in %s %s: %s\n", mark, cell(c.Title()), cell(c.Module), what, cell(c.Message))
+		}
+	}
+	leftOut(b, listed-maxRows, "tests")
 }
 
 // leftOut says how many more there are.

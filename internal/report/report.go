@@ -20,6 +20,8 @@ type Report struct {
 	wire.Run
 	// Tails are the last lines of modules that did not succeed, by their name.
 	Tails map[string][]string
+	// Tests are those that modules reported, by the module's name.
+	Tests map[string][]wire.TestCase
 	// Version is of the program that writes the report.
 	Version string
 }

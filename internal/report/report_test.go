@@ -44,6 +44,12 @@ func sample() *report.Report {
 		{Name: "deploy", State: pipeline.ModuleSkipped, Reason: "not started because unit[a|b] failed", DependsOn: []string{"unit[a|b]"}},
 		{Name: "notify", State: pipeline.ModuleCancelled, Reason: "cancelled by ann", Attempts: []wire.Attempt{attempt(1, pipeline.AttemptCancelled, "cancelled by ann")}},
 	}
+	r.Modules[3].Tests = &wire.ModuleTests{TestCounts: wire.TestCounts{Total: 4, Passed: 2, Failed: 1, Skipped: 1, Flaky: 1, Seconds: 3}, FailedNames: []string{"fsm.TestRetain"}}
+	r.Tests = map[string][]wire.TestCase{"unit[a|b]": {
+		{Module: "unit[a|b]", Attempt: 2, Class: "fsm", Name: "TestRetain", State: pipeline.TestFailed, Seconds: 0.31, Message: "want 3 | have 2", Text: "retain_test.go:91: <3>", Stdout: "out"},
+		{Module: "unit[a|b]", Attempt: 2, Class: "fsm", Name: "TestOnce", State: pipeline.TestPassed, Flaky: true, FailedAttempt: 2, Message: "first"},
+		{Module: "unit[a|b]", Attempt: 2, Class: "fsm", Name: "TestApply", State: pipeline.TestPassed, Seconds: 2.5},
+		{Module: "unit[a|b]", Attempt: 2, Class: "fsm", Name: "TestDisk", State: pipeline.TestSkipped, Message: "no disk"}}}
 	return r
 }
 
@@ -101,11 +107,11 @@ func TestWrite_junit(t *testing.T) {
 	for _, s := range doc.Suites {
 		fails, errs, skips = fails+len(s.Fail), errs+len(s.Error), skips+len(s.Skip)
 	}
-	if doc.Tests != 6 || len(doc.Suites) != 6 {
-		t.Errorf("%d tests in %d suites, want 6: the block of instances is none", doc.Tests, len(doc.Suites))
+	if doc.Tests != 10 || len(doc.Suites) != 6 {
+		t.Errorf("%d tests in %d suites, want 10 in 6: the block of instances is none", doc.Tests, len(doc.Suites))
 	}
-	if doc.Failures != 1 || fails != 1 || doc.Errors != 2 || errs != 2 || doc.Skipped != 1 || skips != 1 {
-		t.Errorf("failures %d %d, errors %d %d, skipped %d %d: want 1, 2, 1", doc.Failures, fails, doc.Errors, errs, doc.Skipped, skips)
+	if doc.Failures != 2 || fails != 2 || doc.Errors != 2 || errs != 2 || doc.Skipped != 2 || skips != 2 {
+		t.Errorf("failures %d %d, errors %d %d, skipped %d %d: want 2 of each", doc.Failures, fails, doc.Errors, errs, doc.Skipped, skips)
 	}
 }
 
@@ -132,7 +138,7 @@ func TestWrite_ctrf(t *testing.T) {
 	if s.Tests != s.Passed+s.Failed+s.Pending+s.Skipped+s.Other || s.Tests != len(doc.Results.Tests) {
 		t.Errorf("the summary does not add up: %+v", s)
 	}
-	if first := doc.Results.Tests[0]; !first.Flaky || first.Retries != 1 || s.Flaky != 1 {
+	if first := doc.Results.Tests[0]; !first.Flaky || first.Retries != 1 || s.Flaky != 2 {
 		t.Errorf("build succeeded at its second attempt: %+v, %d flaky", first, s.Flaky)
 	}
 }
@@ -173,7 +179,7 @@ func TestWrite_resumed(t *testing.T) {
 	r := sample()
 	end := r.FinishedAt.Add(time.Hour)
 	r.FinishedAt, r.IdleSeconds = &end, 3600
-	for form, want := range map[string]string{"md": "took 4m51s", "junit": `skipped="1" time="291.000"`} {
+	for form, want := range map[string]string{"md": "took 4m51s", "junit": `skipped="2" time="291.000"`} {
 		var b bytes.Buffer
 		if err := report.Write(&b, form, r); err != nil {
 			t.Fatal(err)

@@ -126,11 +126,26 @@ func (p *recap) module(c *Console, r *wire.Run, m *wire.Module) []row {
 	}
 
 	rows := []row{head.add(dimStyle, facts)}
+	if text := failedTests(m); text != "" {
+		rows = append(rows, row{{"  " + text, badStyle}})
+	}
 	for _, l := range lines {
 		number := fmt.Sprintf("%*d", len(strconv.Itoa(lines[len(lines)-1].number)), l.number)
 		rows = append(rows, row{{"  " + number + "  ", dimStyle}, {Clean(l.text), plainStyle}})
 	}
 	return rows
+}
+
+// failedTests names the tests that failed; "" if the module reported none.
+func failedTests(m *wire.Module) string {
+	if m.Tests == nil || m.Tests.Failed == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("%d of %d tests failed: %s", m.Tests.Failed, m.Tests.Total, Flat(strings.Join(m.Tests.FailedNames, ", ")))
+	if n := m.Tests.Failed - len(m.Tests.FailedNames); n > 0 {
+		text += fmt.Sprintf(" and %d more", n)
+	}
+	return text
 }
 
 // position is where a module is written; "" if that is not known.
