@@ -3,6 +3,8 @@ package fsm
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -22,26 +24,35 @@ var (
 // thousands of them must not push out all others.
 const maxRunEvents = 200
 
+// eventChunk is how many bytes of records are collected before they become a pair of
+// bEvents. What is collected is small enough to be written with the rest of bMeta, so
+// that most entries write no page for their events.
+const eventChunk = 512
+
 var (
 	// kEvents is the key in bMeta of how many events there are and their bytes,
-	// kEventsGone that of the index of the newest one that was deleted.
+	// kEventsGone that of the index of the newest one that was deleted, kEventsTail that
+	// of the newest records, which are not in bEvents yet.
 	kEvents     = []byte("events")
 	kEventsGone = []byte("eventsgone")
+	kEventsTail = []byte("eventstail")
 )
 
 // eventRecord is what an entry of the log made happen.
 type eventRecord struct {
-	At     time.Time        `cbor:"1,keyasint"`
-	Events []pipeline.Event `cbor:"2,keyasint"`
+	Index  uint64           `cbor:"1,keyasint"`
+	At     time.Time        `cbor:"2,keyasint"`
+	Events []pipeline.Event `cbor:"3,keyasint"`
 }
 
-// events holds what happened, by the index of the entry that made it happen. A record
-// has all events of its entry, so that the cost of one is a write.
+// events holds what happened. An entry has one record; records follow each other in
+// chunks, by the index of their last entry.
 type events struct {
 	*writer
-	// counted is set once the following were read; flush writes them.
-	counted      bool
+	// loaded is set once the following were read; flush writes them.
+	loaded       bool
 	number, size int
+	tail         []byte
 }
 
 // happened notes an event of the entry that is being applied.
@@ -63,41 +74,42 @@ func (w *writer) happenedIn(r *pipeline.Run, module string, e pipeline.Event) {
 	w.happenedTo(r, e)
 }
 
-// store writes what the entry made happen. It is called after each entry: what is
-// deleted must not depend on how the log is cut into transactions.
+// store keeps what the entry made happen. It is called after each entry: chunks and what
+// is deleted must not depend on how the log is cut into transactions.
 func (x *events) store() {
 	if len(x.news) == 0 {
 		return
 	}
 
-	x.count()
-	b, err := encMode.Marshal(eventRecord{At: x.at, Events: x.news})
+	x.load()
+	b, err := encMode.Marshal(eventRecord{Index: x.index, At: x.at, Events: x.news})
 	if err != nil {
 		panic("fsm: encode events: " + err.Error())
 	}
-	bucket := x.tx.Bucket(bEvents)
-	bucket.FillPercent = 1 // keys only grow
-	x.putRaw(bEvents, be64(x.index), b)
 	x.number += len(x.news)
 	x.size += len(b)
 	x.news = nil
+	if x.tail = append(x.tail, b...); len(x.tail) < eventChunk {
+		return
+	}
 
+	bucket := x.tx.Bucket(bEvents)
+	bucket.FillPercent = 1 // keys only grow
+	x.putRaw(bEvents, be64(x.index), x.tail)
+	x.tail = nil
 	if x.number > maxEvents || x.size > maxEventBytes {
 		x.trim(bucket)
 	}
 }
 
-// trim deletes the oldest records, but never the newest.
+// trim deletes the oldest chunks, but never the newest.
 func (x *events) trim(bucket *bolt.Bucket) {
 	var old [][]byte
 	c := bucket.Cursor()
-	for k, v := c.First(); k != nil && (x.number > maxEvents*15/16 || x.size > maxEventBytes*15/16); k, v = c.Next() {
-		if u64(k) == x.index {
-			break
+	for k, v := c.First(); k != nil && u64(k) != x.index && (x.number > maxEvents*15/16 || x.size > maxEventBytes*15/16); k, v = c.Next() {
+		for _, rec := range eventRecords(v) {
+			x.number -= len(rec.Events)
 		}
-		var rec eventRecord
-		mustUnmarshal(v, &rec)
-		x.number -= len(rec.Events)
 		x.size -= len(v)
 		old = append(old, bytes.Clone(k))
 	}
@@ -109,54 +121,82 @@ func (x *events) trim(bucket *bolt.Bucket) {
 	}
 }
 
-// count reads how many events there are.
-func (x *events) count() {
-	if x.counted {
+// load reads how many events there are, and the newest.
+func (x *events) load() {
+	if x.loaded {
 		return
 	}
-	x.counted = true
-	if b := x.tx.Bucket(bMeta).Get(kEvents); len(b) == 16 {
+	x.loaded = true
+	meta := x.tx.Bucket(bMeta)
+	if b := meta.Get(kEvents); len(b) == 16 {
 		x.number, x.size = int(binary.BigEndian.Uint64(b)), int(binary.BigEndian.Uint64(b[8:]))
 	}
+	x.tail = bytes.Clone(meta.Get(kEventsTail))
 }
 
 func (x *events) flush() {
-	if x.counted {
+	if x.loaded {
 		x.putRaw(bMeta, kEvents, append(be64(uint64(x.number)), be64(uint64(x.size))...))
+		x.putRaw(bMeta, kEventsTail, x.tail)
 	}
 }
 
 // Events calls fn with what happened after an index, oldest first, an entry at a time,
 // until it returns false.
 func (v *View) Events(since uint64, fn func([]pipeline.Event) bool) {
+	give := func(b []byte) bool {
+		for _, rec := range eventRecords(b) {
+			if rec.Index > since && !fn(rec.Events) {
+				return false
+			}
+		}
+		return true
+	}
+
 	c := v.tx.Bucket(bEvents).Cursor()
 	for k, b := c.Seek(be64(since + 1)); k != nil; k, b = c.Next() {
-		if !fn(entryEvents(k, b)) {
+		if !give(b) {
 			return
 		}
+	}
+	give(v.tx.Bucket(bMeta).Get(kEventsTail))
+}
+
+// NewestEvents calls fn with what happened, newest entry first, until it returns false.
+func (v *View) NewestEvents(fn func([]pipeline.Event) bool) {
+	give := func(b []byte) bool {
+		for _, rec := range slices.Backward(eventRecords(b)) {
+			if !fn(rec.Events) {
+				return false
+			}
+		}
+		return true
+	}
+
+	if !give(v.tx.Bucket(bMeta).Get(kEventsTail)) {
+		return
+	}
+	c := v.tx.Bucket(bEvents).Cursor()
+	for k, b := c.Last(); k != nil && give(b); k, b = c.Prev() {
 	}
 }
 
 // EventsDeleted is the index of the newest event that was deleted; 0 if none was.
 func (v *View) EventsDeleted() uint64 { return u64(v.tx.Bucket(bMeta).Get(kEventsGone)) }
 
-// NewestEvents calls fn with what happened, newest entry first, until it returns false.
-func (v *View) NewestEvents(fn func([]pipeline.Event) bool) {
-	c := v.tx.Bucket(bEvents).Cursor()
-	for k, b := c.Last(); k != nil; k, b = c.Prev() {
-		if !fn(entryEvents(k, b)) {
-			return
+// eventRecords reads records that follow each other.
+func eventRecords(b []byte) (list []eventRecord) {
+	for len(b) > 0 {
+		var rec eventRecord
+		rest, err := decMode.UnmarshalFirst(b, &rec)
+		if err != nil {
+			panic(fmt.Sprintf("fsm: the state holds events that cannot be read: %v", err))
 		}
+		for i := range rec.Events {
+			e := &rec.Events[i]
+			e.Index, e.N, e.At = rec.Index, i, rec.At
+		}
+		list, b = append(list, rec), rest
 	}
-}
-
-// entryEvents reads a record.
-func entryEvents(k, b []byte) []pipeline.Event {
-	var rec eventRecord
-	mustUnmarshal(b, &rec)
-	for i := range rec.Events {
-		e := &rec.Events[i]
-		e.Index, e.N, e.At = u64(k), i, rec.At
-	}
-	return rec.Events
+	return list
 }

@@ -39,7 +39,7 @@ var (
 	// Histories of modules, by pipeline, a zero byte and the module's name.
 	bHistory = []byte("history")
 
-	// What happened, by the index of the entry that made it happen (events.go).
+	// What happened, in chunks by the index of their last entry (events.go).
 	bEvents = []byte("events")
 
 	// Entries of other tools, by space, team and key with zero bytes between; and
