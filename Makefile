@@ -55,7 +55,7 @@ ui-check: ## an error if api/ui/dist is not what api/ui/src gives
 ui-test: build ## the dashboard in a real browser, on real clusters; needs chromium
 	cd test/ui && $(GO) vet ./... && PIPELINED_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 15m ./...
 
-bench-ui: build ## figures of the dashboard in a real browser (docs/performance.md); needs chromium
+bench-ui: build ## figures of the dashboard in a real browser (docs/dashboard.md); needs chromium
 	cd test/ui && PIPELINED_BIN=$(abspath $(BIN)) $(GO) test -run '^$$' -bench . -benchtime 1x -timeout 15m
 
 screenshots: build ## the pictures of docs/dashboard.md, of real nodes and a real run; needs chromium and git

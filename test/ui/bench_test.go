@@ -17,7 +17,7 @@ import (
 	"github.com/pipelined/pipelined/test/harness"
 )
 
-// Figures of docs/performance.md. Run them with make bench-ui: each prints what it
+// Figures of docs/dashboard.md. Run them with make bench-ui: each prints what it
 // measured, once, and fails only if the page does not do its work.
 
 // hundred writes 100 MB of output, 1.2 million lines with colours.
@@ -137,7 +137,7 @@ func waves(all bool) string {
 			case all:
 				fmt.Fprintf(&b, " use = template.wave%d\n", wave)
 			default:
-				fmt.Fprintf(&b, " command = [\"true\"]\n depends_on = [%s, %s]\n", names[i], names[(i*7+wave)%50])
+				fmt.Fprintf(&b, " command = [\"true\"]\n depends_on = [%s, %s]\n", names[i], names[(i*7+wave+1)%50])
 			}
 			b.WriteString("}\n")
 		}
@@ -186,7 +186,7 @@ func BenchmarkGraph(b *testing.B) {
 				} {
 					p.text(m.view + ", 0")
 					p.text("new Promise(f => requestAnimationFrame(() => requestAnimationFrame(f)))")
-					const n = 180
+					const n = 90
 					before := chromiumCPU(b)
 					p.text(fmt.Sprintf("(%s)(%d, %s)", frames, n, m.move))
 					b.ReportMetric((chromiumCPU(b)-before)/n, "ms-cpu/frame-"+m.name)
