@@ -30,6 +30,7 @@ func (s *Store) Apply(l *raft.Log) any {
 func (s *Store) ApplyBatch(logs []*raft.Log) ([]any, error) {
 	replies := make([]any, len(logs))
 	changed := newChange()
+	var removed []pipeline.RunID
 	err := s.update(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bMeta)
 		applied := u64(meta.Get(kIndex))
@@ -65,6 +66,7 @@ func (s *Store) ApplyBatch(logs []*raft.Log) ([]any, error) {
 		}
 
 		st.flush()
+		removed = st.runs.removed
 		st.putRaw(bMeta, kIndex, be64(last.Index))
 		st.putRaw(bMeta, kTerm, be64(last.Term))
 		changed.Index = last.Index
@@ -79,6 +81,7 @@ func (s *Store) ApplyBatch(logs []*raft.Log) ([]any, error) {
 		return nil, fmt.Errorf("write the state: %w", err)
 	}
 
+	s.defs.drop(removed)
 	s.watch.publish(changed)
 
 	return replies, nil

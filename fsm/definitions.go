@@ -160,6 +160,24 @@ func (c *definitionCache) get(id pipeline.RunID, raw []byte) *pipeline.Pipeline 
 	return d.def
 }
 
+// drop forgets the definitions of runs that are gone: with many short runs they would
+// fill the cache.
+func (c *definitionCache) drop(runs []pipeline.RunID) {
+	if len(runs) == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := len(c.byID)
+	for _, id := range runs {
+		c.bytes -= c.byID[id].bytes
+		delete(c.byID, id)
+	}
+	if len(c.byID) < n {
+		c.order = slices.DeleteFunc(c.order, func(id pipeline.RunID) bool { _, ok := c.byID[id]; return !ok })
+	}
+}
+
 // put keeps a definition, however large, and drops the oldest ones that have no room
 // beside it.
 func (c *definitionCache) put(id pipeline.RunID, d cachedDefinition) {

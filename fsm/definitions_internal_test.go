@@ -55,6 +55,18 @@ func TestDecodeDefinition_shares(t *testing.T) {
 	}
 }
 
+// Definitions of runs that are gone are dropped, and their bytes are free.
+func TestDefinitionCache_drop(t *testing.T) {
+	c := newDefinitionCache()
+	for _, id := range []pipeline.RunID{"a", "b", "c"} {
+		c.put(id, cachedDefinition{raw: string(id), def: &pipeline.Pipeline{}, bytes: 10})
+	}
+	c.drop([]pipeline.RunID{"a", "never", "c"})
+	if len(c.byID) != 1 || len(c.order) != 1 || c.order[0] != "b" || c.bytes != 10 {
+		t.Errorf("left are %v, %d bytes", c.order, c.bytes)
+	}
+}
+
 // What is kept is bounded in bytes, and the last one is kept however large.
 func TestDefinitionCache_bytes(t *testing.T) {
 	c := newDefinitionCache()

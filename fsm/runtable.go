@@ -19,6 +19,8 @@ type runTable struct {
 	dirty map[pipeline.RunID]bool
 	// changes lists the records of modules that were written.
 	changes []moduleChange
+	// removed lists the runs that were removed.
+	removed []pipeline.RunID
 }
 
 // run returns a run, which the caller may change, nil if there is none. Call
@@ -106,6 +108,7 @@ func (t *runTable) remove(r *pipeline.Run) {
 
 	delete(t.dirty, r.ID)
 	t.byID[r.ID] = nil
+	t.removed = append(t.removed, r.ID)
 }
 
 // flush writes the runs that have changed, in the order of their ids: every
