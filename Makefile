@@ -49,8 +49,9 @@ arch: ## the rules about packages, imports and habits
 ui: ## the dashboard's bundle in api/ui/dist, out of api/ui/src; needs no Node
 	cd api/ui/src && $(GO) run ./build
 
-ui-check: ## an error if api/ui/dist is not what api/ui/src gives
+ui-check: ## an error if api/ui/dist is not what api/ui/src gives, or its types are wrong (PIPELINED_TEST_TSC: a tsc of TypeScript 7)
 	cd api/ui/src && $(GO) vet ./... && $(GO) run ./build -check
+	@if [ -n "$$PIPELINED_TEST_TSC" ]; then .ci/types "$$PIPELINED_TEST_TSC"; else echo "PIPELINED_TEST_TSC is not set: types are not checked"; fi
 
 ui-test: build ## the dashboard in a real browser, on real clusters; needs chromium
 	cd test/ui && $(GO) vet ./... && PIPELINED_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 15m ./...

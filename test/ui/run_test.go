@@ -38,6 +38,24 @@ pipeline "looked" {
 }
 `
 
+// checked reports tests: one fails at first, one is slow, one fails for good.
+const checked = `
+pipeline "checked" {
+  module "unit" {
+    retry { attempts = 2 }
+    ignore_failure = true
+    reports { junit = ["*.xml"] }
+    script = <<-END
+      once=$([ "$PIPELINED_ATTEMPT" = 1 ] && echo '<failure message="too slow">at clock.go:7</failure>')
+      echo "<testsuite name='fast'><testcase classname='clock' name='TestTick' time='0.1'>$once</testcase>
+        <testcase classname='clock' name='TestZone' time='0.2'><failure message='an hour off'>want 3, have 4</failure></testcase>
+        <testcase classname='clock' name='TestYear' time='9.5'/></testsuite>" > junit.xml
+      exit 1
+    END
+  }
+}
+`
+
 func TestDashboard_run(t *testing.T) {
 	browser := newBrowser(t)
 	c := start(t, 3)
@@ -134,6 +152,30 @@ func TestDashboard_run(t *testing.T) {
 		p.shows("Wave 2")
 		p.until("[...document.querySelectorAll('.plan tr')].some(e => e.innerText.includes('files') && e.innerText.includes('talk'))")
 		p.accessible("plan")
+	})
+
+	t.Run("tests and events", func(t *testing.T) {
+		p.t = t
+		id := strings.TrimSpace(c.OK("submit", "-detach", "-yes", c.WriteFile("r/checked.hcl", checked)))
+		c.OK("wait", id)
+		p.open(c.Nodes[0].URL + "/runs/" + id)
+		p.click(".tabs a", "Tests")
+		p.shows("3 tests in 9.8s")
+		p.until("document.querySelector('.cases li').innerText.includes('TestZone')")
+		p.shows("an hour off")
+		p.click(".cases summary", "What it said")
+		p.shows("want 3, have 4")
+		p.accessible("tests")
+		p.click(".prog.tests a", "passed")
+		p.until("location.search.includes('state=passed') && document.querySelector('.cases')?.innerText.includes('TestYear') && !document.querySelector('.cases').innerText.includes('TestZone')")
+
+		p.click(".tabs a", "Events")
+		p.shows("unit is tried again")
+		p.until("document.querySelectorAll('.events li').length >= 4")
+		p.accessible("events")
+		p.open(c.Nodes[0].URL + "/pipelines/checked")
+		p.shows("TestZone")
+		p.open(c.Nodes[0].URL + "/runs/" + id)
 	})
 
 	t.Run("pin", func(t *testing.T) {

@@ -221,7 +221,7 @@ func TestDashboard(t *testing.T) {
 
 	t.Run("pages", func(t *testing.T) {
 		p.t = t
-		for _, path := range []string{"/runs", "/runs?state=failed", "/runs?q=release", "/approvals", "/pipelines", "/pipelines/release", "/pipelines/none", "/runs?state=approval", "/cluster", "/locks", "/schedules", "/cache", "/access", "/runs/" + id, "/runs/" + id + "/graph", "/runs/" + id + "/timeline", "/runs/" + id + "/log", "/runs/" + id + "/log?m=flaky", "/runs/" + id + "/timeline?rows=modules", "/runs/" + id + "/outputs", "/runs/" + id + "/plan", "/runs/" + id + "/why", "/runs/none", "/runs/1/2/3"} {
+		for _, path := range []string{"/runs", "/runs?state=failed", "/runs?q=release", "/approvals", "/pipelines", "/pipelines/release", "/pipelines/none", "/runs?state=approval", "/cluster", "/locks", "/schedules", "/cache", "/access", "/runs/" + id, "/runs/" + id + "/graph", "/runs/" + id + "/timeline", "/runs/" + id + "/log", "/runs/" + id + "/log?m=flaky", "/runs/" + id + "/timeline?rows=modules", "/runs/" + id + "/outputs", "/runs/" + id + "/tests", "/runs/" + id + "/events", "/runs/" + id + "/plan", "/runs/" + id + "/why", "/runs/none", "/runs/1/2/3"} {
 			for _, scheme := range []string{"light", "dark"} {
 				for _, width := range []int64{1440, 390} {
 					p.do(chromedp.EmulateViewport(width, 900), emulate(scheme))

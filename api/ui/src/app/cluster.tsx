@@ -76,7 +76,9 @@ function NodeRow({ m, most }: { m: Member; most: string }) {
   const works = m.mode !== 'orchestrator'
   const report = reportOf(m.name)
   return (
-    <tr class={place.value.query.get('node') === m.name ? 'at' : ''} ref={(row) => row && place.peek().query.get('node') === m.name && row.scrollIntoView({ block: 'nearest' })}>
+    <tr class={place.value.query.get('node') === m.name ? 'at' : ''} ref={(row) => {
+        if (row && place.peek().query.get('node') === m.name) row.scrollIntoView({ block: 'nearest' })
+      }}>
       <th scope="row">
         <span class="node">
           <Shape kind={kind} />

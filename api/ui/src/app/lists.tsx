@@ -7,6 +7,7 @@ import { bytes, coarse, count, dateTime, duration, seconds } from './format'
 import { Blank, Command, CopyAs, Figure, Table, cli, curl, every, offer } from './parts'
 import { Top, show } from './shell'
 import { may, now } from './store'
+import { Webhooks } from './webhooks'
 
 // refused is why the list that is shown cannot be.
 const refused = signal('')
@@ -194,6 +195,7 @@ export function Access() {
         <h1 class="sr">Secrets and tokens</h1>
         <Secrets />
         {may('admin') && <Tokens />}
+        {may('admin') && <Webhooks />}
       </div>
     </>
   )

@@ -18,7 +18,7 @@ interface Where { run: string; number: number; attempt: number; reason: string }
 interface ModuleHistory { name: string; of?: string; runs: number; failed: number; cached: number; flaky: number; failureRate?: number; cacheRate?: number; flakyRate?: number; p50Seconds?: number; p95Seconds?: number; trend?: number; seconds: (number | null)[]; states: string[]; lastFailed?: Where; lastFlaky?: Where }
 interface TestHistory { module: string; suite?: string; class?: string; name: string; runs: number; times: number; rate: number; last: { number: number; attempt: number; message?: string } }
 interface Slowest { module: string; suite?: string; class?: string; name: string; seconds: number; number: number }
-interface History extends Pipeline { modules: ModuleHistory[]; tests?: { runs: number; total?: number; passed?: number; failed?: number; skipped?: number; flakyNow?: number; seconds?: number; flaky: TestHistory[]; failed: TestHistory[]; slowest: Slowest[] } }
+interface History extends Pipeline { modules: ModuleHistory[]; tests?: { runs: number; newest: { total: number; failed: number; flaky: number }; flaky: TestHistory[]; failed: TestHistory[]; slowest: Slowest[] } }
 
 const pipelines = signal<Pipeline[] | null>(null)
 const history = signal<History | null>(null)
@@ -164,7 +164,7 @@ function One({ name }: { name: string }) {
               <Figure name="Failed" value={percent(h.failureRate) || 'not known'} note={`${h.newest.filter((r) => r.state === 'failed').length} of ${count(h.newest.length, 'run')}`} />
               <Figure name="From cache" value={percent(h.cacheRate) || 'nothing'} note="of the modules that went well" />
               <Figure name="Flaky" value={String(h.modules.filter((m) => m.flaky > 0).length)} note="modules that needed another attempt" />
-              <Figure name="Tests" value={h.tests?.total !== undefined ? h.tests.total.toLocaleString('en') : 'none'} note={h.tests?.total !== undefined ? `${h.tests.failed ?? 0} failed, ${h.tests.flakyNow ?? 0} flaky in the newest run` : 'no module left test results'} />
+              <Figure name="Tests" value={h.tests ? h.tests.newest.total.toLocaleString('en') : 'none'} note={h.tests ? `${h.tests.newest.failed} failed, ${h.tests.newest.flaky} flaky in the newest run` : 'no module left test results'} />
             </dl>
             <RunsCard h={h} />
             <Compare list={h.newest} />
@@ -287,8 +287,7 @@ const testName = (t: { suite?: string; class?: string; name: string }) => [t.cla
 
 function Tests({ h }: { h: History }) {
   const t = h.tests
-  if (!t) return null
-  if (t.total === undefined && t.flaky.length + t.failed.length === 0) {
+  if (!t) {
     return (
       <section class="card teach">
         <h2>Tests</h2>
@@ -304,7 +303,7 @@ function Tests({ h }: { h: History }) {
   return (
     <section class="card" aria-label="Tests">
       <h2 class="cardh">
-        Tests <small>{`over the last ${count(t.runs, 'run')} with tests`}</small>
+        Tests <small>{`${count(t.newest.total, 'test')} in the newest run; over the last ${count(t.runs, 'run')} with tests`}</small>
       </h2>
       {t.flaky.length + t.failed.length + t.slowest.length === 0 ? (
         <p class="none">No test failed.</p>

@@ -11,10 +11,12 @@ import { ModulePane } from './pane'
 import { Plan } from './plan'
 import { Bar, Blank, Command, CopyAs, Pill, cli, curl, offer } from './parts'
 import { go, segments, withQuery } from './route'
+import { EventsTab, useEvents } from './runevents'
 import { against, usualOf } from './runs'
 import { Top, show, useKeys } from './shell'
 import { changed, final, may, modules, ref, run, took } from './store'
 import { Outputs, WhyTab } from './tabs'
+import { TestsTab } from './tests'
 import { TimelineCard } from './timelinecard'
 import type { RunSummary } from './types'
 
@@ -24,6 +26,8 @@ const tabs = [
   ['timeline', 'Timeline'],
   ['log', 'Log'],
   ['outputs', 'Outputs'],
+  ['tests', 'Tests'],
+  ['events', 'Events'],
   ['plan', 'Plan'],
   ['why', 'Why'],
 ] as const
@@ -120,7 +124,7 @@ function Head({ r, tab }: { r: RunSummary; tab: string }) {
 }
 
 // ofTabs are the parameters that only one view knows.
-const ofTabs = { with: null, find: null, file: null, of: null, from: null, to: null, rows: null }
+const ofTabs = { with: null, find: null, file: null, of: null, from: null, to: null, rows: null, state: null, q: null, limit: null }
 
 const address = (r: RunSummary, tab: string) => `/runs/${ref(r)}${tab && '/' + tab}`
 
@@ -307,18 +311,25 @@ export function RunPage() {
           <GraphCard r={r} tall />
         </div>
       )}
-      {tab === 'timeline' && (
-        <div class="body">
-          <TimelineCard />
-        </div>
-      )}
+      {tab === 'timeline' && <TimelineTab r={r} />}
       {tab === 'log' && (
         <div class="body">{m ? <ModulePane r={r} name={m} keys={log} /> : <WholeLog r={r} keys={log} />}</div>
       )}
       {tab === 'outputs' && <Outputs r={r} />}
+      {tab === 'tests' && <TestsTab r={r} />}
+      {tab === 'events' && <EventsTab r={r} />}
       {tab === 'plan' && <Plan r={r} />}
       {tab === 'why' && <WhyTab r={r} />}
     </>
+  )
+}
+
+function TimelineTab({ r }: { r: RunSummary }) {
+  useEvents(r)
+  return (
+    <div class="body">
+      <TimelineCard />
+    </div>
   )
 }
 

@@ -123,7 +123,7 @@ export function Outputs({ r }: { r: RunSummary }) {
   )
 }
 
-const Only = ({ m }: { m: string }) =>
+export const Only = ({ m }: { m: string }) =>
   m ? (
     <a class="chip" href={withQuery({ m: null })} aria-current="true" aria-label={`Only ${m}: show all modules`}>
       {m}

@@ -64,6 +64,8 @@ export interface Module {
   notBefore?: string
   approval?: Approval
   attempts: Attempt[]
+  tests?: { total: number; passed: number; failed: number; skipped: number; flaky: number }
+  warnings?: string[]
   cachedFrom?: { run: string; module: string; attempt: number; worker: string; durationSeconds: number }
 }
 

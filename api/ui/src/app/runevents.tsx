@@ -1,0 +1,122 @@
+// The events of a run, and those of the cluster that happened while it ran.
+import { signal } from '@preact/signals'
+import { useEffect } from 'preact/hooks'
+import { json } from './api'
+import { clock, count, seconds } from './format'
+import { Shape, type Kind } from './icons'
+import { Blank, Command, cli } from './parts'
+import { withQuery } from './route'
+import { runPath } from './run'
+import { final, ref } from './store'
+import { takeovers } from './timelinecard'
+import type { RunSummary } from './types'
+
+interface Event {
+  id: string
+  index: number
+  name: string
+  time: string
+  text: string
+  run?: string
+  module?: string
+  attempt?: number
+  node?: string
+  data?: { state?: string; gapMs?: number; previous?: string; term?: number }
+}
+
+const events = signal<Event[] | null>(null)
+const deleted = signal(false)
+
+const most = 1000
+
+// useEvents keeps the events of a run, and of the cluster's nodes, while it is shown.
+export function useEvents(r: RunSummary) {
+  useEffect(() => {
+    const stop = new AbortController()
+    events.value = null
+    takeovers.value = []
+    const add = (list: Event[]) => {
+      const known = new Set((events.value ?? []).map((e) => e.id))
+      const next = [...(events.value ?? []), ...list.filter((e) => !known.has(e.id))].sort((a, b) => a.index - b.index || (a.id < b.id ? -1 : 1))
+      events.value = next
+      takeovers.value = next
+        .filter((e) => e.name === 'leader.changed')
+        .map((e) => ({ at: seconds(e.time), text: `${e.node} took over${e.data?.gapMs !== undefined ? `, ${e.data.gapMs} ms` : ''}`, previous: e.data?.previous }))
+    }
+    const ask = (query: string) => json<{ index: number; deletedThrough?: number; events: Event[] }>('/api/v1/events?' + query, { signal: stop.signal, wait: 30000 })
+    const cluster = 'type=leader&type=node'
+    const read = async () => {
+      const own = await ask(`run=${r.id}&limit=${most}`)
+      const around = await ask(`${cluster}&limit=200`)
+      const [from, to] = [seconds(r.submittedAt) - 1, final(r.state) ? seconds(r.finishedAt) + 1 : Infinity]
+      deleted.value = own.events[0]?.name !== 'run.queued'
+      add([...own.events, ...around.events.filter((e) => seconds(e.time) >= from && seconds(e.time) <= to)])
+      return Math.max(own.index, around.index)
+    }
+    const loop = async () => {
+      let since = 0
+      for (let failures = 0; !stop.signal.aborted; ) {
+        try {
+          if (!since) since = await read()
+          if (final(r.state)) return
+          const answer = await ask(`since=${since}&limit=${most}&wait=25`)
+          since = answer.index
+          add(answer.events.filter((e) => e.run === r.id || (!e.run && /^(?:leader|node)\./.test(e.name))))
+          failures = 0
+        } catch {
+          await new Promise((done) => setTimeout(done, Math.min(5000, 200 * 2 ** failures++)))
+        }
+      }
+    }
+    loop()
+    return () => stop.abort()
+  }, [r.id, final(r.state)])
+}
+
+function kindOf(e: Event): Kind {
+  const state = e.data?.state ?? ''
+  if (/^(?:failed|timed_out|rejected)$/.test(state)) return 'bad'
+  if (state === 'lost' || /^(?:leader|node)\./.test(e.name)) return 'odd'
+  if (e.name === 'run.finished') return state === 'cancelled' ? 'skip' : 'ok'
+  if (e.name.startsWith('approval.')) return state === 'approved' ? 'ok' : 'ask'
+  return e.name.endsWith('.started') || e.name === 'run.retried' ? 'run' : 'wait'
+}
+
+export function EventsTab({ r }: { r: RunSummary }) {
+  useEvents(r)
+  const list = events.value
+  return (
+    <div class="scroll">
+      <section class="card" aria-label="Events">
+        <h2 class="cardh">
+          Events <small>{list ? count(list.length, 'event') : ''}</small>
+        </h2>
+        {list && deleted.value && list.length > 0 && <p class="warning">Older events of this run are no longer kept.</p>}
+        {!list ? (
+          <Blank title="Asking the cluster" />
+        ) : list.length === 0 ? (
+          <Blank title="No events">
+            <p>The events of this run are no longer kept.</p>
+          </Blank>
+        ) : (
+          <ul class="why events">
+            {list.map((e) => (
+              <li key={e.id}>
+                <time dateTime={e.time} title={e.time}>
+                  {clock(e.time)}
+                </time>
+                <Shape kind={kindOf(e)} />
+                <div>
+                  <p>{e.text}</p>
+                </div>
+                <span class="grow" />
+                <small>{e.module ? <a href={withQuery({ m: e.module, a: e.attempt ? String(e.attempt) : null }, `/runs/${ref(r)}`)}>{e.module}</a> : e.name}</small>
+              </li>
+            ))}
+          </ul>
+        )}
+      </section>
+      <Command text={cli('events', '-run', ref(r))} />
+    </div>
+  )
+}
