@@ -170,7 +170,7 @@ func TestDashboard_run(t *testing.T) {
 		p.until("location.search.includes('state=passed') && document.querySelector('.cases')?.innerText.includes('TestYear') && !document.querySelector('.cases').innerText.includes('TestZone')")
 
 		p.click(".tabs a", "Events")
-		p.shows("unit is tried again")
+		p.shows("unit runs again on n")
 		p.until("document.querySelectorAll('.events li').length >= 4")
 		p.accessible("events")
 		p.open(c.Nodes[0].URL + "/pipelines/checked")
