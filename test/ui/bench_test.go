@@ -79,7 +79,7 @@ func BenchmarkLog(b *testing.B) {
 		// Through all of it, so that there is as much in memory as there may be.
 		p.text(fmt.Sprintf("(async () => { for (let n = 5000; n < 1190000; n += 9000) await (%s)(e => e.querySelector('[data-no=\"' + n + '\"]') && e.querySelector('.text'), () => { const i = document.querySelector('.logbar input'); i.value = ':' + n; i.dispatchEvent(new Event('input', { bubbles: true })) }) })()", shown))
 		b.ReportMetric(heap(b, p.ctx)/1e6, "MB-heap")
-		measure("ms-reload-to-end", end, fmt.Sprintf(input, "':1200000'"))
+		measure("ms-back-to-end", end, fmt.Sprintf(input, "':1200000'"))
 	}
 	conditions(b)
 }
