@@ -1,6 +1,7 @@
 package service_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -101,7 +102,7 @@ func TestWebhooks_AddWebhook(t *testing.T) {
 	}
 	err = r.state.View(func(v *fsm.View) error {
 		rec, ok := v.Hook("ci")
-		if !ok || strings.Contains(fmt.Sprintf("%s", rec.Sealed), out.Secret) {
+		if !ok || bytes.Contains(rec.Sealed, []byte(out.Secret)) {
 			t.Errorf("record %+v", rec)
 		}
 		return nil

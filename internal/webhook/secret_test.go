@@ -71,7 +71,7 @@ func TestParseSecret(t *testing.T) {
 	if n := len(mustKey(t, webhook.NewSecret())); n != 32 {
 		t.Errorf("a new secret has %d bytes", n)
 	}
-	if webhook.NewSecret() == webhook.NewSecret() {
+	if one, two := webhook.NewSecret(), webhook.NewSecret(); one == two {
 		t.Error("two secrets are the same")
 	}
 }
