@@ -131,6 +131,8 @@ func (st *state) apply(c *Command, ch *change) any {
 		return st.hooks.applyDeliver(c)
 	case c.Lead != nil:
 		return st.events.applyLead(c.Lead)
+	case c.Nodes != nil:
+		return st.events.applyNodes(c.Nodes)
 	}
 
 	return Result{Err: pipeline.Errorf(pipeline.Invalid, "the command says nothing that this version knows")}

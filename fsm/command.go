@@ -41,6 +41,8 @@ type Command struct {
 	Tools *Tools `cbor:"40,keyasint,omitempty"`
 	// Lead begins a term of a leader.
 	Lead *Lead `cbor:"41,keyasint,omitempty"`
+	// Nodes says how members of the cluster are.
+	Nodes *Nodes `cbor:"44,keyasint,omitempty"`
 	// Hook changes a webhook, Deliver records what came of sending events.
 	Hook    *Hook    `cbor:"42,keyasint,omitempty"`
 	Deliver *Deliver `cbor:"43,keyasint,omitempty"`
@@ -418,7 +420,7 @@ func Decode(b []byte) (*Command, error) {
 
 func (c *Command) parts() int {
 	n := 0
-	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil, c.CacheDelete != nil, c.Secret != nil, c.Decide != nil, c.Schedule != nil, c.Fire != nil, c.Expire != nil, c.Pin != nil, c.Tools != nil, c.Lead != nil,
+	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil, c.CacheDelete != nil, c.Secret != nil, c.Decide != nil, c.Schedule != nil, c.Fire != nil, c.Expire != nil, c.Pin != nil, c.Tools != nil, c.Lead != nil, c.Nodes != nil,
 		c.Hook != nil, c.Deliver != nil} {
 		if set {
 			n++

@@ -180,6 +180,39 @@ func TestEvents_leader(t *testing.T) {
 		"4.0 leader.changed on alpha count 4 term 4 after beta")
 }
 
+func TestEvents_nodes(t *testing.T) {
+	r := newRig(t)
+	seen := func(statuses ...string) *fsm.Command {
+		op := new(fsm.Nodes)
+		for i, status := range statuses {
+			if status != "" {
+				op.Nodes = append(op.Nodes, fsm.NodeStatus{ID: pipeline.NodeID(fmt.Sprint("n", i)), Name: fmt.Sprint("node", i), Status: status})
+			}
+		}
+		return &fsm.Command{Nodes: op}
+	}
+	const alive, failed, left = pipeline.MemberAlive, pipeline.MemberFailed, pipeline.MemberLeft
+	r.must(seen("", alive, failed), // one that never was alive is not known
+		seen(alive, alive), seen(alive, alive), seen(alive, failed), seen("", failed), seen("", alive), seen(left, alive), seen(left), seen(alive))
+	wantEvents(t, r.Store, 0,
+		"1.0 node.joined on node1",
+		"2.0 node.joined on node0",
+		"4.0 node.lost on node1",
+		"6.0 node.returned on node1",
+		"7.0 node.left on node0",
+		"9.0 node.joined on node0")
+	view(t, r.Store, func(v *fsm.View) {
+		if got := v.Nodes(); len(got) != 2 || got[0].ID != "n0" || got[1].Status != alive {
+			t.Errorf("known: %+v", got)
+		}
+	})
+	for _, bad := range []fsm.NodeStatus{{Name: "x", Status: alive}, {ID: "x", Status: alive}, {ID: "x", Name: "x", Status: "odd"}} {
+		if got, ok := r.do(&fsm.Command{Nodes: &fsm.Nodes{Nodes: []fsm.NodeStatus{bad}}}).(fsm.Result); !ok || pipeline.KindOf(got.Err) != pipeline.Invalid {
+			t.Errorf("%+v: got %+v", bad, got)
+		}
+	}
+}
+
 func TestEvents_schedule(t *testing.T) {
 	r := newRig(t)
 	change := func(do fsm.ScheduleDo) *fsm.Command {

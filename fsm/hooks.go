@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"time"
 
@@ -154,6 +155,7 @@ func (h *hooks) apply(c *Command) Result {
 			h.del(bHooks, []byte(old.Name))
 			h.list = slices.Delete(h.list, i, i+1)
 			delete(h.dirty, old.Name)
+			h.happened(pipeline.Event{Type: pipeline.EventWebhookRemoved, Subject: old.Name, Actor: c.By})
 			return Result{}
 		}
 	case HookRotate:
@@ -213,6 +215,7 @@ func (h *hooks) set(c *Command, old *HookRecord, i int) Result {
 	case old == nil:
 		old = &HookRecord{Name: in.Name, Sealed: in.Sealed, CreatedAt: in.CreatedAt, CreatedBy: in.CreatedBy}
 		h.list = slices.Insert(h.list, i, old)
+		h.happened(pipeline.Event{Type: pipeline.EventWebhookAdded, Subject: in.Name, Actor: cmp.Or(c.By, in.CreatedBy)})
 	}
 
 	old.URL, old.Types, old.Config = in.URL, in.Types, c.Hook.Do == HookSet

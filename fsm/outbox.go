@@ -192,6 +192,7 @@ func (h *hooks) deliver(rec *HookRecord, d *HookDelivery, now time.Time) {
 	}
 	if d.Off != "" && rec.Off == "" {
 		rec.Off, rec.OffAt = d.Off, now
+		h.happened(pipeline.Event{Type: pipeline.EventWebhookOff, Subject: rec.Name, Reason: d.Off})
 	}
 }
 

@@ -96,6 +96,13 @@ const (
 	EventScheduleResumed
 	EventScheduleRemoved
 	EventScheduleSkipped
+	EventNodeJoined
+	EventNodeLost
+	EventNodeReturned
+	EventNodeLeft
+	EventWebhookAdded
+	EventWebhookRemoved
+	EventWebhookOff
 )
 
 // EventKind describes a type of events. CDEvent is its name in CDEvents, without the
@@ -153,6 +160,13 @@ var EventKinds = []EventKind{
 	own(EventScheduleResumed, "schedule.resumed", "a schedule was resumed"),
 	own(EventScheduleRemoved, "schedule.removed", "a schedule was removed"),
 	own(EventScheduleSkipped, "schedule.skipped", "a schedule skipped `count` ticks"),
+	own(EventNodeJoined, "node.joined", "a node joined the cluster"),
+	own(EventNodeLost, "node.lost", "a node does not answer, by gossip"),
+	own(EventNodeReturned, "node.returned", "a node that was lost answers again"),
+	own(EventNodeLeft, "node.left", "a node left the cluster, or was removed"),
+	own(EventWebhookAdded, "webhook.added", "a webhook was added"),
+	own(EventWebhookRemoved, "webhook.removed", "a webhook was removed"),
+	own(EventWebhookOff, "webhook.off", "a webhook was switched off; `reason` says why"),
 }
 
 // Kind describes the type of an event. A type of a newer version has no name.

@@ -13,10 +13,12 @@ func eventText(e *pipeline.Event) string {
 	switch e.Type {
 	case pipeline.EventLeaderChanged:
 		return leaderText(e)
-	case pipeline.EventNodeDraining, pipeline.EventNodeUndrained, pipeline.EventWorkerRegistered, pipeline.EventWorkerRemoved:
+	case pipeline.EventNodeDraining, pipeline.EventNodeUndrained, pipeline.EventWorkerRegistered, pipeline.EventWorkerRemoved,
+		pipeline.EventNodeJoined, pipeline.EventNodeLost, pipeline.EventNodeReturned, pipeline.EventNodeLeft:
 		return nodeText(e)
 	case pipeline.EventTokenCreated, pipeline.EventTokenRevoked, pipeline.EventSecretSet, pipeline.EventSecretRemoved,
-		pipeline.EventScheduleRegistered, pipeline.EventSchedulePaused, pipeline.EventScheduleResumed, pipeline.EventScheduleRemoved, pipeline.EventScheduleSkipped:
+		pipeline.EventScheduleRegistered, pipeline.EventSchedulePaused, pipeline.EventScheduleResumed, pipeline.EventScheduleRemoved, pipeline.EventScheduleSkipped,
+		pipeline.EventWebhookAdded, pipeline.EventWebhookRemoved, pipeline.EventWebhookOff:
 		return subjectText(e)
 	}
 
@@ -119,6 +121,14 @@ func nodeText(e *pipeline.Event) string {
 		return e.Node + " is draining" + asked(e.Actor)
 	case pipeline.EventNodeUndrained:
 		return e.Node + " gets work again" + asked(e.Actor)
+	case pipeline.EventNodeJoined:
+		return e.Node + " joined"
+	case pipeline.EventNodeLost:
+		return e.Node + " does not answer"
+	case pipeline.EventNodeReturned:
+		return e.Node + " answers again"
+	case pipeline.EventNodeLeft:
+		return e.Node + " left"
 	case pipeline.EventWorkerRegistered:
 		return "external worker " + e.Node + " registered"
 	}
@@ -136,6 +146,12 @@ func subjectText(e *pipeline.Event) string {
 		return "secret " + name + " was set" + by(e.Actor)
 	case pipeline.EventSecretRemoved:
 		return "secret " + name + " was removed" + by(e.Actor)
+	case pipeline.EventWebhookAdded:
+		return "webhook " + name + " was added" + by(e.Actor)
+	case pipeline.EventWebhookRemoved:
+		return "webhook " + name + " was removed" + by(e.Actor)
+	case pipeline.EventWebhookOff:
+		return "webhook " + name + " was switched off" + because(e.Reason)
 	case pipeline.EventScheduleRegistered:
 		return "schedule " + name + " was registered" + by(e.Actor)
 	case pipeline.EventSchedulePaused:

@@ -183,8 +183,9 @@ func (n *Node) lead(ctx context.Context, term uint64) error {
 	g.Go(func() error { n.services.retention.Lead(ctx); return nil })
 	g.Go(func() error { n.services.snapshots.Lead(ctx); return nil })
 	g.Go(func() error { n.traces.Lead(ctx); return nil })
-	if n.cfg.Secrets == nil { // a run of this one process has no webhooks
+	if n.cfg.Secrets == nil { // a run of this one process has no webhooks and no other nodes
 		g.Go(func() error { n.services.webhooks.Lead(ctx); return nil })
+		g.Go(func() error { n.services.roll.Lead(ctx); return nil })
 	}
 	return g.Wait()
 }

@@ -39,6 +39,7 @@ type services struct {
 	departure  *service.Departure
 	snapshots  *snapshots.Snapshots
 	webhooks   *service.Webhooks
+	roll       *service.Roll
 	sender     *webhook.Client
 }
 
@@ -93,6 +94,7 @@ func (n *Node) openServices() {
 		Troubles:   func() []string { return []string{n.worker.Unfit(), f.replicator.Missing(), s.snapshots.Trouble()} },
 		FindWorker: s.workers.Find, Leave: n.askToLeave,
 		Reports: s.nodes.Nodes})
+	s.roll = service.NewRoll(service.RollConfig{State: n.state, Members: n.cluster.Members, Changes: n.cluster.Changes, Logger: n.log})
 	n.openWebhooks()
 	s.feeds = service.NewFeeds(service.FeedsConfig{State: n.state, Runs: s.runs, Cluster: s.cluster, Peers: n.peers})
 }

@@ -27,7 +27,7 @@ export const takeovers = signal<Event[]>([])
 const views: [string, string, string[]][] = [
   ['', 'Nodes', ['leader', 'node', 'worker']],
   ['runs', 'Runs', ['run', 'approval', 'schedule']],
-  ['audit', 'Audit', ['token', 'secret', 'approval', 'node.draining', 'node.undrained', 'schedule']],
+  ['audit', 'Audit', ['token', 'secret', 'approval', 'node.draining', 'node.undrained', 'schedule', 'webhook']],
 ]
 
 const bad = new Set(['node.lost', 'data.damaged'])
