@@ -1,0 +1,167 @@
+package ui_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// firefox is a Firefox that is driven by Marionette, the protocol below geckodriver:
+// commands as lengths and lists of JSON (firefox-source-docs.mozilla.org,
+// testing/marionette/Protocol).
+type firefox struct {
+	t    testing.TB
+	conn net.Conn
+	in   *bufio.Reader
+	last int
+}
+
+// newFirefox starts Firefox, or skips the test.
+func newFirefox(t testing.TB) *firefox {
+	t.Helper()
+	path, err := exec.LookPath("firefox-esr")
+	if err != nil {
+		t.Skip("needs firefox-esr (apt-get install firefox-esr)")
+	}
+
+	profile := t.TempDir()
+	// A proxy that refuses stands for all but the nodes, which are on loopback.
+	const prefs = `user_pref("marionette.port", 0);
+		user_pref("network.proxy.type", 1);
+		user_pref("network.proxy.http", "127.0.0.1"); user_pref("network.proxy.http_port", 1);
+		user_pref("network.proxy.ssl", "127.0.0.1"); user_pref("network.proxy.ssl_port", 1);
+		user_pref("network.captive-portal-service.enabled", false);
+		user_pref("network.connectivity-service.enabled", false);`
+	if err := os.WriteFile(filepath.Join(profile, "user.js"), []byte(prefs), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), path, "--headless", "--no-remote", "--marionette", "--profile", profile, "about:blank")
+	cmd.Env = append(os.Environ(), "HOME="+profile, "MOZ_CRASHREPORTER_DISABLE=1")
+	cmd.WaitDelay = 10 * time.Second
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	f := &firefox{t: t}
+	t.Cleanup(func() {
+		if f.conn != nil {
+			f.conn.Close()
+		}
+		_ = cmd.Process.Kill() // it has ended otherwise
+		_ = cmd.Wait()
+	})
+
+	var port []byte
+	f.eventually("Marionette's port", func() bool {
+		port, err = os.ReadFile(filepath.Join(profile, "MarionetteActivePort"))
+		return err == nil && len(port) > 0
+	})
+	if f.conn, err = net.Dial("tcp", "127.0.0.1:"+strings.TrimSpace(string(port))); err != nil {
+		t.Fatal(err)
+	}
+	f.in = bufio.NewReader(f.conn)
+	f.read() // who it is
+	f.do("WebDriver:NewSession", nil)
+	return f
+}
+
+func (f *firefox) eventually(what string, ok func() bool) {
+	f.t.Helper()
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			f.t.Fatalf("Firefox: %s: never", what)
+		}
+	}
+}
+
+// read returns the next message.
+func (f *firefox) read() []byte {
+	f.t.Helper()
+	length, err := f.in.ReadString(':')
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	n, err := strconv.Atoi(strings.TrimSuffix(length, ":"))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	message := make([]byte, n)
+	if _, err := io.ReadFull(f.in, message); err != nil {
+		f.t.Fatal(err)
+	}
+	return message
+}
+
+// do runs a command and returns its result.
+func (f *firefox) do(command string, parameters map[string]any) json.RawMessage {
+	f.t.Helper()
+	if parameters == nil {
+		parameters = map[string]any{}
+	}
+	f.last++
+	message, err := json.Marshal([]any{0, f.last, command, parameters})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if _, err := fmt.Fprintf(f.conn, "%d:%s", len(message), message); err != nil {
+		f.t.Fatal(err)
+	}
+	var answer [4]json.RawMessage // type, number, error, result
+	if err := json.Unmarshal(f.read(), &answer); err != nil {
+		f.t.Fatal(err)
+	}
+	if string(answer[2]) != "null" {
+		f.t.Fatalf("Firefox: %s: %s", command, answer[2])
+	}
+	return answer[3]
+}
+
+// until waits until an expression is true on the page.
+func (f *firefox) until(expression string) {
+	f.t.Helper()
+	f.eventually(expression, func() bool {
+		return strings.Contains(string(f.do("WebDriver:ExecuteScript", map[string]any{"script": "return !!(" + expression + ")", "args": []any{}})), "true")
+	})
+}
+
+// The dashboard works in Firefox: sign-in by a code, the list of runs, a run with its
+// graph and output, and nothing that the page does is refused by its policy.
+func TestDashboard_firefox(t *testing.T) {
+	f := newFirefox(t)
+	c := start(t, 1)
+	id := strings.TrimSpace(c.OK("submit", "-detach", "-yes", c.WriteFile("p/hello.hcl", `pipeline "hello" {
+  module "greet" { script = "echo hello from a module" }
+}`)))
+	c.OK("wait", id)
+	url := ""
+	for _, word := range strings.Fields(c.OK("ui", "-no-open")) {
+		if strings.HasPrefix(word, "http") {
+			url = word
+		}
+	}
+
+	f.do("WebDriver:Navigate", map[string]any{"url": url})
+	f.until("document.body.innerText.includes('hello')")
+	f.until("!location.hash && document.querySelector('h1')")
+	f.do("WebDriver:ExecuteScript", map[string]any{"args": []any{}, "script": `window.faults = [];
+		document.addEventListener('securitypolicyviolation', e => faults.push(e.violatedDirective + ' ' + e.blockedURI));
+		addEventListener('error', e => faults.push(e.message)); addEventListener('unhandledrejection', e => faults.push(String(e.reason)));
+		[...document.querySelectorAll('a')].find(a => a.getAttribute('href').startsWith('/runs/')).click()`})
+	f.until("location.pathname.startsWith('/runs/') && document.querySelector('canvas')")
+	f.until("document.body.innerText.includes('hello from a module')")
+	for _, tab := range []string{"Timeline", "Log", "Outputs", "Tests", "Events", "Plan", "Why"} {
+		f.do("WebDriver:ExecuteScript", map[string]any{"args": []any{tab}, "script": "[...document.querySelectorAll('.tabs a')].find(a => a.innerText === arguments[0]).click()"})
+		f.until("document.querySelector('.tabs a[aria-current]')?.innerText === '" + tab + "' && !document.body.innerText.includes('Asking the cluster')")
+	}
+	if got := string(f.do("WebDriver:ExecuteScript", map[string]any{"script": "return faults", "args": []any{}})); got != `{"value":[]}` {
+		t.Errorf("the page has faults: %s", got)
+	}
+}
