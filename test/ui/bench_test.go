@@ -3,8 +3,11 @@ package ui_test
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -80,6 +83,47 @@ func BenchmarkLog(b *testing.B) {
 		p.text(fmt.Sprintf("(async () => { for (let n = 5000; n < 1190000; n += 9000) await (%s)(e => e.querySelector('[data-no=\"' + n + '\"]') && e.querySelector('.text'), () => { const i = document.querySelector('.logbar input'); i.value = ':' + n; i.dispatchEvent(new Event('input', { bubbles: true })) }) })()", shown))
 		b.ReportMetric(heap(b, p.ctx)/1e6, "MB-heap")
 		measure("ms-back-to-end", end, fmt.Sprintf(input, "':1200000'"))
+	}
+	conditions(b)
+}
+
+// BenchmarkPaint compares the first paint of the dashboard with that of an empty page, in
+// fresh windows, in turn.
+func BenchmarkPaint(b *testing.B) {
+	browser := newBrowser(b)
+	c := start(b, 1)
+	empty := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, "<!doctype html><title>empty</title><p>empty")
+	}))
+	b.Cleanup(empty.Close)
+	measure := func(url string) (paint, sent float64) {
+		p := newTab(b, browser)
+		p.open(url)
+		p.until("performance.getEntriesByName('first-contentful-paint').length && document.fonts.status === 'loaded'")
+		number := func(expression string) float64 {
+			n, err := strconv.ParseFloat(p.text(expression), 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			return n
+		}
+		return number("performance.getEntriesByName('first-contentful-paint')[0].startTime"),
+			number("[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')].reduce((n, e) => n + e.transferSize, 0)")
+	}
+	median := func(list []float64) float64 { slices.Sort(list); return list[len(list)/2] }
+
+	for range b.N {
+		var bare, full, ratios []float64
+		var sent float64
+		for range 9 {
+			one, _ := measure(empty.URL)
+			two, bytes := measure(c.Nodes[0].URL + "/runs")
+			bare, full, ratios, sent = append(bare, one), append(full, two), append(ratios, two/one), bytes
+		}
+		b.ReportMetric(median(bare), "ms-empty-page")
+		b.ReportMetric(median(full), "ms-dashboard")
+		b.ReportMetric(median(ratios), "ratio")
+		b.ReportMetric(sent/1e3, "KB-sent")
 	}
 	conditions(b)
 }
