@@ -135,6 +135,7 @@ func (c *courier) sync(ctx context.Context, l *link) {
 	var heard time.Duration
 	var heardAt time.Time
 
+	told := false
 	for failures := 0; ; {
 		// What is sent after this moment may be missing from the answer.
 		began := time.Now()
@@ -146,16 +147,18 @@ func (c *courier) sync(ctx context.Context, l *link) {
 		}
 
 		if err != nil {
-			// Logged once per outage.
-			if failures++; failures == 1 {
+			// Logged once per outage. A node that joins may be asked before it knows its
+			// cluster: one that has never answered is asked twice.
+			if failures++; !told && (failures > 1 || !heardAt.IsZero()) {
+				told = true
 				c.logger.Warn("worker does not answer", "worker", l.name, "error", err)
 			}
 			c.inbox.post(func() { l.refused = isRefused(err) })
 		} else {
-			if failures > 0 {
+			if told {
 				c.logger.Info("worker answers again", "worker", l.name)
 			}
-			failures = 0
+			failures, told = 0, false
 			c.inbox.post(func() { c.compare(l, began, res) })
 
 			// The lease counts from the last answer. After the first one, and after an
