@@ -72,7 +72,9 @@ func TestEvents_Follow(t *testing.T) {
 			t.Fatalf("seed %d: %v, got %v", seed, err, got)
 		}
 		for _, cut := range cutters {
+			cut.mu.Lock() // a handler may still be at it
 			cuts += cut.cuts
+			cut.mu.Unlock()
 		}
 	}
 	if cuts < 20 {
