@@ -135,7 +135,10 @@ func hookOf(t *testing.T, c *harness.Cluster) wire.WebhookInfo {
 func TestWebhooks(t *testing.T) {
 	c := harness.Start(t, 3, "-config", harness.ConfigFile(t, `webhook_allow = ["127.0.0.0/8"]`))
 	r := newReceiver(t)
-	r.secret = strings.TrimSpace(webhooks(c, "add", "ends", "http://"+r.address+"/in", "-type", "run.finished"))
+	secret := strings.TrimSpace(webhooks(c, "add", "ends", "http://"+r.address+"/in", "-type", "run.finished"))
+	r.mu.Lock()
+	r.secret = secret
+	r.mu.Unlock()
 	if out := webhooks(c, "test", "ends"); !strings.HasPrefix(out, "200 OK: noted in ") {
 		t.Errorf("webhooks test: %q", out)
 	}

@@ -28,7 +28,8 @@ func (c *testCase) decide(stderr func() string, cli func(args ...string) error) 
 			}
 			for _, m := range hint.FindAllStringSubmatch(stderr(), -1) {
 				args := strings.Fields(m[1])
-				name := args[len(args)-1]
+				name := strings.Trim(args[len(args)-1], "'") // quoted for a shell
+				args[len(args)-1] = name
 				w, ok := c.words[name]
 				if !ok || said[name] {
 					continue
