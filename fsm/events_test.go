@@ -213,6 +213,23 @@ func TestEvents_nodes(t *testing.T) {
 	}
 }
 
+func TestEvents_hooks(t *testing.T) {
+	r := newRig(t)
+	add := hook("a", "1")
+	add.By = "ann"
+	remove := hookDo(fsm.HookRemove, "a")
+	remove.By = "bob"
+	r.must(add, add, secretSet("S"), delivered("a", fsm.HookDelivery{Index: 3, At: at, Off: "answered 410"}), remove)
+	wantEvents(t, r.Store, 0,
+		"1.0 webhook.added by ann a",
+		"3.0 secret.set S",
+		"4.0 webhook.off a : answered 410",
+		"5.0 webhook.removed by bob a")
+	if got, _ := outboxOf(t, r.Store, "a", at); len(got) != 0 {
+		t.Errorf("left: %v", got)
+	}
+}
+
 func TestEvents_schedule(t *testing.T) {
 	r := newRig(t)
 	change := func(do fsm.ScheduleDo) *fsm.Command {

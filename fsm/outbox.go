@@ -75,6 +75,10 @@ func (h *hooks) offer() {
 
 // wants reports whether a hook gets an event.
 func (rec *HookRecord) wants(e *pipeline.Event) bool {
+	switch e.Type {
+	case pipeline.EventWebhookAdded, pipeline.EventWebhookRemoved, pipeline.EventWebhookOff:
+		return false // sending must not make more to send
+	}
 	if len(rec.Types) == 0 {
 		return true
 	}
