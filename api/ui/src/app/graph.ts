@@ -87,7 +87,8 @@ export class GraphView {
 
   // setCritical takes the boxes of the critical path, in order.
   setCritical(path: number[]) {
-    const { nodes, lines } = this.graph!.layout
+    if (!this.graph) return // it is asked for again, and its path comes after it
+    const { nodes, lines } = this.graph.layout
     const from = new Map<number, number[]>()
     lines.forEach((l, i) => from.get(l.from)?.push(i) ?? from.set(l.from, [i]))
     const ends = new Set<number>()
