@@ -145,12 +145,18 @@ func (r *roundTrips) measure() {
 	r.reload()
 }
 
-// exchange asks a node. It may have to connect, so the first one counts only until
-// the next.
+// exchange asks a node, and once more at once if the answer came late: it had to
+// connect, or the link was cut meanwhile and the message was sent again. After each cut
+// the timeouts would follow how long that took, and the next loss of the leader would be
+// noticed seconds later.
 func (r *roundTrips) exchange(id string) {
-	began := time.Now()
-	err := r.ask(id)
-	took := time.Since(began)
+	took, err := r.time(id)
+	if err == nil && electionTrips*took > r.timings.Heartbeat {
+		var again time.Duration
+		if again, err = r.time(id); err == nil {
+			took = min(took, again)
+		}
+	}
 	if err == nil {
 		r.note(id, took)
 	}
@@ -161,6 +167,12 @@ func (r *roundTrips) exchange(id string) {
 	if err != nil {
 		l.noted = time.Now()
 	}
+}
+
+func (r *roundTrips) time(id string) (time.Duration, error) {
+	began := time.Now()
+	err := r.ask(id)
+	return time.Since(began), err
 }
 
 // reload sets raft's timeouts. A leader sends its heartbeats at intervals that

@@ -57,6 +57,40 @@ func TestRoundTrips_note(t *testing.T) {
 	}
 }
 
+// An exchange that a cut link delayed makes no link slow; one that is late twice does.
+func TestRoundTrips_exchange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ms = time.Millisecond
+		errCut := errors.New("cut")
+		for what, tc := range map[string]struct {
+			takes []time.Duration // of each message; below 0 it fails
+			want  time.Duration
+		}{
+			"fast":               {[]time.Duration{3 * ms}, 3 * ms},
+			"cut for 2 s":        {[]time.Duration{2000 * ms, 3 * ms}, 3 * ms},
+			"slow":               {[]time.Duration{400 * ms, 410 * ms}, 400 * ms},
+			"cut":                {[]time.Duration{-1}, 0},
+			"cut while asked on": {[]time.Duration{2000 * ms, -1}, 0},
+		} {
+			asked := 0
+			r := &roundTrips{timings: DefaultTimings()}
+			r.ask = func(string) error {
+				took := tc.takes[asked]
+				asked++
+				if took < 0 {
+					return errCut
+				}
+				time.Sleep(took)
+				return nil
+			}
+			r.exchange("b")
+			if got := r.peers["b"].trip(); got != tc.want || asked != len(tc.takes) {
+				t.Errorf("%s: %v after %d messages, want %v after %d", what, got, asked, tc.want, len(tc.takes))
+			}
+		}
+	})
+}
+
 // Followers and candidates wait longer over slow links; a leader's heartbeats come
 // as often as before. All of it goes back if the links are fast again.
 func TestNode_followsRoundTrips(t *testing.T) {

@@ -271,12 +271,7 @@ func (t *transport) RequestVote(id raft.ServerID, target raft.ServerAddress, arg
 
 // RequestPreVote asks whether a vote would be given.
 func (t *transport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
-	began := time.Now()
-	err := t.vote(func() error { return t.NetworkTransport.RequestPreVote(id, target, args, resp) })
-	if err == nil {
-		t.trips.note(string(id), time.Since(began))
-	}
-	return err
+	return t.vote(func() error { return t.NetworkTransport.RequestPreVote(id, target, args, resp) })
 }
 
 // ask asks a node for a vote in a term long past, which it refuses.
