@@ -8,9 +8,6 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// maxClocks bounds the nodes whose clocks are kept.
-const maxClocks = 4096
-
 // clocks is by how much the clocks of other nodes are ahead of this node's. An
 // answer to a probe carries the time at which it was sent. One reading can be
 // wrong by as long as a process did not run, so the smaller of the last two
@@ -52,10 +49,7 @@ func (c *clocks) note(id string, rtt time.Duration, payload []byte) {
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, known := c.read[id]; !known && len(c.read) >= maxClocks {
-		clear(c.read)
-	}
-	c.read[id] = [2]time.Duration{reading, c.read[id][0]}
+	keep(c.read, id, [2]time.Duration{reading, c.read[id][0]})
 }
 
 // AckPayload is what our answer to a probe carries.

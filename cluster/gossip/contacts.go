@@ -7,8 +7,17 @@ import (
 	"time"
 )
 
-// maxContacts bounds the nodes, and the addresses, whose contacts are kept.
+// maxContacts bounds the nodes, and the addresses, of which something is kept.
 const maxContacts = 4096
+
+// keep sets an element of a map that has no more than maxContacts. One that is full
+// begins again: those that are here are noted again soon.
+func keep[K comparable, V any](m map[K]V, k K, v V) {
+	if _, known := m[k]; !known && len(m) >= maxContacts {
+		clear(m)
+	}
+	m[k] = v
+}
 
 // Contact is what this node has of another one directly, without a third between them.
 type Contact struct {
@@ -40,10 +49,7 @@ func newContacts() *contacts {
 func (c *contacts) answer(id string, rtt time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, known := c.answered[id]; !known && len(c.answered) >= maxContacts {
-		clear(c.answered)
-	}
-	c.answered[id] = Contact{RoundTrip: rtt, Answered: c.now()}
+	keep(c.answered, id, Contact{RoundTrip: rtt, Answered: c.now()})
 }
 
 // hear notes a packet. Who sent it is not verified: an address is a hint.
@@ -56,10 +62,7 @@ func (c *contacts) hear(from net.Addr) {
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, known := c.heard[at]; !known && len(c.heard) >= maxContacts {
-		clear(c.heard)
-	}
-	c.heard[at] = c.now()
+	keep(c.heard, at, c.now())
 }
 
 // with is the contact with a node that gossips at an address, host:port.
