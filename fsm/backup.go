@@ -6,6 +6,8 @@ import (
 	"io"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/pipelined/pipelined/pipeline"
 )
 
 // Export writes the state as a snapshot has it, and returns the entry that it
@@ -64,8 +66,8 @@ func (v *View) Contents() Contents {
 	return Contents{Runs: n(bRuns), Active: n(bActive), Schedules: n(bSchedules), Secrets: n(bSecrets), Tokens: n(bTokens), Cached: n(bCache), Hooks: n(bHooks)}
 }
 
-// Check reads every run with its modules and its definition, and every
-// reference, and returns the first that does not make sense.
+// Check reads every run with its modules and its definition, every reference, and every
+// event, and returns the first that does not make sense.
 func (v *View) Check() (err error) {
 	// Records that cannot be read panic (mustUnmarshal).
 	defer func() {
@@ -78,6 +80,8 @@ func (v *View) Check() (err error) {
 	v.Tokens()
 	v.Hooks()
 	checkOutbox(v.tx.Bucket(bOutbox))
+	v.Nodes()
+	v.Events(0, func([]pipeline.Event) bool { return true })
 	err = v.References(func(Reference) error { return nil })
 	return errors.Join(err, v.tx.Bucket(bDefs).ForEach(func(id, b []byte) error {
 		if _, _, err := decodeDefinition(b); err != nil {

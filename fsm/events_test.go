@@ -54,8 +54,8 @@ func wantEvents(tb testing.TB, s *fsm.Store, since uint64, want ...string) {
 	}
 }
 
-// What happens to a run is told by the entries that make it happen; nothing that a run
-// does by the thousand is.
+// The entries that change a run make events of it, but none of what a run does by the
+// thousand.
 func TestEvents_run(t *testing.T) {
 	r := newRig(t)
 	r.must(submit(t, "r", 3),
@@ -136,7 +136,7 @@ func TestEvents_group(t *testing.T) {
 	}
 }
 
-// What people change is told with who did, and repeating it changes nothing.
+// Events of what people change name them, and repeating a change makes none.
 func TestEvents_registry(t *testing.T) {
 	r := newRig(t)
 	worker := func(rec fsm.WorkerRecord, only string, gone bool) *fsm.Command {
@@ -213,6 +213,29 @@ func TestEvents_nodes(t *testing.T) {
 	}
 }
 
+// If as many nodes are known as may be, a new one takes the place of one that failed: one
+// that does not come back is never reported again.
+func TestEvents_nodes_many(t *testing.T) {
+	r := newRig(t)
+	node := func(i int, status string) fsm.NodeStatus {
+		return fsm.NodeStatus{ID: pipeline.NodeID(fmt.Sprintf("n%05d", i)), Name: fmt.Sprint("node", i), Status: status}
+	}
+	all := new(fsm.Nodes)
+	for i := range fsm.MaxNodes {
+		all.Nodes = append(all.Nodes, node(i, pipeline.MemberAlive))
+	}
+	const alive, failed = pipeline.MemberAlive, pipeline.MemberFailed
+	r.must(&fsm.Command{Nodes: all}, &fsm.Command{Nodes: &fsm.Nodes{Nodes: []fsm.NodeStatus{
+		node(7, failed), node(9, failed), node(2000, alive), node(2001, alive), node(2002, alive)}}})
+	wantEvents(t, r.Store, 1, "2.0 node.lost on node7", "2.1 node.lost on node9", "2.2 node.joined on node2000", "2.3 node.joined on node2001")
+	view(t, r.Store, func(v *fsm.View) {
+		got := v.Nodes()
+		if len(got) != fsm.MaxNodes || got[7].ID != "n00008" || got[8].ID != "n00010" || got[fsm.MaxNodes-1].ID != "n02001" {
+			t.Errorf("%d are known: %+v … %+v", len(got), got[:9], got[len(got)-1])
+		}
+	})
+}
+
 func TestEvents_hooks(t *testing.T) {
 	r := newRig(t)
 	add := hook("a", "1")
@@ -241,20 +264,20 @@ func TestEvents_schedule(t *testing.T) {
 	var rec fsm.ScheduleRecord
 	view(t, r.Store, func(v *fsm.View) { rec, _ = v.Schedule("p") })
 	id := strings.Repeat("0", 32)
-	r.must(&fsm.Command{Fire: &fsm.Fire{Schedule: "p", Revision: rec.Revision, Tick: at, Next: at.Add(time.Hour), Skip: "nobody led", Count: 3}},
+	r.must(&fsm.Command{Fire: &fsm.Fire{Schedule: "p", Revision: rec.Revision, Tick: at, Next: at.Add(time.Hour), Skip: "no leader", Count: 3}},
 		&fsm.Command{Fire: &fsm.Fire{Schedule: "p", Revision: rec.Revision, Due: at.Add(time.Hour), Tick: at.Add(time.Hour), Next: at.Add(2 * time.Hour), Run: pipeline.RunID(id)}},
 		change(fsm.ScheduleRemove))
 	wantEvents(t, r.Store, 0,
 		"1.0 schedule.registered by ann p",
 		"3.0 schedule.paused by ann p",
 		"5.0 schedule.resumed by ann p",
-		"7.0 schedule.skipped p count 3 : nobody led",
+		"7.0 schedule.skipped p count 3 : no leader",
 		"8.0 run.queued "+id+" p : due at 2026-03-04T06:06:07Z",
 		"9.0 schedule.removed by ann p")
 }
 
 // The oldest events are deleted near a bound, wherever the log is cut into batches, and
-// what was deleted can be told.
+// readers can see up to which.
 func TestEvents_bounds(t *testing.T) {
 	for _, tc := range []struct {
 		what          string

@@ -1,8 +1,10 @@
 package fsm
 
 import (
+	"cmp"
 	"slices"
-	"strings"
+
+	bolt "go.etcd.io/bbolt"
 
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -23,9 +25,6 @@ type NodeStatus struct {
 // MaxNodes is how many nodes a change names, and the state remembers.
 const MaxNodes = 1000
 
-// kNodes is the key in bMeta of the nodes that were alive once and have not left, by id.
-var kNodes = []byte("nodes")
-
 // applyNodes makes events of what is different from what is known.
 func (x *events) applyNodes(op *Nodes) Result {
 	if len(op.Nodes) > MaxNodes {
@@ -44,31 +43,30 @@ func (x *events) applyNodes(op *Nodes) Result {
 		}
 	}
 
-	var known []NodeStatus
-	if b := x.tx.Bucket(bMeta).Get(kNodes); b != nil {
-		mustUnmarshal(b, &known)
-	}
-	before := len(x.news)
+	known := nodesIn(x.tx)
 	for _, n := range op.Nodes {
 		known = x.see(known, n)
-	}
-	if len(x.news) > before {
-		x.put(bMeta, kNodes, known)
 	}
 	return Result{}
 }
 
-// see puts a node in its place of the list, or takes it out.
+// see notes how a node is, and returns the nodes that are known then.
 func (x *events) see(known []NodeStatus, n NodeStatus) []NodeStatus {
-	i, found := slices.BinarySearchFunc(known, n, func(a, b NodeStatus) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	i, found := slices.BinarySearchFunc(known, n.ID, func(n NodeStatus, id pipeline.NodeID) int { return cmp.Compare(n.ID, id) })
 	kind := pipeline.EventNodeJoined
 	switch {
-	case !found && (n.Status != pipeline.MemberAlive || len(known) >= MaxNodes):
+	case !found && n.Status != pipeline.MemberAlive, found && known[i].Status == n.Status:
 		return known
+	case !found && len(known) >= MaxNodes:
+		// Machines that die without leaving are never reported again: one of them goes.
+		failed := slices.IndexFunc(known, func(n NodeStatus) bool { return n.Status == pipeline.MemberFailed })
+		if failed < 0 {
+			return known
+		}
+		x.del(bNodes, []byte(known[failed].ID))
+		return x.see(slices.Delete(known, failed, failed+1), n)
 	case !found:
 		known = slices.Insert(known, i, n)
-	case known[i].Status == n.Status:
-		return known
 	case n.Status == pipeline.MemberLeft:
 		known, kind = slices.Delete(known, i, i+1), pipeline.EventNodeLeft
 	case n.Status == pipeline.MemberFailed:
@@ -76,13 +74,21 @@ func (x *events) see(known []NodeStatus, n NodeStatus) []NodeStatus {
 	default:
 		known[i], kind = n, pipeline.EventNodeReturned
 	}
+
+	if kind == pipeline.EventNodeLeft {
+		x.del(bNodes, []byte(n.ID))
+	} else {
+		x.put(bNodes, []byte(n.ID), n)
+	}
 	x.happened(pipeline.Event{Type: kind, Node: n.Name})
 	return known
 }
 
-// Nodes lists the nodes that the cluster knows, by id.
-func (v *View) Nodes() []NodeStatus {
-	var known []NodeStatus
-	v.get(bMeta, kNodes, &known)
+// nodesIn lists the nodes that were alive once and have not left, by id.
+func nodesIn(tx *bolt.Tx) (known []NodeStatus) {
+	_ = eachRecord(tx.Bucket(bNodes), func(n NodeStatus) { known = append(known, n) }) // the callback never fails
 	return known
 }
+
+// Nodes lists the nodes that the cluster knows, by id.
+func (v *View) Nodes() []NodeStatus { return nodesIn(v.tx) }

@@ -39,8 +39,10 @@ var (
 	// Histories of modules, by pipeline, a zero byte and the module's name.
 	bHistory = []byte("history")
 
-	// What happened, in chunks by the index of their last entry (events.go).
+	// What happened, in chunks by the index of their last entry (events.go), and the
+	// nodes of which it was said, by id (nodes.go).
 	bEvents = []byte("events")
+	bNodes  = []byte("nodes")
 
 	// Entries of other tools, by space, team and key with zero bytes between; and
 	// these keys behind the time at which each was hit last.
@@ -52,7 +54,7 @@ var (
 	bOutbox = []byte("outbox")
 
 	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens, bLocks, bCache, bCacheUse, bCacheNames, bSecrets, bHistory,
-		bSchedules, bScheduleDefs, bQueues, bTools, bToolAges, bEvents, bHooks, bOutbox}
+		bSchedules, bScheduleDefs, bQueues, bTools, bToolAges, bEvents, bNodes, bHooks, bOutbox}
 
 	kIndex  = []byte("index")
 	kTerm   = []byte("term")
