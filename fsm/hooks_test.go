@@ -3,6 +3,7 @@ package fsm_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -168,6 +169,18 @@ func TestApply_hooks_changes(t *testing.T) {
 	}
 	if err := r.do(hook("more", "1")).(fsm.Result).Err; pipeline.KindOf(err) != pipeline.Conflict {
 		t.Errorf("one too many: %v", err)
+	}
+}
+
+// A text that is too long is cut between two characters: what is not UTF-8 could not be
+// read back.
+func TestApply_hooks_longText(t *testing.T) {
+	r := newRig(t)
+	long := "x" + strings.Repeat("é", 2000)
+	r.must(hook("a", "1"), secretSet("A"), delivered("a", fsm.HookDelivery{Index: 2, At: at, Status: 410, Text: long, Off: long}))
+	rec := hookOf(t, r.Store, "a")
+	if rec.Last.Text != long[:2047] || rec.Off != long[:2047] {
+		t.Errorf("%d and %d bytes are kept, want 2047", len(rec.Last.Text), len(rec.Off))
 	}
 }
 

@@ -179,7 +179,7 @@ func (h *hooks) deliver(rec *HookRecord, d *HookDelivery, now time.Time) {
 	e := outboxEvent(key, value)
 	h.dropEvent(rec, key, value)
 	last := *d
-	last.Text = last.Text[:min(len(last.Text), maxHookText)]
+	last.Text, last.Off = pipeline.CutText(last.Text, maxHookText), pipeline.CutText(last.Off, maxHookText)
 	rec.Last = &last
 	if d.OK {
 		rec.Delivered, rec.Failures, rec.OKAt = rec.Delivered+1, 0, d.At
@@ -194,9 +194,9 @@ func (h *hooks) deliver(rec *HookRecord, d *HookDelivery, now time.Time) {
 		h.putEvent(rec, key, dueAt(d.Next), e)
 		rec.Waiting++
 	}
-	if d.Off != "" && rec.Off == "" {
-		rec.Off, rec.OffAt = d.Off, now
-		h.happened(pipeline.Event{Type: pipeline.EventWebhookOff, Subject: rec.Name, Reason: d.Off})
+	if last.Off != "" && rec.Off == "" {
+		rec.Off, rec.OffAt = last.Off, now
+		h.happened(pipeline.Event{Type: pipeline.EventWebhookOff, Subject: rec.Name, Reason: rec.Off})
 	}
 }
 

@@ -50,13 +50,14 @@ const MaxEventText = 512
 // Bounded returns the event with its texts cut to what the state keeps.
 func (e Event) Bounded() Event {
 	for _, s := range []*string{&e.Pipeline, &e.Module, &e.Node, &e.Actor, &e.Reason, &e.Subject, &e.State, &e.Previous} {
-		*s = cutText(*s, MaxEventText)
+		*s = CutText(*s, MaxEventText)
 	}
 	return e
 }
 
-// cutText cuts a text between two characters.
-func cutText(s string, n int) string {
+// CutText cuts a text to n bytes, or a few less: never within a character, since half of
+// one could not be read back from the state.
+func CutText(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
@@ -123,7 +124,8 @@ func (k EventKind) Full() string { return k.CDEvent + "." + k.Version }
 // name in CDEvents with or without the version.
 func (k EventKind) Matches(name string) bool {
 	first, _, _ := strings.Cut(k.Name, ".")
-	return name == k.Name || name == first || name == k.CDEvent || name == k.Full()
+	version, is := strings.CutPrefix(name, k.CDEvent)
+	return name == k.Name || name == first || is && (version == "" || version[0] == '.' && version[1:] == k.Version)
 }
 
 func standard(t EventType, name, cdevent, about string) EventKind {
