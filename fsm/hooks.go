@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pipelined/pipelined/pipeline"
@@ -123,7 +124,7 @@ func (h *hooks) load() {
 
 func (h *hooks) find(name string) (*HookRecord, int) {
 	h.load()
-	i, ok := slices.BinarySearchFunc(h.list, name, func(rec *HookRecord, name string) int { return bytes.Compare([]byte(rec.Name), []byte(name)) })
+	i, ok := slices.BinarySearchFunc(h.list, name, func(rec *HookRecord, name string) int { return cmp.Compare(rec.Name, name) })
 	if !ok {
 		return nil, i
 	}
@@ -178,7 +179,7 @@ func badHook(op *Hook) string {
 	if why := badName("the webhook's name", rec.Name); why != "" {
 		return why
 	}
-	if bytes.IndexByte([]byte(rec.Name), 0) >= 0 {
+	if strings.Contains(rec.Name, "\x00") {
 		return "the webhook's name has a zero byte"
 	}
 	long := func(s string) bool { return len(s) > maxHookText }

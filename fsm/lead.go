@@ -24,9 +24,7 @@ var kLeader = []byte("leader")
 // into another cluster has those of its old one.
 func (x *events) applyLead(op *Lead) Result {
 	var last Lead
-	if b := x.tx.Bucket(bMeta).Get(kLeader); b != nil {
-		mustUnmarshal(b, &last)
-	}
+	x.get(bMeta, kLeader, &last)
 	if op.Term == last.Term && op.Node == last.Node {
 		return Result{}
 	}

@@ -31,9 +31,8 @@ func (l *locks) lock(op *Assign) string {
 		if why := badName("the lock's key", key); why != "" {
 			return why
 		}
-		if b := l.tx.Bucket(bLocks).Get([]byte(key)); b != nil {
-			var rec LockRecord
-			mustUnmarshal(b, &rec)
+		var rec LockRecord
+		if l.get(bLocks, []byte(key), &rec) {
 			return fmt.Sprintf("%q is held by %s", key, rec.Holder)
 		}
 	}
@@ -48,13 +47,8 @@ func (l *locks) lock(op *Assign) string {
 // unlock releases the keys of an attempt that ends.
 func (l *locks) unlock(a *pipeline.Attempt, id pipeline.AttemptID) {
 	for _, key := range a.Locks {
-		b := l.tx.Bucket(bLocks).Get([]byte(key))
-		if b == nil {
-			continue
-		}
 		var rec LockRecord
-		mustUnmarshal(b, &rec)
-		if rec.Holder == id {
+		if l.get(bLocks, []byte(key), &rec) && rec.Holder == id {
 			l.del(bLocks, []byte(key))
 		}
 	}

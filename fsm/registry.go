@@ -18,12 +18,9 @@ func (g *registry) applyWorker(c *Command, ch *change) Result {
 
 	key := []byte(w.Record.ID)
 	var old WorkerRecord
-	b := g.tx.Bucket(bWorkers).Get(key)
-	if b != nil {
-		mustUnmarshal(b, &old)
-	}
+	known := g.get(bWorkers, key, &old)
 	if w.Delete {
-		if b == nil {
+		if !known {
 			return Result{Err: pipeline.Errorf(pipeline.NotFound, "no worker %s", w.Record.ID)}
 		}
 		g.dropWorker(old, c.By, "")
@@ -34,7 +31,7 @@ func (g *registry) applyWorker(c *Command, ch *change) Result {
 	rec := w.Record
 	if w.Only != "" {
 		rec = WorkerRecord{ID: w.Record.ID, Name: w.Record.Name}
-		if b != nil {
+		if known {
 			rec = old
 		}
 		switch w.Only {
@@ -45,7 +42,7 @@ func (g *registry) applyWorker(c *Command, ch *change) Result {
 		default:
 			return Result{Err: pipeline.Errorf(pipeline.Invalid, "only %.80q: expected drain, away or nothing", w.Only)}
 		}
-	} else if !g.registered(&w.Record) {
+	} else if rec.Incarnation == "" || rec.Incarnation != old.Incarnation { // else it repeats what registered it
 		if err := g.use(c.Use); err != nil {
 			return Result{Err: err}
 		}
@@ -53,7 +50,7 @@ func (g *registry) applyWorker(c *Command, ch *change) Result {
 
 	g.put(bWorkers, key, rec)
 	ch.Workers = true
-	if rec.External && b == nil {
+	if rec.External && !known {
 		g.happened(pipeline.Event{Type: pipeline.EventWorkerRegistered, Node: rec.Name, Actor: c.By})
 	}
 	switch {
@@ -66,31 +63,21 @@ func (g *registry) applyWorker(c *Command, ch *change) Result {
 	return Result{}
 }
 
-// registered reports whether a proposal repeats the one that registered a worker.
-func (g *registry) registered(rec *WorkerRecord) bool {
-	var old WorkerRecord
-	if b := g.tx.Bucket(bWorkers).Get([]byte(rec.ID)); b != nil {
-		mustUnmarshal(b, &old)
-	}
-	return rec.Incarnation != "" && old.Incarnation == rec.Incarnation
-}
-
 // use takes one use of a token with a number of them; id is "" for all others. It
 // comes behind everything else that may refuse a command, so that none is lost.
-func (w *writer) use(id string) error {
+func (g *registry) use(id string) error {
 	if id == "" {
 		return nil
 	}
 	var rec TokenRecord
-	b := w.tx.Bucket(bTokens).Get([]byte(id))
-	if b == nil {
+	if !g.get(bTokens, []byte(id), &rec) {
 		return pipeline.Errorf(pipeline.Unauthenticated, "token %s was revoked", id)
 	}
-	if mustUnmarshal(b, &rec); rec.Used >= rec.Uses {
+	if rec.Used >= rec.Uses {
 		return pipeline.Errorf(pipeline.Forbidden, "token %s has been used as often as it may be: %d of %d", id, rec.Used, rec.Uses)
 	}
 	rec.Used++
-	w.put(bTokens, []byte(id), rec)
+	g.put(bTokens, []byte(id), rec)
 	return nil
 }
 
@@ -113,14 +100,12 @@ func (g *registry) applyToken(c *Command, ch *change) Result {
 
 	key := []byte(t.Record.ID)
 	if t.Delete {
-		b := g.tx.Bucket(bTokens).Get(key)
-		if b == nil {
+		var old TokenRecord
+		if !g.get(bTokens, key, &old) {
 			return Result{Err: pipeline.Errorf(pipeline.NotFound, "no token %s", t.Record.ID)}
 		}
-		var old TokenRecord
-		mustUnmarshal(b, &old)
 		g.tokenHappened(pipeline.EventTokenRevoked, old, c.By)
-		g.dropWorkersOf(old, ch)
+		g.dropWorkersOf(old.ID, ch)
 		g.dropTokens(g.signIns(), t.Record.ID)
 		return Result{}
 	}
@@ -152,15 +137,12 @@ func (g *registry) tokenHappened(t pipeline.EventType, rec TokenRecord, by strin
 
 // dropWorkersOf removes the external workers that registered with a token. What
 // registers under one of their ids later is another worker.
-func (g *registry) dropWorkersOf(token TokenRecord, ch *change) {
+func (g *registry) dropWorkersOf(token string, ch *change) {
 	var gone []WorkerRecord
-	_ = g.tx.Bucket(bWorkers).ForEach(func(_, b []byte) error { // the callback never fails
-		var rec WorkerRecord
-		mustUnmarshal(b, &rec)
-		if rec.External && rec.Token == token.ID {
+	_ = eachRecord(g.tx.Bucket(bWorkers), func(rec WorkerRecord) { // the callback never fails
+		if rec.External && rec.Token == token {
 			gone = append(gone, rec)
 		}
-		return nil
 	})
 
 	for _, rec := range gone {

@@ -49,9 +49,7 @@ func (t *runTable) touch(r *pipeline.Run) {
 // waits.
 func (t *runTable) module(run pipeline.RunID, name string) *pipeline.ModuleRecord {
 	m := &pipeline.ModuleRecord{Name: name, State: pipeline.ModuleWaiting}
-	if b := t.tx.Bucket(bModules).Get(moduleKey(run, name)); b != nil {
-		mustUnmarshal(b, m)
-	}
+	t.get(bModules, moduleKey(run, name), m)
 	return m
 }
 

@@ -119,8 +119,9 @@ type FireResult struct {
 // schedules holds the registered schedules and decides their ticks.
 type schedules struct {
 	*writer
-	runs   *runTable
-	queues *queues
+	runs     *runTable
+	queues   *queues
+	registry *registry
 }
 
 func (s *schedules) schedule(name string) *ScheduleRecord {
@@ -336,7 +337,7 @@ func (s *schedules) scheduledRun(r *pipeline.Run, c *Command, ch *change) error 
 	if s.runs.run(r.ID) != nil {
 		return pipeline.Errorf(pipeline.Conflict, "run %s exists", r.ID)
 	}
-	if err := s.use(c.Use); err != nil {
+	if err := s.registry.use(c.Use); err != nil {
 		return err
 	}
 	s.queues.start(r, append([]byte(nil), s.tx.Bucket(bScheduleDefs).Get([]byte(r.Schedule))...), c.At, ch)

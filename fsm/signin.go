@@ -50,12 +50,10 @@ func (g *registry) prepareSignIn(t *Token, now time.Time) error {
 
 // signIns lists the codes and tokens of sign-ins.
 func (g *registry) signIns() (list []TokenRecord) {
-	_ = g.tx.Bucket(bTokens).ForEach(func(_, b []byte) error { // the callback never fails
-		var rec TokenRecord
-		if mustUnmarshal(b, &rec); rec.SignIn {
+	_ = eachRecord(g.tx.Bucket(bTokens), func(rec TokenRecord) { // the callback never fails
+		if rec.SignIn {
 			list = append(list, rec)
 		}
-		return nil
 	})
 	return list
 }

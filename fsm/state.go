@@ -118,10 +118,11 @@ func newState(tx *bolt.Tx) *state {
 	w := &writer{tx: tx}
 	runs := &runTable{writer: w, byID: map[pipeline.RunID]*pipeline.Run{}, dirty: map[pipeline.RunID]bool{}}
 	q := &queues{writer: w, runs: runs}
+	g := &registry{w}
 	return &state{
 		writer: w, runs: runs, queues: q, locks: &locks{w},
 		cache: &resultCache{writer: w}, remote: &remoteCache{writer: w}, history: &history{w}, events: &events{writer: w}, hooks: &hooks{writer: w},
-		schedules: &schedules{writer: w, runs: runs, queues: q}, registry: &registry{w},
+		schedules: &schedules{writer: w, runs: runs, queues: q, registry: g}, registry: g,
 		retention: &retention{writer: w, runs: runs},
 	}
 }

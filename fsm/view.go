@@ -180,11 +180,4 @@ func (v *View) Empty() bool {
 	return true
 }
 
-func (v *View) get(bucket, key []byte, into any) bool {
-	b := v.tx.Bucket(bucket).Get(key)
-	if b == nil {
-		return false
-	}
-	mustUnmarshal(b, into)
-	return true
-}
+func (v *View) get(bucket, key []byte, into any) bool { return getRecord(v.tx, bucket, key, into) }

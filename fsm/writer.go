@@ -22,6 +22,18 @@ type writer struct {
 	news []pipeline.Event
 }
 
+// get reads a record; false if there is none.
+func (w *writer) get(bucket, key []byte, into any) bool { return getRecord(w.tx, bucket, key, into) }
+
+func getRecord(tx *bolt.Tx, bucket, key []byte, into any) bool {
+	b := tx.Bucket(bucket).Get(key)
+	if b == nil {
+		return false
+	}
+	mustUnmarshal(b, into)
+	return true
+}
+
 // put encodes a record and writes it.
 func (w *writer) put(bucket, key []byte, v any) {
 	b, err := encMode.Marshal(v)
