@@ -77,7 +77,8 @@ func (c *census) take() metrics.Census {
 			state = runExecuting
 		}
 		out.Runs[metrics.RunKey{Pipeline: x.pipeline, State: state}]++
-		out.Waiting[waitsTurn] += x.weight - runWeight
+		kind, _ := x.waits()
+		out.Waiting[kind] += x.weight - runWeight
 	}
 	for _, l := range c.workers.links {
 		out.Workers[c.workerState(l)]++

@@ -135,7 +135,7 @@ func (c *courier) sync(ctx context.Context, l *link) {
 	var heard time.Duration
 	var heardAt time.Time
 
-	told := false
+	logged := false
 	for failures := 0; ; {
 		// What is sent after this moment may be missing from the answer.
 		began := time.Now()
@@ -149,16 +149,16 @@ func (c *courier) sync(ctx context.Context, l *link) {
 		if err != nil {
 			// Logged once per outage. A node that joins may be asked before it knows its
 			// cluster: one that has never answered is asked twice.
-			if failures++; !told && (failures > 1 || !heardAt.IsZero()) {
-				told = true
+			if failures++; !logged && (failures > 1 || !heardAt.IsZero()) {
+				logged = true
 				c.logger.Warn("worker does not answer", "worker", l.name, "error", err)
 			}
 			c.inbox.post(func() { l.refused = isRefused(err) })
 		} else {
-			if told {
+			if logged {
 				c.logger.Info("worker answers again", "worker", l.name)
 			}
-			failures, told = 0, false
+			failures, logged = 0, false
 			c.inbox.post(func() { c.compare(l, began, res) })
 
 			// The lease counts from the last answer. After the first one, and after an

@@ -24,8 +24,9 @@ type explainer struct {
 func (e *explainer) waiting(id pipeline.RunID) map[string]string {
 	r := e.model.runs[id]
 	if r == nil {
-		if e.parking.byID[id] != nil {
-			return map[string]string{"": "waits for its turn: more modules wait than are looked at together"}
+		if x := e.parking.byID[id]; x != nil {
+			_, reason := x.waits()
+			return map[string]string{"": reason}
 		}
 		return nil
 	}
@@ -37,15 +38,27 @@ func (e *explainer) waiting(id pipeline.RunID) map[string]string {
 		if m.state != pipeline.ModuleWaiting {
 			continue
 		}
-		reason := e.beforeReady(m, now)
-		if reason == "" {
-			reason = e.ready(m)
-		}
-		if reason != "" {
+		if reason := e.why(m, now); reason != "" {
 			out[m.def.Name] = reason
 		}
 	}
 	return out
+}
+
+// waits is why a parked run waits as a whole: the kind of reason, and its text.
+func (x *parkedRun) waits() (kind, reason string) {
+	if x.blocked {
+		return waitsGroup, "another run of its concurrency group comes first"
+	}
+	return waitsTurn, "waits for its turn: more modules wait than are looked at together"
+}
+
+// why says why a module waits; "" if it is about to be placed.
+func (e *explainer) why(m *moduleState, now time.Time) string {
+	if reason := e.beforeReady(m, now); reason != "" {
+		return reason
+	}
+	return e.ready(m)
 }
 
 // beforeReady is why a module is not ready for the planner; "" if it is. The order

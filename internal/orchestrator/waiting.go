@@ -28,7 +28,7 @@ func (c *census) waitingEverywhere(limit int) (list map[pipeline.RunID][]pipelin
 			if kind == waitsDependency {
 				continue
 			}
-			if text := c.text(m); text != "" {
+			if text := c.why(m, c.now); text != "" {
 				c.add(found, waitingKey{r, text}, kind, m)
 			}
 		}
@@ -36,10 +36,8 @@ func (c *census) waitingEverywhere(limit int) (list map[pipeline.RunID][]pipelin
 
 	out, left := c.oldest(found, limit)
 	for id, x := range c.parking.byID {
-		w := pipeline.Waiting{Count: x.weight - runWeight, Kind: waitsTurn, Reason: "waits for its turn: more modules wait than are looked at together"}
-		if x.blocked {
-			w.Kind, w.Reason = waitsGroup, "another run of its concurrency group comes first"
-		}
+		w := pipeline.Waiting{Count: x.weight - runWeight}
+		w.Kind, w.Reason = x.waits()
 		kinds[w.Kind] += w.Count
 		if left > 0 {
 			left--
@@ -47,14 +45,6 @@ func (c *census) waitingEverywhere(limit int) (list map[pipeline.RunID][]pipelin
 		}
 	}
 	return out, kinds
-}
-
-// text says why a module waits; "" if it is about to be placed.
-func (c *census) text(m *moduleState) string {
-	if text := c.beforeReady(m, c.now); text != "" {
-		return text
-	}
-	return c.ready(m)
 }
 
 func (c *census) add(found map[waitingKey]*pipeline.Waiting, k waitingKey, kind string, m *moduleState) {
