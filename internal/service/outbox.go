@@ -22,8 +22,9 @@ type outbox struct{ w *Webhooks }
 func (o outbox) Changed() <-chan struct{} { return o.w.cfg.State.Advanced() }
 
 // Look lists what is due.
-func (o outbox) Look(now time.Time, n int) ([]webhook.Line, error) {
-	var lines []webhook.Line
+func (o outbox) Look(now time.Time, n int) ([]webhook.Queue, error) {
+	var queues []webhook.Queue
+	var hooks []fsm.HookRecord
 	var due [][]fsm.OutboxEvent
 	err := o.w.cfg.State.View(func(v *fsm.View) error {
 		for _, rec := range v.Hooks() {
@@ -31,8 +32,9 @@ func (o outbox) Look(now time.Time, n int) ([]webhook.Line, error) {
 				continue
 			}
 			events, next := v.Outbox(rec.Name, now, n)
-			lines = append(lines, webhook.Line{Target: o.w.target(rec, now), Dropped: rec.Dropped, Next: next})
+			queues = append(queues, webhook.Queue{Target: webhook.Target{Hook: rec.Name}, Dropped: rec.Dropped, Next: next})
 			due = append(due, events)
+			hooks = append(hooks, rec)
 		}
 		return nil
 	})
@@ -40,16 +42,19 @@ func (o outbox) Look(now time.Time, n int) ([]webhook.Line, error) {
 		return nil, err
 	}
 
-	for i := range lines {
+	for i := range queues {
+		if len(due[i]) > 0 {
+			queues[i].Target = o.w.target(hooks[i], now)
+		}
 		for _, e := range due[i] {
 			m, err := o.w.message(wire.EventOf(o.w.cfg.ClusterID(), &e.Event))
 			if err != nil {
 				return nil, err
 			}
-			lines[i].Due = append(lines[i].Due, webhook.Queued{Message: m, At: e.Since, Tries: e.Tries})
+			queues[i].Due = append(queues[i].Due, webhook.Queued{Message: m, At: e.Since, Tries: e.Tries})
 		}
 	}
-	return lines, nil
+	return queues, nil
 }
 
 // Commit records what came of deliveries.

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/state"
+	"github.com/pipelined/pipelined/pipeline"
 )
 
 // rollRetry is the pause after a change that could not be committed.
@@ -59,8 +61,8 @@ func (r *Roll) call(ctx context.Context) error {
 	}
 	var different []fsm.NodeStatus
 	for _, m := range r.cfg.Members() {
-		i := slices.IndexFunc(known, func(n fsm.NodeStatus) bool { return n.ID == m.ID })
-		if i < 0 && m.Status != cluster.StatusAlive || i >= 0 && known[i].Status == m.Status {
+		i, found := slices.BinarySearchFunc(known, m.ID, func(n fsm.NodeStatus, id pipeline.NodeID) int { return cmp.Compare(n.ID, id) })
+		if !found && m.Status != cluster.StatusAlive || found && known[i].Status == m.Status {
 			continue
 		}
 		different = append(different, fsm.NodeStatus{ID: m.ID, Name: m.Name, Status: m.Status})

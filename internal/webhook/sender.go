@@ -29,8 +29,8 @@ type Queued struct {
 	Tries int
 }
 
-// Line is what waits for one hook.
-type Line struct {
+// Queue is what waits for one hook.
+type Queue struct {
 	Target
 	// Due are its oldest messages that are due.
 	Due []Queued
@@ -57,7 +57,7 @@ type Outbox interface {
 	// called before Look.
 	Changed() <-chan struct{}
 	// Look lists the hooks that are switched on, each with at most n messages.
-	Look(now time.Time, n int) ([]Line, error)
+	Look(now time.Time, n int) ([]Queue, error)
 	// Commit records what came of messages of a hook, in the order in which they were
 	// sent. It returns no error if the hook is no longer there.
 	Commit(ctx context.Context, hook string, results []Result) error
@@ -86,7 +86,7 @@ type hook struct {
 	// failures counts those in a row; the hook rests until then.
 	failures int
 	rest     time.Time
-	// dropped is Line.Dropped when it was last seen, if seen is set.
+	// dropped is Queue.Dropped when it was last seen, if seen is set.
 	dropped uint64
 	seen    bool
 }
@@ -112,30 +112,30 @@ func (s *Sender) Lead(ctx context.Context) {
 	for {
 		changed := s.cfg.Outbox.Changed()
 		now := time.Now()
-		lines, err := s.cfg.Outbox.Look(now, atOnce)
+		queues, err := s.cfg.Outbox.Look(now, atOnce)
 		if err != nil && ctx.Err() == nil {
 			s.cfg.Logger.Warn("webhooks: cannot read the outbox", "error", err)
 		}
 
 		wake := now.Add(lookEvery)
-		for i := range lines {
-			l := &lines[i]
-			h := hooks[l.Hook]
+		for i := range queues {
+			q := &queues[i]
+			h := hooks[q.Hook]
 			if h == nil {
 				h = &hook{}
-				hooks[l.Hook] = h
+				hooks[q.Hook] = h
 			}
-			s.countDropped(h, l)
+			s.countDropped(h, q)
 			switch {
 			case h.busy: // its end wakes this loop
-			case len(l.Due) == 0:
-				wake = earlier(wake, l.Next)
+			case len(q.Due) == 0:
+				wake = earlier(wake, q.Next)
 			case now.Before(h.rest):
 				wake = earlier(wake, h.rest)
 			default:
 				h.busy = true
 				busy++
-				go func() { done <- s.sendLine(ctx, l, h.failures) }()
+				go func() { done <- s.sendQueue(ctx, q, h.failures) }()
 			}
 		}
 
@@ -200,49 +200,50 @@ func earlier(a, b time.Time) time.Time {
 }
 
 // countDropped counts what the outbox has dropped since it was last looked at.
-func (s *Sender) countDropped(h *hook, l *Line) {
-	if n := l.Dropped - h.dropped; h.seen && l.Dropped > h.dropped {
+func (s *Sender) countDropped(h *hook, q *Queue) {
+	if n := q.Dropped - h.dropped; h.seen && q.Dropped > h.dropped {
 		s.cfg.Count("dropped", int(n))
-		s.cfg.Logger.Error("a webhook's outbox is full: the oldest events were dropped", "webhook", l.Hook, "events", n)
+		s.cfg.Logger.Error("a webhook's outbox is full: the oldest events were dropped", "webhook", q.Hook, "events", n)
 	}
-	h.dropped, h.seen = l.Dropped, true
+	h.dropped, h.seen = q.Dropped, true
 }
 
-// sendLine sends the messages of a line, one after the other, until one fails: what
-// waits for a receiver that is down waits together. failures is how many failed before.
-func (s *Sender) sendLine(ctx context.Context, l *Line, failures int) (out sent) {
-	out.hook = l.Hook
+// sendQueue sends the messages of a queue that are due, one after the other, until one
+// fails: what waits for a receiver that is down waits together. failures is how many
+// failed before.
+func (s *Sender) sendQueue(ctx context.Context, q *Queue, failures int) (out sent) {
+	out.hook = q.Hook
 	var results []Result
 	began := time.Now()
-	for i := range l.Due {
+	for i := range q.Due {
 		if ctx.Err() != nil {
 			break
 		}
-		q := &l.Due[i]
-		r := Result{ID: q.ID, Answer: s.cfg.Send(ctx, &l.Target, &q.Message)}
+		m := &q.Due[i]
+		r := Result{ID: m.ID, Answer: s.cfg.Send(ctx, &q.Target, &m.Message)}
 		ok := r.Answer.OK()
 		if !ok && ctx.Err() != nil {
 			break // it was cut off here: that says nothing about the receiver
 		}
 		if !ok {
 			var again bool
-			r.Next, again = nextTry(q.Tries+1, q.At, time.Now())
+			r.Next, again = nextTry(m.Tries+1, m.At, time.Now())
 			r.GaveUp = !again
 		}
 		results, out.any = append(results, r), true
 
 		if !ok || len(results) == atOnce || time.Since(began) >= flush {
-			s.commit(ctx, l.Hook, results)
+			s.commit(ctx, q.Hook, results)
 			results, began = nil, time.Now()
 		}
 		if !ok {
 			out.failed = true
-			s.logFailure(l.Hook, &r, failures)
+			s.logFailure(q.Hook, &r, failures)
 			return out
 		}
 	}
 
-	s.commit(ctx, l.Hook, results)
+	s.commit(ctx, q.Hook, results)
 	return out
 }
 

@@ -16,12 +16,12 @@ import (
 	"github.com/pipelined/pipelined/internal/webhook"
 )
 
-// outbox is an Outbox in memory, with a receiver that answers as it is told.
+// outbox is an Outbox in memory, with a receiver that answers as the test says.
 type outbox struct {
 	mu sync.Mutex
 	// guards following
 	changed chan struct{}
-	hooks   map[string]*line
+	hooks   map[string]*state
 	names   []string
 	refuse  error
 	sent    []delivery
@@ -31,7 +31,7 @@ type outbox struct {
 	under   map[string]int // deliveries under way
 }
 
-type line struct {
+type state struct {
 	queue   []*entry
 	off     bool
 	dropped uint64
@@ -49,10 +49,10 @@ type delivery struct {
 }
 
 func newOutbox(hooks ...string) *outbox {
-	o := &outbox{changed: make(chan struct{}), hooks: map[string]*line{}, names: hooks, counts: map[string]int{}, under: map[string]int{},
+	o := &outbox{changed: make(chan struct{}), hooks: map[string]*state{}, names: hooks, counts: map[string]int{}, under: map[string]int{},
 		answer: func(string, string) int { return http.StatusOK }}
 	for _, h := range hooks {
-		o.hooks[h] = &line{}
+		o.hooks[h] = &state{}
 	}
 	return o
 }
@@ -73,16 +73,16 @@ func (o *outbox) Changed() <-chan struct{} {
 	return o.changed
 }
 
-func (o *outbox) Look(now time.Time, n int) ([]webhook.Line, error) {
+func (o *outbox) Look(now time.Time, n int) ([]webhook.Queue, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	var lines []webhook.Line
+	var queues []webhook.Queue
 	for _, name := range o.names {
 		l := o.hooks[name]
 		if l.off {
 			continue
 		}
-		out := webhook.Line{Target: webhook.Target{Hook: name}, Dropped: l.dropped}
+		out := webhook.Queue{Target: webhook.Target{Hook: name}, Dropped: l.dropped}
 		for _, e := range l.queue {
 			switch {
 			case e.gaveUp:
@@ -94,9 +94,9 @@ func (o *outbox) Look(now time.Time, n int) ([]webhook.Line, error) {
 				out.Due = append(out.Due, e.Queued)
 			}
 		}
-		lines = append(lines, out)
+		queues = append(queues, out)
 	}
-	return lines, nil
+	return queues, nil
 }
 
 func (o *outbox) Commit(_ context.Context, hook string, results []webhook.Result) error {
