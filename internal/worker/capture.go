@@ -34,9 +34,8 @@ type capturer struct {
 	copy   func(ctx context.Context, blobs []pipeline.Digest) pipeline.NodeID
 	faults *faults
 	log    hclog.Logger
-	// credentials are the values of this machine's variables that modules see and that
-	// must not be shown.
-	credentials func() []string
+	// passThrough names variables of this machine that modules see.
+	passThrough []string
 }
 
 // captured is what capture found.

@@ -2,7 +2,7 @@ package worker
 
 import (
 	"context"
-	"slices"
+	"fmt"
 
 	"github.com/pipelined/pipelined/internal/testreport"
 	"github.com/pipelined/pipelined/pipeline"
@@ -61,7 +61,7 @@ func (c *capturer) captureTests(ctx context.Context, a *attempt, got *captured) 
 
 func (c *capturer) readReports(ctx context.Context, a *attempt, set *testreport.Set, succeeded bool) {
 	var hide func([]byte) []byte
-	if values := append(slices.Clip(hidden(&a.spec)), c.credentials()...); len(values) > 0 {
+	if values := masked(&a.spec, c.passThrough); len(values) > 0 {
 		hide = mask.New(values).Bytes
 	}
 
@@ -73,7 +73,7 @@ func (c *capturer) readReports(ctx context.Context, a *attempt, set *testreport.
 			total += len(data)
 			switch {
 			case files > maxReportFiles || total > maxReports:
-				set.Warn(name, "not read, as all that follow: the reports of an attempt are at most 1000 files and 64 MiB")
+				set.Warn(name, fmt.Sprintf("not read, as all that follow: the reports of an attempt are at most %d files and %d MiB", maxReportFiles, maxReports>>20))
 				return false
 			case err != nil:
 				set.Warn(name, err.Error())

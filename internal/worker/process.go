@@ -57,14 +57,14 @@ func (p *processes) of(a *attempt) (executor.Process, error) {
 	return executor.Process{
 		ID: a.key, Dir: string(a.dir), WorkDir: dir, Argv: argv, Env: env, Hooks: hooks,
 		Timeout: s.Timeout, IdleTimeout: s.IdleTimeout, Grace: s.Grace, KillOnLapse: s.OnDisconnect == pipeline.DisconnectKill,
-		Mask: append(slices.Clip(hidden(s)), passedCredentials(p.passThrough)...), Result: a.dir.Result(), LogLimit: p.logLimit, Memory: s.Resources.Memory, CPU: s.Resources.CPU,
+		Mask: masked(s, p.passThrough), Result: a.dir.Result(), LogLimit: p.logLimit, Memory: s.Resources.Memory, CPU: s.Resources.CPU,
 	}, nil
 }
 
-// passedCredentials are the values of those variables of this machine that modules see
-// and that look like credentials.
-func passedCredentials(passThrough []string) []string {
-	var values []string
+// masked are the values that nothing an attempt leaves may show: those of its secrets, and
+// of the variables of this machine that it sees and that look like credentials.
+func masked(s *pipeline.Spec, passThrough []string) []string {
+	values := slices.Clip(hidden(s))
 	for _, name := range passThrough {
 		if value := os.Getenv(name); value != "" && pipeline.CredentialName(name) {
 			values = append(values, value)
