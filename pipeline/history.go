@@ -50,10 +50,4 @@ func Percentile(list []time.Duration, p int) (d time.Duration, ok bool) {
 
 // Median returns the median of the durations, the lower of two in the middle;
 // ok is false if list is empty.
-func Median(list []time.Duration) (d time.Duration, ok bool) {
-	if len(list) == 0 {
-		return 0, false
-	}
-	list = slices.Sorted(slices.Values(list))
-	return list[(len(list)-1)/2], true
-}
+func Median(list []time.Duration) (d time.Duration, ok bool) { return Percentile(list, 50) }

@@ -17,13 +17,13 @@ import (
 	"github.com/pipelined/pipelined/storage/tree"
 )
 
-// ErrTooLarge is why a file is not read that is longer than it may be.
-var ErrTooLarge = errors.New("it is too large")
+// maxFound bounds how many files globs may name.
+const maxFound = 100_000
 
 // ReadFiles calls fn with the regular files that globs name in a directory, sorted by
 // path; of a directory that a glob names, with the files in it that have ext. Links are
 // not followed, and nothing outside of the directory is read. err is why a file cannot be
-// read, ErrTooLarge if it has more than limit bytes. It ends when fn returns false.
+// read, as one that has more than limit bytes. It ends when fn returns false.
 func ReadFiles(ctx context.Context, dir string, globs []string, ext string, limit int64, fn func(name string, data []byte, err error) bool) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -58,14 +58,20 @@ func findFiles(ctx context.Context, in fs.FS, glob, ext string, found map[string
 	if pattern == "" {
 		pattern = "."
 	}
+	add := func(name string) error {
+		if found[name] = true; len(found) > maxFound {
+			return fmt.Errorf("more than %d files: narrow the globs", maxFound)
+		}
+		return ctx.Err()
+	}
 	return doublestar.GlobWalk(in, pattern, func(name string, d fs.DirEntry) error {
 		switch {
 		case d.Type().IsRegular():
-			found[name] = true
+			return add(name)
 		case d.IsDir():
 			return fs.WalkDir(in, name, func(name string, d fs.DirEntry, err error) error {
 				if err == nil && d.Type().IsRegular() && path.Ext(name) == ext {
-					found[name] = true
+					return add(name)
 				}
 				return ctx.Err() // a directory that cannot be read has nothing for us
 			})
@@ -86,7 +92,7 @@ func readRegular(root *os.Root, name string, limit int64) ([]byte, error) {
 	case err != nil || !info.Mode().IsRegular():
 		return nil, errors.New("it is no regular file")
 	case info.Size() > limit:
-		return nil, ErrTooLarge
+		return nil, errors.New("it is too large")
 	}
 	data, err := io.ReadAll(io.LimitReader(f, limit))
 	if err != nil {
