@@ -161,7 +161,7 @@ func (w *Worker) connect() error {
 	w.lifecycle = &lifecycle{
 		self: cfg.Self, name: cfg.Name, startReport: cfg.StartReport, life: w.life,
 		runner: cfg.Runner, journal: cfg.Journal, table: w.table, directories: w.directories, processes: proc,
-		capturer: &capturer{self: cfg.Self, blobs: cfg.Blobs, restore: w.directories.restore, copy: cfg.Copy, faults: w.faults, log: cfg.Logger, passThrough: cfg.ModuleEnv},
+		capturer:     &capturer{self: cfg.Self, blobs: cfg.Blobs, restore: w.directories.restore, copy: cfg.Copy, faults: w.faults, log: cfg.Logger, passThrough: cfg.ModuleEnv},
 		predecessors: w.predecessors, outbox: w.outbox, faults: w.faults, log: cfg.Logger,
 	}
 	return nil
