@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -98,7 +99,7 @@ type Node struct {
 func New(tb testing.TB) *Cluster {
 	tb.Helper()
 	c := &Cluster{tb: tb, Bin: Binary(tb), Dir: tb.TempDir()}
-	c.net = fmt.Sprintf("127.%d.%d", 1+rand.IntN(250), rand.IntN(256))
+	c.net = reserve(tb)
 	home := filepath.Join(c.Dir, "home")
 	if err := os.MkdirAll(home, 0o700); err != nil {
 		tb.Fatal(err)
@@ -109,6 +110,27 @@ func New(tb testing.TB) *Cluster {
 	tb.Cleanup(c.stopAll)
 
 	return c
+}
+
+// reserve takes 256 loopback addresses that no other cluster on this machine has,
+// not even one of another test binary, and returns their first three numbers. A
+// listener on the last address holds them until the test has ended.
+func reserve(tb testing.TB) string {
+	tb.Helper()
+
+	var err error
+	for range 100 {
+		numbers := fmt.Sprintf("127.%d.%d", 1+rand.IntN(250), rand.IntN(256))
+
+		var l net.Listener
+		if l, err = net.Listen("tcp", numbers+".254:8080"); err == nil {
+			tb.Cleanup(func() { _ = l.Close() }) // it served only as a mark
+			return numbers
+		}
+	}
+	tb.Fatalf("no free loopback addresses: %v", err)
+
+	return ""
 }
 
 // ConfigFile writes a configuration file of agents, for settings without a flag,
@@ -557,7 +579,7 @@ func (n *Node) Under(command ...string) { n.under = command }
 
 // Place gives agents that are added later these addresses: the first three
 // numbers.
-func (c *Cluster) Place(net string) { c.net = net }
+func (c *Cluster) Place(numbers string) { c.net = numbers }
 
 // Rearg adds arguments for the next start; later ones win over earlier ones.
 func (n *Node) Rearg(args ...string) { n.args = append(n.args, args...) }
