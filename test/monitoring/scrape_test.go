@@ -340,33 +340,4 @@ func TestPage_open(t *testing.T) {
 	if status, _ := get(t, c.Nodes[0].URL+"/api/v1/runs", ""); status != http.StatusUnauthorized {
 		t.Errorf("runs without a token: %d", status)
 	}
-
-	// More pipelines than names that are used as labels: the number of series stays.
-	count := func() (series, names int) {
-		all := map[string]*family{}
-		scrape(t, c.Nodes[0], "", all)
-		for _, f := range all {
-			series += f.series
-		}
-		return series, all["cicd_pipeline_run_errors_total"].series
-	}
-	submit := func(from, to int) {
-		var ids []string
-		for i := from; i < to; i++ {
-			file := c.WriteFile("p.hcl", fmt.Sprintf("pipeline \"p%d\" {\n  module \"fail\" { command = [\"false\"] }\n}\n", i))
-			ids = append(ids, strings.TrimSpace(c.OK("submit", "-detach", "-address", c.Nodes[0].URL, file)))
-		}
-		for _, id := range ids {
-			c.CLI("wait", "-quiet", "-address", c.Nodes[0].URL, id)
-		}
-	}
-	submit(0, 110)
-	before, names := count()
-	if names != 101 {
-		t.Errorf("%d names of pipelines, want 100 and _other", names)
-	}
-	submit(110, 150)
-	if after, names := count(); after > before+10 || names != 101 {
-		t.Errorf("%d series after 110 pipelines, %d after 150, %d names", before, after, names)
-	}
 }
