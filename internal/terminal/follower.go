@@ -44,8 +44,7 @@ type Follower struct {
 	Positions map[string]wire.LogPosition
 	// Silent shows no output, but for the end of that of failed modules.
 	Silent bool
-	// Health says which node leads, for the live display; nil for a run without a
-	// cluster.
+	// Health says which node leads; nil for a run without a cluster.
 	Health func(context.Context) (wire.Health, error)
 	// Election is the newest event of an election; nil if it is not asked for.
 	Election func(context.Context) (wire.Event, error)
@@ -59,8 +58,8 @@ type Follower struct {
 	Signals   <-chan os.Signal
 	Interrupt func(ctx context.Context, s os.Signal) error
 
-	// health and reasons are what is found out about the run's surroundings; nil without
-	// a live display.
+	// health and reasons are what is found out about the run's surroundings; nil if it
+	// is not asked for.
 	health  chan leadership
 	reasons chan map[string]string
 }

@@ -204,6 +204,36 @@ func TestFollower_notes(t *testing.T) {
 	}
 }
 
+// TestFollower_takeover tells in a line that another node leads, without a terminal.
+func TestFollower_takeover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _, progress := display(false)
+		asked := 0
+		f := &terminal.Follower{ID: "r1", Console: c,
+			Source: source{wait: always(ended(pipeline.RunSucceeded)), follow: func(_ context.Context, fn func(wire.LogEvent) error) error {
+				time.Sleep(10 * time.Second)
+				return fn(wire.LogEvent{RunEnd: true})
+			}},
+			Health: func(context.Context) (wire.Health, error) {
+				if asked++; asked < 3 {
+					return wire.Health{Quorum: true, Leader: "alpha", Term: 7}, nil
+				}
+				return wire.Health{Quorum: true, Leader: "beta", Term: 8}, nil
+			},
+			Election: func(context.Context) (wire.Event, error) {
+				return wire.Event{Data: wire.EventData{Term: 8, GapMillis: 38}}, nil
+			},
+		}
+
+		if _, err := f.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if want := "a: succeeded\nbeta led 38 ms after alpha (term 8)\nrun r1 succeeded in 5.0s (1 succeeded)\n"; progress.String() != want {
+			t.Errorf("got %q, want %q", progress.String(), want)
+		}
+	})
+}
+
 // TestFinalRun waits through states and failures that may pass, and asks for the
 // whole run at the end.
 func TestFinalRun(t *testing.T) {

@@ -12,24 +12,28 @@ import (
 )
 
 const (
-	// healthEvery is how often a live display asks who leads.
+	// healthEvery is how often who leads is asked for.
 	healthEvery = 2 * time.Second
-	// reasonsEvery is how often it asks why modules wait: the answer holds the whole
+	// reasonsEvery is how often a live display asks why modules wait: the answer holds the whole
 	// run.
 	reasonsEvery = 5 * time.Second
 )
 
-// surroundings asks, for a live display, who leads the cluster and why modules wait.
+// surroundings asks who leads the cluster, and for a live display why modules wait.
 func (f *Follower) surroundings(ctx context.Context, g *errgroup.Group) {
-	if !f.Console.live {
+	if f.Console.quiet {
 		return
 	}
 
-	f.reasons = make(chan map[string]string)
-	g.Go(func() error {
-		every(ctx, reasonsEvery, func() { f.askReasons(ctx) })
-		return nil
-	})
+	first := healthEvery // a run that is over by then is not worth a question
+	if f.Console.live {
+		first = 0
+		f.reasons = make(chan map[string]string)
+		g.Go(func() error {
+			every(ctx, 0, reasonsEvery, func() { f.askReasons(ctx) })
+			return nil
+		})
+	}
 
 	if f.Health == nil {
 		return
@@ -37,7 +41,7 @@ func (f *Follower) surroundings(ctx context.Context, g *errgroup.Group) {
 	f.health = make(chan leadership)
 	g.Go(func() error {
 		term := uint64(0)
-		every(ctx, healthEvery, func() {
+		every(ctx, first, healthEvery, func() {
 			if h, err := f.Health(ctx); err == nil {
 				send(ctx, f.health, leadership{h, f.gap(ctx, term, h.Term)})
 				term = h.Term
@@ -65,15 +69,15 @@ func (f *Follower) gap(ctx context.Context, was, now uint64) time.Duration {
 	return time.Duration(e.Data.GapMillis * float64(time.Millisecond))
 }
 
-// every calls do at once and then after each pause.
-func every(ctx context.Context, pause time.Duration, do func()) {
-	for {
-		do()
+// every calls do after the first pause, and then after each next one.
+func every(ctx context.Context, first, next time.Duration, do func()) {
+	for pause := first; ; pause = next {
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
 			return
 		}
+		do()
 	}
 }
 
