@@ -79,6 +79,7 @@ func New(cfg Config) (*Client, error) {
 		}
 
 		c.nodes.add(base, false)
+		c.nodes.name(a)
 	}
 
 	if c.nodes.len() == 0 {
@@ -124,6 +125,11 @@ func (c *Config) dial(ctx context.Context, network, address string) (net.Conn, e
 
 // Address is the base URL of the node that is asked first.
 func (c *Client) Address() string { return c.calls.nodes.first().String() }
+
+// Page is the base URL of the dashboard of the node that is asked first: the address
+// that the user or the node itself gives, also where all calls go over TLS. A browser
+// need not know the authority of the cluster.
+func (c *Client) Page() string { return c.calls.nodes.page() }
 
 // Addresses are the base URLs of all nodes that the client knows, the one that
 // is asked first in front.

@@ -3,6 +3,7 @@ package client_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -40,6 +41,19 @@ func TestNew_addresses(t *testing.T) {
 	}
 	if _, err := client.New(client.Config{}); pipeline.KindOf(err) != pipeline.Invalid {
 		t.Errorf("no address: %v", err)
+	}
+}
+
+// A browser is sent where the user or the node says, whatever calls use.
+func TestClient_Page(t *testing.T) {
+	for a, want := range map[string]string{"http://h:1": "http://h:1", " http://h:1/ ": "http://h:1", "https://h:1": "https://h:1", "h:1": "https://h:1"} {
+		c, err := client.New(client.Config{Addresses: []string{a}, TLS: &tls.Config{}, OnlyTLS: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Page() != want || c.Address() != "https://h:1" {
+			t.Errorf("%q: page %s, calls to %s", a, c.Page(), c.Address())
+		}
 	}
 }
 

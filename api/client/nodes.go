@@ -34,6 +34,8 @@ type nodes struct {
 	// without TLS beyond loopback, since the user gave one like it.
 	worked, plain bool
 	learned       time.Time
+	// schemes are those of addresses that were named as URLs, by host and port.
+	schemes map[string]string
 }
 
 // parseAddress reads HOST:PORT or a URL.
@@ -93,6 +95,32 @@ func (n *nodes) add(u *url.URL, learned bool) {
 	if len(n.list) < maxNodes {
 		n.list = append(n.list, u)
 	}
+}
+
+// name takes note of the scheme that an address has, whatever calls use.
+func (n *nodes) name(address string) {
+	u, err := url.Parse(strings.TrimSpace(address))
+	if err != nil || u.Host == "" {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.schemes == nil {
+		n.schemes = map[string]string{}
+	}
+	if len(n.schemes) < maxNodes {
+		n.schemes[u.Host] = u.Scheme
+	}
+}
+
+func (n *nodes) page() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	u := *n.list[n.good]
+	if scheme := n.schemes[u.Host]; scheme != "" {
+		u.Scheme = scheme
+	}
+	return u.String()
 }
 
 func (n *nodes) len() int {
@@ -189,6 +217,7 @@ func (c *caller) learn(list wire.MemberList) {
 		}
 		if u, err := c.cfg.base(m.HTTP); err == nil {
 			c.nodes.add(u, true)
+			c.nodes.name(m.HTTP)
 		}
 	}
 

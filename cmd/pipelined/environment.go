@@ -77,7 +77,7 @@ func (env *environment) page(api *client.Client, run string) func() string {
 	if env.ownNode {
 		return nil
 	}
-	return func() string { return api.Address() + "/runs/" + run }
+	return func() string { return api.Page() + "/runs/" + run }
 }
 
 // plain reports that no cursor tricks are wanted.

@@ -57,7 +57,7 @@ func (c eventsCommand) run(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 
-	p := &eventPrinter{env: c.env, types: types, json: format == "json" || cmd.Bool("json"), base: api.Address()}
+	p := &eventPrinter{env: c.env, types: types, json: format == "json" || cmd.Bool("json"), base: api.Page()}
 	if name := cmd.String("run"); name != "" {
 		ref, err := pipeline.ParseRunRef(name)
 		if err != nil {
