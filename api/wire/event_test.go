@@ -10,7 +10,7 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// Every type of event has a sentence that a stranger understands.
+// Every type of event has a sentence that can be read without the rest.
 func TestEventOf_text(t *testing.T) {
 	code := 3
 	run := pipeline.Event{Run: "r", Number: 12, Pipeline: "release"}

@@ -147,8 +147,8 @@ type PendingApproval struct {
 	Submitter string         `json:"submitter,omitempty"`
 	Module    string         `json:"module"`
 	Message   string         `json:"message"`
-	// Approvers are patterns of the names that may decide; none means everybody who may
-	// submit.
+	// Approvers are patterns of the names that may decide; none means all callers
+	// that may submit.
 	Approvers []string  `json:"approvers,omitempty"`
 	Since     time.Time `json:"since"`
 	// Deadline is when OnTimeout decides: reject, approve or skip.

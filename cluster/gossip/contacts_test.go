@@ -30,7 +30,7 @@ func TestGossip_Contact(t *testing.T) {
 		}
 		return nil
 	})
-	if c := of(a, "nobody"); c != (Contact{}) {
+	if c := of(a, "unknown"); c != (Contact{}) {
 		t.Errorf("a node that does not exist: %+v", c)
 	}
 }

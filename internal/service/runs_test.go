@@ -68,7 +68,7 @@ func TestRuns_Runs_searches(t *testing.T) {
 	}
 
 	for words, want := range map[string][]pipeline.RunID{
-		"release": {of.ID}, "feature/X": {of.ID}, "57ad": {of.ID}, "release sam": {of.ID}, "release nobody": nil, string(plain): {plain},
+		"release": {of.ID}, "feature/X": {of.ID}, "57ad": {of.ID}, "release sam": {of.ID}, "release unknown": nil, string(plain): {plain},
 		"unit": {of.ID}, "release unit": {of.ID}, "release uni": nil, "": {of.ID, plain},
 	} {
 		list, err := r.runs.Runs(t.Context(), api.RunQuery{Words: strings.Fields(words)})

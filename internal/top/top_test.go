@@ -302,7 +302,7 @@ func TestApp_actions(t *testing.T) {
 	}
 }
 
-// TestApp_begunAgain follows a run that had ended and begins again, whoever retries it.
+// TestApp_begunAgain follows a run that had ended and begins again, by whichever client it is retried.
 func TestApp_begunAgain(t *testing.T) {
 	s := open(t, 120, 30)
 	s.shows("e2e[chaos]")

@@ -142,7 +142,7 @@ func failureText(err error) string {
 	return cleanText([]byte(err.Error()))
 }
 
-// cleanText makes text fit for a line of a list: it is a stranger's.
+// cleanText makes text of a receiver fit for a line of a list.
 func cleanText(b []byte) string {
 	s := strings.ToValidUTF8(string(b), "")
 	s = strings.Map(func(c rune) rune {

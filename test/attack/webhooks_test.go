@@ -29,7 +29,7 @@ func listenAt(t *testing.T, ip string, h http.HandlerFunc) (port string) {
 	return port
 }
 
-// Whoever may name receivers reaches nothing on the leader's machine that the
+// A caller that may name receivers reaches nothing on the leader's machine that the
 // configuration does not allow: not by its address, nor by a name, nor by a redirect
 // of a receiver that is allowed.
 func TestWebhooks_hostile(t *testing.T) {

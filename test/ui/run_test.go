@@ -38,7 +38,7 @@ pipeline "looked" {
 }
 `
 
-// checked reports tests: one fails at first, one is slow, one fails for good.
+// checked reports tests: one fails at first, one is slow, one fails every time.
 const checked = `
 pipeline "checked" {
   module "unit" {
