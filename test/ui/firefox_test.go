@@ -3,6 +3,7 @@ package ui_test
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pipelined/pipelined/internal/testutil"
+	"github.com/pipelined/pipelined/test/harness"
 )
 
 // firefox is a Firefox that is driven by Marionette, the protocol below geckodriver:
@@ -60,9 +64,12 @@ func newFirefox(t testing.TB) *firefox {
 	})
 
 	var port []byte
-	f.eventually("Marionette's port", func() bool {
+	testutil.Eventually(t, time.Minute, func() error {
 		port, err = os.ReadFile(filepath.Join(profile, "MarionetteActivePort"))
-		return err == nil && len(port) > 0
+		if err == nil && len(port) == 0 {
+			err = errors.New("the port of Marionette is not written yet")
+		}
+		return err
 	})
 	if f.conn, err = net.Dial("tcp", "127.0.0.1:"+strings.TrimSpace(string(port))); err != nil {
 		t.Fatal(err)
@@ -71,15 +78,6 @@ func newFirefox(t testing.TB) *firefox {
 	f.read() // who it is
 	f.do("WebDriver:NewSession", nil)
 	return f
-}
-
-func (f *firefox) eventually(what string, ok func() bool) {
-	f.t.Helper()
-	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			f.t.Fatalf("Firefox: %s: never", what)
-		}
-	}
 }
 
 // read returns the next message.
@@ -124,11 +122,27 @@ func (f *firefox) do(command string, parameters map[string]any) json.RawMessage 
 	return answer[3]
 }
 
+// script runs a script on the page and returns what it returns, as JSON.
+func (f *firefox) script(text string, args ...any) string {
+	f.t.Helper()
+	var out struct {
+		Value json.RawMessage `json:"value"`
+	}
+	answer := f.do("WebDriver:ExecuteScript", map[string]any{"script": text, "args": append([]any{}, args...)})
+	if err := json.Unmarshal(answer, &out); err != nil {
+		f.t.Fatalf("Firefox: %s: %v", answer, err)
+	}
+	return string(out.Value)
+}
+
 // until waits until an expression is true on the page.
 func (f *firefox) until(expression string) {
 	f.t.Helper()
-	f.eventually(expression, func() bool {
-		return strings.Contains(string(f.do("WebDriver:ExecuteScript", map[string]any{"script": "return !!(" + expression + ")", "args": []any{}})), "true")
+	testutil.Eventually(f.t, harness.Wait, func() error {
+		if got := f.script("return !!(" + expression + ")"); got != "true" {
+			return fmt.Errorf("%s in Firefox: %s", got, expression)
+		}
+		return nil
 	})
 }
 
@@ -151,17 +165,17 @@ func TestDashboard_firefox(t *testing.T) {
 	f.do("WebDriver:Navigate", map[string]any{"url": url})
 	f.until("document.body.innerText.includes('hello')")
 	f.until("!location.hash && document.querySelector('h1')")
-	f.do("WebDriver:ExecuteScript", map[string]any{"args": []any{}, "script": `window.faults = [];
+	f.script(`window.faults = [];
 		document.addEventListener('securitypolicyviolation', e => faults.push(e.violatedDirective + ' ' + e.blockedURI));
 		addEventListener('error', e => faults.push(e.message)); addEventListener('unhandledrejection', e => faults.push(String(e.reason)));
-		[...document.querySelectorAll('a')].find(a => a.getAttribute('href').startsWith('/runs/')).click()`})
+		[...document.querySelectorAll('a')].find(a => a.getAttribute('href').startsWith('/runs/')).click()`)
 	f.until("location.pathname.startsWith('/runs/') && document.querySelector('canvas')")
 	f.until("document.body.innerText.includes('hello from a module')")
 	for _, tab := range []string{"Timeline", "Log", "Outputs", "Tests", "Events", "Plan", "Why"} {
-		f.do("WebDriver:ExecuteScript", map[string]any{"args": []any{tab}, "script": "[...document.querySelectorAll('.tabs a')].find(a => a.innerText === arguments[0]).click()"})
+		f.script("[...document.querySelectorAll('.tabs a')].find(a => a.innerText === arguments[0]).click()", tab)
 		f.until("document.querySelector('.tabs a[aria-current]')?.innerText === '" + tab + "' && !document.body.innerText.includes('Asking the cluster')")
 	}
-	if got := string(f.do("WebDriver:ExecuteScript", map[string]any{"script": "return faults", "args": []any{}})); got != `{"value":[]}` {
+	if got := f.script("return faults"); got != "[]" {
 		t.Errorf("the page has faults: %s", got)
 	}
 }
