@@ -19,7 +19,7 @@ func TestRunner_memoryLimit(t *testing.T) {
 		if st := b.run(p); st.ExitCode != 0 || st.OutOfMemory {
 			t.Errorf("%+v", st)
 		}
-		t.Skip("needs control groups of version 2 with the memory controller, which this machine does not delegate")
+		t.Skip("needs control groups of version 2 with memory, which this machine does not delegate")
 	}
 	if st := b.run(p); !st.OutOfMemory || st.Signal != "SIGKILL" || st.TimedOut {
 		t.Errorf("%+v", st)

@@ -19,7 +19,7 @@ func namedEngine(t *testing.T, dataDir string, exits chan Status) *engine {
 	t.Helper()
 	root, err := mountNamed()
 	if err != nil {
-		t.Skipf("needs the right to mount a named hierarchy of control groups: %v", err)
+		t.Skipf("needs a named hierarchy of control groups of version 1: %v", err)
 	}
 	root.Close()
 	e, err := openEngine(Config{DataDir: dataDir, namedOnly: true}.withDefaults(), engineOptions{publish: func(batch []Status) {

@@ -70,7 +70,7 @@ func TestRenameNew(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := disk.RenameNew(a, b); errors.Is(err, unix.ENOTSUP) {
-		t.Skipf("needs a temporary directory on a filesystem that renames without replacing (RENAME_NOREPLACE): %v", err)
+		t.Skipf("needs a temporary directory that renames without replacing (RENAME_NOREPLACE): %v", err)
 	} else if err != nil {
 		t.Fatal(err)
 	}

@@ -76,7 +76,7 @@ func TestGitFacts_refused(t *testing.T) {
 	}
 
 	if os.Getuid() != 0 {
-		t.Skip("needs root to give a directory away")
+		t.Skip("needs root, to give a directory to another user")
 	}
 
 	foreign := repository(t, map[string]string{"a": ""}, ".")
