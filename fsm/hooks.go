@@ -170,7 +170,12 @@ func (h *hooks) apply(c *Command) Result {
 			return Result{}
 		}
 	}
-	return Result{Err: pipeline.Errorf(pipeline.NotFound, "no webhook %s", rec.Name)}
+
+	names := make([]string, len(h.list))
+	for i := range h.list {
+		names[i] = h.list[i].Name
+	}
+	return Result{Err: pipeline.NoWebhook(rec.Name, names)}
 }
 
 // badHook returns why a change is refused whatever there is, "" if it is not.

@@ -18,6 +18,14 @@ func NoModule(id RunID, module string, modules []Module) error {
 	return Errorf(NotFound, "run %s has no module %q: it has %s", id, module, SomeNames(names))
 }
 
+// NoWebhook is the error for a webhook that does not exist. names are those that do.
+func NoWebhook(name string, names []string) error {
+	if len(names) == 0 {
+		return Errorf(NotFound, "no webhook %.80q: there are none", name)
+	}
+	return Errorf(NotFound, "no webhook %.80q: there are %s", name, SomeNames(names))
+}
+
 // SomeNames lists the first names for a message.
 func SomeNames(names []string) string {
 	if len(names) > maxNames {

@@ -185,10 +185,17 @@ func (w *Webhooks) eventID(index uint64, n int) string {
 
 // find is a webhook, as this node knows it.
 func (w *Webhooks) find(name string) (rec fsm.HookRecord, err error) {
-	var ok bool
-	if err = w.cfg.State.View(func(v *fsm.View) error { rec, ok = v.Hook(name); return nil }); err == nil && !ok {
-		err = pipeline.Errorf(pipeline.NotFound, "no webhook %s", name)
-	}
+	err = w.cfg.State.View(func(v *fsm.View) error {
+		var ok bool
+		if rec, ok = v.Hook(name); ok {
+			return nil
+		}
+		var names []string
+		for _, h := range v.Hooks() {
+			names = append(names, h.Name)
+		}
+		return pipeline.NoWebhook(name, names)
+	})
 	return rec, err
 }
 
