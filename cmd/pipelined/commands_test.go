@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/urfave/cli/v3"
 
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/cluster/keys"
@@ -64,6 +65,8 @@ func TestUsage_errors(t *testing.T) {
 		{[]string{"token", "create", "-role", "read", "-ttl", "0"}, `-ttl "0": expected a time such as 90m, 36h or 30d`},
 		{[]string{"cache", "prune", "-unused", "30"}, `-unused "30": expected a time such as 90m, 36h or 30d`},
 		{[]string{"status", "-address", "http://a:b:c"}, `address "http://a:b:c": expected HOST:PORT, or a URL that begins with http:// or https://`},
+		{[]string{"events", "-since", "x"}, `-since "x": expected a whole number, 0 or more`},
+		{[]string{"events", "-limit", "0"}, "-limit 0: expected 1 to 1000"},
 		{[]string{"history", "p", "-compare", "1,2"}, "history: -compare excludes PIPELINE"},
 		{[]string{"history", "-compare", ""}, "-compare: expected RUN or RUN,RUN"},
 		{[]string{"history", "p", "-limit", "0"}, "-limit 0: expected 1 to 200"},
@@ -98,6 +101,26 @@ func runTests(m *testing.M) int {
 		panic(err)
 	}
 	return m.Run()
+}
+
+// Each flag whose value is parsed says what it expects, not what strconv says.
+func TestUsage_wanted(t *testing.T) {
+	var check func(cmd *cli.Command)
+	check = func(cmd *cli.Command) {
+		for _, f := range cmd.Flags {
+			switch f.(type) {
+			case *cli.StringFlag, *cli.StringSliceFlag:
+			default:
+				if wantedBy(f) == "" {
+					t.Errorf("%s -%s is a %T, of which wantedBy knows nothing", cmd.Name, f.Names()[0], f)
+				}
+			}
+		}
+		for _, sub := range cmd.Commands {
+			check(sub)
+		}
+	}
+	check((&program{env: newCommand(t, nil).environment}).command())
 }
 
 func TestUsage_help(t *testing.T) {

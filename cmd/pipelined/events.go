@@ -42,7 +42,7 @@ func (c eventsCommand) run(ctx context.Context, cmd *cli.Command) error {
 	types := cmd.StringSlice("type")
 	switch {
 	case limit < 1 || limit > maxEventPage:
-		return usagef("-limit %d: expected from 1 to %d", limit, maxEventPage)
+		return usagef("-limit %d: expected 1 to %d", limit, maxEventPage)
 	case format != "text" && format != "json":
 		return usagef("-o %s: expected text or json", format)
 	}

@@ -131,7 +131,7 @@ func (c historyCommand) print(h *wire.PipelineHistory) error {
 		return err
 	}
 	if n := len(h.Modules) - historyModules; n > 0 {
-		fmt.Fprintf(out, "and %d more modules, which take less time (-json has them)\n", n)
+		fmt.Fprintf(out, "and %s with less time (-json has all)\n", numberOf(n, "more module"))
 	}
 	return nil
 }
@@ -141,7 +141,7 @@ func figuresText(h *wire.PipelineHistory) string {
 	if h.Runs == 0 {
 		return "no runs yet"
 	}
-	parts := []string{fmt.Sprintf("%d runs", h.Runs)}
+	parts := []string{numberOf(h.Runs, "run")}
 	if n := len(h.Newest); n < h.Runs {
 		parts = append(parts, fmt.Sprintf("of the newest %d", n))
 	}

@@ -68,6 +68,14 @@ the same: 1 of 2 modules
 	}
 }
 
+// A pipeline that ran once has one run.
+func TestFiguresText_one(t *testing.T) {
+	h := wire.PipelineHistory{PipelineSummary: wire.PipelineSummary{Runs: 1, Newest: make([]wire.RunPoint, 1)}}
+	if got := figuresText(&h); got != "1 run" {
+		t.Errorf("%q", got)
+	}
+}
+
 // TestApprovals lists what waits for a person; nothing in it reaches the terminal as an
 // escape sequence.
 func TestApprovals(t *testing.T) {

@@ -113,18 +113,25 @@ func settingWithoutFlag(cmd *cli.Command, name string) *setting {
 func wanted(cmd *cli.Command, name string) string {
 	for _, c := range cmd.Lineage() {
 		for _, f := range c.Flags {
-			if !slices.Contains(f.Names(), name) {
-				continue
-			}
-			switch f.(type) {
-			case *cli.IntFlag:
-				return "a whole number"
-			case *cli.DurationFlag:
-				return "a duration such as 90s or 5m"
-			case *cli.BoolFlag:
-				return "true or false"
+			if slices.Contains(f.Names(), name) {
+				return wantedBy(f)
 			}
 		}
+	}
+	return ""
+}
+
+// wantedBy is wanted for a flag; "" if it takes any text.
+func wantedBy(f cli.Flag) string {
+	switch f.(type) {
+	case *cli.IntFlag:
+		return "a whole number"
+	case *cli.Uint64Flag:
+		return "a whole number, 0 or more"
+	case *cli.DurationFlag:
+		return "a duration such as 90s or 5m"
+	case *cli.BoolFlag:
+		return "true or false"
 	}
 	return ""
 }

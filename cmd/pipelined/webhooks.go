@@ -181,7 +181,7 @@ func (c webhooksCommand) retry(ctx context.Context, cmd *cli.Command) error {
 	if cmd.Bool("json") {
 		return c.env.printJSON(out)
 	}
-	c.env.tell("webhook %s: %d events are sent now", out.Name, out.Waiting)
+	c.env.tell("webhook %s sends %s now", out.Name, numberOf(out.Waiting, "event"))
 	return nil
 }
 
