@@ -77,10 +77,7 @@ func TestEvents_takeover(t *testing.T) {
 	last(t, followers, "token.created", "the-end")
 
 	// What a node has is what each follower was given.
-	var want []wire.Event
-	for line := range strings.Lines(c.OK("events", "-since", "0", "-o", "json", "-address", rest[1].URL)) {
-		want = append(want, printedEvents(t, line)...)
-	}
+	want := printedEvents(t, c.OK("events", "-since", "0", "-o", "json", "-address", rest[1].URL))
 	for i, f := range followers {
 		f.Signal(syscall.SIGINT)
 		got := printedEvents(t, f.Wait().Stdout)
