@@ -6,6 +6,8 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/pipelined/pipelined/api/client"
+	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/terminal"
 )
 
@@ -16,33 +18,23 @@ func (c locksCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "locks", Usage: "lists locks (not_in_parallel) with holders and queues",
 		Flags: []cli.Flag{jsonFlag()},
-		Action: c.env.action(0, 0, func(ctx context.Context, cmd *cli.Command) error {
-			api, err := c.env.connect(ctx)
-			if err != nil {
-				return err
-			}
-
-			list, err := api.Cluster().Locks(ctx)
-			if err != nil {
-				return err
-			}
-
-			if cmd.Bool("json") {
-				return c.env.printJSON(list)
-			}
-
-			t := terminal.NewTable(c.env.stdout, "LOCK", "MODULE", "RUN", "WORKER", "STATE", "SINCE")
-			now := c.env.now()
-			for _, l := range list.Locks {
-				if h := l.Holder; h != nil {
-					t.Row(terminal.Clean(l.Key), h.Module, string(h.Run), h.Worker, "held", terminal.Elapsed(h.Since, now))
-				}
-				for i, w := range l.Waiters {
-					t.Row(terminal.Clean(l.Key), w.Module, string(w.Run), "", fmt.Sprintf("waits (%d)", i+1), terminal.Elapsed(w.Since, now))
-				}
-			}
-
-			return t.Flush()
-		}),
+		Action: answer(c.env, c.env.connect, func(ctx context.Context, api *client.Client) (wire.LockList, error) {
+			return api.Cluster().Locks(ctx)
+		}, c.print),
 	}
+}
+
+func (c locksCommand) print(list wire.LockList) error {
+	t := terminal.NewTable(c.env.stdout, "LOCK", "MODULE", "RUN", "WORKER", "STATE", "SINCE")
+	now := c.env.now()
+	for _, l := range list.Locks {
+		if h := l.Holder; h != nil {
+			t.Row(terminal.Clean(l.Key), h.Module, string(h.Run), h.Worker, "held", terminal.Elapsed(h.Since, now))
+		}
+		for i, w := range l.Waiters {
+			t.Row(terminal.Clean(l.Key), w.Module, string(w.Run), "", fmt.Sprintf("waits (%d)", i+1), terminal.Elapsed(w.Since, now))
+		}
+	}
+
+	return t.Flush()
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
@@ -24,27 +25,16 @@ func (c membersCommand) command() *cli.Command {
 			Description: "The others do not wait for it any more, and it does not count towards a majority. A node that is alive is removed with leave.",
 			Action:      c.env.action(1, 1, c.remove),
 		}},
-		Action: c.env.action(0, 0, func(ctx context.Context, cmd *cli.Command) error {
-			api, err := c.env.connect(ctx)
-			if err != nil {
-				return err
-			}
-
+		Action: answer(c.env, c.env.connect, func(ctx context.Context, api *client.Client) (wire.MemberList, error) {
 			list, err := api.Cluster().Members(ctx)
-			if err != nil {
-				return err
-			}
-
-			if cmd.Bool("json") {
-				if list.Members == nil {
-					list.Members = []wire.Member{}
-				}
-				return c.env.printJSON(list)
-			}
-
-			return c.env.printMembers(list.Members)
-		}),
+			list.Members = present(list.Members)
+			return list, err
+		}, c.print),
 	}
+}
+
+func (c membersCommand) print(list wire.MemberList) error {
+	return c.env.printMembers(list.Members)
 }
 
 func (c membersCommand) remove(ctx context.Context, cmd *cli.Command) error {

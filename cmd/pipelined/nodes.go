@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
@@ -21,21 +22,9 @@ func (c nodesCommand) command() *cli.Command {
 		Name: "nodes", Usage: "shows which nodes reach which, how far they are behind, and their disks",
 		Description: "For each other node: the round trip of the last probe, or failed, silent (others say that it is alive, but it does not answer this node) or new.",
 		Flags:       []cli.Flag{jsonFlag()},
-		Action: c.env.action(0, 0, func(ctx context.Context, cmd *cli.Command) error {
-			api, err := c.env.connect(ctx)
-			if err != nil {
-				return err
-			}
-
-			list, err := api.Cluster().Nodes(ctx)
-			if err != nil {
-				return err
-			}
-			if cmd.Bool("json") {
-				return c.env.printJSON(list)
-			}
-			return c.print(list)
-		}),
+		Action: answer(c.env, c.env.connect, func(ctx context.Context, api *client.Client) (wire.NodeReports, error) {
+			return api.Cluster().Nodes(ctx)
+		}, c.print),
 	}
 }
 

@@ -29,7 +29,7 @@ func (c schedulesCommand) command() *cli.Command {
 				return do(ctx, api, cmd.Args().First())
 			})}
 	}
-	list := c.env.action(0, 0, c.list)
+	list := answer(c.env, c.env.connect, c.list, c.print)
 	return &cli.Command{
 		Name: "schedules", Usage: "lists, pauses, resumes, triggers and removes schedules",
 		ArgsUsage:   "[ls, show, pause, resume, trigger or rm]",
@@ -81,21 +81,11 @@ func (c schedulesCommand) command() *cli.Command {
 	}
 }
 
-func (c schedulesCommand) list(ctx context.Context, cmd *cli.Command) error {
-	api, err := c.env.connect(ctx)
-	if err != nil {
-		return err
-	}
+func (c schedulesCommand) list(ctx context.Context, api *client.Client) (wire.ScheduleList, error) {
+	return api.Schedules().List(ctx)
+}
 
-	list, err := api.Schedules().List(ctx)
-	if err != nil {
-		return err
-	}
-
-	if cmd.Bool("json") {
-		return c.env.printJSON(list)
-	}
-
+func (c schedulesCommand) print(list wire.ScheduleList) error {
 	t := terminal.NewTable(c.env.stdout, "NAME", "CRON", "ZONE", "NEXT", "LAST", "RUN", "STATE")
 	for i := range list.Schedules {
 		s := &list.Schedules[i]

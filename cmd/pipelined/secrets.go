@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v3"
 	"golang.org/x/term"
 
+	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/terminal"
 )
@@ -38,7 +39,7 @@ func (c secretsCommand) command() *cli.Command {
 			},
 			{
 				Name: "ls", Usage: "lists the names of secrets, with time and author", Flags: []cli.Flag{jsonFlag()},
-				Action: c.env.action(0, 0, c.list),
+				Action: answer(c.env, c.env.connect, c.list, c.print),
 			},
 			{
 				Name: "rm", Usage: "removes a secret", ArgsUsage: "NAME",
@@ -139,24 +140,13 @@ func (c secretsCommand) read(cmd *cli.Command, name string) (string, error) {
 	return string(text), nil
 }
 
-func (c secretsCommand) list(ctx context.Context, cmd *cli.Command) error {
-	api, err := c.env.connect(ctx)
-	if err != nil {
-		return err
-	}
-
+func (c secretsCommand) list(ctx context.Context, api *client.Client) (wire.SecretList, error) {
 	list, err := api.Secrets().List(ctx)
-	if err != nil {
-		return err
-	}
+	list.Secrets = present(list.Secrets)
+	return list, err
+}
 
-	if cmd.Bool("json") {
-		if list.Secrets == nil {
-			list.Secrets = []wire.SecretInfo{}
-		}
-		return c.env.printJSON(list)
-	}
-
+func (c secretsCommand) print(list wire.SecretList) error {
 	now := c.env.now()
 	t := terminal.NewTable(c.env.stdout, "NAME", "SET", "BY", "NOTE")
 	for _, s := range list.Secrets {

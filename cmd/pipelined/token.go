@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/terminal"
 )
@@ -41,7 +42,7 @@ func (c tokenCommand) command() *cli.Command {
 			},
 			{
 				Name: "ls", Usage: "lists tokens without their secrets", Flags: []cli.Flag{jsonFlag()},
-				Action: c.env.action(0, 0, c.list),
+				Action: answer(c.env, c.env.connect, c.list, c.print),
 			},
 			{
 				Name: "rm", Usage: "revokes a token", ArgsUsage: "ID",
@@ -108,24 +109,13 @@ func (c tokenCommand) create(ctx context.Context, cmd *cli.Command) error {
 	return nil
 }
 
-func (c tokenCommand) list(ctx context.Context, cmd *cli.Command) error {
-	api, err := c.env.connect(ctx)
-	if err != nil {
-		return err
-	}
-
+func (c tokenCommand) list(ctx context.Context, api *client.Client) (wire.TokenList, error) {
 	list, err := api.Tokens().List(ctx)
-	if err != nil {
-		return err
-	}
+	list.Tokens = present(list.Tokens)
+	return list, err
+}
 
-	if cmd.Bool("json") {
-		if list.Tokens == nil {
-			list.Tokens = []wire.TokenInfo{}
-		}
-		return c.env.printJSON(list)
-	}
-
+func (c tokenCommand) print(list wire.TokenList) error {
 	now := c.env.now()
 	t := terminal.NewTable(c.env.stdout, "ID", "NAME", "ROLE", "CREATED", "EXPIRES", "USED", "SCOPE")
 	for _, tok := range list.Tokens {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/terminal"
 )
@@ -19,28 +20,19 @@ func (c waitingCommand) command() *cli.Command {
 		Name: "waiting", Usage: "lists what waits in all runs, and for what",
 		Description: "Modules that wait for other modules of their run are counted alone. Modules of a run that wait for the same are one line.",
 		Flags:       []cli.Flag{jsonFlag()},
-		Action: c.env.action(0, 0, func(ctx context.Context, cmd *cli.Command) error {
-			api, err := c.env.connect(ctx)
-			if err != nil {
-				return err
-			}
-
-			list, err := api.Cluster().Waiting(ctx)
-			if err != nil {
-				return err
-			}
-			if cmd.Bool("json") {
-				return c.env.printJSON(list)
-			}
-
-			t := terminal.NewTable(c.env.stdout, "RUN", "MODULE", "SINCE", "WAITS")
-			now := c.env.now()
-			for _, w := range list.Waiting {
-				t.Row(fmt.Sprintf("%s %d", w.Pipeline, w.Number), terminal.Clean(waitingModules(w)), terminal.Elapsed(w.Since, now), terminal.Clean(w.Reason))
-			}
-			return t.Flush()
-		}),
+		Action: answer(c.env, c.env.connect, func(ctx context.Context, api *client.Client) (wire.WaitingList, error) {
+			return api.Cluster().Waiting(ctx)
+		}, c.print),
 	}
+}
+
+func (c waitingCommand) print(list wire.WaitingList) error {
+	t := terminal.NewTable(c.env.stdout, "RUN", "MODULE", "SINCE", "WAITS")
+	now := c.env.now()
+	for _, w := range list.Waiting {
+		t.Row(fmt.Sprintf("%s %d", w.Pipeline, w.Number), terminal.Clean(waitingModules(w)), terminal.Elapsed(w.Since, now), terminal.Clean(w.Reason))
+	}
+	return t.Flush()
 }
 
 // waitingModules names the modules of an entry.

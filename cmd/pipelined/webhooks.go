@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/terminal"
 )
@@ -34,7 +35,7 @@ func (c webhooksCommand) command() *cli.Command {
 			},
 			{
 				Name: "ls", Usage: "lists webhooks with what became of their deliveries", Flags: []cli.Flag{jsonFlag()},
-				Action: c.env.action(0, 0, c.list),
+				Action: answer(c.env, c.env.connect, c.list, c.print),
 			},
 			{
 				Name: "test", Usage: "sends an event at once and prints the receiver's answer", ArgsUsage: "NAME", Flags: []cli.Flag{jsonFlag()},
@@ -198,24 +199,13 @@ func answerText(d *wire.WebhookDelivery, body bool) string {
 	return text
 }
 
-func (c webhooksCommand) list(ctx context.Context, cmd *cli.Command) error {
-	api, err := c.env.connect(ctx)
-	if err != nil {
-		return err
-	}
-
+func (c webhooksCommand) list(ctx context.Context, api *client.Client) (wire.WebhookList, error) {
 	list, err := api.Webhooks().List(ctx)
-	if err != nil {
-		return err
-	}
+	list.Webhooks = present(list.Webhooks)
+	return list, err
+}
 
-	if cmd.Bool("json") {
-		if list.Webhooks == nil {
-			list.Webhooks = []wire.WebhookInfo{}
-		}
-		return c.env.printJSON(list)
-	}
-
+func (c webhooksCommand) print(list wire.WebhookList) error {
 	now := c.env.now()
 	t := terminal.NewTable(c.env.stdout, "NAME", "URL", "TYPES", "DELIVERED", "WAITING", "LAST", "NOTE")
 	for i := range list.Webhooks {
