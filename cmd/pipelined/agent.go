@@ -110,7 +110,7 @@ func (c agentCommand) nodeConfig(s *agentSettings, logger hclog.Logger) (cfg nod
 		cfg.DataDir = storage.DefaultDataDir(cfg.Bind)
 	}
 
-	cfg.Logger, cfg.Version = logger, readBuildInfo().Version
+	cfg.Logger, cfg.Version = logger, readBuildInfo().release()
 
 	return cfg, nil
 }
@@ -175,7 +175,7 @@ func (c agentCommand) serve(ctx context.Context, n clusterNode, s *agentSettings
 				where = append(where, "peer", a.Peer, "gossip", a.Gossip)
 			}
 
-			logger.Info("ready", append(where, "data", s.DataDir, "version", readBuildInfo().Version)...)
+			logger.Info("ready", append(where, "data", s.DataDir, "version", readBuildInfo().release())...)
 			notify("READY=1")
 		case sig := <-signals:
 			if stopping {
