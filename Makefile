@@ -15,7 +15,7 @@ CC_FOUND := $(shell command -v "$$($(GO) env CC | cut -d' ' -f1)" 2>/dev/null)
 RACE     := $(if $(CC_FOUND),-race,)
 
 .DEFAULT_GOAL := build
-.PHONY: build size test race lint arch ui ui-check ui-test bench-ui screenshots e2e chaos attack examples bench check cover cross clean help
+.PHONY: build size test race lint arch ui ui-check ui-test bench-ui screenshots e2e chaos attack examples bench check cover cross release release-test clean help
 
 build: ## the binary, stripped, into bin/
 	@mkdir -p bin
@@ -83,11 +83,17 @@ bench: build ## the benchmark of docs/performance.md, with its floors and peers
 	$(GO) run ./test/bench -bin $(BIN) $(BENCHFLAGS)
 
 cross: ## what must build: the agent on both Linux platforms, the command line on macOS
-	GOOS=linux GOARCH=amd64 CGO_ENABLED=0 $(GO) build -tags $(TAGS) -o /dev/null ./cmd/pipelined
-	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 $(GO) build -tags $(TAGS) -o /dev/null ./cmd/pipelined
-	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build -tags $(TAGS) -o /dev/null ./cmd/pipelined
+	GOOS=linux GOARCH=amd64 CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -o /dev/null ./cmd/pipelined
+	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -o /dev/null ./cmd/pipelined
+	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -o /dev/null ./cmd/pipelined
 
-check: lint arch cross size ui-check test examples ui-test ## all that must hold before a change goes in; what CI runs
+release: ## what users install, for all platforms, into bin/release; VERSION=1.2.3, else that of the commit
+	cd internal/release && $(GO) run . $(if $(VERSION),-version "$(VERSION)") -tags "$(TAGS)" -ldflags "$(LDFLAGS)"
+
+release-test: ## builds a release twice and compares every byte
+	cd internal/release && $(GO) vet ./... && $(GO) test -count=1 -timeout 15m ./... -tags-of-binary "$(TAGS)" -ldflags-of-binary "$(LDFLAGS)"
+
+check: lint arch cross size ui-check test examples ui-test release-test ## all that must hold before a change goes in; what CI runs
 
 cover: ## statement coverage of the tests, in total and as a page
 	@mkdir -p bin

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// writeCopyright writes the file with which each package of Debian says its licences: that
+// of the project, by its name, and those of what is linked in, in full.
+func writeCopyright(dir string, t *tree) (string, error) {
+	theirs, err := os.ReadFile(t.licenses)
+	if err != nil {
+		return "", err
+	}
+
+	var out bytes.Buffer
+	fmt.Fprintf(&out, `pipelined is licensed under the Apache License, Version 2.0. On Debian systems
+its text is in /usr/share/common-licenses/Apache-2.0.
+
+Source: %s
+
+`, homepage)
+	out.Write(theirs)
+
+	file := filepath.Join(dir, "copyright")
+
+	return file, os.WriteFile(file, out.Bytes(), 0o644)
+}
+
+// writeChangelog writes the changes of the package, other than those of the program.
+func (b *build) writeChangelog(dir string) (string, error) {
+	text := fmt.Sprintf("pipelined (%s-%s) unstable; urgency=medium\n\n  * Built from commit %s.\n\n -- %s  %s\n",
+		packageVersion(b.version), packageRelease, b.commit, maintainer, b.time.Format(time.RFC1123Z))
+
+	file := filepath.Join(dir, "changelog.Debian")
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		return "", err
+	}
+
+	return compress(file, file+".gz")
+}
+
+// compress writes a file in the form of gzip, without its name and time.
+func compress(source, file string) (string, error) {
+	text, err := os.ReadFile(source)
+	if err != nil {
+		return "", err
+	}
+
+	var out bytes.Buffer
+	z, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
+	if err != nil {
+		return "", err
+	}
+
+	if _, err := z.Write(text); err != nil {
+		return "", err
+	}
+
+	if err := z.Close(); err != nil {
+		return "", err
+	}
+
+	return file, os.WriteFile(file, out.Bytes(), 0o644)
+}
