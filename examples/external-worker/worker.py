@@ -67,10 +67,10 @@ class Execution(threading.Thread):  # alive until the cluster has committed its 
                   "duration": "0" + str(now() - start), "serializedResult": json.dumps(self.told)}
         while not committed:
             try: committed = post("/api/execution/result", **answer)["committed"] or time.sleep(0.3)
-            except NETWORK as e: committed = getattr(e, "code", 503) in (404, 409) or time.sleep(1)  # nobody waits any more
+            except NETWORK as e: committed = getattr(e, "code", 503) in (403, 404, 409) or time.sleep(1)  # nothing waits for it
     def execute(self, base, m):
         work, env = base / "work", {"PATH": os.environ["PATH"], **(self.req.get("environmentVariables") or {})}
-        env.update(HOME=str(base / "home"), TMPDIR=str(base / "tmp"), PIPELINED_OUTPUT=str(base / "output"))
+        env.update(HOME=str(base / "home"), TMPDIR=str(base / "tmp"), PIPELINED_OUTPUT=str(base / "output"), PIPELINED_WORKSPACE=str(work), PIPELINED_WORKER=args.name)
         for directory in ("work", "home", "tmp"): (base / directory).mkdir()
         for file in ("script", "output"): (base / file).write_text(m.get(file) or ""), (base / file).chmod(0o700)
         if m.get("inputs"): lay_out(m["inputs"], work)

@@ -72,7 +72,7 @@ var (
 func TestPages_commandsExist(t *testing.T) {
 	n := 0
 	for _, b := range blocks(t) {
-		if b.info != "sh" && b.info != "sh run" {
+		if b.info != "sh" && !strings.HasPrefix(b.info, "sh ") {
 			continue
 		}
 		for i, line := range strings.Split(b.text, "\n") {

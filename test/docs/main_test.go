@@ -38,9 +38,13 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// binary builds pipelined once and gives the directory that it is in.
+// binary builds pipelined once, unless PIPELINED_BIN names one, and gives the directory
+// that it is in.
 func binary(t *testing.T) string {
 	t.Helper()
+	if bin := os.Getenv("PIPELINED_BIN"); bin != "" {
+		return filepath.Dir(bin)
+	}
 	built.once.Do(func() {
 		if built.dir, built.err = os.MkdirTemp("", "pipelined-docs-"); built.err != nil {
 			return

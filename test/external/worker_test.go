@@ -165,6 +165,7 @@ func TestWorker_executes(t *testing.T) {
 		echo "greeting is $GREETING"; echo err >&2
 		./bin/tool; test -d empty
 		test -z "${PIPELINED_TOKEN:-}"
+		test "$PIPELINED_WORKSPACE" = "$PWD"; test "$PIPELINED_WORKER" = snake
 		mkdir -p out/deep; cp text out/deep/copy; echo x > out/.hidden; chmod 700 out/.hidden
 		echo "one=a=b c" >> "$PIPELINED_OUTPUT"
 		printf 'many<<END\nl1\nl2\nEND\n' >> "$PIPELINED_OUTPUT"`}, map[string]string{"GREETING": "hello"})
