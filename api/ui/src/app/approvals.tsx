@@ -1,12 +1,14 @@
 // What waits for a person: the question, who may decide, and the decision.
-import { coarse, count, dateTime, seconds } from './format'
+import { Card } from './card'
+import { coarse, dateTime, modulesWait, seconds } from './format'
 import { Shape } from './icons'
 import { Blank, Command, CopyAs, cli, curl, offer } from './parts'
+import { runLink } from './route'
 import { Top, show } from './shell'
 import { may, now } from './store'
-import { approvals, mine, type Waiting } from './waitingfor'
+import { approvals, mine, type PendingApproval } from './waitingfor'
 
-export function decide(a: Waiting, what: 'approve' | 'reject') {
+function decide(a: PendingApproval, what: 'approve' | 'reject') {
   const approve = what === 'approve'
   offer({
     title: `${approve ? 'Approve' : 'Reject'} ${a.module} of ${a.pipeline} ${a.number}?`,
@@ -22,7 +24,7 @@ export function decide(a: Waiting, what: 'approve' | 'reject') {
   })
 }
 
-export function Decide({ a }: { a: Waiting }) {
+export function Decide({ a }: { a: PendingApproval }) {
   if (!a.may || !may('submit')) return <small>{a.may ? 'Your token may not decide.' : 'You are not among those who may decide.'}</small>
   return (
     <span class="row">
@@ -36,7 +38,10 @@ export function Decide({ a }: { a: Waiting }) {
   )
 }
 
-const deadline = (a: Waiting) => {
+// deciders says who may decide, by patterns of names.
+export const deciders = (approvers?: string[]) => (approvers?.length ? `May decide: ${approvers.join(', ')}` : 'Each token that may submit may decide')
+
+const deadline = (a: PendingApproval) => {
   if (!a.deadline) return ''
   const then = { approve: 'it is approved', skip: 'it is skipped' }[a.onTimeout ?? ''] ?? 'it is rejected'
   return `In ${coarse(seconds(a.deadline) - now.value)} ${then} without a decision (${dateTime(a.deadline)})`
@@ -57,41 +62,39 @@ export function Approvals() {
       </Top>
       <div class="scroll">
         <h1 class="sr">Approvals</h1>
-        <section class="card" aria-label="Approvals">
-          <h2 class="cardh">
-            Approvals <small>{list ? `${count(list.length, 'module')} wait${list.length === 1 ? 's' : ''}, ${mine.value.length} for you` : ''}</small>
-          </h2>
-          {list === null ? (
-            <Blank title="Asking the cluster" />
-          ) : list.length === 0 ? (
+        <Card
+          title="Approvals"
+          note={list ? `${modulesWait(list.length)}, ${mine.value.length} for you` : ''}
+          list={list}
+          blank={
             <Blank title="Nothing waits for an approval">
               <p>A module with an approval waits until a person decides; what depends on it waits too:</p>
               <Command text={'module "ship" {\n  approval {\n    message = "Put it into production?"\n  }\n}'} />
               <p>The decision is made here, or by a command:</p>
               <Command text="pipelined approve last ship -comment 'looks good'" />
             </Blank>
-          ) : (
-            <ul class="inbox">
-              {list.map((a) => (
-                <li key={a.run + a.module}>
-                  <Shape kind="ask" />
-                  <div>
-                    <b class="question">{a.message || `Continue with ${a.module}?`}</b>
-                    <small>
-                      <a href={`/runs/${a.number}?m=${encodeURIComponent(a.module)}`}>
-                        {a.module} of {a.pipeline} {a.number}
-                      </a>
-                      {a.submitter && `, submitted by ${a.submitter}`}, waits {coarse(now.value - seconds(a.since))}
-                    </small>
-                    <small>{a.approvers?.length ? `May decide: ${a.approvers.join(', ')}` : 'Whoever may submit may decide'}</small>
-                    {a.deadline && <small class="s-odd">{deadline(a)}</small>}
-                  </div>
-                  <Decide a={a} />
-                </li>
-              ))}
-            </ul>
-          )}
-        </section>
+          }
+        >
+          <ul class="inbox">
+            {list?.map((a) => (
+              <li key={a.run + a.module}>
+                <Shape kind="ask" />
+                <div>
+                  <b class="question">{a.message || `Continue with ${a.module}?`}</b>
+                  <small>
+                    <a href={runLink(a.number, a.module)}>
+                      {a.module} of {a.pipeline} {a.number}
+                    </a>
+                    {a.submitter && `, submitted by ${a.submitter}`}, waits {coarse(now.value - seconds(a.since))}
+                  </small>
+                  <small>{deciders(a.approvers)}</small>
+                  {a.deadline && <small class="s-odd">{deadline(a)}</small>}
+                </div>
+                <Decide a={a} />
+              </li>
+            ))}
+          </ul>
+        </Card>
       </div>
     </>
   )

@@ -3,10 +3,10 @@
 import { signal } from '@preact/signals'
 import { json } from './api'
 import { Events, lastTakeover, useEvents } from './events'
-import { bytes, coarse, count, revision, seconds } from './format'
+import { bytes, coarse, count, modulesWait, revision, seconds } from './format'
 import { Shape, type Kind } from './icons'
-import { Blank, CopyAs, Figure, Pill, Table, cli, curl, every, offer } from './parts'
-import { place, withQuery } from './route'
+import { Blank, Choice, CopyAs, Figure, Pill, Table, cli, curl, every, offer } from './parts'
+import { place } from './route'
 import { Top, show } from './shell'
 import { final, health, may, members, now, order, raft, ref, runs } from './store'
 import { Consensus, Sights, Waits, dependencies, lagText, reportOf, useReports, waits } from './sights'
@@ -176,13 +176,7 @@ function Nodes() {
       <div class="cardh">
         <h2>Nodes</h2> <small>{`${count(list.length, 'member')}, ${count(health.value?.voters.length ?? 0, 'voter')}`}</small>
         <span class="grow" />
-        <nav class="seg" aria-label="Which nodes">
-          {views.map(([name, text]) => (
-            <a key={name} href={withQuery({ nodes: name })} aria-current={view[0] === name ? 'true' : undefined}>
-              {text}
-            </a>
-          ))}
-        </nav>
+        <Choice label="Which nodes" name="nodes" list={views.map(([name, text]) => [name, text])} chosen={view[0]} />
       </div>
       <Table heads={['Node', 'Role', 'Gossip', 'Slots', 'Reserved', 'Raft', 'Disk', 'Version', '']}>
         {list.filter(view[2]).map((m) => (
@@ -243,7 +237,7 @@ function Figures() {
       <Figure name="Leader" value={h.leader || 'none'} note={`term ${h.term}`} />
       <Figure name="Last takeover" value={takeover[0]} note={takeover[1]} />
       <Figure name="Committed" value={h.commitIndex.toLocaleString('en')} note={r && r.lastIndex > r.commitIndex ? `${r.lastIndex - r.commitIndex} entries under way` : 'entries of the log'} />
-      <Figure name="Slots" value={`${sum((m) => m.currentLoad)} of ${sum((m) => m.maxLoad)}`} note={`${count(active.length, 'run')}, ${count(waiting, 'module')} wait${waiting === 1 ? 's' : ''}`} />
+      <Figure name="Slots" value={`${sum((m) => m.currentLoad)} of ${sum((m) => m.maxLoad)}`} note={`${count(active.length, 'run')}, ${modulesWait(waiting)}`} />
       <Figure name="Blobs here" value={h.blobs ? bytes(h.blobs.bytes) : 'not counted'} note={h.blobs ? `${count(h.blobs.blobs, 'file')} on ${h.node}` : 'counted every ten minutes'} />
       <Figure
         name="Versions"
@@ -265,7 +259,7 @@ export function Cluster() {
   const up = list.filter((m) => m.status === 'alive').length
   const upVoters = h?.voters.filter((v) => list.some((m) => m.name === v && m.status === 'alive')).length ?? 0
   const kind: Kind = !h ? 'wait' : !h.quorum ? 'bad' : h.status === 'healthy' ? 'ok' : 'odd'
-  show(kind, h ? `${h.status}: ${up} of ${list.length} nodes` : 'Cluster, pipelined')
+  show(kind, h ? `${h.status}: ${up} of ${count(list.length, 'node')}` : 'Cluster, pipelined')
   return (
     <>
       <Top path={[['Cluster']]}>

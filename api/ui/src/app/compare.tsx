@@ -2,10 +2,10 @@
 import { signal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import { Refused, json } from './api'
-import { duration } from './format'
+import { count, duration } from './format'
 import { Shape, ofModule, ofRun } from './icons'
 import { Table } from './parts'
-import { go, place, withQuery } from './route'
+import { go, place, runLink, withQuery } from './route'
 import { took } from './store'
 import type { RunPoint } from './pipelines'
 import type { ModuleState, RunSummary } from './types'
@@ -83,14 +83,14 @@ export function Compare({ list }: { list: RunPoint[] }) {
         <>
           <ul class="differences">
             <li>
-              <a href={`/runs/${c.a.number}`}>Run {c.a.number}</a> {ofRun(c.a.state)[1].toLowerCase()} in {duration(took(c.a))}, <a href={`/runs/${c.b.number}`}>run {c.b.number}</a> {ofRun(c.b.state)[1].toLowerCase()} in {duration(took(c.b))}.
+              <a href={runLink(c.a.number)}>Run {c.a.number}</a> {ofRun(c.a.state)[1].toLowerCase()} in {duration(took(c.a))}, <a href={runLink(c.b.number)}>run {c.b.number}</a> {ofRun(c.b.state)[1].toLowerCase()} in {duration(took(c.b))}.
             </li>
             {c.different.map((d) => (
               <li key={d}>{d}</li>
             ))}
           </ul>
           {rows.length === 0 ? (
-            <p class="none">All {c.modules.length} modules were the same: definition, state, and where their results came from.</p>
+            <p class="none">No module was different: definition, state, and where its result came from.</p>
           ) : (
             <Table heads={['Module', `Run ${c.a.number}`, `Run ${c.b.number}`, 'Different']}>
               {rows.map((m) => (
@@ -109,7 +109,7 @@ export function Compare({ list }: { list: RunPoint[] }) {
               ))}
             </Table>
           )}
-          {rows.length > 0 && rows.length < c.modules.length && <p class="foot">{c.modules.length - rows.length} modules were the same.</p>}
+          {rows.length > 0 && rows.length < c.modules.length && <p class="foot">The same: {count(c.modules.length - rows.length, 'module')}.</p>}
         </>
       )}
     </section>

@@ -33,6 +33,9 @@ export function bytes(n: number): string {
 
 export const count = (n: number, one: string, many = one + 's') => `${n.toLocaleString('en')} ${n === 1 ? one : many}`
 
+// modulesWait is a sentence's beginning: "1 module waits".
+export const modulesWait = (n: number, one = 'module') => `${count(n, one)} wait${n === 1 ? 's' : ''}`
+
 export const seconds = (t?: string | null) => (t ? Date.parse(t) / 1000 : NaN)
 
 export function clock(t?: string | null): string {

@@ -16,6 +16,9 @@ export interface Graph {
   }
 }
 
+// needsOf are the names of the modules that one waits for.
+export const needsOf = (g: Graph, i: number): string[] => (g.sets[g.modules[i].needs] ?? []).map((n) => g.modules[n].name)
+
 const closest = 2
 
 export class GraphView {

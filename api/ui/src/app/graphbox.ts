@@ -1,4 +1,5 @@
 // A box of the graph: a module, or a block with a cell for each instance.
+import { cut } from './canvas'
 import { colour, type Kind } from './icons'
 
 export interface Box { block: number; module: number; x: number; y: number; width: number; height: number }
@@ -125,19 +126,4 @@ function shapes(path: string): Path2D {
 function box(c: CanvasRenderingContext2D, n: Box) {
   c.beginPath()
   c.roundRect(n.x, n.y, n.width, n.height, 9)
-}
-
-// widths remembers what was measured: measuring is most of the cost of a text.
-const widths = new Map<string, string>()
-function cut(c: CanvasRenderingContext2D, text: string, room: number): string {
-  const key = `${c.font} ${room} ${text}`
-  let fits = widths.get(key)
-  if (fits === undefined) {
-    let n = text.length
-    fits = text
-    while (n > 1 && c.measureText(fits).width > room) fits = text.slice(0, --n) + '…'
-    if (widths.size > 5000) widths.clear()
-    widths.set(key, fits)
-  }
-  return fits
 }

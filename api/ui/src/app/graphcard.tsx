@@ -2,7 +2,7 @@
 import { signal } from '@preact/signals'
 import { useEffect, useRef } from 'preact/hooks'
 import { json } from './api'
-import { duration, seconds } from './format'
+import { count, duration, seconds } from './format'
 import { GraphView, same, type Graph } from './graph'
 import type { Face } from './graphbox'
 import { Icon } from './icons'
@@ -126,7 +126,7 @@ export function GraphCard({ r, tall }: { r: RunSummary; tall?: boolean }) {
       (g) => {
         graph.value = g
         given.current = []
-        view.current!.show(g, `Graph of ${g.modules.length} modules; the list of modules has the same`)
+        view.current!.show(g, `Graph of ${count(g.modules.length, 'module')}; the list of modules has the same`)
         view.current!.onChoose = (i) => go(withQuery({ m: g.modules[g.layout.nodes[i].module].name, a: null }))
         view.current!.onUnfold = (b) => go(withQuery({}) + (location.search ? '&' : '?') + 'unfold=' + encodeURIComponent(g.blocks[b].name))
       },
@@ -163,7 +163,7 @@ export function GraphCard({ r, tall }: { r: RunSummary; tall?: boolean }) {
     <section class={'card graph' + (tall ? ' tall' : '')} aria-label="Graph">
       <div class="cardh">
         <h2>Graph</h2>
-        <small>{`${leaves.value.length} modules in ${blocks.value.length} blocks`}</small>
+        <small>{`${count(leaves.value.length, 'module')} in ${count(blocks.value.length, 'block')}`}</small>
         <span class="grow" />
         <button class="btn" aria-pressed={showCritical.value} onClick={() => (showCritical.value = !showCritical.value)}>
           Critical path

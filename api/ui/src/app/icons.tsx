@@ -1,5 +1,5 @@
 // Symbols of 16 by 16. Each state has a shape of its own, besides its colour.
-import type { ModuleState, RunState } from './types'
+import type { AttemptState, ModuleState, RunState } from './types'
 
 const lines: Record<string, string> = {
   runs: 'M5 3.5v9l7.5-4.5z',
@@ -83,6 +83,10 @@ const moduleKinds: Record<ModuleState, [Kind, string]> = {
 }
 
 export const ofModule = (s: ModuleState): [Kind, string] => moduleKinds[s] ?? ['wait', s]
+
+const attemptKinds: Record<AttemptState, Kind> = { assigned: 'run', running: 'run', succeeded: 'ok', failed: 'bad', timed_out: 'bad', cancelled: 'skip', lost: 'odd', superseded: 'skip' }
+
+export const ofAttempt = (s: AttemptState): [Kind, string] => [attemptKinds[s] ?? 'wait', s.replace('_', ' ')]
 
 export function Brand() {
   return (

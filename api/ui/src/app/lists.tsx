@@ -1,51 +1,13 @@
 // Pages that are lists: cached results, secrets and tokens.
 import { signal } from '@preact/signals'
-import { useEffect } from 'preact/hooks'
-import type { ComponentChildren } from 'preact'
-import { Refused, json } from './api'
-import { bytes, coarse, count, dateTime, duration, seconds } from './format'
+import { json } from './api'
+import { Card, useAsked } from './card'
+import { bytes, coarse, count, dateTime, duration, percent, seconds } from './format'
 import { Blank, Command, CopyAs, Figure, Table, cli, curl, every, offer } from './parts'
+import { runLink } from './route'
 import { Top, show } from './shell'
 import { may, now } from './store'
 import { Webhooks } from './webhooks'
-
-// refused is why the list that is shown cannot be.
-const refused = signal('')
-
-export function useList<T>(path: string, into: { value: T[] | null }, take: (a: any) => T[]) {
-  useEffect(() => {
-    refused.value = ''
-  }, [path])
-  every(4000, async () => {
-    try {
-      into.value = take(await json(path))
-      refused.value = ''
-    } catch (e) {
-      if (e instanceof Refused && e.status < 500) refused.value = e.message
-    }
-  })
-}
-
-export function Card({ title, note, list, blank, children }: { title: string; note: string; list: unknown[] | null; blank: ComponentChildren; children: ComponentChildren }) {
-  return (
-    <section class="card" aria-label={title}>
-      <h2 class="cardh">
-        {title} <small>{note}</small>
-      </h2>
-      {refused.value ? (
-        <Blank title="This token may not look at it">
-          <p>{refused.value}</p>
-        </Blank>
-      ) : list === null ? (
-        <Blank title="Asking the cluster" />
-      ) : list.length === 0 ? (
-        blank
-      ) : (
-        children
-      )}
-    </section>
-  )
-}
 
 interface Entry { key: string; pipeline: string; module: string; run: string; worker?: string; madeAt: string; usedAt: string; durationSeconds: number; hits: number; bytes: number; files: number }
 interface Stats { entries: number; bytes: number; hits: number; misses: number; savedSeconds: number; evicted: number }
@@ -54,7 +16,7 @@ const stats = signal<Stats | null>(null)
 
 export function Cache() {
   show('wait', 'Cache, pipelined')
-  useList('/api/v1/cache?limit=200', entries, (a) => a.entries)
+  const refused = useAsked<Entry[]>('/api/v1/cache?limit=200', entries, (a) => a.entries)
   every(4000, () => json<Stats>('/api/v1/cache/stats').then((s) => (stats.value = s)))
   const [list, s] = [entries.value, stats.value]
   return (
@@ -74,7 +36,7 @@ export function Cache() {
           <dl class="card kpis four">
             <Figure
               name="Hits"
-              value={s.hits + s.misses > 0 ? `${Math.round((s.hits / (s.hits + s.misses)) * 100)} %` : 'none'}
+              value={s.hits + s.misses > 0 ? percent(s.hits / (s.hits + s.misses)) : 'none'}
               note={`${s.hits} of ${s.hits + s.misses} look-ups`}
             />
             <Figure name="Saved" value={s.savedSeconds > 0 ? duration(s.savedSeconds) : 'nothing'} note="of modules that did not run" />
@@ -86,6 +48,7 @@ export function Cache() {
           title="Cached results"
           note={list ? (list.length === 200 ? 'the first 200' : count(list.length, 'entry', 'entries')) : ''}
           list={list}
+          refused={refused}
           blank={
             <Blank title="Nothing is cached">
               <p>A module with cache = true takes the result of an earlier one that had the same inputs:</p>
@@ -100,7 +63,7 @@ export function Cache() {
                   {e.module} <small>{e.pipeline}</small>
                 </th>
                 <td data-label="Made">
-                  <a href={`/runs/${e.run}?m=${encodeURIComponent(e.module)}`}>{coarse(now.value - seconds(e.madeAt))} ago</a>
+                  <a href={runLink(e.run, e.module)}>{coarse(now.value - seconds(e.madeAt))} ago</a>
                   <small>{e.worker}</small>
                 </td>
                 <td data-label="Took">{duration(e.durationSeconds)}</td>
@@ -124,13 +87,14 @@ const spaces: Record<string, string> = { ac: 'an action', cas: 'a file' }
 
 // Tools are entries that other tools keep in the cluster.
 function Tools() {
-  useList('/api/v1/cache/tools?limit=200', tools, (a) => a.entries)
+  const refused = useAsked<Tool[]>('/api/v1/cache/tools?limit=200', tools, (a) => a.entries)
   const list = tools.value
   return (
     <Card
       title="Remote caches"
       note={list ? (list.length === 200 ? 'the first 200 entries' : count(list.length, 'entry', 'entries')) : ''}
       list={list}
+      refused={refused}
       blank={
         <Blank title="No tool keeps anything here">
           <p>Bazel, ccache and Turborepo can keep what they build in this cluster. For Bazel:</p>
@@ -202,13 +166,14 @@ export function Access() {
 }
 
 function Secrets() {
-  useList('/api/v1/secrets', secrets, (a) => a.secrets)
+  const refused = useAsked<Secret[]>('/api/v1/secrets', secrets, (a) => a.secrets)
   const list = secrets.value
   return (
     <Card
       title="Secrets"
       note="names only; values are never shown"
       list={list}
+      refused={refused}
       blank={
         <Blank title="No secret is set">
           <p>A value comes from standard input or a file, so that it is in no history:</p>
@@ -242,10 +207,10 @@ function Secrets() {
 }
 
 function Tokens() {
-  useList('/api/v1/tokens', tokens, (a) => a.tokens)
+  const refused = useAsked<Token[]>('/api/v1/tokens', tokens, (a) => a.tokens)
   const list = tokens.value
   return (
-    <Card title="Tokens" note="without their secrets" list={list} blank={<Blank title="There are no tokens" />}>
+    <Card title="Tokens" note="without their secrets" list={list} refused={refused} blank={<Blank title="There are no tokens" />}>
       <Table heads={['Name', 'Role', 'Created', 'Expires', '']}>
         {list?.map((t) => (
           <tr key={t.id}>

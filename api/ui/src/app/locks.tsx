@@ -1,8 +1,9 @@
 // Locks: who holds each key of not_in_parallel, and who waits for it.
 import { signal } from '@preact/signals'
-import { json } from './api'
-import { coarse, count, seconds } from './format'
-import { Blank, Command, CopyAs, Table, cli, curl, every } from './parts'
+import { Card, useAsked } from './card'
+import { coarse, count, modulesWait, seconds } from './format'
+import { Blank, Command, CopyAs, Table, cli, curl } from './parts'
+import { runLink } from './route'
 import { Top, show } from './shell'
 import { now, ref, runs } from './store'
 import type { Lock, LockUser } from './types'
@@ -14,14 +15,14 @@ const since = (u: LockUser) => coarse(now.value - seconds(u.since))
 function User({ u }: { u: LockUser }) {
   const r = runs.get(u.run)?.value
   return (
-    <a href={`/runs/${r ? ref(r) : u.run}?m=${encodeURIComponent(u.module)}`}>
+    <a href={runLink(r ? ref(r) : u.run, u.module)}>
       {u.module} <span class="muted">of {r ? `${r.pipeline} ${r.number}` : u.run.slice(0, 8)}</span>
     </a>
   )
 }
 
 export function Locks() {
-  every(3000, () => json<{ locks: Lock[] }>('/api/v1/locks').then((a) => (locks.value = a.locks)))
+  const refused = useAsked<Lock[]>('/api/v1/locks', locks, (a) => a.locks)
   const list = locks.value
   const queued = list?.reduce((n, l) => n + l.waiters.length, 0) ?? 0
   show('wait', 'Locks, pipelined')
@@ -37,45 +38,44 @@ export function Locks() {
       </Top>
       <div class="scroll">
         <h1 class="sr">Locks</h1>
-        <section class="card" aria-label="Locks">
-          <h2 class="cardh">
-            Locks <small>{list ? `${count(list.length, 'key')} of not_in_parallel, ${count(queued, 'module')} wait${queued === 1 ? 's' : ''}` : ''}</small>
-          </h2>
-          {list === null ? (
-            <Blank title="Asking the cluster" />
-          ) : list.length === 0 ? (
+        <Card
+          title="Locks"
+          note={list ? `${count(list.length, 'key')} of not_in_parallel, ${modulesWait(queued)}` : ''}
+          list={list}
+          refused={refused}
+          blank={
             <Blank title="No lock is held or waited for">
               <p>Modules that name the same key run one after another, in the whole cluster and over all runs:</p>
               <Command text={'module "integration" {\n  not_in_parallel = ["test-db"]\n  script          = "make integration"\n}'} />
             </Blank>
-          ) : (
-            <Table heads={['Lock', 'Held by', 'On', 'Since', 'Waiting, in order']}>
-              {list.map((l) => (
-                <tr key={l.key}>
-                  <th scope="row" class="mono">
-                    {l.key}
-                  </th>
-                  <td data-label="Held by">{l.holder ? <User u={l.holder} /> : <span class="muted">free</span>}</td>
-                  <td data-label="On">{l.holder?.worker}</td>
-                  <td data-label="Since">{l.holder ? since(l.holder) : ''}</td>
-                  <td data-label="Waiting">
-                    {l.waiters.length === 0 ? (
-                      <span class="muted">none</span>
-                    ) : (
-                      <ol class="queue">
-                        {l.waiters.map((u) => (
-                          <li key={u.run + u.module}>
-                            <User u={u} /> <span class="muted">{since(u)}</span>
-                          </li>
-                        ))}
-                      </ol>
-                    )}
-                  </td>
-                </tr>
-              ))}
-            </Table>
-          )}
-        </section>
+          }
+        >
+          <Table heads={['Lock', 'Held by', 'On', 'Since', 'Waiting, in order']}>
+            {list?.map((l) => (
+              <tr key={l.key}>
+                <th scope="row" class="mono">
+                  {l.key}
+                </th>
+                <td data-label="Held by">{l.holder ? <User u={l.holder} /> : <span class="muted">free</span>}</td>
+                <td data-label="On">{l.holder?.worker}</td>
+                <td data-label="Since">{l.holder ? since(l.holder) : ''}</td>
+                <td data-label="Waiting">
+                  {l.waiters.length === 0 ? (
+                    <span class="muted">none</span>
+                  ) : (
+                    <ol class="queue">
+                      {l.waiters.map((u) => (
+                        <li key={u.run + u.module}>
+                          <User u={u} /> <span class="muted">{since(u)}</span>
+                        </li>
+                      ))}
+                    </ol>
+                  )}
+                </td>
+              </tr>
+            ))}
+          </Table>
+        </Card>
       </div>
     </>
   )

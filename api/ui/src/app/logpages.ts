@@ -1,10 +1,11 @@
 // The output of one attempt, of which the node gives the lines that are looked at.
 // What is written meanwhile comes as a stream, and continues at the next node at the
 // same byte.
-import { Refused, ask, events, json, leave, nodes, randomKey } from './api'
+import { Refused, ask, json, leave, nodes } from './api'
 import { most as longest } from './ansi'
 import { seconds } from './format'
 import { Groups } from './loggroups'
+import { follow, sizeOf, type Piece } from './logstream'
 import type { Found, Line, Query, Source } from './logview'
 
 const chunk = 500 // lines in one answer
@@ -12,7 +13,6 @@ const kept = 64 // chunks in memory
 const keptText = 8_000_000 // characters in memory
 const atOnce = 3 // calls for lines that are under way
 
-interface Piece { module: string; attempt: number; offset: number; text?: string; raw?: string; time?: string; end?: boolean }
 interface Chunk { lines: (Line | undefined)[]; size: number; asked?: boolean }
 
 export class LogPages implements Source {
@@ -179,22 +179,10 @@ export class LogPages implements Source {
 
   private async follow() {
     while (!this.ended && !this.stop.signal.aborted) {
-      const origin = nodes.value[0]
-      const position = this.attempt ? { [this.module]: { attempt: this.attempt, offset: this.offset } } : undefined
-      const answer = await ask(`/api/v1/runs/${encodeURIComponent(this.run)}/logs`, {
-        method: 'POST',
-        headers: { 'X-Request-Id': randomKey() },
-        body: { follow: true, times: true, modules: [this.module], positions: position },
-        signal: this.stop.signal,
-      })
-      this.failed = ''
-      for await (const e of events(answer, 15000)) {
-        if (e.event === 'run-end') this.ended = true
-        if (e.event === 'bye') leave(origin)
-        if (e.event === 'error') throw new Error((JSON.parse(e.data) as { detail?: string }).detail)
-        if (e.event === 'log' || e.event === 'end') this.take(JSON.parse(e.data) as Piece)
-        if (this.ended) break
-      }
+      const positions = this.attempt ? { [this.module]: { attempt: this.attempt, offset: this.offset } } : undefined
+      const opened = () => (this.failed = '')
+      const take = (p: Piece) => (this.take(p), this.ended)
+      if (await follow(this.run, { modules: [this.module], positions }, this.stop.signal, opened, take)) this.ended = true
       this.onChange()
     }
   }
@@ -214,8 +202,7 @@ export class LogPages implements Source {
       this.open = false
     }
     const text = p.text ?? ''
-    // Bytes that are no UTF-8 come a second time, as they are.
-    const bytes = p.raw ? atob(p.raw).length : new TextEncoder().encode(text).length
+    const bytes = sizeOf(p)
     if (p.offset + bytes <= this.offset && bytes > 0) return
     this.offset = p.offset + bytes
     const time = p.time ? seconds(p.time) : undefined

@@ -1,15 +1,14 @@
 // The output of all modules of a run, as it comes, through the end of the node that
 // sends it, to the end. Of what was written before, each module's last lines come.
 import { plain } from './ansi'
-import { ask, events, leave, nodes, randomKey } from './api'
+import { leave, nodes } from './api'
 import { seconds } from './format'
 import { Groups } from './loggroups'
+import { follow, sizeOf, type Piece } from './logstream'
 import type { Found, Line, Query, Source } from './logview'
 
 // most is how many lines are held; the oldest are dropped beyond it.
 const most = 200_000
-
-interface Piece { module: string; attempt: number; offset: number; text?: string; raw?: string; time?: string; end?: boolean; state?: string }
 
 export class LogSource implements Source {
   readonly attempt = 0
@@ -67,23 +66,16 @@ export class LogSource implements Source {
     while (!this.stop.signal.aborted && !this.ended) {
       const origin = nodes.value[0]
       try {
-        const answer = await ask(`/api/v1/runs/${encodeURIComponent(this.run)}/logs`, {
-          method: 'POST',
-          headers: { 'X-Request-Id': randomKey() },
-          body: { follow: true, times: true, lines: this.last, positions: this.positions },
-          signal: this.stop.signal,
-        })
-        this.failed = ''
-        this.ready = true
-        this.onChange()
-        for await (const e of events(answer, 15000)) {
-          failures = 0
-          if (e.event === 'run-end') this.ended = true
-          if (e.event === 'bye') leave(origin)
-          if (e.event === 'error') throw new Error((JSON.parse(e.data) as { detail?: string }).detail)
-          if (e.event === 'log' || e.event === 'end') this.take(JSON.parse(e.data) as Piece)
-          if (this.ended) break
+        const opened = () => {
+          this.failed = ''
+          this.ready = true
+          this.onChange()
         }
+        const take = (p: Piece) => {
+          failures = 0
+          this.take(p)
+        }
+        this.ended = await follow(this.run, { lines: this.last, positions: this.positions }, this.stop.signal, opened, take)
       } catch (e) {
         if (this.stop.signal.aborted) return
         this.failed = e instanceof Error ? e.message : String(e)
@@ -96,9 +88,7 @@ export class LogSource implements Source {
 
   private take(p: Piece) {
     const text = p.text ?? ''
-    // Bytes that are no UTF-8 come a second time, as they are.
-    const size = p.raw ? atob(p.raw).length : new TextEncoder().encode(text).length
-    this.positions[p.module] = { attempt: p.attempt, offset: p.offset + size, ended: p.end }
+    this.positions[p.module] = { attempt: p.attempt, offset: p.offset + sizeOf(p), ended: p.end }
     const time = p.time ? seconds(p.time) : undefined
     const parts = text.split('\n')
     const rest = parts.pop()!

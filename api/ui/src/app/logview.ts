@@ -1,6 +1,7 @@
 // A view of many lines of which only those in sight are elements. It is no
 // component: it draws at most once a frame, and only rows that changed.
 import { most, spans } from './ansi'
+import { count } from './format'
 import { Groups, ending, heading, type Group } from './loggroups'
 
 export interface Line { text: string; time?: number; module?: string; more?: number }
@@ -266,7 +267,7 @@ export class LogView {
     button.className = 'fold'
     button.ariaExpanded = String(!group.closed)
     button.append(...spans(heading(line.text)).map((s) => this.mark(s.text)))
-    if (group.closed) button.append(element('folded', `${this.hidden(group).toLocaleString('en')} lines`))
+    if (group.closed) button.append(element('folded', count(this.hidden(group), 'line')))
     button.onclick = () => {
       this.source.groups.turn(group.from)
       this.setFollow(false)

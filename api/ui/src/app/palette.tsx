@@ -3,7 +3,7 @@ import { computed, signal } from '@preact/signals'
 import { useEffect, useRef } from 'preact/hooks'
 import { coarse, seconds } from './format'
 import { Icon, Shape, ofRun, type Kind } from './icons'
-import { go } from './route'
+import { go, pipelineLink, runLink } from './route'
 import { members, now, order, ref, runs } from './store'
 
 export interface Target { text: string; note: string; to: string; icon?: string; kind?: Kind }
@@ -18,7 +18,7 @@ const most = 12
 
 // score is how well a text fits what was typed: all words must be in it, beginnings of
 // words count more. -1 does not fit.
-export function score(text: string, query: string): number {
+function score(text: string, query: string): number {
   const t = text.toLowerCase()
   let sum = 0
   for (const word of query.toLowerCase().split(/\s+/).filter(Boolean)) {
@@ -33,11 +33,11 @@ const all = computed((): Target[] => {
   const list = order.value.map((id) => runs.get(id)!.value)
   return [
     ...pages.value,
-    ...[...new Set(list.map((r) => r.pipeline))].map((name): Target => ({ text: name, note: 'pipeline', to: '/pipelines/' + encodeURIComponent(name), icon: 'pipelines' })),
+    ...[...new Set(list.map((r) => r.pipeline))].map((name): Target => ({ text: name, note: 'pipeline', to: pipelineLink(name), icon: 'pipelines' })),
     ...list.map((r): Target => ({
       text: `${r.pipeline} ${ref(r)}`,
       note: `${ofRun(r.state)[1].toLowerCase()}${r.submitter ? ', ' + r.submitter : ''}, ${coarse(now.peek() - seconds(r.submittedAt))} ago`,
-      to: '/runs/' + ref(r),
+      to: runLink(ref(r)),
       kind: ofRun(r.state)[0],
     })),
     ...(members.value?.members ?? []).filter((m) => m.status !== 'left').map((m): Target => ({ text: m.name, note: `node, ${m.role}`, to: '/cluster?node=' + encodeURIComponent(m.name), icon: 'cluster' })),

@@ -1,37 +1,26 @@
 // One module of a run: its attempts, why it is in its state, what can be done
 // with it, and its output.
+import { Decide, deciders } from './approvals'
 import { dateTime, duration, seconds } from './format'
-import { Icon, Shape, type Kind } from './icons'
+import { Icon, Shape, ofAttempt } from './icons'
 import { LogPane, type LogKeys } from './logpane'
 import { asks, elapsed, kindOf, line } from './modules'
-import { Blank, CopyAs, cli, curl, offer } from './parts'
+import { Blank, cli } from './parts'
 import { place, segments, withQuery } from './route'
 import { retry, runPath } from './run'
-import { final, may, modules, moduleOrder, ref, who } from './store'
-import type { Attempt, AttemptState, Module, RunSummary } from './types'
-
-const attemptKinds: Record<AttemptState, Kind> = {
-  assigned: 'run',
-  running: 'run',
-  succeeded: 'ok',
-  failed: 'bad',
-  timed_out: 'bad',
-  cancelled: 'skip',
-  lost: 'odd',
-  superseded: 'skip',
-}
-
-const attemptWord = (s: AttemptState) => s.replace('_', ' ')
+import { final, may, modules, moduleOrder, ref } from './store'
+import type { Attempt, Module, RunSummary } from './types'
+import { approvals } from './waitingfor'
 
 function Attempts({ m, chosen }: { m: Module; chosen: number }) {
   if (m.attempts.length < 2) return null
   return (
     <span class="attempts" role="group" aria-label="Attempts">
       {m.attempts.map((a) => (
-        <a key={a.number} class="chip" href={withQuery({ a: String(a.number) })} aria-current={a.number === chosen ? 'true' : undefined} title={`${a.worker}: ${a.reason || attemptWord(a.state)}`}>
-          <Shape kind={attemptKinds[a.state]} />
+        <a key={a.number} class="chip" href={withQuery({ a: String(a.number) })} aria-current={a.number === chosen ? 'true' : undefined} title={`${a.worker}: ${a.reason || ofAttempt(a.state)[1]}`}>
+          <Shape kind={ofAttempt(a.state)[0]} />
           {a.number}
-          <span class="sr"> {attemptWord(a.state)}</span>
+          <span class="sr"> {ofAttempt(a.state)[1]}</span>
           {a.state === 'lost' && <span aria-hidden="true">lost</span>}
         </a>
       ))}
@@ -73,57 +62,20 @@ function sentence(m: Module, a: Attempt | undefined): string {
   return parts.join(' ')
 }
 
-const decide = (r: RunSummary, m: string, what: string) => `${runPath(r)}/modules/${what}?module=${encodeURIComponent(m)}`
-
-function approve(r: RunSummary, m: Module) {
-  offer({
-    title: `Approve ${m.name}?`,
-    text: m.approval!.message,
-    button: 'Approve',
-    input: 'Comment (may be empty)',
-    cli: (text) => cli('approve', ref(r), m.name, ...(text ? ['-comment', text] : [])),
-    path: decide(r, m.name, 'approve'),
-    body: (text) => (text ? { comment: text } : {}),
-    done: `${m.name} is approved`,
-  })
-}
-
-function reject(r: RunSummary, m: Module) {
-  offer({
-    title: `Reject ${m.name}?`,
-    text: m.approval!.message,
-    button: 'Reject',
-    danger: true,
-    input: 'Reason (may be empty)',
-    cli: (text) => cli('reject', ref(r), m.name, ...(text ? ['-reason', text] : [])),
-    path: decide(r, m.name, 'reject'),
-    body: (text) => (text ? { reason: text } : {}),
-    done: `${m.name} is rejected`,
-  })
-}
-
+// Approval is the question of a module, and the decision if it waits for one.
 function Approval({ r, m }: { r: RunSummary; m: Module }) {
   const a = m.approval!
-  const mine = may('submit') && (!a.approvers?.length || a.approvers.includes(who.value!.name))
+  const waits = approvals.value?.find((x) => x.run === r.id && x.module === m.name)
   return (
     <div class="approval">
       <p>
         <b>{a.message || 'It waits for an approval.'}</b>
         <small>
-          {a.approvers?.length ? `${a.approvers.join(', ')} may decide` : 'callers that may submit may decide'}
+          {deciders(a.approvers)}
           {a.deadline ? `, until ${dateTime(a.deadline)}` : ''}
         </small>
       </p>
-      {mine && (
-        <div class="row">
-          <button class="btn pri" onClick={() => approve(r, m)}>
-            Approve
-          </button>
-          <button class="btn" onClick={() => reject(r, m)}>
-            Reject
-          </button>
-        </div>
-      )}
+      {waits && <Decide a={waits} />}
     </div>
   )
 }
@@ -132,8 +84,8 @@ function Beside({ r, m, a }: { r: RunSummary; m: Module; a: Attempt }) {
   return (
     <section aria-label={`Attempt ${a.number}`}>
       <h3>
-        <Shape kind={attemptKinds[a.state]} />
-        Attempt {a.number} <small>{[attemptWord(a.state), a.worker].filter(Boolean).join(', ')}</small>
+        <Shape kind={ofAttempt(a.state)[0]} />
+        Attempt {a.number} <small>{[ofAttempt(a.state)[1], a.worker].filter(Boolean).join(', ')}</small>
       </h3>
       <LogPane run={r.id} module={m.name} attempt={a.number} start={seconds(a.startedAt ?? a.assignedAt)} command={cli('logs', ref(r), m.name, '-attempt', String(a.number))} keys={{ current: null }} empty="It has written nothing yet." beside />
     </section>

@@ -5,6 +5,7 @@ import { useEffect, useRef } from 'preact/hooks'
 import { Refused, ask, away } from './api'
 import { quote } from './format'
 import { Icon, Shape, colour, type Kind } from './icons'
+import { withQuery } from './route'
 
 export function Pill({ kind, children }: { kind: Kind; children: ComponentChildren }) {
   return (
@@ -246,6 +247,19 @@ export function Table({ heads, kind, children }: { heads: string[]; kind?: strin
       </thead>
       <tbody>{children}</tbody>
     </table>
+  )
+}
+
+// Choice is a row of links that set a parameter of the address; '' takes it away.
+export function Choice({ label, name, list, chosen }: { label: string; name: string; list: [string, ComponentChildren][]; chosen: string }) {
+  return (
+    <nav class="seg" aria-label={label}>
+      {list.map(([value, text]) => (
+        <a key={value} href={withQuery({ [name]: value })} aria-current={chosen === value ? 'true' : undefined}>
+          {text}
+        </a>
+      ))}
+    </nav>
   )
 }
 

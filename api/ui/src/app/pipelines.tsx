@@ -2,52 +2,36 @@
 // costs most, and two runs side by side.
 import { signal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
-import { Refused, json } from './api'
+import { Card, useAsked } from './card'
 import { Compare } from './compare'
 import { coarse, count, duration, percent, seconds } from './format'
-import { Shape, colour, ofRun, type Kind } from './icons'
-import { Blank, Command, CopyAs, Figure, Table, cli, curl, every } from './parts'
-import { place, withQuery } from './route'
+import { Shape, ofModule, ofRun, type Kind } from './icons'
+import { Blank, Choice, Command, CopyAs, Figure, Table, cli, curl } from './parts'
+import { pipelineLink, place, runLink } from './route'
 import { Top, show } from './shell'
 import { now } from './store'
-import type { RunState } from './types'
+import { Trend } from './trend'
+import type { ModuleState, RunState } from './types'
 
 export interface RunPoint { id: string; number: number; state: RunState; submittedAt: string; finishedAt?: string; seconds?: number; modules: number; cached: number; failed: number; flaky?: number }
 interface Pipeline { name: string; runs: number; active: number; newest: RunPoint[]; p50Seconds?: number; p95Seconds?: number; failureRate?: number; cacheRate?: number; trend?: number; next?: string; paused?: boolean }
 interface Where { run: string; number: number; attempt: number; reason: string }
-interface ModuleHistory { name: string; of?: string; runs: number; failed: number; cached: number; flaky: number; failureRate?: number; cacheRate?: number; flakyRate?: number; p50Seconds?: number; p95Seconds?: number; trend?: number; seconds: (number | null)[]; states: string[]; lastFailed?: Where; lastFlaky?: Where }
+interface ModuleHistory { name: string; of?: string; runs: number; failed: number; cached: number; flaky: number; failureRate?: number; cacheRate?: number; flakyRate?: number; p50Seconds?: number; p95Seconds?: number; trend?: number; seconds: (number | null)[]; states: ModuleState[]; lastFailed?: Where; lastFlaky?: Where }
 interface TestHistory { module: string; suite?: string; class?: string; name: string; runs: number; times: number; rate: number; last: { number: number; attempt: number; message?: string } }
 interface Slowest { module: string; suite?: string; class?: string; name: string; seconds: number; number: number }
 interface History extends Pipeline { modules: ModuleHistory[]; tests?: { runs: number; newest: { total: number; failed: number; flaky: number }; flaky: TestHistory[]; failed: TestHistory[]; slowest: Slowest[] } }
 
 const pipelines = signal<Pipeline[] | null>(null)
 const history = signal<History | null>(null)
-const refused = signal('')
 
-const link = (name: string) => '/pipelines/' + encodeURIComponent(name)
 const slower = (trend?: number) => (trend === undefined ? '' : trend > 1.1 ? `${Math.round((trend - 1) * 100)} % slower lately` : trend < 0.9 ? `${Math.round((1 - trend) * 100)} % faster lately` : 'steady')
 
 export function Pipelines({ name }: { name?: string }) {
   return name ? <One name={name} /> : <All />
 }
 
-// Bars are runs, the oldest first: height is how long each took, colour how it ended.
-function Bars({ list, of, tall }: { list: RunPoint[]; of: string; tall?: boolean }) {
-  const runs = [...list].reverse()
-  const longest = Math.max(...runs.map((r) => r.seconds ?? 0), 0.001)
-  const failed = runs.filter((r) => r.state === 'failed').length
-  const text = `Durations of the last ${count(runs.length, 'run')} of ${of}: the longest ${duration(longest)}, ${failed} failed`
-  return (
-    <div class={'trend' + (tall ? ' tall' : ' small')} role="img" aria-label={text}>
-      {runs.map((r) => (
-        <i key={r.id} class={colour(ofRun(r.state)[0])} style={{ height: `${Math.max(6, ((r.seconds ?? 0) / longest) * 100)}%` }} title={`${r.number}: ${ofRun(r.state)[1]}${r.seconds !== undefined ? ', ' + duration(r.seconds) : ''}`} />
-      ))}
-    </div>
-  )
-}
-
 function All() {
-  every(5000, () => json<{ pipelines: Pipeline[] }>('/api/v1/pipelines').then((a) => (pipelines.value = a.pipelines)))
+  const refused = useAsked<Pipeline[]>('/api/v1/pipelines', pipelines, (a) => a.pipelines, 5000)
   const list = pipelines.value
   show('wait', 'Pipelines, pipelined')
   return (
@@ -57,43 +41,42 @@ function All() {
       </Top>
       <div class="scroll">
         <h1 class="sr">Pipelines</h1>
-        <section class="card" aria-label="Pipelines">
-          <h2 class="cardh">
-            Pipelines <small>{list ? `${count(list.length, 'pipeline')}; figures over the last 50 runs that ended` : ''}</small>
-          </h2>
-          {list === null ? (
-            <Blank title="Asking the cluster" />
-          ) : list.length === 0 ? (
+        <Card
+          title="Pipelines"
+          note={list ? `${count(list.length, 'pipeline')}; figures over the last 50 runs that ended` : ''}
+          list={list}
+          refused={refused}
+          blank={
             <Blank title="No pipeline has run yet">
               <p>Submit one, and its history begins here:</p>
               <Command text="pipelined submit hello.hcl" />
             </Blank>
-          ) : (
-            <Table heads={['Pipeline', 'Last runs', 'Median', '95 %', 'Failed', 'From cache', 'Next']}>
-              {list.map((p) => (
-                <tr key={p.name}>
-                  <th scope="row">
-                    <b>
-                      <a href={link(p.name)}>{p.name}</a>
-                    </b>
-                    <small>{`${count(p.runs, 'run')}${p.active ? `, ${p.active} active` : ''}`}</small>
-                  </th>
-                  <td data-label="Last runs">{p.newest.length > 0 ? <Bars list={p.newest} of={p.name} /> : <span class="muted">none</span>}</td>
-                  <td data-label="Median">
-                    {p.p50Seconds !== undefined ? duration(p.p50Seconds) : <span class="muted">not known</span>}
-                    <small class={(p.trend ?? 1) > 1.1 ? 's-odd' : ''}>{slower(p.trend)}</small>
-                  </td>
-                  <td data-label="95 %">{p.p95Seconds !== undefined ? duration(p.p95Seconds) : ''}</td>
-                  <td data-label="Failed" class={(p.failureRate ?? 0) > 0.1 ? 's-bad' : ''}>
-                    {percent(p.failureRate)}
-                  </td>
-                  <td data-label="From cache">{percent(p.cacheRate)}</td>
-                  <td data-label="Next">{p.paused ? <span class="rl dr">paused</span> : p.next ? <a href="/schedules">in {coarse(seconds(p.next) - now.value)}</a> : <span class="muted">by hand</span>}</td>
-                </tr>
-              ))}
-            </Table>
-          )}
-        </section>
+          }
+        >
+          <Table heads={['Pipeline', 'Last runs', 'Median', '95 %', 'Failed', 'From cache', 'Next']}>
+            {list?.map((p) => (
+              <tr key={p.name}>
+                <th scope="row">
+                  <b>
+                    <a href={pipelineLink(p.name)}>{p.name}</a>
+                  </b>
+                  <small>{`${count(p.runs, 'run')}${p.active ? `, ${p.active} active` : ''}`}</small>
+                </th>
+                <td data-label="Last runs">{p.newest.length > 0 ? <Trend list={p.newest} of={p.name} size="small" /> : <span class="muted">none</span>}</td>
+                <td data-label="Median">
+                  {p.p50Seconds !== undefined ? duration(p.p50Seconds) : <span class="muted">not known</span>}
+                  <small class={(p.trend ?? 1) > 1.1 ? 's-odd' : ''}>{slower(p.trend)}</small>
+                </td>
+                <td data-label="95 %">{p.p95Seconds !== undefined ? duration(p.p95Seconds) : ''}</td>
+                <td data-label="Failed" class={(p.failureRate ?? 0) > 0.1 ? 's-bad' : ''}>
+                  {percent(p.failureRate)}
+                </td>
+                <td data-label="From cache">{percent(p.cacheRate)}</td>
+                <td data-label="Next">{p.paused ? <span class="rl dr">paused</span> : p.next ? <a href="/schedules">in {coarse(seconds(p.next) - now.value)}</a> : <span class="muted">by hand</span>}</td>
+              </tr>
+            ))}
+          </Table>
+        </Card>
       </div>
     </>
   )
@@ -105,22 +88,8 @@ function One({ name }: { name: string }) {
   const q = place.value.query
   const size = sizes.find((n) => String(n) === q.get('runs')) ?? 50
   const path = `/api/v1/pipelines/history?pipeline=${encodeURIComponent(name)}&limit=${size}`
-  useEffect(() => {
-    history.value = null
-    refused.value = ''
-  }, [path])
-  every(
-    10000,
-    async () => {
-      try {
-        history.value = await json<History>(path)
-        refused.value = ''
-      } catch (e) {
-        if (e instanceof Refused && e.status < 500) refused.value = e.message
-      }
-    },
-    path,
-  )
+  useEffect(() => void (history.value = null), [path])
+  const refused = useAsked<History>(path, history, (a) => a, 10000)
   const h = history.value
   const kind: Kind = h?.newest[0] ? ofRun(h.newest[0].state)[0] : 'wait'
   show(kind, `${name}, pipelined`)
@@ -135,8 +104,8 @@ function One({ name }: { name: string }) {
         />
       </Top>
       <div class="scroll">
-        {refused.value ? (
-          <Blank page title={refused.value}>
+        {refused ? (
+          <Blank page title={refused}>
             <p>
               <a href="/pipelines">Show all pipelines</a>
             </p>
@@ -149,14 +118,7 @@ function One({ name }: { name: string }) {
               <h1>{name}</h1>
               <span class="muted">{[slower(h.trend), h.active ? count(h.active, 'active run') : '', h.paused ? 'its schedule is paused' : h.next ? `next in ${coarse(seconds(h.next) - now.value)}` : ''].filter(Boolean).join(', ')}</span>
               <span class="grow" />
-              <nav class="seg" aria-label="Over how many runs">
-                {sizes.map((n) => (
-                  <a key={n} href={withQuery({ runs: n === 50 ? null : String(n) })} aria-current={n === size ? 'true' : undefined}>
-                    {n}
-                    <span class="sr"> runs</span>
-                  </a>
-                ))}
-              </nav>
+              <Choice label="Over how many runs" name="runs" list={sizes.map((n) => [n === 50 ? '' : String(n), <>{n}<span class="sr"> runs</span></>])} chosen={size === 50 ? '' : String(size)} />
             </div>
             <dl class="card kpis">
               <Figure name="Median" value={h.p50Seconds !== undefined ? duration(h.p50Seconds) : 'not known'} note="of runs that went well" />
@@ -192,7 +154,7 @@ function RunsCard({ h }: { h: History }) {
         <p class="none">It has not run yet.</p>
       ) : (
         <>
-          <Bars list={list} of={h.name} tall />
+          <Trend list={list} of={h.name} size="tall" />
           <p class="foot legend">
             {(['succeeded', 'succeeded_with_warnings', 'failed', 'cancelled'] as RunState[]).map((state) => {
               const [kind, word] = ofRun(state)
@@ -210,9 +172,6 @@ function RunsCard({ h }: { h: History }) {
   )
 }
 
-const stateKind: Record<string, string> = { succeeded: 'ok', cached: 'hit', failed: 'bad', skipped: 'skip', cancelled: 'skip' }
-const where = (w: Where, module: string) => `/runs/${w.number}?m=${encodeURIComponent(module)}&a=${w.attempt}`
-
 function Modules({ h }: { h: History }) {
   const q = place.value.query
   const by = q.get('by') ?? ''
@@ -228,13 +187,7 @@ function Modules({ h }: { h: History }) {
       <div class="cardh">
         <h2>Modules</h2> <small>{order ? '' : 'what costs most first'}</small>
         <span class="grow" />
-        <nav class="seg" aria-label="Which modules">
-          {orders.map(([name, text]) => (
-            <a key={name} href={withQuery({ by: name })} aria-current={order === name ? 'true' : undefined}>
-              {text}
-            </a>
-          ))}
-        </nav>
+        <Choice label="Which modules" name="by" list={orders.map(([name, text]) => [name, text])} chosen={order} />
       </div>
       {list.length === 0 ? (
         <p class="none">{order === 'flaky' ? 'No module needed another attempt to succeed.' : order === 'failed' ? 'No module failed.' : 'No module has run.'}</p>
@@ -248,7 +201,7 @@ function Modules({ h }: { h: History }) {
               <td data-label="Runs">
                 <span class="cells strip" role="img" aria-label={`${m.failed} of ${m.runs} failed, ${m.cached} from the cache`}>
                   {[...m.states].slice(0, 20).reverse().map((s, i) => (
-                    <i key={i} class={stateKind[s] ?? ''} />
+                    <i key={i} class={ofModule(s)[0]} />
                   ))}
                 </span>
               </td>
@@ -261,7 +214,7 @@ function Modules({ h }: { h: History }) {
                 {percent(m.failureRate)}
                 {m.lastFailed && (
                   <small>
-                    <a href={where(m.lastFailed, m.name)}>last in {m.lastFailed.number}</a>
+                    <a href={runLink(m.lastFailed.number, m.name, m.lastFailed.attempt)}>last in {m.lastFailed.number}</a>
                   </small>
                 )}
               </td>
@@ -269,7 +222,7 @@ function Modules({ h }: { h: History }) {
                 {percent(m.flakyRate)}
                 {m.lastFlaky && (
                   <small>
-                    <a href={where(m.lastFlaky, m.name)}>last in {m.lastFlaky.number}</a>
+                    <a href={runLink(m.lastFlaky.number, m.name, m.lastFlaky.attempt)}>last in {m.lastFlaky.number}</a>
                   </small>
                 )}
               </td>
@@ -322,7 +275,7 @@ function Tests({ h }: { h: History }) {
                   <small>{`${x.times} of ${count(x.runs, 'run')}, ${percent(x.rate)}`}</small>
                 </td>
                 <td data-label="Last">
-                  <a href={`/runs/${x.last.number}?m=${encodeURIComponent(x.module)}&a=${x.last.attempt}`}>run {x.last.number}</a>
+                  <a href={runLink(x.last.number, x.module, x.last.attempt)}>run {x.last.number}</a>
                 </td>
               </tr>
             )),
@@ -338,7 +291,7 @@ function Tests({ h }: { h: History }) {
                 <small>{duration(x.seconds)}</small>
               </td>
               <td data-label="Last">
-                <a href={`/runs/${x.number}?m=${encodeURIComponent(x.module)}`}>run {x.number}</a>
+                <a href={runLink(x.number, x.module)}>run {x.number}</a>
               </td>
             </tr>
           ))}

@@ -4,7 +4,7 @@ import { signal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import { json } from './api'
 import { count, duration } from './format'
-import type { Graph } from './graph'
+import { needsOf, type Graph } from './graph'
 import { Shape } from './icons'
 import { elapsed, kindOf } from './modules'
 import { Blank, Command, curl, say } from './parts'
@@ -45,9 +45,7 @@ export function Plan({ r }: { r: RunSummary }) {
   const g = graph.value
   if (!g) return <Blank title="Asking the cluster" />
   const needs = (i: number) => {
-    const set = g.modules[i].needs
-    if (set < 0) return ''
-    const names = g.sets[set].map((n) => g.modules[n].name)
+    const names = needsOf(g, i)
     return names.length > 6 ? `${names.slice(0, 5).join(', ')} and ${names.length - 5} more` : names.join(', ')
   }
   return (

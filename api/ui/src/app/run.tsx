@@ -11,7 +11,7 @@ import { ModulePane } from './pane'
 import { Plan } from './plan'
 import { Bar, Blank, Command, CopyAs, Pill, cli, curl, offer } from './parts'
 import { go, segments, withQuery } from './route'
-import { EventsTab, useEvents } from './runevents'
+import { EventsTab, useRunEvents } from './runevents'
 import { against, usualOf } from './runs'
 import { Top, show, useKeys } from './shell'
 import { changed, final, may, modules, ref, run, took } from './store'
@@ -325,7 +325,7 @@ export function RunPage() {
 }
 
 function TimelineTab({ r }: { r: RunSummary }) {
-  useEvents(r)
+  useRunEvents(r)
   return (
     <div class="body">
       <TimelineCard />

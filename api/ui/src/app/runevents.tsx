@@ -2,35 +2,23 @@
 import { signal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import { json } from './api'
+import { gapText, kindOf } from './events'
 import { clock, count, seconds } from './format'
-import { Shape, type Kind } from './icons'
+import { Shape } from './icons'
 import { Blank, Command, cli } from './parts'
 import { withQuery } from './route'
 import { runPath } from './run'
 import { final, ref } from './store'
 import { takeovers } from './timelinecard'
-import type { RunSummary } from './types'
-
-interface Event {
-  id: string
-  index: number
-  name: string
-  time: string
-  text: string
-  run?: string
-  module?: string
-  attempt?: number
-  node?: string
-  data?: { state?: string; gapMs?: number; previous?: string; term?: number }
-}
+import type { Event, EventList, RunSummary } from './types'
 
 const events = signal<Event[] | null>(null)
 const deleted = signal(false)
 
 const most = 1000
 
-// useEvents keeps the events of a run, and of the cluster's nodes, while it is shown.
-export function useEvents(r: RunSummary) {
+// useRunEvents keeps the events of a run, and of the cluster's nodes, while it is shown.
+export function useRunEvents(r: RunSummary) {
   useEffect(() => {
     const stop = new AbortController()
     events.value = null
@@ -41,9 +29,9 @@ export function useEvents(r: RunSummary) {
       events.value = next
       takeovers.value = next
         .filter((e) => e.name === 'leader.changed')
-        .map((e) => ({ at: seconds(e.time), text: `${e.node} took over${e.data?.gapMs !== undefined ? `, ${e.data.gapMs} ms` : ''}`, previous: e.data?.previous }))
+        .map((e) => ({ at: seconds(e.time), text: [`${e.node} took over`, gapText(e)].filter(Boolean).join(', '), previous: e.data?.previous }))
     }
-    const ask = (query: string) => json<{ index: number; deletedThrough?: number; events: Event[] }>('/api/v1/events?' + query, { signal: stop.signal, wait: 30000 })
+    const ask = (query: string) => json<EventList>('/api/v1/events?' + query, { signal: stop.signal, wait: 30000 })
     const cluster = 'type=leader&type=node'
     const read = async () => {
       const own = await ask(`run=${r.id}&limit=${most}`)
@@ -73,17 +61,8 @@ export function useEvents(r: RunSummary) {
   }, [r.id, final(r.state)])
 }
 
-function kindOf(e: Event): Kind {
-  const state = e.data?.state ?? ''
-  if (/^(?:failed|timed_out|rejected)$/.test(state)) return 'bad'
-  if (state === 'lost' || /^(?:leader|node)\./.test(e.name)) return 'odd'
-  if (e.name === 'run.finished') return state === 'cancelled' ? 'skip' : 'ok'
-  if (e.name.startsWith('approval.')) return state === 'approved' ? 'ok' : 'ask'
-  return e.name.endsWith('.started') || e.name === 'run.retried' ? 'run' : 'wait'
-}
-
 export function EventsTab({ r }: { r: RunSummary }) {
-  useEvents(r)
+  useRunEvents(r)
   const list = events.value
   return (
     <div class="scroll">

@@ -1,25 +1,29 @@
+// Beside the list of runs: approvals, pipelines by their newest runs, and schedules.
 import { signal } from '@preact/signals'
 import { json } from './api'
 import { Decide } from './approvals'
 import { coarse, count, duration, seconds } from './format'
-import { colour, ofRun } from './icons'
 import { every, inZone, utc } from './parts'
-import { place, withQuery } from './route'
+import { pipelineLink, place, runLink, withQuery } from './route'
 import { all, usuals } from './runs'
 import { final, now, took } from './store'
-import type { RunSummary, Schedule } from './types'
+import { Trend } from './trend'
+import type { Schedule } from './types'
 import { mine } from './waitingfor'
 
-// Beside the list: pipelines by their newest runs, and schedules.
 export function Beside() {
   const names = [...new Set(all.value.map((r) => r.pipeline))]
   if (names.length === 0) return null
   const first = place.value.query.get('pipeline') ?? all.value.find((r) => final(r.state))?.pipeline ?? names[0]
+  const ended = all.value.filter((r) => r.pipeline === first && final(r.state)).slice(0, 20)
   return (
     <aside class="side" aria-label="Approvals, pipelines and schedules">
       <ForYou />
       <section class="card">
-        <Trend name={first} list={all.value.filter((r) => r.pipeline === first && final(r.state)).slice(0, 20).reverse()} />
+        <h2 class="cardh">
+          <a href={pipelineLink(first)}>{first}</a> <small>{ended.length ? `last ${count(ended.length, 'run')}` : 'no run has ended'}</small>
+        </h2>
+        {ended.length > 0 && <Trend list={ended.map((r) => ({ ...r, seconds: took(r) }))} of={first} />}
         <ul class="pipelines">
           {names.slice(0, 8).map((name) => (
             <Pipeline key={name} name={name} />
@@ -43,7 +47,7 @@ function ForYou() {
       {list.slice(0, 2).map((a) => (
         <div key={a.run + a.module}>
           <p>
-            <a href={`/runs/${a.number}?m=${encodeURIComponent(a.module)}`}>
+            <a href={runLink(a.number, a.module)}>
               {a.pipeline} {a.number}
             </a>
             , {a.module}: “{a.message}” {a.submitter && `asked by ${a.submitter}, `}
@@ -74,25 +78,6 @@ function Pipeline({ name }: { name: string }) {
         <small>{usual ? 'usually' : ''}</small>
       </a>
     </li>
-  )
-}
-
-function Trend({ name, list }: { name: string; list: RunSummary[] }) {
-  const longest = Math.max(...list.map(took), 0.001)
-  const failed = list.filter((r) => r.state === 'failed').length
-  return (
-    <>
-      <h2 class="cardh">
-        <a href={'/pipelines/' + encodeURIComponent(name)}>{name}</a> <small>{list.length ? `last ${count(list.length, 'run')}` : 'no run has ended'}</small>
-      </h2>
-      {list.length > 0 && (
-        <div class="trend" role="img" aria-label={`Durations of the last ${count(list.length, 'run')} of ${name}; ${failed} failed`}>
-          {list.map((r) => (
-            <i key={r.id} class={colour(ofRun(r.state)[0])} style={{ height: `${Math.max(6, (took(r) / longest) * 100)}%` }} title={`${r.number}: ${duration(took(r))}`} />
-          ))}
-        </div>
-      )}
-    </>
   )
 }
 

@@ -1,10 +1,11 @@
 // Schedules: what runs when, what became of the last ticks, and the week ahead.
 import { signal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
-import { Card, useList } from './lists'
+import { Card, useAsked } from './card'
 import { coarse, count, seconds } from './format'
 import { Shape, ofRun, type Kind } from './icons'
 import { Blank, Command, CopyAs, Table, cli, curl, inZone, offer, utc } from './parts'
+import { pipelineLink, runLink } from './route'
 import { Top, show } from './shell'
 import { may, now } from './store'
 import type { RunState, Schedule } from './types'
@@ -33,12 +34,12 @@ function change(s: Schedule, what: 'pause' | 'resume' | 'trigger') {
 function lastOf(t: Tick): [Kind, ComponentChildren] {
   if (t.skipped) return ['skip', `skipped${t.count && t.count > 1 ? ` ${t.count} ticks` : ''}: ${t.skipped}`]
   const [kind, word] = t.state ? ofRun(t.state) : (['ok', 'Its run is no longer kept'] as [Kind, string])
-  return [kind, t.run && t.state ? <a href={'/runs/' + t.run}>{word}</a> : word]
+  return [kind, t.run && t.state ? <a href={runLink(t.run)}>{word}</a> : word]
 }
 
 export function Schedules() {
   show('wait', 'Schedules, pipelined')
-  useList('/api/v1/schedules?days=7', schedules, (a) => a.schedules)
+  const refused = useAsked<Scheduled[]>('/api/v1/schedules?days=7', schedules, (a) => a.schedules)
   const list = schedules.value
   return (
     <>
@@ -56,6 +57,7 @@ export function Schedules() {
           title="Schedules"
           note={list ? count(list.length, 'pipeline') : ''}
           list={list}
+          refused={refused}
           blank={
             <Blank title="No pipeline is registered for its schedule">
               <p>Give a pipeline a schedule block, and register it:</p>
@@ -71,7 +73,7 @@ export function Schedules() {
                 <tr key={s.name}>
                   <th scope="row">
                     <b>
-                      <a href={'/pipelines/' + encodeURIComponent(s.name)}>{s.name}</a>
+                      <a href={pipelineLink(s.name)}>{s.name}</a>
                     </b>
                     {s.paused && <span class="rl dr">paused</span>}
                   </th>

@@ -1,14 +1,15 @@
 // Which node reaches which, how far followers are behind, and what waits.
 import { signal } from '@preact/signals'
 import { json } from './api'
-import { coarse, count, roundTrip, seconds } from './format'
+import { coarse, count, modulesWait, roundTrip, seconds } from './format'
 import { Shape, type Kind } from './icons'
 import { Table, every } from './parts'
+import { runLink } from './route'
 import { health, members, now, raft, ref, runs } from './store'
 import type { Member, NodeReport, NodeReports, Sight, WaitingList } from './types'
 
 const reports = signal<NodeReports | null>(null)
-export const waiting = signal<WaitingList | null>(null)
+const waiting = signal<WaitingList | null>(null)
 
 export const reportOf = (name: string): NodeReport | undefined => reports.value?.nodes.find((n) => n.name === name)
 
@@ -128,7 +129,7 @@ export function Consensus() {
   )
 }
 
-export const list = (names: string[]) => (names.length < 2 ? names.join('') : names.slice(0, -1).join(', ') + ' and ' + names.at(-1))
+const list = (names: string[]) => (names.length < 2 ? names.join('') : names.slice(0, -1).join(', ') + ' and ' + names.at(-1))
 
 interface Point { name: string; kind: Kind; note: string }
 
@@ -195,17 +196,17 @@ export function Waits() {
         What waits, and for what <small>{byKind.length ? byKind.map(([kind, n]) => `${n} ${kinds[kind] ?? kind}`).join(', ') : ''}</small>
       </h2>
       {w.waiting.length === 0 ? (
-        <p class="none">{dependencies() ? `${count(dependencies(), 'module')} wait${dependencies() === 1 ? 's' : ''} for other modules of the same run, and nothing else waits.` : 'Nothing waits.'}</p>
+        <p class="none">{dependencies() ? `${modulesWait(dependencies())} for other modules of the same run, and nothing else waits.` : 'Nothing waits.'}</p>
       ) : (
         <Table heads={['Module', 'Run', 'Waits for', 'Since']}>
           {w.waiting.slice(0, 30).map((x) => (
             <tr key={x.run + x.reason}>
               <th scope="row" class="clip">
-                {x.modules.length ? <a href={`/runs/${x.number}?m=${encodeURIComponent(x.modules[0])}`}>{x.modules[0]}</a> : count(x.count, 'module')}
+                {x.modules.length ? <a href={runLink(x.number, x.modules[0])}>{x.modules[0]}</a> : count(x.count, 'module')}
                 {x.modules.length > 0 && x.count > 1 && <small>{`and ${x.count - 1} more`}</small>}
               </th>
               <td data-label="Run">
-                <a href={`/runs/${x.number}`}>
+                <a href={runLink(x.number)}>
                   {x.pipeline} {x.number}
                 </a>
               </td>
@@ -219,7 +220,7 @@ export function Waits() {
       )}
       {(w.waiting.length > 30 || (w.waiting.length > 0 && dependencies() > 0)) && (
         <p class="foot">
-          {[w.waiting.length > 30 ? `The ${30} that have waited longest of ${count(total, 'module')}` : '', dependencies() ? `${count(dependencies(), 'module')} more wait${dependencies() === 1 ? 's' : ''} for other modules of the same run` : ''].filter(Boolean).join('; ')}.
+          {[w.waiting.length > 30 ? `The 30 that have waited longest of ${count(total, 'module')}` : '', dependencies() ? `${modulesWait(dependencies(), 'more module')} for other modules of the same run` : ''].filter(Boolean).join('; ')}.
         </p>
       )}
     </section>

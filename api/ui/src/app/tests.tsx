@@ -3,7 +3,7 @@ import { signal } from '@preact/signals'
 import { count, duration } from './format'
 import { Icon, Shape, type Kind } from './icons'
 import { chosenModule } from './modules'
-import { Bar, Blank, Command } from './parts'
+import { Bar, Blank, Choice, Command } from './parts'
 import { go, place, withQuery } from './route'
 import { runPath } from './run'
 import { ref } from './store'
@@ -101,13 +101,7 @@ export function TestsTab({ r }: { r: RunSummary }) {
         {total && total.total > 0 && (
           <div class="prog tests">
             <Bar parts={[['ok', total.passed - total.flaky], ['odd', total.flaky], ['bad', total.failed], ['skip', total.skipped]]} total={total.total} label={`${total.passed} passed, ${total.flaky} of them flaky, ${total.failed} failed, ${total.skipped} skipped`} />
-            <span class="seg">
-              {states.map((s) => (
-                <a key={s} href={withQuery({ state: s })} aria-current={state === s ? 'true' : undefined}>
-                  {s ? `${s} ${total[s]}` : 'all'}
-                </a>
-              ))}
-            </span>
+            <Choice label="Which tests" name="state" list={states.map((s) => [s, s ? `${s} ${total[s]}` : 'all'])} chosen={state} />
           </div>
         )}
         {t?.modules.map((x) => [...(x.warnings ?? []), ...(x.gone ? [x.gone] : []), ...(x.cut ? ['There are more tests than are kept.'] : [])].map((w) => (

@@ -1,6 +1,7 @@
 // The timeline of a run: what each worker ran when, or when each module ran. It is
 // drawn on a canvas; the list of modules is the form of it that can be read aloud.
-import { duration } from './format'
+import { cut } from './canvas'
+import { count, duration } from './format'
 import { TimeScale } from './timescale'
 
 // Bar is an attempt: assigned, begun and ended, in seconds.
@@ -94,7 +95,7 @@ export class Timeline {
       y += height
     }
     this.height = y + (p.takeovers.length ? 20 : 4)
-    this.canvas.setAttribute('aria-label', `Timeline of ${p.bars.length} attempts in ${p.rows.length} rows; the list of modules has the same`)
+    this.canvas.setAttribute('aria-label', `Timeline of ${count(p.bars.length, 'attempt')} in ${count(p.rows.length, 'row')}; the list of modules has the same`)
     this.update()
   }
 
@@ -198,10 +199,10 @@ export class Timeline {
   private label(c: CanvasRenderingContext2D, colour: (n: string) => string, y: number, height: number, row: Row, w: number) {
     c.fillStyle = colour('ink')
     c.font = c.font.replace(/^(\d{3} )?/, '560 ')
-    c.fillText(fit(c, row.name, this.left - 20), 14, y + laneHeight / 2 + 2)
+    c.fillText(cut(c, row.name, this.left - 20), 14, y + laneHeight / 2 + 2)
     c.font = c.font.replace(/^\d{3} /, '')
     c.fillStyle = colour('ink3')
-    if (row.note) c.fillText(fit(c, row.note, this.left - 20), 14, y + laneHeight / 2 + 16)
+    if (row.note) c.fillText(cut(c, row.note, this.left - 20), 14, y + laneHeight / 2 + 16)
     c.fillStyle = colour('line')
     c.fillRect(0, y + height - 2, w, 1)
   }
@@ -234,7 +235,7 @@ export class Timeline {
     c.lineWidth = 1
     const room = end - left - 10
     c.fillStyle = colour(room > 22 ? b.kind : 'ink3')
-    if (room > 22) c.fillText(fit(c, b.text, room), left + 5, y + laneHeight / 2 - 1)
+    if (room > 22) c.fillText(cut(c, b.text, room), left + 5, y + laneHeight / 2 - 1)
     else if (b.beside) c.fillText(b.text, end + 5, y + laneHeight / 2 - 1)
   }
 
@@ -254,7 +255,7 @@ export class Timeline {
     c.setLineDash([])
     if (b - a > 32) {
       c.fillStyle = colour('ink3')
-      c.fillText(fit(c, x.text, b - a - 10), a + 5, y + laneHeight / 2 - 1)
+      c.fillText(cut(c, x.text, b - a - 10), a + 5, y + laneHeight / 2 - 1)
     }
   }
 
@@ -315,11 +316,4 @@ export class Timeline {
 function rounded(c: CanvasRenderingContext2D, x: number, y: number, width: number) {
   c.beginPath()
   c.roundRect(x + 0.5, y + 0.5, Math.max(2, width - 1), laneHeight - 4, 4)
-}
-
-function fit(c: CanvasRenderingContext2D, text: string, room: number): string {
-  if (c.measureText(text).width <= room) return text
-  let n = text.length
-  while (n > 1 && c.measureText(text.slice(0, n) + '…').width > room) n--
-  return n > 1 ? text.slice(0, n) + '…' : ''
 }

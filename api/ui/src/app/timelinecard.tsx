@@ -3,15 +3,15 @@ import { signal } from '@preact/signals'
 import { useEffect, useRef } from 'preact/hooks'
 import { json } from './api'
 import { seconds } from './format'
-import type { Graph } from './graph'
+import { needsOf, type Graph } from './graph'
+import { colour, ofAttempt } from './icons'
 import { chosenModule, leaves } from './modules'
+import { Choice } from './parts'
 import { go, place, withQuery } from './route'
 import { runPath } from './run'
 import { changed, final, members, moduleOrder, modules, now, run } from './store'
 import { Timeline, type Bar, type Picture, type Row, type Takeover, type Wait } from './timeline'
-import type { Attempt, Module, RunSummary } from './types'
-
-const kinds: Record<Attempt['state'], string> = { succeeded: 'ok', failed: 'bad', timed_out: 'bad', running: 'run', assigned: 'run', lost: 'odd', cancelled: 'wait', superseded: 'wait' }
+import type { Module, RunSummary } from './types'
 
 // needs are the modules that each module waits for.
 const needs = signal<Map<string, string[]>>(new Map())
@@ -30,8 +30,8 @@ function barsOf(m: Module, byModule: boolean, at: number): Bar[] {
         module: m.name,
         attempt: a.number,
         text: byModule ? a.worker + again : m.name + again,
-        note: `${m.name}, attempt ${a.number} on ${a.worker}, ${adopted ? 'adopted, ' : ''}${a.state.replace('_', ' ')}`,
-        kind: kinds[a.state] ?? 'wait',
+        note: `${m.name}, attempt ${a.number} on ${a.worker}, ${adopted ? 'adopted, ' : ''}${ofAttempt(a.state)[1]}`,
+        kind: colour(ofAttempt(a.state)[0]),
         assigned,
         from: a.startedAt ? seconds(a.startedAt) : until,
         to: until,
@@ -128,7 +128,7 @@ export function TimelineCard() {
     if (!byModule) return
     const stop = new AbortController()
     json<Graph>(`${runPath(r)}/graph`, { signal: stop.signal }).then(
-      (g) => (needs.value = new Map(g.modules.map((m) => [m.name, m.needs < 0 ? [] : g.sets[m.needs].map((i) => g.modules[i].name)]))),
+      (g) => (needs.value = new Map(g.modules.map((m, i) => [m.name, needsOf(g, i)]))),
       () => {}, // the bars are there without it
     )
     return () => stop.abort()
@@ -153,14 +153,7 @@ export function TimelineCard() {
             All of it
           </a>
         )}
-        <span class="seg">
-          <a href={withQuery({ rows: null })} aria-current={byModule ? undefined : 'true'}>
-            Workers
-          </a>
-          <a href={withQuery({ rows: 'modules' })} aria-current={byModule ? 'true' : undefined}>
-            Modules
-          </a>
-        </span>
+        <Choice label="What has a row" name="rows" list={[['', 'Workers'], ['modules', 'Modules']]} chosen={byModule ? 'modules' : ''} />
       </div>
       <div ref={box} class="tlbox" />
       <p class="legend" aria-hidden="true">

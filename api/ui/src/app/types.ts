@@ -141,6 +141,23 @@ export interface Who { name: string; role: 'read' | 'submit' | 'admin' | 'worker
 
 export interface Problem { status: number; kind: string; detail?: string; title?: string }
 
+// Event is one of docs/events.md.
+export interface Event {
+  id: string
+  index: number
+  name: string
+  time: string
+  text: string
+  run?: string
+  number?: number
+  module?: string
+  attempt?: number
+  node?: string
+  reason?: string
+  data?: { state?: string; term?: number; gapMs?: number; previous?: string }
+}
+export interface EventList { index: number; events: Event[] }
+
 export interface Sight { node: string; status: string; roundTripSeconds?: number; hears?: boolean }
 export interface NodeReport {
   id: string

@@ -3,7 +3,7 @@ import { computed, signal } from '@preact/signals'
 import { json } from './api'
 import { every } from './parts'
 
-export interface Waiting {
+export interface PendingApproval {
   run: string
   number: number
   pipeline: string
@@ -17,8 +17,8 @@ export interface Waiting {
   may: boolean
 }
 
-export const approvals = signal<Waiting[] | null>(null)
+export const approvals = signal<PendingApproval[] | null>(null)
 // mine are those that the person at this page may decide.
 export const mine = computed(() => approvals.value?.filter((a) => a.may) ?? [])
 
-export const useApprovals = () => every(4000, () => json<{ approvals: Waiting[] }>('/api/v1/approvals').then((a) => (approvals.value = a.approvals)))
+export const useApprovals = () => every(4000, () => json<{ approvals: PendingApproval[] }>('/api/v1/approvals').then((a) => (approvals.value = a.approvals)))

@@ -1,8 +1,8 @@
 // Webhooks: where events are sent, and what came of it.
 import { signal } from '@preact/signals'
+import { Card, useAsked } from './card'
 import { coarse, count, seconds } from './format'
 import { Shape, type Kind } from './icons'
-import { Card, useList } from './lists'
 import { Blank, Command, Table, cli, offer } from './parts'
 import { now } from './store'
 
@@ -34,13 +34,14 @@ function remove(w: Webhook) {
 }
 
 export function Webhooks() {
-  useList('/api/v1/webhooks', webhooks, (a) => a.webhooks)
+  const refused = useAsked<Webhook[]>('/api/v1/webhooks', webhooks, (a) => a.webhooks)
   const list = webhooks.value
   return (
     <Card
       title="Webhooks"
       note={list ? count(list.length, 'receiver') : ''}
       list={list}
+      refused={refused}
       blank={
         <Blank title="Events are sent nowhere">
           <p>A webhook gets events of runs and nodes as they happen, signed, and again if it does not answer:</p>

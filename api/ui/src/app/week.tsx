@@ -3,8 +3,8 @@
 import { signal } from '@preact/signals'
 import { json } from './api'
 import { count, duration, pad, seconds } from './format'
-import { every, inZone, utc } from './parts'
-import { place, withQuery } from './route'
+import { Choice, every, inZone, utc } from './parts'
+import { pipelineLink, place } from './route'
 import { now } from './store'
 
 interface Planned { name: string; timezone: string; paused: boolean; upcoming?: string[] }
@@ -41,14 +41,7 @@ export function Week({ list }: { list: Planned[] }) {
       <div class="cardh">
         <h2>The week ahead</h2> <small>{`${count(total, 'tick')} in seven days, as long as their runs usually take`}</small>
         <span class="grow" />
-        {zone !== 'UTC' && <nav class="seg" aria-label="Zone of the days">
-          <a href={withQuery({ zone: null })} aria-current={inUTC ? undefined : 'true'}>
-            {zone}
-          </a>
-          <a href={withQuery({ zone: 'utc' })} aria-current={inUTC ? 'true' : undefined}>
-            UTC
-          </a>
-        </nav>}
+        {zone !== 'UTC' && <Choice label="Zone of the days" name="zone" list={[['', zone], ['utc', 'UTC']]} chosen={inUTC ? 'utc' : ''} />}
       </div>
       {rows.length === 0 ? (
         <p class="none">Nothing is due in the next seven days.</p>
@@ -69,7 +62,7 @@ export function Week({ list }: { list: Planned[] }) {
               {rows.map((s) => (
                 <tr key={s.name}>
                   <th scope="row" title={s.name}>
-                    <a href={'/pipelines/' + encodeURIComponent(s.name)}>{s.name}</a>
+                    <a href={pipelineLink(s.name)}>{s.name}</a>
                     <small>{usual.value.get(s.name) ? `about ${duration(usual.value.get(s.name)!)}` : ''}</small>
                   </th>
                   {days.slice(0, 7).map((d, i) => (

@@ -1,0 +1,28 @@
+// The output of a run as a stream of pieces.
+import { ask, events, leave, nodes, randomKey } from './api'
+
+export interface Piece { module: string; attempt: number; offset: number; text?: string; raw?: string; time?: string; end?: boolean }
+
+// follow gives the pieces of a run's output as they come, after what positions have, until
+// the stream ends. It returns true if all has been sent, or take returned true.
+export async function follow(run: string, what: { modules?: string[]; lines?: number; positions?: object }, stop: AbortSignal, opened: () => void, take: (p: Piece) => boolean | void): Promise<boolean> {
+  const origin = nodes.value[0]
+  const answer = await ask(`/api/v1/runs/${encodeURIComponent(run)}/logs`, {
+    method: 'POST',
+    headers: { 'X-Request-Id': randomKey() },
+    body: { follow: true, times: true, ...what },
+    signal: stop,
+  })
+  opened()
+  for await (const e of events(answer, 15000)) {
+    if (e.event === 'run-end') return true
+    if (e.event === 'bye') leave(origin)
+    if (e.event === 'error') throw new Error((JSON.parse(e.data) as { detail?: string }).detail)
+    if ((e.event === 'log' || e.event === 'end') && take(JSON.parse(e.data) as Piece)) return true
+  }
+  return false
+}
+
+// sizeOf is how many bytes of the output a piece is. Bytes that are no UTF-8 come a second
+// time, as they are.
+export const sizeOf = (p: Piece) => (p.raw ? atob(p.raw).length : new TextEncoder().encode(p.text ?? '').length)
