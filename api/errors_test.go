@@ -107,7 +107,7 @@ func TestErrors_unauthenticated(t *testing.T) {
 // The dashboard needs no token, is served to no other node, and takes no call away.
 func TestDashboard(t *testing.T) {
 	n := newNode(t, &apitest.Backend{})
-	for _, what := range []string{"GET /", "HEAD /runs/7/log", "GET /cluster"} {
+	for _, what := range []string{"GET /", "HEAD /runs/7/log", "GET /runs/build%2Flast/graph", "GET /cluster"} {
 		r := ask(t, n.public.URL, what, "")
 		if r.StatusCode != 200 || !strings.HasPrefix(r.Header.Get("Content-Type"), "text/html") || r.Header.Get("Content-Security-Policy") == "" {
 			t.Errorf("%s: status %d, headers %v", what, r.StatusCode, r.Header)

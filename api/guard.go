@@ -97,8 +97,9 @@ func checkQuery(raw string) error {
 
 // checkPath refuses paths that different readers might understand in different
 // ways: encoded slashes and control characters, dot segments in any spelling, empty
-// segments. The name of a run or a module may hold an encoded slash, and that of an artifact a
-// control character: the keys of instances and the files of modules may hold both.
+// segments. The name of a run, also in an address of the dashboard, or of a module may hold an
+// encoded slash, and that of an artifact a control character: the keys of instances and the
+// files of modules may hold both.
 func checkPath(u *url.URL) error {
 	if len(u.Path)+len(u.RawQuery) > maxURI || len(u.RawPath) > maxURI {
 		return withStatus(http.StatusRequestURITooLong, pipeline.TooLarge, "path and query: longer than %d bytes", maxURI)
@@ -116,7 +117,7 @@ func checkPath(u *url.URL) error {
 			return invalid("path %.80q: %w", u.EscapedPath(), err)
 		}
 
-		run := ofRun && i == 3
+		run := ofRun && i == 3 || segments[0] == "runs" && i == 1
 		module := ofRun && i == 5 && (segments[4] == "modules" || segments[4] == "artifacts")
 		artifact := ofRun && i > 5 && segments[4] == "artifacts"
 		// "..;x" is a dot segment to servers that know path parameters.

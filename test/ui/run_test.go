@@ -178,6 +178,15 @@ func TestDashboard_run(t *testing.T) {
 		p.open(c.Nodes[0].URL + "/runs/" + id)
 	})
 
+	t.Run("names", func(t *testing.T) {
+		p.t = t
+		for name, want := range map[string]string{"looked%2Flast": "/runs/1", "looked/last": "/runs/1", "last": "/runs/2", "looked%2F1": "/runs/looked%2F1", "looked/1": "/runs/looked/1"} {
+			p.open(c.Nodes[0].URL + "/runs/" + name + "/plan?m=talk")
+			p.until("document.querySelector('.plan') && location.pathname === '" + want + "/plan' && location.search === '?m=talk'")
+		}
+		p.open(c.Nodes[0].URL + "/runs/" + id)
+	})
+
 	t.Run("pin", func(t *testing.T) {
 		p.t = t
 		p.click("header button", "Pin")

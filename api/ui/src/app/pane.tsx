@@ -42,7 +42,7 @@ function Compare({ m, chosen }: { m: Module; chosen: number }) {
     )
   }
   return (
-    <a class="chip hide-s" href={withQuery({ m: m.name, a: String(chosen), with: String(other!.number) }, `/runs/${segments.value[1]}/log`)}>
+    <a class="chip hide-s" href={withQuery({ m: m.name, a: String(chosen), with: String(other!.number) }, `/runs/${encodeURIComponent(segments.value[1])}/log`)}>
       Side by side
     </a>
   )

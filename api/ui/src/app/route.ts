@@ -48,4 +48,10 @@ addEventListener('click', (e) => {
   go(link.href)
 })
 
-export const segments = computed(() => place.value.path.split('/').filter(Boolean).map(decodeURIComponent))
+// segments are the parts of the path. PIPELINE/NUMBER and PIPELINE/last name a run, and
+// are one part, whether their slash is encoded or not.
+export const segments = computed(() => {
+  const parts = place.value.path.split('/').filter(Boolean).map(decodeURIComponent)
+  if (parts[0] === 'runs' && /^(?:last|\d+)$/.test(parts[2] ?? '')) parts.splice(1, 2, parts[1] + '/' + parts[2])
+  return parts
+})

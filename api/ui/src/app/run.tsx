@@ -251,6 +251,10 @@ export function RunPage() {
   useEffect(() => () => void (watched.value = ''), [])
 
   const r = run.value
+  useEffect(() => {
+    // The newest run is soon another one: the address names this one.
+    if (run.peek() && /(?:^|\/)last$/.test(name)) go(withQuery({}, address(run.peek()!, tab)) + location.hash, true)
+  }, [r?.id])
   const step = (by: number) => {
     const list = failures.value
     if (!list.length) return
