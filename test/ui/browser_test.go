@@ -48,11 +48,24 @@ func newBrowser(t testing.TB) context.Context {
 	return ctx
 }
 
-// newTab opens a tab of a window of its own.
+// newTab opens a tab of a browser of its own: it shares neither connections nor storage.
 func newTab(t testing.TB, browser context.Context) *tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
+	return openTab(t, ctx)
+}
+
+// beside opens another tab of the same browser.
+func (p *tab) beside() *tab {
+	p.t.Helper()
+	ctx, cancel := chromedp.NewContext(p.ctx)
+	p.t.Cleanup(cancel)
+	return openTab(p.t, ctx)
+}
+
+func openTab(t testing.TB, ctx context.Context) *tab {
+	t.Helper()
 	p := &tab{t: t, ctx: ctx}
 	// The tab lives as long as the context of its first step.
 	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1440, 980)); err != nil {

@@ -17,6 +17,26 @@ export const away = signal('')
 // is asked. A node whose machine is gone refuses nothing.
 const silenceLimit = 3000
 
+// A browser has six connections to a node over HTTP/1.1 for all its tabs together, and
+// the next call waits for one: a page that is not seen keeps none open.
+let hiding = new AbortController()
+if (document.hidden) hiding.abort()
+document.addEventListener('visibilitychange', () => {
+  if (document.hidden) hiding.abort()
+  else hiding = new AbortController()
+})
+// whileSeen is aborted with a signal, and when the page is hidden.
+export const whileSeen = (stop: AbortSignal) => AbortSignal.any([stop, hiding.signal])
+
+// seen waits until the page is visible, at most for some ms.
+export function seen(most: number): Promise<void> {
+  return new Promise((done) => {
+    const end = AbortSignal.timeout(most)
+    end.addEventListener('abort', () => done())
+    document.addEventListener('visibilitychange', () => done(), { once: true, signal: end })
+  })
+}
+
 export class Refused extends Error {
   constructor(readonly status: number, readonly kind: string, detail: string) {
     super(detail)

@@ -1,7 +1,7 @@
 // Keeps the store current by one stream of what the page shows, at whichever node
 // answers. It continues at the next node with the index that it has.
 import { effect, signal } from '@preact/signals'
-import { Refused, ask, events, leave, nodes } from './api'
+import { Refused, ask, events, leave, nodes, seen, whileSeen } from './api'
 import * as store from './store'
 import type { Health, MemberList, Module, RaftInfo, RunSummary } from './types'
 
@@ -13,6 +13,10 @@ export const missing = signal('')
 // silence is how long the stream may say nothing, in ms: a node sends a comment
 // each second.
 const silence = 2500
+
+// glance is the time between two looks of a page that is not seen, in ms: its title and
+// its symbol say how a run stands.
+const glance = 5000
 
 interface Runs { reset?: boolean; runs: RunSummary[]; removed?: string[] }
 interface Run { reset?: boolean; run: RunSummary; modules: Module[]; waiting?: Record<string, string>; gone?: boolean }
@@ -40,7 +44,8 @@ export function start(): () => void {
   }
 }
 
-// read follows the topics of a page until it is stopped.
+// read follows the topics of a page until it is stopped. While the page is hidden, it
+// takes what has changed and closes the stream, again and again.
 async function read(id: string, stop: AbortSignal) {
   let since = ''
   let failures = 0
@@ -48,24 +53,35 @@ async function read(id: string, stop: AbortSignal) {
     const topics = ['runs', 'cluster', ...(id && !missing.peek() ? ['run:' + id] : [])]
     const query = topics.map((t) => 'topic=' + encodeURIComponent(t)).join('&') + (since && '&since=' + since)
     const origin = nodes.peek()[0]
+    const glances = document.hidden
+    const looked = glances ? stop : whileSeen(stop)
+    let closed = false
     let wait = 0
     try {
-      const answer = await ask('/api/v1/stream?' + query, { signal: stop })
+      const answer = await ask('/api/v1/stream?' + query, { signal: looked })
+      store.waiting.value = {} // all reasons that there are come now
       for await (const e of events(answer, silence)) {
         if (stop.aborted) return
         if (e.event === 'bye' || e.event === 'error') break
         take(e.event, JSON.parse(e.data))
         since = e.id || since
         failures = 0
+        closed = glances && e.event === 'cluster' // the last of what has changed
+        if (closed) break
       }
     } catch (e) {
       if (stop.aborted) return
-      if (e instanceof Refused && e.status < 500) {
+      closed = looked.aborted
+      if (!closed && e instanceof Refused && e.status < 500) {
         if (id && !missing.peek()) missing.value = e.message
         else wait = 5000
       }
     }
     if (stop.aborted) return
+    if (closed) {
+      if (document.hidden) await seen(glance)
+      continue
+    }
     if (!missing.peek()) leave(origin)
     if (failures++ > 0) wait = Math.max(wait, Math.min(5000, 100 * 2 ** failures))
     if (wait) await new Promise((r) => setTimeout(r, wait))

@@ -211,13 +211,18 @@ function closeMenu(menu: HTMLDetailsElement) {
   menu.querySelector('summary')!.focus()
 }
 
-// every asks again and again while the part is shown, and at once if what changes.
+// every asks again and again while the part is shown and the page seen, and at once if what
+// changes.
 export function every(ms: number, load: () => Promise<unknown>, what = '') {
   useEffect(() => {
     const step = () => document.hidden || load().catch(() => {})
     step()
     const timer = setInterval(step, ms)
-    return () => clearInterval(timer)
+    document.addEventListener('visibilitychange', step)
+    return () => {
+      clearInterval(timer)
+      document.removeEventListener('visibilitychange', step)
+    }
   }, [what])
 }
 

@@ -1,7 +1,7 @@
 // The events of a run, and those of the cluster that happened while it ran.
 import { signal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
-import { json } from './api'
+import { json, seen } from './api'
 import { gapText, kindOf } from './events'
 import { clock, count, seconds } from './format'
 import { Shape } from './icons'
@@ -47,6 +47,7 @@ export function useRunEvents(r: RunSummary) {
         try {
           if (!since) since = await read()
           if (final(r.state)) return
+          while (document.hidden && !stop.signal.aborted) await seen(60000)
           const answer = await ask(`since=${since}&limit=${most}&wait=25`)
           since = answer.index
           add(answer.events.filter((e) => e.run === r.id || (!e.run && /^(?:leader|node)\./.test(e.name))))
