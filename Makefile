@@ -15,7 +15,7 @@ CC_FOUND := $(shell command -v "$$($(GO) env CC | cut -d' ' -f1)" 2>/dev/null)
 RACE     := $(if $(CC_FOUND),-race,)
 
 .DEFAULT_GOAL := build
-.PHONY: build size test race lint arch ui ui-check ui-test bench-ui screenshots e2e chaos attack examples bench check cover cross release release-test clean help
+.PHONY: build size test race lint arch ui ui-check ui-test deploy-test bench-ui screenshots e2e chaos attack examples bench check cover cross release release-test clean help
 
 build: ## the binary, stripped, into bin/
 	@mkdir -p bin
@@ -56,6 +56,9 @@ ui-check: ## an error if api/ui/dist is not what api/ui/src gives, or its types 
 ui-test: build ## the dashboard in a real browser, on real clusters; needs chromium
 	cd test/ui && $(GO) vet ./... && PIPELINED_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 15m ./...
 
+deploy-test: build ## action.yml and the examples that deploy, on real agents
+	cd test/deploy && $(GO) vet ./... && PIPELINED_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 10m ./...
+
 bench-ui: build ## figures of the dashboard in a real browser (docs/dashboard.md); needs chromium
 	cd test/ui && PIPELINED_BIN=$(abspath $(BIN)) $(GO) test -run '^$$' -bench . -benchtime 1x -timeout 15m
 
@@ -93,7 +96,7 @@ release: ## what users install, for all platforms, into bin/release; VERSION=1.2
 release-test: ## builds a release twice and compares every byte
 	cd internal/release && $(GO) vet ./... && $(GO) test -count=1 -timeout 15m ./... -tags-of-binary "$(TAGS)" -ldflags-of-binary "$(LDFLAGS)"
 
-check: lint arch cross size ui-check test examples ui-test release-test ## all that must hold before a change goes in; what CI runs
+check: lint arch cross size ui-check test examples ui-test release-test deploy-test ## all that must hold before a change goes in; what CI runs
 
 cover: ## statement coverage of the tests, in total and as a page
 	@mkdir -p bin

@@ -1,0 +1,38 @@
+package deploy_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/pipelined/pipelined/test/harness"
+)
+
+// root is the repository, seen from this package's directory.
+const root = "../.."
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+// run builds the product: this module does not have what the product requires.
+func run(m *testing.M) int {
+	if os.Getenv("PIPELINED_BIN") == "" {
+		dir, err := os.MkdirTemp("", "pipelined-deploy-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		bin := filepath.Join(dir, "pipelined")
+		build := exec.Command("go", "build", "-C", root, "-o", bin, "./cmd/pipelined")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
+			return 1
+		}
+		os.Setenv("PIPELINED_BIN", bin)
+	}
+
+	defer harness.Clean()
+	return m.Run()
+}
