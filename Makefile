@@ -21,6 +21,12 @@ build: ## the binary, stripped, into bin/
 	@mkdir -p bin
 	CGO_ENABLED=0 $(GO) build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)" -o $(BIN) ./cmd/pipelined
 
+.PHONY: man
+man: build ## the manual pages and the completion scripts of shells, into bin/man and bin/completions, for packages
+	@rm -rf bin/man bin/completions && mkdir -p bin/completions
+	$(BIN) man bin/man
+	@for s in bash zsh fish; do $(BIN) completion $$s >bin/completions/pipelined.$$s || exit 1; done
+
 size: build ## an error if the binary has more than 32 MB
 	@n=$$(wc -c <$(BIN)); echo "$(BIN): $$n bytes"; \
 	  test $$n -le 32000000 || { echo "$(BIN) has $$n bytes, more than 32000000: docs/development.md, section Size, says what to look for" >&2; exit 1; }

@@ -87,6 +87,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == bounded.Command {
 		os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
+	if filepath.Base(os.Args[0]) == "pipelined" { // for shells that complete
+		main()
+	}
 	os.Exit(runTests(m))
 }
 
@@ -131,8 +134,27 @@ func TestUsage_help(t *testing.T) {
 		}
 	}
 	code, stdout, stderr := newCommand(t, nil).exec()
-	if code != exitUsage || stdout != "" || !strings.Contains(stderr, "submit") {
+	if lines := strings.Count(stderr, "\n"); code != exitUsage || stdout != "" || !strings.Contains(stderr, "submit") || lines > 13 {
 		t.Errorf("without a command: exit %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+}
+
+// Every command has a group, and the groups are in the order of their use.
+func TestHelp_groups(t *testing.T) {
+	_, help, _ := newCommand(t, nil).exec("help")
+	if code, same, _ := newCommand(t, nil).exec("-h"); code != 0 || same != help {
+		t.Errorf("-h: exit %d, and differs from help:\n%s", code, same)
+	}
+	at := 0
+	for _, title := range []string{groupRun, groupLook, groupNodes, groupState, groupOperate, "FLAGS OF EVERY COMMAND", "EXIT CODES"} {
+		i := strings.Index(help, "\n"+title+":\n")
+		if i < at {
+			t.Errorf("%s is not there, or out of order:\n%s", title, help)
+		}
+		at = i
+	}
+	if strings.Contains(help, "\n:\n") || strings.Contains(help, "   man ") {
+		t.Errorf("a command without a group, or a hidden one:\n%s", help)
 	}
 }
 

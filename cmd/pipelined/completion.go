@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"embed"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,19 +15,45 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// completionCommand shows urfave/cli's command among the others and says what it
-// is for.
+// completions are the scripts for shells.
+//
+//go:embed completions
+var completions embed.FS
+
+// completedShells are the shells that there is a script for, with what uses it.
+var completedShells = []struct{ name, use string }{
+	{"bash", `eval "$(pipelined completion bash)"`},
+	{"zsh", `eval "$(pipelined completion zsh)"`},
+	{"fish", "pipelined completion fish > ~/.config/fish/completions/pipelined.fish"},
+}
+
+// completionCommand makes urfave/cli's command one like the others, with scripts that
+// need no package and run nothing of a command line but its first word.
 func completionCommand(cmd *cli.Command) {
 	cmd.Hidden = false
 	cmd.Usage = "prints a shell completion script"
-	cmd.ArgsUsage = "bash|zsh|fish|pwsh"
-	cmd.Description = "bash: source <(pipelined completion bash), with the package bash-completion; zsh: the same with zsh; " +
-		"fish: pipelined completion fish > ~/.config/fish/completions/pipelined.fish"
+	cmd.ArgsUsage = "bash, zsh or fish"
+	cmd.Category = groupOperate
+	cmd.Description = ""
 	cmd.Action = noCommand
-	for _, sub := range cmd.Commands {
-		sub.Usage = "prints the script for " + sub.Name
+	cmd.Commands = nil
+	for _, shell := range completedShells {
+		cmd.Description += shell.name + ": " + shell.use + "\n"
+		cmd.Commands = append(cmd.Commands, &cli.Command{
+			Name: shell.name, Usage: "prints the script for " + shell.name, Description: shell.use,
+			Action: func(_ context.Context, cmd *cli.Command) error {
+				script, err := completions.ReadFile("completions/pipelined." + shell.name)
+				if err != nil {
+					return wrap("read completion script", err)
+				}
+
+				_, err = cmd.Root().Writer.Write(script)
+				return wrap("write output", err)
+			},
+		})
 	}
 
+	cmd.Description = strings.TrimSuffix(cmd.Description, "\n")
 	prepare(cmd)
 }
 
@@ -35,27 +63,63 @@ const completionLimit = 2 * time.Second
 // completedRuns is how many runs a shell offers, newest first.
 const completedRuns = 30
 
-// completer gives a shell the names of runs and of their modules.
+// completer gives a shell the words that may come next.
 type completer struct{ env *environment }
 
-// prepare gives every command that takes RUN its completion.
-func (c completer) prepare(root *cli.Command) {
-	for _, sub := range root.Commands {
-		if strings.HasPrefix(strings.TrimPrefix(sub.ArgsUsage, "["), "RUN") {
-			sub.ShellComplete = c.complete
+// prepare gives every command of the tree its completion.
+func (c completer) prepare(cmd *cli.Command) {
+	cmd.ShellComplete = c.complete
+	for _, sub := range cmd.Commands {
+		c.prepare(sub)
+	}
+}
+
+// complete prints a word, a tab and what it means for each word that may come next.
+// If it prints nothing, the shell offers files.
+func (c completer) complete(ctx context.Context, cmd *cli.Command) {
+	args := cmd.Args().Slice()
+	usage := strings.TrimPrefix(cmd.ArgsUsage, "[")
+	switch {
+	case len(args) > 0 && strings.HasPrefix(args[len(args)-1], "-"):
+		c.flags(cmd, args[len(args)-1])
+	case len(args) > 0 && !strings.HasPrefix(usage, "RUN"):
+	case cmd.Name == "help":
+		c.commands(cmd.Root())
+	case len(cmd.Commands) > 0:
+		c.commands(cmd)
+	case strings.HasPrefix(usage, "RUN"):
+		c.ofRun(ctx, cmd, args)
+	}
+}
+
+// word prints one word that may come next.
+func (c completer) word(word, description string) {
+	fmt.Fprintf(c.env.stdout, "%s\t%s\n", terminal.Clean(word), terminal.Clean(description))
+}
+
+// commands prints the commands below a command.
+func (c completer) commands(cmd *cli.Command) {
+	for _, sub := range cmd.VisibleCommands() {
+		c.word(sub.Name, sub.Usage)
+	}
+}
+
+// flags prints the flags of a command that begin as the last word does, with as many
+// dashes.
+func (c completer) flags(cmd *cli.Command, last string) {
+	name := strings.TrimLeft(last, "-")
+	dashes := last[:len(last)-len(name)]
+	for _, f := range append(cmd.VisibleFlags(), cmd.VisiblePersistentFlags()...) {
+		doc, ok := f.(cli.DocGenerationFlag)
+		if full := f.Names()[0]; ok && full != name && strings.HasPrefix(full, name) {
+			c.word(dashes+full, strings.ReplaceAll(doc.GetUsage(), "`", ""))
 		}
 	}
 }
 
-// complete prints "word:description" for each word that may come next. Without an
-// answer of a node it offers nothing: a shell has no place for an error.
-func (c completer) complete(ctx context.Context, cmd *cli.Command) {
-	args := cmd.Args().Slice()
-	if len(args) > 0 && strings.HasPrefix(args[len(args)-1], "-") {
-		cli.DefaultCompleteWithFlags(ctx, cmd)
-		return
-	}
-
+// ofRun prints runs, or the modules of one. Without an answer of a node it prints
+// nothing: a shell has no place for an error.
+func (c completer) ofRun(ctx context.Context, cmd *cli.Command, args []string) {
 	ctx, cancel := context.WithTimeout(ctx, completionLimit)
 	defer cancel()
 	api, err := c.env.connectRead(ctx)
@@ -79,10 +143,10 @@ func (c completer) runs(ctx context.Context, api *client.Client) {
 	}
 	for i := range list.Runs {
 		r := &list.Runs[i]
-		fmt.Fprintf(c.env.stdout, "%d:%s, %s\n", r.Number, terminal.Clean(r.Pipeline), pipeline.Words(r.State))
+		c.word(strconv.FormatUint(r.Number, 10), r.Pipeline+", "+pipeline.Words(r.State))
 	}
 	if len(list.Runs) > 0 {
-		fmt.Fprintln(c.env.stdout, "last:the newest run")
+		c.word("last", "the newest run")
 	}
 }
 
@@ -98,6 +162,6 @@ func (c completer) modules(ctx context.Context, api *client.Client, run string) 
 	}
 	for i := range r.Modules {
 		m := &r.Modules[i]
-		fmt.Fprintf(c.env.stdout, "%s:%s\n", strings.ReplaceAll(terminal.Clean(m.Name), ":", `\:`), pipeline.Words(m.State))
+		c.word(m.Name, pipeline.Words(m.State))
 	}
 }

@@ -21,6 +21,21 @@ const (
 	exitInterrupted = 130 // interrupted from the keyboard
 )
 
+// exitMeanings is what the help says of exit codes.
+var exitMeanings = []struct {
+	code    int
+	meaning string
+}{
+	{exitOK, "it succeeded, warnings included"},
+	{exitFailed, "the run failed, or the command did"},
+	{exitUsage, "wrong usage, an invalid pipeline, a name that does not exist"},
+	{exitCancelled, "the run was cancelled"},
+	{exitForbidden, "not allowed"},
+	{exitUnavailable, "no cluster or no leader can be reached"},
+	{exitTimeout, "timed out waiting"},
+	{exitInterrupted, "interrupted"},
+}
+
 // kindExits is the one table from kinds of error to exit codes.
 var kindExits = map[pipeline.Kind]int{
 	pipeline.Internal:        exitFailed,

@@ -44,6 +44,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 
 // command builds the tree of commands.
 func (p *program) command() *cli.Command {
+	useOwnHelp()
 	env := p.env
 	root := &cli.Command{
 		Name:            "pipelined",
@@ -64,8 +65,11 @@ func (p *program) command() *cli.Command {
 			}
 			return noCommand(ctx, cmd)
 		},
-		EnableShellCompletion:           true,
-		ConfigureShellCompletionCommand: completionCommand,
+		EnableShellCompletion: true,
+		ConfigureShellCompletionCommand: func(cmd *cli.Command) {
+			completionCommand(cmd)
+			completer{env}.prepare(cmd)
+		},
 	}
 	prepare(root)
 	completer{env}.prepare(root)
@@ -89,53 +93,79 @@ func prepare(cmd *cli.Command) {
 	}
 }
 
-// commands lists every command in the order of the help.
+// The groups of commands in the help, by what a person wants to do.
+const (
+	groupRun     = "Run pipelines"
+	groupLook    = "Look at runs"
+	groupNodes   = "Nodes of a cluster"
+	groupState   = "What a cluster stores"
+	groupOperate = "Operate"
+)
+
+// commands lists every command in the order of the help, by groups.
 func commands(env *environment) []*cli.Command {
-	return []*cli.Command{
+	var all []*cli.Command
+	group := func(title string, commands ...*cli.Command) {
+		for _, c := range commands {
+			c.Category = title
+		}
+		all = append(all, commands...)
+	}
+	group(groupRun,
 		runCommand{env}.command(),
-		agentCommand{env}.command(),
 		submitCommand{env}.command(),
 		validateCommand{env}.command(),
 		formatCommand{env}.command(),
 		planCommand{env}.command(),
 		graphCommand{env}.command(),
 		schemaCommand{env}.command(),
+		cancelCommand{env}.command(),
+		retryCommand{env}.command(),
+		decisionCommand{env}.approve(),
+		decisionCommand{env}.reject(),
+	)
+	group(groupLook,
 		listCommand{env}.command(),
 		statusCommand{env}.command(),
 		watchCommand{env}.command(),
-		topCommand{env}.command(),
 		waitCommand{env}.command(),
 		logsCommand{env}.command(),
-		cancelCommand{env}.command(),
-		retryCommand{env}.command(),
-		pinCommand{env}.pin(),
-		pinCommand{env}.unpin(),
-		approvalsCommand{env}.command(),
-		decisionCommand{env}.approve(),
-		decisionCommand{env}.reject(),
 		whyCommand{env}.command(),
-		historyCommand{env}.command(),
 		artifactsCommand{env}.command(),
+		historyCommand{env}.command(),
+		approvalsCommand{env}.command(),
+		waitingCommand{env}.command(),
+		eventsCommand{env}.command(),
 		execCommand{env}.command(),
-		workersCommand{env}.command(),
+		topCommand{env}.command(),
+		uiCommand{env}.command(),
+	)
+	group(groupNodes,
+		agentCommand{env}.command(),
 		membersCommand{env}.command(),
 		nodesCommand{env}.command(),
-		waitingCommand{env}.command(),
+		workersCommand{env}.command(),
 		drainCommand{env}.command(),
 		leaveCommand{env}.command(),
-		locksCommand{env}.command(),
-		eventsCommand{env}.command(),
+	)
+	group(groupState,
 		schedulesCommand{env}.command(),
-		cacheCommand{env}.command(),
 		secretsCommand{env}.command(),
-		webhooksCommand{env}.command(),
 		tokenCommand{env}.command(),
-		uiCommand{env}.command(),
+		webhooksCommand{env}.command(),
+		cacheCommand{env}.command(),
+		locksCommand{env}.command(),
+		pinCommand{env}.pin(),
+		pinCommand{env}.unpin(),
+	)
+	group(groupOperate,
 		snapshotCommand{env}.command(),
 		operatorCommand{env}.command(),
 		keygenCommand{env}.command(),
 		caCommand{env}.command(),
 		versionCommand{env}.command(),
+		manCommand{env}.command(),
 		helpCommand{env}.command(),
-	}
+	)
+	return all
 }

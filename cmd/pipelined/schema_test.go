@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -29,52 +28,6 @@ func TestSchema(t *testing.T) {
 	}
 	if code, _, errs := newCommand(t, nil).exec("schema", "modul"); code != exitUsage || !strings.Contains(errs, `did you mean "module"?`) {
 		t.Errorf("schema modul: code %d, %s", code, errs)
-	}
-}
-
-func TestCompletion(t *testing.T) {
-	for _, shell := range []string{"bash", "zsh", "fish"} {
-		code, script, _ := newCommand(t, nil).exec("completion", shell)
-		if code != 0 || !strings.Contains(script, "pipelined") {
-			t.Errorf("completion %s: code %d\n%.300s", shell, code, script)
-		}
-		path, err := exec.LookPath(shell)
-		if err != nil {
-			continue
-		}
-		check := exec.Command(path, "-n")
-		check.Stdin = strings.NewReader(script)
-		if out, err := check.CombinedOutput(); err != nil {
-			t.Errorf("completion %s: %v\n%s", shell, err, out)
-		}
-	}
-	for _, c := range []struct{ line, want string }{
-		{"secrets", "set:"}, {"submit -de", "--detach"}, {"completion", "zsh:"},
-	} {
-		code, out, _ := newCommand(t, nil).exec(append(strings.Fields(c.line), "--generate-shell-completion")...)
-		if code != 0 || !strings.Contains(out, c.want) {
-			t.Errorf("%q is completed with %q, code %d; want %q", c.line, out, code, c.want)
-		}
-	}
-	if code, _, errs := newCommand(t, nil).exec("completion", "ksh"); code != exitUsage || !strings.Contains(errs, "ksh") {
-		t.Errorf("completion ksh: code %d, %s", code, errs)
-	}
-}
-
-// A shell is offered the newest runs, and the modules of one.
-func TestCompletion_runs(t *testing.T) {
-	f := newFakeCluster(t)
-	c := newCommand(t, f)
-	f.add(&fakeRun{run: wire.Run{RunSummary: wire.RunSummary{ID: "r1", Number: 12, Pipeline: "release", State: pipeline.RunRunning},
-		Modules: []wire.Module{{Name: "build[a:b]", State: pipeline.ModuleWaiting}}}})
-	for line, want := range map[string]string{
-		"status": "12:release, running\nlast:the newest run\n", "logs": "12:release, running\nlast:the newest run\n",
-		"logs r1": "build[a\\:b]:waiting\n", "cancel r1": "", "logs nothing": "", "logs r1 x": "", "workers": "",
-	} {
-		code, out, errs := c.exec(append(strings.Fields(line), "--generate-shell-completion")...)
-		if code != 0 || out != want || errs != "" {
-			t.Errorf("%q is completed with %q, code %d, %s; want %q", line, out, code, errs, want)
-		}
 	}
 }
 

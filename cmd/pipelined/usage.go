@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -174,11 +175,7 @@ func noCommand(_ context.Context, cmd *cli.Command) error {
 	name := cmd.Args().First()
 	if name == "" {
 		if cmd.Root() == cmd {
-			cmd.Writer = cmd.ErrWriter
-			if err := cli.ShowRootCommandHelp(cmd); err != nil {
-				return err
-			}
-
+			fmt.Fprint(cmd.ErrWriter, firstHelp)
 			return exit(exitUsage)
 		}
 		return usagef("%s: missing command: %s (see pipelined %[1]s -h)", commandPath(cmd), cmd.ArgsUsage)
