@@ -198,8 +198,8 @@ func (p *parser) document() error {
 			case p.test == nil:
 			case p.detail == "system-out" || p.detail == "system-err":
 				p.output.write(t)
-			case p.detail != "" && len(p.text.b) < 2*maxText:
-				p.text.write(t)
+			case p.detail != "" && len(p.text.b) < 2*maxText: // its head counts
+				p.text.write(t[:min(len(t), 2*maxText)])
 			}
 		}
 	}

@@ -141,6 +141,16 @@ func TestSet_hides(t *testing.T) {
 	}
 }
 
+// Of a long text of a failure the beginning is kept: it says what failed.
+func TestSet_longText(t *testing.T) {
+	var set testreport.Set
+	set.Read("f", []byte("<testsuite><testcase name='t'><failure>want 3, have 2\n"+strings.Repeat("goroutine 1 [running]\n", 5000)+"</failure></testcase></testsuite>"), nil, false)
+	c := set.Cases()[0]
+	if c.Message != "want 3, have 2" || !strings.HasPrefix(c.Text, "want 3, have 2\ngoroutine") || !strings.HasSuffix(c.Text, "…") || len(c.Text) > 5000 {
+		t.Errorf("got %q, %d bytes %.40q", c.Message, len(c.Text), c.Text)
+	}
+}
+
 // Times are read as programs write them; what is no time is none.
 func TestSet_times(t *testing.T) {
 	var set testreport.Set
