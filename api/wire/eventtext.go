@@ -3,6 +3,7 @@ package wire
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/pipelined/pipelined/pipeline"
@@ -136,32 +137,16 @@ func nodeText(e *pipeline.Event) string {
 }
 
 func subjectText(e *pipeline.Event) string {
-	name := e.Subject
 	switch e.Type {
 	case pipeline.EventTokenCreated:
-		return fmt.Sprintf("token %s with the role %s was created%s", name, e.State, by(e.Actor))
-	case pipeline.EventTokenRevoked:
-		return "token " + name + " was revoked" + by(e.Actor)
-	case pipeline.EventSecretSet:
-		return "secret " + name + " was set" + by(e.Actor)
-	case pipeline.EventSecretRemoved:
-		return "secret " + name + " was removed" + by(e.Actor)
-	case pipeline.EventWebhookAdded:
-		return "webhook " + name + " was added" + by(e.Actor)
-	case pipeline.EventWebhookRemoved:
-		return "webhook " + name + " was removed" + by(e.Actor)
+		return fmt.Sprintf("token %s with the role %s was created%s", e.Subject, e.State, by(e.Actor))
 	case pipeline.EventWebhookOff:
-		return "webhook " + name + " was switched off" + because(e.Reason)
-	case pipeline.EventScheduleRegistered:
-		return "schedule " + name + " was registered" + by(e.Actor)
-	case pipeline.EventSchedulePaused:
-		return "schedule " + name + " was paused" + by(e.Actor)
-	case pipeline.EventScheduleResumed:
-		return "schedule " + name + " was resumed" + by(e.Actor)
-	case pipeline.EventScheduleRemoved:
-		return "schedule " + name + " was removed" + by(e.Actor)
+		return "webhook " + e.Subject + " was switched off" + because(e.Reason)
+	case pipeline.EventScheduleSkipped:
+		return "schedule " + e.Subject + " skipped " + number(e.Count, "tick") + because(e.Reason)
 	}
-	return "schedule " + name + " skipped " + number(e.Count, "tick") + because(e.Reason)
+	what, did, _ := strings.Cut(e.Type.Kind().Name, ".")
+	return what + " " + e.Subject + " was " + did + by(e.Actor)
 }
 
 func by(actor string) string {
