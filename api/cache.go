@@ -27,7 +27,7 @@ type cacheHandler struct{ cache Cache }
 
 func (h *cacheHandler) list(c *call) error {
 	q := c.r.URL.Query()
-	limit, err := listLimit(q, 100)
+	limit, err := listLimit(q, 100, maxList)
 	if err != nil {
 		return err
 	}

@@ -195,14 +195,14 @@ func count(q url.Values, name string, def uint64) (uint64, error) {
 	return n, nil
 }
 
-// listLimit is how many entries of a list are asked for.
-func listLimit(q url.Values, def uint64) (int, error) {
+// listLimit is how many entries of a list are asked for, from 1 to most.
+func listLimit(q url.Values, def, most uint64) (int, error) {
 	n, err := count(q, "limit", def)
 	if err != nil {
 		return 0, err
 	}
-	if n < 1 || n > maxList {
-		return 0, invalid("limit=%d: expected 1 to %d", n, maxList)
+	if n < 1 || n > most {
+		return 0, invalid("limit=%d: expected 1 to %d", n, most)
 	}
 
 	return int(n), nil

@@ -38,7 +38,7 @@ func (h *streamHandler) events(c *call) error {
 	if in.Since, err = count(q, "since", 0); err != nil {
 		return err
 	}
-	if in.Limit, err = listLimit(q, 100); err != nil {
+	if in.Limit, err = listLimit(q, 100, maxList); err != nil {
 		return err
 	}
 	if text := q.Get("wait"); text != "" {

@@ -75,17 +75,8 @@ func (h *handlers) historyRoutes() []Route {
 	}
 }
 
-// newest is how many runs are asked for.
-func (c *call) newest(def, most uint64) (int, error) {
-	n, err := count(c.r.URL.Query(), "limit", def)
-	if err == nil && (n < 1 || n > most) {
-		err = invalid("limit=%d: expected 1 to %d", n, most)
-	}
-	return int(n), err
-}
-
 func (h *historiesHandler) pipelines(c *call) error {
-	n, err := c.newest(20, 100)
+	n, err := listLimit(c.r.URL.Query(), 20, 100)
 	if err != nil {
 		return err
 	}
@@ -94,11 +85,12 @@ func (h *historiesHandler) pipelines(c *call) error {
 }
 
 func (h *historiesHandler) history(c *call) error {
-	n, err := c.newest(50, 200)
+	q := c.r.URL.Query()
+	n, err := listLimit(q, 50, 200)
 	if err != nil {
 		return err
 	}
-	name := c.r.URL.Query().Get("pipeline")
+	name := q.Get("pipeline")
 	switch {
 	case name == "":
 		return invalid("query: missing pipeline=NAME")
@@ -130,7 +122,7 @@ func (h *historiesHandler) tests(c *call) error {
 	if in.Module, err = c.moduleParam(); err != nil {
 		return err
 	}
-	if in.Limit, err = c.newest(defaultTests, maxTests); err != nil {
+	if in.Limit, err = listLimit(q, defaultTests, maxTests); err != nil {
 		return err
 	}
 	attempt, err := count(q, "attempt", 0)

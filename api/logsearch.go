@@ -58,15 +58,12 @@ func readSearching(q url.Values) (s searching, err error) {
 	if err != nil {
 		return s, err
 	}
-	limit, err := count(q, "limit", defaultMatches)
+	limit, err := listLimit(q, defaultMatches, maxMatches)
 	if err != nil {
 		return s, err
 	}
-	if limit < 1 || limit > maxMatches {
-		return s, invalid("limit=%d: expected 1 to %d", limit, maxMatches)
-	}
 
-	s = searching{from: int64(max(from, 1)), limit: int(limit)}
+	s = searching{from: int64(max(from, 1)), limit: limit}
 	switch {
 	case isRegexp:
 		if !exact {

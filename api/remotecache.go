@@ -166,7 +166,7 @@ var entryKinds = []string{"", wire.KindBazel, wire.KindTurbo}
 
 func (h *remoteCacheHandler) list(c *call) error {
 	q := c.r.URL.Query()
-	limit, err := listLimit(q, 100)
+	limit, err := listLimit(q, 100, maxList)
 	if err != nil {
 		return err
 	}

@@ -157,7 +157,7 @@ const maxRunSearch = 200
 
 func (h *runsHandler) list(c *call) error {
 	q := c.r.URL.Query()
-	limit, err := listLimit(q, 50)
+	limit, err := listLimit(q, 50, maxList)
 	if err != nil {
 		return err
 	}
