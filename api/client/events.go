@@ -3,8 +3,6 @@ package client
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -53,104 +51,46 @@ func (events Events) List(ctx context.Context, o EventOptions) (wire.EventList, 
 // twice or left out. Reset says that events after the index were no longer kept. fn is
 // called from this goroutine; its error is returned as it is.
 func (events Events) Follow(ctx context.Context, since uint64, fn func(wire.StreamHappened) error) error {
-	c := events.calls
-	if err := c.meet(ctx); err != nil {
+	if err := events.calls.meet(ctx); err != nil {
 		return err
 	}
 
-	last, waits := time.Now(), newBackoff(2*time.Second)
-	idle := 0
-	for {
-		before := since
-		err := events.stream(ctx, &since, fn)
-		var stop *stopError
-		switch {
-		case errors.As(err, &stop):
-			return stop.err
-		case ctx.Err() != nil:
-			return contextError(ctx)
-		case !passing(err):
-			return err
-		}
-
-		if since > before {
-			last, idle = time.Now(), 0
-			waits.Reset()
-		} else if time.Since(last) > c.cfg.FollowFor {
-			return err
-		}
-		if idle++; idle <= c.nodes.len() {
-			continue // every node is tried once without a pause
-		}
-		if !sleep(ctx, waits.NextBackOff()) {
-			return contextError(ctx)
-		}
+	s := &stream{calls: events.calls, silence: streamSilence}
+	s.request = func() (*request, error) {
+		q := url.Values{"topic": {wire.EventEvents}, "since": {strconv.FormatUint(since, 10)}}
+		return &request{method: http.MethodGet, path: "/api/v1/stream", query: q}, nil
 	}
+	s.take = func(ev event) (bool, error) {
+		index, err := takeEvents(ev, since, fn)
+		if index > since {
+			since = index
+			s.given++
+		}
+		return false, err
+	}
+	return s.follow(ctx)
 }
 
 // streamSilence is how long a stream of events may be silent before its node counts as
 // gone: nodes beat each second.
 const streamSilence = 3500 * time.Millisecond
 
-// stream follows at one node until the stream breaks.
-func (events Events) stream(ctx context.Context, since *uint64, fn func(wire.StreamHappened) error) error {
-	c := events.calls
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	q := url.Values{"topic": {wire.EventEvents}, "since": {strconv.FormatUint(*since, 10)}}
-	resp, node, err := c.send(ctx, &request{method: http.MethodGet, path: "/api/v1/stream", query: q, safe: true,
-		header: http.Header{"Accept": {"text/event-stream"}}})
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	c.learnSoon(ctx)
-
-	silent := time.AfterFunc(streamSilence, func() { cancel(errSlow) })
-	defer silent.Stop()
-	in := newEvents(resp.Body, func() { silent.Reset(streamSilence) })
-	for {
-		ev, err := in.next()
-		if err != nil {
-			c.nodes.failed(node)
-			return pipeline.Errorf(pipeline.Unavailable, "follow events at %s: %w", node.Host, err)
-		}
-		silent.Stop() // fn may take its time
-		err = takeEvents(ev, since, fn)
-		silent.Reset(streamSilence)
-		if err != nil {
-			c.nodes.failed(node)
-			return err
-		}
-	}
-}
-
-// takeEvents handles one message of the stream.
-func takeEvents(ev event, since *uint64, fn func(wire.StreamHappened) error) error {
-	switch ev.kind {
-	case wire.EventBye:
-		return errBye
-	case wire.EventError:
-		var p wire.Problem
-		if json.Unmarshal(ev.data, &p) != nil {
-			return pipeline.Errorf(pipeline.Unavailable, "read an event: %w", io.ErrUnexpectedEOF)
-		}
-		return &pipeline.Error{Kind: pipeline.ParseKind(p.Kind), Message: p.Detail}
-	case wire.EventEvents:
-	default:
-		return nil
+// takeEvents gives the events of one message to fn that happened after the index since,
+// and the index after them.
+func takeEvents(ev event, since uint64, fn func(wire.StreamHappened) error) (uint64, error) {
+	if ev.kind != wire.EventEvents {
+		return since, nil
 	}
 
 	var e wire.StreamHappened
 	if err := json.Unmarshal(ev.data, &e); err != nil {
-		return pipeline.Errorf(pipeline.Unavailable, "read an event: %w", err)
+		return since, pipeline.Errorf(pipeline.Unavailable, "read an event: %w", err)
 	}
-	if e.Index <= *since {
-		return nil // given before
+	if e.Index <= since {
+		return since, nil // given before
 	}
 	if err := fn(e); err != nil {
-		return &stopError{err}
+		return since, &stopError{err}
 	}
-	*since = e.Index
-	return nil
+	return e.Index, nil
 }

@@ -82,6 +82,34 @@ func TestEvents_Follow(t *testing.T) {
 	}
 }
 
+// A node that had nothing to report for long is no node that is away: the stream
+// continues at another one.
+func TestEvents_Follow_quiet(t *testing.T) {
+	const followFor = 50 * time.Millisecond
+	connections := 0
+	b := &apitest.Backend{
+		Cluster: apitest.Cluster{MembersFunc: func(context.Context) (wire.MemberList, error) { return wire.MemberList{}, nil }},
+		Feeds: apitest.Feeds{FeedFunc: func(ctx context.Context, in api.FeedRequest, send func(uint64, string, any) error) error {
+			if connections++; connections > 1 {
+				return send(4, wire.EventEvents, &wire.StreamHappened{Index: 4, Events: []wire.Event{{Index: 4}}})
+			}
+			tick := time.NewTicker(followFor / 10)
+			defer tick.Stop()
+			for begun := time.Now(); time.Since(begun) < 3*followFor; <-tick.C {
+				if err := send(in.Since, wire.EventNode, wire.StreamNode{Node: "n1"}); err != nil {
+					return err
+				}
+			}
+			return pipeline.Errorf(pipeline.Unavailable, "the node stops")
+		}}}
+	c := newClient(t, client.Config{FollowFor: followFor}, serve(t, b, nil))
+	errEnough := errors.New("enough")
+	err := c.Events().Follow(t.Context(), 3, func(wire.StreamHappened) error { return errEnough })
+	if !errors.Is(err, errEnough) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestEvents_List(t *testing.T) {
 	var got api.EventQuery
 	b := &apitest.Backend{Feeds: apitest.Feeds{EventsFunc: func(_ context.Context, q api.EventQuery) (wire.EventList, error) {

@@ -3,8 +3,6 @@ package client
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"io"
 	"maps"
 	"net/http"
 	"time"
@@ -37,76 +35,21 @@ func (runs Runs) Follow(ctx context.Context, id pipeline.RunID, o FollowOptions,
 		return err
 	}
 
-	f := &follower{c: runs.calls, id: id, positions: maps.Clone(o.Positions), fn: fn, begun: map[string]bool{},
+	f := &follower{id: id, positions: maps.Clone(o.Positions), fn: fn, begun: map[string]bool{},
 		request: wire.FollowRequest{Modules: o.Modules, Follow: !o.Once, Lines: o.Lines, Since: o.Since, Times: o.Times}}
 	if f.positions == nil {
 		f.positions = map[string]wire.LogPosition{}
 	}
-
-	last, waits, idle := time.Now(), newBackoff(2*time.Second), 0
-	for {
-		before := f.given
-		err := f.stream(ctx)
-		var stop *stopError
-		switch {
-		case err == nil:
-			return nil
-		case errors.As(err, &stop):
-			return stop.err
-		case ctx.Err() != nil:
-			return contextError(ctx)
-		case !f.connected || !passing(err):
-			return err
-		}
-
-		if f.given > before {
-			// It went well until it broke.
-			last, idle = time.Now(), 0
-			waits.Reset()
-		} else if time.Since(last) > runs.calls.cfg.FollowFor {
-			return err
-		}
-
-		// Every node is tried once without a pause.
-		if idle++; idle <= runs.calls.nodes.len() {
-			continue
-		}
-
-		wait := waits.NextBackOff()
-		if runs.calls.cfg.OnRetry != nil {
-			runs.calls.cfg.OnRetry(err, wait)
-		}
-
-		if !sleep(ctx, wait) {
-			return contextError(ctx)
-		}
-	}
+	f.stream = &stream{calls: runs.calls, request: f.ask, silence: runs.calls.cfg.StreamIdle, ends: o.Once, take: f.take}
+	return f.stream.follow(ctx)
 }
-
-// passing reports whether going on elsewhere may help a stream that was under
-// way. A run that was there may be news to a node that is behind.
-func passing(err error) bool {
-	switch pipeline.KindOf(err) {
-	case pipeline.Unavailable, pipeline.Unknown, pipeline.NotFound, pipeline.Timeout, pipeline.Internal:
-		return true
-	}
-	return false
-}
-
-// stopError is an error of the caller's function.
-type stopError struct{ err error }
-
-func (e *stopError) Error() string { return e.err.Error() }
-
-// errBye is a node that sends its followers elsewhere.
-var errBye = &pipeline.Error{Kind: pipeline.Unavailable, Message: "the node stops"}
 
 // errGap is a stream that leaves bytes out: it is asked for again.
 var errGap = &pipeline.Error{Kind: pipeline.Unavailable, Message: "the stream left bytes out"}
 
-// follower is the state of one FollowRun.
+// follower is the state of one Runs.Follow.
 type follower struct {
-	c         *caller
+	stream    *stream
 	id        pipeline.RunID
 	request   wire.FollowRequest // but for the positions
 	positions map[string]wire.LogPosition
@@ -114,10 +57,6 @@ type follower struct {
 	// begun are the modules of which something was given: only what comes first
 	// may begin behind the beginning, where the request wants that.
 	begun map[string]bool
-	// connected is set once any stream was opened.
-	connected bool
-	// given counts the events that fn got.
-	given int
 	// gaps counts streams in a row that left bytes out.
 	gaps int
 }
@@ -125,64 +64,19 @@ type follower struct {
 // maxGaps is how often in a row a stream with a gap is asked for again.
 const maxGaps = 5
 
-// stream follows at one node until the end (nil) or until it breaks.
-func (f *follower) stream(ctx context.Context) error {
+// ask asks for what follows the positions.
+func (f *follower) ask() (*request, error) {
 	f.request.Positions = f.positions
 	body, err := json.Marshal(f.request)
 	if err != nil {
-		return pipeline.Errorf(pipeline.Internal, "encode positions: %w", err)
+		return nil, pipeline.Errorf(pipeline.Internal, "encode positions: %w", err)
 	}
-
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	resp, node, err := f.c.send(ctx, &request{method: http.MethodPost, path: runsPath + path(string(f.id), "logs"), body: body, safe: true,
-		header: http.Header{"Accept": {"text/event-stream"}}})
-	if err != nil {
-		return err
-	}
-
-	defer resp.Body.Close()
-	f.connected = true
-	f.c.learnSoon(ctx)
-	idle := time.AfterFunc(f.c.cfg.StreamIdle, func() { cancel(errSlow) })
-	defer idle.Stop()
-	in := newEvents(resp.Body, func() { idle.Reset(f.c.cfg.StreamIdle) })
-	for {
-		ev, err := in.next()
-		if err != nil {
-			f.c.nodes.failed(node)
-			if errors.Is(err, io.ErrUnexpectedEOF) && !f.request.Follow {
-				return nil
-			}
-
-			return pipeline.Errorf(pipeline.Unavailable, "follow at %s: %w", node.Host, err)
-		}
-
-		// Being called by fn takes as long as it takes.
-		idle.Stop()
-		done, err := f.take(ev)
-		idle.Reset(f.c.cfg.StreamIdle)
-		if err != nil || done {
-			if err != nil {
-				f.c.nodes.failed(node)
-			}
-			return err
-		}
-	}
+	return &request{method: http.MethodPost, path: runsPath + path(string(f.id), "logs"), body: body}, nil
 }
 
 // take handles one event of the stream.
 func (f *follower) take(ev event) (done bool, err error) {
 	switch ev.kind {
-	case wire.EventBye:
-		return false, errBye
-	case wire.EventError:
-		var p wire.Problem
-		if json.Unmarshal(ev.data, &p) != nil {
-			return false, errGap
-		}
-
-		return false, &pipeline.Error{Kind: pipeline.ParseKind(p.Kind), Message: p.Detail}
 	case wire.EventLog, wire.EventEnd, wire.EventRunEnd:
 	default:
 		return false, nil // of a newer node
@@ -200,7 +94,7 @@ func (f *follower) take(ev event) (done bool, err error) {
 	at := f.positions[e.Module]
 	switch {
 	case e.Attempt < at.Attempt, e.Attempt == at.Attempt && at.Ended:
-		return false, nil // told before
+		return false, nil // given before
 	case e.Attempt > at.Attempt:
 		at = wire.LogPosition{Attempt: e.Attempt}
 	}
@@ -241,7 +135,7 @@ func (f *follower) give(e wire.LogEvent) error {
 		return &stopError{err}
 	}
 
-	f.given++
+	f.stream.given++
 	return nil
 }
 
