@@ -53,7 +53,7 @@ func (workers Workers) Brief(ctx context.Context) (wire.WorkerList, error) {
 	return do[wire.WorkerList](ctx, workers.calls, &request{method: http.MethodGet, path: "/api/workers", query: url.Values{"brief": {"1"}}, safe: true}, nil)
 }
 
-// Forget removes an outside worker.
+// Forget removes an external worker.
 func (workers Workers) Forget(ctx context.Context, id string) error {
 	return call(ctx, workers.calls, http.MethodDelete, "/api/workers"+path(id), true, nil)
 }
