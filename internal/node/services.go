@@ -8,6 +8,7 @@ import (
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/internal/external"
+	"github.com/pipelined/pipelined/internal/nodereport"
 	"github.com/pipelined/pipelined/internal/orchestrator"
 	"github.com/pipelined/pipelined/internal/remotecache"
 	"github.com/pipelined/pipelined/internal/runlog"
@@ -31,7 +32,7 @@ type services struct {
 	feeds      *service.Feeds
 	workers    *external.Workers
 	cluster    *service.Cluster
-	nodes      *service.Nodes
+	nodes      *nodereport.Collector
 	retention  *service.Retention
 	logs       *runlog.Logs
 	sessions   *session.Sessions
@@ -87,13 +88,13 @@ func (n *Node) openServices() {
 	}
 	s.workers = external.NewWorkers(external.WorkersConfig{Self: n.id, State: n.state, Orchestrator: n.orch, Down: f.down, Blobs: n.stores.blobs,
 		SecondCopy: f.up.SecondCopy, RunMask: s.vault.RunMask, Members: n.cluster.Members, Heartbeat: heartbeat})
-	s.nodes = service.NewNodes(service.NodesConfig{Self: n.id, Name: n.cfg.Name, Peers: n.peers, Members: n.cluster.Members,
+	s.nodes = nodereport.New(nodereport.Config{Self: n.id, Name: n.cfg.Name, Peers: n.peers, Members: n.cluster.Members,
 		Sights: n.cluster.Sights, Lags: n.lags, Health: n.cluster.GossipHealth, Disk: n.fabric.diskSpace, StartedAt: time.Now()})
 	s.cluster = service.NewCluster(service.ClusterConfig{Self: n.id, Name: n.cfg.Name, Mode: n.cfg.Mode, Slots: n.cfg.Slots, Version: n.cfg.Version,
 		State: n.state, Members: n.cluster, Keys: n.identity.keys, Load: func() int { return n.worker.Load() }, BlobUse: f.usage,
 		Troubles:   func() []string { return []string{n.worker.Unfit(), f.replicator.Missing(), s.snapshots.Trouble()} },
 		FindWorker: s.workers.Find, Leave: n.askToLeave,
-		Reports: s.nodes.Nodes})
+		Reports: s.nodes.Collect})
 	s.roll = service.NewRoll(service.RollConfig{State: n.state, Members: n.cluster.Members, Changes: n.cluster.Changes, Logger: n.log})
 	n.openWebhooks()
 	s.feeds = service.NewFeeds(service.FeedsConfig{State: n.state, Runs: s.runs, Cluster: s.cluster, Peers: n.peers})

@@ -64,6 +64,7 @@ var rules = []rule{
 	{path: "internal/backup", may: []string{"pipeline", "fsm", "storage/blob", "storage/tree"}},
 	{path: "internal/service", may: []string{"pipeline", "pipeline/language", "pipeline/calendar", "pipeline/mask", "pipeline/graph", "fsm", "storage", "storage/blob", "storage/tree", "cluster", "cluster/keys",
 		"api", "api/wire", "internal/peer", "internal/state", "internal/orchestrator", "internal/fabric", "internal/testreport", "internal/webhook"}},
+	{path: "internal/nodereport", may: []string{"pipeline", "cluster", "api/wire", "internal/peer"}},
 	{path: "internal/external", may: []string{"pipeline", "pipeline/mask", "fsm", "storage/blob", "storage/tree", "storage/layout", "cluster", "api", "api/wire", "internal/peer", "internal/state", "internal/service"}},
 	{path: "internal/runlog", may: []string{"pipeline", "fsm", "api", "api/wire", "internal/peer"}},
 	{path: "internal/session", may: []string{"pipeline", "fsm", "api", "api/wire", "internal/peer", "internal/worker"}},

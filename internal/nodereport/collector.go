@@ -1,4 +1,6 @@
-package service
+// Package nodereport collects what each node reports about itself and about the others,
+// and finds the connections that do not work.
+package nodereport
 
 import (
 	"context"
@@ -26,8 +28,8 @@ const (
 	askedNodes = 32
 )
 
-// NodesConfig says what Nodes is made of. All fields are needed.
-type NodesConfig struct {
+// Config says what a Collector is made of. All fields are needed.
+type Config struct {
 	Self    pipeline.NodeID
 	Name    string
 	Peers   *peer.Client
@@ -42,9 +44,9 @@ type NodesConfig struct {
 	StartedAt time.Time
 }
 
-// Nodes collects what each node reports about itself. It implements api.Nodes.
-type Nodes struct {
-	cfg NodesConfig
+// Collector collects what each node reports about itself. It may be used concurrently.
+type Collector struct {
+	cfg Config
 
 	mu sync.Mutex // guards following; held while nodes are asked
 	// at is when the last answer was complete.
@@ -52,25 +54,25 @@ type Nodes struct {
 	last wire.NodeReports
 }
 
-// NewNodes makes a Nodes.
-func NewNodes(cfg NodesConfig) *Nodes { return &Nodes{cfg: cfg} }
+// New makes a Collector.
+func New(cfg Config) *Collector { return &Collector{cfg: cfg} }
 
 // Register adds the message with which other nodes ask.
-func (n *Nodes) Register(mux *http.ServeMux) {
-	mux.Handle("POST "+pathNode, peer.Handle(func(context.Context, struct{}) (wire.NodeReport, error) { return n.own(), nil }))
+func (c *Collector) Register(mux *http.ServeMux) {
+	mux.Handle("POST "+pathNode, peer.Handle(func(context.Context, struct{}) (wire.NodeReport, error) { return c.own(), nil }))
 }
 
-// Nodes asks every node for its report. One that does not answer in time is listed
+// Collect asks every node for its report. One that does not answer in time is listed
 // without.
-func (n *Nodes) Nodes(context.Context) (wire.NodeReports, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if !n.at.IsZero() && time.Since(n.at) < nodesKept {
-		return n.last, nil
+func (c *Collector) Collect(context.Context) (wire.NodeReports, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.at.IsZero() && time.Since(c.at) < nodesKept {
+		return c.last, nil
 	}
 
 	var list []cluster.Member
-	for _, m := range n.cfg.Members() {
+	for _, m := range c.cfg.Members() {
 		if m.Status != cluster.StatusLeft {
 			list = append(list, m)
 		}
@@ -84,26 +86,26 @@ func (n *Nodes) Nodes(context.Context) (wire.NodeReports, error) {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			reports[i] = n.ask(m)
+			reports[i] = c.ask(m)
 		})
 	}
 	wg.Wait()
 
 	addLags(reports)
-	n.last, n.at = wire.NodeReports{Nodes: reports, Findings: findings(reports)}, time.Now()
-	return n.last, nil
+	c.last, c.at = wire.NodeReports{Nodes: reports, Findings: findings(reports)}, time.Now()
+	return c.last, nil
 }
 
 // ask gets the report of one node. The answer is shared: it does not end with the
 // caller who asked first.
-func (n *Nodes) ask(m cluster.Member) wire.NodeReport {
-	if m.ID == n.cfg.Self {
-		return n.own()
+func (c *Collector) ask(m cluster.Member) wire.NodeReport {
+	if m.ID == c.cfg.Self {
+		return c.own()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), nodeTimeout)
 	defer cancel()
 	var out wire.NodeReport
-	err := n.cfg.Peers.Call(ctx, m.ID, pathNode, struct{}{}, &out)
+	err := c.cfg.Peers.Call(ctx, m.ID, pathNode, struct{}{}, &out)
 	switch {
 	case err == nil:
 		out.ID, out.Name = m.ID, m.Name
@@ -111,20 +113,20 @@ func (n *Nodes) ask(m cluster.Member) wire.NodeReport {
 	case m.Status != cluster.StatusAlive:
 		return wire.NodeReport{ID: m.ID, Name: m.Name, Missing: "it has failed"}
 	}
-	return wire.NodeReport{ID: m.ID, Name: m.Name, Missing: "it does not answer " + n.cfg.Name}
+	return wire.NodeReport{ID: m.ID, Name: m.Name, Missing: "it does not answer " + c.cfg.Name}
 }
 
 // own is what this node reports.
-func (n *Nodes) own() wire.NodeReport {
-	disk := n.cfg.Disk()
-	out := wire.NodeReport{ID: n.cfg.Self, Name: n.cfg.Name, StartedAt: n.cfg.StartedAt.UTC(), Disk: &disk, GossipHealth: n.cfg.Health()}
-	for id, lag := range n.cfg.Lags() {
+func (c *Collector) own() wire.NodeReport {
+	disk := c.cfg.Disk()
+	out := wire.NodeReport{ID: c.cfg.Self, Name: c.cfg.Name, StartedAt: c.cfg.StartedAt.UTC(), Disk: &disk, GossipHealth: c.cfg.Health()}
+	for id, lag := range c.cfg.Lags() {
 		if out.Lags == nil {
 			out.Lags = map[pipeline.NodeID]uint64{}
 		}
 		out.Lags[pipeline.NodeID(id)] = lag
 	}
-	for _, s := range n.cfg.Sights() {
+	for _, s := range c.cfg.Sights() {
 		sight := wire.Sight{Node: s.Name, Status: s.Status, RoundTripSeconds: s.RoundTrip.Seconds(), Hears: s.Hears}
 		switch {
 		case s.Status != cluster.StatusAlive || s.RoundTrip > 0:
