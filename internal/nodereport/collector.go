@@ -48,14 +48,16 @@ type Config struct {
 type Collector struct {
 	cfg Config
 
-	mu sync.Mutex // guards following; held while nodes are asked
+	// turn guards following: it has an element while a caller asks the nodes. The others
+	// wait no longer than their own calls last.
+	turn chan struct{}
 	// at is when the last answer was complete.
 	at   time.Time
 	last wire.NodeReports
 }
 
 // New makes a Collector.
-func New(cfg Config) *Collector { return &Collector{cfg: cfg} }
+func New(cfg Config) *Collector { return &Collector{cfg: cfg, turn: make(chan struct{}, 1)} }
 
 // Register adds the message with which other nodes ask.
 func (c *Collector) Register(mux *http.ServeMux) {
@@ -64,9 +66,13 @@ func (c *Collector) Register(mux *http.ServeMux) {
 
 // Collect asks every node for its report. One that does not answer in time is listed
 // without.
-func (c *Collector) Collect(context.Context) (wire.NodeReports, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (c *Collector) Collect(ctx context.Context) (wire.NodeReports, error) {
+	select {
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+	case <-ctx.Done():
+		return wire.NodeReports{}, context.Cause(ctx)
+	}
 	if !c.at.IsZero() && time.Since(c.at) < nodesKept {
 		return c.last, nil
 	}
