@@ -10,6 +10,15 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
+// TimeOf is nil for a time that is not set.
+func TimeOf(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
 // Problem is an RFC 9457 problem document. Kind carries pipeline.Kind across
 // the network.
 type Problem struct {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pipelined/pipelined/cluster/consensus"
 	"github.com/pipelined/pipelined/internal/orchestrator"
+	"github.com/pipelined/pipelined/internal/outbox"
 	"github.com/pipelined/pipelined/internal/service"
 	"github.com/pipelined/pipelined/internal/snapshots"
 	"github.com/pipelined/pipelined/internal/webhook"
@@ -168,7 +169,7 @@ func (c *Config) defaults() error {
 }
 
 // WebhookDefinition is a webhook that the configuration of an agent defines.
-type WebhookDefinition = service.WebhookDefinition
+type WebhookDefinition = outbox.Definition
 
 func (c *Config) checkWebhooks() error {
 	rules, err := webhook.ParseRules(c.WebhookAllow)
@@ -176,7 +177,7 @@ func (c *Config) checkWebhooks() error {
 		return pipeline.Errorf(pipeline.Invalid, "webhook_allow: %w", err)
 	}
 	for _, d := range c.Webhooks {
-		if err := service.CheckWebhook(d, rules); err != nil {
+		if err := outbox.Check(d, rules); err != nil {
 			return pipeline.Errorf(pipeline.Invalid, "webhook %.80q: %w", d.Name, err)
 		}
 	}

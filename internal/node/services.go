@@ -10,6 +10,7 @@ import (
 	"github.com/pipelined/pipelined/internal/external"
 	"github.com/pipelined/pipelined/internal/nodereport"
 	"github.com/pipelined/pipelined/internal/orchestrator"
+	"github.com/pipelined/pipelined/internal/outbox"
 	"github.com/pipelined/pipelined/internal/remotecache"
 	"github.com/pipelined/pipelined/internal/runlog"
 	"github.com/pipelined/pipelined/internal/service"
@@ -39,7 +40,7 @@ type services struct {
 	remote     *remotecache.Cache
 	departure  *service.Departure
 	snapshots  *snapshots.Snapshots
-	webhooks   *service.Webhooks
+	webhooks   *outbox.Webhooks
 	roll       *service.Roll
 	sender     *webhook.Client
 }
@@ -105,7 +106,7 @@ func (n *Node) openWebhooks() {
 	s := &n.services
 	rules, _ := webhook.ParseRules(n.cfg.WebhookAllow) // checked with the configuration
 	s.sender = webhook.NewClient(rules, n.cfg.Version)
-	s.webhooks = service.NewWebhooks(service.WebhooksConfig{State: n.state, Keys: n.identity.keys, Rules: rules, Send: s.sender.Send,
+	s.webhooks = outbox.New(outbox.Config{State: n.state, Keys: n.identity.keys, Rules: rules, Send: s.sender.Send,
 		Count: n.metrics.Leader.Delivered, Barrier: n.cluster.Barrier, ClusterID: s.cluster.ID, Addresses: s.cluster.Addresses,
 		Defined: n.cfg.Webhooks, Logger: n.log.Named("webhooks")})
 }

@@ -1,4 +1,4 @@
-package service_test
+package outbox_test
 
 import (
 	"bytes"
@@ -12,22 +12,31 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"go.uber.org/goleak"
 
+	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/cluster/keys"
 	"github.com/pipelined/pipelined/fsm"
-	"github.com/pipelined/pipelined/internal/service"
+	"github.com/pipelined/pipelined/internal/outbox"
 	"github.com/pipelined/pipelined/internal/state/statetest"
 	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/internal/webhook"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// at is when secrets were set.
+var at = time.Unix(1_800_000_000, 0).UTC()
+
+var sam = api.Subject{Name: "sam", Role: api.RoleAdmin}
+
 // hooksRig are webhooks whose messages go nowhere.
 type hooksRig struct {
-	*service.Webhooks
+	*outbox.Webhooks
 	state *statetest.State
-	cfg   service.WebhooksConfig
+	cfg   outbox.Config
 
 	mu sync.Mutex
 	// guards following
@@ -44,7 +53,7 @@ func newHooksRig(t *testing.T) *hooksRig {
 		t.Fatal(err)
 	}
 	r := &hooksRig{state: statetest.New(t), status: http.StatusOK, counts: map[string]int{}}
-	r.cfg = service.WebhooksConfig{State: r.state.State, Keys: k, Logger: hclog.NewNullLogger(),
+	r.cfg = outbox.Config{State: r.state.State, Keys: k, Logger: hclog.NewNullLogger(),
 		Send: func(_ context.Context, to *webhook.Target, m *webhook.Message) webhook.Answer {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -58,7 +67,7 @@ func newHooksRig(t *testing.T) *hooksRig {
 		},
 		Barrier: func(context.Context) error { return nil }, ClusterID: func() string { return "c1" },
 		Addresses: func() []string { return []string{"http://127.0.0.1:8080"} }}
-	r.Webhooks = service.NewWebhooks(r.cfg)
+	r.Webhooks = outbox.New(r.cfg)
 	return r
 }
 
@@ -244,15 +253,15 @@ func TestWebhooks_RotateWebhook(t *testing.T) {
 // there as it has them.
 func TestWebhooks_Lead_configuration(t *testing.T) {
 	r := newHooksRig(t)
-	d := service.WebhookDefinition{Name: "ci", URL: "https://example.com/x", Types: []string{"run"}, Secret: webhook.NewSecret()}
+	d := outbox.Definition{Name: "ci", URL: "https://example.com/x", Types: []string{"run"}, Secret: webhook.NewSecret()}
 	lead := func() {
 		t.Helper()
-		r.cfg.Defined = []service.WebhookDefinition{d}
+		r.cfg.Defined = []outbox.Definition{d}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		done := make(chan struct{})
 		go func() {
-			service.NewWebhooks(r.cfg).Lead(ctx)
+			outbox.New(r.cfg).Lead(ctx)
 			close(done)
 		}()
 		testutil.Eventually(t, 10*time.Second, func() error {

@@ -1,4 +1,7 @@
-package service
+// Package outbox has the webhooks that the replicated state keeps, and the events that
+// wait for each: it adds, lists and changes them for the API, and on the leader gives
+// what is due to the sender of internal/webhook and records what came of it.
+package outbox
 
 import (
 	"context"
@@ -32,15 +35,15 @@ const (
 	receiverGone = "its receiver answered 410 Gone"
 )
 
-// WebhookDefinition is a webhook that the configuration of an agent defines.
-type WebhookDefinition struct {
+// Definition is a webhook that the configuration of an agent defines.
+type Definition struct {
 	Name, URL string
 	Types     []string
 	Secret    string
 }
 
-// WebhooksConfig says what Webhooks is made of. All fields are needed, but for Defined.
-type WebhooksConfig struct {
+// Config says what Webhooks is made of. All fields are needed, but for Defined.
+type Config struct {
 	State *state.State
 	Keys  *keys.Keys
 	Rules webhook.Rules
@@ -56,16 +59,16 @@ type WebhooksConfig struct {
 	ClusterID func() string
 	Addresses func() []string
 	// Defined are the webhooks of this agent's configuration.
-	Defined []WebhookDefinition
+	Defined []Definition
 	Logger  hclog.Logger
 }
 
 // Webhooks adds, lists, changes and tests webhooks, and on the leader sends events to
 // them. It implements api.Webhooks.
-type Webhooks struct{ cfg WebhooksConfig }
+type Webhooks struct{ cfg Config }
 
-// NewWebhooks makes a Webhooks.
-func NewWebhooks(cfg WebhooksConfig) *Webhooks { return &Webhooks{cfg: cfg} }
+// New makes a Webhooks.
+func New(cfg Config) *Webhooks { return &Webhooks{cfg: cfg} }
 
 // Lead sends events until ctx ends, for one term.
 func (w *Webhooks) Lead(ctx context.Context) {
@@ -99,7 +102,7 @@ func (w *Webhooks) define(ctx context.Context) {
 }
 
 // same reports whether a webhook is as the configuration has it.
-func (w *Webhooks) same(rec fsm.HookRecord, d WebhookDefinition) bool {
+func (w *Webhooks) same(rec fsm.HookRecord, d Definition) bool {
 	if !rec.Config || rec.URL != d.URL || !slices.Equal(rec.Types, d.Types) {
 		return false
 	}
@@ -118,11 +121,11 @@ func (w *Webhooks) propose(ctx context.Context, do fsm.HookDo, now time.Time, by
 
 // AddWebhook adds a webhook.
 func (w *Webhooks) AddWebhook(ctx context.Context, by api.Subject, in wire.WebhookRequest) (wire.WebhookCreated, error) {
-	d := WebhookDefinition{Name: in.Name, URL: in.URL, Types: in.Types, Secret: in.Secret}
+	d := Definition{Name: in.Name, URL: in.URL, Types: in.Types, Secret: in.Secret}
 	if d.Secret == "" {
 		d.Secret = webhook.NewSecret()
 	}
-	if err := CheckWebhook(d, w.cfg.Rules); err != nil {
+	if err := Check(d, w.cfg.Rules); err != nil {
 		return wire.WebhookCreated{}, err
 	}
 
@@ -134,8 +137,8 @@ func (w *Webhooks) AddWebhook(ctx context.Context, by api.Subject, in wire.Webho
 // webhookName is what a webhook may be called.
 var webhookName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
-// CheckWebhook refuses a webhook that cannot be added.
-func CheckWebhook(d WebhookDefinition, rules webhook.Rules) error {
+// Check refuses a webhook that cannot be added.
+func Check(d Definition, rules webhook.Rules) error {
 	if !webhookName.MatchString(d.Name) {
 		return pipeline.Errorf(pipeline.Invalid, "name %.80q: expected letters, digits, and . _ - after the first, at most 63", d.Name)
 	}
@@ -165,14 +168,14 @@ func (w *Webhooks) Webhooks(context.Context) (wire.WebhookList, error) {
 
 func (w *Webhooks) info(rec fsm.HookRecord) wire.WebhookInfo {
 	out := wire.WebhookInfo{Name: rec.Name, URL: rec.URL, Types: rec.Types, CreatedAt: rec.CreatedAt.UTC(), CreatedBy: rec.CreatedBy, Config: rec.Config,
-		Off: rec.Off, OffAt: timeOf(rec.OffAt), Waiting: rec.Waiting, GivenUp: rec.GaveUp, Delivered: rec.Delivered, Dropped: rec.Dropped,
-		Failures: rec.Failures, DeliveredAt: timeOf(rec.OKAt)}
+		Off: rec.Off, OffAt: wire.TimeOf(rec.OffAt), Waiting: rec.Waiting, GivenUp: rec.GaveUp, Delivered: rec.Delivered, Dropped: rec.Dropped,
+		Failures: rec.Failures, DeliveredAt: wire.TimeOf(rec.OKAt)}
 	if len(rec.SealedOld) > 0 && time.Now().Before(rec.OldUntil) {
-		out.OldSecretUntil = timeOf(rec.OldUntil)
+		out.OldSecretUntil = wire.TimeOf(rec.OldUntil)
 	}
 	if last := rec.Last; last != nil {
 		out.Last = &wire.WebhookDelivery{Event: w.eventID(last.Index, last.N), At: last.At.UTC(), TookMS: millis(last.Took), Accepted: last.OK,
-			Status: last.Status, Text: last.Text, NextAt: timeOf(last.Next)}
+			Status: last.Status, Text: last.Text, NextAt: wire.TimeOf(last.Next)}
 	}
 	return out
 }

@@ -1,4 +1,4 @@
-package service
+package outbox
 
 import (
 	"cmp"
@@ -14,7 +14,7 @@ import (
 	"github.com/pipelined/pipelined/internal/webhook"
 )
 
-// outbox is the outbox of all webhooks, in the replicated state. It implements
+// outbox is what waits for all webhooks. It implements
 // webhook.Outbox.
 type outbox struct{ w *Webhooks }
 
