@@ -225,9 +225,12 @@ func (w *Webhooks) RotateWebhook(ctx context.Context, by api.Subject, name strin
 	if err := w.propose(ctx, fsm.HookRotate, now, by.Name, rec); err != nil {
 		return wire.WebhookCreated{}, err
 	}
-	w.cfg.State.Fresh(ctx) // what follows only informs
-	rec, err := w.find(name)
-	return wire.WebhookCreated{WebhookInfo: w.info(rec), Secret: secret}, err
+	// What follows only informs: if it fails, the secret must not be lost.
+	w.cfg.State.Fresh(ctx)
+	if known, err := w.find(name); err == nil {
+		rec = known
+	}
+	return wire.WebhookCreated{WebhookInfo: w.info(rec), Secret: secret}, nil
 }
 
 // RetryWebhook makes what waits for a webhook due.
