@@ -31,6 +31,8 @@ const (
 	keepSecret, maxKeepSecret = 24 * time.Hour, 30 * 24 * time.Hour
 	// testType is the type of what TestWebhook sends. Such an event is not kept.
 	testType = "dev.cdeventsx.pipelined-webhook.tested.0.1.0"
+	// barrierAgain is the pause after a Barrier that failed.
+	barrierAgain = 100 * time.Millisecond
 	// receiverGone is why a hook is switched off.
 	receiverGone = "its receiver answered 410 Gone"
 )
@@ -73,9 +75,17 @@ func New(cfg Config) *Webhooks { return &Webhooks{cfg: cfg} }
 // Lead sends events until ctx ends, for one term.
 func (w *Webhooks) Lead(ctx context.Context) {
 	// What the leader before has recorded must not be sent again.
-	if err := w.cfg.Barrier(ctx); err != nil {
-		w.cfg.Logger.Debug("webhooks: this node leads no more", "error", err)
-		return
+	for {
+		err := w.cfg.Barrier(ctx)
+		if err == nil {
+			break
+		}
+		w.cfg.Logger.Debug("webhooks: what was committed before this term is not applied yet", "error", err)
+		select {
+		case <-time.After(barrierAgain):
+		case <-ctx.Done():
+			return
+		}
 	}
 	w.define(ctx)
 	webhook.NewSender(webhook.Config{Outbox: outbox{w}, Send: w.send, Count: w.cfg.Count, Logger: w.cfg.Logger}).Lead(ctx)

@@ -161,6 +161,30 @@ func TestWebhooks_Lead(t *testing.T) {
 	}
 }
 
+// A leader that is too busy at first to say what is committed sends a little later.
+func TestWebhooks_Lead_busy(t *testing.T) {
+	r := newHooksRig(t)
+	fails := 2
+	r.cfg.Barrier = func(context.Context) error {
+		if fails--; fails >= 0 {
+			return pipeline.Errorf(pipeline.Unavailable, "busy")
+		}
+		return nil
+	}
+	r.Webhooks = outbox.New(r.cfg)
+	if _, err := r.AddWebhook(t.Context(), sam, wire.WebhookRequest{Name: "ci", URL: "https://example.com/x", Types: []string{"secret.set"}}); err != nil {
+		t.Fatal(err)
+	}
+	r.lead(t)
+	r.state.Apply(&fsm.Command{Secret: &fsm.Secret{Record: fsm.SecretRecord{Name: "A", Sealed: []byte("x"), SetAt: at}}})
+	testutil.Eventually(t, 10*time.Second, func() error {
+		if w := r.one(t); w.Delivered != 1 {
+			return fmt.Errorf("%+v", w)
+		}
+		return nil
+	})
+}
+
 // A receiver that answers that it is gone gets nothing more until it is switched on.
 func TestWebhooks_RetryWebhook(t *testing.T) {
 	r := newHooksRig(t)
