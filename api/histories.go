@@ -19,8 +19,6 @@ type Histories interface {
 	Compare(ctx context.Context, id, with pipeline.RunID) (wire.Comparison, error)
 	// Tests reads the tests that the modules of a run reported.
 	Tests(ctx context.Context, id pipeline.RunID, q TestQuery) (wire.TestReport, error)
-	// Approvals lists the modules that wait for an approval, over all runs.
-	Approvals(ctx context.Context, by Subject) (wire.ApprovalList, error)
 }
 
 // TestQuery selects tests of a run.
@@ -69,9 +67,6 @@ func (h *handlers) historyRoutes() []Route {
 		{Method: "GET", Pattern: "/api/v1/runs/{id}/tests", Role: RoleRead, Where: OnLeader, Stale: true,
 			Summary: "the tests that the modules of a run reported",
 			Query:   []string{"module", "attempt", "state", "search", "limit", "stale"}, Response: doc[wire.TestReport](), serve: h.histories.tests},
-		{Method: "GET", Pattern: "/api/v1/approvals", Role: RoleRead, Where: OnLeader, Stale: true,
-			Summary: "the modules that wait for an approval, over all runs",
-			Query:   []string{"stale"}, Response: doc[wire.ApprovalList](), serve: h.histories.approvals},
 	}
 }
 
@@ -140,10 +135,5 @@ func (h *historiesHandler) tests(c *call) error {
 	}
 
 	out, err := h.histories.Tests(c.r.Context(), c.run, in)
-	return c.reply(out, err)
-}
-
-func (h *historiesHandler) approvals(c *call) error {
-	out, err := h.histories.Approvals(c.r.Context(), c.by)
 	return c.reply(out, err)
 }

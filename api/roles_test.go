@@ -51,7 +51,7 @@ var table = map[string][2]string{
 	"GET /api/v1/pipelines/history":                      {"rsa", "Histories.Pipeline"},
 	"GET /api/v1/runs/{id}/compare":                      {"rsa", "Histories.Compare"},
 	"GET /api/v1/runs/{id}/tests":                        {"rsa", "Histories.Tests"},
-	"GET /api/v1/approvals":                              {"rsa", "Histories.Approvals"},
+	"GET /api/v1/approvals":                              {"rsa", "Modules.Approvals"},
 	"POST /api/v1/schedules":                             {"sa", "Schedules.Register"},
 	"GET /api/v1/schedules":                              {"rsa", "Schedules.List"},
 	"GET /api/v1/schedules/{name}":                       {"rsa", "Schedules.Get"},

@@ -47,6 +47,9 @@ type Runs interface {
 	// Decide approves or rejects a module that waits for an approval: leader. The
 	// same decision again changes nothing; another one is a Conflict.
 	Decide(ctx context.Context, by Subject, id pipeline.RunID, in ApprovalDecision) (wire.Module, error)
+	// Approvals lists the modules that wait for an approval, over all runs: leader, or
+	// with stale any node that has the state.
+	Approvals(ctx context.Context, by Subject) (wire.ApprovalList, error)
 	// Why explains the state of a module, or with "" of all modules: leader.
 	Why(ctx context.Context, id pipeline.RunID, module string) (wire.Why, error)
 	// Waiting lists what waits in all runs: leader.
@@ -328,6 +331,11 @@ func (h *runsHandler) decide(c *call, d pipeline.Decision, field, text string) e
 	}
 
 	out, err := h.runs.Decide(c.r.Context(), c.by, id, ApprovalDecision{Module: module, Decision: d, Comment: text})
+	return c.reply(out, err)
+}
+
+func (h *runsHandler) approvals(c *call) error {
+	out, err := h.runs.Approvals(c.r.Context(), c.by)
 	return c.reply(out, err)
 }
 

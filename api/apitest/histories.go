@@ -14,7 +14,6 @@ type Histories struct {
 	PipelineHistoryFunc func(context.Context, string, int) (wire.PipelineHistory, error)
 	CompareFunc         func(context.Context, pipeline.RunID, pipeline.RunID) (wire.Comparison, error)
 	TestsFunc           func(context.Context, pipeline.RunID, api.TestQuery) (wire.TestReport, error)
-	ApprovalsFunc       func(context.Context, api.Subject) (wire.ApprovalList, error)
 }
 
 // Pipelines calls PipelinesFunc.
@@ -51,13 +50,4 @@ func (f *Histories) Tests(ctx context.Context, id pipeline.RunID, q api.TestQuer
 	}
 
 	return f.TestsFunc(ctx, id, q)
-}
-
-// Approvals calls ApprovalsFunc.
-func (f *Histories) Approvals(ctx context.Context, by api.Subject) (wire.ApprovalList, error) {
-	if f.ApprovalsFunc == nil {
-		return wire.ApprovalList{}, unset("Approvals")
-	}
-
-	return f.ApprovalsFunc(ctx, by)
 }

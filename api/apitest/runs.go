@@ -11,20 +11,21 @@ import (
 
 // Runs is an api.Runs made of functions.
 type Runs struct {
-	SubmitFunc   func(context.Context, api.Subject, string, wire.SubmitRequest) (wire.RunCreated, error)
-	EstimateFunc func(context.Context, api.Subject, wire.SubmitRequest) (wire.Estimate, error)
-	FindRunFunc  func(context.Context, pipeline.RunRef, bool) (pipeline.RunID, error)
-	SummaryFunc  func(context.Context, pipeline.RunID) (wire.RunSummary, error)
-	RunsFunc     func(context.Context, api.RunQuery) (wire.RunList, error)
-	RunFunc      func(context.Context, pipeline.RunID, uint64, time.Duration, uint64) (wire.Run, error)
-	GraphFunc    func(context.Context, pipeline.RunID, api.GraphFold) (wire.Graph, error)
-	CancelFunc   func(context.Context, api.Subject, pipeline.RunID, wire.CancelRequest) (wire.RunSummary, error)
-	RetryFunc    func(context.Context, api.Subject, pipeline.RunID, wire.RetryRequest) (wire.RunSummary, error)
-	PinFunc      func(context.Context, api.Subject, pipeline.RunID, bool) (wire.RunSummary, error)
-	DecideFunc   func(context.Context, api.Subject, pipeline.RunID, api.ApprovalDecision) (wire.Module, error)
-	WhyFunc      func(context.Context, pipeline.RunID, string) (wire.Why, error)
-	WaitingFunc  func(context.Context) (wire.WaitingList, error)
-	LocksFunc    func(context.Context) (wire.LockList, error)
+	SubmitFunc    func(context.Context, api.Subject, string, wire.SubmitRequest) (wire.RunCreated, error)
+	EstimateFunc  func(context.Context, api.Subject, wire.SubmitRequest) (wire.Estimate, error)
+	FindRunFunc   func(context.Context, pipeline.RunRef, bool) (pipeline.RunID, error)
+	SummaryFunc   func(context.Context, pipeline.RunID) (wire.RunSummary, error)
+	RunsFunc      func(context.Context, api.RunQuery) (wire.RunList, error)
+	RunFunc       func(context.Context, pipeline.RunID, uint64, time.Duration, uint64) (wire.Run, error)
+	GraphFunc     func(context.Context, pipeline.RunID, api.GraphFold) (wire.Graph, error)
+	CancelFunc    func(context.Context, api.Subject, pipeline.RunID, wire.CancelRequest) (wire.RunSummary, error)
+	RetryFunc     func(context.Context, api.Subject, pipeline.RunID, wire.RetryRequest) (wire.RunSummary, error)
+	PinFunc       func(context.Context, api.Subject, pipeline.RunID, bool) (wire.RunSummary, error)
+	DecideFunc    func(context.Context, api.Subject, pipeline.RunID, api.ApprovalDecision) (wire.Module, error)
+	ApprovalsFunc func(context.Context, api.Subject) (wire.ApprovalList, error)
+	WhyFunc       func(context.Context, pipeline.RunID, string) (wire.Why, error)
+	WaitingFunc   func(context.Context) (wire.WaitingList, error)
+	LocksFunc     func(context.Context) (wire.LockList, error)
 }
 
 // Submit calls SubmitFunc.
@@ -124,6 +125,15 @@ func (f *Runs) Decide(ctx context.Context, by api.Subject, id pipeline.RunID, in
 	}
 
 	return f.DecideFunc(ctx, by, id, in)
+}
+
+// Approvals calls ApprovalsFunc.
+func (f *Runs) Approvals(ctx context.Context, by api.Subject) (wire.ApprovalList, error) {
+	if f.ApprovalsFunc == nil {
+		return wire.ApprovalList{}, unset("Approvals")
+	}
+
+	return f.ApprovalsFunc(ctx, by)
 }
 
 // Why calls WhyFunc.

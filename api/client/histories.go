@@ -35,8 +35,3 @@ func (histories Histories) Tests(ctx context.Context, id pipeline.RunID, limit i
 	q := url.Values{"limit": {strconv.Itoa(limit)}}
 	return do[wire.TestReport](ctx, histories.calls, &request{method: http.MethodGet, path: runsPath + path(string(id), "tests"), query: q, safe: true}, nil)
 }
-
-// Approvals lists the modules that wait for an approval, over all runs.
-func (histories Histories) Approvals(ctx context.Context) (wire.ApprovalList, error) {
-	return do[wire.ApprovalList](ctx, histories.calls, &request{method: http.MethodGet, path: "/api/v1/approvals", safe: true}, nil)
-}

@@ -12,6 +12,11 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
+// Approvals lists the modules that wait for an approval, over all runs.
+func (modules Modules) Approvals(ctx context.Context) (wire.ApprovalList, error) {
+	return do[wire.ApprovalList](ctx, modules.calls, &request{method: http.MethodGet, path: "/api/v1/approvals", safe: true}, nil)
+}
+
 // Approve approves what a module waits for. Approving it again changes nothing;
 // where it was decided otherwise, or does not wait, that is a Conflict.
 func (modules Modules) Approve(ctx context.Context, id pipeline.RunID, module, comment string) (wire.Module, error) {

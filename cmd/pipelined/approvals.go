@@ -20,7 +20,7 @@ func (c approvalsCommand) command() *cli.Command {
 		Name: "approvals", Usage: "lists the modules that wait for approval, over all runs",
 		Flags: []cli.Flag{jsonFlag()},
 		Action: answer(c.env, c.env.connectRead, func(ctx context.Context, api *client.Client) (wire.ApprovalList, error) {
-			return api.Histories().Approvals(ctx)
+			return api.Modules().Approvals(ctx)
 		}, c.print),
 	}
 }

@@ -14,14 +14,14 @@ import (
 
 // Approvals lists the modules that wait for an approval, what waits longest first. The
 // counter of a run says whether its modules need to be read.
-func (h *Histories) Approvals(_ context.Context, by api.Subject) (wire.ApprovalList, error) {
+func (r *Runs) Approvals(_ context.Context, by api.Subject) (wire.ApprovalList, error) {
 	out := wire.ApprovalList{Approvals: []wire.PendingApproval{}}
-	err := h.cfg.State.View(func(v *fsm.View) error {
-		for _, r := range v.Active() {
-			if r.Approvals == 0 {
+	err := r.state.View(func(v *fsm.View) error {
+		for _, run := range v.Active() {
+			if run.Approvals == 0 {
 				continue
 			}
-			mods, err := v.RunModules(r.ID)
+			mods, err := v.RunModules(run.ID)
 			if err != nil {
 				return err
 			}
@@ -29,9 +29,9 @@ func (h *Histories) Approvals(_ context.Context, by api.Subject) (wire.ApprovalL
 				if mods[i].Approval == nil {
 					continue
 				}
-				record := v.Module(r.ID, mods[i].Name)
+				record := v.Module(run.ID, mods[i].Name)
 				if w := record.ApprovalWait; w != nil && w.Decision == "" && !record.State.Final() {
-					out.Approvals = append(out.Approvals, pendingApproval(&r, &mods[i], w, by))
+					out.Approvals = append(out.Approvals, pendingApproval(&run, &mods[i], w, by))
 				}
 			}
 		}

@@ -164,3 +164,43 @@ func TestRuns_Decide_longComment(t *testing.T) {
 		t.Errorf("%d bytes of comment, reason %.40q", len(rec.ApprovalWait.Comment), rec.Reason)
 	}
 }
+
+// Everything that waits for a person is listed, what waits longest first, with whether
+// who asks may decide.
+func TestRuns_Approvals(t *testing.T) {
+	r := newRig(t)
+	r.newRun(chain)
+	first := r.newRun(approval(`"ann", "b*"`))
+	await(r, first)
+	second := r.newRun(approval(""))
+	await(r, second)
+
+	for _, c := range []struct {
+		by   api.Subject
+		want []bool
+	}{
+		{api.Subject{Name: "bob", Role: api.RoleSubmit}, []bool{true, true}},
+		{api.Subject{Name: "sam", Role: api.RoleAdmin}, []bool{false, true}},
+		{api.Subject{Name: "ann", Role: api.RoleRead}, []bool{false, false}},
+	} {
+		list, err := r.runs.Approvals(t.Context(), c.by)
+		if err != nil || len(list.Approvals) != 2 || list.Approvals[0].Run != first || list.Approvals[1].Run != second {
+			t.Fatalf("got %+v, %v", list, err)
+		}
+		if a := list.Approvals; a[0].May != c.want[0] || a[1].May != c.want[1] {
+			t.Errorf("%s: got %v %v", c.by.Name, a[0].May, a[1].May)
+		}
+		a := list.Approvals[0]
+		if a.Module != "go" || a.Message != "Go?" || a.Number != 2 || a.OnTimeout != "reject" || a.Deadline == nil || a.Since.IsZero() || a.Submitter != "sam" {
+			t.Errorf("got %+v", a)
+		}
+	}
+
+	if err := decide(r, "bob", first, pipeline.Rejected, ""); err != nil {
+		t.Fatal(err)
+	}
+	list, err := r.runs.Approvals(t.Context(), sam)
+	if err != nil || len(list.Approvals) != 1 || list.Approvals[0].Run != second {
+		t.Errorf("after a decision: %+v, %v", list, err)
+	}
+}

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/orchestrator"
@@ -177,45 +176,4 @@ func TestHistories_Compare(t *testing.T) {
 	wantKind(t, err, pipeline.NotFound, "is the first one of pipeline p that is kept")
 	_, err = r.histories(changedFiles{}).Compare(t.Context(), was, "0123")
 	wantKind(t, err, pipeline.NotFound)
-}
-
-// Everything that waits for a person is listed, what waits longest first, with whether
-// who asks may decide.
-func TestHistories_Approvals(t *testing.T) {
-	r := newRig(t)
-	r.newRun(slowAndQuick)
-	first := r.newRun(approval(`"ann", "b*"`))
-	await(r, first)
-	second := r.newRun(approval(""))
-	await(r, second)
-	h := r.histories(changedFiles{})
-
-	for _, c := range []struct {
-		by   api.Subject
-		want []bool
-	}{
-		{api.Subject{Name: "bob", Role: api.RoleSubmit}, []bool{true, true}},
-		{api.Subject{Name: "sam", Role: api.RoleAdmin}, []bool{false, true}},
-		{api.Subject{Name: "ann", Role: api.RoleRead}, []bool{false, false}},
-	} {
-		list, err := h.Approvals(t.Context(), c.by)
-		if err != nil || len(list.Approvals) != 2 || list.Approvals[0].Run != first || list.Approvals[1].Run != second {
-			t.Fatalf("got %+v, %v", list, err)
-		}
-		if a := list.Approvals; a[0].May != c.want[0] || a[1].May != c.want[1] {
-			t.Errorf("%s: got %v %v", c.by.Name, a[0].May, a[1].May)
-		}
-		a := list.Approvals[0]
-		if a.Module != "go" || a.Message != "Go?" || a.Number != 2 || a.OnTimeout != "reject" || a.Deadline == nil || a.Since.IsZero() || a.Submitter != "sam" {
-			t.Errorf("got %+v", a)
-		}
-	}
-
-	if err := decide(r, "bob", first, pipeline.Rejected, ""); err != nil {
-		t.Fatal(err)
-	}
-	list, err := h.Approvals(t.Context(), sam)
-	if err != nil || len(list.Approvals) != 1 || list.Approvals[0].Run != second {
-		t.Errorf("after a decision: %+v, %v", list, err)
-	}
 }
