@@ -189,6 +189,10 @@ type CacheLookup struct {
 	Missed []string `json:"missed,omitempty"`
 }
 
+// MissedAgainst begins each line of CacheLookup.Missed that says what differs from the
+// result of a run.
+func MissedAgainst(run RunID) string { return "against run " + string(run) + ": " }
+
 // CacheEntry is a cached result.
 type CacheEntry struct {
 	Key      Digest `json:"key"`

@@ -200,7 +200,7 @@ func (f *cacheFinder) missed(ctx context.Context, j *lookup, candidates []*pipel
 		return []string{"it has no cached result yet"}
 	}
 
-	against := fmt.Sprintf("against run %s: ", best.From.Run)
+	against := pipeline.MissedAgainst(best.From.Run)
 	if differences == 0 {
 		return []string{against + "the same work, for another platform or by another version of pipelined"}
 	}

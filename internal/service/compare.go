@@ -226,7 +226,7 @@ func missed(a *comparedRun, record *pipeline.ModuleRecord) (out []string) {
 		return nil
 	}
 	for _, line := range record.Last().Cache.Missed {
-		if text, ok := strings.CutPrefix(line, "against run "+string(a.run.ID)+": "); ok {
+		if text, ok := strings.CutPrefix(line, pipeline.MissedAgainst(a.run.ID)); ok {
 			out = append(out, "cache miss: "+text)
 		}
 	}
