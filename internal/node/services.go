@@ -8,6 +8,7 @@ import (
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/internal/external"
+	"github.com/pipelined/pipelined/internal/history"
 	"github.com/pipelined/pipelined/internal/nodereport"
 	"github.com/pipelined/pipelined/internal/orchestrator"
 	"github.com/pipelined/pipelined/internal/outbox"
@@ -128,10 +129,10 @@ func (n *Node) openAPI() {
 		Auth:   s.tokens, Tokens: s.tokens, SignIns: s.tokens, Feeds: s.feeds, ClusterID: s.cluster.ID, Addresses: s.cluster.Addresses, Runs: s.runs, Cache: s.cache, Secrets: s.secrets, Webhooks: s.webhooks, Workers: s.workers,
 		Artifacts: service.NewArtifacts(n.state, n.fabric.down),
 		Blobs:     service.NewBlobs(n.stores.blobs, n.stores.trees, n.fabric.down),
-		Histories: service.NewHistories(service.HistoriesConfig{State: n.state, Files: n.fabric.inputs(n.identity.keys.ResultsKey()),
+		Histories: history.New(history.Config{State: n.state, Files: n.fabric.inputs(n.identity.keys.ResultsKey()),
 			Open: func(ctx context.Context, hints []pipeline.NodeID, d pipeline.Digest) (api.Blob, error) {
 				return n.fabric.down.Open(ctx, hints, d)
-			}}),
+			}, Summary: s.runs.RunSummary, NextTick: service.NextTick}),
 		Schedules: service.NewSchedules(service.SchedulesConfig{State: n.state, Compiler: s.compiler, Vault: s.vault, Workspaces: s.workspaces}),
 		Executions: external.NewExecutions(external.ExecutionsConfig{Self: n.id, Name: n.cfg.Name, Mode: n.cfg.Mode, Slots: n.cfg.Slots,
 			State: n.state, Peers: n.peers, Runs: s.runs, Workspaces: s.workspaces}),

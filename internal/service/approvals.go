@@ -45,7 +45,7 @@ func (r *Runs) Approvals(_ context.Context, by api.Subject) (wire.ApprovalList, 
 
 func pendingApproval(r *pipeline.Run, m *pipeline.Module, w *pipeline.ApprovalWait, by api.Subject) wire.PendingApproval {
 	a := wire.PendingApproval{Run: r.ID, Number: r.Number, Pipeline: r.Pipeline, Submitter: r.Submitter, Module: m.Name, Message: w.Message,
-		Approvers: m.Approval.Approvers, Since: w.Since.UTC(), Deadline: timeOf(w.Deadline),
+		Approvers: m.Approval.Approvers, Since: w.Since.UTC(), Deadline: wire.TimeOf(w.Deadline),
 		May: (by.Role == api.RoleSubmit || by.Role == api.RoleAdmin) && m.Approval.May(by.Name)}
 	if a.Deadline != nil {
 		a.OnTimeout = cmp.Or(m.Approval.OnTimeout, pipeline.TimeoutReject)

@@ -110,8 +110,8 @@ func approvalOf(def *pipeline.Module, record *pipeline.ModuleRecord) *wire.Appro
 
 	out := &wire.Approval{Message: def.Approval.Message, Approvers: def.Approval.Approvers}
 	if a := record.ApprovalWait; a != nil {
-		out.Message, out.Since, out.Deadline = a.Message, timeOf(a.Since), timeOf(a.Deadline)
-		out.Decision, out.By, out.Comment, out.DecidedAt = string(a.Decision), a.By, a.Comment, timeOf(a.DecidedAt)
+		out.Message, out.Since, out.Deadline = a.Message, wire.TimeOf(a.Since), wire.TimeOf(a.Deadline)
+		out.Decision, out.By, out.Comment, out.DecidedAt = string(a.Decision), a.By, a.Comment, wire.TimeOf(a.DecidedAt)
 	}
 	return out
 }

@@ -62,7 +62,7 @@ func TestRuns_Runs_searches(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.ranFor(of.ID, "unit", time.Second, pipeline.AttemptSucceeded, pipeline.ModuleSucceeded)
+	r.succeed(of.ID, "unit")
 	if got := r.read(of.ID).Git; got == nil || got.Branch != "Feature/x" {
 		t.Errorf("the facts of the commit: %+v", got)
 	}

@@ -1,24 +1,17 @@
 package service
 
 import (
-	"time"
-
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// noResult is the result of a module that gave none.
-const noResult = "{}"
-
-// timeOf is nil for a time that is not set.
-func timeOf(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	t = t.UTC()
-	return &t
-}
+const (
+	// noResult is the result of a module that gave none.
+	noResult = "{}"
+	// maxFailedNames is how many tests that failed a module's document names.
+	maxFailedNames = 5
+)
 
 // summary is what lists show of a run. Modules that were replaced by their
 // instances do not count.
@@ -28,8 +21,8 @@ func summary(r pipeline.Run) wire.RunSummary {
 		git = &r.Git
 	}
 	return wire.RunSummary{ID: r.ID, Number: r.Number, Pipeline: r.Pipeline, State: r.State, Reason: r.Reason, Submitter: r.Submitter,
-		SubmittedAt: r.SubmittedAt.UTC(), StartedAt: timeOf(r.StartedAt), FinishedAt: timeOf(r.FinishedAt), IdleSeconds: r.Idle.Seconds(), Workspace: r.Workspace,
-		ModuleCount: r.Modules - r.Replaced, ModulesDone: r.Done - r.Replaced, Schedule: r.Schedule, Tick: timeOf(r.Tick), Group: r.Group,
+		SubmittedAt: r.SubmittedAt.UTC(), StartedAt: wire.TimeOf(r.StartedAt), FinishedAt: wire.TimeOf(r.FinishedAt), IdleSeconds: r.Idle.Seconds(), Workspace: r.Workspace,
+		ModuleCount: r.Modules - r.Replaced, ModulesDone: r.Done - r.Replaced, Schedule: r.Schedule, Tick: wire.TimeOf(r.Tick), Group: r.Group,
 		Git: git, Pinned: r.Pinned, ArtifactsGone: r.ArtifactsGone, LogsGone: r.LogsGone}
 }
 
@@ -95,8 +88,8 @@ func (r *Runs) read(id pipeline.RunID, since uint64) (wire.Run, error) {
 // moduleOf is what the API shows of a module.
 func moduleOf(def *pipeline.Module, record *pipeline.ModuleRecord) wire.Module {
 	m := wire.Module{Name: record.Name, Of: def.Of, Line: def.Line, State: record.State, Reason: record.Reason, DependsOn: def.DependsOn, Result: record.Result,
-		ExitCode: record.ExitCode, Outputs: record.OutputPaths, OutputBytes: record.OutputBytes, StartedAt: timeOf(record.StartedAt),
-		FinishedAt: timeOf(record.FinishedAt), NotBefore: timeOf(record.NotBefore), Attempts: []wire.Attempt{}}
+		ExitCode: record.ExitCode, Outputs: record.OutputPaths, OutputBytes: record.OutputBytes, StartedAt: wire.TimeOf(record.StartedAt),
+		FinishedAt: wire.TimeOf(record.FinishedAt), NotBefore: wire.TimeOf(record.NotBefore), Attempts: []wire.Attempt{}}
 	m.Approval = approvalOf(def, record)
 	if record.ApprovalWait != nil && record.State == pipeline.ModuleWaiting && m.Reason == "" {
 		m.Reason = pipeline.WaitsForApproval(record.ApprovalWait.Message)
@@ -129,7 +122,23 @@ func addAttempts(m *wire.Module, record *pipeline.ModuleRecord) {
 		}
 		m.Worker = a.WorkerName
 		m.Attempts = append(m.Attempts, wire.Attempt{Number: a.Number, Worker: a.WorkerName, State: a.State, Reason: a.Reason,
-			ExitCode: a.ExitCode, AssignedAt: timeOf(a.AssignedAt), StartedAt: timeOf(a.StartedAt), FinishedAt: timeOf(a.FinishedAt),
+			ExitCode: a.ExitCode, AssignedAt: wire.TimeOf(a.AssignedAt), StartedAt: wire.TimeOf(a.StartedAt), FinishedAt: wire.TimeOf(a.FinishedAt),
 			LogSize: a.LogSize, Replicas: a.Replicas, LocalBytes: a.LocalBytes})
+	}
+}
+
+// addTests adds what a module's document has of its tests.
+func addTests(m *wire.Module, record *pipeline.ModuleRecord) {
+	last := record.LastTests()
+	if last == nil {
+		return
+	}
+	m.Warnings = last.Tests.Warnings
+	if last.Tests.Total == 0 {
+		return
+	}
+	m.Tests = &wire.ModuleTests{TestCounts: wire.TestCountsOf(record.TestCounts())}
+	for i := range last.Tests.Failing[:min(len(last.Tests.Failing), maxFailedNames)] {
+		m.Tests.FailedNames = append(m.Tests.FailedNames, last.Tests.Failing[i].Title())
 	}
 }

@@ -91,7 +91,7 @@ func scheduleOf(v *fsm.View, rec *fsm.ScheduleRecord) wire.Schedule {
 		Fired: rec.Fired, Skipped: rec.Skipped, Group: rec.Group, ModuleCount: rec.Modules, Workspace: rec.Workspace, Submitter: rec.Submitter,
 		RegisteredAt: rec.RegisteredAt.UTC()}
 	if !rec.Paused {
-		out.Next = timeOf(nextTick(rec))
+		out.Next = wire.TimeOf(NextTick(rec))
 	}
 
 	for _, t := range slices.Backward(rec.Ticks) {
@@ -110,9 +110,9 @@ func scheduleOf(v *fsm.View, rec *fsm.ScheduleRecord) wire.Schedule {
 	return out
 }
 
-// nextTick is the next due time of a schedule. The leader records it a moment
+// NextTick is the next due time of a schedule. The leader records it a moment
 // after the registration; until then it is computed here.
-func nextTick(rec *fsm.ScheduleRecord) time.Time {
+func NextTick(rec *fsm.ScheduleRecord) time.Time {
 	if !rec.Next.IsZero() {
 		return rec.Next
 	}

@@ -123,7 +123,7 @@ func checkScope(in wire.TokenRequest) error {
 }
 
 func tokenInfo(t fsm.TokenRecord) wire.TokenInfo {
-	return wire.TokenInfo{ID: t.ID, Name: t.Name, Role: t.Role, CreatedAt: t.CreatedAt.UTC(), ExpiresAt: timeOf(t.ExpiresAt), Untrusted: t.Untrusted, Uses: t.Uses, Used: t.Used, SignIn: t.SignIn,
+	return wire.TokenInfo{ID: t.ID, Name: t.Name, Role: t.Role, CreatedAt: t.CreatedAt.UTC(), ExpiresAt: wire.TimeOf(t.ExpiresAt), Untrusted: t.Untrusted, Uses: t.Uses, Used: t.Used, SignIn: t.SignIn,
 		WorkerScope: wire.WorkerScope{Tags: t.Tags, Pipelines: t.Pipelines, Secrets: t.Secrets}}
 }
 

@@ -1,4 +1,4 @@
-package service
+package history
 
 import (
 	"cmp"
@@ -19,6 +19,8 @@ const (
 // testRuns collects what the summaries of runs say of tests, newest run first.
 type testRuns struct {
 	out wire.PipelineTests
+	// newest counts the tests of the newest run.
+	newest pipeline.TestCounts
 	// runs are those in which a module tested, by its name.
 	runs          map[string]int
 	flaky, failed map[string]*wire.TestHistory // by module and test
@@ -41,10 +43,7 @@ func (t *testRuns) add(r *pipeline.Run, m *pipeline.ModuleRecord) {
 		t.out.Runs++
 	}
 	if t.out.Runs == 1 {
-		c := wire.TestCountsOf(m.TestCounts())
-		n := &t.out.Newest
-		n.Total, n.Passed, n.Failed, n.Skipped = n.Total+c.Total, n.Passed+c.Passed, n.Failed+c.Failed, n.Skipped+c.Skipped
-		n.Flaky, n.Seconds = n.Flaky+c.Flaky, n.Seconds+c.Seconds
+		t.newest.Add(m.TestCounts())
 		for _, s := range last.Tests.Slowest {
 			t.out.Slowest = append(t.out.Slowest, wire.SlowTest{Module: m.Name, Class: s.Class, Name: s.Name, Seconds: s.Took.Seconds(), Run: r.ID, Number: r.Number})
 		}
@@ -54,15 +53,15 @@ func (t *testRuns) add(r *pipeline.Run, m *pipeline.ModuleRecord) {
 	}
 	t.runs[m.Name]++
 	for _, f := range m.FlakyTests() {
-		note(t.flaky, r, m.Name, &f.TestName, f.Attempt)
+		count(t.flaky, r, m.Name, &f.TestName, f.Attempt)
 	}
 	for i := range last.Tests.Failing {
-		note(t.failed, r, m.Name, &last.Tests.Failing[i], last.Number)
+		count(t.failed, r, m.Name, &last.Tests.Failing[i], last.Number)
 	}
 }
 
-// note counts a test once more. The first run that names it is the newest.
-func note(in map[string]*wire.TestHistory, r *pipeline.Run, module string, n *pipeline.TestName, attempt int) {
+// count counts a test once more. The first run that names it is the newest.
+func count(in map[string]*wire.TestHistory, r *pipeline.Run, module string, n *pipeline.TestName, attempt int) {
 	key := module + "\x00" + n.Key()
 	h := in[key]
 	if h == nil {
@@ -78,6 +77,7 @@ func (t *testRuns) document() *wire.PipelineTests {
 	if t.out.Runs == 0 {
 		return nil
 	}
+	t.out.Newest = wire.TestCountsOf(t.newest)
 	t.out.Flaky, t.out.Failed = t.ordered(t.flaky), t.ordered(t.failed)
 	slices.SortStableFunc(t.out.Slowest, func(a, b wire.SlowTest) int {
 		return cmp.Or(cmp.Compare(b.Seconds, a.Seconds), strings.Compare(a.Module, b.Module))

@@ -1,4 +1,4 @@
-package service
+package history
 
 import (
 	"bytes"
@@ -37,7 +37,7 @@ type comparedRun struct {
 func (c *comparedRun) name() string { return fmt.Sprintf("run %d", c.run.Number) }
 
 // Compare compares a run with an earlier one, or with any other.
-func (h *Histories) Compare(ctx context.Context, id, with pipeline.RunID) (wire.Comparison, error) {
+func (h *History) Compare(ctx context.Context, id, with pipeline.RunID) (wire.Comparison, error) {
 	var a, b *comparedRun
 	out := wire.Comparison{Different: []string{}, Modules: []wire.ModuleComparison{}}
 	err := h.cfg.State.View(func(v *fsm.View) (err error) {
@@ -49,13 +49,16 @@ func (h *Histories) Compare(ctx context.Context, id, with pipeline.RunID) (wire.
 				return err
 			}
 		}
-		if a, err = readCompared(v, with); err != nil {
-			return err
-		}
-		out.A, out.B = summaryIn(v, a.run), summaryIn(v, b.run)
-		return nil
+		a, err = readCompared(v, with)
+		return err
 	})
 	if err != nil {
+		return out, err
+	}
+	if out.A, err = h.cfg.Summary(ctx, with); err != nil {
+		return out, err
+	}
+	if out.B, err = h.cfg.Summary(ctx, id); err != nil {
 		return out, err
 	}
 
@@ -117,7 +120,7 @@ func runDifferences(a, b *comparedRun) (out []string) {
 }
 
 // fileDifferences lists what differs between the workspaces of two runs.
-func (h *Histories) fileDifferences(ctx context.Context, a, b *comparedRun) []string {
+func (h *History) fileDifferences(ctx context.Context, a, b *comparedRun) []string {
 	was, is := a.run.Workspace, b.run.Workspace
 	switch {
 	case was == is:

@@ -1,4 +1,4 @@
-package service
+package history
 
 import (
 	"cmp"
@@ -21,7 +21,7 @@ const (
 )
 
 // PipelineHistory reads the newest runs of a pipeline and its modules over them.
-func (h *Histories) PipelineHistory(_ context.Context, name string, newest int) (wire.PipelineHistory, error) {
+func (h *History) PipelineHistory(_ context.Context, name string, newest int) (wire.PipelineHistory, error) {
 	out := wire.PipelineHistory{Modules: []wire.ModuleHistory{}}
 	err := h.cfg.State.View(func(v *fsm.View) error {
 		p := pipelineRuns{name: name}
@@ -31,15 +31,14 @@ func (h *Histories) PipelineHistory(_ context.Context, name string, newest int) 
 			}
 			return true
 		})
-		rec, scheduled := v.Schedule(name)
-		if p.count == 0 && !scheduled {
+		if rec, ok := v.Schedule(name); ok {
+			p.schedule = &rec
+		}
+		if p.count == 0 && p.schedule == nil {
 			return noPipeline(v, name)
 		}
 
-		out.PipelineSummary = summaryOf(&p, newest)
-		if scheduled {
-			addSchedule(&out.PipelineSummary, []fsm.ScheduleRecord{rec})
-		}
+		out.PipelineSummary = h.summaryOf(&p, newest)
 		out.Modules, out.Tests = modulesOver(v, p.newest)
 		return nil
 	})

@@ -1,4 +1,4 @@
-package service_test
+package history_test
 
 import (
 	"bytes"
@@ -11,7 +11,6 @@ import (
 
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/apitest"
-	"github.com/pipelined/pipelined/internal/service"
 	"github.com/pipelined/pipelined/internal/testreport"
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -51,20 +50,19 @@ func (r *rig) tested(b testBlobs, run pipeline.RunID, module string, state pipel
 	sum.Cases, sum.Size = pipeline.Digest(fmt.Sprintf("%x", sha256.Sum256(data))), int64(len(data))
 	b[sum.Cases] = data
 
-	id := r.assign(run, module, "w1", nil)
-	r.finish(id, pipeline.Outcome{State: state, StartedAt: time.Now().UTC(), Tests: sum}, next)
+	r.finish(run, module, pipeline.Outcome{State: state, StartedAt: time.Now().UTC(), Tests: sum}, next)
 }
 
 // The tests of a run are listed by what people look for; one that failed in an attempt
 // before the one that succeeded is flaky.
-func TestHistories_Tests(t *testing.T) {
+func TestHistory_Tests(t *testing.T) {
 	r, b := newRig(t), testBlobs{}
-	h := service.NewHistories(service.HistoriesConfig{State: r.state, Files: changedFiles{}, Open: b.open})
+	h := r.history(changedFiles{}, b.open)
 	run := r.newRun(slowAndQuick)
 	r.tested(b, run, "slow", pipeline.AttemptFailed, pipeline.ModuleWaiting, "one", "!two", "!three")
 	r.tested(b, run, "slow", pipeline.AttemptSucceeded, pipeline.ModuleSucceeded, "one", "two", "three")
 	r.tested(b, run, "quick", pipeline.AttemptFailed, pipeline.ModuleFailed, "four", "!five")
-	r.endRun(run, pipeline.RunFailed)
+	r.endAfter(run, time.Second, pipeline.RunFailed)
 
 	list := func(q api.TestQuery) string {
 		t.Helper()
@@ -104,7 +102,11 @@ func TestHistories_Tests(t *testing.T) {
 	if err != nil || got.Total.Total != 5 || got.Total.Failed != 1 || got.Total.Flaky != 2 || len(got.Modules) != 2 || len(got.Modules[1].Attempts) != 2 {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	m := r.read(run).Modules[1]
+	doc, err := r.runs.Run(t.Context(), run, 0, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := doc.Modules[1]
 	if m.Tests == nil || m.Tests.Failed != 1 || fmt.Sprint(m.Tests.FailedNames) != "[c.five]" {
 		t.Errorf("the module says %+v", m.Tests)
 	}
@@ -120,9 +122,9 @@ func TestHistories_Tests(t *testing.T) {
 }
 
 // The history names flaky tests and tests that fail, with how often and where last.
-func TestHistories_PipelineHistory_tests(t *testing.T) {
+func TestHistory_PipelineHistory_tests(t *testing.T) {
 	r, b := newRig(t), testBlobs{}
-	h := service.NewHistories(service.HistoriesConfig{State: r.state, Files: changedFiles{}, Open: b.open})
+	h := r.history(changedFiles{}, b.open)
 	var last pipeline.RunID
 	for i := range 4 {
 		last = r.newRun(slowAndQuick)
@@ -130,8 +132,8 @@ func TestHistories_PipelineHistory_tests(t *testing.T) {
 			r.tested(b, last, "slow", pipeline.AttemptFailed, pipeline.ModuleWaiting, "!one", "two")
 		}
 		r.tested(b, last, "slow", pipeline.AttemptSucceeded, pipeline.ModuleSucceeded, "one", "two")
-		r.succeed(last, "quick")
-		r.endRun(last, pipeline.RunSucceeded)
+		r.ranFor(last, "quick", time.Second, pipeline.AttemptSucceeded, pipeline.ModuleSucceeded)
+		r.endAfter(last, time.Second, pipeline.RunSucceeded)
 	}
 	broken := r.newRun(slowAndQuick)
 	r.tested(b, broken, "slow", pipeline.AttemptFailed, pipeline.ModuleFailed, "!two")

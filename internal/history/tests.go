@@ -1,4 +1,4 @@
-package service
+package history
 
 import (
 	"cmp"
@@ -14,12 +14,8 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-const (
-	// maxTestBlobs bounds the bytes of lists of tests that one answer is made of.
-	maxTestBlobs = 64 << 20
-	// maxFailedNames is how many tests that failed a module's document names.
-	maxFailedNames = 5
-)
+// maxTestBlobs bounds the bytes of lists of tests that one answer is made of.
+const maxTestBlobs = 64 << 20
 
 // testedModule is a module with the attempts that reported tests.
 type testedModule struct {
@@ -28,11 +24,12 @@ type testedModule struct {
 	attempts []pipeline.Attempt
 	// shown is the one whose tests are meant.
 	shown *pipeline.Attempt
-	flaky int
+	// counts are those of shown, with the tests that are flaky over the attempts.
+	counts pipeline.TestCounts
 }
 
 // Tests reads the tests that the modules of a run reported.
-func (h *Histories) Tests(ctx context.Context, id pipeline.RunID, q api.TestQuery) (wire.TestReport, error) {
+func (h *History) Tests(ctx context.Context, id pipeline.RunID, q api.TestQuery) (wire.TestReport, error) {
 	out := wire.TestReport{Modules: []wire.TestModule{}, Cases: []wire.TestCase{}}
 	var list []*testedModule
 	err := h.cfg.State.View(func(v *fsm.View) (err error) {
@@ -51,13 +48,11 @@ func (h *Histories) Tests(ctx context.Context, id pipeline.RunID, q api.TestQuer
 	// Those with failures first: a run may have more tests than one answer reads.
 	slices.SortStableFunc(list, func(a, b *testedModule) int { return cmp.Compare(b.shown.Tests.Failed, a.shown.Tests.Failed) })
 	left := int64(maxTestBlobs)
+	var total pipeline.TestCounts
 	for _, m := range list {
-		doc := m.document()
-		cases := h.casesOf(ctx, m, &doc, &left)
-		total := &out.Total
-		total.Total, total.Passed, total.Failed, total.Skipped = total.Total+doc.Counts.Total, total.Passed+doc.Counts.Passed, total.Failed+doc.Counts.Failed, total.Skipped+doc.Counts.Skipped
-		total.Flaky, total.Seconds = total.Flaky+doc.Counts.Flaky, total.Seconds+doc.Counts.Seconds
-		out.Modules = append(out.Modules, doc)
+		cases, gone := h.casesOf(ctx, m, &left)
+		total.Add(m.counts)
+		out.Modules = append(out.Modules, m.document(gone))
 		for i := range cases {
 			if wanted(&cases[i], q) {
 				out.Cases = append(out.Cases, cases[i])
@@ -67,7 +62,7 @@ func (h *Histories) Tests(ctx context.Context, id pipeline.RunID, q api.TestQuer
 	slices.SortStableFunc(out.Cases, func(a, b wire.TestCase) int {
 		return cmp.Or(cmp.Compare(rank(&a), rank(&b)), cmp.Compare(b.Seconds, a.Seconds), strings.Compare(a.Module, b.Module))
 	})
-	out.Matching = len(out.Cases)
+	out.Total, out.Matching = wire.TestCountsOf(total), len(out.Cases)
 	out.Cases = out.Cases[:min(len(out.Cases), q.Limit)]
 	return out, nil
 }
@@ -101,19 +96,20 @@ func testedModules(v *fsm.View, id pipeline.RunID, q api.TestQuery) (out []*test
 		if m.shown == nil {
 			continue
 		}
-		if m.shown.Number == record.LastTests().Number {
-			m.flaky = len(record.FlakyTests())
+		if m.counts = m.shown.Tests.TestCounts; m.shown.Number == record.LastTests().Number {
+			m.counts = record.TestCounts()
 		}
 		out = append(out, m)
 	}
 	return out, nil
 }
 
-func (m *testedModule) document() wire.TestModule {
+// document gives what the API shows of a module; gone is why its list of tests is not
+// there.
+func (m *testedModule) document(gone string) wire.TestModule {
 	t := m.shown.Tests
-	doc := wire.TestModule{Module: m.name, Attempt: m.shown.Number, Counts: wire.TestCountsOf(t.TestCounts), Files: t.Files, Warnings: t.Warnings, Cut: t.Cut,
-		Attempts: []wire.TestAttempt{}}
-	doc.Counts.Flaky = max(doc.Counts.Flaky, m.flaky)
+	doc := wire.TestModule{Module: m.name, Attempt: m.shown.Number, Counts: wire.TestCountsOf(m.counts), Files: t.Files, Warnings: t.Warnings, Cut: t.Cut,
+		Gone: gone, Attempts: []wire.TestAttempt{}}
 	for i := range m.attempts {
 		a := &m.attempts[i]
 		doc.Attempts = append(doc.Attempts, wire.TestAttempt{Attempt: a.Number, State: a.State, Counts: wire.TestCountsOf(a.Tests.TestCounts)})
@@ -121,11 +117,11 @@ func (m *testedModule) document() wire.TestModule {
 	return doc
 }
 
-// casesOf reads the tests of a module, with what earlier attempts say of those that passed.
-func (h *Histories) casesOf(ctx context.Context, m *testedModule, doc *wire.TestModule, left *int64) []wire.TestCase {
+// casesOf reads the tests of a module, with what earlier attempts say of those that
+// passed. If the list is not there, gone says why.
+func (h *History) casesOf(ctx context.Context, m *testedModule, left *int64) (out []wire.TestCase, gone string) {
 	cases, gone := h.readCases(ctx, m.shown, left)
-	doc.Gone = gone
-	out := make([]wire.TestCase, len(cases))
+	out = make([]wire.TestCase, len(cases))
 	for i := range cases {
 		out[i] = caseOf(&cases[i])
 		out[i].Module, out[i].Attempt = m.name, m.shown.Number
@@ -134,7 +130,7 @@ func (h *Histories) casesOf(ctx context.Context, m *testedModule, doc *wire.Test
 		}
 	}
 	if m.state != pipeline.ModuleSucceeded || m.shown.State != pipeline.AttemptSucceeded {
-		return out
+		return out, gone
 	}
 
 	flaky := 0
@@ -149,13 +145,13 @@ func (h *Histories) casesOf(ctx context.Context, m *testedModule, doc *wire.Test
 			flaky++
 		}
 	}
-	doc.Counts.Flaky = max(doc.Counts.Flaky, flaky)
-	return out
+	m.counts.Flaky = max(m.counts.Flaky, flaky)
+	return out, gone
 }
 
 // failedBefore are the tests that failed in attempts before the one that is shown, the
 // newest failure of each, by key.
-func (h *Histories) failedBefore(ctx context.Context, m *testedModule, left *int64) map[string]wire.TestCase {
+func (h *History) failedBefore(ctx context.Context, m *testedModule, left *int64) map[string]wire.TestCase {
 	out := map[string]wire.TestCase{}
 	for i := range m.attempts {
 		a := &m.attempts[i]
@@ -176,7 +172,7 @@ func (h *Histories) failedBefore(ctx context.Context, m *testedModule, left *int
 
 // readCases reads the list of an attempt's tests. If it is not there, gone says why, and
 // the cases are those of the summary.
-func (h *Histories) readCases(ctx context.Context, a *pipeline.Attempt, left *int64) (cases []pipeline.TestCase, gone string) {
+func (h *History) readCases(ctx context.Context, a *pipeline.Attempt, left *int64) (cases []pipeline.TestCase, gone string) {
 	t := a.Tests
 	switch {
 	case t.Total == 0:
@@ -205,7 +201,7 @@ func (h *Histories) readCases(ctx context.Context, a *pipeline.Attempt, left *in
 	return cases, gone
 }
 
-func (h *Histories) readBlob(ctx context.Context, a *pipeline.Attempt) ([]byte, error) {
+func (h *History) readBlob(ctx context.Context, a *pipeline.Attempt) ([]byte, error) {
 	b, err := h.cfg.Open(ctx, a.Holders, a.Tests.Cases)
 	if err != nil {
 		return nil, err
@@ -246,20 +242,4 @@ func wanted(c *wire.TestCase, q api.TestQuery) bool {
 		}
 	}
 	return false
-}
-
-// addTests adds what a module's document has of its tests.
-func addTests(m *wire.Module, record *pipeline.ModuleRecord) {
-	last := record.LastTests()
-	if last == nil {
-		return
-	}
-	m.Warnings = last.Tests.Warnings
-	if last.Tests.Total == 0 {
-		return
-	}
-	m.Tests = &wire.ModuleTests{TestCounts: wire.TestCountsOf(record.TestCounts())}
-	for i := range last.Tests.Failing[:min(len(last.Tests.Failing), maxFailedNames)] {
-		m.Tests.FailedNames = append(m.Tests.FailedNames, last.Tests.Failing[i].Title())
-	}
 }

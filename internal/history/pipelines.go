@@ -1,15 +1,12 @@
-package service
+package history
 
 import (
 	"context"
 	"slices"
 	"time"
 
-	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/fsm"
-	"github.com/pipelined/pipelined/internal/orchestrator"
-	"github.com/pipelined/pipelined/internal/state"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -24,27 +21,6 @@ const (
 	trendNew, trendOld, trendLeast = 5, 20, 3
 )
 
-// WorkspaceDiffer compares workspaces: internal/inputs.
-type WorkspaceDiffer interface {
-	// Changed lists what differs between the files of two workspaces, in at most limit
-	// lines.
-	Changed(ctx context.Context, old, now orchestrator.Files, limit int) ([]string, error)
-}
-
-// HistoriesConfig says what Histories is made of. All fields are needed.
-type HistoriesConfig struct {
-	State *state.State
-	Files WorkspaceDiffer
-	// Open opens a blob, from one of the nodes of hints or from any other.
-	Open func(ctx context.Context, hints []pipeline.NodeID, d pipeline.Digest) (api.Blob, error)
-}
-
-// Histories reads what the runs that are kept show. It implements api.Histories.
-type Histories struct{ cfg HistoriesConfig }
-
-// NewHistories makes a Histories.
-func NewHistories(cfg HistoriesConfig) *Histories { return &Histories{cfg: cfg} }
-
 // pipelineRuns are the runs of one pipeline.
 type pipelineRuns struct {
 	name string
@@ -52,6 +28,8 @@ type pipelineRuns struct {
 	count, active int
 	// newest are the newest ones, newest first.
 	newest []pipeline.Run
+	// schedule is that of the pipeline; nil if it has none.
+	schedule *fsm.ScheduleRecord
 }
 
 // add adds a run that is older than those before; of newest there are at most most.
@@ -67,7 +45,7 @@ func (p *pipelineRuns) add(r pipeline.Run, most int) {
 
 // Pipelines lists pipelines by their newest run, and then those that have only a
 // schedule.
-func (h *Histories) Pipelines(_ context.Context, newest int) (wire.PipelineList, error) {
+func (h *History) Pipelines(_ context.Context, newest int) (wire.PipelineList, error) {
 	out := wire.PipelineList{Pipelines: []wire.PipelineSummary{}}
 	err := h.cfg.State.View(func(v *fsm.View) error {
 		var all []*pipelineRuns
@@ -88,12 +66,11 @@ func (h *Histories) Pipelines(_ context.Context, newest int) (wire.PipelineList,
 
 		schedules := v.Schedules()
 		for i := range schedules {
-			find(schedules[i].Name)
+			find(schedules[i].Name).schedule = &schedules[i]
 		}
 		for _, p := range all {
-			s := summaryOf(p, figureRuns)
+			s := h.summaryOf(p, figureRuns)
 			s.Newest = s.Newest[:min(len(s.Newest), newest)]
-			addSchedule(&s, schedules)
 			out.Pipelines = append(out.Pipelines, s)
 		}
 		return nil
@@ -101,19 +78,9 @@ func (h *Histories) Pipelines(_ context.Context, newest int) (wire.PipelineList,
 	return out, err
 }
 
-// addSchedule fills in what the schedule of a pipeline says.
-func addSchedule(s *wire.PipelineSummary, schedules []fsm.ScheduleRecord) {
-	for i := range schedules {
-		if rec := &schedules[i]; rec.Name == s.Name {
-			if s.Paused = rec.Paused; !s.Paused {
-				s.Next = timeOf(nextTick(rec))
-			}
-		}
-	}
-}
-
-// summaryOf gives the runs of a pipeline, and the figures of the newest that ended.
-func summaryOf(p *pipelineRuns, most int) wire.PipelineSummary {
+// summaryOf gives the runs of a pipeline and its next tick, and the figures of the most
+// newest runs that ended.
+func (h *History) summaryOf(p *pipelineRuns, most int) wire.PipelineSummary {
 	out := wire.PipelineSummary{Name: p.name, Runs: p.count, Active: p.active, Newest: make([]wire.RunPoint, 0, len(p.newest))}
 	var took []time.Duration // of those that succeeded
 	var ended, failed, cached, good int
@@ -135,11 +102,16 @@ func summaryOf(p *pipelineRuns, most int) wire.PipelineSummary {
 
 	out.P50Seconds, out.P95Seconds, out.Trend = percentile(took, 50), percentile(took, 95), trend(took)
 	out.FailureRate, out.CacheRate = rate(failed, ended), rate(cached, good)
+	if rec := p.schedule; rec != nil {
+		if out.Paused = rec.Paused; !out.Paused {
+			out.Next = wire.TimeOf(h.cfg.NextTick(rec))
+		}
+	}
 	return out
 }
 
 func pointOf(r *pipeline.Run) wire.RunPoint {
-	p := wire.RunPoint{ID: r.ID, Number: r.Number, State: r.State, SubmittedAt: r.SubmittedAt.UTC(), FinishedAt: timeOf(r.FinishedAt),
+	p := wire.RunPoint{ID: r.ID, Number: r.Number, State: r.State, SubmittedAt: r.SubmittedAt.UTC(), FinishedAt: wire.TimeOf(r.FinishedAt),
 		Modules: r.Modules - r.Replaced, Cached: r.Cached, Failed: r.Failed, Flaky: r.Flaky, Submitter: r.Submitter, Schedule: r.Schedule}
 	if r.State.Final() {
 		p.Seconds = seconds(tookOf(r))

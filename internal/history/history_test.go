@@ -1,7 +1,6 @@
-package service_test
+package history_test
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,38 +8,8 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/api/wire"
-	"github.com/pipelined/pipelined/fsm"
-	"github.com/pipelined/pipelined/internal/orchestrator"
-	"github.com/pipelined/pipelined/internal/service"
 	"github.com/pipelined/pipelined/pipeline"
 )
-
-// changedFiles is what differs between two workspaces.
-type changedFiles struct {
-	lines []string
-	err   error
-}
-
-func (f changedFiles) Changed(context.Context, orchestrator.Files, orchestrator.Files, int) ([]string, error) {
-	return f.lines, f.err
-}
-
-func (r *rig) histories(f changedFiles) *service.Histories {
-	return service.NewHistories(service.HistoriesConfig{State: r.state, Files: f})
-}
-
-// ranFor ends an attempt of a module that took so long.
-func (r *rig) ranFor(run pipeline.RunID, module string, took time.Duration, state pipeline.AttemptState, next pipeline.ModuleState) {
-	r.tb.Helper()
-	id := r.assign(run, module, "w1", nil)
-	r.finish(id, pipeline.Outcome{State: state, StartedAt: time.Now().Add(-took).UTC(), Reason: "exit code 1"}, next)
-}
-
-// endAfter ends a run so long after its submission.
-func (r *rig) endAfter(run pipeline.RunID, took time.Duration, state pipeline.RunState) {
-	r.tb.Helper()
-	r.apply(&fsm.Command{At: r.read(run).SubmittedAt.Add(took), Batch: &fsm.Batch{Runs: []fsm.RunEnd{{Run: run, State: state}}}})
-}
 
 const slowAndQuick = `  module "slow" { command = ["true"] }
   module "quick" { command = ["true"] }`
@@ -58,10 +27,15 @@ func (r *rig) seedRuns(seconds ...int) (ids []pipeline.RunID) {
 	return ids
 }
 
+const nightly = `pipeline "nightly" {
+  schedule { cron = "@yearly" }
+  module "m" { command = ["true"] }
+}`
+
 func near(got *float64, want float64) bool { return got != nil && *got > want-0.3 && *got < want+0.3 }
 
 // The figures are those of the newest runs that ended, without the cancelled ones.
-func TestHistories_Pipelines(t *testing.T) {
+func TestHistory_Pipelines(t *testing.T) {
 	r := newRig(t)
 	r.seedRuns(10, 10, 10, 12, 12, 12)
 	failed := r.newRun(slowAndQuick)
@@ -70,13 +44,13 @@ func TestHistories_Pipelines(t *testing.T) {
 	r.endAfter(failed, 100*time.Second, pipeline.RunFailed)
 	cancelled := r.newRun(slowAndQuick)
 	r.end(cancelled, pipeline.ModuleCancelled, "by sam", "slow", "quick")
-	r.endRun(cancelled, pipeline.RunCancelled)
+	r.endAfter(cancelled, time.Second, pipeline.RunCancelled)
 	live := r.newRun(slowAndQuick)
 	if _, err := r.schedules.RegisterSchedule(t.Context(), sam, "", wire.SubmitRequest{Source: nightly}); err != nil {
 		t.Fatal(err)
 	}
 
-	list, err := r.histories(changedFiles{}).Pipelines(t.Context(), 4)
+	list, err := r.history(changedFiles{}, nil).Pipelines(t.Context(), 4)
 	if err != nil || len(list.Pipelines) != 2 {
 		t.Fatalf("got %+v, %v", list, err)
 	}
@@ -97,7 +71,7 @@ func TestHistories_Pipelines(t *testing.T) {
 
 // A module is listed with how it ended in each run; a retry that helped makes it flaky,
 // and the attempt that failed is named.
-func TestHistories_PipelineHistory(t *testing.T) {
+func TestHistory_PipelineHistory(t *testing.T) {
 	r := newRig(t)
 	r.seedRuns(10)
 	flaky := r.newRun(slowAndQuick)
@@ -106,7 +80,7 @@ func TestHistories_PipelineHistory(t *testing.T) {
 	r.ranFor(flaky, "slow", 20*time.Second, pipeline.AttemptFailed, pipeline.ModuleFailed)
 	r.endAfter(flaky, 25*time.Second, pipeline.RunFailed)
 
-	h, err := r.histories(changedFiles{}).PipelineHistory(t.Context(), "p", 50)
+	h, err := r.history(changedFiles{}, nil).PipelineHistory(t.Context(), "p", 50)
 	if err != nil || len(h.Newest) != 2 || h.Newest[0].Flaky != 1 || len(h.Modules) != 2 {
 		t.Fatalf("got %+v, %v", h, err)
 	}
@@ -121,16 +95,16 @@ func TestHistories_PipelineHistory(t *testing.T) {
 		t.Errorf("got %+v", quick)
 	}
 
-	_, err = r.histories(changedFiles{}).PipelineHistory(t.Context(), "q", 50)
+	_, err = r.history(changedFiles{}, nil).PipelineHistory(t.Context(), "q", 50)
 	wantKind(t, err, pipeline.NotFound, `no run of pipeline "q" is kept`)
-	if short, err := r.histories(changedFiles{}).PipelineHistory(t.Context(), "p", 1); err != nil || len(short.Newest) != 1 || short.Runs != 2 || len(short.Modules[0].States) != 1 {
+	if short, err := r.history(changedFiles{}, nil).PipelineHistory(t.Context(), "p", 1); err != nil || len(short.Newest) != 1 || short.Runs != 2 || len(short.Modules[0].States) != 1 {
 		t.Errorf("of one run: %+v, %v", short, err)
 	}
 }
 
 // A comparison says what is different, of whole runs and of each module, and never a
 // value of a variable.
-func TestHistories_Compare(t *testing.T) {
+func TestHistory_Compare(t *testing.T) {
 	r := newRig(t)
 	const source = `  variable "version" { default = "%s" }
   module "same" { command = ["true"] }
@@ -142,13 +116,13 @@ func TestHistories_Compare(t *testing.T) {
 	was := r.newRun(fmt.Sprintf(source, "v1", "OLD"))
 	r.ranFor(was, "same", time.Second, pipeline.AttemptSucceeded, pipeline.ModuleSucceeded)
 	r.ranFor(was, "changed", 10*time.Second, pipeline.AttemptSucceeded, pipeline.ModuleSucceeded)
-	r.succeed(was, "onlyv1")
+	r.ranFor(was, "onlyv1", time.Second, pipeline.AttemptSucceeded, pipeline.ModuleSucceeded)
 	r.endAfter(was, 11*time.Second, pipeline.RunSucceeded)
 	is := r.newRun(fmt.Sprintf(source, "v2", "NEW"))
 	r.ranFor(is, "same", time.Second, pipeline.AttemptSucceeded, pipeline.ModuleSucceeded)
 	r.ranFor(is, "changed", 30*time.Second, pipeline.AttemptFailed, pipeline.ModuleFailed)
 
-	got, err := r.histories(changedFiles{}).Compare(t.Context(), is, "")
+	got, err := r.history(changedFiles{}, nil).Compare(t.Context(), is, "")
 	if err != nil || got.A.ID != was || got.B.ID != is {
 		t.Fatalf("got %+v, %v", got, err)
 	}
@@ -172,8 +146,8 @@ func TestHistories_Compare(t *testing.T) {
 		t.Errorf("got %+v", got.Modules)
 	}
 
-	_, err = r.histories(changedFiles{}).Compare(t.Context(), was, "")
+	_, err = r.history(changedFiles{}, nil).Compare(t.Context(), was, "")
 	wantKind(t, err, pipeline.NotFound, "is the first one of pipeline p that is kept")
-	_, err = r.histories(changedFiles{}).Compare(t.Context(), was, "0123")
+	_, err = r.history(changedFiles{}, nil).Compare(t.Context(), was, "0123")
 	wantKind(t, err, pipeline.NotFound)
 }
