@@ -19,6 +19,10 @@ import (
 // them find no leader.
 const awayLimit = 3 * time.Second
 
+// stopLimit bounds what a node commits when it stops or stays, and the transfer of
+// leadership.
+const stopLimit = 10 * time.Second
+
 // awayTime is how long a stopped node's modules are kept for it (settled 6).
 const awayTime = 60 * time.Second
 
@@ -63,10 +67,11 @@ func NewDeparture(cfg DepartureConfig) *Departure { return &Departure{cfg: cfg} 
 // the cluster waits for it, and leadership is transferred last, so that this node
 // can still commit the rest. Modules continue under the keeper (settled 6).
 func (d *Departure) MarkAway() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
 	drained := d.cfg.Drain && d.drainFirst()
 	d.cfg.Worker.Close()
+	// From here on: the drain takes as long as modules run.
+	ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
+	defer cancel()
 	if drained {
 		// Nothing runs here any more. The drain must not outlast the restart.
 		if err := d.setWorker(ctx, "drain", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name}); err != nil {
@@ -139,12 +144,14 @@ func (d *Departure) MarkBack(ctx context.Context) {
 func (d *Departure) Leave() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	err := d.setWorker(ctx, "drain", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name, Draining: true, DrainDeadline: time.Now().Add(leaveGrace).UTC()})
+	err := d.setWorker(ctx, "drain", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name, Draining: true, DrainDeadline: d.cfg.State.Now().Add(leaveGrace)})
 	if err != nil {
 		d.cfg.Logger.Warn("could not drain before leaving", "error", err)
 	}
 	d.waitIdle(ctx)
 	if err := d.cfg.Cluster.Leave(ctx); err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), stopLimit) // leaving may have used up its own time
+		defer cancel()
 		return errors.Join(err, d.setWorker(ctx, "drain", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name}))
 	}
 	d.cfg.Worker.Close()

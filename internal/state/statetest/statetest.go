@@ -137,8 +137,11 @@ type stateLeader struct{ s *State }
 // Term is always the first.
 func (l stateLeader) Term() uint64 { return 1 }
 
-// Propose applies a command.
-func (l stateLeader) Propose(_ context.Context, raw []byte) (any, error) {
+// Propose applies a command. One whose caller has gone is lost on the way.
+func (l stateLeader) Propose(ctx context.Context, raw []byte) (any, error) {
+	if ctx.Err() != nil {
+		return nil, pipeline.ErrUnknownOutcome
+	}
 	l.s.mu.Lock()
 	refuse := l.s.refuse
 	l.s.mu.Unlock()

@@ -1,0 +1,100 @@
+package service_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pipelined/pipelined/cluster"
+	"github.com/pipelined/pipelined/fsm"
+	"github.com/pipelined/pipelined/internal/service"
+	"github.com/pipelined/pipelined/internal/state/statetest"
+)
+
+// busyNode is a node of a cluster of two on which a module runs until a time.
+type busyNode struct {
+	*statetest.State
+	until       time.Time
+	closed      bool
+	transferred error
+	leave       func(ctx context.Context) error
+}
+
+func (n *busyNode) Load() int {
+	if time.Now().Before(n.until) {
+		return 1
+	}
+	return 0
+}
+
+func (n *busyNode) Close() { n.closed = true }
+
+func (n *busyNode) Members() []cluster.Member { return []cluster.Member{n.Member, {ID: "n2"}} }
+
+func (n *busyNode) IsLeader() bool { return true }
+
+func (n *busyNode) TransferLeadership(ctx context.Context) error {
+	n.transferred = ctx.Err()
+	return n.transferred
+}
+
+func (n *busyNode) Leave(ctx context.Context) error { return n.leave(ctx) }
+
+// departing gives a busy node that is about to stop or leave.
+func departing(tb testing.TB, drain bool) (*busyNode, *service.Departure) {
+	tb.Helper()
+	n := &busyNode{State: statetest.New(tb), until: time.Now().Add(time.Minute), transferred: errors.New("not transferred")}
+	return n, service.NewDeparture(service.DepartureConfig{Self: statetest.Self, Name: "one", Drain: drain, State: n.State.State, Worker: n, Cluster: n,
+		Logger: hclog.NewNullLogger()})
+}
+
+func (n *busyNode) record(tb testing.TB) (w fsm.WorkerRecord) {
+	tb.Helper()
+	if err := n.View(func(v *fsm.View) error { w, _ = v.Worker(statetest.Self); return nil }); err != nil {
+		tb.Fatal(err)
+	}
+	return w
+}
+
+// A node that waits for its modules before it stops has all its time for the rest
+// after that, however long they ran.
+func TestDeparture_MarkAway_drain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, d := departing(t, true)
+		stopped := make(chan struct{})
+		go func() { defer close(stopped); d.MarkAway() }()
+		elapse(30 * time.Second)
+		if w := n.record(t); !w.Draining || n.closed {
+			t.Errorf("while a module runs: %+v, closed %t", w, n.closed)
+		}
+		<-stopped
+		w := n.record(t)
+		if w.Draining || !w.AwayUntil.After(time.Now().Add(50*time.Second)) || !n.closed || n.transferred != nil {
+			t.Errorf("got %+v, closed %t, leadership: %v", w, n.closed, n.transferred)
+		}
+	})
+}
+
+// A node whose departure is refused gets work again, also if that took all its time.
+func TestDeparture_Leave_refused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, d := departing(t, false)
+		n.leave = func(ctx context.Context) error {
+			if w := n.record(t); !w.Draining || w.DrainDeadline.IsZero() {
+				t.Errorf("before it leaves: %+v", w)
+			}
+			<-ctx.Done()
+			return context.Cause(ctx)
+		}
+		if err := d.Leave(); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		if w := n.record(t); w.Draining || n.closed {
+			t.Errorf("after it was refused: %+v, closed %t", w, n.closed)
+		}
+	})
+}
