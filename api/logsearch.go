@@ -117,12 +117,7 @@ func searchLines(ctx context.Context, r io.Reader, s *searching) (wire.LogMatche
 		if last := bytes.LastIndexByte(buf, '\n'); last >= 0 && !ended {
 			whole = last + 1
 		}
-		m.block(ctx, buf[:whole])
-		if ended {
-			return m.out, nil
-		}
-		if ctx.Err() != nil {
-			m.out.Complete = false
+		if m.out.Complete = m.block(ctx, buf[:whole]); ended || !m.out.Complete {
 			return m.out, nil
 		}
 		buf = append(buf[:0], buf[whole:]...)
@@ -137,11 +132,11 @@ type matcher struct {
 	out          wire.LogMatches
 }
 
-// block searches whole lines.
-func (m *matcher) block(ctx context.Context, text []byte) {
+// block searches whole lines, all of them unless ctx ends first.
+func (m *matcher) block(ctx context.Context, text []byte) (complete bool) {
 	for at, n := 0, 0; at < len(text); n++ {
-		if n%1024 == 1023 && ctx.Err() != nil {
-			break
+		if n%1024 == 0 && ctx.Err() != nil {
+			return false
 		}
 		skip := m.find.next(text[at:])
 		// From the beginning of the line in which something may be.
@@ -167,6 +162,7 @@ func (m *matcher) block(ctx context.Context, text []byte) {
 		at = end + 1
 	}
 	m.offset += int64(len(text))
+	return true
 }
 
 func (m *matcher) add(column int, offset int64) {
