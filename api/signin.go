@@ -67,12 +67,8 @@ func (h *signInHandler) signOut(c *call) error {
 // whoami answers who calls, and at which node.
 func (h *signInHandler) whoami(c *call) error {
 	health := h.cluster.Health(c.r.Context())
-	out := wire.WhoAmI{Name: c.by.Name, Role: string(c.by.Role), TokenID: c.by.Token, Untrusted: c.by.Untrusted,
+	out := wire.WhoAmI{Name: c.by.Name, Role: string(c.by.Role), TokenID: c.by.Token, ExpiresAt: wire.TimeOf(c.by.ExpiresAt), Untrusted: c.by.Untrusted,
 		Node: h.cfg.NodeName, NodeID: h.cfg.NodeID, ClusterID: h.cfg.ClusterID(), Version: health.Version, Addresses: h.cfg.Addresses()}
-	if !c.by.ExpiresAt.IsZero() {
-		at := c.by.ExpiresAt.UTC()
-		out.ExpiresAt = &at
-	}
 	if out.Addresses == nil {
 		out.Addresses = []string{}
 	}

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/pipelined/pipelined/api"
@@ -73,19 +74,10 @@ func (c *Compiler) inputs(by api.Subject, id pipeline.RunID, in wire.SubmitReque
 	}
 
 	// In order, so that the same submission has the same diagnostics.
-	for _, name := range sortedKeys(in.Variables) {
+	for _, name := range slices.Sorted(maps.Keys(in.Variables)) {
 		out.Variables = append(out.Variables, language.VariableInput{Name: name, Text: in.Variables[name], Origin: "the submission"})
 	}
 	return out
-}
-
-func sortedKeys(m map[string]string) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 func sourceError(diags language.Diagnostics) error {
