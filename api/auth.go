@@ -28,7 +28,7 @@ const (
 type Subject struct {
 	Name string
 	Role Role
-	// Worker is the id of the token, if its role is worker: whoever registers with it
+	// Worker is the id of the token, if its role is worker: who registers with it
 	// is known by it.
 	Worker pipeline.NodeID
 	// Untrusted is set for a token that was created so: what its submissions leave in

@@ -19,7 +19,7 @@ func (artifacts Artifacts) Open(ctx context.Context, id pipeline.RunID, module, 
 		return nil, wire.Artifact{}, err
 	}
 
-	mode, _ := strconv.ParseUint(dl.header.Get(wire.HeaderMode), 8, 12) // 0 where it is not told
+	mode, _ := strconv.ParseUint(dl.header.Get(wire.HeaderMode), 8, 12) // 0 if it is not there
 	return dl, wire.Artifact{Module: module, Path: file, Size: dl.size, Mode: uint32(mode), Digest: dl.digest}, nil
 }
 

@@ -16,7 +16,7 @@ import (
 const (
 	// missingBatch is how many digests one question holds.
 	missingBatch = 10_000
-	// maxReopens is how often a download is taken up again without a byte's
+	// maxReopens is how often a download is resumed without a byte's
 	// progress.
 	maxReopens = 5
 	blobsPath  = "/api/v1/blobs"
@@ -39,8 +39,8 @@ func (blobs Blobs) Missing(ctx context.Context, digests []pipeline.Digest) ([]pi
 	return missing, nil
 }
 
-// MissingOf tells which blobs of a tree and its files the node that answers
-// is missing; only the tree itself if that is missing. A node of an earlier version says
+// MissingOf lists the blobs of a tree and its files that are missing on the node that
+// answers; only the tree itself if that is missing. A node of an earlier version says
 // pipeline.Invalid.
 func (blobs Blobs) MissingOf(ctx context.Context, tree pipeline.Digest) ([]pipeline.Digest, error) {
 	out, err := do[wire.MissingResponse](ctx, blobs.calls, &request{method: http.MethodPost, path: blobsPath + "/missing", safe: true}, wire.MissingRequest{Tree: tree})
@@ -51,7 +51,7 @@ func (blobs Blobs) MissingOf(ctx context.Context, tree pipeline.Digest) ([]pipel
 // was, in bytes. Shorter ones are sent again.
 const resumeFrom = 4 << 20
 
-// Put stores a blob. It is repeated where that is needed and r is an
+// Put stores a blob. It is repeated if that is needed and r is an
 // io.Seeker too; a long one resumes where it was cut, or where an earlier
 // process was. Bytes of another digest are Invalid, and not kept.
 func (blobs Blobs) Put(ctx context.Context, d pipeline.Digest, r io.Reader) error {
@@ -147,7 +147,7 @@ func (blobs Blobs) Has(ctx context.Context, d pipeline.Digest) (size int64, ok b
 }
 
 // Get reads a blob from whichever node has it. The reader continues at another
-// node where one breaks off; at the end it fails if the bytes are not those of
+// node if one breaks off; at the end it fails if the bytes are not those of
 // the digest, so what was read counts only after io.EOF.
 func (blobs Blobs) Get(ctx context.Context, d pipeline.Digest) (io.ReadCloser, error) {
 	dl := &download{c: blobs.calls, ctx: ctx, path: blobsPath + path(string(d)), digest: d}

@@ -11,7 +11,7 @@ import (
 
 const cachePath = "/api/v1/cache"
 
-// List lists cached results: those of a pipeline where one is named, at most
+// List lists cached results: those of a pipeline if one is named, at most
 // limit (0: a default), from a cursor on.
 func (cache Cache) List(ctx context.Context, pipeline string, limit int, cursor string) (wire.CacheList, error) {
 	return do[wire.CacheList](ctx, cache.calls, &request{method: http.MethodGet, path: cachePath, query: listQuery("pipeline", pipeline, limit, cursor), safe: true}, nil)

@@ -34,16 +34,16 @@ type request struct {
 	timeout time.Duration
 	// accept marks failures by status that are answers all the same.
 	accept func(*http.Response) bool
-	// seen, where set, is shown the answer before it is read.
+	// seen, if set, gets the answer before it is read.
 	seen func(*http.Response)
 }
 
 // failure is a try that came to nothing.
 type failure struct {
 	err error
-	// answered is set where the node itself said no.
+	// answered is set if the node itself said no.
 	answered bool
-	// lost is set where the request may have arrived and taken effect.
+	// lost is set if the request may have arrived and taken effect.
 	lost bool
 	// after is what the node asked to wait.
 	after time.Duration
@@ -168,7 +168,7 @@ func emptyAnswer() *http.Response {
 	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: http.NoBody}
 }
 
-// try makes a call at one node, once; twice where it wants another token.
+// try makes a call at one node, once; twice if it wants another token.
 func (c *caller) try(ctx context.Context, node *url.URL, rq *request) (*http.Response, *failure) {
 	resp, f := c.tryToken(ctx, node, rq)
 	if f != nil && f.answered && c.cfg.TokenSource != nil && pipeline.KindOf(f.err) == pipeline.Unauthenticated && (rq.upload == nil || rq.upload.rewind()) {

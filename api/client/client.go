@@ -17,7 +17,7 @@ import (
 // its default.
 type Config struct {
 	// Addresses are tried in turn: HOST:PORT or URLs. A bare one is reached over
-	// plain HTTP on loopback, elsewhere over TLS where TLS is set.
+	// plain HTTP on loopback, elsewhere over TLS if TLS is set.
 	Addresses []string
 	// Token is the bearer token; TokenSource makes one for each request instead,
 	// and is asked again, with Refused(ctx) true, when a node refused the last

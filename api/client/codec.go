@@ -72,7 +72,7 @@ func do[Out any](ctx context.Context, c *caller, rq *request, in any) (Out, erro
 		}
 
 		// The answer broke off: the call has had its effect, and is repeated
-		// where that does no harm.
+		// if that does no harm.
 		if !rq.safe || tries >= 3 {
 			kind := pipeline.Unavailable
 			if !rq.safe {

@@ -16,7 +16,7 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// download is a body that is taken up again where it broke off.
+// download is a body that resumes where it broke off.
 type download struct {
 	c     *caller
 	ctx   context.Context // of the download, which its reader belongs to
@@ -75,7 +75,7 @@ func (d *download) open() error {
 	return nil
 }
 
-// first remembers what the first answer tells of the whole.
+// first remembers what the first answer says of the whole.
 func (d *download) first(resp *http.Response) {
 	d.header, d.size = resp.Header, resp.ContentLength
 	d.sum = sha256.New()
@@ -84,7 +84,7 @@ func (d *download) first(resp *http.Response) {
 	}
 }
 
-// Read reads on, at another node where one went away.
+// Read reads on, at another node if one went away.
 func (d *download) Read(p []byte) (int, error) {
 	for d.err == nil {
 		if d.resp == nil {

@@ -55,7 +55,7 @@ type follower struct {
 	positions map[string]wire.LogPosition
 	fn        func(wire.LogEvent) error
 	// begun are the modules of which something was given: only what comes first
-	// may begin behind the beginning, where the request wants that.
+	// may begin behind the beginning, if the request wants that.
 	begun map[string]bool
 	// gaps counts streams in a row that left bytes out.
 	gaps int

@@ -18,7 +18,7 @@ func (modules Modules) Approvals(ctx context.Context) (wire.ApprovalList, error)
 }
 
 // Approve approves what a module waits for. Approving it again changes nothing;
-// where it was decided otherwise, or does not wait, that is a Conflict.
+// if it was decided otherwise, or does not wait, that is a Conflict.
 func (modules Modules) Approve(ctx context.Context, id pipeline.RunID, module, comment string) (wire.Module, error) {
 	return do[wire.Module](ctx, modules.calls, &request{method: http.MethodPost, path: runsPath + path(string(id), "modules", module, "approve"), safe: true}, wire.ApproveRequest{Comment: comment})
 }
@@ -67,7 +67,7 @@ type upgraded struct {
 func (u *upgraded) Close() error { return u.answer.Close() }
 
 // LogOptions select a part of an attempt's output. Attempt 0 is the newest;
-// Tail, where above 0, is the last so many bytes and excludes Offset.
+// Tail, if above 0, is the last so many bytes and excludes Offset.
 type LogOptions struct {
 	Attempt int
 	Offset  int64
@@ -79,7 +79,7 @@ type LogInfo struct {
 	Attempt int
 	// Offset of the first byte that is read, Size of the whole output so far.
 	Offset, Size int64
-	// Final is set where the output will not grow.
+	// Final is set if the output will not grow.
 	Final bool
 }
 

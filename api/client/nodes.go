@@ -76,7 +76,7 @@ func loopback(host string) bool {
 }
 
 // add keeps an address, unless it is known. A learned one is only trusted with
-// a token over TLS, on loopback, or where the user named a plain one himself.
+// a token over TLS, on loopback, or if the user named a plain one himself.
 func (n *nodes) add(u *url.URL, learned bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -167,7 +167,7 @@ func (n *nodes) everWorked() bool {
 }
 
 // Learn asks for the members of the cluster and keeps their addresses, so that
-// the client survives the node it was given. It does nothing where it did so a
+// the client survives the node it was given. It does nothing if it did so a
 // moment ago.
 func (c *Client) Learn(ctx context.Context) error { return c.calls.learnMembers(ctx) }
 
@@ -205,7 +205,7 @@ func (c *caller) meet(ctx context.Context) error {
 	return nil
 }
 
-// learn keeps what a list of members tells.
+// learn keeps the addresses of a list of members.
 func (c *caller) learn(list wire.MemberList) {
 	if c.pinned {
 		return

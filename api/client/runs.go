@@ -113,7 +113,7 @@ func (runs Runs) Wait(ctx context.Context, id pipeline.RunID, index uint64, wait
 	return do[wire.Run](ctx, runs.calls, &request{method: http.MethodGet, path: runsPath + path(string(id)), query: q, safe: true, timeout: wait + runs.calls.cfg.CallTimeout}, nil)
 }
 
-// Cancel stops a run. Cancelling what is over is a Conflict.
+// Cancel stops a run. Cancelling one that has finished is a Conflict.
 func (runs Runs) Cancel(ctx context.Context, id pipeline.RunID, reason string) (wire.RunSummary, error) {
 	return do[wire.RunSummary](ctx, runs.calls, &request{method: http.MethodPost, path: runsPath + path(string(id), "cancel"), safe: true}, wire.CancelRequest{Reason: reason, Request: NewKey()})
 }

@@ -7,7 +7,7 @@ import (
 // upload is a body that is streamed.
 type upload struct {
 	r io.Reader
-	// size is -1 where it is not known, start where a seekable one began.
+	// size is -1 if it is not known, start is where a seekable one began.
 	size, start int64
 	read        bool
 }

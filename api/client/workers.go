@@ -9,7 +9,7 @@ import (
 )
 
 // Execute runs one module, and waits for it unless async is set; done is false
-// where it has not ended. A module that failed is an answer with Success false
+// if it has not ended. A module that failed is an answer with Success false
 // and no error.
 func (executions Executions) Execute(ctx context.Context, in wire.ExecuteRequest, async bool) (out wire.ExecuteResponse, done bool, err error) {
 	rq := &request{method: http.MethodPost, path: "/api/execution/execute", safe: true, timeout: -1,
@@ -23,7 +23,7 @@ func (executions Executions) Execute(ctx context.Context, in wire.ExecuteRequest
 	return out, done && err == nil, err
 }
 
-// Cancel stops an execution; NotFound where there is none.
+// Cancel stops an execution; NotFound if there is none.
 func (executions Executions) Cancel(ctx context.Context, in wire.CancelExecution) error {
 	return call(ctx, executions.calls, http.MethodPost, "/api/execution/cancel", true, in)
 }
@@ -33,12 +33,12 @@ func (executions Executions) Result(ctx context.Context, in wire.ExecuteResponse
 	return do[wire.ResultResponse](ctx, executions.calls, &request{method: http.MethodPost, path: "/api/execution/result", safe: true}, in)
 }
 
-// Register joins as an outside worker.
+// Register joins as an external worker.
 func (workers Workers) Register(ctx context.Context, in wire.RegisterRequest) (wire.RegisterResponse, error) {
 	return do[wire.RegisterResponse](ctx, workers.calls, &request{method: http.MethodPost, path: "/api/workers/register", safe: true}, in)
 }
 
-// Heartbeat says that an outside worker is there.
+// Heartbeat says that an external worker is there.
 func (workers Workers) Heartbeat(ctx context.Context, in wire.HeartbeatRequest) (wire.HeartbeatResponse, error) {
 	return do[wire.HeartbeatResponse](ctx, workers.calls, &request{method: http.MethodPost, path: "/api/workers/heartbeat", safe: true}, in)
 }

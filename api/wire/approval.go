@@ -4,7 +4,7 @@ import "time"
 
 // Approval is what a module waits for that runs nothing.
 type Approval struct {
-	// Message is what is asked; "" where that is not known yet.
+	// Message is what is asked; "" if that is not known yet.
 	Message string `json:"message"`
 	// Approvers are the names of those who may decide; none means everybody who
 	// may submit.

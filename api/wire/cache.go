@@ -50,7 +50,7 @@ type CacheStats struct {
 
 // CachePrune goes to POST /api/v1/cache/prune and says which cached results
 // go: those that were not used for UnusedSeconds, the least recently used beyond
-// MaxBytes, or with All every one; of Pipeline only, where that is given. Kind says
+// MaxBytes, or with All every one; of Pipeline only, if that is given. Kind says
 // of what: "" is KindResults.
 type CachePrune struct {
 	Kind          string  `json:"kind,omitempty"`

@@ -104,7 +104,7 @@ func (p execPart) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// ReadExecFrame reads the next frame, into buf where it fits. io.EOF is the end
+// ReadExecFrame reads the next frame, into buf if it fits. io.EOF is the end
 // between two frames.
 func ReadExecFrame(r io.Reader, buf []byte) (ExecFrame, []byte, error) {
 	var head [5]byte

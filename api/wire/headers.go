@@ -20,7 +20,7 @@ const (
 	HeaderNode = "X-Pipelined-Node"
 	// HeaderIndex is the raft index that an answer reflects. HeaderStale is set
 	// on an answer to ?stale=1 that did not come from the leader; HeaderLag says
-	// how many committed entries that node had not applied, or "unknown" where it
+	// how many committed entries that node had not applied, or "unknown" if it
 	// knows no leader.
 	HeaderIndex = "X-Pipelined-Index"
 	HeaderStale = "X-Pipelined-Stale"

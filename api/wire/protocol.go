@@ -101,8 +101,8 @@ type ExecuteAccepted struct {
 	WorkerID    string `json:"workerId,omitempty"`
 }
 
-// ExecuteResponse is the result of an execution: 200 where it succeeded, 500
-// with the error's fields where not, and the body of POST
+// ExecuteResponse is the result of an execution: 200 if it succeeded, 500
+// with the error's fields if not, and the body of POST
 // /api/execution/result. With 202 only ExecutionID and WorkerID are set.
 type ExecuteResponse struct {
 	ExecutionID string `json:"executionId"`
@@ -147,7 +147,7 @@ type Success struct {
 	ErrorMessage string `json:"errorMessage,omitempty"`
 }
 
-// Health answers GET /api/health; with 503 where the node reaches no leader.
+// Health answers GET /api/health; with 503 if the node reaches no leader.
 type Health struct {
 	Status           string          `json:"status"` // healthy or degraded
 	NodeID           pipeline.NodeID `json:"nodeId"`

@@ -23,7 +23,7 @@ type Schedule struct {
 	Overlap  string   `json:"overlap"`
 	CatchUp  string   `json:"catchUp"`
 	Paused   bool     `json:"paused"`
-	// Next is the next tick; nil where it is paused.
+	// Next is the next tick; nil if it is paused.
 	Next *time.Time `json:"next"`
 	// Upcoming are the ticks of the days that were asked for, at most MaxUpcoming; none
 	// if it is paused.
@@ -48,7 +48,7 @@ type Tick struct {
 	Tick time.Time `json:"tick"`
 	// At is when it was decided.
 	At time.Time `json:"at"`
-	// Run was made for it. State is the run's; "" where it is no longer kept.
+	// Run was made for it. State is the run's; "" if it is no longer kept.
 	Run   pipeline.RunID    `json:"run,omitempty"`
 	State pipeline.RunState `json:"state,omitempty"`
 	// Skipped says why there is no run. Count is how many ticks, of which this is

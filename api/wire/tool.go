@@ -66,7 +66,7 @@ type TurboQuery struct {
 	Hashes []string `json:"hashes"`
 }
 
-// TurboArtifact is one answer to it: nothing where there is no such artifact.
+// TurboArtifact is one answer to it: nothing if there is no such artifact.
 type TurboArtifact struct {
 	Size           int64  `json:"size"`
 	TaskDurationMs int64  `json:"taskDurationMs"`

@@ -49,7 +49,7 @@ type SubmitRequest struct {
 	Source   string `json:"source"`
 	FileName string `json:"fileName"`
 	// Workspace is the digest of a tree whose blobs were sent before; empty
-	// where no files go along.
+	// if no files go along.
 	Workspace pipeline.Digest   `json:"workspace,omitempty"`
 	Variables map[string]string `json:"variables,omitempty"`
 	// Env is kept for env_from; modules do not see it otherwise.
@@ -72,7 +72,7 @@ type SubmitRequest struct {
 type RunCreated struct {
 	ID     pipeline.RunID `json:"id"`
 	Number uint64         `json:"number"`
-	// Repeated is set where the idempotency key was known and nothing was made.
+	// Repeated is set if the idempotency key was known and nothing was made.
 	Repeated bool `json:"repeated,omitempty"`
 }
 
@@ -103,7 +103,7 @@ type RunSummary struct {
 	// part of how long the run took.
 	IdleSeconds float64         `json:"idleSeconds,omitempty"`
 	Workspace   pipeline.Digest `json:"workspace,omitempty"`
-	// Schedule is the schedule that the run is of, Tick when it was due (nil where
+	// Schedule is the schedule that the run is of, Tick when it was due (nil if
 	// it was triggered by hand). Group is its concurrency group.
 	Schedule string     `json:"schedule,omitempty"`
 	Tick     *time.Time `json:"tick,omitempty"`
@@ -151,7 +151,7 @@ type Module struct {
 	FinishedAt      *time.Time `json:"finishedAt,omitempty"`
 	DurationSeconds float64    `json:"durationSeconds,omitempty"`
 	// ExpectedSeconds is how long earlier runs say that a module takes that has not
-	// ended; unset where there were none.
+	// ended; unset if there were none.
 	ExpectedSeconds float64    `json:"expectedSeconds,omitempty"`
 	NotBefore       *time.Time `json:"notBefore,omitempty"`
 	// Approval is of a module that waits for a person.
@@ -190,7 +190,7 @@ type Attempt struct {
 	// Replicas says on how many nodes log and outputs were at commit.
 	Replicas int `json:"replicas,omitempty"`
 	// LocalBytes is how many bytes more of its inputs the worker had than another
-	// that had less to do, where that decided where it went.
+	// that had less to do, if that decided where it went.
 	LocalBytes int64 `json:"localBytes,omitempty"`
 }
 
@@ -210,7 +210,7 @@ type CancelRequest struct {
 	Request string `json:"request,omitempty"`
 }
 
-// RetryRequest goes to POST /api/v1/runs/{id}/retry: the run goes on with what
+// RetryRequest goes to POST /api/v1/runs/{id}/retry: the run resumes with what
 // did not succeed, or, with From, with these modules and all that depends on
 // them. The answer is the run's RunSummary.
 type RetryRequest struct {
@@ -255,7 +255,7 @@ type LogEvent struct {
 	Offset int64  `json:"offset"`
 	Text   string `json:"text,omitempty"`
 	Raw    []byte `json:"raw,omitempty"`
-	// Time is when the piece was written, by its worker's clock, where the
+	// Time is when the piece was written, by its worker's clock, if the
 	// request wants times; as exact as pipeline.LogMarks is.
 	Time time.Time `json:"time,omitzero"`
 	// End is set on the last event of an attempt; State is how it ended.
@@ -270,7 +270,7 @@ type LogEvent struct {
 type LogPosition struct {
 	Attempt int   `json:"attempt"`
 	Offset  int64 `json:"offset"`
-	// Ended is set where the follower has seen the attempt's End.
+	// Ended is set if the follower has seen the attempt's End.
 	Ended bool `json:"ended,omitempty"`
 }
 
@@ -282,7 +282,7 @@ type FollowRequest struct {
 	Positions map[string]LogPosition `json:"positions,omitempty"`
 	// Follow false: what is there now, then the end.
 	Follow bool `json:"follow"`
-	// Lines, where above 0, begins each module with the last so many lines of its
+	// Lines, if above 0, begins each module with the last so many lines of its
 	// newest attempt. A position that is behind an attempt's beginning wins.
 	Lines int `json:"lines,omitempty"`
 	// Since leaves out what was written before that time.
@@ -306,9 +306,9 @@ type ArtifactList struct {
 	Artifacts []Artifact `json:"artifacts"`
 }
 
-// MissingRequest asks which blobs the node lacks: POST /api/v1/blobs/missing.
-// Instead of digests it may name one tree: then the answer lists that where it
-// is lacking, else those of its files' blobs that are.
+// MissingRequest asks which blobs are missing on the node: POST /api/v1/blobs/missing.
+// Instead of digests it may name one tree: then the answer lists that if it
+// is missing, else those of its files' blobs that are.
 type MissingRequest struct {
 	Digests []pipeline.Digest `json:"digests,omitempty"`
 	Tree    pipeline.Digest   `json:"tree,omitempty"`
@@ -317,8 +317,8 @@ type MissingRequest struct {
 // MissingResponse lists them.
 type MissingResponse struct {
 	Missing []pipeline.Digest `json:"missing"`
-	// Arrived tells, for missing blobs of which an upload was cut, how many
-	// bytes are here: PUT with Content-Range goes on from there.
+	// Arrived has, for missing blobs of which an upload was cut, how many
+	// bytes are here: PUT with Content-Range continues from there.
 	Arrived map[pipeline.Digest]int64 `json:"arrived,omitempty"`
 }
 
