@@ -25,6 +25,22 @@ const maxArtifactPath = 4 << 10
 
 type artifactsHandler struct{ artifacts Artifacts }
 
+// routes are the calls about the files that modules leave.
+func (h *artifactsHandler) routes() []Route {
+	return []Route{
+		{Method: "GET", Pattern: "/api/v1/runs/{id}/artifacts", Role: RoleRead, Where: OnLeader, Stale: true,
+			Summary: "artifacts of a run",
+			Query:   []string{"module", "stale"}, Response: doc[wire.ArtifactList](), serve: h.list},
+		{Method: "GET", Pattern: "/api/v1/runs/{id}/artifacts/{module}/{path...}", Role: RoleRead,
+			Where:   OnState,
+			Summary: "one artifact",
+			Query:   []string{"module"}, Produces: mediaBytes, serve: h.open},
+		{Method: "GET", Pattern: "/api/v1/runs/{id}/artifact", Role: RoleRead, Where: OnState,
+			Summary: "one artifact that the query names",
+			Query:   []string{"module", "path"}, Produces: mediaBytes, serve: h.open},
+	}
+}
+
 func (h *artifactsHandler) list(c *call) error {
 	id := c.run
 	module, err := c.moduleParam()

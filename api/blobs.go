@@ -56,6 +56,28 @@ type blobsHandler struct {
 	maxBlob, maxBundle int64
 }
 
+// routes are the calls that move blobs.
+func (h *blobsHandler) routes() []Route {
+	return []Route{
+		{Method: "GET", Pattern: "/api/v1/blobs/{digest}", Role: RoleRead, Worker: true,
+			Summary: "a blob, from whichever node has it",
+			Query:   []string{"local"}, Produces: mediaBytes, serve: h.get},
+		{Method: "PUT", Pattern: "/api/v1/blobs/{digest}", Role: RoleSubmit, Worker: true,
+			Summary: "store a blob on this node",
+			Body:    StreamBody, serve: h.put},
+		{Method: "POST", Pattern: "/api/v1/blobs/missing", Role: RoleSubmit,
+			Summary: "which blobs are missing on this node",
+			Body:    JSONBody, Request: doc[wire.MissingRequest](), Response: doc[wire.MissingResponse](),
+			serve: h.missing},
+		{Method: "POST", Pattern: "/api/v1/blobs/get", Role: RoleRead,
+			Summary: "small blobs as one bundle, from whichever node has them",
+			Body:    JSONBody, Request: doc[wire.BundleRequest](), Produces: mediaBytes, serve: h.getBundle},
+		{Method: "POST", Pattern: "/api/v1/blobs", Role: RoleSubmit,
+			Summary: "store a bundle of blobs on this node",
+			Body:    StreamBody, Response: doc[wire.BundleResponse](), serve: h.putBundle},
+	}
+}
+
 func (h *blobsHandler) get(c *call) error {
 	d, err := digest(c.r.PathValue("digest"))
 	if err != nil {

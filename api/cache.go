@@ -25,6 +25,27 @@ type Cache interface {
 
 type cacheHandler struct{ cache Cache }
 
+// routes are the calls about cached results.
+func (h *cacheHandler) routes() []Route {
+	return []Route{
+		{Method: "GET", Pattern: "/api/v1/cache", Role: RoleRead, Where: OnLeader, Stale: true,
+			Summary: "cached results",
+			Query:   []string{"pipeline", "limit", "cursor", "stale"}, Response: doc[wire.CacheList](),
+			serve: h.list},
+		{Method: "GET", Pattern: "/api/v1/cache/stats", Role: RoleRead, Where: OnLeader, Stale: true,
+			Summary: "number of cached results, hits and misses",
+			Query:   []string{"stale"}, Response: doc[wire.CacheStats](), serve: h.stats},
+		{Method: "POST", Pattern: "/api/v1/cache/lookup", Role: RoleSubmit, Where: OnLeader,
+			Summary: "which modules of a pipeline would use a cached result",
+			Body:    JSONBody, MaxBody: maxRunDoc, Request: doc[wire.SubmitRequest](),
+			Response: doc[wire.CacheForecast](), serve: h.lookup},
+		{Method: "POST", Pattern: "/api/v1/cache/prune", Role: RoleAdmin, Where: OnState,
+			Summary: "remove cached results, or entries of remote caches",
+			Body:    JSONBody, Request: doc[wire.CachePrune](), Response: doc[wire.CachePruned](),
+			serve: h.prune},
+	}
+}
+
 func (h *cacheHandler) list(c *call) error {
 	q := c.r.URL.Query()
 	limit, err := listLimit(q, 100, maxList)

@@ -33,6 +33,36 @@ const healthTimeout = 5 * time.Second
 
 type clusterHandler struct{ cluster Cluster }
 
+// routes are the calls about the nodes of the cluster.
+func (h *clusterHandler) routes() []Route {
+	return []Route{
+		{Method: "GET", Pattern: pathHealth,
+			Summary: "health of the node and its cluster",
+			Query:   []string{"ready", "leader"}, Response: doc[wire.Health](), serve: h.health},
+		{Method: "GET", Pattern: "/api/v1/members", Role: RoleRead,
+			Summary:  "the nodes of the cluster",
+			Response: doc[wire.MemberList](), serve: h.members},
+		{Method: "GET", Pattern: "/api/v1/nodes", Role: RoleRead,
+			Summary:  "what each node reports: whom it reaches, its disk, how far it is behind",
+			Response: doc[wire.NodeReports](), serve: h.nodes},
+		{Method: "POST", Pattern: "/api/v1/members/{name}/drain", Role: RoleAdmin, Where: OnState,
+			Summary: "drain a node, or end its draining",
+			Body:    OptionalBody, Request: doc[wire.DrainRequest](), serve: h.drain},
+		{Method: "POST", Pattern: "/api/v1/members/{name}/leave", Role: RoleAdmin, Where: OnNode,
+			Summary: "remove a node from the cluster permanently",
+			serve:   h.leave},
+		{Method: "DELETE", Pattern: "/api/v1/members/{name}", Role: RoleAdmin, Where: OnLeader,
+			Summary: "take a node that has failed out of the cluster",
+			serve:   h.remove},
+		{Method: "POST", Pattern: "/api/v1/leave", Role: RoleAdmin,
+			Summary: "remove this node from the cluster permanently",
+			serve:   h.leave},
+		{Method: "GET", Pattern: "/api/v1/raft", Role: RoleRead, Where: OnState,
+			Summary:  "the consensus group",
+			Response: doc[wire.RaftInfo](), serve: h.raft},
+	}
+}
+
 // member is the node's name or id in the path.
 func (c *call) member() (string, error) {
 	name := c.r.PathValue("name")

@@ -11,10 +11,8 @@ import (
 // mux builds the table of one port.
 func (s *Server) mux(peer bool) http.Handler {
 	m := http.NewServeMux()
-	routes := s.handlers.routes()
-
-	for i := range routes {
-		rt := &routes[i]
+	for i := range s.routes {
+		rt := &s.routes[i]
 		m.HandleFunc(rt.Method+" "+rt.Pattern, func(w http.ResponseWriter, _ *http.Request) {
 			c := callOf(w)
 			c.route = rt
@@ -36,7 +34,7 @@ func (s *Server) mux(peer bool) http.Handler {
 			s.dashboard.ServeHTTP(w, r)
 			return
 		}
-		c.fail(noRoute(c, routes))
+		c.fail(noRoute(c, s.routes))
 	})
 	return m
 }

@@ -4,7 +4,7 @@
 // bounds everything that it reads, and turns error kinds into statuses. It knows
 // neither raft nor bbolt.
 //
-// Each interface stands next to the handlers that use it. The table of all calls
-// is in routes.go; a new call gets a row there, a handler, and a method of an
-// interface.
+// Each interface stands next to the handlers that use it and to their rows of the
+// table of all calls: a new call is a method of an interface, a row and a handler in
+// one file. A new handler is listed in routes.go.
 package api

@@ -20,6 +20,21 @@ type Executions interface {
 
 type executionsHandler struct{ executions Executions }
 
+// routes are the calls of the execution protocol that run a module, which programs of other
+// languages make too.
+func (h *executionsHandler) routes() []Route {
+	return []Route{
+		{Method: "POST", Pattern: "/api/execution/execute", Role: RoleSubmit, Long: true,
+			Summary: "run one module on this node",
+			Body:    LenientBody, MaxBody: maxRunDoc, Request: doc[wire.ExecuteRequest](),
+			Response: doc[wire.ExecuteResponse](), serve: h.execute, failure: executeFailure},
+		{Method: "POST", Pattern: "/api/execution/cancel", Role: RoleSubmit,
+			Summary: "cancel an execution",
+			Body:    LenientBody, Request: doc[wire.CancelExecution](), Response: doc[wire.Success](),
+			serve: h.cancel, failure: plainFailure},
+	}
+}
+
 func (h *executionsHandler) execute(c *call) error {
 	in, err := document[wire.ExecuteRequest](c)
 	if err != nil {

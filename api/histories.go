@@ -53,20 +53,20 @@ type historiesHandler struct {
 	runs      Runs
 }
 
-func (h *handlers) historyRoutes() []Route {
+func (h *historiesHandler) routes() []Route {
 	return []Route{
 		{Method: "GET", Pattern: "/api/v1/pipelines", Role: RoleRead, Where: OnLeader, Stale: true,
 			Summary: "the pipelines that have runs or a schedule, with figures of the newest runs",
-			Query:   []string{"limit", "stale"}, Response: doc[wire.PipelineList](), serve: h.histories.pipelines},
+			Query:   []string{"limit", "stale"}, Response: doc[wire.PipelineList](), serve: h.pipelines},
 		{Method: "GET", Pattern: "/api/v1/pipelines/history", Role: RoleRead, Where: OnLeader, Stale: true,
 			Summary: "the newest runs of a pipeline, and its modules over them",
-			Query:   []string{"pipeline", "limit", "stale"}, Response: doc[wire.PipelineHistory](), serve: h.histories.history},
+			Query:   []string{"pipeline", "limit", "stale"}, Response: doc[wire.PipelineHistory](), serve: h.history},
 		{Method: "GET", Pattern: "/api/v1/runs/{id}/compare", Role: RoleRead, Where: OnLeader, Stale: true,
 			Summary: "what differs between a run and the one that with names, or the one before it",
-			Query:   []string{"with", "stale"}, Response: doc[wire.Comparison](), serve: h.histories.compare},
+			Query:   []string{"with", "stale"}, Response: doc[wire.Comparison](), serve: h.compare},
 		{Method: "GET", Pattern: "/api/v1/runs/{id}/tests", Role: RoleRead, Where: OnLeader, Stale: true,
 			Summary: "the tests that the modules of a run reported",
-			Query:   []string{"module", "attempt", "state", "search", "limit", "stale"}, Response: doc[wire.TestReport](), serve: h.histories.tests},
+			Query:   []string{"module", "attempt", "state", "search", "limit", "stale"}, Response: doc[wire.TestReport](), serve: h.tests},
 	}
 }
 

@@ -41,6 +41,32 @@ type logsHandler struct {
 	indexes   *lineIndexes
 }
 
+// logParameters are those of the two calls for the output of one module.
+var logParameters = []string{"module", "attempt", "offset", "tail", "follow", "lines", "since", "timestamps",
+	"line", "count", "search", "case", "regexp", "from", "limit", "meta"}
+
+// routes are the calls for the output of modules.
+func (h *logsHandler) routes() []Route {
+	return []Route{
+		{Method: "GET", Pattern: "/api/v1/runs/{id}/logs", Role: RoleRead, Where: OnState, Long: true,
+			Summary: "the output of all modules, as events",
+			Query:   []string{"follow", "module", "lines", "since", "timestamps"}, Produces: mediaEvents,
+			serve: h.followAll},
+		{Method: "POST", Pattern: "/api/v1/runs/{id}/logs", Role: RoleRead, Where: OnState, Long: true,
+			Summary: "the output of all modules from given positions, as events",
+			Body:    OptionalBody, MaxBody: maxPositions, Request: doc[wire.FollowRequest](), Produces: mediaEvents,
+			serve: h.followFrom},
+		{Method: "GET", Pattern: "/api/v1/runs/{id}/modules/{module}/logs", Role: RoleRead, Where: OnState,
+			Long:     true,
+			Summary:  "the output of one attempt, or with follow that of the module as events",
+			Query:    logParameters,
+			Produces: mediaText, serve: h.module},
+		{Method: "GET", Pattern: "/api/v1/runs/{id}/modules/logs", Role: RoleRead, Where: OnState, Long: true,
+			Summary: "the output of a module that the query names",
+			Query:   logParameters, Produces: mediaText, serve: h.module},
+	}
+}
+
 // followAll streams the output of all modules, or of those that are named,
 // from the beginning.
 func (h *logsHandler) followAll(c *call) error {

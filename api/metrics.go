@@ -14,12 +14,12 @@ type metricsHandler struct {
 	open bool
 }
 
-func (h *handlers) metricsRoutes() []Route {
+func (h *metricsHandler) routes() []Route {
 	rt := Route{Method: "GET", Pattern: "/metrics", Role: RoleRead,
 		Summary: "what this node measures, for Prometheus; without a token if metrics_open is set",
 		// Prometheus chooses the form and the compression by its own headers.
-		Produces: "text/plain; version=0.0.4", serve: h.metrics.serve}
-	if h.metrics.open {
+		Produces: "text/plain; version=0.0.4", serve: h.serve}
+	if h.open {
 		rt.Role = ""
 	}
 	return []Route{rt}

@@ -52,6 +52,38 @@ type remoteCacheHandler struct {
 	maxEntry int64
 }
 
+// routes are the list of entries, and the remote cache of Bazel, which ccache speaks too.
+func (h *remoteCacheHandler) routes() []Route {
+	spaces := [...]struct {
+		name pipeline.ToolSpace
+		what string
+	}{
+		{pipeline.ToolActions, "an entry of a remote cache under a key of its tool"},
+		{pipeline.ToolContents, "an entry of a remote cache under its SHA-256"},
+	}
+
+	all := []Route{
+		{Method: "GET", Pattern: "/api/v1/cache/tools", Role: RoleRead, Where: OnLeader, Stale: true,
+			Summary: "entries of remote caches",
+			Query:   []string{"kind", "limit", "cursor", "stale"}, Response: doc[wire.ToolList](),
+			serve: h.list},
+	}
+	for _, prefix := range [...]string{"", "/{team}"} {
+		for _, space := range spaces {
+			pattern, at := prefix+"/"+string(space.name)+"/{key}", h.in(space.name)
+			all = append(all,
+				Route{Method: "GET", Pattern: pattern, Role: RoleRead, Basic: true,
+					Summary: space.what, Produces: mediaBytes, serve: at.get},
+				Route{Method: "PUT", Pattern: pattern, Role: RoleSubmit, Basic: true, Shared: true,
+					Summary: "store " + space.what, Body: StreamBody, serve: at.put},
+				Route{Method: "DELETE", Pattern: pattern, Role: RoleSubmit, Basic: true, Shared: true,
+					Summary: "remove " + space.what, serve: at.delete})
+		}
+	}
+
+	return all
+}
+
 // spaceHandler serves the entries of one space by the key and team in the path,
 // as Bazel and ccache ask for them.
 type spaceHandler struct {

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
@@ -110,6 +109,54 @@ type ApprovalDecision struct {
 type SourceError = wire.SourceError
 
 type runsHandler struct{ runs Runs }
+
+// routes are the calls about runs.
+func (h *runsHandler) routes() []Route {
+	return []Route{
+		{Method: "POST", Pattern: "/api/v1/runs", Role: RoleSubmit,
+			Summary: "submit a pipeline",
+			Body:    JSONBody, MaxBody: maxRunDoc, Request: doc[wire.SubmitRequest](),
+			Response: doc[wire.RunCreated](), serve: h.submit},
+		{Method: "GET", Pattern: "/api/v1/runs", Role: RoleRead, Where: OnLeader, Stale: true,
+			Summary: "runs, newest first",
+			Query:   []string{"limit", "cursor", "state", "pipeline", "q", "stale"}, Response: doc[wire.RunList](),
+			serve: h.list},
+		{Method: "GET", Pattern: "/api/v1/runs/{id}", Role: RoleRead, Where: OnLeader, Stale: true,
+			Long:    true,
+			Summary: "one run with its modules; with index and wait, after its next change",
+			Query:   []string{"index", "wait", "since", "brief", "stale"}, Response: doc[wire.Run](), serve: h.get},
+		{Method: "GET", Pattern: "/api/v1/runs/{id}/graph", Role: RoleRead, Where: OnLeader, Stale: true,
+			Summary: "what the modules of a run wait for, with a drawing and without states",
+			Query:   []string{"fold", "unfold", "stale"}, Response: doc[wire.Graph](), serve: h.graph},
+		{Method: "POST", Pattern: "/api/v1/runs/{id}/cancel", Role: RoleSubmit, Where: OnState,
+			Summary: "cancel a run",
+			Body:    OptionalBody, Request: doc[wire.CancelRequest](), Response: doc[wire.RunSummary](),
+			serve: h.cancel},
+		{Method: "POST", Pattern: "/api/v1/runs/{id}/retry", Role: RoleSubmit, Where: OnState,
+			Summary: "resume a finished run where it failed",
+			Body:    OptionalBody, Request: doc[wire.RetryRequest](), Response: doc[wire.RunSummary](),
+			serve: h.retry},
+		{Method: "POST", Pattern: "/api/v1/runs/{id}/pin", Role: RoleSubmit, Where: OnState,
+			Summary:  "exempt a run from retention",
+			Response: doc[wire.RunSummary](), serve: h.pin},
+		{Method: "POST", Pattern: "/api/v1/runs/{id}/unpin", Role: RoleSubmit, Where: OnState,
+			Summary:  "make a run subject to retention again",
+			Response: doc[wire.RunSummary](), serve: h.unpin},
+		{Method: "GET", Pattern: "/api/v1/runs/{id}/why", Role: RoleRead, Where: OnLeader,
+			Summary: "why a run or a module is in its state",
+			Query:   []string{"module"}, Response: doc[wire.Why](), serve: h.why},
+		{Method: "POST", Pattern: "/api/v1/estimate", Role: RoleSubmit, Where: OnLeader,
+			Summary: "predicted duration of a run, and where its modules would run",
+			Body:    JSONBody, MaxBody: maxRunDoc, Request: doc[wire.SubmitRequest](),
+			Response: doc[wire.Estimate](), serve: h.estimate},
+		{Method: "GET", Pattern: "/api/v1/waiting", Role: RoleRead, Where: OnLeader,
+			Summary:  "what waits in all runs, and for what",
+			Response: doc[wire.WaitingList](), serve: h.waiting},
+		{Method: "GET", Pattern: "/api/v1/locks", Role: RoleRead, Where: OnLeader,
+			Summary:  "the locks that are held or waited for",
+			Response: doc[wire.LockList](), serve: h.locks},
+	}
+}
 
 func (h *runsHandler) submit(c *call) error {
 	in, err := c.submission()
@@ -294,48 +341,6 @@ func (h *runsHandler) retry(c *call) error {
 	}
 
 	out, err := h.runs.Retry(c.r.Context(), c.by, id, in)
-	return c.reply(out, err)
-}
-
-func (h *runsHandler) approve(c *call) error {
-	in, err := document[wire.ApproveRequest](c)
-	if err != nil {
-		return err
-	}
-
-	return h.decide(c, pipeline.Approved, "comment", in.Comment)
-}
-
-func (h *runsHandler) reject(c *call) error {
-	in, err := document[wire.RejectRequest](c)
-	if err != nil {
-		return err
-	}
-
-	return h.decide(c, pipeline.Rejected, "reason", in.Reason)
-}
-
-func (h *runsHandler) decide(c *call, d pipeline.Decision, field, text string) error {
-	id := c.run
-	module, err := c.module()
-	if err != nil {
-		return err
-	}
-
-	if len(text) > pipeline.MaxComment {
-		return invalid("%s: longer than %d bytes", field, pipeline.MaxComment)
-	}
-	// It is printed on terminals: an escape sequence must not get there.
-	if strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) && !unicode.IsSpace(r) }) {
-		return invalid("%s: control character in the text", field)
-	}
-
-	out, err := h.runs.Decide(c.r.Context(), c.by, id, ApprovalDecision{Module: module, Decision: d, Comment: text})
-	return c.reply(out, err)
-}
-
-func (h *runsHandler) approvals(c *call) error {
-	out, err := h.runs.Approvals(c.r.Context(), c.by)
 	return c.reply(out, err)
 }
 

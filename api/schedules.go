@@ -40,6 +40,34 @@ const maxDays = 31
 
 type schedulesHandler struct{ schedules Schedules }
 
+// routes are the calls about schedules.
+func (h *schedulesHandler) routes() []Route {
+	return []Route{
+		{Method: "POST", Pattern: "/api/v1/schedules", Role: RoleSubmit, Shared: true,
+			Summary: "register a pipeline for its schedule, or replace it",
+			Body:    JSONBody, MaxBody: maxRunDoc, Request: doc[wire.SubmitRequest](),
+			Response: doc[wire.Schedule](), serve: h.register},
+		{Method: "GET", Pattern: "/api/v1/schedules", Role: RoleRead, Where: OnLeader, Stale: true,
+			Summary: "the schedules that are registered",
+			Query:   []string{"days", "stale"}, Response: doc[wire.ScheduleList](), serve: h.list},
+		{Method: "GET", Pattern: "/api/v1/schedules/{name}", Role: RoleRead, Where: OnLeader, Stale: true,
+			Summary: "one schedule with its last ticks",
+			Query:   []string{"stale"}, Response: doc[wire.Schedule](), serve: h.get},
+		{Method: "DELETE", Pattern: "/api/v1/schedules/{name}", Role: RoleSubmit, Shared: true,
+			Summary:  "remove a schedule; its runs stay",
+			Response: doc[wire.Success](), serve: h.remove},
+		{Method: "POST", Pattern: "/api/v1/schedules/{name}/pause", Role: RoleSubmit, Shared: true,
+			Summary:  "pause a schedule",
+			Response: doc[wire.Schedule](), serve: h.pause},
+		{Method: "POST", Pattern: "/api/v1/schedules/{name}/resume", Role: RoleSubmit, Shared: true,
+			Summary:  "resume a paused schedule",
+			Response: doc[wire.Schedule](), serve: h.resume},
+		{Method: "POST", Pattern: "/api/v1/schedules/{name}/trigger", Role: RoleSubmit,
+			Summary:  "create a run of a schedule now",
+			Response: doc[wire.RunCreated](), serve: h.trigger},
+	}
+}
+
 func (c *call) scheduleName() (string, error) {
 	name := c.r.PathValue("name")
 	if !pipeline.ValidName(name) {

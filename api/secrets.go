@@ -20,6 +20,22 @@ type Secrets interface {
 
 type secretsHandler struct{ secrets Secrets }
 
+// routes are the calls about secrets.
+func (h *secretsHandler) routes() []Route {
+	return []Route{
+		{Method: "PUT", Pattern: "/api/v1/secrets/{name}", Role: RoleAdmin,
+			Summary: "set a secret, or replace it",
+			Body:    JSONBody, Request: doc[wire.SecretRequest](), Response: doc[wire.SecretInfo](),
+			serve: h.set},
+		{Method: "GET", Pattern: "/api/v1/secrets", Role: RoleSubmit, Where: OnLeader,
+			Summary:  "the names of the secrets, never their values",
+			Response: doc[wire.SecretList](), serve: h.list},
+		{Method: "DELETE", Pattern: "/api/v1/secrets/{name}", Role: RoleAdmin,
+			Summary: "remove a secret",
+			serve:   h.delete},
+	}
+}
+
 func (h *secretsHandler) set(c *call) error {
 	in, err := document[wire.SecretRequest](c)
 	if err != nil {

@@ -20,62 +20,11 @@ type Server struct {
 	log         hclog.Logger
 	guard       *guard
 	forward     *forwarder
-	handlers    *handlers
+	routes      []Route
 	dashboard   *ui.Dashboard
 	inflight    *inflight
 	revocations *revocations
 	budget      *budget
-}
-
-// handlers are the calls of the API, grouped by what they need of the node.
-type handlers struct {
-	runs       runsHandler
-	logs       logsHandler
-	streams    streamHandler
-	artifacts  artifactsHandler
-	blobs      blobsHandler
-	cache      cacheHandler
-	remote     remoteCacheHandler
-	turbo      turboHandler
-	schedules  schedulesHandler
-	histories  historiesHandler
-	secrets    secretsHandler
-	webhooks   webhooksHandler
-	tokens     tokensHandler
-	signIns    signInHandler
-	cluster    clusterHandler
-	executions executionsHandler
-	workers    workersHandler
-	sessions   sessionsHandler
-	snapshots  snapshotsHandler
-	metrics    metricsHandler
-}
-
-func newHandlers(cfg Config) *handlers {
-	remote := remoteCacheHandler{entries: cfg.RemoteCache, maxEntry: cfg.MaxEntry}
-
-	return &handlers{
-		runs:       runsHandler{runs: cfg.Runs},
-		logs:       logsHandler{logs: cfg.Logs, keepAlive: cfg.KeepAlive, indexes: &lineIndexes{}},
-		streams:    streamHandler{feeds: cfg.Feeds, runs: cfg.Runs, keepAlive: cfg.KeepAlive},
-		artifacts:  artifactsHandler{artifacts: cfg.Artifacts},
-		blobs:      blobsHandler{blobs: cfg.Blobs, maxBlob: cfg.MaxBlob, maxBundle: cfg.MaxBundle},
-		cache:      cacheHandler{cache: cfg.Cache},
-		remote:     remote,
-		turbo:      turboHandler{remote: remote},
-		schedules:  schedulesHandler{schedules: cfg.Schedules},
-		histories:  historiesHandler{histories: cfg.Histories, runs: cfg.Runs},
-		secrets:    secretsHandler{secrets: cfg.Secrets},
-		webhooks:   webhooksHandler{webhooks: cfg.Webhooks},
-		tokens:     tokensHandler{tokens: cfg.Tokens},
-		signIns:    signInHandler{signIns: cfg.SignIns, cluster: cfg.Cluster, cfg: &cfg},
-		cluster:    clusterHandler{cluster: cfg.Cluster},
-		executions: executionsHandler{executions: cfg.Executions},
-		workers:    workersHandler{workers: cfg.Workers},
-		sessions:   sessionsHandler{sessions: cfg.Sessions},
-		snapshots:  snapshotsHandler{snapshots: cfg.Snapshots},
-		metrics:    metricsHandler{page: cfg.MetricsPage, open: cfg.MetricsOpen},
-	}
 }
 
 // New makes a server. It does no I/O and starts nothing.
@@ -87,7 +36,7 @@ func New(cfg Config) *Server {
 		log:         cfg.Logger,
 		guard:       newGuard(cfg),
 		forward:     newForwarder(cfg),
-		handlers:    newHandlers(cfg),
+		routes:      routes(&cfg),
 		dashboard:   ui.New(cfg.Addresses),
 		inflight:    newInflight(),
 		revocations: newRevocations(cfg.Auth),

@@ -28,6 +28,20 @@ const (
 
 type sessionsHandler struct{ sessions Sessions }
 
+// routes are the calls that begin a process.
+func (h *sessionsHandler) routes() []Route {
+	return []Route{
+		{Method: "POST", Pattern: "/api/v1/runs/{id}/modules/{module}/exec", Role: RoleAdmin, Long: true,
+			Summary: "a process in the module's directory, over an upgraded connection",
+			Body:    OptionalBody, Query: []string{"module"}, Request: doc[wire.ExecRequest](), Produces: wire.ExecProtocol,
+			serve: h.exec},
+		{Method: "POST", Pattern: "/api/v1/runs/{id}/modules/exec", Role: RoleAdmin, Long: true,
+			Summary: "a process in the directory of a module that the query names",
+			Body:    OptionalBody, Query: []string{"module"}, Request: doc[wire.ExecRequest](), Produces: wire.ExecProtocol,
+			serve: h.exec},
+	}
+}
+
 // exec runs a process in the directory of a module, and turns the connection
 // into its stream of frames.
 func (h *sessionsHandler) exec(c *call) error {

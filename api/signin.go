@@ -30,6 +30,25 @@ type signInHandler struct {
 	cfg     *Config
 }
 
+// routes are the calls that sign a browser in and out.
+func (h *signInHandler) routes() []Route {
+	return []Route{
+		{Method: "GET", Pattern: "/api/v1/whoami", Role: RoleRead, Worker: true,
+			Summary:  "who calls, and at which node",
+			Response: doc[wire.WhoAmI](), serve: h.whoami},
+		{Method: "POST", Pattern: "/api/v1/signin/codes", Role: RoleRead,
+			Summary:  "create a code with which a browser signs in once",
+			Response: doc[wire.SignInCode](), serve: h.code},
+		{Method: "POST", Pattern: "/api/v1/signin",
+			Summary: "exchange a code for a token",
+			Body:    JSONBody, Request: doc[wire.SignInRequest](), Response: doc[wire.SignedIn](),
+			serve: h.signIn},
+		{Method: "DELETE", Pattern: "/api/v1/signin", Role: RoleRead,
+			Summary:  "revoke the token of a sign-in, which makes the call",
+			Response: doc[wire.Success](), serve: h.signOut},
+	}
+}
+
 // code makes a code, and the address that a browser opens with it.
 func (h *signInHandler) code(c *call) error {
 	out, err := h.signIns.CreateCode(c.r.Context(), c.by)

@@ -21,6 +21,19 @@ type Snapshots interface {
 
 type snapshotsHandler struct{ snapshots Snapshots }
 
+// routes are the calls about snapshots of the state.
+func (h *snapshotsHandler) routes() []Route {
+	return []Route{
+		{Method: "GET", Pattern: "/api/v1/snapshot", Role: RoleAdmin, Where: OnLeader,
+			Summary:  "a snapshot file of the state, without the bytes that it names",
+			Produces: mediaBytes, serve: h.save},
+		{Method: "POST", Pattern: "/api/v1/snapshot", Role: RoleAdmin, Where: OnLeader, Long: true,
+			Summary: "restore a snapshot file, stored as a blob before, into an empty cluster",
+			Body:    JSONBody, Request: doc[wire.SnapshotRestore](), Response: doc[wire.SnapshotRestored](),
+			serve: h.restore},
+	}
+}
+
 // save sends a snapshot file. If writing fails in the middle the connection is
 // cut; a reader also refuses a file without its end.
 func (h *snapshotsHandler) save(c *call) error {

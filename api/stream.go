@@ -42,6 +42,18 @@ type streamHandler struct {
 	keepAlive time.Duration
 }
 
+// routes are the calls that report what changes and what happened.
+func (h *streamHandler) routes() []Route {
+	return []Route{
+		{Method: "GET", Pattern: "/api/v1/stream", Role: RoleRead, Where: OnState, Long: true,
+			Summary: "what changes of runs and nodes, and what happened, as events",
+			Query:   []string{"topic", "since"}, Produces: mediaEvents, serve: h.stream},
+		{Method: "GET", Pattern: "/api/v1/events", Role: RoleRead, Where: OnState, Long: true,
+			Summary: "what happened, oldest first; with wait, what happens next",
+			Query:   []string{"since", "limit", "wait", "run", "type"}, Response: doc[wire.EventList](), serve: h.events},
+	}
+}
+
 // stream sends what changes of the topics that the query names.
 func (h *streamHandler) stream(c *call) error {
 	in, err := h.read(c)

@@ -23,6 +23,22 @@ const maxTTL = 100 * 365 * 24 * 3600
 
 type tokensHandler struct{ tokens Tokens }
 
+// routes are the calls about tokens.
+func (h *tokensHandler) routes() []Route {
+	return []Route{
+		{Method: "POST", Pattern: "/api/v1/tokens", Role: RoleAdmin,
+			Summary: "create a token; only this answer has its secret",
+			Body:    JSONBody, Request: doc[wire.TokenRequest](), Response: doc[wire.TokenCreated](),
+			serve: h.create},
+		{Method: "GET", Pattern: "/api/v1/tokens", Role: RoleAdmin, Where: OnLeader,
+			Summary:  "the tokens, without their secrets",
+			Response: doc[wire.TokenList](), serve: h.list},
+		{Method: "DELETE", Pattern: "/api/v1/tokens/{id}", Role: RoleAdmin,
+			Summary: "revoke a token",
+			serve:   h.delete},
+	}
+}
+
 func (h *tokensHandler) create(c *call) error {
 	in, err := document[wire.TokenRequest](c)
 	if err != nil {

@@ -23,7 +23,31 @@ const (
 )
 
 // turboHandler serves entries of remote caches the way Turborepo asks for them.
-type turboHandler struct{ remote remoteCacheHandler }
+type turboHandler struct{ remote *remoteCacheHandler }
+
+// routes are the calls of the remote cache of Turborepo.
+func (h *turboHandler) routes() []Route {
+	teams := []string{"teamId", "slug"}
+
+	return []Route{
+		{Method: "GET", Pattern: "/v8/artifacts/{hash}", Role: RoleRead, Basic: true,
+			Summary: "an artifact of Turborepo",
+			Query:   teams, Produces: mediaBytes, serve: h.get},
+		{Method: "PUT", Pattern: "/v8/artifacts/{hash}", Role: RoleSubmit, Basic: true, Shared: true,
+			Summary: "store an artifact of Turborepo",
+			Body:    StreamBody, Query: teams, Response: doc[wire.TurboStored](), serve: h.put},
+		{Method: "POST", Pattern: "/v8/artifacts", Role: RoleRead, Basic: true,
+			Summary: "which artifacts of Turborepo exist",
+			Body:    LenientBody, Query: teams, Request: doc[wire.TurboQuery](),
+			Response: doc[map[string]*wire.TurboArtifact](), serve: h.query},
+		{Method: "GET", Pattern: "/v8/artifacts/status", Role: RoleRead, Basic: true,
+			Summary: "whether Turborepo may use this cache",
+			Query:   teams, Response: doc[wire.TurboStatus](), serve: h.status},
+		{Method: "POST", Pattern: "/v8/artifacts/events", Role: RoleRead, Basic: true,
+			Summary: "hits and misses of Turborepo; they are not stored",
+			Body:    StreamBody, Query: teams, Response: doc[struct{}](), serve: h.events},
+	}
+}
 
 // turboKey names an artifact. A team is known by its id or by its name in
 // addresses; a client gives the same one each time.

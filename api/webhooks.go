@@ -25,33 +25,33 @@ type Webhooks interface {
 	TestWebhook(ctx context.Context, by Subject, name string) (wire.WebhookDelivery, error)
 }
 
-// webhookRoutes are the calls about receivers of events.
-func (h *handlers) webhookRoutes() []Route {
+type webhooksHandler struct{ webhooks Webhooks }
+
+// routes are the calls about receivers of events.
+func (h *webhooksHandler) routes() []Route {
 	return []Route{
 		{Method: "POST", Pattern: "/api/v1/webhooks", Role: RoleAdmin,
 			Summary: "add a webhook; only this answer has its secret",
 			Body:    JSONBody, Request: doc[wire.WebhookRequest](), Response: doc[wire.WebhookCreated](),
-			serve: h.webhooks.add},
+			serve: h.add},
 		{Method: "GET", Pattern: "/api/v1/webhooks", Role: RoleAdmin, Where: OnLeader,
 			Summary:  "the webhooks and what became of their deliveries, without their secrets",
-			Response: doc[wire.WebhookList](), serve: h.webhooks.list},
+			Response: doc[wire.WebhookList](), serve: h.list},
 		{Method: "DELETE", Pattern: "/api/v1/webhooks/{name}", Role: RoleAdmin,
 			Summary: "remove a webhook with what waits for it",
-			serve:   h.webhooks.remove},
+			serve:   h.remove},
 		{Method: "POST", Pattern: "/api/v1/webhooks/{name}/test", Role: RoleAdmin, Where: OnLeader, Long: true,
 			Summary:  "send an event to a webhook at once; the answer is its receiver's",
-			Response: doc[wire.WebhookDelivery](), serve: h.webhooks.test},
+			Response: doc[wire.WebhookDelivery](), serve: h.test},
 		{Method: "POST", Pattern: "/api/v1/webhooks/{name}/retry", Role: RoleAdmin, Where: OnLeader,
 			Summary:  "switch a webhook on, and send again what waits for it or was given up",
-			Response: doc[wire.WebhookInfo](), serve: h.webhooks.retry},
+			Response: doc[wire.WebhookInfo](), serve: h.retry},
 		{Method: "POST", Pattern: "/api/v1/webhooks/{name}/rotate", Role: RoleAdmin, Where: OnState,
 			Summary: "replace the secret of a webhook; only this answer has it",
 			Body:    OptionalBody, Request: doc[wire.WebhookRotate](), Response: doc[wire.WebhookCreated](),
-			serve: h.webhooks.rotate},
+			serve: h.rotate},
 	}
 }
-
-type webhooksHandler struct{ webhooks Webhooks }
 
 func (h *webhooksHandler) add(c *call) error {
 	in, err := document[wire.WebhookRequest](c)

@@ -25,6 +25,30 @@ type Workers interface {
 
 type workersHandler struct{ workers Workers }
 
+// routes are the calls of external workers, and about all workers.
+func (h *workersHandler) routes() []Route {
+	return []Route{
+		{Method: "POST", Pattern: "/api/execution/result", Role: RoleAdmin, Worker: true, Where: OnLeader,
+			Summary: "report the outcome of an external worker's execution",
+			Body:    LenientBody, MaxBody: maxRunDoc, Request: doc[wire.ExecuteResponse](),
+			Response: doc[wire.ResultResponse](), serve: h.result},
+		{Method: "POST", Pattern: "/api/workers/register", Role: RoleAdmin, Worker: true, Where: OnState,
+			Summary: "register an external worker",
+			Body:    LenientBody, Request: doc[wire.RegisterRequest](), Response: doc[wire.RegisterResponse](),
+			serve: h.register, failure: registerFailure},
+		{Method: "POST", Pattern: "/api/workers/heartbeat", Role: RoleAdmin, Worker: true, Where: OnLeader,
+			Summary: "extend the lease of an external worker",
+			Body:    LenientBody, Request: doc[wire.HeartbeatRequest](), Response: doc[wire.HeartbeatResponse](),
+			serve: h.heartbeat},
+		{Method: "GET", Pattern: "/api/workers", Role: RoleRead, Worker: true, Where: OnLeader, Stale: true,
+			Summary: "the workers, external ones and nodes",
+			Query:   []string{"brief", "stale"}, Response: doc[wire.WorkerList](), serve: h.list},
+		{Method: "DELETE", Pattern: "/api/workers/{id}", Role: RoleAdmin, Worker: true, Where: OnState,
+			Summary:  "remove an external worker",
+			Response: doc[wire.Success](), serve: h.forget, failure: plainFailure},
+	}
+}
+
 func (h *workersHandler) register(c *call) error {
 	in, err := document[wire.RegisterRequest](c)
 	if err != nil {
