@@ -269,7 +269,7 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { return wrap("journal", n.stores.journal.Run(core)) })
 	g.Go(func() error { return wrap("http", n.port.Serve(core, n.api, n.cluster.Identity().HTTPServer)) })
 	lead := n.lead
-	if n.cfg.Embedded {
+	if n.cfg.Embedded && n.cfg.Mode == pipeline.ModeStandalone { // of several nodes, the run of one that died continues
 		lead = leftovers{n.cluster, n.stores.state}.before(lead)
 	}
 	if n.cfg.alone() {
