@@ -18,38 +18,69 @@ import (
 	"github.com/pipelined/pipelined/test/harness"
 )
 
-// project checks two packages of this repository. One module fails, since the clone has a
-// file that gofmt would change, one waits for a person, and one runs for long.
+// project checks two packages of this repository. If it should publish, one module waits
+// for a person and one runs for long; and then one fails, since the clone has a file that
+// gofmt would change. The tests become a JUnit file by a few lines of awk.
 const project = `
 pipeline "check" {
-  on_failure = "continue"
+  description = "Format, vet and test two packages, and publish them"
+  on_failure  = "continue"
   workspace {
     exclude = ["api/**", "cmd/**", "docs/**", "internal/**", "test/**"]
   }
 
+  variable "publish" {
+    type    = bool
+    default = false
+  }
+
   module "format" {
     script = "gofmt -l pipeline; test -z \"$(gofmt -l pipeline)\""
+    inputs = ["pipeline/**"]
+    cache  = true
   }
   module "vet" {
     script = "go vet ./pipeline/mask ./pipeline/graph"
+    inputs = ["go.*", "pipeline/*/*.go"]
+    cache  = true
   }
   module "test" {
     matrix     = { package = ["mask", "graph"], shuffle = ["on", "off"] }
     depends_on = [module.vet]
-    script     = "go test -v -count=1 -shuffle=${matrix.shuffle} ./pipeline/${matrix.package} | tee test.txt"
-    outputs    = ["test.txt"]
+    outputs    = ["test.txt", "test.xml"]
+    cache_key  = [var.publish]
+    inputs     = ["go.*", "pipeline/*/*.go"]
+    cache      = true
+    script     = <<-SH
+      go test -v -count=1 -shuffle=${matrix.shuffle} ./pipeline/${matrix.package} > test.txt && code=0 || code=$?
+      awk -v class=pipeline/${matrix.package} '
+        BEGIN { print "<testsuite>" }
+        /^--- (PASS|FAIL)/ {
+          printf "<testcase classname=\"%s\" name=\"%s\" time=\"%s\">", class, $3, substr($4, 2, length($4) - 3)
+          print ($2 == "FAIL:" ? "<failure/>" : "") "</testcase>"
+        }
+        END { print "</testsuite>" }' test.txt > test.xml
+      cat test.txt
+      exit $code
+    SH
+    reports {
+      junit = ["test.xml"]
+    }
   }
   module "soak" {
     depends_on    = [module.vet]
+    when          = var.publish
     on_disconnect = "keep"
     script        = "i=0; while [ $i -lt 3000 ]; do i=$((i + 1)); echo round $i of pipeline/mask went well; sleep 0.2; done"
   }
   module "release" {
     depends_on = [module.test]
+    when       = var.publish
     approval { message = "Publish this build?" }
   }
   module "publish" {
     depends_on = [module.release]
+    when       = var.publish
     command    = ["true"]
   }
 }
@@ -133,15 +164,23 @@ func startProject(t *testing.T) *harness.Cluster {
 func prepareProject(t *testing.T, c *harness.Cluster, p *tab) string {
 	t.Helper()
 	dir := filepath.Join(c.Dir, "project")
-	if out, err := exec.Command("git", "clone", "-q", "--depth", "1", "file://"+root(t), dir).CombinedOutput(); err != nil {
-		t.Fatalf("git clone: %v\n%s", err, out)
-	}
-	for name, text := range map[string]string{"check.hcl": project, "nightly.hcl": nightly, "pipeline/mask/extra.go": "package mask\nvar  extra int\n"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
+	for _, args := range [][]string{
+		{"clone", "-q", "--depth", "1", "file://" + root(t), dir},
+		{"-C", dir, "checkout", "-q", "-B", "main"},
+	} {
+		if out, err := exec.Command("git", args...).CombinedOutput(); err != nil {
+			t.Fatalf("git %v: %v\n%s", args, err, out)
 		}
 	}
-	file := filepath.Join(dir, "check.hcl")
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	file := write("check.hcl", project)
+	write("nightly.hcl", nightly)
 	c.OK("submit", "-register", "-yes", filepath.Join(dir, "nightly.hcl"))
 	c.OK("secrets", "set", "-file", file, "DEPLOY_KEY")
 	c.OK("token", "create", "-role", "read", "-name", "board")
@@ -149,7 +188,18 @@ func prepareProject(t *testing.T, c *harness.Cluster, p *tab) string {
 	for range 3 {
 		c.OK("submit", "-yes", "-quiet", hello)
 	}
-	c.OK("submit", "-detach", "-yes", file)
+	c.OK("submit", "-yes", "-quiet", file)
+	c.OK("submit", "-yes", "-quiet", file) // from the cache
+	extra := "package graph_test\n\nimport \"testing\"\n\nfunc TestExtra(t *testing.T) {%s}\n"
+	write("pipeline/graph/extra_test.go", fmt.Sprintf(extra, " t.Error(\"half done\") "))
+	c.CLI("submit", "-yes", "-quiet", file) // one test fails
+	write("pipeline/graph/extra_test.go", fmt.Sprintf(extra, ""))
+	c.OK("submit", "-yes", "-quiet", file)
+	c.OK("submit", "-detach", "-yes", "-var", "publish=true", file)
+	c.OK("cancel", "check/last")
+	c.CLI("wait", "check/last") // it ends as cancelled
+	write("pipeline/mask/extra.go", "package mask\nvar  extra int\n")
+	c.OK("submit", "-detach", "-yes", "-var", "publish=true", file)
 
 	leader := c.Leader()
 	rest := c.Others(leader)
