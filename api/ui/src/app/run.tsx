@@ -11,7 +11,7 @@ import { ModulePane } from './pane'
 import { Plan } from './plan'
 import { Bar, Blank, Command, CopyAs, Pill, cli, curl, offer } from './parts'
 import { go, segments, withQuery } from './route'
-import { EventsTab, useRunEvents } from './runevents'
+import { EventsTab, TakeoverNotice } from './runevents'
 import { against, usualOf } from './runs'
 import { Top, show, useKeys } from './shell'
 import { changed, final, may, modules, ref, run, took } from './store'
@@ -72,6 +72,12 @@ function Head({ r, tab }: { r: RunSummary; tab: string }) {
         <h1>
           {r.pipeline} <span>{r.number}</span>
         </h1>
+        {r.git?.sha && (
+          <span class="tag" title={r.git.sha}>
+            <Icon name="branch" />
+            {[r.git.tag || r.git.branch, r.git.sha.slice(0, 8)].filter(Boolean).join(' ') + (r.git.dirty ? ', changed' : '')}
+          </span>
+        )}
         <span class="tag">
           <Icon name={r.schedule ? 'schedules' : 'person'} />
           {r.schedule ? (r.tick ? `schedule, due ${dateTime(r.tick)}` : 'schedule, triggered') : r.submitter}
@@ -302,6 +308,7 @@ export function RunPage() {
         <Actions r={r} />
       </Top>
       <Notice r={r} />
+      <TakeoverNotice r={r} />
       <Head r={r} tab={tab} />
       {tab === '' && (
         <div class="body overview">
@@ -315,7 +322,11 @@ export function RunPage() {
           <GraphCard r={r} tall />
         </div>
       )}
-      {tab === 'timeline' && <TimelineTab r={r} />}
+      {tab === 'timeline' && (
+        <div class="body">
+          <TimelineCard />
+        </div>
+      )}
       {tab === 'log' && (
         <div class="body">{m ? <ModulePane r={r} name={m} keys={log} /> : <WholeLog r={r} keys={log} />}</div>
       )}
@@ -325,15 +336,6 @@ export function RunPage() {
       {tab === 'plan' && <Plan r={r} />}
       {tab === 'why' && <WhyTab r={r} />}
     </>
-  )
-}
-
-function TimelineTab({ r }: { r: RunSummary }) {
-  useRunEvents(r)
-  return (
-    <div class="body">
-      <TimelineCard />
-    </div>
   )
 }
 

@@ -18,7 +18,7 @@ const deleted = signal(false)
 const most = 1000
 
 // useRunEvents keeps the events of a run, and of the cluster's nodes, while it is shown.
-export function useRunEvents(r: RunSummary) {
+function useRunEvents(r: RunSummary) {
   useEffect(() => {
     const stop = new AbortController()
     events.value = null
@@ -62,8 +62,22 @@ export function useRunEvents(r: RunSummary) {
   }, [r.id, final(r.state)])
 }
 
-export function EventsTab({ r }: { r: RunSummary }) {
+// TakeoverNotice says which node leads, and since when, if another one led when the run
+// began. It asks for the events of the run, which the timeline and their own view show.
+export function TakeoverNotice({ r }: { r: RunSummary }) {
   useRunEvents(r)
+  const last = events.value?.findLast((e) => e.name === 'leader.changed' && e.data?.previous)
+  if (!last || final(r.state)) return null
+  return (
+    <p class="notice s-odd">
+      <b>{`${last.node} took over at ${clock(last.time)}`}</b>
+      <span>{last.text}</span>
+      <a href={`/runs/${ref(r)}/events`}>what happened</a>
+    </p>
+  )
+}
+
+export function EventsTab({ r }: { r: RunSummary }) {
   const list = events.value
   return (
     <div class="scroll">
