@@ -22,8 +22,11 @@ import (
 	"github.com/pipelined/pipelined/test/harness"
 )
 
-// measured is the variable that asks for the tests that measure for long.
-const measured = "PIPELINED_MEASURE_FOR"
+// measured and rounds are the variables that ask for the tests that measure for long.
+const (
+	measured = "PIPELINED_MEASURE_FOR"
+	rounds   = "PIPELINED_MEASURE_ROUNDS"
+)
 
 // viewers are open dashboards: each reads one stream, as a tab does, and counts what
 // comes.
