@@ -1,0 +1,225 @@
+package wire
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
+
+// SubmitRequest asks for a run of a pipeline. It goes to POST /api/v1/runs
+// with an optional Idempotency-Key header.
+type SubmitRequest struct {
+	Source   string `json:"source"`
+	FileName string `json:"fileName"`
+	// Workspace is the digest of a tree whose blobs were sent before; empty
+	// if no files go along.
+	Workspace pipeline.Digest   `json:"workspace,omitempty"`
+	Variables map[string]string `json:"variables,omitempty"`
+	// Env is kept for env_from; modules do not see it otherwise.
+	Env map[string]string `json:"env,omitempty"`
+	Git *pipeline.Git     `json:"git,omitempty"`
+	// Targets, Tags and Skip select modules: with Targets or Tags the run has
+	// those and what they need; Skip names modules that are skipped.
+	Targets []string `json:"targets,omitempty"`
+	Tags    []string `json:"tags,omitempty"`
+	Skip    []string `json:"skip,omitempty"`
+	// Cache is "" (modules with cache = true take cached results and record
+	// theirs), "refresh" (they take none) or "off" (neither).
+	Cache string `json:"cache,omitempty"`
+	// Trace is the trace that the submission is part of. It goes in headers, as the
+	// standard says: traceparent, tracestate, baggage.
+	Trace pipeline.TraceContext `json:"-"`
+}
+
+// RunCreated answers a submission, once the run is committed.
+type RunCreated struct {
+	ID     pipeline.RunID `json:"id"`
+	Number uint64         `json:"number"`
+	// Repeated is set if the idempotency key was known and nothing was made.
+	Repeated bool `json:"repeated,omitempty"`
+}
+
+// Run is a run with its modules, as GET /api/v1/runs/{id} gives it.
+type Run struct {
+	RunSummary
+	// File is the pipeline's file as the submitter named it.
+	File    string   `json:"file,omitempty"`
+	Modules []Module `json:"modules"`
+	// Index is the raft index of the newest change in the answer; ask with
+	// ?index=N&wait=30s to be answered when there is a newer one, and with
+	// ?since=N to get only the modules that changed after N.
+	Index uint64 `json:"index"`
+}
+
+// RunSummary is a run as lists show it.
+type RunSummary struct {
+	ID          pipeline.RunID    `json:"id"`
+	Number      uint64            `json:"number"`
+	Pipeline    string            `json:"pipeline"`
+	State       pipeline.RunState `json:"state"`
+	Reason      string            `json:"reason,omitempty"`
+	Submitter   string            `json:"submitter,omitempty"`
+	SubmittedAt time.Time         `json:"submittedAt"`
+	StartedAt   *time.Time        `json:"startedAt,omitempty"`
+	FinishedAt  *time.Time        `json:"finishedAt,omitempty"`
+	// IdleSeconds is how long the run had finished before it was retried; it is no
+	// part of how long the run took.
+	IdleSeconds float64         `json:"idleSeconds,omitempty"`
+	Workspace   pipeline.Digest `json:"workspace,omitempty"`
+	// Schedule is the schedule that the run is of, Tick when it was due (nil if
+	// it was triggered by hand). Group is its concurrency group.
+	Schedule string     `json:"schedule,omitempty"`
+	Tick     *time.Time `json:"tick,omitempty"`
+	Group    string     `json:"group,omitempty"`
+	// ModuleCount and ModulesDone count over the whole run; a block that became
+	// instances does not count beside them.
+	ModuleCount int `json:"moduleCount"`
+	ModulesDone int `json:"modulesDone"`
+	// Git are the facts of the commit at submission; nil if there was none.
+	Git *pipeline.Git `json:"git,omitempty"`
+	// Pinned runs are kept whole whatever the limits say.
+	Pinned bool `json:"pinned,omitempty"`
+	// ArtifactsGone and LogsGone: a limit let them go.
+	ArtifactsGone bool `json:"artifactsGone,omitempty"`
+	LogsGone      bool `json:"logsGone,omitempty"`
+}
+
+// Took is how long the run took, or has taken at a time.
+func (r *RunSummary) Took(now time.Time) time.Duration {
+	if r.FinishedAt != nil {
+		now = *r.FinishedAt
+	}
+	return max(0, now.Sub(r.SubmittedAt)-time.Duration(r.IdleSeconds*float64(time.Second)))
+}
+
+// Module is a module of a run.
+type Module struct {
+	Name string `json:"name"`
+	// Of is the block that the module is an instance of (matrix, for_each).
+	Of        string               `json:"of,omitempty"`
+	State     pipeline.ModuleState `json:"state"`
+	Reason    string               `json:"reason"`
+	Worker    string               `json:"worker"`
+	DependsOn []string             `json:"dependsOn,omitempty"`
+	// Line is where the module is written in the run's file.
+	Line     int             `json:"line,omitempty"`
+	Result   json.RawMessage `json:"result"`
+	ExitCode *int            `json:"exitCode"`
+	Outputs  []string        `json:"outputs"`
+	// OutputBytes is the size of all outputs.
+	OutputBytes int64 `json:"outputBytes,omitempty"`
+	// StartedAt and FinishedAt are of the deciding attempt; DurationSeconds
+	// lies between them.
+	StartedAt       *time.Time `json:"startedAt,omitempty"`
+	FinishedAt      *time.Time `json:"finishedAt,omitempty"`
+	DurationSeconds float64    `json:"durationSeconds,omitempty"`
+	// ExpectedSeconds is how long earlier runs say that a module takes that has not
+	// ended; unset if there were none.
+	ExpectedSeconds float64    `json:"expectedSeconds,omitempty"`
+	NotBefore       *time.Time `json:"notBefore,omitempty"`
+	// Approval is of a module that waits for a person.
+	Approval *Approval `json:"approval,omitempty"`
+	Attempts []Attempt `json:"attempts"`
+	// Tests is what it reported of its tests, by the reports block; nil if nothing.
+	Tests *ModuleTests `json:"tests,omitempty"`
+	// Warnings say what of it could not be read, such as a report of tests.
+	Warnings []string `json:"warnings,omitempty"`
+	// CachedFrom says whose cached result a cached module has.
+	CachedFrom *CachedFrom `json:"cachedFrom,omitempty"`
+}
+
+// Last is the newest attempt; nil if there is none.
+func (m *Module) Last() *Attempt {
+	if len(m.Attempts) == 0 {
+		return nil
+	}
+	return &m.Attempts[len(m.Attempts)-1]
+}
+
+// CachedFrom names the attempt that produced a cached result.
+type CachedFrom = pipeline.CachedFrom
+
+// Attempt is one try of a module. Worker is a node name.
+type Attempt struct {
+	Number     int                   `json:"number"`
+	Worker     string                `json:"worker"`
+	State      pipeline.AttemptState `json:"state"`
+	Reason     string                `json:"reason"`
+	ExitCode   *int                  `json:"exitCode"`
+	AssignedAt *time.Time            `json:"assignedAt,omitempty"`
+	StartedAt  *time.Time            `json:"startedAt"`
+	FinishedAt *time.Time            `json:"finishedAt"`
+	LogSize    int64                 `json:"logSize"`
+	// Replicas says on how many nodes log and outputs were at commit.
+	Replicas int `json:"replicas,omitempty"`
+	// LocalBytes is how many bytes more of its inputs the worker had than another
+	// that had less to do, if that decided where it went.
+	LocalBytes int64 `json:"localBytes,omitempty"`
+}
+
+// RunList answers GET /api/v1/runs?limit=N&cursor=C&state=S&pipeline=P, newest
+// first. Cursor is empty on the last page.
+type RunList struct {
+	Runs   []RunSummary `json:"runs"`
+	Cursor string       `json:"cursor,omitempty"`
+}
+
+// CancelRequest goes to POST /api/v1/runs/{id}/cancel. The answer is the run's
+// RunSummary.
+type CancelRequest struct {
+	Reason string `json:"reason,omitempty"`
+	// Request is an id of the caller's choice. A second cancellation with another
+	// one stops what runs on cancel too (always_run).
+	Request string `json:"request,omitempty"`
+}
+
+// RetryRequest goes to POST /api/v1/runs/{id}/retry: the run resumes with what
+// did not succeed, or, with From, with these modules and all that depends on
+// them. The answer is the run's RunSummary.
+type RetryRequest struct {
+	From []string `json:"from,omitempty"`
+	// Request is an id of the caller's choice, or the call's Idempotency-Key: the
+	// same one again changes nothing.
+	Request string `json:"request,omitempty"`
+}
+
+// Why explains a run, or one module of it.
+type Why struct {
+	Run    RunSummary  `json:"run"`
+	Module []WhyModule `json:"modules"`
+}
+
+// WhyModule says why a module is where it is: a sentence for each fact.
+type WhyModule struct {
+	Name    string               `json:"name"`
+	State   pipeline.ModuleState `json:"state"`
+	Because []string             `json:"because"`
+}
+
+// LockList answers GET /api/v1/locks: the keys of not_in_parallel that are held
+// or waited for.
+type LockList struct {
+	Locks []Lock `json:"locks"`
+}
+
+// Lock and LockUser are the read models of the same names.
+type (
+	Lock     = pipeline.Lock
+	LockUser = pipeline.LockUser
+)
+
+// Artifact is one output file of a module.
+type Artifact struct {
+	Module string          `json:"module"`
+	Path   string          `json:"path"`
+	Size   int64           `json:"size"`
+	Mode   uint32          `json:"mode"`
+	Digest pipeline.Digest `json:"digest,omitempty"`
+	Link   string          `json:"link,omitempty"`
+}
+
+// ArtifactList answers GET /api/v1/runs/{id}/artifacts[?module=M].
+type ArtifactList struct {
+	Artifacts []Artifact `json:"artifacts"`
+}
