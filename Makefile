@@ -15,7 +15,7 @@ CC_FOUND := $(shell command -v "$$($(GO) env CC | cut -d' ' -f1)" 2>/dev/null)
 RACE     := $(if $(CC_FOUND),-race,)
 
 .DEFAULT_GOAL := build
-.PHONY: build size test race lint arch ui ui-check ui-test deploy-test bench-ui screenshots e2e chaos attack examples bench check cover cross release release-test clean help
+.PHONY: build size test race lint arch ui ui-check ui-test deploy-test bench-ui screenshots recording site site-check e2e chaos attack examples bench check cover cross release release-test clean help
 
 build: ## the binary, stripped, into bin/
 	@mkdir -p bin
@@ -71,6 +71,15 @@ bench-ui: build ## figures of the dashboard in a real browser (docs/dashboard.md
 screenshots: build ## the pictures of docs/dashboard.md, of real nodes and a real run; needs chromium and git
 	cd test/ui && PIPELINED_BIN=$(abspath $(BIN)) PIPELINED_SCREENSHOTS=$(abspath docs/images) $(GO) test -count=1 -timeout 15m -run TestScreenshots -v ./...
 
+recording: build ## the picture of README.md: a run on three nodes whose leader is killed
+	PIPELINED_BIN=$(abspath $(BIN)) PIPELINED_RECORDING=$(abspath docs/images/recording.svg) $(GO) test -count=1 -timeout 5m -run TestRecording -v ./test/recording
+
+site: ## the pages as a site with a search, in bin/site; an error if a link leads nowhere
+	cd test/site && $(GO) run . -root ../.. -out ../../bin/site
+
+site-check: ## the links between the pages, and the generator of the site
+	cd test/site && $(GO) vet ./... && $(GO) test -count=1 ./...
+
 e2e: ## the tests that drive real binaries, afresh
 	$(GO) test -count=1 -timeout $(TIMEOUT) ./test/...
 
@@ -102,7 +111,7 @@ release: ## what users install, for all platforms, into bin/release; VERSION=1.2
 release-test: ## builds a release twice and compares every byte
 	cd internal/release && $(GO) vet ./... && $(GO) test -count=1 -timeout 15m ./... -tags-of-binary "$(TAGS)" -ldflags-of-binary "$(LDFLAGS)"
 
-check: lint arch cross size ui-check test examples ui-test release-test deploy-test ## all that must hold before a change goes in; what CI runs
+check: lint arch cross size ui-check site-check test examples ui-test release-test deploy-test ## all that must hold before a change goes in; what CI runs
 
 cover: ## statement coverage of the tests, in total and as a page
 	@mkdir -p bin
