@@ -3,7 +3,10 @@ package traces
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -42,10 +45,18 @@ func newExporter(ctx context.Context, getenv func(string) string) (sdktrace.Span
 	// Without an address nothing is sent, although the standard has a default: not
 	// every machine with a node has a collector.
 	const endpoint, protocol = "OTEL_EXPORTER_OTLP_%sENDPOINT", "OTEL_EXPORTER_OTLP_%sPROTOCOL"
-	if first(getenv, endpoint) == "" {
+	address, p := first(getenv, endpoint), first(getenv, protocol)
+	if address == "" {
 		return nil, nil
 	}
-	switch p := first(getenv, protocol); p {
+	// The libraries pass over what they do not understand, and use their defaults.
+	if u, err := url.Parse(address); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, pipeline.Errorf(pipeline.Invalid, "OTEL_EXPORTER_OTLP_ENDPOINT=%.100q: expected a URL, like http://127.0.0.1:4318 (with grpc: http://127.0.0.1:4317)", address)
+	}
+	if err := checkSampler(getenv); err != nil {
+		return nil, err
+	}
+	switch p {
 	case "", "http/protobuf":
 		return otlptracehttp.New(ctx)
 	case "grpc":
@@ -53,6 +64,26 @@ func newExporter(ctx context.Context, getenv func(string) string) (sdktrace.Span
 	default:
 		return nil, pipeline.Errorf(pipeline.Invalid, "OTEL_EXPORTER_OTLP_PROTOCOL=%.40q: expected http/protobuf or grpc", p)
 	}
+}
+
+// samplers are the values of OTEL_TRACES_SAMPLER that the library knows.
+var samplers = []string{"", "always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio"}
+
+// checkSampler refuses a sampler that the library would replace by one of its own.
+func checkSampler(getenv func(string) string) error {
+	const name, arg = "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"
+	sampler := strings.ToLower(strings.TrimSpace(getenv(name)))
+	if !slices.Contains(samplers, sampler) {
+		return pipeline.Errorf(pipeline.Invalid, "%s=%.40q: expected %s", name, sampler, strings.Join(samplers[1:], ", "))
+	}
+	text := strings.TrimSpace(getenv(arg))
+	if text == "" || !strings.HasSuffix(sampler, "traceidratio") {
+		return nil
+	}
+	if ratio, err := strconv.ParseFloat(text, 64); err != nil || !(ratio >= 0 && ratio <= 1) {
+		return pipeline.Errorf(pipeline.Invalid, "%s=%.40q: expected a share of runs from 0 to 1, like 0.1", arg, text)
+	}
+	return nil
 }
 
 // first is the value of a variable for traces, or of the one for all signals.

@@ -152,6 +152,13 @@ func TestOpen_variables(t *testing.T) {
 		{map[string]string{"OTEL_TRACES_EXPORTER": "console"}, true, false},
 		{map[string]string{"OTEL_TRACES_EXPORTER": "zipkin"}, false, true},
 		{map[string]string{endpoint: "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, false, true},
+		{map[string]string{endpoint: "127.0.0.1:4318"}, false, true},
+		{map[string]string{endpoint: "collector"}, false, true},
+		{map[string]string{endpoint: "http:/127.0.0.1:4318"}, false, true},
+		{map[string]string{endpoint: "grpc://127.0.0.1:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, false, true},
+		{map[string]string{endpoint: "http://127.0.0.1:1", "OTEL_TRACES_SAMPLER": "sometimes"}, false, true},
+		{map[string]string{endpoint: "http://127.0.0.1:1", "OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "10%"}, false, true},
+		{map[string]string{endpoint: "http://127.0.0.1:1", "OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}, true, false},
 	} {
 		to, err := newExporter(t.Context(), func(name string) string { return tc.vars[name] })
 		if (to != nil) != tc.on || (err != nil) != tc.bad {

@@ -1,8 +1,10 @@
 package monitoring
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -10,6 +12,7 @@ import (
 	"testing"
 
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/pipelined/pipelined/internal/testutil"
@@ -36,18 +39,34 @@ func collect(t *testing.T) (*collected, string) {
 			http.Error(w, fmt.Sprint(err), http.StatusBadRequest)
 			return
 		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		for _, rs := range in.ResourceSpans {
-			for _, ss := range rs.ScopeSpans {
-				for _, s := range ss.Spans {
-					c.spans[fmt.Sprintf("%x-%x", s.TraceId, s.SpanId)] = s.Name
-				}
-			}
-		}
+		c.add(&in)
 	}))
 	t.Cleanup(srv.Close)
 	return c, srv.URL
+}
+
+func (c *collected) add(in *collector.ExportTraceServiceRequest) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, rs := range in.ResourceSpans {
+		for _, ss := range rs.ScopeSpans {
+			for _, s := range ss.Spans {
+				c.spans[fmt.Sprintf("%x-%x", s.TraceId, s.SpanId)] = s.Name
+			}
+		}
+	}
+}
+
+// grpcCollector is a collector over gRPC.
+type grpcCollector struct {
+	collector.UnimplementedTraceServiceServer
+	to *collected
+}
+
+// Export takes spans of a node.
+func (g grpcCollector) Export(_ context.Context, in *collector.ExportTraceServiceRequest) (*collector.ExportTraceServiceResponse, error) {
+	g.to.add(in)
+	return &collector.ExportTraceServiceResponse{}, nil
 }
 
 func (c *collected) name(id string) string {
@@ -116,4 +135,30 @@ func TestTraces(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestTraces_grpc: the other protocol brings the same spans.
+func TestTraces_grpc(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	exported, srv := &collected{spans: map[string]string{}}, grpc.NewServer()
+	collector.RegisterTraceServiceServer(srv, grpcCollector{to: exported})
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(l) }()
+	t.Cleanup(func() {
+		srv.Stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+
+	c := harness.New(t)
+	c.Env = append(c.Env, "OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://"+l.Addr().String())
+	c.Add().Start()
+	c.Whole()
+	if id, span := traced(t, c, c.Leader(), exported); !strings.HasPrefix(span, id+"-") {
+		t.Errorf("TRACEPARENT has %s in run %s", span, id)
+	}
 }
