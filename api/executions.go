@@ -94,7 +94,7 @@ func prefersAsync(values []string) bool {
 }
 
 // executeFailure is the protocol's body for an execution that was not started.
-// The header with the kind tells it from a module that failed.
+// The header with the kind distinguishes it from a module that failed.
 func executeFailure(c *call, p wire.Problem) (int, any) {
 	in, _ := document[wire.ExecuteRequest](c) // a body that cannot be read has no id
 

@@ -126,14 +126,14 @@ func (blobs Blobs) putWhole(ctx context.Context, d pipeline.Digest, r io.Reader)
 	return err
 }
 
-// PutBundle stores many blobs at once, and tells how many of them were new. It
-// is repeated as PutBlob is.
+// PutBundle stores many blobs at once, and says how many of them were new. It
+// is repeated as Put is.
 func (blobs Blobs) PutBundle(ctx context.Context, r io.Reader) (int, error) {
 	out, err := do[wire.BundleResponse](ctx, blobs.calls, &request{method: http.MethodPost, path: blobsPath, upload: newUpload(r), safe: true, timeout: time.Minute}, nil)
 	return out.Stored, err
 }
 
-// Has tells whether the cluster has a blob, and its size.
+// Has reports whether the cluster has a blob, and its size.
 func (blobs Blobs) Has(ctx context.Context, d pipeline.Digest) (size int64, ok bool, err error) {
 	resp, _, err := blobs.calls.send(ctx, &request{method: http.MethodHead, path: blobsPath + path(string(d)), safe: true})
 	if err != nil {
@@ -158,8 +158,8 @@ func (blobs Blobs) Get(ctx context.Context, d pipeline.Digest) (io.ReadCloser, e
 	return dl, nil
 }
 
-// GetFrom is Blob for a blob of this size of which the first bytes are known: sum,
-// a SHA-256, has taken them in. If it fails at the end they may be the wrong ones.
+// GetFrom is Get for a blob of this size of which the first bytes are known: sum,
+// a SHA-256, has them. If it fails at the end they may be the wrong ones.
 func (blobs Blobs) GetFrom(ctx context.Context, d pipeline.Digest, size, from int64, sum hash.Hash) (io.ReadCloser, error) {
 	// With a header it counts as opened before: it continues at pos.
 	dl := &download{c: blobs.calls, ctx: ctx, path: blobsPath + path(string(d)), digest: d, header: http.Header{}, size: size, pos: from, sum: sum}
@@ -171,7 +171,7 @@ func (blobs Blobs) GetFrom(ctx context.Context, d pipeline.Digest, size, from in
 }
 
 // GetBundle reads small blobs from whichever node has them, at most
-// wire.MaxBundledBlobs: a stream for blob.ReadBundle, which tells if it broke
+// wire.MaxBundledBlobs: a stream for blob.ReadBundle, which fails if it broke
 // off. Those that no node has are not in it. A node of an earlier version does not
 // know the question.
 func (blobs Blobs) GetBundle(ctx context.Context, digests []pipeline.Digest) (io.ReadCloser, error) {

@@ -102,7 +102,7 @@ func (modules Modules) Log(ctx context.Context, id pipeline.RunID, module string
 	}
 
 	info := LogInfo{Final: dl.header.Get(wire.HeaderFinal) == "true"}
-	info.Attempt, _ = strconv.Atoi(dl.header.Get(wire.HeaderAttempt)) // our own nodes tell
+	info.Attempt, _ = strconv.Atoi(dl.header.Get(wire.HeaderAttempt)) // nodes set it
 	info.Offset, _ = strconv.ParseInt(dl.header.Get(wire.HeaderOffset), 10, 64)
 	info.Size, _ = strconv.ParseInt(dl.header.Get(wire.HeaderSize), 10, 64)
 	dl.logOffset, dl.attempt = info.Offset, info.Attempt

@@ -118,12 +118,12 @@ func (runs Runs) Cancel(ctx context.Context, id pipeline.RunID, reason string) (
 	return do[wire.RunSummary](ctx, runs.calls, &request{method: http.MethodPost, path: runsPath + path(string(id), "cancel"), safe: true}, wire.CancelRequest{Reason: reason, Request: NewKey()})
 }
 
-// Pin keeps a run whole whatever the limits say, Unpin takes that back.
+// Pin exempts a run from retention.
 func (runs Runs) Pin(ctx context.Context, id pipeline.RunID) (wire.RunSummary, error) {
 	return do[wire.RunSummary](ctx, runs.calls, &request{method: http.MethodPost, path: runsPath + path(string(id), "pin"), safe: true}, nil)
 }
 
-// Unpin lets the limits hold for a run again.
+// Unpin makes a run subject to retention again.
 func (runs Runs) Unpin(ctx context.Context, id pipeline.RunID) (wire.RunSummary, error) {
 	return do[wire.RunSummary](ctx, runs.calls, &request{method: http.MethodPost, path: runsPath + path(string(id), "unpin"), safe: true}, nil)
 }

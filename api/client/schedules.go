@@ -41,7 +41,7 @@ func (schedules Schedules) Get(ctx context.Context, name string) (wire.Schedule,
 	return do[wire.Schedule](ctx, schedules.calls, &request{method: http.MethodGet, path: schedulesPath + path(name), safe: true}, nil)
 }
 
-// Pause lets a schedule make no runs until ResumeSchedule.
+// Pause makes a schedule skip its ticks until Resume.
 func (schedules Schedules) Pause(ctx context.Context, name string) (wire.Schedule, error) {
 	return do[wire.Schedule](ctx, schedules.calls, &request{method: http.MethodPost, path: schedulesPath + path(name, "pause"), safe: true}, nil)
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // Create makes a token. An Unknown error leaves it open whether there is
-// one more; Tokens tells.
+// one more; List shows it.
 func (tokens Tokens) Create(ctx context.Context, in wire.TokenRequest) (wire.TokenCreated, error) {
 	return do[wire.TokenCreated](ctx, tokens.calls, &request{method: http.MethodPost, path: "/api/v1/tokens"}, in)
 }

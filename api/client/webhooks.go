@@ -10,7 +10,7 @@ import (
 const pathWebhooks = "/api/v1/webhooks"
 
 // Add adds a webhook. An Unknown error leaves it open whether there is one more; List
-// tells, and its secret is lost: rotate it.
+// shows it, and its secret is lost: rotate it.
 func (webhooks Webhooks) Add(ctx context.Context, in wire.WebhookRequest) (wire.WebhookCreated, error) {
 	return do[wire.WebhookCreated](ctx, webhooks.calls, &request{method: http.MethodPost, path: pathWebhooks}, in)
 }

@@ -95,7 +95,7 @@ type SerializedModule struct {
 }
 
 // ExecuteAccepted answers an execution with Prefer: respond-async that has not
-// ended: the same execution again tells how it stands.
+// ended: the same execution again is answered with its state.
 type ExecuteAccepted struct {
 	ExecutionID string `json:"executionId"`
 	WorkerID    string `json:"workerId,omitempty"`
