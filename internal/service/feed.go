@@ -222,16 +222,22 @@ func (v *viewer) read() (index uint64, list *wire.StreamRuns, happened *wire.Str
 	return index, list, happened, err
 }
 
-// updateRun sends what changed of one run.
+// updateRun sends what changed of one run, or that it does not exist.
 func (v *viewer) updateRun(ctx context.Context, run *viewedRun, index uint64, compare bool) error {
 	if run.gone {
 		return nil
 	}
-	changed, final, err := v.changed(run.id)
-	if pipeline.KindOf(err) == pipeline.NotFound {
-		run.gone = true
-		return v.send(index, wire.EventRun, wire.StreamRun{Index: index, Run: wire.RunSummary{ID: run.id}, Modules: []wire.Module{}, Gone: true})
+	err := v.updateKnown(ctx, run, index, compare)
+	if pipeline.KindOf(err) != pipeline.NotFound {
+		return err
 	}
+	run.gone = true // it may be deleted between two reads
+	return v.send(index, wire.EventRun, wire.StreamRun{Index: index, Run: wire.RunSummary{ID: run.id}, Modules: []wire.Module{}, Gone: true})
+}
+
+// updateKnown sends what changed of a run. NotFound if it does not exist.
+func (v *viewer) updateKnown(ctx context.Context, run *viewedRun, index uint64, compare bool) error {
+	changed, final, err := v.changed(run.id)
 	if err != nil {
 		return err
 	}
