@@ -2,6 +2,7 @@ package docs
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,6 +22,8 @@ var built struct {
 	dir  string
 	err  error
 }
+
+var update = flag.Bool("update", false, "write the generated parts of the pages anew")
 
 // TestMain is also the helper that evaluates expressions in bounds.
 func TestMain(m *testing.M) {
