@@ -40,8 +40,7 @@ func (blobs Blobs) Missing(ctx context.Context, digests []pipeline.Digest) ([]pi
 }
 
 // MissingOf lists the blobs of a tree and its files that are missing on the node that
-// answers; only the tree itself if that is missing. A node of an earlier version says
-// pipeline.Invalid.
+// answers; only the tree itself if that is missing.
 func (blobs Blobs) MissingOf(ctx context.Context, tree pipeline.Digest) ([]pipeline.Digest, error) {
 	out, err := do[wire.MissingResponse](ctx, blobs.calls, &request{method: http.MethodPost, path: blobsPath + "/missing", safe: true}, wire.MissingRequest{Tree: tree})
 	return out.Missing, err
@@ -172,8 +171,7 @@ func (blobs Blobs) GetFrom(ctx context.Context, d pipeline.Digest, size, from in
 
 // GetBundle reads small blobs from whichever node has them, at most
 // wire.MaxBundledBlobs: a stream for blob.ReadBundle, which fails if it broke
-// off. Those that no node has are not in it. A node of an earlier version does not
-// know the question.
+// off. Those that no node has are not in it.
 func (blobs Blobs) GetBundle(ctx context.Context, digests []pipeline.Digest) (io.ReadCloser, error) {
 	body, err := json.Marshal(wire.BundleRequest{Digests: digests})
 	if err != nil {

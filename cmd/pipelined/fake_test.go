@@ -64,9 +64,6 @@ type fakeCluster struct {
 	onSubmit func(wire.SubmitRequest) *fakeRun
 	// breakAfter cuts a stream of output after so many events, once.
 	breakAfter int
-	// noTrees makes it one of an earlier version, which knows no question about a
-	// tree.
-	noTrees bool
 }
 
 // fakeRun is a run and its output.
@@ -228,7 +225,7 @@ func (f *fakeCluster) serveBlobs(w http.ResponseWriter, r *http.Request, rest []
 		missing := f.blobs.Missing(in.Digests)
 		if in.Tree != "" {
 			var err error
-			if missing, err = tree.NewCache(f.blobs).Missing(in.Tree); err != nil || f.noTrees {
+			if missing, err = tree.NewCache(f.blobs).Missing(in.Tree); err != nil {
 				f.problem(w, wire.Problem{Status: 400, Kind: "invalid", Detail: "unknown field tree"})
 				return
 			}

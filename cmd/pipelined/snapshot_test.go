@@ -21,29 +21,25 @@ func manyFiles(tb testing.TB, dir string) {
 	}
 }
 
-// A node is asked about many files by their listing, and one that does not know
-// the question is asked file by file.
+// A node is asked about many files by their listing.
 func TestSubmit_manyFiles(t *testing.T) {
-	for _, old := range []bool{false, true} {
-		f := newFakeCluster(t)
-		f.noTrees = old
-		var sent wire.SubmitRequest
-		f.onSubmit = func(in wire.SubmitRequest) *fakeRun { sent = in; return finished("r1", pipeline.RunSucceeded) }
-		dir := t.TempDir()
-		file := write(t, dir, "p.hcl", hello)
-		manyFiles(t, dir)
-		for _, flags := range [][]string{nil, nil, {"-no-stat-cache"}} {
-			sent = wire.SubmitRequest{}
-			code, _, stderr := newCommand(t, f).exec(append([]string{"submit", "-detach", "-var=who=x", file}, flags...)...)
-			if code != 0 || strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "workspace: ") {
-				t.Fatalf("exit %d: %s", code, stderr)
-			}
-			if missing, err := tree.NewCache(f.blobs).Missing(sent.Workspace); err != nil || len(missing) > 0 {
-				t.Errorf("%d blobs of the workspace did not go along, %v", len(missing), err)
-			}
+	f := newFakeCluster(t)
+	var sent wire.SubmitRequest
+	f.onSubmit = func(in wire.SubmitRequest) *fakeRun { sent = in; return finished("r1", pipeline.RunSucceeded) }
+	dir := t.TempDir()
+	file := write(t, dir, "p.hcl", hello)
+	manyFiles(t, dir)
+	for _, flags := range [][]string{nil, nil, {"-no-stat-cache"}} {
+		sent = wire.SubmitRequest{}
+		code, _, stderr := newCommand(t, f).exec(append([]string{"submit", "-detach", "-var=who=x", file}, flags...)...)
+		if code != 0 || strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "workspace: ") {
+			t.Fatalf("exit %d: %s", code, stderr)
 		}
-		if tree, err := tree.NewCache(f.blobs).Read(sent.Workspace); err != nil || len(tree) != manyFilesCount+1 {
-			t.Errorf("the workspace has %d files, %v", len(tree), err)
+		if missing, err := tree.NewCache(f.blobs).Missing(sent.Workspace); err != nil || len(missing) > 0 {
+			t.Errorf("%d blobs of the workspace did not go along, %v", len(missing), err)
 		}
+	}
+	if tree, err := tree.NewCache(f.blobs).Read(sent.Workspace); err != nil || len(tree) != manyFilesCount+1 {
+		t.Errorf("the workspace has %d files, %v", len(tree), err)
 	}
 }

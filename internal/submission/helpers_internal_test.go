@@ -21,8 +21,6 @@ type blobNode struct {
 	tb      testing.TB
 	blobs   *blob.Store
 	bundles int
-	// noTrees is a node that does not know the question about a tree.
-	noTrees bool
 }
 
 // newBlobNode starts a node and makes a client of it.
@@ -68,7 +66,7 @@ func (n *blobNode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		missing := n.blobs.Missing(in.Digests)
 		if in.Tree != "" {
 			var err error
-			if missing, err = tree.NewCache(n.blobs).Missing(in.Tree); err != nil || n.noTrees {
+			if missing, err = tree.NewCache(n.blobs).Missing(in.Tree); err != nil {
 				w.Header().Set(wire.HeaderKind, "invalid")
 				w.WriteHeader(http.StatusBadRequest)
 				return

@@ -149,12 +149,9 @@ func (w *fileSet) send(ctx context.Context, at *client.Client) error {
 // which it may know: to name each of them takes longer than all the rest.
 func (w *fileSet) missing(ctx context.Context, at *client.Client) ([]pipeline.Digest, error) {
 	if len(w.tree) > fewFiles {
-		missing, err := at.Blobs().MissingOf(ctx, w.digest)
-		if pipeline.KindOf(err) != pipeline.Invalid {
-			return missing, err
-		}
-		// A node of an earlier version does not know the question.
+		return at.Blobs().MissingOf(ctx, w.digest)
 	}
+
 	return at.Blobs().Missing(ctx, append(w.tree.Digests(), w.digest))
 }
 

@@ -54,41 +54,37 @@ func TestWorkspace_sendChanged(t *testing.T) {
 	}
 }
 
-// TestWorkspace_send sends a workspace once, also to a node that does not know the
-// question about a tree.
+// TestWorkspace_send sends a workspace once.
 func TestWorkspace_send(t *testing.T) {
-	for _, old := range []bool{false, true} {
-		n, at := newBlobNode(t)
-		n.noTrees = old
+	n, at := newBlobNode(t)
 
-		dir := t.TempDir()
-		writeFile(t, dir, "p.hcl", "pipeline \"p\" {\n  module \"m\" { command = [\"true\"] }\n}\n")
-		writeMany(t, dir)
+	dir := t.TempDir()
+	writeFile(t, dir, "p.hcl", "pipeline \"p\" {\n  module \"m\" { command = [\"true\"] }\n}\n")
+	writeMany(t, dir)
 
-		o := &Options{File: filepath.Join(dir, "p.hcl"), ReadFile: os.ReadFile, Warn: func(s string) { t.Error(s) }}
-		j, err := o.Check(t.Context())
-		if err != nil {
+	o := &Options{File: filepath.Join(dir, "p.hcl"), ReadFile: os.ReadFile, Warn: func(s string) { t.Error(s) }}
+	j, err := o.Check(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if err := j.TakeFiles(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
+	for range 2 {
+		if err := j.send(t.Context(), at); err != nil {
 			t.Fatal(err)
 		}
-		defer j.Close()
-		if err := j.TakeFiles(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+	}
 
-		for range 2 {
-			if err := j.send(t.Context(), at); err != nil {
-				t.Fatal(err)
-			}
-		}
-
-		sent := n.bundles
-		tree, err := tree.NewCache(n.blobs).Read(j.request.Workspace)
-		if err != nil || len(tree) != fewFiles+11 || len(n.blobs.Missing(tree.Digests())) > 0 {
-			t.Errorf("noTrees %v: %d files, %v", old, len(tree), err)
-		}
-		if err := j.send(t.Context(), at); err != nil || n.bundles != sent {
-			t.Errorf("noTrees %v: sent again: %d bundles, %v", old, n.bundles-sent, err)
-		}
+	sent := n.bundles
+	tree, err := tree.NewCache(n.blobs).Read(j.request.Workspace)
+	if err != nil || len(tree) != fewFiles+11 || len(n.blobs.Missing(tree.Digests())) > 0 {
+		t.Errorf("%d files, %v", len(tree), err)
+	}
+	if err := j.send(t.Context(), at); err != nil || n.bundles != sent {
+		t.Errorf("sent again: %d bundles, %v", n.bundles-sent, err)
 	}
 }
 
