@@ -21,6 +21,11 @@ export const needsOf = (g: Graph, i: number): string[] => (g.sets[g.modules[i].n
 
 const closest = 2
 
+// margin is how many pixels the canvas has on each side of what is seen, once a person has
+// moved the graph. Moving the canvas costs a third of drawing it onto itself, and boxes that
+// come into sight are drawn once, not a strip in each frame.
+const margin = 96
+
 export class GraphView {
   onChoose = (_box: number) => {}
   onUnfold = (_block: number) => {}
@@ -34,6 +39,7 @@ export class GraphView {
   private plain = new Lines([])
   private strong = new Lines([])
   private drawnAt = [0, 0] // where its corner is on the canvas
+  private around = false // whether the margin is drawn too
   private colours: Record<string, string> = {}
   private font = ''
   private dirty = new Set<number>()
@@ -59,6 +65,7 @@ export class GraphView {
     this.resized.observe(box)
     this.scheme.addEventListener('change', this.recolour)
     document.fonts.ready.then(() => this.redraw())
+    this.canvas.style.transformOrigin = '0 0'
     this.canvas.addEventListener('wheel', (e) => this.wheel(e), { passive: false })
     this.canvas.addEventListener('pointerdown', (e) => this.down(e))
     this.canvas.addEventListener('pointermove', (e) => this.move(e))
@@ -109,7 +116,7 @@ export class GraphView {
   }
 
   zoom(by: number) {
-    this.zoomAt(by, this.canvas.clientWidth / 2, this.canvas.clientHeight / 2)
+    this.zoomAt(by, this.box.clientWidth / 2, this.box.clientHeight / 2)
   }
 
   fit() {
@@ -126,7 +133,7 @@ export class GraphView {
   // at gives where a box is in the window, for tests and for what opens beside it.
   at(box: number): { x: number; y: number } {
     const n = this.graph!.layout.nodes[box]
-    const r = this.canvas.getBoundingClientRect()
+    const r = this.box.getBoundingClientRect()
     return { x: r.left + (n.x + n.width / 2 - this.x) * this.scale, y: r.top + (n.y + n.height / 2 - this.y) * this.scale }
   }
 
@@ -141,14 +148,14 @@ export class GraphView {
 
   private wheel(e: WheelEvent) {
     e.preventDefault()
-    if (e.ctrlKey || e.metaKey) this.zoomAt(Math.exp(-e.deltaY / 200), e.offsetX, e.offsetY)
+    if (e.ctrlKey || e.metaKey) this.zoomAt(Math.exp(-e.deltaY / 200), this.point(e).x, this.point(e).y)
     else this.pan(e.deltaX / this.scale, e.deltaY / this.scale)
   }
 
   private pan(dx: number, dy: number) {
     if (!this.graph) return
     const { width, height } = this.graph.layout
-    const [w, h] = [this.canvas.clientWidth / this.scale, this.canvas.clientHeight / this.scale]
+    const [w, h] = [this.box.clientWidth / this.scale, this.box.clientHeight / this.scale]
     this.x = Math.max(Math.min(0, width - w) - 60, Math.min(Math.max(0, width - w) + 60, this.x + dx))
     this.y = Math.max(Math.min(0, height - h) - 60, Math.min(Math.max(0, height - h) + 60, this.y + dy))
     this.fitted = false
@@ -158,7 +165,7 @@ export class GraphView {
   private zoomAt(by: number, px: number, py: number) {
     if (!this.graph) return
     const before = this.scale
-    const least = Math.min(0.05, this.canvas.clientWidth / Math.max(1, this.graph.layout.width))
+    const least = Math.min(0.05, this.box.clientWidth / Math.max(1, this.graph.layout.width))
     this.scale = Math.max(least, Math.min(closest, before * by))
     this.x += px / before - px / this.scale
     this.y += py / before - py / this.scale
@@ -166,21 +173,27 @@ export class GraphView {
     this.redraw()
   }
 
+  // point is where a pointer is in the box.
+  private point(e: MouseEvent): { x: number; y: number } {
+    const r = this.box.getBoundingClientRect()
+    return { x: e.clientX - r.left, y: e.clientY - r.top }
+  }
+
   private down(e: PointerEvent) {
     this.canvas.setPointerCapture(e.pointerId)
-    this.pointers.set(e.pointerId, { x: e.offsetX, y: e.offsetY })
+    this.pointers.set(e.pointerId, this.point(e))
     if (this.pointers.size === 1) this.moved = 0
   }
 
   private move(e: PointerEvent) {
     const was = this.pointers.get(e.pointerId)
+    const at = this.point(e)
     if (!was) {
-      const i = this.hit(e.offsetX, e.offsetY)
+      const i = this.hit(at.x, at.y)
       this.canvas.style.cursor = i >= 0 ? 'pointer' : ''
       this.canvas.title = i >= 0 && this.scale < readable ? `${this.faces[i].title}: ${this.faces[i].line}` : ''
       return
     }
-    const at = { x: e.offsetX, y: e.offsetY }
     if (this.pointers.size === 2) {
       const other = [...this.pointers].find(([id]) => id !== e.pointerId)![1]
       const far = (p: { x: number; y: number }) => Math.hypot(p.x - other.x, p.y - other.y)
@@ -194,7 +207,7 @@ export class GraphView {
 
   private up(e: PointerEvent) {
     if (!this.pointers.delete(e.pointerId) || this.moved > 3 || e.type !== 'pointerup') return
-    const i = this.hit(e.offsetX, e.offsetY)
+    const i = this.hit(this.point(e).x, this.point(e).y)
     if (i < 0) return
     const n = this.graph!.layout.nodes[i]
     if (n.module < 0) this.onUnfold(n.block)
@@ -210,42 +223,63 @@ export class GraphView {
     return (this.colours[name] ??= getComputedStyle(this.canvas).getPropertyValue('--' + name))
   }
 
-  // draw draws all, or moves what is drawn and draws what came into sight, and boxes that
-  // changed. It never draws more: that bounds what a frame costs.
+  // draw draws all that is seen, or moves what is drawn, and draws boxes that changed. It
+  // never draws more: that bounds what a frame costs.
   private draw() {
     const [w, h] = [this.box.clientWidth, this.box.clientHeight].map((n) => Math.round(n * devicePixelRatio))
     if (!w || !h) return
-    if (this.canvas.width !== w || this.canvas.height !== h) {
-      this.canvas.width = w
-      this.canvas.height = h
+    const m = this.fitted ? 0 : margin
+    const [cw, ch] = [w + 2 * m, h + 2 * m]
+    if (this.canvas.width !== cw || this.canvas.height !== ch) {
+      this.canvas.width = cw
+      this.canvas.height = ch
+      this.canvas.style.width = `${cw / devicePixelRatio}px`
       this.whole = true
     }
     if (!this.graph) {
       this.c.fillStyle = this.colour('surface')
-      this.c.fillRect(0, 0, w, h)
+      this.c.fillRect(0, 0, cw, ch)
       return
     }
     this.font ||= getComputedStyle(this.canvas).fontFamily
     const s = this.scale * devicePixelRatio
     const at = [Math.round(-this.x * s), Math.round(-this.y * s)]
-    const [dx, dy] = [at[0] - this.drawnAt[0], at[1] - this.drawnAt[1]]
-    this.drawnAt = at
-    if (this.whole || Math.abs(dx) >= w || Math.abs(dy) >= h) {
-      this.paint(0, 0, w, h)
+    if (this.whole) {
+      this.drawnAt = [at[0] + m, at[1] + m]
+      this.around = false
+      this.paint(m, m, w, h)
     } else {
-      if (dx || dy) {
-        this.c.setTransform(1, 0, 0, 1, 0, 0)
-        this.c.drawImage(this.canvas, dx, dy)
-      }
-      if (dx) this.paint(dx > 0 ? 0 : w + dx, 0, Math.abs(dx), h)
-      if (dy) this.paint(0, dy > 0 ? 0 : h + dy, w, Math.abs(dy))
+      if (m) this.reach(at, w, h)
       for (const i of this.dirty) {
         const n = this.graph.layout.nodes[i]
-        if (n) this.paint(n.x * s + at[0] - 3, n.y * s + at[1] - 3, n.width * s + 6, n.height * s + 6, i)
+        if (n) this.paint(n.x * s + this.drawnAt[0] - 3, n.y * s + this.drawnAt[1] - 3, n.width * s + 6, n.height * s + 6, i)
       }
     }
+    this.canvas.style.transform = `translate(${(at[0] - this.drawnAt[0]) / devicePixelRatio}px, ${(at[1] - this.drawnAt[1]) / devicePixelRatio}px)`
     this.dirty.clear()
     this.whole = false
+  }
+
+  // reach makes the canvas hold what is seen if the graph's corner is at a point of the box.
+  private reach(at: number[], w: number, h: number) {
+    const [cw, ch] = [w + 2 * margin, h + 2 * margin]
+    const moved = [0, 1].map((i) => at[i] + margin - this.drawnAt[i])
+    if (!moved[0] && !moved[1]) return
+    if (!this.around) {
+      this.around = true
+      this.paint(0, 0, cw, margin)
+      this.paint(0, ch - margin, cw, margin)
+      this.paint(0, margin, margin, h)
+      this.paint(cw - margin, margin, margin, h)
+    }
+    if (moved.every((d) => Math.abs(d) <= margin)) return
+    const [dx, dy] = moved.map((d) => d + (Math.sign(d) * margin) / 2) // more lies ahead
+    this.drawnAt = [this.drawnAt[0] + dx, this.drawnAt[1] + dy]
+    if (Math.abs(dx) >= cw || Math.abs(dy) >= ch) return this.paint(0, 0, cw, ch)
+    this.c.setTransform(1, 0, 0, 1, 0, 0)
+    this.c.drawImage(this.canvas, dx, dy)
+    if (dx) this.paint(dx > 0 ? 0 : cw + dx, 0, Math.abs(dx), ch)
+    if (dy) this.paint(0, dy > 0 ? 0 : ch + dy, cw, Math.abs(dy))
   }
 
   // paint draws a part of the canvas, whose pixels it takes; only is the one box in it.
