@@ -127,7 +127,8 @@ func TestArchive(t *testing.T) {
 	files := unpack(t, filepath.Join(release(t), dir+".tar.gz"), t.TempDir())
 
 	for _, name := range []string{"pipelined", "LICENSE", "THIRD-PARTY-LICENSES", "README.md", "CHANGELOG.md",
-		"completions/pipelined.bash", "completions/_pipelined", "completions/pipelined.fish"} {
+		"completions/pipelined.bash", "completions/_pipelined", "completions/pipelined.fish",
+		"systemd/install.sh", "systemd/pipelined.service", "systemd/agent.hcl"} {
 		if files[dir+"/"+name] == "" {
 			t.Errorf("%s is missing or empty", name)
 		}

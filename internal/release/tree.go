@@ -87,6 +87,13 @@ func (t *tree) archive() ([]entry, error) {
 		{"completions/pipelined.fish", t.completions["fish"], 0o644},
 	}
 
+	if t.platform.os == "linux" {
+		files = append(files,
+			entry{"systemd/install.sh", t.source("examples/deploy/systemd/install.sh"), 0o755},
+			entry{"systemd/pipelined.service", t.file("pipelined.service"), 0o644},
+			entry{"systemd/agent.hcl", t.file("agent.hcl"), 0o644})
+	}
+
 	for _, page := range t.man {
 		files = append(files, entry{"man/man1/" + filepath.Base(page), page, 0o644})
 	}
