@@ -283,12 +283,28 @@ func (env *environment) explain(err error) error {
 
 	list.Write(env.stderr, env.color(env.stderr))
 	fmt.Fprintln(env.stderr)
+	annotate(env, list)
 	what := "1 mistake"
 	if len(list) != 1 {
 		what = fmt.Sprintf("%d mistakes", len(list))
 	}
 
 	return failf(exitUsage, "invalid pipeline: %s", what)
+}
+
+// annotate marks mistakes at their places in the files, where a CI system shows that.
+func annotate(env *environment, list language.Diagnostics) {
+	ci := terminal.DetectCI(env.getenv)
+	for _, d := range list[:min(len(list), terminal.MaxAnnotations)] {
+		text, line := terminal.Flat(d.Summary), 0
+		if d.Detail != "" {
+			text += ": " + terminal.Flat(d.Detail)
+		}
+		if isLocalFile(d.File) {
+			line = d.Line
+		}
+		ci.Annotate(env.stderr, d.File, line, "invalid pipeline", text)
+	}
 }
 
 // action wraps what a command does: the number of its arguments is checked,

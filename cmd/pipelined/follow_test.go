@@ -106,6 +106,18 @@ func TestSubmit_json(t *testing.T) {
 	}
 }
 
+// In a CI system that shows annotations, mistakes have one each.
+func TestValidate_annotates(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write(t, ".", "p.hcl", "pipeline \"x\" {\n  module \"a\" {\n    comand = [\"x\"]\n    script = \"true\"\n  }\n}\n")
+	c := newCommand(t, nil)
+	c.env["GITHUB_ACTIONS"] = "true"
+	want := "::error file=p.hcl,line=3,title=invalid pipeline::unknown attribute \"comand\" in module: did you mean \"command\"?\n"
+	if code, _, stderr := c.exec("validate", "p.hcl"); code != exitUsage || !strings.Contains(stderr, want) {
+		t.Errorf("exit %d\n%s", code, stderr)
+	}
+}
+
 // TestSubmit_invalid wants all mistakes with places, and nothing sent.
 func TestSubmit_invalid(t *testing.T) {
 	f := newFakeCluster(t)

@@ -21,8 +21,9 @@ const (
 	buildkite
 )
 
-// maxAnnotations is how many failed modules are annotated: GitHub shows ten of a step.
-const maxAnnotations = 10
+// MaxAnnotations is how many failed modules, or mistakes, are annotated: GitHub shows
+// ten of a step.
+const MaxAnnotations = 10
 
 // DetectCI finds the system by the variables that it sets.
 func DetectCI(getenv func(string) string) CI {
@@ -77,8 +78,8 @@ var (
 	azureValue  = strings.NewReplacer("%", "%AZP25", "\r", "%0D", "\n", "%0A", "]", "%5D", ";", "%3B")
 )
 
-// annotate marks a line of a file as the place of an error; line 0 is none.
-func (ci CI) annotate(w io.Writer, file string, line int, title, text string) {
+// Annotate marks a line of a file as the place of an error; line 0 is none.
+func (ci CI) Annotate(w io.Writer, file string, line int, title, text string) {
 	switch ci {
 	case github:
 		place := ""

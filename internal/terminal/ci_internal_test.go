@@ -65,7 +65,7 @@ func TestCI_annotate(t *testing.T) {
 		buildkite: "",
 	} {
 		var b bytes.Buffer
-		ci.annotate(&b, "a,b:%.go", 3, "t:", "x: 100%\ny")
+		ci.Annotate(&b, "a,b:%.go", 3, "t:", "x: 100%\ny")
 		if b.String() != want {
 			t.Errorf("%v: %q, want %q", ci, b.String(), want)
 		}

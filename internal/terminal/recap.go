@@ -69,7 +69,7 @@ func (p *recap) print(c *Console, r *wire.Run) {
 // annotate marks where failed modules failed: a place that their last lines name, or
 // else where they are written.
 func (p *recap) annotate(c *Console, r *wire.Run, failed []*wire.Module) {
-	for _, m := range failed[:min(len(failed), maxAnnotations)] {
+	for _, m := range failed[:min(len(failed), MaxAnnotations)] {
 		file, line := place(c.tails.last(m.Name), p.exists)
 		if file == "" && r.File != "" {
 			file, line = p.file(r.File), m.Line
@@ -78,7 +78,7 @@ func (p *recap) annotate(c *Console, r *wire.Run, failed []*wire.Module) {
 		if m.Worker != "" {
 			text += " on " + m.Worker
 		}
-		p.ci.annotate(c.err, Flat(file), line, Flat(m.Name)+" failed", Flat(text))
+		p.ci.Annotate(c.err, Flat(file), line, Flat(m.Name)+" failed", Flat(text))
 	}
 }
 
