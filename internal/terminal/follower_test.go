@@ -234,6 +234,21 @@ func TestFollower_takeover(t *testing.T) {
 	})
 }
 
+// Reasons name runs briefly: a line of a display has no place for whole ids.
+func TestWaitReasons(t *testing.T) {
+	const own, other = "01a22910106171f7ab0c0262ffb74f62", "01a2291034b57e49a638ec9a5e8393dc"
+	for reason, want := range map[string]string{
+		`waits for lock "db", which a of run ` + own + " holds":   `waits for lock "db", which a of this run holds`,
+		`waits for lock "db", which a of run ` + other + " holds": `waits for lock "db", which a of run 01a2291034b57e49 holds`,
+		"waits for a free slot":                                   "waits for a free slot",
+	} {
+		r := wire.Run{RunSummary: wire.RunSummary{ID: own}, Modules: []wire.Module{{Name: "m", State: pipeline.ModuleWaiting, Reason: reason}}}
+		if got := terminal.WaitReasons(&r)["m"]; got != want {
+			t.Errorf("%s: got %s", reason, got)
+		}
+	}
+}
+
 // TestFinalRun waits through states and failures that may pass, and asks for the
 // whole run at the end.
 func TestFinalRun(t *testing.T) {

@@ -158,7 +158,7 @@ func (r *release) middle() {
 	r.running("e2e[upgrade]", "e2e", "beta", 95, 195)
 	r.line("e2e[chaos]", "healed, 5 of 5 agree at index 48,213")
 	r.line("e2e[upgrade]", "\x1b[32mnode 3\x1b[0m:\t0.8.4 -> 0.9.0, 3 of 5 \u4e2d\u6587")
-	r.c.board.reasons = map[string]string{"integration": "waiting for lock test-db, held by integration 1283"}
+	r.c.board.reasons = map[string]string{"integration": `waits for lock "test-db", which integration of run 01a2291034b57e49 holds`}
 	r.at(190)
 }
 

@@ -3,6 +3,7 @@ package terminal
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -95,12 +96,23 @@ func (f *Follower) askReasons(ctx context.Context) {
 	}
 }
 
-// WaitReasons are why modules of a run wait, by their names.
+// otherRun is a run's id in a reason; shortID is how much of one is shown, which is
+// enough for commands.
+var otherRun = regexp.MustCompile(`\brun ([0-9a-f]{32})\b`)
+
+const shortID = 16
+
+// WaitReasons are why modules of a run wait, by their names, short enough for a line.
 func WaitReasons(r *wire.Run) map[string]string {
 	why := map[string]string{}
 	for i := range r.Modules {
 		if m := &r.Modules[i]; m.State == pipeline.ModuleWaiting && m.Reason != "" {
-			why[m.Name] = m.Reason
+			why[m.Name] = otherRun.ReplaceAllStringFunc(m.Reason, func(named string) string {
+				if named == "run "+string(r.ID) {
+					return "this run"
+				}
+				return named[:len("run ")+shortID]
+			})
 		}
 	}
 	return why

@@ -61,7 +61,7 @@ func newFakeCluster() *fakeCluster {
 			{Name: "lint", State: pipeline.ModuleFailed, Reason: "exit code 1", Worker: "beta", Attempts: []wire.Attempt{{Number: 1, Worker: "beta", State: pipeline.AttemptFailed, StartedAt: at(1), FinishedAt: at(42)}}},
 			{Name: "e2e[chaos]", State: pipeline.ModuleRunning, ExpectedSeconds: 220, Attempts: attempt("gamma", 10)},
 			{Name: "race", State: pipeline.ModuleRunning, ExpectedSeconds: 320, Attempts: attempt("beta", 20)},
-			{Name: "integration", State: pipeline.ModuleWaiting, Reason: "waiting for lock test-db, held by integration 1283"},
+			{Name: "integration", State: pipeline.ModuleWaiting, Reason: `waits for lock "test-db", which integration of run 01a2291034b57e49a638ec9a5e8393dc holds`},
 		}}
 	deploy := wire.Run{RunSummary: wire.RunSummary{ID: "r1", Number: 1282, Pipeline: "deploy", State: pipeline.RunSucceeded, Submitter: "bob", SubmittedAt: start.Add(-time.Hour), FinishedAt: at(-3000), ModuleCount: 1, ModulesDone: 1}, Index: 3,
 		Modules: []wire.Module{{Name: "ship", State: pipeline.ModuleSucceeded, Worker: "beta"}}}
@@ -233,9 +233,9 @@ func TestApp_screens(t *testing.T) {
 		s := open(t, size[0], size[1])
 		texts := []string{"release 1284", "beta", "e2e[chaos]"}
 		if size[0] > 45 {
-			texts = append(texts, "healed", "waiting for lock")
+			texts = append(texts, "healed", "waits for lock")
 		} else {
-			texts = append(texts, "heale", "waiti")
+			texts = append(texts, "heale", "waits fo")
 		}
 		got := s.shows(texts...)
 		path := filepath.Join("testdata", fmt.Sprintf("screen-%d", size[0]))
