@@ -133,6 +133,8 @@ func (st *state) apply(c *Command, ch *change) any {
 		return st.events.applyLead(c.Lead)
 	case c.Nodes != nil:
 		return st.events.applyNodes(c.Nodes)
+	case c.Damage != nil:
+		return st.events.applyDamage(c.Damage)
 	}
 
 	return Result{Err: pipeline.Errorf(pipeline.Invalid, "the command says nothing that this version knows")}

@@ -43,6 +43,8 @@ type Command struct {
 	Lead *Lead `cbor:"41,keyasint,omitempty"`
 	// Nodes says how members of the cluster are.
 	Nodes *Nodes `cbor:"44,keyasint,omitempty"`
+	// Damage says what a node found damaged and repaired.
+	Damage *Damage `cbor:"45,keyasint,omitempty"`
 	// Hook changes a webhook, Deliver records what came of sending events.
 	Hook    *Hook    `cbor:"42,keyasint,omitempty"`
 	Deliver *Deliver `cbor:"43,keyasint,omitempty"`
@@ -420,7 +422,7 @@ func Decode(b []byte) (*Command, error) {
 
 func (c *Command) parts() int {
 	n := 0
-	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil, c.CacheDelete != nil, c.Secret != nil, c.Decide != nil, c.Schedule != nil, c.Fire != nil, c.Expire != nil, c.Pin != nil, c.Tools != nil, c.Lead != nil, c.Nodes != nil,
+	for _, set := range [...]bool{c.Submit != nil, c.Batch != nil, c.Cancel != nil, c.Worker != nil, c.Token != nil, c.Forget != nil, c.Retry != nil, c.CacheDelete != nil, c.Secret != nil, c.Decide != nil, c.Schedule != nil, c.Fire != nil, c.Expire != nil, c.Pin != nil, c.Tools != nil, c.Lead != nil, c.Nodes != nil, c.Damage != nil,
 		c.Hook != nil, c.Deliver != nil} {
 		if set {
 			n++

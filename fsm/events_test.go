@@ -21,7 +21,7 @@ func eventLine(e *pipeline.Event) string {
 		name  string
 		value any
 	}{{"", string(e.Run)}, {"", e.Module}, {"#", e.Attempt}, {"on ", e.Node}, {"by ", e.Actor}, {"", e.Subject}, {"", e.State}, {"again=", e.Again},
-		{"count ", e.Count}, {"term ", e.Term}, {"after ", e.Previous}, {"gap ", e.Gap}, {": ", e.Reason}} {
+		{"count ", e.Count}, {"term ", e.Term}, {"after ", e.Previous}, {"gap ", e.Gap}, {"from ", e.From}, {": ", e.Reason}} {
 		if text := fmt.Sprint(p.value); text != "" && text != "0" && text != "false" && text != "0s" {
 			parts = append(parts, p.name+text)
 		}
@@ -234,6 +234,38 @@ func TestEvents_nodes_many(t *testing.T) {
 			t.Errorf("%d are known: %+v … %+v", len(got), got[:9], got[len(got)-1])
 		}
 	})
+}
+
+// A node reports damage once it is known. A repeated report makes no events, also if the
+// node was lost in between.
+func TestEvents_damage(t *testing.T) {
+	r := newRig(t)
+	report := func(n uint64, found, repaired []fsm.Damaged) *fsm.Command {
+		return &fsm.Command{Damage: &fsm.Damage{Node: "n1", Report: n, Found: found, Repaired: repaired}}
+	}
+	one := []fsm.Damaged{{Subject: "0123", Count: 1}}
+	refused := func(want pipeline.Kind, c *fsm.Command) {
+		t.Helper()
+		if got, ok := r.do(c).(fsm.Result); !ok || pipeline.KindOf(got.Err) != want {
+			t.Errorf("got %+v, want %v", got, want)
+		}
+	}
+	nodes := func(status string) *fsm.Command {
+		return &fsm.Command{Nodes: &fsm.Nodes{Nodes: []fsm.NodeStatus{{ID: "n1", Name: "one", Status: status}, {ID: "n2", Name: "two", Status: pipeline.MemberAlive}}}}
+	}
+	refused(pipeline.NotFound, report(1, one, nil))
+	refused(pipeline.Invalid, report(1, nil, nil))
+	refused(pipeline.Invalid, report(1, []fsm.Damaged{{Subject: "x"}}, nil))
+	refused(pipeline.Invalid, report(1, one, []fsm.Damaged{{Subject: "x", Count: 1, From: make([]pipeline.NodeID, 9)}}))
+	refused(pipeline.Invalid, report(1, make([]fsm.Damaged, 17), nil))
+	r.must(nodes(pipeline.MemberAlive), report(1, one, nil), nodes(pipeline.MemberFailed), nodes(pipeline.MemberAlive), report(1, one, nil),
+		report(2, []fsm.Damaged{{Subject: "journal", Count: 1, Reason: "why"}}, []fsm.Damaged{{Subject: "blobs", Count: 3, From: []pipeline.NodeID{"n2", "n9"}}}))
+	wantEvents(t, r.Store, 6,
+		"7.0 data.damaged on one 0123 count 1",
+		"8.0 node.lost on one",
+		"9.0 node.returned on one",
+		"11.0 data.damaged on one journal count 1 : why",
+		"11.1 data.repaired on one blobs count 3 from two, n9")
 }
 
 func TestEvents_hooks(t *testing.T) {

@@ -20,6 +20,8 @@ type NodeStatus struct {
 	ID     pipeline.NodeID `cbor:"1,keyasint"`
 	Name   string          `cbor:"2,keyasint"`
 	Status string          `cbor:"3,keyasint"`
+	// Report is the last report of damage that was applied.
+	Report uint64 `cbor:"4,keyasint,omitempty"`
 }
 
 // MaxNodes is how many nodes a change names, and the state remembers.
@@ -53,6 +55,9 @@ func (x *events) applyNodes(op *Nodes) Result {
 // see notes how a node is, and returns the nodes that are known then.
 func (x *events) see(known []NodeStatus, n NodeStatus) []NodeStatus {
 	i, found := slices.BinarySearchFunc(known, n.ID, func(n NodeStatus, id pipeline.NodeID) int { return cmp.Compare(n.ID, id) })
+	if n.Report = 0; found {
+		n.Report = known[i].Report
+	}
 	kind := pipeline.EventNodeJoined
 	switch {
 	case !found && n.Status != pipeline.MemberAlive, found && known[i].Status == n.Status:

@@ -27,7 +27,8 @@ type Event struct {
 	// Actor is who asked for it; "" is the cluster itself.
 	Actor  string `cbor:"8,keyasint,omitempty"`
 	Reason string `cbor:"9,keyasint,omitempty"`
-	// Subject is the name of a token, a secret or a schedule, or a digest.
+	// Subject is the name of a token, a secret, a schedule or a webhook; or what was
+	// damaged, which is the digest of a blob or one of DamagedBlobs and its like.
 	Subject string `cbor:"10,keyasint,omitempty"`
 	// State is that of the run or the attempt, the decision about an approval, or the
 	// role of a token.
@@ -35,13 +36,15 @@ type Event struct {
 	ExitCode *int   `cbor:"12,keyasint,omitempty"`
 	// Again is set if the module gets another attempt.
 	Again bool `cbor:"13,keyasint,omitempty"`
-	// Count is how many modules, attempts or copies the event is about.
+	// Count is how many modules, attempts, ticks or blobs the event is about.
 	Count int `cbor:"14,keyasint,omitempty"`
 	// Term, Previous and Gap are of an election: the name of the leader before, and
 	// how long there was none; 0 is not known.
 	Term     uint64        `cbor:"15,keyasint,omitempty"`
 	Previous string        `cbor:"16,keyasint,omitempty"`
 	Gap      time.Duration `cbor:"17,keyasint,omitempty"`
+	// From are the names of the nodes from which data were repaired, with commas.
+	From string `cbor:"18,keyasint,omitempty"`
 }
 
 // MaxEventText is how many bytes of a text an event keeps.
@@ -49,7 +52,7 @@ const MaxEventText = 512
 
 // Bounded returns the event with its texts cut to what the state keeps.
 func (e Event) Bounded() Event {
-	for _, s := range []*string{&e.Pipeline, &e.Module, &e.Node, &e.Actor, &e.Reason, &e.Subject, &e.State, &e.Previous} {
+	for _, s := range []*string{&e.Pipeline, &e.Module, &e.Node, &e.Actor, &e.Reason, &e.Subject, &e.State, &e.Previous, &e.From} {
 		*s = CutText(*s, MaxEventText)
 	}
 	return e
@@ -104,6 +107,15 @@ const (
 	EventWebhookAdded
 	EventWebhookRemoved
 	EventWebhookOff
+	EventDataDamaged
+	EventDataRepaired
+)
+
+// Subjects of events of damage, if it is not a single blob.
+const (
+	DamagedBlobs   = "blobs"
+	DamagedJournal = "journal"
+	DamagedRaft    = "raft"
 )
 
 // EventKind describes a type of events. CDEvent is its name in CDEvents, without the
@@ -169,6 +181,8 @@ var EventKinds = []EventKind{
 	own(EventWebhookAdded, "webhook.added", "a webhook was added"),
 	own(EventWebhookRemoved, "webhook.removed", "a webhook was removed"),
 	own(EventWebhookOff, "webhook.off", "a webhook was switched off; `reason` says why"),
+	own(EventDataDamaged, "data.damaged", "a node found damage on its disk: of `count` blobs, or of its `journal` or `raft` directory (`subject`)"),
+	own(EventDataRepaired, "data.repaired", "what was damaged is good again; `from` names the nodes that had good copies"),
 }
 
 // Kind describes the type of an event. A type of a newer version has no name.

@@ -39,15 +39,18 @@ type EventData struct {
 	ExitCode *int   `json:"exitCode,omitempty"`
 	// Again is set if the module gets another attempt.
 	Again bool `json:"again,omitempty"`
-	// Subject is the name of a token, a secret or a schedule, or a digest.
+	// Subject is the name of a token, a secret, a schedule or a webhook. Of damage it is
+	// the digest of a blob, or blobs, journal or raft.
 	Subject string `json:"subject,omitempty"`
-	// Count is of modules, attempts or ticks.
+	// Count is of modules, attempts, ticks or blobs.
 	Count int `json:"count,omitempty"`
 	// Term, GapMillis and Previous are of an election: how long there was no leader, and
 	// which one was before.
 	Term      uint64  `json:"term,omitempty"`
 	GapMillis float64 `json:"gapMs,omitempty"`
 	Previous  string  `json:"previous,omitempty"`
+	// From names the nodes that had good copies of what was damaged.
+	From string `json:"from,omitempty"`
 }
 
 // EventList has events, oldest first. Those after Index are yet to come. DeletedThrough
@@ -77,7 +80,7 @@ func EventOf(cluster string, e *pipeline.Event) Event {
 		Text: eventText(e), Run: e.Run, Number: e.Number, Pipeline: e.Pipeline, Module: e.Module, Attempt: e.Attempt, Node: e.Node, Actor: e.Actor,
 		Reason: e.Reason}
 	out.Data = EventData{State: e.State, Outcome: outcomeOf(e), ExitCode: e.ExitCode, Again: e.Again, Subject: e.Subject, Count: e.Count, Term: e.Term,
-		GapMillis: float64(e.Gap.Microseconds()) / 1000, Previous: e.Previous}
+		GapMillis: float64(e.Gap.Microseconds()) / 1000, Previous: e.Previous, From: e.From}
 	return out
 }
 

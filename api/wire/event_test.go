@@ -74,6 +74,13 @@ func TestEventOf_text(t *testing.T) {
 		{pipeline.Event{Type: pipeline.EventScheduleResumed, Subject: "p"}, "schedule p was resumed"},
 		{pipeline.Event{Type: pipeline.EventScheduleRemoved, Subject: "p"}, "schedule p was removed"},
 		{pipeline.Event{Type: pipeline.EventScheduleSkipped, Subject: "p", Count: 2, Reason: "missed"}, "schedule p skipped 2 ticks: missed"},
+		{pipeline.Event{Type: pipeline.EventDataDamaged, Node: "x", Subject: "0123456789abcdef", Count: 1}, "x: blob 0123456789ab is damaged"},
+		{pipeline.Event{Type: pipeline.EventDataDamaged, Node: "x", Subject: "blobs", Count: 3}, "x: 3 blobs are damaged"},
+		{pipeline.Event{Type: pipeline.EventDataDamaged, Node: "x", Subject: "journal", Count: 1, Reason: "why"}, "x: the journal is damaged: why"},
+		{pipeline.Event{Type: pipeline.EventDataDamaged, Node: "x", Subject: "raft", Count: 1, Reason: "why"}, "x: raft's directory is damaged: why"},
+		{pipeline.Event{Type: pipeline.EventDataRepaired, Node: "x", Subject: "0123456789abcdef", Count: 1, From: "y"}, "x: blob 0123456789ab was replaced by a good copy from y"},
+		{pipeline.Event{Type: pipeline.EventDataRepaired, Node: "x", Subject: "blobs", Count: 3, From: "y, z"}, "x: 3 blobs were replaced by good copies from y, z"},
+		{pipeline.Event{Type: pipeline.EventDataRepaired, Node: "x", Subject: "raft", Count: 1, Reason: "it joined again"}, "x: raft's directory was repaired: it joined again"},
 	} {
 		seen[tc.e.Type] = true
 		if got := wire.EventOf("c1", &tc.e).Text; got != tc.want {

@@ -21,6 +21,8 @@ func eventText(e *pipeline.Event) string {
 		pipeline.EventScheduleRegistered, pipeline.EventSchedulePaused, pipeline.EventScheduleResumed, pipeline.EventScheduleRemoved, pipeline.EventScheduleSkipped,
 		pipeline.EventWebhookAdded, pipeline.EventWebhookRemoved, pipeline.EventWebhookOff:
 		return subjectText(e)
+	case pipeline.EventDataDamaged, pipeline.EventDataRepaired:
+		return e.Node + ": " + damageText(e)
 	}
 
 	run := fmt.Sprintf("%s %d", e.Pipeline, e.Number)
@@ -147,6 +149,32 @@ func subjectText(e *pipeline.Event) string {
 	}
 	what, did, _ := strings.Cut(e.Type.Kind().Name, ".")
 	return what + " " + e.Subject + " was " + did + by(e.Actor)
+}
+
+func damageText(e *pipeline.Event) string {
+	repaired := e.Type == pipeline.EventDataRepaired
+	switch {
+	case e.Subject == pipeline.DamagedJournal:
+		return "the journal is damaged" + because(e.Reason)
+	case e.Subject == pipeline.DamagedRaft && repaired:
+		return "raft's directory was repaired" + because(e.Reason)
+	case e.Subject == pipeline.DamagedRaft:
+		return "raft's directory is damaged" + because(e.Reason)
+	case repaired:
+		return damagedBlobs(e, "was replaced by a good copy", "were replaced by good copies")
+	}
+	return damagedBlobs(e, "is damaged", "are damaged")
+}
+
+func damagedBlobs(e *pipeline.Event, one, many string) string {
+	text := fmt.Sprintf("%s %s", number(e.Count, "blob"), many)
+	if e.Count == 1 {
+		text = fmt.Sprintf("blob %.12s %s", e.Subject, one)
+	}
+	if e.From != "" {
+		text += " from " + e.From
+	}
+	return text
 }
 
 func by(actor string) string {

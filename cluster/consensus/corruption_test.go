@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,8 +72,7 @@ func solo(t *testing.T, dir string, n int, trailing uint64, points ...int) (want
 }
 
 func tryOpen(dir string, fsm FSM, trailing uint64, log hclog.Logger) (*Node, error) {
-	return Open(Config{ID: "a", Dir: dir, FSM: fsm, Logger: log, Check: checkElsewhere,
-		Timings: Timings{Heartbeat: 200 * time.Millisecond, Lease: 200 * time.Millisecond, Trailing: trailing}})
+	return Open(soloConfig(dir, fsm, trailing, log))
 }
 
 func openSolo(t *testing.T, dir string, fsm FSM, trailing uint64) *Node {
@@ -161,13 +161,20 @@ func TestOpen_damagedSnapshot(t *testing.T) {
 			}
 			f(t, dirs[0])
 			fsm := &testFSM{}
-			n := openSolo(t, dir, fsm, 5)
+			var reported atomic.Int32
+			cfg := soloConfig(dir, fsm, 5, nil)
+			cfg.SnapshotDamaged = func(error) { reported.Add(1) }
+			n, err := Open(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { n.Close() })
 			testutil.Eventually(t, 20*time.Second, func() error { return n.Barrier(t.Context()) })
 			if got := fsm.all(); !slices.Equal(got, want) {
 				t.Errorf("%d commands of %d", len(got), len(want))
 			}
-			if got := snapshotDirs(t, dir); len(got) != 2 {
-				t.Errorf("%d snapshots are left", len(got))
+			if got := snapshotDirs(t, dir); len(got) != 2 || reported.Load() != 1 {
+				t.Errorf("%d snapshots are left, damage was reported %d times", len(got), reported.Load())
 			}
 			if _, err := os.Stat(filepath.Join(dir, damagedDir, filepath.Base(dirs[0]))); err != nil {
 				t.Error("it was not set aside:", err)

@@ -223,3 +223,9 @@ func applied(tb testing.TB, fsms []*testFSM, want ...string) {
 		return nil
 	})
 }
+
+// soloConfig is of a node that is its whole cluster.
+func soloConfig(dir string, fsm FSM, trailing uint64, log hclog.Logger) Config {
+	return Config{ID: "a", Dir: dir, FSM: fsm, Logger: log, Check: checkElsewhere,
+		Timings: Timings{Heartbeat: 200 * time.Millisecond, Lease: 200 * time.Millisecond, Trailing: trailing}}
+}

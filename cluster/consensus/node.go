@@ -55,6 +55,9 @@ type Config struct {
 	// is not as it was closed: bbolt ends the process on pages it cannot read.
 	// An error means that the log is damaged. nil leaves that check out.
 	Check func(dir string) error
+	// SnapshotDamaged is called when a snapshot is quarantined. It must return at
+	// once; nil leaves it out.
+	SnapshotDamaged func(why error)
 	// Metrics measures; nil measures nothing.
 	Metrics *metrics.Raft
 	// Gone reports that the process of a node has surely ended: its host
@@ -99,7 +102,7 @@ func Open(cfg Config) (*Node, error) {
 	n.lead.init()
 	n.closing = sync.OnceValue(func() error { return closeNode(n) })
 
-	n.state = &stateDir{dir: cfg.Dir, log: log, check: cfg.Check}
+	n.state = &stateDir{dir: cfg.Dir, log: log, check: cfg.Check, snapshotDamaged: cfg.SnapshotDamaged}
 
 	if err := n.state.open(); err != nil {
 		return nil, err

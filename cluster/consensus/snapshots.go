@@ -25,6 +25,8 @@ type snapshots struct {
 	// base is raft's directory.
 	base string
 	log  hclog.Logger
+	// damaged is Config.SnapshotDamaged.
+	damaged func(why error)
 
 	mu sync.Mutex // guards following
 	// verified are the snapshots that were read back whole, by id.
@@ -166,6 +168,9 @@ func (s *snapshots) condemn(id string, why error) {
 	delete(s.verified, id)
 	s.mu.Unlock()
 	quarantine(s.base, id, s.log)
+	if s.damaged != nil {
+		s.damaged(why)
+	}
 }
 
 // floor is the index up to which the log may be deleted: that of the oldest

@@ -23,6 +23,9 @@ type stateDir struct {
 	log hclog.Logger
 	// check examines the log in a process of its own; nil leaves that out.
 	check func(dir string) error
+	// snapshotDamaged is Config.SnapshotDamaged.
+	snapshotDamaged func(why error)
+
 	store *logStore
 	snaps *snapshots
 
@@ -46,6 +49,7 @@ func (d *stateDir) open() error {
 		return err
 	}
 
+	snaps.damaged = d.snapshotDamaged
 	d.snaps = snaps
 
 	return nil

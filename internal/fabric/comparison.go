@@ -47,6 +47,8 @@ type comparison struct {
 	holders map[pipeline.AttemptID][]pipeline.NodeID
 
 	blobs, lost int // blobs seen; blobs that no node has
+	// others are the nodes besides the reporter that have a blob; nil without a reporter.
+	others map[pipeline.Digest][]pipeline.NodeID
 
 	mu sync.Mutex
 	// guards following, while copies are made
@@ -61,6 +63,9 @@ func (r *Replicator) compare(ctx context.Context, refs []fsm.Reference, alive []
 	c := &comparison{cfg: &r.cfg, alive: alive, reporter: reporter, holders: map[pipeline.AttemptID][]pipeline.NodeID{},
 		short: map[pipeline.Digest]bool{}, incomplete: map[pipeline.AttemptID]bool{}}
 
+	if reporter != "" {
+		c.others = map[pipeline.Digest][]pipeline.NodeID{}
+	}
 	w := &walk{trees: r.cfg.Trees, visit: func(d pipeline.Digest, from *fsm.Reference) error {
 		c.batch, c.from = append(c.batch, d), append(c.from, from)
 		if len(c.batch) == compareBatch {
@@ -105,6 +110,9 @@ func (c *comparison) flush(ctx context.Context) error {
 			continue
 		}
 
+		if c.others != nil {
+			c.others[d] = slices.DeleteFunc(slices.Clone(at.Holders), func(id pipeline.NodeID) bool { return id == c.reporter })
+		}
 		if to := c.target(c.from[i].Digest, at.Holders); to != "" {
 			if orders[to] == nil {
 				orders[to] = &copyOrder{to: to}

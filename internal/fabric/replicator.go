@@ -197,7 +197,7 @@ func (r *Replicator) compareChanges(ctx context.Context, alive []pipeline.NodeID
 // Compare compares blobs that a node suspects: it found its copy damaged, or it
 // could not make a second one. That node is to have a good copy at the end. It
 // returns those that have enough copies now.
-func (r *Replicator) Compare(ctx context.Context, reporter pipeline.NodeID, suspects []pipeline.Digest) ([]pipeline.Digest, error) {
+func (r *Replicator) Compare(ctx context.Context, reporter pipeline.NodeID, suspects []pipeline.Digest) ([]Repaired, error) {
 	refs := make([]fsm.Reference, 0, len(suspects))
 	for _, d := range suspects {
 		if names(d) {
@@ -209,7 +209,13 @@ func (r *Replicator) Compare(ctx context.Context, reporter pipeline.NodeID, susp
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(slices.Clone(suspects), func(d pipeline.Digest) bool { return c.short[d] }), nil
+	var repaired []Repaired
+	for _, d := range suspects {
+		if !c.short[d] {
+			repaired = append(repaired, Repaired{Blob: d, From: c.others[d]})
+		}
+	}
+	return repaired, nil
 }
 
 // recentRuns bounds how many runs back new outcomes are looked for; older ones

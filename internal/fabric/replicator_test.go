@@ -410,8 +410,8 @@ func TestReplicator_clusterOfOne(t *testing.T) {
 	}
 }
 
-// Compare gives the reporter a good copy, even if two others have one, and tells
-// what is repaired.
+// Compare gives the reporter a good copy, even if two others have one, and returns what
+// is repaired, with the nodes that had copies.
 func TestReplicator_Compare(t *testing.T) {
 	s, c := newState(t), newCluster("n1", "n2", "n3")
 	two := c.put(digest("two"), "n2", "n3")
@@ -422,7 +422,7 @@ func TestReplicator_Compare(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]pipeline.Digest{two, one}, got); diff != "" {
+	if diff := cmp.Diff([]fabric.Repaired{{Blob: two, From: []pipeline.NodeID{"n2", "n3"}}, {Blob: one, From: []pipeline.NodeID{"n2"}}}, got); diff != "" {
 		t.Errorf("repaired (-want +got):\n%s", diff)
 	}
 	c.wantCopies(t, 3, two)

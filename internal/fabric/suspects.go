@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/metrics"
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -29,12 +30,20 @@ const (
 // SuspectsConfig holds the neighbours of Suspects. All fields but Metrics are
 // required.
 type SuspectsConfig struct {
-	// Report tells the leader's replicator, wherever it is, and returns those that
-	// have enough copies now.
-	Report func(ctx context.Context, blobs []pipeline.Digest) ([]pipeline.Digest, error)
+	// Report sends them to the leader's replicator, wherever it is, and returns those
+	// that have enough copies now.
+	Report func(ctx context.Context, blobs []pipeline.Digest) ([]Repaired, error)
+	// Damage reports what was found damaged and what of it was repaired.
+	Damage *Damage
 	Logger hclog.Logger
 	// Metrics measures; nil measures nothing.
 	Metrics *metrics.Fabric
+}
+
+// Repaired is a blob that has enough copies, and which other nodes had one.
+type Repaired struct {
+	Blob pipeline.Digest   `cbor:"1,keyasint"`
+	From []pipeline.NodeID `cbor:"2,keyasint,omitempty"`
 }
 
 // Suspects remembers blobs of which this node knows that copies are missing: its
@@ -62,6 +71,7 @@ func NewSuspects(cfg SuspectsConfig) *Suspects {
 func (s *Suspects) Damaged(d pipeline.Digest) {
 	s.cfg.Logger.Error("blob is damaged on this disk: the copy is quarantined and replaced from another node", "blob", d)
 	s.cfg.Metrics.Damaged()
+	s.cfg.Damage.Found(pipeline.DamagedBlobs, fsm.Damaged{Subject: string(d)})
 	s.add(true, d)
 }
 
@@ -139,13 +149,14 @@ func (s *Suspects) list() []pipeline.Digest {
 	return list
 }
 
-func (s *Suspects) remove(repaired []pipeline.Digest) {
+func (s *Suspects) remove(repaired []Repaired) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, d := range repaired {
-		if s.blobs[d] {
-			s.cfg.Logger.Info("damaged blob was replaced by a good copy", "blob", d)
+	for _, r := range repaired {
+		if s.blobs[r.Blob] {
+			s.cfg.Logger.Info("damaged blob was replaced by a good copy", "blob", r.Blob)
+			s.cfg.Damage.Repaired(pipeline.DamagedBlobs, fsm.Damaged{Subject: string(r.Blob), From: r.From})
 		}
-		delete(s.blobs, d)
+		delete(s.blobs, r.Blob)
 	}
 }

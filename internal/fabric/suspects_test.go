@@ -20,17 +20,17 @@ type reports struct {
 	mu sync.Mutex
 	// guards following
 	calls  [][]pipeline.Digest
-	answer func([]pipeline.Digest) ([]pipeline.Digest, error)
+	answer func([]pipeline.Digest) ([]fabric.Repaired, error)
 }
 
-func (r *reports) report(_ context.Context, blobs []pipeline.Digest) ([]pipeline.Digest, error) {
+func (r *reports) report(_ context.Context, blobs []pipeline.Digest) ([]fabric.Repaired, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.calls = append(r.calls, slices.Clone(blobs))
 	return r.answer(blobs)
 }
 
-func (r *reports) set(answer func([]pipeline.Digest) ([]pipeline.Digest, error)) {
+func (r *reports) set(answer func([]pipeline.Digest) ([]fabric.Repaired, error)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.answer = answer
@@ -44,16 +44,21 @@ func (r *reports) take() [][]pipeline.Digest {
 	return calls
 }
 
-func all(blobs []pipeline.Digest) ([]pipeline.Digest, error)   { return blobs, nil }
-func none([]pipeline.Digest) ([]pipeline.Digest, error)        { return nil, nil }
-func noLeader([]pipeline.Digest) ([]pipeline.Digest, error)    { return nil, errors.New("no leader") }
-func first(blobs []pipeline.Digest) ([]pipeline.Digest, error) { return blobs[:1], nil }
+func all(blobs []pipeline.Digest) (list []fabric.Repaired, err error) {
+	for _, d := range blobs {
+		list = append(list, fabric.Repaired{Blob: d, From: []pipeline.NodeID{"n2"}})
+	}
+	return list, nil
+}
+func none([]pipeline.Digest) ([]fabric.Repaired, error)        { return nil, nil }
+func noLeader([]pipeline.Digest) ([]fabric.Repaired, error)    { return nil, errors.New("no leader") }
+func first(blobs []pipeline.Digest) ([]fabric.Repaired, error) { return all(blobs[:1]) }
 
 // inBubble runs suspects with a fake leader.
-func inBubble(t *testing.T, answer func([]pipeline.Digest) ([]pipeline.Digest, error), fn func(*fabric.Suspects, *reports)) {
+func inBubble(t *testing.T, answer func([]pipeline.Digest) ([]fabric.Repaired, error), fn func(*fabric.Suspects, *reports)) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &reports{answer: answer}
-		s := fabric.NewSuspects(fabric.SuspectsConfig{Report: r.report, Logger: hclog.NewNullLogger()})
+		s := fabric.NewSuspects(fabric.SuspectsConfig{Report: r.report, Damage: new(damageLog).open(), Logger: hclog.NewNullLogger()})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); s.Run(ctx) }()

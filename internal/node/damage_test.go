@@ -88,6 +88,8 @@ func TestNode_damagedRaft(t *testing.T) {
 		}
 		return voters()
 	})
+	wantDamage(t, c, "n3: raft's directory is damaged: ")
+	wantDamage(t, c, "n3: raft's directory was repaired: the node joined again")
 	if again, err := c.Runs().Get(t.Context(), made.ID); err != nil || again.State != pipeline.RunSucceeded {
 		t.Errorf("what was before: %+v, %v", again, err)
 	}
@@ -129,4 +131,42 @@ func TestNode_damagedRaftAlone(t *testing.T) {
 	if aside, err := filepath.Glob(filepath.Join(dir, "raft.damaged-*")); err != nil || len(aside) != 0 {
 		t.Errorf("set aside: %v, %v", aside, err)
 	}
+}
+
+// wantDamage waits for an event about damage of a node.
+func wantDamage(t *testing.T, c *client.Client, want string) {
+	t.Helper()
+	eventually(t, func() error {
+		list, err := c.Events().List(t.Context(), client.EventOptions{Types: []string{"data"}})
+		if err != nil {
+			return err
+		}
+		var texts []string
+		for _, e := range list.Events {
+			if texts = append(texts, e.Text); strings.Contains(e.Text, want) {
+				return nil
+			}
+		}
+		return fmt.Errorf("no event %q in %q", want, texts)
+	})
+}
+
+// Damage of a journal is an event: the node has skipped it.
+func TestNode_damagedJournal(t *testing.T) {
+	dir := t.TempDir()
+	_, c, stop := startNode(t, Config{Name: "n1", DataDir: dir})
+	runToEnd(t, c, independent(1))
+	stop()
+	path := filepath.Join(dir, "journal.db")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2] ^= 1
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, c, stop = startNode(t, Config{Name: "n1", DataDir: dir})
+	defer stop()
+	wantDamage(t, c, "n1: the journal is damaged: ")
 }

@@ -40,6 +40,7 @@ type fabricParts struct {
 
 	down       *fabric.Downloader
 	up         *fabric.Uploader
+	damage     *fabric.Damage
 	suspects   *fabric.Suspects
 	replicator *fabric.Replicator
 	scrubber   *fabric.Scrubber
@@ -49,7 +50,8 @@ type fabricParts struct {
 
 // openSuspects comes before the stores: they report damage from their first read.
 func (f *fabricParts) openSuspects() {
-	f.suspects = fabric.NewSuspects(fabric.SuspectsConfig{Report: f.reportSuspects, Logger: f.log.Named("replicator"), Metrics: f.metrics})
+	f.damage = fabric.NewDamage(fabric.DamageConfig{Report: f.reportDamage, Logger: f.log.Named("fabric")})
+	f.suspects = fabric.NewSuspects(fabric.SuspectsConfig{Report: f.reportSuspects, Damage: f.damage, Logger: f.log.Named("replicator"), Metrics: f.metrics})
 }
 
 // open builds the parts that need the cluster and the state. trim frees what is
@@ -164,7 +166,7 @@ type suspectsReport struct {
 }
 
 // reportSuspects brings suspect blobs to the leader's replicator.
-func (f *fabricParts) reportSuspects(ctx context.Context, blobs []pipeline.Digest) (repaired []pipeline.Digest, err error) {
+func (f *fabricParts) reportSuspects(ctx context.Context, blobs []pipeline.Digest) (repaired []fabric.Repaired, err error) {
 	in := suspectsReport{Node: f.self, Blobs: blobs}
 	leader, err := f.state.LeaderID()
 	if err != nil {
@@ -177,11 +179,23 @@ func (f *fabricParts) reportSuspects(ctx context.Context, blobs []pipeline.Diges
 	return repaired, err
 }
 
-func (f *fabricParts) compareSuspects(ctx context.Context, in suspectsReport) ([]pipeline.Digest, error) {
+func (f *fabricParts) compareSuspects(ctx context.Context, in suspectsReport) ([]fabric.Repaired, error) {
 	if !f.state.Leading() {
 		return nil, pipeline.ErrNotLeader
 	}
 	return f.replicator.Compare(ctx, in.Node, in.Blobs)
+}
+
+// snapshotDamaged reports a snapshot of raft that cannot be used.
+func (f *fabricParts) snapshotDamaged(why error) {
+	f.damage.Found(pipeline.DamagedRaft, fsm.Damaged{Reason: "a snapshot: " + why.Error()})
+	f.damage.Repaired(pipeline.DamagedRaft, fsm.Damaged{Reason: "an older snapshot and the log make up for it"})
+}
+
+// reportDamage commits what this node found damaged and repaired.
+func (f *fabricParts) reportDamage(ctx context.Context, found, repaired []fsm.Damaged, report uint64) error {
+	_, err := f.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Damage: &fsm.Damage{Node: f.self, Report: report, Found: found, Repaired: repaired}})
+	return err
 }
 
 // inputs answers what the result cache asks about files.

@@ -16,6 +16,7 @@ import (
 	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/cluster/consensus"
 	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/metrics"
 	"github.com/pipelined/pipelined/internal/orchestrator"
 	"github.com/pipelined/pipelined/internal/peer"
@@ -133,7 +134,13 @@ func (n *Node) openData() (err error) {
 
 	n.fabric = fabricParts{stores: &n.stores, log: n.log, metrics: n.metrics.Fabric}
 	n.fabric.openSuspects()
-	return n.stores.open(&n.cfg, n.fabric.suspects.Damaged)
+	if err = n.stores.open(&n.cfg, n.fabric.suspects.Damaged); err != nil {
+		return err
+	}
+	if lost := n.stores.journal.Damage(); lost != "" {
+		n.fabric.damage.Found(pipeline.DamagedJournal, fsm.Damaged{Reason: lost})
+	}
+	return nil
 }
 
 // openParts builds what runs on top of the cluster. The order is that of their
@@ -209,9 +216,11 @@ func (n *Node) openCluster() error {
 		return err
 	}
 	n.id = n.identity.file.ID
+	n.fabric.damage.Found(pipeline.DamagedRaft, fsm.Damaged{Reason: damage.Err.Error()})
 	if err := n.stores.reopenState(); err != nil {
 		return err
 	}
+	n.fabric.damage.Repaired(pipeline.DamagedRaft, fsm.Damaged{Reason: "the node joined again as a new one, with the state of the others"})
 	return n.openClusterOnce()
 }
 
@@ -220,7 +229,7 @@ func (n *Node) openClusterOnce() (err error) {
 	n.cluster, err = cluster.Open(cluster.Config{NodeID: n.id, Name: n.cfg.Name, Version: n.cfg.Version, ClusterID: file.ClusterID,
 		Key: n.identity.key, KeyName: n.identity.keyName(), Mode: n.cfg.Mode, BindAddr: n.cfg.Bind, AdvertiseAddr: n.cfg.Advertise,
 		GossipPort: n.cfg.GossipPort, PeerPort: n.cfg.PeerPort, Join: n.cfg.Join, Expect: n.cfg.Expect,
-		RaftDir: n.stores.dir.RaftDir(), CheckLog: func(dir string) error { return checkLog(n.cfg.Executable, n.log, dir) },
+		RaftDir: n.stores.dir.RaftDir(), SnapshotDamaged: n.fabric.snapshotDamaged, CheckLog: func(dir string) error { return checkLog(n.cfg.Executable, n.log, dir) },
 		RememberedPeers: file.Peers, RememberedJoin: file.Join, FSM: n.stores.state, Logger: n.log.Named("cluster"), Timings: n.cfg.Raft,
 		Empty: n.stores.empty, SaveIdentity: n.identity.save, Meta: n.meta, RaftMetrics: n.metrics.Raft, GossipMetrics: n.metrics.Gossip,
 		// Nothing is served before Run, when the parts that answer exist.
@@ -287,6 +296,9 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { n.announce(core); return nil })
 	g.Go(func() error { releaseMemory(core, n.stores.state.Index, n.worker.Load); return nil })
 	n.fabric.run(core, g)
+	if n.cfg.Secrets == nil { // a run of this one process has no other nodes
+		g.Go(func() error { n.fabric.damage.Run(core); return nil })
+	}
 	g.Go(func() error { n.services.remote.Run(core); return nil })
 	for serving := true; serving; {
 		select {

@@ -36,6 +36,7 @@ type Journal struct {
 	report func(string)
 	create func(path string) (file, error)
 	wake   chan struct{} // holds one: Run has something to do
+	damage string        // what Damage returns
 
 	mu sync.Mutex
 	// guards following
@@ -79,15 +80,21 @@ func open(path string, report func(string), create func(string) (file, error)) (
 		if err := os.Rename(path, aside); err != nil {
 			return nil, fmt.Errorf("move damaged journal: %w", err)
 		}
-		report(fmt.Sprintf("journal %s is unreadable and was moved to %s; attempts that only it recorded are reported lost", path, aside))
+		j.damage = fmt.Sprintf("it is unreadable and was moved to %s; attempts that only it recorded are reported lost", aside)
 	} else if lost > 0 {
-		report(fmt.Sprintf("journal %s: skipped %d damaged bytes, read %d records; attempts that only those bytes recorded are reported lost", path, lost, records))
+		j.damage = fmt.Sprintf("skipped %d damaged bytes, read %d records; attempts that only those bytes recorded are reported lost", lost, records)
+	}
+	if j.damage != "" {
+		report(fmt.Sprintf("journal %s: %s", path, j.damage))
 	}
 
 	j.rewrite()
 
 	return j, nil
 }
+
+// Damage says what Open found damaged; "" if nothing was.
+func (j *Journal) Damage() string { return j.damage }
 
 // Put records an attempt that is being taken. After an error it is not recorded; a
 // specification that is no JSON is one of kind pipeline.Invalid.

@@ -209,6 +209,9 @@ func reopen(tb testing.TB, path string, data []byte, disk bool) (entries []journ
 	j, first := openJournal(tb, path)
 	entries = j.All()
 	must(tb, errors.Join(j.Err(), j.Put(entry(40)), j.Close()))
+	if got := j.Damage(); (got != "") != (len(*first) == 1) || len(*first) == 1 && !strings.HasSuffix((*first)[0], got) {
+		tb.Errorf("damage %q, reports %q", got, *first)
+	}
 	if len(*first) > 1 || len(*first) == 1 && !strings.Contains((*first)[0], path) {
 		tb.Errorf("reports %q", *first)
 	}

@@ -175,6 +175,21 @@ func TestFlippedBytes(t *testing.T) {
 		t.Errorf("%d of %d corrupt blobs were reported", got, len(files))
 	}
 	checkFiles(t, c, c.Nodes, run, modules)
+
+	testutil.Eventually(t, harness.Wait, func() error {
+		seen := map[string]int{}
+		for line := range strings.Lines(c.OK("events", "-since", "0", "-type", "data", "-address", c.Nodes[1].URL)) {
+			for _, what := range []string{bad.Name + ": ", " damaged", " from " + c.Nodes[1].Name, " from " + c.Nodes[2].Name} {
+				if strings.Contains(line, what) {
+					seen[what]++
+				}
+			}
+		}
+		if seen[" damaged"] == 0 || seen[bad.Name+": "] < 2 || seen[" from "+c.Nodes[1].Name]+seen[" from "+c.Nodes[2].Name] == 0 {
+			return fmt.Errorf("events of damage on %s: %v", bad.Name, seen)
+		}
+		return nil
+	})
 }
 
 func wholeLog(t *testing.T, n *harness.Node) string {
