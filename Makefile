@@ -108,7 +108,7 @@ cross: ## what must build: the agent on both Linux platforms, the command line o
 release: ## what users install, for all platforms, into bin/release; VERSION=1.2.3, else that of the commit
 	cd internal/release && $(GO) run . $(if $(VERSION),-version "$(VERSION)") -tags "$(TAGS)" -ldflags "$(LDFLAGS)"
 
-release-test: ## builds a release twice and compares every byte
+release-test: ## builds a release twice and compares every byte; installs, upgrades and removes the package in a root of Debian
 	cd internal/release && $(GO) vet ./... && $(GO) test -count=1 -timeout 15m ./... -tags-of-binary "$(TAGS)" -ldflags-of-binary "$(LDFLAGS)"
 
 check: lint arch cross size ui-check site-check test examples ui-test release-test deploy-test ## all that must hold before a change goes in; what CI runs

@@ -9,26 +9,18 @@ import (
 	"time"
 )
 
-// writeCopyright writes the file with which each package of Debian says its licences: that
-// of the project, by its name, and those of what is linked in, in full.
-func writeCopyright(dir string, t *tree) (string, error) {
-	theirs, err := os.ReadFile(t.licenses)
-	if err != nil {
-		return "", err
-	}
-
-	var out bytes.Buffer
-	fmt.Fprintf(&out, `pipelined is licensed under the Apache License, Version 2.0. On Debian systems
+// writeCopyright writes the file with which each package of Debian says its licences.
+func writeCopyright(dir string) (string, error) {
+	text := `pipelined is licensed under the Apache License, Version 2.0. On Debian systems
 its text is in /usr/share/common-licenses/Apache-2.0.
 
-Source: %s
+The licences of what is linked in are in THIRD-PARTY-LICENSES.gz beside this file.
 
-`, homepage)
-	out.Write(theirs)
-
+Copyright 2026 the authors of pipelined
+Source: ` + homepage + "\n"
 	file := filepath.Join(dir, "copyright")
 
-	return file, os.WriteFile(file, out.Bytes(), 0o644)
+	return file, os.WriteFile(file, []byte(text), 0o644)
 }
 
 // writeChangelog writes the changes of the package, other than those of the program.

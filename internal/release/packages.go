@@ -44,7 +44,7 @@ func (b *build) pack(format string, t *tree) error {
 	script := func(name string) string { return t.file(format + "/" + name) }
 	info := nfpm.WithDefaults(&nfpm.Info{
 		Name: "pipelined", Arch: t.platform.arch, Platform: "linux", Version: packageVersion(b.version), VersionSchema: "none", Release: packageRelease,
-		Section: "admin", Priority: "optional", Maintainer: maintainer, Description: description, Homepage: homepage, License: "Apache-2.0",
+		Section: "admin", Priority: "optional", Maintainer: maintainer, Description: description, Homepage: homepage,
 		MTime: b.time, DisableGlobbing: true,
 		Overridables: nfpm.Overridables{Contents: contents},
 	})
@@ -63,6 +63,7 @@ func (b *build) pack(format string, t *tree) error {
 		file = fmt.Sprintf("pipelined-%s-%s.%s.rpm", info.Version, packageRelease, arch)
 		info.Depends = []string{"shadow-utils"}
 		info.Scripts = nfpm.Scripts{PostInstall: script("post"), PreRemove: script("preun"), PostRemove: script("postun")}
+		info.License = "Apache-2.0"
 		info.RPM.Summary, info.RPM.BuildHost, info.RPM.Packager = summary, "localhost", maintainer
 	default:
 		return fmt.Errorf("unknown format %q", format)
@@ -101,7 +102,7 @@ func (b *build) contents(format string, t *tree) (files.Contents, error) {
 			return nil, err
 		}
 
-		list = append(list, add(packed, "/usr/share/man/man1/"+filepath.Base(packed), files.TypeFile, 0o644))
+		list = append(list, add(packed, "/usr/share/man/"+manPath(page)+".gz", files.TypeFile, 0o644))
 	}
 
 	if format == "rpm" {
@@ -112,7 +113,12 @@ func (b *build) contents(format string, t *tree) (files.Contents, error) {
 	}
 
 	dir := filepath.Dir(t.binary)
-	copyright, err := writeCopyright(dir, t)
+	copyright, err := writeCopyright(dir)
+	if err != nil {
+		return nil, err
+	}
+
+	theirs, err := compress(t.licenses, t.licenses+".gz")
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +135,7 @@ func (b *build) contents(format string, t *tree) (files.Contents, error) {
 
 	return append(list,
 		add(copyright, doc+"copyright", files.TypeFile, 0o644),
+		add(theirs, doc+"THIRD-PARTY-LICENSES.gz", files.TypeFile, 0o644),
 		add(changes, doc+"changelog.gz", files.TypeFile, 0o644),
 		add(log, doc+"changelog.Debian.gz", files.TypeFile, 0o644),
 		add(t.file("deb/overrides"), "/usr/share/lintian/overrides/pipelined", files.TypeFile, 0o644)), nil

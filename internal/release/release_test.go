@@ -100,9 +100,11 @@ func TestRelease_reproducible(t *testing.T) {
 func TestRelease_names(t *testing.T) {
 	want := []string{
 		"SHA256SUMS",
+		"pipelined-1.2.3~rc.1-1.aarch64.rpm", "pipelined-1.2.3~rc.1-1.x86_64.rpm",
 		"pipelined_1.2.3-rc.1_darwin_arm64.cdx.json", "pipelined_1.2.3-rc.1_darwin_arm64.tar.gz",
 		"pipelined_1.2.3-rc.1_linux_amd64.cdx.json", "pipelined_1.2.3-rc.1_linux_amd64.tar.gz",
 		"pipelined_1.2.3-rc.1_linux_arm64.cdx.json", "pipelined_1.2.3-rc.1_linux_arm64.tar.gz",
+		"pipelined_1.2.3~rc.1-1_amd64.deb", "pipelined_1.2.3~rc.1-1_arm64.deb",
 	}
 
 	files, err := os.ReadDir(release(t))
@@ -127,7 +129,7 @@ func TestArchive(t *testing.T) {
 	files := unpack(t, filepath.Join(release(t), dir+".tar.gz"), t.TempDir())
 
 	for _, name := range []string{"pipelined", "LICENSE", "THIRD-PARTY-LICENSES", "README.md", "CHANGELOG.md",
-		"completions/pipelined.bash", "completions/_pipelined", "completions/pipelined.fish",
+		"completions/pipelined.bash", "completions/_pipelined", "completions/pipelined.fish", "man/man1/pipelined.1",
 		"systemd/install.sh", "systemd/pipelined.service", "systemd/agent.hcl"} {
 		if files[dir+"/"+name] == "" {
 			t.Errorf("%s is missing or empty", name)

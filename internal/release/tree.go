@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
 // tree is what is built for one platform, before it is packed.
@@ -65,7 +66,19 @@ func (b *build) pages(ctx context.Context, t *tree) error {
 		}
 	}
 
-	return nil
+	manual := filepath.Join(dir, "man")
+	if _, err := output(exec.CommandContext(ctx, program, "man", manual)); err != nil {
+		return fmt.Errorf("manual: %w", err)
+	}
+
+	t.man, err = filepath.Glob(manual + "/*") // sorted
+
+	return err
+}
+
+// manPath is where a page of the manual belongs below a directory: pipelined.1 in man1.
+func manPath(page string) string {
+	return "man" + strings.TrimPrefix(filepath.Ext(page), ".") + "/" + filepath.Base(page)
 }
 
 // source is a file of the source tree.
@@ -95,7 +108,7 @@ func (t *tree) archive() ([]entry, error) {
 	}
 
 	for _, page := range t.man {
-		files = append(files, entry{"man/man1/" + filepath.Base(page), page, 0o644})
+		files = append(files, entry{"man/" + manPath(page), page, 0o644})
 	}
 
 	return files, nil

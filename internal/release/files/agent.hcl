@@ -7,9 +7,9 @@
 # Everything that the node keeps. Commands of root find the agent by it.
 data_dir = "/var/lib/pipelined/agents/service"
 
-# Every holder of this key is an admin of the cluster. It is made at the first start. For a
-# cluster of several machines copy it from the first to the others, before their first start.
-key_file = "/etc/pipelined/cluster.key"
+# The cluster key is /etc/pipelined/cluster.key, and every holder of it is an admin of the
+# cluster. It is made at the first start. For a cluster of several machines copy it from the
+# first to the others before their first start, with owner root and mode 0600.
 
 # The address of all ports: an IP address, or "private" or "public" for this machine's own.
 # Other machines reach the agent only if it is not loopback.
