@@ -51,7 +51,7 @@ func run(args []string) error {
 
 		return start()
 	case "disable":
-		if err := os.Remove(enabled); err != nil || !now {
+		if err := os.Remove(enabled); err != nil && !errors.Is(err, os.ErrNotExist) || !now {
 			return err
 		}
 
