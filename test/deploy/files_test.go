@@ -265,7 +265,7 @@ func TestInstall(t *testing.T) {
 
 	unit := filepath.Join(dest, "etc/systemd/system/pipelined.service")
 	text, err := os.ReadFile(unit)
-	if err != nil || !bytes.Contains(text, []byte("ExecStart=/usr/bin/pipelined agent -config /etc/pipelined/agent.hcl\n")) {
+	if err != nil || !bytes.Contains(text, []byte("ExecStart=/usr/bin/pipelined agent -config /etc/pipelined/agent.hcl ")) {
 		t.Errorf("unit: %v\n%s", err, text)
 	}
 }
