@@ -130,6 +130,7 @@ var rows = []struct {
 		{"Assignments", "ops", "a second", []string{"sum(rate(pipelined_assignments_total[$__rate_interval]))", "assignments"}},
 		{"Ready modules", "", "that no worker has taken yet", []string{"max(pipelined_planner_backlog)", "modules"}},
 		{"Adopted and repeated", "", "attempts within a day", []string{"sum(increase(pipelined_attempts_adopted_total[1d]))", "adopted", "sum(increase(pipelined_attempts_repeated_total[1d]))", "repeated"}},
+		{"Webhooks", "", "events within an hour, by what came of sending them", []string{"sum by (outcome) (increase(pipelined_webhook_deliveries_total[1h]))", "{{outcome}}"}},
 	}},
 	{"Bytes", []view{
 		{"Free on the disk", "bytes", "by node", []string{"pipelined_disk_free_bytes", "{{instance}}"}},
