@@ -201,7 +201,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
 export type Bindings = Record<string, [string, () => void]>
 export const bindings = signal<Bindings>({})
 const keysShown = signal(false)
-let prefix = ''
+let led = -Infinity // when g was pressed, which leads the key of a page
 
 export function useKeys(own: Bindings) {
   const latest = useRef(own)
@@ -226,15 +226,14 @@ addEventListener('keydown', (e) => {
   }
   if (e.key === 'Escape' && /^(INPUT|TEXTAREA)$/.test(at.tagName)) at.blur()
   if (e.metaKey || e.ctrlKey || e.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(at.tagName) || document.querySelector('dialog[open]')) return
-  if (prefix === 'g') {
-    prefix = ''
+  if (e.timeStamp - led < 1500) {
+    led = -Infinity
     const page = open().find((p) => p.key === e.key)
     if (page) go('/' + page.name)
     return
   }
   if (e.key === 'g') {
-    prefix = 'g'
-    setTimeout(() => (prefix = ''), 1500)
+    led = e.timeStamp
   } else if (e.key === '?') {
     keysShown.value = true
   } else if (e.key === 'c') {
