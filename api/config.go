@@ -47,6 +47,8 @@ type Config struct {
 	Metrics     *metrics.HTTP
 	MetricsPage http.Handler
 	MetricsOpen bool
+	// PublicBadges serves badges without a token.
+	PublicBadges bool
 	// Logger gets failures as errors and each request at debug. Nil: nothing.
 	Logger hclog.Logger
 	// AllowedHosts reports whether a host name (without port, in lower case) is

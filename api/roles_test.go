@@ -60,6 +60,7 @@ var table = map[string][2]string{
 	"POST /api/v1/schedules/{name}/resume":               {"sa", "Schedules.Resume"},
 	"POST /api/v1/schedules/{name}/trigger":              {"sa", "Schedules.Trigger"},
 	"GET /metrics":                                       {"rsa", ""},
+	"GET /badges/{file}":                                 {"rsa", ""},
 	"GET /api/v1/locks":                                  {"rsa", "Cluster.Locks"},
 	"GET /api/v1/waiting":                                {"rsa", "Cluster.Waiting"},
 	"GET /api/v1/nodes":                                  {"rsa", "Cluster.Nodes"},

@@ -28,6 +28,7 @@ func routes(cfg *Config) (all []Route) {
 		&secretsHandler{secrets: cfg.Secrets},
 		&webhooksHandler{webhooks: cfg.Webhooks},
 		&metricsHandler{page: cfg.MetricsPage, open: cfg.MetricsOpen},
+		&badgesHandler{histories: cfg.Histories, open: cfg.PublicBadges},
 	} {
 		all = append(all, h.routes()...)
 	}

@@ -143,6 +143,8 @@ var nodeTable = []setting{
 		set: setMemory},
 	{name: "metrics-open", kind: kindSwitch, usage: "serve /metrics without a token",
 		set: toggle(func(s *agentSettings) *bool { return &s.MetricsOpen })},
+	{name: "public-badges", kind: kindSwitch, usage: "serve /badges/PIPELINE.svg, which says how the newest run ended, without a token",
+		set: toggle(func(s *agentSettings) *bool { return &s.PublicBadges })},
 	{name: "webhook-allow", kind: kindList, usage: "`ADDRESSES` or ranges at which webhooks may have receivers although they are loopback or link-local",
 		set: list(func(s *agentSettings) *[]string { return &s.WebhookAllow })},
 	{name: "layout", usage: "how large module directories are laid out (`MODE`): " + strings.Join(layout.Modes(), ", "), def: "auto",

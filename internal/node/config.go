@@ -59,6 +59,8 @@ type Config struct {
 	HTTPHosts []string
 	// MetricsOpen serves /metrics without a token.
 	MetricsOpen bool
+	// PublicBadges serves badges of pipelines without a token.
+	PublicBadges bool
 	// DrainOnStop lets the node's modules end before it stops.
 	DrainOnStop bool
 	// Layout is how directories of modules are laid out; "" chooses.

@@ -138,7 +138,8 @@ func (n *Node) openAPI() {
 			State: n.state, Peers: n.peers, Runs: s.runs, Workspaces: s.workspaces}),
 		Cluster: s.cluster, Snapshots: s.snapshots, Logs: s.logs, RemoteCache: s.remote, Sessions: s.sessions,
 		Metrics: n.metrics.HTTP, MetricsPage: n.metrics.Handler(), MetricsOpen: n.cfg.MetricsOpen,
-		Logger: n.log.Named("api"), AllowedHosts: n.port.AllowedHost, MaxEntry: n.cfg.Limits.MaxToolEntry,
+		PublicBadges: n.cfg.PublicBadges,
+		Logger:       n.log.Named("api"), AllowedHosts: n.port.AllowedHost, MaxEntry: n.cfg.Limits.MaxToolEntry,
 		PeerIdentity: func(r *http.Request) (id, name string, ok bool) {
 			p, ok := cluster.PeerFrom(r.Context())
 			return string(p.ID), p.Name, ok
