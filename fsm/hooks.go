@@ -49,6 +49,8 @@ type HookRecord struct {
 	// Types are names of the types of events that it gets (EventKind.Matches); none is
 	// all.
 	Types []string `cbor:"3,keyasint,omitempty"`
+	// Pipelines are those of whose runs it gets events, and no others; none is all events.
+	Pipelines []string `cbor:"20,keyasint,omitempty"`
 	// Sealed is its secret, SealedOld the one before, which signs as well until
 	// OldUntil.
 	Sealed    []byte    `cbor:"4,keyasint,omitempty"`
@@ -193,7 +195,7 @@ func badHook(op *Hook) string {
 		if rec.URL == "" || len(rec.Sealed) == 0 {
 			return "a webhook comes without an address or a secret"
 		}
-		if len(rec.Types) > maxHookTypes || long(rec.URL) || long(string(rec.Sealed)) || long(rec.CreatedBy) || slices.ContainsFunc(rec.Types, long) {
+		if len(rec.Types) > maxHookTypes || len(rec.Pipelines) > maxHookTypes || slices.ContainsFunc(rec.Pipelines, long) || long(rec.URL) || long(string(rec.Sealed)) || long(rec.CreatedBy) || slices.ContainsFunc(rec.Types, long) {
 			return "a text of the webhook is too long"
 		}
 	case HookRotate:
@@ -224,7 +226,7 @@ func (h *hooks) set(c *Command, old *HookRecord, i int) Result {
 		h.happened(pipeline.Event{Type: pipeline.EventWebhookAdded, Subject: in.Name, Actor: cmp.Or(c.By, in.CreatedBy)})
 	}
 
-	old.URL, old.Types, old.Config = in.URL, in.Types, c.Hook.Do == HookSet
+	old.URL, old.Types, old.Pipelines, old.Config = in.URL, in.Types, in.Pipelines, c.Hook.Do == HookSet
 	h.rotate(old, in.Sealed, in.OldUntil)
 	h.dirty[old.Name] = true
 	return Result{}

@@ -184,6 +184,20 @@ func TestApply_hooks_longText(t *testing.T) {
 	}
 }
 
+// A hook for some pipelines gets events of their runs alone.
+func TestApply_hooks_pipelines(t *testing.T) {
+	r := newRig(t)
+	some, other := hook("some", "1"), hook("other", "2")
+	some.Hook.Record.Pipelines, other.Hook.Record.Pipelines = []string{"q", "p"}, []string{"q"}
+	r.must(some, other, secretSet("A"), submit(t, "r", 1))
+	if got, _ := outboxOf(t, r.Store, "some", at.Add(time.Hour)); len(got) != 1 || !strings.HasPrefix(got[0], "run.queued ") {
+		t.Errorf("got %q, want the run of p", got)
+	}
+	if got, _ := outboxOf(t, r.Store, "other", at.Add(time.Hour)); len(got) != 0 {
+		t.Errorf("got %q, want none: q has no run", got)
+	}
+}
+
 // Only hooks that a user has added keep a cluster of one from joining another.
 func TestApply_hooks_empty(t *testing.T) {
 	for _, do := range []fsm.HookDo{fsm.HookAdd, fsm.HookSet} {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -78,6 +79,9 @@ func (rec *HookRecord) wants(e *pipeline.Event) bool {
 	switch e.Type {
 	case pipeline.EventWebhookAdded, pipeline.EventWebhookRemoved, pipeline.EventWebhookOff:
 		return false // sending must not make more to send
+	}
+	if len(rec.Pipelines) > 0 && !slices.Contains(rec.Pipelines, e.Pipeline) {
+		return false
 	}
 	if len(rec.Types) == 0 {
 		return true

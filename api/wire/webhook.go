@@ -3,12 +3,14 @@ package wire
 import "time"
 
 // WebhookRequest goes to POST /api/v1/webhooks. Types are names of types of events;
-// none is all. Without a secret one is made.
+// none is all. With Pipelines it gets the events of runs of these only. Without a secret
+// one is made.
 type WebhookRequest struct {
-	Name   string   `json:"name"`
-	URL    string   `json:"url"`
-	Types  []string `json:"types,omitempty"`
-	Secret string   `json:"secret,omitempty"`
+	Name      string   `json:"name"`
+	URL       string   `json:"url"`
+	Types     []string `json:"types,omitempty"`
+	Pipelines []string `json:"pipelines,omitempty"`
+	Secret    string   `json:"secret,omitempty"`
 }
 
 // WebhookRotate goes to POST /api/v1/webhooks/{name}/rotate. For so long the secret
@@ -29,6 +31,7 @@ type WebhookInfo struct {
 	Name      string    `json:"name"`
 	URL       string    `json:"url"`
 	Types     []string  `json:"types,omitempty"`
+	Pipelines []string  `json:"pipelines,omitempty"`
 	CreatedAt time.Time `json:"createdAt"`
 	CreatedBy string    `json:"createdBy,omitempty"`
 	// Config is set if the configuration of agents defines it.

@@ -16,6 +16,7 @@ import (
 type webhookBlock struct {
 	URL        string   `hcl:"url"`
 	Types      []string `hcl:"types,optional"`
+	Pipelines  []string `hcl:"pipelines,optional"`
 	SecretFile string   `hcl:"secret_file"`
 
 	name   string
@@ -53,7 +54,7 @@ func splitWebhooks(body *hclsyntax.Body) ([]webhookBlock, *hclsyntax.Body, error
 
 // webhook reads the secret of a block.
 func (c agentCommand) webhook(w *webhookBlock) (node.WebhookDefinition, error) {
-	d := node.WebhookDefinition{Name: w.name, URL: w.URL, Types: w.Types}
+	d := node.WebhookDefinition{Name: w.name, URL: w.URL, Types: w.Types, Pipelines: w.Pipelines}
 	if w.SecretFile == "" || w.SecretFile == "-" {
 		return d, usagef("%s: webhook %q: secret_file %q: expected a file", w.origin, w.name, w.SecretFile)
 	}
@@ -71,7 +72,7 @@ func printWebhooks(out io.Writer, list []webhookBlock) {
 		w := &list[i]
 		types := &setting{kind: kindList}
 		text := &setting{kind: kindText}
-		fmt.Fprintf(out, "webhook %s { # %s\n  url         = %s\n  types       = %s\n  secret_file = %s\n}\n", hclValue(text, []string{w.name}), w.origin,
-			hclValue(text, []string{w.URL}), hclValue(types, w.Types), hclValue(text, []string{w.SecretFile}))
+		fmt.Fprintf(out, "webhook %s { # %s\n  url         = %s\n  types       = %s\n  pipelines   = %s\n  secret_file = %s\n}\n", hclValue(text, []string{w.name}), w.origin,
+			hclValue(text, []string{w.URL}), hclValue(types, w.Types), hclValue(types, w.Pipelines), hclValue(text, []string{w.SecretFile}))
 	}
 }

@@ -29,6 +29,7 @@ func (c webhooksCommand) command() *cli.Command {
 				Name: "add", Usage: "adds a webhook and prints its secret once", ArgsUsage: "NAME URL",
 				Flags: []cli.Flag{
 					&cli.StringSliceFlag{Name: "type", Usage: "`TYPE` of events that it gets, such as run.finished or run; may be repeated (default all)", HideDefault: true, Local: true},
+					&cli.StringSliceFlag{Name: "pipeline", Usage: "`NAME` of a pipeline: it gets the events of its runs only; may be repeated", HideDefault: true, Local: true},
 					secretFile, jsonFlag(),
 				},
 				Action: c.env.action(2, 2, c.add),
@@ -99,7 +100,8 @@ func (c webhooksCommand) add(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 
-	out, err := api.Webhooks().Add(ctx, wire.WebhookRequest{Name: cmd.Args().Get(0), URL: cmd.Args().Get(1), Types: cmd.StringSlice("type"), Secret: secret})
+	out, err := api.Webhooks().Add(ctx, wire.WebhookRequest{Name: cmd.Args().Get(0), URL: cmd.Args().Get(1), Types: cmd.StringSlice("type"),
+		Pipelines: cmd.StringSlice("pipeline"), Secret: secret})
 	if err != nil {
 		return err
 	}
@@ -213,6 +215,9 @@ func (c webhooksCommand) print(list wire.WebhookList) error {
 		types, last := "all", "never"
 		if len(w.Types) > 0 {
 			types = strings.Join(w.Types, ",")
+		}
+		if len(w.Pipelines) > 0 {
+			types += " of " + strings.Join(w.Pipelines, ",")
 		}
 		if w.Last != nil {
 			last = terminal.Ago(w.Last.At, now) + ": " + answerText(w.Last, false)

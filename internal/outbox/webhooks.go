@@ -41,6 +41,7 @@ const (
 type Definition struct {
 	Name, URL string
 	Types     []string
+	Pipelines []string
 	Secret    string
 }
 
@@ -102,7 +103,7 @@ func (w *Webhooks) define(ctx context.Context) {
 		}
 		if err == nil {
 			now := time.Now().UTC()
-			err = w.propose(ctx, fsm.HookSet, now, "", fsm.HookRecord{Name: d.Name, URL: d.URL, Types: d.Types, Sealed: w.seal(d.Name, d.Secret),
+			err = w.propose(ctx, fsm.HookSet, now, "", fsm.HookRecord{Name: d.Name, URL: d.URL, Types: d.Types, Pipelines: d.Pipelines, Sealed: w.seal(d.Name, d.Secret),
 				CreatedAt: now, OldUntil: now.Add(keepSecret)})
 		}
 		if err != nil && ctx.Err() == nil {
@@ -113,7 +114,7 @@ func (w *Webhooks) define(ctx context.Context) {
 
 // same reports whether a webhook is as the configuration has it.
 func (w *Webhooks) same(rec fsm.HookRecord, d Definition) bool {
-	if !rec.Config || rec.URL != d.URL || !slices.Equal(rec.Types, d.Types) {
+	if !rec.Config || rec.URL != d.URL || !slices.Equal(rec.Types, d.Types) || !slices.Equal(rec.Pipelines, d.Pipelines) {
 		return false
 	}
 	secret, err := w.cfg.Keys.Open(sealWebhook+rec.Name, rec.Sealed)
@@ -131,7 +132,7 @@ func (w *Webhooks) propose(ctx context.Context, do fsm.HookDo, now time.Time, by
 
 // AddWebhook adds a webhook.
 func (w *Webhooks) AddWebhook(ctx context.Context, by api.Subject, in wire.WebhookRequest) (wire.WebhookCreated, error) {
-	d := Definition{Name: in.Name, URL: in.URL, Types: in.Types, Secret: in.Secret}
+	d := Definition{Name: in.Name, URL: in.URL, Types: in.Types, Pipelines: in.Pipelines, Secret: in.Secret}
 	if d.Secret == "" {
 		d.Secret = webhook.NewSecret()
 	}
@@ -139,7 +140,7 @@ func (w *Webhooks) AddWebhook(ctx context.Context, by api.Subject, in wire.Webho
 		return wire.WebhookCreated{}, err
 	}
 
-	rec := fsm.HookRecord{Name: d.Name, URL: d.URL, Types: d.Types, Sealed: w.seal(d.Name, d.Secret), CreatedAt: time.Now().UTC(), CreatedBy: by.Name}
+	rec := fsm.HookRecord{Name: d.Name, URL: d.URL, Types: d.Types, Pipelines: d.Pipelines, Sealed: w.seal(d.Name, d.Secret), CreatedAt: time.Now().UTC(), CreatedBy: by.Name}
 	err := w.propose(ctx, fsm.HookAdd, rec.CreatedAt, by.Name, rec)
 	return wire.WebhookCreated{WebhookInfo: w.info(rec), Secret: d.Secret}, err
 }
@@ -160,6 +161,9 @@ func Check(d Definition, rules webhook.Rules) error {
 			return pipeline.Errorf(pipeline.Invalid, "type %.80q: no type of events; expected one such as run.finished, or its first part", name)
 		}
 	}
+	if slices.Contains(d.Pipelines, "") {
+		return pipeline.Errorf(pipeline.Invalid, "pipelines: an empty name: expected names of pipelines")
+	}
 	_, err := webhook.ParseSecret(d.Secret)
 	return err
 }
@@ -177,7 +181,7 @@ func (w *Webhooks) Webhooks(context.Context) (wire.WebhookList, error) {
 }
 
 func (w *Webhooks) info(rec fsm.HookRecord) wire.WebhookInfo {
-	out := wire.WebhookInfo{Name: rec.Name, URL: rec.URL, Types: rec.Types, CreatedAt: rec.CreatedAt.UTC(), CreatedBy: rec.CreatedBy, Config: rec.Config,
+	out := wire.WebhookInfo{Name: rec.Name, URL: rec.URL, Types: rec.Types, Pipelines: rec.Pipelines, CreatedAt: rec.CreatedAt.UTC(), CreatedBy: rec.CreatedBy, Config: rec.Config,
 		Off: rec.Off, OffAt: wire.TimeOf(rec.OffAt), Waiting: rec.Waiting, GivenUp: rec.GaveUp, Delivered: rec.Delivered, Dropped: rec.Dropped,
 		Failures: rec.Failures, DeliveredAt: wire.TimeOf(rec.OKAt)}
 	if len(rec.SealedOld) > 0 && time.Now().Before(rec.OldUntil) {
