@@ -80,6 +80,11 @@ type Git struct {
 	Dirty  bool   `json:"dirty,omitempty"`
 }
 
+// CacheDir stands in values of a module's environment for the directory of its caches,
+// which only the worker knows. It is what a source has for it, so that definitions and
+// cache keys are the same on every worker.
+const CacheDir = "${cache.dir}"
+
 // Module is one unit of work of a pipeline.
 type Module struct {
 	Name        string `json:"name"`
@@ -125,7 +130,8 @@ type Module struct {
 	// Sensitive reports that a deferred expression names a sensitive variable:
 	// its value is kept sealed.
 	Sensitive bool `json:"sensitive,omitempty"`
-	// Caches are names of directories kept by the worker between runs.
+	// Caches are names of directories kept by the worker between runs. Values of Env
+	// have CacheDir in the place of the directory that holds them.
 	Caches []string `json:"caches,omitempty"`
 	// Requires is what a worker must have.
 	Requires Requires `json:"requires"`

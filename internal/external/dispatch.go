@@ -93,7 +93,12 @@ func (w *Workers) execution(ctx context.Context, spec *pipeline.Spec) (*wire.Exe
 
 	env := map[string]string{"CI": "true", "PIPELINED_RUN_ID": string(spec.ID.Run), "PIPELINED_PIPELINE": spec.Pipeline,
 		"PIPELINED_MODULE": spec.ID.Module, "PIPELINED_ATTEMPT": fmt.Sprint(spec.ID.Attempt)}
-	maps.Copy(env, spec.Env)
+	for name, value := range spec.Env {
+		// The protocol has no caches: what would lie in one lies where the program puts it.
+		if !strings.Contains(value, pipeline.CacheDir) {
+			env[name] = value
+		}
+	}
 	maps.Copy(env, spec.Secrets)
 	return &wire.ExecuteRequest{ExecutionID: spec.ID.String(), SerializedModule: module, ModuleTypeName: spec.ID.Module,
 		EnvironmentVariables: env, WorkingDirectory: spec.WorkingDir, Timeout: wire.Clock(spec.Timeout), Timestamp: time.Now().UTC()}, nil

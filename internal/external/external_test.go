@@ -259,7 +259,7 @@ func attempt(n int) pipeline.AttemptID {
 // tree, and the secret by which the program knows the cluster.
 func TestWorkers_Dispatch(t *testing.T) {
 	r := newRig(t)
-	spec := pipeline.Spec{ID: attempt(1), Pipeline: "p", Command: []string{"make"}, Env: map[string]string{"A": "b"}, Workspace: r.putTree("src/a", "doc/b"),
+	spec := pipeline.Spec{ID: attempt(1), Pipeline: "p", Command: []string{"make"}, Env: map[string]string{"A": "b", "C": pipeline.CacheDir + "/go"}, Workspace: r.putTree("src/a", "doc/b"),
 		Inputs: []string{"src/**"}, Upstream: []pipeline.Upstream{{Module: "build", Outputs: r.putTree("bin/app")}}, Timeout: time.Minute}
 	if err := r.Dispatch(t.Context(), r.find(), peer.DispatchRequest{Specs: []pipeline.Spec{spec}}); err != nil {
 		t.Fatal(err)
@@ -272,6 +272,9 @@ func TestWorkers_Dispatch(t *testing.T) {
 	got := calls[0].execute
 	if got.ExecutionID != attempt(1).String() || got.EnvironmentVariables["A"] != "b" || got.EnvironmentVariables["PIPELINED_MODULE"] != "m" {
 		t.Errorf("request %+v", got)
+	}
+	if c, ok := got.EnvironmentVariables["C"]; ok {
+		t.Errorf("the program got C=%q, and has no caches", c)
 	}
 	var module wire.SerializedModule
 	if err := json.Unmarshal(got.SerializedModule, &module); err != nil {

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -187,4 +188,14 @@ func TestCaches_unmarked(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.pass("p")
+}
+
+// Values of env name the directory of the caches; secrets are left as they are.
+func TestWithSecrets_cacheDir(t *testing.T) {
+	s := &pipeline.Spec{Env: map[string]string{"A": pipeline.CacheDir + "/go:" + pipeline.CacheDir, "B": "b"}, Secrets: map[string]string{"S": pipeline.CacheDir}}
+	got := withSecrets(s, "/caches/p")
+	want := map[string]string{"A": "/caches/p/go:/caches/p", "B": "b", "S": pipeline.CacheDir}
+	if !maps.Equal(got, want) || s.Env["B"] != "b" || s.Env["A"] == got["A"] {
+		t.Errorf("got %v, want %v; the declared ones are %v", got, want, s.Env)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/mask"
@@ -35,15 +36,20 @@ func shows(s *pipeline.Spec, text string) bool {
 	return mask.New(hidden(s)).String(text) != text
 }
 
-// withSecrets gives what the pipeline declares as environment; a secret wins over
-// a variable of the same name.
-func withSecrets(s *pipeline.Spec) map[string]string {
-	if len(s.Secrets) == 0 {
+// withSecrets gives what the pipeline declares as environment, with the directory of the
+// module's caches where values name it; a secret wins over a variable of the same name.
+func withSecrets(s *pipeline.Spec, cache string) map[string]string {
+	if len(s.Secrets) == 0 && cache == "" {
 		return s.Env
 	}
 
 	env := make(map[string]string, len(s.Env)+len(s.Secrets))
-	maps.Copy(env, s.Env)
+	for name, value := range s.Env {
+		if cache != "" {
+			value = strings.ReplaceAll(value, pipeline.CacheDir, cache)
+		}
+		env[name] = value
+	}
 	maps.Copy(env, s.Secrets)
 	return env
 }

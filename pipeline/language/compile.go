@@ -151,6 +151,7 @@ func (f *File) compile(in Inputs) (*pipeline.Pipeline, Diagnostics) {
 	c.require()
 	c.scope()
 	c.choose()
+	env, deferred = withoutCache(env, deferred)
 	c.hooks(env, deferred)
 	outside = append(outside, c.outside...)
 	if d := append(outside, c.done()...); len(d) > 0 {
@@ -177,6 +178,7 @@ func rootValues(git pipeline.Git, name, runID string, number uint64, submitter s
 		"git": cty.ObjectVal(map[string]cty.Value{"sha": cty.StringVal(git.SHA), "branch": cty.StringVal(git.Branch),
 			"tag": cty.StringVal(git.Tag), "dirty": cty.BoolVal(git.Dirty)}),
 		"pipeline": cty.ObjectVal(map[string]cty.Value{"name": cty.StringVal(name)}),
+		"cache":    cty.ObjectVal(map[string]cty.Value{"dir": cty.StringVal(pipeline.CacheDir)}),
 	}
 }
 

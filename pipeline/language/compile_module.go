@@ -177,6 +177,10 @@ func (c *compilation) instance(m *module, x *instance, env map[string]string, de
 
 	own, waiting := c.environment(&m.base, env, deferred)
 	own, waiting = c.environment(&m.env, own, waiting)
+	if len(out.Caches) == 0 {
+		c.cacheless(m)
+		own, waiting = withoutCache(own, waiting)
+	}
 	out.Env = own
 
 	n := 0

@@ -90,7 +90,7 @@ func TestParse_oneMistake(t *testing.T) {
 		{moduleWith("command = [\"a\", [\"b\"]]"), `3:17 command[1]: expected a string, got a list`},
 		{moduleWith("command = [\"\"]"), `3:12 command[0]: empty text | the first element is the program`},
 		{moduleWith("command = [\"a\", \"\\u0000\"]"), `3:17 command[1]: NUL character in the value | no argument, script or variable of a process can hold one`},
-		{moduleWith("command = [go, \"build\"]"), `3:12 unknown variable "go" | text goes in quotes; expressions see var, local, run, git, pipeline, module, matrix, each`},
+		{moduleWith("command = [go, \"build\"]"), `3:12 unknown variable "go" | text goes in quotes; expressions see var, local, run, git, pipeline, module, matrix, each, cache`},
 		{moduleWith("command = [\"echo\", \"${HOME}\"]"), `3:23 unknown variable "HOME" | a shell's ${…} must be written $${…} in HCL (and %{ as %%{)`},
 		{moduleWith("script = \"echo ${HOME}\""), `3:18 unknown variable "HOME" | a shell's ${…} must be written $${…} in HCL (and %{ as %%{)`},
 		{moduleWith("script = \"\""), `3:10 script: empty text | write script = "…", or command = […]`},

@@ -88,6 +88,8 @@ func (p *parser) top(body *hclsyntax.Body) {
 			detail := didYouMean(b.Type, []string{"pipeline"})
 			if pipelineBlocks[b.Type] {
 				detail = `it stands inside pipeline "NAME" { … }`
+			} else if hint := foreignHint("pipeline", b.Type); hint != "" {
+				detail = hint + ` inside pipeline "NAME" { … }`
 			}
 			p.add(b.TypeRange, detail, "block %q outside the pipeline", b.Type)
 		case first != nil:
@@ -225,7 +227,10 @@ func (r *report) unknown(what, name string, at hcl.Range, where string, names []
 		r.more++
 		return
 	}
-	detail := didYouMean(name, names)
+	detail := foreignHint(where, name)
+	if detail == "" {
+		detail = didYouMean(name, names)
+	}
 	if detail == "" {
 		detail = where + " has " + strings.Join(names, ", ")
 	}
@@ -315,7 +320,12 @@ func constantExpr(e hclsyntax.Expression) bool {
 	return len(e.Variables()) == 0 && !Expensive(e)
 }
 
-func (p *parser) use(u use) { p.uses = append(p.uses, u) }
+func (p *parser) use(u use) {
+	if len(u.refs.cache) > 0 && !cacheUse(u.name, u.expr, u.refs) {
+		p.add(u.refs.cache[0].at, cacheHint, "%s cannot name cache.dir", u.name)
+	}
+	p.uses = append(p.uses, u)
+}
 
 // attributes returns those of a body in the order of the source.
 func attributes(body *hclsyntax.Body) []*hclsyntax.Attribute {

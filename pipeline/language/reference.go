@@ -39,6 +39,7 @@ type references struct {
 	runID     bool
 	runNumber bool
 	git       []reference // the facts of git, which may be missing
+	cache     []reference // cache.dir, which only the worker knows
 	other     bool        // git, run.submitter, pipeline: known at submission
 	unknown   bool        // a name that expressions do not see
 }
@@ -57,7 +58,7 @@ func (x *references) instance() bool {
 
 // The names that expressions see, by their first part.
 var (
-	rootNames   = []string{"var", "local", "run", "git", "pipeline", "module", "matrix", "each"}
+	rootNames   = []string{"var", "local", "run", "git", "pipeline", "module", "matrix", "each", "cache"}
 	eachNames   = []string{"key", "value"}
 	runNames    = []string{"id", "number", "submitter"}
 	gitNames    = []string{"sha", "branch", "tag", "dirty"}
@@ -126,6 +127,10 @@ func (x *references) take(r *report, t hcl.Traversal, script bool) {
 		x.other = true
 		x.git = append(x.git, reference{name: strings.TrimRight("git."+name, "."), at: at})
 		known(r, at, second, name, root, gitNames)
+	case "cache":
+		x.other = true
+		x.cache = append(x.cache, reference{name: name, at: at})
+		known(r, at, second, name, root, []string{"dir"})
 	case "pipeline":
 		x.other = true
 		known(r, at, second, name, root, []string{"name"})
@@ -156,6 +161,8 @@ func unknownRoot(r *report, at hcl.Range, root, name string, script bool) {
 	case root == "secret" || root == "secrets":
 		name = cmp.Or(name, "NAME")
 		detail = fmt.Sprintf("expressions see no secrets: write secrets = [%q] in the module; its script reads $%s", name, name)
+	case foreignRoots[root] != "" && name != "":
+		detail = foreignRoots[root]
 	case root == "env" && name != "":
 		detail = fmt.Sprintf("expressions see no environment: a script reads $%s; env_from = [%q] takes it from where the run is submitted", name, name)
 	case script, bytes.HasSuffix(before, []byte("${")), bytes.HasSuffix(before, []byte("%{")):
