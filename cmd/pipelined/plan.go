@@ -49,8 +49,9 @@ func (env *environment) compiled(ctx context.Context, cmd *cli.Command) (*pipeli
 
 // runPlan is what `plan -json` prints.
 type runPlan struct {
-	Pipeline string     `json:"pipeline"`
-	Waves    [][]string `json:"waves"`
+	Pipeline    string     `json:"pipeline"`
+	Description string     `json:"description,omitempty"`
+	Waves       [][]string `json:"waves"`
 	// CriticalPath is the longest chain of modules: by the time that they are
 	// expected to take, or by their number where that is not known.
 	CriticalPath []string        `json:"criticalPath"`
@@ -62,7 +63,8 @@ type runPlan struct {
 
 // plannedModule is one module of a plan.
 type plannedModule struct {
-	Name string `json:"name"`
+	Name        string `json:"name"`
+	Description string `json:"description,omitempty"`
 	// Wave counts from 1; 0 where the module does not run.
 	Wave      int      `json:"wave"`
 	DependsOn []string `json:"dependsOn"`
@@ -95,7 +97,7 @@ func planOf(def *pipeline.Pipeline) runPlan {
 		p.index[def.Modules[i].Name] = i
 	}
 
-	plan := runPlan{Pipeline: def.Name, Waves: [][]string{}, CriticalPath: []string{}, Modules: p.planned}
+	plan := runPlan{Pipeline: def.Name, Description: def.Description, Waves: [][]string{}, CriticalPath: []string{}, Modules: p.planned}
 	last := -1 // a module of the last wave
 
 	for i := range def.Modules {
@@ -140,7 +142,7 @@ func (p *planner) visit(i int) *plannedModule {
 	}
 
 	*x = plannedModule{
-		Name: m.Name, DependsOn: m.DependsOn, Skipped: m.Skip, Command: commandText(m), Requires: requirements(m.Requires),
+		Name: m.Name, Description: m.Description, DependsOn: m.DependsOn, Skipped: m.Skip, Command: commandText(m), Requires: requirements(m.Requires),
 		Locks: m.Locks, Always: m.AlwaysRun, Unknown: unknownValues(m),
 	}
 	if m.Approval != nil {
@@ -267,6 +269,9 @@ func (c planCommand) print(plan runPlan) {
 	}
 
 	fmt.Fprintf(w, "pipeline %s: %d modules in %d waves\n", terminal.Clean(plan.Pipeline), len(plan.Modules), len(plan.Waves))
+	if plan.Description != "" {
+		fmt.Fprintf(w, "%s\n", terminal.Clean(plan.Description))
+	}
 	for i, wave := range plan.Waves {
 		fmt.Fprintf(w, "\nwave %d\n", i+1)
 		for _, name := range wave {
@@ -300,6 +305,10 @@ func (c planCommand) printModule(m *plannedModule) {
 	}
 
 	fmt.Fprintf(c.env.stdout, "  %s\n", text)
+	if m.Description != "" {
+		fmt.Fprintf(c.env.stdout, "      %s\n", terminal.Clean(m.Description))
+	}
+
 	var unknown []string
 	for name, after := range m.Unknown {
 		unknown = append(unknown, name+" "+after)

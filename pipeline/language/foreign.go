@@ -1,0 +1,90 @@
+package language
+
+// Words of GitHub Actions, GitLab, Jenkins, Dagu, Make and Compose, and what says the
+// same here. The parts of a pipeline that exist under the same name are not among them.
+var (
+	foreignInModule = map[string]string{
+		"needs": dependsHint, "need": dependsHint, "depends": dependsHint, "deps": dependsHint, "dependencies": dependsHint, "prerequisites": dependsHint, "after": dependsHint, "stage": dependsHint,
+		"run": scriptHint, "sh": scriptHint, "bash": scriptHint, "cmd": scriptHint, "cmds": scriptHint, "commands": scriptHint, "args": scriptHint, "entrypoint": scriptHint,
+		"steps": stepsHint, "step": stepsHint, "stages": stepsHint, "jobs": stepsHint,
+		"artifacts": outputsHint, "artifact": outputsHint, "archiveArtifacts": outputsHint, "paths": outputsHint, "outs": outputsHint, "generates": outputsHint, "targets": outputsHint, "stash": outputsHint,
+		"sources": inputsHint, "srcs": inputsHint,
+		"runs-on": requiresHint, "runs_on": requiresHint, "runsOn": requiresHint, "agent": requiresHint, "runner": requiresHint, "node": requiresHint, "pool": requiresHint,
+		"if": whenHint, "condition": whenHint, "rules": whenHint, "only": whenHint, "except": whenHint, "preconditions": whenHint, "unless": whenHint,
+		"environment": envHint, "variables": envHint, "vars": envHint, "envs": envHint,
+		"timeout-minutes": timeoutHint, "timeout_minutes": timeoutHint, "timeoutSec": timeoutHint, "timeout_in_minutes": timeoutHint,
+		"continue-on-error": ignoreHint, "continue_on_error": ignoreHint, "continueOn": ignoreHint, "continueOnError": ignoreHint, "allow_failure": ignoreHint, "soft_fail": ignoreHint,
+		"strategy": matrixHint, "parallel": matrixHint, "axes": matrixHint,
+		"uses": actionHint, "with": actionHint, "extends": actionHint, "include": actionHint,
+		"before_script": hooksHint, "after_script": hooksHint, "post": hooksHint, "handlers": hooksHint, "handlerOn": hooksHint,
+		"concurrency": lockHint, "resource_group": lockHint, "lock": lockHint, "mutex": lockHint,
+		"retries": retryHint, "retryPolicy": retryHint, "retry_policy": retryHint, "attempts": retryHint,
+		"working-directory": dirHint, "working_directory": dirHint, "workdir": dirHint, "dir": dirHint, "cwd": dirHint,
+		"manual": approvalHint, "input": approvalHint, "environments": approvalHint,
+		"always": "write always_run = true",
+		"name":   nameHint, "id": nameHint, "label": nameHint,
+		"cron": scheduleHint, "on": scheduleHint,
+	}
+
+	foreignInPipeline = map[string]string{
+		"jobs": moduleHint, "job": moduleHint, "stages": moduleHint, "stage": moduleHint, "steps": moduleHint, "step": moduleHint, "tasks": moduleHint, "task": moduleHint,
+		"target": moduleHint, "targets": moduleHint, "modules": moduleHint, "nodes": moduleHint,
+		"on": scheduleHint, "trigger": scheduleHint, "triggers": scheduleHint, "cron": scheduleHint,
+		"variables": variableHint, "vars": variableHint, "params": variableHint, "parameters": variableHint, "inputs": variableHint, "input": variableHint,
+		"environment": envHint, "envs": envHint,
+		"defaults": templateHint, "default": templateHint, "extends": templateHint, "include": templateHint, "import": templateHint,
+		"post": hooksHint, "handlers": hooksHint, "handlerOn": hooksHint,
+		"agent":   requiresHint + ", in a module",
+		"runs-on": requiresHint + ", in a module",
+		"script":  moduleHint, "command": moduleHint, "run": moduleHint,
+		"name": nameHint, "artifacts": outputsHint + ", in a module",
+		"maxActiveSteps": "write max_parallel = 4", "max-parallel": "write max_parallel = 4",
+	}
+)
+
+const (
+	dependsHint  = "write depends_on = [module.NAME]"
+	scriptHint   = `write script = "…" for a shell, or command = ["program", "argument"]`
+	stepsHint    = "a module is one step: write its lines into one script, or a module for each with depends_on between them"
+	outputsHint  = `write outputs = ["path/**"]`
+	inputsHint   = `write inputs = ["path/**"]`
+	requiresHint = `write requires = { os = "linux", tags = ["TAG"] }`
+	whenHint     = "write when = CONDITION"
+	envHint      = `write env = { NAME = "value" }`
+	timeoutHint  = `write timeout = "10m"`
+	ignoreHint   = "write ignore_failure = true"
+	matrixHint   = `write matrix = { axis = ["a", "b"] }`
+	actionHint   = "there are no actions: write script, or use = template.NAME for settings that modules share"
+	hooksHint    = "write hooks { before = … after = … on_success = … on_failure = … }"
+	lockHint     = `write not_in_parallel = ["NAME"]`
+	retryHint    = "write retry { attempts = 3 }"
+	dirHint      = `write working_dir = "path"`
+	approvalHint = `write approval { message = "…" } in a module of its own`
+	nameHint     = `the name stands before the brace: module "NAME" { … }`
+	moduleHint   = `write module "NAME" { script = "…" }`
+	scheduleHint = `runs begin with run or submit; for times write schedule { cron = "0 3 * * *" } in the pipeline`
+	variableHint = `write variable "NAME" { default = "…" }`
+	templateHint = `write template "NAME" { … }, and use = template.NAME in modules`
+)
+
+// foreignHint is what says here what a word of another tool says there; "" for any other
+// word.
+func foreignHint(where, name string) string {
+	switch where {
+	case "module", "template":
+		return foreignInModule[name]
+	case "pipeline":
+		return foreignInPipeline[name]
+	}
+
+	return ""
+}
+
+// foreignRoots are the first parts of names in expressions of other tools.
+var foreignRoots = map[string]string{
+	"github": "write git.sha, git.branch, git.tag or run.submitter; other variables of GitHub come with env_from = [\"GITHUB_*\"]",
+	"needs":  "write module.NAME.result.KEY", "steps": "write module.NAME.result.KEY", "jobs": "write module.NAME.result.KEY",
+	"params": "write var.NAME", "inputs": "write var.NAME", "vars": "write var.NAME", "parameters": "write var.NAME", "variables": "write var.NAME",
+	"runner":   "a module asks for its worker with requires = { os = \"linux\" }",
+	"strategy": "write matrix.AXIS", "item": "write each.value", "ITEM": "write each.value",
+}
