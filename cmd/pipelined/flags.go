@@ -131,8 +131,13 @@ func (env *environment) submission(cmd *cli.Command) (*submission.Options, error
 		return nil, err
 	}
 
+	file, err := env.file(cmd)
+	if err != nil {
+		return nil, err
+	}
+
 	o := &submission.Options{
-		File: cmd.Args().First(), Vars: cmd.StringSlice("var"), VarFiles: cmd.StringSlice("var-file"),
+		File: file, Vars: cmd.StringSlice("var"), VarFiles: cmd.StringSlice("var-file"),
 		Targets: cmd.StringSlice("target"), Tags: cmd.StringSlice("tag"), Skip: cmd.StringSlice("skip"),
 		Cache: cache, Environ: env.environ(), ReadFile: env.readFile,
 		Warn: func(text string) { env.tell("warning: %s", text) },

@@ -26,11 +26,11 @@ type graphCommand struct{ env *environment }
 
 func (c graphCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "graph", Usage: "draws the modules of a pipeline or a run, and what they depend on", ArgsUsage: "FILE|RUN",
+		Name: "graph", Usage: "draws the modules of a pipeline or a run, and what they depend on", ArgsUsage: "[FILE|RUN]",
 		Description: "A FILE needs no cluster. An argument that is no file, and does not end in .hcl, names a RUN: its modules are shown with their states.",
 		Flags: append(append(varFlags(), selectFlags()...),
 			&cli.StringFlag{Name: "o", Usage: "output `FORMAT`: " + strings.Join(graphForms, ", "), Value: "text", Local: true}),
-		Action: c.env.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
+		Action: c.env.action(0, 1, func(ctx context.Context, cmd *cli.Command) error {
 			form := cmd.String("o")
 			if !slices.Contains(graphForms, form) {
 				return usagef("-o %q: expected one of %s%s", form, strings.Join(graphForms, ", "), terminal.DidYouMean(form, graphForms))
@@ -65,7 +65,7 @@ func (c graphCommand) command() *cli.Command {
 func (c graphCommand) plan(ctx context.Context, cmd *cli.Command) (runPlan, error) {
 	name := cmd.Args().First()
 	_, err := os.Stat(name)
-	if name == "-" || err == nil || filepath.Ext(name) == ".hcl" {
+	if name == "" || name == "-" || err == nil || filepath.Ext(name) == ".hcl" {
 		def, err := c.env.compiled(ctx, cmd)
 		if err != nil {
 			return runPlan{}, err

@@ -14,16 +14,17 @@ import (
 // firstHelp is what `pipelined` alone prints.
 const firstHelp = `pipelined runs pipelines on one machine or many, and keeps running when machines die.
 
-  pipelined run FILE         runs a pipeline here and now, without an agent
+  pipelined init             writes a pipeline.hcl for the project in this directory
+  pipelined run [FILE]       runs a pipeline here and now, without an agent
   pipelined agent            makes this machine a node; -join ADDRESS joins a cluster
-  pipelined submit FILE      runs a pipeline on the cluster
+  pipelined submit [FILE]    runs a pipeline on the cluster
   pipelined status, logs     show the cluster or a run, and the output of modules
   pipelined top, ui          show everything live, in the terminal or a browser
   pipelined help [COMMAND]   lists all commands, or describes one
 
-Example:
+Example, in a project:
 
-  pipelined run examples/hello.hcl
+  pipelined init && pipelined run
 `
 
 // helpCommand is `pipelined help`.

@@ -16,10 +16,10 @@ import (
 
 func (c planCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "plan", Usage: "shows what a pipeline would do; needs no cluster", ArgsUsage: "FILE",
+		Name: "plan", Usage: "shows what a pipeline would do; needs no cluster", ArgsUsage: "[FILE]",
 		Description: "Prints the waves of modules that can run at the same time, skipped modules with the reason, values that are known only later, and the longest path. If a cluster is reachable, also workers, expected durations and cache hits.",
 		Flags:       append(append(append(varFlags(), selectFlags()...), append(cacheFlags(), c.env.snapshotFlags()...)...), jsonFlag()),
-		Action: c.env.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
+		Action: c.env.action(0, 1, func(ctx context.Context, cmd *cli.Command) error {
 			def, err := c.env.compiled(ctx, cmd)
 			if err != nil {
 				return c.env.explain(err)

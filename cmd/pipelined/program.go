@@ -112,6 +112,7 @@ func commands(env *environment) []*cli.Command {
 		all = append(all, commands...)
 	}
 	group(groupRun,
+		initCommand{env}.command(),
 		runCommand{env}.command(),
 		submitCommand{env}.command(),
 		validateCommand{env}.command(),

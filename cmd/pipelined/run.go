@@ -36,7 +36,7 @@ type runCommand struct{ env *environment }
 
 func (c runCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "run", Usage: "runs a pipeline on this machine, without an agent", ArgsUsage: "FILE",
+		Name: "run", Usage: "runs a pipeline on this machine, without an agent", ArgsUsage: "[FILE]",
 		Description: "The node lives in this process; only the history is stored. Ctrl-C cancels the run, a second one kills it; a run whose output can no longer be written is cancelled too. " +
 			"Secrets come from " + node.SecretPrefix + "NAME in the environment.",
 		Flags: append(append(append(varFlags(), selectFlags()...), append(cacheFlags(), c.env.snapshotFlags()...)...),
@@ -46,7 +46,7 @@ func (c runCommand) command() *cli.Command {
 			&cli.StringFlag{Name: "data-dir", Usage: "`DIR` that holds what is stored between runs (default the user's state directory)", Local: true},
 			logsFlag(), yesFlag(), jsonFlag(), reportFlag(),
 		),
-		Action: c.env.action(1, 1, c.run),
+		Action: c.env.action(0, 1, c.run),
 	}
 }
 

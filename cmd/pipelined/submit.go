@@ -18,14 +18,14 @@ type submitCommand struct{ env *environment }
 
 func (c submitCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "submit", Usage: "sends a pipeline and its files to the cluster, and follows the run", ArgsUsage: "FILE",
+		Name: "submit", Usage: "sends a pipeline and its files to the cluster, and follows the run", ArgsUsage: "[FILE]",
 		Description: "Exits as the run does. Ctrl-C detaches; the run continues.",
 		Flags: append(append(append(varFlags(), selectFlags()...), append(cacheFlags(), c.env.snapshotFlags()...)...),
 			&cli.BoolFlag{Name: "detach", Usage: "print the run's id and exit", HideDefault: true, Local: true},
 			&cli.BoolFlag{Name: "register", Usage: "register or replace the pipeline's schedule, and run nothing now", HideDefault: true, Local: true},
 			logsFlag(), yesFlag(), jsonFlag(), reportFlag(),
 		),
-		Action: c.env.action(1, 1, c.run),
+		Action: c.env.action(0, 1, c.run),
 	}
 }
 

@@ -163,6 +163,8 @@ func takes(cmd *cli.Command) string {
 	switch {
 	case cmd.ArgsUsage == "":
 		return "no argument"
+	case strings.HasPrefix(cmd.ArgsUsage, "[") && !strings.ContainsAny(cmd.ArgsUsage, " ."):
+		return "at most one " + strings.Trim(cmd.ArgsUsage, "[]")
 	case !strings.ContainsAny(cmd.ArgsUsage, " ["):
 		return "one " + cmd.ArgsUsage
 	}

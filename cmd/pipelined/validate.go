@@ -21,14 +21,14 @@ type validateCommand struct{ env *environment }
 
 func (c validateCommand) command() *cli.Command {
 	return &cli.Command{
-		Name: "validate", Usage: "checks a pipeline; needs no cluster", ArgsUsage: "FILE",
+		Name: "validate", Usage: "checks a pipeline; needs no cluster", ArgsUsage: "[FILE]",
 		Description: "Reports all mistakes at once, with file and line. Expressions that need a variable without a value are not checked; with -strict a missing value is a mistake.",
 		Flags: append(varFlags(),
 			&cli.BoolFlag{Name: "strict", Usage: "require a value for every variable", HideDefault: true, Local: true},
 			jsonFlag(),
 			&cli.StringFlag{Name: "o", Usage: "output `FORMAT`: " + strings.Join(validateForms, ", "), Value: "text", Local: true},
 		),
-		Action: c.env.action(1, 1, func(ctx context.Context, cmd *cli.Command) error {
+		Action: c.env.action(0, 1, func(ctx context.Context, cmd *cli.Command) error {
 			form, err := c.form(cmd)
 			if err != nil {
 				return err
@@ -89,11 +89,12 @@ type validation struct {
 
 // validate checks all that can be checked.
 func (c validateCommand) validate(ctx context.Context, cmd *cli.Command) (validation, error) {
-	v := validation{File: cmd.Args().First(), Modules: []string{}, Missing: []string{}, Diagnostics: []wire.Diagnostic{}, Warnings: []wire.Diagnostic{}}
+	v := validation{Modules: []string{}, Missing: []string{}, Diagnostics: []wire.Diagnostic{}, Warnings: []wire.Diagnostic{}}
 	o, err := c.env.submission(cmd)
 	if err != nil {
 		return v, err
 	}
+	v.File = o.File
 
 	s, err := o.Read(ctx)
 	if err != nil {

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/pipelined/pipelined/internal/scaffold"
+	"github.com/pipelined/pipelined/internal/terminal"
+	"github.com/pipelined/pipelined/pipeline/language"
+)
+
+// defaultFile is the pipeline of a directory: commands take it if no FILE is given.
+const defaultFile = "pipeline.hcl"
+
+// initCommand is `pipelined init`.
+type initCommand struct{ env *environment }
+
+func (c initCommand) command() *cli.Command {
+	return &cli.Command{
+		Name: "init", Usage: "writes a " + defaultFile + " for the project in a directory", ArgsUsage: "[DIR]",
+		Description: "Looks for go.mod, package.json, pyproject.toml, Cargo.toml, Makefile and Dockerfile in DIR (default .) and below it, and writes modules that vet, test and build, with caches. A file that is there is never overwritten.",
+		Action:      c.env.action(0, 1, c.run),
+	}
+}
+
+func (c initCommand) run(_ context.Context, cmd *cli.Command) error {
+	dir := "."
+	if cmd.Args().Present() {
+		dir = cmd.Args().First()
+	}
+
+	if info, err := os.Stat(dir); err != nil {
+		return usagef("init: %w", fileError(err))
+	} else if !info.IsDir() {
+		return usagef("init: %s is no directory: init takes the directory of a project", dir)
+	}
+
+	name := filepath.Join(dir, defaultFile)
+	if _, err := os.Lstat(name); err == nil {
+		return c.there(name)
+	}
+
+	project, err := scaffold.Look(dir)
+	if err != nil {
+		return wrap("look at "+dir, err)
+	}
+
+	text, diags := language.Format(name, []byte(project.Pipeline()))
+	if len(diags) > 0 {
+		return fmt.Errorf("the pipeline that was made for %s is wrong: %w", dir, diags)
+	}
+
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return c.there(name)
+	}
+	if err != nil {
+		return fileError(err)
+	}
+
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(fileError(err), os.Remove(name))
+	}
+
+	c.report(name, project)
+	return nil
+}
+
+func (c initCommand) there(name string) error {
+	return failf(exitFailed, "init: %s exists and is never overwritten: pipelined plan shows what it does", name)
+}
+
+// report says what was found, what was written, and what comes next.
+func (c initCommand) report(name string, p *scaffold.Project) {
+	w := c.env.stdout
+	fmt.Fprintln(w, "found")
+	for _, line := range p.Found {
+		fmt.Fprintf(w, "  %s\n", terminal.Clean(line))
+	}
+
+	names := p.ModuleNames()
+	fmt.Fprintf(w, "\nwrote %s: pipeline %s with %s (%s)\n", terminal.Clean(name), p.Name, numberOf(len(names), "module"), strings.Join(names, ", "))
+	for _, line := range p.Notes {
+		fmt.Fprintf(w, "  %s\n", terminal.Clean(line))
+	}
+
+	in := ""
+	if dir := filepath.Dir(name); dir != "." {
+		in = "cd " + terminal.Quote(dir) + " && "
+	}
+	fmt.Fprintf(w, "\nnext\n  %spipelined plan    shows what would run\n  %spipelined run     runs it here\n  %spipelined submit  runs it on a cluster (pipelined agent starts one)\n", in, in, in)
+}
+
+// file is the pipeline that a command was given, or that of the current directory.
+func (env *environment) file(cmd *cli.Command) (string, error) {
+	name := cmd.Args().First()
+	if cmd.Args().Present() {
+		if foreignFile(name) {
+			return "", usagef("%s is a file of another tool: a pipeline is written in HCL; pipelined init writes one for this directory", name)
+		}
+		return name, nil
+	}
+
+	if _, err := os.Stat(defaultFile); err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			return "", fileError(err)
+		}
+		return "", usagef("%s: no FILE is given, and this directory has no %s: pipelined init writes one", commandPath(cmd), defaultFile)
+	}
+
+	return defaultFile, nil
+}
+
+// foreignFile reports a file that says to another tool what is to run.
+func foreignFile(name string) bool {
+	return slices.Contains([]string{".yml", ".yaml"}, filepath.Ext(name)) ||
+		slices.Contains([]string{"Makefile", "makefile", "Jenkinsfile", "Dockerfile", "package.json", "Taskfile"}, filepath.Base(name))
+}
