@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -117,5 +118,5 @@ func printRootHelp(w io.Writer, root *cli.Command) {
 	for _, e := range exitMeanings {
 		codes = append(codes, fmt.Sprintf("%d %s", e.code, e.meaning))
 	}
-	fmt.Fprintf(w, "\nEXIT CODES:\n   %s\n\npipelined help COMMAND describes a command.\n", strings.Join(codes, "\n   "))
+	fmt.Fprintf(w, "\nEXIT CODES:\n   %s\n\npipelined help COMMAND describes a command.\n%s", strings.Join(codes, "\n   "), platformNote(runtime.GOOS))
 }

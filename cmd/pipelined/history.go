@@ -98,7 +98,7 @@ func (c history) config() (nodeConfig, error) {
 	cfg := nodeConfig{Name: "local", Bind: "127.0.0.1", Mode: pipeline.ModeStandalone, Embedded: true, OwnKey: true,
 		DataDir: storage.DefaultRunDir(), Version: readBuildInfo().Version,
 		Logger: hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.Error, Output: c.env.stderr.Unbuffered()})}
-	if err := platform("opening the history of `run`"); err != nil {
+	if err := platform("-address run"); err != nil {
 		return cfg, err
 	}
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"time"
 
 	"github.com/pipelined/pipelined/api/client"
@@ -37,14 +36,6 @@ func (c localNode) key(cfg *nodeConfig, file string) error {
 	}
 
 	return nil
-}
-
-// platform refuses what needs Linux elsewhere.
-func platform(what string) error {
-	if runtime.GOOS == "linux" {
-		return nil
-	}
-	return failf(exitFailed, "%s: nodes run on Linux only; on %s use the commands that talk to a cluster, with -address", what, runtime.GOOS)
 }
 
 // embedded is a node that runs in this process.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -177,7 +178,7 @@ func noCommand(_ context.Context, cmd *cli.Command) error {
 	name := cmd.Args().First()
 	if name == "" {
 		if cmd.Root() == cmd {
-			fmt.Fprint(cmd.ErrWriter, firstHelp)
+			fmt.Fprint(cmd.ErrWriter, firstHelp, platformNote(runtime.GOOS))
 			return exit(exitUsage)
 		}
 		return usagef("%s: missing command: %s (see pipelined %[1]s -h)", commandPath(cmd), cmd.ArgsUsage)
