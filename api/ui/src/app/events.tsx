@@ -13,7 +13,7 @@ const takeovers = signal<Event[]>([])
 
 // What one looks at: kinds of events by the first part of their names.
 const views: [string, string, string[]][] = [
-  ['', 'Nodes', ['leader', 'node', 'worker']],
+  ['', 'Nodes', ['leader', 'node', 'worker', 'data']],
   ['runs', 'Runs', ['run', 'approval', 'schedule']],
   ['audit', 'Audit', ['token', 'secret', 'approval', 'node.draining', 'node.undrained', 'schedule', 'webhook']],
 ]
@@ -24,7 +24,7 @@ const odd = new Set(['leader.changed', 'node.draining', 'token.revoked', 'secret
 export function kindOf(e: Event): Kind {
   const state = e.data?.state ?? ''
   if (e.name === 'run.finished') return ofRun(state as RunState)[0]
-  if (e.name === 'node.lost' || /^(?:failed|timed_out|rejected)$/.test(state)) return 'bad'
+  if (e.name === 'node.lost' || e.name === 'data.damaged' || /^(?:failed|timed_out|rejected)$/.test(state)) return 'bad'
   if (state === 'lost' || odd.has(e.name)) return 'odd'
   if (state === 'skipped') return 'skip'
   if (e.name === 'approval.asked') return 'ask'
