@@ -172,7 +172,7 @@ func TestDashboard(t *testing.T) {
 		p.until("document.querySelector('[role=option][aria-selected=true]')?.innerText.startsWith('slow 2')")
 		p.accessible("palette")
 		p.key("\r")
-		p.until("location.pathname === '/runs/2'")
+		p.until("location.pathname === '/runs/2' && !document.querySelector('dialog[open]')")
 	})
 
 	t.Run("pipelines", func(t *testing.T) {
