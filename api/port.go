@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/pipelined/pipelined/api/wire"
@@ -49,6 +50,9 @@ type Port struct {
 // BindPort binds the port. Nothing is served before Serve.
 func BindPort(cfg PortConfig) (*Port, error) {
 	l, err := net.Listen("tcp", net.JoinHostPort(cfg.Bind, strconv.Itoa(cfg.Port)))
+	if errors.Is(err, syscall.EADDRNOTAVAIL) {
+		return nil, fmt.Errorf("bind the HTTP port: this machine has no address %s: -bind takes one of its own, private or public", cfg.Bind)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("bind the HTTP port: %w (if another agent has it, choose another -bind or -http-port; port 0 takes a free one)", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -208,4 +209,12 @@ func TestPort_broken(t *testing.T) {
 	p.Close()
 	once.Wait()
 	cancel()
+}
+
+// An address that another machine has is not taken for one that another agent has.
+func TestBindPort_foreign(t *testing.T) {
+	_, err := api.BindPort(api.PortConfig{Bind: "2001:db8::1"})
+	if err == nil || !strings.Contains(err.Error(), "this machine has no address 2001:db8::1: -bind takes one of its own") {
+		t.Errorf("got %v", err)
+	}
 }

@@ -224,7 +224,7 @@ func (j *joiner) wait(ctx context.Context, pause time.Duration, changed <-chan s
 func (j *joiner) warnRefused(err error) {
 	text := err.Error()
 	var wrong *gossip.WrongKeyError
-	if !errors.As(err, &wrong) && !strings.HasPrefix(text, "refused ") || strings.HasSuffix(text, givesUp) {
+	if !errors.As(err, &wrong) && !errors.Is(err, gossip.ErrOtherPort) && !strings.HasPrefix(text, "refused ") || strings.HasSuffix(text, givesUp) {
 		return
 	}
 	if last, ok := j.warned[text]; ok && time.Since(last) < warnInterval {

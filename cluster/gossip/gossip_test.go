@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strconv"
 	"strings"
@@ -230,6 +232,18 @@ func TestGossip_refuses(t *testing.T) {
 func isWrongKey(err error) bool {
 	var wrong *WrongKeyError
 	return errors.As(err, &wrong)
+}
+
+// Something else than gossip that answers, such as the HTTP port, has no other key.
+func TestGossip_Join_otherPort(t *testing.T) {
+	web := httptest.NewServer(http.NotFoundHandler())
+	defer web.Close()
+
+	b := open(t, "b", nil)
+	err := b.Join(t.Context(), web.Listener.Addr().String())
+	if !errors.Is(err, ErrOtherPort) || isWrongKey(err) {
+		t.Errorf("got %v", err)
+	}
 }
 
 func TestGossip_Join_explains(t *testing.T) {

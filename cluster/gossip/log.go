@@ -51,7 +51,7 @@ func (w *bridgeWriter) Write(p []byte) (int, error) {
 	line = strings.TrimPrefix(line, "memberlist: ")
 	switch {
 	case strings.Contains(line, "unacceptable label"), strings.Contains(line, "no installed keys could decrypt"),
-		strings.Contains(line, "remote state is not encrypted"), strings.Contains(line, "packet label header"):
+		strings.Contains(line, "packet label header"):
 		wrong := WrongKeyError{Addr: sender(line), KeyName: w.keyName}
 		level, line = hclog.Warn, wrong.Error()
 	case strings.Contains(line, "gives up its own empty cluster"):
@@ -129,6 +129,10 @@ func (e *WrongKeyError) Error() string {
 	return e.Addr + differentKey + name
 }
 
+// ErrOtherPort is in the chain of Join's error if something else than gossip answers at
+// the address.
+var ErrOtherPort = errors.New("is not the gossip port of a node: join takes HOST, or HOST:PORT with the number of its -gossip-port")
+
 // explain rewords memberlist's error of a join.
 func (g *Gossip) explain(addr string, err error) error {
 	if err == nil {
@@ -148,6 +152,11 @@ func (g *Gossip) explain(addr string, err error) error {
 
 	if errors.Is(err, syscall.ECONNREFUSED) || strings.Contains(text, "connection refused") {
 		return fmt.Errorf("%s: connection refused", addr)
+	}
+
+	// Nodes always encrypt, so who answers in the clear is no node, or another of its ports.
+	if strings.Contains(text, "remote state is not encrypted") {
+		return fmt.Errorf("%s %w", addr, ErrOtherPort)
 	}
 
 	// A node that cannot decrypt our message closes the connection without an

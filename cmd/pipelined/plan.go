@@ -268,7 +268,7 @@ func (c planCommand) print(plan runPlan) {
 		byName[plan.Modules[i].Name] = &plan.Modules[i]
 	}
 
-	fmt.Fprintf(w, "pipeline %s: %d modules in %d waves\n", terminal.Clean(plan.Pipeline), len(plan.Modules), len(plan.Waves))
+	fmt.Fprintf(w, "pipeline %s: %s in %s\n", terminal.Clean(plan.Pipeline), numberOf(len(plan.Modules), "module"), numberOf(len(plan.Waves), "wave"))
 	if plan.Description != "" {
 		fmt.Fprintf(w, "%s\n", terminal.Clean(plan.Description))
 	}
