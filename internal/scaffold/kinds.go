@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -69,6 +70,26 @@ type packageJSON struct {
 	DevDependencies map[string]string `json:"devDependencies"`
 }
 
+// workspaces are the globs of the directories of its packages: a list, or that in an
+// object, as Yarn has it.
+func (p *packageJSON) workspaces() []string {
+	list := p.Workspaces
+	if object, ok := list.(map[string]any); ok {
+		list = object["packages"]
+	}
+
+	var globs []string
+	if list, ok := list.([]any); ok {
+		for _, v := range list {
+			if glob, ok := v.(string); ok && !strings.HasPrefix(glob, "!") && filepath.IsLocal(glob) {
+				globs = append(globs, glob)
+			}
+		}
+	}
+
+	return globs
+}
+
 // nodeTool is a package manager.
 type nodeTool struct {
 	lock, program, install, run string
@@ -107,6 +128,8 @@ func addNode(p *Project, at *part) {
 	if at.has("turbo.json") {
 		p.use(variable{"TURBO_CACHE_DIR", "${cache.dir}/turbo"})
 		common.caches = append(slices.Clip(common.caches), "turbo")
+		p.take("TURBO_API", "TURBO_TEAM")
+		p.Notes = append(p.Notes, `a remote cache of Turborepo also needs its token: pipelined secrets set TURBO_TOKEN, and secrets = ["TURBO_TOKEN"] in the modules`)
 	}
 
 	var made []string
@@ -125,6 +148,9 @@ func addNode(p *Project, at *part) {
 		m.name, m.script = name, install+tool.run+" "+name+all+"\n"
 		if name == "build" {
 			m.optional = []string{at.at("dist/**")}
+			for _, packages := range pkg.workspaces() {
+				m.optional = append(m.optional, at.at(path.Join(packages, "dist/**")))
+			}
 		}
 		p.add(at, m)
 		made = append(made, name)

@@ -37,7 +37,7 @@ func TestLook(t *testing.T) {
 		"no lock":           {map[string]string{"package.json": `{"scripts":{"test":"a"}}`}, "test", []string{`script = "npm run test"`}, "install"},
 		"dependencies":      {map[string]string{"package.json": `{"scripts":{"test":"a"},"devDependencies":{"x":"1"}}`}, "test", []string{"npm install"}, "npm ci"},
 		"pnpm":              {map[string]string{"package.json": `{"scripts":{"lint":"a"}}`, "pnpm-lock.yaml": ""}, "lint", []string{"pnpm run lint", `tools = ["pnpm"]`}, "npm ci"},
-		"turbo":             {map[string]string{"package.json": `{"scripts":{"build":"turbo run build"},"workspaces":["a"]}`, "package-lock.json": "{}", "turbo.json": "{}", "a/package.json": `{"scripts":{"test":"x"}}`}, "test build", []string{"TURBO_CACHE_DIR", "npm run test --workspaces --if-present"}, "working_dir"},
+		"turbo":             {map[string]string{"package.json": `{"scripts":{"build":"turbo run build"},"workspaces":["a"]}`, "package-lock.json": "{}", "turbo.json": "{}", "a/package.json": `{"scripts":{"test":"x"}}`}, "test build", []string{"TURBO_CACHE_DIR", "TURBO_API", `"a/dist/**"`, "npm run test --workspaces --if-present"}, "working_dir"},
 		"no tests":          {map[string]string{"package.json": `{"scripts":{"test":"echo \"Error: no test specified\" && exit 1"}}`}, "hello", nil, "npm"},
 		"not JSON":          {map[string]string{"package.json": `{`}, "hello", nil, "npm"},
 		"pip":               {map[string]string{"pyproject.toml": "[project]\n[project.optional-dependencies]\ndev = [\"x\"]\n", "tests/test_a.py": ""}, "test", []string{"pip install --quiet '.[dev]'", "python -m pytest", "PIP_CACHE_DIR"}, "compileall"},
