@@ -60,7 +60,7 @@ func (f *founder) decide(ctx context.Context) (first bool) {
 		return true
 	}
 
-	others, namesOwn := f.targets.resolve(ctx)
+	others, namesOwn, _ := f.targets.resolve(ctx)
 	// A name that cannot be looked up yet is not this node.
 	alone := len(others) == 0 && (len(f.targets.hosts) == 0 || f.targets.onlyOwn(ctx))
 	switch {

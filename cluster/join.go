@@ -83,9 +83,9 @@ func withPort(host string) string {
 }
 
 // resolve looks up the addresses of all targets, without this node's own. Names
-// that cannot be looked up now are left out. namesOwn reports that one of the
-// targets is this node.
-func (t *targets) resolve(ctx context.Context) (out []string, namesOwn bool) {
+// that cannot be looked up now are left out, and unknown says why. namesOwn reports
+// that one of the targets is this node.
+func (t *targets) resolve(ctx context.Context) (out []string, namesOwn bool, unknown []error) {
 	namesOwn = t.namesOwn
 	for _, hp := range t.hosts {
 		host, port, err := net.SplitHostPort(hp)
@@ -98,6 +98,7 @@ func (t *targets) resolve(ctx context.Context) (out []string, namesOwn bool) {
 			ips, err = net.DefaultResolver.LookupIP(lctx, "ip", host)
 			cancel()
 			if err != nil {
+				unknown = append(unknown, err)
 				continue
 			}
 		}
@@ -111,7 +112,7 @@ func (t *targets) resolve(ctx context.Context) (out []string, namesOwn bool) {
 			}
 		}
 	}
-	return out, namesOwn
+	return out, namesOwn, unknown
 }
 
 // onlyOwn reports whether every target was found to be this node.
@@ -144,6 +145,8 @@ type joiner struct {
 	connect func(ctx context.Context, addr string) error
 	// ownAddr is this node's own gossip address.
 	ownAddr string
+	// unknown is why names could not be looked up when that was tried last.
+	unknown []error
 	// warned is when each refusal was logged last.
 	warned map[string]time.Time
 }
@@ -164,6 +167,12 @@ func (j *joiner) run(ctx context.Context) error {
 		alone := !j.view.company()
 		addrs := j.candidates(ctx, alone || j.clusterID() == "")
 		joined, failed := j.round(ctx, addrs)
+		for _, err := range j.unknown {
+			failed = append(failed, err.Error())
+			if j.clusterID() == "" {
+				j.warn(err.Error())
+			}
+		}
 
 		waiting := j.clusterID() == "" || alone && len(addrs) > 0 && joined == 0
 		if waiting && time.Since(said) >= warnInterval {
@@ -227,6 +236,14 @@ func (j *joiner) warnRefused(err error) {
 	if !errors.As(err, &wrong) && !errors.Is(err, gossip.ErrOtherPort) && !strings.HasPrefix(text, "refused ") || strings.HasSuffix(text, givesUp) {
 		return
 	}
+	if wrong != nil {
+		text += ": if they are to be one cluster, copy the key from there; `pipelined keygen -fingerprint FILE` tells keys apart"
+	}
+	j.warn(text)
+}
+
+// warn says why the node cannot join, and repeats that after warnInterval only.
+func (j *joiner) warn(text string) {
 	if last, ok := j.warned[text]; ok && time.Since(last) < warnInterval {
 		return
 	}
@@ -234,9 +251,6 @@ func (j *joiner) warnRefused(err error) {
 		j.warned = map[string]time.Time{}
 	}
 	j.warned[text] = time.Now()
-	if wrong != nil {
-		text += ": if they are to be one cluster, copy the key from there; `pipelined keygen -fingerprint FILE` tells keys apart"
-	}
 	j.log.Error("cannot join: " + text)
 }
 
@@ -256,10 +270,11 @@ func (j *joiner) candidates(ctx context.Context, all bool) []string {
 		}
 	}
 
-	joins, _ := j.targets.resolve(ctx)
+	var joins []string
+	joins, _, j.unknown = j.targets.resolve(ctx)
 	var named []string
 	if all && j.clusterID() != "" { // a node without a cluster joins only those that it was given
-		named, _ = j.remembered.resolve(ctx)
+		named, _, _ = j.remembered.resolve(ctx)
 	}
 	var out []string
 	for _, list := range [][]string{moved, j.cfg.RememberedPeers, joins, failed, named} {

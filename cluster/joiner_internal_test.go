@@ -149,6 +149,23 @@ func TestJoiner_warnRefused(t *testing.T) {
 	})
 }
 
+// A node that waits for a cluster says at once which name of -join has no address.
+func TestJoiner_run_unknownName(t *testing.T) {
+	for cluster, want := range map[string]int{"": 1, "c": 0} {
+		var out bytes.Buffer
+		j := newJoiner(newParts(t, cluster), "no..host:1")
+		j.log = hclog.New(&hclog.LoggerOptions{Output: &out})
+		ctx, cancel := context.WithTimeout(t.Context(), 4*minRetry)
+		if err := j.run(ctx); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		if got := strings.Count(out.String(), "cannot join: lookup no..host"); got != want {
+			t.Errorf("cluster %q: %d lines, want %d:\n%s", cluster, got, want, out.String())
+		}
+	}
+}
+
 func TestVoterManager_planInput(t *testing.T) {
 	now := time.Now()
 	since := func(d time.Duration) func(*gossip.Member) {
