@@ -277,7 +277,7 @@ func (c *compilation) dependencies() {
 
 		for range c.names[i] {
 			if total += len(names) + len(wishes); total > maxNeeds {
-				c.add(m.at, "", "more than %d dependencies", maxNeeds)
+				c.add(m.at, oneBetween, "more than %d dependencies", maxNeeds)
 				return
 			}
 			if at < len(c.out.Modules) {

@@ -15,6 +15,8 @@ const (
 	// maxNeeds bounds the dependencies of a pipeline, those through locals
 	// included: short sources can name very many.
 	maxNeeds = 200_000
+	// oneBetween is what makes them few: n + m instead of n * m.
+	oneBetween = "put one module between two large groups: it depends on all of the first, and all of the second on it"
 	// maxLocalChain bounds how many locals may build on each other.
 	maxLocalChain = 1000
 )
@@ -68,7 +70,7 @@ func (k *linker) link() {
 	}
 	k.explicit(edges)
 	if needs > maxNeeds {
-		k.add(k.file.nameAt, "", "more than %d dependencies", maxNeeds)
+		k.add(k.file.nameAt, oneBetween, "more than %d dependencies", maxNeeds)
 		return
 	}
 	k.linkModules(edges)

@@ -286,7 +286,7 @@ func TestParse_manyNeeds(t *testing.T) {
 	b.WriteString("}\n")
 
 	got := mistakes(t, b.String(), language.Inputs{})
-	if len(got) != 1 || !strings.Contains(got[0], "more than 200000 dependencies") {
+	if len(got) != 1 || !strings.Contains(got[0], "more than 200000 dependencies") || !strings.Contains(got[0], "one module between") {
 		t.Errorf("got %v", got)
 	}
 }
