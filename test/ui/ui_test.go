@@ -2,6 +2,7 @@ package ui_test
 
 import (
 	"context"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -237,6 +238,39 @@ func TestDashboard(t *testing.T) {
 		p.do(chromedp.EmulateViewport(1440, 980))
 		p.silent("status of 401", "status of 404")
 	})
+}
+
+// Who signs out has revoked the token of the sign-in.
+func TestDashboard_signOut(t *testing.T) {
+	browser := newBrowser(t)
+	c := start(t, 1)
+	p := newTab(t, browser)
+	p.open(strings.TrimSpace(c.OK("ui", "-no-open")))
+	p.until("document.querySelector('.rail .end')?.innerText.trim()")
+	token := p.text("sessionStorage.getItem('token')")
+	whoami := func() int {
+		rq, err := http.NewRequest(http.MethodGet, c.Nodes[0].URL+"/api/v1/whoami", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rq.Header.Set("Authorization", "Bearer "+token)
+		res, err := http.DefaultClient.Do(rq)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return res.StatusCode
+	}
+	if got := whoami(); got != http.StatusOK {
+		t.Fatalf("signed in: status %d", got)
+	}
+
+	p.do(chromedp.Click(chromedp.CSS("button[aria-label='Sign out']")))
+	p.until("document.querySelector('input[name=token]')")
+	if got := whoami(); got != http.StatusUnauthorized {
+		t.Errorf("signed out: status %d", got)
+	}
+	p.silent()
 }
 
 // A role is offered what it may do.

@@ -49,6 +49,20 @@ export function setToken(t: string) {
   else sessionStorage.removeItem('token')
 }
 
+// setSignedIn takes the token that a sign-in made for this tab.
+export function setSignedIn(t: string) {
+  sessionStorage.setItem('signedIn', t)
+  setToken(t)
+}
+
+// signOut revokes the token if a sign-in made it; any other one stays valid, and is
+// forgotten here.
+export async function signOut() {
+  if (token.value && sessionStorage.getItem('signedIn') === token.value) await ask('/api/v1/signin', { method: 'DELETE' }).catch(() => {})
+  sessionStorage.removeItem('signedIn')
+  setToken('')
+}
+
 // setNodes takes the members' addresses, and keeps asking the node that answers.
 export function setNodes(origins: string[]) {
   const now = nodes.value[0]

@@ -320,6 +320,7 @@ export function RunPage() {
       {tab === 'graph' && (
         <div class="body">
           <GraphCard r={r} tall />
+          {m && <ModulePane r={r} name={m} keys={log} />}
         </div>
       )}
       {tab === 'timeline' && (

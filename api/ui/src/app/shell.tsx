@@ -3,7 +3,7 @@
 import { computed, effect, signal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
-import { answered, away, node, setToken } from './api'
+import { answered, away, node, signOut } from './api'
 import { mine, useApprovals } from './waitingfor'
 import { coarse, count } from './format'
 import { Brand, Icon, colour, type Kind } from './icons'
@@ -86,7 +86,7 @@ function More() {
           <Icon name="search" />
           <span class="title">Go to</span>
         </button>
-        <button onClick={() => setToken('')}>
+        <button onClick={signOut}>
           <Icon name="leave" />
           <span class="title">Sign out</span>
         </button>
@@ -174,7 +174,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
         <div class="end">
           <Icon name="person" />
           <span class="name">{[me?.name, me?.role].filter(Boolean).join(', ')}</span>
-          <button class="btn icon ghost" aria-label="Sign out" title="Sign out" onClick={() => setToken('')}>
+          <button class="btn icon ghost" aria-label="Sign out" title="Sign out" onClick={signOut}>
             <Icon name="leave" />
           </button>
           <button class="kbd" aria-label="Keys" onClick={() => (keysShown.value = true)}>

@@ -1,6 +1,6 @@
 // Who may look: a token that is entered, or a one-time code in the address.
 import { signal } from '@preact/signals'
-import { Refused, json, setNodes, setToken, token } from './api'
+import { Refused, json, setNodes, setSignedIn, setToken, token } from './api'
 import { Brand } from './icons'
 import { Command } from './parts'
 import { who } from './store'
@@ -42,7 +42,7 @@ export async function fromAddress() {
     history.replaceState(null, '', location.pathname + location.search)
     try {
       const { token: t } = await json<{ token: string }>('/api/v1/signin', { method: 'POST', body: { code } })
-      setToken(t)
+      setSignedIn(t)
     } catch (e) {
       failed.value = e instanceof Refused ? e.message : 'No node answers.'
       return

@@ -9,7 +9,7 @@ import { chosenModule, leaves } from './modules'
 import { Choice } from './parts'
 import { go, place, withQuery } from './route'
 import { runPath } from './run'
-import { changed, final, members, moduleOrder, modules, now, run } from './store'
+import { changed, final, members, moduleOrder, modules, now, ref, run } from './store'
 import { Timeline, type Bar, type Picture, type Row, type Takeover, type Wait } from './timeline'
 import type { Module, RunSummary } from './types'
 
@@ -119,7 +119,7 @@ export function TimelineCard() {
   useEffect(() => {
     const t = new Timeline(box.current!)
     view.current = t
-    t.onChoose = (b) => go(withQuery({ m: b.module, a: String(b.attempt), from: null, to: null, rows: null }, `/runs/${place.value.path.split('/')[2]}`))
+    t.onChoose = (b) => go(withQuery({ m: b.module, a: String(b.attempt), from: null, to: null, rows: null }, `/runs/${ref(run.value!)}`))
     t.onZoom = (part) => go(withQuery({ from: part ? part[0].toFixed(2) : null, to: part ? part[1].toFixed(2) : null }))
     Object.assign(window, { timeline: t })
     return () => t.close()

@@ -7,7 +7,7 @@ import { Blank, Command, Table, cli, offer } from './parts'
 import { now } from './store'
 
 interface Delivery { event: string; at: string; accepted: boolean; status?: number; text?: string; nextAt?: string }
-interface Webhook { name: string; url: string; types?: string[]; config?: boolean; off?: string; waiting: number; givenUp: number; delivered: number; dropped: number; failures: number; deliveredAt?: string; last?: Delivery }
+interface Webhook { name: string; url: string; types?: string[]; pipelines?: string[]; config?: boolean; off?: string; waiting: number; givenUp: number; delivered: number; dropped: number; failures: number; deliveredAt?: string; last?: Delivery }
 
 const webhooks = signal<Webhook[] | null>(null)
 
@@ -27,6 +27,10 @@ const path = (w: Webhook, what = '') => `/api/v1/webhooks/${encodeURIComponent(w
 
 function test(w: Webhook) {
   offer({ title: `Send a test event to ${w.name}?`, text: w.url, button: 'Send', cli: () => cli('webhooks', 'test', w.name), path: path(w, '/test'), done: `A test event is on its way to ${w.name}` })
+}
+
+function retry(w: Webhook) {
+  offer({ title: `Send again to ${w.name}?`, text: 'What waits and what was given up is sent at once; a webhook that is switched off is on again.', button: 'Send again', cli: () => cli('webhooks', 'retry', w.name), path: path(w, '/retry'), done: `${w.name} is tried again` })
 }
 
 function remove(w: Webhook) {
@@ -60,7 +64,10 @@ export function Webhooks() {
                   {w.url}
                 </small>
               </th>
-              <td data-label="Events">{w.types?.length ? w.types.join(', ') : 'all'}</td>
+              <td data-label="Events">
+                {w.types?.length ? w.types.join(', ') : 'all'}
+                <small>{w.pipelines?.length ? `of ${w.pipelines.join(', ')}` : ''}</small>
+              </td>
               <td data-label="State" class={'s-' + kind}>
                 <Shape kind={kind} /> {word}
                 <small>{w.config ? 'of the configuration' : ''}</small>
@@ -78,6 +85,11 @@ export function Webhooks() {
                   <button class="btn" aria-label={`Test ${w.name}`} onClick={() => test(w)}>
                     Test
                   </button>
+                  {(w.off || w.waiting > 0 || w.givenUp > 0) && (
+                    <button class="btn" aria-label={`Send again to ${w.name}`} onClick={() => retry(w)}>
+                      Send again
+                    </button>
+                  )}
                   {!w.config && (
                     <button class="btn" aria-label={`Remove ${w.name}`} onClick={() => remove(w)}>
                       Remove
