@@ -1,8 +1,12 @@
 package ui_test
 
 import (
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 const chatty = `
@@ -47,4 +51,54 @@ func TestDashboard_takeover(t *testing.T) {
 	p.until("[...document.querySelectorAll('.sights td')].filter(e => e.innerText === 'failed').length === 2")
 	p.accessible("cluster, degraded")
 	p.silent("net::ERR_INCOMPLETE_CHUNKED_ENCODING", "net::ERR_CONNECTION_REFUSED", "net::ERR_CONNECTION_RESET", "net::ERR_EMPTY_RESPONSE", "status of 503")
+}
+
+// takeover notes in the page when it is live from another node than the given one.
+const takeover = `(name => {
+	window.liveAt = 0
+	const look = () => {
+		const text = document.querySelector('.live')?.textContent ?? ''
+		if (text.startsWith('live from') && !text.endsWith(' ' + name)) window.liveAt = Date.now()
+		else setTimeout(look, 5)
+	}
+	look()
+})`
+
+// BenchmarkTakeover is how long the page takes to continue at another node after its own
+// was killed, or does not answer any more.
+func BenchmarkTakeover(b *testing.B) {
+	for name, signal := range map[string]syscall.Signal{"killed": syscall.SIGKILL, "frozen": syscall.SIGSTOP} {
+		b.Run(name, func(b *testing.B) {
+			browser := newBrowser(b)
+			var all []float64
+			for range max(b.N, 5) {
+				c := start(b, 3)
+				id := strings.TrimSpace(c.OK("submit", "-detach", "-yes", c.WriteFile("q/chatty.hcl", chatty)))
+				leader := c.Leader()
+				p := newTab(b, browser)
+				p.signIn(leader.URL+"/runs/"+id+"?m=talk", strings.TrimSpace(c.OK("token", "create", "-role", "submit")))
+				p.shows("line 20")
+				p.until("document.querySelector('.live').textContent === " + quoted("live from "+leader.Name))
+				p.text(takeover + "(" + quoted(leader.Name) + ")")
+
+				pid, at := leader.PID(), time.Now()
+				if err := syscall.Kill(pid, signal); err != nil {
+					b.Fatal(err)
+				}
+				p.until("window.liveAt > 0")
+				live, err := strconv.ParseInt(p.text("window.liveAt"), 10, 64)
+				if err != nil {
+					b.Fatal(err)
+				}
+				all = append(all, float64(live-at.UnixMilli()))
+				_ = syscall.Kill(pid, syscall.SIGCONT) // a killed one is gone
+				c.OK("cancel", id)
+			}
+
+			slices.Sort(all)
+			b.ReportMetric(all[len(all)/2], "ms-to-live")
+			b.ReportMetric(all[len(all)-1], "ms-to-live-at-most")
+			conditions(b)
+		})
+	}
 }
