@@ -3,6 +3,7 @@ package service_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,7 +20,7 @@ import (
 type busyNode struct {
 	*statetest.State
 	until       time.Time
-	closed      bool
+	closed      atomic.Bool
 	transferred error
 	leave       func(ctx context.Context) error
 }
@@ -31,7 +32,7 @@ func (n *busyNode) Load() int {
 	return 0
 }
 
-func (n *busyNode) Close() { n.closed = true }
+func (n *busyNode) Close() { n.closed.Store(true) }
 
 func (n *busyNode) Members() []cluster.Member { return []cluster.Member{n.Member, {ID: "n2"}} }
 
@@ -68,13 +69,13 @@ func TestDeparture_MarkAway_drain(t *testing.T) {
 		stopped := make(chan struct{})
 		go func() { defer close(stopped); d.MarkAway() }()
 		elapse(30 * time.Second)
-		if w := n.record(t); !w.Draining || n.closed {
-			t.Errorf("while a module runs: %+v, closed %t", w, n.closed)
+		if w := n.record(t); !w.Draining || n.closed.Load() {
+			t.Errorf("while a module runs: %+v, closed %t", w, n.closed.Load())
 		}
 		<-stopped
 		w := n.record(t)
-		if w.Draining || !w.AwayUntil.After(time.Now().Add(50*time.Second)) || !n.closed || n.transferred != nil {
-			t.Errorf("got %+v, closed %t, leadership: %v", w, n.closed, n.transferred)
+		if w.Draining || !w.AwayUntil.After(time.Now().Add(50*time.Second)) || !n.closed.Load() || n.transferred != nil {
+			t.Errorf("got %+v, closed %t, leadership: %v", w, n.closed.Load(), n.transferred)
 		}
 	})
 }
@@ -93,8 +94,8 @@ func TestDeparture_Leave_refused(t *testing.T) {
 		if err := d.Leave(); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
-		if w := n.record(t); w.Draining || n.closed {
-			t.Errorf("after it was refused: %+v, closed %t", w, n.closed)
+		if w := n.record(t); w.Draining || n.closed.Load() {
+			t.Errorf("after it was refused: %+v, closed %t", w, n.closed.Load())
 		}
 	})
 }
