@@ -60,8 +60,8 @@ export function median(values: number[]): number {
 }
 
 // revision is the last part of the version of a build without a tag, which tells it from
-// another one: de3bdf8c1a2b of v0.0.0-20261129150204-de3bdf8c1a2b.
-export const revision = (version: string) => version.replace(/^v\d.*[-.]\d{14}-(?=[0-9a-f]{12})/, '')
+// another one: de3bdf8c1a2b of 0.0.0-20261129150204-de3bdf8c1a2b.
+export const revision = (version: string) => version.replace(/^v?\d.*[-.]\d{14}-(?=[0-9a-f]{12})/, '')
 
 // quote makes a word of a shell's command line.
 export const quote = (s: string) => (/^[A-Za-z0-9_./:=@%+-]+$/.test(s) ? s : `'${s.replaceAll("'", `'\\''`)}'`)
