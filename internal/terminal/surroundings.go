@@ -132,7 +132,11 @@ func (c *Console) led(h wire.Health, gap time.Duration) {
 		if gap > 0 {
 			text = fmt.Sprintf("%s led %s after %s (term %d)", Flat(h.Leader), wire.GapText(gap), Flat(was), h.Term)
 		}
-		if n := c.view.counts().running; n > 0 {
+		switch n := c.view.counts().running; n {
+		case 0:
+		case 1:
+			text += "; 1 running module continues"
+		default:
 			text += fmt.Sprintf("; %d running modules continue", n)
 		}
 		c.warn(text)
