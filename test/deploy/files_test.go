@@ -113,7 +113,7 @@ func TestKubernetes_agrees(t *testing.T) {
 		t.Errorf("join %s, expect %s, want %v", env["PIPELINED_JOIN"], env["PIPELINED_EXPECT"], join)
 	}
 	if spec.PodManagementPolicy != appsv1.ParallelPodManagement {
-		t.Error("the pods are started one by one: the first waits for the others forever")
+		t.Error("the pods are started one by one: the first waits for the others and never gets them")
 	}
 	for _, m := range agent.VolumeMounts {
 		if m.Name != spec.VolumeClaimTemplates[0].Name || !strings.HasPrefix(env["PIPELINED_DATA_DIR"], m.MountPath+"/") {

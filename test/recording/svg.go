@@ -29,7 +29,7 @@ const (
 // colours are those of the terminal, by the last number of a style.
 var colours = map[string]string{"31": "#ff7b72", "32": "#7ee787", "33": "#e3b341", "34": "#79c0ff", "35": "#d2a8ff", "36": "#76e3ea", "2": "#8b949e", "90": "#8b949e"}
 
-// svg draws frames one after the other, forever. Who wants no motion sees the last one.
+// svg draws frames one after the other, without end. Who wants no motion sees the last one.
 func svg(frames []frame, columns int) string {
 	rows := 0
 	for _, f := range frames {
