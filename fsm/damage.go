@@ -27,17 +27,17 @@ type Damaged struct {
 	From []pipeline.NodeID `cbor:"4,keyasint,omitempty"`
 }
 
-// maxDamage is how many kinds of data one report names, and how many nodes one of them.
-const maxDamage = 8
+// MaxDamage is how many kinds of data one report names, and how many nodes one of them.
+const MaxDamage = 8
 
 // applyDamage makes events of a report. A node that is not known yet has to report again.
 func (x *events) applyDamage(op *Damage) Result {
 	list := slices.Concat(op.Found, op.Repaired)
-	if len(list) == 0 || len(list) > 2*maxDamage {
-		return Result{Err: pipeline.Errorf(pipeline.Invalid, "a report of damage has %d parts, want 1 to %d", len(list), 2*maxDamage)}
+	if len(list) == 0 || len(list) > 2*MaxDamage {
+		return Result{Err: pipeline.Errorf(pipeline.Invalid, "a report of damage has %d parts, want 1 to %d", len(list), 2*MaxDamage)}
 	}
 	for _, d := range list {
-		if d.Subject == "" || d.Count < 1 || len(d.From) > maxDamage {
+		if d.Subject == "" || d.Count < 1 || len(d.From) > MaxDamage {
 			return Result{Err: pipeline.Errorf(pipeline.Invalid, "damage of %.80q: it has a count of %d and %d nodes", d.Subject, d.Count, len(d.From))}
 		}
 	}

@@ -25,8 +25,6 @@ const (
 	damageEvery, damageBurst = 10 * time.Minute, 6
 	// damageRetry is the pause before a report that was not committed is repeated.
 	damageRetry = 10 * time.Second
-	// maxDamageFrom is how many nodes a report names as those that had good copies.
-	maxDamageFrom = 8
 )
 
 // DamageConfig holds the neighbours of Damage. All fields are required.
@@ -72,7 +70,7 @@ func (d *Damage) add(to map[string]fsm.Damaged, kind string, x fsm.Damaged) {
 	}
 	x.Subject, x.Count = cmp.Or(x.Subject, kind), old.Count+1
 	x.From = slices.Compact(slices.Sorted(slices.Values(slices.Concat(old.From, x.From))))
-	x.From = x.From[:min(len(x.From), maxDamageFrom)]
+	x.From = x.From[:min(len(x.From), fsm.MaxDamage)]
 	to[kind] = x
 	d.mu.Unlock()
 
