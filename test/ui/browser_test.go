@@ -9,12 +9,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/test/harness"
 )
 
@@ -112,15 +112,22 @@ func (p *tab) text(expression string) string {
 // until waits until an expression is true.
 func (p *tab) until(expression string) {
 	p.t.Helper()
-	for end := time.Now().Add(harness.Wait); ; {
+	testutil.Eventually(p.t, harness.Wait, func() error {
 		if p.text("!!("+expression+")") == "true" {
-			return
+			return nil
 		}
-		if time.Now().After(end) {
-			p.t.Fatalf("never became true: %s\nat %s\nthe page says: %s\nconsole: %q", expression, p.text("location.href"), p.text("document.body.innerText"), p.said())
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		return untrue{p, expression}
+	})
+}
+
+// untrue is an expression that is not true yet; its text has what the page says then.
+type untrue struct {
+	p          *tab
+	expression string
+}
+
+func (u untrue) Error() string {
+	return fmt.Sprintf("never became true: %s\nat %s\nthe page says: %s\nconsole: %q", u.expression, u.p.text("location.href"), u.p.text("document.body.innerText"), u.p.said())
 }
 
 // shows waits until the page has a text.
