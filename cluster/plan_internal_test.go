@@ -293,3 +293,27 @@ func freshNodes(t interface{ Fatal(...any) }, spec []string) []gossip.Member {
 	}
 	return out
 }
+
+// TestFollows: in a young cluster every log is short, so the distance alone
+// would give a vote to a standby that has nothing yet.
+func TestFollows(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		s    consensus.Status
+		want bool
+	}{
+		{"near", consensus.Status{Term: 2, Leader: "a", LastIndex: 3}, true},
+		{"another leader", consensus.Status{Term: 2, Leader: "b", LastIndex: 3}, false},
+		{"another term", consensus.Status{Term: 1, Leader: "a", LastIndex: 3}, false},
+	} {
+		if got := follows(c.s, "a", 2, 3+maxBehind); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+	if follows(consensus.Status{Term: 2, Leader: "a", LastIndex: 3}, "a", 2, 4+maxBehind) {
+		t.Error("a standby that misses more than maxBehind entries follows")
+	}
+	if follows(consensus.Status{Term: 2, Leader: "a"}, "a", 2, 3) {
+		t.Error("a standby without a log follows a leader with a short one")
+	}
+}

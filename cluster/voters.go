@@ -155,7 +155,14 @@ func (v *voterManager) caughtUp(ctx context.Context, node *consensus.Node, id st
 		v.log.Debug("cannot ask a standby how far it is", "error", err)
 		return false
 	}
-	return s.Term == term && s.Leader == string(v.view.self) && s.LastIndex+maxBehind >= last
+	return follows(s, string(v.view.self), term, last)
+}
+
+// follows reports whether a standby with this status follows the leader of the
+// term and misses few of its entries up to last. An empty log never does, be
+// the leader's as short as it may: a voter without a log takes it for lost.
+func follows(s consensus.Status, leader string, term, last uint64) bool {
+	return s.Term == term && s.Leader == leader && s.LastIndex > 0 && s.LastIndex+maxBehind >= last
 }
 
 // allKnow waits, within askTimeout, until every voter that answers has the
