@@ -29,6 +29,20 @@ type NodeReport struct {
 	Lag  *uint64                    `json:"lag,omitempty"`
 	Lags map[pipeline.NodeID]uint64 `json:"-" cbor:"lags,omitempty"`
 	Sees []Sight                    `json:"sees,omitempty"`
+	// Commits are of the entries that this node, which leads, proposed in the last
+	// seconds; nil if there were none.
+	Commits *CommitTimes `json:"commits,omitempty"`
+	// UnderReplicated is how many blobs have fewer copies than wanted, as far as this
+	// node knows. The leader compares everything.
+	UnderReplicated int `json:"underReplicated,omitempty"`
+}
+
+// CommitTimes are how long entries took from their proposal until they were committed
+// and applied.
+type CommitTimes struct {
+	Count         int     `json:"count"`
+	MedianSeconds float64 `json:"medianSeconds"`
+	P99Seconds    float64 `json:"p99Seconds"`
 }
 
 // DiskSpace is that of the disk with the data directory.

@@ -76,6 +76,13 @@ type RunSummary struct {
 	// instances does not count beside them.
 	ModuleCount int `json:"moduleCount"`
 	ModulesDone int `json:"modulesDone"`
+	// Of these ModulesCached took a cached result, and ModulesFailed failed or were
+	// cancelled. ModulesRunning counts the attempts that are under way, and Approvals
+	// the modules that wait for a person.
+	ModulesCached  int `json:"modulesCached,omitempty"`
+	ModulesFailed  int `json:"modulesFailed,omitempty"`
+	ModulesRunning int `json:"modulesRunning,omitempty"`
+	Approvals      int `json:"approvals,omitempty"`
 	// Git are the facts of the commit at submission; nil if there was none.
 	Git *pipeline.Git `json:"git,omitempty"`
 	// Pinned runs are kept whole whatever the limits say.

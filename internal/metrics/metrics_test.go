@@ -211,3 +211,26 @@ func BenchmarkLeader_AttemptEnded(b *testing.B) {
 		s.Leader.AttemptEnded("release", &o, start, false)
 	}
 }
+
+// TestRaft_recent sums up the commits of the last seconds alone.
+func TestRaft_recent(t *testing.T) {
+	r := metrics.New("v1").Raft
+	if got := r.Recent(time.Now()); got != (metrics.Commits{}) {
+		t.Errorf("before any commit: %+v", got)
+	}
+	for i := range 1000 {
+		r.Committed(time.Duration(i) * time.Millisecond)
+	}
+	// The newest 512 are kept: 488 ms to 999 ms.
+	want := metrics.Commits{Count: 512, Median: 743 * time.Millisecond, P99: 994 * time.Millisecond}
+	if got := r.Recent(time.Now()); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got := r.Recent(time.Now().Add(time.Minute)); got != (metrics.Commits{}) {
+		t.Errorf("a minute later: %+v", got)
+	}
+	var none *metrics.Raft
+	if got := none.Recent(time.Now()); got != (metrics.Commits{}) {
+		t.Errorf("nothing is measured: %+v", got)
+	}
+}

@@ -55,6 +55,7 @@ func (m *HTTP) Stream(kind string) (done func()) {
 // Raft is what this node's part in consensus measures.
 type Raft struct {
 	commit, apply, fsync prometheus.Observer
+	recent               commits
 }
 
 func newRaft(f factory) *Raft {
@@ -70,7 +71,16 @@ func newRaft(f factory) *Raft {
 func (m *Raft) Committed(took time.Duration) {
 	if m != nil {
 		m.commit.Observe(took.Seconds())
+		m.recent.add(time.Now(), took)
 	}
+}
+
+// Recent is how long the proposals took that were committed in the last seconds.
+func (m *Raft) Recent(now time.Time) Commits {
+	if m == nil {
+		return Commits{}
+	}
+	return m.recent.since(now.Add(-commitsKept))
 }
 
 // Applied counts a batch of entries.

@@ -40,7 +40,7 @@ func (m measured) sources() metrics.Sources {
 			}
 			return d
 		},
-		OneCopy: func() int { return n.fabric.suspects.Len() + n.fabric.replicator.Short() },
+		OneCopy: n.underReplicated,
 		Census: func(ctx context.Context) (metrics.Census, bool) {
 			c, err := n.orch.Census(ctx)
 			return c, err == nil

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/api"
+	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/internal/external"
 	"github.com/pipelined/pipelined/internal/history"
@@ -91,7 +92,8 @@ func (n *Node) openServices() {
 	s.workers = external.NewWorkers(external.WorkersConfig{Self: n.id, State: n.state, Orchestrator: n.orch, Down: f.down, Blobs: n.stores.blobs,
 		SecondCopy: f.up.SecondCopy, RunMask: s.vault.RunMask, Members: n.cluster.Members, Heartbeat: heartbeat})
 	s.nodes = nodereport.New(nodereport.Config{Self: n.id, Name: n.cfg.Name, Peers: n.peers, Members: n.cluster.Members,
-		Sights: n.cluster.Sights, Lags: n.lags, Health: n.cluster.GossipHealth, Disk: n.fabric.diskSpace, StartedAt: time.Now()})
+		Sights: n.cluster.Sights, Lags: n.lags, Health: n.cluster.GossipHealth, Disk: n.fabric.diskSpace, StartedAt: time.Now(),
+		Commits: n.commits, UnderReplicated: n.underReplicated})
 	s.cluster = service.NewCluster(service.ClusterConfig{Self: n.id, Name: n.cfg.Name, Mode: n.cfg.Mode, Slots: n.cfg.Slots, Version: n.cfg.Version,
 		State: n.state, Members: n.cluster, Keys: n.identity.keys, Load: func() int { return n.worker.Load() }, BlobUse: f.usage,
 		Troubles:   func() []string { return []string{n.worker.Unfit(), f.replicator.Missing(), s.snapshots.Trouble()} },
@@ -160,6 +162,19 @@ func (n *Node) lags() map[string]uint64 {
 	}
 	return out
 }
+
+// commits are how long the newest entries took that this node proposed.
+func (n *Node) commits() *wire.CommitTimes {
+	recent := n.metrics.Raft.Recent(time.Now())
+	if recent.Count == 0 {
+		return nil
+	}
+	return &wire.CommitTimes{Count: recent.Count, MedianSeconds: recent.Median.Seconds(), P99Seconds: recent.P99.Seconds()}
+}
+
+// underReplicated is how many blobs have fewer copies than wanted, as far as this node
+// knows.
+func (n *Node) underReplicated() int { return n.fabric.suspects.Len() + n.fabric.replicator.Short() }
 
 // askToLeave makes Run leave the cluster. It returns at once.
 func (n *Node) askToLeave() {

@@ -40,6 +40,10 @@ type Config struct {
 	Lags   func() map[string]uint64
 	Health func() int
 	Disk   func() wire.DiskSpace
+	// Commits are of the newest entries that this node proposed; nil if there are none.
+	Commits func() *wire.CommitTimes
+	// UnderReplicated is how many blobs have fewer copies than wanted.
+	UnderReplicated func() int
 	// StartedAt is when this process began.
 	StartedAt time.Time
 }
@@ -125,7 +129,8 @@ func (c *Collector) ask(m cluster.Member) wire.NodeReport {
 // own is what this node reports.
 func (c *Collector) own() wire.NodeReport {
 	disk := c.cfg.Disk()
-	out := wire.NodeReport{ID: c.cfg.Self, Name: c.cfg.Name, StartedAt: c.cfg.StartedAt.UTC(), Disk: &disk, GossipHealth: c.cfg.Health()}
+	out := wire.NodeReport{ID: c.cfg.Self, Name: c.cfg.Name, StartedAt: c.cfg.StartedAt.UTC(), Disk: &disk, GossipHealth: c.cfg.Health(),
+		Commits: c.cfg.Commits(), UnderReplicated: c.cfg.UnderReplicated()}
 	for id, lag := range c.cfg.Lags() {
 		if out.Lags == nil {
 			out.Lags = map[pipeline.NodeID]uint64{}

@@ -29,7 +29,8 @@ func testCollect(t *testing.T) {
 			return []cluster.Member{{ID: "id-n1", Name: "n1", Status: cluster.StatusAlive}, {ID: "id-n2", Name: "n2", Status: cluster.StatusLeft}}
 		},
 		Sights: func() []cluster.Sight { return nil }, Lags: func() map[string]uint64 { return nil },
-		Health: func() int { return 0 }, Disk: func() wire.DiskSpace { return wire.DiskSpace{FreeBytes: 1} }})
+		Health: func() int { return 0 }, Disk: func() wire.DiskSpace { return wire.DiskSpace{FreeBytes: 1} },
+		Commits: func() *wire.CommitTimes { return &wire.CommitTimes{Count: 3} }, UnderReplicated: func() int { return 2 }})
 
 	first := make(chan error, 1)
 	go func() {
@@ -48,7 +49,8 @@ func testCollect(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := c.Collect(t.Context())
-	if err != nil || len(got.Nodes) != 1 || got.Nodes[0].Name != "n1" || got.Nodes[0].Disk.FreeBytes != 1 {
+	if err != nil || len(got.Nodes) != 1 || got.Nodes[0].Name != "n1" || got.Nodes[0].Disk.FreeBytes != 1 ||
+		got.Nodes[0].Commits.Count != 3 || got.Nodes[0].UnderReplicated != 2 {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }
