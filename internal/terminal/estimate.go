@@ -57,14 +57,21 @@ func estimate(modules []wire.Module, now time.Time) (left time.Duration, ok bool
 // Remaining is how long a run still takes, in words; "" if nothing is known of that, or
 // if it waits for a person.
 func Remaining(modules []wire.Module, now time.Time) string {
-	if !hasHistory(modules) || slices.ContainsFunc(modules, func(m wire.Module) bool { return NeedsApproval(&m) }) {
-		return ""
-	}
-	left, ok := estimate(modules, now)
+	left, ok := Left(modules, now)
 	if !ok {
 		return ""
 	}
-	return "about " + ShortDuration(left.Round(time.Second)) + " left"
+	return "about " + ShortDuration(left) + " left"
+}
+
+// Left is how long a run still takes; false if nothing is known of that, or if it waits
+// for a person.
+func Left(modules []wire.Module, now time.Time) (time.Duration, bool) {
+	if !hasHistory(modules) || slices.ContainsFunc(modules, func(m wire.Module) bool { return NeedsApproval(&m) }) {
+		return 0, false
+	}
+	left, ok := estimate(modules, now)
+	return left.Round(time.Second), ok
 }
 
 // hasHistory reports whether earlier runs tell how long a module that is left takes.

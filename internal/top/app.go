@@ -62,6 +62,7 @@ func (a *App) Run(ctx context.Context) error {
 	a.fresh = a.now()
 	a.start(a.feed.nodes)
 	a.start(a.feed.runs)
+	a.start(a.feed.usual)
 	err := a.loop(ctx)
 	stop()
 	a.stopRun()
@@ -138,7 +139,7 @@ func (a *App) choose(t table, name string) {
 
 	a.stopRun()
 	a.chosen[modulesTable] = ""
-	a.run, a.reasons, a.lines = wire.Run{}, nil, map[string]string{}
+	a.run, a.reasons, a.lines, a.unfolded = wire.Run{}, nil, map[string]string{}, map[string]bool{}
 	id := pipeline.RunID(name)
 	for _, r := range a.runs {
 		if r.ID == id {

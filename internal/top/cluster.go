@@ -1,15 +1,12 @@
 package top
 
 import (
-	"cmp"
 	"context"
-	"slices"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -19,7 +16,7 @@ const (
 	// callLimit bounds a question, so that what is shown is never older without a
 	// notice.
 	callLimit = 5 * time.Second
-	// memberLimit bounds the question to one member how far it is.
+	// memberLimit bounds the question to one member what is wrong with it.
 	memberLimit = time.Second
 	// askedAtOnce is how many members are asked at the same time.
 	askedAtOnce = 16
@@ -31,6 +28,8 @@ type Cluster interface {
 	// State describes the nodes, Runs lists the newest runs.
 	State(ctx context.Context) (State, error)
 	Runs(ctx context.Context) ([]wire.RunSummary, error)
+	// Usual is how long a run of each pipeline takes: the median of the newest ones.
+	Usual(ctx context.Context) (map[string]time.Duration, error)
 	// Run gives a run with the reasons for which modules wait.
 	Run(ctx context.Context, id pipeline.RunID) (wire.Run, error)
 	// Watch gives a run to fn now and after each change, until it has ended.
@@ -43,24 +42,6 @@ type Cluster interface {
 	Drain(ctx context.Context, node string, off bool) error
 }
 
-// State is the cluster at a moment.
-type State struct {
-	Health wire.Health
-	Nodes  []Node
-}
-
-// Node is a member with what others say of it.
-type Node struct {
-	wire.Member
-	// Reserved is what its modules have asked for, of what it has; zero if unknown.
-	CPU, CPUs     float64
-	Memory, Total int64
-	// Lag is by how many entries it is behind the leader; -1 if it is no voter or does
-	// not answer.
-	Lag     int64
-	Reasons []string
-}
-
 // Client makes a Cluster of a client.
 func Client(api *client.Client) Cluster { return remote{api} }
 
@@ -69,78 +50,25 @@ type remote struct{ api *client.Client }
 func (r remote) State(ctx context.Context) (State, error) {
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
-	// Members first: it learns the addresses to which the client can turn.
-	members, err := r.api.Cluster().Members(ctx)
-	if err != nil {
-		return State{}, err
-	}
-
-	s := State{Nodes: make([]Node, len(members.Members))}
-	if s.Health, err = r.api.Health(ctx); err != nil {
-		return s, err
-	}
-
-	var g errgroup.Group
-	g.SetLimit(askedAtOnce)
-	health := make([]wire.Health, len(s.Nodes))
-	for i, m := range members.Members {
-		s.Nodes[i] = Node{Member: m, Lag: -1}
-		if m.Status != pipeline.MemberAlive {
-			continue
-		}
-		g.Go(func() error {
-			health[i] = r.healthOf(ctx, m)
-			return nil
-		})
-	}
-	_ = g.Wait() // it has no error
-
-	r.measure(ctx, &s, health)
-	slices.SortFunc(s.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
-	return s, nil
+	reader := stateReader{api: r.api}
+	err := reader.read(ctx)
+	return reader.state, err
 }
 
-// healthOf asks a member; the zero value if it cannot be reached from here.
-func (r remote) healthOf(ctx context.Context, m wire.Member) wire.Health {
-	ctx, cancel := context.WithTimeout(ctx, memberLimit)
+func (r remote) Usual(ctx context.Context) (map[string]time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
-	at, err := r.api.At(m.HTTP)
+	list, err := r.api.Histories().Pipelines(ctx)
 	if err != nil {
-		return wire.Health{}
+		return nil, err
 	}
-	h, err := at.Health(ctx)
-	if err != nil || h.NodeID != m.ID {
-		return wire.Health{}
-	}
-	return h
-}
-
-// measure adds how far voters are behind the one that is farthest, and what is reserved
-// on each node.
-func (r remote) measure(ctx context.Context, s *State, health []wire.Health) {
-	var newest uint64
-	for _, h := range health {
-		newest = max(newest, h.CommitIndex)
-	}
-	for i := range s.Nodes {
-		if h := health[i]; h.NodeID != "" && s.Nodes[i].Role != "worker" {
-			s.Nodes[i].Lag = int64(newest - h.AppliedIndex)
+	usual := map[string]time.Duration{}
+	for i := range list.Pipelines {
+		if p := &list.Pipelines[i]; p.P50Seconds != nil {
+			usual[p.Name] = terminal.Seconds(*p.P50Seconds)
 		}
-		s.Nodes[i].Reasons = health[i].Reasons
 	}
-
-	workers, err := r.api.Workers().Brief(ctx)
-	if err != nil {
-		return // the rest is worth showing
-	}
-	for _, w := range workers.Workers {
-		at := slices.IndexFunc(s.Nodes, func(n Node) bool { return n.Name == w.Name })
-		if at < 0 {
-			continue
-		}
-		n := &s.Nodes[at]
-		n.CPU, n.CPUs, n.Memory, n.Total = w.Reserved.CPU, w.Capabilities.CPU, w.Reserved.Memory, w.Capabilities.Memory
-	}
+	return usual, nil
 }
 
 func (r remote) Runs(ctx context.Context) ([]wire.RunSummary, error) {

@@ -3,15 +3,13 @@ package top
 import (
 	"fmt"
 	"slices"
-	"strings"
+	"strconv"
 	"time"
 
 	"github.com/clipperhouse/displaywidth"
 	"github.com/gdamore/tcell/v3"
 
-	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/terminal"
-	"github.com/pipelined/pipelined/pipeline"
 )
 
 // painter draws the view; the screen sends only what differs.
@@ -88,16 +86,18 @@ func (p *painter) drawPager(h int) {
 func (p *painter) drawTables(h int) {
 	p.drawHead()
 	nodes, runs := p.rows(nodesTable), p.rows(runsTable)
-	space := max(h-10, 3)
+	space := max(h-11, 4)
 	nNodes := min(len(nodes), max(1, space/4))
 	nRuns := min(len(runs), max(1, space/4))
-	y := 2
+	y := 3
 	y = p.drawTable(y, nodesTable, nNodes, p.nodeHead(), p.nodeRow)
 	y = p.drawTable(y+1, runsTable, nRuns, p.runHead(), p.runRow)
 	p.drawTable(y+1, modulesTable, max(1, h-y-4), p.moduleHead(), p.moduleRow)
 	p.drawFoot(h)
 }
 
+// drawHead draws how the cluster is, and below what hinders it: connections that do not
+// work, and what waits.
 func (p *painter) drawHead() {
 	w, _ := p.screen.Size()
 	h := &p.state.Health
@@ -117,17 +117,47 @@ func (p *painter) drawHead() {
 	case h.Leader == "":
 		facts = "no leader"
 	default:
-		facts = fmt.Sprintf("%s leads, term %d, index %d", terminal.Flat(h.Leader), h.Term, h.CommitIndex)
+		facts = fmt.Sprintf("%s leads, term %d, index %s", terminal.Flat(h.Leader), h.Term, grouped(h.CommitIndex))
+		if c := p.state.Commits; c != nil {
+			facts += ", commit " + milliseconds(c.MedianSeconds)
+		}
 	}
 	for _, why := range h.Reasons {
 		facts += "; " + terminal.Flat(why)
 	}
 	p.line(0, plain, cell{0, "pipelined top", bold}, cell{0, "  " + status, style}, cell{0, "  " + facts, dim}, cell{max(1, w-8), p.now().Format(time.TimeOnly), dim})
+
+	var notes []cell
+	for _, text := range p.state.Findings {
+		notes = append(notes, cell{0, p.marks.Warning + " " + terminal.Flat(text) + "  ", odd})
+	}
+	p.line(1, plain, append(notes, cell{0, waitsText(p.state.Waiting), dim})...)
+}
+
+// grouped writes a number with a comma between thousands.
+func grouped(n uint64) string {
+	text := strconv.FormatUint(n, 10)
+	for at := len(text) - 3; at > 0; at -= 3 {
+		text = text[:at] + "," + text[at:]
+	}
+	return text
+}
+
+// milliseconds has two digits that mean something.
+func milliseconds(seconds float64) string {
+	digits := 1
+	switch ms := seconds * 1000; {
+	case ms < 1:
+		digits = 2
+	case ms >= 10:
+		digits = 0
+	}
+	return strconv.FormatFloat(seconds*1000, 'f', digits, 64) + " ms"
 }
 
 // drawTable draws a table of at most n rows with the chosen one in view, and gives the
 // next free row of the screen.
-func (p *painter) drawTable(y int, t table, n int, head []cell, draw func(name string) []cell) int {
+func (p *painter) drawTable(y int, t table, n int, head []cell, draw func(name string) [][]cell) int {
 	names := p.rows(t)
 	at := max(0, slices.Index(names, p.chosen[t]))
 	top := min(max(0, at-n+1), max(0, len(names)-n))
@@ -138,22 +168,30 @@ func (p *painter) drawTable(y int, t table, n int, head []cell, draw func(name s
 		head[0].text += " /" + terminal.Flat(p.filter[t])
 	}
 	if len(names) > n {
-		head = append(head, cell{0, fmt.Sprintf("  %d to %d of %d", top+1, top+n, len(names)), dim})
+		head[0].text += fmt.Sprintf(" %d-%d of %d", top+1, top+n, len(names))
 	}
 	p.line(y, plain, head...)
-	for i := top; i < min(len(names), top+n); i++ {
-		y++
-		cells := draw(names[i])
-		base := plain
-		if names[i] == p.chosen[t] {
-			cells = append([]cell{{0, p.marks.chosen + " ", plain}}, cells...)
-			if p.focus == t {
-				base = plain.Reverse(true)
-			}
-		} else {
-			cells = append([]cell{{0, "  ", plain}}, cells...)
+	shown := make([][][]cell, 0, n) // rows have one line, or more if there is space
+	lines := 0
+	for _, name := range names[top:min(len(names), top+n)] {
+		shown = append(shown, draw(name))
+		lines += len(shown[len(shown)-1])
+	}
+	for i, row := range shown {
+		if lines > n {
+			row = row[:1]
 		}
-		p.line(y, base, cells...)
+		for k, cells := range row {
+			y++
+			mark, base := "  ", plain
+			if k == 0 && names[top+i] == p.chosen[t] {
+				mark = p.marks.chosen + " "
+				if p.focus == t {
+					base = plain.Reverse(true)
+				}
+			}
+			p.line(y, base, append([]cell{{0, mark, plain}}, cells...)...)
+		}
 	}
 	if len(names) == 0 {
 		y++
@@ -175,171 +213,9 @@ func (p *painter) nothing(t table) string {
 	return "none"
 }
 
-func (p *painter) nodeHead() []cell {
-	l := p.layout()
-	return slices.Concat([]cell{{0, "NODE", dim}}, at(l.role, "ROLE", dim), at(l.slots, "SLOTS", dim), at(l.cpu, "CPU", dim), at(l.memory, "MEMORY", dim),
-		at(l.lag, "LAG", dim), at(l.status, "STATUS", dim))
-}
-
-func (p *painter) nodeRow(name string) []cell {
-	l := p.layout()
-	n := &p.state.Nodes[slices.IndexFunc(p.state.Nodes, func(n Node) bool { return n.Name == name })]
-	style, mark := good, p.marks.Running
-	switch {
-	case n.Status != pipeline.MemberAlive:
-		style, mark = bad, p.marks.Bad
-	case n.Draining || len(n.Reasons) > 0:
-		style, mark = odd, p.marks.Warning
-	}
-
-	role := n.Role
-	if role == "leader" {
-		role += p.marks.leads
-	}
-	full, empty := p.bar(n.CurrentLoad, n.MaxLoad, l.bar)
-	lag := "-"
-	if n.Lag >= 0 {
-		lag = fmt.Sprint(n.Lag)
-	}
-	cpu, memory := "-", "-"
-	if n.CPUs > 0 {
-		cpu = fmt.Sprintf("%v/%v", n.CPU, n.CPUs)
-	}
-	if n.Total > 0 {
-		memory = fmt.Sprintf("%s/%s", pipeline.FormatBytes(n.Memory), pipeline.FormatBytes(n.Total))
-	}
-	return slices.Concat([]cell{{0, mark + " ", style}, {0, terminal.Flat(n.Name), plain}, {l.role, role, plain}, {l.slots, full, running}, {0, empty, dim},
-		{0, fmt.Sprintf(" %d/%d", n.CurrentLoad, n.MaxLoad), plain}}, at(l.cpu, cpu, plain), at(l.memory, memory, plain), at(l.lag, lag, plain), at(l.status, nodeStatus(n), style))
-}
-
-func nodeStatus(n *Node) string {
-	text := n.Status
-	if n.Draining {
-		text += ", draining"
-	}
-	if len(n.Reasons) > 0 {
-		text += ": " + terminal.Flat(n.Reasons[0])
-	}
-	return text
-}
-
-// bar is part of a whole in so many cells.
-func (p *painter) bar(part, whole, cells int) (full, empty string) {
-	n := min(cells, part*cells/max(whole, 1))
-	return strings.Repeat(p.marks.full, n), strings.Repeat(p.marks.empty, cells-n)
-}
-
-func (p *painter) runHead() []cell {
-	l := p.layout()
-	return slices.Concat([]cell{{0, "RUN", dim}}, at(l.state, "STATE", dim), at(l.done, "DONE", dim), at(l.took, "TOOK", dim), at(l.submitted, "SUBMITTED", dim), at(l.by, "BY", dim))
-}
-
-func (p *painter) runRow(name string) []cell {
-	l := p.layout()
-	r := &p.runs[slices.IndexFunc(p.runs, func(r wire.RunSummary) bool { return string(r.ID) == name })]
-	now := p.now()
-	full, empty := p.bar(r.ModulesDone, r.ModuleCount, l.runBar)
-	style := runStyle(r.State)
-	by := r.Submitter
-	if r.Schedule != "" {
-		by = "schedule " + r.Schedule
-	}
-	return slices.Concat([]cell{{0, runTitle(r), plain}, {l.state, pipeline.Words(r.State), style}, {l.done, full, style}, {0, empty, dim},
-		{0, fmt.Sprintf(" %d/%d", r.ModulesDone, r.ModuleCount), plain}}, at(l.took, terminal.ShortDuration(r.Took(now)), plain),
-		at(l.submitted, terminal.Ago(r.SubmittedAt, now), dim), at(l.by, terminal.Flat(by), dim))
-}
-
-func runStyle(s pipeline.RunState) tcell.Style {
-	switch s {
-	case pipeline.RunSucceeded:
-		return good
-	case pipeline.RunFailed:
-		return bad
-	case pipeline.RunRunning:
-		return running
-	}
-	return odd
-}
-
-func (p *painter) moduleHead() []cell {
-	title := "MODULE"
-	if p.run.ID != "" {
-		title += " (" + runTitle(&p.run.RunSummary) + ")"
-	}
-	last := "LAST LINE"
-	if len(p.run.Modules) > 0 {
-		last += "   " + terminal.CountModules(p.run.Modules).String()
-		if left := terminal.Remaining(p.run.Modules, p.now()); left != "" && !p.run.State.Final() {
-			last += ", " + left
-		}
-	}
-	l := p.layout()
-	took := "TOOK / USUAL"
-	if l == &narrowLayout {
-		took = "TOOK"
-	}
-	return []cell{{0, title, dim}, {l.where, "WHERE", dim}, {l.since, took, dim}, {l.last, last, dim}}
-}
-
-func (p *painter) moduleRow(name string) []cell {
-	l := p.layout()
-	m := &p.run.Modules[slices.IndexFunc(p.run.Modules, func(m wire.Module) bool { return m.Name == name })]
-	mark, style := p.moduleMark(m)
-	text, where, took := terminal.Flat(m.Name), "-", ""
-	if n := terminal.CountTries(m.Attempts); n > 1 {
-		text += fmt.Sprintf(", try %d", n)
-	}
-	if x := m.Last(); x != nil && m.State != pipeline.ModuleWaiting {
-		where = terminal.Flat(x.Worker)
-		if x.StartedAt != nil {
-			end := p.now()
-			if x.FinishedAt != nil {
-				end = *x.FinishedAt
-			}
-			took = terminal.ShortDuration(end.Sub(*x.StartedAt))
-		}
-	}
-	if m.ExpectedSeconds >= 1 && !m.State.Final() && l == &wideLayout {
-		took += " / " + terminal.ShortDuration(terminal.Seconds(m.ExpectedSeconds))
-	}
-
-	note := p.lines[name]
-	switch {
-	case terminal.NeedsApproval(m):
-		note = "waits for approval: " + m.Approval.Message
-	case m.State == pipeline.ModuleWaiting:
-		note = p.reasons[name]
-	case m.State.Final() && m.Reason != "":
-		note = m.Reason
-	case m.State.Final():
-		note = string(m.State)
-	}
-	return []cell{{0, mark + " ", style}, {0, text, plain}, {l.where, where, dim}, {l.since, strings.TrimPrefix(took, " "), plain}, {l.last, terminal.Flat(note), dim}}
-}
-
-func (p *painter) moduleMark(m *wire.Module) (string, tcell.Style) {
-	if terminal.NeedsApproval(m) {
-		return p.marks.Approval, odd
-	}
-	return p.marks.Of(m.State), moduleStyle(m.State)
-}
-
-func moduleStyle(s pipeline.ModuleState) tcell.Style {
-	switch s {
-	case pipeline.ModuleSucceeded:
-		return good
-	case pipeline.ModuleCached:
-		return cached
-	case pipeline.ModuleFailed:
-		return bad
-	case pipeline.ModuleRunning:
-		return running
-	}
-	return dim
-}
-
 // drawFoot draws what is asked, or said, and the keys.
 func (p *painter) drawFoot(h int) {
+	w, _ := p.screen.Size()
 	switch old := p.now().Sub(p.fresh); {
 	case p.ui.question != "":
 		p.line(h-2, plain, cell{0, p.ui.question + " [y/n]", odd.Bold(true)})
@@ -353,7 +229,7 @@ func (p *painter) drawFoot(h int) {
 		p.line(h-2, plain, cell{0, p.ui.message, good})
 	}
 	keys := p.layout().keys
-	if p.layout() == &wideLayout {
+	if p.layout() == &wideLayout && displaywidth.String(p.marks.keys+keys) <= w {
 		keys = p.marks.keys + keys
 	}
 	p.line(h-1, plain, cell{0, keys, dim})

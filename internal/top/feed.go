@@ -14,6 +14,8 @@ const (
 	// stateEvery and runsEvery are how often the cluster is asked.
 	stateEvery = 2 * time.Second
 	runsEvery  = time.Second
+	// usualEvery is how often it is asked how long runs usually take.
+	usualEvery = 30 * time.Second
 	// reasonsEvery is how often it is asked why modules wait.
 	reasonsEvery = 5 * time.Second
 	// runPause is between two states of the run that is shown.
@@ -52,6 +54,17 @@ func (f *feed) runs(ctx context.Context) {
 	repeat(ctx, runsEvery, func() {
 		list, err := f.cluster.Runs(ctx)
 		f.send(ctx, func(a *App) { a.takeRuns(list, err); a.chooseFirst(); a.again() })
+	})
+}
+
+// usual asks how long runs usually take, again and again.
+func (f *feed) usual(ctx context.Context) {
+	repeat(ctx, usualEvery, func() {
+		usual, err := f.cluster.Usual(ctx)
+		if err != nil {
+			return // the state, which meets the same error, tells it
+		}
+		f.send(ctx, func(a *App) { a.usual = usual })
 	})
 }
 

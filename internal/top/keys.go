@@ -87,6 +87,8 @@ func (a *App) letter(s string) error {
 		a.askRetry()
 	case "d":
 		a.askDrain()
+	case "f":
+		a.fold()
 	case "/":
 		a.ui.typing = true
 	case "?":
@@ -95,8 +97,8 @@ func (a *App) letter(s string) error {
 	return nil
 }
 
-// open goes from a run to its modules, from a module to its output, and from a node to
-// what is wrong with it.
+// open goes from a run to its modules, from a block that is folded to its instances,
+// from a module to its output, and from a node to what is wrong with it.
 func (a *App) open() {
 	switch a.focus {
 	case nodesTable:
@@ -104,6 +106,10 @@ func (a *App) open() {
 	case runsTable:
 		a.focus = modulesTable
 	case modulesTable:
+		if row := a.moduleRow(); row != nil && len(row.members) > 1 {
+			a.fold()
+			return
+		}
 		a.showLog()
 	}
 }

@@ -22,27 +22,55 @@ var (
 // layout are the columns of the three tables. In a narrow one columns that matter less
 // are left out: they are 0.
 type layout struct {
-	role, slots, cpu, memory, lag, status int
-	state, done, took, submitted, by      int
-	where, since, last                    int
-	bar, runBar                           int
-	keys                                  string
+	nodes   nodeColumns
+	runs    runColumns
+	modules moduleColumns
+	// keys are those that the last row names.
+	keys string
 }
 
-// wideFrom is how many columns a terminal has for the wide layout.
-const wideFrom = 100
+// nodeColumns are those of nodes; bar is how many cells the bar of the slots has.
+type nodeColumns struct{ role, slots, bar, cpu, memory, lag, disk, gossip int }
+
+// runColumns are those of runs; bar is how many cells the bar of the modules has.
+type runColumns struct{ state, done, bar, cached, failed, waits, took, left, by int }
+
+type moduleColumns struct{ where, since, last int }
+
+const (
+	// wideFrom and narrowFrom are how many columns a terminal has for a layout.
+	wideFrom   = 100
+	narrowFrom = 60
+)
+
+const manyKeys = "l logs  w why  c cancel  r retry  d drain  f fold  / find  Tab nodes, runs, modules  ? help  q leave"
 
 var (
-	wideLayout = layout{role: 16, slots: 26, cpu: 47, memory: 55, lag: 71, status: 78, bar: 12,
-		state: 26, done: 40, took: 66, submitted: 75, by: 86, runBar: 14, where: 32, since: 44, last: 62,
-		keys: "l logs  w why  c cancel  r retry  d drain  / find  Tab nodes, runs, modules  ? help  q leave"}
-	narrowLayout = layout{role: 12, slots: 22, lag: 36, status: 42, bar: 6,
-		state: 20, done: 31, took: 48, by: 56, runBar: 6, where: 20, since: 29, last: 37,
-		keys: "? help  q leave  l logs  w why  c cancel  r retry  d drain  / find  Tab"}
+	wideLayout = layout{
+		nodes:   nodeColumns{role: 16, slots: 26, bar: 10, cpu: 44, memory: 52, lag: 65, disk: 73, gossip: 80},
+		runs:    runColumns{state: 24, done: 36, bar: 10, cached: 56, failed: 64, waits: 72, took: 79, left: 88, by: 96},
+		modules: moduleColumns{where: 32, since: 46, last: 64},
+		keys:    manyKeys,
+	}
+	narrowLayout = layout{
+		nodes:   nodeColumns{role: 12, slots: 22, bar: 5, lag: 36, disk: 43, gossip: 50},
+		runs:    runColumns{state: 18, done: 29, bar: 4, cached: 42, failed: 50, waits: 58, took: 65, left: 73},
+		modules: moduleColumns{where: 20, since: 29, last: 37},
+		keys:    "? help  q leave  l logs  w why  c cancel  r retry  d drain  f fold  / find  Tab",
+	}
+	tinyLayout = layout{
+		nodes:   nodeColumns{slots: 14, disk: 22, gossip: 29},
+		runs:    runColumns{state: 16, done: 26, failed: 33, waits: 40},
+		modules: moduleColumns{since: 20, last: 28},
+		keys:    "? help  q leave  l logs  w why  / find  Tab",
+	}
 )
 
 func (p *painter) layout() *layout {
-	if w, _ := p.screen.Size(); w < wideFrom {
+	switch w, _ := p.screen.Size(); {
+	case w < narrowFrom:
+		return &tinyLayout
+	case w < wideFrom:
 		return &narrowLayout
 	}
 	return &wideLayout

@@ -3,6 +3,7 @@ package top
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -31,6 +32,10 @@ type model struct {
 	run   wire.Run
 	// reasons and lines are of the modules of run.
 	reasons, lines map[string]string
+	// unfolded are the blocks of run whose instances are shown one by one.
+	unfolded map[string]bool
+	// usual is how long a run of each pipeline takes.
+	usual map[string]time.Duration
 	// fresh is when the cluster last answered; trouble is why it does not, "" if it
 	// does.
 	fresh   time.Time
@@ -79,9 +84,26 @@ func (m *model) takeRun(r wire.Run) {
 }
 
 func (m *model) takeReasons(id pipeline.RunID, why map[string]string) {
-	if id == m.run.ID {
-		m.reasons = why
+	if id != m.run.ID {
+		return
 	}
+	for name, text := range why {
+		why[name] = otherRun.ReplaceAllStringFunc(text, m.nameRun)
+	}
+	m.reasons = why
+}
+
+// otherRun is a run that a reason names by the beginning of its id.
+var otherRun = regexp.MustCompile(`\brun [0-9a-f]{16}\b`)
+
+// nameRun puts pipeline and number into the place of an id, if the run is known.
+func (m *model) nameRun(text string) string {
+	for i := range m.runs {
+		if r := &m.runs[i]; strings.HasPrefix(string(r.ID), strings.TrimPrefix(text, "run ")) {
+			return runTitle(r)
+		}
+	}
+	return text
 }
 
 func (m *model) takeLines(id pipeline.RunID, news map[string]string) {
@@ -115,8 +137,8 @@ func (m *model) rows(t table) []string {
 			}
 		}
 	case modulesTable:
-		for _, x := range m.modules() {
-			names = append(names, x.Name)
+		for _, row := range m.moduleRows() {
+			names = append(names, row.name)
 		}
 	}
 	return names
@@ -126,17 +148,68 @@ func (m *model) matches(t table, text string) bool {
 	return strings.Contains(strings.ToLower(text), strings.ToLower(m.filter[t]))
 }
 
-// modules are those of the run that match the filter: what needs a person first, then
-// what runs, what waits, and what has ended.
-func (m *model) modules() []*wire.Module {
-	var list []*wire.Module
+// foldAbove is how many instances of a block are shown one by one.
+const foldAbove = 3
+
+// moduleRow is a row of the table of modules.
+type moduleRow struct {
+	// name is that of the module, or of the block whose instances are folded.
+	name string
+	// members are what the row shows, the one that matters most first.
+	members []*wire.Module
+	// instances is how many the block has.
+	instances int
+}
+
+// moduleRows are the modules of the run that match the filter: what needs a person
+// first, then what runs, what waits, and what has ended. Instances of a large block are
+// one row, but for those that need a person. A filter unfolds everything.
+func (m *model) moduleRows() []moduleRow {
+	instances := map[string]int{}
 	for i := range m.run.Modules {
-		if x := &m.run.Modules[i]; m.matches(modulesTable, x.Name+" "+string(x.State)) {
-			list = append(list, x)
+		instances[m.run.Modules[i].Of]++
+	}
+
+	var rows []moduleRow
+	folded := map[string]int{}
+	for i := range m.run.Modules {
+		x := &m.run.Modules[i]
+		n := instances[x.Of]
+		switch at, has := folded[x.Of]; {
+		case !m.matches(modulesTable, x.Name+" "+string(x.State)):
+		case x.Of == "" || n <= foldAbove || m.unfolded[x.Of] || m.filter[modulesTable] != "" || rank(x) == 0:
+			rows = append(rows, moduleRow{name: x.Name, members: []*wire.Module{x}, instances: 1})
+		case has:
+			rows[at].members = append(rows[at].members, x)
+		default:
+			folded[x.Of] = len(rows)
+			rows = append(rows, moduleRow{name: x.Of, members: []*wire.Module{x}, instances: n})
 		}
 	}
-	slices.SortStableFunc(list, func(x, y *wire.Module) int { return cmp.Compare(rank(x), rank(y)) })
-	return list
+
+	for i := range rows {
+		row := &rows[i]
+		if len(row.members) == 1 {
+			row.name = row.members[0].Name
+		}
+		slices.SortStableFunc(row.members, func(x, y *wire.Module) int { return cmp.Compare(rank(x), rank(y)) })
+	}
+	slices.SortStableFunc(rows, func(x, y moduleRow) int { return cmp.Compare(rank(x.members[0]), rank(y.members[0])) })
+	return rows
+}
+
+// fold shows the instances of the chosen row's block one by one, or as one row.
+func (m *model) fold() {
+	row := m.moduleRow()
+	if row == nil || row.members[0].Of == "" {
+		return
+	}
+	of := row.members[0].Of
+	m.unfolded[of] = !m.unfolded[of]
+	m.chosen[modulesTable] = of
+	if m.unfolded[of] {
+		m.chosen[modulesTable] = row.members[0].Name
+	}
 }
 
 func rank(m *wire.Module) int {
@@ -161,14 +234,20 @@ func (m *model) node() *Node {
 	return nil
 }
 
+// moduleRow is the row that is chosen, or the first one; nil for none.
+func (m *model) moduleRow() *moduleRow {
+	rows := m.moduleRows()
+	if len(rows) == 0 {
+		return nil
+	}
+	at := max(0, slices.IndexFunc(rows, func(r moduleRow) bool { return r.name == m.chosen[modulesTable] }))
+	return &rows[at]
+}
+
 // module is the one that is chosen, or the first one; "" for none.
 func (m *model) module() string {
-	names := m.rows(modulesTable)
-	switch {
-	case slices.Contains(names, m.chosen[modulesTable]):
-		return m.chosen[modulesTable]
-	case len(names) > 0:
-		return names[0]
+	if row := m.moduleRow(); row != nil {
+		return row.members[0].Name
 	}
 	return ""
 }

@@ -116,6 +116,7 @@ Tab, left, right  nodes, runs, modules  Enter               open: a run's module
 l                 output of the module  w                   why the module, or the run, is in its state
 c                 cancel the run        r                   retry the run where it failed
 d                 drain the node, or use it again
+f                 fold the instances of a block into one row, or show each
 /                 filter the table      Esc                 no filter
 Ctrl-L            draw anew             q, Ctrl-C           leave; nothing ends by that
 

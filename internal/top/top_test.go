@@ -45,27 +45,43 @@ type fakeCluster struct {
 }
 
 func newFakeCluster() *fakeCluster {
+	disk := &wire.DiskSpace{FreeBytes: 72 << 30, TotalBytes: 100 << 30}
 	node := func(name, role string, load int, lag int64) top.Node {
-		return top.Node{Member: wire.Member{ID: pipeline.NodeID(name), Name: name, Role: role, Status: pipeline.MemberAlive, HTTP: "127.0.0.1:8080", Version: "1.0", MaxLoad: 8, CurrentLoad: load},
+		return top.Node{Disk: disk, Viewers: 2, Member: wire.Member{ID: pipeline.NodeID(name), Name: name, Role: role, Status: pipeline.MemberAlive, HTTP: "127.0.0.1:8080", Version: "1.0", MaxLoad: 8, CurrentLoad: load},
 			CPU: float64(load), CPUs: 8, Memory: int64(load) << 30, Total: 31 << 30, Lag: lag}
 	}
 	epsilon := node("epsilon", "worker", 2, -1)
+	epsilon.Missed, epsilon.Disk = 1, &wire.DiskSpace{FreeBytes: 3 << 30, TotalBytes: 62 << 30}
 	epsilon.Draining, epsilon.Reasons = true, []string{"disk low: 5 % of 62 GiB are free"}
 
 	attempt := func(worker string, since float64) []wire.Attempt {
 		return []wire.Attempt{{Number: 1, Worker: worker, State: pipeline.AttemptRunning, StartedAt: at(since)}}
 	}
-	release := wire.Run{RunSummary: wire.RunSummary{ID: "r2", Number: 1284, Pipeline: "release", State: pipeline.RunRunning, Submitter: "ann", SubmittedAt: start, ModuleCount: 5, ModulesDone: 2}, Index: 7,
+	chaos := append([]wire.Attempt{{Number: 1, Worker: "alpha", State: pipeline.AttemptLost, StartedAt: at(1), FinishedAt: at(8)}}, attempt("gamma", 10)...)
+	chaos[1].Number = 2
+	release := wire.Run{RunSummary: wire.RunSummary{ID: "r2", Number: 1284, Pipeline: "release", State: pipeline.RunRunning, Submitter: "ann", SubmittedAt: start,
+		ModuleCount: 29, ModulesDone: 24, ModulesCached: 1, ModulesFailed: 1, ModulesRunning: 4}, Index: 7,
 		Modules: []wire.Module{
 			{Name: "codegen", State: pipeline.ModuleCached},
 			{Name: "lint", State: pipeline.ModuleFailed, Reason: "exit code 1", Worker: "beta", Attempts: []wire.Attempt{{Number: 1, Worker: "beta", State: pipeline.AttemptFailed, StartedAt: at(1), FinishedAt: at(42)}}},
-			{Name: "e2e[chaos]", State: pipeline.ModuleRunning, ExpectedSeconds: 220, Attempts: attempt("gamma", 10)},
+			{Name: "e2e[chaos]", State: pipeline.ModuleRunning, ExpectedSeconds: 220, Attempts: chaos},
 			{Name: "race", State: pipeline.ModuleRunning, ExpectedSeconds: 320, Attempts: attempt("beta", 20)},
 			{Name: "integration", State: pipeline.ModuleWaiting, Reason: `waits for lock "test-db", which integration of run 01a2291034b57e49a638ec9a5e8393dc holds`},
 		}}
+	for i := range 24 {
+		m := wire.Module{Name: fmt.Sprintf("unit[%d]", i+1), Of: "unit", State: pipeline.ModuleSucceeded, ExpectedSeconds: 62}
+		if i >= 22 {
+			m.State, m.Attempts = pipeline.ModuleRunning, attempt([]string{"beta", "gamma"}[i-22], 39)
+		}
+		release.Modules = append(release.Modules, m)
+	}
 	deploy := wire.Run{RunSummary: wire.RunSummary{ID: "r1", Number: 1282, Pipeline: "deploy", State: pipeline.RunSucceeded, Submitter: "bob", SubmittedAt: start.Add(-time.Hour), FinishedAt: at(-3000), ModuleCount: 1, ModulesDone: 1}, Index: 3,
 		Modules: []wire.Module{{Name: "ship", State: pipeline.ModuleSucceeded, Worker: "beta"}}}
-	return &fakeCluster{runs: []wire.Run{release, deploy}, nodes: []top.Node{node("beta", "leader", 7, 0), node("alpha", "voter", 0, 212), epsilon}}
+	nightly := wire.Run{RunSummary: wire.RunSummary{ID: "01a2291034b57e49a638ec9a5e8393dc", Number: 1283, Pipeline: "nightly", State: pipeline.RunRunning, Schedule: "nightly",
+		SubmittedAt: start.Add(-11 * time.Minute), ModuleCount: 70, ModulesDone: 65, ModulesCached: 4, ModulesRunning: 2}}
+	asks := wire.Run{RunSummary: wire.RunSummary{ID: "r0", Number: 1281, Pipeline: "deploy", State: pipeline.RunRunning, Submitter: "bob", SubmittedAt: start.Add(-21 * time.Minute),
+		ModuleCount: 10, ModulesDone: 7, ModulesCached: 2, Approvals: 1}}
+	return &fakeCluster{runs: []wire.Run{release, deploy, nightly, asks}, nodes: []top.Node{node("beta", "leader", 7, 0), node("alpha", "voter", 0, 212), epsilon}}
 }
 
 func (f *fakeCluster) note(format string, args ...any) error {
@@ -103,7 +119,12 @@ func (f *fakeCluster) get(id pipeline.RunID) (wire.Run, error) {
 func (f *fakeCluster) State(context.Context) (top.State, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return top.State{Health: wire.Health{NodeID: "b", Node: "beta", Status: "healthy", Leader: "beta", Quorum: true, Term: 8, CommitIndex: 48213}, Nodes: f.nodes}, f.down
+	return top.State{Health: wire.Health{NodeID: "b", Node: "beta", Status: "healthy", Leader: "beta", Quorum: true, Term: 8, CommitIndex: 48213}, Nodes: f.nodes,
+		Commits: &wire.CommitTimes{Count: 9, MedianSeconds: .00182, P99Seconds: .02}, Waiting: map[string]int{"lock": 1, "slots": 6, "dependency": 4}}, f.down
+}
+
+func (f *fakeCluster) Usual(context.Context) (map[string]time.Duration, error) {
+	return map[string]time.Duration{"nightly": 13 * time.Minute}, nil
 }
 
 func (f *fakeCluster) Runs(context.Context) ([]wire.RunSummary, error) {
@@ -228,14 +249,15 @@ func (s *session) shows(texts ...string) string {
 
 func (s *session) press(keys string) { s.term.SendRaw([]byte(keys)) }
 
+// narrow is a terminal without a column for how long a run still takes.
+const narrow = 45
+
 func TestApp_screens(t *testing.T) {
 	for _, size := range [][2]int{{45, 24}, {80, 24}, {160, 30}} {
 		s := open(t, size[0], size[1])
-		texts := []string{"release 1284", "beta", "e2e[chaos]"}
-		if size[0] > 45 {
-			texts = append(texts, "healed", "waits for lock")
-		} else {
-			texts = append(texts, "heale", "waits fo")
+		texts := []string{"release 1284", "beta", "e2e[chaos]", "unit [2 of 24]", "healed", "waits for"}
+		if size[0] > narrow {
+			texts = append(texts, "~27s") // how long a run is left
 		}
 		got := s.shows(texts...)
 		path := filepath.Join("testdata", fmt.Sprintf("screen-%d", size[0]))
@@ -274,7 +296,7 @@ func TestApp_actions(t *testing.T) {
 
 	s.press("r")
 	s.shows("has not ended")
-	s.press("j")
+	s.press("jjj")
 	s.shows("MODULE (deploy 1282)", "ship")
 	s.press("r")
 	s.shows("retry deploy 1282")
@@ -306,7 +328,7 @@ func TestApp_actions(t *testing.T) {
 func TestApp_begunAgain(t *testing.T) {
 	s := open(t, 120, 30)
 	s.shows("e2e[chaos]")
-	s.press("j")
+	s.press("jjj")
 	s.shows("MODULE (deploy 1282)", "ship")
 
 	s.cluster.mu.Lock()
@@ -337,6 +359,20 @@ func TestApp_texts(t *testing.T) {
 	if strings.Contains(screen, "e2e[chaos]") {
 		t.Errorf("the filter leaves others in:\n%s", screen)
 	}
+}
+
+// TestApp_fold shows the instances of a block one by one, and as one row again.
+func TestApp_fold(t *testing.T) {
+	s := open(t, 120, 40)
+	s.shows("unit [2 of 24]", "beta, gamma", "54s / 1m02s", "1 was lost with alpha at 12:00:08", "which integration of nightly")
+	s.press("\r")
+	s.press("jjjj")
+	s.press("\r")
+	s.shows("unit[23]", "unit[24]", "unit[5]")
+	s.press("f")
+	s.shows("unit [2 of 24]")
+	s.press("l")
+	s.shows("output of unit[23]")
 }
 
 // TestApp_clusterDown says how old the picture is, and recovers.
