@@ -217,8 +217,9 @@ const maxRetryKeys = 8
 type Worker struct {
 	Record WorkerRecord `cbor:"1,keyasint"`
 	Delete bool         `cbor:"2,keyasint,omitempty"`
-	// Only names the fields that are set on an existing record: "drain",
-	// "away", or "" for all of it.
+	// Only names what is changed of an existing record: "drain" and "away" set their
+	// fields; "stop" drains until "back", unless an operator does already; "back" ends that
+	// and away; "" sets all of it.
 	Only string `cbor:"3,keyasint,omitempty"`
 }
 
@@ -231,6 +232,9 @@ type WorkerRecord struct {
 	Draining bool `cbor:"3,keyasint,omitempty"`
 	// DrainDeadline is when what still runs is stopped; zero: never.
 	DrainDeadline time.Time `cbor:"4,keyasint,omitempty"`
+	// UntilBack says that the node began the drain because it stops: it ends when the node
+	// is back, also if the node was killed meanwhile.
+	UntilBack bool `cbor:"16,keyasint,omitempty"`
 	// AwayUntil lengthens lease and grace of a daemon that restarts.
 	AwayUntil time.Time `cbor:"5,keyasint,omitempty"`
 	// The rest is of outside workers.

@@ -3,6 +3,7 @@ package fsm
 import (
 	"bytes"
 	"cmp"
+	"time"
 
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -36,11 +37,18 @@ func (g *registry) applyWorker(c *Command, ch *change) Result {
 		}
 		switch w.Only {
 		case "drain":
-			rec.Draining, rec.DrainDeadline = w.Record.Draining, w.Record.DrainDeadline
+			rec.Draining, rec.DrainDeadline, rec.UntilBack = w.Record.Draining, w.Record.DrainDeadline, false
 		case "away":
 			rec.AwayUntil = w.Record.AwayUntil
+		case "stop":
+			rec.UntilBack = rec.UntilBack || !rec.Draining
+			rec.Draining = true
+		case "back":
+			rec.AwayUntil = time.Time{}
+			rec.Draining = rec.Draining && !rec.UntilBack
+			rec.UntilBack = false
 		default:
-			return Result{Err: pipeline.Errorf(pipeline.Invalid, "only %.80q: expected drain, away or nothing", w.Only)}
+			return Result{Err: pipeline.Errorf(pipeline.Invalid, "only %.80q: expected drain, away, stop, back or nothing", w.Only)}
 		}
 	} else if rec.Incarnation == "" || rec.Incarnation != old.Incarnation { // else it repeats what registered it
 		if err := g.use(c.Use); err != nil {

@@ -74,7 +74,7 @@ func (d *Departure) MarkAway() {
 	defer cancel()
 	if drained {
 		// Nothing runs here any more. The drain must not outlast the restart.
-		if err := d.setWorker(ctx, "drain", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name}); err != nil {
+		if err := d.setWorker(ctx, "back", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name}); err != nil {
 			d.cfg.Logger.Warn("could not end the drain", "error", err)
 		}
 	}
@@ -94,23 +94,16 @@ func (d *Departure) MarkAway() {
 	d.cfg.Logger.Info("stopping; running modules continue and are adopted at the next start", "running", d.cfg.Worker.Load())
 }
 
-// drainFirst waits until nothing runs here; only a second signal bounds it. It
-// reports whether the drain is its own: one that an operator started stays.
+// drainFirst waits until nothing runs here; only a second signal bounds it. It reports
+// whether that was possible. If the node is killed meanwhile, MarkBack ends the drain.
 func (d *Departure) drainFirst() bool {
 	ctx := context.Background()
-	d.cfg.State.Fresh(ctx)
-	asked := false
-	_ = d.cfg.State.View(func(v *fsm.View) error { // if it is closed, the proposal below fails
-		w, ok := v.Worker(d.cfg.Self)
-		asked = ok && w.Draining
-		return nil
-	})
-	if err := d.setWorker(ctx, "drain", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name, Draining: true}); err != nil {
+	if err := d.setWorker(ctx, "stop", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name}); err != nil {
 		d.cfg.Logger.Warn("could not drain before stopping", "error", err)
 		return false
 	}
 	d.waitIdle(ctx)
-	return !asked
+	return true
 }
 
 // waitIdle returns when nothing runs here.
@@ -126,12 +119,12 @@ func (d *Departure) waitIdle(ctx context.Context) {
 	}
 }
 
-// MarkBack revokes what MarkAway committed. It repeats until that is committed,
-// and does not check first whether it is needed: the state here may be older than
-// what this node proposed last.
+// MarkBack revokes what MarkAway committed, also if the node was killed on the way. It
+// repeats until that is committed, and does not check first whether it is needed: the
+// state here may be older than what this node proposed last.
 func (d *Departure) MarkBack(ctx context.Context) {
 	_, _ = backoff.Retry(ctx, func() (struct{}, error) { // it fails only when ctx ends
-		err := d.setWorker(ctx, "away", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name})
+		err := d.setWorker(ctx, "back", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name})
 		if err != nil && ctx.Err() == nil {
 			d.cfg.Logger.Warn("could not mark this node back", "error", err)
 		}

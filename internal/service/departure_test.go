@@ -80,6 +80,42 @@ func TestDeparture_MarkAway_drain(t *testing.T) {
 	})
 }
 
+// A node that is killed while it waits for its modules gets work again when it is back; a
+// drain that an operator asked for, before or meanwhile, stays.
+func TestDeparture_MarkBack_killed(t *testing.T) {
+	for operator, want := range map[string]bool{"no": false, "before": true, "meanwhile": true} {
+		t.Run(operator, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, d := departing(t, true)
+				drain := func() {
+					_, err := n.Propose(t.Context(), &fsm.Command{At: time.Now(), Worker: &fsm.Worker{Only: "drain",
+						Record: fsm.WorkerRecord{ID: statetest.Self, Draining: true, DrainDeadline: time.Now().Add(time.Hour)}}})
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				if operator == "before" {
+					drain()
+				}
+				ended := make(chan struct{})
+				go func() { defer close(ended); d.MarkAway() }() // not before the node is back
+				elapse(30 * time.Second)
+				if w := n.record(t); !w.Draining || w.DrainDeadline.IsZero() != (operator != "before") {
+					t.Errorf("while a module runs: %+v", w)
+				}
+				if operator == "meanwhile" {
+					drain()
+				}
+				d.MarkBack(t.Context())
+				if w := n.record(t); w.Draining != want || w.UntilBack || w.DrainDeadline.IsZero() == want {
+					t.Errorf("back again: %+v", w)
+				}
+				<-ended
+			})
+		})
+	}
+}
+
 // A node whose departure is refused gets work again, also if that took all its time.
 func TestDeparture_Leave_refused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
