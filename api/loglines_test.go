@@ -8,7 +8,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -47,7 +49,7 @@ func numbered(n int) []byte {
 }
 
 func TestLog_lines(t *testing.T) {
-	output := numbered(5000)
+	output := numbered(20000)
 	output = append(output, "the last has no end"...)
 	var read int64
 	n := newNode(t, logOf(&output, &read))
@@ -59,20 +61,20 @@ func TestLog_lines(t *testing.T) {
 		query, want string
 		first       int
 	}{
-		{"line=1&count=2", want(1, 2), 1}, {"line=1", want(1, 500), 1}, {"line=2500&count=3", want(2500, 2502), 2500}, {"line=5001", want(5001, 5001), 5001},
-		{"line=-1", "the last has no end", 5001}, {"line=-3&count=2", want(4999, 5000), 4999}, {"line=-99999&count=1", want(1, 1), 1}, {"line=5002", "", 5002},
+		{"line=1&count=2", want(1, 2), 1}, {"line=1", want(1, 500), 1}, {"line=12500&count=3", want(12500, 12502), 12500}, {"line=20001", want(20001, 20001), 20001},
+		{"line=-1", "the last has no end", 20001}, {"line=-3&count=2", want(19999, 20000), 19999}, {"line=-99999&count=1", want(1, 1), 1}, {"line=20002", "", 20002},
 	} {
 		r := ask(t, n.public.URL, base+tc.query, "", asRead)
 		h := r.Header
 		if got := text(t, r); r.StatusCode != 200 || got != tc.want || h.Get("X-Pipelined-Line") != strconv.Itoa(tc.first) ||
-			h.Get("X-Pipelined-Offset") != strconv.Itoa(len(bytes.Join(lines[:tc.first-1], nil))) || h.Get("X-Pipelined-Lines") != "5001" || h.Get("X-Pipelined-Size") != strconv.Itoa(len(output)) {
+			h.Get("X-Pipelined-Offset") != strconv.Itoa(len(bytes.Join(lines[:tc.first-1], nil))) || h.Get("X-Pipelined-Lines") != "20001" || h.Get("X-Pipelined-Size") != strconv.Itoa(len(output)) {
 			t.Errorf("%s: %d %q, %v", tc.query, r.StatusCode, got[:min(len(got), 80)], h)
 		}
 	}
 
 	// What was counted is not read again, and what comes later is.
 	read = 0
-	if r := ask(t, n.public.URL, base+"line=4000&count=1", "", asRead); text(t, r) != want(4000, 4000) || read > 300<<10 {
+	if r := ask(t, n.public.URL, base+"line=16000&count=1", "", asRead); text(t, r) != want(16000, 16000) || read > 600<<10 {
 		t.Errorf("%d of %d bytes were read", read, len(output))
 	}
 	output = append(output, " yet\nnew\n"...)
@@ -81,14 +83,41 @@ func TestLog_lines(t *testing.T) {
 		t.Errorf("what grew: %v", r.Header)
 	}
 	var meta wire.LogMeta
-	if err := json.Unmarshal([]byte(text(t, ask(t, n.public.URL, base+"meta=1", "", asRead))), &meta); err != nil || meta != (wire.LogMeta{Attempt: 1, Size: int64(len(output)), Lines: 5002}) {
+	if err := json.Unmarshal([]byte(text(t, ask(t, n.public.URL, base+"meta=1", "", asRead))), &meta); err != nil || meta != (wire.LogMeta{Attempt: 1, Size: int64(len(output)), Lines: 20002}) {
 		t.Errorf("got %+v, %v", meta, err)
 	}
 
-	for query, status := range map[string]int{"line=0": 400, "line=x": 400, "line=1&count=0": 400, "line=1&count=9999": 400, "line=9999": 416, "line=1&tail=5": 400, "meta=1&follow=1": 400,
+	for query, status := range map[string]int{"line=0": 400, "line=x": 400, "line=1&count=0": 400, "line=1&count=9999": 400, "line=29999": 416, "line=1&tail=5": 400, "meta=1&follow=1": 400,
 		"search=": 400, "search=a&limit=0": 400, "search=(&regexp=1": 400, "search=a&lines=3": 400, "search=" + strings.Repeat("a", 300): 400} {
 		if r := ask(t, n.public.URL, base+query, "", asRead); r.StatusCode != status {
 			t.Errorf("%s: %d, want %d", query, r.StatusCode, status)
+		}
+	}
+}
+
+// Of an output whose counts are known no more is read than its end and what is asked
+// for, and the lines are the same.
+func TestLog_lines_counted(t *testing.T) {
+	for _, end := range []int{0, 1, 100_000} {
+		output := numbered(20000)
+		output = append(output, bytes.Repeat([]byte{'x'}, 2*pipeline.LogChunk-len(output)%pipeline.LogChunk+end)...)
+		var read int64
+		backend := logOf(&output, &read)
+		n := newNode(t, backend)
+		var counts pipeline.LogCounts
+		_, _ = counts.Write(output)
+		backend.Logs.LineEndsFunc = func(context.Context, pipeline.RunID, string, int) ([]int64, error) {
+			return pipeline.ReadLogCounts(counts.Bytes()), nil
+		}
+		counted := newNode(t, backend)
+		for _, query := range []string{"line=-1&count=1", "line=1&count=1", "line=9000&count=3", "line=20000", "line=-3"} {
+			what := "GET /api/v1/runs/r1/modules/m/logs?" + query
+			want := ask(t, n.public.URL, what, "", asRead)
+			read = 0
+			r := ask(t, counted.public.URL, what, "", asRead)
+			if text(t, r) != text(t, want) || r.Header.Get("X-Pipelined-Lines") != "20001" || r.Header.Get("X-Pipelined-Offset") != want.Header.Get("X-Pipelined-Offset") || read > 1200<<10 {
+				t.Errorf("%d: %s: %d of %d bytes were read, %v", end, query, read, len(output), r.Header)
+			}
 		}
 	}
 }
@@ -250,9 +279,44 @@ func TestLog_search_large(t *testing.T) {
 	}
 }
 
+// A regular expression finds the same lines whether or not it has texts by which lines
+// are left out.
+func FuzzSearch_regexp(f *testing.F) {
+	for _, expression := range []string{"a|bc", "x*", "(ab)+c?", "^(?:\x1b\\[m)*(?:::group::|section_start:)", "(?i)k", "\uFFFD", "a{2,3}$", "(a|)b", "[ab]c", "a.c|d", "--- [^A-Z]"} {
+		f.Add(expression, "ab\nabc\n\x1b[m::group::x\nsection_start:\n--- a\nK \u212a \xff\naab\n\naXc\nd")
+	}
+	f.Fuzz(func(t *testing.T, expression, output string) {
+		re, err := regexp.Compile(expression)
+		if err != nil || expression == "" || len(expression) > 256 || strings.ContainsAny(expression, "\n\x00") {
+			return
+		}
+		var want []int64
+		lines := strings.Split(output, "\n")
+		if lines[len(lines)-1] == "" {
+			lines = lines[:len(lines)-1]
+		}
+		for i, line := range lines {
+			if re.MatchString(line) {
+				want = append(want, int64(i+1))
+			}
+		}
+		text := []byte(output)
+		var read int64
+		n := newNode(t, logOf(&text, &read))
+		var got []int64
+		for _, m := range search(t, n.public.URL, "case=1&regexp=1&limit=2000&search="+url.QueryEscape(expression)).Matches {
+			got = append(got, m.Line)
+		}
+		if len(want) < 2000 && !slices.Equal(got, want) {
+			t.Errorf("%q in %q: lines %d, want %d", expression, output, got, want)
+		}
+	})
+}
+
 func BenchmarkSearch(b *testing.B) {
 	output := bytes.Repeat([]byte("\x1b[32mok\x1b[0m   github.com/pipelined/pipelined/internal/worker 41.2s of tests, nothing found\n"), 100<<20/90)
-	for _, query := range []string{"search=needle", "search=Tested", "search=needle&case=1"} {
+	markers := url.QueryEscape(`^(?:\x1b\[[0-9;]*[A-Za-z])*(?:::group::|section_start:)`)
+	for _, query := range []string{"search=needle", "search=Tested", "search=github", "search=needle&case=1", "search=" + markers + "&case=1&regexp=1"} {
 		b.Run(query, func(b *testing.B) {
 			var read int64
 			n := newNode(b, logOf(&output, &read))

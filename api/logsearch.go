@@ -34,11 +34,12 @@ type searching struct {
 	find  finder
 }
 
-// finder gives the position of the first match in one line; -1 if there is none.
-// next gives a position before which no line of a text matches: all of it if none does.
+// finder gives the position of the first match in one line; -1 if there is none. scan
+// gives a function of a position in a text: no line matches between it and the result.
+// That is called with positions in their order.
 type finder interface {
 	find(line []byte) int
-	next(text []byte) int
+	scan(text []byte) func(from int) int
 }
 
 func readSearching(q url.Values) (s searching, err error) {
@@ -73,7 +74,7 @@ func readSearching(q url.Values) (s searching, err error) {
 		if err != nil {
 			return s, invalid("search: %w", err)
 		}
-		s.find = pattern{re}
+		s.find = pattern{re, required(text)}
 	case exact:
 		s.find = literal(text)
 	default:
@@ -134,13 +135,13 @@ type matcher struct {
 
 // block searches whole lines, all of them unless ctx ends first.
 func (m *matcher) block(ctx context.Context, text []byte) (complete bool) {
+	next := m.find.scan(text)
 	for at, n := 0, 0; at < len(text); n++ {
 		if n%1024 == 0 && ctx.Err() != nil {
 			return false
 		}
-		skip := m.find.next(text[at:])
 		// From the beginning of the line in which something may be.
-		start := at + skip
+		start := next(at)
 		if start < len(text) {
 			start = at + bytes.LastIndexByte(text[at:start], '\n') + 1
 		}
@@ -174,117 +175,4 @@ func (m *matcher) add(column int, offset int64) {
 	case m.out.Next == 0:
 		m.out.Next = m.line
 	}
-}
-
-// pattern finds a regular expression, line by line.
-type pattern struct{ re *regexp.Regexp }
-
-func (p pattern) next([]byte) int { return 0 }
-func (p pattern) find(line []byte) int {
-	if at := p.re.FindIndex(line); at != nil {
-		return at[0]
-	}
-	return -1
-}
-
-// literal finds a text as it is.
-type literal string
-
-func (l literal) find(line []byte) int { return bytes.Index(line, []byte(l)) }
-func (l literal) next(text []byte) int {
-	if at := bytes.Index(text, []byte(l)); at >= 0 {
-		return at
-	}
-	return len(text)
-}
-
-// folded finds a text in any case of its ASCII letters. It looks for one byte of the
-// text, the rarest, in both cases: a regular expression takes a hundred times as long.
-type folded struct {
-	text []byte // in lower case
-	// rare is the position of the byte that is looked for, lower and upper its cases.
-	rare         int
-	lower, upper byte
-}
-
-// frequent are letters and signs of outputs, the most frequent first.
-const frequent = " etaionsrlhdcu.mpf0g1-:/_y2bw=3vk"
-
-func newFolded(text string) *folded {
-	f := &folded{text: lowerASCII([]byte(text))}
-	best := -1
-	for i, b := range f.text {
-		rank := strings.IndexByte(frequent, b)
-		if rank < 0 {
-			rank = len(frequent)
-		}
-		if rank > best {
-			best, f.rare = rank, i
-		}
-	}
-	f.lower, f.upper = f.text[f.rare], f.text[f.rare]
-	if f.lower >= 'a' && f.lower <= 'z' {
-		f.upper -= 'a' - 'A'
-	}
-	return f
-}
-
-func lowerASCII(b []byte) []byte {
-	for i, c := range b {
-		if c >= 'A' && c <= 'Z' {
-			b[i] += 'a' - 'A'
-		}
-	}
-	return b
-}
-
-func (f *folded) find(line []byte) int {
-	if at := f.next(line); at < len(line) {
-		return at
-	}
-	return -1
-}
-
-func (f *folded) next(text []byte) int {
-	lower, upper := -1, -1 // the next place of each case; before at if it must be looked for
-	for at := f.rare; at < len(text); {
-		lower, upper = follow(text, f.lower, lower, at), follow(text, f.upper, upper, at)
-		hit := min(lower, upper)
-		if hit >= len(text) {
-			break
-		}
-		if start := hit - f.rare; f.matches(text[start:]) {
-			return start
-		}
-		at = hit + 1
-	}
-	return len(text)
-}
-
-// follow is the first place of a byte from at on, known if it is not before at.
-func follow(text []byte, b byte, known, at int) int {
-	if known >= at {
-		return known
-	}
-	if i := bytes.IndexByte(text[at:], b); i >= 0 {
-		return at + i
-	}
-	return len(text)
-}
-
-// matches reports whether a text begins with the one that is looked for.
-func (f *folded) matches(text []byte) bool {
-	if len(text) < len(f.text) {
-		return false
-	}
-	for i, want := range f.text {
-		c := text[i]
-		if c >= 'A' && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		if c != want {
-			return false
-		}
-	}
-	return true
 }
