@@ -13,8 +13,8 @@ import (
 
 const (
 	// lineChunk is how many bytes of an output one entry of its line index stands for.
-	lineChunk = 64 << 10
-	// maxIndexes is how many outputs have an index; of 100 MB one takes 13 KB.
+	lineChunk = pipeline.LogChunk
+	// maxIndexes is how many outputs have an index; of 100 MB one takes 3 KB.
 	maxIndexes = 64
 )
 
@@ -110,14 +110,27 @@ func (x *lineIndex) locate(ctx context.Context, logs Logs, key logKey, line int6
 	return p, nil
 }
 
-// extend reads what the index does not cover yet.
+// extend reads what the index does not cover yet. Of an output that has ended and is
+// looked at for the first time, that is less than a chunk.
 func (x *lineIndex) extend(ctx context.Context, logs Logs, key logKey) (LogInfo, error) {
+	if x.size == 0 {
+		counts, err := logs.LineEnds(ctx, key.run, key.module, key.attempt)
+		if err != nil {
+			return LogInfo{}, err
+		}
+		for _, n := range counts {
+			x.before = append(x.before, x.ends)
+			x.ends += n
+			x.size += lineChunk
+		}
+	}
+
 	r, info, err := logs.Log(ctx, key.run, key.module, key.attempt, x.size)
 	if err != nil {
 		return info, err
 	}
 	defer r.Close()
-	buf := make([]byte, min(4*lineChunk, max(0, info.Size-x.size)))
+	buf := make([]byte, min(4*readSize, max(0, info.Size-x.size)))
 	for x.size < info.Size {
 		n, err := r.Read(buf[:min(int64(len(buf)), info.Size-x.size)])
 		x.add(buf[:n])

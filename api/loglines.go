@@ -19,6 +19,8 @@ const (
 	maxCount     = 5000
 	// maxLineBytes bounds an answer of lines, in bytes.
 	maxLineBytes = 8 << 20
+	// readSize is how much of an output is read at once.
+	readSize = 64 << 10
 )
 
 // lineQuery asks for a part of an output by lines.
@@ -140,7 +142,7 @@ func readLines(ctx context.Context, logs Logs, key logKey, at place, count int64
 	}
 	defer r.Close()
 
-	in := bufio.NewReaderSize(io.LimitReader(r, at.size-offset), lineChunk)
+	in := bufio.NewReaderSize(io.LimitReader(r, at.size-offset), readSize)
 	for ends < at.line-1 { // lines of the chunk before the first one
 		part, err := in.ReadSlice('\n')
 		offset += int64(len(part))

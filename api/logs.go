@@ -11,7 +11,7 @@ import (
 	"github.com/pipelined/pipelined/pipeline"
 )
 
-// Logs is what the API needs of a node to read the output of modules. Both
+// Logs is what the API needs of a node to read the output of modules. Its
 // calls need the replicated state; the bytes come from whichever node has them.
 type Logs interface {
 	// Follow sends the logs of a run. It returns after the RunEnd event, when send
@@ -20,6 +20,9 @@ type Logs interface {
 	// Log opens the output of one attempt (0: the newest) at an offset. It reads
 	// what is there at the time of the call and does not wait for more.
 	Log(ctx context.Context, id pipeline.RunID, module string, attempt int, offset int64) (io.ReadCloser, LogInfo, error)
+	// LineEnds gives how many lines end in each pipeline.LogChunk of an output but the
+	// last; nil if that is not known without reading it.
+	LineEnds(ctx context.Context, id pipeline.RunID, module string, attempt int) ([]int64, error)
 }
 
 // LogInfo describes what Logs.Log opened.

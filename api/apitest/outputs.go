@@ -13,6 +13,17 @@ import (
 type Logs struct {
 	FollowFunc func(context.Context, pipeline.RunID, wire.FollowRequest, func(wire.LogEvent) error) error
 	LogFunc    func(context.Context, pipeline.RunID, string, int, int64) (io.ReadCloser, api.LogInfo, error)
+	// LineEndsFunc may be nil: no counts are known.
+	LineEndsFunc func(context.Context, pipeline.RunID, string, int) ([]int64, error)
+}
+
+// LineEnds calls LineEndsFunc.
+func (f *Logs) LineEnds(ctx context.Context, id pipeline.RunID, module string, attempt int) ([]int64, error) {
+	if f.LineEndsFunc == nil {
+		return nil, nil
+	}
+
+	return f.LineEndsFunc(ctx, id, module, attempt)
 }
 
 // Follow calls FollowFunc.

@@ -3,6 +3,7 @@ package external
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/pipelined/pipelined/api"
@@ -240,7 +241,7 @@ func (w *Workers) storeLog(ctx context.Context, plain pipeline.Digest) (stored p
 	}
 	defer opened.Close()
 
-	stored, err = blob.PutLog(ctx, w.cfg.Blobs, opened.Size(), opened)
+	stored, err = blob.PutLog(ctx, w.cfg.Blobs, opened.Size(), opened, strings.NewReader(""))
 	return stored, opened.Size(), err
 }
 

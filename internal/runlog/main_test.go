@@ -170,7 +170,7 @@ func (w *world) end(worker pipeline.NodeID, run pipeline.RunID, attempt string, 
 	}
 	o := pipeline.Outcome{ID: w.id(run, attempt), Worker: worker, State: e.state, StartedAt: start, FinishedAt: start.Add(e.after)}
 	if e.log != "" {
-		o.Log, o.LogSize, o.Holders = w.putBlob(e.log+e.times), int64(len(e.log)), []pipeline.NodeID{worker}
+		o.Log, o.LogSize, o.Holders = w.putBlob(e.log+counts(e.log)+e.times), int64(len(e.log)), []pipeline.NodeID{worker}
 	}
 
 	batch := fsm.Batch{Outcomes: []fsm.Outcome{{Outcome: o, Next: e.next}}}
@@ -178,6 +178,13 @@ func (w *world) end(worker pipeline.NodeID, run pipeline.RunID, attempt string, 
 		batch.Runs = []fsm.RunEnd{{Run: run, State: pipeline.RunSucceeded}}
 	}
 	w.apply(&fsm.Command{Batch: &batch})
+}
+
+// counts are those of an output's lines.
+func counts(log string) string {
+	var c pipeline.LogCounts
+	_, _ = c.Write([]byte(log))
+	return string(c.Bytes())
 }
 
 // Blobs.

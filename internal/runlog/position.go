@@ -56,8 +56,7 @@ func (l *Logs) finalPosition(ctx context.Context, a *pipeline.Attempt, lines int
 	}
 	defer text.Close()
 
-	// The record of times is behind the output.
-	if _, err := text.Seek(a.LogSize, io.SeekStart); err != nil {
+	if _, err := text.Seek(a.LogSize+pipeline.LogCountsSize(a.LogSize), io.SeekStart); err != nil {
 		return out, err
 	}
 	if out.Times, err = io.ReadAll(io.LimitReader(text, maxLogTimes)); err != nil {

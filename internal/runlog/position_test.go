@@ -2,6 +2,8 @@ package runlog_test
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,6 +63,41 @@ func TestFollow_parts(t *testing.T) {
 		w.end("n2", "r", "a/1", ended{log: log, times: times, after: 3 * time.Minute, last: true})
 		w.nodes["n2"].files.forget(id)
 		check("ended")
+	})
+}
+
+// The counts of a long output are known once it has ended, and its times still are.
+func TestLogs_LineEnds(t *testing.T) {
+	log, times := dated(map[time.Duration]string{0: strings.Repeat("early\n", 100_000), time.Minute: "late\n"}, 0, time.Minute)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "n1", "n2")
+		w.submit("r", "a")
+		w.assign("r", "n2", "a/1")
+		id := w.id("r", "a/1")
+		w.nodes["n2"].files.write(id, log)
+		for name, n := range w.nodes {
+			if got, err := n.Logs.LineEnds(t.Context(), "r", "a", 1); got != nil || err != nil {
+				t.Errorf("at %s, running: %d, %v", name, got, err)
+			}
+		}
+
+		w.end("n2", "r", "a/1", ended{log: log, times: times, after: 2 * time.Minute, last: true})
+		for name, n := range w.nodes {
+			if got, err := n.Logs.LineEnds(t.Context(), "r", "a", 1); !slices.Equal(got, []int64{43690, 43691}) || err != nil {
+				t.Errorf("at %s, ended: %d, %v", name, got, err)
+			}
+			if _, err := n.Logs.LineEnds(t.Context(), "r", "b", 1); pipeline.KindOf(err) != pipeline.NotFound {
+				t.Errorf("at %s, of a module that is not there: %v", name, err)
+			}
+		}
+		f := w.follow("n1", "r", wire.FollowRequest{Since: start.Add(30 * time.Second), Times: true})
+		if err := f.wait(); err != nil || f.text(t, "") != "late\n" || !f.events[0].Time.Equal(start.Add(time.Minute)) {
+			t.Errorf("got %q, %v", f.text(t, ""), err)
+		}
+		w.loseBlobs()
+		if _, err := w.nodes["n1"].Logs.LineEnds(t.Context(), "r", "a", 1); err == nil {
+			t.Error("the counts of a log that is lost")
+		}
 	})
 }
 

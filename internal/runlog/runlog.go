@@ -3,6 +3,7 @@ package runlog
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -53,8 +54,9 @@ type Config struct {
 	OpenLog OpenLog
 }
 
-// Text is the plain bytes of a finished attempt's log: the output, and behind it
-// the record of its times. One goroutine uses it.
+// Text is the plain bytes of a finished attempt's log: the output, behind it the
+// counts of its lines (pipeline.LogCountsSize), and the record of its times. One
+// goroutine uses it.
 type Text interface {
 	io.ReadSeekCloser
 	io.ReaderAt
@@ -112,6 +114,27 @@ func (l *Logs) Log(ctx context.Context, id pipeline.RunID, module string, attemp
 	return l.openLive(ctx, a.Worker, attemptID, offset), info, nil
 }
 
+// LineEnds gives how many lines end in each pipeline.LogChunk of an output but the
+// last; nil if it has not ended.
+func (l *Logs) LineEnds(ctx context.Context, id pipeline.RunID, module string, attempt int) ([]int64, error) {
+	a, err := l.find(id, module, attempt)
+	size := pipeline.LogCountsSize(a.LogSize)
+	if err != nil || !a.State.Final() || a.Log == "" || size == 0 {
+		return nil, err
+	}
+
+	text, err := l.openLog(ctx, &a)
+	if err != nil {
+		return nil, err
+	}
+	defer text.Close()
+	counts := make([]byte, size)
+	if n, err := text.ReadAt(counts, a.LogSize); n < len(counts) {
+		return nil, fmt.Errorf("read the line counts of %s: %w", module, err)
+	}
+	return pipeline.ReadLogCounts(counts), nil
+}
+
 // empty is an output without bytes.
 func empty() io.ReadCloser { return io.NopCloser(strings.NewReader("")) }
 
@@ -130,7 +153,7 @@ func (l *Logs) openFinal(ctx context.Context, a *pipeline.Attempt, offset int64)
 		return nil, errors.Join(err, text.Close())
 	}
 
-	// The record of the times is behind the output.
+	// Counts and times are behind the output.
 	return limited{io.LimitReader(text, a.LogSize-offset), text}, nil
 }
 

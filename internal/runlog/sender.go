@@ -134,7 +134,7 @@ func (s *sender) sendLog(ctx context.Context) error {
 		return err
 	}
 
-	in := io.LimitReader(text, a.LogSize-s.progress.Offset) // the record of times is behind it
+	in := io.LimitReader(text, a.LogSize-s.progress.Offset) // counts and times are behind it
 	buf := make([]byte, pieceSize)
 	for {
 		n, err := in.Read(buf)

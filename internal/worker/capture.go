@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"time"
@@ -154,12 +153,12 @@ func (c *capturer) captureLog(ctx context.Context, a *attempt, got *captured) er
 		return err
 	}
 	o.LogSize = st.Size()
-	content := io.Reader(io.LimitReader(f, o.LogSize))
-	if times, err := os.ReadFile(a.dir.Times()); err == nil {
-		content = io.MultiReader(content, bytes.NewReader(times))
+	times, err := os.ReadFile(a.dir.Times())
+	if err != nil {
+		times = nil // there is none if all output was written at once
 	}
 
-	o.Log, err = blob.PutLog(ctx, c.blobs, o.LogSize, content)
+	o.Log, err = blob.PutLog(ctx, c.blobs, o.LogSize, f, bytes.NewReader(times))
 	if err == nil && o.LogSize > 0 {
 		got.blobs = append(got.blobs, o.Log)
 	}

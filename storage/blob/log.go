@@ -18,15 +18,17 @@ import (
 const CompressLogFrom = 4 << 10
 
 // logFrame is how many plain bytes are compressed together. A range costs the
-// frames that it touches.
-const logFrame = 256 << 10
+// frames that it touches, and so does a chunk whose line ends were counted.
+const logFrame = pipeline.LogChunk
 
-// PutLog stores a log of size bytes, which all gives first; what all gives
-// behind them (the times of the output) is stored behind them. It returns the
-// digest of the blob, which is compressed from CompressLogFrom bytes on: then
-// it is a file in the seekable format of zstd, and the digest is that of the
-// compressed bytes. Errors of all are returned as they are.
-func PutLog(ctx context.Context, into Putter, size int64, all io.Reader) (pipeline.Digest, error) {
+// PutLog stores a log: size bytes that output gives, behind them how many lines end
+// in each of their chunks, and behind these all of times. It returns the digest of
+// the blob, which is compressed from CompressLogFrom bytes on: then it is a file in
+// the seekable format of zstd, and the digest is that of the compressed bytes. Errors
+// of output and times are returned as they are.
+func PutLog(ctx context.Context, into Putter, size int64, output, times io.Reader) (pipeline.Digest, error) {
+	counts := &logCounts{}
+	all := io.MultiReader(io.TeeReader(&exactly{in: output, left: size}, &counts.LogCounts), counts, times)
 	if size >= CompressLogFrom {
 		codec, err := logCodecs()
 		if err != nil {
@@ -43,7 +45,41 @@ func PutLog(ctx context.Context, into Putter, size int64, all io.Reader) (pipeli
 	return d, err
 }
 
-// LogReader gives the plain bytes of a log: the output first, then its times.
+// logCounts gives the counts of an output, once that was read.
+type logCounts struct {
+	pipeline.LogCounts
+	read int
+}
+
+func (c *logCounts) Read(p []byte) (int, error) {
+	n := copy(p, c.Bytes()[c.read:])
+	c.read += n
+	if n == 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// exactly gives the first bytes of in. Fewer are an error: what is behind them would
+// not be found.
+type exactly struct {
+	in   io.Reader
+	left int64
+}
+
+func (e *exactly) Read(p []byte) (int, error) {
+	if e.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := e.in.Read(p[:min(int64(len(p)), e.left)])
+	if e.left -= int64(n); err == io.EOF && e.left > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// LogReader gives the plain bytes of a log: the output first, then the counts of its
+// lines (pipeline.LogCountsSize) and its times.
 // It is for one goroutine.
 type LogReader interface {
 	io.ReadSeeker

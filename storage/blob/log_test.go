@@ -7,7 +7,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/iotest"
 
@@ -29,8 +31,8 @@ func logText(n int) []byte {
 
 func putLog(t *testing.T, b *blob.Store, text, times []byte) pipeline.Digest {
 	t.Helper()
-	all := io.MultiReader(iotest.OneByteReader(bytes.NewReader(text[:min(len(text), 100)])), bytes.NewReader(text[min(len(text), 100):]), bytes.NewReader(times))
-	d, err := blob.PutLog(t.Context(), b, int64(len(text)), all)
+	output := io.MultiReader(iotest.OneByteReader(bytes.NewReader(text[:min(len(text), 100)])), bytes.NewReader(text[min(len(text), 100):]), strings.NewReader("written since"))
+	d, err := blob.PutLog(t.Context(), b, int64(len(text)), output, bytes.NewReader(times))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,9 +42,13 @@ func putLog(t *testing.T, b *blob.Store, text, times []byte) pipeline.Digest {
 func TestOpenLog(t *testing.T) {
 	b, _ := openBlobs(t, blob.Options{})
 	times := []byte("the times of it")
-	for _, size := range []int{0, 1, blob.CompressLogFrom - 1, blob.CompressLogFrom, 100_000, 256<<10 - len(times), 256 << 10, 1_000_000} {
+	for _, size := range []int{0, 1, blob.CompressLogFrom - 1, blob.CompressLogFrom, 100_000, 256<<10 - len(times), 256 << 10, 256<<10 + 1, 512 << 10, 1_000_000} {
 		text := logText(size)
 		d := putLog(t, b, text, times)
+		var ends []int64
+		for rest := text; len(rest) > pipeline.LogChunk; rest = rest[pipeline.LogChunk:] {
+			ends = append(ends, int64(bytes.Count(rest[:pipeline.LogChunk], []byte{'\n'})))
+		}
 		opened, err := b.Open(d)
 		if err != nil {
 			t.Fatal(err)
@@ -57,8 +63,9 @@ func TestOpenLog(t *testing.T) {
 			t.Fatalf("%d bytes: %v", size, err)
 		}
 		got, err := io.ReadAll(log)
-		if err != nil || !bytes.Equal(got, append(text, times...)) {
-			t.Errorf("%d bytes: read %d, %v", size, len(got), err)
+		counts := got[min(size, len(got)):max(0, len(got)-len(times))]
+		if err != nil || !bytes.HasPrefix(got, text) || !bytes.HasSuffix(got, times) || int64(len(counts)) != pipeline.LogCountsSize(int64(size)) || !slices.Equal(pipeline.ReadLogCounts(counts), ends) {
+			t.Errorf("%d bytes: read %d, lines %d, %v", size, len(got), counts, err)
 		}
 		for range 20 {
 			at := rand.Int64N(int64(len(got)))
@@ -68,7 +75,7 @@ func TestOpenLog(t *testing.T) {
 				t.Errorf("%d bytes: %d of %d at %d: %v", size, n, len(part), at, err)
 			}
 		}
-		if _, err := log.Seek(int64(size), io.SeekStart); err != nil {
+		if _, err := log.Seek(int64(size)+pipeline.LogCountsSize(int64(size)), io.SeekStart); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := io.ReadAll(log); err != nil || !bytes.Equal(got, times) {
@@ -90,7 +97,7 @@ func TestPutLog_isZstd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer z.Close()
-	if got, err := io.ReadAll(z); err != nil || !bytes.Equal(got, text) {
+	if got, err := io.ReadAll(z); err != nil || !bytes.HasPrefix(got, text) {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
 }
@@ -103,9 +110,13 @@ func TestPutLog_errors(t *testing.T) {
 		t.Errorf("digests %s and %s", one, two)
 	}
 	want := errors.New("the disk is on fire")
-	_, err := blob.PutLog(t.Context(), b, 1<<20, io.MultiReader(bytes.NewReader(text), iotest.ErrReader(want)))
+	none := strings.NewReader("")
+	_, err := blob.PutLog(t.Context(), b, 1<<20, io.MultiReader(bytes.NewReader(text), iotest.ErrReader(want)), none)
 	if !errors.Is(err, want) {
 		t.Errorf("error %v", err)
+	}
+	if _, err := blob.PutLog(t.Context(), b, 1<<20, bytes.NewReader(text), none); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("an output that is too short: error %v", err)
 	}
 }
 
@@ -114,6 +125,10 @@ func TestOpenLog_corrupt(t *testing.T) {
 	b, dir := openBlobs(t, blob.Options{})
 	text := logText(2_000_000)
 	times := []byte("times")
+	whole, err := readLog(b, putLog(t, b, text, times), int64(len(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for range 8 {
 		d := putLog(t, b, text, times)
 		path := filepath.Join(dir, string(d[:2]), string(d))
@@ -128,7 +143,7 @@ func TestOpenLog_corrupt(t *testing.T) {
 
 		got, err := readLog(b, d, int64(len(text)))
 		var corrupt *blob.CorruptError
-		if !errors.As(err, &corrupt) || !bytes.HasPrefix(append(text[:len(text):len(text)], times...), got) {
+		if !errors.As(err, &corrupt) || !bytes.HasPrefix(whole, got) {
 			t.Errorf("read %d bytes, %v", len(got), err)
 		}
 	}

@@ -3,6 +3,7 @@ package blob_test
 import (
 	"bytes"
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/pipelined/pipelined/storage/blob"
@@ -12,7 +13,7 @@ import (
 func BenchmarkLog(b *testing.B) {
 	text := logText(64 << 20)
 	store, _ := openBlobs(b, blob.Options{NoSync: true})
-	d, err := blob.PutLog(b.Context(), store, int64(len(text)), bytes.NewReader(text))
+	d, err := blob.PutLog(b.Context(), store, int64(len(text)), bytes.NewReader(text), strings.NewReader(""))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -24,7 +25,7 @@ func BenchmarkLog(b *testing.B) {
 	b.Run("put", func(b *testing.B) {
 		b.SetBytes(int64(len(text)))
 		for b.Loop() {
-			if _, err := blob.PutLog(b.Context(), store, int64(len(text)), bytes.NewReader(text)); err != nil {
+			if _, err := blob.PutLog(b.Context(), store, int64(len(text)), bytes.NewReader(text), strings.NewReader("")); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -55,7 +56,7 @@ func BenchmarkLog(b *testing.B) {
 	b.Run("read", func(b *testing.B) {
 		b.SetBytes(int64(len(text)))
 		read(b, func(log blob.LogReader) {
-			if n, err := io.Copy(io.Discard, log); err != nil || n != int64(len(text)) {
+			if n, err := io.Copy(io.Discard, log); err != nil || n < int64(len(text)) {
 				b.Fatal(n, err)
 			}
 		})
