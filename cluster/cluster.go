@@ -49,9 +49,9 @@ type Config struct {
 	// CheckLog examines raft's log in a process of its own after an unclean end,
 	// see consensus.Config.Check; nil leaves that out.
 	CheckLog func(dir string) error
-	// SnapshotDamaged is called when a snapshot of raft was found damaged and is
-	// quarantined. It must return at once; nil leaves it out.
-	SnapshotDamaged func(why error)
+	// RaftRepaired is called when something in RaftDir was found damaged and the rest of
+	// it makes up for that, see consensus.Config.Repaired; nil leaves it out.
+	RaftRepaired func(found, how string)
 	// RememberedPeers are gossip addresses of former members, tried first.
 	RememberedPeers []string
 	// RememberedJoin are hosts that Join named at an earlier start. They are looked up

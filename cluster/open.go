@@ -170,7 +170,7 @@ func startReplica(c *Cluster) error {
 func openReplica(c *Cluster) (*consensus.Node, error) {
 	return consensus.Open(consensus.Config{
 		ID: string(c.cfg.NodeID), Dir: c.cfg.RaftDir, FSM: c.cfg.FSM, Logger: c.log.Named("raft"), Timings: c.cfg.Timings,
-		Dial: c.directory.dialRaft, Gone: c.directory.ended, Check: c.cfg.CheckLog, SnapshotDamaged: c.cfg.SnapshotDamaged, Metrics: c.cfg.RaftMetrics,
+		Dial: c.directory.dialRaft, Gone: c.directory.ended, Check: c.cfg.CheckLog, Repaired: c.cfg.RaftRepaired, Metrics: c.cfg.RaftMetrics,
 	})
 }
 

@@ -163,7 +163,7 @@ func TestOpen_damagedSnapshot(t *testing.T) {
 			fsm := &testFSM{}
 			var reported atomic.Int32
 			cfg := soloConfig(dir, fsm, 5, nil)
-			cfg.SnapshotDamaged = func(error) { reported.Add(1) }
+			cfg.Repaired = func(string, string) { reported.Add(1) }
 			n, err := Open(cfg)
 			if err != nil {
 				t.Fatal(err)
@@ -446,10 +446,20 @@ func TestOpen_damagedBelowSnapshot(t *testing.T) {
 		t.Fatal(err)
 	}
 	fsm := &testFSM{}
-	n := openSolo(t, dir, fsm, 30)
+	cfg := soloConfig(dir, fsm, 30, nil)
+	var reported []string
+	cfg.Repaired = func(found, how string) { reported = append(reported, found+"; "+how) }
+	n, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { n.Close() })
 	testutil.Eventually(t, 20*time.Second, func() error { return n.Barrier(t.Context()) })
 	if got := fsm.all(); !slices.Equal(got, want) {
 		t.Errorf("%d commands of %d", len(got), len(want))
+	}
+	if len(reported) != 1 || !strings.HasPrefix(reported[0], "entry 35 of the log: ") || !strings.HasSuffix(reported[0], "; the entries up to 35 were removed: a snapshot has them") {
+		t.Errorf("reported %q", reported)
 	}
 	if first, err := n.state.store.FirstIndex(); err != nil || first != 36 {
 		t.Errorf("the log begins at %d, %v; want 36", first, err)

@@ -55,9 +55,10 @@ type Config struct {
 	// is not as it was closed: bbolt ends the process on pages it cannot read.
 	// An error means that the log is damaged. nil leaves that check out.
 	Check func(dir string) error
-	// SnapshotDamaged is called when a snapshot is quarantined. It must return at
-	// once; nil leaves it out.
-	SnapshotDamaged func(why error)
+	// Repaired is called when something below the directory was found damaged and the
+	// rest of it makes up for that: what, and how. It must return at once; nil leaves
+	// it out.
+	Repaired func(found, how string)
 	// Metrics measures; nil measures nothing.
 	Metrics *metrics.Raft
 	// Gone reports that the process of a node has surely ended: its host
@@ -102,7 +103,7 @@ func Open(cfg Config) (*Node, error) {
 	n.lead.init()
 	n.closing = sync.OnceValue(func() error { return closeNode(n) })
 
-	n.state = &stateDir{dir: cfg.Dir, log: log, check: cfg.Check, snapshotDamaged: cfg.SnapshotDamaged}
+	n.state = &stateDir{dir: cfg.Dir, log: log, check: cfg.Check, repaired: cfg.Repaired}
 
 	if err := n.state.open(); err != nil {
 		return nil, err

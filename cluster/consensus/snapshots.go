@@ -25,7 +25,7 @@ type snapshots struct {
 	// base is raft's directory.
 	base string
 	log  hclog.Logger
-	// damaged is Config.SnapshotDamaged.
+	// damaged is called when one is quarantined.
 	damaged func(why error)
 
 	mu sync.Mutex // guards following
@@ -168,9 +168,7 @@ func (s *snapshots) condemn(id string, why error) {
 	delete(s.verified, id)
 	s.mu.Unlock()
 	quarantine(s.base, id, s.log)
-	if s.damaged != nil {
-		s.damaged(why)
-	}
+	s.damaged(why)
 }
 
 // floor is the index up to which the log may be deleted: that of the oldest

@@ -23,8 +23,8 @@ type stateDir struct {
 	log hclog.Logger
 	// check examines the log in a process of its own; nil leaves that out.
 	check func(dir string) error
-	// snapshotDamaged is Config.SnapshotDamaged.
-	snapshotDamaged func(why error)
+	// repaired is Config.Repaired; it may be nil.
+	repaired func(found, how string)
 
 	store *logStore
 	snaps *snapshots
@@ -49,7 +49,9 @@ func (d *stateDir) open() error {
 		return err
 	}
 
-	snaps.damaged = d.snapshotDamaged
+	snaps.damaged = func(why error) {
+		d.noteRepaired("a snapshot: "+why.Error(), "an older snapshot and the log make up for it")
+	}
 	d.snaps = snaps
 
 	return nil
@@ -96,6 +98,12 @@ func (d *stateDir) openStore() error {
 // damage describes damage that cannot be made up for.
 func (d *stateDir) damage(err error) *DamageError {
 	return &DamageError{Dir: d.dir, Servers: readServers(d.dir), Err: err}
+}
+
+func (d *stateDir) noteRepaired(found, how string) {
+	if d.repaired != nil {
+		d.repaired(found, how)
+	}
 }
 
 // close closes the log and notes that it was closed properly. A log that has
@@ -176,7 +184,9 @@ func (d *stateDir) choose(refused map[string]error) (base *raft.SnapshotMeta, ba
 		from = base.Index
 	}
 
-	last, err := d.store.healthy(from)
+	last, err := d.store.healthy(from, func(found string, upTo uint64) {
+		d.noteRepaired(found, fmt.Sprintf("the entries up to %d were removed: a snapshot has them", upTo))
+	})
 	if err != nil {
 		return nil, nil, errors.Join(err, why)
 	}

@@ -186,10 +186,10 @@ func (f *fabricParts) compareSuspects(ctx context.Context, in suspectsReport) ([
 	return f.replicator.Compare(ctx, in.Node, in.Blobs)
 }
 
-// snapshotDamaged reports a snapshot of raft that cannot be used.
-func (f *fabricParts) snapshotDamaged(why error) {
-	f.damage.Found(pipeline.DamagedRaft, fsm.Damaged{Reason: "a snapshot: " + why.Error()})
-	f.damage.Repaired(pipeline.DamagedRaft, fsm.Damaged{Reason: "an older snapshot and the log make up for it"})
+// raftRepaired reports damage in raft's directory that the rest of it makes up for.
+func (f *fabricParts) raftRepaired(found, how string) {
+	f.damage.Found(pipeline.DamagedRaft, fsm.Damaged{Reason: found})
+	f.damage.Repaired(pipeline.DamagedRaft, fsm.Damaged{Reason: how})
 }
 
 // reportDamage commits what this node found damaged and repaired.

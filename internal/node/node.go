@@ -229,7 +229,7 @@ func (n *Node) openClusterOnce() (err error) {
 	n.cluster, err = cluster.Open(cluster.Config{NodeID: n.id, Name: n.cfg.Name, Version: n.cfg.Version, ClusterID: file.ClusterID,
 		Key: n.identity.key, KeyName: n.identity.keyName(), Mode: n.cfg.Mode, BindAddr: n.cfg.Bind, AdvertiseAddr: n.cfg.Advertise,
 		GossipPort: n.cfg.GossipPort, PeerPort: n.cfg.PeerPort, Join: n.cfg.Join, Expect: n.cfg.Expect,
-		RaftDir: n.stores.dir.RaftDir(), SnapshotDamaged: n.fabric.snapshotDamaged, CheckLog: func(dir string) error { return checkLog(n.cfg.Executable, n.log, dir) },
+		RaftDir: n.stores.dir.RaftDir(), RaftRepaired: n.fabric.raftRepaired, CheckLog: func(dir string) error { return checkLog(n.cfg.Executable, n.log, dir) },
 		RememberedPeers: file.Peers, RememberedJoin: file.Join, FSM: n.stores.state, Logger: n.log.Named("cluster"), Timings: n.cfg.Raft,
 		Empty: n.stores.empty, SaveIdentity: n.identity.save, Meta: n.meta, RaftMetrics: n.metrics.Raft, GossipMetrics: n.metrics.Gossip,
 		// Nothing is served before Run, when the parts that answer exist.
