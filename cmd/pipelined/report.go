@@ -18,6 +18,7 @@ import (
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/report"
 	"github.com/pipelined/pipelined/internal/terminal"
+	"github.com/pipelined/pipelined/pipeline"
 )
 
 const (
@@ -39,15 +40,15 @@ func reportFlag() cli.Flag {
 type reports struct {
 	env   *environment
 	files []reportFile
-	// summary is the file that a CI job shows on its page as Markdown; "" for none.
-	summary string
+	// summary puts a report on the page of a CI job; nil if there is none.
+	summary jobSummary
 }
 
 type reportFile struct{ form, path string }
 
 // reports reads -report, so that a mistake in it is found before anything runs.
 func (env *environment) reports(cmd *cli.Command) (*reports, error) {
-	r := &reports{env: env, summary: env.getenv("GITHUB_STEP_SUMMARY")}
+	r := &reports{env: env, summary: env.jobSummary()}
 	for _, value := range cmd.StringSlice("report") {
 		form, path, _ := strings.Cut(value, "=")
 		if !slices.Contains(report.Forms(), form) {
@@ -67,7 +68,7 @@ func (env *environment) reports(cmd *cli.Command) (*reports, error) {
 // write writes the reports about a run that has ended. It reads the last lines of
 // modules that failed; lines that cannot be read are left out.
 func (r *reports) write(ctx context.Context, api *client.Client, run wire.Run) error {
-	if len(r.files) == 0 && r.summary == "" {
+	if len(r.files) == 0 && r.summary == nil {
 		return nil
 	}
 
@@ -83,9 +84,9 @@ func (r *reports) write(ctx context.Context, api *client.Client, run wire.Run) e
 		}
 	}
 
-	doc.Tests = reportedTests(ctx, api.Histories(), &run)
-	if r.summary != "" {
-		if err := appendSummary(r.summary, doc); err != nil {
+	doc.Tests, doc.Usual = reportedTests(ctx, api.Histories(), &run), usual(ctx, api.Histories(), &run)
+	if r.summary != nil {
+		if err := r.summary(ctx, doc); err != nil {
 			r.env.say("%v", wrap("write the summary of the job", err))
 		}
 	}
@@ -130,6 +131,30 @@ func reportedTests(ctx context.Context, histories client.Histories, run *wire.Ru
 	return out
 }
 
+// usualRuns is over how many earlier runs the usual time of a run goes.
+const usualRuns = 20
+
+// usual is the median of how long the runs of the same pipeline took that went well
+// before this one; 0 if there are none, or if they cannot be read.
+func usual(ctx context.Context, histories client.Histories, run *wire.Run) time.Duration {
+	h, err := histories.Pipeline(ctx, run.Pipeline, 2*usualRuns)
+	if err != nil {
+		return 0
+	}
+	var took []float64
+	for _, p := range h.Newest {
+		well := p.State == pipeline.RunSucceeded || p.State == pipeline.RunWarnings
+		if well && p.Number < run.Number && p.Seconds != nil && len(took) < usualRuns {
+			took = append(took, *p.Seconds)
+		}
+	}
+	if len(took) == 0 {
+		return 0
+	}
+	slices.Sort(took)
+	return terminal.Seconds(took[len(took)/2])
+}
+
 // lastLines are the last lines of the output of a module's last attempt.
 func lastLines(ctx context.Context, modules client.Modules, run *wire.Run, m *wire.Module) []string {
 	log, info, err := modules.Log(ctx, run.ID, m.Name, client.LogOptions{Tail: tailBytes})
@@ -167,20 +192,4 @@ func writeReport(f reportFile, doc *report.Report) error {
 		return os.WriteFile(f.path, b.Bytes(), 0o644)
 	}
 	return renameio.WriteFile(f.path, b.Bytes(), 0o644)
-}
-
-// appendSummary appends the Markdown to what earlier commands of a job have written.
-func appendSummary(path string, doc *report.Report) error {
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-
-	// A heading begins a line, whatever stands before it.
-	b := bytes.NewBufferString("\n")
-	err = report.Write(b, "md", doc)
-	if err == nil {
-		_, err = f.Write(b.Bytes())
-	}
-	return cmp.Or(err, f.Close())
 }

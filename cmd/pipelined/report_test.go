@@ -117,6 +117,42 @@ func TestReport_jobSummary(t *testing.T) {
 	}
 }
 
+// Azure's agent reads the Markdown from a file, and Buildkite's from its standard input.
+func TestReport_jobSummaryOfAgents(t *testing.T) {
+	f := newFakeCluster(t)
+	f.add(finished("r1", pipeline.RunFailed))
+	bin, temp := t.TempDir(), t.TempDir()
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	c := newCommand(t, f)
+	c.env["TF_BUILD"], c.env["AGENT_TEMPDIRECTORY"] = "True", temp
+	code, _, stderr := c.exec("wait", "r1")
+	_, path, _ := strings.Cut(stderr, "##vso[task.uploadsummary]")
+	path, _, _ = strings.Cut(path, "\n")
+	text, err := os.ReadFile(path)
+	if code != exitFailed || err != nil || filepath.Dir(path) != temp || !strings.HasPrefix(string(text), "## ") {
+		t.Errorf("exit %d, %v: %s%s", code, err, stderr, text)
+	}
+
+	delete(c.env, "TF_BUILD")
+	c.env["BUILDKITE"] = "true"
+	if code, _, stderr := c.exec("wait", "r1"); code != exitFailed || strings.Contains(stderr, "summary") {
+		t.Errorf("without its agent: exit %d: %s", code, stderr)
+	}
+	agent := write(t, bin, "buildkite-agent", "#!/bin/sh\nexec >"+temp+"/annotation\necho \"$@\"\ncat\n")
+	if err := os.Chmod(agent, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	code, _, stderr = c.exec("wait", "r1")
+	text, err = os.ReadFile(temp + "/annotation")
+	if code != exitFailed || err != nil || !strings.HasPrefix(string(text), "annotate --style error --context pipelined-r1\n## ") {
+		t.Errorf("exit %d, %v: %s%s", code, err, stderr, text)
+	}
+	write(t, bin, "buildkite-agent", "#!/bin/sh\necho 'no access token' >&2\nexit 1\n")
+	if code, _, stderr = c.exec("wait", "r1"); code != exitFailed || !strings.Contains(stderr, "write the summary of the job: buildkite-agent annotate: exit status 1: no access token") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+}
+
 func TestValidate_sarif(t *testing.T) {
 	c := newCommand(t, nil)
 	file := write(t, t.TempDir(), "p.hcl", "pipeline \"p\" {\n  module \"a\" { command = [module.b.x] }\n}\n")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html"
 	"io"
+	"math"
 	"strings"
 	"time"
 
@@ -32,7 +33,7 @@ func writeMarkdown(w io.Writer, r *Report) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "## %s %d: %s\n\n", cell(r.Pipeline), r.Number, pipeline.Words(r.State))
 	n := r.tally()
-	fmt.Fprintf(&b, "Run `%s` took %s", r.ID, round(r.took()))
+	fmt.Fprintf(&b, "Run `%s` took %s%s", r.ID, round(r.took()), r.against())
 	if r.Submitter != "" {
 		fmt.Fprintf(&b, ", submitted by %s", cell(r.Submitter))
 	}
@@ -53,6 +54,24 @@ func writeMarkdown(w io.Writer, r *Report) error {
 
 	_, err := w.Write(b.Bytes())
 	return err
+}
+
+// against compares how long the run took with the usual time, which says nothing of a run
+// that was stopped by a failure.
+func (r *Report) against() string {
+	if r.Usual <= 0 {
+		return ""
+	}
+	percent := math.Round(100 * (r.took().Seconds()/r.Usual.Seconds() - 1))
+	switch {
+	case r.State != pipeline.RunSucceeded && r.State != pipeline.RunWarnings:
+		return fmt.Sprintf(" (usually %s)", round(r.Usual))
+	case percent > 10:
+		return fmt.Sprintf(", %.0f %% longer than usual (%s)", percent, round(r.Usual))
+	case percent < -10:
+		return fmt.Sprintf(", %.0f %% less than usual (%s)", -percent, round(r.Usual))
+	}
+	return fmt.Sprintf(", as usual (%s)", round(r.Usual))
 }
 
 // failures are the modules that did not succeed, with their last lines folded.

@@ -22,6 +22,9 @@ type Report struct {
 	Tails map[string][]string
 	// Tests are those that modules reported, by the module's name.
 	Tests map[string][]wire.TestCase
+	// Usual is how long earlier runs of the pipeline took that succeeded; 0 if that is not
+	// known.
+	Usual time.Duration
 	// Version is of the program that writes the report.
 	Version string
 }

@@ -190,6 +190,31 @@ func TestWrite_resumed(t *testing.T) {
 	}
 }
 
+// The time of a run is compared with the usual one, if that is known.
+func TestWrite_usual(t *testing.T) {
+	for _, tc := range []struct {
+		state pipeline.RunState
+		usual time.Duration
+		want  string
+	}{
+		{pipeline.RunSucceeded, 0, "took 4m51s, submitted"},
+		{pipeline.RunSucceeded, 200 * time.Second, "took 4m51s, 46 % longer than usual (3m20s), submitted"},
+		{pipeline.RunSucceeded, 388 * time.Second, "took 4m51s, 25 % less than usual (6m28s), submitted"},
+		{pipeline.RunSucceeded, 280 * time.Second, "took 4m51s, as usual (4m40s), submitted"},
+		{pipeline.RunFailed, 900 * time.Second, "took 4m51s (usually 15m0s), submitted"},
+	} {
+		r := sample()
+		r.State, r.Usual = tc.state, tc.usual
+		var b bytes.Buffer
+		if err := report.Write(&b, "md", r); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(b.String(), tc.want) {
+			t.Errorf("no %q in\n%s", tc.want, b.String())
+		}
+	}
+}
+
 func TestWriteSARIF(t *testing.T) {
 	var b bytes.Buffer
 	mistakes := []wire.Diagnostic{{File: "dir/my file.hcl", Line: 3, Column: 5, EndColumn: 9, Summary: "Unknown module", Detail: "there is no module x", SourceLine: "  depends_on = [module.x]"}}

@@ -17,8 +17,8 @@ const (
 	noCI CI = iota
 	github
 	gitlab
-	azure
-	buildkite
+	Azure
+	Buildkite
 )
 
 // MaxAnnotations is how many failed modules, or mistakes, are annotated: GitHub shows
@@ -34,9 +34,9 @@ func DetectCI(getenv func(string) string) CI {
 	case yes("GITLAB_CI"):
 		return gitlab
 	case yes("TF_BUILD"):
-		return azure
+		return Azure
 	case yes("BUILDKITE"):
-		return buildkite
+		return Buildkite
 	}
 	return noCI
 }
@@ -49,9 +49,9 @@ func (ci CI) open(w io.Writer, title string, now time.Time) {
 		fmt.Fprintf(w, "::group::%s\n", title)
 	case gitlab:
 		fmt.Fprintf(w, "\x1b[0Ksection_start:%d:pipelined_output[collapsed=true]\r\x1b[0K%s\n", now.Unix(), title)
-	case azure:
+	case Azure:
 		fmt.Fprintf(w, "##[group]%s\n", title)
-	case buildkite:
+	case Buildkite:
 		fmt.Fprintf(w, "--- %s\n", title)
 	}
 }
@@ -63,9 +63,9 @@ func (ci CI) end(w io.Writer, next string, now time.Time) {
 		fmt.Fprintln(w, "::endgroup::")
 	case gitlab:
 		fmt.Fprintf(w, "\x1b[0Ksection_end:%d:pipelined_output\r\x1b[0K\n", now.Unix())
-	case azure:
+	case Azure:
 		fmt.Fprintln(w, "##[endgroup]")
-	case buildkite:
+	case Buildkite:
 		fmt.Fprintf(w, "+++ %s\n", next)
 	}
 }
@@ -87,7 +87,7 @@ func (ci CI) Annotate(w io.Writer, file string, line int, title, text string) {
 			place = fmt.Sprintf("file=%s,line=%d,", githubValue.Replace(file), line)
 		}
 		fmt.Fprintf(w, "::error %stitle=%s::%s\n", place, githubValue.Replace(title), githubText.Replace(text))
-	case azure:
+	case Azure:
 		place := ""
 		if line > 0 {
 			place = fmt.Sprintf("sourcepath=%s;linenumber=%d;", azureValue.Replace(file), line)

@@ -10,7 +10,7 @@ import (
 )
 
 func TestDetectCI(t *testing.T) {
-	for name, want := range map[string]CI{"GITHUB_ACTIONS": github, "GITLAB_CI": gitlab, "TF_BUILD": azure, "BUILDKITE": buildkite, "CI": noCI} {
+	for name, want := range map[string]CI{"GITHUB_ACTIONS": github, "GITLAB_CI": gitlab, "TF_BUILD": Azure, "BUILDKITE": Buildkite, "CI": noCI} {
 		got := DetectCI(func(asked string) string {
 			if asked == name {
 				return "True"
@@ -34,8 +34,8 @@ func TestConsole_ci(t *testing.T) {
 		{noCI, "build: started", "\n\nlint failed", ""},
 		{github, "::group::pipelined: output and progress\n", "\n::endgroup::\n", "::error file=src/a.go,line=7,title=lint failed::exit code 75 on node-1\n"},
 		{gitlab, "\x1b[0Ksection_start:1772366400:pipelined_output[collapsed=true]\r\x1b[0Kpipelined: output", "\x1b[0Ksection_end:1772366412:pipelined_output\r\x1b[0K\n\nlint failed", ""},
-		{azure, "##[group]pipelined", "\n##[endgroup]\n", "##vso[task.logissue type=error;sourcepath=src/a.go;linenumber=7;]lint failed: exit code 75 on node-1\n"},
-		{buildkite, "--- pipelined", "\n+++ release 7 failed\n\nlint failed", ""},
+		{Azure, "##[group]pipelined", "\n##[endgroup]\n", "##vso[task.logissue type=error;sourcepath=src/a.go;linenumber=7;]lint failed: exit code 75 on node-1\n"},
+		{Buildkite, "--- pipelined", "\n+++ release 7 failed\n\nlint failed", ""},
 	} {
 		var out, err bytes.Buffer
 		clock := storyStart
@@ -61,8 +61,8 @@ func TestConsole_ci(t *testing.T) {
 func TestCI_annotate(t *testing.T) {
 	for ci, want := range map[CI]string{
 		github:    "::error file=a%2Cb%3A%25.go,line=3,title=t%3A::x: 100%25%0Ay\n",
-		azure:     "##vso[task.logissue type=error;sourcepath=a,b:%AZP25.go;linenumber=3;]t:: x: 100%AZP25%0Ay\n",
-		buildkite: "",
+		Azure:     "##vso[task.logissue type=error;sourcepath=a,b:%AZP25.go;linenumber=3;]t:: x: 100%AZP25%0Ay\n",
+		Buildkite: "",
 	} {
 		var b bytes.Buffer
 		ci.Annotate(&b, "a,b:%.go", 3, "t:", "x: 100%\ny")
