@@ -294,3 +294,41 @@ func TestCompactLog(t *testing.T) {
 		t.Error("opened a file of zeros")
 	}
 }
+
+// TestOpen_damagedBelowSnapshot: log entries that a snapshot covers are removed
+// if they are damaged, or a leader would stop at them again and again.
+func TestOpen_damagedBelowSnapshot(t *testing.T) {
+	dir := t.TempDir()
+	want := solo(t, dir, 60, 30, 20, 50)
+	s, err := openLogStore(filepath.Join(dir, logFile), hclog.NewNullLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var l raft.Log
+	if err := errors.Join(s.bolt.GetLog(35, &l), s.bolt.DeleteRange(30, 31)); err != nil {
+		t.Fatal(err)
+	}
+	l.Data = []byte("other")
+	if err := errors.Join(s.bolt.StoreLog(&l), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	fsm := &testFSM{}
+	cfg := soloConfig(dir, fsm, 30, nil)
+	var reported []string
+	cfg.Repaired = func(found, how string) { reported = append(reported, found+"; "+how) }
+	n, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { n.Close() })
+	testutil.Eventually(t, 20*time.Second, func() error { return n.Barrier(t.Context()) })
+	if got := fsm.all(); !slices.Equal(got, want) {
+		t.Errorf("%d commands of %d", len(got), len(want))
+	}
+	if len(reported) != 1 || !strings.HasPrefix(reported[0], "entry 35 of the log: ") || !strings.HasSuffix(reported[0], "; the entries up to 35 were removed: a snapshot has them") {
+		t.Errorf("reported %q", reported)
+	}
+	if first, err := n.state.store.FirstIndex(); err != nil || first != 36 {
+		t.Errorf("the log begins at %d, %v; want 36", first, err)
+	}
+}
