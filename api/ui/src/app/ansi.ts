@@ -7,7 +7,7 @@ export interface Span { text: string; classes: string; colour?: string; backgrou
 export const most = 4096
 
 // A sequence of a terminal, or a control character that is no tab.
-const sequence = /\x1b(?:\[([0-9;:]*)[ -/]*([@-~])|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[P^_X][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])|[\x00-\x08\x0b-\x1f\x7f-\x9f]/g
+const sequence = /\x1b(?:\[([0-9;:]*)[ -/]*([@-~]|$)|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[P^_X][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])|[\x00-\x08\x0b-\x1f\x7f-\x9f]/g
 
 export function spans(line: string): Span[] {
   // What a carriage return overwrites is not shown.

@@ -63,18 +63,28 @@ export async function signOut() {
   setToken('')
 }
 
+// gone are nodes that did not answer when they were asked last. They are asked again only
+// if no other one answers: the browser writes each call that fails to its console.
+const gone = new Set<string>()
+
 // setNodes takes the members' addresses, and keeps asking the node that answers.
 export function setNodes(origins: string[]) {
   const now = nodes.value[0]
   const all = [now, ...origins.filter((o) => o !== now)]
   if (!all.includes(location.origin)) all.push(location.origin)
+  arrange(all)
+}
+
+function arrange(all: string[]) {
+  all = [...all.filter((o) => !gone.has(o)), ...all.filter((o) => gone.has(o))]
   if (all.join() !== nodes.value.join()) nodes.value = all
 }
 
 // leave turns to the next node, unless another call has already left this one.
-export function leave(origin: string) {
+export function leave(origin: string, silent = false) {
+  if (silent) gone.add(origin)
   const [first, ...rest] = nodes.value
-  if (first === origin && rest.length > 0) nodes.value = [...rest, first]
+  arrange(first === origin ? [...rest, first] : nodes.value)
 }
 
 export interface Options {
@@ -97,6 +107,7 @@ export async function ask(path: string, o: Options = {}): Promise<Response> {
 
   let last: unknown = new Error('no node is known')
   for (const origin of [...nodes.value]) {
+    if (last instanceof Refused && gone.has(origin)) break // those after it are gone too
     const timer = new AbortController()
     const timeout = setTimeout(() => timer.abort(new Error('silent')), silenceLimit + (o.wait ?? 0))
     try {
@@ -118,9 +129,11 @@ export async function ask(path: string, o: Options = {}): Promise<Response> {
         throw refused
       }
       last = refused
+      gone.delete(origin)
     } catch (e) {
       if (e instanceof Refused || o.signal?.aborted) throw e
       last = e
+      gone.add(origin)
     } finally {
       clearTimeout(timeout)
     }
@@ -131,6 +144,7 @@ export async function ask(path: string, o: Options = {}): Promise<Response> {
 }
 
 function heard(origin: string, answer: Response) {
+  gone.delete(origin)
   node.value = answer.headers.get('X-Pipelined-Node') ?? new URL(origin).host
   answered.value = Date.now()
   away.value = ''

@@ -82,7 +82,7 @@ async function read(id: string, stop: AbortSignal) {
       if (document.hidden) await seen(glance)
       continue
     }
-    if (!missing.peek()) leave(origin)
+    if (!missing.peek()) leave(origin, true)
     if (failures++ > 0) wait = Math.max(wait, Math.min(5000, 100 * 2 ** failures))
     if (wait) await new Promise((r) => setTimeout(r, wait))
   }

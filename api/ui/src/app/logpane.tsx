@@ -77,12 +77,13 @@ export function LogPane({ run, module, attempt, last = 500, start, command, keys
   }, [start])
 
   keys.current = {
-    follow: () => view.current!.setFollow(!view.current!.follows),
+    follow: () => view.current?.setFollow(!view.current.follows), // a key may be earlier than the view
     times: () => {
+      if (!view.current) return
       const next = nextTimes[times]
       setTimes(next)
-      view.current!.times = next
-      view.current!.redraw()
+      view.current.times = next
+      view.current.redraw()
     },
   }
 

@@ -4,6 +4,7 @@ import { useEffect, useRef } from 'preact/hooks'
 import { coarse, seconds } from './format'
 import { Icon, Shape, ofRun, type Kind } from './icons'
 import { go, pipelineLink, runLink } from './route'
+import { score } from './search'
 import { members, now, order, ref, runs } from './store'
 
 export interface Target { text: string; note: string; to: string; icon?: string; kind?: Kind }
@@ -15,19 +16,6 @@ const at = signal(0)
 export const pages = signal<Target[]>([])
 
 const most = 12
-
-// score is how well a text fits what was typed: all words must be in it, beginnings of
-// words count more. -1 does not fit.
-function score(text: string, query: string): number {
-  const t = text.toLowerCase()
-  let sum = 0
-  for (const word of query.toLowerCase().split(/\s+/).filter(Boolean)) {
-    const i = t.indexOf(word)
-    if (i < 0) return -1
-    sum += i === 0 ? 3 : /[\s/\-_.]/.test(t[i - 1]) ? 2 : 1
-  }
-  return sum
-}
 
 const all = computed((): Target[] => {
   const list = order.value.map((id) => runs.get(id)!.value)
@@ -97,7 +85,6 @@ export function Palette() {
               aria-controls="go-list"
               aria-activedescendant={list.length ? 'go-' + chosen : undefined}
               placeholder="run, pipeline, node, page"
-              autofocus
               autocomplete="off"
               spellcheck={false}
               value={typed.value}

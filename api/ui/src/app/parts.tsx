@@ -100,6 +100,8 @@ export interface Action {
 export const asked = signal<Action | null>(null)
 const input = signal('')
 const busy = signal(false)
+// acted counts what was done: what shows it asks again at once.
+const acted = signal(0)
 
 export function offer(a: Action) {
   input.value = ''
@@ -112,6 +114,7 @@ async function act(a: Action) {
     await ask(a.path, { method: a.method ?? 'POST', body: a.body?.(input.value) })
     say(a.done)
     asked.value = null
+    acted.value++
     a.then?.()
   } catch (e) {
     say(e instanceof Refused ? e.message : 'No node answered. Whether it was done is not known.', true)
@@ -212,7 +215,7 @@ function closeMenu(menu: HTMLDetailsElement) {
 }
 
 // every asks again and again while the part is shown and the page seen, and at once if what
-// changes.
+// changes or something was done.
 export function every(ms: number, load: () => Promise<unknown>, what = '') {
   useEffect(() => {
     const step = () => document.hidden || load().catch(() => {})
@@ -223,7 +226,7 @@ export function every(ms: number, load: () => Promise<unknown>, what = '') {
       clearInterval(timer)
       document.removeEventListener('visibilitychange', step)
     }
-  }, [what])
+  }, [what, acted.value])
 }
 
 export function inZone(at: string, zone: string): string {

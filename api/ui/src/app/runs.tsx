@@ -7,6 +7,7 @@ import { Icon, Shape, colour, ofRun, type Kind } from './icons'
 import { Bar, Blank, Command, CopyAs, cli, curl } from './parts'
 import { go, place, withQuery } from './route'
 import { Beside } from './runsbeside'
+import { hasWords } from './search'
 import { Top, show, useKeys } from './shell'
 import { final, listed, now, order, ref, runs, took, who } from './store'
 import type { RunSummary } from './types'
@@ -69,10 +70,7 @@ const chips: [string, string, Kind | '', (r: RunSummary) => boolean][] = [
 ]
 
 const matches = (r: RunSummary, q: string) =>
-  q
-    .toLowerCase()
-    .split(/\s+/)
-    .every((word) => `${r.pipeline} ${r.number} ${r.submitter ?? ''} ${r.schedule ?? ''} ${r.reason ?? ''} ${r.git?.branch ?? ''} ${r.git?.tag ?? ''} ${r.git?.sha ?? ''} ${r.id}`.toLowerCase().includes(word))
+  hasWords(`${r.pipeline} ${r.number} ${r.submitter ?? ''} ${r.schedule ?? ''} ${r.reason ?? ''} ${r.git?.branch ?? ''} ${r.git?.tag ?? ''} ${r.git?.sha ?? ''} ${r.id}`, q)
 
 const shown = computed(() => {
   const q = place.value.query

@@ -237,7 +237,9 @@ addEventListener('keydown', (e) => {
   } else if (e.key === '?') {
     keysShown.value = true
   } else if (e.key === 'c') {
-    document.querySelector<HTMLElement>('[data-key=copy]')?.click()
+    const menu = document.querySelector<HTMLElement>('[data-key=copy]')
+    menu?.focus() // Escape closes what has the focus in it
+    menu?.click()
   } else if (bindings.value[e.key]) {
     e.preventDefault()
     bindings.value[e.key][1]()

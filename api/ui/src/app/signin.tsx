@@ -1,5 +1,6 @@
 // Who may look: a token that is entered, or a one-time code in the address.
 import { signal } from '@preact/signals'
+import { useEffect, useRef } from 'preact/hooks'
 import { Refused, json, setNodes, setSignedIn, setToken, token } from './api'
 import { Brand } from './icons'
 import { Command } from './parts'
@@ -55,6 +56,8 @@ export async function fromAddress() {
 }
 
 export function SignIn() {
+  const field = useRef<HTMLInputElement>(null)
+  useEffect(() => field.current!.focus(), []) // autofocus makes the browser complain if a person was faster
   return (
     <main class="signin">
       <form
@@ -76,7 +79,7 @@ export function SignIn() {
         <Command text="pipelined token create -role submit" />
         <label>
           <span>Token</span>
-          <input name="token" type="password" autocomplete="off" required autofocus spellcheck={false} aria-describedby="failed" />
+          <input name="token" type="password" autocomplete="off" required ref={field} spellcheck={false} aria-describedby="failed" />
         </label>
         <p id="failed" class="s-bad" role="alert">
           {failed.value}
