@@ -3,16 +3,20 @@ package ui_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/test/harness"
@@ -22,10 +26,18 @@ import (
 type tab struct {
 	t   testing.TB
 	ctx context.Context
+	// expected are parts of messages that the console may have, and why is said where it
+	// is set. Any other message fails the test.
+	expected []string
 
 	mu      sync.Mutex // guards following
 	console []string
+	marks   int
 }
+
+// tellPolicy writes what the Content-Security-Policy refuses to the console. It is there
+// before anything of a page is.
+const tellPolicy = `addEventListener('securitypolicyviolation', e => console.error('policy refused: ' + e.effectiveDirective + ' ' + e.blockedURI), true)`
 
 // newBrowser starts Chromium, or skips the test.
 func newBrowser(t testing.TB) context.Context {
@@ -37,7 +49,8 @@ func newBrowser(t testing.TB) context.Context {
 
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
-	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
+	// The console of a tab is read when the test has ended.
+	ctx, cancel := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), options...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
@@ -68,7 +81,7 @@ func openTab(t testing.TB, ctx context.Context) *tab {
 	t.Helper()
 	p := &tab{t: t, ctx: ctx}
 	// The tab lives as long as the context of its first step.
-	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1440, 980)); err != nil {
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1440, 980), call(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: tellPolicy})); err != nil {
 		t.Fatal(err)
 	}
 
@@ -79,12 +92,24 @@ func openTab(t testing.TB, ctx context.Context) *tab {
 				return
 			}
 			p.mu.Lock()
-			p.console = append(p.console, m.String())
+			p.console = append(p.console, m.String()+" "+m.URL)
 			p.mu.Unlock()
 		}
 	}()
+	t.Cleanup(func() {
+		p.t = t
+		p.silent()
+	})
 
 	return p
+}
+
+// call makes a step of a command to the tab.
+func call[P, R any](command cdp.Command[P, R], params P) chromedp.Action[chromedp.Void] {
+	return func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
+		_, err := cdp.Call(ctx, t, command, params)
+		return chromedp.Void{}, err
+	}
 }
 
 func (p *tab) do(steps ...chromedp.Action[chromedp.Void]) {
@@ -142,6 +167,8 @@ func (p *tab) click(selector, text string) {
 	find := fmt.Sprintf("[...document.querySelectorAll(%s)].find(e => e.innerText.includes(%s) && e.checkVisibility() && !e.disabled)", quoted(selector), quoted(text))
 	p.until(find)
 	p.text(find + ".setAttribute('data-clicked', '')")
+	// What is above it may still come: it has to be twice in the same place.
+	p.until("(e => { const { x, y } = e.getBoundingClientRect(), before = e.dataset.clicked; return (e.dataset.clicked = x + ' ' + y) === before })(document.querySelector('[data-clicked]'))")
 	p.do(chromedp.Click(chromedp.CSS("[data-clicked]")))
 	p.text("document.querySelector('[data-clicked]')?.removeAttribute('data-clicked')")
 }
@@ -154,28 +181,42 @@ func (p *tab) drag(element string, x0, y0, x1, y1 float64) {
 	if _, err := fmt.Sscan(at, &left, &top); err != nil {
 		p.t.Fatalf("%s: %v", at, err)
 	}
-	p.do(func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
-		for _, e := range []input.DispatchMouseEventParams{
-			{Type: input.DispatchMouseEventTypeMousePressed, X: left + x0, Y: top + y0, Button: input.MouseButtonLeft, Buttons: 1, ClickCount: 1},
-			{Type: input.DispatchMouseEventTypeMouseMoved, X: left + x1, Y: top + y1, Button: input.MouseButtonLeft, Buttons: 1},
-			{Type: input.DispatchMouseEventTypeMouseReleased, X: left + x1, Y: top + y1, Button: input.MouseButtonLeft, ClickCount: 1},
-		} {
-			if _, err := cdp.Call(ctx, t, input.DispatchMouseEvent, e); err != nil {
-				return chromedp.Void{}, err
-			}
-		}
-		return chromedp.Void{}, nil
-	})
+	for _, e := range []input.DispatchMouseEventParams{
+		{Type: input.DispatchMouseEventTypeMousePressed, X: left + x0, Y: top + y0, Button: input.MouseButtonLeft, Buttons: 1, ClickCount: 1},
+		{Type: input.DispatchMouseEventTypeMouseMoved, X: left + x1, Y: top + y1, Button: input.MouseButtonLeft, Buttons: 1},
+		{Type: input.DispatchMouseEventTypeMouseReleased, X: left + x1, Y: top + y1, Button: input.MouseButtonLeft, ClickCount: 1},
+	} {
+		p.do(call(input.DispatchMouseEvent, e))
+	}
 }
 
+// key presses keys. A key writes its character unless the page prevents that, which is why
+// it is one event, and not that of a key and that of a character.
 func (p *tab) key(keys string) {
 	p.t.Helper()
-	p.do(chromedp.KeyEvent(keys))
+	for _, r := range keys {
+		events := kb.Encode(r)
+		if len(events) == 3 {
+			events[0].Text = events[1].Text
+			events = slices.Delete(events, 1, 2)
+		}
+		for _, e := range events {
+			p.do(call(input.DispatchKeyEvent, *e))
+		}
+	}
 }
 
 func (p *tab) open(url string) {
 	p.t.Helper()
 	p.do(chromedp.Navigate(url))
+}
+
+// turn goes to another page as a link does, without loading it anew, and waits until the one
+// before is gone.
+func (p *tab) turn(path string) {
+	p.t.Helper()
+	p.text("history.pushState(null, '', " + quoted(path) + "), dispatchEvent(new PopStateEvent('popstate'))")
+	p.text("new Promise(done => { let n = 0; const next = () => ++n > 3 ? done() : requestAnimationFrame(next); next() })")
 }
 
 // signIn opens a node's dashboard and enters a token.
@@ -188,46 +229,65 @@ func (p *tab) signIn(url, token string) {
 	p.until("document.querySelector('.rail .end')?.innerText.trim()")
 }
 
+// said is what the console has said so far.
 func (p *tab) said() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return append([]string(nil), p.console...)
+	return slices.DeleteFunc(slices.Clone(p.console), func(m string) bool { return strings.HasPrefix(m, "debug: mark ") })
 }
 
-// silent wants a console without messages, but for those that a cut stream or a
-// dead node cause: the browser itself writes them.
-func (p *tab) silent(allowed ...string) {
-	p.t.Helper()
-next:
-	for _, m := range p.said() {
-		for _, a := range allowed {
-			if strings.Contains(m, a) {
-				continue next
-			}
+// silent wants a console without other messages than those that are expected. It runs at
+// the end of each test, and so sees what the browser itself writes, and what the policy
+// of the page refused.
+func (p *tab) silent() {
+	p.marks++
+	mark := fmt.Sprintf("mark %d", p.marks) // messages come in order
+	ctx, cancel := context.WithTimeout(p.ctx, harness.Wait)
+	defer cancel()
+	if _, err := chromedp.Run(ctx, chromedp.Evaluate[any]("console.debug("+quoted(mark)+")")); err != nil {
+		p.t.Errorf("the console cannot be read: %v", err)
+		return
+	}
+	testutil.Eventually(p.t, harness.Wait, func() error {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if !slices.ContainsFunc(p.console, func(m string) bool { return strings.HasPrefix(m, "debug: "+mark) }) {
+			return errors.New("the console has not been read to its end")
 		}
-		p.t.Errorf("the console says: %s", m)
+		return nil
+	})
+
+	for _, m := range p.said() {
+		if !slices.ContainsFunc(p.expected, func(part string) bool { return strings.Contains(m, part) }) {
+			p.t.Errorf("the console says: %s", m)
+		}
 	}
 }
 
 // accessible wants no finding of axe-core.
 func (p *tab) accessible(name string) {
-	p.t.Helper()
-	file := os.Getenv("PIPELINED_TEST_AXE")
-	if file == "" {
-		return
+	t, ok := p.t.(*testing.T)
+	if !ok {
+		return // of a benchmark
 	}
-	axe, err := os.ReadFile(file)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	if _, err := chromedp.Run(p.ctx, chromedp.Evaluate[any](string(axe)+";0")); err != nil {
-		p.t.Fatal(err)
-	}
-	found := p.text(`axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})
-		.then(r => r.violations.map(v => v.id + ': ' + v.nodes.map(n => n.target).join(' ')).join('\n'))`)
-	if found != "" {
-		p.t.Errorf("%s: axe-core found\n%s", name, found)
-	}
+	t.Run("axe: "+name, func(t *testing.T) {
+		file := os.Getenv("PIPELINED_TEST_AXE")
+		if file == "" {
+			t.Skip("needs axe-core (npm install axe-core; PIPELINED_TEST_AXE names its axe.min.js)")
+		}
+		axe, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := chromedp.Run(p.ctx, chromedp.Evaluate[any](string(axe)+";0")); err != nil {
+			t.Fatal(err)
+		}
+		found := p.text(`axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'], resultTypes: ['violations']})
+			.then(r => r.violations.map(v => v.id + ': ' + v.nodes.map(n => n.target).join(' ')).join('\n'))`)
+		if found != "" {
+			t.Errorf("axe-core found\n%s", found)
+		}
+	})
 }
 
 func quoted(s string) string {

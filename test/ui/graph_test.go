@@ -46,6 +46,7 @@ func TestGraph_dragged(t *testing.T) {
 	c := start(t, 1)
 	id := strings.TrimSpace(c.OK("submit", "-detach", "-yes", c.WriteFile("q/waves.hcl", waves(false))))
 	p := newTab(t, browser)
+	p.expected = []string{"willReadFrequently"} // how dragged looks at the canvas
 	p.signIn(c.Nodes[0].URL+"/runs/"+id+"/graph?fold=none", strings.TrimSpace(c.OK("token", "create", "-role", "read")))
 	p.until("window.graph?.faces?.length === 1000")
 	if got := p.text(dragged); got != "0,0,0,0,0,0" {

@@ -193,6 +193,5 @@ func TestDashboard_run(t *testing.T) {
 		p.shows("pipelined pin")
 		p.click("dialog button", "Pin")
 		p.until("document.querySelector('header button[aria-pressed=true]')?.innerText.includes('Pinned')")
-		p.silent()
 	})
 }

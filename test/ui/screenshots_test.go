@@ -114,7 +114,7 @@ func TestScreenshots(t *testing.T) {
 	p := newTab(t, browser)
 	run := prepareProject(t, c, p)
 
-	pages := p.links(".rail a")
+	pages := append(p.links(".rail a"), c.Nodes[0].URL+"/pipelines/check")
 	p.open(run)
 	p.until("document.querySelector('.outline a, .outline button')")
 	pages = append(pages, p.links("[role=tablist] a, .tabs a")...)
@@ -125,7 +125,7 @@ func TestScreenshots(t *testing.T) {
 			suffix, scheme string
 			width, height  int
 		}{{"light", "light", 1440, 980}, {"dark", "dark", 1440, 980}, {"phone", "light", 390, 844}} {
-			p.do(chromedp.EmulateViewport(int64(one.width), int64(one.height)), emulate(one.scheme))
+			p.do(chromedp.EmulateViewport(int64(one.width), int64(one.height)), emulate("prefers-color-scheme", one.scheme))
 			p.open(page)
 			p.until("document.querySelector('main, .scroll') && !document.querySelector('[aria-busy=true]')")
 			p.settled()
@@ -233,12 +233,12 @@ func (p *tab) links(selector string) []string {
 }
 
 // pictureName is the name of a page's picture, which has neither slashes nor the number
-// of a run.
+// of a run or the name of a pipeline.
 func pictureName(page string) string {
 	_, path, _ := strings.Cut(strings.TrimPrefix(page, "http://"), "/")
 	parts := strings.Split(path, "/")
-	if parts[0] == "runs" && len(parts) > 1 {
-		parts[0] = "run"
+	if (parts[0] == "runs" || parts[0] == "pipelines") && len(parts) > 1 {
+		parts[0] = strings.TrimSuffix(parts[0], "s")
 		parts = slices.Delete(parts, 1, 2)
 	}
 	return strings.Join(parts, "-")

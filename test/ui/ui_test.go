@@ -1,12 +1,11 @@
 package ui_test
 
 import (
-	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 
-	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
@@ -81,7 +80,7 @@ func TestDashboard(t *testing.T) {
 		p.do(chromedp.SendKeys(chromedp.CSS("input[name=token]"), "pd_wrong_wrong"))
 		p.click("button", "Sign in")
 		p.until("document.getElementById('failed').innerText.includes('token')")
-		p.silent("status of 401")
+		p.expected = []string{"status of 401"} // the wrong token
 		p.signIn(c.Nodes[0].URL+"/runs", admin)
 		p.shows("No runs yet")
 		p.shows("pipelined submit hello.hcl")
@@ -119,7 +118,6 @@ func TestDashboard(t *testing.T) {
 		q.signIn(c.Nodes[1].URL+"/runs", admin)
 		q.open(strings.Replace(link, c.Nodes[0].URL, c.Nodes[1].URL, 1))
 		q.until("document.querySelector('.line.hl .no')?.dataset.no === '1'")
-		q.silent()
 	})
 
 	t.Run("retry and approve", func(t *testing.T) {
@@ -204,6 +202,10 @@ func TestDashboard(t *testing.T) {
 		p.shows("Every node reaches every other one.")
 		p.until("[...document.querySelectorAll('.sights td.s-ok')].filter(e => Number(e.innerText) > 0).length === 6")
 		p.until("[...document.querySelectorAll('td[data-label=Raft]')].filter(e => e.innerText.includes('up to date')).length === 2")
+		version, last := p.text("[...document.querySelectorAll('.kpi')].at(-1).title"), p.text("[...document.querySelectorAll('.kpi dd')].at(-1).firstChild.data")
+		if version == "" || !strings.HasSuffix(version, last) || len(last) > len("de3bdf8c1a2b+dirty") {
+			t.Errorf("the version %q is shown as %q", version, last)
+		}
 		p.until("[...document.querySelectorAll('td[data-label=Disk]')].every(e => e.innerText.includes(' free of '))")
 
 		var ids []string
@@ -222,21 +224,23 @@ func TestDashboard(t *testing.T) {
 
 	t.Run("pages", func(t *testing.T) {
 		p.t = t
+		p.expected = append(p.expected, "status of 404") // a pipeline and a run that do not exist
 		for _, path := range []string{"/runs", "/runs?state=failed", "/runs?q=release", "/approvals", "/pipelines", "/pipelines/release", "/pipelines/none", "/runs?state=approval", "/cluster", "/locks", "/schedules", "/cache", "/access", "/runs/" + id, "/runs/" + id + "/graph", "/runs/" + id + "/timeline", "/runs/" + id + "/log", "/runs/" + id + "/log?m=flaky", "/runs/" + id + "/timeline?rows=modules", "/runs/" + id + "/outputs", "/runs/" + id + "/tests", "/runs/" + id + "/events", "/runs/" + id + "/plan", "/runs/" + id + "/why", "/runs/none", "/runs/1/2/3"} {
-			for _, scheme := range []string{"light", "dark"} {
-				for _, width := range []int64{1440, 390} {
-					p.do(chromedp.EmulateViewport(width, 900), emulate(scheme))
-					p.open(c.Nodes[0].URL + path)
+			p.turn(path)
+			for _, width := range []int64{320, 390, 1440} {
+				for _, scheme := range []string{"light", "dark"} {
+					p.do(chromedp.EmulateViewport(width, 900), emulate("prefers-color-scheme", scheme))
 					p.until("document.querySelector('main h1, main h2') && !document.body.innerText.includes('Asking the cluster')")
-					p.accessible(path + ", " + scheme)
 					if over := p.text("document.documentElement.scrollWidth - innerWidth"); over != "0" {
 						t.Errorf("%s is %s pixels wider than a window of %d", path, over, width)
+					}
+					if width > 320 {
+						p.accessible(fmt.Sprintf("%s, %s, %d", path, scheme, width))
 					}
 				}
 			}
 		}
 		p.do(chromedp.EmulateViewport(1440, 980))
-		p.silent("status of 401", "status of 404")
 	})
 }
 
@@ -270,39 +274,9 @@ func TestDashboard_signOut(t *testing.T) {
 	if got := whoami(); got != http.StatusUnauthorized {
 		t.Errorf("signed out: status %d", got)
 	}
-	p.silent()
 }
 
-// A role is offered what it may do.
-func TestDashboard_roles(t *testing.T) {
-	browser := newBrowser(t)
-	c := start(t, 1)
-	c.OK("submit", "-detach", "-yes", c.WriteFile("q/slow.hcl", slow))
-	for role, want := range map[string][2]bool{"read": {false, false}, "submit": {true, false}, "admin": {true, true}} {
-		p := newTab(t, browser)
-		p.signIn(c.Nodes[0].URL+"/runs", strings.TrimSpace(c.OK("token", "create", "-role", role)))
-		p.click(".runs a", "slow")
-		p.until("document.title.startsWith('Running: slow')")
-		if got := p.text("[...document.querySelectorAll('header button')].some(b => b.innerText.includes('Cancel'))"); (got == "true") != want[0] {
-			t.Errorf("%s: Cancel is offered: %s", role, got)
-		}
-		p.key("gc")
-		p.shows("1 of 1 node answers")
-		version, last := p.text("[...document.querySelectorAll('.kpi')].at(-1).title"), p.text("[...document.querySelectorAll('.kpi dd')].at(-1).firstChild.data")
-		if version == "" || !strings.HasSuffix(version, last) || len(last) > len("de3bdf8c1a2b+dirty") {
-			t.Errorf("the version %q is shown as %q", version, last)
-		}
-		if got := p.text("[...document.querySelectorAll('td button')].some(b => b.innerText.includes('Drain'))"); (got == "true") != want[1] {
-			t.Errorf("%s: Drain is offered: %s", role, got)
-		}
-		p.silent()
-	}
-}
-
-func emulate(scheme string) chromedp.Action[chromedp.Void] {
-	return func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
-		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
-		return chromedp.Void{}, err
-	}
+// emulate sets what the person's system prefers: "prefers-color-scheme", "dark".
+func emulate(feature, value string) chromedp.Action[chromedp.Void] {
+	return call(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: feature, Value: value}}})
 }
