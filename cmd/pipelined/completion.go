@@ -78,18 +78,28 @@ func (c completer) prepare(cmd *cli.Command) {
 // If it prints nothing, the shell offers files.
 func (c completer) complete(ctx context.Context, cmd *cli.Command) {
 	args := cmd.Args().Slice()
-	usage := strings.TrimPrefix(cmd.ArgsUsage, "[")
+	of := argumentOf(cmd)
 	switch {
 	case len(args) > 0 && strings.HasPrefix(args[len(args)-1], "-"):
 		c.flags(cmd, args[len(args)-1])
-	case len(args) > 0 && !strings.HasPrefix(usage, "RUN"):
+	case len(args) > 0 && of != "RUN":
 	case cmd.Name == "help":
 		c.commands(cmd.Root())
 	case len(cmd.Commands) > 0:
 		c.commands(cmd)
-	case strings.HasPrefix(usage, "RUN"):
-		c.ofRun(ctx, cmd, args)
+	default:
+		c.ofCluster(ctx, cmd, of, args)
 	}
+}
+
+// argumentOf is what the first argument of a command names: the word of its usage, but
+// for a schedule, which has a NAME.
+func argumentOf(cmd *cli.Command) string {
+	word, _, _ := strings.Cut(strings.Trim(cmd.ArgsUsage, "[]"), " ")
+	if word == "NAME" && strings.HasPrefix(commandPath(cmd), "schedules ") {
+		return "SCHEDULE"
+	}
+	return strings.TrimRight(word, "]")
 }
 
 // word prints one word that may come next.
@@ -117,21 +127,68 @@ func (c completer) flags(cmd *cli.Command, last string) {
 	}
 }
 
-// ofRun prints runs, or the modules of one. Without an answer of a node it prints
-// nothing: a shell has no place for an error.
-func (c completer) ofRun(ctx context.Context, cmd *cli.Command, args []string) {
-	ctx, cancel := context.WithTimeout(ctx, completionLimit)
-	defer cancel()
-	api, err := c.env.connectRead(ctx)
-	if err != nil {
+// ofCluster prints what a cluster knows: runs, the modules of one, nodes, schedules or
+// pipelines. Without an answer of a node it prints nothing: a shell has no place for an
+// error.
+func (c completer) ofCluster(ctx context.Context, cmd *cli.Command, of string, args []string) {
+	lists := map[string]func(context.Context, *client.Client){"RUN": c.runs, "NODE": c.nodes, "SCHEDULE": c.schedules, "PIPELINE": c.pipelines}
+	list := lists[of]
+	if len(args) == 1 && strings.Contains(cmd.ArgsUsage, "MODULE") {
+		list = func(ctx context.Context, api *client.Client) { c.modules(ctx, api, args[0]) }
+	} else if len(args) > 0 {
+		list = nil
+	}
+	if list == nil {
 		return
 	}
 
-	switch {
-	case len(args) == 0:
-		c.runs(ctx, api)
-	case len(args) == 1 && strings.Contains(cmd.ArgsUsage, "MODULE"):
-		c.modules(ctx, api, args[0])
+	ctx, cancel := context.WithTimeout(ctx, completionLimit)
+	defer cancel()
+	connect := c.env.connectRead
+	if of == "NODE" || of == "SCHEDULE" {
+		connect = c.env.connect // what `pipelined run` has stored has none
+	}
+	if api, err := connect(ctx); err == nil {
+		list(ctx, api)
+	}
+}
+
+// nodes prints the names of the nodes, and what they are.
+func (c completer) nodes(ctx context.Context, api *client.Client) {
+	list, err := api.Cluster().Members(ctx)
+	if err != nil {
+		return
+	}
+	for _, m := range list.Members {
+		c.word(m.Name, m.Role+", "+m.Status)
+	}
+}
+
+// schedules prints the names of the schedules, and when their pipelines run.
+func (c completer) schedules(ctx context.Context, api *client.Client) {
+	list, err := api.Schedules().List(ctx)
+	if err != nil {
+		return
+	}
+	for i := range list.Schedules {
+		s := &list.Schedules[i]
+		text := strings.Join(s.Cron, "; ")
+		if s.Paused {
+			text += ", paused"
+		}
+		c.word(s.Name, text)
+	}
+}
+
+// pipelines prints the names of the pipelines that have runs or a schedule.
+func (c completer) pipelines(ctx context.Context, api *client.Client) {
+	list, err := api.Histories().Pipelines(ctx)
+	if err != nil {
+		return
+	}
+	for i := range list.Pipelines {
+		p := &list.Pipelines[i]
+		c.word(p.Name, numberOf(p.Runs, "run"))
 	}
 }
 

@@ -52,6 +52,31 @@ func addRun(f *fakeCluster) {
 		Modules: []wire.Module{{Name: "build[a:b]", State: pipeline.ModuleWaiting}, {Name: "deploy", State: pipeline.ModuleWaiting}}}})
 }
 
+// addNames gives a cluster a schedule and pipelines.
+func addNames(f *fakeCluster) {
+	f.answers = map[string]any{
+		"GET /api/v1/schedules": wire.ScheduleList{Schedules: []wire.Schedule{{Name: "nightly", Cron: []string{"0 3 * * *"}}, {Name: "weekly", Cron: []string{"@weekly"}, Paused: true}}},
+		"GET /api/v1/pipelines": wire.PipelineList{Pipelines: []wire.PipelineSummary{{Name: "release", Runs: 12}, {Name: "team/ci", Runs: 1}}},
+	}
+}
+
+// A shell is offered nodes, schedules and pipelines, each where a command takes one.
+func TestCompletion_names(t *testing.T) {
+	f := newFakeCluster(t)
+	c := newCommand(t, f)
+	addNames(f)
+	nodes, schedules, pipelines := "node-1\tleader, alive\n", "nightly\t0 3 * * *\nweekly\t@weekly, paused\n", "release\t12 runs\nteam/ci\t1 run\n"
+	for line, want := range map[string]string{
+		"drain": nodes, "members remove": nodes, "drain node-1": "", "schedules show": schedules, "schedules rm": schedules, "schedules pause nightly": "",
+		"history": pipelines, "secrets rm": "",
+	} {
+		code, out, errs := c.exec(append(strings.Fields(line), "--generate-shell-completion")...)
+		if code != 0 || out != want || errs != "" {
+			t.Errorf("%q is completed with %q, code %d, %s; want %q", line, out, code, errs, want)
+		}
+	}
+}
+
 // A shell is offered the newest runs, and the modules of one.
 func TestCompletion_runs(t *testing.T) {
 	f := newFakeCluster(t)
@@ -108,6 +133,10 @@ var completed = []struct{ line, want string }{
 	{"pipelined logs 12 'bui", `pipelined logs 12 build[a:b]`},
 	{"pipelined logs 12 'build[a:", `pipelined logs 12 build[a:b]`},
 	{"pipelined logs '12' dep", `pipelined logs 12 deploy`},
+	{"pipelined drain no", `pipelined drain node-1`},
+	{"pipelined members remove no", `pipelined members remove node-1`},
+	{"pipelined schedules pause nig", `pipelined schedules pause nightly`},
+	{"pipelined history rel", `pipelined history release`},
 	{"pipelined logs $(echo ran >> evil) dep", `pipelined logs dep`}, // run once, by echo
 }
 
@@ -117,6 +146,7 @@ func TestCompletion_shells(t *testing.T) {
 		t.Run(shell[0], func(t *testing.T) {
 			f := newFakeCluster(t)
 			addRun(f)
+			addNames(f)
 			cmd := completionShell(t, f, shell...)
 			tty, err := pty.Start(cmd)
 			if err != nil {
@@ -194,6 +224,7 @@ func (s *terminalScreen) expect(t *testing.T, want string) {
 func TestCompletion_fish(t *testing.T) {
 	f := newFakeCluster(t)
 	addRun(f)
+	addNames(f)
 	for _, c := range completed {
 		if strings.Contains(c.line, "(") {
 			continue
