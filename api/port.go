@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -79,17 +78,7 @@ func (p *Port) Scheme() string {
 // AllowedHost reports whether clients may address the port by a name (settled 15);
 // IP addresses and localhost they always may.
 func (p *Port) AllowedHost(host string) bool {
-	names := slices.Clone(p.cfg.Names)
-	if h, err := os.Hostname(); err == nil {
-		short, _, _ := strings.Cut(h, ".")
-		names = append(names, h, short)
-	}
-	for _, name := range names {
-		if name != "" && strings.EqualFold(name, host) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.cfg.Names, func(name string) bool { return name != "" && strings.EqualFold(name, host) })
 }
 
 // Serve serves until ctx ends, then lets short calls finish. authority gives the

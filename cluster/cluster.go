@@ -23,6 +23,9 @@ type Config struct {
 	NodeID pipeline.NodeID
 	// Name is what people call the node.
 	Name string
+	// HostNames are the names by which clients reach the node; its certificate has
+	// them, besides its addresses.
+	HostNames []string
 	// Version of the program; the other nodes see it.
 	Version string
 	// ClusterID is the remembered cluster, "" on a node without state.

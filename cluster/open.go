@@ -78,7 +78,7 @@ func Open(cfg Config) (*Cluster, error) {
 	if bind := net.ParseIP(cfg.BindAddr); !bind.IsUnspecified() && !bind.Equal(ips[0]) {
 		ips = append(ips, bind)
 	}
-	c.identity = c.keys.Identity(keys.Subject{Cluster: cfg.ClusterID, Node: cfg.NodeID, Mode: cfg.Mode, Name: cfg.Name}, ips, []string{cfg.Name})
+	c.identity = c.keys.Identity(keys.Subject{Cluster: cfg.ClusterID, Node: cfg.NodeID, Mode: cfg.Mode, Name: cfg.Name}, ips, cfg.HostNames)
 
 	if err := openParts(c); err != nil {
 		c.Close()

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,7 +56,8 @@ type Config struct {
 	// HTTPPlain turns TLS off on an address other than loopback.
 	HTTPPlain       bool
 	TLSCert, TLSKey string
-	// HTTPHosts are names by which the HTTP port may be called.
+	// HTTPHosts are names by which the HTTP port may be called, besides those of the
+	// node and its host.
 	HTTPHosts []string
 	// MetricsOpen serves /metrics without a token.
 	MetricsOpen bool
@@ -98,6 +100,18 @@ type Config struct {
 // alone reports whether no other worker can ever join.
 func (c *Config) alone() bool {
 	return c.Embedded && !c.Idle && c.Mode == pipeline.ModeStandalone
+}
+
+// hostNames are the names by which the HTTP port may be called: calls with another one
+// are refused, and the node's certificate has exactly these.
+func (c *Config) hostNames() []string {
+	names := append([]string{c.Name, c.Advertise, "localhost"}, c.HTTPHosts...)
+	if host, err := os.Hostname(); err == nil {
+		short, _, _ := strings.Cut(host, ".")
+		names = append(names, host, short)
+	}
+	slices.Sort(names)
+	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return name == "" || net.ParseIP(name) != nil })
 }
 
 // Complete checks a configuration, and gives it with the defaults that depend on the
