@@ -15,7 +15,7 @@ func tlsOnly(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, local := localUser(r.Context()); r.TLS == nil && !local && r.URL.Path != pathHealth {
 			w.Header().Set("Connection", "close")
-			http.Error(w, "this port speaks TLS: use https://", http.StatusMisdirectedRequest)
+			http.Error(w, "this port speaks TLS: use https://"+r.Host, http.StatusMisdirectedRequest)
 			return
 		}
 		h.ServeHTTP(w, r)

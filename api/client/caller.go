@@ -233,7 +233,7 @@ func lostCall(node *url.URL, rq *request, err error, wrote bool) *failure {
 	if f.lost && !rq.safe {
 		f.err = pipeline.Errorf(pipeline.Unknown, "call %s: the connection was lost while the node had the request, which may have taken effect: %w", node.Host, err)
 	} else {
-		f.err = pipeline.Errorf(pipeline.Unavailable, "call %s: %w", node.Host, err)
+		f.err = pipeline.Errorf(pipeline.Unavailable, "%w", unreachable(node, err))
 	}
 
 	return f

@@ -109,17 +109,21 @@ func (c *Config) base(address string) (*url.URL, error) {
 	case c.Local[u.Host] != nil:
 		u.Scheme = "http"
 	case c.OnlyTLS:
+		u.Host = hostPort(u) // the port that the URL means, not that of https
 		u.Scheme = "https"
 	}
 	return u, err
 }
+
+// dialLimit bounds how long a connection may take to be made.
+const dialLimit = 3 * time.Second
 
 // dial connects to a node.
 func (c *Config) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	if local := c.Local[address]; local != nil {
 		return local(ctx)
 	}
-	d := net.Dialer{Timeout: 3 * time.Second, KeepAlive: 15 * time.Second}
+	d := net.Dialer{Timeout: dialLimit, KeepAlive: 15 * time.Second}
 	return d.DialContext(ctx, network, address)
 }
 

@@ -177,6 +177,9 @@ func readProblem(resp *http.Response) error {
 		message = p.ErrorMessage
 	}
 
+	if name == "" && p.ErrorMessage == "" {
+		return pipeline.Errorf(kind, "%w", foreign(resp, message))
+	}
 	if message == "" {
 		message = fmt.Sprintf("the node answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 	}

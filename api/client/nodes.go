@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -39,11 +40,11 @@ type nodes struct {
 }
 
 // parseAddress reads HOST:PORT or a URL.
-func parseAddress(a string, secure bool) (*url.URL, error) {
+func parseAddress(given string, secure bool) (*url.URL, error) {
 	bad := func() (*url.URL, error) {
-		return nil, pipeline.Errorf(pipeline.Invalid, "address %.200q: expected HOST:PORT, or a URL that begins with http:// or https://", a)
+		return nil, pipeline.Errorf(pipeline.Invalid, "address %.200q: expected HOST:PORT, or a URL that begins with http:// or https://", given)
 	}
-	a = strings.TrimSpace(a)
+	a := strings.TrimSpace(given)
 	if !strings.Contains(a, "://") {
 		host, port, err := net.SplitHostPort(a)
 		if err != nil || host == "" || port == "" {
@@ -61,6 +62,11 @@ func parseAddress(a string, secure bool) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimRight(a, "/"))
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return bad()
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return bad()
+		}
 	}
 
 	return u, nil

@@ -64,6 +64,9 @@ func (c connector) connectWith(ctx context.Context, change func(*client.Config))
 	if err != nil {
 		return nil, err
 	}
+	if own.unusable && given == "" && c.env.flags.keyFile != "" {
+		return nil, own.err // else the search for an agent says something else, or nothing
+	}
 	cfg := own.server()
 	if given != "" {
 		cfg = client.Config{Token: given, TLS: own.anyTLS()}
@@ -88,7 +91,7 @@ func (c connector) givenToken() (string, error) {
 
 	text, err := os.ReadFile(c.env.flags.tokenFile)
 	if err != nil {
-		return "", usagef("read token: %w", err)
+		return "", usagef("read token: %w: -token-file takes a file that holds a token and nothing else", fileError(err))
 	}
 
 	token := strings.TrimSpace(string(text))

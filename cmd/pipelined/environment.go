@@ -329,6 +329,6 @@ func (env *environment) action(minArgs, maxArgs int, do func(context.Context, *c
 			defer cancel()
 		}
 
-		return certificateHint(cause(ctx, do(ctx, cmd)))
+		return hint(cause(ctx, do(ctx, cmd)))
 	}
 }

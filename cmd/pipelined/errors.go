@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 
@@ -122,15 +121,6 @@ func exitCode(err error) int {
 	}
 
 	return exitFailed
-}
-
-// certificateHint says what helps if no known authority vouches for a server.
-func certificateHint(err error) error {
-	var wrong *tls.CertificateVerificationError
-	if !errors.As(err, &wrong) {
-		return err
-	}
-	return fmt.Errorf("%w: name the authority of its certificate with -ca-file", err)
 }
 
 // cause puts the reason for which a context ended in the place of the error

@@ -14,6 +14,7 @@ import (
 
 	"github.com/pipelined/pipelined/internal/scaffold"
 	"github.com/pipelined/pipelined/internal/terminal"
+	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language"
 )
 
@@ -102,26 +103,80 @@ func (c initCommand) report(name string, p *scaffold.Project) {
 
 // file is the pipeline that a command was given, or that of the current directory.
 func (env *environment) file(cmd *cli.Command) (string, error) {
-	name := cmd.Args().First()
 	if cmd.Args().Present() {
-		if foreignFile(name) {
-			return "", usagef("%s is a file of another tool: a pipeline is written in HCL; pipelined init writes one for this directory", name)
-		}
-		return name, nil
+		name := cmd.Args().First()
+		return name, notPipeline(name)
 	}
 
 	if _, err := os.Stat(defaultFile); err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			return "", fileError(err)
 		}
-		return "", usagef("%s: no FILE is given, and this directory has no %s: pipelined init writes one", commandPath(cmd), defaultFile)
+		return "", usagef("%s: no FILE is given, and this directory has no %s%s", commandPath(cmd), defaultFile, pipelinesOf(".", ""))
 	}
 
 	return defaultFile, nil
 }
 
+// notPipeline says why a FILE cannot be a pipeline, before it is read, and which one may
+// be meant; nil if it may be one.
+func notPipeline(name string) error {
+	if name == "-" {
+		return nil
+	}
+	if foreignFile(name) {
+		return usagef("%s is a file of another tool: a pipeline is written in HCL; pipelined init writes one for this directory", name)
+	}
+	info, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return usagef("read pipeline: %s does not exist%s", name, pipelinesOf(filepath.Dir(name), filepath.Base(name)))
+	case err != nil:
+		return nil // who reads it says so
+	case info.IsDir():
+		return usagef("read pipeline: %s is a directory, and a FILE is expected%s", name, pipelinesOf(name, ""))
+	}
+	return nil
+}
+
+// maxNamed bounds how many files a message names.
+const maxNamed = 5
+
+// pipelinesOf says which pipelines a directory has, for one that is not there; "" as its
+// name means any.
+func pipelinesOf(dir, wanted string) string {
+	found, _ := filepath.Glob(filepath.Join(escapeGlob(dir), "*.hcl")) // the pattern is valid
+	if len(found) == 0 {
+		if dir == "." {
+			return ": pipelined init writes one"
+		}
+		if _, err := os.Stat(dir); err != nil {
+			return ", nor does its directory"
+		}
+		return fmt.Sprintf(": pipelined init %s writes one", terminal.Quote(dir))
+	}
+
+	names := make([]string, len(found))
+	for i, path := range found {
+		names[i] = filepath.Base(path)
+	}
+	if near := pipeline.Nearest(wanted, names); wanted != "" && near != "" {
+		return fmt.Sprintf(": did you mean %q?", filepath.Join(dir, near))
+	}
+	more := ""
+	if len(found) > maxNamed {
+		found, more = found[:maxNamed], ", …"
+	}
+	return "; there is " + strings.Join(found, ", ") + more
+}
+
+// escapeGlob is a path as a pattern that it alone matches.
+func escapeGlob(path string) string {
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
+}
+
 // foreignFile reports a file that says to another tool what is to run.
 func foreignFile(name string) bool {
-	return slices.Contains([]string{".yml", ".yaml"}, filepath.Ext(name)) ||
+	return slices.Contains([]string{".yml", ".yaml", ".json", ".toml"}, filepath.Ext(name)) ||
 		slices.Contains([]string{"Makefile", "makefile", "Jenkinsfile", "Dockerfile", "package.json", "Taskfile"}, filepath.Base(name))
 }

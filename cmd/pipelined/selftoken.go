@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"net/url"
@@ -29,6 +30,8 @@ const ownTokenLife = keys.TokenLife - 15*time.Second
 type ownToken struct {
 	keys *keys.Keys // nil where err says why there is no key
 	err  error
+	// unusable is set if there is a key file that cannot be used.
+	unusable bool
 	// keyName says where the key is from.
 	keyName string
 	subject string
@@ -92,7 +95,7 @@ func (c connector) newSelfToken() (*ownToken, error) {
 	}
 
 	if err != nil {
-		o.err = noKeyText(c.keyPath(), err)
+		o.err, o.unusable = noKeyText(c.keyPath(), err), !errors.Is(err, fs.ErrNotExist)
 	}
 
 	if o.caFile = c.env.flags.caFile; o.caFile == "" {

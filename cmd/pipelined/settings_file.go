@@ -34,7 +34,11 @@ func parseConfig(path string, src []byte) (configFile, error) {
 		return configFile{}, configError(diags)
 	}
 
-	webhooks, body, err := splitWebhooks(file.Body.(*hclsyntax.Body)) // as ParseHCL makes it
+	whole := file.Body.(*hclsyntax.Body) // as ParseHCL makes it
+	if slices.ContainsFunc(whole.Blocks, func(b *hclsyntax.Block) bool { return b.Type == "pipeline" }) {
+		return configFile{}, usagef("%s is a pipeline: -config takes settings of an agent, one NAME = VALUE a line (pipelined agent -print-config shows them); pipelined submit runs a pipeline", path)
+	}
+	webhooks, body, err := splitWebhooks(whole)
 	if err != nil {
 		return configFile{}, err
 	}

@@ -1,11 +1,13 @@
 package submission
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -117,6 +119,9 @@ func (o *Options) Read(ctx context.Context) (_ *source, err error) {
 	s := &source{name: o.File}
 	if s.text, err = o.ReadFile(s.name); err != nil {
 		return nil, pipeline.Errorf(pipeline.Invalid, "read pipeline: %w", err)
+	}
+	if form := foreignForm(s.text); form != "" {
+		return nil, pipeline.Errorf(pipeline.Invalid, "read pipeline: %s is written in %s, and a pipeline in HCL: pipelined init writes one that works", s.name, form)
 	}
 
 	if s.name == "-" {
@@ -287,4 +292,25 @@ func (s *source) variables() map[string]string {
 	}
 
 	return values
+}
+
+// yamlLine is a line as YAML begins and HCL never does.
+var yamlLine = regexp.MustCompile(`^(---|- |[A-Za-z_][\w-]*:(\s|$))`)
+
+// foreignForm names the form of a text that cannot be HCL by its first line; "" if it may
+// be.
+func foreignForm(text []byte) string {
+	for line := range bytes.Lines(text) {
+		trimmed := bytes.TrimSpace(line)
+		switch {
+		case len(trimmed) == 0 || trimmed[0] == '#':
+			continue
+		case trimmed[0] == '{' || trimmed[0] == '[':
+			return "JSON"
+		case yamlLine.Match(line):
+			return "YAML"
+		}
+		return ""
+	}
+	return ""
 }
