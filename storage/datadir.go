@@ -29,13 +29,15 @@ const (
 	nodeFile    = "node.json"
 	agentFile   = "agent.json"
 	journalFile = "journal.db"
-	raftDir     = "raft"
-	stateDir    = "state"
-	blobsDir    = "blobs"
-	workDir     = "work"
-	cachesDir   = "caches"
-	keeperDir   = "keeper"
-	layersDir   = "layers"
+	// collectedFile has no bytes: its time is that of the last collection of blobs.
+	collectedFile = "collected"
+	raftDir       = "raft"
+	stateDir      = "state"
+	blobsDir      = "blobs"
+	workDir       = "work"
+	cachesDir     = "caches"
+	keeperDir     = "keeper"
+	layersDir     = "layers"
 )
 
 // formatWord is the first word of the format file; the second is the version.
@@ -348,6 +350,9 @@ func (d *DataDir) KeeperDir() string { return filepath.Join(d.path, keeperDir) }
 
 // JournalPath is the file of the attempts' journal, see storage/journal.
 func (d *DataDir) JournalPath() string { return filepath.Join(d.path, journalFile) }
+
+// CollectedPath is the file whose time says when blobs were last collected.
+func (d *DataDir) CollectedPath() string { return filepath.Join(d.path, collectedFile) }
 
 // AgentPath is the file that tells others the addresses of the agent.
 func (d *DataDir) AgentPath() string { return filepath.Join(d.path, agentFile) }

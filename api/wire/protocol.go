@@ -169,6 +169,10 @@ type Health struct {
 	Reasons []string `json:"reasons"`
 	// Blobs is what the node's blobs take; absent before they were first counted.
 	Blobs *BlobUse `json:"blobs,omitempty"`
+	// Leaving is true while the node leaves its cluster; LeaveRefused says why the last
+	// attempt failed.
+	Leaving      bool   `json:"leaving,omitempty"`
+	LeaveRefused string `json:"leaveRefused,omitempty"`
 	// Nonce is what the command line's own token must name (settled 13).
 	Nonce string `json:"nonce,omitempty"`
 }

@@ -19,7 +19,7 @@ type leaveCommand struct{ env *environment }
 func (c leaveCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "leave", Usage: "removes a node from the cluster permanently",
-		Description: "The node that -address names is drained and removed, and its agent ends. To stop it temporarily, stop the agent instead.",
+		Description: "The node that -address names is drained, what only it has is copied to the others, and it is removed; then its agent ends. To stop it temporarily, stop the agent instead.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "yes", Usage: "do not ask for confirmation", HideDefault: true, Local: true},
 		},
@@ -84,6 +84,9 @@ func (c leaveCommand) waitGone(ctx context.Context, address string, was wire.Hea
 		if ctx.Err() == nil && (err != nil && !terminal.Transient(err) || refused(err) || err == nil && h.NodeID != was.NodeID) {
 			c.env.tell("%s has left", was.Node)
 			return nil
+		}
+		if err == nil && !h.Leaving && h.LeaveRefused != "" {
+			return failf(exitFailed, "%s stays in the cluster: %s", was.Node, h.LeaveRefused)
 		}
 
 		select {

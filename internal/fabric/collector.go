@@ -2,7 +2,10 @@ package fabric
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -52,7 +55,10 @@ type CollectorConfig struct {
 	Trim func()
 	// Grace is for how long a blob that nothing names is kept; at least
 	// MinCollectGrace.
-	Grace  time.Duration
+	Grace time.Duration
+	// Stamp is a file whose time of change is when the last pass began: processes may
+	// end before their first one is due.
+	Stamp  string
 	Logger hclog.Logger
 }
 
@@ -60,6 +66,7 @@ type CollectorConfig struct {
 // mark and sweep.
 type Collector struct {
 	cfg   CollectorConfig
+	pass  sync.Mutex            // held during a pass
 	usage atomic.Pointer[Usage] // of the last pass
 }
 
@@ -79,8 +86,7 @@ func NewCollector(cfg CollectorConfig) *Collector { return &Collector{cfg: cfg} 
 
 // Run collects until ctx ends.
 func (c *Collector) Run(ctx context.Context) {
-	began := time.Now()
-	for pause(ctx, collectSoon) {
+	for began := c.last(); pause(ctx, collectSoon); {
 		grace, low := c.cfg.Grace, c.cfg.DiskLow()
 		if low {
 			grace = MinCollectGrace
@@ -89,11 +95,59 @@ func (c *Collector) Run(ctx context.Context) {
 		}
 
 		began = time.Now()
-		c.cfg.Trim()
-		if _, err := c.Collect(ctx, grace); err != nil && ctx.Err() == nil {
-			c.cfg.Logger.Info("garbage collection of blobs skipped", "error", err)
-		}
+		c.collectNow(ctx, grace)
 	}
+}
+
+// Finish makes a pass if the last one is longer ago than what nothing names is kept:
+// for a process that ends before Run makes one. prepare is called before it.
+func (c *Collector) Finish(ctx context.Context, prepare func(context.Context) error) {
+	if time.Since(c.last()) < c.cfg.Grace {
+		return
+	}
+	if err := prepare(ctx); err != nil {
+		c.cfg.Logger.Info("collection of blobs skipped", "error", err)
+		return
+	}
+	c.collectNow(ctx, c.cfg.Grace)
+}
+
+// collectNow makes a pass, unless one is under way.
+func (c *Collector) collectNow(ctx context.Context, grace time.Duration) {
+	if !c.pass.TryLock() {
+		return
+	}
+	defer c.pass.Unlock()
+	if err := c.stamp(); err != nil {
+		c.cfg.Logger.Info("note the time of the collection of blobs", "error", err)
+	}
+	c.cfg.Trim()
+	if _, err := c.Collect(ctx, grace); err != nil && ctx.Err() == nil {
+		c.cfg.Logger.Info("garbage collection of blobs skipped", "error", err)
+	}
+}
+
+// last is when the last pass began, in whichever process. If there was none it is now.
+func (c *Collector) last() time.Time {
+	info, err := os.Stat(c.cfg.Stamp)
+	if err != nil {
+		_ = c.stamp() // without it the next process counts from its start
+		return time.Now()
+	}
+	if info.ModTime().After(time.Now()) {
+		return time.Time{} // the clock was set back
+	}
+	return info.ModTime()
+}
+
+// stamp sets the time of the last pass to now.
+func (c *Collector) stamp() error {
+	f, err := os.OpenFile(c.cfg.Stamp, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	return errors.Join(f.Close(), os.Chtimes(c.cfg.Stamp, now, now))
 }
 
 // Collected is what one pass did.

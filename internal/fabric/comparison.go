@@ -31,13 +31,20 @@ type Location struct {
 	Holders []pipeline.NodeID
 }
 
+// comparedNodes are the nodes that a comparison is about.
+type comparedNodes struct {
+	// alive are those whose copies count; leaving have copies that do not count, as they
+	// will be gone.
+	alive, leaving []pipeline.NodeID
+	// reporter is a node that is to have a copy of each blob; "" if none is.
+	reporter pipeline.NodeID
+}
+
 // comparison is one pass over some references: wanted copies against those that
 // the nodes report.
 type comparison struct {
-	cfg   *ReplicatorConfig
-	alive []pipeline.NodeID
-	// reporter is a node that is to have a copy of each blob; "" if none is.
-	reporter pipeline.NodeID
+	cfg *ReplicatorConfig
+	who comparedNodes
 
 	// batch is what the nodes are asked about next, from[i] what named batch[i].
 	batch []pipeline.Digest
@@ -53,17 +60,18 @@ type comparison struct {
 	mu sync.Mutex
 	// guards following, while copies are made
 	copied, failed int
+	refused        error                    // why the last copy could not be made
 	short          map[pipeline.Digest]bool // blobs without enough copies
 	incomplete     map[pipeline.AttemptID]bool
 }
 
 // compare compares references. An error means that it broke off: a node could not
 // be asked, or ctx ended. Copies that could not be made are counted instead.
-func (r *Replicator) compare(ctx context.Context, refs []fsm.Reference, alive []pipeline.NodeID, reporter pipeline.NodeID) (*comparison, error) {
-	c := &comparison{cfg: &r.cfg, alive: alive, reporter: reporter, holders: map[pipeline.AttemptID][]pipeline.NodeID{},
+func (r *Replicator) compare(ctx context.Context, refs []fsm.Reference, who comparedNodes) (*comparison, error) {
+	c := &comparison{cfg: &r.cfg, who: who, holders: map[pipeline.AttemptID][]pipeline.NodeID{},
 		short: map[pipeline.Digest]bool{}, incomplete: map[pipeline.AttemptID]bool{}}
 
-	if reporter != "" {
+	if who.reporter != "" {
 		c.others = map[pipeline.Digest][]pipeline.NodeID{}
 	}
 	w := &walk{trees: r.cfg.Trees, visit: func(d pipeline.Digest, from *fsm.Reference) error {
@@ -93,7 +101,7 @@ func (c *comparison) flush(ctx context.Context) error {
 		return nil
 	}
 
-	found, unasked := c.cfg.Locate(ctx, c.alive, c.batch)
+	found, unasked := c.cfg.Locate(ctx, slices.Concat(c.who.alive, c.who.leaving), c.batch)
 	if unasked != nil {
 		// A node that does not answer may have copies: making more would be wrong
 		// each time a node is slow.
@@ -103,24 +111,25 @@ func (c *comparison) flush(ctx context.Context) error {
 	orders := map[pipeline.NodeID]*copyOrder{}
 	for i, d := range c.batch {
 		c.blobs++
-		at := found[d]
+		at := found[d] // with nodes that leave: they can be copied from
 		if len(at.Holders) == 0 {
 			c.lost++
 			c.fail(d, c.from[i])
 			continue
 		}
 
+		holders := slices.DeleteFunc(slices.Clone(at.Holders), func(id pipeline.NodeID) bool { return slices.Contains(c.who.leaving, id) })
 		if c.others != nil {
-			c.others[d] = slices.DeleteFunc(slices.Clone(at.Holders), func(id pipeline.NodeID) bool { return id == c.reporter })
+			c.others[d] = slices.DeleteFunc(slices.Clone(holders), func(id pipeline.NodeID) bool { return id == c.who.reporter })
 		}
-		if to := c.target(c.from[i].Digest, at.Holders); to != "" {
+		if to := c.target(c.from[i].Digest, holders); to != "" {
 			if orders[to] == nil {
 				orders[to] = &copyOrder{to: to}
 			}
 			orders[to].add(d, c.from[i], at)
-			at.Holders = append(slices.Clone(at.Holders), to)
+			holders = append(holders, to)
 		}
-		c.noteHolders(d, c.from[i], at.Holders)
+		c.noteHolders(d, c.from[i], holders)
 	}
 
 	c.batch, c.from = c.batch[:0], c.from[:0]
@@ -132,16 +141,16 @@ func (c *comparison) flush(ctx context.Context) error {
 // node, so that the files of a tree go to one node and the copies of a dead node
 // spread over all that are left.
 func (c *comparison) target(d pipeline.Digest, holders []pipeline.NodeID) pipeline.NodeID {
-	if c.reporter != "" && !slices.Contains(holders, c.reporter) && slices.Contains(c.alive, c.reporter) {
-		return c.reporter
+	if c.who.reporter != "" && !slices.Contains(holders, c.who.reporter) && slices.Contains(c.who.alive, c.who.reporter) {
+		return c.who.reporter
 	}
-	if len(holders) >= min(WantedCopies, len(c.alive)) {
+	if len(holders) >= min(WantedCopies, len(c.who.alive)) {
 		return ""
 	}
 
 	var best pipeline.NodeID
 	var most uint64
-	for _, id := range c.alive {
+	for _, id := range c.who.alive {
 		if slices.Contains(holders, id) {
 			continue
 		}
@@ -162,7 +171,7 @@ func (c *comparison) noteHolders(d pipeline.Digest, from *fsm.Reference, holders
 	if from.Digest != d || from.Attempt.Module == "" {
 		return
 	}
-	if named := countIn(from.Holders, c.alive); named < WantedCopies && named < len(holders) {
+	if named := countIn(from.Holders, c.who.alive); named < WantedCopies && named < len(holders) {
 		c.holders[from.Attempt] = holders
 	}
 }
@@ -224,6 +233,7 @@ func (c *comparison) finish(part *copyOrder, err error) {
 
 	c.cfg.Logger.Warn("a node could not make copies", "node", c.cfg.NodeName(part.to), "blobs", len(part.blobs), "error", err)
 	c.failed += len(part.blobs)
+	c.refused = fmt.Errorf("%s: %w", c.cfg.NodeName(part.to), err)
 	for i, d := range part.blobs {
 		c.fail(d, part.from[i])
 	}

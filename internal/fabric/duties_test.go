@@ -3,6 +3,8 @@ package fabric_test
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -126,13 +128,14 @@ func TestScrubber_off(t *testing.T) {
 }
 
 // collector builds a collector over fakes, with what a test changes.
-func collector(s fabric.State, trees fabric.Trees, blobs *memoryBlobs, change func(*fabric.CollectorConfig)) *fabric.Collector {
+func collector(t testing.TB, s fabric.State, trees fabric.Trees, blobs *memoryBlobs, change func(*fabric.CollectorConfig)) *fabric.Collector {
 	cfg := fabric.CollectorConfig{State: s, Trees: trees, Blobs: blobs,
 		CatchUp:    func(context.Context) error { return nil },
 		Unreported: func() []pipeline.Outcome { return nil },
 		NoneAway:   func() bool { return true },
 		DiskLow:    func() bool { return false },
 		Trim:       func() {},
+		Stamp:      filepath.Join(t.TempDir(), "collected"),
 		Grace:      time.Hour, Logger: hclog.NewNullLogger()}
 	if change != nil {
 		change(&cfg)
@@ -152,7 +155,7 @@ func TestCollector_Collect(t *testing.T) {
 	blobs.used[fresh] = time.Now().Add(-time.Minute)
 	blobs.inUse[asked] = true
 
-	gc := collector(s, c, blobs, func(cfg *fabric.CollectorConfig) {
+	gc := collector(t, s, c, blobs, func(cfg *fabric.CollectorConfig) {
 		cfg.Unreported = func() []pipeline.Outcome {
 			return []pipeline.Outcome{{Log: digest("late log"), Outputs: unreported}}
 		}
@@ -195,7 +198,7 @@ func TestCollector_Collect_unknown(t *testing.T) {
 		},
 	} {
 		blobs := newMemoryBlobs(10, garbage)
-		if _, err := collector(s, c, blobs, change).Collect(t.Context(), time.Hour); err == nil {
+		if _, err := collector(t, s, c, blobs, change).Collect(t.Context(), time.Hour); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 		if !blobs.has(garbage) {
@@ -205,9 +208,67 @@ func TestCollector_Collect_unknown(t *testing.T) {
 
 	// A listing that is lost for certain does not keep everything else.
 	blobs := newMemoryBlobs(10, garbage)
-	if _, err := collector(s, c, blobs, nil).Collect(t.Context(), time.Hour); err != nil || blobs.has(garbage) {
+	if _, err := collector(t, s, c, blobs, nil).Collect(t.Context(), time.Hour); err != nil || blobs.has(garbage) {
 		t.Errorf("with a lost listing: %v, garbage there %v", err, blobs.has(garbage))
 	}
+}
+
+// Processes that end before a pass is due make one at their end, but not each of them.
+func TestCollector_Finish(t *testing.T) {
+	s, c := newState(t), newCluster("n1")
+	stamp := filepath.Join(t.TempDir(), "collected")
+	synctest.Test(t, func(t *testing.T) {
+		prepared := 0
+		finish := func(blobs *memoryBlobs) {
+			collector(t, s, c, blobs, func(cfg *fabric.CollectorConfig) { cfg.Stamp = stamp }).Finish(t.Context(), func(context.Context) error {
+				prepared++
+				return nil
+			})
+		}
+		garbage := digest("garbage")
+		for i := range 7 { // every 20 minutes
+			blobs := newMemoryBlobs(10, garbage)
+			finish(blobs)
+			if want := i != 3 && i != 6; blobs.has(garbage) != want {
+				t.Errorf("process %d: the blob is there: %t, want %t", i, !want, want)
+			}
+			elapse(20 * time.Minute)
+		}
+		if prepared != 2 {
+			t.Errorf("prepared %d passes, want 2", prepared)
+		}
+
+		later := time.Now().Add(24 * time.Hour)
+		if err := os.Chtimes(stamp, later, later); err != nil {
+			t.Fatal(err)
+		}
+		blobs := newMemoryBlobs(10, garbage)
+		if finish(blobs); blobs.has(garbage) {
+			t.Error("the clock was set back, and nothing is collected until it is where it was")
+		}
+	})
+}
+
+// A process that runs as long as a pass counts the time of the one before it.
+func TestCollector_Run_restarts(t *testing.T) {
+	s, c := newState(t), newCluster("n1")
+	stamp := filepath.Join(t.TempDir(), "collected")
+	synctest.Test(t, func(t *testing.T) {
+		garbage := digest("garbage")
+		for i := range 3 { // 8 minutes each
+			blobs := newMemoryBlobs(10, garbage)
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			collect := collector(t, s, c, blobs, func(cfg *fabric.CollectorConfig) { cfg.Stamp = stamp })
+			go func() { defer close(done); collect.Run(ctx) }()
+			elapse(8 * time.Minute)
+			cancel()
+			<-done
+			if want := i == 0; blobs.has(garbage) != want {
+				t.Errorf("process %d: the blob is there: %t, want %t", i, !want, want)
+			}
+		}
+	})
 }
 
 // A low disk is collected at once and with a short grace.
@@ -219,7 +280,7 @@ func TestCollector_Run_diskLow(t *testing.T) {
 		blobs.used[recent] = time.Now().Add(-10 * time.Minute)
 		var mu sync.Mutex
 		low, trims := false, 0
-		collect := collector(s, c, blobs, func(cfg *fabric.CollectorConfig) {
+		collect := collector(t, s, c, blobs, func(cfg *fabric.CollectorConfig) {
 			cfg.DiskLow = func() bool { mu.Lock(); defer mu.Unlock(); return low }
 			cfg.Trim = func() { mu.Lock(); defer mu.Unlock(); trims++ }
 		})

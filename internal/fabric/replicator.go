@@ -81,12 +81,17 @@ type Replicator struct {
 	missing atomic.Pointer[string]
 	// short is what Short returns.
 	short atomic.Int64
+
+	// evacuating is held by the call of Evacuate that is under way.
+	evacuating chan struct{}
+	// evacuated is when nodes were; guarded by evacuating.
+	evacuated map[pipeline.NodeID]time.Time
 }
 
 // NewReplicator makes a replicator. It does nothing by itself before Lead.
 func NewReplicator(cfg ReplicatorConfig) *Replicator {
 	cfg.Timing.defaults()
-	return &Replicator{cfg: cfg}
+	return &Replicator{cfg: cfg, evacuating: make(chan struct{}, 1), evacuated: map[pipeline.NodeID]time.Time{}}
 }
 
 // Lead compares until ctx ends. It runs on the leader, for one term: it begins
@@ -150,7 +155,7 @@ func (r *Replicator) compareAll(ctx context.Context, alive []pipeline.NodeID) bo
 		return false // the state is closed
 	}
 
-	c, err := r.compare(ctx, refs, alive, "")
+	c, err := r.compare(ctx, refs, comparedNodes{alive: alive})
 	if err != nil {
 		if ctx.Err() == nil {
 			r.cfg.Logger.Warn("comparison of copies broke off", "error", err)
@@ -178,7 +183,7 @@ func (r *Replicator) compareChanges(ctx context.Context, alive []pipeline.NodeID
 		return index
 	}
 
-	c, err := r.compare(ctx, refs, alive, "")
+	c, err := r.compare(ctx, refs, comparedNodes{alive: alive})
 	if err != nil {
 		if ctx.Err() == nil {
 			r.cfg.Logger.Warn("comparison of copies of new outcomes broke off", "error", err)
@@ -205,7 +210,7 @@ func (r *Replicator) Compare(ctx context.Context, reporter pipeline.NodeID, susp
 		}
 	}
 
-	c, err := r.compare(ctx, refs, r.cfg.Alive(), reporter)
+	c, err := r.compare(ctx, refs, comparedNodes{alive: r.cfg.Alive(), reporter: reporter})
 	if err != nil {
 		return nil, err
 	}

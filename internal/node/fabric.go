@@ -68,7 +68,7 @@ func (f *fabricParts) open(limits *Limits, trim func()) {
 	f.replicator = fabric.NewReplicator(fabric.ReplicatorConfig{State: s.state, Trees: f.down, Alive: f.alive, Expected: f.expected, NodeName: f.state.NodeName,
 		Locate: f.down.Locate, Copy: f.down.FetchAt, Record: f.record, Logger: f.log.Named("replicator")})
 	f.collector = fabric.NewCollector(fabric.CollectorConfig{State: s.state, Trees: f.down, Blobs: s.blobs, CatchUp: f.state.CatchUp,
-		Unreported: s.unreported, NoneAway: f.noneAway, DiskLow: f.disk.Low, Trim: trim, Grace: limits.SweepGrace, Logger: log})
+		Unreported: s.unreported, NoneAway: f.noneAway, DiskLow: f.disk.Low, Trim: trim, Grace: limits.SweepGrace, Stamp: s.dir.CollectedPath(), Logger: log})
 }
 
 // run starts what the parts do by themselves, until ctx ends.
@@ -184,6 +184,34 @@ func (f *fabricParts) compareSuspects(ctx context.Context, in suspectsReport) ([
 		return nil, pipeline.ErrNotLeader
 	}
 	return f.replicator.Compare(ctx, in.Node, in.Blobs)
+}
+
+const pathEvacuate = "/peer/evacuate"
+
+// evacuation asks the leader to have copied what only a node has that leaves.
+type evacuation struct {
+	Node pipeline.NodeID `cbor:"1,keyasint"`
+}
+
+// evacuate returns when this node may leave: the others have enough copies of all.
+func (f *fabricParts) evacuate(ctx context.Context) error {
+	in := evacuation{Node: f.self}
+	leader, err := f.state.LeaderID()
+	if err != nil {
+		return err
+	}
+	if leader == f.self {
+		_, err = f.evacuateNode(ctx, in)
+		return err
+	}
+	return f.peers.Call(ctx, leader, pathEvacuate, in, nil)
+}
+
+func (f *fabricParts) evacuateNode(ctx context.Context, in evacuation) (struct{}, error) {
+	if !f.state.Leading() {
+		return struct{}{}, pipeline.ErrNotLeader
+	}
+	return struct{}{}, f.replicator.Evacuate(ctx, in.Node)
 }
 
 // raftRepaired reports damage in raft's directory that the rest of it makes up for.

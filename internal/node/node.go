@@ -110,7 +110,7 @@ func (n *Node) bindPort() error {
 
 	cfg := &n.cfg
 	n.port, err = api.BindPort(api.PortConfig{Bind: cfg.Bind, Port: cfg.HTTPPort, Plain: cfg.HTTPPlain, TLSCert: cfg.TLSCert, TLSKey: cfg.TLSKey,
-		Names: append([]string{cfg.Name, cfg.Advertise}, cfg.HTTPHosts...), Local: local})
+		Names: cfg.hostNames(), Local: local})
 	if err != nil && local != nil {
 		_ = local.Close() // never served
 	}
@@ -226,7 +226,7 @@ func (n *Node) openCluster() error {
 
 func (n *Node) openClusterOnce() (err error) {
 	file := n.identity.file
-	n.cluster, err = cluster.Open(cluster.Config{NodeID: n.id, Name: n.cfg.Name, Version: n.cfg.Version, ClusterID: file.ClusterID,
+	n.cluster, err = cluster.Open(cluster.Config{NodeID: n.id, Name: n.cfg.Name, HostNames: n.cfg.hostNames(), Version: n.cfg.Version, ClusterID: file.ClusterID,
 		Key: n.identity.key, KeyName: n.identity.keyName(), Mode: n.cfg.Mode, BindAddr: n.cfg.Bind, AdvertiseAddr: n.cfg.Advertise,
 		GossipPort: n.cfg.GossipPort, PeerPort: n.cfg.PeerPort, Join: n.cfg.Join, Expect: n.cfg.Expect,
 		RaftDir: n.stores.dir.RaftDir(), RaftRepaired: n.fabric.raftRepaired, CheckLog: func(dir string) error { return checkLog(n.cfg.Executable, n.log, dir) },
@@ -306,7 +306,7 @@ func (n *Node) Run(ctx context.Context) error {
 			n.stop()
 			serving = false
 		case <-n.leaving:
-			err := n.services.departure.Leave()
+			err := n.services.departure.Leave(ctx)
 			if err == nil && n.cfg.OnStopped != nil {
 				n.cfg.OnStopped()
 			}
@@ -324,16 +324,6 @@ func (n *Node) Run(ctx context.Context) error {
 		err = nil
 	}
 	return err
-}
-
-// stop ends what this node does for its cluster. A run of this one process has
-// no cluster.
-func (n *Node) stop() {
-	if n.cfg.Embedded {
-		n.worker.Close()
-		return
-	}
-	n.services.departure.MarkAway()
 }
 
 func wrap(what string, err error) error {

@@ -33,6 +33,7 @@ func (n *Node) peerHandler() http.Handler {
 	n.services.sessions.Register(mux)
 	fabric.NewServer(fabric.ServerConfig{Blobs: n.stores.blobs, Trees: n.stores.trees, Downloader: n.fabric.down, Logger: n.log.Named("fabric"), Metrics: n.metrics.Fabric}).Register(mux)
 	mux.Handle("POST "+pathSuspects, peer.Handle(n.fabric.compareSuspects))
+	mux.Handle("POST "+pathEvacuate, peer.Handle(n.fabric.evacuateNode))
 	mux.Handle("/", n.api.PeerHandler())
 	return mux
 }

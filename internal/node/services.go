@@ -98,6 +98,7 @@ func (n *Node) openServices() {
 		State: n.state, Members: n.cluster, Keys: n.identity.keys, Load: func() int { return n.worker.Load() }, BlobUse: f.usage,
 		Troubles:   func() []string { return []string{n.worker.Unfit(), f.replicator.Missing(), s.snapshots.Trouble()} },
 		FindWorker: s.workers.Find, Leave: n.askToLeave,
+		Leaving: func() (bool, string) { return s.departure.Leaving() },
 		Reports: s.nodes.Collect})
 	s.roll = service.NewRoll(service.RollConfig{State: n.state, Members: n.cluster.Members, Changes: n.cluster.Changes, Logger: n.log})
 	n.openWebhooks()
@@ -119,7 +120,7 @@ func (n *Node) openWebhooks() {
 func (n *Node) openAPI() {
 	s := &n.services
 	s.departure = service.NewDeparture(service.DepartureConfig{Self: n.id, Name: n.cfg.Name, Drain: n.cfg.DrainOnStop, State: n.state,
-		Worker: n.worker, Cluster: n.cluster, Logger: n.log})
+		Worker: n.worker, Cluster: n.cluster, Evacuate: n.fabric.evacuate, Logger: n.log})
 	s.snapshots = snapshots.New(snapshots.Config{State: n.state, Store: n.stores.state, Cluster: n.cluster, Keys: n.identity.keys,
 		Open: func(ctx context.Context, d pipeline.Digest) (api.Blob, error) { return n.fabric.down.Open(ctx, nil, d) },
 		Dir:  n.stores.dir.BackupDir(), Version: n.cfg.Version, Schedule: n.cfg.Snapshots, Logger: n.log.Named("snapshots")})
@@ -178,6 +179,7 @@ func (n *Node) underReplicated() int { return n.fabric.suspects.Len() + n.fabric
 
 // askToLeave makes Run leave the cluster. It returns at once.
 func (n *Node) askToLeave() {
+	n.services.departure.Begin()
 	select {
 	case n.leaving <- struct{}{}:
 	default: // asked already

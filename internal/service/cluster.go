@@ -57,6 +57,9 @@ type ClusterConfig struct {
 	FindWorker func(name string) (fsm.WorkerRecord, bool)
 	// Leave makes this node leave its cluster. It returns at once.
 	Leave func()
+	// Leaving reports whether this node is leaving, and else why it could not; "" if
+	// it was not asked to.
+	Leaving func() (leaving bool, refused string)
 	// Reports are those of all nodes.
 	Reports func(context.Context) (wire.NodeReports, error)
 }

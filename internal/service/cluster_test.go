@@ -20,7 +20,7 @@ import (
 // clusterOf gives the cluster calls of a rig; full says why it takes no work.
 func clusterOf(r *rig, full string, leave func()) *service.Cluster {
 	return service.NewCluster(service.ClusterConfig{Self: "n1", Name: "one", State: r.state, Members: r.cluster, Keys: r.keys,
-		Load: func() int { return 2 }, Troubles: func() []string { return []string{full, ""} }, BlobUse: func() *wire.BlobUse { return nil },
+		Load: func() int { return 2 }, Troubles: func() []string { return []string{full, ""} }, BlobUse: func() *wire.BlobUse { return nil }, Leaving: func() (bool, string) { return false, "" },
 		FindWorker: func(name string) (fsm.WorkerRecord, bool) {
 			return fsm.WorkerRecord{ID: "ext-" + pipeline.NodeID(name), Name: name}, name == "builder"
 		}, Leave: leave})

@@ -3,6 +3,8 @@ package service
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -53,12 +55,21 @@ type DepartureConfig struct {
 	State   *state.State
 	Worker  DepartingWorker
 	Cluster DepartingMember
-	Logger  hclog.Logger
+	// Evacuate returns when the nodes that stay have enough copies of everything.
+	Evacuate func(ctx context.Context) error
+	Logger   hclog.Logger
 }
 
 // Departure takes a node out of its cluster: for the time of a restart, or
 // permanently.
-type Departure struct{ cfg DepartureConfig }
+type Departure struct {
+	cfg DepartureConfig
+
+	mu sync.Mutex
+	// guards following
+	leaving bool
+	refused string // why the last attempt to leave failed
+}
 
 // NewDeparture makes a Departure.
 func NewDeparture(cfg DepartureConfig) *Departure { return &Departure{cfg: cfg} }
@@ -132,17 +143,38 @@ func (d *Departure) MarkBack(ctx context.Context) {
 	}, backoff.WithBackOff(backoff.NewConstantBackOff(time.Second)), backoff.WithMaxElapsedTime(0))
 }
 
-// Leave removes the node from its cluster permanently: it is drained, then leaves
-// raft and gossip. If that is refused, the node continues as before.
-func (d *Departure) Leave() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	err := d.setWorker(ctx, "drain", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name, Draining: true, DrainDeadline: d.cfg.State.Now().Add(leaveGrace)})
+// Leaving reports whether the node is leaving its cluster, and else why it could not
+// the last time; "" if it was not asked to.
+func (d *Departure) Leaving() (leaving bool, refused string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.leaving, d.refused
+}
+
+// Begin notes that the node was asked to leave. Leave follows.
+func (d *Departure) Begin() { d.note(true, nil) }
+
+func (d *Departure) note(leaving bool, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.leaving, d.refused = leaving, ""
 	if err != nil {
-		d.cfg.Logger.Warn("could not drain before leaving", "error", err)
+		d.refused = err.Error()
 	}
-	d.waitIdle(ctx)
-	if err := d.cfg.Cluster.Leave(ctx); err != nil {
+}
+
+// Leave removes the node from its cluster permanently: it is drained, then what it has
+// is copied to the nodes that stay, then it leaves raft and gossip. If that is refused,
+// or ctx ends before, the node continues as before.
+func (d *Departure) Leave(ctx context.Context) (err error) {
+	defer func() { d.note(err == nil, err) }()
+	err = d.withdraw(ctx)
+	if err == nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveLimit)
+		defer cancel()
+		err = d.cfg.Cluster.Leave(ctx)
+	}
+	if err != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), stopLimit) // leaving may have used up its own time
 		defer cancel()
 		return errors.Join(err, d.setWorker(ctx, "drain", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name}))
@@ -150,6 +182,38 @@ func (d *Departure) Leave() error {
 	d.cfg.Worker.Close()
 	return nil
 }
+
+// withdraw returns when nothing runs here and nothing is here alone.
+func (d *Departure) withdraw(ctx context.Context) error {
+	short, cancel := context.WithTimeout(ctx, leaveLimit)
+	defer cancel()
+	err := d.setWorker(short, "drain", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name, Draining: true, DrainDeadline: d.cfg.State.Now().Add(leaveGrace)})
+	if err != nil {
+		d.cfg.Logger.Warn("could not drain before leaving", "error", err)
+	}
+	d.waitIdle(short)
+
+	// How long the copies take depends on their bytes; a call that fails is repeated: a
+	// leader may have changed, or a node may be slow.
+	_, err = backoff.Retry(ctx, func() (struct{}, error) {
+		err := d.cfg.Evacuate(ctx)
+		if err != nil && ctx.Err() == nil {
+			d.cfg.Logger.Warn("could not copy files before leaving", "error", err)
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(backoff.NewConstantBackOff(time.Second)), backoff.WithMaxElapsedTime(evacuateRetry))
+	if err != nil {
+		return fmt.Errorf("what only this node has is not on the nodes that stay: %w; if it cannot be copied and may be lost, stop the agent and use pipelined members remove", err)
+	}
+	return nil
+}
+
+const (
+	// leaveLimit bounds the wait for modules, and then for the removal.
+	leaveLimit = 2 * time.Minute
+	// evacuateRetry is for how long copies that fail are tried again.
+	evacuateRetry = 10 * time.Second
+)
 
 // leaveGrace is how long modules of a node that leaves may still run. Those that
 // run longer are stopped and run again elsewhere.

@@ -3,6 +3,7 @@ package service_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -23,6 +24,7 @@ type busyNode struct {
 	closed      atomic.Bool
 	transferred error
 	leave       func(ctx context.Context) error
+	evacuate    func(ctx context.Context) error
 }
 
 func (n *busyNode) Load() int {
@@ -48,9 +50,10 @@ func (n *busyNode) Leave(ctx context.Context) error { return n.leave(ctx) }
 // departing gives a busy node that is about to stop or leave.
 func departing(tb testing.TB, drain bool) (*busyNode, *service.Departure) {
 	tb.Helper()
-	n := &busyNode{State: statetest.New(tb), until: time.Now().Add(time.Minute), transferred: errors.New("not transferred")}
+	n := &busyNode{State: statetest.New(tb), until: time.Now().Add(time.Minute), transferred: errors.New("not transferred"),
+		evacuate: func(context.Context) error { return nil }}
 	return n, service.NewDeparture(service.DepartureConfig{Self: statetest.Self, Name: "one", Drain: drain, State: n.State.State, Worker: n, Cluster: n,
-		Logger: hclog.NewNullLogger()})
+		Evacuate: func(ctx context.Context) error { return n.evacuate(ctx) }, Logger: hclog.NewNullLogger()})
 }
 
 func (n *busyNode) record(tb testing.TB) (w fsm.WorkerRecord) {
@@ -127,11 +130,61 @@ func TestDeparture_Leave_refused(t *testing.T) {
 			<-ctx.Done()
 			return context.Cause(ctx)
 		}
-		if err := d.Leave(); !errors.Is(err, context.DeadlineExceeded) {
+		d.Begin()
+		if leaving, _ := d.Leaving(); !leaving {
+			t.Error("it was asked to leave, and does not say so")
+		}
+		if err := d.Leave(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
 		if w := n.record(t); w.Draining || n.closed.Load() {
 			t.Errorf("after it was refused: %+v, closed %t", w, n.closed.Load())
+		}
+		if leaving, refused := d.Leaving(); leaving || !strings.Contains(refused, "deadline") {
+			t.Errorf("after it was refused: leaving %t, %q", leaving, refused)
+		}
+	})
+}
+
+// A node leaves only when what it has is on others; a call that fails is repeated.
+func TestDeparture_Leave_evacuates(t *testing.T) {
+	for name, tc := range map[string]struct{ failures, left int }{"at the third call": {2, 1}, "never": {1000, 0}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, d := departing(t, false)
+				calls, left := 0, 0
+				n.leave = func(context.Context) error { left++; return nil }
+				n.evacuate = func(context.Context) error {
+					if calls++; n.Load() > 0 {
+						t.Error("files are copied while a module still writes some")
+					}
+					if calls <= tc.failures {
+						return errors.New("no space on n2")
+					}
+					return nil
+				}
+				err := d.Leave(t.Context())
+				if left != tc.left || (err == nil) != (left == 1) {
+					t.Errorf("left %d times after %d calls, want %d: %v", left, calls, tc.left, err)
+				}
+				if _, refused := d.Leaving(); err != nil && (!strings.Contains(refused, "no space on n2") || n.record(t).Draining) {
+					t.Errorf("got %q, %+v", refused, n.record(t))
+				}
+			})
+		})
+	}
+}
+
+// A node that is stopped while it leaves ends at once, and stays a member.
+func TestDeparture_Leave_stopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, d := departing(t, false)
+		n.until = time.Now()
+		ctx, stop := context.WithCancel(t.Context())
+		n.evacuate = func(ctx context.Context) error { stop(); return ctx.Err() }
+		began := time.Now()
+		if err := d.Leave(ctx); !errors.Is(err, context.Canceled) || time.Since(began) > time.Second || n.record(t).Draining {
+			t.Errorf("got %v after %s, %+v", err, time.Since(began), n.record(t))
 		}
 	})
 }

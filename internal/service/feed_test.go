@@ -48,7 +48,7 @@ func (r *rig) watch(ctx context.Context, in api.FeedRequest) *viewer {
 // feeds makes what serves viewers.
 func (r *rig) feeds() *service.Feeds {
 	cfg := service.ClusterConfig{Self: "n1", Name: "one", State: r.state, Members: r.cluster, Keys: r.keys, Load: func() int { return 0 },
-		BlobUse: func() *wire.BlobUse { return nil }, Troubles: func() []string { return nil }}
+		BlobUse: func() *wire.BlobUse { return nil }, Leaving: func() (bool, string) { return false, "" }, Troubles: func() []string { return nil }}
 	return service.NewFeeds(service.FeedsConfig{State: r.state, Runs: r.runs, Cluster: service.NewCluster(cfg), Peers: r.peers})
 }
 

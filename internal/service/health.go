@@ -21,6 +21,7 @@ func (c *Cluster) Health(context.Context) wire.Health {
 		CommitIndex: info.Commit, AppliedIndex: info.Applied, Voters: []string{}, Reasons: []string{}, Version: c.cfg.Version,
 		Timestamp: now.UTC(), CurrentLoad: c.cfg.Load(), MaxLoad: c.cfg.Slots, Nonce: c.cfg.Keys.Nonce(c.cfg.Self, now), Quorum: known,
 		Blobs: c.cfg.BlobUse()}
+	h.Leaving, h.LeaveRefused = c.cfg.Leaving()
 	members := c.cfg.Members.Members()
 	for _, m := range members {
 		c.addMember(&h, m, leader.ID)
