@@ -17,6 +17,9 @@ type Cluster interface {
 	Members(ctx context.Context) (wire.MemberList, error)
 	// Nodes has what each node reports about itself and the others.
 	Nodes(ctx context.Context) (wire.NodeReports, error)
+	// Running lists the attempts under way, with a name those of one node: any node that
+	// has the state.
+	Running(ctx context.Context, node string) (wire.RunningList, error)
 	// Raft describes the consensus group; it needs the replicated state.
 	Raft(ctx context.Context) (wire.RaftInfo, error)
 	// Drain stops or resumes the assignment of work to a node: leader.
@@ -45,6 +48,9 @@ func (h *clusterHandler) routes() []Route {
 		{Method: "GET", Pattern: "/api/v1/nodes", Role: RoleRead,
 			Summary:  "what each node reports: whom it reaches, its disk, how far it is behind",
 			Response: doc[wire.NodeReports](), serve: h.nodes},
+		{Method: "GET", Pattern: "/api/v1/running", Role: RoleRead, Where: OnState,
+			Summary: "the attempts that are assigned or run, with node those of one node",
+			Query:   []string{"node"}, Response: doc[wire.RunningList](), serve: h.running},
 		{Method: "POST", Pattern: "/api/v1/members/{name}/drain", Role: RoleAdmin, Where: OnState,
 			Summary: "drain a node, or end its draining",
 			Body:    OptionalBody, Request: doc[wire.DrainRequest](), serve: h.drain},
@@ -114,6 +120,15 @@ func (h *clusterHandler) members(c *call) error {
 
 func (h *clusterHandler) nodes(c *call) error {
 	out, err := h.cluster.Nodes(c.r.Context())
+	return c.reply(out, err)
+}
+
+func (h *clusterHandler) running(c *call) error {
+	node := c.r.URL.Query().Get("node")
+	if node != "" && !token(node, 128) {
+		return invalid("node %.80q: expected letters, digits, '.', '_' and '-'", node)
+	}
+	out, err := h.cluster.Running(c.r.Context(), node)
 	return c.reply(out, err)
 }
 

@@ -64,6 +64,7 @@ var table = map[string][2]string{
 	"GET /api/v1/locks":                                  {"rsa", "Cluster.Locks"},
 	"GET /api/v1/waiting":                                {"rsa", "Cluster.Waiting"},
 	"GET /api/v1/nodes":                                  {"rsa", "Cluster.Nodes"},
+	"GET /api/v1/running":                                {"rsa", "Cluster.Running"},
 	"GET /api/v1/cache":                                  {"rsa", "Cache.List"},
 	"GET /api/v1/cache/stats":                            {"rsa", "Cache.Stats"},
 	"GET /api/v1/cache/tools":                            {"rsa", "Cache.Tools"},

@@ -12,6 +12,7 @@ type Cluster struct {
 	HealthFunc  func(context.Context) wire.Health
 	MembersFunc func(context.Context) (wire.MemberList, error)
 	NodesFunc   func(context.Context) (wire.NodeReports, error)
+	RunningFunc func(context.Context, string) (wire.RunningList, error)
 	RaftFunc    func(context.Context) (wire.RaftInfo, error)
 	DrainFunc   func(context.Context, api.Subject, string, wire.DrainRequest) error
 	RemoveFunc  func(context.Context, api.Subject, string) error
@@ -43,6 +44,15 @@ func (f *Cluster) Nodes(ctx context.Context) (wire.NodeReports, error) {
 	}
 
 	return f.NodesFunc(ctx)
+}
+
+// Running calls RunningFunc.
+func (f *Cluster) Running(ctx context.Context, node string) (wire.RunningList, error) {
+	if f.RunningFunc == nil {
+		return wire.RunningList{}, unset("Running")
+	}
+
+	return f.RunningFunc(ctx, node)
 }
 
 // Raft calls RaftFunc.

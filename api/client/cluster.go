@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"net/url"
 
 	"github.com/pipelined/pipelined/api/wire"
 )
@@ -30,6 +31,15 @@ func (cluster Cluster) Nodes(ctx context.Context) (wire.NodeReports, error) {
 // Waiting lists what waits in all runs, and for what.
 func (cluster Cluster) Waiting(ctx context.Context) (wire.WaitingList, error) {
 	return do[wire.WaitingList](ctx, cluster.calls, &request{method: http.MethodGet, path: "/api/v1/waiting", safe: true}, nil)
+}
+
+// Running lists the attempts under way; node "" means those of all nodes.
+func (cluster Cluster) Running(ctx context.Context, node string) (wire.RunningList, error) {
+	q := url.Values{}
+	if node != "" {
+		q.Set("node", node)
+	}
+	return do[wire.RunningList](ctx, cluster.calls, &request{method: http.MethodGet, path: "/api/v1/running", query: q, safe: true}, nil)
 }
 
 // Raft describes the consensus group.

@@ -22,7 +22,7 @@ import (
 var dist embed.FS
 
 // pages are the first segments of the addresses that the page answers by itself.
-var pages = map[string]bool{"": true, "runs": true, "approvals": true, "pipelines": true, "schedules": true, "cluster": true, "cache": true, "locks": true, "access": true}
+var pages = map[string]bool{"": true, "runs": true, "approvals": true, "pipelines": true, "schedules": true, "cluster": true, "cache": true, "locks": true, "secrets": true}
 
 const (
 	assetsPath   = "/assets/"

@@ -71,6 +71,25 @@ const (
 	SightNew    = "new"
 )
 
+// RunningList answers GET /api/v1/running: the attempts that are assigned or run, the
+// oldest first.
+type RunningList struct {
+	Running []Running `json:"running"`
+}
+
+// Running is an attempt under way.
+type Running struct {
+	Run      pipeline.RunID `json:"run"`
+	Number   uint64         `json:"number"`
+	Pipeline string         `json:"pipeline"`
+	Module   string         `json:"module"`
+	Attempt  int            `json:"attempt"`
+	Node     string         `json:"node"`
+	// AssignedAt is when it was given to the node; StartedAt is unset until it begins.
+	AssignedAt time.Time  `json:"assignedAt"`
+	StartedAt  *time.Time `json:"startedAt,omitempty"`
+}
+
 // WaitingList answers GET /api/v1/waiting: what waits for something else than other
 // modules of its run. Modules of a run that wait for the same are one entry.
 type WaitingList struct {

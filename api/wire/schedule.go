@@ -51,6 +51,8 @@ type Tick struct {
 	// Run was made for it. State is the run's; "" if it is no longer kept.
 	Run   pipeline.RunID    `json:"run,omitempty"`
 	State pipeline.RunState `json:"state,omitempty"`
+	// StartedAt is when the run began; unset if it has not, or is no longer kept.
+	StartedAt *time.Time `json:"startedAt,omitempty"`
 	// Skipped says why there is no run. Count is how many ticks, of which this is
 	// the last, were skipped with it.
 	Skipped string `json:"skipped,omitempty"`

@@ -68,6 +68,26 @@ func TestCluster_Drain(t *testing.T) {
 	wantKind(t, c.Drain(t.Context(), sam, "one", wire.DrainRequest{DeadlineSeconds: -1}), pipeline.Invalid)
 }
 
+// The attempts that have not ended are listed, of all nodes or of one.
+func TestCluster_Running(t *testing.T) {
+	r := newRig(t)
+	c := clusterOf(r, "", nil)
+	first, second := r.newRun(single), r.newRun(single)
+	r.start(r.assign(first, "m", "w1", nil))
+	r.assign(second, "m", "w2", nil)
+	for node, want := range map[string][]pipeline.RunID{"": {first, second}, "w1": {first}, "w2": {second}, "w3": nil} {
+		list, err := c.Running(t.Context(), node)
+		if err != nil || list.Running == nil || len(list.Running) != len(want) {
+			t.Fatalf("on %q: %+v, %v", node, list, err)
+		}
+		for i, x := range list.Running {
+			if x.Run != want[i] || x.Module != "m" || x.Attempt != 1 || (x.StartedAt != nil) != (x.Run == first) {
+				t.Errorf("on %q: %+v", node, x)
+			}
+		}
+	}
+}
+
 // The last node that answers does not leave: the cluster would end with it.
 func TestCluster_Leave(t *testing.T) {
 	r := newRig(t)

@@ -98,7 +98,7 @@ func scheduleOf(v *fsm.View, rec *fsm.ScheduleRecord) wire.Schedule {
 		tick := wire.Tick{Tick: t.Tick.UTC(), At: t.At.UTC(), Run: t.Run, Skipped: t.Skipped, Count: t.Count}
 		if v != nil && t.Run != "" {
 			if run, ok := v.Run(t.Run); ok {
-				tick.State = run.State
+				tick.State, tick.StartedAt = run.State, wire.TimeOf(run.StartedAt)
 			}
 		}
 		out.Ticks = append(out.Ticks, tick)

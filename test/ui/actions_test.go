@@ -192,7 +192,7 @@ func TestDashboard_actions(t *testing.T) {
 	})
 	t.Run("webhook", func(t *testing.T) {
 		p.t = t
-		p.open(s.url + "/access")
+		p.open(s.url + "/secrets")
 		p.press("Test chat")
 		p.click("dialog button", "Send")
 		testutil.Eventually(t, harness.Wait, func() error {
@@ -206,7 +206,7 @@ func TestDashboard_actions(t *testing.T) {
 	t.Run("remove", func(t *testing.T) {
 		p.t = t
 		s.OK("token", "create", "-role", "read", "-name", "board")
-		p.open(s.url + "/access")
+		p.open(s.url + "/secrets")
 		for _, one := range []struct{ press, button, name string }{
 			{"Remove chat", "Remove", "chat"}, {"Remove DEPLOY_KEY", "Remove", "DEPLOY_KEY"}, {"Revoke board", "Revoke", "board"},
 		} {
@@ -242,7 +242,7 @@ func (s *stage) attempts(t *testing.T, run string, want map[string]int) {
 }
 
 // actions are the words with which buttons that change something begin.
-var actions = []string{"Approve", "Cancel", "Drain", "Pause", "Pin", "Reject", "Remove", "Retry", "Revoke", "Test", "Trigger"}
+var actions = []string{"Approve", "Cancel", "Drain", "Pause", "Pin", "Reject", "Remove", "Retry", "Revoke", "Save", "Test", "Trigger"}
 
 // A role is offered what it may do, and nothing else.
 func testRoles(t *testing.T, s *stage, b context.Context) {
@@ -254,8 +254,8 @@ func testRoles(t *testing.T, s *stage, b context.Context) {
 		p := newTab(t, b)
 		p.signIn(s.url+"/runs", strings.TrimSpace(s.OK("token", "create", "-role", role)))
 		offered := map[string]bool{}
-		for _, path := range []string{"/runs", "/runs/3?m=one", "/runs/4?m=ask", "/approvals", "/pipelines/chain", "/schedules", "/cluster", "/locks", "/cache", "/access"} {
-			if path == "/access" && role == "read" {
+		for _, path := range []string{"/runs", "/runs/3?m=one", "/runs/4?m=ask", "/approvals", "/pipelines/chain", "/schedules", "/cluster", "/locks", "/cache", "/secrets"} {
+			if path == "/secrets" && role == "read" {
 				p.expected = []string{"status of 403"} // no page leads there
 			}
 			p.turn(path)
@@ -273,7 +273,7 @@ func testRoles(t *testing.T, s *stage, b context.Context) {
 		if strings.Join(got, " ") != want {
 			t.Errorf("%s is offered %q, want %q", role, got, want)
 		}
-		if leads := p.text("document.querySelector('.rail a[href=\"/access\"]') !== null"); (leads == "true") != (role != "read") {
+		if leads := p.text("document.querySelector('.rail a[href=\"/secrets\"]') !== null"); (leads == "true") != (role != "read") {
 			t.Errorf("%s: the rail leads to secrets and tokens: %s", role, leads)
 		}
 	}
@@ -330,7 +330,7 @@ func testCopied(t *testing.T, s *stage, p *tab) {
 	p.do(call(emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}))
 
 	ran := map[string]bool{}
-	for _, path := range []string{"/runs", "/runs?q=chain&pipeline=chain", "/runs/2", "/approvals", "/pipelines", "/pipelines/chain", "/schedules", "/cluster", "/cache", "/locks", "/access"} {
+	for _, path := range []string{"/runs", "/runs?q=chain&pipeline=chain", "/runs/2", "/approvals", "/pipelines", "/pipelines/chain", "/schedules", "/cluster", "/cache", "/locks", "/secrets"} {
 		p.turn(path)
 		p.until("location.pathname + location.search === " + quoted(path) + " && document.querySelector('.menu code')")
 		for _, line := range p.lines() {

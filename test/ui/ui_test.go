@@ -225,7 +225,7 @@ func TestDashboard(t *testing.T) {
 	t.Run("pages", func(t *testing.T) {
 		p.t = t
 		p.expected = append(p.expected, "status of 404") // a pipeline and a run that do not exist
-		for _, path := range []string{"/runs", "/runs?state=failed", "/runs?q=release", "/approvals", "/pipelines", "/pipelines/release", "/pipelines/none", "/runs?state=approval", "/cluster", "/locks", "/schedules", "/cache", "/access", "/runs/" + id, "/runs/" + id + "/graph", "/runs/" + id + "/timeline", "/runs/" + id + "/log", "/runs/" + id + "/log?m=flaky", "/runs/" + id + "/timeline?rows=modules", "/runs/" + id + "/outputs", "/runs/" + id + "/tests", "/runs/" + id + "/events", "/runs/" + id + "/plan", "/runs/" + id + "/why", "/runs/none", "/runs/1/2/3"} {
+		for _, path := range []string{"/runs", "/runs?state=failed", "/runs?q=release", "/approvals", "/pipelines", "/pipelines/release", "/pipelines/none", "/runs?state=approval", "/cluster", "/locks", "/schedules", "/cache", "/secrets", "/runs/" + id, "/runs/" + id + "/graph", "/runs/" + id + "/timeline", "/runs/" + id + "/log", "/runs/" + id + "/log?m=flaky", "/runs/" + id + "/timeline?rows=modules", "/runs/" + id + "/outputs", "/runs/" + id + "/tests", "/runs/" + id + "/events", "/runs/" + id + "/plan", "/runs/" + id + "/why", "/runs/none", "/runs/1/2/3"} {
 			p.turn(path)
 			for _, width := range []int64{320, 390, 1440} {
 				for _, scheme := range []string{"light", "dark"} {

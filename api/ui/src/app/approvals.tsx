@@ -2,7 +2,7 @@
 import { Card } from './card'
 import { coarse, dateTime, modulesWait, seconds } from './format'
 import { Shape } from './icons'
-import { Blank, Command, CopyAs, cli, curl, offer } from './parts'
+import { Act, Blank, Command, CopyAs, cli, curl, offer } from './parts'
 import { runLink } from './route'
 import { Top, show } from './shell'
 import { may, now } from './store'
@@ -28,12 +28,12 @@ export function Decide({ a }: { a: PendingApproval }) {
   if (!a.may || !may('submit')) return <small>{a.may ? 'Your token may not decide.' : 'You are not among those who may decide.'}</small>
   return (
     <span class="row">
-      <button class="btn pri" aria-label={`Approve ${a.module} of ${a.pipeline} ${a.number}`} onClick={() => decide(a, 'approve')}>
+      <Act kind="pri" label={`Approve ${a.module} of ${a.pipeline} ${a.number}`} onClick={() => decide(a, 'approve')}>
         Approve
-      </button>
-      <button class="btn" aria-label={`Reject ${a.module} of ${a.pipeline} ${a.number}`} onClick={() => decide(a, 'reject')}>
+      </Act>
+      <Act label={`Reject ${a.module} of ${a.pipeline} ${a.number}`} onClick={() => decide(a, 'reject')}>
         Reject
-      </button>
+      </Act>
     </span>
   )
 }

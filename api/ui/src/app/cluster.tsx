@@ -2,19 +2,23 @@
 // and what waits.
 import { signal } from '@preact/signals'
 import { json } from './api'
-import { Events, lastTakeover, useEvents } from './events'
+import { Commits, Load, ms } from './charts'
+import { Events, lastTakeover, takeovers, useEvents } from './events'
 import { bytes, coarse, count, modulesWait, revision, seconds } from './format'
-import { Shape, type Kind } from './icons'
-import { Blank, Choice, CopyAs, Figure, Pill, Table, cli, curl, every, offer } from './parts'
-import { place } from './route'
+import { Icon, Shape, type Kind } from './icons'
+import { Act, Blank, Choice, CopyAs, Figure, Pill, Table, cli, curl, every, offer } from './parts'
+import { nodeLink, place } from './route'
+import { commits } from './samples'
 import { Top, show } from './shell'
 import { final, health, may, members, now, order, raft, ref, runs } from './store'
-import { Consensus, Sights, Waits, dependencies, lagText, reportOf, useReports, waits } from './sights'
+import { Consensus, Sights, Waits, blobBytes, dependencies, lagText, leading, reportOf, useReports, waits } from './sights'
 import type { Member, WorkerNode } from './types'
 
-const workers = signal<WorkerNode[]>([])
+export const workers = signal<WorkerNode[]>([])
 
-const stateOf = (m: Member): [Kind, string] => {
+export const useWorkers = () => every(3000, () => json<{ workers: WorkerNode[] }>('/api/workers?brief=1').then((a) => (workers.value = a.workers)))
+
+export const stateOf = (m: Member): [Kind, string] => {
   switch (m.status) {
     case 'alive':
       return m.draining ? ['odd', 'draining'] : ['ok', 'alive']
@@ -28,7 +32,7 @@ const stateOf = (m: Member): [Kind, string] => {
   return ['bad', m.status]
 }
 
-function Slots({ used, all }: { used: number; all: number }) {
+export function Slots({ used, all }: { used: number; all: number }) {
   return (
     <span class="slots">
       {all <= 32 && (
@@ -43,7 +47,7 @@ function Slots({ used, all }: { used: number; all: number }) {
   )
 }
 
-function Meter({ name, used, all, unit }: { name: string; used: number; all: number; unit: (n: number) => string }) {
+export function Meter({ name, used, all, unit }: { name: string; used: number; all: number; unit: (n: number) => string }) {
   if (!(all > 0)) return <span class="muted">{used > 0 ? `${name} ${unit(used)}` : `no ${name}`}</span>
   return (
     <span class="two">
@@ -56,7 +60,7 @@ function Meter({ name, used, all, unit }: { name: string; used: number; all: num
   )
 }
 
-function drain(m: Member) {
+export function drain(m: Member) {
   const off = !!m.draining
   offer({
     title: off ? `End the draining of ${m.name}?` : `Drain ${m.name}?`,
@@ -76,14 +80,14 @@ function NodeRow({ m, most }: { m: Member; most: string }) {
   const works = m.mode !== 'orchestrator'
   const report = reportOf(m.name)
   return (
-    <tr class={place.value.query.get('node') === m.name ? 'at' : ''} ref={(row) => {
-        if (row && place.peek().query.get('node') === m.name) row.scrollIntoView({ block: 'nearest' })
-      }}>
+    <tr>
       <th scope="row">
         <span class="node">
           <Shape kind={kind} />
           <span>
-            <b>{m.name}</b>
+            <b>
+              <a href={nodeLink(m.name)}>{m.name}</a>
+            </b>
             <small>
               {m.addr}
               {report?.startedAt && `, up ${coarse(now.value - seconds(report.startedAt))}`}
@@ -100,6 +104,7 @@ function NodeRow({ m, most }: { m: Member; most: string }) {
         {word}
         {m.clockAheadSeconds ? <small class="s-odd">{`clock ${Math.abs(m.clockAheadSeconds).toFixed(0)}s ${m.clockAheadSeconds > 0 ? 'ahead' : 'behind'}`}</small> : null}
       </td>
+      <td data-label="Last 15 min">{works && <Load name={m.name} slots={m.maxLoad} />}</td>
       <td data-label="Slots">{works ? <Slots used={m.currentLoad} all={m.maxLoad} /> : <span class="muted">runs no modules</span>}</td>
       <td data-label="Reserved">
         {w ? (
@@ -120,16 +125,16 @@ function NodeRow({ m, most }: { m: Member; most: string }) {
       </td>
       <td class="act">
         {may('admin') && works && m.status !== 'left' && (
-          <button class="btn" onClick={() => drain(m)} aria-label={(m.draining ? 'End the draining of ' : 'Drain ') + m.name}>
+          <Act label={(m.draining ? 'End the draining of ' : 'Drain ') + m.name} onClick={() => drain(m)}>
             {m.draining ? 'End draining' : 'Drain'}
-          </button>
+          </Act>
         )}
       </td>
     </tr>
   )
 }
 
-function Lag({ m, lag, vote }: { m: Member; lag?: number; vote?: string }) {
+export function Lag({ m, lag, vote }: { m: Member; lag?: number; vote?: string }) {
   if (!vote) return <span class="muted">no vote</span>
   if (m.role === 'leader') return <span>leads<small>{`index ${raft.value?.lastIndex.toLocaleString('en')}`}</small></span>
   return (
@@ -140,7 +145,7 @@ function Lag({ m, lag, vote }: { m: Member; lag?: number; vote?: string }) {
   )
 }
 
-function Disk({ disk }: { disk: { freeBytes: number; totalBytes: number; blobBytes?: number } }) {
+export function Disk({ disk }: { disk: { freeBytes: number; totalBytes: number; blobBytes?: number } }) {
   if (!disk.totalBytes) return <span class="muted">does not answer</span>
   const used = 1 - disk.freeBytes / disk.totalBytes
   const kind = used > 0.95 ? 'bad' : used > 0.9 ? 'odd' : ''
@@ -178,7 +183,7 @@ function Nodes() {
         <span class="grow" />
         <Choice label="Which nodes" name="nodes" list={views.map(([name, text]) => [name, text])} chosen={view[0]} />
       </div>
-      <Table heads={['Node', 'Role', 'Gossip', 'Slots', 'Reserved', 'Raft', 'Disk', 'Version', '']}>
+      <Table heads={['Node', 'Role', 'Gossip', '15 min', 'Slots', 'Reserved', 'Raft', 'Disk', 'Version', '']}>
         {list.filter(view[2]).map((m) => (
           <NodeRow key={m.id} m={m} most={most} />
         ))}
@@ -191,7 +196,9 @@ function Nodes() {
                 <span class="node">
                   <Shape kind={w.status === 'Online' ? 'ok' : 'bad'} />
                   <span>
-                    <b>{w.name || w.id}</b>
+                    <b>
+                      <a href={nodeLink(w.name || w.id)}>{w.name || w.id}</a>
+                    </b>
                     <small>{w.endpoint}</small>
                   </span>
                 </span>
@@ -224,6 +231,38 @@ function outlook(voters: number, up: number): string {
   return `${up} of ${voters} voters answer: ${spare === 0 ? 'one more failure stops new work; what runs continues' : `${count(spare, 'more failure')} can be survived`}.`
 }
 
+// copies says how many blobs one more failure would lose.
+function copies(): string {
+  const l = leading()
+  if (!l) return 'with all copies'
+  if ((members.value?.members ?? []).filter((m) => m.status !== 'left').length < 2) return 'one copy each: there is one node'
+  return l.underReplicated ? `${count(l.underReplicated, 'file')} ${l.underReplicated === 1 ? 'has' : 'have'} one copy only` : 'every file has its copies'
+}
+
+function saveSnapshot() {
+  const name = `pipelined-${new Date().toISOString().slice(0, 19).replaceAll(':', '')}.snapshot`
+  offer({
+    title: 'Save a snapshot?',
+    text: 'A file with the state of the cluster: definitions, runs, schedules, tokens and sealed secrets. Output and files of runs are not in it.',
+    button: 'Save',
+    cli: () => cli('snapshot', 'save', name),
+    method: 'GET',
+    path: '/api/v1/snapshot',
+    wait: 60000,
+    then: async (answer) => save(await answer.blob(), name),
+    done: `${name} is saved`,
+  })
+}
+
+// save hands bytes to the browser as a file.
+function save(data: Blob, name: string) {
+  const link = document.createElement('a')
+  link.href = URL.createObjectURL(data)
+  link.download = name
+  link.click()
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000)
+}
+
 function Figures() {
   const [h, r] = [health.value!, raft.value]
   const list = (members.value?.members ?? []).filter((m) => m.status === 'alive')
@@ -232,13 +271,14 @@ function Figures() {
   const sum = (of: (m: Member) => number) => list.reduce((n, m) => n + of(m), 0)
   const waiting = waits() + dependencies()
   const takeover = lastTakeover()
+  const newest = commits.value.at(-1)
   return (
     <dl class="card kpis">
       <Figure name="Leader" value={h.leader || 'none'} note={`term ${h.term}`} />
       <Figure name="Last takeover" value={takeover[0]} note={takeover[1]} />
-      <Figure name="Committed" value={h.commitIndex.toLocaleString('en')} note={r && r.lastIndex > r.commitIndex ? `${r.lastIndex - r.commitIndex} entries under way` : 'entries of the log'} />
+      <Figure name="Committed" value={h.commitIndex.toLocaleString('en')} note={newest ? `${ms(newest.median)}, 99 % ${ms(newest.p99)}` : r && r.lastIndex > r.commitIndex ? `${r.lastIndex - r.commitIndex} entries under way` : 'entries of the log'} />
       <Figure name="Slots" value={`${sum((m) => m.currentLoad)} of ${sum((m) => m.maxLoad)}`} note={`${count(active.length, 'run')}, ${modulesWait(waiting)}`} />
-      <Figure name="Blobs here" value={h.blobs ? bytes(h.blobs.bytes) : 'not counted'} note={h.blobs ? `${count(h.blobs.blobs, 'file')} on ${h.node}` : 'counted every ten minutes'} />
+      <Figure name="Blobs" value={blobBytes() ? bytes(blobBytes()) : 'not counted'} note={copies()} />
       <Figure
         name="Versions"
         value={versions.length === 1 ? revision(versions[0]) : `${versions.length}`}
@@ -250,7 +290,7 @@ function Figures() {
 }
 
 export function Cluster() {
-  every(3000, () => json<{ workers: WorkerNode[] }>('/api/workers?brief=1').then((a) => (workers.value = a.workers)))
+  useWorkers()
   useReports()
   useEvents()
 
@@ -270,6 +310,12 @@ export function Cluster() {
             ['Health', curl('GET', '/api/health')],
           ]}
         />
+        {may('admin') && (
+          <Act label="Save snapshot" onClick={saveSnapshot}>
+            <Icon name="download" />
+            <span class="hide-s">Save snapshot</span>
+          </Act>
+        )}
       </Top>
       <div class="scroll">
         {!h ? (
@@ -298,7 +344,10 @@ export function Cluster() {
               <Sights />
               <Events />
             </div>
-            <Waits />
+            <div class="duo">
+              <Commits takeovers={takeovers.value} />
+              <Waits />
+            </div>
             {list.length === 1 && (
               <section class="card teach">
                 <h2>Add a node</h2>

@@ -9,7 +9,7 @@ import { now } from './store'
 import type { Event, EventList, RunState } from './types'
 
 const events = signal<Event[] | null>(null)
-const takeovers = signal<Event[]>([])
+export const takeovers = signal<Event[]>([])
 
 // What one looks at: kinds of events by the first part of their names.
 const views: [string, string, string[]][] = [
@@ -58,26 +58,29 @@ export function Events() {
         <span class="grow" />
         <Choice label="Which events" name="events" list={views.map(([name, text]) => [name, text])} chosen={place.value.query.get('events') ?? ''} />
       </div>
-      {list === null ? (
-        <p class="none">Asking the cluster</p>
-      ) : list.length === 0 ? (
-        <p class="none">Nothing of this kind has happened yet.</p>
-      ) : (
-        <ol tabIndex={0} aria-label="Events, the newest first">
-          {[...list].reverse().map((e) => (
-            <li key={e.id}>
-              <time dateTime={e.time} title={new Date(e.time).toLocaleString()}>
-                {clock(e.time)}
-              </time>
-              <Shape kind={kindOf(e)} />
-              <div>
-                {e.number ? <a href={runLink(e.number, e.module)}>{e.text}</a> : <b>{e.text}</b>}
-                {e.reason && !e.text.includes(e.reason) && <small>{e.reason}</small>}
-              </div>
-            </li>
-          ))}
-        </ol>
-      )}
+      <EventRows list={list} />
     </section>
+  )
+}
+
+// EventRows are events, the newest first.
+export function EventRows({ list }: { list: Event[] | null }) {
+  if (list === null) return <p class="none">Asking the cluster</p>
+  if (list.length === 0) return <p class="none">Nothing of this kind has happened yet.</p>
+  return (
+    <ol tabIndex={0} aria-label="Events, the newest first">
+      {[...list].reverse().map((e) => (
+        <li key={e.id}>
+          <time dateTime={e.time} title={new Date(e.time).toLocaleString()}>
+            {clock(e.time)}
+          </time>
+          <Shape kind={kindOf(e)} />
+          <div>
+            {e.number ? <a href={runLink(e.number, e.module)}>{e.text}</a> : <b>{e.text}</b>}
+            {e.reason && !e.text.includes(e.reason) && <small>{e.reason}</small>}
+          </div>
+        </li>
+      ))}
+    </ol>
   )
 }

@@ -3,7 +3,7 @@ import { signal } from '@preact/signals'
 import { json } from './api'
 import { Card, useAsked } from './card'
 import { bytes, coarse, count, dateTime, duration, percent, seconds } from './format'
-import { Blank, Command, CopyAs, Figure, Table, cli, curl, every, offer } from './parts'
+import { Act, Blank, Command, CopyAs, Figure, Table, cli, curl, every, offer } from './parts'
 import { runLink } from './route'
 import { Top, show } from './shell'
 import { may, now } from './store'
@@ -194,9 +194,9 @@ function Secrets() {
             </td>
             {may('admin') && (
               <td class="act">
-                <button class="btn" aria-label={`Remove ${s.name}`} onClick={() => remove('secret', s.name, s.name)}>
+                <Act label={`Remove ${s.name}`} onClick={() => remove('secret', s.name, s.name)}>
                   Remove
-                </button>
+                </Act>
               </td>
             )}
           </tr>
@@ -224,9 +224,9 @@ function Tokens() {
             <td data-label="Created">{dateTime(t.createdAt)}</td>
             <td data-label="Expires">{t.expiresAt ? `in ${coarse(seconds(t.expiresAt) - now.value)}` : 'never'}</td>
             <td class="act">
-              <button class="btn" aria-label={`Revoke ${t.name || t.id}`} onClick={() => remove('token', t.id, t.name ?? '')}>
+              <Act label={`Revoke ${t.name || t.id}`} onClick={() => remove('token', t.id, t.name ?? '')}>
                 Revoke
-              </button>
+              </Act>
             </td>
           </tr>
         ))}

@@ -6,6 +6,7 @@ import { Cluster } from './cluster'
 import { start } from './live'
 import { Access, Cache } from './lists'
 import { Locks } from './locks'
+import { NodePage } from './nodepage'
 import { Blank } from './parts'
 import { Pipelines } from './pipelines'
 import { segments } from './route'
@@ -24,10 +25,11 @@ function Page() {
   if (first === 'approvals' && depth === 1) return <Approvals />
   if (first === 'pipelines' && depth <= 2) return <Pipelines key={name ?? ''} name={name} />
   if (first === 'cluster' && depth === 1) return <Cluster />
+  if (first === 'cluster' && depth === 2) return <NodePage key={name} name={name} />
   if (first === 'schedules' && depth === 1) return <Schedules />
   if (first === 'locks' && depth === 1) return <Locks />
   if (first === 'cache' && depth === 1) return <Cache />
-  if (first === 'access' && depth === 1) return <Access />
+  if (first === 'secrets' && depth === 1) return <Access />
   show('wait', 'pipelined')
   return (
     <>

@@ -3,7 +3,7 @@ import { computed, signal } from '@preact/signals'
 import { useEffect, useRef } from 'preact/hooks'
 import { coarse, seconds } from './format'
 import { Icon, Shape, ofRun, type Kind } from './icons'
-import { go, pipelineLink, runLink } from './route'
+import { go, nodeLink, pipelineLink, runLink } from './route'
 import { score } from './search'
 import { members, now, order, ref, runs } from './store'
 
@@ -28,7 +28,7 @@ const all = computed((): Target[] => {
       to: runLink(ref(r)),
       kind: ofRun(r.state)[0],
     })),
-    ...(members.value?.members ?? []).filter((m) => m.status !== 'left').map((m): Target => ({ text: m.name, note: `node, ${m.role}`, to: '/cluster?node=' + encodeURIComponent(m.name), icon: 'cluster' })),
+    ...(members.value?.members ?? []).filter((m) => m.status !== 'left').map((m): Target => ({ text: m.name, note: `node, ${m.role}`, to: nodeLink(m.name), icon: 'cluster' })),
   ]
 })
 

@@ -5,7 +5,7 @@ import { dateTime, duration, seconds } from './format'
 import { Icon, Shape, ofAttempt } from './icons'
 import { LogPane, type LogKeys } from './logpane'
 import { asks, elapsed, kindOf, line } from './modules'
-import { Blank, cli } from './parts'
+import { Act, Blank, cli } from './parts'
 import { place, segments, withQuery } from './route'
 import { retry, runPath } from './run'
 import { final, may, modules, moduleOrder, ref } from './store'
@@ -126,11 +126,11 @@ export function ModulePane({ r, name, keys }: { r: RunSummary; name: string; key
         <span class="grow" />
         <small>{elapsed(m) >= 0 ? duration(elapsed(m)) : ''}</small>
         {may('submit') && final(r.state) && m.state !== 'skipped' && (
-          <button class="btn" onClick={() => retry(r, name)}>
+          <Act onClick={() => retry(r, name)}>
             <Icon name="retry" />
             <span class="hide-s">Retry from here</span>
             <span class="sr only-s">Retry from here</span>
-          </button>
+          </Act>
         )}
         <a class="btn icon ghost" href={withQuery({ m: null, a: null, with: null, find: null })} aria-label="Close: show the output of all modules">
           <Icon name="close" />

@@ -1,11 +1,12 @@
 // Parts that several pages use.
-import { signal } from '@preact/signals'
+import { computed, signal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
-import { Refused, ask, away } from './api'
+import { Refused, answered, ask, away } from './api'
 import { quote } from './format'
 import { Icon, Shape, colour, type Kind } from './icons'
 import { withQuery } from './route'
+import { health, now } from './store'
 
 export function Pill({ kind, children }: { kind: Kind; children: ComponentChildren }) {
   return (
@@ -92,9 +93,49 @@ export interface Action {
   method?: string
   path: string
   body?: (input: string) => unknown
+  // wait is how long the answer may take beyond the time of a call, in ms.
+  wait?: number
   done: string
-  // then is called once it is done.
-  then?: () => void
+  // then is called with the answer once it is done.
+  then?: (answer: Response) => unknown
+}
+
+// silent is for how many seconds no node may have answered before what is shown counts as
+// old.
+export const silent = 6
+export const age = computed(() => now.value && (Date.now() - answered.value) / 1000)
+
+// stale is why nothing can be changed now; '' if it can.
+export const stale = computed(() => {
+  const h = health.value
+  if (away.value) return `${away.value[0].toUpperCase()}${away.value.slice(1)}: what this page shows is old, and nothing can be changed until a node answers.`
+  if (age.value > silent) return 'No node has answered lately: what this page shows may be old, and nothing can be changed until one does.'
+  if (h && (!h.leader || !h.quorum)) return 'No node leads: nothing can be changed until a majority of the voters elects one.'
+  return ''
+})
+
+// Stale says why actions are not offered now.
+export function Stale() {
+  return (
+    <div role="status">
+      {stale.value && (
+        <p class="notice s-bad" id="stale">
+          <Shape kind="bad" />
+          {stale.value}
+        </p>
+      )}
+    </div>
+  )
+}
+
+// Act is a button of an action: it is disabled, with the reason, while none can be done.
+export function Act({ kind = '', label, off, pressed, onClick, children }: { kind?: string; label?: string; off?: boolean; pressed?: boolean; onClick: () => void; children: ComponentChildren }) {
+  const why = stale.value
+  return (
+    <button class={('btn ' + kind).trim()} aria-label={label} aria-pressed={pressed} disabled={!!off || !!why} title={why || undefined} aria-describedby={why ? 'stale' : undefined} onClick={onClick}>
+      {children}
+    </button>
+  )
 }
 
 export const asked = signal<Action | null>(null)
@@ -111,11 +152,11 @@ export function offer(a: Action) {
 async function act(a: Action) {
   busy.value = true
   try {
-    await ask(a.path, { method: a.method ?? 'POST', body: a.body?.(input.value) })
+    const answer = await ask(a.path, { method: a.method ?? 'POST', body: a.body?.(input.value), wait: a.wait })
+    await a.then?.(answer)
     say(a.done)
     asked.value = null
     acted.value++
-    a.then?.()
   } catch (e) {
     say(e instanceof Refused ? e.message : 'No node answered. Whether it was done is not known.', true)
   } finally {
@@ -152,11 +193,16 @@ export function Ask() {
           )}
           <Command text={a.cli(input.value)} />
           <Command text={curl(a.method ?? 'POST', a.path, a.body?.(input.value))} />
+          {stale.value && (
+            <p class="s-bad" id="stale-ask" role="alert">
+              {stale.value}
+            </p>
+          )}
           <div class="row">
             <button type="button" class="btn" onClick={() => (asked.value = null)}>
               Leave it
             </button>
-            <button type="submit" class={'btn ' + (a.danger ? 'danger' : 'pri')} disabled={busy.value || away.value !== ''}>
+            <button type="submit" class={'btn ' + (a.danger ? 'danger' : 'pri')} disabled={busy.value || stale.value !== ''} aria-describedby={stale.value ? 'stale-ask' : undefined}>
               {a.button}
             </button>
           </div>
@@ -229,9 +275,9 @@ export function every(ms: number, load: () => Promise<unknown>, what = '') {
   }, [what, acted.value])
 }
 
-export function inZone(at: string, zone: string): string {
+export function inZone(at: string, zone: string, exact = false): string {
   try {
-    return new Intl.DateTimeFormat('en-GB', { timeZone: zone || 'UTC', weekday: 'short', hour: '2-digit', minute: '2-digit' }).format(new Date(at)) + ' ' + (zone || 'UTC')
+    return new Intl.DateTimeFormat('en-GB', { timeZone: zone || 'UTC', weekday: 'short', hour: '2-digit', minute: '2-digit', second: exact ? '2-digit' : undefined }).format(new Date(at)) + ' ' + (zone || 'UTC')
   } catch {
     return zone
   }

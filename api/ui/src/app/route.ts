@@ -32,11 +32,12 @@ export function withQuery(changes: Record<string, string | null>, path = place.v
   return path + (text ? '?' + text : '')
 }
 
-// runLink and pipelineLink are the addresses of pages; run is a number or an id.
+// runLink, nodeLink and pipelineLink are the addresses of pages; run is a number or an id.
 export function runLink(run: string | number, module?: string, attempt?: number): string {
   const query = new URLSearchParams({ ...(module && { m: module }), ...(attempt && { a: String(attempt) }) }).toString()
   return `/runs/${run}` + (query && '?' + query)
 }
+export const nodeLink = (name: string) => '/cluster/' + encodeURIComponent(name)
 export const pipelineLink = (name: string) => '/pipelines/' + encodeURIComponent(name)
 
 // Links inside of the dashboard change the place and load nothing.

@@ -9,7 +9,7 @@ import { LogPane, type LogKeys } from './logpane'
 import { ModuleList, asks, chosenModule, failures, kindOf, leaves } from './modules'
 import { ModulePane } from './pane'
 import { Plan } from './plan'
-import { Bar, Blank, Command, CopyAs, Pill, cli, curl, offer } from './parts'
+import { Act, Bar, Blank, Command, CopyAs, Pill, cli, curl, offer } from './parts'
 import { go, segments, withQuery } from './route'
 import { EventsTab, TakeoverNotice } from './runevents'
 import { against, usualOf } from './runs'
@@ -190,22 +190,22 @@ function Actions({ r }: { r: RunSummary }) {
         ]}
       />
       {may('submit') && (
-        <button class="btn hide-s" aria-pressed={!!r.pinned} onClick={() => pin(r)}>
+        <Act kind="hide-s" pressed={!!r.pinned} onClick={() => pin(r)}>
           <Icon name="pin" />
           {r.pinned ? 'Pinned' : 'Pin'}
-        </button>
+        </Act>
       )}
       {may('submit') && !final(r.state) && (
-        <button class="btn" disabled={r.state === 'cancelling'} onClick={() => cancel(r)}>
+        <Act off={r.state === 'cancelling'} onClick={() => cancel(r)}>
           <Icon name="stop" />
           Cancel
-        </button>
+        </Act>
       )}
       {may('submit') && (r.state === 'failed' || r.state === 'cancelled') && (
-        <button class="btn pri" onClick={() => retry(r)}>
+        <Act kind="pri" onClick={() => retry(r)}>
           <Icon name="retry" />
           Retry
-        </button>
+        </Act>
       )}
     </>
   )

@@ -2,9 +2,9 @@
 import { signal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
 import { Card, useAsked } from './card'
-import { coarse, count, seconds } from './format'
+import { coarse, count, duration, seconds } from './format'
 import { Shape, ofRun, type Kind } from './icons'
-import { Blank, Command, CopyAs, Table, cli, curl, inZone, offer, utc } from './parts'
+import { Act, Blank, Command, CopyAs, Table, cli, curl, inZone, offer, utc } from './parts'
 import { pipelineLink, runLink } from './route'
 import { Top, show } from './shell'
 import { may, now } from './store'
@@ -12,7 +12,7 @@ import type { RunState, Schedule } from './types'
 import { Week } from './week'
 
 interface Scheduled extends Schedule { last: Tick | null; fired: number; skipped: number; upcoming?: string[] }
-interface Tick { tick: string; at: string; run?: string; state?: RunState; skipped?: string; count?: number }
+interface Tick { tick: string; at: string; startedAt?: string; run?: string; state?: RunState; skipped?: string; count?: number }
 const schedules = signal<Scheduled[] | null>(null)
 
 function change(s: Schedule, what: 'pause' | 'resume' | 'trigger') {
@@ -35,6 +35,15 @@ function lastOf(t: Tick): [Kind, ComponentChildren] {
   if (t.skipped) return ['skip', `skipped${t.count && t.count > 1 ? ` ${t.count} ticks` : ''}: ${t.skipped}`]
   const [kind, word] = t.state ? ofRun(t.state) : (['ok', 'Its run is no longer kept'] as [Kind, string])
   return [kind, t.run && t.state ? <a href={runLink(t.run)}>{word}</a> : word]
+}
+
+// started says when the run of a tick really began: the leader may have been away when it
+// was due, or the run waited for another one.
+function started(t: Tick, zone: string): string {
+  if (t.skipped) return ''
+  if (!t.startedAt) return `run created ${inZone(t.at, zone, true)}${t.state === 'waiting' ? ', not started yet' : ''}`
+  const late = seconds(t.startedAt) - seconds(t.tick)
+  return `started ${inZone(t.startedAt, zone, true)}, ${late < 1 ? 'on time' : duration(late) + ' later'}`
 }
 
 export function Schedules() {
@@ -98,8 +107,9 @@ export function Schedules() {
                       <>
                         <Shape kind={last[0]} /> {last[1]}
                         <small>
-                          {inZone(s.last!.tick, s.timezone)}, {utc(s.last!.tick)}, {coarse(now.value - seconds(s.last!.tick))} ago
+                          due {inZone(s.last!.tick, s.timezone)}, {utc(s.last!.tick)}, {coarse(now.value - seconds(s.last!.tick))} ago
                         </small>
+                        <small>{started(s.last!, s.timezone)}</small>
                       </>
                     ) : (
                       <span class="muted">none yet</span>
@@ -112,12 +122,12 @@ export function Schedules() {
                   {may('submit') && (
                     <td class="act">
                       <span class="row">
-                        <button class="btn" aria-label={`Trigger ${s.name}`} onClick={() => change(s, 'trigger')}>
+                        <Act label={`Trigger ${s.name}`} onClick={() => change(s, 'trigger')}>
                           Trigger
-                        </button>
-                        <button class="btn" aria-label={`${s.paused ? 'Resume' : 'Pause'} ${s.name}`} onClick={() => change(s, s.paused ? 'resume' : 'pause')}>
+                        </Act>
+                        <Act label={`${s.paused ? 'Resume' : 'Pause'} ${s.name}`} onClick={() => change(s, s.paused ? 'resume' : 'pause')}>
                           {s.paused ? 'Resume' : 'Pause'}
-                        </button>
+                        </Act>
                       </span>
                     </td>
                   )}

@@ -3,14 +3,14 @@
 import { computed, effect, signal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
-import { answered, away, node, signOut } from './api'
+import { away, node, signOut } from './api'
 import { mine, useApprovals } from './waitingfor'
 import { coarse, count } from './format'
 import { Brand, Icon, colour, type Kind } from './icons'
 import { Palette, openPalette, pages, shown as paletteShown } from './palette'
-import { Ask, Said } from './parts'
+import { Ask, Said, Stale, age, silent } from './parts'
 import { go, segments } from './route'
-import { alive, final, health, may, members, now, order, runs, who } from './store'
+import { alive, final, health, may, members, order, runs, who } from './store'
 
 const all = [
   { name: 'runs', title: 'Runs', key: 'r' },
@@ -20,7 +20,7 @@ const all = [
   { name: 'cluster', title: 'Cluster', key: 'c', apart: true },
   { name: 'cache', title: 'Cache', key: 'a' },
   { name: 'locks', title: 'Locks', key: 'l' },
-  { name: 'access', title: 'Secrets and tokens', key: 't', least: 'submit' },
+  { name: 'secrets', title: 'Secrets and tokens', key: 't', least: 'submit' },
 ] as { name: string; title: string; key: string; least?: 'submit'; apart?: boolean }[]
 
 // handy are the pages in the phone's bar; the others are in its menu.
@@ -113,19 +113,18 @@ function Where() {
 
 // Live says from which node what is shown comes, or how old it is.
 export function Live() {
-  const age = now.value && (Date.now() - answered.value) / 1000
   if (away.value) {
     return (
       <span class="live s-bad" title={away.value}>
         <i class="pulse bad" />
-        as of {coarse(age)} ago
+        as of {coarse(age.value)} ago
       </span>
     )
   }
-  return age > 6 ? (
+  return age.value > silent ? (
     <span class="live s-odd">
       <i class="pulse odd" />
-      as of {coarse(age)} ago
+      as of {coarse(age.value)} ago
     </span>
   ) : (
     <span class="live">
@@ -183,6 +182,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
         </div>
       </nav>
       <main class="main" id="main">
+        <Stale />
         {children}
       </main>
       <nav class="tabbar" aria-label="Pages, at the bottom">

@@ -4,7 +4,8 @@ import { json } from './api'
 import { coarse, count, modulesWait, roundTrip, seconds } from './format'
 import { Shape, type Kind } from './icons'
 import { Table, every } from './parts'
-import { runLink } from './route'
+import { noteCommits } from './samples'
+import { nodeLink, runLink } from './route'
 import { health, members, now, raft, ref, runs } from './store'
 import type { Member, NodeReport, NodeReports, Sight, WaitingList } from './types'
 
@@ -13,9 +14,20 @@ const waiting = signal<WaitingList | null>(null)
 
 export const reportOf = (name: string): NodeReport | undefined => reports.value?.nodes.find((n) => n.name === name)
 
+// leading is what the leader reports; undefined if there is none, or it did not.
+export const leading = (): NodeReport | undefined => reports.value?.nodes.find((n) => n.name === health.value?.leader && !n.missing)
+// blobBytes is what the blobs of all nodes take, every copy of them.
+export const blobBytes = () => reports.value?.nodes.reduce((n, r) => n + (r.disk?.blobBytes ?? 0), 0) ?? 0
+export const allReports = () => reports.value?.nodes ?? []
+
 // useReports asks for what the parts here show.
 export function useReports() {
-  every(3000, () => json<NodeReports>('/api/v1/nodes').then((a) => (reports.value = a)))
+  every(3000, () =>
+    json<NodeReports>('/api/v1/nodes').then((a) => {
+      reports.value = a
+      noteCommits(leading()?.commits)
+    }),
+  )
   every(3000, () => json<WaitingList>('/api/v1/waiting').then((a) => (waiting.value = a)))
 }
 
@@ -72,7 +84,9 @@ export function Sights() {
             <tbody>
               {shown.map((from) => (
                 <tr key={from.id}>
-                  <th scope="row">{from.name}</th>
+                  <th scope="row">
+                    <a href={nodeLink(from.name)}>{from.name}</a>
+                  </th>
                   {r.nodes.map((to) => (
                     <Cell key={to.id} from={from} to={to.name} sight={from.sees?.find((s) => s.node === to.name)} />
                   ))}

@@ -20,6 +20,10 @@ export interface RunSummary {
   git?: { sha?: string; branch?: string; tag?: string; dirty?: boolean }
   moduleCount: number
   modulesDone: number
+  modulesCached?: number
+  modulesFailed?: number
+  modulesRunning?: number
+  approvals?: number
   pinned?: boolean
   artifactsGone?: boolean
   logsGone?: boolean
@@ -98,6 +102,8 @@ export interface Member {
   name: string
   addr: string
   http: string
+  peer: string
+  gossip: string
   mode: string
   status: string
   role: string
@@ -168,7 +174,11 @@ export interface NodeReport {
   gossipHealth?: number
   lag?: number
   sees?: Sight[]
+  commits?: CommitTimes
+  underReplicated?: number
 }
+export interface CommitTimes { count: number; medianSeconds: number; p99Seconds: number }
 export interface NodeReports { nodes: NodeReport[]; findings: string[] }
 export interface Waiting { run: string; number: number; pipeline: string; modules: string[]; count: number; kind: string; reason: string; since: string }
+export interface Running { run: string; number: number; pipeline: string; module: string; attempt: number; node: string; assignedAt: string; startedAt?: string }
 export interface WaitingList { waiting: Waiting[]; modules: Record<string, number> }

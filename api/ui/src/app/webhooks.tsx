@@ -3,7 +3,7 @@ import { signal } from '@preact/signals'
 import { Card, useAsked } from './card'
 import { coarse, count, seconds } from './format'
 import { Shape, type Kind } from './icons'
-import { Blank, Command, Table, cli, offer } from './parts'
+import { Act, Blank, Command, Table, cli, offer } from './parts'
 import { now } from './store'
 
 interface Delivery { event: string; at: string; accepted: boolean; status?: number; text?: string; nextAt?: string }
@@ -82,18 +82,18 @@ export function Webhooks() {
               </td>
               <td class="act">
                 <span class="row">
-                  <button class="btn" aria-label={`Test ${w.name}`} onClick={() => test(w)}>
+                  <Act label={`Test ${w.name}`} onClick={() => test(w)}>
                     Test
-                  </button>
+                  </Act>
                   {(w.off || w.waiting > 0 || w.givenUp > 0) && (
-                    <button class="btn" aria-label={`Send again to ${w.name}`} onClick={() => retry(w)}>
+                    <Act label={`Send again to ${w.name}`} onClick={() => retry(w)}>
                       Send again
-                    </button>
+                    </Act>
                   )}
                   {!w.config && (
-                    <button class="btn" aria-label={`Remove ${w.name}`} onClick={() => remove(w)}>
+                    <Act label={`Remove ${w.name}`} onClick={() => remove(w)}>
                       Remove
-                    </button>
+                    </Act>
                   )}
                 </span>
               </td>
