@@ -108,6 +108,12 @@ cross: ## what must build: the agent on both Linux platforms, the command line o
 release: ## what users install, for all platforms, into bin/release; VERSION=1.2.3, else that of the commit
 	cd internal/release && $(GO) run . $(if $(VERSION),-version "$(VERSION)") -tags "$(TAGS)" -ldflags "$(LDFLAGS)"
 
+IMAGE ?= $(shell $(GO) env GOARCH)
+.PHONY: image
+image: ## the image of containers for this processor, into bin/image; IMAGE=amd64,arm64 for both, BASE=root.tar on a root of your own
+	cd internal/release && $(GO) run . -out ../../bin/image -image "$(IMAGE)" $(if $(BASE),-base "$(abspath $(BASE))") \
+	  $(if $(VERSION),-version "$(VERSION)") -tags "$(TAGS)" -ldflags "$(LDFLAGS)"
+
 release-test: ## builds a release twice and compares every byte; installs, upgrades and removes the package in a root of Debian
 	cd internal/release && $(GO) vet ./... && $(GO) test -count=1 -timeout 15m ./... -tags-of-binary "$(TAGS)" -ldflags-of-binary "$(LDFLAGS)"
 

@@ -69,7 +69,7 @@ job "pipelined" {
 
       config {
         image        = "ghcr.io/pipelined/pipelined:0.1.0"
-        entrypoint   = ["pipelined", "agent"]
+        args         = ["agent"]
         network_mode = "host"
       }
 

@@ -31,6 +31,8 @@ type config struct {
 	version string
 	// tags and ldflags are those of the Makefile.
 	tags, ldflags string
+	// image lists the processors that an image is built for, base is the root below it.
+	image, base string
 }
 
 // build is one release in the making.

@@ -1,6 +1,7 @@
 // Command release builds what users install: for each platform an archive with a
-// bill of materials, and for Linux packages for dpkg and rpm. It is a module of its own, so
-// that the product's go.mod names none of what it needs.
+// bill of materials, and for Linux packages for dpkg and rpm; with -image an image of
+// containers. It is a module of its own, so that the product's go.mod names none of what it
+// needs.
 //
 // The same commit, version and release of Go give the same bytes: every time is the
 // commit's, every list is sorted, and no name of a machine, user or directory is
@@ -35,6 +36,8 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(&c.out, "out", "../../bin/release", "`DIR` for the results; what it has is deleted")
 	flags.StringVar(&c.version, "version", "", "`VERSION` of the release, without v (default: the tag of the commit, else one made of its time and hash)")
 	flags.StringVar(&c.tags, "tags", "", "build `TAGS` of the binary")
+	flags.StringVar(&c.image, "image", "", "build images of containers instead, for these `PROCESSORS`: amd64, arm64 or amd64,arm64")
+	flags.StringVar(&c.base, "base", "", "`FILE` with a root of Debian for the image, as a tar (default: one that mmdebstrap makes)")
 	flags.StringVar(&c.ldflags, "ldflags", "", "`FLAGS` of the linker")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -46,6 +49,10 @@ func run(ctx context.Context, args []string) error {
 	}
 
 	defer os.RemoveAll(b.work)
+
+	if c.image != "" {
+		return b.images(ctx)
+	}
 
 	return b.release(ctx)
 }

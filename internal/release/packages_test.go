@@ -145,13 +145,7 @@ func TestDeb_upgrade(t *testing.T) {
 
 	const before = "1.2.2"
 	old := filepath.Join(results, "old")
-	b, err := newBuild(t.Context(), config{root: "../..", out: old, version: before, tags: *tags, ldflags: *ldflags})
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	defer os.RemoveAll(b.work)
-
+	b := testBuild(t, before, old)
 	made, err := b.tree(t.Context(), platform{"linux", runtime.GOARCH})
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +159,9 @@ func TestDeb_upgrade(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	root := debianRoot(t)
+	root := filepath.Join(t.TempDir(), "root")
+	command(t, "mkdir", root)
+	command(t, "tar", "-C", root, "-xf", debianArchive(t))
 	command(t, "mkdir", root+"/packages")
 	command(t, "cp", filepath.Join(old, "pipelined_"+before+"-1_"+runtime.GOARCH+".deb"), root+"/packages/old.deb")
 	command(t, "cp", debFile(t), root+"/packages/new.deb")
@@ -182,22 +178,41 @@ exec chroot "$0" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root N
 	t.Log(out)
 }
 
-// debianRoot makes a small Debian: from the archive that PIPELINED_TEST_ROOT names, if it is there.
-func debianRoot(tb testing.TB) string {
+// debianArchive makes a small Debian: into the archive that PIPELINED_TEST_ROOT names, unless
+// it is there.
+func debianArchive(tb testing.TB) string {
 	tb.Helper()
+	need(tb, "mmdebstrap")
 
 	archive := os.Getenv("PIPELINED_TEST_ROOT")
 	if archive == "" {
 		archive = filepath.Join(results, "root.tar")
 	}
 
-	if _, err := os.Stat(archive); err != nil {
-		command(tb, "mmdebstrap", "--variant=apt", "--dpkgopt=force-unsafe-io", "--include=passwd,ca-certificates", "bookworm", archive)
+	if _, err := os.Stat(archive); err == nil {
+		return archive
 	}
 
-	root := filepath.Join(tb.TempDir(), "root")
-	command(tb, "mkdir", root)
-	command(tb, "tar", "-C", root, "-xf", archive)
+	made, err := testBuild(tb, version, "").debian(tb.Context(), runtime.GOARCH)
+	if err != nil {
+		tb.Fatal(err)
+	}
 
-	return root
+	command(tb, "mv", made, archive)
+
+	return archive
+}
+
+// testBuild is a build of this tree into a directory.
+func testBuild(tb testing.TB, version, out string) *build {
+	tb.Helper()
+
+	b, err := newBuild(tb.Context(), config{root: "../..", out: out, version: version, tags: *tags, ldflags: *ldflags})
+	if err != nil {
+		tb.Fatal(err)
+	}
+
+	tb.Cleanup(func() { _ = os.RemoveAll(b.work) }) // temporary
+
+	return b
 }

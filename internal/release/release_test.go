@@ -3,6 +3,7 @@ package main
 import (
 	"archive/tar"
 	"compress/gzip"
+	"debug/elf"
 	"encoding/json"
 	"flag"
 	"io"
@@ -153,6 +154,44 @@ func TestArchive(t *testing.T) {
 
 	if got.Version != version || got.Commit != strings.TrimSpace(string(head)) || got.Time == "" {
 		t.Errorf("version -json: %s", out)
+	}
+}
+
+// TestArchive_arm64: the program for the other processor is what it says, needs no loader,
+// and works under an emulator, if there is one: a run has processes that execute it again.
+func TestArchive_arm64(t *testing.T) {
+	dir := "pipelined_" + version + "_linux_arm64"
+	at := t.TempDir()
+	program := unpack(t, filepath.Join(release(t), dir+".tar.gz"), at)[dir+"/pipelined"]
+
+	f, err := elf.Open(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	defer f.Close()
+
+	if f.Machine != elf.EM_AARCH64 || f.Class != elf.ELFCLASS64 || f.Section(".interp") != nil {
+		t.Errorf("the program is for %s, %s, with a loader: %v", f.Machine, f.Class, f.Section(".interp") != nil)
+	}
+
+	file := filepath.Join(at, "pipeline.hcl")
+	if err := os.WriteFile(file, []byte(`pipeline "p" {
+  module "m" { script = "echo made by $0" }
+}
+`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+
+	cmd, err := emulated(t.Context(), "arm64", []string{"sh", "-ec", `"$0" version && "$0" run -logs "$1"`, program, file})
+	if err != nil {
+		t.Skipf("not here: %v", err)
+	}
+
+	cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+at, "XDG_CONFIG_HOME="+at)
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "linux/arm64") || !strings.Contains(string(out), "made by ") {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 
