@@ -91,7 +91,8 @@ func (b *build) imageFor(ctx context.Context, p platform) (v1.Image, error) {
 		return nil, err
 	}
 
-	base, err := tarball.LayerFromFile(root, tarball.WithMediaType(types.OCILayer))
+	// Cached: the digest and both forms need the compressed bytes.
+	base, err := tarball.LayerFromFile(root, tarball.WithMediaType(types.OCILayer), tarball.WithCompressedCaching)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +103,7 @@ func (b *build) imageFor(ctx context.Context, p platform) (v1.Image, error) {
 	}
 
 	program, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(files)), nil },
-		tarball.WithMediaType(types.OCILayer))
+		tarball.WithMediaType(types.OCILayer), tarball.WithCompressedCaching)
 	if err != nil {
 		return nil, err
 	}
