@@ -171,6 +171,7 @@ func TestDeb_upgrade(t *testing.T) {
 	// Processes, mounts and the network of the root are its own: none of them outlives the
 	// test, and nothing reaches the machine.
 	script := `ip link set lo up
+mkdir -p "$0/dev"
 mount --rbind /dev "$0/dev"
 mount -t proc proc "$0/proc"
 exec chroot "$0" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root NO_COLOR=1 OLD=$1 NEW=$2 timeout 300 sh -eu /upgrade.sh`
