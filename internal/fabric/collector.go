@@ -74,7 +74,9 @@ type Collector struct {
 type Usage struct {
 	Blobs int
 	Bytes int64
-	At    time.Time // when they were counted
+	// LogBytes is the part of logs, which are compressed unless they are short.
+	LogBytes int64
+	At       time.Time // when they were counted
 }
 
 // Usage returns what the blobs took after the last pass; nil before the first.
@@ -173,12 +175,12 @@ func (c *Collector) Collect(ctx context.Context, grace time.Duration) (Collected
 		return Collected{}, err
 	}
 
-	needed, err := c.mark(ctx, unreported)
+	needed, logs, err := c.mark(ctx, unreported)
 	if err != nil {
 		return Collected{}, err
 	}
 
-	out, err := c.sweep(ctx, needed, began.Add(-grace))
+	out, err := c.sweep(ctx, needed, logs, began.Add(-grace))
 	c.cfg.Blobs.CleanPartials()
 	if out.Removed > 0 {
 		c.cfg.Logger.Info("deleted blobs that nothing needs", "removed", out.Removed, "bytes", out.Bytes, "of", out.Blobs,
@@ -187,11 +189,11 @@ func (c *Collector) Collect(ctx context.Context, grace time.Duration) (Collected
 	return out, err
 }
 
-// mark lists the blobs that are needed.
-func (c *Collector) mark(ctx context.Context, unreported []pipeline.Outcome) (digestSet, error) {
+// mark lists the blobs that are needed, and which of them are logs.
+func (c *Collector) mark(ctx context.Context, unreported []pipeline.Outcome) (needed, logs digestSet, err error) {
 	refs, err := references(c.cfg.State)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for i := range unreported {
 		o := &unreported[i]
@@ -200,6 +202,13 @@ func (c *Collector) mark(ctx context.Context, unreported []pipeline.Outcome) (di
 		}
 		if names(o.Outputs) {
 			refs = append(refs, fsm.Reference{Digest: o.Outputs, Tree: true, Attempt: o.ID})
+		}
+	}
+
+	logs = digestSet{}
+	for i := range refs {
+		if r := &refs[i]; !r.Tree && r.Attempt.Module != "" {
+			logs.add(r.Digest)
 		}
 	}
 
@@ -212,17 +221,21 @@ func (c *Collector) mark(ctx context.Context, unreported []pipeline.Outcome) (di
 			}
 			return fmt.Errorf("list the outputs or the workspace of run %s: %w", r.Attempt.Run, err)
 		}}
-	return w.run(ctx, refs)
+	needed, err = w.run(ctx, refs)
+	return needed, logs, err
 }
 
 // sweep deletes what is neither needed nor used since before.
-func (c *Collector) sweep(ctx context.Context, needed digestSet, before time.Time) (Collected, error) {
+func (c *Collector) sweep(ctx context.Context, needed, logs digestSet, before time.Time) (Collected, error) {
 	out := Collected{Needed: len(needed)}
 	var old []blob.Info
 	usage := Usage{At: time.Now().UTC()}
 	err := c.cfg.Blobs.Walk(ctx, func(i blob.Info) error {
 		out.Blobs++
 		usage.Bytes += i.Size
+		if logs.has(i.Digest) {
+			usage.LogBytes += i.Size
+		}
 		if i.UsedAt.Before(before) && !needed.has(i.Digest) {
 			old = append(old, i)
 		}

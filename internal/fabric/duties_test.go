@@ -164,8 +164,8 @@ func TestCollector_Collect(t *testing.T) {
 		t.Errorf("before the first pass: %+v", u)
 	}
 	got, err := gc.Collect(t.Context(), time.Hour)
-	if u := gc.Usage(); u == nil || u.Blobs != 9 || u.Bytes != 90 {
-		t.Errorf("after it: %+v, want 9 blobs of 10 bytes", u)
+	if u := gc.Usage(); u == nil || u.Blobs != 9 || u.Bytes != 90 || u.LogBytes != 10 {
+		t.Errorf("after it: %+v, want 9 blobs of 10 bytes, one of them a log", u)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -139,7 +139,7 @@ func TestStates(t *testing.T) {
 			return metrics.RaftState{Leading: leading, Term: term, Commit: 7, Applied: 6, LastContact: time.Second, Lag: map[string]uint64{"b": 2}}, true
 		},
 		Health:     func() int { return 1 },
-		Disk:       func() metrics.Disk { return metrics.Disk{Free: 5} },
+		Disk:       func() metrics.Disk { return metrics.Disk{Free: 5, Blobs: 100, Logs: 30} },
 		OneCopy:    func() int { return 4 },
 		Members:    func() map[string]int { return map[string]int{"alive": 3} },
 		CacheBytes: func() int64 { return 9 },
@@ -151,14 +151,15 @@ func TestStates(t *testing.T) {
 
 	follower := page(t, s)
 	expect(t, follower, map[string]string{
-		`pipelined_raft_is_leader`:            "0",
-		`pipelined_raft_term_changes_total`:   "0",
-		`pipelined_raft_last_contact_seconds`: "1",
-		`pipelined_disk_free_bytes`:           "5",
-		`pipelined_blobs_one_copy`:            "4",
-		`pipelined_blob_bytes`:                "0",
-		`pipelined_members{status="alive"}`:   "",
-		`pipelined_planner_backlog`:           "",
+		`pipelined_raft_is_leader`:                "0",
+		`pipelined_raft_term_changes_total`:       "0",
+		`pipelined_raft_last_contact_seconds`:     "1",
+		`pipelined_disk_free_bytes`:               "5",
+		`pipelined_blobs_one_copy`:                "4",
+		`pipelined_blob_bytes{form="compressed"}`: "30",
+		`pipelined_blob_bytes{form="plain"}`:      "70",
+		`pipelined_members{status="alive"}`:       "",
+		`pipelined_planner_backlog`:               "",
 	})
 
 	leading, term = true, 3

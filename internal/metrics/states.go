@@ -42,8 +42,9 @@ type RunKey struct{ Pipeline, State string }
 // Disk is what this node keeps.
 type Disk struct {
 	Free int64
-	// Blobs are the bytes that blobs take; 0 until they were counted.
-	Blobs int64
+	// Blobs are the bytes that blobs take, and Logs those of them that are logs; 0 until
+	// they were counted.
+	Blobs, Logs int64
 }
 
 // Sources are asked when the page is read. All fields are required, unless they say
@@ -98,7 +99,7 @@ var (
 	descBacklog     = describe("pipelined_planner_backlog", "Modules that could run if a worker took them, on the leader.")
 	descOneCopy     = describe("pipelined_blobs_one_copy", "Blobs that have fewer copies than wanted, as far as this node knows; the leader compares everything.")
 	descCacheBytes  = describe("pipelined_cache_bytes", "Bytes of the cached results, on the leader.")
-	descBlobBytes   = describe("pipelined_blob_bytes", "Bytes that blobs take on this disk, when they were last counted; 0 until then, within ten minutes of a start.")
+	descBlobBytes   = describe("pipelined_blob_bytes", "Bytes that blobs take on this disk, by form: compressed (logs), plain; when they were last counted; 0 until then, within ten minutes of a start.", "form")
 	descDiskFree    = describe("pipelined_disk_free_bytes", "Free bytes on the disk of the data directory.")
 )
 
@@ -136,7 +137,8 @@ func (s *states) Collect(out chan<- prometheus.Metric) {
 	gauge(descOneCopy, float64(s.OneCopy()))
 	disk := s.Disk()
 	gauge(descDiskFree, float64(disk.Free))
-	gauge(descBlobBytes, float64(disk.Blobs))
+	gauge(descBlobBytes, float64(disk.Logs), "compressed")
+	gauge(descBlobBytes, float64(disk.Blobs-disk.Logs), "plain")
 	if leading {
 		s.collectLeader(gauge)
 	}

@@ -36,7 +36,7 @@ func (m measured) sources() metrics.Sources {
 			free, _ := n.stores.blobs.FreeBytes() // a disk that does not answer is reported elsewhere
 			d := metrics.Disk{Free: int64(free)}
 			if use := n.fabric.collector.Usage(); use != nil {
-				d.Blobs = use.Bytes
+				d.Blobs, d.Logs = use.Bytes, use.LogBytes
 			}
 			return d
 		},

@@ -134,7 +134,7 @@ var rows = []struct {
 	}},
 	{"Bytes", []view{
 		{"Free on the disk", "bytes", "by node", []string{"pipelined_disk_free_bytes", "{{instance}}"}},
-		{"Blobs", "bytes", "by node", []string{"pipelined_blob_bytes", "{{instance}}"}},
+		{"Blobs", "bytes", "by node and form", []string{"pipelined_blob_bytes", "{{instance}} {{form}}"}},
 		{"Transfers", "Bps", "between nodes", []string{"sum by (direction) (rate(pipelined_blob_transfer_bytes_total[$__rate_interval]))", "{{direction}}"}},
 		{"Too few copies, damage", "", "blobs", []string{"max(pipelined_blobs_one_copy)", "too few copies", "sum(pipelined_blobs_damaged_total)", "damaged"}},
 		{"Cached results", "bytes", "of all pipelines", []string{"max(pipelined_cache_bytes)", "bytes"}},
