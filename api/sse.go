@@ -51,9 +51,29 @@ func (e *eventStream) openLocked() {
 	e.c.w.WriteHeader(http.StatusOK)
 }
 
+// SharedDoc is a document that is sent on several streams, and encoded once.
+type SharedDoc struct {
+	Doc any
+
+	encode func() ([]byte, error)
+}
+
+// Shared makes a SharedDoc of a document, which must not change any more.
+func Shared(doc any) *SharedDoc {
+	return &SharedDoc{Doc: doc, encode: sync.OnceValues(func() ([]byte, error) { return json.Marshal(doc) })}
+}
+
+// encoded gives the JSON of a document, in one line: it has no raw newlines.
+func encoded(v any) ([]byte, error) {
+	if shared, ok := v.(*SharedDoc); ok {
+		return shared.encode()
+	}
+	return json.Marshal(v)
+}
+
 // send writes one event; id may be empty. After a failed write all others fail.
 func (e *eventStream) send(id, kind string, v any) error {
-	data, err := json.Marshal(v) // one line: JSON has no raw newlines
+	data, err := encoded(v)
 	if err != nil {
 		return fmt.Errorf("encode an event: %w", err)
 	}

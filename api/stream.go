@@ -15,7 +15,8 @@ import (
 type Feeds interface {
 	// Feed sends what has changed after an index, and then each change, at most a few
 	// times a second. It returns when send fails or ctx ends. The index that send gets
-	// is the one from which another node continues. send is called from one goroutine.
+	// is the one from which another node continues; the document may be a SharedDoc. send
+	// is called from one goroutine.
 	Feed(ctx context.Context, in FeedRequest, send func(index uint64, kind string, doc any) error) error
 	// Events lists events, oldest first. If there are none it waits for one.
 	Events(ctx context.Context, q EventQuery) (wire.EventList, error)

@@ -106,15 +106,16 @@ func selected(cluster string, q *api.EventQuery, list []pipeline.Event) (out []w
 	return out
 }
 
-// happened gives the events that a viewer does not know; nil if there are none.
-func (v *viewer) happened(view *fsm.View) *wire.StreamHappened {
-	q := api.EventQuery{Since: v.since, Limit: feedRuns}
-	out := &wire.StreamHappened{Index: view.Index()}
-	out.Reset = v.since == 0 || view.EventsDeleted() > v.since
+// happened gives the events after an index and up to another one; nil if there are none.
+func (f *Feeds) happened(view *fsm.View, since, to uint64) *wire.StreamHappened {
+	q := api.EventQuery{Since: since, Limit: feedRuns}
+	out := &wire.StreamHappened{Index: to}
+	out.Reset = since == 0 || view.EventsDeleted() > since
 	if q.Newest = out.Reset; !q.Newest {
 		q.Limit = 1 << 30 // all: none may be missed
 	}
-	out.Events, _, _ = eventsIn(view, v.feeds.cfg.Cluster.ID(), &q)
+	out.Events, _, _ = eventsIn(view, f.cfg.Cluster.ID(), &q)
+	out.Events = slices.DeleteFunc(out.Events, func(e wire.Event) bool { return e.Index > to }) // the next look has them
 	if len(out.Events) == 0 && !out.Reset {
 		return nil
 	}

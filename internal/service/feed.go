@@ -1,10 +1,7 @@
 package service
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -13,7 +10,6 @@ import (
 
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/wire"
-	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/internal/state"
 	"github.com/pipelined/pipelined/pipeline"
@@ -44,24 +40,39 @@ type FeedsConfig struct {
 	Peers   *peer.Client
 }
 
-// Feeds reports to viewers what changes. It implements api.Feeds. Each viewer reads the
-// state of this node by itself: what changed is a few records.
+// Feeds reports to viewers what changes. It implements api.Feeds. Viewers read the state
+// of this node, in rounds: what changed is read and encoded once for all of them.
 type Feeds struct {
 	cfg    FeedsConfig
 	asking singleflight.Group // by run
-	mu     sync.Mutex         // guards asked
+	mu     sync.Mutex         // guards following
 	// asked are the last answers why modules wait, by run: all viewers share one.
-	asked map[pipeline.RunID]waitingAnswer
+	asked map[pipeline.RunID]*waitingAnswer
+	// round is the last one, viewers how many there are.
+	round   *round
+	viewers int
 }
 
+// waitingAnswer is why modules wait; nil if that could not be found out. It never changes.
 type waitingAnswer struct {
 	at  time.Time
 	why map[string]string
 }
 
+var nothingWaits = &waitingAnswer{why: map[string]string{}}
+
 // NewFeeds makes a Feeds.
 func NewFeeds(cfg FeedsConfig) *Feeds {
-	return &Feeds{cfg: cfg, asked: map[pipeline.RunID]waitingAnswer{}}
+	return &Feeds{cfg: cfg, asked: map[pipeline.RunID]*waitingAnswer{}}
+}
+
+// count adds n to the viewers. The last one that leaves takes the round with it.
+func (f *Feeds) count(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.viewers += n; f.viewers == 0 {
+		f.round = nil
+	}
 }
 
 // Register adds the message with which other nodes ask why modules wait.
@@ -87,12 +98,13 @@ type viewer struct {
 // viewedRun is what a viewer knows of a run besides its state.
 type viewedRun struct {
 	id      pipeline.RunID
-	waiting map[string]string
+	waiting *waitingAnswer
 	// gone is set once nothing more is reported: the run does not exist.
 	gone bool
 }
 
-// Feed sends what has changed after an index, and then each change.
+// Feed sends what has changed after an index, and then each change. Viewers look at
+// common times, so that they share what they find.
 func (f *Feeds) Feed(ctx context.Context, in api.FeedRequest, send func(index uint64, kind string, doc any) error) error {
 	if in.Since > 0 {
 		wait, cancel := context.WithTimeout(ctx, feedCatchUp)
@@ -103,71 +115,87 @@ func (f *Feeds) Feed(ctx context.Context, in api.FeedRequest, send func(index ui
 		}
 	}
 
+	f.count(1)
+	defer f.count(-1)
 	v := &viewer{feeds: f, in: in, send: send, since: in.Since}
 	for _, id := range in.Run {
-		v.runs = append(v.runs, &viewedRun{id: id, waiting: map[string]string{}})
+		v.runs = append(v.runs, &viewedRun{id: id, waiting: nothingWaits})
 	}
-	tick := time.NewTicker(feedTick)
-	defer tick.Stop()
-
-	compare := true // what is not in the state too
+	var compared time.Time // what is not in the state too
+	var r *round
 	for {
-		advanced := f.cfg.State.Advanced() // before the read, so that no change is missed
-		if err := v.update(ctx, compare); err != nil {
+		tick := time.Now().Truncate(feedTick)
+		var err error
+		if r, err = f.look(r, v.since); err != nil {
 			return err
 		}
+		if err := v.update(ctx, r, tick.After(compared)); err != nil {
+			return err
+		}
+		compared = tick
 
 		select {
-		case <-time.After(feedPause):
+		case <-next(feedPause):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		compare = false
 		select {
-		case <-advanced:
-		case <-tick.C:
-			compare = true
+		case <-r.advanced:
+		case <-next(feedTick):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
 }
 
+// next sends when the present interval of the clock ends.
+func next(interval time.Duration) <-chan time.Time {
+	now := time.Now()
+	return time.After(now.Truncate(interval).Add(interval).Sub(now))
+}
+
 // update sends what has changed.
-func (v *viewer) update(ctx context.Context, compare bool) error {
+func (v *viewer) update(ctx context.Context, r *round, compare bool) error {
 	if compare {
 		if err := v.updateNode(); err != nil {
 			return err
 		}
 	}
 
-	// Read first: what changes while the rest is read is sent again, and harms nothing.
-	index, list, happened, err := v.read()
-	if err != nil {
-		return err
-	}
-	if happened != nil {
-		if err := v.send(index, wire.EventEvents, happened); err != nil {
+	// What changed since the round's index was read is sent again, and harms nothing.
+	if v.in.Events && r.index != v.since {
+		if err := v.pass(r, wire.EventEvents, r.happened(v.since)); err != nil {
 			return err
 		}
 	}
-	if list != nil {
-		if err := v.send(index, wire.EventRuns, list); err != nil {
+	if v.in.Runs && r.index != v.since {
+		if err := v.pass(r, wire.EventRuns, r.runs(v.since)); err != nil {
 			return err
 		}
 	}
 	for _, run := range v.runs {
-		if err := v.updateRun(ctx, run, index, compare); err != nil {
+		if err := v.updateRun(ctx, r, run, compare); err != nil {
 			return err
 		}
 	}
 	if v.in.Cluster && compare {
-		if err := v.updateCluster(ctx, index); err != nil {
-			return err
+		if p := r.cluster(ctx); p.err != nil || p.isNews(v.cluster) {
+			v.cluster = p.text
+			if err := v.pass(r, wire.EventCluster, p); err != nil {
+				return err
+			}
 		}
 	}
-	v.since = index
+	v.since = r.index
 	return nil
+}
+
+// pass sends a part of a round, if there is something to send.
+func (v *viewer) pass(r *round, kind string, p *roundPart) error {
+	if p.err != nil || p.doc == nil {
+		return p.err
+	}
+	return v.send(r.index, kind, p.doc)
 }
 
 // updateNode sends which node serves the stream, and which one leads.
@@ -184,128 +212,24 @@ func (v *viewer) updateNode() error {
 	return v.send(v.since, wire.EventNode, now)
 }
 
-// read gives the index of the state, the runs that changed and what happened; nil if
-// none did and nothing happened.
-func (v *viewer) read() (index uint64, list *wire.StreamRuns, happened *wire.StreamHappened, err error) {
-	err = v.feeds.cfg.State.View(func(view *fsm.View) error {
-		index = view.Index()
-		if v.in.Events && index != v.since {
-			happened = v.happened(view)
-		}
-		if !v.in.Runs || index == v.since {
-			return nil
-		}
-
-		out := &wire.StreamRuns{Index: index, Runs: []wire.RunSummary{}}
-		ids, ok := view.RunsSince(v.since)
-		if v.since == 0 || !ok || len(ids) > feedRuns {
-			out.Reset = true
-			view.Runs(0, func(r pipeline.Run) bool {
-				out.Runs = append(out.Runs, summaryIn(view, r))
-				return len(out.Runs) < feedRuns
-			})
-			list = out
-			return nil
-		}
-		for _, id := range ids {
-			if r, ok := view.Run(id); ok {
-				out.Runs = append(out.Runs, summaryIn(view, r))
-			} else {
-				out.Removed = append(out.Removed, id)
-			}
-		}
-		if len(ids) > 0 {
-			list = out
-		}
-		return nil
-	})
-	return index, list, happened, err
-}
-
 // updateRun sends what changed of one run, or that it does not exist.
-func (v *viewer) updateRun(ctx context.Context, run *viewedRun, index uint64, compare bool) error {
+func (v *viewer) updateRun(ctx context.Context, r *round, run *viewedRun, compare bool) error {
 	if run.gone {
 		return nil
 	}
-	err := v.updateKnown(ctx, run, index, compare)
-	if pipeline.KindOf(err) != pipeline.NotFound {
-		return err
+	p := r.run(ctx, run.id, v.since, compare, run.waiting)
+	if pipeline.KindOf(p.err) != pipeline.NotFound {
+		run.waiting = p.waiting
+		return v.pass(r, wire.EventRun, p)
 	}
 	run.gone = true // it may be deleted between two reads
-	return v.send(index, wire.EventRun, wire.StreamRun{Index: index, Run: wire.RunSummary{ID: run.id}, Modules: []wire.Module{}, Gone: true})
+	return v.send(r.index, wire.EventRun, wire.StreamRun{Index: r.index, Run: wire.RunSummary{ID: run.id}, Modules: []wire.Module{}, Gone: true})
 }
 
-// updateKnown sends what changed of a run. NotFound if it does not exist.
-func (v *viewer) updateKnown(ctx context.Context, run *viewedRun, index uint64, compare bool) error {
-	changed, final, err := v.changed(run.id)
-	if err != nil {
-		return err
-	}
-	var waiting map[string]string
-	if changed || compare {
-		waiting = v.newlyWaiting(ctx, run, final)
-	}
-	if !changed && len(waiting) == 0 {
-		return nil
-	}
-
-	since := v.since
-	if !changed { // only why modules wait
-		since = index
-	}
-	whole, err := v.feeds.cfg.Runs.read(run.id, since)
-	if err != nil {
-		return err
-	}
-	for i := range whole.Modules {
-		whole.Modules[i].DependsOn = nil
-	}
-	return v.send(index, wire.EventRun, wire.StreamRun{Index: index, Reset: v.since == 0, Run: whole.RunSummary, Modules: whole.Modules, Waiting: waiting})
-}
-
-// changed reports whether a run changed, and whether it has ended.
-func (v *viewer) changed(id pipeline.RunID) (changed, final bool, err error) {
-	err = v.feeds.cfg.State.View(func(view *fsm.View) error {
-		r, ok := view.Run(id)
-		if !ok {
-			return pipeline.NoRun(id)
-		}
-		changed, final = r.Index > v.since, r.State.Final()
-		return nil
-	})
-	return changed, final, err
-}
-
-// newlyWaiting gives why modules wait, of those for which that changed.
-func (v *viewer) newlyWaiting(ctx context.Context, run *viewedRun, final bool) map[string]string {
-	now := map[string]string{}
-	if !final {
-		var ok bool
-		if now, ok = v.feeds.waiting(ctx, run.id); !ok {
-			return nil
-		}
-	}
-
-	out := map[string]string{}
-	for name, why := range now {
-		if run.waiting[name] != why {
-			out[name] = why
-		}
-	}
-	for name := range run.waiting {
-		if _, still := now[name]; !still {
-			out[name] = ""
-		}
-	}
-	run.waiting = maps.Clone(now)
-	return out
-}
-
-// waiting asks the leader why modules of a run wait. The answer of a moment ago will
-// do; ok is false if there is none.
-func (f *Feeds) waiting(ctx context.Context, id pipeline.RunID) (why map[string]string, ok bool) {
-	if a, ok := f.answer(id); ok {
-		return a, a != nil
+// waiting asks the leader why modules of a run wait. The answer of a moment ago will do.
+func (f *Feeds) waiting(ctx context.Context, id pipeline.RunID) *waitingAnswer {
+	if a := f.answer(id); a != nil {
+		return a
 	}
 	// Viewers who ask at the same time share one question, which ends with none of them.
 	ctx = context.WithoutCancel(ctx)
@@ -321,15 +245,15 @@ func (f *Feeds) waiting(ctx context.Context, id pipeline.RunID) (why map[string]
 		}
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		f.asked[id] = waitingAnswer{at: time.Now(), why: why}
-		return why, nil
+		a := &waitingAnswer{at: time.Now(), why: why}
+		f.asked[id] = a
+		return a, nil
 	})
-	why, _ = v.(map[string]string)
-	return why, why != nil
+	return v.(*waitingAnswer)
 }
 
-// answer gives a recent answer, and forgets those that are old.
-func (f *Feeds) answer(id pipeline.RunID) (why map[string]string, ok bool) {
+// answer gives a recent answer, nil if there is none, and forgets those that are old.
+func (f *Feeds) answer(id pipeline.RunID) *waitingAnswer {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for old, a := range f.asked {
@@ -337,8 +261,7 @@ func (f *Feeds) answer(id pipeline.RunID) (why map[string]string, ok bool) {
 			delete(f.asked, old)
 		}
 	}
-	a, ok := f.asked[id]
-	return a.why, ok
+	return f.asked[id]
 }
 
 func (f *Feeds) ask(ctx context.Context, id pipeline.RunID) (why map[string]string, err error) {
@@ -350,29 +273,4 @@ func (f *Feeds) ask(ctx context.Context, id pipeline.RunID) (why map[string]stri
 		err = f.cfg.Peers.Call(ctx, leader, pathWaiting, id, &why)
 	}
 	return why, err
-}
-
-// updateCluster sends the members if something about them changed.
-func (v *viewer) updateCluster(ctx context.Context, index uint64) error {
-	c := v.feeds.cfg.Cluster
-	members, err := c.Members(ctx)
-	if err != nil {
-		return err
-	}
-	raft, err := c.Raft(ctx)
-	if err != nil {
-		return err
-	}
-	health := c.Health(ctx)
-
-	// What changes with every look is no news.
-	health.Nonce, health.Timestamp = "", time.Time{}
-	now := wire.StreamCluster{Health: health, Members: members, Raft: raft}
-	text, err := json.Marshal(now)
-	if err != nil || bytes.Equal(text, v.cluster) {
-		return err
-	}
-	v.cluster = text
-	now.Index, now.Health.Timestamp = index, time.Now().UTC()
-	return v.send(index, wire.EventCluster, now)
 }

@@ -62,6 +62,9 @@ func (v *viewer) take() string {
 }
 
 func describe(kind string, doc any) string {
+	if shared, ok := doc.(*api.SharedDoc); ok {
+		doc = shared.Doc
+	}
 	switch d := doc.(type) {
 	case wire.StreamNode:
 		return fmt.Sprint(kind, " ", d.Node, " led by ", d.Leader)
@@ -154,6 +157,58 @@ func TestFeeds_Feed(t *testing.T) {
 		v = r.watch(t.Context(), api.FeedRequest{Runs: true, Since: v.index})
 		expect("continued", 100*time.Millisecond, "node one led by one; runs reset=false [7 waiting] removed=0")
 		v.end(t)
+	})
+}
+
+// Viewers who know the same get the same documents, which are made once, whenever they
+// came; one who knows less gets more.
+func TestFeeds_Feed_shared(t *testing.T) {
+	outsideBubble(t)
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.planner.wait(map[string]string{"b": "no worker"})
+		made := r.submit(two)
+		feeds := r.feeds()
+		ctx, stop := context.WithCancel(t.Context())
+		const n = 3
+		var mu sync.Mutex // guards got
+		var got [n][]any
+		ended := make(chan error, n)
+		for i := range n {
+			go func() { // ends with ctx
+				ended <- feeds.Feed(ctx, api.FeedRequest{Runs: true, Cluster: true, Events: true, Run: []pipeline.RunID{made.ID}}, func(_ uint64, kind string, doc any) error {
+					mu.Lock()
+					defer mu.Unlock()
+					if kind != wire.EventNode {
+						got[i] = append(got[i], doc)
+					}
+					return nil
+				})
+			}()
+			elapse(170 * time.Millisecond)
+		}
+		elapse(time.Second)
+		for i := range got {
+			if len(got[i]) != 4 || got[i][0].(*api.SharedDoc) == nil {
+				t.Errorf("viewer %d got %v at first", i, got[i])
+			}
+			got[i] = nil
+		}
+
+		r.succeed(made.ID, "a")
+		elapse(time.Second)
+		r.succeed(made.ID, "b")
+		r.endRun(made.ID, pipeline.RunSucceeded)
+		elapse(2 * time.Second)
+		for i := range got {
+			if len(got[i]) < 5 || fmt.Sprint(got[i]) != fmt.Sprint(got[0]) { // addresses
+				t.Errorf("viewer %d got %v, the first one %v", i, got[i], got[0])
+			}
+		}
+		stop()
+		for range n {
+			<-ended
+		}
 	})
 }
 
