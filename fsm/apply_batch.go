@@ -32,7 +32,7 @@ func (st *state) applyBatch(c *Command, ch *change) BatchResult {
 		note(PartStart, i, b.Starts[i].ID.Run, st.applyStart(&b.Starts[i]))
 	}
 	for i := range b.Outcomes {
-		note(PartOutcome, i, b.Outcomes[i].Outcome.ID.Run, st.applyOutcome(&b.Outcomes[i]))
+		note(PartOutcome, i, b.Outcomes[i].Outcome.ID.Run, st.applyOutcome(&b.Outcomes[i], c.At))
 	}
 	for i := range b.Reopens {
 		note(PartReopen, i, b.Reopens[i].Run, st.applyReopen(&b.Reopens[i]))
@@ -90,7 +90,7 @@ func (st *state) applyStart(s *Start) refusal {
 	return refusal{}
 }
 
-func (st *state) applyOutcome(op *Outcome) refusal {
+func (st *state) applyOutcome(op *Outcome, at time.Time) refusal {
 	o := &op.Outcome
 	r, m, a, no := st.attempt(o.ID)
 	switch {
@@ -124,6 +124,7 @@ func (st *state) applyOutcome(op *Outcome) refusal {
 	}
 
 	st.record(a, o, o.ID)
+	a.Phases = o.Phases.Reported(o.FinishedAt, at)
 	r.Live--
 
 	switch o.State {
@@ -296,7 +297,7 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 		Number: op.ID.Attempt, Worker: op.Worker, WorkerName: op.WorkerName, State: pipeline.AttemptAssigned,
 		AssignedAt: at, Fence: st.index, Incarnation: op.Incarnation, Evaluated: op.Evaluated, Predecessor: op.Predecessor,
 		Locks: op.Locks, Cache: op.Cache,
-		LocalBytes: max(0, op.LocalBytes),
+		LocalBytes: max(0, op.LocalBytes), Waited: op.Waited,
 	})
 
 	m.State, m.Reason, m.NotBefore = pipeline.ModuleRunning, "", time.Time{}

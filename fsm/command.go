@@ -156,6 +156,8 @@ type Assign struct {
 	// LocalBytes is how many bytes more of its inputs the worker has than a less
 	// busy one, if that decided the placement.
 	LocalBytes int64 `cbor:"17,keyasint,omitempty"`
+	// Waited is what the module waited for until now; "" if it did not.
+	Waited string `cbor:"18,keyasint,omitempty"`
 }
 
 // RunEnd ends a run; refused while a module of it is not final.

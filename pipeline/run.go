@@ -137,6 +137,11 @@ type Attempt struct {
 	From *AttemptID `json:"from,omitempty"`
 	// Tests is what it reported of its tests; nil if it reported none.
 	Tests *TestSummary `json:"tests,omitempty"`
+	// Waited is what the module waited for last: "" if it was placed as soon as it could
+	// run, or if an earlier leader knew it.
+	Waited string `json:"waited,omitempty"`
+	// Phases are how long its other parts took; nil if they were short.
+	Phases *Phases `json:"phases,omitempty"`
 }
 
 // Evaluated is what the deferred expressions of a module came to. It is committed
@@ -268,6 +273,8 @@ type Outcome struct {
 	// NeverBegun says that surely no process of the attempt was started, so that it
 	// may be repeated whatever the module's OnLost is.
 	NeverBegun bool `json:"neverBegun,omitempty"`
+	// Phases are how long its other parts took, without Report; nil if they were short.
+	Phases *Phases `json:"phases,omitempty"`
 }
 
 // Spec is everything a worker needs to execute an attempt. It is derived from

@@ -28,7 +28,10 @@ func (id RunID) TraceID() (t [16]byte) {
 const (
 	SpanWait     = "wait"
 	SpanDispatch = "dispatch"
+	SpanFetch    = "fetch"
 	SpanExecute  = "execute"
+	SpanCapture  = "capture"
+	SpanReport   = "report"
 )
 
 // SpanID is the id of a span of a run: of the run itself if module is "". Runs of one

@@ -115,7 +115,7 @@ func (b *batch) decide(m *moduleState, op fsm.Decide) {
 func (b *batch) assign(a *activeAttempt, workerName string) {
 	d := a.module.def
 	op := fsm.Assign{ID: a.id, Worker: a.worker, WorkerName: workerName, Incarnation: a.incarnation, Evaluated: a.evaluated,
-		Locks: d.Locks, Always: d.AlwaysRun, Needs: a.module.unappliedDependencies(), Cache: a.lookup, LocalBytes: a.localBytes}
+		Locks: d.Locks, Always: d.AlwaysRun, Needs: a.module.unappliedDependencies(), Cache: a.lookup, LocalBytes: a.localBytes, Waited: a.waited}
 	if a.predecessor != nil {
 		op.Predecessor = &a.predecessor.id
 	}

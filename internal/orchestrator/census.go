@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -116,7 +117,11 @@ func (c *census) reason(m *moduleState) string {
 		return waitsBackoff
 	}
 
-	x := &m.run.explained
+	return cmp.Or(m.run.explained.kind(m), waitsSlots)
+}
+
+// kind classifies why a plan did not place a module; "" if it did not say.
+func (x *explanation) kind(m *moduleState) string {
 	if x.why[scheduler.Class{}] == scheduler.AtLimit {
 		return waitsLimit
 	}
@@ -125,8 +130,25 @@ func (c *census) reason(m *moduleState) string {
 		return waitsTags
 	case scheduler.NoCapacity, scheduler.Reserved:
 		return waitsResources
+	case scheduler.NoSlot:
+		return waitsSlots
 	}
-	return waitsSlots
+	return ""
+}
+
+// waitedFor classifies what a module waited for that is placed now: what the plan before
+// this one said, else what it had to have before it was ready; "" if nothing.
+func (m *moduleState) waitedFor() string {
+	kind := m.run.explainedBefore.kind(m)
+	switch {
+	case kind != "":
+		return kind
+	case len(m.def.Locks) > 0:
+		return waitsLock
+	case m.tries.notBefore.After(m.endedAt):
+		return waitsBackoff
+	}
+	return ""
 }
 
 func (c *census) workerState(l *link) string {

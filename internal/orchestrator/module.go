@@ -103,6 +103,8 @@ type activeAttempt struct {
 	// lookup and localBytes go with the assignment.
 	lookup     *pipeline.CacheLookup
 	localBytes int64
+	// waited is what its module waited for until it was placed.
+	waited string
 
 	// sentAt is when its last dispatch was answered; zero before. sending is set
 	// while it waits in the outbox of its link. refusedSince is when a dispatch of it

@@ -104,7 +104,7 @@ func (p *planner) view(now time.Time) *scheduler.View {
 		if r.queue.Len() > 0 && !r.stale {
 			r.queue.Priority = r.priority(now)
 			r.queue.Submitter = p.shares.of(r.head.Submitter, now)
-			r.explained = explanation{}
+			r.explained, r.explainedBefore = explanation{}, r.explained
 			v.Runs = append(v.Runs, &r.queue)
 			large = large || r.hasLargeInputs
 		}
@@ -159,7 +159,7 @@ func (p *planner) assign(m *moduleState, x scheduler.Placement) {
 
 	l := p.workers.link(x.Worker)
 	a := newAttempt(m, l, p.lookups.lookupFor(m, l))
-	a.localBytes = x.LocalBytes
+	a.localBytes, a.waited = x.LocalBytes, m.waitedFor()
 	a.readySince = m.lockReadySince()
 	p.work.lead(m)
 

@@ -26,8 +26,9 @@ type run struct {
 	lockers []*moduleState
 	// approvals are the modules that wait for an approval, and some that did.
 	approvals []*moduleState
-	// explained is what the last plan said about the run.
-	explained explanation
+	// explained is what the last plan said about the run, explainedBefore what the one
+	// before it said.
+	explained, explainedBefore explanation
 	// waitingSince is when a module became ready while no module of the run was
 	// placed; zero if none is ready.
 	waitingSince time.Time

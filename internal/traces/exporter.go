@@ -3,6 +3,7 @@ package traces
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -166,6 +167,8 @@ func (e *Exporter) exportRun(ctx context.Context, id pipeline.RunID) {
 			return err
 		}
 		r.records = v.Modules(id)
+		r.sources = sources(v, r.records)
+		r.elections = elections(v, &r.run)
 		return nil
 	})
 	if err != nil {
@@ -180,4 +183,38 @@ func (e *Exporter) exportRun(ctx context.Context, id pipeline.RunID) {
 	if err := e.provider.ForceFlush(ctx); err != nil {
 		e.cfg.Logger.Warn("traces could not be delivered", r.run.LogFields("error", err)...)
 	}
+}
+
+// sources are the traces of the runs from which modules took cached results.
+func sources(v *fsm.View, records map[string]*pipeline.ModuleRecord) map[pipeline.RunID]pipeline.Trace {
+	out := map[pipeline.RunID]pipeline.Trace{}
+	for _, rec := range records {
+		for i := range rec.Attempts {
+			from := rec.Attempts[i].From
+			if from == nil {
+				continue
+			}
+			if _, known := out[from.Run]; known {
+				continue
+			}
+			if run, ok := v.Run(from.Run); ok { // else it was deleted, and may have been part of any trace
+				out[from.Run] = run.Trace.Of(from.Run)
+			}
+		}
+	}
+	return out
+}
+
+// elections are the changes of the leader while a run went, oldest first.
+func elections(v *fsm.View, run *pipeline.Run) (list []pipeline.Event) {
+	v.NewestEvents(func(entry []pipeline.Event) bool {
+		for i := range entry {
+			if e := &entry[i]; e.Type == pipeline.EventLeaderChanged && e.At.After(run.SubmittedAt) && e.At.Before(run.FinishedAt) {
+				list = append(list, *e)
+			}
+		}
+		return len(entry) == 0 || entry[0].At.After(run.SubmittedAt)
+	})
+	slices.Reverse(list)
+	return list
 }

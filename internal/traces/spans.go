@@ -18,6 +18,10 @@ type record struct {
 	run     pipeline.Run
 	modules []pipeline.Module
 	records map[string]*pipeline.ModuleRecord
+	// elections are those while the run went, oldest first; sources are the traces of the
+	// runs whose results it took from the cache, as far as these are known.
+	elections []pipeline.Event
+	sources   map[pipeline.RunID]pipeline.Trace
 }
 
 // spanBuilder makes the spans of one run.
@@ -39,8 +43,16 @@ type span struct {
 	parent   trace.SpanID // zero for none
 	from, to time.Time
 	attrs    []attribute.KeyValue
-	links    []trace.SpanID
+	events   []event
+	links    []trace.SpanContext
 	failed   string // "" if it went well
+}
+
+// event is what happened in a span.
+type event struct {
+	name  string
+	at    time.Time
+	attrs []attribute.KeyValue
 }
 
 func (t *spanBuilder) add(s span) {
@@ -50,8 +62,8 @@ func (t *spanBuilder) add(s span) {
 
 	ctx := context.WithValue(context.Background(), idsKey{}, ids{t.trace.ID, s.id})
 	opts := []trace.SpanStartOption{trace.WithTimestamp(s.from), trace.WithSpanKind(s.kind), trace.WithAttributes(s.attrs...)}
-	for _, id := range s.links {
-		opts = append(opts, trace.WithLinks(trace.Link{SpanContext: t.context(id)}))
+	for _, to := range s.links {
+		opts = append(opts, trace.WithLinks(trace.Link{SpanContext: to}))
 	}
 	if s.parent.IsValid() {
 		ctx = trace.ContextWithRemoteSpanContext(ctx, t.context(s.parent))
@@ -60,6 +72,9 @@ func (t *spanBuilder) add(s span) {
 	}
 
 	_, one := t.tracer.Start(ctx, s.name, opts...)
+	for _, e := range s.events {
+		one.AddEvent(e.name, trace.WithTimestamp(e.at), trace.WithAttributes(e.attrs...))
+	}
 	if s.failed != "" {
 		one.SetStatus(codes.Error, s.failed)
 	}
@@ -72,9 +87,11 @@ func (t *spanBuilder) add(s span) {
 	}
 }
 
-func (t *spanBuilder) context(id trace.SpanID) trace.SpanContext {
-	flags := trace.TraceFlags(0).WithSampled(t.trace.Sampled)
-	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: t.trace.ID, SpanID: id, TraceFlags: flags, Remote: true})
+func (t *spanBuilder) context(id trace.SpanID) trace.SpanContext { return contextIn(t.trace, id) }
+
+func contextIn(of pipeline.Trace, id trace.SpanID) trace.SpanContext {
+	flags := trace.TraceFlags(0).WithSampled(of.Sampled)
+	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: of.ID, SpanID: id, TraceFlags: flags, Remote: true})
 }
 
 func (t *spanBuilder) id(module string, attempt int, phase string) trace.SpanID {
@@ -94,6 +111,9 @@ func (t *spanBuilder) addRun(r *record) {
 	s.attrs = append(s.attrs, r.vcs()...)
 	if r.run.State == pipeline.RunFailed {
 		s.failed = r.run.Reason
+	}
+	for i := range r.elections {
+		s.events = append(s.events, election(&r.elections[i]))
 	}
 	t.add(s)
 
@@ -158,8 +178,16 @@ func (t *spanBuilder) addModule(r *record, m *pipeline.Module, rec *pipeline.Mod
 		s.failed = rec.Reason
 	}
 	for i := range rec.Attempts {
-		if from := rec.Attempts[i].From; from != nil {
+		a := &rec.Attempts[i]
+		s.events = append(s.events, happened(a, i < len(rec.Attempts)-1)...)
+		if end := a.FinishedAt.Add(a.Phases.After()); end.After(s.to) {
+			s.to = end
+		}
+		if from := a.From; from != nil {
 			s.attrs = append(s.attrs, attribute.String("pipelined.cached_from", fmt.Sprintf("%s/%s/%d", from.Run, from.Module, from.Attempt)))
+			if source, ok := r.sources[from.Run]; ok {
+				s.links = append(s.links, contextIn(source, from.Run.SpanID(from.Module, from.Attempt, "")))
+			}
 		}
 	}
 	t.add(s)
@@ -168,7 +196,7 @@ func (t *spanBuilder) addModule(r *record, m *pipeline.Module, rec *pipeline.Mod
 	for i := range rec.Attempts {
 		a := &rec.Attempts[i]
 		if a.From == nil && !a.AssignedAt.IsZero() {
-			t.addAttempt(m, a, id, since)
+			t.addAttempt(r, m, a, id, since)
 		}
 		since = a.FinishedAt
 	}
@@ -186,25 +214,82 @@ func (r *record) readyAt(m *pipeline.Module) time.Time {
 }
 
 // addAttempt makes the spans of one attempt; since is from when it could have begun.
-func (t *spanBuilder) addAttempt(m *pipeline.Module, a *pipeline.Attempt, parent trace.SpanID, since time.Time) {
+func (t *spanBuilder) addAttempt(r *record, m *pipeline.Module, a *pipeline.Attempt, parent trace.SpanID, since time.Time) {
 	phase := func(name string) trace.SpanID { return t.id(m.Name, a.Number, name) }
-	s := span{name: fmt.Sprintf("attempt %d", a.Number), kind: trace.SpanKindInternal, id: phase(""), parent: parent, from: since, to: a.FinishedAt,
+	s := span{name: fmt.Sprintf("attempt %d", a.Number), kind: trace.SpanKindInternal, id: phase(""), parent: parent, from: since, to: a.FinishedAt.Add(a.Phases.After()),
 		attrs: []attribute.KeyValue{attribute.String("cicd.worker.name", a.WorkerName), attribute.String("pipelined.outcome", string(a.State))}}
 	if a.State != pipeline.AttemptSucceeded {
 		s.failed = a.Reason
 	}
 	if a.Number > 1 {
-		s.links = []trace.SpanID{t.id(m.Name, a.Number-1, "")}
+		s.links = []trace.SpanContext{t.context(t.id(m.Name, a.Number-1, ""))}
+	}
+	for i := range r.elections {
+		if e := &r.elections[i]; e.At.After(a.AssignedAt) && e.At.Before(a.FinishedAt) && a.State != pipeline.AttemptLost {
+			s.events = append(s.events, event{name: "adopted", at: e.At, attrs: []attribute.KeyValue{attribute.String("pipelined.leader", e.Node)}})
+		}
 	}
 	t.add(s)
 
+	wait := span{name: pipeline.SpanWait, id: phase(pipeline.SpanWait), parent: s.id, from: since, to: a.AssignedAt}
+	if a.Waited != "" {
+		wait.attrs = []attribute.KeyValue{attribute.String("pipelined.wait.reason", a.Waited)}
+	}
+	t.add(wait)
+	t.addPhases(a, s.id, phase, s.failed)
+}
+
+// addPhases makes the spans of an attempt from its assignment on.
+func (t *spanBuilder) addPhases(a *pipeline.Attempt, parent trace.SpanID, phase func(string) trace.SpanID, failed string) {
 	began := a.StartedAt
 	if began.IsZero() {
 		began = a.FinishedAt
 	}
-	t.add(span{name: pipeline.SpanWait, id: phase(pipeline.SpanWait), parent: s.id, from: since, to: a.AssignedAt})
-	t.add(span{name: pipeline.SpanDispatch, id: phase(pipeline.SpanDispatch), parent: s.id, from: a.AssignedAt, to: began})
-	if !a.StartedAt.IsZero() {
-		t.add(span{name: pipeline.SpanExecute, id: phase(pipeline.SpanExecute), parent: s.id, from: a.StartedAt, to: a.FinishedAt, failed: s.failed})
+	dispatch := span{name: pipeline.SpanDispatch, id: phase(pipeline.SpanDispatch), parent: parent, from: a.AssignedAt, to: began}
+	if p := a.Predecessor; p != nil {
+		dispatch.attrs = []attribute.KeyValue{attribute.String("pipelined.queued_behind", fmt.Sprintf("%s/%d", p.Module, p.Attempt))}
 	}
+	t.add(dispatch)
+	if p := a.Phases; p != nil && p.Fetch > 0 {
+		t.add(span{name: pipeline.SpanFetch, id: phase(pipeline.SpanFetch), parent: dispatch.id, from: p.FetchedAt.Add(-p.Fetch), to: p.FetchedAt,
+			attrs: []attribute.KeyValue{attribute.Int64("pipelined.fetch.bytes", p.FetchedBytes)}})
+	}
+	if !a.StartedAt.IsZero() {
+		t.add(span{name: pipeline.SpanExecute, id: phase(pipeline.SpanExecute), parent: parent, from: a.StartedAt, to: a.FinishedAt, failed: failed})
+	}
+
+	end := a.FinishedAt
+	after := func(name string, took time.Duration) {
+		if took > 0 {
+			t.add(span{name: name, id: phase(name), parent: parent, from: end, to: end.Add(took)})
+			end = end.Add(took)
+		}
+	}
+	if a.Phases != nil {
+		after(pipeline.SpanCapture, a.Phases.Capture)
+		after(pipeline.SpanReport, a.Phases.Report)
+	}
+}
+
+// happened gives the events of an attempt in the span of its module; again says that
+// another one follows.
+func happened(a *pipeline.Attempt, again bool) (list []event) {
+	number := attribute.Int("pipelined.attempt", a.Number)
+	if a.Cache != nil && len(a.Cache.Missed) > 0 {
+		list = append(list, event{"cache missed", a.AssignedAt, []attribute.KeyValue{number, attribute.StringSlice("pipelined.reasons", a.Cache.Missed)}})
+	}
+	reason := attribute.String("pipelined.reason", a.Reason)
+	switch {
+	case a.State == pipeline.AttemptLost || a.State == pipeline.AttemptSuperseded:
+		list = append(list, event{"lost", a.FinishedAt, []attribute.KeyValue{number, reason, attribute.String("cicd.worker.name", a.WorkerName)}})
+	case again && a.From == nil:
+		list = append(list, event{"retry", a.FinishedAt, []attribute.KeyValue{number, reason}})
+	}
+	return list
+}
+
+// election is the event of a change of the leader.
+func election(e *pipeline.Event) event {
+	return event{"leader changed", e.At, []attribute.KeyValue{attribute.String("pipelined.leader", e.Node), attribute.String("pipelined.leader.before", e.Previous),
+		attribute.Int64("pipelined.leader.gap_ms", e.Gap.Milliseconds()), attribute.Int("pipelined.leader.adopted", e.Count)}}
 }

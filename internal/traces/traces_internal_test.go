@@ -3,6 +3,8 @@ package traces
 import (
 	"context"
 	"encoding/hex"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,6 +86,58 @@ func TestSpanBuilder(t *testing.T) {
 	}
 	for _, s := range spans {
 		t.Errorf("unexpected span %s", s.Name)
+	}
+}
+
+// eventsOf are the names, times and attributes of a span's events.
+func eventsOf(s tracetest.SpanStub) (list []string) {
+	for _, e := range s.Events {
+		text := fmt.Sprintf("%s at %v", e.Name, e.Time.Sub(t0).Seconds())
+		for _, a := range e.Attributes {
+			text += fmt.Sprintf(" %s=%s", strings.TrimPrefix(string(a.Key), "pipelined."), a.Value.Emit())
+		}
+		list = append(list, text)
+	}
+	return list
+}
+
+// What happened on the way is told by events, and phases that took long have spans.
+func TestSpanBuilder_eventsAndPhases(t *testing.T) {
+	r := sample()
+	m := r.records["e2e[chaos]"]
+	m.Attempts[1].Phases = &pipeline.Phases{Fetch: time.Second, FetchedAt: at(23.5), FetchedBytes: 4096, Capture: 2 * time.Second, Report: time.Second}
+	m.Attempts[1].Waited, m.Attempts[1].Cache = "slots", &pipeline.CacheLookup{Missed: []string{"no result", "because"}}
+	m.Attempts[1].Predecessor = &pipeline.AttemptID{Run: runID, Module: "lint", Attempt: 1}
+	m.Attempts = append(m.Attempts, pipeline.Attempt{Number: 3, WorkerName: "beta", State: pipeline.AttemptFailed, AssignedAt: at(60), StartedAt: at(61), FinishedAt: at(62)})
+	m.FinishedAt = at(62)
+	r.elections = []pipeline.Event{{Type: pipeline.EventLeaderChanged, At: at(30), Node: "beta", Previous: "alpha", Gap: 38 * time.Millisecond, Count: 1}}
+	parent := pipeline.NewTraceContext("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "", "")
+	r.sources = map[pipeline.RunID]pipeline.Trace{"r0": parent.Of("r0")}
+	spans := exported(t, r)
+
+	for id, want := range map[string]string{
+		name("", 0, ""):           "[leader changed at 30 leader=beta leader.before=alpha leader.gap_ms=38 leader.adopted=1]",
+		name("e2e[chaos]", 0, ""): "[lost at 20 attempt=1 reason=worker alpha was lost cicd.worker.name=alpha cache missed at 22 attempt=2 reasons=[\"no result\",\"because\"] retry at 59 attempt=2 reason=exit code 1]",
+		name("e2e[chaos]", 1, ""): "[]",
+		name("e2e[chaos]", 2, ""): "[adopted at 30 leader=beta]",
+	} {
+		if got := fmt.Sprint(eventsOf(spans[id])); got != want {
+			t.Errorf("%s:\n got %s\nwant %s", spans[id].Name, got, want)
+		}
+	}
+	for phase, want := range map[string][2]float64{"": {20, 62}, "dispatch": {22, 24}, "fetch": {22.5, 23.5}, "execute": {24, 59}, "capture": {59, 61}, "report": {61, 62}} {
+		s := spans[name("e2e[chaos]", 2, phase)]
+		if !s.StartTime.Equal(at(want[0])) || !s.EndTime.Equal(at(want[1])) {
+			t.Errorf("%s: from %v to %v", phase, s.StartTime.Sub(t0), s.EndTime.Sub(t0))
+		}
+	}
+	fetch, wait, dispatch := spans[name("e2e[chaos]", 2, "fetch")], spans[name("e2e[chaos]", 2, "wait")], spans[name("e2e[chaos]", 2, "dispatch")]
+	if got := fmt.Sprintf("%d %s %s", fetch.Attributes[0].Value.AsInt64(), wait.Attributes[0].Value.Emit(), dispatch.Attributes[0].Value.Emit()); got != "4096 slots lint/1" || fetch.Parent.SpanID() != dispatch.SpanContext.SpanID() {
+		t.Errorf("attributes %s", got)
+	}
+	links := spans[name("build", 0, "")].Links
+	if made := pipeline.RunID("r0").SpanID("build", 3, ""); len(links) != 1 || links[0].SpanContext.TraceID().String() != "4bf92f3577b34da6a3ce929d0e0e4736" || links[0].SpanContext.SpanID() != made {
+		t.Errorf("the cached module links to %v", links)
 	}
 }
 

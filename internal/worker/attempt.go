@@ -32,6 +32,8 @@ type attempt struct {
 	// begin is closed when its predecessor has succeeded; nil if it is queued
 	// behind none. It is set before the attempt has a goroutine.
 	begin <-chan struct{}
+	// fetched is what was downloaded for it by this daemon.
+	fetched fetched
 
 	// ctx is canceled when the attempt is to end before its process runs.
 	ctx    context.Context
@@ -178,4 +180,17 @@ func (a *attempt) loseKeeper(incarnation string) {
 		a.lost = true
 		close(a.keeperDied)
 	}
+}
+
+// phases gives how long what this node did beside the process took, once log and outputs
+// of an outcome are stored; nil if all of that was short.
+func (a *attempt) phases(o *pipeline.Outcome) *pipeline.Phases {
+	p := a.fetched.phases()
+	if took := time.Since(o.FinishedAt); took >= pipeline.ShortPhase && a.hasProcess() {
+		p.Capture = took
+	}
+	if p == (pipeline.Phases{}) {
+		return nil
+	}
+	return &p
 }

@@ -165,7 +165,7 @@ func (d *directories) attached(ctx context.Context, a *attempt, l *contents) (ok
 		return false, nil
 	}
 	if !d.layouts.Prepared(l.key) {
-		if err := d.fetcher.need(ctx, l.hints, l.base.Digests()); err != nil {
+		if err := l.need(ctx, l.hints, l.base.Digests()); err != nil {
 			return false, err
 		}
 	}

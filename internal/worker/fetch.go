@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -28,6 +29,40 @@ type fetcher struct {
 	trees *tree.Cache
 	// remote gets blobs from the nodes in hints, or from any that has them.
 	remote func(ctx context.Context, hints []pipeline.NodeID, want []pipeline.Digest) error
+	// record is what was downloaded for one attempt; nil if nobody asks.
+	record *fetched
+}
+
+// fetched says when files of one attempt were downloaded, and how much came.
+type fetched struct {
+	mu          sync.Mutex // guards following
+	began, over time.Time
+	bytes       int64
+}
+
+func (f *fetched) add(began time.Time, bytes int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.began.IsZero() {
+		f.began = began
+	}
+	f.over = time.Now()
+	f.bytes += bytes
+}
+
+// phases gives what is worth recording; the rest is 0.
+func (f *fetched) phases() (p pipeline.Phases) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if took := f.over.Sub(f.began); took >= pipeline.ShortPhase {
+		p.Fetch, p.FetchedAt, p.FetchedBytes = took, f.over.UTC(), f.bytes
+	}
+	return p
+}
+
+// recording gives a fetcher that records what it downloads.
+func (f *fetcher) recording(into *fetched) *fetcher {
+	return &fetcher{blobs: f.blobs, trees: f.trees, remote: f.remote, record: into}
 }
 
 // need returns when all blobs are here. It repeats for fetchLimit what a node
@@ -39,7 +74,11 @@ func (f *fetcher) need(ctx context.Context, hints []pipeline.NodeID, want []pipe
 			return struct{}{}, nil
 		}
 
+		began := time.Now()
 		err := f.remote(ctx, hints, missing)
+		if err == nil && f.record != nil {
+			f.record.add(began, f.size(missing))
+		}
 		switch pipeline.KindOf(err) {
 		case pipeline.NotFound, pipeline.Unavailable, pipeline.Unknown:
 			return struct{}{}, err
@@ -52,6 +91,17 @@ func (f *fetcher) need(ctx context.Context, hints []pipeline.NodeID, want []pipe
 
 	_, err := backoff.Retry(ctx, try, backoff.WithBackOff(backoff.NewConstantBackOff(fetchPause)), backoff.WithMaxElapsedTime(fetchLimit))
 	return err
+}
+
+// size is that of blobs which are here.
+func (f *fetcher) size(blobs []pipeline.Digest) (total int64) {
+	for _, d := range blobs {
+		n, err := f.blobs.Size(d)
+		if err == nil {
+			total += n
+		}
+	}
+	return total
 }
 
 // tree fetches and reads a tree. A copy that turns out bad when it is read is

@@ -13,6 +13,7 @@ import (
 
 // contents are what the directory of an attempt will hold.
 type contents struct {
+	*fetcher
 	// hints are the nodes that likely have the files.
 	hints []pipeline.NodeID
 	// base are the files of the workspace; key identifies them, "" if there are
@@ -26,7 +27,7 @@ type contents struct {
 // outputs of its dependencies.
 func (d *directories) layout(ctx context.Context, a *attempt) error {
 	s := &a.spec
-	l := &contents{hints: s.Holders, key: baseKey(s)}
+	l := &contents{fetcher: d.fetcher.recording(&a.fetched), hints: s.Holders, key: baseKey(s)}
 	if err := d.addUpstream(ctx, s, l); err != nil {
 		return err
 	}
@@ -41,7 +42,7 @@ func (d *directories) layout(ctx context.Context, a *attempt) error {
 	}
 
 	if l.key != "" {
-		t, err := d.fetcher.tree(ctx, s.Workspace, s.Holders)
+		t, err := l.tree(ctx, s.Workspace, s.Holders)
 		if err != nil {
 			return fmt.Errorf("workspace: %w", err)
 		}
@@ -54,13 +55,13 @@ func (d *directories) layout(ctx context.Context, a *attempt) error {
 		return nil
 	}
 
-	return d.fetcher.explain(d.fill(ctx, a, l), l.overlays)
+	return l.explain(d.fill(ctx, a, l), l.overlays)
 }
 
 // addUpstream adds the outputs of the dependencies, and the nodes that have them.
 func (d *directories) addUpstream(ctx context.Context, s *pipeline.Spec, l *contents) error {
 	for _, u := range s.Upstream {
-		t, err := d.fetcher.tree(ctx, u.Outputs, u.Holders)
+		t, err := l.tree(ctx, u.Outputs, u.Holders)
 		if pipeline.KindOf(err) == pipeline.NotFound && err != nil {
 			return &lostOutputs{error: err, modules: []string{u.Module}}
 		}
@@ -103,7 +104,7 @@ func baseKey(s *pipeline.Spec) string {
 // refetch is what the storage calls if a blob turns out bad while it is laid
 // out: another copy of it is fetched.
 func (d *directories) refetch(l *contents) layout.Fetch {
-	return func(ctx context.Context, want []pipeline.Digest) error { return d.fetcher.need(ctx, l.hints, want) }
+	return func(ctx context.Context, want []pipeline.Digest) error { return l.need(ctx, l.hints, want) }
 }
 
 // fill lays out a workspace and outputs whose listings are known.
@@ -121,11 +122,11 @@ func (d *directories) fill(ctx context.Context, a *attempt, l *contents) error {
 		return d.fillOver(ctx, a, l, all)
 	}
 
-	if err := d.fetcher.need(ctx, l.hints, all.Digests()); err != nil {
+	if err := l.need(ctx, l.hints, all.Digests()); err != nil {
 		return err
 	}
 	opts := layout.Options{Fetch: d.refetch(l)}
-	return layout.WriteWith(ctx, all, a.dir.Work(), d.fetcher.blobs, opts)
+	return layout.WriteWith(ctx, all, a.dir.Work(), l.blobs, opts)
 }
 
 // fillOver lays the outputs of dependencies over an attached workspace.
@@ -135,10 +136,10 @@ func (d *directories) fillOver(ctx context.Context, a *attempt, l *contents, all
 	}
 
 	for _, t := range l.overlays {
-		if err := d.fetcher.need(ctx, l.hints, t.Tree.Digests()); err != nil {
+		if err := l.need(ctx, l.hints, t.Tree.Digests()); err != nil {
 			return err
 		}
 	}
-	return layout.Complete(ctx, l.base, all, a.dir.Work(), d.fetcher.blobs,
+	return layout.Complete(ctx, l.base, all, a.dir.Work(), l.blobs,
 		layout.Options{Fetch: d.refetch(l)})
 }

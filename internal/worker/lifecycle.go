@@ -208,6 +208,7 @@ func (c *lifecycle) conclude(a *attempt, got *captured) {
 
 	released := c.predecessors.ended(a.id, o.State == pipeline.AttemptSucceeded)
 	inline := c.capturer.secure(c.life, a, got)
+	o.Phases = a.phases(o)
 
 	if o.StartedAt.IsZero() && !o.NeverBegun {
 		o.StartedAt = a.held().StartedAt

@@ -76,8 +76,7 @@ func BenchmarkLog(b *testing.B) {
 		measure("ms-to-line", "e => e.querySelector('[data-no=\"700000\"]') && e.querySelector('.text')", fmt.Sprintf(input, "':700000'"))
 		measure("ms-to-search", end, fmt.Sprintf(input, "'needle-at-the-end'"))
 		p.until("document.querySelector('.hits').innerText === '1 of 1'")
-		measure("ms-to-search-frequent", "e => e.querySelector('mark')?.innerText === 'unused variable'", fmt.Sprintf(input, "'unused variable'"))
-		p.until("document.querySelector('.hits').innerText.includes(' of 119,')")
+		measure("ms-to-search-frequent", "e => e.querySelector('mark')?.innerText === 'unused variable' && document.querySelector('.hits').innerText.includes(' of 119,')", fmt.Sprintf(input, "'unused variable'"))
 
 		// Through all of it, so that there is as much in memory as there may be.
 		p.text(fmt.Sprintf("(async () => { for (let n = 5000; n < 1190000; n += 9000) await (%s)(e => e.querySelector('[data-no=\"' + n + '\"]') && e.querySelector('.text'), () => { const i = document.querySelector('.logbar input'); i.value = ':' + n; i.dispatchEvent(new Event('input', { bubbles: true })) }) })()", shown))
