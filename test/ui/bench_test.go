@@ -78,6 +78,8 @@ func BenchmarkLog(b *testing.B) {
 		p.until("document.querySelector('.hits').innerText === '1 of 1'")
 		measure("ms-to-search-frequent", "e => e.querySelector('mark')?.innerText === 'unused variable' && document.querySelector('.hits').innerText.includes(' of 119,')", fmt.Sprintf(input, "'unused variable'"))
 
+		measure("ms-to-other-line", "e => e.querySelector('[data-no=\"300000\"]') && e.querySelector('.text')", fmt.Sprintf(input, "':300000'"))
+
 		// Through all of it, so that there is as much in memory as there may be.
 		p.text(fmt.Sprintf("(async () => { for (let n = 5000; n < 1190000; n += 9000) await (%s)(e => e.querySelector('[data-no=\"' + n + '\"]') && e.querySelector('.text'), () => { const i = document.querySelector('.logbar input'); i.value = ':' + n; i.dispatchEvent(new Event('input', { bubbles: true })) }) })()", shown))
 		b.ReportMetric(heap(b, p.ctx)/1e6, "MB-heap")
