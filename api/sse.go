@@ -63,10 +63,13 @@ func Shared(doc any) *SharedDoc {
 	return &SharedDoc{Doc: doc, encode: sync.OnceValues(func() ([]byte, error) { return json.Marshal(doc) })}
 }
 
+// JSON gives its encoding, which must not be changed.
+func (d *SharedDoc) JSON() ([]byte, error) { return d.encode() }
+
 // encoded gives the JSON of a document, in one line: it has no raw newlines.
 func encoded(v any) ([]byte, error) {
 	if shared, ok := v.(*SharedDoc); ok {
-		return shared.encode()
+		return shared.JSON()
 	}
 	return json.Marshal(v)
 }
