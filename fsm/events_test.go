@@ -21,7 +21,7 @@ func eventLine(e *pipeline.Event) string {
 		name  string
 		value any
 	}{{"", string(e.Run)}, {"", e.Module}, {"#", e.Attempt}, {"on ", e.Node}, {"by ", e.Actor}, {"", e.Subject}, {"", e.State}, {"again=", e.Again},
-		{"count ", e.Count}, {"term ", e.Term}, {"after ", e.Previous}, {"gap ", e.Gap}, {"from ", e.From}, {": ", e.Reason}} {
+		{"count ", e.Count}, {"term ", e.Term}, {"after ", e.Previous}, {"gap ", e.Gap}, {"awaited ", e.Awaited}, {"from ", e.From}, {": ", e.Reason}} {
 		if text := fmt.Sprint(p.value); text != "" && text != "0" && text != "false" && text != "0s" {
 			parts = append(parts, p.name+text)
 		}
@@ -171,13 +171,18 @@ func TestEvents_registry(t *testing.T) {
 func TestEvents_leader(t *testing.T) {
 	r := newRig(t)
 	lead := func(term uint64, id pipeline.NodeID, name string, gap time.Duration) *fsm.Command {
-		return &fsm.Command{Lead: &fsm.Lead{Term: term, Node: id, Name: name, Gap: gap, Adopted: int(term)}}
+		return &fsm.Command{Lead: &fsm.Lead{Term: term, Node: id, Name: name, Gap: gap, Adopted: int(term), Awaited: int(term) - 2}}
 	}
 	r.must(lead(2, "n1", "alpha", 0), lead(3, "n2", "beta", 38*time.Millisecond), lead(3, "n2", "beta", time.Second), lead(4, "n1", "alpha", -time.Second))
 	wantEvents(t, r.Store, 0,
 		"1.0 leader.changed on alpha count 2 term 2",
-		"2.0 leader.changed on beta count 3 term 3 after alpha gap 38ms",
-		"4.0 leader.changed on alpha count 4 term 4 after beta")
+		"2.0 leader.changed on beta count 3 term 3 after alpha gap 38ms awaited 1",
+		"4.0 leader.changed on alpha count 4 term 4 after beta awaited 2")
+	view(t, r.Store, func(v *fsm.View) {
+		if last := v.LastLead(); last.Node != "n1" || last.Term != 4 {
+			t.Errorf("the last leader is %s of term %d, want n1 of 4", last.Node, last.Term)
+		}
+	})
 }
 
 func TestEvents_nodes(t *testing.T) {

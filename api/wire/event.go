@@ -49,6 +49,8 @@ type EventData struct {
 	Term      uint64  `json:"term,omitempty"`
 	GapMillis float64 `json:"gapMs,omitempty"`
 	Previous  string  `json:"previous,omitempty"`
+	// Awaited is how many attempts an election found on the node that led before.
+	Awaited int `json:"awaited,omitempty"`
 	// From names the nodes that had good copies of what was damaged.
 	From string `json:"from,omitempty"`
 }
@@ -80,7 +82,7 @@ func EventOf(cluster string, e *pipeline.Event) Event {
 		Text: eventText(e), Run: e.Run, Number: e.Number, Pipeline: e.Pipeline, Module: e.Module, Attempt: e.Attempt, Node: e.Node, Actor: e.Actor,
 		Reason: e.Reason}
 	out.Data = EventData{State: e.State, Outcome: outcomeOf(e), ExitCode: e.ExitCode, Again: e.Again, Subject: e.Subject, Count: e.Count, Term: e.Term,
-		GapMillis: float64(e.Gap.Microseconds()) / 1000, Previous: e.Previous, From: e.From}
+		GapMillis: float64(e.Gap.Microseconds()) / 1000, Previous: e.Previous, Awaited: e.Awaited, From: e.From}
 	return out
 }
 

@@ -104,8 +104,13 @@ func leaderText(e *pipeline.Event) string {
 	case e.Gap > 0:
 		text += ", after " + GapText(e.Gap) + " without a leader"
 	}
-	if e.Count > 0 {
+	switch {
+	case e.Count > 0 && e.Awaited > 0:
+		text += fmt.Sprintf("; it adopted %s and waits for %d on %s", number(e.Count, "attempt"), e.Awaited, e.Previous)
+	case e.Count > 0:
 		text += "; it adopted " + number(e.Count, "attempt")
+	case e.Awaited > 0:
+		text += fmt.Sprintf("; it waits for %s on %s", number(e.Awaited, "attempt"), e.Previous)
 	}
 	return text
 }

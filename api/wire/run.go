@@ -44,8 +44,13 @@ type RunCreated struct {
 type Run struct {
 	RunSummary
 	// File is the pipeline's file as the submitter named it.
-	File    string   `json:"file,omitempty"`
-	Modules []Module `json:"modules"`
+	File string `json:"file,omitempty"`
+	// Variables are the values that the run was submitted with or that are the default,
+	// long ones cut. Those of sensitive variables are not among them: Sensitive names
+	// these.
+	Variables map[string]string `json:"variables,omitempty"`
+	Sensitive []string          `json:"sensitive,omitempty"`
+	Modules   []Module          `json:"modules"`
 	// Index is the raft index of the newest change in the answer; ask with
 	// ?index=N&wait=30s to be answered when there is a newer one, and with
 	// ?since=N to get only the modules that changed after N.
@@ -114,6 +119,8 @@ type Module struct {
 	Result   json.RawMessage `json:"result"`
 	ExitCode *int            `json:"exitCode"`
 	Outputs  []string        `json:"outputs"`
+	// OutputCount is how many outputs there are, if Outputs does not list all.
+	OutputCount int `json:"outputCount,omitempty"`
 	// OutputBytes is the size of all outputs.
 	OutputBytes int64 `json:"outputBytes,omitempty"`
 	// StartedAt and FinishedAt are of the deciding attempt; DurationSeconds

@@ -33,10 +33,13 @@ type StreamRuns struct {
 // StreamRun has a run with those of its modules that changed, without DependsOn. With
 // Reset it has all of them.
 type StreamRun struct {
-	Index   uint64     `json:"index"`
-	Reset   bool       `json:"reset,omitempty"`
-	Run     RunSummary `json:"run"`
-	Modules []Module   `json:"modules"`
+	Index uint64     `json:"index"`
+	Reset bool       `json:"reset,omitempty"`
+	Run   RunSummary `json:"run"`
+	// Variables and Sensitive are those of the run, with Reset.
+	Variables map[string]string `json:"variables,omitempty"`
+	Sensitive []string          `json:"sensitive,omitempty"`
+	Modules   []Module          `json:"modules"`
 	// Waiting says why modules that could start do not, of those for which that
 	// changed; "" if there is no reason any more. The name "" stands for all modules
 	// that have no reason of their own.

@@ -78,9 +78,21 @@ func (o *Orchestrator) measure(t *term) *fsm.Lead {
 			silent = time.Since(at)
 		}
 	}
-	adopted := t.model.activeAttempts()
+	adopted, awaited := t.model.activeAttempts(), 0
 	o.cfg.Metrics.Led(adopted, silent)
-	return &fsm.Lead{Term: t.number, Node: o.cfg.Self, Name: t.workers.nodeName(o.cfg.Self), Gap: silent, Adopted: adopted}
+	if last := o.lastLead(); last.Node != o.cfg.Self {
+		awaited = len(t.model.attemptsOn(last.Node))
+	}
+	return &fsm.Lead{Term: t.number, Node: o.cfg.Self, Name: t.workers.nodeName(o.cfg.Self), Gap: silent, Adopted: adopted - awaited, Awaited: awaited}
+}
+
+// lastLead is who led before. An error leaves it open: it is for what people read only.
+func (o *Orchestrator) lastLead() (last fsm.Lead) {
+	_ = o.cfg.Store.View(func(v *fsm.View) error {
+		last = v.LastLead()
+		return nil
+	})
+	return last
 }
 
 // maxSilence is the longest gap between two leaders that counts as one. A node that

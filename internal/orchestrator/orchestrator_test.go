@@ -170,6 +170,47 @@ func TestOrchestrator_terms(t *testing.T) {
 	}
 }
 
+// What runs on the node that led before is not told as adopted: it may be gone with it.
+func TestOrchestrator_Lead_awaits(t *testing.T) {
+	c := newCluster(t, 2, 2)
+	release := make(chan struct{})
+	c.execute = func(*fakeWorker, pipeline.Spec) *pipeline.Outcome {
+		<-release
+		return &pipeline.Outcome{State: pipeline.AttemptSucceeded}
+	}
+	end := c.lead(fast)
+	id := c.submit("r1", layers(1, 4))
+	testutil.Eventually(t, 20*time.Second, func() error {
+		_, mods := c.run(id)
+		for name, m := range mods {
+			if m.State != pipeline.ModuleRunning {
+				return fmt.Errorf("%s is %s", name, m.State)
+			}
+		}
+		return nil
+	})
+	end()
+	if _, err := c.propose(&fsm.Command{At: time.Now(), Lead: &fsm.Lead{Term: 7, Node: "w2", Name: "w2"}}); err != nil {
+		t.Fatal(err)
+	}
+
+	end = c.lead(fast)
+	testutil.Eventually(t, 20*time.Second, func() error {
+		var last pipeline.Event
+		_ = c.store.View(func(v *fsm.View) error {
+			v.Events(0, func(list []pipeline.Event) bool { last = list[len(list)-1]; return true })
+			return nil
+		})
+		if last.Type != pipeline.EventLeaderChanged || last.Node != "w1" || last.Count != 2 || last.Awaited != 2 {
+			return fmt.Errorf("the last event is %+v, want w1 to have adopted 2 attempts and to wait for 2", last)
+		}
+		return nil
+	})
+	close(release)
+	c.ends(id, pipeline.RunSucceeded)
+	end()
+}
+
 func TestOrchestrator_lostWorker(t *testing.T) {
 	c := newCluster(t, 2, 2)
 	c.execute = func(w *fakeWorker, _ pipeline.Spec) *pipeline.Outcome {

@@ -166,7 +166,8 @@ func (r *round) run(ctx context.Context, id pipeline.RunID, since uint64, compar
 		for i := range whole.Modules {
 			whole.Modules[i].DependsOn = nil
 		}
-		return wire.StreamRun{Index: r.index, Reset: since == 0, Run: whole.RunSummary, Modules: whole.Modules, Waiting: news}, nil
+		return wire.StreamRun{Index: r.index, Reset: since == 0, Run: whole.RunSummary, Variables: whole.Variables, Sensitive: whole.Sensitive,
+			Modules: whole.Modules, Waiting: news}, nil
 	})
 }
 

@@ -1,6 +1,9 @@
 package service
 
 import (
+	"encoding/json"
+	"slices"
+
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/pipeline"
@@ -58,6 +61,9 @@ func (r *Runs) read(id pipeline.RunID, since uint64) (wire.Run, error) {
 
 		records := v.ModulesSince(id, since)
 		out = wire.Run{RunSummary: summaryIn(v, run), File: def.File, Index: run.Index, Modules: []wire.Module{}}
+		if since == 0 {
+			out.Variables, out.Sensitive = variablesOf(&def.Scope), def.Scope.Sensitive
+		}
 		var open []pipeline.Module // that have not finished
 		var at []int               // where they are in out.Modules
 		for i := range mods {
@@ -86,6 +92,31 @@ func (r *Runs) read(id pipeline.RunID, since uint64) (wire.Run, error) {
 	return out, err
 }
 
+// maxVariable is how many bytes of a variable's value are shown.
+const maxVariable = 256
+
+// variablesOf are the values of the variables of a run that are not sensitive, as texts.
+func variablesOf(scope *pipeline.Scope) map[string]string {
+	out := make(map[string]string, len(scope.Variables))
+	for name, encoded := range scope.Variables {
+		var typed struct {
+			Value json.RawMessage `json:"value"`
+		}
+		if slices.Contains(scope.Sensitive, name) || json.Unmarshal([]byte(encoded), &typed) != nil {
+			continue
+		}
+		var text string
+		if json.Unmarshal(typed.Value, &text) != nil {
+			text = string(typed.Value) // a number, a list or the like
+		}
+		if cut := pipeline.CutText(text, maxVariable); cut != text {
+			text = cut + "…"
+		}
+		out[name] = text
+	}
+	return out
+}
+
 // moduleOf is what the API shows of a module.
 func moduleOf(def *pipeline.Module, record *pipeline.ModuleRecord) wire.Module {
 	m := wire.Module{Name: record.Name, Of: def.Of, Line: def.Line, State: record.State, Reason: record.Reason, DependsOn: def.DependsOn, Result: record.Result,
@@ -94,6 +125,9 @@ func moduleOf(def *pipeline.Module, record *pipeline.ModuleRecord) wire.Module {
 	m.Approval = approvalOf(def, record)
 	if record.ApprovalWait != nil && record.State == pipeline.ModuleWaiting && m.Reason == "" {
 		m.Reason = pipeline.WaitsForApproval(record.ApprovalWait.Message)
+	}
+	if record.OutputCount > len(m.Outputs) {
+		m.OutputCount = record.OutputCount
 	}
 	if m.Outputs == nil {
 		m.Outputs = []string{}

@@ -3,6 +3,7 @@ package service_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -117,6 +118,33 @@ func TestRuns_Submit_variables(t *testing.T) {
 	in.Variables = map[string]string{"n": "1"}
 	if _, err := r.runs.Submit(t.Context(), sam, "", in); err != nil {
 		t.Error(err)
+	}
+}
+
+// A run shows the values of its variables as texts, but not those of sensitive ones.
+func TestRuns_Run_variables(t *testing.T) {
+	r := newRig(t)
+	in := source(`  variable "long" { default = "` + strings.Repeat("x", 300) + `" }
+  variable "list" { default = ["a", 1] }
+  variable "name" {}
+  variable "pass" { sensitive = true }
+  variable "times" { default = 3 }
+  module "a" { command = ["echo", var.name] }`)
+	in.Variables = map[string]string{"name": "ann", "pass": password}
+	made, err := r.runs.Submit(t.Context(), sam, "", in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := r.runs.Run(t.Context(), made.ID, 0, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"long": strings.Repeat("x", 256) + "…", "list": `["a",1]`, "name": "ann", "times": "3"}
+	if !maps.Equal(run.Variables, want) || !slices.Equal(run.Sensitive, []string{"pass"}) {
+		t.Errorf("got %q and %q, want %q and pass", run.Variables, run.Sensitive, want)
+	}
+	if later, err := r.runs.Run(t.Context(), made.ID, 0, 0, run.Index); err != nil || later.Variables != nil {
+		t.Errorf("who knows the run gets %q, %v", later.Variables, err)
 	}
 }
 

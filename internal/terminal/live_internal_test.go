@@ -310,3 +310,22 @@ func TestBoard_groupEnd(t *testing.T) {
 		}
 	}
 }
+
+// What ran on the node that led before may be gone with it: it is not told as what
+// continues.
+func TestConsole_led_awaits(t *testing.T) {
+	on := func(worker string) wire.Module {
+		return wire.Module{Name: "on " + worker, State: pipeline.ModuleRunning, Attempts: []wire.Attempt{{Worker: worker}}}
+	}
+	for want, modules := range map[string][]wire.Module{
+		"":                             {{Name: "a", State: pipeline.ModuleWaiting}},
+		"; 1 running module continues": {on("gamma")},
+		"; 2 running modules continue, beta waits for 1 on alpha": {on("alpha"), on("gamma"), on("beta")},
+		"; beta waits for 1 running module on alpha":              {on("alpha")},
+	} {
+		v := &runView{modules: modules}
+		if got := v.continuing("alpha", "beta"); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -132,13 +133,47 @@ func (c *Console) led(h wire.Health, gap time.Duration) {
 		if gap > 0 {
 			text = fmt.Sprintf("%s led %s after %s (term %d)", Flat(h.Leader), wire.GapText(gap), Flat(was), h.Term)
 		}
-		switch n := c.view.counts().running; n {
-		case 0:
-		case 1:
-			text += "; 1 running module continues"
-		default:
-			text += fmt.Sprintf("; %d running modules continue", n)
-		}
-		c.warn(text)
+		c.warn(text + c.view.continuing(was, h.Leader))
 	}
+}
+
+// continuing says what becomes of the modules that run, if another node leads than before:
+// those on that one may be gone with it.
+func (v *runView) continuing(before, leader string) string {
+	there, awaited := 0, 0
+	for i := range v.modules {
+		m := &v.modules[i]
+		switch a := m.Last(); {
+		case m.State != pipeline.ModuleRunning:
+		case a != nil && a.Worker == before:
+			awaited++
+		default:
+			there++
+		}
+	}
+	continues := " continue"
+	if there == 1 {
+		continues = " continues"
+	}
+	var text []string
+	if there > 0 {
+		text = append(text, ofModules(there)+continues)
+	}
+	switch {
+	case awaited > 0 && there > 0:
+		text = append(text, fmt.Sprintf("%s waits for %d on %s", Flat(leader), awaited, Flat(before)))
+	case awaited > 0:
+		text = append(text, fmt.Sprintf("%s waits for %s on %s", Flat(leader), ofModules(awaited), Flat(before)))
+	}
+	if len(text) == 0 {
+		return ""
+	}
+	return "; " + strings.Join(text, ", ")
+}
+
+func ofModules(n int) string {
+	if n == 1 {
+		return "1 running module"
+	}
+	return fmt.Sprintf("%d running modules", n)
 }

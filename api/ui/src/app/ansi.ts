@@ -1,13 +1,13 @@
-// Terminal output as spans of text with classes: colours and weights are kept,
-// everything else that a terminal would do is left out.
+// Terminal output as spans of text with classes: colours, weights and links into the web
+// are kept, everything else that a terminal would do is left out.
 
-export interface Span { text: string; classes: string; colour?: string; background?: string }
+export interface Span { text: string; classes: string; colour?: string; background?: string; href?: string }
 
 // most is how much of a line is shown, in characters.
 export const most = 4096
 
 // A sequence of a terminal, or a control character that is no tab.
-const sequence = /\x1b(?:\[([0-9;:]*)[ -/]*([@-~]|$)|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[P^_X][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])|[\x00-\x08\x0b-\x1f\x7f-\x9f]/g
+const sequence = /\x1b(?:\[([0-9;:]*)[ -/]*([@-~]|$)|\]([^\x07\x1b]*)(?:\x07|\x1b\\)?|[P^_X][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])|[\x00-\x08\x0b-\x1f\x7f-\x9f]/g
 
 export function spans(line: string): Span[] {
   // What a carriage return overwrites is not shown.
@@ -22,6 +22,7 @@ export function spans(line: string): Span[] {
   for (let m; (m = sequence.exec(text)); at = sequence.lastIndex) {
     if (m.index > at) out.push(pen.span(text.slice(at, m.index)))
     if (m[2] === 'm') pen.set((m[1] || '0').split(/[;:]/).map(Number))
+    else if (m[3]?.startsWith('8;')) pen.href = webAddress(m[3].slice(m[3].indexOf(';', 2) + 1))
   }
   if (at < text.length) out.push(pen.span(text.slice(at)))
 
@@ -31,7 +32,15 @@ export function spans(line: string): Span[] {
 // plain is the text of a line without sequences, as a search sees it.
 export const plain = (line: string) => spans(line).map((s) => s.text).join('')
 
+// webAddress is an address of a page in the web; none for every other one, such as javascript:.
+function webAddress(text: string): string | undefined {
+  const url = /^https?:\/\//i.test(text) && URL.canParse(text) ? new URL(text) : undefined
+  return url && /^https?:$/.test(url.protocol) ? url.href : undefined
+}
+
 class Pen {
+  href?: string
+
   private fore = ''
   private back = ''
   private flags = new Set<string>()
@@ -39,7 +48,7 @@ class Pen {
   span(text: string): Span {
     const own = (c: string) => (c.startsWith('rgb') ? c : undefined)
     const named = [this.fore && !own(this.fore) ? 'f' + this.fore : '', this.back && !own(this.back) ? 'g' + this.back : '', ...this.flags]
-    return { text, classes: named.filter(Boolean).join(' '), colour: own(this.fore), background: own(this.back) }
+    return { text, classes: named.filter(Boolean).join(' '), colour: own(this.fore), background: own(this.back), href: this.href }
   }
 
   set(codes: number[]) {

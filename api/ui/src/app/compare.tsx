@@ -32,6 +32,16 @@ function Choose({ label, name, list, value }: { label: string; name: string; lis
   )
 }
 
+// sides are the runs that the address compares: the second one is the newest if it names
+// none.
+export function sides(q: URLSearchParams, list: RunPoint[]): [string, string] {
+  const newest = list.find((r) => r.finishedAt)
+  return [q.get('a') ?? '', q.get('b') ?? (newest ? String(newest.number) : '')]
+}
+
+// comparePath is the call that compares two runs.
+export const comparePath = (a: string, b: string) => `/api/v1/runs/${encodeURIComponent(b)}/compare?with=${encodeURIComponent(a)}`
+
 const text = (s?: Side) =>
   s ? (
     <span>
@@ -45,14 +55,14 @@ const text = (s?: Side) =>
 export function Compare({ list }: { list: RunPoint[] }) {
   const q = place.value.query
   const ended = list.filter((r) => r.finishedAt)
-  const [a, b] = [q.get('a') ?? '', q.get('b') ?? (ended[0] ? String(ended[0].number) : '')]
+  const [a, b] = sides(q, list)
   const wanted = !!a && !!b && a !== b
   useEffect(() => {
     comparison.value = null
     refused.value = ''
     if (!wanted) return
     const stop = new AbortController()
-    json<Comparison>(`/api/v1/runs/${encodeURIComponent(b)}/compare?with=${encodeURIComponent(a)}`, { signal: stop.signal })
+    json<Comparison>(comparePath(a, b), { signal: stop.signal })
       .then((c) => (comparison.value = c))
       .catch((e) => stop.signal.aborted || (refused.value = e instanceof Refused ? e.message : 'No node answers.'))
     return () => stop.abort()

@@ -1,7 +1,7 @@
 // The drawing of a run's graph on a canvas: the node laid it out, this shows how
 // it stands. The list of modules is its form for keyboards and screen readers.
 import { Boxes, readable, type Box, type Face } from './graphbox'
-import { Lines } from './graphlines'
+import { Lines, alongPath, between } from './graphlines'
 
 export interface Graph {
   modules: { name: string; needs: number }[]
@@ -19,6 +19,33 @@ export interface Graph {
 // needsOf are the names of the modules that one waits for.
 export const needsOf = (g: Graph, i: number): string[] => (g.sets[g.modules[i].needs] ?? []).map((n) => g.modules[n].name)
 
+// relatives are a module, or the instances of a block, with all that these wait for and all
+// that waits for them; null if there is none of that name.
+export function relatives(g: Graph, name: string): Set<number> | null {
+  const own = g.modules.flatMap((m, i) => (m.name === name ? [i] : []))
+  const start = own.length > 0 ? own : (g.blocks.find((b) => b.name === name)?.modules ?? [])
+  if (start.length === 0) return null
+  const setsWith: number[][] = [] // by module
+  g.sets.forEach((set, s) => set.forEach((i) => (setsWith[i] ??= []).push(s)))
+  const users: number[][] = [] // by set
+  g.modules.forEach((m, i) => m.needs >= 0 && (users[m.needs] ??= []).push(i))
+
+  const out = new Set(start)
+  const walk = (next: (i: number) => number[], members: (set: number) => number[]) => {
+    const [seen, sets] = [new Set(start), new Set<number>()]
+    for (const i of seen) {
+      for (const s of next(i)) {
+        if (sets.has(s)) continue
+        sets.add(s)
+        members(s).forEach((k) => (seen.add(k), out.add(k)))
+      }
+    }
+  }
+  walk((i) => (g.modules[i].needs >= 0 ? [g.modules[i].needs] : []), (s) => g.sets[s])
+  walk((i) => setsWith[i] ?? [], (s) => users[s] ?? [])
+  return out
+}
+
 const closest = 2
 
 // margin is how many pixels the canvas has on each side of what is seen, once a person has
@@ -29,6 +56,7 @@ const margin = 96
 export class GraphView {
   onChoose = (_box: number) => {}
   onUnfold = (_block: number) => {}
+  onPoint = (_box: number) => {} // -1 is none
   chosen = -1
 
   private graph: Graph | null = null
@@ -36,8 +64,11 @@ export class GraphView {
   private scale = 1
   private x = 0 // the point of the drawing at the corner, in its pixels
   private y = 0
+  private far = new Lines([])
   private plain = new Lines([])
   private strong = new Lines([])
+  private path: number[] = []
+  private related: Set<number> | null = null
   private drawnAt = [0, 0] // where its corner is on the canvas
   private around = false // whether the margin is drawn too
   private colours: Record<string, string> = {}
@@ -69,6 +100,7 @@ export class GraphView {
     this.canvas.addEventListener('wheel', (e) => this.wheel(e), { passive: false })
     this.canvas.addEventListener('pointerdown', (e) => this.down(e))
     this.canvas.addEventListener('pointermove', (e) => this.move(e))
+    this.canvas.addEventListener('pointerleave', () => this.onPoint(-1))
     for (const end of ['pointerup', 'pointercancel'] as const) this.canvas.addEventListener(end, (e) => this.up(e))
   }
 
@@ -83,6 +115,7 @@ export class GraphView {
     this.graph = graph
     this.faces = []
     this.canvas.setAttribute('aria-label', name)
+    this.related = null
     this.setCritical([])
     if (first || this.fitted) this.fit()
     this.redraw()
@@ -97,21 +130,24 @@ export class GraphView {
 
   // setCritical takes the boxes of the critical path, in order.
   setCritical(path: number[]) {
+    this.path = path
+    this.arrange()
+  }
+
+  // setRelated takes the boxes between which lines are not dimmed; null is all.
+  setRelated(boxes: Set<number> | null) {
+    if (boxes === this.related) return
+    this.related = boxes
+    this.arrange()
+  }
+
+  private arrange() {
     if (!this.graph) return // it is asked for again, and its path comes after it
     const { nodes, lines } = this.graph.layout
-    const from = new Map<number, number[]>()
-    lines.forEach((l, i) => from.get(l.from)?.push(i) ?? from.set(l.from, [i]))
-    const ends = new Set<number>()
-    for (let k = 1; k < path.length; k++) {
-      for (const i of from.get(path[k - 1]) ?? []) {
-        const on = lines[i].to < nodes.length ? i : (from.get(lines[i].to) ?? []).find((j) => lines[j].to === path[k])
-        if (on === undefined || lines[on].to !== path[k]) continue
-        ends.add(i).add(on)
-        break
-      }
-    }
-    this.plain = new Lines(lines.filter((_, i) => !ends.has(i)))
-    this.strong = new Lines(lines.filter((_, i) => ends.has(i)))
+    const near = this.related && between(lines, nodes.length, this.related)
+    const strong = alongPath(lines, nodes.length, this.path)
+    const kind = (i: number) => (near && !near.has(i) ? 'far' : strong.has(i) ? 'strong' : 'plain')
+    for (const k of ['far', 'plain', 'strong'] as const) this[k] = new Lines(lines.filter((_, i) => kind(i) === k))
     this.redraw()
   }
 
@@ -190,6 +226,7 @@ export class GraphView {
     const at = this.point(e)
     if (!was) {
       const i = this.hit(at.x, at.y)
+      this.onPoint(i)
       this.canvas.style.cursor = i >= 0 ? 'pointer' : ''
       this.canvas.title = i >= 0 && this.scale < readable ? `${this.faces[i].title}: ${this.faces[i].line}` : ''
       return
@@ -301,7 +338,7 @@ export class GraphView {
     c.setTransform(s, 0, 0, s, at[0], at[1])
 
     const near = this.scale >= readable
-    for (const [lines, colour, line] of [[this.plain, 'edge', 1.25], [this.strong, 'ink2', 2]] as const) {
+    for (const [lines, colour, line] of [[this.far, 'line', 1.25], [this.plain, 'edge', 1.25], [this.strong, 'ink2', 2]] as const) {
       c.fillStyle = c.strokeStyle = this.colour(colour)
       lines.draw(c, part, s, line * devicePixelRatio * (near ? Math.max(1, this.scale) : 1), near)
     }

@@ -1,12 +1,12 @@
 // The graph of a run with its tools.
 import { signal } from '@preact/signals'
-import { useEffect, useRef } from 'preact/hooks'
+import { useEffect, useMemo, useRef } from 'preact/hooks'
 import { json } from './api'
 import { count, duration, seconds } from './format'
-import { GraphView, same, type Graph } from './graph'
+import { GraphView, relatives, same, type Graph } from './graph'
 import type { Face } from './graphbox'
 import { Icon } from './icons'
-import { asks, blocks, chosenModule, elapsed, find, kindOf, leaves, line, onlyFailed, worst } from './modules'
+import { asks, blocks, chosenModule, elapsed, find, kindOf, leaves, line, onlyFailed, pointed, worst } from './modules'
 import { say } from './parts'
 import { go, place, withQuery } from './route'
 import { runPath } from './run'
@@ -14,7 +14,6 @@ import { changed, moduleOrder, modules, now } from './store'
 import type { Module, RunSummary } from './types'
 
 const graph = signal<Graph | null>(null)
-const showCritical = signal(true)
 
 declare global {
   interface Window { graph?: GraphView }
@@ -66,12 +65,13 @@ function criticalPath(g: Graph): { path: number[]; seconds: number } {
   return { path, seconds: end >= 0 ? ends[end] : 0 }
 }
 
-function faces(g: Graph, critical: Set<number>): Face[] {
+function faces(g: Graph, critical: Set<number>, related: Set<number> | null): Face[] {
   const want = find.value.toLowerCase()
   const dims = (names: string[], list: Module[]) =>
     (want !== '' && !names.some((n) => n.toLowerCase().includes(want))) || (onlyFailed.value && !list.some((m) => m.state === 'failed' || m.attempts.some((a) => a.state === 'lost')))
-  return g.layout.nodes.map((n): Face => {
+  return g.layout.nodes.map((n, box): Face => {
     const block = g.blocks[n.block]
+    const far = !!related && !related.has(box)
     if (n.module < 0) {
       const list = block.modules.map((i) => moduleAt(g, i)).filter((m) => m !== undefined)
       const done = list.filter((m) => m.state !== 'waiting' && m.state !== 'running').length
@@ -81,7 +81,7 @@ function faces(g: Graph, critical: Set<number>): Face[] {
         title: block.name,
         line: `${done} of ${block.modules.length}${cached ? `, ${cached} cached` : ''}`,
         cells: list.map((m) => kindOf(m)[0]),
-        dim: dims([block.name, ...list.map((m) => m.name)], list),
+        dim: far || dims([block.name, ...list.map((m) => m.name)], list),
         critical: block.modules.some((i) => critical.has(i)),
       }
     }
@@ -94,10 +94,15 @@ function faces(g: Graph, critical: Set<number>): Face[] {
       title: block.modules.length > 1 && name !== block.name ? name.slice(block.name.length) : name,
       line: asks(m) ? 'needs approval' : t >= 0 ? [m.worker, duration(t)].filter(Boolean).join(', ') : line(m),
       part: m.state === 'running' && m.expectedSeconds ? Math.min(1, Math.round((t / m.expectedSeconds) * 50) / 50) : undefined,
-      dim: dims([name], [m]),
+      dim: far || dims([name], [m]),
       critical: critical.has(n.module),
     }
   })
+}
+
+// boxesOf are the boxes that stand for some modules.
+function boxesOf(g: Graph, list: Set<number> | null): Set<number> | null {
+  return list && new Set(g.layout.nodes.flatMap((n, box) => ((n.module < 0 ? g.blocks[n.block].modules : [n.module]).some((i) => list.has(i)) ? [box] : [])))
 }
 
 export function GraphCard({ r, tall }: { r: RunSummary; tall?: boolean }) {
@@ -115,6 +120,7 @@ export function GraphCard({ r, tall }: { r: RunSummary; tall?: boolean }) {
     return () => {
       v.close()
       graph.value = null
+      pointed.value = ''
       if (window.graph === v) delete window.graph
     }
   }, [])
@@ -128,7 +134,8 @@ export function GraphCard({ r, tall }: { r: RunSummary; tall?: boolean }) {
         given.current = []
         view.current!.show(g, `Graph of ${count(g.modules.length, 'module')}; the list of modules has the same`)
         view.current!.onChoose = (i) => go(withQuery({ m: g.modules[g.layout.nodes[i].module].name, a: null }))
-        view.current!.onUnfold = (b) => go(withQuery({}) + (location.search ? '&' : '?') + 'unfold=' + encodeURIComponent(g.blocks[b].name))
+        view.current!.onUnfold = (b) => go(withQuery({ unfold: [...new Set([...unfold, g.blocks[b].name])] }))
+        view.current!.onPoint = (i) => (pointed.value = i < 0 ? '' : g.layout.nodes[i].module < 0 ? g.blocks[g.layout.nodes[i].block].name : g.modules[g.layout.nodes[i].module].name)
       },
       (e) => stop.signal.aborted || say(e.message, true),
     )
@@ -138,9 +145,11 @@ export function GraphCard({ r, tall }: { r: RunSummary; tall?: boolean }) {
   const g = graph.value
   changed.value
   now.value
-  const critical = g && showCritical.value ? criticalPath(g) : null
+  const showCritical = place.value.query.get('critical') !== 'off'
+  const critical = g && showCritical ? criticalPath(g) : null
   const inPath = new Set(critical?.path)
-  const drawn = g ? faces(g, inPath) : []
+  const related = useMemo(() => (g && pointed.value ? boxesOf(g, relatives(g, pointed.value)) : null), [g, pointed.value])
+  const drawn = g ? faces(g, inPath, related) : []
   const boxOf = (i: number) => g!.layout.nodes.findIndex((n) => n.module === i || (n.module < 0 && g!.blocks[n.block].modules.includes(i)))
   const boxes = critical && g ? critical.path.map(boxOf).filter((b, i, l) => b >= 0 && b !== l[i - 1]) : []
   useEffect(() => {
@@ -151,6 +160,7 @@ export function GraphCard({ r, tall }: { r: RunSummary; tall?: boolean }) {
   useEffect(() => {
     if (g) view.current!.setCritical(boxes)
   }, [g, boxes.join()])
+  useEffect(() => view.current!.setRelated(related), [related])
   useEffect(() => {
     if (!g || (given.current.length === drawn.length && drawn.every((f, i) => same(given.current[i], f)))) return
     given.current = drawn
@@ -165,7 +175,7 @@ export function GraphCard({ r, tall }: { r: RunSummary; tall?: boolean }) {
         <h2>Graph</h2>
         <small>{`${count(leaves.value.length, 'module')} in ${count(blocks.value.length, 'block')}`}</small>
         <span class="grow" />
-        <button class="btn" aria-pressed={showCritical.value} onClick={() => (showCritical.value = !showCritical.value)}>
+        <button class="btn" aria-pressed={showCritical} onClick={() => go(withQuery({ critical: showCritical ? 'off' : null }) + location.hash, true)}>
           Critical path
         </button>
         {(unfold.length > 0 || all) && (

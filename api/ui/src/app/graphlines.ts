@@ -2,6 +2,36 @@
 // one piece, and a piece is a rectangle: that is what makes a graph of 47,500
 // dependencies cheap to draw.
 
+interface Line { from: number; to: number; points: number[] }
+
+// alongPath are the lines of a path of boxes, of which there are n; what is beyond is a
+// junction.
+export function alongPath(lines: Line[], n: number, path: number[]): Set<number> {
+  const from = new Map<number, number[]>()
+  lines.forEach((l, i) => from.get(l.from)?.push(i) ?? from.set(l.from, [i]))
+  const out = new Set<number>()
+  for (let k = 1; k < path.length; k++) {
+    for (const i of from.get(path[k - 1]) ?? []) {
+      const on = lines[i].to < n ? i : (from.get(lines[i].to) ?? []).find((j) => lines[j].to === path[k])
+      if (on === undefined || lines[on].to !== path[k]) continue
+      out.add(i).add(on)
+      break
+    }
+  }
+  return out
+}
+
+// between are the lines from one of some boxes to another one of them.
+export function between(lines: Line[], n: number, boxes: Set<number>): Set<number> {
+  const [entered, left] = [new Set<number>(), new Set<number>()] // junctions
+  for (const l of lines) {
+    if (l.to >= n && boxes.has(l.from)) entered.add(l.to)
+    if (l.from >= n && boxes.has(l.to)) left.add(l.from)
+  }
+  const has = (i: number) => (i < n ? boxes.has(i) : entered.has(i) && left.has(i))
+  return new Set(lines.flatMap((l, i) => (has(l.from) && has(l.to) ? [i] : [])))
+}
+
 interface Piece { x0: number; y0: number; x1: number; y1: number }
 interface Corner { x: number; y: number; fromX: number; fromY: number; toX: number; toY: number; radius: number }
 

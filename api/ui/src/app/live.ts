@@ -3,7 +3,7 @@
 import { effect, signal } from '@preact/signals'
 import { Refused, ask, events, leave, nodes, seen, whileSeen } from './api'
 import * as store from './store'
-import type { Health, MemberList, Module, RaftInfo, RunSummary } from './types'
+import type { Event, Health, MemberList, Module, RaftInfo, RunSummary } from './types'
 
 // watched is the run that the page shows; '' for none.
 export const watched = signal('')
@@ -19,7 +19,8 @@ const silence = 2500
 const glance = 5000
 
 interface Runs { reset?: boolean; runs: RunSummary[]; removed?: string[] }
-interface Run { reset?: boolean; run: RunSummary; modules: Module[]; waiting?: Record<string, string>; gone?: boolean }
+interface Run { reset?: boolean; run: RunSummary; variables?: Record<string, string>; sensitive?: string[]; modules: Module[]; waiting?: Record<string, string>; gone?: boolean }
+interface Happened { reset?: boolean; events: Event[] }
 interface Cluster { health: Health; members: MemberList; raft: RaftInfo }
 
 export function start(): () => void {
@@ -50,7 +51,10 @@ async function read(id: string, stop: AbortSignal) {
   let since = ''
   let failures = 0
   while (!stop.aborted) {
-    const topics = ['runs', 'cluster', ...(id && !missing.peek() ? ['run:' + id] : [])]
+    // What happens is asked for of a run that has not ended, and from an index on: what was
+    // before is asked for once.
+    const happens = since !== '' && goes()
+    const topics = ['runs', 'cluster', ...(id && !missing.peek() ? ['run:' + id] : []), ...(happens ? ['events'] : [])]
     const query = topics.map((t) => 'topic=' + encodeURIComponent(t)).join('&') + (since && '&since=' + since)
     const origin = nodes.peek()[0]
     const glances = document.hidden
@@ -66,7 +70,7 @@ async function read(id: string, stop: AbortSignal) {
         take(e.event, JSON.parse(e.data))
         since = e.id || since
         failures = 0
-        closed = glances && e.event === 'cluster' // the last of what has changed
+        closed = (glances || (!happens && goes())) && e.event === 'cluster' // the last of what has changed
         if (closed) break
       }
     } catch (e) {
@@ -88,6 +92,12 @@ async function read(id: string, stop: AbortSignal) {
   }
 }
 
+// goes reports whether the page shows a run that has not ended.
+function goes(): boolean {
+  const r = store.run.peek()
+  return !!r && !store.final(r.state)
+}
+
 function take(kind: string, data: unknown) {
   if (kind === 'runs') {
     const d = data as Runs
@@ -95,7 +105,14 @@ function take(kind: string, data: unknown) {
   } else if (kind === 'run') {
     const d = data as Run
     if (d.gone) missing.value = 'The run is no longer kept.'
-    else store.putRun(d.run, d.modules ?? [], !!d.reset, d.waiting)
+    else {
+      if (d.reset) store.variables.value = [...Object.entries(d.variables ?? {}), ...(d.sensitive ?? []).map((name): [string, null] => [name, null])].sort(([a], [b]) => (a < b ? -1 : 1))
+      store.putRun(d.run, d.modules ?? [], !!d.reset, d.waiting)
+    }
+  } else if (kind === 'events') {
+    const d = data as Happened
+    store.putEvents(d.events)
+    if (d.reset) store.missed.value++
   } else if (kind === 'cluster') {
     const d = data as Cluster
     store.putCluster(d.health, d.members, d.raft)

@@ -14,6 +14,7 @@ import { go, place, withQuery } from './route'
 export interface LogKeys { follow: () => void; times: () => void }
 
 const nextTimes: Record<Times, Times> = { none: 'relative', relative: 'absolute', absolute: 'none' }
+const chosenTimes = (): Times => (['none', 'absolute'] as const).find((t) => t === place.value.query.get('times')) ?? 'relative'
 const timesOf: Record<Times, string> = { none: 'no times', relative: 'times since the start', absolute: 'times of day' }
 
 // linesIn reads #L210 and #L210-L214.
@@ -40,7 +41,7 @@ export function LogPane({ run, module, attempt, last = 500, start, command, keys
   const source = useRef<Source | undefined>(undefined)
   const [follows, setFollows] = useState(true)
   const [, turn] = useState(0)
-  const [times, setTimes] = useState<Times>('relative')
+  const times = chosenTimes()
   const [whole, setWhole] = useState('')
 
   useEffect(() => {
@@ -73,17 +74,15 @@ export function LogPane({ run, module, attempt, last = 500, start, command, keys
 
   useEffect(() => {
     view.current!.start = start
+    view.current!.times = times
     view.current!.redraw()
-  }, [start])
+  }, [start, times])
 
   keys.current = {
     follow: () => view.current?.setFollow(!view.current.follows), // a key may be earlier than the view
     times: () => {
-      if (!view.current) return
       const next = nextTimes[times]
-      setTimes(next)
-      view.current.times = next
-      view.current.redraw()
+      go(withQuery({ times: next === 'relative' ? null : next }) + location.hash, true)
     },
   }
 
@@ -139,10 +138,15 @@ export function LogPane({ run, module, attempt, last = 500, start, command, keys
   )
 }
 
+// searched is the search that is in the address.
+function searched(): Query {
+  const q = place.value.query
+  return { text: q.get('find') ?? '', exact: q.has('case'), regexp: q.has('regexp') }
+}
+
 // Search finds lines on the node, or goes to the line of a number.
 function Search({ source, view, lines, addressed }: { source?: Source; view?: LogView; lines: number; addressed: boolean }) {
-  const given = addressed ? (place.value.query.get('find') ?? '') : ''
-  const [query, setQuery] = useState<Query>({ text: '' })
+  const [query, setQuery] = useState<Query>(addressed ? searched : { text: '' })
   const [found, setFound] = useState<Found | null>(null)
   const [at, setAt] = useState(0)
   const [wrong, setWrong] = useState('')
@@ -168,7 +172,7 @@ function Search({ source, view, lines, addressed }: { source?: Source; view?: Lo
       view!.redraw()
       return
     }
-    if (addressed && given !== q.text) go(withQuery({ find: q.text }) + location.hash, true)
+    if (addressed) go(withQuery({ find: q.text, case: q.exact ? '1' : null, regexp: q.regexp ? '1' : null }) + location.hash, true)
     if (!q.text) {
       setFound(null)
       return
@@ -206,7 +210,7 @@ function Search({ source, view, lines, addressed }: { source?: Source; view?: Lo
   // A search that is in the address begins when there are lines.
   const ready = !!source && lines > 0
   useEffect(() => {
-    if (ready && given && !query.text) search({ text: given })
+    if (ready && query.text && !found) search(query)
   }, [ready])
 
   const turn = (what: 'exact' | 'regexp') => () => search({ ...query, [what]: !query[what] })
@@ -219,7 +223,7 @@ function Search({ source, view, lines, addressed }: { source?: Source; view?: Lo
         <input
           type="search"
           placeholder="Search, or :line"
-          value={query.text || given}
+          value={query.text}
           onInput={(e) => search({ ...query, text: e.currentTarget.value })}
           onKeyDown={(e) => e.key === 'Enter' && (e.preventDefault(), step(e.shiftKey ? -1 : 1))}
         />

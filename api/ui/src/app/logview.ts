@@ -248,7 +248,7 @@ export class LogView {
     const text = element('text', '')
     const [shown, more] = line.text.length > most ? [line.text.slice(0, most), line.text.length - most] : [line.text, line.more]
     for (const s of spans(shown)) {
-      const span = this.mark(s.text)
+      const span = this.mark(s.text, s.href)
       if (s.classes) span.className = s.classes
       if (s.colour) span.style.color = s.colour
       if (s.background) span.style.background = s.background
@@ -276,9 +276,10 @@ export class LogView {
     return button
   }
 
-  // mark makes an element of a text, with what was searched for marked in it.
-  private mark(text: string): HTMLElement {
-    const span = element('', '')
+  // mark makes an element of a text, with what was searched for marked in it; href makes
+  // it a link, whose title says where it leads.
+  private mark(text: string, href?: string): HTMLElement {
+    const span = href ? Object.assign(document.createElement('a'), { href, title: href, target: '_blank', rel: 'noopener noreferrer' }) : element('', '')
     const want = this.found.toLowerCase()
     const low = want ? text.toLowerCase() : ''
     let at = 0
@@ -288,7 +289,6 @@ export class LogView {
       span.append(text.slice(at, hit), mark)
     }
     span.append(text.slice(at))
-
     return span
   }
 

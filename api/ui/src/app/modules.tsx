@@ -1,6 +1,7 @@
 // The modules of a run as a list: the form of the run that a keyboard and a
 // screen reader use, and the phone. Instances of a block fold into it.
 import { computed, signal } from '@preact/signals'
+import { useEffect } from 'preact/hooks'
 import { bytes, duration, seconds } from './format'
 import { Icon, Shape, ofModule, type Kind } from './icons'
 import { go, place, withQuery } from './route'
@@ -12,7 +13,10 @@ import type { Module } from './types'
 export const find = computed(() => place.value.query.get('q') ?? '')
 export const onlyFailed = computed(() => place.value.query.get('only') === 'failed')
 // turned are blocks that are not folded as they would be by themselves.
-const turned = signal<Set<string>>(new Set())
+const turned = computed(() => new Set(place.value.query.getAll('turn')))
+// pointed is the module or block under the pointer or the keyboard's focus, in the list or
+// in the graph; '' for none.
+export const pointed = signal('')
 
 // foldFrom is the number of instances from which a block is folded.
 const foldFrom = 4
@@ -85,7 +89,7 @@ function Row({ name, inside }: { name: string; inside?: boolean }) {
   const part = m.state === 'running' && m.expectedSeconds ? Math.min(1, t / m.expectedSeconds) : 0
   return (
     <li>
-      <a href={withQuery({ m: name, a: null })} class={inside ? 'inside' : ''} aria-current={chosenModule.value === name ? 'true' : undefined} data-module={name}>
+      <a href={withQuery({ m: name, a: null, with: null })} class={inside ? 'inside' : ''} aria-current={chosenModule.value === name ? 'true' : undefined} data-module={name}>
         <Shape kind={kind} />
         <span class="nm">
           <b>
@@ -132,12 +136,12 @@ function Group({ block }: { block: Block }) {
   const turn = () => {
     const next = new Set(turned.value)
     if (!next.delete(block.name)) next.add(block.name)
-    turned.value = next
+    go(withQuery({ turn: [...next] }) + location.hash, true)
   }
   return (
     <>
       <li>
-        <button aria-expanded={open} onClick={turn}>
+        <button aria-expanded={open} onClick={turn} data-module={block.name}>
           <Shape kind={kind} />
           <span class="nm">
             <b>{block.name}</b>
@@ -160,7 +164,13 @@ function Group({ block }: { block: Block }) {
   )
 }
 
-export function ModuleList() {
+// point takes the module that an event is about.
+const point = (e: Event) => (pointed.value = (e.target as Element).closest<HTMLElement>('[data-module]')?.dataset.module ?? '')
+const unpoint = () => (pointed.value = '')
+
+// ModuleList is the list; whole puts a link before it to what is of all modules.
+export function ModuleList({ whole }: { whole?: string }) {
+  useEffect(() => unpoint, [])
   const list = blocks.value
   const rows = list.map((b) => {
     if (b.instances.length > 0) return <Group key={b.name} block={b} />
@@ -175,13 +185,28 @@ export function ModuleList() {
         <label class="find small">
           <Icon name="search" />
           <span class="sr">Find a module</span>
-          <input type="search" id="find" placeholder="Find" value={find.value} onInput={(e) => go(withQuery({ q: e.currentTarget.value }), true)} />
+          <input type="search" id="find" placeholder="Find" value={find.value} onInput={(e) => go(withQuery({ q: e.currentTarget.value }) + location.hash, true)} />
+          <kbd class="kbd hide-s" aria-hidden="true">
+            /
+          </kbd>
         </label>
-        <button class="btn" aria-pressed={onlyFailed.value} onClick={() => go(withQuery({ only: onlyFailed.value ? null : 'failed' }), true)}>
+        <button class="btn" aria-pressed={onlyFailed.value} onClick={() => go(withQuery({ only: onlyFailed.value ? null : 'failed' }) + location.hash, true)}>
           Failed
         </button>
       </div>
-      <ul class="outline">{rows.some(Boolean) ? rows : <li class="none">No module matches.</li>}</ul>
+      <ul class="outline" onPointerOver={point} onPointerLeave={unpoint} onFocusIn={point} onFocusOut={unpoint}>
+        {whole && (
+          <li>
+            <a href={withQuery({ m: null, a: null, with: null })} aria-current={chosenModule.value ? undefined : 'true'}>
+              <Icon name="wrap" />
+              <span class="nm">
+                <b>{whole}</b>
+              </span>
+            </a>
+          </li>
+        )}
+        {rows.some(Boolean) ? rows : <li class="none">No module matches.</li>}
+      </ul>
     </section>
   )
 }

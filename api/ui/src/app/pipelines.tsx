@@ -3,7 +3,7 @@
 import { signal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import { Card, useAsked } from './card'
-import { Compare } from './compare'
+import { Compare, comparePath, sides } from './compare'
 import { coarse, count, duration, percent, seconds } from './format'
 import { Shape, ofModule, ofRun, type Kind } from './icons'
 import { Blank, Choice, Command, CopyAs, Figure, Table, cli, curl } from './parts'
@@ -37,7 +37,12 @@ function All() {
   return (
     <>
       <Top path={[['Pipelines']]}>
-        <CopyAs lines={[['curl', curl('GET', '/api/v1/pipelines')]]} />
+        <CopyAs
+          lines={[
+            ['Command', cli('history')],
+            ['curl', curl('GET', '/api/v1/pipelines')],
+          ]}
+        />
       </Top>
       <div class="scroll">
         <h1 class="sr">Pipelines</h1>
@@ -84,6 +89,16 @@ function All() {
 
 const sizes = [20, 50, 200]
 
+// comparing are the command and the call that compare the two runs of the address.
+function comparing(q: URLSearchParams, list: RunPoint[]): [string, string][] {
+  const [a, b] = sides(q, list)
+  if (!a || !b || a === b) return []
+  return [
+    ['Comparison', cli('history', '-compare', `${a},${b}`)],
+    ['Comparison, curl', curl('GET', comparePath(a, b))],
+  ]
+}
+
 function One({ name }: { name: string }) {
   const q = place.value.query
   const size = sizes.find((n) => String(n) === q.get('runs')) ?? 50
@@ -98,8 +113,9 @@ function One({ name }: { name: string }) {
       <Top path={[['Pipelines', '/pipelines'], [name]]}>
         <CopyAs
           lines={[
-            ['Command', cli('history', name)],
+            ['Command', cli('history', ...(size === 50 ? [] : ['-limit', String(size)]), name)],
             ['curl', curl('GET', path)],
+            ...comparing(q, h?.newest ?? []),
           ]}
         />
       </Top>

@@ -7,10 +7,10 @@ import { count, duration } from './format'
 import { needsOf, type Graph } from './graph'
 import { Shape } from './icons'
 import { elapsed, kindOf } from './modules'
-import { Blank, Command, curl, say } from './parts'
+import { Blank, Command, Table, curl, say } from './parts'
 import { withQuery } from './route'
 import { runPath } from './run'
-import { changed, modules, moduleOrder, ref } from './store'
+import { changed, modules, moduleOrder, ref, variables } from './store'
 import type { RunSummary } from './types'
 
 const graph = signal<Graph | null>(null)
@@ -50,6 +50,21 @@ export function Plan({ r }: { r: RunSummary }) {
   }
   return (
     <div class="scroll">
+      {variables.value.length > 0 && (
+        <section class="card" aria-label="Variables">
+          <h2 class="cardh">Variables</h2>
+          <Table heads={['Variable', 'Value']} kind="plan">
+            {variables.value.map(([name, value]) => (
+              <tr key={name}>
+                <th scope="row">{name}</th>
+                <td data-label="Value" class="reason">
+                  {value ?? 'sensitive'}
+                </td>
+              </tr>
+            ))}
+          </Table>
+        </section>
+      )}
       {waves(g).map((wave, n) => (
         <section key={n} class="card" aria-label={`Wave ${n + 1}`}>
           <h2 class="cardh">

@@ -20,13 +20,13 @@ export function go(address: string, replace = false) {
   if (before !== place.value.path) document.querySelector('.scroll')?.scrollTo(0, 0)
 }
 
-// withQuery gives the present address with some parameters changed; null takes
-// one away.
-export function withQuery(changes: Record<string, string | null>, path = place.value.path): string {
+// withQuery gives the present address with some parameters changed; null takes one
+// away, and a list has one for each value.
+export function withQuery(changes: Record<string, string | string[] | null>, path = place.value.path): string {
   const query = new URLSearchParams(place.value.query)
   for (const [name, value] of Object.entries(changes)) {
-    if (value === null || value === '') query.delete(name)
-    else query.set(name, value)
+    query.delete(name)
+    for (const v of Array.isArray(value) ? value : value ? [value] : []) query.append(name, v)
   }
   const text = query.toString()
   return path + (text ? '?' + text : '')

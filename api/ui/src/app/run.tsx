@@ -14,11 +14,11 @@ import { go, segments, withQuery } from './route'
 import { EventsTab, TakeoverNotice } from './runevents'
 import { against, usualOf } from './runs'
 import { Top, show, useKeys } from './shell'
-import { changed, final, may, modules, ref, run, took } from './store'
+import { changed, events, final, may, modules, ref, run, took, variables } from './store'
 import { Outputs, WhyTab } from './tabs'
 import { TestsTab } from './tests'
 import { TimelineCard } from './timelinecard'
-import type { RunSummary } from './types'
+import type { Module, RunSummary } from './types'
 
 const tabs = [
   ['', 'Overview'],
@@ -31,6 +31,9 @@ const tabs = [
   ['plan', 'Plan'],
   ['why', 'Why'],
 ] as const
+
+// listed are the views that have the list of modules beside them.
+const listed = new Set<string>(['', 'graph', 'timeline', 'log'])
 
 export const runTabs = new Set<string>(tabs.map(([name]) => name))
 
@@ -60,6 +63,45 @@ function left(r: RunSummary): string {
   return rest > 1 ? `about ${duration(Math.round(rest))} left` : 'longer than usual'
 }
 
+// noted is what the name of a view says beside it: how many there are of what it shows.
+function noted(tab: string): string {
+  changed.value
+  const list = leaves.value.map((m) => modules.get(m.name)?.peek() ?? m)
+  const sum = (of: (m: Module) => number | undefined) => list.reduce((n, m) => n + (of(m) ?? 0), 0)
+  switch (tab) {
+    case 'outputs':
+      return number(sum((m) => m.outputCount ?? m.outputs?.length))
+    case 'tests':
+      return sum((m) => m.tests?.failed) ? number(sum((m) => m.tests?.failed)) + ' failed' : number(sum((m) => m.tests?.total))
+    case 'events':
+      return number(events.value?.length ?? 0)
+  }
+  return ''
+}
+
+const number = (n: number) => (n > 0 ? n.toLocaleString('en') : '')
+
+// shownVariables is how many variables the head has; the plan has all.
+const shownVariables = 4
+
+function Variables({ r }: { r: RunSummary }) {
+  const all = variables.value
+  return (
+    <>
+      {all.slice(0, shownVariables).map(([name, value]) => (
+        <span key={name} class="tag var" title={value === null ? `${name} is sensitive` : `${name} = ${value}`}>
+          <span>{value === null ? `${name} is sensitive` : `${name} = ${value}`}</span>
+        </span>
+      ))}
+      {all.length > shownVariables && (
+        <a class="tag" href={withQuery(ofTabs, address(r, 'plan'))}>
+          {count(all.length - shownVariables, 'more variable')}
+        </a>
+      )}
+    </>
+  )
+}
+
 function Head({ r, tab }: { r: RunSummary; tab: string }) {
   const n = counts.value
   const [kind, word] = ofRun(r.state)
@@ -86,6 +128,7 @@ function Head({ r, tab }: { r: RunSummary; tab: string }) {
           <Icon name="clock" />
           {dateTime(r.submittedAt)}
         </span>
+        <Variables r={r} />
         {r.pinned && (
           <span class="tag only-s">
             <Icon name="pin" />
@@ -120,8 +163,9 @@ function Head({ r, tab }: { r: RunSummary; tab: string }) {
       </div>
       <nav class="tabs" aria-label="Views of the run">
         {tabs.map(([name, text]) => (
-          <a key={name} href={withQuery(ofTabs, address(r, name))} aria-current={tab === name ? 'page' : undefined}>
+          <a key={name} href={toTab(r, tab, name)} aria-current={tab === name ? 'page' : undefined}>
             {text}
+            {noted(name) && [' ', <small class={noted(name).endsWith('failed') ? 's-bad' : ''}>{noted(name)}</small>]}
           </a>
         ))}
       </nav>
@@ -130,7 +174,11 @@ function Head({ r, tab }: { r: RunSummary; tab: string }) {
 }
 
 // ofTabs are the parameters that only one view knows.
-const ofTabs = { with: null, find: null, file: null, of: null, from: null, to: null, rows: null, state: null, q: null, limit: null }
+const ofTabs = { with: null, find: null, case: null, regexp: null, file: null, of: null, from: null, to: null, rows: null, state: null, q: null, limit: null }
+
+// toTab is the address of another view. Those that have the list of modules keep what is
+// searched for in it, and the parts that they have in common.
+const toTab = (r: RunSummary, from: string, to: string) => withQuery(listed.has(from) && listed.has(to) ? { with: null } : ofTabs, address(r, to))
 
 const address = (r: RunSummary, tab: string) => `/runs/${ref(r)}${tab && '/' + tab}`
 
@@ -270,10 +318,10 @@ export function RunPage() {
   const turn = (by: number) => {
     if (!r) return
     const i = tabs.findIndex(([t]) => t === tab)
-    go(withQuery(ofTabs, address(r, tabs[(i + by + tabs.length) % tabs.length][0])))
+    go(toTab(r, tab, tabs[(i + by + tabs.length) % tabs.length][0]))
   }
   useKeys({
-    '/': ['find a module, or search the log', () => (document.getElementById('find') ?? document.querySelector<HTMLElement>('.logbar input'))?.focus()],
+    '/': ['find a module; on the log: search it', () => ((tab === 'log' && document.querySelector<HTMLElement>('.logbar input')) || document.getElementById('find'))?.focus()],
     n: ['next failure', () => step(1)],
     p: ['failure before', () => step(-1)],
     '[': ['tab before', () => turn(-1)],
@@ -310,26 +358,15 @@ export function RunPage() {
       <Notice r={r} />
       <TakeoverNotice r={r} />
       <Head r={r} tab={tab} />
-      {tab === '' && (
-        <div class="body overview">
-          <GraphCard r={r} />
-          <ModuleList />
-          {m ? <ModulePane r={r} name={m} keys={log} /> : <WholeLog r={r} keys={log} />}
+      {listed.has(tab) && (
+        <div class={'body listed of-' + (tab || 'overview')}>
+          <ModuleList whole={tab === 'log' ? 'All modules' : undefined} />
+          <div class="views">
+            {(tab === '' || tab === 'graph') && <GraphCard key={tab} r={r} tall={tab === 'graph'} />}
+            {(tab === '' || tab === 'timeline') && <TimelineCard />}
+            {m ? <ModulePane r={r} name={m} keys={log} /> : (tab === '' || tab === 'log') && <WholeLog r={r} keys={log} />}
+          </div>
         </div>
-      )}
-      {tab === 'graph' && (
-        <div class="body">
-          <GraphCard r={r} tall />
-          {m && <ModulePane r={r} name={m} keys={log} />}
-        </div>
-      )}
-      {tab === 'timeline' && (
-        <div class="body">
-          <TimelineCard />
-        </div>
-      )}
-      {tab === 'log' && (
-        <div class="body">{m ? <ModulePane r={r} name={m} keys={log} /> : <WholeLog r={r} keys={log} />}</div>
       )}
       {tab === 'outputs' && <Outputs r={r} />}
       {tab === 'tests' && <TestsTab r={r} />}

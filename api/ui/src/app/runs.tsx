@@ -238,6 +238,26 @@ function Empty() {
   )
 }
 
+// oneState is the state of runs that a filter mostly stands for.
+const oneState: Record<string, string> = { active: 'running', failed: 'failed', succeeded: 'succeeded', cancelled: 'cancelled' }
+
+// filters are what the command and the call know of what the page filters by. Words find
+// the submitter too.
+function filters(q: URLSearchParams): { state: string; pipeline: string; words: string } {
+  return { state: oneState[q.get('state') ?? ''] ?? '', pipeline: q.get('pipeline') ?? '', words: [q.get('q')?.trim(), q.get('by')].filter(Boolean).join(' ') }
+}
+
+function asWords(q: URLSearchParams): string[] {
+  const { state, pipeline, words } = filters(q)
+  return [...(state ? ['-state', state] : []), ...(pipeline ? ['-pipeline', pipeline] : []), ...(words ? ['-search', words] : [])]
+}
+
+function asQuery(q: URLSearchParams): string {
+  const { state, pipeline, words } = filters(q)
+  const query = new URLSearchParams({ ...(state && { state }), ...(pipeline && { pipeline }), ...(words && { q: words }) }).toString()
+  return query && '?' + query
+}
+
 export function Runs() {
   useSearch(place.value.query.get('q') ?? '')
   const list = shown.value
@@ -258,10 +278,17 @@ export function Runs() {
     <>
       <Top path={[['Runs']]}>
         <CopyAs
-          lines={[
-            ['Command', cli('list', ...(place.value.query.get('pipeline') ? ['-pipeline', place.value.query.get('pipeline')!] : []), ...(place.value.query.get('q') ? ['-search', place.value.query.get('q')!] : []))],
-            ['curl', curl('GET', '/api/v1/runs' + (place.value.query.get('q') ? '?q=' + encodeURIComponent(place.value.query.get('q')!) : ''))],
-          ]}
+          lines={
+            place.value.query.get('state') === 'approval'
+              ? [
+                  ['Command', cli('approvals')],
+                  ['curl', curl('GET', '/api/v1/approvals')],
+                ]
+              : [
+                  ['Command', cli('list', ...asWords(place.value.query))],
+                  ['curl', curl('GET', '/api/v1/runs' + asQuery(place.value.query))],
+                ]
+          }
         />
       </Top>
       <div class="scroll two-columns">

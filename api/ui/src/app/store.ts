@@ -1,7 +1,7 @@
 // What the cluster said, as signals: one for each run and module, so that a
 // change redraws what shows it and nothing else.
 import { batch, computed, signal, type Signal } from '@preact/signals'
-import type { Health, MemberList, Module, RaftInfo, RunSummary, Who } from './types'
+import type { Event, Health, MemberList, Module, RaftInfo, RunSummary, Who } from './types'
 import { seconds } from './format'
 
 export const who = signal<Who | null>(null)
@@ -56,9 +56,29 @@ export const changed = signal(0) // counts changes of any module
 // waiting says why modules that could start do not; '' is for those without a reason of their own.
 export const waiting = signal<Record<string, string>>({})
 
+// variables are those of the run by name; null is the value of a sensitive one.
+export const variables = signal<[string, string | null][]>([])
+// events are those of the run, and of the nodes while it went, in their order; null if
+// they have not been asked for. missed counts how often there may be more than came.
+export const events = signal<Event[] | null>(null)
+export const missed = signal(0)
+
+// putEvents adds those of some events that are of the run.
+export function putEvents(list: Event[]) {
+  const r = run.peek()
+  if (!r) return
+  const known = new Set((events.peek() ?? []).map((e) => e.id))
+  const [from, to] = [seconds(r.submittedAt) - 1, final(r.state) ? seconds(r.finishedAt) + 1 : Infinity]
+  const ofRun = (e: Event) => e.run === r.id || (!e.run && /^(?:leader|node)\./.test(e.name) && seconds(e.time) >= from && seconds(e.time) <= to)
+  const more = list.filter((e) => !known.has(e.id) && ofRun(e))
+  if (more.length > 0 || !events.peek()) events.value = [...(events.peek() ?? []), ...more].sort((a, b) => a.index - b.index || (a.id < b.id ? -1 : 1))
+}
+
 export function clearRun() {
   batch(() => {
     run.value = null
+    events.value = null
+    variables.value = []
     modules.clear()
     moduleOrder.value = []
     waiting.value = {}

@@ -8,6 +8,7 @@ import { TimeScale } from './timescale'
 export interface Bar {
   row: string
   module: string
+  of?: string // the block that the module is an instance of
   attempt: number
   text: string
   note: string
@@ -38,6 +39,7 @@ export class Timeline {
   // onZoom has the part that was chosen, in seconds since the start; null for all.
   onZoom = (_part: [number, number] | null) => {}
   chosen = ''
+  pointed = '' // the module or block whose bars are not dimmed; '' is all
   zoomed: [number, number] | null = null
 
   private picture: Picture = { rows: [], bars: [], waits: [], takeovers: [], start: 0, end: 1 }
@@ -181,7 +183,12 @@ export class Timeline {
     c.clip()
     this.grid(c, colour)
     for (const x of p.waits) if (seen(this.places.get(x.row)?.y ?? -99)) this.wait(c, colour, x)
-    for (const b of p.bars) if (seen(this.y(b))) this.bar(c, colour, b)
+    for (const b of p.bars) {
+      if (!seen(this.y(b))) continue
+      c.globalAlpha = !this.pointed || b.module === this.pointed || b.of === this.pointed ? 1 : 0.3
+      this.bar(c, colour, b)
+    }
+    c.globalAlpha = 1
     this.marks(c, colour)
     c.restore()
     for (const { y, height, row } of this.places.values()) if (seen(y, height)) this.label(c, colour, y, height, row, w)

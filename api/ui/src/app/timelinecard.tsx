@@ -5,17 +5,17 @@ import { json } from './api'
 import { seconds } from './format'
 import { needsOf, type Graph } from './graph'
 import { colour, ofAttempt } from './icons'
-import { chosenModule, leaves } from './modules'
+import { chosenModule, leaves, pointed } from './modules'
 import { Choice } from './parts'
 import { go, place, withQuery } from './route'
 import { runPath } from './run'
+import { takeovers } from './runevents'
 import { changed, final, members, moduleOrder, modules, now, ref, run } from './store'
-import { Timeline, type Bar, type Picture, type Row, type Takeover, type Wait } from './timeline'
+import { Timeline, type Bar, type Picture, type Row, type Wait } from './timeline'
 import type { Module, RunSummary } from './types'
 
 // needs are the modules that each module waits for.
 const needs = signal<Map<string, string[]>>(new Map())
-export const takeovers = signal<(Takeover & { previous?: string })[]>([])
 
 function barsOf(m: Module, byModule: boolean, at: number): Bar[] {
   return m.attempts.flatMap((a): Bar[] => {
@@ -28,6 +28,7 @@ function barsOf(m: Module, byModule: boolean, at: number): Bar[] {
       {
         row: byModule ? m.name : a.worker,
         module: m.name,
+        of: m.of,
         attempt: a.number,
         text: byModule ? a.worker + again : m.name + again,
         note: `${m.name}, attempt ${a.number} on ${a.worker}, ${adopted ? 'adopted, ' : ''}${ofAttempt(a.state)[1]}`,
@@ -119,7 +120,7 @@ export function TimelineCard() {
   useEffect(() => {
     const t = new Timeline(box.current!)
     view.current = t
-    t.onChoose = (b) => go(withQuery({ m: b.module, a: String(b.attempt), from: null, to: null, rows: null }, `/runs/${ref(run.value!)}`))
+    t.onChoose = (b) => go(withQuery({ m: b.module, a: String(b.attempt), with: null }))
     t.onZoom = (part) => go(withQuery({ from: part ? part[0].toFixed(2) : null, to: part ? part[1].toFixed(2) : null }))
     Object.assign(window, { timeline: t })
     return () => t.close()
@@ -140,9 +141,10 @@ export function TimelineCard() {
   useEffect(() => {
     const t = view.current!
     t.chosen = chosenModule.value
+    t.pointed = pointed.value
     t.zoomed = zoomed
     t.show(picture(r, byModule, at))
-  }, [changed.value, at, byModule, zoomed?.join(), chosenModule.value, r.id, needs.value, takeovers.value, members.value])
+  }, [changed.value, at, byModule, zoomed?.join(), chosenModule.value, pointed.value, r.id, needs.value, takeovers.value, members.value])
   return (
     <section class="card timeline" aria-label="Timeline">
       <div class="cardh">

@@ -60,6 +60,7 @@ export interface Module {
   dependsOn?: string[]
   exitCode: number | null
   outputs: string[] | null
+  outputCount?: number
   outputBytes?: number
   startedAt?: string
   finishedAt?: string
