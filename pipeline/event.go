@@ -162,7 +162,7 @@ var EventKinds = []EventKind{
 	own(EventModuleReopened, "module.reopened", "a module that succeeded runs again, because its outputs are gone"),
 	own(EventApprovalAsked, "approval.asked", "a module waits for an approval; `reason` is the question"),
 	own(EventApprovalDecided, "approval.decided", "an approval was decided; `reason` is the comment"),
-	own(EventLeaderChanged, "leader.changed", "a node was elected; `gapMs` is how long there was no leader, `count` how many attempts it adopted, `awaited` how many are on the node that led before"),
+	own(EventLeaderChanged, "leader.changed", "a node was elected; `gapMs` is the time without a leader; it adopted `count` attempts, and waits for `awaited` on the one before"),
 	own(EventNodeDraining, "node.draining", "a node or external worker gets no more work"),
 	own(EventNodeUndrained, "node.undrained", "draining is off: a node or external worker gets work again"),
 	own(EventWorkerRegistered, "worker.registered", "an external worker registered"),
