@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/chromedp/cdproto/page"
 )
 
 const chatty = `
@@ -18,6 +20,20 @@ pipeline "chatty" {
 }
 `
 
+// countCalls counts the calls of the page that have no answer yet.
+const countCalls = `(real => {
+	window.calls = 0
+	window.fetch = async (...all) => {
+		const waits = String(all[0]).includes('wait=')
+		window.calls += waits ? 0 : 1
+		try {
+			return await real(...all)
+		} finally {
+			window.calls -= waits ? 0 : 1
+		}
+	}
+})(window.fetch)`
+
 // The page is open on the leader, and shows output of a module that runs on another
 // node; the leader dies. The page continues at another node, with every line once.
 func TestDashboard_takeover(t *testing.T) {
@@ -27,10 +43,13 @@ func TestDashboard_takeover(t *testing.T) {
 	c.OK("drain", leader.Name) // so that the module runs elsewhere
 	id := strings.TrimSpace(c.OK("submit", "-detach", "-yes", c.WriteFile("q/chatty.hcl", chatty)))
 	p := newTab(t, browser)
+	p.do(call(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: countCalls}))
 	p.signIn(leader.URL+"/runs/"+id+"?m=talk", strings.TrimSpace(c.OK("token", "create", "-role", "submit")))
 	p.shows("line 20")
 	p.until("document.querySelector('.live').textContent === " + quoted("live from "+leader.Name))
 
+	// A call that waits for its answer would be repeated by the browser, which says so.
+	p.until("window.calls === 0")
 	leader.Kill()
 	p.until("document.querySelector('.live').innerText.startsWith('live') && !document.querySelector('.live').innerText.includes(" + quoted(leader.Name) + ")")
 	seen := p.text("document.querySelector('.rail .where').innerText")

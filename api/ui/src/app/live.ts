@@ -56,13 +56,14 @@ async function read(id: string, stop: AbortSignal) {
     const happens = since !== '' && goes()
     const topics = ['runs', 'cluster', ...(id && !missing.peek() ? ['run:' + id] : []), ...(happens ? ['events'] : [])]
     const query = topics.map((t) => 'topic=' + encodeURIComponent(t)).join('&') + (since && '&since=' + since)
-    const origin = nodes.peek()[0]
+    let origin = nodes.peek()[0]
     const glances = document.hidden
     const looked = glances ? stop : whileSeen(stop)
     let closed = false
     let wait = 0
     try {
       const answer = await ask('/api/v1/stream?' + query, { signal: looked })
+      origin = new URL(answer.url).origin
       store.waiting.value = {} // all reasons that there are come now
       for await (const e of events(answer, silence)) {
         if (stop.aborted) return

@@ -1,5 +1,5 @@
 // The output of a run as a stream of pieces.
-import { ask, events, leave, nodes, randomKey, seen, whileSeen } from './api'
+import { ask, events, leave, randomKey, seen, whileSeen } from './api'
 
 export interface Piece { module: string; attempt: number; offset: number; text?: string; raw?: string; time?: string; end?: boolean }
 
@@ -9,7 +9,7 @@ export interface Piece { module: string; attempt: number; offset: number; text?:
 export async function follow(run: string, what: { modules?: string[]; lines?: number; positions?: object }, stop: AbortSignal, opened: () => void, take: (p: Piece) => boolean | void): Promise<boolean> {
   while (document.hidden && !stop.aborted) await seen(60000)
   const looked = whileSeen(stop)
-  const origin = nodes.value[0]
+  let from = '' // the node whose stream is read
   try {
     const answer = await ask(`/api/v1/runs/${encodeURIComponent(run)}/logs`, {
       method: 'POST',
@@ -17,15 +17,21 @@ export async function follow(run: string, what: { modules?: string[]; lines?: nu
       body: { follow: true, times: true, ...what },
       signal: looked,
     })
+    from = new URL(answer.url).origin
     opened()
     for await (const e of events(answer, 15000)) {
       if (e.event === 'run-end') return true
-      if (e.event === 'bye') leave(origin)
-      if (e.event === 'error') throw new Error((JSON.parse(e.data) as { detail?: string }).detail)
+      if (e.event === 'bye') leave(from, true)
+      if (e.event === 'error') {
+        from = '' // it answers
+        throw new Error((JSON.parse(e.data) as { detail?: string }).detail)
+      }
       if ((e.event === 'log' || e.event === 'end') && take(JSON.parse(e.data) as Piece)) return true
     }
   } catch (e) {
-    if (stop.aborted || !looked.aborted) throw e
+    if (!stop.aborted && looked.aborted) return false
+    if (from && !stop.aborted) leave(from, true) // the stream was cut
+    throw e
   }
   return false
 }
