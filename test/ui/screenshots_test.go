@@ -114,19 +114,19 @@ func TestScreenshots(t *testing.T) {
 	p := newTab(t, browser)
 	run := prepareProject(t, c, p)
 
-	pages := append(p.links(".rail a"), c.Nodes[0].URL+"/pipelines/check")
+	pages := append(p.links(".rail a"), run[:strings.Index(run, "/runs/")]+"/pipelines/check")
 	p.open(run)
 	p.until("document.querySelector('.outline a, .outline button')")
 	pages = append(pages, p.links("[role=tablist] a, .tabs a")...)
 	slices.Sort(pages)
 	for _, page := range slices.Compact(pages) {
 		name := pictureName(page)
+		p.open(page)
 		for _, one := range []struct {
 			suffix, scheme string
 			width, height  int
-		}{{"light", "light", 1440, 980}, {"dark", "dark", 1440, 980}, {"phone", "light", 390, 844}} {
+		}{{"phone", "light", 390, 844}, {"light", "light", 1440, 980}, {"dark", "dark", 1440, 980}} {
 			p.do(chromedp.EmulateViewport(int64(one.width), int64(one.height)), emulate("prefers-color-scheme", one.scheme))
-			p.open(page)
 			p.until("document.querySelector('main, .scroll') && !document.querySelector('[aria-busy=true]')")
 			p.settled()
 			p.picture(filepath.Join(dir, name+"-"+one.suffix+".png"))

@@ -76,6 +76,7 @@ func TestDashboard(t *testing.T) {
 		p.t = t
 		p.open(c.Nodes[0].URL + "/runs")
 		p.until("document.querySelector('input[name=token]')")
+		p.until("[...document.querySelectorAll('.command code')].every(e => e.clientWidth > 200)")
 		p.accessible("sign in")
 		p.do(chromedp.SendKeys(chromedp.CSS("input[name=token]"), "pd_wrong_wrong"))
 		p.click("button", "Sign in")

@@ -87,6 +87,7 @@ func TestDashboard_views(t *testing.T) {
 	id := strings.TrimSpace(c.OK("submit", "-detach", "-yes", c.WriteFile("q/viewed.hcl", viewed)))
 	c.CLI("wait", id) // it fails
 	p := newTab(t, browser)
+	p.expected = []string{"status of 404"}
 	run := c.Nodes[0].URL + "/runs/1"
 	p.signIn(run, strings.TrimSpace(c.OK("token", "create", "-role", "submit")))
 
@@ -196,6 +197,5 @@ func TestDashboard_views(t *testing.T) {
 			p.until("[...document.querySelectorAll('.menu code')].map(e => e.textContent.replace(/^curl .* '?(http[^']*)'?$/, '$1')).join('; ') === " + quoted(want))
 		}
 		c.OK("list", "-state", "failed", "-pipeline", "viewed", "-search", "lint")
-		p.silent("status of 404")
 	})
 }
