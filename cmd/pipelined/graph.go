@@ -66,11 +66,12 @@ func (c graphCommand) plan(ctx context.Context, cmd *cli.Command) (runPlan, erro
 	name := cmd.Args().First()
 	_, err := os.Stat(name)
 	if name == "" || name == "-" || err == nil || filepath.Ext(name) == ".hcl" {
-		def, err := c.env.compiled(ctx, cmd)
+		job, err := c.env.checked(ctx, cmd)
 		if err != nil {
 			return runPlan{}, err
 		}
-		return planOf(def), nil
+		defer job.Close()
+		return planOf(job.Definition()), nil
 	}
 
 	ref, err := pipeline.ParseRunRef(name)

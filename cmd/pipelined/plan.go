@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/submission"
 	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language"
@@ -20,15 +21,21 @@ func (c planCommand) command() *cli.Command {
 		Description: "Prints the waves of modules that can run at the same time, skipped modules with the reason, values that are known only later, and the longest path. If a cluster is reachable, also workers, expected durations and cache hits.",
 		Flags:       append(append(append(varFlags(), selectFlags()...), append(cacheFlags(), c.env.snapshotFlags()...)...), jsonFlag()),
 		Action: c.env.action(0, 1, func(ctx context.Context, cmd *cli.Command) error {
-			def, err := c.env.compiled(ctx, cmd)
+			job, err := c.env.checked(ctx, cmd)
 			if err != nil {
 				return c.env.explain(err)
 			}
 
-			plan := planOf(def)
-			c.forecast(ctx, cmd, def, &plan)
+			defer job.Close()
+			plan := planOf(job.Definition())
+			plan.Warnings = c.warnings(ctx, job)
+			c.forecast(ctx, cmd, job.Definition(), &plan)
 			if cmd.Bool("json") {
 				return c.env.printJSON(plan)
+			}
+
+			for _, w := range plan.Warnings {
+				c.env.tell("warning: %s:%d: %s: %s", w.File, w.Line, w.Summary, w.Detail)
 			}
 
 			c.print(plan)
@@ -37,14 +44,26 @@ func (c planCommand) command() *cli.Command {
 	}
 }
 
-// compiled reads a pipeline and compiles it as a submission would.
-func (env *environment) compiled(ctx context.Context, cmd *cli.Command) (*pipeline.Pipeline, error) {
+// checked reads a pipeline and compiles it as a submission would.
+func (env *environment) checked(ctx context.Context, cmd *cli.Command) (*submission.Job, error) {
 	o, err := env.submission(cmd)
 	if err != nil {
 		return nil, err
 	}
 
-	return o.Compile(ctx)
+	return o.Check(ctx)
+}
+
+// warnings are what the files of the workspace tell; none if it is likely to be there by
+// mistake, or cannot be listed, which a submission reports.
+func (c planCommand) warnings(ctx context.Context, job *submission.Job) []wire.Diagnostic {
+	list := []wire.Diagnostic{}
+	if job.BroadRoot() == "" {
+		if found, err := job.UnmatchedInputs(ctx); err == nil {
+			list = append(list, submission.WireDiagnostics(found)...)
+		}
+	}
+	return list
 }
 
 // runPlan is what `plan -json` prints.
@@ -52,6 +71,8 @@ type runPlan struct {
 	Pipeline    string     `json:"pipeline"`
 	Description string     `json:"description,omitempty"`
 	Waves       [][]string `json:"waves"`
+	// Warnings are what is valid and likely a mistake, by the files that are there.
+	Warnings []wire.Diagnostic `json:"warnings"`
 	// CriticalPath is the longest chain of modules: by the time that they are
 	// expected to take, or by their number where that is not known.
 	CriticalPath []string        `json:"criticalPath"`
@@ -97,7 +118,7 @@ func planOf(def *pipeline.Pipeline) runPlan {
 		p.index[def.Modules[i].Name] = i
 	}
 
-	plan := runPlan{Pipeline: def.Name, Description: def.Description, Waves: [][]string{}, CriticalPath: []string{}, Modules: p.planned}
+	plan := runPlan{Pipeline: def.Name, Description: def.Description, Warnings: []wire.Diagnostic{}, Waves: [][]string{}, CriticalPath: []string{}, Modules: p.planned}
 	last := -1 // a module of the last wave
 
 	for i := range def.Modules {

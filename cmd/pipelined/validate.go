@@ -126,7 +126,7 @@ func (c validateCommand) validate(ctx context.Context, cmd *cli.Command) (valida
 		return v, unknownVariables(s.Inputs, declared)
 	}
 
-	if err := s.Check(ctx, language.Inputs{Git: facts}); err != nil {
+	if _, err := s.Check(ctx, language.Inputs{Git: facts}); err != nil {
 		return v, err
 	}
 

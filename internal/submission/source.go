@@ -258,22 +258,23 @@ func (o *Options) readInputs() ([]language.VariableInput, error) {
 
 // Check compiles the pipeline as the cluster will, so that mistakes are reported
 // before anything is sent.
-func (s *source) Check(ctx context.Context, in language.Inputs) error {
+func (s *source) Check(ctx context.Context, in language.Inputs) (*pipeline.Pipeline, error) {
 	exe, err := os.Executable()
 	if err != nil {
-		return wrapped("find own executable", err)
+		return nil, wrapped("find own executable", err)
 	}
 
 	in.Variables, in.Evaluator = s.Inputs, bounded.New(exe).For("")
 	defer withRelaxedGC()()
-	if _, diags := s.File.Compile(ctx, in); len(diags) > 0 {
+	def, diags := s.File.Compile(ctx, in)
+	if len(diags) > 0 {
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		}
-		return NewInvalidError(diags)
+		return nil, NewInvalidError(diags)
 	}
 
-	return nil
+	return def, nil
 }
 
 // variables are the values to send: those of variables that the pipeline

@@ -2,13 +2,11 @@ package submission
 
 import (
 	"context"
-	"os"
 	"strings"
 
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/pipeline/language/bounded"
 )
 
 // Options is what a submission is made of.
@@ -38,11 +36,13 @@ type Options struct {
 
 // Job is a run that is ready to be submitted.
 type Job struct {
-	source    *source
-	workspace *fileSet
-	request   wire.SubmitRequest
-	key       string
-	options   *Options
+	source *source
+	// definition is what the source says with the values that were given.
+	definition *pipeline.Pipeline
+	workspace  *fileSet
+	request    wire.SubmitRequest
+	key        string
+	options    *Options
 }
 
 // Check reads and checks the pipeline.
@@ -57,11 +57,12 @@ func (o *Options) Check(ctx context.Context) (*Job, error) {
 		return nil, err
 	}
 
-	if err := s.Check(ctx, in); err != nil {
+	def, err := s.Check(ctx, in)
+	if err != nil {
 		return nil, err
 	}
 
-	j := &Job{source: s, workspace: &fileSet{}, key: client.NewKey(), options: o}
+	j := &Job{source: s, definition: def, workspace: &fileSet{}, key: client.NewKey(), options: o}
 	j.request = wire.SubmitRequest{Source: string(s.text), FileName: s.name, Variables: s.variables(),
 		Env: in.Env, Targets: in.Targets, Tags: in.Tags, Skip: in.Skip, Cache: o.Cache}
 	if in.Git != (pipeline.Git{}) {
@@ -82,8 +83,18 @@ func (o *Options) trace() pipeline.TraceContext {
 	return pipeline.NewTraceContext(values["TRACEPARENT"], values["TRACESTATE"], values["BAGGAGE"])
 }
 
-// TakeFiles takes the snapshot of the files that go along.
+// TakeFiles takes the snapshot of the files that go along, and warns of inputs that match
+// none of them.
 func (j *Job) TakeFiles(ctx context.Context) error {
+	if err := j.takeFiles(ctx); err != nil {
+		return err
+	}
+
+	j.warnUnmatched()
+	return nil
+}
+
+func (j *Job) takeFiles(ctx context.Context) error {
 	w, err := j.options.takeWorkspace(ctx, j.source)
 	if err != nil {
 		return err
@@ -125,7 +136,7 @@ func (j *Job) FileName() string     { return j.source.name }
 // LookUp asks the cluster which modules would hit the cache. The listing of the
 // files is sent, the files are not.
 func (j *Job) LookUp(ctx context.Context, api *client.Client) (wire.CacheForecast, error) {
-	if err := j.TakeFiles(ctx); err != nil {
+	if err := j.takeFiles(ctx); err != nil {
 		return wire.CacheForecast{}, err
 	}
 
@@ -155,34 +166,8 @@ func (j *Job) Estimate(ctx context.Context, api *client.Client) (wire.Estimate, 
 
 func (j *Job) Close() { j.workspace.close() }
 
-// Compile reads a pipeline and compiles it as a submission would.
-func (o *Options) Compile(ctx context.Context) (*pipeline.Pipeline, error) {
-	s, err := o.Read(ctx)
-	if err != nil {
-		return nil, err
-	}
-
-	exe, err := os.Executable()
-	if err != nil {
-		return nil, wrapped("find own executable", err)
-	}
-
-	in, err := o.inputsOf(s)
-	if err != nil {
-		return nil, err
-	}
-
-	in.Variables, in.Evaluator = s.Inputs, bounded.New(exe).For("")
-	def, diags := s.File.Compile(ctx, in)
-	if len(diags) > 0 {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		return nil, NewInvalidError(diags)
-	}
-
-	return def, nil
-}
+// Definition is the pipeline as a submission compiles it. The caller must not change it.
+func (j *Job) Definition() *pipeline.Pipeline { return j.definition }
 
 // Git are the facts of the work tree that the pipeline's file lies in; empty if it lies
 // in none, or git refuses to tell.

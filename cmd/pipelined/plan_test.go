@@ -1,0 +1,33 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+// TestPlan_unmatchedInputs warns of inputs that match no file, without a cluster.
+func TestPlan_unmatchedInputs(t *testing.T) {
+	file := write(t, t.TempDir(), "p.hcl", `pipeline "p" {
+  module "m" {
+    command = ["true"]
+    inputs  = ["p.hcl", "srcc/**"]
+    cache   = true
+  }
+}
+`)
+	const want = `p.hcl:2: module "m": inputs[1]: "srcc/**" matches no file of the workspace`
+	code, _, stderr := newCommand(t, nil).exec("plan", file)
+	if code != exitOK || strings.Count(stderr, want) != 1 {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+
+	code, stdout, stderr := newCommand(t, nil).exec("plan", "-json", file)
+	var plan runPlan
+	if err := json.Unmarshal([]byte(stdout), &plan); code != exitOK || err != nil || strings.Contains(stderr, "srcc") {
+		t.Fatalf("exit %d, %v: %s%s", code, err, stdout, stderr)
+	}
+	if len(plan.Warnings) != 1 || plan.Warnings[0].Line != 2 || !strings.Contains(plan.Warnings[0].Detail, "srcc") {
+		t.Errorf("%+v", plan.Warnings)
+	}
+}
