@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -62,7 +63,9 @@ func sendWith[T any](ctx context.Context, c *caller, upload func(context.Context
 			}
 
 			c.nodes.failed(node)
-			last = err
+			if last == nil || isAnswer(err) {
+				last = err // what a node says tells more than that another one is away
+			}
 		}
 
 		if time.Since(start) > c.cfg.RetryFor || !c.nodes.everWorked() {
@@ -73,6 +76,12 @@ func sendWith[T any](ctx context.Context, c *caller, upload func(context.Context
 			return none, contextError(ctx)
 		}
 	}
+}
+
+// isAnswer reports whether an error is what a node said, and not that of a connection.
+func isAnswer(err error) bool {
+	var at *AddressError
+	return !errors.As(err, &at) || at.Answered
 }
 
 // call is do for calls whose answer says nothing more.

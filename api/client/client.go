@@ -130,9 +130,10 @@ func (c *Config) dial(ctx context.Context, network, address string) (net.Conn, e
 // Address is the base URL of the node that is asked first.
 func (c *Client) Address() string { return c.calls.nodes.first().String() }
 
-// Page is the base URL of the dashboard of the node that is asked first: the address
+// Page is the base URL of the dashboard of the node that answered last: the address
 // that the user or the node itself gives, also where all calls go over TLS. A browser
-// need not know the authority of the cluster.
+// need not know the authority of the cluster. It is "" if no node has answered, or that
+// one has failed since; before Learn it may have the scheme of the calls.
 func (c *Client) Page() string { return c.calls.nodes.page() }
 
 // Addresses are the base URLs of all nodes that the client knows, the one that

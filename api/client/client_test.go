@@ -3,7 +3,6 @@ package client_test
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -44,16 +43,75 @@ func TestNew_addresses(t *testing.T) {
 	}
 }
 
-// A browser is sent where the user or the node says, whatever calls use.
+// A browser is sent to a node that has answered, by the scheme that the user or the node
+// itself gives, whatever calls use; a node that is gone is named no more.
 func TestClient_Page(t *testing.T) {
-	for a, want := range map[string]string{"http://h:1": "http://h:1", " http://h:1/ ": "http://h:1", "https://h:1": "https://h:1", "h:1": "https://h:1"} {
-		c, err := client.New(client.Config{Addresses: []string{a}, TLS: &tls.Config{}, OnlyTLS: true})
-		if err != nil {
-			t.Fatal(err)
+	var cut atomic.Bool
+	var own string
+	srv := serve(t, &apitest.Backend{Cluster: apitest.Cluster{MembersFunc: func(context.Context) (wire.MemberList, error) {
+		return wire.MemberList{Members: []wire.Member{{HTTP: own, Status: "alive"}}}, nil
+	}}}, func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if cut.Load() {
+				panic(http.ErrAbortHandler)
+			}
+			h.ServeHTTP(w, r)
+		})
+	})
+	host := strings.TrimPrefix(srv.URL, "http://")
+	// Calls go over TLS to the outside, and come here in the clear.
+	tls := roundTripper(func(r *http.Request) (*http.Response, error) {
+		if r.URL.Scheme != "https" {
+			t.Errorf("call to %s", r.URL)
 		}
-		if c.Page() != want || c.Address() != "https://h:1" {
-			t.Errorf("%q: page %s, calls to %s", a, c.Page(), c.Address())
+		r = r.Clone(r.Context())
+		r.URL.Scheme = "http"
+		return http.DefaultTransport.RoundTrip(r)
+	})
+	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
+
+	for _, tc := range []struct{ given, own, want string }{
+		{host, "http://" + host, "http://" + host},
+		{host, "http://other.invalid:1", "http://" + host},
+		{host, "https://" + host, "https://" + host},
+		{"http://" + host, "https://other.invalid:1", "http://" + host},
+		{"https://" + host, "https://other.invalid:1", "https://" + host},
+	} {
+		own = tc.own
+		dead := strings.TrimPrefix(gone(t), "http://")
+		c := newClient(t, client.Config{Addresses: []string{dead, tc.given}, Transport: tls, OnlyTLS: true, RetryFor: time.Millisecond})
+		if page := c.Page(); page != "" {
+			t.Errorf("%v: %s before an answer", tc, page)
 		}
+		if err := c.Learn(t.Context()); err != nil || c.Page() != tc.want {
+			t.Errorf("%v: page %s, %v", tc, c.Page(), err)
+		}
+
+		cut.Store(true)
+		if _, err := c.Cluster().Members(t.Context()); err == nil || c.Page() != "" {
+			t.Errorf("%v: page %s of a node that is gone, %v", tc, c.Page(), err)
+		}
+		cut.Store(false)
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// Without a leader that is the reason, and not an address that was learned and is dead.
+func TestSubmitWith_noLeader(t *testing.T) {
+	dead := gone(t)
+	none := func(context.Context, api.Subject, string, wire.SubmitRequest) (wire.RunCreated, error) {
+		return wire.RunCreated{}, pipeline.Errorf(pipeline.Unavailable, "no leader")
+	}
+	srv := serve(t, &apitest.Backend{Runs: apitest.Runs{SubmitFunc: none}, Cluster: apitest.Cluster{MembersFunc: func(context.Context) (wire.MemberList, error) {
+		return wire.MemberList{Members: []wire.Member{{HTTP: dead, Status: "alive"}}}, nil
+	}}}, nil)
+	c := newClient(t, client.Config{RetryFor: 100 * time.Millisecond}, srv)
+	_, err := c.Runs().SubmitWith(t.Context(), "k", &wire.SubmitRequest{Source: "s"}, func(context.Context, *client.Client) error { return nil })
+	if pipeline.KindOf(err) != pipeline.Unavailable || err.Error() != "no leader" || len(c.Addresses()) != 2 {
+		t.Errorf("got %v of %v", err, c.Addresses())
 	}
 }
 

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"net/netip"
@@ -34,9 +35,13 @@ type nodes struct {
 	// worked is set once any node answered. plain allows learned addresses
 	// without TLS beyond loopback, since the user gave one like it.
 	worked, plain bool
-	learned       time.Time
-	// schemes are those of addresses that were named as URLs, by host and port.
+	// answers is the node that answered last, until it fails; nil if none does.
+	answers *url.URL
+	learned time.Time
+	// schemes are those of addresses that were named as URLs, by host and port; common
+	// is that of all members, "" while none is known or they differ.
 	schemes map[string]string
+	common  string
 }
 
 // parseAddress reads HOST:PORT or a URL.
@@ -119,13 +124,17 @@ func (n *nodes) name(address string) {
 	}
 }
 
+// page is Client.Page. A node that was given by another address than its own, and without
+// a scheme, has that of all members.
 func (n *nodes) page() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	u := *n.list[n.good]
-	if scheme := n.schemes[u.Host]; scheme != "" {
-		u.Scheme = scheme
+	if n.answers == nil {
+		return ""
 	}
+
+	u := *n.answers
+	u.Scheme = cmp.Or(n.schemes[u.Host], n.common, u.Scheme)
 	return u.String()
 }
 
@@ -151,7 +160,7 @@ func (n *nodes) all() []*url.URL {
 func (n *nodes) answered(u *url.URL) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.worked = true
+	n.worked, n.answers = true, u
 	if i := slices.Index(n.list, u); i >= 0 {
 		n.good = i
 	}
@@ -161,6 +170,9 @@ func (n *nodes) answered(u *url.URL) {
 func (n *nodes) failed(u *url.URL) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.answers == u {
+		n.answers = nil
+	}
 	if n.list[n.good] == u {
 		n.good = (n.good + 1) % len(n.list)
 	}
@@ -217,6 +229,7 @@ func (c *caller) learn(list wire.MemberList) {
 		return
 	}
 
+	schemes := map[string]bool{}
 	for _, m := range list.Members {
 		if m.HTTP == "" || m.Status == "left" || m.Status == "failed" {
 			continue
@@ -224,10 +237,18 @@ func (c *caller) learn(list wire.MemberList) {
 		if u, err := c.cfg.base(m.HTTP); err == nil {
 			c.nodes.add(u, true)
 			c.nodes.name(m.HTTP)
+			scheme, _, _ := strings.Cut(m.HTTP, "://")
+			schemes[scheme] = true
 		}
 	}
 
 	c.nodes.mu.Lock()
 	defer c.nodes.mu.Unlock()
+	c.nodes.common = ""
+	for scheme := range schemes {
+		if len(schemes) == 1 && (scheme == "http" || scheme == "https") {
+			c.nodes.common = scheme
+		}
+	}
 	c.nodes.learned = time.Now()
 }

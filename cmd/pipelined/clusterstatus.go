@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -77,7 +78,7 @@ func (c clusterStatus) show(ctx context.Context, asJSON, check bool) error {
 	case check:
 		c.printState(&s)
 	default:
-		err = c.print(&s, api.Address())
+		err = c.print(&s, cmp.Or(api.Page(), api.Address()))
 	}
 
 	switch {

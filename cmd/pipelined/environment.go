@@ -71,13 +71,35 @@ func (env *environment) givenFlags() string {
 	return strings.Join(list, " ")
 }
 
-// page gives the address of a run's page on the dashboard of the node that is asked
-// first; nil if that node is of this process, and ends with it.
+// page gives the address of a run's page on the dashboard of the node that answered
+// last, or "" if none does; it is nil if that node is of this process, and ends with it.
 func (env *environment) page(api *client.Client, run string) func() string {
 	if env.ownNode {
 		return nil
 	}
-	return func() string { return api.Page() + "/runs/" + run }
+	return func() string {
+		base := api.Page()
+		if base == "" {
+			return ""
+		}
+		return base + "/runs/" + run
+	}
+}
+
+// reach learns which nodes there are; it fails only if none answers.
+func (env *environment) reach(ctx context.Context, api *client.Client) error {
+	if err := api.Learn(ctx); err != nil && api.Page() == "" {
+		return err
+	}
+	return nil
+}
+
+// tellPage names a run and where it is seen.
+func (env *environment) tellPage(run, page string) {
+	if page != "" {
+		run += ": " + page
+	}
+	env.tell("run %s", run)
 }
 
 // plain reports that no cursor tricks are wanted.

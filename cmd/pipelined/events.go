@@ -57,6 +57,10 @@ func (c eventsCommand) run(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 
+	if err := c.env.reach(ctx, api); err != nil {
+		return err
+	}
+
 	p := &eventPrinter{env: c.env, types: types, json: format == "json" || cmd.Bool("json"), base: api.Page()}
 	if name := cmd.String("run"); name != "" {
 		ref, err := pipeline.ParseRunRef(name)

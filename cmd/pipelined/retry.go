@@ -86,8 +86,9 @@ func (c retryCommand) run(ctx context.Context, cmd *cli.Command) error {
 	}
 
 	watch.ctrlC, watch.health, watch.election = leavesRunning, api.Health, newestElection(api)
+	_ = c.env.reach(ctx, api) // without it the page's address is not known, at worst
 	watch.page = c.env.page(api, fmt.Sprint(run.Number))
-	c.env.tell("run %s: %s", id, watch.page())
+	c.env.tellPage(string(id), watch.page())
 	watch.interrupt = func(ctx context.Context, _ os.Signal) error { return watcher(c).detachOrCancel(ctx, api, id, signals) }
 	_, err = watcher(c).watch(ctx, api.Runs(), id, watch)
 	return err

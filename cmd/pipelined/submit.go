@@ -105,7 +105,7 @@ func (c submitCommand) run(ctx context.Context, cmd *cli.Command) error {
 	// If submit is interrupted the run continues, so its id must be known.
 	at := c.env.page(api, fmt.Sprint(created.Number))
 	if c.env.tellHeading(job, created, at()); !c.env.live() {
-		c.env.tell("run %s (number %d) of %s: %s", created.ID, created.Number, job.PipelineName(), at())
+		c.env.tellPage(fmt.Sprintf("%s (number %d) of %s", created.ID, created.Number, job.PipelineName()), at())
 	}
 	_, err = watcher(c).watch(ctx, api.Runs(), created.ID, watchOptions{json: cmd.Bool("json"), logs: cmd.Bool("logs"), signals: signals, ctrlC: leavesRunning, health: api.Health, election: newestElection(api), page: at,
 		ended: func(run wire.Run, outcome error) error { return reports.end(ctx, api, run, outcome) },

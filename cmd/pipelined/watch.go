@@ -43,7 +43,10 @@ func (c watchCommand) command() *cli.Command {
 			}
 
 			if o.page != nil && !o.json {
-				c.env.tell("run %s: %s", id, o.page())
+				if err := c.env.reach(ctx, api); err != nil {
+					return cause(ctx, err)
+				}
+				c.env.tellPage(string(id), o.page())
 			}
 			_, err = watcher(c).watch(ctx, api.Runs(), id, o)
 			return err

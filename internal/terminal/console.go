@@ -56,7 +56,8 @@ type ConsoleConfig struct {
 	// Gone is set, nothing reaches the run then.
 	Flags, FlagsLater string
 	Gone              bool
-	// Page is the address of the run's page on the dashboard; nil if there is none.
+	// Page is the address of the run's page on the dashboard, "" if no node is known to
+	// answer; it is nil if there is none.
 	Page func() string
 	// Dir is the working directory: files below it are named relative to it.
 	Dir string

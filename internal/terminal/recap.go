@@ -21,7 +21,8 @@ type recap struct {
 	// later are the flags that commands need to reach the run, once the one that
 	// followed it has ended, with a space behind them: "-address X ", or "".
 	later string
-	// page is the address of the run's page on the dashboard; nil if there is none.
+	// page is the address of the run's page on the dashboard, "" if no node is known to
+	// answer; it is nil if there is none.
 	page func() string
 	// gone says that no command reaches it.
 	gone bool
@@ -235,8 +236,12 @@ func (p *recap) commands(c *Console, r *wire.Run, failed []*wire.Module) []row {
 	for _, l := range list {
 		rows = append(rows, row{{"  " + l.text, commandStyle}}.pad(widest+4).add(dimStyle, "# "+l.what))
 	}
+	page := ""
 	if p.page != nil {
-		rows = append(rows, row{{"  " + p.page() + p.anchor(c, failed), commandStyle}})
+		page = p.page()
+	}
+	if page != "" {
+		rows = append(rows, row{{"  " + page + p.anchor(c, failed), commandStyle}})
 	}
 	return rows
 }
