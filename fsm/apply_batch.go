@@ -103,10 +103,14 @@ func (st *state) applyOutcome(op *Outcome, at time.Time) refusal {
 	case o.Fence != 0 && o.Fence != a.Fence:
 		return refusal{reason: fmt.Sprintf("attempt was assigned at %d, not at %d", a.Fence, o.Fence)}
 	case a.State == pipeline.AttemptLost && o.State != pipeline.AttemptLost:
-		// The attempt was given up and came back: kept, never applied (P3).
-		reason := a.Reason
+		// The attempt was given up and came back: kept, never applied (P3). Why and when
+		// it was given up stays: another attempt began then.
+		reason, started, givenUp := a.Reason, a.StartedAt, a.FinishedAt
 		st.record(a, o, o.ID)
-		a.State, a.Reason = pipeline.AttemptSuperseded, reason
+		a.State, a.Reason, a.FinishedAt = pipeline.AttemptSuperseded, reason, givenUp
+		if a.StartedAt.After(givenUp) {
+			a.StartedAt = started
+		}
 		st.runs.putModule(r.ID, m)
 		st.runs.touch(r)
 		return refusal{reason: "superseded: the attempt was given up before its outcome came", kept: true}

@@ -222,6 +222,8 @@ func TestApply_history(t *testing.T) {
 	r.must(batch(assign("r", "m0", 2)), batch(outcome("r", "m0", 2, lost)), batch(assign("r", "m0", 3))) // 5 to 7
 	late := outcome("r", "m0", 2, ok)
 	late.Outcome.Reason = "all went well"
+	late.Outcome.StartedAt, late.Outcome.FinishedAt = at.Add(time.Hour), at.Add(2*time.Hour)
+	given := r.module("r", "m0").Attempts[1]
 
 	if why := refused(r.do(batch(late))); !strings.HasPrefix(why, "superseded") { // 8
 		t.Errorf("a late outcome: %q", why)
@@ -231,6 +233,9 @@ func TestApply_history(t *testing.T) {
 	if m.State != pipeline.ModuleRunning || m.Losses != 1 || m.Failures != 1 || m.Result != nil || m.Attempts[1].State != pipeline.AttemptSuperseded ||
 		m.Attempts[1].Replicas != 2 || m.Attempts[2].State != pipeline.AttemptAssigned || !m.NotBefore.IsZero() {
 		t.Errorf("after a late outcome: %+v", m)
+	}
+	if a := m.Attempts[1]; !a.State.Lost() || a.Reason != given.Reason || !a.StartedAt.Equal(given.StartedAt) || !a.FinishedAt.Equal(given.FinishedAt) {
+		t.Errorf("a late outcome changed when or why the attempt was given up: %+v, was %+v", a, given)
 	}
 
 	last := outcome("r", "m0", 3, ok)

@@ -69,8 +69,14 @@ const (
 	AttemptTimedOut   AttemptState = "timed_out"
 	AttemptCancelled  AttemptState = "cancelled"
 	AttemptLost       AttemptState = "lost"       // its worker died, was drained or was cut off; outside the retry budget
-	AttemptSuperseded AttemptState = "superseded" // ended after another attempt had taken its place
+	AttemptSuperseded AttemptState = "superseded" // was lost, and its worker reported later how it had ended
 )
+
+// Lost reports whether the attempt was given up with its worker, also if its worker
+// reported later how it ended.
+func (s AttemptState) Lost() bool {
+	return s == AttemptLost || s == AttemptSuperseded
+}
 
 // Final reports whether the attempt has finished.
 func (s AttemptState) Final() bool {

@@ -195,7 +195,7 @@ func (m *moduleState) load(rec *pipeline.ModuleRecord) {
 
 	// Budgets and the worker to avoid survive a change of leaders.
 	last := rec.Last()
-	if last != nil && last.State == pipeline.AttemptLost {
+	if last != nil && last.State.Lost() {
 		m.tries.avoid = last.Worker
 	}
 

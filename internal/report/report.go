@@ -98,7 +98,7 @@ func verdictOf(m *wire.Module) verdict {
 	case pipeline.ModuleSucceeded, pipeline.ModuleCached:
 		return passed
 	case pipeline.ModuleFailed:
-		if last := m.Last(); last != nil && last.State == pipeline.AttemptLost {
+		if last := m.Last(); last != nil && last.State.Lost() {
 			return errored
 		}
 		return failed

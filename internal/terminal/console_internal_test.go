@@ -65,7 +65,7 @@ func story() []wire.Run {
 			{Name: "lint", State: pipeline.ModuleWaiting, NotBefore: second(5.5), Attempts: []wire.Attempt{attempt(1, "node-2", pipeline.AttemptFailed, 2, 4.5, "exit code 75")}}}},
 		{RunSummary: over, Index: 4, Modules: []wire.Module{
 			{Name: "build", State: pipeline.ModuleSucceeded, Worker: "node-2", StartedAt: second(4), FinishedAt: second(9), Attempts: []wire.Attempt{
-				attempt(1, "node-1", pipeline.AttemptLost, 1, 3, "its worker died"), attempt(2, "node-2", pipeline.AttemptSucceeded, 4, 9, "")}},
+				attempt(1, "node-1", pipeline.AttemptSuperseded, 1, 3, "its worker died"), attempt(2, "node-2", pipeline.AttemptSucceeded, 4, 9, "")}},
 			{Name: "lint", State: pipeline.ModuleFailed, Worker: "node-1", Reason: "exit code 75", StartedAt: second(6), FinishedAt: second(7), Attempts: []wire.Attempt{
 				attempt(1, "node-2", pipeline.AttemptFailed, 2, 4.5, "exit code 75"), attempt(2, "node-1", pipeline.AttemptFailed, 6, 7, "exit code 75")}},
 			{Name: "test", State: pipeline.ModuleCancelled, Worker: "node-2", Reason: "the run failed", StartedAt: second(9), FinishedAt: second(10)},

@@ -196,10 +196,10 @@ func (v *runView) changes(list []change, m *wire.Module) []change {
 			continue // the module's own line tells it
 		}
 
-		switch a.State {
-		case pipeline.AttemptLost:
+		switch {
+		case a.State.Lost():
 			add(changeLost, oddStyle, "attempt %d was lost on %s%s; repeating it", a.Number, a.Worker, ReasonSuffix(a.Reason))
-		case pipeline.AttemptFailed, pipeline.AttemptTimedOut:
+		case a.State == pipeline.AttemptFailed || a.State == pipeline.AttemptTimedOut:
 			add(changeRetried, oddStyle, "attempt %d %s on %s%s%s; %s", a.Number, pipeline.Words(a.State), a.Worker, took(a.StartedAt, a.FinishedAt), ReasonSuffix(a.Reason), retryText(m, i))
 		}
 	}

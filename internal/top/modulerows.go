@@ -210,13 +210,13 @@ func attemptBefore(m *wire.Module) *wire.Attempt {
 func (p *painter) endOf(x *wire.Attempt) string {
 	text := fmt.Sprintf("%d %s", x.Number, pipeline.Words(x.State))
 	switch {
-	case x.State == pipeline.AttemptLost:
+	case x.State.Lost():
 		text = fmt.Sprintf("%d was lost with %s", x.Number, terminal.Flat(x.Worker))
 	case x.Worker != "":
 		text += " on " + terminal.Flat(x.Worker)
 	}
 	text += " at " + x.FinishedAt.In(p.now().Location()).Format(time.TimeOnly)
-	if x.Reason != "" && x.State != pipeline.AttemptLost {
+	if x.Reason != "" && !x.State.Lost() {
 		text += ": " + terminal.Flat(x.Reason)
 	}
 	return text

@@ -280,7 +280,7 @@ func happened(a *pipeline.Attempt, again bool) (list []event) {
 	}
 	reason := attribute.String("pipelined.reason", a.Reason)
 	switch {
-	case a.State == pipeline.AttemptLost || a.State == pipeline.AttemptSuperseded:
+	case a.State.Lost():
 		list = append(list, event{"lost", a.FinishedAt, []attribute.KeyValue{number, reason, attribute.String("cicd.worker.name", a.WorkerName)}})
 	case again && a.From == nil:
 		list = append(list, event{"retry", a.FinishedAt, []attribute.KeyValue{number, reason}})

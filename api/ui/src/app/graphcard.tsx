@@ -5,7 +5,7 @@ import { json } from './api'
 import { count, duration, seconds } from './format'
 import { GraphView, relatives, same, type Graph } from './graph'
 import type { Face } from './graphbox'
-import { Icon } from './icons'
+import { Icon, wasLost } from './icons'
 import { asks, blocks, chosenModule, elapsed, find, kindOf, leaves, line, onlyFailed, pointed, worst } from './modules'
 import { say } from './parts'
 import { go, place, withQuery } from './route'
@@ -68,7 +68,7 @@ function criticalPath(g: Graph): { path: number[]; seconds: number } {
 function faces(g: Graph, critical: Set<number>, related: Set<number> | null): Face[] {
   const want = find.value.toLowerCase()
   const dims = (names: string[], list: Module[]) =>
-    (want !== '' && !names.some((n) => n.toLowerCase().includes(want))) || (onlyFailed.value && !list.some((m) => m.state === 'failed' || m.attempts.some((a) => a.state === 'lost')))
+    (want !== '' && !names.some((n) => n.toLowerCase().includes(want))) || (onlyFailed.value && !list.some((m) => m.state === 'failed' || m.attempts.some((a) => wasLost(a.state))))
   return g.layout.nodes.map((n, box): Face => {
     const block = g.blocks[n.block]
     const far = !!related && !related.has(box)

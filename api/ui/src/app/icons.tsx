@@ -84,7 +84,11 @@ const moduleKinds: Record<ModuleState, [Kind, string]> = {
 
 export const ofModule = (s: ModuleState): [Kind, string] => moduleKinds[s] ?? ['wait', s]
 
-const attemptKinds: Record<AttemptState, Kind> = { assigned: 'run', running: 'run', succeeded: 'ok', failed: 'bad', timed_out: 'bad', cancelled: 'skip', lost: 'odd', superseded: 'skip' }
+const attemptKinds: Record<AttemptState, Kind> = { assigned: 'run', running: 'run', succeeded: 'ok', failed: 'bad', timed_out: 'bad', cancelled: 'skip', lost: 'odd', superseded: 'odd' }
+
+// wasLost is whether an attempt was given up with its worker, also if that reported later
+// how it had ended.
+export const wasLost = (s: AttemptState): boolean => s === 'lost' || s === 'superseded'
 
 export const ofAttempt = (s: AttemptState): [Kind, string] => [attemptKinds[s] ?? 'wait', s.replace('_', ' ')]
 

@@ -3,7 +3,7 @@
 import { computed, signal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import { bytes, duration, seconds } from './format'
-import { Icon, Shape, ofModule, type Kind } from './icons'
+import { Icon, Shape, ofModule, wasLost, type Kind } from './icons'
 import { go, place, withQuery } from './route'
 import { changed, moduleOrder, modules, now, waiting } from './store'
 import type { Module } from './types'
@@ -47,7 +47,7 @@ export function kindOf(m: Module): [Kind, string] {
   return asks(m) ? ['ask', 'needs approval'] : ofModule(m.state)
 }
 
-const lost = (m: Module) => m.attempts.filter((a) => a.state === 'lost').length
+const lost = (m: Module) => m.attempts.filter((a) => wasLost(a.state)).length
 
 // elapsed is how long a module has run, or ran.
 export function elapsed(m: Module): number {

@@ -2,7 +2,7 @@
 // with it, and its output.
 import { Decide, deciders } from './approvals'
 import { dateTime, duration, seconds } from './format'
-import { Icon, Shape, ofAttempt } from './icons'
+import { Icon, Shape, ofAttempt, wasLost } from './icons'
 import { LogPane, type LogKeys } from './logpane'
 import { asks, elapsed, kindOf, line } from './modules'
 import { Act, Blank, cli } from './parts'
@@ -21,7 +21,7 @@ function Attempts({ m, chosen }: { m: Module; chosen: number }) {
           <Shape kind={ofAttempt(a.state)[0]} />
           {a.number}
           <span class="sr"> {ofAttempt(a.state)[1]}</span>
-          {a.state === 'lost' && <span aria-hidden="true">lost</span>}
+          {wasLost(a.state) && <span aria-hidden="true">lost</span>}
         </a>
       ))}
       <Compare m={m} chosen={chosen} />
@@ -57,7 +57,7 @@ function sentence(m: Module, a: Attempt | undefined): string {
   else if (a.worker) parts.push(`Ran on ${a.worker}${a.startedAt && a.finishedAt ? ` for ${duration(seconds(a.finishedAt) - seconds(a.startedAt))}` : ''}.`)
   if (a.exitCode && !a.reason.includes('exit code')) parts.push(`Exit code ${a.exitCode}.`)
   if (a.reason) parts.push(a.reason.replace(/\.?$/, '.').replace(/^./, (c) => c.toUpperCase()))
-  const before = m.attempts.filter((b) => b.number < a.number && b.state === 'lost').at(-1)
+  const before = m.attempts.filter((b) => b.number < a.number && wasLost(b.state)).at(-1)
   if (before) parts.push(`Attempt ${before.number} was lost with ${before.worker}.`)
   return parts.join(' ')
 }

@@ -3,7 +3,7 @@ import { computed } from '@preact/signals'
 import { useEffect, useRef } from 'preact/hooks'
 import { count, dateTime, duration, seconds } from './format'
 import { GraphCard } from './graphcard'
-import { Icon, ofRun, type Kind } from './icons'
+import { Icon, ofRun, wasLost, type Kind } from './icons'
 import { missing, watched } from './live'
 import { LogPane, type LogKeys } from './logpane'
 import { ModuleList, asks, chosenModule, failures, kindOf, leaves } from './modules'
@@ -188,7 +188,7 @@ function Notice({ r }: { r: RunSummary }) {
   const list = leaves.value.map((m) => modules.get(m.name)?.peek() ?? m)
   const failed = list.filter((m) => m.state === 'failed')
   const waiting = list.find(asks)
-  const lost = list.flatMap((m) => m.attempts.filter((a) => a.state === 'lost').map((a) => [m.name, a.worker]))
+  const lost = list.flatMap((m) => m.attempts.filter((a) => wasLost(a.state)).map((a) => [m.name, a.worker]))
   if (failed.length > 0) {
     const first = failed[0]
     return (

@@ -4,7 +4,7 @@ import { useEffect, useRef } from 'preact/hooks'
 import { json } from './api'
 import { seconds } from './format'
 import { needsOf, type Graph } from './graph'
-import { colour, ofAttempt } from './icons'
+import { colour, ofAttempt, wasLost } from './icons'
 import { chosenModule, leaves, pointed } from './modules'
 import { Choice } from './parts'
 import { go, place, withQuery } from './route'
@@ -23,7 +23,7 @@ function barsOf(m: Module, byModule: boolean, at: number): Bar[] {
     if (!(assigned > 0) || !a.worker) return []
     const until = Math.max(a.finishedAt ? seconds(a.finishedAt) : at, assigned)
     const again = a.number > 1 ? ` ${a.number}` : ''
-    const adopted = takeovers.value.some((t) => t.previous === a.worker && assigned < t.at && t.at < until && a.state !== 'lost')
+    const adopted = takeovers.value.some((t) => t.previous === a.worker && assigned < t.at && t.at < until && !wasLost(a.state))
     return [
       {
         row: byModule ? m.name : a.worker,
