@@ -42,7 +42,7 @@ func jsonFlag() cli.Flag {
 func varFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "var", Usage: "value of a variable (`NAME=VALUE`); may be repeated (also " + submission.VariablePrefix + "NAME in the environment)", Local: true},
-		&cli.StringSliceFlag{Name: "var-file", Usage: "`FILE` with values of variables, one NAME = value per line; may be repeated, the last wins", TakesFile: true, Local: true},
+		&cli.StringSliceFlag{Name: "var-file", Usage: "`FILE` with values of variables: NAME = value lines, or a JSON object in a FILE.json; may be repeated, the last wins", TakesFile: true, Local: true},
 	}
 }
 

@@ -284,6 +284,46 @@ func TestParseVarFile(t *testing.T) {
 	}
 }
 
+func TestParseVarFile_json(t *testing.T) {
+	list, diags := language.ParseVarFile("prod.json", []byte(`{
+  "a": "${x} \u00e9", "v": "1.20",
+  "b": 1.5, "none": null,
+  "o": {"k": [{"n": -1}, true]}
+}
+`))
+	if len(diags) > 0 {
+		t.Fatal(diags)
+	}
+	want := []language.VariableInput{
+		{Name: "a", Text: "${x} é", Origin: "prod.json:2"}, {Name: "v", Text: "1.20", Origin: "prod.json:2"},
+		{Name: "b", Text: "1.5", Origin: "prod.json:3"}, {Name: "none", Text: "null", Origin: "prod.json:3"},
+		{Name: "o", Text: `{"k":[{"n":-1},true]}`, Origin: "prod.json:4"},
+	}
+	if d := cmp.Diff(want, list); d != "" {
+		t.Error(d)
+	}
+
+	for src, want := range map[string]string{
+		``:                        "1:1 invalid JSON: unexpected end of JSON input",
+		`["a"]`:                   "1:1 a file of values that ends in .json is one JSON object",
+		`a = 1`:                   "1:1 invalid JSON: character 'a' looking for beginning of value",
+		`{"a": 1`:                 "1:7 invalid JSON: unexpected end of JSON input",
+		`{"a": `:                  "1:7 invalid JSON: unexpected end of JSON input",
+		"{\n  \"a\": x}":          "2:8 invalid JSON: character 'x' looking for beginning of value",
+		`{"a": 1, "a": 2}`:        "1:10 second value of a",
+		`{"a": 1} {}`:             "1:10 invalid JSON: character '{' after top-level value",
+		`{"a": 1,}`:               "1:9 invalid JSON: character '}' looking for beginning of object key string",
+		`{a: 1}`:                  "1:2 invalid JSON: character 'a' looking for beginning of object key string",
+		`{"a": 1e999999999}`:      `1:2 the value of a: number "1e999999999" is out of range`,
+		strings.Repeat("[", 1000): "1:1 nested more than 64 deep",
+	} {
+		_, diags := language.ParseVarFile("f.json", []byte(src))
+		if len(diags) == 0 || fmt.Sprintf("%d:%d %s", diags[0].Line, diags[0].Column, diags[0].Summary) != want {
+			t.Errorf("%.40q: got %v, want %s", src, diags, want)
+		}
+	}
+}
+
 func TestFile_Compile_total(t *testing.T) {
 	big := strings.Repeat("x", 100<<10)
 	src := "pipeline \"p\" {\nenv = { BIG = \"" + big + "\" }\n"

@@ -219,49 +219,6 @@ type VariableInput struct {
 // envOrigin is how the origin of a value from the environment begins.
 const envOrigin = "PIPELINED_VAR_"
 
-// ParseVarFile reads a file of values, NAME = literal a line, as Terraform's
-// tfvars are. fileName is for messages and becomes the origin of the values.
-func ParseVarFile(fileName string, src []byte) ([]VariableInput, Diagnostics) {
-	if d := checkSize(fileName, src); d != nil {
-		return nil, d
-	}
-
-	r := &report{src: newSource(fileName, normalize(src))}
-	if r.prescan(); len(r.list) > 0 {
-		return nil, r.done()
-	}
-
-	body := parseBody(r)
-	if body == nil {
-		return nil, r.done()
-	}
-
-	for _, b := range body.Blocks {
-		r.add(b.TypeRange, "write NAME = value", "a file of values has no blocks")
-	}
-
-	var list []VariableInput
-	e := evaluation{report: r}
-	for _, a := range attributes(body) {
-		if !constantExpr(a.Expr) {
-			r.add(a.Expr.Range(), "write the value itself, text in quotes", "the value of %s is no literal", a.Name)
-			continue
-		}
-		v, ok := e.value(a.Expr, nil)
-		if !ok {
-			continue
-		}
-		line, _ := r.src.position(a.NameRange.Start.Byte)
-		list = append(list, VariableInput{Name: a.Name, Text: valueText(v), Origin: fmt.Sprintf("%s:%d", fileName, line)})
-	}
-
-	if d := r.done(); len(d) > 0 {
-		return nil, d
-	}
-
-	return list, nil
-}
-
 // given turns the text that was given for a variable into its value.
 func (v *variable) given(text string) (cty.Value, *problem) {
 	raw := cty.StringVal(text)
