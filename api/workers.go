@@ -65,7 +65,7 @@ func (h *workersHandler) register(c *call) error {
 // checkWorker checks the id of an external worker; field is where it stands.
 func checkWorker(field, id string) error {
 	if !token(id, 128) {
-		return invalid("%s: expected 1 to 128 letters, digits and '.', '_', ':', '-'", field)
+		return invalid("%s: expected 1 to 63 letters, digits, _ or -", field)
 	}
 
 	return nil

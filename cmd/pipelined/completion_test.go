@@ -133,6 +133,7 @@ var completed = []struct{ line, want string }{
 	{"pipelined logs 12 'bui", `pipelined logs 12 build[a:b]`},
 	{"pipelined logs 12 'build[a:", `pipelined logs 12 build[a:b]`},
 	{"pipelined logs '12' dep", `pipelined logs 12 deploy`},
+	{"pipelined artifacts 12 -o ", "pipelined artifacts 12 -o only.hcl"}, // no offer: the files of the shell
 	{"pipelined drain no", `pipelined drain node-1`},
 	{"pipelined members remove no", `pipelined members remove node-1`},
 	{"pipelined schedules pause nig", `pipelined schedules pause nightly`},

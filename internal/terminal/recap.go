@@ -119,7 +119,7 @@ func (p *recap) module(c *Console, r *wire.Run, m *wire.Module) []row {
 	lines := c.tails.last(m.Name)
 	switch n := len(lines); {
 	case n == 0:
-		facts += "; it wrote nothing"
+		facts += "; it printed nothing"
 	case lines[0].number > 1:
 		facts += fmt.Sprintf("; the last %d of %d lines:", n, lines[n-1].number)
 	default:

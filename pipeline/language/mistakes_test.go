@@ -309,7 +309,8 @@ func TestParse_laterNames(t *testing.T) {
 	for _, name := range []string{"image"} {
 		for _, form := range []string{" = 1", " {\n}"} {
 			got := mistakes(t, moduleWith("command=[\"a\"]\n"+name+form), language.Inputs{})
-			want := []string{"4:1 " + name + " is part of the language but this version does not run it yet"}
+			want := []string{"4:1 " + name + " is part of the language but this version does not run it yet" +
+				` | a script can run a container: docker run --rm -v "$PIPELINED_WORKSPACE:/w" -w /w IMAGE COMMAND`}
 			if !slices.Equal(got, want) {
 				t.Errorf("%s: got %v", name, got)
 			}

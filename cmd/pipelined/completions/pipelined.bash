@@ -36,7 +36,7 @@ _pipelined() {
   COMPREPLY=()
   described=()
   while IFS=$'\t' read -r word description; do
-    [[ $word == "$current"* ]] || continue
+    [[ -n $word && $word == "$current"* ]] || continue
     described[${#described[@]}]="$(printf '%-20s %s' "$word" "$description")"
     word=${word#"$cut"}
     [[ -n $quote ]] || printf -v word %q "$word"
