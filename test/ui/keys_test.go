@@ -23,7 +23,7 @@ func testKeys(t *testing.T, s *stage, p *tab) {
 	p.key("gc") // keys of the page rest meanwhile
 	p.key(kb.Escape)
 	p.until("!document.querySelector('dialog[open]') && location.pathname === '/runs'")
-	for key, path := range map[string]string{"p": "/approvals", "i": "/pipelines", "s": "/schedules", "c": "/cluster", "a": "/cache", "l": "/locks", "t": "/access", "r": "/runs"} {
+	for key, path := range map[string]string{"p": "/approvals", "i": "/pipelines", "s": "/schedules", "c": "/cluster", "a": "/cache", "l": "/locks", "t": "/secrets", "r": "/runs"} {
 		p.key("g" + key)
 		p.until("location.pathname === " + quoted(path))
 	}
