@@ -145,7 +145,7 @@ func lookPath(p *Process) (string, error) {
 		return "", &startError{message: fmt.Sprintf("command %q: %s is not executable", name, denied), code: 126}
 	}
 	if advice := oneText(p); advice != "" {
-		return "", &startError{message: fmt.Sprintf("command %q: no program has this name: %s", name, advice), code: 127}
+		return "", &startError{message: fmt.Sprintf("command %q: no program has this name%s", name, advice), code: 127}
 	}
 	return "", &startError{message: fmt.Sprintf("command %q: not found in PATH (%s)", name, path), code: 127}
 }
@@ -156,7 +156,7 @@ func oneText(p *Process) string {
 	if len(p.Argv) != 1 || len(strings.Fields(p.Argv[0])) < 2 {
 		return ""
 	}
-	return `there is no shell: write script = "…" for one, or each argument as an element of its own, as in command = ["go", "build", "./..."]`
+	return `: there is no shell: write script = "…" for one, or write each argument as an element of its own, as in command = ["go", "build", "./..."]`
 }
 
 // explain turns the error of a fork into words: the kernel's own is the same
