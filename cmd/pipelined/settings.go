@@ -29,7 +29,7 @@ const (
 )
 
 // setting is one setting of an agent. The order of precedence is flag, environment
-// variable, configuration file, default. Flags, help, the table in docs/cli.md and
+// variable, configuration file, default. Flags, help, the table in docs/configuration.md and
 // -print-config all follow from agentTable.
 type setting struct {
 	// name is the flag without its dash; the key of the configuration file and the

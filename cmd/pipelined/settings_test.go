@@ -254,9 +254,9 @@ func TestAgentTable(t *testing.T) {
 	}
 }
 
-// TestAgentTable_documented compares the table of docs/cli.md with the code.
+// TestAgentTable_documented compares the table of docs/configuration.md with the code.
 func TestAgentTable_documented(t *testing.T) {
-	const path, begin, end = "../../docs/cli.md", "<!-- settings: written by go test ./cmd/pipelined -update -->\n", "<!-- end of settings -->\n"
+	const path, begin, end = "../../docs/configuration.md", "<!-- settings: written by go test ./cmd/pipelined -update -->\n", "<!-- end of settings -->\n"
 
 	page, err := os.ReadFile(path)
 	if err != nil {
@@ -282,7 +282,7 @@ func TestAgentTable_documented(t *testing.T) {
 
 var update = flag.Bool("update", false, "write what the documentation says of the settings anew")
 
-// settingsTable is the table of docs/cli.md.
+// settingsTable is the table of docs/configuration.md.
 func settingsTable() string {
 	var b strings.Builder
 	b.WriteString("| key | flag | default | what it is |\n|---|---|---|---|\n")
