@@ -99,7 +99,7 @@ var (
 	descBacklog     = describe("pipelined_planner_backlog", "Modules that could run if a worker took them, on the leader.")
 	descOneCopy     = describe("pipelined_blobs_one_copy", "Blobs that have fewer copies than wanted, as far as this node knows; the leader compares everything.")
 	descCacheBytes  = describe("pipelined_cache_bytes", "Bytes of the cached results, on the leader.")
-	descBlobBytes   = describe("pipelined_blob_bytes", "Bytes that blobs take on this disk, by form: compressed (logs), plain; when they were last counted; 0 until then, within ten minutes of a start.", "form")
+	descBlobBytes   = describe("pipelined_blob_bytes", "Bytes of blobs on this disk by form (compressed logs, or plain), as last counted; 0 until then, within ten minutes of a start.", "form")
 	descDiskFree    = describe("pipelined_disk_free_bytes", "Free bytes on the disk of the data directory.")
 )
 
