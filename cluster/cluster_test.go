@@ -266,3 +266,40 @@ func TestCluster_lostLogOfVoter(t *testing.T) {
 		t.Fatal("a voter without memory was taken back")
 	}
 }
+
+// A voter that failed before a node was started again is listed there all the same, by
+// the name that it had.
+func TestCluster_Members_deadVoter(t *testing.T) {
+	a := newNode(t, "a").start()
+	b, c := newNode(t, "b", join(a)).start(), newNode(t, "c", join(a)).start()
+	waitReady(t, a, b, c)
+	wantRoles(t, []*testNode{a, b, c}, 3, 0, 0)
+
+	testutil.Eventually(t, 20*time.Second, func() error {
+		text, err := os.ReadFile(cluster.PeersFile(c.cfg.RaftDir))
+		if err != nil || !strings.Contains(string(text), `"name":"b"`) {
+			return fmt.Errorf("remembered %s, %v", text, err)
+		}
+		return nil
+	})
+	c.freeze().kill()
+	b.kill()
+	testutil.Eventually(t, 20*time.Second, func() error {
+		// Else c would hear of it as one that is alive.
+		if m, ok := a.c.Member("node-b"); !ok || m.Status != cluster.StatusFailed {
+			return fmt.Errorf("a sees %+v, %v", m, ok)
+		}
+		return nil
+	})
+	c.start()
+	testutil.Eventually(t, 20*time.Second, func() error {
+		m, ok := c.c.Member("node-b")
+		if !ok || m.Name != "b" || m.Status != cluster.StatusFailed || m.RaftRole != cluster.RoleVoter {
+			return fmt.Errorf("got %+v, %v", m, ok)
+		}
+		if n := len(c.c.Members()); n != 3 {
+			return fmt.Errorf("%d members", n)
+		}
+		return nil
+	})
+}

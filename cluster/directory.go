@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -26,6 +27,8 @@ type directory struct {
 	book     *addressBook
 	// gossiped is the address that gossip has for a node, "" for none.
 	gossiped func(id string) string
+	// named is the name that gossip has for a node, "" for none.
+	named func(id string) string
 
 	mu sync.Mutex // guards following
 	// reported is where nodes are, by id, as they have said themselves over an
@@ -42,7 +45,7 @@ func (d *directory) addrs(id string) []string {
 	d.mu.Unlock()
 
 	var out []string
-	for _, a := range []string{reported, d.gossiped(id), d.book.get(id)} {
+	for _, a := range []string{reported, d.gossiped(id), d.book.get(id).Addr} {
 		if a != "" && !slices.Contains(out, a) {
 			out = append(out, a)
 		}
@@ -70,10 +73,10 @@ func (d *directory) report(id pipeline.NodeID, addr string) {
 
 // remember writes down where the other servers of raft are, for the next start.
 func (d *directory) remember(servers []consensus.Server, self string) error {
-	book := map[string]string{}
+	book := map[string]bookEntry{}
 	for _, s := range servers {
 		if a := d.addrs(s.ID); len(a) > 0 && s.ID != self {
-			book[s.ID] = a[0]
+			book[s.ID] = bookEntry{Addr: a[0], Name: cmp.Or(d.named(s.ID), d.book.get(s.ID).Name)}
 		}
 	}
 	if len(book) == 0 {

@@ -252,8 +252,9 @@ func TestDirectory_addrs(t *testing.T) {
 		t.Fatal(err)
 	}
 	gossiped := "10.0.0.2:2"
-	d := &directory{book: book, gossiped: func(string) string { return gossiped }}
-	if err := book.put(map[string]string{"b": "10.0.0.2:3"}); err != nil {
+	name := "beta"
+	d := &directory{book: book, gossiped: func(string) string { return gossiped }, named: func(string) string { return name }}
+	if err := book.put(map[string]bookEntry{"b": {Addr: "10.0.0.2:3"}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, bad := range []string{"", "10.0.0.2", "host:1", "10.0.0.2:0", "10.0.0.2:70000", "10.0.0.2:x"} {
@@ -271,13 +272,13 @@ func TestDirectory_addrs(t *testing.T) {
 		t.Fatal(err)
 	}
 	again, err := openAddressBook(path)
-	if err != nil || again.get("b") != "10.0.0.2:1" || again.get("a") != "" {
+	if err != nil || again.get("b") != (bookEntry{"10.0.0.2:1", "beta"}) || again.get("a") != (bookEntry{}) {
 		t.Errorf("remembered %q and %q, %v", again.get("b"), again.get("a"), err)
 	}
 	if err := os.WriteFile(path, []byte("{broken"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if again, err = openAddressBook(path); err != nil || again.get("b") != "" {
+	if again, err = openAddressBook(path); err != nil || again.get("b") != (bookEntry{}) {
 		t.Errorf("a broken book: %q, %v", again.get("b"), err)
 	}
 }

@@ -1,6 +1,9 @@
 package cluster
 
 import (
+	"cmp"
+	"fmt"
+	"slices"
 	"sort"
 	"sync"
 
@@ -28,13 +31,16 @@ type view struct {
 	self    pipeline.NodeID
 	gossip  memberList
 	replica *replica
+	// remembered is what is known of a node since before this one started.
+	remembered func(id string) bookEntry
 
 	mu sync.Mutex // guards following
 	// named is the leader that a member has named over the peer port.
 	named leaderAnswer
 }
 
-// all are the members that this node knows of, by id.
+// all are the members that this node knows of, by id. A server of raft that gossip does
+// not know, since it failed before this node started, is one that has failed.
 func (v *view) all() []Member {
 	roles := v.roles()
 	known := v.gossip.Members()
@@ -42,16 +48,32 @@ func (v *view) all() []Member {
 	for _, m := range known {
 		out = append(out, describeMember(m, roles))
 	}
+	for id := range roles {
+		if _, ok := v.gossip.Member(id); !ok && id != string(v.self) {
+			out = append(out, v.absent(id, roles))
+		}
+	}
+	slices.SortFunc(out, func(a, b Member) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }
 
 // member finds a node by id.
 func (v *view) member(id pipeline.NodeID) (Member, bool) {
-	m, ok := v.gossip.Member(string(id))
-	if !ok {
+	roles := v.roles()
+	if m, ok := v.gossip.Member(string(id)); ok {
+		return describeMember(m, roles), true
+	}
+	if roles[string(id)] == "" || id == v.self {
 		return Member{}, false
 	}
-	return describeMember(m, v.roles()), true
+	return v.absent(string(id), roles), true
+}
+
+// absent describes a server of raft that gossip does not know.
+func (v *view) absent(id string, roles map[string]string) Member {
+	e := v.remembered(id)
+	return Member{ID: pipeline.NodeID(id), Name: cmp.Or(e.Name, fmt.Sprintf("%.12s", id)), PeerAddr: e.Addr, Mode: pipeline.ModeAuto,
+		Status: StatusFailed, RaftRole: roles[id]}
 }
 
 // company reports whether another node is alive.

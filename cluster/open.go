@@ -98,8 +98,11 @@ func openParts(c *Cluster) error {
 	c.directory = &directory{identity: c.identity, book: book, gossiped: func(id string) string {
 		m, _ := c.gossip.Member(id)
 		return m.PeerAddr()
+	}, named: func(id string) string {
+		m, _ := c.gossip.Member(id)
+		return m.Meta.Name
 	}}
-	c.view = &view{self: c.cfg.NodeID, replica: c.replica}
+	c.view = &view{self: c.cfg.NodeID, replica: c.replica, remembered: book.get}
 	c.seeker = &seeker{view: c.view, identity: c.identity, log: c.log, wake: make(chan struct{}, 1),
 		found: func() { c.announcer.refresh() },
 		ask:   func(ctx context.Context, id, path string, out any) error { return c.peers.ask(ctx, id, path, out) }}

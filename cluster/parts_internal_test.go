@@ -88,7 +88,7 @@ func newParts(tb testing.TB, clusterID string, members ...gossip.Member) *parts 
 	identity := k.Identity(keys.Subject{Cluster: clusterID, Node: "a", Mode: pipeline.ModeAuto}, nil, nil)
 
 	p := &parts{gossip: &fakeGossip{members: members}}
-	p.view = &view{self: "a", gossip: p.gossip, replica: newReplica("a")}
+	p.view = &view{self: "a", gossip: p.gossip, replica: newReplica("a"), remembered: func(string) bookEntry { return bookEntry{} }}
 	p.seeker = &seeker{view: p.view, identity: identity, log: hclog.NewNullLogger(), wake: make(chan struct{}, 1), found: func() {}}
 	cfg := &Config{NodeID: "a", Mode: pipeline.ModeAuto, SaveIdentity: func(id string, _ []string) error {
 		if identity.Subject().Cluster == id {

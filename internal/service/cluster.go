@@ -138,8 +138,11 @@ func memberOf(m cluster.Member, record fsm.WorkerRecord) wire.Member {
 	return out
 }
 
-// HTTPAddress is the base URL of a member's HTTP port.
+// HTTPAddress is the base URL of a member's HTTP port; "" if it is not known.
 func HTTPAddress(m cluster.Member) string {
+	if m.HTTPAddr == "" {
+		return ""
+	}
 	if m.HTTPS {
 		return "https://" + m.HTTPAddr
 	}
