@@ -28,6 +28,9 @@ type Schedule struct {
 	// Upcoming are the ticks of the days that were asked for, at most MaxUpcoming; none
 	// if it is paused.
 	Upcoming []time.Time `json:"upcoming,omitempty"`
+	// UpcomingUntil is the last of Upcoming if there are more in the days that were asked
+	// for; unset if there are not.
+	UpcomingUntil *time.Time `json:"upcomingUntil,omitempty"`
 	// Last is what became of the last tick, Ticks of the last ones, newest first.
 	// A list of schedules leaves Ticks out.
 	Last  *Tick  `json:"last"`

@@ -123,18 +123,22 @@ func NextTick(rec *fsm.ScheduleRecord) time.Time {
 	return cal.Next(time.Now())
 }
 
-// upcoming are the ticks of a schedule within a time.
-func upcoming(rec *fsm.ScheduleRecord, within time.Duration) []time.Time {
+// upcoming are the ticks of a schedule within a time, and the last one of them if there
+// are more.
+func upcoming(rec *fsm.ScheduleRecord, within time.Duration) ([]time.Time, *time.Time) {
 	cal, err := calendar.Parse(rec.Schedule.Cron, rec.Schedule.Timezone)
 	if err != nil || rec.Paused {
-		return nil
+		return nil, nil
 	}
 	now := time.Now()
 	var out []time.Time
-	for at := cal.Next(now); !at.IsZero() && at.Sub(now) < within && len(out) < wire.MaxUpcoming; at = cal.Next(at) {
+	for at := cal.Next(now); !at.IsZero() && at.Sub(now) < within; at = cal.Next(at) {
+		if len(out) == wire.MaxUpcoming {
+			return out, &out[len(out)-1]
+		}
 		out = append(out, at.UTC())
 	}
-	return out
+	return out, nil
 }
 
 // Schedules lists the schedules, each with its last tick and those of the next days.
@@ -148,7 +152,7 @@ func (s *Schedules) Schedules(_ context.Context, days int) (wire.ScheduleList, e
 			item := scheduleOf(v, &rec)
 			item.Ticks = nil
 			if days > 0 {
-				item.Upcoming = upcoming(&rec, time.Duration(days)*24*time.Hour)
+				item.Upcoming, item.UpcomingUntil = upcoming(&rec, time.Duration(days)*24*time.Hour)
 			}
 			out.Schedules = append(out.Schedules, item)
 		}

@@ -85,6 +85,24 @@ func TestSchedules_upcoming(t *testing.T) {
 	}
 }
 
+// A list that is cut says where it ends, and one that is not does not.
+func TestSchedules_upcomingUntil(t *testing.T) {
+	r := newRig(t)
+	if _, err := r.schedules.RegisterSchedule(t.Context(), sam, "", wire.SubmitRequest{Source: strings.Replace(nightly, "@yearly", "*/2 * * * *", 1)}); err != nil {
+		t.Fatal(err)
+	}
+	for days, cut := range map[int]bool{0: false, 7: true} {
+		list, err := r.schedules.Schedules(t.Context(), days)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := list.Schedules[0]
+		if got := s.UpcomingUntil != nil; got != cut || cut && (len(s.Upcoming) != wire.MaxUpcoming || !s.UpcomingUntil.Equal(s.Upcoming[len(s.Upcoming)-1])) {
+			t.Errorf("%d days: %d ticks, until %v", days, len(s.Upcoming), s.UpcomingUntil)
+		}
+	}
+}
+
 // A name that no schedule has comes back with the nearest one.
 func TestSchedules_nearestName(t *testing.T) {
 	r := newRig(t)

@@ -84,7 +84,7 @@ func TestDashboard(t *testing.T) {
 		p.expected = []string{"status of 401"} // the wrong token
 		p.signIn(c.Nodes[0].URL+"/runs", admin)
 		p.shows("No runs yet")
-		p.shows("pipelined submit hello.hcl")
+		p.shows("pipelined init")
 		p.accessible("runs, none")
 	})
 

@@ -113,7 +113,7 @@ function NodeRow({ m, most }: { m: Member; most: string }) {
             <Meter used={w.reserved?.memory ?? 0} all={w.capabilities.memory ?? 0} unit={bytes} name="mem" />
           </>
         ) : (
-          <span class="muted">not a worker</span>
+          <span class="muted">{works ? 'not known' : 'not a worker'}</span>
         )}
       </td>
       <td data-label="Raft">
@@ -178,7 +178,7 @@ function Nodes() {
   const most = mostCommon(list.map((m) => m.version ?? ''))
   return (
     <section class="card" aria-label="Nodes">
-      <div class="cardh">
+      <div class="cardh wrap">
         <h2>Nodes</h2> <small>{`${count(list.length, 'member')}, ${count(health.value?.voters.length ?? 0, 'voter')}`}</small>
         <span class="grow" />
         <Choice label="Which nodes" name="nodes" list={views.map(([name, text]) => [name, text])} chosen={view[0]} />

@@ -32,8 +32,15 @@ export function kindOf(e: Event): Kind {
   return /^(?:run|attempt)\./.test(e.name) || e.name === 'module.reopened' ? 'run' : 'ok'
 }
 
-// gapText is how long no node led before an election; '' if that is not known.
-export const gapText = (e: Event) => (e.data?.gapMs ? duration(e.data.gapMs / 1000) : '')
+// gapText is how long no node led before an election, in the words of the events; '' if
+// that is not known.
+export function gapText(e: Event): string {
+  const ms = e.data?.gapMs
+  return !ms ? '' : ms < 10000 ? `${Math.max(1, Math.floor(ms))} ms` : duration(ms / 1000)
+}
+
+// ledBy says which node was elected, after which one.
+export const ledBy = (e: Event) => (e.node === e.data?.previous ? `${e.node} again` : `${e.node} for ${e.data?.previous}`)
 
 export function useEvents() {
   const view = views.find(([name]) => name === (place.value.query.get('events') ?? '')) ?? views[0]
@@ -46,7 +53,7 @@ export function useEvents() {
 export function lastTakeover(): [string, string] {
   const e = takeovers.value.at(-1)
   if (!e) return ['none', 'no leader was replaced']
-  return [gapText(e) || 'not measured', `${e.node} for ${e.data?.previous}, ${coarse(now.value - seconds(e.time))} ago`]
+  return [gapText(e) || 'not measured', `${ledBy(e)}, ${coarse(now.value - seconds(e.time))} ago`]
 }
 
 export function Events() {

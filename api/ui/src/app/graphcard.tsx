@@ -2,6 +2,7 @@
 import { signal } from '@preact/signals'
 import { useEffect, useMemo, useRef } from 'preact/hooks'
 import { json } from './api'
+import { putNeeds } from './expected'
 import { count, duration, seconds } from './format'
 import { GraphView, relatives, same, type Graph } from './graph'
 import type { Face } from './graphbox'
@@ -131,6 +132,7 @@ export function GraphCard({ r, tall }: { r: RunSummary; tall?: boolean }) {
     json<Graph>(`${runPath(r)}/graph${query && '?' + query}`, { signal: stop.signal }).then(
       (g) => {
         graph.value = g
+        putNeeds(r.id, g)
         given.current = []
         view.current!.show(g, `Graph of ${count(g.modules.length, 'module')}; the list of modules has the same`)
         view.current!.onChoose = (i) => go(withQuery({ m: g.modules[g.layout.nodes[i].module].name, a: null }))
@@ -189,7 +191,7 @@ export function GraphCard({ r, tall }: { r: RunSummary; tall?: boolean }) {
           </a>
         )}
       </div>
-      <div ref={box} class="gbox" style={tall || !g ? undefined : { height: `${Math.max(120, Math.min(420, g.layout.height + 40))}px` }} />
+      <div ref={box} class="gbox" style={tall ? undefined : { height: g ? `${Math.max(120, Math.min(420, g.layout.height + 40))}px` : '180px' }} />
       {critical && critical.seconds > 0 && names.length > 1 && (
         <p class="path hide-s" title={names.join(', ')}>
           <b>Critical path {duration(critical.seconds)}</b>

@@ -3,12 +3,12 @@
 import type { Found, Query } from './logview'
 
 const pen = String.raw`(?:\x1b\[[0-9;]*[A-Za-z])*`
-const begins = '^' + pen + '(?:::group::|section_start:)'
+const beginnings = '^' + pen + '(?:::group::|section_start:)'
 const ends = '^' + pen + '(?:::endgroup::|section_end:)'
 // Not the heads of a difference, and not what go test says of a test.
 const headings = '^' + pen + '--- (?:[^a/A-Z]|a[^/]|[A-Z][^A-Z])'
 
-const isBegin = new RegExp(begins)
+const isBegin = new RegExp(beginnings)
 const isEnd = new RegExp(ends)
 const isHeading = new RegExp(headings)
 const marker = new RegExp('^' + pen + '(?:::group::|section_start:|--- )')
@@ -30,7 +30,7 @@ export class Groups {
       into.unshift(...found.lines.filter((n) => n < (into[0] ?? Infinity)))
       return found.lines.length
     }
-    if ((await all(begins, this.begins)) > 0) await all(ends, this.ends)
+    if ((await all(beginnings, this.begins)) > 0) await all(ends, this.ends)
     else await all(headings, this.headings)
     this.arrange()
   }
@@ -78,6 +78,7 @@ export class Groups {
   }
 }
 
+export const begins = (text: string) => isBegin.test(text)
 export const ending = (text: string) => isEnd.test(text)
 
 // heading is the name in a marker.

@@ -3,7 +3,7 @@
 import { plain } from './ansi'
 import { leave, nodes } from './api'
 import { seconds } from './format'
-import { Groups } from './loggroups'
+import { Groups, begins, ending, heading } from './loggroups'
 import { follow, sizeOf, type Piece } from './logstream'
 import type { Found, Line, Query, Source } from './logview'
 
@@ -94,12 +94,21 @@ export class LogSource implements Source {
     const rest = parts.pop()!
     for (const part of parts) {
       this.append(p.module, part, time)
-      this.open.delete(p.module)
+      this.complete(p.module)
     }
     if (rest) this.append(p.module, rest, time)
     if (p.end) this.open.delete(p.module)
     if (this.lines.length > most) this.lines.splice(0, this.lines.length - most + most / 10)
     this.onChange()
+  }
+
+  // complete takes a marker of a group out of a line: lines of many modules fold nowhere.
+  private complete(module: string) {
+    const line = this.open.get(module)!
+    this.open.delete(module)
+    const at = this.lines.lastIndexOf(line) // -1: so many lines came that it is held no more
+    if (at >= 0 && ending(line.text)) this.lines.splice(at, 1)
+    else if (begins(line.text)) line.text = heading(line.text)
   }
 
   private append(module: string, text: string, time?: number) {

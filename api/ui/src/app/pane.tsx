@@ -69,7 +69,7 @@ function Approval({ r, m }: { r: RunSummary; m: Module }) {
   return (
     <div class="approval">
       <p>
-        <b>{a.message || 'It waits for an approval.'}</b>
+        {a.message && <b>{a.message}</b>}
         <small>
           {deciders(a.approvers)}
           {a.deadline ? `, until ${dateTime(a.deadline)}` : ''}
@@ -137,7 +137,7 @@ export function ModulePane({ r, name, keys }: { r: RunSummary; name: string; key
         </a>
       </div>
       <p class="because">
-        <span>{sentence(m, a)}</span>
+        <span>{asks(m) ? 'Waits for an approval.' : sentence(m, a)}</span>
         <a href={withQuery({ m: name }, `/runs/${ref(r)}/why`)}>why</a>
       </p>
       {asks(m) && <Approval r={r} m={m} />}

@@ -275,6 +275,9 @@ export function every(ms: number, load: () => Promise<unknown>, what = '') {
   }, [what, acted.value])
 }
 
+// times are a time in a zone, and in UTC if that is another one.
+export const times = (at: string, zone: string) => (/^(?:(?:Etc\/)?(?:UTC|UCT|Universal|Zulu))?$/.test(zone) ? inZone(at, 'UTC') : `${inZone(at, zone)}, ${utc(at)}`)
+
 export function inZone(at: string, zone: string, exact = false): string {
   try {
     return new Intl.DateTimeFormat('en-GB', { timeZone: zone || 'UTC', weekday: 'short', hour: '2-digit', minute: '2-digit', second: exact ? '2-digit' : undefined }).format(new Date(at)) + ' ' + (zone || 'UTC')
@@ -283,7 +286,7 @@ export function inZone(at: string, zone: string, exact = false): string {
   }
 }
 
-export const utc = (at: string) => new Date(at).toISOString().slice(11, 16) + ' UTC'
+const utc = (at: string) => new Date(at).toISOString().slice(11, 16) + ' UTC'
 
 // Table is a table whose rows are cards on a narrow screen. An empty head is that of
 // the rows' actions.

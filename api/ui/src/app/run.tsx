@@ -1,20 +1,22 @@
 // One run: how it stands, its timeline, its modules and their output.
 import { computed } from '@preact/signals'
 import { useEffect, useRef } from 'preact/hooks'
+import { expectedEnd } from './expected'
 import { count, dateTime, duration, seconds } from './format'
 import { GraphCard } from './graphcard'
-import { Icon, ofRun, wasLost, type Kind } from './icons'
+import { Icon, type Kind } from './icons'
 import { missing, watched } from './live'
 import { LogPane, type LogKeys } from './logpane'
 import { ModuleList, asks, chosenModule, failures, kindOf, leaves } from './modules'
 import { ModulePane } from './pane'
+import { Notice } from './notice'
 import { Plan } from './plan'
 import { Act, Bar, Blank, Command, CopyAs, Pill, cli, curl, offer } from './parts'
 import { go, segments, withQuery } from './route'
 import { EventsTab, TakeoverNotice } from './runevents'
-import { against, usualOf } from './runs'
+import { against, stateOf, usualOf } from './runs'
 import { Top, show, useKeys } from './shell'
-import { changed, events, final, may, modules, ref, run, took, variables } from './store'
+import { changed, events, final, may, modules, now, ref, run, took, variables } from './store'
 import { Outputs, WhyTab } from './tabs'
 import { TestsTab } from './tests'
 import { TimelineCard } from './timelinecard'
@@ -56,10 +58,12 @@ const words: [Kind, string][] = [
   ['skip', 'skipped'],
 ]
 
+// left is how much longer the run is expected to take; how long a person takes is not known.
 function left(r: RunSummary): string {
   const usual = usualOf(r)
-  if (final(r.state) || !usual) return ''
-  const rest = usual - took(r)
+  if (final(r.state) || !usual || counts.value.ask > 0) return ''
+  const end = expectedEnd(r, leaves.value.map((m) => modules.get(m.name)?.peek() ?? m), now.value)
+  const rest = end.whole ? end.at - now.value : Math.max(usual - took(r), end.at - now.value)
   return rest > 1 ? `about ${duration(Math.round(rest))} left` : 'longer than usual'
 }
 
@@ -104,7 +108,7 @@ function Variables({ r }: { r: RunSummary }) {
 
 function Head({ r, tab }: { r: RunSummary; tab: string }) {
   const n = counts.value
-  const [kind, word] = ofRun(r.state)
+  const [kind, word] = stateOf(r, n.ask > 0)
   const done = n.ok + n.hit + n.bad + n.skip
   const total = Math.max(r.moduleCount, leaves.value.length)
   return (
@@ -181,49 +185,6 @@ const ofTabs = { with: null, find: null, case: null, regexp: null, file: null, o
 const toTab = (r: RunSummary, from: string, to: string) => withQuery(listed.has(from) && listed.has(to) ? { with: null } : ofTabs, address(r, to))
 
 const address = (r: RunSummary, tab: string) => `/runs/${ref(r)}${tab && '/' + tab}`
-
-// Notice is the one thing about the run that should be known before all else.
-function Notice({ r }: { r: RunSummary }) {
-  changed.value
-  const list = leaves.value.map((m) => modules.get(m.name)?.peek() ?? m)
-  const failed = list.filter((m) => m.state === 'failed')
-  const waiting = list.find(asks)
-  const lost = list.flatMap((m) => m.attempts.filter((a) => wasLost(a.state)).map((a) => [m.name, a.worker]))
-  if (failed.length > 0) {
-    const first = failed[0]
-    return (
-      <p class="notice s-bad">
-        <b>{failed.length === 1 ? `${first.name} failed` : `${failed.length} modules failed, first ${first.name}`}</b>
-        <span>{first.reason || (first.exitCode !== null ? `exit code ${first.exitCode}` : '')}</span>
-        <a href={withQuery({ m: first.name, a: null })}>its output</a>
-      </p>
-    )
-  }
-  if (waiting) {
-    return (
-      <p class="notice s-odd">
-        <b>{waiting.name} needs an approval</b>
-        <span>{waiting.approval!.message}</span>
-        <a href={withQuery({ m: waiting.name, a: null })}>decide</a>
-      </p>
-    )
-  }
-  if (lost.length > 0) {
-    const workers = [...new Set(lost.map(([, w]) => w))].join(', ')
-    return (
-      <p class="notice s-odd">
-        <b>{`${workers} was lost`}</b>
-        <span>{`${count(lost.length, 'attempt')} repeated elsewhere: ${[...new Set(lost.map(([m]) => m))].slice(0, 4).join(', ')}`}</span>
-        <a href={withQuery({ m: lost[0][0], a: null })}>{lost[0][0]}</a>
-      </p>
-    )
-  }
-  return r.reason ? (
-    <p class="notice s-wait">
-      <span>{r.reason}</span>
-    </p>
-  ) : null
-}
 
 function Actions({ r }: { r: RunSummary }) {
   const n = ref(r)
@@ -347,7 +308,7 @@ export function RunPage() {
     )
   }
 
-  const [kind, word] = ofRun(r.state)
+  const [kind, word] = stateOf(r, counts.value.ask > 0)
   show(kind, `${word}: ${r.pipeline} ${r.number}`)
   const m = chosenModule.value
   return (

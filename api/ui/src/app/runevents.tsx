@@ -19,7 +19,7 @@ const most = 1000
 export const takeovers = computed<(Takeover & { previous?: string })[]>(() =>
   (events.value ?? [])
     .filter((e) => e.name === 'leader.changed')
-    .map((e) => ({ at: seconds(e.time), text: [`${e.node} took over`, gapText(e)].filter(Boolean).join(', '), previous: e.data?.previous })),
+    .map((e) => ({ at: seconds(e.time), text: [e.node === e.data?.previous ? `${e.node} leads again` : `${e.node} took over`, gapText(e)].filter(Boolean).join(', '), previous: e.data?.previous })),
 )
 
 // useRunEvents asks for what happened to a run, and to the cluster's nodes. What happens

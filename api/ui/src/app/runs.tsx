@@ -60,6 +60,10 @@ function useSearch(q: string) {
 // asked are the runs that wait for a person.
 const asked = computed(() => new Set(approvals.value?.map((a) => a.run)))
 
+// stateOf is how a run looks, and a word for it: one that waits for a person needs that
+// before all else.
+export const stateOf = (r: RunSummary, asks = asked.value.has(r.id)): [Kind, string] => (asks && !final(r.state) && r.state !== 'cancelling' ? ['ask', 'Needs approval'] : ofRun(r.state))
+
 const chips: [string, string, Kind | '', (r: RunSummary) => boolean][] = [
   ['', 'All', '', () => true],
   ['active', 'Running', 'run', (r) => !final(r.state)],
@@ -114,7 +118,7 @@ const note = (r: RunSummary) => {
 const chosen = signal(0)
 
 function Row({ r, at }: { r: RunSummary; at: number }) {
-  const [kind, word] = asked.value.has(r.id) && !final(r.state) ? (['ask', 'Needs approval'] as [Kind, string]) : ofRun(r.state)
+  const [kind, word] = stateOf(r)
   const by = r.schedule ? `schedule${r.tick ? ', ' + clock(r.tick).slice(0, 5) : ''}` : (r.submitter ?? '')
   return (
     <li>
@@ -229,11 +233,12 @@ function Empty() {
   }
   return (
     <Blank title="No runs yet">
-      <p>Write a pipeline, and submit it from its directory:</p>
-      <Command text={"printf 'pipeline \"hello\" {\\n  module \"greet\" {\\n    script = \"echo hello\"\\n  }\\n}\\n' > hello.hcl"} />
-      <Command text="pipelined submit hello.hcl" />
-      <p>It appears here while it runs. This shows what it would do, and starts nothing:</p>
-      <Command text="pipelined plan hello.hcl" />
+      <p>In the directory of a project, this writes a pipeline for it:</p>
+      <Command text="pipelined init" />
+      <p>This shows what it would do, and starts nothing:</p>
+      <Command text="pipelined plan" />
+      <p>This runs it, and it appears here:</p>
+      <Command text="pipelined submit" />
     </Blank>
   )
 }

@@ -3,7 +3,7 @@ import { signal } from '@preact/signals'
 import { json } from './api'
 import { Decide } from './approvals'
 import { coarse, count, duration, seconds } from './format'
-import { every, inZone, utc } from './parts'
+import { every, times } from './parts'
 import { pipelineLink, place, runLink, withQuery } from './route'
 import { all, usuals } from './runs'
 import { final, now, took } from './store'
@@ -99,7 +99,7 @@ function Next() {
               <b>{s.name}</b>
               <span>in {coarse(seconds(s.next) - now.value)}</span>
               <small>
-                {inZone(s.next!, s.timezone)}, {utc(s.next!)}
+                {times(s.next!, s.timezone)}
               </small>
               <small />
             </a>

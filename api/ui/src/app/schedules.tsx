@@ -4,14 +4,14 @@ import type { ComponentChildren } from 'preact'
 import { Card, useAsked } from './card'
 import { coarse, count, duration, seconds } from './format'
 import { Shape, ofRun, type Kind } from './icons'
-import { Act, Blank, Command, CopyAs, Table, cli, curl, inZone, offer, utc } from './parts'
+import { Act, Blank, Command, CopyAs, Table, cli, curl, inZone, offer, times } from './parts'
 import { pipelineLink, runLink } from './route'
 import { Top, show } from './shell'
 import { may, now } from './store'
 import type { RunState, Schedule } from './types'
 import { Week } from './week'
 
-interface Scheduled extends Schedule { last: Tick | null; fired: number; skipped: number; upcoming?: string[] }
+interface Scheduled extends Schedule { last: Tick | null; fired: number; skipped: number; upcoming?: string[]; upcomingUntil?: string }
 interface Tick { tick: string; at: string; startedAt?: string; run?: string; state?: RunState; skipped?: string; count?: number }
 const schedules = signal<Scheduled[] | null>(null)
 
@@ -95,7 +95,7 @@ export function Schedules() {
                       <>
                         in {coarse(seconds(s.next) - now.value)}
                         <small>
-                          {inZone(s.next, s.timezone)}, {utc(s.next)}
+                          {times(s.next, s.timezone)}
                         </small>
                       </>
                     ) : (
@@ -107,7 +107,7 @@ export function Schedules() {
                       <>
                         <Shape kind={last[0]} /> {last[1]}
                         <small>
-                          due {inZone(s.last!.tick, s.timezone)}, {utc(s.last!.tick)}, {coarse(now.value - seconds(s.last!.tick))} ago
+                          due {times(s.last!.tick, s.timezone)}, {coarse(now.value - seconds(s.last!.tick))} ago
                         </small>
                         <small>{started(s.last!, s.timezone)}</small>
                       </>

@@ -98,13 +98,13 @@ function More() {
 function Where() {
   const h = health.value
   const all = members.value?.members.filter((m) => m.status !== 'left').length ?? 0
-  const kind = !h || away.value || !h.quorum ? 'bad' : h.status === 'healthy' ? 'ok' : 'odd'
+  const kind = away.value ? 'bad' : !h ? 'wait' : !h.quorum ? 'bad' : h.status === 'healthy' ? 'ok' : 'odd'
   return (
     <a href="/cluster" class="where">
       <i class={'dot s-' + kind} />
       <span>
         <b>{away.value ? 'no answer' : h ? `${alive.value} of ${count(all, 'node')}` : 'connecting'}</b>
-        <small>{h?.leader ? `${h.leader} leads, term ${h.term}` : 'no leader'}</small>
+        {h && <small>{h.leader ? `${h.leader} leads, term ${h.term}` : 'no leader'}</small>}
         <span class="sr">{away.value || h?.status}</span>
       </span>
     </a>

@@ -119,6 +119,8 @@ export class Timeline {
     return this.picture.bars.find((b) => py >= this.y(b) && py < this.y(b) + laneHeight - 2 && px >= this.scale.x(b.assigned) - 1 && px <= Math.max(this.scale.x(b.to), this.scale.x(b.assigned) + 4))
   }
 
+  private takeoversAt = (x: number) => this.picture.takeovers.filter((t) => Math.abs(this.scale.x(t.at) - x) < 5).map((t) => t.text).join('\n')
+
   private down(e: PointerEvent) {
     if (e.button !== 0 || e.offsetX < this.left || e.pointerType === 'touch') return
     this.canvas.setPointerCapture(e.pointerId)
@@ -132,7 +134,7 @@ export class Timeline {
       return
     }
     const b = this.hit(e)
-    this.canvas.title = b ? `${b.note}: ${duration(b.to - b.from)}${b.from > b.assigned + 0.05 ? `, after ${duration(b.from - b.assigned)} of fetching` : ''}` : ''
+    this.canvas.title = b ? `${b.note}: ${duration(b.to - b.from)}${b.from > b.assigned + 0.05 ? `, after ${duration(b.from - b.assigned)} of fetching` : ''}` : this.takeoversAt(e.offsetX)
     this.canvas.style.cursor = b ? 'pointer' : 'crosshair'
   }
 
@@ -286,12 +288,15 @@ export class Timeline {
   // marks are takeovers and the present.
   private marks(c: CanvasRenderingContext2D, colour: (n: string) => string) {
     const { takeovers, now } = this.picture
-    for (const t of takeovers) {
+    let free = this.canvas.clientWidth - 6 // up to where a text may be; the newest one has its place
+    for (const t of [...takeovers].sort((a, b) => b.at - a.at)) {
       const x = Math.round(this.scale.x(t.at))
       c.fillStyle = colour('odd')
       c.fillRect(x, axis - 6, 1, this.height - axis - 8)
       const w = c.measureText(t.text).width + 12
-      const left = Math.min(x, this.canvas.clientWidth - w - 6)
+      const left = free === this.canvas.clientWidth - 6 ? Math.min(x, free - w) : x
+      if (left + w > free) continue
+      free = left - 4
       c.fillStyle = colour('odd-bg')
       c.fillRect(left, this.height - 20, w, 17)
       c.fillStyle = colour('odd')

@@ -1,9 +1,9 @@
 // The timeline of a run with its tools.
-import { signal } from '@preact/signals'
 import { useEffect, useRef } from 'preact/hooks'
 import { json } from './api'
+import { Times, needsIn, putNeeds } from './expected'
 import { seconds } from './format'
-import { needsOf, type Graph } from './graph'
+import type { Graph } from './graph'
 import { colour, ofAttempt, wasLost } from './icons'
 import { chosenModule, leaves, pointed } from './modules'
 import { Choice } from './parts'
@@ -13,9 +13,6 @@ import { takeovers } from './runevents'
 import { changed, final, members, moduleOrder, modules, now, ref, run } from './store'
 import { Timeline, type Bar, type Picture, type Row, type Wait } from './timeline'
 import type { Module, RunSummary } from './types'
-
-// needs are the modules that each module waits for.
-const needs = signal<Map<string, string[]>>(new Map())
 
 function barsOf(m: Module, byModule: boolean, at: number): Bar[] {
   return m.attempts.flatMap((a): Bar[] => {
@@ -46,25 +43,11 @@ function barsOf(m: Module, byModule: boolean, at: number): Bar[] {
 
 // waitsOf are the times before the attempts of each module, and when those that have
 // not begun are expected to run.
-function waitsOf(list: Module[], begun: number, at: number, running: boolean): Wait[] {
-  const by = new Map(list.map((m) => [m.name, m]))
-  const ends = new Map<string, number>()
-  const endOf = (name: string): number => {
-    const known = ends.get(name)
-    if (known !== undefined) return known
-    ends.set(name, begun)
-    const m = by.get(name)
-    let end = begun
-    if (m?.finishedAt) end = seconds(m.finishedAt)
-    else if (m?.state === 'running' && m.startedAt) end = Math.max(at, seconds(m.startedAt) + (m.expectedSeconds ?? 0))
-    else if (m) end = Math.max(at, readyOf(m.name)) + (m.expectedSeconds ?? 0)
-    ends.set(name, end)
-    return end
-  }
-  const readyOf = (name: string) => (needs.value.get(name) ?? []).reduce((t, n) => Math.max(t, endOf(n)), begun)
+function waitsOf(run: string, list: Module[], begun: number, at: number, running: boolean): Wait[] {
+  const times = new Times(run, list, begun, at)
   return list.flatMap((m): Wait[] => {
     const out: Wait[] = []
-    let from = readyOf(m.name)
+    let from = times.readyAt(m.name)
     for (const a of m.attempts) {
       const assigned = seconds(a.assignedAt ?? a.startedAt)
       if (assigned > from) out.push({ row: m.name, from, to: assigned, text: '' })
@@ -95,7 +78,7 @@ function picture(r: RunSummary, byModule: boolean, at: number): Picture {
     rows,
     wide: byModule,
     bars,
-    waits: byModule ? waitsOf(list, seconds(r.startedAt ?? r.submittedAt), at, running) : [],
+    waits: byModule ? waitsOf(r.id, list, seconds(r.startedAt ?? r.submittedAt), at, running) : [],
     takeovers: takeovers.value.filter((t) => t.at > start && t.at < (running ? at : seconds(r.finishedAt))),
     start,
     end: running ? at : seconds(r.finishedAt),
@@ -129,7 +112,7 @@ export function TimelineCard() {
     if (!byModule) return
     const stop = new AbortController()
     json<Graph>(`${runPath(r)}/graph`, { signal: stop.signal }).then(
-      (g) => (needs.value = new Map(g.modules.map((m, i) => [m.name, needsOf(g, i)]))),
+      (g) => putNeeds(r.id, g),
       () => {}, // the bars are there without it
     )
     return () => stop.abort()
@@ -144,7 +127,7 @@ export function TimelineCard() {
     t.pointed = pointed.value
     t.zoomed = zoomed
     t.show(picture(r, byModule, at))
-  }, [changed.value, at, byModule, zoomed?.join(), chosenModule.value, pointed.value, r.id, needs.value, takeovers.value, members.value])
+  }, [changed.value, at, byModule, zoomed?.join(), chosenModule.value, pointed.value, r.id, needsIn(r.id), takeovers.value, members.value])
   return (
     <section class="card timeline" aria-label="Timeline">
       <div class="cardh">

@@ -3,11 +3,11 @@
 import { signal } from '@preact/signals'
 import { json } from './api'
 import { count, duration, pad, seconds } from './format'
-import { Choice, every, inZone, utc } from './parts'
+import { Choice, every, times } from './parts'
 import { pipelineLink, place } from './route'
 import { now } from './store'
 
-interface Planned { name: string; timezone: string; paused: boolean; upcoming?: string[] }
+interface Planned { name: string; timezone: string; paused: boolean; upcoming?: string[]; upcomingUntil?: string }
 
 const usual = signal(new Map<string, number>())
 
@@ -25,6 +25,11 @@ function dayName(at: number, inUTC: boolean): string {
   return inUTC ? `${names[d.getUTCDay()]} ${pad(d.getUTCDate())}` : `${names[d.getDay()]} ${pad(d.getDate())}`
 }
 
+function timeOf(t: string, inUTC: boolean): string {
+  const d = new Date(t)
+  return inUTC ? `${pad(d.getUTCHours())}:${pad(d.getUTCMinutes())}` : `${pad(d.getHours())}:${pad(d.getMinutes())}`
+}
+
 export function Week({ list }: { list: Planned[] }) {
   every(60000, () =>
     json<{ pipelines: { name: string; p50Seconds?: number }[] }>('/api/v1/pipelines').then((a) => (usual.value = new Map(a.pipelines.map((p) => [p.name, p.p50Seconds ?? 0])))),
@@ -36,10 +41,11 @@ export function Week({ list }: { list: Planned[] }) {
   const days = Array.from({ length: 8 }, (_, i) => midnight(first + i * day + day / 2, inUTC))
   const rows = list.filter((s) => !s.paused && s.upcoming?.length)
   const total = rows.reduce((n, s) => n + s.upcoming!.length, 0)
+  const more = rows.some((s) => s.upcomingUntil)
   return (
     <section class="card week" aria-label="The week ahead">
       <div class="cardh">
-        <h2>The week ahead</h2> <small>{`${count(total, 'tick')} in seven days, as long as their runs usually take`}</small>
+        <h2>The week ahead</h2> <small>{`${more ? 'more than ' : ''}${count(total, 'tick')} in seven days, as long as their runs usually take`}</small>
         <span class="grow" />
         {zone !== 'UTC' && <Choice label="Zone of the days" name="zone" list={[['', zone], ['utc', 'UTC']]} chosen={inUTC ? 'utc' : ''} />}
       </div>
@@ -64,6 +70,7 @@ export function Week({ list }: { list: Planned[] }) {
                   <th scope="row" title={s.name}>
                     <a href={pipelineLink(s.name)}>{s.name}</a>
                     <small>{usual.value.get(s.name) ? `about ${duration(usual.value.get(s.name)!)}` : ''}</small>
+                    {s.upcomingUntil && <small title={`The list ends after ${count(s.upcoming!.length, 'tick')}.`}>{`shown until ${dayName(seconds(s.upcomingUntil), inUTC).slice(0, 3)} ${timeOf(s.upcomingUntil, inUTC)}`}</small>}
                   </th>
                   {days.slice(0, 7).map((d, i) => (
                     <Day key={d} s={s} from={d} to={days[i + 1]} inUTC={inUTC} />
@@ -81,19 +88,25 @@ export function Week({ list }: { list: Planned[] }) {
 function Day({ s, from, to, inUTC }: { s: Planned; from: number; to: number; inUTC: boolean }) {
   const ticks = s.upcoming!.filter((t) => seconds(t) >= from && seconds(t) < to)
   const length = usual.value.get(s.name) ?? 0
-  const clock = (t: string) => {
-    const d = new Date(t)
-    return inUTC ? `${pad(d.getUTCHours())}:${pad(d.getUTCMinutes())}` : `${pad(d.getHours())}:${pad(d.getMinutes())}`
+  const clock = (t: string) => timeOf(t, inUTC)
+  const until = s.upcomingUntil ? seconds(s.upcomingUntil) : Infinity
+  if (until < from) {
+    return (
+      <td>
+        <small class="muted">not shown</small>
+      </td>
+    )
   }
+  const ends = until < to ? `, shown until ${clock(s.upcomingUntil!)}` : ''
   const few = ticks.length <= 3
   return (
     <td>
-      <span class="ticks" role="img" aria-label={`${count(ticks.length, 'tick')}${ticks.length ? ': ' + ticks.slice(0, 6).map(clock).join(', ') : ''}`}>
+      <span class="ticks" role="img" aria-label={`${count(ticks.length, 'tick')}${ends}${ticks.length ? ': ' + ticks.slice(0, 6).map(clock).join(', ') : ''}`}>
         {ticks.map((t) => (
-          <i key={t} style={{ left: `${((seconds(t) - from) / (to - from)) * 100}%`, width: `${Math.min(100, (length / (to - from)) * 100)}%` }} title={`${inZone(t, s.timezone)}, ${utc(t)}`} />
+          <i key={t} style={{ left: `${((seconds(t) - from) / (to - from)) * 100}%`, width: `${Math.min(100, (length / (to - from)) * 100)}%` }} title={times(t, s.timezone)} />
         ))}
       </span>
-      <small aria-hidden="true">{few ? ticks.map(clock).join(' ') : `${ticks.length} ticks`}</small>
+      <small aria-hidden="true">{(few ? ticks.map(clock).join(' ') : `${ticks.length} ticks`)}</small>
     </td>
   )
 }
