@@ -28,13 +28,13 @@ func TestCompile_hostile(t *testing.T) {
 		"line in the name of an env": {"command = [\"a\"]\nenv = { \"A\\nB\" = 1 }", "4:9 env: invalid name of an environment variable"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			start := time.Now()
+			start := processorTime()
 			got := mistakes(t, moduleWith(row.lines), language.Inputs{})
 			if len(got) == 0 || !strings.HasPrefix(got[0], row.want) {
 				t.Errorf("got %v, want %s", got, row.want)
 			}
-			if took := time.Since(start); took > 3*time.Second*raceFactor {
-				t.Errorf("it took %v", took)
+			if took := processorTime() - start; took > 3*time.Second*raceFactor {
+				t.Errorf("it took %v of the processor", took)
 			}
 		})
 	}
@@ -44,11 +44,11 @@ func TestCompile_hostile(t *testing.T) {
 // hangs other engines is evaluated quickly.
 func TestCompile_patternsAreLinear(t *testing.T) {
 	src := moduleWith(`command = ["a", tostring(can(regex("(a*)*(a*)*(a|aa)+$", "` + strings.Repeat("a", 50_000) + `!")))]`)
-	start := time.Now()
+	start := processorTime()
 	if got, want := compile(t, src, language.Inputs{}).Modules[0].Command[1], "false"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if took := time.Since(start); took > 3*time.Second*raceFactor {
-		t.Errorf("it took %v", took)
+	if took := processorTime() - start; took > 3*time.Second*raceFactor {
+		t.Errorf("it took %v of the processor", took)
 	}
 }

@@ -102,7 +102,7 @@ func checkCost(t *testing.T, got probed) {
 		t.Errorf("it took %d MiB, want at most %d", got.ParseMemory>>20, most>>20)
 	}
 	if total := got.PrescanTime + got.ParseTime; total > 2*time.Second*raceFactor {
-		t.Errorf("it took %v", total)
+		t.Errorf("it took %v of the processor", total)
 	}
 }
 
@@ -158,7 +158,7 @@ func TestParse_dense(t *testing.T) {
 				t.Errorf("%d mistakes", len(got.Parse))
 			}
 			if got.ParseMemory > raceFactor*192<<20 || got.PrescanTime+got.ParseTime > 4*time.Second*raceFactor {
-				t.Errorf("it took %v and %d MiB", got.PrescanTime+got.ParseTime, got.ParseMemory>>20)
+				t.Errorf("it took %v of the processor and %d MiB", got.PrescanTime+got.ParseTime, got.ParseMemory>>20)
 			}
 		})
 	}
