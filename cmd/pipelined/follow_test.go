@@ -323,7 +323,7 @@ func TestWatch(t *testing.T) {
 	want := "build: started on node-1\nbuild: succeeded on node-1 in 2.0s\ntest: failed on node-2 in 3.0s: exit code 3\n" +
 		"\ntest failed: exit code 3 on node-2, after 3.0s:\n  1  ok 1\n  2  no newline\n" +
 		"  pipelined logs 7 test  # all 2 lines\n  pipelined why 7 test   # why it failed, and what it ran with\n  pipelined retry 7      # resume where it failed; 1 result is kept\n" +
-		"  " + f.URL + "/runs/r1?m=test#L1\n" +
+		"  " + f.URL + "/runs/r1?m=test#L2\n" +
 		"run r1 failed in 5.0s (1 succeeded, 1 failed)\n"
 	if !strings.HasSuffix(stderr, strings.SplitAfterN(want, "\n", 2)[1]) {
 		t.Errorf("stderr\n%s\nwant the end of\n%s", stderr, want)

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -121,9 +123,10 @@ func (c historyCommand) print(h *wire.PipelineHistory) error {
 	}
 
 	fmt.Fprintln(out)
+	modules := failedFirst(h.Modules)
 	t = terminal.NewTable(out, "MODULE", "RUNS", "P50", "P95", "TREND", "FAILED", "FLAKY", "CACHED", "LAST FAILURE")
-	for i := range h.Modules[:min(len(h.Modules), historyModules)] {
-		m := &h.Modules[i]
+	for i := range modules[:min(len(modules), historyModules)] {
+		m := &modules[i]
 		t.Row(m.Name, fmt.Sprint(m.Runs), shortSeconds(m.P50Seconds), shortSeconds(m.P95Seconds), trendText(m.Trend), percent(m.FailureRate), percent(m.FlakyRate),
 			percent(m.CacheRate), lastFailure(m))
 	}
@@ -131,9 +134,32 @@ func (c historyCommand) print(h *wire.PipelineHistory) error {
 		return err
 	}
 	if n := len(h.Modules) - historyModules; n > 0 {
-		fmt.Fprintf(out, "and %s with less time (-json has all)\n", numberOf(n, "more module"))
+		text := "with less time"
+		if failed := failures(modules[historyModules:]); failed > 0 {
+			text = fmt.Sprintf("(%d failed too)", failed)
+		}
+		fmt.Fprintf(out, "and %s %s (-json has all)\n", numberOf(n, "more module"), text)
 	}
 	return nil
+}
+
+// failedFirst puts the modules that failed or were flaky before the others.
+func failedFirst(modules []wire.ModuleHistory) []wire.ModuleHistory {
+	list := slices.Clone(modules)
+	slices.SortStableFunc(list, func(a, b wire.ModuleHistory) int {
+		return cmp.Compare(failures([]wire.ModuleHistory{b}), failures([]wire.ModuleHistory{a}))
+	})
+	return list
+}
+
+// failures counts the modules that failed or were flaky.
+func failures(modules []wire.ModuleHistory) (n int) {
+	for i := range modules {
+		if modules[i].LastFailed != nil || modules[i].LastFlaky != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // figuresText is the history in a sentence.
@@ -144,6 +170,9 @@ func figuresText(h *wire.PipelineHistory) string {
 	parts := []string{numberOf(h.Runs, "run")}
 	if n := len(h.Newest); n < h.Runs {
 		parts = append(parts, fmt.Sprintf("of the newest %d", n))
+	}
+	if len(h.Newest) > 0 && !slices.ContainsFunc(h.Newest, func(r wire.RunPoint) bool { return r.State.Final() }) {
+		parts = append(parts, "none has ended yet")
 	}
 	if h.FailureRate != nil {
 		parts = append(parts, percent(h.FailureRate)+" failed")

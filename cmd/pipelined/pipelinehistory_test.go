@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -68,11 +71,43 @@ the same: 1 of 2 modules
 	}
 }
 
-// A pipeline that ran once has one run.
-func TestFiguresText_one(t *testing.T) {
-	h := wire.PipelineHistory{PipelineSummary: wire.PipelineSummary{Runs: 1, Newest: make([]wire.RunPoint, 1)}}
+// A pipeline that ran once has one run; that none has ended is said.
+func TestFiguresText_few(t *testing.T) {
+	h := wire.PipelineHistory{PipelineSummary: wire.PipelineSummary{Runs: 1, Newest: []wire.RunPoint{{State: pipeline.RunCancelled}}}}
 	if got := figuresText(&h); got != "1 run" {
 		t.Errorf("%q", got)
+	}
+	h = wire.PipelineHistory{PipelineSummary: wire.PipelineSummary{Runs: 2, Newest: []wire.RunPoint{{State: pipeline.RunRunning}, {State: pipeline.RunWaiting}}}}
+	if got := figuresText(&h); got != "2 runs, none has ended yet" {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestHistory_failedFirst prints modules that failed before any number of slow ones.
+func TestHistory_failedFirst(t *testing.T) {
+	h := wire.PipelineHistory{PipelineSummary: wire.PipelineSummary{Name: "p", Runs: 1}}
+	for i := range 30 {
+		h.Modules = append(h.Modules, wire.ModuleHistory{Name: fmt.Sprintf("unit[%d]", i)})
+	}
+	h.Modules = append(h.Modules, wire.ModuleHistory{Name: "flaky", LastFlaky: &wire.FailedAttempt{Number: 1}}, wire.ModuleHistory{Name: "broken", LastFailed: &wire.FailedAttempt{Number: 1}})
+	f := newFakeCluster(t)
+	f.answers = map[string]any{"GET /api/v1/pipelines/history": h}
+	_, stdout, _ := newCommand(t, f).exec("history", "p")
+	_, rows, _ := strings.Cut(stdout, "\nMODULE")
+	names := []string{}
+	for line := range strings.Lines(rows) {
+		names = append(names, strings.Fields(line)[0])
+	}
+	if want := []string{"flaky", "broken", "unit[0]"}; !slices.Equal(names[1:4], want) || !strings.Contains(rows, "and 12 more modules with less time") {
+		t.Errorf("got\n%s", rows)
+	}
+
+	for i := range h.Modules {
+		h.Modules[i].LastFailed = &wire.FailedAttempt{Number: 1}
+	}
+	f.answers["GET /api/v1/pipelines/history"] = h
+	if _, stdout, _ := newCommand(t, f).exec("history", "p"); !strings.Contains(stdout, "and 12 more modules (12 failed too)") {
+		t.Errorf("got\n%s", stdout)
 	}
 }
 

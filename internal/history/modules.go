@@ -85,11 +85,18 @@ func modulesOver(v *fsm.View, runs []pipeline.Run) ([]wire.ModuleHistory, *wire.
 		m.figures(len(runs))
 		all = append(all, m)
 	}
-	slices.SortFunc(all, func(a, b *moduleRuns) int {
+	byCost := func(a, b *moduleRuns) int {
 		return cmp.Or(cmp.Compare(b.cost(), a.cost()), strings.Compare(a.Name, b.Name))
-	})
-	out := make([]wire.ModuleHistory, 0, min(len(all), maxHistoryModules))
-	for _, m := range all[:cap(out)] {
+	}
+	if len(all) > maxHistoryModules { // those that failed are never left out for others
+		slices.SortFunc(all, func(a, b *moduleRuns) int {
+			return cmp.Or(cmp.Compare(b.Failed+b.Flaky, a.Failed+a.Flaky), byCost(a, b))
+		})
+		all = all[:maxHistoryModules]
+	}
+	slices.SortFunc(all, byCost)
+	out := make([]wire.ModuleHistory, 0, len(all))
+	for _, m := range all {
 		out = append(out, m.ModuleHistory)
 	}
 	return out, tests.document()

@@ -118,6 +118,7 @@ func (p *recap) module(c *Console, r *wire.Run, m *wire.Module) []row {
 
 	lines := c.tails.last(m.Name)
 	switch n := len(lines); {
+	case n == 0 && !began(m): // it can have no output
 	case n == 0:
 		facts += "; it printed nothing"
 	case lines[0].number > 1:
@@ -135,6 +136,11 @@ func (p *recap) module(c *Console, r *wire.Run, m *wire.Module) []row {
 		rows = append(rows, row{{"  " + number + "  ", dimStyle}, {Clean(l.text), plainStyle}})
 	}
 	return rows
+}
+
+// began reports whether any attempt of a module did.
+func began(m *wire.Module) bool {
+	return m.StartedAt != nil || slices.ContainsFunc(m.Attempts, func(a wire.Attempt) bool { return a.StartedAt != nil })
 }
 
 // failedTests names the tests that failed; "" if the module reported none.
@@ -209,13 +215,17 @@ func (p *recap) commands(c *Console, r *wire.Run, failed []*wire.Module) []row {
 	if len(failed) > 0 {
 		name := Quote(failed[0].Name)
 		what := "all of its output"
-		if lines := c.tails.last(failed[0].Name); len(lines) > 0 {
+		lines := c.tails.last(failed[0].Name)
+		if len(lines) > 0 {
 			what = fmt.Sprintf("all %d lines", lines[len(lines)-1].number)
 			if lines[len(lines)-1].number == 1 {
 				what = "its output"
 			}
 		}
-		list = append(list, command{"pipelined logs " + id + " " + name, what}, command{"pipelined why " + id + " " + name, "why it failed, and what it ran with"})
+		if len(lines) > 0 || began(failed[0]) {
+			list = append(list, command{"pipelined logs " + id + " " + name, what})
+		}
+		list = append(list, command{"pipelined why " + id + " " + name, "why it failed, and what it ran with"})
 	}
 
 	what := "resume where it failed"
@@ -247,7 +257,7 @@ func (p *recap) commands(c *Console, r *wire.Run, failed []*wire.Module) []row {
 }
 
 // anchor is what of a run's page shows the first failed module, at the line that names
-// the place of its failure or else at the first one that the recap shows.
+// the place of its failure or else at the last one that the recap shows.
 func (p *recap) anchor(c *Console, failed []*wire.Module) string {
 	if len(failed) == 0 {
 		return ""
@@ -257,7 +267,7 @@ func (p *recap) anchor(c *Console, failed []*wire.Module) string {
 	if len(lines) == 0 {
 		return text
 	}
-	at := lines[0].number
+	at := lines[len(lines)-1].number
 	for _, l := range lines {
 		if file, _ := place([]numbered{l}, p.exists); file != "" {
 			at = l.number
