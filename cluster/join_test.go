@@ -342,3 +342,18 @@ func TestOpen_refuses(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Two nodes with one name both say so, with both addresses; the one that remains says it
+// once for each of the others.
+func TestJoin_sameName(t *testing.T) {
+	var saidA, saidB logOf
+	a := newNode(t, "a", logged(&saidA)).start()
+	waitReady(t, a)
+	b := newNode(t, "a", join(a), logged(&saidB), func(c *cluster.Config) { c.NodeID = "node-b" }).start()
+	waitReady(t, b)
+	testutil.Eventually(t, 10*time.Second, func() error {
+		const what = "another node has the name of this node"
+		return errors.Join(saidA.has(what), saidB.has(what),
+			saidB.has("address="+b.c.Addresses().Gossip+" other_node=node-a other_address="+a.c.Addresses().Gossip))
+	})
+}

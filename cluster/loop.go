@@ -48,6 +48,7 @@ type loop struct {
 	term       uint64
 	remembered []string
 	skewed     map[pipeline.NodeID]bool
+	namesakes  map[pipeline.NodeID]bool
 }
 
 func (l *loop) run(ctx context.Context) error {
@@ -122,6 +123,7 @@ func (l *loop) step(ctx context.Context, changed bool) error {
 		l.leader, l.term, changed = leader, term, true
 	}
 	l.watchClocks()
+	l.watchNames()
 	if l.founder.clusterID() != "" {
 		if !ok && !l.view.replica.leads() || ok && l.seeker.unconfirmed(leader) {
 			l.seeker.soon()
@@ -155,6 +157,28 @@ func (l *loop) watchClocks() {
 		}
 	}
 	l.skewed = skewed
+}
+
+// watchNames warns of other nodes that live and have this node's name: a command that
+// names a node cannot tell them apart.
+func (l *loop) watchNames() {
+	self, ok := l.view.member(l.view.self)
+	if !ok {
+		return
+	}
+
+	namesakes := map[pipeline.NodeID]bool{}
+	for _, m := range l.view.all() {
+		if m.ID == self.ID || m.Name != self.Name || m.Status != StatusAlive {
+			continue
+		}
+		namesakes[m.ID] = true
+		if !l.namesakes[m.ID] {
+			l.log.Warn("another node has the name of this node, so that commands take neither by its name: start one of them with another -name",
+				"name", self.Name, "node", self.ID, "address", self.Addr, "other_node", m.ID, "other_address", m.Addr)
+		}
+	}
+	l.namesakes = namesakes
 }
 
 // remember writes down where the others are, for the next start. It is only a

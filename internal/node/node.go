@@ -148,7 +148,10 @@ func (n *Node) openData() (err error) {
 // the worker needs the fabric, and the API needs all.
 func (n *Node) openParts(ctx context.Context) (err error) {
 	s, limits := &n.stores, &n.cfg.Limits
-	n.peers = peer.NewClient(n.cluster)
+	n.peers = peer.NewClient(n.cluster, func(id pipeline.NodeID) string {
+		m, _ := n.cluster.Member(id)
+		return m.Name
+	})
 	n.state = state.New(state.Config{Self: n.id, Store: s.state, Cluster: n.cluster, Peers: n.peers})
 	n.fabric.self, n.fabric.state, n.fabric.peers, n.fabric.members = n.id, n.state, n.peers, n.cluster.Members
 	n.fabric.storage, n.fabric.stepDown, n.fabric.reserve = n.cluster.Storage, n.cluster.StepDown, s.reserve

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/url"
+	"os"
 
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
@@ -28,10 +31,18 @@ type Dialer interface {
 // Client sends messages to other nodes. It is safe for concurrent use.
 type Client struct {
 	dialer Dialer
+	// name gives the name of a node, "" if it is not known.
+	name func(pipeline.NodeID) string
 }
 
-// NewClient makes a client.
-func NewClient(d Dialer) *Client { return &Client{dialer: d} }
+// NewClient makes a client. Its errors name nodes as name does, which gives "" for one
+// that it does not know; nil knows none.
+func NewClient(d Dialer, name func(pipeline.NodeID) string) *Client {
+	if name == nil {
+		name = func(pipeline.NodeID) string { return "" }
+	}
+	return &Client{dialer: d, name: name}
+}
 
 // Call sends a message to another node and decodes its answer into out, a
 // pointer, or nil to drop the answer. A refusal comes back with the kind that
@@ -56,7 +67,7 @@ func (c *Client) CallRaw(ctx context.Context, to pipeline.NodeID, path string, r
 
 	body, err := io.ReadAll(io.LimitReader(res.Body, MaxMessage))
 	if err != nil {
-		return Unreachable(to, err)
+		return c.unreachable(to, err)
 	}
 	if out == nil {
 		return nil
@@ -74,7 +85,7 @@ func (c *Client) Request(ctx context.Context, to pipeline.NodeID, method, path s
 	if err != nil {
 		return nil, err
 	}
-	return do(ctx, client, to, method, base+path, body)
+	return c.do(ctx, client, to, method, base+path, body)
 }
 
 // Bulk is Request for files.
@@ -83,10 +94,10 @@ func (c *Client) Bulk(ctx context.Context, to pipeline.NodeID, method, path stri
 	if err != nil {
 		return nil, err
 	}
-	return do(ctx, client, to, method, base+path, body)
+	return c.do(ctx, client, to, method, base+path, body)
 }
 
-func do(ctx context.Context, client *http.Client, to pipeline.NodeID, method, url string, body io.Reader) (*http.Response, error) {
+func (c *Client) do(ctx context.Context, client *http.Client, to pipeline.NodeID, method, url string, body io.Reader) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, url, body)
 	if err != nil {
 		return nil, err
@@ -94,7 +105,7 @@ func do(ctx context.Context, client *http.Client, to pipeline.NodeID, method, ur
 
 	res, err := client.Do(req)
 	if err != nil {
-		return nil, Unreachable(to, err)
+		return nil, c.unreachable(to, err)
 	}
 	if res.StatusCode >= 300 {
 		defer res.Body.Close()
@@ -117,8 +128,43 @@ func refusal(res *http.Response) error {
 // Unreachable is the error for a connection that broke: the outcome is unknown.
 // A canceled context stays what it is, so that callers do not blame the node.
 func Unreachable(to pipeline.NodeID, err error) error {
+	return unreachable(fmt.Sprintf("%.8s", to), err)
+}
+
+// unreachable is Unreachable by the node's name, where that is known.
+func (c *Client) unreachable(to pipeline.NodeID, err error) error {
+	if name := c.name(to); name != "" {
+		return unreachable(name, err)
+	}
+	return Unreachable(to, err)
+}
+
+func unreachable(name string, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
-	return &pipeline.Error{Kind: pipeline.Unknown, Message: fmt.Sprintf("node %.8s does not answer: %v", to, err), Err: err}
+	return &pipeline.Error{Kind: pipeline.Unknown, Message: fmt.Sprintf("node %s does not answer: %s", name, reason(err)), Err: err}
+}
+
+// reason words an error of a connection without the URL and the names of calls: the URL
+// of a peer port has the id of the node in the place of its address.
+func reason(err error) string {
+	var call *url.Error
+	if errors.As(err, &call) {
+		err = call.Err
+	}
+
+	var op *net.OpError
+	switch {
+	case errors.As(err, &op) && op.Op == "dial" && op.Addr != nil:
+		text := op.Err.Error()
+		var system *os.SyscallError
+		if errors.As(op.Err, &system) {
+			text = system.Err.Error()
+		}
+		return fmt.Sprintf("connect to %s: %s", op.Addr, text)
+	case errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time"
+	}
+	return err.Error()
 }

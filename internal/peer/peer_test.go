@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -44,7 +46,12 @@ func serve(t *testing.T, register func(*http.ServeMux)) (*peer.Client, *dialer) 
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	d := &dialer{url: server.URL, client: server.Client()}
-	return peer.NewClient(d), d
+	return peer.NewClient(d, func(id pipeline.NodeID) string {
+		if id == "0123456789abcdef" {
+			return "" // not known
+		}
+		return "name-" + string(id)
+	}), d
 }
 
 type question struct {
@@ -148,6 +155,25 @@ func TestReadMessage(t *testing.T) {
 		h.ServeHTTP(w, httptest.NewRequest("POST", "/", strings.NewReader(body)))
 		if w.Code != http.StatusBadRequest || called {
 			t.Errorf("body %.10q: status %d, handled %v", body, w.Code, called)
+		}
+	}
+}
+
+// A node that is away is named by its name and its address, without the URL of the call.
+func TestClient_nameOfNode(t *testing.T) {
+	c, d := serve(t, func(*http.ServeMux) {})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	d.url = "http://" + l.Addr().String()
+
+	for id, name := range map[pipeline.NodeID]string{"n4": "name-n4", "0123456789abcdef": "01234567"} {
+		err := c.Call(t.Context(), id, "/peer/x", question{}, nil)
+		want := "node " + name + " does not answer: connect to " + l.Addr().String() + ": connection refused"
+		if err == nil || err.Error() != want || pipeline.KindOf(err) != pipeline.Unknown || !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("got %v, want %s", err, want)
 		}
 	}
 }

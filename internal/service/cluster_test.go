@@ -109,9 +109,9 @@ func TestRouter(t *testing.T) {
 	if _, _, err := router.Leader(t.Context()); !errors.Is(err, pipeline.ErrNoLeader) {
 		t.Errorf("the leader has no other leader: %v", err)
 	}
-	r.cluster.others = []cluster.Member{{ID: "n2", Name: "two"}, {ID: "n3", Name: "two"}}
+	r.cluster.others = []cluster.Member{{ID: "n2", Name: "two", Addr: "127.0.0.2:7946"}, {ID: "n3", Name: "two", Addr: "127.0.0.3:7946"}}
 	_, _, err := router.Node(t.Context(), "two")
-	wantKind(t, err, pipeline.Conflict, "2 nodes")
+	wantKind(t, err, pipeline.Conflict, `2 nodes have the name "two": use the node's id: n2 (127.0.0.2:7946), n3 (127.0.0.3:7946)`)
 	_, _, err = router.Node(t.Context(), "three")
 	wantKind(t, err, pipeline.NotFound, "one, two")
 }

@@ -240,7 +240,7 @@ func newRigWith(tb testing.TB, given map[string]string) *rig {
 		dialer: &dialer{}, keys: clusterKeys,
 		cluster: &fakeCluster{self: cluster.Member{ID: "n1", Name: "one", Status: cluster.StatusAlive, RaftRole: cluster.RoleVoter}, leader: "n1"}}
 	r.leader.leading.Store(true)
-	r.peers = peer.NewClient(r.dialer)
+	r.peers = peer.NewClient(r.dialer, nil)
 	r.state = state.New(state.Config{Self: "n1", Store: store, Cluster: r.cluster, Peers: r.peers})
 	r.state.SetLeader(r.leader)
 	log := hclog.NewNullLogger()

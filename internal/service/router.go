@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -97,7 +98,7 @@ func (r *Router) to(id pipeline.NodeID) (http.RoundTripper, *url.URL, error) {
 
 // findMember finds a member by name or id.
 func findMember(members []cluster.Member, name string) (cluster.Member, error) {
-	var names []string
+	var names, ids []string
 	var found []cluster.Member
 	for _, m := range members {
 		if m.Status == cluster.StatusLeft {
@@ -105,6 +106,7 @@ func findMember(members []cluster.Member, name string) (cluster.Member, error) {
 		}
 		if string(m.ID) == name || m.Name == name {
 			found = append(found, m)
+			ids = append(ids, fmt.Sprintf("%s (%s)", m.ID, m.Addr))
 		}
 		names = append(names, m.Name)
 	}
@@ -112,7 +114,7 @@ func findMember(members []cluster.Member, name string) (cluster.Member, error) {
 	case len(found) == 0:
 		return cluster.Member{}, pipeline.Errorf(pipeline.NotFound, "no node %q: the cluster has %s", name, strings.Join(names, ", "))
 	case len(found) > 1:
-		return cluster.Member{}, pipeline.Errorf(pipeline.Conflict, "%d nodes have the name %q: use the node's id", len(found), name)
+		return cluster.Member{}, pipeline.Errorf(pipeline.Conflict, "%d nodes have the name %q: use the node's id: %s", len(found), name, strings.Join(ids, ", "))
 	}
 	return found[0], nil
 }

@@ -66,7 +66,7 @@ func newNetwork(t *testing.T, ids ...pipeline.NodeID) *network {
 		}
 		n := &node{id: id, net: net, store: store, ready: id == ids[0],
 			member: cluster.Member{ID: id, Name: "name-" + string(id), Mode: pipeline.ModeAuto, Status: cluster.StatusAlive, RaftRole: cluster.RoleVoter}}
-		n.state = state.New(state.Config{Self: id, Store: store, Cluster: n, Peers: peer.NewClient(net)})
+		n.state = state.New(state.Config{Self: id, Store: store, Cluster: n, Peers: peer.NewClient(net, nil)})
 		n.state.SetLeader(n)
 		mux := http.NewServeMux()
 		n.state.Register(mux)

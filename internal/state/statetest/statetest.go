@@ -56,7 +56,7 @@ func New(tb testing.TB) *State {
 	s := &State{Store: store, tb: tb,
 		Member: cluster.Member{ID: Self, Name: "one", Mode: pipeline.ModeAuto, Status: cluster.StatusAlive, RaftRole: cluster.RoleLeader, Slots: 2}}
 	members := stateCluster{s}
-	s.State = state.New(state.Config{Self: Self, Store: store, Cluster: members, Peers: peer.NewClient(noPeers{})})
+	s.State = state.New(state.Config{Self: Self, Store: store, Cluster: members, Peers: peer.NewClient(noPeers{}, nil)})
 	s.SetLeader(stateLeader{s})
 	return s
 }
