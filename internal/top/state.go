@@ -64,6 +64,7 @@ func (r *stateReader) read(ctx context.Context) error {
 	}
 	slices.SortFunc(r.state.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
 	r.askNodes(ctx)
+	r.state.dropShared()
 	r.addReports(ctx)
 	r.addWorkers(ctx)
 	if waiting, err := r.api.Cluster().Waiting(ctx); err == nil {
@@ -85,6 +86,21 @@ func (r *stateReader) askNodes(ctx context.Context) {
 		}
 	}
 	_ = g.Wait() // it has no error
+}
+
+// dropShared leaves out of the nodes what several say of the cluster, such as that a
+// voter does not answer: it stands in the head.
+func (s *State) dropShared() {
+	given := map[string]int{}
+	for i := range s.Nodes {
+		for _, why := range s.Nodes[i].Reasons {
+			given[why]++
+		}
+	}
+	for i := range s.Nodes {
+		n := &s.Nodes[i]
+		n.Reasons = slices.DeleteFunc(n.Reasons, func(why string) bool { return given[why] > 1 && slices.Contains(s.Health.Reasons, why) })
+	}
 }
 
 // reasonsOf asks a member; nil if it cannot be reached from here.
