@@ -48,8 +48,8 @@ func TestDashboard_told(t *testing.T) {
 	c.OK("submit", "-register", "-yes", c.WriteFile("o/often.hcl", often))
 	p := newTab(t, browser)
 	token := strings.TrimSpace(c.OK("token", "create", "-role", "admin", "-name", "ann"))
-	c.OK("submit", "-detach", "-yes", c.WriteFile("h/half.hcl", halfFailed))
-	p.signIn(c.Nodes[0].URL+"/runs/last", token)
+	id := strings.TrimSpace(c.OK("submit", "-detach", "-yes", c.WriteFile("h/half.hcl", halfFailed)))
+	p.signIn(c.Nodes[0].URL+"/runs/"+id, token)
 
 	t.Run("a run that waits and fails", func(t *testing.T) {
 		p.t = t
