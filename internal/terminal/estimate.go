@@ -65,10 +65,13 @@ func Remaining(modules []wire.Module, now time.Time) string {
 }
 
 // Left is how long a run still takes; false if nothing is known of that, or if it waits
-// for a person.
+// for a person or a free slot.
 func Left(modules []wire.Module, now time.Time) (time.Duration, bool) {
 	if !hasHistory(modules) || slices.ContainsFunc(modules, func(m wire.Module) bool { return NeedsApproval(&m) }) {
 		return 0, false
+	}
+	if !slices.ContainsFunc(modules, func(m wire.Module) bool { return m.State == pipeline.ModuleRunning }) {
+		return 0, false // how long it waits is not known
 	}
 	left, ok := estimate(modules, now)
 	return left.Round(time.Second), ok

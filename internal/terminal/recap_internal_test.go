@@ -69,8 +69,17 @@ func TestRecap_neverBegan(t *testing.T) {
 			text.WriteString(r.render(false) + "\n")
 		}
 		got := text.String()
-		if strings.Contains(got, "wrote nothing") != c.want || strings.Contains(got, "pipelined logs") != c.want || !strings.Contains(got, "pipelined why") {
+		if strings.Contains(got, "printed nothing") != c.want || strings.Contains(got, "pipelined logs") != c.want || !strings.Contains(got, "pipelined why") {
 			t.Errorf("%+v:\n%s", c.module, got)
+		}
+	}
+}
+
+// Nothing is estimated for a run of which no module runs.
+func TestLeft_waits(t *testing.T) {
+	for state, want := range map[pipeline.ModuleState]bool{pipeline.ModuleWaiting: false, pipeline.ModuleRunning: true} {
+		if _, ok := Left([]wire.Module{{Name: "a", State: state, ExpectedSeconds: 3}}, time.Unix(0, 0)); ok != want {
+			t.Errorf("%s: %v, want %v", state, ok, want)
 		}
 	}
 }
