@@ -3,7 +3,6 @@ package api_test
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"github.com/pipelined/pipelined/api"
 	"github.com/pipelined/pipelined/api/apitest"
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -221,12 +221,7 @@ func TestForward_leaderIsPaused(t *testing.T) {
 
 // Nothing was delivered to a leader that is away: a write goes to the next one.
 func TestForward_leaderIsAway(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	gone := "http://" + l.Addr().String()
-	l.Close()
+	gone := "http://" + testutil.Refusing(t)
 	done := make(chan string, 1)
 	next := newNode(t, &apitest.Backend{Name: "next", Runs: apitest.Runs{EstimateFunc: func(_ context.Context, by api.Subject, _ wire.SubmitRequest) (wire.Estimate, error) {
 		done <- by.Name

@@ -17,6 +17,7 @@ import (
 
 	"github.com/pipelined/pipelined/cluster/consensus"
 	"github.com/pipelined/pipelined/cluster/gossip"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -294,6 +295,7 @@ func TestDirectory_ended(t *testing.T) {
 		t.Error("ended although its port is open")
 	}
 	ln.Close()
+	addr = testutil.Refusing(t)
 	if !d.ended(t.Context(), "b") {
 		t.Error("not ended although its port refuses connections")
 	}

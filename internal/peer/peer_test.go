@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/pipelined/pipelined/internal/peer"
+	"github.com/pipelined/pipelined/internal/testutil"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -162,16 +162,12 @@ func TestReadMessage(t *testing.T) {
 // A node that is away is named by its name and its address, without the URL of the call.
 func TestClient_nameOfNode(t *testing.T) {
 	c, d := serve(t, func(*http.ServeMux) {})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	d.url = "http://" + l.Addr().String()
+	addr := testutil.Refusing(t)
+	d.url = "http://" + addr
 
 	for id, name := range map[pipeline.NodeID]string{"n4": "name-n4", "0123456789abcdef": "01234567"} {
 		err := c.Call(t.Context(), id, "/peer/x", question{}, nil)
-		want := "node " + name + " does not answer: connect to " + l.Addr().String() + ": connection refused"
+		want := "node " + name + " does not answer: connect to " + addr + ": connection refused"
 		if err == nil || err.Error() != want || pipeline.KindOf(err) != pipeline.Unknown || !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Errorf("got %v, want %s", err, want)
 		}

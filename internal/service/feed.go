@@ -93,6 +93,14 @@ type viewer struct {
 	runs    []*viewedRun
 	node    wire.StreamNode
 	cluster []byte
+	// found are the events of the present update.
+	found []found
+}
+
+// found is an event that is to be sent.
+type found struct {
+	kind string
+	doc  any
 }
 
 // viewedRun is what a viewer knows of a run besides its state.
@@ -154,7 +162,8 @@ func next(interval time.Duration) <-chan time.Time {
 	return time.After(now.Truncate(interval).Add(interval).Sub(now))
 }
 
-// update sends what has changed.
+// update sends what has changed. Only the last event has the round's index: a viewer
+// whose stream ends between two of them asks for all of them again.
 func (v *viewer) update(ctx context.Context, r *round, compare bool) error {
 	if compare {
 		if err := v.updateNode(); err != nil {
@@ -162,14 +171,33 @@ func (v *viewer) update(ctx context.Context, r *round, compare bool) error {
 		}
 	}
 
+	v.found = v.found[:0]
+	if err := v.find(ctx, r, compare); err != nil {
+		return err
+	}
+	for i, e := range v.found {
+		index := v.since
+		if i == len(v.found)-1 {
+			index = r.index
+		}
+		if err := v.send(index, e.kind, e.doc); err != nil {
+			return err
+		}
+	}
+	v.since = r.index
+	return nil
+}
+
+// find sets v.found to the events that tell what has changed.
+func (v *viewer) find(ctx context.Context, r *round, compare bool) error {
 	// What changed since the round's index was read is sent again, and harms nothing.
 	if v.in.Events && r.index != v.since {
-		if err := v.pass(r, wire.EventEvents, r.happened(v.since)); err != nil {
+		if err := v.take(wire.EventEvents, r.happened(v.since)); err != nil {
 			return err
 		}
 	}
 	if v.in.Runs && r.index != v.since {
-		if err := v.pass(r, wire.EventRuns, r.runs(v.since)); err != nil {
+		if err := v.take(wire.EventRuns, r.runs(v.since)); err != nil {
 			return err
 		}
 	}
@@ -181,21 +209,20 @@ func (v *viewer) update(ctx context.Context, r *round, compare bool) error {
 	if v.in.Cluster && compare {
 		if p := r.cluster(ctx); p.err != nil || p.isNews(v.cluster) {
 			v.cluster = p.text
-			if err := v.pass(r, wire.EventCluster, p); err != nil {
+			if err := v.take(wire.EventCluster, p); err != nil {
 				return err
 			}
 		}
 	}
-	v.since = r.index
 	return nil
 }
 
-// pass sends a part of a round, if there is something to send.
-func (v *viewer) pass(r *round, kind string, p *roundPart) error {
-	if p.err != nil || p.doc == nil {
-		return p.err
+// take adds a part of a round to v.found, if there is something to send.
+func (v *viewer) take(kind string, p *roundPart) error {
+	if p.err == nil && p.doc != nil {
+		v.found = append(v.found, found{kind, p.doc})
 	}
-	return v.send(r.index, kind, p.doc)
+	return p.err
 }
 
 // updateNode sends which node serves the stream, and which one leads.
@@ -212,7 +239,7 @@ func (v *viewer) updateNode() error {
 	return v.send(v.since, wire.EventNode, now)
 }
 
-// updateRun sends what changed of one run, or that it does not exist.
+// updateRun finds what changed of one run, or that it does not exist.
 func (v *viewer) updateRun(ctx context.Context, r *round, run *viewedRun, compare bool) error {
 	if run.gone {
 		return nil
@@ -220,10 +247,11 @@ func (v *viewer) updateRun(ctx context.Context, r *round, run *viewedRun, compar
 	p := r.run(ctx, run.id, v.since, compare, run.waiting)
 	if pipeline.KindOf(p.err) != pipeline.NotFound {
 		run.waiting = p.waiting
-		return v.pass(r, wire.EventRun, p)
+		return v.take(wire.EventRun, p)
 	}
 	run.gone = true // it may be deleted between two reads
-	return v.send(r.index, wire.EventRun, wire.StreamRun{Index: r.index, Run: wire.RunSummary{ID: run.id}, Modules: []wire.Module{}, Gone: true})
+	v.found = append(v.found, found{wire.EventRun, wire.StreamRun{Index: r.index, Run: wire.RunSummary{ID: run.id}, Modules: []wire.Module{}, Gone: true}})
+	return nil
 }
 
 // waiting asks the leader why modules of a run wait. The answer of a moment ago will do.

@@ -266,3 +266,36 @@ func TestFeeds_Feed_follower(t *testing.T) {
 	stop()
 	<-ended
 }
+
+// A stream may end between any two events. The index from which the viewer continues
+// must leave out nothing that has not come.
+func TestFeeds_Feed_cut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		made := r.submit(two)
+		cut := errors.New("cut")
+		for events := 1; ; events++ {
+			var since uint64
+			var got []string
+			err := r.feeds().Feed(t.Context(), api.FeedRequest{Runs: true, Cluster: true, Run: []pipeline.RunID{made.ID}}, func(index uint64, kind string, _ any) error {
+				since, got = index, append(got, kind)
+				if len(got) == events {
+					return cut
+				}
+				return nil
+			})
+			if !errors.Is(err, cut) {
+				t.Fatal(err)
+			}
+			if got[events-1] == wire.EventCluster { // all has come
+				if since != r.store.Index() {
+					t.Errorf("after %v: %d, want the state's index %d", got, since, r.store.Index())
+				}
+				return
+			}
+			if since != 0 {
+				t.Errorf("after %v: the viewer would continue from %d", got, since)
+			}
+		}
+	})
+}

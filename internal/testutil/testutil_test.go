@@ -2,6 +2,7 @@ package testutil_test
 
 import (
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -102,5 +103,17 @@ func TestWriteFiles(t *testing.T) {
 	}
 	if info, err := os.Stat(filepath.Join(dir, "x")); err != nil || !strings.HasSuffix(info.Mode().String(), "rwxrwxrwx") {
 		t.Errorf("mode: %v, %v", info, err)
+	}
+}
+
+func TestRefusing(t *testing.T) {
+	addr := testutil.Refusing(t)
+	if c, err := net.Dial("tcp", addr); err == nil {
+		c.Close()
+		t.Errorf("%s takes connections", addr)
+	}
+	if l, err := net.Listen("tcp", addr); err == nil {
+		l.Close()
+		t.Errorf("%s can be taken by another test", addr)
 	}
 }

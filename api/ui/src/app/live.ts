@@ -1,6 +1,6 @@
 // Keeps the store current by one stream of what the page shows, at whichever node
 // answers. It continues at the next node with the index that it has.
-import { effect, signal } from '@preact/signals'
+import { effect, signal, untracked } from '@preact/signals'
 import { Refused, ask, events, leave, nodes, seen, whileSeen } from './api'
 import * as store from './store'
 import type { Event, Health, MemberList, Module, RaftInfo, RunSummary } from './types'
@@ -28,15 +28,19 @@ export function start(): () => void {
   let reading = new AbortController()
   stop.signal.addEventListener('abort', () => reading.abort())
 
-  // Another run is another stream: what is new on it is not told from an index on.
+  // Another run is another stream: what is new on it is not told from an index on. Only
+  // another run is: a call that is made here reads which node to ask, and to begin anew
+  // whenever that changes would empty the page.
   const unwatch = effect(() => {
     const id = watched.value
-    reading.abort()
-    store.clearRun()
-    missing.value = ''
-    if (stop.signal.aborted) return
-    reading = new AbortController()
-    read(id, reading.signal)
+    untracked(() => {
+      reading.abort()
+      store.clearRun()
+      missing.value = ''
+      if (stop.signal.aborted) return
+      reading = new AbortController()
+      read(id, reading.signal)
+    })
   })
 
   return () => {
