@@ -129,7 +129,7 @@ func TestDashboard(t *testing.T) {
 		p.accessible("dialog")
 		p.click("dialog button", "Retry")
 		p.shows("Put it into production?")
-		p.until("document.title.startsWith('Running')")
+		p.until("document.title.startsWith('Needs approval')")
 		p.until("document.querySelector('.rail a[href=\"/approvals\"] em')?.innerText.startsWith('1')")
 		p.click(".rail a", "Approvals")
 		p.until("document.title === '1 to decide, pipelined'")
