@@ -94,7 +94,7 @@ func eventsOf(s tracetest.SpanStub) (list []string) {
 	for _, e := range s.Events {
 		text := fmt.Sprintf("%s at %v", e.Name, e.Time.Sub(t0).Seconds())
 		for _, a := range e.Attributes {
-			text += fmt.Sprintf(" %s=%s", strings.TrimPrefix(string(a.Key), "pipelined."), a.Value.Emit())
+			text += fmt.Sprintf(" %s=%s", strings.TrimPrefix(string(a.Key), "pipelined."), a.Value.String())
 		}
 		list = append(list, text)
 	}
