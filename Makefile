@@ -63,7 +63,7 @@ ui-test: build ## the dashboard in a real browser, on real clusters; needs chrom
 	cd test/ui && $(GO) vet ./... && PIPELINED_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 15m ./...
 
 deploy-test: build ## action.yml and the examples that deploy, on real agents
-	cd test/deploy && $(GO) vet ./... && PIPELINED_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 10m ./...
+	cd test/deploy && $(GO) vet ./... && PIPELINED_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 10m ./... -tags-of-binary "$(TAGS)" -ldflags-of-binary "$(LDFLAGS)"
 
 bench-ui: build ## figures of the dashboard in a real browser (docs/dashboard.md); needs chromium
 	cd test/ui && PIPELINED_BIN=$(abspath $(BIN)) $(GO) test -run '^$$' -bench . -benchtime 1x -timeout 15m

@@ -36,7 +36,7 @@ func TestBadges(t *testing.T) {
 		problem(t, ask(t, n.public.URL, "GET /badges/"+file, ""), 404, pipeline.NotFound)
 	}
 
-	// Without public_badges a badge needs a token: it tells the name of a pipeline.
+	// Without public_badges a badge needs a token: it shows the name of a pipeline.
 	closed := newNode(t, b)
 	if r := ask(t, closed.public.URL, "GET /badges/good.svg", ""); r.StatusCode != 401 {
 		t.Errorf("without a token: got %d", r.StatusCode)

@@ -64,7 +64,7 @@ func sendWith[T any](ctx context.Context, c *caller, upload func(context.Context
 
 			c.nodes.failed(node)
 			if last == nil || isAnswer(err) {
-				last = err // what a node says tells more than that another one is away
+				last = err // what a node says is more than that another one is away
 			}
 		}
 

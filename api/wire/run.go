@@ -81,8 +81,8 @@ type RunSummary struct {
 	// instances does not count beside them.
 	ModuleCount int `json:"moduleCount"`
 	ModulesDone int `json:"modulesDone"`
-	// Of these ModulesCached took a cached result, and ModulesFailed failed or were
-	// cancelled. ModulesRunning counts the attempts that are under way, and Approvals
+	// Of these ModulesCached took a cached result, and ModulesFailed failed, ignored or
+	// not, or were cancelled. ModulesRunning counts the attempts that are under way, and Approvals
 	// the modules that wait for a person.
 	ModulesCached  int `json:"modulesCached,omitempty"`
 	ModulesFailed  int `json:"modulesFailed,omitempty"`

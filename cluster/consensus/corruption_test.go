@@ -70,6 +70,25 @@ func solo(t *testing.T, dir string, n int, trailing uint64, points ...int) (want
 	return want
 }
 
+// repaired opens a node over files that are damaged, and wants it to have all commands
+// all the same. report is called with what was found, and what was done.
+func repaired(t *testing.T, dir string, trailing uint64, want []string, report func(found, how string)) *Node {
+	t.Helper()
+	fsm := &testFSM{}
+	cfg := soloConfig(dir, fsm, trailing, nil)
+	cfg.Repaired = report
+	n, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { n.Close() })
+	testutil.Eventually(t, 20*time.Second, func() error { return n.Barrier(t.Context()) })
+	if got := fsm.all(); !slices.Equal(got, want) {
+		t.Errorf("%d commands of %d", len(got), len(want))
+	}
+	return n
+}
+
 func tryOpen(dir string, fsm FSM, trailing uint64, log hclog.Logger) (*Node, error) {
 	return Open(soloConfig(dir, fsm, trailing, log))
 }
@@ -159,19 +178,8 @@ func TestOpen_damagedSnapshot(t *testing.T) {
 				t.Fatalf("%d snapshots", len(dirs))
 			}
 			f(t, dirs[0])
-			fsm := &testFSM{}
 			var reported atomic.Int32
-			cfg := soloConfig(dir, fsm, 5, nil)
-			cfg.Repaired = func(string, string) { reported.Add(1) }
-			n, err := Open(cfg)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { n.Close() })
-			testutil.Eventually(t, 20*time.Second, func() error { return n.Barrier(t.Context()) })
-			if got := fsm.all(); !slices.Equal(got, want) {
-				t.Errorf("%d commands of %d", len(got), len(want))
-			}
+			n := repaired(t, dir, 5, want, func(string, string) { reported.Add(1) })
 			if got := snapshotDirs(t, dir); len(got) != 2 || reported.Load() != 1 {
 				t.Errorf("%d snapshots are left, damage was reported %d times", len(got), reported.Load())
 			}

@@ -312,19 +312,8 @@ func TestOpen_damagedBelowSnapshot(t *testing.T) {
 	if err := errors.Join(s.bolt.StoreLog(&l), s.Close()); err != nil {
 		t.Fatal(err)
 	}
-	fsm := &testFSM{}
-	cfg := soloConfig(dir, fsm, 30, nil)
 	var reported []string
-	cfg.Repaired = func(found, how string) { reported = append(reported, found+"; "+how) }
-	n, err := Open(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { n.Close() })
-	testutil.Eventually(t, 20*time.Second, func() error { return n.Barrier(t.Context()) })
-	if got := fsm.all(); !slices.Equal(got, want) {
-		t.Errorf("%d commands of %d", len(got), len(want))
-	}
+	n := repaired(t, dir, 30, want, func(found, how string) { reported = append(reported, found+"; "+how) })
 	if len(reported) != 1 || !strings.HasPrefix(reported[0], "entry 35 of the log: ") || !strings.HasSuffix(reported[0], "; the entries up to 35 were removed: a snapshot has them") {
 		t.Errorf("reported %q", reported)
 	}

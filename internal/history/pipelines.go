@@ -112,7 +112,7 @@ func (h *History) summaryOf(p *pipelineRuns, most int) wire.PipelineSummary {
 
 func pointOf(r *pipeline.Run) wire.RunPoint {
 	p := wire.RunPoint{ID: r.ID, Number: r.Number, State: r.State, SubmittedAt: r.SubmittedAt.UTC(), FinishedAt: wire.TimeOf(r.FinishedAt),
-		Modules: r.Modules - r.Replaced, Cached: r.Cached, Failed: r.Failed, Flaky: r.Flaky, Submitter: r.Submitter, Schedule: r.Schedule}
+		Modules: r.Modules - r.Replaced, Cached: r.Cached, Failed: r.Failed + r.Warnings, Flaky: r.Flaky, Submitter: r.Submitter, Schedule: r.Schedule}
 	if r.State.Final() {
 		p.Seconds = seconds(tookOf(r))
 	}

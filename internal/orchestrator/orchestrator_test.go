@@ -170,7 +170,7 @@ func TestOrchestrator_terms(t *testing.T) {
 	}
 }
 
-// What runs on the node that led before is not told as adopted: it may be gone with it.
+// What runs on the node that led before is not reported as adopted: it may be gone with it.
 func TestOrchestrator_Lead_awaits(t *testing.T) {
 	c := newCluster(t, 2, 2)
 	release := make(chan struct{})

@@ -12,7 +12,7 @@ import (
 // emulator runs programs for arm64 on amd64.
 const emulator = "qemu-aarch64-static"
 
-// registration tells the kernel to run the programs of arm64 with the emulator, which it opens
+// registration makes the kernel run the programs of arm64 with the emulator, which it opens
 // at once (F), so that roots of another Debian need no copy of it.
 const registration = `:arm64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00` +
 	`:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:%s:F`

@@ -26,7 +26,7 @@ func summary(r pipeline.Run) wire.RunSummary {
 	return wire.RunSummary{ID: r.ID, Number: r.Number, Pipeline: r.Pipeline, State: r.State, Reason: r.Reason, Submitter: r.Submitter,
 		SubmittedAt: r.SubmittedAt.UTC(), StartedAt: wire.TimeOf(r.StartedAt), FinishedAt: wire.TimeOf(r.FinishedAt), IdleSeconds: r.Idle.Seconds(), Workspace: r.Workspace,
 		ModuleCount: r.Modules - r.Replaced, ModulesDone: r.Done - r.Replaced,
-		ModulesCached: r.Cached, ModulesFailed: r.Failed, ModulesRunning: r.Live, Approvals: r.Approvals, Schedule: r.Schedule, Tick: wire.TimeOf(r.Tick), Group: r.Group,
+		ModulesCached: r.Cached, ModulesFailed: r.Failed + r.Warnings, ModulesRunning: r.Live, Approvals: r.Approvals, Schedule: r.Schedule, Tick: wire.TimeOf(r.Tick), Group: r.Group,
 		Git: git, Pinned: r.Pinned, ArtifactsGone: r.ArtifactsGone, LogsGone: r.LogsGone}
 }
 

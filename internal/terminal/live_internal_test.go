@@ -311,7 +311,7 @@ func TestBoard_groupEnd(t *testing.T) {
 	}
 }
 
-// What ran on the node that led before may be gone with it: it is not told as what
+// What ran on the node that led before may be gone with it: it is not reported as what
 // continues.
 func TestConsole_led_awaits(t *testing.T) {
 	on := func(worker string) wire.Module {

@@ -51,7 +51,7 @@ func TestRecap_anchor(t *testing.T) {
 	}
 }
 
-// Of a module that never began, neither its output nor a command for it is told.
+// Of a module that never began, neither its output nor a command for it is shown.
 func TestRecap_neverBegan(t *testing.T) {
 	began := time.Unix(0, 0)
 	for _, c := range []struct {

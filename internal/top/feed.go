@@ -62,7 +62,7 @@ func (f *feed) usual(ctx context.Context) {
 	repeat(ctx, usualEvery, func() {
 		usual, err := f.cluster.Usual(ctx)
 		if err != nil {
-			return // the state, which meets the same error, tells it
+			return // the state, which meets the same error, reports it
 		}
 		f.send(ctx, func(a *App) { a.usual = usual })
 	})
@@ -88,7 +88,7 @@ func (f *feed) reasons(ctx context.Context, id pipeline.RunID) {
 	repeat(ctx, reasonsEvery, func() {
 		r, err := f.cluster.Run(ctx, id)
 		if err != nil {
-			return // the state, which meets the same error, tells it
+			return // the state, which meets the same error, reports it
 		}
 		f.send(ctx, func(a *App) { a.takeReasons(id, terminal.WaitReasons(&r)) })
 	})

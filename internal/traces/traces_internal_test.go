@@ -101,7 +101,7 @@ func eventsOf(s tracetest.SpanStub) (list []string) {
 	return list
 }
 
-// What happened on the way is told by events, and phases that took long have spans.
+// What happened on the way stands in events, and phases that took long have spans.
 func TestSpanBuilder_eventsAndPhases(t *testing.T) {
 	r := sample()
 	m := r.records["e2e[chaos]"]

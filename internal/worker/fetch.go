@@ -29,7 +29,7 @@ type fetcher struct {
 	trees *tree.Cache
 	// remote gets blobs from the nodes in hints, or from any that has them.
 	remote func(ctx context.Context, hints []pipeline.NodeID, want []pipeline.Digest) error
-	// record is what was downloaded for one attempt; nil if nobody asks.
+	// record is what was downloaded for one attempt; nil if no caller asks.
 	record *fetched
 }
 

@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,7 +14,16 @@ import (
 // root is the repository, seen from this package's directory.
 const root = "../.."
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+// How the binary of the image is built: the Makefile's flags.
+var (
+	tags    = flag.String("tags-of-binary", "", "build tags of the binary")
+	ldflags = flag.String("ldflags-of-binary", "", "flags of the linker for the binary")
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(run(m))
+}
 
 // run builds the product: this module does not have what the product requires.
 func run(m *testing.M) int {
