@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
 )
 
 // Workers is what the API needs of a node to serve external workers. All calls:
@@ -64,7 +65,7 @@ func (h *workersHandler) register(c *call) error {
 
 // checkWorker checks the id of an external worker; field is where it stands.
 func checkWorker(field, id string) error {
-	if !token(id, 128) {
+	if !pipeline.ValidName(id) {
 		return invalid("%s: expected 1 to 63 letters, digits, _ or -", field)
 	}
 

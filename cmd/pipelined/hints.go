@@ -52,6 +52,7 @@ func addressHint(at *client.AddressError) string {
 		return ""
 	}
 
+	var unknown *net.DNSError
 	usual, text := net.JoinHostPort(host, defaultPort), at.Error()
 	switch {
 	case nodePorts[port] != "":
@@ -66,7 +67,7 @@ func addressHint(at *client.AddressError) string {
 		return fmt.Sprintf("a URL without a port means port %s, and a node listens on %s: try -address %s", port, defaultPort, usual)
 	case errors.Is(at, syscall.ECONNREFUSED):
 		return "start an agent there, or name another node with -address"
-	case strings.Contains(text, "no host has this name"):
+	case errors.As(at, &unknown) && unknown.IsNotFound:
 		return "correct the name in -address, or use an IP address"
 	}
 	return "is it the HTTP port of a node? (" + defaultPort + " by default; 7946 is for gossip, 7947 for peers)"
