@@ -66,7 +66,7 @@ func TestDashboard_takeover(t *testing.T) {
 	// The page of the cluster says who took over, and how long no node led.
 	p.click(".rail a", "Cluster")
 	p.until("document.querySelector('.events')?.innerText.includes(' leads in term ')")
-	p.until("[...document.querySelectorAll('.kpi')].find(e => e.innerText.startsWith('Last takeover'))?.innerText.includes(" + quoted(" for "+leader.Name) + ")")
+	p.until("[...document.querySelectorAll('.kpi')].find(e => e.innerText.startsWith('Last takeover'))?.innerText.includes(" + quoted(" took over, ") + ")")
 	p.until("[...document.querySelectorAll('.sights td')].filter(e => e.innerText === 'failed').length === 2")
 	p.accessible("cluster, degraded")
 	p.expected = []string{"net::ERR_INCOMPLETE_CHUNKED_ENCODING " + leader.URL} // a stream that was cut

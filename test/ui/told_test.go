@@ -94,7 +94,7 @@ func TestDashboard_told(t *testing.T) {
 		c.Nodes[0].Start()
 		p.until("document.querySelector('.live').innerText.startsWith('live')")
 		p.turn("/cluster")
-		p.until("[...document.querySelectorAll('.kpi')].find(e => e.innerText.startsWith('Last takeover'))?.innerText.includes(" + quoted(c.Nodes[0].Name+" again, ") + ")")
+		p.until("[...document.querySelectorAll('.kpi')].find(e => e.innerText.startsWith('Last takeover'))?.innerText.includes(" + quoted(c.Nodes[0].Name+" leads again, ") + ")")
 		p.do(chromedp.EmulateViewport(390, 844))
 		if cut := p.text("(e => e.scrollWidth - e.clientWidth)([...document.querySelectorAll('.cardh h2')].find(e => e.innerText === 'Nodes'))"); cut != "0" {
 			t.Errorf("the title of the nodes is cut by %s pixels", cut)

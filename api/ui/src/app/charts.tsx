@@ -1,4 +1,5 @@
 // Charts of what the page has seen: the load of a node, and how long commits take.
+import { tookOver } from './events'
 import { clock, coarse, count } from './format'
 import { now } from './store'
 import { commits, loadOf, pieces, sampled, span } from './samples'
@@ -64,7 +65,7 @@ function Latency({ takeovers }: { takeovers: Event[] }) {
   const y = (value: number) => 8 + (h - bottom - 8) * (1 - Math.log(Math.min(high, Math.max(low, value)) / low) / Math.log(high / low))
   const lines = scale.filter((v) => v >= low && v <= high)
   const times = [0, 1 / 3, 2 / 3, 1].map((part) => from + part * (now.peek() - from))
-  const marks = takeovers.map((e): [number, string] => [Date.parse(e.time) / 1000, `${e.node} took over`]).filter(([at]) => at >= from)
+  const marks = takeovers.map((e): [number, string] => [Date.parse(e.time) / 1000, tookOver(e)]).filter(([at]) => at >= from)
   const of = (pick: 'median' | 'p99') => pieces(list, 20).map((piece) => piece.map((s) => `${x(s.at).toFixed(1)},${y(s[pick] * 1000).toFixed(1)}`).join(' '))
   return (
     <svg class="latency" viewBox={`0 0 ${w} ${h}`} role="img" aria-label={`From ${clock(iso(from))} to now: median ${ms(list.at(-1)!.median)}, 99 % ${ms(list.at(-1)!.p99)}${marks.map(([, text]) => ', ' + text).join('')}`}>

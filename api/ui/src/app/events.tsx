@@ -39,8 +39,8 @@ export function gapText(e: Event): string {
   return !ms ? '' : ms < 10000 ? `${Math.max(1, Math.floor(ms))} ms` : duration(ms / 1000)
 }
 
-// ledBy says which node was elected, after which one.
-export const ledBy = (e: Event) => (e.node === e.data?.previous ? `${e.node} again` : `${e.node} for ${e.data?.previous}`)
+// tookOver says which node was elected: another one, or again the one that led before.
+export const tookOver = (e: Event) => (e.node === e.data?.previous ? `${e.node} leads again` : `${e.node} took over`)
 
 export function useEvents() {
   const view = views.find(([name]) => name === (place.value.query.get('events') ?? '')) ?? views[0]
@@ -53,7 +53,7 @@ export function useEvents() {
 export function lastTakeover(): [string, string] {
   const e = takeovers.value.at(-1)
   if (!e) return ['none', 'no leader was replaced']
-  return [gapText(e) || 'not measured', `${ledBy(e)}, ${coarse(now.value - seconds(e.time))} ago`]
+  return [gapText(e) || 'not measured', `${tookOver(e)}, ${coarse(now.value - seconds(e.time))} ago`]
 }
 
 export function Events() {

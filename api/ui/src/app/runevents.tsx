@@ -2,7 +2,7 @@
 import { computed, signal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import { json } from './api'
-import { gapText, kindOf } from './events'
+import { gapText, kindOf, tookOver } from './events'
 import { clock, count, seconds } from './format'
 import { Shape } from './icons'
 import { Blank, Command, cli } from './parts'
@@ -19,7 +19,7 @@ const most = 1000
 export const takeovers = computed<(Takeover & { previous?: string })[]>(() =>
   (events.value ?? [])
     .filter((e) => e.name === 'leader.changed')
-    .map((e) => ({ at: seconds(e.time), text: [e.node === e.data?.previous ? `${e.node} leads again` : `${e.node} took over`, gapText(e)].filter(Boolean).join(', '), previous: e.data?.previous })),
+    .map((e) => ({ at: seconds(e.time), text: [tookOver(e), gapText(e)].filter(Boolean).join(', '), previous: e.data?.previous })),
 )
 
 // useRunEvents asks for what happened to a run, and to the cluster's nodes. What happens
@@ -56,8 +56,8 @@ export function TakeoverNotice({ r }: { r: RunSummary }) {
   if (!last || final(r.state)) return null
   return (
     <p class="notice s-odd">
-      <b>{last.node === last.data!.previous ? `${last.node} leads again since ${clock(last.time)}` : `${last.node} took over at ${clock(last.time)}`}</b>
-      <span>{last.text}</span>
+      <b>{tookOver(last)}</b>
+      <span>{`at ${clock(last.time)}: ${last.text}`}</span>
       <a href={`/runs/${ref(r)}/events`}>what happened</a>
     </p>
   )
