@@ -6,12 +6,12 @@ import { Commits, Load, ms } from './charts'
 import { Events, lastTakeover, takeovers, useEvents } from './events'
 import { bytes, coarse, count, modulesWait, revision, seconds } from './format'
 import { Icon, Shape, type Kind } from './icons'
-import { Act, Blank, Choice, CopyAs, Figure, Pill, Table, cli, curl, every, offer } from './parts'
+import { Act, Blank, Choice, CopyAs, Figure, Pill, Table, cli, curl, every, offer, save } from './parts'
 import { nodeLink, place } from './route'
 import { commits } from './samples'
 import { Top, show } from './shell'
 import { final, health, may, members, now, order, raft, ref, runs } from './store'
-import { Consensus, Sights, Waits, blobBytes, dependencies, lagText, leading, reportOf, useReports, waits } from './sights'
+import { Consensus, Sights, Waits, blobBytes, dependencies, lagText, leading, reportOf, useReports, useWaiting, waits } from './sights'
 import type { Member, WorkerNode } from './types'
 
 export const workers = signal<WorkerNode[]>([])
@@ -254,15 +254,6 @@ function saveSnapshot() {
   })
 }
 
-// save hands bytes to the browser as a file.
-function save(data: Blob, name: string) {
-  const link = document.createElement('a')
-  link.href = URL.createObjectURL(data)
-  link.download = name
-  link.click()
-  setTimeout(() => URL.revokeObjectURL(link.href), 60000)
-}
-
 function Figures() {
   const [h, r] = [health.value!, raft.value]
   const list = (members.value?.members ?? []).filter((m) => m.status === 'alive')
@@ -292,6 +283,7 @@ function Figures() {
 export function Cluster() {
   useWorkers()
   useReports()
+  useWaiting()
   useEvents()
 
   const h = health.value

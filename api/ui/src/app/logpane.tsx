@@ -8,7 +8,7 @@ import { Icon } from './icons'
 import { LogPages } from './logpages'
 import { LogSource } from './logsource'
 import { LogView, type Found, type Query, type Source, type Times } from './logview'
-import { copy, say } from './parts'
+import { copy, save, say } from './parts'
 import { go, place, withQuery } from './route'
 
 export interface LogKeys { follow: () => void; times: () => void }
@@ -274,12 +274,4 @@ async function download(source: Source, name: string) {
   } catch (e) {
     say((e as Error).message, true)
   }
-}
-
-export function save(content: Blob, name: string) {
-  const link = document.createElement('a')
-  link.href = URL.createObjectURL(content)
-  link.download = name
-  link.click()
-  setTimeout(() => URL.revokeObjectURL(link.href), 60000)
 }

@@ -106,7 +106,7 @@ export const silent = 6
 export const age = computed(() => now.value && (Date.now() - answered.value) / 1000)
 
 // stale is why nothing can be changed now; '' if it can.
-export const stale = computed(() => {
+const stale = computed(() => {
   const h = health.value
   if (away.value) return `${away.value[0].toUpperCase()}${away.value.slice(1)}: what this page shows is old, and nothing can be changed until a node answers.`
   if (age.value > silent) return 'No node has answered lately: what this page shows may be old, and nothing can be changed until one does.'
@@ -136,6 +136,15 @@ export function Act({ kind = '', label, off, pressed, onClick, children }: { kin
       {children}
     </button>
   )
+}
+
+// save hands bytes to the browser as a file.
+export function save(data: Blob, name: string) {
+  const link = document.createElement('a')
+  link.href = URL.createObjectURL(data)
+  link.download = name
+  link.click()
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000)
 }
 
 export const asked = signal<Action | null>(null)

@@ -20,7 +20,7 @@ export const leading = (): NodeReport | undefined => reports.value?.nodes.find((
 export const blobBytes = () => reports.value?.nodes.reduce((n, r) => n + (r.disk?.blobBytes ?? 0), 0) ?? 0
 export const allReports = () => reports.value?.nodes ?? []
 
-// useReports asks for what the parts here show.
+// useReports asks what each node reports of itself and of the others.
 export function useReports() {
   every(3000, () =>
     json<NodeReports>('/api/v1/nodes').then((a) => {
@@ -28,8 +28,10 @@ export function useReports() {
       noteCommits(leading()?.commits)
     }),
   )
-  every(3000, () => json<WaitingList>('/api/v1/waiting').then((a) => (waiting.value = a)))
 }
+
+// useWaiting asks for what waits.
+export const useWaiting = () => every(3000, () => json<WaitingList>('/api/v1/waiting').then((a) => (waiting.value = a)))
 
 export const dependencies = () => waiting.value?.modules.dependency ?? 0
 export const waits = () => Object.entries(waiting.value?.modules ?? {}).reduce((n, [kind, k]) => n + (kind === 'dependency' ? 0 : k), 0)
