@@ -23,7 +23,8 @@ const foldFrom = 4
 
 export interface Block { name: string; own?: Module; instances: Module[] }
 
-// blocks are the modules of the run by the block they are of, in their order.
+// blocks are the modules of the run, as they are now, by the block they are of, in their
+// order.
 export const blocks = computed<Block[]>(() => {
   changed.value
   const by = new Map<string, Block>()
@@ -123,8 +124,7 @@ export function worst(list: Module[]): Kind {
 }
 
 function Group({ block }: { block: Block }) {
-  changed.value
-  const list = block.instances.map((m) => modules.get(m.name)?.peek() ?? m)
+  const list = block.instances
   const kind = worst(list)
   const done = list.filter((m) => m.state !== 'waiting' && m.state !== 'running').length
   const failed = list.filter((m) => m.state === 'failed').length
@@ -213,7 +213,4 @@ export function ModuleList({ whole }: { whole?: string }) {
 
 // failures are the modules that failed or were lost, in the order of the list, for the
 // keys.
-export const failures = computed(() => {
-  changed.value
-  return leaves.value.map((m) => modules.get(m.name)?.peek() ?? m).filter((m) => m.state === 'failed' || lost(m) > 0)
-})
+export const failures = computed(() => leaves.value.filter((m) => m.state === 'failed' || lost(m) > 0))

@@ -3,14 +3,13 @@ import { count } from './format'
 import { wasLost } from './icons'
 import { asks, leaves } from './modules'
 import { withQuery } from './route'
-import { changed, final, modules } from './store'
+import { final } from './store'
 import type { Module, RunSummary } from './types'
 
 // Notice tells of what a person has to decide, then of what failed; if there is neither,
 // of what was lost.
 export function Notice({ r }: { r: RunSummary }) {
-  changed.value
-  const list = leaves.value.map((m) => modules.get(m.name)?.peek() ?? m)
+  const list = leaves.value
   const failed = list.filter((m) => m.state === 'failed')
   const waiting = final(r.state) ? [] : list.filter(asks)
   const lost = list.flatMap((m) => m.attempts.filter((a) => wasLost(a.state)).map((a): [string, string] => [m.name, a.worker]))

@@ -7,7 +7,7 @@ import { GraphCard } from './graphcard'
 import { Icon, type Kind } from './icons'
 import { missing, watched } from './live'
 import { LogPane, type LogKeys } from './logpane'
-import { ModuleList, asks, chosenModule, failures, kindOf, leaves } from './modules'
+import { ModuleList, chosenModule, failures, kindOf, leaves } from './modules'
 import { ModulePane } from './pane'
 import { Notice } from './notice'
 import { Plan } from './plan'
@@ -16,7 +16,7 @@ import { go, segments, withQuery } from './route'
 import { EventsTab, TakeoverNotice } from './runevents'
 import { against, stateOf, usualOf } from './runs'
 import { Top, show, useKeys } from './shell'
-import { changed, events, final, may, modules, now, ref, run, took, variables } from './store'
+import { events, final, may, now, ref, run, took, variables } from './store'
 import { Outputs, WhyTab } from './tabs'
 import { TestsTab } from './tests'
 import { TimelineCard } from './timelinecard'
@@ -43,9 +43,8 @@ export const runPath = (r: RunSummary) => '/api/v1/runs/' + r.id
 
 // counts are the modules by their state.
 const counts = computed(() => {
-  changed.value
   const n: Record<Kind, number> = { ok: 0, hit: 0, run: 0, bad: 0, odd: 0, skip: 0, wait: 0, ask: 0 }
-  for (const m of leaves.value) n[kindOf(modules.get(m.name)?.peek() ?? m)[0]]++
+  for (const m of leaves.value) n[kindOf(m)[0]]++
   return n
 })
 
@@ -62,16 +61,14 @@ const words: [Kind, string][] = [
 function left(r: RunSummary): string {
   const usual = usualOf(r)
   if (final(r.state) || !usual || counts.value.ask > 0) return ''
-  const end = expectedEnd(r, leaves.value.map((m) => modules.get(m.name)?.peek() ?? m), now.value)
+  const end = expectedEnd(r, leaves.value, now.value)
   const rest = end.whole ? end.at - now.value : Math.max(usual - took(r), end.at - now.value)
   return rest > 1 ? `about ${duration(Math.round(rest))} left` : 'longer than usual'
 }
 
 // noted is what the name of a view says beside it: how many there are of what it shows.
 function noted(tab: string): string {
-  changed.value
-  const list = leaves.value.map((m) => modules.get(m.name)?.peek() ?? m)
-  const sum = (of: (m: Module) => number | undefined) => list.reduce((n, m) => n + (of(m) ?? 0), 0)
+  const sum = (of: (m: Module) => number | undefined) => leaves.value.reduce((n, m) => n + (of(m) ?? 0), 0)
   switch (tab) {
     case 'outputs':
       return number(sum((m) => m.outputCount ?? m.outputs?.length))
@@ -166,12 +163,15 @@ function Head({ r, tab }: { r: RunSummary; tab: string }) {
         </span>
       </div>
       <nav class="tabs" aria-label="Views of the run">
-        {tabs.map(([name, text]) => (
-          <a key={name} href={toTab(r, tab, name)} aria-current={tab === name ? 'page' : undefined}>
-            {text}
-            {noted(name) && [' ', <small class={noted(name).endsWith('failed') ? 's-bad' : ''}>{noted(name)}</small>]}
-          </a>
-        ))}
+        {tabs.map(([name, text]) => {
+          const note = noted(name)
+          return (
+            <a key={name} href={toTab(r, tab, name)} aria-current={tab === name ? 'page' : undefined}>
+              {text}
+              {note && [' ', <small class={note.endsWith('failed') ? 's-bad' : ''}>{note}</small>]}
+            </a>
+          )
+        })}
       </nav>
     </div>
   )

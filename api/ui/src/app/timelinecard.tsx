@@ -10,7 +10,7 @@ import { Choice } from './parts'
 import { go, place, withQuery } from './route'
 import { runPath } from './run'
 import { takeovers } from './runevents'
-import { changed, final, members, moduleOrder, modules, now, ref, run } from './store'
+import { changed, final, members, moduleOrder, now, ref, run } from './store'
 import { Timeline, type Bar, type Picture, type Row, type Wait } from './timeline'
 import type { Module, RunSummary } from './types'
 
@@ -62,7 +62,7 @@ function waitsOf(run: string, list: Module[], begun: number, at: number, running
 
 function picture(r: RunSummary, byModule: boolean, at: number): Picture {
   const running = !final(r.state)
-  const list = leaves.peek().map((m) => modules.get(m.name)?.peek() ?? m)
+  const list = leaves.peek()
   const bars = list.flatMap((m) => barsOf(m, byModule, at))
   const start = seconds(r.submittedAt)
   const role = (name: string) => members.value?.members.find((m) => m.name === name)
@@ -124,10 +124,14 @@ export function TimelineCard() {
   useEffect(() => {
     const t = view.current!
     t.chosen = chosenModule.value
-    t.pointed = pointed.value
     t.zoomed = zoomed
     t.show(picture(r, byModule, at))
-  }, [changed.value, at, byModule, zoomed?.join(), chosenModule.value, pointed.value, r.id, needsIn(r.id), takeovers.value, members.value])
+  }, [changed.value, at, byModule, zoomed?.join(), chosenModule.value, r.id, needsIn(r.id), takeovers.value, members.value])
+  useEffect(() => {
+    const t = view.current!
+    t.pointed = pointed.value
+    t.update()
+  }, [pointed.value])
   return (
     <section class="card timeline" aria-label="Timeline">
       <div class="cardh">
