@@ -85,6 +85,10 @@ type Git struct {
 // cache keys are the same on every worker.
 const CacheDir = "${cache.dir}"
 
+// EnvUnset is the value of a variable that a module's environment must not have: null
+// in the source. No variable of a process can hold a zero byte, so no source has it.
+const EnvUnset = "\x00unset"
+
 // Module is one unit of work of a pipeline.
 type Module struct {
 	Name        string `json:"name"`
@@ -101,7 +105,8 @@ type Module struct {
 	Script  string   `json:"script,omitempty"`
 	// Shell runs Script and the hooks, if they name no interpreter: "" is sh.
 	Shell string `json:"shell,omitempty"`
-	// Env is the pipeline's env with the module's own over it.
+	// Env is the pipeline's env with the module's own over it. A value may be
+	// EnvUnset.
 	Env map[string]string `json:"env,omitempty"`
 	// Deferred holds the expressions that are known only when the module may
 	// start (they name other modules, or the run's id or number), by attribute:

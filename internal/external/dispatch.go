@@ -94,8 +94,11 @@ func (w *Workers) execution(ctx context.Context, spec *pipeline.Spec) (*wire.Exe
 	env := map[string]string{"CI": "true", "PIPELINED_RUN_ID": string(spec.ID.Run), "PIPELINED_PIPELINE": spec.Pipeline,
 		"PIPELINED_MODULE": spec.ID.Module, "PIPELINED_ATTEMPT": fmt.Sprint(spec.ID.Attempt)}
 	for name, value := range spec.Env {
+		switch {
+		case value == pipeline.EnvUnset:
+			delete(env, name)
 		// The protocol has no caches: what would lie in one lies where the program puts it.
-		if !strings.Contains(value, pipeline.CacheDir) {
+		case !strings.Contains(value, pipeline.CacheDir):
 			env[name] = value
 		}
 	}

@@ -259,7 +259,7 @@ func attempt(n int) pipeline.AttemptID {
 // tree, and the secret by which the program knows the cluster.
 func TestWorkers_Dispatch(t *testing.T) {
 	r := newRig(t)
-	spec := pipeline.Spec{ID: attempt(1), Pipeline: "p", Command: []string{"make"}, Env: map[string]string{"A": "b", "C": pipeline.CacheDir + "/go"}, Workspace: r.putTree("src/a", "doc/b"),
+	spec := pipeline.Spec{ID: attempt(1), Pipeline: "p", Command: []string{"make"}, Env: map[string]string{"A": "b", "C": pipeline.CacheDir + "/go", "CI": pipeline.EnvUnset}, Workspace: r.putTree("src/a", "doc/b"),
 		Inputs: []string{"src/**"}, Upstream: []pipeline.Upstream{{Module: "build", Outputs: r.putTree("bin/app")}}, Timeout: time.Minute}
 	if err := r.Dispatch(t.Context(), r.find(), peer.DispatchRequest{Specs: []pipeline.Spec{spec}}); err != nil {
 		t.Fatal(err)
@@ -275,6 +275,9 @@ func TestWorkers_Dispatch(t *testing.T) {
 	}
 	if c, ok := got.EnvironmentVariables["C"]; ok {
 		t.Errorf("the program got C=%q, and has no caches", c)
+	}
+	if c, ok := got.EnvironmentVariables["CI"]; ok {
+		t.Errorf("the program got CI=%q, and the module unsets it", c)
 	}
 	var module wire.SerializedModule
 	if err := json.Unmarshal(got.SerializedModule, &module); err != nil {

@@ -185,7 +185,7 @@ var attributeTexts = map[string]text{
 	"pipeline.timeout":      {what: "of the whole run, from the start of its first module on", fallback: "no limit"},
 	"pipeline.shell":        {what: "what runs scripts: sh -eu, or bash -euo pipefail, which also fails if a command before a | does", fallback: shellSh},
 	"pipeline.on_failure":   {what: "once a module has failed: start nothing new, or run what does not depend on it", fallback: pipeline.OnFailureStop},
-	"pipeline.env":          {what: "variables of every module's environment; a module's own win", typ: "object"},
+	"pipeline.env":          {what: "variables of every module's environment; a module's own win, and null takes one away", typ: "object"},
 	"pipeline.env_from":     {what: "variables taken from where the run is submitted; * stands for anything but names that look like credentials", typ: "list of patterns"},
 
 	"variable.type":            {what: "string, number, bool, any, list(T), set(T), map(T), tuple([…]) or object({…})", typ: "type", fallback: "that of default, else string"},
@@ -227,7 +227,7 @@ var attributeTexts = map[string]text{
 	"module.use":                 {what: "takes the settings of a template", typ: "template.NAME"},
 	"module.always_run":          {what: "runs whatever became of what it depends on, also when the run fails or is cancelled", fallback: "false"},
 	"module.ignore_failure":      {what: "its failure leaves the run succeeded_with_warnings", fallback: "false"},
-	"module.env":                 {what: "variables of its environment", typ: "object"},
+	"module.env":                 {what: "variables of its environment; null takes one away that it would have", typ: "object"},
 	"module.env_from":            {what: "variables taken from where the run is submitted; * stands for anything but names that look like credentials", typ: "list of patterns"},
 	"module.inputs":              {what: "the files of the workspace that are in its directory", typ: "list of globs", fallback: "the whole workspace"},
 	"module.outputs":             {what: "files that are kept, and laid out for the modules that depend on it; each must match something", typ: "list of globs"},

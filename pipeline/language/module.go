@@ -545,8 +545,11 @@ func environmentOf(r *report, expr hclsyntax.Expression, v cty.Value) map[string
 	return env
 }
 
-// variableOf reads one variable of a process.
+// variableOf reads one variable of a process; null is pipeline.EnvUnset.
 func variableOf(r *report, name string, at hcl.Range, v cty.Value) string {
+	if v.IsKnown() && v.IsNull() {
+		return pipeline.EnvUnset
+	}
 	s, bad := textOf(v)
 	if bad == nil && v.IsKnown() {
 		bad = checkArgument(s)

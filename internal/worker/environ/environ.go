@@ -43,7 +43,7 @@ type Config struct {
 	// (-module-env). A name that is not set here is left out.
 	PassThrough []string
 	// Declared is what the pipeline declares; it wins over all but the
-	// reserved names.
+	// reserved names. A value of pipeline.EnvUnset leaves the variable out.
 	Declared map[string]string
 	// Lookup reads this machine's environment; nil means os.LookupEnv.
 	Lookup func(name string) (string, bool)
@@ -63,6 +63,9 @@ func Build(c Config) ([]string, error) {
 	}
 	out := make([]string, 0, 16+len(c.PassThrough)+len(c.Declared))
 	for name, value := range c.Declared {
+		if value == pipeline.EnvUnset {
+			continue
+		}
 		if name == "" || strings.ContainsAny(name, "=\x00") || strings.IndexByte(value, 0) >= 0 {
 			return nil, pipeline.Errorf(pipeline.Invalid, "env %.60q: a name or value that no environment can hold", name)
 		}
@@ -81,7 +84,7 @@ func Build(c Config) ([]string, error) {
 	}
 	before := len(out)
 	add := func(name, value string) {
-		if value != "" && (reserved(name) || !hasName(out[:before], name)) {
+		if value != "" && (reserved(name) || c.Declared[name] != pipeline.EnvUnset && !hasName(out[:before], name)) {
 			out = append(out, name+"="+value)
 		}
 	}

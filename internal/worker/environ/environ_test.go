@@ -91,3 +91,21 @@ func TestBuild_invalid(t *testing.T) {
 		}
 	}
 }
+
+// A variable that is unset is there in no way: neither the pipeline's, nor the machine's,
+// nor one that modules have by default. The system's own stay.
+func TestBuild_unset(t *testing.T) {
+	got := build(t, environ.Config{Dir: "/a", Run: "r", Trace: pipeline.TraceContext{Parent: "00-1"}, PassThrough: []string{"GOPROXY", "GOFLAGS"},
+		Declared: map[string]string{"A": pipeline.EnvUnset, "B": "1", "CI": pipeline.EnvUnset, "TRACEPARENT": pipeline.EnvUnset, "GOPROXY": pipeline.EnvUnset, "PIPELINED_RUN_ID": pipeline.EnvUnset},
+		Lookup:   machine(map[string]string{"GOPROXY": "http://proxy", "GOFLAGS": "-x"})})
+	for _, name := range []string{"A", "CI", "TRACEPARENT", "GOPROXY"} {
+		if value, ok := got[name]; ok {
+			t.Errorf("%s=%q, want it unset", name, value)
+		}
+	}
+	for name, want := range map[string]string{"B": "1", "GOFLAGS": "-x", "PIPELINED_RUN_ID": "r"} {
+		if got[name] != want {
+			t.Errorf("%s=%q, want %q", name, got[name], want)
+		}
+	}
+}
