@@ -90,6 +90,10 @@ func TestRunner_startErrors(t *testing.T) {
 			}, 126, "is not executable"},
 			{"directory", func(p *executor.Process) { p.Argv = []string{"/"} }, 126, "is a directory"},
 			{"interpreter", func(p *executor.Process) { write(p.Dir, "s", "#!/no/such/interp\n", 0o755); p.Argv = []string{"./s"} }, 127, `interpreter "/no/such/interp"`},
+			{"interpreter in PATH", func(p *executor.Process) {
+				write(p.Dir, "tool", "#!/no/such/interp\n", 0o755)
+				p.Argv, p.Env = []string{"tool"}, []string{"PATH=" + p.WorkDir}
+			}, 127, `interpreter "/no/such/interp"`},
 			{"carriage return", func(p *executor.Process) { write(p.Dir, "s", "#!/bin/sh\r\necho\r\n", 0o755); p.Argv = []string{"./s"} }, 127, "carriage return"},
 			{"format", func(p *executor.Process) { write(p.Dir, "s", "hello", 0o755); p.Argv = []string{"./s"} }, 126, "neither a program"},
 			{"huge", func(p *executor.Process) { p.Argv = append(p.Argv, strings.Repeat("x", 3<<20)) }, 126, "too long for the system"},

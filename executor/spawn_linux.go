@@ -175,9 +175,11 @@ func explain(p *Process, err error) *startError {
 	} else if !st.IsDir() {
 		return &startError{message: fmt.Sprintf("working directory %s is not a directory", p.WorkDir), code: 126}
 	}
-	file := name
-	if strings.Contains(name, "/") && !filepath.IsAbs(name) {
-		file = filepath.Join(p.WorkDir, name)
+	file, lookErr := lookPath(p)
+	if lookErr != nil {
+		file = name // it was there a moment ago
+	} else if !filepath.IsAbs(file) {
+		file = filepath.Join(p.WorkDir, file)
 	}
 	switch err {
 	case syscall.ENOENT:
@@ -208,10 +210,11 @@ func explain(p *Process, err error) *startError {
 			n += len(s) + 1
 		}
 		return &startError{message: fmt.Sprintf("command %q: arguments and environment are too long for the system (%d bytes): pass them in a file", name, n), code: 126}
-	case syscall.EINVAL:
+	}
+	if strings.Contains(strings.Join(p.Argv, ""), "\x00") || strings.Contains(strings.Join(p.Env, ""), "\x00") {
 		return &startError{message: fmt.Sprintf("command %q: a zero byte in its arguments or environment", name), code: 126}
 	}
-	return &startError{message: fmt.Sprintf("command %q: %v", name, err), code: 126, machine: IsMachineFault(err)}
+	return &startError{message: fmt.Sprintf("command %q: execute %s: %v", name, file, err), code: 126, machine: IsMachineFault(err)}
 }
 
 // shebang gives the interpreter that a script names; "" for anything else.

@@ -35,6 +35,10 @@ func (c agentCommand) run(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 
+	if c.env.addressGiven() {
+		return usagef("agent: -address names the node that a command talks to: write -bind ADDRESS for the address of this node, -join HOST to join a cluster")
+	}
+
 	s, found, err := c.resolve(cmd)
 	if err != nil {
 		return err

@@ -71,6 +71,11 @@ func (env *environment) givenFlags() string {
 	return strings.Join(list, " ")
 }
 
+// addressGiven reports whether the command line itself names a node.
+func (env *environment) addressGiven() bool {
+	return env.flags.address != "" && env.flags.address != env.getenv("PIPELINED_ADDR")
+}
+
 // page gives the address of a run's page on the dashboard of the node that answered
 // last, or "" if none does; it is nil if that node is of this process, and ends with it.
 func (env *environment) page(api *client.Client, run string) func() string {
@@ -337,6 +342,8 @@ func (env *environment) action(minArgs, maxArgs int, do func(context.Context, *c
 		switch {
 		case n < minArgs:
 			return missingArgument(cmd, n)
+		case maxArgs == 0 && n > 0 && len(cmd.Commands) > 0:
+			return unknownCommand(cmd, cmd.Args().First())
 		case maxArgs >= 0 && n > maxArgs:
 			return usagef("unexpected argument %q: %s takes %s", cmd.Args().Get(maxArgs), commandPath(cmd), takes(cmd))
 		}

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
+	"time"
 
 	"github.com/urfave/cli/v3"
 
@@ -25,7 +27,7 @@ func (c eventsCommand) command() *cli.Command {
 			&cli.BoolFlag{Name: "f", Aliases: []string{"follow"}, Usage: "follow: print events as they happen", HideDefault: true, Local: true},
 			&cli.StringFlag{Name: "run", Usage: "only events of this `RUN`: an id, a number, PIPELINE/NUMBER or last", Local: true},
 			&cli.StringSliceFlag{Name: "type", Usage: "only events of this type (`NAME`), for example run.finished, or run for all types of runs; may be repeated", Local: true},
-			&cli.Uint64Flag{Name: "since", Usage: "only events after this raft `INDEX`, all of them", HideDefault: true, Local: true},
+			&cli.StringFlag{Name: "since", Usage: "all events since this `TIME`: a duration before now such as 10m or 2d, or 2006-01-02T15:04:05Z; a whole number is the raft index of an event, and prints those after it", Local: true},
 			&cli.IntFlag{Name: "limit", Usage: "largest number `N` of events that have happened before; not with -since", Value: 100, Local: true},
 			&cli.StringFlag{Name: "o", Usage: "`FORMAT`: text, or json for CloudEvents as lines of JSON", Value: "text", Local: true},
 			&cli.BoolFlag{Name: "json", Usage: "same as -o json", HideDefault: true, Local: true},
@@ -52,6 +54,18 @@ func (c eventsCommand) run(ctx context.Context, cmd *cli.Command) error {
 		}
 	}
 
+	o := client.EventOptions{Limit: limit, Types: types}
+	var from time.Time
+	if cmd.IsSet("since") {
+		index, err := strconv.ParseUint(cmd.String("since"), 10, 64)
+		if err != nil {
+			if from, err = wire.ParseSince(cmd.String("since"), c.env.now()); err != nil {
+				return usagef("-%w, or the index of an event", err)
+			}
+		}
+		o.Since, o.Limit = &index, maxEventPage
+	}
+
 	api, err := c.env.connectRead(ctx)
 	if err != nil {
 		return err
@@ -61,7 +75,7 @@ func (c eventsCommand) run(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 
-	p := &eventPrinter{env: c.env, types: types, json: format == "json" || cmd.Bool("json"), base: api.Page()}
+	p := &eventPrinter{env: c.env, types: types, from: from, json: format == "json" || cmd.Bool("json"), base: api.Page()}
 	if name := cmd.String("run"); name != "" {
 		ref, err := pipeline.ParseRunRef(name)
 		if err != nil {
@@ -72,11 +86,7 @@ func (c eventsCommand) run(ctx context.Context, cmd *cli.Command) error {
 		}
 	}
 
-	o := client.EventOptions{Limit: limit, Run: string(p.run), Types: types}
-	if cmd.IsSet("since") {
-		since := cmd.Uint64("since")
-		o.Since, o.Limit = &since, maxEventPage
-	}
+	o.Run = string(p.run)
 	index, err := p.past(ctx, api, o)
 	if err != nil || !cmd.Bool("f") {
 		return err
@@ -103,7 +113,9 @@ type eventPrinter struct {
 	env   *environment
 	run   pipeline.RunID
 	types []string
-	json  bool
+	// from leaves out what happened before it.
+	from time.Time
+	json bool
 	// base is the address of the dashboard.
 	base string
 }
@@ -115,10 +127,13 @@ func (p *eventPrinter) past(ctx context.Context, api *client.Client, o client.Ev
 		if err != nil {
 			return 0, err
 		}
-		if o.Since != nil && list.DeletedThrough > *o.Since {
+		if o.Since != nil && list.DeletedThrough > *o.Since && !p.reaches(list.Events) {
 			p.env.tell("events up to index %d are no longer kept", list.DeletedThrough)
 		}
 		for i := range list.Events {
+			if list.Events[i].Time.Before(p.from) {
+				continue
+			}
 			if err := p.print(&list.Events[i]); err != nil {
 				return 0, err
 			}
@@ -129,6 +144,11 @@ func (p *eventPrinter) past(ctx context.Context, api *client.Client, o client.Ev
 		}
 		o.Since = &list.Index // there may be more
 	}
+}
+
+// reaches reports whether kept events, oldest first, are of before the time from.
+func (p *eventPrinter) reaches(events []wire.Event) bool {
+	return len(events) > 0 && events[0].Time.Before(p.from)
 }
 
 // happened prints what is to be printed of what happened.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/submission"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
@@ -87,7 +88,7 @@ func spanFlag(cmd *cli.Command, name string) (time.Duration, error) {
 	if !cmd.IsSet(name) {
 		return 0, nil
 	}
-	d, err := parseSpan(cmd.String(name))
+	d, err := wire.ParseSpan(cmd.String(name))
 	if err != nil {
 		return 0, usagef("-%s %q: %w", name, cmd.String(name), err)
 	}

@@ -75,6 +75,10 @@ func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 
+	if c.env.addressGiven() && c.env.flags.address != runAddress {
+		return usagef("run: runs on a node of its own and takes no -address: pipelined submit gives the run to a cluster")
+	}
+
 	cfg, err := c.config(cmd)
 	if err != nil {
 		return err

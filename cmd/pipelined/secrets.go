@@ -35,7 +35,7 @@ func (c secretsCommand) command() *cli.Command {
 					&cli.StringFlag{Name: "file", Usage: "`FILE` that holds the value (default standard input)", Local: true},
 					jsonFlag(),
 				},
-				Action: c.env.action(1, 1, c.set),
+				Action: c.env.action(1, -1, c.set),
 			},
 			{
 				Name: "ls", Usage: "lists the names of secrets, with time and author", Flags: []cli.Flag{jsonFlag()},
@@ -63,9 +63,11 @@ func (c secretsCommand) command() *cli.Command {
 }
 
 func (c secretsCommand) set(ctx context.Context, cmd *cli.Command) error {
-	name := cmd.Args().First()
-	if name, _, given := strings.Cut(name, "="); given {
-		return usagef("secrets set: the value is read from standard input or -file, not from the command line: pipelined secrets set %.80s", name)
+	name, _, given := strings.Cut(cmd.Args().First(), "=")
+	if given || cmd.Args().Len() > 1 {
+		// What may be the value is not repeated.
+		quoted := terminal.Quote(name)
+		return usagef(`secrets set: %s, not from the command line: printf %%s "$VALUE" | pipelined secrets set %.80s, or pipelined secrets set -file FILE %[2]s`, secretValueHint, quoted)
 	}
 
 	value, err := c.read(cmd, name)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/terminal"
 )
 
@@ -94,7 +95,7 @@ func setMemory(s *agentSettings, v []string) error {
 // span takes a time above 0: 90m, 36h, 30d.
 func span(to func(*agentSettings) *time.Duration) parser {
 	return func(s *agentSettings, v []string) error {
-		d, err := parseSpan(v[0])
+		d, err := wire.ParseSpan(v[0])
 		if err != nil {
 			return err
 		}
@@ -103,23 +104,6 @@ func span(to func(*agentSettings) *time.Duration) parser {
 
 		return nil
 	}
-}
-
-func parseSpan(text string) (time.Duration, error) {
-	d, err := time.ParseDuration(text)
-
-	var days float64
-	if n, ok := strings.CutSuffix(text, "d"); ok && err != nil {
-		if days, err = strconv.ParseFloat(n, 64); err == nil && days < 100_000 {
-			d = time.Duration(days * 24 * float64(time.Hour))
-		}
-	}
-
-	if err != nil || d <= 0 {
-		return 0, fmt.Errorf("expected a time such as 90m, 36h or 30d")
-	}
-
-	return d, nil
 }
 
 // sized takes a size above 0: 500MB, 20GiB.

@@ -51,32 +51,30 @@ func flagHelp(f cli.Flag) string {
 	return line
 }
 
-// What other programs call a command or a flag, and what it is called here.
-var (
-	otherCommands = map[string]string{"runs": "list", "ls": "list", "ps": "list", "log": "logs", "start": "submit", "stop": "cancel", "kill": "cancel",
-		"nodes": "members", "lint": "validate", "check": "validate", "format": "fmt", "backup": "snapshot"}
-	otherFlags = map[string]string{"list n": "-limit", "logs n": "-tail", "logs lines": "-tail"}
-)
+// otherCommands is what other programs call a command, and what it is called here.
+var otherCommands = map[string]string{
+	"runs": "list", "ls": "list", "ps": "list", "jobs": "list", "get": "list", "describe": "status", "show": "status", "inspect": "status", "info": "status",
+	"log": "logs", "tail": "logs", "output": "logs", "start": "submit", "apply": "submit", "enqueue": "submit", "build": "run", "make": "run",
+	"stop": "cancel", "kill": "cancel", "abort": "cancel", "restart": "retry", "rerun": "retry", "resume": "retry",
+	"server": "agent", "daemon": "agent", "node": "members", "join": "agent -join HOST", "lint": "validate", "check": "validate",
+	"format": "fmt", "backup": "snapshot", "restore": "snapshot", "login": "token", "auth": "token", "secret": "secrets", "dashboard": "ui", "web": "ui",
+	"new": "init", "create": "init", "delete": "cancel", "rm": "cancel", "explain": "why", "download": "artifacts", "fetch": "artifacts", "queue": "waiting", "monitor": "top",
+}
+
+// sameCommands are words for the same among the commands of a command.
+var sameCommands = [][]string{{"ls", "list", "show"}, {"rm", "remove", "delete", "del", "revoke"}, {"create", "set", "add", "new", "put"}}
 
 // usageError turns what urfave/cli says of a command line into one clear line.
 func usageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 	// urfave/cli has no types for these errors, only texts.
 	text := err.Error()
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
-		where := ""
-		if cmd.Root() != cmd {
-			where = " of " + commandPath(cmd)
-		}
-
+		name = strings.TrimLeft(name, "-")
 		if s := settingWithoutFlag(cmd, name); s != nil {
 			return usagef("%s is a setting without a flag: write %s = … into the file of -config, or set %s", s.key(), s.key(), s.variable())
 		}
 
-		if other := otherFlags[cmd.Name+" "+strings.TrimLeft(name, "-")]; other != "" {
-			return usagef("unknown flag -%s%s: did you mean %q?", name, where, other)
-		}
-
-		return usagef("unknown flag -%s%s%s", name, where, terminal.DidYouMean("-"+name, flagNames(cmd)))
+		return unknownFlag(cmd, name)
 	}
 
 	if name, ok := strings.CutPrefix(text, "flag needs an argument: "); ok {
@@ -96,14 +94,14 @@ func usageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 	return usagef("%w", err)
 }
 
-// settingWithoutFlag finds the setting of an agent that was given as a flag; nil if it
-// is none.
+// settingWithoutFlag finds the setting of an agent that was given as a flag, by its name
+// without dashes; nil if it is none.
 func settingWithoutFlag(cmd *cli.Command, name string) *setting {
 	if cmd.Name != "agent" {
 		return nil
 	}
 
-	name, _, _ = strings.Cut(strings.TrimLeft(name, "-"), "=")
+	name, _, _ = strings.Cut(name, "=")
 	i := slices.IndexFunc(agentTable, func(s setting) bool { return s.name == name })
 	if i < 0 {
 		return nil
@@ -156,7 +154,7 @@ func flagNames(cmd *cli.Command) []string {
 func missingArgument(cmd *cli.Command, n int) error {
 	names := strings.Fields(cmd.ArgsUsage)
 
-	return usagef("%s: missing %s (see pipelined %[1]s -h)", commandPath(cmd), names[min(n, len(names)-1)])
+	return usagef("%s: missing %s%s", commandPath(cmd), names[min(n, len(names)-1)], seeHelp(cmd))
 }
 
 // takes says which arguments a command takes: "one FILE".
@@ -181,7 +179,7 @@ func noCommand(_ context.Context, cmd *cli.Command) error {
 			fmt.Fprint(cmd.ErrWriter, firstHelp, platformNote(runtime.GOOS))
 			return exit(exitUsage)
 		}
-		return usagef("%s: missing command: %s (see pipelined %[1]s -h)", commandPath(cmd), cmd.ArgsUsage)
+		return usagef("%s: missing command: %s%s", commandPath(cmd), cmd.ArgsUsage, seeHelp(cmd))
 	}
 
 	return unknownCommand(cmd, name)
@@ -200,7 +198,7 @@ func unknownCommand(cmd *cli.Command, name string) error {
 		what = commandPath(cmd) + " command"
 	}
 
-	if other := otherCommands[name]; other != "" && cmd.Root() == cmd {
+	if other := otherCommand(cmd, name, names); other != "" {
 		return usagef("unknown %s %q: did you mean %q?", what, name, other)
 	}
 
@@ -209,10 +207,29 @@ func unknownCommand(cmd *cli.Command, name string) error {
 	}
 
 	if cmd.Root() != cmd {
-		return usagef("unknown %s %q: the commands are %s (see pipelined %s -h)", what, name, strings.Join(names, ", "), commandPath(cmd))
+		return usagef("unknown %s %q: the commands are %s%s", what, name, strings.Join(names, ", "), seeHelp(cmd))
 	}
 
-	return usagef("unknown %s %q (see pipelined help)", what, name)
+	return usagef("unknown %s %q%s", what, name, seeHelp(cmd))
+}
+
+// otherCommand is what a command is called here that other programs call name; "" for
+// none. names are the commands of cmd.
+func otherCommand(cmd *cli.Command, name string, names []string) string {
+	if cmd.Root() == cmd {
+		if strings.HasSuffix(name, ".hcl") {
+			return "run " + name
+		}
+		return otherCommands[name]
+	}
+	for _, words := range sameCommands {
+		if slices.Contains(words, name) {
+			if i := slices.IndexFunc(names, func(n string) bool { return slices.Contains(words, n) }); i >= 0 {
+				return names[i]
+			}
+		}
+	}
+	return ""
 }
 
 // commandPath is the name of a command below the root: "token create".

@@ -128,7 +128,7 @@ func (c webhooksCommand) rotate(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	keep, err := parseSpan(cmd.String("keep"))
+	keep, err := wire.ParseSpan(cmd.String("keep"))
 	if err != nil {
 		return usagef("-keep %q: %w", cmd.String("keep"), err)
 	}
