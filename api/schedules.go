@@ -22,7 +22,7 @@ type Schedules interface {
 	ChangeSchedule(ctx context.Context, by Subject, name string, change ScheduleChange) (wire.Schedule, error)
 	// TriggerSchedule creates a run of a schedule now: leader. The same key again
 	// gives the same run.
-	TriggerSchedule(ctx context.Context, by Subject, key, name string) (wire.RunCreated, error)
+	TriggerSchedule(ctx context.Context, by Subject, key, name string, in wire.TriggerRequest) (wire.RunCreated, error)
 }
 
 // ScheduleChange is a change of a schedule.
@@ -63,7 +63,8 @@ func (h *schedulesHandler) routes() []Route {
 			Summary:  "resume a paused schedule",
 			Response: doc[wire.Schedule](), serve: h.resume},
 		{Method: "POST", Pattern: "/api/v1/schedules/{name}/trigger", Role: RoleSubmit,
-			Summary:  "create a run of a schedule now",
+			Summary: "create a run of a schedule now",
+			Body:    OptionalBody, Request: doc[wire.TriggerRequest](),
 			Response: doc[wire.RunCreated](), serve: h.trigger},
 	}
 }
@@ -138,7 +139,12 @@ func (h *schedulesHandler) trigger(c *call) error {
 		return err
 	}
 
-	out, err := h.schedules.TriggerSchedule(c.r.Context(), c.by, c.key, name)
+	in, err := document[wire.TriggerRequest](c)
+	if err != nil {
+		return err
+	}
+
+	out, err := h.schedules.TriggerSchedule(c.r.Context(), c.by, c.key, name, in)
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,11 @@ func dueText(r *pipeline.Run) string {
 	if r.Tick.IsZero() {
 		return ""
 	}
-	return "due at " + r.Tick.UTC().Format(time.RFC3339)
+	at := r.Tick.UTC().Format(time.RFC3339)
+	if r.Trigger == pipeline.TriggerManual {
+		return "triggered by hand for " + at
+	}
+	return "due at " + at
 }
 
 // enter appends a run to its queues.

@@ -99,8 +99,8 @@ type Fire struct {
 	// Missed marks a tick that is caught up with: its run waits for earlier ones
 	// if overlapping runs are otherwise skipped.
 	Missed bool `cbor:"9,keyasint,omitempty"`
-	// By triggers a run by hand: whose it is. Revision, Due, Tick and Next say
-	// nothing then.
+	// By triggers a run by hand: whose it is. Tick is that of the run then, and
+	// Revision, Due and Next say nothing.
 	By string `cbor:"10,keyasint,omitempty"`
 	// Key is the idempotency key of what was triggered by hand.
 	Key string `cbor:"11,keyasint,omitempty"`
@@ -280,7 +280,7 @@ func (s *schedules) trigger(c *Command, rec *ScheduleRecord, ch *change) FireRes
 	}
 
 	r := rec.run(c.Fire.Run, c.Fire.By)
-	r.Key = triggerKey(c.Fire)
+	r.Key, r.Tick, r.Trigger = triggerKey(c.Fire), c.Fire.Tick, pipeline.TriggerManual
 
 	if err := s.scheduledRun(&r, c, ch); err != nil {
 		return FireResult{Schedule: *rec, Err: err}
@@ -327,7 +327,7 @@ func (s *schedules) triggered(f *Fire) *pipeline.Run {
 // run returns a run of a schedule.
 func (rec *ScheduleRecord) run(id pipeline.RunID, submitter string) pipeline.Run {
 	return pipeline.Run{ID: id, Pipeline: rec.Name, Modules: rec.Modules, Workspace: rec.Workspace, Holders: rec.Holders, Submitter: submitter,
-		Schedule: rec.Name, Queued: rec.Schedule.Overlap == pipeline.OverlapQueue, Group: rec.Group, Cancels: rec.Cancels, Git: rec.Git}
+		Schedule: rec.Name, Zone: rec.Schedule.Timezone, Queued: rec.Schedule.Overlap == pipeline.OverlapQueue, Group: rec.Group, Cancels: rec.Cancels, Git: rec.Git}
 }
 
 func (s *schedules) scheduledRun(r *pipeline.Run, c *Command, ch *change) error {

@@ -105,7 +105,7 @@ func TestFire_eachTickOnce(t *testing.T) {
 	}
 
 	run := r.run("t1")
-	want := pipeline.Run{ID: "t1", Number: 2, Pipeline: "s", State: pipeline.RunWaiting, Submitter: "ann", SubmittedAt: tickAt(1).Add(time.Millisecond),
+	want := pipeline.Run{ID: "t1", Number: 2, Pipeline: "s", State: pipeline.RunWaiting, Submitter: "ann", SubmittedAt: tickAt(1).Add(time.Millisecond), Zone: "UTC",
 		Workspace: "w", Holders: []pipeline.NodeID{"n1"}, Modules: 1, Schedule: "s", Tick: tickAt(1), QueueIndex: run.Index, Index: run.Index}
 	if d := cmp.Diff(want, run); d != "" {
 		t.Errorf("run (-want +got):\n%s", d)

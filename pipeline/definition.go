@@ -48,9 +48,11 @@ type Scope struct {
 	DeferredLocals map[string]DeferredExpr `json:"deferredLocals,omitempty"`
 	// Git facts of the workspace at submission.
 	Git Git `json:"git"`
-	// RunID, RunNumber and Submitter are what expressions see as run.*.
+	// RunID, RunNumber, RunTick and Submitter are what expressions see as run.*.
+	// A run without a tick has "".
 	RunID     string `json:"runId,omitempty"`
 	RunNumber uint64 `json:"runNumber,omitempty"`
+	RunTick   string `json:"runTick,omitempty"`
 	Submitter string `json:"submitter,omitempty"`
 }
 
@@ -109,7 +111,7 @@ type Module struct {
 	// EnvUnset.
 	Env map[string]string `json:"env,omitempty"`
 	// Deferred holds the expressions that are known only when the module may
-	// start (they name other modules, or the run's id or number), by attribute:
+	// start (they name other modules, or the run's id, number or tick), by attribute:
 	// "command", "script", "when", "cache_key", "env.NAME", or "env" if the
 	// whole object is one expression. language.Evaluate turns them into
 	// Evaluated.

@@ -69,10 +69,14 @@ type Run struct {
 	RetriedAt time.Time `json:"retriedAt,omitzero"`
 	// Idle is how long it had finished before it was retried, over all retries.
 	Idle time.Duration `json:"idle,omitempty"`
-	// Schedule names the schedule that the run is of, Tick is when it was due (zero
-	// if it was triggered by hand). Queued runs wait for the schedule's earlier runs.
+	// Schedule names the schedule that the run is of, Tick is the time that it is for:
+	// when it was due, or what a trigger by hand chose. Zone is the schedule's. Trigger
+	// is "" if the schedule made it at its tick. Queued runs wait for the schedule's
+	// earlier runs.
 	Schedule string    `json:"schedule,omitempty"`
 	Tick     time.Time `json:"tick,omitzero"`
+	Zone     string    `json:"zone,omitempty"`
+	Trigger  string    `json:"trigger,omitempty"`
 	Queued   bool      `json:"queued,omitempty"`
 	// Group is the concurrency group, of which one run is active at a time.
 	// Cancels means that the run cancels earlier runs of the group.
@@ -341,6 +345,8 @@ type Spec struct {
 	Holders []NodeID `json:"holders,omitempty"`
 	// Trace is that of the run.
 	Trace TraceContext `json:"trace,omitzero"`
+	// Tick is that of the run, as text; "" if it has none.
+	Tick string `json:"tick,omitempty"`
 }
 
 // Upstream is what one dependency left.

@@ -13,6 +13,9 @@ type Schedule struct {
 	CatchUp string `json:"catchUp"`
 }
 
+// What Run.Trigger may hold besides "": a run of a schedule was triggered by hand.
+const TriggerManual = "manual"
+
 // What Schedule.Overlap and Schedule.CatchUp may hold.
 const (
 	OverlapSkip  = "skip"

@@ -169,7 +169,7 @@ type Schedules struct {
 	SchedulesFunc        func(context.Context, int) (wire.ScheduleList, error)
 	ScheduleFunc         func(context.Context, string) (wire.Schedule, error)
 	ChangeScheduleFunc   func(context.Context, api.Subject, string, api.ScheduleChange) (wire.Schedule, error)
-	TriggerScheduleFunc  func(context.Context, api.Subject, string, string) (wire.RunCreated, error)
+	TriggerScheduleFunc  func(context.Context, api.Subject, string, string, wire.TriggerRequest) (wire.RunCreated, error)
 }
 
 // RegisterSchedule calls RegisterScheduleFunc.
@@ -209,12 +209,12 @@ func (f *Schedules) ChangeSchedule(ctx context.Context, by api.Subject, name str
 }
 
 // TriggerSchedule calls TriggerScheduleFunc.
-func (f *Schedules) TriggerSchedule(ctx context.Context, by api.Subject, key string, name string) (wire.RunCreated, error) {
+func (f *Schedules) TriggerSchedule(ctx context.Context, by api.Subject, key, name string, in wire.TriggerRequest) (wire.RunCreated, error) {
 	if f.TriggerScheduleFunc == nil {
 		return wire.RunCreated{}, unset("TriggerSchedule")
 	}
 
-	return f.TriggerScheduleFunc(ctx, by, key, name)
+	return f.TriggerScheduleFunc(ctx, by, key, name, in)
 }
 
 // Feeds is an api.Feeds made of functions.

@@ -93,7 +93,7 @@ func TestGroups(t *testing.T) {
 			return err
 		}, "POST /api/v1/schedules/s/resume", ""},
 		{"Schedules.Trigger", func(ctx context.Context, c *client.Client) error {
-			_, err := c.Schedules().Trigger(ctx, "s")
+			_, err := c.Schedules().Trigger(ctx, "s", wire.TriggerRequest{})
 			return err
 		}, "POST /api/v1/schedules/s/trigger", ""},
 		{"Schedules.Remove", func(ctx context.Context, c *client.Client) error { return c.Schedules().Remove(ctx, "s") }, "DELETE /api/v1/schedules/s", ""},

@@ -52,9 +52,9 @@ func (schedules Schedules) Resume(ctx context.Context, name string) (wire.Schedu
 }
 
 // Trigger makes a run of a schedule now.
-func (schedules Schedules) Trigger(ctx context.Context, name string) (wire.RunCreated, error) {
+func (schedules Schedules) Trigger(ctx context.Context, name string, in wire.TriggerRequest) (wire.RunCreated, error) {
 	return do[wire.RunCreated](ctx, schedules.calls, &request{method: http.MethodPost, path: schedulesPath + path(name, "trigger"), safe: true,
-		header: http.Header{wire.HeaderIdempotencyKey: {NewKey()}}}, nil)
+		header: http.Header{wire.HeaderIdempotencyKey: {NewKey()}}}, in)
 }
 
 // Remove removes a schedule; its runs stay.

@@ -72,10 +72,12 @@ type RunSummary struct {
 	// part of how long the run took.
 	IdleSeconds float64         `json:"idleSeconds,omitempty"`
 	Workspace   pipeline.Digest `json:"workspace,omitempty"`
-	// Schedule is the schedule that the run is of, Tick when it was due (nil if
-	// it was triggered by hand). Group is its concurrency group.
+	// Schedule is the schedule that the run is of, Tick the time that it is for, as the
+	// clock of the schedule's zone shows it. Trigger is unset if the schedule made the run
+	// at its tick, and "manual" if it was triggered by hand. Group is its concurrency group.
 	Schedule string     `json:"schedule,omitempty"`
 	Tick     *time.Time `json:"tick,omitempty"`
+	Trigger  string     `json:"trigger,omitempty"`
 	Group    string     `json:"group,omitempty"`
 	// ModuleCount and ModulesDone count over the whole run; a block that became
 	// instances does not count beside them.

@@ -46,6 +46,14 @@ type Schedule struct {
 	RegisteredAt time.Time       `json:"registeredAt"`
 }
 
+// TriggerRequest goes to POST /api/v1/schedules/{name}/trigger. An empty body says
+// nothing.
+type TriggerRequest struct {
+	// Tick is the time that the run is for: RFC 3339, or a date with or without a time of
+	// day by the clock of the schedule's zone. "" is now.
+	Tick string `json:"tick,omitempty"`
+}
+
 // Tick is what became of a tick: a run, or nothing for a reason.
 type Tick struct {
 	Tick time.Time `json:"tick"`

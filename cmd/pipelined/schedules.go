@@ -61,14 +61,11 @@ func (c schedulesCommand) command() *cli.Command {
 
 				return err
 			}),
-			one("trigger", "starts a run of a schedule now, even if it is paused, and prints the run's id", func(ctx context.Context, api *client.Client, name string) error {
-				run, err := api.Schedules().Trigger(ctx, name)
-				if err == nil {
-					fmt.Fprintln(c.env.stdout, run.ID)
-				}
-
-				return err
-			}),
+			{Name: "trigger", Usage: "starts a run of a schedule now, even if it is paused, and prints the run's id", ArgsUsage: "NAME",
+				Flags: []cli.Flag{
+					&cli.StringFlag{Name: "tick", Usage: "`TIME` that the run is for, its run.tick: 2026-11-30T03:00:00Z, or 2026-11-30T03:00 or 2026-11-30 by the clock of the schedule's zone (default now)", Local: true},
+				},
+				Action: c.env.action(1, 1, c.trigger)},
 			one("rm", "removes a schedule; its runs are kept", func(ctx context.Context, api *client.Client, name string) error {
 				err := api.Schedules().Remove(ctx, name)
 				if err == nil {
@@ -137,6 +134,20 @@ func (c schedulesCommand) show(ctx context.Context, cmd *cli.Command) error {
 	}
 
 	return t.Flush()
+}
+
+func (c schedulesCommand) trigger(ctx context.Context, cmd *cli.Command) error {
+	api, err := c.env.connect(ctx)
+	if err != nil {
+		return err
+	}
+
+	run, err := api.Schedules().Trigger(ctx, cmd.Args().First(), wire.TriggerRequest{Tick: cmd.String("tick")})
+	if err == nil {
+		fmt.Fprintln(c.env.stdout, run.ID)
+	}
+
+	return err
 }
 
 // tickState is what became of a tick, in words.

@@ -87,6 +87,10 @@ func (c statusCommand) printRun(r wire.Run) error {
 	}
 
 	fmt.Fprintf(c.env.stdout, "submitted %s\n", submitted)
+	if r.Tick != nil {
+		fmt.Fprintf(c.env.stdout, "tick      %s\n", terminal.Clean(tickText(&r.RunSummary)))
+	}
+
 	fmt.Fprintf(c.env.stdout, "took      %s\n", runTook(&r.RunSummary, now))
 	if n := terminal.CountModules(r.Modules); n.Total() > 0 {
 		fmt.Fprintf(c.env.stdout, "modules   %s\n", n)
@@ -105,6 +109,15 @@ func (c statusCommand) printRun(r wire.Run) error {
 	}
 
 	return t.Flush()
+}
+
+// tickText is the time that a run of a schedule is for, and what made the run.
+func tickText(r *wire.RunSummary) string {
+	text := r.Tick.Format(time.RFC3339) + " of schedule " + r.Schedule
+	if r.Trigger == pipeline.TriggerManual {
+		text += ", triggered by hand"
+	}
+	return text
 }
 
 func moduleWorker(m *wire.Module) string {

@@ -93,6 +93,9 @@ func (w *Workers) execution(ctx context.Context, spec *pipeline.Spec) (*wire.Exe
 
 	env := map[string]string{"CI": "true", "PIPELINED_RUN_ID": string(spec.ID.Run), "PIPELINED_PIPELINE": spec.Pipeline,
 		"PIPELINED_MODULE": spec.ID.Module, "PIPELINED_ATTEMPT": fmt.Sprint(spec.ID.Attempt)}
+	if spec.Tick != "" {
+		env["PIPELINED_TICK"] = spec.Tick
+	}
 	for name, value := range spec.Env {
 		switch {
 		case value == pipeline.EnvUnset:

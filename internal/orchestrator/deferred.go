@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/calendar"
 )
 
 // evaluationPause is the wait before expressions are evaluated again whose helper
@@ -37,13 +38,11 @@ func (e *evaluator) evaluate(m *moduleState) {
 	// Copied on the loop: the goroutine must not read the model.
 	deps := m.upstreamResults()
 
-	// A definition does not know the number of its run.
-	def := m.run.def
-	if def.Scope.RunNumber == 0 || def.Scope.RunID == "" {
-		c := *def
-		c.Scope.RunNumber, c.Scope.RunID = m.run.head.Number, string(m.run.head.ID)
-		def = &c
-	}
+	// A definition does not know the number of its run, nor its tick.
+	head := &m.run.head
+	c := *m.run.def
+	c.Scope.RunNumber, c.Scope.RunID, c.Scope.RunTick = head.Number, string(head.ID), calendar.Text(head.Tick, head.Zone)
+	def := &c
 
 	// Literals, references and templates take microseconds.
 	if !m.def.Expensive {

@@ -1,6 +1,9 @@
 package orchestrator
 
-import "github.com/pipelined/pipelined/pipeline"
+import (
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/calendar"
+)
 
 // spec is what the worker of an attempt receives. evaluated holds the values of
 // the module's deferred expressions, decrypted. The result is the same for every
@@ -15,7 +18,7 @@ func (a *activeAttempt) spec(term uint64, evaluated *pipeline.Evaluated) pipelin
 		Workspace: r.head.Workspace, Inputs: d.Inputs, InputsAll: d.InputsAll, Layout: d.Layout, WorkingDir: d.WorkingDir,
 		Outputs: d.Outputs, OutputsOptional: d.OutputsOptional, Reports: d.Reports, Timeout: d.Timeout, Grace: d.Grace, Caches: d.Caches, OwnCaches: r.head.Untrusted,
 		IdleTimeout: d.IdleTimeout, OnDisconnect: d.OnDisconnect, Hooks: d.Hooks, Resources: d.Resources,
-		Holders: r.head.Holders, Trace: r.head.Trace}
+		Holders: r.head.Holders, Trace: r.head.Trace, Tick: calendar.Text(r.head.Tick, r.head.Zone)}
 
 	// The worker waits for the predecessor itself; it needs no further word.
 	if a.predecessor != nil {

@@ -3,10 +3,12 @@ package service
 import (
 	"encoding/json"
 	"slices"
+	"time"
 
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/calendar"
 )
 
 const (
@@ -26,8 +28,18 @@ func summary(r pipeline.Run) wire.RunSummary {
 	return wire.RunSummary{ID: r.ID, Number: r.Number, Pipeline: r.Pipeline, State: r.State, Reason: r.Reason, Submitter: r.Submitter,
 		SubmittedAt: r.SubmittedAt.UTC(), StartedAt: wire.TimeOf(r.StartedAt), FinishedAt: wire.TimeOf(r.FinishedAt), IdleSeconds: r.Idle.Seconds(), Workspace: r.Workspace,
 		ModuleCount: r.Modules - r.Replaced, ModulesDone: r.Done - r.Replaced,
-		ModulesCached: r.Cached, ModulesFailed: r.Failed + r.Warnings, ModulesRunning: r.Live, Approvals: r.Approvals, Schedule: r.Schedule, Tick: wire.TimeOf(r.Tick), Group: r.Group,
+		ModulesCached: r.Cached, ModulesFailed: r.Failed + r.Warnings, ModulesRunning: r.Live, Approvals: r.Approvals, Schedule: r.Schedule, Tick: tickOf(&r), Trigger: r.Trigger, Group: r.Group,
 		Git: git, Pinned: r.Pinned, ArtifactsGone: r.ArtifactsGone, LogsGone: r.LogsGone}
+}
+
+// tickOf is the tick of a run, as the clock of its schedule's zone shows it; nil if it
+// has none.
+func tickOf(r *pipeline.Run) *time.Time {
+	if r.Tick.IsZero() {
+		return nil
+	}
+	at := calendar.In(r.Tick, r.Zone)
+	return &at
 }
 
 // summaryIn is summary with the reason why a run waits in its queue.

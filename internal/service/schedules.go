@@ -161,6 +161,18 @@ func (s *Schedules) Schedules(_ context.Context, days int) (wire.ScheduleList, e
 	return out, err
 }
 
+// record reads the record of a schedule.
+func (s *Schedules) record(name string) (rec fsm.ScheduleRecord, err error) {
+	err = s.state.View(func(v *fsm.View) error {
+		var ok bool
+		if rec, ok = v.Schedule(name); !ok {
+			return noSchedule(v, name)
+		}
+		return nil
+	})
+	return rec, err
+}
+
 // Schedule reads one schedule.
 func (s *Schedules) Schedule(_ context.Context, name string) (wire.Schedule, error) {
 	var out wire.Schedule
@@ -210,13 +222,24 @@ func (s *Schedules) ChangeSchedule(ctx context.Context, by api.Subject, name str
 
 // TriggerSchedule makes a run of a schedule now. The same key makes the same
 // run.
-func (s *Schedules) TriggerSchedule(ctx context.Context, by api.Subject, key, name string) (wire.RunCreated, error) {
+func (s *Schedules) TriggerSchedule(ctx context.Context, by api.Subject, key, name string, in wire.TriggerRequest) (wire.RunCreated, error) {
+	tick := time.Now().UTC().Truncate(time.Second)
+	if in.Tick != "" {
+		rec, err := s.record(name)
+		if err != nil {
+			return wire.RunCreated{}, err
+		}
+		if tick, err = calendar.Time(in.Tick, rec.Schedule.Timezone); err != nil {
+			return wire.RunCreated{}, pipeline.Errorf(pipeline.Invalid, "tick: %w", err)
+		}
+	}
+
 	who := by.Name
 	if who == "" {
 		who = "a user"
 	}
 
-	reply, err := s.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Use: by.Use, Fire: &fsm.Fire{Schedule: name, Run: NewRunID(), By: who, Key: key}})
+	reply, err := s.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Use: by.Use, Fire: &fsm.Fire{Schedule: name, Run: NewRunID(), Tick: tick, By: who, Key: key}})
 	if err != nil {
 		return wire.RunCreated{}, s.withNearest(err, name)
 	}

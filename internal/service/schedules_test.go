@@ -35,15 +35,15 @@ func TestSchedules(t *testing.T) {
 		}
 	}
 
-	made, err := r.schedules.TriggerSchedule(t.Context(), sam, "key", "nightly")
+	made, err := r.schedules.TriggerSchedule(t.Context(), sam, "key", "nightly", wire.TriggerRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := r.schedules.TriggerSchedule(t.Context(), sam, "key", "nightly")
+	again, err := r.schedules.TriggerSchedule(t.Context(), sam, "key", "nightly", wire.TriggerRequest{})
 	if err != nil || again.ID != made.ID || !again.Repeated {
 		t.Errorf("the same key again: %+v, %v", again, err)
 	}
-	if run := r.read(made.ID); run.Schedule != "nightly" {
+	if run := r.read(made.ID); run.Schedule != "nightly" || run.Trigger != pipeline.TriggerManual || run.Tick == nil || time.Since(*run.Tick) > time.Hour {
 		t.Errorf("got %+v", run.RunSummary)
 	}
 
@@ -54,6 +54,30 @@ func TestSchedules(t *testing.T) {
 	if err != nil || list.Schedules == nil || len(list.Schedules) != 0 {
 		t.Errorf("got %+v, %v", list, err)
 	}
+}
+
+// A trigger takes the time that its run is for, by the clock of the schedule's zone.
+func TestSchedules_TriggerSchedule_tick(t *testing.T) {
+	r := newRig(t)
+	source := strings.Replace(nightly, `cron = "@yearly"`, "\ncron = \"@yearly\"\ntimezone = \"Europe/Berlin\"\noverlap = \"allow\"\n", 1)
+	if _, err := r.schedules.RegisterSchedule(t.Context(), sam, "", wire.SubmitRequest{Source: source}); err != nil {
+		t.Fatal(err)
+	}
+	for given, want := range map[string]string{
+		"2026-11-30T02:00:00Z": "2026-11-30T03:00:00+01:00", "2026-11-30T03:00": "2026-11-30T03:00:00+01:00", "2026-07-01": "2026-07-01T00:00:00+02:00",
+	} {
+		made, err := r.schedules.TriggerSchedule(t.Context(), sam, "", "nightly", wire.TriggerRequest{Tick: given})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if run := r.read(made.ID); run.Tick == nil || run.Tick.Format(time.RFC3339) != want {
+			t.Errorf("%s: the tick is %v, want %s", given, run.Tick, want)
+		}
+	}
+	_, err := r.schedules.TriggerSchedule(t.Context(), sam, "", "nightly", wire.TriggerRequest{Tick: "yesterday"})
+	wantKind(t, err, pipeline.Invalid, `tick: "yesterday" is no time`)
+	_, err = r.schedules.TriggerSchedule(t.Context(), sam, "", "nigthly", wire.TriggerRequest{Tick: "2026-07-01"})
+	wantKind(t, err, pipeline.NotFound, `did you mean "nightly"?`)
 }
 
 // The ticks of the next days are listed if they are asked for, and not if the schedule
@@ -115,7 +139,10 @@ func TestSchedules_nearestName(t *testing.T) {
 			_, err := r.schedules.ChangeSchedule(t.Context(), sam, "nigthly", api.SchedulePause)
 			return err
 		},
-		"trigger": func() error { _, err := r.schedules.TriggerSchedule(t.Context(), sam, "", "nigthly"); return err },
+		"trigger": func() error {
+			_, err := r.schedules.TriggerSchedule(t.Context(), sam, "", "nigthly", wire.TriggerRequest{})
+			return err
+		},
 	} {
 		t.Run(what, func(t *testing.T) { wantKind(t, call(), pipeline.NotFound, `did you mean "nightly"?`) })
 	}
@@ -147,12 +174,12 @@ func TestSchedules_RegisterSchedule(t *testing.T) {
 		t.Errorf("secured %v", r.workspaces.asked)
 	}
 
-	made, err := r.schedules.TriggerSchedule(t.Context(), api.Subject{}, "", "p")
+	made, err := r.schedules.TriggerSchedule(t.Context(), api.Subject{}, "", "p", wire.TriggerRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	run := r.read(made.ID)
-	if run.Workspace != in.Workspace || run.Group != "deploy" || len(run.Modules) != 4 || run.Tick != nil || run.Submitter != "a user" {
+	if run.Workspace != in.Workspace || run.Group != "deploy" || len(run.Modules) != 4 || run.Tick == nil || run.Submitter != "a user" {
 		t.Errorf("got %+v", run.RunSummary)
 	}
 }
@@ -235,7 +262,7 @@ func TestSchedules_Schedule_ticks(t *testing.T) {
 	}
 
 	// Its run stands in the way of the next one, by hand too.
-	_, err = r.schedules.TriggerSchedule(t.Context(), sam, "", "nightly")
+	_, err = r.schedules.TriggerSchedule(t.Context(), sam, "", "nightly", wire.TriggerRequest{})
 	wantError(t, "trigger", err, pipeline.Conflict, string(first), "has not finished")
 }
 
@@ -250,7 +277,7 @@ func TestSchedules_TriggerSchedule_paused(t *testing.T) {
 			t.Errorf("got %+v, %v", got, err)
 		}
 	}
-	if made, err := r.schedules.TriggerSchedule(t.Context(), sam, "", "nightly"); err != nil || made.Repeated || made.Number != 1 {
+	if made, err := r.schedules.TriggerSchedule(t.Context(), sam, "", "nightly", wire.TriggerRequest{}); err != nil || made.Repeated || made.Number != 1 {
 		t.Errorf("got %+v, %v", made, err)
 	}
 }

@@ -94,7 +94,7 @@ func TestTokens_uses(t *testing.T) {
 	if _, err := r.schedules.RegisterSchedule(t.Context(), sam, "", wire.SubmitRequest{Source: nightly}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.schedules.TriggerSchedule(t.Context(), by, "", "nightly"); err != nil {
+	if _, err := r.schedules.TriggerSchedule(t.Context(), by, "", "nightly", wire.TriggerRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	used(2)

@@ -90,7 +90,7 @@ func (p *processes) environ(dir attemptdir.Dir, s *pipeline.Spec) ([]string, err
 
 	return environ.Build(environ.Config{
 		Dir: dir, Status: s.Status, Run: string(s.ID.Run), Pipeline: s.Pipeline, Module: s.ID.Module, Attempt: s.ID.Attempt,
-		Worker: p.worker, Trace: s.Trace.Attempt(s.ID), Cache: cache, PassThrough: p.passThrough, Declared: withSecrets(s, cache),
+		Worker: p.worker, Tick: s.Tick, Trace: s.Trace.Attempt(s.ID), Cache: cache, PassThrough: p.passThrough, Declared: withSecrets(s, cache),
 	})
 }
 

@@ -69,6 +69,48 @@ func Zone(name string) (*time.Location, error) {
 	return zone, nil
 }
 
+// Text is a tick as expressions and modules see it: RFC 3339, as the clock of a zone
+// shows it; "" if it is zero. A zone that is unknown here counts as UTC.
+func Text(tick time.Time, zone string) string {
+	if tick.IsZero() {
+		return ""
+	}
+	return In(tick, zone).Format(time.RFC3339)
+}
+
+// In is a time as the clock of a zone shows it, or in UTC if the zone is unknown here.
+func In(t time.Time, zone string) time.Time {
+	loc, err := Zone(zone)
+	if err != nil {
+		loc = time.UTC
+	}
+	return t.In(loc)
+}
+
+// timeForms are how users write a time, besides RFC 3339.
+var timeForms = []string{"2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02 15:04:05", "2006-01-02 15:04", time.DateOnly}
+
+// Time reads a time that a user wrote: RFC 3339, or a date or a date with a time of day
+// as the clock of a zone shows it. It is cut to whole seconds.
+func Time(text, zone string) (time.Time, error) {
+	loc, err := Zone(zone)
+	if err != nil {
+		return time.Time{}, err
+	}
+
+	at, err := time.Parse(time.RFC3339, text)
+	for _, form := range timeForms {
+		if err == nil {
+			break
+		}
+		at, err = time.ParseInLocation(form, text, loc)
+	}
+	if err != nil || at.Year() < 1970 {
+		return time.Time{}, fmt.Errorf("%.40q is no time: expected 2026-11-30T03:00:00Z, or 2026-11-30T03:00 or 2026-11-30 by the clock of %s", text, loc)
+	}
+	return at.Truncate(time.Second).UTC(), nil
+}
+
 // Check reports what is wrong with an expression; nil if it is valid.
 func Check(expression string) error {
 	_, err := parse(expression)

@@ -23,8 +23,9 @@ type Inputs struct {
 	Variables []VariableInput `json:"variables,omitempty"`
 	// Git facts of the workspace; zero if there is no repository.
 	Git pipeline.Git `json:"git"`
-	// RunID is "" if it is not known yet: expressions that name run.id are
-	// deferred then, as those that name run.number always are.
+	// RunID is "" if it is not known yet: expressions that name run.id or run.tick are
+	// deferred then, as those that name run.number always are. A run whose id is known
+	// here is of no schedule, and its run.tick is null.
 	RunID     string `json:"runId,omitempty"`
 	RunNumber uint64 `json:"runNumber,omitempty"`
 	Submitter string `json:"submitter,omitempty"`
@@ -126,7 +127,7 @@ func (f *File) compile(in Inputs) (*pipeline.Pipeline, Diagnostics) {
 	c.out = &out
 	outside := c.inputs()
 	c.excused = len(outside) > 0
-	c.roots = rootValues(in.Git, f.pipeline.Name, in.RunID, 0, in.Submitter)
+	c.roots = rootValues(f.pipeline.Name, &pipeline.Scope{Git: in.Git, RunID: in.RunID, Submitter: in.Submitter})
 	c.roots["var"] = cty.ObjectVal(c.variables)
 	c.validate()
 
@@ -162,15 +163,21 @@ func (f *File) compile(in Inputs) (*pipeline.Pipeline, Diagnostics) {
 }
 
 // rootValues are the parts of the scope that are the same for all expressions.
-// Of the run's number 0, and of its id "", is "not known".
-func rootValues(git pipeline.Git, name, runID string, number uint64, submitter string) map[string]cty.Value {
-	run := map[string]cty.Value{"submitter": cty.StringVal(submitter), "id": cty.DynamicVal, "number": cty.DynamicVal}
-	if runID != "" {
-		run["id"] = cty.StringVal(runID)
+// Of the run's number 0, and of its id "", is "not known". Its tick is known with its id.
+func rootValues(name string, scope *pipeline.Scope) map[string]cty.Value {
+	git := scope.Git
+	run := map[string]cty.Value{"submitter": cty.StringVal(scope.Submitter), "id": cty.DynamicVal, "number": cty.DynamicVal,
+		"tick": cty.UnknownVal(cty.String)}
+	if scope.RunID != "" {
+		run["id"], run["tick"] = cty.StringVal(scope.RunID), cty.NullVal(cty.String)
 	}
 
-	if number > 0 {
-		run["number"] = cty.NumberUIntVal(number)
+	if scope.RunTick != "" {
+		run["tick"] = cty.StringVal(scope.RunTick)
+	}
+
+	if scope.RunNumber > 0 {
+		run["number"] = cty.NumberUIntVal(scope.RunNumber)
 	}
 
 	return map[string]cty.Value{

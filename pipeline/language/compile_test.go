@@ -116,6 +116,27 @@ func TestFile_Compile_runID(t *testing.T) {
 	}
 }
 
+// The tick of a run is known with its id: there is none unless a schedule made the run.
+func TestFile_Compile_runTick(t *testing.T) {
+	src := moduleWith("command = [run.tick]\nenv = { N = \"${run.submitter}\" }")
+	p := compile(t, src, language.Inputs{})
+	if _, deferred := p.Modules[0].Deferred["command"]; !deferred {
+		t.Error("an unknown tick is not deferred")
+	}
+	if m := compile(t, moduleWith("command = [run.tick == null ? \"none\" : run.tick]"), language.Inputs{RunID: "r"}).Modules[0]; len(m.Command) != 1 || m.Command[0] != "none" {
+		t.Errorf("got %v", m.Command)
+	}
+	for src, want := range map[string]string{
+		moduleWith("command = [\"a\"]\noutputs = [run.tick]"):   "outputs must be known at submission and cannot name run.tick",
+		moduleWith("command = [\"at ${run.tick}\"]"):            "null",
+		moduleWith("command = [\"a\"]\nenv = { A = run.tock }"): "unknown name run.tock",
+	} {
+		if got := mistakes(t, src, language.Inputs{RunID: "r"}); len(got) != 1 || !strings.Contains(got[0], want) {
+			t.Errorf("%s: got %q, want %q", src, got, want)
+		}
+	}
+}
+
 func TestFile_Compile_patterns(t *testing.T) {
 	p := compile(t, moduleWith("command=[\"a\"]\ninputs=[\"./a\", \"dir/\", \"a\", \"**/*.{c,h}\"]\noutputs=[\".\"]\nworking_dir=\"./x/\"\ncaches=[\"go\",\"go\"]\nlayout=\"by-module\""), language.Inputs{})
 	m := p.Modules[0]

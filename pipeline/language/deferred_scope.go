@@ -155,8 +155,8 @@ func (s *deferredScope) value(r *report, expr hclsyntax.Expression, derive bool)
 
 	p := s.pipeline
 	roots := map[string]cty.Value{}
-	if refs.runID || refs.runNumber || refs.other {
-		roots = rootValues(p.Scope.Git, p.Name, p.Scope.RunID, p.Scope.RunNumber, p.Scope.Submitter)
+	if refs.runID || refs.runNumber || refs.runTick || refs.other {
+		roots = rootValues(p.Name, &p.Scope)
 	}
 
 	if refs.allVars {

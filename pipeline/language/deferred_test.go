@@ -39,7 +39,7 @@ func evaluate(t *testing.T, preamble, attributes string, deps map[string]pipelin
 		t.Fatal(err)
 	}
 
-	stored.Scope.RunID, stored.Scope.RunNumber = "r", 12
+	stored.Scope.RunID, stored.Scope.RunNumber, stored.Scope.RunTick = "r", 12, "2026-11-30T03:00:00+01:00"
 
 	return language.Evaluate(context.Background(), newEvaluator(t), &stored, stored.Module("m"), deps)
 }
@@ -52,6 +52,7 @@ func TestEvaluate_values(t *testing.T) {
 		`module.a.result.list[1], module.a.result.deep.k, module.a.result.big`:    "b|1.5|9007199254740993",
 		`module["a"].outputs[1], join(",", module.a.outputs)`:                     "y/z|x,y/z",
 		`"n${run.number}", run.id, pipeline.name, git.sha, run.submitter`:         "n12|r|p||",
+		`formatdate("YYYY-MM-DD", run.tick), run.tick != null ? "yes" : "no"`:     "2026-11-30|yes",
 		`local.known, local.deferred, local.later, local.list[0], var.v`:          "k|3!|3!!|3|V",
 		`try(module.a.result.missing, "none")`:                                    "none",
 		`module.a.result.none == null ? "null" : "x"`:                             "null",

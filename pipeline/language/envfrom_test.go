@@ -42,7 +42,7 @@ module "c" {
 	p.Scope.Variables, p.Scope.RunID, p.Scope.RunNumber = open, "r1", 7
 	want := map[string]map[string]string{
 		"a": {"GITHUB_SHA": "abc", "GITHUB_TOKEN": "hidden-1", "SIGNING_KEY": "hidden-3", "TOP_TOKEN": "own", "LATER_TOKEN": "r1"},
-		"b": {"GITHUB_SHA": "abc", "SIGNING_KEY": "own", "TOP_TOKEN": "own", "LATER_TOKEN": "r1", "ALL": `{"id":"r1","number":7,"submitter":""}`},
+		"b": {"GITHUB_SHA": "abc", "SIGNING_KEY": "own", "TOP_TOKEN": "own", "LATER_TOKEN": "r1", "ALL": `{"id":"r1","number":7,"submitter":"","tick":null}`},
 		"c": {"GITHUB_SHA": "abc", "SIGNING_KEY": "hidden-3", "TOP_TOKEN": "own", "LATER_TOKEN": "r1"},
 	}
 	for i := range p.Modules {

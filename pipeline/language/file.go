@@ -103,7 +103,8 @@ type deferrable struct {
 	// text is the source of expr and its place.
 	text pipeline.DeferredExpr
 	// waits is set if it names a module or the run's number, itself or through
-	// a local; waitsForID if it names the run's id.
+	// a local; waitsForID if it names the run's id or
+	// tick.
 	waits, waitsForID bool
 	// sensitive is set if it names a sensitive variable, itself or through a
 	// local.

@@ -105,7 +105,7 @@ func (k *linker) resolve(u *use) {
 		k.add(u.expr.Range(), "write local.NAME", "a local names other locals one by one")
 	}
 	if u.mode == useVariables {
-		if r := u.refs; len(r.locals)+len(r.modules) > 0 || r.allLocals || r.runID || r.runNumber || r.other {
+		if r := u.refs; len(r.locals)+len(r.modules) > 0 || r.allLocals || r.runID || r.runNumber || r.runTick || r.other {
 			k.add(u.expr.Range(), "variables are checked before anything else has a value", "a validation sees var only")
 		}
 	}
@@ -215,7 +215,7 @@ func (k *linker) linkLocal(l *local) {
 func (k *linker) inherit(l *deferrable) {
 	r := l.refs
 	l.waits = len(r.modules) > 0 || r.runNumber
-	l.waitsForID = r.runID
+	l.waitsForID = r.runID || r.runTick
 	for _, x := range k.file.named(r) {
 		l.waits = l.waits || x.value.waits
 		l.waitsForID = l.waitsForID || x.value.waitsForID
@@ -303,6 +303,8 @@ func (k *linker) because(r *references, named []*local) string {
 		return " and cannot name run.number"
 	case r.runID:
 		return " and cannot name run.id"
+	case r.runTick:
+		return " and cannot name run.tick"
 	}
 	for _, l := range named {
 		if l.value.waits || l.value.waitsForID {

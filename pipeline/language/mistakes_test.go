@@ -143,7 +143,7 @@ func TestParse_oneMistake(t *testing.T) {
 		{moduleWith("command=[var.x]"), `3:10 unknown variable "x" | declare it: variable "x" { type = string }`},
 		{moduleWith("command=[local.x]"), `3:10 unknown local "x" | declare it: locals { x = … }`},
 		{moduleWith("command=[git.shaa]"), `3:10 unknown name git.shaa | did you mean "sha"?`},
-		{moduleWith("command=[run.x]"), `3:10 unknown name run.x | run has id, number, submitter`},
+		{moduleWith("command=[run.x]"), `3:10 unknown name run.x | run has id, number, submitter, tick`},
 		{moduleWith("command=[module]"), `3:10 module needs the name of one | write module.NAME, or module["NAME"]`},
 		{moduleWith("command=[matrix.os]"), `3:10 module "m" has no matrix | write matrix = { NAME = [ … ] }`},
 		{moduleWith("command=[uper(\"a\")]"), `3:10 unknown function "uper" | did you mean "upper"?`},

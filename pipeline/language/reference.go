@@ -38,6 +38,7 @@ type references struct {
 	allEach   bool
 	runID     bool
 	runNumber bool
+	runTick   bool
 	git       []reference // the facts of git, which may be missing
 	cache     []reference // cache.dir, which only the worker knows
 	other     bool        // git, run.submitter, pipeline: known at submission
@@ -47,7 +48,7 @@ type references struct {
 // none reports an expression that needs no scope at all.
 func (x *references) none() bool {
 	return len(x.variables)+len(x.locals)+len(x.modules) == 0 && !x.instance() &&
-		!x.allVars && !x.allLocals && !x.runID && !x.runNumber && !x.other && !x.unknown
+		!x.allVars && !x.allLocals && !x.runID && !x.runNumber && !x.runTick && !x.other && !x.unknown
 }
 
 // instance reports an expression that names what differs between the instances
@@ -60,7 +61,7 @@ func (x *references) instance() bool {
 var (
 	rootNames   = []string{"var", "local", "run", "git", "pipeline", "module", "matrix", "each", "cache"}
 	eachNames   = []string{"key", "value"}
-	runNames    = []string{"id", "number", "submitter"}
+	runNames    = []string{"id", "number", "submitter", "tick"}
 	gitNames    = []string{"sha", "branch", "tag", "dirty"}
 	moduleNames = []string{"status", "result", "outputs", "exit_code", "duration", "cached"}
 )
@@ -120,6 +121,7 @@ func (x *references) take(r *report, t hcl.Traversal, script bool) {
 		known(r, at, second, name, root, eachNames)
 	case "run":
 		x.runID = x.runID || second == stepNone || name == "id"
+		x.runTick = x.runTick || second == stepNone || name == "tick"
 		x.runNumber = x.runNumber || second == stepNone || name == "number"
 		x.other = true
 		known(r, at, second, name, root, runNames)

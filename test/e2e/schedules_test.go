@@ -44,10 +44,11 @@ func TestSchedule_oneRunATick(t *testing.T) {
   }
   schedule {
     cron     = "*/2 * * * * *"
+    timezone = "Asia/Kolkata"
     catch_up = "all"
   }
   module "m" {
-    script = "echo x >> %s/$PIPELINED_RUN_ID"
+    script = "echo \"$PIPELINED_TICK ${run.tick}\" >> %s/$PIPELINED_RUN_ID"
   }
 }
 `, dir))
@@ -81,6 +82,9 @@ func TestSchedule_oneRunATick(t *testing.T) {
 		b, err := os.ReadFile(filepath.Join(dir, string(r.ID)))
 		if starts := strings.Count(string(b), "\n"); err != nil || starts != 1 {
 			t.Errorf("the module of run %s was started %d times: %v", r.ID, starts, err)
+		}
+		if tick := r.Tick.Format(time.RFC3339); string(b) != tick+" "+tick+"\n" || !strings.HasSuffix(tick, "+05:30") {
+			t.Errorf("the module of run %s saw the tick %q, want %q", r.ID, b, tick)
 		}
 		if i > 0 && r.Tick.Sub(*runs[i-1].Tick) != tickEvery {
 			t.Errorf("between the ticks %s and %s lie %s, want %s", runs[i-1].Tick, r.Tick, r.Tick.Sub(*runs[i-1].Tick), tickEvery)

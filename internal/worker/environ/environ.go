@@ -34,6 +34,8 @@ type Config struct {
 	Attempt int
 	// Worker is the node's name.
 	Worker string
+	// Tick is that of the run.
+	Tick string
 	// Status is how the run has gone, for a hook of its pipeline.
 	Status string
 	// Cache is the directory that holds the module's caches.
@@ -102,6 +104,7 @@ func Build(c Config) ([]string, error) {
 		add("PIPELINED_ATTEMPT", strconv.Itoa(c.Attempt))
 	}
 	add("PIPELINED_WORKER", c.Worker)
+	add("PIPELINED_TICK", c.Tick)
 	add(executor.StatusVariable, c.Status)
 	add("PIPELINED_OUTPUT", c.Dir.Result())
 	add("PIPELINED_WORKSPACE", c.Dir.Work())

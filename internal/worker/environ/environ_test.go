@@ -33,7 +33,7 @@ func machine(vars map[string]string) func(string) (string, bool) {
 }
 
 func TestBuild(t *testing.T) {
-	got := build(t, environ.Config{Dir: "/a", Path: "/bin", Trace: pipeline.TraceContext{Parent: "00-1", Baggage: "a=b"}, Run: "r1", Pipeline: "p", Module: "m", Attempt: 2,
+	got := build(t, environ.Config{Dir: "/a", Path: "/bin", Trace: pipeline.TraceContext{Parent: "00-1", Baggage: "a=b"}, Run: "r1", Tick: "2026-11-30T03:00:00Z", Pipeline: "p", Module: "m", Attempt: 2,
 		Worker: "w", Cache: "/c", PassThrough: []string{"GOPROXY", "UNSET", "GOPROXY", "PIPELINED_KEY", "EMPTY"},
 		Declared: map[string]string{"A": "1", "B": "x=y"},
 		Lookup:   machine(map[string]string{"GOPROXY": "http://proxy", "PIPELINED_KEY": "secret", "EMPTY": "", "OTHER": "x"})})
@@ -42,7 +42,7 @@ func TestBuild(t *testing.T) {
 	}
 	delete(got, "PIPELINED_OUTPUT")
 	want := map[string]string{"PATH": "/bin", "HOME": "/a/home", "TMPDIR": "/a/tmp", "CI": "true", "TRACEPARENT": "00-1", "BAGGAGE": "a=b",
-		"PIPELINED_RUN_ID": "r1", "PIPELINED_PIPELINE": "p", "PIPELINED_MODULE": "m", "PIPELINED_ATTEMPT": "2", "PIPELINED_WORKER": "w",
+		"PIPELINED_RUN_ID": "r1", "PIPELINED_TICK": "2026-11-30T03:00:00Z", "PIPELINED_PIPELINE": "p", "PIPELINED_MODULE": "m", "PIPELINED_ATTEMPT": "2", "PIPELINED_WORKER": "w",
 		"PIPELINED_WORKSPACE": "/a/work", "PIPELINED_CACHE": "/c", "GOPROXY": "http://proxy", "EMPTY": "", "A": "1", "B": "x=y"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

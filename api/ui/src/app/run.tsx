@@ -123,7 +123,12 @@ function Head({ r, tab }: { r: RunSummary; tab: string }) {
         )}
         <span class="tag">
           <Icon name={r.schedule ? 'schedules' : 'person'} />
-          {r.schedule ? (r.tick ? `schedule, due ${dateTime(r.tick)}` : 'schedule, triggered') : r.submitter}
+          {r.schedule ? `schedule, ${r.trigger ? 'triggered' : 'due'}` : r.submitter}
+          {r.tick && (
+            <>
+              {r.trigger ? ' for' : ''} <time dateTime={r.tick} title={`run.tick = "${r.tick}"`}>{r.tick.replace('T', ' ')}</time>
+            </>
+          )}
         </span>
         <span class="tag">
           <Icon name="clock" />
