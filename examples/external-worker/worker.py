@@ -42,11 +42,11 @@ def lay_out(tree, root):
         if not e.get("dir"): to.write_bytes(get(e["digest"])), to.chmod(e["mode"] & 0o777)
 def collect(globs, root):  # the outputs' files as blobs, and their list as a tree
     kept = {}
-    for glob in globs:
+    for glob, away in ((g.removeprefix("!"), g[:1] == "!") for g in globs):  # "!" takes away what those before it match
         found = inside(root, glob) and root.glob(glob + "/*" if glob.endswith("**") else glob)
         found = {f.relative_to(root).as_posix(): f for f in found if f.is_file() and not f.is_symlink()}
-        if not found: raise ValueError("outputs: %r matches no file" % glob)
-        kept.update(found)
+        if not found and not away: raise ValueError("outputs: %r matches no file" % glob)
+        kept = {p: f for p, f in kept.items() if p not in found} if away else kept | found
     return put(json.dumps([{"path": p, "mode": f.stat().st_mode & 0o777, "size": f.stat().st_size, "digest": put(f.read_bytes())}
                            for p, f in sorted(kept.items())]).encode()) if kept else ""
 def results(text):  # of $PIPELINED_OUTPUT: one JSON object, or key=value and key<<END … END

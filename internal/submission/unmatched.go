@@ -54,6 +54,9 @@ func unmatchedInputs(file string, def *pipeline.Pipeline, files tree.Tree) langu
 	for i := range def.Modules {
 		m := &def.Modules[i]
 		for n, glob := range m.Inputs {
+			if _, negated := tree.Negated(glob); negated {
+				continue
+			}
 			if _, asked := known[glob]; !asked {
 				f := tree.NewFilter([]string{glob})
 				known[glob] = slices.ContainsFunc(files, func(e pipeline.TreeEntry) bool { return f.Matches(e.Path) })
@@ -84,7 +87,10 @@ func madeBefore(index map[string]*pipeline.Module, m *pipeline.Module, glob stri
 				continue
 			}
 			seen[name] = true
-			overlaps := func(output string) bool { return mayOverlap(glob, output) }
+			overlaps := func(output string) bool {
+				_, negated := tree.Negated(output)
+				return !negated && mayOverlap(glob, output)
+			}
 			if slices.ContainsFunc(up.Outputs, overlaps) || slices.ContainsFunc(up.OutputsOptional, overlaps) || before(up) {
 				return true
 			}

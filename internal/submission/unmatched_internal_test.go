@@ -11,8 +11,8 @@ import (
 const misspelt = `pipeline "p" {
   module "make" {
     command = ["true"]
-    inputs  = ["src/**", "p.hcl", "srcc/**", "nofile.txt"]
-    outputs = ["gen", "*.o"]
+    inputs  = ["src/**", "p.hcl", "srcc/**", "nofile.txt", "!none/**"]
+    outputs = ["gen", "*.o", "!lib.a"]
   }
   module "after" {
     for_each = ["x", "y"]

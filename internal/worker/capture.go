@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -213,6 +214,9 @@ func (c *capturer) captureOutputs(ctx context.Context, a *attempt, got *captured
 		switch {
 		case len(notes.Missing) > 0:
 			o.State, o.Reason = pipeline.AttemptFailed, "no file matches outputs "+strings.Join(notes.Missing, ", ")
+			if slices.ContainsFunc(required, func(g string) bool { _, negated := tree.Negated(g); return negated }) {
+				o.Reason += ", or its patterns with ! leave nothing"
+			}
 		case len(notes.LeftOut) > 0:
 			o.Reason = "left out of its outputs: " + strings.Join(notes.LeftOut[:min(5, len(notes.LeftOut))], ", ")
 		}

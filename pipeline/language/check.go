@@ -3,6 +3,7 @@ package language
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -136,13 +137,20 @@ const (
 
 // checkGlob is for patterns of files inside a directory.
 func checkGlob(s string) *problem {
-	if p := checkPath(s); p != nil {
+	if s == "!" {
+		return wrong(`write what it takes away behind the !, such as "!**/*.tmp"`, `pattern "!" matches nothing`)
+	}
+
+	// "!" takes away, and "\!" is a name that begins with "!".
+	path, _ := strings.CutPrefix(s, "!")
+	if path == s {
+		path = strings.TrimPrefix(s, `\`+"!")
+	}
+	if p := checkPath(path); p != nil && (path != "" || path == s) {
 		return p
 	}
 
 	switch {
-	case s[0] == '!':
-		return wrong("write the pattern of what is wanted", "pattern %s begins with !, which excludes nothing here", quote(s))
 	case !doublestar.ValidatePattern(s):
 		return wrong("*, **, ?, [a-z] and {a,b} are what a pattern may have, and each bracket needs its end", "invalid pattern %s", quote(s))
 	case strings.Count(s, "**") > maxGlobStars:
@@ -154,8 +162,33 @@ func checkGlob(s string) *problem {
 	return nil
 }
 
+// checkGlobs is for a list of patterns, each of which checkGlob accepted.
+func checkGlobs(list []string) *problem {
+	if len(list) == 0 || list[0][0] != '!' {
+		return nil
+	}
+	detail := fmt.Sprintf(`name before it what is wanted: ["**", %.60s]`, quote(list[0]))
+	if !slices.ContainsFunc(list, func(s string) bool { return s[0] != '!' }) && len(list) > 1 {
+		return wrong(detail, "all patterns begin with !, and there is nothing that they could take away from")
+	}
+	return wrong(detail+`; a file whose name begins with ! is "./`+list[0]+`"`, "pattern %s begins with ! and is the first: it takes away what those before it match", quote(list[0]))
+}
+
 // cleanGlob makes "./a" into "a" and "dir/" into all that is in the directory.
 func cleanGlob(s string) string {
+	if rest, negated := strings.CutPrefix(s, "!"); negated {
+		return "!" + cleanGlob(rest)
+	}
+	if strings.HasPrefix(s, "./") {
+		if s = cleanPattern(s); s[0] == '!' {
+			return `\` + s
+		}
+		return s
+	}
+	return cleanPattern(s)
+}
+
+func cleanPattern(s string) string {
 	for strings.HasPrefix(s, "./") {
 		s = strings.TrimLeft(s[2:], "/")
 	}

@@ -196,7 +196,7 @@ var attributeTexts = map[string]text{
 	"validation.error_message": {what: "the message if it is not", typ: "text", required: true},
 
 	"workspace.root":    {what: "the directory of the files, above the pipeline's file or in its directory", typ: "path", fallback: "the file's directory"},
-	"workspace.exclude": {what: "what stays behind, besides what .gitignore and .pipelinedignore name", typ: "list of globs"},
+	"workspace.exclude": {what: "what stays behind, besides what .gitignore and .pipelinedignore name; ! takes back", typ: "list of globs"},
 
 	"requirement.command": {what: "run as it is, without a shell", required: true},
 	"requirement.message": {what: "with what the run fails where the command does"},
@@ -229,8 +229,8 @@ var attributeTexts = map[string]text{
 	"module.ignore_failure":      {what: "its failure leaves the run succeeded_with_warnings", fallback: "false"},
 	"module.env":                 {what: "variables of its environment; null takes one away that it would have", typ: "object"},
 	"module.env_from":            {what: "variables taken from where the run is submitted; * stands for anything but names that look like credentials", typ: "list of patterns"},
-	"module.inputs":              {what: "the files of the workspace that are in its directory", typ: "list of globs", fallback: "the whole workspace"},
-	"module.outputs":             {what: "files that are kept, and laid out for the modules that depend on it; each must match something", typ: "list of globs"},
+	"module.inputs":              {what: "the files of the workspace that are in its directory; ! takes away", typ: "list of globs", fallback: "the whole workspace"},
+	"module.outputs":             {what: "files that are kept, and laid out for the modules that depend on it; each must match something, and ! takes away", typ: "list of globs"},
 	"module.outputs_optional":    {what: "as outputs, but may match nothing", typ: "list of globs"},
 	"module.layout":              {what: "outputs of dependencies lie in a directory named as the dependency", fallback: "at their own paths"},
 	"module.working_dir":         {what: "where it starts, inside of its directory", typ: "path", fallback: "."},

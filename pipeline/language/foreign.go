@@ -42,7 +42,12 @@ var (
 	}
 )
 
+// A workspace has no list of what goes along: what does not is easier to check.
+var foreignInWorkspace = map[string]string{"include": onlyHint, "files": onlyHint, "inputs": onlyHint, "paths": onlyHint, "ignore": `write exclude = ["path/**"]`}
+
 const (
+	onlyHint = `to send only some files, write exclude = ["**", "!path/**"]`
+
 	dependsHint  = "write depends_on = [module.NAME]"
 	scriptHint   = `write script = "…" for a shell, or command = ["program", "argument"]`
 	stepsHint    = "a module is one step: write its lines into one script, or a module for each with depends_on between them"
@@ -75,6 +80,8 @@ func foreignHint(where, name string) string {
 		return foreignInModule[name]
 	case "pipeline":
 		return foreignInPipeline[name]
+	case "workspace":
+		return foreignInWorkspace[name]
 	}
 
 	return ""

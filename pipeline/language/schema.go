@@ -42,6 +42,8 @@ type spec[T any] struct {
 	kind kind
 	// check looks at a text, or at each of a list.
 	check func(string) *problem
+	// checkAll looks at a list of texts that check accepts.
+	checkAll func([]string) *problem
 	// script marks text for a shell, whose own ${} has to be escaped.
 	script bool
 	// alone accepts a single text as a list of it.
@@ -68,11 +70,11 @@ var (
 	moduleSpecs = map[string]spec[pipeline.Module]{
 		"description": {kind: kindText, check: checkText, set: func(m *pipeline.Module, r reading) { m.Description = r.text }},
 		"tags":        {kind: kindTexts, check: checkWord, set: func(m *pipeline.Module, r reading) { m.Tags = unique(r.texts) }},
-		"inputs": {kind: kindTexts, check: checkGlob, set: func(m *pipeline.Module, r reading) {
+		"inputs": {kind: kindTexts, check: checkGlob, checkAll: checkGlobs, set: func(m *pipeline.Module, r reading) {
 			m.Inputs, m.InputsAll = globs(r.texts), false
 		}},
-		"outputs":          {kind: kindTexts, check: checkGlob, set: func(m *pipeline.Module, r reading) { m.Outputs = globs(r.texts) }},
-		"outputs_optional": {kind: kindTexts, check: checkGlob, set: func(m *pipeline.Module, r reading) { m.OutputsOptional = globs(r.texts) }},
+		"outputs":          {kind: kindTexts, check: checkGlob, checkAll: checkGlobs, set: func(m *pipeline.Module, r reading) { m.Outputs = globs(r.texts) }},
+		"outputs_optional": {kind: kindTexts, check: checkGlob, checkAll: checkGlobs, set: func(m *pipeline.Module, r reading) { m.OutputsOptional = globs(r.texts) }},
 		"timeout":          {kind: kindDuration, zero: "no timeout", set: func(m *pipeline.Module, r reading) { m.Timeout = r.duration }},
 		"grace":            {kind: kindDuration, set: func(m *pipeline.Module, r reading) { m.Grace = r.duration }},
 		"caches":           {kind: kindTexts, check: checkName, set: func(m *pipeline.Module, r reading) { m.Caches = unique(r.texts) }},
@@ -101,7 +103,7 @@ var (
 	}
 
 	reportSpecs = map[string]spec[pipeline.Module]{
-		"junit": {kind: kindTexts, check: checkGlob, set: func(m *pipeline.Module, r reading) { m.Reports.JUnit = globs(r.texts) }},
+		"junit": {kind: kindTexts, check: checkGlob, checkAll: checkGlobs, set: func(m *pipeline.Module, r reading) { m.Reports.JUnit = globs(r.texts) }},
 	}
 
 	requiresSpecs = map[string]spec[pipeline.Module]{
@@ -118,7 +120,7 @@ var (
 
 	workspaceSpecs = map[string]spec[Workspace]{
 		"root":    {kind: kindText, check: checkRoot, set: func(w *Workspace, r reading) { w.Root = r.text }},
-		"exclude": {kind: kindTexts, check: checkGlob, set: func(w *Workspace, r reading) { w.Exclude = globs(r.texts) }},
+		"exclude": {kind: kindTexts, check: checkGlob, checkAll: checkGlobs, set: func(w *Workspace, r reading) { w.Exclude = globs(r.texts) }},
 	}
 )
 
@@ -137,6 +139,9 @@ func globs(list []string) []string {
 	out := make([]string, len(list))
 	for i, s := range list {
 		out[i] = cleanGlob(s)
+	}
+	if slices.ContainsFunc(out, func(s string) bool { return s[0] == '!' }) {
+		return out // the order decides, so that the same twice means something
 	}
 	return unique(out)
 }
@@ -169,6 +174,13 @@ func (s *spec[T]) read(r *report, name string, expr hclsyntax.Expression, v cty.
 			one, ok := s.one(r, fmt.Sprintf("%s[%d]", name, i), elementRange(expr, i), e)
 			out.texts, out.numbers = append(out.texts, one.text), append(out.numbers, one.number)
 			all = all && ok
+		}
+
+		if s.checkAll != nil && all {
+			if p := s.checkAll(out.texts); p != nil {
+				r.add(elementRange(expr, 0), p.detail, "%s: %s", name, p.summary)
+				return out, false
+			}
 		}
 
 		return out, all

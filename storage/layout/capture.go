@@ -20,7 +20,8 @@ import (
 )
 
 // Capture takes the outputs that a module left in its directory: what the globs of
-// required and optional match, a directory with all that is in it.
+// required and those of optional match, a directory with all that is in it. In each of
+// the two lists, the last glob that matches decides; see tree.Filter.
 //
 // Nothing outside of the directory is ever read. A link stays a link where what it
 // leads to is an output too; where it leads to another file in the directory that
@@ -39,19 +40,11 @@ func Capture(ctx context.Context, dir string, required, optional []string, into 
 	put, commit, discard := blob.Collect(into)
 	defer discard()
 	c := &capture{root: root, into: put, entries: map[string]*pipeline.TreeEntry{}}
-	for _, g := range required {
-		n, err := c.glob(ctx, g)
-		if err != nil {
-			return nil, notes, captureError(err)
-		}
-		if n == 0 {
-			notes.Missing = append(notes.Missing, g)
-		}
+	if notes.Missing, err = c.globs(ctx, required); err != nil {
+		return nil, notes, captureError(err)
 	}
-	for _, g := range optional {
-		if _, err := c.glob(ctx, g); err != nil {
-			return nil, notes, captureError(err)
-		}
+	if _, err := c.globs(ctx, optional); err != nil {
+		return nil, notes, captureError(err)
 	}
 	if outputs, err = c.finish(ctx); err == nil {
 		err = commit(ctx)
@@ -65,7 +58,8 @@ func Capture(ctx context.Context, dir string, required, optional []string, into 
 
 // Notes say what a capture did not take.
 type Notes struct {
-	// Missing are the required globs that matched nothing.
+	// Missing are the required globs that matched nothing, or of whose matches later ones
+	// left nothing.
 	Missing []string
 	// LeftOut are special files that a glob named, each with its kind.
 	LeftOut []string
@@ -78,6 +72,30 @@ type capture struct {
 	into    blob.Putter
 	entries map[string]*pipeline.TreeEntry // by path; files have no digest until finish
 	leftOut []string
+	// filter decides about each file; nil takes all that a glob matches.
+	filter *tree.Filter
+}
+
+// globs takes what a list of globs leaves, and gives those that took nothing.
+func (c *capture) globs(ctx context.Context, list []string) (missing []string, err error) {
+	negated := func(g string) bool { _, is := tree.Negated(g); return is }
+	c.filter = nil
+	if slices.ContainsFunc(list, negated) {
+		c.filter = tree.NewFilter(list)
+	}
+	for _, g := range list {
+		if negated(g) {
+			continue
+		}
+		n, err := c.glob(ctx, g)
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			missing = append(missing, g)
+		}
+	}
+	return missing, nil
 }
 
 // glob takes what one glob matches and tells how much that was.
@@ -122,7 +140,7 @@ func (c *capture) path(ctx context.Context, p, glob string) (int, error) {
 	if err != nil {
 		return 0, outside(p, err)
 	}
-	return 1, c.take(ctx, p, info.Mode().Type(), glob)
+	return c.take(ctx, p, info.Mode().Type(), glob)
 }
 
 // search matches the names in a directory, at most depth parts deep, and takes
@@ -142,10 +160,11 @@ func (c *capture) search(ctx context.Context, dir, pattern, glob string, depth i
 			p = dir + "/" + p
 		}
 		if doublestar.MatchUnvalidated(pattern, p) {
-			count++
-			if err := c.take(ctx, p, n.Type(), glob); err != nil {
+			taken, err := c.take(ctx, p, n.Type(), glob)
+			if err != nil {
 				return 0, err
 			}
+			count += taken
 			continue
 		}
 		if n.IsDir() && strings.Count(p, "/")+1 < depth {
@@ -176,66 +195,92 @@ func (c *capture) list(dir string) ([]fs.DirEntry, error) {
 	return names, nil
 }
 
-// take takes a file, a link, or a directory with all that is in it. glob is what
-// named it, "" for what is only inside of a directory that was named.
-func (c *capture) take(ctx context.Context, p string, kind fs.FileMode, glob string) error {
+// take takes a file, a link, or a directory with all that is in it, and tells how much
+// that was: 1 at least, unless the filter leaves nothing. glob is what named it, "" for
+// what is only inside of a directory that was named.
+func (c *capture) take(ctx context.Context, p string, kind fs.FileMode, glob string) (int, error) {
 	if _, dup := c.entries[p]; dup {
-		return nil
+		return 1, nil
 	}
+	if !c.wants(p) && !(kind.IsDir() && c.filter.MayTakeBack(p)) {
+		return 0, nil
+	}
+	if reason := tree.CheckPath(p); reason != "" {
+		return 0, pipeline.Errorf(pipeline.Invalid, "output %q: %s", p, reason)
+	}
+
+	switch {
+	case kind.IsDir():
+		n, err := c.directory(ctx, p)
+		if c.filter == nil {
+			n = max(n, 1)
+		}
+		return n, err
+	case kind.IsRegular():
+		return 1, c.add(&pipeline.TreeEntry{Path: p})
+	case kind == fs.ModeSymlink:
+		return 1, c.link(p)
+	case glob != "":
+		c.leftOut = append(c.leftOut, fmt.Sprintf("%s (a %s)", p, tree.KindOf(kind)))
+		return 1, nil
+	}
+	return 0, nil
+}
+
+// wants reports whether the filter takes a path.
+func (c *capture) wants(p string) bool { return c.filter == nil || c.filter.Matches(p) }
+
+func (c *capture) add(e *pipeline.TreeEntry) error {
 	if len(c.entries) >= tree.MaxEntries {
 		return pipeline.Errorf(pipeline.TooLarge, "more than %d files: narrow the globs in outputs", tree.MaxEntries)
 	}
-	if reason := tree.CheckPath(p); reason != "" {
-		return pipeline.Errorf(pipeline.Invalid, "output %q: %s", p, reason)
-	}
-	switch {
-	case kind.IsDir():
-		return c.directory(ctx, p)
-	case kind.IsRegular():
-		c.entries[p] = &pipeline.TreeEntry{Path: p}
-	case kind == fs.ModeSymlink:
-		target, err := c.root.Readlink(p)
-		if err != nil {
-			return outside(p, err)
-		}
-		// One that leads into the module's directory must do so wherever it is laid out.
-		if rest, inside := strings.CutPrefix(target, c.root.Name()+"/"); inside && rest != "" {
-			if relative := strings.Repeat("../", strings.Count(p, "/")) + rest; tree.CheckLink(p, relative) == "" {
-				target = relative
-			}
-		}
-		if reason := tree.CheckTarget(p, target); reason != "" {
-			return pipeline.Errorf(pipeline.Invalid, "output %q: %s: only links that stay in the module's directory can be outputs", p, reason)
-		}
-		c.entries[p] = &pipeline.TreeEntry{Path: p, Link: target, Mode: 0o777}
-	case glob != "":
-		c.leftOut = append(c.leftOut, fmt.Sprintf("%s (a %s)", p, tree.KindOf(kind)))
-	}
+	c.entries[e.Path] = e
 	return nil
 }
 
-func (c *capture) directory(ctx context.Context, p string) error {
+func (c *capture) link(p string) error {
+	target, err := c.root.Readlink(p)
+	if err != nil {
+		return outside(p, err)
+	}
+	// One that leads into the module's directory must do so wherever it is laid out.
+	if rest, inside := strings.CutPrefix(target, c.root.Name()+"/"); inside && rest != "" {
+		if relative := strings.Repeat("../", strings.Count(p, "/")) + rest; tree.CheckLink(p, relative) == "" {
+			target = relative
+		}
+	}
+	if reason := tree.CheckTarget(p, target); reason != "" {
+		return pipeline.Errorf(pipeline.Invalid, "output %q: %s: only links that stay in the module's directory can be outputs", p, reason)
+	}
+	return c.add(&pipeline.TreeEntry{Path: p, Link: target, Mode: 0o777})
+}
+
+// directory takes what is in a directory, or the directory if nothing is, and tells how
+// much that was.
+func (c *capture) directory(ctx context.Context, p string) (int, error) {
 	if err := ctx.Err(); err != nil {
-		return err
+		return 0, err
 	}
 	names, err := c.list(p)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if len(names) == 0 {
+	if len(names) == 0 && c.wants(p) {
 		info, err := c.root.Lstat(p)
 		if err != nil || !info.IsDir() {
-			return nil // gone since it was listed
+			return 0, nil // gone since it was listed
 		}
-		c.entries[p] = &pipeline.TreeEntry{Path: p, Dir: true, Mode: uint32(info.Mode().Perm())}
-		return nil
+		return 1, c.add(&pipeline.TreeEntry{Path: p, Dir: true, Mode: uint32(info.Mode().Perm())})
 	}
+	count := 0
 	for _, n := range names {
-		if err := c.take(ctx, p+"/"+n.Name(), n.Type(), ""); err != nil {
-			return err
+		taken, err := c.take(ctx, p+"/"+n.Name(), n.Type(), "")
+		if err != nil {
+			return 0, err
 		}
+		count += taken
 	}
-	return nil
+	return count, nil
 }
 
 // finish decides about links, stores the files and sorts.

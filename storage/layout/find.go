@@ -33,13 +33,20 @@ func ReadFiles(ctx context.Context, dir string, globs []string, ext string, limi
 
 	found := map[string]bool{}
 	for _, g := range globs {
+		if _, negated := tree.Negated(g); negated {
+			continue
+		}
 		if err := findFiles(ctx, root.FS(), g, ext, found); err != nil {
 			return fmt.Errorf("read files: %w", err)
 		}
 	}
+	filter := tree.NewFilter(globs)
 	for _, name := range slices.Sorted(maps.Keys(found)) {
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if !filter.Matches(name) {
+			continue
 		}
 		data, err := readRegular(root, name, limit)
 		if !fn(name, data, err) {

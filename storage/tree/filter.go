@@ -42,8 +42,11 @@ func CleanGlob(glob string) string {
 	return strings.TrimRight(glob, "/")
 }
 
-// Filter gives the entries that a glob matches: the entry itself or a directory
-// above it. A glob that ValidGlob refuses matches nothing.
+// Negated reports whether a glob of a list takes away what those before it took: it
+// begins with "!". rest is what it matches.
+func Negated(glob string) (rest string, negated bool) { return strings.CutPrefix(glob, "!") }
+
+// Filter gives the entries that the globs take: see Filter.Matches.
 func (t Tree) Filter(globs []string) Tree {
 	f := NewFilter(globs)
 	var kept Tree
@@ -55,16 +58,20 @@ func (t Tree) Filter(globs []string) Tree {
 	return kept
 }
 
-// Filter matches paths in the order of a tree against globs.
+// Filter matches paths in the order of a tree against globs, the last of which that
+// matches decides.
 type Filter struct {
 	globs []glob
-	// directory was looked at last, and was matched or not.
+	// directory was looked at last, and last is the index of the last glob that
+	// matched it or a directory above it.
 	directory string
-	matched   bool
+	last      int
 }
 
 type glob struct {
 	text string
+	// negated: what it matches is taken away.
+	negated bool
 	// fixed is the part before the first character with a meaning: a path that
 	// does not begin with it cannot match, which settles nearly all of them.
 	fixed string
@@ -75,8 +82,9 @@ type glob struct {
 func NewFilter(globs []string) *Filter {
 	f := &Filter{}
 	for _, text := range globs {
+		text, negated := Negated(text)
 		if text = CleanGlob(text); text == "" || text == "." {
-			f.globs = append(f.globs, glob{all: true})
+			f.globs = append(f.globs, glob{all: true, negated: negated})
 			continue
 		}
 		if ValidGlob(text) != nil {
@@ -87,35 +95,51 @@ func NewFilter(globs []string) *Filter {
 			fixed = text[:i]
 		}
 		// "cmd/**" matches "cmd" itself.
-		f.globs = append(f.globs, glob{text: text, fixed: strings.TrimSuffix(fixed, "/"), all: text == "**"})
+		f.globs = append(f.globs, glob{text: text, negated: negated, fixed: strings.TrimSuffix(fixed, "/"), all: text == "**"})
 	}
 	return f
 }
 
-// Matches reports whether a glob matches the path or a directory above it. The
-// paths come in the order of a tree.
+// Matches reports whether the globs take a path: whether the last one that matches it, or
+// a directory above it, is not negated. Paths are quickest in the order of a tree.
 func (f *Filter) Matches(path string) bool {
-	return f.directoryMatches(Parent(path)) || f.one(path)
+	i := f.lastOf(path, f.lastOfDirectory(Parent(path)))
+	return i >= 0 && !f.globs[i].negated
 }
 
-// directoryMatches reports whether a directory or one above it is matched.
-func (f *Filter) directoryMatches(dir string) bool {
-	if dir == "" {
-		return false
-	}
-	if dir != f.directory {
-		matched := f.directoryMatches(Parent(dir)) || f.one(dir)
-		f.directory, f.matched = dir, matched
-	}
-	return f.matched
-}
-
-func (f *Filter) one(path string) bool {
-	for i := range f.globs {
-		g := &f.globs[i]
-		if g.all || strings.HasPrefix(path, g.fixed) && doublestar.MatchUnvalidated(g.text, path) {
+// MayTakeBack reports whether the globs may decide otherwise about a path in a directory
+// than about the directory: a caller that leaves out a directory may then not leave out
+// all that is in it.
+func (f *Filter) MayTakeBack(dir string) bool {
+	for i := f.lastOf(dir, f.lastOfDirectory(Parent(dir))) + 1; i < len(f.globs); i++ {
+		if g := &f.globs[i]; g.negated && (strings.HasPrefix(g.fixed, dir+"/") || strings.HasPrefix(dir+"/", g.fixed)) {
 			return true
 		}
 	}
 	return false
+}
+
+// lastOfDirectory is the index of the last glob that matches a directory or one above
+// it; -1 if none does.
+func (f *Filter) lastOfDirectory(dir string) int {
+	if dir == "" {
+		return -1
+	}
+	if dir != f.directory {
+		last := f.lastOf(dir, f.lastOfDirectory(Parent(dir)))
+		f.directory, f.last = dir, last
+	}
+	return f.last
+}
+
+// lastOf is the index of the last glob beyond that matches a path itself; beyond if none
+// does.
+func (f *Filter) lastOf(path string, beyond int) int {
+	for i := len(f.globs) - 1; i > beyond; i-- {
+		g := &f.globs[i]
+		if g.all || strings.HasPrefix(path, g.fixed) && doublestar.MatchUnvalidated(g.text, path) {
+			return i
+		}
+	}
+	return beyond
 }

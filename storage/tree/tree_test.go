@@ -3,12 +3,14 @@ package tree_test
 import (
 	"encoding/json"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/bmatcuk/doublestar/v4"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pipelined/pipelined/pipeline"
@@ -191,11 +193,80 @@ func TestTree_Filter(t *testing.T) {
 		{[]string{"**/y"}, []string{"internal/x/y/z.go"}},
 		{[]string{"nothing", "readme.md", "readme.*"}, []string{"readme.md"}},
 		{[]string{"[", "../x", "/go.mod"}, []string{}},
+		{[]string{"src/**", "!**/*.h"}, []string{"src/a.c", "src/sub/b.c"}},
+		{[]string{"src/**", "!src/sub", "src/sub/b.c"}, []string{"src/a.c", "src/a.h", "src/sub/b.c"}},
+		{[]string{"**/*.c", "!./src/sub/"}, []string{"src/a.c"}},
+		{[]string{"go.*", "!go.sum", "go.*"}, []string{"go.mod", "go.sum"}},
+		{[]string{"go.*", "!**"}, []string{}},
+		{[]string{"!**", "go.mod"}, []string{"go.mod"}},
+		{[]string{"!go.mod"}, []string{}},
 	}
 	for _, test := range tests {
 		if got := paths(files.Filter(test.globs)); !slices.Equal(got, test.want) {
 			t.Errorf("%q: got %v, want %v", test.globs, got, test.want)
 		}
+	}
+}
+
+// The last of the globs that match a path or a directory above it decides, whatever order
+// the paths come in; and a directory that is left out can be left out with all that is in
+// it, unless MayTakeBack says otherwise.
+func TestFilter_naive(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	parts := []string{"a", "b", "ab", "!a", "c.x"}
+	globParts := append([]string{"*", "**", "?", "a*", `\!a`, "{a,b}", "[!b]"}, parts...)
+	draw := func(from []string, most int) string {
+		list := make([]string, 1+rng.IntN(most))
+		for i := range list {
+			list[i] = from[rng.IntN(len(from))]
+		}
+		return strings.Join(list, "/")
+	}
+	takenBack := 0
+	for range 5000 {
+		var globs []string
+		for range 1 + rng.IntN(5) {
+			sign := ""
+			if rng.IntN(2) == 0 {
+				sign = "!"
+			}
+			globs = append(globs, sign+"./"+draw(globParts, 3))
+		}
+		naive := func(path string) bool {
+			for i := len(globs) - 1; i >= 0; i-- {
+				glob, negated := strings.CutPrefix(globs[i], "!")
+				for p := path; p != ""; p = tree.Parent(p) {
+					if ok, _ := doublestar.Match(tree.CleanGlob(glob), p); ok {
+						return !negated
+					}
+				}
+			}
+			return false
+		}
+
+		f := tree.NewFilter(globs)
+		for range 20 {
+			path := draw(parts, 4)
+			want := naive(path)
+			if got := f.Matches(path); got != want {
+				t.Fatalf("%q of %q: got %t, want %t", path, globs, got, want)
+			}
+			for dir := tree.Parent(path); dir != "" && !want; dir = tree.Parent(dir) {
+				if !naive(dir) {
+					continue
+				}
+				takenBack++
+				if !f.MayTakeBack(dir) {
+					t.Fatalf("%q of %q is not taken, and %q would be left out with all that is in it", path, globs, dir)
+				}
+			}
+		}
+	}
+	if takenBack < 100 {
+		t.Errorf("only %d paths were taken back", takenBack)
+	}
+	if f := tree.NewFilter([]string{"**", "!src/*.go"}); f.MayTakeBack("doc") || !f.MayTakeBack("src") {
+		t.Error("a directory that no negated glob names is not left out as a whole")
 	}
 }
 

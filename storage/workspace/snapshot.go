@@ -16,7 +16,7 @@ import (
 // Options say what belongs to a workspace.
 type Options struct {
 	// Exclude are globs over the workspace of what is left out besides what the
-	// ignore files name; see tree.ValidGlob.
+	// ignore files name; see tree.Filter.
 	Exclude []string
 	// Skip are absolute paths of files and directories to leave out, such as the
 	// file that standard output goes to. Files are known by their inode too.

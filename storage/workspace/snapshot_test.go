@@ -99,6 +99,21 @@ func TestSnapshot_ownRules(t *testing.T) {
 	}
 }
 
+// A pattern that begins with ! takes back what those before it left out, also below a
+// directory that is left out; not what ignore files name.
+func TestSnapshot_takenBack(t *testing.T) {
+	dir := t.TempDir()
+	testutil.WriteFiles(t, dir, map[string]string{".gitignore": "*.o\n", "src/a.c": "", "src/a.o": "", "src/deep/b.c": "", "src/deep/b.h": "", "doc/a.c": "", "doc/x": "", "big/y": ""})
+	if err := os.MkdirAll(filepath.Join(dir, "big/empty"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	got := snapshotFiles(t, dir, workspace.Options{Exclude: []string{"**", "!src/**", "src/deep", "!**/*.c", "!big/z*"}})
+	want := []string{"doc/a.c", "src/a.c", "src/deep/b.c"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
 func TestSnapshot_ownRulesLeaveOutTracked(t *testing.T) {
 	needGit(t)
 	dir := t.TempDir()

@@ -107,7 +107,7 @@ func (w *walker) walk(ctx context.Context, up *scope, rel string, m mode) (int, 
 		}
 		count += added
 	}
-	if count > 0 || rel == "" || !s.keepsEmpty(names) {
+	if count > 0 || rel == "" || w.exclude.Matches(rel) || !s.keepsEmpty(names) {
 		return count, nil
 	}
 
@@ -132,7 +132,7 @@ func (w *walker) name(ctx context.Context, s *scope, dir string, n fs.DirEntry) 
 		w.found.warn(fmt.Sprintf("left out %q: its name is not UTF-8", rel))
 		return 0, nil
 	}
-	if w.exclude.Matches(rel) {
+	if w.exclude.Matches(rel) && !(n.IsDir() && w.exclude.MayTakeBack(rel)) {
 		return 0, nil
 	}
 	out, below := s.leavesOut(rel, n.Type())
