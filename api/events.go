@@ -17,14 +17,16 @@ type EventQuery struct {
 	Limit int
 	// Wait is how long to wait for one.
 	Wait time.Duration
-	// Run and Types select; "" and none take all.
+	// Run, Node and Types select; "" and none take all. An event is of a node that it
+	// names, also as the leader before.
 	Run   pipeline.RunID
+	Node  string
 	Types []string
 }
 
 // Selects reports whether an event is asked for.
 func (q *EventQuery) Selects(e *pipeline.Event) bool {
-	return (q.Run == "" || e.Run == q.Run) && (len(q.Types) == 0 || slices.ContainsFunc(q.Types, e.Type.Kind().Matches))
+	return (q.Run == "" || e.Run == q.Run) && (q.Node == "" || e.Node == q.Node || e.Previous == q.Node) && (len(q.Types) == 0 || slices.ContainsFunc(q.Types, e.Type.Kind().Matches))
 }
 
 // maxEventWait bounds the wait for an event.
@@ -33,7 +35,7 @@ const maxEventWait = time.Minute
 // events answers with events, after a wait if there are none.
 func (h *streamHandler) events(c *call) error {
 	q := c.r.URL.Query()
-	in := EventQuery{Newest: !q.Has("since"), Types: q["type"]}
+	in := EventQuery{Newest: !q.Has("since"), Node: q.Get("node"), Types: q["type"]}
 	var err error
 	if in.Since, err = count(q, "since", 0); err != nil {
 		return err

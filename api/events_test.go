@@ -26,13 +26,14 @@ func TestEvents(t *testing.T) {
 		}},
 	})
 	for query, want := range map[string]string{
-		"":                            "{0 true 100 0s  []}",
-		"since=0&limit=5":             "{0 false 5 0s  []}",
-		"since=9&wait=30s":            "{9 false 100 30s  []}",
-		"since=9&wait=30":             "{9 false 100 30s  []}",
-		"wait=2h":                     "{0 true 100 1m0s  []}",
-		"run=12&type=run&type=leader": "{0 true 100 0s found-12 [run leader]}",
-		"type=dev.cdevents.taskrun.finished.0.3.0": "{0 true 100 0s  [dev.cdevents.taskrun.finished.0.3.0]}",
+		"":                            "{0 true 100 0s   []}",
+		"since=0&limit=5":             "{0 false 5 0s   []}",
+		"since=9&wait=30s":            "{9 false 100 30s   []}",
+		"since=9&wait=30":             "{9 false 100 30s   []}",
+		"wait=2h":                     "{0 true 100 1m0s   []}",
+		"run=12&type=run&type=leader": "{0 true 100 0s found-12  [run leader]}",
+		"type=dev.cdevents.taskrun.finished.0.3.0": "{0 true 100 0s   [dev.cdevents.taskrun.finished.0.3.0]}",
+		"node=beta": "{0 true 100 0s  beta []}",
 	} {
 		r := ask(t, n.public.URL, "GET /api/v1/events?"+query, "", asRead)
 		if text := bodyText(t, r); r.StatusCode != 200 || strings.TrimSpace(text) != `{"index":7,"events":[]}` {

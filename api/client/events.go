@@ -19,8 +19,9 @@ type EventOptions struct {
 	Limit int
 	// Wait is how long the node waits for one.
 	Wait time.Duration
-	// Run, in any form, and Types select; "" and none take all.
+	// Run, in any form, Node and Types select; "" and none take all.
 	Run   string
+	Node  string
 	Types []string
 }
 
@@ -38,6 +39,9 @@ func (events Events) List(ctx context.Context, o EventOptions) (wire.EventList, 
 	}
 	if o.Run != "" {
 		q.Set("run", o.Run)
+	}
+	if o.Node != "" {
+		q.Set("node", o.Node)
 	}
 	if len(o.Types) > 0 {
 		q["type"] = o.Types

@@ -123,8 +123,8 @@ func TestEvents_List(t *testing.T) {
 		in   client.EventOptions
 		want string
 	}{
-		{client.EventOptions{}, "{0 true 100 0s  []}"},
-		{client.EventOptions{Since: &since, Limit: 3, Wait: time.Second, Run: string(run), Types: []string{"run", "leader"}}, "{0 false 3 1s " + string(run) + " [run leader]}"},
+		{client.EventOptions{}, "{0 true 100 0s   []}"},
+		{client.EventOptions{Since: &since, Limit: 3, Wait: time.Second, Run: string(run), Node: "n1", Types: []string{"run", "leader"}}, "{0 false 3 1s " + string(run) + " n1 [run leader]}"},
 	} {
 		list, err := c.Events().List(t.Context(), tc.in)
 		if err != nil || list.Index != 5 || len(list.Events) != 1 || fmt.Sprint(got) != tc.want {

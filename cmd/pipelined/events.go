@@ -26,6 +26,7 @@ func (c eventsCommand) command() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "f", Aliases: []string{"follow"}, Usage: "follow: print events as they happen", HideDefault: true, Local: true},
 			&cli.StringFlag{Name: "run", Usage: "only events of this `RUN`: an id, a number, PIPELINE/NUMBER or last", Local: true},
+			&cli.StringFlag{Name: "node", Usage: "only events that name this `NODE`", Local: true},
 			&cli.StringSliceFlag{Name: "type", Usage: "only events of this type (`NAME`), for example run.finished, or run for all types of runs; may be repeated", Local: true},
 			&cli.StringFlag{Name: "since", Usage: "all events since this `TIME`: a duration before now such as 10m or 2d, or 2006-01-02T15:04:05Z; a whole number is the raft index of an event, and prints those after it", Local: true},
 			&cli.IntFlag{Name: "limit", Usage: "largest number `N` of events that have happened before; not with -since", Value: 100, Local: true},
@@ -54,7 +55,7 @@ func (c eventsCommand) run(ctx context.Context, cmd *cli.Command) error {
 		}
 	}
 
-	o := client.EventOptions{Limit: limit, Types: types}
+	o := client.EventOptions{Limit: limit, Node: cmd.String("node"), Types: types}
 	var from time.Time
 	if cmd.IsSet("since") {
 		index, err := strconv.ParseUint(cmd.String("since"), 10, 64)
@@ -75,7 +76,7 @@ func (c eventsCommand) run(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 
-	p := &eventPrinter{env: c.env, types: types, from: from, json: format == "json" || cmd.Bool("json"), base: api.Page()}
+	p := &eventPrinter{env: c.env, node: o.Node, types: types, from: from, json: format == "json" || cmd.Bool("json"), base: api.Page()}
 	if name := cmd.String("run"); name != "" {
 		ref, err := pipeline.ParseRunRef(name)
 		if err != nil {
@@ -112,6 +113,7 @@ func eventNames() []string {
 type eventPrinter struct {
 	env   *environment
 	run   pipeline.RunID
+	node  string
 	types []string
 	// from leaves out what happened before it.
 	from time.Time
@@ -161,7 +163,7 @@ func (p *eventPrinter) happened(news wire.StreamHappened) error {
 		selected := len(p.types) == 0 || slices.ContainsFunc(pipeline.EventKinds, func(k pipeline.EventKind) bool {
 			return k.Name == e.Name && slices.ContainsFunc(p.types, k.Matches)
 		})
-		if !selected || p.run != "" && e.Run != p.run {
+		if !selected || p.run != "" && e.Run != p.run || p.node != "" && e.Node != p.node && e.Data.Previous != p.node {
 			continue
 		}
 		if err := p.print(e); err != nil {

@@ -56,6 +56,8 @@ func TestFeeds_Events(t *testing.T) {
 	ask("the next page", api.EventQuery{Since: got.Index, Limit: 2}, "p 1 started; "+lostText)
 	ask("the newest", api.EventQuery{Newest: true, Limit: 2}, "p 1 started; "+lostText)
 	ask("of a run", api.EventQuery{Limit: 100, Run: two.ID}, "p 2 was submitted by sam")
+	ask("of a node", api.EventQuery{Limit: 100, Node: "n1"}, lostText)
+	ask("of another node", api.EventQuery{Limit: 100, Node: "n"}, "")
 	for _, name := range []string{"attempt.finished", "attempt", "dev.cdevents.taskrun.finished", "dev.cdevents.taskrun.finished.0.3.0"} {
 		ask("of type "+name, api.EventQuery{Newest: true, Limit: 100, Types: []string{"leader", name}}, lostText)
 	}

@@ -60,7 +60,20 @@ export function Meter({ name, used, all, unit }: { name: string; used: number; a
   )
 }
 
-export function drain(m: Member) {
+// ahead says how far a clock is ahead or behind.
+export const ahead = (seconds: number) => `${Math.abs(seconds).toFixed(0)}s ${seconds > 0 ? 'ahead' : 'behind'}`
+
+// DrainButton is there for who may drain, if the node runs modules.
+export function DrainButton({ m }: { m: Member }) {
+  if (!may('admin') || m.mode === 'orchestrator' || m.status === 'left') return null
+  return (
+    <Act label={(m.draining ? 'End the draining of ' : 'Drain ') + m.name} onClick={() => drain(m)}>
+      {m.draining ? 'End draining' : 'Drain'}
+    </Act>
+  )
+}
+
+function drain(m: Member) {
   const off = !!m.draining
   offer({
     title: off ? `End the draining of ${m.name}?` : `Drain ${m.name}?`,
@@ -102,7 +115,7 @@ function NodeRow({ m, most }: { m: Member; most: string }) {
       </td>
       <td data-label="Gossip" class={'s-' + (kind === 'skip' ? 'wait' : kind)}>
         {word}
-        {m.clockAheadSeconds ? <small class="s-odd">{`clock ${Math.abs(m.clockAheadSeconds).toFixed(0)}s ${m.clockAheadSeconds > 0 ? 'ahead' : 'behind'}`}</small> : null}
+        {m.clockAheadSeconds ? <small class="s-odd">{`clock ${ahead(m.clockAheadSeconds)}`}</small> : null}
       </td>
       <td data-label="Last 15 min">{works && <Load name={m.name} slots={m.maxLoad} />}</td>
       <td data-label="Slots">{works ? <Slots used={m.currentLoad} all={m.maxLoad} /> : <span class="muted">runs no modules</span>}</td>
@@ -124,11 +137,7 @@ function NodeRow({ m, most }: { m: Member; most: string }) {
         {revision(m.version ?? '')}
       </td>
       <td class="act">
-        {may('admin') && works && m.status !== 'left' && (
-          <Act label={(m.draining ? 'End the draining of ' : 'Drain ') + m.name} onClick={() => drain(m)}>
-            {m.draining ? 'End draining' : 'Drain'}
-          </Act>
-        )}
+        <DrainButton m={m} />
       </td>
     </tr>
   )

@@ -22,10 +22,10 @@ export function coarse(seconds: number): string {
 }
 
 export function bytes(n: number): string {
-  const units = ['B', 'KB', 'MB', 'GB', 'TB']
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
   let u = 0
-  while (n >= 1000 && u < units.length - 1) {
-    n /= 1000
+  while (n >= 1024 && u < units.length - 1) {
+    n /= 1024
     u++
   }
   return `${u === 0 || n >= 100 ? Math.round(n) : n.toFixed(1)} ${units[u]}`

@@ -4,27 +4,28 @@ import type { ComponentChildren } from 'preact'
 import { json } from './api'
 import { Card, useAsked } from './card'
 import { Load } from './charts'
-import { Disk, Lag, Meter, Slots, drain, stateOf, useWorkers, workers } from './cluster'
+import { Disk, DrainButton, Lag, Meter, Slots, ahead, stateOf, useWorkers, workers } from './cluster'
 import { EventRows } from './events'
-import { bytes, coarse, count, duration, roundTrip, seconds } from './format'
+import { bytes, coarse, count, duration, seconds } from './format'
 import { Shape, type Kind } from './icons'
-import { Act, Blank, CopyAs, Figure, Pill, Table, cli, curl, every } from './parts'
+import { Blank, CopyAs, Figure, Pill, Table, cli, curl, every } from './parts'
 import { nodeLink, runLink } from './route'
 import { Top, show } from './shell'
-import { allReports, reportOf, useReports } from './sights'
-import { health, may, members, now, raft } from './store'
+import { allReports, reportOf, sightWords, useReports } from './sights'
+import { health, members, now, raft } from './store'
 import type { Event, EventList, Member, NodeReport, Running, Sight, WorkerNode } from './types'
 
 const running = signal<Running[] | null>(null)
-const happened = signal<Event[] | null>(null)
-
-// mostEvents is how many events of all nodes are looked through for those of one.
-const mostEvents = 1000
+const happened = signal<{ of: string; events: Event[] } | null>(null)
 
 export function NodePage({ name }: { name: string }) {
   useWorkers()
   useReports()
-  every(3000, () => json<EventList>(`/api/v1/events?limit=${mostEvents}&type=leader&type=node&type=worker&type=data`).then((a) => (happened.value = a.events)))
+  every(
+    3000,
+    () => json<EventList>(`/api/v1/events?limit=100&type=leader&type=node&type=worker&type=data&node=${encodeURIComponent(name)}`).then((a) => (happened.value = { of: name, events: a.events })),
+    name,
+  )
   const m = members.value?.members.find((x) => x.name === name && x.status !== 'left') ?? members.value?.members.find((x) => x.name === name)
   const w = workers.value.find((x) => (m ? x.id === m.id || x.name === m.name : x.name === name || x.id === name))
   const [kind, word]: [Kind, string] = m ? stateOf(m) : w ? [w.status === 'Online' ? 'ok' : 'bad', w.status.toLowerCase()] : ['wait', '']
@@ -39,11 +40,7 @@ export function NodePage({ name }: { name: string }) {
             ['What runs there', curl('GET', '/api/v1/running?node=' + encodeURIComponent(name))],
           ]}
         />
-        {m && may('admin') && m.mode !== 'orchestrator' && m.status !== 'left' && (
-          <Act label={(m.draining ? 'End the draining of ' : 'Drain ') + m.name} onClick={() => drain(m)}>
-            {m.draining ? 'End draining' : 'Drain'}
-          </Act>
-        )}
+        {m && <DrainButton m={m} />}
       </Top>
       <div class="scroll">
         {m || w ? (
@@ -72,7 +69,7 @@ export function NodePage({ name }: { name: string }) {
               <h2 class="cardh">
                 Events <small>{`of ${name}`}</small>
               </h2>
-              <EventRows list={happened.value?.filter((e) => e.node === name || e.data?.previous === name) ?? null} />
+              <EventRows list={happened.value?.of === name ? happened.value.events : null} />
             </section>
           </>
         ) : (
@@ -154,7 +151,7 @@ function Facts({ m, w }: { m?: Member; w?: WorkerNode }) {
     ['Vote', m && (server ? server.suffrage : 'none')],
     ['Draining', m && (m.draining ? 'yes: it takes no more modules' : 'no')],
     ['Away until', m?.awayUntil && new Date(m.awayUntil).toLocaleTimeString()],
-    ['Clock', m?.clockAheadSeconds ? `${Math.abs(m.clockAheadSeconds).toFixed(0)}s ${m.clockAheadSeconds > 0 ? 'ahead' : 'behind'} of ${health.value?.node}` : ''],
+    ['Clock', m?.clockAheadSeconds ? `${ahead(m.clockAheadSeconds)} of ${health.value?.node}` : ''],
     ['System', c?.os],
     ['Tags', c?.tags?.length ? c.tags.join(', ') : c && 'none'],
     ['Slots', c?.maxParallelModules && (m ? <Slots used={m.currentLoad} all={m.maxLoad} /> : `${w!.currentLoad} of ${c.maxParallelModules}`)],
@@ -211,11 +208,11 @@ function Seen({ name }: { name: string }) {
 function sightOf(missing?: string, s?: Sight) {
   if (missing) return <span class="muted">no report: {missing}</span>
   if (!s) return <span class="muted">not known</span>
-  const kind: Kind = s.status === 'alive' ? 'ok' : s.status === 'new' ? 'wait' : s.status === 'failed' ? 'bad' : 'odd'
+  const [kind, word, heard] = sightWords(s)
   return (
     <span class={'s-' + kind}>
-      <Shape kind={kind} /> {s.status === 'alive' ? roundTrip(s.roundTripSeconds ?? 0) : s.status}
-      {s.hears && s.status !== 'alive' && s.status !== 'new' ? ', but heard' : ''}
+      <Shape kind={kind} /> {word}
+      {heard && ', but heard'}
     </span>
   )
 }

@@ -36,23 +36,24 @@ export const useWaiting = () => every(3000, () => json<WaitingList>('/api/v1/wai
 export const dependencies = () => waiting.value?.modules.dependency ?? 0
 export const waits = () => Object.entries(waiting.value?.modules ?? {}).reduce((n, [kind, k]) => n + (kind === 'dependency' ? 0 : k), 0)
 
-const words: Record<string, [string, string]> = {
-  failed: ['bad', 'failed'],
-  silent: ['odd', 'silent'],
-  new: ['wait', 'new'],
+const sightKinds: Record<string, Kind> = { alive: 'ok', new: 'wait', failed: 'bad' }
+
+// sightWords are how a node looks to another one, the word for it (of a node that
+// answers, its round trip in ms), and whether it is heard although it does not answer.
+export function sightWords(s: Sight): [Kind, string, boolean] {
+  const alive = s.status === 'alive'
+  return [sightKinds[s.status] ?? 'odd', alive ? roundTrip(s.roundTripSeconds ?? 0) : s.status, !!s.hears && !alive && s.status !== 'new']
 }
 
 function Cell({ from, to, sight }: { from: NodeReport; to: string; sight?: Sight }) {
   if (from.name === to) return <td class="self" aria-label="itself" />
   if (from.missing) return <td class="s-wait" title={`${from.name}: ${from.missing}`}>no report</td>
   if (!sight) return <td class="s-wait" title={`${from.name} does not know ${to}`}>none</td>
-  if (sight.status === 'alive') return <td class="s-ok" title={`${from.name} reaches ${to}`}>{roundTrip(sight.roundTripSeconds ?? 0)}</td>
-  const [kind, word] = words[sight.status] ?? ['odd', sight.status]
-  const hears = sight.hears && sight.status !== 'new'
+  const [kind, word, heard] = sightWords(sight)
   return (
-    <td class={'s-' + kind} title={`${from.name}: ${to} is ${word}${hears ? ', but is heard' : ''}`}>
+    <td class={'s-' + kind} title={kind === 'ok' ? `${from.name} reaches ${to}` : `${from.name}: ${to} is ${word}${heard ? ', but is heard' : ''}`}>
       {word}
-      {hears && <small>heard</small>}
+      {heard && <small>heard</small>}
     </td>
   )
 }
