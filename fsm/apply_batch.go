@@ -144,6 +144,7 @@ func (st *state) applyOutcome(op *Outcome, at time.Time) refusal {
 	}
 
 	m.State, m.Reason, m.NotBefore = op.Next, op.Reason, op.NotBefore
+	m.Blocked = op.Next == pipeline.ModuleSkipped // without an attempt it may have another reason
 	if m.State.Final() {
 		m.NotBefore = time.Time{}
 		m.Result, m.Outputs, m.ExitCode = o.Result, o.Outputs, o.ExitCode
@@ -225,6 +226,7 @@ func (st *state) applyEnd(e *End, at time.Time) refusal {
 	}
 
 	m.State, m.Reason, m.FinishedAt, m.NotBefore = e.State, e.Reason, at, time.Time{}
+	m.Blocked = e.Blocked && e.State == pipeline.ModuleSkipped
 	if m.State == pipeline.ModuleFailed {
 		st.happenedIn(r, m.Name, pipeline.Event{Type: pipeline.EventAttemptFinished, State: string(m.State), Reason: e.Reason})
 	}
@@ -281,10 +283,8 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 		return refusal{reason: fmt.Sprintf("next attempt is %d", len(m.Attempts)+1)}
 	}
 
-	for _, n := range op.Needs {
-		if s := st.runs.module(op.ID.Run, n).State; !s.Success() && !(op.Always && s.Final()) {
-			return refusal{reason: "waits for " + n}
-		}
+	if n := st.unmet(op.ID.Run, op.Needs, op.Always, op.NotFailed); n != "" {
+		return refusal{reason: "waits for " + n}
 	}
 
 	if why := st.locks.lock(op); why != "" {
@@ -315,6 +315,18 @@ func (st *state) applyAssign(op *Assign, at time.Time) refusal {
 	st.runs.touch(r)
 
 	return refusal{}
+}
+
+// unmet is the first of the needs of a module that has not ended as it must have; ""
+// if all have. always and notFailed are those of Assign.
+func (st *state) unmet(run pipeline.RunID, needs []string, always, notFailed bool) string {
+	for _, n := range needs {
+		m := st.runs.module(run, n)
+		if !m.State.Success() && !(always && m.State.Final()) && !(notFailed && m.NotFailed()) {
+			return n
+		}
+	}
+	return ""
 }
 
 // begin makes a run that waits one that runs.

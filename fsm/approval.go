@@ -19,6 +19,8 @@ type Await struct {
 	Needs    []string  `cbor:"5,keyasint,omitempty"`
 	// Always marks a module that runs although its run is being cancelled.
 	Always bool `cbor:"6,keyasint,omitempty"`
+	// NotFailed is that of Assign.
+	NotFailed bool `cbor:"7,keyasint,omitempty"`
 }
 
 // Decide ends the wait of a module for its approval. As a command it is an
@@ -62,10 +64,8 @@ func (st *state) applyAwait(op *Await, at time.Time) refusal {
 		return refusal{reason: "module waits for its approval", duplicate: true}
 	}
 
-	for _, n := range op.Needs {
-		if s := st.runs.module(op.Run, n).State; !s.Success() && !(op.Always && s.Final()) {
-			return refusal{reason: "waits for " + n}
-		}
+	if n := st.unmet(op.Run, op.Needs, op.Always, op.NotFailed); n != "" {
+		return refusal{reason: "waits for " + n}
 	}
 
 	m.ApprovalWait = &pipeline.ApprovalWait{Message: op.Message, Since: at, Deadline: op.Deadline}

@@ -120,6 +120,8 @@ type End struct {
 	Reason string               `cbor:"4,keyasint,omitempty"`
 	// Ignored marks a failure that leaves its run succeeded with warnings.
 	Ignored bool `cbor:"5,keyasint,omitempty"`
+	// Blocked marks one that is skipped because another failed or was cancelled.
+	Blocked bool `cbor:"6,keyasint,omitempty"`
 	// Cache names the cached result that a module hit. Refused if
 	// that is gone or another by then.
 	Cache *CacheHit `cbor:"16,keyasint,omitempty"`
@@ -151,6 +153,9 @@ type Assign struct {
 	Locks []string `cbor:"8,keyasint,omitempty"`
 	// Always marks a module that runs although its run is being cancelled.
 	Always bool `cbor:"9,keyasint,omitempty"`
+	// NotFailed marks a module for which those of Needs need not have succeeded: that
+	// they were skipped, or failed with a failure that is ignored, is enough.
+	NotFailed bool `cbor:"10,keyasint,omitempty"`
 	// Cache is set if the result should be cached when it succeeds.
 	Cache *pipeline.CacheLookup `cbor:"16,keyasint,omitempty"`
 	// LocalBytes is how many bytes more of its inputs the worker has than a less

@@ -102,6 +102,7 @@ func (m *machine) part(t *rapid.T) any {
 		a := fsm.Assign{ID: id, Worker: someWorkers.Draw(t, "worker"), WorkerName: "x", Incarnation: "i"}
 		if rapid.IntRange(0, 2).Draw(t, "needs") == 0 {
 			a.Needs = []string{someModules.Draw(t, "need")}
+			a.NotFailed = rapid.Bool().Draw(t, "not failed")
 		}
 		if rapid.IntRange(0, 2).Draw(t, "locks") == 0 {
 			a.Locks = someLocks.Draw(t, "keys")
@@ -112,7 +113,9 @@ func (m *machine) part(t *rapid.T) any {
 			Instances: someInstances.Draw(t, "instances")}
 	case "end":
 		id := pipeline.RunID(someRuns.Draw(t, "run"))
-		return end(string(id), m.moduleOf(t, id), someStates.Draw(t, "state"))
+		e := end(string(id), m.moduleOf(t, id), someStates.Draw(t, "state"))
+		e.Blocked = rapid.Bool().Draw(t, "blocked")
+		return e
 	case "run":
 		return runEnd(someRuns.Draw(t, "run"), someRunStates.Draw(t, "state"))
 	case "await":

@@ -76,6 +76,55 @@ func TestApply_locks(t *testing.T) {
 	}
 }
 
+// What ended without a failure that counts keeps no module with NotFailed waiting.
+func TestApply_notFailed(t *testing.T) {
+	ignored := func(o fsm.Outcome) fsm.Outcome { o.Next, o.Ignored = pipeline.ModuleFailed, true; return o }
+	counted := func(o fsm.Outcome) fsm.Outcome { o.Next = pipeline.ModuleFailed; return o }
+	stopped := func(o fsm.Outcome) fsm.Outcome { o.Next = pipeline.ModuleSkipped; return o }
+	blocked := func(e fsm.End) fsm.End { e.Blocked = true; return e }
+
+	for _, tc := range []struct {
+		name    string
+		begun   bool
+		end     any
+		refused bool
+	}{
+		{"waits", false, nil, true},
+		{"skipped", false, end("r", "m0", pipeline.ModuleSkipped), false},
+		{"skipped after a failure", false, blocked(end("r", "m0", pipeline.ModuleSkipped)), true},
+		{"cancelled", false, end("r", "m0", pipeline.ModuleCancelled), true},
+		{"succeeded", true, outcome("r", "m0", 1, ok), false},
+		{"failed", true, counted(outcome("r", "m0", 1, failed)), true},
+		{"failed, and ignored", true, ignored(outcome("r", "m0", 1, failed)), false},
+		{"lost, and the run stops", true, stopped(outcome("r", "m0", 1, lost)), true},
+	} {
+		r := newRig(t)
+		r.must(submit(t, "r", 3))
+		if tc.begun {
+			r.must(batch(assign("r", "m0", 1)))
+		}
+		if tc.end != nil {
+			r.must(batch(tc.end))
+		}
+
+		next := assign("r", "m1", 1, "m0")
+		next.NotFailed = true
+		want := ""
+		if tc.refused {
+			want = "waits for m0"
+		}
+		if got := refused(r.do(batch(next))); got != want {
+			t.Errorf("%s: %q, want %q", tc.name, got, want)
+		}
+
+		ask := await("r", "m2", "m0")
+		ask.NotFailed = true
+		if got := refused(r.do(batch(ask))); got != want {
+			t.Errorf("%s, an approval: %q, want %q", tc.name, got, want)
+		}
+	}
+}
+
 func TestApply_expand(t *testing.T) {
 	for _, tc := range []struct {
 		name   string

@@ -168,6 +168,9 @@ type Module struct {
 	// AlwaysRun modules run whatever became of what they depend on, also when
 	// the run fails or is cancelled.
 	AlwaysRun bool `json:"alwaysRun,omitempty"`
+	// RunIf is "" (it runs if all that it depends on succeeded) or RunIfNotFailed
+	// (also if that was skipped, or failed with IgnoreFailure).
+	RunIf string `json:"runIf,omitempty"`
 	// IgnoreFailure leaves the run "succeeded with warnings" if the module
 	// fails.
 	IgnoreFailure bool `json:"ignoreFailure,omitempty"`
@@ -205,10 +208,13 @@ type Module struct {
 	Approval *Approval `json:"approval,omitempty"`
 }
 
-// What Pipeline.OnFailure, Module.OnDisconnect and Module.OnLost may hold.
+// What Pipeline.OnFailure, Module.RunIf, Module.OnDisconnect and Module.OnLost may
+// hold. The first of each is "" in a definition.
 const (
 	OnFailureStop     = "stop"
 	OnFailureContinue = "continue"
+	RunIfSucceeded    = "succeeded"
+	RunIfNotFailed    = "not_failed"
 	DisconnectKeep    = "keep"
 	DisconnectKill    = "kill"
 	LostRerun         = "rerun"
@@ -351,7 +357,7 @@ func (p *Pipeline) Skipped() map[string]bool {
 		name := next[len(next)-1]
 		next = next[:len(next)-1]
 		for _, m := range dependents[name] {
-			if !m.AlwaysRun && !skipped[m.Name] {
+			if m.SkippedWithDependency() && !skipped[m.Name] {
 				skipped[m.Name] = true
 				next = append(next, m.Name)
 			}
@@ -359,6 +365,10 @@ func (p *Pipeline) Skipped() map[string]bool {
 	}
 	return skipped
 }
+
+// SkippedWithDependency reports whether the module is skipped if a module that it
+// depends on is skipped by its condition or by the submitter.
+func (m *Module) SkippedWithDependency() bool { return !m.AlwaysRun && m.RunIf != RunIfNotFailed }
 
 // Module finds a module by name; nil if there is none.
 func (p *Pipeline) Module(name string) *Module {

@@ -193,6 +193,8 @@ type ModuleRecord struct {
 	Losses   int `json:"losses,omitempty"`
 	// Ignored marks a failure that leaves the run succeeded with warnings.
 	Ignored bool `json:"ignored,omitempty"`
+	// Blocked marks a module that was skipped because another failed or was cancelled.
+	Blocked bool `json:"blocked,omitempty"`
 	// Instances are what a module with a deferred for_each became; Expanded is set
 	// once they are known.
 	Instances []Instance `json:"instances,omitempty"`
@@ -226,6 +228,12 @@ type ModuleRecord struct {
 
 // MaxOutputPaths is how many paths of outputs a record lists itself.
 const MaxOutputPaths = 256
+
+// NotFailed reports whether the module ended so that those with RunIfNotFailed that
+// depend on it may run.
+func (m *ModuleRecord) NotFailed() bool {
+	return m.State.Success() || m.State == ModuleSkipped && !m.Blocked || m.State == ModuleFailed && m.Ignored
+}
 
 // Last is the newest attempt; nil if there is none.
 func (m *ModuleRecord) Last() *Attempt {

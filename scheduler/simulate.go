@@ -174,7 +174,7 @@ func (s *simulation) skipped(m *pipeline.Module) bool {
 	if m.Skip != "" {
 		return true
 	}
-	return !m.AlwaysRun && slices.ContainsFunc(m.DependsOn, func(d string) bool {
+	return m.SkippedWithDependency() && slices.ContainsFunc(m.DependsOn, func(d string) bool {
 		j, ok := s.index[d]
 		return ok && s.out[j].Skipped
 	})

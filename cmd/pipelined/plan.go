@@ -102,6 +102,7 @@ type plannedModule struct {
 	Requires string            `json:"requires,omitempty"`
 	Locks    []string          `json:"notInParallel,omitempty"`
 	Always   bool              `json:"alwaysRun,omitempty"`
+	RunIf    string            `json:"runIf,omitempty"`
 	// Cache is what cached results have to do with it, if that is known.
 	Cache *wire.ModuleForecast `json:"cache,omitempty"`
 	// Expected is how long it takes and where it would run, if that is known.
@@ -164,7 +165,7 @@ func (p *planner) visit(i int) *plannedModule {
 
 	*x = plannedModule{
 		Name: m.Name, Description: m.Description, DependsOn: m.DependsOn, Skipped: m.Skip, Command: commandText(m), Requires: requirements(m.Requires),
-		Locks: m.Locks, Always: m.AlwaysRun, Unknown: unknownValues(m),
+		Locks: m.Locks, Always: m.AlwaysRun, RunIf: m.RunIf, Unknown: unknownValues(m),
 	}
 	if m.Approval != nil {
 		x.Approval = m.Approval.Message
@@ -179,7 +180,7 @@ func (p *planner) visit(i int) *plannedModule {
 		}
 
 		up := p.visit(j)
-		if up.Skipped != "" && !m.AlwaysRun && x.Skipped == "" {
+		if up.Skipped != "" && m.SkippedWithDependency() && x.Skipped == "" {
 			x.Skipped = "dependency " + d + " is skipped"
 		}
 
@@ -343,7 +344,11 @@ func (c planCommand) printModule(m *plannedModule) {
 	c.printExpected(m.Expected)
 	c.printForecast(m.Cache)
 	if len(m.DependsOn) > 0 {
-		fmt.Fprintf(c.env.stdout, "      after %s\n", terminal.Clean(strings.Join(m.DependsOn, ", ")))
+		text := strings.Join(m.DependsOn, ", ")
+		if m.RunIf == pipeline.RunIfNotFailed {
+			text += " (run_if not_failed)"
+		}
+		fmt.Fprintf(c.env.stdout, "      after %s\n", terminal.Clean(text))
 	}
 
 	if m.Requires != "" {

@@ -65,7 +65,7 @@ func (b *batch) outcome(a *activeAttempt, o fsm.Outcome) {
 // end adds the end of a module without an active attempt; its state is set.
 func (b *batch) end(m *moduleState, reason string) {
 	b.Ends = append(b.Ends, fsm.End{Run: m.run.head.ID, Module: m.def.Name, State: m.state, Reason: reason,
-		Ignored: m.def.IgnoreFailure})
+		Ignored: m.def.IgnoreFailure, Blocked: m.blocked})
 	b.ends = append(b.ends, m)
 	b.touch(m.run, 120+len(reason))
 }
@@ -98,7 +98,7 @@ func (b *batch) expand(m *moduleState, list []pipeline.Instance) {
 // await adds that a module waits for its approval.
 func (b *batch) await(m *moduleState) {
 	op := fsm.Await{Run: m.run.head.ID, Module: m.def.Name, Message: m.approval.message, Deadline: m.approval.deadline,
-		Needs: m.unappliedDependencies(), Always: m.def.AlwaysRun}
+		Needs: m.unappliedDependencies(), Always: m.def.AlwaysRun, NotFailed: m.def.RunIf == pipeline.RunIfNotFailed}
 	b.Awaits = append(b.Awaits, op)
 	b.awaits = append(b.awaits, m)
 	b.touch(m.run, 150+len(op.Message)+sizeOf(op.Needs))
@@ -115,7 +115,8 @@ func (b *batch) decide(m *moduleState, op fsm.Decide) {
 func (b *batch) assign(a *activeAttempt, workerName string) {
 	d := a.module.def
 	op := fsm.Assign{ID: a.id, Worker: a.worker, WorkerName: workerName, Incarnation: a.incarnation, Evaluated: a.evaluated,
-		Locks: d.Locks, Always: d.AlwaysRun, Needs: a.module.unappliedDependencies(), Cache: a.lookup, LocalBytes: a.localBytes, Waited: a.waited}
+		Locks: d.Locks, Always: d.AlwaysRun, NotFailed: d.RunIf == pipeline.RunIfNotFailed, Needs: a.module.unappliedDependencies(),
+		Cache: a.lookup, LocalBytes: a.localBytes, Waited: a.waited}
 	if a.predecessor != nil {
 		op.Predecessor = &a.predecessor.id
 	}

@@ -52,10 +52,11 @@ func (l *lifecycle) stopRun(r *run) {
 		case m.def.AlwaysRun:
 			l.advance(m)
 		default:
-			reason := m.blockedReason()
+			reason, _ := m.blockedReason()
 			if reason == "" {
 				reason = stoppedReason(r)
 			}
+			m.blocked = true
 			l.end(m, pipeline.ModuleSkipped, reason)
 		}
 	}

@@ -151,7 +151,8 @@ func (l *lifecycle) advance(m *moduleState) {
 		return
 	}
 
-	if reason := m.skipReason(); reason != "" {
+	if reason, blocked := m.skipReason(); reason != "" {
+		m.blocked = blocked
 		l.end(m, pipeline.ModuleSkipped, reason)
 		return
 	}
@@ -193,10 +194,11 @@ func (l *lifecycle) advance(m *moduleState) {
 	m.enqueue()
 }
 
-// skipReason is why the module is skipped whatever else happens; "" if it is not.
-func (m *moduleState) skipReason() string {
+// skipReason is why the module is skipped whatever else happens, and whether because
+// another failed or was cancelled; "" if it is not skipped.
+func (m *moduleState) skipReason() (reason string, blocked bool) {
 	if m.def.Skip != "" {
-		return m.def.Skip
+		return m.def.Skip, false
 	}
 	return m.blockedReason()
 }

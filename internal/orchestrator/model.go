@@ -153,6 +153,7 @@ func newRun(head pipeline.Run, def *pipeline.Pipeline, expected []time.Duration)
 }
 
 func (r *run) add(m *moduleState) {
+	r.runsAfterSkips = r.runsAfterSkips || m.def.RunIf == pipeline.RunIfNotFailed
 	r.modules[m.def.Name] = m
 	r.list = append(r.list, m)
 	if len(m.def.Locks) > 0 {
@@ -190,7 +191,7 @@ func (m *moduleState) expand(list []pipeline.Instance) []*moduleState {
 
 // load takes a record of the replicated state into the model.
 func (m *moduleState) load(rec *pipeline.ModuleRecord) {
-	m.state = rec.State
+	m.state, m.blocked = rec.State, rec.Blocked
 	m.tries = tries{attempts: len(rec.Attempts), failures: rec.Failures, losses: rec.Losses, notBefore: rec.NotBefore, earlier: rec.Earlier}
 
 	// Budgets and the worker to avoid survive a change of leaders.

@@ -23,6 +23,8 @@ type moduleState struct {
 	unfinished int
 
 	state pipeline.ModuleState
+	// blocked is set if it was skipped because another module failed or was cancelled.
+	blocked bool
 	// endedAt is when the module, or its last attempt, ended.
 	endedAt time.Time
 	// applied is set once the final state is known to be in the replicated state.
@@ -253,22 +255,44 @@ func (m *moduleState) countFinal() {
 	}
 }
 
-// blockedReason is the dependency because of which the module must be skipped; ""
-// if there is none.
-func (m *moduleState) blockedReason() string {
+// notFailed is pipeline.ModuleRecord.NotFailed.
+func (m *moduleState) notFailed() bool {
+	return m.state.Success() || m.state == pipeline.ModuleSkipped && !m.blocked || m.state == pipeline.ModuleFailed && m.def.IgnoreFailure
+}
+
+// blockedReason is the dependency because of which the module must be skipped, and
+// whether it, or what it depends on, failed or was cancelled; "" if there is none.
+func (m *moduleState) blockedReason() (reason string, failed bool) {
 	if m.def.AlwaysRun {
-		return ""
+		return "", false
 	}
 
 	for _, d := range m.dependencies {
-		switch d.state {
-		case pipeline.ModuleFailed:
-			return fmt.Sprintf("dependency %s failed", d.def.Name)
-		case pipeline.ModuleSkipped, pipeline.ModuleCancelled:
-			return fmt.Sprintf("dependency %s was %s", d.def.Name, d.state)
+		switch {
+		case !d.state.Final() || d.state.Success() || m.def.RunIf == pipeline.RunIfNotFailed && d.notFailed():
+		case d.state != pipeline.ModuleSkipped || d.blocked:
+			return blockedBy(m, d), true
+		case reason == "":
+			reason = blockedBy(m, d)
 		}
 	}
-	return ""
+
+	// Whether one that still runs will fail decides whether it was skipped for that.
+	if m.run.runsAfterSkips && m.unfinished > 0 {
+		return "", false
+	}
+	return reason, false
+}
+
+// blockedBy says how a dependency ended because of which a module is skipped.
+func blockedBy(m, d *moduleState) string {
+	switch {
+	case d.state == pipeline.ModuleFailed:
+		return fmt.Sprintf("dependency %s failed", d.def.Name)
+	case d.state == pipeline.ModuleSkipped && m.def.RunIf == pipeline.RunIfNotFailed:
+		return fmt.Sprintf("dependency %s was skipped because of a failure", d.def.Name)
+	}
+	return fmt.Sprintf("dependency %s was %s", d.def.Name, d.state)
 }
 
 // unappliedDependencies names the dependencies whose end is not known to be

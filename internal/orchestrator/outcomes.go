@@ -189,6 +189,7 @@ func (o *outcomes) finish(a *activeAttempt, out pipeline.Outcome) {
 
 	// The model moves at once, ahead of the commit; a refusal reads the run again.
 	m.active, m.state, m.applied = nil, op.Next, false
+	m.blocked = op.Next == pipeline.ModuleSkipped
 	m.ready.hasLocks, m.endedAt = false, out.FinishedAt
 	m.tries.notBefore = op.NotBefore
 	o.slots.passOn(a, out.State == pipeline.AttemptSucceeded)

@@ -44,6 +44,9 @@ type run struct {
 	hasLargeInputs bool
 	// blockedBy is why the run waits in a queue of runs; "" if it may start.
 	blockedBy string
+	// runsAfterSkips is set if a module of the run has RunIfNotFailed: how a module was
+	// skipped must not depend on which of its dependencies ended first then.
+	runsAfterSkips bool
 	// fits is set once it was checked that each module fits a worker (hopeless.go).
 	fits bool
 	// confidential runs need the vault.

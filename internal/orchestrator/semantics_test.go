@@ -280,3 +280,66 @@ func TestOrchestrator_expand(t *testing.T) {
 		t.Errorf("the list was evaluated %d times", evaluations)
 	}
 }
+
+// notFailed returns a module that runs if nothing it depends on failed.
+func notFailed(name string, deps ...string) pipeline.Module {
+	return with(aModule(name, deps...), func(m *pipeline.Module) { m.RunIf = pipeline.RunIfNotFailed })
+}
+
+// How a module was skipped does not depend on which of its dependencies ended first,
+// and the next leader knows it too.
+func TestRunIf_order(t *testing.T) {
+	for _, succeeds := range []bool{true, false} {
+		scripted(t, []int{4}, func(t *testing.T, c *cluster) {
+			end := c.leads()
+			id := c.submit("r", pipeline.Pipeline{Name: "p", OnFailure: pipeline.OnFailureContinue, Modules: []pipeline.Module{
+				with(aModule("off"), func(m *pipeline.Module) { m.Skip = "when is false" }),
+				aModule("slow"),
+				aModule("between", "off", "slow"),
+				notFailed("last", "between"),
+				notFailed("ready", "off"),
+			}})
+			c.attempt(id, "slow")
+			c.succeed(id, "ready")
+			c.wantWhy(id, "between", "waits for slow")
+
+			if !succeeds {
+				c.fail(id, "slow")
+				c.wantModule(id, "between", pipeline.ModuleSkipped, "dependency slow failed")
+				c.wantModule(id, "last", pipeline.ModuleSkipped, "dependency between was skipped because of a failure")
+				c.ends(id, pipeline.RunFailed)
+				return
+			}
+
+			c.succeed(id, "slow")
+			c.wantModule(id, "between", pipeline.ModuleSkipped, "dependency off was skipped")
+			c.attempt(id, "last")
+			end()
+			c.leads()
+			c.succeed(id, "last")
+			c.ends(id, pipeline.RunSucceeded)
+		})
+	}
+}
+
+// Neither a cancelled run nor one that has stopped starts such a module.
+func TestRunIf_cancelled(t *testing.T) {
+	scripted(t, []int{4}, func(t *testing.T, c *cluster) {
+		c.leads()
+		modules := []pipeline.Module{
+			with(aModule("off"), func(m *pipeline.Module) { m.Skip = "when is false" }),
+			aModule("bad"), aModule("slow"), notFailed("last", "off", "slow"),
+		}
+		c.submit("r1", pipeline.Pipeline{Name: "p", Modules: modules})
+		c.attempt("r1", "slow")
+		c.cancel("r1", "")
+		c.ends("r1", pipeline.RunCancelled)
+		c.wantModule("r1", "last", pipeline.ModuleCancelled, "the run was cancelled")
+
+		c.submit("r2", pipeline.Pipeline{Name: "p", Modules: modules})
+		c.fail("r2", "bad")
+		c.succeed("r2", "slow")
+		c.ends("r2", pipeline.RunFailed)
+		c.wantModule("r2", "last", pipeline.ModuleSkipped, "not started because bad failed")
+	})
+}

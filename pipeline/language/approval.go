@@ -27,7 +27,7 @@ var (
 
 	// besideApproval are the attributes of a module that waits for a person; the
 	// others are about a process, and it has none.
-	besideApproval = set("description", "tags", "depends_on", "optional_depends_on", "when", "matrix", "for_each", "use", "always_run", "ignore_failure")
+	besideApproval = set("description", "tags", "depends_on", "optional_depends_on", "when", "matrix", "for_each", "use", "always_run", "run_if", "ignore_failure")
 )
 
 // approvalOf finds the approval block of a module; nil if it has none.

@@ -128,8 +128,9 @@ func (c *compilation) nothing(m *module) {
 		}
 	}
 
+	c.checkRunIf(m, &all)
 	out := pipeline.Module{Name: all.Name, Description: all.Description, Tags: all.Tags, Line: all.Line,
-		AlwaysRun: all.AlwaysRun, IgnoreFailure: all.IgnoreFailure, Dynamic: true}
+		AlwaysRun: all.AlwaysRun, RunIf: all.RunIf, IgnoreFailure: all.IgnoreFailure, Dynamic: true}
 	line, column := c.src.position(m.instances.expr.Range().Start.Byte)
 	out.Deferred = map[string]pipeline.DeferredExpr{"for_each": {Source: pipeline.NoInstances, Line: line, Column: column}}
 
@@ -167,6 +168,8 @@ func (c *compilation) instance(m *module, x *instance, env map[string]string, de
 	if m.retryAt != nil {
 		finishRetry(c.report, &out, *m.retryAt)
 	}
+
+	c.checkRunIf(m, &out)
 
 	if out.Approval != nil {
 		env, deferred = nil, nil // it has no user
@@ -223,6 +226,13 @@ func (c *compilation) instance(m *module, x *instance, env map[string]string, de
 	}
 
 	c.out.Modules = append(c.out.Modules, out)
+}
+
+// checkRunIf refuses run_if where it could change nothing, if parsing did not.
+func (c *compilation) checkRunIf(m *module, out *pipeline.Module) {
+	if out.AlwaysRun && !m.static.AlwaysRun {
+		c.report.checkRunIf(m)
+	}
 }
 
 // among returns the instances of a module: all, or only those that are named.

@@ -226,6 +226,7 @@ var attributeTexts = map[string]text{
 	"module.for_each":            {what: "an instance for each element, seen as each.key and each.value; may be a module's result", typ: "list or object"},
 	"module.use":                 {what: "takes the settings of a template", typ: "template.NAME"},
 	"module.always_run":          {what: "runs whatever became of what it depends on, also when the run fails or is cancelled", fallback: "false"},
+	"module.run_if":              {what: "not_failed: runs also if what it depends on was skipped, or failed with ignore_failure", fallback: pipeline.RunIfSucceeded},
 	"module.ignore_failure":      {what: "its failure leaves the run succeeded_with_warnings", fallback: "false"},
 	"module.env":                 {what: "variables of its environment; null takes one away that it would have", typ: "object"},
 	"module.env_from":            {what: "variables taken from where the run is submitted; * stands for anything but names that look like credentials", typ: "list of patterns"},

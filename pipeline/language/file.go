@@ -154,9 +154,9 @@ type module struct {
 	// lockAt and disconnectAt are the positions of not_in_parallel and
 	// on_disconnect.
 	lockAt, disconnectAt *hcl.Range
-	// secretsAt is the position of secrets.
-	secretsAt *hcl.Range
-	envFrom   []string
+	// secretsAt is the position of secrets, runIfAt that of run_if.
+	secretsAt, runIfAt *hcl.Range
+	envFrom            []string
 	// scripts are the script attribute and those of the hooks. commandExpr is the
 	// expression of command; nil if there is none.
 	scripts     []scriptText

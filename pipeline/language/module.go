@@ -75,6 +75,9 @@ func (p *parser) module(b *hclsyntax.Block) {
 	}
 
 	p.checkLocks(m)
+	if m.static.AlwaysRun {
+		p.checkRunIf(m)
+	}
 	p.checkCache(body)
 
 	approval := approvalOf(body)
@@ -105,6 +108,14 @@ func (p *parser) checkLocks(m *module) {
 			`on_disconnect = "keep" cannot stand beside not_in_parallel`)
 	}
 	m.static.OnDisconnect = pipeline.DisconnectKill
+}
+
+// checkRunIf refuses run_if in a module with always_run, where it changes nothing.
+func (r *report) checkRunIf(m *module) {
+	if m.runIfAt != nil {
+		r.add(*m.runIfAt, "keep one of them: a module with always_run runs whatever became of what it depends on",
+			"module %q has both run_if and always_run", m.static.Name)
+	}
 }
 
 // when decodes the condition of a module.
@@ -177,6 +188,8 @@ func (p *parser) moduleAttribute(m *module, a *hclsyntax.Attribute, index int) {
 		m.lockAt = &a.NameRange
 	case "on_disconnect":
 		m.disconnectAt = &a.NameRange
+	case "run_if":
+		m.runIfAt = &a.NameRange
 	case "secrets":
 		m.secretsAt = &a.NameRange
 	}

@@ -82,8 +82,13 @@ var (
 		"layout":           {kind: kindText, check: oneOf("by-module"), set: func(m *pipeline.Module, r reading) { m.Layout = r.text }},
 		"shell":            {kind: kindText, check: oneOf(shellSh, shellBash), set: func(m *pipeline.Module, r reading) { m.Shell = r.text }},
 		"always_run":       {kind: kindFlag, set: func(m *pipeline.Module, r reading) { m.AlwaysRun = r.flag }},
-		"ignore_failure":   {kind: kindFlag, set: func(m *pipeline.Module, r reading) { m.IgnoreFailure = r.flag }},
-		"priority":         {kind: kindNumber, low: -1000, high: 1000, set: func(m *pipeline.Module, r reading) { m.Priority = r.number }},
+		"run_if": {kind: kindText, check: oneOf(pipeline.RunIfSucceeded, pipeline.RunIfNotFailed), set: func(m *pipeline.Module, r reading) {
+			if m.RunIf = r.text; r.text == pipeline.RunIfSucceeded {
+				m.RunIf = ""
+			}
+		}},
+		"ignore_failure": {kind: kindFlag, set: func(m *pipeline.Module, r reading) { m.IgnoreFailure = r.flag }},
+		"priority":       {kind: kindNumber, low: -1000, high: 1000, set: func(m *pipeline.Module, r reading) { m.Priority = r.number }},
 		"not_in_parallel": {kind: kindTexts, check: checkWord, set: func(m *pipeline.Module, r reading) {
 			m.Locks = unique(r.texts)
 			slices.Sort(m.Locks)
