@@ -54,10 +54,10 @@ func (env *environment) checked(ctx context.Context, cmd *cli.Command) (*submiss
 	return o.Check(ctx)
 }
 
-// warnings are what the files of the workspace tell; none if it is likely to be there by
-// mistake, or cannot be listed, which a submission reports.
+// warnings are what a submission warns of. The files of the workspace tell nothing if it is
+// likely to be there by mistake, or cannot be listed, which a submission reports.
 func (c planCommand) warnings(ctx context.Context, job *submission.Job) []wire.Diagnostic {
-	list := []wire.Diagnostic{}
+	list := append([]wire.Diagnostic{}, submission.WireDiagnostics(job.LostZeros())...)
 	if job.BroadRoot() == "" {
 		if found, err := job.UnmatchedInputs(ctx); err == nil {
 			list = append(list, submission.WireDiagnostics(found)...)
@@ -71,7 +71,7 @@ type runPlan struct {
 	Pipeline    string     `json:"pipeline"`
 	Description string     `json:"description,omitempty"`
 	Waves       [][]string `json:"waves"`
-	// Warnings are what is valid and likely a mistake, by the files that are there.
+	// Warnings are what is valid and likely a mistake.
 	Warnings []wire.Diagnostic `json:"warnings"`
 	// CriticalPath is the longest chain of modules: by the time that they are
 	// expected to take, or by their number where that is not known.

@@ -62,6 +62,14 @@ func TestValidate_warnings(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &out); err != nil || code != 0 || !out.Valid || len(out.Warnings) != 1 || out.Warnings[0].Line != 3 {
 		t.Errorf("exit %d, %v: %s", code, err, stdout)
 	}
+
+	// A version that is written as a number, with those who see it.
+	file = write(t, dir, "v.hcl", "pipeline \"v\" {\n  module \"m\" {\n    matrix  = { go = [1.20] }\n    command = [\"true\"]\n  }\n}\n")
+	for _, command := range []string{"validate", "plan"} {
+		if code, _, stderr := c.exec(command, file); code != 0 || !strings.Contains(stderr, `module "m": matrix.go: the number 1.20 becomes the text "1.2"`) || !strings.Contains(stderr, `write "1.20"`) {
+			t.Errorf("%s: exit %d, %s", command, code, stderr)
+		}
+	}
 }
 
 func TestValidate(t *testing.T) {

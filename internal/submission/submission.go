@@ -2,11 +2,13 @@ package submission
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/language"
 )
 
 // Options is what a submission is made of.
@@ -84,14 +86,24 @@ func (o *Options) trace() pipeline.TraceContext {
 }
 
 // TakeFiles takes the snapshot of the files that go along, and warns of inputs that match
-// none of them.
+// none of them, and of numbers that lose a zero.
 func (j *Job) TakeFiles(ctx context.Context) error {
 	if err := j.takeFiles(ctx); err != nil {
 		return err
 	}
 
-	j.warnUnmatched()
+	j.warn(j.LostZeros())
+	j.warn(unmatchedInputs(j.source.name, j.definition, j.workspace.tree))
 	return nil
+}
+
+// LostZeros warns of numbers that lose a zero where they become text.
+func (j *Job) LostZeros() language.Diagnostics { return j.source.File.LostZeros() }
+
+func (j *Job) warn(list language.Diagnostics) {
+	for _, d := range list {
+		j.options.Warn(fmt.Sprintf("%s:%d: %s: %s", d.File, d.Line, d.Summary, d.Detail))
+	}
 }
 
 func (j *Job) takeFiles(ctx context.Context) error {

@@ -34,13 +34,6 @@ func (j *Job) UnmatchedInputs(ctx context.Context) (language.Diagnostics, error)
 	return unmatchedInputs(j.source.name, j.definition, files), nil
 }
 
-// warnUnmatched is UnmatchedInputs for the snapshot that was taken.
-func (j *Job) warnUnmatched() {
-	for _, d := range unmatchedInputs(j.source.name, j.definition, j.workspace.tree) {
-		j.options.Warn(fmt.Sprintf("%s:%d: %s: %s", d.File, d.Line, d.Summary, d.Detail))
-	}
-}
-
 // unmatchedInputs warns of each glob of inputs that matches no file of the workspace, and
 // no output that a module before could make. Instances of one block say the same once.
 func unmatchedInputs(file string, def *pipeline.Pipeline, files tree.Tree) language.Diagnostics {

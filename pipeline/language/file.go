@@ -38,6 +38,9 @@ type File struct {
 	localIndex    map[string]int
 	moduleIndex   map[string]int
 
+	// texts and numbers are what LostZeros looks at.
+	texts   []textUse
+	numbers []numberUse
 	// git are the places that name facts of git.
 	git []reference
 	// expensive are the expressions whose cost is not known beforehand and that

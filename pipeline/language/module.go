@@ -394,6 +394,11 @@ func (p *parser) dependsOn(a *hclsyntax.Attribute) (out []reference) {
 func (p *parser) deferredUse(name string, expr hclsyntax.Expression, script bool, owner int) (l *deferrable, constant bool) {
 	refs := scan(p.report, expr, script)
 	l = &deferrable{name: name, expr: expr, refs: &refs}
+	if reachesModule(name) {
+		p.takeText(name, expr, owner)
+	} else {
+		p.takeNumbers(&refs, owner)
+	}
 	if refs.none() && !Expensive(expr) {
 		return l, true
 	}

@@ -290,6 +290,11 @@ func literal(r *report, expr hclsyntax.Expression) (cty.Value, bool) {
 // to what Compile has to do.
 func decodeInto[T any](p *parser, list []pending[T], target *T, name string, expr hclsyntax.Expression, s spec[T], owner int) []pending[T] {
 	refs := scan(p.report, expr, s.script)
+	if (s.kind == kindText || s.kind == kindTexts) && !strings.HasPrefix(name, "resources.") {
+		p.takeText(name, expr, owner)
+	} else {
+		p.takeNumbers(&refs, owner)
+	}
 	if refs.none() && !Expensive(expr) {
 		if v, ok := literal(p.report, expr); ok {
 			if x, ok := s.read(p.report, name, expr, v); ok {

@@ -38,11 +38,11 @@ type scriptText struct {
 	hook string
 }
 
-// Warnings are what is valid and likely a mistake: commands of one text with spaces, and
+// Warnings are what is valid and likely a mistake: commands of one text with spaces,
 // scripts for sh, hooks included, in which the failure of a command before a | has no
-// effect.
+// effect, and LostZeros.
 func (f *File) Warnings() Diagnostics {
-	list := f.hiddenFailures("", f.pipeline.Shell, f.hooks.scripts)
+	list := append(f.LostZeros(), f.hiddenFailures("", f.pipeline.Shell, f.hooks.scripts)...)
 	for _, m := range f.modules {
 		if at, advice := oneText(m.commandExpr); advice != "" {
 			list = append(list, f.src.diagnostic(at, fmt.Sprintf("module %q: the name of the program has a space", m.static.Name), advice))

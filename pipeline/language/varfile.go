@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 )
 
@@ -49,7 +50,11 @@ func ParseVarFile(fileName string, src []byte) ([]VariableInput, Diagnostics) {
 			continue
 		}
 		line, _ := r.src.position(a.NameRange.Start.Byte)
-		list = append(list, VariableInput{Name: a.Name, Text: valueText(v), Origin: fmt.Sprintf("%s:%d", fileName, line)})
+		text := valueText(v)
+		if _, literal := a.Expr.(*hclsyntax.LiteralValueExpr); literal && v.Type() == cty.Number {
+			text = string(r.src.slice(a.Expr.Range())) // a text keeps all of 1.20
+		}
+		list = append(list, VariableInput{Name: a.Name, Text: text, Origin: fmt.Sprintf("%s:%d", fileName, line)})
 	}
 
 	if d := r.done(); len(d) > 0 {
@@ -113,7 +118,11 @@ func (r *report) jsonMembers(d *json.Decoder) []VariableInput {
 			continue
 		}
 		line, _ := r.src.position(at.Start.Byte)
-		list = append(list, VariableInput{Name: name, Text: valueText(v), Origin: fmt.Sprintf("%s:%d", r.src.name, line)})
+		text := valueText(v)
+		if number, ok := x.(json.Number); ok {
+			text = number.String() // a text keeps all of 1.20
+		}
+		list = append(list, VariableInput{Name: name, Text: text, Origin: fmt.Sprintf("%s:%d", r.src.name, line)})
 	}
 	return list
 }

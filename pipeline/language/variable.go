@@ -23,6 +23,7 @@ type variable struct {
 	typeGiven   bool
 	defaults    *typeexpr.Defaults
 	value       cty.Value // the default; NilVal if there is none
+	defaultExpr hclsyntax.Expression
 	sensitive   bool
 	validations []validation
 }
@@ -139,6 +140,7 @@ func (p *parser) variableType(v *variable, expr hclsyntax.Expression) {
 // variableDefault reads the default. If no type is set, a text, number or bool
 // sets it, as the variable can then be given as text.
 func (p *parser) variableDefault(v *variable, expr hclsyntax.Expression) {
+	v.defaultExpr = expr
 	x, ok := p.constant("default", expr)
 	if !ok {
 		v.value = cty.DynamicVal
