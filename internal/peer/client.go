@@ -2,6 +2,7 @@ package peer
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,17 +32,19 @@ type Dialer interface {
 // Client sends messages to other nodes. It is safe for concurrent use.
 type Client struct {
 	dialer Dialer
-	// name gives the name of a node, "" if it is not known.
+	// name gives the name of a node, or the beginning of its id.
 	name func(pipeline.NodeID) string
 }
 
 // NewClient makes a client. Its errors name nodes as name does, which gives "" for one
 // that it does not know; nil knows none.
 func NewClient(d Dialer, name func(pipeline.NodeID) string) *Client {
-	if name == nil {
-		name = func(pipeline.NodeID) string { return "" }
-	}
-	return &Client{dialer: d, name: name}
+	return &Client{dialer: d, name: func(id pipeline.NodeID) (known string) {
+		if name != nil {
+			known = name(id)
+		}
+		return cmp.Or(known, fmt.Sprintf("%.8s", id))
+	}}
 }
 
 // Call sends a message to another node and decodes its answer into out, a
@@ -67,7 +70,7 @@ func (c *Client) CallRaw(ctx context.Context, to pipeline.NodeID, path string, r
 
 	body, err := io.ReadAll(io.LimitReader(res.Body, MaxMessage))
 	if err != nil {
-		return c.unreachable(to, err)
+		return Unreachable(c.name(to), err)
 	}
 	if out == nil {
 		return nil
@@ -105,7 +108,7 @@ func (c *Client) do(ctx context.Context, client *http.Client, to pipeline.NodeID
 
 	res, err := client.Do(req)
 	if err != nil {
-		return nil, c.unreachable(to, err)
+		return nil, Unreachable(c.name(to), err)
 	}
 	if res.StatusCode >= 300 {
 		defer res.Body.Close()
@@ -125,21 +128,9 @@ func refusal(res *http.Response) error {
 	return pipeline.Errorf(kind, "%s", bytes.TrimSpace(text))
 }
 
-// Unreachable is the error for a connection that broke: the outcome is unknown.
+// Unreachable is the error for a connection to a node that broke: the outcome is unknown.
 // A canceled context stays what it is, so that callers do not blame the node.
-func Unreachable(to pipeline.NodeID, err error) error {
-	return unreachable(fmt.Sprintf("%.8s", to), err)
-}
-
-// unreachable is Unreachable by the node's name, where that is known.
-func (c *Client) unreachable(to pipeline.NodeID, err error) error {
-	if name := c.name(to); name != "" {
-		return unreachable(name, err)
-	}
-	return Unreachable(to, err)
-}
-
-func unreachable(name string, err error) error {
+func Unreachable(name string, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}

@@ -148,7 +148,7 @@ func (n *node) Call(_ context.Context, to pipeline.NodeID, path string, in, out 
 	n.calls++
 	n.mu.Unlock()
 	if n.nodes[to].silent {
-		return peer.Unreachable(to, errors.New("connection refused"))
+		return peer.Unreachable(string(to), errors.New("connection refused"))
 	}
 	raw, err := peer.Marshal(in)
 	if err != nil {

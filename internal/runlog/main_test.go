@@ -248,7 +248,7 @@ func (w *world) Request(ctx context.Context, to pipeline.NodeID, method, path st
 	n, dead := w.nodes[to], w.dead[to]
 	w.mu.Unlock()
 	if n == nil || dead {
-		return nil, peer.Unreachable(to, errors.New("connection refused"))
+		return nil, peer.Unreachable(string(to), errors.New("connection refused"))
 	}
 
 	pr, pw := io.Pipe()

@@ -88,7 +88,7 @@ func (s *source) tail(ctx context.Context, worker pipeline.NodeID, id pipeline.A
 		case err == io.EOF:
 			return nil
 		case err != nil:
-			return peer.Unreachable(worker, err)
+			return peer.Unreachable(fmt.Sprintf("%.8s", worker), err)
 		}
 	}
 }

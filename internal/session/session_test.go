@@ -101,7 +101,7 @@ func (w *world) Fresh(context.Context) bool          { return true }
 func (w *world) View(fn func(*fsm.View) error) error { return w.store.View(fn) }
 func (w *world) Request(ctx context.Context, to pipeline.NodeID, method, path string, body io.Reader) (*http.Response, error) {
 	if to != "n2" || w.down.Load() {
-		return nil, peer.Unreachable(to, errors.New("connection refused"))
+		return nil, peer.Unreachable(string(to), errors.New("connection refused"))
 	}
 	req, err := http.NewRequestWithContext(ctx, method, w.server.URL+path, body)
 	if err != nil {
@@ -109,7 +109,7 @@ func (w *world) Request(ctx context.Context, to pipeline.NodeID, method, path st
 	}
 	res, err := w.server.Client().Do(req)
 	if err != nil {
-		return nil, peer.Unreachable(to, err)
+		return nil, peer.Unreachable(string(to), err)
 	}
 	if res.StatusCode != http.StatusOK {
 		defer res.Body.Close()
