@@ -225,8 +225,9 @@ type Worker struct {
 	Record WorkerRecord `cbor:"1,keyasint"`
 	Delete bool         `cbor:"2,keyasint,omitempty"`
 	// Only names what is changed of an existing record: "drain" and "away" set their
-	// fields; "stop" drains until "back", unless an operator does already; "back" ends that
-	// and away; "" sets all of it.
+	// fields; "stop" drains until "back", unless an operator does already, and sets the
+	// deadline if it has one; "evacuated" notes that of a node that drains; "back" ends
+	// what "stop", "away" and "evacuated" began; "" sets all of it.
 	Only string `cbor:"3,keyasint,omitempty"`
 }
 
@@ -239,9 +240,12 @@ type WorkerRecord struct {
 	Draining bool `cbor:"3,keyasint,omitempty"`
 	// DrainDeadline is when what still runs is stopped; zero: never.
 	DrainDeadline time.Time `cbor:"4,keyasint,omitempty"`
-	// UntilBack says that the node began the drain because it stops: it ends when the node
-	// is back, also if the node was killed meanwhile.
+	// UntilBack says that the node began the drain because it stops or leaves: it ends when
+	// the node is back or stays, also if the node was killed meanwhile.
 	UntilBack bool `cbor:"16,keyasint,omitempty"`
+	// Evacuated says that the node leaves, and that the others have enough copies of all
+	// that it has: its own count no more.
+	Evacuated bool `cbor:"17,keyasint,omitempty"`
 	// AwayUntil lengthens lease and grace of a daemon that restarts.
 	AwayUntil time.Time `cbor:"5,keyasint,omitempty"`
 	// The rest is of outside workers.

@@ -160,7 +160,7 @@ func (m *machine) command(t *rapid.T) *fsm.Command {
 		return f
 	case "worker":
 		return &fsm.Command{Worker: &fsm.Worker{Record: fsm.WorkerRecord{ID: someWorkers.Draw(t, "worker"), Draining: true, AwayUntil: at},
-			Only: rapid.SampledFrom([]string{"", "drain", "away", "stop", "back", "odd"}).Draw(t, "only"), Delete: rapid.Bool().Draw(t, "delete")}}
+			Only: rapid.SampledFrom([]string{"", "drain", "away", "stop", "evacuated", "back", "odd"}).Draw(t, "only"), Delete: rapid.Bool().Draw(t, "delete")}}
 	case "token":
 		return &fsm.Command{Token: &fsm.Token{Delete: rapid.Bool().Draw(t, "delete"),
 			Record: fsm.TokenRecord{ID: rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "id"), Hash: []byte{1}}}}

@@ -43,12 +43,21 @@ func (g *registry) applyWorker(c *Command, ch *change) Result {
 		case "stop":
 			rec.UntilBack = rec.UntilBack || !rec.Draining
 			rec.Draining = true
+			if !w.Record.DrainDeadline.IsZero() {
+				rec.DrainDeadline = w.Record.DrainDeadline
+			}
+		case "evacuated":
+			if !rec.Draining { // it stays, and the note comes late
+				return Result{Err: pipeline.Errorf(pipeline.Conflict, "worker %s does not drain: it cannot leave", w.Record.ID)}
+			}
+			rec.Evacuated = true
 		case "back":
-			rec.AwayUntil = time.Time{}
-			rec.Draining = rec.Draining && !rec.UntilBack
-			rec.UntilBack = false
+			if rec.UntilBack {
+				rec.Draining, rec.DrainDeadline = false, time.Time{}
+			}
+			rec.AwayUntil, rec.UntilBack, rec.Evacuated = time.Time{}, false, false
 		default:
-			return Result{Err: pipeline.Errorf(pipeline.Invalid, "only %.80q: expected drain, away, stop, back or nothing", w.Only)}
+			return Result{Err: pipeline.Errorf(pipeline.Invalid, "only %.80q: expected drain, away, stop, evacuated, back or nothing", w.Only)}
 		}
 	} else if rec.Incarnation == "" || rec.Incarnation != old.Incarnation { // else it repeats what registered it
 		if err := g.use(c.Use); err != nil {

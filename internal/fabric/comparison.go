@@ -81,6 +81,9 @@ func (r *Replicator) compare(ctx context.Context, refs []fsm.Reference, who comp
 		}
 		return nil
 	}, unreadable: func(ref *fsm.Reference, err error) error {
+		if kind := pipeline.KindOf(err); len(who.leaving) > 0 && (kind == pipeline.Unavailable || kind == pipeline.Unknown) {
+			return err // its files may be on a node that leaves alone
+		}
 		c.lost++
 		c.incomplete[ref.Attempt] = true
 		r.cfg.Logger.Warn("listing of a tree cannot be read on any node that answers", "run", ref.Attempt.Run, "module", ref.Attempt.Module, "error", err)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/pipeline"
 )
 
@@ -45,27 +46,83 @@ func TestReplicator_Evacuate(t *testing.T) {
 	c.wantCopies(t, 1, blobs...)
 }
 
-// A node is not let go if its files cannot be copied, or if it is not known where they
-// are. What is lost already does not hold it.
+// evacuated reports whether the state says that a node was.
+func (s *state) evacuated(id pipeline.NodeID) (is bool) {
+	s.tb.Helper()
+	if err := s.View(func(v *fsm.View) error { w, _ := v.Worker(id); is = w.Evacuated; return nil }); err != nil {
+		s.tb.Fatal(err)
+	}
+	return is
+}
+
+// A node does not leave if its files cannot be copied, are not there afterwards, or if it
+// is not known where they are; its own copies then still count. What is lost already does
+// not hold it.
 func TestReplicator_Evacuate_refused(t *testing.T) {
 	s, c := newState(t), newCluster("n1", "n2")
 	s.succeed("r1", c.put(digest("log"), "n1"), c.putTree("out", 2, "n1"), "n1")
 	s.succeed("r2", digest("gone"), "", "n1")
 	r := c.replicator(s)
 
-	c.refuses["n2"] = true
-	if err := r.Evacuate(t.Context(), "n1"); err == nil || !strings.Contains(err.Error(), "5 of 6 files could not be copied") && !strings.Contains(err.Error(), "n2: disk low") {
-		t.Errorf("got %v", err)
+	for want, set := range map[string]func(on bool){
+		"n2: disk low":       func(on bool) { c.refuses["n2"] = on },
+		"n2 does not answer": func(on bool) { c.silent["n2"] = on },
+		"are not there":      func(on bool) { c.loses["n2"] = on },
+		"n3 cannot be asked": func(on bool) {
+			if c.unreadable = nil; on {
+				c.unreadable = pipeline.Errorf(pipeline.Unavailable, "n3 cannot be asked")
+			}
+		},
+		"does not see n1 alive": func(on bool) {
+			if c.alive = []pipeline.NodeID{"n1", "n2"}; on {
+				c.alive = c.alive[1:]
+			}
+		},
+	} {
+		set(true)
+		if err := r.Evacuate(t.Context(), "n1"); err == nil || !strings.Contains(err.Error(), want) || pipeline.KindOf(err) == pipeline.Conflict {
+			t.Errorf("got %v, want %s", err, want)
+		}
+		if s.evacuated("n1") {
+			t.Errorf("%s: it counts as evacuated", want)
+		}
+		set(false)
 	}
-	c.refuses["n2"], c.silent["n2"] = false, true
-	if err := r.Evacuate(t.Context(), "n1"); err == nil || !strings.Contains(err.Error(), "n2 does not answer") {
-		t.Errorf("got %v", err)
-	}
-	c.silent["n2"] = false
-	if err := r.Evacuate(t.Context(), "n1"); err != nil {
+
+	before, _ := c.counts()
+	if err := r.Evacuate(t.Context(), "n1"); err != nil || !s.evacuated("n1") {
 		t.Error(err)
 	}
-	if copies, _ := c.counts(); copies != 4 {
-		t.Errorf("%d copies, want those of the log, the listing and two files", copies)
+	if copies, _ := c.counts(); copies != before+4 {
+		t.Errorf("%d copies, want those of the log, the listing and two files", copies-before)
 	}
+}
+
+// The last nodes do not leave, also if they want to at the same moment or under another
+// leader; one that stays after all counts again.
+func TestReplicator_Evacuate_lastNodes(t *testing.T) {
+	s, c := newState(t), newCluster("n1", "n2")
+	log := c.put(digest("log"), "n1", "n2")
+	s.succeed("r1", log, "", "n1", "n2")
+	refused := func(node pipeline.NodeID, want string) {
+		t.Helper()
+		if err := c.replicator(s).Evacuate(t.Context(), node); pipeline.KindOf(err) != pipeline.Conflict || !strings.Contains(err.Error(), want) || s.evacuated(node) {
+			t.Errorf("got %v, want a conflict: %s", err, want)
+		}
+	}
+
+	// n1 fails to leave: n2 may count on it.
+	c.refuses["n2"], c.blobs["n2"][log] = true, false
+	if err := c.replicator(s).Evacuate(t.Context(), "n1"); err == nil {
+		t.Error("n1 was evacuated without copies")
+	}
+	c.refuses["n2"], c.blobs["n2"][log] = false, true
+	if err := c.replicator(s).Evacuate(t.Context(), "n2"); err != nil {
+		t.Error(err)
+	}
+
+	refused("n1", "all other nodes that answer leave too (n2)")
+	s.apply(&fsm.Command{Worker: &fsm.Worker{Record: fsm.WorkerRecord{ID: "n2"}, Only: "back"}})
+	c.lose("n2")
+	refused("n1", "no other node answers")
 }

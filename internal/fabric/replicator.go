@@ -61,8 +61,10 @@ type ReplicatorConfig struct {
 	Copy func(ctx context.Context, to pipeline.NodeID, holders []pipeline.NodeID, blobs []pipeline.Digest, size int64) error
 	// Record commits where logs and outputs of attempts are.
 	Record func(ctx context.Context, copies []fsm.Copies) error
-	Timing ReplicatorTiming
-	Logger hclog.Logger
+	// Evacuated commits that a node was evacuated, on the leader alone.
+	Evacuated func(ctx context.Context, node pipeline.NodeID) error
+	Timing    ReplicatorTiming
+	Logger    hclog.Logger
 }
 
 // Replicator keeps every blob that the state names on WantedCopies nodes. It is
@@ -84,14 +86,12 @@ type Replicator struct {
 
 	// evacuating is held by the call of Evacuate that is under way.
 	evacuating chan struct{}
-	// evacuated is when nodes were; guarded by evacuating.
-	evacuated map[pipeline.NodeID]time.Time
 }
 
 // NewReplicator makes a replicator. It does nothing by itself before Lead.
 func NewReplicator(cfg ReplicatorConfig) *Replicator {
 	cfg.Timing.defaults()
-	return &Replicator{cfg: cfg, evacuating: make(chan struct{}, 1), evacuated: map[pipeline.NodeID]time.Time{}}
+	return &Replicator{cfg: cfg, evacuating: make(chan struct{}, 1)}
 }
 
 // Lead compares until ctx ends. It runs on the leader, for one term: it begins

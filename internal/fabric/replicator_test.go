@@ -83,19 +83,21 @@ func (s *state) succeed(run pipeline.RunID, log, outputs pipeline.Digest, holder
 type cluster struct {
 	mu sync.Mutex
 	// guards following
-	blobs    map[pipeline.NodeID]map[pipeline.Digest]bool
-	alive    []pipeline.NodeID
-	trees    map[pipeline.Digest]tree.Tree
-	refuses  map[pipeline.NodeID]bool // nodes that make no copies
-	silent   map[pipeline.NodeID]bool // nodes that cannot be asked
-	recorded map[pipeline.AttemptID][]pipeline.NodeID
-	copies   int // blobs that were copied
-	orders   int // requests to copy
+	blobs      map[pipeline.NodeID]map[pipeline.Digest]bool
+	alive      []pipeline.NodeID
+	trees      map[pipeline.Digest]tree.Tree
+	refuses    map[pipeline.NodeID]bool // nodes that make no copies
+	silent     map[pipeline.NodeID]bool // nodes that cannot be asked
+	recorded   map[pipeline.AttemptID][]pipeline.NodeID
+	loses      map[pipeline.NodeID]bool // nodes that do not keep what they copy
+	unreadable error                    // of every listing
+	copies     int                      // blobs that were copied
+	orders     int                      // requests to copy
 }
 
 func newCluster(ids ...pipeline.NodeID) *cluster {
 	c := &cluster{blobs: map[pipeline.NodeID]map[pipeline.Digest]bool{}, alive: ids, trees: map[pipeline.Digest]tree.Tree{},
-		refuses: map[pipeline.NodeID]bool{}, silent: map[pipeline.NodeID]bool{}, recorded: map[pipeline.AttemptID][]pipeline.NodeID{}}
+		refuses: map[pipeline.NodeID]bool{}, silent: map[pipeline.NodeID]bool{}, loses: map[pipeline.NodeID]bool{}, recorded: map[pipeline.AttemptID][]pipeline.NodeID{}}
 	for _, id := range ids {
 		c.blobs[id] = map[pipeline.Digest]bool{}
 	}
@@ -161,7 +163,7 @@ func (c *cluster) ReadTree(_ context.Context, _ []pipeline.NodeID, d pipeline.Di
 	if len(c.holdersLocked(d)) == 0 {
 		return nil, pipeline.Errorf(pipeline.NotFound, "on no node")
 	}
-	return c.trees[d], nil
+	return c.trees[d], c.unreadable
 }
 
 func (c *cluster) locate(_ context.Context, nodes []pipeline.NodeID, want []pipeline.Digest) (map[pipeline.Digest]fabric.Location, error) {
@@ -195,7 +197,7 @@ func (c *cluster) copy(_ context.Context, to pipeline.NodeID, from []pipeline.No
 		if !slices.ContainsFunc(from, func(h pipeline.NodeID) bool { return c.blobs[h][d] }) {
 			return fmt.Errorf("none of %v has %.12s", from, d)
 		}
-		c.blobs[to][d] = true
+		c.blobs[to][d] = !c.loses[to]
 		c.copies++
 	}
 	return nil
@@ -212,6 +214,11 @@ func (c *cluster) record(_ context.Context, list []fsm.Copies) error {
 
 func (c *cluster) replicator(s fabric.State) *fabric.Replicator {
 	return fabric.NewReplicator(fabric.ReplicatorConfig{State: s, Trees: c, Alive: c.Alive, Expected: func() int { return 2 }, Locate: c.locate, Copy: c.copy, Record: c.record,
+		Evacuated: func(_ context.Context, id pipeline.NodeID) error {
+			s.(*state).apply(&fsm.Command{Worker: &fsm.Worker{Record: fsm.WorkerRecord{ID: id}, Only: "stop"}})
+			s.(*state).apply(&fsm.Command{Worker: &fsm.Worker{Record: fsm.WorkerRecord{ID: id}, Only: "evacuated"}})
+			return nil
+		},
 		NodeName: func(id pipeline.NodeID) string { return string(id) }, Logger: hclog.NewNullLogger()})
 }
 

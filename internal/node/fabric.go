@@ -66,7 +66,7 @@ func (f *fabricParts) open(limits *Limits, trim func()) {
 		Probe: func() error { return errors.Join(f.storage(), s.probe()) }, Reserve: f.reserve, Filled: f.stepDown, Logger: log})
 	f.scrubber = fabric.NewScrubber(fabric.ScrubberConfig{Blobs: s.blobs, Rate: limits.ScrubRate, Every: limits.ScrubEvery, Logger: log})
 	f.replicator = fabric.NewReplicator(fabric.ReplicatorConfig{State: s.state, Trees: f.down, Alive: f.alive, Expected: f.expected, NodeName: f.state.NodeName,
-		Locate: f.down.Locate, Copy: f.down.FetchAt, Record: f.record, Logger: f.log.Named("replicator")})
+		Locate: f.down.Locate, Copy: f.down.FetchAt, Record: f.record, Evacuated: f.evacuated, Logger: f.log.Named("replicator")})
 	f.collector = fabric.NewCollector(fabric.CollectorConfig{State: s.state, Trees: f.down, Blobs: s.blobs, CatchUp: f.state.CatchUp,
 		Unreported: s.unreported, NoneAway: f.noneAway, DiskLow: f.disk.Low, Trim: trim, Grace: limits.SweepGrace, Stamp: s.dir.CollectedPath(), Logger: log})
 }
@@ -155,6 +155,11 @@ func (f *fabricParts) noneAway() bool {
 // record commits where logs and outputs are; only a leader does.
 func (f *fabricParts) record(ctx context.Context, copies []fsm.Copies) error {
 	return f.state.Commit(ctx, &fsm.Command{At: time.Now().UTC(), Batch: &fsm.Batch{Copies: copies}})
+}
+
+// evacuated commits that a node leaves and its copies count no more; only a leader does.
+func (f *fabricParts) evacuated(ctx context.Context, node pipeline.NodeID) error {
+	return f.state.Commit(ctx, &fsm.Command{At: time.Now().UTC(), Worker: &fsm.Worker{Record: fsm.WorkerRecord{ID: node}, Only: "evacuated"}})
 }
 
 const pathSuspects = "/peer/suspects"

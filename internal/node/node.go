@@ -309,7 +309,7 @@ func (n *Node) Run(ctx context.Context) error {
 			n.stop()
 			serving = false
 		case <-n.leaving:
-			err := n.services.departure.Leave(ctx)
+			err := n.leave(ctx, core)
 			if err == nil && n.cfg.OnStopped != nil {
 				n.cfg.OnStopped()
 			}
@@ -327,6 +327,14 @@ func (n *Node) Run(ctx context.Context) error {
 		err = nil
 	}
 	return err
+}
+
+// leave leaves the cluster, unless ctx ends or a part of this node fails before.
+func (n *Node) leave(ctx, core context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(core, func() { cancel(context.Cause(core)) })()
+	return n.services.departure.Leave(ctx)
 }
 
 func wrap(what string, err error) error {

@@ -179,9 +179,7 @@ func (n *Node) underReplicated() int { return n.fabric.suspects.Len() + n.fabric
 
 // askToLeave makes Run leave the cluster. It returns at once.
 func (n *Node) askToLeave() {
-	n.services.departure.Begin()
-	select {
-	case n.leaving <- struct{}{}:
-	default: // asked already
+	if n.services.departure.Begin() {
+		n.leaving <- struct{}{} // has room: one Leave follows each Begin that is new
 	}
 }

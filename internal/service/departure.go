@@ -151,23 +151,33 @@ func (d *Departure) Leaving() (leaving bool, refused string) {
 	return d.leaving, d.refused
 }
 
-// Begin notes that the node was asked to leave. Leave follows.
-func (d *Departure) Begin() { d.note(true, nil) }
-
-func (d *Departure) note(leaving bool, err error) {
+// Begin notes that the node was asked to leave, and reports whether that is new: then
+// Leave must follow. Else the node is leaving already.
+func (d *Departure) Begin() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.leaving, d.refused = leaving, ""
-	if err != nil {
-		d.refused = err.Error()
+	if d.leaving {
+		return false
 	}
+	d.leaving, d.refused = true, ""
+	return true
+}
+
+// end notes why the node stays; nothing if it has left.
+func (d *Departure) end(err error) {
+	if err == nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.leaving, d.refused = false, err.Error()
 }
 
 // Leave removes the node from its cluster permanently: it is drained, then what it has
 // is copied to the nodes that stay, then it leaves raft and gossip. If that is refused,
-// or ctx ends before, the node continues as before.
+// or ctx ends before, the node continues as before. Begin comes before it.
 func (d *Departure) Leave(ctx context.Context) (err error) {
-	defer func() { d.note(err == nil, err) }()
+	defer func() { d.end(err) }()
 	err = d.withdraw(ctx)
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveLimit)
@@ -177,7 +187,7 @@ func (d *Departure) Leave(ctx context.Context) (err error) {
 	if err != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), stopLimit) // leaving may have used up its own time
 		defer cancel()
-		return errors.Join(err, d.setWorker(ctx, "drain", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name}))
+		return errors.Join(err, d.setWorker(ctx, "back", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name}))
 	}
 	d.cfg.Worker.Close()
 	return nil
@@ -187,21 +197,27 @@ func (d *Departure) Leave(ctx context.Context) (err error) {
 func (d *Departure) withdraw(ctx context.Context) error {
 	short, cancel := context.WithTimeout(ctx, leaveLimit)
 	defer cancel()
-	err := d.setWorker(short, "drain", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name, Draining: true, DrainDeadline: d.cfg.State.Now().Add(leaveGrace)})
+	err := d.setWorker(short, "stop", fsm.WorkerRecord{ID: d.cfg.Self, Name: d.cfg.Name, DrainDeadline: d.cfg.State.Now().Add(leaveGrace)})
 	if err != nil {
-		d.cfg.Logger.Warn("could not drain before leaving", "error", err)
+		return fmt.Errorf("drain before leaving: %w", err)
 	}
 	d.waitIdle(short)
 
-	// How long the copies take depends on their bytes; a call that fails is repeated: a
-	// leader may have changed, or a node may be slow.
+	// How long the copies take depends on their bytes, so nothing bounds a call. One that
+	// fails is repeated: a leader may have changed, or a node may be slow.
 	_, err = backoff.Retry(ctx, func() (struct{}, error) {
 		err := d.cfg.Evacuate(ctx)
 		if err != nil && ctx.Err() == nil {
 			d.cfg.Logger.Warn("could not copy files before leaving", "error", err)
 		}
+		if pipeline.KindOf(err) == pipeline.Conflict { // trying again changes nothing
+			err = backoff.Permanent(err)
+		}
 		return struct{}{}, err
-	}, backoff.WithBackOff(backoff.NewConstantBackOff(time.Second)), backoff.WithMaxElapsedTime(evacuateRetry))
+	}, backoff.WithBackOff(backoff.NewConstantBackOff(time.Second)), backoff.WithMaxTries(evacuateTries), backoff.WithMaxElapsedTime(0))
+	if pipeline.KindOf(err) == pipeline.Conflict {
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("what only this node has is not on the nodes that stay: %w; if it cannot be copied and may be lost, stop the agent and use pipelined members remove", err)
 	}
@@ -211,8 +227,9 @@ func (d *Departure) withdraw(ctx context.Context) error {
 const (
 	// leaveLimit bounds the wait for modules, and then for the removal.
 	leaveLimit = 2 * time.Minute
-	// evacuateRetry is for how long copies that fail are tried again.
-	evacuateRetry = 10 * time.Second
+	// evacuateTries is how often copies are tried, a second apart: for longer than it takes
+	// to elect a leader, or to see that a node has failed.
+	evacuateTries = 10
 )
 
 // leaveGrace is how long modules of a node that leaves may still run. Those that

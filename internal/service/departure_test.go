@@ -15,6 +15,7 @@ import (
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/service"
 	"github.com/pipelined/pipelined/internal/state/statetest"
+	"github.com/pipelined/pipelined/pipeline"
 )
 
 // busyNode is a node of a cluster of two on which a module runs until a time.
@@ -51,7 +52,7 @@ func (n *busyNode) Leave(ctx context.Context) error { return n.leave(ctx) }
 func departing(tb testing.TB, drain bool) (*busyNode, *service.Departure) {
 	tb.Helper()
 	n := &busyNode{State: statetest.New(tb), until: time.Now().Add(time.Minute), transferred: errors.New("not transferred"),
-		evacuate: func(context.Context) error { return nil }}
+		leave: func(context.Context) error { return nil }, evacuate: func(context.Context) error { return nil }}
 	return n, service.NewDeparture(service.DepartureConfig{Self: statetest.Self, Name: "one", Drain: drain, State: n.State.State, Worker: n, Cluster: n,
 		Evacuate: func(ctx context.Context) error { return n.evacuate(ctx) }, Logger: hclog.NewNullLogger()})
 }
@@ -130,8 +131,10 @@ func TestDeparture_Leave_refused(t *testing.T) {
 			<-ctx.Done()
 			return context.Cause(ctx)
 		}
-		d.Begin()
-		if leaving, _ := d.Leaving(); !leaving {
+		if leaving, _ := d.Leaving(); !d.Begin() || leaving {
+			t.Error("it leaves before it was asked to")
+		}
+		if leaving, _ := d.Leaving(); !leaving || d.Begin() {
 			t.Error("it was asked to leave, and does not say so")
 		}
 		if err := d.Leave(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
@@ -143,12 +146,69 @@ func TestDeparture_Leave_refused(t *testing.T) {
 		if leaving, refused := d.Leaving(); leaving || !strings.Contains(refused, "deadline") {
 			t.Errorf("after it was refused: leaving %t, %q", leaving, refused)
 		}
+		// The next request is a new one: what refused the last one is not its answer.
+		begun := d.Begin()
+		if leaving, refused := d.Leaving(); !begun || !leaving || refused != "" {
+			t.Errorf("asked again: begun %t, leaving %t, %q", begun, leaving, refused)
+		}
+	})
+}
+
+// A node that an operator drained stays so if its departure is refused.
+func TestDeparture_Leave_refusedDrained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, d := departing(t, false)
+		if _, err := n.Propose(t.Context(), &fsm.Command{At: time.Now(), Worker: &fsm.Worker{Only: "drain",
+			Record: fsm.WorkerRecord{ID: statetest.Self, Draining: true}}}); err != nil {
+			t.Fatal(err)
+		}
+		n.evacuate = func(context.Context) error { return pipeline.Errorf(pipeline.Conflict, "no node stays") }
+		if err := d.Leave(t.Context()); pipeline.KindOf(err) != pipeline.Conflict || !n.record(t).Draining {
+			t.Errorf("got %v, %+v", err, n.record(t))
+		}
+	})
+}
+
+// A node that was killed while it left gets work again when it is back.
+func TestDeparture_Leave_killed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, d := departing(t, false)
+		n.evacuate = func(context.Context) error {
+			if _, err := n.Propose(t.Context(), &fsm.Command{At: time.Now(), Worker: &fsm.Worker{Only: "evacuated",
+				Record: fsm.WorkerRecord{ID: statetest.Self}}}); err != nil {
+				t.Error(err)
+			}
+			return nil
+		}
+		n.leave = func(context.Context) error {
+			if w := n.record(t); !w.Draining || !w.Evacuated {
+				t.Errorf("while it leaves: %+v", w)
+			}
+			d.MarkBack(t.Context()) // it starts again
+			if w := n.record(t); w.Draining || w.Evacuated || !w.DrainDeadline.IsZero() {
+				t.Errorf("back again: %+v", w)
+			}
+			return nil
+		}
+		if err := d.Leave(t.Context()); err != nil {
+			t.Error(err)
+		}
 	})
 }
 
 // A node leaves only when what it has is on others; a call that fails is repeated.
 func TestDeparture_Leave_evacuates(t *testing.T) {
-	for name, tc := range map[string]struct{ failures, left int }{"at the third call": {2, 1}, "never": {1000, 0}} {
+	conflict := pipeline.Errorf(pipeline.Conflict, "no space on n2")
+	for name, tc := range map[string]struct {
+		failures, left, calls int
+		err                   error
+		slow                  time.Duration
+	}{
+		"at the third call":      {2, 1, 3, errors.New("no space on n2"), 0},
+		"at the third slow call": {2, 1, 3, errors.New("no space on n2"), time.Hour},
+		"never":                  {1000, 0, 10, errors.New("no space on n2"), 0},
+		"no node stays":          {1000, 0, 1, conflict, 0},
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n, d := departing(t, false)
@@ -158,13 +218,13 @@ func TestDeparture_Leave_evacuates(t *testing.T) {
 					if calls++; n.Load() > 0 {
 						t.Error("files are copied while a module still writes some")
 					}
-					if calls <= tc.failures {
-						return errors.New("no space on n2")
+					if time.Sleep(tc.slow); calls <= tc.failures {
+						return tc.err
 					}
 					return nil
 				}
 				err := d.Leave(t.Context())
-				if left != tc.left || (err == nil) != (left == 1) {
+				if left != tc.left || (err == nil) != (left == 1) || calls != tc.calls {
 					t.Errorf("left %d times after %d calls, want %d: %v", left, calls, tc.left, err)
 				}
 				if _, refused := d.Leaving(); err != nil && (!strings.Contains(refused, "no space on n2") || n.record(t).Draining) {
