@@ -18,7 +18,8 @@ type Pipeline struct {
 	// means none.
 	Timeout time.Duration `json:"timeout,omitempty"`
 	// OnFailure is "" or OnFailureStop (nothing new is started once a module has
-	// failed) or OnFailureContinue (what does not depend on the failure runs).
+	// failed), OnFailureCancel (and what runs is stopped) or OnFailureContinue (what
+	// does not depend on the failure runs).
 	OnFailure string `json:"onFailure,omitempty"`
 	// Shell is that of modules which set none.
 	Shell string `json:"shell,omitempty"`
@@ -212,6 +213,7 @@ type Module struct {
 // hold. The first of each is "" in a definition.
 const (
 	OnFailureStop     = "stop"
+	OnFailureCancel   = "cancel"
 	OnFailureContinue = "continue"
 	RunIfSucceeded    = "succeeded"
 	RunIfNotFailed    = "not_failed"

@@ -16,6 +16,14 @@ func decide(a *activeAttempt, op *fsm.Outcome) {
 	m, r, o := a.module, a.module.run, &op.Outcome
 	m.tries.avoid = ""
 
+	if o.State == pipeline.AttemptCancelled && m.stopsWithSibling() && !m.mustCancel() {
+		op.Next, op.Reason = pipeline.ModuleCancelled, siblingReason(r)
+		if o.StartedAt.IsZero() && a.startedAt.IsZero() {
+			op.Next, op.Reason = pipeline.ModuleSkipped, stoppedReason(r)
+		}
+		return
+	}
+
 	if o.State == pipeline.AttemptCancelled && !m.mustCancel() {
 		if o.StartedAt.IsZero() && a.stopReason == "" && r.tally.stopAfter == "" {
 			// The worker gave it back: its predecessor did not succeed. It counts against
@@ -89,8 +97,11 @@ func decideRepeat(a *activeAttempt, op *fsm.Outcome) {
 	if r.tally.stopAfter != "" && !m.def.AlwaysRun {
 		// A lost attempt says nothing about the module; a failed one does.
 		op.Next, op.Reason = pipeline.ModuleSkipped, stoppedReason(r)
-		if o.State != pipeline.AttemptLost {
+		switch {
+		case o.State != pipeline.AttemptLost:
 			op.Next, op.Reason = pipeline.ModuleFailed, o.Reason
+		case m.stopsWithSibling() && !o.StartedAt.IsZero():
+			op.Next, op.Reason = pipeline.ModuleCancelled, siblingReason(r)
 		}
 		return
 	}

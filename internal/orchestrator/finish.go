@@ -41,14 +41,18 @@ func (l *lifecycle) finish(m *moduleState) {
 }
 
 // stopRun ends the modules that have not started in a run with a failure, except
-// those that always run.
+// those that always run. With OnFailureCancel it also stops those that run.
 func (l *lifecycle) stopRun(r *run) {
 	// All of it first: ending one module may make another ready.
 	r.clearReady()
 
 	for _, m := range r.list {
 		switch {
-		case m.active != nil || m.state.Final():
+		case m.state.Final():
+		case m.active != nil:
+			if m.stopsWithSibling() {
+				l.attempts.stop(m.active, siblingReason(r))
+			}
 		case m.def.AlwaysRun:
 			l.advance(m)
 		default:
@@ -63,6 +67,14 @@ func (l *lifecycle) stopRun(r *run) {
 }
 
 func stoppedReason(r *run) string { return "not started because " + r.tally.stopAfter + " failed" }
+
+func siblingReason(r *run) string { return "cancelled because " + r.tally.stopAfter + " failed" }
+
+// stopsWithSibling reports whether the module, if it runs, is stopped because another
+// module of its run has failed.
+func (m *moduleState) stopsWithSibling() bool {
+	return m.run.def.OnFailure == pipeline.OnFailureCancel && m.run.tally.stopAfter != "" && !m.def.AlwaysRun
+}
 
 // cancel ends the modules that wait and stops those that run. It may be called
 // again when a second cancellation forces the run.

@@ -343,3 +343,50 @@ func TestRunIf_cancelled(t *testing.T) {
 		c.wantModule("r2", "last", pipeline.ModuleSkipped, "not started because bad failed")
 	})
 }
+
+// With on_failure = "cancel" a failure stops what runs, but for what always runs, and
+// the next leader goes on with it.
+func TestOnFailure_cancel(t *testing.T) {
+	scripted(t, []int{8, 8}, func(t *testing.T, c *cluster) {
+		c.setWorker("w2", func(w *fakeWorker) { w.tags = []string{"far"} })
+		end := c.leads()
+		always := func(m *pipeline.Module) { m.AlwaysRun = true }
+		id := c.submit("r", pipeline.Pipeline{Name: "p", OnFailure: pipeline.OnFailureCancel, Modules: []pipeline.Module{
+			with(aModule("warning"), func(m *pipeline.Module) { m.IgnoreFailure = true }),
+			aModule("bad"), aModule("sibling"), with(aModule("far"), func(m *pipeline.Module) { m.Requires.Tags = []string{"far"} }),
+			aModule("done"), with(aModule("watch"), always),
+			aModule("next", "sibling"), with(aModule("tidy", "sibling"), always),
+		}})
+		for _, m := range []string{"sibling", "far", "watch"} {
+			w, s := c.attempt(id, m)
+			c.started(w, s.ID)
+		}
+		c.succeed(id, "done")
+		c.fail(id, "warning") // it changes nothing
+		settled()
+		if n := len(c.runningModules(id)); n != 4 {
+			t.Fatalf("%v run after a failure that is ignored", c.runningModules(id))
+		}
+
+		c.silence("w2", true, true)
+		c.fail(id, "bad")
+		c.wantModule(id, "sibling", pipeline.ModuleCancelled, "cancelled because bad failed")
+		c.wantAttempts(id, "sibling", pipeline.AttemptCancelled)
+		c.wantModule(id, "next", pipeline.ModuleSkipped, "")
+		c.succeed(id, "tidy")
+		if got := c.runningModules(id); !slices.Equal(got, []string{"far", "watch"}) {
+			t.Fatalf("%v run", got)
+		}
+
+		end()
+		c.leads()
+		c.silence("w2", false, true)
+		c.wantModule(id, "far", pipeline.ModuleCancelled, "cancelled because bad failed")
+		c.succeed(id, "watch")
+		c.ends(id, pipeline.RunFailed)
+		if r, _ := c.run(id); r.Reason != "bad failed" {
+			t.Errorf("the run failed because %q", r.Reason)
+		}
+		c.wantModule(id, "done", pipeline.ModuleSucceeded, "")
+	})
+}

@@ -63,7 +63,7 @@ var (
 		"tags":         {kind: kindTexts, check: checkWord, set: func(p *pipeline.Pipeline, r reading) { p.Tags = unique(r.texts) }},
 		"max_parallel": {kind: kindNumber, low: 1, high: 1_000_000, set: func(p *pipeline.Pipeline, r reading) { p.MaxParallel = r.number }},
 		"shell":        {kind: kindText, check: oneOf(shellSh, shellBash), set: func(p *pipeline.Pipeline, r reading) { p.Shell = r.text }},
-		"on_failure":   {kind: kindText, check: oneOf(pipeline.OnFailureStop, pipeline.OnFailureContinue), set: func(p *pipeline.Pipeline, r reading) { p.OnFailure = r.text }},
+		"on_failure":   {kind: kindText, check: oneOf(pipeline.OnFailureStop, pipeline.OnFailureCancel, pipeline.OnFailureContinue), set: func(p *pipeline.Pipeline, r reading) { p.OnFailure = r.text }},
 		"timeout":      {kind: kindDuration, zero: "no timeout", set: func(p *pipeline.Pipeline, r reading) { p.Timeout = r.duration }},
 	}
 

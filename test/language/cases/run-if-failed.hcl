@@ -19,7 +19,7 @@ pipeline "run_if_failed" {
   module "slow" {
     command = ["sh", "-c", "sleep 0.3; false"]
   }
-  # It depends on both: which ends first changes nothing.
+  // It depends on both: which ends first changes nothing.
   module "between" {
     depends_on = [module.off, module.slow]
     command    = ["true"]

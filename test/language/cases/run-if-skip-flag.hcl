@@ -29,7 +29,7 @@ pipeline "run_if_skip_flag" {
     run_if     = "not_failed"
     command    = ["true"]
   }
-  # -skip leaves a module out of optional_depends_on, with run_if or without.
+  // -skip leaves a module out of optional_depends_on, with run_if or without.
   module "wish" {
     optional_depends_on = [module.lint]
     run_if              = "not_failed"

@@ -15,7 +15,7 @@ pipeline "run_if_stopped" {
   module "broken" {
     command = ["false"]
   }
-  # It ends after the failure, which nothing of these depends on.
+  // It ends after the failure, which nothing of these depends on.
   module "wait" {
     command = ["sleep", "1"]
   }
