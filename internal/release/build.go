@@ -146,8 +146,8 @@ func (b *build) binary(ctx context.Context, p platform) (string, error) {
 		"-ldflags", strings.TrimSpace(b.ldflags+stamps), "-o", file, "./cmd/pipelined")
 	cmd.Dir = b.root
 	// The first level of each processor, and no flags of the user who builds: they would
-	// be part of the result.
-	cmd.Env = append(os.Environ(), "GOOS="+p.os, "GOARCH="+p.arch, "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off", "GOEXPERIMENT=",
+	// be part of the result. Without a value go would take those of "go env -w".
+	cmd.Env = append(os.Environ(), "GOOS="+p.os, "GOARCH="+p.arch, "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOWORK=off", "GOEXPERIMENT=",
 		"GOAMD64=v1", "GOARM64=v8.0")
 
 	_, err := output(cmd)

@@ -74,9 +74,14 @@ func (b *build) images(ctx context.Context) error {
 		}
 	}
 
-	_, err = layout.Write(filepath.Join(b.out, "oci"), index)
+	// The layout's own index names this one alone, which is what registries get: with several
+	// images in it their clients would ask which.
+	dir, err := layout.Write(filepath.Join(b.out, "oci"), empty.Index)
+	if err != nil {
+		return err
+	}
 
-	return err
+	return dir.AppendIndex(index)
 }
 
 // imageFor puts the program on top of a Debian.

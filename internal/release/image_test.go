@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 )
@@ -42,6 +43,32 @@ func smallBase(tb testing.TB) string {
 	return file
 }
 
+// imageIndex is the only index of a layout: the image of all processors.
+func imageIndex(tb testing.TB, dir string) v1.ImageIndex {
+	tb.Helper()
+
+	all, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		tb.Fatal(err)
+	}
+
+	manifest, err := all.IndexManifest()
+	if err != nil {
+		tb.Fatal(err)
+	}
+
+	if len(manifest.Manifests) != 1 {
+		tb.Fatalf("the layout has %d entries, want one index: %+v", len(manifest.Manifests), manifest.Manifests)
+	}
+
+	index, err := all.ImageIndex(manifest.Manifests[0].Digest)
+	if err != nil {
+		tb.Fatal(err)
+	}
+
+	return index
+}
+
 // TestImage builds the image twice on the same root: it is valid, for its processor, and
 // has the same digest both times. test/deploy starts one on Debian.
 func TestImage(t *testing.T) {
@@ -59,11 +86,7 @@ func TestImage(t *testing.T) {
 			t.Error(err)
 		}
 
-		index, err := layout.ImageIndexFromPath(filepath.Join(b.out, "oci"))
-		if err != nil {
-			t.Fatal(err)
-		}
-
+		index := imageIndex(t, filepath.Join(b.out, "oci"))
 		manifest, err := index.IndexManifest()
 		if err != nil {
 			t.Fatal(err)

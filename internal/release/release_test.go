@@ -63,8 +63,8 @@ var release = sync.OnceValue(func() func(testing.TB) string {
 	}
 })()
 
-// TestRelease_reproducible builds the release again, from a clone in another directory,
-// and compares every byte.
+// TestRelease_reproducible builds the release again, from a clone in another directory and
+// by a user with flags of their own, and compares every byte.
 func TestRelease_reproducible(t *testing.T) {
 	if changes, err := exec.Command("git", "status", "--porcelain").Output(); err != nil || len(changes) > 0 {
 		t.Skipf("a clone does not have the changes that are in no commit: %v\n%s", err, changes)
@@ -76,6 +76,14 @@ func TestRelease_reproducible(t *testing.T) {
 		t.Fatalf("git clone: %v: %s", err, out)
 	}
 
+	// As "go env -w" writes them.
+	flags := filepath.Join(t.TempDir(), "env")
+	if err := os.WriteFile(flags, []byte("GOFLAGS=-gcflags=-N\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	t.Setenv("GOENV", flags)
+	t.Setenv("GOFLAGS", "")
 	second := filepath.Join(t.TempDir(), "second")
 	buildRelease(t, clone, second)
 
