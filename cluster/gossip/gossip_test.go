@@ -284,8 +284,10 @@ func TestBridge(t *testing.T) {
 	l := bridge(hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: &buf, DisableTime: true}), "/etc/key")
 	l.Print("[DEBUG] memberlist: Stream connection from=127.0.0.1:1")
 	l.Print("[WARN] memberlist: Was able to connect to x over TCP but UDP probes failed")
+	// A probe of the port says nothing about keys.
+	l.Print("[ERR] memberlist: discarding stream with unacceptable label \"\": from=127.0.0.9:2000")
 	for i := range 5 {
-		l.Printf("[ERR] memberlist: discarding stream with unacceptable label \"\": from=127.0.0.9:%d", 1000+i)
+		l.Printf("[ERR] memberlist: discarding stream with unacceptable label \"other\": from=127.0.0.9:%d", 1000+i)
 	}
 	l.Print("[WARN] memberlist: ignoring alive message for 'x': refused x at 1.2.3.4:5: it belongs to another cluster")
 	want := "[WARN]  127.0.0.9:1000 uses a different cluster key than /etc/key\n[WARN]  refused x at 1.2.3.4:5: it belongs to another cluster\n"

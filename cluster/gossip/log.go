@@ -50,6 +50,10 @@ func (w *bridgeWriter) Write(p []byte) (int, error) {
 
 	line = strings.TrimPrefix(line, "memberlist: ")
 	switch {
+	case strings.Contains(line, `unacceptable label ""`):
+		// A node of another key has another label: this is a probe of the port, or a
+		// connection that was given up before it said anything.
+		line = sender(line) + " connected and named no cluster"
 	case strings.Contains(line, "unacceptable label"), strings.Contains(line, "no installed keys could decrypt"),
 		strings.Contains(line, "packet label header"):
 		wrong := WrongKeyError{Addr: sender(line), KeyName: w.keyName}
