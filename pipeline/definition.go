@@ -58,9 +58,11 @@ type Scope struct {
 }
 
 // DeferredExpr is the HCL source of an expression that is evaluated when the
-// results it names are known, with its position in Pipeline.File.
+// results it names are known, with its position.
 type DeferredExpr struct {
 	Source string `json:"source"`
+	// File is the name of the imported file that it stands in; "" is Pipeline.File.
+	File string `json:"file,omitempty"`
 	// Line and Column count from 1, the column in characters.
 	Line   int `json:"line,omitempty"`
 	Column int `json:"column,omitempty"`

@@ -12,6 +12,9 @@ import (
 type SubmitRequest struct {
 	Source   string `json:"source"`
 	FileName string `json:"fileName"`
+	// Imports are the texts of the files that the source imports, directly or not, by
+	// their paths relative to the directory of the file ("lib/go.hcl").
+	Imports map[string]string `json:"imports,omitempty"`
 	// Workspace is the digest of a tree whose blobs were sent before; empty
 	// if no files go along.
 	Workspace pipeline.Digest   `json:"workspace,omitempty"`

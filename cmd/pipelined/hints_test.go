@@ -143,11 +143,37 @@ func TestFile_wrong(t *testing.T) {
 			}
 		}
 	}
-	if code, _, stderr := newCommand(t, nil).exec("plan"); code != exitUsage || !strings.Contains(stderr, "has no pipeline.hcl; there is ci.hcl") {
-		t.Errorf("without FILE: exit %d: %s", code, stderr)
-	}
 	if code, _, stderr := newCommand(t, nil).exec("validate", "ci.hcl"); code != 0 {
 		t.Errorf("a pipeline is refused: %s", stderr)
+	}
+}
+
+// Without FILE a command takes the one pipeline of the directory.
+func TestFile_none(t *testing.T) {
+	const one = "pipeline \"p\" {\n  module \"m\" { command = [\"true\"] }\n}\n"
+	dir := t.TempDir()
+	write(t, dir, "lib.hcl", "# pipeline\nlocals {\n  pipeline = 1\n}\n")
+	write(t, dir, "settings.hcl", "pipeline = \"x\"\n")
+	t.Chdir(dir)
+	validate := func() (int, string) {
+		code, stdout, stderr := newCommand(t, nil).exec("validate")
+		return code, stdout + stderr
+	}
+
+	if code, out := validate(); code != exitUsage || !strings.Contains(out, "no FILE is given, and no pipeline is in the 2 .hcl files of this directory") {
+		t.Errorf("none: exit %d: %s", code, out)
+	}
+	write(t, dir, "ci.hcl", one)
+	if code, out := validate(); code != 0 || !strings.Contains(out, "ci.hcl: pipeline p is valid") {
+		t.Errorf("one: exit %d: %s", code, out)
+	}
+	write(t, dir, "nightly.hcl", "pipeline \"broken {")
+	if code, out := validate(); code != exitUsage || !strings.Contains(out, "this directory has 2 pipelines and no pipeline.hcl: name one of ci.hcl, nightly.hcl") {
+		t.Errorf("two: exit %d: %s", code, out)
+	}
+	write(t, dir, "pipeline.hcl", one)
+	if code, out := validate(); code != 0 || !strings.Contains(out, "pipeline.hcl: pipeline p is valid") {
+		t.Errorf("pipeline.hcl: exit %d: %s", code, out)
 	}
 }
 

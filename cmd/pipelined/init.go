@@ -112,10 +112,33 @@ func (env *environment) file(cmd *cli.Command) (string, error) {
 		if !errors.Is(err, fs.ErrNotExist) {
 			return "", fileError(err)
 		}
-		return "", usagef("%s: no FILE is given, and this directory has no %s%s", commandPath(cmd), defaultFile, pipelinesOf(".", ""))
+		return env.onlyPipeline(cmd)
 	}
 
 	return defaultFile, nil
+}
+
+// onlyPipeline is the pipeline of the current directory if it has exactly one.
+func (env *environment) onlyPipeline(cmd *cli.Command) (string, error) {
+	found, _ := filepath.Glob("*.hcl") // the pattern is valid
+	if len(found) == 0 {
+		return "", usagef("%s: no FILE is given, and this directory has no %s%s", commandPath(cmd), defaultFile, pipelinesOf(".", ""))
+	}
+
+	files := len(found)
+	pipelines := slices.DeleteFunc(found, func(name string) bool {
+		text, err := env.readFile(name)
+		return err != nil || !language.HasPipeline(text)
+	})
+	switch len(pipelines) {
+	case 0:
+		return "", usagef("%s: no FILE is given, and no pipeline is in the %s of this directory: pipelined init writes one",
+			commandPath(cmd), numberOf(files, ".hcl file"))
+	case 1:
+		return pipelines[0], nil
+	}
+	return "", usagef("%s: no FILE is given, and this directory has %d pipelines and no %s: name one of %s",
+		commandPath(cmd), len(pipelines), defaultFile, strings.Join(pipelines, ", "))
 }
 
 // notPipeline says why a FILE cannot be a pipeline, before it is read, and which one may

@@ -54,7 +54,7 @@ func (c *Compiler) compile(ctx context.Context, by api.Subject, id pipeline.RunI
 	if name == "" {
 		name = defaultFileName
 	}
-	file, diags := c.parsed.parse(name, []byte(in.Source))
+	file, diags := c.parsed.parse(name, in.Source, in.Imports)
 	if len(diags) > 0 {
 		return nil, sourceError(diags)
 	}

@@ -2,6 +2,10 @@ package service
 
 import (
 	"crypto/sha256"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,7 +24,7 @@ const (
 	parseCacheTime = 2 * time.Minute
 )
 
-// sourceKey is the digest of a source's name and text.
+// sourceKey is the digest of a source's name and text, and of those of its imports.
 type sourceKey [sha256.Size]byte
 
 // parseCache keeps sources that were parsed without a mistake: one that is
@@ -37,29 +41,37 @@ type parseCache struct {
 
 type parsedSource struct {
 	file   *language.File
-	bytes  int // of the text
+	bytes  int // of the texts
 	usedAt time.Time
 	expiry *time.Timer
 }
 
-// parse is language.Parse with a memory.
-func (c *parseCache) parse(name string, text []byte) (*language.File, language.Diagnostics) {
+// parse is language.ParseWith with a memory. imports are texts by their paths.
+func (c *parseCache) parse(name, text string, imports map[string]string) (*language.File, language.Diagnostics) {
 	h := sha256.New()
-	h.Write([]byte(name))
-	h.Write([]byte{0}) // no name contains it, so that name and text cannot be shifted
-	h.Write(text)
+	size := 0
+	write := func(name, text string) {
+		size += len(text)
+		fmt.Fprintf(h, "%d %d ", len(name), len(text)) // so that name and text cannot be shifted
+		io.WriteString(h, name)
+		io.WriteString(h, text)
+	}
+	write(name, text)
+	for _, path := range slices.Sorted(maps.Keys(imports)) {
+		write(path, imports[path])
+	}
 	key := sourceKey(h.Sum(nil))
 	if file := c.get(key); file != nil {
 		return file, nil
 	}
 
-	if len(text) > largeSource {
+	if size > largeSource {
 		c.large.Lock()
 		defer c.large.Unlock()
 	}
-	file, diags := language.Parse(name, text)
-	if len(diags) == 0 && len(text) <= parseCacheBytes {
-		c.put(key, file, len(text))
+	file, diags := language.ParseWith(name, []byte(text), language.Imported(imports))
+	if len(diags) == 0 && size <= parseCacheBytes {
+		c.put(key, file, size)
 	}
 	return file, diags
 }
@@ -77,7 +89,7 @@ func (c *parseCache) get(key sourceKey) *language.File {
 	return entry.file
 }
 
-// put keeps a file, whose text has so many bytes. If the cache is full, the least
+// put keeps a file, whose texts have so many bytes. If the cache is full, the least
 // recently used ones go.
 func (c *parseCache) put(key sourceKey, file *language.File, bytes int) {
 	c.mu.Lock()

@@ -43,29 +43,38 @@ func compiledAs(t *testing.T, f *language.File, who string) *pipeline.Pipeline {
 func TestParseCache_sharedFileCompilesAsAFreshOne(t *testing.T) {
 	var kept parseCache
 	defer kept.clear()
-	text := []byte(fmt.Sprintf(sourceText, "x"))
+	text := fmt.Sprintf(sourceText, "x")
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
 			who := fmt.Sprintf("user%d", i)
-			shared, diags := kept.parse("p.hcl", text)
+			shared, diags := kept.parse("p.hcl", text, nil)
 			if len(diags) > 0 {
 				t.Error(diags)
 				return
 			}
-			fresh, _ := language.Parse("p.hcl", text)
+			fresh, _ := language.Parse("p.hcl", []byte(text))
 			if diff := cmp.Diff(compiledAs(t, fresh, who), compiledAs(t, shared, who)); diff != "" {
 				t.Error(diff)
 			}
 		})
 	}
 	wg.Wait()
-	one, _ := kept.parse("p.hcl", text)
-	if again, _ := kept.parse("p.hcl", text); again != one {
+	one, _ := kept.parse("p.hcl", text, nil)
+	if again, _ := kept.parse("p.hcl", text, nil); again != one {
 		t.Error("the file was parsed again")
 	}
-	if other, _ := kept.parse("q.hcl", text); other == one || other.FileName() != "q.hcl" {
+	if other, _ := kept.parse("q.hcl", text, nil); other == one || other.FileName() != "q.hcl" {
 		t.Error("a file of another name was taken for this one")
+	}
+
+	importing := strings.Replace(text, "{\n", "{\n  imports = [\"lib.hcl\"]\n", 1)
+	lib, diags := kept.parse("p.hcl", importing, map[string]string{"lib.hcl": "locals {\n x = 1\n}"})
+	if len(diags) > 0 {
+		t.Fatal(diags)
+	}
+	if other, _ := kept.parse("p.hcl", importing, map[string]string{"lib.hcl": "locals {\n x = 2\n}"}); other == lib {
+		t.Error("a file with another import was taken for this one")
 	}
 }
 
@@ -74,7 +83,7 @@ func TestParseCache_bounds(t *testing.T) {
 	var kept parseCache
 	defer kept.clear()
 	parse := func(i int) *language.File {
-		f, diags := kept.parse("p.hcl", []byte(fmt.Sprintf(sourceText, fmt.Sprint(i))))
+		f, diags := kept.parse("p.hcl", fmt.Sprintf(sourceText, fmt.Sprint(i)), nil)
 		if len(diags) > 0 {
 			t.Fatal(diags)
 		}
@@ -93,7 +102,7 @@ func TestParseCache_bounds(t *testing.T) {
 	if n := len(kept.entries); n != parseCacheSize {
 		t.Errorf("%d files are kept", n)
 	}
-	if _, diags := kept.parse("p.hcl", []byte("pipeline {")); len(diags) == 0 {
+	if _, diags := kept.parse("p.hcl", "pipeline {", nil); len(diags) == 0 {
 		t.Error("a mistake was not found")
 	}
 	if n := len(kept.entries); n != parseCacheSize {
@@ -109,12 +118,12 @@ func TestParseCache_bounds(t *testing.T) {
 func TestParseCache_bytes(t *testing.T) {
 	var kept parseCache
 	defer kept.clear()
-	source := func(i, n int) []byte {
+	source := func(i, n int) string {
 		text := fmt.Sprintf("pipeline \"p%d\" {\n module \"m\" {\n  command = [\"true\"]\n }\n}\n#", i)
-		return []byte(text + strings.Repeat("x", n-len(text)-1) + "\n")
+		return text + strings.Repeat("x", n-len(text)-1) + "\n"
 	}
 	for i := range 4 {
-		if _, diags := kept.parse("p.hcl", source(i, parseCacheBytes/2)); len(diags) > 0 {
+		if _, diags := kept.parse("p.hcl", source(i, parseCacheBytes/2), nil); len(diags) > 0 {
 			t.Fatal(diags)
 		}
 	}
@@ -122,7 +131,7 @@ func TestParseCache_bytes(t *testing.T) {
 		t.Errorf("%d sources of %d bytes are kept, want 2 of %d", len(kept.entries), kept.bytes, parseCacheBytes)
 	}
 
-	if _, diags := kept.parse("p.hcl", source(9, parseCacheBytes+1)); len(diags) > 0 {
+	if _, diags := kept.parse("p.hcl", source(9, parseCacheBytes+1), nil); len(diags) > 0 {
 		t.Fatal(diags)
 	}
 	if len(kept.entries) != 2 {

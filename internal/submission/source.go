@@ -153,7 +153,7 @@ func (o *Options) Read(ctx context.Context) (_ *source, err error) {
 		}
 	}()
 	defer withRelaxedGC()()
-	file, diags := language.Parse(s.name, s.text)
+	file, diags := language.ParseWith(s.name, s.text, readImport(s.dir))
 	if len(diags) > 0 {
 		return nil, NewInvalidError(diags)
 	}

@@ -65,7 +65,7 @@ func (o *Options) Check(ctx context.Context) (*Job, error) {
 	}
 
 	j := &Job{source: s, definition: def, workspace: &fileSet{}, key: client.NewKey(), options: o}
-	j.request = wire.SubmitRequest{Source: string(s.text), FileName: s.name, Variables: s.variables(),
+	j.request = wire.SubmitRequest{Source: string(s.text), FileName: s.name, Imports: s.File.Imports(), Variables: s.variables(),
 		Env: in.Env, Targets: in.Targets, Tags: in.Tags, Skip: in.Skip, Cache: o.Cache}
 	if in.Git != (pipeline.Git{}) {
 		j.request.Git = &in.Git

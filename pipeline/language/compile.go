@@ -57,7 +57,7 @@ func (f *File) Compile(ctx context.Context, in Inputs) (*pipeline.Pipeline, Diag
 		return nil, f.expensiveDiagnostics("expression cannot be evaluated here", "calls, conditions, operators and for are evaluated only where a bounded helper process is at hand")
 	}
 
-	out, err := ask(ctx, in.Evaluator, request{Compile: &compileRequest{FileName: f.src.name, Source: f.src.text, Inputs: in}})
+	out, err := ask(ctx, in.Evaluator, request{Compile: &compileRequest{FileName: f.src.name, Source: f.src.text, Imports: f.imports, Inputs: in}})
 	switch {
 	case errors.Is(err, ErrTooExpensive):
 		return nil, f.expensiveDiagnostics(tooExpensive, "the expressions of a pipeline may take 1 s and some memory, all together")
@@ -78,8 +78,13 @@ func (f *File) expensiveDiagnostics(summary, detail string) Diagnostics {
 	first := f.expensive[0].Range()
 	var lines []string
 	for _, e := range f.expensive {
+		file, _ := f.src.at(e.Range().Start.Byte)
 		line, _ := f.src.position(e.Range().Start.Byte)
-		if text := fmt.Sprint(line); !slices.Contains(lines, text) && len(lines) < 8 {
+		text := fmt.Sprint(line)
+		if file != f.src {
+			text = fmt.Sprintf("%s:%d", file.name, line)
+		}
+		if !slices.Contains(lines, text) && len(lines) < 8 {
 			lines = append(lines, text)
 		}
 		if e.Range().Start.Byte < first.Start.Byte {

@@ -131,8 +131,9 @@ func (c *compilation) nothing(m *module) {
 	c.checkRunIf(m, &all)
 	out := pipeline.Module{Name: all.Name, Description: all.Description, Tags: all.Tags, Line: all.Line,
 		AlwaysRun: all.AlwaysRun, RunIf: all.RunIf, IgnoreFailure: all.IgnoreFailure, Dynamic: true}
-	line, column := c.src.position(m.instances.expr.Range().Start.Byte)
-	out.Deferred = map[string]pipeline.DeferredExpr{"for_each": {Source: pipeline.NoInstances, Line: line, Column: column}}
+	none := c.src.deferred(m.instances.expr.Range())
+	none.Source = pipeline.NoInstances
+	out.Deferred = map[string]pipeline.DeferredExpr{"for_each": none}
 
 	if l := m.when; l != nil && !l.refs.instance() && !c.unknown(l) {
 		if v, ok := c.eval(l.expr); ok {

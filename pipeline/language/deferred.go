@@ -1,6 +1,7 @@
 package language
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,7 +89,7 @@ func deferredError(diags Diagnostics) error {
 func tooExpensiveDeferred(p *pipeline.Pipeline, m *pipeline.Module) Diagnostics {
 	names := slices.Sorted(maps.Keys(m.Deferred))
 	at := m.Deferred[names[0]]
-	return Diagnostics{{File: p.File, Line: at.Line, Column: at.Column,
+	return Diagnostics{{File: cmp.Or(at.File, p.File), Line: at.Line, Column: at.Column,
 		Summary: fmt.Sprintf("%s: %s", strings.Join(names, ", "), tooExpensive),
 		Detail:  "the expressions of a module may take 1 s and some memory, all together"}}
 }

@@ -185,6 +185,7 @@ var attributeTexts = map[string]text{
 	"pipeline.timeout":      {what: "of the whole run, from the start of its first module on", fallback: "no limit"},
 	"pipeline.shell":        {what: "what runs scripts: sh -eu, or bash -euo pipefail, which also fails if a command before a | does", fallback: shellSh},
 	"pipeline.on_failure":   {what: "once a module has failed: start nothing new, also stop what runs, or run what does not depend on it", fallback: pipeline.OnFailureStop},
+	"pipeline.imports":      {what: "files below the workspace root whose template, locals and variable blocks are the pipeline's, too; they may have imports themselves", typ: "list of paths"},
 	"pipeline.env":          {what: "variables of every module's environment; a module's own win, and null takes one away", typ: "object"},
 	"pipeline.env_from":     {what: "variables taken from where the run is submitted; * stands for anything but names that look like credentials", typ: "list of patterns"},
 

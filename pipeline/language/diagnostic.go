@@ -164,6 +164,9 @@ type report struct {
 	// broken is set if only a part of the source was parsed: what is missing
 	// may be missing because of that, and is not reported.
 	broken bool
+	// words is how many words the source has; others is how many those have that
+	// count with it.
+	words, others int
 }
 
 // full reports whether further mistakes are only counted.
@@ -214,10 +217,10 @@ func (r *report) addHCL(diags hcl.Diagnostics, hint func(*hcl.Diagnostic) string
 	}
 }
 
-// done returns the mistakes, sorted by position.
+// done returns the mistakes, sorted by file and position.
 func (r *report) done() Diagnostics {
 	slices.SortStableFunc(r.list, func(a, b Diagnostic) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+		return cmp.Or(cmp.Compare(r.src.order(a.File), r.src.order(b.File)), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
 	list := slices.CompactFunc(r.list, func(a, b Diagnostic) bool { return a == b })
 	if r.more > 0 {
@@ -235,11 +238,12 @@ func lowerFirst(s string) string {
 	return string(unicode.ToLower(r)) + s[n:]
 }
 
-// positionText returns "line:column" of a range, for a second position in a message.
+// positionText returns "file:line:column" of a range, for a second position in a message.
 func (r *report) positionText(at hcl.Range) string {
 	if r.full() {
 		return "" // the message is not shown
 	}
 	line, column := r.src.position(at.Start.Byte)
-	return fmt.Sprintf("%s:%d:%d", r.src.name, line, column)
+	file, _ := r.src.at(at.Start.Byte)
+	return fmt.Sprintf("%s:%d:%d", file.name, line, column)
 }

@@ -42,9 +42,10 @@ type request struct {
 }
 
 type compileRequest struct {
-	FileName string `json:"fileName"`
-	Source   []byte `json:"source"`
-	Inputs   Inputs `json:"inputs"`
+	FileName string            `json:"fileName"`
+	Source   []byte            `json:"source"`
+	Imports  map[string]string `json:"imports,omitempty"`
+	Inputs   Inputs            `json:"inputs"`
 }
 
 // evaluateRequest carries a pipeline of the one module only.
@@ -155,7 +156,7 @@ func RunHelper(stdin io.Reader, stdout io.Writer) error {
 func serve(in request) (out answer) {
 	switch {
 	case in.Compile != nil:
-		f, diags := Parse(in.Compile.FileName, in.Compile.Source)
+		f, diags := ParseWith(in.Compile.FileName, in.Compile.Source, Imported(in.Compile.Imports))
 		if len(diags) == 0 {
 			out.Pipeline, diags = f.compile(in.Compile.Inputs)
 		}

@@ -16,6 +16,9 @@ type File struct {
 	nameAt    hcl.Range
 	workspace Workspace
 
+	// imports are the texts of imported files by their paths.
+	imports map[string]string
+
 	// pipeline has what is already known, pending what needs variables.
 	pipeline pipeline.Pipeline
 	pending  []pending[pipeline.Pipeline]
@@ -79,6 +82,11 @@ func (f *File) EnvFrom() []string {
 
 // FileName is the name that Parse was given.
 func (f *File) FileName() string { return f.src.name }
+
+// Imports returns the texts of the files that the pipeline imports, directly or not,
+// by their paths relative to the directory of its own file; nil if it imports none.
+// The caller must not change it.
+func (f *File) Imports() map[string]string { return f.imports }
 
 // ModuleNames are the names of the modules in the order of the source.
 func (f *File) ModuleNames() []string {

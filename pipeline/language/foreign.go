@@ -32,7 +32,7 @@ var (
 		"on": scheduleHint, "trigger": scheduleHint, "triggers": scheduleHint, "cron": scheduleHint,
 		"variables": variableHint, "vars": variableHint, "params": variableHint, "parameters": variableHint, "inputs": variableHint, "input": variableHint,
 		"environment": envHint, "envs": envHint,
-		"defaults": templateHint, "default": templateHint, "extends": templateHint, "include": templateHint, "import": templateHint,
+		"defaults": templateHint, "default": templateHint, "extends": templateHint, "include": importsHint, "includes": importsHint, "import": importsHint,
 		"post": hooksHint, "handlers": hooksHint, "handlerOn": hooksHint,
 		"agent":   requiresHint + ", in a module",
 		"runs-on": requiresHint + ", in a module",
@@ -69,6 +69,7 @@ const (
 	moduleHint   = `write module "NAME" { script = "…" }`
 	scheduleHint = `runs begin with run or submit; for times write schedule { cron = "0 3 * * *" } in the pipeline`
 	variableHint = `write variable "NAME" { default = "…" }`
+	importsHint  = `write imports = ["lib.hcl"]: files with template, locals and variable blocks`
 	templateHint = `write template "NAME" { … }, and use = template.NAME in modules`
 )
 

@@ -409,9 +409,7 @@ func (p *parser) deferredUse(name string, expr hclsyntax.Expression, script bool
 
 // deferredExpr is the text of an expression with its place.
 func (p *parser) deferredExpr(expr hclsyntax.Expression) pipeline.DeferredExpr {
-	at := expr.Range()
-	line, column := p.src.position(at.Start.Byte)
-	return pipeline.DeferredExpr{Source: string(p.src.slice(at)), Line: line, Column: column}
+	return p.src.deferred(expr.Range())
 }
 
 func (p *parser) command(m *module, a *hclsyntax.Attribute, index int) {

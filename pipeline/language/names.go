@@ -35,3 +35,28 @@ func ModulesIn(source string) []string {
 
 	return slices.Compact(names)
 }
+
+// HasPipeline reports whether a file has a pipeline block, also if it has mistakes.
+func HasPipeline(src []byte) bool {
+	if len(src) > MaxSourceBytes {
+		return false
+	}
+
+	tokens, _ := hclsyntax.LexConfig(normalize(src), "", hcl.InitialPos)
+	depth, first := 0, true // first is set at the beginning of a line
+	for i, t := range tokens {
+		switch t.Type {
+		case hclsyntax.TokenOBrace, hclsyntax.TokenOBrack, hclsyntax.TokenOParen:
+			depth++
+		case hclsyntax.TokenCBrace, hclsyntax.TokenCBrack, hclsyntax.TokenCParen:
+			depth--
+		case hclsyntax.TokenIdent:
+			if first && depth == 0 && string(t.Bytes) == "pipeline" && tokens[i+1].Type != hclsyntax.TokenEqual { // the last token is none of these
+				return true
+			}
+		}
+		first = t.Type == hclsyntax.TokenNewline || t.Type == hclsyntax.TokenComment
+	}
+
+	return false
+}

@@ -14,10 +14,13 @@ import (
 // maxModules is the most modules a pipeline may have.
 const maxModules = 10_000
 
-// Parse decodes a pipeline and checks everything that does not need the value
-// of a variable. fileName is only for messages. All mistakes come at once; with
-// any the File is nil.
-func Parse(fileName string, src []byte) (*File, Diagnostics) {
+// Parse is ParseWith for a pipeline without imports.
+func Parse(fileName string, src []byte) (*File, Diagnostics) { return ParseWith(fileName, src, nil) }
+
+// ParseWith decodes a pipeline and checks everything that does not need the value
+// of a variable. fileName is for messages; read reads the files that it imports, and
+// may be nil. All mistakes come at once; with any the File is nil.
+func ParseWith(fileName string, src []byte, read ReadImport) (*File, Diagnostics) {
 	if d := checkSize(fileName, src); d != nil {
 		return nil, d
 	}
@@ -34,8 +37,8 @@ func Parse(fileName string, src []byte) (*File, Diagnostics) {
 
 	p := &parser{report: r, file: &File{
 		src: r.src, workspace: Workspace{Root: "."},
-		variableIndex: map[string]int{}, localIndex: map[string]int{}, moduleIndex: map[string]int{},
-	}}
+		templates: map[string]*template{}, variableIndex: map[string]int{}, localIndex: map[string]int{}, moduleIndex: map[string]int{},
+	}, read: read}
 
 	p.top(body)
 	k := &linker{report: r, file: p.file, uses: p.uses}
@@ -54,6 +57,7 @@ type parser struct {
 	*report
 	file *File
 	uses []use
+	read ReadImport
 }
 
 // use is an expression with what it may name.
@@ -77,6 +81,11 @@ const (
 
 // top decodes the outermost level.
 func (p *parser) top(body *hclsyntax.Body) {
+	if importable(body) {
+		p.add(body.Blocks[0].TypeRange, `write pipeline "NAME" { … }, or have a pipeline import the file`, "the file has no pipeline, only what one can import")
+		return
+	}
+
 	for _, a := range attributes(body) {
 		p.add(a.NameRange, `everything stands inside a block: pipeline "NAME" { … }`, "attribute %q outside the pipeline", a.Name)
 	}
@@ -86,7 +95,9 @@ func (p *parser) top(body *hclsyntax.Body) {
 		switch {
 		case b.Type != "pipeline":
 			detail := didYouMean(b.Type, []string{"pipeline"})
-			if pipelineBlocks[b.Type] {
+			if importBlocks[b.Type] {
+				detail = `it stands inside pipeline "NAME" { … }, or in a file that a pipeline imports`
+			} else if pipelineBlocks[b.Type] {
 				detail = `it stands inside pipeline "NAME" { … }`
 			} else if hint := foreignHint("pipeline", b.Type); hint != "" {
 				detail = hint + ` inside pipeline "NAME" { … }`
@@ -107,7 +118,7 @@ func (p *parser) top(body *hclsyntax.Body) {
 
 var (
 	pipelineBlocks = set("variable", "locals", "workspace", "module", "template", "requirement", hookBlock, scheduleBlock, concurrencyBlock)
-	pipelineNames  = append([]string{"module", "variable", "locals", "env", "env_from", "workspace", "template", "requirement", hookBlock, scheduleBlock, concurrencyBlock}, slices.Sorted(maps.Keys(pipelineSpecs))...)
+	pipelineNames  = append([]string{"module", "variable", "locals", "imports", "env", "env_from", "workspace", "template", "requirement", hookBlock, scheduleBlock, concurrencyBlock}, slices.Sorted(maps.Keys(pipelineSpecs))...)
 )
 
 // pipeline decodes the pipeline block.
@@ -123,6 +134,7 @@ func (p *parser) pipeline(b *hclsyntax.Block) {
 		switch s, known := pipelineSpecs[a.Name]; {
 		case known:
 			f.pending = decodeInto(p, f.pending, &f.pipeline, a.Name, a.Expr, s, -1)
+		case a.Name == "imports": // read below
 		case a.Name == "env":
 			f.env = p.environment(a, -1)
 		case a.Name == "env_from":
@@ -136,22 +148,28 @@ func (p *parser) pipeline(b *hclsyntax.Block) {
 		}
 	}
 
-	p.templates(b)
-
 	declared := map[string]*hclsyntax.Block{}
 	for _, inner := range b.Body.Blocks {
+		if inner.Type == "workspace" && p.once(declared, inner) {
+			p.workspace(inner)
+		}
+	}
+
+	imports := p.imports(b.Body)
+	p.templates(b.Body)
+	for _, body := range imports {
+		p.templates(body)
+	}
+
+	for _, inner := range b.Body.Blocks {
 		switch inner.Type {
-		case "template": // read before
+		case "template", "workspace": // read before
 		case "requirement":
 			p.requirement(inner)
 		case "variable":
 			p.variable(inner)
 		case "locals":
 			p.localsBlock(inner)
-		case "workspace":
-			if p.once(declared, inner) {
-				p.workspace(inner)
-			}
 		case hookBlock:
 			if p.once(declared, inner) {
 				p.ownHooks(inner)
@@ -167,12 +185,16 @@ func (p *parser) pipeline(b *hclsyntax.Block) {
 		case "module":
 			p.module(inner)
 		default:
-			if _, attribute := pipelineSpecs[inner.Type]; attribute || inner.Type == "env" || inner.Type == "env_from" {
+			if _, attribute := pipelineSpecs[inner.Type]; attribute || inner.Type == "env" || inner.Type == "env_from" || inner.Type == "imports" {
 				p.add(inner.TypeRange, fmt.Sprintf("write %s = …", inner.Type), "%s is an attribute, not a block", inner.Type)
 			} else {
 				p.unknown("block", inner.Type, inner.TypeRange, "pipeline", pipelineNames)
 			}
 		}
+	}
+
+	for _, body := range imports {
+		p.imported(body)
 	}
 
 	if len(f.modules) == 0 {

@@ -144,8 +144,9 @@ type nesting struct {
 // its beginning, and reports whether they hold.
 func (r *report) nesting(text []byte) bool {
 	tokens, _ := hclsyntax.LexConfig(text, r.src.name, hcl.InitialPos)
-	if len(tokens) > maxTokens {
-		r.add(tokens[maxTokens].Range, "split the work into several pipelines", "more than %d words in the source", maxTokens)
+	r.words = len(tokens)
+	if left := maxTokens - r.others; len(tokens) > left {
+		r.add(tokens[left].Range, "split the work into several pipelines", "more than %d words in the source", maxTokens)
 		return false
 	}
 	n := &nesting{r: r, stack: []frame{{}}}

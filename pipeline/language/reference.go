@@ -158,7 +158,7 @@ const shellHint = "a shell's ${…} must be written $${…} in HCL (and %{ as %%
 // second part, "" if there is none.
 func unknownRoot(r *report, at hcl.Range, root, name string, script bool) {
 	detail := didYouMean(root, rootNames)
-	before := bytes.TrimRight(r.src.text[:min(max(at.Start.Byte, 0), len(r.src.text))], " ~")
+	before := bytes.TrimRight(r.src.before(at.Start.Byte), " ~")
 	switch {
 	case root == "secret" || root == "secrets":
 		name = cmp.Or(name, "NAME")

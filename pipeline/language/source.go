@@ -2,6 +2,8 @@ package language
 
 import (
 	"bytes"
+	"cmp"
+	"slices"
 	"sort"
 	"unicode/utf8"
 
@@ -21,6 +23,44 @@ type source struct {
 	// line1 and column1 are the position of the text in its file, if it is only
 	// a part of it; 0 is the beginning.
 	line1, column1 int
+	// base is the offset of the text in the ranges of what was parsed of it: the
+	// texts of imports follow each other behind that of the pipeline, so that an
+	// offset names a file. imports has them in that order.
+	base    int
+	imports []*source
+}
+
+// add places the text of an import behind all others.
+func (s *source) add(text *source) {
+	last := s
+	if n := len(s.imports); n > 0 {
+		last = s.imports[n-1]
+	}
+	text.base = last.base + len(last.text) + 1
+	s.imports = append(s.imports, text)
+}
+
+// at returns the file that an offset lies in, and the offset in its text.
+func (s *source) at(offset int) (*source, int) {
+	file := s
+	for _, text := range s.imports {
+		if text.base > offset {
+			break
+		}
+		file = text
+	}
+	return file, min(max(offset-file.base, 0), len(file.text))
+}
+
+// order is where a file of this name stands among the others: 0 is the pipeline's.
+func (s *source) order(name string) int {
+	return 1 + slices.IndexFunc(s.imports, func(text *source) bool { return text.name == name })
+}
+
+// before returns the text of a file up to an offset.
+func (s *source) before(offset int) []byte {
+	file, offset := s.at(offset)
+	return file.text[:offset]
 }
 
 // newSource expects text that normalize returned.
@@ -52,7 +92,7 @@ func (s *source) runesBefore(offset int) int {
 
 // deferredSource is the text of a deferred expression at its place in the file.
 func deferredSource(file string, deferred pipeline.DeferredExpr) *source {
-	s := newSource(file, []byte(deferred.Source))
+	s := newSource(cmp.Or(deferred.File, file), []byte(deferred.Source))
 	s.line1, s.column1 = deferred.Line, deferred.Column
 	return s
 }
@@ -70,9 +110,9 @@ func normalize(text []byte) []byte {
 }
 
 // position returns the line and the column, both from 1 and the column in
-// characters, of a byte offset.
+// characters, of a byte offset in the file that it lies in.
 func (s *source) position(offset int) (line, column int) {
-	offset = min(max(offset, 0), len(s.text))
+	s, offset = s.at(offset)
 	line = sort.SearchInts(s.lines, offset+1)
 	start := s.lines[line-1]
 	if offset-start < runeBlock {
@@ -95,16 +135,29 @@ func (s *source) line(n int) []byte {
 
 // slice returns the text of a range.
 func (s *source) slice(r hcl.Range) []byte {
-	if r.Start.Byte < 0 || r.End.Byte > len(s.text) || r.Start.Byte > r.End.Byte {
+	file, start := s.at(r.Start.Byte)
+	end := r.End.Byte - file.base
+	if r.Start.Byte < 0 || end > len(file.text) || start > end {
 		return nil
 	}
-	return s.text[r.Start.Byte:r.End.Byte]
+	return file.text[start:end]
+}
+
+// deferred is the text of a range with its place.
+func (s *source) deferred(r hcl.Range) pipeline.DeferredExpr {
+	line, column := s.position(r.Start.Byte)
+	out := pipeline.DeferredExpr{Source: string(s.slice(r)), Line: line, Column: column}
+	if file, _ := s.at(r.Start.Byte); file != s {
+		out.File = file.name
+	}
+	return out
 }
 
 // diagnostic describes a mistake at a range of the source.
 func (s *source) diagnostic(r hcl.Range, summary, detail string) Diagnostic {
 	line, column := s.position(r.Start.Byte)
 	endLine, endColumn := s.position(r.End.Byte)
+	s, _ = s.at(r.Start.Byte)
 	text := s.line(line)
 	if endLine != line {
 		endLine, endColumn = line, utf8.RuneCount(text)+1

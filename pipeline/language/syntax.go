@@ -25,7 +25,7 @@ const (
 func parseBody(r *report) *hclsyntax.Body {
 	text, parsed := r.src.text, 0
 	for i := 1; ; i++ {
-		body, diags := parseConfig(r.src.name, text)
+		body, diags := parseConfig(r.src.name, text, hcl.InitialPos)
 		if !diags.HasErrors() {
 			return body
 		}
@@ -55,13 +55,13 @@ func parseBody(r *report) *hclsyntax.Body {
 }
 
 // parseConfig is HCL's parser without panics.
-func parseConfig(name string, text []byte) (body *hclsyntax.Body, diags hcl.Diagnostics) {
+func parseConfig(name string, text []byte, start hcl.Pos) (body *hclsyntax.Body, diags hcl.Diagnostics) {
 	defer func() {
 		if recover() != nil {
 			body, diags = nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "The HCL parser gave up"}}
 		}
 	}()
-	f, diags := hclsyntax.ParseConfig(text, name, hcl.InitialPos)
+	f, diags := hclsyntax.ParseConfig(text, name, start)
 	if f == nil {
 		return nil, diags
 	}

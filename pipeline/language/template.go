@@ -18,10 +18,8 @@ type template struct {
 
 // templates collects the template blocks, which modules may use before their
 // position in the source.
-func (p *parser) templates(b *hclsyntax.Block) {
-	p.file.templates = map[string]*template{}
-
-	for _, inner := range b.Body.Blocks {
+func (p *parser) templates(body *hclsyntax.Body) {
+	for _, inner := range body.Blocks {
 		if inner.Type != "template" {
 			continue
 		}

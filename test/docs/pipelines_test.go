@@ -17,9 +17,9 @@ import (
 
 // compile compiles a source as a submission would. Variables without a default
 // get the text "x".
-func compile(t *testing.T, name string, src []byte) *pipeline.Pipeline {
+func compile(t *testing.T, name string, src []byte, imports map[string]string) *pipeline.Pipeline {
 	t.Helper()
-	f, diags := language.Parse(name, src)
+	f, diags := language.ParseWith(name, src, language.Imported(imports))
 	if f == nil || len(diags) > 0 {
 		t.Errorf("%s: %v", name, diags)
 		return nil
@@ -62,22 +62,31 @@ func TestExamples_compile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p := compile(t, file, src); p != nil && len(p.Modules) < 2 {
+		if p := compile(t, file, src, nil); p != nil && len(p.Modules) < 2 {
 			t.Errorf("%s has %d modules", file, len(p.Modules))
 		}
 	}
 }
 
+// importedInfo marks, before its name, a file that a block of the same page imports.
+const importedInfo = "hcl imported "
+
 // TestPages_pipelinesCompile compiles what pages show of the language: whole
 // pipelines as they are, modules and other parts inside of one.
 func TestPages_pipelinesCompile(t *testing.T) {
 	n := 0
-	for _, b := range blocks(t) {
-		if b.info != "hcl" && !strings.HasPrefix(b.info, "hcl ") {
+	all, imports := blocks(t), map[string]map[string]string{} // by page
+	for _, b := range all {
+		if name, ok := strings.CutPrefix(b.info, importedInfo); ok {
+			imports[b.page] = map[string]string{name: b.text}
+		}
+	}
+	for _, b := range all {
+		if b.info != "hcl" && !strings.HasPrefix(b.info, "hcl ") || strings.HasPrefix(b.info, importedInfo) {
 			continue
 		}
 		n++
-		compile(t, b.page+" (block)", b.pipeline())
+		compile(t, b.page+" (block)", b.pipeline(), imports[b.page])
 	}
 	if n == 0 {
 		t.Error("no page shows a pipeline")

@@ -23,5 +23,5 @@
 // scripts, s22 forms of results, s23 instances, s24 outputs, s25 hooks and
 // on_failure, s26 caches, s27 expensive expressions, s28 what follows from an
 // outcome in the same entry, s29 the order of things; approval the wait for a
-// person, runs schedules and concurrency groups.
+// person, runs schedules and concurrency groups, imports files that a pipeline imports.
 package language

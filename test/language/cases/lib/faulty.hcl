@@ -1,0 +1,7 @@
+locals {
+  broken   = local.nothing
+}
+
+locals {
+  text = "theirs"
+}

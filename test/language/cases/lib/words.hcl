@@ -1,0 +1,7 @@
+variable "who" {
+  default = "all"
+}
+
+locals {
+  greeting = "hello ${var.who}"
+}
