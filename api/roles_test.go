@@ -59,6 +59,8 @@ var table = map[string][2]string{
 	"POST /api/v1/schedules/{name}/pause":                {"sa", "Schedules.Pause"},
 	"POST /api/v1/schedules/{name}/resume":               {"sa", "Schedules.Resume"},
 	"POST /api/v1/schedules/{name}/trigger":              {"sa", "Schedules.Trigger"},
+	"POST /api/v1/schedules/{name}/backfill":             {"sa", "Schedules.Backfill"},
+	"DELETE /api/v1/schedules/{name}/backfill":           {"sa", "Schedules.StopBackfill"},
 	"GET /metrics":                                       {"rsa", ""},
 	"GET /badges/{file}":                                 {"rsa", ""},
 	"GET /api/v1/locks":                                  {"rsa", "Cluster.Locks"},

@@ -23,6 +23,9 @@ type Schedules interface {
 	// TriggerSchedule creates a run of a schedule now: leader. The same key again
 	// gives the same run.
 	TriggerSchedule(ctx context.Context, by Subject, key, name string, in wire.TriggerRequest) (wire.RunCreated, error)
+	// BackfillSchedule begins to make runs for ticks of the past: leader. The same key
+	// again changes nothing.
+	BackfillSchedule(ctx context.Context, by Subject, key, name string, in wire.BackfillRequest) (wire.Schedule, error)
 }
 
 // ScheduleChange is a change of a schedule.
@@ -33,6 +36,8 @@ const (
 	SchedulePause  ScheduleChange = "pause"
 	ScheduleResume ScheduleChange = "resume"
 	ScheduleRemove ScheduleChange = "remove"
+	// ScheduleBackfillStop stops its backfill.
+	ScheduleBackfillStop ScheduleChange = "stop its backfill"
 )
 
 // maxDays bounds the days whose ticks are listed.
@@ -66,6 +71,13 @@ func (h *schedulesHandler) routes() []Route {
 			Summary: "create a run of a schedule now",
 			Body:    OptionalBody, Request: doc[wire.TriggerRequest](),
 			Response: doc[wire.RunCreated](), serve: h.trigger},
+		{Method: "POST", Pattern: "/api/v1/schedules/{name}/backfill", Role: RoleSubmit, Shared: true,
+			Summary: "create runs of a schedule for its ticks in an interval of the past",
+			Body:    JSONBody, Request: doc[wire.BackfillRequest](),
+			Response: doc[wire.Schedule](), serve: h.backfill},
+		{Method: "DELETE", Pattern: "/api/v1/schedules/{name}/backfill", Role: RoleSubmit, Shared: true,
+			Summary:  "stop the backfill of a schedule; its runs continue",
+			Response: doc[wire.Schedule](), serve: h.stopBackfill},
 	}
 }
 
@@ -118,6 +130,23 @@ func (h *schedulesHandler) get(c *call) error {
 
 func (h *schedulesHandler) pause(c *call) error  { return c.reply(h.change(c, SchedulePause)) }
 func (h *schedulesHandler) resume(c *call) error { return c.reply(h.change(c, ScheduleResume)) }
+
+func (h *schedulesHandler) backfill(c *call) error {
+	name, err := c.scheduleName()
+	if err != nil {
+		return err
+	}
+
+	in, err := document[wire.BackfillRequest](c)
+	if err != nil {
+		return err
+	}
+	return c.reply(h.schedules.BackfillSchedule(c.r.Context(), c.by, c.key, name, in))
+}
+
+func (h *schedulesHandler) stopBackfill(c *call) error {
+	return c.reply(h.change(c, ScheduleBackfillStop))
+}
 
 func (h *schedulesHandler) remove(c *call) error {
 	_, err := h.change(c, ScheduleRemove)

@@ -205,7 +205,7 @@ func (st *state) applySubmit(c *Command, ch *change) SubmitResult {
 		return SubmitResult{Err: err}
 	}
 
-	r.Schedule, r.Queued, r.Tick, r.Zone, r.Trigger = "", false, time.Time{}, "", "" // those of schedules are made by Fire
+	r.Schedule, r.Queued, r.Tick, r.Zone, r.Trigger, r.Backfill = "", false, time.Time{}, "", "", "" // those of schedules are made by Fire
 	st.queues.start(&r, c.Submit.Definition, c.At, ch)
 
 	if r.Key != "" {

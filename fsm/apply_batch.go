@@ -53,7 +53,7 @@ func (st *state) applyBatch(c *Command, ch *change) BatchResult {
 		note(PartAssign, i, b.Assigns[i].ID.Run, st.applyAssign(&b.Assigns[i], c.At))
 	}
 	for i := range b.Runs {
-		note(PartRun, i, b.Runs[i].Run, st.applyRunEnd(&b.Runs[i], c.At))
+		note(PartRun, i, b.Runs[i].Run, st.applyRunEnd(&b.Runs[i], c.At, ch))
 	}
 	for i := range b.Copies {
 		note(PartCopies, i, b.Copies[i].ID.Run, st.applyCopies(&b.Copies[i]))
@@ -348,7 +348,7 @@ func againText(last *pipeline.Attempt, why string) string {
 	return fmt.Sprintf("attempt %d %s", last.Number, pipeline.Words(last.State))
 }
 
-func (st *state) applyRunEnd(e *RunEnd, at time.Time) refusal {
+func (st *state) applyRunEnd(e *RunEnd, at time.Time, ch *change) refusal {
 	r := st.runs.run(e.Run)
 	switch {
 	case r == nil:
@@ -371,6 +371,9 @@ func (st *state) applyRunEnd(e *RunEnd, at time.Time) refusal {
 	}
 
 	st.queues.leave(r)
+	if r.Backfill != "" {
+		st.schedules.filled(r, at, ch)
+	}
 	st.runs.touch(r)
 	st.happenedTo(r, pipeline.Event{Type: pipeline.EventRunFinished, State: string(r.State), Reason: r.Reason, Count: r.Failed})
 

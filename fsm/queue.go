@@ -23,6 +23,9 @@ type queueKind byte
 const (
 	queueOfGroup    queueKind = 'g'
 	queueOfSchedule queueKind = 's'
+	// queueOfBackfill has the runs of a schedule's backfills, which are in no
+	// queueOfSchedule. None waits in it: its length bounds how many there are at once.
+	queueOfBackfill queueKind = 'b'
 )
 
 // badGroup is why a text cannot be the name of a group; "" if it can.
@@ -40,6 +43,14 @@ func queuePrefix(kind queueKind, name string) []byte {
 
 func queueKey(kind queueKind, name string, index uint64) []byte {
 	return append(queuePrefix(kind, name), be64(index)...)
+}
+
+// scheduleQueue is the kind of the queue of its schedule that a run is in.
+func scheduleQueue(r *pipeline.Run) queueKind {
+	if r.Backfill != "" {
+		return queueOfBackfill
+	}
+	return queueOfSchedule
 }
 
 // queues holds the queues of concurrency groups and schedules.
@@ -65,8 +76,11 @@ func dueText(r *pipeline.Run) string {
 		return ""
 	}
 	at := r.Tick.UTC().Format(time.RFC3339)
-	if r.Trigger == pipeline.TriggerManual {
+	switch r.Trigger {
+	case pipeline.TriggerManual:
 		return "triggered by hand for " + at
+	case pipeline.TriggerBackfill:
+		return "filled in for " + at
 	}
 	return "due at " + at
 }
@@ -81,7 +95,7 @@ func (q *queues) enter(r *pipeline.Run) {
 		q.putRaw(bQueues, queueKey(queueOfGroup, r.Group, r.QueueIndex), []byte(r.ID))
 	}
 	if r.Schedule != "" {
-		q.putRaw(bQueues, queueKey(queueOfSchedule, r.Schedule, r.QueueIndex), []byte(r.ID))
+		q.putRaw(bQueues, queueKey(scheduleQueue(r), r.Schedule, r.QueueIndex), []byte(r.ID))
 	}
 }
 
@@ -92,7 +106,7 @@ func (q *queues) leave(r *pipeline.Run) {
 		q.del(bQueues, queueKey(queueOfGroup, r.Group, r.QueueIndex))
 	}
 	if r.Schedule != "" {
-		q.del(bQueues, queueKey(queueOfSchedule, r.Schedule, r.QueueIndex))
+		q.del(bQueues, queueKey(scheduleQueue(r), r.Schedule, r.QueueIndex))
 	}
 }
 
@@ -108,6 +122,22 @@ func firstIn(b *bolt.Bucket, kind queueKind, name string) pipeline.RunID {
 		return ""
 	}
 	return pipeline.RunID(id)
+}
+
+// length is how many runs are in a queue.
+func (q *queues) length(kind queueKind, name string) int {
+	return lengthOf(q.tx.Bucket(bQueues), kind, name)
+}
+
+func lengthOf(b *bolt.Bucket, kind queueKind, name string) (n int) {
+	prefix := queuePrefix(kind, name)
+	c := b.Cursor()
+	for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+		if len(k) == len(prefix)+8 {
+			n++
+		}
+	}
+	return n
 }
 
 // waitsFor names the run that a run waits for in one of its queues, and why; ""

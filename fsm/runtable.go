@@ -79,6 +79,7 @@ func (t *runTable) create(r *pipeline.Run, definition []byte, number uint64, ch 
 	t.putRaw(bMeta, kNumber, be64(number))
 	t.putRaw(bOrder, be64(number), []byte(r.ID))
 	t.putRaw(bDefs, []byte(r.ID), definition)
+	t.noteTick(r)
 	t.activate(r.ID)
 	ch.run(r.ID, true)
 }
@@ -103,6 +104,8 @@ func (t *runTable) remove(r *pipeline.Run) {
 	for _, k := range keys {
 		t.del(bModules, k)
 	}
+
+	t.forgetTick(r)
 
 	delete(t.dirty, r.ID)
 	t.byID[r.ID] = nil

@@ -18,6 +18,8 @@ type ScheduleChange struct {
 	// EncodeDefinition makes it, if it is registered.
 	Record     ScheduleRecord `cbor:"3,keyasint,omitempty"`
 	Definition []byte         `cbor:"4,keyasint,omitempty"`
+	// Backfill is the one that begins.
+	Backfill *Backfill `cbor:"5,keyasint,omitempty"`
 }
 
 // ScheduleDo says what a ScheduleChange does.
@@ -29,6 +31,8 @@ const (
 	SchedulePause
 	ScheduleResume
 	ScheduleRemove
+	ScheduleBackfill
+	ScheduleBackfillStop
 )
 
 // ScheduleRecord is a schedule that is registered.
@@ -64,6 +68,8 @@ type ScheduleRecord struct {
 	Skipped uint64 `cbor:"17,keyasint,omitempty"`
 	// Git is Run's.
 	Git pipeline.Git `cbor:"18,keyasint,omitzero"`
+	// Backfill is the last one of the schedule; nil if it had none.
+	Backfill *Backfill `cbor:"19,keyasint,omitempty"`
 }
 
 // maxTicks bounds the decisions that a schedule remembers.
@@ -104,6 +110,11 @@ type Fire struct {
 	By string `cbor:"10,keyasint,omitempty"`
 	// Key is the idempotency key of what was triggered by hand.
 	Key string `cbor:"11,keyasint,omitempty"`
+	// Backfill decides a tick of the schedule's backfill of this id instead: Run is made
+	// for Tick, "" if none is left, and Had ticks before it had a run. Due and Next are
+	// those of the backfill; Revision says nothing.
+	Backfill string `cbor:"12,keyasint,omitempty"`
+	Had      int    `cbor:"13,keyasint,omitempty"`
 }
 
 // FireResult answers Fire with the schedule as it is now. Run has no id if
@@ -168,6 +179,11 @@ func (s *schedules) applySchedule(c *Command, ch *change) FireResult {
 		if rec.Paused {
 			rec.Paused, rec.Next, rec.Revision = false, time.Time{}, s.index
 		}
+	case ScheduleBackfill, ScheduleBackfillStop:
+		rec = *old
+		if err := s.backfill(op, &rec, c); err != nil {
+			return FireResult{Schedule: *old, Err: err}
+		}
 	case ScheduleRemove:
 		s.del(bSchedules, []byte(op.Name))
 		s.del(bScheduleDefs, []byte(op.Name))
@@ -209,12 +225,17 @@ func (s *schedules) registered(op *ScheduleChange, old *ScheduleRecord, at time.
 	rec := op.Record
 	rec.Name, rec.Revision, rec.RegisteredAt = op.Name, s.index, at
 	rec.Paused, rec.Next, rec.Last, rec.Ticks, rec.Fired, rec.Skipped = false, time.Time{}, time.Time{}, nil, 0, 0
+	rec.Backfill = nil
 	if old == nil {
 		return rec
 	}
 	rec.Paused, rec.Last, rec.Ticks, rec.Fired, rec.Skipped = old.Paused, old.Last, old.Ticks, old.Fired, old.Skipped
-	if old.Schedule.Timezone == rec.Schedule.Timezone && strings.Join(old.Schedule.Cron, "\n") == strings.Join(rec.Schedule.Cron, "\n") {
+	rec.Backfill = old.Backfill
+	switch {
+	case old.Schedule.Timezone == rec.Schedule.Timezone && strings.Join(old.Schedule.Cron, "\n") == strings.Join(rec.Schedule.Cron, "\n"):
 		rec.Next = old.Next
+	case old.Backfill.Active():
+		s.stopBackfill(&rec, "the schedule was registered with other times", at)
 	}
 	return rec
 }
@@ -227,6 +248,8 @@ func (s *schedules) applyFire(c *Command, ch *change) FireResult {
 		return FireResult{Err: noSchedule(f.Schedule)}
 	case f.By != "":
 		return s.trigger(c, rec, ch)
+	case f.Backfill != "":
+		return s.fill(c, rec, ch)
 	case rec.Paused || f.Revision != rec.Revision || !f.Due.Equal(rec.Next):
 		return FireResult{Schedule: *rec, Err: pipeline.Errorf(pipeline.Conflict, "what was due was decided before")}
 	case f.Next.IsZero() || !f.Next.After(f.Tick):

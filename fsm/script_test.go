@@ -42,6 +42,7 @@ func script(tb tester) []*raft.Log {
 		register(tb, "s", "skip"), plan("s", tickAt(0)), fire("s", 0, "t0"), fire("s", 0, "again"), fire("s", 1, "t1"), skip("s", 2, 3),
 		batch(assign("t0", "m0", 1)), batch(outcome("t0", "m0", 1, ok), runEnd("t0", pipeline.RunSucceeded)), fire("s", 5, "t5"),
 		change("s", fsm.SchedulePause), fire("s", 6, "t6"), trigger("s", "t7"), change("s", fsm.ScheduleResume), register(tb, "s", "queue"), trigger("s", "t7"), trigger("s", "t8"),
+		backfill("s", "b", 0, 9, 2), fill("s", "b", 0, 0, "b0"), fill("s", "b", 1, 1, "b1"), fill("s", "b", 1, 0, "b1"), fill("s", "b", 2, 0, "b2"), done("b1", pipeline.RunFailed), fill("s", "b", 2, 0, "b2"), change("s", fsm.ScheduleBackfillStop),
 		withGroup(submit(tb, "g1", 1), false), withGroup(submit(tb, "g2", 1), false), batch(assign("g2", "m0", 1)), withGroup(submit(tb, "g3", 1), true),
 		batch(end("g1", "m0", pipeline.ModuleCancelled), runEnd("g1", pipeline.RunCancelled), end("g2", "m0", pipeline.ModuleCancelled), runEnd("g2", pipeline.RunCancelled)),
 		{Retry: &fsm.Retry{Run: "g1", Modules: []string{"m0"}}}, batch(assign("g3", "m0", 1), assign("g1", "m0", 1)), change("s", fsm.ScheduleRemove), change("s", fsm.SchedulePause),

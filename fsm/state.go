@@ -36,6 +36,9 @@ var (
 	bScheduleDefs = []byte("scheduledefs")
 	bQueues       = []byte("queues")
 
+	// Runs by the tick of a schedule that they are for (backfill.go).
+	bTicks = []byte("ticks")
+
 	// Histories of modules, by pipeline, a zero byte and the module's name.
 	bHistory = []byte("history")
 
@@ -54,7 +57,7 @@ var (
 	bOutbox = []byte("outbox")
 
 	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens, bLocks, bCache, bCacheUse, bCacheNames, bSecrets, bHistory,
-		bSchedules, bScheduleDefs, bQueues, bTools, bToolAges, bEvents, bNodes, bHooks, bOutbox}
+		bSchedules, bScheduleDefs, bQueues, bTools, bToolAges, bEvents, bNodes, bHooks, bOutbox, bTicks}
 
 	kIndex  = []byte("index")
 	kTerm   = []byte("term")

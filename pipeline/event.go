@@ -111,6 +111,8 @@ const (
 	EventWebhookOff
 	EventDataDamaged
 	EventDataRepaired
+	EventBackfillStarted
+	EventBackfillEnded
 )
 
 // Subjects of events of damage, if it is not a single blob.
@@ -185,6 +187,8 @@ var EventKinds = []EventKind{
 	own(EventWebhookOff, "webhook.off", "a webhook was switched off; `reason` says why"),
 	own(EventDataDamaged, "data.damaged", "a node found damage on its disk: of `count` blobs, or of its `journal` or `raft` directory (`subject`)"),
 	own(EventDataRepaired, "data.repaired", "what was damaged is good again; `from` names the nodes that had good copies"),
+	own(EventBackfillStarted, "schedule.backfill_started", "a backfill of a schedule began, of `count` ticks; `reason` is its interval"),
+	own(EventBackfillEnded, "schedule.backfill_ended", "a backfill of a schedule ended; `count` of its runs did not succeed; `reason` says why it was stopped"),
 }
 
 // Kind describes the type of an event. A type of a newer version has no name.

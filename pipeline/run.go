@@ -77,7 +77,9 @@ type Run struct {
 	Tick     time.Time `json:"tick,omitzero"`
 	Zone     string    `json:"zone,omitempty"`
 	Trigger  string    `json:"trigger,omitempty"`
-	Queued   bool      `json:"queued,omitempty"`
+	// Backfill is the id of the schedule's backfill that made it.
+	Backfill string `json:"backfill,omitempty"`
+	Queued   bool   `json:"queued,omitempty"`
 	// Group is the concurrency group, of which one run is active at a time.
 	// Cancels means that the run cancels earlier runs of the group.
 	Group   string `json:"group,omitempty"`

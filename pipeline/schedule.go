@@ -13,8 +13,19 @@ type Schedule struct {
 	CatchUp string `json:"catchUp"`
 }
 
-// What Run.Trigger may hold besides "": a run of a schedule was triggered by hand.
-const TriggerManual = "manual"
+// What Run.Trigger may hold besides "": a run of a schedule was triggered by hand, or
+// made for a tick of the past.
+const (
+	TriggerManual   = "manual"
+	TriggerBackfill = "backfill"
+)
+
+// Bounds of a backfill: the ticks of its interval, and the runs that are under way at
+// once.
+const (
+	MaxBackfillTicks    = 1000
+	MaxBackfillParallel = 100
+)
 
 // What Schedule.Overlap and Schedule.CatchUp may hold.
 const (

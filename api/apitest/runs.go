@@ -170,6 +170,7 @@ type Schedules struct {
 	ScheduleFunc         func(context.Context, string) (wire.Schedule, error)
 	ChangeScheduleFunc   func(context.Context, api.Subject, string, api.ScheduleChange) (wire.Schedule, error)
 	TriggerScheduleFunc  func(context.Context, api.Subject, string, string, wire.TriggerRequest) (wire.RunCreated, error)
+	BackfillScheduleFunc func(context.Context, api.Subject, string, string, wire.BackfillRequest) (wire.Schedule, error)
 }
 
 // RegisterSchedule calls RegisterScheduleFunc.
@@ -215,6 +216,15 @@ func (f *Schedules) TriggerSchedule(ctx context.Context, by api.Subject, key, na
 	}
 
 	return f.TriggerScheduleFunc(ctx, by, key, name, in)
+}
+
+// BackfillSchedule calls BackfillScheduleFunc.
+func (f *Schedules) BackfillSchedule(ctx context.Context, by api.Subject, key, name string, in wire.BackfillRequest) (wire.Schedule, error) {
+	if f.BackfillScheduleFunc == nil {
+		return wire.Schedule{}, unset("BackfillSchedule")
+	}
+
+	return f.BackfillScheduleFunc(ctx, by, key, name, in)
 }
 
 // Feeds is an api.Feeds made of functions.

@@ -96,6 +96,14 @@ func TestGroups(t *testing.T) {
 			_, err := c.Schedules().Trigger(ctx, "s", wire.TriggerRequest{})
 			return err
 		}, "POST /api/v1/schedules/s/trigger", ""},
+		{"Schedules.Backfill", func(ctx context.Context, c *client.Client) error {
+			_, err := c.Schedules().Backfill(ctx, "s", wire.BackfillRequest{From: "2026-11-01"})
+			return err
+		}, "POST /api/v1/schedules/s/backfill", `"from":"2026-11-01"`},
+		{"Schedules.StopBackfill", func(ctx context.Context, c *client.Client) error {
+			_, err := c.Schedules().StopBackfill(ctx, "s")
+			return err
+		}, "DELETE /api/v1/schedules/s/backfill", ""},
 		{"Schedules.Remove", func(ctx context.Context, c *client.Client) error { return c.Schedules().Remove(ctx, "s") }, "DELETE /api/v1/schedules/s", ""},
 		{"Secrets.Set", func(ctx context.Context, c *client.Client) error {
 			_, err := c.Secrets().Set(ctx, "S", "v")

@@ -57,6 +57,17 @@ func (schedules Schedules) Trigger(ctx context.Context, name string, in wire.Tri
 		header: http.Header{wire.HeaderIdempotencyKey: {NewKey()}}}, in)
 }
 
+// Backfill begins to make runs for the ticks of an interval of the past.
+func (schedules Schedules) Backfill(ctx context.Context, name string, in wire.BackfillRequest) (wire.Schedule, error) {
+	return do[wire.Schedule](ctx, schedules.calls, &request{method: http.MethodPost, path: schedulesPath + path(name, "backfill"), safe: true,
+		header: http.Header{wire.HeaderIdempotencyKey: {NewKey()}}}, in)
+}
+
+// StopBackfill stops the backfill of a schedule; its runs continue.
+func (schedules Schedules) StopBackfill(ctx context.Context, name string) (wire.Schedule, error) {
+	return do[wire.Schedule](ctx, schedules.calls, &request{method: http.MethodDelete, path: schedulesPath + path(name, "backfill")}, nil)
+}
+
 // Remove removes a schedule; its runs stay.
 func (schedules Schedules) Remove(ctx context.Context, name string) error {
 	return call(ctx, schedules.calls, http.MethodDelete, schedulesPath+path(name), true, nil)

@@ -77,6 +77,8 @@ func TestEventOf_text(t *testing.T) {
 		{pipeline.Event{Type: pipeline.EventSchedulePaused, Subject: "p"}, "schedule p was paused"},
 		{pipeline.Event{Type: pipeline.EventScheduleResumed, Subject: "p"}, "schedule p was resumed"},
 		{pipeline.Event{Type: pipeline.EventScheduleRemoved, Subject: "p"}, "schedule p was removed"},
+		{pipeline.Event{Type: pipeline.EventBackfillStarted, Subject: "p", Count: 30, Actor: "ann", Reason: "A to B"}, "schedule p: a backfill of 30 ticks began by ann: A to B"},
+		{pipeline.Event{Type: pipeline.EventBackfillEnded, Subject: "p", Count: 1}, "schedule p: its backfill ended, 1 run did not succeed"},
 		{pipeline.Event{Type: pipeline.EventScheduleSkipped, Subject: "p", Count: 2, Reason: "missed"}, "schedule p skipped 2 ticks: missed"},
 		{pipeline.Event{Type: pipeline.EventDataDamaged, Node: "x", Subject: "0123456789abcdef", Count: 1}, "x: blob 0123456789ab is damaged"},
 		{pipeline.Event{Type: pipeline.EventDataDamaged, Node: "x", Subject: "blobs", Count: 3}, "x: 3 blobs are damaged"},

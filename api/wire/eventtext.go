@@ -19,6 +19,7 @@ func eventText(e *pipeline.Event) string {
 		return nodeText(e)
 	case pipeline.EventTokenCreated, pipeline.EventTokenRevoked, pipeline.EventSecretSet, pipeline.EventSecretRemoved,
 		pipeline.EventScheduleRegistered, pipeline.EventSchedulePaused, pipeline.EventScheduleResumed, pipeline.EventScheduleRemoved, pipeline.EventScheduleSkipped,
+		pipeline.EventBackfillStarted, pipeline.EventBackfillEnded,
 		pipeline.EventWebhookAdded, pipeline.EventWebhookRemoved, pipeline.EventWebhookOff:
 		return subjectText(e)
 	case pipeline.EventDataDamaged, pipeline.EventDataRepaired:
@@ -151,6 +152,12 @@ func subjectText(e *pipeline.Event) string {
 		return "webhook " + e.Subject + " was switched off" + because(e.Reason)
 	case pipeline.EventScheduleSkipped:
 		return "schedule " + e.Subject + " skipped " + number(e.Count, "tick") + because(e.Reason)
+	}
+	switch e.Type {
+	case pipeline.EventBackfillStarted:
+		return "schedule " + e.Subject + ": a backfill of " + number(e.Count, "tick") + " began" + by(e.Actor) + because(e.Reason)
+	case pipeline.EventBackfillEnded:
+		return "schedule " + e.Subject + ": its backfill ended, " + number(e.Count, "run") + " did not succeed" + because(e.Reason)
 	}
 	what, did, _ := strings.Cut(e.Type.Kind().Name, ".")
 	return what + " " + e.Subject + " was " + did + by(e.Actor)

@@ -77,7 +77,7 @@ type RunSummary struct {
 	Workspace   pipeline.Digest `json:"workspace,omitempty"`
 	// Schedule is the schedule that the run is of, Tick the time that it is for, as the
 	// clock of the schedule's zone shows it. Trigger is unset if the schedule made the run
-	// at its tick, and "manual" if it was triggered by hand. Group is its concurrency group.
+	// at its tick, "manual" if it was triggered by hand, and "backfill" if a backfill made it. Group is its concurrency group.
 	Schedule string     `json:"schedule,omitempty"`
 	Tick     *time.Time `json:"tick,omitempty"`
 	Trigger  string     `json:"trigger,omitempty"`

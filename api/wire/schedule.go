@@ -38,6 +38,8 @@ type Schedule struct {
 	// Fired and Skipped count ticks.
 	Fired   uint64 `json:"fired"`
 	Skipped uint64 `json:"skipped"`
+	// Backfill is its last backfill; unset if it had none.
+	Backfill *Backfill `json:"backfill,omitempty"`
 	// Group is the concurrency group of its runs.
 	Group        string          `json:"group,omitempty"`
 	ModuleCount  int             `json:"moduleCount"`
@@ -52,6 +54,43 @@ type TriggerRequest struct {
 	// Tick is the time that the run is for: RFC 3339, or a date with or without a time of
 	// day by the clock of the schedule's zone. "" is now.
 	Tick string `json:"tick,omitempty"`
+}
+
+// BackfillRequest goes to POST /api/v1/schedules/{name}/backfill.
+type BackfillRequest struct {
+	// From and To are written as TriggerRequest.Tick is, and are part of the interval. A
+	// date alone as To is the end of that day, "" is now.
+	From string `json:"from"`
+	To   string `json:"to,omitempty"`
+	// MaxParallel bounds the runs that are under way at once; 0 is 1.
+	MaxParallel int `json:"maxParallel,omitempty"`
+	// Again makes runs for ticks too that have one.
+	Again bool `json:"again,omitempty"`
+}
+
+// Backfill says how far a backfill is. Times are by the clock of the schedule's zone.
+type Backfill struct {
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+	// Ticks is how many lie in the interval.
+	Ticks       int       `json:"ticks"`
+	MaxParallel int       `json:"maxParallel"`
+	Again       bool      `json:"again,omitempty"`
+	By          string    `json:"by,omitempty"`
+	StartedAt   time.Time `json:"startedAt"`
+	// Next is the tick that is decided next; unset if all are.
+	Next *time.Time `json:"next,omitempty"`
+	// Runs is how many were made, HadRuns how many ticks were left out because they had
+	// a run. Running, Succeeded and Failed count runs by how they are now or ended; one
+	// that was retried is counted again.
+	Runs      int `json:"runs"`
+	HadRuns   int `json:"hadRuns"`
+	Running   int `json:"running"`
+	Succeeded int `json:"succeeded"`
+	Failed    int `json:"failed"`
+	// FinishedAt is unset while it is under way. Stopped says why it ended early.
+	FinishedAt *time.Time `json:"finishedAt,omitempty"`
+	Stopped    string     `json:"stopped,omitempty"`
 }
 
 // Tick is what became of a tick: a run, or nothing for a reason.

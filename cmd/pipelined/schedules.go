@@ -31,8 +31,8 @@ func (c schedulesCommand) command() *cli.Command {
 	}
 	list := answer(c.env, c.env.connect, c.list, c.print)
 	return &cli.Command{
-		Name: "schedules", Usage: "lists, pauses, resumes, triggers and removes schedules",
-		ArgsUsage:   "[ls, show, pause, resume, trigger or rm]",
+		Name: "schedules", Usage: "lists, pauses, resumes, triggers, backfills and removes schedules",
+		ArgsUsage:   "[ls, show, pause, resume, trigger, backfill or rm]",
 		Description: "pipelined submit -register FILE adds a schedule. It has the name of its pipeline.",
 		Flags:       []cli.Flag{jsonFlag()},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
@@ -66,6 +66,7 @@ func (c schedulesCommand) command() *cli.Command {
 					&cli.StringFlag{Name: "tick", Usage: "`TIME` that the run is for, its run.tick: 2026-11-30T03:00:00Z, or 2026-11-30T03:00 or 2026-11-30 by the clock of the schedule's zone (default now)", Local: true},
 				},
 				Action: c.env.action(1, 1, c.trigger)},
+			c.backfillCommand(),
 			one("rm", "removes a schedule; its runs are kept", func(ctx context.Context, api *client.Client, name string) error {
 				err := api.Schedules().Remove(ctx, name)
 				if err == nil {
@@ -91,7 +92,11 @@ func (c schedulesCommand) print(list wire.ScheduleList) error {
 			last, run, state = c.env.clock(s.Last.Tick, s.Timezone), string(s.Last.Run), tickState(s.Last)
 		}
 
-		t.Row(terminal.Clean(s.Name), terminal.Clean(strings.Join(s.Cron, "; ")), s.Timezone, c.env.nextTick(s, ""), last, run, terminal.Clean(state))
+		if s.Backfill != nil && s.Backfill.FinishedAt == nil {
+			state += ", backfill " + backfillProgress(s.Backfill)
+		}
+
+		t.Row(terminal.Clean(s.Name), terminal.Clean(strings.Join(s.Cron, "; ")), s.Timezone, c.env.nextTick(s, ""), last, run, terminal.Clean(strings.TrimPrefix(state, ", ")))
 	}
 
 	return t.Flush()
@@ -122,6 +127,10 @@ func (c schedulesCommand) show(ctx context.Context, cmd *cli.Command) error {
 
 	line("next", c.env.nextTick(&s, ""))
 	line("ticks", fmt.Sprintf("%d started runs, %d were skipped", s.Fired, s.Skipped))
+	if b := s.Backfill; b != nil {
+		line("backfill", backfillText(b))
+	}
+
 	line("by", s.Submitter+", "+terminal.Ago(s.RegisteredAt, c.env.now()))
 	if len(s.Ticks) == 0 {
 		return nil

@@ -114,8 +114,11 @@ func (c statusCommand) printRun(r wire.Run) error {
 // tickText is the time that a run of a schedule is for, and what made the run.
 func tickText(r *wire.RunSummary) string {
 	text := r.Tick.Format(time.RFC3339) + " of schedule " + r.Schedule
-	if r.Trigger == pipeline.TriggerManual {
+	switch r.Trigger {
+	case pipeline.TriggerManual:
 		text += ", triggered by hand"
+	case pipeline.TriggerBackfill:
+		text += ", made by a backfill"
 	}
 	return text
 }

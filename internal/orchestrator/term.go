@@ -34,6 +34,7 @@ type term struct {
 	cache      *cacheLookups
 	approvals  *approvals
 	schedules  *schedules
+	backfills  *backfills
 	timeouts   *runTimeouts
 	explainer  *explainer
 }
@@ -55,6 +56,7 @@ func (t *term) rebuild() error {
 		}
 		t.workers.readRecords(v)
 		t.schedules.read(v)
+		t.backfills.read(v)
 		return nil
 	})
 }
@@ -127,6 +129,7 @@ func (t *term) step() {
 	t.lifecycle.queues.admit()
 	t.parking.admit(time.Now())
 	t.schedules.fireDue()
+	t.backfills.fire()
 	if t.proposals.busy() {
 		return
 	}
@@ -149,6 +152,7 @@ func (t *term) changed(c fsm.Changes) {
 		}
 		if c.Schedules || c.All {
 			t.schedules.read(v)
+			t.backfills.read(v)
 		}
 		for _, id := range c.Runs {
 			t.runChanged(v, id)

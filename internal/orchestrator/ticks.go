@@ -121,11 +121,15 @@ func following(cal *calendar.Calendar, at time.Time) time.Time {
 // tickRun is the id of the run for a tick. It follows from the tick, so that every
 // leader proposes the same run, and sorts by time as other ids do.
 func tickRun(rec *fsm.ScheduleRecord, tick time.Time) pipeline.RunID {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d\x00%d", rec.Name, rec.Revision, tick.Unix()))
+	return runID(sha256.Sum256(fmt.Appendf(nil, "%s\x00%d\x00%d", rec.Name, rec.Revision, tick.Unix())), tick)
+}
+
+// runID makes an id of a digest that sorts as those of runs made at a time.
+func runID(sum [sha256.Size]byte, at time.Time) pipeline.RunID {
 	id := sum[:16]
 
 	var ms [8]byte
-	binary.BigEndian.PutUint64(ms[:], uint64(tick.UnixMilli()))
+	binary.BigEndian.PutUint64(ms[:], uint64(at.UnixMilli()))
 	copy(id, ms[2:])
 	id[6], id[8] = id[6]&0x0f|0x70, id[8]&0x3f|0x80 // a UUID of version 7
 	return pipeline.RunID(hex.EncodeToString(id))

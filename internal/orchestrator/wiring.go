@@ -15,6 +15,7 @@ func newTerm(cfg *Config, number uint64) *term {
 	// What needs nothing but the model, the state and the consensus.
 	t.proposals = &proposals{log: cfg.Log, logger: log, inbox: t.inbox, tasks: t.tasks, batch: &batch{}}
 	t.schedules = &schedules{store: cfg.Store, proposals: t.proposals, logger: log, now: cfg.Now, alarm: never}
+	t.backfills = &backfills{store: cfg.Store, schedules: t.schedules, proposals: t.proposals, logger: log}
 	t.timeouts = &runTimeouts{model: t.model, proposals: t.proposals, logger: log}
 
 	// Links to workers. The dispatcher finds them by the workers part, which opens

@@ -89,7 +89,7 @@ func scheduleOf(v *fsm.View, rec *fsm.ScheduleRecord) wire.Schedule {
 	rule := rec.Schedule
 	out := wire.Schedule{Name: rec.Name, Cron: rule.Cron, Timezone: rule.Timezone, Overlap: rule.Overlap, CatchUp: rule.CatchUp, Paused: rec.Paused,
 		Fired: rec.Fired, Skipped: rec.Skipped, Group: rec.Group, ModuleCount: rec.Modules, Workspace: rec.Workspace, Submitter: rec.Submitter,
-		RegisteredAt: rec.RegisteredAt.UTC()}
+		RegisteredAt: rec.RegisteredAt.UTC(), Backfill: backfillOf(v, rec)}
 	if !rec.Paused {
 		out.Next = wire.TimeOf(NextTick(rec))
 	}
@@ -212,10 +212,10 @@ func (s *Schedules) withNearest(err error, name string) error {
 	return err
 }
 
-// ChangeSchedule pauses, resumes or removes a schedule.
+// ChangeSchedule pauses, resumes or removes a schedule, or stops its backfill.
 func (s *Schedules) ChangeSchedule(ctx context.Context, by api.Subject, name string, change api.ScheduleChange) (wire.Schedule, error) {
 	do := map[api.ScheduleChange]fsm.ScheduleDo{api.SchedulePause: fsm.SchedulePause, api.ScheduleResume: fsm.ScheduleResume,
-		api.ScheduleRemove: fsm.ScheduleRemove}[change]
+		api.ScheduleRemove: fsm.ScheduleRemove, api.ScheduleBackfillStop: fsm.ScheduleBackfillStop}[change]
 	out, err := s.propose(ctx, by, &fsm.ScheduleChange{Name: name, Do: do})
 	return out, s.withNearest(err, name)
 }
@@ -234,12 +234,7 @@ func (s *Schedules) TriggerSchedule(ctx context.Context, by api.Subject, key, na
 		}
 	}
 
-	who := by.Name
-	if who == "" {
-		who = "a user"
-	}
-
-	reply, err := s.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Use: by.Use, Fire: &fsm.Fire{Schedule: name, Run: NewRunID(), Tick: tick, By: who, Key: key}})
+	reply, err := s.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Use: by.Use, Fire: &fsm.Fire{Schedule: name, Run: NewRunID(), Tick: tick, By: nameOf(by), Key: key}})
 	if err != nil {
 		return wire.RunCreated{}, s.withNearest(err, name)
 	}

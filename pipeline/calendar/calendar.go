@@ -111,6 +111,15 @@ func Time(text, zone string) (time.Time, error) {
 	return at.Truncate(time.Second).UTC(), nil
 }
 
+// EndOf reads a time as Time does; a date alone is the end of that day.
+func EndOf(text, zone string) (time.Time, error) {
+	at, err := Time(text, zone)
+	if err != nil || len(text) != len(time.DateOnly) {
+		return at, err
+	}
+	return In(at, zone).AddDate(0, 0, 1).Add(-time.Second).UTC(), nil
+}
+
 // Check reports what is wrong with an expression; nil if it is valid.
 func Check(expression string) error {
 	_, err := parse(expression)

@@ -305,3 +305,43 @@ func TestDue(t *testing.T) {
 		})
 	}
 }
+
+func TestTime(t *testing.T) {
+	for given, want := range map[string]string{
+		"2026-11-30T02:00:00Z":          "2026-11-30T03:00:00+01:00",
+		"2026-11-30T03:00:00.9+01:00":   "2026-11-30T03:00:00+01:00",
+		"2026-07-01":                    "2026-07-01T00:00:00+02:00",
+		"2026-07-01T03:04":              "2026-07-01T03:04:00+02:00",
+		"2026-07-01 03:04:05":           "2026-07-01T03:04:05+02:00",
+		"":                              "",
+		"1969-01-01":                    "",
+		"2026-02-30":                    "",
+		"tomorrow":                      "",
+		"2026-07-01T03:04 Europe/Paris": "",
+	} {
+		at, err := calendar.Time(given, "Europe/Berlin")
+		if got := calendar.Text(at, "Europe/Berlin"); got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: got %s, %v; want %q", given, got, err, want)
+		}
+	}
+	if _, err := calendar.Time("2026-07-01", "Mars/Olympus"); err == nil {
+		t.Error("a zone that does not exist is accepted")
+	}
+}
+
+// A date alone is the end of that day, also of one that is an hour shorter.
+func TestEndOf(t *testing.T) {
+	for given, want := range map[string]string{
+		"2026-11-30":       "2026-11-30T23:59:59+01:00",
+		"2026-03-29":       "2026-03-29T23:59:59+02:00",
+		"2026-11-30T00:00": "2026-11-30T00:00:00+01:00",
+	} {
+		at, err := calendar.EndOf(given, "Europe/Berlin")
+		if got := calendar.Text(at, "Europe/Berlin"); got != want || err != nil {
+			t.Errorf("%q: got %s, %v; want %q", given, got, err, want)
+		}
+	}
+	if _, err := calendar.EndOf("2026-13-30", ""); err == nil {
+		t.Error("a month that does not exist is accepted")
+	}
+}

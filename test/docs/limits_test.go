@@ -39,6 +39,8 @@ var limitTables = map[string][]limit{
 		{"one argument of a `command`", "pipeline/language.maxArgument", inBytes},
 		{"cron expressions of a schedule", "pipeline/calendar.MaxExpressions", ""},
 		{"missed ticks that `catch_up = \"all\"` makes up for", "internal/orchestrator.maxCatchUp", ""},
+		{"ticks of a backfill", "pipeline.MaxBackfillTicks", ""},
+		{"runs of a backfill at the same time", "pipeline.MaxBackfillParallel", ""},
 	},
 	"modules": {
 		{"results of a module", "pipeline.MaxResultBytes", inBytes},

@@ -97,6 +97,94 @@ func TestSchedule_oneRunATick(t *testing.T) {
 	}
 }
 
+// A backfill of 30 days, two of them at a time, whose leaders are killed five times:
+// each day has one run, whose module is started once and sees its day; then the same
+// command makes none.
+func TestSchedule_backfill(t *testing.T) {
+	c := harness.Start(t, 3)
+	dir := filepath.Join(c.Dir, "days")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	file := c.WriteFile("days.hcl", fmt.Sprintf(`pipeline "days" {
+  workspace {
+    exclude = ["**"]
+  }
+  schedule {
+    cron     = "0 3 * * *"
+    timezone = "Europe/Berlin"
+  }
+  module "m" {
+    script = <<-SH
+      sleep 0.3
+      echo "$PIPELINED_RUN_ID ${run.tick}" >> %s/$(echo $PIPELINED_TICK | cut -c 1-10)
+    SH
+  }
+}
+`, dir))
+	c.OK("submit", "-register", "-address", c.Nodes[0].URL, file)
+	command := []string{"schedules", "backfill", "-from", "2025-10-11", "-to", "2025-11-09", "-max-parallel", "2", "-json", "-address", c.Nodes[1].URL, "days"}
+	began := time.Now()
+	c.OK(command...)
+
+	const days, kills = 30, 5
+	most := 0
+	waitForBackfill := func(done func(b *wire.Backfill) bool) (last wire.Backfill) {
+		testutil.Eventually(t, 2*time.Minute, func() error {
+			r := c.CLI("schedules", "show", "-json", "-address", liveURL(c), "days")
+			var s wire.Schedule
+			if err := json.Unmarshal([]byte(r.Stdout), &s); err != nil || s.Backfill == nil {
+				return fmt.Errorf("exit %d: %s", r.Code, r.Stderr)
+			}
+			last = *s.Backfill
+			most = max(most, last.Running)
+			if !done(&last) {
+				return fmt.Errorf("the backfill is %+v", last)
+			}
+			return nil
+		})
+		return last
+	}
+	for i := range kills {
+		waitForBackfill(func(b *wire.Backfill) bool { return b.Succeeded >= (i+1)*days/(kills+1) })
+		n := c.Leader()
+		n.Kill()
+		n.Start()
+		c.Whole()
+	}
+	b := waitForBackfill(func(b *wire.Backfill) bool { return b.FinishedAt != nil })
+	t.Logf("30 days, %d leaders killed, took %s", kills, time.Since(began).Round(100*time.Millisecond))
+	if b.Ticks != days || b.Runs != days || b.Succeeded != days || b.HadRuns+b.Failed != 0 || most > 2 {
+		t.Errorf("%d at once at most; got %+v", most, b)
+	}
+
+	runs := runsOf(t, c, "days")
+	if len(runs) != days {
+		t.Errorf("%d runs were made, want %d", len(runs), days)
+	}
+	day := time.Date(2025, 10, 11, 0, 0, 0, 0, time.UTC)
+	for i := range runs {
+		r := &runs[i]
+		date := day.AddDate(0, 0, i).Format(time.DateOnly)
+		tick := r.Tick.Format(time.RFC3339)
+		text, err := os.ReadFile(filepath.Join(dir, date))
+		if want := fmt.Sprintf("%s %s\n", r.ID, tick); err != nil || string(text) != want || !strings.HasPrefix(tick, date+"T03:00:00+0") || r.Trigger != pipeline.TriggerBackfill {
+			t.Errorf("day %s: %q by run %s with the tick %s (%s), want %q: %v", date, text, r.ID, tick, r.Trigger, want, err)
+		}
+	}
+
+	// The same command again.
+	for i := range command {
+		if strings.HasPrefix(command[i], "http") {
+			command[i] = liveURL(c)
+		}
+	}
+	c.OK(command...)
+	if b = waitForBackfill(func(b *wire.Backfill) bool { return b.FinishedAt != nil }); b.HadRuns != days || b.Runs != 0 {
+		t.Errorf("the same days again: %+v", b)
+	}
+}
+
 // runsOf gives the runs of a pipeline, in the order of their ticks.
 func runsOf(t *testing.T, c *harness.Cluster, name string) []wire.RunSummary {
 	t.Helper()

@@ -50,6 +50,9 @@ export function dateTime(t?: string | null): string {
   return `${d.getFullYear()}-${pad(d.getMonth() + 1)}-${pad(d.getDate())} ${clock(t)}`
 }
 
+// triggers says what made the run of a schedule.
+export const triggers: Record<string, string> = { '': 'due', manual: 'triggered', backfill: 'backfill' }
+
 export const pad = (n: number) => String(n).padStart(2, '0')
 
 export function median(values: number[]): number {

@@ -2,7 +2,7 @@
 import { computed } from '@preact/signals'
 import { useEffect, useRef } from 'preact/hooks'
 import { expectedEnd } from './expected'
-import { count, dateTime, duration, seconds } from './format'
+import { count, dateTime, duration, seconds, triggers } from './format'
 import { GraphCard } from './graphcard'
 import { Icon, type Kind } from './icons'
 import { missing, watched } from './live'
@@ -123,10 +123,11 @@ function Head({ r, tab }: { r: RunSummary; tab: string }) {
         )}
         <span class="tag">
           <Icon name={r.schedule ? 'schedules' : 'person'} />
-          {r.schedule ? `schedule, ${r.trigger ? 'triggered' : 'due'}` : r.submitter}
+          {r.schedule ? `schedule, ${triggers[r.trigger ?? '']}` : r.submitter}
           {r.tick && (
             <>
-              {r.trigger ? ' for' : ''} <time dateTime={r.tick} title={`run.tick = "${r.tick}"`}>{r.tick.replace('T', ' ')}</time>
+              {r.trigger ? ' for' : ''}{' '}
+              <time dateTime={r.tick} title={`run.tick = "${r.tick}"`}>{r.tick.replace('T', ' ')}</time>
             </>
           )}
         </span>

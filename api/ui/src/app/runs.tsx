@@ -2,7 +2,7 @@
 import { computed, signal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import { json } from './api'
-import { clock, coarse, count, duration, median, seconds } from './format'
+import { clock, coarse, count, duration, median, seconds, triggers } from './format'
 import { Icon, Shape, colour, ofRun, type Kind } from './icons'
 import { Bar, Blank, Command, CopyAs, cli, curl } from './parts'
 import { go, place, withQuery } from './route'
@@ -119,7 +119,7 @@ const chosen = signal(0)
 
 function Row({ r, at }: { r: RunSummary; at: number }) {
   const [kind, word] = stateOf(r)
-  const by = r.schedule ? `schedule, ${r.trigger ? 'triggered' : clock(r.tick).slice(0, 5)}` : (r.submitter ?? '')
+  const by = r.schedule ? `schedule, ${r.trigger ? triggers[r.trigger] : clock(r.tick).slice(0, 5)}` : (r.submitter ?? '')
   return (
     <li>
       <a href={'/runs/' + ref(r)} data-run={r.number} class={chosen.value === at ? 'at' : ''}>

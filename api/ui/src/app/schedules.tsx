@@ -11,7 +11,8 @@ import { may, now } from './store'
 import type { RunState, Schedule } from './types'
 import { Week } from './week'
 
-interface Scheduled extends Schedule { last: Tick | null; fired: number; skipped: number; upcoming?: string[]; upcomingUntil?: string }
+interface Scheduled extends Schedule { last: Tick | null; fired: number; skipped: number; upcoming?: string[]; upcomingUntil?: string; backfill?: Backfill }
+interface Backfill { from: string; to: string; ticks: number; maxParallel: number; by?: string; next?: string; runs: number; hadRuns: number; running: number; succeeded: number; failed: number; finishedAt?: string; stopped?: string }
 interface Tick { tick: string; at: string; startedAt?: string; run?: string; state?: RunState; skipped?: string; count?: number }
 const schedules = signal<Scheduled[] | null>(null)
 
@@ -29,6 +30,25 @@ function change(s: Schedule, what: 'pause' | 'resume' | 'trigger') {
     path: `/api/v1/schedules/${encodeURIComponent(s.name)}/${what}`,
     done: texts[2],
   })
+}
+
+function stopBackfill(s: Schedule) {
+  offer({
+    title: `Stop the backfill of ${s.name}?`,
+    text: 'No further runs are created for ticks of the past. Those under way continue.',
+    button: 'Stop',
+    cli: () => cli('schedules', 'backfill', '-cancel', s.name),
+    method: 'DELETE',
+    path: `/api/v1/schedules/${encodeURIComponent(s.name)}/backfill`,
+    done: `The backfill of ${s.name} is stopped`,
+  })
+}
+
+// filled says how far a backfill is.
+function filled(b: Backfill): string {
+  const days = `${b.from.slice(0, 10)} to ${b.to.slice(0, 10)}`
+  const parts = [`${b.hadRuns + b.succeeded + b.failed} of ${count(b.ticks, 'tick')}`, b.failed && `${b.failed} failed`, b.running && `${b.running} running`, b.hadRuns && `${b.hadRuns} had a run`, b.stopped]
+  return `Backfill of ${days}: ${parts.filter(Boolean).join(', ')}`
 }
 
 function lastOf(t: Tick): [Kind, ComponentChildren] {
@@ -118,10 +138,16 @@ export function Schedules() {
                   <td data-label="So far">
                     {count(s.fired, 'run')}
                     <small>{s.skipped ? `${s.skipped} skipped` : ''}</small>
+                    {s.backfill && <small>{filled(s.backfill)}</small>}
                   </td>
                   {may('submit') && (
                     <td class="act">
                       <span class="row">
+                        {s.backfill && !s.backfill.finishedAt && (
+                          <Act label={`Stop the backfill of ${s.name}`} onClick={() => stopBackfill(s)}>
+                            Stop backfill
+                          </Act>
+                        )}
                         <Act label={`Trigger ${s.name}`} onClick={() => change(s, 'trigger')}>
                           Trigger
                         </Act>

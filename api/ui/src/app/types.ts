@@ -17,7 +17,7 @@ export interface RunSummary {
   idleSeconds?: number
   schedule?: string
   tick?: string
-  trigger?: 'manual'
+  trigger?: 'manual' | 'backfill'
   git?: { sha?: string; branch?: string; tag?: string; dirty?: boolean }
   moduleCount: number
   modulesDone: number
