@@ -150,3 +150,36 @@ func TestParseWith_manyImports(t *testing.T) {
 		t.Errorf("got %v", diags)
 	}
 }
+
+// FuzzParseWith imports any text, which may import itself under other names.
+func FuzzParseWith(f *testing.F) {
+	for _, text := range library {
+		f.Add([]byte(text))
+	}
+	f.Add([]byte("imports = [\"a.hcl\", \"x/b.hcl\", \"../c.hcl\"]\nlocals {\n  x = \"é${module.m.result.y}\"\n}"))
+	for _, b := range bombs {
+		f.Add([]byte("locals {\n x = " + b.source(400) + "\n}"))
+	}
+
+	main := "pipeline \"p\" {\n  imports = [\"lib.hcl\"]\n  module \"m\" { command = [\"echo\", jsonencode(local)] }\n}\n"
+	f.Fuzz(func(t *testing.T, text []byte) {
+		file, diags := language.ParseWith("p.hcl", []byte(main), func(_, _ string) ([]byte, error) { return text, nil })
+		if (file == nil) != (len(diags) > 0) {
+			t.Fatalf("a file and mistakes, or neither: %v", diags)
+		}
+
+		checkDiagnostics(t, diags)
+		if file == nil {
+			return
+		}
+
+		if file.Imports()["lib.hcl"] != string(text) {
+			t.Error("the import is not kept as it is")
+		}
+		p, diags := file.Compile(context.Background(), language.Inputs{})
+		if (p == nil) != (len(diags) > 0) {
+			t.Fatalf("a pipeline and mistakes, or neither: %v", diags)
+		}
+		checkDiagnostics(t, diags)
+	})
+}
