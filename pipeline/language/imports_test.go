@@ -124,11 +124,15 @@ func TestParseWith_importMistakes(t *testing.T) {
 			if f != nil || len(diags) == 0 {
 				t.Fatal("no mistakes")
 			}
-			got := diags.Error()
-			for _, want := range c.want {
-				if !strings.Contains(got, want) {
-					t.Errorf("%s\nlacks: %s", got, want)
+			all := diags.Error()
+			rest := all
+			for _, want := range c.want { // in this order
+				_, after, found := strings.Cut(rest, want)
+				if !found {
+					t.Errorf("%s\nlacks, or has not in its turn: %s", all, want)
+					continue
 				}
+				rest = after
 			}
 		})
 	}
