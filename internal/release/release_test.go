@@ -166,8 +166,8 @@ func TestArchive(t *testing.T) {
 }
 
 // TestArchive_arm64: the program for the other processor is what it says, needs no loader,
-// and works under an emulator, if there is one. A run does not: qemu cannot begin a process
-// for which the kernel is asked for a descriptor (clone with CLONE_PIDFD).
+// and works under an emulator, if there is one. A run does not: qemu 7 cannot begin a process
+// for which the kernel is asked for a descriptor (clone with CLONE_PIDFD); qemu 10 can.
 func TestArchive_arm64(t *testing.T) {
 	dir := "pipelined_" + version + "_linux_arm64"
 	at := t.TempDir()

@@ -129,7 +129,7 @@ func addNode(p *Project, at *part) {
 		p.use(variable{"TURBO_CACHE_DIR", "${cache.dir}/turbo"})
 		common.caches = append(slices.Clip(common.caches), "turbo")
 		p.take("TURBO_API", "TURBO_TEAM")
-		p.Notes = append(p.Notes, `a remote cache of Turborepo also needs its token: pipelined secrets set TURBO_TOKEN, and secrets = ["TURBO_TOKEN"] in the modules`)
+		p.Notes = append(p.Notes, `a remote cache of Turborepo also needs its token (that of a cluster: pipelined token create -role submit): pipelined secrets set TURBO_TOKEN, and secrets = ["TURBO_TOKEN"] in the modules`)
 	}
 
 	var made []string
