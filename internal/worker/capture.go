@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -213,10 +214,7 @@ func (c *capturer) captureOutputs(ctx context.Context, a *attempt, got *captured
 	if o.State == pipeline.AttemptSucceeded {
 		switch {
 		case len(notes.Missing) > 0:
-			o.State, o.Reason = pipeline.AttemptFailed, "no file matches outputs "+strings.Join(notes.Missing, ", ")
-			if slices.ContainsFunc(required, func(g string) bool { _, negated := tree.Negated(g); return negated }) {
-				o.Reason += ", or its patterns with ! leave nothing"
-			}
+			o.State, o.Reason = pipeline.AttemptFailed, missingOutputs(ctx, a, notes.Missing)
 		case len(notes.LeftOut) > 0:
 			o.Reason = "left out of its outputs: " + strings.Join(notes.LeftOut[:min(5, len(notes.LeftOut))], ", ")
 		}
@@ -236,6 +234,38 @@ func (c *capturer) captureOutputs(ctx context.Context, a *attempt, got *captured
 	got.blobs = append(got.blobs, outputs.Digests()...)
 	listOutputs(o, outputs)
 	return nil
+}
+
+// maxNamedFiles bounds the files that a reason names in the place of missing outputs.
+const maxNamedFiles = 10
+
+// missingOutputs says which globs of outputs match nothing, and what the module left
+// instead.
+func missingOutputs(ctx context.Context, a *attempt, globs []string) string {
+	reason := "no file matches outputs " + strings.Join(globs, ", ")
+	if slices.ContainsFunc(a.spec.Outputs, func(g string) bool { _, negated := tree.Negated(g); return negated }) {
+		reason += ", or its patterns with ! leave nothing"
+	}
+	files, more := layout.Written(ctx, a.dir.Work(), maxNamedFiles)
+	if len(files) == 0 {
+		return reason + "; the module left no new or changed file in its directory"
+	}
+
+	// The usual mistake beside a wrong name.
+	if dir := a.spec.WorkingDir; dir != "" {
+		for _, g := range globs {
+			whole := path.Join(dir, tree.CleanGlob(g))
+			if slices.ContainsFunc(files, tree.NewFilter([]string{whole}).Matches) {
+				reason += fmt.Sprintf("; paths of outputs do not begin in working_dir: write %q", whole)
+				break
+			}
+		}
+	}
+	reason += "; the module left " + strings.Join(files, ", ")
+	if more {
+		reason += " and more"
+	}
+	return reason
 }
 
 // listOutputs counts the files of a tree and lists the first of them.

@@ -118,7 +118,7 @@ func TestCapture_failures(t *testing.T) {
 		"log is a directory": {func(_ *rig, d attemptdir.Dir) error { return os.Mkdir(d.Log(), 0o755) }, "log: "},
 		"result is no form":  {func(_ *rig, d attemptdir.Dir) error { return os.WriteFile(d.Result(), []byte("x"), 0o600) }, "$PIPELINED_OUTPUT: result: line 1"},
 		"result is a pipe":   {func(_ *rig, d attemptdir.Dir) error { return syscall.Mkfifo(d.Result(), 0o600) }, "$PIPELINED_OUTPUT: result: $PIPELINED_OUTPUT is no longer a regular file"},
-		"no output":          {func(*rig, attemptdir.Dir) error { return nil }, "no file matches outputs out"},
+		"no output":          {func(*rig, attemptdir.Dir) error { return nil }, "no file matches outputs out; the module left no new or changed file in its directory"},
 		"work is gone":       {func(_ *rig, d attemptdir.Dir) error { return os.RemoveAll(d.Work()) }, "outputs: "},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -135,6 +135,25 @@ func TestCapture_failures(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A reason for missing outputs names the files that are there instead.
+func TestCapture_otherFiles(t *testing.T) {
+	inRig(t, nil, func(t *testing.T, r *rig) {
+		r.take(r.spec("a", func(s *pipeline.Spec) { s.Outputs, s.WorkingDir = []string{"report.txt", "./dist/**"}, "web" }))
+		r.write("a", "work/web/dist/index.html", "x")
+		r.write("a", "work/report.text", "x")
+		r.end("a", 0)
+		r.wants("a", pipeline.AttemptFailed, "no file matches outputs report.txt, ./dist/**; paths of outputs do not begin in working_dir: write \"web/dist/**\";"+
+			" the module left report.text, web/dist/index.html")
+
+		r.take(r.spec("b", func(s *pipeline.Spec) { s.Outputs = []string{"dist"} }))
+		for i := range 12 {
+			r.write("b", fmt.Sprintf("work/%02d", i), "x")
+		}
+		r.end("b", 0)
+		r.wants("b", pipeline.AttemptFailed, "no file matches outputs dist; the module left 00, 01, 02, 03, 04, 05, 06, 07, 08, 09 and more")
+	})
 }
 
 // On a full disk the attempt is lost, so that it is repeated on another node, and
