@@ -295,7 +295,7 @@ func TestParseVarFile(t *testing.T) {
 		"a = b":                           "1:5 the value of a is no literal",
 		"a {\n}":                          "1:1 a file of values has no blocks",
 		"a = upper(1)":                    "1:5 the value of a is no literal",
-		"a = ":                            "1:5 missing expression",
+		"a = ":                            "1:5 missing value",
 		"a = " + strings.Repeat("[", 100): "1:69 nested more than 64 deep",
 	} {
 		_, diags := language.ParseVarFile("f", []byte(src))

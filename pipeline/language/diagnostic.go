@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
 // Diagnostic is one mistake: its position, what is wrong, and how to correct
@@ -167,6 +168,8 @@ type report struct {
 	// words is how many words the source has; others is how many those have that
 	// count with it.
 	words, others int
+	// syntaxLines are the lines with a syntax error.
+	syntaxLines map[int]bool
 }
 
 // full reports whether further mistakes are only counted.
@@ -207,6 +210,9 @@ func (r *report) addHCL(diags hcl.Diagnostics, hint func(*hcl.Diagnostic) string
 		}
 
 		detail := d.Detail
+		if _, text := d.Expression.(*hclsyntax.TemplateExpr); text && d.Summary == "Invalid operand" {
+			detail += "\n" + joinHint
+		}
 		if hint != nil {
 			if more := hint(d); more != "" {
 				detail = strings.TrimSpace(detail + "\n" + more)

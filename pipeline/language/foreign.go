@@ -21,6 +21,7 @@ var (
 		"retries": retryHint, "retryPolicy": retryHint, "retry_policy": retryHint, "attempts": retryHint,
 		"working-directory": dirHint, "working_directory": dirHint, "workdir": dirHint, "dir": dirHint, "cwd": dirHint,
 		"manual": approvalHint, "input": approvalHint, "environments": approvalHint,
+		"on_failure": onFailureHint, "on_error": onFailureHint, "fail_fast": onFailureHint,
 		"always": "write always_run = true",
 		"name":   nameHint, "id": nameHint, "label": nameHint,
 		"cron": scheduleHint, "on": scheduleHint,
@@ -57,20 +58,22 @@ const (
 	whenHint     = "write when = CONDITION"
 	envHint      = `write env = { NAME = "value" }`
 	timeoutHint  = `write timeout = "10m"`
-	ignoreHint   = "write ignore_failure = true"
-	matrixHint   = `write matrix = { axis = ["a", "b"] }`
-	actionHint   = "there are no actions: write script, or use = template.NAME for settings that modules share"
-	hooksHint    = "write hooks { before = … after = … on_success = … on_failure = … }"
-	lockHint     = `write not_in_parallel = ["NAME"]`
-	retryHint    = "write retry { attempts = 3 }"
-	dirHint      = `write working_dir = "path"`
-	approvalHint = `write approval { message = "…" } in a module of its own`
-	nameHint     = `the name stands before the brace: module "NAME" { … }`
-	moduleHint   = `write module "NAME" { script = "…" }`
-	scheduleHint = `runs begin with run or submit; for times write schedule { cron = "0 3 * * *" } in the pipeline`
-	variableHint = `write variable "NAME" { default = "…" }`
-	importsHint  = `write imports = ["lib.hcl"]: files with template, locals and variable blocks`
-	templateHint = `write template "NAME" { … }, and use = template.NAME in modules`
+	// The word stands for three things.
+	onFailureHint = `in the pipeline, on_failure = "continue" runs what does not depend on a failure; here, ignore_failure = true does not count this module's, and hooks { on_failure = SCRIPT } runs a script after it`
+	ignoreHint    = "write ignore_failure = true"
+	matrixHint    = `write matrix = { axis = ["a", "b"] }`
+	actionHint    = "there are no actions: write script, or use = template.NAME for settings that modules share"
+	hooksHint     = "write hooks { before = … after = … on_success = … on_failure = … }"
+	lockHint      = `write not_in_parallel = ["NAME"]`
+	retryHint     = "write retry { attempts = 3 }"
+	dirHint       = `write working_dir = "path"`
+	approvalHint  = `write approval { message = "…" } in a module of its own`
+	nameHint      = `the name stands before the brace: module "NAME" { … }`
+	moduleHint    = `write module "NAME" { script = "…" }`
+	scheduleHint  = `runs begin with run or submit; for times write schedule { cron = "0 3 * * *" } in the pipeline`
+	variableHint  = `write variable "NAME" { default = "…" }`
+	importsHint   = `write imports = ["lib.hcl"]: files with template, locals and variable blocks`
+	templateHint  = `write template "NAME" { … }, and use = template.NAME in modules`
 )
 
 // foreignHint is what says here what a word of another tool says there; "" for any other

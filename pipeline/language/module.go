@@ -157,6 +157,9 @@ func unquoted(name string, expr hclsyntax.Expression) string {
 	if _, ok := expr.(*hclsyntax.TemplateExpr); !ok {
 		return ""
 	}
+	if plainText(expr) == "always" {
+		return "write always_run = true for a module that runs whatever became of those that it depends on"
+	}
 	if text := plainText(expr); constantExpr(expr) && len(text) <= 100 && strings.ContainsAny(text, ".=<>!&|(") && !strings.Contains(text, "\n") {
 		return fmt.Sprintf("write it without quotes: %s = %s", name, text)
 	}
@@ -231,7 +234,7 @@ func (p *parser) moduleBlocks(m *module, body *hclsyntax.Body, index int) {
 				m.scripts = append(m.scripts, hookScripts(inner)...)
 			}
 		case slices.Contains(moduleNamesAll, inner.Type):
-			p.add(inner.TypeRange, fmt.Sprintf("write %s = …", inner.Type), "%s is an attribute, not a block", inner.Type)
+			p.add(inner.TypeRange, writeAttribute(inner.Type), "%s is an attribute, not a block", inner.Type)
 		case p.later(laterModule, inner.Type, inner.TypeRange):
 		default:
 			p.unknown("block", inner.Type, inner.TypeRange, "module", moduleNamesAll)

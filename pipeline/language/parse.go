@@ -1,6 +1,7 @@
 package language
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -186,7 +187,7 @@ func (p *parser) pipeline(b *hclsyntax.Block) {
 			p.module(inner)
 		default:
 			if _, attribute := pipelineSpecs[inner.Type]; attribute || inner.Type == "env" || inner.Type == "env_from" || inner.Type == "imports" {
-				p.add(inner.TypeRange, fmt.Sprintf("write %s = …", inner.Type), "%s is an attribute, not a block", inner.Type)
+				p.add(inner.TypeRange, writeAttribute(inner.Type), "%s is an attribute, not a block", inner.Type)
 			} else {
 				p.unknown("block", inner.Type, inner.TypeRange, "pipeline", pipelineNames)
 			}
@@ -225,6 +226,9 @@ func (r *report) noLabels(b *hclsyntax.Block) {
 
 // label returns the one label of a block.
 func (r *report) label(b *hclsyntax.Block, what string, check func(string) *problem) (string, hcl.Range, bool) {
+	if line, _ := r.src.position(b.TypeRange.Start.Byte); r.syntaxLines[line] {
+		return "", b.TypeRange, false // a consequence, perhaps
+	}
 	switch len(b.Labels) {
 	case 0:
 		r.add(b.TypeRange, fmt.Sprintf(`write %s "NAME" { … }`, what), "%s without a name", what)
@@ -243,27 +247,40 @@ func (r *report) label(b *hclsyntax.Block, what string, check func(string) *prob
 	return name, at, true
 }
 
+// maxListed is how many names a message lists.
+const maxListed = 20
+
 // unknown records a name that the language does not have.
 func (r *report) unknown(what, name string, at hcl.Range, where string, names []string) {
 	if r.full() {
 		r.more++
 		return
 	}
-	detail := foreignHint(where, name)
-	if detail == "" {
-		detail = didYouMean(name, names)
-	}
-	if detail == "" {
+	detail := cmp.Or(foreignHint(where, name), elsewhere(where, name), didYouMean(name, names))
+	switch {
+	case detail != "":
+	case len(names) > maxListed:
+		detail = fmt.Sprintf("pipelined schema %s lists what %[1]s has", where)
+	default:
 		detail = where + " has " + strings.Join(names, ", ")
 	}
 	r.add(at, detail, "unknown %s %q in %s", what, name, where)
+}
+
+// writeAttribute says how an attribute is written that was written as a block.
+func writeAttribute(name string) string {
+	switch name {
+	case "env", "requires", "resources", "matrix":
+		return fmt.Sprintf("write %s = { … }", name)
+	}
+	return fmt.Sprintf("write %s = …", name)
 }
 
 // noBlocks records the blocks of a body that has attributes only.
 func (r *report) noBlocks(body *hclsyntax.Body, where string, names []string) {
 	for _, b := range body.Blocks {
 		if slices.Contains(names, b.Type) {
-			r.add(b.TypeRange, fmt.Sprintf("write %s = …", b.Type), "%s is an attribute, not a block", b.Type)
+			r.add(b.TypeRange, writeAttribute(b.Type), "%s is an attribute, not a block", b.Type)
 		} else {
 			r.unknown("block", b.Type, b.TypeRange, where, names)
 		}

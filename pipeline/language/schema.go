@@ -202,7 +202,9 @@ func (s *spec[T]) one(r *report, name string, at hcl.Range, v cty.Value) (readin
 	case kindNumber, kindNumbers:
 		out.number, p = wholeNumber(v, s.low, s.high)
 	case kindFlag:
-		out.flag, p = flagOf(v)
+		if out.flag, p = flagOf(v); p != nil && name == "cache" {
+			p.detail = cachesHint
+		}
 	default:
 		out.text, p = textOf(v)
 		if p == nil && v.IsKnown() {
@@ -220,6 +222,9 @@ func (s *spec[T]) one(r *report, name string, at hcl.Range, v cty.Value) (readin
 
 	return out, p == nil && v.IsKnown()
 }
+
+// cachesHint tells two attributes apart.
+const cachesHint = `cache = true takes the recorded result of the same work; caches = ["go"] keeps directories between runs, below $PIPELINED_CACHE`
 
 // textOf converts a value to text, as templates do.
 func textOf(v cty.Value) (string, *problem) {
@@ -291,8 +296,10 @@ func elementsOf(r *report, name string, expr hclsyntax.Expression, v cty.Value) 
 	}
 
 	if t := v.Type(); !t.IsListType() && !t.IsTupleType() && !t.IsSetType() {
-		detail := ""
+		detail := "write a list: [ … ]"
 		switch {
+		case name == "caches":
+			detail = cachesHint
 		case t != cty.String:
 		case name == "command" && constantExpr(expr):
 			detail = splitCommand(v.AsString())

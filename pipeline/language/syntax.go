@@ -3,6 +3,7 @@ package language
 import (
 	"bytes"
 	"regexp"
+	"slices"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -33,24 +34,66 @@ func parseBody(r *report) *hclsyntax.Body {
 		r.broken = true
 		parsed += len(text)
 		at := firstError(diags)
-		first, last := definition(text, at)
+		// What is not closed is blanked out from its beginning.
+		first, last := definition(text, begins(diags, at))
 		next := blank(text, first, last)
 		if i == maxParses || parsed > maxParsedBytes || next == nil || !nests(r.src.name, next) {
-			r.addHCL(diags, r.syntaxHint())
+			r.addSyntax(diags)
 			return body
 		}
 
-		var here hcl.Diagnostics
-		seen := map[int]bool{} // several at one place are one mistake
-		for _, d := range diags {
-			if d.Subject != nil && !seen[d.Subject.Start.Byte] && d.Subject.Start.Byte >= min(first, at) && d.Subject.Start.Byte <= max(last, at) {
-				seen[d.Subject.Start.Byte] = true
-				here = append(here, d)
-			}
-		}
-
-		r.addHCL(here, r.syntaxHint())
+		// Others in it are most often a consequence.
+		i := slices.IndexFunc(diags, func(d *hcl.Diagnostic) bool { return offsetOf(d) == at })
+		r.addSyntax(diags[i : i+1])
 		text = next
+	}
+}
+
+// begins returns the offset at which what is wrong at an offset begins.
+func begins(diags hcl.Diagnostics, at int) int {
+	for _, d := range diags {
+		if offsetOf(d) == at && d.Context != nil {
+			return d.Context.Start.Byte
+		}
+	}
+	return at
+}
+
+// offsetOf returns where a mistake is; -1 if that is not known.
+func offsetOf(d *hcl.Diagnostic) int {
+	if d.Subject == nil {
+		return -1
+	}
+	return d.Subject.Start.Byte
+}
+
+// addSyntax records syntax errors. Most often a second one on a line is a consequence of
+// the first, as are those behind a text without its end, and a } too many.
+func (r *report) addSyntax(diags hcl.Diagnostics) {
+	inside := interpolations(r.src)
+	diags = slices.Clone(diags)
+	slices.SortStableFunc(diags, func(a, b *hcl.Diagnostic) int { return offsetOf(a) - offsetOf(b) })
+	quoted := false
+	for _, d := range diags {
+		line, _ := r.src.position(offsetOf(d))
+		stray := d.Summary == hclMisplaced && string(r.src.slice(*d.Subject)) == "}" && len(r.syntaxLines) > 0
+		if d.Severity != hcl.DiagError || r.syntaxLines[line] || stray {
+			continue
+		}
+		var template *hcl.Range
+		if i := slices.IndexFunc(inside, func(in hcl.Range) bool { return in.Start.Byte <= offsetOf(d) && offsetOf(d) <= in.End.Byte }); i >= 0 {
+			template = &inside[i]
+		}
+		at, summary, detail := r.syntax(d, template)
+		if summary == noClosingQuote && quoted {
+			continue
+		}
+		quoted = quoted || summary == noClosingQuote
+		r.add(at, detail, "%s", summary)
+		if r.syntaxLines == nil {
+			r.syntaxLines = map[int]bool{}
+		}
+		r.syntaxLines[line] = true
 	}
 }
 
@@ -75,13 +118,21 @@ func nests(name string, text []byte) bool {
 	return r.nesting(text)
 }
 
-// firstError returns the offset of the first error, or -1.
+// firstError returns the offset of the first error, or -1. A block without its end counts
+// only if there is no other: most often it is a consequence.
 func firstError(diags hcl.Diagnostics) int {
-	first := -1
+	first, open := -1, -1
 	for _, d := range diags {
-		if d.Subject != nil && (first < 0 || d.Subject.Start.Byte < first) {
-			first = d.Subject.Start.Byte
+		switch at := offsetOf(d); {
+		case at < 0:
+		case d.Summary == hclUnclosedBlock:
+			open = at
+		case first < 0 || at < first:
+			first = at
 		}
+	}
+	if first < 0 {
+		return open
 	}
 	return first
 }
@@ -137,27 +188,6 @@ func blank(text []byte, first, last int) []byte {
 		}
 	}
 	return out
-}
-
-// syntaxHint explains a syntax error inside ${…} of a text, which is usually
-// meant for a shell.
-func (r *report) syntaxHint() func(*hcl.Diagnostic) string {
-	var inside []hcl.Range // computed when first needed
-	computed := false
-	return func(d *hcl.Diagnostic) string {
-		if d.Subject == nil {
-			return ""
-		}
-		if !computed {
-			inside, computed = interpolations(r.src), true
-		}
-		for _, in := range inside {
-			if in.Start.Byte <= d.Subject.Start.Byte && d.Subject.Start.Byte <= in.End.Byte {
-				return shellHint
-			}
-		}
-		return ""
-	}
 }
 
 // interpolations returns the ranges of ${…} and %{…} in the texts of a source.
