@@ -137,13 +137,16 @@ func (x *explanation) kind(m *moduleState) string {
 }
 
 // waitedFor classifies what a module waited for that is placed now: what the plan before
-// this one said, else what it had to have before it was ready; "" if nothing.
+// this one said, if the module was in it, else what it had to have before it was ready;
+// "" if nothing.
 func (m *moduleState) waitedFor() string {
-	kind := m.run.explainedBefore.kind(m)
+	if m.run.plans-m.ready.plansBefore > 1 {
+		if kind := m.run.explainedBefore.kind(m); kind != "" {
+			return kind
+		}
+	}
 	switch {
-	case kind != "":
-		return kind
-	case len(m.def.Locks) > 0:
+	case m.ready.lockTaken:
 		return waitsLock
 	case m.tries.notBefore.After(m.endedAt):
 		return waitsBackoff

@@ -187,7 +187,7 @@ func (l *lifecycle) advance(m *moduleState) {
 
 	l.replan.raise()
 	if len(m.def.Locks) > 0 {
-		m.ready.wantsLocks = true
+		m.ready.wantsLocks, m.ready.lockTaken = true, false
 		return
 	}
 

@@ -86,6 +86,8 @@ func (k *locks) grant(workers []*scheduler.Worker) {
 		if free {
 			m.ready.hasLocks = true
 			m.enqueue()
+		} else {
+			m.ready.lockTaken = true
 		}
 	}
 }

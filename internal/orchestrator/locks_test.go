@@ -204,3 +204,35 @@ func TestLocks_notQueuedAhead(t *testing.T) {
 		}
 	})
 }
+
+// What is committed of why a module waited is true of that module: a lock that was free
+// and what a sibling waited for are no reasons.
+func TestPlanner_waited(t *testing.T) {
+	scripted(t, []int{1}, func(t *testing.T, c *cluster) {
+		c.leads()
+		want := func(run pipeline.RunID, module, want string) {
+			t.Helper()
+			c.attempt(run, module)
+			rec := c.module(run, module)
+			if got := rec.Last().Waited; got != want {
+				t.Errorf("%s of %s waited for %q, want %q", module, run, got, want)
+			}
+			c.succeed(run, module)
+		}
+
+		c.submit("r1", one(locked("a", "k")))
+		c.attempt("r1", "a")
+		c.submit("r2", one(locked("a", "k")))
+		c.wantLocks("k: r1/a <- r2/a")
+		want("r1", "a", "")
+		want("r2", "a", "lock")
+
+		first := with(aModule("first", "x"), func(m *pipeline.Module) { m.Priority = 1 })
+		c.submit("r3", one(aModule("x"), aModule("y"), first))
+		c.attempt("r3", "x")
+		c.wantWhy("r3", "y", "slot")
+		want("r3", "x", "")
+		want("r3", "first", "")
+		want("r3", "y", "slots")
+	})
+}

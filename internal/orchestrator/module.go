@@ -64,6 +64,10 @@ type readiness struct {
 	// wantsLocks is set while the module waits only for its locks; hasLocks from
 	// when it got them until its attempt ends.
 	wantsLocks, hasLocks bool
+	// lockTaken is set once another module had one of its keys, or was ahead of it.
+	lockTaken bool
+	// plansBefore is how many plans its run had been in when it was queued.
+	plansBefore int
 	// inputs is set when the module becomes ready, if they are large.
 	inputs *scheduler.Inputs
 }
@@ -186,7 +190,7 @@ func (m *moduleState) class() scheduler.Class {
 
 // enqueue makes the module ready for the planner.
 func (m *moduleState) enqueue() {
-	m.ready.queued, m.ready.wantsLocks = true, false
+	m.ready.queued, m.ready.wantsLocks, m.ready.plansBefore = true, false, m.run.plans
 	// Inputs first: the class depends on them.
 	m.ready.inputs = inputsOf(m)
 	m.run.hasLargeInputs = m.run.hasLargeInputs || m.ready.inputs != nil

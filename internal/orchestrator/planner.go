@@ -105,6 +105,7 @@ func (p *planner) view(now time.Time) *scheduler.View {
 			r.queue.Priority = r.priority(now)
 			r.queue.Submitter = p.shares.of(r.head.Submitter, now)
 			r.explained, r.explainedBefore = explanation{}, r.explained
+			r.plans++
 			v.Runs = append(v.Runs, &r.queue)
 			large = large || r.hasLargeInputs
 		}

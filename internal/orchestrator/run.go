@@ -29,6 +29,8 @@ type run struct {
 	// explained is what the last plan said about the run, explainedBefore what the one
 	// before it said.
 	explained, explainedBefore explanation
+	// plans is how many plans the run has been in.
+	plans int
 	// waitingSince is when a module became ready while no module of the run was
 	// placed; zero if none is ready.
 	waitingSince time.Time
