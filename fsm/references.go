@@ -13,8 +13,10 @@ type Reference struct {
 	Digest pipeline.Digest
 	// Tree marks the listing of a tree: the files in it are referenced as well.
 	Tree bool
+	// Log marks the log of an attempt.
+	Log bool
 	// Attempt is whose it is: its Run is "" for a schedule's or another tool's, its
-	// Module is not "" for logs and outputs.
+	// Module is not "" for logs, tests and outputs.
 	Attempt pipeline.AttemptID
 	// Holders are nodes that had it when that was last noted: a hint.
 	Holders []pipeline.NodeID
@@ -83,7 +85,7 @@ func (v *View) References(fn func(Reference) error) error {
 // are the attempt's that made it, which no longer exists if its run was deleted.
 func referencesOfResult(e *pipeline.CacheEntry, fn func(Reference) error) error {
 	if named(e.Log) {
-		if err := fn(Reference{Digest: e.Log, Attempt: e.From, Holders: e.Holders}); err != nil {
+		if err := fn(Reference{Digest: e.Log, Log: true, Attempt: e.From, Holders: e.Holders}); err != nil {
 			return err
 		}
 	}
@@ -113,7 +115,7 @@ func referencesOf(run pipeline.RunID, m *pipeline.ModuleRecord, fn func(Referenc
 		a := &m.Attempts[i]
 		id := pipeline.AttemptID{Run: run, Module: m.Name, Attempt: a.Number}
 		if named(a.Log) {
-			if err := fn(Reference{Digest: a.Log, Attempt: id, Holders: a.Holders}); err != nil {
+			if err := fn(Reference{Digest: a.Log, Log: true, Attempt: id, Holders: a.Holders}); err != nil {
 				return err
 			}
 		}

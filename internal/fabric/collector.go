@@ -198,7 +198,10 @@ func (c *Collector) mark(ctx context.Context, unreported []pipeline.Outcome) (ne
 	for i := range unreported {
 		o := &unreported[i]
 		if names(o.Log) {
-			refs = append(refs, fsm.Reference{Digest: o.Log, Attempt: o.ID})
+			refs = append(refs, fsm.Reference{Digest: o.Log, Log: true, Attempt: o.ID})
+		}
+		if o.Tests != nil && names(o.Tests.Cases) {
+			refs = append(refs, fsm.Reference{Digest: o.Tests.Cases, Attempt: o.ID})
 		}
 		if names(o.Outputs) {
 			refs = append(refs, fsm.Reference{Digest: o.Outputs, Tree: true, Attempt: o.ID})
@@ -207,8 +210,8 @@ func (c *Collector) mark(ctx context.Context, unreported []pipeline.Outcome) (ne
 
 	logs = digestSet{}
 	for i := range refs {
-		if r := &refs[i]; !r.Tree && r.Attempt.Module != "" {
-			logs.add(r.Digest)
+		if refs[i].Log {
+			logs.add(refs[i].Digest)
 		}
 	}
 

@@ -151,29 +151,29 @@ func TestCollector_Collect(t *testing.T) {
 	s.succeed("r1", log, out, "n1")
 	unreported := c.putTree("unreported", 1, "n1")
 	garbage, fresh, asked := digest("garbage"), digest("fresh"), digest("asked")
-	blobs := newMemoryBlobs(10, log, out, digest("out/0"), digest("out/1"), unreported, digest("unreported/0"), digest("late log"), garbage, fresh, asked)
+	blobs := newMemoryBlobs(10, log, out, digest("out/0"), digest("out/1"), unreported, digest("unreported/0"), digest("late log"), digest("late tests"), garbage, fresh, asked)
 	blobs.used[fresh] = time.Now().Add(-time.Minute)
 	blobs.inUse[asked] = true
 
 	gc := collector(t, s, c, blobs, func(cfg *fabric.CollectorConfig) {
 		cfg.Unreported = func() []pipeline.Outcome {
-			return []pipeline.Outcome{{Log: digest("late log"), Outputs: unreported}}
+			return []pipeline.Outcome{{ID: attempt1, Log: digest("late log"), Tests: &pipeline.TestSummary{Cases: digest("late tests")}, Outputs: unreported}}
 		}
 	})
 	if u := gc.Usage(); u != nil {
 		t.Errorf("before the first pass: %+v", u)
 	}
 	got, err := gc.Collect(t.Context(), time.Hour)
-	if u := gc.Usage(); u == nil || u.Blobs != 9 || u.Bytes != 90 || u.LogBytes != 10 {
-		t.Errorf("after it: %+v, want 9 blobs of 10 bytes, one of them a log", u)
+	if u := gc.Usage(); u == nil || u.Blobs != 10 || u.Bytes != 100 || u.LogBytes != 20 {
+		t.Errorf("after it: %+v, want 10 blobs of 10 bytes, two of them logs", u)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Removed != 1 || got.Bytes != 10 || got.Blobs != 10 || blobs.has(garbage) {
+	if got.Removed != 1 || got.Bytes != 10 || got.Blobs != 11 || blobs.has(garbage) {
 		t.Errorf("%+v, want the garbage alone removed", got)
 	}
-	for _, d := range []pipeline.Digest{log, out, digest("out/1"), unreported, digest("unreported/0"), digest("late log"), fresh, asked} {
+	for _, d := range []pipeline.Digest{log, out, digest("out/1"), unreported, digest("unreported/0"), digest("late log"), digest("late tests"), fresh, asked} {
 		if !blobs.has(d) {
 			t.Errorf("blob %.12s was deleted", d)
 		}

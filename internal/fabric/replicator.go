@@ -273,7 +273,10 @@ func appendUnderReplicated(refs []fsm.Reference, id pipeline.AttemptID, rec *pip
 
 		id.Attempt = a.Number
 		if names(a.Log) {
-			refs = append(refs, fsm.Reference{Digest: a.Log, Attempt: id, Holders: a.Holders})
+			refs = append(refs, fsm.Reference{Digest: a.Log, Log: true, Attempt: id, Holders: a.Holders})
+		}
+		if a.Tests != nil && names(a.Tests.Cases) {
+			refs = append(refs, fsm.Reference{Digest: a.Tests.Cases, Attempt: id, Holders: a.Holders})
 		}
 		if i == len(rec.Attempts)-1 && names(rec.Outputs) {
 			refs = append(refs, fsm.Reference{Digest: rec.Outputs, Tree: true, Attempt: id, Holders: a.Holders})

@@ -68,15 +68,20 @@ func (s *state) apply(c *fsm.Command) {
 // holders.
 func (s *state) succeed(run pipeline.RunID, log, outputs pipeline.Digest, holders ...pipeline.NodeID) {
 	s.tb.Helper()
+	s.end(run, pipeline.Outcome{Log: log, LogSize: 10, Outputs: outputs, OutputCount: 1, OutputBytes: 10, Holders: holders})
+}
+
+// end commits a run of one module that succeeded with an outcome.
+func (s *state) end(run pipeline.RunID, o pipeline.Outcome) {
+	s.tb.Helper()
 	definition, err := fsm.EncodeDefinition(&pipeline.Pipeline{Name: "p", Modules: []pipeline.Module{{Name: "m"}}})
 	if err != nil {
 		s.tb.Fatal(err)
 	}
-	id := pipeline.AttemptID{Run: run, Module: "m", Attempt: 1}
+	o.ID, o.Worker, o.State = pipeline.AttemptID{Run: run, Module: "m", Attempt: 1}, o.Holders[0], pipeline.AttemptSucceeded
 	s.apply(&fsm.Command{Submit: &fsm.Submit{Definition: definition, Run: pipeline.Run{ID: run, Pipeline: "p", Modules: 1, Key: string(run)}}})
-	s.apply(&fsm.Command{Batch: &fsm.Batch{Assigns: []fsm.Assign{{ID: id, Worker: holders[0], Incarnation: "i"}}}})
-	s.apply(&fsm.Command{Batch: &fsm.Batch{Outcomes: []fsm.Outcome{{Next: pipeline.ModuleSucceeded, Outcome: pipeline.Outcome{ID: id, Worker: holders[0],
-		State: pipeline.AttemptSucceeded, Log: log, LogSize: 10, Outputs: outputs, OutputCount: 1, OutputBytes: 10, Holders: holders}}}}})
+	s.apply(&fsm.Command{Batch: &fsm.Batch{Assigns: []fsm.Assign{{ID: o.ID, Worker: o.Worker, Incarnation: "i"}}}})
+	s.apply(&fsm.Command{Batch: &fsm.Batch{Outcomes: []fsm.Outcome{{Next: pipeline.ModuleSucceeded, Outcome: o}}}})
 }
 
 // cluster fakes the nodes of a replicator: which blobs each has, in memory.
@@ -258,12 +263,12 @@ var attempt1 = pipeline.AttemptID{Run: "r1", Module: "m", Attempt: 1}
 // learns of it.
 func TestReplicator_newOutcome(t *testing.T) {
 	s, c := newState(t), newCluster("n1", "n2", "n3")
-	log, outputs := c.put(digest("log"), "n1"), c.putTree("out", 5, "n1")
-	s.succeed("r1", log, outputs, "n1")
+	log, outputs, tests := c.put(digest("log"), "n1"), c.putTree("out", 5, "n1"), c.put(digest("tests"), "n1")
+	s.end("r1", pipeline.Outcome{Log: log, Outputs: outputs, Tests: &pipeline.TestSummary{Cases: tests}, Holders: []pipeline.NodeID{"n1"}})
 
 	synctest.Test(t, func(t *testing.T) { lead(t, c.replicator(s), nothing, 6*time.Second) })
 
-	c.wantCopies(t, 2, log, outputs, digest("out/0"), digest("out/4"))
+	c.wantCopies(t, 2, log, outputs, tests, digest("out/0"), digest("out/4"))
 	if got := c.recorded[attempt1]; len(got) != 2 || got[0] != "n1" {
 		t.Errorf("recorded holders %v, want n1 and another", got)
 	}
