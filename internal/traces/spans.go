@@ -225,7 +225,7 @@ func (t *spanBuilder) addAttempt(r *record, m *pipeline.Module, a *pipeline.Atte
 		s.links = []trace.SpanContext{t.context(t.id(m.Name, a.Number-1, ""))}
 	}
 	for i := range r.elections {
-		if e := &r.elections[i]; e.At.After(a.AssignedAt) && e.At.Before(a.FinishedAt) && a.State != pipeline.AttemptLost {
+		if e := &r.elections[i]; e.At.After(a.AssignedAt) && e.At.Before(a.FinishedAt) && !a.State.Lost() {
 			s.events = append(s.events, event{name: "adopted", at: e.At, attrs: []attribute.KeyValue{attribute.String("pipelined.leader", e.Node)}})
 		}
 	}

@@ -125,6 +125,12 @@ func TestSpanBuilder_eventsAndPhases(t *testing.T) {
 			t.Errorf("%s:\n got %s\nwant %s", spans[id].Name, got, want)
 		}
 	}
+
+	m.Attempts[1].State = pipeline.AttemptSuperseded // it was given up, and its worker reported later
+	if got := eventsOf(exported(t, r)[name("e2e[chaos]", 2, "")]); len(got) > 0 {
+		t.Errorf("an attempt that was not adopted: %v", got)
+	}
+	m.Attempts[1].State = pipeline.AttemptFailed
 	for phase, want := range map[string][2]float64{"": {20, 62}, "dispatch": {22, 24}, "fetch": {22.5, 23.5}, "execute": {24, 59}, "capture": {59, 61}, "report": {61, 62}} {
 		s := spans[name("e2e[chaos]", 2, phase)]
 		if !s.StartTime.Equal(at(want[0])) || !s.EndTime.Equal(at(want[1])) {
