@@ -75,6 +75,8 @@ const (
 // oldest first.
 type RunningList struct {
 	Running []Running `json:"running"`
+	// More counts those that the answer leaves out: it has 1000 at most.
+	More int `json:"more,omitempty"`
 }
 
 // Running is an attempt under way.

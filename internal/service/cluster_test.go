@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -85,6 +86,25 @@ func TestCluster_Running(t *testing.T) {
 				t.Errorf("on %q: %+v", node, x)
 			}
 		}
+	}
+}
+
+// An answer has a bound, and says what it leaves out.
+func TestCluster_Running_bound(t *testing.T) {
+	r := newRig(t)
+	var keys []string
+	for i := range 1003 {
+		keys = append(keys, fmt.Sprintf("%q", fmt.Sprintf("k%d", i)))
+	}
+	id := r.newRun("module \"m\" {\n  for_each = [" + strings.Join(keys, ", ") + "]\n  command = [\"true\"]\n}\n")
+	var assigns []fsm.Assign
+	for i := range keys {
+		assigns = append(assigns, fsm.Assign{ID: pipeline.AttemptID{Run: id, Module: fmt.Sprintf("m[k%d]", i), Attempt: 1}, Worker: "id-w1", WorkerName: "w1"})
+	}
+	r.apply(&fsm.Command{Batch: &fsm.Batch{Assigns: assigns}})
+	list, err := clusterOf(r, "", nil).Running(t.Context(), "w1")
+	if err != nil || len(list.Running) != 1000 || list.More != 3 {
+		t.Errorf("%d attempts and %d more, %v", len(list.Running), list.More, err)
 	}
 }
 

@@ -7,8 +7,10 @@ import (
 
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/fsm"
-	"github.com/pipelined/pipelined/pipeline"
 )
+
+// runningLimit bounds an answer.
+const runningLimit = 1000
 
 // Running lists the attempts that are assigned or run, the oldest first; with a name
 // those of one node.
@@ -20,7 +22,7 @@ func (c *Cluster) Running(_ context.Context, node string) (wire.RunningList, err
 				continue
 			}
 			for name, m := range v.Modules(run.ID) {
-				if a := activeOf(m); a != nil && (node == "" || a.WorkerName == node) {
+				if a := m.Last(); a != nil && !a.State.Final() && (node == "" || a.WorkerName == node) {
 					out.Running = append(out.Running, wire.Running{Run: run.ID, Number: run.Number, Pipeline: run.Pipeline, Module: name, Attempt: a.Number,
 						Node: a.WorkerName, AssignedAt: a.AssignedAt.UTC(), StartedAt: wire.TimeOf(a.StartedAt)})
 				}
@@ -31,13 +33,8 @@ func (c *Cluster) Running(_ context.Context, node string) (wire.RunningList, err
 	slices.SortFunc(out.Running, func(a, b wire.Running) int {
 		return cmp.Or(a.AssignedAt.Compare(b.AssignedAt), cmp.Compare(a.Number, b.Number), cmp.Compare(a.Module, b.Module))
 	})
-	return out, err
-}
-
-// activeOf is the attempt of a module that is under way; nil if there is none.
-func activeOf(m *pipeline.ModuleRecord) *pipeline.Attempt {
-	if n := len(m.Attempts); n > 0 && !m.Attempts[n-1].State.Final() {
-		return &m.Attempts[n-1]
+	if n := len(out.Running); n > runningLimit {
+		out.Running, out.More = out.Running[:runningLimit], n-runningLimit
 	}
-	return nil
+	return out, err
 }
