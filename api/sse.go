@@ -55,7 +55,7 @@ func (e *eventStream) openLocked() {
 type SharedDoc struct {
 	Doc any
 
-	encode func() ([]byte, error)
+	encode func() ([]byte, error) // what it gives must not be changed
 }
 
 // Shared makes a SharedDoc of a document, which must not change any more.
@@ -63,13 +63,10 @@ func Shared(doc any) *SharedDoc {
 	return &SharedDoc{Doc: doc, encode: sync.OnceValues(func() ([]byte, error) { return json.Marshal(doc) })}
 }
 
-// JSON gives its encoding, which must not be changed.
-func (d *SharedDoc) JSON() ([]byte, error) { return d.encode() }
-
 // encoded gives the JSON of a document, in one line: it has no raw newlines.
 func encoded(v any) ([]byte, error) {
 	if shared, ok := v.(*SharedDoc); ok {
-		return shared.JSON()
+		return shared.encode()
 	}
 	return json.Marshal(v)
 }

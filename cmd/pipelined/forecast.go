@@ -6,10 +6,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/urfave/cli/v3"
-
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/submission"
 	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
 )
@@ -18,20 +17,8 @@ import (
 type planCommand struct{ env *environment }
 
 // estimate asks how long the run would take, and where its modules would run.
-func (c planCommand) estimate(ctx context.Context, cmd *cli.Command, api *client.Client, plan *runPlan) {
-	o, err := c.env.submission(cmd)
-	if err != nil {
-		return // the plan has reported it
-	}
-
-	o.Warn = func(string) {} // the plan has warned
-	j, err := o.Check(ctx)
-	if err != nil {
-		return // the plan has reported it
-	}
-
-	defer j.Close()
-	e, err := j.Estimate(ctx, api)
+func (c planCommand) estimate(ctx context.Context, job *submission.Job, api *client.Client, plan *runPlan) {
+	e, err := job.Estimate(ctx, api)
 	if pipeline.KindOf(err) == pipeline.NotFound && c.env.flags.address == "" {
 		return // an older node
 	}
@@ -91,7 +78,7 @@ func (c planCommand) printEstimate(e *wire.Estimate) {
 
 // forecast adds to a plan which modules would take a cached result: those of
 // the cluster, or of what `run` has kept. Without either a plan is a plan.
-func (c planCommand) forecast(ctx context.Context, cmd *cli.Command, def *pipeline.Pipeline, plan *runPlan) {
+func (c planCommand) forecast(ctx context.Context, job *submission.Job, plan *runPlan) {
 	api, err := c.env.connectRead(ctx)
 	if err != nil {
 		if c.env.flags.address != "" {
@@ -100,12 +87,12 @@ func (c planCommand) forecast(ctx context.Context, cmd *cli.Command, def *pipeli
 		return
 	}
 
-	c.estimate(ctx, cmd, api, plan)
-	if !slices.ContainsFunc(def.Modules, func(m pipeline.Module) bool { return m.Cache }) {
+	c.estimate(ctx, job, api, plan)
+	if !slices.ContainsFunc(job.Definition().Modules, func(m pipeline.Module) bool { return m.Cache }) {
 		return
 	}
 
-	found, err := c.lookUp(ctx, cmd, api)
+	found, err := c.lookUp(ctx, job, api)
 	if err != nil {
 		c.env.tell("cached results are unavailable: %v", err)
 		return
@@ -121,26 +108,11 @@ func (c planCommand) forecast(ctx context.Context, cmd *cli.Command, def *pipeli
 }
 
 // lookUp sends the listing of the files, without the files, and asks.
-func (c planCommand) lookUp(ctx context.Context, cmd *cli.Command, api *client.Client) (wire.CacheForecast, error) {
-	o, err := c.env.submission(cmd)
-	if err != nil {
-		return wire.CacheForecast{}, err
-	}
-
-	warn := o.Warn
-	o.Warn = func(string) {} // the plan has given these warnings
-	j, err := o.Check(ctx)
-	if err != nil {
-		return wire.CacheForecast{}, err
-	}
-
-	o.Warn = warn
-	defer j.Close()
-	if broad := j.BroadRoot(); broad != "" {
+func (c planCommand) lookUp(ctx context.Context, job *submission.Job, api *client.Client) (wire.CacheForecast, error) {
+	if broad := job.BroadRoot(); broad != "" {
 		return wire.CacheForecast{}, fmt.Errorf("the workspace is %s: its files are not read for that", broad)
 	}
-
-	return j.LookUp(ctx, api)
+	return job.LookUp(ctx, api)
 }
 
 func (c planCommand) printForecast(f *wire.ModuleForecast) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -147,15 +146,24 @@ func (c historyCommand) print(h *wire.PipelineHistory) error {
 func failedFirst(modules []wire.ModuleHistory) []wire.ModuleHistory {
 	list := slices.Clone(modules)
 	slices.SortStableFunc(list, func(a, b wire.ModuleHistory) int {
-		return cmp.Compare(failures([]wire.ModuleHistory{b}), failures([]wire.ModuleHistory{a}))
+		switch failed := hasFailed(&a); {
+		case failed == hasFailed(&b):
+			return 0
+		case failed:
+			return -1
+		}
+		return 1
 	})
 	return list
 }
 
+// hasFailed reports whether a module failed or was flaky.
+func hasFailed(m *wire.ModuleHistory) bool { return m.LastFailed != nil || m.LastFlaky != nil }
+
 // failures counts the modules that failed or were flaky.
 func failures(modules []wire.ModuleHistory) (n int) {
 	for i := range modules {
-		if modules[i].LastFailed != nil || modules[i].LastFlaky != nil {
+		if hasFailed(&modules[i]) {
 			n++
 		}
 	}

@@ -29,7 +29,7 @@ func (c planCommand) command() *cli.Command {
 			defer job.Close()
 			plan := planOf(job.Definition())
 			plan.Warnings = c.warnings(ctx, job)
-			c.forecast(ctx, cmd, job.Definition(), &plan)
+			c.forecast(ctx, job, &plan)
 			if cmd.Bool("json") {
 				return c.env.printJSON(plan)
 			}

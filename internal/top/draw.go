@@ -92,7 +92,7 @@ func (p *painter) drawTables(h int) {
 	y := 3
 	y = p.drawTable(y, nodesTable, nNodes, p.nodeHead(), p.nodeRow)
 	y = p.drawTable(y+1, runsTable, nRuns, p.runHead(), p.runRow)
-	p.drawTable(y+1, modulesTable, max(1, h-y-4), p.moduleHead(), p.moduleRow)
+	p.drawTable(y+1, modulesTable, max(1, h-y-4), p.moduleHead(), p.moduleLines())
 	p.drawFoot(h)
 }
 

@@ -33,11 +33,17 @@ func (p *painter) moduleHead() []cell {
 	return slices.Concat([]cell{{0, title, dim}}, at(l.modules.where, "WHERE", dim), at(l.modules.since, took, dim), at(l.modules.last, last, dim))
 }
 
-// moduleRow is one module with a line for what became of the attempt before, or the
-// instances of a block that are folded.
-func (p *painter) moduleRow(name string) [][]cell {
+// moduleLines gives what draws a row of the table of modules by its name.
+func (p *painter) moduleLines() func(name string) [][]cell {
 	rows := p.moduleRows()
-	row := &rows[slices.IndexFunc(rows, func(r moduleRow) bool { return r.name == name })]
+	return func(name string) [][]cell {
+		return p.linesOf(&rows[slices.IndexFunc(rows, func(r moduleRow) bool { return r.name == name })])
+	}
+}
+
+// linesOf is one module with a line for what became of the attempt before, or the
+// instances of a block that are folded.
+func (p *painter) linesOf(row *moduleRow) [][]cell {
 	m := row.members[0]
 	mark, style := p.moduleMark(m)
 	text, note := terminal.Flat(row.name), p.note(m)
