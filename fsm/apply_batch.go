@@ -40,14 +40,14 @@ func (st *state) applyBatch(c *Command, ch *change) BatchResult {
 	for i := range b.Expands {
 		note(PartExpand, i, b.Expands[i].Run, st.applyExpand(&b.Expands[i], c.At))
 	}
-	for i := range b.Awaits {
-		note(PartAwait, i, b.Awaits[i].Run, st.applyAwait(&b.Awaits[i], c.At))
-	}
 	for i := range b.Decides {
 		note(PartDecide, i, b.Decides[i].Run, st.applyTimeUp(&b.Decides[i], c.At))
 	}
 	for i := range b.Ends {
 		note(PartEnd, i, b.Ends[i].Run, st.applyEnd(&b.Ends[i], c.At))
+	}
+	for i := range b.Awaits {
+		note(PartAwait, i, b.Awaits[i].Run, st.applyAwait(&b.Awaits[i], c.At))
 	}
 	for i := range b.Assigns {
 		note(PartAssign, i, b.Assigns[i].ID.Run, st.applyAssign(&b.Assigns[i], c.At))

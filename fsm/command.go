@@ -67,8 +67,8 @@ type Submit struct {
 }
 
 // Batch is what the orchestrator decided at one moment: outcomes that came in
-// and what follows from them. Its parts are applied in the order of the
-// fields; each is accepted or refused by itself.
+// and what follows from them. What modules became is applied before what it makes
+// possible (state.applyBatch); each part is accepted or refused by itself.
 type Batch struct {
 	Starts   []Start   `cbor:"1,keyasint,omitempty"`
 	Outcomes []Outcome `cbor:"2,keyasint,omitempty"`
@@ -79,7 +79,8 @@ type Batch struct {
 	Reopens  []Reopen  `cbor:"7,keyasint,omitempty"`
 	// Expands come before Ends and Assigns.
 	Expands []Expand `cbor:"8,keyasint,omitempty"`
-	// Awaits and Decides are of approvals; they come before Ends.
+	// Awaits and Decides are of approvals. Decides come before Ends, and Awaits, which
+	// may need both, before Assigns.
 	Awaits  []Await  `cbor:"20,keyasint,omitempty"`
 	Decides []Decide `cbor:"21,keyasint,omitempty"`
 }

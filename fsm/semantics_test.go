@@ -76,6 +76,14 @@ func TestApply_locks(t *testing.T) {
 	}
 }
 
+// An approval waits for what is decided, or skipped, in the same entry.
+func TestApply_awaitInOneEntry(t *testing.T) {
+	r := newRig(t)
+	r.must(submit(t, "r", 4), batch(await("r", "m0")))
+	after := func(module, need string) fsm.Await { a := await("r", module, need); a.NotFailed = true; return a }
+	r.must(batch(after("m2", "m0"), after("m3", "m1"), decide("r", "m0", pipeline.Skipped), end("r", "m1", pipeline.ModuleSkipped)))
+}
+
 // What ended without a failure that counts keeps no module with NotFailed waiting.
 func TestApply_notFailed(t *testing.T) {
 	ignored := func(o fsm.Outcome) fsm.Outcome { o.Next, o.Ignored = pipeline.ModuleFailed, true; return o }
