@@ -149,9 +149,11 @@ type Assign struct {
 	Needs       []string            `cbor:"6,keyasint,omitempty"`
 	// Predecessor is the attempt behind which the worker queues this one.
 	Predecessor *pipeline.AttemptID `cbor:"7,keyasint,omitempty"`
-	// Locks are keys that the attempt holds until it ends. The assignment is
-	// refused if another module holds one of them.
-	Locks []string `cbor:"8,keyasint,omitempty"`
+	// Locks are keys that the attempt holds until it ends. The assignment is refused
+	// if one of them has as many holders as one of these, or this one, allows:
+	// LockHolders, or 1 for a key that it does not have.
+	Locks       []string       `cbor:"8,keyasint,omitempty"`
+	LockHolders map[string]int `cbor:"11,keyasint,omitempty"`
 	// Always marks a module that runs although its run is being cancelled.
 	Always bool `cbor:"9,keyasint,omitempty"`
 	// NotFailed marks a module for which those of Needs need not have succeeded: that

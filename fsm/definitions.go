@@ -80,6 +80,9 @@ func shareEqual(list []pipeline.Module) (saved int) {
 			}
 			a.Env = b.Env
 		}
+		if maps.Equal(a.LockHolders, b.LockHolders) {
+			a.LockHolders = b.LockHolders
+		}
 		if len(a.Deferred) > 0 && maps.Equal(a.Deferred, b.Deferred) {
 			for name, x := range b.Deferred {
 				saved += len(name) + len(x.Source)

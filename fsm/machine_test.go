@@ -106,6 +106,7 @@ func (m *machine) part(t *rapid.T) any {
 		}
 		if rapid.IntRange(0, 2).Draw(t, "locks") == 0 {
 			a.Locks = someLocks.Draw(t, "keys")
+			a.LockHolders = rapid.SampledFrom([]map[string]int{nil, {"k1": 2}, {"k1": 3, "k2": 2}}).Draw(t, "holders")
 		}
 		return a
 	case "expand":
@@ -306,22 +307,32 @@ func checkEvents(t *rapid.T, s *fsm.Store, index uint64, before, after looked) {
 	}
 }
 
-// checkLocks: a key has one holder, which is a live attempt that says so.
+// checkLocks: a key has no more holders than each allows, which are live attempts that
+// say so.
 func checkLocks(t *rapid.T, v *fsm.View) {
-	held := map[string]pipeline.AttemptID{}
+	type holding struct {
+		key string
+		id  pipeline.AttemptID
+	}
+	held := map[holding]bool{}
 	for _, l := range v.Locks() {
-		held[l.Key] = l.Holder
-		rec := v.Module(l.Holder.Run, l.Holder.Module)
-		if a := rec.Last(); a == nil || a.Number != l.Holder.Attempt || a.State.Final() || !slices.Contains(a.Locks, l.Key) {
-			t.Fatalf("%q is held by %s, whose module is %+v", l.Key, l.Holder, rec)
+		for _, h := range l.Holders {
+			held[holding{l.Key, h.Attempt}] = true
+			rec := v.Module(h.Attempt.Run, h.Attempt.Module)
+			if a := rec.Last(); a == nil || a.Number != h.Attempt.Attempt || a.State.Final() || !slices.Contains(a.Locks, l.Key) {
+				t.Fatalf("%q is held by %s, whose module is %+v", l.Key, h.Attempt, rec)
+			}
+			if len(l.Holders) > h.Limit {
+				t.Fatalf("%q has %d holders, %+v", l.Key, len(l.Holders), l.Holders)
+			}
 		}
 	}
 	for _, run := range v.Active() {
 		for name, rec := range v.Modules(run.ID) {
 			if a := rec.Last(); a != nil && !a.State.Final() {
 				for _, key := range a.Locks {
-					if id := (pipeline.AttemptID{Run: run.ID, Module: name, Attempt: a.Number}); held[key] != id {
-						t.Fatalf("%s runs with %q, which %s holds", id, key, held[key])
+					if id := (pipeline.AttemptID{Run: run.ID, Module: name, Attempt: a.Number}); !held[holding{key, id}] {
+						t.Fatalf("%s runs with %q and does not hold it", id, key)
 					}
 				}
 			}

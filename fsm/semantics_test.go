@@ -27,7 +27,9 @@ func (r *rig) holders() map[string]string {
 	out := map[string]string{}
 	view(r.tb, r.Store, func(v *fsm.View) {
 		for _, l := range v.Locks() {
-			out[l.Key] = l.Holder.Module
+			for _, h := range l.Holders {
+				out[l.Key] += h.Attempt.Module
+			}
 		}
 	})
 	return out
@@ -73,6 +75,49 @@ func TestApply_locks(t *testing.T) {
 
 	if diff := cmp.Diff(map[string]string{"b": "m1"}, r.holders()); diff != "" {
 		t.Errorf("after a late outcome (-want +got):\n%s", diff)
+	}
+}
+
+// A key has as many holders as each of them allows, at most.
+func TestApply_lockHolders(t *testing.T) {
+	r := newRig(t)
+	r.must(submit(t, "r", 9))
+	shared := func(module string, n int) fsm.Assign {
+		a := locked(assign("r", module, 1), "gpu")
+		a.LockHolders = map[string]int{"gpu": n, "other": 7}
+		return a
+	}
+	want := func(a fsm.Assign, why string) {
+		t.Helper()
+		if got := refused(r.do(batch(a))); got != why {
+			t.Errorf("%s: %q, want %q", a.ID, got, why)
+		}
+	}
+
+	want(shared("m0", 1001), `1001 holders of "gpu" are more than 1000`)
+	want(shared("m0", 3), "")
+	want(locked(assign("r", "m1", 1), "gpu"), `"gpu" is held by r/m0/1`)
+	want(shared("m1", 2), "")
+	want(shared("m2", 3), `"gpu" is held by r/m0/1, r/m1/1`) // m1 allows two
+	r.must(batch(outcome("r", "m1", 1, ok), shared("m2", 3)))
+	want(shared("m3", 3), "")
+	want(shared("m4", 3), `"gpu" is held by r/m0/1, r/m2/1, r/m3/1`)
+	want(shared("m4", 4), `"gpu" is held by r/m0/1, r/m2/1, r/m3/1`)
+	r.must(batch(outcome("r", "m0", 1, lost)))
+	r.do(batch(outcome("r", "m0", 1, ok))) // late: it changes nothing
+	if diff := cmp.Diff(map[string]string{"gpu": "m2m3"}, r.holders()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+
+	twice := shared("m4", 3)
+	twice.Locks = []string{"gpu", "gpu"}
+	want(twice, "")
+	if diff := cmp.Diff(map[string]string{"gpu": "m2m3m4"}, r.holders()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	r.must(batch(outcome("r", "m2", 1, ok), outcome("r", "m3", 1, ok), outcome("r", "m4", 1, ok)))
+	if diff := cmp.Diff(map[string]string{}, r.holders()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

@@ -180,8 +180,10 @@ type Module struct {
 	// Priority orders ready modules: the highest is first.
 	Priority int `json:"priority,omitempty"`
 	// Locks are the keys of not_in_parallel, sorted: held over the whole cluster
-	// while an attempt is live.
-	Locks []string `json:"locks,omitempty"`
+	// while an attempt is live. LockHolders has those of which the module allows more
+	// than one holder, with how many.
+	Locks       []string       `json:"locks,omitempty"`
+	LockHolders map[string]int `json:"lockHolders,omitempty"`
 	// OnDisconnect is "" or DisconnectKeep, or DisconnectKill: a worker that lost
 	// the cluster stops the module.
 	OnDisconnect string `json:"onDisconnect,omitempty"`
@@ -368,6 +370,28 @@ func (p *Pipeline) Skipped() map[string]bool {
 		}
 	}
 	return skipped
+}
+
+// The most keys of not_in_parallel that a module has, and holders of one.
+const (
+	MaxLocks       = 64
+	MaxLockHolders = 1000
+)
+
+// LockLimit is how many holders the module allows of a key of not_in_parallel.
+func (m *Module) LockLimit(key string) int { return LockLimit(m.LockHolders, key) }
+
+// LockLimit is how many holders a key may have by Module.LockHolders.
+func LockLimit(holders map[string]int, key string) int { return max(1, holders[key]) }
+
+// LockAdmits reports whether a key of not_in_parallel has room for one more holder
+// with this limit: there must be fewer holders than each of them, and the new one,
+// allows. limits are those of the holders.
+func LockAdmits(limits []int, limit int) bool {
+	for _, n := range limits {
+		limit = min(limit, n)
+	}
+	return len(limits) < limit
 }
 
 // SkippedWithDependency reports whether the module is skipped if a module that it

@@ -12,8 +12,11 @@ import (
 // Lock is a key of not_in_parallel that is held or waited for.
 type Lock struct {
 	Key string `json:"key"`
-	// Holder is nil if the key is free at the moment.
-	Holder *LockUser `json:"holder"`
+	// Limit is how many holders it may have now: the smallest number that one of its
+	// holders allows, or the first waiter if there are none.
+	Limit int `json:"limit"`
+	// Holders are sorted by when they got the key.
+	Holders []LockUser `json:"holders"`
 	// Waiters are sorted: the first gets the key next.
 	Waiters []LockUser `json:"waiters"`
 }
@@ -24,6 +27,8 @@ type LockUser struct {
 	Module string `json:"module"`
 	// Worker is the name of the node that runs the module; "" if it waits.
 	Worker string `json:"worker,omitempty"`
+	// Limit is how many holders the module allows.
+	Limit int `json:"limit"`
 	// Since is when the module got the key, or began to wait for it.
 	Since time.Time `json:"since"`
 }

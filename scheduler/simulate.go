@@ -51,7 +51,7 @@ type Simulated struct {
 // expected duration. classes[i] decides where module i may run. The workers are
 // changed. Approvals have no duration.
 func Simulate(p *pipeline.Pipeline, expected []time.Duration, classes []Class, workers []*Worker) []Simulated {
-	s := &simulation{p: p, expected: expected, classes: classes, out: make([]Simulated, len(p.Modules)), held: map[string]bool{},
+	s := &simulation{p: p, expected: expected, classes: classes, out: make([]Simulated, len(p.Modules)), held: map[string][]int{},
 		workers: map[pipeline.NodeID]*Worker{}, index: make(map[string]int, len(p.Modules))}
 	s.run.ID, s.run.MaxParallel = "simulated", p.MaxParallel
 	s.ranks = Ranks(p, expected)
@@ -101,7 +101,8 @@ type simulation struct {
 	now        time.Duration
 	// open modules wait for nothing except perhaps locks (see held).
 	open []int
-	held map[string]bool
+	// held has, by key, the limits of its holders.
+	held map[string][]int
 	ends minHeap[simulatedEnd]
 }
 
@@ -139,7 +140,9 @@ func (s *simulation) play(workers []*Worker) {
 			e.worker.Leave(s.classes[e.module])
 			s.run.Running--
 			for _, key := range s.p.Modules[e.module].Locks {
-				delete(s.held, key)
+				limits := s.held[key]
+				at := slices.Index(limits, s.p.Modules[e.module].LockLimit(key))
+				s.held[key] = slices.Delete(limits, at, at+1)
 			}
 			s.done(e.module)
 		}
@@ -161,7 +164,7 @@ func (s *simulation) offer() {
 			locked = append(locked, i)
 		default:
 			for _, key := range m.Locks {
-				s.held[key] = true
+				s.held[key] = append(s.held[key], m.LockLimit(key))
 			}
 			s.run.Add(&Module{Name: m.Name, Rank: s.ranks[i], Order: i, Class: s.classes[i], Priority: m.Priority})
 		}
@@ -182,7 +185,7 @@ func (s *simulation) skipped(m *pipeline.Module) bool {
 
 func (s *simulation) locked(m *pipeline.Module) bool {
 	for _, key := range m.Locks {
-		if s.held[key] {
+		if !pipeline.LockAdmits(s.held[key], m.LockLimit(key)) {
 			return true
 		}
 	}

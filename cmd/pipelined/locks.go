@@ -28,8 +28,12 @@ func (c locksCommand) print(list wire.LockList) error {
 	t := terminal.NewTable(c.env.stdout, "LOCK", "MODULE", "RUN", "WORKER", "STATE", "SINCE")
 	now := c.env.now()
 	for _, l := range list.Locks {
-		if h := l.Holder; h != nil {
-			t.Row(terminal.Clean(l.Key), h.Module, string(h.Run), h.Worker, "held", terminal.Elapsed(h.Since, now))
+		for i, h := range l.Holders {
+			state := "held"
+			if l.Limit > 1 || len(l.Holders) > 1 {
+				state = fmt.Sprintf("held (%d of %d)", i+1, l.Limit)
+			}
+			t.Row(terminal.Clean(l.Key), h.Module, string(h.Run), h.Worker, state, terminal.Elapsed(h.Since, now))
 		}
 		for i, w := range l.Waiters {
 			t.Row(terminal.Clean(l.Key), w.Module, string(w.Run), "", fmt.Sprintf("waits (%d)", i+1), terminal.Elapsed(w.Since, now))

@@ -101,8 +101,10 @@ type plannedModule struct {
 	Unknown  map[string]string `json:"unknown,omitempty"`
 	Requires string            `json:"requires,omitempty"`
 	Locks    []string          `json:"notInParallel,omitempty"`
-	Always   bool              `json:"alwaysRun,omitempty"`
-	RunIf    string            `json:"runIf,omitempty"`
+	// LockHolders has the keys of Locks that may have several holders, with how many.
+	LockHolders map[string]int `json:"lockHolders,omitempty"`
+	Always      bool           `json:"alwaysRun,omitempty"`
+	RunIf       string         `json:"runIf,omitempty"`
 	// Cache is what cached results have to do with it, if that is known.
 	Cache *wire.ModuleForecast `json:"cache,omitempty"`
 	// Expected is how long it takes and where it would run, if that is known.
@@ -165,7 +167,7 @@ func (p *planner) visit(i int) *plannedModule {
 
 	*x = plannedModule{
 		Name: m.Name, Description: m.Description, DependsOn: m.DependsOn, Skipped: m.Skip, Command: commandText(m), Requires: requirements(m.Requires),
-		Locks: m.Locks, Always: m.AlwaysRun, RunIf: m.RunIf, Unknown: unknownValues(m),
+		Locks: m.Locks, LockHolders: m.LockHolders, Always: m.AlwaysRun, RunIf: m.RunIf, Unknown: unknownValues(m),
 	}
 	if m.Approval != nil {
 		x.Approval = m.Approval.Message
@@ -356,6 +358,12 @@ func (c planCommand) printModule(m *plannedModule) {
 	}
 
 	if len(m.Locks) > 0 {
-		fmt.Fprintf(c.env.stdout, "      holds %s\n", terminal.Clean(strings.Join(m.Locks, ", ")))
+		keys := slices.Clone(m.Locks)
+		for i, key := range keys {
+			if n := m.LockHolders[key]; n > 1 {
+				keys[i] = fmt.Sprintf("%s (up to %d holders)", key, n)
+			}
+		}
+		fmt.Fprintf(c.env.stdout, "      holds %s\n", terminal.Clean(strings.Join(keys, ", ")))
 	}
 }

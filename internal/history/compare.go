@@ -305,7 +305,7 @@ func limited(list []string) []string {
 // snake turns the name of a part into that of the attribute in the language.
 func snake(name string) string {
 	switch name {
-	case "locks":
+	case "locks", "lockHolders":
 		return "not_in_parallel"
 	case "skip":
 		return "when"

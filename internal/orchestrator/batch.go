@@ -115,7 +115,7 @@ func (b *batch) decide(m *moduleState, op fsm.Decide) {
 func (b *batch) assign(a *activeAttempt, workerName string) {
 	d := a.module.def
 	op := fsm.Assign{ID: a.id, Worker: a.worker, WorkerName: workerName, Incarnation: a.incarnation, Evaluated: a.evaluated,
-		Locks: d.Locks, Always: d.AlwaysRun, NotFailed: d.RunIf == pipeline.RunIfNotFailed, Needs: a.module.unappliedDependencies(),
+		Locks: d.Locks, LockHolders: d.LockHolders, Always: d.AlwaysRun, NotFailed: d.RunIf == pipeline.RunIfNotFailed, Needs: a.module.unappliedDependencies(),
 		Cache: a.lookup, LocalBytes: a.localBytes, Waited: a.waited}
 	if a.predecessor != nil {
 		op.Predecessor = &a.predecessor.id
@@ -123,7 +123,7 @@ func (b *batch) assign(a *activeAttempt, workerName string) {
 
 	b.Assigns = append(b.Assigns, op)
 	b.assigns = append(b.assigns, a)
-	b.touch(a.module.run, 250+sizeOf(op.Needs)+sizeOf(op.Locks)+sizeOfLookup(a.lookup)+sizeOfEvaluated(a.evaluated))
+	b.touch(a.module.run, 250+sizeOf(op.Needs)+2*sizeOf(op.Locks)+sizeOfLookup(a.lookup)+sizeOfEvaluated(a.evaluated))
 }
 
 // runEnd adds the end of a run.

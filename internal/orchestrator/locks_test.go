@@ -29,8 +29,11 @@ func (c *cluster) wantLocks(want ...string) {
 		var got []string
 		for _, l := range list {
 			text := l.Key + ":"
-			if l.Holder != nil {
-				text += " " + string(l.Holder.Run) + "/" + l.Holder.Module
+			if l.Limit > 1 || len(l.Holders) > 1 {
+				text += fmt.Sprintf(" %d of %d", len(l.Holders), l.Limit)
+			}
+			for _, u := range l.Holders {
+				text += " " + string(u.Run) + "/" + u.Module
 			}
 			if len(l.Waiters) > 0 {
 				text += " <-"
@@ -99,6 +102,51 @@ func TestLocks_all(t *testing.T) {
 		for _, id := range []pipeline.RunID{"r1", "r2", "r3", "r4"} {
 			c.ends(id, pipeline.RunSucceeded)
 		}
+	})
+}
+
+// shared returns a module with a key that may have n holders.
+func shared(name, key string, n int) pipeline.Module {
+	return with(locked(name, key), func(m *pipeline.Module) { m.LockHolders = map[string]int{key: n} })
+}
+
+// A key with several holders is full when one of them, or the one that wants it, allows
+// no more. One that allows few is not passed by those behind it that allow more.
+func TestLocks_holders(t *testing.T) {
+	scripted(t, []int{8}, func(t *testing.T, c *cluster) {
+		end := c.leads()
+		for i, n := range []int{3, 3, 1, 3, 2} {
+			c.submit(fmt.Sprintf("r%d", i+1), one(shared("a", "gpu", n)))
+			pass(time.Second)
+		}
+		c.wantLocks("gpu: 2 of 3 r1/a r2/a <- r3/a r4/a r5/a")
+		c.wantWhy("r3", "a", `waits for lock "gpu": 2 of 3 holders, and it allows 1 (a of run r1, a of run r2)`)
+		c.wantWhy("r4", "a", "waits for its locks: other modules are ahead of it")
+
+		// The next leader knows the same.
+		end()
+		c.leads()
+		c.wantLocks("gpu: 2 of 3 r1/a r2/a <- r3/a r4/a r5/a")
+		c.succeed("r1", "a")
+		settled()
+		c.wantLocks("gpu: 1 of 3 r2/a <- r3/a r4/a r5/a")
+		c.succeed("r2", "a")
+		c.attempt("r3", "a")
+		c.wantLocks("gpu: r3/a <- r4/a r5/a")
+		c.wantWhy("r4", "a", `waits for lock "gpu": 1 of 1 holders (a of run r3)`)
+
+		c.succeed("r3", "a")
+		c.attempt("r4", "a")
+		c.attempt("r5", "a")
+		c.wantLocks("gpu: 2 of 2 r4/a r5/a")
+		c.submit("r6", one(shared("a", "gpu", 5)))
+		c.wantWhy("r6", "a", `waits for lock "gpu": 2 of 2 holders (a of run r4, a of run r5)`)
+		c.succeed("r5", "a")
+		c.attempt("r6", "a")
+		c.succeed("r4", "a")
+		c.succeed("r6", "a")
+		c.ends("r6", pipeline.RunSucceeded)
+		c.wantLocks()
 	})
 }
 

@@ -141,9 +141,9 @@ func describeSpecs[T any](block string, specs map[string]spec[T], names []string
 // describe says what the value of an attribute looks like.
 func (s *spec[T]) describe(a *SchemaAttribute) {
 	a.Type = [...]string{kindText: "text", kindTexts: "list of texts", kindNumber: "number", kindNumbers: "list of numbers",
-		kindDuration: "duration", kindFlag: "true or false"}[s.kind]
+		kindDuration: "duration", kindFlag: "true or false", kindCounts: "list of texts, or object of numbers"}[s.kind]
 	switch {
-	case s.kind == kindNumber || s.kind == kindNumbers:
+	case s.kind == kindNumber || s.kind == kindNumbers || s.kind == kindCounts:
 		a.Minimum, a.Maximum = &s.low, &s.high
 	case s.check != nil:
 		// No keyword of the language has a character like this.
@@ -244,7 +244,7 @@ var attributeTexts = map[string]text{
 	"module.caches":              {what: "directories that a worker keeps between runs, below $PIPELINED_CACHE", typ: "list of names"},
 	"module.requires":            {what: "what a worker must have, all of it", typ: "object"},
 	"module.resources":           {what: "what it needs of its worker while it runs", typ: "object"},
-	"module.not_in_parallel":     {what: "keys: of all modules that name one, a single one runs, over the whole cluster and across runs"},
+	"module.not_in_parallel":     {what: "keys: of all modules that name one, a single one runs, or as many as its number says, over the whole cluster and across runs"},
 	"module.secrets":             {what: "secrets of the cluster that it sees as variables", typ: "list of names"},
 	"module.priority":            {what: "higher goes first among what is ready", fallback: "0"},
 	"module.on_disconnect":       {what: "whether a worker that has lost the cluster stops the module", fallback: pipeline.DisconnectKeep},

@@ -329,7 +329,8 @@ func literal(r *report, expr hclsyntax.Expression) (cty.Value, bool) {
 // to what Compile has to do.
 func decodeInto[T any](p *parser, list []pending[T], target *T, name string, expr hclsyntax.Expression, s spec[T], owner int) []pending[T] {
 	refs := scan(p.report, expr, s.script)
-	if (s.kind == kindText || s.kind == kindTexts) && !strings.HasPrefix(name, "resources.") {
+	_, object := expr.(*hclsyntax.ObjectConsExpr)
+	if (s.kind == kindText || s.kind == kindTexts || s.kind == kindCounts && !object) && !strings.HasPrefix(name, "resources.") {
 		p.takeText(name, expr, owner)
 	} else {
 		p.takeNumbers(&refs, owner)
@@ -344,7 +345,7 @@ func decodeInto[T any](p *parser, list []pending[T], target *T, name string, exp
 	}
 
 	// What of a list can be checked now is.
-	if t, ok := expr.(*hclsyntax.TupleConsExpr); ok && (s.kind == kindTexts || s.kind == kindNumbers) {
+	if t, ok := expr.(*hclsyntax.TupleConsExpr); ok && (s.kind == kindTexts || s.kind == kindNumbers || s.kind == kindCounts) {
 		for i, e := range t.Exprs {
 			if constantExpr(e) {
 				if v, diags := value(e, nil); !diags.HasErrors() {

@@ -24,6 +24,7 @@ const (
 	kindNumbers       // list of whole numbers
 	kindDuration      // text in Go's syntax
 	kindFlag          // true or false
+	kindCounts        // list of texts, or object of whole numbers
 )
 
 // reading is a value as its kind reads it.
@@ -32,6 +33,7 @@ type reading struct {
 	texts    []string
 	number   int
 	numbers  []int
+	counts   map[string]int // without those of a list, which are 1
 	duration time.Duration
 	flag     bool
 }
@@ -87,17 +89,14 @@ var (
 				m.RunIf = ""
 			}
 		}},
-		"ignore_failure": {kind: kindFlag, set: func(m *pipeline.Module, r reading) { m.IgnoreFailure = r.flag }},
-		"priority":       {kind: kindNumber, low: -1000, high: 1000, set: func(m *pipeline.Module, r reading) { m.Priority = r.number }},
-		"not_in_parallel": {kind: kindTexts, check: checkWord, set: func(m *pipeline.Module, r reading) {
-			m.Locks = unique(r.texts)
-			slices.Sort(m.Locks)
-		}},
-		"on_disconnect": {kind: kindText, check: oneOf(pipeline.DisconnectKeep, pipeline.DisconnectKill), set: func(m *pipeline.Module, r reading) { m.OnDisconnect = r.text }},
-		"on_lost":       {kind: kindText, check: oneOf(pipeline.LostRerun, pipeline.LostFail), set: func(m *pipeline.Module, r reading) { m.OnLost = r.text }},
-		"secrets":       {kind: kindTexts, check: checkSecretName, set: func(m *pipeline.Module, r reading) { m.Secrets = unique(r.texts) }},
-		"cache":         {kind: kindFlag, set: func(m *pipeline.Module, r reading) { m.Cache = r.flag }},
-		"idle_timeout":  {kind: kindDuration, zero: "no limit", set: func(m *pipeline.Module, r reading) { m.IdleTimeout = r.duration }},
+		"ignore_failure":  {kind: kindFlag, set: func(m *pipeline.Module, r reading) { m.IgnoreFailure = r.flag }},
+		"priority":        {kind: kindNumber, low: -1000, high: 1000, set: func(m *pipeline.Module, r reading) { m.Priority = r.number }},
+		"not_in_parallel": {kind: kindCounts, check: checkWord, checkAll: tooManyLocks, low: 1, high: pipeline.MaxLockHolders, set: setLocks},
+		"on_disconnect":   {kind: kindText, check: oneOf(pipeline.DisconnectKeep, pipeline.DisconnectKill), set: func(m *pipeline.Module, r reading) { m.OnDisconnect = r.text }},
+		"on_lost":         {kind: kindText, check: oneOf(pipeline.LostRerun, pipeline.LostFail), set: func(m *pipeline.Module, r reading) { m.OnLost = r.text }},
+		"secrets":         {kind: kindTexts, check: checkSecretName, set: func(m *pipeline.Module, r reading) { m.Secrets = unique(r.texts) }},
+		"cache":           {kind: kindFlag, set: func(m *pipeline.Module, r reading) { m.Cache = r.flag }},
+		"idle_timeout":    {kind: kindDuration, zero: "no limit", set: func(m *pipeline.Module, r reading) { m.IdleTimeout = r.duration }},
 	}
 
 	retrySpecs = map[string]spec[pipeline.Module]{
@@ -157,6 +156,11 @@ func globs(list []string) []string {
 func (s *spec[T]) read(r *report, name string, expr hclsyntax.Expression, v cty.Value) (reading, bool) {
 	var out reading
 	switch s.kind {
+	case kindCounts:
+		if t := v.Type(); !v.IsNull() && (t.IsObjectType() || t.IsMapType()) {
+			return s.counts(r, name, expr, v)
+		}
+		fallthrough
 	case kindTexts, kindNumbers:
 		if s.alone && v.Type() == cty.String && !v.IsNull() {
 			one, ok := s.one(r, name, expr.Range(), v)

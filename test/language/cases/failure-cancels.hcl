@@ -3,6 +3,7 @@
 # kill
 # bad: failed "exit code 2"
 # warning: failed
+# ready: succeeded
 # long: cancelled "cancelled because bad failed"
 # after: skipped "bad failed"
 # watch: succeeded

@@ -1,5 +1,6 @@
 // Locks: who holds each key of not_in_parallel, and who waits for it.
 import { signal } from '@preact/signals'
+import type { ComponentChildren } from 'preact'
 import { Card, useAsked } from './card'
 import { coarse, count, modulesWait, seconds } from './format'
 import { Blank, Command, CopyAs, Table, cli, curl } from './parts'
@@ -19,6 +20,11 @@ function User({ u }: { u: LockUser }) {
       {u.module} <span class="muted">of {r ? `${r.pipeline} ${r.number}` : u.run.slice(0, 8)}</span>
     </a>
   )
+}
+
+// Holders shows something of each holder, one a line: the columns of a row agree.
+function Holders({ l, show }: { l: Lock; show: (u: LockUser) => ComponentChildren }) {
+  return l.holders.map((u) => <div key={u.run + u.module}>{show(u)}</div>)
 }
 
 export function Locks() {
@@ -45,7 +51,7 @@ export function Locks() {
           refused={refused}
           blank={
             <Blank title="No lock is held or waited for">
-              <p>Modules that name the same key run one after another, in the whole cluster and over all runs:</p>
+              <p>Modules that name the same key run one after another, or as many at once as it allows, in the whole cluster and over all runs:</p>
               <Command text={'module "integration" {\n  not_in_parallel = ["test-db"]\n  script          = "make integration"\n}'} />
             </Blank>
           }
@@ -56,9 +62,20 @@ export function Locks() {
                 <th scope="row" class="mono">
                   {l.key}
                 </th>
-                <td data-label="Held by">{l.holder ? <User u={l.holder} /> : <span class="muted">free</span>}</td>
-                <td data-label="On">{l.holder?.worker}</td>
-                <td data-label="Since">{l.holder ? since(l.holder) : ''}</td>
+                <td data-label="Held by">
+                  {l.holders.length === 0 ? <span class="muted">free</span> : <Holders l={l} show={(u) => <User u={u} />} />}
+                  {(l.limit > 1 || l.holders.length > 1) && (
+                    <span class="muted">
+                      {l.holders.length} of {l.limit}
+                    </span>
+                  )}
+                </td>
+                <td data-label="On">
+                  <Holders l={l} show={(u) => u.worker} />
+                </td>
+                <td data-label="Since">
+                  <Holders l={l} show={since} />
+                </td>
                 <td data-label="Waiting">
                   {l.waiters.length === 0 ? (
                     <span class="muted">none</span>

@@ -140,8 +140,8 @@ export interface WorkerNode {
 }
 
 export interface Schedule { name: string; cron: string[]; timezone: string; paused: boolean; next: string | null }
-export interface LockUser { run: string; module: string; worker?: string; since: string }
-export interface Lock { key: string; holder: LockUser | null; waiters: LockUser[] }
+export interface LockUser { run: string; module: string; worker?: string; limit: number; since: string }
+export interface Lock { key: string; limit: number; holders: LockUser[]; waiters: LockUser[] }
 export interface Artifact { module: string; path: string; size: number; digest?: string; link?: string }
 export interface WhyModule { name: string; state: ModuleState; because: string[] }
 
