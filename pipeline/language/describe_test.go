@@ -67,7 +67,7 @@ func TestDescribeLanguage_fromTheTables(t *testing.T) {
 		return list[i]
 	}
 
-	if a := find(top.Attributes, "on_failure"); !slices.Equal(a.Choices, []string{"stop", "continue"}) || a.Default != "stop" {
+	if a := find(top.Attributes, "on_failure"); !slices.Equal(a.Choices, []string{"stop", "cancel", "continue"}) || a.Default != "stop" {
 		t.Errorf("on_failure: %+v", a)
 	}
 
