@@ -103,6 +103,9 @@ func blockLine(b *language.SchemaBlock, outer string) string {
 	if outer != "" {
 		line += " in " + outer
 	}
+	if outer != "" && b.Importable {
+		line += ", or at the top of an imported file"
+	}
 
 	line += ": " + b.Description
 	if b.Like != "" {

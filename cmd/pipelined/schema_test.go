@@ -18,7 +18,7 @@ func TestSchema(t *testing.T) {
 		t.Errorf("schema retry -json: code %d, %v\n%s", code, err, out)
 	}
 	_, out, _ = newCommand(t, nil).exec("schema")
-	for _, want := range []string{`pipeline "NAME" { … }`, "hooks { … } in pipeline", "hooks { … } in module", `"keep", "kill"`, ".tools"} {
+	for _, want := range []string{`pipeline "NAME" { … }`, "hooks { … } in pipeline", "hooks { … } in module", "locals { … } in pipeline, or at the top of an imported file: ", `"keep", "kill"`, ".tools"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("schema does not print %q:\n%s", want, out)
 		}

@@ -21,7 +21,9 @@ type SchemaBlock struct {
 	// Labelled blocks have a name: variable "version" { … }.
 	Labelled bool `json:"labelled,omitempty"`
 	// Repeatable blocks may occur more than once in the same block.
-	Repeatable  bool   `json:"repeatable,omitempty"`
+	Repeatable bool `json:"repeatable,omitempty"`
+	// Importable blocks stand in imported files, too, at their top.
+	Importable  bool   `json:"importable,omitempty"`
 	Description string `json:"description"`
 	// Like names the block whose attributes and blocks this one has, too.
 	Like       string            `json:"like,omitempty"`
@@ -89,6 +91,9 @@ func DescribeLanguage() Schema {
 	top.without(slices.Collect(maps.Keys(pipelineBlocks))...)
 	top.Blocks[0].without("validation")
 	top.describe("")
+	for i := range top.Blocks {
+		top.Blocks[i].Importable = importBlocks[top.Blocks[i].Name]
+	}
 
 	return Schema{Blocks: []SchemaBlock{top}}
 }

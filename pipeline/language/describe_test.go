@@ -81,4 +81,15 @@ func TestDescribeLanguage_fromTheTables(t *testing.T) {
 	}
 
 	find(find(module.Attributes, "requires").Attributes, "tools")
+
+	var importable []string
+	for _, b := range top.Blocks {
+		if b.Importable {
+			importable = append(importable, b.Name)
+		}
+	}
+	slices.Sort(importable)
+	if !slices.Equal(importable, slices.Sorted(maps.Keys(importBlocks))) {
+		t.Errorf("importable: %v", importable)
+	}
 }

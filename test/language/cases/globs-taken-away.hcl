@@ -9,7 +9,7 @@
 # log here: ./!odd.hcl ./globs-taken-away.hcl
 pipeline "globs_taken_away" {
   workspace {
-    exclude = ["**", "!globs-*.hcl"]
+    exclude = ["**", "!globs-taken*.hcl"]
   }
   module "make" {
     inputs           = []
