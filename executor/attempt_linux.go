@@ -18,7 +18,6 @@ type attempt struct {
 	cookie string
 
 	// These belong to run's goroutine.
-	mask    *mask.Set // nil if nothing is to be hidden
 	out     output
 	timeout *time.Timer // of HookBefore and the main process; nil if there is none
 	end     Status      // what is known of the end so far
@@ -57,8 +56,7 @@ func newAttempt(e *engine, p Process) *attempt {
 
 // run takes the attempt from start to end.
 func (a *attempt) run() Status {
-	a.mask = mask.New(a.p.Mask)
-	a.out = output{path: LogPath(a.p.Dir), limit: a.p.LogLimit, pipe: -1, fd: -1, tail: -1, mask: a.mask.Stream(),
+	a.out = output{path: LogPath(a.p.Dir), limit: a.p.LogLimit, pipe: -1, fd: -1, tail: -1, mask: mask.NewOutput(a.p.Mask),
 		timesPath: TimesPath(a.p.Dir), timesFD: -1, marks: pipeline.LogMarks{Begin: time.Now()}}
 	a.end = Status{ExitCode: -1}
 	ok := true
@@ -97,12 +95,13 @@ func (a *attempt) finalStatus() Status {
 	if a.out.err != nil {
 		st.LogError = a.out.err.Error()
 	}
-	if a.mask != nil {
-		st.Reason, st.StartError, st.HookFailed = a.mask.String(st.Reason), a.mask.String(st.StartError), a.mask.String(st.HookFailed)
-	}
+	hide := a.out.mask.Set()
+	st.Added = a.out.mask.Added()
+	st.AddedCount = len(st.Added)
+	st.Reason, st.StartError, st.HookFailed = hide.String(st.Reason), hide.String(st.StartError), hide.String(st.HookFailed)
 	if a.p.Result != "" && !st.StartedAt.IsZero() {
-		if err := finishResult(a.p.Result, a.mask); err != nil {
-			st.ResultError = a.mask.String(err.Error())
+		if err := finishResult(a.p.Result, hide); err != nil {
+			st.ResultError = hide.String(err.Error())
 		}
 	}
 	return st

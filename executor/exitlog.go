@@ -70,7 +70,9 @@ func openExitLog(path string) (*exitLog, error) {
 }
 
 func appendExit(b []byte, st *Status) ([]byte, error) {
-	body, err := encMode.Marshal(st)
+	kept := *st
+	kept.Added = nil // never on disk
+	body, err := encMode.Marshal(&kept)
 	if err != nil {
 		return b, fmt.Errorf("encode exit of %s: %w", st.ID, err)
 	}

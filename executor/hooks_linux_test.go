@@ -4,7 +4,9 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -188,6 +190,48 @@ func TestKeeper_hooksAndMaskWithoutDaemon(t *testing.T) {
 		}
 		if res, err := executor.ReadResult(p.Result); err != nil || string(res) != "v=x***\n" {
 			t.Errorf("result %s, %v", res, err)
+		}
+	})
+}
+
+// What a module masks by its output stays masked without a daemon, in hooks, in the result
+// and in every file; the next daemon learns the values, and one whose keeper has died that
+// there were some.
+func TestKeeper_addMaskWithoutDaemon(t *testing.T) {
+	eachKind(t, func(t *testing.T, cfg executor.Config) {
+		const secret = "made-at-run-time-1"
+		first := connect(t, cfg)
+		p := hooked(first.shell(`S=made-at-run; S=$S-time-1; echo "before $S"; echo "$S" | cut -c 1-3; printf '::add-m'; sleep 0.05; printf 'ask::made-at'; echo "-run-time-1"; echo $$ >$DIR/child
+			while [ ! -e $DIR/go ]; do sleep 0.01; done; echo "S=$S"; printf 'v=%s\n' "x$S" >$PIPELINED_OUTPUT; printf %s "$S" >&2; exit 3`),
+			map[executor.When]string{executor.HookAfter: "touch $DIR/after; S=made-at-run; echo after $S-time-1; echo ::add-mask::x"})
+		p.Result = p.Dir + "/result"
+		p.Env = append(p.Env, "PIPELINED_OUTPUT="+p.Result)
+		first.start(p)
+		pidIn(t, p.Dir+"/child")
+		if err := first.r.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p.Dir+"/go", nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		testutil.Eventually(t, testTimeout, func() error { _, err := os.Stat(p.Dir + "/after"); return err })
+		next := connect(t, cfg)
+		st := next.wait(p.ID)
+		want := "before made-at-run-time-1\nmad\nS=***\n***\n[pipelined: hook after]\nafter ***\n[pipelined: ::add-mask:: masks nothing: a value has 6 bytes at least]\n"
+		if got := output(t, st); st.ExitCode != 3 || got != want || !slices.Equal(st.Added, []string{secret}) || st.AddedCount != 1 {
+			t.Errorf("%+v, output %q, want %q", st, got, want)
+		}
+		if res, err := executor.ReadResult(p.Result); err != nil || string(res) != "v=x***\n" {
+			t.Errorf("result %s, %v", res, err)
+		}
+		mustNotHold(t, cfg.DataDir, secret)
+
+		if err := syscall.Kill(keeperPID(cfg.DataDir), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		list, err := next.r.List(t.Context())
+		if err != nil || len(list) != 1 || list[0].Added != nil || list[0].AddedCount != 1 {
+			t.Errorf("after the death of the keeper: %+v, %v", list, err)
 		}
 	})
 }

@@ -39,9 +39,8 @@ type output struct {
 	timesFD   int
 	// idle is reset by every byte; nil without an idle timeout.
 	idle *idleTimeout
-	// mask hides secrets before anything is written; nil if there are none.
-	mask   *mask.Stream
-	masked []byte
+	// mask hides secrets before anything is written.
+	mask *mask.Output
 	// open says that the last line has no end yet.
 	open bool
 }
@@ -58,12 +57,7 @@ func (o *output) read() (ended bool) {
 		switch {
 		case n > 0:
 			o.idle.reset()
-			if o.mask == nil {
-				o.write(buf[:n])
-			} else {
-				o.masked = o.mask.Append(o.masked[:0], buf[:n])
-				o.write(o.masked)
-			}
+			o.mask.Take(buf[:n], o.write)
 		case err == unix.EINTR:
 		case err == unix.EAGAIN:
 			return false
@@ -112,10 +106,7 @@ func (o *output) endPipe() {
 	if o.pipe >= 0 {
 		o.closePipe()
 	}
-	if o.mask != nil {
-		o.write(o.mask.Close(o.masked[:0]))
-		o.masked = nil
-	}
+	o.mask.Close(o.write)
 }
 
 // announce writes a line of our own, on a line of its own.

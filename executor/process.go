@@ -44,9 +44,10 @@ type Process struct {
 	// IdleTimeout stops the process when it has written nothing for so long; 0
 	// means never.
 	IdleTimeout time.Duration `cbor:"11,keyasint,omitempty"`
-	// Mask holds values that are hidden (package mask) in the output, in the
+	// Mask holds values that are hidden (mask.Output) in the output, in the
 	// file Result and in the reasons that Status gives, before any of it reaches
-	// the disk. A runner keeps them in memory only.
+	// the disk. A runner keeps them in memory only. Lines of the output may add to
+	// them: see mask.Command.
 	Mask []string `cbor:"12,keyasint,omitempty"`
 	// Hooks run before and after the process; see Hook.
 	Hooks []Hook `cbor:"13,keyasint,omitempty"`
@@ -55,8 +56,8 @@ type Process struct {
 	// has the same bounds. They have no effect if EnforcedLimits says so.
 	Memory int64   `cbor:"14,keyasint,omitempty"`
 	CPU    float64 `cbor:"15,keyasint,omitempty"`
-	// Result is the file to which the module writes its result. With a Mask it
-	// is masked when the process has ended; the runner never deletes it.
+	// Result is the file to which the module writes its result. If anything is to be
+	// hidden it is masked when the process has ended; the runner never deletes it.
 	Result string `cbor:"16,keyasint,omitempty"`
 }
 
@@ -148,6 +149,11 @@ type Status struct {
 	// ResultError says why the result cannot be relied upon: it is lost, or could
 	// not be masked.
 	ResultError string `cbor:"25,keyasint,omitempty"`
+	// Added are the values that lines of the output added to Mask, AddedCount is
+	// how many. A runner keeps the values in memory only: an exit that an earlier
+	// keeper left has none.
+	Added      []string `cbor:"27,keyasint,omitempty"`
+	AddedCount int      `cbor:"28,keyasint,omitempty"`
 }
 
 // Runner runs processes. All methods may be called from many goroutines.

@@ -22,8 +22,9 @@ import (
 const (
 	protoMagic = "pipelined-keeper"
 	// protoVersion changes with every field that a keeper must know: one that did
-	// not know Process.Mask would start the process without masking.
-	protoVersion = 4
+	// not know Process.Mask would start the process without masking. One of version 4
+	// does not know mask.Command.
+	protoVersion = 5
 	// maxFrame bounds a message. Longer lists are cut into several.
 	maxFrame = 16 << 20
 	// softFrame is where lists are cut.
@@ -222,6 +223,9 @@ func cutStatuses(list []Status, send func(part []Status, more bool) error) error
 		for n < len(list) && (n == 0 || size < softFrame) {
 			st := &list[n]
 			size += 256 + len(st.ID) + len(st.Dir) + len(st.Meta) + len(st.Reason) + len(st.StartError)
+			for _, s := range st.Added {
+				size += len(s) + 5
+			}
 			n++
 		}
 		if err := send(list[:n], n < len(list)); err != nil {

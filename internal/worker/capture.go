@@ -44,13 +44,18 @@ type captured struct {
 	outcome *pipeline.Outcome
 	// blobs are those that the outcome names.
 	blobs []pipeline.Digest
+	// added are the values that the module masked by its output; addedLost says that
+	// they are gone, with the keeper that had them.
+	added     []string
+	addedLost bool
 }
 
 // capture captures log, result and outputs, in this order: the log is there for
 // the user even if the outputs cannot be kept. nil means that ctx has ended: the
 // attempt stays in the journal, and the next daemon captures it.
 func (c *capturer) capture(ctx context.Context, a *attempt, st executor.Status) *captured {
-	got := &captured{outcome: &pipeline.Outcome{StartedAt: st.StartedAt.UTC(), FinishedAt: st.ExitedAt.UTC()}}
+	got := &captured{outcome: &pipeline.Outcome{StartedAt: st.StartedAt.UTC(), FinishedAt: st.ExitedAt.UTC()},
+		added: st.Added, addedLost: st.AddedCount > len(st.Added)}
 	o := got.outcome
 	if o.FinishedAt.IsZero() {
 		o.FinishedAt = time.Now().UTC()

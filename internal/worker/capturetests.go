@@ -28,11 +28,14 @@ func (c *capturer) captureTests(ctx context.Context, a *attempt, got *captured) 
 	}
 
 	var set testreport.Set
-	if a.spec.Sealed {
+	switch {
+	case a.spec.Sealed:
 		// The secrets that the module had are gone with the daemon that started it.
 		set.Warn("reports", "not read: this node was restarted while the module ran, and does not know its secrets any more to mask them")
-	} else {
-		c.readReports(ctx, a, &set, o.State == pipeline.AttemptSucceeded)
+	case got.addedLost:
+		set.Warn("reports", "not read: the keeper died, and with it what the module masked by "+mask.Command)
+	default:
+		c.readReports(ctx, a, got.added, &set, o.State == pipeline.AttemptSucceeded)
 	}
 	if set.Empty() {
 		if o.State != pipeline.AttemptSucceeded {
@@ -59,9 +62,10 @@ func (c *capturer) captureTests(ctx context.Context, a *attempt, got *captured) 
 	}
 }
 
-func (c *capturer) readReports(ctx context.Context, a *attempt, set *testreport.Set, succeeded bool) {
+// readReports reads the reports, and hides the values of added too.
+func (c *capturer) readReports(ctx context.Context, a *attempt, added []string, set *testreport.Set, succeeded bool) {
 	var hide func([]byte) []byte
-	if values := masked(&a.spec, c.passThrough); len(values) > 0 {
+	if values := append(masked(&a.spec, c.passThrough), added...); len(values) > 0 {
 		hide = mask.New(values).Bytes
 	}
 

@@ -18,13 +18,15 @@ func TestCapture_tests(t *testing.T) {
 	good := b.spec("good", `mkdir -p reports/more && cp "$F" reports/more/a.xml && ln -s /etc/passwd reports/link.xml && mkfifo reports/pipe.xml && echo '{' > reports/bad.xml`)
 	failed := b.spec("failed", `printf '`+oneTest+`' > x.xml; exit 3`)
 	failed.Secrets = map[string]string{"S": secret}
+	added := b.spec("added", `A=correct; echo "::add-mask::$A-horse-battery"; printf '`+oneTest+`' > x.xml; echo "$A-horse-battery"; ln -s ../../x correct-horse-battery`)
+	added.Outputs = []string{"*"}
 	none := b.spec("none", "true")
 	broken := b.spec("broken", "exit 1")
-	for _, s := range []*pipeline.Spec{&good, &failed, &none, &broken} {
+	for _, s := range []*pipeline.Spec{&good, &failed, &added, &none, &broken} {
 		s.Reports.JUnit = []string{"reports", "*.xml"}
 	}
 	good.Script = `printf '` + oneTest + `' > f; F=f; ` + good.Script
-	b.take(good, failed)
+	b.take(good, failed, added)
 	b.take(none, broken)
 
 	o := b.outcome("good")
@@ -43,6 +45,11 @@ func TestCapture_tests(t *testing.T) {
 	cases, err := testreport.Decode(data)
 	if err != nil || len(cases) != 1 || cases[0].Message != "it is ***" || cases[0].State != pipeline.TestFailed {
 		t.Errorf("the blob has %+v, %v", cases, err)
+	}
+
+	// What the module masks by its output is masked in its reports and reasons too.
+	if o = b.outcome("added"); o.Tests == nil || o.Tests.Failing[0].Message != "it is ***" || o.State != pipeline.AttemptFailed || !strings.Contains(o.Reason, `"***"`) || o.LogSize != int64(len("***\n")) {
+		t.Errorf("added: %s %q, log of %d bytes, %+v", o.State, o.Reason, o.LogSize, o.Tests)
 	}
 
 	if o = b.outcome("none"); o.State != pipeline.AttemptSucceeded || o.Tests == nil || len(o.Tests.Warnings) != 1 || o.Tests.Cases != "" {

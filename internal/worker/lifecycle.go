@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -203,7 +204,7 @@ func (c *lifecycle) conclude(a *attempt, got *captured) {
 	o := got.outcome
 	o.ID, o.Fence, o.Worker = a.id, a.spec.Fence, c.self
 	if o.Reason != "" { // the runner's part of it is masked already
-		o.Reason = mask.New(hidden(&a.spec)).String(o.Reason)
+		o.Reason = mask.New(slices.Concat(hidden(&a.spec), got.added)).String(o.Reason)
 	}
 
 	released := c.predecessors.ended(a.id, o.State == pipeline.AttemptSucceeded)

@@ -45,6 +45,8 @@ var limitTables = map[string][]limit{
 	"modules": {
 		{"results of a module", "pipeline.MaxResultBytes", inBytes},
 		{"name of a result", "internal/worker/result.maxKey", inBytes},
+		{"values that a module masks by `::add-mask::`", "pipeline/mask.MaxAdded", ""},
+		{"all values that a module masks by `::add-mask::`", "pipeline/mask.MaxAddedBytes", inBytes},
 		{"files of test reports of an attempt", "internal/worker.maxReportFiles", ""},
 		{"one file of test reports", "internal/worker.maxReport", inBytes},
 		{"all files of test reports of an attempt", "internal/worker.maxReports", inBytes},

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -275,4 +276,87 @@ func filesShowNothing(t *testing.T, dir string, hidden map[string]string) {
 			t.Errorf("no file has %s: the test looks in the wrong place", control)
 		}
 	}
+}
+
+// addMaskPipeline names its value at run time, on each node, and then waits for the file
+// that lets it go on.
+const addMaskPipeline = `pipeline "addmask" {
+  module "show" {
+    matrix = { n = range(3) }
+    script = <<-SH
+      cd %[1]s
+      VALUE=$(rev value-${matrix.n})
+      echo "::add-mask::$VALUE"
+      echo "control-output $VALUE"
+      touch up-${matrix.n}
+      while [ ! -e go ]; do sleep 0.1; done
+      echo "$VALUE" | tee /dev/stderr | base64
+      echo control-"reason"
+      printf '{"control": "control-%%s", "value": "so %%s"}' result "$VALUE" > "$PIPELINED_OUTPUT"
+    SH
+  }
+  module "used" {
+    command = ["echo", "control-${"later"}", jsonencode(module.show["0"].result)]
+  }
+}
+`
+
+// What modules mask by their output, with every agent killed in the middle of it, shows in
+// no answer and in no file of a node.
+func TestAddMask_agentsKilled(t *testing.T) {
+	const value = "Zt4-made-at-run-time-9yQ"
+	hidden := leaks(value)
+	c := harness.Start(t, 3, "-max-parallel", "1", "-log-level", "debug")
+	reversed := []byte(value)
+	slices.Reverse(reversed)
+	apart := t.TempDir()
+	for n := range 3 {
+		if err := os.WriteFile(filepath.Join(apart, fmt.Sprintf("value-%d", n)), reversed, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	file := c.WriteFile("addmask/pipeline.hcl", fmt.Sprintf(addMaskPipeline, apart))
+	id := strings.TrimSpace(c.OK("submit", "-detach", "-address", c.Nodes[0].URL, file))
+	testutil.Eventually(t, harness.Wait, func() error {
+		if up, _ := filepath.Glob(filepath.Join(apart, "up-*")); len(up) < 3 {
+			return fmt.Errorf("only %q began", up)
+		}
+		return nil
+	})
+	for _, n := range c.Nodes {
+		n.Kill()
+		n.Start()
+		c.Whole()
+	}
+	if err := os.WriteFile(filepath.Join(apart, "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	testutil.Eventually(t, time.Minute, func() error {
+		r, err := c.Run(id)
+		if err == nil && r.State != pipeline.RunSucceeded {
+			err = fmt.Errorf("the run is %s: %s", r.State, r.Reason)
+		}
+		return err
+	})
+
+	all := ""
+	for _, n := range c.Nodes {
+		for _, args := range [][]string{{"logs", id}, {"logs", "-timestamps", id, "show[0]"}, {"status", "-json", id}, {"why", "-json", id}, {"events", "-json"}} {
+			r := c.CLI(append([]string{"-address", n.URL}, args...)...)
+			all += r.Stdout + r.Stderr
+			if form := shows(r.Stdout+r.Stderr, hidden); form != "" {
+				t.Errorf("%s, asked for %v, shows it %s", n.Name, args, form)
+			}
+		}
+	}
+	for _, control := range []string{"control-output ***", "control-result", "control-later", "so ***"} {
+		if !strings.Contains(all, control) {
+			t.Errorf("no answer has %s: the test looks in the wrong place", control)
+		}
+	}
+	for _, n := range c.Nodes {
+		n.Term() // all is on the disks
+	}
+	filesShowNothing(t, c.Dir, hidden)
 }
