@@ -71,6 +71,9 @@ type runPlan struct {
 	Pipeline    string     `json:"pipeline"`
 	Description string     `json:"description,omitempty"`
 	Waves       [][]string `json:"waves"`
+	// Schedule is when runs are made once the pipeline is registered, each H of cron
+	// replaced.
+	Schedule *pipeline.Schedule `json:"schedule,omitempty"`
 	// Warnings are what is valid and likely a mistake.
 	Warnings []wire.Diagnostic `json:"warnings"`
 	// CriticalPath is the longest chain of modules: by the time that they are
@@ -121,7 +124,7 @@ func planOf(def *pipeline.Pipeline) runPlan {
 		p.index[def.Modules[i].Name] = i
 	}
 
-	plan := runPlan{Pipeline: def.Name, Description: def.Description, Warnings: []wire.Diagnostic{}, Waves: [][]string{}, CriticalPath: []string{}, Modules: p.planned}
+	plan := runPlan{Pipeline: def.Name, Description: def.Description, Schedule: def.Schedule, Warnings: []wire.Diagnostic{}, Waves: [][]string{}, CriticalPath: []string{}, Modules: p.planned}
 	last := -1 // a module of the last wave
 
 	for i := range def.Modules {
@@ -296,6 +299,9 @@ func (c planCommand) print(plan runPlan) {
 	if plan.Description != "" {
 		fmt.Fprintf(w, "%s\n", terminal.Clean(plan.Description))
 	}
+	if plan.Schedule != nil {
+		fmt.Fprintln(w, scheduleLine(plan.Schedule))
+	}
 	for i, wave := range plan.Waves {
 		fmt.Fprintf(w, "\nwave %d\n", i+1)
 		for _, name := range wave {
@@ -316,6 +322,11 @@ func (c planCommand) print(plan runPlan) {
 	} else if len(plan.CriticalPath) > 0 {
 		fmt.Fprintf(w, "\nlongest path: %s\n", terminal.Clean(strings.Join(plan.CriticalPath, " -> ")))
 	}
+}
+
+// scheduleLine says when a schedule is due.
+func scheduleLine(s *pipeline.Schedule) string {
+	return terminal.Clean("schedule: " + strings.Join(s.Cron, "; ") + " in " + s.Timezone)
 }
 
 func (c planCommand) printModule(m *plannedModule) {

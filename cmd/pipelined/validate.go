@@ -13,6 +13,7 @@ import (
 	"github.com/pipelined/pipelined/internal/report"
 	"github.com/pipelined/pipelined/internal/submission"
 	"github.com/pipelined/pipelined/internal/terminal"
+	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/pipeline/language"
 )
 
@@ -52,6 +53,9 @@ func (c validateCommand) command() *cli.Command {
 			}
 
 			fmt.Fprintf(c.env.stdout, "%s: pipeline %s is valid (%s)\n", terminal.Clean(v.File), v.Pipeline, numberOf(len(v.Modules), "module"))
+			if v.Schedule != nil {
+				fmt.Fprintln(c.env.stdout, scheduleLine(v.Schedule))
+			}
 			return nil
 		}),
 	}
@@ -80,6 +84,9 @@ type validation struct {
 	File     string   `json:"file"`
 	Pipeline string   `json:"pipeline,omitempty"`
 	Modules  []string `json:"modules"`
+	// Schedule is when runs are made once the pipeline is registered, each H of cron
+	// replaced.
+	Schedule *pipeline.Schedule `json:"schedule,omitempty"`
 	// Missing are variables without a value: what needs them was not checked.
 	Missing     []string          `json:"missing"`
 	Diagnostics []wire.Diagnostic `json:"diagnostics"`
@@ -126,10 +133,12 @@ func (c validateCommand) validate(ctx context.Context, cmd *cli.Command) (valida
 		return v, unknownVariables(s.Inputs, declared)
 	}
 
-	if _, err := s.Check(ctx, language.Inputs{Git: facts}); err != nil {
+	def, err := s.Check(ctx, language.Inputs{Git: facts})
+	if err != nil {
 		return v, err
 	}
 
+	v.Schedule = def.Schedule
 	v.Missing = []string{}
 	return v, nil
 }

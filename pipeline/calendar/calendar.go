@@ -120,13 +120,17 @@ func EndOf(text, zone string) (time.Time, error) {
 	return In(at, zone).AddDate(0, 0, 1).Add(-time.Second).UTC(), nil
 }
 
-// Check reports what is wrong with an expression; nil if it is valid.
+// Check reports what is wrong with an expression, before or after Spread; nil if it is
+// valid.
 func Check(expression string) error {
-	_, err := parse(expression)
+	expression, err := Spread(expression, "")
+	if err == nil {
+		_, err = parse(expression)
+	}
 	return err
 }
 
-// Parse reads a schedule: it is due when one of its expressions is.
+// Parse reads a schedule: it is due when one of its expressions is. They come from Spread.
 func Parse(expressions []string, zone string) (*Calendar, error) {
 	loc, err := Zone(zone)
 	if err != nil {

@@ -208,7 +208,7 @@ var attributeTexts = map[string]text{
 	"requirement.message": {what: "with what the run fails where the command does"},
 	"requirement.timeout": {what: "of the command", fallback: span(pipeline.DefaultTimeout)},
 
-	"schedule.cron":     {what: "when it is due: minute, hour, day of month, month and day of week, or @daily, or @every 90s; several are allowed", required: true, typ: "text, or list of texts"},
+	"schedule.cron":     {what: "when it is due: minute, hour, day of month, month and day of week, or @daily, or @every 90s; H is a value that follows from the name; several are allowed", required: true, typ: "text, or list of texts"},
 	"schedule.timezone": {what: "the zone of cron, by its name in the IANA database", fallback: "UTC"},
 	"schedule.overlap":  {what: "what happens to a tick while a run of an earlier one is active", fallback: "skip; queue with catch_up = \"all\""},
 	"schedule.catch_up": {what: "which of the ticks that were missed, while no leader was there, make a run after all", fallback: pipeline.CatchUpLast},

@@ -90,6 +90,14 @@ func (c *compilation) runs() {
 			c.add(*c.file.schedule.at, "", "%d cron expressions are more than %d", n, calendar.MaxExpressions)
 		}
 
+		// The name of the pipeline is that of its schedule.
+		s.Cron = slices.Clone(s.Cron)
+		for i := range s.Cron {
+			if text, err := calendar.Spread(s.Cron[i], c.out.Name); err == nil { // checkCron reports the others
+				s.Cron[i] = text
+			}
+		}
+
 		if s.Timezone == "" {
 			s.Timezone = "UTC"
 		}

@@ -28,6 +28,8 @@ func TestCompile_schedule(t *testing.T) {
 		{"schedule {\n cron = \"@every 2s\"\n catch_up = \"all\"\n overlap = \"skip\"\n}", pipeline.Schedule{Cron: []string{"@every 2s"}, Timezone: "UTC", Overlap: "skip", CatchUp: "all"}},
 		{"variable \"zone\" {\n default = \"Asia/Tokyo\"\n}\nlocals {\n at = \"30 4 * * *\"\n}\nschedule {\n cron = local.at\n timezone = var.zone\n}",
 			pipeline.Schedule{Cron: []string{"30 4 * * *"}, Timezone: "Asia/Tokyo", Overlap: "skip", CatchUp: "last"}},
+		// The pipeline is called p.
+		{"schedule { cron = [\"H 3 * * *\", \"H/15 * * * *\"] }", pipeline.Schedule{Cron: []string{"23 3 * * *", "8-59/15 * * * *"}, Timezone: "UTC", Overlap: "skip", CatchUp: "last"}},
 	} {
 		p := compile(t, with(c.block), language.Inputs{})
 		if d := cmp.Diff(&c.want, p.Schedule); d != "" {

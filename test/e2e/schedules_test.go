@@ -220,3 +220,39 @@ func waitForTicks(t *testing.T, c *harness.Cluster, n int) {
 		return nil
 	})
 }
+
+// What H stands for is the same on every node, before and after a leader was killed and
+// when the pipeline is registered again.
+func TestSchedule_spread(t *testing.T) {
+	c := harness.Start(t, 3)
+	file := c.WriteFile("spread.hcl", `pipeline "spread" {
+  workspace {
+    exclude = ["**"]
+  }
+  schedule {
+    cron = ["H H * * *", "H/15 * * * *"]
+  }
+  module "m" {
+    command = ["true"]
+  }
+}
+`)
+	planned := c.OK("plan", "-address", c.Nodes[0].URL, file)
+	c.OK("submit", "-register", "-address", c.Nodes[0].URL, file)
+	leader := c.Leader()
+	leader.Kill()
+	leader.Start()
+	c.Whole()
+	for _, n := range c.Nodes {
+		var list wire.ScheduleList
+		text := c.OK("schedules", "-json", "-address", n.URL)
+		if err := json.Unmarshal([]byte(text), &list); err != nil || len(list.Schedules) != 1 {
+			t.Fatalf("%v in %s", err, text)
+		}
+		cron := strings.Join(list.Schedules[0].Cron, "; ")
+		if !strings.Contains(planned, "schedule: "+cron+" in UTC\n") || strings.Contains(cron, "H") {
+			t.Errorf("%s has %q, and the plan was %s", n.Name, cron, planned)
+		}
+		c.OK("submit", "-register", "-address", n.URL, file)
+	}
+}

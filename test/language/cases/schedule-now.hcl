@@ -7,7 +7,7 @@ pipeline "schedule-now" {
     exclude = ["**"]
   }
   schedule {
-    cron     = ["0 3 * * 1-5", "@yearly"]
+    cron     = ["0 3 * * 1-5", "@yearly", "H H(0-5) * * *"]
     timezone = "Europe/London"
     overlap  = "allow"
     catch_up = "none"
