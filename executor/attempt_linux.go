@@ -34,6 +34,8 @@ type attempt struct {
 	hooksUntil time.Time
 	// lateStop is what came then.
 	lateStop *stopOrder
+	// cleaning says that only the cleanup is left, which nothing stops.
+	cleaning bool
 
 	// final is set, under the engine's lock, when all has ended.
 	final *Status
@@ -74,6 +76,7 @@ func (a *attempt) run() Status {
 	if len(a.p.Hooks) > 0 {
 		a.lateHooks()
 	}
+	a.cleanUp()
 	a.out.close()
 	return a.finalStatus()
 }
@@ -135,8 +138,10 @@ func (a *attempt) runPhase(argv []string, dir string, env []string, main bool) (
 		return r, false, nil
 	}
 	s := e.groups.get()
-	if err := s.limit(&a.p); err != nil {
-		e.log.Warn("start without limits", "attempt", a.p.ID, "error", err)
+	if !a.cleaning { // no other goroutine changes it
+		if err := s.limit(&a.p); err != nil {
+			e.log.Warn("start without limits", "attempt", a.p.ID, "error", err)
+		}
 	}
 	c, err := e.children.spawn(p, e.identity.variable(a.cookie), s)
 	if err != nil && s != nil {
@@ -177,11 +182,36 @@ func (a *attempt) runPhase(argv []string, dir string, env []string, main bool) (
 	return r, true, nil
 }
 
+// cleanUp runs the cleanup, if there is one and anything was started.
+func (a *attempt) cleanUp() {
+	a.mu.Lock()
+	wanted := len(a.p.Cleanup) > 0 && !a.startedAt.IsZero()
+	a.cleaning = wanted
+	a.mu.Unlock()
+	if !wanted {
+		return
+	}
+
+	end := a.end // what the cleanup takes and how it ends is not the attempt's
+	r, _, failure := a.runPhase(a.p.Cleanup, a.p.Dir, a.p.Env, false)
+	a.end = end
+	switch {
+	case failure != nil:
+		a.e.log.Error("clean up after an attempt", "attempt", a.p.ID, "error", failure.message)
+	case r.code != 0:
+		a.e.log.Error("clean up after an attempt", "attempt", a.p.ID, "exit_code", r.code)
+	}
+}
+
 // nextPhase makes the next process's phase known to those who stop the attempt;
 // nil if it must not start any more. until bounds it.
 func (a *attempt) nextPhase(main bool) (ph *phase, until time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.cleaning {
+		a.cur = newPhase(a, false)
+		return a.cur, time.Now().Add(CleanupTime)
+	}
 	if !a.late && a.stop != nil || a.late && !a.hooksUntil.IsZero() && !time.Now().Before(a.hooksUntil) {
 		return nil, until
 	}
@@ -224,6 +254,8 @@ func (a *attempt) requestStop(order stopOrder, grace time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
+	case a.cleaning:
+		return
 	case a.late || a.stop == nil && a.cur != nil && a.cur.main && a.cur.ended():
 		// It came to its end by itself; only hooks may be left.
 		if order.timedOut {

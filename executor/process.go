@@ -59,7 +59,16 @@ type Process struct {
 	// Result is the file to which the module writes its result. If anything is to be
 	// hidden it is masked when the process has ended; the runner never deletes it.
 	Result string `cbor:"16,keyasint,omitempty"`
+	// Cleanup is a command that runs once everything else has ended, however it
+	// ended, if anything was started: it removes what belongs to the attempt and is
+	// no process of the tree, such as a container. The exit is reported after it. It
+	// has CleanupTime and no limits; nothing stops it earlier, and how it ends
+	// changes nothing.
+	Cleanup []string `cbor:"17,keyasint,omitempty"`
 }
+
+// CleanupTime bounds Process.Cleanup.
+const CleanupTime = 30 * time.Second
 
 // ReasonLapsed is the reason of what was stopped because the lease lapsed.
 const ReasonLapsed = "lost contact with the cluster"

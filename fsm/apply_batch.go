@@ -184,7 +184,7 @@ func (st *state) record(a *pipeline.Attempt, o *pipeline.Outcome, id pipeline.At
 	}
 
 	a.FinishedAt = o.FinishedAt
-	a.Log, a.LogSize, a.Tests = o.Log, o.LogSize, o.Tests
+	a.Log, a.LogSize, a.Tests, a.Image = o.Log, o.LogSize, o.Tests, o.Image
 	a.Holders, a.Replicas = o.Holders, len(o.Holders)
 	if e := a.Evaluated; e != nil { // served its purpose, but for what later modules must not show
 		a.Evaluated = nil

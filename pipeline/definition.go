@@ -208,6 +208,9 @@ type Module struct {
 	// Failure is the reason of a failed module instead of its exit code; ""
 	// means the exit code.
 	Failure string `json:"failure,omitempty"`
+	// Container is where the module's process runs; without an image it is the
+	// worker's machine itself.
+	Container Container `json:"container,omitzero"`
 	// Approval is set if the module waits for a decision and runs nothing.
 	// Command and Script are empty then.
 	Approval *Approval `json:"approval,omitempty"`
@@ -297,6 +300,8 @@ type Requires struct {
 	Arch  string   `json:"arch,omitempty"`
 	Tools []string `json:"tools,omitempty"`
 	Tags  []string `json:"tags,omitempty"`
+	// Engine is a container engine, which modules with an image need.
+	Engine bool `json:"engine,omitempty"`
 }
 
 // Resources are what a module needs of a worker's machine while it runs. The

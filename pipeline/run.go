@@ -127,6 +127,8 @@ type Attempt struct {
 	// more: when it was written (LogMarks), behind the output.
 	Log     Digest `json:"log,omitempty"`
 	LogSize int64  `json:"logSize,omitempty"`
+	// Image is the digest of the image that it ran in; "" without one.
+	Image string `json:"image,omitempty"`
 	// Replicas is on how many nodes log and outputs were when it committed.
 	Replicas int `json:"replicas,omitempty"`
 	// Holders are the nodes that had log and outputs then.
@@ -284,6 +286,8 @@ type Outcome struct {
 	// LostOutputs names dependencies whose outputs are on no node that answers;
 	// State is AttemptLost then, and they are run again.
 	LostOutputs []string `json:"lostOutputs,omitempty"`
+	// Image is the digest of the image that the module ran in; "" without one.
+	Image string `json:"image,omitempty"`
 	// NeverBegun says that surely no process of the attempt was started, so that it
 	// may be repeated whatever the module's OnLost is.
 	NeverBegun bool `json:"neverBegun,omitempty"`
@@ -338,6 +342,8 @@ type Spec struct {
 	Status string `json:"status,omitempty"`
 	// Resources limit the module, and each hook, if the machine can.
 	Resources Resources `json:"resources,omitzero"`
+	// Container is where the module and its hooks run.
+	Container Container `json:"container,omitzero"`
 	// Secrets are added to the environment under their names, over Env. Mask
 	// holds further values that, like those of Secrets, become *** in output,
 	// results and reasons. Neither is ever written to disk. If there are any,
@@ -409,6 +415,9 @@ type Capabilities struct {
 	// together. 0 means that it is not known; then nothing can be reserved.
 	CPU    float64 `json:"cpu,omitempty"`
 	Memory int64   `json:"memory,omitempty"`
+	// ContainerEngine is the engine for modules with an image, as in "docker 28.2"; ""
+	// if there is none.
+	ContainerEngine string `json:"containerEngine,omitempty"`
 }
 
 // The states of a worker.

@@ -16,6 +16,8 @@ type Worker struct {
 	// Tools and Tags hold lower-case names.
 	Tools map[string]bool
 	Tags  map[string]bool
+	// Engine says that it can run modules in containers.
+	Engine bool
 	// Slots is how many modules it runs at once, Used how many it has now.
 	Slots, Used int
 	// CPU, in thousandths of a processor, and Memory, in bytes, are the
@@ -316,6 +318,10 @@ func able(w *Worker, c Class) bool {
 	}
 
 	if w.External && c.Pin == "" && !anyIn(c.Tags, w.Tags) {
+		return false
+	}
+
+	if c.Engine && !w.Engine {
 		return false
 	}
 

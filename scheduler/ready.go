@@ -16,6 +16,8 @@ type Class struct {
 	// joined with a zero byte.
 	OS, Arch    string
 	Tools, Tags string
+	// Engine classes need a container engine.
+	Engine bool
 	// Pin restricts the class to one worker.
 	Pin pipeline.NodeID
 	// Avoid is a worker to use only if no other has a free slot: the one that lost
@@ -37,7 +39,7 @@ type Class struct {
 
 // ClassOf returns the class of a module: its requirements and reservations.
 func ClassOf(r pipeline.Requires, res pipeline.Resources, pin pipeline.NodeID) Class {
-	return Class{OS: strings.ToLower(r.OS), Arch: strings.ToLower(r.Arch), Tools: joined(r.Tools), Tags: joined(r.Tags), Pin: pin,
+	return Class{OS: strings.ToLower(r.OS), Arch: strings.ToLower(r.Arch), Tools: joined(r.Tools), Tags: joined(r.Tags), Engine: r.Engine, Pin: pin,
 		CPU: Thousandths(res.CPU), Memory: max(0, res.Memory)}
 }
 

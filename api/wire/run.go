@@ -170,6 +170,8 @@ type Attempt struct {
 	StartedAt  *time.Time            `json:"startedAt"`
 	FinishedAt *time.Time            `json:"finishedAt"`
 	LogSize    int64                 `json:"logSize"`
+	// Image is the digest of the image that it ran in, if it ran in one.
+	Image string `json:"image,omitempty"`
 	// Replicas says on how many nodes log and outputs were at commit.
 	Replicas int `json:"replicas,omitempty"`
 	// LocalBytes is how many bytes more of its inputs the worker had than another

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/executor/container"
 	"github.com/pipelined/pipelined/internal/node"
 	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline/language"
@@ -12,7 +13,7 @@ import (
 )
 
 // hidden runs the commands that only this program itself calls: the keeper of a
-// node's modules, the helper that evaluates expensive expressions, and the one
+// node's modules, what keeps a container, the helper that evaluates expensive expressions, and the one
 // that looks at a log which may end the process that does. They are
 // looked at before anything else is set up: one of them is started for every
 // evaluation.
@@ -27,6 +28,8 @@ func (p *program) hidden(ctx context.Context, args []string) (code int, ok bool)
 		// The daemon may run before others; its keeper and their modules do not.
 		node.SetPriority(0)
 		err = executor.KeeperMain(ctx, args[1:])
+	case container.Command:
+		return container.Main(args[1:], p.env.stdout.Unbuffered(), p.env.stderr.Unbuffered()), true
 	case node.CheckLogCommand:
 		err = node.CheckLogMain(args[1:])
 	case bounded.Command:

@@ -260,6 +260,10 @@ func requirements(r pipeline.Requires) string {
 		parts = append(parts, "tag "+t)
 	}
 
+	if r.Engine {
+		parts = append(parts, "a container engine")
+	}
+
 	return strings.Join(parts, ", ")
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/executor/container"
 	"github.com/pipelined/pipelined/internal/node"
 	"github.com/pipelined/pipelined/internal/terminal"
 	"github.com/pipelined/pipelined/pipeline"
@@ -40,7 +42,7 @@ func (c runCommand) command() *cli.Command {
 		Description: "The node lives in this process; only the history is stored. Ctrl-C cancels the run, a second one kills it; a run whose output can no longer be written is cancelled too. " +
 			"Secrets come from " + node.SecretPrefix + "NAME in the environment.",
 		Flags: append(append(append(varFlags(), selectFlags()...), append(cacheFlags(), c.env.snapshotFlags()...)...),
-			c.flag("max-parallel", ""), c.flag("layout", ""), c.flag("log-level", "error"),
+			c.flag("max-parallel", ""), c.flag("layout", ""), c.flag("log-level", "error"), c.flag("container-host", ""),
 			&cli.StringSliceFlag{Name: "module-env", Usage: "`NAMES` of this machine's environment variables that modules get", Sources: c.env.variables("PIPELINED_MODULE_ENV"), Local: true},
 			&cli.BoolFlag{Name: "keep-work", Usage: "keep the directories of failed attempts", HideDefault: true, Sources: c.env.variables("PIPELINED_KEEP_WORK"), Local: true},
 			&cli.StringFlag{Name: "data-dir", Usage: "`DIR` that holds what is stored between runs (default the user's state directory)", Local: true},
@@ -51,7 +53,7 @@ func (c runCommand) command() *cli.Command {
 }
 
 // runSettings are the agent's settings that `run` takes as flags with one value.
-var runSettings = []string{"max-parallel", "layout", "log-level"}
+var runSettings = []string{"max-parallel", "layout", "log-level", "container-host"}
 
 // settingNamed finds a setting of the table, which has it.
 func settingNamed(name string) *setting {
@@ -106,6 +108,10 @@ func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 
 	defer j.Close()
 	if err := c.env.confirmWorkspace(starting, cmd, j); err != nil {
+		return err
+	}
+
+	if err := needsEngine(starting, j.WithImage(), cfg.ContainerHost); err != nil {
 		return err
 	}
 
@@ -186,10 +192,24 @@ func (c runCommand) config(cmd *cli.Command) (nodeConfig, error) {
 	}
 
 	cfg := nodeConfig{Name: "local", Bind: "127.0.0.1", Mode: pipeline.ModeStandalone, Embedded: true, OwnKey: true, Slots: s.Slots,
-		ModuleEnv: split(cmd.StringSlice("module-env")), KeepWork: cmd.Bool("keep-work"), Layout: s.Layout, DataDir: cmd.String("data-dir"),
+		ModuleEnv: split(cmd.StringSlice("module-env")), KeepWork: cmd.Bool("keep-work"), Layout: s.Layout, ContainerHost: s.ContainerHost, DataDir: cmd.String("data-dir"),
 		Version: readBuildInfo().Version, Secrets: c.secrets(),
 		Logger: hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.LevelFromString(s.logLevel), Output: c.env.stderr.Unbuffered()})}
 	return cfg, nil
+}
+
+// needsEngine refuses a run with a module that needs a container engine, if this
+// machine has none.
+func needsEngine(ctx context.Context, module, host string) error {
+	if module == "" {
+		return nil
+	}
+	e, err := container.Find(ctx, host)
+	if err != nil {
+		return fmt.Errorf("module %q has an image: %w. Install and start Docker or Podman (docker.io or podman on Debian), or name its socket with -container-host", module, err)
+	}
+	e.Close()
+	return nil
 }
 
 // secrets are what `run` gives its modules: from the environment, in memory

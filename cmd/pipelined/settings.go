@@ -117,6 +117,8 @@ var nodeTable = []setting{
 		set: list(func(s *agentSettings) *[]string { return &s.Tags })},
 	{name: "module-env", flag: agentFlag, kind: kindList, usage: "`NAMES` of this machine's environment variables that modules get",
 		set: list(func(s *agentSettings) *[]string { return &s.ModuleEnv })},
+	{name: "container-host", usage: "`SOCKET` of the container engine, such as unix:///run/docker.sock, or off", computed: "$DOCKER_HOST, else the usual sockets of Docker and Podman",
+		set: setContainerHost},
 	{name: "key-file", flag: sharedFlag, usage: "`FILE` that holds the cluster key", computed: "in the user's configuration directory",
 		set: text(func(s *agentSettings) *string { return &s.keyFile })},
 	{name: "http-host", flag: agentFlag, kind: kindList, usage: "`NAME` by which clients may address the HTTP port; may be repeated",

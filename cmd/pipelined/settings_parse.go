@@ -11,6 +11,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/executor/container"
 	"github.com/pipelined/pipelined/internal/terminal"
 )
 
@@ -68,6 +69,11 @@ func choice(words []string, to func(*agentSettings, string)) parser {
 
 		return nil
 	}
+}
+
+func setContainerHost(s *agentSettings, v []string) error {
+	s.ContainerHost = v[0]
+	return container.CheckHost(v[0])
 }
 
 func setCPU(s *agentSettings, v []string) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -30,7 +31,7 @@ func (c workersCommand) command() *cli.Command {
 }
 
 func (c workersCommand) print(list wire.WorkerList) error {
-	t := terminal.NewTable(c.env.stdout, "WORKER", "STATUS", "LOAD", "CPU", "MEMORY", "OS", "ARCH", "TAGS", "TOOLS", "ENDPOINT")
+	t := terminal.NewTable(c.env.stdout, "WORKER", "STATUS", "LOAD", "CPU", "MEMORY", "OS", "ARCH", "TAGS", "TOOLS", "CONTAINERS", "ENDPOINT")
 	for _, w := range list.Workers {
 		name := w.Name
 		if name == "" {
@@ -45,7 +46,7 @@ func (c workersCommand) print(list wire.WorkerList) error {
 		t.Row(name, w.Status, fmt.Sprintf("%d/%d", w.CurrentLoad, w.Capabilities.MaxParallelModules),
 			reservedOf(w.Capabilities.CPU > 0, fmt.Sprintf("%v/%v", w.Reserved.CPU, w.Capabilities.CPU)),
 			reservedOf(w.Capabilities.Memory > 0, fmt.Sprintf("%s/%s", pipeline.FormatBytes(w.Reserved.Memory), pipeline.FormatBytes(w.Capabilities.Memory))),
-			w.Capabilities.OS, w.Capabilities.Arch, strings.Join(tags, ","), fmt.Sprint(len(w.Capabilities.InstalledTools)), w.Endpoint)
+			w.Capabilities.OS, w.Capabilities.Arch, strings.Join(tags, ","), fmt.Sprint(len(w.Capabilities.InstalledTools)), cmp.Or(w.Capabilities.ContainerEngine, "no"), w.Endpoint)
 	}
 
 	return t.Flush()

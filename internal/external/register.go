@@ -42,6 +42,7 @@ func (w *Workers) Register(ctx context.Context, by api.Subject, in wire.Register
 	}
 
 	caps := node.Capabilities
+	caps.ContainerEngine = "" // what it is sent names no image
 	if caps.Tags == nil {
 		caps.Tags = []string{}
 	}

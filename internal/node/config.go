@@ -51,6 +51,9 @@ type Config struct {
 	KeyFile string
 	Key     []byte
 	OwnKey  bool
+	// ContainerHost is the socket of the container engine; "" looks at the usual places,
+	// container.Off turns containers off.
+	ContainerHost string
 	// ModuleEnv names variables of this process that modules see.
 	ModuleEnv []string
 	// HTTPPlain turns TLS off on an address other than loopback.

@@ -16,6 +16,7 @@ import (
 	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/cluster/consensus"
 	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/executor/container"
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/metrics"
 	"github.com/pipelined/pipelined/internal/orchestrator"
@@ -174,6 +175,7 @@ func (n *Node) openParts(ctx context.Context) (err error) {
 	n.worker, err = worker.Open(ctx, worker.Config{Self: n.id, Name: n.cfg.Name, Capabilities: capabilities(&n.cfg),
 		Runner: n.runner, Blobs: s.blobs, Trees: s.trees, Journal: s.journal, WorkDir: s.dir.WorkDir(), CachesDir: s.dir.CachesDir(), Layouts: s.layouts,
 		KeepCaches: limits.KeepModuleCaches, MaxCaches: limits.MaxModuleCaches,
+		FindEngine: func(ctx context.Context) (*container.Engine, error) { return container.Find(ctx, n.cfg.ContainerHost) }, Program: n.cfg.Executable,
 		ModuleEnv: n.cfg.ModuleEnv, KeepWork: n.cfg.KeepWork, Fetch: n.fabric.down.Fetch, Copy: n.fabric.up.SecondCopy, Report: n.reports.send,
 		LogLimit: limits.LogLimit, Full: n.fabric.disk.Reason, Filled: n.fabric.disk.Check, Logger: n.log.Named("worker")})
 	if err != nil {

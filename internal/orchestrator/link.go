@@ -80,7 +80,7 @@ func (l *link) setCapabilities(c pipeline.Capabilities) {
 	l.capabilities = &c
 	w := &l.planned
 	w.Name, w.OS, w.Arch = l.name, c.OS, c.Arch
-	w.Tools, w.Tags = lowerSet(c.InstalledTools), lowerSet(c.Tags)
+	w.Tools, w.Tags, w.Engine = lowerSet(c.InstalledTools), lowerSet(c.Tags), c.ContainerEngine != ""
 	w.Slots, w.CPU, w.Memory = c.MaxParallelModules, scheduler.Thousandths(c.CPU), c.Memory
 }
 

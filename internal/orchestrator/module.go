@@ -174,7 +174,7 @@ func (m *moduleState) runsDespiteCancel() bool {
 func (m *moduleState) mustCancel() bool { return m.run.cancelling() && !m.runsDespiteCancel() }
 
 // private reports whether the module itself receives secrets.
-func (m *moduleState) private() bool { return len(m.def.Secrets) > 0 || m.def.Sensitive }
+func (m *moduleState) private() bool { return len(m.def.SecretNames()) > 0 || m.def.Sensitive }
 
 // class is where the module may run.
 func (m *moduleState) class() scheduler.Class {

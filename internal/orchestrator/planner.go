@@ -144,10 +144,11 @@ func (p *planner) explain(v *scheduler.View, why []scheduler.Explanation) {
 // deny is why a module that was placed cannot run: a secret that it names is not
 // available. "" if it can.
 func (p *planner) deny(m *moduleState) string {
-	if len(m.def.Secrets) == 0 || p.vault == nil {
+	names := m.def.SecretNames()
+	if len(names) == 0 || p.vault == nil {
 		return ""
 	}
-	return p.vault.Missing(m.def.Secrets)
+	return p.vault.Missing(names)
 }
 
 // assign makes a placement an attempt, unless another module does the same work.

@@ -26,6 +26,9 @@ func (d *demand) metBy(w *scheduler.Worker) bool {
 	return slices.Contains(d.offered(w), strings.ToLower(d.name))
 }
 
+// demandContainer is the kind of the demand for a container engine.
+const demandContainer = "a container"
+
 // demandsOf lists what is required, in the order in which messages name it.
 func demandsOf(r pipeline.Requires) []demand {
 	var list []demand
@@ -43,6 +46,14 @@ func demandsOf(r pipeline.Requires) []demand {
 
 	for _, x := range r.Tags {
 		add("tag", x, func(w *scheduler.Worker) []string { return slices.Sorted(maps.Keys(w.Tags)) })
+	}
+	if r.Engine {
+		list = append(list, demand{demandContainer, "engine", func(w *scheduler.Worker) []string {
+			if w.Engine {
+				return []string{"engine"}
+			}
+			return nil
+		}})
 	}
 	return list
 }
@@ -140,7 +151,7 @@ func (d *demand) alternatives(workers []*scheduler.Worker) string {
 	}
 
 	switch {
-	case d.kind == "tool" || len(offered) > 8:
+	case d.kind == "tool" || d.kind == demandContainer || len(offered) > 8:
 		return "" // too many to be listed
 	case len(offered) == 0:
 		return " (there is none)"

@@ -17,7 +17,7 @@ func (a *activeAttempt) spec(term uint64, evaluated *pipeline.Evaluated) pipelin
 		Command: d.Command, Script: d.Script, Shell: d.Shell, Env: d.Env,
 		Workspace: r.head.Workspace, Inputs: d.Inputs, InputsAll: d.InputsAll, Layout: d.Layout, WorkingDir: d.WorkingDir,
 		Outputs: d.Outputs, OutputsOptional: d.OutputsOptional, Reports: d.Reports, Timeout: d.Timeout, Grace: d.Grace, Caches: d.Caches, OwnCaches: r.head.Untrusted,
-		IdleTimeout: d.IdleTimeout, OnDisconnect: d.OnDisconnect, Hooks: d.Hooks, Resources: d.Resources,
+		IdleTimeout: d.IdleTimeout, OnDisconnect: d.OnDisconnect, Hooks: d.Hooks, Resources: d.Resources, Container: d.Container,
 		Holders: r.head.Holders, Trace: r.head.Trace, Tick: calendar.Text(r.head.Tick, r.head.Zone)}
 
 	// The worker waits for the predecessor itself; it needs no further word.

@@ -38,7 +38,7 @@ func confidential(p *pipeline.Pipeline) bool {
 	}
 
 	for i := range p.Modules {
-		if len(p.Modules[i].Secrets) > 0 {
+		if len(p.Modules[i].SecretNames()) > 0 {
 			return true
 		}
 	}

@@ -170,7 +170,7 @@ func addAttempts(m *wire.Module, record *pipeline.ModuleRecord) {
 		m.Worker = a.WorkerName
 		m.Attempts = append(m.Attempts, wire.Attempt{Number: a.Number, Worker: a.WorkerName, State: a.State, Reason: a.Reason,
 			ExitCode: a.ExitCode, AssignedAt: wire.TimeOf(a.AssignedAt), StartedAt: wire.TimeOf(a.StartedAt), FinishedAt: wire.TimeOf(a.FinishedAt),
-			LogSize: a.LogSize, Replicas: a.Replicas, LocalBytes: a.LocalBytes})
+			LogSize: a.LogSize, Image: a.Image, Replicas: a.Replicas, LocalBytes: a.LocalBytes})
 	}
 }
 

@@ -124,7 +124,7 @@ func (s *Secrets) names() ([]string, error) {
 
 // check refuses a pipeline that names a secret which is not set.
 func (s *Secrets) check(ctx context.Context, file *language.File, def *pipeline.Pipeline) error {
-	needs := slices.ContainsFunc(def.Modules, func(m pipeline.Module) bool { return len(m.Secrets) > 0 })
+	needs := slices.ContainsFunc(def.Modules, func(m pipeline.Module) bool { return len(m.SecretNames()) > 0 })
 	if !needs {
 		return nil
 	}

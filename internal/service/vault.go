@@ -157,7 +157,7 @@ func (v *Vault) Missing(names []string) string { return v.secrets.firstMissing(n
 // masked too, because files and results carry them from module to module.
 func (v *Vault) Open(def *pipeline.Pipeline, m *pipeline.Module, e *pipeline.Evaluated) (orchestrator.Opened, error) {
 	out := orchestrator.Opened{Evaluated: e}
-	for _, name := range m.Secrets {
+	for _, name := range m.SecretNames() {
 		value, ok, err := v.secrets.value(name)
 		if err != nil {
 			return out, err

@@ -145,6 +145,18 @@ func (j *Job) Scheduled() bool { return j.source.File.Scheduled() }
 func (j *Job) PipelineName() string { return j.source.File.Name() }
 func (j *Job) FileName() string     { return j.source.name }
 
+// WithImage names a module that runs in a container; "" if none surely does.
+func (j *Job) WithImage() string {
+	skipped := j.definition.Skipped()
+	for i := range j.definition.Modules {
+		m := &j.definition.Modules[i]
+		if _, conditional := m.Deferred["when"]; m.Container.Image != "" && !conditional && !skipped[m.Name] {
+			return m.Name
+		}
+	}
+	return ""
+}
+
 // LookUp asks the cluster which modules would hit the cache. The listing of the
 // files is sent, the files are not.
 func (j *Job) LookUp(ctx context.Context, api *client.Client) (wire.CacheForecast, error) {

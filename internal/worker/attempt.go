@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/executor/container"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/internal/worker/attemptdir"
 	"github.com/pipelined/pipelined/pipeline"
@@ -34,6 +35,9 @@ type attempt struct {
 	begin <-chan struct{}
 	// fetched is what was downloaded for it by this daemon.
 	fetched fetched
+	// images are those of its container and of its services, in this order, once
+	// they are on this machine.
+	images []container.Image
 
 	// ctx is canceled when the attempt is to end before its process runs.
 	ctx    context.Context

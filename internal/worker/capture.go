@@ -34,7 +34,9 @@ type capturer struct {
 	// copy sends blobs to another node and returns which; "" if none took them.
 	copy   func(ctx context.Context, blobs []pipeline.Digest) pipeline.NodeID
 	faults *faults
-	log    hclog.Logger
+	// containers knows what processes in containers say of themselves.
+	containers *containers
+	log        hclog.Logger
 	// passThrough names variables of this machine that modules see.
 	passThrough []string
 }
@@ -60,6 +62,7 @@ func (c *capturer) capture(ctx context.Context, a *attempt, st executor.Status) 
 	if o.FinishedAt.IsZero() {
 		o.FinishedAt = time.Now().UTC()
 	}
+	o.Image = c.containers.reported(a, &st)
 	judge(st, a.spec.Resources.Memory, o)
 
 	err := patiently(ctx, func() error { return c.captureLog(ctx, a, got) })

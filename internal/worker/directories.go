@@ -151,6 +151,10 @@ func (d *directories) remove(a *attempt, succeeded bool) {
 	}
 }
 
+// mayMount reports whether the directory of an attempt may be an overlay. A container
+// engine may live in another mount namespace, and would see an empty directory.
+func (d *directories) mayMount(s *pipeline.Spec) bool { return s.Container.Image == "" }
+
 // explainCopies logs why a directory is no overlay.
 func (d *directories) explainCopies(a *attempt, err error) {
 	if d.log.IsDebug() && !errors.Is(err, layout.ErrNotPrepared) {
@@ -161,7 +165,7 @@ func (d *directories) explainCopies(a *attempt, err error) {
 // attached mounts the shared copy of a workspace; ok is false if it cannot be,
 // and then the directory is empty.
 func (d *directories) attached(ctx context.Context, a *attempt, l *contents) (ok bool, err error) {
-	if l.key == "" || !d.layouts.Pays(l.base) {
+	if l.key == "" || !d.mayMount(&a.spec) || !d.layouts.Pays(l.base) {
 		return false, nil
 	}
 	if !d.layouts.Prepared(l.key) {

@@ -32,7 +32,7 @@ func (d *directories) layout(ctx context.Context, a *attempt) error {
 		return err
 	}
 
-	if l.key != "" && len(l.overlays) == 0 && d.layouts.Prepared(l.key) {
+	if l.key != "" && len(l.overlays) == 0 && d.mayMount(s) && d.layouts.Prepared(l.key) {
 		// The quickest way: not even the listing is needed.
 		err := d.layouts.Attach(ctx, a.dir.Name(), a.dir.Work(), l.key, nil, nil)
 		if err == nil || ctx.Err() != nil {

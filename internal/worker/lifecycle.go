@@ -39,6 +39,7 @@ type lifecycle struct {
 	predecessors *predecessors
 	outbox       *outbox
 	faults       *faults
+	containers   *containers
 	log          hclog.Logger
 }
 
@@ -64,6 +65,9 @@ func (c *lifecycle) begin(a *attempt) error {
 		return err
 	}
 	if err := c.directories.prepare(a.ctx, a); err != nil {
+		return err
+	}
+	if err := c.containers.prepare(a.ctx, a); err != nil {
 		return err
 	}
 	proc, err := c.processes.of(a)
@@ -166,6 +170,7 @@ func (c *lifecycle) await(a *attempt) {
 				c.outbox.add(r, false)
 			}
 		case <-a.keeperDied:
+			c.containers.removeOf(c.life, a)
 			c.conclude(a, &captured{outcome: c.lostWithKeeper()})
 			return
 		case st := <-a.exit:

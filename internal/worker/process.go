@@ -16,6 +16,8 @@ import (
 type processes struct {
 	worker string
 	caches *caches
+	// containers turns what has an image into a process in one.
+	containers *containers
 	// passThrough names variables of this machine that modules see.
 	passThrough []string
 	logLimit    int64
@@ -54,11 +56,15 @@ func (p *processes) of(a *attempt) (executor.Process, error) {
 	if s.WorkingDir != "" {
 		dir = filepath.Join(dir, filepath.FromSlash(s.WorkingDir))
 	}
-	return executor.Process{
+	proc := executor.Process{
 		ID: a.key, Dir: string(a.dir), WorkDir: dir, Argv: argv, Env: env, Hooks: hooks,
 		Timeout: s.Timeout, IdleTimeout: s.IdleTimeout, Grace: s.Grace, KillOnLapse: s.OnDisconnect == pipeline.DisconnectKill,
 		Mask: masked(s, p.passThrough), Result: a.dir.Result(), LogLimit: p.logLimit, Memory: s.Resources.Memory, CPU: s.Resources.CPU,
-	}, nil
+	}
+	if s.Container.Image != "" {
+		err = p.containers.into(a, &proc)
+	}
+	return proc, err
 }
 
 // masked are the values that nothing an attempt leaves may show: those of its secrets, and

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/pipelined/pipelined/executor"
 	"github.com/pipelined/pipelined/pipeline"
@@ -22,6 +23,12 @@ func (w *Worker) recover(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list attempts of the keeper: %w", err)
 	}
+	// What earlier daemons or keepers left goes before anything is reported lost.
+	w.containers.look(ctx)
+	w.containers.sweep(ctx, func(key string) bool {
+		return slices.ContainsFunc(list, func(st executor.Status) bool { return st.ID == key && st.State == executor.Running })
+	})
+
 	orphans := map[string]executor.Status{}
 	for _, st := range list {
 		orphans[st.ID] = st

@@ -51,5 +51,6 @@ func withSecrets(s *pipeline.Spec, cache string) map[string]string {
 		env[name] = value
 	}
 	maps.Copy(env, s.Secrets)
+	delete(env, s.Container.RegistryAuth) // the engine's, not the module's
 	return env
 }

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pipelined/pipelined/executor"
+	"github.com/pipelined/pipelined/executor/container"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage/blob"
@@ -76,6 +77,10 @@ type Config struct {
 	Report func(ctx context.Context, reports []peer.Report) ([]peer.Ack, error)
 	// LogLimit is how much of an attempt's output is kept, in bytes; 0: all.
 	LogLimit int64
+	// FindEngine connects to the machine's container engine; nil if the node runs no
+	// containers. Program is this binary.
+	FindEngine func(ctx context.Context) (*container.Engine, error)
+	Program    string
 	// Full is why the node has no capacity for more work; "" if it has. nil means
 	// that it always has.
 	Full func() string
@@ -115,6 +120,7 @@ type Worker struct {
 	keeper       *keeperLink
 	faults       *faults
 	caches       *caches
+	containers   *containers
 }
 
 // Open resumes what journal and runner have. Run must follow.
@@ -143,7 +149,8 @@ func (w *Worker) connect() error {
 	w.faults = &faults{full: cfg.Full, filled: cfg.Filled, log: cfg.Logger}
 	w.table = newTable()
 	w.caches = &caches{dir: cfg.CachesDir, keepFor: cfg.KeepCaches, most: cfg.MaxCaches, table: w.table, low: w.diskLow, log: cfg.Logger}
-	proc := &processes{worker: cfg.Name, caches: w.caches, passThrough: cfg.ModuleEnv, logLimit: cfg.LogLimit}
+	w.containers = &containers{find: cfg.FindEngine, program: cfg.Program, node: cfg.Self, table: w.table, log: cfg.Logger, why: "this node runs no containers"}
+	proc := &processes{worker: cfg.Name, caches: w.caches, containers: w.containers, passThrough: cfg.ModuleEnv, logLimit: cfg.LogLimit}
 
 	var err error
 	if w.directories, err = openDirectories(cfg, fetch); err != nil {
@@ -161,8 +168,8 @@ func (w *Worker) connect() error {
 	w.lifecycle = &lifecycle{
 		self: cfg.Self, name: cfg.Name, startReport: cfg.StartReport, life: w.life,
 		runner: cfg.Runner, journal: cfg.Journal, table: w.table, directories: w.directories, processes: proc,
-		capturer:     &capturer{self: cfg.Self, blobs: cfg.Blobs, restore: w.directories.restore, copy: cfg.Copy, faults: w.faults, log: cfg.Logger, passThrough: cfg.ModuleEnv},
-		predecessors: w.predecessors, outbox: w.outbox, faults: w.faults, log: cfg.Logger,
+		capturer:     &capturer{self: cfg.Self, blobs: cfg.Blobs, restore: w.directories.restore, copy: cfg.Copy, faults: w.faults, containers: w.containers, log: cfg.Logger, passThrough: cfg.ModuleEnv},
+		predecessors: w.predecessors, outbox: w.outbox, faults: w.faults, containers: w.containers, log: cfg.Logger,
 	}
 	return nil
 }
@@ -175,6 +182,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.spawn(func() { w.keeper.routeExits(w.life) })
 	w.spawn(func() { w.keeper.watch(w.life) })
 	w.spawn(func() { w.outbox.run(w.life) })
+	w.spawn(func() { w.containers.watch(w.life) })
 	w.spawn(func() { w.caches.trim(w.life) }) // a process of `pipelined run` is too short for TrimDirectories
 
 	<-ctx.Done()
@@ -293,6 +301,7 @@ func (w *Worker) Sync(ctx context.Context, in peer.SyncRequest) (peer.SyncRespon
 	}
 
 	res := peer.SyncResponse{Incarnation: w.cfg.Runner.Incarnation(), Name: w.cfg.Name, Capabilities: w.cfg.Capabilities, Clock: executor.BootTime()}
+	res.Capabilities.ContainerEngine = w.containers.name()
 	res.Closed, res.Reason = w.admission.status()
 	for _, a := range w.table.all() {
 		held := a.held()

@@ -120,6 +120,7 @@ func (c *compilation) module(index int, m *module, env map[string]string, deferr
 func (c *compilation) nothing(m *module) {
 	all := m.static
 	ownApproval(&all)
+	ownServices(&all)
 
 	// What names an instance has no value, and none needs it.
 	for i := range m.pending {
@@ -156,6 +157,7 @@ func (c *compilation) instance(m *module, x *instance, env map[string]string, de
 	}
 
 	ownApproval(&out)
+	ownServices(&out)
 
 	for i := range m.pending {
 		apply(c, &out, &m.pending[i])

@@ -60,9 +60,10 @@ func DescribeLanguage() Schema {
 			{Name: "reports", Attributes: describeSpecs("reports", reportSpecs, nil)},
 			{Name: "approval", Attributes: describeSpecs("approval", approvalSpecs, approvalNames)},
 			{Name: hookBlock, Attributes: describeSpecs(hookBlock, moduleHookSpecs, nil)},
+			{Name: serviceBlock, Labelled: true, Repeatable: true, Attributes: describeSpecs(serviceBlock, serviceSpecs(""), serviceNames)},
 		}}
 
-	module.without("retry", "reports", "approval", hookBlock)
+	module.without("retry", "reports", "approval", hookBlock, serviceBlock)
 
 	for i := range module.Attributes {
 		switch a := &module.Attributes[i]; a.Name {
@@ -180,6 +181,7 @@ var blockTexts = map[string]string{
 	"module":         "one unit of work: one command or one script, or the wait for a person",
 	"retry":          "tries after failures of the module itself",
 	"reports":        "files in which the module reports its tests; one that cannot be read is a warning",
+	serviceBlock:     "a container beside the module's, such as a database, which the module reaches by this name",
 	"approval":       "makes the module wait for an approval, in place of command and script",
 }
 
@@ -255,6 +257,16 @@ var attributeTexts = map[string]text{
 	"module.on_disconnect":       {what: "whether a worker that has lost the cluster stops the module", fallback: pipeline.DisconnectKeep},
 	"module.on_lost":             {what: "whether an attempt that was lost with its worker is repeated", fallback: pipeline.LostRerun},
 	"module.tags":                {what: "what -tag selects by"},
+
+	"module.image":         {what: "the module and its hooks run in a container of this image", fallback: "the worker itself"},
+	"module.pull":          {what: "when images are pulled", fallback: pipeline.PullMissing},
+	"module.registry_auth": {what: "the secret USER:PASSWORD of the image's registry", typ: "name"},
+
+	"service.image":          {what: "what it runs", required: true},
+	"service.command":        {what: "in place of the image's own"},
+	"service.env":            {what: "variables of its environment", typ: "object"},
+	"service.health":         {what: "run by its /bin/sh until it succeeds; only then does the module start", fallback: "it runs", typ: "script"},
+	"service.health_timeout": {what: "until it is healthy, else the attempt has failed", fallback: span(pipeline.DefaultHealthTimeout)},
 
 	"retry.attempts":    {what: "tries in all", required: true},
 	"retry.backoff":     {what: "the first wait; it doubles, with jitter", fallback: span(pipeline.DefaultBackoff)},

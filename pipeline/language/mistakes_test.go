@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -322,19 +321,5 @@ func TestParse_windows(t *testing.T) {
 	got := mistakes(t, "\ufeff"+strings.ReplaceAll(moduleWith("comand = 1\ncommand=[\"a\"]"), "\n", "\r\n"), language.Inputs{})
 	if len(got) != 1 || !strings.HasPrefix(got[0], "3:1 ") {
 		t.Errorf("got %v", got)
-	}
-}
-
-// A name of the language that is not run yet is refused at every position.
-func TestParse_laterNames(t *testing.T) {
-	for _, name := range []string{"image"} {
-		for _, form := range []string{" = 1", " {\n}"} {
-			got := mistakes(t, moduleWith("command=[\"a\"]\n"+name+form), language.Inputs{})
-			want := []string{"4:1 " + name + " is part of the language but this version does not run it yet" +
-				` | a script can run a container: docker run --rm -v "$PIPELINED_WORKSPACE:/w" -w /w IMAGE COMMAND`}
-			if !slices.Equal(got, want) {
-				t.Errorf("%s: got %v", name, got)
-			}
-		}
 	}
 }

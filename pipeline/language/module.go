@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	moduleNamesAll = append([]string{"command", "script", "depends_on", "optional_depends_on", "env", "env_from", "requires", "resources", "retry", "reports", hookBlock,
+	moduleNamesAll = append([]string{"command", "script", "depends_on", "optional_depends_on", "env", "env_from", "requires", "resources", "retry", "reports", hookBlock, serviceBlock,
 		"when", "matrix", "for_each", "use", "approval", "cache_key"}, slices.Sorted(maps.Keys(moduleSpecs))...)
 	retryNames    = slices.Sorted(maps.Keys(retrySpecs))
 	reportNames   = slices.Sorted(maps.Keys(reportSpecs))
@@ -79,6 +79,7 @@ func (p *parser) module(b *hclsyntax.Block) {
 		p.checkRunIf(m)
 	}
 	p.checkCache(body)
+	p.checkContainer(body)
 
 	approval := approvalOf(body)
 	switch {
@@ -207,7 +208,8 @@ func (p *parser) moduleAttribute(m *module, a *hclsyntax.Attribute, index int) {
 		p.add(a.NameRange, `write approval { message = "…" } without =`, "approval is a block")
 	case a.Name == hookBlock:
 		p.add(a.NameRange, "write hooks { after = … } without =", "hooks is a block")
-	case p.later(laterModule, a.Name, a.NameRange):
+	case a.Name == serviceBlock:
+		p.add(a.NameRange, `write service "NAME" { image = … } without =`, "service is a block")
 	default:
 		p.unknown("attribute", a.Name, a.NameRange, "module", moduleNamesAll)
 	}
@@ -228,6 +230,8 @@ func (p *parser) moduleBlocks(m *module, body *hclsyntax.Body, index int) {
 			}
 		case inner.Type == "approval":
 			p.once(declared, inner)
+		case inner.Type == serviceBlock:
+			p.service(m, inner, index)
 		case inner.Type == hookBlock:
 			if p.once(declared, inner) {
 				m.pending = hookAttributes(p, m.pending, &m.static, inner, moduleHookSpecs, index)
@@ -235,7 +239,6 @@ func (p *parser) moduleBlocks(m *module, body *hclsyntax.Body, index int) {
 			}
 		case slices.Contains(moduleNamesAll, inner.Type):
 			p.add(inner.TypeRange, writeAttribute(inner.Type), "%s is an attribute, not a block", inner.Type)
-		case p.later(laterModule, inner.Type, inner.TypeRange):
 		default:
 			p.unknown("block", inner.Type, inner.TypeRange, "module", moduleNamesAll)
 		}

@@ -60,3 +60,11 @@ func HasPipeline(src []byte) bool {
 
 	return false
 }
+
+func set(names ...string) map[string]bool {
+	m := make(map[string]bool, len(names))
+	for _, n := range names {
+		m[n] = true
+	}
+	return m
+}

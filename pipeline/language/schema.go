@@ -97,6 +97,11 @@ var (
 		"secrets":         {kind: kindTexts, check: checkSecretName, set: func(m *pipeline.Module, r reading) { m.Secrets = unique(r.texts) }},
 		"cache":           {kind: kindFlag, set: func(m *pipeline.Module, r reading) { m.Cache = r.flag }},
 		"idle_timeout":    {kind: kindDuration, zero: "no limit", set: func(m *pipeline.Module, r reading) { m.IdleTimeout = r.duration }},
+		"image": {kind: kindText, check: checkImage, set: func(m *pipeline.Module, r reading) {
+			m.Container.Image, m.Requires.Engine = r.text, true
+		}},
+		"pull":          {kind: kindText, check: oneOf(pipeline.PullMissing, pipeline.PullAlways, pipeline.PullNever), set: func(m *pipeline.Module, r reading) { m.Container.Pull = r.text }},
+		"registry_auth": {kind: kindText, check: checkSecretName, set: func(m *pipeline.Module, r reading) { m.Container.RegistryAuth = r.text }},
 	}
 
 	retrySpecs = map[string]spec[pipeline.Module]{

@@ -221,7 +221,7 @@ func (f *File) MissingSecrets(p *pipeline.Pipeline, set []string, how func(name 
 		}
 
 		j, ok := f.moduleIndex[block]
-		for _, name := range m.Secrets {
+		for _, name := range m.SecretNames() {
 			if !ok || slices.Contains(set, name) {
 				continue
 			}

@@ -40,7 +40,7 @@ func (p *parser) templates(body *hclsyntax.Body) {
 			switch {
 			case a.Name == "use":
 				p.add(a.NameRange, "write the settings out", "a template uses no other template")
-			case !slices.Contains(moduleNamesAll, a.Name) && !laterModule[a.Name]:
+			case !slices.Contains(moduleNamesAll, a.Name):
 				p.unknown("attribute", a.Name, a.NameRange, "template", moduleNamesAll)
 			}
 		}
@@ -73,7 +73,7 @@ func (p *parser) useTemplate(m *module, own *hclsyntax.Body, index int) *hclsynt
 		case name == "env" && given:
 			m.base = p.environment(a, index)
 		case given, name == "script" && command, name == "command" && script, name == "use":
-		case !slices.Contains(moduleNamesAll, name) && !laterModule[name]:
+		case !slices.Contains(moduleNamesAll, name):
 			// Reported at the template.
 		default:
 			merged.Attributes[name] = a

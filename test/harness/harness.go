@@ -61,8 +61,12 @@ func Binary(tb testing.TB) string {
 	return bin
 }
 
-// Clean removes what Binary built. TestMain calls it last.
+// Clean removes what Binary built, and stops what Engine started. TestMain calls it
+// last.
 func Clean() {
+	if engineStarted {
+		startEngine().stop()
+	}
 	if bin, err := build(); err == nil && os.Getenv("PIPELINED_BIN") == "" {
 		os.RemoveAll(filepath.Dir(bin))
 	}

@@ -10,6 +10,7 @@
 //	# error: part of a message        what is said of an invalid one
 //	# flags: -target a                flags of run and submit
 //	# kill                            is run while leaders are killed too
+//	# engine                          needs a container engine
 //	# NAME: skipped "part of reason"  the state of a module, and its reason
 //	# approve NAME: comment           is approved as soon as it waits for that
 //	# reject NAME: reason             or rejected
@@ -23,5 +24,6 @@
 // scripts, s22 forms of results, s23 instances, s24 outputs, s25 hooks and
 // on_failure, s26 caches, s27 expensive expressions, s28 what follows from an
 // outcome in the same entry, s29 the order of things; approval the wait for a
-// person, runs schedules and concurrency groups, imports files that a pipeline imports.
+// person, runs schedules and concurrency groups, imports files that a pipeline imports,
+// container modules with an image.
 package language

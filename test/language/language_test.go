@@ -1,6 +1,7 @@
 package language
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -40,6 +41,8 @@ type testCase struct {
 	kill       bool
 	// cluster cases end otherwise in run, which no worker can join.
 	cluster bool
+	// engine cases need a container engine.
+	engine bool
 	// rules are the rules of the language that the case is of.
 	rules []string
 	// errors is what is said of a case that is invalid.
@@ -62,8 +65,14 @@ func cases(t *testing.T) []testCase {
 		t.Fatalf("no cases: %v", err)
 	}
 	var list []testCase
+	host, why := harness.EngineHost()
 	for _, path := range files {
-		list = append(list, readCase(t, path))
+		c := readCase(t, path)
+		if c.engine && host == "" {
+			t.Logf("left out: %s, which %s", c.name, why)
+			continue
+		}
+		list = append(list, c)
 	}
 	return list
 }
@@ -88,6 +97,8 @@ func readCase(t *testing.T, path string) testCase {
 		switch what, name, _ := strings.Cut(key, " "); {
 		case line == "kill":
 			c.kill = true
+		case line == "engine":
+			c.engine = true
 		case line == "cluster":
 			c.cluster = true
 		case key == "run":
@@ -195,6 +206,7 @@ func exitOf(state string) int {
 func TestRun(t *testing.T) {
 	t.Parallel()
 	bin := harness.Binary(t)
+	host, _ := harness.EngineHost()
 	g := errgroup.Group{}
 	g.SetLimit(4)
 	for _, c := range cases(t) {
@@ -206,7 +218,7 @@ func TestRun(t *testing.T) {
 			var stderr lockedText
 			run := func(args ...string) ([]byte, error) {
 				cmd := exec.Command(bin, args...)
-				cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+dir, "XDG_CONFIG_HOME="+dir, "CASE_VAR=from outside", "CASE_OTHER=x", "CASE_TOKEN=a credential")
+				cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+dir, "XDG_CONFIG_HOME="+dir, "CASE_VAR=from outside", "CASE_OTHER=x", "CASE_TOKEN=a credential", "DOCKER_HOST="+host)
 				stderr.Reset()
 				cmd.Stderr = &stderr
 				stop := c.decide(stderr.String, func(args ...string) error {
@@ -258,7 +270,8 @@ func TestRun(t *testing.T) {
 // that the cases know.
 func start(t *testing.T) *harness.Cluster {
 	t.Helper()
-	cl := harness.Start(t, 3)
+	host, _ := harness.EngineHost()
+	cl := harness.Start(t, 3, "-container-host", cmp.Or(host, "off"))
 	cl.Env = append(cl.Env, "CASE_VAR=from outside", "CASE_OTHER=x", "CASE_TOKEN=a credential")
 	return cl
 }
@@ -377,7 +390,7 @@ func TestCases_rules(t *testing.T) {
 			count[r]++
 		}
 	}
-	for _, r := range strings.Fields("1 2 3 4 5 6 7 8 9 10 s21 s22 s23 s24 s25 s26 s27 s28 s29 approval runs imports") {
+	for _, r := range strings.Fields("1 2 3 4 5 6 7 8 9 10 s21 s22 s23 s24 s25 s26 s27 s28 s29 approval runs imports container") {
 		if count[r] < 2 {
 			t.Errorf("rule %s has %d cases, want 2", r, count[r])
 		}
