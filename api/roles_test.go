@@ -61,6 +61,7 @@ var table = map[string][2]string{
 	"POST /api/v1/schedules/{name}/trigger":              {"sa", "Schedules.Trigger"},
 	"POST /api/v1/schedules/{name}/backfill":             {"sa", "Schedules.Backfill"},
 	"DELETE /api/v1/schedules/{name}/backfill":           {"sa", "Schedules.StopBackfill"},
+	"PUT /api/v1/schedules/{name}":                       {"sa", "Schedules.Update"},
 	"GET /metrics":                                       {"rsa", ""},
 	"GET /badges/{file}":                                 {"rsa", ""},
 	"GET /api/v1/locks":                                  {"rsa", "Cluster.Locks"},

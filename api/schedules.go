@@ -14,6 +14,10 @@ type Schedules interface {
 	// asked. The same key again changes nothing. A *SourceError is an invalid
 	// pipeline.
 	RegisterSchedule(ctx context.Context, by Subject, key string, in wire.SubmitRequest) (wire.Schedule, error)
+	// UpdateSchedule takes a pipeline and its files anew for a schedule, on the node that
+	// was asked. The schedule keeps the values of its variables. The same key again
+	// changes nothing.
+	UpdateSchedule(ctx context.Context, by Subject, key, name string, in wire.SubmitRequest) (wire.Schedule, error)
 	// Schedules lists them, with the ticks of the next days; Schedule reads one:
 	// leader, or with stale any node that has the state.
 	Schedules(ctx context.Context, days int) (wire.ScheduleList, error)
@@ -58,6 +62,10 @@ func (h *schedulesHandler) routes() []Route {
 		{Method: "GET", Pattern: "/api/v1/schedules/{name}", Role: RoleRead, Where: OnLeader, Stale: true,
 			Summary: "one schedule with its last ticks",
 			Query:   []string{"stale"}, Response: doc[wire.Schedule](), serve: h.get},
+		{Method: "PUT", Pattern: "/api/v1/schedules/{name}", Role: RoleSubmit, Shared: true,
+			Summary: "take the pipeline and files of a schedule anew",
+			Body:    JSONBody, MaxBody: maxRunDoc, Request: doc[wire.SubmitRequest](),
+			Response: doc[wire.Schedule](), serve: h.update},
 		{Method: "DELETE", Pattern: "/api/v1/schedules/{name}", Role: RoleSubmit, Shared: true,
 			Summary:  "remove a schedule; its runs stay",
 			Response: doc[wire.Success](), serve: h.remove},
@@ -101,6 +109,19 @@ func (h *schedulesHandler) register(c *call) error {
 		return err
 	}
 	return c.created("/api/v1/schedules/"+url.PathEscape(out.Name), out)
+}
+
+func (h *schedulesHandler) update(c *call) error {
+	name, err := c.scheduleName()
+	if err != nil {
+		return err
+	}
+
+	in, err := c.submission()
+	if err != nil {
+		return err
+	}
+	return c.reply(h.schedules.UpdateSchedule(c.r.Context(), c.by, c.key, name, in))
 }
 
 func (h *schedulesHandler) list(c *call) error {

@@ -18,6 +18,8 @@ type ScheduleChange struct {
 	// EncodeDefinition makes it, if it is registered.
 	Record     ScheduleRecord `cbor:"3,keyasint,omitempty"`
 	Definition []byte         `cbor:"4,keyasint,omitempty"`
+	// Source is what the definition was compiled from, as its proposer reads it.
+	Source []byte `cbor:"6,keyasint,omitempty"`
 	// Backfill is the one that begins.
 	Backfill *Backfill `cbor:"5,keyasint,omitempty"`
 }
@@ -70,6 +72,10 @@ type ScheduleRecord struct {
 	Git pipeline.Git `cbor:"18,keyasint,omitzero"`
 	// Backfill is the last one of the schedule; nil if it had none.
 	Backfill *Backfill `cbor:"19,keyasint,omitempty"`
+	// Variables are the values of its variables as users see them, but for those of
+	// Sensitive.
+	Variables map[string]string `cbor:"20,keyasint,omitempty"`
+	Sensitive []string          `cbor:"21,keyasint,omitempty"`
 }
 
 // maxTicks bounds the decisions that a schedule remembers.
@@ -110,6 +116,14 @@ type Fire struct {
 	By string `cbor:"10,keyasint,omitempty"`
 	// Key is the idempotency key of what was triggered by hand.
 	Key string `cbor:"11,keyasint,omitempty"`
+	// Definition is that of a run which is triggered with other variables, Modules, Group
+	// and Cancels what it says; nil is the schedule's. It is refused unless Revision is the
+	// schedule's. Untrusted is Run's.
+	Definition []byte `cbor:"14,keyasint,omitempty"`
+	Modules    int    `cbor:"15,keyasint,omitempty"`
+	Group      string `cbor:"16,keyasint,omitempty"`
+	Cancels    bool   `cbor:"17,keyasint,omitempty"`
+	Untrusted  bool   `cbor:"18,keyasint,omitempty"`
 	// Backfill decides a tick of the schedule's backfill of this id instead: Run is made
 	// for Tick, "" if none is left, and Had ticks before it had a run. Due and Next are
 	// those of the backfill; Revision says nothing.
@@ -171,6 +185,7 @@ func (s *schedules) applySchedule(c *Command, ch *change) FireResult {
 		}
 		rec = s.registered(op, old, c.At)
 		s.putRaw(bScheduleDefs, []byte(op.Name), op.Definition)
+		s.putRaw(bScheduleSources, []byte(op.Name), op.Source)
 	case SchedulePause:
 		rec = *old
 		rec.Paused, rec.Next = true, time.Time{}
@@ -187,6 +202,7 @@ func (s *schedules) applySchedule(c *Command, ch *change) FireResult {
 	case ScheduleRemove:
 		s.del(bSchedules, []byte(op.Name))
 		s.del(bScheduleDefs, []byte(op.Name))
+		s.del(bScheduleSources, []byte(op.Name))
 		s.happened(pipeline.Event{Type: pipeline.EventScheduleRemoved, Subject: op.Name, Actor: c.By})
 		ch.Schedules = true
 		return FireResult{Schedule: *old}
@@ -302,8 +318,16 @@ func (s *schedules) trigger(c *Command, rec *ScheduleRecord, ch *change) FireRes
 		return FireResult{Schedule: *rec, Err: pipeline.Errorf(pipeline.Conflict, "run %s of the schedule has not finished, and its overlap is skip", busy)}
 	}
 
+	if f := c.Fire; f.Definition != nil && f.Revision != rec.Revision {
+		return FireResult{Schedule: *rec, Err: pipeline.Errorf(pipeline.Conflict, "schedule %s was registered again or resumed meanwhile: trigger it again", rec.Name)}
+	}
+
 	r := rec.run(c.Fire.Run, c.Fire.By)
 	r.Key, r.Tick, r.Trigger = triggerKey(c.Fire), c.Fire.Tick, pipeline.TriggerManual
+	r.Untrusted = c.Fire.Untrusted
+	if f := c.Fire; f.Definition != nil {
+		r.Modules, r.Group, r.Cancels = f.Modules, f.Group, f.Cancels
+	}
 
 	if err := s.scheduledRun(&r, c, ch); err != nil {
 		return FireResult{Schedule: *rec, Err: err}
@@ -363,7 +387,11 @@ func (s *schedules) scheduledRun(r *pipeline.Run, c *Command, ch *change) error 
 	if err := s.registry.use(c.Use); err != nil {
 		return err
 	}
-	s.queues.start(r, append([]byte(nil), s.tx.Bucket(bScheduleDefs).Get([]byte(r.Schedule))...), c.At, ch)
+	definition := c.Fire.Definition
+	if definition == nil {
+		definition = append([]byte(nil), s.tx.Bucket(bScheduleDefs).Get([]byte(r.Schedule))...)
+	}
+	s.queues.start(r, definition, c.At, ch)
 	return nil
 }
 
@@ -372,6 +400,11 @@ func (v *View) Schedules() []ScheduleRecord {
 	var out []ScheduleRecord
 	_ = eachRecord(v.tx.Bucket(bSchedules), func(rec ScheduleRecord) { out = append(out, rec) }) // the callback never fails
 	return out
+}
+
+// ScheduleSource is what a schedule was registered with, as its proposer gave it.
+func (v *View) ScheduleSource(name string) []byte {
+	return append([]byte(nil), v.tx.Bucket(bScheduleSources).Get([]byte(name))...)
 }
 
 // Schedule finds a schedule by its name.

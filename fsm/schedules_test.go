@@ -360,3 +360,41 @@ func TestLines_property(t *testing.T) {
 		}
 	})
 }
+
+// A run that is triggered with other variables has a definition of its own; it is refused
+// if the schedule is another by then.
+func TestTrigger_definition(t *testing.T) {
+	r := newRig(t)
+	r.must(register(t, "s", "allow"))
+	own := func(run pipeline.RunID, revision uint64) *fsm.Command {
+		c := trigger("s", run)
+		c.Fire.Revision, c.Fire.Definition, c.Fire.Modules, c.Fire.Group, c.Fire.Untrusted = revision, definition(t, 3), 3, "g", true
+		return c
+	}
+	rev := r.schedule("s").Revision
+	r.must(own("t0", rev))
+	if run := r.run("t0"); run.Modules != 3 || run.Group != "g" || !run.Untrusted {
+		t.Errorf("got %+v", run)
+	}
+	view(t, r.Store, func(v *fsm.View) {
+		if def, err := v.Definition("t0"); err != nil || len(def.Modules) != 3 {
+			t.Errorf("definition %v, %v", def, err)
+		}
+	})
+
+	c := register(t, "s", "queue")
+	c.Schedule.Source = []byte("sealed")
+	r.must(c)
+	r.wantRefused(own("t1", rev), "conflict: schedule s was registered again")
+	view(t, r.Store, func(v *fsm.View) {
+		if got := string(v.ScheduleSource("s")); got != "sealed" {
+			t.Errorf("the source is %q", got)
+		}
+	})
+	r.must(change("s", fsm.ScheduleRemove))
+	view(t, r.Store, func(v *fsm.View) {
+		if got := v.ScheduleSource("s"); len(got) > 0 {
+			t.Errorf("the source is left: %q", got)
+		}
+	})
+}

@@ -30,11 +30,12 @@ var (
 	bCacheUse   = []byte("cacheuse")
 	bCacheNames = []byte("cachenames")
 
-	// Schedules by name, what they run by name, and the queues that runs wait in
-	// (queue.go).
-	bSchedules    = []byte("schedules")
-	bScheduleDefs = []byte("scheduledefs")
-	bQueues       = []byte("queues")
+	// Schedules by name, what they run and what that was compiled from by name, and the
+	// queues that runs wait in (queue.go).
+	bSchedules       = []byte("schedules")
+	bScheduleDefs    = []byte("scheduledefs")
+	bScheduleSources = []byte("schedulesources")
+	bQueues          = []byte("queues")
 
 	// Runs by the tick of a schedule that they are for (backfill.go).
 	bTicks = []byte("ticks")
@@ -57,7 +58,7 @@ var (
 	bOutbox = []byte("outbox")
 
 	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens, bLocks, bCache, bCacheUse, bCacheNames, bSecrets, bHistory,
-		bSchedules, bScheduleDefs, bQueues, bTools, bToolAges, bEvents, bNodes, bHooks, bOutbox, bTicks}
+		bSchedules, bScheduleDefs, bQueues, bTools, bToolAges, bEvents, bNodes, bHooks, bOutbox, bTicks, bScheduleSources}
 
 	kIndex  = []byte("index")
 	kTerm   = []byte("term")

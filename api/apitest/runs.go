@@ -166,6 +166,7 @@ func (f *Runs) Locks(ctx context.Context) (wire.LockList, error) {
 // Schedules is an api.Schedules made of functions.
 type Schedules struct {
 	RegisterScheduleFunc func(context.Context, api.Subject, string, wire.SubmitRequest) (wire.Schedule, error)
+	UpdateScheduleFunc   func(context.Context, api.Subject, string, string, wire.SubmitRequest) (wire.Schedule, error)
 	SchedulesFunc        func(context.Context, int) (wire.ScheduleList, error)
 	ScheduleFunc         func(context.Context, string) (wire.Schedule, error)
 	ChangeScheduleFunc   func(context.Context, api.Subject, string, api.ScheduleChange) (wire.Schedule, error)
@@ -180,6 +181,15 @@ func (f *Schedules) RegisterSchedule(ctx context.Context, by api.Subject, key st
 	}
 
 	return f.RegisterScheduleFunc(ctx, by, key, in)
+}
+
+// UpdateSchedule calls UpdateScheduleFunc.
+func (f *Schedules) UpdateSchedule(ctx context.Context, by api.Subject, key, name string, in wire.SubmitRequest) (wire.Schedule, error) {
+	if f.UpdateScheduleFunc == nil {
+		return wire.Schedule{}, unset("UpdateSchedule")
+	}
+
+	return f.UpdateScheduleFunc(ctx, by, key, name, in)
 }
 
 // Schedules calls SchedulesFunc.

@@ -85,6 +85,10 @@ func TestGroups(t *testing.T) {
 			_, err := c.Schedules().Register(ctx, "", wire.SubmitRequest{FileName: "p.hcl"})
 			return err
 		}, "POST /api/v1/schedules", `"fileName":"p.hcl"`},
+		{"Schedules.Update", func(ctx context.Context, c *client.Client) error {
+			_, err := c.Schedules().Update(ctx, "s", "", wire.SubmitRequest{FileName: "p.hcl"})
+			return err
+		}, "PUT /api/v1/schedules/s", `"fileName":"p.hcl"`},
 		{"Schedules.List", func(ctx context.Context, c *client.Client) error { _, err := c.Schedules().List(ctx); return err }, "GET /api/v1/schedules", ""},
 		{"Schedules.Get", func(ctx context.Context, c *client.Client) error { _, err := c.Schedules().Get(ctx, "s"); return err }, "GET /api/v1/schedules/s", ""},
 		{"Schedules.Pause", func(ctx context.Context, c *client.Client) error { _, err := c.Schedules().Pause(ctx, "s"); return err }, "POST /api/v1/schedules/s/pause", ""},

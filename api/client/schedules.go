@@ -31,6 +31,24 @@ func (schedules Schedules) Register(ctx context.Context, key string, in wire.Sub
 		header: http.Header{wire.HeaderIdempotencyKey: {key}}}, in)
 }
 
+// UpdateWith uploads a pipeline's files and takes them and the pipeline for a schedule,
+// which keeps its variables: both at one and the same node.
+func (schedules Schedules) UpdateWith(ctx context.Context, name, key string, in *wire.SubmitRequest, upload func(ctx context.Context, at *Client) error) (wire.Schedule, error) {
+	return sendWith(ctx, schedules.calls, upload, func(ctx context.Context, at *Client) (wire.Schedule, error) {
+		return at.Schedules().Update(ctx, name, key, *in)
+	})
+}
+
+// Update takes a pipeline and its files for a schedule, which keeps its variables. The
+// workspace's blobs must be at the node that is asked.
+func (schedules Schedules) Update(ctx context.Context, name, key string, in wire.SubmitRequest) (wire.Schedule, error) {
+	if key == "" {
+		key = NewKey()
+	}
+	return do[wire.Schedule](ctx, schedules.calls, &request{method: http.MethodPut, path: schedulesPath + path(name), safe: true, timeout: time.Minute,
+		header: http.Header{wire.HeaderIdempotencyKey: {key}}}, in)
+}
+
 // List lists the schedules that are registered.
 func (schedules Schedules) List(ctx context.Context) (wire.ScheduleList, error) {
 	return do[wire.ScheduleList](ctx, schedules.calls, &request{method: http.MethodGet, path: schedulesPath, safe: true}, nil)

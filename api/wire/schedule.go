@@ -40,12 +40,18 @@ type Schedule struct {
 	Skipped uint64 `json:"skipped"`
 	// Backfill is its last backfill; unset if it had none.
 	Backfill *Backfill `json:"backfill,omitempty"`
+	// Variables are the values that it was registered with or that are the default, long
+	// ones cut. Those of sensitive variables are not among them: Sensitive names them.
+	Variables map[string]string `json:"variables,omitempty"`
+	Sensitive []string          `json:"sensitive,omitempty"`
 	// Group is the concurrency group of its runs.
 	Group        string          `json:"group,omitempty"`
 	ModuleCount  int             `json:"moduleCount"`
 	Workspace    pipeline.Digest `json:"workspace,omitempty"`
 	Submitter    string          `json:"submitter,omitempty"`
 	RegisteredAt time.Time       `json:"registeredAt"`
+	// Git are the facts of the commit that its files are of; nil if there was none.
+	Git *pipeline.Git `json:"git,omitempty"`
 }
 
 // TriggerRequest goes to POST /api/v1/schedules/{name}/trigger. An empty body says
@@ -54,6 +60,8 @@ type TriggerRequest struct {
 	// Tick is the time that the run is for: RFC 3339, or a date with or without a time of
 	// day by the clock of the schedule's zone. "" is now.
 	Tick string `json:"tick,omitempty"`
+	// Variables replace values that the schedule was registered with.
+	Variables map[string]string `json:"variables,omitempty"`
 }
 
 // BackfillRequest goes to POST /api/v1/schedules/{name}/backfill.

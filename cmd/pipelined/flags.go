@@ -47,6 +47,22 @@ func varFlags() []cli.Flag {
 	}
 }
 
+// variablesOf are the values that -var and -var-file give, for a pipeline that the
+// cluster has. What the environment has is for submissions.
+func (env *environment) variablesOf(cmd *cli.Command) (map[string]string, error) {
+	o := submission.Options{Vars: cmd.StringSlice("var"), VarFiles: cmd.StringSlice("var-file"), ReadFile: env.readFile}
+	list, err := o.ReadInputs()
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+
+	values := make(map[string]string, len(list))
+	for _, v := range list {
+		values[v.Name] = v.Text
+	}
+	return values, nil
+}
+
 // selectFlags select modules of a pipeline.
 func selectFlags() []cli.Flag {
 	return []cli.Flag{
@@ -137,6 +153,11 @@ func (env *environment) submission(cmd *cli.Command) (*submission.Options, error
 		return nil, err
 	}
 
+	return env.submissionOf(cmd, file, cache)
+}
+
+// submissionOf is submission for a file.
+func (env *environment) submissionOf(cmd *cli.Command, file, cache string) (*submission.Options, error) {
 	o := &submission.Options{
 		File: file, Vars: cmd.StringSlice("var"), VarFiles: cmd.StringSlice("var-file"),
 		Targets: cmd.StringSlice("target"), Tags: cmd.StringSlice("tag"), Skip: cmd.StringSlice("skip"),

@@ -102,9 +102,11 @@ func (c initCommand) report(name string, p *scaffold.Project) {
 }
 
 // file is the pipeline that a command was given, or that of the current directory.
-func (env *environment) file(cmd *cli.Command) (string, error) {
-	if cmd.Args().Present() {
-		name := cmd.Args().First()
+func (env *environment) file(cmd *cli.Command) (string, error) { return env.fileAt(cmd, 0) }
+
+// fileAt is the pipeline that an argument of the command names, by its position.
+func (env *environment) fileAt(cmd *cli.Command, position int) (string, error) {
+	if name := cmd.Args().Get(position); name != "" {
 		return name, notPipeline(name)
 	}
 

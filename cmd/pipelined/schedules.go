@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,8 +33,8 @@ func (c schedulesCommand) command() *cli.Command {
 	}
 	list := answer(c.env, c.env.connect, c.list, c.print)
 	return &cli.Command{
-		Name: "schedules", Usage: "lists, pauses, resumes, triggers, backfills and removes schedules",
-		ArgsUsage:   "[ls, show, pause, resume, trigger, backfill or rm]",
+		Name: "schedules", Usage: "lists, pauses, resumes, triggers, backfills, updates and removes schedules",
+		ArgsUsage:   "[ls, show, pause, resume, trigger, backfill, update or rm]",
 		Description: "pipelined submit -register FILE adds a schedule. It has the name of its pipeline.",
 		Flags:       []cli.Flag{jsonFlag()},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
@@ -63,10 +65,13 @@ func (c schedulesCommand) command() *cli.Command {
 			}),
 			{Name: "trigger", Usage: "starts a run of a schedule now, even if it is paused, and prints the run's id", ArgsUsage: "NAME",
 				Flags: []cli.Flag{
+					&cli.StringSliceFlag{Name: "var", Usage: "value of a variable for this run (`NAME=VALUE`); may be repeated", Local: true},
+					&cli.StringSliceFlag{Name: "var-file", Usage: "`FILE` with values of variables, as for submit; may be repeated, the last wins", TakesFile: true, Local: true},
 					&cli.StringFlag{Name: "tick", Usage: "`TIME` that the run is for, its run.tick: 2026-11-30T03:00:00Z, or 2026-11-30T03:00 or 2026-11-30 by the clock of the schedule's zone (default now)", Local: true},
 				},
 				Action: c.env.action(1, 1, c.trigger)},
 			c.backfillCommand(),
+			c.updateCommand(),
 			one("rm", "removes a schedule; its runs are kept", func(ctx context.Context, api *client.Client, name string) error {
 				err := api.Schedules().Remove(ctx, name)
 				if err == nil {
@@ -84,7 +89,7 @@ func (c schedulesCommand) list(ctx context.Context, api *client.Client) (wire.Sc
 }
 
 func (c schedulesCommand) print(list wire.ScheduleList) error {
-	t := terminal.NewTable(c.env.stdout, "NAME", "CRON", "ZONE", "NEXT", "LAST", "RUN", "STATE")
+	t := terminal.NewTable(c.env.stdout, "NAME", "CRON", "ZONE", "NEXT", "LAST", "RUN", "STATE", "FILES")
 	for i := range list.Schedules {
 		s := &list.Schedules[i]
 		last, run, state := "", "", ""
@@ -96,7 +101,7 @@ func (c schedulesCommand) print(list wire.ScheduleList) error {
 			state += ", backfill " + backfillProgress(s.Backfill)
 		}
 
-		t.Row(terminal.Clean(s.Name), terminal.Clean(strings.Join(s.Cron, "; ")), s.Timezone, c.env.nextTick(s, ""), last, run, terminal.Clean(strings.TrimPrefix(state, ", ")))
+		t.Row(terminal.Clean(s.Name), terminal.Clean(strings.Join(s.Cron, "; ")), s.Timezone, c.env.nextTick(s, ""), last, run, terminal.Clean(strings.TrimPrefix(state, ", ")), filesOf(s, c.env.now()))
 	}
 
 	return t.Flush()
@@ -131,6 +136,14 @@ func (c schedulesCommand) show(ctx context.Context, cmd *cli.Command) error {
 		line("backfill", backfillText(b))
 	}
 
+	for _, name := range slices.Sorted(maps.Keys(s.Variables)) {
+		line("variable", name+" = "+s.Variables[name])
+	}
+	for _, name := range s.Sensitive {
+		line("variable", name+" = *** (sensitive)")
+	}
+
+	line("files", scheduleFiles(&s, c.env.now()))
 	line("by", s.Submitter+", "+terminal.Ago(s.RegisteredAt, c.env.now()))
 	if len(s.Ticks) == 0 {
 		return nil
@@ -146,17 +159,23 @@ func (c schedulesCommand) show(ctx context.Context, cmd *cli.Command) error {
 }
 
 func (c schedulesCommand) trigger(ctx context.Context, cmd *cli.Command) error {
+	variables, err := c.env.variablesOf(cmd)
+	if err != nil {
+		return c.env.explain(err)
+	}
+
 	api, err := c.env.connect(ctx)
 	if err != nil {
 		return err
 	}
 
-	run, err := api.Schedules().Trigger(ctx, cmd.Args().First(), wire.TriggerRequest{Tick: cmd.String("tick")})
-	if err == nil {
-		fmt.Fprintln(c.env.stdout, run.ID)
+	run, err := api.Schedules().Trigger(ctx, cmd.Args().First(), wire.TriggerRequest{Tick: cmd.String("tick"), Variables: variables})
+	if err != nil {
+		return c.env.explain(err)
 	}
 
-	return err
+	fmt.Fprintln(c.env.stdout, run.ID)
+	return nil
 }
 
 // tickState is what became of a tick, in words.

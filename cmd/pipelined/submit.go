@@ -129,10 +129,11 @@ func (c submitCommand) register(ctx context.Context, api *client.Client, j *subm
 
 	if s.Paused {
 		c.env.tell("registered schedule %s, which is still paused: pipelined schedules resume %[1]s", s.Name)
-		return nil
+	} else {
+		c.env.tell("registered schedule %s%s", s.Name, c.env.nextTick(&s, ": next "))
 	}
 
-	c.env.tell("registered schedule %s%s", s.Name, c.env.nextTick(&s, ": next "))
+	c.env.tell("its runs use the files as they are now: after a change, pipelined schedules update -files %s %s", s.Name, j.FileName())
 	return nil
 }
 

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -40,12 +41,38 @@ func NewSchedules(cfg SchedulesConfig) *Schedules {
 // copies and commits its schedule. All runs of the schedule are made of what is
 // stored here.
 func (s *Schedules) RegisterSchedule(ctx context.Context, by api.Subject, key string, in wire.SubmitRequest) (wire.Schedule, error) {
+	return s.register(ctx, by, key, "", in)
+}
+
+// UpdateSchedule registers a pipeline and its files anew, with the values of variables and
+// the selection of modules that its schedule has.
+func (s *Schedules) UpdateSchedule(ctx context.Context, by api.Subject, key, name string, in wire.SubmitRequest) (wire.Schedule, error) {
+	_, old, err := s.registered(name)
+	if err != nil {
+		return wire.Schedule{}, err
+	}
+
+	in.Variables, in.Targets, in.Tags, in.Skip = old.Variables, old.Targets, old.Tags, old.Skip
+	env := maps.Clone(in.Env)
+	if env == nil {
+		env = map[string]string{}
+	}
+	maps.Copy(env, old.Env) // what env_from took then
+	in.Env = env
+	return s.register(ctx, by, key, name, in)
+}
+
+// register registers a pipeline for its schedule; it must have a name, unless that is "".
+func (s *Schedules) register(ctx context.Context, by api.Subject, key, name string, in wire.SubmitRequest) (wire.Schedule, error) {
 	if in.Cache != "" {
 		return wire.Schedule{}, pipeline.Errorf(pipeline.Invalid, "cache %.40q: the use of cached results is chosen for a run, not for a schedule", in.Cache)
 	}
 	def, err := s.compiler.compile(ctx, by, "", in)
 	if err != nil {
 		return wire.Schedule{}, err
+	}
+	if name != "" && def.Name != name {
+		return wire.Schedule{}, pipeline.Errorf(pipeline.Invalid, "the file has pipeline %s, and the schedule is of %s: register it with pipelined submit -register", def.Name, name)
 	}
 	if def.Schedule == nil {
 		return wire.Schedule{}, pipeline.Errorf(pipeline.Invalid, `pipeline %s has no schedule: write schedule { cron = "…" } in it`, def.Name)
@@ -59,16 +86,22 @@ func (s *Schedules) RegisterSchedule(ctx context.Context, by api.Subject, key st
 		return wire.Schedule{}, err
 	}
 
+	source, err := s.vault.sealSource(def.Name, &in)
+	if err != nil {
+		return wire.Schedule{}, err
+	}
+
 	if key == "" {
 		key = uuid.NewString()
 	}
-	rec := fsm.ScheduleRecord{Schedule: *def.Schedule, Registration: key, Modules: len(def.Modules), Workspace: in.Workspace, Holders: holders, Submitter: by.Name, Git: gitOf(&in)}
+	rec := fsm.ScheduleRecord{Schedule: *def.Schedule, Registration: key, Modules: len(def.Modules), Workspace: in.Workspace, Holders: holders, Submitter: by.Name, Git: gitOf(&in),
+		Variables: variablesOf(&def.Scope), Sensitive: def.Scope.Sensitive}
 	if c := def.Concurrency; c != nil {
 		rec.Group, rec.Cancels = c.Group, c.CancelInProgress
 	}
-	out, err := s.propose(ctx, by, &fsm.ScheduleChange{Name: def.Name, Do: fsm.ScheduleRegister, Record: rec, Definition: raw})
+	out, err := s.propose(ctx, by, &fsm.ScheduleChange{Name: def.Name, Do: fsm.ScheduleRegister, Record: rec, Definition: raw, Source: source})
 	if err != nil {
-		return wire.Schedule{}, tooLarge(err, len(raw))
+		return wire.Schedule{}, tooLarge(err, len(raw)+len(source))
 	}
 	return out, nil
 }
@@ -89,7 +122,10 @@ func scheduleOf(v *fsm.View, rec *fsm.ScheduleRecord) wire.Schedule {
 	rule := rec.Schedule
 	out := wire.Schedule{Name: rec.Name, Cron: rule.Cron, Timezone: rule.Timezone, Overlap: rule.Overlap, CatchUp: rule.CatchUp, Paused: rec.Paused,
 		Fired: rec.Fired, Skipped: rec.Skipped, Group: rec.Group, ModuleCount: rec.Modules, Workspace: rec.Workspace, Submitter: rec.Submitter,
-		RegisteredAt: rec.RegisteredAt.UTC(), Backfill: backfillOf(v, rec)}
+		RegisteredAt: rec.RegisteredAt.UTC(), Backfill: backfillOf(v, rec), Variables: rec.Variables, Sensitive: rec.Sensitive}
+	if rec.Git != (pipeline.Git{}) {
+		out.Git = &rec.Git
+	}
 	if !rec.Paused {
 		out.Next = wire.TimeOf(NextTick(rec))
 	}
@@ -223,20 +259,53 @@ func (s *Schedules) ChangeSchedule(ctx context.Context, by api.Subject, name str
 // TriggerSchedule makes a run of a schedule now. The same key makes the same
 // run.
 func (s *Schedules) TriggerSchedule(ctx context.Context, by api.Subject, key, name string, in wire.TriggerRequest) (wire.RunCreated, error) {
-	tick := time.Now().UTC().Truncate(time.Second)
+	f := &fsm.Fire{Schedule: name, Run: NewRunID(), Tick: time.Now().UTC().Truncate(time.Second), By: nameOf(by), Key: key}
 	if in.Tick != "" {
 		rec, err := s.record(name)
 		if err != nil {
 			return wire.RunCreated{}, err
 		}
-		if tick, err = calendar.Time(in.Tick, rec.Schedule.Timezone); err != nil {
+		if f.Tick, err = calendar.Time(in.Tick, rec.Schedule.Timezone); err != nil {
 			return wire.RunCreated{}, pipeline.Errorf(pipeline.Invalid, "tick: %w", err)
 		}
 	}
+	if len(in.Variables) > 0 {
+		if err := s.withVariables(ctx, f, in.Variables); err != nil {
+			return wire.RunCreated{}, err
+		}
+		// Its submitter chose what it does.
+		f.Untrusted = by.Untrusted
+	}
 
-	reply, err := s.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Use: by.Use, Fire: &fsm.Fire{Schedule: name, Run: NewRunID(), Tick: tick, By: nameOf(by), Key: key}})
+	reply, err := s.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Use: by.Use, Fire: f})
 	if err != nil {
 		return wire.RunCreated{}, s.withNearest(err, name)
 	}
 	return wire.RunCreated{ID: reply.Run.ID, Number: reply.Run.Number, Repeated: reply.Repeated}, nil
+}
+
+// withVariables compiles the pipeline of a schedule with other values, for one run.
+func (s *Schedules) withVariables(ctx context.Context, f *fsm.Fire, variables map[string]string) error {
+	rec, in, err := s.registered(f.Schedule)
+	if err != nil {
+		return err
+	}
+
+	all := maps.Clone(in.Variables)
+	if all == nil {
+		all = map[string]string{}
+	}
+	maps.Copy(all, variables)
+	in.Variables = all
+
+	def, err := s.compiler.compile(ctx, api.Subject{Name: rec.Submitter}, "", in)
+	if err != nil {
+		return err
+	}
+	f.Revision, f.Modules = rec.Revision, len(def.Modules)
+	if c := def.Concurrency; c != nil {
+		f.Group, f.Cancels = c.Group, c.CancelInProgress
+	}
+	f.Definition, err = s.vault.encodeDefinition(def)
+	return err
 }

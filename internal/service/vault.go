@@ -21,6 +21,7 @@ const (
 	sealScope     = "scope of "     // and a pipeline's name
 	sealEvaluated = "evaluated of " // and a pipeline's and a module's name
 	sealDerived   = "derived of "   // and the same
+	sealSource    = "source of "    // and a pipeline's name
 	sealSecret    = "secret "       // and its name
 )
 

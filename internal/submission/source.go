@@ -130,7 +130,7 @@ func (o *Options) Read(ctx context.Context) (_ *source, err error) {
 		s.dir = filepath.Dir(s.name)
 	}
 
-	if s.Inputs, err = o.readInputs(); err != nil {
+	if s.Inputs, err = o.ReadInputs(); err != nil {
 		return nil, err
 	}
 
@@ -218,9 +218,9 @@ func withRelaxedGC() (restore func()) {
 	return func() {}
 }
 
-// readInputs collects what was given for variables, in ascending precedence:
+// ReadInputs collects what was given for variables, in ascending precedence:
 // the environment, files, flags.
-func (o *Options) readInputs() ([]language.VariableInput, error) {
+func (o *Options) ReadInputs() ([]language.VariableInput, error) {
 	var list []language.VariableInput
 	environ := slices.Sorted(slices.Values(o.Environ))
 	for _, kv := range environ {

@@ -16,8 +16,11 @@ type Options struct {
 	// file is the pipeline's file; "-" is standard input.
 	File string
 	// vars are NAME=VALUE, varFiles files of them; the environment comes before
-	// both. See readInputs.
+	// both. See ReadInputs.
 	Vars, VarFiles []string
+	// Unchecked leaves it to the cluster to compile the pipeline: it has the values of its
+	// variables.
+	Unchecked bool
 	// targets, tags and skip select modules.
 	Targets, Tags, Skip []string
 	// cache is wire.SubmitRequest.Cache.
@@ -59,9 +62,11 @@ func (o *Options) Check(ctx context.Context) (*Job, error) {
 		return nil, err
 	}
 
-	def, err := s.Check(ctx, in)
-	if err != nil {
-		return nil, err
+	var def *pipeline.Pipeline
+	if !o.Unchecked {
+		if def, err = s.Check(ctx, in); err != nil {
+			return nil, err
+		}
 	}
 
 	j := &Job{source: s, definition: def, workspace: &fileSet{}, key: client.NewKey(), options: o}
@@ -90,6 +95,10 @@ func (o *Options) trace() pipeline.TraceContext {
 func (j *Job) TakeFiles(ctx context.Context) error {
 	if err := j.takeFiles(ctx); err != nil {
 		return err
+	}
+
+	if j.definition == nil {
+		return nil
 	}
 
 	j.warn(j.LostZeros())
@@ -133,6 +142,12 @@ func (j *Job) send(ctx context.Context, at *client.Client) error {
 // Register sends the files and registers the pipeline for its schedule.
 func (j *Job) Register(ctx context.Context, api *client.Client) (wire.Schedule, error) {
 	return api.Schedules().RegisterWith(ctx, j.key, &j.request, j.send)
+}
+
+// UpdateSchedule sends the files and takes them and the pipeline for a schedule, which
+// keeps its variables.
+func (j *Job) UpdateSchedule(ctx context.Context, api *client.Client, name string) (wire.Schedule, error) {
+	return api.Schedules().UpdateWith(ctx, name, j.key, &j.request, j.send)
 }
 
 // Remember stores what is known of the files for the next snapshot.
@@ -190,7 +205,7 @@ func (j *Job) Estimate(ctx context.Context, api *client.Client) (wire.Estimate, 
 
 func (j *Job) Close() { j.workspace.close() }
 
-// Definition is the pipeline as a submission compiles it. The caller must not change it.
+// Definition is the pipeline as a submission compiles it; nil if it was not checked. The caller must not change it.
 func (j *Job) Definition() *pipeline.Pipeline { return j.definition }
 
 // Git are the facts of the work tree that the pipeline's file lies in; empty if it lies

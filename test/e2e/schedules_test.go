@@ -185,6 +185,46 @@ func TestSchedule_backfill(t *testing.T) {
 	}
 }
 
+// A run with other values, and files that were taken anew, survive the leader that made
+// them so.
+func TestSchedule_updated(t *testing.T) {
+	c := harness.Start(t, 3)
+	source := `pipeline "said" {
+  variable "who" {}
+  schedule {
+    cron    = "@yearly"
+    overlap = "allow"
+  }
+  module "m" {
+    command = ["echo", "first", var.who]
+  }
+}
+`
+	file := c.WriteFile("said/said.hcl", source)
+	c.OK("submit", "-register", "-var", "who=ann", "-address", c.Nodes[0].URL, file)
+	after := func(args ...string) string {
+		out := c.OK(append(args, "-address", liveURL(c))...)
+		n := c.Leader()
+		n.Kill()
+		n.Start()
+		c.Whole()
+		return strings.TrimSpace(out)
+	}
+	says := func(id, want string) {
+		t.Helper()
+		c.OK("wait", "-address", liveURL(c), id)
+		if got := c.OK("logs", "-address", liveURL(c), id); !strings.Contains(got, want+"\n") {
+			t.Errorf("run %s wrote %q, want %q", id, got, want)
+		}
+	}
+
+	says(after("schedules", "trigger", "-var", "who=bob", "said"), "first bob")
+	c.WriteFile("said/said.hcl", strings.Replace(source, "first", "second", 1))
+	says(after("schedules", "trigger", "said"), "first ann")
+	after("schedules", "update", "-files", "said", file)
+	says(after("schedules", "trigger", "said"), "second ann")
+}
+
 // runsOf gives the runs of a pipeline, in the order of their ticks.
 func runsOf(t *testing.T, c *harness.Cluster, name string) []wire.RunSummary {
 	t.Helper()

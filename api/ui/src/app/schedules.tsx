@@ -2,7 +2,7 @@
 import { signal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
 import { Card, useAsked } from './card'
-import { coarse, count, duration, seconds } from './format'
+import { coarse, count, dateTime, duration, seconds } from './format'
 import { Shape, ofRun, type Kind } from './icons'
 import { Act, Blank, Command, CopyAs, Table, cli, curl, inZone, offer, times } from './parts'
 import { pipelineLink, runLink } from './route'
@@ -11,7 +11,7 @@ import { may, now } from './store'
 import type { RunState, Schedule } from './types'
 import { Week } from './week'
 
-interface Scheduled extends Schedule { last: Tick | null; fired: number; skipped: number; upcoming?: string[]; upcomingUntil?: string; backfill?: Backfill }
+interface Scheduled extends Schedule { last: Tick | null; fired: number; skipped: number; upcoming?: string[]; upcomingUntil?: string; backfill?: Backfill; registeredAt: string; git?: { sha?: string; dirty?: boolean }; variables?: Record<string, string>; sensitive?: string[] }
 interface Backfill { from: string; to: string; ticks: number; maxParallel: number; by?: string; next?: string; runs: number; hadRuns: number; running: number; succeeded: number; failed: number; finishedAt?: string; stopped?: string }
 interface Tick { tick: string; at: string; startedAt?: string; run?: string; state?: RunState; skipped?: string; count?: number }
 const schedules = signal<Scheduled[] | null>(null)
@@ -42,6 +42,16 @@ function stopBackfill(s: Schedule) {
     path: `/api/v1/schedules/${encodeURIComponent(s.name)}/backfill`,
     done: `The backfill of ${s.name} is stopped`,
   })
+}
+
+// given are the values that a schedule was registered with.
+function given(s: Scheduled): string {
+  return [...Object.entries(s.variables ?? {}).map(([name, value]) => `${name} = ${value}`), ...(s.sensitive ?? []).map((name) => `${name} = ***`)].sort().join(', ')
+}
+
+// files says which files its runs use.
+function files(s: Scheduled): string {
+  return `files of ${dateTime(s.registeredAt)}${s.git?.sha ? `, commit ${s.git.sha.slice(0, 8)}${s.git.dirty ? ' with changes' : ''}` : ''}`
 }
 
 // filled says how far a backfill is.
@@ -105,6 +115,8 @@ export function Schedules() {
                       <a href={pipelineLink(s.name)}>{s.name}</a>
                     </b>
                     {s.paused && <span class="rl dr">paused</span>}
+                    <small title={`Its runs use these until ${cli('schedules', 'update', '-files', s.name)}`}>{files(s)}</small>
+                    {given(s) && <small>{given(s)}</small>}
                   </th>
                   <td data-label="When">
                     <span class="mono">{s.cron.join(', ')}</span>
