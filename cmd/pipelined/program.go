@@ -113,6 +113,7 @@ func commands(env *environment) []*cli.Command {
 	}
 	group(groupRun,
 		initCommand{env}.command(),
+		convertCommand{env}.command(),
 		runCommand{env}.command(),
 		submitCommand{env}.command(),
 		validateCommand{env}.command(),

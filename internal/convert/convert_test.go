@@ -1,0 +1,170 @@
+package convert_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pipelined/pipelined/internal/convert"
+	"github.com/pipelined/pipelined/pipeline/language"
+)
+
+var update = flag.Bool("update", false, "write the pipelines of testdata anew")
+
+// source converts a file and checks that it is a pipeline.
+func source(t *testing.T, name string, text []byte) (convert.Result, string) {
+	t.Helper()
+	r, err := convert.Convert(convert.Detect(text), name, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	formatted, diags := language.Format(name, []byte(r.Source))
+	if len(diags) > 0 {
+		t.Fatalf("%v in\n%s", diags, r.Source)
+	}
+	if _, diags := language.Parse(name, formatted); len(diags) > 0 {
+		t.Fatalf("%v in\n%s", diags, formatted)
+	}
+	return r, string(formatted)
+}
+
+func TestConvert(t *testing.T) {
+	for name, steps := range map[string][2]int{"ci.yml": {19, 21}, "etl.yaml": {4, 7}} {
+		file := filepath.Join("testdata", name)
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, got := source(t, file, text)
+		if r.Converted != steps[0] || r.Steps != steps[1] {
+			t.Errorf("%s: converted %d of %d steps, want %v", name, r.Converted, r.Steps, steps)
+		}
+		if !slices.IsSortedFunc(r.Notes, func(a, b convert.Note) int { return a.Line - b.Line }) {
+			t.Errorf("%s: the notes are in no order: %v", name, r.Notes)
+		}
+		golden := file + ".hcl"
+		if *update {
+			if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), got); diff != "" {
+			t.Errorf("%s (-update writes it anew):\n%s", golden, diff)
+		}
+	}
+}
+
+// job is a workflow of one job.
+func job(rest string) string {
+	return "on: push\njobs:\n  one:\n    runs-on: ubuntu-latest\n" + rest
+}
+
+func TestConvert_expressions(t *testing.T) {
+	for expr, want := range map[string]string{
+		"github.sha":                                  "${git.sha}",
+		"github.event_name":                           "${var.github_event_name}",
+		"vars.REGION":                                 "${var.REGION}",
+		"secrets.deploy_key":                          "$DEPLOY_KEY",
+		"env.Mode":                                    "$${Mode-}",
+		"runner.temp":                                 "$TMPDIR",
+		"format('{0}-{1}{{}}', 'a', 'b')":             `${"${"a"}-${"b"}{}"}`,
+		"toJSON(github.actor)":                        "${jsonencode(run.submitter)}",
+		"github.ref_name == 'main'":                   `${git.branch == "main"}`,
+		"!(github.actor == 'x')":                      `${!(run.submitter == "x")}`,
+		"'a' == github.actor && 'y' || ''":            `${(run.submitter == "a") ? "y" : ""}`,
+		"contains(github.actor, 'bot')":               `${strcontains(run.submitter, "bot")}`,
+		"contains(fromJSON('[\"a\"]'), github.actor)": `${contains(jsondecode("[\"a\"]"), run.submitter)}`,
+		"join(fromJSON('[1]'), '+')":                  `${join("+", jsondecode("[1]"))}`,
+		"github.run_id || 'none'":                     `${run.id != "" ? run.id : "none"}`,
+	} {
+
+		text := job("    steps:\n      - run: |\n          echo \"${{ " + expr + " }}\"\n")
+		if _, got := source(t, "x.yml", []byte(text)); !strings.Contains(got, `echo "`+want+`"`) {
+			t.Errorf("%s: want %s in\n%s", expr, want, got)
+		}
+	}
+}
+
+// What guards a job and cannot be converted must not let it run.
+func TestConvert_guards(t *testing.T) {
+	for text, want := range map[string]string{
+		job("    if: github.event.action == 'opened'\n    steps: [{run: rm -rf x}]\n"):                     "when   = false",
+		job("    if: secrets.KEY != ''\n    steps: [{run: rm -rf x}]\n"):                                   "when   = false",
+		"on: push\njobs:\n  one:\n    runs-on: windows-latest\n    steps: [{run: rm -rf x}]\n":             "when   = false",
+		job("    strategy: {matrix: \"${{ fromJSON(inputs.m) }}\"}\n    steps: [{run: rm -rf x}]\n"):       "when   = false",
+		"steps:\n  - name: a\n    command: rm -rf x\n    preconditions: [{condition: test -e y}]\n":        "when   = false",
+		"steps:\n  - name: a\n    type: ssh\n    command: rm -rf x\n":                                      "when    = false",
+		"steps:\n  - name: a\n    run: other\n":                                                            "when    = false",
+		job("    steps: [{if: \"github.event.action == 'opened'\", run: rm -rf x}, {run: echo}]\n"):        "# not converted (line 5): run: rm -rf x",
+		job("    if: always()\n    steps: [{run: echo}]\n"):                                                "always_run = true",
+		job("    if: \"!cancelled()\"\n    steps: [{run: echo}]\n"):                                        "always_run = true",
+		job("    steps: [{if: \"inputs.x == 'y'\", run: echo 1}]\n"):                                       `if [ "${var.x == "y"}" = true ]; then`,
+		job("    steps: [{run: \"echo $ID ${HOME} %{x}\"}]\n"):                                             "echo $ID $${HOME} %%{x}",
+		job("    steps: [{run: \"echo $ID\"}]\n    name: |\n      a\n      b \" ${x}\n"):                   `description = "a b \" $${x}"`,
+		"steps:\n  - name: a\n    command: echo ${X.y} \"${HOME}\"\n":                                      `echo $${X.y} "$${HOME}"`,
+		"params: \"A=1 'B=2 3' four\"\nsteps:\n  - name: a\n    command: echo $1 $2 $A\n":                  "echo ${var.arg1} $2 $A",
+		"steps:\n  a: {command: echo 1}\n  b: {command: echo 2}\n":                                         "depends_on = [module.a]",
+		"steps:\n  - [echo a, echo b]\n  - echo c\n":                                                       "depends_on = [module.step1, module.step2]",
+		"type: graph\nsteps:\n  - name: a\n    exec: {command: ls, args: [-l, x y]}\n    env: [\"B=1\"]\n": `command = ["ls", "-l", "x y"]`,
+	} {
+		_, got := source(t, "x.yml", []byte(text))
+		if !strings.Contains(strings.Join(strings.Fields(got), " "), strings.Join(strings.Fields(want), " ")) {
+			t.Errorf("want %s of\n%s\ngot\n%s", want, text, got)
+		}
+	}
+}
+
+func TestConvert_mistakes(t *testing.T) {
+	for text, want := range map[string]string{
+		"jobs: {":               "line 1: could not parse as YAML",
+		"jobs: {}\non: push\n":  `"jobs" section should not be empty`,
+		"- a\n":                 "a DAG is an object, with steps",
+		"steps: []\n":           "a DAG has steps, and here are none",
+		"steps: [\n":            "yaml",
+		"on: push\njobs: [a]\n": "jobs",
+	} {
+		format := convert.GitHub
+		if !strings.Contains(text, "jobs") {
+			format = convert.Dagu
+		}
+		if _, err := convert.Convert(format, "x", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %s", text, err, want)
+		}
+	}
+	for text, want := range map[string]convert.Format{"jobs: {a: b}": convert.GitHub, "steps: [a]": convert.Dagu, "a: b": "", "[": "", "": ""} {
+		if got := convert.Detect([]byte(text)); got != want {
+			t.Errorf("%q: detected %q, want %q", text, got, want)
+		}
+	}
+}
+
+// FuzzConvert wants a pipeline of every file that is accepted, and no panic.
+func FuzzConvert(f *testing.F) {
+	for _, name := range []string{"ci.yml", "etl.yaml"} {
+		text, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		for _, format := range convert.Formats {
+			r, err := convert.Convert(format, "x.yml", text)
+			if err != nil {
+				continue
+			}
+			if _, diags := language.Format("x.yml", []byte(r.Source)); len(diags) > 0 {
+				t.Errorf("%v in\n%s\nof\n%s", diags, r.Source, text)
+			}
+		}
+	})
+}

@@ -1,0 +1,402 @@
+package convert
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/rhysd/actionlint"
+)
+
+// part is a step as lines of a script.
+type part struct {
+	text string // of a template
+	// own is set if it needs a shell of its own, as every step has at GitHub.
+	own bool
+	// tolerated is set if its failure is ignored.
+	tolerated bool
+	pipefail  bool
+	// done is set if there is nothing to add to the script.
+	done bool
+}
+
+// script converts the steps of a job to one script, and to hooks those that run after a
+// failure or always.
+func (j *job) script() (script string, hooks *body) {
+	var parts, failed, after []part
+	hooks = &body{}
+	for _, st := range j.src.Steps {
+		j.w.result.Steps++
+		n := len(j.w.notes)
+		p, s := j.step(st)
+		if p.text != "" || len(j.w.notes) == n || p.done {
+			j.w.result.Converted++
+		}
+		if len(j.w.notes) > n && p.text == "" && !p.done {
+			p.text = "# not converted (line " + fmt.Sprint(st.Pos.Line) + "): " + templated.Replace(stepName(st))
+		}
+		if p.text == "" {
+			continue
+		}
+		switch {
+		case s.failed:
+			failed = append(failed, p)
+		case s.always:
+			after = append(after, p)
+		default:
+			parts = append(parts, p)
+		}
+	}
+	if join := j.join(failed); join != "" {
+		hooks.attr("on_failure", heredoc(join, 3))
+	}
+	if join := j.join(after); join != "" {
+		hooks.attr("after", heredoc(join, 3))
+	}
+	return j.join(parts), hooks
+}
+
+// stepName is how a note names a step.
+func stepName(st *actionlint.Step) string {
+	if st.Name != nil && st.Name.Value != "" {
+		return oneLine(st.Name.Value)
+	}
+	if a, is := st.Exec.(*actionlint.ExecAction); is && a.Uses != nil {
+		return "uses: " + oneLine(a.Uses.Value)
+	}
+	if r, is := st.Exec.(*actionlint.ExecRun); is && r.Run != nil {
+		first, _, _ := strings.Cut(strings.TrimSpace(r.Run.Value), "\n")
+		return "run: " + oneLine(first)
+	}
+	return "step"
+}
+
+// join puts steps together. Text that is no more than comments gives nothing but them.
+func (j *job) join(parts []part) string {
+	if len(parts) == 0 {
+		return ""
+	}
+	var texts []string
+	runs := 0
+	for _, p := range parts {
+		if !strings.HasPrefix(p.text, "# not converted") {
+			runs++
+		}
+	}
+	for _, p := range parts {
+		text := strings.TrimRight(p.text, "\n")
+		if p.pipefail && slices.ContainsFunc(parts, func(o part) bool { return !o.pipefail }) && strings.Contains(text, "|") {
+			text, p.own = "set -o pipefail\n"+text, true
+		}
+		switch {
+		case p.tolerated:
+			text = "set +e\n(\nset -e\n" + text + "\n)\nset -e"
+		case p.own && runs > 1 || strings.HasPrefix(text, "cd ") && runs > 1:
+			text = "(\n" + text + "\n)"
+		}
+		texts = append(texts, text)
+	}
+	body := strings.Join(texts, "\n")
+	if runs == 0 {
+		return body + "\ntrue"
+	}
+	return j.prelude(body, slices.ContainsFunc(parts, func(o part) bool { return !o.pipefail })) + body
+}
+
+// supplied are variables that GitHub sets and a script may use: what they become.
+var supplied = []struct{ name, value string }{
+	{"GITHUB_SHA", "${git.sha}"},
+	{"GITHUB_REF_NAME", "${git.branch}"},
+	{"GITHUB_HEAD_REF", "${git.branch}"},
+	{"GITHUB_RUN_ID", "${run.id}"},
+	{"GITHUB_RUN_NUMBER", "${run.number}"},
+	{"GITHUB_ACTOR", "${run.submitter}"},
+	{"GITHUB_WORKFLOW", "${pipeline.name}"},
+	{"GITHUB_WORKSPACE", "$PIPELINED_WORKSPACE"},
+	{"GITHUB_OUTPUT", "$PIPELINED_OUTPUT"},
+	{"GITHUB_STEP_SUMMARY", "/dev/stdout"},
+	{"GITHUB_REF", `${git.tag != "" ? "refs/tags/${git.tag}" : "refs/heads/${git.branch}"}`},
+	{"RUNNER_OS", "Linux"},
+	{"RUNNER_ARCH", "X64"},
+	{"RUNNER_TEMP", "$TMPDIR"},
+}
+
+// prelude sets what the script relies on, and runs it as GitHub does: without nounset,
+// and without pipefail unless a step says so.
+func (j *job) prelude(script string, loose bool) string {
+	var b strings.Builder
+	switch {
+	case loose && strings.Contains(script, "|"):
+		b.WriteString("set +u +o pipefail\n")
+	case strings.Contains(script, "$"):
+		b.WriteString("set +u\n")
+	}
+	for _, p := range j.renamed() {
+		fmt.Fprintf(&b, "export %s=\"$%s\"\n", p.name, p.expr)
+	}
+	for _, v := range supplied {
+		if usesVariable(script, v.name) {
+			fmt.Fprintf(&b, "export %s=\"%s\"\n", v.name, v.value)
+		}
+	}
+	if usesVariable(script, "GITHUB_ENV") {
+		b.WriteString("export GITHUB_ENV=\"$TMPDIR/github_env\"; : > \"$GITHUB_ENV\"\n")
+	}
+	if usesVariable(script, "GITHUB_PATH") {
+		b.WriteString("export GITHUB_PATH=\"$TMPDIR/github_path\"; : > \"$GITHUB_PATH\"\n")
+	}
+	return b.String()
+}
+
+// usesVariable reports whether a script names a variable.
+func usesVariable(script, name string) bool {
+	for at := 0; ; {
+		i := strings.Index(script[at:], name)
+		if i < 0 {
+			return false
+		}
+		at += i + len(name)
+		if at == len(script) || !strings.ContainsRune("ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz0123456789", rune(script[at])) {
+			return true
+		}
+	}
+}
+
+// step converts one step. The scope says when it runs.
+func (j *job) step(st *actionlint.Step) (part, *scope) {
+	s := &scope{w: j.w, j: j, inStep: true}
+	guard := ""
+	if st.If != nil {
+		expr, _, err := s.condition(st.If.Value)
+		if err != nil {
+			s.note(st.If.Pos, "step "+stepName(st)+": if", err)
+			return part{}, s
+		}
+		if expr != "true" {
+			guard = expr
+		}
+	}
+	var p part
+	switch e := st.Exec.(type) {
+	case *actionlint.ExecRun:
+		p = j.run(st, e)
+	case *actionlint.ExecAction:
+		p = j.action(st, e)
+	}
+	if p.text == "" {
+		return p, s
+	}
+	if st.TimeoutMinutes != nil && st.TimeoutMinutes.Expression == nil {
+		p.text, p.own = fmt.Sprintf("# GitHub stops this step after %g minutes.\n", st.TimeoutMinutes.Value)+p.text, true
+	}
+	if guard != "" {
+		p.text = "if [ \"${" + guard + "}\" = true ]; then\n" + strings.TrimRight(p.text, "\n") + "\nfi"
+	}
+	if st.Name != nil && st.Name.Value != "" {
+		p.text = "# " + templated.Replace(oneLine(plain(st.Name.Value))) + "\n" + p.text
+	}
+	if c := st.ContinueOnError; c != nil {
+		if c.Expression != nil {
+			j.w.note(j, c.Pos, "step "+stepName(st)+": continue-on-error", "it is true or false, no expression")
+		}
+		p.tolerated = c.Value && c.Expression == nil
+	}
+	return p, s
+}
+
+// plain takes the signs of expressions out of a name.
+func plain(text string) string {
+	return strings.NewReplacer("${{", "", "}}", "").Replace(text)
+}
+
+// run converts a run step.
+func (j *job) run(st *actionlint.Step, e *actionlint.ExecRun) part {
+	shell := j.shell(e)
+	s := &scope{w: j.w, j: j, script: true}
+	what := "step " + stepName(st)
+	if e.Run == nil {
+		return part{}
+	}
+	text, err := s.text(e.Run.Value, templated.Replace)
+	if err != nil {
+		s.note(e.Run.Pos, what, err)
+		return part{}
+	}
+	p := part{text: text, pipefail: shell == "bash"}
+	switch name, _, _ := strings.Cut(shell, " "); name {
+	case "", "bash", "sh":
+	case "python":
+		p.text = "python3 - <<'PYTHON'\n" + strings.TrimRight(text, "\n") + "\nPYTHON"
+		j.tool("python3")
+	default:
+		j.w.note(j, e.Run.Pos, what, "shell "+shell+" is not converted")
+		return part{}
+	}
+	p.own = strings.Contains(text, "exit ") || strings.Contains(text, "set ") || strings.Contains(text, "cd ") || strings.Contains(text, "trap ")
+
+	lines, own := j.stepEnv(s, st)
+	p.own = p.own || own
+	if e.WorkingDirectory != nil {
+		dir, err := s.text(e.WorkingDirectory.Value, templated.Replace)
+		if err != nil {
+			s.note(e.WorkingDirectory.Pos, what+": working-directory", err)
+			return part{}
+		}
+		lines = append(lines, `cd "`+dir+`"`)
+		p.own = true
+	}
+	p.text = strings.Join(append(lines, strings.TrimLeft(p.text, "\n")), "\n")
+	if usesVariable(text, "GITHUB_ENV") {
+		p.text = "(\n" + strings.TrimRight(p.text, "\n") + "\n)\nwhile IFS= read -r line; do export \"$line\"; done < \"$GITHUB_ENV\""
+		p.own = false
+	}
+	if usesVariable(text, "GITHUB_PATH") {
+		p.text = "(\n" + strings.TrimRight(p.text, "\n") + "\n)\nwhile IFS= read -r line; do PATH=\"$line:$PATH\"; done < \"$GITHUB_PATH\""
+		p.own = false
+	}
+	return p
+}
+
+// stepEnv converts the variables of a step: to those of the module, or, if another step
+// has another value, to lines of the script.
+func (j *job) stepEnv(s *scope, st *actionlint.Step) (lines []string, own bool) {
+	outside := &scope{w: j.w, j: j}
+	for _, v := range sortedEnv(st.Env) {
+		n := len(j.w.notes)
+		if j.variable(outside, v) && len(j.w.notes) == n {
+			continue
+		}
+		j.w.notes = j.w.notes[:n] // a script may know it
+		if secret := onlySecret(v.Value.Value); secret != "" {
+			j.secret(secret)
+			lines, own = append(lines, fmt.Sprintf("export %s=\"$%s\"", v.Name.Value, secret)), true
+			continue
+		}
+		text, err := s.text(v.Value.Value, func(text string) string {
+			return templated.Replace(strings.NewReplacer(`\`, `\\`, `"`, `\"`, "$", `\$`, "`", "\\`").Replace(text))
+		})
+		if err != nil {
+			s.note(v.Name.Pos, "env."+v.Name.Value, err)
+			continue
+		}
+		lines, own = append(lines, "export "+v.Name.Value+`="`+text+`"`), true
+	}
+	return lines, own
+}
+
+// shell is that of a step, of the job, or of the workflow; "" if none says.
+func (j *job) shell(e *actionlint.ExecRun) string {
+	if e.Shell != nil {
+		return e.Shell.Value
+	}
+	for _, d := range []*actionlint.Defaults{j.src.Defaults, j.w.src.Defaults} {
+		if d != nil && d.Run != nil && d.Run.Shell != nil {
+			return d.Run.Shell.Value
+		}
+	}
+	return ""
+}
+
+// setups are actions that install tools: what a worker must have instead.
+var setups = map[string][]string{
+	"actions/setup-go": {"go"}, "actions/setup-node": {"node"}, "actions/setup-python": {"python3"},
+	"actions/setup-java": {"java"}, "actions/setup-dotnet": {"dotnet"}, "ruby/setup-ruby": {"ruby"},
+	"dtolnay/rust-toolchain": {"cargo"}, "actions-rs/toolchain": {"cargo"}, "actions-rust-lang/setup-rust-toolchain": {"cargo"},
+	"pnpm/action-setup": {"pnpm"}, "oven-sh/setup-bun": {"bun"}, "denoland/setup-deno": {"deno"},
+	"shivammathur/setup-php": {"php"}, "astral-sh/setup-uv": {"uv"}, "hashicorp/setup-terraform": {"terraform"},
+	"docker/setup-buildx-action": {"docker"}, "docker/setup-qemu-action": {"docker"}, "azure/setup-helm": {"helm"},
+	"sigstore/cosign-installer": {"cosign"}, "anchore/sbom-action/download-syft": {"syft"},
+}
+
+// commands are actions that are a command: the program, and the input with its
+// arguments.
+var commands = map[string]struct{ program, args, preset string }{
+	"golangci/golangci-lint-action": {"golangci-lint run", "args", ""},
+	"goreleaser/goreleaser-action":  {"goreleaser", "args", ""},
+	"pre-commit/action":             {"pre-commit run", "extra_args", "--show-diff-on-failure --color=always --all-files"},
+}
+
+// action converts a step that uses an action.
+func (j *job) action(st *actionlint.Step, e *actionlint.ExecAction) part {
+	if e.Uses == nil {
+		return part{}
+	}
+	name, _, _ := strings.Cut(e.Uses.Value, "@")
+	name = strings.ToLower(name)
+	input := func(key string) string {
+		if in := e.Inputs[key]; in != nil && in.Value != nil {
+			return in.Value.Value
+		}
+		return ""
+	}
+	pos := cmp.Or(e.Uses.Pos, st.Pos)
+	if tools, is := setups[name]; is {
+		j.tool(tools...)
+		for _, in := range e.Inputs {
+			if in.Name != nil && in.Value != nil && strings.HasSuffix(strings.ToLower(in.Name.Value), "version") {
+				j.w.note(j, pos, "uses: "+name+" with "+in.Name.Value+" "+in.Value.Value, "workers bring their tools: requires asks for "+strings.Join(tools, ", ")+", not for a version")
+			}
+		}
+		return part{done: true}
+	}
+	if c, is := commands[name]; is {
+		j.tool(strings.Fields(c.program)[0])
+		s := &scope{w: j.w, j: j, script: true}
+		args, err := s.text(cmp.Or(input(c.args), c.preset), templated.Replace)
+		if err != nil {
+			s.note(pos, "uses: "+name, err)
+			return part{}
+		}
+		return part{text: strings.TrimSpace(c.program + " " + strings.TrimSpace(args)), pipefail: true}
+	}
+	switch name {
+	case "actions/checkout":
+		if r := cmp.Or(input("repository"), input("ref"), input("path")); r != "" && !strings.Contains(r, "github.") {
+			j.w.note(j, pos, "actions/checkout of "+r, "the workspace is that of the submission: fetch others in the script")
+		}
+	case "actions/cache", "actions/cache/restore", "actions/cache/save", "swatinem/rust-cache":
+		j.w.note(j, pos, "uses: "+name, "caches keeps directories of tools on a worker, cache = true whole results")
+		return part{done: true}
+	case "actions/upload-artifact":
+		j.upload(input("path"), pos)
+		return part{done: true}
+	case "actions/download-artifact":
+		if dir := input("path"); dir != "" && dir != "." && dir != "./" {
+			j.w.note(j, pos, "actions/download-artifact to "+dir, "outputs of what the module depends on lie at their own paths")
+		} else if len(j.needs) == 0 {
+			j.w.note(j, pos, "actions/download-artifact", "the job needs no other one, so there is nothing to have")
+		}
+	default:
+		why := "actions run at GitHub alone: write what it does into the script"
+		if strings.HasPrefix(name, "./") {
+			why = "an action of the repository: write its steps into the script"
+		}
+		j.w.note(j, pos, "uses: "+e.Uses.Value, why)
+	}
+	return part{}
+}
+
+// upload adds the paths of an artifact to the outputs.
+func (j *job) upload(paths string, pos *actionlint.Pos) {
+	for path := range strings.Lines(paths) {
+		path = strings.TrimSpace(path)
+		for _, here := range []string{"./", "${{ github.workspace }}/", "${{github.workspace}}/"} {
+			path = strings.TrimPrefix(path, here)
+		}
+		switch {
+		case path == "":
+		case strings.Contains(path, "${{"):
+			s := &scope{w: j.w, j: j}
+			if expr, err := s.literal(path); err != nil {
+				s.note(pos, "actions/upload-artifact of "+path, err)
+			} else {
+				j.files = append(j.files, expr)
+			}
+		case strings.HasPrefix(path, "/") || strings.HasPrefix(path, "~") || strings.HasPrefix(path, ".."):
+			j.w.note(j, pos, "actions/upload-artifact of "+path, "outputs lie in the module's directory")
+		default:
+			j.files = append(j.files, quote(path))
+		}
+	}
+}
