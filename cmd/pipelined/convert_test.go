@@ -30,7 +30,7 @@ func TestConvert(t *testing.T) {
 		{[]string{"ci.yml"}, 0, "echo hello", "not converted: ci.yml:5: one: uses: a/b@v1: actions run at GitHub alone"},
 		{[]string{"ci.yml"}, 0, `pipeline "ci" {`, "pipeline ci with 1 module; 1 of 2 steps converted, 2 notes to look at"},
 		{[]string{"dag.yaml", "-o", "new.hcl"}, 0, "", "wrote new.hcl: pipeline dag with 1 module; 1 of 1 step converted, 0 notes to look at"},
-		{[]string{"-from", "dagu", "-"}, 2, "", "a DAG is an object, with steps"},
+		{[]string{"-from", "dagu", "-"}, 2, "", "convert: -: the file is empty"},
 		{[]string{"ci.yml", "-o", "there.hcl"}, 2, "", "there.hcl exists and is never overwritten"},
 		{[]string{"other.yaml"}, 2, "", "other.yaml is neither a workflow of GitHub Actions, which has jobs, nor a DAG of Dagu, which has steps"},
 		{[]string{"broken.yml"}, 2, "", `convert: broken.yml: line 1: "jobs" section should not be empty`},

@@ -108,7 +108,9 @@ func (d *dag) note(in string, line int, what, why string) {
 func convertDAG(name string, source []byte) (Result, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(source))
 	var doc yaml.Node
-	if err := dec.Decode(&doc); err != nil {
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+		return Result{}, errors.New("the file is empty")
+	} else if err != nil {
 		return Result{}, err
 	}
 	if len(doc.Content) == 0 || doc.Content[0].Kind != yaml.MappingNode {
