@@ -26,8 +26,10 @@ const (
 	// reconnectInterval is how often a node with other members around tries those
 	// that gossip has given up: only so do two halves of a cluster reunite.
 	reconnectInterval = 5 * time.Second
-	// warnInterval is how often a node that waits logs it.
-	warnInterval = 10 * time.Second
+	// warnInterval is after how long a node that waits logs it, at first and if what it
+	// finds has changed; repeatInterval is how often it repeats the same.
+	warnInterval   = 10 * time.Second
+	repeatInterval = time.Minute
 	// maxWarned is how many refusals are remembered, to log each one seldom.
 	maxWarned = 64
 )
@@ -147,8 +149,14 @@ type joiner struct {
 	ownAddr string
 	// unknown is why names could not be looked up when that was tried last.
 	unknown []error
-	// warned is when each refusal was logged last.
-	warned map[string]time.Time
+	// warned is when each refusal was logged last, and how often it came since.
+	warned map[string]repeated
+}
+
+// repeated says when something was logged last, and how often it came since.
+type repeated struct {
+	at    time.Time
+	times int
 }
 
 // run joins until ctx is done: fast at first, then every few seconds.
@@ -159,25 +167,28 @@ func (j *joiner) run(ctx context.Context) error {
 	// The jitter keeps nodes that lost the same member from returning together.
 	retry := &backoff.ExponentialBackOff{InitialInterval: minRetry, Multiplier: 2, RandomizationFactor: 0.2, MaxInterval: maxRetry}
 	retry.Reset()
-	said := time.Now()
+	said, last := time.Now(), "nothing yet"
 	changed, stop := j.changes.add()
 	defer stop()
 
 	for {
 		alone := !j.view.company()
 		addrs := j.candidates(ctx, alone || j.clusterID() == "")
-		joined, failed := j.round(ctx, addrs)
+		joined, failed, refused := j.round(ctx, addrs)
 		for _, err := range j.unknown {
-			failed = append(failed, err.Error())
 			if j.clusterID() == "" {
 				j.warn(err.Error())
+				refused = true
+			} else {
+				failed = append(failed, err.Error())
 			}
 		}
 
 		waiting := j.clusterID() == "" || alone && len(addrs) > 0 && joined == 0
-		if waiting && time.Since(said) >= warnInterval {
+		text := strings.Join(failed, ", ")
+		if explained := refused && text == ""; waiting && !explained && (time.Since(said) >= repeatInterval || text != last && time.Since(said) >= warnInterval) {
 			j.log.Warn("still looking for the cluster", "tried", failed)
-			said = time.Now()
+			said, last = time.Now(), text
 		}
 
 		pause := retry.NextBackOff()
@@ -194,18 +205,22 @@ func (j *joiner) run(ctx context.Context) error {
 	}
 }
 
-// round tries each address once.
-func (j *joiner) round(ctx context.Context, addrs []string) (joined int, failed []string) {
+// round tries each address once. refused is set if warnRefused said why some failed; the
+// others are in failed.
+func (j *joiner) round(ctx context.Context, addrs []string) (joined int, failed []string, refused bool) {
 	for _, a := range addrs {
 		if err := j.connect(ctx, a); err != nil {
-			failed = append(failed, err.Error())
 			j.log.Debug("cannot join", "error", err)
-			j.warnRefused(err)
+			if j.warnRefused(err) {
+				refused = true
+			} else {
+				failed = append(failed, err.Error())
+			}
 			continue
 		}
 		joined++
 	}
-	return joined, failed
+	return joined, failed, refused
 }
 
 // wait waits for the pause to end; it ends early if the last other member is
@@ -229,28 +244,37 @@ func (j *joiner) wait(ctx context.Context, pause time.Duration, changed <-chan s
 	}
 }
 
-// warnRefused logs refusals that only an operator can resolve, each one seldom.
-func (j *joiner) warnRefused(err error) {
+// warnRefused logs refusals that only an operator can resolve, each one seldom. It
+// reports whether err is one.
+func (j *joiner) warnRefused(err error) bool {
 	text := err.Error()
 	var wrong *gossip.WrongKeyError
 	if !errors.As(err, &wrong) && !errors.Is(err, gossip.ErrOtherPort) && !strings.HasPrefix(text, "refused ") || strings.HasSuffix(text, givesUp) {
-		return
+		return false
 	}
 	if wrong != nil {
 		text += ": if they are to be one cluster, copy the key from there; `pipelined keygen -fingerprint FILE` tells keys apart"
 	}
 	j.warn(text)
+	return true
 }
 
-// warn says why the node cannot join, and repeats that after warnInterval only.
+// warn says why the node cannot join, and repeats that after repeatInterval only.
 func (j *joiner) warn(text string) {
-	if last, ok := j.warned[text]; ok && time.Since(last) < warnInterval {
+	before := j.warned[text]
+	if !before.at.IsZero() && time.Since(before.at) < repeatInterval {
+		before.times++
+		j.warned[text] = before
 		return
 	}
 	if len(j.warned) > maxWarned || j.warned == nil {
-		j.warned = map[string]time.Time{}
+		j.warned = map[string]repeated{}
 	}
-	j.warned[text] = time.Now()
+	j.warned[text] = repeated{at: time.Now()}
+	if before.times > 0 {
+		j.log.Error("still cannot join: "+text, "tries", before.times+1)
+		return
+	}
 	j.log.Error("cannot join: " + text)
 }
 

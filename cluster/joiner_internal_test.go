@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -142,11 +144,61 @@ func TestJoiner_warnRefused(t *testing.T) {
 		j.warnRefused(wrong)
 		j.warnRefused(wrong)
 		lines(1)
-		j.warnRefused(errors.New("refused x: it belongs to another cluster"))
+		if !j.warnRefused(errors.New("refused x: it belongs to another cluster")) {
+			t.Error("an operator's matter is not one")
+		}
 		lines(2)
 		time.Sleep(warnInterval)
 		j.warnRefused(wrong)
+		lines(2)
+		time.Sleep(repeatInterval)
+		j.warnRefused(wrong)
 		lines(3)
+		if !strings.Contains(out.String(), "still cannot join: 10.0.0.2:1 uses a different cluster key") || !strings.Contains(out.String(), "tries=3") {
+			t.Errorf("got %s", out.String())
+		}
+	})
+}
+
+// A node that waits says the same once a minute, and what it said of a refusal not again.
+func TestJoiner_run_seldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newParts(t, "")
+		failure := fmt.Errorf("10.0.0.2:8080 %w", gossip.ErrOtherPort)
+		var mu sync.Mutex // of failure and out
+		var out bytes.Buffer
+		j := newJoiner(p, "10.0.0.2:8080")
+		j.connect = func(context.Context, string) error {
+			mu.Lock()
+			defer mu.Unlock()
+			return failure
+		}
+		j.log = hclog.New(&hclog.LoggerOptions{Output: &out, Mutex: &mu})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		lines := func(within time.Duration, want int) {
+			t.Helper()
+			time.Sleep(within)
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			if got := strings.Count(out.String(), "\n"); got != want {
+				t.Errorf("%d lines, want %d:\n%s", got, want, out.String())
+			}
+			out.Reset()
+		}
+		go func() { done <- j.run(ctx) }()
+		lines(50*time.Second, 1)
+		lines(time.Minute, 1)
+		mu.Lock()
+		failure = errors.New("10.0.0.2:8080: connection refused")
+		mu.Unlock()
+		lines(30*time.Second, 1)
+		lines(2*time.Minute, 2)
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 	})
 }
 

@@ -241,9 +241,7 @@ func (n *Node) replaced(lo, hi uint64) {
 	if lo > applied {
 		return
 	}
-	n.log.Error("committed entries are cut off: a majority of the voters has lost them (were data directories restored from older copies?)",
-		"from", lo, "to", min(hi, applied), "lost", min(hi, applied)-lo+1)
-	n.fail(fmt.Errorf("%d committed entries (%d to %d) were cut off from the log, because a majority of the voters has lost them: start this node again, it then rebuilds its state without them",
+	n.fail(fmt.Errorf("%d committed entries (%d to %d) were cut off from the log, because a majority of the voters has lost them (were data directories restored from older copies?): start this node again, it then rebuilds its state without them",
 		min(hi, applied)-lo+1, lo, min(hi, applied)))
 }
 

@@ -373,7 +373,7 @@ func TestDrainLeave(t *testing.T) {
 	if got := f.body("POST /api/v1/members/node-2/drain"); got != `{"off":true}` {
 		t.Errorf("drain -off sent %s", got)
 	}
-	if code, _, stderr = c.exec("leave"); code != exitUsage || !strings.Contains(stderr, "removes node-1 (http://"+f.address()+")") || !strings.Contains(stderr, "-yes") {
+	if code, _, stderr = c.exec("leave"); code != exitUsage || !strings.Contains(stderr, "removes node-1 ("+f.address()+")") || !strings.Contains(stderr, "-yes") {
 		t.Errorf("leave without anybody to ask: exit %d, %q", code, stderr)
 	}
 	c.interactive, c.stdin = true, strings.NewReader("n\n")
@@ -383,7 +383,7 @@ func TestDrainLeave(t *testing.T) {
 	if got := f.asked(); strings.Contains(strings.Join(got, "\n"), "leave") {
 		t.Errorf("the node was told to leave: %q", got)
 	}
-	if code, _, stderr = c.exec("leave", "-yes"); code != 0 || !strings.Contains(stderr, "node-1 (http://"+f.address()+") is leaving the cluster") {
+	if code, _, stderr = c.exec("leave", "-yes"); code != 0 || !strings.Contains(stderr, "node-1 ("+f.address()+") is leaving the cluster") {
 		t.Errorf("leave -yes: exit %d, %q", code, stderr)
 	}
 	if got := f.asked(); !slices.Contains(got, "POST /api/v1/leave") {

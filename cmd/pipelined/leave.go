@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 	"time"
 
@@ -39,12 +40,14 @@ func (c leaveCommand) command() *cli.Command {
 				return err
 			}
 
+			// The calls may go another way than the scheme of the address that a person uses.
+			_, shown, _ := strings.Cut(api.Address(), "://")
 			if !cmd.Bool("yes") {
 				if !c.env.interactive {
-					return usagef("leave: this removes %s (%s) from its cluster permanently: confirm with -yes, or choose another node with -address", h.Node, api.Address())
+					return usagef("leave: this removes %s (%s) from its cluster permanently: confirm with -yes, or choose another node with -address", h.Node, shown)
 				}
 
-				ok, err := c.env.confirm(fmt.Sprintf("Remove %s (%s) from its cluster permanently?", h.Node, api.Address()))
+				ok, err := c.env.confirm(fmt.Sprintf("Remove %s (%s) from its cluster permanently?", h.Node, shown))
 				if err != nil {
 					return err
 				}
@@ -58,7 +61,7 @@ func (c leaveCommand) command() *cli.Command {
 				return err
 			}
 
-			c.env.tell("%s (%s) is leaving the cluster", h.Node, api.Address())
+			c.env.tell("%s (%s) is leaving the cluster", h.Node, shown)
 			return c.waitGone(ctx, api.Address(), h)
 		}),
 	}
