@@ -56,7 +56,10 @@ func (f *File) LostZeros() Diagnostics {
 		}
 	}
 
-	slices.SortFunc(z.list, func(a, b Diagnostic) int { return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column)) })
+	order := func(d Diagnostic) int { return f.src.order(d.File) }
+	slices.SortFunc(z.list, func(a, b Diagnostic) int {
+		return cmp.Or(cmp.Compare(order(a), order(b)), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
 	return z.list
 }
 

@@ -90,3 +90,24 @@ func TestParseVarFile_numbers(t *testing.T) {
 		}
 	}
 }
+
+// Numbers of imported files have their own places, behind those of the pipeline's file.
+func TestFile_LostZeros_imports(t *testing.T) {
+	f, diags := language.ParseWith("p.hcl", []byte(body("imports = [\"lib.hcl\"]\n\n\nmodule \"m\" {\n use = template.go\n command = [\"echo\", local.go, 1.10]\n}")),
+		files(map[string]string{"lib.hcl": "locals { go = 1.20 }\ntemplate \"go\" { env = { V = 1.30 } }\n"}))
+	if len(diags) > 0 {
+		t.Fatal(diags)
+	}
+	var got []string
+	for _, d := range f.LostZeros() {
+		got = append(got, fmt.Sprintf("%s:%d %s", d.File, d.Line, d.Summary))
+	}
+	want := []string{`p.hcl:7 module "m": command: the number 1.10 becomes the text "1.1"`, `lib.hcl:1 module "m": command: the number 1.20 becomes the text "1.2"`,
+		`lib.hcl:2 module "m": env.V: the number 1.30 becomes the text "1.3"`}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if list := f.Warnings(); len(list) != 3 || list[0].File != "p.hcl" {
+		t.Errorf("warnings %v", list)
+	}
+}

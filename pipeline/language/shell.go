@@ -51,7 +51,10 @@ func (f *File) Warnings() Diagnostics {
 		list = append(list, f.hiddenFailures(fmt.Sprintf("module %q: ", m.static.Name), cmp.Or(m.static.Shell, f.pipeline.Shell), m.scripts)...)
 	}
 
-	slices.SortStableFunc(list, func(a, b Diagnostic) int { return cmp.Compare(a.Line, b.Line) })
+	order := func(d Diagnostic) int { return f.src.order(d.File) }
+	slices.SortStableFunc(list, func(a, b Diagnostic) int {
+		return cmp.Or(cmp.Compare(order(a), order(b)), cmp.Compare(a.Line, b.Line))
+	})
 	return list
 }
 
