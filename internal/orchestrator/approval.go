@@ -77,8 +77,13 @@ func (r *run) linkApprovals() {
 				continue
 			}
 			seen[d] = true
-			next = append(next, d.dependents...)
-			if !d.state.Final() && d.active == nil && !slices.Contains(d.dependencies, m) {
+			if d.state.Final() || d.active != nil {
+				next = append(next, d.dependents...)
+				continue
+			}
+
+			// What depends on one that waits waits for that, and goes by how it ends.
+			if !slices.Contains(d.dependencies, m) {
 				m.dependents = append(m.dependents, d)
 				d.dependencies = append(slices.Clip(d.dependencies), m)
 				d.unfinished++

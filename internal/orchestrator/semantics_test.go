@@ -390,3 +390,23 @@ func TestOnFailure_cancel(t *testing.T) {
 		c.wantModule(id, "done", pipeline.ModuleSucceeded, "")
 	})
 }
+
+// What is behind a module that waits goes by that module, and not by an approval before
+// it, also for the next leader.
+func TestRunIf_approvalBefore(t *testing.T) {
+	scripted(t, []int{4}, func(t *testing.T, c *cluster) {
+		end := c.leads()
+		id := c.submit("r", pipeline.Pipeline{Name: "p", Modules: []pipeline.Module{
+			with(aModule("ask"), func(m *pipeline.Module) { m.Approval = &pipeline.Approval{Message: "go?"} }),
+			notFailed("next", "ask"),
+			aModule("last", "next"),
+		}})
+		c.wantWhy(id, "ask", "waits for approval")
+		end()
+		c.leads()
+		c.decide(id, "ask", pipeline.Skipped)
+		c.succeed(id, "next")
+		c.succeed(id, "last")
+		c.ends(id, pipeline.RunSucceeded)
+	})
+}
