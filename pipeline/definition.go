@@ -159,6 +159,9 @@ type Module struct {
 	// Dynamic marks a module whose for_each waits for results (Deferred["for_each"]):
 	// it becomes its instances when these are known.
 	Dynamic bool `json:"dynamic,omitempty"`
+	// MaxParallel bounds how many instances of its block execute at once in a run, over
+	// the whole cluster; 0 means no limit.
+	MaxParallel int `json:"maxParallel,omitempty"`
 	// Matrix and Each are what expressions see as matrix.* and each.*, encoded as
 	// the values of Scope are.
 	Matrix map[string]string `json:"matrix,omitempty"`
@@ -266,6 +269,14 @@ func (m *Module) Instance(x Instance) Module {
 	}
 
 	return out
+}
+
+// Block is the name of the block in the source that the module is, or is an instance of.
+func (m *Module) Block() string {
+	if m.Of != "" {
+		return m.Of
+	}
+	return m.Name
 }
 
 // Instances returns the modules of a block: the one of that name, or its

@@ -104,7 +104,8 @@ const (
 	NoSlot Why = iota + 1
 	// NoWorker: no worker has what it requires.
 	NoWorker
-	// AtLimit: the run has as many running as it may.
+	// AtLimit: the run has as many running as it may, or as many of those with the same
+	// limit.
 	AtLimit
 	// NoCapacity: workers with a free slot have too little processor or memory
 	// capacity left.
@@ -115,10 +116,11 @@ const (
 )
 
 // Explanation is why ready modules of a run were not placed. Class is the zero
-// Class for AtLimit.
+// Class for AtLimit. Limit is set if that is about the modules that have it; else nil.
 type Explanation struct {
 	Run   pipeline.RunID
 	Class Class
+	Limit *Limit
 	Why   Why
 }
 
@@ -184,7 +186,7 @@ func (p *planner) placeOne(r *Run) bool {
 		if first {
 			break
 		}
-		if best != nil && !q.modules[0].before(best.modules[0]) {
+		if q.limit.full() || best != nil && !q.modules[0].before(best.modules[0]) {
 			continue
 		}
 		if w := p.free(q.class); w != nil {
@@ -194,6 +196,10 @@ func (p *planner) placeOne(r *Run) bool {
 
 	if best == nil {
 		for _, q := range r.queues {
+			if q.limit.full() {
+				p.why = append(p.why, Explanation{Run: r.ID, Limit: q.limit, Why: AtLimit})
+				continue
+			}
 			p.explain(r, q.class, 0) // see reasons
 		}
 		return false
@@ -213,6 +219,9 @@ func (p *planner) placeOne(r *Run) bool {
 	m := r.pop(best)
 	where.Take(m.Class)
 	r.Running++
+	if m.Limit != nil {
+		m.Limit.Running++
+	}
 	if r.Submitter != nil {
 		r.Submitter.Running++
 	}

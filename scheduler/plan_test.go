@@ -2,6 +2,7 @@ package scheduler_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -184,9 +185,38 @@ func reserving(cpu float64, memory int64) scheduler.Class {
 
 func closed(w *scheduler.Worker) *scheduler.Worker      { w.Closed = true; return w }
 func used(w *scheduler.Worker, n int) *scheduler.Worker { w.Used = n; return w }
-func limit(r *scheduler.Run, n int) *scheduler.Run      { r.MaxParallel = n; return r }
-func running(r *scheduler.Run, n int) *scheduler.Run    { r.Running = n; return r }
-func priority(r *scheduler.Run, n int) *scheduler.Run   { r.Priority = n; return r }
+
+// A limit bounds the modules that share it, and keeps no other from a slot.
+func TestPlan_limit(t *testing.T) {
+	l := &scheduler.Limit{Max: 2, Running: 1}
+	r := &scheduler.Run{ID: "r", Number: 1}
+	for i := range 3 {
+		r.Add(&scheduler.Module{Name: fmt.Sprintf("bound%d", i), Order: i, Priority: 1, Limit: l})
+	}
+	r.Add(&scheduler.Module{Name: "free", Order: 9})
+	placed, why := scheduler.Plan(&scheduler.View{Runs: []*scheduler.Run{r}, Workers: []*scheduler.Worker{{ID: "w", Name: "w", Slots: 8, Used: 1}}})
+
+	var names []string
+	for _, p := range placed {
+		names = append(names, p.Module.Name)
+	}
+	if !slices.Equal(names, []string{"bound0", "free"}) {
+		t.Errorf("placed %v", names)
+	}
+	if l.Running != 2 || r.Len() != 2 {
+		t.Errorf("%d run with the limit, and %d modules are left", l.Running, r.Len())
+	}
+	if len(why) != 1 || why[0] != (scheduler.Explanation{Run: "r", Limit: l, Why: scheduler.AtLimit}) {
+		t.Errorf("explained by %+v", why)
+	}
+	if m := r.Next(func(scheduler.Class) bool { return true }); m != nil {
+		t.Errorf("%s was queued ahead", m.Name)
+	}
+}
+
+func limit(r *scheduler.Run, n int) *scheduler.Run    { r.MaxParallel = n; return r }
+func running(r *scheduler.Run, n int) *scheduler.Run  { r.Running = n; return r }
+func priority(r *scheduler.Run, n int) *scheduler.Run { r.Priority = n; return r }
 
 func class(tags ...string) scheduler.Class {
 	return scheduler.ClassOf(pipeline.Requires{Tags: tags}, pipeline.Resources{}, "")

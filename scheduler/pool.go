@@ -151,7 +151,7 @@ func (p *planner) overdue(r *Run) (*queue, *Worker) {
 
 	for _, q := range r.queues {
 		switch {
-		case q.class.CPU == 0 && q.class.Memory == 0:
+		case q.class.CPU == 0 && q.class.Memory == 0 || q.limit.full():
 		case q.since.IsZero() || p.view.Now.Sub(q.since) < p.view.AgingInterval || !p.isPossible(q.class):
 		case best == nil || q.since.Before(best.since) || q.since.Equal(best.since) && q.modules[0].before(best.modules[0]):
 			best = q

@@ -76,6 +76,9 @@ type Module struct {
 	Class    Class
 	// Inputs is nil if they are too small to count.
 	Inputs *Inputs
+	// Limit is shared by the modules of the run that it bounds together; nil if there
+	// is none. A module with a limit is never queued behind a running attempt.
+	Limit *Limit
 	// postponedSince is since when it waits for a worker that has them; set by Plan.
 	postponedSince time.Time
 }
@@ -95,14 +98,28 @@ type Run struct {
 	// MaxParallel bounds Running; 0 means no bound.
 	MaxParallel int
 
-	queues  []*queue
-	byClass map[Class]*queue
-	n       int
+	queues []*queue
+	byKey  map[queueKey]*queue
+	n      int
 }
 
-// queue is the ready modules of a run that have the same class.
-type queue struct {
+// Limit bounds how many modules run at once.
+type Limit struct {
+	// Max is at least 1. Running counts those that are assigned or running.
+	Max, Running int
+}
+
+func (l *Limit) full() bool { return l != nil && l.Running >= l.Max }
+
+// queueKey is what the modules of a queue have in common.
+type queueKey struct {
 	class Class
+	limit *Limit
+}
+
+// queue is the ready modules of a run that have the same class and limit.
+type queue struct {
+	queueKey
 	// since is when something of it was last placed, or became ready; set by Plan.
 	since   time.Time
 	modules minHeap[ready]
@@ -130,14 +147,15 @@ func (a ready) before(b ready) bool {
 // Add makes a module ready. The caller adds a module once and must not change it
 // afterwards.
 func (r *Run) Add(m *Module) {
-	if r.byClass == nil {
-		r.byClass = map[Class]*queue{}
+	if r.byKey == nil {
+		r.byKey = map[queueKey]*queue{}
 	}
 
-	q := r.byClass[m.Class]
+	key := queueKey{m.Class, m.Limit}
+	q := r.byKey[key]
 	if q == nil {
-		q = &queue{class: m.Class}
-		r.byClass[m.Class] = q
+		q = &queue{queueKey: key}
+		r.byKey[key] = q
 		r.queues = append(r.queues, q)
 	}
 
@@ -167,7 +185,7 @@ func (r *Run) Next(fits func(Class) bool) *Module {
 	var best *queue
 
 	for _, q := range r.queues {
-		if (best == nil || q.modules[0].before(best.modules[0])) && fits(q.class) {
+		if q.limit == nil && (best == nil || q.modules[0].before(best.modules[0])) && fits(q.class) {
 			best = q
 		}
 	}
@@ -191,7 +209,7 @@ func (r *Run) stamp(now time.Time) {
 }
 
 // Clear removes all ready modules.
-func (r *Run) Clear() { r.queues, r.byClass, r.n = nil, nil, 0 }
+func (r *Run) Clear() { r.queues, r.byKey, r.n = nil, nil, 0 }
 
 // full reports whether MaxParallel allows nothing more.
 func (r *Run) full() bool { return r.MaxParallel > 0 && r.Running >= r.MaxParallel }
@@ -200,7 +218,7 @@ func (r *Run) pop(q *queue) *Module {
 	r.n--
 	m := q.modules.pop().module
 	if len(q.modules) == 0 {
-		delete(r.byClass, q.class)
+		delete(r.byKey, q.queueKey)
 		for i := range r.queues {
 			if r.queues[i] == q {
 				r.queues = append(r.queues[:i], r.queues[i+1:]...)

@@ -51,7 +51,7 @@ type Simulated struct {
 // expected duration. classes[i] decides where module i may run. The workers are
 // changed. Approvals have no duration.
 func Simulate(p *pipeline.Pipeline, expected []time.Duration, classes []Class, workers []*Worker) []Simulated {
-	s := &simulation{p: p, expected: expected, classes: classes, out: make([]Simulated, len(p.Modules)), held: map[string][]int{},
+	s := &simulation{p: p, expected: expected, classes: classes, out: make([]Simulated, len(p.Modules)), held: map[string][]int{}, limits: map[string]*Limit{},
 		workers: map[pipeline.NodeID]*Worker{}, index: make(map[string]int, len(p.Modules))}
 	s.run.ID, s.run.MaxParallel = "simulated", p.MaxParallel
 	s.ranks = Ranks(p, expected)
@@ -103,7 +103,9 @@ type simulation struct {
 	open []int
 	// held has, by key, the limits of its holders.
 	held map[string][]int
-	ends minHeap[simulatedEnd]
+	// limits are those of the blocks with MaxParallel, by name.
+	limits map[string]*Limit
+	ends   minHeap[simulatedEnd]
 }
 
 // simulatedEnd is a module that runs.
@@ -139,6 +141,9 @@ func (s *simulation) play(workers []*Worker) {
 			e := s.ends.pop()
 			e.worker.Leave(s.classes[e.module])
 			s.run.Running--
+			if l := s.limit(&s.p.Modules[e.module]); l != nil {
+				l.Running--
+			}
 			for _, key := range s.p.Modules[e.module].Locks {
 				limits := s.held[key]
 				at := slices.Index(limits, s.p.Modules[e.module].LockLimit(key))
@@ -166,7 +171,7 @@ func (s *simulation) offer() {
 			for _, key := range m.Locks {
 				s.held[key] = append(s.held[key], m.LockLimit(key))
 			}
-			s.run.Add(&Module{Name: m.Name, Rank: s.ranks[i], Order: i, Class: s.classes[i], Priority: m.Priority})
+			s.run.Add(&Module{Name: m.Name, Rank: s.ranks[i], Order: i, Class: s.classes[i], Priority: m.Priority, Limit: s.limit(m)})
 		}
 	}
 
@@ -181,6 +186,14 @@ func (s *simulation) skipped(m *pipeline.Module) bool {
 		j, ok := s.index[d]
 		return ok && s.out[j].Skipped
 	})
+}
+
+// limit is what bounds the instances of a module's block; nil if nothing does.
+func (s *simulation) limit(m *pipeline.Module) *Limit {
+	if m.MaxParallel > 0 && s.limits[m.Block()] == nil {
+		s.limits[m.Block()] = &Limit{Max: m.MaxParallel}
+	}
+	return s.limits[m.Block()]
 }
 
 func (s *simulation) locked(m *pipeline.Module) bool {

@@ -106,8 +106,11 @@ type plannedModule struct {
 	Locks    []string          `json:"notInParallel,omitempty"`
 	// LockHolders has the keys of Locks that may have several holders, with how many.
 	LockHolders map[string]int `json:"lockHolders,omitempty"`
-	Always      bool           `json:"alwaysRun,omitempty"`
-	RunIf       string         `json:"runIf,omitempty"`
+	// MaxParallel bounds the instances of Block that run at once; 0 is no limit.
+	MaxParallel int    `json:"maxParallel,omitempty"`
+	Block       string `json:"block,omitempty"`
+	Always      bool   `json:"alwaysRun,omitempty"`
+	RunIf       string `json:"runIf,omitempty"`
 	// Cache is what cached results have to do with it, if that is known.
 	Cache *wire.ModuleForecast `json:"cache,omitempty"`
 	// Expected is how long it takes and where it would run, if that is known.
@@ -171,6 +174,9 @@ func (p *planner) visit(i int) *plannedModule {
 	*x = plannedModule{
 		Name: m.Name, Description: m.Description, DependsOn: m.DependsOn, Skipped: m.Skip, Command: commandText(m), Requires: requirements(m.Requires),
 		Locks: m.Locks, LockHolders: m.LockHolders, Always: m.AlwaysRun, RunIf: m.RunIf, Unknown: unknownValues(m),
+	}
+	if m.MaxParallel > 0 {
+		x.MaxParallel, x.Block = m.MaxParallel, m.Block()
 	}
 	if m.Approval != nil {
 		x.Approval = m.Approval.Message
@@ -370,6 +376,10 @@ func (c planCommand) printModule(m *plannedModule) {
 
 	if m.Requires != "" {
 		fmt.Fprintf(c.env.stdout, "      needs %s\n", terminal.Clean(m.Requires))
+	}
+
+	if m.MaxParallel > 0 {
+		fmt.Fprintf(c.env.stdout, "      at most %s of %s at once\n", numberOf(m.MaxParallel, "instance"), terminal.Clean(m.Block))
 	}
 
 	if len(m.Locks) > 0 {

@@ -122,7 +122,7 @@ func (c *census) reason(m *moduleState) string {
 
 // kind classifies why a plan did not place a module; "" if it did not say.
 func (x *explanation) kind(m *moduleState) string {
-	if x.why[scheduler.Class{}] == scheduler.AtLimit {
+	if x.why[scheduler.Class{}] == scheduler.AtLimit || x.full[m.limit] {
 		return waitsLimit
 	}
 	switch x.why[m.class()] {

@@ -103,6 +103,10 @@ func (e *explainer) ready(m *moduleState) string {
 		return "the run has as many modules running as max_parallel allows"
 	}
 
+	if x.full[m.limit] {
+		return "as many instances of " + m.def.Block() + " are running as its max_parallel allows: " + strconv.Itoa(m.def.MaxParallel)
+	}
+
 	// The reasons of a plan are per class: modules of one class are interchangeable.
 	switch x.why[m.class()] {
 	case scheduler.NoWorker:

@@ -153,6 +153,7 @@ func newRun(head pipeline.Run, def *pipeline.Pipeline, expected []time.Duration)
 }
 
 func (r *run) add(m *moduleState) {
+	r.limitInstances(m)
 	r.runsAfterSkips = r.runsAfterSkips || m.def.RunIf == pipeline.RunIfNotFailed
 	r.modules[m.def.Name] = m
 	r.list = append(r.list, m)

@@ -15,6 +15,8 @@ type moduleState struct {
 	def   *pipeline.Module
 	order int
 	rank  int
+	// limit bounds the instances of its block that run at once; nil if nothing does.
+	limit *scheduler.Limit
 	// expected is the duration by earlier runs; 0 means unknown.
 	expected time.Duration
 
@@ -196,7 +198,7 @@ func (m *moduleState) enqueue() {
 	m.run.hasLargeInputs = m.run.hasLargeInputs || m.ready.inputs != nil
 
 	m.run.queue.Add(&scheduler.Module{Name: m.def.Name, Priority: m.def.Priority, Rank: m.rank, Order: m.order,
-		Class: m.class(), Inputs: m.ready.inputs})
+		Class: m.class(), Inputs: m.ready.inputs, Limit: m.limit})
 }
 
 // clearReady makes the module not ready. Locks of an active attempt stay: they are

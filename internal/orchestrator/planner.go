@@ -102,6 +102,7 @@ func (p *planner) view(now time.Time) *scheduler.View {
 	large := false
 	for _, r := range p.model.runs {
 		if r.queue.Len() > 0 && !r.stale {
+			r.countInstances()
 			r.queue.Priority = r.priority(now)
 			r.queue.Submitter = p.shares.of(r.head.Submitter, now)
 			r.explained, r.explainedBefore = explanation{}, r.explained
@@ -134,6 +135,13 @@ func (p *planner) explain(v *scheduler.View, why []scheduler.Explanation) {
 
 	for _, x := range why {
 		e := &p.model.runs[x.Run].explained
+		if x.Limit != nil {
+			if e.full == nil {
+				e.full = map[*scheduler.Limit]bool{}
+			}
+			e.full[x.Limit] = true
+			continue
+		}
 		if e.why == nil {
 			e.why = map[scheduler.Class]scheduler.Why{}
 		}

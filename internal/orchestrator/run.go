@@ -24,6 +24,8 @@ type run struct {
 	pace      pace
 	// lockers are the modules with locks.
 	lockers []*moduleState
+	// limits are those of the blocks with max_parallel, by name; nil without any.
+	limits map[string]*scheduler.Limit
 	// approvals are the modules that wait for an approval, and some that did.
 	approvals []*moduleState
 	// explained is what the last plan said about the run, explainedBefore what the one
@@ -89,9 +91,42 @@ func (p *pace) add(o *pipeline.Outcome) {
 	p.average += (d - p.average) / 4
 }
 
+// limitInstances gives a module the limit of its block, if that has one.
+func (r *run) limitInstances(m *moduleState) {
+	if m.def.MaxParallel == 0 {
+		return
+	}
+	if r.limits == nil {
+		r.limits = map[string]*scheduler.Limit{}
+	}
+	block := m.def.Block()
+	if r.limits[block] == nil {
+		r.limits[block] = &scheduler.Limit{Max: m.def.MaxParallel}
+	}
+	m.limit = r.limits[block]
+}
+
+// countInstances counts what runs of the blocks with a limit. Their modules are never
+// queued behind others, so that each attempt occupies a slot.
+func (r *run) countInstances() {
+	if r.limits == nil {
+		return
+	}
+	for _, l := range r.limits {
+		l.Running = 0
+	}
+	for _, a := range r.occupying {
+		if l := a.module.limit; l != nil {
+			l.Running++
+		}
+	}
+}
+
 // explanation is why ready modules of a run were not placed.
 type explanation struct {
-	why           map[scheduler.Class]scheduler.Why
+	why map[scheduler.Class]scheduler.Why
+	// full are the limits of blocks that allowed no more.
+	full          map[*scheduler.Limit]bool
 	localityWaits map[string]scheduler.LocalityWait
 }
 

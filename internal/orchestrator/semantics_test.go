@@ -410,3 +410,39 @@ func TestRunIf_approvalBefore(t *testing.T) {
 		c.ends(id, pipeline.RunSucceeded)
 	})
 }
+
+// Of a block with max_parallel as many instances run as it says, whoever leads, and
+// other modules are not held up. Instances that come of a result count too.
+func TestMaxParallel_instances(t *testing.T) {
+	scripted(t, []int{4, 4}, func(t *testing.T, c *cluster) {
+		end := c.leads()
+		p := pipeline.Pipeline{Name: "p", Modules: []pipeline.Module{aModule("free")}}
+		for i := range 4 {
+			p.Modules = append(p.Modules, with(aModule(fmt.Sprintf("m[%d]", i)), func(m *pipeline.Module) { m.Of, m.MaxParallel = "m", 2 }))
+		}
+		c.submit("r1", p)
+		c.submit("r2", p)
+		runs := func(run pipeline.RunID, want ...string) {
+			t.Helper()
+			settled()
+			if got := c.runningModules(run); !slices.Equal(got, want) {
+				t.Fatalf("%v of %s run, want %v", got, run, want)
+			}
+		}
+		c.attempt("r1", "m[1]")
+		c.attempt("r2", "m[1]")
+		runs("r1", "free", "m[0]", "m[1]")
+		runs("r2", "free", "m[0]", "m[1]") // the limit is that of one run
+		c.wantWhy("r1", "m[3]", "as many instances of m are running as its max_parallel allows: 2")
+
+		end()
+		c.leads()
+		c.wantWhy("r1", "m[3]", "as many instances of m are running as its max_parallel allows: 2")
+		runs("r1", "free", "m[0]", "m[1]")
+		c.succeed("r1", "m[1]")
+		c.attempt("r1", "m[2]")
+		runs("r1", "free", "m[0]", "m[2]")
+		c.succeed("r1", "free", "m[0]", "m[2]", "m[3]")
+		c.ends("r1", pipeline.RunSucceeded)
+	})
+}

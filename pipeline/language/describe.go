@@ -251,6 +251,7 @@ var attributeTexts = map[string]text{
 	"module.caches":              {what: "directories that a worker keeps between runs, below $PIPELINED_CACHE", typ: "list of names"},
 	"module.requires":            {what: "what a worker must have, all of it", typ: "object"},
 	"module.resources":           {what: "what it needs of its worker while it runs", typ: "object"},
+	"module.max_parallel":        {what: "instances of its matrix or for_each that run at the same time in a run, over the whole cluster", fallback: "no limit"},
 	"module.not_in_parallel":     {what: "keys: of all modules that name one, a single one runs, or as many as its number says, over the whole cluster and across runs"},
 	"module.secrets":             {what: "secrets of the cluster that it sees as variables", typ: "list of names"},
 	"module.priority":            {what: "higher goes first among what is ready", fallback: "0"},

@@ -75,6 +75,10 @@ func (p *parser) module(b *hclsyntax.Block) {
 	}
 
 	p.checkLocks(m)
+	if a := body.Attributes["max_parallel"]; a != nil && m.instances == nil && approvalOf(body) == nil {
+		p.add(a.NameRange, "give it a matrix or for_each, or bound all modules of the run with max_parallel of the pipeline",
+			"max_parallel bounds the instances of a module, and module %q has neither matrix nor for_each", name)
+	}
 	if m.static.AlwaysRun {
 		p.checkRunIf(m)
 	}

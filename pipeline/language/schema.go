@@ -90,6 +90,7 @@ var (
 			}
 		}},
 		"ignore_failure":  {kind: kindFlag, set: func(m *pipeline.Module, r reading) { m.IgnoreFailure = r.flag }},
+		"max_parallel":    {kind: kindNumber, low: 1, high: 1_000_000, set: func(m *pipeline.Module, r reading) { m.MaxParallel = r.number }},
 		"priority":        {kind: kindNumber, low: -1000, high: 1000, set: func(m *pipeline.Module, r reading) { m.Priority = r.number }},
 		"not_in_parallel": {kind: kindCounts, check: checkWord, checkAll: tooManyLocks, low: 1, high: pipeline.MaxLockHolders, set: setLocks},
 		"on_disconnect":   {kind: kindText, check: oneOf(pipeline.DisconnectKeep, pipeline.DisconnectKill), set: func(m *pipeline.Module, r reading) { m.OnDisconnect = r.text }},

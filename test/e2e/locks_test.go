@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -74,25 +75,9 @@ func TestLocks_severalHolders(t *testing.T) {
   module "m" {
     matrix          = { n = range(%[3]d) }
     not_in_parallel = { gpu = %[2]d }
-    script          = <<-SH
-      own=%[1]s/holders/$$.%[2]d
-      : > "$own"
-      n=0 limit=%[2]d
-      for f in %[1]s/holders/*; do
-        name=$${f##*/}
-        test -d /proc/$${name%%%%.*} || continue # it was killed
-        n=$((n + 1))
-        test $${name##*.} -ge $limit || limit=$${name##*.}
-      done
-      echo $n >> %[1]s/seen
-      test $n -le $limit || echo "$PIPELINED_RUN_ID $PIPELINED_MODULE: $n holders, of which one allows $limit" >> %[1]s/violations
-      sleep 0.1
-      rm "$own"
-      echo x >> %[1]s/done
-    SH
-  }
+%[4]s  }
 }
-`, dir, limit, instances))
+`, dir, limit, instances, countHolders(dir, limit)))
 		for i := range rounds {
 			ids = append(ids, strings.TrimSpace(c.OK("submit", "-detach", "-address", c.Nodes[i%3].URL, file)))
 		}
@@ -115,6 +100,70 @@ func TestLocks_severalHolders(t *testing.T) {
 			t.Errorf("no module saw %s holders at once", want)
 		}
 	}
+}
+
+// Runs of a pipeline with max_parallel on three nodes, while the leader is killed again
+// and again: as above, in each run by itself.
+func TestMaxParallel_leaderKilled(t *testing.T) {
+	c := harness.Start(t, 3, "-max-parallel", "4")
+	dir := filepath.Join(c.Dir, "running")
+	var ids []string
+	const runs, instances, limit = 2, 24, 3
+	for i := range runs {
+		own := filepath.Join(dir, strconv.Itoa(i))
+		if err := os.MkdirAll(filepath.Join(own, "holders"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		file := c.WriteFile(fmt.Sprintf("limited%d.hcl", i), fmt.Sprintf(`pipeline "limited" {
+  workspace {
+    exclude = ["**"]
+  }
+  module "m" {
+    matrix        = { n = range(%d) }
+    max_parallel  = %d
+    on_disconnect = "kill"
+%s  }
+}
+`, instances, limit, countHolders(own, limit)))
+		ids = append(ids, strings.TrimSpace(c.OK("submit", "-detach", "-address", c.Nodes[i].URL, file)))
+	}
+
+	killLeaders(t, c, filepath.Join(dir, "0"), 3, instances)
+	wantSucceeded(t, c, ids)
+	for i := range runs {
+		own := filepath.Join(dir, strconv.Itoa(i))
+		if b, err := os.ReadFile(filepath.Join(own, "violations")); err == nil {
+			t.Errorf("too many instances ran at once:\n%s", b)
+		}
+		b, err := os.ReadFile(filepath.Join(own, "seen"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Contains(strings.Fields(string(b)), strconv.Itoa(limit)) {
+			t.Errorf("no module of run %d saw %d of them at once", i, limit)
+		}
+	}
+}
+
+// countHolders is the script of a module that counts those that work beside it.
+func countHolders(dir string, limit int) string {
+	return fmt.Sprintf(`    script          = <<-SH
+      own=%[1]s/holders/$$.%[2]d
+      : > "$own"
+      n=0 limit=%[2]d
+      for f in %[1]s/holders/*; do
+        name=$${f##*/}
+        test -d /proc/$${name%%%%.*} || continue # it was killed
+        n=$((n + 1))
+        test $${name##*.} -ge $limit || limit=$${name##*.}
+      done
+      echo $n >> %[1]s/seen
+      test $n -le $limit || echo "$PIPELINED_RUN_ID $PIPELINED_MODULE: $n holders, of which one allows $limit" >> %[1]s/violations
+      sleep 0.1
+      rm "$own"
+      echo x >> %[1]s/done
+    SH
+`, dir, limit)
 }
 
 // killLeaders kills the leader n times, and waits after each for a module that has
