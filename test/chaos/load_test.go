@@ -17,7 +17,7 @@ import (
 const lines = 20
 
 // source is a pipeline. What a module does it also writes to files outside of the
-// cluster: who started, and, under the lock, who works when.
+// cluster: who started, and, under a lock, who works when.
 func source(kind, key, truth string) string {
 	begin := fmt.Sprintf(`echo "$PIPELINED_RUN_ID $PIPELINED_MODULE $PIPELINED_ATTEMPT" >> %s`, filepath.Join(truth, "starts"))
 	talk := fmt.Sprintf("i=0; while [ $i -lt %d ]; do echo \"line $i of %s\"; i=$((i+1)); done; printf 'artifact of %s' > out.txt", lines, key, key)
@@ -25,16 +25,19 @@ func source(kind, key, truth string) string {
 	switch kind {
 	case "long":
 		work = "sleep 4"
-	case "lock":
+	case "lock", "pair":
 		work = fmt.Sprintf(`j=0; while [ $j -lt 6 ]; do echo "$PIPELINED_RUN_ID $PIPELINED_ATTEMPT $(cut -d' ' -f1 /proc/uptime)" >> %s; sleep 0.1; j=$((j+1)); done`,
-			filepath.Join(truth, "lock"))
+			filepath.Join(truth, kind))
 	}
 
 	var b strings.Builder
 	b.WriteString("pipeline \"chaos\" {\n  workspace { exclude = [\"**\"] }\n")
 	fmt.Fprintf(&b, "  module \"a\" {\n    script  = <<EOT\n%s\n%s\n%s\nEOT\n    outputs = [\"out.txt\"]\n", begin, talk, work)
-	if kind == "lock" {
+	switch kind {
+	case "lock":
 		b.WriteString("    not_in_parallel = [\"chaos\"]\n")
+	case "pair":
+		b.WriteString("    not_in_parallel = { pair = 2 }\n")
 	}
 	b.WriteString("  }\n")
 	if kind == "chain" {
@@ -49,6 +52,8 @@ func kindOf(n int) string {
 	switch n % 20 {
 	case 0, 7:
 		return "lock"
+	case 2, 8, 12:
+		return "pair"
 	case 3:
 		return "long"
 	case 5, 10, 15, 18:

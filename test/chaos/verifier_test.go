@@ -19,6 +19,8 @@ func TestVerifier_finds(t *testing.T) {
 		"two holders":               {"lock", "r1 1 10.0\nr2 1 11.0\nr1 1 17.0\nr2 1 17.5\n", "at once"},
 		"one holder inside another": {"lock", "r1 1 10.0\nr2 1 11.0\nr2 1 16.0\nr1 1 30.0\n", "at once"},
 		"one holder after another":  {"lock", "r1 1 10.0\nr1 1 10.6\nr2 1 10.7\nr2 1 11.3\n", ""},
+		"three holders of two":      {"pair", "r1 1 10.0\nr1 1 18.0\nr2 1 11.0\nr2 1 18.0\nr3 1 12.0\nr3 1 17.5\n", "at once"},
+		"two holders of two":        {"pair", "r1 1 10.0\nr1 1 18.0\nr2 1 11.0\nr2 1 18.0\nr3 1 18.1\nr3 1 27.5\n", ""},
 		"what a pause may cost":     {"lock", "r1 1 10.0\nr1 1 19.0\nr2 1 18.0\nr2 1 18.6\n", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -27,7 +29,8 @@ func TestVerifier_finds(t *testing.T) {
 				t.Fatal(err)
 			}
 			v.starts()
-			v.locks()
+			v.locks("lock", 1)
+			v.locks("pair", 2)
 			if got := strings.Join(v.wrong, "; "); tc.want == "" && got != "" || !strings.Contains(got, tc.want) {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}

@@ -70,7 +70,8 @@ func (v *verifier) all(ctx context.Context, deadline time.Time) {
 	wg.Wait()
 
 	v.starts()
-	v.locks()
+	v.locks("lock", 1)
+	v.locks("pair", 2)
 	v.outputs()
 	v.wrong = append(v.wrong, v.l.errors...)
 	v.count["violations"] += len(v.l.errors)
@@ -227,11 +228,12 @@ type hold struct {
 	from, to time.Duration
 }
 
-// locks checks that no two attempts worked under the lock at the same time.
-func (v *verifier) locks() {
+// locks checks that no more attempts than limit worked under the lock of a file at the
+// same time.
+func (v *verifier) locks(file string, limit int) {
 	byAttempt := map[string]*hold{}
 	var list []*hold
-	for line := range v.truth("lock") {
+	for line := range v.truth(file) {
 		words := strings.Fields(line)
 		if len(words) != 3 {
 			continue
@@ -250,15 +252,23 @@ func (v *verifier) locks() {
 	}
 	slices.SortFunc(list, func(a, b *hold) int { return int(a.from - b.from) })
 	for i, h := range list {
-		for _, next := range list[i+1:] {
-			if over := min(h.to, next.to) - next.from; over > maxOverlap {
-				v.fail("the lock was held by %q and %q for %v at once", h.who, next.who, over)
+		var long []string // those that began before it and overlap for too long
+		short := 0
+		for _, before := range list[:i] {
+			if over := min(before.to, h.to) - h.from; over > maxOverlap {
+				long = append(long, before.who)
 			} else if over > 0 {
-				v.add("lock overlaps after a pause", 1)
+				short++
 			}
 		}
+		switch {
+		case len(long) >= limit:
+			v.fail("the %s was held by %q and %q at once", file, long, h.who)
+		case len(long)+short >= limit:
+			v.add("lock overlaps after a pause", 1)
+		}
 	}
-	v.add("locks held", len(list))
+	v.add("locks held ("+file+")", len(list))
 }
 
 // outputs looks for stack traces in what the agents wrote.
