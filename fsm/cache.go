@@ -86,6 +86,9 @@ func (rc *resultCache) record(r *pipeline.Run, m *pipeline.ModuleRecord, a *pipe
 	if r.Untrusted {
 		return // no other run may read it
 	}
+	if note.Image != o.Image {
+		return // the tag was moved between the lookup and the start
+	}
 	if _, err := pipeline.ParseDigest(string(note.Key)); err != nil || badName("", r.Pipeline) != "" {
 		return
 	}

@@ -42,6 +42,9 @@ type CacheWork struct {
 	Outputs, OutputsOptional, Reports         []string
 	WorkingDir, Layout, Shell                 string
 	HookBefore, HookAfter, HookOK, HookFailed string
+	// Image is the digest of the image that it runs in, Services what runs beside it.
+	Image    string
+	Services []Service
 }
 
 // CachePart is one component of a key, by name.
@@ -121,6 +124,18 @@ func (w *CacheWork) Parts(salt []byte) []CachePart {
 		}
 	}
 
+	if w.Image != "" {
+		add("image", w.Image)
+	}
+	for i := range w.Services {
+		s := &w.Services[i]
+		list := append([]string{s.Name, s.Image, s.Health}, s.Command...)
+		for _, name := range slices.Sorted(maps.Keys(s.Env)) {
+			list = append(list, name+"="+s.Env[name])
+		}
+		add("service "+s.Name, list...)
+	}
+
 	sort.Slice(parts, func(i, j int) bool { return parts[i].Name < parts[j].Name })
 	if len(parts) > MaxCacheParts {
 		rest := make([]string, 0, 2*(len(parts)-MaxCacheParts+1))
@@ -185,6 +200,9 @@ type CacheLookup struct {
 	Parts []CachePart `json:"parts,omitempty"`
 	// Inputs are the module's globs, nil if all of the workspace counts.
 	Inputs []string `json:"inputs,omitempty"`
+	// Image is the digest of the image that is part of the key: the result of an attempt
+	// that ran in another one is not recorded.
+	Image string `json:"image,omitempty"`
 	// Missed says why no cached result was taken: a sentence for each reason.
 	Missed []string `json:"missed,omitempty"`
 }

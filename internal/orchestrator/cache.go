@@ -19,6 +19,8 @@ const (
 	maxLookups = 4
 	// lookupTime bounds one batch: after it, its modules run and are not cached.
 	lookupTime = 15 * time.Second
+	// maxEngines bounds the workers that are asked for the digest of an image.
+	maxEngines = 3
 	// maxMissed bounds the lines that say what changed since a cached result.
 	maxMissed = 12
 )
@@ -37,6 +39,10 @@ type Results interface {
 	// that answer.
 	Whole(ctx context.Context, list []*pipeline.CacheEntry) []bool
 }
+
+// ImageDigest asks a worker for the digest of a module's image there, which it pulls if
+// the module says so.
+type ImageDigest func(ctx context.Context, worker pipeline.NodeID, c pipeline.Container) (string, error)
 
 // Files are the files of a workspace that the globs match; all of them if All is
 // set.
@@ -78,6 +84,7 @@ type cacheLookups struct {
 	model   *model
 	workers interface {
 		platforms(scheduler.Class) []platform
+		fitting(scheduler.Class) []*link
 	}
 
 	proposals *proposals
@@ -128,6 +135,12 @@ func (c *cacheLookups) start() {
 		m.cache.asked = true
 		j := newLookup(m, list, c.vault)
 		j.sequence = sequence
+		if m.def.Container.Image != "" {
+			for _, l := range c.workers.fitting(class) {
+				j.engines = append(j.engines, l.id)
+			}
+			j.engines = j.engines[:min(len(j.engines), maxEngines)]
+		}
 		jobs = append(jobs, j)
 	}
 

@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/pipelined/pipelined/fsm"
@@ -15,6 +16,9 @@ type lookup struct {
 	work      pipeline.CacheWork
 	files     Files
 	platforms []platform
+	// container is that of the module, engines are workers that have an engine for it.
+	container pipeline.Container
+	engines   []pipeline.NodeID
 	// bypass is why no cached result is used; "" if one is.
 	bypass string
 	// unknown is why the key cannot be computed; "" if it can.
@@ -29,11 +33,11 @@ type lookup struct {
 // newLookup describes the work of a module.
 func newLookup(m *moduleState, platforms []platform, vault Vault) *lookup {
 	d, r := m.def, m.run
-	j := &lookup{module: m, platforms: platforms,
+	j := &lookup{module: m, platforms: platforms, container: d.Container,
 		files: Files{Workspace: r.head.Workspace, Holders: r.head.Holders, Globs: d.Inputs, All: d.InputsAll},
 		work: pipeline.CacheWork{Command: d.Command, Script: d.Script, Env: d.Env, CacheKey: d.CacheKey, Secrets: d.Secrets,
 			Outputs: d.Outputs, OutputsOptional: d.OutputsOptional, Reports: d.Reports.JUnit, WorkingDir: d.WorkingDir, Layout: d.Layout, Shell: d.Shell,
-			HookBefore: d.Hooks.Before, HookAfter: d.Hooks.After, HookOK: d.Hooks.OnSuccess, HookFailed: d.Hooks.OnFailure}}
+			HookBefore: d.Hooks.Before, HookAfter: d.Hooks.After, HookOK: d.Hooks.OnSuccess, HookFailed: d.Hooks.OnFailure, Services: d.Container.Services}}
 
 	// The key is made of plain values: sealing the same value twice gives two texts.
 	e := m.deferred.evaluated
@@ -91,6 +95,7 @@ func applyEvaluated(w *pipeline.CacheWork, e *pipeline.Evaluated) {
 // cacheFinder looks up results. It has no state: it runs in goroutines of its own.
 type cacheFinder struct {
 	results Results
+	image   ImageDigest
 	store   stateReader
 }
 
@@ -141,6 +146,14 @@ func (f *cacheFinder) key(ctx context.Context, j *lookup, salt []byte) {
 		return
 	}
 
+	if j.container.Image != "" {
+		if j.work.Image, err = f.imageOf(ctx, j); err != nil {
+			j.result.Missed = []string{"the digest of its image is not known, so its result is not cached: " + err.Error()}
+			return
+		}
+		j.result.Image = j.work.Image
+	}
+
 	// Parts are digests keyed by the salt: the state reveals no value.
 	j.work.Files = digest
 	j.result.Parts = j.work.Parts(salt)
@@ -150,6 +163,20 @@ func (f *cacheFinder) key(ctx context.Context, j *lookup, salt []byte) {
 	if !j.files.All {
 		j.result.Inputs = append([]string{}, j.files.Globs...)
 	}
+}
+
+// imageOf asks the workers, one after another, for the digest of an image.
+func (f *cacheFinder) imageOf(ctx context.Context, j *lookup) (digest string, err error) {
+	err = errors.New("no worker has a container engine")
+	for _, w := range j.engines {
+		if f.image == nil || ctx.Err() != nil {
+			break
+		}
+		if digest, err = f.image(ctx, w, j.container); err == nil {
+			return digest, nil
+		}
+	}
+	return "", err
 }
 
 // read finds the result for any platform that the module may run on. If there is

@@ -19,7 +19,7 @@ func (o *Orchestrator) Forecast(ctx context.Context, head pipeline.Run, def *pip
 		return nil, err
 	}
 
-	f := &forecast{cfg: &o.cfg, run: r, finder: cacheFinder{results: o.cfg.Results, store: o.cfg.Store},
+	f := &forecast{cfg: &o.cfg, run: r, finder: cacheFinder{results: o.cfg.Results, image: o.cfg.ImageDigest, store: o.cfg.Store},
 		platforms: map[scheduler.Class][]platform{}, unmet: map[scheduler.Class]string{}, decided: map[*moduleState]*pipeline.ModuleForecast{}}
 
 	// One question to the loop for all; lookups and expressions run outside of it.

@@ -27,6 +27,16 @@ type StopRequest struct {
 	Reason string               `cbor:"3,keyasint"`
 }
 
+// ImageRequest asks for the digest of an image on a worker.
+type ImageRequest struct {
+	Container pipeline.Container `cbor:"1,keyasint"`
+}
+
+// ImageResponse answers it.
+type ImageResponse struct {
+	Digest string `cbor:"1,keyasint"`
+}
+
 // SyncRequest renews the worker's lease and asks what it has.
 type SyncRequest struct {
 	Term   uint64          `cbor:"1,keyasint"`

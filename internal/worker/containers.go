@@ -184,6 +184,21 @@ func (c *containers) prepare(ctx context.Context, a *attempt) error {
 	return nil
 }
 
+// digest finds the digest of a module's image, and pulls it as the module says. One
+// whose registry needs a secret is not pulled: only attempts get secrets.
+func (c *containers) digest(ctx context.Context, s *pipeline.Container) (string, error) {
+	e, why := c.current()
+	if e == nil {
+		return "", pipeline.Errorf(pipeline.Unavailable, "%s", why)
+	}
+	policy := s.Pull
+	if s.RegistryAuth != "" {
+		policy = pipeline.PullNever
+	}
+	image, err := e.Image(ctx, s.Image, policy, "")
+	return image.Digest, err
+}
+
 // into turns the process of an attempt, and its hooks, into ones that run in
 // containers. scripts are the files of those that are scripts.
 func (c *containers) into(a *attempt, p *executor.Process) error {

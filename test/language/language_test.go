@@ -271,7 +271,7 @@ func TestRun(t *testing.T) {
 func start(t *testing.T) *harness.Cluster {
 	t.Helper()
 	host, _ := harness.EngineHost()
-	cl := harness.Start(t, 3, "-container-host", cmp.Or(host, "off"))
+	cl := harness.Start(t, 3, "-config", harness.ConfigFile(t, "container_host = \""+cmp.Or(host, "off")+"\"\n"))
 	cl.Env = append(cl.Env, "CASE_VAR=from outside", "CASE_OTHER=x", "CASE_TOKEN=a credential")
 	return cl
 }
