@@ -90,8 +90,8 @@ type Config struct {
 	Results Results
 	// ImageDigest finds the digests of images for it; nil if there are no containers.
 	ImageDigest ImageDigest
-	Logger  hclog.Logger
-	Timing  Timing
+	Logger      hclog.Logger
+	Timing      Timing
 	// MaxLoaded is how many modules of small runs, and how many of large ones, the
 	// leader holds in memory while others are parked; 0 means the default.
 	MaxLoaded int

@@ -19,7 +19,7 @@ func (o *Orchestrator) Forecast(ctx context.Context, head pipeline.Run, def *pip
 		return nil, err
 	}
 
-	f := &forecast{cfg: &o.cfg, run: r, finder: cacheFinder{results: o.cfg.Results, image: o.cfg.ImageDigest, store: o.cfg.Store},
+	f := &forecast{cfg: &o.cfg, run: r, finder: cacheFinder{results: o.cfg.Results, store: o.cfg.Store},
 		platforms: map[scheduler.Class][]platform{}, unmet: map[scheduler.Class]string{}, decided: map[*moduleState]*pipeline.ModuleForecast{}}
 
 	// One question to the loop for all; lookups and expressions run outside of it.
@@ -158,6 +158,10 @@ func (f *forecast) prepare(ctx context.Context, m *moduleState, x *pipeline.Modu
 			x.Unknown = "it would be skipped: " + values.Skip
 			return nil
 		}
+	}
+	if m.def.Container.Image != "" {
+		x.Unknown = "the digest of its image is looked up only when it runs"
+		return nil
 	}
 	return newLookup(m, f.platforms[c], f.cfg.Vault)
 }
