@@ -6,7 +6,6 @@
 # a[2]: succeeded
 # a[3]: succeeded
 # a[4]: succeeded
-# b: succeeded "became 3 instances"
 # b[0]: succeeded
 # b[1]: succeeded
 # b[2]: succeeded
