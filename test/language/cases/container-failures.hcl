@@ -5,7 +5,7 @@
 # attempts exit: 2
 # absent: failed "exit code 127"
 # never: failed "is not on this machine, and pull"
-# memory: failed "out of memory"
+# memory: failed "exit code 137"
 # late: failed "timed out after 1s"
 # log late: asked to end
 # idle: failed "no output for 1s"
