@@ -186,7 +186,7 @@ func listenPeers(cfg peerConfig) (*peerPort, error) {
 	addr := net.JoinHostPort(cfg.bindAddr, strconv.Itoa(cfg.port))
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("listen for peers on %s: %w", addr, err)
+		return nil, fmt.Errorf("bind the peer port: %w (if another agent has it, choose another -bind or -peer-port; port 0 takes a free one)", err)
 	}
 
 	p := &peerPort{cfg: cfg, peers: map[pipeline.NodeID]int{}}

@@ -150,7 +150,7 @@ func Open(cfg Config) (*Gossip, error) {
 	}
 
 	if err != nil {
-		return nil, fmt.Errorf("listen for gossip on %s: %w", net.JoinHostPort(cfg.BindAddr, strconv.Itoa(cfg.Port)), err)
+		return nil, fmt.Errorf("bind the gossip port: %w (if another agent has it, choose another -bind or -gossip-port; port 0 takes a free one)", err)
 	}
 
 	g.port = g.trans.GetAutoBindPort()

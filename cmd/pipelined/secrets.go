@@ -76,7 +76,7 @@ func (c secretsCommand) set(ctx context.Context, cmd *cli.Command) error {
 	}
 
 	if value == "" {
-		return usagef("secrets set: the value of %s is empty", name)
+		return usagef("secrets set: the value of %s is empty: %s", name, secretValueHint)
 	}
 
 	api, err := c.env.connect(ctx)

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/pipelined/pipelined/internal/terminal"
+	"github.com/pipelined/pipelined/pipeline/language"
 )
 
 // fileValue is a value in a configuration file.
@@ -29,6 +30,9 @@ type configFile struct {
 // parseConfig reads a configuration file: one attribute per setting, by the
 // setting's name, and a block per webhook. Dashes in keys count as underscores.
 func parseConfig(path string, src []byte) (configFile, error) {
+	if mistakes := language.Syntax(path, src); len(mistakes) > 0 {
+		return configFile{}, syntaxError(mistakes)
+	}
 	file, diags := hclparse.NewParser().ParseHCL(src, path)
 	if diags.HasErrors() {
 		return configFile{}, configError(diags)
@@ -101,6 +105,19 @@ func decodeSetting(s *setting, expr hcl.Expression) ([]string, error) {
 	}
 
 	return []string{value}, nil
+}
+
+// syntaxError gives all syntax errors of a configuration file in one line.
+func syntaxError(mistakes language.Diagnostics) error {
+	var list []string
+	for _, d := range mistakes {
+		text := fmt.Sprintf("%s:%d:%d: %s", d.File, d.Line, d.Column, d.Summary)
+		if d.Detail != "" {
+			text += ": " + d.Detail
+		}
+		list = append(list, text)
+	}
+	return usagef("%s", strings.Join(list, "; "))
 }
 
 // configError gives all that is wrong with the syntax of a configuration file.

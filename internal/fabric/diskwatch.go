@@ -43,6 +43,8 @@ type DiskWatchConfig struct {
 type DiskWatch struct {
 	cfg    DiskWatchConfig
 	reason atomic.Pointer[string] // nil while the disk takes blobs
+	// unreserved is set while no space can be reserved for log and state.
+	unreserved atomic.Bool
 }
 
 // NewDiskWatch makes a watch. Before the first Check the disk counts as free.
@@ -104,8 +106,9 @@ func (w *DiskWatch) Check() {
 	}
 	w.set("")
 
-	if err := w.cfg.Reserve(); err != nil {
-		w.cfg.Logger.Warn("no space could be reserved for log and state", "error", err)
+	err := w.cfg.Reserve()
+	if again := w.unreserved.Swap(err != nil); err != nil && !again {
+		w.cfg.Logger.Warn("no space could be reserved for log and state, trying again", "error", err)
 	}
 }
 

@@ -49,5 +49,11 @@ func checkLog(executable string, log hclog.Logger, dir string) error {
 		return nil
 	}
 	said, _, _ := strings.Cut(strings.TrimSpace(stderr.String()), "\n")
-	return fmt.Errorf("%s (%w)", strings.TrimPrefix(said, "pipelined "+CheckLogCommand+": "), err)
+	said = strings.TrimPrefix(said, "pipelined "+CheckLogCommand+": ")
+	// The caller says that the log is damaged.
+	said = strings.TrimPrefix(said, consensus.ErrCorrupt.Error()+": ")
+	if exit.Exited() && said != "" {
+		return errors.New(said)
+	}
+	return fmt.Errorf("%s (%w)", said, err)
 }

@@ -16,6 +16,18 @@ const (
 	maxParsedBytes = 384 << 10
 )
 
+// Syntax checks the syntax alone of a text in HCL, such as a file of settings.
+func Syntax(fileName string, src []byte) Diagnostics {
+	if d := checkSize(fileName, src); d != nil {
+		return d
+	}
+	r := &report{src: newSource(fileName, normalize(src))}
+	if r.prescan(); len(r.list) == 0 {
+		parseBody(r)
+	}
+	return r.done()
+}
+
 // parseBody runs HCL's parser over a source that passed the prescan. It returns
 // what could be parsed even if there are mistakes.
 //
