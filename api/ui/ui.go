@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
+	"io"
 	"io/fs"
 	"mime"
 	"net/http"
@@ -38,11 +39,12 @@ type Dashboard struct {
 	nodes  func() []string
 }
 
-// file is one file of the dashboard, compressed when it is first asked for.
+// file is one file of the dashboard. Texts are embedded compressed, which is what almost
+// every browser gets; for others they are decompressed when they are first asked for.
 type file struct {
 	contentType string
-	plain       []byte
-	zipped      func() []byte
+	plain       func() []byte
+	zipped      []byte // nil if compression gains nothing
 }
 
 // New reads the embedded files. nodes gives the origins of the members of the
@@ -56,25 +58,28 @@ func New(nodes func() []string) *Dashboard {
 
 	d := &Dashboard{files: map[string]*file{}, nodes: nodes}
 	for _, e := range entries {
-		plain, err := fs.ReadFile(dist, "dist/"+e.Name())
+		content, err := fs.ReadFile(dist, "dist/"+e.Name())
 		if err != nil {
 			panic(err)
 		}
-		d.files[e.Name()] = newFile(e.Name(), plain)
+		name, zipped := strings.CutSuffix(e.Name(), ".gz")
+		d.files[name] = newFile(name, content, zipped)
 	}
 	d.shell = d.files["index.html"]
 	delete(d.files, "index.html")
-	d.policy = policy(d.shell.plain)
+	d.policy = policy(d.shell.plain())
 
 	return d
 }
 
-func newFile(name string, plain []byte) *file {
-	f := &file{plain: plain, contentType: mime.TypeByExtension(path.Ext(name))}
+func newFile(name string, content []byte, zipped bool) *file {
+	f := &file{plain: func() []byte { return content }, contentType: mime.TypeByExtension(path.Ext(name))}
+	if zipped {
+		f.zipped, f.plain = content, sync.OnceValue(func() []byte { return unzip(content) })
+	}
 	switch path.Ext(name) {
 	case ".woff2":
 		f.contentType = "font/woff2" // the types of the machine may not have it
-		f.zipped = func() []byte { return nil }
 	case ".js":
 		f.contentType = "text/javascript; charset=utf-8"
 	case ".txt":
@@ -82,20 +87,21 @@ func newFile(name string, plain []byte) *file {
 	case ".html":
 		f.contentType = "text/html; charset=utf-8"
 	}
-	if f.zipped == nil {
-		f.zipped = sync.OnceValue(func() []byte { return zip(plain) })
-	}
 
 	return f
 }
 
-func zip(plain []byte) []byte {
-	var out bytes.Buffer
-	w, _ := gzip.NewWriterLevel(&out, gzip.BestCompression)
-	_, _ = w.Write(plain) // a buffer never fails
-	_ = w.Close()
+func unzip(content []byte) []byte {
+	r, err := gzip.NewReader(bytes.NewReader(content))
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	plain, err := io.ReadAll(r)
+	if err != nil {
+		panic(err)
+	}
 
-	return out.Bytes()
+	return plain
 }
 
 // policy allows the page what it has: its own script, fonts and images, and the
@@ -149,14 +155,18 @@ func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (f *file) serve(w http.ResponseWriter, r *http.Request) {
-	h, body := w.Header(), f.plain
+	h := w.Header()
 	h.Set("Content-Type", f.contentType)
-	if zipped := f.zipped(); zipped != nil {
+	var body []byte
+	if f.zipped != nil {
 		h.Add("Vary", "Accept-Encoding")
 		if acceptsGzip(r.Header.Values("Accept-Encoding")) {
 			h.Set("Content-Encoding", "gzip")
-			body = zipped
+			body = f.zipped
 		}
+	}
+	if body == nil {
+		body = f.plain()
 	}
 
 	h.Set("Content-Length", strconv.Itoa(len(body)))

@@ -8,8 +8,10 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"compress/gzip"
 	"flag"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -54,6 +56,12 @@ func run(check bool) error {
 
 	if check {
 		return compare(outDir, files)
+	}
+	for _, name := range slices.Collect(maps.Keys(files)) {
+		if compressible(name) {
+			files[name+zipped] = zip(files[name])
+			delete(files, name)
+		}
 	}
 	return replace(outDir, files)
 }
@@ -166,6 +174,38 @@ func sortedPackages(packages map[string]*npmPackage) []*npmPackage {
 	return all
 }
 
+// zipped is the end of the names of files that are compressed: the binary embeds them as
+// they are served.
+const zipped = ".gz"
+
+func compressible(name string) bool { return filepath.Ext(name) != ".woff2" }
+
+func zip(plain []byte) []byte {
+	var out bytes.Buffer
+	w, _ := gzip.NewWriterLevel(&out, gzip.BestCompression)
+	_, _ = w.Write(plain) // a buffer never fails
+	_ = w.Close()
+
+	return out.Bytes()
+}
+
+// content is what a file has, decompressed: another version of Go may compress better.
+func content(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if filepath.Ext(name) != zipped {
+		return io.ReadAll(f)
+	}
+	r, err := gzip.NewReader(f)
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(r)
+}
+
 // compare names the first file of a directory that is not as it should be.
 func compare(dir string, files map[string][]byte) error {
 	have, err := os.ReadDir(dir)
@@ -173,13 +213,18 @@ func compare(dir string, files map[string][]byte) error {
 		return err
 	}
 	for _, e := range have {
-		if _, ok := files[e.Name()]; !ok {
+		name, is := strings.CutSuffix(e.Name(), zipped)
+		if _, ok := files[name]; !ok || is != compressible(name) {
 			return fmt.Errorf("%s/%s is not what the sources give: run make ui, and commit %s", dir, e.Name(), dir)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		content, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil || !bytes.Equal(content, files[name]) {
+		file := filepath.Join(dir, name)
+		if compressible(name) {
+			file += zipped
+		}
+		have, err := content(file)
+		if err != nil || !bytes.Equal(have, files[name]) {
 			return fmt.Errorf("%s/%s is not what the sources give: run make ui, and commit %s", dir, name, dir)
 		}
 	}
