@@ -388,8 +388,18 @@ func TestApp_clusterDown(t *testing.T) {
 		}
 		return nil
 	})
-	s.notes <- "call 127.0.0.1:8080: connection refused; retrying"
-	s.shows("connection refused")
+
+	// The next answer takes the note away, so that it may have to be given again.
+	testutil.Eventually(t, 10*time.Second, func() error {
+		select {
+		case s.notes <- "call 127.0.0.1:8080: connection refused; retrying":
+		default:
+		}
+		if !strings.Contains(s.screen(), "connection refused") {
+			return errors.New("the note is not shown")
+		}
+		return nil
+	})
 }
 
 func TestApp_contextEnds(t *testing.T) {

@@ -31,7 +31,7 @@ func TestOutbox_repeatsUntilCommitted(t *testing.T) {
 		r.leader.away = false
 		r.leader.answer = func(rep *peer.Report) peer.Ack { return peer.Ack{Done: rep.ID == id("b")} }
 		r.leader.mu.Unlock()
-		elapse(time.Second)
+		elapse(time.Minute) // each is repeated by itself, with jitter
 		r.wantEvents("b", "put start outcome commit delete forget")
 		r.wantEvents("a", "put start outcome")
 		if _, last := r.leader.callCount(); len(last) != 1 || last[0].ID != id("a") {

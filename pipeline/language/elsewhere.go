@@ -63,7 +63,7 @@ func placeHint(where, place, name string) string {
 		}
 		return fmt.Sprintf("write %s = { %s = … }%s", place, name, inside)
 	case "variable":
-		return fmt.Sprintf(`write it in variable "NAME" { … }`)
+		return `write it in variable "NAME" { … }`
 	case "retry", "reports", "approval":
 		if where != "module" {
 			inside = " in a module"
