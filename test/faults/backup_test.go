@@ -264,6 +264,12 @@ func TestRecover_twoOfThreeDisksGone(t *testing.T) {
 	// sent to it, and short logs.
 	left := c.Leader()
 	lost := c.Others(left)
+	testutil.Eventually(t, harness.Wait, func() error {
+		if h, err := left.Health(); err != nil || len(h.Voters) != 3 {
+			return fmt.Errorf("the voters are %q, %w", h.Voters, err)
+		}
+		return nil
+	})
 	for _, n := range c.Nodes {
 		n.KillAll()
 	}

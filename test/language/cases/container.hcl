@@ -1,6 +1,6 @@
 # engine
 # kill
-# rules: container 7 24
+# rules: container 7 s24
 # run: succeeded
 # make: succeeded
 # log make: ls is of busybox
