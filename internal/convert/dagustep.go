@@ -300,7 +300,7 @@ func (d *dag) executor(s *step, e entry, attrs *body) bool {
 	}
 	why := map[string]string{
 		"http": "call curl in a script", "ssh": "call ssh in a script", "jq": "call jq in a script",
-		"mail": "a webhook sends it: pipelined webhooks add", "docker": "the module runs as a process on the worker; a script may call docker run",
+		"mail": "a webhook sends it: pipelined webhooks add", "docker": "image of the module names its container",
 		"dag": "write its steps as modules", "subworkflow": "write its steps as modules",
 	}[kind]
 	d.note(s.name, e.line, "executor "+kind, cmp.Or(why, "there is no counterpart"))

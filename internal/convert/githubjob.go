@@ -2,6 +2,7 @@ package convert
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/rhysd/actionlint"
@@ -261,15 +262,22 @@ func (j *job) rest(s *scope, b *body) {
 		}
 	}
 	if st := src.Strategy; st != nil && st.MaxParallel != nil && st.MaxParallel.Expression == nil && j.instances() {
-		j.w.note(j, st.MaxParallel.Pos, "max-parallel", "max_parallel of the pipeline limits the modules of a run")
+		b.attr("max_parallel", strconv.Itoa(st.MaxParallel.Value))
 	}
 	if e := src.Environment; e != nil && e.Name != nil {
 		j.w.note(j, e.Pos, "environment: "+e.Name.Value, "if people approve it, write a module with an approval block and depend on it; its secrets are set by pipelined secrets set")
 	}
 	if c := src.Container; c != nil && c.Image != nil {
-		j.w.note(j, c.Pos, "container: "+c.Image.Value, "the module runs as a process on the worker")
+		if image, err := s.literal(c.Image.Value); err != nil {
+			s.note(c.Pos, "container", err)
+		} else {
+			b.attr("image", image)
+		}
+		if c.Credentials != nil || c.Env != nil || c.Volumes != nil || c.Options != nil {
+			j.w.note(j, c.Pos, "credentials, env, volumes and options of the container", "registry_auth names a secret, and env of the module sets variables")
+		}
 	}
 	if sv := src.Services; sv != nil {
-		j.w.note(j, sv.Pos, "services", "start them in the script, or on the workers")
+		j.w.note(j, sv.Pos, "services", "a module with an image has service blocks, and reaches each by its name, not at localhost")
 	}
 }

@@ -140,7 +140,7 @@ pipeline "ci" {
 
   module "publish" {
     # not converted (line 96): environment: production: if people approve it, write a module with an approval block and depend on it; its secrets are set by pipelined secrets set
-    # not converted (line 98): services: start them in the script, or on the workers
+    # not converted (line 98): services: a module with an image has service blocks, and reaches each by its name, not at localhost
     # not converted (line 104): uses: docker/login-action@v3: actions run at GitHub alone: write what it does into the script
     # not converted (line 105): step run: Write-Host hello: shell pwsh is not converted
     depends_on = [module.check, module.flaky]
