@@ -117,6 +117,7 @@ async function dress(doc: Document, text: string, beside: (link: string) => Arti
     .replace(/<script\b[\s\S]*?<\/script\s*>/gi, '')
     .replace(/<(\/?)style\b/gi, '<$1script data-css')
     .replace(/(<[^>]*?\s)style(\s*=)/gi, '$1data-style$2')
+    .replace(/<[a-z][^>]*>/gi, (tag) => tag.replace(/([\s/'"])on(?=\w+\s*=)/gi, '$1data-on')) // refused aloud, also by a parser
   const page = new DOMParser().parseFromString(held, 'text/html')
   const sheets: Promise<string>[] = []
   for (const e of page.querySelectorAll('script[data-css],link')) {
