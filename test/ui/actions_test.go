@@ -178,11 +178,13 @@ func TestDashboard_actions(t *testing.T) {
 		p.press("Trigger hourly")
 		p.click("dialog button", "Trigger")
 		p.shows("A run of hourly was created")
+		s.OK("drain", "n1") // so that it does not end before the page shows it
 		s.OK("schedules", "backfill", "-from", "2025-11-01T00:30", "-to", "2025-11-20", "hourly")
 		p.shows("Backfill of 2025-11-01 to 2025-11-20: ")
 		p.press("Stop the backfill of hourly")
 		p.click("dialog button", "Stop")
 		p.shows("stopped by ")
+		s.OK("drain", "-off", "n1")
 		p.press("Pause hourly")
 		p.click("dialog button", "Pause")
 		p.shows("not while it is paused")
