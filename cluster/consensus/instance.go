@@ -23,8 +23,13 @@ func (i *instance) servers() []Server {
 		return nil
 	}
 
+	return serversOf(f.Configuration())
+}
+
+// serversOf gives the servers of a configuration of raft.
+func serversOf(c raft.Configuration) []Server {
 	var out []Server
-	for _, s := range f.Configuration().Servers {
+	for _, s := range c.Servers {
 		sv := Server{ID: string(s.ID), Suffrage: Standby}
 		if s.Suffrage == raft.Voter {
 			sv.Suffrage = Voter

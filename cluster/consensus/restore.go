@@ -98,8 +98,10 @@ func Recover(cfg Config, look bool) (out Recovered, err error) {
 		cfg.Logger.Warn("ignoring a damaged snapshot: the log makes up for it", "snapshot", b.id, "error", b.err)
 	}
 	state.snaps.choose(base)
-	out.Before = readServers(cfg.Dir)
-	if err := state.last(base, &out); err != nil || look {
+	if err := state.last(base, &out); err != nil {
+		return out, err
+	}
+	if out.Before, err = state.servers(base, out.Index); err != nil || look {
 		return out, err
 	}
 
@@ -173,4 +175,34 @@ func (d *stateDir) last(base *raft.SnapshotMeta, out *Recovered) error {
 	}
 	out.Index, out.Term = last, l.Term
 	return nil
+}
+
+// servers gives those of the newest configuration up to the entry last: the log has it,
+// or the snapshot base before the log. The note beside the log may be older, since it is
+// written every watchEvery.
+func (d *stateDir) servers(base *raft.SnapshotMeta, last uint64) ([]Server, error) {
+	first, err := d.store.FirstIndex()
+	if err != nil {
+		return nil, fmt.Errorf("read raft's log: %w", err)
+	}
+	if base != nil {
+		first = max(first, base.Index+1)
+	}
+	for i := last; i >= first && i > 0; i-- {
+		var l raft.Log
+		if err := d.store.read(i, &l); err != nil {
+			return nil, fmt.Errorf("read raft's log: %w", err)
+		}
+		if l.Type != raft.LogConfiguration {
+			continue
+		}
+		if err := decodable(l.Data); err != nil {
+			return nil, fmt.Errorf("read entry %d of raft's log: %w", i, err)
+		}
+		return serversOf(raft.DecodeConfiguration(l.Data)), nil
+	}
+	if base == nil {
+		return nil, nil
+	}
+	return serversOf(base.Configuration), nil
 }

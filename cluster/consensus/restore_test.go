@@ -2,6 +2,8 @@ package consensus
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -73,6 +75,11 @@ func TestRecover(t *testing.T) {
 	apply(t, []*Node{a}, "two")
 	applied(t, []*testFSM{afsm, bfsm}, "one", "two")
 	if err := errors.Join(a.Close(), b.Close()); err != nil {
+		t.Fatal(err)
+	}
+
+	// A node that was killed may not have written down that there is another one.
+	if err := os.Remove(filepath.Join(dir, serversFile)); err != nil {
 		t.Fatal(err)
 	}
 

@@ -280,7 +280,7 @@ func TestRecover_twoOfThreeDisksGone(t *testing.T) {
 	}
 
 	dry := c.OK("operator", "recover", "-dry-run", "-data-dir", left.Data)
-	if !strings.Contains(dry, was) || !strings.Contains(dry, "last entry") || !strings.Contains(dry, "voters  ") {
+	if !strings.Contains(dry, was) || !strings.Contains(dry, "last entry") || !strings.Contains(dry, "voters     3") {
 		t.Errorf("dry run:\n%s", dry)
 	}
 	c.OK("operator", "recover", "-yes", "-data-dir", left.Data)
