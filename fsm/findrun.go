@@ -32,9 +32,14 @@ func (v *View) FindRun(ref pipeline.RunRef) (pipeline.RunID, error) {
 		}
 	}
 	if ref.Prefix == "" {
-		return "", pipeline.Errorf(pipeline.NotFound, "no run %s", ref.Text)
+		return "", noRun(ref.Text)
 	}
 	return v.runByPrefix(ref.Prefix)
+}
+
+// noRun is the error for a text that names no run.
+func noRun(text string) error {
+	return pipeline.Errorf(pipeline.NotFound, "no run %s: pipelined list shows the runs", text)
 }
 
 // lastRun is the newest run, or the newest of a pipeline.
@@ -72,7 +77,7 @@ func (v *View) runByPrefix(prefix string) (pipeline.RunID, error) {
 
 	switch {
 	case len(found) == 0:
-		return "", pipeline.NoRun(pipeline.RunID(prefix))
+		return "", noRun(prefix)
 	case len(found) == 1:
 		return id, nil
 	case more:

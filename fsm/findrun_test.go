@@ -25,8 +25,8 @@ func TestView_FindRun(t *testing.T) {
 		{"2", "aa11"}, // the number before the beginning
 		{"2b", "2bcd"}, {"c", "cc01"},
 		{"aa", "run aa is ambiguous: it may be aa10 (" + name + " 1), aa11 (" + name + " 2)"},
-		{"9", "no run 9"}, {"d", "no run d"}, {"other/last", "no run other/last: there is no run of pipeline other"},
-		{"other/2", "no run other/2: run 2 is of pipeline " + name}, {name + "/77", "no run " + name + "/77"},
+		{"9", "no run 9: pipelined list shows the runs"}, {"d", "no run d: pipelined list shows the runs"}, {"other/last", "no run other/last: there is no run of pipeline other"},
+		{"other/2", "no run other/2: run 2 is of pipeline " + name}, {name + "/77", "no run " + name + "/77: pipelined list shows the runs"},
 	} {
 		ref, err := pipeline.ParseRunRef(tc.text)
 		if err != nil {

@@ -186,7 +186,7 @@ func (t *Tokens) local(id string) (rec fsm.TokenRecord, err error) {
 	err = t.state.View(func(v *fsm.View) error {
 		var ok bool
 		if rec, ok = v.Token(id); !ok {
-			return pipeline.Errorf(pipeline.NotFound, "no token %s", id)
+			return noToken(id)
 		}
 		return nil
 	})

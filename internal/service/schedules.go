@@ -233,7 +233,7 @@ func noSchedule(v *fsm.View, name string) error {
 	if nearest := pipeline.Nearest(name, names); nearest != "" {
 		return pipeline.Errorf(pipeline.NotFound, "no schedule %q is registered: did you mean %q?", name, nearest)
 	}
-	return pipeline.Errorf(pipeline.NotFound, "no schedule %q is registered", name)
+	return pipeline.Errorf(pipeline.NotFound, "no schedule %q is registered: pipelined schedules ls lists those that are", name)
 }
 
 // withNearest adds the nearest name to the error of a change that found no

@@ -286,7 +286,7 @@ func TestSchedules_ChangeSchedule_refuses(t *testing.T) {
 	r := newRig(t)
 	for what, change := range map[string]api.ScheduleChange{"pause": api.SchedulePause, "resume": api.ScheduleResume, "remove": api.ScheduleRemove} {
 		_, err := r.schedules.ChangeSchedule(t.Context(), sam, "nightly", change)
-		wantError(t, what, err, pipeline.NotFound, `no schedule "nightly" is registered`)
+		wantError(t, what, err, pipeline.NotFound, `no schedule "nightly" is registered: pipelined schedules ls lists those that are`)
 	}
 	if _, err := r.schedules.RegisterSchedule(t.Context(), sam, "", wire.SubmitRequest{Source: nightly}); err != nil {
 		t.Fatal(err)

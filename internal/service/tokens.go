@@ -145,7 +145,15 @@ func (t *Tokens) Tokens(context.Context) (wire.TokenList, error) {
 // DeleteToken revokes a token.
 func (t *Tokens) DeleteToken(ctx context.Context, by api.Subject, id string) error {
 	_, err := t.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), By: by.Name, Token: &fsm.Token{Record: fsm.TokenRecord{ID: id}, Delete: true}})
+	if pipeline.KindOf(err) == pipeline.NotFound {
+		return noToken(id)
+	}
 	return err
+}
+
+// noToken is the error for an id that no token has.
+func noToken(id string) error {
+	return pipeline.Errorf(pipeline.NotFound, "no token %s: pipelined token ls lists the tokens", id)
 }
 
 // newSecret makes a token or code, its id and the hash of it that the state keeps.

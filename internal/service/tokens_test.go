@@ -167,7 +167,7 @@ func TestTokens_CreateToken_scope(t *testing.T) {
 
 func TestTokens_DeleteToken_unknown(t *testing.T) {
 	r := newRig(t)
-	wantError(t, "unknown", r.tokens.DeleteToken(t.Context(), sam, "abc"), pipeline.NotFound, "no token abc")
+	wantError(t, "unknown", r.tokens.DeleteToken(t.Context(), sam, "abc"), pipeline.NotFound, "no token abc: pipelined token ls lists the tokens")
 	wantError(t, "no id", r.tokens.DeleteToken(t.Context(), sam, ""), pipeline.Invalid)
 }
 
