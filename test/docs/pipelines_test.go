@@ -52,7 +52,7 @@ func TestExamples_compile(t *testing.T) {
 		}
 		files = append(files, m...)
 	}
-	for _, want := range []string{"hello.hcl", "selfbuild.hcl", "wordcount.hcl"} {
+	for _, want := range []string{"hello.hcl", "imports.hcl", "selfbuild.hcl", "wordcount.hcl"} {
 		if !slices.ContainsFunc(files, func(f string) bool { return filepath.Base(f) == want }) {
 			t.Errorf("examples/%s is missing", want)
 		}
@@ -62,7 +62,19 @@ func TestExamples_compile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p := compile(t, file, src, nil); p != nil && len(p.Modules) < 2 {
+		imports := map[string]string{}
+		libs, err := filepath.Glob(filepath.Join(filepath.Dir(file), "lib/*.hcl"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, lib := range libs {
+			text, err := os.ReadFile(lib)
+			if err != nil {
+				t.Fatal(err)
+			}
+			imports["lib/"+filepath.Base(lib)] = string(text)
+		}
+		if p := compile(t, file, src, imports); p != nil && len(p.Modules) < 2 {
 			t.Errorf("%s has %d modules", file, len(p.Modules))
 		}
 	}
