@@ -47,7 +47,9 @@ func (c convertCommand) run(_ context.Context, cmd *cli.Command) error {
 	case cmd.IsSet("from") && !slices.Contains(convert.Formats, format):
 		return usagef("-from %s: expected github or dagu", format)
 	case format == "":
-		if format = convert.Detect(text); format == "" {
+		if format, err = convert.Detect(text); err != nil {
+			return usagef("convert: %s: %w", name, err)
+		} else if format == "" {
 			return usagef("convert: %s is neither a workflow of GitHub Actions, which has jobs, nor a DAG of Dagu, which has steps: -from names the format", name)
 		}
 	}

@@ -19,6 +19,7 @@ func TestConvert(t *testing.T) {
 	write("ci.yml", "on: push\njobs:\n  one:\n    runs-on: ubuntu-latest\n    steps: [{run: echo hello}, {uses: a/b@v1}]\n")
 	write("dag.yaml", "steps: [echo hello]\n")
 	write("other.yaml", "a: b\n")
+	write("open.yml", "jobs: [\n")
 	write("broken.yml", "jobs: {}\non: push\n")
 	write("there.hcl", "mine")
 
@@ -33,6 +34,7 @@ func TestConvert(t *testing.T) {
 		{[]string{"-from", "dagu", "-"}, 2, "", "convert: -: the file is empty"},
 		{[]string{"ci.yml", "-o", "there.hcl"}, 2, "", "there.hcl exists and is never overwritten"},
 		{[]string{"other.yaml"}, 2, "", "other.yaml is neither a workflow of GitHub Actions, which has jobs, nor a DAG of Dagu, which has steps"},
+		{[]string{"open.yml"}, 2, "", "convert: open.yml: yaml: "},
 		{[]string{"broken.yml"}, 2, "", `convert: broken.yml: line 1: "jobs" section should not be empty`},
 		{[]string{"-from", "jenkins", "ci.yml"}, 2, "", "-from jenkins: expected github or dagu"},
 		{[]string{"none.yml"}, 2, "", "none.yml"},

@@ -19,7 +19,11 @@ var update = flag.Bool("update", false, "write the pipelines of testdata anew")
 // source converts a file and checks that it is a pipeline.
 func source(t *testing.T, name string, text []byte) (convert.Result, string) {
 	t.Helper()
-	r, err := convert.Convert(convert.Detect(text), name, text)
+	format, err := convert.Detect(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := convert.Convert(format, name, text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,10 +144,13 @@ func TestConvert_mistakes(t *testing.T) {
 			t.Errorf("%q: got %v, want %s", text, err, want)
 		}
 	}
-	for text, want := range map[string]convert.Format{"jobs: {a: b}": convert.GitHub, "steps: [a]": convert.Dagu, "a: b": "", "[": "", "": ""} {
-		if got := convert.Detect([]byte(text)); got != want {
-			t.Errorf("%q: detected %q, want %q", text, got, want)
+	for text, want := range map[string]convert.Format{"jobs: {a: b}": convert.GitHub, "steps: [a]": convert.Dagu, "a: b": "", "": "", "- a": ""} {
+		if got, err := convert.Detect([]byte(text)); got != want || err != nil {
+			t.Errorf("%q: detected %q, want %q, %v", text, got, want, err)
 		}
+	}
+	if _, err := convert.Detect([]byte("[")); err == nil {
+		t.Error("what is no YAML was detected")
 	}
 }
 

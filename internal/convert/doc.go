@@ -52,21 +52,23 @@ type Result struct {
 	Notes []Note
 }
 
-// Detect gives the format of a file, by its content; "" if it is neither.
-func Detect(text []byte) Format {
-	var doc map[string]yaml.Node
-	if yaml.Unmarshal(text, &doc) != nil {
-		return ""
+// Detect gives the format of a file, by its content; "" if it is neither. The error says
+// why it is no YAML.
+func Detect(text []byte) (Format, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return "", err
 	}
-	_, jobs := doc["jobs"]
-	_, steps := doc["steps"]
-	switch {
-	case jobs:
-		return GitHub
-	case steps:
-		return Dagu
+	if len(doc.Content) == 0 {
+		return "", nil
 	}
-	return ""
+	switch root := doc.Content[0]; {
+	case get(root, "jobs") != nil:
+		return GitHub, nil
+	case get(root, "steps") != nil:
+		return Dagu, nil
+	}
+	return "", nil
 }
 
 // Convert makes a pipeline of a file. The error says what is wrong with the file.
