@@ -147,16 +147,19 @@ func (s *schedules) endBackfill(rec *ScheduleRecord, at time.Time) {
 	}
 }
 
-// filled counts a run of a backfill that has finished and has left its queues.
+// filled counts a run of a backfill that has finished and has left its queues. A later
+// backfill of the schedule may have waited for it.
 func (s *schedules) filled(r *pipeline.Run, at time.Time, ch *change) {
 	rec := s.schedule(r.Schedule)
-	if rec == nil || rec.Backfill == nil || rec.Backfill.ID != r.Backfill {
+	if rec == nil || rec.Backfill == nil {
 		return
 	}
 
-	if r.State == pipeline.RunSucceeded || r.State == pipeline.RunWarnings {
+	switch {
+	case rec.Backfill.ID != r.Backfill:
+	case r.State == pipeline.RunSucceeded || r.State == pipeline.RunWarnings:
 		rec.Backfill.Succeeded++
-	} else {
+	default:
 		rec.Backfill.Failed++
 	}
 	s.endBackfill(rec, at)

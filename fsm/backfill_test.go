@@ -156,3 +156,21 @@ func TestBackfill_group(t *testing.T) {
 	}
 	r.wantRefused(batch(assign("f1", "m0", 1)), "waits for run f0")
 }
+
+// A backfill counts the runs of an earlier one as under way until they finish, and ends
+// with the last of them.
+func TestBackfill_runsOfEarlier(t *testing.T) {
+	r := newRig(t)
+	r.must(register(t, "s", "skip"), backfill("s", "b", 0, 4, 2), fill("s", "b", 0, 0, "f0"), fill("s", "b", 1, 0, "f1"), change("s", fsm.ScheduleBackfillStop),
+		backfill("s", "c", 2, 2, 2))
+	r.wantRefused(fill("s", "c", 2, 0, "g2"), "2 runs of the backfill have not finished")
+
+	r.must(done("f0", pipeline.RunFailed), fill("s", "c", 2, 0, "g2"), done("g2", pipeline.RunSucceeded))
+	if b := r.schedule("s").Backfill; !b.Active() {
+		t.Errorf("ended while a run is under way: %+v", b)
+	}
+	r.must(done("f1", pipeline.RunSucceeded))
+	if b := r.schedule("s").Backfill; b.Active() || b.Made != 1 || b.Succeeded != 1 || b.Failed != 0 {
+		t.Errorf("got %+v", b)
+	}
+}

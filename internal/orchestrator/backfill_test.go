@@ -99,3 +99,34 @@ func TestOrchestrator_backfillThroughLeaders(t *testing.T) {
 		t.Errorf("got %+v", b)
 	}
 }
+
+// A backfill goes on when the runs of one that was stopped have finished.
+func TestOrchestrator_backfillAfterStopped(t *testing.T) {
+	clock := &fakeClock{at: noon.Add(time.Hour)}
+	c := newCluster(t, 4)
+	c.now = clock.now
+	finish := make(chan struct{})
+	c.execute = func(*fakeWorker, pipeline.Spec) *pipeline.Outcome {
+		<-finish
+		return &pipeline.Outcome{State: pipeline.AttemptSucceeded}
+	}
+	defer c.lead(fast)()
+	c.register(pipeline.Schedule{Overlap: pipeline.OverlapSkip, CatchUp: pipeline.CatchUpNone})
+	c.planned()
+	c.backfill("a", 2, 2)
+	testutil.Eventually(t, 30*time.Second, func() error {
+		if b := c.schedule().Backfill; b.Made < 2 {
+			return fmt.Errorf("%d runs were made", b.Made)
+		}
+		return nil
+	})
+
+	c.change(&fsm.ScheduleChange{Name: "s", Do: fsm.ScheduleBackfillStop})
+	c.backfill("b", 4, 1)
+	close(finish)
+	c.filled()
+	c.wantTicks(noon, 4)
+	if b := c.schedule().Backfill; b.Made != 2 || b.Had != 2 || b.Succeeded != 2 {
+		t.Errorf("got %+v", b)
+	}
+}
