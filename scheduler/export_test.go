@@ -3,4 +3,4 @@ package scheduler
 import "time"
 
 // Waited says since when nothing of a class that is ready was placed.
-func (r *Run) Waited(c Class, since time.Time) { r.byKey[queueKey{class: c}].since = since }
+func (r *Run) Waited(c Class, since time.Time) { r.byClass[c].since = since }

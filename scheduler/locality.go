@@ -136,7 +136,7 @@ type postponed struct {
 func (p *planner) restorePostponed() {
 	for _, a := range p.postponed {
 		a.run.Add(a.module)
-		if q := a.run.byKey[queueKey{a.module.Class, a.module.Limit}]; q.since.IsZero() {
+		if q := a.run.queueOf(a.module); q.since.IsZero() {
 			q.since = a.since
 		}
 	}

@@ -219,8 +219,8 @@ func (p *planner) placeOne(r *Run) bool {
 	m := r.pop(best)
 	where.Take(m.Class)
 	r.Running++
-	if m.Limit != nil {
-		m.Limit.Running++
+	if best.limit != nil {
+		best.limit.Running++
 	}
 	if r.Submitter != nil {
 		r.Submitter.Running++

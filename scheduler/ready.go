@@ -16,8 +16,6 @@ type Class struct {
 	// joined with a zero byte.
 	OS, Arch    string
 	Tools, Tags string
-	// Engine classes need a container engine.
-	Engine bool
 	// Pin restricts the class to one worker.
 	Pin pipeline.NodeID
 	// Avoid is a worker to use only if no other has a free slot: the one that lost
@@ -32,6 +30,8 @@ type Class struct {
 	// Private modules receive secrets. They go to no worker with NoSecrets, and are not queued behind a running attempt: their secrets
 	// must exist at the moment they start.
 	Private bool
+	// Engine classes need a container engine.
+	Engine bool
 	// Pipeline is the name of the module's pipeline. It is set only where it matters,
 	// which is for modules that an external worker may get.
 	Pipeline string
@@ -99,8 +99,11 @@ type Run struct {
 	MaxParallel int
 
 	queues []*queue
-	byKey  map[queueKey]*queue
-	n      int
+	// byClass finds the queues without a limit, limited the others: most runs have none,
+	// and a key with more in it is slower to find.
+	byClass map[Class]*queue
+	limited map[queueKey]*queue
+	n       int
 }
 
 // Limit bounds how many modules run at once.
@@ -147,16 +150,10 @@ func (a ready) before(b ready) bool {
 // Add makes a module ready. The caller adds a module once and must not change it
 // afterwards.
 func (r *Run) Add(m *Module) {
-	if r.byKey == nil {
-		r.byKey = map[queueKey]*queue{}
-	}
-
-	key := queueKey{m.Class, m.Limit}
-	q := r.byKey[key]
+	q := r.queueOf(m)
 	if q == nil {
-		q = &queue{queueKey: key}
-		r.byKey[key] = q
-		r.queues = append(r.queues, q)
+		q = &queue{queueKey: queueKey{m.Class, m.Limit}}
+		r.addQueue(q)
 	}
 
 	q.modules.push(ready{m.Priority, m.Rank, m.Order, m})
@@ -209,7 +206,29 @@ func (r *Run) stamp(now time.Time) {
 }
 
 // Clear removes all ready modules.
-func (r *Run) Clear() { r.queues, r.byKey, r.n = nil, nil, 0 }
+func (r *Run) Clear() { r.queues, r.byClass, r.limited, r.n = nil, nil, nil, 0 }
+
+// queueOf is the queue for a module; nil if there is none yet.
+func (r *Run) queueOf(m *Module) *queue {
+	if m.Limit != nil {
+		return r.limited[queueKey{m.Class, m.Limit}]
+	}
+	return r.byClass[m.Class]
+}
+
+func (r *Run) addQueue(q *queue) {
+	r.queues = append(r.queues, q)
+	switch {
+	case q.limit != nil && r.limited == nil:
+		r.limited = map[queueKey]*queue{q.queueKey: q}
+	case q.limit != nil:
+		r.limited[q.queueKey] = q
+	case r.byClass == nil:
+		r.byClass = map[Class]*queue{q.class: q}
+	default:
+		r.byClass[q.class] = q
+	}
+}
 
 // full reports whether MaxParallel allows nothing more.
 func (r *Run) full() bool { return r.MaxParallel > 0 && r.Running >= r.MaxParallel }
@@ -218,7 +237,11 @@ func (r *Run) pop(q *queue) *Module {
 	r.n--
 	m := q.modules.pop().module
 	if len(q.modules) == 0 {
-		delete(r.byKey, q.queueKey)
+		if q.limit != nil {
+			delete(r.limited, q.queueKey)
+		} else {
+			delete(r.byClass, q.class)
+		}
 		for i := range r.queues {
 			if r.queues[i] == q {
 				r.queues = append(r.queues[:i], r.queues[i+1:]...)
