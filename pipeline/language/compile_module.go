@@ -173,6 +173,7 @@ func (c *compilation) instance(m *module, x *instance, env map[string]string, de
 	}
 
 	c.checkRunIf(m, &out)
+	c.checkRegistryAuth(m, &out)
 
 	if out.Approval != nil {
 		env, deferred = nil, nil // it has no user

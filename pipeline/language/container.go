@@ -1,6 +1,7 @@
 package language
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -139,6 +140,16 @@ func (p *parser) checkContainer(body *hclsyntax.Body) {
 			return
 		}
 	}
+}
+
+// checkRegistryAuth refuses to show the module the secret that only the engine gets.
+func (c *compilation) checkRegistryAuth(m *module, out *pipeline.Module) {
+	name := out.Container.RegistryAuth
+	if name == "" || !slices.Contains(out.Secrets, name) {
+		return
+	}
+	c.add(*cmp.Or(m.secretsAt, &m.at), "the engine gets the secret of registry_auth, and the module does not: leave it out of secrets, or set the module's own under another name",
+		"secret %s is named in both registry_auth and secrets", quote(name))
 }
 
 // ownServices copies an instance's services, so that it shares them with no other
