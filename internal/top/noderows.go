@@ -105,6 +105,9 @@ func gossipText(n *Node) string {
 	if len(n.Reasons) > 0 {
 		text += ": " + terminal.Flat(n.Reasons[0])
 	}
+	if n.Engine != "" {
+		text += " (" + terminal.Flat(n.Engine) + ")"
+	}
 	return text
 }
 

@@ -30,6 +30,8 @@ type Node struct {
 	// Reserved is what its modules have asked for, of what it has; zero if unknown.
 	CPU, CPUs     float64
 	Memory, Total int64
+	// Engine is its container engine, "" if it has none.
+	Engine string
 	// Lag is by how many entries it is behind the leader; -1 if it does not follow one,
 	// or that is not known.
 	Lag int64
@@ -170,6 +172,7 @@ func (r *stateReader) addWorkers(ctx context.Context) {
 	for _, w := range workers.Workers {
 		if n := r.node(w.Name); n != nil {
 			n.CPU, n.CPUs, n.Memory, n.Total = w.Reserved.CPU, w.Capabilities.CPU, w.Reserved.Memory, w.Capabilities.Memory
+			n.Engine = w.Capabilities.ContainerEngine
 		}
 	}
 }

@@ -51,7 +51,7 @@ func newFakeCluster() *fakeCluster {
 			CPU: float64(load), CPUs: 8, Memory: int64(load) << 30, Total: 31 << 30, Lag: lag}
 	}
 	epsilon := node("epsilon", "worker", 2, -1)
-	epsilon.Missed, epsilon.Disk = 1, &wire.DiskSpace{FreeBytes: 3 << 30, TotalBytes: 62 << 30}
+	epsilon.Engine, epsilon.Missed, epsilon.Disk = "docker 28.2", 1, &wire.DiskSpace{FreeBytes: 3 << 30, TotalBytes: 62 << 30}
 	epsilon.Draining, epsilon.Reasons = true, []string{"disk low: 5 % of 62 GiB are free"}
 
 	attempt := func(worker string, since float64) []wire.Attempt {

@@ -111,7 +111,7 @@ function NodeRow({ m, most }: { m: Member; most: string }) {
       <td data-label="Role">
         <span class={'rl' + (m.role === 'leader' ? ' lead' : '')}>{m.role}</span>
         {m.draining && <span class="rl dr">draining</span>}
-        <small>{[m.mode !== 'auto' && m.mode !== m.role ? m.mode : '', ...(w?.capabilities.tags ?? [])].filter(Boolean).join(', ')}</small>
+        <small>{[m.mode !== 'auto' && m.mode !== m.role ? m.mode : '', ...(w?.capabilities.tags ?? []), w?.capabilities.containerEngine].filter(Boolean).join(', ')}</small>
       </td>
       <td data-label="Gossip" class={'s-' + (kind === 'skip' ? 'wait' : kind)}>
         {word}

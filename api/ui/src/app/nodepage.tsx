@@ -153,6 +153,7 @@ function Facts({ m, w }: { m?: Member; w?: WorkerNode }) {
     ['Away until', m?.awayUntil && new Date(m.awayUntil).toLocaleTimeString()],
     ['Clock', m?.clockAheadSeconds ? `${ahead(m.clockAheadSeconds)} of ${health.value?.node}` : ''],
     ['System', c?.os],
+    ['Containers', c && (c.containerEngine ?? 'no engine')],
     ['Tags', c?.tags?.length ? c.tags.join(', ') : c && 'none'],
     ['Slots', c?.maxParallelModules && (m ? <Slots used={m.currentLoad} all={m.maxLoad} /> : `${w!.currentLoad} of ${c.maxParallelModules}`)],
     ['Processors', c?.cpu && <Meter name="cpu" used={w!.reserved?.cpu ?? 0} all={c.cpu} unit={(n) => `${+n.toFixed(1)}`} />],

@@ -55,6 +55,7 @@ function sentence(m: Module, a: Attempt | undefined): string {
   if (a.state === 'assigned') parts.push(`Starts on ${a.worker}.`)
   else if (a.state === 'running') parts.push(`Runs on ${a.worker}.`)
   else if (a.worker) parts.push(`Ran on ${a.worker}${a.startedAt && a.finishedAt ? ` for ${duration(seconds(a.finishedAt) - seconds(a.startedAt))}` : ''}.`)
+  if (a.image) parts.push(`Its image was ${a.image.slice(0, 19)}.`)
   if (a.exitCode && !a.reason.includes('exit code')) parts.push(`Exit code ${a.exitCode}.`)
   if (a.reason) parts.push(a.reason.replace(/\.?$/, '.').replace(/^./, (c) => c.toUpperCase()))
   const before = m.attempts.filter((b) => b.number < a.number && wasLost(b.state)).at(-1)

@@ -40,6 +40,7 @@ export interface Attempt {
   startedAt: string | null
   finishedAt: string | null
   logSize: number
+  image?: string
 }
 
 export interface Approval {
@@ -136,7 +137,7 @@ export interface WorkerNode {
   status: string
   external?: boolean
   reserved?: { cpu?: number; memory?: number }
-  capabilities: { os?: string; maxParallelModules?: number; tags?: string[]; cpu?: number; memory?: number }
+  capabilities: { os?: string; maxParallelModules?: number; tags?: string[]; cpu?: number; memory?: number; containerEngine?: string }
 }
 
 export interface Schedule { name: string; cron: string[]; timezone: string; paused: boolean; next: string | null }
