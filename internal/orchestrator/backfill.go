@@ -55,7 +55,8 @@ func (b *backfills) read(v *fsm.View) {
 }
 
 // decideBackfill decides the next tick of a backfill; nil if as many of its runs are
-// under way as may be, or none is left to be decided.
+// under way as may be, if the schedule has not decided the tick itself yet, or if none
+// is left to be decided.
 func decideBackfill(v *fsm.View, rec *fsm.ScheduleRecord, cal *calendar.Calendar) *fsm.Fire {
 	b := rec.Backfill
 	if b.Next.After(b.To) || v.BackfillLive(rec.Name) >= b.Parallel {
@@ -71,6 +72,9 @@ func decideBackfill(v *fsm.View, rec *fsm.ScheduleRecord, cal *calendar.Calendar
 
 	f.Next = tick
 	if !tick.After(b.To) {
+		if own := rec.Next; !own.IsZero() && !tick.Before(own) {
+			return nil // else the tick might get two runs
+		}
 		f.Tick, f.Next = tick, following(cal, tick)
 		sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d", rec.Name, b.ID, tick.Unix()))
 		// It sorts among the runs that are made when the backfill was asked for.

@@ -130,3 +130,21 @@ func TestOrchestrator_backfillAfterStopped(t *testing.T) {
 		t.Errorf("got %+v", b)
 	}
 }
+
+// A backfill leaves the ticks that the schedule has not decided yet to the schedule.
+func TestOrchestrator_backfillUpToNow(t *testing.T) {
+	clock := &fakeClock{at: noon.Add(time.Millisecond)}
+	c := newCluster(t, 4)
+	c.now = clock.now
+	defer c.lead(fast)()
+	c.register(pipeline.Schedule{Overlap: pipeline.OverlapAllow, CatchUp: pipeline.CatchUpAll})
+	c.planned()
+	c.backfill("a", 3, 3)
+	c.wantTicks(noon, 1)
+	clock.add(4 * time.Second)
+	c.filled()
+	c.wantTicks(noon, 3)
+	if b := c.schedule().Backfill; b.Made != 1 || b.Had != 2 {
+		t.Errorf("got %+v", b)
+	}
+}
