@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
 	"github.com/pipelined/pipelined/internal/terminal"
+	"github.com/pipelined/pipelined/pipeline"
 )
 
 // leaveCommand is `pipelined leave`.
@@ -30,7 +33,10 @@ func (c leaveCommand) command() *cli.Command {
 				return err
 			}
 
-			// The node that is meant, not one that answers in its place.
+			// The node that is meant, not one that answers in its place. The others are asked
+			// how that ended.
+			_ = api.Learn(ctx) // without it the end of the node may stay unknown
+			others := api
 			if api, err = api.At(api.Address()); err != nil {
 				return err
 			}
@@ -62,7 +68,7 @@ func (c leaveCommand) command() *cli.Command {
 			}
 
 			c.env.tell("%s (%s) is leaving the cluster", h.Node, shown)
-			return c.waitGone(ctx, api.Address(), h)
+			return c.waitGone(ctx, api.Address(), others, h)
 		}),
 	}
 }
@@ -71,8 +77,9 @@ func (c leaveCommand) command() *cli.Command {
 // what runs there end, and stops what does not.
 const leaveLimit = 2 * time.Minute
 
-// waitGone waits until the agent of a node that leaves has ended.
-func (c leaveCommand) waitGone(ctx context.Context, address string, was wire.Health) error {
+// waitGone waits until the agent of a node that leaves has ended, and asks the other
+// nodes whether it has left: it may have been killed.
+func (c leaveCommand) waitGone(ctx context.Context, address string, others *client.Client, was wire.Health) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, leaveLimit, failf(exitTimeout, "%s has not ended within %s; it is still leaving", was.Node, leaveLimit))
 	defer cancel()
 	t := time.NewTicker(100 * time.Millisecond)
@@ -84,9 +91,23 @@ func (c leaveCommand) waitGone(ctx context.Context, address string, was wire.Hea
 	server := own.server()
 	for {
 		h, err := askHealth(ctx, address, server)
-		if ctx.Err() == nil && (err != nil && !terminal.Transient(err) || refused(err) || err == nil && h.NodeID != was.NodeID) {
+		switch {
+		case ctx.Err() != nil:
+		case err == nil && h.NodeID != was.NodeID:
 			c.env.tell("%s has left", was.Node)
 			return nil
+		case err != nil && !terminal.Transient(err) || refused(err):
+			status, err := statusElsewhere(ctx, others, address, was.NodeID)
+			switch {
+			case ctx.Err() != nil:
+			case err != nil:
+				return failf(exitUnavailable, "whether %s has left is unknown: its agent has ended, and no other node says how (%w); see pipelined members", was.Node, err)
+			case status == "left":
+				c.env.tell("%s has left", was.Node)
+				return nil
+			case status != "alive" && status != "suspect": // these come before it is known
+				return failf(exitFailed, "%s has not left: its agent ended before, and the others count it as %s: start it and repeat pipelined leave, or take it out with pipelined members remove %[1]s", was.Node, status)
+			}
 		}
 		if err == nil && !h.Leaving && h.LeaveRefused != "" {
 			return failf(exitFailed, "%s stays in the cluster: %s", was.Node, h.LeaveRefused)
@@ -98,6 +119,38 @@ func (c leaveCommand) waitGone(ctx context.Context, address string, was wire.Hea
 		case <-t.C:
 		}
 	}
+}
+
+// statusElsewhere asks the nodes at other addresses for the status of a node, until one
+// answers. One that they do not list has left.
+func statusElsewhere(ctx context.Context, others *client.Client, address string, node pipeline.NodeID) (string, error) {
+	err := errors.New("none is known")
+	for _, other := range others.Addresses() {
+		if other == address {
+			continue
+		}
+		var list wire.MemberList
+		if list, err = membersAt(ctx, others, other); err != nil {
+			continue
+		}
+		i := slices.IndexFunc(list.Members, func(m wire.Member) bool { return m.ID == node })
+		if i < 0 {
+			return "left", nil
+		}
+		return list.Members[i].Status, nil
+	}
+	return "", err
+}
+
+// membersAt asks one node for the members of its cluster, once.
+func membersAt(ctx context.Context, api *client.Client, address string) (wire.MemberList, error) {
+	one, err := api.At(address)
+	if err != nil {
+		return wire.MemberList{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeLimit)
+	defer cancel()
+	return one.Cluster().Members(ctx)
 }
 
 // refused reports that no process listens where a call went.
