@@ -50,7 +50,10 @@ func withSecrets(s *pipeline.Spec, cache string) map[string]string {
 		}
 		env[name] = value
 	}
-	maps.Copy(env, s.Secrets)
-	delete(env, s.Container.RegistryAuth) // the engine's, not the module's
+	for name, value := range s.Secrets {
+		if name != s.Container.RegistryAuth { // which is the engine's, not the module's
+			env[name] = value
+		}
+	}
 	return env
 }

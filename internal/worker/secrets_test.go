@@ -3,6 +3,7 @@ package worker
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -99,5 +100,14 @@ func TestWorker_hooks(t *testing.T) {
 	}
 	if o := b.outcome("stopped"); o.OutputCount != 1 {
 		t.Errorf("%d outputs, want what the hook made", o.OutputCount)
+	}
+}
+
+// The secret of the registry is not the module's, and takes no variable from it.
+func TestWithSecrets_registryAuth(t *testing.T) {
+	s := &pipeline.Spec{Env: map[string]string{"REGISTRY": "host", "A": "a"}, Secrets: map[string]string{"REGISTRY": "me:secret", "A": "b"}}
+	s.Container.RegistryAuth = "REGISTRY"
+	if got, want := withSecrets(s, ""), map[string]string{"REGISTRY": "host", "A": "b"}; !maps.Equal(got, want) {
+		t.Errorf("the environment is %v, want %v", got, want)
 	}
 }
