@@ -128,8 +128,11 @@ func convertWorkflow(name string, text []byte) (Result, error) {
 	if src.Name != nil && src.Name.Value != "" {
 		head.attr("description", quote(oneLine(src.Name.Value)))
 	}
-	if len(w.order) > 1 {
+	switch {
+	case len(w.order) > 1:
 		head.attr("on_failure", `"continue"`) // jobs that do not need the failed one still run
+	case w.order[0].failsFast():
+		head.attr("on_failure", `"cancel"`)
 	}
 	head.attr("env", env)
 	w.concurrency(head)

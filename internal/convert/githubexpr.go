@@ -47,8 +47,8 @@ type scope struct {
 	// inStep is set in the condition of a step, of which failure() means the steps before.
 	inStep bool
 	// always and failed are set by a condition that holds although a job or step failed
-	// before, or only then.
-	always, failed bool
+	// before, or only then; notFailed and notCancelled by !failure() and !cancelled().
+	always, failed, notFailed, notCancelled bool
 	// spelling has the names of the expression as they are written there: the parser gives
 	// them in lower case.
 	spelling map[string]string
@@ -148,8 +148,9 @@ func (s *scope) expression(text string) (value, error) {
 
 var nameInExpression = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_-]*`)
 
-// condition converts an `if`. With always it holds whatever became of the jobs before.
-func (s *scope) condition(text string) (expr string, always bool, err error) {
+// condition converts an `if`. The scope says afterwards when it holds although a job or
+// step failed before.
+func (s *scope) condition(text string) (expr string, err error) {
 	text = strings.TrimSpace(text)
 	if inner, whole := strings.CutPrefix(text, "${{"); whole {
 		if end := expressionEnd(inner); end >= 0 && end+2 == len(inner) {
@@ -158,10 +159,10 @@ func (s *scope) condition(text string) (expr string, always bool, err error) {
 	}
 	node, err := s.parse(text)
 	if err != nil {
-		return "", false, err
+		return "", err
 	}
 	v, err := s.truth(node)
-	return v.expr, s.always, err
+	return v.expr, err
 }
 
 // truth converts an operand of which only its truth matters.
@@ -191,11 +192,15 @@ func (s *scope) value(node actionlint.ExprNode) (value, error) {
 	case *actionlint.StringNode:
 		return value{expr: quote(n.Value), kind: textKind}, nil
 	case *actionlint.NotOpNode:
-		v, err := s.truth(n.Operand)
-		if v.expr == "false" && isCall(n.Operand, "cancelled") {
-			s.always = true
+		switch {
+		case isCall(n.Operand, "cancelled"):
+			s.notCancelled = true
+			return value{expr: "true", kind: boolKind}, nil
+		case isCall(n.Operand, "failure"):
+			s.notFailed = true
 			return value{expr: "true", kind: boolKind}, nil
 		}
+		v, err := s.truth(n.Operand)
 		return value{expr: "!" + v.inner(), kind: boolKind}, err
 	case *actionlint.CompareOpNode:
 		return s.compare(n)

@@ -98,15 +98,15 @@ func (j *job) module() *body {
 	j.environment(s)
 	script, hooks := j.script()
 	requires := j.requires(s)
-	when, always := j.condition(s)
+	when := j.condition(s)
 
 	if src.Name != nil && !src.Name.ContainsExpression() {
 		b.attr("description", quote(oneLine(src.Name.Value)))
 	}
 	b.attr(j.attribute, j.combinations)
-	j.depends(b)
+	j.depends(s, b)
 	b.attr("when", when)
-	if always {
+	if s.always {
 		b.attr("always_run", "true")
 	}
 	if c := src.ContinueOnError; c != nil {
@@ -146,39 +146,48 @@ func (j *job) module() *body {
 }
 
 // depends names the modules that it waits for. A failure that is ignored does not keep
-// what depends on it from running.
-func (j *job) depends(b *body) {
+// what depends on it from running; neither does a skip, if the condition says !failure().
+func (j *job) depends(s *scope, b *body) {
 	var deps []string
-	ignored := false
-	for _, n := range j.needs {
+	ignored := s.notFailed
+	for i, n := range j.needs {
+		if j.w.jobs[n] == nil {
+			j.w.note(j, j.src.Needs[i].Pos, "needs: "+j.src.Needs[i].Value, "there is no such job")
+		}
 		if dep := j.w.jobs[n]; dep != nil {
 			deps = append(deps, "module."+dep.name)
 			ignored = ignored || dep.src.ContinueOnError != nil && dep.src.ContinueOnError.Value
 		}
 	}
 	b.attr("depends_on", list(deps))
-	if ignored {
+	if ignored && len(deps) > 0 && !s.always {
 		b.attr("run_if", `"not_failed"`)
 	}
 }
 
 // condition converts the job's if. One that cannot be converted becomes false.
-func (j *job) condition(s *scope) (when string, always bool) {
+func (j *job) condition(s *scope) (when string) {
 	if j.src.If != nil {
-		expr, all, err := s.condition(j.src.If.Value)
+		expr, err := s.condition(j.src.If.Value)
 		if err != nil {
 			s.note(j.src.If.Pos, "if", err)
-			return "false", false
+			s.always, s.notFailed = false, false
+			return "false"
 		}
-		when, always = expr, all
+		when = expr
+		if s.notCancelled && !s.notFailed && !s.always {
+			j.w.note(j, j.src.If.Pos, "if: !cancelled()", "always_run also runs when the run is cancelled; run_if = \"not_failed\" does not run after a failure")
+			s.always = true
+		}
 	}
 	if j.blocked {
-		return "false", false
+		s.always, s.notFailed = false, false
+		return "false"
 	}
 	if when == "true" {
 		when = ""
 	}
-	return when, always
+	return when
 }
 
 // environment converts the variables of the job, and takes those of the workflow that
@@ -250,6 +259,13 @@ func (j *job) workingDirectory() string {
 	return strings.TrimSuffix(strings.TrimPrefix(dir, "./"), "/")
 }
 
+// failsFast reports whether the first failure of an instance cancels the others. That is
+// what GitHub does unless fail-fast says no.
+func (j *job) failsFast() bool {
+	st := j.src.Strategy
+	return j.instances() && (st.FailFast == nil || st.FailFast.Expression == nil && st.FailFast.Value)
+}
+
 // rest converts what else a job has.
 func (j *job) rest(s *scope, b *body) {
 	src := j.src
@@ -260,6 +276,9 @@ func (j *job) rest(s *scope, b *body) {
 		} else {
 			b.attr("not_in_parallel", "["+group+"]")
 		}
+	}
+	if len(j.w.order) > 1 && j.failsFast() {
+		j.w.note(j, src.Strategy.Pos, "fail-fast", "the other instances run on; on_failure = \"cancel\" of the pipeline stops all that runs")
 	}
 	if st := src.Strategy; st != nil && st.MaxParallel != nil && st.MaxParallel.Expression == nil && j.instances() {
 		b.attr("max_parallel", strconv.Itoa(st.MaxParallel.Value))

@@ -42,7 +42,7 @@ func (j *job) script() (script string, hooks *body) {
 		switch {
 		case s.failed:
 			failed = append(failed, p)
-		case s.always:
+		case s.always || s.notCancelled && !s.notFailed:
 			after = append(after, p)
 		default:
 			parts = append(parts, p)
@@ -168,7 +168,7 @@ func (j *job) step(st *actionlint.Step) (part, *scope) {
 	s := &scope{w: j.w, j: j, inStep: true}
 	guard := ""
 	if st.If != nil {
-		expr, _, err := s.condition(st.If.Value)
+		expr, err := s.condition(st.If.Value)
 		if err != nil {
 			s.note(st.If.Pos, "step "+stepName(st)+": if", err)
 			return part{}, s

@@ -56,6 +56,7 @@ pipeline "ci" {
   }
 
   module "odd" {
+    # not converted (line 54): fail-fast: the other instances run on; on_failure = "cancel" of the pipeline stops all that runs
     for_each = {
       true-fast-mode-small = {
         deep  = true
