@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/pipelined/pipelined/pipeline/language"
 )
 
 // body collects the lines of a block. The caller of Convert formats them.
@@ -70,29 +72,12 @@ func (b *body) String() string { return strings.Join(b.lines, "\n") }
 var templated = strings.NewReplacer("${", "$${", "%{", "%%{")
 
 // quote writes a text as a literal of the language.
-func quote(text string) string { return `"` + quoted(text) + `"` }
+func quote(text string) string { return language.Literal(text) }
 
 // quoted is the inside of a literal.
 func quoted(text string) string {
-	var b strings.Builder
-	for _, r := range text {
-		switch {
-		case r == '\n':
-			b.WriteString(`\n`)
-		case r == '\t':
-			b.WriteString(`\t`)
-		case r == '\r':
-			b.WriteString(`\r`)
-		case r == '"' || r == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case r < ' ' || r == 0x7f:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	return templated.Replace(b.String())
+	text = language.Literal(text)
+	return text[1 : len(text)-1]
 }
 
 // list writes expressions as a list; "" if there are none.

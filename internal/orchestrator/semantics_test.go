@@ -345,7 +345,7 @@ func TestRunIf_cancelled(t *testing.T) {
 }
 
 // With on_failure = "cancel" a failure stops what runs, but for what always runs, and
-// the next leader goes on with it.
+// the next leader continues it.
 func TestOnFailure_cancel(t *testing.T) {
 	scripted(t, []int{8, 8}, func(t *testing.T, c *cluster) {
 		c.setWorker("w2", func(w *fakeWorker) { w.tags = []string{"far"} })
@@ -411,7 +411,7 @@ func TestRunIf_approvalBefore(t *testing.T) {
 	})
 }
 
-// Of a block with max_parallel as many instances run as it says, whoever leads, and
+// Of a block with max_parallel as many instances run as it says, under every leader, and
 // other modules are not held up. Instances that come of a result count too.
 func TestMaxParallel_instances(t *testing.T) {
 	scripted(t, []int{4, 4}, func(t *testing.T, c *cluster) {

@@ -3,8 +3,9 @@ package scaffold
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
+
+	"github.com/pipelined/pipelined/pipeline/language"
 )
 
 // Pipeline is the text of a pipeline for the project. The caller formats it.
@@ -87,10 +88,7 @@ func (m *module) write(b *strings.Builder) {
 }
 
 // quote writes a text as a literal of the language.
-func quote(text string) string {
-	text = strconv.Quote(text)
-	return strings.NewReplacer("${", "$${", "%{", "%%{").Replace(text)
-}
+func quote(text string) string { return language.Literal(text) }
 
 func maybe(text string) string {
 	if text == "" {

@@ -1,6 +1,9 @@
 package language
 
-import "github.com/hashicorp/hcl/v2/hclwrite"
+import (
+	"github.com/hashicorp/hcl/v2/hclwrite"
+	"github.com/zclconf/go-cty/cty"
+)
 
 // Format returns a source in the usual form: indented by two, equal signs of
 // neighbouring lines below each other. A source that cannot be parsed is
@@ -17,4 +20,10 @@ func Format(fileName string, src []byte) ([]byte, Diagnostics) {
 		return nil, d
 	}
 	return hclwrite.Format(r.src.text), nil
+}
+
+// Literal writes a text as a literal: in quotes, with what a template would evaluate
+// escaped.
+func Literal(text string) string {
+	return string(hclwrite.TokensForValue(cty.StringVal(text)).Bytes())
 }
