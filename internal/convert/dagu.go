@@ -206,7 +206,11 @@ func (d *dag) top(root *yaml.Node, head, after *body) {
 		case "timeoutsec":
 			head.attr("timeout", quote(text(e.value)+"s"))
 		case "maxactivesteps":
-			head.attr("max_parallel", text(e.value))
+			if n := text(e.value); numeral.MatchString(n) {
+				head.attr("max_parallel", n)
+			} else {
+				d.note("", e.line, e.name, "it is no number")
+			}
 		case "maxactiveruns":
 			if text(e.value) == "1" {
 				after.block("concurrency", &body{lines: []string{"group = " + quote(d.name)}})

@@ -1,7 +1,6 @@
 package convert
 
 import (
-	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -23,6 +22,9 @@ func (d *dag) arguments(text string) string {
 		return "\x01" + strconv.Itoa(n)
 	})
 }
+
+// attributes are what of a value is meant: a.b[0].
+var attributes = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*|\[[0-9]+\])*$`)
 
 var ofStep = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_-]*)\.([A-Za-z0-9_.\[\]-]+)\}`)
 
@@ -48,7 +50,7 @@ func (d *dag) script(s *step, text string) string {
 			}
 			return m
 		}
-		if of := d.outputs[p[1]]; of != nil {
+		if of := d.outputs[p[1]]; of != nil && attributes.MatchString(p[2]) {
 			return keep("jsondecode(module." + of.name + ".result." + p[1] + ")." + p[2])
 		}
 		return m
@@ -85,17 +87,17 @@ func (d *dag) command(s *step, prelude *string, attrs *body) string {
 	}
 	out := s.get("output")
 	switch {
-	case script != "" && command != "" && shellName(command) != "sh" && shellName(command) != "bash":
-		*prelude = "#!/usr/bin/env " + strings.TrimSpace(command) + "\n"
+	case script != "" && strings.TrimSpace(command) != "" && shellName(command) != "sh" && shellName(command) != "bash":
+		*prelude = "#!/usr/bin/env " + templated.Replace(strings.TrimSpace(command)) + "\n"
 		if strings.Contains(strings.TrimSpace(command), " ") {
-			*prelude = "#!/usr/bin/env -S " + strings.TrimSpace(command) + "\n"
+			*prelude = "#!/usr/bin/env -S " + templated.Replace(strings.TrimSpace(command)) + "\n"
 		}
 		if out != nil {
 			d.note(s.name, out.Line, "output", "the script writes NAME=VALUE to the file PIPELINED_OUTPUT")
 		}
 		return d.script(s, script)
 	case script != "":
-		if shellName(command) == "bash" && !strings.Contains(strings.Join(attrs.lines, "\n"), "shell = ") {
+		if shellName(command) == "bash" {
 			attrs.attr("shell", `"bash"`)
 		}
 		command = script
@@ -114,7 +116,11 @@ func (d *dag) captured(s *step, command string, attrs *body) string {
 	if out == nil {
 		return command
 	}
-	name := strings.TrimPrefix(cmp.Or(text(out), text(get(out, "name"))), "$")
+	name := outputName(out)
+	if name != "" && !identifier(name) {
+		d.note(s.name, out.Line, "output: "+name, "its name is no name of the language")
+		return command
+	}
 	if name == "" {
 		for i := 0; i+1 < len(out.Content); i += 2 {
 			if v := resolved(out.Content[i+1]); v.Kind == yaml.ScalarNode && identifier(out.Content[i].Value) {
@@ -125,9 +131,7 @@ func (d *dag) captured(s *step, command string, attrs *body) string {
 		}
 		return strings.TrimLeft(command, "\n")
 	}
-	if !strings.Contains(strings.Join(attrs.lines, "\n"), "shell = ") {
-		attrs.attr("shell", `"bash"`) // so that a failure before tee counts
-	}
+	attrs.attr("shell", `"bash"`) // so that a failure before tee counts
 	return "{\n" + strings.Trim(command, "\n") + "\n} | tee \"$TMPDIR/output\"\n" +
 		"printf '" + name + "<<PIPELINED_END\\n%s\\nPIPELINED_END\\n' \"$(cat \"$TMPDIR/output\")\" >> \"$PIPELINED_OUTPUT\""
 }

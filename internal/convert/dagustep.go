@@ -61,12 +61,8 @@ func (d *dag) read(list, defaults *yaml.Node, kind string) {
 			s.ignored = text(get(on, "failure")) == "true" || text(get(on, "failed")) == "true"
 			s.tolerant = s.ignored || text(get(on, "skipped")) == "true"
 		}
-		switch out := s.get("output"); {
-		case out == nil:
-		case out.Kind == yaml.ScalarNode:
-			d.outputs[strings.TrimPrefix(text(out), "$")] = s
-		case text(get(out, "name")) != "":
-			d.outputs[text(get(out, "name"))] = s
+		if name := outputName(s.get("output")); identifier(name) {
+			d.outputs[name] = s
 		}
 		return s
 	}
@@ -97,6 +93,11 @@ func (d *dag) read(list, defaults *yaml.Node, kind string) {
 		}
 	}
 	d.link(groups, kind)
+}
+
+// outputName is the variable that gets the standard output of a step; "" if none does.
+func outputName(out *yaml.Node) string {
+	return strings.TrimPrefix(cmp.Or(text(out), text(get(out, "name"))), "$")
 }
 
 // link finds what each step depends on. In a chain that is the steps before it.
@@ -154,7 +155,7 @@ func (d *dag) module(s *step) (*body, bool) {
 			if name := shellName(strings.Join(texts(e.value), " ")); name == "sh" || name == "bash" {
 				attrs.attr("shell", quote(name))
 			} else {
-				prelude = "#!/usr/bin/env " + name + "\n" + prelude
+				prelude = "#!/usr/bin/env " + templated.Replace(name) + "\n" + prelude
 			}
 		case "workerselector":
 			var tags []string
@@ -208,7 +209,7 @@ func (d *dag) module(s *step) (*body, bool) {
 	b.attr("env", object(env))
 	b.lines = append(b.lines, attrs.lines...)
 	switch {
-	case strings.Contains(strings.Join(attrs.lines, "\n"), "command = "):
+	case attrs.set["command"]:
 	case script == "":
 		b.attr("command", `["true"]`)
 	default:
@@ -263,9 +264,8 @@ func (d *dag) retry(n *yaml.Node, b *body) {
 	if sec := text(get(n, "intervalsec")); sec != "" {
 		b.attr("backoff", quote(sec+"s"))
 	}
-	if codes := texts(get(n, "exitcode")); len(codes) > 0 {
-		b.attr("exit_codes", list(codes))
-	}
+	codes := slices.DeleteFunc(texts(get(n, "exitcode")), func(c string) bool { return !numeral.MatchString(c) })
+	b.attr("exit_codes", list(codes))
 }
 
 // enter makes the directory of a step: in the module's, or, for one of the machine, in

@@ -67,9 +67,8 @@ func (d *dag) parameter(c *yaml.Node, add func(string, variable)) {
 			v.kind = boolKind
 		}
 		if preset := get(c, "default"); preset != nil {
-			v.value = quote(text(preset))
-			if v.kind != textKind {
-				v.value = text(preset)
+			if v.value = text(preset); v.kind == textKind || !valid(v.kind, v.value) {
+				v.value, v.kind = quote(v.value), textKind
 			}
 		}
 		add(name, v)
@@ -117,7 +116,7 @@ var shellReference = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)\}|\$([A-Za
 func (d *dag) environment(n *yaml.Node, known map[string]string) []pair {
 	var pairs []pair
 	add := func(name string, value *yaml.Node) {
-		if value.Kind != yaml.ScalarNode || strings.HasPrefix(name, "PIPELINED_") {
+		if value.Kind != yaml.ScalarNode || !variableName.MatchString(name) || strings.HasPrefix(name, "PIPELINED_") {
 			return
 		}
 		expr, why := d.value(text(value), known)

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/rhysd/actionlint"
@@ -258,6 +258,10 @@ func (w *workflow) declareInput(id string, name, description, preset *actionlint
 	if name != nil {
 		id = name.Value
 	}
+	if !identifier(id) {
+		w.note(nil, nil, "input "+id, "its name is no name of the language")
+		return
+	}
 	w.declare(id, v)
 }
 
@@ -265,8 +269,7 @@ func valid(k kind, text string) bool {
 	if k == boolKind {
 		return text == "true" || text == "false"
 	}
-	_, err := strconv.ParseFloat(text, 64)
-	return err == nil
+	return numeral.MatchString(text)
 }
 
 // env converts the variables of the workflow.
@@ -295,14 +298,18 @@ func (w *workflow) env() string {
 	return object(pairs)
 }
 
-// sortedEnv are variables in the order of the file, but for those that a worker sets.
+// variableName is what a shell takes as the name of a variable.
+var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// sortedEnv are variables in the order of the file, but for those that a worker sets or
+// no shell can name.
 func sortedEnv(e *actionlint.Env) []*actionlint.EnvVar {
 	if e == nil {
 		return nil
 	}
 	list := slices.Collect(maps.Values(e.Vars))
 	list = slices.DeleteFunc(list, func(v *actionlint.EnvVar) bool {
-		return v.Name == nil || v.Value == nil || strings.HasPrefix(v.Name.Value, "PIPELINED_")
+		return v.Name == nil || v.Value == nil || !variableName.MatchString(v.Name.Value) || strings.HasPrefix(v.Name.Value, "PIPELINED_")
 	})
 	slices.SortFunc(list, func(a, b *actionlint.EnvVar) int {
 		return cmp.Or(cmp.Compare(a.Name.Pos.Line, b.Name.Pos.Line), cmp.Compare(a.Name.Pos.Col, b.Name.Pos.Col))

@@ -22,6 +22,7 @@ func (j *job) matrix(m *actionlint.Matrix) {
 		j.blocked = true
 		return
 	}
+	maps.DeleteFunc(m.Rows, func(_ string, r *actionlint.MatrixRow) bool { return r == nil || r.Name == nil }) // mistakes, which are noted
 	rows := slices.SortedFunc(maps.Values(m.Rows), func(a, b *actionlint.MatrixRow) int {
 		return cmp.Or(cmp.Compare(a.Name.Pos.Line, b.Name.Pos.Line), cmp.Compare(a.Name.Pos.Col, b.Name.Pos.Col))
 	})

@@ -2,6 +2,7 @@ package convert
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,17 +11,26 @@ import (
 )
 
 // body collects the lines of a block. The caller of Convert formats them.
-type body struct{ lines []string }
+type body struct {
+	lines []string
+	set   map[string]bool // attributes
+}
 
 func (b *body) line(format string, args ...any) {
 	b.lines = append(b.lines, fmt.Sprintf(format, args...))
 }
 
-// attr sets an attribute to an expression of the language; "" sets nothing.
+// attr sets an attribute to an expression of the language. "" sets nothing, and neither
+// does a second value: a file may say the same in two ways.
 func (b *body) attr(name, expr string) {
-	if expr != "" {
-		b.line("%s = %s", name, expr)
+	if expr == "" || b.set[name] {
+		return
 	}
+	if b.set == nil {
+		b.set = map[string]bool{}
+	}
+	b.set[name] = true
+	b.line("%s = %s", name, expr)
 }
 
 // block adds a block, if it has lines.
@@ -79,6 +89,9 @@ func quoted(text string) string {
 	text = language.Literal(text)
 	return text[1 : len(text)-1]
 }
+
+// numeral is what the language takes as a number.
+var numeral = regexp.MustCompile(`^-?[0-9]+(\.[0-9]+)?$`)
 
 // list writes expressions as a list; "" if there are none.
 func list(exprs []string) string {
