@@ -391,37 +391,3 @@ func (st *state) applyCopies(op *Copies) refusal {
 	st.runs.touch(r)
 	return refusal{}
 }
-
-func (st *state) applyReopen(op *Reopen) refusal {
-	r := st.runs.run(op.Run)
-	if r == nil {
-		return refusal{reason: "no such run"}
-	}
-
-	if why := badName("the module's name", op.Module); why != "" {
-		return refusal{reason: why}
-	}
-
-	m := st.runs.module(op.Run, op.Module)
-	switch {
-	case r.State != pipeline.RunRunning:
-		return refusal{reason: "run is " + string(r.State)}
-	case m.State != pipeline.ModuleSucceeded && m.State != pipeline.ModuleCached:
-		return refusal{reason: "module is " + string(m.State), duplicate: m.State == pipeline.ModuleWaiting}
-	case m.ApprovalWait != nil:
-		return refusal{reason: "module is an approval, which leaves nothing that could be gone"}
-	case op.Attempt != 0 && op.Attempt != len(m.Attempts):
-		return refusal{reason: fmt.Sprintf("attempt %d has taken its place", len(m.Attempts))}
-	}
-
-	uncount(r, m)
-	m.State, m.Reason = pipeline.ModuleWaiting, op.Reason
-	m.Result, m.Outputs, m.OutputPaths, m.OutputCount, m.OutputBytes, m.ExitCode = nil, "", nil, 0, 0, nil
-	m.StartedAt, m.FinishedAt, m.NotBefore, m.Recorded = time.Time{}, time.Time{}, time.Time{}, 0
-	m.Losses++
-	st.happenedIn(r, m.Name, pipeline.Event{Type: pipeline.EventModuleReopened, Reason: op.Reason})
-	st.runs.putModule(r.ID, m)
-	st.runs.touch(r)
-
-	return refusal{}
-}
