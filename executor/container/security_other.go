@@ -1,0 +1,6 @@
+//go:build !linux
+
+package container
+
+// securityOptions are none: modules run on Linux only.
+func securityOptions() []string { return nil }
