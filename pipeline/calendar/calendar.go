@@ -165,6 +165,16 @@ func parse(text string) (rule, error) {
 		return parseEvery(strings.TrimSpace(strings.TrimPrefix(text, "@every")))
 	case fields[0][0] != '@' && len(fields) != 5 && len(fields) != 6:
 		return rule{}, fmt.Errorf("%d fields: expected 5 (minute, hour, day of month, month, day of week), or 6 with the seconds first", len(fields))
+	case len(text) > cron.MaxSpecLength:
+		return rule{}, fmt.Errorf("%d characters: expected at most %d", len(text), cron.MaxSpecLength)
+	}
+
+	check := checkFields
+	if fields[0][0] == '@' {
+		check = checkName
+	}
+	if err := check(fields); err != nil {
+		return rule{}, err
 	}
 
 	spec, err := parser.Parse(text)

@@ -113,11 +113,28 @@ func TestParse_mistakes(t *testing.T) {
 		{"0 3 * * *", "Europe/Lodnon", "no time zone is called"},
 		{"0 3 * * *", "Local", "local time of its own"},
 		{"0 3 * * *", "../../etc/passwd", "no time zone"},
-		{strings.Repeat("1,", 5000) + "1 * * * *", "", ""},
+		{strings.Repeat("1,", 5000) + "1 * * * *", "", "10009 characters: expected at most"},
+		{"x 3 * * *", "", `minute "x": expected 0 to 59, *, a range such as 0-9, a step such as */10, or H`},
+		{"0 0 3,x * * *", "", `hour "x": expected 0 to 23, *`},
+		{"0 3 * Jannuary *", "", `month "Jannuary": expected 1 to 12, JAN to DEC`},
+		{"0 3 * * montag", "", `day of week "montag": expected 0 to 7, SUN to SAT`},
+		{"0 3 L-x * *", "", `day of month "L-x": expected 1 to 31`},
+		{"-1 3 * * *", "", `minute "-1": expected 0 to 59`},
+		{"99999999999999999999 * * * *", "", `minute "99999999999999999999": expected 0 to 59`},
+		{"0 3 * * MON-FRIDAY", "", `day of week "MON-FRIDAY": expected`},
+		{"*-x 3 * * *", "", `minute "*-x": expected 0 to 59`},
+		{"0 25 * * *", "", `hour: end of range (25)`},
+		{"5,,6 * * * *", "", `minute "5,,6": nothing before or after a comma`},
+		{", * * * *", "", `minute ",": nothing before or after a comma`},
+		{"@dayly", "", `unknown name "@dayly": did you mean @daily?`},
+		{"@reboot", "", `unknown name "@reboot": expected @yearly, @annually, @monthly, @weekly, @daily, @midnight, @hourly, or @every`},
+		{"@daily x", "", `unknown name "@daily x"`},
 	} {
 		_, err := calendar.Parse([]string{c.cron}, c.zone)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%.40q in %q: got %v, want %q", c.cron, c.zone, err, c.want)
+		} else if strings.Contains(err.Error(), "strconv") {
+			t.Errorf("%.40q: the text of a library: %v", c.cron, err)
 		}
 	}
 }

@@ -9,16 +9,25 @@ import (
 	"strings"
 )
 
-// field is a field of an expression in which H may stand.
+// field is a field of an expression.
 type field struct {
 	name string
 	// low and high are its values; H alone goes up to most.
 	low, high, most int
+	// expected is what may stand in it, for errors.
+	expected string
 }
 
 // fields are those of an expression, the seconds first. H picks no day that some month
 // does not have.
-var fields = [...]field{{"second", 0, 59, 59}, {"minute", 0, 59, 59}, {"hour", 0, 23, 23}, {"day of month", 1, 31, 28}, {"month", 1, 12, 12}, {"day of week", 0, 6, 6}}
+var fields = [...]field{
+	{"second", 0, 59, 59, "0 to 59, *, a range such as 0-9, a step such as */10, or H"},
+	{"minute", 0, 59, 59, "0 to 59, *, a range such as 0-9, a step such as */10, or H"},
+	{"hour", 0, 23, 23, "0 to 23, *, a range such as 9-17, a step such as */2, or H"},
+	{"day of month", 1, 31, 28, "1 to 31, *, a range such as 1-7, a step such as */2, L for the last one, 15W for the working day nearest to the 15th, or H"},
+	{"month", 1, 12, 12, "1 to 12, JAN to DEC, *, a range such as 1-6, a step such as */3, or H"},
+	{"day of week", 0, 6, 6, "0 to 7, SUN to SAT, *, a range such as MON-FRI, FRI#3 for the third Friday, FRI#L for the last one, or H"},
+}
 
 // spread is an element of a field that is chosen by the name of the schedule.
 var spread = regexp.MustCompile(`^H(?:\((\d{1,2})-(\d{1,2})\))?(?:/(\d{1,2}))?$`)

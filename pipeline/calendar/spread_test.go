@@ -40,7 +40,8 @@ func TestSpread_mistakes(t *testing.T) {
 	for expression, want := range map[string]string{
 		"H(0-60) * * * *": "within 0-59", "H(20-10) * * * *": "within 0-59", "H(0-9 * * * *": "expected H", "Hx * * * *": "expected H", "H-5 * * * *": "expected H",
 		"H/0 * * * *": "from 1 to 60", "H/61 * * * *": "from 1 to 60", "* H/25 * * *": "from 1 to 24", "* * H(0-3) * *": "within 1-31", "* * H(1-5)/6 * *": "from 1 to 5",
-		"H * * *": "4 fields", "h * * * *": "", "@H": "",
+		"H * * *": "4 fields", "@H": "", "h * * * *": `minute "h": a value that follows from the pipeline's name is a capital H: H`,
+		"0 h(0-5)/2 * * *": `hour "h(0-5)/2": a value that follows from the pipeline's name is a capital H: H(0-5)/2`,
 	} {
 		if err := calendar.Check(expression); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", expression, err, want)

@@ -68,6 +68,7 @@ func TestParse_scheduleMistakes(t *testing.T) {
 	for _, c := range []struct{ block, want string }{
 		{`schedule { cron = "0 3 * *" }`, `2:19 cron: invalid cron expression "0 3 * *": 4 fields: expected 5 (minute, hour, day of month, month, day of week), or 6 with the seconds first` + cron},
 		{"schedule {\n cron = [\"0 3 * * *\", \"0 0 31 2 *\"]\n}", `3:23 cron[1]: invalid cron expression "0 0 31 2 *": there is no such day: it would never be due` + cron},
+		{`schedule { cron = "h 3 * * *" }`, `2:19 cron: invalid cron expression "h 3 * * *": minute "h": a value that follows from the pipeline's name is a capital H: H` + cron},
 		{"schedule {\n cron = 5\n}", `3:9 cron: expected a list, got a number | write a list: [ … ]`},
 		{"schedule {\n cron = []\n}", `2:1 cron is empty | write cron = "0 3 * * *"`},
 		{"schedule {\n cron = \"@daily\"\n timezone = \"Europe/Lodnon\"\n}", `4:13 timezone: invalid time zone: no time zone is called "Europe/Lodnon"` + zone},

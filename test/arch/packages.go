@@ -20,7 +20,7 @@ type rule struct {
 // first.
 var rules = []rule{
 	{path: "pipeline", stdOnly: true},
-	{path: "pipeline/calendar"},
+	{path: "pipeline/calendar", may: []string{"pipeline"}},
 	{path: "pipeline/mask", stdOnly: true},
 	{path: "pipeline/graph", stdOnly: true},
 	{path: "pipeline/language", may: []string{"pipeline", "pipeline/calendar", "pipeline/mask"}},
