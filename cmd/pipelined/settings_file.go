@@ -1,13 +1,15 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
-	"github.com/hashicorp/hcl/v2/hclparse"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/pipelined/pipelined/internal/terminal"
@@ -27,64 +29,115 @@ type configFile struct {
 	webhooks []webhookBlock
 }
 
+// configParser collects what a configuration file holds, and every mistake in it.
+type configParser struct {
+	path     string
+	out      configFile
+	mistakes []configMistake
+}
+
+// configMistake is one mistake, at its place.
+type configMistake struct {
+	line, column int
+	text         string
+}
+
 // parseConfig reads a configuration file: one attribute per setting, by the
 // setting's name, and a block per webhook. Dashes in keys count as underscores.
 func parseConfig(path string, src []byte) (configFile, error) {
-	if mistakes := language.Syntax(path, src); len(mistakes) > 0 {
-		return configFile{}, syntaxError(mistakes)
-	}
-	file, diags := hclparse.NewParser().ParseHCL(src, path)
-	if diags.HasErrors() {
-		return configFile{}, configError(diags)
+	p := &configParser{path: path, out: configFile{settings: map[string]fileValue{}}}
+
+	body, syntax := language.Syntax(path, src)
+	for _, d := range syntax {
+		text := d.Summary
+		if d.Detail != "" {
+			text += ": " + d.Detail
+		}
+		p.mistakes = append(p.mistakes, configMistake{d.Line, d.Column, text})
 	}
 
-	whole := file.Body.(*hclsyntax.Body) // as ParseHCL makes it
-	if slices.ContainsFunc(whole.Blocks, func(b *hclsyntax.Block) bool { return b.Type == "pipeline" }) {
-		return configFile{}, usagef("%s is a pipeline: -config takes settings of an agent, one NAME = VALUE a line (pipelined agent -print-config shows them); pipelined submit runs a pipeline", path)
-	}
-	webhooks, body, err := splitWebhooks(whole)
-	if err != nil {
-		return configFile{}, err
-	}
-	attrs, diags := body.JustAttributes()
-	if diags.HasErrors() {
-		return configFile{}, configError(diags)
+	if body != nil {
+		if slices.ContainsFunc(body.Blocks, func(b *hclsyntax.Block) bool { return b.Type == "pipeline" }) {
+			return configFile{}, usagef("%s is a pipeline: -config takes settings of an agent, one NAME = VALUE a line (pipelined agent -print-config shows them); pipelined submit runs a pipeline", path)
+		}
+		p.settings(body)
+		for _, block := range body.Blocks {
+			p.block(block)
+		}
 	}
 
+	return p.out, p.err()
+}
+
+// wrong records a mistake.
+func (p *configParser) wrong(at hcl.Range, format string, args ...any) {
+	p.mistakes = append(p.mistakes, configMistake{at.Start.Line, at.Start.Column, fmt.Sprintf(format, args...)})
+}
+
+// broken reports whether the syntax of some of these lines is wrong: what is missing there
+// may be missing because of that.
+func (p *configParser) broken(lines hcl.Range) bool {
+	return slices.ContainsFunc(p.mistakes, func(m configMistake) bool { return lines.Start.Line <= m.line && m.line <= lines.End.Line })
+}
+
+// err gives all mistakes in the order of the file.
+func (p *configParser) err() error {
+	slices.SortStableFunc(p.mistakes, func(a, b configMistake) int {
+		return cmp.Or(cmp.Compare(a.line, b.line), cmp.Compare(a.column, b.column))
+	})
+
+	var list []error
+	for _, m := range p.mistakes {
+		list = append(list, usagef("%s:%d:%d: %s", p.path, m.line, m.column, m.text))
+	}
+	return errors.Join(list...)
+}
+
+// attributes are those of a body in the order of the file.
+func attributes(body *hclsyntax.Body) []*hclsyntax.Attribute {
+	return slices.SortedFunc(maps.Values(body.Attributes), func(a, b *hclsyntax.Attribute) int {
+		return cmp.Compare(a.SrcRange.Start.Byte, b.SrcRange.Start.Byte)
+	})
+}
+
+// settings reads the attributes of the file.
+func (p *configParser) settings(body *hclsyntax.Body) {
 	keys := make([]string, len(agentTable))
 	for i := range agentTable {
 		keys[i] = agentTable[i].key()
 	}
 
-	out := map[string]fileValue{}
-	for name, attr := range attrs {
-		at := attr.NameRange.Start
-		place := fmt.Sprintf("%s:%d:%d", path, at.Line, at.Column)
-
-		key := strings.ReplaceAll(name, "-", "_")
+	for _, attr := range attributes(body) {
+		key := strings.ReplaceAll(attr.Name, "-", "_")
 		i := slices.Index(keys, key)
 		if i < 0 {
-			return configFile{}, usagef("%s: unknown setting %q%s", place, name, terminal.DidYouMean(key, keys))
+			p.wrong(attr.NameRange, "unknown setting %q%s", attr.Name, terminal.DidYouMean(key, keys))
+			continue
 		}
 
-		if _, twice := out[key]; twice {
-			return configFile{}, usagef("%s: %s is set twice", place, key)
+		if first, twice := p.out.settings[key]; twice {
+			p.wrong(attr.NameRange, "%s is set twice: the first is at %s", key, first.origin)
+			continue
 		}
 
-		values, err := decodeSetting(&agentTable[i], attr.Expr)
+		values, err := decodeSetting(agentTable[i].kind, attr.Expr)
 		if err != nil {
-			return configFile{}, usagef("%s: %s: %w", place, name, err)
+			p.wrong(attr.NameRange, "%s: %v", attr.Name, err)
+			continue
 		}
 
-		out[key] = fileValue{values: values, origin: fmt.Sprintf("%s:%d", path, at.Line), place: place + ": " + name}
+		at := attr.NameRange.Start
+		p.out.settings[key] = fileValue{
+			values: values,
+			origin: fmt.Sprintf("%s:%d", p.path, at.Line),
+			place:  fmt.Sprintf("%s:%d:%d: %s", p.path, at.Line, at.Column, attr.Name),
+		}
 	}
-
-	return configFile{out, webhooks}, nil
 }
 
 // decodeSetting reads the value of an attribute.
-func decodeSetting(s *setting, expr hcl.Expression) ([]string, error) {
-	if s.kind == kindList {
+func decodeSetting(kind settingKind, expr hcl.Expression) ([]string, error) {
+	if kind == kindList {
 		var values []string
 		if diags := gohcl.DecodeExpression(expr, nil, &values); !diags.HasErrors() {
 			return append([]string{}, values...), nil
@@ -93,50 +146,14 @@ func decodeSetting(s *setting, expr hcl.Expression) ([]string, error) {
 
 	var value string
 	if diags := gohcl.DecodeExpression(expr, nil, &value); diags.HasErrors() {
-		expected := map[settingKind]string{
+		return nil, fmt.Errorf("expected %s", map[settingKind]string{
 			kindText: "a string", kindNumber: "a number", kindSwitch: "true or false", kindList: "a list of strings",
-		}[s.kind]
-
-		return nil, fmt.Errorf("expected %s", expected)
+		}[kind])
 	}
 
-	if s.kind == kindList {
+	if kind == kindList {
 		return split([]string{value}), nil
 	}
 
 	return []string{value}, nil
-}
-
-// syntaxError gives all syntax errors of a configuration file in one line.
-func syntaxError(mistakes language.Diagnostics) error {
-	var list []string
-	for _, d := range mistakes {
-		text := fmt.Sprintf("%s:%d:%d: %s", d.File, d.Line, d.Column, d.Summary)
-		if d.Detail != "" {
-			text += ": " + d.Detail
-		}
-		list = append(list, text)
-	}
-	return usagef("%s", strings.Join(list, "; "))
-}
-
-// configError gives all that is wrong with the syntax of a configuration file.
-func configError(diags hcl.Diagnostics) error {
-	var list []string
-
-	for _, d := range diags {
-		place := ""
-		if d.Subject != nil {
-			place = fmt.Sprintf("%s:%d:%d: ", d.Subject.Filename, d.Subject.Start.Line, d.Subject.Start.Column)
-		}
-
-		text := strings.TrimSuffix(d.Summary, ".")
-		if d.Detail != "" {
-			text += ": " + strings.TrimSuffix(d.Detail, ".")
-		}
-
-		list = append(list, place+text)
-	}
-
-	return usagef("%s", strings.Join(list, "; "))
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -56,8 +57,9 @@ type origin struct {
 }
 
 // resolve gives every setting its value: flag, else environment, else configuration
-// file, else default.
+// file, else default. The error has all that is wrong.
 func (c agentCommand) resolve(cmd *cli.Command) (agentSettings, origins, error) {
+	var wrong []error
 	out, found := defaultSettings(), origins{}
 
 	path := cmd.String("config")
@@ -73,7 +75,7 @@ func (c agentCommand) resolve(cmd *cli.Command) (agentSettings, origins, error) 
 		}
 
 		if file, err = parseConfig(path, text); err != nil {
-			return out, nil, err
+			wrong = append(wrong, err)
 		}
 	}
 
@@ -85,14 +87,15 @@ func (c agentCommand) resolve(cmd *cli.Command) (agentSettings, origins, error) 
 		}
 
 		if err := s.set(&out, o.values); err != nil {
-			return out, nil, usagef("%s %q: %w", o.place, strings.Join(o.values, ","), err)
+			wrong = append(wrong, usagef("%s %q: %w", o.place, strings.Join(o.values, ","), err))
 		}
 
 		found[s.name] = o
 	}
 
+	// Of a file with mistakes some webhooks are not whole.
 	out.webhooks = file.webhooks
-	for i := range out.webhooks {
+	for i := 0; i < len(out.webhooks) && len(wrong) == 0; i++ {
 		d, err := c.webhook(&out.webhooks[i])
 		if err != nil {
 			return out, nil, err
@@ -100,7 +103,7 @@ func (c agentCommand) resolve(cmd *cli.Command) (agentSettings, origins, error) 
 		out.Webhooks = append(out.Webhooks, d)
 	}
 
-	return out, found, nil
+	return out, found, errors.Join(wrong...)
 }
 
 // find looks a setting up in the order of precedence.

@@ -95,8 +95,14 @@ func TestAgent_wrongSettings(t *testing.T) {
 		{nil, conf("tag = { a = 1 }"), at + `:1:1: tag: expected a list of strings`},
 		{nil, conf("http-port = 1\nhttp_port = 2"), "http_port is set twice"},
 		{nil, conf("name = \"a\"\nname = \"b\""), at + ":2:1: second attribute \"name\": the first is at "},
-		{nil, conf("server {}"), at + ":1:1: Unexpected \"server\" block"},
+		{nil, conf("server {}"), at + `:1:1: unknown block "server": a configuration has settings`},
 		{nil, conf("name = "), "missing value"},
+		// All mistakes at once.
+		{nil, conf("name =\nnmae = 1"), `true, false, a list […], an object {…}, or a name such as var.NAME; ` + at + `:2:1: unknown setting "nmae": did you mean "name"?`},
+		{nil, conf("bnd = 1\nmode = \"x\"\nname = {}"), at + `:1:1: unknown setting "bnd": did you mean "bind"?; ` + at + `:3:1: name: expected a string; ` + at + `:2:1: mode "x": expected one of`},
+		{nil, conf("webhook \"a\" {\n url =\n type = []\n}"), `var.NAME; ` + at + `:3:2: unknown setting "type" of a webhook, which has url, types, pipelines, secret_file: did you mean "types"?` + "\n"},
+		{nil, conf("webhook \"a\" {\n url = \"x\"\n types = []\n}\nwebhook \"a\" {\n url = {}\n secret_file = \"x\"\n x {\n }\n}\nwebhook {\n}"),
+			at + `:1:1: webhook "a" has no secret_file; ` + at + `:5:1: webhook "a" is defined twice: the first is at ` + at + `:1; ` + at + `:6:2: url: expected a string; ` + at + `:8:2: unknown block "x" in a webhook: it has url, types, pipelines, secret_file; ` + at + `:11:1: a webhook has one name`},
 		{nil, []string{"-config", "/nowhere.hcl"}, "-config: /nowhere.hcl: no such file or directory"},
 		{nil, []string{"-mode", "worke"}, `-mode "worke": expected one of auto, orchestrator, worker, standalone: did you mean "worker"?`},
 		{nil, []string{"-max-parallel", "0"}, `-max-parallel "0": expected a number from 1 to 10000`},
@@ -109,7 +115,6 @@ func TestAgent_wrongSettings(t *testing.T) {
 		{nil, []string{"-print-config", "-bind", "0.0.0.0"}, "-bind 0.0.0.0 listens everywhere"},
 		{nil, []string{"-sweep-grace", "1s"}, "sweep_grace is a setting without a flag: write sweep_grace = … into the file of -config, or set PIPELINED_SWEEP_GRACE"},
 		{nil, conf("nmae = \"x\""), `unknown setting "nmae": did you mean "name"?`},
-		{nil, conf("server {}"), `Unexpected "server" block: Blocks are not allowed here`},
 		{nil, []string{"-dev", "-data-dir", "x"}, "-dev and -data-dir exclude each other"},
 		{map[string]string{"PIPELINED_KEY": "short", "PIPELINED_KEY_FILE": ""}, nil, "PIPELINED_KEY: not a cluster key"},
 	} {

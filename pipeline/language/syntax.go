@@ -16,16 +16,17 @@ const (
 	maxParsedBytes = 384 << 10
 )
 
-// Syntax checks the syntax alone of a text in HCL, such as a file of settings.
-func Syntax(fileName string, src []byte) Diagnostics {
+// Syntax parses a text in HCL that is no pipeline, such as a file of settings. It returns
+// what could be parsed also if there are mistakes, but nil if that is nothing.
+func Syntax(fileName string, src []byte) (*hclsyntax.Body, Diagnostics) {
 	if d := checkSize(fileName, src); d != nil {
-		return d
+		return nil, d
 	}
 	r := &report{src: newSource(fileName, normalize(src))}
-	if r.prescan(); len(r.list) == 0 {
-		parseBody(r)
+	if r.prescan(); len(r.list) > 0 {
+		return nil, r.done()
 	}
-	return r.done()
+	return parseBody(r), r.done()
 }
 
 // parseBody runs HCL's parser over a source that passed the prescan. It returns
