@@ -129,6 +129,9 @@ func describeMember(m gossip.Member, roles map[string]string) Member {
 		out.Status = StatusFailed
 	case gossip.Left:
 		out.Status = StatusLeft
+		if roles[m.ID] != "" { // it ended after it announced that it leaves, before it was removed
+			out.Status = StatusFailed
+		}
 	}
 
 	if roles != nil {

@@ -272,6 +272,24 @@ func TestView_name(t *testing.T) {
 	}
 }
 
+// A node has left once raft has removed it, also if it announced before that it leaves.
+func TestDescribeMember_left(t *testing.T) {
+	left := member("b", status(gossip.Left))
+	for _, tc := range []struct {
+		roles map[string]string
+		want  string
+	}{
+		{map[string]string{"a": RoleLeader}, StatusLeft},
+		{map[string]string{"a": RoleLeader, "b": RoleVoter}, StatusFailed},
+		{map[string]string{"a": RoleVoter, "b": RoleStandby}, StatusFailed},
+		{nil, StatusLeft}, // a worker knows of no raft
+	} {
+		if got := describeMember(left, tc.roles).Status; got != tc.want {
+			t.Errorf("%v: got %s, want %s", tc.roles, got, tc.want)
+		}
+	}
+}
+
 func TestView_gossipAddrs(t *testing.T) {
 	standby := func(m *gossip.Member) { m.Meta.Role = RoleStandby }
 	p := newParts(t, "c", member("a"), member("b"), member("c", standby), member("d", leads(1)), member("e", status(gossip.Left)), member("f", status(gossip.Failed)))

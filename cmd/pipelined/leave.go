@@ -122,22 +122,28 @@ func (c leaveCommand) waitGone(ctx context.Context, address string, others *clie
 }
 
 // statusElsewhere asks the nodes at other addresses for the status of a node, until one
-// answers. One that they do not list has left.
+// answers. One that they do not list has left; a worker cannot know that, since it has no
+// part in raft.
 func statusElsewhere(ctx context.Context, others *client.Client, address string, node pipeline.NodeID) (string, error) {
 	err := errors.New("none is known")
 	for _, other := range others.Addresses() {
 		if other == address {
 			continue
 		}
-		var list wire.MemberList
-		if list, err = membersAt(ctx, others, other); err != nil {
+		list, lastErr := membersAt(ctx, others, other)
+		if lastErr != nil {
+			err = lastErr
 			continue
 		}
 		i := slices.IndexFunc(list.Members, func(m wire.Member) bool { return m.ID == node })
-		if i < 0 {
-			return "left", nil
+		if i >= 0 {
+			return list.Members[i].Status, nil
 		}
-		return list.Members[i].Status, nil
+		if slices.ContainsFunc(list.Members, func(m wire.Member) bool { return m.HTTP == other && m.Mode == pipeline.ModeWorker }) {
+			err = errors.New("only workers answer")
+			continue
+		}
+		return "left", nil
 	}
 	return "", err
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/pipeline"
 )
 
 // An agent that has ended may have been killed: what became of its node, another one says.
@@ -18,12 +19,20 @@ func TestLeave_ended(t *testing.T) {
 		"left":   {0, "node-1 has left"},
 		"failed": {exitFailed, "node-1 has not left: its agent ended before, and the others count it as failed"},
 		"":       {exitUnavailable, "whether node-1 has left is unknown"}, // none answers
+		// Of raft a worker knows nothing.
+		"worker": {exitUnavailable, "whether node-1 has left is unknown: its agent has ended, and no other node says how (only workers answer)"},
 	} {
 		other, leaving := newFakeCluster(t), newFakeCluster(t)
 		node := leaving.members[0]
 		leaving.members = append(leaving.members, wire.Member{ID: "n2", Name: "node-2", HTTP: other.address(), Status: "alive"})
 		node.Status = status
 		other.members = []wire.Member{node}
+		switch status {
+		case "left":
+			other.members = []wire.Member{{ID: "n2", Name: "node-2", HTTP: other.Server.URL, Mode: pipeline.ModeAuto}}
+		case "worker":
+			other.members = []wire.Member{{ID: "n2", Name: "node-2", HTTP: other.Server.URL, Mode: pipeline.ModeWorker}}
+		}
 
 		// Its process ends with the call, and so does the other one if it must not answer.
 		at := httptest.NewUnstartedServer(nil)
