@@ -18,6 +18,13 @@ const (
 	leaveWait = 3 * time.Second
 )
 
+// HasLeft reports whether a raft directory is that of a node that has left its cluster
+// permanently.
+func HasLeft(raftDir string) bool {
+	_, err := os.Stat(filepath.Join(raftDir, leftMark))
+	return err == nil
+}
+
 // leaver takes this node out of its cluster permanently.
 type leaver struct {
 	cfg       *Config

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -61,7 +59,7 @@ func Open(cfg Config) (*Cluster, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(filepath.Join(cfg.RaftDir, leftMark)); err == nil {
+	if HasLeft(cfg.RaftDir) {
 		return nil, ErrLeft
 	}
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/cluster/consensus"
 	"github.com/pipelined/pipelined/cluster/keys"
 	"github.com/pipelined/pipelined/internal/service"
@@ -99,6 +100,11 @@ func (i *identity) lost(missing, have string) error {
 	dir := i.dir.Path()
 	return pipeline.Errorf(pipeline.Invalid, "%s is missing, but %s holds the state of a cluster: restore it from a backup of the directory, or start over with: %s",
 		filepath.Join(dir, missing), filepath.Join(dir, have), startOver(dir))
+}
+
+// leftError is for the directory of a node that has left its cluster.
+func leftError(dir string) error {
+	return pipeline.Errorf(pipeline.Invalid, "%w, and a node that has left never comes back under its id: to join as a new one, start over with: %s", cluster.ErrLeft, startOver(dir))
 }
 
 // startOver is the command that makes way for a new data directory.

@@ -1,11 +1,15 @@
 package node
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/pipelined/pipelined/cluster"
 	"github.com/pipelined/pipelined/cluster/keys"
 	"github.com/pipelined/pipelined/pipeline"
 	"github.com/pipelined/pipelined/storage"
@@ -116,6 +120,14 @@ func TestOpen_leftCluster(t *testing.T) {
 	}
 	if err := openError(t, cfg); !strings.Contains(err, "this node has left its cluster") || !strings.HasSuffix(err, "mv "+dir+" "+dir+".old") {
 		t.Errorf("got %q", err)
+	}
+
+	// Recovery says the same of it: -join would lead to this error.
+	for _, rejoin := range []bool{false, true} {
+		_, err := Recover(RecoverConfig{DataDir: dir, DryRun: true, Rejoin: rejoin, Logger: hclog.NewNullLogger()})
+		if !errors.Is(err, cluster.ErrLeft) || !strings.HasSuffix(err.Error(), "mv "+dir+" "+dir+".old") {
+			t.Errorf("recover: got %v", err)
+		}
 	}
 }
 

@@ -210,7 +210,7 @@ func (n *Node) openCluster() error {
 		err = n.openClusterOnce()
 	}
 	if errors.Is(err, cluster.ErrLeft) {
-		return pipeline.Errorf(pipeline.Invalid, "%w, and a node that has left never comes back under its id: to join as a new one, start over with: %s", err, startOver(n.stores.dir.Path()))
+		return leftError(n.stores.dir.Path())
 	}
 	var damage *consensus.DamageError
 	if !errors.As(err, &damage) {

@@ -56,6 +56,9 @@ func Recover(cfg RecoverConfig) (out Recovery, err error) {
 	if err != nil {
 		return out, err
 	}
+	if cluster.HasLeft(dir.RaftDir()) {
+		return out, leftError(cfg.DataDir)
+	}
 	if !known || file.ClusterID == "" {
 		return out, pipeline.Errorf(pipeline.Invalid, "%s belongs to no cluster: start its agent with -join", cfg.DataDir)
 	}
