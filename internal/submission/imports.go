@@ -1,18 +1,29 @@
 package submission
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"syscall"
 
 	"github.com/pipelined/pipelined/pipeline/language"
 )
 
 // readImport reads the files that the pipeline of a directory imports. A link that leads
-// out of the workspace is refused, and so is what is no regular file.
+// out of the workspace is refused, and so is what is no regular file. A file that was read
+// by another path, such as "../ci/a.hcl" of "a.hcl" in ci, or a link, has nothing more to
+// say: its text is a comment.
 func readImport(dir string) language.ReadImport {
+	type importedFile struct {
+		fs.FileInfo
+		path string
+	}
+	var before []importedFile
+
 	return func(root, name string) ([]byte, error) {
 		top, err := filepath.Abs(filepath.Join(dir, filepath.FromSlash(root)))
 		if err != nil {
@@ -36,6 +47,8 @@ func readImport(dir string) language.ReadImport {
 		// Opening a pipe waits for its other end.
 		info, err := r.Stat(inside)
 		switch {
+		case errors.Is(err, syscall.ENOTDIR):
+			return nil, fs.ErrNotExist
 		case err != nil:
 			return nil, err
 		case info.IsDir():
@@ -43,6 +56,12 @@ func readImport(dir string) language.ReadImport {
 		case info.Mode()&fs.ModeType != 0:
 			return nil, fmt.Errorf("%s is no regular file", file)
 		}
+
+		if i := slices.IndexFunc(before, func(b importedFile) bool { return os.SameFile(b.FileInfo, info) }); i >= 0 {
+			return fmt.Appendf(nil, "# the same file as %s\n", before[i].path), nil
+		}
+		before = append(before, importedFile{info, name})
+
 		f, err := r.Open(inside)
 		if err != nil {
 			return nil, err

@@ -27,13 +27,24 @@ func TestReadImport(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	read := readImport(ci)
 	for _, name := range []string{"../lib/a.hcl", "inner.hcl"} {
-		if text, err := read("..", name); err != nil || string(text) != "text" {
+		if text, err := readImport(ci)("..", name); err != nil || string(text) != "text" {
 			t.Errorf("%s: %q, %v", name, text, err)
 		}
 	}
-	for name, want := range map[string]string{"outer.hcl": "escapes", "absolute.hcl": "escapes", "pipe.hcl": "no regular file", "dir.hcl": "is a directory", "none.hcl": "no such file"} {
+
+	// Each file is read once, whatever it is called.
+	read := readImport(ci)
+	for _, name := range []string{"inner.hcl", "../lib/a.hcl", "../ci/inner.hcl"} {
+		want := "text"
+		if name != "inner.hcl" {
+			want = "# the same file as inner.hcl\n"
+		}
+		if text, err := read("..", name); err != nil || string(text) != want {
+			t.Errorf("%s: %q, %v", name, text, err)
+		}
+	}
+	for name, want := range map[string]string{"outer.hcl": "escapes", "absolute.hcl": "escapes", "pipe.hcl": "no regular file", "dir.hcl": "is a directory", "none.hcl": "no such file", "inner.hcl/b.hcl": "does not exist"} {
 		if text, err := read("..", name); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %q, %v", name, text, err)
 		}

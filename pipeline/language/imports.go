@@ -46,6 +46,9 @@ func checkImport(s string) *problem {
 	}
 
 	rest := s
+	if s != "" {
+		rest = path.Clean(s)
+	}
 	for strings.HasPrefix(rest, "../") {
 		rest = rest[len("../"):]
 	}
@@ -90,15 +93,17 @@ func (i *importer) all(body *hclsyntax.Body, dir string) {
 	}
 	v, ok := i.constant("imports", a.Expr)
 	if !ok {
+		i.broken = true
 		return
 	}
 
+	// What is wrong with one path says nothing of the others.
 	r, ok := importsSpec.read(i.report, "imports", a.Expr, v)
-	if !ok {
-		return
-	}
+	i.broken = i.broken || !ok
 	for n, name := range r.texts {
-		i.one(path.Join(dir, name), name, elementRange(a.Expr, n))
+		if checkImport(name) == nil {
+			i.one(path.Join(dir, name), name, elementRange(a.Expr, n))
+		}
 	}
 }
 

@@ -87,7 +87,10 @@ func TestParseWith_importMistakes(t *testing.T) {
 		files map[string]string
 		want  []string
 	}{
-		"missing":  {within(`"lib/x.hcl"`, ""), nil, []string{`ci/p.hcl:2:14: import "lib/x.hcl": there is no file ci/lib/x.hcl`}},
+		"missing": {within(`"lib/x.hcl"`, ""), nil, []string{`ci/p.hcl:2:14: import "lib/x.hcl": there is no file ci/lib/x.hcl`}},
+		"several": {within(`"https://example.org/x.hcl", "lib/a.hcl", "/etc/x.hcl", "q.hcl"`, "  template \"t\" {\n    use = template.x\n  }\n"), map[string]string{"lib/a.hcl": `imports = ["git@x.org:y.hcl", "r.hcl"]`},
+			[]string{`ci/p.hcl:2:14: imports[0]: "https://example.org/x.hcl" is no file`, `2:56: imports[2]: absolute path "/etc/x.hcl"`, `2:70: import "q.hcl": there is no file ci/q.hcl`,
+				`ci/lib/a.hcl:1:12: imports[0]: "git@x.org:y.hcl" is no file`, `1:31: import "r.hcl": there is no file ci/lib/r.hcl`}},
 		"network":  {within(`"https://example.org/x.hcl"`, ""), nil, []string{`ci/p.hcl:2:14: imports[0]: "https://example.org/x.hcl" is no file of the workspace`, "there are no network imports"}},
 		"module":   {within(`"github.com/a/b"`, ""), nil, []string{`"github.com/a/b" is not the name of an HCL file`, "there are no network imports"}},
 		"absolute": {within(`"/etc/x.hcl"`, ""), nil, []string{`absolute path "/etc/x.hcl"`}},
@@ -135,6 +138,19 @@ func TestParseWith_importMistakes(t *testing.T) {
 				rest = after
 			}
 		})
+	}
+}
+
+// Other spellings of a path name the same file.
+func TestParseWith_spellings(t *testing.T) {
+	main := "pipeline \"p\" {\n  imports = [\"a.hcl\", \"./a.hcl\", \"lib/../a.hcl\", \"lib/b.hcl\"]\n  module \"m\" { command = [local.x] }\n}\n"
+	texts := map[string]string{"a.hcl": "locals {\n  x = \"y\"\n}\n", "lib/b.hcl": "imports = [\"../a.hcl\", \"../lib/../a.hcl\"]\n"}
+	f, diags := language.ParseWith("p.hcl", []byte(main), files(texts))
+	if len(diags) > 0 {
+		t.Fatal(diags)
+	}
+	if diff := cmp.Diff(texts, f.Imports()); diff != "" {
+		t.Error(diff)
 	}
 }
 
