@@ -1,7 +1,6 @@
 package external_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -24,7 +23,6 @@ import (
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/internal/state/statetest"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/pipeline/mask"
 	"github.com/pipelined/pipelined/storage/blob"
 	"github.com/pipelined/pipelined/storage/tree"
 )
@@ -165,13 +163,8 @@ func newRig(t *testing.T) *rig {
 	r := &rig{t: t, state: statetest.New(t), leader: &leader{ack: peer.Ack{Done: true}, beats: map[pipeline.NodeID]int{}}, blobs: blobs, program: newProgram(t)}
 	r.Workers = external.NewWorkers(external.WorkersConfig{Self: statetest.Self, State: r.state.State, Orchestrator: r.leader, Down: local{blobs}, Blobs: blobs,
 		SecondCopy: func(context.Context, []pipeline.Digest) pipeline.NodeID { return "n2" },
-		RunMask: func(pipeline.RunID) (*mask.Set, error) {
-			if len(r.hidden) == 0 {
-				return nil, nil
-			}
-			return mask.New(r.hidden), nil
-		},
-		Members: func() []cluster.Member { return []cluster.Member{r.state.Member} }, Heartbeat: 2 * time.Second})
+		RunMask:    func(pipeline.RunID) ([]string, error) { return r.hidden, nil },
+		Members:    func() []cluster.Member { return []cluster.Member{r.state.Member} }, Heartbeat: 2 * time.Second})
 	t.Cleanup(r.Workers.Close)
 
 	r.token(fsm.TokenRecord{ID: "t1"})
@@ -404,23 +397,6 @@ func TestWorkers_Result_states(t *testing.T) {
 		if got.FinishedAt.After(time.Now()) {
 			t.Errorf("%q: finished at %v", kind, got.FinishedAt)
 		}
-	}
-}
-
-// External workers mask nothing, so what they report is masked here.
-func TestWorkers_Result_masked(t *testing.T) {
-	r := newRig(t)
-	r.hidden = []string{"swordfish"}
-	_, err := r.Result(t.Context(), own, result(func(in *wire.ExecuteResponse) {
-		in.Success, in.ErrorMessage = false, "login with swordfish failed"
-		in.SerializedResult = serialized(t, wire.SerializedResult{Result: json.RawMessage(`{"password":"swordfish"}`)})
-	}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := r.leader.outcome(t)
-	if strings.Contains(got.Reason, "swordfish") || bytes.Contains(got.Result, []byte("swordfish")) {
-		t.Errorf("reason %q, result %s", got.Reason, got.Result)
 	}
 }
 

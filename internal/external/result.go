@@ -3,6 +3,7 @@ package external
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/peer"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/mask"
 	"github.com/pipelined/pipelined/storage/blob"
 )
 
@@ -96,23 +98,25 @@ func (w *Workers) outcome(ctx context.Context, id pipeline.AttemptID, worker pip
 	if len(res.Result) > pipeline.MaxResultBytes {
 		return nil, pipeline.Errorf(pipeline.TooLarge, "result of %d bytes: at most %d", len(res.Result), pipeline.MaxResultBytes)
 	}
-	if err := w.maskResult(id.Run, &res, &in); err != nil {
+	hidden, err := w.cfg.RunMask(id.Run)
+	if err != nil {
 		return nil, err
 	}
 
 	out := &pipeline.Outcome{ID: id, Worker: worker, State: stateOf(in), ExitCode: res.ExitCode,
-		StartedAt: in.StartTime.UTC(), FinishedAt: in.EndTime.UTC(), Result: res.Result, Holders: []pipeline.NodeID{w.cfg.Self}, Log: res.Log, Outputs: res.Outputs}
-	if !in.Success {
-		out.Reason = in.ErrorMessage
-	}
+		StartedAt: in.StartTime.UTC(), FinishedAt: in.EndTime.UTC(), Holders: []pipeline.NodeID{w.cfg.Self}, Log: res.Log, Outputs: res.Outputs}
 	// The worker's clock may be wrong; a time in the future would outlast limits.
 	if now := time.Now().UTC(); out.FinishedAt.IsZero() || out.FinishedAt.After(now) {
 		out.FinishedAt = now
 	}
 
-	blobs, err := w.fetchBlobs(ctx, out)
+	set, blobs, err := w.fetchBlobs(ctx, out, hidden)
 	if err != nil {
 		return nil, err
+	}
+	out.Result = set.JSON(res.Result)
+	if !in.Success {
+		out.Reason = set.String(in.ErrorMessage)
 	}
 	if second := w.cfg.SecondCopy(ctx, blobs); second != "" {
 		out.Holders = append(out.Holders, second)
@@ -132,49 +136,36 @@ func stateOf(in wire.ExecuteResponse) pipeline.AttemptState {
 	return pipeline.AttemptFailed
 }
 
-// maskResult masks secrets in what an external worker reports.
-func (w *Workers) maskResult(run pipeline.RunID, res *wire.SerializedResult, in *wire.ExecuteResponse) error {
-	set, err := w.cfg.RunMask(run)
-	if err != nil || set == nil {
-		return err
-	}
-
-	in.ErrorMessage = set.String(in.ErrorMessage)
-	if len(res.Result) > 0 {
-		res.Result = set.JSON(res.Result)
-	}
-	return nil
-}
-
-// fetchBlobs fetches the log and the outputs of an outcome, fills in their sizes
-// and lists the blobs.
-func (w *Workers) fetchBlobs(ctx context.Context, out *pipeline.Outcome) ([]pipeline.Digest, error) {
+// fetchBlobs fetches the log and the outputs of an outcome, fills in their sizes and
+// lists the blobs. The set masks what is hidden in the run, and what the log names.
+func (w *Workers) fetchBlobs(ctx context.Context, out *pipeline.Outcome, hidden []string) (*mask.Set, []pipeline.Digest, error) {
+	set := mask.New(hidden)
 	var want []pipeline.Digest
 	for _, d := range []pipeline.Digest{out.Log, out.Outputs} {
 		if d == "" {
 			continue
 		}
 		if _, err := pipeline.ParseDigest(string(d)); err != nil {
-			return nil, pipeline.Errorf(pipeline.Invalid, "serializedResult: %w", err)
+			return nil, nil, pipeline.Errorf(pipeline.Invalid, "serializedResult: %w", err)
 		}
 		want = append(want, d)
 	}
 	if err := w.cfg.Down.Fetch(ctx, nil, want); err != nil {
-		return nil, notSent(err)
+		return nil, nil, notSent(err)
 	}
 	if out.Log != "" {
 		var err error
-		if out.Log, out.LogSize, err = w.storeLog(ctx, out.Log); err != nil {
-			return nil, err
+		if set, err = w.storeLog(ctx, out, hidden); err != nil {
+			return nil, nil, err
 		}
 		want[0] = out.Log // it was the first
 	}
 	if out.Outputs == "" {
-		return want, nil
+		return set, want, nil
 	}
 
 	files, err := w.fetchOutputs(ctx, out)
-	return append(want, files...), err
+	return set, append(want, files...), err
 }
 
 // fetchOutputs fetches the files of an outcome, whose listing is on this node, fills
@@ -231,18 +222,63 @@ func (w *Workers) checkSize(e *pipeline.TreeEntry) error {
 	return nil
 }
 
-// storeLog stores a log that was sent as a plain blob, which is on this node, in
-// the form that logs have. It gives the digest of that and the length of the
-// plain bytes.
-func (w *Workers) storeLog(ctx context.Context, plain pipeline.Digest) (stored pipeline.Digest, size int64, err error) {
-	opened, err := w.cfg.Blobs.Open(plain)
+// storeLog stores a log that was sent as a plain blob, which is on this node, masked and
+// in the form that logs have, and enters it and its length into the outcome. The set has
+// what was masked at its end.
+func (w *Workers) storeLog(ctx context.Context, out *pipeline.Outcome, hidden []string) (*mask.Set, error) {
+	opened, err := w.cfg.Blobs.Open(out.Log)
 	if err != nil {
-		return "", 0, notSent(err)
+		return nil, notSent(err)
 	}
 	defer opened.Close()
 
-	stored, err = blob.PutLog(ctx, w.cfg.Blobs, opened.Size(), opened, strings.NewReader(""))
-	return stored, opened.Size(), err
+	// The length must be known before. Only this pass surely reads the end.
+	whole := mask.NewOutput(hidden)
+	if out.LogSize, err = io.Copy(io.Discard, &maskedLog{in: opened, mask: whole}); err != nil {
+		return nil, err
+	}
+	if _, err := opened.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+
+	out.Log, err = blob.PutLog(ctx, w.cfg.Blobs, out.LogSize, &maskedLog{in: opened, mask: mask.NewOutput(hidden)}, strings.NewReader(""))
+	return whole.Set(), err
+}
+
+// maskedLog reads a log and masks it.
+type maskedLog struct {
+	in   io.Reader
+	mask *mask.Output
+
+	buf [32 << 10]byte
+	// masked is what was masked and not yet read, from next on; ended says that nothing
+	// more comes.
+	masked []byte
+	next   int
+	ended  bool
+}
+
+func (l *maskedLog) Read(p []byte) (int, error) {
+	for l.next == len(l.masked) {
+		if l.ended {
+			return 0, io.EOF
+		}
+		l.masked, l.next = l.masked[:0], 0
+		take := func(text []byte) { l.masked = append(l.masked, text...) }
+
+		n, err := l.in.Read(l.buf[:])
+		l.mask.Take(l.buf[:n], take)
+		if err == io.EOF {
+			l.mask.Close(take)
+			l.ended = true
+		} else if err != nil {
+			return 0, err
+		}
+	}
+
+	n := copy(p, l.masked[l.next:])
+	l.next += n
+	return n, nil
 }
 
 // notSent says what a worker has to do about a blob that is on no node.

@@ -14,7 +14,6 @@ import (
 	"github.com/pipelined/pipelined/internal/service"
 	"github.com/pipelined/pipelined/internal/state"
 	"github.com/pipelined/pipelined/pipeline"
-	"github.com/pipelined/pipelined/pipeline/mask"
 	"github.com/pipelined/pipelined/storage/blob"
 	"github.com/pipelined/pipelined/storage/tree"
 )
@@ -48,8 +47,8 @@ type WorkersConfig struct {
 	Blobs        *blob.Store
 	// SecondCopy has another node take blobs and names it; "" if none did.
 	SecondCopy func(ctx context.Context, blobs []pipeline.Digest) pipeline.NodeID
-	// RunMask gives what must not show in what a run leaves; nil if that is nothing.
-	RunMask func(pipeline.RunID) (*mask.Set, error)
+	// RunMask gives the values that must not show in what a run leaves.
+	RunMask func(pipeline.RunID) ([]string, error)
 	// Members lists the nodes.
 	Members func() []cluster.Member
 	// Heartbeat is how often a worker is to send one.

@@ -13,6 +13,7 @@ import (
 	"github.com/pipelined/pipelined/cluster/keys"
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/mask"
 )
 
 func TestTokens(t *testing.T) {
@@ -221,8 +222,8 @@ func TestSecrets(t *testing.T) {
 	if err != nil || opened.Secrets["KEY"] != "very secret value" {
 		t.Errorf("got %+v, %v", opened, err)
 	}
-	set, err := r.vault.RunMask(made.ID)
-	if err != nil || strings.Contains(set.String("a very secret value shows"), "very secret") {
+	values, err := r.vault.RunMask(made.ID)
+	if err != nil || strings.Contains(mask.New(values).String("a very secret value shows"), "very secret") {
 		t.Errorf("the value is not masked: %v", err)
 	}
 

@@ -268,8 +268,8 @@ func (v *Vault) Derived(run pipeline.RunID, def *pipeline.Pipeline, modules []st
 }
 
 // RunMask gives the values to mask in what a run's modules leave, for workers
-// that do not mask by themselves; nil if there are none, or no such run.
-func (v *Vault) RunMask(id pipeline.RunID) (*mask.Set, error) {
+// that do not mask by themselves; none if there is no such run.
+func (v *Vault) RunMask(id pipeline.RunID) ([]string, error) {
 	var def *pipeline.Pipeline
 	var sensitive []string
 	err := v.secrets.state.View(func(view *fsm.View) (err error) {
@@ -296,8 +296,5 @@ func (v *Vault) RunMask(id pipeline.RunID) (*mask.Set, error) {
 		return nil, err
 	}
 	derived, err := v.Derived(id, def, sensitive)
-	if values = append(values, derived...); err != nil || len(values) == 0 {
-		return nil, err
-	}
-	return mask.New(values), nil
+	return append(values, derived...), err
 }

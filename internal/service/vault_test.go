@@ -12,6 +12,7 @@ import (
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/internal/service"
 	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/mask"
 )
 
 const password = "swordfish-and-more"
@@ -124,15 +125,14 @@ func TestVault_Open_mask(t *testing.T) {
 		t.Errorf("got %+v, %v", opened, err)
 	}
 
-	set, err := r.vault.RunMask(run)
-	if err != nil || set.String("value of one, value of two") != "***, ***" {
-		t.Errorf("masked %q, %v", set.String("value of one, value of two"), err)
+	values, err := r.vault.RunMask(run)
+	if got := mask.New(values).String("value of one, value of two"); err != nil || got != "***, ***" {
+		t.Errorf("masked %q, %v", got, err)
 	}
-	if set, err := r.vault.RunMask("none"); set != nil || err != nil {
-		t.Errorf("no such run: %v, %v", set, err)
-	}
-	if set, err := r.vault.RunMask(r.newRun(single)); set != nil || err != nil {
-		t.Errorf("nothing to mask: %v, %v", set, err)
+	for _, id := range []pipeline.RunID{"none", r.newRun(single)} {
+		if values, err := r.vault.RunMask(id); len(values) > 0 || err != nil {
+			t.Errorf("nothing to mask: %v, %v", values, err)
+		}
 	}
 }
 
@@ -210,8 +210,8 @@ func TestVault_Derived(t *testing.T) {
 	}
 	r.start(id)
 	r.finish(id, pipeline.Outcome{State: pipeline.AttemptSucceeded}, pipeline.ModuleSucceeded)
-	set, err := r.vault.RunMask(made.ID)
-	if got := set.String("swordfish SWORDFISH Swordfish"); got != "*** *** Swordfish" || err != nil {
+	values, err := r.vault.RunMask(made.ID)
+	if got := mask.New(values).String("swordfish SWORDFISH Swordfish"); got != "*** *** Swordfish" || err != nil {
 		t.Errorf("masked %q, %v", got, err)
 	}
 }
