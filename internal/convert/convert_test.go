@@ -131,6 +131,31 @@ func TestConvert_guards(t *testing.T) {
 	}
 }
 
+// What a script says to GitHub alone has a note, once for each reason and step.
+func TestConvert_commands(t *testing.T) {
+	for script, want := range map[string]string{
+		`echo "::set-output name=x::5"`:                         `::set-output: such a line gives no result: write echo "NAME=value" >> "$PIPELINED_OUTPUT" instead`,
+		`echo ::group::a; echo ::endgroup::; echo ::group::b`:   "::group, ::endgroup: such a line is a line of the log: nothing is folded",
+		`printf '::error file=a.go,line=1::b'; echo ::notice::`: "::error, ::notice: such a line is a line of the log: there are no annotations",
+		`echo a >> $GITHUB_STEP_SUMMARY`:                        "GITHUB_STEP_SUMMARY: the summary goes to the log: a run has no page for it",
+		`jq . "${GITHUB_EVENT_PATH}"`:                           `$GITHUB_EVENT_PATH: the variable has no value here: set it, or take it along with env_from = ["GITHUB_EVENT_PATH"]`,
+		`std::error::x; Foo::debug::y; echo ::add-mask::$x`:     "",
+		`echo $GITHUB_SHA $GITHUB_TOKEN >> "$GITHUB_ENV"`:       "",
+		`GITHUB_BASE_REF=x; echo $GITHUB_BASE_REF`:              "",
+	} {
+		text := "env: {GITHUB_TOKEN: x}\n" + job("    steps:\n      - run: |\n          "+script+"\n")
+		r, got := source(t, "x.yml", []byte(text))
+		var notes []string
+		for _, n := range r.Notes[1:] { // the first is about on
+			_, note, _ := strings.Cut(n.String(), "step run: "+script+": ")
+			notes = append(notes, note)
+		}
+		if strings.Join(notes, "; ") != want || want != "" && !strings.Contains(got, want) || r.Converted != 1 {
+			t.Errorf("%s: got %q, want %q in\n%s", script, notes, want, got)
+		}
+	}
+}
+
 func TestConvert_mistakes(t *testing.T) {
 	for text, want := range map[string]string{
 		"jobs: {":               "line 1: could not parse as YAML",

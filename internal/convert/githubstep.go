@@ -222,6 +222,7 @@ func (j *job) run(st *actionlint.Step, e *actionlint.ExecRun) part {
 		s.note(e.Run.Pos, what, err)
 		return part{}
 	}
+	j.commandNotes(st, e.Run.Pos, what, e.Run.Value)
 	p := part{text: text, pipefail: shell == "bash"}
 	switch name, _, _ := strings.Cut(shell, " "); name {
 	case "", "bash", "sh":
