@@ -76,23 +76,34 @@ func blobFiles(t *testing.T, n *harness.Node) map[string]string {
 	return found
 }
 
-// onTwo waits until every blob there is lies, right, on two of the nodes.
+// onTwo waits until every blob there is lies, right, on two of the nodes. What it ends
+// with shows the beginning of a blob that does not, since its digest says nothing.
 func onTwo(t *testing.T, nodes []*harness.Node, want map[string]bool) {
 	t.Helper()
 	testutil.Eventually(t, 2*harness.Wait, func() error {
-		count := map[string]int{}
+		at := map[string][]string{}
 		for _, n := range nodes {
-			for d := range blobFiles(t, n) {
-				count[d]++
+			for d, path := range blobFiles(t, n) {
+				at[d] = append(at[d], path)
 			}
 		}
 		for d := range want {
-			if count[d] < 2 {
-				return fmt.Errorf("blob %.12s is on %d nodes", d, count[d])
+			if len(at[d]) < 2 {
+				return fmt.Errorf("blob %.12s is on %d nodes%s", d, len(at[d]), beginnings(at[d]))
 			}
 		}
 		return nil
 	})
+}
+
+// beginnings shows how files begin.
+func beginnings(paths []string) string {
+	var text strings.Builder
+	for _, path := range paths {
+		body, err := os.ReadFile(path)
+		fmt.Fprintf(&text, "\n%s, %d bytes, %v: %.300q", path, len(body), err, body)
+	}
+	return text.String()
 }
 
 func allBlobs(t *testing.T, nodes []*harness.Node) map[string]bool {
