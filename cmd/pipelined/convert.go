@@ -93,7 +93,7 @@ func (c convertCommand) write(to string, source []byte) error {
 		return usagef("convert: %s exists and is never overwritten: name another file with -o", to)
 	}
 	if err != nil {
-		return fileError(err)
+		return failf(exitFailed, "convert: write the pipeline: %w: name another file with -o, or leave -o out to print it", fileError(err))
 	}
 	_, err = f.Write(source)
 	if err = errors.Join(err, f.Close()); err != nil {

@@ -171,6 +171,15 @@ func TestFile_none(t *testing.T) {
 	if code, out := validate(); code != exitUsage || !strings.Contains(out, "this directory has 2 pipelines and no pipeline.hcl: name one of ci.hcl, nightly.hcl") {
 		t.Errorf("two: exit %d: %s", code, out)
 	}
+	if err := os.Symlink("none.hcl", "pipeline.hcl"); err != nil {
+		t.Fatal(err)
+	}
+	if code, out := validate(); code != exitUsage || !strings.Contains(out, "validate: pipeline.hcl is a link to none.hcl, which does not exist") {
+		t.Errorf("a link to nothing: exit %d: %s", code, out)
+	}
+	if err := os.Remove("pipeline.hcl"); err != nil {
+		t.Fatal(err)
+	}
 	write(t, dir, "pipeline.hcl", one)
 	if code, out := validate(); code != 0 || !strings.Contains(out, "pipeline.hcl: pipeline p is valid") {
 		t.Errorf("pipeline.hcl: exit %d: %s", code, out)

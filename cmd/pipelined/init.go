@@ -51,7 +51,7 @@ func (c initCommand) run(_ context.Context, cmd *cli.Command) error {
 
 	project, err := scaffold.Look(dir)
 	if err != nil {
-		return wrap("look at "+dir, err)
+		return failf(exitFailed, "init: read the directory: %w", fileError(err))
 	}
 
 	text, diags := language.Format(name, []byte(project.Pipeline()))
@@ -63,8 +63,11 @@ func (c initCommand) run(_ context.Context, cmd *cli.Command) error {
 	if errors.Is(err, fs.ErrExist) {
 		return c.there(name)
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		return failf(exitFailed, "init: write the pipeline: %w: run it as a user who may write to that directory", fileError(err))
+	}
 	if err != nil {
-		return fileError(err)
+		return failf(exitFailed, "init: write the pipeline: %w", fileError(err))
 	}
 
 	_, err = f.Write(text)
@@ -114,6 +117,9 @@ func (env *environment) fileAt(cmd *cli.Command, position int) (string, error) {
 		if !errors.Is(err, fs.ErrNotExist) {
 			return "", fileError(err)
 		}
+		if to, err := os.Readlink(defaultFile); err == nil {
+			return "", usagef("%s: %s is a link to %s, which does not exist", commandPath(cmd), defaultFile, to)
+		}
 		return env.onlyPipeline(cmd)
 	}
 
@@ -150,7 +156,11 @@ func notPipeline(name string) error {
 		return nil
 	}
 	if foreignFile(name) {
-		return usagef("%s is a file of another tool: a pipeline is written in HCL; pipelined init writes one for this directory", name)
+		advice := "pipelined init writes one for this directory"
+		if ext := filepath.Ext(name); ext == ".yml" || ext == ".yaml" {
+			advice += ", pipelined convert one out of a workflow of GitHub Actions or a DAG of Dagu"
+		}
+		return usagef("%s is a file of another tool: a pipeline is written in HCL; %s", name, advice)
 	}
 	info, err := os.Stat(name)
 	switch {

@@ -102,6 +102,10 @@ func Look(dir string) (*Project, error) {
 	}
 
 	p := &Project{Name: slug(filepath.Base(abs))}
+	// The walk follows no links, and the directory itself may be one.
+	if abs, err = filepath.EvalSymlinks(abs); err != nil {
+		return nil, err
+	}
 	parts, err := partsOf(abs)
 	if err != nil {
 		return nil, err
@@ -126,6 +130,9 @@ func Look(dir string) (*Project, error) {
 	for _, w := range workflows {
 		p.Found = append(p.Found, ".github/workflows/"+filepath.Base(w)+": not read; compare its jobs with the modules")
 	}
+	if len(workflows) > 0 {
+		p.Notes = append(p.Notes, "pipelined convert FILE writes a pipeline out of a workflow of GitHub Actions")
+	}
 
 	if len(p.modules) == 0 {
 		p.Found = append(p.Found, "nothing that says how this directory is built: the pipeline is an example")
@@ -143,7 +150,7 @@ func partsOf(root string) ([]*part, error) {
 		switch {
 		case err != nil && name == root:
 			return err
-		case err != nil || !d.IsDir():
+		case name != root && (err != nil || !d.IsDir()):
 			return nil // what cannot be read holds no project
 		}
 
@@ -161,7 +168,10 @@ func partsOf(root string) ([]*part, error) {
 		}
 
 		entries, err := os.ReadDir(name)
-		if err != nil {
+		switch {
+		case err != nil && rel == "":
+			return err
+		case err != nil:
 			return fs.SkipDir
 		}
 

@@ -1,6 +1,8 @@
 package scaffold_test
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -88,8 +90,28 @@ func TestLook_many(t *testing.T) {
 	}
 }
 
+// A directory may be reached by a link.
+func TestLook_link(t *testing.T) {
+	dir := t.TempDir()
+	testutil.WriteFiles(t, dir, map[string]string{"real/in/go.mod": ""})
+	if err := os.Symlink("real", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	p, err := scaffold.Look(filepath.Join(dir, "link"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(p.ModuleNames(), " "); got != "in-vet in-test in-build" || p.Name != "link" {
+		t.Errorf("got %s of %s", got, p.Name)
+	}
+}
+
 func TestLook_nowhere(t *testing.T) {
-	if _, err := scaffold.Look(t.TempDir() + "/none"); err == nil {
-		t.Error("no error")
+	dir := t.TempDir()
+	testutil.WriteFiles(t, dir, map[string]string{"file": ""})
+	for _, name := range []string{"none", "file"} {
+		if _, err := scaffold.Look(filepath.Join(dir, name)); err == nil {
+			t.Errorf("%s: no error", name)
+		}
 	}
 }
