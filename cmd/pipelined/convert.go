@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,6 +73,11 @@ func (c convertCommand) run(_ context.Context, cmd *cli.Command) error {
 			in = n.In + ": "
 		}
 		c.env.tell("not converted: %s:%d: %s%s: %s", name, n.Line, in, n.What, n.Why)
+	}
+	// What is wrong in the file may be wrong in the pipeline, too.
+	_, diags = language.Parse(cmp.Or(to, "pipeline"), source)
+	for _, d := range diags {
+		c.env.tell("not valid: %s:%d: %s", d.File, d.Line, d.Summary)
 	}
 	where := ""
 	if to != "" {

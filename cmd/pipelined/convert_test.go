@@ -22,6 +22,7 @@ func TestConvert(t *testing.T) {
 	write("open.yml", "jobs: [\n")
 	write("broken.yml", "jobs: {}\non: push\n")
 	write("there.hcl", "mine")
+	write("cron.yml", "on: {schedule: [{cron: 0 25 * * *}]}\njobs:\n  one:\n    runs-on: ubuntu-latest\n    steps: [{run: echo hello}]\n")
 
 	for _, tc := range []struct {
 		args           []string
@@ -31,6 +32,7 @@ func TestConvert(t *testing.T) {
 		{[]string{"ci.yml"}, 0, "echo hello", "not converted: ci.yml:5: one: uses: a/b@v1: actions run at GitHub alone"},
 		{[]string{"ci.yml"}, 0, `pipeline "ci" {`, "pipeline ci with 1 module; 1 of 2 steps converted, 2 notes to look at"},
 		{[]string{"dag.yaml", "-o", "new.hcl"}, 0, "", "wrote new.hcl: pipeline dag with 1 module; 1 of 1 step converted, 0 notes to look at"},
+		{[]string{"cron.yml"}, 0, `cron = "0 25 * * *"`, `not valid: pipeline:5: cron: invalid cron expression "0 25 * * *": hour "25": expected 0 to 23, *`},
 		{[]string{"-from", "dagu", "-"}, 2, "", "convert: -: the file is empty"},
 		{[]string{"ci.yml", "-o", "there.hcl"}, 2, "", "there.hcl exists and is never overwritten"},
 		{[]string{"other.yaml"}, 2, "", "other.yaml is neither a workflow of GitHub Actions, which has jobs, nor a DAG of Dagu, which has steps"},

@@ -47,6 +47,9 @@ type configMistake struct {
 func parseConfig(path string, src []byte) (configFile, error) {
 	p := &configParser{path: path, out: configFile{settings: map[string]fileValue{}}}
 
+	if len(src) > language.MaxSourceBytes {
+		return configFile{}, usagef("%s has %d KiB: a configuration has at most %d KiB", path, (len(src)+1023)>>10, language.MaxSourceBytes>>10)
+	}
 	body, syntax := language.Syntax(path, src)
 	for _, d := range syntax {
 		text := d.Summary

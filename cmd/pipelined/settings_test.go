@@ -97,6 +97,7 @@ func TestAgent_wrongSettings(t *testing.T) {
 		{nil, conf("name = \"a\"\nname = \"b\""), at + ":2:1: second attribute \"name\": the first is at "},
 		{nil, conf("server {}"), at + `:1:1: unknown block "server": a configuration has settings`},
 		{nil, conf("name = "), "missing value"},
+		{nil, conf(strings.Repeat("#\n", 150_000)), "c.hcl has 293 KiB: a configuration has at most 256 KiB\n"},
 		// All mistakes at once.
 		{nil, conf("name =\nnmae = 1"), `true, false, a list […], an object {…}, or a name such as var.NAME; ` + at + `:2:1: unknown setting "nmae": did you mean "name"?`},
 		{nil, conf("bnd = 1\nmode = \"x\"\nname = {}"), at + `:1:1: unknown setting "bnd": did you mean "bind"?; ` + at + `:3:1: name: expected a string; ` + at + `:2:1: mode "x": expected one of`},

@@ -26,6 +26,9 @@ func checkName(parts []string) error {
 	return fmt.Errorf("unknown name %.40q: expected %s, or @every with a duration", text, strings.Join(names, ", "))
 }
 
+// single is an element of one number.
+var single = regexp.MustCompile(`^[0-9]+$`)
+
 // whole is an element that begins with a star. The parser would ignore what else follows
 // it.
 var whole = regexp.MustCompile(`^[*?](/[0-9]+)?$`)
@@ -46,7 +49,7 @@ func checkFields(parts []string) error {
 				return fmt.Errorf("%s %.40q: nothing before or after a comma", f.name, part)
 			case strings.HasPrefix(text, "h") && spread.MatchString(strings.ToUpper(text)):
 				return fmt.Errorf("%s %.40q: a value that follows from the pipeline's name is a capital H: %s", f.name, text, strings.ToUpper(text))
-			case errors.As(err, &number) || err == nil && strings.ContainsAny(text[:1], "*?") && !whole.MatchString(text):
+			case errors.As(err, &number) || err != nil && single.MatchString(text) || err == nil && strings.ContainsAny(text[:1], "*?") && !whole.MatchString(text):
 				return fmt.Errorf("%s %.40q: expected %s", f.name, text, f.expected)
 			case err != nil:
 				return fmt.Errorf("%s: %w", f.name, err)
