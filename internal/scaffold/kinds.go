@@ -113,7 +113,7 @@ var nodeScripts = []string{"lint", "typecheck", "test", "build"}
 func addNode(p *Project, at *part) {
 	var pkg packageJSON
 	if err := json.Unmarshal([]byte(at.read("package.json")), &pkg); err != nil {
-		p.Notes = append(p.Notes, at.at("package.json")+" is not valid JSON and was not used")
+		p.Notes = append(p.Notes, at.at("package.json")+" is not what npm reads, and was not used")
 		return
 	}
 
@@ -273,16 +273,11 @@ var makeTargets = []string{"lint", "vet", "check", "test", "build", "all"}
 
 // addMake adds the common targets of a Makefile.
 func addMake(p *Project, at *part) {
-	var text string
-	for _, name := range []string{"GNUmakefile", "makefile", "Makefile"} { // as make looks for them
-		if at.has(name) {
-			text = at.read(name)
-			break
-		}
-	}
+	names := []string{"GNUmakefile", "makefile", "Makefile"} // as make looks for them
+	name := names[max(0, slices.IndexFunc(names, at.has))]
 
 	var targets []string
-	for _, m := range makeTarget.FindAllStringSubmatch(text, -1) {
+	for _, m := range makeTarget.FindAllStringSubmatch(at.read(name), -1) {
 		targets = append(targets, m[1])
 	}
 
@@ -298,7 +293,7 @@ func addMake(p *Project, at *part) {
 		used = []string{"the default goal"}
 	}
 
-	p.Found = append(p.Found, "Makefile: "+strings.Join(used, ", "))
+	p.Found = append(p.Found, name+": "+strings.Join(used, ", "))
 }
 
 // addImage adds the build of a Dockerfile, if the person asks for it: not every worker

@@ -90,6 +90,16 @@ func TestLook_many(t *testing.T) {
 	}
 }
 
+func TestLook_found(t *testing.T) {
+	p := look(t, map[string]string{"GNUmakefile": "test:\n", "package.json": `{"scripts": [1]}`})
+	if got := strings.Join(p.Found, "; "); got != "GNUmakefile: test" {
+		t.Errorf("found %s", got)
+	}
+	if got := strings.Join(p.Notes, "; "); got != "package.json is not what npm reads, and was not used" {
+		t.Errorf("notes %s", got)
+	}
+}
+
 // A directory may be reached by a link.
 func TestLook_link(t *testing.T) {
 	dir := t.TempDir()
