@@ -24,7 +24,13 @@ func readImport(dir string) language.ReadImport {
 	}
 	var before []importedFile
 
-	return func(root, name string) ([]byte, error) {
+	return func(root, name string) (_ []byte, err error) {
+		defer func() { // the mistake has the path, as it is written
+			if system := (*fs.PathError)(nil); errors.As(err, &system) {
+				err = system.Err
+			}
+		}()
+
 		top, err := filepath.Abs(filepath.Join(dir, filepath.FromSlash(root)))
 		if err != nil {
 			return nil, err
@@ -50,6 +56,9 @@ func readImport(dir string) language.ReadImport {
 		case errors.Is(err, syscall.ENOTDIR):
 			return nil, fs.ErrNotExist
 		case err != nil:
+			if _, outside := os.Stat(file); outside == nil {
+				return nil, errors.New("a link in its path is absolute, or leads out of the workspace")
+			}
 			return nil, err
 		case info.IsDir():
 			return nil, fmt.Errorf("%s is a directory", file)
