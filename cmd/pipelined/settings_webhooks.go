@@ -43,13 +43,13 @@ func (p *configParser) block(block *hclsyntax.Block) {
 		return
 	}
 
+	broken := p.broken(block.Range()) // by the syntax: nothing else was found in it yet
 	w := webhookBlock{name: block.Labels[0], origin: fmt.Sprintf("%s:%d", p.path, block.TypeRange.Start.Line)}
 	if i := slices.IndexFunc(p.out.webhooks, func(o webhookBlock) bool { return o.name == w.name }); i >= 0 {
 		p.wrong(block.TypeRange, "webhook %q is defined twice: the first is at %s", w.name, p.out.webhooks[i].origin)
 	}
 
 	var keys []string
-	broken := p.broken(block.Range())
 	for _, a := range webhookTable {
 		keys = append(keys, a.key)
 		if _, ok := block.Body.Attributes[a.key]; a.required && !ok && !broken {
