@@ -86,7 +86,7 @@ func (rc *resultCache) record(r *pipeline.Run, m *pipeline.ModuleRecord, a *pipe
 	if r.Untrusted {
 		return // no other run may read it
 	}
-	if note.Image != o.Image {
+	if note.Image != o.Image || !slices.Equal(note.ServiceImages, o.ServiceImages) {
 		return // the tag was moved between the lookup and the start
 	}
 	if _, err := pipeline.ParseDigest(string(note.Key)); err != nil || badName("", r.Pipeline) != "" {

@@ -42,7 +42,8 @@ type CacheWork struct {
 	Outputs, OutputsOptional, Reports         []string
 	WorkingDir, Layout, Shell                 string
 	HookBefore, HookAfter, HookOK, HookFailed string
-	// Image is the digest of the image that it runs in, Services what runs beside it.
+	// Image is the digest of the image that it runs in. Services are what runs beside
+	// it, with digests in place of the names of images.
 	Image    string
 	Services []Service
 }
@@ -200,9 +201,10 @@ type CacheLookup struct {
 	Parts []CachePart `json:"parts,omitempty"`
 	// Inputs are the module's globs, nil if all of the workspace counts.
 	Inputs []string `json:"inputs,omitempty"`
-	// Image is the digest of the image that is part of the key: the result of an attempt
-	// that ran in another one is not recorded.
-	Image string `json:"image,omitempty"`
+	// Image is the digest of the image that is part of the key, ServiceImages those of
+	// the services: the result of an attempt that ran with others is not recorded.
+	Image         string   `json:"image,omitempty"`
+	ServiceImages []string `json:"serviceImages,omitempty"`
 	// Missed says why no cached result was taken: a sentence for each reason.
 	Missed []string `json:"missed,omitempty"`
 }

@@ -287,7 +287,9 @@ type Outcome struct {
 	// State is AttemptLost then, and they are run again.
 	LostOutputs []string `json:"lostOutputs,omitempty"`
 	// Image is the digest of the image that the module ran in; "" without one.
-	Image string `json:"image,omitempty"`
+	// ServiceImages are those of its services, in order.
+	Image         string   `json:"image,omitempty"`
+	ServiceImages []string `json:"serviceImages,omitempty"`
 	// NeverBegun says that surely no process of the attempt was started, so that it
 	// may be repeated whatever the module's OnLost is.
 	NeverBegun bool `json:"neverBegun,omitempty"`

@@ -69,7 +69,7 @@ func TestRun(t *testing.T) {
 	t.Setenv("OF_MODULE", "yes")
 	f.called()
 	got := run(t, j, "tool", "-x")
-	if got.code != 3 || got.out != "hello\n" || got.report != (container.Report{Digest: "sha256:x"}) {
+	if got.code != 3 || got.out != "hello\n" || !reflect.DeepEqual(got.report, container.Report{Digest: "sha256:x"}) {
 		t.Errorf("it ended as %+v", got)
 	}
 	// Attached and waited for before it starts, so that nothing of it is missed.
@@ -161,7 +161,7 @@ func TestImage(t *testing.T) {
 	for name, c := range map[string]struct {
 		there, registry bool
 		policy, auth    string
-		refuse          int
+		refuse, deny    int
 		pulled          bool
 		header          string
 		kind            pipeline.Kind
@@ -173,7 +173,9 @@ func TestImage(t *testing.T) {
 		"never":         {registry: true, policy: pipeline.PullNever, kind: pipeline.Invalid},
 		"nowhere":       {pulled: true, kind: pipeline.Invalid},
 		"refused":       {pulled: true, refuse: http.StatusUnauthorized, kind: pipeline.Invalid},
-		"registry down": {pulled: true, refuse: http.StatusInternalServerError, kind: pipeline.Unavailable},
+		"registry down": {pulled: true, refuse: http.StatusInternalServerError, deny: http.StatusInternalServerError, kind: pipeline.Unavailable},
+		// What Docker 20.10 says of a wrong password.
+		"denied": {auth: "me:a", registry: true, pulled: true, refuse: http.StatusInternalServerError, deny: http.StatusUnauthorized, header: auth(`{"password":"a","username":"me"}`), kind: pipeline.Invalid},
 		"auth":          {registry: true, auth: "me:a:b", pulled: true, header: auth(`{"password":"a:b","username":"me"}`)},
 		"no auth":       {registry: true, auth: "me", kind: pipeline.Invalid},
 	} {
@@ -185,7 +187,7 @@ func TestImage(t *testing.T) {
 			if c.registry {
 				f.registry["tool:1"] = prints("", 0)
 			}
-			f.refuse = c.refuse
+			f.refuse, f.deny = c.refuse, c.deny
 			e := f.engine(t)
 			f.called()
 			got, err := e.Image(t.Context(), "tool:1", c.policy, c.auth)
@@ -206,11 +208,28 @@ func TestImage(t *testing.T) {
 	}
 }
 
+func TestSameRegistry(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{
+		{"golang:1.26", "docker.io/library/postgres", true},
+		{"registry.example/team/tool:3", "registry.example/db@sha256:" + strings.Repeat("0", 64), true},
+		{"registry.example/tool", "registry.example:5000/tool", false},
+		{"registry.example/tool", "golang", false},
+		{"registry.example/tool", "Not an image", false},
+	} {
+		if got := container.SameRegistry(c.a, c.b); got != c.want {
+			t.Errorf("%s and %s: %t", c.a, c.b, got)
+		}
+	}
+}
+
 // withService is a job beside a service that is healthy when its checks succeed.
 func (f *fake) withService(t *testing.T, timeout time.Duration) *container.Job {
 	t.Helper()
 	j := f.job(t)
-	j.Services = []container.Service{{ImageID: "id of db:1", Service: pipeline.Service{Name: "db", Image: "db:1", Health: "check", HealthTimeout: timeout, Env: map[string]string{"B": "2", "A": "1"}}}}
+	j.Services = []container.Service{{ImageID: "id of db:1", Digest: "sha256:y", Service: pipeline.Service{Name: "db", Image: "db:1", Health: "check", HealthTimeout: timeout, Env: map[string]string{"B": "2", "A": "1"}}}}
 	return j
 }
 
@@ -234,7 +253,7 @@ func TestServices(t *testing.T) {
 	j := f.withService(t, time.Minute)
 	t.Cleanup(func() { f.boxes["box1"].kills <- "the end" })
 	for range 2 { // the second process of the attempt finds the service
-		if got := run(t, j, "tool"); got.code != 0 {
+		if got := run(t, j, "tool"); got.code != 0 || !slices.Equal(got.report.Services, []string{"sha256:y"}) {
 			t.Errorf("it ended as %+v", got)
 		}
 	}
@@ -342,12 +361,24 @@ func TestSweep(t *testing.T) {
 
 func TestFind(t *testing.T) {
 	f := newFake(t)
-	f.info = object{"SecurityOptions": []string{"name=seccomp,profile=default", "name=rootless"}}
-	f.version["Components"] = []object{{"Name": "Podman Engine"}}
-	e := f.engine(t)
-	if want := (container.Facts{Host: f.host, Name: "podman", Version: "28.2", Rootless: true}); e.Facts != want {
-		t.Errorf("found %+v, want %+v", e.Facts, want)
+	podman := []object{{"Name": "Podman Engine"}}
+	for _, c := range []struct {
+		components []object
+		info       object
+		want       container.Facts
+	}{
+		{nil, object{"SecurityOptions": []string{"name=seccomp,profile=default", "name=rootless"}}, container.Facts{Name: "docker", Rootless: true}},
+		{nil, object{"SecurityOptions": []string{"name=userns"}}, container.Facts{Name: "docker", Remapped: true}},
+		{podman, object{"SecurityOptions": []string{"name=seccomp,profile=default"}, "Rootless": false}, container.Facts{Name: "podman"}},
+		{podman, object{"SecurityOptions": []string{"name=seccomp,profile=default"}, "Rootless": true}, container.Facts{Name: "podman", Rootless: true}},
+	} {
+		f.version["Components"], f.info = c.components, c.info
+		c.want.Host, c.want.Version = f.host, "28.2"
+		if e := f.engine(t); e.Facts != c.want {
+			t.Errorf("found %+v, want %+v", e.Facts, c.want)
+		}
 	}
+	e := f.engine(t)
 	if !e.Alive(t.Context()) {
 		t.Error("it is not alive")
 	}

@@ -2,8 +2,11 @@ package container
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -64,8 +67,9 @@ func hosts(getenv func(string) string) []string {
 	return list
 }
 
-// findTime bounds the look for an engine.
-const findTime = 2 * time.Second
+// findTime bounds the look for an engine. One on a busy machine may take some seconds
+// to describe itself.
+const findTime = 10 * time.Second
 
 // Find connects to the engine at host, or if that is "" to the first that answers of
 // DOCKER_HOST and the usual sockets. The error says what was tried.
@@ -126,7 +130,35 @@ func open(ctx context.Context, host string) (*Engine, error) {
 		})
 	}
 	e.Rootless, e.Remapped = has("rootless"), has("userns")
+	if e.Name == "podman" && !e.Rootless {
+		if e.Rootless, err = e.podmanRootless(ctx); err != nil {
+			e.Close()
+			return nil, err
+		}
+	}
 	return e, nil
+}
+
+// podmanRootless asks Podman, which says it in a field of its own that the client does
+// not know, and not among the security options.
+func (e *Engine) podmanRootless(ctx context.Context) (bool, error) {
+	dial := e.cli.Dialer()
+	t := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }}
+	defer t.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://podman/v"+e.cli.ClientVersion()+"/info", nil)
+	if err != nil {
+		return false, err
+	}
+	res, err := t.RoundTrip(req)
+	if err != nil {
+		return false, err
+	}
+	defer res.Body.Close()
+	var info struct{ Rootless bool }
+	if err := json.NewDecoder(res.Body).Decode(&info); err != nil {
+		return false, fmt.Errorf("ask Podman whether it is rootless: %w", err)
+	}
+	return info.Rootless, nil
 }
 
 // connect makes an engine of what is known of it.

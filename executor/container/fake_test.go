@@ -34,9 +34,10 @@ type fake struct {
 	// images are those that are there, by name, with what they run; registry those
 	// that can be pulled.
 	images, registry map[string]program
-	// auth is the header of the last pull, refuse the status that pulls get.
-	auth   string
-	refuse int
+	// auth is the header of the last pull, refuse the status that pulls get, deny the one
+	// of the question whether the registry has an image.
+	auth         string
+	refuse, deny int
 	boxes  map[string]*box
 	order  []string
 	// firstChecks are the checks of the first container.
@@ -146,6 +147,15 @@ func (f *fake) handler() http.Handler {
 	on("GET /info", func(w http.ResponseWriter, _ *http.Request) { reply(w, f.info) })
 	on("GET /images/{name...}", f.inspectImage)
 	on("POST /images/create", f.pull)
+	on("GET /distribution/{name...}", func(w http.ResponseWriter, r *http.Request) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if r.Header.Get("X-Registry-Auth") != f.auth {
+			fail(w, http.StatusBadRequest, "another user")
+			return
+		}
+		fail(w, f.deny, "denied")
+	})
 	on("POST /containers/create", f.create)
 	on("POST /containers/{id}/attach", f.box(f.attach))
 	on("POST /containers/{id}/wait", f.box(f.wait))

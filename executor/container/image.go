@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	cerrdefs "github.com/containerd/errdefs"
+	"github.com/distribution/reference"
 	"github.com/moby/moby/client"
 
 	"github.com/pipelined/pipelined/pipeline"
@@ -63,7 +64,7 @@ func (e *Engine) inspect(ctx context.Context, ref string) (Image, error) {
 }
 
 func (e *Engine) pull(ctx context.Context, ref, auth string) error {
-	var opts client.ImagePullOptions
+	header, with := "", "without registry_auth"
 	if auth != "" {
 		user, password, ok := strings.Cut(auth, ":")
 		if !ok {
@@ -73,20 +74,44 @@ func (e *Engine) pull(ctx context.Context, ref, auth string) error {
 		if err != nil {
 			return err
 		}
-		opts.RegistryAuth = base64.URLEncoding.EncodeToString(raw)
+		header, with = base64.URLEncoding.EncodeToString(raw), "with the user and password of registry_auth"
 	}
 
-	res, err := e.cli.ImagePull(ctx, ref, opts)
+	res, err := e.cli.ImagePull(ctx, ref, client.ImagePullOptions{RegistryAuth: header})
 	if err == nil {
 		err = res.Wait(ctx)
 	}
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case cerrdefs.IsNotFound(err), cerrdefs.IsUnauthorized(err), cerrdefs.IsPermissionDenied(err), cerrdefs.IsInvalidArgument(err):
-		return pipeline.Errorf(pipeline.Invalid, "pull image %s: %w", ref, err)
 	}
-	return pipeline.Errorf(pipeline.Unavailable, "pull image %s: %w", ref, err)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+
+	kind := pipeline.Unavailable
+	if cerrdefs.IsNotFound(err) || cerrdefs.IsInvalidArgument(err) || denied(err) || e.denies(ctx, ref, header) {
+		kind = pipeline.Invalid
+	}
+	return pipeline.Errorf(kind, "pull image %s %s: %w", ref, with, err)
+}
+
+func denied(err error) bool { return cerrdefs.IsUnauthorized(err) || cerrdefs.IsPermissionDenied(err) }
+
+// denies asks the registry, after a pull has failed, whether it refuses the image to
+// this user. A pull of Docker fails in the same way if the password is wrong and if the
+// registry does not answer.
+func (e *Engine) denies(ctx context.Context, ref, header string) bool {
+	_, err := e.cli.DistributionInspect(ctx, ref, client.DistributionInspectOptions{EncodedRegistryAuth: header})
+	return denied(err)
+}
+
+// SameRegistry reports whether two images are of the same registry, so that the
+// credentials for one are for the other, too.
+func SameRegistry(a, b string) bool {
+	first, err := reference.ParseNormalizedNamed(a)
+	if err != nil {
+		return false
+	}
+	second, err := reference.ParseNormalizedNamed(b)
+	return err == nil && reference.Domain(first) == reference.Domain(second)
 }

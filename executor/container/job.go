@@ -52,8 +52,9 @@ type Job struct {
 // Service is a container beside the module's, reached by its name.
 type Service struct {
 	pipeline.Service
-	// Image is the engine's ID of its image.
+	// ImageID is the engine's ID of its image, Digest what its content is known by.
 	ImageID string `json:"imageId"`
+	Digest  string `json:"digest"`
 }
 
 // Run gives the command line, of the given program, that runs argv in a container. It
@@ -78,8 +79,9 @@ func (j *Job) line(program, verb string, argv []string) ([]string, error) {
 
 // Report is what a process of an attempt says of itself besides its exit code.
 type Report struct {
-	// Digest is that of the image.
-	Digest string `json:"digest,omitempty"`
+	// Digest is that of the image, Services those of the services' images, in order.
+	Digest   string   `json:"digest,omitempty"`
+	Services []string `json:"services,omitempty"`
 	// Problem is why the process was not run to its end, for the user; Machine says
 	// that the engine was the cause.
 	Problem string `json:"problem,omitempty"`

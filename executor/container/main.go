@@ -54,6 +54,9 @@ func Main(args []string, stdout, stderr io.Writer) int {
 // execute runs a process in a container, and writes the report.
 func (e *Engine) execute(j *Job, argv []string, stops <-chan os.Signal, stdout, stderr io.Writer) int {
 	report := Report{Digest: j.Digest}
+	for i := range j.Services {
+		report.Services = append(report.Services, j.Services[i].Digest)
+	}
 	if err := report.write(j.Report); err != nil { // for the case that this process is killed
 		fmt.Fprintln(stderr, err)
 	}

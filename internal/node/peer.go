@@ -22,7 +22,7 @@ func (n *Node) peerHandler() http.Handler {
 		return struct{}{}, n.worker.Stop(ctx, in)
 	}))
 	mux.Handle("POST /peer/sync", peer.Handle(n.worker.Sync))
-	mux.Handle("POST /peer/image", peer.Handle(n.worker.ImageDigest))
+	mux.Handle("POST /peer/image", peer.Handle(n.worker.ImageDigests))
 	mux.HandleFunc("POST "+pathReport, n.reports.serve)
 	n.state.Register(mux)
 	n.services.tokens.Register(mux)
@@ -73,16 +73,16 @@ func (t transport) Sync(ctx context.Context, w pipeline.NodeID, in peer.SyncRequ
 	return out, t.n.peers.Call(ctx, w, "/peer/sync", in, &out)
 }
 
-// ImageDigest asks for the digest of an image.
-func (t transport) ImageDigest(ctx context.Context, w pipeline.NodeID, c pipeline.Container) (string, error) {
+// ImageDigests asks for the digests of a module's images.
+func (t transport) ImageDigests(ctx context.Context, w pipeline.NodeID, c pipeline.Container) ([]string, error) {
 	in := peer.ImageRequest{Container: c}
 	if w == t.n.id {
-		out, err := t.n.worker.ImageDigest(ctx, in)
-		return out.Digest, err
+		out, err := t.n.worker.ImageDigests(ctx, in)
+		return out.Digests, err
 	}
 	var out peer.ImageResponse
 	err := t.n.peers.Call(ctx, w, "/peer/image", in, &out)
-	return out.Digest, err
+	return out.Digests, err
 }
 
 // members lists for the orchestrator which nodes run modules.

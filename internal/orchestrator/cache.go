@@ -40,9 +40,9 @@ type Results interface {
 	Whole(ctx context.Context, list []*pipeline.CacheEntry) []bool
 }
 
-// ImageDigest asks a worker for the digest of a module's image there, which it pulls if
-// the module says so.
-type ImageDigest func(ctx context.Context, worker pipeline.NodeID, c pipeline.Container) (string, error)
+// ImageDigests asks a worker for the digests of a module's image and of its services'
+// there, in this order. It pulls them if the module says so.
+type ImageDigests func(ctx context.Context, worker pipeline.NodeID, c pipeline.Container) ([]string, error)
 
 // Files are the files of a workspace that the globs match; all of them if All is
 // set.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -170,6 +171,43 @@ func TestCache_miss(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The digests of a module's image and of its services' are part of the key, and only
+// the result of an attempt that ran with these is kept.
+func TestCache_images(t *testing.T) {
+	caching(t, []int{1}, func(t *testing.T, c *cluster, _ *fakeResults) {
+		var digests atomic.Value
+		digests.Store([]string{"tool v1", "db v1"})
+		c.images = func(_ context.Context, _ pipeline.NodeID, x pipeline.Container) ([]string, error) {
+			if x.Image != "tool" || len(x.Services) != 1 || x.Services[0].Image != "db" {
+				return nil, fmt.Errorf("asked for the images of %+v", x)
+			}
+			return digests.Load().([]string), nil
+		}
+		c.leads()
+		contained := with(cached("a"), func(m *pipeline.Module) {
+			m.Container = pipeline.Container{Image: "tool", Services: []pipeline.Service{{Name: "x", Image: "db"}}}
+		})
+		runs := func(name string, with ...string) string {
+			id := c.submit(name, one(contained))
+			c.end(id, "a", pipeline.Outcome{State: pipeline.AttemptSucceeded, Image: with[0], ServiceImages: with[1:]})
+			c.ends(id, pipeline.RunSucceeded)
+			return c.missed(id, "a")
+		}
+		runs("r1", "tool v1", "db v1")
+		r2 := c.submit("r2", one(contained))
+		if m := c.ends(r2, pipeline.RunSucceeded)["a"]; m.State != pipeline.ModuleCached {
+			t.Errorf("with the same images it is %s: %s", m.State, c.missed(r2, "a"))
+		}
+
+		digests.Store([]string{"tool v1", "db v2"})
+		for _, name := range []string{"r3", "r4"} { // r3 ran beside another image, so its result is not kept
+			if got, want := runs(name, "tool v1", "db v1"), "against run r1: service x changed"; got != want {
+				t.Errorf("%s missed because %q, want %q", name, got, want)
+			}
+		}
+	})
 }
 
 // Modules that do the same work at the same time run once: one leads, the others

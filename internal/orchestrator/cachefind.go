@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/pipelined/pipelined/fsm"
 	"github.com/pipelined/pipelined/pipeline"
@@ -95,7 +96,7 @@ func applyEvaluated(w *pipeline.CacheWork, e *pipeline.Evaluated) {
 // cacheFinder looks up results. It has no state: it runs in goroutines of its own.
 type cacheFinder struct {
 	results Results
-	image   ImageDigest
+	images  ImageDigests
 	store   stateReader
 }
 
@@ -147,11 +148,12 @@ func (f *cacheFinder) key(ctx context.Context, j *lookup, salt []byte) {
 	}
 
 	if j.container.Image != "" {
-		if j.work.Image, err = f.imageOf(ctx, j); err != nil {
+		digests, err := f.imagesOf(ctx, j)
+		if err != nil {
 			j.result.Missed = []string{"the digest of its image is not known, so its result is not cached: " + err.Error()}
 			return
 		}
-		j.result.Image = j.work.Image
+		j.withImages(digests)
 	}
 
 	// Parts are digests keyed by the salt: the state reveals no value.
@@ -165,18 +167,28 @@ func (f *cacheFinder) key(ctx context.Context, j *lookup, salt []byte) {
 	}
 }
 
-// imageOf asks the workers, one after another, for the digest of an image.
-func (f *cacheFinder) imageOf(ctx context.Context, j *lookup) (digest string, err error) {
+// withImages makes the digests of a module's images part of its work.
+func (j *lookup) withImages(digests []string) {
+	j.work.Image, j.result.Image, j.result.ServiceImages = digests[0], digests[0], digests[1:]
+	j.work.Services = slices.Clone(j.work.Services)
+	for i := range j.work.Services {
+		j.work.Services[i].Image = digests[1+i]
+	}
+}
+
+// imagesOf asks the workers, one after another, for the digests of a module's images.
+func (f *cacheFinder) imagesOf(ctx context.Context, j *lookup) (digests []string, err error) {
 	err = errors.New("no worker has a container engine")
 	for _, w := range j.engines {
-		if f.image == nil || ctx.Err() != nil {
+		if f.images == nil || ctx.Err() != nil {
 			break
 		}
-		if digest, err = f.image(ctx, w, j.container); err == nil {
-			return digest, nil
+		digests, err = f.images(ctx, w, j.container)
+		if err == nil && len(digests) == 1+len(j.container.Services) {
+			return digests, nil
 		}
 	}
-	return "", err
+	return nil, err
 }
 
 // read finds the result for any platform that the module may run on. If there is

@@ -88,10 +88,10 @@ type Config struct {
 	Vault Vault
 	// Results serves the result cache; nil disables it.
 	Results Results
-	// ImageDigest finds the digests of images for it; nil if there are no containers.
-	ImageDigest ImageDigest
-	Logger      hclog.Logger
-	Timing      Timing
+	// ImageDigests finds the digests of images for it; nil if there are no containers.
+	ImageDigests ImageDigests
+	Logger       hclog.Logger
+	Timing       Timing
 	// MaxLoaded is how many modules of small runs, and how many of large ones, the
 	// leader holds in memory while others are parked; 0 means the default.
 	MaxLoaded int

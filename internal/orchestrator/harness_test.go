@@ -175,6 +175,8 @@ type cluster struct {
 	// results and vault go to the orchestrator; nil if there are none.
 	results orchestrator.Results
 	vault   orchestrator.Vault
+	// images are the digests that every worker gives.
+	images orchestrator.ImageDigests
 	// alone is set if no other worker can join.
 	alone bool
 	// loaded bounds the model of the leader; 0 means the default.
@@ -216,7 +218,7 @@ func newCluster(tb testing.TB, slots ...int) *cluster {
 
 // lead starts a term; the function it gives ends it and waits for its end.
 func (c *cluster) lead(timing orchestrator.Timing) (end func()) {
-	o := orchestrator.New(orchestrator.Config{Self: "w1", Alone: c.alone, Log: c.log, Store: c.store, Transport: c, Members: c, Logger: hclog.NewNullLogger(), Timing: timing, Now: c.now, Results: c.results, Vault: c.vault, MaxLoaded: c.loaded,
+	o := orchestrator.New(orchestrator.Config{Self: "w1", Alone: c.alone, Log: c.log, Store: c.store, Transport: c, Members: c, Logger: hclog.NewNullLogger(), Timing: timing, Now: c.now, Results: c.results, Vault: c.vault, ImageDigests: c.images, MaxLoaded: c.loaded,
 		NodeName: func(id pipeline.NodeID) string { return string(id) },
 		Evaluate: func(ctx context.Context, _ *pipeline.Pipeline, m *pipeline.Module, deps map[string]pipeline.UpstreamResult) (*pipeline.Evaluated, error) {
 			if c.evaluate != nil {

@@ -44,7 +44,7 @@ func newTerm(cfg *Config, number uint64) *term {
 	// work another one began meanwhile must not be placed.
 	work := newInFlightWork(t.model)
 	work.steps = life
-	t.cache = &cacheLookups{results: cfg.Results, vault: cfg.Vault, finder: &cacheFinder{results: cfg.Results, image: cfg.ImageDigest, store: cfg.Store},
+	t.cache = &cacheLookups{results: cfg.Results, vault: cfg.Vault, finder: &cacheFinder{results: cfg.Results, images: cfg.ImageDigests, store: cfg.Store},
 		tasks: t.tasks, inbox: t.inbox, model: t.model, workers: t.workers, proposals: t.proposals, steps: life, work: work}
 	life.cache, life.work = t.cache, work
 

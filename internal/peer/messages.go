@@ -27,14 +27,15 @@ type StopRequest struct {
 	Reason string               `cbor:"3,keyasint"`
 }
 
-// ImageRequest asks for the digest of an image on a worker.
+// ImageRequest asks for the digests of a module's images on a worker.
 type ImageRequest struct {
 	Container pipeline.Container `cbor:"1,keyasint"`
 }
 
 // ImageResponse answers it.
 type ImageResponse struct {
-	Digest string `cbor:"1,keyasint"`
+	// Digests are those of the module's image and then of its services, in order.
+	Digests []string `cbor:"1,keyasint"`
 }
 
 // SyncRequest renews the worker's lease and asks what it has.

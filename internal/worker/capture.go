@@ -62,7 +62,7 @@ func (c *capturer) capture(ctx context.Context, a *attempt, st executor.Status) 
 	if o.FinishedAt.IsZero() {
 		o.FinishedAt = time.Now().UTC()
 	}
-	o.Image = c.containers.reported(a, &st)
+	c.containers.reported(a, &st, o)
 	judge(st, a.spec.Resources.Memory, o)
 
 	err := patiently(ctx, func() error { return c.captureLog(ctx, a, got) })

@@ -19,8 +19,10 @@ import (
 )
 
 const (
-	// engineInterval is how often the node looks whether there is an engine.
+	// engineInterval is how often the node looks whether there is an engine, sweepInterval
+	// how often it looks for what a process left that was killed while it made a container.
 	engineInterval = 5 * time.Second
+	sweepInterval  = time.Minute
 	// sweepTime bounds the removal of containers that earlier daemons or keepers left.
 	sweepTime = 30 * time.Second
 	// containerReport is the file, in an attempt's directory, of what its process in a
@@ -86,17 +88,23 @@ func (c *containers) watch(ctx context.Context) {
 	if c.find == nil {
 		return
 	}
-	t := time.NewTicker(engineInterval)
-	defer t.Stop()
+	look, sweep := time.NewTicker(engineInterval), time.NewTicker(sweepInterval)
+	defer look.Stop()
+	defer sweep.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			c.close()
 			return
-		case <-t.C:
+		case <-look.C:
+			old, _ := c.current()
+			c.look(ctx)
+			if e, _ := c.current(); e != old { // its sweeps failed while it did not answer
+				c.sweep(ctx, c.isLive)
+			}
+		case <-sweep.C:
+			c.sweep(ctx, c.isLive)
 		}
-		c.look(ctx)
-		c.sweep(ctx, c.isLive)
 	}
 }
 
@@ -164,14 +172,10 @@ func (c *containers) prepare(ctx context.Context, a *attempt) error {
 	}
 
 	began := time.Now()
-	refs := []string{s.Image}
-	for i := range s.Services {
-		refs = append(refs, s.Services[i].Image)
-	}
 	a.images = a.images[:0]
-	for i, ref := range refs {
+	for _, ref := range imagesOf(s) {
 		auth := ""
-		if i == 0 {
+		if container.SameRegistry(ref, s.Image) {
 			auth = a.spec.Secrets[s.RegistryAuth]
 		}
 		image, err := e.Image(ctx, ref, s.Pull, auth)
@@ -184,19 +188,35 @@ func (c *containers) prepare(ctx context.Context, a *attempt) error {
 	return nil
 }
 
-// digest finds the digest of a module's image, and pulls it as the module says. One
-// whose registry needs a secret is not pulled: only attempts get secrets.
-func (c *containers) digest(ctx context.Context, s *pipeline.Container) (string, error) {
+// imagesOf names the images of a module: its own, then those of its services.
+func imagesOf(s *pipeline.Container) []string {
+	refs := []string{s.Image}
+	for i := range s.Services {
+		refs = append(refs, s.Services[i].Image)
+	}
+	return refs
+}
+
+// digests finds the digests of a module's images, and pulls them as the module says.
+// Those whose registry needs a secret are not pulled: only attempts get secrets.
+func (c *containers) digests(ctx context.Context, s *pipeline.Container) ([]string, error) {
 	e, why := c.current()
 	if e == nil {
-		return "", pipeline.Errorf(pipeline.Unavailable, "%s", why)
+		return nil, pipeline.Errorf(pipeline.Unavailable, "%s", why)
 	}
-	policy := s.Pull
-	if s.RegistryAuth != "" {
-		policy = pipeline.PullNever
+	var list []string
+	for _, ref := range imagesOf(s) {
+		policy := s.Pull
+		if s.RegistryAuth != "" && container.SameRegistry(ref, s.Image) {
+			policy = pipeline.PullNever
+		}
+		image, err := e.Image(ctx, ref, policy, "")
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, image.Digest)
 	}
-	image, err := e.Image(ctx, s.Image, policy, "")
-	return image.Digest, err
+	return list, nil
 }
 
 // into turns the process of an attempt, and its hooks, into ones that run in
@@ -210,7 +230,7 @@ func (c *containers) into(a *attempt, p *executor.Process) error {
 	job := container.Job{Engine: e.Facts, Node: string(c.node), Attempt: a.key, Image: a.images[0].ID, Name: s.Container.Image, Digest: a.images[0].Digest,
 		WorkDir: p.WorkDir, Mounts: []string{a.dir.Work(), a.dir.Home(), a.dir.Tmp(), p.Result}, Memory: p.Memory, CPU: p.CPU, Report: reportOf(a.dir)}
 	for i := range s.Container.Services {
-		job.Services = append(job.Services, container.Service{Service: s.Container.Services[i], ImageID: a.images[i+1].ID})
+		job.Services = append(job.Services, container.Service{Service: s.Container.Services[i], ImageID: a.images[i+1].ID, Digest: a.images[i+1].Digest})
 	}
 
 	// The module makes its result by itself, but only what is there can be mounted.
@@ -260,20 +280,19 @@ func (c *containers) into(a *attempt, p *executor.Process) error {
 
 func reportOf(dir attemptdir.Dir) string { return string(dir) + "/" + containerReport }
 
-// reported adds to a status what the process in the container has said, and gives the
-// digest of its image.
-func (c *containers) reported(a *attempt, st *executor.Status) (digest string) {
+// reported adds to a status and to an outcome what the process in the container has said.
+func (c *containers) reported(a *attempt, st *executor.Status, o *pipeline.Outcome) {
 	if a.spec.Container.Image == "" {
-		return ""
+		return
 	}
 	r, err := container.ReadReport(reportOf(a.dir))
 	if err != nil {
 		c.log.Warn("read the report of a container", a.spec.LogFields("error", err)...)
-		return ""
+		return
 	}
 	st.OutOfMemory = st.OutOfMemory || r.OutOfMemory
 	if r.Problem != "" && !st.Stopped && !st.TimedOut && !st.Lapsed {
 		st.StartError, st.MachineFault = r.Problem, r.Machine
 	}
-	return r.Digest
+	o.Image, o.ServiceImages = r.Digest, r.Services
 }

@@ -314,10 +314,10 @@ func (w *Worker) Sync(ctx context.Context, in peer.SyncRequest) (peer.SyncRespon
 	return res, w.keeper.renew(ctx, in.Heard+in.Lease)
 }
 
-// ImageDigest gives the digest of an image on this machine.
-func (w *Worker) ImageDigest(ctx context.Context, in peer.ImageRequest) (peer.ImageResponse, error) {
-	digest, err := w.containers.digest(ctx, &in.Container)
-	return peer.ImageResponse{Digest: digest}, err
+// ImageDigests gives the digests of a module's images on this machine.
+func (w *Worker) ImageDigests(ctx context.Context, in peer.ImageRequest) (peer.ImageResponse, error) {
+	digests, err := w.containers.digests(ctx, &in.Container)
+	return peer.ImageResponse{Digests: digests}, err
 }
 
 // Load is how many attempts are here that have neither ended nor wait for a
