@@ -175,9 +175,9 @@ func TestImage(t *testing.T) {
 		"refused":       {pulled: true, refuse: http.StatusUnauthorized, kind: pipeline.Invalid},
 		"registry down": {pulled: true, refuse: http.StatusInternalServerError, deny: http.StatusInternalServerError, kind: pipeline.Unavailable},
 		// What Docker 20.10 says of a wrong password.
-		"denied": {auth: "me:a", registry: true, pulled: true, refuse: http.StatusInternalServerError, deny: http.StatusUnauthorized, header: auth(`{"password":"a","username":"me"}`), kind: pipeline.Invalid},
-		"auth":          {registry: true, auth: "me:a:b", pulled: true, header: auth(`{"password":"a:b","username":"me"}`)},
-		"no auth":       {registry: true, auth: "me", kind: pipeline.Invalid},
+		"denied":  {auth: "me:a", registry: true, pulled: true, refuse: http.StatusInternalServerError, deny: http.StatusUnauthorized, header: auth(`{"password":"a","username":"me"}`), kind: pipeline.Invalid},
+		"auth":    {registry: true, auth: "me:a:b", pulled: true, header: auth(`{"password":"a:b","username":"me"}`)},
+		"no auth": {registry: true, auth: "me", kind: pipeline.Invalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFake(t)

@@ -38,8 +38,8 @@ type fake struct {
 	// of the question whether the registry has an image.
 	auth         string
 	refuse, deny int
-	boxes  map[string]*box
-	order  []string
+	boxes        map[string]*box
+	order        []string
 	// firstChecks are the checks of the first container.
 	firstChecks []int
 	// networks are labels by name.
