@@ -231,9 +231,33 @@ func TestExternalWorker(t *testing.T) {
 	if r.Code != 0 {
 		t.Fatalf("submit after the leader's death: exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
+	// The worker masks nothing; the node that takes its log does.
+	id := strings.TrimSpace(c.OK("submit", "-quiet", "-detach", "-address", liveURL(c), c.WriteFile("masked/pipeline.hcl", maskedExternally)))
+	c.OK("wait", "-address", liveURL(c), id)
+	if out := c.OK("logs", "-address", liveURL(c), id, "m"); !strings.Contains(out, "logged in with ***") {
+		t.Errorf("the log is not masked: %s", out)
+	}
+	all := c.OK("logs", "-address", liveURL(c), id, "m") + c.OK("status", "-json", "-address", liveURL(c), id)
+	if strings.Contains(all, "made-12345") || strings.Contains(all, "::add-mask::") {
+		t.Errorf("the value shows: %s", all)
+	}
+
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGSTOP)
 	wait(pipeline.WorkerOffline)
 }
+
+const maskedExternally = `pipeline "masked" {
+  module "m" {
+    requires = { tags = ["python-example"] }
+    script   = <<-SH
+      value="made-$((12000 + 345))"
+      echo "::add-mask::$value"
+      echo "logged in with $value"
+      echo "token=$value" >> "$PIPELINED_OUTPUT"
+    SH
+  }
+}
+`
 
 // externalArgs is the command line of the example's worker, on a free port of
 // its own address.
