@@ -3,6 +3,8 @@ package terminal
 import (
 	"strings"
 	"unicode"
+
+	"github.com/pipelined/pipelined/pipeline/safetext"
 )
 
 // OneLine gives a message as a single line without control characters and
@@ -18,7 +20,7 @@ func OneLine(s string) string {
 			return ' '
 		}
 
-		if unicode.IsControl(r) || reorders(r) {
+		if unicode.IsControl(r) || safetext.Reorders(r) {
 			return -1
 		}
 

@@ -3,6 +3,8 @@ package terminal
 import (
 	"fmt"
 	"hash/fnv"
+
+	"github.com/pipelined/pipelined/pipeline/safetext"
 )
 
 // outputWriter writes lines of modules' output as "module | text". One goroutine uses
@@ -83,7 +85,7 @@ func (w *outputWriter) appendText(dst, line []byte) []byte {
 		return append(dst, line...)
 	}
 
-	dst = appendSafe(dst, line, w.color)
+	dst = safetext.Append(dst, line, w.color)
 	if w.color && hasColor(line) {
 		dst = append(dst, "\x1b[0m"...)
 	}

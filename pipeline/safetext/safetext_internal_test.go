@@ -1,4 +1,4 @@
-package terminal
+package safetext
 
 import (
 	"strings"
@@ -31,10 +31,10 @@ func TestAppendSafe(t *testing.T) {
 		"windows\r":                              "windows",
 		"50%\r100%\r\r":                          "100%",
 	} {
-		if got := string(appendSafe(nil, []byte(in), true)); got != want {
+		if got := string(Append(nil, []byte(in), true)); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
-		if got := string(appendSafe(nil, []byte(in), false)); strings.Contains(got, "\x1b") {
+		if got := string(Append(nil, []byte(in), false)); strings.Contains(got, "\x1b") {
 			t.Errorf("%q without colour: %q", in, got)
 		}
 	}
@@ -46,7 +46,7 @@ func FuzzAppendSafe(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		out := appendSafe(nil, in, true)
+		out := Append(nil, in, true)
 		if !utf8.Valid(out) {
 			t.Fatalf("%q: %q is no text", in, out)
 		}
@@ -60,7 +60,7 @@ func FuzzAppendSafe(f *testing.F) {
 				continue
 			}
 			r, n := utf8.DecodeRune(out[i:])
-			if r < 0x20 && r != '\t' || r >= 0x7f && r < 0xa0 || reorders(r) {
+			if r < 0x20 && r != '\t' || r >= 0x7f && r < 0xa0 || Reorders(r) {
 				t.Fatalf("%q: %q holds %U", in, out, r)
 			}
 			i += n
