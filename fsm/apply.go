@@ -57,7 +57,7 @@ func (s *Store) ApplyBatch(logs []*raft.Log) ([]any, error) {
 
 			st.at = cmd.At
 			replies[i] = st.apply(cmd, changed)
-			st.hooks.offer()
+			st.hooks.offer(changed)
 			st.events.store()
 		}
 
@@ -126,9 +126,9 @@ func (st *state) apply(c *Command, ch *change) any {
 	case c.Tools != nil:
 		return st.remote.apply(c)
 	case c.Hook != nil:
-		return st.hooks.apply(c)
+		return st.hooks.apply(c, ch)
 	case c.Deliver != nil:
-		return st.hooks.applyDeliver(c)
+		return st.hooks.applyDeliver(c, ch)
 	case c.Lead != nil:
 		return st.events.applyLead(c.Lead)
 	case c.Nodes != nil:
@@ -199,6 +199,10 @@ func (st *state) applySubmit(c *Command, ch *change) SubmitResult {
 
 	if st.runs.run(r.ID) != nil {
 		return SubmitResult{Err: pipeline.Errorf(pipeline.Conflict, "run %s exists", r.ID)}
+	}
+
+	if err := st.hooks.accepts(r.Notify, r.Pipeline); err != nil && !r.Untrusted {
+		return SubmitResult{Err: err}
 	}
 
 	if err := st.registry.use(c.Use); err != nil {

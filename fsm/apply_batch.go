@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pipelined/pipelined/pipeline"
@@ -334,6 +335,14 @@ func (st *state) begin(r *pipeline.Run, at time.Time) {
 	if r.State == pipeline.RunWaiting {
 		r.State, r.StartedAt = pipeline.RunRunning, at
 		st.happenedTo(r, pipeline.Event{Type: pipeline.EventRunStarted})
+		if r.Tries == 0 { // not after each retry in a queue
+			st.notify(r, func(on []string) string {
+				if slices.Contains(on, pipeline.NotifyStart) {
+					return pipeline.NotifyStart
+				}
+				return ""
+			})
+		}
 	}
 }
 
@@ -376,6 +385,7 @@ func (st *state) applyRunEnd(e *RunEnd, at time.Time, ch *change) refusal {
 	}
 	st.runs.touch(r)
 	st.happenedTo(r, pipeline.Event{Type: pipeline.EventRunFinished, State: string(r.State), Reason: r.Reason, Count: r.Failed})
+	st.notifyEnd(r)
 
 	return refusal{}
 }

@@ -3,6 +3,7 @@ package fsm
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -51,6 +52,8 @@ type HookRecord struct {
 	Types []string `cbor:"3,keyasint,omitempty"`
 	// Pipelines are those of whose runs it gets events, and no others; none is all events.
 	Pipelines []string `cbor:"20,keyasint,omitempty"`
+	// Format is "" (signed CloudEvents) or HookSlack.
+	Format string `cbor:"21,keyasint,omitempty"`
 	// Sealed is its secret, SealedOld the one before, which signs as well until
 	// OldUntil.
 	Sealed    []byte    `cbor:"4,keyasint,omitempty"`
@@ -78,6 +81,10 @@ type HookRecord struct {
 	OKAt     time.Time     `cbor:"18,keyasint,omitempty"`
 	Last     *HookDelivery `cbor:"19,keyasint,omitempty"`
 }
+
+// HookSlack is the format of incoming webhooks of Slack. Such a hook has no secret, and
+// gets events only if it lists types; notifications that name it, it gets in any case.
+const HookSlack = "slack"
 
 // HookDelivery is what came of sending an event once.
 type HookDelivery struct {
@@ -110,6 +117,7 @@ type Deliver struct {
 // transaction, and those that changed are written at its end.
 type hooks struct {
 	*writer
+	runs   *runTable
 	loaded bool
 	list   []*HookRecord // by name
 	dirty  map[string]bool
@@ -142,7 +150,7 @@ func (h *hooks) flush() {
 	}
 }
 
-func (h *hooks) apply(c *Command) Result {
+func (h *hooks) apply(c *Command, ch *change) Result {
 	rec := &c.Hook.Record
 	if why := badHook(c.Hook); why != "" {
 		return Result{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
@@ -154,7 +162,7 @@ func (h *hooks) apply(c *Command) Result {
 		return h.set(c, old, i)
 	case HookRemove:
 		if old != nil {
-			h.clear(old)
+			h.clear(old, ch)
 			h.del(bHooks, []byte(old.Name))
 			h.list = slices.Delete(h.list, i, i+1)
 			delete(h.dirty, old.Name)
@@ -162,13 +170,16 @@ func (h *hooks) apply(c *Command) Result {
 			return Result{}
 		}
 	case HookRotate:
+		if old != nil && old.Format == HookSlack {
+			return Result{Err: pipeline.Errorf(pipeline.Conflict, "webhook %s has the format slack and no secret: its address is one", old.Name)}
+		}
 		if old != nil {
 			h.rotate(old, rec.Sealed, rec.OldUntil)
 			return Result{}
 		}
 	case HookResend:
 		if old != nil {
-			h.resend(old, c.At)
+			h.resend(old, c.At, ch)
 			return Result{}
 		}
 	}
@@ -192,7 +203,10 @@ func badHook(op *Hook) string {
 	long := func(s string) bool { return len(s) > maxHookText }
 	switch op.Do {
 	case HookAdd, HookSet:
-		if rec.URL == "" || len(rec.Sealed) == 0 {
+		if rec.Format != "" && rec.Format != HookSlack {
+			return fmt.Sprintf("the webhook's format is %.40q: expected slack, or none", rec.Format)
+		}
+		if rec.URL == "" || (len(rec.Sealed) == 0) != (rec.Format == HookSlack) {
 			return "a webhook comes without an address or a secret"
 		}
 		if len(rec.Types) > maxHookTypes || len(rec.Pipelines) > maxHookTypes || slices.ContainsFunc(rec.Pipelines, long) || long(rec.URL) || long(string(rec.Sealed)) || long(rec.CreatedBy) || slices.ContainsFunc(rec.Types, long) {
@@ -214,7 +228,7 @@ func (h *hooks) set(c *Command, old *HookRecord, i int) Result {
 	in := &c.Hook.Record
 	switch {
 	case old != nil && c.Hook.Do == HookAdd:
-		if bytes.Equal(old.Sealed, in.Sealed) {
+		if bytes.Equal(old.Sealed, in.Sealed) && old.URL == in.URL && old.CreatedAt.Equal(in.CreatedAt) {
 			return Result{} // a repeat: two seals are never the same
 		}
 		return Result{Err: pipeline.Errorf(pipeline.Conflict, "webhook %s exists", in.Name)}
@@ -226,7 +240,7 @@ func (h *hooks) set(c *Command, old *HookRecord, i int) Result {
 		h.happened(pipeline.Event{Type: pipeline.EventWebhookAdded, Subject: in.Name, Actor: cmp.Or(c.By, in.CreatedBy)})
 	}
 
-	old.URL, old.Types, old.Pipelines, old.Config = in.URL, in.Types, in.Pipelines, c.Hook.Do == HookSet
+	old.URL, old.Types, old.Pipelines, old.Format, old.Config = in.URL, in.Types, in.Pipelines, in.Format, c.Hook.Do == HookSet
 	h.rotate(old, in.Sealed, in.OldUntil)
 	h.dirty[old.Name] = true
 	return Result{}

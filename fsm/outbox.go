@@ -55,7 +55,7 @@ func outboxEvent(k, b []byte) (rec outboxRecord) {
 // offer puts what the entry made happen into the outboxes of the hooks that want it. It
 // is called after each entry: what is dropped must not depend on how the log is cut into
 // transactions.
-func (h *hooks) offer() {
+func (h *hooks) offer(ch *change) {
 	if len(h.news) == 0 {
 		return
 	}
@@ -68,7 +68,7 @@ func (h *hooks) offer() {
 			if e := &h.news[n]; rec.wants(e) {
 				h.putEvent(rec, outboxKey(rec.Name, h.index, n), 0, outboxRecord{Event: *e, At: h.at, Since: h.at})
 				rec.Waiting++
-				h.bound(rec)
+				h.bound(rec, ch)
 			}
 		}
 	}
@@ -79,12 +79,14 @@ func (rec *HookRecord) wants(e *pipeline.Event) bool {
 	switch e.Type {
 	case pipeline.EventWebhookAdded, pipeline.EventWebhookRemoved, pipeline.EventWebhookOff:
 		return false // sending must not make more to send
+	case pipeline.EventRunNotified:
+		return e.Subject == rec.Name && (len(rec.Pipelines) == 0 || slices.Contains(rec.Pipelines, e.Pipeline))
 	}
 	if len(rec.Pipelines) > 0 && !slices.Contains(rec.Pipelines, e.Pipeline) {
 		return false
 	}
 	if len(rec.Types) == 0 {
-		return true
+		return rec.Format != HookSlack
 	}
 	kind := e.Type.Kind()
 	for _, name := range rec.Types {
@@ -120,10 +122,12 @@ func (h *hooks) dropEvent(rec *HookRecord, key, value []byte) {
 }
 
 // bound drops the oldest events of an outbox, but never the newest.
-func (h *hooks) bound(rec *HookRecord) {
+func (h *hooks) bound(rec *HookRecord, ch *change) {
 	for n := rec.Waiting + rec.GaveUp; n > 1 && (n > maxOutbox || rec.Bytes > maxOutboxBytes); n-- {
 		k, v := h.tx.Bucket(bOutbox).Cursor().Seek(outboxPrefix(rec.Name))
+		e := outboxEvent(k, v)
 		h.dropEvent(rec, k, v)
+		h.noteNotice(&e.Event, pipeline.NoticeUnsent, "too many events waited for webhook "+rec.Name, ch)
 		rec.Dropped++
 	}
 }
@@ -139,14 +143,16 @@ func (h *hooks) keys(rec *HookRecord) (list [][]byte) {
 }
 
 // clear empties the outbox of a hook.
-func (h *hooks) clear(rec *HookRecord) {
+func (h *hooks) clear(rec *HookRecord, ch *change) {
 	for _, k := range h.keys(rec) {
+		e := outboxEvent(k, h.tx.Bucket(bOutbox).Get(k))
+		h.noteNotice(&e.Event, pipeline.NoticeUnsent, "webhook "+rec.Name+" was removed", ch)
 		h.del(bOutbox, k)
 	}
 }
 
 // resend makes all events of a hook due, with a whole schedule before them.
-func (h *hooks) resend(rec *HookRecord, now time.Time) {
+func (h *hooks) resend(rec *HookRecord, now time.Time, ch *change) {
 	bucket := h.tx.Bucket(bOutbox)
 	for _, k := range h.keys(rec) {
 		v := bucket.Get(k)
@@ -154,6 +160,7 @@ func (h *hooks) resend(rec *HookRecord, now time.Time) {
 		h.dropEvent(rec, k, v)
 		e.Since, e.Tries = now, 0
 		h.putEvent(rec, k, 0, e)
+		h.noteNotice(&e.Event, pipeline.NoticeWaiting, "", ch)
 		rec.Waiting++
 	}
 	rec.Off, rec.OffAt, rec.Failures = "", time.Time{}, 0
@@ -162,18 +169,18 @@ func (h *hooks) resend(rec *HookRecord, now time.Time) {
 
 // applyDeliver records what came of deliveries. The reply has no error if the hook is
 // gone: there is nothing to do again.
-func (h *hooks) applyDeliver(c *Command) Result {
+func (h *hooks) applyDeliver(c *Command, ch *change) Result {
 	rec, _ := h.find(c.Deliver.Hook)
 	if rec == nil {
 		return Result{}
 	}
 	for i := range c.Deliver.Results {
-		h.deliver(rec, &c.Deliver.Results[i], c.At)
+		h.deliver(rec, &c.Deliver.Results[i], c.At, ch)
 	}
 	return Result{}
 }
 
-func (h *hooks) deliver(rec *HookRecord, d *HookDelivery, now time.Time) {
+func (h *hooks) deliver(rec *HookRecord, d *HookDelivery, now time.Time, ch *change) {
 	key := outboxKey(rec.Name, d.Index, d.N)
 	value := h.tx.Bucket(bOutbox).Get(key)
 	if value == nil {
@@ -187,15 +194,18 @@ func (h *hooks) deliver(rec *HookRecord, d *HookDelivery, now time.Time) {
 	rec.Last = &last
 	if d.OK {
 		rec.Delivered, rec.Failures, rec.OKAt = rec.Delivered+1, 0, d.At
+		h.noteNotice(&e.Event, pipeline.NoticeDelivered, "", ch)
 		return
 	}
 
 	rec.Failures++
 	if e.Tries++; d.GaveUp {
 		h.putEvent(rec, key, never, e)
+		h.noteNotice(&e.Event, pipeline.NoticeGaveUp, answered(d), ch)
 		rec.GaveUp++
 	} else {
 		h.putEvent(rec, key, dueAt(d.Next), e)
+		h.noteNotice(&e.Event, pipeline.NoticeWaiting, answered(d), ch)
 		rec.Waiting++
 	}
 	if last.Off != "" && rec.Off == "" {

@@ -106,6 +106,9 @@ func (t *runTable) remove(r *pipeline.Run) {
 	}
 
 	t.forgetTick(r)
+	if key := []byte(r.Pipeline); bytes.Equal(t.tx.Bucket(bFailing).Get(key), []byte(r.ID)) {
+		t.del(bFailing, key)
+	}
 
 	delete(t.dirty, r.ID)
 	t.byID[r.ID] = nil
@@ -131,5 +134,9 @@ func (t *runTable) prepare(r *pipeline.Run, at time.Time) (number uint64) {
 	r.StartedAt, r.FinishedAt = time.Time{}, time.Time{}
 	r.Done, r.Failed, r.Live = 0, 0, 0
 	r.Cached, r.Skipped, r.Flaky, r.Approvals = 0, 0, 0, 0
+	r.Notices = nil
+	if r.Untrusted { // what it says would appear to come from the cluster
+		r.Notify = nil
+	}
 	return number
 }

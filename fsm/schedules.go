@@ -76,6 +76,8 @@ type ScheduleRecord struct {
 	// Sensitive.
 	Variables map[string]string `cbor:"20,keyasint,omitempty"`
 	Sensitive []string          `cbor:"21,keyasint,omitempty"`
+	// Notify is Run's.
+	Notify []pipeline.NotifyTarget `cbor:"22,keyasint,omitempty"`
 }
 
 // maxTicks bounds the decisions that a schedule remembers.
@@ -116,14 +118,15 @@ type Fire struct {
 	By string `cbor:"10,keyasint,omitempty"`
 	// Key is the idempotency key of what was triggered by hand.
 	Key string `cbor:"11,keyasint,omitempty"`
-	// Definition is that of a run which is triggered with other variables, Modules, Group
-	// and Cancels what it says; nil is the schedule's. It is refused unless Revision is the
+	// Definition is that of a run which is triggered with other variables, Modules, Group,
+	// Cancels and Notify what it says; nil is the schedule's. It is refused unless Revision is the
 	// schedule's. Untrusted is Run's.
-	Definition []byte `cbor:"14,keyasint,omitempty"`
-	Modules    int    `cbor:"15,keyasint,omitempty"`
-	Group      string `cbor:"16,keyasint,omitempty"`
-	Cancels    bool   `cbor:"17,keyasint,omitempty"`
-	Untrusted  bool   `cbor:"18,keyasint,omitempty"`
+	Definition []byte                  `cbor:"14,keyasint,omitempty"`
+	Modules    int                     `cbor:"15,keyasint,omitempty"`
+	Group      string                  `cbor:"16,keyasint,omitempty"`
+	Cancels    bool                    `cbor:"17,keyasint,omitempty"`
+	Untrusted  bool                    `cbor:"18,keyasint,omitempty"`
+	Notify     []pipeline.NotifyTarget `cbor:"19,keyasint,omitempty"`
 	// Backfill decides a tick of the schedule's backfill of this id instead: Run is made
 	// for Tick, "" if none is left, and Had ticks before it had a run. Due and Next are
 	// those of the backfill; Revision says nothing.
@@ -147,6 +150,7 @@ type schedules struct {
 	runs     *runTable
 	queues   *queues
 	registry *registry
+	hooks    *hooks
 }
 
 func (s *schedules) schedule(name string) *ScheduleRecord {
@@ -183,6 +187,10 @@ func (s *schedules) applySchedule(c *Command, ch *change) FireResult {
 		if why := badGroup(op.Record.Group); why != "" {
 			return FireResult{Err: pipeline.Errorf(pipeline.Invalid, "%s", why)}
 		}
+		if err := s.hooks.accepts(op.Record.Notify, op.Name); err != nil {
+			return FireResult{Err: err}
+		}
+
 		rec = s.registered(op, old, c.At)
 		s.putRaw(bScheduleDefs, []byte(op.Name), op.Definition)
 		s.putRaw(bScheduleSources, []byte(op.Name), op.Source)
@@ -311,7 +319,7 @@ func (s *schedules) applyFire(c *Command, ch *change) FireResult {
 // run returns a run of a schedule.
 func (rec *ScheduleRecord) run(id pipeline.RunID, submitter string) pipeline.Run {
 	return pipeline.Run{ID: id, Pipeline: rec.Name, Modules: rec.Modules, Workspace: rec.Workspace, Holders: rec.Holders, Submitter: submitter,
-		Schedule: rec.Name, Zone: rec.Schedule.Timezone, Queued: rec.Schedule.Overlap == pipeline.OverlapQueue, Group: rec.Group, Cancels: rec.Cancels, Git: rec.Git}
+		Schedule: rec.Name, Zone: rec.Schedule.Timezone, Queued: rec.Schedule.Overlap == pipeline.OverlapQueue, Group: rec.Group, Cancels: rec.Cancels, Git: rec.Git, Notify: rec.Notify}
 }
 
 func (s *schedules) scheduledRun(r *pipeline.Run, c *Command, ch *change) error {

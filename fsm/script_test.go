@@ -57,6 +57,9 @@ func script(tb tester) []*raft.Log {
 		puts(toolPut("ac", "", 1, 1), toolPut("cas", "", 2, 2), toolPut("turbo", "team", 3, 3)), puts(toolPut("ac", "", 1, 4), toolPut("odd", "", 5, 5)),
 		hook("h1", "1"), hook("h2", "2", "run", "secret.set"), secretSet("S"), hookDo(fsm.HookSet, "h1"), submit(tb, "h", 1), batch(end("h", "m0", pipeline.ModuleFailed), runEnd("h", pipeline.RunFailed)),
 		delivered("h2", fsm.HookDelivery{OK: true}), secretSet("S"), delivered("h1", fsm.HookDelivery{Status: 500, At: at, Next: at}), secretSet("S"), delivered("h1", fsm.HookDelivery{Status: 410, Off: "gone", GaveUp: true}), hookDo(fsm.HookRotate, "h2"), hookDo(fsm.HookResend, "h1"), hook("h3", "3"), hookDo(fsm.HookRemove, "h3"),
+		slack("chat"), notifying(tb, "nf", "chat start failure recovery"), notifying(tb, "nx", "missing start"), batch(assign("nf", "m0", 1)),
+		batch(end("nf", "m0", pipeline.ModuleFailed), outcome("nf", "m0", 1, cancelled), runEnd("nf", pipeline.RunFailed)), delivered("chat", fsm.HookDelivery{Status: 500, At: at, Next: at}),
+		notifying(tb, "nr", "chat recovery"), batch(end("nr", "m0", pipeline.ModuleSkipped), runEnd("nr", pipeline.RunSucceeded)), hookDo(fsm.HookResend, "chat"),
 		takes(at.Add(time.Hour), toolPut("cas", "", 2, 2), toolPut("cas", "", 9, 9)), deletes(toolPut("turbo", "team", 3, 9), toolPut("ac", "", 1, 4)),
 	}
 

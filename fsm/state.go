@@ -56,9 +56,11 @@ var (
 	// Webhooks by name, and the events that wait for them (outbox.go).
 	bHooks  = []byte("hooks")
 	bOutbox = []byte("outbox")
+	// Pipelines whose last run that ended has failed: its id (notify.go).
+	bFailing = []byte("failing")
 
 	allBuckets = [][]byte{bMeta, bRuns, bOrder, bDefs, bModules, bActive, bKeys, bWorkers, bTokens, bLocks, bCache, bCacheUse, bCacheNames, bSecrets, bHistory,
-		bSchedules, bScheduleDefs, bQueues, bTools, bToolAges, bEvents, bNodes, bHooks, bOutbox, bTicks, bScheduleSources}
+		bSchedules, bScheduleDefs, bQueues, bTools, bToolAges, bEvents, bNodes, bHooks, bOutbox, bTicks, bScheduleSources, bFailing}
 
 	kIndex  = []byte("index")
 	kTerm   = []byte("term")
@@ -123,10 +125,11 @@ func newState(tx *bolt.Tx) *state {
 	runs := &runTable{writer: w, byID: map[pipeline.RunID]*pipeline.Run{}, dirty: map[pipeline.RunID]bool{}}
 	q := &queues{writer: w, runs: runs}
 	g := &registry{w}
+	h := &hooks{writer: w, runs: runs}
 	return &state{
 		writer: w, runs: runs, queues: q, locks: &locks{w},
-		cache: &resultCache{writer: w}, remote: &remoteCache{writer: w}, history: &history{w}, events: &events{writer: w}, hooks: &hooks{writer: w},
-		schedules: &schedules{writer: w, runs: runs, queues: q, registry: g}, registry: g,
+		cache: &resultCache{writer: w}, remote: &remoteCache{writer: w}, history: &history{w}, events: &events{writer: w}, hooks: h,
+		schedules: &schedules{writer: w, runs: runs, queues: q, registry: g, hooks: h}, registry: g,
 		retention: &retention{writer: w, runs: runs},
 	}
 }

@@ -20,7 +20,7 @@ func (s *schedules) trigger(c *Command, rec *ScheduleRecord, ch *change) FireRes
 	r.Key, r.Tick, r.Trigger = triggerKey(c.Fire), c.Fire.Tick, pipeline.TriggerManual
 	r.Untrusted = c.Fire.Untrusted
 	if f := c.Fire; f.Definition != nil {
-		r.Modules, r.Group, r.Cancels = f.Modules, f.Group, f.Cancels
+		r.Modules, r.Group, r.Cancels, r.Notify = f.Modules, f.Group, f.Cancels, f.Notify
 	}
 
 	if err := s.scheduledRun(&r, c, ch); err != nil {

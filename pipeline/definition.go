@@ -26,6 +26,8 @@ type Pipeline struct {
 	// Schedule and Concurrency are nil if the pipeline sets none.
 	Schedule    *Schedule    `json:"schedule,omitempty"`
 	Concurrency *Concurrency `json:"concurrency,omitempty"`
+	// Notify are the notify blocks, in the order of the source.
+	Notify []Notify `json:"notify,omitempty"`
 	// Modules are in the order of the source.
 	Modules []Module `json:"modules"`
 	// Scope holds what deferred expressions may name besides results.
@@ -55,6 +57,8 @@ type Scope struct {
 	RunNumber uint64 `json:"runNumber,omitempty"`
 	RunTick   string `json:"runTick,omitempty"`
 	Submitter string `json:"submitter,omitempty"`
+	// RunStatus is what the message of a notification sees as run.status.
+	RunStatus string `json:"runStatus,omitempty"`
 }
 
 // DeferredExpr is the HCL source of an expression that is evaluated when the
@@ -208,6 +212,8 @@ type Module struct {
 	// Hook says which of the pipeline's own hooks the module is; "" for those
 	// that are none.
 	Hook Hook `json:"hook,omitempty"`
+	// NotifyOn are the events of a module that is the command of a notification.
+	NotifyOn []string `json:"notifyOn,omitempty"`
 	// Failure is the reason of a failed module instead of its exit code; ""
 	// means the exit code.
 	Failure string `json:"failure,omitempty"`
@@ -246,6 +252,17 @@ const (
 	HookFailure Hook = "on_failure"
 	HookAfter   Hook = "after"
 )
+
+// The commands of notify blocks are modules of the run, too: HookNotifyStart runs
+// beside the others, HookNotify when all of them, and the hooks, have ended. How they
+// end says nothing about the run.
+const (
+	HookNotifyStart Hook = "notify_start"
+	HookNotify      Hook = "notify"
+)
+
+// Notifies reports whether the module is the command of a notification.
+func (h Hook) Notifies() bool { return h == HookNotifyStart || h == HookNotify }
 
 // InstanceName is what the instance of a block is called.
 func InstanceName(block, key string) string { return block + "[" + key + "]" }

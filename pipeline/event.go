@@ -47,6 +47,9 @@ type Event struct {
 	From string `cbor:"18,keyasint,omitempty"`
 	// Awaited is how many attempts an elected leader found on the one before.
 	Awaited int `cbor:"19,keyasint,omitempty"`
+	// Notify is the name of the notify block, On what it notifies of.
+	Notify string `cbor:"20,keyasint,omitempty"`
+	On     string `cbor:"21,keyasint,omitempty"`
 }
 
 // MaxEventText is how many bytes of a text an event keeps.
@@ -54,7 +57,7 @@ const MaxEventText = 512
 
 // Bounded returns the event with its texts cut to what the state keeps.
 func (e Event) Bounded() Event {
-	for _, s := range []*string{&e.Pipeline, &e.Module, &e.Node, &e.Actor, &e.Reason, &e.Subject, &e.State, &e.Previous, &e.From} {
+	for _, s := range []*string{&e.Pipeline, &e.Module, &e.Node, &e.Actor, &e.Reason, &e.Subject, &e.State, &e.Previous, &e.From, &e.Notify, &e.On} {
 		*s = CutText(*s, MaxEventText)
 	}
 	return e
@@ -113,6 +116,7 @@ const (
 	EventDataRepaired
 	EventBackfillStarted
 	EventBackfillEnded
+	EventRunNotified
 )
 
 // Subjects of events of damage, if it is not a single blob.
@@ -189,6 +193,7 @@ var EventKinds = []EventKind{
 	own(EventDataRepaired, "data.repaired", "what was damaged is good again; `from` names the nodes that had good copies"),
 	own(EventBackfillStarted, "schedule.backfill_started", "a backfill of a schedule began, of `count` ticks; `reason` is its interval"),
 	own(EventBackfillEnded, "schedule.backfill_ended", "a backfill of a schedule ended; `count` of its runs did not succeed; `reason` says why it was stopped"),
+	own(EventRunNotified, "run.notified", "a [notification](language.md#notifications) is sent to a webhook (`subject`); `reason` says why it is not"),
 }
 
 // Kind describes the type of an event. A type of a newer version has no name.

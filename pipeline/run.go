@@ -87,6 +87,10 @@ type Run struct {
 	// QueueIndex orders the queues of the run's group and schedule: the raft index
 	// at which it was made or last retried. 0 if it has neither.
 	QueueIndex uint64 `json:"queueIndex,omitempty"`
+	// Notify are the notify blocks with a webhook, Notices what became of what they
+	// sent, at most MaxNotices, oldest first.
+	Notify  []NotifyTarget `json:"notify,omitempty"`
+	Notices []Notice       `json:"notices,omitempty"`
 	// Git are the facts of the commit at submission, for lists.
 	Git Git `json:"git,omitzero"`
 	// Events counts the events of its modules since it was last retried.
@@ -342,6 +346,9 @@ type Spec struct {
 	// Status is how the run has gone so far, for a hook of its pipeline; "" for
 	// other modules.
 	Status string `json:"status,omitempty"`
+	// Notice is what the command of a notification finds in a file; nil for other
+	// modules. The worker adds the last lines.
+	Notice *RunNotice `json:"notice,omitempty"`
 	// Resources limit the module, and each hook, if the machine can.
 	Resources Resources `json:"resources,omitzero"`
 	// Container is where the module and its hooks run.

@@ -109,6 +109,9 @@ func subjectType(full string) string {
 	}
 }
 
+// RunURI is where the dashboard at base shows a run.
+func RunURI(base string, run pipeline.RunID) string { return runURI(base, run, "") }
+
 // runURI is where the dashboard shows a run or a module.
 func runURI(base string, run pipeline.RunID, module string) string {
 	uri := strings.TrimRight(base, "/") + "/runs/" + url.PathEscape(string(run))

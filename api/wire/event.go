@@ -28,6 +28,8 @@ type Event struct {
 	Actor    string         `json:"actor,omitempty"`
 	Reason   string         `json:"reason,omitempty"`
 	Data     EventData      `json:"data,omitzero"`
+	// Notice is what a notification says of its run, in what is sent to a webhook.
+	Notice *pipeline.RunNotice `json:"notice,omitempty"`
 }
 
 // EventData is what some types of events say besides.
@@ -53,6 +55,9 @@ type EventData struct {
 	Awaited int `json:"awaited,omitempty"`
 	// From names the nodes that had good copies of what was damaged.
 	From string `json:"from,omitempty"`
+	// Notify is the name of a notify block, On the event that it notifies of.
+	Notify string `json:"notify,omitempty"`
+	On     string `json:"on,omitempty"`
 }
 
 // EventList has events, oldest first. Those after Index are yet to come. DeletedThrough
@@ -82,7 +87,7 @@ func EventOf(cluster string, e *pipeline.Event) Event {
 		Text: eventText(e), Run: e.Run, Number: e.Number, Pipeline: e.Pipeline, Module: e.Module, Attempt: e.Attempt, Node: e.Node, Actor: e.Actor,
 		Reason: e.Reason}
 	out.Data = EventData{State: e.State, Outcome: outcomeOf(e), ExitCode: e.ExitCode, Again: e.Again, Subject: e.Subject, Count: e.Count, Term: e.Term,
-		GapMillis: float64(e.Gap.Microseconds()) / 1000, Previous: e.Previous, Awaited: e.Awaited, From: e.From}
+		GapMillis: float64(e.Gap.Microseconds()) / 1000, Previous: e.Previous, Awaited: e.Awaited, From: e.From, Notify: e.Notify, On: e.On}
 	return out
 }
 

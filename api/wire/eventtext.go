@@ -49,6 +49,11 @@ func runText(e *pipeline.Event) string {
 		return "is being cancelled" + because(e.Reason)
 	case pipeline.EventRunRetried:
 		return fmt.Sprintf("was retried%s: %s", by(e.Actor), number(e.Count, "module"))
+	case pipeline.EventRunNotified:
+		if e.Reason != "" {
+			return fmt.Sprintf("could not notify of its %s (%s)%s", e.On, e.Notify, because(e.Reason))
+		}
+		return fmt.Sprintf("notifies webhook %s of its %s (%s)", e.Subject, e.On, e.Notify)
 	case pipeline.EventRunFinished:
 		text := pipeline.Words(pipeline.RunState(e.State))
 		if pipeline.RunState(e.State) == pipeline.RunCancelled {

@@ -100,6 +100,8 @@ type RunSummary struct {
 	// ArtifactsGone and LogsGone: a limit let them go.
 	ArtifactsGone bool `json:"artifactsGone,omitempty"`
 	LogsGone      bool `json:"logsGone,omitempty"`
+	// Notices are what became of its notifications to webhooks, oldest first.
+	Notices []pipeline.Notice `json:"notices,omitempty"`
 }
 
 // Took is how long the run took, or has taken at a time.

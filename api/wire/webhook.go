@@ -4,13 +4,15 @@ import "time"
 
 // WebhookRequest goes to POST /api/v1/webhooks. Types are names of types of events;
 // none is all. With Pipelines it gets the events of runs of these only. Without a secret
-// one is made.
+// one is made. Of the format slack it has no secret, and without types it gets only
+// notifications that name it.
 type WebhookRequest struct {
 	Name      string   `json:"name"`
 	URL       string   `json:"url"`
 	Types     []string `json:"types,omitempty"`
 	Pipelines []string `json:"pipelines,omitempty"`
 	Secret    string   `json:"secret,omitempty"`
+	Format    string   `json:"format,omitempty"`
 }
 
 // WebhookRotate goes to POST /api/v1/webhooks/{name}/rotate. For so long the secret
@@ -23,15 +25,17 @@ type WebhookRotate struct {
 // WebhookCreated answers both, and is the only time that the secret is seen.
 type WebhookCreated struct {
 	WebhookInfo
-	Secret string `json:"secret"`
+	Secret string `json:"secret,omitempty"`
 }
 
 // WebhookInfo describes a webhook without its secret.
 type WebhookInfo struct {
-	Name      string    `json:"name"`
-	URL       string    `json:"url"`
-	Types     []string  `json:"types,omitempty"`
-	Pipelines []string  `json:"pipelines,omitempty"`
+	Name      string   `json:"name"`
+	URL       string   `json:"url"`
+	Types     []string `json:"types,omitempty"`
+	Pipelines []string `json:"pipelines,omitempty"`
+	// Format is slack, or "" for signed CloudEvents.
+	Format    string    `json:"format,omitempty"`
 	CreatedAt time.Time `json:"createdAt"`
 	CreatedBy string    `json:"createdBy,omitempty"`
 	// Config is set if the configuration of agents defines it.

@@ -74,6 +74,8 @@ type runPlan struct {
 	// Schedule is when runs are made once the pipeline is registered, each H of cron
 	// replaced.
 	Schedule *pipeline.Schedule `json:"schedule,omitempty"`
+	// Notify are the notify blocks with a webhook; those with a command are modules.
+	Notify []pipeline.NotifyTarget `json:"notify,omitempty"`
 	// Warnings are what is valid and likely a mistake.
 	Warnings []wire.Diagnostic `json:"warnings"`
 	// CriticalPath is the longest chain of modules: by the time that they are
@@ -127,7 +129,7 @@ func planOf(def *pipeline.Pipeline) runPlan {
 		p.index[def.Modules[i].Name] = i
 	}
 
-	plan := runPlan{Pipeline: def.Name, Description: def.Description, Schedule: def.Schedule, Warnings: []wire.Diagnostic{}, Waves: [][]string{}, CriticalPath: []string{}, Modules: p.planned}
+	plan := runPlan{Pipeline: def.Name, Description: def.Description, Schedule: def.Schedule, Notify: def.NotifyTargets(), Warnings: []wire.Diagnostic{}, Waves: [][]string{}, CriticalPath: []string{}, Modules: p.planned}
 	last := -1 // a module of the last wave
 
 	for i := range def.Modules {
@@ -312,6 +314,9 @@ func (c planCommand) print(plan runPlan) {
 	if plan.Schedule != nil {
 		fmt.Fprintln(w, scheduleLine(plan.Schedule))
 	}
+	for _, n := range plan.Notify {
+		fmt.Fprintln(w, notifyLine(n))
+	}
 	for i, wave := range plan.Waves {
 		fmt.Fprintf(w, "\nwave %d\n", i+1)
 		for _, name := range wave {
@@ -337,6 +342,11 @@ func (c planCommand) print(plan runPlan) {
 // scheduleLine says when a schedule is due.
 func scheduleLine(s *pipeline.Schedule) string {
 	return terminal.Clean("schedule: " + strings.Join(s.Cron, "; ") + " in " + s.Timezone)
+}
+
+// notifyLine says what a notify block sends.
+func notifyLine(n pipeline.NotifyTarget) string {
+	return terminal.Clean(fmt.Sprintf("notify %s: %s to webhook %s", n.Name, strings.Join(n.On, ", "), n.Webhook))
 }
 
 func (c planCommand) printModule(m *plannedModule) {

@@ -139,6 +139,9 @@ func (c runCommand) run(ctx context.Context, cmd *cli.Command) error {
 
 	c.env.tellWorkspace(j)
 	c.env.explainOnce(j)
+	for _, n := range j.Definition().NotifyTargets() {
+		c.env.tell("notify %s is skipped: run has no webhooks (%s)", n.Name, n.Webhook)
+	}
 	created, err := j.Submit(starting, api)
 	j.Remember()
 	if err != nil && starting.Err() != nil {
@@ -191,7 +194,7 @@ func (c runCommand) config(cmd *cli.Command) (nodeConfig, error) {
 		}
 	}
 
-	cfg := nodeConfig{Name: "local", Bind: "127.0.0.1", Mode: pipeline.ModeStandalone, Embedded: true, OwnKey: true, Slots: s.Slots,
+	cfg := nodeConfig{Name: "local", Bind: "127.0.0.1", Mode: pipeline.ModeStandalone, Embedded: true, NoWebhooks: true, OwnKey: true, Slots: s.Slots,
 		ModuleEnv: split(cmd.StringSlice("module-env")), KeepWork: cmd.Bool("keep-work"), Layout: s.Layout, ContainerHost: s.ContainerHost, DataDir: cmd.String("data-dir"),
 		Version: readBuildInfo().Version, Secrets: c.secrets(),
 		Logger: hclog.New(&hclog.LoggerOptions{Name: "pipelined", Level: hclog.LevelFromString(s.logLevel), Output: c.env.stderr.Unbuffered()})}

@@ -14,9 +14,9 @@ import (
 
 // webhookBlock is a block of a configuration file: a webhook of the cluster.
 type webhookBlock struct {
-	name, url, secretFile string
-	types, pipelines      []string
-	origin                string // FILE:LINE
+	name, url, format, secretFile string
+	types, pipelines              []string
+	origin                        string // FILE:LINE
 }
 
 // webhookTable has the attributes of such a block.
@@ -29,6 +29,7 @@ var webhookTable = []struct {
 	{"url", kindText, true, func(w *webhookBlock, v []string) { w.url = v[0] }},
 	{"types", kindList, false, func(w *webhookBlock, v []string) { w.types = v }},
 	{"pipelines", kindList, false, func(w *webhookBlock, v []string) { w.pipelines = v }},
+	{"format", kindText, false, func(w *webhookBlock, v []string) { w.format = v[0] }},
 	{"secret_file", kindText, true, func(w *webhookBlock, v []string) { w.secretFile = v[0] }},
 }
 
@@ -52,7 +53,9 @@ func (p *configParser) block(block *hclsyntax.Block) {
 	var keys []string
 	for _, a := range webhookTable {
 		keys = append(keys, a.key)
-		if _, ok := block.Body.Attributes[a.key]; a.required && !ok && !broken {
+		// What has a format is not signed.
+		unsigned := a.key == "secret_file" && block.Body.Attributes["format"] != nil
+		if _, ok := block.Body.Attributes[a.key]; a.required && !ok && !broken && !unsigned {
 			p.wrong(block.TypeRange, "webhook %q has no %s", w.name, a.key)
 		}
 	}
@@ -79,7 +82,10 @@ func (p *configParser) block(block *hclsyntax.Block) {
 
 // webhook reads the secret of a block.
 func (c agentCommand) webhook(w *webhookBlock) (node.WebhookDefinition, error) {
-	d := node.WebhookDefinition{Name: w.name, URL: w.url, Types: w.types, Pipelines: w.pipelines}
+	d := node.WebhookDefinition{Name: w.name, URL: w.url, Types: w.types, Pipelines: w.pipelines, Format: w.format}
+	if w.format != "" && w.secretFile == "" {
+		return d, nil
+	}
 	if w.secretFile == "" || w.secretFile == "-" {
 		return d, usagef("%s: webhook %q: secret_file %q: expected a file", w.origin, w.name, w.secretFile)
 	}
@@ -97,7 +103,7 @@ func printWebhooks(out io.Writer, list []webhookBlock) {
 		w := &list[i]
 		types := &setting{kind: kindList}
 		text := &setting{kind: kindText}
-		fmt.Fprintf(out, "webhook %s { # %s\n  url         = %s\n  types       = %s\n  pipelines   = %s\n  secret_file = %s\n}\n", hclValue(text, []string{w.name}), w.origin,
-			hclValue(text, []string{w.url}), hclValue(types, w.types), hclValue(types, w.pipelines), hclValue(text, []string{w.secretFile}))
+		fmt.Fprintf(out, "webhook %s { # %s\n  url         = %s\n  types       = %s\n  pipelines   = %s\n  format      = %s\n  secret_file = %s\n}\n", hclValue(text, []string{w.name}), w.origin,
+			hclValue(text, []string{w.url}), hclValue(types, w.types), hclValue(types, w.pipelines), hclValue(text, []string{w.format}), hclValue(text, []string{w.secretFile}))
 	}
 }

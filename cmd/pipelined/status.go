@@ -95,6 +95,9 @@ func (c statusCommand) printRun(r wire.Run) error {
 	if n := terminal.CountModules(r.Modules); n.Total() > 0 {
 		fmt.Fprintf(c.env.stdout, "modules   %s\n", n)
 	}
+	for i := range r.Notices {
+		fmt.Fprintf(c.env.stdout, "notified  %s\n", noticeText(&r.Notices[i], now))
+	}
 
 	fmt.Fprintln(c.env.stdout)
 	t := terminal.NewTable(c.env.stdout, "MODULE", "STATE", "WORKER", "ATTEMPTS", "EXIT", "TOOK", "REASON")
@@ -109,6 +112,15 @@ func (c statusCommand) printRun(r wire.Run) error {
 	}
 
 	return t.Flush()
+}
+
+// noticeText says what became of a notification.
+func noticeText(n *pipeline.Notice, now time.Time) string {
+	text := fmt.Sprintf("%s of %s to webhook %s: %s", n.Name, n.Event, n.Webhook, n.State)
+	if n.Reason != "" {
+		text += ", " + n.Reason
+	}
+	return terminal.Clean(text + ", " + terminal.Ago(n.At, now))
 }
 
 // tickText is the time that a run of a schedule is for, and what made the run.

@@ -56,6 +56,9 @@ func (c validateCommand) command() *cli.Command {
 			if v.Schedule != nil {
 				fmt.Fprintln(c.env.stdout, scheduleLine(v.Schedule))
 			}
+			for _, n := range v.Notify {
+				fmt.Fprintln(c.env.stdout, notifyLine(n))
+			}
 			return nil
 		}),
 	}
@@ -87,6 +90,8 @@ type validation struct {
 	// Schedule is when runs are made once the pipeline is registered, each H of cron
 	// replaced.
 	Schedule *pipeline.Schedule `json:"schedule,omitempty"`
+	// Notify are the notify blocks with a webhook.
+	Notify []pipeline.NotifyTarget `json:"notify,omitempty"`
 	// Missing are variables without a value: what needs them was not checked.
 	Missing     []string          `json:"missing"`
 	Diagnostics []wire.Diagnostic `json:"diagnostics"`
@@ -138,7 +143,7 @@ func (c validateCommand) validate(ctx context.Context, cmd *cli.Command) (valida
 		return v, err
 	}
 
-	v.Schedule = def.Schedule
+	v.Schedule, v.Notify = def.Schedule, def.NotifyTargets()
 	v.Missing = []string{}
 	return v, nil
 }

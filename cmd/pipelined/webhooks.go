@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -30,6 +31,7 @@ func (c webhooksCommand) command() *cli.Command {
 				Flags: []cli.Flag{
 					&cli.StringSliceFlag{Name: "type", Usage: "`TYPE` of events that it gets, such as run.finished or run; may be repeated (default all)", HideDefault: true, Local: true},
 					&cli.StringSliceFlag{Name: "pipeline", Usage: "`NAME` of a pipeline: it gets the events of its runs only; may be repeated", HideDefault: true, Local: true},
+					&cli.StringFlag{Name: "format", Usage: "`FORMAT` of what it gets: slack, for notifications and without a secret (default signed CloudEvents)", HideDefault: true, Local: true},
 					secretFile, jsonFlag(),
 				},
 				Action: c.env.action(2, 2, c.add),
@@ -101,7 +103,7 @@ func (c webhooksCommand) add(ctx context.Context, cmd *cli.Command) error {
 	}
 
 	out, err := api.Webhooks().Add(ctx, wire.WebhookRequest{Name: cmd.Args().Get(0), URL: cmd.Args().Get(1), Types: cmd.StringSlice("type"),
-		Pipelines: cmd.StringSlice("pipeline"), Secret: secret})
+		Pipelines: cmd.StringSlice("pipeline"), Secret: secret, Format: cmd.String("format")})
 	if err != nil {
 		return err
 	}
@@ -115,6 +117,10 @@ func (c webhooksCommand) created(cmd *cli.Command, out *wire.WebhookCreated, giv
 		return c.env.printJSON(out)
 	}
 
+	if out.Format != "" {
+		c.env.tell("added webhook %s of format %s; a pipeline names it: notify \"NAME\" { webhook = %q }", out.Name, out.Format, out.Name)
+		return nil
+	}
 	if given {
 		c.env.tell("webhook %s signs with the secret of -secret-file", out.Name)
 		return nil
@@ -209,10 +215,13 @@ func (c webhooksCommand) list(ctx context.Context, api *client.Client) (wire.Web
 
 func (c webhooksCommand) print(list wire.WebhookList) error {
 	now := c.env.now()
-	t := terminal.NewTable(c.env.stdout, "NAME", "URL", "TYPES", "DELIVERED", "WAITING", "LAST", "NOTE")
+	t := terminal.NewTable(c.env.stdout, "NAME", "URL", "FORMAT", "TYPES", "DELIVERED", "WAITING", "LAST", "NOTE")
 	for i := range list.Webhooks {
 		w := &list.Webhooks[i]
-		types, last := "all", "never"
+		types, last, format := "all", "never", cmp.Or(w.Format, "cloudevents")
+		if w.Format != "" {
+			types = "notifications"
+		}
 		if len(w.Types) > 0 {
 			types = strings.Join(w.Types, ",")
 		}
@@ -222,7 +231,7 @@ func (c webhooksCommand) print(list wire.WebhookList) error {
 		if w.Last != nil {
 			last = terminal.Ago(w.Last.At, now) + ": " + answerText(w.Last, false)
 		}
-		t.Row(w.Name, w.URL, types, strconv.FormatUint(w.Delivered, 10), strconv.Itoa(w.Waiting), last, webhookNote(w, now))
+		t.Row(w.Name, w.URL, format, types, strconv.FormatUint(w.Delivered, 10), strconv.Itoa(w.Waiting), last, webhookNote(w, now))
 	}
 
 	return t.Flush()

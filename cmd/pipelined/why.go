@@ -45,6 +45,9 @@ func (c whyCommand) command() *cli.Command {
 			}
 
 			fmt.Fprintf(c.env.stdout, "run %s of %s: %s%s\n", why.Run.ID, terminal.Clean(why.Run.Pipeline), pipeline.Words(why.Run.State), terminal.Clean(terminal.ReasonSuffix(why.Run.Reason)))
+			for i := range why.Run.Notices {
+				fmt.Fprintf(c.env.stdout, "notify %s\n", noticeText(&why.Run.Notices[i], c.env.now()))
+			}
 			for _, m := range why.Module {
 				fmt.Fprintf(c.env.stdout, "%s: %s\n", terminal.Clean(m.Name), m.State)
 				for _, fact := range m.Because {

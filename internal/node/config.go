@@ -89,6 +89,8 @@ type Config struct {
 	// ranges of addresses, otherwise refused, at which receivers may be.
 	Webhooks     []WebhookDefinition
 	WebhookAllow []string
+	// NoWebhooks runs send no notifications to webhooks (`pipelined run`).
+	NoWebhooks bool
 	// Limits say what is kept, for how long, and how fast background work may go.
 	Limits Limits
 	// Snapshots says where the leader saves snapshots of the state, and how often.

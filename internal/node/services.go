@@ -74,7 +74,7 @@ func (n *Node) openServices() {
 	s, f := &n.services, &n.fabric
 	s.workspaces = service.NewSecurer(service.SecurerConfig{Self: n.id, State: n.state, Down: f.down, Sender: f.up, Missing: n.stores.trees.Missing})
 	s.runs = service.NewRuns(service.RunsConfig{State: n.state, Planner: n.orch, Compiler: s.compiler, Vault: s.vault, Workspaces: s.workspaces,
-		Full: f.disk.Reason, Logger: n.log.Named("runs")})
+		Full: f.disk.Reason, NoWebhooks: n.cfg.NoWebhooks, Logger: n.log.Named("runs")})
 	s.remote = remotecache.New(remotecache.Config{Self: n.id, State: n.state, Blobs: n.stores.blobs, Peers: n.peers, Full: f.disk.Reason,
 		Open:   func(ctx context.Context, d pipeline.Digest) (api.Blob, error) { return f.down.Open(ctx, nil, d) },
 		Locate: f.down.Locate, SecondCopy: f.up.SecondCopy, UnderReplicated: f.suspects.Alone,
@@ -112,7 +112,11 @@ func (n *Node) openWebhooks() {
 	s.sender = webhook.NewClient(rules, n.cfg.Version)
 	s.webhooks = outbox.New(outbox.Config{State: n.state, Keys: n.identity.keys, Rules: rules, Send: s.sender.Send,
 		Count: n.metrics.Leader.Delivered, Barrier: n.cluster.Barrier, ClusterID: s.cluster.ID, Addresses: s.cluster.Addresses,
-		Defined: n.cfg.Webhooks, Logger: n.log.Named("webhooks")})
+		OpenLog: func(ctx context.Context, a *pipeline.Attempt) (outbox.LogText, error) {
+			return n.fabric.openLog(ctx, a)
+		},
+		Evaluate: s.vault.Evaluate,
+		Defined:  n.cfg.Webhooks, Logger: n.log.Named("webhooks")})
 }
 
 // openAPI builds the HTTP interface on top of the services, and what needs the

@@ -11,6 +11,7 @@ import (
 type dispatcher struct {
 	links interface{ link(pipeline.NodeID) *link }
 	vault Vault
+	store stateReader
 	term  uint64
 	// finish ends an attempt that cannot be dispatched.
 	finish func(*activeAttempt, pipeline.Outcome)
@@ -26,6 +27,9 @@ func (d *dispatcher) dispatch(a *activeAttempt) {
 
 	// Secrets are opened as late as possible, and again for each dispatch.
 	s, err := d.spec(a)
+	if err == nil && a.module.def.Hook.Notifies() {
+		s.Notice, err = d.notice(a.module)
+	}
 	if err != nil {
 		d.finish(a, pipeline.Outcome{State: pipeline.AttemptFailed, Reason: "not started: " + err.Error(), FinishedAt: time.Now().UTC()})
 		return

@@ -163,7 +163,7 @@ func (m *moduleState) hookSkipReason() string {
 
 // hookStatus is the value of PIPELINED_STATUS for a hook of the pipeline.
 func (m *moduleState) hookStatus() string {
-	if m.def.Hook == pipeline.HookBefore {
+	if m.def.Hook == pipeline.HookBefore || m.def.Hook == pipeline.HookNotifyStart {
 		return string(pipeline.RunRunning)
 	}
 

@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -161,7 +162,7 @@ func (l *lifecycle) advance(m *moduleState) {
 		return
 	}
 
-	if reason := m.hookSkipReason(); reason != "" {
+	if reason := cmp.Or(m.hookSkipReason(), l.notifySkipReason(m)); reason != "" {
 		l.end(m, pipeline.ModuleSkipped, reason)
 		return
 	}

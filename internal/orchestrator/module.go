@@ -240,6 +240,21 @@ func (m *moduleState) countFinal() {
 	t.remaining--
 
 	switch m.state {
+	case pipeline.ModuleFailed, pipeline.ModuleCancelled:
+		if m.def.Hook.Notifies() {
+			break // whatever became of it, it says nothing about the run
+		}
+		t.count(m)
+	}
+
+	for _, d := range m.dependents {
+		d.unfinished--
+	}
+}
+
+// count adds a module that did not succeed.
+func (t *tally) count(m *moduleState) {
+	switch m.state {
 	case pipeline.ModuleFailed:
 		if m.def.IgnoreFailure {
 			t.ignored++
@@ -254,10 +269,6 @@ func (m *moduleState) countFinal() {
 		}
 	case pipeline.ModuleCancelled:
 		t.cancelled++
-	}
-
-	for _, d := range m.dependents {
-		d.unfinished--
 	}
 }
 

@@ -24,7 +24,7 @@ func newTerm(cfg *Config, number uint64) *term {
 		inbox: t.inbox, logger: log}
 	t.workers = &workers{model: t.model, members: cfg.Members, timing: cfg.Timing, self: cfg.Self, nodeName: cfg.NodeName,
 		courier: courier, clock: awake.New(), links: map[pipeline.NodeID]*link{}}
-	send := &dispatcher{links: t.workers, vault: cfg.Vault, term: number}
+	send := &dispatcher{links: t.workers, vault: cfg.Vault, store: cfg.Store, term: number}
 
 	// The lifecycle, and what it calls while it advances modules. These parts call it
 	// back through steps.

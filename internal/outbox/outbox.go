@@ -46,12 +46,12 @@ func (o outbox) Look(now time.Time, n int) ([]webhook.Queue, error) {
 		if len(due[i]) > 0 {
 			queues[i].Target = o.w.target(hooks[i], now)
 		}
-		for _, e := range due[i] {
-			m, err := o.w.message(wire.EventOf(o.w.cfg.ClusterID(), &e.Event))
+		for j := range due[i] {
+			q, err := o.w.queued(&hooks[i], &due[i][j])
 			if err != nil {
 				return nil, err
 			}
-			queues[i].Due = append(queues[i].Due, webhook.Queued{Message: m, At: e.Since, Tries: e.Tries})
+			queues[i].Due = append(queues[i].Due, q)
 		}
 	}
 	return queues, nil
@@ -94,7 +94,10 @@ func parseEventID(id string) (index uint64, n int, err error) {
 
 // target is where a webhook sends. Without keys, its secret does not open.
 func (w *Webhooks) target(rec fsm.HookRecord, now time.Time) webhook.Target {
-	t := webhook.Target{Hook: rec.Name, URL: rec.URL}
+	t := webhook.Target{Hook: rec.Name, URL: rec.URL, Plain: rec.Format == fsm.HookSlack}
+	if t.Plain {
+		return t
+	}
 	sealed := [][]byte{rec.Sealed}
 	if len(rec.SealedOld) > 0 && now.Before(rec.OldUntil) {
 		sealed = append(sealed, rec.SealedOld)
@@ -111,22 +114,43 @@ func (w *Webhooks) target(rec fsm.HookRecord, now time.Time) webhook.Target {
 	return t
 }
 
-// message is an event as it is sent.
-func (w *Webhooks) message(e wire.Event) (webhook.Message, error) {
-	base := ""
-	if list := w.cfg.Addresses(); len(list) > 0 {
-		base = list[0]
+// message is an event as it is sent to a webhook of a format.
+func (w *Webhooks) message(format string, e wire.Event) (m webhook.Message, err error) {
+	m.ID = e.ID
+	if format == fsm.HookSlack {
+		m.Body, err = slackBody(escapeSlack(e.Text))
+	} else {
+		m.Body, err = w.cloudEvent(e)
 	}
-	body, err := json.Marshal(wire.CloudEventOf(e, base))
+	return m, err
+}
+
+func (w *Webhooks) cloudEvent(e wire.Event) ([]byte, error) {
+	body, err := json.Marshal(wire.CloudEventOf(e, w.base()))
 	if err != nil {
-		return webhook.Message{}, fmt.Errorf("encode event %s: %w", e.ID, err)
+		return nil, fmt.Errorf("encode event %s: %w", e.ID, err)
 	}
-	return webhook.Message{ID: e.ID, Body: body}, nil
+	return body, nil
+}
+
+// base is where the dashboard is; "" if that is not known.
+func (w *Webhooks) base() string {
+	if list := w.cfg.Addresses(); len(list) > 0 {
+		return list[0]
+	}
+	return ""
 }
 
 // send sends a message, signed. What cannot be signed is not sent.
 func (w *Webhooks) send(ctx context.Context, to *webhook.Target, m *webhook.Message) webhook.Answer {
-	if len(to.Keys) == 0 {
+	if m.Build != nil {
+		body, err := m.Build(ctx)
+		if err != nil {
+			return webhook.Answer{At: time.Now(), Text: "not sent: " + err.Error()}
+		}
+		m = &webhook.Message{ID: m.ID, Body: body}
+	}
+	if len(to.Keys) == 0 && !to.Plain {
 		return webhook.Answer{At: time.Now(), Text: "not sent: its secret does not open with this cluster key; replace it with pipelined webhooks rotate " + to.Hook}
 	}
 	return w.cfg.Send(ctx, to, m)

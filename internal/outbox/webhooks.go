@@ -43,6 +43,8 @@ type Definition struct {
 	Types     []string
 	Pipelines []string
 	Secret    string
+	// Format is "" or fsm.HookSlack, which has no secret.
+	Format string
 }
 
 // Config says what Webhooks is made of. All fields are needed, but for Defined.
@@ -61,6 +63,10 @@ type Config struct {
 	// dashboards, this node's first: events link to it.
 	ClusterID func() string
 	Addresses func() []string
+	// OpenLog opens the output of a finished attempt, on whichever node it is. Evaluate
+	// computes the message of a notification.
+	OpenLog  func(ctx context.Context, a *pipeline.Attempt) (LogText, error)
+	Evaluate func(ctx context.Context, def *pipeline.Pipeline, m *pipeline.Module, deps map[string]pipeline.UpstreamResult) (*pipeline.Evaluated, error)
 	// Defined are the webhooks of this agent's configuration.
 	Defined []Definition
 	Logger  hclog.Logger
@@ -103,7 +109,7 @@ func (w *Webhooks) define(ctx context.Context) {
 		}
 		if err == nil {
 			now := time.Now().UTC()
-			err = w.propose(ctx, fsm.HookSet, now, "", fsm.HookRecord{Name: d.Name, URL: d.URL, Types: d.Types, Pipelines: d.Pipelines, Sealed: w.seal(d.Name, d.Secret),
+			err = w.propose(ctx, fsm.HookSet, now, "", fsm.HookRecord{Name: d.Name, URL: d.URL, Types: d.Types, Pipelines: d.Pipelines, Format: d.Format, Sealed: w.seal(d.Name, d.Secret),
 				CreatedAt: now, OldUntil: now.Add(keepSecret)})
 		}
 		if err != nil && ctx.Err() == nil {
@@ -114,14 +120,21 @@ func (w *Webhooks) define(ctx context.Context) {
 
 // same reports whether a webhook is as the configuration has it.
 func (w *Webhooks) same(rec fsm.HookRecord, d Definition) bool {
-	if !rec.Config || rec.URL != d.URL || !slices.Equal(rec.Types, d.Types) || !slices.Equal(rec.Pipelines, d.Pipelines) {
+	if !rec.Config || rec.Format != d.Format || rec.URL != d.URL || !slices.Equal(rec.Types, d.Types) || !slices.Equal(rec.Pipelines, d.Pipelines) {
 		return false
+	}
+	if d.Format == fsm.HookSlack {
+		return true
 	}
 	secret, err := w.cfg.Keys.Open(sealWebhook+rec.Name, rec.Sealed)
 	return err == nil && string(secret) == d.Secret
 }
 
+// seal seals the secret of a webhook; nil if it has none.
 func (w *Webhooks) seal(name, secret string) []byte {
+	if secret == "" {
+		return nil
+	}
 	return w.cfg.Keys.Seal(sealWebhook+name, []byte(secret))
 }
 
@@ -132,15 +145,15 @@ func (w *Webhooks) propose(ctx context.Context, do fsm.HookDo, now time.Time, by
 
 // AddWebhook adds a webhook.
 func (w *Webhooks) AddWebhook(ctx context.Context, by api.Subject, in wire.WebhookRequest) (wire.WebhookCreated, error) {
-	d := Definition{Name: in.Name, URL: in.URL, Types: in.Types, Pipelines: in.Pipelines, Secret: in.Secret}
-	if d.Secret == "" {
+	d := Definition{Name: in.Name, URL: in.URL, Types: in.Types, Pipelines: in.Pipelines, Secret: in.Secret, Format: in.Format}
+	if d.Secret == "" && d.Format == "" {
 		d.Secret = webhook.NewSecret()
 	}
 	if err := Check(d, w.cfg.Rules); err != nil {
 		return wire.WebhookCreated{}, err
 	}
 
-	rec := fsm.HookRecord{Name: d.Name, URL: d.URL, Types: d.Types, Pipelines: d.Pipelines, Sealed: w.seal(d.Name, d.Secret), CreatedAt: time.Now().UTC(), CreatedBy: by.Name}
+	rec := fsm.HookRecord{Name: d.Name, URL: d.URL, Types: d.Types, Pipelines: d.Pipelines, Format: d.Format, Sealed: w.seal(d.Name, d.Secret), CreatedAt: time.Now().UTC(), CreatedBy: by.Name}
 	err := w.propose(ctx, fsm.HookAdd, rec.CreatedAt, by.Name, rec)
 	return wire.WebhookCreated{WebhookInfo: w.info(rec), Secret: d.Secret}, err
 }
@@ -164,6 +177,16 @@ func Check(d Definition, rules webhook.Rules) error {
 	if slices.Contains(d.Pipelines, "") {
 		return pipeline.Errorf(pipeline.Invalid, "pipelines: an empty name: expected names of pipelines")
 	}
+	switch d.Format {
+	case "":
+	case fsm.HookSlack:
+		if d.Secret != "" {
+			return pipeline.Errorf(pipeline.Invalid, "a webhook of the format slack has no secret: its address is one")
+		}
+		return nil
+	default:
+		return pipeline.Errorf(pipeline.Invalid, "format %.40q: expected slack, or none for signed CloudEvents", d.Format)
+	}
 	_, err := webhook.ParseSecret(d.Secret)
 	return err
 }
@@ -181,7 +204,7 @@ func (w *Webhooks) Webhooks(context.Context) (wire.WebhookList, error) {
 }
 
 func (w *Webhooks) info(rec fsm.HookRecord) wire.WebhookInfo {
-	out := wire.WebhookInfo{Name: rec.Name, URL: rec.URL, Types: rec.Types, Pipelines: rec.Pipelines, CreatedAt: rec.CreatedAt.UTC(), CreatedBy: rec.CreatedBy, Config: rec.Config,
+	out := wire.WebhookInfo{Name: rec.Name, URL: rec.URL, Types: rec.Types, Pipelines: rec.Pipelines, Format: rec.Format, CreatedAt: rec.CreatedAt.UTC(), CreatedBy: rec.CreatedBy, Config: rec.Config,
 		Off: rec.Off, OffAt: wire.TimeOf(rec.OffAt), Waiting: rec.Waiting, GivenUp: rec.GaveUp, Delivered: rec.Delivered, Dropped: rec.Dropped,
 		Failures: rec.Failures, DeliveredAt: wire.TimeOf(rec.OKAt)}
 	if len(rec.SealedOld) > 0 && time.Now().Before(rec.OldUntil) {
@@ -265,7 +288,7 @@ func (w *Webhooks) TestWebhook(ctx context.Context, by api.Subject, name string)
 
 	now := time.Now().UTC()
 	id := w.cfg.ClusterID() + "-test-" + strings.ReplaceAll(uuid.NewString(), "-", "")
-	m, err := w.message(wire.Event{ID: id, Type: testType, Name: "webhook.tested", Time: now, Text: "test of the webhook " + name, Actor: by.Name,
+	m, err := w.message(rec.Format, wire.Event{ID: id, Type: testType, Name: "webhook.tested", Time: now, Text: "test of the webhook " + name, Actor: by.Name,
 		Data: wire.EventData{Subject: name}})
 	if err != nil {
 		return wire.WebhookDelivery{}, err

@@ -59,8 +59,10 @@ type RunsConfig struct {
 	Vault      *Vault
 	Workspaces Workspaces
 	// Full says why this node takes nothing new; "" if it does.
-	Full   func() string
-	Logger hclog.Logger
+	Full func() string
+	// NoWebhooks runs send no notifications to webhooks: this node has none.
+	NoWebhooks bool
+	Logger     hclog.Logger
 }
 
 // Runs creates, reads and changes runs. It implements api.Runs.
@@ -71,12 +73,13 @@ type Runs struct {
 	vault      *Vault
 	workspaces Workspaces
 	full       func() string
+	noWebhooks bool
 	log        hclog.Logger
 }
 
 // NewRuns makes a Runs.
 func NewRuns(cfg RunsConfig) *Runs {
-	return &Runs{state: cfg.State, planner: cfg.Planner, compiler: cfg.Compiler, vault: cfg.Vault, workspaces: cfg.Workspaces, full: cfg.Full, log: cfg.Logger}
+	return &Runs{state: cfg.State, planner: cfg.Planner, compiler: cfg.Compiler, vault: cfg.Vault, workspaces: cfg.Workspaces, full: cfg.Full, noWebhooks: cfg.NoWebhooks, log: cfg.Logger}
 }
 
 // FindRun finds the run that a caller names.

@@ -29,7 +29,7 @@ func summary(r pipeline.Run) wire.RunSummary {
 		SubmittedAt: r.SubmittedAt.UTC(), StartedAt: wire.TimeOf(r.StartedAt), FinishedAt: wire.TimeOf(r.FinishedAt), IdleSeconds: r.Idle.Seconds(), Workspace: r.Workspace,
 		ModuleCount: r.Modules - r.Replaced, ModulesDone: r.Done - r.Replaced,
 		ModulesCached: r.Cached, ModulesFailed: r.Failed + r.Warnings, ModulesRunning: r.Live, Approvals: r.Approvals, Schedule: r.Schedule, Tick: tickOf(&r), Trigger: r.Trigger, Group: r.Group,
-		Git: git, Pinned: r.Pinned, ArtifactsGone: r.ArtifactsGone, LogsGone: r.LogsGone}
+		Git: git, Pinned: r.Pinned, ArtifactsGone: r.ArtifactsGone, LogsGone: r.LogsGone, Notices: r.Notices}
 }
 
 // tickOf is the tick of a run, as the clock of its schedule's zone shows it; nil if it

@@ -95,7 +95,7 @@ func (s *Schedules) register(ctx context.Context, by api.Subject, key, name stri
 		key = uuid.NewString()
 	}
 	rec := fsm.ScheduleRecord{Schedule: *def.Schedule, Registration: key, Modules: len(def.Modules), Workspace: in.Workspace, Holders: holders, Submitter: by.Name, Git: gitOf(&in),
-		Variables: variablesOf(&def.Scope), Sensitive: def.Scope.Sensitive}
+		Variables: variablesOf(&def.Scope), Sensitive: def.Scope.Sensitive, Notify: def.NotifyTargets()}
 	if c := def.Concurrency; c != nil {
 		rec.Group, rec.Cancels = c.Group, c.CancelInProgress
 	}
@@ -302,7 +302,7 @@ func (s *Schedules) withVariables(ctx context.Context, f *fsm.Fire, variables ma
 	if err != nil {
 		return err
 	}
-	f.Revision, f.Modules = rec.Revision, len(def.Modules)
+	f.Revision, f.Modules, f.Notify = rec.Revision, len(def.Modules), def.NotifyTargets()
 	if c := def.Concurrency; c != nil {
 		f.Group, f.Cancels = c.Group, c.CancelInProgress
 	}

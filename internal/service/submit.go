@@ -75,6 +75,9 @@ func (r *Runs) Commit(ctx context.Context, by api.Subject, def *pipeline.Pipelin
 	if c := def.Concurrency; c != nil {
 		run.Group, run.Cancels = c.Group, c.CancelInProgress
 	}
+	if !r.noWebhooks {
+		run.Notify = def.NotifyTargets()
+	}
 	if run.Key == "" {
 		run.Key = "run:" + string(run.ID)
 	}

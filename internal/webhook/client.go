@@ -30,12 +30,16 @@ type Target struct {
 	Hook string
 	URL  string
 	Keys [][]byte
+	// Plain receivers get JSON that is no CloudEvent, and not signed: Keys is empty.
+	Plain bool
 }
 
 // Message is an event as it is sent. The id is the same whenever it is sent.
 type Message struct {
 	ID   string
 	Body []byte
+	// Build makes Body when the message is sent, if it is set.
+	Build func(ctx context.Context) ([]byte, error)
 }
 
 // Answer is what came of sending a message.
@@ -121,8 +125,12 @@ func (c *Client) post(ctx context.Context, to *Target, m *Message, at time.Time)
 	}
 
 	h := req.Header
-	h.Set("Content-Type", mediaType)
 	h.Set("User-Agent", c.agent)
+	if to.Plain {
+		h.Set("Content-Type", "application/json")
+		return c.http.Do(req)
+	}
+	h.Set("Content-Type", mediaType)
 	h.Set("Webhook-Id", m.ID)
 	h.Set("Webhook-Timestamp", strconv.FormatInt(at.Unix(), 10))
 	h.Set("Webhook-Signature", Sign(to.Keys, m.ID, at, m.Body))

@@ -232,7 +232,8 @@ func (s *Sender) sendQueue(ctx context.Context, q *Queue, failures int) (out sen
 		}
 		results, out.any = append(results, r), true
 
-		if !ok || len(results) == atOnce || time.Since(began) >= flush {
+		// A plain receiver cannot tell that a message comes again: each is recorded at once.
+		if !ok || q.Plain || len(results) == atOnce || time.Since(began) >= flush {
 			s.commit(ctx, q.Hook, results)
 			results, began = nil, time.Now()
 		}

@@ -67,6 +67,9 @@ func (c *lifecycle) begin(a *attempt) error {
 	if err := c.directories.prepare(a.ctx, a); err != nil {
 		return err
 	}
+	if err := c.directories.notice(a.ctx, a); err != nil {
+		return err
+	}
 	if err := c.containers.prepare(a.ctx, a); err != nil {
 		return err
 	}

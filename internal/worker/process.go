@@ -94,8 +94,13 @@ func (p *processes) environ(dir attemptdir.Dir, s *pipeline.Spec) ([]string, err
 		return nil, err
 	}
 
+	event, notice := "", ""
+	if s.Notice != nil {
+		event, notice = s.Notice.Event, dir.Notice()
+	}
+
 	return environ.Build(environ.Config{
-		Dir: dir, Status: s.Status, Run: string(s.ID.Run), Pipeline: s.Pipeline, Module: s.ID.Module, Attempt: s.ID.Attempt,
+		Dir: dir, Event: event, Notice: notice, Status: s.Status, Run: string(s.ID.Run), Pipeline: s.Pipeline, Module: s.ID.Module, Attempt: s.ID.Attempt,
 		Worker: p.worker, Tick: s.Tick, Trace: s.Trace.Attempt(s.ID), Cache: cache, PassThrough: p.passThrough, Declared: withSecrets(s, cache),
 	})
 }

@@ -159,6 +159,7 @@ func (f *File) compile(in Inputs) (*pipeline.Pipeline, Diagnostics) {
 	c.choose()
 	env, deferred = withoutCache(env, deferred)
 	c.hooks(env, deferred)
+	c.notify(env, deferred)
 	outside = append(outside, c.outside...)
 	if d := append(outside, c.done()...); len(d) > 0 {
 		return nil, f.masked(in, d)
@@ -179,6 +180,10 @@ func rootValues(name string, scope *pipeline.Scope) map[string]cty.Value {
 
 	if scope.RunTick != "" {
 		run["tick"] = cty.StringVal(scope.RunTick)
+	}
+
+	if scope.RunStatus != "" { // else it is refused
+		run["status"] = cty.StringVal(scope.RunStatus)
 	}
 
 	if scope.RunNumber > 0 {

@@ -79,6 +79,8 @@ func (s *deferredScope) module(name string) (*pipeline.Evaluated, Diagnostics) {
 			s.each(r, expr, v, out)
 		case attribute == pipeline.DeferredMessage:
 			out.Message = messageOf(r, expr, v)
+		case attribute == pipeline.DeferredNotify:
+			out.Message = notifyMessageOf(r, expr, v)
 		case attribute == "command":
 			out.Command = commandOf(r, expr, v)
 		case attribute == "script":
@@ -155,7 +157,7 @@ func (s *deferredScope) value(r *report, expr hclsyntax.Expression, derive bool)
 
 	p := s.pipeline
 	roots := map[string]cty.Value{}
-	if refs.runID || refs.runNumber || refs.runTick || refs.other {
+	if refs.runID || refs.runNumber || refs.runTick || len(refs.runStatus) > 0 || refs.other {
 		roots = rootValues(p.Name, &p.Scope)
 	}
 

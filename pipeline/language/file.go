@@ -27,6 +27,7 @@ type File struct {
 	templates    map[string]*template
 	requirements []*requirement
 	hooks        ownHooks
+	notifies     []*notify
 	envFrom      []string
 	schedule     settings[pipeline.Schedule]
 	concurrency  settings[pipeline.Concurrency]

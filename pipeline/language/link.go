@@ -214,7 +214,7 @@ func (k *linker) linkLocal(l *local) {
 // inherit works out what an expression waits for.
 func (k *linker) inherit(l *deferrable) {
 	r := l.refs
-	l.waits = len(r.modules) > 0 || r.runNumber
+	l.waits = len(r.modules) > 0 || r.runNumber || len(r.runStatus) > 0
 	l.waitsForID = r.runID || r.runTick
 	for _, x := range k.file.named(r) {
 		l.waits = l.waits || x.value.waits
@@ -255,13 +255,21 @@ func (k *linker) linkUse(u *use, edges [][]edge[hcl.Range], needs *int) {
 		f.expensive = append(f.expensive, u.expr)
 	}
 
+	if at := u.refs.runStatus; len(at) > 0 && u.name != pipeline.DeferredNotify {
+		k.add(at[0].at, `module.NAME.status is that of a module; hooks and commands of notify blocks see $PIPELINED_STATUS`, "only the message of a notify block sees run.status")
+		return
+	}
+
 	named := f.named(u.refs)
+	if u.notifies && u.mode == useDeferred && !k.notifyUse(u, named) {
+		return
+	}
 	if u.mode == useSubmit && (l.waits || l.waitsForID) {
 		k.add(u.expr.Range(), "an expression that needs results or the run's id may stand in command, script, when, for_each, a module's env and an approval's message", "%s must be known at submission%s", u.name, k.because(u.refs, named))
 		return
 	}
 
-	if l.sensitive && (u.mode == useSubmit || u.name == "for_each" || u.name == pipeline.DeferredMessage) {
+	if l.sensitive && (u.mode == useSubmit || u.name == "for_each" || u.name == pipeline.DeferredMessage || u.name == pipeline.DeferredNotify) {
 		k.add(u.expr.Range(), "its value is stored and shown: give it in env to the modules that need it", "%s cannot name %s", u.name, k.whichSensitive(u.refs, named))
 		return
 	}

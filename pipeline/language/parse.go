@@ -59,6 +59,8 @@ type parser struct {
 	file *File
 	uses []use
 	read ReadImport
+	// notifies is set while a notify block is decoded.
+	notifies bool
 }
 
 // use is an expression with what it may name.
@@ -70,6 +72,8 @@ type use struct {
 	// module and local are the index of its owner; -1 is none.
 	module, local int
 	deferrable    *deferrable
+	// notifies marks what a notify block has.
+	notifies bool
 }
 
 type useMode int
@@ -118,8 +122,8 @@ func (p *parser) top(body *hclsyntax.Body) {
 }
 
 var (
-	pipelineBlocks = set("variable", "locals", "workspace", "module", "template", "requirement", hookBlock, scheduleBlock, concurrencyBlock)
-	pipelineNames  = append([]string{"module", "variable", "locals", "imports", "env", "env_from", "workspace", "template", "requirement", hookBlock, scheduleBlock, concurrencyBlock}, slices.Sorted(maps.Keys(pipelineSpecs))...)
+	pipelineBlocks = set("variable", "locals", "workspace", "module", "template", "requirement", hookBlock, notifyBlock, scheduleBlock, concurrencyBlock)
+	pipelineNames  = append([]string{"module", "variable", "locals", "imports", "env", "env_from", "workspace", "template", "requirement", hookBlock, notifyBlock, scheduleBlock, concurrencyBlock}, slices.Sorted(maps.Keys(pipelineSpecs))...)
 )
 
 // pipeline decodes the pipeline block.
@@ -175,6 +179,8 @@ func (p *parser) pipeline(b *hclsyntax.Block) {
 			if p.once(declared, inner) {
 				p.ownHooks(inner)
 			}
+		case notifyBlock:
+			p.notify(inner)
 		case scheduleBlock:
 			if p.once(declared, inner) {
 				p.schedule(inner)
@@ -369,6 +375,7 @@ func (p *parser) use(u use) {
 	if len(u.refs.cache) > 0 && !cacheUse(u.name, u.expr, u.refs) {
 		p.add(u.refs.cache[0].at, cacheHint, "%s cannot name cache.dir", u.name)
 	}
+	u.notifies = p.notifies
 	p.uses = append(p.uses, u)
 }
 

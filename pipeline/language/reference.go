@@ -39,6 +39,7 @@ type references struct {
 	runID     bool
 	runNumber bool
 	runTick   bool
+	runStatus []reference // run.status, which only notifications know
 	git       []reference // the facts of git, which may be missing
 	cache     []reference // cache.dir, which only the worker knows
 	other     bool        // git, run.submitter, pipeline: known at submission
@@ -48,7 +49,7 @@ type references struct {
 // none reports an expression that needs no scope at all.
 func (x *references) none() bool {
 	return len(x.variables)+len(x.locals)+len(x.modules) == 0 && !x.instance() &&
-		!x.allVars && !x.allLocals && !x.runID && !x.runNumber && !x.runTick && !x.other && !x.unknown
+		!x.allVars && !x.allLocals && !x.runID && !x.runNumber && !x.runTick && len(x.runStatus) == 0 && !x.other && !x.unknown
 }
 
 // instance reports an expression that names what differs between the instances
@@ -124,6 +125,10 @@ func (x *references) take(r *report, t hcl.Traversal, script bool) {
 		x.runTick = x.runTick || second == stepNone || name == "tick"
 		x.runNumber = x.runNumber || second == stepNone || name == "number"
 		x.other = true
+		if name == "status" {
+			x.runStatus = append(x.runStatus, reference{name: name, at: at})
+			return
+		}
 		known(r, at, second, name, root, runNames)
 	case "git":
 		x.other = true

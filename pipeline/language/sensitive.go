@@ -220,22 +220,39 @@ func (f *File) MissingSecrets(p *pipeline.Pipeline, set []string, how func(name 
 			block = m.Of
 		}
 
-		j, ok := f.moduleIndex[block]
+		of := f.moduleOf(block, m)
+		what := fmt.Sprintf("module %q", block)
+		if m.Hook.Notifies() {
+			what = fmt.Sprintf("notify %q", strings.TrimSuffix(m.Key, startKey("")))
+		}
 		for _, name := range m.SecretNames() {
-			if !ok || slices.Contains(set, name) {
+			if of == nil || slices.Contains(set, name) {
 				continue
 			}
 			detail := how(name)
 			if near := didYouMean(name, set); near != "" {
 				detail = near + "\n" + detail
 			}
-			at := f.modules[j].at
-			if f.modules[j].secretsAt != nil {
-				at = *f.modules[j].secretsAt
+			at := of.at
+			if of.secretsAt != nil {
+				at = *of.secretsAt
 			}
-			r.add(at, detail, "module %q: secret %s is not set", block, quote(name)) // once, for all instances: see done
+			r.add(at, detail, "%s: secret %s is not set", what, quote(name)) // once, for all instances: see done
 		}
 	}
 
 	return r.done()
+}
+
+// moduleOf finds the source of a compiled module; nil if it has none of its own.
+func (f *File) moduleOf(block string, m *pipeline.Module) *module {
+	if j, ok := f.moduleIndex[block]; ok {
+		return f.modules[j]
+	}
+	for _, x := range f.notifies {
+		if m.Of == notifyBlock && (m.Key == x.static.Name || m.Key == startKey(x.static.Name)) {
+			return &x.run
+		}
+	}
+	return nil
 }

@@ -43,6 +43,9 @@ type scriptText struct {
 // effect, and LostZeros.
 func (f *File) Warnings() Diagnostics {
 	list := append(f.LostZeros(), f.hiddenFailures("", f.pipeline.Shell, f.hooks.scripts)...)
+	for _, x := range f.notifies {
+		list = append(list, f.hiddenFailures(fmt.Sprintf("notify %q: ", x.static.Name), f.pipeline.Shell, x.run.scripts)...)
+	}
 	for _, m := range f.modules {
 		if at, advice := oneText(m.commandExpr); advice != "" {
 			list = append(list, f.src.diagnostic(at, fmt.Sprintf("module %q: the name of the program has a space", m.static.Name), advice))

@@ -38,6 +38,9 @@ func (d Dir) Tmp() string { return string(d) + "/tmp" }
 // Script is the file of the module's script; it lies outside Work.
 func (d Dir) Script() string { return string(d) + "/script" }
 
+// Notice is the file in which the command of a notification finds what it is about.
+func (d Dir) Notice() string { return string(d) + "/notice.json" }
+
 // Log is the file of the module's output; see executor.LogPath.
 func (d Dir) Log() string { return executor.LogPath(string(d)) }
 

@@ -38,6 +38,9 @@ type Config struct {
 	Tick string
 	// Status is how the run has gone, for a hook of its pipeline.
 	Status string
+	// Event is what the command of a notification is about, Notice the file that says
+	// more.
+	Event, Notice string
 	// Cache is the directory that holds the module's caches.
 	Cache string
 
@@ -106,6 +109,8 @@ func Build(c Config) ([]string, error) {
 	add("PIPELINED_WORKER", c.Worker)
 	add("PIPELINED_TICK", c.Tick)
 	add(executor.StatusVariable, c.Status)
+	add("PIPELINED_EVENT", c.Event)
+	add("PIPELINED_NOTICE", c.Notice)
 	add("PIPELINED_OUTPUT", c.Dir.Result())
 	add("PIPELINED_WORKSPACE", c.Dir.Work())
 	add("PIPELINED_CACHE", c.Cache)

@@ -136,6 +136,11 @@ function Head({ r, tab }: { r: RunSummary; tab: string }) {
           {dateTime(r.submittedAt)}
         </span>
         <Variables r={r} />
+        {r.notices?.map((n) => (
+          <span key={n.name + n.at} class="tag" title={[`${n.name}: ${n.event} to webhook ${n.webhook}`, n.reason].filter(Boolean).join('; ')}>
+            <span>{n.state === 'delivered' ? `${n.webhook} notified of ${n.event}` : `${n.event} to ${n.webhook}: ${n.state}`}</span>
+          </span>
+        ))}
         {r.pinned && (
           <span class="tag only-s">
             <Icon name="pin" />

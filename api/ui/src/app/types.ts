@@ -25,9 +25,20 @@ export interface RunSummary {
   modulesFailed?: number
   modulesRunning?: number
   approvals?: number
+  notices?: Notification[]
   pinned?: boolean
   artifactsGone?: boolean
   logsGone?: boolean
+}
+
+// Notification is what became of a notification to a webhook.
+export interface Notification {
+  name: string
+  event: string
+  webhook: string
+  state: 'waiting' | 'delivered' | 'given up' | 'not sent'
+  reason?: string
+  at: string
 }
 
 export interface Attempt {

@@ -7,7 +7,7 @@ import { Act, Blank, Command, Table, cli, offer } from './parts'
 import { now } from './store'
 
 interface Delivery { event: string; at: string; accepted: boolean; status?: number; text?: string; nextAt?: string }
-interface Webhook { name: string; url: string; types?: string[]; pipelines?: string[]; config?: boolean; off?: string; waiting: number; givenUp: number; delivered: number; dropped: number; failures: number; deliveredAt?: string; last?: Delivery }
+interface Webhook { name: string; url: string; types?: string[]; pipelines?: string[]; format?: string; config?: boolean; off?: string; waiting: number; givenUp: number; delivered: number; dropped: number; failures: number; deliveredAt?: string; last?: Delivery }
 
 const webhooks = signal<Webhook[] | null>(null)
 
@@ -65,8 +65,8 @@ export function Webhooks() {
                 </small>
               </th>
               <td data-label="Events">
-                {w.types?.length ? w.types.join(', ') : 'all'}
-                <small>{w.pipelines?.length ? `of ${w.pipelines.join(', ')}` : ''}</small>
+                {w.types?.length ? w.types.join(', ') : w.format ? 'notifications' : 'all'}
+                <small>{[w.format && `as ${w.format}`, w.pipelines?.length && `of ${w.pipelines.join(', ')}`].filter(Boolean).join(', ')}</small>
               </td>
               <td data-label="State" class={'s-' + kind}>
                 <Shape kind={kind} /> {word}
