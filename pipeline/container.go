@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"slices"
 	"time"
 )
@@ -16,6 +17,15 @@ type Container struct {
 	RegistryAuth string `json:"registryAuth,omitempty"`
 	// Services start before the module and are removed at its end.
 	Services []Service `json:"services,omitempty"`
+}
+
+// Images names the images of a module: its own, then those of its services.
+func (c *Container) Images() []string {
+	refs := []string{c.Image}
+	for i := range c.Services {
+		refs = append(refs, c.Services[i].Image)
+	}
+	return refs
 }
 
 // What Container.Pull may hold.
@@ -40,6 +50,23 @@ type Service struct {
 
 // DefaultHealthTimeout is that of a service that sets none.
 const DefaultHealthTimeout = time.Minute
+
+// What begins a line of a service's output among those of its module: serviceLine NAME
+// serviceBar.
+const (
+	serviceLine = "service "
+	serviceBar  = " | "
+)
+
+// ServiceLine is a line of a service's output as it stands in that of its module.
+func ServiceLine(service, line string) string { return serviceLine + service + serviceBar + line }
+
+// OfService reports whether a line looks like one of ServiceLine.
+func OfService(line []byte) bool {
+	rest, ok := bytes.CutPrefix(line, []byte(serviceLine))
+	name, _, bar := bytes.Cut(rest, []byte(serviceBar))
+	return ok && bar && !bytes.ContainsRune(name, ' ')
+}
 
 // SecretNames lists the secrets that the module needs: those that it sees, and that of
 // its registry.

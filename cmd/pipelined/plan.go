@@ -174,7 +174,7 @@ func (p *planner) visit(i int) *plannedModule {
 	}
 
 	*x = plannedModule{
-		Name: m.Name, Description: m.Description, DependsOn: m.DependsOn, Skipped: m.Skip, Command: commandText(m), Requires: requirements(m.Requires),
+		Name: m.Name, Description: m.Description, DependsOn: m.DependsOn, Skipped: m.Skip, Command: commandText(m), Requires: requirements(m),
 		Locks: m.Locks, LockHolders: m.LockHolders, Always: m.AlwaysRun, RunIf: m.RunIf, Unknown: unknownValues(m),
 	}
 	if m.MaxParallel > 0 {
@@ -250,7 +250,8 @@ func commandText(m *pipeline.Module) string {
 	return ""
 }
 
-func requirements(r pipeline.Requires) string {
+func requirements(m *pipeline.Module) string {
+	r := m.Requires
 	var parts []string
 	if r.OS != "" {
 		parts = append(parts, r.OS)
@@ -269,7 +270,11 @@ func requirements(r pipeline.Requires) string {
 	}
 
 	if r.Engine {
-		parts = append(parts, "a container engine")
+		part := "a container engine"
+		if m.Container.Image != "" { // else it is known with the instances
+			part += " for " + strings.Join(slices.Compact(m.Container.Images()), ", ")
+		}
+		parts = append(parts, part)
 	}
 
 	return strings.Join(parts, ", ")

@@ -31,3 +31,19 @@ func TestPlan_unmatchedInputs(t *testing.T) {
 		t.Errorf("%+v", plan.Warnings)
 	}
 }
+
+// TestPlan_images names what a worker needs for a container.
+func TestPlan_images(t *testing.T) {
+	file := write(t, t.TempDir(), "p.hcl", `pipeline "p" {
+  module "m" {
+    image   = "golang:1.26"
+    command = ["true"]
+    service "db" { image = "postgres:18" }
+  }
+}
+`)
+	code, stdout, stderr := newCommand(t, nil).exec("plan", file)
+	if want := "needs a container engine for golang:1.26, postgres:18\n"; code != exitOK || !strings.Contains(stdout, want) {
+		t.Errorf("exit %d, want %q: %s%s", code, want, stdout, stderr)
+	}
+}

@@ -16,6 +16,8 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
+
+	"github.com/pipelined/pipelined/pipeline"
 )
 
 const (
@@ -191,6 +193,6 @@ func (e *Engine) printService(ctx context.Context, c *container.Summary, out io.
 	var buf bytes.Buffer
 	_, _ = stdcopy.StdCopy(&buf, &buf, logs) // what came before an error is printed
 	for line := range strings.Lines(buf.String()) {
-		fmt.Fprintf(out, "service %s | %s\n", name, strings.TrimRight(line, "\r\n"))
+		fmt.Fprintln(out, pipeline.ServiceLine(name, strings.TrimRight(line, "\r\n")))
 	}
 }

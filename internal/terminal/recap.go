@@ -121,7 +121,7 @@ func (p *recap) module(c *Console, r *wire.Run, m *wire.Module) []row {
 	case n == 0 && !began(m): // it can have no output
 	case n == 0:
 		facts += "; it printed nothing"
-	case lines[0].number > 1:
+	case lines[n-1].number > n:
 		facts += fmt.Sprintf("; the last %d of %d lines:", n, lines[n-1].number)
 	default:
 		facts += ":"

@@ -1,23 +1,60 @@
 package terminal
 
-import "github.com/pipelined/pipelined/pipeline"
+import (
+	"slices"
+
+	"github.com/pipelined/pipelined/pipeline"
+)
 
 const (
 	// tailLines is how many lines of a module are kept for when it fails.
 	tailLines = 20
 	// tailBytes is how much is kept of each.
 	tailBytes = 1000
+	// besideLines is how many lines of services are shown at least, if there are any.
+	besideLines = 5
 )
 
 // tails keeps the last lines of modules that have not succeeded. One goroutine uses it.
 type tails struct{ of map[string]*tail }
 
-// tail is the end of a module's output.
+// tail is the end of a module's output. What its services wrote follows its own lines, and
+// does not take their place.
 type tail struct {
 	// count is how many lines the attempt has written so far.
 	count int
-	// lines are the last of them; the newest is at (count-1) modulo tailLines.
-	lines [tailLines][]byte
+	// own are the last lines of the module, beside those of its services; current is the
+	// one that has the newest line.
+	own, beside ring
+	current     *ring
+}
+
+// ring keeps the last lines that it was given.
+type ring struct {
+	count   int
+	numbers [tailLines]int
+	lines   [tailLines][]byte
+}
+
+func (r *ring) add(number int, text []byte) {
+	r.count++
+	i := (r.count - 1) % tailLines
+	r.numbers[i], r.lines[i] = number, append(r.lines[i][:0], text[:min(len(text), tailBytes)]...)
+}
+
+// extend adds to the newest line.
+func (r *ring) extend(text []byte) {
+	at := &r.lines[(r.count-1)%tailLines]
+	*at = append(*at, text[:min(len(text), max(tailBytes-len(*at), 0))]...)
+}
+
+// last gives the last lines, at most so many, in their order.
+func (r *ring) last(n int) []numbered {
+	var list []numbered
+	for i := max(0, r.count-min(n, tailLines)); i < r.count; i++ {
+		list = append(list, numbered{r.numbers[i%tailLines], string(r.lines[i%tailLines])})
+	}
+	return list
 }
 
 // numbered is a line with its number, from 1.
@@ -36,18 +73,17 @@ func (t *tails) add(p part) {
 		t.of[p.module] = k
 	}
 
-	if p.begins || k.count == 0 {
-		k.count++
-		at := &k.lines[k.at(k.count)]
-		*at = append((*at)[:0], p.text[:min(len(p.text), tailBytes)]...)
+	if !p.begins && k.current != nil {
+		k.current.extend(p.text)
 		return
 	}
-
-	at := &k.lines[k.at(k.count)]
-	*at = append(*at, p.text[:min(len(p.text), max(tailBytes-len(*at), 0))]...)
+	k.count++
+	k.current = &k.own
+	if pipeline.OfService(p.text) {
+		k.current = &k.beside
+	}
+	k.current.add(k.count, p.text)
 }
-
-func (k *tail) at(number int) int { return (number - 1) % tailLines }
 
 // restart forgets the output of an earlier attempt.
 func (t *tails) restart(module string, _ int) { delete(t.of, module) }
@@ -66,8 +102,8 @@ func (t *tails) newest(module string) string {
 		return ""
 	}
 
-	for n := k.count; n > max(0, k.count-tailLines); n-- {
-		if text := Flat(string(k.lines[k.at(n)])); text != "" {
+	for _, l := range slices.Backward(k.last()) {
+		if text := Flat(l.text); text != "" {
 			return text
 		}
 	}
@@ -80,10 +116,12 @@ func (t *tails) last(module string) []numbered {
 	if k == nil {
 		return nil
 	}
+	return k.last()
+}
 
-	var list []numbered
-	for n := max(1, k.count-tailLines+1); n <= k.count; n++ {
-		list = append(list, numbered{n, string(k.lines[k.at(n)])})
-	}
+func (k *tail) last() []numbered {
+	list := k.own.last(tailLines)
+	list = append(list, k.beside.last(max(tailLines-len(list), besideLines))...)
+	slices.SortFunc(list, func(a, b numbered) int { return a.number - b.number })
 	return list
 }

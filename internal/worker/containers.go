@@ -173,7 +173,7 @@ func (c *containers) prepare(ctx context.Context, a *attempt) error {
 
 	began := time.Now()
 	a.images = a.images[:0]
-	for _, ref := range imagesOf(s) {
+	for _, ref := range s.Images() {
 		auth := ""
 		if container.SameRegistry(ref, s.Image) {
 			auth = a.spec.Secrets[s.RegistryAuth]
@@ -188,15 +188,6 @@ func (c *containers) prepare(ctx context.Context, a *attempt) error {
 	return nil
 }
 
-// imagesOf names the images of a module: its own, then those of its services.
-func imagesOf(s *pipeline.Container) []string {
-	refs := []string{s.Image}
-	for i := range s.Services {
-		refs = append(refs, s.Services[i].Image)
-	}
-	return refs
-}
-
 // digests finds the digests of a module's images, and pulls them as the module says.
 // Those whose registry needs a secret are not pulled: only attempts get secrets.
 func (c *containers) digests(ctx context.Context, s *pipeline.Container) ([]string, error) {
@@ -205,7 +196,7 @@ func (c *containers) digests(ctx context.Context, s *pipeline.Container) ([]stri
 		return nil, pipeline.Errorf(pipeline.Unavailable, "%s", why)
 	}
 	var list []string
-	for _, ref := range imagesOf(s) {
+	for _, ref := range s.Images() {
 		policy := s.Pull
 		if s.RegistryAuth != "" && container.SameRegistry(ref, s.Image) {
 			policy = pipeline.PullNever
