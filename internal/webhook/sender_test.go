@@ -82,7 +82,7 @@ func (o *outbox) Look(now time.Time, n int) ([]webhook.Queue, error) {
 		if l.off {
 			continue
 		}
-		out := webhook.Queue{Target: webhook.Target{Hook: name}, Dropped: l.dropped}
+		out := webhook.Queue{Target: webhook.Target{Hook: name, Plain: name == "plain"}, Dropped: l.dropped}
 		for _, e := range l.queue {
 			switch {
 			case e.gaveUp:
@@ -317,6 +317,26 @@ func TestSender_Lead_commit(t *testing.T) {
 		}
 		if o.commits != 2 {
 			t.Errorf("%d commits", o.commits)
+		}
+	})
+}
+
+// A plain receiver cannot tell repetitions: what it has acknowledged is recorded before
+// the next message is sent.
+func TestSender_Lead_plain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutbox("plain")
+		o.refuse = errors.New("no leader")
+		o.add("plain", "1", "2", "3")
+		defer o.lead(t)()
+		elapse(10 * time.Second)
+		if got := o.times("plain"); len(got) != 1 {
+			t.Errorf("sent after %v although nothing was recorded", got)
+		}
+		o.set(func() { o.refuse = nil })
+		elapse(time.Hour)
+		if got := o.times("plain"); len(got) != 3 || o.commits != 3 {
+			t.Errorf("sent after %v, %d commits", got, o.commits)
 		}
 	})
 }
