@@ -79,6 +79,18 @@ func matchesPattern(pattern, name string) bool {
 	return err == nil && ok
 }
 
+// Credentials names the variables of the environment in a scope that look like
+// credentials, sorted.
+func Credentials(scope *pipeline.Scope) (names []string) {
+	for _, name := range scope.Sensitive {
+		if credential, ok := strings.CutPrefix(name, credentialPrefix); ok {
+			names = append(names, credential)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // declared leaves out the credentials among the names of a scope's variables.
 func declared(names func(func(string) bool)) func(func(string) bool) {
 	return func(yield func(string) bool) {

@@ -40,6 +40,7 @@ type references struct {
 	runNumber bool
 	runTick   bool
 	runStatus []reference // run.status, which only notifications know
+	submitter bool
 	git       []reference // the facts of git, which may be missing
 	cache     []reference // cache.dir, which only the worker knows
 	other     bool        // git, run.submitter, pipeline: known at submission
@@ -123,6 +124,7 @@ func (x *references) take(r *report, t hcl.Traversal, script bool) {
 	case "run":
 		x.runID = x.runID || second == stepNone || name == "id"
 		x.runTick = x.runTick || second == stepNone || name == "tick"
+		x.submitter = x.submitter || second == stepNone || name == "submitter"
 		x.runNumber = x.runNumber || second == stepNone || name == "number"
 		x.other = true
 		if name == "status" {
