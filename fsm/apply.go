@@ -201,16 +201,21 @@ func (st *state) applySubmit(c *Command, ch *change) SubmitResult {
 		return SubmitResult{Err: pipeline.Errorf(pipeline.Conflict, "run %s exists", r.ID)}
 	}
 
-	if err := st.hooks.accepts(r.Notify, r.Pipeline); err != nil && !r.Untrusted {
-		return SubmitResult{Err: err}
-	}
-
-	if err := st.registry.use(c.Use); err != nil {
-		return SubmitResult{Err: err}
-	}
-
 	r.Schedule, r.Queued, r.Tick, r.Zone, r.Trigger, r.Backfill = "", false, time.Time{}, "", "", "" // those of schedules are made by Fire
+	r.RetriedAs = nil
+	t, err := st.takeover(c.Submit, &r)
+	if err == nil && !r.Untrusted {
+		err = st.hooks.accepts(r.Notify, r.Pipeline)
+	}
+	if err == nil {
+		err = st.registry.use(c.Use)
+	}
+	if err != nil {
+		return SubmitResult{Err: err}
+	}
+
 	st.queues.start(&r, c.Submit.Definition, c.At, ch)
+	st.takeOver(t, &r, c.At, ch)
 
 	if r.Key != "" {
 		st.putKey(r.Key, keyRecord{Run: r.ID, Fingerprint: c.Submit.Fingerprint})

@@ -64,6 +64,11 @@ type Submit struct {
 	// Fingerprint is the digest of the request: the same key with another
 	// fingerprint is a conflict.
 	Fingerprint pipeline.Digest `cbor:"3,keyasint,omitempty"`
+	// Take names modules and instances of the run of Run.RetryOf, all of which have
+	// succeeded: their results are taken over. Tries is that run's, so that it is
+	// refused if the run was retried meanwhile.
+	Take  []string `cbor:"4,keyasint,omitempty"`
+	Tries int      `cbor:"5,keyasint,omitempty"`
 }
 
 // Batch is what the orchestrator decided at one moment: outcomes that came in

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -66,7 +67,15 @@ func (q *queues) start(r *pipeline.Run, definition []byte, at time.Time, ch *cha
 	q.supersede(r, ch)
 	q.enter(r)
 	q.runs.create(r, definition, number, ch)
-	q.happenedTo(r, pipeline.Event{Type: pipeline.EventRunQueued, Actor: r.Submitter, Reason: dueText(r), Subject: r.Schedule})
+	q.happenedTo(r, pipeline.Event{Type: pipeline.EventRunQueued, Actor: r.Submitter, Reason: cmp.Or(retryText(r), dueText(r)), Subject: r.Schedule})
+}
+
+// retryText names the run that a run retries with other values; "" if it retries none.
+func retryText(r *pipeline.Run) string {
+	if r.RetryOf == nil {
+		return ""
+	}
+	return fmt.Sprintf("retry of run %d", r.RetryOf.Number)
 }
 
 // dueText says when a run of a schedule was due; "" if nothing asked for it but its

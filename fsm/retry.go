@@ -24,7 +24,7 @@ func (st *state) applyRetry(c *Command, ch *change) Result {
 	case r.Tries != op.Tries:
 		return Result{Err: pipeline.Errorf(pipeline.Conflict, "run %s was retried meanwhile", op.Run)}
 	case r.ArtifactsGone:
-		return Result{Err: pipeline.Errorf(pipeline.Conflict, "run %s cannot be resumed: its workspace and artifacts are no longer kept; submit it again", op.Run)}
+		return Result{Err: pipeline.FilesGone(op.Run)}
 	case len(op.Modules) == 0:
 		return Result{Err: pipeline.Errorf(pipeline.Conflict, "run %s has nothing to retry: every module succeeded", op.Run)}
 	}

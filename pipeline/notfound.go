@@ -8,6 +8,12 @@ const maxNames = 20
 // NoRun is the error for a run that does not exist.
 func NoRun(id RunID) error { return Errorf(NotFound, "no run %s", id) }
 
+// FilesGone is the error for a run that cannot be retried because a limit deleted what
+// its modules need.
+func FilesGone(id RunID) error {
+	return Errorf(Conflict, "run %s cannot be resumed: its workspace and artifacts are no longer kept; submit it again", id)
+}
+
 // NoModule is the error for a module that a run does not have. modules are those
 // that it has.
 func NoModule(id RunID, module string, modules []Module) error {

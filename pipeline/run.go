@@ -22,6 +22,11 @@ type Run struct {
 	Workspace Digest `json:"workspace,omitempty"`
 	// Holders are nodes that had the workspace's blobs at submission.
 	Holders []NodeID `json:"holders,omitempty"`
+	// RetryOf is set if the run was made of another one with other values of variables,
+	// and took its results over. RetriedAs are the newest runs that were made so of
+	// this one.
+	RetryOf   *RetryOf  `json:"retryOf,omitempty"`
+	RetriedAs []RunLink `json:"retriedAs,omitempty"`
 	// Modules is how many the run has, Done how many of them are final.
 	Modules int `json:"modules"`
 	Done    int `json:"done"`
@@ -103,6 +108,19 @@ type Run struct {
 	// workspace is deleted with the artifacts.
 	ArtifactsGone bool `json:"artifactsGone,omitempty"`
 	LogsGone      bool `json:"logsGone,omitempty"`
+}
+
+// RunLink names a run, which may be gone by now.
+type RunLink struct {
+	ID     RunID  `json:"id"`
+	Number uint64 `json:"number"`
+}
+
+// RetryOf is the run that another one retries with other values, and the names of the
+// variables whose values differ, sorted.
+type RetryOf struct {
+	RunLink
+	Variables []string `json:"variables,omitempty"`
 }
 
 // Attempt is one try of one module on one worker.
