@@ -30,6 +30,7 @@ var table = map[string][2]string{
 	"GET /api/v1/runs/{id}":                              {"rsa", "Runs.Get"},
 	"POST /api/v1/runs/{id}/cancel":                      {"sa", "Runs.Cancel"},
 	"POST /api/v1/runs/{id}/retry":                       {"sa", "Runs.Retry"},
+	"POST /api/v1/runs/{id}/retry/plan":                  {"sa", "Runs.PlanRetry"},
 	"POST /api/v1/runs/{id}/pin":                         {"sa", "Runs.Pin"},
 	"POST /api/v1/runs/{id}/unpin":                       {"sa", "Runs.Unpin"},
 	"POST /api/v1/runs/{id}/modules/{module}/approve":    {"sa", "Modules.Approve"},

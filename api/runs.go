@@ -39,8 +39,11 @@ type Runs interface {
 	Graph(ctx context.Context, id pipeline.RunID, fold GraphFold) (wire.Graph, error)
 	// Cancel cancels a run: leader. Cancelling it again changes nothing.
 	Cancel(ctx context.Context, by Subject, id pipeline.RunID, in wire.CancelRequest) (wire.RunSummary, error)
-	// Retry resumes a finished run: leader.
+	// Retry resumes a finished run, or with other values of variables makes a run that
+	// retries it: leader.
 	Retry(ctx context.Context, by Subject, id pipeline.RunID, in wire.RetryRequest) (wire.RunSummary, error)
+	// PlanRetry says what a retry would run again, and why: leader.
+	PlanRetry(ctx context.Context, by Subject, id pipeline.RunID, in wire.RetryRequest) (wire.RetryPlan, error)
 	// Pin exempts a run from retention, or ends the exemption: leader.
 	Pin(ctx context.Context, by Subject, id pipeline.RunID, pinned bool) (wire.RunSummary, error)
 	// Decide approves or rejects a module that waits for an approval: leader. The
@@ -133,9 +136,13 @@ func (h *runsHandler) routes() []Route {
 			Body:    OptionalBody, Request: doc[wire.CancelRequest](), Response: doc[wire.RunSummary](),
 			serve: h.cancel},
 		{Method: "POST", Pattern: "/api/v1/runs/{id}/retry", Role: RoleSubmit, Where: OnState,
-			Summary: "resume a finished run where it failed",
+			Summary: "resume a finished run where it failed, or retry it with other variables as a new run",
 			Body:    OptionalBody, Request: doc[wire.RetryRequest](), Response: doc[wire.RunSummary](),
 			serve: h.retry},
+		{Method: "POST", Pattern: "/api/v1/runs/{id}/retry/plan", Role: RoleSubmit, Where: OnState,
+			Summary: "what a retry of a finished run would run again, and why",
+			Body:    OptionalBody, Request: doc[wire.RetryRequest](), Response: doc[wire.RetryPlan](),
+			serve: h.planRetry},
 		{Method: "POST", Pattern: "/api/v1/runs/{id}/pin", Role: RoleSubmit, Where: OnState,
 			Summary:  "exempt a run from retention",
 			Response: doc[wire.RunSummary](), serve: h.pin},
@@ -323,25 +330,40 @@ func (h *runsHandler) setPinned(c *call, pinned bool) error {
 }
 
 func (h *runsHandler) retry(c *call) error {
-	id := c.run
-	in, err := document[wire.RetryRequest](c)
+	in, err := retryRequest(c)
 	if err != nil {
 		return err
+	}
+	out, err := h.runs.Retry(c.r.Context(), c.by, c.run, in)
+	return c.reply(out, err)
+}
+
+func (h *runsHandler) planRetry(c *call) error {
+	in, err := retryRequest(c)
+	if err != nil {
+		return err
+	}
+	out, err := h.runs.PlanRetry(c.r.Context(), c.by, c.run, in)
+	return c.reply(out, err)
+}
+
+func retryRequest(c *call) (wire.RetryRequest, error) {
+	in, err := document[wire.RetryRequest](c)
+	if err != nil {
+		return in, err
 	}
 	if in.Request == "" {
 		in.Request = c.key
 	}
 	if len(in.Request) > wire.MaxIdempotencyKey {
-		return invalid("request: longer than %d bytes", wire.MaxIdempotencyKey)
+		return in, invalid("request: longer than %d bytes", wire.MaxIdempotencyKey)
 	}
 	for _, m := range in.From {
 		if !wire.ValidModule(m) {
-			return badModule(m)
+			return in, badModule(m)
 		}
 	}
-
-	out, err := h.runs.Retry(c.r.Context(), c.by, id, in)
-	return c.reply(out, err)
+	return in, nil
 }
 
 func (h *runsHandler) why(c *call) error {

@@ -32,6 +32,35 @@ type Pipeline struct {
 	Modules []Module `json:"modules"`
 	// Scope holds what deferred expressions may name besides results.
 	Scope Scope `json:"scope"`
+	// Given is what it was compiled of.
+	Given Given `json:"given,omitzero"`
+}
+
+// MaxGivenSource is up to how many bytes a source is kept with its imports.
+const MaxGivenSource = 64 << 10
+
+// Given is what a submission said besides its files, so that the same source, whose
+// name is Pipeline.File, can be compiled again with other values of variables.
+type Given struct {
+	// Source is "" if it and the texts of its imports, by their paths, have more than
+	// MaxGivenSource bytes, or if there is none.
+	Source  string            `json:"source,omitempty"`
+	Imports map[string]string `json:"imports,omitempty"`
+	// Variables are the values that were given, as texts; of sensitive variables only
+	// the names, in Sensitive.
+	Variables map[string]string `json:"variables,omitempty"`
+	Sensitive []string          `json:"sensitive,omitempty"`
+	// Env is what env_from took, without credentials.
+	Env map[string]string `json:"env,omitempty"`
+	// Targets, Tags and Skip selected modules.
+	Targets []string `json:"targets,omitempty"`
+	Tags    []string `json:"tags,omitempty"`
+	Skip    []string `json:"skip,omitempty"`
+}
+
+// IsZero reports whether nothing was given.
+func (g Given) IsZero() bool {
+	return g.Source == "" && len(g.Variables)+len(g.Sensitive)+len(g.Env)+len(g.Targets)+len(g.Tags)+len(g.Skip) == 0
 }
 
 // Scope is what the expressions of a run see besides module results. Values

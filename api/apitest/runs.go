@@ -20,6 +20,7 @@ type Runs struct {
 	GraphFunc     func(context.Context, pipeline.RunID, api.GraphFold) (wire.Graph, error)
 	CancelFunc    func(context.Context, api.Subject, pipeline.RunID, wire.CancelRequest) (wire.RunSummary, error)
 	RetryFunc     func(context.Context, api.Subject, pipeline.RunID, wire.RetryRequest) (wire.RunSummary, error)
+	PlanRetryFunc func(context.Context, api.Subject, pipeline.RunID, wire.RetryRequest) (wire.RetryPlan, error)
 	PinFunc       func(context.Context, api.Subject, pipeline.RunID, bool) (wire.RunSummary, error)
 	DecideFunc    func(context.Context, api.Subject, pipeline.RunID, api.ApprovalDecision) (wire.Module, error)
 	ApprovalsFunc func(context.Context, api.Subject) (wire.ApprovalList, error)
@@ -98,6 +99,15 @@ func (f *Runs) Cancel(ctx context.Context, by api.Subject, id pipeline.RunID, in
 	}
 
 	return f.CancelFunc(ctx, by, id, in)
+}
+
+// PlanRetry calls PlanRetryFunc.
+func (f *Runs) PlanRetry(ctx context.Context, by api.Subject, id pipeline.RunID, in wire.RetryRequest) (wire.RetryPlan, error) {
+	if f.PlanRetryFunc == nil {
+		return wire.RetryPlan{}, unset("PlanRetry")
+	}
+
+	return f.PlanRetryFunc(ctx, by, id, in)
 }
 
 // Retry calls RetryFunc.

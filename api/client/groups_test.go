@@ -45,9 +45,13 @@ func TestGroups(t *testing.T) {
 		{"Runs.Pin", func(ctx context.Context, c *client.Client) error { _, err := c.Runs().Pin(ctx, "r1"); return err }, "POST /api/v1/runs/r1/pin", ""},
 		{"Runs.Unpin", func(ctx context.Context, c *client.Client) error { _, err := c.Runs().Unpin(ctx, "r1"); return err }, "POST /api/v1/runs/r1/unpin", ""},
 		{"Runs.Retry", func(ctx context.Context, c *client.Client) error {
-			_, err := c.Runs().Retry(ctx, "r1", []string{"m"})
+			_, err := c.Runs().Retry(ctx, "r1", wire.RetryRequest{From: []string{"m"}})
 			return err
 		}, "POST /api/v1/runs/r1/retry", `"from":["m"]`},
+		{"Runs.PlanRetry", func(ctx context.Context, c *client.Client) error {
+			_, err := c.Runs().PlanRetry(ctx, "r1", wire.RetryRequest{Variables: map[string]string{"v": "1"}})
+			return err
+		}, "POST /api/v1/runs/r1/retry/plan", `"variables":{"v":"1"}`},
 		{"Runs.Why", func(ctx context.Context, c *client.Client) error { _, err := c.Runs().Why(ctx, "r1", "m"); return err }, "GET /api/v1/runs/r1/why?module=m", ""},
 		{"Runs.Estimate", func(ctx context.Context, c *client.Client) error {
 			_, err := c.Runs().Estimate(ctx, wire.SubmitRequest{})

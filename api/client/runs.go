@@ -128,10 +128,18 @@ func (runs Runs) Unpin(ctx context.Context, id pipeline.RunID) (wire.RunSummary,
 	return do[wire.RunSummary](ctx, runs.calls, &request{method: http.MethodPost, path: runsPath + path(string(id), "unpin"), safe: true}, nil)
 }
 
-// Retry resumes a finished run: with what did not succeed, or with the
-// modules of from and all that depends on them.
-func (runs Runs) Retry(ctx context.Context, id pipeline.RunID, from []string) (wire.RunSummary, error) {
-	return do[wire.RunSummary](ctx, runs.calls, &request{method: http.MethodPost, path: runsPath + path(string(id), "retry"), safe: true}, wire.RetryRequest{From: from, Request: NewKey()})
+// Retry resumes a finished run, or makes a run that retries it with other values of
+// variables. Without a request in it, in gets one.
+func (runs Runs) Retry(ctx context.Context, id pipeline.RunID, in wire.RetryRequest) (wire.RunSummary, error) {
+	if in.Request == "" {
+		in.Request = NewKey()
+	}
+	return do[wire.RunSummary](ctx, runs.calls, &request{method: http.MethodPost, path: runsPath + path(string(id), "retry"), safe: true}, in)
+}
+
+// PlanRetry says what Retry would run again, and why.
+func (runs Runs) PlanRetry(ctx context.Context, id pipeline.RunID, in wire.RetryRequest) (wire.RetryPlan, error) {
+	return do[wire.RetryPlan](ctx, runs.calls, &request{method: http.MethodPost, path: runsPath + path(string(id), "retry", "plan"), safe: true}, in)
 }
 
 // Why explains a run, or one module of it.

@@ -39,7 +39,7 @@ func runText(e *pipeline.Event) string {
 		if e.Subject != "" && e.Reason != "" {
 			return "was made by its schedule, " + e.Reason
 		}
-		return "was submitted" + by(e.Actor)
+		return "was submitted" + by(e.Actor) + because(e.Reason) // as retry of another one
 	case pipeline.EventRunStarted:
 		return "started"
 	case pipeline.EventRunCancelling:

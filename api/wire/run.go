@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/pipelined/pipelined/pipeline"
@@ -82,6 +83,11 @@ type RunSummary struct {
 	Tick     *time.Time `json:"tick,omitempty"`
 	Trigger  string     `json:"trigger,omitempty"`
 	Group    string     `json:"group,omitempty"`
+	// RetryOf is set if the run retries another one with other values of variables, of
+	// which Variables names those that differ. RetriedAs are the newest runs that retry
+	// this one so. Each of them may be gone.
+	RetryOf   *RetryOf  `json:"retryOf,omitempty"`
+	RetriedAs []RunLink `json:"retriedAs,omitempty"`
 	// ModuleCount and ModulesDone count over the whole run; a block that became
 	// instances does not count beside them.
 	ModuleCount int `json:"moduleCount"`
@@ -103,6 +109,31 @@ type RunSummary struct {
 	// Notices are what became of its notifications to webhooks, oldest first.
 	Notices []pipeline.Notice `json:"notices,omitempty"`
 }
+
+// RetryFacts says which run the run retries with which values, and which runs retry it.
+func (r *Run) RetryFacts() (facts []string) {
+	if of := r.RetryOf; of != nil {
+		fact := fmt.Sprintf("retry of run %d", of.Number)
+		for i, name := range of.Variables {
+			value, ok := r.Variables[name]
+			if !ok {
+				value = "(sensitive)"
+			}
+			fact += fmt.Sprintf("%s %s = %s", []string{" with", ","}[min(i, 1)], name, value)
+		}
+		facts = append(facts, fact)
+	}
+	for _, run := range r.RetriedAs {
+		facts = append(facts, fmt.Sprintf("retried with other variables as run %d", run.Number))
+	}
+	return facts
+}
+
+// RetryOf and RunLink are the read models of the same names.
+type (
+	RetryOf = pipeline.RetryOf
+	RunLink = pipeline.RunLink
+)
 
 // Took is how long the run took, or has taken at a time.
 func (r *RunSummary) Took(now time.Time) time.Duration {
@@ -199,18 +230,39 @@ type CancelRequest struct {
 
 // RetryRequest goes to POST /api/v1/runs/{id}/retry: the run resumes with what
 // did not succeed, or, with From, with these modules and all that depends on
-// them. The answer is the run's RunSummary.
+// them. With Variables a new run is made, with these values over those that were
+// given before, which takes over the results of modules whose work stays the same.
+// The answer is the RunSummary of the run that executes.
 type RetryRequest struct {
-	From []string `json:"from,omitempty"`
+	From      []string          `json:"from,omitempty"`
+	Variables map[string]string `json:"variables,omitempty"`
+	// Env has the credentials that env_from took, which are not kept for this.
+	Env map[string]string `json:"env,omitempty"`
 	// Request is an id of the caller's choice, or the call's Idempotency-Key: the
 	// same one again changes nothing.
 	Request string `json:"request,omitempty"`
 }
 
+// RetryPlan answers POST /api/v1/runs/{id}/retry/plan: the modules of the run, and for
+// those that the retry would run again why.
+type RetryPlan struct {
+	Modules []RetryModule `json:"modules"`
+}
+
+// RetryModule is a module of a RetryPlan. If it is not to run again, it keeps its state
+// in a run that resumes, and its result is taken over by a new one.
+type RetryModule struct {
+	Name    string `json:"name"`
+	Again   bool   `json:"again"`
+	Because string `json:"because,omitempty"`
+}
+
 // Why explains a run, or one module of it.
 type Why struct {
-	Run    RunSummary  `json:"run"`
-	Module []WhyModule `json:"modules"`
+	Run RunSummary `json:"run"`
+	// Because are facts about the run: which one it retries, and which retry it.
+	Because []string    `json:"because,omitempty"`
+	Module  []WhyModule `json:"modules"`
 }
 
 // WhyModule says why a module is where it is: a sentence for each fact.

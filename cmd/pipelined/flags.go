@@ -41,8 +41,13 @@ func jsonFlag() cli.Flag {
 
 // varFlags give values to a pipeline's variables.
 func varFlags() []cli.Flag {
+	return variableFlags("value of a variable (`NAME=VALUE`); may be repeated (also " + submission.VariablePrefix + "NAME in the environment)")
+}
+
+// variableFlags are varFlags with another text for -var.
+func variableFlags(usage string) []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "var", Usage: "value of a variable (`NAME=VALUE`); may be repeated (also " + submission.VariablePrefix + "NAME in the environment)", Local: true},
+		&cli.StringSliceFlag{Name: "var", Usage: usage, Local: true},
 		&cli.StringSliceFlag{Name: "var-file", Usage: "`FILE` with values of variables: NAME = value lines, or a JSON object in a FILE.json; may be repeated, the last wins", TakesFile: true, Local: true},
 	}
 }

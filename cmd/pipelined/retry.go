@@ -4,11 +4,16 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v3"
 
 	"github.com/pipelined/pipelined/api/client"
 	"github.com/pipelined/pipelined/api/wire"
+	"github.com/pipelined/pipelined/internal/terminal"
+	"github.com/pipelined/pipelined/pipeline"
+	"github.com/pipelined/pipelined/pipeline/language"
 )
 
 // retryCommand is `pipelined retry`.
@@ -17,12 +22,13 @@ type retryCommand struct{ env *environment }
 func (c retryCommand) command() *cli.Command {
 	return &cli.Command{
 		Name: "retry", Usage: "resumes a finished run where it failed, and follows it", ArgsUsage: "RUN",
-		Description: "Modules that succeeded are kept; the others run again, with new attempts. With -from a module runs again even if it succeeded, and so does everything that depends on it.",
-		Flags: []cli.Flag{
+		Description: "Modules that succeeded are kept; the others run again, with new attempts. With -from a module runs again even if it succeeded, and so does everything that depends on it. With -var or -var-file a new run is made, of the same source and files: it takes over the results of modules whose work stays the same.",
+		Flags: append(variableFlags("value of a variable (`NAME=VALUE`), for a new run; may be repeated"),
 			&cli.StringSliceFlag{Name: "from", Usage: "`MODULE` that runs again with everything that depends on it; may be repeated", Local: true},
+			&cli.BoolFlag{Name: "dry-run", Usage: "print which modules would run again, and why", HideDefault: true, Local: true},
 			&cli.BoolFlag{Name: "detach", Usage: "do not follow the run", HideDefault: true, Local: true},
 			logsFlag(), jsonFlag(),
-		},
+		),
 		Action: c.env.action(1, 1, c.run),
 	}
 }
@@ -37,6 +43,15 @@ func (c retryCommand) run(ctx context.Context, cmd *cli.Command) error {
 		if !wire.ValidModule(m) {
 			return usagef("-from %.80q: cannot be the name of a module", m)
 		}
+	}
+
+	variables, err := c.env.variablesOf(cmd)
+	if err != nil {
+		return c.env.explain(err)
+	}
+	in := wire.RetryRequest{From: cmd.StringSlice("from"), Variables: variables}
+	if cmd.Bool("dry-run") {
+		return c.plan(ctx, ref, in, cmd.Bool("json"))
 	}
 
 	own, api, err := c.connect(ctx)
@@ -58,14 +73,21 @@ func (c retryCommand) run(ctx context.Context, cmd *cli.Command) error {
 		return err
 	}
 
-	run, err := api.Runs().Retry(ctx, id, cmd.StringSlice("from"))
+	in.Env = c.credentials(&before, in)
+	run, err := api.Runs().Retry(ctx, id, in)
 	if err != nil {
-		return err
+		return c.env.explain(err)
 	}
 
 	// Who retries after a change of the files expects them to be used.
-	c.env.tell("run %s resumes with the files of its submission at %s; %d of %d modules are kept", run.ID,
-		run.SubmittedAt.Local().Format("2006-01-02 15:04:05"), run.ModulesDone, run.ModuleCount)
+	submitted := before.SubmittedAt.Local().Format("2006-01-02 15:04:05")
+	known := &before
+	if id == run.ID {
+		c.env.tell("run %s resumes with the files of its submission at %s; %d of %d modules are kept", run.ID, submitted, run.ModulesDone, run.ModuleCount)
+	} else {
+		c.env.tell("run %s retries run %d with the files of its submission at %s; %d of %d results are taken over", run.ID, before.Number, submitted, run.ModulesDone, run.ModuleCount)
+		id, known = run.ID, nil
+	}
 
 	if cmd.Bool("detach") {
 		if cmd.Bool("json") {
@@ -78,7 +100,7 @@ func (c retryCommand) run(ctx context.Context, cmd *cli.Command) error {
 
 	signals, back := c.env.signals()
 	defer back()
-	watch := watchOptions{json: cmd.Bool("json"), logs: cmd.Bool("logs"), known: &before, signals: signals}
+	watch := watchOptions{json: cmd.Bool("json"), logs: cmd.Bool("logs"), known: known, signals: signals}
 	if own != nil {
 		watch.address, watch.gone, watch.ctrlC = own.address, own.address != runAddress, cancelsRun
 		f := &runFollower{env: c.env, node: own, api: api, id: id}
@@ -92,6 +114,52 @@ func (c retryCommand) run(ctx context.Context, cmd *cli.Command) error {
 	watch.interrupt = func(ctx context.Context, _ os.Signal) error { return watcher(c).detachOrCancel(ctx, api, id, signals) }
 	_, err = watcher(c).watch(ctx, api.Runs(), id, watch)
 	return err
+}
+
+// credentials are those that the run took from the environment of its submitter
+// (env_from), as they are here: a new run needs them again.
+func (c retryCommand) credentials(run *wire.Run, in wire.RetryRequest) map[string]string {
+	if len(in.Variables) == 0 {
+		return nil
+	}
+	names := language.Credentials(&pipeline.Scope{Sensitive: run.Sensitive})
+	out := map[string]string{}
+	for _, kv := range c.env.environ() {
+		if name, value, ok := strings.Cut(kv, "="); ok && slices.Contains(names, name) {
+			out[name] = value
+		}
+	}
+	return out
+}
+
+// plan prints what a retry would run again.
+func (c retryCommand) plan(ctx context.Context, ref pipeline.RunRef, in wire.RetryRequest, asJSON bool) error {
+	api, id, err := c.env.connectRun(ctx, ref)
+	if err != nil {
+		return err
+	}
+	before, err := api.Runs().Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	in.Env = c.credentials(&before, in)
+	plan, err := api.Runs().PlanRetry(ctx, id, in)
+	if err != nil {
+		return c.env.explain(err)
+	}
+	if asJSON {
+		return c.env.printJSON(plan)
+	}
+
+	t := terminal.NewTable(c.env.stdout, "MODULE", "RETRY", "BECAUSE")
+	for _, m := range plan.Modules {
+		does := "kept"
+		if m.Again {
+			does = "runs"
+		}
+		t.Row(m.Name, does, m.Because)
+	}
+	return t.Flush()
 }
 
 // connect finds the cluster. For what `pipelined run` has stored it starts a node

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -91,6 +92,10 @@ func (c statusCommand) printRun(r wire.Run) error {
 		fmt.Fprintf(c.env.stdout, "tick      %s\n", terminal.Clean(tickText(&r.RunSummary)))
 	}
 
+	for _, fact := range r.RetryFacts() {
+		label, rest, _ := strings.Cut(terminal.Clean(fact), " ") // retry of run 3 with …
+		fmt.Fprintf(c.env.stdout, "%-9s %s\n", label, rest)
+	}
 	fmt.Fprintf(c.env.stdout, "took      %s\n", runTook(&r.RunSummary, now))
 	if n := terminal.CountModules(r.Modules); n.Total() > 0 {
 		fmt.Fprintf(c.env.stdout, "modules   %s\n", n)
@@ -125,7 +130,11 @@ func noticeText(n *pipeline.Notice, now time.Time) string {
 
 // tickText is the time that a run of a schedule is for, and what made the run.
 func tickText(r *wire.RunSummary) string {
-	text := r.Tick.Format(time.RFC3339) + " of schedule " + r.Schedule
+	text := r.Tick.Format(time.RFC3339)
+	if r.Schedule == "" {
+		return text // the run retries one of a schedule
+	}
+	text += " of schedule " + r.Schedule
 	switch r.Trigger {
 	case pipeline.TriggerManual:
 		text += ", triggered by hand"

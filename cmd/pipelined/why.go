@@ -48,6 +48,9 @@ func (c whyCommand) command() *cli.Command {
 			for i := range why.Run.Notices {
 				fmt.Fprintf(c.env.stdout, "notify %s\n", noticeText(&why.Run.Notices[i], c.env.now()))
 			}
+			for _, fact := range why.Because {
+				fmt.Fprintf(c.env.stdout, "  - %s\n", terminal.Clean(fact))
+			}
 			for _, m := range why.Module {
 				fmt.Fprintf(c.env.stdout, "%s: %s\n", terminal.Clean(m.Name), m.State)
 				for _, fact := range m.Because {

@@ -60,7 +60,7 @@ func TestRetry_sameRequest(t *testing.T) {
 			t.Errorf("after request %d, %q: %d attempts, want %d; the run is %s", i+1, key, got, want, run.State)
 		}
 	}
-	if _, err := c.Runs().Retry(t.Context(), r.ID, []string{"mm"}); err == nil || !strings.Contains(err.Error(), `did you mean "m"?`) {
+	if _, err := c.Runs().Retry(t.Context(), r.ID, wire.RetryRequest{From: []string{"mm"}}); err == nil || !strings.Contains(err.Error(), `did you mean "m"?`) {
 		t.Errorf("a name that is not there: %v", err)
 	}
 }

@@ -63,7 +63,43 @@ func (c *Compiler) compile(ctx context.Context, by api.Subject, id pipeline.RunI
 	if len(diags) > 0 {
 		return nil, sourceError(diags)
 	}
+	def.Given = givenOf(&in, def)
 	return def, c.secrets.check(ctx, file, def)
+}
+
+// givenOf is what a definition keeps of the submission that it was compiled of, without
+// what must not show.
+func givenOf(in *wire.SubmitRequest, def *pipeline.Pipeline) pipeline.Given {
+	out := pipeline.Given{Targets: in.Targets, Tags: in.Tags, Skip: in.Skip}
+	size := len(in.Source)
+	for path, text := range in.Imports {
+		size += len(path) + len(text)
+	}
+	if size <= pipeline.MaxGivenSource {
+		out.Source, out.Imports = in.Source, in.Imports
+	}
+
+	for _, name := range slices.Sorted(maps.Keys(in.Variables)) {
+		if slices.Contains(def.Scope.Sensitive, name) {
+			out.Sensitive = append(out.Sensitive, name)
+			continue
+		}
+		if out.Variables == nil {
+			out.Variables = map[string]string{}
+		}
+		out.Variables[name] = in.Variables[name]
+	}
+
+	for name, value := range in.Env {
+		taken := func(m pipeline.Module) bool { got, ok := m.Env[name]; return ok && got == value }
+		if !pipeline.CredentialName(name) && slices.ContainsFunc(def.Modules, taken) {
+			if out.Env == nil {
+				out.Env = map[string]string{}
+			}
+			out.Env[name] = value
+		}
+	}
+	return out
 }
 
 func (c *Compiler) inputs(by api.Subject, id pipeline.RunID, in wire.SubmitRequest) language.Inputs {

@@ -14,11 +14,14 @@ import (
 )
 
 // Retry resumes a finished run: modules that did not succeed, or those that the
-// request names, run again with all that depends on them. The same request key
-// again changes nothing.
+// request names, run again with all that depends on them. With other values of
+// variables it makes a new run. The same request key again changes nothing.
 func (r *Runs) Retry(ctx context.Context, by api.Subject, id pipeline.RunID, in wire.RetryRequest) (wire.RunSummary, error) {
 	if !r.state.Fresh(ctx) { // what is chosen here must fit the run as it is
 		return wire.RunSummary{}, pipeline.ErrNoLeader
+	}
+	if len(in.Variables) > 0 {
+		return r.retryAnew(ctx, by, id, in)
 	}
 	var op fsm.Retry
 	var repeated *pipeline.Run
@@ -31,14 +34,7 @@ func (r *Runs) Retry(ctx context.Context, by api.Subject, id pipeline.RunID, in 
 			repeated = &run
 			return nil
 		}
-		if !run.State.Final() {
-			return pipeline.Errorf(pipeline.Conflict, "run %s has not finished: it is %s", id, run.State)
-		}
-		def, err := v.Definition(id)
-		if err != nil {
-			return err
-		}
-		names, err := newRetrySelection(def, &run, v.Modules(id)).choose(in.From)
+		_, names, err := selectRetry(v, &run, in.From)
 		// Tries makes it compare and set: the state machine refuses it if the run was
 		// retried meanwhile.
 		op = fsm.Retry{Run: id, Modules: names, Tries: run.Tries, Request: in.Request}
@@ -58,20 +54,37 @@ func (r *Runs) Retry(ctx context.Context, by api.Subject, id pipeline.RunID, in 
 	return summary(reply.Run), nil
 }
 
+// selectRetry chooses what of a finished run runs again, and names it.
+func selectRetry(v *fsm.View, run *pipeline.Run, from []string) (*retrySelection, []string, error) {
+	if !run.State.Final() {
+		return nil, nil, pipeline.Errorf(pipeline.Conflict, "run %s has not finished: it is %s", run.ID, run.State)
+	}
+	def, err := v.Definition(run.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	s := newRetrySelection(def, run, v.Modules(run.ID))
+	names, err := s.choose(from)
+	return s, names, err
+}
+
 // retrySelection chooses the modules of a run that run again.
 type retrySelection struct {
 	def     *pipeline.Pipeline
 	records map[string]*pipeline.ModuleRecord
 	// success reports that the run succeeded: what was skipped has its own reason.
 	success bool
-	chosen  map[string]bool
+	// anew is set if the modules run in a new run: it needs all that did not succeed.
+	anew bool
+	// chosen has why each module that runs again does.
+	chosen map[string]string
 	// index has the positions of the definition's modules.
 	index map[string]int
 }
 
 func newRetrySelection(def *pipeline.Pipeline, run *pipeline.Run, records map[string]*pipeline.ModuleRecord) *retrySelection {
 	success := run.State == pipeline.RunSucceeded || run.State == pipeline.RunWarnings
-	s := &retrySelection{def: def, records: records, success: success, chosen: map[string]bool{}, index: map[string]int{}}
+	s := &retrySelection{def: def, records: records, success: success, chosen: map[string]string{}, index: map[string]int{}}
 	for i := range def.Modules {
 		s.index[def.Modules[i].Name] = i
 	}
@@ -97,11 +110,11 @@ func (s *retrySelection) choose(from []string) ([]string, error) {
 
 	// Modules may stand before those that they depend on, so that one pass is not
 	// enough: until nothing is added.
-	for s.addMore(len(from) == 0) {
+	for s.addMore(s.anew || len(from) == 0) {
 	}
 
 	// After that: what depends on these does not run again because of them.
-	if len(from) > 0 {
+	if s.anew || len(from) > 0 {
 		s.addApprovals()
 	}
 	s.addHookBefore()
@@ -109,7 +122,7 @@ func (s *retrySelection) choose(from []string) ([]string, error) {
 	names := make([]string, 0, len(s.chosen))
 	for name := range s.chosen {
 		base, _, instance := strings.Cut(name, "[")
-		if instance && s.chosen[base] && s.records[base] != nil && s.records[base].Expanded {
+		if instance && s.isChosen(base) && s.records[base] != nil && s.records[base].Expanded {
 			continue // runs again with the module that it is an instance of
 		}
 		names = append(names, name)
@@ -144,21 +157,38 @@ func (s *retrySelection) addApprovals() {
 		}
 		for _, name := range append(s.instances(m.Name), m.Name) {
 			if record := s.records[name]; record != nil && record.ApprovalWait != nil {
-				s.chosen[name] = true
+				s.add(name, "it is asked for again")
 			}
 		}
 	}
 }
+
+// add chooses a module or an instance, and keeps the first reason.
+func (s *retrySelection) add(name, why string) (added bool) {
+	if s.isChosen(name) {
+		return false
+	}
+	s.chosen[name] = why
+	return true
+}
+
+func (s *retrySelection) isChosen(name string) bool { _, yes := s.chosen[name]; return yes }
 
 // addHookBefore chooses the hook that runs before all modules, if anything runs
 // again: what it prepares, the hooks at the end may have removed.
 func (s *retrySelection) addHookBefore() {
 	for i := range s.def.Modules {
 		if m := &s.def.Modules[i]; m.Hook == pipeline.HookBefore && len(s.chosen) > 0 {
-			s.chosen[m.Name] = true
+			s.add(m.Name, "it prepares what runs again")
 		}
 	}
 }
+
+// Why a module runs again that the request names, or that the run did not have.
+const (
+	namedFrom = "it is named"
+	isNew     = "it is new"
+)
 
 // addNamed chooses the modules and instances that a name means. False if there
 // are none.
@@ -166,11 +196,13 @@ func (s *retrySelection) addNamed(given string) (found bool) {
 	for i := range s.def.Modules {
 		m := &s.def.Modules[i]
 		if pipeline.Selects(given, m.Name) || m.Of == given {
-			s.chosen[m.Name], found = true, true
+			s.add(m.Name, namedFrom)
+			found = true
 		}
 		for _, instance := range s.instances(m.Name) {
 			if instance == given {
-				s.chosen[instance], found = true, true
+				s.add(instance, namedFrom)
+				found = true
 			}
 		}
 	}
@@ -182,8 +214,8 @@ func (s *retrySelection) addNamed(given string) (found bool) {
 func (s *retrySelection) addMore(failed bool) (added bool) {
 	for i := range s.def.Modules {
 		m := &s.def.Modules[i]
-		if !s.chosen[m.Name] && slices.ContainsFunc(m.DependsOn, s.runsAgain) {
-			s.chosen[m.Name], added = true, true
+		if i := slices.IndexFunc(m.DependsOn, s.runsAgain); i >= 0 && s.add(m.Name, "it depends on "+m.DependsOn[i]) {
+			added = true
 		}
 		if failed {
 			added = s.addFailed(m) || added
@@ -214,11 +246,23 @@ func (s *retrySelection) addNeeded() {
 // addFailed chooses a module, or those of its instances, that did not succeed.
 func (s *retrySelection) addFailed(m *pipeline.Module) (added bool) {
 	for _, name := range append(s.instances(m.Name), m.Name) {
-		if !s.chosen[name] && s.failed(m, name) {
-			s.chosen[name], added = true, true
+		if s.failed(m, name) && s.add(name, s.stateOf(name)) {
+			added = true
 		}
 	}
 	return added
+}
+
+// stateOf says how a module that did not succeed ended.
+func (s *retrySelection) stateOf(name string) string {
+	switch record := s.records[name]; {
+	case record == nil:
+		return isNew
+	case record.State == pipeline.ModuleFailed:
+		return "it failed"
+	default:
+		return "it was " + pipeline.Words(record.State)
+	}
 }
 
 // failed reports whether a module, or an instance of it, did not succeed and may
@@ -237,7 +281,7 @@ func (s *retrySelection) failed(m *pipeline.Module, name string) bool {
 
 // runsAgain reports whether a module or one of its instances is chosen.
 func (s *retrySelection) runsAgain(name string) bool {
-	return s.chosen[name] || slices.ContainsFunc(s.instances(name), func(instance string) bool { return s.chosen[instance] })
+	return s.isChosen(name) || slices.ContainsFunc(s.instances(name), s.isChosen)
 }
 
 // instances names the instances that a module was expanded into.

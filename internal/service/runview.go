@@ -27,6 +27,7 @@ func summary(r pipeline.Run) wire.RunSummary {
 	}
 	return wire.RunSummary{ID: r.ID, Number: r.Number, Pipeline: r.Pipeline, State: r.State, Reason: r.Reason, Submitter: r.Submitter,
 		SubmittedAt: r.SubmittedAt.UTC(), StartedAt: wire.TimeOf(r.StartedAt), FinishedAt: wire.TimeOf(r.FinishedAt), IdleSeconds: r.Idle.Seconds(), Workspace: r.Workspace,
+		RetryOf: r.RetryOf, RetriedAs: r.RetriedAs,
 		ModuleCount: r.Modules - r.Replaced, ModulesDone: r.Done - r.Replaced,
 		ModulesCached: r.Cached, ModulesFailed: r.Failed + r.Warnings, ModulesRunning: r.Live, Approvals: r.Approvals, Schedule: r.Schedule, Tick: tickOf(&r), Trigger: r.Trigger, Group: r.Group,
 		Git: git, Pinned: r.Pinned, ArtifactsGone: r.ArtifactsGone, LogsGone: r.LogsGone, Notices: r.Notices}

@@ -63,12 +63,24 @@ func gitOf(in *wire.SubmitRequest) pipeline.Git {
 // of its own, so that the proposal can be repeated. A node whose disk is full
 // makes no new run: a *api.NoSpaceError.
 func (r *Runs) Commit(ctx context.Context, by api.Subject, def *pipeline.Pipeline, run pipeline.Run, request []byte) (wire.RunCreated, error) {
+	made, err := r.commit(ctx, by, def, fsm.Submit{Run: run}, request)
+	if err != nil {
+		return wire.RunCreated{}, err
+	}
+	// A repeated proposal of this very call is no repeated submission.
+	return wire.RunCreated{ID: made.ID, Number: made.Number, Repeated: made.ID != run.ID}, nil
+}
+
+// commit is Commit with what the run takes over of another one. It returns the run that
+// the key has made.
+func (r *Runs) commit(ctx context.Context, by api.Subject, def *pipeline.Pipeline, op fsm.Submit, request []byte) (pipeline.Run, error) {
+	run := &op.Run
 	if why := r.full(); why != "" && !r.exists(run.Key) {
-		return wire.RunCreated{}, &api.NoSpaceError{Reason: why}
+		return pipeline.Run{}, &api.NoSpaceError{Reason: why}
 	}
 	raw, err := r.vault.encodeDefinition(def)
 	if err != nil {
-		return wire.RunCreated{}, err
+		return pipeline.Run{}, err
 	}
 	run.Submitter, run.Untrusted = by.Name, by.Untrusted
 	run.Pipeline, run.Modules = def.Name, len(def.Modules)
@@ -82,23 +94,18 @@ func (r *Runs) Commit(ctx context.Context, by api.Subject, def *pipeline.Pipelin
 		run.Key = "run:" + string(run.ID)
 	}
 
-	reply, err := r.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Use: by.Use,
-		Submit: &fsm.Submit{Run: run, Definition: raw, Fingerprint: r.vault.requestDigest(request)}})
+	op.Definition, op.Fingerprint = raw, r.vault.requestDigest(request)
+	reply, err := r.state.Propose(ctx, &fsm.Command{At: time.Now().UTC(), Use: by.Use, Submit: &op})
 	if err != nil {
-		return wire.RunCreated{}, tooLarge(err, len(raw))
+		return pipeline.Run{}, tooLarge(err, len(raw))
 	}
-	// A repeated proposal of this very call is no repeated submission.
-	repeated := reply.Repeated && reply.Run.ID != run.ID
-	return wire.RunCreated{ID: reply.Run.ID, Number: reply.Run.Number, Repeated: repeated}, nil
+	return reply.Run, nil
 }
 
 // exists reports whether a key has made a run, as far as this node knows.
-func (r *Runs) exists(key string) (yes bool) {
-	err := r.state.View(func(v *fsm.View) error {
-		_, yes = v.RunByKey(key)
-		return nil
-	})
-	return yes && err == nil
+func (r *Runs) exists(key string) bool {
+	_, yes := r.byKey(key)
+	return yes
 }
 
 // tooLarge says what is too large about a command with a definition of n bytes.

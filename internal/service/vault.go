@@ -45,7 +45,15 @@ func (v *Vault) encodeDefinition(def *pipeline.Pipeline) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fsm.EncodeDefinition(def)
+	raw, err := fsm.EncodeDefinition(def)
+	if err != nil || len(raw) <= fsm.MaxCommandBytes/2 || def.Given.Source == "" {
+		return raw, err
+	}
+
+	// A run without its source can do everything but be retried with other variables.
+	small := *def
+	small.Given.Source, small.Given.Imports = "", nil
+	return fsm.EncodeDefinition(&small)
 }
 
 // sealScope gives a pipeline whose sensitive variables are sealed. It does not

@@ -37,7 +37,7 @@ func (r *Runs) Why(ctx context.Context, id pipeline.RunID, module string) (wire.
 		defs[mods[i].Name] = &mods[i]
 	}
 
-	out := wire.Why{Run: run.RunSummary, Module: []wire.WhyModule{}}
+	out := wire.Why{Run: run.RunSummary, Because: run.RetryFacts(), Module: []wire.WhyModule{}}
 	for i := range run.Modules {
 		m := &run.Modules[i]
 		if module != "" && m.Of != module && !pipeline.Selects(module, m.Name) {
@@ -159,6 +159,10 @@ func (r *Runs) cacheFacts(id pipeline.RunID, module string) []string {
 		last := record.Last()
 		switch {
 		case last == nil:
+			return nil
+		case last.From != nil && last.Cache == nil:
+			facts = append(facts, fmt.Sprintf("taken over: attempt %d of %s in run %s did the same work, in %s", last.From.Attempt, last.From.Module,
+				last.From.Run, record.Recorded.Round(time.Millisecond)))
 			return nil
 		case last.From != nil:
 			facts = append(facts, fmt.Sprintf("cache hit: attempt %d of %s in run %s did the same work, in %s", last.From.Attempt, last.From.Module,

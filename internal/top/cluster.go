@@ -108,7 +108,7 @@ func (r remote) Cancel(ctx context.Context, id pipeline.RunID) error {
 }
 
 func (r remote) Retry(ctx context.Context, id pipeline.RunID) error {
-	_, err := r.api.Runs().Retry(ctx, id, nil)
+	_, err := r.api.Runs().Retry(ctx, id, wire.RetryRequest{})
 	return err
 }
 

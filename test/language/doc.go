@@ -9,6 +9,8 @@
 //	# rules: 5 s23                    the rules that it is an example of
 //	# error: part of a message        what is said of an invalid one
 //	# flags: -target a                flags of run and submit
+//	# retry: -var x=2                 flags of a retry, with which a new run is made
+//	# before: failed                  the state of the run that is retried
 //	# kill                            is run while leaders are killed too
 //	# engine                          needs a container engine
 //	# NAME: skipped "part of reason"  the state of a module, and its reason
@@ -25,5 +27,6 @@
 // on_failure, s26 caches, s27 expensive expressions, s28 what follows from an
 // outcome in the same entry, s29 the order of things; approval the wait for a
 // person, runs schedules and concurrency groups, imports files that a pipeline imports,
-// container modules with an image, notify blocks of that name.
+// container modules with an image, notify blocks of that name, retry runs that are
+// retried with other values.
 package language

@@ -38,7 +38,11 @@ type testCase struct {
 	name, path string
 	run        string
 	flags      []string
-	kill       bool
+	// retry are the flags with which the run is retried as a new one, which is what the
+	// case is about then; before is how the first one ends.
+	retry  []string
+	before string
+	kill   bool
 	// cluster cases end otherwise in run, which no worker can join.
 	cluster bool
 	// engine cases need a container engine.
@@ -107,6 +111,10 @@ func readCase(t *testing.T, path string) testCase {
 			c.rules = strings.Fields(value)
 		case key == "error":
 			c.errors = append(c.errors, value)
+		case key == "retry":
+			c.retry = strings.Fields(value)
+		case key == "before":
+			c.before = value
 		case key == "flags":
 			c.flags = strings.Fields(value)
 		case what == "attempts":
@@ -232,12 +240,15 @@ func TestRun(t *testing.T) {
 				})
 				out, err := cmd.Output()
 				stop()
-				if exit, ok := err.(*exec.ExitError); ok && exit.ExitCode() == exitOf(c.run) {
+				if exit, ok := err.(*exec.ExitError); ok && slices.Contains([]int{exitOf(c.run), exitOf(c.before)}, exit.ExitCode()) {
 					err = nil
 				}
 				return out, err
 			}
 			out, err := run(append([]string{"run", "-json", "-timeout", "90s"}, append(c.flags, c.path)...)...)
+			if err == nil && c.retry != nil {
+				out, err = run(append(append([]string{"-address", "run", "retry", "-json"}, c.retry...), idOf(out))...)
+			}
 			if err != nil {
 				t.Errorf("%s: run: %v: %s%s", c.name, err, out, &stderr)
 				return nil
@@ -266,6 +277,13 @@ func TestRun(t *testing.T) {
 	_ = g.Wait() // every failure was told
 }
 
+// idOf is the id of the run that a command printed as JSON; "" if there is none.
+func idOf(out []byte) string {
+	var r wire.Run
+	_ = json.Unmarshal(out, &r) // without one the next command fails
+	return string(r.ID)
+}
+
 // start starts three nodes; what is submitted there comes from an environment
 // that the cases know.
 func start(t *testing.T) *harness.Cluster {
@@ -283,18 +301,26 @@ func submit(cl *harness.Cluster, c testCase) error {
 		nodes = append(nodes, n.URL)
 	}
 	address := strings.Join(nodes, ",")
-	args := append([]string{"submit", "-json", "-timeout", "120s", "-address", address}, append(c.flags, c.path)...)
-	running := cl.Command(cl.Dir, 5*time.Minute, args...)
 	var failed error
-	stop := c.decide(running.Stderr, func(args ...string) error {
-		res := cl.CLI(append(args, "-address", address)...)
-		if res.Code != 0 {
-			failed = fmt.Errorf("%s: %v ended %d: %s", c.name, args, res.Code, res.Stderr)
+	follow := func(command string, args ...string) harness.Result {
+		running := cl.Command(cl.Dir, 5*time.Minute, append([]string{command, "-json", "-timeout", "120s", "-address", address}, args...)...)
+		stop := c.decide(running.Stderr, func(args ...string) error {
+			res := cl.CLI(append(args, "-address", address)...)
+			if res.Code != 0 {
+				failed = fmt.Errorf("%s: %v ended %d: %s", c.name, args, res.Code, res.Stderr)
+			}
+			return failed
+		})
+		defer stop()
+		return running.Wait()
+	}
+	res := follow("submit", append(c.flags, c.path)...)
+	if c.retry != nil && failed == nil {
+		if res.Code != exitOf(c.before) {
+			return fmt.Errorf("%s: submit ended %d, want %d: %s", c.name, res.Code, exitOf(c.before), res.Stderr)
 		}
-		return failed
-	})
-	res := running.Wait()
-	stop()
+		res = follow("retry", append(c.retry, idOf([]byte(res.Stdout)))...)
+	}
 	if failed != nil {
 		return failed
 	}
@@ -390,7 +416,7 @@ func TestCases_rules(t *testing.T) {
 			count[r]++
 		}
 	}
-	for _, r := range strings.Fields("1 2 3 4 5 6 7 8 9 10 s21 s22 s23 s24 s25 s26 s27 s28 s29 approval runs imports container notify") {
+	for _, r := range strings.Fields("1 2 3 4 5 6 7 8 9 10 s21 s22 s23 s24 s25 s26 s27 s28 s29 approval runs imports container notify retry") {
 		if count[r] < 2 {
 			t.Errorf("rule %s has %d cases, want 2", r, count[r])
 		}

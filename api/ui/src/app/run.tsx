@@ -20,7 +20,7 @@ import { events, final, may, now, ref, run, took, variables } from './store'
 import { Outputs, WhyTab } from './tabs'
 import { TestsTab } from './tests'
 import { TimelineCard } from './timelinecard'
-import type { Module, RunSummary } from './types'
+import type { Module, RunLink, RunSummary } from './types'
 
 const tabs = [
   ['', 'Overview'],
@@ -103,6 +103,22 @@ function Variables({ r }: { r: RunSummary }) {
   )
 }
 
+// Other links to the run that this one retries with other values, or that retries it.
+function Other({ to, text }: { to: RunLink; text: string }) {
+  return (
+    <a class="tag var" href={`/runs/${to.number}`} title={text}>
+      <Icon name="retry" />
+      <span>{text}</span>
+    </a>
+  )
+}
+
+const valuesOf = (names: string[]) =>
+  names.map((name, i) => {
+    const value = variables.value.find(([n]) => n === name)?.[1]
+    return `${i ? 'and' : 'with'} ${name}${value == null ? '' : ` = ${value}`}`
+  })
+
 function Head({ r, tab }: { r: RunSummary; tab: string }) {
   const n = counts.value
   const [kind, word] = stateOf(r, n.ask > 0)
@@ -126,7 +142,7 @@ function Head({ r, tab }: { r: RunSummary; tab: string }) {
           {r.schedule ? `schedule, ${triggers[r.trigger ?? '']}` : r.submitter}
           {r.tick && (
             <>
-              {r.trigger ? ' for' : ''}{' '}
+              {r.trigger || !r.schedule ? ' for' : ''}{' '}
               <time dateTime={r.tick} title={`run.tick = "${r.tick}"`}>{r.tick.replace('T', ' ')}</time>
             </>
           )}
@@ -135,6 +151,10 @@ function Head({ r, tab }: { r: RunSummary; tab: string }) {
           <Icon name="clock" />
           {dateTime(r.submittedAt)}
         </span>
+        {r.retryOf && <Other to={r.retryOf} text={['retry of', r.retryOf.number, ...valuesOf(r.retryOf.variables ?? [])].join(' ')} />}
+        {r.retriedAs?.map((to) => (
+          <Other key={to.id} to={to} text={`retried as ${to.number}`} />
+        ))}
         <Variables r={r} />
         {r.notices?.map((n) => (
           <span key={n.name + n.at} class="tag" title={[`${n.name}: ${n.event} to webhook ${n.webhook}`, n.reason].filter(Boolean).join('; ')}>

@@ -4,6 +4,11 @@ export type RunState = 'waiting' | 'running' | 'cancelling' | 'succeeded' | 'suc
 export type ModuleState = 'waiting' | 'running' | 'succeeded' | 'failed' | 'skipped' | 'cancelled' | 'cached'
 export type AttemptState = 'assigned' | 'running' | 'succeeded' | 'failed' | 'timed_out' | 'cancelled' | 'lost' | 'superseded'
 
+export interface RunLink {
+  id: string
+  number: number
+}
+
 export interface RunSummary {
   id: string
   number: number
@@ -18,6 +23,8 @@ export interface RunSummary {
   schedule?: string
   tick?: string
   trigger?: 'manual' | 'backfill'
+  retryOf?: RunLink & { variables?: string[] }
+  retriedAs?: RunLink[]
   git?: { sha?: string; branch?: string; tag?: string; dirty?: boolean }
   moduleCount: number
   modulesDone: number
